@@ -34,12 +34,12 @@ const RECOUNT: Duration = Duration::from_millis(100);
 pub(crate) enum Progress {
     NotDue,
     Active(Active),
-    /// Over since `at`. What is open is counted once more before the stop.
+    /// Over since `at`, when what is open was counted. It is counted once more before the stop.
     Drained {
         at: Time,
         /// The end of the time of the drain.
         until: Time,
-        /// A count has shown at `at` that nothing is open.
+        /// It was counted again since, and nothing was open.
         is_counted: bool,
     },
     FinalCount(FinalCount),
@@ -124,10 +124,19 @@ impl State {
     pub(crate) fn step_final_count(&mut self, process: ProcessId, deadline: Time) {
         match self.drains[process.index()] {
             // In the same step nothing can be new.
-            Progress::Drained { until, .. } if !self.is_shown(process) => {
+            Progress::Drained { until, is_counted, .. } => {
                 let left = until.since(self.now);
                 let left = self.budget.drain(process, left, Duration::ZERO, self.now, deadline);
                 let until = self.now + left;
+                let is_shown = self.is_shown(process);
+                if left.is_zero() && (is_shown || is_counted) {
+                    // There is no time to wait for anything.
+                    self.drains[process.index()] = Progress::Over;
+                    return;
+                }
+                if is_shown {
+                    return;
+                }
                 let load = Load::default();
                 let count =
                     FinalCount { next: self.now, is_asked: false, until, load, is_noted: false };
@@ -145,13 +154,11 @@ impl State {
         }
     }
 
-    /// Whether nothing has to be counted any more before the stop: in the step in which the drain is
-    /// over nothing can be new, and a count is good for a moment, in which others are counted.
+    /// Whether nothing has to be counted any more before the stop. A count is good for a moment, in
+    /// which others are counted.
     pub(crate) fn is_shown(&self, process: ProcessId) -> bool {
         match self.drains[process.index()] {
-            Progress::Drained { at, is_counted, .. } => {
-                at == self.now || is_counted && self.now.since(at) <= QUIET
-            }
+            Progress::Drained { at, .. } => self.now.since(at) <= QUIET,
             Progress::Over => true,
             _ => false,
         }

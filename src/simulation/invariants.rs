@@ -1357,7 +1357,10 @@ impl<'a> Checker<'a> {
         self.hold(!self.has_run.is_disjoint(&own), "a post_stop hook twice");
         match self.has_reloaded {
             true => drop(self.has_run.remove(&slot)),
-            false => self.has_run.retain(|id| !own.contains(id) || procs[id.index()].alive),
+            false => self.has_run.retain(|id| {
+                let proc = procs[id.index()];
+                !own.contains(id) || proc.alive || proc.group
+            }),
         }
     }
 

@@ -1679,48 +1679,30 @@ fn the_copies_of_a_process_follow_a_changed_file_one_after_the_other() {
 
 #[test]
 fn a_restart_fails_with_the_later_start_of_a_dependency_that_it_waits_for() {
-    let mut spec = plain();
-    let mut web = spec.processes[ROUTER.index()].clone();
-    web.dependencies = [ENGINE, ROUTER].map(|on| (on, StartCondition::Ready)).to_vec();
-    for on in [ENGINE, ROUTER] {
-        spec.processes[on.index()].dependents = vec![WEB];
+    for on_exit in [OnExit::Shutdown, OnExit::Ignore] {
+        let mut spec = plain();
+        let mut web = spec.processes[ROUTER.index()].clone();
+        web.dependencies = [ENGINE, ROUTER].map(|on| (on, StartCondition::Ready)).to_vec();
+        for on in [ENGINE, ROUTER] {
+            spec.processes[on.index()].dependents = vec![WEB];
+        }
+        spec.processes[ROUTER.index()].dependencies.clear();
+        spec.processes[ROUTER.index()].readiness_timeout = Some(MS(1000));
+        spec.processes[ENGINE.index()].on_exit = on_exit;
+        spec.processes.push(web);
+        spec.order.push(WEB);
+        let mut play = Play { machine: Machine::new(Rc::new(spec), Time(MS(0))) };
+        play.at(0, Event::Start);
+        for process in [ENGINE, ROUTER] {
+            play.at(0, Event::Spawned(process));
+        }
+        assert_eq!(play.at(100, restart(WEB)), []);
+        assert_eq!(play.at(200, restart(ENGINE)), [stop(ENGINE)]);
+        assert_eq!(play.at(300, exited(ENGINE)), [Action::Spawn(ENGINE)]);
+        let notes = play.notes(400, Event::SpawnFailed { process: ENGINE, exit_code: 127 });
+        let is_failed = |note: &Note| {
+            matches!(note, Note::RequestFailed { process: WEB, request: Request::Restart, .. })
+        };
+        assert!(notes.iter().any(is_failed), "{notes:?}");
     }
-    spec.processes[ROUTER.index()].dependencies.clear();
-    spec.processes[ROUTER.index()].readiness_timeout = Some(MS(1000));
-    spec.processes.push(web);
-    spec.order.push(WEB);
-    let mut play = Play { machine: Machine::new(Rc::new(spec), Time(MS(0))) };
-    play.at(0, Event::Start);
-    for process in [ENGINE, ROUTER] {
-        play.at(0, Event::Spawned(process));
-    }
-    assert_eq!(play.at(100, restart(WEB)), []);
-    assert_eq!(play.at(200, restart(ENGINE)), [stop(ENGINE)]);
-    assert_eq!(play.at(300, exited(ENGINE)), [Action::Spawn(ENGINE)]);
-    let notes = play.notes(400, Event::SpawnFailed { process: ENGINE, exit_code: 127 });
-    let is_failed = |note: &Note| {
-        matches!(note, Note::RequestFailed { process: WEB, request: Request::Restart, .. })
-    };
-    assert!(notes.iter().any(is_failed), "{notes:?}");
-}
-
-#[test]
-fn what_waits_for_an_optional_process_goes_on_when_that_has_failed_again() {
-    let mut spec = plain();
-    let engine = &mut spec.processes[ENGINE.index()];
-    engine.on_exit = OnExit::Ignore;
-    engine.readiness_timeout = Some(MS(1000));
-    let mut play = Play { machine: Machine::new(Rc::new(spec), Time(MS(0))) };
-    play.at(0, Event::Start);
-    play.at(0, Event::Spawned(ENGINE));
-    let fails = Event::Exited { process: ENGINE, end: End::Code(7), remains: false };
-    assert_eq!(play.at(100, fails), [Action::Spawn(ROUTER)]);
-    play.at(100, Event::Spawned(ROUTER));
-    play.at(200, ask_to_stop(ROUTER));
-    play.at(300, exited(ROUTER));
-    // It is tried again, and waited for meanwhile.
-    assert_eq!(play.at(400, ask_to_start(ENGINE)), [Action::Spawn(ENGINE)]);
-    play.at(400, Event::Spawned(ENGINE));
-    assert_eq!(play.at(500, fails), []);
-    assert_eq!(play.at(600, ask_to_start(ROUTER)), [Action::Spawn(ROUTER)]);
 }

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::config::{OnExit, RestartPolicy, WatchAction};
+use crate::config::{RestartPolicy, WatchAction};
 use crate::core::action::Action;
 use crate::core::drain::Progress;
 use crate::core::event::Request;
@@ -392,7 +392,7 @@ impl Operations {
         let is_own = matches!(self.goals.get(&process), Some(Goal::Up { .. }));
         let reload = self.reload.as_mut();
         let mut waiting = reload.map_or_else(Vec::new, |reload| reload.start_failed(process, why));
-        if is_own && needs_success(state, process) {
+        if is_own {
             // Nothing starts it again for those of earlier requests, which needed no start of it.
             let spec = Rc::clone(&state.spec);
             let above = spec.processes[process.index()].dependents.iter();
@@ -627,10 +627,7 @@ impl Operations {
             self.goals.remove(&process);
             match goal {
                 Goal::Down | Goal::Failed => {
-                    // What waits for one whose end does not matter goes on without it.
-                    let is_enough = goal == Goal::Failed && !needs_success(state, process);
-                    let reached = if is_enough { Reached::ALL } else { Reached::default() };
-                    state.reach(process, reached);
+                    state.reach(process, Reached::default());
                     state.went_well[process.index()] = false;
                     state.set(process, Lifecycle::Stopped { failed: goal == Goal::Failed });
                 }
@@ -725,16 +722,9 @@ pub(super) fn is_gone(life: Lifecycle) -> bool {
 fn is_fine(state: &State, process: ProcessId) -> bool {
     match state.life(process) {
         Lifecycle::Ready { .. } => true,
-        Lifecycle::Done | Lifecycle::PostStop { .. } | Lifecycle::Stopped { failed: true } => {
-            state.reached(process) == Reached::ALL
-        }
+        Lifecycle::Done | Lifecycle::PostStop { .. } => state.reached(process) == Reached::ALL,
         _ => false,
     }
-}
-
-/// Whether its end for good leaves those that wait for it without it.
-fn needs_success(state: &State, process: ProcessId) -> bool {
-    state.process(process).on_exit != OnExit::Ignore
 }
 
 /// Whether a dependency is down and has to be started.
