@@ -34,12 +34,12 @@ const RECOUNT: Duration = Duration::from_millis(100);
 pub(crate) enum Progress {
     NotDue,
     Active(Active),
-    /// Over since `at`, when what is open was counted. It is counted once more before the stop.
+    /// Over, and counted at `at`. What is open is counted once more before the stop.
     Drained {
         at: Time,
         /// The end of the time of the drain.
         until: Time,
-        /// It was counted again since, and nothing was open.
+        /// The stop waits only for counts, and this one needs none at `at`.
         is_counted: bool,
     },
     FinalCount(FinalCount),
@@ -123,24 +123,22 @@ impl State {
     /// carries new requests until then.
     pub(crate) fn step_final_count(&mut self, process: ProcessId, deadline: Time) {
         match self.drains[process.index()] {
-            // In the same step nothing can be new.
-            Progress::Drained { until, is_counted, .. } => {
+            Progress::Drained { at, until, is_counted } => {
                 let left = until.since(self.now);
                 let left = self.budget.drain(process, left, Duration::ZERO, self.now, deadline);
                 let until = self.now + left;
-                let is_shown = self.is_shown(process);
-                if left.is_zero() && (is_shown || is_counted) {
-                    // There is no time to wait for anything.
+                // In the step in which the drain is over nothing can be new.
+                let is_counted = is_counted || at == self.now;
+                if is_counted && left.is_zero() {
+                    // Nothing could be waited for.
                     self.drains[process.index()] = Progress::Over;
-                    return;
+                } else if is_counted && self.now.since(at) <= QUIET {
+                    self.drains[process.index()] = Progress::Drained { at, until, is_counted };
+                } else {
+                    let (next, load) = (self.now, Load::default());
+                    let count = FinalCount { next, is_asked: false, until, load, is_noted: false };
+                    self.count(process, count, deadline);
                 }
-                if is_shown {
-                    return;
-                }
-                let load = Load::default();
-                let count =
-                    FinalCount { next: self.now, is_asked: false, until, load, is_noted: false };
-                self.count(process, count, deadline);
             }
             Progress::FinalCount(count) if self.is_past(count.next) => {
                 if count.is_asked && !(count.is_noted && self.now < count.until) {
@@ -157,11 +155,7 @@ impl State {
     /// Whether nothing has to be counted any more before the stop. A count is good for a moment, in
     /// which others are counted.
     pub(crate) fn is_shown(&self, process: ProcessId) -> bool {
-        match self.drains[process.index()] {
-            Progress::Drained { at, .. } => self.now.since(at) <= QUIET,
-            Progress::Over => true,
-            _ => false,
-        }
+        matches!(self.drains[process.index()], Progress::Drained { .. } | Progress::Over)
     }
 
     fn count(&mut self, process: ProcessId, count: FinalCount, deadline: Time) {
