@@ -431,8 +431,9 @@ impl<'a> Checker<'a> {
         };
         // One that was asked by KILL has nothing left to ask for.
         let is_killed = self.group_killed[index] || self.pending[index] || self.doomed[index];
+        let is_in_time = |at: Time| now < at || self.was_paused(at, now) && now <= self.seen_at(at);
         if let Some((asked, limit)) = self.asked[index]
-            && now < asked + limit
+            && is_in_time(asked + limit)
             && !is_killed
         {
             let spare = |deadline: Time| deadline.since(now).saturating_sub(later);
@@ -1816,6 +1817,7 @@ impl<'a> Checker<'a> {
             Note::ReloadDone => self.reloaded(true, procs),
             Note::ReloadFailed { .. } => self.reloaded(false, procs),
             Note::Skipped(process) => {
+                self.on_its_way[process.index()] = false;
                 self.was_skipped[self.slots.process(process)] = true;
                 self.went_well.insert(self.slots.process(process));
                 self.successors.remove(&process);

@@ -1706,3 +1706,21 @@ fn a_restart_fails_with_the_later_start_of_a_dependency_that_it_waits_for() {
         assert!(notes.iter().any(is_failed), "{notes:?}");
     }
 }
+
+#[test]
+fn a_start_waits_for_a_dependency_that_is_restarted_before_it_was_ready() {
+    let mut spec = plain();
+    spec.processes[ENGINE.index()].readiness_timeout = Some(MS(1000));
+    spec.processes[ROUTER.index()].dependencies[0].1 = StartCondition::Ready;
+    let mut play = Play { machine: Machine::new(Rc::new(spec), Time(MS(0))) };
+    play.at(0, Event::Start);
+    play.at(0, Event::Spawned(ENGINE));
+    play.at(100, ask_to_stop(ROUTER));
+    assert_eq!(play.at(200, ask_to_start(ROUTER)), []);
+    let notes = play.notes(300, restart(ENGINE));
+    let has_failed = |note: &Note| matches!(note, Note::RequestFailed { .. });
+    assert!(!notes.iter().any(has_failed), "{notes:?}");
+    assert_eq!(play.at(400, exited(ENGINE)), [Action::Spawn(ENGINE)]);
+    play.at(400, Event::Spawned(ENGINE));
+    assert_eq!(play.at(500, Event::Ready(ENGINE)), [Action::Spawn(ROUTER)]);
+}
