@@ -34,12 +34,12 @@ const RECOUNT: Duration = Duration::from_millis(100);
 pub(crate) enum Progress {
     NotDue,
     Active(Active),
-    /// Over, and counted at `at`. What is open is counted once more before the stop.
+    /// Over, and last counted at `at`. What is open is counted once more before the stop.
     Drained {
         at: Time,
         /// The end of the time of the drain.
         until: Time,
-        /// The stop waits only for counts, and this one needs none at `at`.
+        /// It was counted for the stop, which waits for nothing else.
         is_counted: bool,
     },
     FinalCount(FinalCount),
@@ -120,8 +120,9 @@ impl State {
     }
 
     /// Counts what is open before the stop, and again while there is too much: an open connection
-    /// carries new requests until then.
-    pub(crate) fn step_final_count(&mut self, process: ProcessId, deadline: Time) {
+    /// carries new requests until then. A count is good for a moment, in which others are counted.
+    /// Returns whether that of this process is done.
+    pub(crate) fn step_final_count(&mut self, process: ProcessId, deadline: Time) -> bool {
         match self.drains[process.index()] {
             Progress::Drained { at, until, is_counted } => {
                 let left = until.since(self.now);
@@ -150,12 +151,7 @@ impl State {
             }
             _ => {}
         }
-    }
-
-    /// Whether nothing has to be counted any more before the stop. A count is good for a moment, in
-    /// which others are counted.
-    pub(crate) fn is_shown(&self, process: ProcessId) -> bool {
-        matches!(self.drains[process.index()], Progress::Drained { .. } | Progress::Over)
+        !matches!(self.drains[process.index()], Progress::FinalCount(_))
     }
 
     fn count(&mut self, process: ProcessId, count: FinalCount, deadline: Time) {

@@ -446,19 +446,14 @@ impl<'a> Checker<'a> {
 
     /// The need of the hook after the end of a process, and of the longest path below it.
     fn needed_after(&self, slot: ProcessId) -> Duration {
-        let hook = |wait: Option<Wait>| wait.map_or(Duration::ZERO, |wait| wait.need);
-        let before = |of: &ProcessSpec| hook(of.hooks.pre_stop) + of.stop.need;
-        let all = self.path_from(slot, |of| before(of) + hook(of.hooks.post_stop));
-        all - before(&self.scenario.spec.processes[self.slots.process(slot)])
+        let of = &self.scenario.spec.processes[self.slots.process(slot)];
+        self.path_from(slot, stop_need) - hook_need(of.hooks.pre_stop) - of.stop.need
     }
 
     /// The need of all slots in turn, whatever the order: more than any path of several configs has.
     fn needed_by_all(&self) -> Duration {
-        let hook = |wait: Option<Wait>| wait.map_or(Duration::ZERO, |wait| wait.need);
         let in_use = self.slots.all().filter(|id| self.roles[id.index()] != Role::Retired);
-        let need =
-            |of: &ProcessSpec| hook(of.hooks.pre_stop) + of.stop.need + hook(of.hooks.post_stop);
-        in_use.map(|id| need(self.of(id))).sum()
+        in_use.map(|id| stop_need(self.of(id))).sum()
     }
 
     /// The time that the stops of a process and of the longest path below it keep.
@@ -1149,11 +1144,7 @@ impl<'a> Checker<'a> {
         if self.has_reloaded {
             return;
         }
-        let hook = |wait: Option<Wait>| wait.map_or(Duration::ZERO, |wait| wait.need);
-        let stops = self.longest_path(|id| {
-            let of = &spec.processes[id.index()];
-            hook(of.hooks.pre_stop) + of.stop.need + hook(of.hooks.post_stop)
-        });
+        let stops = self.longest_path(|id| stop_need(&spec.processes[id.index()]));
         let drains = self.longest_path(|id| {
             spec.processes[id.index()].drain.map_or(Duration::ZERO, |drain| drain.min)
         });
@@ -1163,7 +1154,7 @@ impl<'a> Checker<'a> {
         let is_full = longest >= times.time || !is_asked || times.time + drains + stops > left;
         let has_ended = self.count_ends > self.ended_before;
         self.hold(is_full || has_ended, "less than its time although all fits");
-        let before = spec.readiness_delay.max(hook(spec.hooks.pre_stop));
+        let before = spec.readiness_delay.max(hook_need(spec.hooks.pre_stop));
         let is_delayed = now >= since + spec.readiness_delay || !self.was_good;
         let window = self.held_at.map_or(spec.window, |_| left);
         let fits = before + drains + stops <= window;
@@ -1254,11 +1245,7 @@ impl<'a> Checker<'a> {
     /// `/readyz` turns 503 now, and not before its delay is over, where that fits.
     fn holds_ready(&self, now: Time, since: Time) {
         let spec = &self.scenario.spec;
-        let hook = |wait: Option<Wait>| wait.map_or(Duration::ZERO, |wait| wait.need);
-        let stops = self.longest_path(|id| {
-            let of = &spec.processes[id.index()];
-            hook(of.hooks.pre_stop) + of.stop.need + hook(of.hooks.post_stop)
-        });
+        let stops = self.longest_path(|id| stop_need(&spec.processes[id.index()]));
         let drains = self.longest_path(|id| {
             spec.processes[id.index()].drain.map_or(Duration::ZERO, |drain| drain.min)
         });
@@ -2139,18 +2126,14 @@ impl<'a> Checker<'a> {
     /// the drains leave for the stops, in proportion to the needs along its longest path.
     fn share(&self, process: ProcessId) -> Duration {
         let spec = &self.scenario.spec;
-        let hook = |wait: Option<Wait>| wait.map_or(Duration::ZERO, |wait| wait.need);
-        let need = |id: ProcessId| {
-            let process = &spec.processes[id.index()];
-            hook(process.hooks.pre_stop) + process.stop.need + hook(process.hooks.post_stop)
-        };
+        let need = |id: ProcessId| stop_need(&spec.processes[id.index()]);
         let least = |id: ProcessId| least_stop(&spec.processes[id.index()]);
         let min = |id: ProcessId| {
             spec.processes[id.index()].drain.map_or(Duration::ZERO, |drain| drain.min)
         };
         let all = self.longest_path(need);
         let before_drains =
-            spec.readiness_delay.max(hook(spec.hooks.pre_stop)) + spec.unready_delay;
+            spec.readiness_delay.max(hook_need(spec.hooks.pre_stop)) + spec.unready_delay;
         let total = before_drains + self.longest_path(min) + all;
         let left = spec
             .window
@@ -2251,6 +2234,16 @@ fn failed_start(cause: Cause) -> Option<ProcessId> {
 /// The wait for the end of a killed process, with so much time left to the deadline.
 fn wait_after_kill(left: Duration) -> Duration {
     Duration::from_millis(200).min(left / 4)
+}
+
+/// The need of a hook; none without it.
+fn hook_need(wait: Option<Wait>) -> Duration {
+    wait.map_or(Duration::ZERO, |wait| wait.need)
+}
+
+/// The need of a stop with its hooks.
+fn stop_need(of: &ProcessSpec) -> Duration {
+    hook_need(of.hooks.pre_stop) + of.stop.need + hook_need(of.hooks.post_stop)
 }
 
 /// The time that a stop keeps, whatever comes before it.

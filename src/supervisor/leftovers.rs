@@ -50,7 +50,7 @@ impl Leftovers {
             Swept::Signalled(found) if found.is_empty() => Event::Tick,
             Swept::Signalled(mut found) => {
                 let count = found.len();
-                // What was killed with its process group is not reaped yet, and no leftover.
+                // One that was killed with its process group is not reaped yet, and no leftover.
                 found.retain(|left| !is_killed(group_of(left.pid).unwrap_or(left.pid)));
                 if !found.is_empty() {
                     let line = format!("left over: {}", list(&found));

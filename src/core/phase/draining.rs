@@ -321,8 +321,7 @@ impl Draining {
     fn has_final_counts(&self, state: &mut State) -> bool {
         let mut done = true;
         for &process in &self.drained {
-            state.step_final_count(process, self.shutdown.deadline);
-            done &= state.is_shown(process);
+            done &= state.step_final_count(process, self.shutdown.deadline);
         }
         done
     }

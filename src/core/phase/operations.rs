@@ -333,11 +333,13 @@ impl Operations {
         changed: &BTreeSet<(ProcessId, usize)>,
     ) -> bool {
         let of = &state.process(process).copy_of;
+        if of.is_none() {
+            return true;
+        }
         let is_other = |id: &ProcessId| {
             *id != process && state.is_current(*id) && state.process(*id).copy_of == *of
         };
-        let mut others = state.spec.ids().filter(|id| of.is_some() && is_other(id));
-        others.all(|id| {
+        state.spec.ids().filter(is_other).all(|id| {
             let life = state.life(id);
             let rests = !self.goals.contains_key(&id) && !self.is_replaced(id);
             life.survives_kill()
@@ -394,10 +396,8 @@ impl Operations {
         let mut waiting = reload.map_or_else(Vec::new, |reload| reload.start_failed(process, why));
         if is_own {
             // Nothing starts it again for those of earlier requests, which needed no start of it.
-            let spec = Rc::clone(&state.spec);
-            let above = spec.processes[process.index()].dependents.iter();
-            let lost = above.filter(|id| state.life(**id) == Lifecycle::Waiting);
-            waiting.extend(lost.clone());
+            let above = state.process(process).dependents.iter();
+            waiting.extend(above.filter(|id| state.life(**id) == Lifecycle::Waiting));
             self.fail(state, |asked| {
                 let is_hit = asked.request != Request::Stop && waiting.contains(&asked.process);
                 is_hit.then_some(why)

@@ -2,6 +2,7 @@
 //! for the other's.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
@@ -80,9 +81,8 @@ fn readiness(problems: &mut Problems, config: &Config, places: &Places) {
             continue;
         }
         let others = first.entry(place).or_default();
-        // Of two processes with a condition, only one may be started.
         let other = others.iter().map(|other| &config.processes[*other]).find(|other| {
-            (other.only_if.is_none() || process.only_if.is_none())
+            may_both_run(other, process)
                 // One server may answer for several processes, each at its own path.
                 && !matches!((asked(other), path), (Some((_, Some(a))), Some(b)) if a != b)
         });
@@ -153,56 +153,75 @@ fn instances(problems: &mut Problems, config: &Config, places: &Places) {
 
 /// Two Envoys with the same admin: one would be drained twice, the other never.
 fn admins(problems: &mut Problems, config: &Config, places: &Places) {
-    let mut first: HashMap<Place<'_>, Vec<&Process>> = HashMap::new();
-    for (index, process) in running(config) {
-        let Some(DrainMethod::Envoy { admin, .. }) =
-            process.drain.as_ref().map(|drain| &drain.method)
-        else {
-            continue;
-        };
-        let place = Place::of(admin);
-        let others = first.entry(place).or_default();
-        let other =
-            others.iter().find(|other| other.only_if.is_none() || process.only_if.is_none());
-        if let Some(other) = other {
-            let parts = &places.processes[index];
-            let span = parts.drain.unwrap_or(parts.name);
-            let message = format!(
-                "`{}` and `{}` have the same `admin`, {}: one of them is never drained",
-                other.name,
-                process.name,
-                place.text()
-            );
-            problems.error_in_check(span, message).help("give each Envoy its own admin address");
-        }
-        others.push(process);
+    for Sharing { index, what, other, process } in sharing(config, admin_of) {
+        let parts = &places.processes[index];
+        let span = parts.drain.unwrap_or(parts.name);
+        let message = format!(
+            "`{}` and `{}` have the same `admin`, {}: one of them is never drained",
+            other.name,
+            process.name,
+            what.text()
+        );
+        problems.error_in_check(span, message).help("give each Envoy its own admin address");
     }
 }
 
 /// Two processes that are drained by the same request: one of them would get both. The server may be
 /// another program that knows what to do, so this is no error.
 fn drain_requests(problems: &mut Problems, config: &Config, places: &Places) {
-    let mut first: HashMap<(Place<'_>, &str), Vec<&Process>> = HashMap::new();
-    for (index, process) in running(config) {
+    for Sharing { index, other, process, .. } in sharing(config, place_of_drain) {
         let Some(target) = drain_request(process) else { continue };
-        let others = first.entry((Place::of(&target.address), &target.path)).or_default();
-        let other =
-            others.iter().find(|other| other.only_if.is_none() || process.only_if.is_none());
-        if let Some(other) = other {
-            let parts = &places.processes[index];
-            let span = parts.drain.unwrap_or(parts.name);
-            let message = format!(
-                "`{}` and `{}` are drained by the same request to {target}: it may drain one of them twice, and the \
-                 other never",
-                other.name, process.name
-            );
-            problems.warning(span, message).help(match is_copy_of_same(other, process) {
-                true => "write `${SCALE_INDEX}` in the `url`, so that each copy has its own",
-                false => "give each process a `url` of its own",
-            });
-        }
-        others.push(process);
+        let parts = &places.processes[index];
+        let span = parts.drain.unwrap_or(parts.name);
+        let message = format!(
+            "`{}` and `{}` are drained by the same request to {target}: it may drain one of them twice, and the \
+             other never",
+            other.name, process.name
+        );
+        problems.warning(span, message).help(match is_copy_of_same(other, process) {
+            true => "write `${SCALE_INDEX}` in the `url`, so that each copy has its own",
+            false => "give each process a `url` of its own",
+        });
     }
+}
+
+/// A process that shares something with an earlier one.
+struct Sharing<'c, T> {
+    index: usize,
+    what: T,
+    other: &'c Process,
+    process: &'c Process,
+}
+
+/// The processes that share what `of` returns with an earlier one, if both may be started.
+fn sharing<'c, T: Copy + Eq + Hash>(
+    config: &'c Config,
+    of: impl Fn(&'c Process) -> Option<T>,
+) -> impl Iterator<Item = Sharing<'c, T>> {
+    let mut earlier: HashMap<T, Vec<&Process>> = HashMap::new();
+    running(config).filter_map(move |(index, process)| {
+        let what = of(process)?;
+        let others = earlier.entry(what).or_default();
+        let other = others.iter().find(|other| may_both_run(other, process)).copied();
+        others.push(process);
+        Some(Sharing { index, what, other: other?, process })
+    })
+}
+
+/// Of two processes with a condition, only one may be started.
+fn may_both_run(one: &Process, other: &Process) -> bool {
+    one.only_if.is_none() || other.only_if.is_none()
+}
+
+fn admin_of(process: &Process) -> Option<Place<'_>> {
+    match &process.drain.as_ref()?.method {
+        DrainMethod::Envoy { admin, .. } => Some(Place::of(admin)),
+        _ => None,
+    }
+}
+
+fn place_of_drain(process: &Process) -> Option<(Place<'_>, &str)> {
+    drain_request(process).map(|target| (Place::of(&target.address), &*target.path))
 }
 
 /// The target of a drain by `http`.
