@@ -230,7 +230,8 @@ impl Machine {
     }
 
     /// Whether the container is not ready because of this process: it is not ready yet, is to be
-    /// started again, or is on its way down, which matters of an optional one only for a restart.
+    /// added or started again, or is on its way down, which matters of an optional one only for a
+    /// restart.
     pub(crate) fn waits_for(&self, process: ProcessId) -> bool {
         let is_missed = match &self.phase {
             Phase::Running(running) => running.misses(&self.state, process),

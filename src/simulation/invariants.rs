@@ -450,10 +450,12 @@ impl<'a> Checker<'a> {
         self.path_from(slot, stop_need) - hook_need(of.hooks.pre_stop) - of.stop.need
     }
 
-    /// The need of all slots in turn, whatever the order: more than any path of several configs has.
+    /// The need of all slots in turn, whatever the order: more than any path of several configs
+    /// has. What a reload had no time to begin counts, too, as it does in the core's budget, which
+    /// is that of the new config.
     fn needed_by_all(&self) -> Duration {
         let in_use = self.slots.all().filter(|id| self.roles[id.index()] != Role::Retired);
-        in_use.map(|id| stop_need(self.of(id))).sum()
+        in_use.map(|id| self.of(id)).chain(self.slots.missing()).map(stop_need).sum()
     }
 
     /// The time that the stops of a process and of the longest path below it keep.
@@ -704,7 +706,9 @@ impl<'a> Checker<'a> {
             for id in self.slots.all() {
                 let has_followed = reload.followed.contains(&self.slots.process(id));
                 let is_behind = self.is_current(id) && self.behind[id.index()] && !has_followed;
-                let waits = self.may_stay_behind(id, procs);
+                // What it follows may follow once more, as soon as the reload is over.
+                let waits = self.may_stay_behind(id, procs)
+                    || self.waits_to_follow(id, procs, |on| self.behind[on]);
                 self.hold(!is_behind || waits, "reloaded, and a dependent does not follow");
             }
         }
@@ -834,6 +838,10 @@ impl<'a> Checker<'a> {
         let mut waiting = self.successors.iter().filter(|slot| self.of(**slot).required);
         let waits = waiting.any(|slot| self.slots_of(self.slots.process(*slot)).any(lives));
         self.hold(!waits || !running.is_ready(machine.state()), "ready although nothing serves");
+        let mut unbegun = self.reload.iter().flat_map(|reload| &reload.unbegun);
+        let adds = unbegun.any(|slot| machine.state().is_current(*slot));
+        let is_early = adds && running.is_ready(machine.state());
+        self.hold(!is_early, "ready although a process that is added has not begun");
     }
 
     /// A reload or a request ends, at the latest when nothing goes on any more.

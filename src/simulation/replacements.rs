@@ -164,6 +164,20 @@ fn a_reload_is_not_ready_while_it_waits_for_the_end_of_the_old_one() {
 }
 
 #[test]
+fn a_reload_is_not_ready_while_what_it_adds_waits_for_what_it_removes() {
+    let mut play = up();
+    // The router has another name.
+    play.reload(1000, &overlapping(), &[Placed::Same(ENGINE), Placed::New]);
+    assert!(!is_ready(&play) && play.machine.waits_for(NEW));
+    play.at(7000, Event::Drained(ROUTER));
+    assert_eq!(play.at(7100, exited(ROUTER)), [Action::Spawn(NEW)]);
+    play.at(7100, Event::Spawned(NEW));
+    assert!(!is_ready(&play));
+    play.at(7200, Event::Ready(NEW));
+    assert!(is_ready(&play) && !play.machine.waits_for(NEW));
+}
+
+#[test]
 fn an_envoy_with_another_base_id_starts_after_the_old_one() {
     let envoy = |base: &str| {
         changed(|spec| {

@@ -128,12 +128,18 @@ impl Slots {
 
     /// Whether the current slots are those of the newest config.
     pub(crate) fn are_new(&self) -> bool {
-        let is_new = |of: &Slot| {
+        let count = self.current.iter().flatten().count();
+        self.missing().next().is_none() && count == self.config.len()
+    }
+
+    /// The definitions of the newest config that no current slot has: its reload has not come to
+    /// them, or ended before it did.
+    pub(crate) fn missing(&self) -> impl Iterator<Item = &ProcessSpec> {
+        let is_new = |of: &&Slot| {
             let slot = self.current[of.process].map(|slot| &self.slots[slot.index()]);
             slot.is_some_and(|slot| slot.version == of.version)
         };
-        let count = self.current.iter().flatten().count();
-        self.config.iter().all(is_new) && count == self.config.len()
+        self.config.iter().filter(move |of| !is_new(of)).map(|of| &of.spec)
     }
 
     /// Gives a slot a definition.

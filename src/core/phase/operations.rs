@@ -100,11 +100,13 @@ impl Operations {
             })
     }
 
-    /// Whether this process is on its way down and the container is not ready for that, because it
-    /// is required or [has failed](Self::is_judged).
+    /// Whether the container is not ready because of this process: it is on its way down, and is
+    /// required or [has failed](Self::is_judged), or a reload that adds it has not come to it.
     pub(crate) fn misses(&self, state: &State, process: ProcessId) -> bool {
         let is_missed = state.is_current(process) && state.process(process).required;
-        is_missed && self.stops(process) || self.is_judged(state, process)
+        is_missed && self.stops(process)
+            || self.is_judged(state, process)
+            || self.additions().any(|slot| slot == process)
     }
 
     /// Whether there is such a process.

@@ -139,6 +139,15 @@ impl Operations {
         self.reload = Some(Reload { pending: steps, ..Reload::default() });
     }
 
+    /// The processes that a reload adds and has not come to.
+    pub(crate) fn additions(&self) -> impl Iterator<Item = ProcessId> {
+        let pending = self.reload.iter().flat_map(|reload| &reload.pending);
+        pending.filter_map(|step| match step {
+            Step::Add(new) => Some(*new),
+            _ => None,
+        })
+    }
+
     /// Begins the steps that are due.
     pub(super) fn proceed(&mut self, state: &mut State) {
         let Some(reload) = &mut self.reload else { return };

@@ -99,7 +99,7 @@ impl Running {
         self.all_ready
     }
 
-    /// Whether a process is on its way down, and the container is not ready for that.
+    /// Whether the container is not ready because of an operation on this process.
     pub(crate) fn misses(&self, state: &State, process: ProcessId) -> bool {
         self.operations.misses(state, process)
     }
@@ -112,7 +112,10 @@ impl Running {
 
     /// Whether no process is waited for.
     fn is_settled(&self, state: &State) -> bool {
-        state.is_settled() && state.missing.is_empty() && !self.operations.judges(state)
+        state.is_settled()
+            && state.missing.is_empty()
+            && !self.operations.judges(state)
+            && self.operations.additions().next().is_none()
     }
 
     fn take(&mut self, state: &mut State, event: Event) -> Step {
