@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::support::http::free_address;
-use crate::support::{Admin, Answer, Ended, LONG, Rig, Running, Signal, ms};
+use crate::support::{Admin, Answer, Ended, LONG, Rig, Running, Signal, ms, now};
 
 /// The config of a router with a drain and its dependency. The test replaces `TIMES`.
 const CONFIG: &str = "
@@ -341,6 +341,24 @@ fn the_end_of_the_process_ends_its_drain() {
         .assert_took(gone, ms(0)..BEFORE_MIN)
         .assert_line("router: drain over .*the process has ended")
         .assert_stopped_in_order(&["python"]);
+}
+
+#[test]
+fn a_call_that_is_tried_again_does_not_reach_the_next_process() {
+    let admin = Admin::tcp(5).answer("/healthcheck/fail", &[Answer::Status(500)]);
+    let Some(drainit) = start(&admin, "time: 9s, min: 3s, strategy: gradual") else { return };
+    let mut restart = drainit.exec_as(None, &["restart", "router"]).spawn().unwrap();
+    let first = admin.wait_for(FAIL);
+    drainit.exec(&["kill", "-s", "KILL", "router"]).assert(0, "");
+    assert!(restart.wait().unwrap().success());
+    let restarted = now();
+    // The next one is told no earlier than its `min`; the first call is tried again for 2 s.
+    let told = drainit.signal(Signal::SIGTERM) + ms(2500);
+    drainit.wait_exit(LONG).assert_code(0);
+    let calls = admin.seen().into_iter().filter(|seen| seen.what == FAIL && seen.at < told);
+    let times: Vec<_> = calls.map(|seen| seen.at).collect();
+    assert_eq!(times.first(), Some(&first));
+    assert!(times.iter().all(|at| *at < restarted), "{times:?}, restarted at {restarted:?}");
 }
 
 #[test]

@@ -143,6 +143,27 @@ fn a_signal_that_comes_twice_at_once_is_one() {
 }
 
 #[test]
+fn different_signals_that_come_at_once_are_one_however_long_the_first_takes() {
+    // It takes longer than 5 ms to begin so many hooks.
+    let config = "
+    processes:
+      app: {command: [CHILD, app], scale: 40, hooks: {pre_stop: [CHILD, ending, touch=DIR/begun, await=DIR/go, exit=0]}}
+    ";
+    let Some(drainit) = start(config, &["app"]) else { return };
+    drainit.wait_for_line("everything is ready");
+    drainit.signal(Signal::SIGINT);
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_for_line("SIGINT received");
+    drainit.wait_for_line("SIGTERM received");
+    drainit.touch("go");
+    drainit
+        .wait_exit(LONG)
+        .assert_code(0)
+        .assert_no_line("second stop signal")
+        .assert_no_line("pre_stop hook: killed");
+}
+
+#[test]
 fn the_unasked_end_of_the_middle_stops_the_rest_in_order_with_its_code() {
     let config = GRAPH.replace("touch=DIR/policy]", "touch=DIR/policy, await=DIR/go, exit=7]");
     let Some(drainit) = start(&config, &["router"]) else { return };

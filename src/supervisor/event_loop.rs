@@ -132,9 +132,7 @@ impl EventLoop {
     /// Handles the signals that have arrived first, so that nothing starts after a stop signal.
     fn start(&mut self, began: Time) -> io::Result<()> {
         let pending = self.signals.take_pending()?;
-        for one in self.stops_first(pending) {
-            self.signal(one, began)?;
-        }
+        self.received(pending, began)?;
         self.step(Event::Start)
     }
 
@@ -172,7 +170,7 @@ impl EventLoop {
         // Not `biased`: a flood of signals must not keep the other branches from their turn.
         tokio::select! {
             received = self.signals.next() => {
-                self.received(received?)?;
+                self.received(received?, clock::now())?;
                 // Nor local tasks from theirs, which they get only while this future waits.
                 tokio::task::yield_now().await;
             }
@@ -200,7 +198,7 @@ impl EventLoop {
     /// if drainit itself did not run for a while, what the processes said meanwhile.
     async fn catch_up(&mut self) -> io::Result<()> {
         let pending = self.signals.take_pending()?;
-        self.received(pending)?;
+        self.received(pending, clock::now())?;
         self.reap()?;
         if self.wakes_at.is_some_and(|due| clock::now().since(due) >= LATE) {
             let_others_run().await;
@@ -260,18 +258,29 @@ impl EventLoop {
     }
 
     /// Handles signals that were read together.
-    fn received(&mut self, received: Vec<ReceivedSignal>) -> io::Result<()> {
-        for one in self.stops_first(received) {
+    fn received(&mut self, received: Vec<ReceivedSignal>, at: Time) -> io::Result<()> {
+        let mut sorted = VecDeque::from(self.stops_first(received));
+        let mut has_stopped = false;
+        while let Some(one) = sorted.pop_front() {
             self.has_ended |= one.signal == Signal::CHLD;
-            self.signal(one, clock::now())?;
+            let stops = self.stop_signals & only(one.signal) != 0;
+            if !(stops && has_stopped) {
+                self.signal(one, at)?;
+            } else {
+                // Stop signals that come at once are one, however long it takes to handle the first.
+                Self::tell_of(one);
+            }
+            if stops && !std::mem::replace(&mut has_stopped, true) {
+                let meanwhile = self.signals.take_pending()?;
+                let meanwhile = self.stops_first(meanwhile);
+                sorted.extend(meanwhile);
+            }
         }
         self.report_unstarted()
     }
 
-    fn signal(&mut self, received: ReceivedSignal, at: Time) -> io::Result<()> {
-        if received.signal == Signal::CHLD {
-            return Ok(());
-        }
+    /// Logs who has sent a signal.
+    fn tell_of(received: ReceivedSignal) {
         match received.sender {
             Some(sender) if sender.pid == 0 => {
                 tracing::info!("{} received from outside the container", received.signal);
@@ -286,6 +295,13 @@ impl EventLoop {
             }
             None => tracing::info!("{} received", received.signal),
         }
+    }
+
+    fn signal(&mut self, received: ReceivedSignal, at: Time) -> io::Result<()> {
+        if received.signal == Signal::CHLD {
+            return Ok(());
+        }
+        Self::tell_of(received);
         if self.reload_signal == Some(received.signal) {
             self.reloads.want(None);
             return Ok(());

@@ -1,11 +1,11 @@
 //! The drain of one Envoy: begins it over the admin, then polls how much traffic remains.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::task::spawn_local;
+use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, timeout};
 
 use crate::config::{Address, Direction, DrainUntil};
@@ -62,6 +62,8 @@ pub(crate) struct EnvoyDrain {
     pub(crate) accepted: Cell<Accepted>,
     /// The number of tasks that make calls, any of which may still be accepted.
     pub(crate) awaited: Cell<u32>,
+    /// The call that fails the health check later.
+    pub(crate) late_call: RefCell<Option<AbortHandle>>,
     /// The core knows whether the drain was accepted.
     pub(crate) is_answered: Cell<bool>,
     /// Samples from now on do not belong to the drain.
@@ -179,16 +181,24 @@ impl EnvoyDrain {
         if reason.replace(false) && !self.stays_good() && !self.is_over.get() {
             let drain = Rc::clone(self);
             self.awaited.set(self.awaited.get() + 1);
-            spawn_local(async move {
+            let call = spawn_local(async move {
                 drain.told(fail_healthcheck(&drain.admin).await);
                 drain.answer();
             });
+            *self.late_call.borrow_mut() = Some(call.abort_handle());
         }
     }
 
     /// Whether the health check is not to fail yet.
     fn stays_good(&self) -> bool {
         self.stays_ready.get() || self.spreads.get()
+    }
+
+    /// Gives up the call that may still be tried again: another Envoy may have its address now.
+    pub(crate) fn process_ended(&self) {
+        if let Some(call) = self.late_call.take() {
+            call.abort();
+        }
     }
 
     /// Ends the drain; warns if it is unknown whether it ever began.

@@ -3,7 +3,7 @@
 pub(crate) mod envoy;
 pub(crate) mod target;
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -76,6 +76,7 @@ impl RunningDrain {
                     is_closed: Cell::default(),
                     accepted: Cell::default(),
                     awaited: Cell::new(1),
+                    late_call: RefCell::default(),
                     is_answered: Cell::default(),
                     is_over: Cell::default(),
                 });
@@ -131,6 +132,13 @@ impl RunningDrain {
                 spawn_local(Rc::clone(drainer).close());
             }
             Self::Task(_) | Self::Signalled => {}
+        }
+    }
+
+    /// The process has ended, whose drain may be over since before.
+    pub(crate) fn process_ended(&self) {
+        if let Self::Envoy(drainer, _) = self {
+            drainer.process_ended();
         }
     }
 

@@ -406,6 +406,9 @@ impl Executor {
                 current.verification = None;
                 current.listener = None;
                 current.liveness = None;
+                if let Some(drain) = &current.drain {
+                    drain.process_ended();
+                }
                 self.status_board.set_pid(process, None);
                 Some(Event::Exited { process, end, remains })
             }
