@@ -1889,7 +1889,9 @@ impl<'a> Checker<'a> {
                 self.ready_by[process.index()] = spec.readiness_timeout.map(|within| now + within);
                 self.complete_by[process.index()] = spec.timeout.map(|within| now + within);
                 self.serves[process.index()] = is_ready;
-                self.was_serving[process.index()] = is_ready && !self.unready;
+                // What a reload removes while it is spawned has served nobody.
+                let leaves = self.roles[process.index()] == Role::Leaving;
+                self.was_serving[process.index()] = is_ready && !self.unready && !leaves;
                 self.started[process.index()] = true;
                 self.owes_post_stop.insert(self.slots.process(process));
                 self.has_run.insert(process);

@@ -233,8 +233,9 @@ impl Scenario {
     /// When drainit sees what happens at this time, both since the start: later, if it does not run
     /// then.
     pub(crate) fn seen_at(&self, at: Duration) -> Duration {
-        let pause = self.pauses.iter().find(|(from, to)| (*from..*to).contains(&at));
-        pause.map_or(at, |(_, to)| *to)
+        // One may begin where the one before it ends.
+        let end = |at, (from, to): &_| if (*from..*to).contains(&at) { *to } else { at };
+        self.pauses.iter().fold(at, end)
     }
 
     pub(super) fn around(seed: u64, spec: Rc<Spec>, rng: &mut Rng, odds: &Odds) -> Self {
