@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::support::Rig;
 
-fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 

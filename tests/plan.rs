@@ -2,7 +2,7 @@
 
 use crate::support::{Ended, Rig};
 
-const CONFIG: &str = "
+pub(crate) const CONFIG: &str = "
 processes:
   engine: {command: [CHILD, engine], stop_grace_period: 4s}
   router:

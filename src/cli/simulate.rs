@@ -26,6 +26,10 @@ use crate::types::{Time, exit_code, human};
 
 /// A thread takes so many seeds at a time.
 const CHUNK: u64 = 1000;
+/// Far more of them than there are cores could take the threads of the whole machine.
+const MOST_JOBS: i64 = 1024;
+/// Seeds and their number are below this, so that no sum of them overflows.
+const END: u64 = 1 << 63;
 
 /// Options of `simulate`.
 #[derive(Debug, Args)]
@@ -33,13 +37,13 @@ pub struct SimulateArgs {
     #[command(flatten)]
     files: ConfigFiles,
     /// The same number gives the same run, with the same version of drainit
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..END))]
     seed: u64,
     /// Count this many runs, from the seed on, instead of showing one
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..END))]
     runs: Option<u64>,
     /// Threads [default: one for each core]
-    #[arg(long, value_name = "N", requires = "runs", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", requires = "runs", value_parser = clap::value_parser!(u16).range(1..=MOST_JOBS))]
     jobs: Option<u16>,
 }
 
@@ -66,7 +70,7 @@ pub(super) fn simulate(args: &SimulateArgs) -> u8 {
         None => show(&subject(), args.seed),
         Some(runs) => {
             let began = Instant::now();
-            let seeds = args.seed..args.seed.saturating_add(runs);
+            let seeds = args.seed..args.seed + runs;
             let count = count(seeds, jobs(args.jobs), || {
                 let subject = subject();
                 move |seed| Scenario::of(&subject, seed)
@@ -147,7 +151,7 @@ pub(crate) fn jobs(option: Option<u16>) -> u16 {
     option.unwrap_or_else(cores)
 }
 
-/// Plays the scenarios of some seeds, with several threads.
+/// Plays the scenarios of some seeds, with several threads, or with as many as can be started.
 pub(crate) fn count<F: Fn(u64) -> Scenario>(
     seeds: Range<u64>,
     jobs: u16,
@@ -167,9 +171,12 @@ pub(crate) fn count<F: Fn(u64) -> Scenario>(
             }
         }
     };
-    let mut sum = Count::default();
+    let chunks = (seeds.end - seeds.start).div_ceil(CHUNK);
     thread::scope(|scope| {
-        let threads: Vec<_> = (0..jobs).map(|_| scope.spawn(play)).collect();
+        // This thread is one of them.
+        let start = |_| thread::Builder::new().spawn_scoped(scope, play).ok();
+        let threads: Vec<_> = (1..chunks.min(jobs.into())).map_while(start).collect();
+        let mut sum = play();
         // A panic is passed on.
         for thread in threads {
             match thread.join() {
@@ -177,6 +184,6 @@ pub(crate) fn count<F: Fn(u64) -> Scenario>(
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         }
-    });
-    sum
+        sum
+    })
 }
