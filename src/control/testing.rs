@@ -16,6 +16,8 @@ pub(crate) struct CountingSupervisor {
     pub(crate) drains: Rc<Cell<u32>>,
     pub(crate) signals: Rc<RefCell<Vec<(ProcessId, Signal)>>>,
     pub(crate) requests: Rc<RefCell<Vec<Requested>>>,
+    /// Reloads, and plans of one.
+    pub(crate) reloads: Rc<Cell<usize>>,
     pub(crate) output: Arc<Output>,
 }
 
@@ -39,6 +41,7 @@ impl SupervisorHandle for CountingSupervisor {
     }
 
     fn reload(&self) -> oneshot::Receiver<Result<String, String>> {
+        self.reloads.update(|count| count + 1);
         let (reply, answer) = oneshot::channel();
         reply.send(Ok("a warning\n".to_owned())).unwrap();
         answer
@@ -49,6 +52,7 @@ impl SupervisorHandle for CountingSupervisor {
         paths: Vec<PathBuf>,
         is_json: bool,
     ) -> oneshot::Receiver<Result<String, String>> {
+        self.reloads.update(|count| count + 1);
         let (reply, answer) = oneshot::channel();
         reply.send(Err(format!("{paths:?} {is_json}"))).unwrap();
         answer
@@ -92,6 +96,7 @@ impl CountingSupervisor {
             drains: Rc::default(),
             signals: Rc::default(),
             requests: Rc::default(),
+            reloads: Rc::default(),
             output: output(),
         }
     }
