@@ -16,7 +16,8 @@ use std::task::{Context, Waker};
 
 use hyper::Method;
 
-use crate::config::Address;
+use crate::cli::status::times;
+use crate::config::{Address, User};
 use crate::control::connections::Caller;
 use crate::control::testing::{CountingSupervisor, converse};
 use crate::core::spec::Spec;
@@ -25,13 +26,15 @@ use crate::envoy::ready::XdsStats;
 use crate::envoy::stats::Sample;
 use crate::fuzzing::stream::Client;
 use crate::import::input::InputFile;
+use crate::load::accounts::Accounts;
 use crate::load::diagnostics::problems::Problems;
 use crate::load::environment::Variables;
 use crate::load::source::Source;
 use crate::load::{Diagnostic, Environment, Loaded, testing};
 use crate::logging::split::{Form, LONGEST_LINE, Splitter};
+use crate::os::descendants::Stat;
 use crate::os::notify_socket::NotifyMessage;
-use crate::os::private_socket::Peer;
+use crate::os::private_socket::{self, Peer};
 use crate::plan::Plan;
 use crate::plan::changes::Definition;
 use crate::plan::reload::{Life, Reload, Running};
@@ -41,7 +44,8 @@ use crate::types::Stream;
 pub type Target = fn(&[u8]);
 
 /// By the name of the directory of its corpus.
-pub const TARGETS: [(&str, Target); 15] = [
+pub const TARGETS: [(&str, Target); 17] = [
+    ("accounts", accounts),
     ("args", args),
     ("compat", compat),
     ("config", config),
@@ -56,6 +60,7 @@ pub const TARGETS: [(&str, Target); 15] = [
     ("notify", notify),
     ("overlay", overlay),
     ("pod", pod),
+    ("proc", proc),
     ("report", report),
 ];
 
@@ -318,6 +323,31 @@ fn notify(bytes: &[u8]) {
     let message = NotifyMessage::parse(bytes);
     assert!(message.status.as_ref().is_none_or(|status| !status.contains(char::is_control)));
     let _ = message.to_string();
+}
+
+/// What other processes have a word in: their names in `/proc/PID/stat`, which change none of the
+/// other fields, and those of sockets in `/proc/net/unix`.
+fn proc(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let _ = (Stat::parse(bytes), times(&text));
+    let others = private_socket::others(5, &text);
+    assert!(others.iter().all(|name| name.starts_with("drainit/5/")), "{others:?}");
+    let fields = b") R 7 8 0 0 -1 0 0 0 0 0 20 30 0 0 20 0 3 0 9000 0\n";
+    let line = [b"42 (", bytes, fields].concat();
+    let stat = Stat::parse(&line).expect("all fields");
+    assert_eq!((stat.process.pid, stat.parent, stat.group), (42, 7, 8));
+    assert!(!stat.process.name.contains(char::is_control));
+    assert_eq!(times(&String::from_utf8_lossy(&line)), Some((0.5, 90.0)));
+}
+
+/// A `user`, `/etc/passwd` and `/etc/group`; the number for "as before" is no one's.
+fn accounts(bytes: &[u8]) {
+    let texts: Vec<_> =
+        bytes.splitn(3, |byte| *byte == NEXT).map(String::from_utf8_lossy).collect();
+    let [user, passwd, group] = &*texts else { return };
+    if let Ok(User { uid, gid, groups }) = Accounts::of(passwd, group).find(user) {
+        assert!(![&[uid, gid], &*groups].concat().contains(&u32::MAX), "{uid}:{gid} {groups:?}");
+    }
 }
 
 /// The output of a process: no byte is lost, however it is cut into reads. The first byte is the

@@ -159,7 +159,7 @@ impl Meter {
 
     /// Percent of one CPU since the last reading; at the first since the start of the process.
     fn cpu(&mut self, pid: i64) -> Option<f64> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let stat = proc_file(pid, "stat")?;
         let uptime = fs::read_to_string("/proc/uptime").ok()?;
         let uptime: f64 = uptime.split(' ').next()?.parse().ok()?;
         let (used, started) = times(&stat)?;
@@ -173,9 +173,15 @@ impl Meter {
     }
 }
 
+/// The name of the program in it may have any bytes.
+fn proc_file(pid: i64, name: &str) -> Option<String> {
+    let bytes = fs::read(format!("/proc/{pid}/{name}")).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
 /// The CPU time of a process, and when it was started after the boot, in seconds: fields 14, 15 and
 /// 22 of proc(5).
-fn times(stat: &str) -> Option<(f64, f64)> {
+pub(crate) fn times(stat: &str) -> Option<(f64, f64)> {
     // The name of the program may have blanks and parentheses.
     let fields: Vec<_> = stat.rsplit_once(") ")?.1.split(' ').collect();
     let field = |number: usize| fields.get(number - 3)?.parse::<f64>().ok();
@@ -184,7 +190,7 @@ fn times(stat: &str) -> Option<(f64, f64)> {
 
 /// Its resident memory in bytes.
 fn memory(pid: i64) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let status = proc_file(pid, "status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kibibytes: u64 = line.trim().trim_end_matches(" kB").trim().parse().ok()?;
     Some(kibibytes * 1024)
@@ -342,7 +348,12 @@ fn cut(text: &str, width: usize) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+    use std::process::{Command, Stdio};
+
     use super::*;
+    use crate::testing::temp_dir::TempDir;
 
     fn example() -> Value {
         json!({
@@ -419,6 +430,20 @@ mod tests {
         let stat = "17 (a ) (b) S 1 17 17 0 -1 4194560 100 0 0 0 150 50 0 0 20 0 1 0 1200 1 1";
         assert_eq!(times(stat), Some((2.0, 12.0)));
         assert_eq!(times("nonsense"), None);
+    }
+
+    #[test]
+    fn a_program_with_a_name_that_is_no_text_is_measured() {
+        let dir = TempDir::new();
+        let program = dir.root().join(OsStr::from_bytes(b"sh\xff"));
+        std::os::unix::fs::symlink("/bin/sh", &program).unwrap();
+        let mut command = Command::new(program);
+        let mut child = command.args(["-c", "read line"]).stdin(Stdio::piped()).spawn().unwrap();
+        let pid = child.id().into();
+        let measured = (memory(pid), proc_file(pid, "stat").and_then(|stat| times(&stat)));
+        // Its input ends.
+        child.wait().unwrap();
+        assert!(matches!(measured, (Some(_), Some(_))), "{measured:?}");
         assert!(memory(std::process::id().into()).unwrap() > 100_000);
     }
 

@@ -42,6 +42,14 @@ impl Accounts {
         Self { passwd_path: passwd.into(), group_path: group.into(), passwd: None, group: None }
     }
 
+    /// Those of two texts.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn of(passwd: &str, group: &str) -> Self {
+        let passwd = passwd.lines().filter_map(account).collect();
+        let group = group.lines().filter_map(self::group).collect();
+        Self { passwd: Some(passwd), group: Some(group), ..Self::new("passwd", "group") }
+    }
+
     /// Looks up `UID`, `NAME`, `UID:GID` or `NAME:GROUP`. As in Docker, a number needs no account
     /// and then has group 0; an account brings its supplementary groups unless a group is given.
     pub(crate) fn find(&mut self, text: &str) -> Result<User, Invalid> {
@@ -69,7 +77,7 @@ impl Accounts {
         let passwd = self
             .passwd
             .get_or_insert_with(|| lines(&path).iter().filter_map(|l| account(l)).collect());
-        let number = user.parse::<u32>().ok();
+        let number = id(user);
         // A name may look like a number.
         let found = passwd
             .iter()
@@ -77,9 +85,7 @@ impl Accounts {
             .or_else(|| passwd.iter().find(|account| Some(account.uid) == number));
         match (found, number) {
             (Some(found), _) => Ok(Account { name: found.name.clone(), ..*found }),
-            (None, Some(uid)) if uid != u32::MAX => {
-                Ok(Account { name: String::new(), uid, gid: 0 })
-            }
+            (None, Some(uid)) => Ok(Account { name: String::new(), uid, gid: 0 }),
             _ => Err(unknown("user", user, &path, passwd.iter().map(|a| a.name.as_str()))),
         }
     }
@@ -87,10 +93,10 @@ impl Accounts {
     fn gid(&mut self, group: &str) -> Result<u32, Invalid> {
         let path = self.group_path.clone();
         let groups = self.groups();
-        let number = group.parse::<u32>().ok();
+        let number = id(group);
         match (groups.iter().find(|g| g.name == group), number) {
             (Some(found), _) => Ok(found.gid),
-            (None, Some(gid)) if gid != u32::MAX => Ok(gid),
+            (None, Some(gid)) => Ok(gid),
             _ => Err(unknown("group", group, &path, groups.iter().map(|g| g.name.as_str()))),
         }
     }
@@ -136,16 +142,21 @@ fn lines(path: &Path) -> Vec<String> {
 fn account(line: &str) -> Option<Account> {
     let mut fields = line.split(':');
     let name = fields.next().filter(|name| !name.is_empty())?.to_owned();
-    let uid = fields.nth(1)?.parse().ok()?;
-    let gid = fields.next()?.parse().ok()?;
+    let uid = id(fields.nth(1)?)?;
+    let gid = id(fields.next()?)?;
     Some(Account { name, uid, gid })
+}
+
+/// The highest number is no one's: to the kernel it means to stay what one is, such as root.
+fn id(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|id| *id != u32::MAX)
 }
 
 /// `name:password:gid:member,member`
 fn group(line: &str) -> Option<Group> {
     let mut fields = line.split(':');
     let name = fields.next().filter(|name| !name.is_empty())?.to_owned();
-    let gid = fields.nth(1)?.parse().ok()?;
+    let gid = id(fields.nth(1)?)?;
     let members =
         fields.next().unwrap_or_default().split(',').map(|m| m.trim().to_owned()).collect();
     Some(Group { name, gid, members })

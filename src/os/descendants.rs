@@ -189,10 +189,10 @@ pub(crate) fn list(processes: &[Descendant]) -> String {
 }
 
 /// The fields of `/proc/PID/stat` that are used.
-struct Stat {
-    process: Descendant,
-    parent: Pid,
-    group: Pid,
+pub(crate) struct Stat {
+    pub(crate) process: Descendant,
+    pub(crate) parent: Pid,
+    pub(crate) group: Pid,
     is_alive: bool,
 }
 
@@ -203,7 +203,7 @@ impl Stat {
 
     /// Parses `PID (NAME) STATE PPID …`. The name may hold blanks and parentheses, so the last `)`
     /// ends it.
-    fn parse(stat: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(stat: &[u8]) -> Option<Self> {
         let text = String::from_utf8_lossy(stat);
         let (pid, rest) = text.split_once(" (")?;
         let (name, rest) = rest.rsplit_once(") ")?;

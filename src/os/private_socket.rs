@@ -151,7 +151,7 @@ fn table() -> String {
 
 /// The names of this namespace in `/proc/net/unix`. A connection has the name of its listener, so a
 /// name may be there several times.
-fn others(namespace: u64, table: &str) -> Vec<String> {
+pub(crate) fn others(namespace: u64, table: &str) -> Vec<String> {
     let prefix = format!("@drainit/{namespace}/");
     let pid = |line: &str| -> Option<Pid> {
         line.rsplit_once(' ')?.1.strip_prefix(&prefix)?.parse().ok()
