@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::core::spec::SWEEP_PAUSE;
 use crate::exec::machine::{Action, Event, Leftover, Machine, Message};
 use crate::exec::{ExecOptions, tell};
-use crate::os::kill::{kill, kill_group};
+use crate::os::kill::{kill_child, kill_group_of_child};
 use crate::os::oom::OomKills;
 use crate::os::reap::{REAP_AT_ONCE, Reaped, has_child_in_group, reap_next, stopped_by};
 use crate::os::signal::ReceivedSignal;
@@ -133,9 +133,9 @@ impl<'a> CommandLoop<'a> {
         let is_job = signal == Signal::CONT && self.terminal.lend(self.child);
         self.may_stop |= STOPS.contains(&signal);
         let sent = if self.options.group || is_job {
-            kill_group(self.child, signal)
+            kill_group_of_child(self.child, signal)
         } else {
-            kill(self.child, signal)
+            kill_child(self.child, signal)
         };
         match sent {
             Err(error) => {
@@ -150,13 +150,13 @@ impl<'a> CommandLoop<'a> {
     fn signal_group(&self, signal: Signal) {
         // While a child is in the group, its number is not reused.
         if !self.machine.has_ended() || has_child_in_group(self.child) {
-            let _ = kill_group(self.child, signal);
+            let _ = kill_group_of_child(self.child, signal);
             // A stopped process would not act on it.
-            let _ = kill_group(self.child, Signal::CONT);
+            let _ = kill_group_of_child(self.child, Signal::CONT);
         }
         // It may have left its group.
         if !self.machine.has_ended() {
-            let _ = kill(self.child, signal);
+            let _ = kill_child(self.child, signal);
         }
     }
 
@@ -183,19 +183,19 @@ impl<'a> CommandLoop<'a> {
         let wants_terminal = [Signal::TTIN, Signal::TTOU].contains(&by);
         if wants_terminal && self.terminal.lend(self.child) {
             // drainit was brought into the foreground meanwhile, and its command did not know.
-            kill_group(self.child, Signal::CONT)?;
+            kill_group_of_child(self.child, Signal::CONT)?;
         } else if Terminal::is_without_shell() {
             // No shell could continue it. As PID 1 the command itself would not have been stopped
             // by Ctrl-Z.
             if !is_meant && by == Signal::TSTP {
-                kill_group(self.child, Signal::CONT)?;
+                kill_group_of_child(self.child, Signal::CONT)?;
             }
         } else if self.terminal.is_lent() || wants_terminal || by == Signal::TSTP {
             if self.signals.stop_self()? {
                 self.terminal.forget();
             } else if !is_meant && by == Signal::TSTP {
                 // The same below a script, which is no shell with jobs.
-                kill_group(self.child, Signal::CONT)?;
+                kill_group_of_child(self.child, Signal::CONT)?;
             }
         }
         Ok(())

@@ -8,7 +8,7 @@ use std::io;
 use nix::errno::Errno;
 use nix::unistd::{Pid as NixPid, getpgid};
 
-use crate::os::reap::is_child;
+use crate::os::reap::{has_child_in_group, is_child};
 use crate::os::{Pid, sys};
 use crate::types::Signal;
 
@@ -39,6 +39,17 @@ pub(crate) fn kill_child(pid: Pid, signal: Signal) -> io::Result<bool> {
 /// As for [`kill`]; `EPERM` only where not a single member could be signalled.
 pub fn kill_group(leader: Pid, signal: Signal) -> io::Result<bool> {
     send(-only_one(leader)?, signal)
+}
+
+/// As [`kill_group`], for a leader that is a child and not reaped, or whose group has a child, which
+/// debug builds check.
+///
+/// # Errors
+/// As for [`kill_group`].
+pub(crate) fn kill_group_of_child(leader: Pid, signal: Signal) -> io::Result<bool> {
+    let is_ours = || is_child(leader) || has_child_in_group(leader);
+    debug_assert!(is_ours(), "{signal} to group {leader}, which has no child");
+    kill_group(leader, signal)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +96,12 @@ fn errno(error: &io::Error) -> Errno {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
+    use std::os::unix::process::CommandExt;
+    use std::panic::catch_unwind;
+    use std::process::Command;
+
     use super::*;
 
     #[test]
@@ -93,6 +109,17 @@ mod tests {
         for pid in [i32::MIN, -1, 0, 1] {
             assert!(kill(pid, Signal::CONT).is_err(), "{pid}");
             assert!(kill_group(pid, Signal::CONT).is_err(), "{pid}");
+        }
+    }
+
+    #[test]
+    #[cfg_attr(not(debug_assertions), ignore = "checked in debug builds")]
+    fn a_debug_build_finds_a_signal_to_what_is_reaped() {
+        let mut child = Command::new("true").process_group(0).spawn().unwrap();
+        let pid = child.id().cast_signed();
+        child.wait().unwrap();
+        for send in [kill_child, kill_group_of_child] {
+            assert!(catch_unwind(|| send(pid, Signal::CONT)).is_err());
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::oneshot::{self, Receiver, error::TryRecvError};
 use tokio::time::timeout;
 
-use crate::os::kill::kill_group;
+use crate::os::kill::kill_group_of_child;
 use crate::os::spawn::{SpawnError, SpawnRequest};
 use crate::os::{Pid, is_own_lack};
 use crate::supervisor::message::{Role, SharedChildren};
@@ -55,7 +55,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         // The sender is in the table of children as long as the pid is not reaped.
         if self.end.try_recv() == Err(TryRecvError::Empty) {
-            let _ = kill_group(self.pid, Signal::KILL);
+            let _ = kill_group_of_child(self.pid, Signal::KILL);
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::core::event::Event;
 use crate::core::spec::{HookId, Stage};
 use crate::logging::capture::OutputCapture;
 use crate::os::Pid;
-use crate::os::kill::kill_group;
+use crate::os::kill::kill_group_of_child;
 use crate::report::messages;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::message::Role;
@@ -83,7 +83,7 @@ impl Executor {
         run.outlived_process = id.stage == Stage::PreStop
             && id.process.is_some_and(|process| self.instances[process.index()].pid.is_none());
         if self.children.borrow().role(run.pid).is_some_and(is_its_own)
-            && let Err(error) = kill_group(run.pid, Signal::KILL)
+            && let Err(error) = kill_group_of_child(run.pid, Signal::KILL)
         {
             tracing::warn!("{}: cannot be killed: {error}", messages::hook_name(id, &self.names));
         }
