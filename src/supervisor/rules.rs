@@ -109,6 +109,10 @@ impl Rules {
             && is.touched == should.touched
             && !is.touched.iter().any(differs);
         self.require(is_same, "the same events lead to the same state");
+        // All of it takes too long at every step.
+        let is_last = self.left.iter().any(|action| matches!(action, Action::Exit(_)));
+        let is_same = || format!("{machine:?}") == format!("{:?}", self.replica);
+        self.require(!is_last || is_same(), "the same events lead to the same end");
     }
 
     /// Whether a stop signal was read just now. The core need not know it yet.
@@ -248,6 +252,7 @@ mod tests {
     use crate::types::{End, Signal};
 
     const A: ProcessId = ProcessId(0);
+    const B: ProcessId = ProcessId(1);
 
     struct Run {
         machine: Machine,
@@ -258,7 +263,7 @@ mod tests {
     impl Run {
         /// Begins with a process that runs.
         fn new() -> Self {
-            let text = "processes: {a: {command: [a], readiness: {unix: /a}}, b: {command: [b]}}";
+            let text = "processes: {a: {command: [a], readiness: {unix: /a}, liveness: {unix: /a}}, b: {command: [b]}}";
             let loaded = load(&[text], &[]).unwrap();
             let spec = Rc::new(Spec::new(&loaded.config, &loaded.graph));
             let now = Time(Duration::from_secs(1000));
@@ -328,14 +333,25 @@ mod tests {
         }),
         ("[Spawned(ProcessId(1))] is due", |run| {
             // The start of `b`, which a stop signal has overtaken.
-            let actions = [Action::Spawn(ProcessId(1))];
+            let actions = [Action::Spawn(B)];
             run.rules.left = actions.clone().into();
             run.rules.due.clear();
             run.rules.stop_arrived(true);
             run.carry_out(&actions);
-            run.all(Event::Spawned(ProcessId(1)));
+            run.all(Event::Spawned(B));
         }),
         ("the exit comes last", |run| run.rules.left = [Action::Exit(0), Action::Unready].into()),
+        ("lead to the same end", |run| {
+            run.all(Event::Ready(A));
+            // Only counted.
+            let probed = Event::LivenessProbed { process: A, is_alive: false };
+            run.machine.handle(run.now, probed);
+            run.all(Event::Spawned(B));
+            run.all(Event::Signal(Signal::TERM));
+            run.all(GONE);
+            run.all(Event::Exited { process: B, end: End::Code(0), remains: false });
+            run.all(Event::Leftovers(0));
+        }),
         ("time does not go back", |run| {
             run.now = Time(Duration::from_secs(999));
             run.all(Event::Tick);
