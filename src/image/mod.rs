@@ -23,6 +23,7 @@ use crate::config::{
 };
 use crate::load::check::image::{At, Finding, Part};
 use crate::load::{Environment, Severity};
+use crate::os::inherited::is_descriptor;
 use crate::os::spawn::diagnose::{Attempt, foresee, wrong_with_dir};
 use crate::os::spawn::which::which;
 use crate::os::spawn::{SpawnError, cannot_change_user};
@@ -296,7 +297,7 @@ impl<'a> Checker<'a> {
 
     /// The file of `logging.events` is opened before anything is started, too.
     fn events(&mut self, path: &Path) {
-        if path.starts_with("/dev") || path.starts_with("/proc") {
+        if is_descriptor(path) {
             return;
         }
         let directory = parent(path);

@@ -54,7 +54,9 @@ fn what_is_opened_before_the_start_is_reported() {
         ("control: {socket: DIR/bin}", "E `control.socket`, `DIR/bin`, exists and is not a socket"),
         ("logging: {events: DIR/new}", ""),
         ("logging: {events: DIR/bin/good}", ""),
-        ("logging: {events: /dev/null}", ""),
+        ("logging: {events: /dev/stdout}", ""),
+        ("logging: {events: /proc/1/fd/1}", ""),
+        ("logging: {events: /dev/null}", "E `logging.events`, `/dev/null`, is not a file"),
         (
             "logging: {events: DIR/none/events}",
             "E the directory of `logging.events`, `DIR/none`, does not exist",
@@ -64,7 +66,7 @@ fn what_is_opened_before_the_start_is_reported() {
         let text =
             format!("{keys}\nhooks: {{pre_start: [good]}}\nprocesses: {{a: {{command: [good]}}}}");
         assert_eq!(found(&dir, &text, &[]).join("\n"), expected, "{keys}");
-        let mounts = [dir.root().to_owned()];
+        let mounts = [dir.root().to_owned(), PathBuf::from("/dev")];
         let quiet = text.replace("[good]", "[/bin/sh]");
         assert_eq!(found(&dir, &quiet, &mounts), [""; 0], "below a mount: {keys}");
     }

@@ -18,6 +18,7 @@ use crate::logging::Flushed;
 use crate::logging::file::LogFile;
 use crate::logging::format::stamp;
 use crate::logging::writer::{Sink, Source, StreamWriter};
+use crate::os::inherited;
 use crate::types::Stream;
 
 /// An open file for events.
@@ -30,18 +31,24 @@ impl EventFile {
     /// when it was moved or removed.
     ///
     /// A FIFO needs no reader yet, and may lose its reader: what is written waits in it.
-    /// `/dev/stdout` and `/dev/fd/N` are opened anew, so that `O_NONBLOCK` concerns nobody else.
+    /// `/dev/stdout` and `/dev/fd/N` are what drainit was started with.
     ///
     /// # Errors
-    /// If the kernel refuses to open it, or if it is a symbolic link outside `/dev` and `/proc`.
+    /// If the kernel refuses to open it, or if it is a symbolic link that names no descriptor.
     pub fn open(path: &Path) -> io::Result<Self> {
         let is_fifo = fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_fifo());
         let file: Box<dyn Sink> = if is_fifo {
-            Box::new(EventSink(options().read(true).write(true).open(path)?))
-        } else if path.starts_with("/dev") || path.starts_with("/proc") {
-            // Not for reading: with a reader of our own, processes that write to the same pipe
-            // would not notice that its reader is gone.
-            Box::new(EventSink(options().append(true).create(true).open(path)?))
+            let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+            let mut options = File::options();
+            options.read(true).write(true).custom_flags(flags.bits());
+            Box::new(EventSink(options.open(path)?))
+        } else if inherited::is_descriptor(path) {
+            let opened = inherited::open(path)?;
+            if opened.metadata()?.is_file() {
+                Box::new(EventSink(LogFile::inherited(path, opened)?))
+            } else {
+                Box::new(EventSink(opened))
+            }
         } else {
             Box::new(EventSink(LogFile::open(path)?))
         };
@@ -66,12 +73,6 @@ impl EventFile {
             false => Flushed::No,
         }
     }
-}
-
-fn options() -> fs::OpenOptions {
-    let mut options = File::options();
-    options.custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits());
-    options
 }
 
 impl Drop for EventFile {
@@ -106,7 +107,10 @@ impl<S: Sink> Sink for EventSink<S> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::io::{BufRead, BufReader};
+    use std::io::{BufRead, BufReader, Write};
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::path::PathBuf;
 
     use nix::sys::stat::Mode;
     use nix::unistd::mkfifo;
@@ -127,6 +131,48 @@ mod tests {
             assert_eq!((file.flush(LONG), file.dropped()), (Flushed::Yes, 0));
         }
         assert_eq!(fs::read_to_string(&path).unwrap(), "{\"a\":1}\n{\"b\":2}\n");
+    }
+
+    #[test]
+    fn a_descriptor_of_a_plain_file_is_shared() {
+        let dir = TempDir::new();
+        let path = dir.path("out");
+        // As a shell opens it for `>`.
+        let mut shell = File::create(&path).unwrap();
+        let events = EventFile::open(Path::new(&format!("/dev/fd/{}", shell.as_raw_fd()))).unwrap();
+        let mut expected = String::new();
+        for _ in 0..3 {
+            shell.write_all(b"a line\n").unwrap();
+            events.push(b"{}\n");
+            assert_eq!(events.flush(LONG), Flushed::Yes);
+            expected += "a line\n{}\n";
+        }
+        assert_eq!(fs::read_to_string(&path).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_file_below_dev_is_one_like_any_other() {
+        let dir = PathBuf::from(format!("/dev/shm/drainit-events-{}", std::process::id()));
+        if fs::create_dir(&dir).is_err() {
+            return; // There is no /dev/shm.
+        }
+        let path = dir.join("events");
+        let file = EventFile::open(&path).unwrap();
+        let write = || {
+            file.push(b"{}\n");
+            assert_eq!(file.flush(LONG), Flushed::Yes);
+        };
+        write();
+        let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        fs::rename(&path, dir.join("moved")).unwrap();
+        write();
+        let anew = fs::read_to_string(&path);
+        let link = dir.join("link");
+        symlink(&path, &link).unwrap();
+        let followed = EventFile::open(&link).is_ok();
+        fs::remove_dir_all(&dir).unwrap();
+        assert_eq!((mode & !0o640, anew.unwrap().as_str(), followed), (0, "{}\n", false));
+        assert!(EventFile::open(Path::new("/dev/null")).is_err());
     }
 
     #[test]

@@ -78,6 +78,8 @@ impl LogFiles {
 /// A log file.
 pub(crate) struct LogFile {
     path: PathBuf,
+    /// It was open already: the path is not followed, and it stays open.
+    is_inherited: bool,
     current: Mutex<Current>,
 }
 
@@ -97,12 +99,22 @@ impl LogFile {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let mut current = Current::new(open(path)?);
         current.file = None;
-        Ok(Self { path: path.to_owned(), current: Mutex::new(current) })
+        Ok(Self { path: path.to_owned(), is_inherited: false, current: Mutex::new(current) })
+    }
+
+    /// A file that drainit was started with, as a descriptor that the path names.
+    pub(super) fn inherited(path: &Path, file: File) -> io::Result<Self> {
+        let id = id(&file.metadata()?);
+        let current = Mutex::new(Current::new((file, id)));
+        Ok(Self { path: path.to_owned(), is_inherited: true, current })
     }
 
     /// Opens the path if there is no open file, or if it no longer leads to that. As long as this
     /// fails, the lines go on to the open file, if there is one.
     fn follow(&self, current: &mut Current) -> nix::Result<()> {
+        if self.is_inherited {
+            return Ok(());
+        }
         let found = std::fs::symlink_metadata(&self.path).map(|found| id(&found));
         if current.file.is_some() && found.is_ok_and(|found| found == current.id) {
             return Ok(());
@@ -150,12 +162,14 @@ impl Sink for LogFile {
     }
 
     fn holds(&self) -> bool {
-        self.current().file.is_some()
+        !self.is_inherited && self.current().file.is_some()
     }
 
     /// A file that was moved or removed meanwhile would stay open until the next line.
     fn let_go(&self) {
-        self.current().file = None;
+        if !self.is_inherited {
+            self.current().file = None;
+        }
     }
 
     fn counts(&self) -> bool {
@@ -360,6 +374,10 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "whole\ncut\nnext\nlong line\n");
     }
 
+    fn piped(path: &Path, writer: io::PipeWriter) -> LogFile {
+        LogFile::inherited(path, std::os::fd::OwnedFd::from(writer).into()).unwrap()
+    }
+
     #[test]
     fn files_that_hang_share_one_deadline_and_their_lines_are_counted() {
         let mut files = LogFiles::default();
@@ -368,11 +386,8 @@ mod tests {
             // A write to it hangs as one to a file system that does not answer.
             let (reader, writer) = io::pipe().unwrap();
             readers.push(reader);
-            let file = File::from(std::os::fd::OwnedFd::from(writer));
-            let current = Mutex::new(Current::new((file, (0, 0))));
             let path = PathBuf::from(format!("/nonexistent/{number}.log"));
-            let file = LogFile { path: path.clone(), current };
-            files.0.insert(path, Output::file(file, Arc::default()));
+            files.0.insert(path.clone(), Output::file(piped(&path, writer), Arc::default()));
         }
         let lines = "line\n".repeat(40_000);
         for output in files.0.values() {
@@ -391,10 +406,8 @@ mod tests {
     fn a_full_disk_drops_and_counts_lines() {
         // Opened by hand, because it is no regular file.
         let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
-        let found = id(&full.metadata().unwrap());
-        let current = Mutex::new(Current::new((full, found)));
-        let output =
-            Output::file(LogFile { path: PathBuf::from("/dev/full"), current }, Arc::default());
+        let full = LogFile::inherited(Path::new("/dev/full"), full).unwrap();
+        let output = Output::file(full, Arc::default());
         for _ in 0..3 {
             output.push_process(Stream::Stdout, b"1\n2\n");
             assert_eq!(output.flush(LONG), crate::logging::Flushed::Yes);

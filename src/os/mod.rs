@@ -6,6 +6,7 @@ pub mod clock;
 pub mod descendants;
 pub(crate) mod fingerprint;
 pub mod held_sockets;
+pub(crate) mod inherited;
 pub mod kill;
 pub mod notify_socket;
 pub mod oom;

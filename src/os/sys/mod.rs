@@ -220,7 +220,7 @@ fn is_sent(code: i32) -> bool {
 }
 
 /// Duplicates a descriptor to the lowest free number that is not below `least`, closed at an exec.
-pub(crate) fn duplicate(descriptor: &OwnedFd, least: RawFd) -> io::Result<OwnedFd> {
+pub(crate) fn duplicate(descriptor: &impl AsRawFd, least: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: takes integers.
     let fd = unsafe { libc::fcntl(descriptor.as_raw_fd(), libc::F_DUPFD_CLOEXEC, least) };
     let fd = checked(fd)?;
