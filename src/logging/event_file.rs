@@ -97,6 +97,14 @@ impl<S: Sink> Sink for EventSink<S> {
         self.0.may_recover(errno)
     }
 
+    fn holds(&self) -> bool {
+        self.0.holds()
+    }
+
+    fn let_go(&self) {
+        self.0.let_go();
+    }
+
     fn dropped_line(&self, lines: u64) -> Option<Vec<u8>> {
         let time = stamp(SystemTime::now());
         let line = format!("{{\"time\":\"{time}\",\"event\":\"dropped\",\"count\":{lines}}}\n");
@@ -173,6 +181,26 @@ mod tests {
         fs::remove_dir_all(&dir).unwrap();
         assert_eq!((mode & !0o640, anew.unwrap().as_str(), followed), (0, "{}\n", false));
         assert!(EventFile::open(Path::new("/dev/null")).is_err());
+    }
+
+    #[test]
+    fn a_file_without_events_is_not_held_open() {
+        let dir = TempDir::new();
+        let path = dir.path("events");
+        let file = EventFile::open(&path).unwrap();
+        file.push(b"{}\n");
+        assert_eq!(file.flush(LONG), Flushed::Yes);
+        let is_open = || {
+            fs::read_dir("/proc/self/fd").unwrap().any(|fd| {
+                let target = fd.and_then(|fd| fs::read_link(fd.path()));
+                target.is_ok_and(|target| target.starts_with(&path))
+            })
+        };
+        let since = Instant::now();
+        while is_open() {
+            assert!(since.elapsed() < LONG, "still open");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     #[test]

@@ -110,14 +110,15 @@ impl LogFile {
     }
 
     /// Opens the path if there is no open file, or if it no longer leads to that. As long as this
-    /// fails, the lines go on to the open file, if there is one.
-    fn follow(&self, current: &mut Current) -> nix::Result<()> {
+    /// fails, the lines go on to the open file, if there is one. Returns whether the path leads to
+    /// the open file.
+    fn follow(&self, current: &mut Current) -> nix::Result<bool> {
         if self.is_inherited {
-            return Ok(());
+            return Ok(true);
         }
         let found = std::fs::symlink_metadata(&self.path).map(|found| id(&found));
         if current.file.is_some() && found.is_ok_and(|found| found == current.id) {
-            return Ok(());
+            return Ok(true);
         }
         match open(&self.path) {
             Ok((file, id)) if id == current.id => current.file = Some(file),
@@ -127,9 +128,10 @@ impl LogFile {
                 if current.file.is_none() {
                     return Err(error.raw_os_error().map_or(Errno::EINVAL, Errno::from_raw));
                 }
+                return Ok(false);
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn current(&self) -> MutexGuard<'_, Current> {
@@ -140,13 +142,19 @@ impl LogFile {
 impl Sink for LogFile {
     fn write(&self, bytes: &[u8]) -> nix::Result<usize> {
         let mut current = self.current();
-        let result = self.follow(&mut current).and_then(|()| current.write(bytes));
-        if let Err(errno) = result
-            && errno != Errno::EINTR
-        {
-            current.is_torn |= current.is_in_line;
-            let what = "cannot be written, and lines are dropped";
-            current.report(&self.path, what, errno.desc());
+        let followed = self.follow(&mut current);
+        let result = followed.and_then(|_| current.write(bytes));
+        match result {
+            // The next fault is another one.
+            Ok(written) if followed == Ok(true) && written == bytes.len() => {
+                current.is_reported = false;
+            }
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => {
+                current.is_torn |= current.is_in_line;
+                let what = "cannot be written, and lines are dropped";
+                current.report(&self.path, what, errno.desc());
+            }
         }
         result
     }
@@ -254,6 +262,7 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
+    use crate::logging::subscriber::OwnLines;
     use crate::testing::temp_dir::TempDir;
     use crate::types::Stream;
 
@@ -376,6 +385,28 @@ mod tests {
 
     fn piped(path: &Path, writer: io::PipeWriter) -> LogFile {
         LogFile::inherited(path, std::os::fd::OwnedFd::from(writer).into()).unwrap()
+    }
+
+    #[test]
+    fn each_fault_is_reported_once() {
+        let dir = TempDir::new();
+        let full = || OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let file = LogFile::inherited(Path::new("/dev/full"), full()).unwrap();
+        let (log, log_end) = io::pipe().unwrap();
+        let null = File::options().write(true).open("/dev/null").unwrap();
+        let own = OwnLines::new(Output::new(null, log_end), tracing::Level::INFO);
+        tracing::subscriber::with_default(own, || {
+            for fault in 0..2 {
+                file.current().file = Some(full());
+                for _ in 0..2 {
+                    assert_eq!(file.write(b"lost\n"), Err(Errno::ENOSPC));
+                }
+                file.current().file = Some(File::create(dir.path(&fault.to_string())).unwrap());
+                file.write(b"kept\n").unwrap();
+            }
+        });
+        let log = io::read_to_string(log).unwrap();
+        assert_eq!(log.matches("cannot be written, and lines are dropped").count(), 2, "{log}");
     }
 
     #[test]
