@@ -353,6 +353,31 @@ fn a_process_that_was_stopped_by_hand_stays_stopped() {
 }
 
 #[test]
+fn a_log_file_that_is_left_behind_leaves_no_thread() {
+    let config = "processes: {app: {command: [CHILD, app, print=said], log: {file: DIR/0.log}}}";
+    let Some(drainit) = started(config) else { return };
+    let writers = || {
+        let tasks = fs::read_dir(format!("/proc/{}/task", drainit.pid())).unwrap();
+        let names = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("comm")));
+        names.filter(|name| name.as_ref().is_ok_and(|name| name == "stdout\n")).count()
+    };
+    for number in 1..=8 {
+        edit(&drainit, &format!("/{}.log", number - 1), &format!("/{number}.log"));
+        drainit.exec(&["reload"]).assert(0, "");
+        let last = drainit.path(&format!("{number}.log"));
+        let has_said = || fs::read_to_string(&last).is_ok_and(|text| text == "said\n");
+        drainit.wait_until("it has said it", has_said);
+    }
+    // That of the last file, and perhaps one before it that was slow.
+    drainit.wait_until("the threads have ended", || writers() <= 3);
+    for number in 0..=8 {
+        let text = fs::read_to_string(drainit.path(&format!("{number}.log"))).unwrap();
+        assert_eq!(text, "said\n", "{number}");
+    }
+    end(drainit);
+}
+
+#[test]
 fn a_signal_reloads_what_nobody_watches() {
     let Some(rig) = Rig::new() else { return };
     let config = |number| {

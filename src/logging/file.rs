@@ -19,8 +19,8 @@ use nix::poll::PollTimeout;
 use nix::unistd::write;
 
 use crate::config::LogFormat;
-use crate::logging::Output;
 use crate::logging::writer::Sink;
+use crate::logging::{Flushed, Output};
 use crate::types::harmless;
 
 /// Read and write for drainit's user, read for its group.
@@ -29,10 +29,13 @@ const MODE: u32 = 0o640;
 const NOT_REGULAR: &str = "it is not a regular file; without `log`, or with `log: {mode: none}`, \
                            output goes to no file";
 
+/// [`LogFiles::keep`] blocks its thread for at most this long: it is that of the event loop.
+const MOMENT: Duration = Duration::from_millis(20);
+
 /// Device and inode.
 type FileId = (u64, u64);
 
-/// The log files that were opened so far, by their paths.
+/// The log files that are in use, by their paths.
 #[derive(Default)]
 pub(crate) struct LogFiles(BTreeMap<PathBuf, Arc<Output>>);
 
@@ -62,16 +65,39 @@ impl LogFiles {
         self.0.values().for_each(|output| output.stop_waiting());
     }
 
+    /// Lets go of the files that are not wanted any more, and of the thread of each. Nothing is
+    /// queued for them any more. One that does not take its last lines at once stays until the next
+    /// call.
+    pub(crate) fn keep(&mut self, is_wanted: impl Fn(&Path, &Arc<Output>) -> bool) {
+        let deadline = Instant::now() + MOMENT;
+        self.0.retain(|path, output| {
+            if is_wanted(path, output) || output.flush(left_until(deadline)) == Flushed::No {
+                return true;
+            }
+            report_unwritten(path, output);
+            output.close();
+            false
+        });
+    }
+
     /// Writes what is queued, at most for `within` in all, and reports what could not be written.
     pub(crate) fn finish(&self, within: Duration) {
         let deadline = Instant::now() + within;
         for (path, output) in &self.0 {
-            let _ = output.flush(deadline.saturating_duration_since(Instant::now()));
-            let lines = output.unwritten();
-            if lines > 0 {
-                tracing::warn!("{}", dropped(path, lines, output.failed()));
-            }
+            let _ = output.flush(left_until(deadline));
+            report_unwritten(path, output);
         }
+    }
+}
+
+fn left_until(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
+}
+
+fn report_unwritten(path: &Path, output: &Output) {
+    let lines = output.unwritten();
+    if lines > 0 {
+        tracing::warn!("{}", dropped(path, lines, output.failed()));
     }
 }
 
@@ -279,7 +305,7 @@ mod tests {
         assert!(Arc::ptr_eq(&output, &files.open(&path, LogFormat::Text, &main).unwrap()));
         let write = |line: &str| {
             output.push_process(Stream::Stdout, line.as_bytes());
-            assert_eq!(output.flush(LONG), crate::logging::Flushed::Yes);
+            assert_eq!(output.flush(LONG), Flushed::Yes);
         };
         write("1\n");
         let moved = dir.root().join("app.log.1");
@@ -333,7 +359,7 @@ mod tests {
         assert!(!is_open());
         let write = |line: &str| {
             output.push_process(Stream::Stdout, line.as_bytes());
-            assert_eq!(output.flush(LONG), crate::logging::Flushed::Yes);
+            assert_eq!(output.flush(LONG), Flushed::Yes);
         };
         for lines in ["1\n", "1\n2\n"] {
             write(&lines[lines.len() - 2..]);
@@ -385,6 +411,56 @@ mod tests {
 
     fn piped(path: &Path, writer: io::PipeWriter) -> LogFile {
         LogFile::inherited(path, std::os::fd::OwnedFd::from(writer).into()).unwrap()
+    }
+
+    #[test]
+    fn a_file_that_nobody_wants_any_more_has_its_lines_and_no_thread() {
+        let dir = TempDir::new();
+        let mut files = LogFiles::default();
+        let null = || File::options().write(true).open("/dev/null").unwrap();
+        let main = Output::new(null(), null());
+        let paths = ["kept.log", "left.log"].map(|name| dir.path(name));
+        let [kept, left] =
+            paths.each_ref().map(|path| files.open(path, LogFormat::Text, &main).unwrap());
+        for output in [&kept, &left] {
+            output.push_process(Stream::Stdout, b"last\n");
+            assert_eq!(output.flush(LONG), Flushed::Yes);
+        }
+        files.keep(|path, _| path == paths[0]);
+        assert_eq!(files.0.keys().collect::<Vec<_>>(), [&paths[0]]);
+        // A capture that has ended keeps its output, twice here: for both streams.
+        let since = Instant::now();
+        while Arc::strong_count(&left.stdout) > 2 {
+            assert!(since.elapsed() < LONG, "its thread lives");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(Arc::strong_count(&kept.stdout), 3);
+        for path in &paths {
+            assert_eq!(fs::read_to_string(path).unwrap(), "last\n");
+        }
+        // A process that gets it again has a new one.
+        let again = files.open(&paths[1], LogFormat::Text, &main).unwrap();
+        again.push_process(Stream::Stdout, b"again\n");
+        assert_eq!(again.flush(LONG), Flushed::Yes);
+        assert_eq!(fs::read_to_string(&paths[1]).unwrap(), "last\nagain\n");
+    }
+
+    #[test]
+    fn a_file_that_nobody_wants_any_more_stays_until_it_has_its_lines() {
+        let (reader, writer) = io::pipe().unwrap();
+        let path = PathBuf::from("/nonexistent/slow.log");
+        let output = Output::file(piped(&path, writer), Arc::default());
+        let mut files = LogFiles(BTreeMap::from([(path, Arc::clone(&output))]));
+        let lines = "line\n".repeat(40_000);
+        output.push_process(Stream::Stdout, lines.as_bytes());
+        files.keep(|_, _| false);
+        assert_eq!(files.0.len(), 1);
+        let reading = std::thread::spawn(move || io::read_to_string(reader).unwrap());
+        assert_eq!(output.flush(LONG), Flushed::Yes);
+        files.keep(|_, _| false);
+        assert!(files.0.is_empty());
+        drop(output);
+        assert!(reading.join().unwrap() == lines);
     }
 
     #[test]
@@ -441,7 +517,7 @@ mod tests {
         let output = Output::file(full, Arc::default());
         for _ in 0..3 {
             output.push_process(Stream::Stdout, b"1\n2\n");
-            assert_eq!(output.flush(LONG), crate::logging::Flushed::Yes);
+            assert_eq!(output.flush(LONG), Flushed::Yes);
         }
         assert_eq!(output.unwritten(), 6);
         assert_eq!(output.failed(), Some(Errno::ENOSPC), "the reason of the last report");

@@ -175,6 +175,12 @@ impl Output {
         self.writer(stream).lost()
     }
 
+    /// Ends the threads when everything queued is written. Nothing may be queued afterwards.
+    pub(crate) fn close(&self) {
+        self.stdout.close();
+        self.stderr.close();
+    }
+
     fn writer(&self, stream: Stream) -> &Arc<StreamWriter> {
         match stream {
             Stream::Stdout => &self.stdout,
@@ -185,8 +191,7 @@ impl Output {
 
 impl Drop for Output {
     fn drop(&mut self) {
-        self.stdout.close();
-        self.stderr.close();
+        self.close();
     }
 }
 

@@ -351,6 +351,8 @@ impl StreamWriter {
                 }
             }
         }
+        // The writer may be kept for longer than its thread.
+        self.sink.let_go();
     }
 
     /// Waits until something is pending and takes it into `buffer`; `None` if the writer is closed.

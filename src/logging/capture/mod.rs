@@ -186,6 +186,11 @@ impl OutputCapture {
         self.matched.get()
     }
 
+    /// Whether its lines go there.
+    pub(crate) fn writes_to(&self, output: &Arc<Output>) -> bool {
+        Arc::ptr_eq(&self.output, output)
+    }
+
     /// Resolves when a line has matched the pattern.
     pub async fn matched(&self) {
         self.wait_until(|| self.has_matched()).await;

@@ -1,8 +1,9 @@
 //! The definitions of the slots, before and after a reload.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use crate::config::{Config, ListenSocket, Process, Watch};
+use crate::config::{Config, ListenSocket, LogMode, Process, Watch};
 use crate::core::slots::Placed;
 use crate::core::state::State;
 use crate::os::held_sockets::HeldSocket;
@@ -100,6 +101,26 @@ impl Executor {
             each.collect()
         };
         self.file_watches.keep(&watched);
+        self.drop_log_files();
+    }
+
+    /// Drops the log files that no process has any more. Instances that end, and what they have left
+    /// behind, may still write to theirs.
+    fn drop_log_files(&mut self) {
+        self.open_logs.retain(|log| !log.is_finished());
+        let wanted: BTreeSet<_> = {
+            let machine = self.status_board.machine.borrow();
+            let definitions = self.definitions(machine.state());
+            let each = definitions.filter_map(|(_, process, _)| match &process.log {
+                LogMode::File(file) => Some(file.path.clone()),
+                _ => None,
+            });
+            each.collect()
+        };
+        let open = &self.open_logs;
+        self.files.keep(|path, output| {
+            wanted.contains(path) || open.iter().any(|log| log.writes_to(output))
+        });
     }
 
     /// The instances of a process that have this entry in their `watch`, each with its place: the
