@@ -28,7 +28,8 @@ A cell is *pass* and the time from the fault or the signal to the end, or the wo
 (–) means that the tool does not have what the row is about, or that only a test of the project tries it. *killed at
 {grace} s* means that the tool was still there when a container runtime kills the container, which is after {grace} s
 here; *killed cold* that a process got no TERM, or no time after it; *runs on* that the tool stays although it should
-end. The last column names the test of the project that tries a row with drainit, with more assertions than fit here.
+end; *slept on* that it ended seconds after its processes. The last column names the test of the project that tries a
+row with drainit, with more assertions than fit here, among them those of its times.
 
 {tables}
 
@@ -38,8 +39,8 @@ Each is PID 1 of a PID namespace or of a container of its own and runs the same 
 start, get a signal and end. A process gets {stop} s to end where the tool has a time for that. The set-ups are those
 of the documentation of each tool, and lie in `benches/faults/tools.py`:
 
-- **drainit**: `drainit run` with a config. The time of a row that a test of the project tries is that of the whole
-  test. The clock is shifted for the binary of `target/debug`, because a static one takes no preload.
+- **drainit**: `drainit run` with a config. The clock is shifted for the binary of `target/debug`, because a static one
+  takes no preload.
 - **tini**: `tini -- COMMAND`. It runs one process, and leaves the time to end to the container runtime: so a process
   that ignores TERM is *killed at {grace} s* by design.
 - **s6**: s6-svscan with a `run` and a `finish` script for each service, `timeout-kill`, and `notification-fd` with
@@ -61,7 +62,9 @@ def versions():
 
 
 def cell(row, tool):
-    return row.cells[tool].text() if tool in row.cells else "–"
+    text = row.cells[tool].text() if tool in row.cells else "–"
+    # The time of a whole test would say nothing of drainit's.
+    return text.partition(",")[0] if row.test and text.startswith("pass,") else text
 
 
 def table(rows):

@@ -19,9 +19,10 @@ def start(run, *services, options=()):
     return run.start_container(*services, options=options).wait(services[-1].name)
 
 
-@row("`docker stop`", "TERM, 300 ms, 0", alone=True)
+# s6-overlay#204
+@row("`docker stop`", "TERM, 300 ms, 0 at once", alone=True)
 def stop(run):
-    start(run, run.service("a", "on=TERM:exit:0:300")).docker("stop").end(0).ended_well("a")
+    start(run, run.service("a", "on=TERM:exit:0:300")).docker("stop").end(0).ended_well("a").promptly()
 
 
 @row("`docker pause` for 3 s, then `docker stop`", "nothing is restarted, 0", alone=True)

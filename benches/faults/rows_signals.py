@@ -10,18 +10,21 @@ from tools import Service
 row, tested = group("Signals, and processes that do not obey")
 
 
-@row("TERM", "the process gets it, and the container ends with 0")
+# s6-overlay#204, #628, #331: the grace period is always slept in full.
+@row("TERM", "the process gets it, and the container ends with 0 as soon as it has ended")
 def term(run):
-    run.start(run.service("a", "on=TERM:exit:0:300")).wait("a").stop().ended_well("a")
+    run.start(run.service("a", "on=TERM:exit:0:300")).wait("a").stop().ended_well("a").promptly()
 
 
+# Supervisor#122, process-compose#145; docker/compose#9800 slow.
 @row("TERM, three processes in a chain", "each ends before the one that it needs is asked to", SUPERVISORS)
 def chain(run):
     run.start(run.service("a", "on=TERM:exit:0:100"), run.service("b", "on=TERM:exit:0:100", after="a"),
               run.service("c", "on=TERM:exit:0:100", after="b"))
-    run.wait("a", "b", "c").stop().in_order("c", "b", "a")
+    run.wait("a", "b", "c").stop().in_order("c", "b", "a").promptly()
 
 
+# process-compose#280
 @row("a process ignores TERM", "KILL at its deadline, and the code tells of it: 137")
 def ignores(run):
     run.start(run.service("a", "on=TERM:ignore")).wait("a").stop(137)
@@ -34,6 +37,7 @@ def ignores_first(run):
     run.wait("a", "b", "c").stop(None).in_order("b", "a")
 
 
+# s6-overlay#554, #337, #457, #333, emissary#4112
 @row("all of ten processes in a chain ignore TERM", "the grace period of the container is kept, 137", SUPERVISORS)
 def all_ignore(run):
     names = [f"p{number}" for number in range(10)]
@@ -46,6 +50,7 @@ def twice(run):
     run.start(run.service("a", "on=TERM:exit:0:300")).wait("a").signal().stop().ended_well("a")
 
 
+# docker/cli#3909
 @row("HUP, USR1 and USR2", "nothing ends: the process has no handlers for them")
 def user_signals(run):
     starts = run.dir / "starts"

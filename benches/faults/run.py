@@ -21,6 +21,8 @@ CHILD = os.environ.get("CHILD", str(kit.ROOT / "target/debug/child"))
 NAMESPACE = ["unshare", "--fork", "--kill-child", "--pid", "--mount"]
 # The time until something happens that should happen at once: a wide margin.
 SOON = 20
+# The time in which an end is prompt where the children need 300 ms: a wide margin too.
+PROMPT = 3
 # An empty image.
 IMAGE = "drainit-faults"
 
@@ -216,6 +218,10 @@ class Run:
 
     def stop(self, code=0, **limits):
         return self.signal().end(code, **limits)
+
+    def promptly(self):
+        """The end has come when the children were gone, not when all of a grace period was over."""
+        return self.check(self.took < PROMPT, "slept on")
 
     def check(self, holds, word):
         if not holds:
