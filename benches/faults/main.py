@@ -2,7 +2,7 @@
 
     python3 benches/faults/main.py [--tool TOOL…] [--tests] [ROW…]
 
-ROW is a part of a row's name. `--tests` prints the rows that a test of the project tries, and runs
+ROW is a row's name, or a part of it. `--tests` prints the rows that a test of the project tries, and runs
 nothing. docs/faults.md is written when each row has a result of this or an earlier run. Exits with 1 if
 drainit fails a row. With `CI=true`, a row that is skipped has failed, because it must not pass unnoticed.
 SHOW=1 prints the output of a tool that fails.
@@ -70,7 +70,8 @@ def keep(rows):
 
 
 def main(options):
-    rows = [row for row in ROWS if all(part in row.what for part in options.row)]
+    rows = [row for row in ROWS if [row.what] == options.row]
+    rows = rows or [row for row in ROWS if all(part in row.what for part in options.row)]
     if options.tests:
         print("\n".join(sorted({row.test for row in rows if row.test})))
         return 0

@@ -9,6 +9,7 @@ from tools import Service
 row, tested = group("Ends that nobody asked for, and failed starts")
 
 
+# Supervisor#712, #775, s6-overlay#73, #87, #440, #599
 @row("a process exits with 7", "the container ends with 7")
 def exits(run):
     run.start(run.service("a", "exit=7")).end(7)
@@ -19,6 +20,7 @@ def crashes(run):
     run.start(Service("a", ["sh", "-c", "kill -SEGV $$"])).end(139)
 
 
+# Horust#7, rossoctl/cortex#278
 @row("one of two processes exits with 7", "the other gets TERM and its time, the container ends with 7", SUPERVISORS)
 def one_of_two(run):
     run.start(run.service("base", "on=TERM:exit:0:300"), run.service("a", "sleep=800", "exit=7", after="base"))
@@ -52,6 +54,7 @@ def unreadable(run):
     run.start(tool=command).end().check(run.code() != 0, "code 0")
 
 
+# pebble#240, multirun#26
 @row("a crash loop", "pauses between restarts, and TERM still ends it", SUPERVISORS)
 def crash_loop(run):
     run.start(run.service("a", "exit=1", restart=True), run.service("b", restart=True)).wait("b")

@@ -22,6 +22,15 @@ def no_reader(run):
         os.close(reader)
 
 
+# envoyproxy/envoy#14066, webdevops#207: a pipe belongs to who made it, and /dev/stdout opens it anew.
+@row("a process of another user (`user`) opens `/dev/stdout`", "its line arrives (drainit: with `log`)",
+     ("drainit", "s6", "supervisord"))
+def stdout_of_another(run):
+    run.start(Service("a", ["sh", "-c", "echo through >/dev/stdout; exec sleep 60"], log=True, user="nobody"))
+    run.until(lambda: b"through\n" in run.text(), "line", 5)
+    run.stop(None)
+
+
 @row("the reader of the log goes away", "nothing ends, TERM ends it with 0")
 def reader_gone(run):
     reader, writer = os.pipe()

@@ -16,6 +16,7 @@ PTRACE_SEIZE, PTRACE_INTERRUPT = 0x4206, 0x4207
 WALL = 0x40000000
 
 
+# multirun#15, Supervisor#936, apple/container#1225, containerd#13334, #9979
 @row("20,000 orphans end as fast as they can be forked", "all are reaped, then TERM ends it with 0")
 def storm(run):
     over = run.dir / "over"
@@ -25,6 +26,7 @@ def storm(run):
     run.stop().ended_well("a")
 
 
+# dumb-init#212, #80, #141
 @row("a daemon (double fork) that takes 300 ms to end", "it gets TERM and this time, 0")
 def daemon(run):
     run.start(run.service("a", "daemon=b,on=TERM:exit:0:300")).wait("b").stop(0).ended_well("a", "b")
@@ -36,6 +38,7 @@ def stubborn_daemon(run):
     run.check(run.events("got SIGTERM", "b"), "killed cold")
 
 
+# Supervisor#1101, #1158, #1396
 @row("a child of the process outlives it (same process group)", "it gets TERM and 300 ms, 0")
 def grandchild(run):
     run.start(run.service("a", "spawn=b,on=TERM:exit:0:300")).wait("b").stop(0).ended_well("a", "b")
@@ -158,6 +161,7 @@ def is_locked(path):
     return False
 
 
+# linuxserver/docker-openssh-server#76, s6-overlay#634
 @row("not as PID 1: a daemon that takes 300 ms to end", "it gets TERM and this time, nothing stays", BESIDE)
 def daemon_beside_an_init(run):
     not_init(run, "daemon=b,on=TERM:exit:0:300")

@@ -96,6 +96,16 @@ def read_only(run):
     run.wait("a").stop().ended_well("a")
 
 
+# s6-overlay#600, #526, #578, #551, #397, #427
+@row("the files of the tool lie on a `noexec` mount, as `/run` often is", "runs and stops, 0",
+     ("drainit", "s6", "supervisord"))
+def noexec(run):
+    run.start(run.service("a"),
+              setup=f"mount -t proc none /proc && mount --bind {run.dir} {run.dir} && "
+                    f"mount -o remount,bind,noexec,nosuid {run.dir}")
+    run.wait("a").stop().ended_well("a")
+
+
 @row("no /proc", "a process and its daemon get TERM and their time, 0")
 def no_proc(run):
     daemon, process = (" ".join(run.child(*child)) for child in (("b", "on=TERM:exit:0:300"), ("a",)))
@@ -109,6 +119,7 @@ def no_dev(run):
     run.stop().ended_well("a")
 
 
+# SeleniumHQ/docker-selenium#802, rstudio/helm#263, pulsar-manager#407
 @row("any user, no capability, no new privileges", "runs and stops, 0")
 def no_privileges(run):
     run.as_user(limits=["setpriv", "--no-new-privs"])

@@ -22,6 +22,8 @@ tested("the admin hangs, answers garbage or resets, during the drain", "bounded,
 tested("the statistics hang or are garbage during the drain", "bounded, and reported",
        "admin_faults::statistics_that_fail_during_the_drain_are_bounded_and_reported")
 tested("the last count fails", "bounded, and reported", "admin_faults::a_failing_last_count_is_bounded_and_reported")
+tested("the admin of an API gateway answers 500", "tried again, bounded, and reported",
+       "docker::api_gateway::faults::an_admin_that_answers_500_is_tried_again_reported_and_bounded")
 tested("there is no admin", "bounded, and reported",
        "admin_faults::an_admin_that_never_existed_is_bounded_and_reported")
 # The admin of these tests is as strict as Envoy's.
@@ -40,6 +42,11 @@ tested("a scraper keeps a connection of an internal listener", "it holds no drai
 # istio#44690, #36534
 tested("a client of a real Envoy never lets go", "waited for until `time` is over",
        "drain_end::a_client_that_never_lets_go_is_waited_for_until_time_is_over")
+# A port that is closed at once: endpoints point to it for a second in a cluster, 15 s behind a load balancer.
+tested("endpoints still point to a container that is to end", "unready at once, nothing stopped for `readiness_delay`",
+       "control::readyz_follows_readiness_and_turns_at_t0_before_anything_is_stopped")
+tested("a load balancer sends on until its own health check has failed", "no request fails, with `unready_delay`",
+       "unready_delay::a_load_balancer_that_looks_only_at_the_health_check_loses_nothing")
 tested("Envoy's `--drain-time-s` is shorter than `min`", "no connection is refused within `min`",
        "new_connections::a_short_drain_time_of_envoy_refuses_no_connection_within_min")
 tested("a second TERM during the drain", "the wait is cut, the order kept",
@@ -63,66 +70,100 @@ tested("a drain request is never answered", "given up when its time is over",
 
 _, tested = group("Ends that nobody asked for, and failed starts")
 
+# s6-overlay#183
 tested("a oneshot fails", "what needs it never starts, the container ends with its code",
        "supervise::a_task_that_fails_ends_the_container_with_its_code")
+# pebble#712
 tested("a oneshot takes its time", "what needs it starts after it has completed",
        "supervise::what_waits_for_a_task_starts_when_it_has_completed")
+# Supervisor#1588, #1223
 tested("a process holds up the start", "`status` shows what is ready and what starts",
        "status::without_a_word_of_control_it_shows_every_process")
+# Supervisor#733, #1373
+tested("a process fails at each of its restarts (`restart_max`)", "growing pauses, then its code ends the container",
+       "supervise::a_failing_process_is_restarted_with_growing_pauses_and_a_limit")
 
 _, tested = group("Signals, and processes that do not obey")
 
+# docker/compose#2619, #9800
 tested("independent processes", "asked to end at the same time",
        "shutdown::each_process_is_asked_when_its_dependents_are_gone_and_independent_ones_at_the_same_time")
+# Supervisor#1073, #734
 tested("a second and a third TERM", "the second keeps the order, the third kills all, 137",
        "shutdown::a_second_signal_keeps_the_order_and_a_third_kills")
 tested("a process and its child ignore TERM", "KILL to the whole group, 137",
        "shutdown::a_member_of_a_killed_group_goes_with_it")
+# process-compose#354
+tested("a process holds up the stop", "`status` shows it, and the time that is left",
+       "status::a_shutdown_shows_its_progress_and_watch_ends_with_it")
+# dumb-init#173, #285
+tested("`exec`: a load balancer needs time before the TERM (`--signal-delay`)", "TERM after it; other signals at once",
+       "exec_options::a_stop_signal_is_held_back_and_others_are_not")
+# moby#43776, sapcc/helm-charts#11680
 tested("`exec`: a signal to the whole process group (`-g`), or to its leader", "the child gets it, or does not",
        "exec_signals::a_group_gets_every_signal")
+# tini#225, #104
 tested("`exec`: signals that the program would take amiss (`--rewrite`)", "rewritten or dropped",
        "exec_signals::signals_are_rewritten_and_dropped")
+# tini#69, kubernetes#80089, cloud-sql-proxy-operator#355
 tested("`exec`: the program ends with 143 (`--remap-exit`)", "the container ends with 0",
        "exec_options::codes_become_0_where_asked")
 
 _, tested = group("Processes that nobody waits for, and many of them")
 
+# s6-overlay#182
 tested("not as PID 1: beside processes of others", "they are left alone", "hardening::a_bystander_is_left_alone")
 
 _, tested = group("Output")
 
+# Supervisor#1201, #1326, #553
 tested("a process writes to stdout and stderr", "each line gets the prefix and stays on its stream",
        "output::lines_get_their_prefix_and_keep_their_stream")
+# Supervisor#1624
+tested("the log is read by a machine (`format: json`)", "each line is one object with the name of its process",
+       "output::json_is_one_object_per_line")
+# docker/docs#17298
 tested("32 processes write to stdout and stderr at the same time", "no line is mixed with another, and none is lost",
        "output::lines_of_several_processes_are_never_mixed_and_none_is_lost")
 
 _, tested = group("Too little of something")
 
+# catatonit#12
 tested("the parent leaves a descriptor open", "no process inherits it", "supervise::a_process_starts_clean")
 tested("30 restarts of a process with a log", "no descriptor stays open",
        "hardening::restarts_leave_no_descriptor_open")
 
 _, tested = group("Time")
 
+tested("the machine sleeps", "its time counts: a deadline is not put off",
+       "shutdown::times_are_of_the_clock_that_runs_on_while_the_machine_sleeps")
 # istio#34855
 tested("20 s to end in a grace period of 10 s", "a warning with its line, and an error of `check --strict`",
        "config_errors::a_warning_stops_nothing_unless_check_is_strict")
 
 _, tested = group("In a Docker container")
 
+# s6-overlay#182
 tested("the PID namespace of another container (`--pid`)", "it runs and stops, and touches no process of the other",
        "docker::matrix::in_the_pid_namespace_of_another_container")
+# kubernetes#50032
 tested("a grace period of 30 s, where `docker stop` kills after 10 s", "a warning at the start",
        "docker::matrix::the_stock_time_of_docker_stop_is_said_at_the_start")
 tested("an API gateway with children that are ready at once", "Envoy starts within 1 s of them",
        "docker::api_gateway::faults::children_that_are_ready_at_once_let_the_router_start_after_milliseconds")
 tested("an API gateway writes 27,000 lines", "all arrive, for less CPU time than the pipes of a shell script take",
        "docker::api_gateway::faults::many_log_lines_through_one_prefixer_cost_less_than_in_the_script")
+tested("a socket of an API gateway never appears", "the others are stopped in order, 1, and the log says why",
+       "docker::api_gateway::faults::a_socket_never_appears_and_the_siblings_are_stopped_then_exit_1_and_the_log_says_why")
+# docker/cli#3909
 tested("HUP, USR1 and USR2 to an API gateway", "nothing ends, and Envoy gets USR1",
        "docker::api_gateway::faults::hup_usr1_and_usr2_kill_nothing_and_usr1_reaches_envoy")
 
 _, tested = group("What only drainit has, beside the drain")
 
+# s6-overlay#477
+tested("commands that are to run before and after a process, and last of all", "each runs at its moment",
+       "hooks::hooks_run_at_their_moments")
 tested("a stop hook hangs or fails", "nothing is held up beyond its time",
        "hooks::hooks_at_the_end_that_fail_or_hang_change_nothing")
 tested("a start hook hangs", "killed with its group, the start has failed",

@@ -118,6 +118,7 @@ def never_ready(run):
     run.end(1).check(not run.events("start", "b"), "started b").ended_well("a")
 
 
+# Supervisor#122, #805, #954, #1336, #1450
 @row("ready after 1.5 s", "what needs it waits", READY)
 def late(run):
     ready = run.dir / "ready"
@@ -127,6 +128,7 @@ def late(run):
     run.stop().ended_well("a", "b")
 
 
+# Horust#58, s6-overlay#566, pebble#502
 @row("TERM while it waits for a process that is not ready",
      "prompt: the process gets TERM, what needs it never starts, 0", READY)
 def term_while_waiting(run):
