@@ -4,7 +4,7 @@
 use std::fs;
 
 use crate::support::http::{free_address, get, get_unix};
-use crate::support::{LONG, Rig, Signal};
+use crate::support::{LONG, Rig, Said, Signal};
 
 const SECRET: &str = "geheim-1234";
 
@@ -72,6 +72,20 @@ processes:
         assert_eq!(ask(&command.split(' ').collect::<Vec<_>>()), 0, "{command}");
     }
     ask(&["reload"]);
+    // These read the config and its files themselves. The text of a template is shown as that of the config is.
+    fs::write(drainit.path("template"), "${GIVEN ${TOKEN}").unwrap();
+    for (command, code) in [
+        ("check", 78),
+        ("plan", 0),
+        ("plan --format json", 0),
+        ("simulate --seed 1", 0),
+        ("simulate --runs 10", 0),
+    ] {
+        let words: Vec<_> = command.split(' ').collect();
+        let said = Said::of(drainit.exec_as(None, &words).env("GIVEN", SECRET).output().unwrap());
+        assert_eq!(said.code, code, "{command}: {said:?}");
+        shown.push((command.to_owned(), format!("{said:?}")));
+    }
     for path in ["/status", "/metrics", "/readyz"] {
         shown.push((path.to_owned(), get(address, path).unwrap().1));
         shown.push((format!("socket {path}"), get_unix(&control, path).unwrap().1));
