@@ -61,6 +61,20 @@ fn end(drainit: Running) {
 }
 
 #[test]
+fn relative_paths_start_where_drainit_was_started_as_long_as_it_runs() {
+    let Some(rig) = Rig::new() else { return };
+    rig.write("drainit.yaml", rig.fill("processes: {a: {command: [CHILD, a]}}"));
+    let drainit = rig.start_with(&["run", "-c", "drainit.yaml"]);
+    drainit.wait_for_line("everything is ready");
+    edit(&drainit, "{a: {", "{b: {command: [sleep, infinity]}, a: {");
+    drainit.exec(&["reload"]).assert(0, "");
+    assert_eq!(names(&drainit), ["b", "a"]);
+    let directory = fs::read_link(format!("/proc/{}/cwd", drainit.pid())).unwrap();
+    assert_eq!(directory, fs::canonicalize(drainit.path(".")).unwrap());
+    end(drainit);
+}
+
+#[test]
 fn what_differs_is_replaced_and_the_rest_goes_on() {
     let Some(drainit) = started(
         "
