@@ -32,9 +32,9 @@ Every 15 s there is [a round](../benches/soak/rounds.py):
   away in the middle of a request.
 
 drainit keeps [the last 16 KiB of lines](operating.md#status-and-logs) of each process that it reads, and the place of
-each line among all. Processes that write a line or two a round take hours to fill them; until then the memory grows a
-little, with steps where the allocator takes more. Each operation alone, 400 times and then 400 times again, ends the
-second time within 60 KiB of where it began, most of them within 5 (by hand).
+each line among all. So each process with a log writes [more than that](../benches/soak/full.sh) when it starts: this
+memory is full after the first round, and is not what grows later. Each operation alone, 400 times and then 400 times
+again, ends the second time within 60 KiB of where it began, most of them within 5 (by hand).
 
 What has to go right is checked: each command's exit code, each client's answer, and that each numbered line comes once
 and in its order.
@@ -44,10 +44,12 @@ and in its order.
 """
 LIMITS = """
 Memory, descriptors, threads and children are read when all is ready after a round, and the figures are the medians of
-the first and the last quarter of the rounds. Processor time and wake-ups (voluntary context switches) are what a whole
-round has cost. Other programs of the machine add to them, so there the figure is the tenth percentile, and the peaks of
-the picture are theirs. `make soak` fails when the last quarter exceeds its limit, or a number of the second table is
-not 0.
+the first and the last quarter of the rounds; some rounds before them do not count. glibc gives back to the kernel what
+is freed (`GLIBC_TUNABLES`), so that the memory is what drainit holds: without that, the holes that its allocator keeps
+come to some 200 KiB, and change by as much in hours. Processor time and wake-ups (voluntary context switches) are what
+a whole round has cost. Other programs of the machine add to them, so there the figure is the tenth percentile, and the
+peaks of the picture are theirs. `make soak` fails when the last quarter exceeds its limit, or a number of the second
+table is not 0.
 
 """
 OPERATIONS = """
