@@ -10,8 +10,8 @@ use crate::config::{Process, ValueFile, Variable};
 use crate::load::diagnostics::diagnostic::quote;
 use crate::load::env_file;
 use crate::load::environment::{Environment, Variables};
-use crate::load::expand::{Malformed, expand_up_to};
-use crate::load::source::{Source, Unreadable};
+use crate::load::expand::{LONGEST, Malformed, expand_up_to};
+use crate::load::source::{NO_VARIABLE, Source, Unreadable};
 
 /// The limit for all variables of a process. The kernel accepts at most 6 MiB of arguments and
 /// variables (execve(2)).
@@ -43,6 +43,14 @@ pub(crate) fn variables(
                 let read = Source::read_variable(&file.path);
                 if let Some(source) = present(read, file, what)? {
                     let value = source.text.trim_end_matches(['\n', '\r']).to_owned();
+                    // The kernel counts `NAME=value` and its NUL.
+                    if name.len() + value.len() + 2 > LONGEST {
+                        let path = quoted(&file.path);
+                        return Err(format!(
+                            "{}: {path} is larger than 128 KiB with the name; {NO_VARIABLE}",
+                            what()
+                        ));
+                    }
                     out.push(Variable::Set { name: name.clone(), value });
                 }
             }

@@ -39,12 +39,11 @@ const ARGUMENT: Limits = Limits {
 };
 
 /// The content of a file that becomes a variable of a process.
-const VARIABLE: Limits = Limits {
-    largest: LONGEST as u64,
-    size: "128 KiB",
-    help: "let the program read the file itself: no variable can be that long",
-    pipes: false,
-};
+const VARIABLE: Limits =
+    Limits { largest: LONGEST as u64, size: "128 KiB", help: NO_VARIABLE, pipes: false };
+
+pub(crate) const NO_VARIABLE: &str =
+    "let the program read the file itself: no variable can be that long";
 
 /// An `env_file` or a template that is read at a start. Without pipes, since drainit must not wait
 /// for their writers while processes run.

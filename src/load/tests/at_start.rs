@@ -131,6 +131,26 @@ fn the_content_of_a_file_becomes_the_value() {
     assert!(token(b"geheim\0").unwrap_err().contains("has a NUL byte at byte 6"));
     assert!(token(b"geheim\xff").unwrap_err().contains("is not UTF-8 at byte 6"));
     assert!(token(&[b'g'; 128 * 1024 + 1]).unwrap_err().contains("is larger than 128 KiB"));
+    // `T=`, the value and a NUL are what the kernel takes.
+    let longest = [b'g'; 128 * 1024 - 3];
+    assert_eq!(token(&longest).unwrap()[0].len(), 128 * 1024 - 1);
+    let error = token(&[b'g'; 128 * 1024 - 2]).unwrap_err();
+    assert!(error.contains("is larger than 128 KiB with the name"), "{error}");
+}
+
+#[test]
+fn an_env_file_at_the_start_has_at_most_4_mib_of_text() {
+    let dir = TempDir::new();
+    let read = |content: &[u8]| {
+        let path = dir.write("env", content);
+        at_start(&format!("env_file: [{{path: {}, read: start}}]", path.display()), &[])
+    };
+    let mut text = b"A=1\n#".to_vec();
+    text.resize(4 * 1024 * 1024, b'x');
+    assert_eq!(read(&text).unwrap(), ["A=1"]);
+    text.push(b'x');
+    assert!(read(&text).unwrap_err().contains("is larger than 4 MiB"));
+    assert!(read(b"A=\xe4").unwrap_err().contains("is not UTF-8"));
 }
 
 #[test]
