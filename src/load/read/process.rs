@@ -463,9 +463,8 @@ fn process(
         stderr_to_stdout,
     };
     scale::number_prefix(&mut process, node);
-    if let (false, OnExit::Shutdown, Some(span)) =
-        (process.required, process.on_exit, fields.key("required"))
-    {
+    let stops = process.on_exit != OnExit::Ignore;
+    if let (false, true, Some(span)) = (process.required, stops, fields.key("required")) {
         let why = format!("`{what}` may be missing, but its exit stops the container");
         reader.problems.error(span, why).help("add `on_exit: ignore`");
     }
