@@ -188,6 +188,9 @@ fn where_drainit_itself_cannot_go_on_all_processes_are_stopped() {
     drainit.wait_for_line("everything is ready");
     // SIGTERM is the first event for which drainit sets a timer.
     let asked = drainit.signal(Signal::SIGTERM);
+    // Although `a`, which depends on it, has not ended.
+    let told = drainit.wait_for_event("base", "got SIGTERM").at - asked;
+    assert!(told < Duration::from_millis(1500), "{told:?}");
     drainit
         .wait_exit(LONG)
         .assert_code(70)
@@ -223,6 +226,14 @@ fn an_unsignallable_group_member_does_not_prevent_a_restart() {
         ended.record.lines.iter().filter(|line| line.text.contains("not allowed to signal"));
     // There is one warning for each run; the last one belongs to the shutdown and its report.
     assert_eq!(times.filter(|line| line.text.contains("warning: ")).count(), 3, "{}", ended.record);
+    // Neither a restart waits for them, whose limit is 10 s, nor the stop, whose limit is 4 s.
+    let ends: Vec<_> =
+        ended.record.lines.iter().filter(|line| line.text.contains("a: exited with")).collect();
+    let last = ended.record.line(r"\] .* stopped in").unwrap();
+    for pair in [&ends[..], &[*ends.last().unwrap(), last]].concat().windows(2) {
+        let took = pair[1].at - pair[0].at;
+        assert!(took < Duration::from_secs(3), "{took:?}\n{}", ended.record);
+    }
     ended
         .assert_code(3)
         .assert_line(refused)

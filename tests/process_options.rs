@@ -178,6 +178,26 @@ fn a_log_file_is_appended_to_and_made_anew_after_a_rotation() {
 }
 
 #[test]
+fn several_processes_write_whole_lines_to_one_log_file() {
+    let Some(rig) = Rig::new() else { return };
+    let one = |name: &str| {
+        format!(
+            "{name}: {{command: [CHILD, {name}, 'lines=2000,{name}', exit=0], log: {{file: DIR/log, prefix: {name}}}}}"
+        )
+    };
+    let ended = rig.run(&format!("{{processes: {{{}, {}}}}}", one("a"), one("b")));
+    ended.assert_code(0);
+    let text = fs::read_to_string(ended.path("log")).unwrap();
+    for name in ["a", "b"] {
+        let own = text.lines().filter(|line| line.starts_with(&format!("[{name}] ")));
+        let expected: Vec<_> =
+            (0..2000).map(|number| format!("[{name}] {name} {number}")).collect();
+        assert!(own.eq(expected.iter()), "{name}");
+    }
+    assert_eq!(text.lines().count(), 4000);
+}
+
+#[test]
 fn lines_of_a_log_file_are_json_too_and_are_found_by_readiness() {
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start(

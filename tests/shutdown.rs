@@ -458,11 +458,14 @@ fn a_group_of_zombies_that_nobody_reaps_is_gone() {
           app:
             command: [sh, -c, '(true & exec setsid CHILD keeper) & exec CHILD app']
             depends_on: [db]
-            stop_grace_period: 8s
+            stop_grace_period: 20s
         ";
     let Some(drainit) = start(config, &["db", "app", "keeper"]) else { return };
     drainit.wait_for_line("everything is ready");
     drainit.exec(&["restart", "app"]).assert(0, "");
+    let asked = drainit.wait_for_line("app: SIGTERM, then KILL after").at;
+    let took = drainit.wait_for_line("app: restart done").at - asked;
+    assert!((ms(50)..ms(4000)).contains(&took), "{took:?}");
     drainit.signal(Signal::SIGTERM);
     drainit
         .wait_exit(LONG)

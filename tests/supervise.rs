@@ -127,7 +127,8 @@ fn a_program_that_is_missing_at_a_restart_is_tried_again_as_restart_says() {
         rig.write_program(name, format!("#!/bin/sh\n{script}\n"));
     }
     let drainit = rig.start(
-        "processes: {a: {command: [DIR/app], restart: on-failure, restart_delay: 20ms, restart_max: 1000}}",
+        "processes: {a: {command: [DIR/app], restart: on-failure, restart_delay: 20ms, restart_max: 1000, \
+         success_codes: [0, 126, 127]}}",
     );
     drainit.wait_for_line("a: exited with code 127; restart 2 in");
     fs::rename(drainit.path("next"), drainit.path("app")).unwrap();

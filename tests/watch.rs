@@ -60,7 +60,7 @@ fn every_kind_of_change_restarts_once() {
             fs::write(volume.join("..1/file"), "new").unwrap();
         }),
         ("burst", |volume| {
-            for number in 0..75 {
+            for number in 0..200 {
                 fs::write(volume.join("..1/file"), number.to_string()).unwrap();
                 thread::sleep(ms(20));
             }

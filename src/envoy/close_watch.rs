@@ -96,6 +96,12 @@ mod tests {
     fn few_requests_or_those_in_flight_prove_nothing() {
         let few: Vec<_> = (0..8).map(|step| sample(100 + step, 0, 7)).collect();
         assert!(verdicts(&few).iter().all(Option::is_none));
+        let at_once = |ended: u64| {
+            let samples: Vec<_> =
+                (0..8).map(|step| sample(100 + if step > 0 { ended } else { 0 }, 0, 7)).collect();
+            verdicts(&samples).into_iter().flatten().next()
+        };
+        assert_eq!((at_once(19), at_once(20)), (None, Some(20)));
         let hanging: Vec<_> = (0..8).map(|step| sample(100 + step * 10, step * 10, 7)).collect();
         assert!(verdicts(&hanging).iter().all(Option::is_none));
     }

@@ -445,6 +445,11 @@ fn a_signal_repeated_at_once_counts_once() {
     assert!(play.at(1, Event::Signal(Signal::TERM)).is_empty());
     assert!(play.at(2, Event::Signal(Signal::TERM)).is_empty());
     assert!(!play.at(500, Event::Signal(Signal::TERM)).is_empty());
+    for (millis, is_one) in [(4, true), (6, false)] {
+        let mut play = Play::up(gateway());
+        play.at(0, Event::Signal(Signal::TERM));
+        assert_eq!(play.at(millis, Event::Signal(Signal::TERM)).is_empty(), is_one, "{millis}");
+    }
 }
 
 #[test]
@@ -829,6 +834,7 @@ fn a_stop_signal_after_a_crash_does_not_hurry() {
     assert_eq!(play.notes(100, Event::Signal(Signal::TERM)), [Note::Hurried(Hurry::Continue)]);
     let second = play.at(200, Event::Signal(Signal::TERM));
     assert_eq!(second, [Action::EndDrain(ROUTER), stop(ROUTER)]);
+    assert_eq!(play.at(300, Event::Signal(Signal::TERM)), [Action::Kill(ROUTER)]);
 }
 
 #[test]
@@ -1304,6 +1310,24 @@ fn a_held_drain_leaves_time_for_the_stop() {
     let cause = Cause::Signal(Signal::TERM);
     let began = Note::ShutdownBegan { cause, window: MS(28_000) };
     assert_eq!(play.notes(22_500, signal)[0], began);
+}
+
+#[test]
+fn a_run_of_60_s_begins_the_count_of_restarts_again() {
+    for (lived, attempt) in [(59_999, 2), (60_000, 1)] {
+        let mut spec = gateway();
+        let policy = RestartPolicy::OnFailure;
+        spec.processes[ROUTER.index()].restart = Restart { policy, delay: MS(100), max: Some(9) };
+        let mut play = Play::up(spec);
+        let end = End::Code(7);
+        let crash = Event::Exited { process: ROUTER, end, remains: false };
+        play.at(0, crash);
+        play.at(100, Event::Tick);
+        play.at(100, Event::Spawned(ROUTER));
+        let next = AfterEnd::Restart { delay: MS(100) * attempt, attempt };
+        let ended = Note::Ended { process: ROUTER, end, next };
+        assert_eq!(play.notes(100 + lived, crash), [ended], "{lived}");
+    }
 }
 
 #[test]
@@ -1974,6 +1998,22 @@ fn a_dependent_that_asks_for_it_follows_once_its_dependency_is_ready_again() {
     assert_eq!(play.at(2100, Event::Tick), [Action::Spawn(ENGINE)]);
     play.at(2100, Event::Spawned(ENGINE));
     assert_eq!(play.at(2200, Event::Ready(ENGINE)), [stop(APP)]);
+}
+
+#[test]
+fn a_follower_that_may_be_missing_is_not_waited_for_while_it_stops() {
+    for required in [true, false] {
+        let mut spec = gateway();
+        spec.processes = undrained(spec.processes);
+        spec.processes[ENGINE.index()].followers.push((ROUTER, StartCondition::Ready));
+        let router = &mut spec.processes[ROUTER.index()];
+        (router.required, router.on_exit) = (required, OnExit::Ignore);
+        let mut play = Play::up(spec);
+        play.at(1000, ask(ENGINE, Request::Restart));
+        play.at(1100, exited(ENGINE));
+        assert_eq!(play.at(1100, Event::Spawned(ENGINE)), [stop(ROUTER)]);
+        assert_eq!(is_ready(&play), !required);
+    }
 }
 
 #[test]
