@@ -297,6 +297,19 @@ fn a_process_that_answers_by_its_end_is_drained_and_not_crashed() {
 }
 
 #[test]
+fn a_drain_whose_time_is_over_is_drained() {
+    let Some(drainit) = start_with("exec: {command: [CHILD, drainer], time: 300ms}") else {
+        return;
+    };
+    assert_drains(&drainit, &["-c", "DIR/drainit.yaml"]);
+    drainit.wait_for_line("router: drain over after .*: its time is over");
+    assert_all_alive(&drainit);
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_line("  drain router: .*, its time is over");
+}
+
+#[test]
 fn a_failed_drain_is_in_the_report() {
     let Some(drainit) = start_with("exec: {command: [CHILD, drainer, exit=4], time: 5s}") else {
         return;

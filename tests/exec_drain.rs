@@ -456,3 +456,15 @@ fn a_drain_that_begins_after_a_delay_has_all_of_its_time() {
     let ended = drainit.wait_exit(LONG);
     ended.assert_code(0).assert_line("child: drain over after .*: its time is over");
 }
+
+#[test]
+fn with_a_drain_neither_stdin_nor_descriptors_are_handed_over() {
+    let hand_over = "export LISTEN_PID=$$ LISTEN_FDS=1; exec \"$@\" </etc/passwd 3</etc/passwd";
+    for rig in both() {
+        let rig = rig.wrapper(&["sh", "-c", hand_over, "sh"]);
+        let look = "echo stdin $(readlink /proc/self/fd/0), 3 $(readlink /proc/self/fd/3)";
+        let drain = ["exec", "--drain-signal", "USR1", "--"];
+        let ended = rig.run_with(&[&drain[..], &["sh", "-c", look]].concat());
+        ended.assert_code(0).assert_line("^stdin /dev/null, 3$");
+    }
+}

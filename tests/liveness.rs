@@ -423,3 +423,27 @@ fn an_envoy_that_hangs_is_stopped_and_restarted() {
     drainit.signal(Signal::SIGTERM);
     drainit.wait_exit(LONG).assert_code(0);
 }
+
+#[test]
+fn a_command_that_hangs_is_killed_after_its_timeout() {
+    let Some(rig) = Rig::new() else { return };
+    // Only the first one hangs.
+    let drainit = rig.start(
+        "
+        processes:
+          a:
+            command: [CHILD, a]
+            liveness:
+              exec: [sh, -c, 'test -e DIR/once && exit; touch DIR/once; exec CHILD probe']
+              interval: 10ms
+              timeout: 2s
+        ",
+    );
+    let began = drainit.wait_for_event("probe", "start").at;
+    let ended =
+        drainit.wait_for_line(r"a: liveness probe failed \(1 of 3\): .*not ended after 2s").at;
+    assert!((ms(1000)..ms(8000)).contains(&(ended - began)), "{:?}", ended - began);
+    drainit.wait_until("only a is left", || drainit.children_in_state('S') == 1);
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0).assert_no_event("probe", "exit");
+}

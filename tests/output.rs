@@ -361,3 +361,13 @@ fn what_a_daemon_holds_open_holds_up_no_end() {
     let asked = drainit.signal(Signal::SIGTERM);
     drainit.wait_exit(LONG).assert_code(0).assert_took(asked, ms(0)..ms(8000));
 }
+
+#[test]
+fn a_level_that_there_is_not_is_info_with_a_warning() {
+    let Some(rig) = Rig::new() else { return };
+    let rig = rig.env("DRAINIT_LOG_LEVEL", "loud");
+    rig.run("processes: {a: {command: [CHILD, a, exit=0]}}")
+        .assert_code(0)
+        .assert_line(r"warning: DRAINIT_LOG_LEVEL: .loud. is not one of")
+        .assert_line("a: started");
+}

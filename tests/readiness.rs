@@ -5,7 +5,7 @@ use testkit::envoy::TESTED;
 
 use crate::support::http::{free_address, get_unix};
 use crate::support::real_envoy::RealEnvoy;
-use crate::support::{LONG, Rig, Signal, in_parallel};
+use crate::support::{LONG, Rig, Signal, in_parallel, ms};
 
 /// Runs `a`, which performs `step` some time after its start, and `b`, which waits for `a`. Asserts
 /// that `b` is not started before that step. `ADDRESS` in both is a free address.
@@ -46,6 +46,29 @@ fn tcp() {
 #[test]
 fn http_only_when_the_status_is_good() {
     gates("http: 'http://ADDRESS/ready', interval: 20ms", "http=ADDRESS,3");
+}
+
+#[test]
+fn a_command_that_hangs_is_killed_after_10_s_and_its_output_is_dropped() {
+    let Some(rig) = Rig::new() else { return };
+    // Only the first one hangs.
+    let drainit = rig.start(
+        "
+        processes:
+          a:
+            command: [CHILD, a]
+            log: {}
+            readiness:
+              exec: [sh, -c, 'test -e DIR/once && exit; touch DIR/once; echo said; echo said >&2; exec CHILD probe']
+              interval: 10ms
+        ",
+    );
+    let began = drainit.wait_for_event("probe", "start").at;
+    let took = drainit.wait_for_line("a: ready after").at - began;
+    assert!((ms(9_500)..ms(20_000)).contains(&took), "{took:?}");
+    drainit.wait_until("only a is left", || drainit.children_in_state('S') == 1);
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0).assert_no_line("said");
 }
 
 #[test]

@@ -13,6 +13,7 @@ use serde_json::Value;
 use testkit::load::{IdleClose, Load, Plan, Service};
 
 use crate::support::http::{free_address, get};
+use crate::support::record::Record;
 use crate::support::{LONG, Over, Rig, Running, Signal, ms};
 
 const SERVER: &str = include_str!("fixtures/polite_server.py");
@@ -453,6 +454,24 @@ fn a_signal_and_a_watched_file_reload() {
     drainit.signal(Signal::SIGTERM);
     let ended = drainit.wait_exit(LONG);
     ended.assert_code(0).assert_no_line("HUP has no effect");
+}
+
+#[test]
+fn a_file_of_a_command_is_read_again_by_a_reload_only() {
+    let Some(rig) = Rig::new() else { return };
+    rig.write("step", "print=old");
+    let drainit = rig.start("{processes: {app: {command: [CHILD, app, {file: step}]}}}");
+    drainit.wait_for_line("everything is ready");
+    fs::write(drainit.path("step"), "print=new").unwrap();
+    drainit.exec(&["restart", "app"]).assert(0, "");
+    let has_started = |record: &Record| {
+        record.events.iter().filter(|event| event.what == "start").nth(1).map(|_| ())
+    };
+    drainit.wait("the second instance", LONG, has_started);
+    assert!(drainit.record().line("^new$").is_none(), "{}", drainit.record());
+    drainit.exec(&["reload"]).assert(0, "");
+    drainit.wait_for_line("^new$");
+    end(drainit);
 }
 
 #[test]

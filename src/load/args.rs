@@ -130,6 +130,15 @@ mod tests {
     }
 
     #[test]
+    fn a_value_begins_with_no_prefix() {
+        let config = config(
+            "{processes: {a: {command: [x], args: {prefix: a.}}, b: {command: [x], args: {prefix: --b.}}}}",
+        );
+        let args = ["--b.x", "a.y", "1", "--b.z", "--b.v"].map(str::to_owned);
+        assert_eq!(route(&config, &args).unwrap(), [vec!["--y", "1"], vec!["--x", "--z", "--v"]]);
+    }
+
+    #[test]
     fn each_argument_goes_where_its_prefix_says() {
         let out = routed(&["--rtr.concurrency", "4", "--py.x=1", "--rtr.sub.a", "--rtr.v", "-1"])
             .unwrap();

@@ -857,3 +857,48 @@ fn every_word_of_the_data_is_on_the_page() {
         assert!(page.contains(&format!("`{word}`")), "{word}");
     }
 }
+
+#[test]
+fn a_count_that_is_unknown_is_null() {
+    let config = "
+shutdown: {grace_period: 12s, reserve: 2s}
+processes:
+  app: {command: [a], drain: {envoy: {admin: 'unix:/run/a.sock', time: 4s, min: 1s}}}
+";
+    let app = ProcessId(0);
+    let report = played(config, |envoy| {
+        envoy.at(0, Event::Start);
+        envoy.at(5000, Event::Signal(Signal::TERM));
+        envoy.at(5000, Event::DrainAnswered { process: app, accepted: true });
+        envoy.at(9000, Event::Tick);
+        envoy.at(9010, Event::ListenersClosed(app));
+        let at = Time(Duration::from_millis(109_010));
+        envoy.report.traffic(at, app, seen(2, 130, 1), Moment::Closed);
+        envoy.exits(9100, 0, End::Code(0));
+    });
+    let drain = serde_json::to_value(report.processes[0].drain.as_ref().unwrap()).unwrap();
+    let unknown = serde_json::Value::Null;
+    let connections = serde_json::json!({"start": unknown, "end": 2, "new": unknown});
+    assert_eq!(drain["connections"], connections);
+    assert_eq!(drain["requests"], serde_json::json!({"completed": unknown, "cut": 1}));
+}
+
+#[test]
+fn what_is_killed_without_being_asked_has_no_begin() {
+    let config = "
+processes:
+  engine: {command: [a]}
+  router: {command: [a], depends_on: [engine]}
+";
+    let report = played(config, |app| {
+        app.at(0, Event::Start);
+        for millis in [5000, 5100, 5200] {
+            app.at(millis, Event::Signal(Signal::TERM));
+        }
+        app.exits(5300, 1, End::Signal(Signal::KILL));
+        app.exits(5300, 0, End::Signal(Signal::KILL));
+    });
+    let stops = report.processes.iter().map(|process| process.stop.as_ref().unwrap());
+    let found: Vec<_> = stops.map(|stop| (stop.begins, stop.ends, stop.killed)).collect();
+    assert_eq!(found, [(None, Some(0.3), true), (Some(0.0), Some(0.3), true)]);
+}

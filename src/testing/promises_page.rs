@@ -76,13 +76,13 @@ fn every_promise_of_the_pages_is_held_by_a_test() {
 #[test]
 fn sentences_are_found() {
     let page = "# A\n\n- [Two](#b)\n\nOne `x.y` is\nhere. [Two](#b), e.g. 2.5 s?\n\n```sh\nNo.\n```\n\n- A: b.\n  `C` too.\n\n\
-                | Head | Of it |\n|---|---|\n| a | B. C. |\n\n## B\n\nIn.\n";
-    let expected =
-        ["One `x.y` is here.", "Two, e.g. 2.5 s?", "A: b.", "`C` too.", "| a | B. C. |", "In."];
+                | Head | Of it |\n|---|---|\n| a | B. C. |\n| d | E. |\n\n## B\n\nIn.\n";
+    let mut expected = vec!["One `x.y` is here.", "Two, e.g. 2.5 s?", "A: b.", "`C` too."];
+    expected.extend(["B.", "C.", "| d | E. |", "In."]);
     assert_eq!(sentences(page), expected);
 }
 
-/// The sentences of the paragraphs, and the rows of the tables, with the text of links only. A table
+/// The sentences of the paragraphs and of the tables, with the text of links only. A table
 /// of contents is left out.
 fn sentences(page: &str) -> Vec<String> {
     let link = Regex::new(r"\[([^\]]*)\]\([^)]*\)").unwrap();
@@ -113,11 +113,19 @@ fn sentences(page: &str) -> Vec<String> {
         let is_head = blocks.get(place + 1).is_some_and(|next| is_rule(next));
         match block.starts_with('|') {
             true if is_rule(&block) || is_head => {}
-            true => found.push(block),
+            true => found.extend(split_row(block)),
             false => found.extend(split(&block)),
         }
     }
     found
+}
+
+/// The sentences of the cells of a row; a row with less than two is one sentence as a whole.
+fn split_row(row: String) -> Vec<String> {
+    let cells = row.trim_matches('|').split(" | ").map(split);
+    let is_text = |cell: &Vec<String>| cell.len() > 1 || cell.iter().any(|it| it.ends_with('.'));
+    let found: Vec<_> = cells.filter(is_text).flatten().collect();
+    if found.len() < 2 { vec![row] } else { found }
 }
 
 /// The sentences of a paragraph.

@@ -119,11 +119,11 @@ fn every_kind_of_fault_of_a_process() {
             48,
             "`exit_at` is `99999999999999999999`: too large",
         ),
-        ("required: false", 5, "`a` may be missing, but its exit stops the container"),
+        ("required: false", 5, "`processes.a` may be missing, but its exit stops the container"),
         (
             "required: false\n    on_exit: failure-shutdown",
             5,
-            "`a` may be missing, but its exit stops the container",
+            "`processes.a` may be missing, but its exit stops the container",
         ),
         ("on_exit: halt", 14, "`on_exit` is `halt`: not a known value"),
         ("type: job", 11, "`type` is `job`: not a known value"),

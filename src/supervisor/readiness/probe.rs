@@ -421,8 +421,10 @@ mod tests {
         };
         let (last, failures) = (LastFailure::default(), Cell::default());
         let probe = Probe::Exec(vec!["check".to_owned()]);
-        wait_ready(&probe, Duration::from_millis(1), &last, &failures, &run).await;
+        let (began, interval) = (Instant::now(), Duration::from_millis(50));
+        wait_ready(&probe, interval, &last, &failures, &run).await;
         assert_eq!(runs.get(), 3);
+        assert!(began.elapsed() >= 2 * interval, "{:?}", began.elapsed());
         assert_eq!((last.borrow().as_deref(), failures.get()), (Some("exited with code 1"), 2));
     }
 
