@@ -147,7 +147,7 @@ fn different_signals_that_come_at_once_are_one_however_long_the_first_takes() {
     // It takes longer than 5 ms to begin so many hooks.
     let config = "
     processes:
-      app: {command: [CHILD, app], scale: 40, hooks: {pre_stop: [CHILD, ending, touch=DIR/begun, await=DIR/go, exit=0]}}
+      app: {command: [CHILD, app], scale: 100, hooks: {pre_stop: [CHILD, ending, touch=DIR/begun, await=DIR/go, exit=0]}}
     ";
     let Some(drainit) = start(config, &["app"]) else { return };
     drainit.wait_for_line("everything is ready");

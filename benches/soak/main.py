@@ -31,8 +31,6 @@ ROUND = 15
 # The rounds before the first that counts: everything has happened once, and each buffer has its size.
 WARM = 6
 CLIENTS = 3
-# What is freed goes back to the kernel. The holes that are kept otherwise change by more than a leak of hours would.
-ALLOCATOR = "glibc.malloc.arena_max=1:glibc.malloc.mmap_threshold=8192:glibc.malloc.trim_threshold=0"
 NAMESPACE = ["unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]),
              "--pid", "--fork", "--mount-proc", "--kill-child"]
 
@@ -53,7 +51,6 @@ def start(directory, drainit, ports):
     """Starts drainit as PID 1 of a namespace. Returns `unshare` and the PID of drainit outside."""
     environment = {
         "PATH": os.environ["PATH"],
-        "GLIBC_TUNABLES": ALLOCATOR,
         "DIRECTORY": str(directory),
         "EXAMPLES": str(kit.ROOT / "examples"),
         "SOAK": str(HERE),

@@ -44,12 +44,10 @@ and in its order.
 """
 LIMITS = """
 Memory, descriptors, threads and children are read when all is ready after a round, and the figures are the medians of
-the first and the last quarter of the rounds; some rounds before them do not count. glibc gives back to the kernel what
-is freed (`GLIBC_TUNABLES`), so that the memory is what drainit holds: without that, the holes that its allocator keeps
-come to some 200 KiB, and change by as much in hours. Processor time and wake-ups (voluntary context switches) are what
-a whole round has cost. Other programs of the machine add to them, so there the figure is the tenth percentile, and the
-peaks of the picture are theirs. `make soak` fails when the last quarter exceeds its limit, or a number of the second
-table is not 0.
+the first and the last quarter of the rounds; some rounds before them do not count. Processor time and wake-ups
+(voluntary context switches) are what a whole round has cost. Other programs of the machine add to them, so there the
+figure is the tenth percentile, and the peaks of the picture are theirs. `make soak` fails when the last quarter exceeds
+its limit, or a number of the second table is not 0.
 
 """
 OPERATIONS = """

@@ -44,6 +44,9 @@ pub enum Event {
     },
     /// drainit received a signal.
     Signal(Signal),
+    /// The actions of a stop signal were carried out, which may have taken a while: one that has
+    /// arrived meanwhile came at once with it.
+    SignalHandled,
     /// The requests to drain an Envoy were answered or given up, or another kind of drain has failed.
     DrainAnswered {
         process: ProcessId,

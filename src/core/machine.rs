@@ -52,6 +52,9 @@ impl Machine {
             forward(state, signal);
         }
         self.observe(event);
+        if let (Event::SignalHandled, Some(shutdown)) = (event, self.phase.shutdown_mut()) {
+            shutdown.signal_handled(now);
+        }
         let event = self.judge(event);
         let state = &mut self.state;
         if let (Event::Requested { process, request }, Some(shutdown)) =

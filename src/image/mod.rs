@@ -305,7 +305,7 @@ impl<'a> Checker<'a> {
         let found = fs::symlink_metadata(path).ok().filter(|_| self.is_here(path));
         let kind = found.map(|found| found.file_type());
         let message = match kind {
-            Some(kind) if kind.is_file() || kind.is_fifo() => {
+            Some(kind) if kind.is_file() || kind.is_fifo() || kind.is_char_device() => {
                 if nix::unistd::eaccess(path, AccessFlags::W_OK).is_ok() {
                     return;
                 }

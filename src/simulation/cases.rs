@@ -453,6 +453,16 @@ fn a_signal_repeated_at_once_counts_once() {
 }
 
 #[test]
+fn a_signal_that_arrives_while_the_first_is_handled_counts_once() {
+    for (millis, is_one) in [(104, true), (106, false)] {
+        let mut play = Play::up(gateway());
+        play.at(0, Event::Signal(Signal::TERM));
+        play.at(100, Event::SignalHandled);
+        assert_eq!(play.at(millis, Event::Signal(Signal::TERM)).is_empty(), is_one, "{millis}");
+    }
+}
+
+#[test]
 fn the_end_of_the_drained_process_ends_the_wait() {
     let mut play = Play::up(gateway());
     play.at(0, Event::Signal(Signal::TERM));

@@ -257,20 +257,19 @@ impl EventLoop {
         signal != Signal::CONT && !(OF_A_TERMINAL.contains(&signal) && terminal::is_there())
     }
 
-    /// Handles signals that were read together.
+    /// Handles signals that were read together, and those that arrive while the first stop signal is
+    /// handled.
     fn received(&mut self, received: Vec<ReceivedSignal>, at: Time) -> io::Result<()> {
         let mut sorted = VecDeque::from(self.stops_first(received));
         let mut has_stopped = false;
         while let Some(one) = sorted.pop_front() {
             self.has_ended |= one.signal == Signal::CHLD;
-            let stops = self.stop_signals & only(one.signal) != 0;
-            if !(stops && has_stopped) {
-                self.signal(one, at)?;
-            } else {
-                // Stop signals that come at once are one, however long it takes to handle the first.
-                Self::tell_of(one);
+            self.signal(one, at)?;
+            if self.stop_signals & only(one.signal) == 0 {
+                continue;
             }
-            if stops && !std::mem::replace(&mut has_stopped, true) {
+            self.step(Event::SignalHandled)?;
+            if !std::mem::replace(&mut has_stopped, true) {
                 let meanwhile = self.signals.take_pending()?;
                 let meanwhile = self.stops_first(meanwhile);
                 sorted.extend(meanwhile);
@@ -279,8 +278,10 @@ impl EventLoop {
         self.report_unstarted()
     }
 
-    /// Logs who has sent a signal.
-    fn tell_of(received: ReceivedSignal) {
+    fn signal(&mut self, received: ReceivedSignal, at: Time) -> io::Result<()> {
+        if received.signal == Signal::CHLD {
+            return Ok(());
+        }
         match received.sender {
             Some(sender) if sender.pid == 0 => {
                 tracing::info!("{} received from outside the container", received.signal);
@@ -295,13 +296,6 @@ impl EventLoop {
             }
             None => tracing::info!("{} received", received.signal),
         }
-    }
-
-    fn signal(&mut self, received: ReceivedSignal, at: Time) -> io::Result<()> {
-        if received.signal == Signal::CHLD {
-            return Ok(());
-        }
-        Self::tell_of(received);
         if self.reload_signal == Some(received.signal) {
             self.reloads.want(None);
             return Ok(());

@@ -198,6 +198,7 @@ impl Rules {
                 self.require(watch < watched, "only a watched file is reported");
             }
             Event::Signal(_)
+            | Event::SignalHandled
             | Event::DrainRequested
             | Event::Requested { .. }
             | Event::Leftovers(_)

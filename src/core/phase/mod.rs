@@ -47,6 +47,11 @@ impl Shutdown {
         (!is_again).then_some(self.signals)
     }
 
+    /// The last stop signal was handled only now.
+    pub(crate) fn signal_handled(&mut self, now: Time) {
+        self.last_signal = self.last_signal.map(|_| now);
+    }
+
     /// The time at which drainit gives up even on a process that survives KILL.
     #[must_use]
     pub fn hard_end(&self, state: &State) -> Time {
@@ -63,6 +68,15 @@ impl Phase {
             Self::Draining(draining) => Some(&draining.shutdown),
             Self::Stopping(stopping) => Some(&stopping.shutdown),
             Self::Finishing(finishing) => Some(&finishing.shutdown),
+        }
+    }
+
+    pub(crate) fn shutdown_mut(&mut self) -> Option<&mut Shutdown> {
+        match self {
+            Self::Running(_) | Self::Done => None,
+            Self::Draining(draining) => Some(&mut draining.shutdown),
+            Self::Stopping(stopping) => Some(&mut stopping.shutdown),
+            Self::Finishing(finishing) => Some(&mut finishing.shutdown),
         }
     }
 }

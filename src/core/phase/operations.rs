@@ -101,15 +101,15 @@ impl Operations {
     }
 
     /// Whether the container is not ready because of this process: it is on its way down, and is
-    /// required or [has failed](Self::is_judged), or a reload that adds it has not come to it.
+    /// required or [has failed](Self::is_judged), or is one of the [`Self::additions`].
     pub(crate) fn misses(&self, state: &State, process: ProcessId) -> bool {
         let is_missed = state.is_current(process) && state.process(process).required;
         is_missed && self.stops(process)
             || self.is_judged(state, process)
-            || self.additions().any(|slot| slot == process)
+            || self.additions(state).any(|slot| slot == process)
     }
 
-    /// Whether there is such a process.
+    /// Whether there is such a process that has begun.
     pub(crate) fn miss_one(&self, state: &State) -> bool {
         self.goals.keys().any(|process| self.misses(state, *process))
     }

@@ -139,11 +139,19 @@ impl Operations {
         self.reload = Some(Reload { pending: steps, ..Reload::default() });
     }
 
-    /// The processes that a reload adds and has not come to.
-    pub(crate) fn additions(&self) -> impl Iterator<Item = ProcessId> {
-        let pending = self.reload.iter().flat_map(|reload| &reload.pending);
+    /// The processes that a reload adds, has not come to, and that are missed: required ones, once
+    /// none of those that it removes serves any more, which may be the same by another name.
+    pub(crate) fn additions(&self, state: &State) -> impl Iterator<Item = ProcessId> {
+        let reload = self.reload.as_ref().filter(|reload| {
+            let mut removed = reload.under_way.iter().filter_map(|step| match step {
+                Step::Remove(old) => Some(state.life(*old)),
+                _ => None,
+            });
+            !removed.any(|life| matches!(life, Lifecycle::Ready { .. }))
+        });
+        let pending = reload.into_iter().flat_map(|reload| &reload.pending);
         pending.filter_map(|step| match step {
-            Step::Add(new) => Some(*new),
+            Step::Add(new) if state.process(*new).required => Some(*new),
             _ => None,
         })
     }

@@ -65,7 +65,7 @@ impl Running {
         match step {
             Ok(()) => Phase::Running(self),
             Err(cause) => {
-                let is_ready = self.is_ready(state);
+                let is_ready = self.serves(state);
                 if let ContainerHook::Runs { .. } = self.container_hook {
                     state.abort_hook(None, Stage::PreStart);
                 }
@@ -104,18 +104,20 @@ impl Running {
         self.operations.misses(state, process)
     }
 
-    /// Whether every process is ready or complete now.
+    /// Whether every process is ready or complete now, also those that a reload adds.
     #[must_use]
     pub fn is_ready(&self, state: &State) -> bool {
+        self.serves(state) && self.operations.additions(state).next().is_none()
+    }
+
+    /// The same without those that a reload has not come to.
+    fn serves(&self, state: &State) -> bool {
         self.all_ready && self.is_settled(state) && !self.operations.miss_one(state)
     }
 
     /// Whether no process is waited for.
     fn is_settled(&self, state: &State) -> bool {
-        state.is_settled()
-            && state.missing.is_empty()
-            && !self.operations.judges(state)
-            && self.operations.additions().next().is_none()
+        state.is_settled() && state.missing.is_empty() && !self.operations.judges(state)
     }
 
     fn take(&mut self, state: &mut State, event: Event) -> Step {

@@ -135,7 +135,7 @@ impl RunningDrain {
         }
     }
 
-    /// The process has ended, whose drain may be over since before.
+    /// The process has ended, perhaps after its drain.
     pub(crate) fn process_ended(&self) {
         if let Self::Envoy(drainer, _) = self {
             drainer.process_ended();
