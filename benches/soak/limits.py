@@ -5,8 +5,8 @@ import kit
 # The measures of a round: what they are, and how much more the last quarter may have: a share, and
 # an amount. They are read when all is quiet after the round; those of COSTS are what it has taken.
 MEASURES = {
-    "rss": ("resident memory, KiB", 0.05, 64),
-    "anonymous": ("of it anonymous, KiB", 0.05, 64),
+    "rss": ("resident memory, KiB", 0.05, 128),
+    "anonymous": ("of it anonymous, KiB", 0.05, 128),
     "descriptors": ("descriptors", 0, 0),
     "threads": ("threads", 0, 0),
     "children": ("children", 0, 0),
