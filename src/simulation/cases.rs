@@ -917,6 +917,18 @@ fn what_is_open_again_after_a_drain_is_waited_for_while_its_time_lasts() {
     assert_eq!(play.at(15_000, Event::Tick), [Action::CloseListeners(ROUTER)]);
     play.at(15_010, open(1));
     assert_eq!(play.at(15_010, closed), is_over);
+    // The same where the last answer is lost.
+    let mut play = held(gateway());
+    play.at(14_640, term);
+    again(&mut play, 14_650);
+    assert_eq!(play.at(15_000, Event::Tick), is_over);
+    // What was polled for a count whose answer is lost says nothing of the next one.
+    let mut play = held(gateway());
+    play.at(6000, term);
+    again(&mut play, 6010);
+    play.at(6120, open(0));
+    assert_eq!(play.at(6360, Event::Tick), [Action::CloseListeners(ROUTER)]);
+    assert!(play.at(6370, closed).is_empty());
     // Until a second signal, and while it is paused.
     let mut play = held(gateway());
     play.at(6000, term);
