@@ -430,6 +430,7 @@ mod tests {
         let stat = "17 (a ) (b) S 1 17 17 0 -1 4194560 100 0 0 0 150 50 0 0 20 0 1 0 1200 1 1";
         assert_eq!(times(stat), Some((2.0, 12.0)));
         assert_eq!(times("nonsense"), None);
+        assert!(memory(std::process::id().into()).unwrap() > 100_000);
     }
 
     #[test]
@@ -444,7 +445,6 @@ mod tests {
         // Its input ends.
         child.wait().unwrap();
         assert!(matches!(measured, (Some(_), Some(_))), "{measured:?}");
-        assert!(memory(std::process::id().into()).unwrap() > 100_000);
     }
 
     #[test]

@@ -840,11 +840,10 @@ impl<'a> Checker<'a> {
         self.hold(!waits || !running.is_ready(machine.state()), "ready although nothing serves");
         let mut unbegun = self.reload.iter().flat_map(|reload| &reload.unbegun);
         let adds = unbegun.any(|slot| machine.state().is_current(*slot) && self.of(*slot).required);
-        let removed = self.slots.all().filter(|slot| self.roles[slot.index()] == Role::Leaving);
+        let mut removed = self.slots.all().filter(|slot| self.roles[slot.index()] == Role::Leaving);
         let serves =
             |slot: ProcessId| matches!(machine.state().life(slot), Lifecycle::Ready { .. });
-        let is_early =
-            adds && !removed.into_iter().any(serves) && running.is_ready(machine.state());
+        let is_early = adds && !removed.any(serves) && running.is_ready(machine.state());
         self.hold(!is_early, "ready although a process that is added has not begun");
     }
 

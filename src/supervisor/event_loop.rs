@@ -271,8 +271,7 @@ impl EventLoop {
             self.step(Event::SignalHandled)?;
             if !std::mem::replace(&mut has_stopped, true) {
                 let meanwhile = self.signals.take_pending()?;
-                let meanwhile = self.stops_first(meanwhile);
-                sorted.extend(meanwhile);
+                sorted.extend(self.stops_first(meanwhile));
             }
         }
         self.report_unstarted()
