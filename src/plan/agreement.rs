@@ -58,7 +58,9 @@ impl Worst {
         worst.events.push_back(cause);
         worst.settle();
         while worst.ended.is_none() {
-            worst.now = worst.machine.next_wakeup().unwrap();
+            let due = worst.machine.next_wakeup().unwrap();
+            assert!(due > worst.now, "it wants to be woken again at once");
+            worst.now = due;
             worst.events.push_back(Event::Tick);
             worst.settle();
         }
