@@ -872,6 +872,7 @@ fn undrained(mut processes: Vec<ProcessSpec>) -> Vec<ProcessSpec> {
 fn a_requested_drain_stops_nothing_and_a_signal_continues_from_it() {
     let mut play = Play::up(gateway());
     assert_eq!(play.at(0, Event::DrainRequested), [Action::Unready, drain(15_000)]);
+    assert_eq!(play.machine.state().drained_by(ROUTER), Some(Time(MS(15_000))));
     assert!(play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true }).is_empty());
     assert!(play.at(10, Event::DrainRequested).is_empty(), "asked again");
     assert_eq!(play.samples(50, 5000, 0), [(5000, Action::CloseListeners(ROUTER))]);
@@ -895,8 +896,13 @@ fn what_is_open_again_after_a_drain_is_waited_for_while_its_time_lasts() {
     };
     let again = |play: &mut Play, at| {
         assert!(play.at(at, open(1)).is_empty());
+        assert_eq!(play.machine.state().drained_by(ROUTER), None, "nothing is known to be open");
         assert!(play.at(at, closed).is_empty(), "it is waited for");
+        assert_eq!(play.machine.state().drained_by(ROUTER), Some(Time(MS(15_000))));
         assert_eq!(play.machine.next_wakeup(), Some(Time(MS(at + 100))));
+        // An answer that comes twice is none to the next count.
+        play.at(at + 50, open(0));
+        assert!(play.at(at + 50, closed).is_empty());
         assert_eq!(play.at(at + 100, Event::Tick), [Action::CloseListeners(ROUTER)]);
     };
     let is_over = [Action::EndDrain(ROUTER), stop(ROUTER)];
@@ -929,6 +935,13 @@ fn what_is_open_again_after_a_drain_is_waited_for_while_its_time_lasts() {
     play.at(6120, open(0));
     assert_eq!(play.at(6360, Event::Tick), [Action::CloseListeners(ROUTER)]);
     assert!(play.at(6370, closed).is_empty());
+    // Its end is told of: it cuts what it was waited for.
+    let mut play = held(gateway());
+    play.at(6000, term);
+    play.at(6010, open(1));
+    play.at(6010, closed);
+    let notes = play.notes(6020, exited(ROUTER));
+    assert!(notes.iter().any(|note| matches!(note, Note::EndedUndrained { process: ROUTER, .. })));
     // Until a second signal, and while it is paused.
     let mut play = held(gateway());
     play.at(6000, term);
