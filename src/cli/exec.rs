@@ -9,7 +9,7 @@ use crate::cli::exec_drain::DrainArgs;
 use crate::cli::values::{duration, positive};
 use crate::config::Drain;
 use crate::exec;
-use crate::exec::ExecOptions;
+use crate::exec::options::ExecOptions;
 use crate::exec::rewrite::{Rewrite, signal};
 use crate::exec::with_drain;
 use crate::exec::with_drain::DrainOptions;

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::core::spec::SWEEP_PAUSE;
 use crate::exec::machine::{Action, Event, Leftover, Machine, Message};
-use crate::exec::{ExecOptions, tell};
+use crate::exec::options::ExecOptions;
+use crate::exec::tell;
 use crate::os::kill::{kill_child, kill_group_of_child};
 use crate::os::oom::OomKills;
 use crate::os::reap::{REAP_AT_ONCE, Reaped, has_child_in_group, reap_next, stopped_by};

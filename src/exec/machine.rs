@@ -13,7 +13,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::exec::ExecOptions;
+use crate::exec::options::ExecOptions;
 use crate::types::{End, ONE_SIGNAL, Signal, Time, human};
 
 /// The longest wait for killed processes. Only one that the kernel keeps, such as in a device,

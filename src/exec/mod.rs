@@ -5,18 +5,17 @@
 
 pub mod event_loop;
 mod machine;
+pub mod options;
 pub mod rewrite;
 #[cfg(test)]
 mod simulation;
 pub mod socket_activation;
 pub mod with_drain;
 
-use std::ffi::OsString;
 use std::io;
-use std::time::Duration;
 
 use crate::exec::event_loop::CommandLoop;
-use crate::exec::rewrite::Rewrites;
+use crate::exec::options::ExecOptions;
 use crate::os::signal::mask;
 use crate::os::signal::mask::BlockedSignals;
 use crate::os::spawn::SpawnError;
@@ -25,60 +24,6 @@ use crate::os::stdio::say;
 use crate::os::terminal::Terminal;
 use crate::os::{Pid, boot, panic_hook};
 use crate::types::{Signal, Stream, exit_code, harmless};
-
-/// The options of `exec`, without its drain.
-#[derive(Clone, Debug)]
-pub struct ExecOptions {
-    pub command: Vec<OsString>,
-    /// Signals go to the whole process group of the command.
-    pub group: bool,
-    pub rewrites: Rewrites,
-    /// Exit codes of the command that become 0.
-    pub remap_exit: Vec<u8>,
-    /// The signal to drainit when its parent dies.
-    pub parent_death_signal: Option<Signal>,
-    pub stop_signals: Vec<Signal>,
-    /// The time from the stop signal to KILL, for the command and what is left of its process
-    /// group.
-    pub grace_period: Option<Duration>,
-    /// drainit exits after the last descendant.
-    pub wait_all: bool,
-    /// The delay before a stop signal is forwarded.
-    pub signal_delay: Duration,
-    /// drainit inherits orphans although it is not PID 1.
-    pub subreaper: bool,
-    pub verbose: bool,
-}
-
-impl ExecOptions {
-    /// A command with the default options.
-    #[must_use]
-    pub fn new(command: Vec<OsString>) -> Self {
-        Self {
-            command,
-            group: false,
-            rewrites: Rewrites::default(),
-            remap_exit: Vec::new(),
-            parent_death_signal: None,
-            stop_signals: vec![Signal::TERM, Signal::INT, Signal::QUIT],
-            grace_period: None,
-            wait_all: false,
-            signal_delay: Duration::ZERO,
-            subreaper: true,
-            verbose: false,
-        }
-    }
-
-    /// Whether this signal stops the command: one that is dropped begins nothing.
-    #[must_use]
-    pub fn stops(&self, signal: Signal) -> bool {
-        self.stop_signals.contains(&signal) && self.rewrites.of(signal).is_some()
-    }
-
-    fn code(&self, code: u8) -> u8 {
-        if self.remap_exit.contains(&code) { exit_code::OK } else { code }
-    }
-}
 
 #[derive(Debug, thiserror::Error)]
 enum ExecError {

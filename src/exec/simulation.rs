@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use crate::exec::ExecOptions;
 use crate::exec::machine::{Action, Event, Leftover, Machine};
+use crate::exec::options::ExecOptions;
 use crate::exec::rewrite::Rewrite;
 use crate::types::{End, ONE_SIGNAL, Signal, Time};
 

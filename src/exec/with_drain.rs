@@ -11,7 +11,8 @@ use crate::config::{
     Config, Control, Drain, DrainMethod, Hooks, LogFormat, Logging, Process, Shutdown,
 };
 use crate::core::spec::Wait;
-use crate::exec::{ExecOptions, tell};
+use crate::exec::options::ExecOptions;
+use crate::exec::tell;
 use crate::graph::Graph;
 use crate::logging::Output;
 use crate::logging::subscriber;
