@@ -563,6 +563,8 @@ fn a_doomed_epoch_is_killed_after_its_drain() {
     play.at(2100, Event::DrainAnswered { process: NEW, accepted: false });
     let over = play.at(7000, Event::Tick);
     assert_eq!(over, [Action::EndDrain(NEW), KILL_OF_THE_NEW_ONE], "it hears nothing else");
+    let asked = Event::TimeoutExtended { process: NEW, by: MS(60_000) };
+    assert!(play.notes(7000, asked).is_empty(), "KILL gives no time");
     assert_eq!(play.at(7001, killed(NEW)), [stop(ENGINE)]);
 }
 
