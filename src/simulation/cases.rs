@@ -1993,6 +1993,52 @@ fn follows(process: ProcessId, on: ProcessId) -> Note {
 }
 
 #[test]
+fn a_start_that_fails_fails_no_request_that_does_not_wait_for_it() {
+    let mut play = followers(&[&[], &[]], &[0]);
+    play.at(1000, ask(ENGINE, Request::Restart));
+    play.at(1000, ask(APP, Request::Restart));
+    play.at(1100, exited(ENGINE));
+    play.at(1100, Event::Spawned(ENGINE));
+    play.at(1100, exited(APP));
+    let notes = play.notes(1200, Event::SpawnFailed { process: APP, exit_code: 127 });
+    let has_failed = |process| failed(process, Request::Restart, RequestError::SpawnFailed(APP));
+    assert!(notes.contains(&has_failed(APP)), "{notes:?}");
+    assert!(!notes.contains(&has_failed(ENGINE)), "{notes:?}");
+    let notes = play.notes(1300, Event::Ready(ENGINE));
+    assert!(notes.contains(&done(ENGINE, Request::Restart)), "{notes:?}");
+}
+
+#[test]
+fn a_process_that_a_reload_adds_is_missed_only_if_it_is_required() {
+    for required in [true, false] {
+        let mut new = gateway();
+        new.processes = undrained(new.processes);
+        let router = &mut new.processes[ROUTER.index()];
+        (router.required, router.on_exit) = (false, OnExit::Ignore);
+        let mut play = Play::up(new.clone());
+        new.processes[ROUTER.index()].required = required;
+        // The added one is begun when the removed one is gone.
+        let removes = play.reload(1000, &new, &[Placed::Same(ENGINE), Placed::New]);
+        assert!(removes.contains(&stop(ROUTER)), "{removes:?}");
+        assert_eq!(is_ready(&play), !required);
+    }
+}
+
+#[test]
+fn no_reload_begins_before_what_a_request_could_not_start_is_down() {
+    let mut play = followers(&[&[]], &[0]);
+    play.at(1000, ask(ENGINE, Request::Restart));
+    play.at(1100, exited(ENGINE));
+    play.at(1100, Event::Spawned(ENGINE));
+    let notes = play.notes(4100, Event::Tick);
+    let why = RequestError::NotReady { process: ENGINE, after: MS(3000) };
+    assert!(notes.contains(&failed(ENGINE, Request::Restart, why)), "{notes:?}");
+    assert_eq!(play.machine.may_reload(), Err(RequestError::Reloading));
+    play.at(4200, exited(ENGINE));
+    assert_eq!(play.machine.may_reload(), Ok(()));
+}
+
+#[test]
 fn a_dependent_that_asks_for_it_follows_once_its_dependency_is_ready_again() {
     // A web that follows an app that follows an engine that is not ready at once.
     let up = || followers(&[&[], &[0], &[1]], &[0]);

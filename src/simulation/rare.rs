@@ -1675,6 +1675,16 @@ fn the_copies_of_a_process_follow_a_changed_file_one_after_the_other() {
     // The next change tries the same one first.
     let again = Event::FileChanged { process: ENGINE, watch: 0 };
     assert_eq!(play.at(500, again), [Action::Spawn(ENGINE)]);
+    // A process that is none of the copies holds nothing up.
+    let mut beside = spec.clone();
+    let web = add(&mut beside, &[(ROUTER, StartCondition::Started)], Some(1000));
+    let mut play = Play::up(beside);
+    play.at(0, Event::Spawned(web));
+    for process in [ENGINE, ROUTER, web] {
+        play.at(100, Event::Ready(process));
+    }
+    assert_eq!(play.at(200, restart(web)), [stop(web)]);
+    assert_eq!(play.at(300, Event::FileChanged { process: ENGINE, watch: 0 }), [stop(ENGINE)]);
 }
 
 #[test]

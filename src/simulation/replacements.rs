@@ -539,6 +539,12 @@ fn a_change_a_follower_and_a_reload_wait_until_envoy_has_aborted_an_epoch() {
     let adopted = [Action::Adopt { slot: ROUTER, from: Source::Config(1) }];
     assert_eq!(play.reload(2000, &envoys(), &same_engine), adopted);
     assert_eq!(play.at(16_700, Event::Tick), [Action::Spawn(ROUTER)]);
+    // A reload is not over before what follows in it has.
+    let mut play = doomed();
+    play.reload(2000, &envoys(), &[Placed::Changed(ENGINE), Placed::Same(NEW)]);
+    play.at(2100, exited(ENGINE));
+    assert_eq!(play.at(2100, Event::Spawned(ROUTER)), []);
+    assert_eq!(play.machine.may_reload(), Err(RequestError::Reloading));
 }
 
 #[test]
