@@ -302,6 +302,25 @@ mod tests {
     }
 
     #[test]
+    fn the_first_unknown_names_are_compared_with_the_known_ones() {
+        let unknown = ["enigne"; MAX_SUGGESTIONS + 1];
+        let errors = Graph::build(&processes(&[("engine", &[]), ("router", &unknown)]));
+        let is_compared = |error: &GraphError| matches!(error, GraphError::Unknown { suggestion: Some(name), .. } if name == "engine");
+        let compared: Vec<bool> = errors.unwrap_err().iter().map(is_compared).collect();
+        assert_eq!(compared[..MAX_SUGGESTIONS], [true; MAX_SUGGESTIONS]);
+        assert_eq!(compared[MAX_SUGGESTIONS..], [false]);
+    }
+
+    #[test]
+    fn there_are_no_more_processes_than_ids() {
+        let most = usize::from(u16::MAX);
+        let mut list: Vec<Process> = (0..most).map(|n| process(&format!("p{n}"))).collect();
+        assert_eq!(Graph::build(&list).map(|graph| graph.order.len()).ok(), Some(most));
+        list.push(process("one"));
+        assert!(matches!(Graph::build(&list).unwrap_err()[..], [GraphError::TooMany]));
+    }
+
+    #[test]
     fn long_chains_and_long_cycles_are_fast() {
         let names: Vec<String> = (0..5000).map(|n| format!("p{n}")).collect();
         let mut list: Vec<Process> = names.iter().map(|name| process(name)).collect();

@@ -71,6 +71,9 @@ struct Run<'a> {
     first_stop: Option<Time>,
     stop_signals_after_end: u32,
     last_stop: Option<Time>,
+    /// A further stop signal has ended the delay.
+    is_cut: bool,
+    explained: bool,
     term_to_leftover: bool,
     killed_at: Option<Time>,
     /// Descendants are signalled again with this, as a sweep does.
@@ -92,16 +95,24 @@ impl Run<'_> {
     fn handle(&mut self, event: Event) {
         let had_ended = self.machine.has_ended();
         let actions = self.machine.handle(self.now, event);
-        for action in &actions {
+        for (place, action) in actions.iter().enumerate() {
             assert!(self.exit.is_none(), "nothing follows the exit: {actions:?}");
+            assert!(!actions[..place].contains(action), "done twice: {actions:?}");
             match *action {
                 Action::Forward(signal) => {
                     assert!(!had_ended, "{signal} to a pid that is reaped");
+                    let asks = |signal| self.options.stops(signal);
+                    let is_stop = !matches!(event, Event::Signal(signal) if !asks(signal));
+                    let is_due = |first| self.now >= first + self.options.signal_delay;
+                    let may_stop = self.is_cut || self.first_stop.is_some_and(is_due);
+                    assert!(!is_stop || may_stop, "{signal} before its delay is over");
                     self.owed.retain(|(owed, _)| self.options.rewrites.of(*owed) != Some(signal));
                     self.forwarded = Some(signal);
                     self.processes[0].signal(self.now, signal);
                 }
                 Action::SignalGroup(signal) => {
+                    // Its number may be another's when only daemons are left.
+                    assert!(!self.options.wait_all || !had_ended, "{signal} to an old group");
                     self.signalled(signal);
                     self.signal_where(signal, |process| process.is_in_group);
                 }
@@ -111,8 +122,8 @@ impl Run<'_> {
                     self.sweeping = Some(signal);
                     self.signal_where(signal, |_| true);
                 }
-                Action::ExplainKill => assert_eq!((self.first_stop, self.killed_at), (None, None)),
-                Action::Report(_) => {}
+                Action::ExplainKill => self.explained = true,
+                Action::Report(message) => assert!(!message.to_string().is_empty()),
                 Action::Exit(end) => self.exit = Some(end),
             }
         }
@@ -154,6 +165,7 @@ impl Run<'_> {
             let by = if is_first { self.now + delay } else { self.now };
             self.owed.push((signal, by));
         }
+        self.is_cut |= !is_first && !is_same;
         self.first_stop.get_or_insert(self.now);
         self.handle(Event::Signal(signal));
     }
@@ -180,11 +192,23 @@ impl Run<'_> {
             is_any = true;
             if index == 0 {
                 self.command_end = Some(end);
+                let is_asked = self.first_stop.is_some() || self.killed_at.is_some();
                 self.handle(Event::Ended(end, self.leftover()));
+                assert_eq!(self.explained, !is_asked && end == End::Signal(Signal::KILL));
             }
         }
         if is_any && self.exit.is_none() {
             self.handle(Event::Reaped(self.leftover()));
+        }
+        let is_over = self.command_end.is_some() && !self.waits_for_leftover();
+        assert!(!is_over || self.exit.is_some(), "drainit stays");
+    }
+
+    fn waits_for_leftover(&self) -> bool {
+        match self.leftover() {
+            Leftover::None => false,
+            Leftover::Descendants => self.options.wait_all,
+            Leftover::Group => true,
         }
     }
 
@@ -201,12 +225,8 @@ impl Run<'_> {
         let command = self.command_end.unwrap_or(End::Signal(Signal::KILL));
         assert_eq!(end, command, "the exit code is that of the command");
         let is_late = self.killed_at.is_some_and(|killed| self.now >= killed + AFTER_KILL);
-        let leftover = match self.leftover() {
-            Leftover::None => false,
-            Leftover::Descendants => self.options.wait_all,
-            Leftover::Group => true,
-        };
-        assert!(is_late || self.command_end.is_some() && !leftover, "drainit exits too early");
+        let is_over = self.command_end.is_some() && !self.waits_for_leftover();
+        assert!(is_late || is_over, "drainit exits too early");
         if let (Some(first), Some(grace)) = (self.first_stop, self.options.grace_period) {
             assert!(self.now <= first + grace + AFTER_KILL, "drainit exits too late");
         }
@@ -281,6 +301,8 @@ fn play(seed: u64) {
         first_stop: None,
         stop_signals_after_end: 0,
         last_stop: None,
+        is_cut: false,
+        explained: false,
         term_to_leftover: false,
         killed_at: None,
         sweeping: None,
