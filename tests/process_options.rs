@@ -182,10 +182,14 @@ fn several_processes_write_whole_lines_to_one_log_file() {
     let Some(rig) = Rig::new() else { return };
     let one = |name: &str| {
         format!(
-            "{name}: {{command: [CHILD, {name}, 'lines=2000,{name}', exit=0], log: {{file: DIR/log, prefix: {name}}}}}"
+            "{name}: {{command: [CHILD, {name}, 'lines=2000,{name}', touch=DIR/{name}], log: {{file: DIR/log, prefix: {name}}}}}"
         )
     };
-    let ended = rig.run(&format!("{{processes: {{{}, {}}}}}", one("a"), one("b")));
+    let drainit = rig.start(&format!("{{processes: {{{}, {}}}}}", one("a"), one("b")));
+    // The end of one would stop the other.
+    drainit.wait_until("written", || ["a", "b"].iter().all(|name| drainit.path(name).exists()));
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
     ended.assert_code(0);
     let text = fs::read_to_string(ended.path("log")).unwrap();
     for name in ["a", "b"] {

@@ -151,14 +151,17 @@ impl Running {
     }
 
     /// Counts drainit's children in this state of proc(5), such as `Z` for zombies or `T` for
-    /// stopped processes.
+    /// stopped processes. A zombie whose threads still end cannot be reaped, and does not count.
     pub(crate) fn children_in_state(&self, state: char) -> usize {
         let pid = self.pid();
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
         let children = children.unwrap_or_default();
         let is_in_state = |pid: &&str| {
             let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(state))
+            let Some((_, fields)) = stat.rsplit_once(") ") else { return false };
+            let threads = fields.split(' ').nth(17).and_then(|count| count.parse().ok());
+            fields.starts_with(state)
+                && (state != 'Z' || threads.is_some_and(|count: u32| count < 2))
         };
         children.split_whitespace().filter(is_in_state).count()
     }
