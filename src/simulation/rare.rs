@@ -1689,31 +1689,42 @@ fn the_copies_of_a_process_follow_a_changed_file_one_after_the_other() {
 
 #[test]
 fn a_restart_fails_with_the_later_start_of_a_dependency_that_it_waits_for() {
-    for on_exit in [OnExit::Shutdown, OnExit::Ignore] {
-        let mut spec = plain();
-        let mut web = spec.processes[ROUTER.index()].clone();
-        web.dependencies = [ENGINE, ROUTER].map(|on| (on, StartCondition::Ready)).to_vec();
-        for on in [ENGINE, ROUTER] {
-            spec.processes[on.index()].dependents = vec![WEB];
-        }
-        spec.processes[ROUTER.index()].dependencies.clear();
-        spec.processes[ROUTER.index()].readiness_timeout = Some(MS(1000));
-        spec.processes[ENGINE.index()].on_exit = on_exit;
-        spec.processes.push(web);
-        spec.order.push(WEB);
-        let mut play = Play { machine: Machine::new(Rc::new(spec), Time(MS(0))) };
-        play.at(0, Event::Start);
-        for process in [ENGINE, ROUTER] {
-            play.at(0, Event::Spawned(process));
-        }
-        assert_eq!(play.at(100, restart(WEB)), []);
-        assert_eq!(play.at(200, restart(ENGINE)), [stop(ENGINE)]);
-        assert_eq!(play.at(300, exited(ENGINE)), [Action::Spawn(ENGINE)]);
-        let notes = play.notes(400, Event::SpawnFailed { process: ENGINE, exit_code: 127 });
+    let has_failed = |notes: &[Note]| {
         let is_failed = |note: &Note| {
             matches!(note, Note::RequestFailed { process: WEB, request: Request::Restart, .. })
         };
         assert!(notes.iter().any(is_failed), "{notes:?}");
+    };
+    for on_exit in [OnExit::Shutdown, OnExit::Ignore] {
+        let up = || {
+            let mut spec = plain();
+            let mut web = spec.processes[ROUTER.index()].clone();
+            web.dependencies = [ENGINE, ROUTER].map(|on| (on, StartCondition::Ready)).to_vec();
+            for on in [ENGINE, ROUTER] {
+                spec.processes[on.index()].dependents = vec![WEB];
+            }
+            spec.processes[ROUTER.index()].dependencies.clear();
+            spec.processes[ROUTER.index()].readiness_timeout = Some(MS(60_000));
+            spec.processes[ENGINE.index()].on_exit = on_exit;
+            spec.processes.push(web);
+            spec.order.push(WEB);
+            let mut play = Play { machine: Machine::new(Rc::new(spec), Time(MS(0))) };
+            play.at(0, Event::Start);
+            for process in [ENGINE, ROUTER] {
+                play.at(0, Event::Spawned(process));
+            }
+            assert_eq!(play.at(100, restart(WEB)), []);
+            assert_eq!(play.at(200, restart(ENGINE)), [stop(ENGINE)]);
+            play
+        };
+        let mut play = up();
+        assert_eq!(play.at(300, exited(ENGINE)), [Action::Spawn(ENGINE)]);
+        has_failed(&play.notes(400, Event::SpawnFailed { process: ENGINE, exit_code: 127 }));
+        // The same where it never ends.
+        let mut play = up();
+        let kill_at = wakes_at(&play);
+        assert_eq!(play.at(kill_at, Event::Tick), [Action::Kill(ENGINE)]);
+        has_failed(&play.notes(kill_at + 5000, Event::Tick));
     }
 }
 

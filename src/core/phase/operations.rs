@@ -643,8 +643,14 @@ impl Operations {
                 }
             }
         } else if life.releases_dependencies() {
+            // Nothing starts what waits for it.
+            let above = state.process(process).dependents.iter();
+            let waiting: Vec<ProcessId> =
+                above.filter(|id| state.life(**id) == Lifecycle::Waiting).copied().collect();
             self.fail(state, |asked| {
-                asked.members.contains(&process).then_some(RequestError::Unkillable(process))
+                let waits = asked.request != Request::Stop && waiting.contains(&asked.process);
+                let is_hit = waits || asked.members.contains(&process);
+                is_hit.then_some(RequestError::Unkillable(process))
             });
             if let Some(reload) = &mut self.reload {
                 reload.unkillable(process);
