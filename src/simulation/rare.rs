@@ -1687,44 +1687,56 @@ fn the_copies_of_a_process_follow_a_changed_file_one_after_the_other() {
     assert_eq!(play.at(300, Event::FileChanged { process: ENGINE, watch: 0 }), [stop(ENGINE)]);
 }
 
+/// A web that waits for an engine, which has started, and a router, which is not ready.
+fn waiting_for_two(on_exit: OnExit) -> Play {
+    let mut spec = plain();
+    let mut web = spec.processes[ROUTER.index()].clone();
+    web.dependencies = [ENGINE, ROUTER].map(|on| (on, StartCondition::Ready)).to_vec();
+    for on in [ENGINE, ROUTER] {
+        spec.processes[on.index()].dependents = vec![WEB];
+    }
+    spec.processes[ROUTER.index()].dependencies.clear();
+    spec.processes[ROUTER.index()].readiness_timeout = Some(MS(60_000));
+    spec.processes[ENGINE.index()].on_exit = on_exit;
+    spec.processes.push(web);
+    spec.order.push(WEB);
+    let mut play = Play { machine: Machine::new(Rc::new(spec), Time(MS(0))) };
+    play.at(0, Event::Start);
+    for process in [ENGINE, ROUTER] {
+        play.at(0, Event::Spawned(process));
+    }
+    play
+}
+
+/// Restarts the engine, which survives KILL.
+fn survives(play: &mut Play) -> Vec<Note> {
+    assert_eq!(play.at(200, restart(ENGINE)), [stop(ENGINE)]);
+    let kill_at = wakes_at(play);
+    assert_eq!(play.at(kill_at, Event::Tick), [Action::Kill(ENGINE)]);
+    play.notes(kill_at + 5000, Event::Tick)
+}
+
 #[test]
-fn a_restart_fails_with_the_later_start_of_a_dependency_that_it_waits_for() {
-    let has_failed = |notes: &[Note]| {
-        let is_failed = |note: &Note| {
-            matches!(note, Note::RequestFailed { process: WEB, request: Request::Restart, .. })
-        };
+fn a_request_fails_with_the_restart_of_a_dependency_that_it_waits_for() {
+    let has_failed = |notes: &[Note], asked: Request| {
+        let is_failed = |note: &Note| matches!(note, Note::RequestFailed { process: WEB, request, .. } if *request == asked);
         assert!(notes.iter().any(is_failed), "{notes:?}");
     };
     for on_exit in [OnExit::Shutdown, OnExit::Ignore] {
-        let up = || {
-            let mut spec = plain();
-            let mut web = spec.processes[ROUTER.index()].clone();
-            web.dependencies = [ENGINE, ROUTER].map(|on| (on, StartCondition::Ready)).to_vec();
-            for on in [ENGINE, ROUTER] {
-                spec.processes[on.index()].dependents = vec![WEB];
-            }
-            spec.processes[ROUTER.index()].dependencies.clear();
-            spec.processes[ROUTER.index()].readiness_timeout = Some(MS(60_000));
-            spec.processes[ENGINE.index()].on_exit = on_exit;
-            spec.processes.push(web);
-            spec.order.push(WEB);
-            let mut play = Play { machine: Machine::new(Rc::new(spec), Time(MS(0))) };
-            play.at(0, Event::Start);
-            for process in [ENGINE, ROUTER] {
-                play.at(0, Event::Spawned(process));
-            }
-            assert_eq!(play.at(100, restart(WEB)), []);
-            assert_eq!(play.at(200, restart(ENGINE)), [stop(ENGINE)]);
-            play
-        };
-        let mut play = up();
+        let mut play = waiting_for_two(on_exit);
+        assert_eq!(play.at(100, restart(WEB)), []);
+        assert_eq!(play.at(200, restart(ENGINE)), [stop(ENGINE)]);
         assert_eq!(play.at(300, exited(ENGINE)), [Action::Spawn(ENGINE)]);
-        has_failed(&play.notes(400, Event::SpawnFailed { process: ENGINE, exit_code: 127 }));
+        let notes = play.notes(400, Event::SpawnFailed { process: ENGINE, exit_code: 127 });
+        has_failed(&notes, Request::Restart);
         // The same where it never ends.
-        let mut play = up();
-        let kill_at = wakes_at(&play);
-        assert_eq!(play.at(kill_at, Event::Tick), [Action::Kill(ENGINE)]);
-        has_failed(&play.notes(kill_at + 5000, Event::Tick));
+        let mut play = waiting_for_two(on_exit);
+        assert_eq!(play.at(100, restart(WEB)), []);
+        has_failed(&survives(&mut play), Request::Restart);
+        let mut play = waiting_for_two(on_exit);
+        play.at(100, ask_to_stop(WEB));
+        assert_eq!(play.at(150, ask_to_start(WEB)), []);
+        has_failed(&survives(&mut play), Request::Start);
     }
 }
 
