@@ -95,7 +95,7 @@ simulate: ## plays ten million schedules of random graphs with the core, in simu
 search: ## visits every state of small worlds of up to three processes, breadth first; STATES=… at most of each
 	DRAINIT_SEARCH_STATES=$(or $(STATES),1000000000) $(CARGO) test --locked --profile simulate --lib simulation::search -- --nocapture
 
-mutants: ## changes the core in every small way, and names the changes that no test notices: an hour of processor time; FILES=src/core/stop.rs is one file
+mutants: ## changes what decides in every small way, and names the changes that no test notices: two hours of processor time; FILES=src/core/stop.rs is one file
 	@command -v cargo-mutants >/dev/null || test -x target/mutants/bin/cargo-mutants || \
 	    $(CARGO) install --quiet --locked --root target/mutants cargo-mutants@$(MUTANTS_VERSION)
 	@PATH="$$PATH:$$PWD/target/mutants/bin" tests/mutants.sh

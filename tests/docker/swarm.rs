@@ -81,7 +81,8 @@ fn a_rolling_update_fails_no_request() {
     assert_eq!(stops.len(), 3, "{stops:?}");
     for stop in &stops {
         assert_eq!(stop.code, 0, "{}", gateways.logs());
-        assert!(stop.took >= Duration::from_secs(5), "it did not wait for the drain: {stop:?}");
+        // It is 5 s; Docker dates the signal after it has sent it.
+        assert!(stop.took >= Duration::from_secs(4), "it did not wait for the drain: {stop:?}");
         assert!(stop.took < LONG, "Docker had to kill it: {stop:?}");
     }
     assert_eq!(gateways.containers().len(), 3);
