@@ -1719,7 +1719,10 @@ fn survives(play: &mut Play) -> Vec<Note> {
 #[test]
 fn a_request_fails_with_the_restart_of_a_dependency_that_it_waits_for() {
     let has_failed = |notes: &[Note], asked: Request| {
-        let is_failed = |note: &Note| matches!(note, Note::RequestFailed { process: WEB, request, .. } if *request == asked);
+        let is_failed = |note: &Note| {
+            let Note::RequestFailed { process, request, .. } = *note else { return false };
+            (process, request) == (WEB, asked)
+        };
         assert!(notes.iter().any(is_failed), "{notes:?}");
     };
     for on_exit in [OnExit::Shutdown, OnExit::Ignore] {

@@ -398,8 +398,7 @@ impl Operations {
         let mut waiting = reload.map_or_else(Vec::new, |reload| reload.start_failed(process, why));
         if is_own {
             // Nothing starts it again for those of earlier requests, which needed no start of it.
-            let above = state.process(process).dependents.iter();
-            waiting.extend(above.filter(|id| state.life(**id) == Lifecycle::Waiting));
+            waiting.extend(waiting_dependents(state, process));
             self.fail(state, |asked| {
                 let is_hit = asked.request != Request::Stop && waiting.contains(&asked.process);
                 is_hit.then_some(why)
@@ -644,9 +643,7 @@ impl Operations {
             }
         } else if life.releases_dependencies() {
             // Nothing starts what waits for it.
-            let above = state.process(process).dependents.iter();
-            let waiting: Vec<ProcessId> =
-                above.filter(|id| state.life(**id) == Lifecycle::Waiting).copied().collect();
+            let waiting: Vec<ProcessId> = waiting_dependents(state, process).collect();
             self.fail(state, |asked| {
                 let waits = asked.request != Request::Stop && waiting.contains(&asked.process);
                 let is_hit = waits || asked.members.contains(&process);
@@ -718,6 +715,12 @@ impl Operations {
 /// Whether there is a process that becomes ready or is.
 fn runs(state: &State, process: ProcessId) -> bool {
     matches!(state.life(process), Lifecycle::Starting { .. } | Lifecycle::Ready { .. })
+}
+
+/// The direct dependents of a process that have not been started yet.
+fn waiting_dependents(state: &State, process: ProcessId) -> impl Iterator<Item = ProcessId> {
+    let above = state.process(process).dependents.iter().copied();
+    above.filter(|id| state.life(*id) == Lifecycle::Waiting)
 }
 
 /// Whether the process is down, with nothing left to wait for.
