@@ -132,6 +132,8 @@ pub(crate) struct Checker<'a> {
     serves: Vec<bool>,
     /// Processes that a request has stopped while they ran, until one asks to start them.
     down: Vec<bool>,
+    /// Slots whose restart has failed because KILL has not ended them, until they are started again.
+    stuck: Vec<bool>,
     /// `alone` and `by_request` before the request that has come in this step.
     before: Option<(Vec<bool>, Vec<bool>)>,
     /// Processes that stop without their dependents: for a restart, or because their start or their
@@ -267,6 +269,7 @@ impl<'a> Checker<'a> {
             pending: vec![false; count],
             handed_over: vec![false; count],
             taken_over: vec![false; count],
+            stuck: vec![false; count],
             given_up: vec![false; count],
             doomed: vec![false; count],
             signalled: vec![false; count],
@@ -584,6 +587,7 @@ impl<'a> Checker<'a> {
         self.pending.push(false);
         self.handed_over.push(false);
         self.taken_over.push(false);
+        self.stuck.push(false);
         self.given_up.push(false);
         self.doomed.push(false);
         self.signalled.push(false);
@@ -918,6 +922,13 @@ impl<'a> Checker<'a> {
                     );
                     let is_down = self.down[on.index()] && !is_again;
                     self.hold(!is_down, "a start without what it depends on");
+                    let is_first = self.started_as[process.index()] == 0;
+                    let current = self.slots.current(on.index());
+                    let is_stuck = current.is_some_and(|on| self.stuck[on.index()]);
+                    self.hold(
+                        !(is_first && is_stuck && !is_again),
+                        "a start that needs what survives KILL",
+                    );
                 }
                 self.starts += 1;
                 self.started_as[process.index()] = self.starts;
@@ -1387,6 +1398,7 @@ impl<'a> Checker<'a> {
         self.handed_over[place] = false;
         self.taken_over[place] = false;
         self.given_up[place] = false;
+        self.stuck[place] = false;
         self.doomed[place] = false;
         self.signalled[place] = false;
         self.rest_signalled[place] = false;
@@ -1713,6 +1725,9 @@ impl<'a> Checker<'a> {
     fn failed(&mut self, process: ProcessId, request: Request, why: RequestError) {
         self.answered(process, request);
         match why {
+            RequestError::Unkillable(stuck) if stuck == process && request == Request::Restart => {
+                self.stuck[process.index()] = self.is_current(process);
+            }
             RequestError::Superseded(_) if self.is_current(process) => {
                 self.alone[process.index()] = false;
             }

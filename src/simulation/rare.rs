@@ -1744,6 +1744,42 @@ fn a_request_fails_with_the_restart_of_a_dependency_that_it_waits_for() {
 }
 
 #[test]
+fn nothing_starts_beside_a_dependency_whose_restart_has_failed() {
+    for survives_kill in [true, false] {
+        let mut play = waiting_for_two(OnExit::Shutdown);
+        assert_eq!(play.at(100, restart(WEB)), []);
+        if survives_kill {
+            survives(&mut play);
+        } else {
+            play.at(200, restart(ENGINE));
+            play.at(300, exited(ENGINE));
+            play.at(400, Event::SpawnFailed { process: ENGINE, exit_code: 127 });
+        }
+        // It was ready once; its restart has failed, so it is not any more.
+        assert_eq!(play.at(20_000, Event::Ready(ROUTER)), []);
+        if survives_kill {
+            assert_eq!(play.at(21_000, exited(ENGINE)), []);
+        }
+        // Once it was started by hand, the first start follows.
+        assert_eq!(play.at(22_000, ask_to_start(ENGINE)), [Action::Spawn(ENGINE)]);
+        assert_eq!(play.at(22_000, Event::Spawned(ENGINE)), [Action::Spawn(WEB)]);
+    }
+}
+
+#[test]
+fn a_condition_that_held_stays_fulfilled_where_restart_decides_about_what_survives_kill() {
+    let mut play = waiting_for_two(OnExit::Shutdown);
+    assert_eq!(play.at(100, restart(WEB)), []);
+    assert_eq!(play.at(200, Event::Unhealthy(ENGINE)), [stop(ENGINE)]);
+    let kill_at = wakes_at(&play);
+    assert_eq!(play.at(kill_at, Event::Tick), [Action::Kill(ENGINE)]);
+    let has_failed = |note: &Note| matches!(note, Note::RequestFailed { .. });
+    let notes = play.notes(kill_at + 5000, Event::Tick);
+    assert!(!notes.iter().any(has_failed), "{notes:?}");
+    assert_eq!(play.at(20_000, Event::Ready(ROUTER)), [Action::Spawn(WEB)]);
+}
+
+#[test]
 fn a_start_waits_for_a_dependency_that_is_restarted_before_it_was_ready() {
     let mut spec = plain();
     spec.processes[ENGINE.index()].readiness_timeout = Some(MS(1000));
@@ -1759,4 +1795,21 @@ fn a_start_waits_for_a_dependency_that_is_restarted_before_it_was_ready() {
     assert_eq!(play.at(400, exited(ENGINE)), [Action::Spawn(ENGINE)]);
     play.at(400, Event::Spawned(ENGINE));
     assert_eq!(play.at(500, Event::Ready(ENGINE)), [Action::Spawn(ROUTER)]);
+}
+
+#[test]
+fn a_start_that_has_failed_for_what_survives_kill_is_not_made_up_for_later() {
+    let mut spec = plain();
+    spec.processes[ENGINE.index()].readiness_timeout = Some(MS(60_000));
+    spec.processes[ROUTER.index()].dependencies[0].1 = StartCondition::Ready;
+    let mut play = Play { machine: Machine::new(Rc::new(spec), Time(MS(0))) };
+    play.at(0, Event::Start);
+    play.at(0, Event::Spawned(ENGINE));
+    play.at(100, ask_to_stop(ROUTER));
+    assert_eq!(play.at(150, ask_to_start(ROUTER)), []);
+    survives(&mut play);
+    assert_eq!(play.at(21_000, exited(ENGINE)), []);
+    assert_eq!(play.at(22_000, ask_to_start(ENGINE)), [Action::Spawn(ENGINE)]);
+    play.at(22_000, Event::Spawned(ENGINE));
+    assert_eq!(play.at(23_000, Event::Ready(ENGINE)), []);
 }

@@ -35,6 +35,8 @@ struct Limits {
     faults: u8,
     /// Process groups that outlive their service.
     rests: u8,
+    /// Processes, or the rest of their groups, that KILL does not end while a timer expires.
+    survivors: u8,
 }
 
 /// The features of the processes of a world.
@@ -64,6 +66,8 @@ struct World<'a> {
     asked: BTreeSet<Asked>,
     /// When an Envoy aborts that has lost the older one.
     aborts_at: BTreeMap<ProcessId, Time>,
+    /// They survive KILL, and may end at any time, or never.
+    survivors: BTreeSet<ProcessId>,
     left: Limits,
 }
 
@@ -106,6 +110,7 @@ impl<'a> World<'a> {
             hooks: BTreeSet::new(),
             asked: BTreeSet::new(),
             aborts_at: BTreeMap::new(),
+            survivors: BTreeSet::new(),
             left,
         }
     }
@@ -181,19 +186,29 @@ impl<'a> World<'a> {
                 Asked::Close(process) => events.push(Event::ListenersClosed(process)),
             }
         }
-        let must_end = self.slots.all().any(|slot| self.must_end(slot));
-        if self.next_time().is_some() && !must_end {
+        let mut must_end = self.slots.all().filter(|slot| self.must_end(*slot));
+        let survive = usize::from(self.left.survivors);
+        let goes_on = must_end.all(|slot| self.is_killed(slot)) && self.killed().count() <= survive;
+        if self.next_time().is_some() && goes_on {
             events.push(Event::Tick);
         }
         events
     }
 
-    /// KILL works at once, and an Envoy aborts at its time.
+    /// KILL works at once, unless it is survived, and an Envoy aborts at its time.
     fn must_end(&self, slot: ProcessId) -> bool {
+        let aborts = self.aborts_at.get(&slot).is_some_and(|at| *at <= self.now);
+        self.is_killed(slot) || self.procs[slot.index()].alive && aborts
+    }
+
+    /// It, or the rest of its group, was killed, and has not been seen to survive that.
+    fn is_killed(&self, slot: ProcessId) -> bool {
         let proc = &self.procs[slot.index()];
-        proc.group && proc.killed
-            || proc.alive
-                && (proc.killed || self.aborts_at.get(&slot).is_some_and(|at| *at <= self.now))
+        (proc.alive || proc.group) && proc.killed && !self.survivors.contains(&slot)
+    }
+
+    fn killed(&self) -> impl Iterator<Item = ProcessId> {
+        self.slots.all().filter(|slot| self.is_killed(*slot))
     }
 
     /// It was asked to end, or has a reason of its own.
@@ -285,7 +300,12 @@ impl<'a> World<'a> {
     fn step(&mut self, event: Event) {
         self.at_once.pop_front();
         match event {
-            Event::Tick => self.now = self.next_time().unwrap(),
+            Event::Tick => {
+                let survive: Vec<_> = self.killed().collect();
+                self.left.survivors -= survive.len() as u8;
+                self.survivors.extend(survive);
+                self.now = self.next_time().unwrap();
+            }
             Event::Signal(_) => self.left.stop_signals -= 1,
             Event::DrainRequested => self.left.drain_requests -= 1,
             Event::Requested { .. } => self.left.requests -= 1,
@@ -300,6 +320,7 @@ impl<'a> World<'a> {
             }
             Event::Exited { process, end, remains } => {
                 let is_asked = self.may_end(process);
+                self.survivors.remove(&process);
                 self.ends(process);
                 self.procs[process.index()].group = remains;
                 self.left.rests -= u8::from(remains);
@@ -312,6 +333,7 @@ impl<'a> World<'a> {
                 self.left.faults -= u8::from(!success);
             }
             Event::GroupGone(process) => {
+                self.survivors.remove(&process);
                 let proc = &mut self.procs[process.index()];
                 (proc.group, proc.killed) = (false, false);
             }
@@ -593,13 +615,13 @@ fn spec(count: usize, edges: &[(usize, usize, StartCondition)], shape: Shape) ->
     spec
 }
 
-/// Everything is as the config has it, and KILL works.
-fn scenario(spec: Spec) -> Scenario {
+/// Everything is as the config has it. `survive`: KILL may not work.
+fn scenario(spec: Spec, survive: bool) -> Scenario {
     let subject = Subject { spec: Rc::new(spec), names: Rc::default(), notifies: Rc::default() };
     let mut scenario = Scenario::of(&subject, 0);
     for behaviour in scenario.behaviours.iter_mut().chain(&mut scenario.variants) {
         behaviour.condition = true;
-        behaviour.ends_after_kill = Some(Duration::ZERO);
+        behaviour.ends_after_kill = (!survive).then_some(Duration::ZERO);
     }
     scenario
 }
@@ -609,7 +631,7 @@ fn search_world(&(count, shape, left): &(usize, Shape, Limits), most: usize) {
     let of_each = (most / 4_usize.pow((count * (count - 1) / 2) as u32)).max(30);
     let (mut states, mut is_whole) = (0, true);
     for edges in graphs(count) {
-        let scenario = scenario(spec(count, &edges, shape));
+        let scenario = scenario(spec(count, &edges, shape), left.survivors > 0);
         match search(&scenario, &scenario.spec, left, of_each) {
             Ok(found) => {
                 states += found;
@@ -630,10 +652,10 @@ const PLAIN: Shape = Shape {
     epochs: false,
 };
 const LEFT: Limits =
-    Limits { stop_signals: 1, requests: 0, drain_requests: 0, faults: 1, rests: 0 };
+    Limits { stop_signals: 1, requests: 0, drain_requests: 0, faults: 1, rests: 0, survivors: 0 };
 
 /// The worlds of `make search`.
-const WORLDS: [(usize, Shape, Limits); 27] = [
+const WORLDS: [(usize, Shape, Limits); 32] = [
     (
         1,
         Shape { probes: true, restarts: true, hooks: true, ..PLAIN },
@@ -667,7 +689,7 @@ const WORLDS: [(usize, Shape, Limits); 27] = [
     ),
     (1, Shape { epochs: true, probes: true, ..PLAIN }, Limits { requests: 3, faults: 2, ..LEFT }),
     (2, Shape { epochs: true, probes: true, ..PLAIN }, Limits { requests: 1, ..LEFT }),
-    (2, PLAIN, Limits { stop_signals: 3, requests: 1, drain_requests: 1, faults: 2, rests: 0 }),
+    (2, PLAIN, Limits { stop_signals: 3, requests: 1, drain_requests: 1, faults: 2, ..LEFT }),
     (2, PLAIN, Limits { stop_signals: 2, requests: 1, drain_requests: 1, rests: 1, ..LEFT }),
     (2, Shape { restarts: true, ..PLAIN }, Limits { requests: 1, rests: 1, ..LEFT }),
     (2, Shape { overlaps: true, ..PLAIN }, Limits { requests: 1, rests: 1, ..LEFT }),
@@ -685,6 +707,19 @@ const WORLDS: [(usize, Shape, Limits); 27] = [
     (3, Shape { hooks: true, ..PLAIN }, Limits { faults: 0, ..LEFT }),
     (3, Shape { drains: true, ..PLAIN }, Limits { faults: 0, ..LEFT }),
     (3, Shape { restarts: true, ..PLAIN }, LEFT),
+    (
+        1,
+        Shape { probes: true, restarts: true, hooks: true, ..PLAIN },
+        Limits { requests: 2, rests: 1, survivors: 1, ..LEFT },
+    ),
+    (
+        1,
+        Shape { epochs: true, probes: true, restarts: true, ..PLAIN },
+        Limits { requests: 2, survivors: 1, ..LEFT },
+    ),
+    (2, Shape { restarts: true, ..PLAIN }, Limits { requests: 2, survivors: 1, ..LEFT }),
+    (2, Shape { overlaps: true, ..PLAIN }, Limits { requests: 1, survivors: 1, ..LEFT }),
+    (3, Shape { probes: true, ..PLAIN }, Limits { requests: 1, faults: 0, survivors: 1, ..LEFT }),
 ];
 
 #[test]
@@ -697,7 +732,7 @@ fn no_interleaving_of_a_small_world_breaks_a_promise() {
 #[test]
 fn a_core_that_forgets_an_edge_is_found() {
     let shape = Shape { probes: true, ..PLAIN };
-    let ready = scenario(spec(2, &[(1, 0, StartCondition::Ready)], shape));
+    let ready = scenario(spec(2, &[(1, 0, StartCondition::Ready)], shape), false);
     let forgetful = Rc::new(spec(2, &[], shape));
     let breach = search(&ready, &forgetful, LEFT, usize::MAX).unwrap_err();
     assert_eq!(breach.why, "a start before what it depends on");

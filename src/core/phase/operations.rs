@@ -642,8 +642,12 @@ impl Operations {
                 }
             }
         } else if life.releases_dependencies() {
+            if matches!(goal, Goal::Down | Goal::Failed | Goal::Again) {
+                // It is down until it is asked to start.
+                state.reach(process, Reached::default());
+            }
             // Nothing starts what waits for it.
-            let waiting: Vec<ProcessId> = waiting_dependents(state, process).collect();
+            let waiting = state.waiting_for(process);
             self.fail(state, |asked| {
                 let waits = asked.request != Request::Stop && waiting.contains(&asked.process);
                 let is_hit = waits || asked.members.contains(&process);
