@@ -20,8 +20,8 @@
 //! - `import` makes configs from the files of other programs, `compat` reads the command lines of
 //!   tini and dumb-init.
 //!
-//! Only [`cli::main`] is public, `types` for the integration tests, and with the feature `fuzzing`
-//! what is fuzzed.
+//! Only [`cli::main`] and its [`Allocator`] are public, `types` for the integration tests, and with
+//! the feature `fuzzing` what is fuzzed.
 
 #![cfg_attr(
     any(not(feature = "tools"), feature = "fuzzing"),
@@ -58,3 +58,5 @@ mod supervisor;
 mod testing;
 #[doc(hidden)]
 pub mod types;
+
+pub use crate::os::sys::allocator::Allocator;

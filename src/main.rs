@@ -2,6 +2,9 @@
 
 use std::process::ExitCode;
 
+#[global_allocator]
+static ALLOCATOR: drainit::Allocator = drainit::Allocator;
+
 fn main() -> ExitCode {
     drainit::cli::main()
 }

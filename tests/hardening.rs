@@ -1,6 +1,8 @@
 //! Difficult environments: storms of orphans, no privileges, an ordinary process, closed
 //! descriptors.
 
+use std::process::Command;
+
 use crate::support::{Duration, LONG, Rig, Signal, ms};
 
 const PAIR: &str = "
@@ -198,6 +200,39 @@ fn where_drainit_itself_cannot_go_on_all_processes_are_stopped() {
         .assert_line("error: drainit cannot go on: .*; all processes are stopped")
         .assert_nothing_left()
         .event("b", "got SIGTERM");
+}
+
+#[test]
+fn where_drainit_gets_no_memory_all_processes_are_stopped() {
+    let as_init = Rig::new();
+    for rig in as_init.into_iter().chain([Rig::not_init()]) {
+        let config = "
+            reload_signal: HUP
+            processes:
+              base: {command: [CHILD, base]}
+              a: {command: [CHILD, a, 'daemon=b', 'on=TERM:ignore'], depends_on: [base]}
+            ";
+        let drainit = rig.start(config);
+        drainit.wait_for_start(&["base", "a", "b"]);
+        drainit.wait_for_line("everything is ready");
+        // A file that needs more than the allocator has left.
+        let comment = format!("# {}\n", "x".repeat(800_000));
+        std::fs::write(drainit.path("drainit.yaml"), comment).unwrap();
+        let pid = drainit.pid().to_string();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let size = status.lines().find_map(|line| line.strip_prefix("VmSize:")).unwrap();
+        let size: u64 = size.trim().trim_end_matches(" kB").parse().unwrap();
+        let limit = ["--pid", &pid, &format!("--as={}:", size * 1024)];
+        assert!(Command::new("prlimit").args(limit).status().unwrap().success());
+        let asked = drainit.signal(Signal::SIGHUP);
+        drainit
+            .wait_exit(LONG)
+            .assert_code(70)
+            .assert_took(asked, Duration::from_secs(2)..Duration::from_secs(7))
+            .assert_line("error: drainit gets no memory .[0-9]+ bytes.; all processes are stopped")
+            .assert_nothing_left()
+            .event("b", "got SIGTERM");
+    }
 }
 
 #[test]

@@ -154,7 +154,7 @@ def flapping(run):
     run.check(len(run.events("start")) == 2, "restarted").stop().ended_well("a", "b")
 
 
-@row("TERM at every millisecond from 0 to 200 after the exec",
+@row("TERM at every millisecond from 0 to 200 after the exec (peers: at every tenth)",
      "heard: at most 5 % come before the program can block them", alone=True)
 def term_at_start(run):
     step = 1 if run.tool == US else 10

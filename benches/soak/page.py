@@ -47,7 +47,8 @@ Memory, descriptors, threads and children are read when all is ready after a rou
 the first and the last quarter of the rounds; some rounds before them do not count. Processor time and wake-ups
 (voluntary context switches) are what a whole round has cost. Other programs of the machine add to them, so there the
 figure is the tenth percentile, and the peaks of the picture are theirs. `make soak` fails when the last quarter exceeds
-its limit, or a number of the second table is not 0.
+its limit, or a number of the second table is not 0. What memory has more in the last quarter, it has since the first
+third; the picture shows it.
 
 """
 OPERATIONS = """

@@ -1,11 +1,14 @@
-//! Handles a panic of drainit itself: reports it, stops all processes and exits with 70.
+//! Handles a panic of drainit itself, or that it gets no memory: reports it, stops all processes and
+//! exits with 70.
 //!
-//! All of it happens inside the panic hook, because a release build aborts after it. An abort of
+//! All of it happens inside the panic hook, or the allocator, because an abort follows. An abort of
 //! PID 1 shows as exit code 139, and kills all processes without a message.
 
-use std::panic::PanicHookInfo;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
+
+use nix::unistd::gettid;
 
 use crate::os::reap::{Reaped, reap_next};
 use crate::os::stdio::say;
@@ -18,27 +21,60 @@ const STOP_TIME: Duration = Duration::from_secs(2);
 /// The pause between two scans for living processes.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// A panic is being handled.
-static FAILING: AtomicBool = AtomicBool::new(false);
+/// What the report and the scans of `/proc` may need where there is no memory left. It takes only
+/// address space, as it is never written to.
+const RESERVE: usize = 1 << 20;
+static RESERVED: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
-/// Handles panics from now on, on every thread.
+/// The thread that handles a failure; 0: none.
+static FAILING: AtomicI32 = AtomicI32::new(0);
+
+/// Handles panics from now on, on every thread, and keeps memory to handle that there is none.
 pub fn install() {
+    let reserve = Vec::with_capacity(RESERVE);
+    if let Ok(mut reserved) = RESERVED.lock() {
+        *reserved = reserve;
+    }
     std::panic::set_hook(Box::new(|info| {
-        // Another thread that panics meanwhile must neither interfere nor abort before this is
-        // over.
-        while FAILING.swap(true, Ordering::Relaxed) {
-            std::thread::park();
+        if begin() {
+            report(&format!(
+                "drainit itself has failed, which is a bug; all processes are stopped. {info}"
+            ));
+            stop_all();
         }
-        report(info);
-        stop_all();
         sys::exit_now(exit_code::SOFTWARE);
     }));
 }
 
-/// Does not return while a panic of another thread is being handled: the processes that it stops
+/// Handles that the system has refused memory. Returns where there is none to do that either: the
+/// abort follows.
+pub(super) fn out_of_memory(size: usize) {
+    if !begin() {
+        return;
+    }
+    if let Ok(mut reserved) = RESERVED.lock() {
+        *reserved = Vec::new();
+    }
+    report(&format!("drainit gets no memory ({size} bytes); all processes are stopped"));
+    stop_all();
+    sys::exit_now(exit_code::SOFTWARE);
+}
+
+/// Returns whether this thread is to handle a failure now, and not already at it. Another thread
+/// that fails meanwhile must neither interfere nor abort before this is over, so it stays here.
+fn begin() -> bool {
+    let own = gettid().as_raw();
+    let first = FAILING.compare_exchange(0, own, Ordering::Relaxed, Ordering::Relaxed);
+    if first.is_err_and(|other| other != own) {
+        wait_if_failing();
+    }
+    first.is_ok()
+}
+
+/// Does not return while a failure of another thread is being handled: the processes that it stops
 /// must not be restarted.
 pub(crate) fn wait_if_failing() {
-    while FAILING.load(Ordering::Relaxed) {
+    while FAILING.load(Ordering::Relaxed) != 0 {
         std::thread::park();
     }
 }
@@ -50,10 +86,8 @@ pub(crate) fn stop_all() {
 }
 
 /// Writes directly, because the output queues may be what has failed.
-fn report(info: &PanicHookInfo<'_>) {
-    let text = format!(
-        "[drainit] error: drainit itself has failed, which is a bug; all processes are stopped. {info}\n"
-    );
+fn report(what: &str) {
+    let text = format!("[drainit] error: {what}\n");
     say(Stream::Stderr, &text);
     termination_log::write(&text);
 }

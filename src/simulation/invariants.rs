@@ -1726,7 +1726,8 @@ impl<'a> Checker<'a> {
         self.answered(process, request);
         match why {
             RequestError::Unkillable(stuck) if stuck == process && request == Request::Restart => {
-                self.stuck[process.index()] = self.is_current(process);
+                let is_refused = self.before.is_some();
+                self.stuck[process.index()] = self.is_current(process) && !is_refused;
             }
             RequestError::Superseded(_) if self.is_current(process) => {
                 self.alone[process.index()] = false;

@@ -4,6 +4,7 @@
 
 #![allow(unsafe_code)]
 
+pub mod allocator;
 pub mod child;
 
 use std::ffi::CStr;
