@@ -120,7 +120,7 @@ impl Machine {
     /// Why it would be refused.
     pub fn may_reload(&self) -> Result<(), RequestError> {
         let why = match (&self.phase, self.phase.shutdown()) {
-            (Phase::Running(running), _) => running.refuses_reload(),
+            (Phase::Running(running), _) => running.refuses_reload(&self.state),
             (_, Some(shutdown)) => Some(refusal(shutdown)),
             (_, None) => Some(RequestError::ShuttingDown),
         };

@@ -132,7 +132,7 @@ pub(crate) struct Checker<'a> {
     serves: Vec<bool>,
     /// Processes that a request has stopped while they ran, until one asks to start them.
     down: Vec<bool>,
-    /// Slots whose restart has failed because KILL has not ended them, until they are started again.
+    /// Slots that a restart has stopped, or was to, and that has failed, until they are started again.
     stuck: Vec<bool>,
     /// `alone` and `by_request` before the request that has come in this step.
     before: Option<(Vec<bool>, Vec<bool>)>,
@@ -922,12 +922,14 @@ impl<'a> Checker<'a> {
                     );
                     let is_down = self.down[on.index()] && !is_again;
                     self.hold(!is_down, "a start without what it depends on");
-                    let is_first = self.started_as[process.index()] == 0;
+                    let is_first = self.started_as[process.index()] == 0
+                        && !is_new
+                        && !self.prepared.contains(&process);
                     let current = self.slots.current(on.index());
                     let is_stuck = current.is_some_and(|on| self.stuck[on.index()]);
                     self.hold(
                         !(is_first && is_stuck && !is_again),
-                        "a start that needs what survives KILL",
+                        "a start that needs what a restart has left down",
                     );
                 }
                 self.starts += 1;
@@ -1621,7 +1623,9 @@ impl<'a> Checker<'a> {
     /// A process may be stopped, or drained for that, now.
     fn holds_stop(&self, now: Time, process: ProcessId, procs: &[Proc]) {
         let above = self.above(process);
-        if self.unready && (self.is_new(process) || self.pending[process.index()]) {
+        let is_back =
+            self.roles[process.index()] == Role::Leaving && !self.taken_over[process.index()];
+        if self.unready && (self.is_new(process) || is_back || self.pending[process.index()]) {
             return;
         }
         if !self.unready {
@@ -1725,9 +1729,17 @@ impl<'a> Checker<'a> {
     fn failed(&mut self, process: ProcessId, request: Request, why: RequestError) {
         self.answered(process, request);
         match why {
-            RequestError::Unkillable(stuck) if stuck == process && request == Request::Restart => {
+            RequestError::Unkillable(own)
+            | RequestError::NotReady { process: own, .. }
+            | RequestError::SpawnFailed(own)
+            | RequestError::HookFailed(own)
+            | RequestError::Ended { process: own, was_ready: false, .. }
+                if own == process && request == Request::Restart && self.is_current(process) =>
+            {
+                let began = self.began.get(&(self.slots.process(process), request));
                 let is_refused = self.before.is_some();
-                self.stuck[process.index()] = self.is_current(process) && !is_refused;
+                self.stuck[process.index()] |=
+                    began.is_some_and(|(_, was_alive)| *was_alive) && !is_refused;
             }
             RequestError::Superseded(_) if self.is_current(process) => {
                 self.alone[process.index()] = false;

@@ -1813,3 +1813,121 @@ fn a_start_that_has_failed_for_what_survives_kill_is_not_made_up_for_later() {
     play.at(22_000, Event::Spawned(ENGINE));
     assert_eq!(play.at(23_000, Event::Ready(ENGINE)), []);
 }
+
+#[test]
+fn a_start_that_has_failed_for_what_survives_kill_has_failed_at_once() {
+    let mut play = waiting_for_two(OnExit::Shutdown);
+    play.at(100, ask_to_stop(WEB));
+    assert_eq!(play.at(150, ask_to_start(WEB)), []);
+    survives(&mut play);
+    assert_eq!(play.machine.state().life(WEB), Lifecycle::Stopped { failed: true });
+    // It is not made up for later.
+    assert_eq!(play.at(21_000, exited(ENGINE)), []);
+    play.at(21_500, Event::Ready(ROUTER));
+    assert_eq!(play.at(22_000, ask_to_start(ENGINE)), [Action::Spawn(ENGINE)]);
+    assert_eq!(play.at(22_000, Event::Spawned(ENGINE)), []);
+}
+
+#[test]
+fn nothing_starts_beside_a_dependency_whose_restart_has_failed_while_it_is_stopped() {
+    let mut play = waiting_for_two(OnExit::Shutdown);
+    let mut spec = (*play.machine.state().spec).clone();
+    spec.processes[ENGINE.index()].readiness_timeout = Some(MS(1000));
+    play.machine = Machine::new(Rc::new(spec), Time(MS(0)));
+    play.at(0, Event::Start);
+    for process in [ENGINE, ROUTER] {
+        play.at(0, Event::Spawned(process));
+    }
+    play.at(50, Event::Ready(ENGINE));
+    assert_eq!(play.at(200, restart(ENGINE)), [stop(ENGINE)]);
+    assert_eq!(play.at(300, exited(ENGINE)), [Action::Spawn(ENGINE)]);
+    play.at(300, Event::Spawned(ENGINE));
+    assert_eq!(play.at(1300, Event::Tick), [stop(ENGINE)]);
+    assert_eq!(play.at(1400, Event::Ready(ROUTER)), []);
+}
+
+#[test]
+fn what_follows_does_not_wait_for_what_survives_kill() {
+    // The third follows both of the others.
+    let mut play = followers(&[&[], &[], &[0, 1]], &[]);
+    assert_eq!(play.at(100, restart(ROUTER)), [stop(ROUTER)]);
+    let kill_at = wakes_at(&play);
+    assert_eq!(play.at(kill_at, Event::Tick), [Action::Kill(ROUTER)]);
+    play.at(kill_at + 5000, Event::Tick);
+    assert_eq!(play.at(20_000, restart(ENGINE)), [stop(ENGINE)]);
+    assert_eq!(play.at(20_100, exited(ENGINE)), [Action::Spawn(ENGINE)]);
+    assert_eq!(play.at(20_100, Event::Spawned(ENGINE)), [stop(WEB)]);
+    // The new one has taken over, and the old one survives.
+    let mut spec = (*followers(&[&[], &[0]], &[]).machine.state().spec).clone();
+    spec.processes[ENGINE.index()].update = Update::StartFirst;
+    let mut play = Play { machine: Machine::new(Rc::new(spec), Time(MS(0))) };
+    play.at(0, Event::Start);
+    for process in [ENGINE, ROUTER] {
+        play.at(0, Event::Spawned(process));
+    }
+    assert_eq!(play.at(100, restart(ENGINE)).last(), Some(&Action::Spawn(NEW)));
+    assert_eq!(play.at(100, Event::Spawned(NEW)), [stop(ENGINE)]);
+    let kill_at = wakes_at(&play);
+    assert_eq!(play.at(kill_at, Event::Tick), [Action::Kill(ENGINE)]);
+    assert_eq!(play.at(kill_at + 5000, Event::Tick), [stop(ROUTER)]);
+}
+
+#[test]
+fn a_reload_is_refused_because_of_what_survives_kill() {
+    for request in [ask_to_stop(ROUTER), restart(ROUTER)] {
+        let mut play = Play::up(plain());
+        play.at(0, request);
+        assert_eq!(play.at(5000, Event::Tick), [Action::Kill(ROUTER)]);
+        assert_eq!(play.machine.may_reload(), Err(RequestError::Reloading));
+        play.at(10_000, Event::Tick);
+        assert_eq!(play.machine.may_reload(), Err(RequestError::Unkillable(ROUTER)));
+    }
+}
+
+#[test]
+fn a_start_ends_the_pause_of_what_waits_for_the_rest_of_its_group() {
+    let mut spec = plain();
+    let restart = Restart { policy: RestartPolicy::Always, delay: MS(20_000), max: Some(5) };
+    spec.processes[ROUTER.index()].restart = restart;
+    let mut play = Play::up(spec.clone());
+    assert_eq!(play.at(0, remaining(ROUTER)), [stop_group(ROUTER)]);
+    assert_eq!(play.at(10, ask_to_start(ROUTER)), []);
+    assert_eq!(play.at(20, Event::GroupGone(ROUTER)), [Action::Spawn(ROUTER)]);
+    // The same once the rest was killed.
+    let mut play = Play::up(spec);
+    assert_eq!(play.at(0, remaining(ROUTER)), [stop_group(ROUTER)]);
+    let kill_at = wakes_at(&play);
+    assert_eq!(play.at(kill_at, Event::Tick), [Action::Kill(ROUTER)]);
+    assert_eq!(play.at(kill_at + 10, ask_to_start(ROUTER)), []);
+    assert_eq!(play.at(kill_at + 20, Event::GroupGone(ROUTER)), [Action::Spawn(ROUTER)]);
+}
+
+#[test]
+fn a_start_needs_nothing_of_what_has_ended_for_good_and_leaves_a_rest() {
+    let mut spec = plain();
+    spec.processes[ENGINE.index()].on_exit = OnExit::Ignore;
+    let mut play = Play::up(spec);
+    assert_eq!(play.at(100, remaining(ENGINE)), [stop_group(ENGINE)]);
+    play.at(200, ask_to_stop(ROUTER));
+    play.at(300, exited(ROUTER));
+    assert_eq!(play.at(400, ask_to_start(ROUTER)), [Action::Spawn(ROUTER)]);
+    assert_eq!(play.at(500, Event::GroupGone(ENGINE)), []);
+}
+
+#[test]
+fn nothing_waits_for_what_may_be_missing_and_survives_kill() {
+    for policy in [RestartPolicy::No, RestartPolicy::Always] {
+        let mut spec = engine_may_fail();
+        spec.processes[ENGINE.index()].restart.policy = policy;
+        spec.processes[ROUTER.index()].dependencies[0].1 = StartCondition::Ready;
+        let mut play = Play { machine: Machine::new(Rc::new(spec), Time(MS(0))) };
+        play.at(0, Event::Start);
+        play.at(0, Event::Spawned(ENGINE));
+        assert_eq!(play.at(1000, Event::Tick), [stop(ENGINE)]);
+        let kill_at = wakes_at(&play);
+        assert_eq!(play.at(kill_at, Event::Tick), [Action::Kill(ENGINE)]);
+        // It may be ready yet where it is started again.
+        let started = play.at(kill_at + 5000, Event::Tick);
+        assert_eq!(started.contains(&Action::Spawn(ROUTER)), policy == RestartPolicy::No);
+    }
+}

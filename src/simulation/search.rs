@@ -655,7 +655,7 @@ const LEFT: Limits =
     Limits { stop_signals: 1, requests: 0, drain_requests: 0, faults: 1, rests: 0, survivors: 0 };
 
 /// The worlds of `make search`.
-const WORLDS: [(usize, Shape, Limits); 33] = [
+const WORLDS: [(usize, Shape, Limits); 37] = [
     (
         1,
         Shape { probes: true, restarts: true, hooks: true, ..PLAIN },
@@ -721,6 +721,14 @@ const WORLDS: [(usize, Shape, Limits); 33] = [
     (2, Shape { restarts: true, ..PLAIN }, Limits { requests: 2, survivors: 1, ..LEFT }),
     (2, Shape { overlaps: true, ..PLAIN }, Limits { requests: 1, survivors: 1, ..LEFT }),
     (3, Shape { probes: true, ..PLAIN }, Limits { requests: 1, faults: 0, survivors: 1, ..LEFT }),
+    (
+        2,
+        Shape { epochs: true, probes: true, ..PLAIN },
+        Limits { requests: 2, survivors: 1, ..LEFT },
+    ),
+    (2, Shape { restarts: true, ..PLAIN }, Limits { requests: 1, rests: 1, survivors: 2, ..LEFT }),
+    (2, Shape { hooks: true, ..PLAIN }, Limits { requests: 1, survivors: 1, ..LEFT }),
+    (3, Shape { restarts: true, ..PLAIN }, Limits { requests: 1, survivors: 1, ..LEFT }),
 ];
 
 #[test]

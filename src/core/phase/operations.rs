@@ -26,6 +26,7 @@ use crate::core::note::{Note, RequestError, StartFailure};
 use crate::core::phase::reload::Reload;
 use crate::core::phase::replace::Replacement;
 use crate::core::slots::Role;
+use crate::core::spec::ProcessSpec;
 use crate::core::state::{Lifecycle, Reached, State};
 use crate::types::{ProcessId, Time};
 
@@ -258,6 +259,17 @@ impl Operations {
                     state.restarts[id.index()].in_a_row = 0;
                     state.set(id, Lifecycle::Backoff { until: until.min(state.now), anew });
                 }
+                // Its pause begins once the rest of its group is gone.
+                Lifecycle::Remains { kill_at, restart: Some(_) } if id == process => {
+                    state.restarts[id.index()].in_a_row = 0;
+                    let restart = Some(Duration::ZERO);
+                    state.set(id, Lifecycle::Remains { kill_at, restart });
+                }
+                Lifecycle::RestKilled { holds_until, restart: Some(_) } if id == process => {
+                    state.restarts[id.index()].in_a_row = 0;
+                    let restart = Some(Duration::ZERO);
+                    state.set(id, Lifecycle::RestKilled { holds_until, restart });
+                }
                 Lifecycle::Stopped { .. }
                 | Lifecycle::Done
                 | Lifecycle::PostStop { .. }
@@ -417,6 +429,7 @@ impl Operations {
             }
         }
         if is_own && state.is_current(process) {
+            state.reach(process, Reached::default());
             self.bring_down(state, process, Goal::Failed);
         } else if is_own {
             self.take_back(state, process, why);
@@ -524,6 +537,16 @@ impl Operations {
         }
         let survives = |id: &ProcessId| self.stops(*id) && state.life(*id).survives_kill();
         for process in self.goals.keys().copied().filter(survives).collect::<Vec<_>>() {
+            match self.goals.get(&process) {
+                // It is down until it is asked to start.
+                Some(Goal::Down | Goal::Failed | Goal::Again) => {
+                    state.reach(process, Reached::default());
+                }
+                Some(Goal::Judged { .. }) if stays_down(state.process(process)) => {
+                    state.reach(process, Reached::ALL);
+                }
+                _ => {}
+            }
             for slot in state.waiting_for(process) {
                 if matches!(self.goals.get(&slot), Some(Goal::Up { .. })) {
                     self.start_failed(state, slot, RequestError::Unkillable(process));
@@ -591,7 +614,13 @@ impl Operations {
                 }
                 (Some(_), _) => false,
             };
-            let is_resting = is_resting && !self.is_replaced(process);
+            // What survives KILL holds up nobody, nor does what has replaced it.
+            let survives = |id: ProcessId| state.life(id).survives_kill();
+            let mut replacements = self.replacements.iter();
+            let is_replaced = replacements
+                .any(|one| one.has(process) && !survives(one.old) && !survives(one.new));
+            let is_resting = (is_resting || survives(process)) && !is_replaced;
+            let has_to_wait = waits[process.index()] || state.doomed(process).is_some();
             if !is_resting || has_to_wait && runs(state, process) {
                 for (follower, _) in &spec.processes[process.index()].followers {
                     waits[follower.index()] = true;
@@ -642,10 +671,6 @@ impl Operations {
                 }
             }
         } else if life.releases_dependencies() {
-            if matches!(goal, Goal::Down | Goal::Failed | Goal::Again) {
-                // It is down until it is asked to start.
-                state.reach(process, Reached::default());
-            }
             // Nothing starts what waits for it.
             let waiting = state.waiting_for(process);
             self.fail(state, |asked| {
@@ -727,6 +752,11 @@ fn waiting_dependents(state: &State, process: ProcessId) -> impl Iterator<Item =
     above.filter(|id| state.life(*id) == Lifecycle::Waiting)
 }
 
+/// Whether the container goes on without a process once it has failed for the first time.
+fn stays_down(spec: &ProcessSpec) -> bool {
+    spec.may_be_missing() && spec.restart.policy == RestartPolicy::No
+}
+
 /// Whether the process is down, with nothing left to wait for.
 pub(super) fn is_gone(life: Lifecycle) -> bool {
     matches!(life, Lifecycle::Stopped { .. } | Lifecycle::Done)
@@ -737,7 +767,10 @@ pub(super) fn is_gone(life: Lifecycle) -> bool {
 fn is_fine(state: &State, process: ProcessId) -> bool {
     match state.life(process) {
         Lifecycle::Ready { .. } => true,
-        Lifecycle::Done | Lifecycle::PostStop { .. } => state.reached(process) == Reached::ALL,
+        Lifecycle::Done
+        | Lifecycle::PostStop { .. }
+        | Lifecycle::Remains { restart: None, .. }
+        | Lifecycle::RestKilled { restart: None, .. } => state.reached(process) == Reached::ALL,
         _ => false,
     }
 }

@@ -102,14 +102,16 @@ impl Reload {
 
 impl Operations {
     /// Why a reload cannot begin now.
-    pub(crate) fn refuses_reload(&self) -> Option<RequestError> {
+    pub(crate) fn refuses_reload(&self, state: &State) -> Option<RequestError> {
         // One that has failed may still be on its way down.
         let is_settled = |goal: &Goal| matches!(goal, Goal::Judged { .. } | Goal::Following);
         let is_busy = self.reload.is_some()
             || !self.requests.is_empty()
             || !self.replacements.is_empty()
             || !self.goals.values().all(is_settled);
-        is_busy.then_some(RequestError::Reloading)
+        let mut stuck = self.goals.keys().filter(|id| state.life(**id).survives_kill());
+        let why = stuck.next().map_or(RequestError::Reloading, |id| RequestError::Unkillable(*id));
+        is_busy.then_some(why)
     }
 
     /// Takes a new config.

@@ -55,9 +55,9 @@ impl Running {
     }
 
     /// Why no new config is taken now.
-    pub(crate) fn refuses_reload(&self) -> Option<RequestError> {
+    pub(crate) fn refuses_reload(&self, state: &State) -> Option<RequestError> {
         let is_starting = (!self.all_ready).then_some(RequestError::StillStarting);
-        is_starting.or_else(|| self.operations.refuses_reload())
+        is_starting.or_else(|| self.operations.refuses_reload(state))
     }
 
     fn finish(mut self, state: &mut State, step: Step) -> Phase {
