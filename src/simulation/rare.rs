@@ -1903,6 +1903,27 @@ fn a_start_ends_the_pause_of_what_waits_for_the_rest_of_its_group() {
 }
 
 #[test]
+fn a_start_ends_the_pause_of_no_other_that_waits_for_the_rest_of_its_group() {
+    let mut spec = plain();
+    let always = Restart { policy: RestartPolicy::Always, delay: MS(20_000), max: Some(5) };
+    spec.processes[ENGINE.index()].restart = always;
+    for is_killed in [true, false] {
+        let mut play = Play::up(spec.clone());
+        play.at(0, ask_to_stop(ROUTER));
+        play.at(10, exited(ROUTER));
+        assert_eq!(play.at(100, remaining(ENGINE)), [stop_group(ENGINE)]);
+        let mut now = 100;
+        if is_killed {
+            now = wakes_at(&play);
+            assert_eq!(play.at(now, Event::Tick), [Action::Kill(ENGINE)]);
+        }
+        play.at(now + 10, ask_to_start(ROUTER));
+        let started = play.at(now + 20, Event::GroupGone(ENGINE));
+        assert!(!started.contains(&Action::Spawn(ENGINE)), "{started:?}");
+    }
+}
+
+#[test]
 fn a_start_needs_nothing_of_what_has_ended_for_good_and_leaves_a_rest() {
     let mut spec = plain();
     spec.processes[ENGINE.index()].on_exit = OnExit::Ignore;

@@ -253,22 +253,22 @@ impl Operations {
             next += 1;
         }
         for &id in &needs {
-            match state.life(id) {
+            let mut life = state.life(id);
+            match &mut life {
                 _ if self.goals.contains_key(&id) => {}
-                Lifecycle::Backoff { until, anew } if id == process => {
+                Lifecycle::Backoff { until, .. } if id == process => {
+                    *until = state.now.min(*until);
                     state.restarts[id.index()].in_a_row = 0;
-                    state.set(id, Lifecycle::Backoff { until: until.min(state.now), anew });
+                    state.set(id, life);
                 }
                 // Its pause begins once the rest of its group is gone.
-                Lifecycle::Remains { kill_at, restart: Some(_) } if id == process => {
+                Lifecycle::Remains { restart: Some(pause), .. }
+                | Lifecycle::RestKilled { restart: Some(pause), .. }
+                    if id == process =>
+                {
+                    *pause = Duration::ZERO;
                     state.restarts[id.index()].in_a_row = 0;
-                    let restart = Some(Duration::ZERO);
-                    state.set(id, Lifecycle::Remains { kill_at, restart });
-                }
-                Lifecycle::RestKilled { holds_until, restart: Some(_) } if id == process => {
-                    state.restarts[id.index()].in_a_row = 0;
-                    let restart = Some(Duration::ZERO);
-                    state.set(id, Lifecycle::RestKilled { holds_until, restart });
+                    state.set(id, life);
                 }
                 Lifecycle::Stopped { .. }
                 | Lifecycle::Done
