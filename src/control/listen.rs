@@ -176,7 +176,10 @@ fn listen_privately(path: &Path) -> io::Result<UnixListener> {
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use std::fs;
+    use std::os::fd::AsRawFd;
     use std::os::unix::fs::PermissionsExt;
+
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, socket};
 
     use super::*;
     use crate::testing::temp_dir::TempDir;
@@ -221,7 +224,9 @@ mod tests {
     fn a_stale_socket_is_replaced_and_a_living_one_is_not() {
         let dir = TempDir::new();
         let path = dir.path("control.sock");
-        drop(UnixListener::bind(&path).unwrap());
+        // Bound, but not listening: a child of another test may hold the descriptor for a moment.
+        let stale = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None);
+        bind(stale.unwrap().as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
         let living = socket_at(&path).unwrap();
         let text = format!("control.socket {}: another process listens on it", path.display());
         assert_eq!(socket_at(&path).unwrap_err().to_string(), text);

@@ -1934,21 +1934,3 @@ fn a_start_needs_nothing_of_what_has_ended_for_good_and_leaves_a_rest() {
     assert_eq!(play.at(400, ask_to_start(ROUTER)), [Action::Spawn(ROUTER)]);
     assert_eq!(play.at(500, Event::GroupGone(ENGINE)), []);
 }
-
-#[test]
-fn nothing_waits_for_what_may_be_missing_and_survives_kill() {
-    for policy in [RestartPolicy::No, RestartPolicy::Always] {
-        let mut spec = engine_may_fail();
-        spec.processes[ENGINE.index()].restart.policy = policy;
-        spec.processes[ROUTER.index()].dependencies[0].1 = StartCondition::Ready;
-        let mut play = Play { machine: Machine::new(Rc::new(spec), Time(MS(0))) };
-        play.at(0, Event::Start);
-        play.at(0, Event::Spawned(ENGINE));
-        assert_eq!(play.at(1000, Event::Tick), [stop(ENGINE)]);
-        let kill_at = wakes_at(&play);
-        assert_eq!(play.at(kill_at, Event::Tick), [Action::Kill(ENGINE)]);
-        // It may be ready yet where it is started again.
-        let started = play.at(kill_at + 5000, Event::Tick);
-        assert_eq!(started.contains(&Action::Spawn(ROUTER)), policy == RestartPolicy::No);
-    }
-}

@@ -26,7 +26,6 @@ use crate::core::note::{Note, RequestError, StartFailure};
 use crate::core::phase::reload::Reload;
 use crate::core::phase::replace::Replacement;
 use crate::core::slots::Role;
-use crate::core::spec::ProcessSpec;
 use crate::core::state::{Lifecycle, Reached, State};
 use crate::types::{ProcessId, Time};
 
@@ -537,15 +536,9 @@ impl Operations {
         }
         let survives = |id: &ProcessId| self.stops(*id) && state.life(*id).survives_kill();
         for process in self.goals.keys().copied().filter(survives).collect::<Vec<_>>() {
-            match self.goals.get(&process) {
+            if let Some(Goal::Down | Goal::Failed | Goal::Again) = self.goals.get(&process) {
                 // It is down until it is asked to start.
-                Some(Goal::Down | Goal::Failed | Goal::Again) => {
-                    state.reach(process, Reached::default());
-                }
-                Some(Goal::Judged { .. }) if stays_down(state.process(process)) => {
-                    state.reach(process, Reached::ALL);
-                }
-                _ => {}
+                state.reach(process, Reached::default());
             }
             for slot in state.waiting_for(process) {
                 if matches!(self.goals.get(&slot), Some(Goal::Up { .. })) {
@@ -620,8 +613,8 @@ impl Operations {
             let is_replaced = replacements
                 .any(|one| one.has(process) && !survives(one.old) && !survives(one.new));
             let is_resting = (is_resting || survives(process)) && !is_replaced;
-            let has_to_wait = waits[process.index()] || state.doomed(process).is_some();
-            if !is_resting || has_to_wait && runs(state, process) {
+            let is_due_later = waits[process.index()] || state.doomed(process).is_some();
+            if !is_resting || is_due_later && runs(state, process) {
                 for (follower, _) in &spec.processes[process.index()].followers {
                     waits[follower.index()] = true;
                 }
@@ -750,11 +743,6 @@ fn runs(state: &State, process: ProcessId) -> bool {
 fn waiting_dependents(state: &State, process: ProcessId) -> impl Iterator<Item = ProcessId> {
     let above = state.process(process).dependents.iter().copied();
     above.filter(|id| state.life(*id) == Lifecycle::Waiting)
-}
-
-/// Whether the container goes on without a process once it has failed for the first time.
-fn stays_down(spec: &ProcessSpec) -> bool {
-    spec.may_be_missing() && spec.restart.policy == RestartPolicy::No
 }
 
 /// Whether the process is down, with nothing left to wait for.
