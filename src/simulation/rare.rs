@@ -1847,32 +1847,6 @@ fn nothing_starts_beside_a_dependency_whose_restart_has_failed_while_it_is_stopp
 }
 
 #[test]
-fn what_follows_does_not_wait_for_what_survives_kill() {
-    // The third follows both of the others.
-    let mut play = followers(&[&[], &[], &[0, 1]], &[]);
-    assert_eq!(play.at(100, restart(ROUTER)), [stop(ROUTER)]);
-    let kill_at = wakes_at(&play);
-    assert_eq!(play.at(kill_at, Event::Tick), [Action::Kill(ROUTER)]);
-    play.at(kill_at + 5000, Event::Tick);
-    assert_eq!(play.at(20_000, restart(ENGINE)), [stop(ENGINE)]);
-    assert_eq!(play.at(20_100, exited(ENGINE)), [Action::Spawn(ENGINE)]);
-    assert_eq!(play.at(20_100, Event::Spawned(ENGINE)), [stop(WEB)]);
-    // The new one has taken over, and the old one survives.
-    let mut spec = (*followers(&[&[], &[0]], &[]).machine.state().spec).clone();
-    spec.processes[ENGINE.index()].update = Update::StartFirst;
-    let mut play = Play { machine: Machine::new(Rc::new(spec), Time(MS(0))) };
-    play.at(0, Event::Start);
-    for process in [ENGINE, ROUTER] {
-        play.at(0, Event::Spawned(process));
-    }
-    assert_eq!(play.at(100, restart(ENGINE)).last(), Some(&Action::Spawn(NEW)));
-    assert_eq!(play.at(100, Event::Spawned(NEW)), [stop(ENGINE)]);
-    let kill_at = wakes_at(&play);
-    assert_eq!(play.at(kill_at, Event::Tick), [Action::Kill(ENGINE)]);
-    assert_eq!(play.at(kill_at + 5000, Event::Tick), [stop(ROUTER)]);
-}
-
-#[test]
 fn a_reload_is_refused_because_of_what_survives_kill() {
     for request in [ask_to_stop(ROUTER), restart(ROUTER)] {
         let mut play = Play::up(plain());

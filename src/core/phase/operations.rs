@@ -607,14 +607,8 @@ impl Operations {
                 }
                 (Some(_), _) => false,
             };
-            // What survives KILL holds up nobody, nor does what has replaced it.
-            let survives = |id: ProcessId| state.life(id).survives_kill();
-            let mut replacements = self.replacements.iter();
-            let is_replaced = replacements
-                .any(|one| one.has(process) && !survives(one.old) && !survives(one.new));
-            let is_resting = (is_resting || survives(process)) && !is_replaced;
-            let is_due_later = waits[process.index()] || state.doomed(process).is_some();
-            if !is_resting || is_due_later && runs(state, process) {
+            let is_resting = is_resting && !self.is_replaced(process);
+            if !is_resting || has_to_wait && runs(state, process) {
                 for (follower, _) in &spec.processes[process.index()].followers {
                     waits[follower.index()] = true;
                 }
