@@ -132,7 +132,8 @@ pub(crate) struct Checker<'a> {
     serves: Vec<bool>,
     /// Processes that a request has stopped while they ran, until one asks to start them.
     down: Vec<bool>,
-    /// Slots that a restart has stopped, or was to, and that has failed, until they are started again.
+    /// Slots that a restart has stopped, or was to, and that has failed, until they are started again or left
+    /// out.
     stuck: Vec<bool>,
     /// `alone` and `by_request` before the request that has come in this step.
     before: Option<(Vec<bool>, Vec<bool>)>,
@@ -1844,6 +1845,7 @@ impl<'a> Checker<'a> {
             Note::ReloadFailed { .. } => self.reloaded(false, procs),
             Note::Skipped(process) => {
                 self.on_its_way[process.index()] = false;
+                self.stuck[process.index()] = false;
                 self.was_skipped[self.slots.process(process)] = true;
                 self.went_well.insert(self.slots.process(process));
                 self.successors.remove(&process);
