@@ -1731,10 +1731,6 @@ impl<'a> Checker<'a> {
         self.answered(process, request);
         match why {
             RequestError::Unkillable(own)
-            | RequestError::NotReady { process: own, .. }
-            | RequestError::SpawnFailed(own)
-            | RequestError::HookFailed(own)
-            | RequestError::Ended { process: own, was_ready: false, .. }
                 if own == process && request == Request::Restart && self.is_current(process) =>
             {
                 let began = self.began.get(&(self.slots.process(process), request));

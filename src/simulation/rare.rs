@@ -1829,24 +1829,6 @@ fn a_start_that_has_failed_for_what_survives_kill_has_failed_at_once() {
 }
 
 #[test]
-fn nothing_starts_beside_a_dependency_whose_restart_has_failed_while_it_is_stopped() {
-    let mut play = waiting_for_two(OnExit::Shutdown);
-    let mut spec = (*play.machine.state().spec).clone();
-    spec.processes[ENGINE.index()].readiness_timeout = Some(MS(1000));
-    play.machine = Machine::new(Rc::new(spec), Time(MS(0)));
-    play.at(0, Event::Start);
-    for process in [ENGINE, ROUTER] {
-        play.at(0, Event::Spawned(process));
-    }
-    play.at(50, Event::Ready(ENGINE));
-    assert_eq!(play.at(200, restart(ENGINE)), [stop(ENGINE)]);
-    assert_eq!(play.at(300, exited(ENGINE)), [Action::Spawn(ENGINE)]);
-    play.at(300, Event::Spawned(ENGINE));
-    assert_eq!(play.at(1300, Event::Tick), [stop(ENGINE)]);
-    assert_eq!(play.at(1400, Event::Ready(ROUTER)), []);
-}
-
-#[test]
 fn a_reload_is_refused_because_of_what_survives_kill() {
     for request in [ask_to_stop(ROUTER), restart(ROUTER)] {
         let mut play = Play::up(plain());

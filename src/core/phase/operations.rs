@@ -428,7 +428,6 @@ impl Operations {
             }
         }
         if is_own && state.is_current(process) {
-            state.reach(process, Reached::default());
             self.bring_down(state, process, Goal::Failed);
         } else if is_own {
             self.take_back(state, process, why);
