@@ -20,15 +20,20 @@ impl State {
         }
     }
 
-    /// The processes that are not started because they need this one.
+    /// The direct dependents of a process that have not been started yet.
+    pub(crate) fn waiting_dependents(&self, process: ProcessId) -> impl Iterator<Item = ProcessId> {
+        let above = self.process(process).dependents.iter().copied();
+        above.filter(|id| self.life(*id) == Lifecycle::Waiting)
+    }
+
+    /// Those of them that are not started because they need this one.
     pub(crate) fn waiting_for(&self, process: ProcessId) -> Vec<ProcessId> {
         let reached = self.reached(process);
-        let waits = |id: &&ProcessId| {
-            let mut needs = self.process(**id).dependencies.iter();
-            self.life(**id) == Lifecycle::Waiting
-                && needs.any(|&(on, condition)| on == process && !is_met(reached, condition))
+        let waits = |id: &ProcessId| {
+            let mut needs = self.process(*id).dependencies.iter();
+            needs.any(|&(on, condition)| on == process && !is_met(reached, condition))
         };
-        self.process(process).dependents.iter().filter(waits).copied().collect()
+        self.waiting_dependents(process).filter(waits).collect()
     }
 
     /// Starts a process, from its `only_if` on.

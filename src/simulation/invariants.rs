@@ -132,8 +132,8 @@ pub(crate) struct Checker<'a> {
     serves: Vec<bool>,
     /// Processes that a request has stopped while they ran, until one asks to start them.
     down: Vec<bool>,
-    /// Slots that a restart has stopped, or was to, and that has failed, until they are started again or left
-    /// out.
+    /// Slots that a restart was to stop, and has failed because they survive KILL, until they are
+    /// started again or left out.
     stuck: Vec<bool>,
     /// `alone` and `by_request` before the request that has come in this step.
     before: Option<(Vec<bool>, Vec<bool>)>,

@@ -1779,16 +1779,22 @@ fn a_condition_that_held_stays_fulfilled_where_restart_decides_about_what_surviv
     assert_eq!(play.at(20_000, Event::Ready(ROUTER)), [Action::Spawn(WEB)]);
 }
 
-#[test]
-fn a_start_waits_for_a_dependency_that_is_restarted_before_it_was_ready() {
+/// A router that was asked to start, and waits for an engine that is not ready.
+fn asked_while_the_engine_starts() -> Play {
     let mut spec = plain();
-    spec.processes[ENGINE.index()].readiness_timeout = Some(MS(1000));
+    spec.processes[ENGINE.index()].readiness_timeout = Some(MS(60_000));
     spec.processes[ROUTER.index()].dependencies[0].1 = StartCondition::Ready;
     let mut play = Play { machine: Machine::new(Rc::new(spec), Time(MS(0))) };
     play.at(0, Event::Start);
     play.at(0, Event::Spawned(ENGINE));
     play.at(100, ask_to_stop(ROUTER));
-    assert_eq!(play.at(200, ask_to_start(ROUTER)), []);
+    assert_eq!(play.at(150, ask_to_start(ROUTER)), []);
+    play
+}
+
+#[test]
+fn a_start_waits_for_a_dependency_that_is_restarted_before_it_was_ready() {
+    let mut play = asked_while_the_engine_starts();
     let notes = play.notes(300, restart(ENGINE));
     let has_failed = |note: &Note| matches!(note, Note::RequestFailed { .. });
     assert!(!notes.iter().any(has_failed), "{notes:?}");
@@ -1799,14 +1805,7 @@ fn a_start_waits_for_a_dependency_that_is_restarted_before_it_was_ready() {
 
 #[test]
 fn a_start_that_has_failed_for_what_survives_kill_is_not_made_up_for_later() {
-    let mut spec = plain();
-    spec.processes[ENGINE.index()].readiness_timeout = Some(MS(60_000));
-    spec.processes[ROUTER.index()].dependencies[0].1 = StartCondition::Ready;
-    let mut play = Play { machine: Machine::new(Rc::new(spec), Time(MS(0))) };
-    play.at(0, Event::Start);
-    play.at(0, Event::Spawned(ENGINE));
-    play.at(100, ask_to_stop(ROUTER));
-    assert_eq!(play.at(150, ask_to_start(ROUTER)), []);
+    let mut play = asked_while_the_engine_starts();
     survives(&mut play);
     assert_eq!(play.at(21_000, exited(ENGINE)), []);
     assert_eq!(play.at(22_000, ask_to_start(ENGINE)), [Action::Spawn(ENGINE)]);

@@ -409,7 +409,7 @@ impl Operations {
         let mut waiting = reload.map_or_else(Vec::new, |reload| reload.start_failed(process, why));
         if is_own {
             // Nothing starts it again for those of earlier requests, which needed no start of it.
-            waiting.extend(waiting_dependents(state, process));
+            waiting.extend(state.waiting_dependents(process));
             self.fail(state, |asked| {
                 let is_hit = asked.request != Request::Stop && waiting.contains(&asked.process);
                 is_hit.then_some(why)
@@ -730,12 +730,6 @@ impl Operations {
 /// Whether there is a process that becomes ready or is.
 fn runs(state: &State, process: ProcessId) -> bool {
     matches!(state.life(process), Lifecycle::Starting { .. } | Lifecycle::Ready { .. })
-}
-
-/// The direct dependents of a process that have not been started yet.
-fn waiting_dependents(state: &State, process: ProcessId) -> impl Iterator<Item = ProcessId> {
-    let above = state.process(process).dependents.iter().copied();
-    above.filter(|id| state.life(*id) == Lifecycle::Waiting)
 }
 
 /// Whether the process is down, with nothing left to wait for.
