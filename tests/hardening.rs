@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use crate::support::{Duration, LONG, Rig, Signal, ms};
+use crate::support::{Duration, LONG, Rig, Running, Signal, ms};
 
 const PAIR: &str = "
 processes:
@@ -193,13 +193,7 @@ fn where_drainit_itself_cannot_go_on_all_processes_are_stopped() {
     // Although `a`, which depends on it, has not ended.
     let told = drainit.wait_for_event("base", "got SIGTERM").at - asked;
     assert!(told < Duration::from_millis(1500), "{told:?}");
-    drainit
-        .wait_exit(LONG)
-        .assert_code(70)
-        .assert_took(asked, Duration::from_secs(2)..Duration::from_secs(7))
-        .assert_line("error: drainit cannot go on: .*; all processes are stopped")
-        .assert_nothing_left()
-        .event("b", "got SIGTERM");
+    assert_gave_up(drainit, asked, "drainit cannot go on: .*");
 }
 
 #[test]
@@ -225,14 +219,20 @@ fn where_drainit_gets_no_memory_all_processes_are_stopped() {
         let limit = ["--pid", &pid, &format!("--as={}:", size * 1024)];
         assert!(Command::new("prlimit").args(limit).status().unwrap().success());
         let asked = drainit.signal(Signal::SIGHUP);
-        drainit
-            .wait_exit(LONG)
-            .assert_code(70)
-            .assert_took(asked, Duration::from_secs(2)..Duration::from_secs(7))
-            .assert_line("error: drainit gets no memory .[0-9]+ bytes.; all processes are stopped")
-            .assert_nothing_left()
-            .event("b", "got SIGTERM");
+        assert_gave_up(drainit, asked, "drainit gets no memory .[0-9]+ bytes.");
     }
+}
+
+/// Asserts that drainit stops everything, without an order, and exits with 70.
+#[track_caller]
+fn assert_gave_up(drainit: Running, asked: Duration, why: &str) {
+    drainit
+        .wait_exit(LONG)
+        .assert_code(70)
+        .assert_took(asked, Duration::from_secs(2)..Duration::from_secs(7))
+        .assert_line(&format!("error: {why}; all processes are stopped"))
+        .assert_nothing_left()
+        .event("b", "got SIGTERM");
 }
 
 #[test]

@@ -20,7 +20,13 @@ fn the_printed_config_runs() {
 
 #[test]
 fn an_output_that_cannot_be_written_is_no_success() {
-    for args in [&["import", "DIR/Procfile"][..], &["schema"], &["plan", "-c", "DIR/a.yaml"]] {
+    for args in [
+        &["import", "DIR/Procfile"][..],
+        &["schema"],
+        &["plan", "-c", "DIR/a.yaml"],
+        &["simulate", "-c", "DIR/a.yaml"],
+        &["simulate", "-c", "DIR/a.yaml", "--runs", "1"],
+    ] {
         let rig = Rig::not_init().wrapper(&["sh", "-c", "exec \"$@\" >/dev/full", "sh"]);
         rig.write("Procfile", "web: true\n");
         rig.write("a.yaml", "processes: {a: {command: [\"true\"]}}\n");

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use crate::cli::config_files::ConfigFiles;
-use crate::cli::fail;
+use crate::cli::{fail, print};
 use crate::config::Process;
 use crate::core::action::Action;
 use crate::core::spec::Spec;
@@ -66,7 +66,7 @@ pub(super) fn simulate(args: &SimulateArgs) -> u8 {
         names: config.processes.iter().map(|process| process.name.clone()).collect(),
         notifies: config.processes.iter().map(Process::uses_notify).collect(),
     };
-    let result = match args.runs {
+    let (text, result) = match args.runs {
         None => show(&subject(), args.seed),
         Some(runs) => {
             let began = Instant::now();
@@ -75,13 +75,18 @@ pub(super) fn simulate(args: &SimulateArgs) -> u8 {
                 let subject = subject();
                 move |seed| Scenario::of(&subject, seed)
             });
-            let _ = write!(io::stdout(), "{}", summary(&count, &spec, began.elapsed()));
-            count.first_broken.map_or(Ok(()), Err)
+            let text = summary(&count, &spec, began.elapsed());
+            (text, count.first_broken.map_or(Ok(()), Err))
         }
     };
     match result {
-        Ok(()) => exit_code::OK,
+        Ok(()) => {
+            print(text.as_bytes());
+            exit_code::OK
+        }
         Err(Broken { seed, after, why }) => {
+            // The error counts, whoever reads the rest.
+            let _ = write!(io::stdout(), "{text}");
             let after = human(after);
             fail(
                 &format!("a promise is broken with seed {seed}, {after} after the start: {why}"),
@@ -91,8 +96,8 @@ pub(super) fn simulate(args: &SimulateArgs) -> u8 {
     }
 }
 
-/// Prints the log of a run and the drawing of its report.
-fn show(subject: &Subject, seed: u64) -> Result<(), Broken> {
+/// The log of a run and the drawing of its report.
+fn show(subject: &Subject, seed: u64) -> (String, Result<(), Broken>) {
     let scenario = Scenario::of(subject, seed);
     let mut shown = format!("Seed {seed}, in simulated time\n\n");
     let mut names = Names(subject.names.to_vec());
@@ -116,8 +121,7 @@ fn show(subject: &Subject, seed: u64) -> Result<(), Broken> {
             shown.extend(["\n", text::text(&report).trim_end(), "\n"]);
         }
     }
-    let _ = write!(io::stdout(), "{shown}");
-    result.map(drop)
+    (shown, result.map(drop))
 }
 
 fn summary(count: &Count, spec: &Spec, took: Duration) -> String {
