@@ -76,7 +76,7 @@ mod cli {
             scenarios: impl Fn() -> F,
         ) -> Count {
             let (scenario, mut count) = (scenarios(), Count::default());
-            seeds.take_while(|seed| { count.play(&scenario(*seed)); count.broken == 0 }).for_each(drop);
+            seeds.take_while(|seed| { count.play(&scenario(*seed)); count.broken.is_empty() }).for_each(drop);
             count
         }
     }

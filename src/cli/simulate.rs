@@ -76,7 +76,7 @@ pub(super) fn simulate(args: &SimulateArgs) -> u8 {
                 move |seed| Scenario::of(&subject, seed)
             });
             let text = summary(&count, &spec, began.elapsed());
-            (text, count.first_broken.map_or(Ok(()), Err))
+            (text, count.first_broken().map_or(Ok(()), Err))
         }
     };
     match result {
@@ -141,11 +141,9 @@ fn summary(count: &Count, spec: &Spec, took: Duration) -> String {
     ] {
         row(name, longest.map_or("-".to_owned(), worst));
     }
-    row(
-        "runs with killed processes",
-        format!("{}, {} processes", count.runs_with_kills, count.killed),
-    );
-    row("runs with broken promises", count.broken.to_string());
+    row("runs with killed processes", count.runs_with_kills.to_string());
+    row("killed processes", count.killed.to_string());
+    row("runs with broken promises", count.broken.len().to_string());
     text
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::simulation::scenario::Scenario;
 use crate::simulation::{Broken, run};
 
-/// The sum of some runs. That of several threads is the same as that of one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The sum of some runs.
+#[derive(Debug, Default)]
 pub(crate) struct Count {
     pub(crate) runs: u64,
     /// The events of all runs.
@@ -18,9 +18,8 @@ pub(crate) struct Count {
     /// The number of runs in which processes were killed.
     pub(crate) runs_with_kills: u64,
     pub(crate) killed: u64,
-    /// The number of runs that broke a promise, and the one with the lowest seed.
-    pub(crate) broken: u64,
-    pub(crate) first_broken: Option<Broken>,
+    /// The runs that broke a promise.
+    pub(crate) broken: Vec<Broken>,
 }
 
 /// A shutdown, and its seed.
@@ -46,7 +45,7 @@ impl Count {
                 count.killed = run.report.killed() as u64;
                 count.runs_with_kills = count.killed.min(1);
             }
-            Err(broken) => (count.broken, count.first_broken) = (1, Some(broken)),
+            Err(broken) => count.broken.push(broken),
         }
         self.add(count);
     }
@@ -57,16 +56,17 @@ impl Count {
             let rank = |worst: &Worst| (worst.took, std::cmp::Reverse(worst.seed));
             a.into_iter().chain(b).max_by_key(rank)
         };
-        let broken = self.first_broken.into_iter().chain(other.first_broken);
-        *self = Self {
-            runs: self.runs + other.runs,
-            events: self.events + other.events,
-            worst: worse(self.worst, other.worst),
-            worst_with_survivors: worse(self.worst_with_survivors, other.worst_with_survivors),
-            runs_with_kills: self.runs_with_kills + other.runs_with_kills,
-            killed: self.killed + other.killed,
-            broken: self.broken + other.broken,
-            first_broken: broken.min_by_key(|broken| broken.seed),
-        };
+        self.runs += other.runs;
+        self.events += other.events;
+        self.worst = worse(self.worst, other.worst);
+        self.worst_with_survivors = worse(self.worst_with_survivors, other.worst_with_survivors);
+        self.runs_with_kills += other.runs_with_kills;
+        self.killed += other.killed;
+        self.broken.extend(other.broken);
+    }
+
+    /// The run with the lowest seed that broke a promise, whichever thread played it.
+    pub(crate) fn first_broken(&self) -> Option<Broken> {
+        self.broken.iter().min_by_key(|broken| broken.seed).copied()
     }
 }

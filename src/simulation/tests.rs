@@ -21,8 +21,8 @@ const FAILED: &[u64] = &[
     10_976, 17_633, 48_919, 100_691, 155_439, 216_139, 427_783, 524_825, 815_866, 818_183, 848_681,
     909_046, 1_040_371, 1_103_522, 1_123_265, 1_353_629, 1_603_843, 1_998_072, 2_144_429,
     2_244_741, 2_307_893, 2_441_234, 2_735_350, 2_805_046, 3_277_115, 3_585_392, 3_616_911,
-    3_682_421, 3_730_674, 3_807_073, 4_529_269, 4_529_544, 4_588_601, 4_755_865, 4_955_626,
-    4_796_940, 4_982_766, 4_989_017,
+    3_682_421, 3_730_674, 3_807_073, 4_529_269, 4_529_544, 4_588_601, 4_755_865, 4_796_940,
+    4_955_626, 4_982_766, 4_989_017,
 ];
 
 #[test]
@@ -61,8 +61,9 @@ fn play_all(mode: &str, scenario: impl Fn(u64) -> Scenario + Copy + Sync) {
             scenario(seed)
         }
     });
+    // All that are broken, so that each can be kept.
     eprintln!("{mode}: {count:?}");
-    if let Some(broken) = count.first_broken {
+    if let Some(broken) = count.first_broken() {
         let scenario = scenario(broken.seed);
         panic!("{broken:?}\n{:#?}\n{}", scenario.spec, story(&scenario));
     }

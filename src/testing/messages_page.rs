@@ -70,10 +70,10 @@ const OTHERS: &[&str] = &[
     "planned at most",
     "runs with broken promises",
     "runs with killed processes",
+    "killed processes",
     "… (seed …)",
     "… after the start",
     "… runs in …, … a second",
-    "…, … processes",
 ];
 
 #[test]
