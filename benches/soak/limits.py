@@ -1,4 +1,4 @@
-"""What a run may not exceed: its first and its last quarter are compared."""
+"""What a run may not exceed: its first and its last quarter are compared, and of memory its last two thirds."""
 
 import kit
 
@@ -13,6 +13,10 @@ MEASURES = {
     "cpu": ("processor time a round, ms", 0.25, 20),
     "switches": ("wake-ups of the main thread a round", 0.25, 100),
 }
+# KiB of anonymous memory that the last third may have more than the second, in a run of at least
+# LONG rounds: by then the allocator has taken what it keeps.
+STEADY = 32
+LONG = 120
 # Other programs of the machine add to them and never take away: the least disturbed rounds count.
 COSTS = {"cpu", "switches"}
 # What must not happen at all.
@@ -40,6 +44,13 @@ def quarters(result, measure):
     return typical(measure, values[:count]), typical(measure, values[-count:])
 
 
+def thirds(result):
+    """The anonymous memory in the second and in the last third."""
+    values = [each["anonymous"] for each in result["rounds"]]
+    count = max(1, len(values) // 3)
+    return kit.median(values[-2 * count:-count] or values), kit.median(values[-count:])
+
+
 def exceeded(result):
     found = []
     for measure, (name, share, amount) in MEASURES.items():
@@ -47,5 +58,8 @@ def exceeded(result):
         # What is counted has to be equal; what is measured may also become less.
         if last > first * (1 + share) + amount or (share == 0 and last != first):
             found.append(f"{name}: {first:g} at first, {last:g} at last")
+    before, last = thirds(result)
+    if len(result["rounds"]) >= LONG and last > before + STEADY:
+        found.append(f"anonymous memory still grows: {before:g} KiB in the second third, {last:g} in the last")
     found += [f"{number(result[key])} {name}" for key, name in NEVER.items() if result[key]]
     return found

@@ -72,6 +72,8 @@ def start(directory, drainit, ports):
 
 def soak(minutes, directory):
     drainit = shutil.copy(kit.DRAINIT, directory / "drainit")
+    describe_commit = ["git", "describe", "--always", "--dirty"]
+    commit = subprocess.run(describe_commit, cwd=kit.ROOT, check=True, capture_output=True, text=True).stdout.strip()
     ports = {f"{name}_PORT": free_port() for name in ["CONTROL", "APP", "WEB", "ROUTER", "ADMIN"]}
     sites = {site: (HERE / f"config/{site}.yaml").read_text() for site in "ab"}
     world = rounds.World(drainit, directory, ports, sites)
@@ -118,6 +120,7 @@ def soak(minutes, directory):
     return {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "drainit": f"drainit {status['version']}",
+        "commit": commit,
         "envoy": kit.ENVOY.parent.name,
         "machine": kit.machine(),
         "processes": len(status["processes"]),
