@@ -78,6 +78,9 @@ fuzz: ## runs each target of tests/fuzz for SECONDS=60, or those of TARGETS="con
 # The coverage that libFuzzer follows; no more than stable Rust has.
 FUZZ_FLAGS = -C passes=sancov-module $(addprefix -C llvm-args=-sanitizer-coverage-,level=4 inline-8bit-counters pc-table trace-compares)
 
+miri: ## runs the tests of some readers of outside input under Miri, with a nightly Rust that has it
+	$(CARGO) +nightly miri test --locked --lib --target-dir target/miri -- types:: compat:: envoy::stats import::ini import::shell_words
+
 sanitize: ## runs the tests of src/os, which has the unsafe code, under AddressSanitizer and LeakSanitizer
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address $(CARGO) test --locked --lib --target $(GNU) --target-dir target/sanitize os::
 

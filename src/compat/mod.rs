@@ -99,6 +99,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri has other texts than the kernel")]
     fn errors_have_the_text_of_strerror() {
         let text = |number| describe(&io::Error::from_raw_os_error(number));
         assert_eq!(text(libc::ENOENT), "No such file or directory");
