@@ -24,12 +24,14 @@ column of drainit (`tests/fault_matrix.rs`).
 
 {versions}
 
-A cell is *pass* and the time from the fault or the signal to the end, or the word for what went wrong. An empty cell
-(–) means that the tool does not have what the row is about, or that only a test of the project tries it. *killed at
-{grace} s* means that the tool was still there when a container runtime kills the container, which is after {grace} s
-here; *killed cold* that a process got no TERM, or no time after it; *runs on* that the tool stays although it should
-end; *slept on* that it ended seconds after its processes. The last column names the test of the project that tries a
-row with drainit, with more assertions than fit here, among them those of its times.
+Of the rows, {compared} are tried with every tool that has what they are about, {tested} only with drainit, by the test
+of the project that the last column names. It asserts more than fits here, and the time of a whole test would say nothing.
+
+A cell is *pass* and the time from the fault or the signal to the end, or the word for what went wrong. "–" means that
+the tool does not have what the row is about, *not tried* that nobody has looked. *killed at {grace} s* means that the
+tool was still there when a container runtime kills the container, which is after {grace} s here; *killed cold* that a
+process got no TERM, or no time after it; *runs on* that the tool stays although it should end; *slept on* that it ended
+seconds after its processes.
 
 {tables}
 
@@ -53,6 +55,9 @@ of the documentation of each tool, and lie in `benches/faults/tools.py`:
 """
 
 
+ONLY_OURS = ("The drain of Envoy", "What only drainit has, beside the drain")
+
+
 def versions():
     wanted = ("drainit", "Horust", "tini", "s6", "supervisor", "no Horust")
     parts = [part for part in document.versions().rstrip(".").split(", ") if part.startswith(wanted)]
@@ -62,8 +67,9 @@ def versions():
 
 
 def cell(row, tool):
-    text = row.cells[tool].text() if tool in row.cells else "–"
-    # The time of a whole test would say nothing of drainit's.
+    if tool not in row.cells:
+        return "not tried" if row.test and row.group not in ONLY_OURS else "–"
+    text = row.cells[tool].text()
     return text.partition(",")[0] if row.test and text.startswith("pass,") else text
 
 
@@ -81,7 +87,8 @@ def write(rows):
     ours = [row.cells[US] for row in rows]
     failed, skipped = (sum(1 for cell in ours if cell.fault and cell.skipped == kind) for kind in (False, True))
     rest = "".join(f", {word} {count}" for word, count in (("fails", failed), ("skips", skipped)) if count)
-    text = TEXT.format(rows=len(rows), passed=len(ours) - failed - skipped, rest=rest,
+    tested = sum(1 for row in rows if row.test)
+    text = TEXT.format(rows=len(rows), compared=len(rows) - tested, tested=tested, passed=len(ours) - failed - skipped, rest=rest,
                        when=time.strftime("%Y-%m-%d"), machine=kit.machine(),
                        versions=versions(), grace=GRACE, stop=STOP,
                        tables="\n\n".join(tables))

@@ -4,7 +4,7 @@ import os
 import threading
 import time
 
-from matrix import group
+from matrix import SUPERVISORS, group
 from tools import Service
 
 row, tested = group("Output")
@@ -89,3 +89,19 @@ def bytes_of_any_kind(run):
 def last_line(run):
     run.start(Service("a", ["sh", "-c", "printf last; exit 3"], log=True)).end()
     run.check(b"last" in run.text(), "lost")
+
+
+# docker/docs#17298
+@row("8 processes write lines of 20,000 characters at the same time", "no line is mixed with another, and none is lost",
+     SUPERVISORS)
+def long_lines(run):
+    names, number, length = "abcdefgh", 50, 20_000
+    write = f"n=0; while [ $n -lt {number} ]; do printf '%{length}s\\n' | tr ' ' NAME; n=$((n+1)); done; exec sleep 60"
+    run.start(*(Service(name, ["sh", "-c", write.replace("NAME", name)], log=True) for name in names))
+    run.until(lambda: len(run.output) >= len(names) * number * length, "all of it", 60)
+    run.stop(None)
+    whole = {name.encode() * length: 0 for name in names}
+    for line in run.text().splitlines():
+        line = line.rpartition(b" ")[2]
+        whole[line] = whole.get(line, 0) + 1
+    run.check(all(whole[name.encode() * length] == number for name in names), "mixed")

@@ -89,6 +89,15 @@ def disk_full(run):
     run.stop().ended_well("a")
 
 
+# catatonit#12
+@row("the parent leaves a descriptor open", "no process inherits it", SUPERVISORS)
+def inherited(run):
+    look = f"[ -e /proc/$$/fd/7 ] && : >{run.dir}/leak; : >{run.dir}/up; exec sleep 60"
+    run.start(Service("a", ["sh", "-c", look]), prefix=["sh", "-c", 'exec "$@" 7</dev/null', "sh"])
+    run.until((run.dir / "up").exists, "start")
+    run.stop(None).check(not (run.dir / "leak").exists(), "inherited")
+
+
 @row("a read-only root file system with one writable directory", "runs and stops, 0")
 def read_only(run):
     run.start(run.service("a"),

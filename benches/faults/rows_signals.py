@@ -4,6 +4,7 @@ import os
 import signal
 import time
 
+import kit
 from matrix import SUPERVISORS, group
 from tools import Service
 
@@ -88,3 +89,34 @@ def everybody(run):
 def stopped(run):
     run.start(run.service("a", "on=TERM:exit:0:100")).wait("a")
     run.signal(signal.SIGSTOP, pid=run.inside("child")[0]).stop().ended_well("a")
+
+
+# docker/compose#2619, #9800
+@row("TERM, three processes that do not need each other", "asked to end at the same time", SUPERVISORS)
+def independent(run):
+    names = ("a", "b", "c")
+    run.start(*(run.service(name, "on=TERM:exit:0:500") for name in names)).wait(*names).stop(None).ended_well(*names)
+    asked = [run.events("got SIGTERM", name)[0].at for name in names]
+    run.check(max(asked) - min(asked) < 0.4, "one after the other")
+
+
+# How the two that run a single program do that.
+EXEC = {"drainit": [kit.DRAINIT, "exec"], "tini": [kit.which("tini")]}
+
+
+# moby#43776, sapcc/helm-charts#11680
+@row("TERM to the whole process group (`drainit exec -g`, `tini -g`)", "a child of the process gets it and its time",
+     tuple(EXEC))
+def whole_group(run):
+    command = run.child("a", "spawn=b,on=TERM:exit:0:100", "on=TERM:exit:0:300")
+    run.start(tool=[*EXEC[run.tool], "-g", "--", *command]).wait("a", "b").stop().ended_well("a", "b")
+
+
+# tini#69, kubernetes#80089, cloud-sql-proxy-operator#355
+@row("the program ends with 143 (`drainit exec --remap-exit 143`, `tini -e 143`)", "the container ends with 0",
+     tuple(EXEC))
+def remapped(run):
+    option = {"drainit": "--remap-exit", "tini": "-e"}[run.tool]
+    run.start(tool=[*EXEC[run.tool], option, "143", "--", "sleep", "60"])
+    run.until(lambda: run.inside("sleep"), "process")
+    run.stop()

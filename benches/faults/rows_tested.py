@@ -85,9 +85,6 @@ tested("a process fails at each of its restarts (`restart_max`)", "growing pause
 
 _, tested = group("Signals, and processes that do not obey")
 
-# docker/compose#2619, #9800
-tested("independent processes", "asked to end at the same time",
-       "shutdown::each_process_is_asked_when_its_dependents_are_gone_and_independent_ones_at_the_same_time")
 # Supervisor#1073, #734
 tested("a second and a third TERM", "the second keeps the order, the third kills all, 137",
        "shutdown::a_second_signal_keeps_the_order_and_a_third_kills")
@@ -99,15 +96,9 @@ tested("a process holds up the stop", "`status` shows it, and the time that is l
 # dumb-init#173, #285
 tested("`exec`: a load balancer needs time before the TERM (`--signal-delay`)", "TERM after it; other signals at once",
        "exec_options::a_stop_signal_is_held_back_and_others_are_not")
-# moby#43776, sapcc/helm-charts#11680
-tested("`exec`: a signal to the whole process group (`-g`), or to its leader", "the child gets it, or does not",
-       "exec_signals::a_group_gets_every_signal")
 # tini#225, #104
 tested("`exec`: signals that the program would take amiss (`--rewrite`)", "rewritten or dropped",
        "exec_signals::signals_are_rewritten_and_dropped")
-# tini#69, kubernetes#80089, cloud-sql-proxy-operator#355
-tested("`exec`: the program ends with 143 (`--remap-exit`)", "the container ends with 0",
-       "exec_options::codes_become_0_where_asked")
 
 _, tested = group("Processes that nobody waits for, and many of them")
 
@@ -122,14 +113,9 @@ tested("a process writes to stdout and stderr", "each line gets the prefix and s
 # Supervisor#1624
 tested("the log is read by a machine (`format: json`)", "each line is one object with the name of its process",
        "output::json_is_one_object_per_line")
-# docker/docs#17298
-tested("32 processes write to stdout and stderr at the same time", "no line is mixed with another, and none is lost",
-       "output::lines_of_several_processes_are_never_mixed_and_none_is_lost")
 
 _, tested = group("Too little of something")
 
-# catatonit#12
-tested("the parent leaves a descriptor open", "no process inherits it", "supervise::a_process_starts_clean")
 tested("30 restarts of a process with a log", "no descriptor stays open",
        "hardening::restarts_leave_no_descriptor_open")
 

@@ -73,6 +73,12 @@ def tini(directory, services):
     return [kit.which("tini"), "--", *service.command]
 
 
+def depth(service, services):
+    """How many services one after the other it needs."""
+    needed = [other for other in services if other.name == service.after]
+    return 1 + depth(needed[0], services) if needed else 0
+
+
 def script(path, text):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
@@ -151,11 +157,11 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 command=/usr/bin/python3 {directory}/listener.py
 events=PROCESS_STATE_EXITED,PROCESS_STATE_FATAL
 """
-    for place, service in enumerate(services):
+    for service in services:
         text += f"""
 [program:{service.name}]
 command={words(service.command).replace("%", "%%")}
-priority={place}
+priority={depth(service, services)}
 startsecs=0
 autorestart={"true" if service.restart else "false"}
 startretries={3 if service.restart else 0}
