@@ -655,7 +655,7 @@ const LEFT: Limits =
     Limits { stop_signals: 1, requests: 0, drain_requests: 0, faults: 1, rests: 0, survivors: 0 };
 
 /// The worlds of `make search`.
-const WORLDS: [(usize, Shape, Limits); 37] = [
+const WORLDS: [(usize, Shape, Limits); 39] = [
     (
         1,
         Shape { probes: true, restarts: true, hooks: true, ..PLAIN },
@@ -705,7 +705,9 @@ const WORLDS: [(usize, Shape, Limits); 37] = [
     (3, Shape { overlaps: true, probes: true, ..PLAIN }, Limits { requests: 1, faults: 0, ..LEFT }),
     (3, Shape { probes: true, ..PLAIN }, LEFT),
     (3, Shape { hooks: true, ..PLAIN }, LEFT),
-    (3, Shape { drains: true, ..PLAIN }, Limits { faults: 0, ..LEFT }),
+    (3, Shape { hooks: true, ..PLAIN }, Limits { requests: 1, faults: 0, ..LEFT }),
+    (3, Shape { drains: true, ..PLAIN }, LEFT),
+    (3, Shape { epochs: true, probes: true, ..PLAIN }, Limits { requests: 1, faults: 0, ..LEFT }),
     (3, Shape { restarts: true, ..PLAIN }, LEFT),
     (3, Shape { overlaps: true, ..PLAIN }, Limits { requests: 1, ..LEFT }),
     (
