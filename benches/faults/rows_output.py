@@ -96,8 +96,9 @@ def last_line(run):
      SUPERVISORS)
 def long_lines(run):
     names, number, length = "abcdefgh", 50, 20_000
-    write = f"n=0; while [ $n -lt {number} ]; do printf '%{length}s\\n' | tr ' ' NAME; n=$((n+1)); done; exec sleep 60"
-    run.start(*(Service(name, ["sh", "-c", write.replace("NAME", name)], log=True) for name in names))
+    script = run.dir / "write"
+    script.write_text(f"n=0; while [ $n -lt {number} ]; do printf '%{length}s\\n' | tr ' ' $1; n=$((n+1)); done; exec sleep 60")
+    run.start(*(Service(name, ["sh", str(script), name], log=True) for name in names))
     run.until(lambda: len(run.output) >= len(names) * number * length, "all of it", 60)
     run.stop(None)
     whole = {name.encode() * length: 0 for name in names}

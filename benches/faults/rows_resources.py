@@ -92,8 +92,9 @@ def disk_full(run):
 # catatonit#12
 @row("the parent leaves a descriptor open", "no process inherits it", SUPERVISORS)
 def inherited(run):
-    look = f"[ -e /proc/$$/fd/7 ] && : >{run.dir}/leak; : >{run.dir}/up; exec sleep 60"
-    run.start(Service("a", ["sh", "-c", look]), prefix=["sh", "-c", 'exec "$@" 7</dev/null', "sh"])
+    script = run.dir / "look"
+    script.write_text(f"[ -e /proc/$$/fd/7 ] && : >{run.dir}/leak; : >{run.dir}/up; exec sleep 60")
+    run.start(Service("a", ["sh", str(script)]), prefix=["sh", "-c", 'exec "$@" 7</dev/null', "sh"])
     run.until((run.dir / "up").exists, "start")
     run.stop(None).check(not (run.dir / "leak").exists(), "inherited")
 
