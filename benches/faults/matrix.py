@@ -9,6 +9,8 @@ from tools import WRITE
 ALL = tuple(WRITE)
 SUPERVISORS = tuple(tool for tool in ALL if tool != "tini")
 US = "drainit"
+# The groups of what no peer has.
+DRAIN, OURS = "The drain of Envoy", "What only drainit has, beside the drain"
 
 
 class Skip(Exception):

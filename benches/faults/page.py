@@ -5,7 +5,7 @@ import time
 
 import document
 import kit
-from matrix import ALL, US
+from matrix import ALL, DRAIN, OURS, US
 from tools import GRACE, STOP
 
 PAGE = kit.ROOT / "docs/faults.md"
@@ -28,10 +28,10 @@ Of the rows, {compared} are tried with every tool that has what they are about, 
 of the project that the last column names. It asserts more than fits here, and the time of a whole test would say nothing.
 
 A cell is *pass* and the time from the fault or the signal to the end, or the word for what went wrong. "–" means that
-the tool does not have what the row is about, *not tried* that nobody has looked. *killed at {grace} s* means that the
-tool was still there when a container runtime kills the container, which is after {grace} s here; *killed cold* that a
-process got no TERM, or no time after it; *runs on* that the tool stays although it should end; *slept on* that it ended
-seconds after its processes.
+the tool does not have what the row is about, or cannot be set up for it here, *not tried* that nobody has looked.
+*killed at {grace} s* means that the tool was still there when a container runtime kills the container, which is after
+{grace} s here; *killed cold* that a process got no TERM, or no time after it; *runs on* that the tool stays although it
+should end; *slept on* that it ended seconds after its processes.
 
 {tables}
 
@@ -47,15 +47,13 @@ of the documentation of each tool, and lie in `benches/faults/tools.py`:
   that ignores TERM is *killed at {grace} s* by design.
 - **s6**: s6-svscan with a `run` and a `finish` script for each service, `timeout-kill`, and `notification-fd` with
   s6-notifyoncheck; the end of a service ends the container with its code, and what is left at the end gets TERM and a
-  second, as s6-overlay does it. Without s6-rc it stops all services at once.
-- **supervisord**: `nodaemon`, `stopasgroup` and `killasgroup`, `priority` for the order, and an event listener that
-  ends it when a program ends. Its exit code is 0 then: it has no other.
+  second, as s6-overlay does it. Without s6-rc it stops all services at once. They write to stdout themselves; s6-log is
+  for files.
+- **supervisord**: `nodaemon`, `stopasgroup` and `killasgroup`, a `group` with a `priority` for each level of the
+  order, and an event listener that ends it when a program ends. Its exit code is 0 then: it has no other.
 - **Horust**: one file a service, with `start-after`, `shutdown-after`, `termination.wait`, `failure.strategy =
   "shutdown"` and `--unsuccessful-exit-finished-failed`.
 """
-
-
-ONLY_OURS = ("The drain of Envoy", "What only drainit has, beside the drain")
 
 
 def versions():
@@ -68,7 +66,7 @@ def versions():
 
 def cell(row, tool):
     if tool not in row.cells:
-        return "not tried" if row.test and row.group not in ONLY_OURS else "–"
+        return "not tried" if row.test and row.group not in (DRAIN, OURS) else "–"
     text = row.cells[tool].text()
     return text.partition(",")[0] if row.test and text.startswith("pass,") else text
 
@@ -88,7 +86,8 @@ def write(rows):
     failed, skipped = (sum(1 for cell in ours if cell.fault and cell.skipped == kind) for kind in (False, True))
     rest = "".join(f", {word} {count}" for word, count in (("fails", failed), ("skips", skipped)) if count)
     tested = sum(1 for row in rows if row.test)
-    text = TEXT.format(rows=len(rows), compared=len(rows) - tested, tested=tested, passed=len(ours) - failed - skipped, rest=rest,
+    text = TEXT.format(rows=len(rows), compared=len(rows) - tested, tested=tested,
+                       passed=len(ours) - failed - skipped, rest=rest,
                        when=time.strftime("%Y-%m-%d"), machine=kit.machine(),
                        versions=versions(), grace=GRACE, stop=STOP,
                        tables="\n\n".join(tables))

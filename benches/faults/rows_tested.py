@@ -1,8 +1,8 @@
 """Faults of what only drainit has, above all the drain, and those that a test of the project tries closer."""
 
-from matrix import group
+from matrix import DRAIN, OURS, group
 
-_, tested = group("The drain of Envoy")
+_, tested = group(DRAIN)
 
 # agentgateway#3334
 tested("`min` and the wait after it are longer than the grace period", "the drain leaves the stop its time",
@@ -145,7 +145,7 @@ tested("a socket of an API gateway never appears", "the others are stopped in or
 tested("HUP, USR1 and USR2 to an API gateway", "nothing ends, and Envoy gets USR1",
        "docker::api_gateway::faults::hup_usr1_and_usr2_kill_nothing_and_usr1_reaches_envoy")
 
-_, tested = group("What only drainit has, beside the drain")
+_, tested = group(OURS)
 
 # s6-overlay#477
 tested("commands that are to run before and after a process, and last of all", "each runs at its moment",

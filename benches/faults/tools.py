@@ -157,11 +157,18 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 command=/usr/bin/python3 {directory}/listener.py
 events=PROCESS_STATE_EXITED,PROCESS_STATE_FATAL
 """
+    # Programs of one group are asked to end together, one group after the other.
+    depths = {service.name: depth(service, services) for service in services}
+    for level in sorted(set(depths.values())):
+        text += f"""
+[group:level{level}]
+programs={",".join(name for name in depths if depths[name] == level)}
+priority={level}
+"""
     for service in services:
         text += f"""
 [program:{service.name}]
 command={words(service.command).replace("%", "%%")}
-priority={depth(service, services)}
 startsecs=0
 autorestart={"true" if service.restart else "false"}
 startretries={3 if service.restart else 0}
@@ -187,7 +194,7 @@ def horust(directory, services):
         health += "\nmax-failed = 5" if health else ""
         before = [f'"{other.name}.toml"' for other in services if other.after == service.name]
         (folder / f"{service.name}.toml").write_text(f"""
-command = {json.dumps(words(service.command))}
+command = {json.dumps(words(service.command).replace("$", "$$"))}
 stdout = "{service.log_file or "STDOUT"}"
 stderr = "STDERR"
 start-after = [{f'"{service.after}.toml"' if service.after else ""}]

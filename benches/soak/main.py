@@ -72,8 +72,9 @@ def start(directory, drainit, ports):
 
 def soak(minutes, directory):
     drainit = shutil.copy(kit.DRAINIT, directory / "drainit")
-    describe_commit = ["git", "describe", "--always", "--dirty"]
-    commit = subprocess.run(describe_commit, cwd=kit.ROOT, check=True, capture_output=True, text=True).stdout.strip()
+    described = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=kit.ROOT, capture_output=True, text=True,
+                               check=False)
+    commit = described.stdout.strip() or "unknown"
     ports = {f"{name}_PORT": free_port() for name in ["CONTROL", "APP", "WEB", "ROUTER", "ADMIN"]}
     sites = {site: (HERE / f"config/{site}.yaml").read_text() for site in "ab"}
     world = rounds.World(drainit, directory, ports, sites)

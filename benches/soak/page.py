@@ -46,8 +46,8 @@ Memory, descriptors, threads and children are read when all is ready after a rou
 the first and the last quarter of the rounds; some rounds before them do not count. Processor time and wake-ups
 (voluntary context switches) are what a whole round has cost. Other programs of the machine add to them, so there the
 figure is the tenth percentile, and the peaks of the picture are theirs. `make soak` fails when the last quarter exceeds
-its limit, or a number of the second table is not 0. What the allocator keeps it takes early, so of the anonymous memory
-the thirds are compared, too: {before:,.0f} KiB in the second, {last:,.0f} in the last, which may have {steady} more.
+its limit, when a number of the second table is not 0, or when the anonymous memory of the last third is more than
+{steady} KiB above that of the second: they are {last:,.0f} and {before:,.0f} KiB. What the allocator keeps it takes before.
 """
 OPERATIONS = """
 ## How often

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use crate::cli::simulate::{count, jobs};
+use crate::simulation::count::Count;
 use crate::simulation::*;
 
 /// Seeds, most of them above those of `cargo test`, that have broken a promise, or of which the
@@ -61,11 +62,18 @@ fn play_all(mode: &str, scenario: impl Fn(u64) -> Scenario + Copy + Sync) {
             scenario(seed)
         }
     });
-    // All that are broken, so that each can be kept.
-    eprintln!("{mode}: {count:?}");
+    let Count { runs, events, runs_with_kills, .. } = count;
+    eprintln!("{mode}: {runs} runs, {events} events, {runs_with_kills} runs with killed processes");
     if let Some(broken) = count.first_broken() {
+        let mut seeds: Vec<_> = count.broken.iter().map(|broken| broken.seed).collect();
+        seeds.sort_unstable();
         let scenario = scenario(broken.seed);
-        panic!("{broken:?}\n{:#?}\n{}", scenario.spec, story(&scenario));
+        let (number, first) = (seeds.len(), &seeds[..seeds.len().min(100)]);
+        panic!(
+            "{broken:?}\n{:#?}\n{}\n{number} are broken, of these seeds: {first:?}",
+            scenario.spec,
+            story(&scenario)
+        );
     }
 }
 

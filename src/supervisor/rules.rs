@@ -1,6 +1,6 @@
 //! The rules of the seam between the core and the supervisor, where the simulation of the core
-//! ends. Debug builds check them at every step, and with them every integration test; a breach is a
-//! panic, which shows the last steps and ends the run with 70.
+//! ends. Debug builds check them at every step; a breach is a panic, which shows the last steps and
+//! ends the run with 70.
 //!
 //! - The core is pure: a second one that gets the same events at the same times decides the same.
 //! - Its actions are carried out in its order, each once.

@@ -14,8 +14,8 @@ const PAGES: &[(&str, char)] = &[("shutdown.md", 'S'), ("config.md", 'C')];
 
 /// Tells a writer what to do about a sentence that is on neither list.
 const ADVICE: &str = "write a test or an invariant that fails without it, and add a row with the \
-                      next free number to docs/promises.md, or its first words to \"Sentences that \
-                      promise nothing\" if it is a definition, an example, a reason or a fact about \
+                      whole sentence and the next free number to docs/promises.md, or some words of \
+                      it to \"Sentences that promise nothing\" if it is a definition, an example, a reason or a fact about \
                       other programs";
 
 #[test]
@@ -51,10 +51,10 @@ fn every_promise_of_the_pages_is_held_by_a_test() {
             quotes.push(quote.replace("\\|", "|"));
         }
         let mut is_listed = vec![false; sentences.len()];
-        let begins = others.lines().filter_map(|line| line.strip_prefix("- "));
-        let begins = begins.map(|begin| (begin.trim_end_matches('…'), true));
-        for (quote, is_begin) in quotes.iter().map(|quote| (quote.as_str(), false)).chain(begins) {
-            let is_it = |sentence: &String| match is_begin {
+        let parts = others.lines().filter_map(|line| line.strip_prefix("- "));
+        let parts = parts.map(|part| (part.trim_end_matches('…'), true));
+        for (quote, is_part) in quotes.iter().map(|quote| (quote.as_str(), false)).chain(parts) {
+            let is_it = |sentence: &String| match is_part {
                 true => sentence.contains(quote),
                 false => sentence == quote,
             };
