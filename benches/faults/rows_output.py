@@ -97,9 +97,10 @@ def last_line(run):
 def long_lines(run):
     names, number, length = "abcdefgh", 50, 20_000
     script = run.dir / "write"
-    script.write_text(f"n=0; while [ $n -lt {number} ]; do printf '%{length}s\\n' | tr ' ' $1; n=$((n+1)); done; exec sleep 60")
+    script.write_text(f"n=0; while [ $n -lt {number} ]; do printf '%{length}s\\n' | tr ' ' $1; n=$((n+1)); done\n"
+                      f"touch {run.dir}/over-$1; exec sleep 60")
     run.start(*(Service(name, ["sh", str(script), name], log=True) for name in names))
-    run.until(lambda: run.output.count(b"\n") >= len(names) * number, "last line", 60)
+    run.until(lambda: all((run.dir / f"over-{name}").exists() for name in names), "last line", 60)
     run.stop(None)
     whole = {name.encode() * length: 0 for name in names}
     for line in run.text().splitlines():
