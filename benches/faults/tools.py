@@ -157,12 +157,16 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 command=/usr/bin/python3 {directory}/listener.py
 events=PROCESS_STATE_EXITED,PROCESS_STATE_FATAL
 """
-    # Programs of one group are asked to end together, one group after the other.
-    depths = {service.name: depth(service, services) for service in services}
-    for level in sorted(set(depths.values())):
-        text += f"""
+    # Programs of one group are asked to end together, one group after the other. Each that is in
+    # none has one of its own.
+    levels = {}
+    for service in services:
+        levels.setdefault(depth(service, services), []).append(service.name)
+    for level, names in levels.items():
+        if len(names) > 1:
+            text += f"""
 [group:level{level}]
-programs={",".join(name for name in depths if depths[name] == level)}
+programs={",".join(names)}
 priority={level}
 """
     for service in services:
@@ -172,6 +176,7 @@ command={words(service.command).replace("%", "%%")}
 startsecs=0
 autorestart={"true" if service.restart else "false"}
 startretries={3 if service.restart else 0}
+priority={depth(service, services)}
 stopwaitsecs={max(1, int(service.stop))}
 stopasgroup=true
 killasgroup=true
