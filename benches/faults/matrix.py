@@ -26,6 +26,8 @@ class Row:
     attempt: object = None
     # A test of tests/ that tries it with drainit, if there is no `attempt`.
     test: str = ""
+    # Whether no peer has what the row is about.
+    is_ours: bool = False
     # The row runs alone, because it takes all of the machine.
     alone: bool = False
     cells: dict = field(default_factory=dict)
@@ -57,8 +59,9 @@ def group(title):
             return attempt
         return add
 
-    def tested(what, expected, test):
-        ROWS.append(Row(title, what, expected, (US,), test=test))
+    def tested(what, expected, test, is_ours=False):
+        is_ours = is_ours or title in (DRAIN, OURS)
+        ROWS.append(Row(title, what, expected, (US,), test=test, is_ours=is_ours))
 
     return row, tested
 

@@ -5,7 +5,7 @@ import time
 
 import document
 import kit
-from matrix import ALL, DRAIN, OURS, US
+from matrix import ALL, US
 from tools import GRACE, STOP
 
 PAGE = kit.ROOT / "docs/faults.md"
@@ -24,8 +24,8 @@ column of drainit (`tests/fault_matrix.rs`).
 
 {versions}
 
-Of the rows, {compared} are tried with every tool that has what they are about, {tested} only with drainit, by the test
-of the project that the last column names. It asserts more than fits here, and the time of a whole test would say nothing.
+Of the rows, {compared} are tried with every tool that has what they are about, {tested} only with drainit, by the test of
+the project that the last column names. It asserts more than fits here, and the time of a whole test would say nothing.
 
 A cell is *pass* and the time from the fault or the signal to the end, or the word for what went wrong. "–" means that
 the tool does not have what the row is about, or cannot be set up for it here, *not tried* that nobody has looked.
@@ -66,7 +66,7 @@ def versions():
 
 def cell(row, tool):
     if tool not in row.cells:
-        return "not tried" if row.test and row.group not in (DRAIN, OURS) else "–"
+        return "not tried" if row.test and not row.is_ours else "–"
     text = row.cells[tool].text()
     return text.partition(",")[0] if row.test and text.startswith("pass,") else text
 

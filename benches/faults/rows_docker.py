@@ -5,7 +5,7 @@ import subprocess
 import time
 
 from matrix import Skip, group
-from run import IMAGE
+from run import IMAGE, Run
 
 row, tested = group("In a Docker container")
 
@@ -62,3 +62,14 @@ def hardened(run):
     run.as_user()
     options = ["--read-only", f"--user={run.uid}:{run.uid}", "--cap-drop=ALL", "--security-opt=no-new-privileges"]
     start(run, run.service("a", "on=TERM:exit:0:300"), options=options).docker("stop").end(0).ended_well("a")
+
+
+# s6-overlay#182
+@row("the PID namespace of another container (`--pid`)", "it runs and stops, and touches no process of the other",
+     ("drainit", "tini", "s6", "supervisord"), alone=True)
+def shared_namespace(run):
+    with Run("tini") as other:
+        start(other, other.service("b"))
+        start(run, run.service("a"), options=[f"--pid=container:{other.container}"]).docker("stop")
+        run.end(None).check(not other.events("got SIG", "b"), "stops the other").ended_well("a")
+        run.check(run.code() == 0, f"code {run.code()}")

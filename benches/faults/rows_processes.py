@@ -143,7 +143,7 @@ def not_init(run, *steps):
     """Runs the tool beside another PID 1, and stops it."""
     code = run.dir / "code"
     run.start(run.service("a", *steps), prefix=[
-        "env", "TINI_SUBREAPER=1", "sh", "-c", f'"$@" & wait $!; echo $? >{code}; exec sleep 60', "sh"])
+        "env", "TINI_SUBREAPER=1", "sh", "-c", f'"$@" & tool=$!; sleep 61 & wait $tool; echo $? >{code}; exec sleep 60', "sh"])
     verb = steps[0].partition("=")[0]
     run.until(lambda: len(run.events(verb, "a")) == len(steps), verb)
     tool = min(pid for pid, _ in kit.children_of_all()[run.pid])
@@ -180,3 +180,10 @@ def fast_relay_beside_an_init(run):
     not_init(run, *(f"relay=0,{relay}" for relay in relays))
     is_told = (run.dir / "code").read_text() == "137\n" and b"error: leftover processes survive KILL" in run.output
     run.check(is_told or not any(map(is_locked, relays)), "orphans stay")
+
+
+# s6-overlay#182
+@row("not as PID 1: beside processes of others", "they are left alone", BESIDE)
+def bystander(run):
+    not_init(run, f"touch={run.dir}/up")
+    run.check(run.inside("sleep"), "stops the other").ended_well("a")

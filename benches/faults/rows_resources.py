@@ -99,6 +99,20 @@ def inherited(run):
     run.stop(None).check(not (run.dir / "leak").exists(), "inherited")
 
 
+@row("10 restarts of a process with a log", "no descriptor stays open", SUPERVISORS)
+def restarts(run):
+    starts, script = run.dir / "starts", run.dir / "restarted"
+    script.write_text(f"echo >>{starts}; echo line; exec sleep 0.1")
+    run.start(Service("a", ["sh", str(script)], restart=True, log=True, more={"restart_delay": "0s"}))
+
+    def descriptors(number):
+        run.until(lambda: starts.read_text().count("\n") >= number, f"start {number}", 60)
+        return len(os.listdir(f"/proc/{run.pid}/fd"))
+
+    few, many = descriptors(3), descriptors(13)
+    run.stop(None).check(many < few + 5, f"{many - few} stay")
+
+
 @row("a read-only root file system with one writable directory", "runs and stops, 0")
 def read_only(run):
     run.start(run.service("a"),

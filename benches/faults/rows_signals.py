@@ -31,6 +31,11 @@ def ignores(run):
     run.start(run.service("a", "on=TERM:ignore")).wait("a").stop(137)
 
 
+@row("a process and its child ignore TERM", "KILL to both at the deadline, 137")
+def ignore_together(run):
+    run.start(run.service("a", "spawn=b,on=TERM:ignore", "on=TERM:ignore")).wait("a", "b").stop(137)
+
+
 @row("the first of a chain to stop ignores TERM", "the others still stop in order", SUPERVISORS)
 def ignores_first(run):
     run.start(run.service("a", "on=TERM:exit:0:100"), run.service("b", "on=TERM:exit:0:100", after="a"),

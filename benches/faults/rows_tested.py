@@ -78,7 +78,7 @@ tested("a oneshot takes its time", "what needs it starts after it has completed"
        "supervise::what_waits_for_a_task_starts_when_it_has_completed")
 # Supervisor#1588, #1223
 tested("a process holds up the start", "`status` shows what is ready and what starts",
-       "status::without_a_word_of_control_it_shows_every_process")
+       "status::without_a_word_of_control_it_shows_every_process", is_ours=True)
 # Supervisor#733, #1373
 tested("a process fails at each of its restarts (`restart_max`)", "growing pauses, then its code ends the container",
        "supervise::a_failing_process_is_restarted_with_growing_pauses_and_a_limit")
@@ -87,37 +87,28 @@ _, tested = group("Signals, and processes that do not obey")
 
 # Supervisor#1073, #734
 tested("a second and a third TERM", "the second keeps the order, the third kills all, 137",
-       "shutdown::a_second_signal_keeps_the_order_and_a_third_kills")
-tested("a process and its child ignore TERM", "KILL to the whole group, 137",
-       "shutdown::a_member_of_a_killed_group_goes_with_it")
+       "shutdown::a_second_signal_keeps_the_order_and_a_third_kills", is_ours=True)
 # process-compose#354
 tested("a process holds up the stop", "`status` shows it, and the time that is left",
-       "status::a_shutdown_shows_its_progress_and_watch_ends_with_it")
+       "status::a_shutdown_shows_its_progress_and_watch_ends_with_it", is_ours=True)
 # dumb-init#173, #285
 tested("`exec`: a load balancer needs time before the TERM (`--signal-delay`)", "TERM after it; other signals at once",
-       "exec_options::a_stop_signal_is_held_back_and_others_are_not")
+       "exec_options::a_stop_signal_is_held_back_and_others_are_not", is_ours=True)
 # tini#225, #104
 tested("`exec`: signals that the program would take amiss (`--rewrite`)", "rewritten or dropped",
-       "exec_signals::signals_are_rewritten_and_dropped")
-
-_, tested = group("Processes that nobody waits for, and many of them")
-
-# s6-overlay#182
-tested("not as PID 1: beside processes of others", "they are left alone", "hardening::a_bystander_is_left_alone")
+       "exec_signals::signals_are_rewritten_and_dropped", is_ours=True)
 
 _, tested = group("Output")
 
 # Supervisor#1201, #1326, #553
 tested("a process writes to stdout and stderr", "each line gets the prefix and stays on its stream",
-       "output::lines_get_their_prefix_and_keep_their_stream")
+       "output::lines_get_their_prefix_and_keep_their_stream", is_ours=True)
 # Supervisor#1624
 tested("the log is read by a machine (`format: json`)", "each line is one object with the name of its process",
-       "output::json_is_one_object_per_line")
+       "output::json_is_one_object_per_line", is_ours=True)
 
 _, tested = group("Too little of something")
 
-tested("30 restarts of a process with a log", "no descriptor stays open",
-       "hardening::restarts_leave_no_descriptor_open")
 
 _, tested = group("Time")
 
@@ -125,25 +116,24 @@ tested("the machine sleeps", "its time counts: a deadline is not put off",
        "shutdown::times_are_of_the_clock_that_runs_on_while_the_machine_sleeps")
 # istio#34855
 tested("20 s to end in a grace period of 10 s", "a warning with its line, and an error of `check --strict`",
-       "config_errors::a_warning_stops_nothing_unless_check_is_strict")
+       "config_errors::a_warning_stops_nothing_unless_check_is_strict", is_ours=True)
 
 _, tested = group("In a Docker container")
 
-# s6-overlay#182
-tested("the PID namespace of another container (`--pid`)", "it runs and stops, and touches no process of the other",
-       "docker::matrix::in_the_pid_namespace_of_another_container")
 # kubernetes#50032
 tested("a grace period of 30 s, where `docker stop` kills after 10 s", "a warning at the start",
-       "docker::matrix::the_stock_time_of_docker_stop_is_said_at_the_start")
+       "docker::matrix::the_stock_time_of_docker_stop_is_said_at_the_start", is_ours=True)
 tested("an API gateway with children that are ready at once", "Envoy starts within 1 s of them",
-       "docker::api_gateway::faults::children_that_are_ready_at_once_let_the_router_start_after_milliseconds")
+       "docker::api_gateway::faults::children_that_are_ready_at_once_let_the_router_start_after_milliseconds",
+       is_ours=True)
 tested("an API gateway writes 27,000 lines", "all arrive, for less CPU time than the pipes of a shell script take",
-       "docker::api_gateway::faults::many_log_lines_through_one_prefixer_cost_less_than_in_the_script")
+       "docker::api_gateway::faults::many_log_lines_through_one_prefixer_cost_less_than_in_the_script", is_ours=True)
 tested("a socket of an API gateway never appears", "the others are stopped in order, 1, and the log says why",
-       "docker::api_gateway::faults::a_socket_never_appears_and_the_siblings_are_stopped_then_exit_1_and_the_log_says_why")
+       "docker::api_gateway::faults::a_socket_never_appears_and_the_siblings_are_stopped_then_exit_1_and_the_log_says_why",
+       is_ours=True)
 # docker/cli#3909
 tested("HUP, USR1 and USR2 to an API gateway", "nothing ends, and Envoy gets USR1",
-       "docker::api_gateway::faults::hup_usr1_and_usr2_kill_nothing_and_usr1_reaches_envoy")
+       "docker::api_gateway::faults::hup_usr1_and_usr2_kill_nothing_and_usr1_reaches_envoy", is_ours=True)
 
 _, tested = group(OURS)
 
