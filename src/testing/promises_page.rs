@@ -15,8 +15,8 @@ const PAGES: &[(&str, char)] = &[("shutdown.md", 'S'), ("config.md", 'C')];
 /// Tells a writer what to do about a sentence that is on neither list.
 const ADVICE: &str = "write a test or an invariant that fails without it, and add a row with the \
                       whole sentence and the next free number to docs/promises.md, or some words of \
-                      it to \"Sentences that promise nothing\" if it is a definition, an example, a reason or a fact about \
-                      other programs";
+                      it to \"Sentences that promise nothing\" if it is a definition, an example, a \
+                      reason or a fact about other programs";
 
 #[test]
 fn every_promise_of_the_pages_is_held_by_a_test() {
