@@ -1,6 +1,6 @@
 //! The data of `/status`: the state of the machine, and facts about processes that the core lacks.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -42,6 +42,8 @@ pub(crate) struct StatusBoard {
     facts: RefCell<Vec<ProcessFacts>>,
     /// Processes with a note since the last update.
     noted: RefCell<Vec<ProcessId>>,
+    /// The shutdown, also after the exit of the machine, while the last lines are written.
+    shutdown: Cell<Option<phase::Shutdown>>,
 }
 
 #[derive(Clone, Debug)]
@@ -113,6 +115,7 @@ impl StatusBoard {
             startup,
             facts,
             noted,
+            shutdown: Cell::default(),
         })
     }
 
@@ -353,6 +356,9 @@ impl StatusBoard {
     pub(crate) fn update(&self, now: Time, machine: &Machine) {
         let world = machine.state();
         self.meter.borrow_mut().phase(now, phase(machine).0);
+        if let Some(shutdown) = machine.phase().shutdown() {
+            self.shutdown.set(Some(*shutdown));
+        }
         let mut facts = self.facts.borrow_mut();
         for id in self.noted.borrow_mut().drain(..).chain(world.touched.iter().copied()) {
             let fact = &mut facts[id.index()];
@@ -434,7 +440,7 @@ impl StatusBoard {
             }
         });
         let processes = rows.collect();
-        let shutdown = machine.phase().shutdown().map(|shutdown| {
+        let shutdown = self.shutdown.get().map(|shutdown| {
             let is_held = shutdown.cause == Cause::DrainRequested;
             // A stop that comes later has a grace period of its own.
             let has_deadline = !is_held || phase != ContainerPhase::Drained;
