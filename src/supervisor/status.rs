@@ -525,3 +525,37 @@ fn state(life: Lifecycle, fact: &ProcessFacts, succeeded: bool) -> ProcessState 
         },
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::core::action::Action;
+    use crate::load::testing::load;
+    use crate::types::Signal;
+
+    #[test]
+    fn a_shutdown_is_shown_until_drainit_has_ended() {
+        let loaded = load(&["processes: {a: {command: [a]}}"], &[]).unwrap();
+        let spec = Rc::new(Spec::new(&loaded.config, &loaded.graph));
+        let (now, a) = (Time(Duration::from_secs(1000)), ProcessId(0));
+        let board =
+            StatusBoard::new(&loaded.config, Names(vec!["a".to_owned()]), Machine::new(spec, now));
+        let handle = |event| {
+            let actions = board.machine.borrow_mut().handle(now, event);
+            board.update(now, &board.machine.borrow());
+            actions
+        };
+        handle(Event::Start);
+        handle(Event::Spawned(a));
+        assert!(board.status(now).shutdown.is_none());
+        handle(Event::Signal(Signal::TERM));
+        handle(Event::Exited { process: a, end: End::Code(0), remains: false });
+        assert!(board.status(now).shutdown.is_some());
+        let actions = handle(Event::Leftovers(0));
+        assert!(matches!(actions.last(), Some(Action::Exit(0))), "{actions:?}");
+        assert!(board.status(now).shutdown.is_some());
+    }
+}
