@@ -49,8 +49,8 @@ of the documentation of each tool, and lie in `benches/faults/tools.py`:
   s6-notifyoncheck; the end of a service ends the container with its code, and what is left at the end gets TERM and a
   second, as s6-overlay does it. Without s6-rc it stops all services at once. They write to stdout themselves; s6-log is
   for files.
-- **supervisord**: `nodaemon`, `stopasgroup` and `killasgroup`, a `group` with a `priority` for each level of the
-  order, and an event listener that ends it when a program ends. Its exit code is 0 then: it has no other.
+- **supervisord**: `nodaemon`, `stopasgroup` and `killasgroup`, `priority` for the order, a `group` for programs
+  of the same priority, and an event listener that ends it when a program ends. Its exit code is 0 then: it has no other.
 - **Horust**: one file a service, with `start-after`, `shutdown-after`, `termination.wait`, `failure.strategy =
   "shutdown"` and `--unsuccessful-exit-finished-failed`.
 """

@@ -1,5 +1,6 @@
 """Readers of the log that hang, and output that is no text."""
 
+import collections
 import os
 import threading
 import time
@@ -102,8 +103,5 @@ def long_lines(run):
     run.start(*(Service(name, ["sh", str(script), name], log=True) for name in names))
     run.until(lambda: all((run.dir / f"over-{name}").exists() for name in names), "last line", 60)
     run.stop(None)
-    whole = {name.encode() * length: 0 for name in names}
-    for line in run.text().splitlines():
-        line = line.rpartition(b" ")[2]
-        whole[line] = whole.get(line, 0) + 1
+    whole = collections.Counter(line.rpartition(b" ")[2] for line in run.text().splitlines())
     run.check(all(whole[name.encode() * length] == number for name in names), "mixed")

@@ -529,8 +529,6 @@ fn state(life: Lifecycle, fact: &ProcessFacts, succeeded: bool) -> ProcessState 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::rc::Rc;
-
     use super::*;
     use crate::core::action::Action;
     use crate::load::testing::load;
