@@ -24,10 +24,8 @@ class Row:
     expected: str
     tools: tuple = ALL
     attempt: object = None
-    # A test of tests/ that tries it with drainit, if there is no `attempt`.
+    # A test of tests/ that tries it with drainit, if no peer has what the row is about, or none can be set up for it.
     test: str = ""
-    # Whether no peer has what the row is about.
-    is_ours: bool = False
     # The row runs alone, because it takes all of the machine.
     alone: bool = False
     cells: dict = field(default_factory=dict)
@@ -59,9 +57,8 @@ def group(title):
             return attempt
         return add
 
-    def tested(what, expected, test, is_ours=False):
-        is_ours = is_ours or title in (DRAIN, OURS)
-        ROWS.append(Row(title, what, expected, (US,), test=test, is_ours=is_ours))
+    def tested(what, expected, test):
+        ROWS.append(Row(title, what, expected, (US,), test=test))
 
     return row, tested
 

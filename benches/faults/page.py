@@ -28,7 +28,7 @@ Of the rows, {compared} are tried with every tool that has what they are about, 
 the project that the last column names. It asserts more than fits here, and the time of a whole test would say nothing.
 
 A cell is *pass* and the time from the fault or the signal to the end, or the word for what went wrong. "–" means that
-the tool does not have what the row is about, or cannot be set up for it here, *not tried* that nobody has looked.
+the tool does not have what the row is about, or cannot be set up for it here: no machine can be put to sleep, for one.
 *killed at {grace} s* means that the tool was still there when a container runtime kills the container, which is after
 {grace} s here; *killed cold* that a process got no TERM, or no time after it; *runs on* that the tool stays although it
 should end; *slept on* that it ended seconds after its processes.
@@ -47,8 +47,8 @@ of the documentation of each tool, and lie in `benches/faults/tools.py`:
   that ignores TERM is *killed at {grace} s* by design.
 - **s6**: s6-svscan with a `run` and a `finish` script for each service, `timeout-kill`, and `notification-fd` with
   s6-notifyoncheck; the end of a service ends the container with its code, and what is left at the end gets TERM and a
-  second, as s6-overlay does it. Without s6-rc it stops all services at once. They write to stdout themselves; s6-log is
-  for files.
+  second, as s6-overlay does it. Without s6-rc it stops all services at once and has no oneshots. They write to stdout
+  themselves; s6-log is for files.
 - **supervisord**: `nodaemon`, `stopasgroup` and `killasgroup`, `priority` for the order, a `group` for programs
   of the same priority, and an event listener that ends it when a program ends. Its exit code is 0 then: it has no other.
 - **Horust**: one file a service, with `start-after`, `shutdown-after`, `termination.wait`, `failure.strategy =
@@ -66,7 +66,7 @@ def versions():
 
 def cell(row, tool):
     if tool not in row.cells:
-        return "not tried" if row.test and not row.is_ours else "–"
+        return "–"
     text = row.cells[tool].text()
     return text.partition(",")[0] if row.test and text.startswith("pass,") else text
 

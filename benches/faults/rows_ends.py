@@ -3,10 +3,12 @@
 import time
 
 import tools
-from matrix import SUPERVISORS, group
+from matrix import SUPERVISORS, US, group
 from tools import Service
 
 row, tested = group("Ends that nobody asked for, and failed starts")
+# s6 has them only with s6-rc.
+ONESHOTS = (US, "supervisord", "Horust")
 
 
 # Supervisor#712, #775, s6-overlay#73, #87, #440, #599
@@ -75,3 +77,28 @@ def port_in_use(run):
 def dependency_dies(run):
     run.start(run.service("a", "sleep=300", "exit=3", ready=f"{run.dir}/a"), run.service("b", after="a"))
     run.end(3).check(not run.events("start", "b"), "started it")
+
+
+# s6-overlay#183
+@row("a oneshot fails", "what needs it never starts, the container ends with its code", ONESHOTS)
+def oneshot_fails(run):
+    run.start(run.service("a", "sleep=300", "exit=6", oneshot=True), run.service("b", after="a"))
+    run.end(6).check(not run.events("start", "b"), "started it")
+
+
+# pebble#712
+@row("a oneshot takes its time", "what needs it starts after it has completed", ONESHOTS)
+def oneshot_is_slow(run):
+    run.start(run.service("a", "sleep=1000", "exit=0", oneshot=True), run.service("b", after="a")).wait("b")
+    ends = run.events("exit", "a")
+    run.check(ends and ends[0].at < run.events("start", "b")[0].at, "started too early").stop().ended_well("b")
+
+
+# Supervisor#733, #1373
+@row("a process fails at each of its three restarts", "growing pauses, then its code ends the container", SUPERVISORS)
+def restarts_are_limited(run):
+    # Horust counts only failures before a process is ready.
+    run.start(run.service("a", "exit=4", restarts=3, ready=f"{run.dir}/never")).end(4, within=20)
+    starts, ends = (run.events(what, "a") for what in ("start", "exit"))
+    pauses = [start.at - end.at for end, start in zip(ends, starts[1:])]
+    run.check(len(starts) == 4, f"{len(starts)} starts").check(pauses[-1] > 1.5 * pauses[0], "pauses do not grow")

@@ -24,6 +24,10 @@ class Service:
     ready: str = ""
     ready_within: int = 2
     restart: bool = False
+    # At most so many restarts, and then the container ends.
+    restarts: int = 0
+    # It is to end with code 0 before what needs it starts.
+    oneshot: bool = False
     log: bool = False
     user: str = ""
     stop: float = STOP
@@ -51,6 +55,10 @@ def drainit(directory, services):
             entry["readiness"] = {"exec": ["sh", "-c", service.probe], "timeout": f"{service.ready_within}s"}
         if service.restart:
             entry |= {"restart": "always", "restart_delay": "200ms"}
+        if service.restarts:
+            entry |= {"restart": f"on-failure:{service.restarts}", "restart_delay": "200ms"}
+        if service.oneshot:
+            entry["type"] = "oneshot"
         if service.log:
             entry["log"] = {"prefix": service.name}
         if service.log_file:
@@ -111,7 +119,9 @@ def s6(directory, services):
 s6-svscanctl -t ..
 exit 125
 """
-        script(path / "finish", f"#!/bin/sh\n{after}{end}")
+        # Exits with 125 when it has failed too often.
+        limit = f"s6-permafailon 60 {service.restarts + 1} 1-255 true && exit 0\n" if service.restarts else ""
+        script(path / "finish", f"#!/bin/sh\n{limit}{after}{end}")
         (path / "timeout-kill").write_text(f"{int(service.stop * 1000)}\n")
         if probe:
             (path / "notification-fd").write_text("3\n")
@@ -124,14 +134,16 @@ exit 125
     return [kit.which("s6-svscan"), "-c", str(max(500, len(services) + 10)), scan]
 
 
-# The end of a program ends the container, by an event listener as in supervisord's documentation.
+# The end of a program ends the container, by an event listener as in supervisord's documentation. Its arguments are the
+# oneshots, which may end with code 0.
 LISTENER = """\
 import os, signal, sys
 while True:
     print("READY", flush=True)
     header = dict(word.split(":") for word in sys.stdin.readline().split())
-    sys.stdin.read(int(header["len"]))
-    os.kill(os.getppid(), signal.SIGTERM)
+    event = dict(word.split(":") for word in sys.stdin.read(int(header["len"])).split())
+    if event["processname"] not in sys.argv or event.get("expected") != "1":
+        os.kill(os.getppid(), signal.SIGTERM)
     print("RESULT 2\\nOK", end="", flush=True)
 """
 
@@ -154,7 +166,7 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
         (directory / "listener.py").write_text(LISTENER)
         text += f"""
 [eventlistener:end]
-command=/usr/bin/python3 {directory}/listener.py
+command=/usr/bin/python3 {directory}/listener.py {" ".join(service.name for service in services if service.oneshot)}
 events=PROCESS_STATE_EXITED,PROCESS_STATE_FATAL
 """
     # Programs of one group are asked to end together, one group after the other. Each that is in
@@ -173,9 +185,9 @@ priority={level}
         text += f"""
 [program:{service.name}]
 command={words(service.command).replace("%", "%%")}
-startsecs=0
+startsecs={1 if service.restarts else 0}
 autorestart={"true" if service.restart else "false"}
-startretries={3 if service.restart else 0}
+startretries={3 if service.restart else service.restarts}
 priority={depth(service, services)}
 stopwaitsecs={max(1, int(service.stop))}
 stopasgroup=true
@@ -206,11 +218,12 @@ start-after = [{f'"{service.after}.toml"' if service.after else ""}]
 shutdown-after = [{", ".join(before)}]
 {f'user = "{service.user}"' if service.user else ""}
 [restart]
-strategy = "{"always" if service.restart else "never"}"
+strategy = "{"always" if service.restart else "on-failure" if service.restarts else "never"}"
 backoff = "200ms"
+{f"attempts = {service.restarts}" if service.restarts else ""}
 [failure]
 successful-exit-code = [0]
-strategy = "{"ignore" if service.restart else "shutdown"}"
+strategy = "{"ignore" if service.restart or service.restarts else "shutdown"}"
 [termination]
 signal = "TERM"
 wait = "{int(service.stop * 1000)}ms"
