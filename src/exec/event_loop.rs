@@ -31,6 +31,9 @@ pub(crate) struct CommandLoop<'a> {
     signals: &'a BlockedSignals,
     terminal: &'a mut Terminal,
     machine: Machine<'a>,
+    /// Gets the same events at the same times, and must decide the same.
+    #[cfg(debug_assertions)]
+    replica: Machine<'a>,
     /// The pid of the command, and the number of its process group for as long as that has a
     /// member.
     child: Pid,
@@ -55,6 +58,8 @@ impl<'a> CommandLoop<'a> {
             signals,
             terminal,
             machine: Machine::new(options),
+            #[cfg(debug_assertions)]
+            replica: Machine::new(options),
             child,
             sweep: None,
             may_stop: false,
@@ -111,7 +116,14 @@ impl<'a> CommandLoop<'a> {
     /// Passes an event to the machine and carries out its actions. Returns how the command has
     /// ended when drainit is to exit.
     fn handle(&mut self, event: Event) -> Option<End> {
-        for action in self.machine.handle(clock::now(), event) {
+        let now = clock::now();
+        let actions = self.machine.handle(now, event);
+        #[cfg(debug_assertions)]
+        {
+            assert_eq!(self.replica.handle(now, event), actions, "after {event:?}");
+            assert_eq!(self.replica.next_wakeup(), self.machine.next_wakeup(), "after {event:?}");
+        }
+        for action in actions {
             match action {
                 Action::Forward(signal) => self.forward(signal),
                 Action::SignalGroup(signal) => self.signal_group(signal),
