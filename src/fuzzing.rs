@@ -325,8 +325,8 @@ fn notify(bytes: &[u8]) {
     let _ = message.to_string();
 }
 
-/// What other processes have a word in: their names in `/proc/PID/stat`, which change none of the
-/// other fields, and those of sockets in `/proc/net/unix`.
+/// Texts of the kernel with names that other processes choose: their own in `/proc/PID/stat`, which
+/// change none of the other fields, and those of sockets in `/proc/net/unix`.
 fn proc(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let _ = (Stat::parse(bytes), times(&text));

@@ -1,4 +1,4 @@
-//! What a caller may ask of `exec`.
+//! The options of `exec`.
 
 use std::ffi::OsString;
 use std::time::Duration;

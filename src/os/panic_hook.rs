@@ -21,8 +21,8 @@ const STOP_TIME: Duration = Duration::from_secs(2);
 /// The pause between two scans for living processes.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// What the report and the scans of `/proc` may need where there is no memory left. It takes only
-/// address space, as it is never written to.
+/// The bytes that the report and the scans of `/proc` may need where there is no memory left. They
+/// take only address space, as they are never written to.
 const RESERVE: usize = 1 << 20;
 static RESERVED: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 

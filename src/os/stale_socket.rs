@@ -61,7 +61,7 @@ pub(crate) fn is_listening(path: &Path) -> io::Result<bool> {
 pub(crate) const IN_USE: &str = "another process listens on it";
 
 /// Whether another process than this one listens on the socket at `path`; `own` is that of drainit.
-/// What cannot be asked, such as a datagram socket, is nobody's.
+/// A socket that cannot be asked, such as one for datagrams, is nobody's.
 pub(crate) fn is_taken(path: &Path, own: Option<&Path>) -> bool {
     let is_own = own.and_then(identity).is_some_and(|own| identity(path) == Some(own));
     !is_own && is_listening(path).unwrap_or(false)

@@ -928,7 +928,7 @@ fn what_is_open_again_after_a_drain_is_waited_for_while_its_time_lasts() {
     play.at(14_640, term);
     again(&mut play, 14_650);
     assert_eq!(play.at(15_000, Event::Tick), is_over);
-    // What was polled for a count whose answer is lost says nothing of the next one.
+    // A poll for a count whose answer is lost says nothing of the next one.
     let mut play = held(gateway());
     play.at(6000, term);
     again(&mut play, 6010);

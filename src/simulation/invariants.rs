@@ -162,7 +162,7 @@ pub(crate) struct Checker<'a> {
     doomed: Vec<bool>,
     /// They were sent their stop signal.
     signalled: Vec<bool>,
-    /// What is left of their process group was sent it.
+    /// The rest of their process group was sent it.
     rest_signalled: Vec<bool>,
     /// `Note::Started` was given for the instance.
     started: Vec<bool>,
@@ -425,7 +425,7 @@ impl<'a> Checker<'a> {
         if let Some(ready_by) = self.ready_by[index].filter(|at| now < *at) {
             self.ready_by[index] = Some(ready_by.max(now + by));
         }
-        // What happens at the limit comes before it.
+        // An event at the limit comes before it.
         if let Some(complete_by) = self.complete_by[index].filter(|at| now <= self.seen_at(*at)) {
             self.complete_by[index] = Some(complete_by.max(now + by));
         }
@@ -711,7 +711,7 @@ impl<'a> Checker<'a> {
             for id in self.slots.all() {
                 let has_followed = reload.followed.contains(&self.slots.process(id));
                 let is_behind = self.is_current(id) && self.behind[id.index()] && !has_followed;
-                // What it follows may follow once more, as soon as the reload is over.
+                // Its dependency may follow once more, as soon as the reload is over.
                 let waits = self.may_stay_behind(id, procs)
                     || self.waits_to_follow(id, procs, |on| self.behind[on]);
                 self.hold(!is_behind || waits, "reloaded, and a dependent does not follow");
@@ -1213,7 +1213,7 @@ impl<'a> Checker<'a> {
             self.hold(!self.draining.contains(&true), "a drain after a second signal");
             self.hold(!runs(Stage::PreStop), "a pre_stop hook after a second signal");
         }
-        // What happens at the deadline comes before it.
+        // An event at the deadline comes before it.
         let expired = machine.state().timers_at;
         let is_over = self.stop_signals >= 3 || self.deadline.is_some_and(|at| at <= expired);
         for id in self.slots.all().filter(|id| procs[id.index()].alive && self.started[id.index()])
@@ -1918,7 +1918,7 @@ impl<'a> Checker<'a> {
                 self.ready_by[process.index()] = spec.readiness_timeout.map(|within| now + within);
                 self.complete_by[process.index()] = spec.timeout.map(|within| now + within);
                 self.serves[process.index()] = is_ready;
-                // What a reload removes while it is spawned has served nobody.
+                // A process that a reload removes while it is spawned has served nobody.
                 let leaves = self.roles[process.index()] == Role::Leaving;
                 self.was_serving[process.index()] = is_ready && !self.unready && !leaves;
                 self.started[process.index()] = true;

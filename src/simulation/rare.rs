@@ -1572,7 +1572,7 @@ fn a_restart_that_fails_for_good_after_the_hook_owes_no_other_one() {
     let unreadable = Event::SpawnFailed { process: ROUTER, exit_code: 1 };
     let actions = play.at(1120, unreadable);
     assert_eq!(actions, [Action::AbortHook(before), Action::Unready, stop(ENGINE)]);
-    // What `pre_start` has made in the meantime is undone.
+    // `post_stop` undoes the work of `pre_start`, which has ended in the meantime.
     let mut play = restarted();
     play.at(1130, Event::HookEnded { hook: before, success: true });
     let not_found = Event::SpawnFailed { process: ROUTER, exit_code: 127 };

@@ -340,7 +340,7 @@ impl EventLoop {
         // on. After the reaping: members that ended together with their leader do not outlive it.
         let gone = self.executor.groups_gone();
         let remains: Vec<_> = ended.iter().map(|one| self.executor.leaves_a_group(one)).collect();
-        // What a process said before its end comes before it.
+        // The words of a process come before its end.
         if has_words {
             self.messages()?;
         }
