@@ -1,11 +1,13 @@
 //! Which listeners of a real Envoy are drained, and whose connections count.
 
 use std::net::SocketAddr;
+use std::thread;
 
 use serde_json::{Value, json};
 use testkit::envoy::TESTED;
 
 use crate::support::client::{Client, RequestResult};
+use crate::support::http::get_unix;
 use crate::support::real_envoy::RealEnvoy;
 use crate::support::{LONG, Signal, in_parallel, ms};
 
@@ -193,6 +195,29 @@ fn a_scraper_does_not_hold_a_drain() {
             .assert_no_line("no such listener")
             .assert_no_line("leaves no listener");
     }
+}
+
+#[test]
+fn the_requests_of_a_listener_that_is_ignored_count() {
+    let envoy = RealEnvoy {
+        drain: "time: 9s, min: 500ms, until: requests, ignore_listeners: [egress]",
+        change: add_egress,
+        ..RealEnvoy::default()
+    };
+    let Some((drainit, address)) = envoy.start() else { return };
+    let mut client = Client::new(egress_of(address));
+    let ended = thread::scope(|scope| {
+        let request = scope.spawn(|| client.request(3000));
+        let active = "/stats?filter=egress.downstream_rq_active";
+        drainit.wait_until("in flight", || {
+            let said = get_unix(&drainit.path("admin.sock"), active);
+            said.is_ok_and(|(_, stats)| stats.contains("rq_active: 1"))
+        });
+        drainit.signal(Signal::SIGTERM);
+        assert_eq!(request.join().unwrap().went, CLOSES);
+        drainit.wait_exit(LONG)
+    });
+    ended.assert_code(0).assert_line("drain over after [^;]*no request in flight");
 }
 
 #[test]

@@ -60,7 +60,8 @@ fn a_kill_by_request_is_not_blamed_on_the_oom_killer() {
     let count =
         |kills| fs::write(cgroup.join("memory.events"), format!("oom_kill {kills}\n")).unwrap();
     fs::create_dir(&cgroup).unwrap();
-    count(0);
+    // Kills from before do not count.
+    count(3);
     let mount = format!("mount --bind {} /sys/fs/cgroup && exec \"$@\"", cgroup.display());
     let drainit = rig.wrapper(&["sh", "-c", &mount, "sh"]).start(
         "
@@ -68,11 +69,14 @@ fn a_kill_by_request_is_not_blamed_on_the_oom_killer() {
           a: {command: [CHILD, a], on_exit: ignore}
           b: {command: [CHILD, b, await=DIR/go, die=KILL], on_exit: ignore}
           c: {command: [CHILD, c]}
+          d: {command: [CHILD, d, await=DIR/first, die=KILL], on_exit: ignore}
         ",
     );
     drainit.wait_for_line("everything is ready");
+    drainit.touch("first");
+    drainit.wait_for_line(r"d: was ended by SIGKILL \(on_exit");
     // What was killed is none of drainit's children, such as a `docker exec`.
-    count(1);
+    count(4);
     drainit.exec(&["kill", "a"]).assert(0, "");
     drainit.wait_for_line(r"a: was ended by SIGKILL \(on_exit");
     drainit.touch("go");

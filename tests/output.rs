@@ -364,10 +364,16 @@ fn what_a_daemon_holds_open_holds_up_no_end() {
 
 #[test]
 fn a_level_that_there_is_not_is_info_with_a_warning() {
-    let Some(rig) = Rig::new() else { return };
-    let rig = rig.env("DRAINIT_LOG_LEVEL", "loud");
-    rig.run("processes: {a: {command: [CHILD, a, exit=0]}}")
-        .assert_code(0)
-        .assert_line(r"warning: DRAINIT_LOG_LEVEL: .loud. is not one of")
-        .assert_line("a: started");
+    let loud = || Some(Rig::new()?.env("DRAINIT_LOG_LEVEL", "loud"));
+    let (Some(run), Some(exec)) = (loud(), loud()) else { return };
+    // Where debug is logged, so is the end of an orphan.
+    let config = "processes: {a: {command: [sh, -c, '(true &)']}}";
+    let drained = ["exec", "--drain-signal", "USR1", "--", "sh", "-c", "(true &)"];
+    for ended in [run.run(config), exec.run_with(&drained)] {
+        ended
+            .assert_code(0)
+            .assert_line(r"warning: DRAINIT_LOG_LEVEL: .loud. is not one of")
+            .assert_line(r"\w: started")
+            .assert_no_line("debug: ");
+    }
 }

@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::thread;
 
 use crate::support::http::get_unix;
 use crate::support::rig::NOBODY;
-use crate::support::{LONG, Rig, Signal, Stream, ms};
+use crate::support::{LONG, Rig, Signal, Stream, ms, now};
 
 #[test]
 fn a_umask_holds_for_the_process_and_its_hooks_only() {
@@ -92,6 +93,25 @@ fn a_limit_may_be_raised_before_the_user_is_changed() {
         ",
     );
     assert_eq!(ended.assert_code(0).text(Stream::Stdout), "65534 500\n", "{}", ended.record);
+}
+
+#[test]
+fn limits_are_set_before_the_user_is_changed() {
+    if !nix::unistd::geteuid().is_root() {
+        crate::support::namespace::skip_unless(Err("another user needs root".to_owned()));
+        return;
+    }
+    let Some(rig) = Rig::new() else { return };
+    // The kernel counts the processes of the new user when it is changed, and then refuses the exec.
+    rig.run(
+        "
+        processes:
+          other: {command: [sleep, '60'], user: '65534:65534'}
+          a: {command: ['true'], user: '65534:65534', ulimits: {nproc: 0}, depends_on: [other]}
+        ",
+    )
+    .assert_code(126)
+    .assert_no_line("a: started");
 }
 
 #[test]
@@ -344,19 +364,35 @@ fn a_oneshot_that_takes_too_long_is_stopped_and_has_failed() {
 
 #[test]
 fn in_a_shutdown_a_oneshot_runs_on_until_its_stop() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
-        "
+    let config = "
         processes:
-          slow: {command: [CHILD, slow], type: oneshot, timeout: 800ms}
+          slow: {command: [sh, -c, 'RUN exec CHILD slow'], type: oneshot, timeout: 800ms}
           a:
             command: [CHILD, a]
             depends_on: []
             drain: {exec: {command: [CHILD, drainer, exit=0], min: 1600ms}}
-        ",
-    );
+        ";
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(&config.replace("RUN", ""));
     drainit.wait_for_start(&["slow", "a"]);
     let asked = drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_no_line("slow: not completed after");
+    assert!(ended.event("slow", "got SIGTERM").at - asked >= ms(1600), "{}", ended.record);
+
+    // Nor does it end in a drain from outside, which cannot begin before it has completed once.
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(&config.replace("RUN", "test -e DIR/again || exit 0;"));
+    drainit.wait_for_line("everything is ready");
+    drainit.touch("again");
+    let asked = thread::scope(|scope| {
+        scope.spawn(|| drainit.exec(&["start", "slow"]));
+        drainit.wait_for_start(&["slow"]);
+        let asked = now();
+        drainit.exec(&["drain"]).assert(0, "");
+        asked
+    });
+    drainit.signal(Signal::SIGTERM);
     let ended = drainit.wait_exit(LONG);
     ended.assert_code(0).assert_no_line("slow: not completed after");
     assert!(ended.event("slow", "got SIGTERM").at - asked >= ms(1600), "{}", ended.record);

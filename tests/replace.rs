@@ -45,27 +45,28 @@ fn pid(drainit: &Running) -> i64 {
 
 #[test]
 fn a_signal_drains_the_old_instance() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
-        "
+    for kind in ["signal", "notify"] {
+        let Some(rig) = Rig::new() else { return };
+        let config = "
         processes:
           app:
             command: [CHILD, app, print=up, 'on=USR1:exit:0']
             update: start-first
             readiness: {log: ^up$}
-            drain: {signal: {signal: USR1, time: 8s}}
-        ",
-    );
-    drainit.wait_for_line("everything is ready");
-    let before = pid(&drainit);
-    drainit.exec(&["restart", "app"]).assert(0, "");
-    assert_ne!(pid(&drainit), before);
-    let record = drainit.record();
-    let heard: Vec<_> =
-        record.events.iter().filter(|event| event.what.starts_with("got")).collect();
-    assert!(heard.len() == 1 && heard[0].what.starts_with("got SIGUSR1"), "{record}");
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0);
+            drain: {KIND: {signal: USR1, time: 8s}}
+        ";
+        let drainit = rig.start(&config.replace("KIND", kind));
+        drainit.wait_for_line("everything is ready");
+        let before = pid(&drainit);
+        drainit.exec(&["restart", "app"]).assert(0, "");
+        assert_ne!(pid(&drainit), before);
+        let record = drainit.record();
+        let heard: Vec<_> =
+            record.events.iter().filter(|event| event.what.starts_with("got")).collect();
+        assert!(heard.len() == 1 && heard[0].what.starts_with("got SIGUSR1"), "{record}");
+        drainit.signal(Signal::SIGTERM);
+        drainit.wait_exit(LONG).assert_code(0);
+    }
 }
 
 #[test]

@@ -200,9 +200,12 @@ mod tests {
         );
         assert!(split("echo 'a").unwrap_err().why.starts_with("a quote"));
         assert!(program("echo 'a").unwrap_err().why.starts_with("a quote"));
-        for text in ["FOO=bar /app", " FOO='a b' BAR=c /app"] {
+        for (text, name) in
+            [("FOO=bar /app", "FOO"), (" FOO='a b' BAR=c /app", "FOO"), ("_foo2=bar app", "_foo2")]
+        {
             let bad = without_shell(text).unwrap_err();
-            assert!(bad.why.contains("`FOO=`") && bad.help.contains("`environment`"), "{bad:?}");
+            assert!(bad.why.contains(&format!("`{name}=`")), "{bad:?}");
+            assert!(bad.help.contains("`environment`"), "{bad:?}");
         }
         for one in [
             "a B=c",

@@ -948,6 +948,13 @@ fn what_is_open_again_after_a_drain_is_waited_for_while_its_time_lasts() {
     play.at(6010, open(1));
     play.at(6010, closed);
     assert_eq!(play.at(6020, term), is_over);
+    // What `exit_at` allows is not waited for.
+    let mut spec = gateway();
+    spec.processes[ROUTER.index()].drain.as_mut().unwrap().exit_at = 1;
+    let mut play = held(spec);
+    play.at(6000, term);
+    play.at(6010, open(1));
+    assert_eq!(play.at(6010, closed), is_over);
     // Not for what the stop of the container for a failure would need.
     let mut play = held(gateway());
     play.at(6000, Event::Exited { process: ENGINE, end: End::Code(7), remains: false });

@@ -10,7 +10,7 @@ use super::{lines, problems, problems_in, process_with};
 use crate::config::{Process, Render};
 use crate::load::at_start;
 use crate::load::testing::{checked, config, load, variables};
-use crate::load::{Environment, load as load_files};
+use crate::load::{Diagnostic, Environment, load as load_files};
 use crate::testing::temp_dir::TempDir;
 
 fn process(keys: &str) -> Process {
@@ -97,7 +97,9 @@ fn wrong_forms_are_reported() {
             "4:49 process `a` already writes `/b`",
         ),
     ] {
-        let found = lines(&problems(&process_with(keys)));
+        let found = problems(&process_with(keys));
+        assert!(found.iter().all(Diagnostic::is_error), "{keys}: {found:?}");
+        let found = lines(&found);
         assert!(found.len() == 1 && found[0].starts_with(expected), "{keys}: {found:?}");
     }
 }

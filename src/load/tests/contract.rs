@@ -90,6 +90,8 @@ fn the_values_outside_of_processes() {
     let shutdown = &config.shutdown;
     assert_eq!((shutdown.grace_period, shutdown.reserve), (seconds(30), seconds(2)));
     assert_eq!((shutdown.readiness_delay, shutdown.window()), (seconds(0), seconds(28)));
+    let shorter = [("TERMINATION_GRACE_PERIOD_SECONDS", "10")];
+    assert_eq!(load(&[EXAMPLE], &shorter).unwrap().config.shutdown.window(), seconds(8));
     assert_eq!(shutdown.signals, [Signal::TERM, Signal::INT, Signal::QUIT]);
     assert_eq!(config.control.listen, Some("127.0.0.1:9902".parse().unwrap()));
     assert_eq!(config.control.socket.path(), Some(Path::new("/run/drainit.sock")));
