@@ -159,6 +159,10 @@ fn a_missing_value_is_a_failed_start() {
             "render: [{from: DIR/good.tmpl, to: DIR/null}]",
             "app: cannot be started: cannot write .*/null, .*: it exists and is no regular file",
         ),
+        (
+            "render: [{from: DIR/good.tmpl, to: DIR/link/good.tmpl}]",
+            "app: cannot be started: cannot write .*/link/good.tmpl, .*: it is the template itself",
+        ),
     ] {
         for hook in ["", "hooks: {pre_start: [CHILD, before, exit=0]}"] {
             let Some(rig) = Rig::new() else { return };
@@ -166,6 +170,7 @@ fn a_missing_value_is_a_failed_start() {
             rig.write("bad.tmpl", "a\n${NEEDED:?why}\n");
             rig.write("good.tmpl", "a\n");
             symlink("/dev/null", rig.path("null")).unwrap();
+            symlink(".", rig.path("link")).unwrap();
             let ended = rig.run(&format!(
                 "
         processes:

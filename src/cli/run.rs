@@ -91,7 +91,7 @@ pub(super) fn run(args: RunArgs) -> u8 {
         Ok(events) => events,
         Err(error) => return fail(format, &harmless(&error), exit_code::CONFIG),
     };
-    let level = match subscriber::level(std::env::var(subscriber::LEVEL_VARIABLE).ok().as_deref()) {
+    let level = match subscriber::level(environment.get(subscriber::LEVEL_VARIABLE)) {
         Ok(level) => level,
         Err(error) => {
             say(&output, format, Level::WARN, "[drainit] warning: ", &error.to_string());

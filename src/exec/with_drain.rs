@@ -1,7 +1,6 @@
 //! `exec` with a drain: the supervisor of `run` with a config of one process, so that drain,
 //! deadline, second and third stop signal and report are the same.
 
-use std::env::VarError;
 use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,6 +13,7 @@ use crate::core::spec::Wait;
 use crate::exec::options::ExecOptions;
 use crate::exec::tell;
 use crate::graph::Graph;
+use crate::load::Environment;
 use crate::logging::Output;
 use crate::logging::subscriber;
 use crate::os::signal::fd::Signals;
@@ -52,15 +52,16 @@ pub fn run(options: &ExecOptions, drain: &DrainOptions) -> u8 {
         Ok(config) => config,
         Err(error) => return fail(&error, exit_code::USAGE),
     };
-    config.logging.format = match std::env::var("DRAINIT_LOG_FORMAT").as_deref() {
-        Ok("json") => LogFormat::Json,
-        Ok("" | "text") | Err(VarError::NotPresent) => LogFormat::Text,
+    let environment = Environment::from_process();
+    config.logging.format = match environment.get("DRAINIT_LOG_FORMAT").unwrap_or_default() {
+        "json" => LogFormat::Json,
+        "" | "text" => LogFormat::Text,
         _ => return fail("`DRAINIT_LOG_FORMAT` is neither `text` nor `json`", exit_code::CONFIG),
     };
     let graph = Graph::edgeless(config.processes.len());
     let output = Output::stdio();
     output.set_format(config.logging.format);
-    let level = subscriber::level(std::env::var(subscriber::LEVEL_VARIABLE).ok().as_deref());
+    let level = subscriber::level(environment.get(subscriber::LEVEL_VARIABLE));
     let level = level.unwrap_or_else(|error| {
         tell(&format!("warning: {error}"));
         tracing::Level::INFO

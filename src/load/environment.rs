@@ -1,17 +1,25 @@
 //! The variables that `${…}` in a config can use.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 
 use crate::config::CopyOf;
 
-/// A snapshot of the container's environment, without variables that are not UTF-8.
+/// A snapshot of the container's environment, without variables that are not UTF-8. Those of drainit
+/// itself are there nevertheless: such a value is a wrong one, and not none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Environment(BTreeMap<String, String>);
 
 impl Environment {
     pub(crate) fn from_process() -> Self {
-        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
-            Some((name.into_string().ok()?, value.into_string().ok()?))
+        let text = |(name, value): (OsString, OsString)| {
+            let name = name.into_string().ok()?;
+            match value.into_string() {
+                Err(value) if name.starts_with("DRAINIT_") => {
+                    Some((name, value.to_string_lossy().into_owned()))
+                }
+                value => Some((name, value.ok()?)),
+            }
         };
         std::env::vars_os().filter_map(text).collect()
     }

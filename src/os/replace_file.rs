@@ -5,11 +5,11 @@
 //! symbolic links of other users are not followed.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, Permissions};
+use std::fs::{File, Metadata, Permissions};
 use std::io;
 use std::io::Write as _;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{PermissionsExt, fchown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
@@ -85,6 +85,14 @@ pub(crate) fn replace(
         let _ = unlinkat(&directory, &*unfinished, UnlinkatFlags::NoRemoveDir);
     }
     written
+}
+
+/// Whether [`replace`] would take the place of the file that is read at `other`. A symbolic link is
+/// replaced itself.
+pub(crate) fn would_replace(path: &Path, other: &Path) -> bool {
+    let identity = |file: Metadata| (file.dev(), file.ino());
+    let there = path.symlink_metadata().map(identity);
+    there.is_ok_and(|there| other.metadata().map(identity).is_ok_and(|other| there == other))
 }
 
 /// Replaces the message of one error of the system.

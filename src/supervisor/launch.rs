@@ -2,6 +2,7 @@
 //! descriptors.
 
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -102,15 +103,19 @@ pub(crate) fn render(process: &Process, base: &[(OsString, OsString)]) -> Result
         environment(base, Some(process)).into_iter().filter_map(text).collect();
     for Render { from, to, mode } in &process.render {
         let rendered = at_start::render(from, &environment).map_err(StartError::Unprepared)?;
+        let fails = |why: &dyn Display| {
+            let (to, from) = (to.to_string_lossy(), from.to_string_lossy());
+            StartError::Unprepared(format!("cannot write {to}, rendered from {from}: {why}"))
+        };
+        // The check of the config compares paths, and a directory may be a symbolic link.
+        if replace_file::would_replace(to, from) {
+            return Err(fails(&"it is the template itself; write another path to `to`"));
+        }
         for warning in rendered.warnings {
             tracing::warn!("{}: {}", process.name, harmless(&warning));
         }
-        replace_file::replace(to, rendered.text.as_bytes(), *mode, process.user.as_ref()).map_err(
-            |error| {
-                let (to, from) = (to.to_string_lossy(), from.to_string_lossy());
-                StartError::Unprepared(format!("cannot write {to}, rendered from {from}: {error}"))
-            },
-        )?;
+        replace_file::replace(to, rendered.text.as_bytes(), *mode, process.user.as_ref())
+            .map_err(|error| fails(&error))?;
     }
     Ok(())
 }
