@@ -94,33 +94,37 @@ fn the_dependency_goes_only_after_the_post_stop_of_its_dependent() {
 
 #[test]
 fn a_pre_start_that_fails_is_a_failed_start() {
-    let Some(rig) = Rig::new() else { return };
-    rig.run(
+    for (hook, why) in
+        [("[CHILD, first, exit=3]", "exited with code 3"), ("[no-such-program]", "no-such-program")]
+    {
+        let Some(rig) = Rig::new() else { return };
+        rig.run(&format!(
+            "
+        hooks: {{pre_start: {{command: {hook}}}}}
+        processes: {{a: {{command: [CHILD, a]}}}}
         "
-        hooks: {pre_start: {command: [CHILD, first, exit=3]}}
-        processes: {a: {command: [CHILD, a]}}
-        ",
-    )
-    .assert_code(1)
-    .assert_line("pre_start hook.*exited with code 3")
-    .assert_no_event("a", "start");
+        ))
+        .assert_code(1)
+        .assert_line(&format!(r"\] \S+ (error|warning): pre_start hook.*{why}"))
+        .assert_no_event("a", "start");
 
-    let Some(rig) = Rig::new() else { return };
-    rig.run(
-        "
+        let Some(rig) = Rig::new() else { return };
+        rig.run(&format!(
+            "
         processes:
-          a: {command: [CHILD, a, touch=DIR/a], readiness: {file: DIR/a}}
+          a: {{command: [CHILD, a, touch=DIR/a], readiness: {{file: DIR/a}}}}
           b:
             command: [CHILD, b]
             depends_on: [a]
-            hooks: {pre_start: {command: [no-such-program]}}
-        ",
-    )
-    .assert_code(1)
-    .assert_line("b: pre_start hook.*no-such-program")
-    .assert_line("error: stopping: the pre_start hook of b failed")
-    .assert_stopped_in_order(&["a"])
-    .assert_no_event("b", "start");
+            hooks: {{pre_start: {{command: {hook}}}}}
+        "
+        ))
+        .assert_code(1)
+        .assert_line(&format!("b: pre_start hook.*{why}"))
+        .assert_line("error: stopping: the pre_start hook of b failed")
+        .assert_stopped_in_order(&["a"])
+        .assert_no_event("b", "start");
+    }
 
     // The hook is not to blame for what comes before it.
     let Some(rig) = Rig::new() else { return };
@@ -142,17 +146,19 @@ fn a_pre_start_that_fails_is_a_failed_start() {
 
 #[test]
 fn a_pre_start_that_takes_too_long_is_killed_with_its_group() {
-    let Some(rig) = Rig::new() else { return };
-    let ended = rig.run(
-        "
-        hooks: {pre_start: {command: [CHILD, first, 'on=TERM:ignore', 'spawn=member,on=TERM:ignore'], timeout: 300ms}}
-        processes: {a: {command: [CHILD, a]}}
-        ",
-    );
-    ended.assert_code(1).assert_line("pre_start hook: killed, it took too long");
-    ended.assert_no_event("a", "start");
-    ended.event("member", "start");
-    ended.assert_no_event("member", "got SIGTERM");
+    let hook = "hooks: {pre_start: {command: [CHILD, first, 'on=TERM:ignore', 'spawn=member,on=TERM:ignore'], timeout: 300ms}}";
+    for (config, name) in [
+        (format!("{hook}\nprocesses: {{a: {{command: [CHILD, a]}}}}"), ""),
+        (format!("processes: {{a: {{command: [CHILD, a], {hook}}}}}"), "a: "),
+    ] {
+        let Some(rig) = Rig::new() else { return };
+        let ended = rig.run(&config);
+        let line = format!("warning: {name}pre_start hook: killed, it took too long");
+        ended.assert_code(1).assert_line(&line);
+        ended.assert_no_event("a", "start");
+        ended.event("member", "start");
+        ended.assert_no_event("member", "got SIGTERM");
+    }
 }
 
 #[test]

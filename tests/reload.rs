@@ -464,10 +464,9 @@ fn a_file_of_a_command_is_read_again_by_a_reload_only() {
     drainit.wait_for_line("everything is ready");
     fs::write(drainit.path("step"), "print=new").unwrap();
     drainit.exec(&["restart", "app"]).assert(0, "");
-    let has_started = |record: &Record| {
-        record.events.iter().filter(|event| event.what == "start").nth(1).map(|_| ())
-    };
-    drainit.wait("the second instance", LONG, has_started);
+    let has_old =
+        |record: &Record| record.lines.iter().filter(|line| line.text == "old").nth(1).map(|_| ());
+    drainit.wait("the second instance", LONG, has_old);
     assert!(drainit.record().line("^new$").is_none(), "{}", drainit.record());
     drainit.exec(&["reload"]).assert(0, "");
     drainit.wait_for_line("^new$");

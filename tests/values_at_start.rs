@@ -194,6 +194,26 @@ fn a_missing_value_is_a_failed_start() {
 }
 
 #[test]
+fn a_mounted_file_is_not_replaced() {
+    let Some(rig) = Rig::new() else { return };
+    for (name, content) in [("a.tmpl", "new"), ("mounted", "old"), ("a.conf", "")] {
+        rig.write(name, content);
+    }
+    let mount = rig.fill("mount --bind DIR/mounted DIR/a.conf && exec \"$@\"");
+    let ended = rig.wrapper(&["unshare", "--mount", "sh", "-c", &mount, "sh"]).run(
+        "
+        processes:
+          app: {command: [CHILD, app], render: [{from: DIR/a.tmpl, to: DIR/a.conf}]}
+        ",
+    );
+    ended
+        .assert_code(1)
+        .assert_line("app: cannot be started: cannot write .*/a.conf, .*: it is a mount point")
+        .assert_no_event("app", "start");
+    assert_eq!(fs::read_to_string(ended.path("mounted")).unwrap(), "old");
+}
+
+#[test]
 fn a_missing_value_at_a_restart_counts_as_a_failed_attempt() {
     let Some(rig) = Rig::new() else { return };
     rig.write("token", "one");

@@ -136,6 +136,9 @@ mod tests {
         );
         let args = ["--b.x", "a.y", "1", "--b.z", "--b.v"].map(str::to_owned);
         assert_eq!(route(&config, &args).unwrap(), [vec!["--y", "1"], vec!["--x", "--z", "--v"]]);
+        // Nor with two dashes, even if nobody else takes it.
+        let stray = route(&config, &["a.y", "--stray"].map(str::to_owned));
+        assert!(matches!(stray, Err(ArgsError::Unclaimed { .. })), "{stray:?}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Tests configs that are unlikely to work, which are an error in `check` and a warning in `run`.
 
+use crate::config::RestartPolicy;
 use crate::load::{Diagnostic, testing};
 
 /// Returns the problems of `check`, each after `E` or `W`. Asserts that `run` warns of the same
@@ -190,6 +191,8 @@ fn keys_without_effect_without_restart() {
         reported(&text.replace("restart_max", "restart: always, restart_max"), &[]),
         [""; 0]
     );
+    let restart = testing::config(text).processes[0].restart;
+    assert_eq!(restart.policy, RestartPolicy::No, "nor do they begin one");
 }
 
 #[test]

@@ -548,5 +548,9 @@ processes:
     let found = problems(
         "processes:\n  a: {command: [x], sockets: [/run/s]}\n  b: {command: [x], sockets: [/var/run/./s]}\n",
     );
+    assert_eq!(found.len(), 1, "{found:#?}");
+    let found = problems(
+        "processes:\n  a: {command: [x], sockets: [/var/run/./s]}\n  b: {command: [x], sockets: [/run/s]}\n",
+    );
     assert!(found[0].message.contains("process `a` already has the socket"), "{found:#?}");
 }

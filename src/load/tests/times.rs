@@ -90,8 +90,12 @@ fn a_minimum_that_is_longer_than_its_time_is_cut_with_a_warning() {
             "8:44 `min` is cut from 16s to 15s, which is the `time` of the drain",
         ]
     );
+    assert_eq!(lines(&problems(&text)), [""; 0], "the `time` of where it runs may well be shorter");
     // The default is 5s, and may be cut.
-    assert_eq!(checked(&chain("0", "time: 3s", "time: 4s, min: 4s", ""), &[]), []);
+    let text = chain("0", "time: 3s", "time: 4s, min: 4s", "");
+    assert_eq!(checked(&text, &[]), []);
+    let drains = config(&text).processes.into_iter().filter_map(|process| process.drain);
+    assert!(drains.map(|drain| drain.min.as_secs()).eq([3, 4]));
 }
 
 #[test]

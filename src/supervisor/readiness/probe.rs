@@ -362,6 +362,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_missing_is_not_looked_for_before_a_change() {
+        let dir = TempDir::new();
+        for probe in [Probe::Unix(dir.path("a.sock")), Probe::File(dir.path("ready"))] {
+            let (last, failures) = (LastFailure::default(), Cell::default());
+            let ready = wait_ready(&probe, NEVER, &last, &failures, &|_| panic!("nothing to run"));
+            assert!(timeout(Duration::from_millis(100), ready).await.is_err(), "is ready");
+            // Those before there is a watch, and one after it was made.
+            let most = FIRST_PAUSES.len() as u64 + 1;
+            assert!(failures.get() <= most, "{} attempts", failures.get());
+        }
+    }
+
+    #[tokio::test]
     async fn an_attempt_without_an_answer_is_given_up_for_the_next() {
         let server = Server::tcp(&[Hang, Answer(200, "")]);
         let target = HttpTarget { address: server.address.clone(), path: "/ready".to_owned() };
@@ -376,7 +389,8 @@ mod tests {
             let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
             free.local_addr().unwrap()
         };
-        let mut wait = Wait::on(Probe::Tcp(port), Duration::from_millis(20));
+        // The pauses are far shorter than the interval.
+        let mut wait = Wait::on(Probe::Tcp(port), NEVER);
         assert_eq!(wait.pending().await, "connection refused");
         let _listener = std::net::TcpListener::bind(port).unwrap();
         wait.ready().await;
