@@ -17,6 +17,7 @@ use crate::load::{Diagnostic, Environment, Loaded, args};
 use crate::logging::Output;
 use crate::logging::event_file::EventFile;
 use crate::logging::format::own_line;
+use crate::logging::recent::Recent;
 use crate::logging::subscriber;
 use crate::os::signal::fd::Signals;
 use crate::os::{boot, clock, panic_hook};
@@ -99,10 +100,7 @@ pub(super) fn run(args: RunArgs) -> u8 {
         }
     };
     output.set_format(format);
-    match &listeners.unix {
-        Some(_) => output.recent().keep(loaded.config.processes.len()),
-        None => output.recent().forget(),
-    }
+    keep_lines(output.recent(), &listeners, loaded.config.processes.len());
     subscriber::install(Arc::clone(&output), level);
     if is_stopped_by_docker() {
         say_early_kill(&loaded, &environment);
@@ -128,6 +126,14 @@ pub(super) fn run(args: RunArgs) -> u8 {
         successes: Vec::new(),
     };
     supervisor::run(setup)
+}
+
+/// Keeps the last lines only where `drainit logs` can ask for them.
+fn keep_lines(recent: &Recent, listeners: &Listeners, processes: usize) {
+    match &listeners.unix {
+        Some(_) => recent.keep(processes),
+        None => recent.forget(),
+    }
 }
 
 fn open_events(path: &Path) -> Result<EventFile, String> {
@@ -188,4 +194,29 @@ fn say(output: &Output, format: LogFormat, level: Level, head: &str, message: &s
         LogFormat::Json => own_line(format, Stream::Stderr, level, SystemTime::now(), message),
     };
     output.push(Stream::Stderr, &line);
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::config::{Control, ControlSocket};
+    use crate::testing::temp_dir::TempDir;
+    use crate::types::ProcessId;
+
+    #[test]
+    fn without_a_socket_no_lines_are_kept() {
+        let dir = TempDir::new();
+        let path = ControlSocket::Path(dir.path("control.sock"));
+        for (socket, expected) in [(path, &b"a warning\na line\n"[..]), (ControlSocket::Off, b"")] {
+            let recent = Recent::default();
+            // Before the config is known.
+            recent.keep(0);
+            recent.push(None, b"a warning\n");
+            let listeners = Listeners::bind(&Control { socket, ..Control::default() }).unwrap();
+            keep_lines(&recent, &listeners, 1);
+            recent.push(Some(ProcessId(0)), b"a line\n");
+            assert_eq!(recent.last(None, None), expected);
+        }
+    }
 }

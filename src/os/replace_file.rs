@@ -150,6 +150,16 @@ mod tests {
     }
 
     #[test]
+    fn who_has_the_old_file_open_sees_no_part_of_the_new_one() {
+        let dir = TempDir::new();
+        let path = dir.write("a.json", b"old");
+        let old = File::open(&path).unwrap();
+        replace(&path, b"new", 0o600, None).unwrap();
+        assert_eq!(std::io::read_to_string(old).unwrap(), "old");
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+    }
+
+    #[test]
     fn a_link_is_replaced_and_its_target_is_kept() {
         let dir = TempDir::new();
         let target = dir.write("target", b"kept");

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use crate::core::action::Action;
-use crate::core::event::Event;
+use crate::core::event::{Event, Request};
 use crate::core::machine::Machine;
 use crate::core::spec::{HookId, Spec, Stage};
 use crate::load::testing::load;
@@ -567,9 +567,9 @@ fn an_instance_is_named_where_another_ran_beside_it() {
     assert_eq!(report["processes"][1]["instance"], "epoch 1");
 }
 
-#[test]
-fn a_drain_that_was_requested_earlier_has_negative_times() {
-    let report = played(GATEWAY, |gateway| {
+/// The gateway is drained on request, and stopped much later.
+fn drained_before() -> data::ShutdownReport {
+    played(GATEWAY, |gateway| {
         gateway.at(0, Event::Start);
         gateway.at(100, Event::Ready(ProcessId(0)));
         gateway.at(2000, Event::DrainRequested);
@@ -582,7 +582,12 @@ fn a_drain_that_was_requested_earlier_has_negative_times() {
         gateway.exits(60_300, 0, End::Code(0));
         let hook = HookId { process: None, stage: Stage::PostStop };
         gateway.at(60_400, Event::HookEnded { hook, success: true });
-    });
+    })
+}
+
+#[test]
+fn a_drain_that_was_requested_earlier_has_negative_times() {
+    let report = drained_before();
     let drain = report.processes[1].drain.as_ref().unwrap();
     assert_eq!((drain.begins, drain.ends), (-57.0, Some(-55.5)));
     assert_eq!((report.phases[0].begins, report.phases[0].ends), (-58.0, 0.0));
@@ -669,10 +674,14 @@ processes:
     ];
     assert_eq!(drains.collect::<Vec<_>>(), expected);
     // The close of a drain is part of it, and the last count a step of its own.
-    let steps: Vec<_> = report
-        .steps
+    let of = |name| {
+        let of_it = report.steps.iter().filter(move |step| step.process.as_deref() == Some(name));
+        of_it.collect::<Vec<_>>()
+    };
+    let names: Vec<_> = of("second").iter().map(|step| &*step.name).collect();
+    assert_eq!(names, ["drain second", "stop second"], "it was counted at the end of its drain");
+    let steps: Vec<_> = of("first")
         .iter()
-        .filter(|step| step.process.as_deref() == Some("first"))
         .map(|step| (&*step.name, step.begins, step.ends, step.planned.map(|planned| planned.ends)))
         .collect();
     assert_eq!(
@@ -723,6 +732,13 @@ mod drawn {
         value["exit_code"] = 137.into();
         value["more"] = serde_json::json!({"a": [1]});
         assert_eq!(read::find(&value.to_string()), Ok(report));
+    }
+
+    #[test]
+    fn what_was_written_is_read_whatever_is_missing_or_was_before() {
+        for report in [gateway(), drained_before(), stuck()] {
+            assert_eq!(read::find(&report.json()), Ok(report));
+        }
     }
 
     #[test]
@@ -866,21 +882,35 @@ processes:
   app: {command: [a], drain: {envoy: {admin: 'unix:/run/a.sock', time: 4s, min: 1s}}}
 ";
     let app = ProcessId(0);
-    let report = played(config, |envoy| {
-        envoy.at(0, Event::Start);
-        envoy.at(5000, Event::Signal(Signal::TERM));
-        envoy.at(5000, Event::DrainAnswered { process: app, accepted: true });
-        envoy.at(9000, Event::Tick);
-        envoy.at(9010, Event::ListenersClosed(app));
-        let at = Time(Duration::from_millis(109_010));
-        envoy.report.traffic(at, app, seen(2, 130, 1), Moment::Closed);
-        envoy.exits(9100, 0, End::Code(0));
-    });
-    let drain = serde_json::to_value(report.processes[0].drain.as_ref().unwrap()).unwrap();
+    let of = |first: Option<Traffic>, last: Option<Traffic>| {
+        let report = played(config, |envoy| {
+            let at = |millis| Time(Duration::from_millis(millis));
+            envoy.at(0, Event::Start);
+            envoy.at(5000, Event::Signal(Signal::TERM));
+            envoy.at(5000, Event::DrainAnswered { process: app, accepted: true });
+            if let Some(first) = first {
+                envoy.report.traffic(at(105_000), app, first, Moment::Start);
+            }
+            envoy.at(9000, Event::Tick);
+            envoy.at(9010, Event::ListenersClosed(app));
+            if let Some(last) = last {
+                envoy.report.traffic(at(109_010), app, last, Moment::Closed);
+            }
+            envoy.exits(9100, 0, End::Code(0));
+        });
+        let drain = serde_json::to_value(report.processes[0].drain.as_ref().unwrap()).unwrap();
+        ["connections", "requests"].map(|key| drain[key].clone())
+    };
     let unknown = serde_json::Value::Null;
-    let connections = serde_json::json!({"start": unknown, "end": 2, "new": unknown});
-    assert_eq!(drain["connections"], connections);
-    assert_eq!(drain["requests"], serde_json::json!({"completed": unknown, "cut": 1}));
+    let none_at_start = [
+        serde_json::json!({"start": unknown, "end": 2, "new": unknown}),
+        serde_json::json!({"completed": unknown, "cut": 1}),
+    ];
+    assert_eq!(of(None, Some(seen(2, 130, 1))), none_at_start);
+    let none_at_end =
+        [serde_json::json!({"start": 9, "end": unknown, "new": unknown}), unknown.clone()];
+    assert_eq!(of(Some(seen(9, 100, 5)), Some(Traffic::default())), none_at_end);
+    assert_eq!(of(None, None), [unknown.clone(), unknown]);
 }
 
 #[test]
@@ -901,4 +931,133 @@ processes:
     let stops = report.processes.iter().map(|process| process.stop.as_ref().unwrap());
     let found: Vec<_> = stops.map(|stop| (stop.begins, stop.ends, stop.killed)).collect();
     assert_eq!(found, [(None, Some(0.3), true), (Some(0.0), Some(0.3), true)]);
+}
+
+/// The engine is never ready, so that the router is not started, and survives KILL.
+fn stuck() -> data::ShutdownReport {
+    let config = "
+processes:
+  engine: {command: [a], readiness: {unix: /run/x.sock, timeout: 60s}}
+  router: {command: [a], depends_on: [engine]}
+";
+    played(config, |app| {
+        app.at(0, Event::Start);
+        for millis in [5000, 5100, 5200] {
+            app.at(millis, Event::Signal(Signal::TERM));
+        }
+        app.at(40_000, Event::Tick);
+    })
+}
+
+#[test]
+fn what_never_came_has_no_time() {
+    let report = serde_json::to_value(stuck()).unwrap();
+    let null = serde_json::Value::Null;
+    let [engine, router] = [0, 1].map(|place| &report["processes"][place]);
+    assert_eq!((&engine["ready"], &engine["end"]), (&null, &null), "{report:#}");
+    assert_eq!((&engine["stop"]["begins"], &engine["stop"]["ends"]), (&0.0.into(), &null));
+    let stop = report["steps"].as_array().unwrap().iter().find(|step| step["step"] == "stop");
+    assert_eq!((&stop.unwrap()["begins"], &stop.unwrap()["ends"]), (&0.0.into(), &null));
+    for key in ["started", "ready", "ready_within", "end", "drain", "stop"] {
+        assert_eq!(router[key], null, "{key}: {report:#}");
+    }
+}
+
+/// The report of one process with these notes, actions and times, as data.
+fn noted(record: impl Fn(&mut Report, ProcessId)) -> data::ShutdownReport {
+    let config = "processes: {app: {command: [a], drain: {exec: {command: [b], time: 9s}}}}";
+    let loaded = load(&[config], &[]).unwrap();
+    let spec = Spec::new(&loaded.config, &loaded.graph);
+    let (start, names) = (Time(Duration::ZERO), Names(vec!["app".to_owned()]));
+    let (mut report, startup) = (Report::new(names.clone()), Startup::new(names, start));
+    let cause = Cause::Signal(Signal::TERM);
+    report.note(start, &Note::ShutdownBegan { cause, window: Duration::from_secs(28) });
+    let (process, longest, min) = (ProcessId(0), Duration::from_secs(9), Duration::ZERO);
+    report.note(start, &Note::DrainBegan { process, longest, min, counted: true });
+    record(&mut report, process);
+    report.data(Time(Duration::from_secs(9)), 0, &spec, &startup, |_| String::new()).unwrap()
+}
+
+#[test]
+fn a_drain_that_is_not_over_has_no_end() {
+    let report = noted(|_, _| ());
+    let drain = report.processes[0].drain.as_ref().unwrap();
+    assert_eq!((drain.begins, drain.ends, &drain.why), (0.0, None, &None));
+    assert_eq!((report.steps[0].begins, report.steps[0].ends), (Some(0.0), None));
+}
+
+#[test]
+fn of_several_counts_the_last_one_is_the_step() {
+    let report = noted(|report, process| {
+        let at = |millis| Time(Duration::from_millis(millis));
+        let (why, took, last) = (DrainEnd::Quiet, Duration::from_secs(1), Load::default());
+        report.note(at(1000), &Note::DrainOver { process, why, took, last });
+        for begins in [2000, 4000] {
+            report.action(at(begins), &Action::CloseListeners(process));
+            report.action(at(begins + 10), &Action::EndDrain(process));
+        }
+    });
+    let count = report.steps.iter().find(|step| step.step == "count").unwrap();
+    assert_eq!((count.begins, count.ends, count.planned), (Some(4.0), Some(4.01), None));
+}
+
+#[test]
+fn each_link_of_the_critical_chain_is_in_the_data() {
+    let config = "
+hooks: {pre_start: [a]}
+processes:
+  engine: {command: [a], readiness: {unix: /run/a.sock, timeout: 10s}}
+  fast: {command: [a]}
+  router: {command: [a], depends_on: [fast, engine], readiness: {unix: /run/b.sock, timeout: 10s}}
+";
+    let report = played(config, |app| {
+        app.at(0, Event::Start);
+        let hook = HookId { process: None, stage: Stage::PreStart };
+        app.at(200, Event::HookEnded { hook, success: true });
+        app.at(600, Event::Ready(ProcessId(0)));
+        app.at(1600, Event::Ready(ProcessId(2)));
+        app.at(5000, Event::Signal(Signal::TERM));
+        for process in [2, 1, 0] {
+            app.exits(5100, process, End::Code(0));
+        }
+    });
+    let chain: Vec<_> = report.start.chain.iter().map(|link| (&*link.name, link.takes)).collect();
+    assert_eq!(chain, [("pre_start hook", 0.2), ("engine", 0.4), ("router", 1.0)]);
+}
+
+#[test]
+fn a_stop_has_what_was_granted_and_nothing_where_nothing_was_asked() {
+    let config = "
+shutdown: {grace_period: 6s, reserve: 2s}
+processes:
+  engine: {command: [a], stop_signal: INT, stop_grace_period: 10s}
+  other: {command: [a]}
+  router: {command: [a], depends_on: [engine, other], stop_grace_period: 10s}
+";
+    let (other, request) = (ProcessId(1), Request::Restart);
+    let report = played(config, |app| {
+        app.at(0, Event::Start);
+        // What an earlier instance was asked for is not of this shutdown.
+        app.at(1000, Event::Requested { process: other, request });
+        app.exits(1100, 1, End::Code(0));
+        app.at(5000, Event::Signal(Signal::TERM));
+        // By itself: what needs it is still alive.
+        app.exits(5050, 1, End::Code(0));
+        app.exits(5100, 2, End::Code(0));
+        app.exits(5200, 0, End::Code(0));
+    });
+    let stops = report.processes.iter().map(|process| serde_json::to_value(&process.stop).unwrap());
+    let null = serde_json::Value::Null;
+    let stop = |begins: serde_json::Value,
+                ends,
+                signal: serde_json::Value,
+                limit: serde_json::Value| {
+        serde_json::json!({"begins": begins, "ends": ends, "signal": signal, "limit": limit, "killed": false})
+    };
+    let expected = [
+        stop(0.1.into(), 0.2, "SIGINT".into(), 3.9.into()),
+        stop(null.clone(), 0.05, null.clone(), null),
+        stop(0.0.into(), 0.1, "SIGTERM".into(), 2.0.into()),
+    ];
+    assert_eq!(stops.collect::<Vec<_>>(), expected);
 }

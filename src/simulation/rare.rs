@@ -907,6 +907,30 @@ fn the_container_waits_for_what_is_not_ready() {
     assert_eq!(waits(&play), ([false, false], true));
 }
 
+#[test]
+fn the_container_is_not_ready_before_a_restart_has_begun() {
+    let mut spec = plain();
+    spec.processes[ROUTER.index()].restart.policy = RestartPolicy::Always;
+    let is_ready = |play: &Play| match play.machine.phase() {
+        Phase::Running(running) => running.is_ready(play.machine.state()),
+        _ => false,
+    };
+    // Also while some of its group remain.
+    for end in [CRASH(ROUTER), remaining(ROUTER)] {
+        let mut play = Play::up(spec.clone());
+        assert!(is_ready(&play));
+        play.at(100, end);
+        assert!(!is_ready(&play));
+        play.at(200, Event::GroupGone(ROUTER));
+        assert!(!is_ready(&play));
+        let waits_until = wakes_at(&play);
+        assert_eq!(play.at(waits_until, Event::Tick), [Action::Spawn(ROUTER)]);
+        assert!(!is_ready(&play));
+        play.at(waits_until, Event::Spawned(ROUTER));
+        assert!(is_ready(&play));
+    }
+}
+
 fn ask_to_start(process: ProcessId) -> Event {
     Event::Requested { process, request: Request::Start }
 }

@@ -534,13 +534,44 @@ mod tests {
     use crate::load::testing::load;
     use crate::types::Signal;
 
+    /// The board of a container with the process `a`.
+    fn board(config: &str, now: Time) -> Rc<StatusBoard> {
+        let loaded = load(&[config], &[]).unwrap();
+        let spec = Rc::new(Spec::new(&loaded.config, &loaded.graph));
+        let names = Names(vec!["a".to_owned()]);
+        StatusBoard::new(&loaded.config, names, Machine::new(spec, now))
+    }
+
+    #[test]
+    fn no_phase_of_a_shutdown_is_ready() {
+        let (now, process) = (Time(Duration::from_secs(1000)), ProcessId(0));
+        let drained = "drain: {exec: {command: [b], time: 9s, min: 0s}}";
+        let board = board(&format!("processes: {{a: {{command: [a], {drained}}}}}"), now);
+        let mut seen = Vec::new();
+        for event in [
+            Event::Start,
+            Event::Spawned(process),
+            Event::DrainRequested,
+            Event::Drained(process),
+            Event::Signal(Signal::TERM),
+            Event::Exited { process, end: End::Code(0), remains: false },
+            Event::Leftovers(0),
+        ] {
+            board.machine.borrow_mut().handle(now, event);
+            board.update(now, &board.machine.borrow());
+            let status = board.status(now);
+            seen.push((status.phase, status.ready));
+        }
+        use ContainerPhase::{Drained, Draining, Running, Starting, Stopping};
+        let stopping = (Stopping, false);
+        let all = [(Starting, false), (Running, true), (Draining, false), (Drained, false)];
+        assert_eq!(seen, [&all[..], &[stopping; 3]].concat());
+    }
+
     #[test]
     fn a_shutdown_is_shown_until_drainit_has_ended() {
-        let loaded = load(&["processes: {a: {command: [a]}}"], &[]).unwrap();
-        let spec = Rc::new(Spec::new(&loaded.config, &loaded.graph));
         let (now, a) = (Time(Duration::from_secs(1000)), ProcessId(0));
-        let board =
-            StatusBoard::new(&loaded.config, Names(vec!["a".to_owned()]), Machine::new(spec, now));
+        let board = board("processes: {a: {command: [a]}}", now);
         let handle = |event| {
             let actions = board.machine.borrow_mut().handle(now, event);
             board.update(now, &board.machine.borrow());

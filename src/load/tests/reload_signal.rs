@@ -16,6 +16,12 @@ fn a_signal_with_another_meaning_is_refused() {
     for (before, keys, expected) in [
         ("", "", "1:16 `reload_signal` is SIGTERM, which stops the container"),
         ("shutdown: {signals: [INT]}", "forward_signals: [TERM]", "is forwarded to `a`"),
+        ("shutdown: {signals: [INT, TERM]}", "", "is SIGTERM, which stops the container"),
+        (
+            "shutdown: {signals: [INT]}",
+            "user: '0'\n  b: {command: [b], forward_signals: [USR1, TERM]}",
+            "is forwarded to `b`",
+        ),
     ] {
         let text = format!("reload_signal: TERM\n{before}\n{}", process_with(keys));
         let found = lines(&problems(&text));
