@@ -655,7 +655,7 @@ const LEFT: Limits =
     Limits { stop_signals: 1, requests: 0, drain_requests: 0, faults: 1, rests: 0, survivors: 0 };
 
 /// The worlds of `make search`.
-const WORLDS: [(usize, Shape, Limits); 39] = [
+const WORLDS: [(usize, Shape, Limits); 41] = [
     (
         1,
         Shape { probes: true, restarts: true, hooks: true, ..PLAIN },
@@ -688,6 +688,11 @@ const WORLDS: [(usize, Shape, Limits); 39] = [
         Limits { requests: 1, faults: 2, ..LEFT },
     ),
     (1, Shape { epochs: true, probes: true, ..PLAIN }, Limits { requests: 3, faults: 2, ..LEFT }),
+    (
+        1,
+        Shape { probes: true, hooks: true, drains: true, restarts: true, overlaps: true, ..PLAIN },
+        Limits { requests: 1, ..LEFT },
+    ),
     (2, Shape { epochs: true, probes: true, ..PLAIN }, Limits { requests: 1, ..LEFT }),
     (2, PLAIN, Limits { stop_signals: 3, requests: 1, drain_requests: 1, faults: 2, ..LEFT }),
     (2, PLAIN, Limits { stop_signals: 2, requests: 1, drain_requests: 1, rests: 1, ..LEFT }),
@@ -702,6 +707,7 @@ const WORLDS: [(usize, Shape, Limits); 39] = [
     (2, Shape { overlaps: true, drains: true, ..PLAIN }, Limits { requests: 1, faults: 0, ..LEFT }),
     (3, PLAIN, Limits { stop_signals: 2, ..LEFT }),
     (3, PLAIN, Limits { requests: 1, faults: 0, ..LEFT }),
+    (3, PLAIN, Limits { requests: 1, drain_requests: 1, ..LEFT }),
     (3, Shape { overlaps: true, probes: true, ..PLAIN }, Limits { requests: 1, faults: 0, ..LEFT }),
     (3, Shape { probes: true, ..PLAIN }, LEFT),
     (3, Shape { hooks: true, ..PLAIN }, LEFT),
@@ -733,11 +739,37 @@ const WORLDS: [(usize, Shape, Limits); 39] = [
     (3, Shape { restarts: true, ..PLAIN }, Limits { requests: 1, survivors: 1, ..LEFT }),
 ];
 
+/// Worlds that are too large to be searched whole.
+const LARGE_WORLDS: [(usize, Shape, Limits); 7] = [
+    (
+        2,
+        Shape { hooks: true, drains: true, overlaps: true, ..PLAIN },
+        Limits { requests: 1, faults: 0, ..LEFT },
+    ),
+    (
+        2,
+        Shape { epochs: true, probes: true, hooks: true, drains: true, ..PLAIN },
+        Limits { requests: 1, faults: 0, ..LEFT },
+    ),
+    (3, Shape { drains: true, ..PLAIN }, Limits { requests: 1, faults: 0, ..LEFT }),
+    (3, Shape { drains: true, ..PLAIN }, Limits { drain_requests: 1, faults: 0, ..LEFT }),
+    (3, Shape { hooks: true, drains: true, ..PLAIN }, Limits { faults: 0, ..LEFT }),
+    (3, Shape { drains: true, overlaps: true, ..PLAIN }, Limits { requests: 1, faults: 0, ..LEFT }),
+    (
+        3,
+        Shape { hooks: true, drains: true, overlaps: true, ..PLAIN },
+        Limits { requests: 1, faults: 0, ..LEFT },
+    ),
+];
+/// The number of states of such a world that are visited.
+const MOST_OF_LARGE: usize = 2_000_000;
+
 #[test]
 fn no_interleaving_of_a_small_world_breaks_a_promise() {
     // The nearest states of each world; `make search` visits more.
     let most = number("DRAINIT_SEARCH_STATES").unwrap_or(600) as usize;
     on_all_cores(&WORLDS, |world| search_world(world, most));
+    on_all_cores(&LARGE_WORLDS, |world| search_world(world, most.min(MOST_OF_LARGE)));
 }
 
 #[test]
