@@ -382,7 +382,7 @@ fn a_level_that_there_is_not_is_info_with_a_warning() {
 fn a_variable_of_drainit_that_is_not_utf_8_is_wrong_and_not_unset() {
     for (name, code, said) in [
         ("DRAINIT_LOG_LEVEL", 0, "DRAINIT_LOG_LEVEL: .* is not one of"),
-        ("DRAINIT_LOG_FORMAT", 78, "`DRAINIT_LOG_FORMAT` .*neither|is .*: "),
+        ("DRAINIT_LOG_FORMAT", 78, "`DRAINIT_LOG_FORMAT` (is neither|in .* is .*: )"),
     ] {
         let set = format!(r#"export {name}="$(printf '\377')" && exec "$@""#);
         let rig = || Some(Rig::new()?.wrapper(&["sh", "-c", &set, "sh"]));

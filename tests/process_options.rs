@@ -366,11 +366,11 @@ fn a_oneshot_that_takes_too_long_is_stopped_and_has_failed() {
 fn in_a_shutdown_a_oneshot_runs_on_until_its_stop() {
     let config = "
         processes:
-          slow: {command: [sh, -c, 'RUN exec CHILD slow'], type: oneshot, timeout: 800ms}
+          slow: {command: [sh, -c, 'RUN exec CHILD slow'], type: oneshot, timeout: 3s}
           a:
             command: [CHILD, a]
             depends_on: []
-            drain: {exec: {command: [CHILD, drainer, exit=0], min: 1600ms}}
+            drain: {exec: {command: [CHILD, drainer, exit=0], min: 4s}}
         ";
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start(&config.replace("RUN", ""));
@@ -378,7 +378,7 @@ fn in_a_shutdown_a_oneshot_runs_on_until_its_stop() {
     let asked = drainit.signal(Signal::SIGTERM);
     let ended = drainit.wait_exit(LONG);
     ended.assert_code(0).assert_no_line("slow: not completed after");
-    assert!(ended.event("slow", "got SIGTERM").at - asked >= ms(1600), "{}", ended.record);
+    assert!(ended.event("slow", "got SIGTERM").at - asked >= ms(4000), "{}", ended.record);
 
     // Nor does it end in a drain from outside, which cannot begin before it has completed once.
     let Some(rig) = Rig::new() else { return };
@@ -395,7 +395,7 @@ fn in_a_shutdown_a_oneshot_runs_on_until_its_stop() {
     drainit.signal(Signal::SIGTERM);
     let ended = drainit.wait_exit(LONG);
     ended.assert_code(0).assert_no_line("slow: not completed after");
-    assert!(ended.event("slow", "got SIGTERM").at - asked >= ms(1600), "{}", ended.record);
+    assert!(ended.event("slow", "got SIGTERM").at - asked >= ms(4000), "{}", ended.record);
 }
 
 #[test]

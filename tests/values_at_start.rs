@@ -163,6 +163,11 @@ fn a_missing_value_is_a_failed_start() {
             "render: [{from: DIR/good.tmpl, to: DIR/link/good.tmpl}]",
             "app: cannot be started: cannot write .*/link/good.tmpl, .*: it is the template itself",
         ),
+        // As a ConfigMap has it: the template is a link, and its directory has two names.
+        (
+            "render: [{from: DIR/linked.tmpl, to: DIR/link/linked.tmpl}]",
+            "app: cannot be started: cannot write .*/link/linked.tmpl, .*: it is the template itself",
+        ),
     ] {
         for hook in ["", "hooks: {pre_start: [CHILD, before, exit=0]}"] {
             let Some(rig) = Rig::new() else { return };
@@ -171,6 +176,7 @@ fn a_missing_value_is_a_failed_start() {
             rig.write("good.tmpl", "a\n");
             symlink("/dev/null", rig.path("null")).unwrap();
             symlink(".", rig.path("link")).unwrap();
+            symlink("good.tmpl", rig.path("linked.tmpl")).unwrap();
             let ended = rig.run(&format!(
                 "
         processes:

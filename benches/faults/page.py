@@ -28,7 +28,7 @@ Of the rows, {compared} are tried with every tool that has what they are about, 
 the project that the last column names. It asserts more than fits here, and the time of a whole test would say nothing.
 
 A cell is *pass* and the time from the fault or the signal to the end, or the word for what went wrong. "–" means that
-the tool does not have what the row is about, or cannot be set up for it here: no machine can be put to sleep, for one.
+the tool does not have what the row is about, or cannot be set up for it here, such as a machine that sleeps.
 *killed at {grace} s* means that the tool was still there when a container runtime kills the container, which is after
 {grace} s here; *killed cold* that a process got no TERM, or no time after it; *runs on* that the tool stays although it
 should end; *slept on* that it ended seconds after its processes.

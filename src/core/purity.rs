@@ -18,6 +18,8 @@ const IMPURE: [&str; 12] = [
     "SystemTime",
     "thread",
 ];
+/// Names of what changes behind a shared reference, as in a static. The simulation only watches.
+const SHARED: [&str; 4] = ["Cell", "Mutex", "Atomic", "Lock<"];
 
 #[test]
 fn pure_rooms_do_not_name_the_outside_world() {
@@ -41,7 +43,8 @@ fn pure_rooms_do_not_name_the_outside_world() {
             .lines()
             .filter(|line| !line.trim_start().starts_with("//"));
         for (number, line) in code.enumerate() {
-            for word in IMPURE {
+            let is_watching = file.starts_with(root.join("simulation"));
+            for word in IMPURE.iter().chain(SHARED.iter().filter(|_| !is_watching)) {
                 assert!(
                     !line.contains(word),
                     "{}: code line {}: {line}",

@@ -5,8 +5,11 @@ use std::ffi::OsString;
 
 use crate::config::CopyOf;
 
-/// A snapshot of the container's environment, without variables that are not UTF-8. Those of drainit
-/// itself are there nevertheless: such a value is a wrong one, and not none.
+/// The variables of drainit itself.
+const OWN: [&str; 3] = ["DRAINIT_CONFIG", "DRAINIT_LOG_FORMAT", "DRAINIT_LOG_LEVEL"];
+
+/// A snapshot of the container's environment, without variables that are not UTF-8. [`OWN`] ones are
+/// there nevertheless: such a value is wrong, and not missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Environment(BTreeMap<String, String>);
 
@@ -15,7 +18,7 @@ impl Environment {
         let text = |(name, value): (OsString, OsString)| {
             let name = name.into_string().ok()?;
             match value.into_string() {
-                Err(value) if name.starts_with("DRAINIT_") => {
+                Err(value) if OWN.contains(&&*name) => {
                     Some((name, value.to_string_lossy().into_owned()))
                 }
                 value => Some((name, value.ok()?)),

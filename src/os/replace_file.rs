@@ -5,7 +5,7 @@
 //! symbolic links of other users are not followed.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, Metadata, Permissions};
+use std::fs::{File, Permissions};
 use std::io;
 use std::io::Write as _;
 use std::os::fd::OwnedFd;
@@ -87,12 +87,10 @@ pub(crate) fn replace(
     written
 }
 
-/// Whether [`replace`] would take the place of the file that is read at `other`. A symbolic link is
-/// replaced itself.
-pub(crate) fn would_replace(path: &Path, other: &Path) -> bool {
-    let identity = |file: Metadata| (file.dev(), file.ino());
-    let there = path.symlink_metadata().map(identity);
-    there.is_ok_and(|there| other.metadata().map(identity).is_ok_and(|other| there == other))
+/// Whether both paths lead to the same file, through whatever links.
+pub(crate) fn is_one_file(a: &Path, b: &Path) -> bool {
+    let identity = |path: &Path| path.metadata().ok().map(|file| (file.dev(), file.ino()));
+    identity(a).is_some_and(|a| identity(b) == Some(a))
 }
 
 /// Replaces the message of one error of the system.

@@ -107,8 +107,8 @@ pub(crate) fn render(process: &Process, base: &[(OsString, OsString)]) -> Result
             let (to, from) = (to.to_string_lossy(), from.to_string_lossy());
             StartError::Unprepared(format!("cannot write {to}, rendered from {from}: {why}"))
         };
-        // The check of the config compares paths, and a directory may be a symbolic link.
-        if replace_file::would_replace(to, from) {
+        // The check of the config compares paths, and a part of one may be a symbolic link.
+        if replace_file::is_one_file(to, from) {
             return Err(fails(&"it is the template itself; write another path to `to`"));
         }
         for warning in rendered.warnings {
