@@ -2,7 +2,6 @@
 //! descriptors.
 
 use std::ffi::OsString;
-use std::fmt::Display;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -103,19 +102,20 @@ pub(crate) fn render(process: &Process, base: &[(OsString, OsString)]) -> Result
         environment(base, Some(process)).into_iter().filter_map(text).collect();
     for Render { from, to, mode } in &process.render {
         let rendered = at_start::render(from, &environment).map_err(StartError::Unprepared)?;
-        let fails = |why: &dyn Display| {
-            let (to, from) = (to.to_string_lossy(), from.to_string_lossy());
-            StartError::Unprepared(format!("cannot write {to}, rendered from {from}: {why}"))
-        };
-        // The check of the config compares paths, and a part of one may be a symbolic link.
-        if replace_file::is_one_file(to, from) {
-            return Err(fails(&"it is the template itself; write another path to `to`"));
-        }
         for warning in rendered.warnings {
             tracing::warn!("{}: {}", process.name, harmless(&warning));
         }
-        replace_file::replace(to, rendered.text.as_bytes(), *mode, process.user.as_ref())
-            .map_err(|error| fails(&error))?;
+        // The check of the config compares paths, and a part of one may be a symbolic link.
+        let written = match replace_file::is_one_file(to, from) {
+            true => Err(io::Error::other("it is the template itself; write another path to `to`")),
+            false => {
+                replace_file::replace(to, rendered.text.as_bytes(), *mode, process.user.as_ref())
+            }
+        };
+        written.map_err(|error| {
+            let (to, from) = (to.to_string_lossy(), from.to_string_lossy());
+            StartError::Unprepared(format!("cannot write {to}, rendered from {from}: {error}"))
+        })?;
     }
     Ok(())
 }
