@@ -667,8 +667,8 @@ fn what_happened_before_a_limit_counts_although_drainit_sees_it_later() {
 #[test]
 fn a_long_start_of_one_process_takes_no_time_from_another() {
     let Some(rig) = Rig::new() else { return };
-    // That takes drainit longer than the limit of `a`.
-    rig.write("long.tmpl", "${HOME:-x} ${NONE:-y}\n".repeat(80_000));
+    // That takes drainit so much longer than the limit of `a` that it looks for what it has missed.
+    rig.write("long.tmpl", "${HOME:-x} ${NONE:-y}\n".repeat(180_000));
     let drainit = rig.start(
         "
         processes:
