@@ -16,8 +16,7 @@ fn matrix(options: &[&str]) -> Command {
 
 #[test]
 fn drainit_passes_every_row() {
-    if !nix::unistd::geteuid().is_root() {
-        namespace::skip_unless(Err("the fault matrix needs root".to_owned()));
+    if !namespace::is_root_for("the fault matrix") {
         return;
     }
     if !namespace::is_possible() {

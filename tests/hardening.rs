@@ -3,6 +3,7 @@
 
 use std::process::Command;
 
+use crate::support::namespace::is_root_for;
 use crate::support::{Duration, LONG, Rig, Running, Signal, ms};
 
 const PAIR: &str = "
@@ -94,8 +95,7 @@ fn a_bystander_is_left_alone() {
 
 #[test]
 fn without_privileges_it_cannot_become_another_user_and_reports_it() {
-    if !nix::unistd::geteuid().is_root() {
-        crate::support::namespace::skip_unless(Err("another user needs root".to_owned()));
+    if !is_root_for("another user") {
         return;
     }
     let Some(rig) = Rig::new() else { return };
@@ -107,8 +107,7 @@ fn without_privileges_it_cannot_become_another_user_and_reports_it() {
 
 #[test]
 fn check_in_the_image_says_that_root_has_lost_a_capability() {
-    if !nix::unistd::geteuid().is_root() {
-        crate::support::namespace::skip_unless(Err("another user needs root".to_owned()));
+    if !is_root_for("another user") {
         return;
     }
     let warning = "`a` cannot be started: drainit runs as .* and cannot become 10001:10001";
@@ -237,8 +236,7 @@ fn assert_gave_up(drainit: Running, asked: Duration, why: &str) {
 
 #[test]
 fn an_unsignallable_group_member_does_not_prevent_a_restart() {
-    if !nix::unistd::geteuid().is_root() {
-        crate::support::namespace::skip_unless(Err("another user needs root".to_owned()));
+    if !is_root_for("another user") {
         return;
     }
     let Some(rig) = Rig::new() else { return };

@@ -1,6 +1,6 @@
 //! Hooks: the time at which they run, and the effect of their failure.
 
-use crate::support::namespace::skip_unless;
+use crate::support::namespace::is_root_for;
 use crate::support::{LONG, Rig, Signal, ms};
 
 #[test]
@@ -288,8 +288,7 @@ fn hooks_of_the_container_have_drainits_environment_and_the_defaults() {
 
 #[test]
 fn what_runs_beside_a_process_has_its_user_and_directory() {
-    if !nix::unistd::geteuid().is_root() {
-        skip_unless(Err("another user needs root".to_owned()));
+    if !is_root_for("another user") {
         return;
     }
     let Some(rig) = Rig::new() else { return };

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use crate::support::namespace::is_root_for;
 use crate::support::temp_dir::TempDir;
 use crate::support::terminal::Terminal;
 use crate::support::{LONG, Rig, Signal};
@@ -51,8 +52,7 @@ fn without_a_signal_it_kills_and_the_policy_decides() {
 
 #[test]
 fn a_kill_by_request_is_not_blamed_on_the_oom_killer() {
-    if !nix::unistd::geteuid().is_root() {
-        crate::support::namespace::skip_unless(Err("a mount needs root".to_owned()));
+    if !is_root_for("a mount") {
         return;
     }
     let Some(rig) = Rig::new() else { return };

@@ -4,7 +4,7 @@
 use std::io;
 
 use crate::exec_signals::send;
-use crate::support::namespace::{is_possible, skip_unless};
+use crate::support::namespace::{is_possible, is_root_for};
 use crate::support::temp_dir::is_locked;
 use crate::support::{LONG, Rig, Signal};
 
@@ -37,8 +37,7 @@ fn redirected(rig: Rig, redirections: &str) -> Rig {
 /// Runs and stops drainit in each way, in the environment that `lack` makes.
 #[track_caller]
 fn works(lack: impl Fn(Rig) -> Rig) {
-    if !nix::unistd::geteuid().is_root() {
-        skip_unless(Err("to take things away needs root".to_owned()));
+    if !is_root_for("to take things away") {
         return;
     }
     if !is_possible() {
@@ -91,7 +90,7 @@ fn it_works_without_a_proc() {
 
 #[test]
 fn without_room_for_another_task_it_says_so() {
-    if !nix::unistd::geteuid().is_root() {
+    if !is_root_for("a limit for another user") {
         return;
     }
     for args in [&["run", "-c", "DIR/config.yaml"][..], &["exec", "--", "true"]] {
@@ -107,7 +106,7 @@ fn without_room_for_another_task_it_says_so() {
 
 #[test]
 fn what_a_process_says_of_itself_is_heard_without_a_proc_as_well() {
-    if !nix::unistd::geteuid().is_root() || !is_possible() {
+    if !is_root_for("a mount") || !is_possible() {
         return;
     }
     const CONFIG: &str = "
@@ -149,7 +148,7 @@ fn what_a_process_says_of_itself_is_heard_without_a_proc_as_well() {
 
 #[test]
 fn leftover_processes_are_stopped_without_a_proc() {
-    if !nix::unistd::geteuid().is_root() || !is_possible() {
+    if !is_root_for("a mount") || !is_possible() {
         return;
     }
     const OBEYS: &str =
@@ -178,7 +177,7 @@ fn leftover_processes_are_stopped_without_a_proc() {
 
 #[test]
 fn a_scan_without_a_proc_survives_the_signals_of_the_c_library() {
-    if !nix::unistd::geteuid().is_root() || !is_possible() {
+    if !is_root_for("a mount") || !is_possible() {
         return;
     }
     // The outer drainit passes on all signals and gives them their default disposition, whereas

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::thread;
 
 use crate::support::http::get_unix;
+use crate::support::namespace::is_root_for;
 use crate::support::rig::NOBODY;
 use crate::support::{LONG, Rig, Signal, Stream, ms, now};
 
@@ -97,8 +98,7 @@ fn a_limit_may_be_raised_before_the_user_is_changed() {
 
 #[test]
 fn limits_are_set_before_the_user_is_changed() {
-    if !nix::unistd::geteuid().is_root() {
-        crate::support::namespace::skip_unless(Err("another user needs root".to_owned()));
+    if !is_root_for("another user") {
         return;
     }
     let Some(rig) = Rig::new() else { return };

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use crate::support::http::{free_address, get};
+use crate::support::namespace::is_root_for;
 use crate::support::record::Stream;
 use crate::support::{Ended, LONG, Rig, Signal};
 
@@ -251,7 +252,7 @@ fn a_report_that_cannot_be_written_is_a_warning_and_changes_nothing() {
 #[test]
 fn the_report_is_what_kubernetes_shows_of_a_container() {
     let Some(rig) = Rig::new() else { return };
-    if !nix::unistd::geteuid().is_root() {
+    if !is_root_for("a mount") {
         return;
     }
     fs::create_dir(rig.path("dev")).unwrap();

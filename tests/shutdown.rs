@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::thread;
 
-use crate::support::namespace::skip_unless;
+use crate::support::namespace::{is_root_for, skip_unless};
 use crate::support::temp_dir::is_locked;
 use crate::support::{LONG, Rig, Running, Signal, ms};
 
@@ -307,8 +307,7 @@ const ROOTS_DAEMON: &str =
 
 /// Returns a rig for an ordinary user, with a setuid program.
 fn beside_root() -> Option<Rig> {
-    if !nix::unistd::geteuid().is_root() {
-        skip_unless(Err("to become another user needs root".to_owned()));
+    if !is_root_for("to become another user") {
         return None;
     }
     let rig = Rig::new()?.readable_by_everybody();

@@ -9,6 +9,7 @@ use std::thread;
 use serde_json::json;
 
 use crate::support::http::get_unix;
+use crate::support::namespace::is_root_for;
 use crate::support::record::Record;
 use crate::support::rig::NOBODY;
 use crate::support::{LONG, Rig, Signal, in_parallel, ms};
@@ -308,8 +309,7 @@ fn a_process_starts_clean() {
 
 #[test]
 fn a_user_is_taken_with_its_groups_and_nothing_of_roots() {
-    if !nix::unistd::geteuid().is_root() {
-        crate::support::namespace::skip_unless(Err("another user needs root".to_owned()));
+    if !is_root_for("another user") {
         return;
     }
     for (user, gid, groups) in [

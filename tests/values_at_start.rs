@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use crate::support::http::get_unix;
-use crate::support::namespace::skip_unless;
+use crate::support::namespace::is_root_for;
 use crate::support::{Ended, LONG, Rig, Running, Signal};
 
 /// A variable that the process had when it wrote its report.
@@ -329,8 +329,7 @@ fn a_pre_start_writes_what_is_read_after_it() {
 
 #[test]
 fn a_secret_that_only_root_may_read_is_for_another_user() {
-    if !nix::unistd::geteuid().is_root() {
-        skip_unless(Err("another user needs root".to_owned()));
+    if !is_root_for("another user") {
         return;
     }
     let Some(rig) = Rig::new() else { return };
@@ -353,7 +352,7 @@ fn a_secret_that_only_root_may_read_is_for_another_user() {
 #[test]
 fn a_template_is_rendered_before_pre_start_for_the_user_of_the_process() {
     let Some(rig) = Rig::new() else { return };
-    if !nix::unistd::geteuid().is_root() {
+    if !is_root_for("another user") {
         return;
     }
     let rig = rig.readable_by_everybody();

@@ -1037,7 +1037,7 @@ processes:
     let (other, request) = (ProcessId(1), Request::Restart);
     let report = played(config, |app| {
         app.at(0, Event::Start);
-        // What an earlier instance was asked for is not of this shutdown.
+        // A stop of an earlier instance is not of this shutdown.
         app.at(1000, Event::Requested { process: other, request });
         app.exits(1100, 1, End::Code(0));
         app.at(5000, Event::Signal(Signal::TERM));

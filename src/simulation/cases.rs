@@ -948,7 +948,7 @@ fn what_is_open_again_after_a_drain_is_waited_for_while_its_time_lasts() {
     play.at(6010, open(1));
     play.at(6010, closed);
     assert_eq!(play.at(6020, term), is_over);
-    // What `exit_at` allows is not waited for.
+    // The connections that `exit_at` allows are not waited for.
     let mut spec = gateway();
     spec.processes[ROUTER.index()].drain.as_mut().unwrap().exit_at = 1;
     let mut play = held(spec);

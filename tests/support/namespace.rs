@@ -25,6 +25,12 @@ pub(crate) fn is_possible() -> bool {
     skip_unless(possible.clone())
 }
 
+/// Returns whether the running test is root. If it is not, reports that `what` needs it.
+pub(crate) fn is_root_for(what: &str) -> bool {
+    let is_root = nix::unistd::geteuid().is_root();
+    skip_unless(is_root.then_some(()).ok_or_else(|| format!("{what} needs root")))
+}
+
 /// Returns whether the running test can run. If it cannot, reports that it is skipped, and why.
 pub(crate) fn skip_unless(possible: Result<(), String>) -> bool {
     let Err(reason) = possible else { return true };

@@ -209,7 +209,7 @@ fn the_environment_overrides_the_defaults() {
     assert_eq!((drain.time, drain.min), (seconds(3), seconds(3)));
     let DrainMethod::Envoy { admin, .. } = &drain.method else { panic!() };
     assert_eq!(*admin, Address::Tcp("127.0.0.1:9000".parse().unwrap()));
-    // What the config says about the format is overridden, too.
+    // A format that is written is overridden, too.
     let written = "logging: {format: text}\nprocesses: {a: {command: [a]}}";
     let config = load(&[written], &[("DRAINIT_LOG_FORMAT", "json")]).unwrap().config;
     assert_eq!(config.logging.format, LogFormat::Json);
