@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
 # Runs each target for some seconds: run.sh PROGRAM SECONDS [TARGET…]. What one finds is kept in target/fuzz/found, and
-# inputs that reach new code in target/fuzz/corpus; MERGE=1 adds the fewest of these that reach as much to the corpus beside
-# this file.
+# inputs that reach new code in target/fuzz/corpus. MERGE=1 packs the fewest of these and of the corpus beside this file
+# that reach as much, besides those that have a word as their name.
+#
+# A file of the corpus has all inputs of one target: for each a line with its name and its length in bytes, the bytes,
+# and a line break. `src/fuzzing/tests.rs` reads it, too.
 set -euo pipefail
 program=$(realpath "$1") seconds=$2
 shift 2
@@ -10,9 +13,30 @@ out=$(realpath target/fuzz)
 mkdir -p "$out/found"
 [[ $# -gt 0 ]] || set -- $(ls "$here/corpus")
 
+# unpack FILE DIRECTORY
+unpack() {
+    rm -rf "$2" && mkdir -p "$2"
+    while read -r name length; do
+        head -c "$length" >"$2/$name"
+        read -r
+    done <"$1"
+}
+
+# pack DIRECTORY FILE
+pack() {
+    for input in "$1"/*; do
+        name=${input##*/}
+        [[ ${#name} -lt 40 ]] || name=${name:0:8} # its SHA-1
+        echo "$name $(stat -c %s "$input")"
+        cat "$input"
+        echo
+    done >"$2"
+}
+
 failed=0
 for target; do
-    kept=$here/corpus/$target new=$out/corpus/$target
+    kept=$out/kept/$target new=$out/corpus/$target
+    unpack "$here/corpus/$target" "$kept"
     mkdir -p "$new"
     # Seconds for one input, by the clock: a busy machine may stall a process for ten. Megabytes for the process and for
     # one allocation; bytes of an input.
@@ -28,7 +52,11 @@ for target; do
         tail -n 20 "$out/$target.log" >&2
     fi
     if [[ -n ${MERGE:-} ]]; then
-        "$program" "${limits[@]}" -merge=1 -use_counters=0 "$kept" "$new" >"$out/$target.merge.log" 2>&1
+        fewest=$out/fewest/$target
+        rm -rf "$fewest" && mkdir -p "$fewest"
+        find "$kept" -type f -regex '.*/[a-z-]*' -exec cp {} "$fewest" \;
+        "$program" "${limits[@]}" -merge=1 -use_counters=0 "$fewest" "$kept" "$new" >"$out/$target.merge.log" 2>&1
+        pack "$fewest" "$here/corpus/$target"
     fi
 done
 exit $failed
