@@ -6,7 +6,7 @@ HOST = $(shell uname -m)
 ARCH ?= $(HOST)
 OTHER = aarch64
 CROSS = $(filter-out $(HOST),$(ARCH))
-STATIC = target/static$(CROSS:%=/%)$(if $(LEAN),/lean)
+STATIC = target/static$(CROSS:%=/%)$(if $(TOOLS),/tools)
 MUSL = $(ARCH)-unknown-linux-musl
 GNU = $(ARCH)-unknown-linux-gnu
 CARGO ?= cargo
@@ -24,7 +24,7 @@ help: ## lists the targets
 build: ## target/release/drainit
 	$(CARGO) build --release --locked
 
-static: $(if $(CROSS),cross) ## target/static/drainit: one file that runs in an empty image; ARCH=aarch64: target/static/aarch64/drainit; LEAN=1: …/lean/drainit, without the tools
+static: $(if $(CROSS),cross) ## target/static/drainit: one file that runs in an empty image; ARCH=aarch64: target/static/aarch64/drainit; TOOLS=1: …/tools/drainit, with what never runs in PID 1
 	@mkdir -p $(STATIC)
 	@if $(call has_target,$(MUSL)); then $(call build_static,$(MUSL),$(MUSL_ENV)); \
 	else echo "no $(MUSL) here: linking glibc statically"; $(call build_static,$(GNU),$(GNU_ENV)); fi
@@ -42,6 +42,16 @@ rollout: static envoy rollout-tools ## replaces two gateway containers under loa
 rollout-swarm: ## replaces three gateways by a rolling update of Docker Swarm, with bash entrypoints and with drainit
 	@$(MAKE) --no-print-directory rollout SWARM=swarm
 
+kubernetes: static envoy rollout-tools ## rolls the gateway in a real Kubernetes, which it builds once (5 to 10 minutes), in 23 minutes; ROW="rollout manifests" selects tests by name
+	@$(call need,openssl pgrep iptables containerd,openssl procps iptables containerd)
+	@/usr/bin/python3 -c 'import h2' 2>/dev/null || $(call install,python3 python3-h2)
+	@timeout 3600 tests/kubernetes/node.sh build
+	$(CARGO) build --locked --quiet --example policy-engine
+	@$(CARGO) run --locked --quiet --example rollout -- images
+	@tests/kubernetes/node.sh down && tests/kubernetes/node.sh up && tests/kubernetes/images.sh && \
+		timeout 3600 tests/kubernetes/node.sh run python3 -B tests/kubernetes/main.py $(ROW); \
+		code=$$?; tests/kubernetes/node.sh down; exit $$code
+
 KUBERNETES_VALIDATE = 1.37.0
 HONCHO = 2.0.0
 PYPI = target/kubernetes-validate/$(KUBERNETES_VALIDATE) target/honcho/$(HONCHO)
@@ -58,18 +68,29 @@ deps: python $(ENVOY_TESTED:%=target/envoy/%/envoy) $(PYPI) ## installs what the
 
 test: deps static-other ## runs all tests, with five versions of Envoy
 	$(CARGO) build --locked --no-default-features && install -D target/debug/drainit target/lean/drainit
-	$(TEST) --no-run
-	$(TEST) --lib --bins
-	$(TEST) --test '*' -- --test-threads=$(WAITING) $(addprefix --skip ,docker:: fault_matrix:: $(BUSY))
-	$(TEST) --test '*' -- --skip docker:: $(BUSY)
-	$(TEST) --test '*' -- fault_matrix::
-	$(TEST) --test '*' -- --test-threads=$(WAITING) docker::
+	$(TEST) --no-run && $(SIMULATION) --no-run
+	$(TEST) --lib --bins --test load
+	DRAINIT_SIM_RUNS=100000 $(SIMULATION)
+	$(TEST) --test main -- --test-threads=$(WAITING) $(addprefix --skip ,docker:: fault_matrix:: $(BUSY))
+	$(TEST) --test main -- --skip docker:: $(BUSY)
+	$(TEST) --test main -- fault_matrix::
+	$(TEST) --test main -- --test-threads=$(WAITING) docker::
 	$(TEST) --doc
 TEST = $(CARGO) test --locked --workspace
+# Optimised, it plays 100,000 schedules of each mode in 20 s of a processor; a debug build needs minutes.
+SIMULATION = $(CARGO) test --locked --profile simulate --package drainit-core --test simulation
 # Most integration tests wait, so many of them run at the same time. Busy ones race the kernel or a clock, such as the
 # half second that an admin has to answer, and run with one thread per core, like the unit tests.
 WAITING = 8
-BUSY = admin_faults:: drain_command:: drain_faults:: early_signals:: exec_signals::while_nothing hardening:: minimal_environment:: preflight:: shutdown:: start::three storm::
+BUSY = admin_faults:: drain_command:: drain_faults:: early_signals:: exec_signals::while_nothing hardening:: minimal_environment:: preflight:: rolling_restart:: shutdown:: start::three storm::
+
+quick: ## runs the tests that need no network, root, container or Envoy: under two minutes on two cores once all is built
+	$(TEST) --offline --lib --bins
+	$(SIMULATION) --offline
+	$(TEST) --offline --test main -- --test-threads=$(WAITING) $(addsuffix ::,$(QUICK)) $(addprefix --skip ,$(BUSY))
+QUICK = args config_errors docs drain_kinds events exec exec_drain exec_options exec_signals exec_terminal health hooks \
+	import kill listen liveness operate plan pod process_options readiness report run_signals secrets simultaneous_stop \
+	start status supervise
 
 fuzz: ## runs each target of tests/fuzz for SECONDS=60, or those of TARGETS="config pod"; MERGE=1 keeps what they found in the corpus
 	@$(call need,g++,g++)
@@ -79,7 +100,9 @@ fuzz: ## runs each target of tests/fuzz for SECONDS=60, or those of TARGETS="con
 FUZZ_FLAGS = -C passes=sancov-module $(addprefix -C llvm-args=-sanitizer-coverage-,level=4 inline-8bit-counters pc-table trace-compares)
 
 miri: ## runs the tests of some readers of outside input under Miri, with a nightly Rust that has it
-	$(CARGO) +nightly miri test --locked --lib --target-dir target/miri -- types:: compat:: envoy::stats import::ini import::shell_words
+	$(CARGO) +nightly miri test --locked --lib --target-dir target/miri --package drainit-core -- types::
+	$(CARGO) +nightly miri test --locked --lib --target-dir target/miri -- compat:: envoy::stats
+	$(CARGO) +nightly miri test --locked --lib --target-dir target/miri --package drainit-tools -- import::ini import::shell_words
 
 sanitize: ## runs the tests of src/os, which has the unsafe code, under AddressSanitizer and LeakSanitizer
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address $(CARGO) test --locked --lib --target $(GNU) --target-dir target/sanitize os::
@@ -93,16 +116,19 @@ lint: ## checks format, clippy, and the licences, bans and sources of the depend
 	else echo "cargo-deny is not installed: dependencies not checked"; fi
 
 simulate: ## plays ten million schedules of random graphs with the core, in simulated time; RUNS=… of each of two modes
-	DRAINIT_SIM_RUNS=$(or $(RUNS),5000000) $(CARGO) test --locked --profile simulate --lib simulation:: -- --nocapture
+	DRAINIT_SIM_RUNS=$(or $(RUNS),5000000) $(CARGO) test --locked --profile simulate --package drainit-core -- --nocapture
 
 search: ## visits every state of small worlds of up to three processes, breadth first; STATES=… at most of each
-	DRAINIT_SEARCH_STATES=$(or $(STATES),1000000000) $(CARGO) test --locked --profile simulate --lib simulation::search -- --nocapture
+	DRAINIT_SEARCH_STATES=$(or $(STATES),1000000000) $(CARGO) test --locked --profile simulate --package drainit-core search:: -- --nocapture
 
-mutants: ## changes what decides in every small way, and names the changes that no test notices: two hours of processor time; FILES=src/core/stop.rs is one file
+mutants: ## changes what decides in every small way, and names the changes that no test notices: two hours of processor time; FILES=crates/core/src/stop.rs is one file
 	@command -v cargo-mutants >/dev/null || test -x target/mutants/bin/cargo-mutants || \
 	    $(CARGO) install --quiet --locked --root target/mutants cargo-mutants@$(MUTANTS_VERSION)
 	@PATH="$$PATH:$$PWD/target/mutants/bin" tests/mutants.sh
 MUTANTS_VERSION = 27.1.0
+
+size: ## counts the lines of each room: production and tests
+	@python3 -B tests/size.py
 
 docs: ## target/book/html/index.html, a site of the docs
 	@command -v mdbook >/dev/null || test -x target/mdbook/bin/mdbook || \
@@ -122,15 +148,15 @@ bench-replace: build envoy bench-replace-tools target/bench-tools/hot-restarter.
 	@$(CARGO) run --release --locked --quiet --package benches --bin bench-replace -- \
 		$(if $(QUICK),--quick) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(CELL),"$(CELL)")
 
-budget: static static-lean python valgrind ## compares instructions and sizes of the static binaries with benches/budget.toml
+budget: static static-tools python valgrind ## compares instructions and sizes of the static binaries with benches/budget.toml
 	@benches/budget.py $(STATIC)/drainit
 
-budget-update: static static-lean python valgrind ## writes benches/budget.toml anew
+budget-update: static static-tools python valgrind ## writes benches/budget.toml anew
 	@benches/budget.py --update $(STATIC)/drainit
 
 faults: static bench-peers fault-tools $(ENVOY_TESTED:%=target/envoy/%/envoy) ## tries what can go wrong with drainit and its peers, and writes docs/faults.md; ROW="ignores TERM" selects rows by name
 	$(CARGO) build --locked --quiet --package drainit --package testkit
-	@python3 -B benches/faults/main.py $(if $(ROW),"$(ROW)")
+	@python3 -B tests/faults/main.py $(if $(ROW),"$(ROW)")
 
 bench-scale: static python target/bench-tools/bench-child ## measures graphs of up to 5,000 processes, by shape: time to start and stop, and memory
 	@python3 -B benches/peers/shapes.py
@@ -141,8 +167,8 @@ bench: static envoy python bench-peers ## measures drainit and its peers, and wr
 soak: static envoy python ## runs one drainit as PID 1 that does everything at once for an hour, which must not grow; MINUTES=2 is a quick one
 	@PYTHONPATH=benches/peers python3 -B benches/soak/main.py $(MINUTES)
 
-deb: static $(if $(CROSS),cross) ## target/deb/drainit_*.deb: the static binary, the manual page and completions; ARCH=aarch64: for arm64
-	@packaging/deb.sh $(STATIC)/drainit $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(ARCH))) target/deb
+deb: static-tools ## target/deb/drainit_*.deb: the static binary with the tools, the manual page and completions; ARCH=aarch64: for arm64
+	@packaging/deb.sh $(STATIC)/tools/drainit $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(ARCH))) target/deb
 
 release: python ## target/release-files: everything that a release publishes, checked: binaries, packages, image, bill of materials, crate, checksums
 	@$(call need,buildah skopeo lintian git,buildah skopeo lintian git ca-certificates)
@@ -151,8 +177,8 @@ release: python ## target/release-files: everything that a release publishes, ch
 	@PATH="$$PWD/target/release-tools/bin:$$PATH" packaging/release.sh
 RELEASE_TOOLS = cargo-auditable@0.7.7 cargo-cyclonedx@0.5.9 rust-audit-info@0.5.4
 
-reproducible: ## makes the static binary and the package twice, elsewhere and as another user the second time, and compares the bytes; RELEASE=1: everything of `make release`
-	@packaging/reproducible.sh $(if $(RELEASE),release target/release-files,deb $(STATIC)/drainit target/deb)
+reproducible: ## makes the static binaries and the package twice, elsewhere and as another user the second time, and compares the bytes; RELEASE=1: everything of `make release`
+	@packaging/reproducible.sh $(if $(RELEASE),release target/release-files,"static deb" $(STATIC) target/deb)
 
 msrv: ## checks that the oldest Rust that Cargo.toml permits compiles drainit
 	@rustup toolchain install --profile minimal $(RUST_VERSION) >/dev/null 2>&1 || { echo "Rust $(RUST_VERSION) cannot be installed" >&2; exit 1; }
@@ -162,6 +188,9 @@ RUST_VERSION = $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 schema: ## writes docs/drainit.schema.json anew, after a change to the keys of the config
 	@$(CARGO) run --quiet --locked -- schema >target/schema.json && mv target/schema.json docs/drainit.schema.json
 
+reference: ## writes the tables of keys in docs/config.md anew, after a change to the keys of the config
+	@DRAINIT_WRITE_REFERENCE=1 $(CARGO) test --quiet --locked --package drainit-tools reference_tests >/dev/null
+
 clean: ## removes everything that was built or downloaded
 	$(CARGO) clean
 	@docker image prune --all --force --filter label=drainit-test >/dev/null 2>&1 || true
@@ -169,7 +198,7 @@ clean: ## removes everything that was built or downloaded
 # Whether the standard library of a Rust target is installed, or can be.
 has_libstd = ls "$$(rustc --print target-libdir --target $(1))"/libstd-*.rlib >/dev/null 2>&1
 has_target = $(call has_libstd,$(1)) || { timeout 120 rustup target add $(1) >/dev/null 2>&1; $(call has_libstd,$(1)); }
-build_static = $(2) $(CARGO) build --release --locked --bin drainit --target $(1) $(if $(LEAN),--no-default-features) && \
+build_static = $(2) $(CARGO) build --release --locked --bin drainit --target $(1) $(if $(TOOLS),,--no-default-features) && \
 	install target/$(1)/release/drainit $(STATIC)/
 # Panics name source files; without the directories of this machine the same sources give the same bytes everywhere.
 NO_PATHS = $(addprefix --remap-path-prefix=,$(CURDIR)=/src $(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo)
@@ -183,9 +212,9 @@ MUSL_PIE = -C link-self-contained=no -L $(MUSL_CRT) $(addprefix -C link-arg=,-no
 MUSL_ENV = RUSTFLAGS="$(NO_PATHS) $(if $(filter-out x86_64,$(ARCH)),$(MUSL_PIE))" \
 	$(CROSS:%=CARGO_TARGET_$(shell echo $(MUSL) | tr a-z- A-Z_)_LINKER=%-linux-gnu-gcc)
 
-.PHONY: static-lean
-static-lean:
-	@$(MAKE) --no-print-directory static LEAN=1
+.PHONY: static-tools
+static-tools: $(if $(CROSS),cross)
+	@$(MAKE) --no-print-directory static TOOLS=1
 
 # The binary that the tests run under qemu. Where it cannot be built, a file says why, and its tests are skipped.
 .PHONY: static-other

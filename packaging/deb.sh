@@ -1,11 +1,14 @@
 #!/bin/sh
 # Packs a static binary with its manual page and completions: packaging/deb.sh BINARY ARCH OUTPUT_DIR
 #
+# The binary is the one with the tools: it writes these pages itself, they name its commands, and a package is installed
+# where people work. An image copies the one file without them, from a release or the image of drainit.
+#
 # The same binary gives the same bytes: times are those of the last commit.
 set -eu
 binary=$1 arch=$2 output=$3
 cd "$(dirname "$0")/.."
-version=$(sed -n '/^\[package\]/,/^version/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 export SOURCE_DATE_EPOCH
 maintainer=${DEB_MAINTAINER:-The drainit authors <drainit@users.noreply.github.com>}

@@ -5,7 +5,7 @@
 # release, and by default the one that fits Cargo.toml.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-version=$(sed -n '/^\[package\]/,/^version/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 tag=${TAG:-v$version}
 out=$PWD/target/release-files
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
@@ -21,19 +21,23 @@ rm -rf "$out" && mkdir -p "$out"
 
 for arch in x86_64:amd64 aarch64:arm64; do
     debian=${arch#*:} arch=${arch%:*}
-    step "$debian: the static binary, with the list of its dependencies in it, and the package"
-    make --no-print-directory deb ARCH="$arch" CARGO="cargo auditable"
-    static=target/static/drainit
-    [[ $arch == "$(uname -m)" ]] || static=target/static/$arch/drainit
-    install -D "$static" "$out/drainit-$version-linux-$debian"
+    step "$debian: the static binaries, with the list of their dependencies in them, and the package"
+    make --no-print-directory static deb ARCH="$arch" CARGO="cargo auditable"
+    static=target/static
+    [[ $arch == "$(uname -m)" ]] || static=target/static/$arch
+    # For images, and, with what never runs in PID 1, for people and CI.
+    install -D "$static/drainit" "$out/drainit-$version-linux-$debian"
+    install -D "$static/tools/drainit" "$out/drainit-tools-$version-linux-$debian"
     mv "target/deb/drainit_$version-1_$debian.deb" "$out"
     lintian --allow-root --fail-on error,warning "$out/drainit_$version-1_$debian.deb"
-    rust-audit-info "$out/drainit-$version-linux-$debian" | python3 -c '
+    for binary in "drainit-$version-linux-$debian" "drainit-tools-$version-linux-$debian"; do
+        rust-audit-info "$out/$binary" | python3 -c '
 import json, sys
 packages = {package["name"]: package["version"] for package in json.load(sys.stdin)["packages"]}
 print(len(packages), "packages are listed in the binary")
 sys.exit(packages.get("drainit") != sys.argv[1] or "tokio" not in packages)
-' "$version" || die "the list of dependencies in the binary for $debian is not that of this version"
+' "$version" || die "the list of dependencies in $binary is not that of this version"
+    done
 done
 
 step "the bill of materials"
@@ -65,16 +69,25 @@ tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH
     -cf "$out/drainit-$version-oci.tar" .
 rm -r "$out/drainit-$version-image"
 
-step "the crate, installed and documented from what is packed"
-cargo package --quiet --locked --allow-dirty --no-verify --package drainit
-cp "target/package/drainit-$version.crate" "$out"
+step "the crates, installed and documented from what is packed"
 # Elsewhere, because above it there must be no workspace.
 crate=$(mktemp -d)
 trap 'rm -rf "$crate"' EXIT
-tar --extract --gzip --file "$out/drainit-$version.crate" --directory "$crate"
+mkdir "$crate/.cargo" && echo "[patch.crates-io]" >"$crate/.cargo/config.toml"
+names=$(cd crates && for name in *; do echo "drainit-$name"; done)
+# shellcheck disable=SC2086
+cargo package --quiet --locked --allow-dirty --no-verify $(printf -- '--package %s ' $names drainit)
+for name in $names drainit; do
+    cp "target/package/$name-$version.crate" "$out"
+    tar --extract --gzip --file "$out/$name-$version.crate" --directory "$crate"
+    # The registry has these crates only after the release.
+    [[ $name == drainit ]] || echo "$name.path = \"$crate/$name-$version\"" >>"$crate/.cargo/config.toml"
+done
 export CARGO_TARGET_DIR=$PWD/target/package
 (
     cd "$crate/drainit-$version"
+    # Nothing but their source changes in the lock.
+    cargo metadata --quiet --offline --format-version 1 >/dev/null
     cargo install --quiet --locked --debug --path . --root "$crate"
     # As docs.rs does.
     RUSTDOCFLAGS="--cfg docsrs --deny warnings" cargo doc --quiet --locked --no-deps --lib

@@ -1,12 +1,12 @@
 #!/bin/bash
-# Makes a target of the Makefile here and once more elsewhere, from the last commit, and compares every byte of what it
-# leaves: packaging/reproducible.sh TARGET PATH…
+# Makes targets of the Makefile here and once more elsewhere, from the last commit, and compares every byte of what it
+# leaves: packaging/reproducible.sh TARGETS PATH…
 #
 # The directory, the user, the home with its copies of the dependencies and the toolchain, the time, the umask, the time
 # zone, the locale and the number of jobs differ; the compiler is the same. Needs root, to become another user.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-target=$1 && shift
+read -ra targets <<<"$1" && shift
 die() { echo "reproducible: $*" >&2 && exit 1; }
 
 [[ $(id -u) == 0 ]] || die "needs root, to build as another user"
@@ -14,7 +14,7 @@ git diff --quiet HEAD || die "commit first: the last commit is built"
 user=65534
 
 rm -rf -- "$@"
-make --no-print-directory "$target"
+make --no-print-directory "${targets[@]}"
 
 there=$(mktemp -d /var/tmp/another-place.XXXXXX)
 trap 'rm -rf "$there"' EXIT
@@ -36,7 +36,7 @@ chown -R $user:$user "$there"
         PATH="$there/toolchain/bin:$there/tools/bin:/usr/bin:/bin:/usr/sbin:/sbin" \
         TZ=Asia/Kathmandu LC_ALL=C.UTF-8 LANG=tr_TR.UTF-8 \
         setpriv --reuid $user --regid $user --clear-groups \
-        bash -c 'umask 077; make --no-print-directory "$1"' - "$target"
+        bash -c 'umask 077; make --no-print-directory "$@"' - "${targets[@]}"
 )
 
 failed=0

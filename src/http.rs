@@ -13,7 +13,7 @@ use std::time::Duration;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{Builder, SendRequest};
-use hyper::{HeaderMap, Method, Request, StatusCode};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -21,6 +21,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::Address;
+use crate::os::on_thread::peer_at;
 use crate::os::private_socket;
 use crate::types::{harmless, human};
 
@@ -139,45 +140,6 @@ pub async fn request(
     .await
 }
 
-/// Sends a `GET` and passes the body of a 200 on as it comes, without a limit of time or size.
-/// `limit` covers everything up to the head; a body with another status is returned, up to
-/// `max_body` bytes.
-///
-/// # Errors
-/// As [`request`]; also where the connection ends before the body.
-pub async fn stream(
-    address: &Address,
-    path: &str,
-    limit: Duration,
-    max_body: usize,
-    began: impl FnOnce(&HeaderMap),
-    mut each: impl FnMut(&[u8]),
-) -> Result<Response, RequestError> {
-    let request = build(address, Method::GET, path)?;
-    let mut connection = within(limit, Connection::open(address)).await?;
-    let Connection { sender, driver } = &mut connection;
-    drive(driver, async {
-        let answer = within(limit, async {
-            sender.ready().await?;
-            Ok(sender.send_request(request).await?)
-        });
-        let answer = answer.await?;
-        let status = answer.status();
-        if status != StatusCode::OK {
-            return Ok(Response { status, body: collect(answer.into_body(), max_body).await? });
-        }
-        began(answer.headers());
-        let mut body = answer.into_body();
-        while let Some(frame) = body.frame().await {
-            if let Ok(data) = frame?.into_data() {
-                each(&data);
-            }
-        }
-        Ok(Response { status, body: Vec::new() })
-    })
-    .await
-}
-
 /// Sends a request and returns its status without waiting for the body.
 ///
 /// # Errors
@@ -188,7 +150,15 @@ pub async fn status(
     path: &str,
     limit: Duration,
 ) -> Result<StatusCode, RequestError> {
-    let request = build(address, method, path)?;
+    send(address, build(address, method, path)?, limit).await
+}
+
+/// Sends a request and returns its status, as [`status`] does.
+pub(crate) async fn send(
+    address: &Address,
+    request: Request<Empty<Bytes>>,
+    limit: Duration,
+) -> Result<StatusCode, RequestError> {
     within(limit, async {
         Ok(Connection::open(address).await?.exchange(request, None).await?.status)
     })
@@ -333,7 +303,8 @@ async fn drive<T>(driver: &mut Driver, exchange: impl Future<Output = T>) -> T {
 
 async fn connect_unix(path: &Path) -> Result<UnixStream, RequestError> {
     if !private_socket::is_abstract(path) {
-        return UnixStream::connect(path).await.map_err(RequestError::Io);
+        let peer = peer_at(path.to_owned()).await.map_err(RequestError::Io)?;
+        return UnixStream::connect(&peer.address).await.map_err(RequestError::Io);
     }
     let stream = connect_among_others(path).await.map_err(RequestError::Io)?;
     // Everybody could take an abstract name, so its server must prove who it is.

@@ -4,59 +4,51 @@
 //!
 //! ```text
 //! cli ─▶ compat, exec ─▶ supervisor ─▶ control, envoy, logging, report ─▶ http, os, plan, core
-//!  └───▶ image, import, kubernetes ─▶ load ─▶ plan ─▶ core ─▶ graph ─▶ config ─▶ types
+//!  └───▶ image, tools ─▶ load ─▶ plan ─▶ config ─▶ core, graph ─▶ types
 //! ```
 //!
-//! - `types` holds the values that all rooms share, `config` the typed config. Both are data only.
-//! - `graph` turns names into ids and knows the order.
-//! - `core` decides: a state machine without clock, system calls or async. `simulation` plays it
-//!   against random processes and faults.
+//! - `core`, with `graph` and `types`, is a crate of its own, which cannot touch the world. It decides:
+//!   a state machine without clock, system calls or async. Its tests play it against random
+//!   processes and faults.
+//! - `config`, `load` and `plan` are a crate of their own, too: the typed config, its reader, which
+//!   reports all problems at once, and the worst-case timeline of its shutdown.
 //! - `supervisor` is `drainit run`: it carries out the decisions of the core.
 //! - `exec` is `drainit exec`: one process without a config, so that it starts fast.
-//! - `load` makes a config of YAML and reports all of its problems at once.
-//! - `plan` computes the worst-case timeline of a shutdown, `report` writes the one that was.
+//! - `report` has the tests of the report of the core, with configs.
 //! - `os` holds the kernel primitives and the only `unsafe` code.
-//! - `image` checks a config against the file system of its image, `kubernetes` against a pod.
-//! - `import` makes configs from the files of other programs, `compat` reads the command lines of
+//! - `image` checks a config against the file system of its image, `compat` reads the command lines of
 //!   tini and dumb-init.
+//! - `drainit_tools` has what never runs in PID 1, and is left out without the feature `tools`.
 //!
 //! Only [`cli::main`] and its [`Allocator`] are public, `types` for the integration tests, and with
 //! the feature `fuzzing` what is fuzzed.
 
-#![cfg_attr(
-    any(not(feature = "tools"), feature = "fuzzing"),
-    allow(dead_code, reason = "some of what `load` and `plan` offer is only for the tools")
-)]
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "a test may wait"))]
 
+#[allow(clippy::disallowed_methods, reason = "runs before the loop, or is no PID 1")]
 pub mod cli;
 mod compat;
-mod config;
 mod control;
-mod core;
 mod envoy;
 mod exec;
-#[cfg(any(feature = "fuzzing", all(test, feature = "tools")))]
+#[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 #[allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
 pub mod fuzzing;
-mod graph;
 mod http;
+#[allow(clippy::disallowed_methods, reason = "`check`, and what `run` looks at before the loop")]
 mod image;
-#[cfg(feature = "tools")]
-mod import;
-#[cfg(feature = "tools")]
-mod kubernetes;
-mod load;
 mod logging;
 mod os;
-mod plan;
 mod report;
-#[cfg(any(test, feature = "tools"))]
-mod simulation;
 mod supervisor;
 #[cfg(test)]
 mod testing;
+
+pub(crate) use drainit_config::{config, load, plan, trusted_path};
+pub(crate) use drainit_core as core;
+pub(crate) use drainit_core::graph;
 #[doc(hidden)]
-pub mod types;
+pub use drainit_core::types;
 
 pub use crate::os::sys::allocator::Allocator;

@@ -67,6 +67,7 @@ const FAULTS: [(Answer, &str); 8] = [
     (Answer::Close, "closed the connection before its answer was complete"),
 ];
 
+// holds: S30, S137
 #[test]
 fn an_admin_that_fails_during_the_drain_is_bounded_and_reported() {
     in_parallel(FAULTS, |(fault, reason)| {
@@ -86,6 +87,7 @@ fn an_admin_that_fails_from_the_start_is_bounded_and_reported() {
     });
 }
 
+// holds: S49
 #[test]
 fn an_admin_that_never_existed_is_bounded_and_reported() {
     let Some(drainit) = start(&format!("http://{}", free_address())) else { return };
@@ -105,8 +107,7 @@ fn statistics_that_fail_during_the_drain_are_bounded_and_reported() {
         let admin = Admin::tcp(3).answer("/stats", &[Answer::Ok, Answer::Ok, fault]);
         let Some(rig) = Rig::new() else { return };
         let config = CONFIG.replace("ADMIN", &format!("http://{}", admin.address()));
-        let drainit = rig.start(&config.replace("time: 18s", "time: 4s"));
-        drainit.wait_for_line("everything is ready");
+        let drainit = rig.start_ready(&config.replace("time: 18s", "time: 4s"));
         admin.wait_verified();
         let t0 = drainit.signal(Signal::SIGTERM);
         drainit.wait_for_line(&format!("warning: router: GET /stats: {reason}"));
@@ -121,6 +122,7 @@ fn statistics_that_fail_during_the_drain_are_bounded_and_reported() {
 
 /// Lets the admin fail while the container is stopped, after a requested drain is over: there is no
 /// last count, so the one before is reported with its age.
+// holds: S45
 #[test]
 fn a_failing_last_count_is_bounded_and_reported() {
     in_parallel(FAULTS, |(fault, _)| {
@@ -128,8 +130,7 @@ fn a_failing_last_count_is_bounded_and_reported() {
         let Some(rig) = Rig::new() else { return };
         let config = CONFIG.replace("ADMIN", &format!("http://{}", admin.address()));
         let config = config.replace("time: 18s", "time: 1s");
-        let drainit = rig.start(&format!("control: {{socket: DIR/control.sock}}\n{config}"));
-        drainit.wait_for_line("everything is ready");
+        let drainit = rig.start_ready(&format!("control: {{socket: DIR/control.sock}}\n{config}"));
         admin.wait_verified();
         assert_eq!(post_unix(&drainit.path("control.sock"), "/drain").unwrap().0, 202);
         drainit.wait_for_line("router: drain over after .*: its time is over");
@@ -144,6 +145,7 @@ fn a_failing_last_count_is_bounded_and_reported() {
     });
 }
 
+// holds: C387
 #[test]
 fn missing_permissions_are_reported_before_the_drain() {
     let admin = Admin::tcp(0)
@@ -165,6 +167,7 @@ fn missing_permissions_are_reported_before_the_drain() {
     drainit.wait_exit(LONG).assert_no_line("warning: router: its");
 }
 
+// holds: S43
 #[test]
 fn a_drain_that_closes_nothing_is_reported() {
     // The admin counts one more request at each poll, and no request closes its connection.
@@ -176,7 +179,7 @@ fn a_drain_that_closes_nothing_is_reported() {
         .wait_for_line("warning: router: [0-9]+ requests since the drain began, and no connection was closed: .*MODIFY_ONLY");
     assert!(line.at - t0 >= Duration::from_secs(2), "{:?}", line.at - t0);
     drainit.touch("measured");
-    drainit.signal_again(Signal::SIGTERM);
+    drainit.signal_again(Signal::SIGINT);
     let ended = drainit.wait_exit(LONG);
     ended.assert_line(r"Z   router: [0-9]+ requests since the drain began");
     let told =

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use crate::support::{Ended, LONG, Rig, Signal};
+use crate::support::{Ended, Rig};
 
 const CONFIG: &str = r#"
 processes:
@@ -21,6 +21,7 @@ fn refused(args: &[&str]) -> Option<Ended> {
     Some(ended)
 }
 
+// holds: C151, C173, C176
 #[test]
 fn arguments_are_routed_by_prefix_with_or_without_dashes_before_them() {
     for dashes in [&["--"][..], &[]] {
@@ -29,8 +30,7 @@ fn arguments_are_routed_by_prefix_with_or_without_dashes_before_them() {
         let drainit = rig.args(dashes).args(&args).start(CONFIG);
         drainit.wait_for_event("py", "report");
         drainit.wait_for_event("rtr", "report");
-        drainit.signal(Signal::SIGTERM);
-        let ended = drainit.wait_exit(LONG);
+        let ended = drainit.stop();
         ended.assert_code(0);
         let args = |name: &str| ended.report(name)["args"].as_array().unwrap()[1..].to_vec();
         assert_eq!(args("py.json"), [json!("--workers=2")]);
@@ -39,6 +39,7 @@ fn arguments_are_routed_by_prefix_with_or_without_dashes_before_them() {
     }
 }
 
+// holds: S123, C178
 #[test]
 fn an_unclaimed_argument_is_wrong_usage() {
     let Some(ended) = refused(&["--", "--rt.concurrency", "4"]) else { return };
@@ -49,6 +50,18 @@ fn an_unclaimed_argument_is_wrong_usage() {
     }
 }
 
+// holds: C682
+#[test]
+fn a_command_runs_in_place_of_the_processes_where_the_config_says_so() {
+    let Some(rig) = Rig::new() else { return };
+    let config = format!("arguments: exec\n{CONFIG}");
+    let ended = rig.args(&["--", "sh", "-c", "echo it is $$; sleep 0.1 & exit 7"]).run(&config);
+    ended.assert_code(7).assert_line("it is ").assert_no_event("py", "start");
+    let Some(rig) = Rig::new() else { return };
+    rig.args(&["--", "--help"]).run(&config).assert_code(2).assert_line("--help");
+}
+
+// holds: C175, C178
 #[test]
 fn a_refused_option_is_wrong_usage() {
     for arg in ["--py.socket", "--py.socket=/x", "--py.listen"] {
@@ -57,6 +70,7 @@ fn a_refused_option_is_wrong_usage() {
     }
 }
 
+// holds: S123
 #[test]
 fn an_unknown_option_or_command_is_wrong_usage() {
     for args in [&["check", "--no-such-option"][..], &["no-such-command"], &[]] {
@@ -65,4 +79,33 @@ fn an_unknown_option_or_command_is_wrong_usage() {
     }
     Rig::not_init().run_with(&["--help"]).assert_code(0).assert_line("run");
     Rig::not_init().run_with(&["--version"]).assert_code(0).assert_line(env!("CARGO_PKG_VERSION"));
+}
+
+#[test]
+fn a_config_without_its_option_is_named_with_it() {
+    for (command, code) in [("check", 2), ("run", 78)] {
+        let rig = Rig::not_init();
+        rig.write("my.yaml", "processes: {a: {command: [sleep, '1']}}");
+        let directory = rig.path("");
+        let ended = rig.cwd(directory).run_with(&[command, "DIR/my.yaml"]);
+        ended.assert_code(code).assert_line("a config is named by `-c .*my.yaml`");
+    }
+}
+
+#[test]
+fn what_the_entrypoint_has_read_in_place_of_a_process_is_told() {
+    let mend = "write `ENTRYPOINT \\[\"drainit\", \"run\", \"--\"\\]` in the image";
+    for (args, code) in [(&["run", "--config", "DIR/app.yaml"][..], 78), (&["run", "--help"], 0)] {
+        let Some(rig) = Rig::new() else { return };
+        rig.write("app.yaml", "server: {port: 8080}");
+        rig.run_with(args).assert_code(code).assert_line(mend);
+    }
+    // As any other process, and behind `--`.
+    Rig::not_init().run_with(&["run", "--help"]).assert_code(0).assert_no_line("ENTRYPOINT");
+    let Some(rig) = Rig::new() else { return };
+    let ended = rig.args(&["--", "--help"]).run(CONFIG);
+    ended
+        .assert_code(2)
+        .assert_line("`--help` is claimed by no process")
+        .assert_no_line("ENTRYPOINT");
 }

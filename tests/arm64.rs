@@ -67,8 +67,7 @@ fn a_single_command_has_its_code() {
     let drainit =
         rig.start_with(&["exec", "--", "CHILD", "a", "daemon=b,exit=0", "on=TERM:exit:7:0"]);
     drainit.wait_for_start(&["a", "b"]);
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(7);
+    drainit.stop().assert_code(7);
 }
 
 #[test]

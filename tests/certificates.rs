@@ -142,12 +142,14 @@ fn overlay_rotates(server: &str, prefix: &str, signal: &str, keeps: bool) {
     }
 }
 
+// holds: C310
 #[test]
 fn nginx_serves_a_new_certificate_and_fails_no_new_connection() {
     // The workers that leave close what is idle.
     overlay_rotates("nginx", "NGINX_", "SIGHUP", false);
 }
 
+// holds: C310
 #[test]
 fn haproxy_serves_a_new_certificate_and_fails_no_request() {
     overlay_rotates("haproxy", "HAPROXY_", "SIGUSR2", true);
@@ -191,6 +193,7 @@ fn serves_both(config: &mut Value) {
     }
 }
 
+// holds: C311
 #[test]
 fn envoy_takes_a_new_certificate_of_sds_by_itself_and_none_that_its_config_names() {
     if !is_installed("openssl") {
@@ -205,11 +208,11 @@ fn envoy_takes_a_new_certificate_of_sds_by_itself_and_none_that_its_config_names
         rotate(&drainit.path("secret"), "two");
         drainit.wait_until("the new one", || served(by_sds).as_deref() == Some("two"));
         assert_eq!(served(named), one, "Envoy {version}");
-        drainit.signal(Signal::SIGTERM);
-        drainit.wait_exit(LONG).assert_code(0);
+        drainit.stop().assert_code(0);
     });
 }
 
+// holds: C311
 #[test]
 fn envoy_serves_a_new_certificate_and_fails_no_request() {
     let binary = envoy::binary(envoy::DEFAULT).map_err(|error| error.to_string());

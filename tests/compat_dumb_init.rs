@@ -2,7 +2,7 @@
 
 use crate::support::namespace;
 use crate::support::peer::{Invocation, Peer, RunResult};
-use crate::support::{LONG, Rig, Signal};
+use crate::support::{Rig, Signal};
 
 const PLAIN: Invocation<'_> = Invocation { env: &[], init: false };
 const INIT: Invocation<'_> = Invocation { env: &[], init: true };
@@ -242,8 +242,7 @@ fn it_stops_itself_with_its_child_and_goes_on_with_it() {
     }
     drainit.wait_for_line(r"^\[dumb-init\] Translating signal 20 to 19\.");
     drainit.wait_for_line(r"^\[dumb-init\] Suspending self due to TTY signal\.");
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0);
+    drainit.stop().assert_code(0);
 }
 
 #[test]

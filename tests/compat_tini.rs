@@ -2,7 +2,7 @@
 
 use crate::support::namespace;
 use crate::support::peer::{Invocation, Peer};
-use crate::support::{LONG, Rig, Signal};
+use crate::support::{Rig, Signal};
 
 /// Runs it as an ordinary process; `INIT` runs it as PID 1.
 const PLAIN: Invocation<'_> = Invocation { env: &[], init: false };
@@ -215,6 +215,5 @@ fn signals_go_to_the_child_of_a_real_init() {
         drainit.wait_for_event("a", &format!("got {signal}"));
     }
     drainit.wait_until("reaped", || drainit.children_in_state('Z') == 0);
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0);
+    drainit.stop().assert_code(0);
 }

@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::support::http::{free_address, get, get_unix, request};
 use crate::support::{Admin, LONG, Over, Rig, Running, Signal, ms};
 
+// holds: S9, S10, C95, C135, C609
 #[test]
 fn readyz_follows_readiness_and_turns_at_t0_before_anything_is_stopped() {
     let address = free_address();
@@ -46,6 +47,7 @@ fn readyz_follows_readiness_and_turns_at_t0_before_anything_is_stopped() {
     assert!(told >= ms(3000), "asked after {told:?}:\n{}", ended.record);
 }
 
+// holds: S13, S14
 #[test]
 fn readyz_and_envoys_health_check_stay_good_while_the_drain_has_begun() {
     let (address, admin) = (free_address(), Admin::tcp(0));
@@ -80,6 +82,7 @@ fn readyz_and_envoys_health_check_stay_good_while_the_drain_has_begun() {
     assert_eq!(posts, expected.map(|path| format!("POST {path}")), "{posts:?}");
 }
 
+// holds: C97, C100, C105
 #[test]
 fn status_tells_how_each_process_is() {
     let address = free_address();
@@ -132,6 +135,7 @@ fn status_tells_how_each_process_is() {
     drainit.wait_exit(LONG).assert_code(0);
 }
 
+// holds: S125, S205, C91
 #[test]
 fn a_port_in_use_is_found_before_anything_starts() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -143,33 +147,6 @@ fn a_port_in_use_is_found_before_anything_starts() {
         .assert_code(78)
         .assert_line(&format!("control.listen {address}: address in use"))
         .assert_no_event("a", "start");
-}
-
-#[test]
-fn clients_that_ask_badly_cost_nothing() {
-    let address = free_address();
-    let Some(rig) = Rig::new() else { return };
-    let config =
-        format!("control: {{listen: '{address}'}}\nprocesses: {{a: {{command: [CHILD, a]}}}}");
-    let drainit = rig.start(&config);
-    drainit.wait_for_start(&["a"]);
-    // These clients send nothing, an unfinished request, and nonsense; the next one never ends.
-    let mut held = Vec::new();
-    for text in ["", "GET /livez HTT", "\0\0\0\r\n\r\n"] {
-        for _ in 0..10 {
-            let mut stream = TcpStream::connect(address).unwrap();
-            let _ = stream.write_all(text.as_bytes());
-            held.push(stream);
-        }
-    }
-    let mut endless = TcpStream::connect(address).unwrap();
-    thread::spawn(
-        move || while endless.write_all(b"GET /aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa").is_ok() {},
-    );
-    assert_eq!(get(address, "/livez").unwrap().0, 200);
-    let asked = drainit.signal(Signal::SIGTERM);
-    // Each of them may stay for 5 s.
-    drainit.wait_exit(LONG).assert_code(0).assert_took(asked, ms(0)..ms(4000));
 }
 
 /// Bounds the life of the holders, so that they end even if the test fails. No test needs them for
@@ -216,6 +193,7 @@ fn health(args: [&str; 2]) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
 }
 
+// holds: C103
 #[test]
 fn five_hundred_connections_that_ask_nothing_take_no_answer_from_anybody() {
     let address = free_address();
@@ -224,8 +202,7 @@ fn five_hundred_connections_that_ask_nothing_take_no_answer_from_anybody() {
         control: {listen: 'ADDRESS', socket: DIR/control.sock}
         processes: {a: {command: [CHILD, a]}}
         ";
-    let drainit = rig.start(&config.replace("ADDRESS", &address.to_string()));
-    drainit.wait_for_line("everything is ready");
+    let drainit = rig.start_ready(&config.replace("ADDRESS", &address.to_string()));
     let (url, socket) = (format!("http://{address}"), drainit.path("control.sock"));
     for (sends, trickles) in [("", false), ("GET /livez HTTP/1.1\r\nho", false), ("GET /", true)] {
         let is_over = AtomicBool::new(false);
@@ -243,45 +220,11 @@ fn five_hundred_connections_that_ask_nothing_take_no_answer_from_anybody() {
             }
         });
     }
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0);
+    drainit.stop().assert_code(0);
 }
 
 fn descriptors(drainit: &Running) -> usize {
     std::fs::read_dir(format!("/proc/{}/fd", drainit.pid())).unwrap().count()
-}
-
-#[test]
-fn connections_leave_descriptors_for_the_processes() {
-    let address = free_address();
-    let Some(rig) = Rig::new() else { return };
-    let config = "
-        control: {listen: 'ADDRESS', socket: DIR/control.sock}
-        processes:
-          a: {command: [CHILD, a, await=DIR/end, exit=1], log: {}, restart: always, restart_delay: 100ms}
-        ";
-    let rig = rig.wrapper(&["sh", "-c", "ulimit -n 64; exec \"$@\"", "sh"]);
-    let drainit = rig.start(&config.replace("ADDRESS", &address.to_string()));
-    drainit.wait_for_line("everything is ready");
-    let is_over = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let _over = Over(&is_over);
-        for _ in 0..100 {
-            scope.spawn(|| hold(address, "", false, &is_over));
-        }
-        drainit.wait_until("held", || descriptors(&drainit) > 12);
-        thread::sleep(ms(300));
-        drainit.touch("end");
-        drainit.wait_for_line("a: exited with code 1");
-        std::fs::remove_file(drainit.path("end")).unwrap();
-        drainit.wait_until("restarted", || {
-            let events = drainit.record().events;
-            events.iter().filter(|event| event.name == "a" && event.what == "start").count() > 1
-        });
-        assert!(descriptors(&drainit) < 40, "{}", descriptors(&drainit));
-    });
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0).assert_no_line("too many open files|Too many");
 }
 
 #[test]
@@ -292,8 +235,7 @@ fn without_a_descriptor_the_listeners_wait_and_do_not_spin() {
         control: {listen: 'ADDRESS', socket: DIR/control.sock}
         processes: {a: {command: [CHILD, a]}}
         ";
-    let drainit = rig.start(&config.replace("ADDRESS", &address.to_string()));
-    drainit.wait_for_line("everything is ready");
+    let drainit = rig.start_ready(&config.replace("ADDRESS", &address.to_string()));
     let limit = |number: &str| {
         let pid = drainit.pid().to_string();
         let number = format!("--nofile={number}:1024");
@@ -312,8 +254,7 @@ fn without_a_descriptor_the_listeners_wait_and_do_not_spin() {
     drainit.wait_until("answered", || health(["--socket", socket]).0 == Some(0));
     assert_eq!(get(address, "/livez").unwrap().0, 200);
     drop(held);
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0);
+    drainit.stop().assert_code(0);
 }
 
 /// Returns drainit's CPU time so far, in hundredths of a second.

@@ -56,6 +56,7 @@ fn egress_of(address: SocketAddr) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 2], address.port()))
 }
 
+// holds: C385
 #[test]
 fn the_egress_of_a_sidecar_lives_on_while_its_ingress_is_drained() {
     in_parallel(TESTED, |version| {
@@ -101,8 +102,7 @@ fn the_directions_of_listeners_of_a_file_are_known() {
         drainit.wait_for_line("nothing speaks against its drain");
         let mut old = Client::new(egress_of(address));
         assert_eq!(old.request(0).went, STAYS);
-        drainit.signal(Signal::SIGTERM);
-        let ended = drainit.wait_exit(LONG);
+        let ended = drainit.stop();
         ended.assert_code(0).assert_line("drain over after [^;]*no connection left");
     });
 }
@@ -146,8 +146,7 @@ fn an_egress_that_the_health_check_would_close_is_reported_while_envoy_is_health
     drainit.wait_for_line(
         "warning: router: with `fail_healthcheck: true` .* of listener egress close",
     );
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0);
+    drainit.stop().assert_code(0);
 }
 
 #[test]
@@ -164,10 +163,10 @@ fn an_envoy_without_an_inbound_listener_is_reported_while_it_is_healthy() {
     let Some((drainit, _)) = envoy.start() else { return };
     drainit.wait_for_line(warning);
     drainit.wait_for_line(slow);
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0);
+    drainit.stop().assert_code(0);
 }
 
+// holds: C386, C643
 #[test]
 fn a_scraper_does_not_hold_a_drain() {
     let by_name = RealEnvoy {
@@ -197,6 +196,7 @@ fn a_scraper_does_not_hold_a_drain() {
     }
 }
 
+// holds: C644
 #[test]
 fn the_requests_of_a_listener_that_is_ignored_count() {
     let envoy = RealEnvoy {
@@ -234,6 +234,5 @@ fn a_listener_that_does_not_exist_is_reported_while_envoy_is_healthy() {
     drainit.wait_for_line(&format!(
         "warning: router: `ignore_listeners` leaves no listener to wait for, .* always takes 3s; .*: {ip}_{port}$"
     ));
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0);
+    drainit.stop().assert_code(0);
 }

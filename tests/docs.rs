@@ -1,5 +1,7 @@
-//! Tests the docs: links lead somewhere, the summary lists every page, configs pass `check`.
+//! Tests the docs: links lead somewhere, the summary lists every page, configs pass `check`, and a
+//! test holds every promise.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -101,6 +103,7 @@ fn the_summary_lists_every_page() {
     }
 }
 
+// holds: C334
 #[test]
 fn the_configs_of_the_docs_pass_check() {
     let mut seen = 0;
@@ -122,4 +125,53 @@ fn the_configs_of_the_docs_pass_check() {
         }
     }
     assert!(seen > 20, "only {seen} configs were found");
+}
+
+/// `<!-- S31, S32 -->` behind a sentence is its anchor, `// holds: S31` marks what fails without it, or
+/// `# holds: S31` a row of the fault matrix.
+#[test]
+fn every_promise_is_held_by_a_test() {
+    let mut anchors = BTreeSet::new();
+    for (page, letter) in [("shutdown.md", 'S'), ("config.md", 'C')] {
+        let text = fs::read_to_string(root().join("docs").join(page)).unwrap();
+        for names in text.split("<!-- ").skip(1).filter_map(|rest| rest.split(" -->").next()) {
+            for name in names.split(", ") {
+                assert!(name.starts_with(letter), "docs/{page} has the anchor {name}");
+                assert!(anchors.insert(name.to_owned()), "docs/{page} has {name} twice");
+            }
+        }
+    }
+    let mut marks = BTreeSet::new();
+    for source in sources() {
+        let text = fs::read_to_string(&source).unwrap();
+        let holds = text.lines().filter_map(|line| {
+            line.trim_start().trim_start_matches(['/', '#']).strip_prefix(" holds: ")
+        });
+        marks.extend(holds.flat_map(|names| names.split(", ")).map(str::to_owned));
+    }
+    let without = |a: &BTreeSet<_>, b| a.difference(b).cloned().collect::<Vec<String>>();
+    assert!(anchors.len() > 100, "only {} promises were found", anchors.len());
+    assert!(anchors.is_subset(&marks), "nothing holds {:?}", without(&anchors, &marks));
+    assert!(marks.is_subset(&anchors), "no page has {:?}", without(&marks, &anchors));
+}
+
+/// Every file of the program and of its tests in Rust or Python.
+fn sources() -> Vec<PathBuf> {
+    let mut directories = ["src", "crates", "tests"].map(|name| root().join(name)).to_vec();
+    directories.retain(|directory| directory.is_dir());
+    let mut sources = Vec::new();
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                directories.push(path);
+            } else if path
+                .extension()
+                .is_some_and(|extension| extension == "rs" || extension == "py")
+            {
+                sources.push(path);
+            }
+        }
+    }
+    sources
 }

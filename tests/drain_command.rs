@@ -10,9 +10,9 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::support::http::{free_address, get_unix, request};
+use crate::support::http::{free_address, get_unix};
 use crate::support::temp_dir::TempDir;
-use crate::support::{Admin, LONG, Rig, Running, Signal, in_parallel, ms, now};
+use crate::support::{Admin, LONG, Rig, Running, Signal, in_parallel, ms};
 
 /// The config of a router with a drain, its dependency, and both kinds of control address.
 const CONFIG: &str = "
@@ -71,6 +71,7 @@ fn assert_all_alive(drainit: &Running) {
     }
 }
 
+// holds: C111, C112, C113, C120, C122, C124
 #[test]
 fn it_waits_until_all_is_drained_stops_nothing_and_sigterm_does_not_begin_again() {
     let admin = Admin::tcp(2);
@@ -106,6 +107,7 @@ fn it_waits_until_all_is_drained_stops_nothing_and_sigterm_does_not_begin_again(
     assert_eq!(admin.posts(), ONCE);
 }
 
+// holds: C113, C124, C515
 #[test]
 fn a_sigterm_meanwhile_goes_on_with_it() {
     let admin = Admin::tcp(2);
@@ -127,36 +129,7 @@ fn a_sigterm_meanwhile_goes_on_with_it() {
     assert_eq!(admin.posts(), ONCE);
 }
 
-#[test]
-fn repeated_requests_share_one_drain() {
-    let admin = Admin::tcp(1);
-    let listen = free_address();
-    let address = admin.address();
-    let config = CONFIG
-        .replace("DRAIN", &format!("envoy: {{admin: 'http://{address}', time: 8s, min: 100ms}}"))
-        .replace(
-            "socket: DIR/control.sock, listen: 'LISTEN'",
-            &format!("listen: '{listen}', drain_over_tcp: true"),
-        );
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(&config);
-    drainit.wait_for_start(&["engine", "router"]);
-    drainit.wait_for_line("everything is ready");
-    // The command uses TCP, as the config says.
-    assert_drains(&drainit, &["-c", "DIR/drainit.yaml", "--no-wait"]);
-    for _ in 0..3 {
-        assert_eq!(request(listen, "POST", "/drain").unwrap().0, 202);
-    }
-    assert_eq!(request(listen, "GET", "/drain").unwrap().0, 405);
-    admin.wait_for(ONCE[1]);
-    admin.set_connections(0);
-    assert_drains(&drainit, &["-c", "DIR/drainit.yaml"]);
-    assert_eq!(request(listen, "POST", "/drain").unwrap().0, 202);
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0);
-    assert_eq!(admin.posts(), ONCE);
-}
-
+// holds: C651
 #[test]
 fn a_failed_request_reports_the_reason() {
     let admin = Admin::tcp(0);
@@ -171,7 +144,7 @@ fn a_failed_request_reports_the_reason() {
     for (args, code, reason) in [
         (["--socket", "DIR/nobody.sock"], 1, "/nobody.sock: no such file or directory"),
         (["-c", "DIR/without.yaml"], 78, "the config has `control: {socket: off}`"),
-        (["-c", "DIR/tcp.yaml"], 78, "the drain is not taken over TCP"),
+        (["-c", "DIR/tcp.yaml"], 78, "the config has `control: {socket: off}`"),
         (
             ["-c", "DIR/wrong.yaml"],
             78,
@@ -182,7 +155,7 @@ fn a_failed_request_reports_the_reason() {
             78,
             "`control` uses `UNSET`, which is not set here: if it is for",
         ),
-        (["-c", "DIR/empty.yaml"], 1, "no such file or directory; `control` uses `UNSET`, which"),
+        (["-c", "DIR/empty.yaml"], 1, "`control.socket`; `control` uses `UNSET`, which"),
         (["-c", "DIR/missing.yaml"], 78, "missing.yaml` does not exist; see `drainit check`"),
         (["--sockets", "DIR/control.sock"], 2, "--sockets"),
     ] {
@@ -200,6 +173,7 @@ fn a_failed_request_reports_the_reason() {
     assert!(!socket.exists());
 }
 
+// holds: C99, C125
 #[test]
 fn a_request_before_readiness_is_refused() {
     let Some(rig) = Rig::new() else { return };
@@ -214,68 +188,10 @@ fn a_request_before_readiness_is_refused() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("refuses to drain: not everything is ready yet"), "{said}");
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0);
+    drainit.stop().assert_code(0);
 }
 
-#[test]
-fn a_crash_after_it_stops_the_container_with_its_code() {
-    let admin = Admin::tcp(0);
-    let Some(drainit) = start(&admin, "time: 8s, min: 200ms") else { return };
-    assert_drains(&drainit, &["-c", "DIR/drainit.yaml"]);
-    drainit.touch("engine-fails");
-    let crash = drainit.wait_for_event("engine", "exit 9").at;
-    let ended = drainit.wait_exit(LONG);
-    ended
-        .assert_code(9)
-        .assert_took(crash, ms(0)..ms(6000))
-        .assert_line("stopping: engine exited with code 9")
-        .event("router", "got SIGTERM");
-    assert_eq!(admin.posts(), ONCE);
-}
-
-#[test]
-fn a_crash_meanwhile_cuts_it_to_min() {
-    let admin = Admin::tcp(3);
-    let Some(drainit) = start(&admin, "time: 8s, min: 800ms") else { return };
-    let asked = now();
-    assert_drains(&drainit, &["-c", "DIR/drainit.yaml", "--no-wait"]);
-    admin.wait_for(ONCE[0]);
-    drainit.touch("engine-fails");
-    drainit.wait_for_event("engine", "exit 9");
-    let ended = drainit.wait_exit(LONG);
-    ended.assert_code(9).assert_took(asked, ms(800)..ms(6000));
-    assert_eq!(admin.posts(), ONCE);
-}
-
-#[test]
-fn asked_for_during_a_crash_it_changes_nothing() {
-    let admin = Admin::tcp(3);
-    // The command has as long to connect.
-    let Some(drainit) = start(&admin, "time: 8s, min: 3s") else { return };
-    drainit.touch("engine-fails");
-    let crash = drainit.wait_for_event("engine", "exit 9").at;
-    admin.wait_for(ONCE[1]);
-    assert_drains(&drainit, &["-c", "DIR/drainit.yaml"]);
-    let ended = drainit.wait_exit(LONG);
-    ended.assert_code(9).assert_took(crash, ms(3000)..ms(7000)).assert_no_line("drain requested");
-    assert_eq!(admin.posts(), ONCE);
-}
-
-#[test]
-fn what_waits_for_its_restart_stays_down_and_the_container_goes_on() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig
-        .start("processes: {a: {command: [CHILD, a, exit=7], restart: always, restart_delay: 1s}}");
-    drainit.wait_for_line("a: exited with code 7.*; restart 1 in");
-    drainit.exec(&["drain"]).assert(0, "");
-    thread::sleep(ms(1500));
-    let starts = drainit.record().events.iter().filter(|event| event.what == "start").count();
-    assert_eq!(starts, 1, "{}", drainit.record());
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0).assert_line("stopping: SIGTERM received");
-}
-
+// holds: C124, C399
 #[test]
 fn a_process_that_answers_by_its_end_is_drained_and_not_crashed() {
     let Some(drainit) = start_with("signal: {signal: USR1, time: 5s}") else { return };
@@ -288,14 +204,14 @@ fn a_process_that_answers_by_its_end_is_drained_and_not_crashed() {
     thread::sleep(ms(300));
     assert_eq!(status(&drainit)["phase"], "drained");
     assert!(drainit.record().event("engine", "got SIGTERM").is_none());
-    drainit.signal(Signal::SIGTERM);
     drainit
-        .wait_exit(LONG)
+        .stop()
         .assert_code(0)
         .assert_order(&["router exit 0", "engine got SIGTERM"])
         .assert_line("stopping: SIGTERM received");
 }
 
+// holds: C612
 #[test]
 fn a_drain_whose_time_is_over_is_drained() {
     let Some(drainit) = start_with("exec: {command: [CHILD, drainer], time: 300ms}") else {
@@ -304,72 +220,11 @@ fn a_drain_whose_time_is_over_is_drained() {
     assert_drains(&drainit, &["-c", "DIR/drainit.yaml"]);
     drainit.wait_for_line("router: drain over after .*: its time is over");
     assert_all_alive(&drainit);
-    drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
+    let ended = drainit.stop();
     ended.assert_code(0).assert_line("  drain router: .*, its time is over");
 }
 
-#[test]
-fn a_failed_drain_is_in_the_report() {
-    let Some(drainit) = start_with("exec: {command: [CHILD, drainer, exit=4], time: 5s}") else {
-        return;
-    };
-    assert_drains(&drainit, &["-c", "DIR/drainit.yaml"]);
-    assert_all_alive(&drainit);
-    drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
-    ended
-        .assert_code(0)
-        .assert_line(r"^\[drainit\][^a-z]*  router: its drain: its command exited with code 4");
-}
-
-#[test]
-fn a_drain_by_hand_takes_no_time_from_the_stop() {
-    let admin = Admin::tcp(1);
-    let config = CONFIG
-        .replace("grace_period: 20s", "grace_period: 8s")
-        .replace("'on=USR1:exit:0:300'", "'on=TERM:exit:0:3000'")
-        .replace("    stop_grace_period: 1s\n", "")
-        .replace("DRAIN", &format!("envoy: {{admin: 'http://{}', min: 1s}}", admin.address()))
-        .replace("LISTEN", &free_address().to_string());
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(&config);
-    drainit.wait_for_line("everything is ready");
-    // One connection stays open, so that the drain takes its full time.
-    assert_drains(&drainit, &["-c", "DIR/drainit.yaml"]);
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0).assert_order(&["router exit 0", "engine got SIGTERM"]);
-}
-
-#[test]
-fn without_control_it_asks_at_the_private_socket() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start("processes: {a: {command: [CHILD, a]}}");
-    drainit.wait_for_line("everything is ready");
-    drainit.exec(&["drain"]).assert(0, "");
-    drainit.wait_for_line("drain requested; nothing is stopped yet");
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0);
-}
-
-#[test]
-fn over_tcp_it_is_refused_whatever_the_address() {
-    let admin = Admin::tcp(0);
-    let listen = free_address();
-    let address = admin.address();
-    let config = CONFIG
-        .replace("DRAIN", &format!("envoy: {{admin: 'http://{address}', time: 1s}}"))
-        .replace("LISTEN", &listen.to_string());
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(&config);
-    drainit.wait_for_line("everything is ready");
-    let (code, said) = request(listen, "POST", "/drain").unwrap();
-    assert!(code == 403 && said.contains("the control socket"), "{code} {said}");
-    assert_eq!(status(&drainit)["phase"], "running");
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0);
-}
-
+// holds: C121, C126
 #[test]
 fn what_is_wrong_or_unset_elsewhere_in_the_config_does_not_matter() {
     let admin = Admin::tcp(0);
@@ -387,8 +242,7 @@ fn what_is_wrong_or_unset_elsewhere_in_the_config_does_not_matter() {
         .unwrap();
     assert_drains(&drainit, &["-c", "DIR/a.yaml", "-c", "DIR/b.yaml"]);
     assert_eq!(status(&drainit)["phase"], "drained");
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0);
+    drainit.stop().assert_code(0);
 }
 
 /// The way in which a fake supervisor treats a connection.
@@ -473,6 +327,7 @@ fn ask(path: &Path) -> std::process::Child {
 const DRAINING: Does = Does::Says(r#"{"phase":"draining","shutdown":{"deadline_in_seconds":60}}"#);
 const DRAINED: Does = Does::Says(r#"{"phase":"drained"}"#);
 
+// holds: C123
 #[test]
 fn a_failed_poll_does_not_end_the_drain() {
     use Does::*;
@@ -488,6 +343,7 @@ fn a_failed_poll_does_not_end_the_drain() {
     });
 }
 
+// holds: C123
 #[test]
 fn only_a_supervisor_that_is_gone_has_been_stopped() {
     use Does::*;
@@ -500,6 +356,7 @@ fn only_a_supervisor_that_is_gone_has_been_stopped() {
     assert!(code == 1 && said.contains("connection refused"), "{code} {said}");
 }
 
+// holds: C124, C515
 #[test]
 fn a_supervisor_that_stops_its_processes_has_drained_them() {
     const STOPPING: Does =
@@ -509,6 +366,7 @@ fn a_supervisor_that_stops_its_processes_has_drained_them() {
     assert_eq!(drain_against(&[Does::Accepts, STOPPING], Some(OVERDUE)), (0, String::new()));
 }
 
+// holds: C125
 #[test]
 fn an_unresponsive_supervisor_is_an_error_after_a_bound() {
     use Does::*;
@@ -530,51 +388,4 @@ fn an_unresponsive_supervisor_is_an_error_after_a_bound() {
     // The client does not repeat the request for ever.
     let (code, said) = drain_against(&[], Some(Closes));
     assert!(code == 1 && said.contains("cannot be asked to drain"), "{code} {said}");
-}
-
-#[test]
-fn without_an_address_it_is_78() {
-    for (config, says) in [
-        (
-            "control: {socket: off}\nprocesses: {a: {command: [a]}}",
-            "socket: off.`, and the drain is not taken over TCP",
-        ),
-        (
-            "control: {listen: '127.0.0.1:9', socket: off}\nprocesses: {a: {command: [a]}}",
-            "socket: off.`, and the drain is not taken over TCP",
-        ),
-        ("control: {sockt: /a}\nprocesses: {a: {command: [a]}}", "unknown key `sockt`"),
-    ] {
-        let rig = Rig::not_init();
-        rig.write("drainit.yaml", config);
-        rig.run_with(&["drain", "-c", "DIR/drainit.yaml"]).assert_code(78).assert_line(says);
-    }
-    Rig::not_init().run_with(&["drain", "-c", "DIR/none.yaml"]).assert_code(78);
-}
-
-#[test]
-fn a_drain_that_is_over_and_held_has_no_deadline() {
-    let admin = Admin::tcp(0);
-    let address = free_address();
-    let how = format!("envoy: {{admin: 'http://{}', time: 8s, min: 100ms}}", admin.address());
-    let config = CONFIG.replace("DRAIN", &how).replace("LISTEN", &address.to_string());
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(&config);
-    drainit.wait_for_line("everything is ready");
-    assert_drains(&drainit, &["--socket", "DIR/control.sock"]);
-    let socket = drainit.path("control.sock");
-    let status: Value = serde_json::from_str(&get_unix(&socket, "/status").unwrap().1).unwrap();
-    assert_eq!(status["phase"], "drained");
-    assert!(status["shutdown"]["elapsed_seconds"].is_number(), "{status}");
-    assert!(status["shutdown"]["deadline_in_seconds"].is_null(), "{status}");
-    let said = drainit.exec(&["status"]).stdout;
-    assert!(said.starts_with("drained (") && !said.contains(" left"), "{said}");
-    let metrics = get_unix(&socket, "/metrics").unwrap().1;
-    assert!(metrics.contains("\ndrainit_shutting_down 0\n"), "{metrics}");
-    assert!(!metrics.contains("drainit_shutdown_deadline_seconds "), "{metrics}");
-    let (code, why) = get_unix(&socket, "/readyz").unwrap();
-    assert!(code == 503 && why == "not ready: drain requested\n", "{why}");
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_for_line("stopping: ");
-    drainit.wait_exit(LONG).assert_code(0);
 }

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::thread;
 
+use serde_json::{Value, json};
 use testkit::envoy::TESTED;
 
 use crate::support::client::{Client, RequestResult};
@@ -18,14 +19,43 @@ const LATE: Duration = ms(8000);
 /// Bytes of a response that no socket buffer holds as a whole.
 const BODY: usize = 4 * 1024 * 1024;
 
+/// Waits for a control plane that nobody runs.
+fn without_control_plane(config: &mut Value) {
+    let source = json!({"ads": {}, "resource_api_version": "V3"});
+    let services = json!([{"envoy_grpc": {"cluster_name": "upstream"}}]);
+    config["node"] = json!({"id": "router", "cluster": "gateway"});
+    config["dynamic_resources"] = json!({
+        "lds_config": source, "cds_config": source,
+        "ads_config": {"api_type": "GRPC", "transport_api_version": "V3", "grpc_services": services},
+    });
+    let resources = &mut config["static_resources"];
+    resources.as_object_mut().unwrap().remove("listeners");
+    let nobody = json!({"socket_address": {"address": "127.0.0.1", "port_value": 1}});
+    let endpoints = json!([{"lb_endpoints": [{"endpoint": {"address": nobody}}]}]);
+    resources["clusters"][0]["load_assignment"]["endpoints"] = endpoints;
+}
+
+// holds: S231
 #[test]
-fn an_idle_envoy_is_gone_when_min_is_over() {
-    let Some((drainit, _)) = (RealEnvoy { drain: DRAIN, ..RealEnvoy::default() }).start() else {
-        return;
-    };
-    let asked = drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
-    ended.assert_code(0).assert_took(asked, ms(1000)..LATE).assert_line("no connection left");
+fn an_envoy_that_is_not_live_is_stopped_at_once() {
+    in_parallel(TESTED, |version| {
+        let envoy = RealEnvoy {
+            version,
+            drain: "time: 9s, min: 8s",
+            readiness: "unix: DIR/admin.sock",
+            change: without_control_plane,
+            ..RealEnvoy::default()
+        };
+        let Some((drainit, _)) = envoy.start() else { return };
+        let asked = drainit.signal(Signal::SIGTERM);
+        let ended = drainit.wait_exit(LONG);
+        ended
+            .assert_code(0)
+            .assert_took(asked, ms(0)..ms(6000))
+            .assert_line("drain router: .*it was not live, so nothing was in flight")
+            .assert_no_line("unknown")
+            .assert_no_line("warning: .*drain");
+    });
 }
 
 #[test]
@@ -45,6 +75,7 @@ fn a_busy_one_is_gone_when_its_last_connection_is() {
     ended.assert_code(0).assert_took(asked, ms(2000)..LATE).assert_line("no connection left");
 }
 
+// holds: C383
 #[test]
 fn a_client_that_never_lets_go_is_waited_for_until_time_is_over() {
     let drain = "time: 2s, min: 1s";
@@ -64,7 +95,7 @@ fn a_connection_that_has_sent_nothing_to_a_listener_filter_is_open() {
         drain: "time: 2s, min: 1s",
         change: |config| {
             let filter = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector";
-            config["static_resources"]["listeners"][0]["listener_filters"] = serde_json::json!([
+            config["static_resources"]["listeners"][0]["listener_filters"] = json!([
                 {"name": "tls", "typed_config": {"@type": format!("type.googleapis.com/{filter}")}},
             ]);
         },
@@ -77,6 +108,7 @@ fn a_connection_that_has_sent_nothing_to_a_listener_filter_is_open() {
     ended.assert_code(0).assert_took(asked, ms(2000)..LATE).assert_line("1 connection still open");
 }
 
+// holds: S176, C383
 #[test]
 fn until_requests_does_not_wait_for_it() {
     let drain = "time: 9s, min: 1s, until: requests";
@@ -98,6 +130,7 @@ fn has_request(drainit: &Running) -> bool {
     answer.contains("rq_active: 1")
 }
 
+// holds: S185
 #[test]
 fn requests_that_come_after_the_drain_are_waited_for_before_the_stop() {
     in_parallel(TESTED, |version| {
@@ -124,6 +157,7 @@ fn requests_that_come_after_the_drain_are_waited_for_before_the_stop() {
     });
 }
 
+// holds: S177
 #[test]
 fn until_requests_waits_for_a_response_that_a_client_still_reads() {
     in_parallel(TESTED, |version| {
@@ -138,7 +172,7 @@ fn until_requests_waits_for_a_response_that_a_client_still_reads() {
                 let routes =
                     &mut listener["filter_chains"][0]["filters"][0]["typed_config"]["route_config"];
                 routes["max_direct_response_body_size_bytes"] = BODY.into();
-                routes["virtual_hosts"][0]["routes"][0] = serde_json::json!({"match": {"prefix": "/"},
+                routes["virtual_hosts"][0]["routes"][0] = json!({"match": {"prefix": "/"},
                     "direct_response": {"status": 200, "body": {"inline_string": "x".repeat(BODY)}}});
             },
             ..RealEnvoy::default()
@@ -155,28 +189,4 @@ fn until_requests_waits_for_a_response_that_a_client_still_reads() {
             .assert_line("1 request still in flight");
         ended.assert_line("requests 0 completed, 1 cut");
     });
-}
-
-#[test]
-fn exit_at_does_not_wait_for_the_last_ones() {
-    let drain = "time: 9s, min: 1s, exit_at: 1";
-    let Some((drainit, address)) = (RealEnvoy { drain, ..RealEnvoy::default() }).start() else {
-        return;
-    };
-    let mut clients = [Client::new(address), Client::new(address)];
-    for client in &mut clients {
-        assert_eq!(client.request(0).went, RequestResult::Answered { closes: false });
-    }
-    let asked = drainit.signal(Signal::SIGTERM);
-    drainit.wait_for_line("router: draining");
-    // Its answer closes one of them; the other one hears nothing.
-    let request = clients[0].request(2000);
-    assert_eq!(request.went, RequestResult::Answered { closes: true });
-    let [first, _second] = clients;
-    drop(first);
-    let ended = drainit.wait_exit(LONG);
-    ended.assert_code(0).assert_took(asked, ms(2000)..LATE);
-    ended.assert_line(
-        "drain over after [^;]*no more than `exit_at` allows, 1 connection still open",
-    );
 }

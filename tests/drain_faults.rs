@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::support::http::free_address;
-use crate::support::{Admin, Answer, Ended, LONG, Rig, Running, Signal, ms, now};
+use crate::support::{Admin, Answer, Ended, LONG, Rig, Running, Signal, ms};
 
 /// The config of a router with a drain and its dependency. The test replaces `TIMES`.
 const CONFIG: &str = "
@@ -50,6 +50,7 @@ fn assert_between(ended: &Ended, took: Duration, range: std::ops::Range<Duration
     assert!(range.contains(&took), "drained for {took:?}, and not {range:?}:\n{}", ended.record);
 }
 
+// holds: S26, S44, S88, C361, C381
 #[test]
 fn it_is_drained_then_polled_then_closed_and_only_then_asked_to_end() {
     let admin = Admin::tcp(5);
@@ -74,35 +75,7 @@ fn it_is_drained_then_polled_then_closed_and_only_then_asked_to_end() {
     );
 }
 
-#[test]
-fn a_gradual_drain_fails_the_health_check_when_min_is_over() {
-    let admin = Admin::tcp(5);
-    let Some(drainit) = start(&admin, "time: 7s, min: 1500ms, strategy: gradual") else { return };
-    let t0 = drainit.signal(Signal::SIGTERM);
-    admin.wait_for(DRAIN);
-    let told = admin.wait_for(FAIL) - t0;
-    assert!((ms(1500)..ms(4000)).contains(&told), "after {told:?}:\n{}", drainit.record());
-    admin.set_connections(0);
-    drainit.wait_exit(LONG).assert_code(0).assert_line("drain router: .*no connection left");
-}
-
-#[test]
-fn a_gradual_drain_that_envoy_refuses_asks_all_clients_at_once() {
-    let admin = Admin::tcp(5).answer("/drain_listeners", &[Answer::Status(403)]);
-    let config = CONFIG.replace("ADMIN", &format!("http://{}", admin.address()));
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(&config.replace("TIMES", "time: 12s, min: 6s, strategy: gradual"));
-    drainit.wait_for_line("everything is ready");
-    admin.wait_verified();
-    let t0 = drainit.signal(Signal::SIGTERM);
-    // The call that was refused is tried again for 2 s.
-    let told = admin.wait_for(FAIL) - t0;
-    assert!(told < ms(5000), "after {told:?}:\n{}", drainit.record());
-    admin.set_connections(0);
-    let ended = drainit.wait_exit(LONG);
-    ended.assert_code(0).assert_line("drain router: .*no connection left");
-}
-
+// holds: S51
 #[test]
 fn a_drain_that_envoy_refuses_waits_for_the_health_check_of_an_unready_delay() {
     let asked_to_stop = |admin: &Admin| {
@@ -132,6 +105,7 @@ fn a_drain_that_envoy_refuses_waits_for_the_health_check_of_an_unready_delay() {
     assert!(admin.posts().iter().any(|post| post == FAIL), "{:?}", admin.posts());
 }
 
+// holds: S26, C381
 #[test]
 fn an_admin_on_a_unix_socket_is_as_good() {
     let Some(rig) = Rig::new() else { return };
@@ -158,78 +132,20 @@ fn without_connections_it_is_over_after_min() {
     assert_between(&ended, drained_for(&ended, t0), ms(800)..LATE);
 }
 
-#[test]
-fn it_is_asked_seldom_until_min_is_nearly_over() {
-    let admin = Admin::tcp(0);
-    let Some(drainit) = start(&admin, "time: 8s, min: 3s") else { return };
-    let t0 = drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
-    ended.assert_code(0);
-    assert_between(&ended, drained_for(&ended, t0), ms(3000)..LATE);
-    let seen = admin.seen();
-    let early = seen.iter().filter(|seen| {
-        seen.what.starts_with("GET /stats") && (t0..t0 + ms(2500)).contains(&seen.at)
-    });
-    // Polls come every 250 ms, not every 25 ms.
-    let early = early.count();
-    assert!((2..=20).contains(&early), "{early} looks: {seen:?}");
-}
-
-#[test]
-fn connections_that_stay_are_waited_for_until_time_is_over() {
-    let admin = Admin::tcp(2);
-    let Some(drainit) = start(&admin, "time: 1s, min: 100ms") else { return };
-    let t0 = drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
-    ended.assert_code(0).assert_line("its time is over, 2 connections still open");
-    assert_between(&ended, drained_for(&ended, t0), ms(1000)..LATE);
-}
-
-#[test]
-fn no_open_connection_is_not_quiet_while_new_ones_come() {
-    let admin = Admin::tcp(0).restless();
-    let Some(drainit) = start(&admin, "time: 1500ms, min: 100ms") else { return };
-    let t0 = drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
-    ended.assert_code(0);
-    assert_between(&ended, drained_for(&ended, t0), ms(1500)..LATE);
-}
-
-#[test]
-fn one_poll_does_not_end_the_drain() {
-    let admin = Admin::tcp(0).answer("/stats", &[Answer::Ok, Answer::Hang]);
-    let Some(drainit) = start(&admin, "time: 1s, min: 0s") else { return };
-    let t0 = drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
-    ended.assert_code(0);
-    assert_between(&ended, drained_for(&ended, t0), ms(1000)..LATE);
-    // One slow poll does not make drainit close the listeners early.
-    assert!(admin.wait_for(CLOSE) - t0 >= ms(1000), "{:?}", admin.seen());
-}
-
+// holds: S48
 #[test]
 fn a_statistic_that_is_missing_is_unknown_and_not_zero() {
-    let admin = Admin::tcp(0).answer("/stats", &[Answer::Empty]);
-    let Some(drainit) = start(&admin, "time: 1s, min: 100ms") else { return };
-    let t0 = drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
-    ended.assert_code(0);
-    assert_between(&ended, drained_for(&ended, t0), ms(1000)..LATE);
-}
-
-#[test]
-fn statistics_that_cannot_be_had_cost_the_early_end_and_nothing_else() {
-    for answer in [Answer::Status(403), Answer::Hang, Answer::Endless] {
-        let admin = Admin::tcp(0).answer("/stats", &[answer]);
+    for missing in ["downstream_", "downstream_cx_active", "downstream_cx_total"] {
+        let admin = Admin::tcp(0).answer("/stats", &[Answer::Without(missing)]);
         let Some(drainit) = start(&admin, "time: 1s, min: 100ms") else { return };
         let t0 = drainit.signal(Signal::SIGTERM);
         let ended = drainit.wait_exit(LONG);
-        ended.assert_code(0).assert_line("GET /stats: .*its connections are unknown");
+        ended.assert_code(0);
         assert_between(&ended, drained_for(&ended, t0), ms(1000)..LATE);
-        assert_eq!(admin.posts(), [DRAIN, FAIL, CLOSE], "{answer:?}");
     }
 }
 
+// holds: S30
 #[test]
 fn a_single_refusal_is_tried_again() {
     let admin = Admin::tcp(0)
@@ -242,13 +158,13 @@ fn a_single_refusal_is_tried_again() {
     assert_between(&ended, drained_for(&ended, t0), ms(300)..LATE);
 }
 
+// holds: S30, S51
 #[test]
 fn one_accepted_call_is_enough_and_the_other_is_tried_again_for_2_s() {
     for refused in ["/drain_listeners", "/healthcheck/fail"] {
         let admin = Admin::tcp(0).answer(refused, &[Answer::Hang]);
         let Some(drainit) = start(&admin, "time: 8s, min: 300ms") else { return };
-        drainit.signal(Signal::SIGTERM);
-        let ended = drainit.wait_exit(LONG);
+        let ended = drainit.stop();
         ended.assert_code(0).assert_line("drain router: .*no connection left");
         let calls = admin.seen().into_iter().filter(|seen| {
             let is_graceful = refused != "/drain_listeners" || seen.what.contains("graceful");
@@ -262,16 +178,7 @@ fn one_accepted_call_is_enough_and_the_other_is_tried_again_for_2_s() {
     }
 }
 
-#[test]
-fn a_refused_call_at_the_end_is_in_the_report() {
-    let admin = Admin::tcp(0).answer("/drain_listeners", &[Answer::Ok, Answer::Status(403)]);
-    let Some(drainit) = start(&admin, "time: 8s, min: 300ms") else { return };
-    drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
-    ended.assert_code(0).assert_line("warning: router: POST /drain_listeners: answered 403");
-    ended.assert_line("Z   router: POST /drain_listeners: answered 403");
-}
-
+// holds: S42
 #[test]
 fn a_first_count_that_hangs_delays_the_calls_by_500_ms() {
     let admin = Admin::tcp(0).answer("/stats", &[Answer::Hang, Answer::Ok]);
@@ -282,6 +189,7 @@ fn a_first_count_that_hangs_delays_the_calls_by_500_ms() {
     drainit.wait_exit(LONG).assert_code(0);
 }
 
+// holds: S50
 #[test]
 fn min_is_held_where_the_admin_refuses_connections() {
     let Some(drainit) = start_at(&format!("http://{}", free_address()), "time: 8s, min: 3s") else {
@@ -296,16 +204,7 @@ fn min_is_held_where_the_admin_refuses_connections() {
     assert_between(&ended, drained_for(&ended, t0), ms(3000)..LATE);
 }
 
-#[test]
-fn min_is_no_longer_than_time() {
-    let admin = Admin::tcp(3);
-    let Some(drainit) = start(&admin, "time: 500ms") else { return };
-    let t0 = drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
-    ended.assert_code(0);
-    assert_between(&ended, drained_for(&ended, t0), ms(500)..LATE);
-}
-
+// holds: S38
 #[test]
 fn the_drain_leaves_the_stop_its_time() {
     let admin = Admin::tcp(3);
@@ -316,8 +215,7 @@ fn the_drain_leaves_the_stop_its_time() {
         .replace("grace_period: 20s", "grace_period: 4s")
         .replace("stop_grace_period: 1s", "stop_grace_period: 500ms")
         .replace("router, await", "router, 'on=TERM:exit:0:300', await");
-    let drainit = rig.start(&config);
-    drainit.wait_for_line("everything is ready");
+    let drainit = rig.start_ready(&config);
     drainit.wait_for_start(&["router"]);
     let t0 = drainit.signal(Signal::SIGTERM);
     let ended = drainit.wait_exit(LONG);
@@ -327,6 +225,7 @@ fn the_drain_leaves_the_stop_its_time() {
         .assert_line("the stop needs the rest of the time, 3 connections still open");
 }
 
+// holds: S40, C638
 #[test]
 fn the_end_of_the_process_ends_its_drain() {
     let admin = Admin::tcp(3);
@@ -343,31 +242,14 @@ fn the_end_of_the_process_ends_its_drain() {
         .assert_stopped_in_order(&["python"]);
 }
 
-#[test]
-fn a_call_that_is_tried_again_does_not_reach_the_next_process() {
-    let admin = Admin::tcp(5).answer("/healthcheck/fail", &[Answer::Status(500)]);
-    let Some(drainit) = start(&admin, "time: 9s, min: 3s, strategy: gradual") else { return };
-    let mut restart = drainit.exec_as(None, &["restart", "router"]).spawn().unwrap();
-    let first = admin.wait_for(FAIL);
-    drainit.exec(&["kill", "-s", "KILL", "router"]).assert(0, "");
-    assert!(restart.wait().unwrap().success());
-    let restarted = now();
-    // The next one is told no earlier than its `min`; the first call is tried again for 2 s.
-    let told = drainit.signal(Signal::SIGTERM) + ms(2500);
-    drainit.wait_exit(LONG).assert_code(0);
-    let calls = admin.seen().into_iter().filter(|seen| seen.what == FAIL && seen.at < told);
-    let times: Vec<_> = calls.map(|seen| seen.at).collect();
-    assert_eq!(times.first(), Some(&first));
-    assert!(times.iter().all(|at| *at < restarted), "{times:?}, restarted at {restarted:?}");
-}
-
+// holds: S41, S200
 #[test]
 fn a_second_signal_cuts_the_drain_and_keeps_the_order() {
     let admin = Admin::tcp(3);
     let Some(drainit) = start(&admin, "time: 8s, min: 5s") else { return };
     drainit.signal(Signal::SIGTERM);
     admin.wait_for(FAIL);
-    let again = drainit.signal_again(Signal::SIGTERM);
+    let again = drainit.signal_again(Signal::SIGINT);
     let ended = drainit.wait_exit(LONG);
     ended
         .assert_code(0)
@@ -382,29 +264,7 @@ fn a_second_signal_cuts_the_drain_and_keeps_the_order() {
     );
 }
 
-#[test]
-fn the_crash_of_what_it_needs_drains_it_for_min() {
-    let admin = Admin::tcp(3);
-    let Some(drainit) = start(&admin, "time: 8s, min: 700ms") else { return };
-    drainit.touch("python-fails");
-    let crash = drainit.wait_for_event("python", "exit 9").at;
-    let ended = drainit.wait_exit(LONG);
-    ended.assert_code(9);
-    assert_eq!(admin.posts(), [DRAIN, FAIL, CLOSE]);
-    assert_between(&ended, drained_for(&ended, crash), ms(700)..LATE);
-}
-
-#[test]
-fn the_crash_of_the_drained_process_itself_drains_nothing() {
-    let admin = Admin::tcp(3);
-    let Some(drainit) = start(&admin, "time: 8s, min: 5s") else { return };
-    drainit.touch("router-fails");
-    let crash = drainit.wait_for_event("router", "exit 8").at;
-    let ended = drainit.wait_exit(LONG);
-    ended.assert_code(8).assert_took(crash, ms(0)..BEFORE_MIN).assert_stopped_in_order(&["python"]);
-    assert!(admin.seen().is_empty(), "{:?}", admin.seen());
-}
-
+// holds: S23, C653
 #[test]
 fn a_process_that_was_never_ready_is_not_drained() {
     let admin = Admin::tcp(3);
@@ -414,20 +274,6 @@ fn a_process_that_was_never_ready_is_not_drained() {
         .replace("TIMES", "time: 8s")
         .replace("stop_grace_period: 1s", "readiness: {unix: DIR/never.sock}");
     let drainit = rig.start(&config);
-    drainit.wait_for_start(&["router"]);
-    let t0 = drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0).assert_took(t0, ms(0)..BEFORE_MIN);
-    assert!(admin.seen().is_empty(), "{:?}", admin.seen());
-}
-
-#[test]
-fn a_drain_time_of_0_is_no_drain() {
-    let admin = Admin::tcp(3);
-    let Some(rig) = Rig::new() else { return };
-    let config = CONFIG
-        .replace("ADMIN", &format!("http://{}", admin.address()))
-        .replace("TIMES", "time: '${ROUTER_DRAIN_TIME_SECONDS}'");
-    let drainit = rig.env("ROUTER_DRAIN_TIME_SECONDS", "0").start(&config);
     drainit.wait_for_start(&["router"]);
     let t0 = drainit.signal(Signal::SIGTERM);
     drainit.wait_exit(LONG).assert_code(0).assert_took(t0, ms(0)..BEFORE_MIN);

@@ -56,11 +56,11 @@ fn share_before_the_block() -> Option<f64> {
     let until_blocked = processor_time(&drainit);
     drainit.wait_for_line("a: started");
     let share = until_blocked.as_secs_f64() / processor_time(&drainit).as_secs_f64();
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0);
+    drainit.stop().assert_code(0);
     Some(share)
 }
 
+// holds: S3
 #[test]
 fn signals_are_blocked_before_the_command_line_is_read() {
     // The test may see the block too late, but never too early.
@@ -73,6 +73,7 @@ fn signals_are_blocked_before_the_command_line_is_read() {
     assert!(least < 0.3, "{shares:?}");
 }
 
+// holds: S3
 #[test]
 fn a_signal_that_comes_while_the_command_line_is_read_is_heard() {
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT] {
@@ -89,8 +90,7 @@ fn a_signal_that_comes_while_the_command_line_is_read_is_heard() {
     args.extend(["--", "sleep", "60"]);
     let drainit = rig.start_with(&args);
     wait_for_full(&drainit);
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(128 + 15);
+    drainit.stop().assert_code(128 + 15);
 }
 
 /// Makes a pipe with a writer for the config, so that drainit waits for its content.

@@ -43,21 +43,7 @@ fn a_command_that_has_left_its_group_is_killed_as_well() {
     let options = ["--grace-period", "300ms"];
     let drainit = exec(Rig::not_init(), &options, &["perl", "-e", script]);
     drainit.wait_for_line("ready");
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(137).assert_no_line("survived KILL");
-}
-
-#[test]
-fn a_dropped_signal_begins_no_stop() {
-    let Some(rig) = Rig::new() else { return };
-    let command = ["CHILD", "a", "await=DIR/go", "exit=5"];
-    let drainit = exec(rig, &["--grace-period", "200ms", "-v", "-r", "TERM:0"], &command);
-    drainit.wait_for_start(&["a"]);
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_for_line("SIGTERM dropped");
-    thread::sleep(ms(600));
-    drainit.touch("go");
-    drainit.wait_exit(LONG).assert_code(5);
+    drainit.stop().assert_code(137).assert_no_line("survived KILL");
 }
 
 #[test]
@@ -71,16 +57,6 @@ fn a_command_that_does_not_stop_is_killed_with_its_group_when_the_grace_period_i
     ended.assert_code(137).assert_took(asked, ms(400)..ms(3000));
     ended.assert_line(r"^\[drainit\] warning: the grace period of 400ms is over");
     ended.assert_order(&["a got SIGTERM"]).assert_no_event("b", "got");
-}
-
-#[test]
-fn a_command_that_stops_in_time_has_its_own_code() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = exec(rig, &["--grace-period", "5s"], &["CHILD", "a", "on=TERM:exit:7:100"]);
-    drainit.wait_for_start(&["a"]);
-    let asked = drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
-    ended.assert_code(7).assert_took(asked, ms(100)..ms(4000)).assert_no_line("drainit");
 }
 
 #[test]
@@ -120,18 +96,6 @@ fn what_has_stopped_hears_of_the_stop_all_the_same() {
     drainit.wait_for_line("^[0-9]+$");
     fs::write(go, "\n").unwrap();
     drainit.wait_exit(LONG).assert_code(0).assert_line("^bye$");
-}
-
-#[test]
-fn without_a_grace_period_nothing_is_waited_for() {
-    let Some(rig) = Rig::new() else { return };
-    let command = ["CHILD", "a", "spawn=b,on=TERM:exit:0:5000", "await=DIR/go", "exit=0"];
-    let drainit = exec(rig, &[], &command);
-    drainit.wait_for_start(&["a", "b"]);
-    drainit.touch("go");
-    let ended = drainit.wait_exit(LONG);
-    ended.assert_code(0).assert_took(ended.event("a", "exit 0").at, ms(0)..ms(4500));
-    ended.assert_no_event("b", "got");
 }
 
 #[test]
@@ -198,58 +162,6 @@ fn a_stop_signal_is_held_back_and_others_are_not() {
     ended.assert_code(0);
 }
 
-#[test]
-fn a_second_stop_signal_cuts_the_delay_short() {
-    for (second, both) in [(Signal::SIGTERM, false), (Signal::SIGINT, true)] {
-        let Some(rig) = Rig::new() else { return };
-        let command = ["CHILD", "a", "on=TERM:ignore", "on=INT:ignore", "on=USR1:exit:0:0"];
-        let drainit = exec(rig, &["-v", "--signal-delay", "30s"], &command);
-        drainit.wait_for_start(&["a"]);
-        drainit.signal(Signal::SIGTERM);
-        drainit.wait_for_line("SIGTERM received");
-        // Two signals within 5 ms would count as one.
-        thread::sleep(ms(20));
-        let again = drainit.signal(second);
-        let got = drainit.wait_for_event("a", "got SIGTERM").at;
-        assert!(got - again < ms(5000));
-        if both {
-            drainit.wait_for_event("a", "got SIGINT");
-        }
-        drainit.signal(Signal::SIGUSR1);
-        let ended = drainit.wait_exit(LONG);
-        let terms =
-            ended.record.events.iter().filter(|event| event.what.starts_with("got SIGTERM"));
-        assert_eq!(terms.count(), 1, "{}", ended.record);
-    }
-}
-
-#[test]
-fn a_doubled_stop_signal_is_one() {
-    let Some(rig) = Rig::new() else { return };
-    // One process sends both signals, so that one follows the other at once.
-    let drainit = exec(rig, &["--signal-delay", "700ms"], &["CHILD", "a"]);
-    drainit.wait_for_start(&["a"]);
-    let asked = drainit.signal(Signal::SIGTERM);
-    drainit.signal(Signal::SIGTERM);
-    let both = crate::support::now() - asked;
-    let ended = drainit.wait_exit(LONG);
-    let took = ended.event("a", "got SIGTERM").at - asked;
-    // The signals count as two if the machine paused between them.
-    assert!(took >= ms(700) || both >= ms(4), "{took:?}");
-    ended.assert_code(0);
-}
-
-#[test]
-fn a_command_that_ends_during_the_delay_ends_it() {
-    let Some(rig) = Rig::new() else { return };
-    let command = ["CHILD", "a", "await=DIR/go", "exit=3"];
-    let drainit = exec(rig, &["--signal-delay", "30s"], &command);
-    drainit.wait_for_start(&["a"]);
-    let asked = drainit.signal(Signal::SIGTERM);
-    drainit.touch("go");
-    drainit.wait_exit(LONG).assert_code(3).assert_took(asked, ms(0)..ms(8000));
-}
-
 /// Returns whether there is a living process with this PID.
 fn is_alive(pid: &str) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat"))
@@ -310,8 +222,7 @@ fn orphans_go_to_others_if_asked() {
             stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap().parse().unwrap();
         assert_eq!(parent == drainit.pid().as_raw(), here, "{options:?}");
         drainit.touch("x");
-        drainit.signal(Signal::SIGTERM);
-        drainit.wait_exit(LONG).assert_code(0);
+        drainit.stop().assert_code(0);
     }
 }
 
@@ -361,8 +272,7 @@ fn a_reader_that_is_gone_or_full_holds_nothing_up() {
     drainit.wait_for_start(&["a"]);
     drainit.signal(Signal::SIGUSR1);
     drainit.wait_for_event("a", "got SIGUSR1");
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0);
+    drainit.stop().assert_code(0);
     drop(reader);
 
     let rig =
@@ -383,24 +293,7 @@ fn closed_pipe() -> std::io::PipeWriter {
 }
 
 #[test]
-fn in_hard_places_it_works_as_well() {
-    if nix::unistd::geteuid().is_root() {
-        for rig in [Rig::new(), Some(Rig::not_init())].into_iter().flatten() {
-            let drainit = exec(rig.without_privileges(), &["-g"], &["CHILD", "a", "daemon=b"]);
-            drainit.wait_for_start(&["a", "b"]);
-            drainit.signal(Signal::SIGTERM);
-            drainit.wait_exit(LONG).assert_code(0).event("a", "got SIGTERM");
-        }
-    }
-    for number in [0, 1, 2] {
-        let Some(rig) = Rig::new() else { return };
-        let options = ["-v", "--wait-all", "--grace-period", "5s"];
-        let command = ["CHILD", "a", "daemon=b", "print=x", "on=TERM:exit:3:0"];
-        let drainit = exec(rig.without_descriptor(number), &options, &command);
-        drainit.wait_for_start(&["a", "b"]);
-        drainit.signal(Signal::SIGTERM);
-        drainit.wait_exit(LONG).assert_code(3).event("b", "got SIGTERM");
-    }
+fn with_the_proc_of_another_namespace_descendants_are_waited_for() {
     // Without the /proc of its namespace, drainit learns nothing about descendants but their end.
     let Some(_) = Rig::new() else { return };
     let namespace = ["unshare", "--pid", "--fork", "--kill-child"];
@@ -412,18 +305,6 @@ fn in_hard_places_it_works_as_well() {
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(3), "{output:?}");
-}
-
-#[test]
-fn a_storm_of_orphans_holds_no_signal_up() {
-    for rig in [Rig::new(), Some(Rig::not_init())].into_iter().flatten() {
-        let command = ["CHILD", "a", "storm=2000", "touch=DIR/x", "storm=2000", "on=USR1:exit:6:0"];
-        let drainit = exec(rig, &[], &command);
-        drainit.wait_for_event("a", "touch");
-        let asked = drainit.signal(Signal::SIGUSR1);
-        let ended = drainit.wait_exit(LONG);
-        ended.assert_code(6).assert_took(asked, ms(0)..ms(6000));
-    }
 }
 
 #[test]

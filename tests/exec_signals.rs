@@ -161,8 +161,7 @@ fn a_group_gets_every_signal() {
         if hears {
             drainit.wait_for_event("b", "got SIGUSR1");
         }
-        drainit.signal(Signal::SIGTERM);
-        let ended = drainit.wait_exit(LONG);
+        let ended = drainit.stop();
         ended.assert_code(0);
         if !hears {
             ended.assert_no_event("b", "got");
@@ -186,7 +185,6 @@ fn while_nothing_happens_nothing_is_done() {
         let after = status();
         assert!(after.contains("Threads:\t1\n"), "{after}");
         assert_eq!(switches(&before), switches(&after));
-        drainit.signal(Signal::SIGTERM);
-        drainit.wait_exit(LONG).assert_code(0);
+        drainit.stop().assert_code(0);
     }
 }

@@ -37,17 +37,6 @@ fn each(command: &[&'static str], run: impl Fn(&str, Terminal)) {
 }
 
 #[test]
-fn with_a_drain_the_command_does_not_read_from_the_terminal() {
-    let look = "echo it reads from $(readlink /proc/self/fd/0).";
-    let words = [DRAINIT, "exec", "--drain-signal", "USR1", "--", "sh", "-c", look];
-    let mut sessions = vec![Terminal::session(&words)];
-    sessions.extend(namespace::is_possible().then(|| Terminal::init(&words)));
-    for session in sessions {
-        session.wait_for("it reads from /dev/null.");
-    }
-}
-
-#[test]
 fn a_shell_has_its_keys_and_its_jobs() {
     each(&BASH, |_, mut terminal| {
         terminal.wait_for_prompt();

@@ -1,4 +1,4 @@
-//! Runs drainit's column of the fault matrix, `benches/faults`. Its rows for the peers are tried by
+//! Runs drainit's column of the fault matrix, `tests/faults`. Its rows for the peers are tried by
 //! `make faults` only.
 
 use std::process::Command;
@@ -9,7 +9,7 @@ use crate::support::{child, namespace};
 
 fn matrix(options: &[&str]) -> Command {
     let mut python = Command::new("python3");
-    python.args(["-B", "benches/faults/main.py"]).args(options).current_dir(checkout());
+    python.args(["-B", "tests/faults/main.py"]).args(options).current_dir(checkout());
     python.env("DRAINIT", env!("CARGO_BIN_EXE_drainit")).env("CHILD", child());
     python
 }

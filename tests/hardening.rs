@@ -4,7 +4,7 @@
 use std::process::Command;
 
 use crate::support::namespace::is_root_for;
-use crate::support::{Duration, LONG, Rig, Running, Signal, ms};
+use crate::support::{Duration, LONG, Rig, Running, Signal};
 
 const PAIR: &str = "
 processes:
@@ -17,80 +17,9 @@ processes:
 fn works(rig: Rig) -> crate::support::Ended {
     let drainit = rig.start(PAIR);
     drainit.wait_for_event("a", "touch");
-    drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
+    let ended = drainit.stop();
     ended.assert_code(0).assert_stopped_in_order(&["a", "base"]);
     ended
-}
-
-#[test]
-fn a_storm_of_orphans_during_the_stop_delays_nothing_beyond_its_bound() {
-    const BOUND: Duration = Duration::from_secs(30);
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
-        "
-        shutdown: {grace_period: 30s, reserve: 1s}
-        processes:
-          base: {command: [CHILD, base, touch=DIR/base], readiness: {file: DIR/base}}
-          a: {command: [CHILD, a, 'on=TERM:storm:2500'], depends_on: [base], stop_grace_period: 20s}
-        ",
-    );
-    drainit.wait_for_start(&["a"]);
-    let asked = drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(BOUND);
-    // The storm itself takes time; the rest must not.
-    ended
-        .assert_took(asked, ms(0)..BOUND)
-        .assert_took(ended.event("a", "exit").at, ms(0)..ms(5000))
-        .assert_stopped_in_order(&["a", "base"]);
-    // Some orphans may not have ended yet on a busy machine; they are then leftover processes,
-    // which drainit kills.
-    if ended.record.line("left over: .*; sending SIGKILL").is_none() {
-        ended.assert_code(0);
-    }
-}
-
-#[test]
-fn not_as_pid_1_orphans_still_come_to_drainit_and_nothing_is_left() {
-    let drainit = Rig::not_init().start(
-        "
-        processes:
-          a: {command: [CHILD, a, storm=100, 'daemon=obeys,x', 'daemon=ignores,on=TERM:ignore', touch=DIR/a], readiness: {file: DIR/a}}
-        shutdown: {grace_period: 3s, reserve: 1s}
-        ",
-    );
-    drainit.wait_for_start(&["a", "obeys", "ignores"]);
-    drainit.wait_for_line("everything is ready");
-    drainit.wait_until("reaped", || drainit.children_in_state('Z') == 0);
-    let asked = drainit.signal(Signal::SIGTERM);
-    drainit
-        .wait_exit(LONG)
-        .assert_code(137)
-        .assert_took(asked, ms(0)..ms(6000))
-        .assert_order(&["a exit", "obeys got SIGTERM"])
-        .assert_nothing_left();
-}
-
-#[test]
-fn a_bystander_is_left_alone() {
-    // Other processes share the PID namespace, and may even have the same parent.
-    let mut bystander = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-    works(Rig::not_init());
-    // The scan passes over all other PIDs; drainit reports and kills leftover processes.
-    let options = ["exec", "--wait-all", "--grace-period", "1s", "--"];
-    let command = ["CHILD", "a", "daemon=b,on=TERM:ignore"];
-    let drainit = Rig::not_init().start_with(&[&options[..], &command[..]].concat());
-    drainit.wait_for_start(&["b"]);
-    drainit.wait_for_event("a", "daemon");
-    drainit.signal(Signal::SIGTERM);
-    drainit
-        .wait_exit(LONG)
-        .assert_code(0)
-        .assert_line("killing what has not stopped")
-        .assert_nothing_left();
-    assert!(bystander.try_wait().unwrap().is_none());
-    bystander.kill().unwrap();
-    bystander.wait().unwrap();
 }
 
 #[test]
@@ -149,30 +78,7 @@ fn a_signal_that_came_ignored_or_blocked_is_heard() {
     works(rig.wrapper(&["sh", "-c", "trap '' TERM INT QUIT HUP; exec \"$@\"", "sh"]));
 }
 
-#[test]
-fn few_descriptors_are_enough() {
-    let Some(rig) = Rig::new() else { return };
-    works(rig.wrapper(&["sh", "-c", "ulimit -n 40; exec \"$@\"", "sh"]));
-}
-
-#[test]
-fn restarts_leave_no_descriptor_open() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
-        "
-        processes:
-          flaps: {command: [CHILD, flaps, print=hello, exit=1], restart: always, restart_delay: 0, restart_max: 60, log: {prefix: f}, on_exit: ignore}
-          base: {command: [CHILD, base], readiness: {exec: [CHILD, probe]}}
-        ",
-    );
-    drainit.wait_for_line("restart_max is reached|restart 8 in");
-    let fds = || std::fs::read_dir(format!("/proc/{}/fd", drainit.pid())).unwrap().count();
-    let few = fds();
-    drainit.wait_for_line("restart 30 in|exited with code 1 .on_exit: ignore");
-    // drainit may not have read the output of the last few processes to its end yet.
-    assert!(fds() < few + 20, "{} after {few}", fds());
-}
-
+// holds: S124, S204
 #[test]
 fn where_drainit_itself_cannot_go_on_all_processes_are_stopped() {
     let rig = Rig::not_init();
@@ -195,6 +101,7 @@ fn where_drainit_itself_cannot_go_on_all_processes_are_stopped() {
     assert_gave_up(drainit, asked, "drainit cannot go on: .*");
 }
 
+// holds: S124, S204
 #[test]
 fn where_drainit_gets_no_memory_all_processes_are_stopped() {
     let as_init = Rig::new();
@@ -228,12 +135,13 @@ fn assert_gave_up(drainit: Running, asked: Duration, why: &str) {
     drainit
         .wait_exit(LONG)
         .assert_code(70)
-        .assert_took(asked, Duration::from_secs(2)..Duration::from_secs(7))
+        .assert_took(asked, Duration::from_secs(2)..LONG)
         .assert_line(&format!("error: {why}; all processes are stopped"))
         .assert_nothing_left()
         .event("b", "got SIGTERM");
 }
 
+// holds: S60
 #[test]
 fn an_unsignallable_group_member_does_not_prevent_a_restart() {
     if !is_root_for("another user") {

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use crate::support::http::free_address;
 use crate::support::temp_dir::TempDir;
-use crate::support::{LONG, PATIENCE, Rig, Signal, ms};
+use crate::support::{LONG, Rig, Signal, ms};
 
 /// Returns the exit code and the output of `drainit health`.
 fn health(args: &[&str]) -> (i32, String) {
@@ -20,6 +20,7 @@ fn health(args: &[&str]) -> (i32, String) {
     (output.status.code().unwrap(), String::from_utf8(said).unwrap())
 }
 
+// holds: C127, C129, C131, C132
 #[test]
 fn it_follows_readyz_from_the_start_to_the_end() {
     let address = free_address();
@@ -55,14 +56,14 @@ fn it_follows_readyz_from_the_start_to_the_end() {
     drainit.signal(Signal::SIGTERM);
     drainit.wait_for_line("stopping: ");
     assert_all(1, "shutting down: ");
-    thread::sleep(PATIENCE);
-    drainit.signal(Signal::SIGTERM);
+    drainit.signal_again(Signal::SIGINT);
     drainit.wait_exit(LONG).assert_code(0);
     let (code, said) = health(&["--socket", &socket]);
     assert_eq!(code, 1);
     assert!(said.starts_with(&format!("{unix}:/readyz: ")) && said.lines().count() == 1, "{said}");
 }
 
+// holds: C127
 #[test]
 fn it_asks_once() {
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -80,6 +81,7 @@ fn it_asks_once() {
     assert_eq!(server.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
 }
 
+// holds: C133
 #[test]
 fn a_supervisor_that_does_not_answer_is_not_waited_for() {
     let dir = TempDir::new();
@@ -93,6 +95,7 @@ fn a_supervisor_that_does_not_answer_is_not_waited_for() {
     assert!(health(&["--socket", path.to_str().unwrap(), "--timeout", "10ms"]).1.contains("10ms"));
 }
 
+// holds: C134, C652
 #[test]
 fn what_it_cannot_ask_has_other_codes() {
     let dir = TempDir::new();
@@ -117,7 +120,8 @@ fn what_it_cannot_ask_has_other_codes() {
         (
             &["-c", &path("empty.yaml")],
             1,
-            "/nonexistent/a:/readyz: no such file or directory; `control` uses `UNSET`",
+            "/nonexistent/a:/readyz: no such file or directory; drainit does not run, or with another \
+             `control.socket`; `control` uses `UNSET`",
         ),
         (&["-c", &path("missing.yaml")], 78, "missing.yaml` does not exist; see `drainit check`"),
         (&["--url", "https://127.0.0.1/"], 2, "no TLS"),
@@ -131,6 +135,7 @@ fn what_it_cannot_ask_has_other_codes() {
     }
 }
 
+// holds: C3, C130, C134
 #[test]
 fn of_the_config_it_needs_control_only() {
     let Some(rig) = Rig::new() else { return };
@@ -140,8 +145,7 @@ fn of_the_config_it_needs_control_only() {
         processes: {a: {command: [CHILD, '${MUST:?set it}']}}
         ";
     // The entrypoint exported the variable, and the probe does not have it.
-    let drainit = rig.env("MUST", "a").start(config);
-    drainit.wait_for_line("everything is ready");
+    let drainit = rig.env("MUST", "a").start_ready(config);
     let path = |name: &str| drainit.path(name).display().to_string();
     let ask = |args: &[&str]| health(&[args, &["--timeout", "20s"]].concat());
     assert_eq!(ask(&["-c", &path("drainit.yaml")]), (0, "ready\n".to_owned()));
@@ -150,10 +154,10 @@ fn of_the_config_it_needs_control_only() {
     std::fs::write(drainit.path("over.yaml"), "proceses: {b: {}}\nhooks: 5\n").unwrap();
     let args = ["-c", &path("drainit.yaml"), "-c", &path("over.yaml")];
     assert_eq!(ask(&args), (0, "ready\n".to_owned()));
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0);
+    drainit.stop().assert_code(0);
 }
 
+// holds: C128
 #[test]
 fn it_waits_until_everything_is_ready() {
     let Some(rig) = Rig::new() else { return };
@@ -181,12 +185,12 @@ fn it_waits_until_everything_is_ready() {
     let drainit = rig.wrapper(&["sh", "-c", &script, "sh"]).start(config);
     let (early, ready) = asking.join().unwrap();
     assert_eq!((early.0, ready), (1, (0, "ready\n".to_owned())));
-    assert!(early.1.contains("no such file or directory (after 50ms)"), "{}", early.1);
+    assert!(early.1.contains("another `control.socket` (after 50ms)"), "{}", early.1);
     drainit.exec(&["health", "--wait", "10s"]).assert(0, "ready");
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0);
+    drainit.stop().assert_code(0);
 }
 
+// holds: C128, C133
 #[test]
 fn a_wait_ends_with_the_reason() {
     let Some(rig) = Rig::new() else { return };

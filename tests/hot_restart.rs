@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use testkit::envoy;
 
 use crate::support::client::{Client, Request, RequestResult};
-use crate::support::http::{free_address, get, get_unix};
-use crate::support::real_envoy::RealEnvoy;
-use crate::support::{LONG, Rig, Running, Signal, ms};
+use crate::support::http::{free_address, get};
+use crate::support::real_envoy::{RealEnvoy, add_control_plane};
+use crate::support::{LONG, Rig, Running, Signal, in_parallel, ms};
 
 const BASE: &str = "examples/gateway/drainit.yaml";
 const OVERLAY: &str = "examples/gateway/hot-restart.yaml";
@@ -151,35 +151,15 @@ fn replaced_under_load(version: &'static str, times: usize) {
         drainit.record()
     );
     assert!(answered > 100 * times as u64 && answered_late > 0, "{answered} {answered_late}");
-    drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
+    let ended = drainit.stop();
     ended.assert_code(0).assert_nothing_left();
     ended.assert_no_line("killed").assert_line(&format!("router: started, epoch {times}"));
 }
 
+// holds: C333
 #[test]
-fn ten_restarts_under_load_fail_no_request() {
-    replaced_under_load(envoy::DEFAULT, 10);
-}
-
-#[test]
-fn nor_with_envoy_1_36() {
-    replaced_under_load("1.36.4", 3);
-}
-
-#[test]
-fn nor_with_envoy_1_37() {
-    replaced_under_load("1.37.0", 3);
-}
-
-#[test]
-fn nor_with_envoy_1_38() {
-    replaced_under_load("1.38.3", 3);
-}
-
-#[test]
-fn nor_with_envoy_1_39() {
-    replaced_under_load("1.39.3", 3);
+fn restarts_under_load_fail_no_request() {
+    in_parallel(envoy::TESTED, |version| replaced_under_load(version, 4));
 }
 
 #[test]
@@ -201,11 +181,7 @@ fn a_wrong_config_is_refused_before_anything_is_started() {
     assert_eq!(epochs(&drainit)[0]["epoch"], 1);
     let (answered, failed) = load.finish();
     assert!(answered > 0 && failed.is_empty(), "{failed:?}");
-    drainit.signal(Signal::SIGTERM);
-    drainit
-        .wait_exit(LONG)
-        .assert_code(0)
-        .assert_line("router: Envoy's check of its config failed: ");
+    drainit.stop().assert_code(0).assert_line("router: Envoy's check of its config failed: ");
 }
 
 #[test]
@@ -217,12 +193,13 @@ fn an_admin_that_moves_is_refused_before_anything_is_started() {
         drainit.path("other.sock").to_string_lossy().into();
     fs::write(path, config.to_string()).unwrap();
     let load = Load::start(address, 4, 0);
-    drainit.exec(&["restart", "router"]).assert(1, "other.sock, but drainit asks unix:");
+    drainit
+        .exec(&["restart", "router"])
+        .assert(1, "other.sock: change `readiness` and `drain`, too");
     assert_eq!(epochs(&drainit).len(), 1);
     let (answered, failed) = load.finish();
     assert!(answered > 0 && failed.is_empty(), "{failed:?}");
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0);
+    drainit.stop().assert_code(0);
 }
 
 #[test]
@@ -249,8 +226,7 @@ fn a_new_epoch_that_cannot_serve_is_taken_back_and_the_old_one_goes_on() {
     drainit.exec(&["stop", "router"]).assert(0, "");
     drainit.exec(&["start", "router"]).assert(0, "");
     drainit.exec(&["restart", "router"]).assert(0, "");
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0).assert_nothing_left();
+    drainit.stop().assert_code(0).assert_nothing_left();
 }
 
 #[test]
@@ -263,7 +239,7 @@ fn a_new_epoch_that_hangs_is_killed_and_the_old_one_goes_on() {
     let control_plane = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let path = drainit.path("envoy.json");
     let mut config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-    wait_for_clusters(&mut config, control_plane.local_addr().unwrap());
+    add_control_plane(&mut config, "cds", control_plane.local_addr().unwrap(), "600s");
     fs::write(&path, config.to_string()).unwrap();
     let load = Load::start(address, 4, 0);
     let said = drainit.exec(&["restart", "router"]);
@@ -274,10 +250,10 @@ fn a_new_epoch_that_hangs_is_killed_and_the_old_one_goes_on() {
     assert_eq!((&now[0]["state"], &now[0]["epoch"]), (&"ready".into(), &0.into()));
     let (answered, failed) = load.finish();
     assert!(answered > 0 && failed.is_empty(), "{failed:?}");
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0).assert_nothing_left();
+    drainit.stop().assert_code(0).assert_nothing_left();
 }
 
+// holds: C474
 #[test]
 fn a_new_epoch_that_is_live_has_taken_over_whatever_readiness_says() {
     let readiness = "exec: [test, '!', -e, DIR/fails], timeout: 8s";
@@ -294,67 +270,10 @@ fn a_new_epoch_that_is_live_has_taken_over_whatever_readiness_says() {
     assert_eq!((now.len(), &now[0]["state"], &now[0]["epoch"]), (1, &"ready".into(), &1.into()));
     let (answered, failed) = load.finish();
     assert!(answered > 0 && failed.is_empty(), "{failed:?}");
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0).assert_nothing_left();
+    drainit.stop().assert_code(0).assert_nothing_left();
 }
 
-#[test]
-fn a_new_epoch_that_is_live_when_its_time_is_over_has_taken_over() {
-    let readiness = "http: 'unix:DIR/admin.sock:/ready', timeout: 8s";
-    // The old one must outlive that time.
-    let flags: &[_] =
-        &["--concurrency", "2", "--drain-strategy", "immediate", "--parent-shutdown-time-s", "12"];
-    let envoy = RealEnvoy { readiness, flags, later: Some("sleep 1"), ..quick() };
-    let Some((drainit, address, _memory)) = start(&envoy) else { return };
-    let mut restart = begin_restart(&drainit);
-    drainit.wait_for_line("router: started, epoch 1");
-    let started = Instant::now();
-    // It gets live while drainit does not look, and when that does, the time is over.
-    drainit.signal(Signal::SIGSTOP);
-    drainit.wait_until("a live epoch 1", || {
-        let info = get_unix(&drainit.path("admin.sock"), "/server_info");
-        let has = |body: &str, what: &str| body.replace(' ', "").contains(what);
-        info.is_ok_and(|(_, body)| {
-            has(&body, r#""state":"LIVE""#) && has(&body, r#""restart_epoch":1"#)
-        })
-    });
-    drainit.wait_until("the end of its time", || started.elapsed() > ms(8000));
-    drainit.signal(Signal::SIGCONT);
-    assert!(restart.wait().unwrap().success(), "{}", drainit.record());
-    assert_eq!(epochs(&drainit)[0]["epoch"], 1);
-    assert!(matches!(Client::new(address).request(0).went, RequestResult::Answered { .. }));
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0).assert_nothing_left();
-}
-
-/// Has Envoy get its clusters from this control plane, and wait for them.
-fn wait_for_clusters(config: &mut Value, control_plane: SocketAddr) {
-    let http = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
-    let address = json!({"socket_address": {
-        "address": control_plane.ip().to_string(), "port_value": control_plane.port(),
-    }});
-    config["node"] = json!({"id": "router", "cluster": "test"});
-    config["static_resources"]["clusters"].as_array_mut().unwrap().push(json!({
-        "name": "xds",
-        "typed_extension_protocol_options": {http: {
-            "@type": format!("type.googleapis.com/{http}"),
-            "explicit_http_config": {"http2_protocol_options": {}},
-        }},
-        "load_assignment": {"cluster_name": "xds", "endpoints": [{"lb_endpoints": [
-            {"endpoint": {"address": address}},
-        ]}]},
-    }));
-    config["dynamic_resources"] = json!({"cds_config": {
-        "resource_api_version": "V3",
-        "initial_fetch_timeout": "600s",
-        "api_config_source": {
-            "api_type": "GRPC",
-            "transport_api_version": "V3",
-            "grpc_services": [{"envoy_grpc": {"cluster_name": "xds"}}],
-        },
-    }});
-}
-
+// holds: S170
 #[test]
 fn a_stop_drains_both_epochs() {
     let drain = "time: 9s, min: 500ms";
@@ -379,40 +298,6 @@ fn a_stop_drains_both_epochs() {
     ended.assert_no_line("killed").assert_no_line("signal 6|SIGABRT|ABRT");
     ended.assert_line(r"router \(epoch 0\): drains by itself until the new instance ends it");
     ended.assert_line(r"^\S+   stop router \(epoch 1\): |  stop router \(epoch 1\): ");
-}
-
-#[test]
-fn a_stop_does_not_cut_the_old_epoch_when_the_new_one_is_killed() {
-    let drain = "time: 5s, min: 500ms";
-    let Some((drainit, address, _memory)) = start(&RealEnvoy { drain, ..slow() }) else { return };
-    let (mut restart, request) = taken_over(&drainit, address, 3000);
-    let new = epochs(&drainit).into_iter().find(|epoch| epoch["epoch"] == 1).unwrap();
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_for_line(r"router \(epoch 1\): draining");
-    drainit.exec(&["exec", "--", "kill", "-KILL", &new["pid"].to_string()]).assert(0, "");
-    assert_eq!(request.join().unwrap().went, RequestResult::Answered { closes: true });
-    let ended = drainit.wait_exit(LONG);
-    assert!(!restart.wait().unwrap().success());
-    ended.assert_code(0).assert_nothing_left().assert_no_line("killed");
-    ended.assert_line(r"router \(epoch 0\): drain over after 5(\.\d+)?s: its time is over");
-}
-
-#[test]
-fn a_stop_drains_the_old_epoch_if_the_new_one_has_not_taken_over() {
-    let drain = "time: 9s, min: 500ms";
-    let envoy = RealEnvoy { drain, later: Some("exec sleep 1000"), ..slow() };
-    let Some((drainit, address, _memory)) = start(&envoy) else { return };
-    let mut client = Client::new(address);
-    assert_eq!(client.request(0).went, RequestResult::Answered { closes: false });
-    let mut restart = begin_restart(&drainit);
-    drainit.wait_for_line("router: started, epoch 1");
-    let request = thread::spawn(move || client.request(3000));
-    drainit.signal(Signal::SIGTERM);
-    // It is told to close the connection, and not cut.
-    assert_eq!(request.join().unwrap().went, RequestResult::Answered { closes: true });
-    let ended = drainit.wait_exit(LONG);
-    assert!(!restart.wait().unwrap().success());
-    ended.assert_code(0).assert_nothing_left().assert_no_line("drains by itself");
 }
 
 #[test]
@@ -462,12 +347,12 @@ fn a_crash_of_the_old_epoch_takes_the_new_one_back_and_starts_afresh() {
     });
     assert!(!restart.wait().unwrap().success());
     assert!(matches!(Client::new(address).request(0).went, RequestResult::Answered { .. }));
-    drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
+    let ended = drainit.stop();
     ended.assert_code(0).assert_nothing_left();
     ended.assert_line("the running instance of router failed before the new one had taken over");
 }
 
+// holds: C330
 #[test]
 fn a_crash_of_the_new_epoch_leaves_the_old_one_which_hands_over_again() {
     let envoy = RealEnvoy {
@@ -485,8 +370,7 @@ fn a_crash_of_the_new_epoch_leaves_the_old_one_which_hands_over_again() {
     });
     assert!(matches!(Client::new(address).request(0).went, RequestResult::Answered { .. }));
     assert_eq!(request.join().unwrap().went, RequestResult::Answered { closes: true });
-    drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
+    let ended = drainit.stop();
     let _ = restart.wait();
     ended.assert_code(0).assert_nothing_left();
 }
@@ -509,21 +393,6 @@ fn a_new_epoch_that_has_lost_the_old_one_is_not_replaced_and_is_killed_in_a_stop
     let ended = drainit.wait_exit(LONG);
     ended.assert_code(0).assert_took(asked, ms(1000)..ms(8000)).assert_nothing_left();
     ended.assert_line("router: SIGKILL").assert_no_line("still alive");
-}
-
-#[test]
-fn an_instance_that_is_no_epoch_has_no_number() {
-    let Some((drainit, _, _memory)) = start(&quick()) else { return };
-    drainit.exec(&["restart", "router"]).assert(0, "");
-    let config = drainit.path("drainit.yaml");
-    let text = fs::read_to_string(&config).unwrap();
-    fs::write(&config, text.replace("update: hot-restart", "update: stop-first")).unwrap();
-    drainit.exec(&["reload"]).assert(0, "");
-    assert_eq!(epochs(&drainit)[0]["epoch"], 1, "nothing was replaced");
-    drainit.exec(&["restart", "router"]).assert(0, "");
-    assert_eq!(epochs(&drainit)[0]["epoch"], Value::Null);
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0).assert_nothing_left();
 }
 
 #[test]
@@ -551,6 +420,5 @@ fn the_example_replaces_its_envoy_when_its_config_changes() {
         r"router \(epoch 0\): exited with code 0, after the new instance had taken over",
     );
     assert_eq!(get(address, "/").unwrap().0, 200);
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0).assert_nothing_left();
+    drainit.stop().assert_code(0).assert_nothing_left();
 }

@@ -29,17 +29,15 @@ fn a_signal_goes_to_the_process_alone() {
     drainit.exec(&["kill", "-s", "NONE", "a"]).assert(2, "write a name such as HUP");
     drainit.exec(&["kill", "-s", "HUP"]).assert(2, "NAME");
     drainit.exec(&["kill", "c"]).assert(1, "there is no process `c`");
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0).assert_no_line("wrong");
+    drainit.stop().assert_code(0).assert_no_line("wrong");
 }
 
 #[test]
 fn without_a_signal_it_kills_and_the_policy_decides() {
     let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
+    let drainit = rig.start_ready(
         "processes: {a: {command: [CHILD, a], restart: always, restart_delay: 10ms}, b: {command: [CHILD, b]}}",
     );
-    drainit.wait_for_line("everything is ready");
     drainit.exec(&["kill", "a"]).assert(0, "");
     drainit.wait_for_line("a: was ended by SIGKILL");
     drainit.wait_until("restarted", || {
@@ -50,6 +48,7 @@ fn without_a_signal_it_kills_and_the_policy_decides() {
     drainit.wait_exit(LONG).assert_code(137);
 }
 
+// holds: S115
 #[test]
 fn a_kill_by_request_is_not_blamed_on_the_oom_killer() {
     if !is_root_for("a mount") {
@@ -81,8 +80,7 @@ fn a_kill_by_request_is_not_blamed_on_the_oom_killer() {
     drainit.wait_for_line(r"a: was ended by SIGKILL \(on_exit");
     drainit.touch("go");
     drainit.wait_for_line("b: was ended by SIGKILL, probably by the kernel's OOM killer");
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG);
+    drainit.stop();
 }
 
 #[test]
@@ -101,30 +99,12 @@ fn a_signal_to_drainit_that_nobody_gets_is_reported() {
         "warning: SIGHUP has no effect: no running process has it in forward_signals; `drainit kill -s SIGHUP NAME` sends it to \
          one; if it is the image's STOPSIGNAL, add it to `shutdown.signals`",
     );
-    drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
+    let ended = drainit.stop();
     ended
         .assert_code(0)
         .assert_no_line("SIGUSR1 has no effect")
         .assert_no_line("SIGCONT has no effect");
     ended.assert_no_line("SIGTERM has no effect");
-}
-
-#[test]
-fn a_signal_to_a_process_that_waits_for_its_restart_is_reported() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
-        "
-        processes:
-          a: {command: [CHILD, a, exit=1], restart: always, restart_delay: 10m, forward_signals: [HUP]}
-          b: {command: [CHILD, b]}
-        ",
-    );
-    drainit.wait_for_line("a: exited with code 1; restart 1 in");
-    drainit.signal(Signal::SIGHUP);
-    drainit.wait_for_line("warning: SIGHUP has no effect: no running process has it");
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0);
 }
 
 #[test]
@@ -136,8 +116,7 @@ fn a_signal_that_a_terminal_sends_is_missed_without_one() {
     drainit.wait_for_line("everything is ready");
     drainit.signal(Signal::SIGWINCH);
     drainit.wait_for_line("SIGWINCH has no effect.*add it to `shutdown.signals`");
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0);
+    drainit.stop().assert_code(0);
 
     let dir = TempDir::new();
     let send = "kill -WINCH 1; kill -USR2 1; exec sleep 60";

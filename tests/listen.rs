@@ -47,6 +47,7 @@ fn start(rig: Rig, keys: &str) -> (Running, SocketAddr) {
     (rig.start(&format!("\n        processes:\n          app:{keys}")), address)
 }
 
+// holds: C228
 #[test]
 fn a_held_socket_that_answers_is_not_taken_for_another_process() {
     let keys = "
@@ -54,10 +55,10 @@ fn a_held_socket_that_answers_is_not_taken_for_another_process() {
             readiness: {http: 'http://127.0.0.1:PORT/'}";
     let Some((drainit, _)) = serve(keys) else { return };
     drainit.wait_for_line("app: ready");
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0).assert_no_line("answers before the process is started");
+    drainit.stop().assert_code(0).assert_no_line("answers before the process is started");
 }
 
+// holds: C179, C182, C183, C185, C186, C659
 #[test]
 fn a_process_gets_its_sockets_as_sd_listen_fds_has_it() {
     let keys = "
@@ -79,8 +80,7 @@ fn a_process_gets_its_sockets_as_sd_listen_fds_has_it() {
     let (_, unix) = get_unix(&socket, "/").unwrap();
     assert!(unix.ends_with(" 4 app:local 6"), "{unix}");
     assert_eq!(socket.metadata().unwrap().permissions().mode() & 0o777, 0o620);
-    drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
+    let ended = drainit.stop();
     ended.assert_gone("app.sock");
     for report in ["other.json", "before.json", "alive.json"] {
         let report = ended.report(report);
@@ -89,6 +89,7 @@ fn a_process_gets_its_sockets_as_sd_listen_fds_has_it() {
     }
 }
 
+// holds: C158, C180, C188, C331, C635
 #[test]
 fn connections_wait_while_the_process_is_started_again() {
     let keys = "
@@ -114,27 +115,11 @@ fn connections_wait_while_the_process_is_started_again() {
     let mut answer = String::new();
     waits.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG);
+    drainit.stop();
     assert!(TcpStream::connect(address).is_err());
 }
 
-#[test]
-fn connections_wait_when_the_process_has_failed_for_good() {
-    let keys = "
-            listen: [tcp://ADDRESS]
-            on_exit: ignore
-          other: {command: [CHILD, other]}";
-    let Some((drainit, address)) = serve(keys) else { return };
-    drainit.wait_for_line("app: started");
-    get(address, "/exit").unwrap();
-    drainit.wait_for_line("app: exited with code 3 .*, and stays down");
-    TcpStream::connect(address).unwrap();
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG);
-    assert!(TcpStream::connect(address).is_err());
-}
-
+// holds: C179, C189
 #[test]
 fn an_address_in_use_is_found_before_anything_starts() {
     let Some(rig) = Rig::new() else { return };
@@ -147,6 +132,7 @@ fn an_address_in_use_is_found_before_anything_starts() {
         .assert_no_event("app", "start");
 }
 
+// holds: C181, C189
 #[test]
 fn a_socket_without_a_listener_is_replaced_and_another_file_is_not() {
     let Some(rig) = Rig::new() else { return };
@@ -164,8 +150,7 @@ fn a_socket_without_a_listener_is_replaced_and_another_file_is_not() {
     let drainit = rig.start(config);
     drainit.wait_for_start(&["app"]);
     UnixStream::connect(drainit.path("app.sock")).unwrap();
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0).assert_gone("app.sock");
+    drainit.stop().assert_code(0).assert_gone("app.sock");
 }
 
 fn rig_with_a_stale_socket() -> Option<Rig> {
@@ -174,6 +159,7 @@ fn rig_with_a_stale_socket() -> Option<Rig> {
     Some(rig)
 }
 
+// holds: C187
 #[test]
 fn a_process_that_stops_gets_no_more_connections() {
     // At TERM it closes its listener, as graceful servers do, and finishes what is in flight.
@@ -208,6 +194,7 @@ while True:
     drainit.wait_exit(LONG).assert_code(0);
 }
 
+// holds: C184
 #[test]
 fn at_most_the_backlog_waits() {
     let Some(rig) = Rig::new() else { return };

@@ -25,6 +25,7 @@ fn status(drainit: &Running, index: usize) -> Option<Value> {
     serde_json::from_str::<Value>(&text).ok()?["processes"].get(index).cloned()
 }
 
+// holds: C229, C230, C236, C239, C249
 #[test]
 fn a_server_that_hangs_is_drained_stopped_and_restarted() {
     let Some(rig) = Rig::new() else { return };
@@ -47,15 +48,13 @@ fn a_server_that_hangs_is_drained_stopped_and_restarted() {
           b: {command: [CHILD, b], depends_on: [a]}
           c: {command: [CHILD, c], depends_on: {a: {restart: true}}}
         ";
-    let drainit = rig.start(&config.replace("ADDRESS", &free_address().to_string()));
-    drainit.wait_for_line("everything is ready");
+    let drainit = rig.start_ready(&config.replace("ADDRESS", &free_address().to_string()));
     drainit.touch("hang");
     drainit.wait_for_line(r"warning: a: liveness probe failed \(1 of 2\): http://.*: no ");
     drainit.wait_for_line("a: failed its liveness check.*: http://.*: no ");
     wait_for_restart(&drainit, "a");
     wait_for_restart(&drainit, "c");
-    drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
+    let ended = drainit.stop();
     ended.assert_code(0).assert_order(&[
         "a die STOP",
         "drain start",
@@ -67,6 +66,7 @@ fn a_server_that_hangs_is_drained_stopped_and_restarted() {
     assert_eq!((others("base"), others("b")), (1, 1), "{}", ended.record);
 }
 
+// holds: C232, C241, C243, C244, C245, C258
 #[test]
 fn a_watchdog_that_is_no_longer_fed_ends_the_container_if_nothing_restarts_the_process() {
     let Some(rig) = Rig::new() else { return };
@@ -87,6 +87,7 @@ fn a_watchdog_that_is_no_longer_fed_ends_the_container_if_nothing_restarts_the_p
     assert_eq!(environment["WATCHDOG_PID"], Value::Null);
 }
 
+// holds: C245
 #[test]
 fn the_first_message_is_due_after_the_process_is_ready() {
     let Some(rig) = Rig::new() else { return };
@@ -105,6 +106,7 @@ fn the_first_message_is_due_after_the_process_is_ready() {
     assert!((ms(450)..ms(2000)).contains(&took), "{took:?}\n{}", ended.record);
 }
 
+// holds: C217
 #[test]
 fn ready_1_is_no_readiness_where_another_probe_is_asked_for() {
     let Some(rig) = Rig::new() else { return };
@@ -120,10 +122,11 @@ fn ready_1_is_no_readiness_where_another_probe_is_asked_for() {
     ended.assert_code(1).assert_line("a: not ready after 1s");
 }
 
+// holds: C246
 #[test]
 fn a_process_can_fail_its_check_itself() {
     let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
+    let drainit = rig.start_ready(
         "
         processes:
           a:
@@ -134,7 +137,6 @@ fn a_process_can_fail_its_check_itself() {
         control: {socket: DIR/control.sock}
         ",
     );
-    drainit.wait_for_line("everything is ready");
     drainit.touch("broken");
     drainit.wait_for_line("a: failed its liveness check.*: it sent WATCHDOG=trigger");
     drainit.wait_until("the reason of the restart", || {
@@ -145,6 +147,7 @@ fn a_process_can_fail_its_check_itself() {
     wait_for_restart(&drainit, "a");
 }
 
+// holds: C230, C235, C238, C240, C250
 #[test]
 fn a_failed_check_counts_as_a_failure_and_the_rest_goes_on() {
     let Some(rig) = Rig::new() else { return };
@@ -168,12 +171,12 @@ fn a_failed_check_counts_as_a_failure_and_the_rest_goes_on() {
     });
     let (code, why) = get_unix(&drainit.path("control.sock"), "/readyz").unwrap();
     assert!(code == 503 && why.contains("a (failed: failed its liveness check)"), "{code} {why}");
-    drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
+    let ended = drainit.stop();
     ended.assert_code(0).assert_stopped_in_order(&["a", "b"]);
     assert_eq!((starts(&ended.record, "a"), starts(&ended.record, "b")), (1, 1));
 }
 
+// holds: C230
 #[test]
 fn a_socket_that_nobody_listens_on_is_a_failure() {
     for probe in ["unix: DIR/a.sock".to_owned(), format!("tcp: '{}'", free_address())] {
@@ -185,61 +188,11 @@ fn a_socket_that_nobody_listens_on_is_a_failure() {
     }
 }
 
-#[test]
-fn the_reason_is_shown_while_the_last_probe_has_failed() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
-        "
-        control: {socket: DIR/control.sock}
-        processes:
-          a:
-            command: [CHILD, a]
-            liveness: {exec: [test, -e, DIR/a], interval: 10ms, retries: 100000}
-        ",
-    );
-    let message = "its command exited with code 1";
-    drainit.wait_until("the reason", || {
-        status(&drainit, 0).is_some_and(|a| a["message"] == message && a["state"] == "ready")
-    });
-    drainit.touch("a");
-    drainit.wait_until("no reason", || {
-        status(&drainit, 0).is_some_and(|a| a["message"].is_null() && a["probe_failures"] != 0)
-    });
-}
-
-#[test]
-fn a_shutdown_checks_nothing() {
-    for is_drained_first in [false, true] {
-        let Some(rig) = Rig::new() else { return };
-        let drainit = rig.start(
-            "
-            processes:
-              a:
-                command: [CHILD, a, 'on=TERM:touch:DIR/told', await=DIR/told, sleep=700, exit=0]
-                liveness:
-                  exec: [sh, -c, 'test -e DIR/told || exit 0; sleep 0.2; touch DIR/probed; exit 1']
-                  interval: 20ms
-                  retries: 1
-                restart: always
-            ",
-        );
-        drainit.wait_for_line("everything is ready");
-        if is_drained_first {
-            drainit.exec(&["drain"]).assert(0, "");
-            drainit.touch("told");
-        } else {
-            drainit.signal(Signal::SIGTERM);
-        }
-        let ended = drainit.wait_exit(LONG);
-        ended.assert_code(0).assert_no_line("liveness");
-        assert!(!ended.path("probed").exists(), "{}", ended.record);
-    }
-}
-
+// holds: C251
 #[test]
 fn a_process_that_is_busy_saving_gets_longer() {
     let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
+    let drainit = rig.start_ready(
         "
         processes:
           a:
@@ -258,15 +211,14 @@ fn a_process_that_is_busy_saving_gets_longer() {
             stop_grace_period: 2s
         ",
     );
-    drainit.wait_for_line("everything is ready");
-    drainit.signal(Signal::SIGTERM);
     drainit
-        .wait_exit(LONG)
+        .stop()
         .assert_code(0)
         .assert_line("a: asks for more time, has 20s more")
         .event("a", "exit 0");
 }
 
+// holds: C248
 #[test]
 fn a_pause_of_the_container_is_no_failure() {
     let Some(rig) = Rig::new() else { return };
@@ -281,8 +233,7 @@ fn a_pause_of_the_container_is_no_failure() {
           b: {{command: [CHILD, b, {fed}], liveness: {{notify: 2s}}}}
         "
     );
-    let drainit = rig.start(&config.replace("ADDRESS", &free_address().to_string()));
-    drainit.wait_for_line("everything is ready");
+    let drainit = rig.start_ready(&config.replace("ADDRESS", &free_address().to_string()));
     drainit.exec(&["kill", "-s", "STOP", "b"]).assert(0, "");
     drainit.exec(&["kill", "-s", "STOP", "a"]).assert(0, "");
     // A probe is under way by then, and its time is over during the pause, as is that of a message.
@@ -292,14 +243,14 @@ fn a_pause_of_the_container_is_no_failure() {
     drainit.signal(Signal::SIGCONT);
     drainit.exec(&["kill", "-s", "CONT", "b"]).assert(0, "");
     drainit.exec(&["kill", "-s", "CONT", "a"]).assert(0, "");
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0).assert_no_line("failed its liveness check");
+    drainit.stop().assert_code(0).assert_no_line("failed its liveness check");
 }
 
+// holds: C106
 #[test]
 fn what_a_process_says_of_itself_is_shown_as_long_as_it_runs() {
     let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
+    let drainit = rig.start_ready(
         "
         control: {socket: DIR/control.sock}
         processes:
@@ -324,7 +275,6 @@ fn what_a_process_says_of_itself_is_shown_as_long_as_it_runs() {
         .replace("ADDRESS", &free_address().to_string())
         .as_str(),
     );
-    drainit.wait_for_line("everything is ready");
     let says = |place, state: &str, message: Option<&str>| {
         drainit.wait_until(state, || {
             status(&drainit, place)
@@ -343,6 +293,7 @@ fn what_a_process_says_of_itself_is_shown_as_long_as_it_runs() {
     stop.wait().unwrap();
 }
 
+// holds: C106
 #[test]
 fn the_failure_of_the_last_probe_is_shown_as_long_as_the_process_runs() {
     let Some(rig) = Rig::new() else { return };
@@ -367,41 +318,10 @@ fn the_failure_of_the_last_probe_is_shown_as_long_as_the_process_runs() {
     says("ready", Some("its command exited with code 1"));
     drainit.touch("alive");
     says("ready", None);
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0);
+    drainit.stop().assert_code(0);
 }
 
-#[test]
-fn nobody_gets_longer_than_the_deadline() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
-        "
-        shutdown: {grace_period: 4s, reserve: 1s}
-        processes:
-          base: {command: [CHILD, base], stop_grace_period: 1s}
-          a:
-            command:
-              - CHILD
-              - a
-              - 'on=TERM:touch:DIR/told'
-              - notify=READY=1
-              - await=DIR/told
-              - notify=EXTEND_TIMEOUT_USEC=60000000
-            depends_on: [base]
-            readiness: {notify: true}
-            stop_grace_period: 1s
-        ",
-    );
-    drainit.wait_for_line("everything is ready");
-    let asked = drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
-    ended
-        .assert_code(137)
-        .assert_line(r"a: asks for more time, has (1(\.\d+)?s|2s|\d+ms) more")
-        .assert_line("base: exited with code 0")
-        .assert_took(asked, ms(1900)..ms(8000));
-}
-
+// holds: C231
 #[test]
 fn an_envoy_that_hangs_is_stopped_and_restarted() {
     let envoy = RealEnvoy {
@@ -420,10 +340,10 @@ fn an_envoy_that_hangs_is_stopped_and_restarted() {
     drainit.wait_until("it serves again", || {
         get(address, "/0").is_ok_and(|(status, _)| status == 200)
     });
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0);
+    drainit.stop().assert_code(0);
 }
 
+// holds: C629
 #[test]
 fn a_command_that_hangs_is_killed_after_its_timeout() {
     let Some(rig) = Rig::new() else { return };
@@ -444,6 +364,5 @@ fn a_command_that_hangs_is_killed_after_its_timeout() {
         drainit.wait_for_line(r"a: liveness probe failed \(1 of 3\): .*not ended after 2s").at;
     assert!((ms(1000)..ms(8000)).contains(&(ended - began)), "{:?}", ended - began);
     drainit.wait_until("only a is left", || drainit.children_in_state('S') == 1);
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0).assert_no_event("probe", "exit");
+    drainit.stop().assert_code(0).assert_no_event("probe", "exit");
 }

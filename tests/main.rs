@@ -1,4 +1,17 @@
-//! Tests of the real binary, as PID 1 and as an ordinary process. One file per feature.
+//! Tests of the real binary, as PID 1 and as an ordinary process: one file for each feature.
+//!
+//! What goes where:
+//! - what is pure, or needs only one room: beside the code, in `src` and `crates`;
+//! - an order, a limit or a decision of the core: a case of the simulation in `crates/core/tests`;
+//! - what a user sees of drainit: here, in the file of the feature. A test that needs no root and
+//!   no namespace begins with `Rig::not_init`, all others with `Rig::new`;
+//! - what needs a container: `docker`; what Envoy itself does: `rolling_restart`, `hot_restart`
+//!   and the others that begin with `support::real_envoy`;
+//! - faults from outside, in all combinations: `fault_matrix`, whose rows are in `faults`;
+//! - pages, examples and packages: `docs`, `migrations`, `replace_examples`, `packaging`.
+//!
+//! `support` has what only these tests need, `testkit` what the benches and examples need, too.
+//! A test that races a clock belongs in `BUSY` of the Makefile.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 // The disallowed methods would reap drainit's children, but the tests are another process.
 #![allow(clippy::disallowed_methods)]
@@ -29,7 +42,7 @@ mod exec_options;
 mod exec_signals;
 mod exec_terminal;
 mod fault_matrix;
-mod gradual;
+mod hanging_files;
 mod hardening;
 mod health;
 mod hooks;
@@ -38,9 +51,9 @@ mod import;
 mod kill;
 mod kubernetes_validate;
 mod lean;
+mod links;
 mod listen;
 mod liveness;
-mod logs;
 mod metrics;
 mod migrations;
 mod minimal_environment;
@@ -67,7 +80,6 @@ mod run_signals;
 mod secrets;
 mod servers;
 mod shutdown;
-mod simulate;
 mod simultaneous_stop;
 mod start;
 mod status;

@@ -44,8 +44,7 @@ fn a_drain_is_shown_until_the_end() {
           app: {command: [CHILD, app, 'on=TERM:exit:0:4000']}
         ";
     let config = config.replace("ADDRESS", &address.to_string());
-    let drainit = rig.start(&config.replace("ADMIN", &admin.address().to_string()));
-    drainit.wait_for_line("everything is ready");
+    let drainit = rig.start_ready(&config.replace("ADMIN", &admin.address().to_string()));
     admin.wait_verified();
     let before = metrics(address).unwrap();
     assert_eq!(value(&before, "drainit_phase{phase=\"running\"}"), Some(1.0), "{before}");
@@ -119,8 +118,7 @@ fn a_drain_that_is_refused_and_not_counted_shows_what_is_known() {
             drain: {envoy: {admin: 'http://ADMIN', time: 50s, min: 10s}}
         ";
     let config = config.replace("ADDRESS", &address.to_string());
-    let drainit = rig.start(&config.replace("ADMIN", &admin.address().to_string()));
-    drainit.wait_for_line("everything is ready");
+    let drainit = rig.start_ready(&config.replace("ADMIN", &admin.address().to_string()));
     admin.wait_verified();
     drainit.signal(Signal::SIGTERM);
     let wait = |what: &str, is_so: &dyn Fn(&str) -> bool| {
@@ -136,7 +134,7 @@ fn a_drain_that_is_refused_and_not_counted_shows_what_is_known() {
     admin.answer_looks(Answer::Status(500));
     let is_draining = |text: &str| value(text, "drainit_phase{phase=\"draining\"}") == Some(1.0);
     wait("unknown", &|text| is_draining(text) && value(text, connections).is_none());
-    drainit.signal_again(Signal::SIGTERM);
+    drainit.signal_again(Signal::SIGINT);
     drainit.wait_exit(LONG).assert_code(0);
 }
 
@@ -187,6 +185,25 @@ fn ends_probes_and_orphans_are_counted() {
     if is_installed("promtool") {
         assert_no_lint(&text);
     }
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG);
+    drainit.stop();
+}
+
+#[test]
+fn a_drain_that_will_not_work_is_in_the_metrics_and_the_status() {
+    let (address, Some(rig)) = (free_address(), Rig::new()) else { return };
+    let admin = Admin::tcp(0).faulty_throughout().answer_all(Answer::Status(404));
+    let config = "
+        control: {listen: 'ADDRESS'}
+        processes:
+          router: {command: [CHILD, router], drain: {envoy: {admin: 'http://ADMIN', time: 1s}}}
+        ";
+    let config = config.replace("ADDRESS", &address.to_string());
+    let drainit = rig.start(&config.replace("ADMIN", &admin.address().to_string()));
+    drainit.wait_for_line("warning: router: it cannot be drained, its admin");
+    let text = metrics(address).unwrap();
+    let sample = "drainit_process_drain_warnings{process=\"router\"}";
+    assert_eq!(value(&text, sample), Some(1.0), "{text}");
+    assert_no_lint(&text);
+    let said = drainit.exec(&["status"]);
+    assert!(said.stdout.contains("let `drain.envoy.admin` be the `admin.address`"), "{said:?}");
 }

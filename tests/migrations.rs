@@ -354,7 +354,7 @@ fn a_procfile_with_a_release() {
 fn a_large_compose_file() {
     let Some(rig) = shop() else { return };
     let rig = SHOP.iter().fold(rig, |rig, (name, value)| rig.env(name, value));
-    let running = start_imported(rig, &["compose.yaml"]);
+    let running = start_imported(rig.env("DRAINIT_PROFILES", "debug"), &["compose.yaml"]);
     running.wait_for_event("web", "report");
     running.wait_for_event("mailer", "exit 4");
     wait_for_starts(&running, "worker", 2);

@@ -46,8 +46,7 @@ fn works(lack: impl Fn(Rig) -> Rig) {
     for rig in [Rig::new(), Some(Rig::not_init())].into_iter().flatten() {
         let drainit = lack(rig.readable_by_everybody()).start(PAIR);
         drainit.wait_for_event("a", "touch");
-        drainit.signal(Signal::SIGTERM);
-        let ended = drainit.wait_exit(LONG);
+        let ended = drainit.stop();
         ended.assert_code(0).assert_order(&["a exit 0", "base got SIGTERM", "base exit 0"]);
     }
     for rig in [Rig::new(), Some(Rig::not_init())].into_iter().flatten() {
@@ -58,34 +57,32 @@ fn works(lack: impl Fn(Rig) -> Rig) {
         drainit.wait_until("reaped", || drainit.children_in_state('Z') == 0);
         drainit.signal(Signal::SIGHUP);
         drainit.wait_for_event("a", "got SIGHUP");
-        drainit.signal(Signal::SIGTERM);
-        drainit.wait_exit(LONG).assert_code(0);
+        drainit.stop().assert_code(0);
     }
 }
 
 #[test]
-fn it_works_as_any_user() {
-    works(|rig| rig.wrapper(&ANYBODY));
-}
-
-#[test]
-fn it_works_without_capabilities() {
-    works(|rig| rig.wrapper(&NO_CAPABILITIES));
-}
-
-#[test]
-fn it_works_without_new_privileges() {
-    works(|rig| rig.wrapper(&NO_NEW_PRIVILEGES));
-}
-
-#[test]
-fn it_works_on_a_read_only_file_system() {
-    works(|rig| after(rig, READ_ONLY));
-}
-
-#[test]
-fn it_works_without_a_proc() {
-    works(|rig| after(rig, NO_PROC));
+fn drainit_works_without_rights_files_and_descriptors() {
+    let all: [fn(Rig) -> Rig; 13] = [
+        |rig| rig.wrapper(&ANYBODY),
+        |rig| rig.wrapper(&NO_CAPABILITIES),
+        |rig| rig.wrapper(&NO_NEW_PRIVILEGES),
+        |rig| after(rig, READ_ONLY),
+        |rig| after(rig, NO_PROC),
+        |rig| after(rig, NO_DEVICES),
+        |rig| redirected(after(rig, NO_DEVICES), "0<&- 1>&- 2>&-"),
+        |rig| redirected(rig, "0<&-"),
+        |rig| redirected(rig, "1>&-"),
+        |rig| redirected(rig, "2>&-"),
+        |rig| redirected(rig, "0<&- 1>&- 2>&-"),
+        |rig| redirected(rig, ">/dev/full 2>/dev/full"),
+        |rig| {
+            let (reader, writer) = io::pipe().unwrap();
+            drop(reader);
+            redirected(rig.stdout(writer), "2>&1")
+        },
+    ];
+    all.into_iter().for_each(works);
 }
 
 #[test]
@@ -104,6 +101,7 @@ fn without_room_for_another_task_it_says_so() {
     }
 }
 
+// holds: C407
 #[test]
 fn what_a_process_says_of_itself_is_heard_without_a_proc_as_well() {
     if !is_root_for("a mount") || !is_possible() {
@@ -119,10 +117,9 @@ fn what_a_process_says_of_itself_is_heard_without_a_proc_as_well() {
     for rig in [Rig::new(), Some(Rig::not_init())].into_iter().flatten() {
         let drainit = after(rig, NO_PROC).start(CONFIG);
         drainit.wait_for_line("everything is ready");
-        drainit.signal(Signal::SIGTERM);
-        drainit.wait_exit(LONG).assert_code(0).assert_line("reported by the process");
+        drainit.stop().assert_code(0).assert_line("complete");
     }
-    // Other senders are known by their process group only.
+    // Other senders are known by their session only.
     for (command, is_believed) in [
         ("[sh, -c, 'CHILD c notify=READY=1 & wait']", true),
         ("[sh, -c, 'setsid CHILD c notify=READY=1 & wait']", false),
@@ -138,14 +135,14 @@ fn what_a_process_says_of_itself_is_heard_without_a_proc_as_well() {
             let drainit = after(rig, NO_PROC).start(&config);
             let expected = if is_believed { "everything is ready" } else { "is not believed" };
             drainit.wait_for_line(expected);
-            drainit.signal(Signal::SIGTERM);
-            let ended = drainit.wait_exit(LONG);
+            let ended = drainit.stop();
             let unexpected = if is_believed { "is not believed" } else { "everything is ready" };
             ended.assert_no_line(unexpected).event("c", "notify");
         }
     }
 }
 
+// holds: S69, S70
 #[test]
 fn leftover_processes_are_stopped_without_a_proc() {
     if !is_root_for("a mount") || !is_possible() {
@@ -168,13 +165,13 @@ fn leftover_processes_are_stopped_without_a_proc() {
         let drainit = after(rig, NO_PROC).start(FLEES);
         drainit.wait_for_line("everything is ready");
         assert!(is_locked(&drainit.path("relay")), "there is no relay");
-        drainit.signal(Signal::SIGTERM);
-        let ended = drainit.wait_exit(LONG);
+        let ended = drainit.stop();
         ended.assert_code(137);
         assert!(!is_locked(&ended.path("relay")), "the relay goes on:\n{}", ended.record);
     }
 }
 
+// holds: S70
 #[test]
 fn a_scan_without_a_proc_survives_the_signals_of_the_c_library() {
     if !is_root_for("a mount") || !is_possible() {
@@ -194,35 +191,6 @@ fn a_scan_without_a_proc_survives_the_signals_of_the_c_library() {
         send(&drainit, number);
     }
     drainit.wait_exit(LONG).assert_code(4).assert_nothing_left();
-}
-
-#[test]
-fn it_works_without_a_dev_null() {
-    works(|rig| after(rig, NO_DEVICES));
-    for closed in ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"] {
-        works(|rig| redirected(after(rig, NO_DEVICES), closed));
-    }
-}
-
-#[test]
-fn it_works_with_standard_descriptors_closed() {
-    for closed in ["0<&-", "1>&-", "2>&-", "1>&- 2>&-", "0<&- 1>&- 2>&-"] {
-        works(|rig| redirected(rig, closed));
-    }
-}
-
-#[test]
-fn it_works_where_nothing_can_be_written() {
-    works(|rig| redirected(rig, ">/dev/full 2>/dev/full"));
-}
-
-#[test]
-fn it_works_with_closed_pipes() {
-    works(|rig| {
-        let (reader, writer) = io::pipe().unwrap();
-        drop(reader);
-        redirected(rig.stdout(writer), "2>&1")
-    });
 }
 
 #[test]

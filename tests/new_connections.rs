@@ -8,7 +8,7 @@ use testkit::envoy::{DEFAULT, TESTED};
 
 use crate::support::client::{Client, RequestResult};
 use crate::support::real_envoy::RealEnvoy;
-use crate::support::{LONG, Signal, in_parallel, ms, now};
+use crate::support::{in_parallel, ms, now};
 
 /// Asserts that new connections are served until the drain is over. By default, Envoy closes its
 /// listeners after `--drain-time-s`, which is long before `min` is over.
@@ -45,11 +45,11 @@ fn assert_served_until_drained(version: &'static str, drain: &'static str) {
         "{}",
         drainit.record()
     );
-    drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
+    let ended = drainit.stop();
     ended.assert_code(0).assert_line("drain over after .*: no connection left");
 }
 
+// holds: S24, S29
 #[test]
 fn a_short_drain_time_of_envoy_refuses_no_connection_within_min() {
     const ALL_AT_ONCE: &str = "time: 8s, min: 5s";

@@ -1,5 +1,8 @@
 //! Tests which senders of sd_notify(3) messages drainit accepts, and how it prints their text.
 
+use std::fs;
+
+use crate::support::namespace::is_root_for;
 use crate::support::{LONG, Rig, Signal, Stream};
 
 /// Returns a rig with drainit as PID 1 and one with drainit as an ordinary process.
@@ -9,6 +12,7 @@ fn both() -> impl Iterator<Item = Rig> {
 
 const REFUSED: &str = r"warning: a: .*=.* is not believed: it comes from pid \d+ \(\w+\), which is neither the process itself";
 
+// holds: C217, C405
 #[test]
 fn one_process_cannot_say_that_another_is_ready() {
     for rig in both() {
@@ -31,6 +35,7 @@ fn one_process_cannot_say_that_another_is_ready() {
     }
 }
 
+// holds: C404
 #[test]
 fn one_process_cannot_say_that_another_is_drained() {
     for rig in both() {
@@ -44,8 +49,8 @@ fn one_process_cannot_say_that_another_is_drained() {
             ",
         );
         drainit.wait_for_start(&["a", "b"]);
-        drainit.signal(Signal::SIGTERM);
-        let ended = drainit.wait_exit(LONG);
+        drainit.wait_for_line("everything is ready");
+        let ended = drainit.stop();
         ended
             .assert_code(0)
             .assert_line("a: drain over after .*: its time is over")
@@ -54,6 +59,7 @@ fn one_process_cannot_say_that_another_is_drained() {
     }
 }
 
+// holds: C404
 #[test]
 fn descendants_of_a_process_may_notify_for_it() {
     for command in [
@@ -63,7 +69,7 @@ fn descendants_of_a_process_may_notify_for_it() {
         "[CHILD, a, 'spawn=c,notify=READY=1']",
         // The sender is in a separate session, and below that session's leader.
         "[sh, -c, 'setsid CHILD c notify=READY=1 & wait']",
-        // The sender has lost its parent, but is still in its process group.
+        // The sender has lost its parent, but is still in its session.
         "[sh, -c, '(CHILD c notify=READY=1 &); exec sleep 60']",
         // The sender ends at once, but only after drainit has read its message.
         "[sh, -c, 'systemd-notify --ready; exec sleep 60']",
@@ -80,12 +86,111 @@ fn descendants_of_a_process_may_notify_for_it() {
                 continue;
             }
             drainit.wait_for_line("everything is ready");
-            drainit.signal(Signal::SIGTERM);
-            drainit.wait_exit(LONG).assert_no_line("is not believed");
+            drainit.stop().assert_no_line("is not believed");
         }
     }
 }
 
+/// Sends its arguments to every notify socket of a PID 1, as an orphan that has tried to join the
+/// process group in a file. It is there as long as the leader of that.
+const ATTACK: &str = "import os, signal, socket, sys, time
+leader = int(open(sys.argv[1]).read())
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if os.fork():
+    os._exit(0)
+while os.getppid() != 1:
+    time.sleep(0.001)
+try:
+    os.setpgid(0, leader)
+    print('joined', flush=True)
+except OSError as error:
+    print('cannot join:', error.strerror, flush=True)
+sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+for line in open('/proc/net/unix'):
+    name = line.rsplit(' @', 1)[-1].strip()
+    if name.startswith('drainit/1/'):
+        for text in sys.argv[2:]:
+            try:
+                sender.sendto(text.encode(), '\\0' + name)
+            except OSError:
+                pass
+while os.path.exists(f'/proc/{leader}'):
+    time.sleep(0.01)
+";
+
+// holds: C404, C405
+#[test]
+fn no_stranger_joins_the_group_of_a_process_and_speaks_for_it() {
+    if !has("python3") || !is_root_for("another user") {
+        return;
+    }
+    for (user, why) in [
+        ("user: '10001:10001'", "of user 10001, which is not that of the process"),
+        ("umask: '022'", "which is neither the process itself"),
+    ] {
+        let Some(rig) = Rig::new() else { return };
+        let rig = rig.readable_by_everybody();
+        rig.write("attack.py", ATTACK);
+        let drainit = rig.start(&format!(
+            "
+            processes:
+              app:
+                command: [sh, -c, 'echo $$$$ >DIR/pid; exec CHILD app on=USR1:touch:DIR/told']
+                drain: {{notify: {{signal: USR1, time: 3s}}}}
+              evil:
+                command:
+                  - sh
+                  - -c
+                  - 'until test -e DIR/told; do sleep 0.05; done; exec python3 DIR/attack.py DIR/pid DRAINED=1 WATCHDOG=trigger'
+                {user}
+            "
+        ));
+        drainit.wait_for_event("app", "handling");
+        drainit.wait_for_line("everything is ready");
+        drainit.signal(Signal::SIGTERM);
+        let ended = drainit.wait_exit(LONG);
+        ended
+            .assert_code(0)
+            .assert_line("cannot join: Operation not permitted")
+            .assert_line(&format!(
+                r"app: DRAINED=1 is not believed: it comes from pid \d+ \(python3\), {why}"
+            ))
+            .assert_line("app: drain over after .*: its time is over");
+    }
+}
+
+// holds: C404
+#[test]
+fn only_the_user_of_a_process_speaks_for_it() {
+    if !is_root_for("another user") {
+        return;
+    }
+    const BECOME: &str = "setpriv --reuid 10002 --clear-groups";
+    for (script, is_believed) in [
+        // It becomes another user itself, as an entrypoint with gosu.
+        (format!("exec {BECOME} CHILD a notify=READY=1"), true),
+        (format!("exec {BECOME} CHILD a spawn=c,notify=READY=1"), true),
+        // One of its descendants does.
+        (format!("{BECOME} CHILD c notify=READY=1 & wait"), false),
+    ] {
+        let Some(rig) = Rig::new() else { return };
+        let drainit = rig.readable_by_everybody().start(&format!(
+            "
+            processes:
+              a: {{command: [sh, -c, '{script}'], readiness: {{notify: true, timeout: 4s}}}}
+              b: {{command: [CHILD, b]}}
+            "
+        ));
+        let refused =
+            r"it comes from pid \d+ \(child\), of user 10002, which is not that of the process";
+        drainit.wait_for_line(if is_believed { "everything is ready" } else { refused });
+        drainit.signal(Signal::SIGTERM);
+        let ended = drainit.wait_exit(LONG);
+        ended.assert_no_line(if is_believed { "is not believed" } else { "a: ready" });
+    }
+}
+
+// holds: C217
 #[test]
 fn a_message_may_come_with_descriptors() {
     // As sd_pid_notify_with_fds does for FDSTORE=1.
@@ -101,11 +206,10 @@ time.sleep(60)
     }
     for rig in both() {
         rig.write("store.py", SCRIPT);
-        let drainit = rig
-            .start("processes: {a: {command: [python3, DIR/store.py], readiness: {notify: true}}}");
-        drainit.wait_for_line("everything is ready");
-        drainit.signal(Signal::SIGTERM);
-        drainit.wait_exit(LONG);
+        let drainit = rig.start_ready(
+            "processes: {a: {command: [python3, DIR/store.py], readiness: {notify: true}}}",
+        );
+        drainit.stop();
     }
 }
 
@@ -114,6 +218,7 @@ fn has(program: &str) -> bool {
     std::env::split_paths(&path).any(|directory| directory.join(program).exists())
 }
 
+// holds: C405, C406
 #[test]
 fn a_detached_process_may_not_notify() {
     for rig in both() {
@@ -128,6 +233,7 @@ fn a_detached_process_may_not_notify() {
     }
 }
 
+// holds: C406
 #[test]
 fn a_sender_that_is_gone_is_believed_only_where_it_can_be_nobody_else() {
     const GONE: &str = "which had ended before drainit could see whose it was";
@@ -146,11 +252,53 @@ fn a_sender_that_is_gone_is_believed_only_where_it_can_be_nobody_else() {
         drainit.wait_until("sent", || drainit.path("sent").exists());
         drainit.signal(Signal::SIGCONT);
         drainit.wait_for_line(if is_believed { "everything is ready" } else { GONE });
-        drainit.signal(Signal::SIGTERM);
-        drainit.wait_exit(LONG).assert_code(0);
+        drainit.stop().assert_code(0);
     }
 }
 
+// holds: C406
+#[test]
+fn a_sender_that_is_gone_is_not_believed_after_a_reload_to_several_processes() {
+    const SENDS: &str = "import socket
+for line in open('/proc/net/unix'):
+    name = line.rsplit(' @', 1)[-1].strip()
+    if name.startswith('drainit/1/'):
+        try:
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b'STATUS=lies', '\\0' + name)
+        except OSError:
+            pass
+";
+    const ONE: &str = "
+        control: {socket: DIR/control.sock}
+        processes:
+          a: {command: [CHILD, a, notify=READY=1], readiness: {notify: true}}
+        ";
+    if !has("python3") {
+        return;
+    }
+    let Some(rig) = Rig::new() else { return };
+    rig.write("sends.py", SENDS);
+    let more = rig.fill(
+        "  b: {command: [sh, -c, 'touch DIR/waits; until test -e DIR/go; do sleep 0.05; done; \
+         python3 DIR/sends.py; touch DIR/sent; exec sleep 60']}\n",
+    );
+    let both = rig.fill(ONE).trim_end().to_owned() + "\n        " + &more;
+    let drainit = rig.start(ONE);
+    drainit.wait_for_line("everything is ready");
+    fs::write(drainit.path("drainit.yaml"), both).unwrap();
+    let socket = drainit.path("control.sock").display().to_string();
+    drainit.exec(&["reload", "--socket", &socket]).assert(0, "");
+    drainit.wait_until("waiting", || drainit.path("waits").exists());
+    drainit.signal(Signal::SIGSTOP);
+    drainit.touch("go");
+    drainit.wait_until("sent", || drainit.path("sent").exists());
+    drainit.signal(Signal::SIGCONT);
+    drainit.wait_for_line("a: STATUS= is not believed: .* which had ended before");
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
+}
+
+// holds: C139
 #[test]
 fn a_status_is_one_harmless_line() {
     let Some(rig) = Rig::new() else { return };
@@ -167,6 +315,7 @@ fn a_status_is_one_harmless_line() {
     assert!(!raw.contains('\u{1b}') && !raw.contains('\r'), "{raw}");
 }
 
+// holds: C139
 #[test]
 fn a_name_and_last_lines_are_harmless() {
     let Some(rig) = Rig::new() else { return };

@@ -7,7 +7,7 @@ use serde_json::Value;
 use testkit::event::Event;
 
 use crate::support::http::post_unix;
-use crate::support::{LONG, Rig, Running, Said, Signal};
+use crate::support::{LONG, Rig, Running, Said};
 
 /// An app with a drain, and its dependency. The app is drained as soon as it is asked to.
 const CONFIG: &str = "
@@ -87,24 +87,11 @@ fn a_stop_takes_the_dependents_first_and_a_start_the_dependencies() {
     }
     drainit.exec(&["health"]).assert(0, "");
     drainit.exec(&["stop", "nobody"]).assert(1, "there is no process");
-    drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
-    ended.assert_code(0).assert_line(r"^\[drainit\].*  drain app: [^;]*reported by the process$");
+    let ended = drainit.stop();
+    ended.assert_code(0).assert_line(r"^\[drainit\].*  drain app: [^;]*complete$");
 }
 
-#[test]
-fn the_container_outlives_a_stop_of_everything() {
-    let Some(drainit) = start(CONFIG) else { return };
-    drainit.exec(&["stop", "app"]).assert(0, "");
-    drainit.exec(&["stop", "other"]).assert(0, "");
-    drainit.exec(&["stop", "store"]).assert(0, "");
-    for name in ["store", "app", "other"] {
-        assert_eq!(state(&drainit, name).0, "stopped");
-    }
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0).assert_no_line("  stop ");
-}
-
+// holds: C331
 #[test]
 fn a_restart_drains_and_replaces_one_process_alone() {
     let Some(drainit) = start(CONFIG) else { return };
@@ -116,166 +103,50 @@ fn a_restart_drains_and_replaces_one_process_alone() {
     drainit.exec(&["restart", "store"]).assert(0, "");
     wait_for(&drainit, "store", "handling", 2);
     wait_for(&drainit, "app", "got SIGTERM", 2);
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0);
+    drainit.stop().assert_code(0);
 }
 
 #[test]
-fn a_failed_start_by_request_does_not_end_the_container() {
+fn a_pattern_means_all_processes_whose_names_begin_so() {
     let Some(rig) = Rig::new() else { return };
-    rig.write("ready", "");
-    let drainit = rig.start(
-        "
-        processes:
-          app:
-            command: [CHILD, app, 'await=DIR/ready', 'unix=DIR/app.sock']
-            sockets: [DIR/app.sock]
-            readiness: {unix: DIR/app.sock, timeout: 3s}
-        ",
-    );
-    drainit.wait_for_line("everything is ready");
-    std::fs::remove_file(drainit.path("ready")).unwrap();
-    let line = "app did not become ready within 3s";
-    drainit.exec(&["restart", "app"]).assert(1, line);
-    drainit.wait_until("stopped after it", || state(&drainit, "app").0 == "failed");
-    drainit.exec(&["health"]).assert(1, "app (failed");
-    drainit.touch("ready");
-    drainit.exec(&["start", "app"]).assert(0, "");
-    assert_eq!(state(&drainit, "app").0, "ready");
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0);
-}
-
-#[test]
-fn a_refused_restart_is_in_the_log_with_its_reason() {
-    let Some(rig) = Rig::new() else { return };
-    rig.write("ready", "");
-    let drainit = rig.start(
-        "processes: {app: {command: [CHILD, app], readiness: {file: DIR/ready, timeout: 60s}}}",
-    );
-    drainit.wait_for_line("everything is ready");
-    std::fs::remove_file(drainit.path("ready")).unwrap();
-    let mut first = drainit.exec_as(None, &["restart", "app"]).spawn().unwrap();
-    wait_for(&drainit, "app", "handling", 2);
-    let why = "app is being stopped or restarted already";
-    drainit.exec(&["restart", "app"]).assert(1, why);
-    drainit.wait_for_line(&format!("app: restart failed: {why}"));
-    drainit.touch("ready");
-    assert!(first.wait().unwrap().success());
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0);
-}
-
-#[test]
-fn a_stop_of_the_container_goes_on_where_a_request_has_got() {
-    let config = CONFIG.replace("drainer, exit=0", "drainer, 'await=DIR/drained', exit=0");
-    let Some(drainit) = start(&config) else { return };
-    let asked = drainit.exec_as(None, &["restart", "app"]).stderr(Stdio::piped()).spawn().unwrap();
-    drainit.wait_for_event("drainer", "start");
-    drainit.exec(&["start", "app"]).assert(1, "app is being stopped or restarted already");
-    drainit.signal(Signal::SIGTERM);
-    Said::of(asked.wait_with_output().unwrap()).assert(1, "the container is shutting down");
-    drainit.touch("drained");
-    let ended = drainit.wait_exit(LONG);
-    ended.assert_code(0).assert_line(r"^\[drainit\].*  drain app: [^;]*reported by the process$");
-    let starts = |name: &str| {
-        ended.record.events.iter().filter(|one| one.name == name && one.what == "start").count()
-    };
-    assert_eq!((starts("drainer"), starts("app")), (1, 1));
-}
-
-#[test]
-fn a_dependent_that_asks_for_it_is_restarted_after_its_dependency() {
-    let Some(rig) = Rig::new() else { return };
-    // Only the first instance of the store ends when it is told to.
-    let drainit = rig.start(
-        "
-        processes:
-          store:
-            command:
-              - sh
-              - -c
-              - 'test -e DIR/crash && exec CHILD store unix=DIR/store.sock;
-                exec CHILD store unix=DIR/store.sock await=DIR/crash exit=7'
-            sockets: [DIR/store.sock]
-            readiness: {unix: DIR/store.sock}
-            restart: on-failure
-            restart_delay: 10ms
-          app:
-            command: [CHILD, app]
-            depends_on: {store: {restart: true}}
-            drain: {exec: {command: [CHILD, drainer, exit=0], time: 8s}}
-          web: {command: [CHILD, web], depends_on: {app: {restart: true}}}
-          other: {command: [CHILD, other], depends_on: [store, app]}
-        ",
-    );
-    drainit.wait_for_start(&["store", "app", "web", "other"]);
-    drainit.wait_for_line("everything is ready");
-    drainit.touch("crash");
-    for name in ["app", "web"] {
-        wait_for(&drainit, name, "handling", 2);
-    }
-    wait_for(&drainit, "drainer", "start", 1);
-    drainit.wait_until("it is ready again", || drainit.exec(&["health"]).code == 0);
-    let status = drainit.exec(&["status", "--format", "json"]).stdout;
-    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
-    let processes = status["processes"].as_array().unwrap().iter();
-    let restarts: Vec<_> = processes.map(|one| one["restarts"].as_u64().unwrap()).collect();
-    assert_eq!(restarts, [1, 0, 0, 0], "only the crash is counted");
-    // The same after a restart by hand.
-    drainit.exec(&["restart", "store"]).assert(0, "");
-    for name in ["store", "app", "web"] {
-        wait_for(&drainit, name, "handling", 3);
-    }
-    drainit.wait_until("it is ready again", || drainit.exec(&["health"]).code == 0);
-    drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
-    ended
-        .assert_code(0)
-        .assert_line("app: restarting it, because store was started again")
-        .assert_line("web: restarting it, because app was started again")
-        .assert_order(&["store exit 7", "drainer start", "app got SIGTERM", "web got SIGTERM"]);
-    let starts = ended.record.events.iter();
-    let starts = starts.filter(|one| one.name == "other" && one.what == "start").count();
-    assert_eq!(starts, 1, "the other did not ask for it");
-}
-
-#[test]
-fn the_name_of_a_process_with_copies_means_all_of_them() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
+    let drainit = rig.start_ready(
         "
         processes:
           app:
             command: [CHILD, 'app-${SCALE_INDEX}', print=serving, 'on=USR1:print:heard-${SCALE_INDEX}']
             scale: 3
             readiness: {log: ^serving$}
+          app-migrate: {command: [CHILD, migrate, print=migrated, exit=0], type: oneshot}
+          app-off: {command: [CHILD, off], only_if: {path_exists: DIR/nothing}}
           other: {command: [CHILD, other, print=up], update: start-first, readiness: {log: ^up$}}
         ",
     );
-    drainit.wait_for_line("everything is ready");
     let copies = || ["app-1", "app-2", "app-3"].map(|copy| state(&drainit, copy));
     let before = copies();
-    let shown = drainit.exec(&["status", "app"]).stdout;
+    let shown = drainit.exec(&["status", "app-*"]).stdout;
     assert!(
         shown.contains("app-1") && shown.contains("app-3") && !shown.contains("other"),
         "{shown}"
     );
-    drainit.exec(&["kill", "-s", "USR1", "app"]).assert(0, "");
+    drainit.exec(&["restart", "app"]).assert(1, "there is no process `app`; did you mean `app-*`?");
+    drainit.exec(&["kill", "-s", "USR1", "app-*"]).assert(0, "");
     drainit.wait_for_line("heard-3");
-    drainit.exec(&["restart", "app"]).assert(0, "");
+    // What has completed or is left out is passed over.
+    drainit.exec(&["restart", "app-*"]).assert(0, "");
+    drainit.exec(&["restart", "app-o*"]).assert(1, "what is meant is left out or has completed");
+    drainit.exec(&["restart", "app-off"]).assert(1, "app-off is left out");
+    assert_eq!(state(&drainit, "app-migrate").0, "done");
     for (before, after) in before.iter().zip(copies()) {
         assert!(after.0 == "ready" && after.1 != before.1, "{after:?}");
     }
     // What is named twice is restarted once.
-    drainit.exec(&["restart", "other", "app-1", "other", "app"]).assert(0, "");
+    drainit.exec(&["restart", "other", "app-1", "other", "app*"]).assert(0, "");
     drainit.wait_for_line("restart of other, app-1, app-2, app-3 requested");
-    drainit.exec(&["stop", "app"]).assert(0, "");
+    drainit.exec(&["stop", "app-*"]).assert(0, "");
     assert!(copies().iter().all(|copy| copy.0 == "stopped"));
-    drainit.exec(&["start", "app"]).assert(0, "");
+    drainit.exec(&["start", "app-*"]).assert(0, "");
     assert!(copies().iter().all(|copy| copy.0 == "ready"));
-    drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
+    let ended = drainit.stop();
     ended.assert_code(0).assert_order(&[
         "app-1 got SIGTERM",
         "app-2 got SIGTERM alive:app-1",
@@ -283,23 +154,11 @@ fn the_name_of_a_process_with_copies_means_all_of_them() {
     ]);
 }
 
-#[test]
-fn what_was_stopped_by_hand_stays_stopped_in_a_drain() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start("processes: {a: {command: [sleep, 60]}, b: {command: [CHILD, b]}}");
-    drainit.wait_for_line("everything is ready");
-    drainit.exec(&["stop", "a"]).assert(0, "");
-    assert_eq!(state(&drainit, "a").0, "stopped");
-    drainit.exec(&["drain"]).assert(0, "");
-    assert_eq!(state(&drainit, "a").0, "stopped", "SIGTERM, as it was asked to, is no failure");
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0);
-}
-
+// holds: S61
 #[test]
 fn what_one_run_of_a_oneshot_has_left_is_not_killed_with_the_next() {
     let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
+    let drainit = rig.start_ready(
         "
         processes:
           setup:
@@ -317,12 +176,10 @@ fn what_one_run_of_a_oneshot_has_left_is_not_killed_with_the_next() {
           other: {command: [CHILD, other]}
         ",
     );
-    drainit.wait_for_line("everything is ready");
     drainit.wait_for_start(&["left"]);
     drainit.exec(&["restart", "setup"]);
     drainit.wait_for_line("setup.*(KILL|killed)");
-    drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
+    let ended = drainit.stop();
     ended.assert_order(&["other got SIGTERM", "left got SIGTERM"]);
 }
 
@@ -350,8 +207,7 @@ fn a_command_that_waits_blocks_nobody_and_its_end_does_not_cancel() {
     drainit.exec(&["kill", "-s", "USR1", "slow"]).assert(0, "");
     Said::of(waits.wait_with_output().unwrap()).assert(0, "");
     assert_eq!(state(&drainit, "slow").0, "stopped");
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0);
+    drainit.stop().assert_code(0);
 }
 
 #[test]

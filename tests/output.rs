@@ -1,7 +1,6 @@
 //! Tests that output arrives as whole lines, each with its prefix on its own stream, that nothing
 //! is lost, and that a reader that does not read blocks nothing else.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::thread;
@@ -12,6 +11,7 @@ use crate::support::http::{get_unix, post_unix};
 use crate::support::rig::full_pipe;
 use crate::support::{Ended, LONG, Rig, Signal, Stream, ms, now};
 
+// holds: C429, C435
 #[test]
 fn lines_get_their_prefix_and_keep_their_stream() {
     let Some(rig) = Rig::new() else { return };
@@ -29,6 +29,7 @@ fn lines_get_their_prefix_and_keep_their_stream() {
     assert!(!ended.text(Stream::Stdout).contains("[drainit]"), "{}", ended.record);
 }
 
+// holds: S72, C436
 #[test]
 fn a_last_line_without_newline_is_kept() {
     let Some(rig) = Rig::new() else { return };
@@ -53,8 +54,7 @@ fn a_last_line_without_newline_is_kept() {
         let begun = events.filter(|event| event.name == "d" && event.what.starts_with("handling"));
         (begun.count() == 8).then_some(())
     });
-    drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
+    let ended = drainit.stop();
     for number in 1..=8 {
         let lines = ended.lines_of(Stream::Stdout, &format!("a-{number}"));
         assert_eq!(lines, ["farewell"], "{}", ended.record);
@@ -84,6 +84,7 @@ fn assert_json(ended: &Ended) {
     assert!(messages.iter().any(|(process, _)| process == "drainit"), "{}", ended.record);
 }
 
+// holds: C136, C140, C434
 #[test]
 fn json_is_one_object_per_line() {
     let config = r#"
@@ -102,6 +103,7 @@ fn json_is_one_object_per_line() {
     assert_json(&rig.env("DRAINIT_LOG_FORMAT", "json").run(config));
 }
 
+// holds: C141
 #[test]
 fn a_wrong_config_is_reported_in_json_as_well() {
     let rig = Rig::not_init().env("DRAINIT_LOG_FORMAT", "json");
@@ -118,6 +120,7 @@ fn a_wrong_config_is_reported_in_json_as_well() {
     assert!(first.contains("drainit.yaml:1:"), "{first}");
 }
 
+// holds: C428
 #[test]
 fn without_log_a_process_has_the_real_descriptors() {
     let Some(rig) = Rig::new() else { return };
@@ -134,8 +137,7 @@ fn without_log_a_process_has_the_real_descriptors() {
     }
     let own = |fd: i32| fs::read_link(format!("/proc/{}/fd/{fd}", drainit.pid())).unwrap();
     let own = [1, 2].map(|fd| own(fd).display().to_string());
-    drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
+    let ended = drainit.stop();
     for (name, is_own) in [("bare", true), ("said", true), ("piped", false)] {
         let report = ended.report(&format!("{name}.json"));
         for (fd, own) in [("1", &own[0]), ("2", &own[1])] {
@@ -144,65 +146,7 @@ fn without_log_a_process_has_the_real_descriptors() {
     }
 }
 
-#[test]
-fn lines_of_several_processes_are_never_mixed_and_none_is_lost() {
-    const COUNT: usize = 300;
-    let Some(rig) = Rig::new() else { return };
-    let prefixed: String = (10..42)
-        .map(|name| {
-            format!(
-                "
-          p{name}:
-            type: oneshot
-            command: [CHILD, p{name}, 'lines={COUNT},p{name} to stdout', 'elines={COUNT},p{name} to stderr', exit=0]
-            log: {{prefix: p{name}}}"
-            )
-        })
-        .collect();
-    let own = "print=by itself, ".repeat(COUNT);
-    let ended = rig.run(&format!(
-        "processes:{prefixed}
-          own: {{type: oneshot, command: [CHILD, own, {own}exit=0]}}"
-    ));
-    ended.assert_code(0);
-    let mut next: BTreeMap<String, usize> = BTreeMap::new();
-    let mut by_itself = 0;
-    for line in ended.record.lines.iter().filter(|line| !line.text.starts_with("[drainit]")) {
-        if line.text == "by itself" {
-            by_itself += 1;
-            continue;
-        }
-        let stream = if line.stream == Stream::Stdout { "stdout" } else { "stderr" };
-        let name = line.text.get(1..4).unwrap_or_default().to_owned();
-        let number = next.entry(format!("{name}{stream}")).or_default();
-        assert_eq!(line.text, format!("[{name}] {name} to {stream} {number}"));
-        *number += 1;
-    }
-    assert_eq!(by_itself, COUNT);
-    assert_eq!(next.len(), 2 * 32);
-    assert!(next.values().all(|count| *count == COUNT), "{next:?}");
-}
-
-#[test]
-fn a_huge_line_loses_no_byte_and_stays_in_its_place() {
-    const LENGTH: usize = 1_000_000;
-    let Some(rig) = Rig::new() else { return };
-    let config = format!(
-        "
-        processes:
-          a: {{type: oneshot, command: [CHILD, a, huge={LENGTH}, print=after, exit=0], log: {{prefix: a}}}}
-          b: {{type: oneshot, command: [CHILD, b, 'lines=500,b', exit=0], log: {{prefix: b}}}}
-        "
-    );
-    let ended = rig.run(&config);
-    ended.assert_code(0);
-    let mut lines = ended.lines_of(Stream::Stdout, "a");
-    assert_eq!(lines.pop().as_deref(), Some("after"));
-    assert!(lines.iter().all(|piece| piece.bytes().all(|byte| byte == b'x')));
-    assert_eq!(lines.iter().map(String::len).sum::<usize>(), LENGTH);
-    assert_eq!(ended.lines_of(Stream::Stdout, "b").len(), 500);
-}
-
+// holds: S72, C440
 #[test]
 fn an_unread_stdout_does_not_delay_a_stop() {
     for log in ["{prefix: a}", "{mode: inherit}"] {
@@ -227,6 +171,7 @@ fn an_unread_stdout_does_not_delay_a_stop() {
     }
 }
 
+// holds: C438, C440
 #[test]
 fn a_process_that_is_stuck_in_its_output_can_go_on_to_its_end() {
     let (unread, pipe) = full_pipe();
@@ -248,6 +193,7 @@ fn a_process_that_is_stuck_in_its_output_can_go_on_to_its_end() {
     drop(unread);
 }
 
+// holds: C95
 #[test]
 fn drainit_answers_while_a_slow_reader_takes_the_last_lines() {
     let (mut reader, pipe) = std::io::pipe().unwrap();
@@ -280,6 +226,7 @@ fn drainit_answers_while_a_slow_reader_takes_the_last_lines() {
     reading.join().unwrap();
 }
 
+// holds: C440
 #[test]
 fn a_drain_on_request_drops_no_lines() {
     let (mut reader, pipe) = full_pipe();
@@ -303,12 +250,12 @@ fn a_drain_on_request_drops_no_lines() {
         text.lines().filter(|line| line.contains("[a] of many ")).count()
     });
     drainit.wait_for_event("a", "touch");
-    drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
+    let ended = drainit.stop();
     ended.assert_code(0).assert_no_line("dropped");
     assert_eq!(reading.join().unwrap(), 200_000);
 }
 
+// holds: C439
 #[test]
 fn an_unread_stderr_does_not_delay_drainit() {
     let (unread, pipe) = full_pipe();
@@ -332,21 +279,7 @@ fn an_unread_stderr_does_not_delay_drainit() {
     drop(unread);
 }
 
-#[test]
-fn a_reader_that_has_gone_ends_nothing() {
-    let (reader, pipe) = std::io::pipe().unwrap();
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.stdout(pipe).start(
-        "processes: {a: {command: [CHILD, a, await=DIR/go, 'lines=5000,to nobody', touch=DIR/done], log: {prefix: a}}}",
-    );
-    drainit.wait_for_start(&["a"]);
-    drop(reader);
-    drainit.touch("go");
-    drainit.wait_for_event("a", "touch");
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0);
-}
-
+// holds: S72
 #[test]
 fn what_a_daemon_holds_open_holds_up_no_end() {
     let Some(rig) = Rig::new() else { return };
@@ -362,13 +295,14 @@ fn what_a_daemon_holds_open_holds_up_no_end() {
     drainit.wait_exit(LONG).assert_code(0).assert_took(asked, ms(0)..ms(8000));
 }
 
+// holds: C647
 #[test]
 fn a_level_that_there_is_not_is_info_with_a_warning() {
     let loud = || Some(Rig::new()?.env("DRAINIT_LOG_LEVEL", "loud"));
     let (Some(run), Some(exec)) = (loud(), loud()) else { return };
     // Where debug is logged, so is the end of an orphan.
     let config = "processes: {a: {command: [sh, -c, '(true &)']}}";
-    let drained = ["exec", "--drain-signal", "USR1", "--", "sh", "-c", "(true &)"];
+    let drained = ["exec", "--drain-envoy", "unix:/nobody", "--", "sh", "-c", "(true &)"];
     for ended in [run.run(config), exec.run_with(&drained)] {
         ended
             .assert_code(0)
@@ -378,6 +312,7 @@ fn a_level_that_there_is_not_is_info_with_a_warning() {
     }
 }
 
+// holds: C646, C647
 #[test]
 fn a_variable_of_drainit_that_is_not_utf_8_is_wrong_and_not_unset() {
     for (name, code, said) in [
@@ -389,7 +324,7 @@ fn a_variable_of_drainit_that_is_not_utf_8_is_wrong_and_not_unset() {
         let (Some(run), Some(exec)) = (rig(), rig()) else { return };
         let config = "processes: {a: {command: [CHILD, a, exit=0]}}";
         run.run(config).assert_code(code).assert_line(said);
-        let drained = ["exec", "--drain-signal", "USR1", "--", "true"];
+        let drained = ["exec", "--drain-envoy", "unix:/nobody", "--", "true"];
         exec.run_with(&drained).assert_code(code).assert_line(said);
     }
 }

@@ -18,6 +18,7 @@ pub(crate) fn read(command: &str, options: &[&str]) -> Ended {
     rig.run_with(&[&[command, "-c", "DIR/drainit.yaml"], options].concat())
 }
 
+// holds: S91
 #[test]
 fn the_plan_is_shown_and_nothing_is_started() {
     read("plan", &[])
@@ -28,6 +29,7 @@ fn the_plan_is_shown_and_nothing_is_started() {
         .assert_no_event("router", "start");
 }
 
+// holds: C473
 #[test]
 fn no_variable_sets_the_grace_period_of_a_config_without_one() {
     let rig = Rig::not_init();
@@ -40,6 +42,7 @@ fn no_variable_sets_the_grace_period_of_a_config_without_one() {
     assert_eq!(plan["shutdown"]["deadline"], 28.0);
 }
 
+// holds: S98
 #[test]
 fn programs_get_json() {
     let ended = read("plan", &["--format", "json"]);

@@ -72,16 +72,17 @@ fn a_chart_is_checked_as_it_is_rendered() {
     assert_ends(&output, 0, "ok: Deployment gateway, container gateway");
 }
 
+// holds: S169, C4
 #[test]
 fn errors_fail_and_warnings_only_where_they_are_to() {
     let differ = rendered().replace("value: \"45\"", "value: \"40\"");
     let warned = |options: &[&str]| check("drainit.yaml", Path::new("-"), &differ, options);
     assert_ends(&warned(&[]), 0, "--> <stdin>:23:22\n");
     assert_ends(&warned(&["--strict"]), 78, "1 warning");
-    let hidden = rendered().replace("[/usr/local/bin/drainit, run]", "[sh, -c, drainit run]");
+    let hidden = rendered().replace("[/usr/local/bin/drainit, run, --]", "[sh, -c, drainit run]");
     let output = check("drainit.yaml", Path::new("-"), &hidden, &[]);
     assert_ends(&output, 78, "error: the shell gets the signals,");
-    assert_ends(&output, 78, "= help: write `command: [drainit, run]`");
+    assert_ends(&output, 78, "= help: write `command: [drainit, run, --]`");
     let output = check("drainit.yaml", Path::new("-"), &rendered(), &["--container", "other"]);
     assert_ends(&output, 78, "error: no container is named `other`");
     assert_ends(&check("drainit.yaml", &examples(), "", &[]), 78, "is a directory");

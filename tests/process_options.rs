@@ -2,13 +2,13 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::thread;
 
-use crate::support::http::get_unix;
+use crate::support::http::{free_address, get, get_unix};
 use crate::support::namespace::is_root_for;
 use crate::support::rig::NOBODY;
-use crate::support::{LONG, Rig, Signal, Stream, ms, now};
+use crate::support::{Rig, Stream};
 
+// holds: C166, C360
 #[test]
 fn a_umask_holds_for_the_process_and_its_hooks_only() {
     let Some(rig) = Rig::new() else { return };
@@ -27,6 +27,7 @@ fn a_umask_holds_for_the_process_and_its_hooks_only() {
     assert_eq!(text, "hook 0137\nit 0137\nother 0022\n", "{}", ended.record);
 }
 
+// holds: C326, C327, C360
 #[test]
 fn limits_hold_for_the_process_and_its_hooks_only() {
     let Some(rig) = Rig::new() else { return };
@@ -55,10 +56,11 @@ fn limits_hold_for_the_process_and_its_hooks_only() {
     assert_eq!(text, expected, "{}", ended.record);
 }
 
+// holds: C327
 #[test]
 fn limits_hold_for_a_probe_and_a_drain_too() {
     let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
+    let drainit = rig.start_ready(
         "
         processes:
           a:
@@ -68,15 +70,14 @@ fn limits_hold_for_a_probe_and_a_drain_too() {
             drain: {exec: [sh, -c, 'ulimit -Sn >DIR/drain']}
         ",
     );
-    drainit.wait_for_line("everything is ready");
-    drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
+    let ended = drainit.stop();
     for file in ["probe", "drain"] {
         let said = fs::read_to_string(ended.path(file)).unwrap();
         assert_eq!(said, "200\n", "{file}\n{}", ended.record);
     }
 }
 
+// holds: C328
 #[test]
 fn a_limit_may_be_raised_before_the_user_is_changed() {
     if !may_raise_limits() {
@@ -96,6 +97,7 @@ fn a_limit_may_be_raised_before_the_user_is_changed() {
     assert_eq!(ended.assert_code(0).text(Stream::Stdout), "65534 500\n", "{}", ended.record);
 }
 
+// holds: C328
 #[test]
 fn limits_are_set_before_the_user_is_changed() {
     if !is_root_for("another user") {
@@ -114,6 +116,7 @@ fn limits_are_set_before_the_user_is_changed() {
     .assert_no_line("a: started");
 }
 
+// holds: C328, C329
 #[test]
 fn a_limit_that_may_not_be_raised_is_a_failed_start_that_names_it() {
     let Some(rig) = Rig::new() else { return };
@@ -126,6 +129,7 @@ fn a_limit_that_may_not_be_raised_is_a_failed_start_that_names_it() {
         .assert_no_event("a", "start");
 }
 
+// holds: C432, C434
 #[test]
 fn output_can_be_dropped() {
     for format in ["text", "json"] {
@@ -146,6 +150,7 @@ fn output_can_be_dropped() {
     }
 }
 
+// holds: C433
 #[test]
 fn stderr_goes_to_stdout_with_and_without_a_prefix() {
     for (log, prefix) in [("{stderr: stdout}", ""), ("{prefix: p, stderr: stdout}", "[p] ")] {
@@ -161,6 +166,7 @@ fn stderr_goes_to_stdout_with_and_without_a_prefix() {
     }
 }
 
+// holds: C431, C441, C444, C445, C446
 #[test]
 fn a_log_file_is_appended_to_and_made_anew_after_a_rotation() {
     let Some(rig) = Rig::new() else { return };
@@ -189,36 +195,11 @@ fn a_log_file_is_appended_to_and_made_anew_after_a_rotation() {
     drainit.wait_until("made anew", || read("a.log") == "3\n");
     assert_eq!(read("a.log.1"), "of before\n0\n1\n2\n");
     drainit.wait_for_event("b", "raw");
-    drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
+    let ended = drainit.stop();
     ended.assert_code(0).assert_no_line("^of b").assert_no_line("^1$");
     let new = ended.path("new.log");
     assert_eq!(fs::read_to_string(&new).unwrap(), "of c\n[pb] of b\n[pb] tail\n");
     assert_eq!(fs::metadata(&new).unwrap().permissions().mode() & 0o7777, 0o640);
-}
-
-#[test]
-fn several_processes_write_whole_lines_to_one_log_file() {
-    let Some(rig) = Rig::new() else { return };
-    let one = |name: &str| {
-        format!(
-            "{name}: {{command: [CHILD, {name}, 'lines=2000,{name}', touch=DIR/{name}], log: {{file: DIR/log, prefix: {name}}}}}"
-        )
-    };
-    let drainit = rig.start(&format!("{{processes: {{{}, {}}}}}", one("a"), one("b")));
-    // The end of one would stop the other.
-    drainit.wait_until("written", || ["a", "b"].iter().all(|name| drainit.path(name).exists()));
-    drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
-    ended.assert_code(0);
-    let text = fs::read_to_string(ended.path("log")).unwrap();
-    for name in ["a", "b"] {
-        let own = text.lines().filter(|line| line.starts_with(&format!("[{name}] ")));
-        let expected: Vec<_> =
-            (0..2000).map(|number| format!("[{name}] {name} {number}")).collect();
-        assert!(own.eq(expected.iter()), "{name}");
-    }
-    assert_eq!(text.lines().count(), 4000);
 }
 
 #[test]
@@ -235,13 +216,13 @@ processes:
         ",
     );
     drainit.wait_for_line("a: ready after");
-    drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
+    let ended = drainit.stop();
     let text = fs::read_to_string(ended.assert_code(0).path("a.log")).unwrap();
     let line: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!((&line["process"], &line["message"]), (&"a".into(), &"listening".into()));
 }
 
+// holds: C442
 #[test]
 fn a_log_file_that_cannot_be_opened_is_a_failed_start() {
     for (file, why) in [
@@ -256,14 +237,16 @@ fn a_log_file_that_cannot_be_opened_is_a_failed_start() {
     }
 }
 
+// holds: C448, C449
 #[test]
 fn a_full_disk_does_not_block_a_process_and_dropped_lines_are_counted() {
-    let Some(rig) = Rig::new() else { return };
+    let (address, Some(rig)) = (free_address(), Rig::new()) else { return };
     let disk = rig.path("disk");
     fs::create_dir(&disk).unwrap();
     let mount = format!("mount -t tmpfs -o size=64k none {} && exec \"$@\"", disk.display());
     let drainit = rig.wrapper(&["unshare", "--mount", "sh", "-c", &mount, "sh"]).start(
-        "
+        &"
+        control: {listen: 'ADDRESS'}
         processes:
           a:
             command:
@@ -273,135 +256,32 @@ fn a_full_disk_does_not_block_a_process_and_dropped_lines_are_counted() {
                 while ! [ -e DIR/free ]; do sleep 0.01; done; rm DIR/disk/filler; echo kept;
                 exec CHILD a'
             log: {file: DIR/disk/a.log}
-        ",
+        "
+        .replace("ADDRESS", &address.to_string()),
     );
     drainit.wait_for_line(
         "warning: the log file .*a.log cannot be written, and lines are dropped: No space left",
     );
+    let said = drainit.exec(&["status"]);
+    assert!(said.stdout.contains("3 lines of its log file dropped"), "{said:?}");
+    let metrics = get(address, "/metrics").unwrap().1;
+    assert!(metrics.contains("/disk/a.log\"} 3\n"), "{metrics}");
     drainit.touch("free");
-    drainit.wait_for_line("warning: the log file .*a.log: 3 lines were dropped: No space left");
+    drainit.wait_for_line(
+        "warning: the log file .*a.log: 3 lines were dropped: No space left on device; it is written again",
+    );
     drainit.wait_for_start(&["a"]);
     let inside = format!("/proc/{}/root{}/a.log", drainit.pid(), disk.display());
     let kept = || fs::read_to_string(&inside).is_ok_and(|text| text == "kept\n");
     drainit.wait_until("kept", kept);
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0);
+    drainit.stop().assert_code(0);
 }
 
-#[test]
-fn a_code_of_success_codes_is_no_failure() {
-    // A oneshot completes, a service is not restarted, and the container ends well.
-    let Some(rig) = Rig::new() else { return };
-    rig.run(
-        "
-        processes:
-          set-up: {command: [CHILD, set-up, exit=3], type: oneshot, success_codes: [0, 3]}
-          a:
-            command: [CHILD, a, exit=4]
-            depends_on: [set-up]
-            restart: on-failure
-            success_codes: [4]
-        ",
-    )
-    .assert_code(0)
-    .assert_line("set-up: completed after")
-    .assert_line("error: a: exited with code 4 without being asked to")
-    .assert_no_line("restart 1");
-
-    // The list is complete: without 0, 0 is a failure. And a success is one for failure-shutdown.
-    for (keys, code) in [
-        ("success_codes: [4]}", 1),
-        ("success_codes: [0, 4], on_exit: failure-shutdown}", 1),
-        ("success_codes: [0, 4]}", 0),
-    ] {
-        let Some(rig) = Rig::new() else { return };
-        rig.run(&format!("processes: {{a: {{command: [CHILD, a, exit=0], {keys}}}"))
-            .assert_code(code);
-    }
-}
-
-#[test]
-fn a_oneshot_that_takes_too_long_is_stopped_and_has_failed() {
-    let Some(rig) = Rig::new() else { return };
-    let ended = rig.run(
-        "
-        processes:
-          slow: {command: [CHILD, slow], type: oneshot, timeout: 200ms}
-          a: {command: [CHILD, a], depends_on: [slow]}
-        ",
-    );
-    ended
-        .assert_code(1)
-        .assert_line("warning: slow: not completed after 200ms, stopping it")
-        .assert_line("error: slow: did not complete within 200ms")
-        .assert_line("exit code 1: slow did not complete in time")
-        .assert_no_event("a", "start");
-    ended.event("slow", "got SIGTERM");
-
-    // It is killed when it does not obey, and restarted by its policy.
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
-        "
-        processes:
-          slow:
-            command: [sh, -c, '[ -e DIR/once ] || { touch DIR/once; exec CHILD slow on=TERM:ignore; }']
-            type: oneshot
-            timeout: 300ms
-            stop_grace_period: 50ms
-            restart: on-failure
-            restart_delay: 0
-          a: {command: [CHILD, a], depends_on: [slow]}
-        ",
-    );
-    drainit.wait_for_start(&["a"]);
-    drainit.signal(Signal::SIGTERM);
-    drainit
-        .wait_exit(LONG)
-        .assert_code(0)
-        .assert_line("slow: did not complete within 300ms; restart 1 in 0ms")
-        .assert_line("slow: completed after");
-}
-
-#[test]
-fn in_a_shutdown_a_oneshot_runs_on_until_its_stop() {
-    let config = "
-        processes:
-          slow: {command: [sh, -c, 'RUN exec CHILD slow'], type: oneshot, timeout: 3s}
-          a:
-            command: [CHILD, a]
-            depends_on: []
-            drain: {exec: {command: [CHILD, drainer, exit=0], min: 4s}}
-        ";
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(&config.replace("RUN", ""));
-    drainit.wait_for_start(&["slow", "a"]);
-    let asked = drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
-    ended.assert_code(0).assert_no_line("slow: not completed after");
-    assert!(ended.event("slow", "got SIGTERM").at - asked >= ms(4000), "{}", ended.record);
-
-    // Nor does it end in a drain from outside, which cannot begin before it has completed once.
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(&config.replace("RUN", "test -e DIR/again || exit 0;"));
-    drainit.wait_for_line("everything is ready");
-    drainit.touch("again");
-    let asked = thread::scope(|scope| {
-        scope.spawn(|| drainit.exec(&["start", "slow"]));
-        drainit.wait_for_start(&["slow"]);
-        let asked = now();
-        drainit.exec(&["drain"]).assert(0, "");
-        asked
-    });
-    drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
-    ended.assert_code(0).assert_no_line("slow: not completed after");
-    assert!(ended.event("slow", "got SIGTERM").at - asked >= ms(4000), "{}", ended.record);
-}
-
+// holds: C350, C352
 #[test]
 fn the_container_goes_on_without_a_process_that_may_be_missing() {
     let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
+    let drainit = rig.start_ready(
         "
         control: {socket: DIR/control.sock}
         processes:
@@ -419,7 +299,6 @@ fn the_container_goes_on_without_a_process_that_may_be_missing() {
           a: {command: [CHILD, a], depends_on: [missing, hook, slow]}
         ",
     );
-    drainit.wait_for_line("everything is ready");
     let (_, body) = get_unix(&drainit.path("control.sock"), "/status").unwrap();
     let status: serde_json::Value = serde_json::from_str(&body).unwrap();
     for (name, state, message) in [
@@ -434,8 +313,7 @@ fn the_container_goes_on_without_a_process_that_may_be_missing() {
         let said = found["message"].as_str().unwrap_or_default();
         assert!(said.starts_with(message), "{said}");
     }
-    drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
+    let ended = drainit.stop();
     ended.assert_code(0).assert_no_event("hook", "start");
     ended.assert_line("slow: did not become ready within 100ms .on_exit: ignore., and stays down");
     // The lines of the report are indented.
@@ -452,6 +330,7 @@ fn may_raise_limits() -> bool {
     u64::from_str_radix(effective.trim(), 16).unwrap() >> 24 & 1 == 1
 }
 
+// holds: C323
 #[test]
 fn the_user_that_drainit_already_is_needs_no_right() {
     let Some(rig) = Rig::new() else { return };

@@ -180,7 +180,6 @@ fn a_real_prometheus_evaluates_every_expression() {
     let config = "
         shutdown: {grace_period: 15s}
         control: {listen: 'ADDRESS'}
-        logging: {events: DIR/events}
         processes:
           worker: {command: [CHILD, worker, sleep=300, exit=3], restart: always, restart_delay: 100ms}
           router:

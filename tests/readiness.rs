@@ -1,53 +1,50 @@
 //! Tests that every kind of probe delays the dependents and reports why it fails.
 
-use serde_json::{Value, json};
+use serde_json::json;
 use testkit::envoy::TESTED;
 
 use crate::support::http::{free_address, get_unix};
-use crate::support::real_envoy::RealEnvoy;
-use crate::support::{LONG, Rig, Signal, in_parallel, ms};
+use crate::support::real_envoy::{RealEnvoy, add_control_plane};
+use crate::support::{LONG, Rig, in_parallel, ms};
 
-/// Runs `a`, which performs `step` some time after its start, and `b`, which waits for `a`. Asserts
-/// that `b` is not started before that step. `ADDRESS` in both is a free address.
-#[track_caller]
-fn gates(readiness: &str, step: &str) {
-    let Some(rig) = Rig::new() else { return };
-    let config = format!(
-        "
-        processes:
-          a:
-            command: [CHILD, a, sleep=150, '{step}']
-            readiness: {{{readiness}, timeout: 10s}}
-            log: {{prefix: a}}
-          b: {{command: [CHILD, b], depends_on: {{a: {{condition: ready}}}}}}
-        "
-    );
-    let drainit = rig.start(&config.replace("ADDRESS", &free_address().to_string()));
-    drainit.wait_for_start(&["b"]);
-    drainit.signal(Signal::SIGTERM);
-    drainit
-        .wait_exit(LONG)
-        .assert_code(0)
-        .assert_order(&["a sleep", "b start"])
-        .assert_line("a: ready after")
-        .assert_stopped_in_order(&["b", "a"]);
-}
-
+/// `a` performs a step some time after its start, and `b` waits for `a`: it is not started before
+/// that step. `ADDRESS` is a free address.
+// holds: C160, C210, C211, C212, C214, C215, C216, C217, C258, C434
 #[test]
-fn unix() {
-    gates("unix: DIR/a.sock", "unix=DIR/a.sock");
+fn every_kind_of_probe_holds_back_what_waits_for_it() {
+    let cases = [
+        ("unix: DIR/a.sock", "unix=DIR/a.sock"),
+        ("tcp: 'ADDRESS'", "tcp=ADDRESS"),
+        ("http: 'http://ADDRESS/ready', interval: 20ms", "http=ADDRESS,3"),
+        ("exec: [test, -e, DIR/a.file], interval: 20ms", "touch=DIR/a.file"),
+        ("file: DIR/a.file", "touch=DIR/a.file"),
+        (r"log: '^listening on \d+$'", "print=listening on 8080"),
+        ("notify: true", "notify=READY=1"),
+    ];
+    in_parallel(cases, |(readiness, step)| {
+        let Some(rig) = Rig::new() else { return };
+        let config = format!(
+            "
+            processes:
+              a:
+                command: [CHILD, a, sleep=150, '{step}']
+                readiness: {{{readiness}, timeout: 10s}}
+                log: {{prefix: a}}
+              b: {{command: [CHILD, b], depends_on: {{a: {{condition: ready}}}}}}
+            "
+        );
+        let drainit = rig.start(&config.replace("ADDRESS", &free_address().to_string()));
+        drainit.wait_for_start(&["b"]);
+        drainit
+            .stop()
+            .assert_code(0)
+            .assert_order(&["a sleep", "b start"])
+            .assert_line("a: ready after")
+            .assert_stopped_in_order(&["b", "a"]);
+    });
 }
 
-#[test]
-fn tcp() {
-    gates("tcp: 'ADDRESS'", "tcp=ADDRESS");
-}
-
-#[test]
-fn http_only_when_the_status_is_good() {
-    gates("http: 'http://ADDRESS/ready', interval: 20ms", "http=ADDRESS,3");
-}
-
+// holds: C214
 #[test]
 fn a_command_that_hangs_is_killed_after_10_s_and_its_output_is_dropped() {
     let Some(rig) = Rig::new() else { return };
@@ -67,25 +64,10 @@ fn a_command_that_hangs_is_killed_after_10_s_and_its_output_is_dropped() {
     let took = drainit.wait_for_line("a: ready after").at - began;
     assert!((ms(9_500)..ms(20_000)).contains(&took), "{took:?}");
     drainit.wait_until("only a is left", || drainit.children_in_state('S') == 1);
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0).assert_no_line("said");
+    drainit.stop().assert_code(0).assert_no_line("said");
 }
 
-#[test]
-fn exec() {
-    gates("exec: [test, -e, DIR/a.file], interval: 20ms", "touch=DIR/a.file");
-}
-
-#[test]
-fn file() {
-    gates("file: DIR/a.file", "touch=DIR/a.file");
-}
-
-#[test]
-fn log() {
-    gates(r"log: '^listening on \d+$'", "print=listening on 8080");
-}
-
+// holds: C216, C434
 #[test]
 fn the_output_is_read_without_a_log_too() {
     let Some(rig) = Rig::new() else { return };
@@ -94,43 +76,6 @@ fn the_output_is_read_without_a_log_too() {
     );
     drainit.wait_for_line("a: ready after");
     drainit.wait_for_line("^listening$");
-}
-
-#[test]
-fn notify() {
-    gates("notify: true", "notify=READY=1");
-}
-
-#[test]
-fn a_file_is_seen_where_its_directory_did_not_exist_either() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
-        "
-        processes:
-          a:
-            command: [sh, -c, 'sleep 0.1; mkdir -p DIR/x/y; touch DIR/x/y/z; exec sleep 60']
-            readiness: {file: DIR/x/y/z, timeout: 10s}
-          b: {command: [CHILD, b], depends_on: [a]}
-        ",
-    );
-    drainit.wait_for_start(&["b"]);
-    assert!(drainit.path("x/y/z").exists());
-}
-
-#[test]
-fn started_does_not_wait_for_readiness() {
-    let Some(rig) = Rig::new() else { return };
-    // `a` becomes ready only once `b` runs.
-    let drainit = rig.start(
-        "
-        processes:
-          a:
-            command: [CHILD, a, await=DIR/b, touch=DIR/a]
-            readiness: {file: DIR/a, timeout: 5s}
-          b: {command: [CHILD, b, touch=DIR/b], depends_on: {a: {condition: started}}}
-        ",
-    );
-    drainit.wait_for_line("everything is ready");
 }
 
 #[test]
@@ -154,10 +99,10 @@ fn drainit_itself_notifies_the_supervisor_above_it() {
     ";
     let drainit = rig.start(&outer.replace("DRAINIT", env!("CARGO_BIN_EXE_drainit")));
     drainit.wait_for_start(&["after"]);
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0).assert_order(&["app sleep", "after start"]);
+    drainit.stop().assert_code(0).assert_order(&["app sleep", "after start"]);
 }
 
+// holds: C221
 #[test]
 fn a_timeout_says_why_the_last_attempt_failed() {
     let cases = [
@@ -188,6 +133,7 @@ fn a_timeout_says_why_the_last_attempt_failed() {
     });
 }
 
+// holds: C228
 #[test]
 fn an_answer_from_before_the_start_is_somebody_elses() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -198,12 +144,12 @@ fn an_answer_from_before_the_start_is_somebody_elses() {
     ));
     drainit.wait_for_line(&format!("warning.*a: {address} answers before the process is started"));
     drainit.wait_for_start(&["a"]);
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0);
+    drainit.stop().assert_code(0);
 }
 
 const BY_ENVOY: &str = "envoy: 'unix:DIR/admin.sock'";
 
+// holds: C224
 #[test]
 fn an_envoy_with_a_static_listener_is_ready_when_it_listens() {
     in_parallel(TESTED, |version| {
@@ -213,41 +159,17 @@ fn an_envoy_with_a_static_listener_is_ready_when_it_listens() {
     });
 }
 
-/// Adds a control plane for `api`, one of `cds` and `lds`, at an address where nobody listens; Envoy
-/// waits 100 ms for it. Its own `/ready` is 200 then.
-fn without_answer(config: &mut Value, api: &str) {
-    let address = json!({"socket_address": {"address": "127.0.0.1", "port_value": 1}});
-    let options = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
-    let cluster = json!({
-        "name": "xds",
-        "typed_extension_protocol_options": {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions":
-                {"@type": options, "explicit_http_config": {"http2_protocol_options": {}}},
-        },
-        "load_assignment": {"cluster_name": "xds", "endpoints": [{"lb_endpoints": [
-            {"endpoint": {"address": address}},
-        ]}]},
-    });
-    config["static_resources"]["clusters"].as_array_mut().unwrap().push(cluster);
-    config["node"] = json!({"id": "test", "cluster": "test"});
-    config["dynamic_resources"][format!("{api}_config")] = json!({
-        "resource_api_version": "V3",
-        "initial_fetch_timeout": "0.1s",
-        "api_config_source": {
-            "api_type": "GRPC",
-            "transport_api_version": "V3",
-            "grpc_services": [{"envoy_grpc": {"cluster_name": "xds"}}],
-        },
-    });
-}
-
+// holds: C213, C223
 #[test]
 fn an_envoy_without_its_control_plane_is_not_ready_although_it_says_so() {
     in_parallel(TESTED, |version| {
         let envoy = RealEnvoy {
             version,
             readiness: BY_ENVOY,
-            change: |config| without_answer(config, "cds"),
+            // Nobody listens there. Envoy waits 100 ms, and its own `/ready` is 200 then.
+            change: |config| {
+                add_control_plane(config, "cds", ([127, 0, 0, 1], 1).into(), "0.1s");
+            },
             ..RealEnvoy::default()
         };
         let Some((drainit, _)) = envoy.launch() else { return };
@@ -264,6 +186,7 @@ fn an_envoy_without_its_control_plane_is_not_ready_although_it_says_so() {
     });
 }
 
+// holds: C225
 #[test]
 fn an_envoy_without_a_listener_is_not_ready() {
     let envoy = RealEnvoy {
@@ -276,4 +199,38 @@ fn an_envoy_without_a_listener_is_not_ready() {
         get_unix(&drainit.path("control.sock"), "/readyz")
             .is_ok_and(|(code, why)| code == 503 && why.contains("Envoy has no listener"))
     });
+}
+
+#[test]
+fn a_pattern_that_no_line_matches_is_named() {
+    let Some(rig) = Rig::new() else { return };
+    let ended = rig.run(
+        "processes: {a: {command: [CHILD, a, print=Listening], readiness: {log: '^listening$', timeout: 300ms}}}",
+    );
+    let line = "error: a: not ready after .*: no line of it matches `.listening.`; its last lines";
+    ended.assert_code(1).assert_line(line);
+}
+
+#[test]
+fn a_slow_restart_that_ends_the_container_names_the_mend() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        processes:
+          a:
+            command:
+              - sh
+              - -c
+              - 'test -e DIR/again && exec CHILD a; touch DIR/again DIR/up; CHILD a await=DIR/end exit=0; rm DIR/up; exit 7'
+            readiness: {file: DIR/up, timeout: 1s}
+            restart: always
+            restart_delay: 10ms
+        ",
+    );
+    drainit.wait_for_line("a: ready after");
+    drainit.touch("end");
+    let ended = drainit.wait_exit(LONG);
+    ended
+        .assert_code(1)
+        .assert_line("error: a: not ready after .*`required: false` and `on_exit: ignore`");
 }

@@ -9,7 +9,7 @@ use testkit::envoy;
 
 use crate::support::client::{Client, Request, RequestResult};
 use crate::support::real_envoy::RealEnvoy;
-use crate::support::{Ended, LONG, Signal, ms, now};
+use crate::support::{Ended, LONG, Signal, in_parallel, ms, now};
 
 /// The counts in the report.
 #[derive(Debug, PartialEq, Eq)]
@@ -98,33 +98,15 @@ fn assert_exact(version: &'static str) {
     );
 }
 
+// holds: S42, S132, S133, S134
 #[test]
-fn every_request_is_counted_once_with_envoy_1_36() {
-    assert_exact("1.36.4");
-}
-
-#[test]
-fn every_request_is_counted_once_with_envoy_1_37() {
-    assert_exact("1.37.0");
-}
-
-#[test]
-fn every_request_is_counted_once_with_envoy_1_38() {
-    assert_exact("1.38.3");
-}
-
-#[test]
-fn every_request_is_counted_once_with_envoy_1_39() {
-    assert_exact("1.39.3");
-}
-
-#[test]
-fn every_request_is_counted_once_with_envoy_1_40() {
-    assert_exact(envoy::DEFAULT);
+fn every_request_is_counted_once() {
+    in_parallel(envoy::TESTED, assert_exact);
 }
 
 /// Asserts that requests during a held drain count as well, because a held drain ends with the
 /// stop.
+// holds: S46, S132
 #[test]
 fn a_drain_that_was_held_is_counted_to_its_stop() {
     let Some((drainit, address)) = RealEnvoy::default().start() else { return };
@@ -153,8 +135,7 @@ fn a_drain_that_was_held_is_counted_to_its_stop() {
         let still_open =
             idle.iter_mut().filter_map(|client| (!client.is_closed()).then_some(())).count() as u64;
         thread::sleep(ms(300));
-        drainit.signal(Signal::SIGTERM);
-        let ended = drainit.wait_exit(LONG);
+        let ended = drainit.stop();
         requests.extend(endless.into_iter().map(|thread| thread.join().unwrap()));
         (requests, still_open, ended)
     });
@@ -168,64 +149,4 @@ fn a_drain_that_was_held_is_counted_to_its_stop() {
         "{}",
         ended.record
     );
-}
-
-/// The tolerance around the moments at which drainit counts. Requests that end this close to them
-/// may be counted on either side, because a signal, a poll of up to 500 ms and a busy machine lie
-/// between the clients' clock and Envoy's.
-const EDGE: Duration = ms(600);
-
-#[test]
-fn under_load_the_counts_are_off_by_no_more_than_what_happens_at_the_edges() {
-    let envoy = RealEnvoy { drain: "time: 6s, min: 500ms", ..RealEnvoy::default() };
-    let Some((drainit, address)) = envoy.start() else { return };
-    let (requests, t0, ended) = thread::scope(|scope| {
-        // 40 clients send requests of 20 to 176 ms, one after the other, for as long as the server
-        // answers.
-        let clients: Vec<_> = (0..40)
-            .map(|number| {
-                scope.spawn(move || {
-                    let (mut client, mut requests) = (Client::new(address), Vec::new());
-                    loop {
-                        let request = client.request(20 + number * 4);
-                        requests.push(request);
-                        match request.went {
-                            RequestResult::Refused => return requests,
-                            RequestResult::Answered { .. } | RequestResult::Cut => {}
-                        }
-                    }
-                })
-            })
-            .collect();
-        thread::sleep(ms(1000));
-        let t0 = drainit.signal(Signal::SIGTERM);
-        let ended = drainit.wait_exit(LONG);
-        let requests: Vec<_> =
-            clients.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
-        (requests, t0, ended)
-    });
-    let counts = reported(&ended);
-    let end = ended.record.line("router: SIGTERM, then KILL").unwrap().at;
-    let completed = |from: Duration, to: Duration| {
-        let within = requests.iter().filter(|request| (from..to).contains(&request.over));
-        within.filter(|request| matches!(request.went, RequestResult::Answered { .. })).count()
-            as u64
-    };
-    let least = completed(t0 + EDGE, end - EDGE);
-    let most = completed(t0 - EDGE, end + EDGE);
-    assert!(least > 500, "no load: {least}");
-    assert!(
-        (least..=most).contains(&counts.completed),
-        "{least}..={most}: {counts:?}\n{}",
-        ended.record
-    );
-    // A request in flight at the end is either cut or answered at the last moment.
-    let cut = count(&requests, |went| went == RequestResult::Cut);
-    let undecided = completed(end - EDGE, end + EDGE);
-    assert!(
-        counts.cut.abs_diff(cut) <= undecided && counts.cut <= 40,
-        "{cut} cut, {undecided} undecided: {counts:?}\n{}",
-        ended.record
-    );
-    assert_eq!(counts.at_start, 40, "{}", ended.record);
 }

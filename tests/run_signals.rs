@@ -18,14 +18,14 @@ fn heard() -> impl Iterator<Item = i32> {
     (1..=64).filter(|number| !SPECIAL.contains(number))
 }
 
+// holds: C72
 #[test]
 fn every_signal_is_passed_on() {
     both().for_each(all_are_passed_on);
     // The runs above use signal 28 only as the stop signal.
     let Some(rig) = Rig::new() else { return };
     let config = "processes: {a: {command: [CHILD, a, record=28], forward_signals: [WINCH], on_exit: shutdown}}";
-    let drainit = rig.start(config);
-    drainit.wait_for_line("everything is ready");
+    let drainit = rig.start_ready(config);
     drainit.wait_for_line("^ready");
     send(&drainit, 28);
     drainit.wait_exit(LONG).assert_code(0);
@@ -35,13 +35,12 @@ fn every_signal_is_passed_on() {
 pub(crate) fn all_are_passed_on(rig: Rig) {
     const STOP: i32 = 28;
     let forwarded: Vec<_> = heard().filter(|number| *number != STOP).collect();
-    let drainit = rig.start(&format!(
+    let drainit = rig.start_ready(&format!(
         "
         shutdown: {{signals: [{STOP}]}}
         processes: {{a: {{command: [CHILD, a, record=15], stop_signal: 15, forward_signals: {forwarded:?}}}}}
         "
     ));
-    drainit.wait_for_line("everything is ready");
     drainit.wait_for_line("^ready");
     for number in forwarded.into_iter().filter(|number| *number != 15) {
         send(&drainit, number);
@@ -51,6 +50,7 @@ pub(crate) fn all_are_passed_on(rig: Rig) {
     drainit.wait_exit(LONG).assert_code(0).assert_line("^got 15\\.");
 }
 
+// holds: C72, C85
 #[test]
 fn every_signal_can_stop_the_container() {
     for number in [1, 11, 13, 20, 21, 22, 32, 33, 34, 64] {
@@ -61,18 +61,18 @@ fn every_signal_can_stop_the_container() {
 
 #[track_caller]
 pub(crate) fn stops_the_container(rig: Rig, number: i32) {
-    let drainit = rig.start(&format!(
+    let drainit = rig.start_ready(&format!(
         "
         shutdown: {{signals: [{number}]}}
         processes: {{a: {{command: [CHILD, a, record=15]}}}}
         "
     ));
-    drainit.wait_for_line("everything is ready");
     drainit.wait_for_line("^ready");
     send(&drainit, number);
     drainit.wait_exit(LONG).assert_code(0).assert_line("^got 15\\.");
 }
 
+// holds: S54, C161
 #[test]
 fn every_signal_can_stop_a_process() {
     both().for_each(all_stop_a_process);
@@ -88,8 +88,7 @@ pub(crate) fn all_stop_a_process(rig: Rig) {
             "  p{number}: {{command: [CHILD, p, record={number}], stop_signal: {number}, readiness: {{log: ready}}}}"
         );
     }
-    let drainit = rig.start(&config);
-    drainit.wait_for_line("everything is ready");
+    let drainit = rig.start_ready(&config);
     send(&drainit, 15);
     let ended = drainit.wait_exit(LONG);
     ended.assert_code(0).assert_no_line("was killed|still alive");
@@ -119,6 +118,7 @@ pub(crate) fn all_can_end_a_process(rig: Rig) {
     }
 }
 
+// holds: C73
 #[test]
 fn invalid_signals_are_refused_and_nothing_is_started() {
     for (keys, why) in [
@@ -132,12 +132,6 @@ fn invalid_signals_are_refused_and_nothing_is_started() {
         let config = format!("processes: {{a: {{command: [CHILD, a], {keys}}}}}");
         rig.run(&config).assert_code(78).assert_line(why).assert_no_event("a", "start");
     }
-    let Some(rig) = Rig::new() else { return };
-    let ended =
-        rig.run("processes: {a: {command: [CHILD, a, exit=0], forward_signals: [USR1, INT]}}");
-    ended
-        .assert_code(0)
-        .assert_line("warning: SIGINT is not forwarded to `a`: it stops the container");
 }
 
 #[test]

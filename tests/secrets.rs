@@ -1,9 +1,13 @@
 //! What must stay secret is in no way out: the content of secret files, the values of an `env_file`
 //! and those of the container's environment.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+
+use nix::unistd::Pid;
 
 use crate::support::http::{free_address, get, get_unix};
+use crate::support::namespace::is_root_for;
 use crate::support::{LONG, Rig, Said, Signal};
 
 const SECRET: &str = "geheim-1234";
@@ -24,7 +28,7 @@ fn no_way_out_shows_a_value() {
     let address = free_address();
     let mut config = format!(
         "
-logging: {{format: json, events: DIR/events}}
+logging: {{format: json}}
 control: {{socket: DIR/control.sock, listen: '{address}'}}
 shutdown: {{report: DIR/report.json}}
 processes:
@@ -51,8 +55,7 @@ processes:
     rig.write("app.tmpl", "${TOKEN} ${PASSWORD} ${GIVEN}\n");
     let changed = config.replace("LATER: '${GIVEN}'", "LATER: 'x ${GIVEN}'");
     rig.write("changed.yaml", rig.fill(&changed));
-    let drainit = rig.env("GIVEN", SECRET).env("DRAINIT_LOG_LEVEL", "debug").start(&config);
-    drainit.wait_for_line("everything is ready");
+    let drainit = rig.env("GIVEN", SECRET).env("DRAINIT_LOG_LEVEL", "debug").start_ready(&config);
 
     let mut shown = Vec::new();
     let (control, config) = (drainit.path("control.sock"), drainit.path("drainit.yaml"));
@@ -68,19 +71,13 @@ processes:
     }
     // A reload compares the values.
     fs::copy(drainit.path("changed.yaml"), config).unwrap();
-    for command in ["status", "status --format json", "logs", "plan --reload"] {
+    for command in ["status", "status --format json", "plan --reload"] {
         assert_eq!(ask(&command.split(' ').collect::<Vec<_>>()), 0, "{command}");
     }
     ask(&["reload"]);
     // These read the config and its files themselves. The text of a template is shown as that of the config is.
     fs::write(drainit.path("template"), "${GIVEN ${TOKEN}").unwrap();
-    for (command, code) in [
-        ("check", 78),
-        ("plan", 0),
-        ("plan --format json", 0),
-        ("simulate --seed 1", 0),
-        ("simulate --runs 10", 0),
-    ] {
+    for (command, code) in [("check", 78), ("plan", 0), ("plan --format json", 0)] {
         let words: Vec<_> = command.split(' ').collect();
         let said = Said::of(drainit.exec_as(None, &words).env("GIVEN", SECRET).output().unwrap());
         assert_eq!(said.code, code, "{command}: {said:?}");
@@ -92,11 +89,8 @@ processes:
     }
     let words = fs::read(format!("/proc/{}/cmdline", drainit.pid())).unwrap();
     shown.push(("ps".to_owned(), String::from_utf8(words).unwrap()));
-    drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
-    for file in ["events", "report.json"] {
-        shown.push((file.to_owned(), fs::read_to_string(ended.path(file)).unwrap()));
-    }
+    let ended = drainit.stop();
+    shown.push(("report".to_owned(), fs::read_to_string(ended.path("report.json")).unwrap()));
     for (what, text) in shown {
         assert!(text.len() > 2 && !text.contains(SECRET), "{what}: {text}");
     }
@@ -107,16 +101,78 @@ processes:
     assert_eq!(ended.report("app.json")["env"]["LATER"], format!("x {SECRET}"));
 }
 
+/// Whether a text is in the memory of a process.
+fn is_in_memory(pid: Pid, text: &str) -> bool {
+    let memory = File::open(format!("/proc/{pid}/mem")).unwrap();
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    maps.lines().filter(|line| line.contains(" rw")).any(|line| {
+        let range = line.split(' ').next().unwrap().split_once('-').unwrap();
+        let [from, to] = [range.0, range.1].map(|end| u64::from_str_radix(end, 16).unwrap());
+        let mut bytes = vec![0; usize::try_from(to - from).unwrap()];
+        // A guard page cannot be read.
+        let is_read = memory.read_exact_at(&mut bytes, from).is_ok();
+        is_read && bytes.windows(text.len()).any(|window| window == text.as_bytes())
+    })
+}
+
+#[test]
+fn no_secret_stays_in_memory_after_the_start() {
+    if !is_root_for("another process's memory") {
+        return;
+    }
+    // One that fits on a stack by chance, and one that does not.
+    for secret in ["kurz-97531".to_owned(), "lang-86420-".repeat(2000)] {
+        let Some(rig) = Rig::new() else { return };
+        for (name, text) in [
+            ("token", format!("{secret}\n")),
+            ("app.env", format!("B='{secret}'\n")),
+            ("app.tmpl", "is ${A} and $$B ${B}\n".to_owned()),
+        ] {
+            rig.write(name, text);
+        }
+        let keys = |name: &str| {
+            format!(
+                "environment: {{A: {{file: DIR/token}}}}, env_file: [{{path: DIR/app.env, read: start}}], \
+                 render: [{{from: DIR/app.tmpl, to: DIR/{name}.conf}}]"
+            )
+        };
+        let [app, forked, asked] = ["app", "forked", "asked"].map(keys);
+        let drainit = rig.start(&format!(
+            "
+control: {{socket: DIR/control.sock}}
+processes:
+  app:
+    {{command: [CHILD, server, unix=DIR/app.sock], {app}, readiness: {{unix: DIR/app.sock}},
+    liveness: {{unix: DIR/app.sock, interval: 10ms}}, hooks: {{pre_start: ['true']}}}}
+  forked: {{command: [CHILD, forked], {forked}, umask: '022', restart: always}}
+  asked: {{command: [CHILD, asked], {asked}, hooks: {{post_stop: ['true']}}, on_exit: ignore}}
+"
+        ));
+        drainit.wait_for_line("everything is ready");
+        let socket = drainit.path("control.sock").display().to_string();
+        let pid = drainit.pid();
+        assert!(is_in_memory(pid, &secret), "a hook needs it");
+        for command in ["stop", "restart"] {
+            let name = if command == "stop" { "asked" } else { "forked" };
+            drainit.exec(&[command, name, "--socket", &socket]).assert(0, "");
+        }
+        assert!(!is_in_memory(pid, &secret), "{} bytes", secret.len());
+        drainit.signal(Signal::SIGTERM);
+        let ended = drainit.wait_exit(LONG);
+        ended.assert_code(0);
+        let rendered = fs::read_to_string(ended.path("app.conf")).unwrap();
+        assert_eq!(rendered, format!("is {secret} and $B {secret}\n"));
+    }
+}
+
 #[test]
 fn no_signal_makes_it_dump_its_core() {
     use Signal::{SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP, SIGXCPU, SIGXFSZ};
     // PID 1 would be spared by the kernel.
-    let drainit = Rig::not_init().start("processes: {a: {command: [CHILD, a]}}");
-    drainit.wait_for_line("everything is ready");
+    let drainit = Rig::not_init().start_ready("processes: {a: {command: [CHILD, a]}}");
     for signal in [SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP, SIGXCPU, SIGXFSZ] {
         drainit.signal(signal);
         drainit.wait_for_line(&format!("{signal} has no effect"));
     }
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0);
+    drainit.stop().assert_code(0);
 }

@@ -43,16 +43,18 @@ fn assert_loses(rolled: &Rolled, least: u64) {
     assert!(rolled.report.total.failed >= least, "{}\n{}", rolled.report, rolled.ended.record);
 }
 
+// holds: C375
 #[test]
 fn nginx_loses_nothing() {
     if !is_installed("nginx") {
         return;
     }
     let Some(rolled) = roll(&NGINX, "") else { return };
-    assert_polite(&rolled, "reported by the process", &["nginx", "app"]);
+    assert_polite(&rolled, "complete", &["nginx", "app"]);
     rolled.ended.assert_line("nginx: SIGQUIT, then KILL").assert_line("nginx: exited with code 0");
 }
 
+// holds: C375
 #[test]
 fn nginx_loses_what_quit_refuses_and_what_it_closes() {
     if !is_installed("nginx") {
@@ -67,6 +69,7 @@ fn nginx_loses_what_quit_refuses_and_what_it_closes() {
     assert_loses(&rolled, 10);
 }
 
+// holds: C376
 #[test]
 fn haproxy_loses_nothing() {
     if !is_installed("haproxy") {
@@ -77,13 +80,14 @@ fn haproxy_loses_nothing() {
     rolled.ended.assert_line("haproxy: exited with code 0");
 }
 
+// holds: C377
 #[test]
 fn gunicorn_loses_nothing() {
     if !is_installed("gunicorn") {
         return;
     }
     let Some(rolled) = roll(&GUNICORN, "") else { return };
-    assert_polite(&rolled, "reported by the process", &["gunicorn"]);
+    assert_polite(&rolled, "complete", &["gunicorn"]);
     rolled.ended.assert_line("gunicorn: exited with code 0");
 }
 
@@ -101,7 +105,7 @@ fn php_fpm() -> Option<String> {
 fn nginx_and_php_fpm_lose_nothing() {
     let Some(php) = php_fpm() else { return };
     let Some(rolled) = roll(&PHP_FPM, &php) else { return };
-    assert_polite(&rolled, "reported by the process", &["nginx", "php-fpm"]);
+    assert_polite(&rolled, "complete", &["nginx", "php-fpm"]);
     rolled
         .ended
         .assert_line("nginx: exited with code 0")
@@ -136,10 +140,10 @@ fn nginx_gunicorn_and_a_worker_lose_no_request_and_no_item() {
     let queue = TempDir::new();
     let overlay = format!("env: {{QUEUE: '{}'}}", queue.path().display());
     let Some(rolled) = roll(&CLASSIC, &overlay) else { return };
-    assert_polite(&rolled, "reported by the process", &["nginx", "gunicorn"]);
+    assert_polite(&rolled, "complete", &["nginx", "gunicorn"]);
     rolled
         .ended
-        .assert_line(r"^\[drainit\].*  drain worker: [^;]*reported by the process$")
+        .assert_line(r"^\[drainit\].*  drain worker: [^;]*complete$")
         .assert_line("gunicorn: exited with code 0");
     let mut items = 0;
     let mut taken_by = 0;
@@ -153,13 +157,15 @@ fn nginx_gunicorn_and_a_worker_lose_no_request_and_no_item() {
     assert!(count(&queue.join("done")) > 20, "{}", rolled.ended.record);
 }
 
+// holds: C378
 #[test]
 fn axum_loses_nothing() {
     let Some(rolled) = roll(&AXUM, "") else { return };
-    assert_polite(&rolled, "reported by the process", &["server"]);
+    assert_polite(&rolled, "complete", &["server"]);
     rolled.ended.assert_line("server: exited with code 0");
 }
 
+// holds: C378
 #[test]
 fn axum_without_a_drain_loses_what_it_refuses() {
     let Some(rolled) = roll(&AXUM, "processes: {server: {drain: !reset }}") else { return };
@@ -169,6 +175,7 @@ fn axum_without_a_drain_loses_what_it_refuses() {
 }
 
 /// Checks a count that the documentation promises.
+// holds: C401
 #[test]
 fn the_notify_protocol_takes_axum_20_lines() {
     let source = fs::read_to_string(checkout().join("examples/axum/main.rs")).unwrap();
@@ -203,6 +210,7 @@ fn fill(queue: &TempDir, items: usize) {
     }
 }
 
+// holds: C379
 #[test]
 fn a_queue_worker_loses_no_item() {
     let queue = TempDir::new();
@@ -223,11 +231,10 @@ fn a_queue_worker_loses_no_item() {
     ended
         .assert_code(0)
         .assert_took(t0, ms(1000)..ms(5000))
-        .assert_line(r"^\[drainit\].*  drain worker: [^;]*reported by the process$")
+        .assert_line(r"^\[drainit\].*  drain worker: [^;]*complete$")
         .assert_no_line("warning|killed");
     new.wait_until("all done", || count(&done) == 60);
-    new.signal(Signal::SIGTERM);
-    new.wait_exit(LONG).assert_code(0);
+    new.stop().assert_code(0);
     assert_eq!((count(&todo), count(&done), count(queue.path())), (0, 60, 2));
 }
 
@@ -238,8 +245,7 @@ fn without_a_drain_the_queue_worker_loses_its_batch() {
     let overlay = "processes: {worker: {drain: !reset }}";
     let Some(drainit) = worker(&queue, &free_address().to_string(), overlay) else { return };
     drainit.wait_until("in the middle of a batch", || count(&queue.join("done")) >= 3);
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0);
+    drainit.stop().assert_code(0);
     let (todo, done) = (count(&queue.join("todo")), count(&queue.join("done")));
     assert!(todo == 0 && done < 20, "{todo} to do, {done} done");
 }

@@ -4,7 +4,6 @@ use std::process::Command;
 use std::thread;
 
 use crate::support::namespace::{is_root_for, skip_unless};
-use crate::support::temp_dir::is_locked;
 use crate::support::{LONG, Rig, Running, Signal, ms};
 
 /// A config with the chain router → policy → python and an independent process. Each takes a moment
@@ -26,6 +25,7 @@ fn start(config: &str, names: &[&str]) -> Option<Running> {
     Some(drainit)
 }
 
+// holds: S53
 #[test]
 fn each_process_is_asked_when_its_dependents_are_gone_and_independent_ones_at_the_same_time() {
     // Each of the two ends only when the other one has been asked to, too.
@@ -72,6 +72,7 @@ fn a_stop_costs_little_above_what_the_processes_take() {
     panic!("it costs {best:?} at best");
 }
 
+// holds: S128
 #[test]
 fn a_process_that_ignores_term_is_killed_and_the_rest_still_stops_in_order() {
     let config = GRAPH.replace(
@@ -90,29 +91,7 @@ fn a_process_that_ignores_term_is_killed_and_the_rest_still_stops_in_order() {
         .assert_line("python: exited with code 0");
 }
 
-#[test]
-fn the_deadline_is_shared_by_processes_that_all_ignore_term() {
-    let config = "
-        shutdown: {grace_period: 3s, reserve: 500ms}
-        processes:
-          python: {command: [CHILD, python, 'on=TERM:ignore', touch=DIR/python], readiness: {file: DIR/python}}
-          policy: {command: [CHILD, policy, 'on=TERM:ignore', touch=DIR/policy], readiness: {file: DIR/policy}, depends_on: [python]}
-          router: {command: [CHILD, router, 'on=TERM:ignore'], depends_on: [policy]}
-        ";
-    let Some(drainit) = start(config, &["router"]) else { return };
-    let asked = drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
-    ended
-        .assert_code(137)
-        .assert_took(asked, ms(1000)..ms(6000))
-        .assert_stopped_in_order(&["router", "policy", "python"])
-        .assert_line("killed: 3 of 3");
-    // No process was killed right after it was asked to stop.
-    let told = |name: &str| ended.event(name, "got SIGTERM").at;
-    assert!(ended.at() - told("python") > ms(300), "{}", ended.record);
-    assert!(told("python") - told("policy") > ms(300), "{}", ended.record);
-}
-
+// holds: S106, S107, S200, S234
 #[test]
 fn a_second_signal_keeps_the_order_and_a_third_kills() {
     let config = GRAPH.replace("TERM:exit:0:60", "TERM:ignore");
@@ -120,49 +99,17 @@ fn a_second_signal_keeps_the_order_and_a_third_kills() {
     drainit.signal(Signal::SIGTERM);
     drainit.wait_for_event("router", "got SIGTERM");
     drainit.signal_again(Signal::SIGTERM);
+    drainit.wait_for_line("the shutdown is already under way");
+    drainit.signal_again(Signal::SIGINT);
     drainit.wait_for_line("second stop signal");
     assert!(drainit.record().event("policy", "got SIGTERM").is_none());
-    let third = drainit.signal_again(Signal::SIGTERM);
+    let third = drainit.signal_again(Signal::SIGINT);
     let ended = drainit.wait_exit(LONG);
     ended.assert_code(137).assert_took(third, ms(0)..ms(8000)).assert_line("third stop signal");
     ended.assert_no_event("python", "got SIGTERM");
 }
 
-#[test]
-fn a_signal_that_comes_twice_at_once_is_one() {
-    // A terminal and a wrapper, or a runtime that repeats the signal, can cause this.
-    let Some(drainit) = start(GRAPH, &["router", "alone"]) else { return };
-    for _ in 0..5 {
-        drainit.signal(Signal::SIGTERM);
-    }
-    drainit
-        .wait_exit(LONG)
-        .assert_code(0)
-        .assert_no_line("second stop signal|third stop signal")
-        .assert_stopped_in_order(&["router", "policy", "python"]);
-}
-
-#[test]
-fn different_signals_that_come_at_once_are_one_however_long_the_first_takes() {
-    // It takes longer than 5 ms to begin so many hooks.
-    let config = "
-    processes:
-      app: {command: [CHILD, app], scale: 100, hooks: {pre_stop: [CHILD, ending, touch=DIR/begun, await=DIR/go, exit=0]}}
-    ";
-    let Some(drainit) = start(config, &["app"]) else { return };
-    drainit.wait_for_line("everything is ready");
-    drainit.signal(Signal::SIGINT);
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_for_line("SIGINT received");
-    drainit.wait_for_line("SIGTERM received");
-    drainit.touch("go");
-    drainit
-        .wait_exit(LONG)
-        .assert_code(0)
-        .assert_no_line("second stop signal")
-        .assert_no_line("pre_stop hook: killed");
-}
-
+// holds: S110, S113
 #[test]
 fn the_unasked_end_of_the_middle_stops_the_rest_in_order_with_its_code() {
     let config = GRAPH.replace("touch=DIR/policy]", "touch=DIR/policy, await=DIR/go, exit=7]");
@@ -177,14 +124,15 @@ fn the_unasked_end_of_the_middle_stops_the_rest_in_order_with_its_code() {
         .assert_no_event("policy", "got SIGTERM");
 }
 
+// holds: S57, S88
 #[test]
 fn a_oneshot_that_still_runs_is_stopped_like_a_service() {
     let config = "processes: {a: {command: [CHILD, a, 'on=TERM:exit:0:50'], type: oneshot}}";
     let Some(drainit) = start(config, &["a"]) else { return };
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0).assert_line("a: SIGTERM, then KILL after 10s");
+    drainit.stop().assert_code(0).assert_line("a: SIGTERM, then KILL after 10s");
 }
 
+// holds: S61
 #[test]
 fn what_a_oneshot_leaves_behind_is_a_leftover() {
     let config = "
@@ -193,8 +141,7 @@ fn what_a_oneshot_leaves_behind_is_a_leftover() {
           b: {command: [CHILD, b], depends_on: [a]}
         ";
     let Some(drainit) = start(config, &["member", "b"]) else { return };
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0).assert_line("left over: .*child").assert_order(&[
+    drainit.stop().assert_code(0).assert_line("left over: .*child").assert_order(&[
         "a exit",
         "b start",
         "b exit",
@@ -203,6 +150,7 @@ fn what_a_oneshot_leaves_behind_is_a_leftover() {
     ]);
 }
 
+// holds: S61
 #[test]
 fn what_a_oneshot_that_is_stopped_leaves_ends_before_its_dependencies() {
     let config = "
@@ -214,91 +162,11 @@ fn what_a_oneshot_that_is_stopped_leaves_ends_before_its_dependencies() {
             depends_on: {db: {condition: started}}
         ";
     let Some(drainit) = start(config, &["db", "worker"]) else { return };
-    drainit.signal(Signal::SIGTERM);
     drainit
-        .wait_exit(LONG)
+        .stop()
         .assert_code(0)
         .assert_line("task: others of its process group are alive, asking them to end")
         .assert_order(&["task exit", "worker exit", "db got SIGTERM"]);
-}
-
-#[test]
-fn a_daemon_that_is_left_gets_term_after_all_others() {
-    let config = "processes: {a: {command: [CHILD, a, 'daemon=daemon,on=TERM:exit:0:50']}}";
-    let Some(drainit) = start(config, &["daemon"]) else { return };
-    drainit.wait_for_event("a", "daemon");
-    let asked = drainit.signal(Signal::SIGTERM);
-    drainit
-        .wait_exit(LONG)
-        .assert_code(0)
-        .assert_took(asked, ms(0)..ms(8000))
-        .assert_stopped_in_order(&["a", "daemon"])
-        .assert_order(&["a exit", "daemon got SIGTERM", "daemon exit"])
-        .assert_line("left over: .*child");
-}
-
-#[test]
-fn a_daemon_that_ignores_term_is_killed() {
-    let config = "
-        shutdown: {grace_period: 3s, reserve: 1s}
-        processes: {a: {command: [CHILD, a, 'daemon=daemon,on=TERM:ignore']}}
-        ";
-    let Some(drainit) = start(config, &["daemon"]) else { return };
-    drainit.wait_for_event("a", "daemon");
-    let asked = drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
-    ended
-        .assert_code(137)
-        .assert_took(asked, ms(1000)..ms(3000))
-        .assert_order(&["a exit", "daemon got SIGTERM"])
-        .assert_line("left over: .*child.*; sending SIGKILL");
-    let told = ended.event("daemon", "got SIGTERM").at;
-    assert!(ended.since(told) > ms(500), "it had no moment:\n{}", ended.record);
-}
-
-#[test]
-fn forking_descendants_are_reported_and_killed() {
-    // When PID 1 ends, the kernel kills the remaining processes. On a busy machine drainit needs many
-    // tries until it is faster than they are.
-    let config = "
-        shutdown: {grace_period: 8s, reserve: 1s}
-        processes: {a: {command: [CHILD, a, 'relay=500,DIR/relay', touch=DIR/a], readiness: {file: DIR/a}}}
-        ";
-    let run = Rig::not_init().start(config);
-    let exec = Rig::not_init().start_with(&[
-        "exec",
-        "--wait-all",
-        "--grace-period=7s",
-        "--",
-        "CHILD",
-        "a",
-        "relay=500,DIR/relay",
-        "touch=DIR/a",
-    ]);
-    for drainit in [run, exec] {
-        drainit.wait_until("begun", || drainit.path("a").exists());
-        assert!(is_locked(&drainit.path("relay")), "there is no relay");
-        drainit.signal(Signal::SIGTERM);
-        let ended = drainit.wait_exit(LONG);
-        assert!(!is_locked(&ended.path("relay")), "the relay goes on:\n{}", ended.record);
-    }
-}
-
-#[test]
-fn thousands_that_obey_are_reaped_and_nothing_was_killed() {
-    // A scan of these processes takes longer than the pause between two scans.
-    let config =
-        "processes: {a: {command: [CHILD, a, horde=2000, touch=DIR/a], readiness: {file: DIR/a}}}";
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(config);
-    drainit.wait_for_line("everything is ready");
-    let asked = drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
-    ended.assert_line("left over: .* and [0-9]+ more; sending SIGTERM");
-    // On a very busy machine they are not gone in time and are killed.
-    if ended.record.line("sending SIGKILL").is_none() {
-        ended.assert_code(0).assert_took(asked, ms(0)..LONG);
-    }
 }
 
 /// The steps of `a` and of its daemon, which runs as root while drainit does not.
@@ -317,16 +185,16 @@ fn beside_root() -> Option<Rig> {
     Some(rig.wrapper(&["sh", "-c", &script, "sh"]).wrapper(&anybody))
 }
 
+// holds: S67
 #[test]
 fn processes_that_may_not_be_signalled_are_reported() {
     let Some(rig) = beside_root() else { return };
-    let drainit = rig.start(&format!(
+    let drainit = rig.start_ready(&format!(
         "
         shutdown: {{grace_period: 3s, reserve: 1s}}
         processes: {{a: {{command: [sh, -c, '{ROOTS_DAEMON}'], readiness: {{file: DIR/a}}}}}}
         "
     ));
-    drainit.wait_for_line("everything is ready");
     let asked = drainit.signal(Signal::SIGTERM);
     drainit
         .wait_exit(LONG)
@@ -349,11 +217,11 @@ fn signals_do_not_prolong_the_wait_for_survivors_of_a_kill() {
     let killed = drainit.signal_again(Signal::SIGTERM);
     drainit.wait_for_line("not allowed to send SIGKILL to ");
     thread::sleep(ms(1500));
-    drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
+    let ended = drainit.stop();
     ended.assert_took(killed, ms(1900)..ms(3000)).assert_line("processes that survived KILL");
 }
 
+// holds: S55, C161, C162
 #[test]
 fn a_member_of_a_killed_group_goes_with_it() {
     let config = "
@@ -363,14 +231,14 @@ fn a_member_of_a_killed_group_goes_with_it() {
             stop_grace_period: 200ms
         ";
     let Some(drainit) = start(config, &["a", "member"]) else { return };
-    drainit.signal(Signal::SIGTERM);
     drainit
-        .wait_exit(LONG)
+        .stop()
         .assert_code(137)
         .assert_line("a: still alive after [0-9.]+m?s, KILL to its process group")
         .assert_no_event("member", "got SIGTERM");
 }
 
+// holds: S59
 #[test]
 fn a_member_that_outlives_its_process_gets_the_same_signal() {
     let config = "
@@ -382,8 +250,7 @@ fn a_member_that_outlives_its_process_gets_the_same_signal() {
             depends_on: [db]
         ";
     let Some(drainit) = start(config, &["a", "member"]) else { return };
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0).assert_no_line("was killed").assert_order(&[
+    drainit.stop().assert_code(0).assert_no_line("was killed").assert_order(&[
         "a exit 0",
         "member got SIGUSR1",
         "member exit 0",
@@ -391,63 +258,7 @@ fn a_member_that_outlives_its_process_gets_the_same_signal() {
     ]);
 }
 
-#[test]
-fn a_process_that_ends_before_its_turn_is_no_culprit() {
-    // The process ends with its peer, as many programs do.
-    let config = GRAPH.replace(
-        "'on=TERM:exit:0:60', touch=DIR/python]",
-        "'on=TERM:exit:0:60', touch=DIR/python, await=DIR/go, exit=5]",
-    );
-    let config = config.replace("router, 'on=TERM:exit:0:60'", "router, 'on=TERM:exit:0:400'");
-    let Some(drainit) = start(&config, &["router"]) else { return };
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_for_event("router", "got SIGTERM");
-    drainit.touch("go");
-    drainit
-        .wait_exit(LONG)
-        .assert_code(0)
-        .assert_line("python: exited with code 5, without being asked to")
-        .assert_order(&["python exit 5", "router exit", "policy got SIGTERM"]);
-}
-
-#[test]
-fn the_report_tells_each_phase_and_what_was_killed() {
-    let config = GRAPH.replace(
-        "alone, 'on=TERM:exit:0:60']",
-        "alone, 'on=TERM:ignore'], stop_grace_period: 100ms",
-    );
-    let Some(drainit) = start(&config, &["router", "alone"]) else { return };
-    drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
-    ended
-        .assert_code(137)
-        .assert_line(
-            r"^\[drainit\].* stopped in [0-9.]+m?s of 28s, exit code 137: SIGTERM received",
-        )
-        .assert_line(r"^\[drainit\].*   stop router: [0-9.]+m?s, exited with code 0$")
-        .assert_line(r"^\[drainit\].*   stop python: [0-9.]+m?s, exited with code 0$")
-        .assert_line(r"^\[drainit\].*   stop alone: [0-9.]+m?s, was ended by SIGKILL \(killed\)$")
-        .assert_line(r"^\[drainit\].*   killed: 1 of 4$");
-}
-
-#[test]
-fn a_group_that_hangs_since_before_the_stop_leaves_its_dependencies_their_time() {
-    let config = "
-        shutdown: {grace_period: 5s, reserve: 1s}
-        processes:
-          db: {command: [CHILD, db, 'on=TERM:exit:0:300']}
-          app:
-            command: [sh, -c, 'CHILD member on=TERM:ignore touch=DIR/member & CHILD app await=DIR/member exit=3']
-            depends_on: [db]
-        ";
-    let Some(drainit) = start(config, &["db", "member"]) else { return };
-    drainit
-        .wait_exit(LONG)
-        .assert_code(3)
-        .assert_order(&["app exit 3", "db got SIGTERM", "db exit 0"])
-        .assert_line("app: KILL to its process group");
-}
-
+// holds: S58, S171
 #[test]
 fn a_group_of_zombies_that_nobody_reaps_is_gone() {
     // The parent of `true` becomes a daemon that does not reap it.
@@ -465,15 +276,15 @@ fn a_group_of_zombies_that_nobody_reaps_is_gone() {
     let asked = drainit.wait_for_line("app: SIGTERM, then KILL after").at;
     let took = drainit.wait_for_line("app: restart done").at - asked;
     assert!((ms(50)..ms(4000)).contains(&took), "{took:?}");
-    drainit.signal(Signal::SIGTERM);
     drainit
-        .wait_exit(LONG)
+        .stop()
         .assert_code(0)
         .assert_order(&["app exit 0", "db got SIGTERM", "keeper got SIGTERM"])
         .assert_line("app: others of its process group are alive")
         .assert_no_line("KILL to its process group");
 }
 
+// holds: S2
 #[test]
 fn times_are_of_the_clock_that_runs_on_while_the_machine_sleeps() {
     // The other clock is far ahead, as after a suspend it is behind.

@@ -35,13 +35,28 @@ fn survives(drainit: Running) {
     let most = most_zombies_until(&drainit, "end of the storm", || over.exists());
     assert!(most < FEW, "{most} zombies at a time");
     // No orphan is lost: only the process itself is left, and it is still running.
-    drainit.wait_until("reaped", || {
-        let pid = drainit.pid();
-        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-        children.unwrap().split_whitespace().count() == 1
-    });
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0);
+    drainit.wait_until("reaped", || drainit.children().len() == 1);
+    drainit.stop().assert_code(0);
+}
+
+/// More than are reaped in one go end while drainit cannot run: the kernel tells of them once.
+#[test]
+fn all_that_have_ended_in_a_pause_are_reaped() {
+    let steps = ["a", "await=DIR/go", "storm=1500", "touch=DIR/over"];
+    let Some(init) = Rig::new() else { return };
+    let run = init.start(&format!("processes: {{a: {{command: [CHILD, {}]}}}}", steps.join(", ")));
+    let exec = ["exec", "--", "CHILD"].into_iter().chain(steps).collect::<Vec<_>>();
+    for drainit in [run, Rig::not_init().start_with(&exec)] {
+        drainit.wait_for_start(&["a"]);
+        drainit.signal(Signal::SIGSTOP);
+        drainit.touch("go");
+        drainit.wait_until("over", || drainit.path("over").exists());
+        drainit.wait_until("1500 zombies", || drainit.children_in_state('Z') == 1500);
+        drainit.signal(Signal::SIGCONT);
+        drainit.wait_until("reaped", || drainit.children_in_state('Z') == 0);
+        drainit.signal(Signal::SIGTERM);
+        drainit.wait_exit(LONG).assert_code(0);
+    }
 }
 
 #[test]
@@ -101,10 +116,13 @@ fn a_flood_of_signals_holds_up_neither_probes_nor_the_drain_nor_the_stop() {
             command: [CHILD, c]
             depends_on: [b]
             drain: {exec: {command: [CHILD, drain, exit=0], time: 20s}}
+          d:
+            command: [CHILD, d]
+            depends_on: [c]
         ",
     );
-    // The process has started only once a probe is answered.
-    drainit.wait_for_start(&["c"]);
+    // It starts once a probe is answered, and drainit knows that `c` runs.
+    drainit.wait_for_start(&["d"]);
     let asked = drainit.signal(Signal::SIGTERM);
     let ended = drainit.wait_exit(LONG);
     ended.assert_code(0).assert_took(asked, ms(0)..LONG);

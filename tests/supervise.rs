@@ -14,6 +14,7 @@ use crate::support::record::Record;
 use crate::support::rig::NOBODY;
 use crate::support::{LONG, Rig, Signal, in_parallel, ms};
 
+// holds: S112, S121, S203, C353, C654
 #[test]
 fn the_code_of_a_process_that_ends_becomes_the_containers() {
     for (step, code, words) in [
@@ -36,35 +37,7 @@ fn the_code_of_a_process_that_ends_becomes_the_containers() {
     }
 }
 
-#[test]
-fn an_end_with_code_0_can_be_a_failure_of_the_container() {
-    for (step, code) in [("exit=0", 1), ("exit=7", 7), ("die=KILL", 137)] {
-        let Some(rig) = Rig::new() else { return };
-        let config = format!(
-            "
-            processes:
-              base: {{command: [CHILD, base, touch=DIR/base], readiness: {{file: DIR/base}}}}
-              a: {{command: [CHILD, a, {step}], depends_on: [base], on_exit: failure-shutdown}}
-            "
-        );
-        rig.run(&config).assert_code(code).assert_stopped_in_order(&["base"]);
-    }
-    // An exit after a requested stop is no failure.
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start("processes: {a: {command: [CHILD, a], on_exit: failure-shutdown}}");
-    drainit.wait_for_start(&["a"]);
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0);
-}
-
-#[test]
-fn a_real_time_signal_is_named_too() {
-    let Some(rig) = Rig::new() else { return };
-    rig.run("processes: {a: {command: [sh, -c, 'kill -40 $$$$; sleep 5']}}")
-        .assert_code(128 + 40)
-        .assert_line(r"a: was ended by SIGRTMIN\+6");
-}
-
+// holds: C171, C355
 #[test]
 fn an_end_that_is_ignored_ends_nothing() {
     let Some(rig) = Rig::new() else { return };
@@ -79,48 +52,12 @@ fn an_end_that_is_ignored_ends_nothing() {
     drainit.wait_for_line("a: exited with code 5");
     drainit.wait_for_line("c: exited with code 0");
     drainit.wait_for_start(&["b"]);
-    drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
+    let ended = drainit.stop();
     ended.assert_code(0).assert_line("stopping: SIGTERM received");
     ended.assert_order(&["a exit 5", "b got SIGTERM"]);
 }
 
-#[test]
-fn a_failing_process_is_restarted_with_growing_pauses_and_a_limit() {
-    let Some(rig) = Rig::new() else { return };
-    let ended = rig.run(
-        "
-        processes:
-          a:
-            command: [CHILD, a, exit=4]
-            restart: on-failure
-            restart_delay: 50ms
-            restart_max: 3
-        ",
-    );
-    ended.assert_code(4).assert_line("a: exited with code 4.*restart_max");
-    let times = |what: &str| -> Vec<_> {
-        let events = ended.record.events.iter().filter(|event| event.what == what);
-        events.map(|event| event.at).collect()
-    };
-    let (starts, exits) = (times("start"), times("exit 4"));
-    assert_eq!(starts.len(), 4, "{}", ended.record);
-    for (index, pause) in [ms(50), ms(100), ms(200)].into_iter().enumerate() {
-        let waited = starts[index + 1] - exits[index];
-        assert!(waited >= pause && waited < pause + ms(5000), "{waited:?}:\n{}", ended.record);
-    }
-}
-
-#[test]
-fn success_is_no_failure() {
-    let Some(rig) = Rig::new() else { return };
-    let ended = rig.run(
-        "processes: {a: {command: [CHILD, a, exit=0], restart: on-failure, restart_delay: 10ms}}",
-    );
-    ended.assert_code(0);
-    assert_eq!(ended.record.events.iter().filter(|event| event.what == "start").count(), 1);
-}
-
+// holds: C349
 #[test]
 fn a_program_that_is_missing_at_a_restart_is_tried_again_as_restart_says() {
     let Some(rig) = Rig::new() else { return };
@@ -138,8 +75,7 @@ fn a_program_that_is_missing_at_a_restart_is_tried_again_as_restart_says() {
         (started.count() == 2).then_some(())
     };
     drainit.wait("second start", LONG, is_ready);
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0);
+    drainit.stop().assert_code(0);
     // Before the first start it is unknown whether the file can be executed.
     let Some(rig) = Rig::new() else { return };
     rig.run("processes: {a: {command: [DIR/none], restart: always}}")
@@ -147,106 +83,14 @@ fn a_program_that_is_missing_at_a_restart_is_tried_again_as_restart_says() {
         .assert_no_line("restart 1");
 }
 
-#[test]
-fn a_condition_that_held_once_stays_fulfilled() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
-        "
-        processes:
-          a:
-            command: [CHILD, a, touch=DIR/a, await=DIR/fail, exit=1]
-            readiness: {file: DIR/a}
-            restart: always
-            restart_delay: 60s
-          b: {command: [CHILD, b, await=DIR/go, touch=DIR/b], readiness: {file: DIR/b}}
-          c: {command: [CHILD, c], depends_on: [a, b]}
-        ",
-    );
-    drainit.wait_for_line("a: ready");
-    drainit.touch("fail");
-    drainit.wait_for_line("a: exited with code 1; restart 1 in 1m");
-    drainit.touch("go");
-    drainit.wait_for_start(&["c"]);
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0);
-}
-
-#[test]
-fn always_restarts_after_success_too_and_dependents_are_not_disturbed() {
-    let Some(rig) = Rig::new() else { return };
-    let ended = rig.run(
-        "
-        processes:
-          a:
-            command: [CHILD, a, 'await=DIR/b', exit=0]
-            restart: always
-            restart_delay: 10ms
-            restart_max: 2
-          b: {command: [CHILD, b, touch=DIR/b], depends_on: [a]}
-        ",
-    );
-    ended.assert_code(0);
-    let starts = |name: &str| {
-        let events = ended.record.events.iter().filter(|event| event.name == name);
-        events.filter(|event| event.what == "start").count()
-    };
-    assert_eq!((starts("a"), starts("b")), (3, 1), "{}", ended.record);
-    ended.assert_order(&["a exit 0", "b got SIGTERM"]);
-}
-
-#[test]
-fn a_stop_during_the_pause_before_a_restart_is_prompt() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
-        "processes: {a: {command: [CHILD, a, exit=1], restart: always, restart_delay: 60s}}",
-    );
-    drainit.wait_for_line("restart 1 in");
-    let asked = drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0).assert_took(asked, ms(0)..ms(8000));
-}
-
-#[test]
-fn what_waits_for_a_task_starts_when_it_has_completed() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
-        "
-        processes:
-          migrate: {type: oneshot, command: [CHILD, migrate, sleep=100, exit=0]}
-          app: {command: [CHILD, app], depends_on: [migrate]}
-          also: {command: [CHILD, also], depends_on: {migrate: {condition: completed}}}
-        ",
-    );
-    drainit.wait_for_line("everything is ready");
-    drainit.wait_for_start(&["app", "also"]);
-    drainit.signal(Signal::SIGTERM);
-    drainit
-        .wait_exit(LONG)
-        .assert_code(0)
-        .assert_line("migrate: completed after ")
-        .assert_order(&["migrate exit 0", "app start"])
-        .assert_order(&["migrate exit 0", "also start"]);
-}
-
-#[test]
-fn a_task_that_fails_ends_the_container_with_its_code() {
-    let Some(rig) = Rig::new() else { return };
-    rig.run(
-        "
-        processes:
-          migrate: {type: oneshot, command: [CHILD, migrate, exit=6]}
-          app: {command: [CHILD, app], depends_on: [migrate]}
-        ",
-    )
-    .assert_code(6)
-    .assert_no_event("app", "start");
-}
-
+// holds: S1, S120, C356
 #[test]
 fn only_tasks_and_all_done_is_a_success() {
     let Some(rig) = Rig::new() else { return };
     rig.run("processes: {a: {type: oneshot, command: [CHILD, a, exit=0]}}").assert_code(0);
 }
 
+// holds: C62, C65, C155, C197
 #[test]
 fn only_if_leaves_a_process_out_and_its_dependents_go_on() {
     let Some(rig) = Rig::new() else { return };
@@ -271,13 +115,13 @@ fn only_if_leaves_a_process_out_and_its_dependents_go_on() {
     );
     drainit.wait_for_start(&["app"]);
     assert!(!drainit.path("out.sock").exists());
-    drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
+    let ended = drainit.stop();
     ended.assert_code(0).assert_line("out: left out").assert_no_event("out", "start");
     ended.assert_line("off: left out").assert_no_event("off", "start");
     ended.assert_order(&["in start", "app start"]);
 }
 
+// holds: C150
 #[test]
 fn a_process_starts_clean() {
     let Some(rig) = Rig::new() else { return };
@@ -301,12 +145,14 @@ fn a_process_starts_clean() {
     assert_eq!(mask("SigBlk:"), 0, "{status}");
     let report = ended.report("a.json");
     assert_eq!(report["pgid"], report["pid"], "{report}");
+    assert_eq!(report["sid"], report["pid"], "{report}");
     assert_eq!(report["ppid"], 1);
     let descriptors: Vec<_> = report["fds"].as_object().unwrap().keys().collect();
     assert_eq!(descriptors, ["0", "1", "2"], "{report}");
     assert_eq!(report["fds"]["0"], "/dev/null");
 }
 
+// holds: C165, C257
 #[test]
 fn a_user_is_taken_with_its_groups_and_nothing_of_roots() {
     if !is_root_for("another user") {
@@ -335,6 +181,7 @@ fn a_user_is_taken_with_its_groups_and_nothing_of_roots() {
     }
 }
 
+// holds: C79, C80, C256, C258
 #[test]
 fn the_environment_is_what_the_config_says_on_top_of_the_containers() {
     let Some(rig) = Rig::new() else { return };
@@ -373,6 +220,7 @@ fn the_environment_is_what_the_config_says_on_top_of_the_containers() {
     assert_eq!(report["args"][2], "--container-default-none-$HOME");
 }
 
+// holds: C261, C262, C360, C395, C645
 #[test]
 fn a_variable_that_is_taken_away_reaches_nothing_that_runs_as_the_process_does() {
     let Some(rig) = Rig::new() else { return };
@@ -398,8 +246,7 @@ fn a_variable_that_is_taken_away_reaches_nothing_that_runs_as_the_process_does()
     );
     drainit.wait_for_start(&["a", "b"]);
     drainit.wait_for_line("everything is ready");
-    drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
+    let ended = drainit.stop();
     ended.assert_code(0);
     for file in ["process", "readiness", "pre_start", "pre_stop", "post_stop", "drain"] {
         let report = ended.report(&format!("{file}.json"));
@@ -414,13 +261,14 @@ fn a_variable_that_is_taken_away_reaches_nothing_that_runs_as_the_process_does()
     assert_eq!(other["env"]["DEFAULT"], "default", "{other}");
 }
 
+// holds: S56, C157, C618
 #[test]
 fn sockets_are_removed_before_the_start_and_after_the_end() {
     let Some(rig) = Rig::new() else { return };
     drop(UnixListener::bind(rig.path("a.sock")).unwrap());
     rig.write("precious", "no socket");
     // The process fails to bind and ends as if it had crashed, without removing its socket.
-    let drainit = rig.start(
+    let drainit = rig.start_ready(
         "
         processes:
           a:
@@ -429,9 +277,7 @@ fn sockets_are_removed_before_the_start_and_after_the_end() {
             readiness: {unix: DIR/a.sock, timeout: 5s}
         ",
     );
-    drainit.wait_for_line("everything is ready");
-    drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
+    let ended = drainit.stop();
     ended.assert_code(0).assert_gone("a.sock").assert_line("precious.*not a socket");
     assert_eq!(fs::read_to_string(ended.path("precious")).unwrap(), "no socket");
 }
@@ -439,7 +285,7 @@ fn sockets_are_removed_before_the_start_and_after_the_end() {
 #[test]
 fn sockets_stay_while_others_of_the_process_group_serve() {
     let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
+    let drainit = rig.start_ready(
         "
         processes:
           a:
@@ -448,7 +294,6 @@ fn sockets_stay_while_others_of_the_process_group_serve() {
             readiness: {unix: DIR/a.sock, timeout: 5s}
         ",
     );
-    drainit.wait_for_line("everything is ready");
     drainit.signal(Signal::SIGTERM);
     drainit.wait_for_line("a: others of its process group are alive");
     assert!(drainit.path("a.sock").exists());
@@ -456,6 +301,7 @@ fn sockets_stay_while_others_of_the_process_group_serve() {
     drainit.wait_exit(LONG).assert_code(0).assert_gone("a.sock");
 }
 
+// holds: C478
 #[test]
 fn the_socket_of_another_program_is_not_taken_away_at_the_first_start() {
     let Some(rig) = Rig::new() else { return };
@@ -470,24 +316,24 @@ fn the_socket_of_another_program_is_not_taken_away_at_the_first_start() {
 
 /// Checks paths that `check` can compare only as they are written, and that only the running
 /// drainit can resolve.
+// holds: C157, C619
 #[test]
 fn the_control_socket_is_kept_however_a_process_spells_its_path() {
     let Some(rig) = Rig::new() else { return };
     symlink(rig.path("."), rig.path("link")).unwrap();
-    let drainit = rig.start(
+    let drainit = rig.start_ready(
         "
         control: {socket: DIR/control.sock}
         processes:
           a: {command: [CHILD, a], sockets: [DIR/link/control.sock]}
         ",
     );
-    drainit.wait_for_line("everything is ready");
     assert!(drainit.path("control.sock").exists(), "{}", drainit.record());
-    drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
+    let ended = drainit.stop();
     ended.assert_code(0).assert_gone("control.sock").assert_line("drainit's own `control.socket`");
 }
 
+// holds: C172
 #[test]
 fn signals_are_forwarded_on_request_and_the_others_end_no_process() {
     let Some(rig) = Rig::new() else { return };
@@ -507,8 +353,7 @@ fn signals_are_forwarded_on_request_and_the_others_end_no_process() {
         drainit.signal(signal);
     }
     drainit.wait_for_event("envoy", "got SIGUSR1");
-    drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
+    let ended = drainit.stop();
     ended.assert_code(0);
     for name in ["envoy", "other"] {
         for signal in ["SIGHUP", "SIGUSR2"] {
@@ -518,6 +363,7 @@ fn signals_are_forwarded_on_request_and_the_others_end_no_process() {
     ended.assert_no_event("other", "got SIGUSR1");
 }
 
+// holds: S54, C161, C620
 #[test]
 fn a_stopped_process_is_woken_to_end() {
     let Some(rig) = Rig::new() else { return };
@@ -527,43 +373,11 @@ fn a_stopped_process_is_woken_to_end() {
     drainit.wait_exit(LONG).assert_code(0).assert_took(asked, ms(0)..ms(8000));
 }
 
-#[test]
-fn a_service_that_stays_down_is_an_error_and_the_container_is_not_ready() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
-        "
-        control: {socket: DIR/control.sock}
-        processes:
-          a:
-            command: [CHILD, a, exit=4]
-            restart: always
-            restart_delay: 10ms
-            restart_max: 2
-            on_exit: ignore
-          b: {command: [CHILD, b]}
-        ",
-    );
-    drainit
-        .wait_for_line("error.*a: exited with code 4, and restart_max is reached: it stays down");
-    drainit.wait_for_start(&["b"]);
-    let (code, said) = get_unix(&drainit.path("control.sock"), "/readyz").unwrap();
-    assert_eq!((code, said.trim()), (503, "not ready: a (failed: exited with code 4)"));
-    let (_, metrics) = get_unix(&drainit.path("control.sock"), "/metrics").unwrap();
-    assert!(
-        metrics.contains("drainit_process_state{process=\"a\",state=\"failed\"} 1"),
-        "{metrics}"
-    );
-    drainit.signal(Signal::SIGTERM);
-    drainit
-        .wait_exit(LONG)
-        .assert_code(0)
-        .assert_line(r"^\[drainit\].*   a: exited with code 4, and restart_max is reached");
-}
-
+// holds: C346
 #[test]
 fn a_service_that_may_be_missing_does_not_make_the_container_unready() {
     let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
+    let drainit = rig.start_ready(
         "
         control: {socket: DIR/control.sock}
         processes:
@@ -571,7 +385,6 @@ fn a_service_that_may_be_missing_does_not_make_the_container_unready() {
           b: {command: [CHILD, b]}
         ",
     );
-    drainit.wait_for_line("everything is ready");
     drainit.wait_for_line("a: exited with code 4");
     drainit.wait_for_start(&["b"]);
     let ready = || get_unix(&drainit.path("control.sock"), "/readyz").unwrap();
@@ -580,35 +393,16 @@ fn a_service_that_may_be_missing_does_not_make_the_container_unready() {
     drainit.exec(&["stop", "b"]).assert(0, "");
     assert_eq!(ready(), (503, "not ready: b (stopped: exited with code 0)\n".to_owned()));
     drainit.exec(&["start", "b"]).assert(0, "");
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0);
+    drainit.stop().assert_code(0);
 }
 
-#[test]
-fn a_process_that_was_reaped_together_with_another_is_not_signalled() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
-        "
-        processes:
-          a: {command: [CHILD, a, await=DIR/end, exit=3]}
-          b: {command: [CHILD, b, await=DIR/end, exit=3], depends_on: [a]}
-        ",
-    );
-    drainit.wait_for_line("everything is ready");
-    drainit.signal(Signal::SIGSTOP);
-    drainit.touch("end");
-    drainit.wait_until("ended", || drainit.children_in_state('Z') == 2);
-    drainit.signal(Signal::SIGCONT);
-    // The end of either stops the other one; debug builds of drainit check the PID.
-    drainit.wait_exit(LONG).assert_code(3).assert_line("(a|b): SIGTERM");
-}
-
+// holds: S121, S202
 #[test]
 fn of_two_that_were_reaped_together_the_one_that_failed_is_the_reason() {
     for failed in ["a", "b"] {
         let Some(rig) = Rig::new() else { return };
         let code = |name| if name == failed { 3 } else { 0 };
-        let drainit = rig.start(&format!(
+        let drainit = rig.start_ready(&format!(
             "
             processes:
               a: {{command: [CHILD, a, await=DIR/end, exit={}]}}
@@ -617,7 +411,6 @@ fn of_two_that_were_reaped_together_the_one_that_failed_is_the_reason() {
             code("a"),
             code("b"),
         ));
-        drainit.wait_for_line("everything is ready");
         drainit.signal(Signal::SIGSTOP);
         drainit.touch("end");
         drainit.wait_until("ended", || drainit.children_in_state('Z') == 2);
@@ -626,6 +419,7 @@ fn of_two_that_were_reaped_together_the_one_that_failed_is_the_reason() {
     }
 }
 
+// holds: C161
 #[test]
 fn what_happened_before_a_limit_counts_although_drainit_sees_it_later() {
     // The timer of the limit comes before the signals in some of the runs.
@@ -664,26 +458,7 @@ fn what_happened_before_a_limit_counts_although_drainit_sees_it_later() {
     });
 }
 
-#[test]
-fn a_long_start_of_one_process_takes_no_time_from_another() {
-    let Some(rig) = Rig::new() else { return };
-    // That takes drainit so much longer than the limit of `a` that it looks for what it has missed.
-    rig.write("long.tmpl", "${HOME:-x} ${NONE:-y}\n".repeat(180_000));
-    let drainit = rig.start(
-        "
-        processes:
-          a: {command: [CHILD, a, notify=READY=1], readiness: {notify: true, timeout: 100ms}}
-          b:
-            command: [CHILD, b]
-            depends_on: {a: {condition: started}}
-            render: [{from: DIR/long.tmpl, to: DIR/long}]
-        ",
-    );
-    drainit.wait_for_line("everything is ready");
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0).assert_no_line("not ready");
-}
-
+// holds: C217
 #[test]
 fn a_process_that_ends_right_after_its_readiness_was_ready() {
     for (says, readiness) in [("notify=READY=1", "{notify: true}"), ("print=up", "{log: ^up$}")] {
@@ -698,5 +473,17 @@ fn a_process_that_ends_right_after_its_readiness_was_ready() {
         drainit.signal(Signal::SIGCONT);
         let ended = drainit.wait_exit(LONG);
         ended.assert_code(0).assert_line("a: ready").assert_no_line("before it was ready");
+    }
+}
+
+#[test]
+fn a_program_that_goes_into_the_background_is_told_to_stay() {
+    for left in ["daemon=b", "spawn=b"] {
+        let Some(rig) = Rig::new() else { return };
+        let ended =
+            rig.run(&format!("processes: {{a: {{command: [CHILD, a, '{left}', exit=0]}}}}"));
+        ended.assert_code(0).assert_line(
+            r"error: a: exited with code 0 without being asked to; what it has started lives on: \d+ \(.*\); .*foreground",
+        );
     }
 }

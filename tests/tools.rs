@@ -6,6 +6,7 @@ use testkit::envoy::checkout;
 
 use crate::support::{Rig, Stream};
 
+// holds: C16
 #[test]
 fn the_schema_is_that_of_the_docs() {
     let printed = Rig::not_init().run_with(&["schema"]);

@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use crate::support::http::get_unix;
 use crate::support::namespace::is_root_for;
-use crate::support::{Ended, LONG, Rig, Running, Signal};
+use crate::support::{Ended, Rig, Running};
 
 /// A variable that the process had when it wrote its report.
 #[track_caller]
@@ -17,10 +17,10 @@ fn variable(ended: &Ended, report: &str, name: &str) -> Option<String> {
 /// Ends drainit in order.
 #[track_caller]
 fn stopped(drainit: Running) -> Ended {
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG)
+    drainit.stop()
 }
 
+// holds: C267, C268
 #[test]
 fn a_process_gets_what_a_oneshot_has_written() {
     let Some(rig) = Rig::new() else { return };
@@ -52,6 +52,7 @@ fn a_process_gets_what_a_oneshot_has_written() {
 
 const SECRET: &str = "geheim-1234";
 
+// holds: C270, C274
 #[test]
 fn a_secret_is_in_the_environment_of_its_process_only() {
     let Some(rig) = Rig::new() else { return };
@@ -102,6 +103,7 @@ fn a_secret_is_in_the_environment_of_its_process_only() {
     }
 }
 
+// holds: C269, C270, C281
 #[test]
 fn a_restart_reads_the_files_again() {
     let Some(rig) = Rig::new() else { return };
@@ -128,6 +130,7 @@ fn a_restart_reads_the_files_again() {
     drainit.wait_for_line("^token=two a=two$");
 }
 
+// holds: C271, C524, C630
 #[test]
 fn a_missing_value_is_a_failed_start() {
     for (keys, expected) in [
@@ -199,6 +202,7 @@ fn a_missing_value_is_a_failed_start() {
     }
 }
 
+// holds: C630
 #[test]
 fn a_mounted_file_is_not_replaced() {
     let Some(rig) = Rig::new() else { return };
@@ -219,57 +223,17 @@ fn a_mounted_file_is_not_replaced() {
     assert_eq!(fs::read_to_string(ended.path("mounted")).unwrap(), "old");
 }
 
-#[test]
-fn a_missing_value_at_a_restart_counts_as_a_failed_attempt() {
-    let Some(rig) = Rig::new() else { return };
-    rig.write("token", "one");
-    let drainit = rig.start(
-        "
-        processes:
-          app:
-            command: [CHILD, app, await=DIR/go, report=DIR/app.json]
-            on_exit: ignore
-            restart: on-failure
-            restart_delay: 10ms
-            environment: {TOKEN: {file: DIR/token}}
-          other: {command: [CHILD, other]}
-        ",
-    );
-    let first = drainit.wait_for_event("app", "handling").pid;
-    drainit.wait_for_start(&["other"]);
-    fs::remove_file(drainit.path("token")).unwrap();
-    nix::sys::signal::kill(child_of(&drainit, first), Signal::SIGKILL).unwrap();
-    drainit.wait_for_line("app: cannot be started: variable `TOKEN`");
-    fs::write(drainit.path("token"), "two").unwrap();
-    drainit.touch("go");
-    drainit.wait_for_event("app", "report");
-    let ended = stopped(drainit);
-    assert_eq!(variable(&ended, "app.json", "TOKEN").as_deref(), Some("two"));
-}
-
-/// The PID in the namespace of the test of a child of drainit; all have one namespace deeper.
-fn child_of(drainit: &Running, inner: i32) -> nix::unistd::Pid {
-    let pid = drainit.pid();
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-    let is_it = |pid: &&str| {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let line = status.lines().find(|line| line.starts_with("NSpid:")).unwrap_or_default();
-        line.ends_with(&format!("\t{inner}"))
-    };
-    let found = children.split_whitespace().find(is_it).unwrap();
-    nix::unistd::Pid::from_raw(found.parse().unwrap())
-}
-
+// holds: C312, C315
 #[test]
 fn three_copies_run_and_are_stopped_before_what_they_need() {
     let Some(rig) = Rig::new() else { return };
     let rig = rig.env("WORKERS", "3");
-    let drainit = rig.start(
+    let drainit = rig.start_ready(
         "
         processes:
           base: {command: [CHILD, base]}
           app:
-            command: [CHILD, 'app-${SCALE_INDEX}', 'unix=DIR/app-${SCALE_INDEX}.sock', print=hello]
+            command: [CHILD, 'app-${SCALE_INDEX}', print=hello, 'unix=DIR/app-${SCALE_INDEX}.sock']
             scale: ${WORKERS}
             depends_on: [base]
             sockets: ['DIR/app-${SCALE_INDEX}.sock']
@@ -278,7 +242,6 @@ fn three_copies_run_and_are_stopped_before_what_they_need() {
           front: {command: [CHILD, front], depends_on: [app]}
         ",
     );
-    drainit.wait_for_line("everything is ready");
     drainit.wait_for_start(&["front"]);
     let ended = stopped(drainit);
     ended.assert_code(0);
@@ -293,8 +256,9 @@ fn three_copies_run_and_are_stopped_before_what_they_need() {
     }
 }
 
+// holds: C318, C319
 #[test]
-fn without_copies_the_others_run() {
+fn with_a_scale_of_zero_the_others_run() {
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.env("WORKERS", "0").start(
         "
@@ -311,6 +275,7 @@ fn without_copies_the_others_run() {
         .assert_no_event("app", "start");
 }
 
+// holds: C269
 #[test]
 fn a_pre_start_writes_what_is_read_after_it() {
     let Some(rig) = Rig::new() else { return };
@@ -327,6 +292,7 @@ fn a_pre_start_writes_what_is_read_after_it() {
     .assert_line("^got one two$");
 }
 
+// holds: C276
 #[test]
 fn a_secret_that_only_root_may_read_is_for_another_user() {
     if !is_root_for("another user") {
@@ -349,6 +315,7 @@ fn a_secret_that_only_root_may_read_is_for_another_user() {
         .assert_line(&format!("^got {SECRET}$"));
 }
 
+// holds: C281, C284, C285, C287, C289, C631
 #[test]
 fn a_template_is_rendered_before_pre_start_for_the_user_of_the_process() {
     let Some(rig) = Rig::new() else { return };
@@ -383,6 +350,7 @@ fn a_template_is_rendered_before_pre_start_for_the_user_of_the_process() {
     );
 }
 
+// holds: C291
 #[test]
 fn the_directory_of_a_rendered_file_may_be_made_before_the_start() {
     for before in [
@@ -404,6 +372,7 @@ fn the_directory_of_a_rendered_file_may_be_made_before_the_start() {
     }
 }
 
+// holds: C2, C451
 #[test]
 fn a_directory_is_a_config_in_pieces() {
     let rig = Rig::not_init();
@@ -429,6 +398,7 @@ fn a_directory_is_a_config_in_pieces() {
     }
 }
 
+// holds: C1
 #[test]
 fn the_working_directory_has_the_last_default() {
     if fs::symlink_metadata("/etc/drainit.yaml").is_ok() {

@@ -39,6 +39,27 @@ def which(program):
     return shutil.which(program, path=path)
 
 
+def write_page(page, command, **parts):
+    """Writes each part of a page of docs between its marks. What is outside them is written by hand."""
+    path = ROOT / "docs" / page
+    text = path.read_text()
+    for name, part in parts.items():
+        before, mark, rest = text.partition(f"<!-- {command}: {name} -->\n")
+        _, end, after = rest.partition("<!-- end -->\n")
+        if not end:
+            raise ValueError(f"{page} has no part {mark or name}")
+        text = f"{before}{mark}\n{part.strip()}\n\n{end}{after}"
+    path.write_text(text)
+    say(f"written to docs/{page}")
+
+
+def table(head, rows, numbers=True):
+    """A table of Markdown. All columns but the first are numbers, or texts."""
+    line = " | ".join
+    rule = "|---" + ("|--:" if numbers else "|---") * (len(head) - 1) + "|"
+    return "\n".join([f"| {line(head)} |".replace("|  |", "| |", 1), rule, *(f"| {line(row)} |" for row in rows)])
+
+
 def median(values):
     return statistics.median(values)
 

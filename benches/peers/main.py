@@ -53,7 +53,6 @@ def main(wanted):
     kit.say(f"{took:.0f} s")
     if not wanted and not kit.QUICK:
         document.write(rows, took)
-        kit.say("written to docs/benchmarks.md")
     return 1 if missed else 0
 
 

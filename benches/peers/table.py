@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+import kit
+
 US = "drainit"
 
 
@@ -67,11 +69,11 @@ class Row:
             reasons.setdefault(self.why.get(name, "not explained yet"), []).append(name)
         return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items())
 
-    def markdown(self):
+    def cells(self):
         ours = f"**{number(self.ours)}**" + (f"<br>{self.detail}" if self.detail else "")
         peers = "<br>".join(self.peer_text(*pair) for pair in self.peers()) or "–"
         target = f"{self.target}: {'met' if self.met else '**missed**'}" if self.target else "–"
-        return f"| {self.what}, {self.unit} | {ours} | {peers} | {target} | {self.lost() or '–'} |"
+        return f"{self.what}, {self.unit}", ours, peers, target, self.lost() or "–"
 
     def plain(self):
         """A row as text for the terminal, while the bench runs."""
@@ -89,18 +91,13 @@ def find(figures, names):
 def short(rows):
     """The short table: some rows, and a column for each well-known peer."""
     columns = [[US], ["tini"], ["s6", "s6-log"], ["supervisord"], ["Horust"], ["bash entrypoint", "bash `while read`"]]
-    lines = [f"| | {' | '.join(names[0] for names in columns)} |", "|---|" + "--:|" * len(columns)]
-    for row in rows:
-        if row.short:
-            figures = [find(row.figures, names) for names in columns]
-            lines.append(f"| {row.short} | **{figures[0]}** | {' | '.join(figures[1:])} |")
-    return "\n".join(lines)
-
-
-HEAD = """\
-| what | drainit | the others | at least | behind, and why |
-|---|--:|--:|---|---|"""
+    lines = []
+    for row in (row for row in rows if row.short):
+        ours, *peers = [find(row.figures, names) for names in columns]
+        lines.append([row.short, f"**{ours}**", *peers])
+    return kit.table(["", *(names[0] for names in columns)], lines)
 
 
 def markdown(rows):
-    return "\n".join([HEAD, *(row.markdown() for row in rows)])
+    head = ["what", "drainit", "the others", "at least", "behind, and why"]
+    return kit.table(head, [row.cells() for row in rows], numbers=False)

@@ -7,6 +7,8 @@
 //! code is 1 if drainit lost a request in a way that promises to lose none.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
 
+#[path = "../bars.rs"]
+mod bars;
 mod cell;
 mod client;
 #[cfg(test)]
@@ -28,7 +30,9 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use std::{env, fs, io, thread};
 
+use testkit::envoy::checkout;
 use testkit::load::lock;
+use testkit::measured::write_page;
 
 use crate::cell::{Cell, Outcome, Plan, measure};
 use crate::mode::Mode;
@@ -100,9 +104,12 @@ fn bench() -> io::Result<bool> {
     println!("{} cells in {} s", results.len(), took.as_secs());
     println!("where drainit promises to lose nothing: {sent} requests, {lost} lost");
     if !is_quick && part.is_none() {
-        let docs = testkit::envoy::checkout().join("docs");
-        fs::write(docs.join("replace.md"), document::markdown(&results, &missing, took))?;
-        fs::write(docs.join("replace.svg"), picture::svg(&results))?;
+        let text = document::markdown(&results, &missing, took);
+        let table = format!("```\n{}```", table::text(&results));
+        let parts = [("results", text), ("cells", table)];
+        write_page("replace.md", "make bench-replace", &parts);
+        let picture = checkout().join("docs/replace.svg");
+        fs::write(picture, picture::svg(&results))?;
         println!("written: docs/replace.md, docs/replace.svg");
     }
     Ok(lost == 0)

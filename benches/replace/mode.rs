@@ -18,12 +18,12 @@ use testkit::gateway::children;
 
 use crate::protocol::Protocol;
 
-/// The time that the server takes to start.
-pub(crate) const START_MILLISECONDS: u32 = 300;
+/// The time that the server takes to start. docs/replace.md has it, and the two below.
+const START_MILLISECONDS: u32 = 300;
 /// Envoy's `--drain-time-s` and `--parent-shutdown-time-s` of a hot restart: long enough for a
 /// client that sends once a second, and for the sessions.
-pub(crate) const DRAIN_SECONDS: u32 = 2;
-pub(crate) const PARENT_SECONDS: u32 = 6;
+const DRAIN_SECONDS: u32 = 2;
+const PARENT_SECONDS: u32 = 6;
 /// The longest time that a replacement, or an orderly end, may take.
 const LONGEST: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(10);

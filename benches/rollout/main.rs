@@ -7,6 +7,8 @@
 //! connection, and where namespaces are not permitted.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
 
+#[path = "../bars.rs"]
+mod bars;
 mod client;
 mod document;
 mod http2;
@@ -24,6 +26,9 @@ mod wrk;
 use std::process::ExitCode;
 use std::time::Instant;
 use std::{fs, io};
+
+use testkit::envoy::checkout;
+use testkit::measured::write_page;
 
 fn main() -> ExitCode {
     match node::enter() {
@@ -60,9 +65,12 @@ fn bench() -> io::Result<bool> {
     println!("{}", table::text(&rows, &results));
     println!("{} rollouts in {} s", results.len(), begin.elapsed().as_secs());
     if argument.is_none() {
-        let docs = testkit::envoy::checkout().join("docs");
-        fs::write(docs.join("rollout.md"), document::markdown(&rows, &results, begin.elapsed()))?;
-        fs::write(docs.join("rollout.svg"), picture::svg(&rows, &results))?;
+        let text = document::markdown(&rows, &results, begin.elapsed());
+        let table = format!("```\n{}```", table::text(&rows, &results));
+        let parts = [("results", text), ("rollouts", table)];
+        write_page("rollout.md", "make bench-rollout", &parts);
+        let picture = checkout().join("docs/rollout.svg");
+        fs::write(picture, picture::svg(&rows, &results))?;
         println!("written: docs/rollout.md, docs/rollout.svg");
     }
     let broken = |result: &&schedule::Result| {

@@ -45,7 +45,7 @@ class Output(threading.Thread):
     def run(self):
         with open(self.path, "wb") as file:
             for line in self.pipe:
-                if not self.numbers.take(line, rb"\[writer\] "):
+                if not self.numbers.take(line, rb'.*"process":"writer"'):
                     file.write(line)
                     file.flush()
 
@@ -57,7 +57,7 @@ class Numbers:
         self.lines, self.lost = 0, 0
 
     def take(self, line, prefix=b""):
-        found = re.match(prefix + rb"line (\d+) ", line)
+        found = re.match(prefix + rb'.*"message":"line (\d+) ', line)
         if not found:
             return False
         number = int(found[1])

@@ -77,7 +77,7 @@ def soak(minutes, directory):
     commit = described.stdout.strip() or "unknown"
     ports = {f"{name}_PORT": free_port() for name in ["CONTROL", "APP", "WEB", "ROUTER", "ADMIN"]}
     sites = {site: (HERE / f"config/{site}.yaml").read_text() for site in "ab"}
-    world = rounds.World(drainit, directory, ports, sites)
+    world = rounds.World(drainit, directory, KEPT / "drainit.log", ports, sites)
     world.write("site.yaml", sites["a"])
     process, pid = start(directory, drainit, ports)
     output = load.Output(process.stdout, KEPT / "drainit.log")
@@ -158,7 +158,6 @@ def main():
         print(why)
     if minutes >= 60:
         page.write(result)
-        print("written: docs/soak.md, docs/soak.svg")
     if exceeded:
         sys.exit("soak: " + "; ".join(exceeded))
 

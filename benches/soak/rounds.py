@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import os
 import socket
 import subprocess
 import time
@@ -16,8 +15,9 @@ LONGEST = 60
 class World:
     """The running drainit: its directory, its ports, its events, and the operations so far."""
 
-    def __init__(self, drainit, directory, ports, sites):
-        self.drainit, self.directory, self.ports, self.sites = drainit, directory, ports, sites
+    def __init__(self, drainit, directory, log, ports, sites):
+        self.drainit, self.directory, self.log = drainit, directory, log
+        self.ports, self.sites = ports, sites
         self.operations, self.failures = {}, []
         self.events, self.read_to = [], 0
         self.filed = load.Numbers()
@@ -58,7 +58,7 @@ class World:
         def found():
             self.read_events()
             for place, each in enumerate(self.events):
-                if each["event"] == event and process in (None, each.get("process")):
+                if each["event"] == event and process in (None, each.get("name")):
                     self.events = self.events[place + 1:]
                     return True
             return False
@@ -69,12 +69,14 @@ class World:
             self.fail(str(error))
 
     def read_events(self):
-        with open(self.directory / "events.jsonl", "rb") as file:
+        with open(self.log, "rb") as file:
             file.seek(self.read_to)
             whole = file.read().rpartition(b"\n")[0]
             self.read_to += len(whole) + bool(whole)
             for line in whole.splitlines():
-                event = json.loads(line)
+                event = json.loads(line) if line.startswith(b"{") else {}
+                if "event" not in event:
+                    continue
                 self.count(f"event {event['event']}")
                 self.events.append(event)
 
@@ -145,7 +147,6 @@ def reload(world, number):
 def ask(world, number):
     world.command("status")
     world.command("status", "--format", "json")
-    world.command("logs", "-n", "20")
     world.command("kill", "-s", "CONT", "base")
     for path in ["/metrics", "/status", "/readyz"] * 3:
         world.get(path)
@@ -153,13 +154,6 @@ def ask(world, number):
     for part in [b"", b"GET /metr", b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"]:
         with socket.create_connection(("127.0.0.1", world.ports["CONTROL_PORT"])) as client:
             client.sendall(part)
-    # A reader of lines that goes away.
-    command = [world.drainit, "logs", "-f", "--socket", str(world.directory / "control.sock")]
-    follower = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    os.read(follower.stdout.fileno(), 100)
-    follower.stdout.close()
-    follower.wait(LONGEST)
-    world.count("logs -f")
     world.read_filed("filer.log.1")
     (world.directory / "filer.log").rename(world.directory / "filer.log.1")
     world.count("rotation of a log file")

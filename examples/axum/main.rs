@@ -2,6 +2,8 @@
 //! `NOTIFY_SOCKET`.
 //!
 //!     axum_server ADDRESS:PORT
+
+#![allow(clippy::disallowed_methods, reason = "not part of drainit")]
 #![allow(clippy::print_stderr)]
 
 use std::error::Error;

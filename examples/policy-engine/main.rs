@@ -6,19 +6,23 @@
 //! Its stop is graceful, as grpc-go's `GracefulStop` is: no new streams are accepted, and it ends
 //! once Envoy has ended all of its own. So it may be stopped only after the Router has ended:
 //! stopped earlier, it refuses requests that the Router still serves.
+
+#![allow(clippy::disallowed_methods, reason = "not part of drainit")]
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod executor;
 mod ext_proc;
 
 use std::error::Error;
-use std::io;
+use std::io::{self, Read, Write};
+use std::net::Ipv4Addr;
 use std::os::fd::FromRawFd;
 use std::os::unix::net;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use ext_proc::{
     Answer, Answers, Continue, ExternalProcessor, HttpHeaders, HttpStatus, ImmediateResponse, Part,
@@ -69,6 +73,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         executor: executor::Client::new(options.executor),
         streams: AtomicU64::new(0),
     });
+    if let Ok(port) = std::env::var("POLICY_ENGINE_ADMIN_PORT") {
+        answer_health(port.parse()?);
+    }
     // Before the socket exists, so that a process that finds it can already stop this one.
     let stop = stop_signal()?;
     let connections = UnixListenerStream::new(listener(&options.listen)?);
@@ -87,6 +94,23 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .await?;
     println!("policy engine is done, {} streams served", engine.streams.load(Relaxed));
     Ok(())
+}
+
+/// Answers every request on this port with 200, as soon as an instance that is replaced has left it.
+fn answer_health(port: u16) {
+    std::thread::spawn(move || {
+        let listener = loop {
+            match std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+                Ok(listener) => break listener,
+                Err(_) => std::thread::sleep(Duration::from_millis(100)),
+            }
+        };
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        }
+    });
 }
 
 /// The socket of sd_listen_fds(3), or a new one.

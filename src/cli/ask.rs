@@ -12,6 +12,7 @@ use crate::cli::control_address::Found;
 use crate::cli::fail;
 use crate::config::Address;
 use crate::http::{RequestError, Response, request};
+use crate::os::private_socket;
 use crate::types::{exit_code, harmless};
 
 /// Limit of a request that is answered at once.
@@ -36,7 +37,7 @@ pub(super) fn run(command: impl Future<Output = Result<(), String>>) -> u8 {
 /// # Errors
 /// A name that no process can have.
 pub(super) fn query(names: &[String]) -> Result<Vec<String>, String> {
-    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '*');
     let pair = |name: &String| {
         if name.is_empty() || !name.chars().all(is_name) {
             return Err(format!("there is no process `{}`", harmless(name)));
@@ -57,18 +58,18 @@ pub(super) async fn ask(
     limit: Duration,
     max: usize,
 ) -> Result<Vec<u8>, String> {
-    let address = found.address()?;
-    let answer = request(&address, method, path, limit, max).await;
-    answer_of(answer, &address, path, found)
+    let address = &found.address;
+    let answer = request(address, method, path, limit, max).await;
+    answer_of(answer, path, found)
 }
 
 /// The body of a 200, or an explanation.
 pub(super) fn answer_of(
     answer: Result<Response, RequestError>,
-    address: &Address,
     path: &str,
     found: &Found,
 ) -> Result<Vec<u8>, String> {
+    let address = &found.address;
     match answer {
         Ok(answer) if answer.status == StatusCode::OK => Ok(answer.body),
         Ok(answer) if answer.status == StatusCode::NOT_FOUND => Err(format!(
@@ -80,15 +81,25 @@ pub(super) fn answer_of(
         )),
         Ok(answer) => Err(control_address::first_line(&answer)),
         Err(error) => {
-            // Somebody who listens is hardly at the wrong address.
-            let why = if is_nobody(&error) {
-                format!("; drainit does not run, or with another `control.socket`{}", found.doubt)
-            } else {
-                String::new()
-            };
+            let why = nobody(&error, found);
             Err(format!("drainit cannot be asked at {address}: {error}{why}"))
         }
     }
+}
+
+/// Why nothing listens. Somebody who listens is hardly at the wrong address.
+pub(super) fn nobody(error: &RequestError, found: &Found) -> String {
+    if !is_nobody(error) {
+        return String::new();
+    }
+    let who = match &found.address {
+        Address::Unix(path) if private_socket::is_abstract(path) => {
+            "; neither PID 1 nor just one other process of this PID and network namespace is a drainit with its own socket: name it with --socket"
+        }
+        Address::Unix(_) => "; drainit does not run, or with another `control.socket`",
+        Address::Tcp(_) => "",
+    };
+    format!("{who}{}", found.doubt)
 }
 
 /// Whether nothing listens.

@@ -8,10 +8,9 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::config_files::ConfigFiles;
+use crate::cli::tools;
 use crate::cli::values::plural;
 use crate::config::Config;
-#[cfg(feature = "tools")]
-use crate::kubernetes;
 use crate::load::check::image::ImageLookup;
 use crate::load::{Diagnostic, Environment, Severity};
 use crate::types::exit_code;
@@ -27,7 +26,7 @@ pub struct CheckArgs {
     strict: bool,
     /// Check the config against this manifest: a Pod, Deployment, StatefulSet, DaemonSet,
     /// ReplicaSet, Job or CronJob; - reads standard input
-    #[arg(long, value_name = "FILE", hide = cfg!(not(feature = "tools")))]
+    #[arg(long, value_name = "FILE", hide = tools::ARE_HIDDEN)]
     pod: Option<PathBuf>,
     /// Whether this is the image that runs the config, so that the files it names must exist here
     /// [default: true if PID 1 is drainit, or the config has its default path in a container]
@@ -35,7 +34,7 @@ pub struct CheckArgs {
     image: Option<bool>,
     /// Name of the container that runs drainit [default: each whose command names drainit, else the
     /// only one]
-    #[arg(long, value_name = "NAME", requires = "pod", hide = cfg!(not(feature = "tools")))]
+    #[arg(long, value_name = "NAME", requires = "pod", hide = tools::ARE_HIDDEN)]
     container: Option<String>,
 }
 
@@ -57,13 +56,12 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
     };
     let lookup = ImageLookup { find: &find, mounts: &[] };
     let (problems, fine) = match &args.pod {
-        #[cfg(not(feature = "tools"))]
-        Some(_) => return crate::cli::left_out::report("`check --pod`"),
-        #[cfg(feature = "tools")]
         Some(pod) => {
-            let checked =
-                kubernetes::check(&paths, pod, args.container.as_deref(), &environment, lookup);
-            (checked.diagnostics, checked.containers.join("; "))
+            let which = (&**pod, args.container.as_deref());
+            match tools::check_pod(&paths, which, &environment, lookup) {
+                Ok(checked) => checked,
+                Err(code) => return code,
+            }
         }
         None => match load::load_to_check(&paths, &environment, lookup) {
             Ok(mut loaded) => {

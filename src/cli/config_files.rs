@@ -80,6 +80,7 @@ mod tests {
     use super::*;
     use crate::testing::temp_dir::TempDir;
 
+    // holds: C1
     #[test]
     fn the_local_file_is_used_only_without_a_default_one() {
         let dir = TempDir::new();

@@ -29,63 +29,30 @@ pub(super) struct Whom {
 
 /// An address, and a hint for the error when it does not answer.
 pub(super) struct Found {
-    /// `None`: the private socket, which may not be there yet.
-    address: Option<Address>,
+    pub(super) address: Address,
     /// Why the address may be wrong, to append to an error; empty if it is certain.
     pub(super) doubt: String,
 }
 
-impl Found {
-    /// The address at this moment.
-    ///
-    /// # Errors
-    /// Nothing listens on a private socket.
-    pub(super) fn address(&self) -> Result<Address, String> {
-        match &self.address {
-            Some(address) => Ok(address.clone()),
-            None => private_socket::find()
-                .map(Address::Unix)
-                .map_err(|error| format!("{error}{}", self.doubt)),
-        }
+impl From<Address> for Found {
+    fn from(address: Address) -> Self {
+        Self { address, doubt: String::new() }
     }
 }
 
-impl From<Address> for Found {
-    fn from(address: Address) -> Self {
-        Self { address: Some(address), doubt: String::new() }
-    }
-}
+const NOBODY_LISTENS: &str = "the config has `control: {socket: off}` and no `control.listen`, so \
+                              nobody listens; remove the one or add the other";
+const NO_SOCKET: &str = "the config has `control: {socket: off}`, so drainit cannot be asked; \
+                         remove it, or name a path";
 
 /// The address of the read-only endpoints: the control socket that is configured, else the TCP
 /// address, else the private socket.
 pub(super) fn of_probes(files: &ConfigFiles, socket: Option<PathBuf>) -> Result<Found, String> {
-    find(files, socket, |control| {
-        match (&control.socket, control.listen) {
-        (ControlSocket::Path(socket), _) => Ok(Some(Address::Unix(socket.clone()))),
-        (_, Some(listen)) => over_tcp(listen).map(Some),
-        (ControlSocket::Private, None) => Ok(None),
-        (ControlSocket::Off, None) => Err(
-            "the config has `control: {socket: off}` and no `control.listen`, so nobody listens; remove the one or add \
-             the other"
-                .to_owned(),
-        ),
-    }
-    })
-}
-
-/// The address that accepts a drain: the control socket, or the TCP address with
-/// `control.drain_over_tcp`.
-pub(super) fn of_drain(files: &ConfigFiles, socket: Option<PathBuf>) -> Result<Found, String> {
-    find(files, socket, |control| {
-        match (&control.socket, control.listen) {
-        (ControlSocket::Path(socket), _) => Ok(Some(Address::Unix(socket.clone()))),
-        (_, Some(listen)) if control.drain_over_tcp => over_tcp(listen).map(Some),
-        (ControlSocket::Private, _) => Ok(None),
-        (ControlSocket::Off, _) => Err(
-            "the config has `control: {socket: off}`, and the drain is not taken over TCP; remove `socket: off`"
-                .to_owned(),
-        ),
-    }
+    find(files, socket, |control| match (&control.socket, control.listen) {
+        (ControlSocket::Path(socket), _) => Ok(Address::Unix(socket.clone())),
+        (_, Some(listen)) => over_tcp(listen),
+        (ControlSocket::Private, None) => private(),
+        (ControlSocket::Off, None) => Err(NOBODY_LISTENS.to_owned()),
     })
 }
 
@@ -99,21 +66,17 @@ pub(super) fn of_operator_at(
     files: &ConfigFiles,
     socket: Option<PathBuf>,
 ) -> Result<Found, String> {
-    find(files, socket, |control| {
-        match &control.socket {
-        ControlSocket::Path(socket) => Ok(Some(Address::Unix(socket.clone()))),
-        ControlSocket::Private => Ok(None),
-        ControlSocket::Off => Err(
-            "the config has `control: {socket: off}`, so drainit cannot be asked; remove it, or name a path".to_owned(),
-        ),
-    }
+    find(files, socket, |control| match &control.socket {
+        ControlSocket::Path(socket) => Ok(Address::Unix(socket.clone())),
+        ControlSocket::Private => private(),
+        ControlSocket::Off => Err(NO_SOCKET.to_owned()),
     })
 }
 
 fn find(
     files: &ConfigFiles,
     socket: Option<PathBuf>,
-    choose: impl Fn(&Control) -> Result<Option<Address>, String>,
+    choose: impl Fn(&Control) -> Result<Address, String>,
 ) -> Result<Found, String> {
     if let Some(socket) = socket {
         let name = socket.to_str().and_then(|socket| socket.strip_prefix('@'));
@@ -135,8 +98,12 @@ fn find(
         Ok(control) => Ok(Found { address: choose(&control)?, doubt }),
         // The file may have changed, or be missing in a debug container. A drainit with a private
         // socket can be asked anyway, if it is certain to be the one that is meant.
-        Err(_) if private_socket::of_init().is_some() => Ok(Found { address: None, doubt }),
         Err(problems) => {
+            if let Ok(path) = private_socket::of_init()
+                && private_socket::is_there(&path)
+            {
+                return Ok(Found { address: Address::Unix(path), doubt });
+            }
             // One line, as a probe shows no more.
             let first = problems.iter().find(|problem| problem.is_error());
             let first = first.map(|problem| format!(": {}", problem.in_a_line()));
@@ -144,6 +111,13 @@ fn find(
             Err(format!("the config is wrong{}{mend}", first.unwrap_or_default()))
         }
     }
+}
+
+/// The private socket of the drainit of this PID namespace.
+fn private() -> Result<Address, String> {
+    private_socket::find().map(Address::Unix).map_err(|error| {
+        format!("/proc/self/ns/pid cannot be read ({error}), so the name of drainit's socket is unknown: use --socket")
+    })
 }
 
 /// A wildcard address is asked on the loopback address.

@@ -10,9 +10,10 @@ use clap::Args;
 use hyper::Method;
 use tokio::time::{Instant, sleep};
 
-use crate::cli::ask::{is_nobody, run};
+use crate::cli::ask::{is_nobody, nobody, run};
 use crate::cli::config_files::ConfigFiles;
 use crate::cli::control_address;
+use crate::cli::control_address::Found;
 use crate::cli::fail;
 use crate::config::Address;
 use crate::http::{RequestError, Response, request};
@@ -47,20 +48,20 @@ pub struct DrainArgs {
 
 /// Returns 0 when the drain is done, or with `--no-wait` when it has begun.
 pub(super) fn drain(args: &DrainArgs) -> u8 {
-    let found = match control_address::of_drain(&args.files, args.socket.clone()) {
+    let found = match control_address::of_operator_at(&args.files, args.socket.clone()) {
         Ok(found) => found,
         Err(reason) => return fail(&reason, exit_code::CONFIG),
     };
     run(async {
-        let address = found.address()?;
-        begin(&address, &found.doubt).await?;
-        if args.no_wait { Ok(()) } else { wait(&address).await }
+        begin(&found).await?;
+        if args.no_wait { Ok(()) } else { wait(&found.address).await }
     })
 }
 
 /// Returns when the drain is accepted. The request is idempotent, so it is repeated after transient
 /// errors.
-async fn begin(address: &Address, doubt: &str) -> Result<(), String> {
+async fn begin(found: &Found) -> Result<(), String> {
+    let address = &found.address;
     let until = Instant::now() + ASKING;
     loop {
         let error = match send(address, Method::POST, "/drain").await {
@@ -72,7 +73,8 @@ async fn begin(address: &Address, doubt: &str) -> Result<(), String> {
             Err(error) => error,
         };
         if !may_pass(&error) || Instant::now() >= until {
-            return Err(format!("drainit cannot be asked to drain at {address}: {error}{doubt}"));
+            let why = nobody(&error, found);
+            return Err(format!("drainit cannot be asked to drain at {address}: {error}{why}"));
         }
         sleep(PAUSE).await;
     }

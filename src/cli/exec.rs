@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::cli::exec_drain::DrainArgs;
-use crate::cli::values::{duration, positive};
-use crate::config::Drain;
+use crate::cli::values::{duration, explain, positive};
+use crate::config::Address;
 use crate::exec;
 use crate::exec::options::ExecOptions;
 use crate::exec::rewrite::{Rewrite, signal};
 use crate::exec::with_drain;
-use crate::exec::with_drain::DrainOptions;
+use crate::exec::with_drain::{DRAIN_VARIABLES, DrainOptions, Given};
+use crate::load::values;
 use crate::types::{Signal, exit_code, human};
+
+const DRAIN: &str = "Drain before the stop";
 
 /// Runs one command without a config.
 #[derive(Debug, Args)]
@@ -26,7 +28,8 @@ use crate::types::{Signal, exit_code, human};
         All other descriptors from 3 on are closed.\n\
         With a drain, its stdin is /dev/null, shutdown and exit codes are those of `drainit run`, and the default grace period is 30s. \
         The stop signal is sent when the command is drained or --drain-time is over:\n\
-        \n  drainit exec --drain-envoy http://127.0.0.1:9901 --drain-time 15s -- envoy -c /etc/envoy.yaml"
+        \n  drainit exec --drain-envoy http://127.0.0.1:9901 --drain-time 15s -- envoy -c /etc/envoy.yaml\n\
+        \nDRAINIT_DRAIN_ENVOY, DRAINIT_DRAIN_TIME and DRAINIT_DRAIN_MIN are these options as variables. An option counts first."
 )]
 pub struct ExecArgs {
     /// Send signals to the whole process group of the command
@@ -66,15 +69,22 @@ pub struct ExecArgs {
     /// Log signals, starts and exits to stderr
     #[arg(short, long)]
     verbose: bool,
+    /// Drain an Envoy with its admin at ADMIN: http://127.0.0.1:9901 or unix:/path
+    #[arg(long, value_name = "ADMIN", value_parser = admin, help_heading = DRAIN)]
+    drain_envoy: Option<Address>,
+    /// Longest drain; 0 turns it off [default: 15s]
+    #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = DRAIN)]
+    drain_time: Option<Duration>,
+    /// Shortest drain, while clients learn that this instance goes away [default: 5s, at most
+    /// --drain-time]
+    #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = DRAIN)]
+    drain_min: Option<Duration>,
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     command: Vec<OsString>,
-    // Last: its heading applies to all options after it.
-    #[command(flatten)]
-    drain: DrainArgs,
 }
 
-/// Runs `drainit exec [--] CMD`, without options; `None` for any other command line.
+/// Runs `drainit exec [--] CMD`, without options and drain; `None` for any other command line.
 ///
 /// This is the usual form. clap would take 250,000 instructions, four times as many as everything
 /// else.
@@ -85,7 +95,9 @@ pub(super) fn exec_plainly(args: &[OsString]) -> Option<u8> {
         (first, _) if first.as_encoded_bytes().starts_with(b"-") => return None,
         _ => rest,
     };
-    (verb == "exec" && !command.is_empty()).then(|| exec::run(&ExecOptions::new(command.to_vec())))
+    let has_drain = DRAIN_VARIABLES.iter().any(|name| variable(name).is_some());
+    let is_plain = verb == "exec" && !command.is_empty() && !has_drain;
+    is_plain.then(|| exec::run(&ExecOptions::new(command.to_vec())))
 }
 
 /// Runs the command; returns the exit code for drainit.
@@ -102,14 +114,7 @@ pub(super) fn exec(args: ExecArgs) -> u8 {
 
 /// The options; the error is why they contradict each other.
 pub(super) fn checked(args: ExecArgs) -> Result<(ExecOptions, Option<DrainOptions>), String> {
-    let (options, drain) = options(args);
-    match wrong(&options, drain.as_ref()) {
-        Some(message) => Err(message),
-        None => Ok((options, drain)),
-    }
-}
-
-fn options(args: ExecArgs) -> (ExecOptions, Option<DrainOptions>) {
+    let drain = drain(&args)?;
     let mut options = ExecOptions::new(args.command);
     if !args.stop_signals.is_empty() {
         options.stop_signals = args.stop_signals;
@@ -123,31 +128,59 @@ fn options(args: ExecArgs) -> (ExecOptions, Option<DrainOptions>) {
     options.signal_delay = args.signal_delay.unwrap_or_default();
     options.subreaper = !args.no_subreaper;
     options.verbose = args.verbose;
-    (options, args.drain.options())
-}
-
-/// The error of options that contradict each other, beyond what clap checks.
-fn wrong(options: &ExecOptions, drain: Option<&DrainOptions>) -> Option<String> {
     let delay = options.signal_delay;
     if let Some(grace) = options.grace_period
         && delay >= grace
     {
-        return Some(format!(
-            "--signal-delay {} leaves nothing of --grace-period {}; make it shorter",
-            human(delay),
-            human(grace)
+        let (delay, grace) = (human(delay), human(grace));
+        return Err(format!(
+            "--signal-delay {delay} leaves nothing of --grace-period {grace}; make it shorter"
         ));
     }
-    let drain = drain?;
-    let time = drain.time.unwrap_or(Drain::DEFAULT_TIME);
-    if let Some(min) = drain.min
-        && min > time
-        && !time.is_zero()
-    {
-        let (min, time) = (human(min), human(time));
-        return Some(format!("--drain-min {min} is longer than --drain-time {time}"));
+    if let Some(drain) = &drain {
+        with_drain::config(&options, drain)?;
     }
-    with_drain::config(options, drain).err()
+    Ok((options, drain))
+}
+
+/// The drain, by options or else by variables.
+fn drain(args: &ExecArgs) -> Result<Option<DrainOptions>, String> {
+    let [of_admin, of_time, of_min] = DRAIN_VARIABLES;
+    let admin = given(args.drain_envoy.as_ref(), ("--drain-envoy", of_admin), admin)?;
+    let time = given(args.drain_time.as_ref(), ("--drain-time", of_time), duration)?;
+    let min = given(args.drain_min.as_ref(), ("--drain-min", of_min), duration)?;
+    let Some(Given { value: admin, .. }) = admin else {
+        // An image may set the times for all its commands, and drain only one of them.
+        return match args.drain_time.or(args.drain_min) {
+            None => Ok(None),
+            Some(_) => Err("--drain-time and --drain-min need --drain-envoy ADMIN".to_owned()),
+        };
+    };
+    Ok(Some(DrainOptions { admin, time, min }))
+}
+
+/// The value of an option, or else of its variable.
+fn given<T: Clone>(
+    option: Option<&T>,
+    (name, of_variable): (&'static str, &'static str),
+    read: fn(&str) -> Result<T, String>,
+) -> Result<Option<Given<T>>, String> {
+    match (option, variable(of_variable)) {
+        (Some(value), _) => Ok(Some(Given { name, value: value.clone() })),
+        (None, Some(text)) => read(&text.to_string_lossy())
+            .map(|value| Some(Given { name: of_variable, value }))
+            .map_err(|why| format!("{of_variable}: {why}")),
+        (None, None) => Ok(None),
+    }
+}
+
+/// A variable of the environment; an empty one counts as unset.
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|text| !text.is_empty())
+}
+
+fn admin(text: &str) -> Result<Address, String> {
+    values::server(text).map_err(explain)
 }
 
 fn stop_signal(text: &str) -> Result<Signal, String> {

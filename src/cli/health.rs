@@ -11,6 +11,7 @@ use clap::Args;
 use hyper::Method;
 use tokio::time::{Instant, sleep};
 
+use crate::cli::ask::nobody;
 use crate::cli::config_files::ConfigFiles;
 use crate::cli::control_address;
 use crate::cli::control_address::Found;
@@ -81,12 +82,10 @@ pub(super) fn health(args: HealthArgs) -> u8 {
 
 /// Asks once.
 async fn ask(found: &Found, path: &str, timeout: Duration) -> (String, u8) {
-    let address = match found.address() {
-        Ok(address) => address,
-        Err(reason) => return (harmless(&reason).into_owned(), exit_code::NOT_READY),
-    };
+    let address = found.address.clone();
     let answer = request(&address, Method::GET, path, timeout, MAX_ANSWER).await;
-    judge(answer, &HttpTarget { address, path: path.to_owned() }, &found.doubt)
+    let doubt = answer.as_ref().err().map(|error| nobody(error, found)).unwrap_or_default();
+    judge(answer, &HttpTarget { address, path: path.to_owned() }, &doubt)
 }
 
 /// Asks again until the answer is good. drainit may still be starting, so that nobody answers yet.

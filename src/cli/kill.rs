@@ -22,7 +22,7 @@ pub struct KillArgs {
     /// The signal, by name or number
     #[arg(short, long, value_name = "SIGNAL", value_parser = signal, default_value = "KILL")]
     signal: Signal,
-    /// The processes
+    /// The processes; `app-*` means all whose names begin with `app-`
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
 }

@@ -2,33 +2,20 @@
 
 mod ask;
 pub mod check;
-#[cfg(feature = "tools")]
-pub mod completions;
 pub mod config_files;
 pub mod control_address;
 pub mod drain;
 pub mod exec;
-pub mod exec_drain;
 pub mod health;
-#[cfg(feature = "tools")]
-pub mod import;
 pub mod kill;
-#[cfg(not(feature = "tools"))]
-pub mod left_out;
-pub mod logs;
-#[cfg(feature = "tools")]
-pub mod man;
+mod misread;
 pub mod operate;
 pub mod plan;
 pub mod reload;
-#[cfg(feature = "tools")]
-pub mod report;
 pub mod run;
-#[cfg(feature = "tools")]
-pub mod schema;
-#[cfg(feature = "tools")]
-pub mod simulate;
 pub mod status;
+#[cfg_attr(not(feature = "tools"), path = "left_out.rs")]
+mod tools;
 mod values;
 
 use std::ffi::OsString;
@@ -37,8 +24,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-#[cfg(not(feature = "tools"))]
-use crate::cli::left_out::Tool;
+use crate::cli::tools::Tool;
 use crate::compat;
 use crate::core::event::Request;
 use crate::os::signal::mask;
@@ -87,26 +73,6 @@ enum Ask {
     Reload(crate::cli::reload::ReloadArgs),
     /// Send a signal to single processes
     Kill(crate::cli::kill::KillArgs),
-    /// Show the last lines of the processes
-    Logs(crate::cli::logs::LogsArgs),
-}
-
-/// The commands of the feature `tools`.
-#[cfg(feature = "tools")]
-#[derive(Debug, Subcommand)]
-enum Tool {
-    /// Draft a config from a Procfile, a Compose file or a supervisord.conf
-    Import(crate::cli::import::ImportArgs),
-    /// Draw the report of a shutdown that has happened, beside its plan
-    Report(crate::cli::report::ReportArgs),
-    /// Play a config with random processes and faults in simulated time
-    Simulate(crate::cli::simulate::SimulateArgs),
-    /// Print the JSON Schema of a config, for editors
-    Schema,
-    /// Print a script that completes the command line in a shell
-    Completions(crate::cli::completions::CompletionsArgs),
-    /// Print the manual page
-    Man,
 }
 
 /// Parses the command line and carries it out.
@@ -126,6 +92,9 @@ fn carry_out(args: Vec<OsString>) -> u8 {
             mask::release();
             // Best effort: the stream may have no reader.
             let _ = error.print();
+            if let Some(mend) = misread::of_usage(&error) {
+                let _ = writeln!(io::stderr(), "[drainit] {}", harmless(&mend));
+            }
             return if error.use_stderr() { exit_code::USAGE } else { exit_code::OK };
         }
     };
@@ -138,7 +107,7 @@ fn carry_out(args: Vec<OsString>) -> u8 {
         Command::Check(args) => crate::cli::check::check(&args),
         Command::Plan(args) => crate::cli::plan::plan(&args),
         Command::Ask(ask) => ask.run(),
-        Command::Tool(tool) => tool.run(),
+        Command::Tool(tool) => tools::run(tool),
     }
 }
 
@@ -153,21 +122,6 @@ impl Ask {
             Self::Restart(args) => crate::cli::operate::operate(Request::Restart, &args),
             Self::Reload(args) => crate::cli::reload::reload(&args),
             Self::Kill(args) => crate::cli::kill::kill(&args),
-            Self::Logs(args) => crate::cli::logs::logs(&args),
-        }
-    }
-}
-
-#[cfg(feature = "tools")]
-impl Tool {
-    fn run(self) -> u8 {
-        match self {
-            Self::Import(args) => crate::cli::import::run(&args),
-            Self::Report(args) => crate::cli::report::report(&args),
-            Self::Simulate(args) => crate::cli::simulate::simulate(&args),
-            Self::Schema => crate::cli::schema::run(),
-            Self::Completions(args) => crate::cli::completions::run(&args),
-            Self::Man => crate::cli::man::run(),
         }
     }
 }

@@ -19,7 +19,7 @@ const MAX_ANSWER: usize = 64 * 1024;
 pub struct OperateArgs {
     #[command(flatten)]
     whom: Whom,
-    /// The processes
+    /// The processes; `app-*` means all whose names begin with `app-`
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
 }

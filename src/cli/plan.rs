@@ -7,12 +7,10 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use crate::cli::config_files::ConfigFiles;
-use crate::cli::{control_address, fail, print, reload};
+use crate::cli::{control_address, fail, print, reload, tools};
 use crate::load;
 use crate::load::{Environment, Loaded};
 use crate::plan::{Plan, text};
-#[cfg(feature = "tools")]
-use crate::plan::{json, mermaid, svg};
 use crate::types::exit_code;
 
 /// Options of `plan`.
@@ -37,13 +35,10 @@ enum Format {
     #[default]
     Text,
     /// For programs
-    #[cfg_attr(not(feature = "tools"), value(hide = true))]
+    #[value(hide = tools::ARE_HIDDEN)]
     Json,
-    /// A Gantt chart of the shutdown, for Markdown
-    #[cfg_attr(not(feature = "tools"), value(hide = true))]
-    Mermaid,
     /// A picture of the shutdown
-    #[cfg_attr(not(feature = "tools"), value(hide = true))]
+    #[value(hide = tools::ARE_HIDDEN)]
     Svg,
 }
 
@@ -67,17 +62,13 @@ pub(super) fn plan(args: &PlanArgs) -> u8 {
     }
     let Some(plan) = plan else { return exit_code::CONFIG };
     let shown = match args.format {
-        Format::Text => text::text(&plan),
-        #[cfg(feature = "tools")]
-        Format::Json => json::json(&plan),
-        #[cfg(feature = "tools")]
-        Format::Mermaid => mermaid::mermaid(&plan),
-        #[cfg(feature = "tools")]
-        Format::Svg => svg::svg(&plan),
-        #[cfg(not(feature = "tools"))]
-        Format::Json | Format::Mermaid | Format::Svg => {
-            return crate::cli::left_out::report("the formats of `plan` other than `text`");
-        }
+        Format::Text => Ok(text::text(&plan)),
+        Format::Json => tools::json(&plan),
+        Format::Svg => tools::svg(&plan),
+    };
+    let shown = match shown {
+        Ok(shown) => shown,
+        Err(code) => return code,
     };
     print((shown.trim_end().to_owned() + "\n").as_bytes());
     exit_code::OK
@@ -87,7 +78,7 @@ fn plan_reload(args: &PlanArgs) -> u8 {
     let is_json = match args.format {
         Format::Text => false,
         Format::Json => true,
-        Format::Mermaid | Format::Svg => {
+        Format::Svg => {
             return fail("a reload is shown as text or JSON", exit_code::USAGE);
         }
     };

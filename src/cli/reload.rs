@@ -61,8 +61,7 @@ pub(super) fn plan(found: &Found, paths: &[PathBuf], is_json: bool) -> u8 {
 
 /// As `ask::ask`, with all lines of a refusal: they are those of `drainit check`.
 async fn ask(found: &Found, method: Method, path: &str, limit: Duration) -> Result<String, String> {
-    let address = found.address()?;
-    let answer = request(&address, method, path, limit, MAX_ANSWER).await;
+    let answer = request(&found.address, method, path, limit, MAX_ANSWER).await;
     if let Ok(answer) = &answer
         && answer.status == StatusCode::CONFLICT
     {
@@ -73,7 +72,7 @@ async fn ask(found: &Found, method: Method, path: &str, limit: Duration) -> Resu
         }
         return Err(reason.to_owned());
     }
-    let body = answer_of(answer, &address, path, found)?;
+    let body = answer_of(answer, path, found)?;
     Ok(String::from_utf8_lossy(&body).into_owned())
 }
 

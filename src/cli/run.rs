@@ -1,6 +1,6 @@
 //! `drainit run`: the supervisor.
 
-use std::path::Path;
+use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -8,16 +8,16 @@ use clap::Args;
 use tracing::Level;
 
 use crate::cli::config_files::ConfigFiles;
+use crate::cli::misread;
 use crate::config::LogFormat;
 use crate::control::listen::{Listeners, NoPrivateSocket};
-use crate::http::describe_io;
+use crate::exec;
+use crate::exec::options::ExecOptions;
 use crate::image::detect::is_stopped_by_docker;
 use crate::load;
 use crate::load::{Diagnostic, Environment, Loaded, args};
 use crate::logging::Output;
-use crate::logging::event_file::EventFile;
 use crate::logging::format::own_line;
-use crate::logging::recent::Recent;
 use crate::logging::subscriber;
 use crate::os::signal::fd::Signals;
 use crate::os::{boot, clock, panic_hook};
@@ -47,8 +47,6 @@ pub(super) fn run(args: RunArgs) -> u8 {
     let began = clock::now();
     let signals = boot::prepare().and_then(|()| Signals::install());
     let output = Output::stdio();
-    // For `drainit logs`, the warnings of the config included.
-    output.recent().keep(0);
     let environment = Environment::from_process();
     // `logging` is not known before the config is read, so the variable decides.
     let mut format = match environment.get_non_empty("DRAINIT_LOG_FORMAT") {
@@ -66,19 +64,32 @@ pub(super) fn run(args: RunArgs) -> u8 {
         Err(error) => return fail(format, &format!("cannot set up: {error}"), exit_code::SOFTWARE),
     };
     let paths = args.files.paths();
+    let mend = misread::of_run(!args.files.named().is_empty(), &args.args);
+    let mended = |error: &str| match &mend {
+        Some(mend) => format!("{error}; {mend}"),
+        None => error.to_owned(),
+    };
     let loaded = match load::load(&paths, &environment) {
         Ok(loaded) => loaded,
         Err(problems) => {
             complain(&output, format, &problems);
-            return fail(format, "the config is wrong, nothing was started", exit_code::CONFIG);
+            let why = mended("the config is wrong, nothing was started");
+            return fail(format, &harmless(&why), exit_code::CONFIG);
         }
     };
     format = loaded.config.logging.format;
     complain(&output, format, &loaded.warnings);
     let arguments = args.args;
+    if args::is_command(&loaded.config, &arguments) {
+        let _ = output.flush(FLUSH);
+        let command = arguments.into_iter().map(OsString::from).collect();
+        return exec::run(&ExecOptions::new(command));
+    }
     let args = match args::route(&loaded.config, &arguments) {
         Ok(args) => args,
-        Err(error) => return fail(format, &harmless(&error.to_string()), exit_code::USAGE),
+        Err(error) => {
+            return fail(format, &harmless(&mended(&error.to_string())), exit_code::USAGE);
+        }
     };
     let listeners = match Listeners::bind(&loaded.config.control) {
         Ok(listeners) => listeners,
@@ -86,10 +97,6 @@ pub(super) fn run(args: RunArgs) -> u8 {
     };
     let sockets = match sockets::open(&loaded.config, None).and_then(Opened::adapt) {
         Ok(sockets) => sockets,
-        Err(error) => return fail(format, &harmless(&error), exit_code::CONFIG),
-    };
-    let events = match loaded.config.logging.events.as_deref().map(open_events).transpose() {
-        Ok(events) => events,
         Err(error) => return fail(format, &harmless(&error), exit_code::CONFIG),
     };
     let level = match subscriber::level(environment.get(subscriber::LEVEL_VARIABLE)) {
@@ -100,7 +107,6 @@ pub(super) fn run(args: RunArgs) -> u8 {
         }
     };
     output.set_format(format);
-    keep_lines(output.recent(), &listeners, loaded.config.processes.len());
     subscriber::install(Arc::clone(&output), level);
     if is_stopped_by_docker() {
         say_early_kill(&loaded, &environment);
@@ -120,27 +126,11 @@ pub(super) fn run(args: RunArgs) -> u8 {
         output: Arc::clone(&output),
         signals,
         began,
-        events,
         listeners: Some(listeners),
         sockets,
         successes: Vec::new(),
     };
     supervisor::run(setup)
-}
-
-/// Keeps the last lines only where `drainit logs` can ask for them.
-fn keep_lines(recent: &Recent, listeners: &Listeners, processes: usize) {
-    match &listeners.unix {
-        Some(_) => recent.keep(processes),
-        None => recent.forget(),
-    }
-}
-
-fn open_events(path: &Path) -> Result<EventFile, String> {
-    EventFile::open(path).map_err(|error| {
-        let help = "it needs a directory that exists, and a path that drainit may write";
-        format!("logging.events {}: {}; {help}", path.display(), describe_io(&error))
-    })
 }
 
 /// The default of `docker run --stop-timeout`.
@@ -194,29 +184,4 @@ fn say(output: &Output, format: LogFormat, level: Level, head: &str, message: &s
         LogFormat::Json => own_line(format, Stream::Stderr, level, SystemTime::now(), message),
     };
     output.push(Stream::Stderr, &line);
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use crate::config::{Control, ControlSocket};
-    use crate::testing::temp_dir::TempDir;
-    use crate::types::ProcessId;
-
-    #[test]
-    fn without_a_socket_no_lines_are_kept() {
-        let dir = TempDir::new();
-        let path = ControlSocket::Path(dir.path("control.sock"));
-        for (socket, expected) in [(path, &b"a warning\na line\n"[..]), (ControlSocket::Off, b"")] {
-            let recent = Recent::default();
-            // Before the config is known.
-            recent.keep(0);
-            recent.push(None, b"a warning\n");
-            let listeners = Listeners::bind(&Control { socket, ..Control::default() }).unwrap();
-            keep_lines(&recent, &listeners, 1);
-            recent.push(Some(ProcessId(0)), b"a line\n");
-            assert_eq!(recent.last(None, None), expected);
-        }
-    }
 }

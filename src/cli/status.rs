@@ -19,14 +19,15 @@ use crate::cli::control_address::{Found, Whom, of_operator};
 use crate::cli::{fail, print};
 use crate::http::request;
 use crate::os::{private_socket, sys};
+use crate::types::suggest::is_meant;
 use crate::types::{exit_code, harmless, human};
 
 /// A status has some 200 bytes for each process.
 const MAX_STATUS: usize = 16 * 1024 * 1024;
 /// The pause between two lines of `--watch`.
 const PAUSE: Duration = Duration::from_secs(1);
-/// The width of a table that does not go to a terminal.
-const WIDTH: usize = 80;
+/// The width of a table that does not go to a terminal: nothing is cut.
+const WIDTH: usize = usize::MAX;
 /// The unit of times in `/proc/PID/stat`: `USER_HZ` is 100 on every architecture that drainit runs
 /// on.
 const TICKS: f64 = 100.0;
@@ -61,7 +62,7 @@ pub(super) fn status(args: &StatusArgs) -> u8 {
     };
     run(async {
         let mut meter = Meter::default();
-        let text = show(args, &found, &mut meter, false).await?.ok_or_else(|| nobody(&found))?;
+        let text = show(args, &found, &mut meter, false).await?.unwrap_or_default();
         let screen = args.watch && args.format == Format::Text && io::stdout().is_terminal();
         show_text(&text, screen);
         if !args.watch {
@@ -79,38 +80,27 @@ pub(super) fn status(args: &StatusArgs) -> u8 {
     })
 }
 
-fn nobody(found: &Found) -> String {
-    match found.address() {
-        Ok(address) => format!(
-            "nothing listens at {address}: drainit does not run, or with another `control.socket`{}",
-            found.doubt
-        ),
-        Err(reason) => reason,
-    }
-}
-
-/// Asks once; `None` if nobody listens, or `again` if drainit ends before it answers.
+/// Asks once; `None` if it is asked again, and drainit has ended meanwhile.
 async fn show(
     args: &StatusArgs,
     found: &Found,
     meter: &mut Meter,
     again: bool,
 ) -> Result<Option<String>, String> {
-    let Ok(address) = found.address() else { return Ok(None) };
     let path = format!("/v1/status?{}", query(&args.names)?.join("&"));
-    let answer = request(&address, Method::GET, &path, LIMIT, MAX_STATUS).await;
-    if answer.as_ref().is_err_and(|error| is_nobody(error) || again && is_cut(error)) {
+    let answer = request(&found.address, Method::GET, &path, LIMIT, MAX_STATUS).await;
+    if again && answer.as_ref().is_err_and(|error| is_nobody(error) || is_cut(error)) {
         return Ok(None);
     }
-    let body = answer_of(answer, &address, &path, found)?;
+    let body = answer_of(answer, &path, found)?;
     let malformed = |error| format!("drainit's status cannot be read: {error}");
     let mut status: Value = serde_json::from_slice(&body).map_err(malformed)?;
     if !args.names.is_empty()
         && let Some(all) = status["processes"].as_array_mut()
     {
         all.retain(|process| {
-            let keys = [&process["name"], &process["copy_of"]];
-            args.names.iter().any(|name| keys.iter().any(|key| *key == name.as_str()))
+            let name = process["name"].as_str().unwrap_or_default();
+            args.names.iter().any(|pattern| is_meant(pattern, name))
         });
         if args.format == Format::Text {
             // It is about other processes, too.
@@ -120,7 +110,11 @@ async fn show(
     meter.measure(&mut status);
     Ok(Some(match args.format {
         Format::Json => format!("{status}\n"),
-        Format::Text => text(&status, sys::terminal_width().unwrap_or(WIDTH)),
+        Format::Text => {
+            let table = text(&status, sys::terminal_width().unwrap_or(WIDTH));
+            let hints = if args.names.is_empty() { String::new() } else { hints(&status) };
+            table + &hints
+        }
     }))
 }
 
@@ -238,7 +232,31 @@ fn text(status: &Value, width: usize) -> String {
         out.push_str(cut(line.trim_end(), width).trim_end());
         out.push('\n');
     }
+    for process in processes {
+        let Some(lines) = process["last_lines"].as_array() else { continue };
+        let _ = writeln!(out, "{} has failed; its last lines were:", row(process)[0]);
+        for line in lines.iter().filter_map(Value::as_str) {
+            let _ = writeln!(out, "  {}", harmless(line));
+        }
+    }
     out
+}
+
+/// Where the lines of the failed processes are of which none are known.
+fn hints(status: &Value) -> String {
+    let all = status["processes"].as_array().into_iter().flatten();
+    let failed = all.filter(|process| {
+        let has_failed = ["failed", "restarting"].iter().any(|state| process["state"] == *state);
+        has_failed && process["last_lines"].is_null()
+    });
+    let hint = |process| {
+        let name = &row(process)[0];
+        format!(
+            "{name} has failed; no last lines of it are known: they are kept with `log: {{prefix: \
+             {name}}}`, and without `log` only in the container's log\n"
+        )
+    };
+    failed.map(hint).collect()
 }
 
 /// The container in one line; during a shutdown its progress.
@@ -286,7 +304,8 @@ fn start_line(status: &Value) -> Option<String> {
     let chain = startup["chain"].as_array()?.iter();
     let link = |link: &Value| Some(format!("{} {}", harmless(link["name"].as_str()?), time(link)?));
     let chain: Vec<_> = chain.filter_map(link).collect();
-    Some(format!("started in {}: {}", time(startup)?, chain.join(" → ")))
+    let waited = if chain.is_empty() { "" } else { ": " };
+    Some(format!("started in {}{waited}{}", time(startup)?, chain.join(" → ")))
 }
 
 fn row(process: &Value) -> [String; 8] {
@@ -297,7 +316,9 @@ fn row(process: &Value) -> [String; 8] {
     let message = word("message");
     let last = word("last_exit").filter(|last| message.as_ref() != Some(last));
     let last = last.map(|last| format!("last exit: {last}"));
-    let note: Vec<_> = [epoch, message, last].into_iter().flatten().collect();
+    let warnings = process["warnings"].as_array().into_iter().flatten();
+    let warnings = warnings.filter_map(|text| Some(harmless(text.as_str()?).into_owned()));
+    let note: Vec<_> = [epoch, message].into_iter().flatten().chain(warnings).chain(last).collect();
     [
         word("name").unwrap_or_default(),
         state,
@@ -383,6 +404,35 @@ mod tests {
     }
 
     #[test]
+    fn a_start_that_waited_for_nothing_ends_with_its_time() {
+        let status = json!({"startup": {"seconds": 0.004, "chain": []}});
+        assert_eq!(start_line(&status).as_deref(), Some("started in 4ms"));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_ready_process_is_in_its_note() {
+        let mut status = example();
+        status["processes"][0]["warnings"] =
+            json!(["it cannot be drained", "7 lines dropped\u{1b}"]);
+        let note = "it cannot be drained; 7 lines dropped␛; last exit: exited with code 7";
+        assert!(text(&status, WIDTH).contains(note));
+    }
+
+    #[test]
+    fn a_failed_process_without_last_lines_has_a_hint() {
+        let mut status = example();
+        assert_eq!(hints(&status), "");
+        status["processes"][1]["state"] = json!("failed");
+        assert!(
+            hints(&status).contains("kept with `log: {prefix: router-with"),
+            "{}",
+            hints(&status)
+        );
+        status["processes"][1]["last_lines"] = json!(["the end"]);
+        assert_eq!(hints(&status), "");
+    }
+
+    #[test]
     fn the_table_fits() {
         for width in [80, 100, 200, 60] {
             let text = text(&example(), width);
@@ -390,6 +440,8 @@ mod tests {
             assert!(!text.contains('\u{1b}'));
             assert_eq!(text.lines().count(), 5);
         }
+        let whole = text(&example(), WIDTH);
+        assert!(!whole.contains('…') && whole.contains("and more of that"), "{whole}");
         let text = text(&example(), 200);
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[0], "running, not ready, up 1h2m (drainit 0.1.0, pid 1)");

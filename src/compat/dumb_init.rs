@@ -6,9 +6,10 @@ use std::io;
 
 use crate::compat::getopt::{Known, Options};
 use crate::compat::{Answer, describe, leading_number, shown};
-use crate::os::Pid;
-use crate::os::kill::{kill, kill_group};
-use crate::os::reap::{Reaped, reap_next};
+use crate::exec::event_loop::{CommandLoop, Jobs, Step};
+use crate::exec::options::ExecOptions;
+use crate::os::kill::kill_group;
+use crate::os::reap::Reaped;
 use crate::os::signal::mask::{BlockedSignals, FIRST_31};
 use crate::os::spawn::single::{ChildSetup, Place, start_like_execvp};
 use crate::os::stdio::say;
@@ -20,8 +21,6 @@ const USAGE: u8 = 1;
 const NOT_STARTED: u8 = 2;
 /// The highest signal that can be rewritten.
 const LAST: i64 = 31;
-/// The signals of job control that stop a job.
-const STOPS: [i32; 3] = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
 
 const KNOWN: [Known; 5] = [
     Known { short: b'h', long: Some("help"), takes: false },
@@ -34,36 +33,28 @@ const KNOWN: [Known; 5] = [
 #[derive(Debug)]
 pub(crate) struct DumbInit {
     debug: bool,
-    /// The child leads a session, and signals go to its whole process group.
-    session: bool,
-    /// The signal to send for signal `n`, at index `n`; `None`: the same.
-    rewrites: [Option<i32>; 32],
-    /// Signals that are dropped once, at index `n`: the kernel sends them when the terminal is
-    /// given up.
-    ignored_once: [bool; 32],
+    /// With `group` the child leads a session, and signals go to its whole process group.
+    options: ExecOptions,
 }
 
 /// Runs as dumb-init. `called` is `argv[0]`.
 pub(super) fn run(called: &OsStr, args: &[OsString]) -> u8 {
-    let (mut init, command) = match parse(&shown(called), args) {
-        Ok(parsed) => parsed,
+    let mut init = match parse(&shown(called), args) {
+        Ok(init) => init,
         Err(answer) => return answer.give(),
     };
     init.read_environment();
-    init.supervise(command).unwrap_or_else(|error| {
+    init.supervise().unwrap_or_else(|error| {
         tell(&describe(&error));
         USAGE
     })
 }
 
 /// Reads the options and the command.
-pub(crate) fn parse<'a>(
-    called: &str,
-    args: &'a [OsString],
-) -> Result<(DumbInit, &'a [OsString]), Answer> {
+pub(crate) fn parse(called: &str, args: &[OsString]) -> Result<DumbInit, Answer> {
     let answer = |text, code| Answer { stream: Stream::Stderr, text, code };
-    let mut init =
-        DumbInit { debug: false, session: true, rewrites: [None; 32], ignored_once: [false; 32] };
+    let mut init = DumbInit { debug: false, options: ExecOptions::forwarding_all() };
+    init.options.group = true;
     let mut options = Options::new(&KNOWN, args);
     loop {
         let (message, code) = match options.next() {
@@ -76,7 +67,7 @@ pub(crate) fn parse<'a>(
                     continue;
                 }
                 b'c' => {
-                    init.session = false;
+                    init.options.group = false;
                     continue;
                 }
                 _ if init.rewrite(&shown(given.argument.unwrap_or_default())) => continue,
@@ -93,7 +84,8 @@ pub(crate) fn parse<'a>(
         );
         return Err(answer(text, USAGE));
     }
-    Ok((init, command))
+    init.options.command = command.to_vec();
+    Ok(init)
 }
 
 impl DumbInit {
@@ -104,8 +96,11 @@ impl DumbInit {
             Some((from, to))
         });
         let Some((from @ 1..=LAST, to @ 0..=LAST)) = pair else { return false };
-        let (Ok(from), Ok(to)) = (usize::try_from(from), i32::try_from(to)) else { return false };
-        self.rewrites[from] = Some(to);
+        let signal = |number| Signal::from_number(i32::try_from(number).ok()?);
+        // The end of a child is never forwarded.
+        if let Some(from) = signal(from).filter(|from| *from != Signal::CHLD) {
+            self.options.rewrites.set(from, signal(to));
+        }
         true
     }
 
@@ -115,31 +110,35 @@ impl DumbInit {
             self.debug("Running in debug mode.");
         }
         if env::var_os("DUMB_INIT_SETSID").is_some_and(|value| value == "0") {
-            self.session = false;
+            self.options.group = false;
             self.debug("Not running in setsid mode.");
         }
-        if self.session {
+        if self.options.group {
             // The group of a session leader is orphaned, and these signals do not stop a member of
             // such a group.
-            for signal in STOPS {
-                self.rewrites[place(signal)].get_or_insert(libc::SIGSTOP);
+            for signal in [Signal::TSTP, Signal::TTIN, Signal::TTOU] {
+                if self.options.rewrites.rule(signal).is_none() {
+                    self.options.rewrites.set(signal, Some(Signal::STOP));
+                }
             }
         }
     }
 
-    fn supervise(&mut self, command: &[OsString]) -> io::Result<u8> {
+    fn supervise(&self) -> io::Result<u8> {
+        let options = &self.options;
         let signals = BlockedSignals::block()?;
-        let place = if self.session { self.give_terminal_up() } else { Place::Same };
+        let place = if options.group { self.give_terminal_up(&signals)? } else { Place::Same };
         // The child starts with nothing blocked or ignored; real-time signals are left as they are.
         let setup =
             ChildSetup { mask: 0, defaults: FIRST_31, place, dies_with_us: false, listens: false };
-        let child = match start_like_execvp(command, &setup) {
-            Ok(child) => child,
-            Err(error) => {
-                let name = command.first().map_or(OsStr::new(""), OsString::as_os_str);
-                tell(&format!("{}: {}", shown(name), describe(&error)));
-                return Ok(NOT_STARTED);
-            }
+        let not_started = |error: &io::Error| {
+            let name = options.command.first().map_or(OsStr::new(""), OsString::as_os_str);
+            tell(&format!("{}: {}", shown(name), describe(error)));
+            NOT_STARTED
+        };
+        let (child, exec) = match start_like_execvp(&options.command, &setup) {
+            Ok(started) => started,
+            Err(error) => return Ok(not_started(&error)),
         };
         self.debug(&format!("Child spawned with PID {child}."));
         match place {
@@ -155,87 +154,80 @@ impl DumbInit {
         if let Err(error) = env::set_current_dir("/") {
             self.debug(&failed("chdir(\"/\")", &error));
         }
-        self.forward_and_reap(&signals, child)
+        let say = |step| self.say(step);
+        let end = CommandLoop::new(options, &signals, child, Jobs::Halt, &say).run()?;
+        if let Ok(Err(exec)) = exec.outcome() {
+            return Ok(not_started(&exec.error()));
+        }
+        if let Some(signal) = self.translated(Signal::TERM) {
+            if options.group {
+                // Stops the rest of its group. The number cannot be reused this soon.
+                let _ = kill_group(child, signal);
+            }
+            self.debug(&format!("Forwarded signal {} to children.", signal.number()));
+        }
+        let code = end.exit_code();
+        self.debug(&format!("Child exited with status {code}. Goodbye."));
+        Ok(code)
     }
 
     /// Leaves the terminal to the child's session.
-    fn give_terminal_up(&mut self) -> Place {
+    fn give_terminal_up(&self, signals: &BlockedSignals) -> io::Result<Place> {
         match Terminal::detach() {
             Ok(()) if Terminal::is_without_shell() => {
                 self.debug(
                     "Detached from controlling tty, ignoring the first SIGHUP and SIGCONT we receive.",
                 );
+                // The kernel has sent them at once.
                 for signal in [Signal::HUP, Signal::CONT] {
-                    self.ignored_once[place(signal.number())] = true;
+                    if signals.take(signal)?.is_some() {
+                        let number = signal.number();
+                        self.debug(&format!("Received signal {number}."));
+                        self.debug(&format!("Ignoring tty hand-off signal {number}."));
+                    }
                 }
             }
             Ok(()) => self.debug("Detached from controlling tty, but was not session leader."),
             Err(error) => self.debug(&failed("detach from controlling tty", &error)),
         }
         let has_terminal = io::IsTerminal::is_terminal(&io::stdin());
-        if has_terminal { Place::SessionWithTerminal } else { Place::Session }
+        Ok(if has_terminal { Place::SessionWithTerminal } else { Place::Session })
     }
 
-    fn forward_and_reap(&mut self, signals: &BlockedSignals, child: Pid) -> io::Result<u8> {
-        loop {
-            let Some(received) = signals.wait(None)? else { continue };
-            let number = received.signal.number();
-            self.debug(&format!("Received signal {number}."));
-            let ignored = self.ignored_once.get_mut(place(number)).is_some_and(std::mem::take);
-            if ignored {
-                self.debug(&format!("Ignoring tty hand-off signal {number}."));
-            } else if received.signal == Signal::CHLD {
-                if let Some(code) = self.reap(child)? {
-                    return Ok(code);
-                }
-            } else {
-                self.forward(child, number);
-                if STOPS.contains(&number) {
-                    self.debug("Suspending self due to TTY signal.");
-                    signals.halt_self()?;
+    fn say(&self, step: Step) {
+        match step {
+            Step::Received(received) => {
+                self.debug(&format!("Received signal {}.", received.signal.number()));
+                if received.signal != Signal::CHLD {
+                    self.translated(received.signal);
                 }
             }
+            Step::Sent(signal, _) => {
+                self.debug(&format!("Forwarded signal {} to children.", signal.number()));
+            }
+            Step::Halting => self.debug("Suspending self due to TTY signal."),
+            Step::Reaped(Reaped::Child(pid, end)) => {
+                let how = match end.signal() {
+                    None => format!("exited with exit status {}", end.exit_code()),
+                    Some(signal) => format!("was terminated by signal {}", signal.number()),
+                };
+                self.debug(&format!("A child with PID {pid} {how}."));
+            }
+            Step::Reaped(_) | Step::KilledByOther | Step::Decided(_) => {}
         }
     }
 
-    fn forward(&self, child: Pid, number: i32) {
-        let rewritten = self.rewrites.get(place(number)).copied().flatten();
-        if let Some(other) = rewritten {
-            self.debug(&format!("Translating signal {number} to {other}."));
+    /// What becomes of a signal on its way to the child.
+    fn translated(&self, signal: Signal) -> Option<Signal> {
+        let to = self.options.rewrites.of(signal);
+        let other = to.map_or(0, Signal::number);
+        if self.options.rewrites.rule(signal).is_some() {
+            self.debug(&format!("Translating signal {} to {other}.", signal.number()));
         }
-        let number = rewritten.unwrap_or(number);
-        let Some(signal) = Signal::from_number(number) else {
-            self.debug(&format!("Not forwarding signal {number} to children (ignored)."));
-            return;
-        };
-        // The group may have ended.
-        let _ = if self.session { kill_group(child, signal) } else { kill(child, signal) };
-        self.debug(&format!("Forwarded signal {number} to children."));
-    }
-
-    /// Reaps all that have ended. Returns the exit code if the child is among them.
-    fn reap(&self, child: Pid) -> io::Result<Option<u8>> {
-        while let Reaped::Child(pid, end) = reap_next()? {
-            let code = end.exit_code();
-            match end.signal() {
-                None => {
-                    self.debug(&format!("A child with PID {pid} exited with exit status {code}."));
-                }
-                Some(signal) => {
-                    let number = signal.number();
-                    self.debug(&format!(
-                        "A child with PID {pid} was terminated by signal {number}."
-                    ));
-                }
-            }
-            if pid == child {
-                // Stops the rest of its group. The number cannot be reused this soon.
-                self.forward(child, Signal::TERM.number());
-                self.debug(&format!("Child exited with status {code}. Goodbye."));
-                return Ok(Some(code));
-            }
+        if to.is_none() {
+            self.debug(&format!("Not forwarding signal {other} to children (ignored)."));
         }
-        Ok(None)
+        to
     }
 
     fn debug(&self, message: &str) {
@@ -243,11 +235,6 @@ impl DumbInit {
             tell(message);
         }
     }
-}
-
-/// The index of a signal in a table.
-fn place(number: i32) -> usize {
-    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 fn failed(what: &str, error: &io::Error) -> String {
@@ -308,15 +295,12 @@ mod tests {
             ("-1:3", None),
             ("", None),
         ] {
-            let mut init = DumbInit {
-                debug: false,
-                session: false,
-                rewrites: [None; 32],
-                ignored_once: [false; 32],
-            };
+            let mut init = DumbInit { debug: false, options: ExecOptions::forwarding_all() };
             assert_eq!(init.rewrite(spec), expected.is_some(), "{spec}");
             if let Some((from, to)) = expected {
-                assert_eq!(init.rewrites[from], Some(to), "{spec}");
+                let from = Signal::from_number(from).unwrap();
+                let found = init.options.rewrites.rule(from);
+                assert_eq!(found, Some(Signal::from_number(to)), "{spec}");
             }
         }
     }

@@ -73,65 +73,54 @@ impl<'a> Options<'a> {
 
     fn short(&mut self) -> Result<Given<'a>, String> {
         let (short, after) = (self.bundle[0], &self.bundle[1..]);
-        self.bundle = after;
         let letter = char::from(short);
-        let Some(known) = self.known.iter().find(|known| known.short == short) else {
-            return Err(format!("invalid option -- '{letter}'"));
-        };
-        if !known.takes {
-            return Ok(Given { short, argument: None });
-        }
-        self.bundle = &[];
-        if !after.is_empty() {
-            return Ok(Given { short, argument: Some(OsStr::from_bytes(after)) });
-        }
-        match self.take() {
-            Some(argument) => Ok(Given { short, argument: Some(argument) }),
-            None => Err(format!("option requires an argument -- '{letter}'")),
-        }
+        let known = self.known.iter().find(|known| known.short == short);
+        let known = known.ok_or_else(|| format!("invalid option -- '{letter}'"))?;
+        self.bundle = if known.takes { &[] } else { after };
+        let attached = Some(after).filter(|after| !after.is_empty());
+        self.given(known, attached)
+            .ok_or_else(|| format!("option requires an argument -- '{letter}'"))
     }
 
     /// Parses `--name`, `--name=value`, or an unambiguous prefix of a name.
     fn long(&mut self, text: &'a [u8]) -> Result<Given<'a>, String> {
-        let end = text.iter().position(|byte| *byte == b'=').unwrap_or(text.len());
-        let (name, value) = (&text[..end], text.get(end + 1..));
-        let long = |known: &Known| known.long.unwrap_or_default().as_bytes();
+        let mut parts = text.splitn(2, |byte| *byte == b'=');
+        let (name, value) = (parts.next().unwrap_or_default(), parts.next());
+        let long = |known: &Known| known.long.unwrap_or_default();
         let candidates: Vec<_> =
-            self.known.iter().filter(|known| long(known).starts_with(name)).collect();
-        let exact = candidates.iter().find(|known| long(known) == name);
+            self.known.iter().filter(|known| long(known).as_bytes().starts_with(name)).collect();
+        let exact = candidates.iter().find(|known| long(known).as_bytes() == name);
+        let text = shown(OsStr::from_bytes(text));
         let known = match (exact, candidates.as_slice()) {
             (Some(known), _) | (None, [known]) => *known,
-            (None, []) => {
-                return Err(format!("unrecognized option '--{}'", shown(OsStr::from_bytes(text))));
-            }
+            (None, []) => return Err(format!("unrecognized option '--{text}'")),
             (None, several) => {
-                let names: Vec<_> = several
-                    .iter()
-                    .filter_map(|known| Some(format!("'--{}'", known.long?)))
-                    .collect();
-                let text = shown(OsStr::from_bytes(text));
+                let names: Vec<_> =
+                    several.iter().map(|known| format!("'--{}'", long(known))).collect();
                 let names = names.join(" ");
                 return Err(format!("option '--{text}' is ambiguous; possibilities: {names}"));
             }
         };
-        let full = known.long.unwrap_or_default();
-        match (known.takes, value) {
-            (false, Some(_)) => Err(format!("option '--{full}' doesn't allow an argument")),
-            (false, None) => Ok(Given { short: known.short, argument: None }),
-            (true, Some(value)) => {
-                Ok(Given { short: known.short, argument: Some(OsStr::from_bytes(value)) })
-            }
-            (true, None) => match self.take() {
-                Some(argument) => Ok(Given { short: known.short, argument: Some(argument) }),
-                None => Err(format!("option '--{full}' requires an argument")),
-            },
+        let full = long(known);
+        if !known.takes && value.is_some() {
+            return Err(format!("option '--{full}' doesn't allow an argument"));
         }
+        self.given(known, value).ok_or_else(|| format!("option '--{full}' requires an argument"))
     }
 
-    fn take(&mut self) -> Option<&'a OsStr> {
-        let (argument, rest) = self.rest.split_first()?;
-        self.rest = rest;
-        Some(argument)
+    /// The option with the argument that it takes: the attached one, or the next word. `None` where
+    /// there is neither.
+    fn given(&mut self, known: &Known, attached: Option<&'a [u8]>) -> Option<Given<'a>> {
+        let argument = match attached {
+            _ if !known.takes => None,
+            Some(attached) => Some(OsStr::from_bytes(attached)),
+            None => {
+                let (next, rest) = self.rest.split_first()?;
+                self.rest = rest;
+                Some(next.as_os_str())
+            }
+        };
+        Some(Given { short: known.short, argument })
     }
 }
 

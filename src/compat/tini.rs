@@ -10,9 +10,10 @@ use std::io;
 
 use crate::compat::getopt::{Known, Options};
 use crate::compat::{Answer, describe, leading_number, shown};
+use crate::exec::event_loop::{CommandLoop, Jobs, Step};
+use crate::exec::options::ExecOptions;
 use crate::os::Pid;
 use crate::os::boot;
-use crate::os::kill::{kill, kill_group};
 use crate::os::reap::{Reaped, reap_next};
 use crate::os::signal;
 use crate::os::signal::mask::{BlockedSignals, only};
@@ -53,32 +54,25 @@ enum Level {
 #[derive(Debug)]
 pub(crate) struct Tini {
     verbosity: i64,
-    subreaper: bool,
-    parent_death_signal: Option<Signal>,
     warn_on_reap: bool,
-    group: bool,
-    remapped: Vec<u8>,
+    options: ExecOptions,
 }
 
 /// Runs as tini. `called` is `argv[0]`, `name` its last part.
 pub(super) fn run(called: &OsStr, name: &str, args: &[OsString]) -> u8 {
-    let (mut tini, command) = match parse(called, name, args) {
-        Ok(parsed) => parsed,
+    let mut tini = match parse(called, name, args) {
+        Ok(tini) => tini,
         Err(answer) => return answer.give(),
     };
     tini.read_environment();
-    tini.supervise(&command).unwrap_or_else(|error| {
+    tini.supervise().unwrap_or_else(|error| {
         tini.log(Level::Fatal, &describe(&error));
         FAILURE
     })
 }
 
 /// Reads the options and the command.
-pub(crate) fn parse(
-    called: &OsStr,
-    name: &str,
-    args: &[OsString],
-) -> Result<(Tini, Vec<OsString>), Answer> {
+pub(crate) fn parse(called: &OsStr, name: &str, args: &[OsString]) -> Result<Tini, Answer> {
     let misused = |text: String| Answer { stream: Stream::Stderr, text, code: FAILURE };
     let explained = |text: String| Answer { stream: Stream::Stdout, text, code: 0 };
     if let [only] = args
@@ -86,14 +80,12 @@ pub(crate) fn parse(
     {
         return Err(explained(format!("{VERSION}\n")));
     }
-    let mut tini = Tini {
-        verbosity: 1,
-        subreaper: false,
-        parent_death_signal: None,
-        warn_on_reap: false,
-        group: false,
-        remapped: Vec::new(),
-    };
+    let mut tini =
+        Tini { verbosity: 1, warn_on_reap: false, options: ExecOptions::forwarding_all() };
+    // tini ignores these, which a terminal sends to background processes.
+    for signal in [Signal::TTIN, Signal::TTOU] {
+        tini.options.rewrites.set(signal, None);
+    }
     let mut options = Options::new(&KNOWN, args);
     while let Some(given) = options
         .next()
@@ -119,27 +111,28 @@ pub(crate) fn parse(
     if command.is_empty() {
         return Err(misused(usage(name)));
     }
-    Ok((tini, command))
+    tini.options.command = command;
+    Ok(tini)
 }
 
 impl Tini {
     /// Applies one option; `None` if its argument is not valid.
     fn set(&mut self, short: u8, argument: &OsStr) -> Option<()> {
         match short {
-            b's' => self.subreaper = true,
-            b'p' => self.parent_death_signal = Some(by_full_name(argument)?),
+            b's' => self.options.subreaper = true,
+            b'p' => self.options.parent_death_signal = Some(by_full_name(argument)?),
             b'v' => self.verbosity += 1,
             b'w' => self.warn_on_reap = true,
-            b'g' => self.group = true,
-            _ => self.remapped.push(exit_code(argument)?),
+            b'g' => self.options.group = true,
+            _ => self.options.remap_exit.push(exit_code(argument)?),
         }
         Some(())
     }
 
     fn read_environment(&mut self) {
         // Any value counts, also an empty one.
-        self.subreaper |= env::var_os("TINI_SUBREAPER").is_some();
-        self.group |= env::var_os("TINI_KILL_PROCESS_GROUP").is_some();
+        self.options.subreaper |= env::var_os("TINI_SUBREAPER").is_some();
+        self.options.group |= env::var_os("TINI_KILL_PROCESS_GROUP").is_some();
         if let Some(verbosity) = env::var_os("TINI_VERBOSITY") {
             let verbosity = shown(&verbosity);
             self.verbosity = match leading_number(&verbosity).map_or(0, |(number, _)| number) {
@@ -150,12 +143,13 @@ impl Tini {
         }
     }
 
-    fn supervise(&self, command: &[OsString]) -> io::Result<u8> {
+    fn supervise(&self) -> io::Result<u8> {
+        let options = &self.options;
         let signals = BlockedSignals::block()?;
-        if let Some(signal) = self.parent_death_signal {
+        if let Some(signal) = options.parent_death_signal {
             boot::set_parent_death_signal(signal)?;
         }
-        if self.subreaper {
+        if options.subreaper {
             boot::become_subreaper()?;
             self.log(Level::Trace, "Registered as child subreaper");
         }
@@ -172,93 +166,74 @@ impl Tini {
             dies_with_us: false,
             listens: false,
         };
-        let name = command.first().map_or(OsStr::new(""), OsString::as_os_str);
-        match start_like_execvp(command, &setup) {
-            Ok(child) => {
-                let name = shown(name);
-                self.log(
-                    Level::Info,
-                    &format!("Spawned child process '{name}' with pid '{child}'"),
-                );
-                self.forward_and_reap(&signals, child)
-            }
-            Err(error) => {
-                let text = format!("exec {} failed: {}", shown(name), describe(&error));
-                self.log(Level::Fatal, &text);
-                Ok(self.remap(match error.raw_os_error() {
-                    Some(libc::ENOENT) => 127,
-                    Some(libc::EACCES) => 126,
-                    _ => FAILURE,
-                }))
-            }
-        }
-    }
-
-    fn forward_and_reap(&self, signals: &BlockedSignals, child: Pid) -> io::Result<u8> {
+        let name = shown(options.command.first().map_or(OsStr::new(""), OsString::as_os_str));
+        let failed = |error: &io::Error| {
+            let text = format!("exec {name} failed: {}", describe(error));
+            self.log(Level::Fatal, &text);
+            options.code(match error.raw_os_error() {
+                Some(libc::ENOENT) => 127,
+                Some(libc::EACCES) => 126,
+                _ => FAILURE,
+            })
+        };
+        let (child, exec) = match start_like_execvp(&options.command, &setup) {
+            Ok(started) => started,
+            Err(error) => return Ok(failed(&error)),
+        };
+        self.log(Level::Info, &format!("Spawned child process '{name}' with pid '{child}'"));
+        let say = |step| self.say(child, step);
+        let end = CommandLoop::new(options, &signals, child, Jobs::Ignore, &say).run()?;
+        // Everything that has ended is reaped before the exit.
         loop {
-            match signals.wait(None)?.map(|received| received.signal) {
-                None => {}
-                Some(Signal::CHLD) => self.log(Level::Debug, "Received SIGCHLD"),
-                // tini ignores these, which a terminal sends to background processes.
-                Some(Signal::TTIN | Signal::TTOU) => {}
-                Some(signal) => self.pass_on(child, signal),
-            }
-            if let Some(code) = self.reap(child)? {
-                self.log(Level::Trace, "Exiting: child has exited");
-                return Ok(code);
+            let reaped = reap_next()?;
+            say(Step::Reaped(reaped));
+            if !matches!(reaped, Reaped::Child(..)) {
+                break;
             }
         }
-    }
-
-    fn pass_on(&self, child: Pid, signal: Signal) {
-        self.log(Level::Debug, &format!("Passing signal: '{}'", signal::describe(signal)));
-        let sent = if self.group { kill_group(child, signal) } else { kill(child, signal) };
-        match sent {
-            Ok(true) => {}
-            Ok(false) => self.log(Level::Warn, "Child was dead when forwarding signal"),
-            Err(error) => {
-                let text = describe(&error);
-                self.log(
-                    Level::Fatal,
-                    &format!("Unexpected error when forwarding signal: '{text}'"),
-                );
-            }
+        if let Ok(Err(exec)) = exec.outcome() {
+            return Ok(failed(&exec.error()));
         }
+        self.log(Level::Trace, "Exiting: child has exited");
+        Ok(options.code(end.exit_code()))
     }
 
-    /// Reaps all that have ended. Returns the exit code if the child is among them.
-    fn reap(&self, child: Pid) -> io::Result<Option<u8>> {
-        let mut code = None;
-        loop {
-            let (pid, end) = match reap_next()? {
-                Reaped::Child(pid, end) => (pid, end),
-                Reaped::NoneNow => {
-                    self.log(Level::Trace, "No child to reap");
-                    return Ok(code);
-                }
-                Reaped::NoChildren => {
-                    self.log(Level::Trace, "No child to wait");
-                    return Ok(code);
-                }
-            };
-            self.log(Level::Debug, &format!("Reaped child with pid: '{pid}'"));
-            if pid == child {
-                let text = match end.signal() {
-                    None => format!("exited normally (with status '{}')", end.exit_code()),
-                    Some(signal) => {
-                        format!("exited with signal (with signal '{}')", signal::describe(signal))
+    fn say(&self, child: Pid, step: Step) {
+        match step {
+            Step::Received(received) if received.signal == Signal::CHLD => {
+                self.log(Level::Debug, "Received SIGCHLD");
+            }
+            Step::Sent(signal, sent) => {
+                let text = format!("Passing signal: '{}'", signal::describe(signal));
+                self.log(Level::Debug, &text);
+                match sent {
+                    Ok(true) => {}
+                    Ok(false) => self.log(Level::Warn, "Child was dead when forwarding signal"),
+                    Err(error) => {
+                        let error = describe(&error);
+                        let text = format!("Unexpected error when forwarding signal: '{error}'");
+                        self.log(Level::Fatal, &text);
                     }
-                };
-                self.log(Level::Info, &format!("Main child {text}"));
-                code = Some(self.remap(end.exit_code()));
-            } else if self.warn_on_reap {
-                self.log(Level::Warn, &format!("Reaped zombie process with pid={pid}"));
+                }
             }
+            Step::Reaped(Reaped::NoneNow) => self.log(Level::Trace, "No child to reap"),
+            Step::Reaped(Reaped::NoChildren) => self.log(Level::Trace, "No child to wait"),
+            Step::Reaped(Reaped::Child(pid, end)) => {
+                self.log(Level::Debug, &format!("Reaped child with pid: '{pid}'"));
+                if pid == child {
+                    let text = match end.signal() {
+                        None => format!("exited normally (with status '{}')", end.exit_code()),
+                        Some(by) => {
+                            format!("exited with signal (with signal '{}')", signal::describe(by))
+                        }
+                    };
+                    self.log(Level::Info, &format!("Main child {text}"));
+                } else if self.warn_on_reap {
+                    self.log(Level::Warn, &format!("Reaped zombie process with pid={pid}"));
+                }
+            }
+            Step::Received(_) | Step::Halting | Step::KilledByOther | Step::Decided(_) => {}
         }
-    }
-
-    fn remap(&self, code: u8) -> u8 {
-        if self.remapped.contains(&code) { 0 } else { code }
     }
 
     fn log(&self, level: Level, message: &str) {

@@ -8,7 +8,7 @@
 //! Everybody can connect to the private socket. Those who may not ask get a few places of their own,
 //! in which they are told so: they take none from those who may.
 //!
-//! Operations and followed logs last as long as what was asked for. At most half of the connections
+//! Operations last as long as what was asked for. At most half of the connections
 //! of a listener may, and these are never closed for others.
 
 use std::cell::Cell;
@@ -288,20 +288,6 @@ impl AsyncWrite for Watched {
         let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.note(matches!(polled, Poll::Ready(Ok(1..))));
         polled
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        parts: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
-        self.note(matches!(polled, Poll::Ready(Ok(1..))));
-        polled
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

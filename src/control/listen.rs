@@ -3,20 +3,20 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket,
 };
-use nix::sys::stat::{Mode, fchmod};
+use nix::sys::stat::{Mode, SFlag, fchmod};
 use thiserror::Error;
 
 use crate::config::{Control, ControlSocket};
 use crate::http::describe_io;
 use crate::os::stale_socket::SocketFile;
 use crate::os::{private_socket, stale_socket};
+use crate::trusted_path::{Place, is};
 
 /// Why the control server cannot listen.
 #[derive(Debug, Error)]
@@ -74,8 +74,6 @@ pub struct Listeners {
     pub(crate) unix: Option<BoundSocket>,
     /// Why there is no private socket although the config does not turn it off.
     pub(crate) missing: Option<NoPrivateSocket>,
-    /// `control.drain_over_tcp`
-    pub(crate) drain_over_tcp: bool,
 }
 
 impl Listeners {
@@ -93,7 +91,7 @@ impl Listeners {
             },
             ControlSocket::Off => (None, None),
         };
-        Ok(Self { tcp, unix, missing, drain_over_tcp: control.drain_over_tcp })
+        Ok(Self { tcp, unix, missing })
     }
 }
 
@@ -107,6 +105,7 @@ fn why_not(path: &Path, error: &io::Error) -> String {
     }
 }
 
+#[allow(clippy::disallowed_methods, reason = "to bind an address takes no time")]
 fn bind_tcp(address: SocketAddr) -> Result<TcpListener, BindError> {
     let bind = || {
         let listener = TcpListener::bind(address)?;
@@ -147,10 +146,10 @@ impl BoundSocket {
 /// Removes the socket of an earlier drainit; never one with a listener, and never another file.
 fn remove_stale(path: &Path) -> Result<(), BindError> {
     let failed = |error: io::Error| BindError::Unix { path: path.to_owned(), error };
-    match path.symlink_metadata() {
+    match Place::of(path).and_then(|place| place.stat()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(failed(error)),
-        Ok(there) if !there.file_type().is_socket() => {
+        Ok(there) if !is(&there, SFlag::S_IFSOCK) => {
             return Err(BindError::NotASocket(path.to_owned()));
         }
         Ok(_) => {}
@@ -167,7 +166,8 @@ fn listen_privately(path: &Path) -> io::Result<UnixListener> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
     fchmod(&fd, Mode::S_IRUSR | Mode::S_IWUSR)?;
-    bind(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
+    let place = Place::of(path)?;
+    bind(fd.as_raw_fd(), &UnixAddr::new(&place.address())?)?;
     listen(&fd, Backlog::MAXALLOWABLE)?;
     Ok(UnixListener::from(fd))
 }
@@ -189,6 +189,7 @@ mod tests {
         Listeners::bind(&Control { socket, ..Control::default() })
     }
 
+    // holds: C89
     #[test]
     fn without_control_there_is_the_private_socket_only() {
         let listeners = Listeners::bind(&Control::default()).unwrap();
@@ -198,6 +199,7 @@ mod tests {
         assert!(listeners.unix.is_none() && listeners.missing.is_none());
     }
 
+    // holds: C93, C609
     #[test]
     fn the_socket_is_private_and_removed_at_the_end() {
         let dir = TempDir::new();
@@ -220,6 +222,7 @@ mod tests {
         drop(other);
     }
 
+    // holds: C93, C609
     #[test]
     fn a_stale_socket_is_replaced_and_a_living_one_is_not() {
         let dir = TempDir::new();
@@ -250,7 +253,7 @@ mod tests {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap();
         let socket = ControlSocket::Off;
-        let control = Control { listen: Some(address), socket, ..Control::default() };
+        let control = Control { listen: Some(address), socket };
         let error = Listeners::bind(&control).unwrap_err().to_string();
         assert_eq!(error, format!("control.listen {address}: address in use"));
     }

@@ -2,12 +2,11 @@
 //! HTTP/1.1, and over the control socket those of drainit's own commands.
 //!
 //! One request per connection, one second for its head, five for all of it unless it waits for an
-//! operation or follows the logs, and a bounded number of connections per listener: a slow or
+//! operation, and a bounded number of connections per listener: a slow or
 //! greedy client neither slows the supervision nor blocks other clients.
 
 pub(crate) mod connections;
 pub mod listen;
-pub mod measures;
 pub(crate) mod metrics;
 pub(crate) mod operate;
 pub mod status;
@@ -19,16 +18,13 @@ mod tests;
 use std::convert::Infallible;
 use std::future::pending;
 use std::io;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue, ORIGIN};
-use hyper::http::uri::Authority;
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -40,11 +36,10 @@ use crate::control::connections::{
     Answer, Caller, Limits, Listener, Stage, Watched, accept, max_connections,
 };
 use crate::control::listen::Listeners;
-use crate::control::measures::Measures;
-use crate::control::operate::{AnswerBody, Answered};
-use crate::control::status::{ContainerPhase, Status};
+use crate::control::operate::Answered;
+use crate::control::status::Status;
 use crate::core::event::Request as Operation;
-use crate::logging::Output;
+use crate::report::state::ContainerPhase;
 use crate::types::{ProcessId, Signal};
 
 const LIMITS: Limits = Limits { head: Duration::from_secs(1), whole: Duration::from_secs(5) };
@@ -57,8 +52,6 @@ const TEXT: &str = "text/plain; charset=utf-8";
 pub trait SupervisorHandle {
     /// The status at this moment.
     fn status(&self) -> Status;
-    /// The counts until this moment.
-    fn measures(&self) -> Measures;
     /// Begins to drain, and stops nothing. Has no effect the second time, or during a shutdown.
     fn drain(&self);
     /// Begins to stop, start or restart these processes, one after the other, until one fails. The
@@ -84,10 +77,6 @@ pub trait SupervisorHandle {
     /// # Errors
     /// It does not run, or the kernel refuses.
     fn signal(&self, process: ProcessId, signal: Signal) -> io::Result<()>;
-    /// Whether drainit reads the output of a process.
-    fn is_captured(&self, process: ProcessId) -> bool;
-    /// The lines of drainit and of the processes whose output it reads.
-    fn output(&self) -> &Arc<Output>;
 }
 
 /// Serves until it is dropped, which closes all connections and removes the socket. Needs a
@@ -107,14 +96,14 @@ async fn serve_within(
     supervisor: impl SupervisorHandle + 'static,
     limits: Limits,
 ) -> io::Result<Infallible> {
-    let Listeners { tcp, unix, missing: _, drain_over_tcp } = listeners;
+    let Listeners { tcp, unix, missing: _ } = listeners;
     let tcp = tcp.map(TcpListener::from_std).transpose()?.map(Listener::Tcp);
     // Its `Drop` removes the socket.
     let (unix, _name) = unix.map(|bound| (bound.listener, bound.name)).unzip();
     let is_private = matches!(_name, Some(None));
     let unix = unix.map(UnixListener::from_std).transpose()?;
     let unix = unix.map(|listener| Listener::Unix { listener, is_private });
-    let server = Rc::new(Server { supervisor, drain_over_tcp });
+    let server = Rc::new(Server { supervisor });
     let max = max_connections();
     let accept = async |listener: Option<Listener>| match listener {
         Some(listener) => accept(listener, max, limits, Rc::clone(&server)).await,
@@ -129,7 +118,6 @@ async fn serve_within(
 /// Answers on every listener.
 struct Server<S> {
     supervisor: S,
-    drain_over_tcp: bool,
 }
 
 impl<S: SupervisorHandle> Answer for Server<S> {
@@ -160,51 +148,18 @@ impl<S: SupervisorHandle> Server<S> {
             return operate::answer(request, path, caller, stage, supervisor);
         }
         Answered::Now(match path {
-            "/drain" => drain(request, self.may_drain(caller, request), supervisor),
+            "/drain" => drain(request, caller, supervisor),
             _ => respond(request.method(), path, supervisor),
         })
     }
-
-    /// Whether this caller may drain the container; the error says why not.
-    ///
-    /// A caller that may open the socket may drain. An address proves nothing: a mesh, a
-    /// port-forward and a misconfigured gateway all come from this machine. So TCP needs
-    /// `drain_over_tcp`, and even then excludes other machines and web pages in a browser on this
-    /// one.
-    fn may_drain<B>(&self, caller: &Caller, request: &Request<B>) -> Result<(), &'static str> {
-        match caller {
-            Caller::Socket(_) => Ok(()),
-            Caller::Stranger(_) => Err("only drainit's own user and root may drain\n"),
-            Caller::Tcp(_) if !self.drain_over_tcp => Err(
-                "the drain is taken over the control socket only (`drainit drain` asks there); over TCP it needs \
-                 `control: {drain_over_tcp: true}`\n",
-            ),
-            Caller::Tcp(address) if !address.is_loopback() => {
-                Err("over TCP the drain is taken from loopback addresses only\n")
-            }
-            Caller::Tcp(_) if request.headers().contains_key(ORIGIN) || !is_for_us(request) => Err(
-                "over TCP the drain is not taken from a browser, or for another host than localhost\n",
-            ),
-            Caller::Tcp(_) => Ok(()),
-        }
-    }
-}
-
-/// Whether the request names a loopback host: DNS rebinding points other names to this machine.
-fn is_for_us<B>(request: &Request<B>) -> bool {
-    let is_ours = |authority: &Authority| {
-        let host = authority.host();
-        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-        host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|ip| ip.is_loopback())
-    };
-    let mut hosts = request.headers().get_all(HOST).iter();
-    let host = hosts.next().and_then(|host| Authority::try_from(host.as_bytes()).ok());
-    let named = request.uri().authority().is_none_or(is_ours);
-    named && hosts.next().is_none() && host.is_some_and(|host| is_ours(&host))
 }
 
 /// Answers everything but `/drain`. Hyper omits the body for HEAD.
-fn respond(method: &Method, path: &str, supervisor: &dyn SupervisorHandle) -> Response<AnswerBody> {
+fn respond(
+    method: &Method,
+    path: &str,
+    supervisor: &dyn SupervisorHandle,
+) -> Response<Full<Bytes>> {
     let known = ["/livez", "/readyz", "/status", "/metrics"];
     let is_version = |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit());
     if path.strip_prefix("/v").is_some_and(is_version) {
@@ -230,29 +185,32 @@ fn respond(method: &Method, path: &str, supervisor: &dyn SupervisorHandle) -> Re
         "/status" => status(&now),
         _ => {
             let format = "text/plain; version=0.0.4; charset=utf-8";
-            response(StatusCode::OK, format, metrics::render(&now, &supervisor.measures()))
+            response(StatusCode::OK, format, metrics::render(&now))
         }
     }
 }
 
-fn status(now: &Status) -> Response<AnswerBody> {
+fn status(now: &Status) -> Response<Full<Bytes>> {
     match serde_json::to_string(now) {
         Ok(json) => response(StatusCode::OK, "application/json", json + "\n"),
         Err(error) => response(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n")),
     }
 }
 
-/// 202: the drain has begun, now or earlier. 409: not everything is ready yet.
+/// 202: the drain has begun, now or earlier. 403: over TCP, where an address proves nothing, because
+/// a mesh, a port-forward and a misconfigured gateway all come from this machine. 409: not
+/// everything is ready yet.
 fn drain<B>(
     request: &Request<B>,
-    permission: Result<(), &'static str>,
+    caller: &Caller,
     supervisor: &dyn SupervisorHandle,
-) -> Response<AnswerBody> {
+) -> Response<Full<Bytes>> {
     if request.method() != Method::POST {
         return refuse("POST");
     }
-    if let Err(reason) = permission {
-        return response(StatusCode::FORBIDDEN, TEXT, reason.to_owned());
+    if !matches!(caller, Caller::Socket(_)) {
+        let body = "no drain over TCP, only over the control socket: `drainit drain` asks there\n";
+        return response(StatusCode::FORBIDDEN, TEXT, body.to_owned());
     }
     if supervisor.status().phase == ContainerPhase::Starting {
         let body = "not everything is ready yet, so there is nothing to drain\n".to_owned();
@@ -262,14 +220,14 @@ fn drain<B>(
     response(StatusCode::ACCEPTED, TEXT, "draining; /status tells when it is over\n".to_owned())
 }
 
-fn refuse(allowed: &'static str) -> Response<AnswerBody> {
+fn refuse(allowed: &'static str) -> Response<Full<Bytes>> {
     let mut refusal = response(StatusCode::METHOD_NOT_ALLOWED, TEXT, format!("{allowed}\n"));
     refusal.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     refusal
 }
 
-fn response(code: StatusCode, content_type: &'static str, body: String) -> Response<AnswerBody> {
-    let mut response = Response::new(AnswerBody::Whole(Full::new(Bytes::from(body))));
+fn response(code: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = code;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

@@ -1,10 +1,15 @@
 //! The data of `/status`, `/readyz` and `/metrics`, made for each request.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
+use crate::report::history::Tally;
+use crate::report::startup::Link;
+use crate::report::state::{ContainerPhase, ProcessState};
+use crate::types::suggest::is_meant;
 use crate::types::{ProcessId, serialize_seconds, serialize_some_seconds};
 
 /// The whole container at one moment.
@@ -32,40 +37,15 @@ pub struct Status {
     /// From T0 on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shutdown: Option<ShutdownStatus>,
-}
-
-/// The phase of the container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ContainerPhase {
-    /// Not everything has been ready yet.
-    Starting,
-    /// Everything has been ready once.
-    Running,
-    /// Processes drain, and still serve.
-    Draining,
-    /// All drains are over; nothing is stopped until a stop signal or an end.
-    Drained,
-    /// Processes are being stopped.
-    Stopping,
-}
-
-impl ContainerPhase {
-    /// Every phase.
-    pub const ALL: [Self; 5] =
-        [Self::Starting, Self::Running, Self::Draining, Self::Drained, Self::Stopping];
-
-    /// Its name in JSON and in metrics.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Starting => "starting",
-            Self::Running => "running",
-            Self::Draining => "draining",
-            Self::Drained => "drained",
-            Self::Stopping => "stopping",
-        }
-    }
+    /// The time spent in each phase so far; a phase that has not come is not in it.
+    #[serde(skip)]
+    pub phases: Vec<(ContainerPhase, Duration)>,
+    /// Lines of output that were dropped: of `stdout` and `stderr`, and of log files by their paths.
+    #[serde(skip)]
+    pub dropped_lines: Vec<(String, u64)>,
+    /// Processes that were handed to drainit by the death of their parent, and have ended.
+    #[serde(skip)]
+    pub reaped_orphans: u64,
 }
 
 /// One process.
@@ -73,18 +53,12 @@ impl ContainerPhase {
 pub struct ProcessStatus {
     #[serde(skip)]
     pub slot: ProcessId,
-    /// The process, whatever its slot.
-    #[serde(skip)]
-    pub identity: ProcessId,
     /// Its key in the config.
     pub name: String,
     /// Of two entries of a process: which one this is.
     #[serde(flatten)]
     pub part: Part,
     /// Its state.
-    /// The key under `processes:`, if it is one of several copies.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub copy_of: Option<String>,
     pub state: ProcessState,
     /// `null` unless it runs.
     pub pid: Option<i32>,
@@ -120,25 +94,41 @@ pub struct ProcessStatus {
         skip_serializing_if = "Option::is_none"
     )]
     pub first_ready: Option<Duration>,
+    /// What is wrong although it may be ready: its drain will not work, lines of its log file were
+    /// dropped.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+    /// Those about its drain; `None` as long as nothing is known.
+    #[serde(skip)]
+    pub drain_warnings: Option<Rc<[String]>>,
     /// How it ended the last time, also while it runs again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_exit: Option<String>,
+    /// Of its last instance that failed; only for operators who name the process.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub last_lines: Vec<String>,
     /// The last count of its traffic, once it is drained.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain: Option<DrainStatus>,
+    /// What is counted of the process, over all of its instances.
+    #[serde(skip)]
+    pub tally: Tally,
+    /// The last drain of the process, in whichever slot. It stays until the exit, unless the process
+    /// is started anew.
+    #[serde(skip)]
+    pub last_drain: Option<DrainStatus>,
+    #[serde(skip)]
+    pub has_drain: bool,
+    #[serde(skip)]
+    pub has_liveness: bool,
 }
 
 impl ProcessStatus {
-    /// Whether this is the entry that counts of the process with this name.
+    /// Whether this is the entry that counts of a process with this name, or of one whose name begins
+    /// with what stands before the `*`.
     #[must_use]
-    pub fn is_named(&self, name: &str) -> bool {
-        self.part == Part::Current && self.name == name
-    }
-
-    /// Whether this is the entry that counts of a copy of this process.
-    #[must_use]
-    pub fn is_copy_of(&self, name: &str) -> bool {
-        self.part == Part::Current && self.copy_of.as_deref() == Some(name)
+    pub fn is_named(&self, pattern: &str) -> bool {
+        self.part == Part::Current && is_meant(pattern, &self.name)
     }
 }
 
@@ -188,70 +178,12 @@ pub struct DrainStatus {
     /// Requests in flight.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests: Option<u64>,
-}
-
-/// The state of a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ProcessState {
-    /// Waits for its dependencies.
-    Waiting,
-    /// Runs, and is not ready yet.
-    Starting,
-    /// Runs, and is ready.
-    Ready,
-    /// Runs, and drains.
-    Draining,
-    /// Runs, and got its stop signal.
-    Stopping,
-    /// Ended, and is restarted after a pause.
-    Restarting,
-    /// Its `only_if` does not hold.
-    Skipped,
-    /// Ended with code 0, or by its stop signal.
-    Done,
-    /// Stopped by hand, until it is asked to start.
-    Stopped,
-    /// Ended otherwise.
-    Failed,
-}
-
-impl ProcessState {
-    /// Every state.
-    pub const ALL: [Self; 10] = [
-        Self::Waiting,
-        Self::Starting,
-        Self::Ready,
-        Self::Draining,
-        Self::Stopping,
-        Self::Restarting,
-        Self::Skipped,
-        Self::Done,
-        Self::Stopped,
-        Self::Failed,
-    ];
-
-    /// Its name in JSON and in metrics.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Waiting => "waiting",
-            Self::Starting => "starting",
-            Self::Ready => "ready",
-            Self::Draining => "draining",
-            Self::Stopping => "stopping",
-            Self::Restarting => "restarting",
-            Self::Skipped => "skipped",
-            Self::Done => "done",
-            Self::Stopped => "stopped",
-            Self::Failed => "failed",
-        }
-    }
-
-    /// Whether the container can be ready with a required process in this state.
-    pub(crate) fn is_settled(self) -> bool {
-        matches!(self, Self::Ready | Self::Skipped | Self::Done)
-    }
+    /// Since its begin, at most until it was over.
+    #[serde(skip)]
+    pub elapsed: Duration,
+    /// Until its longest wait is over; zero once it is over.
+    #[serde(skip)]
+    pub left: Duration,
 }
 
 /// How long the start took, and why.
@@ -261,17 +193,7 @@ pub struct StartupStatus {
     #[serde(rename = "seconds", serialize_with = "serialize_seconds")]
     pub took: Duration,
     /// The processes that the container waited for, one after the other.
-    pub chain: Vec<ChainLink>,
-}
-
-/// A part of the critical chain of the start.
-#[derive(Clone, Debug, Serialize)]
-pub struct ChainLink {
-    /// The process, or `pre_start hook`.
-    pub name: String,
-    /// The time since the link before it.
-    #[serde(rename = "seconds", serialize_with = "serialize_seconds")]
-    pub takes: Duration,
+    pub chain: Vec<Link>,
 }
 
 /// A shutdown under way.
@@ -332,11 +254,12 @@ impl Status {
 pub(crate) fn example() -> Status {
     let mut slots = (0..).map(ProcessId);
     let mut process = |name: &str, state, pid, restarts| ProcessStatus {
-        slot: slots.clone().next().unwrap_or(ProcessId(0)),
-        identity: slots.next().unwrap_or(ProcessId(0)),
+        slot: slots.next().unwrap_or(ProcessId(0)),
         name: name.to_owned(),
         part: Part::Current,
-        copy_of: None,
+        warnings: Vec::new(),
+        drain_warnings: None,
+        last_lines: Vec::new(),
         state,
         pid,
         epoch: (name == "router").then_some(2),
@@ -350,6 +273,10 @@ pub(crate) fn example() -> Status {
         first_ready: None,
         last_exit: None,
         drain: None,
+        tally: Tally::default(),
+        last_drain: None,
+        has_drain: false,
+        has_liveness: false,
     };
     Status {
         version: "0.1.0",
@@ -365,6 +292,9 @@ pub(crate) fn example() -> Status {
             process("migrate", ProcessState::Done, None, 0),
         ],
         shutdown: None,
+        phases: Vec::new(),
+        dropped_lines: Vec::new(),
+        reaped_orphans: 0,
     }
 }
 
@@ -373,6 +303,7 @@ pub(crate) fn example() -> Status {
 mod tests {
     use super::*;
 
+    // holds: S167, C97, C250
     #[test]
     fn json_keeps_its_fields() {
         let mut status = example();
@@ -389,7 +320,7 @@ mod tests {
         );
         status.processes[0].started = Some(Duration::from_millis(12));
         status.processes[0].first_ready = Some(Duration::from_millis(1200));
-        let link = ChainLink { name: "router".to_owned(), takes: Duration::from_millis(1200) };
+        let link = Link { name: "router".to_owned(), takes: Duration::from_millis(1200) };
         let took = Duration::from_millis(1210);
         status.startup = Some(StartupStatus { took, chain: vec![link] });
         let json = serde_json::to_value(&status).unwrap();
@@ -401,7 +332,7 @@ mod tests {
         );
         status.processes[0].last_exit = Some("exited with code 7".to_owned());
         status.processes[0].pid = None;
-        let drain = DrainStatus { connections: Some(3), requests: None };
+        let drain = DrainStatus { connections: Some(3), ..DrainStatus::default() };
         status.processes[0].drain = Some(drain);
         let json = serde_json::to_value(&status).unwrap();
         assert_eq!(json["processes"][0]["last_exit"], "exited with code 7");
@@ -419,6 +350,7 @@ mod tests {
         );
     }
 
+    // holds: C104, C105
     #[test]
     fn json_and_metrics_name_states_alike() {
         let phases = ["starting", "running", "draining", "drained", "stopping"];
@@ -444,6 +376,7 @@ mod tests {
         }
     }
 
+    // holds: C96
     #[test]
     fn the_reason_names_the_processes_that_are_not_ready() {
         let mut status = example();

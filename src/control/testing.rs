@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used)]
 
 use std::cell::{Cell, RefCell};
-use std::fs::File;
 use std::path::PathBuf;
 
 use crate::control::status::example;
@@ -18,17 +17,12 @@ pub(crate) struct CountingSupervisor {
     pub(crate) requests: Rc<RefCell<Vec<Requested>>>,
     /// Reloads, and plans of one.
     pub(crate) reloads: Rc<Cell<usize>>,
-    pub(crate) output: Arc<Output>,
 }
 
 impl SupervisorHandle for CountingSupervisor {
     fn status(&self) -> Status {
         self.asked.set(self.asked.get() + 1);
         self.status.borrow().clone()
-    }
-
-    fn measures(&self) -> Measures {
-        Measures::default()
     }
 
     fn drain(&self) {
@@ -58,14 +52,6 @@ impl SupervisorHandle for CountingSupervisor {
         answer
     }
 
-    fn is_captured(&self, process: ProcessId) -> bool {
-        process.index() != 1
-    }
-
-    fn output(&self) -> &Arc<Output> {
-        &self.output
-    }
-
     fn request(
         &self,
         names: Vec<String>,
@@ -80,14 +66,6 @@ impl SupervisorHandle for CountingSupervisor {
 /// A request that is not answered yet.
 pub(crate) type Requested = (String, Operation, oneshot::Sender<Result<(), String>>);
 
-/// An output that keeps its lines and writes them nowhere.
-pub(crate) fn output() -> Arc<Output> {
-    let null = || File::options().write(true).open("/dev/null").unwrap();
-    let output = Output::new(null(), null());
-    output.recent().keep(3);
-    output
-}
-
 impl CountingSupervisor {
     pub(crate) fn new() -> Self {
         Self {
@@ -97,7 +75,6 @@ impl CountingSupervisor {
             signals: Rc::default(),
             requests: Rc::default(),
             reloads: Rc::default(),
-            output: output(),
         }
     }
 }
@@ -108,6 +85,6 @@ pub(crate) async fn converse(
     caller: Caller,
     stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + 'static,
 ) {
-    let server = Server { supervisor, drain_over_tcp: true };
+    let server = Server { supervisor };
     server.converse(Watched::new(Box::new(stream)), caller, &Stage::new(4)).await;
 }

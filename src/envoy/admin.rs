@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::config::{Address, Direction};
 use crate::envoy::listeners::Uncounted;
+use crate::envoy::server_info::ServerInfo;
 use crate::envoy::stats::{STATS_PATH, Sample};
 use crate::http::{Client, RequestError, request};
 
@@ -154,6 +155,11 @@ pub async fn uncounted(
     Uncounted::ask(client, direction, ignored, CALL_LIMIT).await
 }
 
+/// Whether Envoy has not been live yet, as it says within 500 ms.
+pub(crate) async fn is_unused(client: &mut Client) -> bool {
+    ServerInfo::ask(client, CALL_LIMIT).await.is_ok_and(|info| info.is_unused())
+}
+
 async fn attempt_all(
     admin: &Address,
     calls: &[Call],
@@ -267,6 +273,7 @@ mod tests {
         }
     }
 
+    // holds: S30
     #[tokio::test]
     async fn a_refused_connection_is_retried_until_the_limit() {
         let address = Server::tcp_refusing();

@@ -77,12 +77,14 @@ mod tests {
         samples.iter().zip(moments).map(|(sample, now)| watch.check(now, sample)).collect()
     }
 
+    // holds: S43
     #[test]
     fn ongoing_requests_are_reported_once() {
         let samples: Vec<_> = (0..8).map(|step| sample(100 + step * 10, 3, 7)).collect();
         assert_eq!(verdicts(&samples), [None, None, None, None, Some(37), None, None, None]);
     }
 
+    // holds: S180
     #[test]
     fn streams_that_began_before_the_drain_prove_nothing_when_they_end() {
         let ending: Vec<_> = (0..8).map(|step| sample(100 + step, 80 - step * 10, 7)).collect();
@@ -92,6 +94,7 @@ mod tests {
         assert!(verdicts(&replaced).iter().all(Option::is_none));
     }
 
+    // holds: S43
     #[test]
     fn few_requests_or_those_in_flight_prove_nothing() {
         let few: Vec<_> = (0..8).map(|step| sample(100 + step, 0, 7)).collect();

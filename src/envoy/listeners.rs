@@ -204,6 +204,13 @@ mod tests {
         serde_json::json!({ "configs": configs }).to_string()
     }
 
+    #[test]
+    fn an_empty_stat_prefix_is_none() {
+        let listener = serde_json::json!({"name": "in", "stat_prefix": ""});
+        let dump = serde_json::json!({"configs": [{"listener": listener}]});
+        assert_eq!(parse(&dump, LIST)[0].statistics, ["0.0.0.0_8080", "[__]_8080"]);
+    }
+
     async fn ask(direction: Direction, ignored: &[&str], answers: &[&'static str]) -> Uncounted {
         let answers: Vec<_> = answers.iter().map(|body| Answer(200, body)).collect();
         let server = Server::tcp(&answers);
@@ -214,6 +221,7 @@ mod tests {
         uncounted
     }
 
+    // holds: C386, C643
     #[tokio::test]
     async fn a_listener_is_ignored_by_its_name_its_address_or_its_prefix() {
         let uncounted = ask(Direction::All, &["prom", "127.0.0.1:9000", "x"], &[LIST]).await;
@@ -225,6 +233,7 @@ mod tests {
         assert_eq!(ask(Direction::All, &[], &[]).await, Uncounted::default());
     }
 
+    // holds: C385
     #[test]
     fn only_what_is_inbound_counts() {
         let mut uncounted = Uncounted::default();

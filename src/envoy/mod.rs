@@ -8,4 +8,5 @@ pub(crate) mod listeners;
 pub mod poll_pace;
 pub mod preflight;
 pub(crate) mod ready;
+pub(crate) mod server_info;
 pub mod stats;

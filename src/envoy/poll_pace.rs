@@ -94,6 +94,7 @@ mod tests {
         )
     }
 
+    // holds: S31, S32
     #[test]
     fn polls_are_rare_until_shortly_before_min_is_over_and_cheap_for_any_size() {
         for (took, most) in [(1, 0.01), (3, 0.02), (20, 0.05), (60, 0.06), (250, 0.10)] {
@@ -111,6 +112,7 @@ mod tests {
         }
     }
 
+    // holds: S33
     #[test]
     fn two_polls_show_quiet_just_before_min_is_over() {
         for took in [1, 5, 20, 60, 150] {
@@ -122,6 +124,7 @@ mod tests {
         }
     }
 
+    // holds: S33
     #[test]
     fn the_end_of_the_last_connection_is_seen_soon_and_confirmed_at_once() {
         for took in [1, 20, 60] {
@@ -144,6 +147,7 @@ mod tests {
         assert!(part < 0.065, "{part}");
     }
 
+    // holds: S32
     #[test]
     fn an_envoy_that_does_not_answer_is_polled_less_and_less() {
         let mut pace = Pace::new(Time(ms(0)));

@@ -7,19 +7,18 @@
 use std::time::Duration;
 
 use hyper::{Method, StatusCode};
-use serde::Deserialize;
 use tokio::time::timeout;
 
 use crate::config::Address;
 use crate::envoy::listeners::LISTENERS;
 use crate::envoy::preflight::serves_clients;
+use crate::envoy::server_info::{SERVER_INFO, ServerInfo};
 use crate::envoy::stats;
 use crate::envoy::stats::Stat;
 use crate::http::{Client, RequestError, Response};
 use crate::types::{harmless, human};
 
 const READY: &str = "/ready";
-const SERVER_INFO: &str = "/server_info";
 /// The filter, percent-encoded, is
 /// `(^|\.)control_plane\.connected_state$|\.[cl]ds\.update_(attempt|success|rejected)$`.
 const XDS_STATS: &str = "/stats?filter=(%5E%7C%5C.)control_plane%5C.connected_state%24%7C\
@@ -55,26 +54,13 @@ pub(crate) async fn check_epoch(
     epoch: u32,
     limit: Duration,
 ) -> Result<(), String> {
-    #[derive(Deserialize)]
-    struct ServerInfo {
-        state: String,
-        command_line_options: Options,
-    }
-    #[derive(Deserialize)]
-    struct Options {
-        #[serde(default)]
-        restart_epoch: u32,
-    }
-    let of = |error: RequestError| format!("GET {SERVER_INFO}: {error}");
     let ask = async {
-        let answer = get(&mut Client::new(admin.clone()), SERVER_INFO, limit).await;
-        let body = answer.and_then(Response::into_ok_body).map_err(of)?;
-        let info: ServerInfo = serde_json::from_slice(&body)
-            .map_err(|error| of(RequestError::Malformed(format!("not Envoy's state: {error}"))))?;
+        let info = ServerInfo::ask(&mut Client::new(admin.clone()), limit).await;
+        let info = info.map_err(|error| format!("GET {SERVER_INFO}: {error}"))?;
         let found = info.command_line_options.restart_epoch;
         if found != epoch {
             Err(format!("epoch {found} still answers, and not {epoch}"))
-        } else if info.state.ends_with("INITIALIZING") {
+        } else if info.is_initializing() {
             Err(format!("Envoy is {}", harmless(&info.state)))
         } else {
             Ok(())
@@ -176,6 +162,7 @@ mod tests {
         {"name":"listener_manager.lds.update_rejected","value":0},
         {"name":"listener_manager.lds.update_success","value":0}]}"#;
 
+    // holds: C213, C223, C224
     #[tokio::test]
     async fn ready_is_live_connected_and_listening() {
         let live = Answer(200, "LIVE\n");
@@ -251,6 +238,7 @@ mod tests {
         }
     }
 
+    // holds: C222
     #[tokio::test]
     async fn an_admin_that_hangs_is_neither_ready_nor_alive() {
         let limit = Duration::from_millis(50);
@@ -261,6 +249,7 @@ mod tests {
         assert_eq!(alive.map_err(|error| error.to_string()), why);
     }
 
+    // holds: C231
     #[tokio::test]
     async fn alive_is_any_answer() {
         for status in [200, 403, 503] {

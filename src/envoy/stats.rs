@@ -81,6 +81,24 @@ impl Sample {
         Ok(sample)
     }
 
+    /// The sample of an Envoy that has never accepted a connection.
+    pub const NOTHING: Self = Self {
+        active: Some(0),
+        accepted_total: Some(0),
+        requests_active: Some(0),
+        requests_total: Some(0),
+        drain_close: Some(0),
+        in_filters: Some(0),
+        unsent: Some(0),
+    };
+
+    /// Whether no connection was accepted as far as the statistics tell. It may have no listeners
+    /// yet, and no statistics of any.
+    #[must_use]
+    pub fn has_accepted_none(&self) -> bool {
+        [self.active, self.accepted_total].iter().all(|count| count.unwrap_or(0) == 0)
+    }
+
     /// Requests whose response is not complete at the client's socket. How many responses the unsent
     /// bytes belong to is unknown, so they count as one, if no other does.
     #[must_use]
@@ -157,6 +175,7 @@ mod tests {
     /// one each on `[::1]`, a Unix socket and a listener with a `stat_prefix`) of 6 accepted, 2 or
     /// 3 connections on an internal listener, a `stat_prefix` with a dot, `user_agent` copies, and
     /// a polled admin.
+    // holds: S47
     #[test]
     fn real_envoys_are_read() {
         for (version, body) in [
@@ -188,6 +207,7 @@ mod tests {
         format!(r#"{{"stats":[{}]}}"#, entries.join(","))
     }
 
+    // holds: S47
     #[test]
     fn only_whole_listeners_of_clients_count() {
         for (name, counts) in [
@@ -196,6 +216,8 @@ mod tests {
             ("listener./run/a.sock.downstream_cx_active", true),
             ("listener.worker_1.downstream_cx_active", true), // a stat_prefix
             ("listener.administrators.downstream_cx_active", true),
+            ("listener.a.worker_.downstream_cx_active", true),
+            ("listener.a.worker_x.downstream_cx_active", true),
             ("listener.0.0.0.0_8080.worker_0.downstream_cx_active", false),
             ("listener.0.0.0.0_8080.worker_12.downstream_cx_active", false),
             ("listener.admin.downstream_cx_active", false),
@@ -213,6 +235,20 @@ mod tests {
     }
 
     #[test]
+    fn none_is_accepted_while_no_count_says_so() {
+        for (active, accepted_total, expected) in [
+            (None, None, true),
+            (Some(0), Some(0), true),
+            (None, Some(0), true),
+            (Some(0), Some(1), false),
+            (Some(1), None, false),
+        ] {
+            let sample = Sample { active, accepted_total, ..Sample::default() };
+            assert_eq!(sample.has_accepted_none(), expected, "{sample:?}");
+        }
+    }
+
+    #[test]
     fn a_connection_in_listener_filters_is_open() {
         let body = stats(&[
             ("listener.a.downstream_cx_active", "0"),
@@ -222,6 +258,7 @@ mod tests {
         assert_eq!(sample.active, Some(1));
     }
 
+    // holds: S177
     #[test]
     fn a_request_is_left_until_its_response_is_sent() {
         for (active, unsent, left) in [
@@ -239,6 +276,7 @@ mod tests {
         assert_eq!(sample.unsent, Some(7));
     }
 
+    // holds: S136
     #[test]
     fn only_whole_connection_managers_of_clients_count() {
         for (name, counts) in [
@@ -287,6 +325,9 @@ mod tests {
         let sample = Sample::parse(body.as_bytes(), &Uncounted::default()).unwrap();
         assert_eq!(sample.active, Some(0));
         assert_eq!(sample.accepted_total, None);
+        let body_of_totals = stats(&[("listener.a.downstream_cx_total", "9")]);
+        let totals = Sample::parse(body_of_totals.as_bytes(), &Uncounted::default()).unwrap();
+        assert_eq!((totals.active, totals.accepted_total), (None, Some(9)));
         assert_eq!(sample.requests_active, Some(5));
         assert_eq!(sample.drain_close, Some(u64::MAX));
     }

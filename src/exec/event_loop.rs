@@ -1,5 +1,6 @@
 //! Carries out what [`crate::exec::machine`] decides: reads signals, reaps, sends, and lends the
-//! terminal.
+//! terminal. Says nothing itself: `exec`, tini and dumb-init each have their own words for a
+//! [`Step`].
 
 use std::io;
 use std::time::Duration;
@@ -9,7 +10,6 @@ use crate::exec::machine::{Action, Event, Leftover, Machine, Message};
 use crate::exec::options::ExecOptions;
 use crate::exec::tell;
 use crate::os::kill::{kill_child, kill_group_of_child};
-use crate::os::oom::OomKills;
 use crate::os::reap::{REAP_AT_ONCE, Reaped, has_child_in_group, reap_next, stopped_by};
 use crate::os::signal::ReceivedSignal;
 use crate::os::signal::mask::BlockedSignals;
@@ -25,15 +25,35 @@ const BATCH: Duration = Duration::from_micros(300);
 /// The signals that stop a process, as Ctrl-Z does.
 const STOPS: [Signal; 4] = [Signal::STOP, Signal::TSTP, Signal::TTIN, Signal::TTOU];
 
+/// What has happened.
+pub(crate) enum Step {
+    Received(ReceivedSignal),
+    /// A signal was sent to the command, or to its group. `false`: there was no such process.
+    Sent(Signal, io::Result<bool>),
+    Reaped(Reaped),
+    /// drainit stops itself, because it has forwarded a signal that stops.
+    Halting,
+    /// The command was killed, and not by drainit.
+    KilledByOther,
+    Decided(Message),
+}
+
+/// What drainit does when its command is stopped, as by Ctrl-Z.
+pub(crate) enum Jobs<'a> {
+    /// It lends the command its terminal, and stops where the command has stopped.
+    Follow(&'a mut Terminal),
+    /// It stops itself after it has forwarded a signal that stops.
+    Halt,
+    Ignore,
+}
+
 /// Runs the command until it has ended, and carries out what the machine decides.
 pub(crate) struct CommandLoop<'a> {
     options: &'a ExecOptions,
     signals: &'a BlockedSignals,
-    terminal: &'a mut Terminal,
+    jobs: Jobs<'a>,
+    say: &'a dyn Fn(Step),
     machine: Machine<'a>,
-    /// Gets the same events at the same times, and must decide the same.
-    #[cfg(debug_assertions)]
-    replica: Machine<'a>,
     /// The pid of the command, and the number of its process group for as long as that has a
     /// member.
     child: Pid,
@@ -51,15 +71,15 @@ impl<'a> CommandLoop<'a> {
         options: &'a ExecOptions,
         signals: &'a BlockedSignals,
         child: Pid,
-        terminal: &'a mut Terminal,
+        jobs: Jobs<'a>,
+        say: &'a dyn Fn(Step),
     ) -> Self {
         Self {
             options,
             signals,
-            terminal,
+            jobs,
+            say,
             machine: Machine::new(options),
-            #[cfg(debug_assertions)]
-            replica: Machine::new(options),
             child,
             sweep: None,
             may_stop: false,
@@ -72,16 +92,15 @@ impl<'a> CommandLoop<'a> {
     pub(crate) fn run(mut self) -> io::Result<End> {
         loop {
             let timeout = if self.has_more { Some(Duration::ZERO) } else { self.timeout() };
-            if let Some(received) = self.signals.wait(timeout)? {
-                // CHLD comes from the kernel. From a process, it is a signal like any other.
-                if received.signal != Signal::CHLD || received.sender.is_some() {
-                    self.receive(received);
-                } else if !self.machine.has_ended() {
-                    self.follow_stop()?;
-                }
+            let received = self.signals.wait(timeout)?;
+            if let Some(received) = received {
+                self.receive(received)?;
             }
             if let Some(end) = self.reap()? {
                 return Ok(end);
+            }
+            if received.is_some_and(is_of_a_child) {
+                self.follow_stop()?;
             }
             if let Some(end) = self.handle(Event::Tick) {
                 return Ok(end);
@@ -98,19 +117,21 @@ impl<'a> CommandLoop<'a> {
         Some(next.since(clock::now()))
     }
 
-    fn receive(&mut self, received: ReceivedSignal) {
-        let ReceivedSignal { signal, sender } = received;
-        if self.options.verbose {
-            match sender {
-                Some(sender) if sender.pid != 0 => {
-                    tell(&format!("{signal} received from pid {}", sender.pid));
-                }
-                Some(_) => tell(&format!("{signal} received from outside the container")),
-                None => tell(&format!("{signal} received")),
-            }
+    fn receive(&mut self, received: ReceivedSignal) -> io::Result<()> {
+        (self.say)(Step::Received(received));
+        if is_of_a_child(received) {
+            return Ok(());
         }
+        let signal = received.signal;
         // A signal alone never leads to the exit.
         let _ = self.handle(Event::Signal(signal));
+        if let Jobs::Halt = self.jobs
+            && STOPS.contains(&signal)
+        {
+            (self.say)(Step::Halting);
+            self.signals.halt_self()?;
+        }
+        Ok(())
     }
 
     /// Passes an event to the machine and carries out its actions. Returns how the command has
@@ -118,46 +139,31 @@ impl<'a> CommandLoop<'a> {
     fn handle(&mut self, event: Event) -> Option<End> {
         let now = clock::now();
         let actions = self.machine.handle(now, event);
-        #[cfg(debug_assertions)]
-        {
-            assert_eq!(self.replica.handle(now, event), actions, "after {event:?}");
-            assert_eq!(self.replica.next_wakeup(), self.machine.next_wakeup(), "after {event:?}");
-        }
         for action in actions {
             match action {
                 Action::Forward(signal) => self.forward(signal),
                 Action::SignalGroup(signal) => self.signal_group(signal),
                 Action::SignalDescendants(signal) => self.scan(Sweep::new(signal)),
-                Action::ExplainKill => explain_kill(),
-                Action::Report(message) => self.report(message),
+                Action::ExplainKill => (self.say)(Step::KilledByOther),
+                Action::Report(message) => (self.say)(Step::Decided(message)),
                 Action::Exit(end) => return Some(end),
             }
         }
         None
     }
 
-    fn report(&self, message: Message) {
-        if self.options.verbose || !message.is_verbose() {
-            tell(&message.to_string());
-        }
-    }
-
     fn forward(&mut self, signal: Signal) {
-        let is_job = signal == Signal::CONT && self.terminal.lend(self.child);
+        let is_job = match &mut self.jobs {
+            Jobs::Follow(terminal) => signal == Signal::CONT && terminal.lend(self.child),
+            _ => false,
+        };
         self.may_stop |= STOPS.contains(&signal);
         let sent = if self.options.group || is_job {
             kill_group_of_child(self.child, signal)
         } else {
             kill_child(self.child, signal)
         };
-        match sent {
-            Err(error) => {
-                let child = self.child;
-                tell(&format!("warning: {signal} cannot be sent to pid {child}: {error}"));
-            }
-            Ok(_) if self.options.verbose => tell(&format!("{signal} sent to pid {}", self.child)),
-            Ok(_) => {}
-        }
+        (self.say)(Step::Sent(signal, sent));
     }
 
     fn signal_group(&self, signal: Signal) {
@@ -188,13 +194,14 @@ impl<'a> CommandLoop<'a> {
     /// Stops drainit where the command has stopped, so that the shell above sees it and takes its
     /// terminal back.
     fn follow_stop(&mut self) -> io::Result<()> {
-        if !self.terminal.is_lent() && std::process::id() == 1 {
+        let Jobs::Follow(terminal) = &mut self.jobs else { return Ok(()) };
+        if self.machine.has_ended() || (!terminal.is_lent() && std::process::id() == 1) {
             return Ok(());
         }
         let Some(by) = stopped_by(self.child)? else { return Ok(()) };
         let is_meant = std::mem::take(&mut self.may_stop);
         let wants_terminal = [Signal::TTIN, Signal::TTOU].contains(&by);
-        if wants_terminal && self.terminal.lend(self.child) {
+        if wants_terminal && terminal.lend(self.child) {
             // drainit was brought into the foreground meanwhile, and its command did not know.
             kill_group_of_child(self.child, Signal::CONT)?;
         } else if Terminal::is_without_shell() {
@@ -203,9 +210,9 @@ impl<'a> CommandLoop<'a> {
             if !is_meant && by == Signal::TSTP {
                 kill_group_of_child(self.child, Signal::CONT)?;
             }
-        } else if self.terminal.is_lent() || wants_terminal || by == Signal::TSTP {
+        } else if terminal.is_lent() || wants_terminal || by == Signal::TSTP {
             if self.signals.stop_self()? {
-                self.terminal.forget();
+                terminal.forget();
             } else if !is_meant && by == Signal::TSTP {
                 // The same below a script, which is no shell with jobs.
                 kill_group_of_child(self.child, Signal::CONT)?;
@@ -219,11 +226,10 @@ impl<'a> CommandLoop<'a> {
         self.has_more = false;
         let mut has_orphans = false;
         for _ in 0..REAP_AT_ONCE {
-            match reap_next()? {
+            let reaped = reap_next()?;
+            (self.say)(Step::Reaped(reaped));
+            match reaped {
                 Reaped::Child(pid, end) => {
-                    if self.options.verbose {
-                        tell(&format!("pid {pid}: {end}"));
-                    }
                     if pid != self.child || self.machine.has_ended() {
                         has_orphans = true;
                     } else if let Some(end) = self.handle(Event::Ended(end, self.leftover())) {
@@ -270,16 +276,14 @@ impl<'a> CommandLoop<'a> {
             && last.is_some_and(|last| now.since(last) < STORM)
             && let Some(received) = self.signals.wait_but_for_children(BATCH)?
         {
-            self.receive(received);
+            self.receive(received)?;
         }
         Ok(())
     }
 }
 
-/// Reports a kill by the OOM killer. Only PID 1 knows that there was no kill before: any other
-/// process would have to count them at its start.
-fn explain_kill() {
-    if std::process::id() == 1 && OomKills::since_the_containers_start().explain_one() {
-        tell(&format!("warning: the command {}", End::OutOfMemory));
-    }
+/// Whether the kernel says with this signal that a child has ended or stopped. From a process, CHLD
+/// is a signal like any other.
+fn is_of_a_child(received: ReceivedSignal) -> bool {
+    received.signal == Signal::CHLD && received.sender.is_none()
 }

@@ -14,8 +14,10 @@ pub mod with_drain;
 
 use std::io;
 
-use crate::exec::event_loop::CommandLoop;
+use crate::exec::event_loop::{CommandLoop, Jobs, Step};
 use crate::exec::options::ExecOptions;
+use crate::os::oom::OomKills;
+use crate::os::reap::Reaped;
 use crate::os::signal::mask;
 use crate::os::signal::mask::BlockedSignals;
 use crate::os::spawn::SpawnError;
@@ -23,7 +25,7 @@ use crate::os::spawn::single::{ChildSetup, Place, start};
 use crate::os::stdio::say;
 use crate::os::terminal::Terminal;
 use crate::os::{Pid, boot, panic_hook};
-use crate::types::{Signal, Stream, exit_code, harmless};
+use crate::types::{End, Signal, Stream, exit_code, harmless};
 
 #[derive(Debug, thiserror::Error)]
 enum ExecError {
@@ -37,7 +39,7 @@ enum ExecError {
 /// that ended it, or 126 or 127 where it could not be started.
 #[must_use]
 pub fn run(options: &ExecOptions) -> u8 {
-    panic_hook::install();
+    panic_hook::handle_panics();
     match supervise(options) {
         Ok(code) => options.code(code),
         Err(error) => {
@@ -72,16 +74,25 @@ fn supervise(options: &ExecOptions) -> Result<u8, ExecError> {
         listens: handed_over.is_some(),
     };
     let started = start(&options.command, &setup);
+    // The rest of the preparation takes its time beside the command, not before it.
+    panic_hook::keep_memory();
     // The command has its working directory. drainit itself must not keep a file system from being
     // unmounted.
     let _ = std::env::set_current_dir("/");
-    let end = started.map_err(ExecError::from).and_then(|child: Pid| {
+    let end = started.map_err(ExecError::from).and_then(|(child, exec)| {
         if options.verbose {
             tell(&format!("pid {child}: started"));
         }
-        let end = CommandLoop::new(options, &signals, child, &mut terminal).run();
+        let say = |step| say_step(options, child, step);
+        let jobs = Jobs::Follow(&mut terminal);
+        let end = CommandLoop::new(options, &signals, child, jobs, &say).run();
         // Unless drainit is PID 1, the command would outlive it.
-        Ok(end.inspect_err(|_| panic_hook::stop_all())?)
+        let end = end.inspect_err(|_| panic_hook::stop_all())?;
+        // It has ended, so this is known.
+        match exec.outcome() {
+            Ok(Err(failed)) => Err(failed.diagnose().into()),
+            _ => Ok(end),
+        }
     });
     // A script above drainit may go on with this terminal.
     terminal.take_back();
@@ -91,4 +102,36 @@ fn supervise(options: &ExecOptions) -> Result<u8, ExecError> {
 /// Writes a line of drainit's own to stderr.
 pub(crate) fn tell(message: &str) {
     say(Stream::Stderr, &format!("[drainit] {}\n", harmless(message)));
+}
+
+fn say_step(options: &ExecOptions, child: Pid, step: Step) {
+    match step {
+        Step::Sent(signal, Err(error)) => {
+            tell(&format!("warning: {signal} cannot be sent to pid {child}: {error}"));
+        }
+        Step::KilledByOther => explain_kill(),
+        Step::Decided(message) if options.verbose || !message.is_verbose() => {
+            tell(&message.to_string());
+        }
+        _ if !options.verbose => {}
+        Step::Received(received) => match (received.signal, received.sender) {
+            (Signal::CHLD, None) => {}
+            (signal, None) => tell(&format!("{signal} received")),
+            (signal, Some(sender)) if sender.pid == 0 => {
+                tell(&format!("{signal} received from outside the container"));
+            }
+            (signal, Some(sender)) => tell(&format!("{signal} received from pid {}", sender.pid)),
+        },
+        Step::Sent(signal, Ok(_)) => tell(&format!("{signal} sent to pid {child}")),
+        Step::Reaped(Reaped::Child(pid, end)) => tell(&format!("pid {pid}: {end}")),
+        Step::Reaped(_) | Step::Decided(_) | Step::Halting => {}
+    }
+}
+
+/// Reports a kill by the OOM killer. Only PID 1 knows that there was no kill before: any other
+/// process would have to count them at its start.
+fn explain_kill() {
+    if std::process::id() == 1 && OomKills::since_the_containers_start().explain_one() {
+        tell(&format!("warning: the command {}", End::OutOfMemory));
+    }
 }

@@ -49,6 +49,16 @@ impl ExecOptions {
         }
     }
 
+    /// As tini and dumb-init have it: every signal but CHLD is just forwarded.
+    #[must_use]
+    pub fn forwarding_all() -> Self {
+        let mut options = Self::new(Vec::new());
+        options.stop_signals.clear();
+        options.subreaper = false;
+        options.rewrites.set(Signal::CHLD, None);
+        options
+    }
+
     /// Whether this signal stops the command: one that is dropped begins nothing.
     #[must_use]
     pub fn stops(&self, signal: Signal) -> bool {

@@ -21,9 +21,18 @@ impl Rewrites {
     /// The signal to forward for `signal`, if any.
     #[must_use]
     pub fn of(&self, signal: Signal) -> Option<Signal> {
-        // The last rule wins.
-        let found = self.0.iter().rev().find(|rewrite| rewrite.from == signal);
-        found.map_or(Some(signal), |rewrite| rewrite.to)
+        self.rule(signal).unwrap_or(Some(signal))
+    }
+
+    /// What the last rule for `signal` makes of it; `None` without a rule.
+    #[must_use]
+    pub fn rule(&self, signal: Signal) -> Option<Option<Signal>> {
+        self.0.iter().rev().find(|rewrite| rewrite.from == signal).map(|rewrite| rewrite.to)
+    }
+
+    /// Adds a rule, which wins against those before it.
+    pub fn set(&mut self, from: Signal, to: Option<Signal>) {
+        self.0.push(Rewrite { from, to });
     }
 }
 

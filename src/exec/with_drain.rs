@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{
-    Config, Control, Drain, DrainMethod, Hooks, LogFormat, Logging, Process, Shutdown,
+    Address, Arguments, Config, Control, Drain, DrainMethod, DrainTimes, Hooks, LogFormat, Logging,
+    Process, Shutdown, Variable,
 };
 use crate::core::spec::Wait;
 use crate::exec::options::ExecOptions;
@@ -25,15 +26,27 @@ use crate::types::{Signal, exit_code, harmless, human};
 /// The time that neither the drain nor the stop claims.
 const SLACK: Duration = Duration::from_secs(1);
 
-/// The method of the drain, and its length.
+/// The drain of an Envoy.
 #[derive(Clone, Debug)]
 pub struct DrainOptions {
-    pub method: DrainMethod,
+    pub admin: Address,
     /// The longest drain; `None`: the default of a config. Zero turns draining off.
-    pub time: Option<Duration>,
+    pub time: Option<Given<Duration>>,
     /// The shortest drain; `None`: the default of a config, or less if it would not fit.
-    pub min: Option<Duration>,
+    pub min: Option<Given<Duration>>,
 }
+
+/// A value, and the option or the variable that it comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Given<T> {
+    pub name: &'static str,
+    pub value: T,
+}
+
+/// The variables of the admin and of the longest and the shortest drain. They are for the outermost
+/// `exec`: what it runs does not get them.
+pub const DRAIN_VARIABLES: [&str; 3] =
+    ["DRAINIT_DRAIN_ENVOY", "DRAINIT_DRAIN_TIME", "DRAINIT_DRAIN_MIN"];
 
 /// Runs the command and drains it before the stop. Returns the exit code for drainit, which is that
 /// of `run`.
@@ -68,7 +81,7 @@ pub fn run(options: &ExecOptions, drain: &DrainOptions) -> u8 {
     });
     let level = if options.verbose { level.max(tracing::Level::DEBUG) } else { level };
     subscriber::install(Arc::clone(&output), level);
-    if let Some(warning) = cut_short(&config, drain) {
+    if let Some(warning) = cut_short(&config.shutdown, drain) {
         tracing::warn!("{warning}");
     }
     let setup = Setup {
@@ -79,7 +92,6 @@ pub fn run(options: &ExecOptions, drain: &DrainOptions) -> u8 {
         output,
         signals,
         began,
-        events: None,
         listeners: None,
         sockets: vec![Vec::new()],
         successes: options.remap_exit.clone(),
@@ -92,8 +104,18 @@ pub fn run(options: &ExecOptions, drain: &DrainOptions) -> u8 {
 /// # Errors
 /// Fails if options contradict each other, or a config cannot express them.
 pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, String> {
-    if options.parent_death_signal == Some(Signal::KILL) {
-        return Err("--parent-death-signal KILL leaves no time to drain; use TERM".to_owned());
+    for (option, is_set) in [
+        ("--group", options.group),
+        ("--wait-all", options.wait_all),
+        ("--no-subreaper", !options.subreaper),
+        // It leaves no time to drain.
+        ("--parent-death-signal KILL", options.parent_death_signal == Some(Signal::KILL)),
+    ] {
+        if is_set {
+            return Err(format!(
+                "{option} cannot be used with a drain (--drain-envoy, DRAINIT_DRAIN_ENVOY)"
+            ));
+        }
     }
     let text = |arg: &OsString| {
         arg.to_str().map(str::to_owned).ok_or_else(|| {
@@ -107,43 +129,46 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
         || "command".to_owned(),
         |name| harmless(&name.to_string_lossy()).into_owned(),
     );
-    let grace_period = options.grace_period.unwrap_or(Shutdown::DEFAULT_GRACE_PERIOD);
+    let (stop_signal, forward_signals) = signals(options)?;
+    let defaults = Shutdown::default();
+    let grace_period = options.grace_period.unwrap_or(defaults.grace_period);
     let shutdown = Shutdown {
         grace_period,
         // A tenth of a short grace period.
-        reserve: Shutdown::DEFAULT_RESERVE.min(grace_period / 10),
+        reserve: defaults.reserve.min(grace_period / 10),
         readiness_delay: options.signal_delay,
         unready_delay: Duration::ZERO,
         signals: options.stop_signals.iter().copied().filter(|one| options.stops(*one)).collect(),
         report: None,
     };
-    let (window, delay) = (shutdown.window(), shutdown.readiness_delay);
+    let method = DrainMethod::envoy(drain.admin.clone());
     let room = room(&shutdown);
-    let time = drain.time.unwrap_or(Drain::DEFAULT_TIME);
-    let min = drain.min.unwrap_or(drain.method.default_min().min(room)).min(time);
+    let of_time = Given { name: "--drain-time", value: DrainTimes::default().time };
+    let Given { name: of_time, value: time } = drain.time.unwrap_or(of_time);
+    let of_min = Given { name: "--drain-min", value: method.default_min().min(room).min(time) };
+    let Given { name: of_min, value: min } = drain.min.unwrap_or(of_min);
+    if min > time && !time.is_zero() {
+        let (min, time) = (human(min), human(time));
+        return Err(format!("{of_min} {min} is longer than {of_time} {time}"));
+    }
+    let min = min.min(time);
     if min > room || room.is_zero() {
-        let waits = match (delay, human(delay), human(min)) {
-            (Duration::ZERO, _, min) => format!("--drain-min {min} does not fit into"),
-            (_, delay, _) if room.is_zero() => format!("--signal-delay {delay} leaves nothing of"),
-            (_, delay, min) => {
-                format!("--signal-delay {delay} and --drain-min {min} do not fit into")
-            }
-        };
         return Err(format!(
-            "{waits} the {} of --grace-period {} without its reserve of {}",
-            human(window),
+            "--signal-delay {} and {of_min} {} do not fit into --grace-period {} without its reserve of {}",
+            human(options.signal_delay),
+            human(min),
             human(grace_period),
             human(shutdown.reserve),
         ));
     }
-    let method = drain.method.clone();
     let process = Process {
-        stop_signal: stop_signal(options)?,
+        stop_signal,
         // The time that the longest drain leaves, if that is more than the default. A drain that
         // begins a moment late must not be cut short for it.
         stop_grace_period: Some(room.saturating_sub(time).saturating_sub(SLACK))
             .filter(|rest| *rest > Wait::DEFAULT.limit),
-        forward_signals: forwarded(options)?,
+        forward_signals,
+        environment: DRAIN_VARIABLES.map(|name| Variable::Removed(name.to_owned())).into(),
         drain: (!time.is_zero()).then_some(Drain { method, time, min }),
         ..Process::new(name, command)
     };
@@ -153,9 +178,10 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
         control: Control::default(),
         logging: Logging::default(),
         reload_signal: None,
+        arguments: Arguments::default(),
         hooks: Hooks::default(),
         processes: vec![process],
-        without_copies: Vec::new(),
+        unused_args: Vec::new(),
     })
 }
 
@@ -165,12 +191,11 @@ fn room(shutdown: &Shutdown) -> Duration {
 }
 
 /// The warning for a `--drain-time` that does not fit. The default time is shortened without one.
-fn cut_short(config: &Config, drain: &DrainOptions) -> Option<String> {
-    let (shutdown, time) = (&config.shutdown, drain.time?);
-    let room = room(shutdown);
+fn cut_short(shutdown: &Shutdown, drain: &DrainOptions) -> Option<String> {
+    let (Given { name, value: time }, room) = (drain.time?, room(shutdown));
     (time > room).then(|| {
         format!(
-            "--drain-time {} is cut short to the {} that --grace-period {} leaves; make that longer, and the pod's, too",
+            "{name} {} is cut short to the {} that --grace-period {} leaves; make that longer, and the pod's, too",
             human(time),
             human(room),
             human(shutdown.grace_period)
@@ -178,12 +203,12 @@ fn cut_short(config: &Config, drain: &DrainOptions) -> Option<String> {
     })
 }
 
-/// The stop signal of the process: what the first stop signal becomes. A config has one, whichever
-/// stop signal arrives, so another one cannot become anything else.
-fn stop_signal(options: &ExecOptions) -> Result<Signal, String> {
-    let of = |signal: &Signal| Some((*signal, options.rewrites.of(*signal)?));
-    let mut kept = options.stop_signals.iter().filter_map(of);
-    let Some((first, stop_signal)) = kept.next() else {
+/// The stop signal of the process, and the signals that are forwarded to it. A config has one stop
+/// signal, and forwards each of the others as itself.
+fn signals(options: &ExecOptions) -> Result<(Signal, Vec<Signal>), String> {
+    let sent = |signal: &Signal| Some((*signal, options.rewrites.of(*signal)?));
+    let mut stops = options.stop_signals.iter().filter_map(sent);
+    let Some((first, stop_signal)) = stops.next() else {
         return Err(
             "stop signals that are all dropped leave nothing to stop the process with".to_owned()
         );
@@ -191,35 +216,24 @@ fn stop_signal(options: &ExecOptions) -> Result<Signal, String> {
     if stop_signal == Signal::STOP {
         return Err(format!("{first} cannot become {stop_signal}, which only suspends a process"));
     }
-    match kept.find(|(signal, becomes)| becomes != signal && *becomes != stop_signal) {
-        Some((signal, becomes)) => Err(format!(
-            "{signal} cannot become {becomes}: where the command is drained, every stop signal stops it with \
-             what {first} becomes, {stop_signal}"
-        )),
-        None => Ok(stop_signal),
-    }
-}
-
-/// The other signals, forwarded as without a drain.
-fn forwarded(options: &ExecOptions) -> Result<Vec<Signal>, String> {
-    let mut forwarded = Vec::new();
-    let others = (1..=64)
+    let others: Vec<_> = (1..=64)
         .filter_map(Signal::from_number)
         .filter(|signal| ![Signal::KILL, Signal::CHLD].contains(signal))
-        .filter(|signal| !options.stop_signals.contains(signal));
-    for signal in others {
-        match options.rewrites.of(signal) {
-            None => {}
-            Some(same) if same == signal => forwarded.push(signal),
-            Some(other) => {
-                return Err(format!(
-                    "{signal} cannot become {other}: where the command is drained, \
-                    only stop signals are rewritten; others can be dropped"
-                ));
-            }
-        }
+        .filter(|signal| !options.stop_signals.contains(signal))
+        .filter_map(|signal| sent(&signal))
+        .collect();
+    let forwarded = others.iter().map(|(signal, _)| *signal).collect();
+    let mut rewritten = stops
+        .filter(|(_, to)| *to != stop_signal)
+        .chain(others)
+        .filter(|(signal, to)| signal != to);
+    match rewritten.next() {
+        Some((signal, to)) => Err(format!(
+            "{signal} cannot become {to}: where the command is drained, stop signals become what {first} \
+             becomes, {stop_signal}, and others are forwarded or dropped"
+        )),
+        None => Ok((stop_signal, forwarded)),
     }
-    Ok(forwarded)
 }
 
 fn fail(message: &str, code: u8) -> u8 {
@@ -231,7 +245,6 @@ fn fail(message: &str, code: u8) -> u8 {
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
-    use crate::config::{Address, DrainStrategy, DrainUntil, HttpMethod, HttpTarget};
     use crate::exec::rewrite::Rewrite;
 
     fn seconds(seconds: u64) -> Duration {
@@ -245,27 +258,20 @@ mod tests {
         options
     }
 
-    fn envoy() -> DrainMethod {
-        DrainMethod::Envoy {
+    fn drain(time: Option<u64>, min: Option<u64>) -> DrainOptions {
+        DrainOptions {
             admin: Address::Unix("/run/admin.sock".into()),
-            fail_healthcheck: true,
-            strategy: DrainStrategy::default(),
-            until: DrainUntil::Connections,
-            exit_at: None,
-            direction: None,
-            ignore_listeners: None,
+            time: time.map(|time| Given { name: "--drain-time", value: seconds(time) }),
+            min: min.map(|min| Given { name: "--drain-min", value: seconds(min) }),
         }
     }
 
-    fn drain(time: u64, min: Option<u64>) -> DrainOptions {
-        DrainOptions { method: envoy(), time: Some(seconds(time)), min: min.map(seconds) }
-    }
-
+    // holds: C419, C420, C422
     #[test]
     fn the_options_become_a_config() {
         let mut options = options(Some(60), &["TERM:QUIT", "HUP:0"]);
         options.signal_delay = seconds(3);
-        let config = config(&options, &drain(15, None)).unwrap();
+        let config = config(&options, &drain(Some(15), None)).unwrap();
         let process = &config.processes[0];
         assert_eq!(process.name, "envoy");
         // Variables are not expanded.
@@ -298,7 +304,7 @@ mod tests {
         ] {
             let mut options = options(None, rewrites);
             options.stop_signals = vec![Signal::TERM, Signal::INT];
-            match (config(&options, &drain(15, None)), expected) {
+            match (config(&options, &drain(Some(15), None)), expected) {
                 (Ok(config), Ok((signal, count))) => {
                     assert_eq!(config.processes[0].stop_signal, signal, "{rewrites:?}");
                     assert_eq!(config.shutdown.signals.len(), count, "{rewrites:?}");
@@ -309,45 +315,36 @@ mod tests {
         }
     }
 
+    // holds: C424
     #[test]
     fn a_min_that_is_not_given_gives_way() {
         for (grace, time, min) in [(30, 15, 5000), (30, 3, 3000), (3, 15, 2700), (1, 15, 900)] {
-            let config = config(&options(Some(grace), &[]), &drain(time, None)).unwrap();
+            let config = config(&options(Some(grace), &[]), &drain(Some(time), None)).unwrap();
             let drain = config.processes[0].drain.as_ref().unwrap();
             assert_eq!(drain.min, Duration::from_millis(min), "{grace} {time}");
             // Otherwise the default, or the time that is left.
             assert_eq!(config.processes[0].stop_grace_period.is_some(), grace == 30);
         }
-        assert!(config(&options(Some(3), &[]), &drain(15, Some(3))).is_err());
+        assert!(config(&options(Some(3), &[]), &drain(Some(15), Some(3))).is_err());
         for (time, is_told) in [(Some(60), true), (Some(28), false), (None, false)] {
-            let drain = DrainOptions { method: envoy(), time: time.map(seconds), min: None };
+            let drain = drain(time, None);
             let config = config(&options(None, &[]), &drain).unwrap();
-            assert_eq!(cut_short(&config, &drain).is_some(), is_told, "{time:?}");
+            assert_eq!(cut_short(&config.shutdown, &drain).is_some(), is_told, "{time:?}");
         }
-        assert!(config(&options(None, &[]), &drain(0, None)).unwrap().processes[0].drain.is_none());
+        assert!(
+            config(&options(None, &[]), &drain(Some(0), None)).unwrap().processes[0]
+                .drain
+                .is_none()
+        );
     }
 
+    // holds: C422
     #[test]
-    fn each_kind_has_the_times_of_a_config() {
-        let target = HttpTarget { address: Address::Unix("/run/a".into()), path: "/drain".into() };
-        for (method, min) in [
-            (envoy(), 5),
-            (DrainMethod::Http { method: HttpMethod::Put, target }, 0),
-            (DrainMethod::Exec(vec!["/app/drain".into()]), 0),
-            (DrainMethod::Signal(Signal::USR1), 0),
-            (DrainMethod::Notify(Signal::USR1), 0),
-        ] {
-            let said = |min| {
-                let drain = DrainOptions { method: method.clone(), time: None, min };
-                config(&options(None, &[]), &drain).unwrap().processes.remove(0).drain.unwrap()
-            };
-            assert_eq!(
-                (said(None).time, said(None).min),
-                (seconds(15), seconds(min)),
-                "{method:?}"
-            );
-            assert_eq!(said(Some(seconds(8))).min, seconds(8), "{method:?}");
-            assert_eq!(format!("{:?}", said(None).method), format!("{method:?}"));
+    fn times_have_the_defaults_of_a_config() {
+        for (min, expected) in [(None, 5), (Some(8), 8)] {
+            let mut config = config(&options(None, &[]), &drain(None, min)).unwrap();
+            let drain = config.processes.remove(0).drain.unwrap();
+            assert_eq!((drain.time, drain.min), (seconds(15), seconds(expected)));
         }
     }
 }

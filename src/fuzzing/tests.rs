@@ -29,12 +29,19 @@ const LONGEST: usize = 2000;
 /// One input, in a build without optimization on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// The inputs of a target. `tests/fuzz/run.sh` describes the file, and packs it.
 fn corpus(name: &str) -> Vec<Vec<u8>> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(name);
-    let mut paths: Vec<_> =
-        directory.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
-    paths.into_iter().map(|path| std::fs::read(path).unwrap()).collect()
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus");
+    let packed = std::fs::read(directory.join(name)).unwrap();
+    let (mut rest, mut inputs) = (&packed[..], Vec::new());
+    while !rest.is_empty() {
+        let line = rest.iter().position(|byte| *byte == b'\n').unwrap();
+        let (_, length) = str::from_utf8(&rest[..line]).unwrap().split_once(' ').unwrap();
+        let end = line + 1 + length.parse::<usize>().unwrap();
+        inputs.push(rest[line + 1..end].to_vec());
+        rest = rest[end..].strip_prefix(b"\n").unwrap();
+    }
+    inputs
 }
 
 struct Random(u64);

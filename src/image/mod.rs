@@ -15,18 +15,20 @@ use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
+use nix::sys::stat::{FileStat, SFlag};
 use nix::unistd::AccessFlags;
 
 use crate::config::{
-    Address, Config, DrainMethod, Liveness, LogFile, LogMode, OnlyIf, Probe, Process, ProcessKind,
-    Render, User, Variable,
+    Address, Config, DrainMethod, HeaderValue, LogFile, LogMode, OnlyIf, Probe, Process,
+    ProcessKind, Render, User, Variable,
 };
-use crate::load::check::image::{At, Finding, Part};
+use crate::load::bootstrap;
+use crate::load::check::image::{At, Finding};
 use crate::load::{Environment, Severity};
-use crate::os::inherited::is_descriptor;
 use crate::os::spawn::diagnose::{Attempt, foresee, wrong_with_dir};
 use crate::os::spawn::which::which;
 use crate::os::spawn::{SpawnError, cannot_change_user};
+use crate::trusted_path::{ForeignLink, Place, is};
 
 #[derive(Debug, Default)]
 pub(crate) struct ImageCheck {
@@ -48,13 +50,10 @@ pub(crate) fn check(
     let mut checker =
         Checker { config, environment, mounts, is_image, result: ImageCheck::default() };
     if let Some(socket) = config.control.socket.path() {
-        checker.socket(At::ControlSocket, "control.socket", socket);
-    }
-    if let Some(events) = &config.logging.events {
-        checker.events(events);
+        checker.socket((None, "control.socket"), "control.socket", socket);
     }
     for hook in hooks_of(&config.hooks) {
-        checker.command(At::Hooks, &hook, Severity::Error);
+        checker.command((None, "hooks"), &hook, Severity::Error);
     }
     for (index, process) in config.processes.iter().enumerate() {
         checker.process(index, process);
@@ -77,6 +76,22 @@ struct Checker<'a> {
 
 const UNREADABLE: &str = "may not be read by the user that runs drainit";
 
+const UNWRITABLE: &str = "cannot be written to";
+
+/// What is at a path, as the running drainit finds it.
+fn look(path: &Path) -> io::Result<FileStat> {
+    Place::behind(path)?.stat()
+}
+
+/// Why a path cannot be used; `other` where the error does not tell.
+fn reason(error: &io::Error, other: &str) -> String {
+    match ForeignLink::of(error) {
+        Some(link) => format!("cannot be used: {link}"),
+        None if is_missing(error) => "does not exist".to_owned(),
+        None => other.to_owned(),
+    }
+}
+
 /// Whether nothing is at a path. Another error does not show that.
 fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
@@ -87,13 +102,13 @@ impl<'a> Checker<'a> {
         match &process.only_if {
             Some(OnlyIf::Never) => return,
             // It will not be started either, unless a volume brings the path.
-            Some(OnlyIf::PathExists(path)) if self.is_image && !path.exists() => return,
+            Some(only_if) if self.is_image && !only_if.holds() => return,
             _ => {}
         }
-        let at = |part| At::Process(index, part);
+        let at = |part| (Some(index), part);
         for socket in &process.listen {
             if let Address::Unix(path) = &socket.address {
-                self.socket(at(Part::Listen), "listen", path);
+                self.socket(at("listen"), "listen", path);
             }
         }
         let severity = self.severity(index);
@@ -101,7 +116,7 @@ impl<'a> Checker<'a> {
             && self.is_image
             && let Some(error) = cannot_change_user(user)
         {
-            self.add(at(Part::User), Severity::Warning, &error);
+            self.add(at("user"), Severity::Warning, &error);
         }
         if let Some(dir) = &process.working_dir {
             let is_wrong = self.can_check(dir) && self.directory(index, process, dir, severity);
@@ -115,19 +130,46 @@ impl<'a> Checker<'a> {
         // Its own hook may install its program.
         let brings = process.hooks.pre_start.is_some();
         let of_program = if brings { Severity::Warning } else { severity };
-        self.command(at(Part::Command), &process.command, of_program);
+        self.command(at("command"), &process.command, of_program);
         for hook in hooks_of(&process.hooks) {
-            self.command(at(Part::Hooks), &hook, severity);
+            self.command(at("hooks"), &hook, severity);
         }
-        if let Some(Probe::Exec(command)) = process.readiness.as_ref().map(|asked| &asked.probe) {
-            self.command(at(Part::Readiness), command, of_program);
+        for (key, probe) in process.probes() {
+            if let Probe::Exec(command) = probe {
+                self.command(at(key), command, of_program);
+            }
         }
-        if let Some(Probe::Exec(command)) = process.liveness.as_ref().and_then(Liveness::probe) {
-            self.command(at(Part::Liveness), command, of_program);
+        match process.drain.as_ref().map(|drain| &drain.method) {
+            Some(DrainMethod::Exec(exec)) => {
+                self.command(at("drain"), &exec.command, of_program);
+            }
+            Some(DrainMethod::Http(http)) => {
+                for header in &http.headers {
+                    if let HeaderValue::File(path) = &header.value
+                        && let Some(why) = self.unreadable(path)
+                    {
+                        let message =
+                            format!("the value of `{}`, `{}`, {why}", header.name, path.display());
+                        self.add(at("drain"), severity, &message);
+                    }
+                }
+            }
+            Some(DrainMethod::Envoy(envoy)) => self.admin(index, process, &envoy.admin, of_program),
+            _ => {}
         }
-        if let Some(DrainMethod::Exec(command)) = process.drain.as_ref().map(|drain| &drain.method)
-        {
-            self.command(at(Part::Drain), command, of_program);
+    }
+
+    /// Compares the admin that a drain asks with that of Envoy's own config.
+    fn admin(&mut self, index: usize, process: &Process, admin: &Address, severity: Severity) {
+        let Some(path) = bootstrap::config_file(process, &[]) else { return };
+        let is_rendered = process.render.iter().any(|render| render.to == path);
+        if is_rendered || !self.is_here(&path) {
+            return;
+        }
+        if let Some(other) = bootstrap::other_admin(&path, admin) {
+            let path = path.display();
+            let what = format!("its admin is {admin} here, and in `{path}` {other}");
+            self.add((Some(index), "drain"), severity, &what);
         }
     }
 
@@ -136,20 +178,18 @@ impl<'a> Checker<'a> {
         for variable in &process.environment {
             let Some(file) = variable.file() else { continue };
             let (part, what) = match variable {
-                Variable::FromFile { name, .. } => {
-                    (Part::Environment, format!("the file of {name}"))
-                }
-                _ => (Part::EnvFile, "its env_file".to_owned()),
+                Variable::FromFile { name, .. } => ("environment", format!("the file of {name}")),
+                _ => ("env_file", "its env_file".to_owned()),
             };
             if let Some(why) = self.unreadable(&file.path)
                 && (file.required || file.path.exists())
             {
                 let message = format!("{what}, `{}`, {why}", file.path.display());
-                self.add(At::Process(index, part), severity, &message);
+                self.add((Some(index), part), severity, &message);
             }
         }
         for Render { from, to, .. } in &process.render {
-            let at = At::Process(index, Part::Render);
+            let at = (Some(index), "render");
             if let Some(why) = self.unreadable(from) {
                 let message = format!("the template `{}` {why}", from.display());
                 self.add(at, severity, &message);
@@ -167,52 +207,52 @@ impl<'a> Checker<'a> {
 
     /// Checks that the log file can be opened or created.
     fn log_file(&mut self, index: usize, process: &Process, severity: Severity) {
-        let LogMode::File(LogFile { path, .. }) = &process.log else { return };
+        let LogMode::File(LogFile { path, .. }) = &process.log.mode else { return };
         // A symbolic link is not followed.
-        let found = fs::symlink_metadata(path).ok().filter(|_| self.is_image);
+        let found = Place::of(path).and_then(|place| place.stat()).ok().filter(|_| self.is_image);
         let (what, why) = match found {
-            Some(found) if !found.is_file() => ("", Some("is not a regular file")),
+            Some(found) if !is(&found, SFlag::S_IFREG) => {
+                ("", Some("is not a regular file".to_owned()))
+            }
             Some(_) => {
                 let writable = nix::unistd::eaccess(path, AccessFlags::W_OK).is_ok();
-                ("", (!writable).then_some("cannot be written to"))
+                ("", (!writable).then(|| UNWRITABLE.to_owned()))
             }
             None => ("the directory of ", self.unwritable(parent(path))),
         };
         if let Some(why) = why {
             let message = format!("{what}its log file `{}` {why}", path.display());
-            self.add(At::Process(index, Part::Log), severity, &message);
+            self.add((Some(index), "log"), severity, &message);
         }
     }
 
     /// Why a file cannot be read here; `None` also where that cannot be checked.
-    fn unreadable(&mut self, path: &Path) -> Option<&'static str> {
+    fn unreadable(&mut self, path: &Path) -> Option<String> {
         if !self.can_check(path) {
             return None;
         }
-        match fs::metadata(path) {
-            Err(error) if is_missing(&error) => Some("does not exist"),
-            Err(_) => Some(UNREADABLE),
-            Ok(found) if !found.is_file() => Some("is not a regular file"),
-            Ok(_) if nix::unistd::eaccess(path, AccessFlags::R_OK).is_err() => Some(UNREADABLE),
-            Ok(_) => None,
-        }
+        let why = match look(path) {
+            Err(error) => return Some(reason(&error, UNREADABLE)),
+            Ok(found) if !is(&found, SFlag::S_IFREG) => "is not a regular file",
+            Ok(_) if nix::unistd::eaccess(path, AccessFlags::R_OK).is_err() => UNREADABLE,
+            Ok(_) => return None,
+        };
+        Some(why.to_owned())
     }
 
     /// Why no file can be written into a directory here; `None` also where that cannot be checked.
-    fn unwritable(&mut self, directory: &Path) -> Option<&'static str> {
+    fn unwritable(&mut self, directory: &Path) -> Option<String> {
         if !self.can_check(directory) {
             return None;
         }
         let needed = AccessFlags::W_OK | AccessFlags::X_OK;
-        match fs::metadata(directory) {
-            Err(error) if is_missing(&error) => Some("does not exist"),
-            Err(_) => Some("cannot be written to"),
-            Ok(found) if !found.is_dir() => Some("is not a directory"),
-            Ok(_) if nix::unistd::eaccess(directory, needed).is_err() => {
-                Some("cannot be written to")
-            }
-            Ok(_) => None,
-        }
+        let why = match look(directory) {
+            Err(error) => return Some(reason(&error, UNWRITABLE)),
+            Ok(found) if !is(&found, SFlag::S_IFDIR) => "is not a directory",
+            Ok(_) if nix::unistd::eaccess(directory, needed).is_err() => UNWRITABLE,
+            Ok(_) => return None,
+        };
+        Some(why.to_owned())
     }
 
     /// A warning where something that runs before the process may create what it needs, such as
@@ -250,30 +290,20 @@ impl<'a> Checker<'a> {
                 "correct the image or the config, unless a process or hook that runs before creates it"
             }
         };
-        // All copies have the same fault, which is reported once.
-        let name = |index: usize| self.config.processes[index].key();
+        let name = |index: usize| &self.config.processes[index].name;
         let message = match at {
-            At::ControlSocket | At::Events => error.to_string(),
-            At::Hooks => format!("a hook of the container cannot run: {error}"),
-            At::Process(index, part) => match part {
-                Part::Command
-                | Part::WorkingDir
-                | Part::User
-                | Part::Environment
-                | Part::EnvFile
-                | Part::Render
-                | Part::Listen
-                | Part::Log => {
-                    format!("`{}` cannot be started: {error}", name(index))
-                }
-                Part::Readiness => {
+            (None, "hooks") => format!("a hook of the container cannot run: {error}"),
+            (None, _) => error.to_string(),
+            (Some(index), key) => match key {
+                "readiness" => {
                     format!("the readiness probe of `{}` cannot run: {error}", name(index))
                 }
-                Part::Liveness => {
+                "liveness" => {
                     format!("the liveness check of `{}` cannot run: {error}", name(index))
                 }
-                Part::Hooks => format!("a hook of `{}` cannot run: {error}", name(index)),
-                Part::Drain => format!("`{}` cannot be drained: {error}", name(index)),
+                "hooks" => format!("a hook of `{}` cannot run: {error}", name(index)),
+                "drain" => format!("`{}` cannot be drained: {error}", name(index)),
+                _ => format!("`{}` cannot be started: {error}", name(index)),
             },
         };
         let help = format!("{fix}; use `--image=false` if this is not the image that runs it");
@@ -295,31 +325,6 @@ impl<'a> Checker<'a> {
         self.add(at, Severity::Error, &message);
     }
 
-    /// The file of `logging.events` is opened before anything is started, too.
-    fn events(&mut self, path: &Path) {
-        if is_descriptor(path) {
-            return;
-        }
-        let directory = parent(path);
-        // A symbolic link is not followed.
-        let found = fs::symlink_metadata(path).ok().filter(|_| self.is_here(path));
-        let kind = found.map(|found| found.file_type());
-        let message = match kind {
-            Some(kind) if kind.is_file() || kind.is_fifo() || kind.is_char_device() => {
-                if nix::unistd::eaccess(path, AccessFlags::W_OK).is_ok() {
-                    return;
-                }
-                format!("drainit may not write `logging.events`, `{}`", path.display())
-            }
-            Some(_) => format!("`logging.events`, `{}`, is not a file", path.display()),
-            None => {
-                let Some(why) = self.unwritable(directory) else { return };
-                format!("the directory of `logging.events`, `{}`, {why}", directory.display())
-            }
-        };
-        self.add(At::Events, Severity::Error, &message);
-    }
-
     /// Whether the working directory of a process is unusable.
     fn directory(
         &mut self,
@@ -335,17 +340,14 @@ impl<'a> Checker<'a> {
             (!may).then(|| SpawnError::WorkingDir { path: dir.to_owned(), why })
         });
         if let Some(wrong) = &wrong {
-            self.add(At::Process(index, Part::WorkingDir), severity, wrong);
+            self.add((Some(index), "working_dir"), severity, wrong);
         }
         wrong.is_some()
     }
 
     fn command(&mut self, at: At, command: &[String], severity: Severity) {
         let config = self.config;
-        let process = match at {
-            At::Process(index, _) => config.processes.get(index),
-            At::ControlSocket | At::Events | At::Hooks => None,
-        };
+        let process = at.0.and_then(|index| config.processes.get(index));
         let Some(name) = command.first().filter(|name| !name.is_empty()) else { return };
         let dir = process.and_then(|process| process.working_dir.as_deref());
         let is_path = name.contains('/');

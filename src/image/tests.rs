@@ -40,6 +40,7 @@ fn image() -> TempDir {
 }
 
 /// drainit opens them before anything runs that could create what is missing.
+// holds: C24, C479
 #[test]
 fn what_is_opened_before_the_start_is_reported() {
     let dir = image();
@@ -52,16 +53,6 @@ fn what_is_opened_before_the_start_is_reported() {
             "E `control.socket`, `DIR/bin/good`, exists and is not a socket",
         ),
         ("control: {socket: DIR/bin}", "E `control.socket`, `DIR/bin`, exists and is not a socket"),
-        ("logging: {events: DIR/new}", ""),
-        ("logging: {events: DIR/bin/good}", ""),
-        ("logging: {events: /dev/stdout}", ""),
-        ("logging: {events: /proc/1/fd/1}", ""),
-        ("logging: {events: /dev/null}", ""),
-        (
-            "logging: {events: DIR/none/events}",
-            "E the directory of `logging.events`, `DIR/none`, does not exist",
-        ),
-        ("logging: {events: DIR/bin}", "E `logging.events`, `DIR/bin`, is not a file"),
     ] {
         let text =
             format!("{keys}\nhooks: {{pre_start: [good]}}\nprocesses: {{a: {{command: [good]}}}}");
@@ -85,6 +76,7 @@ fn what_is_opened_before_the_start_is_reported() {
     }
 }
 
+// holds: C21, C22, C23, C29
 #[test]
 fn a_process_that_could_not_be_started_is_reported() {
     let dir = image();
@@ -195,6 +187,7 @@ fn a_process_that_could_not_be_started_is_reported() {
     }
 }
 
+// holds: C22
 #[test]
 fn the_hooks_of_the_container_are_looked_for() {
     let dir = image();
@@ -205,6 +198,7 @@ fn the_hooks_of_the_container_are_looked_for() {
     }
 }
 
+// holds: C24
 #[test]
 fn a_directory_that_drainit_may_not_write_to_is_reported() {
     if !nix::unistd::geteuid().is_root() {
@@ -235,6 +229,7 @@ fn a_directory_that_drainit_may_not_write_to_is_reported() {
     });
 }
 
+// holds: C24, C28, C291
 #[test]
 fn an_earlier_process_or_hook_may_create_a_missing_path() {
     let dir = image();
@@ -263,6 +258,7 @@ fn an_earlier_process_or_hook_may_create_a_missing_path() {
     assert_eq!(found(&dir, &text, &mounts), [""; 0]);
 }
 
+// holds: C27
 #[test]
 fn a_user_that_drainit_cannot_become_is_a_warning() {
     if !nix::unistd::geteuid().is_root() {
@@ -279,6 +275,7 @@ fn a_user_that_drainit_cannot_become_is_a_warning() {
     });
 }
 
+// holds: C21, C23, C27
 #[test]
 fn the_user_of_a_process_needs_permission() {
     let dir = image();
@@ -321,6 +318,7 @@ fn a_file_that_cannot_be_looked_at_is_not_called_missing() {
     });
 }
 
+// holds: C31
 #[test]
 fn outside_the_image_everything_is_named_as_unchecked() {
     let config = testing::config(
@@ -332,6 +330,31 @@ fn outside_the_image_everything_is_named_as_unchecked() {
     assert_eq!(names, ["/no", "/no/such", "/run/x", "envoy"]);
 }
 
+// holds: C666
+#[test]
+fn a_link_of_another_user_is_a_fault() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let dir = image();
+    dir.file("real/file", 0o644, "x");
+    std::os::unix::fs::symlink("real", dir.path("link")).unwrap();
+    std::os::unix::fs::lchown(dir.path("link"), Some(10_001), None).unwrap();
+    for keys in [
+        "environment: {A: {file: DIR/link/file}}",
+        "render: [{from: DIR/real/file, to: DIR/link/to}]",
+        "log: {file: DIR/link/file}",
+        "working_dir: DIR/link",
+        "listen: ['unix:DIR/link/socket']",
+    ] {
+        let text = format!("processes:\n  a: {{command: [good], {keys}}}\n");
+        let said = found(&dir, &text, &[]).concat();
+        let why = "the symbolic link `DIR/link` belongs to user 10001, and only those of root";
+        assert!(said.contains(why) && said.ends_with("or `chown -h 0 DIR/link`"), "{said}");
+    }
+}
+
+// holds: C24, C25, C26, C291
 #[test]
 fn the_files_that_a_start_reads_and_writes_are_looked_for() {
     let dir = image();
@@ -381,4 +404,37 @@ fn the_files_that_a_start_reads_and_writes_are_looked_for() {
         let text = format!("{text}  b: {{command: [good], type: oneshot}}\n");
         assert_eq!(found(&dir, &text, &[]).concat(), expected.concat().replace("E `", "W `"));
     }
+}
+
+#[test]
+fn a_header_of_a_drain_needs_its_file() {
+    let headers = "headers: {authorization: {file: DIR/none}}";
+    let drain = format!("drain: {{http: {{url: 'http://127.0.0.1:80/', {headers}}}}}");
+    let found = found(&image(), &format!("processes: {{a: {{command: [good], {drain}}}}}"), &[]);
+    assert!(found.concat().contains("the value of `authorization`, `DIR/none`, "), "{found:?}");
+}
+
+// holds: C671
+#[test]
+fn the_admin_of_a_drain_is_compared_with_that_of_envoys_config() {
+    let dir = image();
+    dir.file(
+        "envoy.yaml",
+        0o644,
+        "admin: {address: {socket_address: {address: 0.0.0.0, port_value: 9902}}}",
+    );
+    let with = |command: &str, admin: &str| {
+        let drain = format!("drain: {{envoy: {{admin: '{admin}'}}}}");
+        found(&dir, &format!("processes: {{a: {{command: [{command}], {drain}}}}}"), &[])
+    };
+    let file = "good, -c, DIR/envoy.yaml";
+    let wrong = "E `a` cannot be drained: its admin is http://127.0.0.1:9901 here, and in `DIR/envoy.yaml` it is at port 9902";
+    assert_eq!(with(file, "http://127.0.0.1:9901"), [wrong]);
+    assert_eq!(with(file, "http://127.0.0.1:9902"), [""; 0]);
+    dir.file("none.yaml", 0o644, "static_resources: {}");
+    let none = with("good, -c, DIR/none.yaml", "http://127.0.0.1:9901").concat();
+    assert!(none.ends_with("and in `DIR/none.yaml` there is none"), "{none}");
+    // What overrides the file is not known.
+    let other = format!("{file}, --config-yaml, x");
+    assert_eq!(with(&other, "http://127.0.0.1:9901"), [""; 0]);
 }

@@ -6,9 +6,9 @@
 //! log rotation needs no signal, and a removed file takes no room on the disk.
 
 use std::collections::BTreeMap;
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, Metadata};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,15 +16,17 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::PollTimeout;
+use nix::sys::stat::Mode;
 use nix::unistd::write;
 
 use crate::config::LogFormat;
 use crate::logging::writer::Sink;
 use crate::logging::{Flushed, Output};
+use crate::trusted_path::Place;
 use crate::types::harmless;
 
 /// Read and write for drainit's user, read for its group.
-const MODE: u32 = 0o640;
+const MODE: Mode = Mode::from_bits_truncate(0o640);
 
 const NOT_REGULAR: &str = "it is not a regular file; without `log`, or with `log: {mode: none}`, \
                            output goes to no file";
@@ -40,24 +42,31 @@ type FileId = (u64, u64);
 pub(crate) struct LogFiles(BTreeMap<PathBuf, Arc<Output>>);
 
 impl LogFiles {
-    /// The queue of a file, which is opened at the first call. Its last lines are kept with those
-    /// of `main`.
+    /// The queue of a file, which is opened at the first call.
     ///
     /// # Errors
     /// The file cannot be opened, or is no regular file.
-    pub(crate) fn open(
-        &mut self,
-        path: &Path,
-        format: LogFormat,
-        main: &Output,
-    ) -> io::Result<Arc<Output>> {
+    pub(crate) fn open(&mut self, path: &Path, format: LogFormat) -> io::Result<Arc<Output>> {
         if let Some(output) = self.0.get(path) {
             return Ok(Arc::clone(output));
         }
-        let output = Output::file(LogFile::open(path)?, Arc::clone(main.recent()));
-        output.set_format(format);
-        self.0.insert(path.to_owned(), Arc::clone(&output));
-        Ok(output)
+        Ok(self.add(LogFile::open(path)?, format))
+    }
+
+    /// Whether [`Self::open`] opens nothing.
+    pub(crate) fn has(&self, path: &Path) -> bool {
+        self.0.contains_key(path)
+    }
+
+    /// Adds a file that was opened elsewhere, unless there is one with its path.
+    pub(crate) fn add(&mut self, file: LogFile, format: LogFormat) -> Arc<Output> {
+        let path = file.path.clone();
+        let output = self.0.entry(path).or_insert_with(|| {
+            let output = Output::file(file);
+            output.set_format(format);
+            output
+        });
+        Arc::clone(output)
     }
 
     /// As [`Output::stop_waiting`], for all of them.
@@ -104,8 +113,6 @@ fn report_unwritten(path: &Path, output: &Output) {
 /// A log file.
 pub(crate) struct LogFile {
     path: PathBuf,
-    /// It was open already: the path is not followed, and it stays open.
-    is_inherited: bool,
     current: Mutex<Current>,
 }
 
@@ -122,26 +129,21 @@ struct Current {
 }
 
 impl LogFile {
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
+    /// Opens it. May wait for a file system.
+    ///
+    /// # Errors
+    /// It cannot be opened, or is no regular file.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let mut current = Current::new(open(path)?);
         current.file = None;
-        Ok(Self { path: path.to_owned(), is_inherited: false, current: Mutex::new(current) })
-    }
-
-    /// A file that drainit was started with, as a descriptor that the path names.
-    pub(super) fn inherited(path: &Path, file: File) -> io::Result<Self> {
-        let id = id(&file.metadata()?);
-        let current = Mutex::new(Current::new((file, id)));
-        Ok(Self { path: path.to_owned(), is_inherited: true, current })
+        Ok(Self { path: path.to_owned(), current: Mutex::new(current) })
     }
 
     /// Opens the path if there is no open file, or if it no longer leads to that. As long as this
     /// fails, the lines go on to the open file, if there is one. Returns whether the path leads to
     /// the open file.
+    #[allow(clippy::disallowed_methods, reason = "runs on the thread of the output")]
     fn follow(&self, current: &mut Current) -> nix::Result<bool> {
-        if self.is_inherited {
-            return Ok(true);
-        }
         let found = std::fs::symlink_metadata(&self.path).map(|found| id(&found));
         if current.file.is_some() && found.is_ok_and(|found| found == current.id) {
             return Ok(true);
@@ -196,14 +198,12 @@ impl Sink for LogFile {
     }
 
     fn holds(&self) -> bool {
-        !self.is_inherited && self.current().file.is_some()
+        self.current().file.is_some()
     }
 
     /// A file that was moved or removed meanwhile would stay open until the next line.
     fn let_go(&self) {
-        if !self.is_inherited {
-            self.current().file = None;
-        }
+        self.current().file = None;
     }
 
     fn counts(&self) -> bool {
@@ -211,7 +211,7 @@ impl Sink for LogFile {
     }
 
     fn report_dropped(&self, lines: u64, why: Option<Errno>) -> bool {
-        tracing::warn!("{}", dropped(&self.path, lines, why));
+        tracing::warn!("{}; it is written again", dropped(&self.path, lines, why));
         self.current().is_reported = false;
         true
     }
@@ -241,15 +241,14 @@ impl Current {
     }
 }
 
-/// Opens or creates a file to append to. A symbolic link is refused, because whoever may write to
-/// the directory could lead drainit to any other file; and so is anything that a write could wait
-/// for.
+/// Opens or creates a file to append to. A symbolic link in its place is refused, because whoever may
+/// write to the directory could lead drainit to any other file; and so is anything that a write could
+/// wait for.
 fn open(path: &Path) -> io::Result<(File, FileId)> {
-    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    let mut options = OpenOptions::new();
-    options.append(true).create(true).mode(MODE).custom_flags(flags.bits());
+    let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_NONBLOCK;
     let refused = |why| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
-    let file = match options.open(path) {
+    let place = Place::of(path)?;
+    let file = match place.open(flags | OFlag::O_NOCTTY, MODE) {
         Ok(file) => file,
         Err(error) if error.raw_os_error() == Some(Errno::ELOOP as i32) => {
             return refused("it is a symbolic link; write the path that it leads to");
@@ -294,15 +293,14 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(20);
 
+    // holds: C446, C447
     #[test]
     fn lines_are_appended_and_a_moved_or_removed_file_is_made_anew() {
         let dir = TempDir::new();
         let path = dir.write("app.log", b"old\n");
         let mut files = LogFiles::default();
-        let null = || File::options().write(true).open("/dev/null").unwrap();
-        let main = Output::new(null(), null());
-        let output = files.open(&path, LogFormat::Text, &main).unwrap();
-        assert!(Arc::ptr_eq(&output, &files.open(&path, LogFormat::Text, &main).unwrap()));
+        let output = files.open(&path, LogFormat::Text).unwrap();
+        assert!(Arc::ptr_eq(&output, &files.open(&path, LogFormat::Text).unwrap()));
         let write = |line: &str| {
             output.push_process(Stream::Stdout, line.as_bytes());
             assert_eq!(output.flush(LONG), Flushed::Yes);
@@ -323,7 +321,7 @@ mod tests {
         write("6\n");
         assert_eq!(fs::read_to_string(&path).unwrap(), "6\n");
         let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode & !MODE, 0, "{mode:o}");
+        assert_eq!(mode & !MODE.bits(), 0, "{mode:o}");
     }
 
     #[test]
@@ -342,14 +340,13 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "3\n");
     }
 
+    // holds: C447
     #[test]
     fn a_file_that_is_not_written_to_is_not_held_open() {
         let dir = TempDir::new();
         let path = dir.root().join("app.log");
         let mut files = LogFiles::default();
-        let null = || File::options().write(true).open("/dev/null").unwrap();
-        let main = Output::new(null(), null());
-        let output = files.open(&path, LogFormat::Text, &main).unwrap();
+        let output = files.open(&path, LogFormat::Text).unwrap();
         let is_open = || {
             fs::read_dir("/proc/self/fd").unwrap().any(|fd| {
                 let target = fd.and_then(|fd| fs::read_link(fd.path()));
@@ -380,6 +377,7 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "4\n");
     }
 
+    // holds: C443
     #[test]
     fn only_regular_files_are_opened() {
         let dir = TempDir::new();
@@ -409,19 +407,23 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "whole\ncut\nnext\nlong line\n");
     }
 
-    fn piped(path: &Path, writer: io::PipeWriter) -> LogFile {
-        LogFile::inherited(path, std::os::fd::OwnedFd::from(writer).into()).unwrap()
+    /// A file that no path leads to, or a device.
+    fn opened(path: &Path, file: File) -> LogFile {
+        let id = id(&file.metadata().unwrap());
+        LogFile { path: path.to_owned(), current: Mutex::new(Current::new((file, id))) }
     }
 
+    fn piped(path: &Path, writer: io::PipeWriter) -> LogFile {
+        opened(path, std::os::fd::OwnedFd::from(writer).into())
+    }
+
+    // holds: C580
     #[test]
     fn a_file_that_nobody_wants_any_more_has_its_lines_and_no_thread() {
         let dir = TempDir::new();
         let mut files = LogFiles::default();
-        let null = || File::options().write(true).open("/dev/null").unwrap();
-        let main = Output::new(null(), null());
         let paths = ["kept.log", "left.log"].map(|name| dir.path(name));
-        let [kept, left] =
-            paths.each_ref().map(|path| files.open(path, LogFormat::Text, &main).unwrap());
+        let [kept, left] = paths.each_ref().map(|path| files.open(path, LogFormat::Text).unwrap());
         for output in [&kept, &left] {
             output.push_process(Stream::Stdout, b"last\n");
             assert_eq!(output.flush(LONG), Flushed::Yes);
@@ -439,17 +441,18 @@ mod tests {
             assert_eq!(fs::read_to_string(path).unwrap(), "last\n");
         }
         // A process that gets it again has a new one.
-        let again = files.open(&paths[1], LogFormat::Text, &main).unwrap();
+        let again = files.open(&paths[1], LogFormat::Text).unwrap();
         again.push_process(Stream::Stdout, b"again\n");
         assert_eq!(again.flush(LONG), Flushed::Yes);
         assert_eq!(fs::read_to_string(&paths[1]).unwrap(), "last\nagain\n");
     }
 
+    // holds: C580
     #[test]
     fn a_file_that_nobody_wants_any_more_stays_until_it_has_its_lines() {
         let (reader, writer) = io::pipe().unwrap();
         let path = PathBuf::from("/nonexistent/slow.log");
-        let output = Output::file(piped(&path, writer), Arc::default());
+        let output = Output::file(piped(&path, writer));
         let mut files = LogFiles(BTreeMap::from([(path, Arc::clone(&output))]));
         let lines = "line\n".repeat(40_000);
         output.push_process(Stream::Stdout, lines.as_bytes());
@@ -466,8 +469,8 @@ mod tests {
     #[test]
     fn each_fault_is_reported_once() {
         let dir = TempDir::new();
-        let full = || OpenOptions::new().write(true).open("/dev/full").unwrap();
-        let file = LogFile::inherited(Path::new("/dev/full"), full()).unwrap();
+        let full = || File::options().write(true).open("/dev/full").unwrap();
+        let file = opened(Path::new("/dev/full"), full());
         let (log, log_end) = io::pipe().unwrap();
         let null = File::options().write(true).open("/dev/null").unwrap();
         let own = OwnLines::new(Output::new(null, log_end), tracing::Level::INFO);
@@ -485,6 +488,7 @@ mod tests {
         assert_eq!(log.matches("cannot be written, and lines are dropped").count(), 2, "{log}");
     }
 
+    // holds: C449
     #[test]
     fn files_that_hang_share_one_deadline_and_their_lines_are_counted() {
         let mut files = LogFiles::default();
@@ -494,7 +498,7 @@ mod tests {
             let (reader, writer) = io::pipe().unwrap();
             readers.push(reader);
             let path = PathBuf::from(format!("/nonexistent/{number}.log"));
-            files.0.insert(path.clone(), Output::file(piped(&path, writer), Arc::default()));
+            files.0.insert(path.clone(), Output::file(piped(&path, writer)));
         }
         let lines = "line\n".repeat(40_000);
         for output in files.0.values() {
@@ -509,12 +513,13 @@ mod tests {
         }
     }
 
+    // holds: C448, C449
     #[test]
     fn a_full_disk_drops_and_counts_lines() {
         // Opened by hand, because it is no regular file.
-        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
-        let full = LogFile::inherited(Path::new("/dev/full"), full).unwrap();
-        let output = Output::file(full, Arc::default());
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let full = opened(Path::new("/dev/full"), full);
+        let output = Output::file(full);
         for _ in 0..3 {
             output.push_process(Stream::Stdout, b"1\n2\n");
             assert_eq!(output.flush(LONG), Flushed::Yes);

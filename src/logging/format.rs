@@ -64,11 +64,11 @@ pub fn own_line(
     out
 }
 
-/// Adds the report as data to a line in JSON.
-pub(crate) fn add_report(line: &mut Vec<u8>, report: &str) {
+/// Adds members to a line in JSON: `"name":value`, separated by commas.
+pub(crate) fn add_members(line: &mut Vec<u8>, members: &str) {
     if line.ends_with(b"}\n") {
         line.truncate(line.len() - 2);
-        line.extend([b",\"report\":", report.as_bytes(), b"}\n"].concat());
+        line.extend([b",", members.as_bytes(), b"}\n"].concat());
     }
 }
 
@@ -82,6 +82,7 @@ mod tests {
         String::from_utf8(own_line(format, Stream::Stderr, level, now, message)).unwrap()
     }
 
+    // holds: C138
     #[test]
     fn text_has_the_prefix_on_every_line() {
         assert_eq!(
@@ -96,6 +97,7 @@ mod tests {
         );
     }
 
+    // holds: C140
     #[test]
     fn json_is_one_object() {
         assert_eq!(

@@ -6,11 +6,9 @@
 //! dropped and counted, and a line reports that when there is room again.
 
 pub mod capture;
-pub mod event_file;
 pub mod file;
 pub mod format;
 pub mod last_lines;
-pub mod recent;
 pub mod split;
 pub mod subscriber;
 pub mod writer;
@@ -26,7 +24,6 @@ use tokio::time::sleep;
 
 use crate::config::LogFormat;
 use crate::logging::file::LogFile;
-use crate::logging::recent::Recent;
 use crate::logging::writer::{Source, StreamWriter};
 use crate::types::Stream;
 
@@ -34,17 +31,12 @@ use crate::types::Stream;
 /// slices other tasks run, only briefly, so that a fast reader does not wait for drainit.
 const FLUSH_SLICE: Duration = Duration::from_millis(20);
 const FLUSH_PAUSE: Duration = Duration::from_millis(1);
-/// The longest wait for a follower of the lines, and the pause in which it reads them: it may end
-/// together with drainit.
-const FOLLOWER: Duration = Duration::from_millis(200);
-const FOLLOWER_PAUSE: Duration = Duration::from_millis(10);
 
 /// Both streams; shared between threads.
 pub struct Output {
     stdout: Arc<StreamWriter>,
     stderr: Arc<StreamWriter>,
     json: Arc<AtomicBool>,
-    recent: Arc<Recent>,
 }
 
 /// The result of [`Output::flush`].
@@ -77,22 +69,15 @@ impl Output {
             stdout: StreamWriter::new(Stream::Stdout, Box::new(stdout), Arc::clone(&json)),
             stderr: StreamWriter::new(Stream::Stderr, Box::new(stderr), Arc::clone(&json)),
             json,
-            recent: Arc::default(),
         })
     }
 
-    /// Writes both streams to one file; the last lines are kept together with those of others.
+    /// Writes both streams to one file.
     #[must_use]
-    pub(crate) fn file(file: LogFile, recent: Arc<Recent>) -> Arc<Self> {
+    pub(crate) fn file(file: LogFile) -> Arc<Self> {
         let json = Arc::new(AtomicBool::new(false));
         let writer = StreamWriter::new(Stream::Stdout, Box::new(file), Arc::clone(&json));
-        Arc::new(Self { stdout: Arc::clone(&writer), stderr: writer, json, recent })
-    }
-
-    /// The last lines, of drainit and of processes.
-    #[must_use]
-    pub(crate) fn recent(&self) -> &Arc<Recent> {
-        &self.recent
+        Arc::new(Self { stdout: Arc::clone(&writer), stderr: writer, json })
     }
 
     /// The format of drainit's own lines; text until it is set.
@@ -110,7 +95,6 @@ impl Output {
     /// Never blocks.
     pub fn push(&self, stream: Stream, lines: &[u8]) {
         self.writer(stream).push(Source::Own, lines);
-        self.recent.push(None, lines);
     }
 
     /// Queues whole, formatted lines of a process. Never blocks: the caller awaits [`Output::room`]
@@ -142,20 +126,17 @@ impl Output {
     }
 
     /// As [`Output::flush`], as long as the reader makes progress within each `patience`, at most
-    /// for `longest`. Other tasks of the thread run meanwhile, if it takes more than a moment. Who
-    /// follows the lines gets the last ones, too.
+    /// for `longest`. Other tasks of the thread run meanwhile, if it takes more than a moment.
     pub async fn flush_patiently(&self, patience: Duration, longest: Duration) -> Flushed {
         let began = Instant::now();
         loop {
             let flushed = self.flush(FLUSH_SLICE.min(longest.saturating_sub(began.elapsed())));
             let took = began.elapsed();
             let quiet = took.min(self.stdout.quiet()).min(self.stderr.quiet());
-            let is_followed = took < FOLLOWER && self.recent.has_unread();
-            let is_done = flushed == Flushed::Yes && !is_followed;
-            if is_done || quiet >= patience || took >= longest {
+            if flushed == Flushed::Yes || quiet >= patience || took >= longest {
                 return flushed;
             }
-            sleep(if is_followed { FOLLOWER_PAUSE } else { FLUSH_PAUSE }).await;
+            sleep(FLUSH_PAUSE).await;
         }
     }
 
@@ -248,6 +229,7 @@ mod tests {
         text
     }
 
+    // holds: C435
     #[test]
     fn lines_keep_their_order_and_their_stream() {
         let (output, stdout, stderr) = output();
@@ -267,6 +249,7 @@ mod tests {
         assert_eq!(text(stderr), "apart\n");
     }
 
+    // holds: C439
     #[test]
     fn own_lines_without_a_reader_are_dropped_counted_and_reported() {
         for format in [LogFormat::Text, LogFormat::Json] {
@@ -329,6 +312,7 @@ mod tests {
         });
     }
 
+    // holds: S72, C440
     #[test]
     fn a_shutdown_stops_waiting_for_a_dead_reader() {
         let (output, stdout, _stderr) = output();
@@ -348,6 +332,7 @@ mod tests {
         drop(stdout);
     }
 
+    // holds: S72
     #[test]
     fn a_shutdown_waits_for_a_slow_reader() {
         let (output, mut stdout, _stderr) = output();

@@ -154,6 +154,7 @@ mod tests {
         assert!(split(&[b""]).is_empty());
     }
 
+    // holds: C437
     #[test]
     fn a_line_of_the_longest_length_is_one_piece() {
         let line = vec![b'x'; LONGEST_LINE];
@@ -161,6 +162,7 @@ mod tests {
         assert_eq!(lines, [line.clone(), line]);
     }
 
+    // holds: C437
     #[test]
     fn an_endless_line_is_not_buffered() {
         let mut splitter = Splitter::default();

@@ -88,11 +88,6 @@ pub(crate) trait Sink: Send + Sync {
     fn counts(&self) -> bool {
         false
     }
-
-    /// The line about dropped lines that stands between the lines; `None` for that of the log.
-    fn dropped_line(&self, _lines: u64) -> Option<Vec<u8>> {
-        None
-    }
 }
 
 /// A descriptor; closed with this only if this owns it.
@@ -413,8 +408,7 @@ impl StreamWriter {
             self.count_reported(dropped);
             return Ok(());
         }
-        let line =
-            self.sink.dropped_line(dropped).unwrap_or_else(|| self.log_line(dropped, failed));
+        let line = self.log_line(dropped, failed);
         self.write(&line).1?;
         self.count_reported(dropped);
         Ok(())

@@ -112,6 +112,7 @@ mod tests {
         output
     }
 
+    // holds: C150
     #[test]
     fn children_start_clean() {
         in_own_process("os::boot::tests::children_start_clean", || {

@@ -110,6 +110,7 @@ mod tests {
         fired.poll(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 
+    // holds: S2
     #[test]
     fn it_runs_on_while_the_machine_sleeps() {
         run(async {

@@ -7,7 +7,8 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 
-use crate::os::kill::group_of;
+use nix::unistd::getsid;
+
 use crate::os::{Pid, clock};
 use crate::types::{Time, harmless};
 
@@ -27,7 +28,7 @@ pub struct Descendant {
     pub(crate) name: String,
     /// Its start, in ticks since boot: together with the pid it identifies a process. 0 where there
     /// is no `/proc`.
-    pub(super) started: u64,
+    pub(crate) started: u64,
 }
 
 impl Descendant {
@@ -82,7 +83,7 @@ pub(super) fn find(end: Time) -> io::Result<Vec<Descendant>> {
 
 /// The living children of the main thread, to which all orphans go (`find_new_reaper` in the
 /// kernel's exit.c). Empty where the kernel does not list them (`CONFIG_PROC_CHILDREN`).
-pub(super) fn living_children() -> Vec<Descendant> {
+pub(crate) fn living_children() -> Vec<Descendant> {
     let own = std::process::id();
     let list = fs::read_to_string(format!("/proc/self/task/{own}/children")).unwrap_or_default();
     let pids = list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok());
@@ -114,51 +115,60 @@ fn group_members(leader: Pid) -> Vec<Stat> {
 /// Whether a process belongs to a child of drainit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kin {
-    /// It is the child itself, a descendant of it, or in its process group.
+    /// It is the child itself, a descendant of it, or in its session.
     Own,
     Stranger,
     /// It has ended, so this cannot be found out.
     Gone,
 }
 
-/// Finds out whether `pid` belongs to the child `leader`. Going up from parent to parent, the first
-/// child of drainit decides (`is_child` says which pids are children). An orphan that drainit has
-/// inherited is recognized by its process group only; so is every process where there is no `/proc`
-/// of our PID namespace.
+/// Finds out whether `pid` belongs to the child `leader`, which leads a session. Going up from parent
+/// to parent, the first child of drainit decides (`is_child` says which pids are children). An
+/// orphan that drainit has inherited is recognized by its session only, which nobody can join; so is
+/// every process where there is no `/proc` of our PID namespace.
 pub(crate) fn kin(pid: Pid, leader: Pid, is_child: impl Fn(Pid) -> bool) -> Kin {
-    let by_group = || match group_of(pid) {
-        Some(group) if group == leader => Kin::Own,
-        Some(_) => Kin::Stranger,
-        None => Kin::Gone,
+    let by_session = || match getsid(Some(nix::unistd::Pid::from_raw(pid))) {
+        Ok(session) if session.as_raw() == leader => Kin::Own,
+        Ok(_) => Kin::Stranger,
+        Err(_) => Kin::Gone,
     };
     if pid == leader {
         return Kin::Own;
     }
     let own = std::process::id().cast_signed();
     if !is_proc_ours() {
-        return by_group();
+        return by_session();
     }
     'again: for _ in 0..MAX_WALKS {
-        let (mut next, mut is_in_group) = (pid, false);
+        let (mut next, mut is_in_session) = (pid, false);
         for _ in 0..MAX_DEPTH {
             if next == leader || next == own {
-                return if next == leader || is_in_group { Kin::Own } else { Kin::Stranger };
+                return if next == leader || is_in_session { Kin::Own } else { Kin::Stranger };
             }
             if next <= 1 || is_child(next) {
                 return Kin::Stranger;
             }
             match Stat::read(next) {
                 Some(stat) => {
-                    is_in_group |= stat.group == leader;
+                    is_in_session |= stat.session == leader;
                     next = stat.parent;
                 }
-                None if next == pid => return by_group(),
+                None if next == pid => return by_session(),
                 // A parent has ended meanwhile, and its child has another one.
                 None => continue 'again,
             }
         }
     }
-    by_group()
+    by_session()
+}
+
+/// The user that a process has now; `None` where it has ended, or there is no `/proc` of our PID
+/// namespace.
+pub(crate) fn user_of(pid: Pid) -> Option<u32> {
+    let status =
+        fs::read_to_string(format!("/proc/{pid}/status")).ok().filter(|_| is_proc_ours())?;
+    let users = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    users.split_ascii_whitespace().next()?.parse().ok()
 }
 
 /// Pid and name of a process for a message; the pid alone where the name is not known.
@@ -193,6 +203,7 @@ pub(crate) struct Stat {
     pub(crate) process: Descendant,
     pub(crate) parent: Pid,
     pub(crate) group: Pid,
+    pub(crate) session: Pid,
     is_alive: bool,
 }
 
@@ -220,6 +231,7 @@ impl Stat {
             },
             parent: field(4)?.parse().ok()?,
             group: field(5)?.parse().ok()?,
+            session: field(6)?.parse().ok()?,
             // A main thread that has ended before the others looks like a zombie.
             is_alive: !is_dead || threads > 1,
         })

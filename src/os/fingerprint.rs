@@ -1,23 +1,46 @@
 //! The fingerprint of a file's content, or of the files in a directory: to see whether it is another.
+//!
+//! A thread for each path looks once a second, and when it is asked to, because a file system may
+//! hang. It looks at the metadata, says at once when they are others, and reads the content only once
+//! they have been the same for a second: who replaces several files, or writes one in pieces, is done
+//! by then.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::{self, Read as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
+use std::time::{Duration, Instant};
 
+use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use tokio::sync::oneshot;
+use nix::sys::stat::{Mode, SFlag};
+use tokio::sync::mpsc;
 
 use crate::os::signal::mask;
+use crate::trusted_path::{ForeignLink, Place, is};
 
 /// A larger file is told apart by its size, time and inode: its content is not read.
 const LARGEST: u64 = 16 * 1024 * 1024;
 
-/// The stack of the thread that reads, in bytes.
+/// A directory with more names is not read: it costs memory, and a thread for long.
+const MOST_NAMES: usize = 10_000;
+
+/// The names `.` and `..`, which every directory has.
+const DOTS: usize = 2;
+
+/// The pause between two looks.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// More looks than these are not asked for while the thread hangs.
+const MOST_ASKED: usize = 16;
+
+/// The stack of the thread that looks, in bytes.
 const STACK: usize = 64 * 1024;
 
 /// The size of a read, in bytes.
@@ -36,22 +59,73 @@ pub(crate) struct Content {
     pub(crate) unreadable: Option<(PathBuf, io::Error)>,
 }
 
-/// Reads on a thread of its own, because a file system may hang.
-pub(crate) fn take(path: PathBuf) -> oneshot::Receiver<Content> {
-    let (sender, receiver) = oneshot::channel();
-    let take = move || {
+/// What a look has shown.
+#[derive(Debug)]
+pub(crate) enum Look {
+    /// It is not as it was at the look before.
+    Changed,
+    /// It has been the same for a second, or this is the first look.
+    Quiet(Content),
+    /// The look that was asked for is over. Whoever waits for it has the other end.
+    Answer(Asked),
+}
+
+/// Dropped when the look that was asked for is over, or cannot begin.
+pub(crate) type Asked = mpsc::Sender<()>;
+
+/// A path that is looked at until this is dropped.
+pub(crate) struct Followed {
+    pub(crate) looks: mpsc::UnboundedReceiver<Look>,
+    pub(crate) asks: SyncSender<Asked>,
+}
+
+/// Returns the content at once, and again whenever it may be another.
+pub(crate) fn follow(path: PathBuf) -> Followed {
+    let (sender, looks) = mpsc::unbounded_channel();
+    let (asks, asked) = sync_channel(MOST_ASKED);
+    let follow = move || {
         mask::block_here();
-        // Fails only when nobody waits any more.
-        let _ = sender.send(of(&path));
+        // Before the content: what changes meanwhile is seen later.
+        let mut known = metadata(&path);
+        let mut since = Instant::now();
+        let mut read = None;
+        let mut is_first = true;
+        loop {
+            if is_first || read.as_ref() != Some(&known) && since.elapsed() >= PAUSE {
+                let content = of(&path);
+                // What cannot be read now may be readable later with the same metadata.
+                read = content.unreadable.is_none().then(|| known.clone());
+                let _ = sender.send(Look::Quiet(content));
+                is_first = false;
+            }
+            let answer = match asked.recv_timeout(PAUSE) {
+                Ok(answer) => Some(answer),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            let now = metadata(&path);
+            if now != known {
+                (known, since) = (now, Instant::now());
+                let _ = sender.send(Look::Changed);
+            }
+            if let Some(answer) = answer {
+                let _ = sender.send(Look::Answer(answer));
+            }
+        }
     };
     // Without a thread the receiver sees that the sender is gone.
-    let _ = thread::Builder::new().name("watch".to_owned()).stack_size(STACK).spawn(take);
-    receiver
+    let _ = thread::Builder::new().name("watch".to_owned()).stack_size(STACK).spawn(follow);
+    Followed { looks, asks }
+}
+
+/// While this is the same, so is the content.
+fn metadata(path: &Path) -> Result<Option<Fingerprint>, String> {
+    fingerprint(path, add_metadata, &mut None).map_err(|error| error.to_string())
 }
 
 fn of(path: &Path) -> Content {
     let mut unreadable = None;
-    match fingerprint(path, &mut unreadable) {
+    match fingerprint(path, add_content, &mut unreadable) {
         Ok(fingerprint) => Content { fingerprint, unreadable },
         Err(error) => Content { fingerprint: None, unreadable: Some((path.to_owned(), error)) },
     }
@@ -61,35 +135,47 @@ fn of(path: &Path) -> Content {
 /// name counts: the others are watched.
 fn fingerprint(
     path: &Path,
+    add: fn(&Place, &mut DefaultHasher) -> io::Result<()>,
     unreadable: &mut Option<(PathBuf, io::Error)>,
 ) -> io::Result<Option<Fingerprint>> {
-    let Some(about) = there(fs::metadata(path))? else { return Ok(None) };
+    let Some(place) = there(Place::behind(path))? else { return Ok(None) };
+    let Some(about) = there(place.stat())? else { return Ok(None) };
     let mut hasher = DefaultHasher::new();
-    if about.is_dir() {
-        let mut files = BTreeMap::new();
-        let Some(entries) = there(fs::read_dir(path))? else { return Ok(None) };
-        for entry in entries {
+    if is(&about, SFlag::S_IFDIR) {
+        let mut files = BTreeSet::new();
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+        let Some(directory) = there(place.open(flags, Mode::empty()))? else { return Ok(None) };
+        let mut entries = Dir::from_fd(directory.try_clone()?.into())?;
+        for (number, entry) in entries.iter().enumerate() {
             let entry = entry?;
+            if number >= MOST_NAMES + DOTS {
+                let why =
+                    format!("the directory has more than {MOST_NAMES} names; watch one with fewer");
+                return Err(io::Error::other(why));
+            }
+            let name = OsStr::from_bytes(entry.file_name().to_bytes()).to_owned();
             // Through links, as a reader would; a link to nowhere is no file.
-            let is_file = match there(fs::metadata(entry.path())) {
-                Ok(about) => about.is_some_and(|about| about.is_file()),
+            let place = Place::below(&directory, &name);
+            let is_file = match there(place.and_then(|place| place.stat())) {
+                Ok(about) => about.is_some_and(|about| is(&about, SFlag::S_IFREG)),
                 Err(error) => is_denied(&error).then_some(true).ok_or(error)?,
             };
             if is_file {
-                files.insert(entry.file_name(), entry.path());
+                files.insert(name);
             }
         }
-        for (name, path) in files {
+        for name in files {
             name.hash(&mut hasher);
-            match add(&path, &mut hasher) {
+            let place = Place::below(&directory, &name);
+            match place.and_then(|place| add(&place, &mut hasher)) {
                 Err(error) if is_denied(&error) => {
                     UNREADABLE.hash(&mut hasher);
-                    unreadable.get_or_insert((path, error));
+                    unreadable.get_or_insert_with(|| (path.join(name), error));
                 }
                 result => drop(there(result)?),
             }
         }
-    } else if there(add(path, &mut hasher))?.is_none() {
+    } else if there(add(&place, &mut hasher))?.is_none() {
         return Ok(None);
     }
     Ok(Some(Fingerprint(hasher.finish())))
@@ -102,13 +188,21 @@ const UNREADABLE: &str = "unreadable";
 fn is_denied(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw);
     matches!(errno, Some(Errno::EACCES | Errno::EPERM | Errno::ELOOP))
+        || ForeignLink::of(error).is_some()
+}
+
+/// Adds what changes with a file to a fingerprint.
+fn add_metadata(place: &Place, hasher: &mut DefaultHasher) -> io::Result<()> {
+    let about = place.stat()?;
+    (about.st_ino, about.st_size).hash(hasher);
+    (about.st_mtime, about.st_mtime_nsec, about.st_ctime, about.st_ctime_nsec).hash(hasher);
+    Ok(())
 }
 
 /// Adds a file to a fingerprint.
-fn add(path: &Path, hasher: &mut DefaultHasher) -> io::Result<()> {
+fn add_content(place: &Place, hasher: &mut DefaultHasher) -> io::Result<()> {
     // A FIFO would wait for its writer.
-    let mut file: File =
-        OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
+    let file = place.open(OFlag::O_RDONLY | OFlag::O_NONBLOCK, Mode::empty())?;
     let about = file.metadata()?;
     if !about.is_file() {
         return Err(io::Error::other("it is neither a regular file nor a directory"));
@@ -119,6 +213,8 @@ fn add(path: &Path, hasher: &mut DefaultHasher) -> io::Result<()> {
         return Ok(());
     }
     let mut chunk = vec![0; CHUNK];
+    // Some files of `/proc` have no size, and no end.
+    let mut file = file.take(LARGEST);
     loop {
         match file.read(&mut chunk)? {
             0 => return Ok(()),
@@ -141,8 +237,9 @@ fn there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
+    use std::fs::{self, File};
     use std::os::unix::fs::symlink;
 
     use super::*;
@@ -155,6 +252,7 @@ mod tests {
         fingerprint
     }
 
+    // holds: C297, C300
     #[test]
     fn it_is_that_of_the_content_alone() {
         let dir = TempDir::new();
@@ -176,6 +274,7 @@ mod tests {
         assert!(super::of(Path::new("/dev/zero")).unreadable.is_some());
     }
 
+    // holds: C293, C298, C299
     #[test]
     fn a_directory_is_its_files() {
         let dir = TempDir::new();
@@ -197,6 +296,93 @@ mod tests {
         assert_eq!(of(&base), two);
     }
 
+    // holds: C295, C307
+    #[test]
+    fn every_kind_of_change_shows_in_the_metadata() {
+        let dir = TempDir::new();
+        let base = dir.root();
+        // As the kubelet mounts a ConfigMap.
+        fs::create_dir(base.join("..1")).unwrap();
+        fs::write(base.join("..1/file"), "1").unwrap();
+        symlink("..1", base.join("..data")).unwrap();
+        symlink("..data/file", base.join("file")).unwrap();
+        let (file, path) = (base.join("file"), base.join("..2/file"));
+        let steps: [(&str, bool, &dyn Fn()); 7] = [
+            ("not in use yet", false, &|| {
+                fs::create_dir(base.join("..2")).unwrap();
+                fs::write(&path, "1").unwrap();
+            }),
+            ("swap", true, &|| {
+                symlink("..2", base.join("..data_tmp")).unwrap();
+                fs::rename(base.join("..data_tmp"), base.join("..data")).unwrap();
+            }),
+            ("in place", true, &|| fs::write(&path, "three").unwrap()),
+            ("rename", true, &|| {
+                fs::write(base.join("..2/new"), "3").unwrap();
+                fs::rename(base.join("..2/new"), &path).unwrap();
+            }),
+            ("gone", true, &|| fs::remove_file(&path).unwrap()),
+            ("back", true, &|| fs::write(&path, "5").unwrap()),
+            ("read", false, &|| drop(fs::read(&path).unwrap())),
+        ];
+        for (name, is_change, step) in steps {
+            let before = (metadata(&file), metadata(base));
+            step();
+            let after = (metadata(&file), metadata(base));
+            assert_eq!(
+                (before.0 != after.0, before.1 != after.1),
+                (is_change, is_change),
+                "{name}"
+            );
+        }
+    }
+
+    // holds: C295, C308
+    #[tokio::test]
+    async fn a_change_is_read_after_a_quiet_second() {
+        let dir = TempDir::new();
+        let path = dir.path("file");
+        let Followed { mut looks, asks } = follow(path.clone());
+        let Some(Look::Quiet(first)) = looks.recv().await else { panic!("no content") };
+        fs::write(&path, "new").unwrap();
+        let began = Instant::now();
+        assert!(matches!(looks.recv().await, Some(Look::Changed)));
+        let Some(Look::Quiet(second)) = looks.recv().await else { panic!("no content") };
+        assert!(first.fingerprint.is_none() && second.fingerprint == of(&path), "{second:?}");
+        assert!(began.elapsed() >= PAUSE, "{:?}", began.elapsed());
+        drop(asks);
+        assert!(looks.recv().await.is_none(), "the thread ends");
+    }
+
+    #[tokio::test]
+    async fn a_look_that_is_asked_for_sees_a_change_before_its_answer() {
+        let dir = TempDir::new();
+        let path = dir.path("file");
+        let Followed { mut looks, asks } = follow(path.clone());
+        assert!(matches!(looks.recv().await, Some(Look::Quiet(_))));
+        for content in ["one", "two"] {
+            fs::write(&path, content).unwrap();
+            asks.send(mpsc::channel(1).0).unwrap();
+            assert!(matches!(looks.recv().await, Some(Look::Changed)), "{content}");
+            assert!(matches!(looks.recv().await, Some(Look::Answer(_))), "{content}");
+        }
+    }
+
+    #[test]
+    fn a_directory_of_too_many_names_is_an_error() {
+        let dir = TempDir::new();
+        let base = dir.path("etc");
+        fs::create_dir(&base).unwrap();
+        for number in 0..=MOST_NAMES {
+            symlink("nowhere", base.join(number.to_string())).unwrap();
+        }
+        let (path, error) = super::of(&base).unreadable.unwrap();
+        assert!(path == base && error.to_string().contains("more than 10000 names"), "{error}");
+        fs::remove_file(base.join("0")).unwrap();
+        assert!(of(&base).is_some());
+    }
+
+    // holds: C504
     #[test]
     fn a_file_that_cannot_be_read_hides_no_change_of_its_neighbours() {
         let dir = TempDir::new();

@@ -13,6 +13,7 @@ use nix::sys::stat::{Mode, fchmod, umask};
 
 use crate::os::stale_socket;
 use crate::os::stale_socket::SocketFile;
+use crate::trusted_path::Place;
 
 /// A listening socket. Dropping it closes drainit's descriptor, and removes a Unix socket.
 #[derive(Debug)]
@@ -36,13 +37,14 @@ impl HeldSocket {
             return Err(io::Error::new(io::ErrorKind::AddrInUse, stale_socket::IN_USE));
         }
         stale_socket::remove(path)?;
+        let place = Place::of(path)?;
         let descriptor =
             socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
         // Before the socket has a name: Linux makes the file with the mode of the descriptor, less
         // the umask.
         fchmod(&descriptor, Mode::from_bits_truncate(mode))?;
         let before = umask(Mode::empty());
-        let bound = bind(descriptor.as_raw_fd(), &UnixAddr::new(path)?);
+        let bound = bind(descriptor.as_raw_fd(), &UnixAddr::new(&place.address())?);
         umask(before);
         bound?;
         let held = Self { descriptor, file: Some(SocketFile::new(path)) };

@@ -49,7 +49,11 @@ pub fn kill_group(leader: Pid, signal: Signal) -> io::Result<bool> {
 pub(crate) fn kill_group_of_child(leader: Pid, signal: Signal) -> io::Result<bool> {
     let is_ours = || is_child(leader) || has_child_in_group(leader);
     debug_assert!(is_ours(), "{signal} to group {leader}, which has no child");
-    kill_group(leader, signal)
+    match kill_group(leader, signal) {
+        // It makes its group just before its exec.
+        Ok(false) if is_child(leader) => kill(leader, signal),
+        sent => sent,
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

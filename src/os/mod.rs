@@ -1,27 +1,41 @@
 //! Kernel primitives: signals, processes, descriptors, clocks. The only code with `unsafe` is in
 //! `sys`.
 
+#[allow(clippy::disallowed_methods, reason = "runs before the loop")]
 pub mod boot;
 pub mod clock;
+#[allow(clippy::disallowed_methods, reason = "/proc and /sys answer without a wait")]
 pub mod descendants;
 pub(crate) mod fingerprint;
+#[allow(
+    clippy::disallowed_methods,
+    reason = "to bind takes no time, unless the path is on a file system that hangs"
+)]
 pub mod held_sockets;
-pub(crate) mod inherited;
 pub mod kill;
 pub mod notify_socket;
+pub(crate) mod on_thread;
+#[allow(clippy::disallowed_methods, reason = "/proc and /sys answer without a wait")]
 pub mod oom;
+#[allow(clippy::disallowed_methods, reason = "drainit ends")]
 pub mod panic_hook;
-pub mod path_watch;
+#[allow(clippy::disallowed_methods, reason = "an abstract socket has no file")]
 pub(crate) mod private_socket;
 pub mod reap;
+#[allow(clippy::disallowed_methods, reason = "callers have a thread")]
 pub(crate) mod replace_file;
 pub(crate) mod service_manager;
 pub mod signal;
+#[allow(
+    clippy::disallowed_methods,
+    reason = "/proc, and a program that could not be executed: callers have a thread"
+)]
 pub mod spawn;
 pub mod stale_socket;
 pub mod stdio;
 pub mod sweep;
 pub mod sys;
+#[allow(clippy::disallowed_methods, reason = "a terminal, not a file")]
 pub mod terminal;
 pub mod termination_log;
 

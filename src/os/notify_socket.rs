@@ -103,6 +103,13 @@ impl fmt::Display for NotifyMessage {
     }
 }
 
+/// Who has sent a message, as the kernel says: only root can name another one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sender {
+    pub(crate) pid: i32,
+    pub(crate) user: u32,
+}
+
 /// The socket for the messages of one process.
 pub struct NotifySocket {
     socket: UnixDatagram,
@@ -129,16 +136,16 @@ impl NotifySocket {
         format!("@{}", self.name)
     }
 
-    /// Waits for the next message whose sender, given by pid, `accepts` accepts. Cancel safe.
+    /// Waits for the next message whose sender `accepts` accepts. Cancel safe.
     ///
     /// The sender may have exited by then, such as `systemd-notify --no-block`. Senders outside our
     /// PID namespace have no pid here and are refused.
     ///
     /// # Errors
     /// When the socket is broken, which the kernel has no reason for.
-    pub async fn recv(
+    pub(crate) async fn recv(
         &self,
-        accepts: impl Fn(i32, &NotifyMessage) -> bool,
+        accepts: impl Fn(Sender, &NotifyMessage) -> bool,
     ) -> io::Result<NotifyMessage> {
         loop {
             let fd = self.socket.as_raw_fd();
@@ -154,7 +161,7 @@ impl NotifySocket {
     /// Takes the messages that have arrived, as [`Self::recv`] does, without waiting.
     pub(crate) fn take_all(
         &self,
-        accepts: impl Fn(i32, &NotifyMessage) -> bool,
+        accepts: impl Fn(Sender, &NotifyMessage) -> bool,
     ) -> Vec<NotifyMessage> {
         let mut messages = Vec::new();
         // A direct read: the runtime may not know yet that the socket is readable.
@@ -168,18 +175,18 @@ impl NotifySocket {
 
 /// Returns a message that has a content, and a sender that `accepts` accepts.
 fn accepted(
-    received: Option<(i32, NotifyMessage)>,
-    accepts: &impl Fn(i32, &NotifyMessage) -> bool,
+    received: Option<(Sender, NotifyMessage)>,
+    accepts: &impl Fn(Sender, &NotifyMessage) -> bool,
 ) -> Option<NotifyMessage> {
     let (sender, message) = received?;
-    let is_one = message != NotifyMessage::default() && sender > 0 && accepts(sender, &message);
+    let is_one = message != NotifyMessage::default() && sender.pid > 0 && accepts(sender, &message);
     is_one.then_some(message)
 }
 
 /// Receives one datagram with its sender; `None` if it is too long or without credentials. The
 /// buffer for control data has room for the credentials only: the kernel closes descriptors that
 /// come with it (`FDSTORE`, `BARRIER`), and that is what a barrier waits for.
-fn receive(fd: i32) -> io::Result<Option<(i32, NotifyMessage)>> {
+fn receive(fd: i32) -> io::Result<Option<(Sender, NotifyMessage)>> {
     let mut buffer = [0; MAX_DATAGRAM];
     let mut control = cmsg_space!(libc::ucred);
     let mut slices = [IoSliceMut::new(&mut buffer)];
@@ -197,13 +204,15 @@ fn receive(fd: i32) -> io::Result<Option<(i32, NotifyMessage)>> {
     Ok(sender(&control).map(|sender| (sender, NotifyMessage::parse(&buffer[..length]))))
 }
 
-/// The PID of the credentials, which are the first of the control data. nix shows no control data
-/// where some did not fit, as the descriptors do not.
-fn sender(control: &[u8]) -> Option<i32> {
+/// The credentials, which are the first of the control data. nix shows no control data where some
+/// did not fit, as the descriptors do not.
+fn sender(control: &[u8]) -> Option<Sender> {
     let number = |at| Some(i32::from_ne_bytes(*control.get(at..)?.first_chunk()?));
     let data = size_of::<libc::cmsghdr>();
     let kind = (number(data - 8)?, number(data - 4)?);
-    (kind == (libc::SOL_SOCKET, libc::SCM_CREDENTIALS)).then(|| number(data))?
+    let is_it = kind == (libc::SOL_SOCKET, libc::SCM_CREDENTIALS);
+    let sender = || Some(Sender { pid: number(data)?, user: number(data + 4)?.cast_unsigned() });
+    is_it.then(sender)?
 }
 
 #[cfg(test)]
@@ -230,10 +239,11 @@ mod tests {
 
     async fn next(socket: &NotifySocket) -> Option<NotifyMessage> {
         let own = i32::try_from(std::process::id()).unwrap();
-        let received = socket.recv(|pid, _| pid == own);
+        let received = socket.recv(|sender, _| sender.pid == own);
         timeout(Duration::from_millis(50), received).await.ok().map(Result::unwrap)
     }
 
+    // holds: C247
     #[tokio::test]
     async fn messages_arrive_and_the_rest_does_not() {
         let socket = listener();
@@ -320,11 +330,12 @@ mod tests {
         for datagram in ["STATUS=a", "MAINPID=7", "READY=1"] {
             send(&socket, datagram.as_bytes());
         }
-        let taken = socket.take_all(|pid, _| pid == own);
+        let taken = socket.take_all(|sender, _| sender.pid == own);
         let taken: Vec<_> = taken.iter().map(ToString::to_string).collect();
         assert_eq!(taken, ["STATUS=", "READY=1"]);
     }
 
+    // holds: C406
     #[tokio::test]
     async fn another_program_can_send() {
         const SCRIPT: &str = "import os, socket; s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); \
@@ -337,7 +348,7 @@ mod tests {
         let Ok(mut child) = child else { return }; // no Python on this machine
         let pid = i32::try_from(child.id()).unwrap();
         let received =
-            timeout(Duration::from_secs(10), socket.recv(|sender, _| sender == pid)).await;
+            timeout(Duration::from_secs(10), socket.recv(|sender, _| sender.pid == pid)).await;
         assert!(received.unwrap().unwrap().ready);
         assert!(child.wait().unwrap().success());
     }

@@ -82,6 +82,7 @@ mod tests {
     use super::*;
     use crate::testing::temp_dir::TempDir;
 
+    // holds: S115
     #[test]
     fn the_count_is_found_under_both_versions() {
         let v2 = "low 0\nhigh 0\nmax 3\noom 1\noom_kill 1\noom_group_kill 0\n";

@@ -31,10 +31,20 @@ static FAILING: AtomicI32 = AtomicI32::new(0);
 
 /// Handles panics from now on, on every thread, and keeps memory to handle that there is none.
 pub fn install() {
+    handle_panics();
+    keep_memory();
+}
+
+/// Keeps memory to handle that there is none.
+pub(crate) fn keep_memory() {
     let reserve = Vec::with_capacity(RESERVE);
     if let Ok(mut reserved) = RESERVED.lock() {
         *reserved = reserve;
     }
+}
+
+/// Handles panics from now on, on every thread.
+pub(crate) fn handle_panics() {
     std::panic::set_hook(Box::new(|info| {
         if begin() {
             report(&format!(
@@ -114,25 +124,29 @@ fn bring_down(signal: Signal, within: Duration) {
 #[allow(clippy::unwrap_used, clippy::panic, clippy::zombie_processes)]
 mod tests {
     use super::*;
-    use std::io;
+    use std::io::Read;
     use std::os::unix::process::ExitStatusExt;
     use std::process::{Command, Stdio};
 
     const MARK: &str = "DRAINIT_TEST_PANIC";
 
     /// Runs the test binary again, which starts children and panics.
+    // holds: S124, S204
     #[test]
     fn a_panic_brings_everything_down_and_is_70() {
         if std::env::var_os(MARK).is_some() {
             nix::sys::prctl::set_child_subreaper(true).unwrap();
             install();
-            let script = "trap 'echo told; exit 0' TERM; echo up; while :; do sleep 0.01; done";
-            let mut child = Command::new("sh");
-            child.args(["-c", script]).stdout(io::stderr());
-            let _child = child.spawn().unwrap();
-            let stubborn = "trap '' TERM; setsid sleep 60 >/dev/null 2>&1 & echo daemon $!";
-            Command::new("sh").args(["-c", stubborn]).stdout(io::stderr()).spawn().unwrap();
-            std::thread::sleep(Duration::from_millis(300));
+            let script = "trap 'echo told >&2; exit 0' TERM; echo; while :; do sleep 0.01; done";
+            let stubborn =
+                "trap '' TERM; setsid sleep 60 >/dev/null 2>&1 & echo daemon $! >&2; echo";
+            let _children = [script, stubborn].map(|script| {
+                let mut child = Command::new("sh");
+                let mut child = child.args(["-c", script]).stdout(Stdio::piped()).spawn().unwrap();
+                // The line says that its trap is set.
+                child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+                child
+            });
             panic!("on purpose");
         }
         let name = "os::panic_hook::tests::a_panic_brings_everything_down_and_is_70";

@@ -14,15 +14,10 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::sys::socket::sockopt::PeerCredentials;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, getsockopt, socket};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use nix::unistd::geteuid;
-use thiserror::Error;
 
 use crate::os::Pid;
-
-/// The most of `/proc/net/unix` that is read: some 100,000 sockets of a host.
-const MAX_TABLE: u64 = 16 * 1024 * 1024;
 
 /// The other side of a connection, as the kernel knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,20 +25,6 @@ pub(crate) struct Peer {
     /// In our PID namespace; 0 if it is of another one.
     pub(crate) pid: Pid,
     pub(crate) uid: u32,
-}
-
-/// Why there is no private socket to ask.
-#[derive(Debug, Error)]
-pub(crate) enum NotFound {
-    #[error("/proc/self/ns/pid cannot be read ({0}), so the name of drainit's socket is unknown")]
-    NoProc(io::Error),
-    #[error(
-        "no drainit answers: nothing listens on @{tried}, nor on another @drainit/{namespace}/PID. It does not run, \
-         runs in another PID or network namespace, or has a `control.socket` of its own or `off`"
-    )]
-    Nobody { tried: String, namespace: u64 },
-    #[error("several drainits run here; name one with --socket: {}", .0.join(" or "))]
-    Several(Vec<String>),
 }
 
 /// The inode of our PID namespace.
@@ -85,80 +66,46 @@ pub(crate) fn listen(namespace: u64) -> (String, io::Result<UnixListener>) {
     (name, bound)
 }
 
-/// Finds the drainit of this PID namespace: that of PID 1, else the only other one.
-///
-/// Names that others have taken are passed over, unless there is nothing else: then the error of
-/// the connection says who has taken the name.
+/// The socket of PID 1 of this namespace.
 ///
 /// # Errors
-/// See [`NotFound`].
-pub(crate) fn find() -> Result<PathBuf, NotFound> {
-    let namespace = namespace().map_err(NotFound::NoProc)?;
-    let init = name(namespace, 1);
-    let is_init = check(&init);
-    if is_init == Some(true) {
-        return Ok(path(&init));
+/// Fails without `/proc`.
+pub(crate) fn of_init() -> io::Result<PathBuf> {
+    Ok(path(&name(namespace()?, 1)))
+}
+
+/// The socket of PID 1 of this namespace, or of the only other drainit of it where PID 1 is none, as
+/// under `docker run --init` and with a shared PID namespace.
+///
+/// # Errors
+/// Fails without `/proc`.
+pub(crate) fn find() -> io::Result<PathBuf> {
+    let init = of_init()?;
+    if is_there(&init) {
+        return Ok(init);
     }
-    let others = others(namespace, &table());
-    let (believed, doubtful): (Vec<_>, Vec<_>) = others
-        .into_iter()
-        .filter_map(|name| check(&name).map(|is_believed| (name, is_believed)))
-        .partition(|(_, is_believed)| *is_believed);
-    match believed.as_slice() {
-        [(only, _)] => Ok(path(only)),
-        [] if is_init.is_some() => Ok(path(&init)),
-        [] => match doubtful.first() {
-            Some((name, _)) => Ok(path(name)),
-            None => Err(NotFound::Nobody { tried: init, namespace }),
-        },
-        several => {
-            Err(NotFound::Several(several.iter().map(|(name, _)| format!("@{name}")).collect()))
-        }
-    }
+    let table = fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    Ok(only_other(namespace()?, &table).unwrap_or(init))
 }
 
-/// The socket of PID 1 of this namespace, if that is a drainit that can be asked.
-pub(crate) fn of_init() -> Option<PathBuf> {
-    let init = name(namespace().ok()?, 1);
-    check(&init).filter(|is_believed| *is_believed).map(|_| path(&init))
-}
-
-/// Whether the process that listens on the name is to be believed; `None` if nobody listens.
-fn check(name: &str) -> Option<bool> {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None).ok()?;
-    let address = UnixAddr::new_abstract(name.as_bytes()).ok()?;
-    // Does not block: a connect would wait for a hung listener with a full backlog. Who that is
-    // remains to be seen.
-    match connect(fd.as_raw_fd(), &address) {
-        Err(Errno::EAGAIN) => return Some(true),
-        Err(_) => return None,
-        Ok(()) => {}
-    }
-    let cred = getsockopt(&fd, PeerCredentials).ok()?;
-    let server = Peer { pid: cred.pid(), uid: cred.uid() };
-    Some(check_server(&path(name), server).is_ok())
-}
-
-fn table() -> String {
-    use std::io::Read;
-    let mut text = Vec::new();
-    // Without it there is nothing to choose from.
-    let _ = fs::File::open("/proc/net/unix")
-        .and_then(|file| file.take(MAX_TABLE).read_to_end(&mut text));
-    String::from_utf8_lossy(&text).into_owned()
-}
-
-/// The names of this namespace in `/proc/net/unix`. A connection has the name of its listener, so a
-/// name may be there several times.
-pub(crate) fn others(namespace: u64, table: &str) -> Vec<String> {
+/// The name of this namespace in `/proc/net/unix`, if there is just one. A connection has the name of
+/// its listener.
+fn only_other(namespace: u64, table: &str) -> Option<PathBuf> {
     let prefix = format!("@drainit/{namespace}/");
-    let pid = |line: &str| -> Option<Pid> {
-        line.rsplit_once(' ')?.1.strip_prefix(&prefix)?.parse().ok()
-    };
-    let mut pids = BTreeSet::new();
-    pids.extend(table.lines().filter_map(pid));
-    pids.into_iter().map(|pid| name(namespace, pid)).collect()
+    let names = table.lines().filter_map(|line| line.rsplit_once(' ')?.1.strip_prefix(&*prefix));
+    let pids: BTreeSet<Pid> = names.filter_map(|pid| pid.parse().ok()).collect();
+    let only = (pids.len() == 1).then_some(pids.first()).flatten();
+    only.map(|pid| path(&name(namespace, *pid)))
+}
+
+/// Whether somebody listens on an abstract name: a connect to it would wait where the backlog is full.
+pub(crate) fn is_there(path: &Path) -> bool {
+    let name = path.as_os_str().as_encoded_bytes();
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let connected = socket(AddressFamily::Unix, SockType::Stream, flags, None).and_then(|fd| {
+        connect(fd.as_raw_fd(), &UnixAddr::new_abstract(name.get(1..).unwrap_or_default())?)
+    });
+    matches!(connected, Ok(()) | Err(Errno::EAGAIN))
 }
 
 /// Checks on the side of a client that the server is the process that its abstract name names, and
@@ -219,31 +166,28 @@ pub(crate) fn peer(stream: &tokio::net::UnixStream) -> io::Result<Peer> {
 mod tests {
     use super::*;
 
-    const TABLE: &str = "Num       RefCount Protocol Flags    Type St Inode Path
-0000000000000000: 00000002 00000000 00010000 0001 01 100 @drainit/4026531836/17
-0000000000000000: 00000003 00000000 00000000 0001 03 101 @drainit/4026531836/17
-0000000000000000: 00000002 00000000 00010000 0001 01 102 @drainit/4026531837/1
-0000000000000000: 00000002 00000000 00010000 0001 01 103 /run/drainit/4026531836/9
-0000000000000000: 00000002 00000000 00010000 0001 01 104
-0000000000000000: 00000002 00000000 00010000 0001 01 105 @drainit/4026531836/x
-0000000000000000: 00000002 00000000 00010000 0001 01 106 @drainit/4026531836/8
-";
-
-    #[test]
-    fn only_the_names_of_our_namespace_are_found() {
-        let found = others(4_026_531_836, TABLE);
-        assert_eq!(found, ["drainit/4026531836/8", "drainit/4026531836/17"]);
-        assert_eq!(others(1, TABLE), [""; 0]);
-    }
-
     #[test]
     fn a_name_can_be_taken_once() {
         // No namespace has this inode.
-        let (name, first) = listen(1);
-        assert_eq!(check(&name), Some(true));
+        let first = listen(1).1.unwrap();
         assert_eq!(listen(1).1.unwrap_err().kind(), io::ErrorKind::AddrInUse);
         drop(first);
-        assert_eq!(check(&name), None);
+        listen(1).1.unwrap();
+    }
+
+    #[test]
+    fn only_one_drainit_of_the_namespace_is_found_without_its_name() {
+        let table = "Num RefCount Protocol Flags Type St Inode Path
+0: 00000002 00000000 00010000 0001 01 100 @drainit/5/17
+0: 00000003 00000000 00000000 0001 03 101 @drainit/5/17
+0: 00000002 00000000 00010000 0001 01 102 @drainit/6/8
+0: 00000002 00000000 00010000 0001 01 102 @drainit/6/9
+0: 00000002 00000000 00010000 0001 01 104
+0: 00000002 00000000 00010000 0001 01 105 @drainit/5/x
+";
+        let found = |namespace| only_other(namespace, table);
+        assert_eq!(found(5), Some(path("drainit/5/17")));
+        assert_eq!((found(6), found(7)), (None, None));
     }
 
     #[test]

@@ -136,6 +136,7 @@ mod tests {
         });
     }
 
+    // holds: S59
     #[test]
     fn a_group_is_signalled_as_a_whole() {
         in_own_process("os::reap::tests::a_group_is_signalled_as_a_whole", || {

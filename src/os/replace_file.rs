@@ -1,8 +1,5 @@
 //! Replaces a file as a whole: a reader sees the old content or the new one, never a part, and the
 //! new one never with wider permissions.
-//!
-//! As for a stale socket, drainit is often root and the directory often belongs to a process, so
-//! symbolic links of other users are not followed.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Permissions};
@@ -11,8 +8,6 @@ use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
-use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -21,7 +16,8 @@ use nix::sys::stat::{Mode, SFlag, fstatat};
 use nix::unistd::{UnlinkatFlags, getegid, geteuid, unlinkat};
 
 use crate::config::User;
-use crate::os::stale_socket::{is, open_directory};
+use crate::os::on_thread::wait_for;
+use crate::trusted_path::{Place, is};
 
 /// Does so on a thread of its own: a file system that hangs must not delay the exit.
 ///
@@ -34,18 +30,6 @@ pub(crate) fn replace_within(
     mode: u32,
 ) -> io::Result<()> {
     wait_for(within, move || replace(&path, content.as_bytes(), mode, None))
-}
-
-fn wait_for(
-    within: Duration,
-    work: impl FnOnce() -> io::Result<()> + Send + 'static,
-) -> io::Result<()> {
-    let (sender, receiver) = mpsc::channel();
-    thread::Builder::new().name("replace".to_owned()).spawn(move || {
-        // Fails only when nobody waits any more.
-        let _ = sender.send(work());
-    })?;
-    receiver.recv_timeout(within).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 /// Writes `content` to a file of its own in the directory of `path`, and renames it to `path`. It
@@ -62,27 +46,28 @@ pub(crate) fn replace(
     mode: u32,
     user: Option<&User>,
 ) -> io::Result<()> {
-    let Some(name) = path.file_name() else {
+    if path.file_name().is_none() {
         return Err(io::Error::other("it does not end with the name of a file"));
-    };
-    let directory = open_directory(path.parent().unwrap_or(Path::new("")))
+    }
+    let place = Place::of(path)
         .map_err(|error| explained(error, Errno::ENOENT, "its directory does not exist"))?;
+    let (directory, name) = place.parts();
     // Root may rename over a device, and everything on the machine that uses /dev/null would fail.
     // Links are followed: /dev/stdout is one.
-    let found = fstatat(&directory, name, AtFlags::empty());
+    let found = fstatat(directory, name, AtFlags::empty());
     if found.is_ok_and(|found| !is(&found, SFlag::S_IFREG)) {
         return Err(io::Error::other("it exists and is no regular file, so it is left alone"));
     }
     let unfinished = unfinished(name);
     // A drainit that was killed may have left one.
-    let _ = unlinkat(&directory, &*unfinished, UnlinkatFlags::NoRemoveDir);
-    let written = write(&directory, &unfinished, content, mode, user).and_then(|()| {
-        let renamed = renameat(&directory, &*unfinished, &directory, name);
+    let _ = unlinkat(directory, &*unfinished, UnlinkatFlags::NoRemoveDir);
+    let written = write(directory, &unfinished, content, mode, user).and_then(|()| {
+        let renamed = renameat(directory, &*unfinished, directory, name);
         let remedy = "it is a mount point, which cannot be replaced; mount its directory instead";
         renamed.map_err(|errno| explained(errno.into(), Errno::EBUSY, remedy))
     });
     if written.is_err() {
-        let _ = unlinkat(&directory, &*unfinished, UnlinkatFlags::NoRemoveDir);
+        let _ = unlinkat(directory, &*unfinished, UnlinkatFlags::NoRemoveDir);
     }
     written
 }
@@ -131,11 +116,16 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::{MetadataExt, symlink};
 
+    use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+
+    use std::sync::mpsc;
+
     use super::*;
     use crate::testing::temp_dir::TempDir;
 
     const LONG: Duration = Duration::from_secs(10);
 
+    // holds: S140, C283, C284, C631
     #[test]
     fn a_file_is_replaced_with_its_permissions() {
         let dir = TempDir::new();
@@ -148,6 +138,32 @@ mod tests {
     }
 
     #[test]
+    fn a_file_is_one_whichever_way_leads_to_it() {
+        let dir = TempDir::new();
+        let (a, b) = (dir.write("a", b""), dir.write("b", b""));
+        symlink("a", dir.path("link")).unwrap();
+        assert!(is_one_file(&a, &a) && is_one_file(&dir.path("link"), &a));
+        assert!(!is_one_file(&a, &b) && !is_one_file(&dir.path("none"), &dir.path("none")));
+    }
+
+    #[test]
+    fn the_mode_is_set_before_the_content_is_written() {
+        let dir = TempDir::new();
+        let inotify = Inotify::init(InitFlags::IN_CLOEXEC).unwrap();
+        let flags =
+            AddWatchFlags::IN_ATTRIB | AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_MOVED_TO;
+        inotify.add_watch(dir.root(), flags).unwrap();
+        replace(&dir.path("a.conf"), b"new", 0o640, None).unwrap();
+        let events: Vec<_> =
+            inotify.read_events().unwrap().into_iter().map(|event| event.mask).collect();
+        assert_eq!(
+            events,
+            [AddWatchFlags::IN_ATTRIB, AddWatchFlags::IN_MODIFY, AddWatchFlags::IN_MOVED_TO]
+        );
+    }
+
+    // holds: C607
+    #[test]
     fn who_has_the_old_file_open_sees_no_part_of_the_new_one() {
         let dir = TempDir::new();
         let path = dir.write("a.json", b"old");
@@ -157,6 +173,7 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"new");
     }
 
+    // holds: C292
     #[test]
     fn a_link_is_replaced_and_its_target_is_kept() {
         let dir = TempDir::new();
@@ -167,6 +184,7 @@ mod tests {
         assert_eq!(fs::read(dir.path("link")).unwrap(), b"new");
     }
 
+    // holds: C86, C283, C607, C630
     #[test]
     fn only_regular_files_are_replaced() {
         let dir = TempDir::new();
@@ -184,6 +202,7 @@ mod tests {
         assert_eq!(fs::read_dir(dir.root()).unwrap().count(), 3);
     }
 
+    // holds: S140, C283, C607, C608
     #[test]
     fn a_failure_leaves_everything_as_it_was() {
         let dir = TempDir::new();
@@ -195,6 +214,7 @@ mod tests {
         assert_eq!(fs::read_dir(dir.root()).unwrap().count(), 1);
     }
 
+    // holds: S141
     #[test]
     fn a_file_system_that_hangs_is_not_waited_for() {
         let (answer, hangs) = mpsc::channel::<()>();
@@ -204,6 +224,7 @@ mod tests {
         answer.send(()).unwrap();
     }
 
+    // holds: C284
     #[test]
     fn the_file_belongs_to_the_user() {
         if !geteuid().is_root() {
@@ -216,6 +237,7 @@ mod tests {
         assert_eq!((found.uid(), found.gid()), (65534, 65533));
     }
 
+    // holds: C292
     #[test]
     fn links_of_other_users_are_not_followed() {
         if !geteuid().is_root() {

@@ -1,24 +1,19 @@
 //! Removes the socket that an earlier run of a process has left, or that drainit has made: nothing
 //! but sockets, and not through links of other users.
-//!
-//! drainit is often root, and the directory often belongs to a process that is not. That process
-//! could replace it by a symbolic link, and drainit would remove a socket of another program.
 
-use std::ffi::OsString;
 use std::fs::{self, Permissions};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Component, Path, PathBuf};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat};
+use nix::fcntl::OFlag;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
-use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
 
-/// The kernel follows at most this many symbolic links in one path (path_resolution(7)).
-const MAX_LINKS: u32 = 40;
+use crate::trusted_path::{Peer, Place, is};
 
 /// Removes the socket at `path`, if there is one.
 ///
@@ -34,23 +29,28 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
 /// # Errors
 /// As for [`remove`], and where it is the socket at `own`.
 pub(crate) fn remove_foreign(path: &Path, own: Option<&Path>) -> io::Result<()> {
-    remove_unless(path, |found| match own.map(Path::symlink_metadata) {
-        Some(Ok(own)) if (own.dev(), own.ino()) == (found.st_dev, found.st_ino) => {
+    remove_unless(path, |found| match own.and_then(identity) {
+        Some(own) if own == (found.st_dev, found.st_ino) => {
             Err(io::Error::other("it is drainit's own `control.socket`, so it is left alone"))
         }
         _ => Ok(()),
     })
 }
 
-/// Whether a process listens on the socket at `path`. Does not block: a connect would wait for a
-/// hung listener with a full backlog.
+/// Whether a process listens on the socket at `path`. Does not wait for a hung listener with a full
+/// backlog.
 ///
 /// # Errors
-/// Fails if the kernel refuses for another reason than a missing listener or file.
+/// Fails if the path leads through a symbolic link of another user, or the kernel refuses for
+/// another reason than a missing listener or file.
 pub(crate) fn is_listening(path: &Path) -> io::Result<bool> {
+    let peer = match Peer::at(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        peer => peer?,
+    };
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-    match connect(fd.as_raw_fd(), &UnixAddr::new(path)?) {
+    match connect(fd.as_raw_fd(), &UnixAddr::new(&peer.address)?) {
         Ok(()) | Err(Errno::EAGAIN) => Ok(true),
         Err(Errno::ECONNREFUSED | Errno::ENOENT) => Ok(false),
         Err(error) => Err(error.into()),
@@ -92,8 +92,7 @@ impl SocketFile {
     /// # Errors
     /// Fails if something else is in its place, or the kernel refuses.
     pub(crate) fn set_mode(&self, mode: u32) -> io::Result<()> {
-        let look = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let file = openat(AT_FDCWD, &self.path, look, Mode::empty())?;
+        let file = Place::of(&self.path)?.open(OFlag::O_PATH, Mode::empty())?;
         let found = fstat(&file)?;
         if Some((found.st_dev, found.st_ino)) != self.made {
             return Err(Errno::ENOENT.into());
@@ -114,7 +113,8 @@ impl Drop for SocketFile {
 }
 
 fn identity(path: &Path) -> Option<(u64, u64)> {
-    path.symlink_metadata().ok().map(|there| (there.dev(), there.ino()))
+    let found = Place::of(path).and_then(|place| place.stat()).ok()?;
+    Some((found.st_dev, found.st_ino))
 }
 
 fn remove_unless(path: &Path, refuses: impl Fn(&FileStat) -> io::Result<()>) -> io::Result<()> {
@@ -126,59 +126,15 @@ fn remove_unless(path: &Path, refuses: impl Fn(&FileStat) -> io::Result<()>) -> 
 }
 
 fn try_remove(path: &Path, refuses: impl Fn(&FileStat) -> io::Result<()>) -> io::Result<()> {
-    let Some(name) = path.file_name() else { return Err(not_a_socket()) };
-    let directory = open_directory(path.parent().unwrap_or(Path::new("")))?;
+    let place = Place::of(path)?;
     // The entries of the directory can still change, but not which directory it is.
-    let found = fstatat(&directory, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+    let found = place.stat()?;
     if !is(&found, SFlag::S_IFSOCK) {
         return Err(not_a_socket());
     }
     refuses(&found)?;
-    Ok(unlinkat(&directory, name, UnlinkatFlags::NoRemoveDir)?)
-}
-
-/// Opens a directory part by part. Symbolic links are followed if they belong to root, as
-/// `/var/run` does, or to the user of drainit.
-pub(super) fn open_directory(path: &Path) -> io::Result<OwnedFd> {
-    let look = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let mut at = openat(AT_FDCWD, ".", look, Mode::empty())?;
-    let mut todo = steps(path);
-    let mut links = 0;
-    while let Some(step) = todo.pop() {
-        let next = openat(&at, step.as_os_str(), look, Mode::empty())?;
-        let stat = fstat(&next)?;
-        if !is(&stat, SFlag::S_IFLNK) {
-            at = next;
-            continue;
-        }
-        if stat.st_uid != 0 && stat.st_uid != geteuid().as_raw() {
-            let link = step.to_string_lossy();
-            let (user, own) = (stat.st_uid, geteuid());
-            return Err(io::Error::other(format!(
-                "the symbolic link `{link}` on the way to it belongs to user {user}, and only those of root and of drainit's own \
-                user ({own}) are followed"
-            )));
-        }
-        links += 1;
-        if links > MAX_LINKS {
-            return Err(Errno::ELOOP.into());
-        }
-        todo.extend(steps(Path::new(&readlinkat(&next, "")?)));
-    }
-    Ok(at)
-}
-
-/// The parts of a path, the last one first. An absolute path begins with the part `/`.
-fn steps(path: &Path) -> Vec<OsString> {
-    let parts = path.components().filter(|part| *part != Component::CurDir);
-    let mut steps: Vec<_> = parts.map(|part| part.as_os_str().to_owned()).collect();
-    steps.reverse();
-    steps
-}
-
-/// Whether a file is of this kind.
-pub(super) fn is(stat: &FileStat, kind: SFlag) -> bool {
-    SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == kind
+    let (directory, name) = place.parts();
+    Ok(unlinkat(directory, name, UnlinkatFlags::NoRemoveDir)?)
 }
 
 fn not_a_socket() -> io::Error {
@@ -197,6 +153,9 @@ mod tests {
     use std::os::unix::fs::{lchown, symlink};
     use std::os::unix::net::UnixListener;
 
+    use nix::unistd::geteuid;
+
+    // holds: C157, C618
     #[test]
     fn sockets_are_removed_and_nothing_else() {
         let dir = TempDir::new();
@@ -224,6 +183,47 @@ mod tests {
     }
 
     #[test]
+    fn a_socket_of_drainit_is_neither_taken_nor_foreign() {
+        let dir = TempDir::new();
+        let at = |name: &str| dir.root().join(name);
+        let own = UnixListener::bind(at("own")).unwrap();
+        let other = UnixListener::bind(at("other")).unwrap();
+        symlink(dir.root(), at("way")).unwrap();
+        for (path, is_taken_by_others) in [("own", false), ("way/own", false), ("other", true)] {
+            assert!(is_listening(&at(path)).unwrap(), "{path}");
+            assert_eq!(is_taken(&at(path), Some(&at("own"))), is_taken_by_others, "{path}");
+            let removed = remove_foreign(&at(path), Some(&at("own")));
+            assert_eq!(removed.is_ok(), is_taken_by_others, "{path}: {removed:?}");
+        }
+        assert!(at("own").exists() && !at("other").exists());
+        assert!(is_taken(&at("own"), None));
+        drop((own, other));
+        for path in ["own", "other", "none/s"] {
+            assert!(!is_listening(&at(path)).unwrap(), "{path}");
+            assert!(!is_taken(&at(path), None), "{path}");
+        }
+        remove_foreign(&at("own"), None).unwrap();
+        assert!(!at("own").exists());
+    }
+
+    #[test]
+    fn a_socket_file_goes_with_its_socket_and_not_with_what_took_its_place() {
+        let dir = TempDir::new();
+        let path = dir.root().join("s");
+        let _socket = UnixListener::bind(&path).unwrap();
+        drop(SocketFile::new(&path));
+        assert!(!path.exists());
+        let _socket = UnixListener::bind(&path).unwrap();
+        let file = SocketFile::new(&path);
+        fs::rename(&path, dir.root().join("moved")).unwrap();
+        let _socket = UnixListener::bind(&path).unwrap();
+        assert!(!file.is_there());
+        drop(file);
+        assert!(path.exists());
+    }
+
+    // holds: C157, C618
+    #[test]
     fn a_link_of_another_user_is_not_followed() {
         if !geteuid().is_root() {
             return; // only root can give it away
@@ -235,7 +235,7 @@ mod tests {
         symlink("somebodys", at("swapped")).unwrap();
         lchown(at("swapped"), Some(10_001), None).unwrap();
         let refused = remove(&at("swapped/s")).unwrap_err().to_string();
-        assert!(refused.contains("`swapped`") && refused.contains("user 10001"), "{refused}");
+        assert!(refused.contains("swapped`") && refused.contains("user 10001"), "{refused}");
         assert!(at("somebodys/s").exists());
         lchown(at("swapped"), Some(0), None).unwrap();
         remove(&at("swapped/s")).unwrap();

@@ -237,6 +237,7 @@ mod tests {
         find(clock::now() + MAX_TIME)
     }
 
+    // holds: S68
     #[test]
     fn daemons_are_found_and_others_are_not() {
         in_own_process("os::sweep::tests::daemons_are_found_and_others_are_not", || {
@@ -274,6 +275,7 @@ mod tests {
         });
     }
 
+    // holds: S70
     #[test]
     fn more_pids_than_there_is_time_for_hide_nobody() {
         in_own_process("os::sweep::tests::more_pids_than_there_is_time_for_hide_nobody", || {
@@ -285,6 +287,7 @@ mod tests {
         });
     }
 
+    // holds: S68
     #[test]
     fn a_pid_that_belongs_to_somebody_else_by_now_is_left_alone() {
         in_own_process(
@@ -301,6 +304,7 @@ mod tests {
         );
     }
 
+    // holds: S69, S70
     #[test]
     fn without_its_own_proc_only_an_init_signals_everybody() {
         let name = "os::sweep::tests::without_its_own_proc_only_an_init_signals_everybody";

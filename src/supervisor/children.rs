@@ -5,7 +5,7 @@ use std::io;
 
 use crate::os::Pid;
 use crate::os::reap::{Reaped, reap_next};
-use crate::os::spawn::{SpawnError, SpawnRequest};
+use crate::os::spawn::{Exec, FailedExec, SpawnError, SpawnRequest};
 use crate::types::End;
 
 /// The children, each with its role.
@@ -14,16 +14,39 @@ use crate::types::End;
 /// reaped pid that is not in here is an orphan that drainit inherited.
 #[derive(Debug)]
 pub(crate) struct Children<R> {
-    roles: BTreeMap<Pid, R>,
+    children: BTreeMap<Pid, Child<R>>,
+}
+
+#[derive(Debug)]
+struct Child<R> {
+    role: R,
+    /// `None` where its exec has succeeded, as far as that was asked for.
+    exec: Option<Result<Exec, FailedExec>>,
+}
+
+impl<R> Child<R> {
+    /// Whether its exec is over.
+    fn settle(&mut self) -> bool {
+        if let Some(Ok(exec)) = self.exec.take_if(|exec| exec.is_ok()) {
+            self.exec = match exec.outcome() {
+                Ok(Ok(())) => None,
+                Ok(Err(failed)) => Some(Err(failed)),
+                Err(pending) => Some(Ok(pending)),
+            };
+        }
+        !matches!(self.exec, Some(Ok(_)))
+    }
 }
 
 /// A reaped child, no longer in the table: its pid may be reused.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Ended<R> {
     pub(crate) pid: Pid,
     pub(crate) end: End,
     /// `None` for an orphan.
     pub(crate) role: Option<R>,
+    /// It has ended because its exec has failed.
+    pub(crate) failed: Option<FailedExec>,
 }
 
 /// The children that remain after a batch was reaped.
@@ -39,17 +62,32 @@ pub(crate) enum Rest {
 
 impl<R> Default for Children<R> {
     fn default() -> Self {
-        Self { roles: BTreeMap::new() }
+        Self { children: BTreeMap::new() }
     }
 }
 
 impl<R> Children<R> {
-    /// Starts a process and enters it with its role.
-    pub(crate) fn spawn(&mut self, request: SpawnRequest, role: R) -> Result<Pid, SpawnError> {
-        let pid = request.spawn()?;
-        let before = self.roles.insert(pid, role);
+    /// Starts a process and enters it with its role. Its exec may be under way.
+    pub(crate) fn start(&mut self, request: SpawnRequest, role: R) -> Result<Pid, SpawnError> {
+        let (pid, exec) = request.start()?;
+        let before = self.children.insert(pid, Child { role, exec: Some(Ok(exec)) });
         debug_assert!(before.is_none(), "pid {pid} belongs to a child that is not reaped");
         Ok(pid)
+    }
+
+    /// Waits for the end of the exec of a child that was just started. The future is independent of
+    /// this.
+    pub(crate) fn exec_over(&self, pid: Pid) -> io::Result<impl Future<Output = ()> + use<R>> {
+        match self.children.get(&pid).and_then(|child| child.exec.as_ref()) {
+            Some(Ok(exec)) => exec.watch(),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    /// Whether the exec of a child that is not reaped has succeeded.
+    pub(crate) fn has_begun(&mut self, pid: Pid) -> bool {
+        let child = self.children.get_mut(&pid);
+        child.is_some_and(|child| child.settle() && child.exec.is_none())
     }
 
     /// Reaps at most `max` children that have ended, and removes each at that moment: the kernel
@@ -59,7 +97,13 @@ impl<R> Children<R> {
         while ended.len() < max {
             match reap_next()? {
                 Reaped::Child(pid, end) => {
-                    ended.push(Ended { pid, end, role: self.roles.remove(&pid) });
+                    let child = self.children.remove(&pid).map(|mut child| {
+                        child.settle();
+                        (child.role, child.exec.and_then(Result::err))
+                    });
+                    let (role, failed) =
+                        child.map_or((None, None), |(role, failed)| (Some(role), failed));
+                    ended.push(Ended { pid, end, role, failed });
                 }
                 Reaped::NoneNow => return Ok((ended, Rest::Running)),
                 Reaped::NoChildren => return Ok((ended, Rest::None)),
@@ -70,7 +114,7 @@ impl<R> Children<R> {
 
     /// The role of a child that is not reaped yet.
     pub(crate) fn role(&self, pid: Pid) -> Option<&R> {
-        self.roles.get(&pid)
+        self.children.get(&pid).map(|child| &child.role)
     }
 }
 
@@ -90,29 +134,30 @@ mod tests {
             "supervisor::children::tests::a_role_lasts_until_its_child_is_reaped",
             || {
                 let mut children = Children::default();
-                children.spawn(request("/does/not/exist"), "nobody").unwrap_err();
-                assert!(children.roles.is_empty());
-                let pid = children.spawn(request("true"), "router").unwrap();
+                let nobody = children.start(request("/does/not/exist"), "nobody").unwrap();
+                let pid = children.start(request("true"), "router").unwrap();
                 let orphan = request("true").spawn().unwrap();
                 assert_eq!(children.role(pid), Some(&"router"));
                 let mut ended = Vec::new();
                 loop {
                     let (batch, rest) = children.reap(1).unwrap();
-                    ended.extend(batch);
+                    ended.extend(batch.into_iter().map(|one| {
+                        (one.role, one.pid, one.failed.map(|failed| failed.diagnose().exit_code()))
+                    }));
                     match rest {
                         Rest::None => break,
                         Rest::More => {}
                         Rest::Running => std::thread::yield_now(),
                     }
                 }
-                ended.sort_by_key(|one| one.role);
-                let end = End::Code(0);
+                ended.sort_unstable();
                 let expected = [
-                    Ended { pid: orphan, end, role: None },
-                    Ended { pid, end, role: Some("router") },
+                    (None, orphan, None),
+                    (Some("nobody"), nobody, Some(127)),
+                    (Some("router"), pid, None),
                 ];
                 assert_eq!(ended, expected);
-                assert!(children.roles.is_empty());
+                assert!(children.children.is_empty());
             },
         );
     }
@@ -125,7 +170,7 @@ mod tests {
                 let mut children = Children::default();
                 let mut pids: Vec<_> = (0..3)
                     .map(|number| {
-                        let pid = children.spawn(request("true"), number).unwrap();
+                        let pid = children.start(request("true"), number).unwrap();
                         // Ended, and not reaped.
                         while crate::os::reap::is_living_child(pid) {
                             std::thread::yield_now();
@@ -140,7 +185,7 @@ mod tests {
                     pids.retain(|pid| *pid != one.pid);
                 }
                 // The third still has its pid.
-                assert!(children.roles.keys().eq(&pids));
+                assert!(children.children.keys().eq(&pids));
                 assert_eq!(children.reap(2).unwrap().1, Rest::None);
             },
         );

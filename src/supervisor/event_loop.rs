@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::config::{Config, WatchAction};
+use crate::config::{Config, Watch, WatchAction};
 use crate::core::action::Action;
 use crate::core::event::Event;
 use crate::core::spec::{HookId, Stage};
@@ -31,12 +31,11 @@ use crate::os::sys::SignalSet;
 use crate::os::terminal;
 use crate::supervisor::children::{Ended, Rest};
 use crate::supervisor::executor::Executor;
-use crate::supervisor::message::{Message, Role};
+use crate::supervisor::file_watch::Seen;
+use crate::supervisor::message::{Message, Role, Start};
 use crate::supervisor::reload::Reloads;
-#[cfg(debug_assertions)]
-use crate::supervisor::rules::Rules;
 use crate::supervisor::status::StatusBoard;
-use crate::types::{ProcessId, Signal, Time, exit_code};
+use crate::types::{ProcessId, Signal, Time};
 
 /// A limit is seen this late only when drainit was stopped or had no processor time.
 const LATE: Duration = Duration::from_millis(50);
@@ -55,14 +54,21 @@ pub(crate) async fn let_others_run() {
     }
 }
 
+/// Whether it is the start of a process, or its `pre_start` hook.
+fn begins(start: Start) -> bool {
+    matches!(start, Start::Process(_) | Start::Hook(HookId { stage: Stage::PreStart, .. }))
+}
+
+/// Whether the event is the answer to the start of this process.
+fn answers(event: &Event, process: ProcessId) -> bool {
+    matches!(*event, Event::Spawned(of) | Event::SpawnFailed { process: of, .. } if of == process)
+}
+
 pub(crate) struct EventLoop {
     pub(crate) executor: Executor,
     status_board: Rc<StatusBoard>,
     signals: SignalStream,
     stop_signals: SignalSet,
-    /// Processes that were not started because a stop signal had arrived, which the core does not
-    /// know yet.
-    unstarted: Vec<ProcessId>,
     timer: Timer,
     /// When the timer fires.
     wakes_at: Option<Time>,
@@ -74,8 +80,6 @@ pub(crate) struct EventLoop {
     /// A child may have ended that is not reaped yet.
     has_ended: bool,
     exit: Option<u8>,
-    #[cfg(debug_assertions)]
-    rules: Rules,
 }
 
 impl EventLoop {
@@ -87,14 +91,11 @@ impl EventLoop {
         receiver: UnboundedReceiver<Message>,
         reloads: Reloads,
     ) -> io::Result<Self> {
-        #[cfg(debug_assertions)]
-        let rules = Rules::new(&status_board.machine.borrow());
         let mut event_loop = Self {
             executor,
             status_board,
             signals: signals.into_stream()?,
             stop_signals: 0,
-            unstarted: Vec::new(),
             timer: Timer::new()?,
             wakes_at: None,
             receiver,
@@ -104,8 +105,6 @@ impl EventLoop {
             // A program that exec'd drainit may have left children.
             has_ended: true,
             exit: None,
-            #[cfg(debug_assertions)]
-            rules,
         };
         event_loop.take_signals(config);
         Ok(event_loop)
@@ -140,8 +139,6 @@ impl EventLoop {
     /// core knows of a stop signal, which is no longer pending.
     fn stops_first(&mut self, received: Vec<ReceivedSignal>) -> Vec<ReceivedSignal> {
         let stops = |one: &ReceivedSignal| self.stop_signals & only(one.signal) != 0;
-        #[cfg(debug_assertions)]
-        self.rules.stop_arrived(received.iter().any(stops));
         let (mut sorted, rest): (Vec<_>, Vec<_>) = received.into_iter().partition(stops);
         sorted.extend(rest);
         sorted
@@ -153,12 +150,13 @@ impl EventLoop {
         sys::pending_signals() & self.stop_signals != 0
     }
 
-    /// Reports the processes that a stop signal kept from being started, once the core knows of it.
-    fn report_unstarted(&mut self) -> io::Result<()> {
-        if self.status_board.machine.borrow().phase().shutdown().is_some() {
-            for process in std::mem::take(&mut self.unstarted) {
-                let exit_code = exit_code::CANNOT_EXECUTE;
-                self.step(Event::SpawnFailed { process, exit_code })?;
+    /// Begins the starts that waited for others, unless a stop signal has arrived.
+    fn start_next(&mut self) -> io::Result<()> {
+        while !self.stop_is_pending()
+            && let Some(process) = self.executor.next_start()
+        {
+            if let Some(failed) = self.executor.spawn(process) {
+                self.step(failed)?;
             }
         }
         Ok(())
@@ -190,6 +188,7 @@ impl EventLoop {
         if self.has_ended {
             self.executor.wake_loop();
         }
+        self.start_next()?;
         self.begin_reload();
         Ok(())
     }
@@ -223,20 +222,40 @@ impl EventLoop {
             Message::PlanReload { paths, is_json, reply } => {
                 self.reloads.begin_plan(paths, is_json, reply);
             }
+            Message::Reading => self.reads_config(),
             Message::Prepared(prepared) => self.prepared(*prepared)?,
-            Message::FileChanged { name, watch } if watch.action == WatchAction::Reload => {
-                self.reload_file_changed(&name, &watch);
-            }
-            Message::FileChanged { name, watch } => {
-                for (process, watch) in self.executor.watches_of(&name, &watch) {
-                    self.step(Event::FileChanged { process, watch })?;
-                }
+            // The shutdown that follows gives it up.
+            Message::FilesReady { start, .. } if begins(start) && self.stop_is_pending() => {}
+            Message::File { name, watch, seen } => self.file(name, watch, seen)?,
+            Message::Request { name, request, reply, has_looked: false } => {
+                let process = self.status_board.process(&name);
+                let again = Message::Request { name, request, reply, has_looked: true };
+                self.executor.after_look(process, again);
             }
             other => {
                 if let Some(event) = self.executor.event(other) {
                     self.step(event)?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// A watched file was seen.
+    fn file(&mut self, name: String, watch: Watch, seen: Seen) -> io::Result<()> {
+        if seen == Seen::Changed {
+            // Others may watch the same file, and follow this process.
+            drop(self.executor.file_watches.look(&|_| true));
+        }
+        if watch.action == WatchAction::Reload {
+            self.reload_file(name, watch, seen);
+            return Ok(());
+        }
+        for (process, watch) in self.executor.watches_of(&name, &watch) {
+            self.step(match seen {
+                Seen::Changed => Event::FileSeen { process, watch },
+                Seen::Quiet { is_new } => Event::FileQuiet { process, watch, is_new },
+            })?;
         }
         Ok(())
     }
@@ -274,7 +293,7 @@ impl EventLoop {
                 sorted.extend(self.stops_first(meanwhile));
             }
         }
-        self.report_unstarted()
+        Ok(())
     }
 
     fn signal(&mut self, received: ReceivedSignal, at: Time) -> io::Result<()> {
@@ -335,14 +354,25 @@ impl EventLoop {
             // Their SIGCHLD may have been consumed already.
             self.executor.wake_loop();
         }
-        let has_words = self.executor.last_words(&ended);
         // Before the core decides anything: the id of a group that is gone may be reused from now
         // on. After the reaping: members that ended together with their leader do not outlive it.
         let gone = self.executor.groups_gone();
         let remains: Vec<_> = ended.iter().map(|one| self.executor.leaves_a_group(one)).collect();
+        for one in &ended {
+            if let Some(begun) = self.executor.begun_before_its_end(one) {
+                self.step(begun)?;
+            }
+        }
+        let has_words = self.executor.last_words(&ended);
         // The words of a process come before its end.
         if has_words {
             self.messages()?;
+        }
+        for one in &ended {
+            if let Some(Role::Process(process)) = one.role {
+                // Before it is started again.
+                drop(self.executor.look(process));
+            }
         }
         for (one, remains) in ended.into_iter().zip(remains) {
             if let Some(event) = self.executor.ended(one, remains) {
@@ -368,7 +398,6 @@ impl EventLoop {
         let mut now = at.max(self.status_board.machine.borrow().state().now);
         self.queue.push_back(event);
         while let Some(event) = self.queue.pop_front() {
-            self.status_board.event(now, event);
             let mut machine = self.status_board.machine.borrow_mut();
             // A limit that is due takes effect in a tick, which comes next. It may have become due
             // while the event before was handled: a step may start thousands of processes.
@@ -379,9 +408,11 @@ impl EventLoop {
                 false => machine.handle(now, event),
             };
             drop(machine);
-            #[cfg(debug_assertions)]
-            self.rules.event(now, event, is_early, &self.status_board.machine.borrow());
-            self.executor.handled(now, event);
+            self.status_board.journal.borrow_mut().event(
+                now,
+                event,
+                self.status_board.machine.borrow().phase(),
+            );
             self.carry_out_all(now, actions);
             now = clock::now();
         }
@@ -397,17 +428,18 @@ impl EventLoop {
     }
 
     fn carry_out(&mut self, now: Time, action: Action) {
-        #[cfg(debug_assertions)]
-        self.rules.action(&action, self.stop_signals);
-        self.executor.carries_out(now, &action);
+        self.status_board.journal.borrow_mut().action(now, &action);
         match action {
             Action::Adopt { slot, from } => self.executor.adopt(now, slot, from),
-            Action::CheckCondition(process) => {
-                let holds = self.executor.condition(process);
-                self.queue.push_back(Event::Condition { process, holds });
+            Action::CheckCondition(process) => self.queue.extend(self.executor.condition(process)),
+            // The shutdown that follows gives it up.
+            Action::Spawn(_) if self.stop_is_pending() => {}
+            Action::Spawn(process) => self.queue.extend(self.executor.spawn(process)),
+            Action::AbortSpawn(process)
+                if self.queue.iter().any(|event| answers(event, process)) => {}
+            Action::AbortSpawn(process) => {
+                self.queue.push_back(self.executor.abort_spawn(process));
             }
-            Action::Spawn(process) if self.stop_is_pending() => self.unstarted.push(process),
-            Action::Spawn(process) => self.queue.push_back(self.executor.spawn(process)),
             Action::AskEpoch(process) => self.executor.ask_epoch(process),
             Action::WatchLiveness(process) => self.executor.watch_liveness(process),
             Action::Signal { process, signal } => self.executor.signal(process, signal),
@@ -422,14 +454,13 @@ impl EventLoop {
             Action::Unready => self.executor.unready(),
             Action::ReleaseSockets(process) => self.executor.release_sockets(process),
             Action::Drain { process, min, longest } => self.executor.drain(process, min, longest),
-            Action::FailHealthcheck(process) => self.executor.fail_healthcheck(process),
             Action::CloseListeners(process) => self.executor.close_listeners(process),
             Action::EndDrain(process) => self.executor.end_drain(process),
             Action::Sweep(signal) => self.queue.push_back(self.executor.sweep(signal)),
             Action::Note(note) => {
                 let now = clock::now();
-                self.status_board.note(now, &note);
-                self.executor.note(now, &note);
+                let detail = self.executor.follow(&note);
+                self.executor.write(now, &note, detail.as_deref());
                 self.reload_noted(&note);
             }
             Action::Exit(code) => self.exit = Some(code),

@@ -1,41 +1,66 @@
-//! Watches the files of `watch`: one task for each, which sends an event when the content has
-//! changed and has been quiet since.
+//! Watches the files of `watch`: one task for each, which tells the event loop at once when a file is
+//! seen to change, and once it is quiet whether its content is new.
 //!
 //! A path where nothing is has no content, so what is removed changes nothing until it is back.
 
+use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::config::{OnlyIf, Process, Watch};
 use crate::http::describe_io;
 use crate::os::fingerprint;
-use crate::os::fingerprint::{Content, Fingerprint};
-use crate::os::path_watch::PathWatch;
+use crate::os::fingerprint::{Content, Fingerprint, Followed, Look};
 use crate::supervisor::message::{Message, MessageSender};
-use crate::types::{harmless, human};
+use crate::types::harmless;
 
-/// A change counts once nothing more has changed for this long: who replaces several files, or
-/// writes one in pieces, is done by then.
-const QUIET: Duration = Duration::from_secs(1);
-/// The pause between two looks at a file where inotify fails.
-const POLL: Duration = Duration::from_secs(5);
-/// The start waits at most this long for what the files hold before it.
-const FIRST_LOOK: Duration = Duration::from_secs(1);
+/// The pause before the next try where there was no thread to look on.
+const NO_THREAD: Duration = Duration::from_secs(1);
+/// A start waits at most this long for a look at the files before it.
+const LONGEST_LOOK: Duration = Duration::from_secs(1);
 
 /// One watched path.
 struct FileWatch {
     /// The process.
     name: String,
     watch: Watch,
-    /// `None` where inotify fails.
-    changes: Option<PathWatch>,
+    looks: UnboundedReceiver<Look>,
+    shared: Rc<Shared>,
     /// The content that the process knows, or will know from its start.
     known: Option<Fingerprint>,
     /// The path that could not be read the last time, and why; reported once.
     error: Option<(PathBuf, String)>,
+}
+
+/// What the task of a path shares with [`FileWatches`].
+struct Shared {
+    /// Asks for a look now.
+    asks: RefCell<std::sync::mpsc::SyncSender<fingerprint::Asked>>,
+    state: Cell<State>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Quiet,
+    /// It was seen to change, and its content is not known yet.
+    Changed,
+    /// The same, and it was read meanwhile, at a start or a reload: nobody knows with which content.
+    Read,
+}
+
+/// What was seen of a watched file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// It is no longer as it was.
+    Changed,
+    /// It is not written any more. `is_new`: it has other content.
+    Quiet { is_new: bool },
 }
 
 /// The name of a process, and an entry of its `watch`.
@@ -47,12 +72,15 @@ pub(crate) struct FileWatches {
     tasks: Vec<(Watched, Task)>,
 }
 
-/// Ends the task when it is dropped.
-struct Task(AbortHandle);
+/// Ends when it is dropped.
+struct Task {
+    handle: AbortHandle,
+    shared: Rc<Shared>,
+}
 
 impl Drop for Task {
     fn drop(&mut self) {
-        self.0.abort();
+        self.handle.abort();
     }
 }
 
@@ -72,22 +100,52 @@ impl FileWatches {
     pub(crate) async fn begin(wanted: Vec<Watched>, sender: &MessageSender) -> Self {
         let mut watches = Vec::new();
         for (name, watch) in wanted {
-            let content = fingerprint::take(watch.path.clone());
-            let mut watch = FileWatch { name, watch, changes: None, known: None, error: None };
-            watch.subscribe();
-            watches.push((watch, content));
+            let Followed { looks, asks } = fingerprint::follow(watch.path.clone());
+            let shared = Shared { asks: RefCell::new(asks), state: Cell::new(State::Quiet) };
+            let shared = Rc::new(shared);
+            watches.push(FileWatch { name, watch, looks, shared, known: None, error: None });
         }
-        let until = Instant::now() + FIRST_LOOK;
+        let until = Instant::now() + LONGEST_LOOK;
         let mut tasks = Vec::with_capacity(watches.len());
-        for (mut watch, content) in watches {
+        for mut watch in watches {
             // A look that takes longer, or fails, finds a change when it succeeds.
-            if let Ok(Ok(content)) = timeout_at(until, content).await {
-                watch.look(content);
+            if let Ok(Some(Look::Quiet(content))) = timeout_at(until, watch.looks.recv()).await {
+                watch.is_new(content);
             }
             let watched = (watch.name.clone(), watch.watch.clone());
-            tasks.push((watched, Task(spawn_local(watch.run(sender.clone())).abort_handle())));
+            let shared = Rc::clone(&watch.shared);
+            let handle = spawn_local(watch.run(sender.clone())).abort_handle();
+            tasks.push((watched, Task { handle, shared }));
         }
         Self { tasks }
+    }
+
+    /// Looks at the files of which this holds, now. What has changed is told before the future ends,
+    /// unless a file system hangs; it need not be awaited.
+    pub(crate) fn look(
+        &self,
+        which: &dyn Fn(&Watched) -> bool,
+    ) -> impl Future<Output = ()> + use<> {
+        let (asked, mut answers) = mpsc::channel(1);
+        for (watched, task) in &self.tasks {
+            if task.shared.state.get() != State::Changed && which(watched) {
+                // Without a thread, or where it hangs, there is no look.
+                let _ = task.shared.asks.borrow().try_send(asked.clone());
+            }
+        }
+        drop(asked);
+        async move {
+            let _ = timeout(LONGEST_LOOK, answers.recv()).await;
+        }
+    }
+
+    /// The files of which this holds are read from now on, at a start or a reload.
+    pub(crate) fn are_read(&self, which: impl Fn(&Watched) -> bool) {
+        for (watched, task) in &self.tasks {
+            if task.shared.state.get() == State::Changed && which(watched) {
+                task.shared.state.set(State::Read);
+            }
+        }
     }
 
     pub(crate) fn add(&mut self, mut others: Self) {
@@ -108,63 +166,53 @@ impl FileWatches {
 impl FileWatch {
     async fn run(mut self, sender: MessageSender) {
         loop {
-            self.changed().await;
-            while timeout(QUIET, self.changed()).await.is_ok() {}
-            let is_new = self.look_again().await;
-            // A poll may see a file that is being written.
-            let mut is_moving = is_new && self.changes.is_none();
-            while is_moving {
-                sleep(QUIET).await;
-                is_moving = self.look_again().await;
+            let (is_known, seen) = match self.looks.recv().await {
+                Some(Look::Changed) => (self.becomes(State::Changed), Seen::Changed),
+                Some(Look::Quiet(content)) => {
+                    let is_known = self.becomes(State::Quiet);
+                    (is_known, Seen::Quiet { is_new: self.is_new(content) })
+                }
+                // After what the look has shown.
+                Some(Look::Answer(answer)) => {
+                    drop(answer);
+                    continue;
+                }
+                None => {
+                    // There was no thread to look on.
+                    sleep(NO_THREAD).await;
+                    let Followed { looks, asks } = fingerprint::follow(self.watch.path.clone());
+                    self.looks = looks;
+                    self.shared.asks.replace(asks);
+                    continue;
+                }
+            };
+            let unseen = match seen {
+                // It could not be read before, or there was nobody to look.
+                Seen::Quiet { is_new: true } if is_known => Some(Seen::Changed),
+                Seen::Quiet { is_new: false } if is_known => continue,
+                _ => None,
+            };
+            for seen in unseen.into_iter().chain([seen]) {
+                let (name, watch) = (self.name.clone(), self.watch.clone());
+                // Fails only when the event loop has ended.
+                if sender.send(Message::File { name, watch, seen }).is_err() {
+                    return;
+                }
             }
-            let message =
-                || Message::FileChanged { name: self.name.clone(), watch: self.watch.clone() };
-            // Fails only when the event loop has ended.
-            if is_new && sender.send(message()).is_err() {
-                return;
-            }
         }
     }
 
-    /// Waits until the content may have changed.
-    async fn changed(&mut self) {
-        if let Some(changes) = &mut self.changes {
-            match changes.changed().await {
-                Ok(()) => return,
-                Err(error) => self.poll_from_now_on(&error),
-            }
+    /// Returns whether it was quiet before.
+    fn becomes(&mut self, state: State) -> bool {
+        let before = self.shared.state.replace(state);
+        if before == State::Read {
+            self.known = None;
         }
-        sleep(POLL).await;
+        before == State::Quiet
     }
 
-    fn subscribe(&mut self) {
-        match PathWatch::of_content(&self.watch.path) {
-            Ok(changes) => self.changes = Some(changes),
-            Err(error) => self.poll_from_now_on(&error),
-        }
-    }
-
-    fn poll_from_now_on(&mut self, error: &std::io::Error) {
-        self.changes = None;
-        tracing::warn!(
-            "{}: {} cannot be watched by inotify: {}; it is read every {} instead",
-            self.name,
-            shown(&self.watch.path),
-            describe_io(error),
-            human(POLL)
-        );
-    }
-
-    /// Reads the content. Returns whether it is new.
-    async fn look_again(&mut self) -> bool {
-        match fingerprint::take(self.watch.path.clone()).await {
-            Ok(content) => self.look(content),
-            // There was no thread to read on; the next change or poll tries again.
-            Err(_) => false,
-        }
-    }
-
-    fn look(&mut self, content: Content) -> bool {
+    /// Returns whether the content is new.
+    fn is_new(&mut self, content: Content) -> bool {
         let Content { fingerprint, unreadable } = content;
         let error = unreadable.map(|(path, error)| (path, describe_io(&error)));
         if let Some((path, why)) = error.as_ref().filter(|_| error != self.error) {

@@ -2,19 +2,16 @@
 //! descriptors.
 
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use regex_lite::Regex;
 use thiserror::Error;
 
-use crate::config::{
-    Config, Hook, Liveness, LogFormat, LogMode, OnlyIf, Probe, Process, Render, Variable,
-};
+use crate::config::{Config, Hook, Liveness, LogFormat, LogMode, Probe, Process, Render, Variable};
 use crate::http::describe_io;
 use crate::load::Environment;
 use crate::load::at_start;
@@ -26,7 +23,9 @@ use crate::os::replace_file;
 use crate::os::spawn;
 use crate::os::spawn::{SpawnError, SpawnRequest};
 use crate::os::stale_socket;
-use crate::types::{ProcessId, Stream, exit_code, harmless};
+use crate::os::sys::allocator::wipe_from_now_on;
+use crate::supervisor::executor::LONGEST_START;
+use crate::types::{Stream, exit_code, harmless, human};
 
 /// Why a process or hook was not started.
 #[derive(Debug, Error)]
@@ -38,6 +37,11 @@ pub(crate) enum StartError {
     Spawn(#[from] SpawnError),
     #[error("cannot open its log file {path}: {}", describe_io(.error))]
     LogFile { path: String, error: io::Error },
+    #[error(
+        "was not started within {}: the file system of its program does not answer",
+        human(LONGEST_START)
+    )]
+    Late,
     /// A value is missing that is read at the start, or a template cannot be rendered.
     #[error("cannot be started: {}", harmless(.0))]
     Unprepared(String),
@@ -48,11 +52,16 @@ impl StartError {
     /// `pre_start`.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Resources(_) | Self::LogFile { .. } => exit_code::CANNOT_EXECUTE,
+            Self::Resources(_) | Self::LogFile { .. } | Self::Late => exit_code::CANNOT_EXECUTE,
             Self::Unprepared(_) => exit_code::NOT_READY,
             Self::Spawn(error) => error.exit_code(),
         }
     }
+}
+
+/// Why a log file cannot be used.
+pub(crate) fn no_log_file(path: &Path, error: io::Error) -> StartError {
+    StartError::LogFile { path: harmless(&path.to_string_lossy()).into_owned(), error }
 }
 
 /// The variable of sd_notify(3). drainit's own value, from a supervisor above it, is not passed on.
@@ -85,6 +94,7 @@ pub(crate) fn with_values(
     if process.environment.iter().all(|variable| variable.file().is_none()) {
         return Ok(None);
     }
+    wipe_from_now_on();
     let environment = at_start::variables(process, env, &Environment::from_process())
         .map_err(StartError::Unprepared)?;
     Ok(Some(Process { environment, ..process.clone() }))
@@ -146,7 +156,7 @@ type Launch = Result<(SpawnRequest, Option<Rc<OutputCapture>>), StartError>;
 
 impl Launcher {
     /// A request for the process itself; `process` has its values.
-    pub(crate) fn process(&self, id: ProcessId, process: &Process, handed: Handed<'_>) -> Launch {
+    pub(crate) fn process(&self, process: &Process, handed: Handed<'_>) -> Launch {
         let epoch = handed.epoch.map(|epoch| epoch.to_string());
         let flag = epoch.clone().map(|epoch| [RESTART_EPOCH_FLAG.to_owned(), epoch]);
         let command = process.command.iter().chain(handed.args).chain(flag.iter().flatten());
@@ -176,21 +186,20 @@ impl Launcher {
             _ => None,
         });
         let forms = forms(process, self.format);
-        let log = direct(&mut request, Some((id, process)), forms, &self.output, pattern)?;
+        let log = direct(&mut request, Some(process), forms, &self.output, pattern)?;
         Ok((request, log))
     }
 
     /// A request for a hook of a process, or of the container.
-    pub(crate) fn hook(&self, hook: &Hook, process: Option<(ProcessId, &Process)>) -> Launch {
-        let of = process.map(|(_, process)| process);
-        let mut request = request(hook.command.iter(), environment(&self.base, of), of);
+    pub(crate) fn hook(&self, hook: &Hook, process: Option<&Process>) -> Launch {
+        let mut request = request(hook.command.iter(), environment(&self.base, process), process);
         let own = || {
             let json = self.format == LogFormat::Json;
             json.then(|| {
                 [Stream::Stdout, Stream::Stderr].map(|stream| Form::json("drainit", stream))
             })
         };
-        let forms = of.map_or_else(own, |process| forms(process, self.format));
+        let forms = process.map_or_else(own, |process| forms(process, self.format));
         let log = direct(&mut request, process, forms, &self.output, None)?;
         Ok((request, log))
     }
@@ -199,22 +208,21 @@ impl Launcher {
 /// Sets where the output goes: to pipes if lines need a form, else to /dev/null or drainit's own.
 fn direct(
     request: &mut SpawnRequest,
-    process: Option<(ProcessId, &Process)>,
+    process: Option<&Process>,
     forms: Option<[Form; 2]>,
     output: &Arc<Output>,
     pattern: Option<Regex>,
 ) -> io::Result<Option<Rc<OutputCapture>>> {
-    let (owner, process) = process.unzip();
-    let is_merged = process.is_some_and(|process| process.stderr_to_stdout);
+    let is_merged = process.is_some_and(|process| process.log.stderr_to_stdout);
     if let Some(forms) = forms {
         let user = process.and_then(|process| process.user.as_ref());
-        let (log, ends) = OutputCapture::open(Arc::clone(output), owner, forms, user, pattern)?;
+        let (log, ends) = OutputCapture::open(Arc::clone(output), forms, user, pattern)?;
         let stderr = if is_merged { ends.stdout.try_clone()? } else { ends.stderr };
         request.stdout = spawn::StdioTarget::To(ends.stdout.into());
         request.stderr = spawn::StdioTarget::To(stderr.into());
         return Ok(Some(log));
     }
-    if process.is_some_and(|process| process.log == LogMode::None) {
+    if process.is_some_and(|process| process.log.mode == LogMode::None) {
         to_nowhere(request);
     } else if is_merged {
         request.stderr = spawn::StdioTarget::To(io::stdout().as_fd().try_clone_to_owned()?);
@@ -224,8 +232,8 @@ fn direct(
 
 /// Drops the output; without a /dev/null it goes where that of drainit goes.
 fn to_nowhere(request: &mut SpawnRequest) {
-    let nowhere = || OpenOptions::new().write(true).open("/dev/null").map(File::into);
-    if let (Ok(stdout), Ok(stderr)) = (nowhere(), nowhere()) {
+    let nowhere = || spawn::null()?.as_fd().try_clone_to_owned().ok();
+    if let (Some(stdout), Some(stderr)) = (nowhere(), nowhere()) {
         request.stdout = spawn::StdioTarget::To(stdout);
         request.stderr = spawn::StdioTarget::To(stderr);
     }
@@ -293,19 +301,10 @@ fn environment(
     env
 }
 
-/// Whether the condition of a process holds.
-pub(crate) fn holds(only_if: &OnlyIf) -> bool {
-    match only_if {
-        // A path that drainit cannot stat (EACCES) counts as missing.
-        OnlyIf::PathExists(path) => path.exists(),
-        OnlyIf::Never => false,
-    }
-}
-
 /// Refuses the first start of a process while another program listens on one of its `sockets`: that
-/// is most likely of a second drainit in the same container, which would lose it.
-pub(crate) fn check_sockets(process: &Process, config: &Config) -> Result<(), StartError> {
-    let own = config.control.socket.path();
+/// is most likely of a second drainit in the same container, which would lose it. `own` is that of
+/// drainit.
+pub(crate) fn check_sockets(process: &Process, own: Option<&Path>) -> Result<(), StartError> {
     match process.sockets.iter().find(|path| stale_socket::is_taken(path, own)) {
         None => Ok(()),
         Some(path) => {
@@ -317,13 +316,8 @@ pub(crate) fn check_sockets(process: &Process, config: &Config) -> Result<(), St
 
 /// Removes sockets of an earlier instance of a process. Only sockets: a typo in the config must not
 /// delete a file.
-pub(crate) fn remove_sockets<'p>(
-    name: &str,
-    paths: impl Iterator<Item = &'p PathBuf>,
-    config: &Config,
-) {
+pub(crate) fn remove_sockets(name: &str, paths: &[PathBuf], own: Option<&Path>) {
     for path in paths {
-        let own = config.control.socket.path();
         if let Err(error) = stale_socket::remove_foreign(path, own) {
             let path = path.to_string_lossy();
             tracing::warn!("{name}: cannot remove the socket {}: {error}", harmless(&path));

@@ -1,14 +1,12 @@
 //! The final sweep: signals the descendants of drainit that outlive all processes and their groups.
 
-use std::cell::RefCell;
-
 use crate::core::event::Event;
 use crate::os::Pid;
 use crate::os::descendants::list;
 use crate::os::kill::group_of;
 use crate::os::reap::has_children;
 use crate::os::sweep::{Sweep, Swept};
-use crate::report::Report;
+use crate::supervisor::status::StatusBoard;
 use crate::types::Signal;
 
 /// The sweep under way, if it has begun.
@@ -28,7 +26,7 @@ impl Leftovers {
         &mut self,
         signal: Signal,
         is_killed: impl Fn(Pid) -> bool,
-        report: &RefCell<Report>,
+        report: &StatusBoard,
     ) -> Event {
         let sweep = match &mut self.sweep {
             Some(sweep) if sweep.signal() == signal => sweep,
@@ -43,7 +41,7 @@ impl Leftovers {
         if let Some(refusal) = sweep.refusal() {
             let line = format!("left over: {refusal}");
             tracing::warn!("{line}");
-            report.borrow_mut().remark(line);
+            report.remark(&line);
         }
         match swept {
             // The scan missed a descendant; the reaper notices when the last one is gone.
@@ -57,7 +55,7 @@ impl Leftovers {
                     // A process that flees by forking would fill the log.
                     if is_new {
                         tracing::info!("{line}; sending {signal}");
-                        report.borrow_mut().remark(format!("{line}; {signal} sent"));
+                        report.remark(&format!("{line}; {signal} sent"));
                     } else {
                         tracing::debug!("{line}; sending {signal}");
                     }
@@ -69,7 +67,7 @@ impl Leftovers {
                 let line =
                     format!("there is no /proc: {signal} to everything in this PID namespace");
                 tracing::info!("{line}");
-                report.borrow_mut().remark(line);
+                report.remark(&line);
                 // Without /proc they cannot be counted; the reaper notices when none is left.
                 Event::Leftovers(AT_LEAST)
             }

@@ -10,7 +10,7 @@ use crate::config::Probe;
 use crate::core::event::Event;
 use crate::envoy::ready::check_alive;
 use crate::supervisor::message::{Message, MessageSender};
-use crate::supervisor::readiness::probe::{LastFailure, RunCommand, attempt, of_request};
+use crate::supervisor::readiness::probe::{Reason, RunCommand, attempt, of_request};
 use crate::supervisor::run_command::Failure;
 use crate::types::{ProcessId, harmless};
 
@@ -47,7 +47,7 @@ impl LivenessWatch {
         instance: Instance,
         probe: Probe,
         pace: Pace,
-        failure: LastFailure,
+        failure: Reason,
         sender: MessageSender,
         run: Rc<RunCommand>,
     ) -> Self {
@@ -129,7 +129,7 @@ mod tests {
         let watch = async {
             let instance = Instance { process: ProcessId(0), name: "a".to_owned(), number: 0 };
             let probe = Probe::Exec(vec!["check".to_owned()]);
-            let failure = LastFailure::default();
+            let failure = Reason::default();
             let _watch = LivenessWatch::begin(instance, probe, pace, failure, sender, Rc::new(run));
             receiver.recv().await
         };
@@ -141,6 +141,7 @@ mod tests {
         }
     }
 
+    // holds: C248
     #[tokio::test]
     async fn a_probe_that_a_pause_has_made_late_has_no_result() {
         let (start_period, interval) = (Duration::ZERO, Duration::from_millis(1));
@@ -166,6 +167,7 @@ mod tests {
         assert_eq!(always_late.await, Some(false), "twice is no pause");
     }
 
+    // holds: C502
     #[tokio::test]
     async fn a_probe_that_drainit_cannot_make_has_no_result() {
         let moment = Duration::from_millis(1);

@@ -9,7 +9,12 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::config::Watch;
 use crate::core::event::{Event, Request};
 use crate::core::spec::HookId;
+use crate::os::Pid;
+use crate::os::spawn::{FailedExec, SpawnError};
 use crate::supervisor::children::Children;
+use crate::supervisor::file_watch::Seen;
+use crate::supervisor::launch::StartError;
+use crate::supervisor::preparation::Files;
 use crate::supervisor::reload::Prepared;
 use crate::types::{End, ProcessId};
 
@@ -26,12 +31,37 @@ pub(crate) enum Role {
     Process(ProcessId),
     Hook(HookId),
     /// The command of an `exec` probe or drain; its task receives the end.
-    Command(tokio::sync::oneshot::Sender<End>),
+    Command(tokio::sync::oneshot::Sender<Result<End, FailedExec>>),
+}
+
+/// What is to be started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Start {
+    Process(ProcessId),
+    Hook(HookId),
 }
 
 /// A message of a local task.
 pub(crate) enum Message {
     Event(Event),
+    /// What a start needs from the file system; ignored if it was given up.
+    FilesReady {
+        start: Start,
+        task: tokio::task::Id,
+        files: Box<Result<Files, StartError>>,
+    },
+    /// The exec of a process is over, or has taken too long.
+    ExecOver {
+        process: ProcessId,
+        pid: Pid,
+        is_late: bool,
+    },
+    /// Why the exec of a child has failed, which has ended.
+    ExecFailed {
+        start: Start,
+        pid: Pid,
+        error: SpawnError,
+    },
     /// Readiness; ignored if it is of an earlier instance.
     Ready {
         process: ProcessId,
@@ -52,14 +82,17 @@ pub(crate) enum Message {
     /// A request of the operator. `reply` gets its answer.
     Request {
         /// The process, whatever its slot is by then.
-        process: ProcessId,
+        name: String,
         request: Request,
         reply: RequestReply,
+        /// drainit has looked at its watched files for it.
+        has_looked: bool,
     },
-    /// A watched file of this process has changed.
-    FileChanged {
+    /// A watched file of this process was seen.
+    File {
         name: String,
         watch: Watch,
+        seen: Seen,
     },
     /// The operator wants the config to be read again. `reply` gets the answer, with the warnings.
     Reload {
@@ -72,7 +105,9 @@ pub(crate) enum Message {
         is_json: bool,
         reply: TextReply,
     },
-    /// The config was read again.
+    /// The config is read again from now on.
+    Reading,
+    /// It was read.
     Prepared(Box<Prepared>),
     /// Only wakes the loop, which then reaps and scans groups.
     Wake,

@@ -3,19 +3,16 @@
 pub(crate) mod children;
 pub(crate) mod drain;
 pub(crate) mod event_loop;
-pub(crate) mod events;
 pub(crate) mod executor;
 pub(crate) mod file_watch;
 pub(crate) mod launch;
 pub(crate) mod leftovers;
 pub(crate) mod liveness;
 pub(crate) mod message;
-pub(crate) mod meter;
+pub(crate) mod preparation;
 pub(crate) mod readiness;
 pub mod reload;
 pub(crate) mod requests;
-#[cfg(debug_assertions)]
-pub(crate) mod rules;
 pub(crate) mod run_command;
 pub(crate) mod slots;
 pub(crate) mod sockets;
@@ -32,27 +29,22 @@ use tokio::sync::oneshot;
 
 use crate::config::Config;
 use crate::control::listen::Listeners;
-use crate::control::measures::Measures;
-use crate::control::status::{DrainStatus, Part, Status};
+use crate::control::status::Status;
 use crate::control::{SupervisorHandle, serve};
 use crate::core::budget::Budget;
 use crate::core::event::{Event, Request};
 use crate::core::machine::Machine;
-use crate::core::spec::Spec;
 use crate::graph::Graph;
 use crate::logging::Output;
-use crate::logging::capture::forms;
-use crate::logging::event_file::EventFile;
 use crate::os::kill::kill_child;
 use crate::os::signal::fd::Signals;
 use crate::os::{clock, panic_hook, termination_log};
-use crate::report::messages::Names;
 use crate::supervisor::event_loop::{EventLoop, let_others_run};
-use crate::supervisor::events::EventLog;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::file_watch::FileWatches;
 use crate::supervisor::message::{Message, MessageSender};
 use crate::supervisor::reload::{ConfigSource, Reloads};
+use crate::supervisor::slots::Definition;
 use crate::supervisor::sockets::Sockets;
 use crate::supervisor::status::StatusBoard;
 use crate::types::{ProcessId, Signal, Stream, Time, exit_code};
@@ -82,8 +74,6 @@ pub struct Setup {
     /// Since when signals are blocked: a shutdown that was requested before the start counts from
     /// here.
     pub began: Time,
-    /// Opened already, so that a path that cannot be written is found before anything starts.
-    pub events: Option<EventFile>,
     /// Bound already, so that a port in use is found before anything starts.
     pub listeners: Option<Listeners>,
     /// The sockets of `listen`, for each process; bound already, too.
@@ -125,40 +115,31 @@ async fn supervise(setup: Setup) -> io::Result<u8> {
         output,
         signals,
         began,
-        events,
         listeners,
         sockets,
         successes,
     } = setup;
-    let events = events.map(Rc::new);
-    let spec = Rc::new(Spec::new(&config, &graph));
-    let names = Names(config.processes.iter().map(|process| process.name.clone()).collect());
-    let status_board = StatusBoard::new(&config, names.clone(), Machine::new(spec, began));
+    let spec = Rc::new(config.spec(&graph));
+    let definitions = Definition::of(&config, args, sockets);
+    let status_board = StatusBoard::new(definitions, Machine::new(spec, began));
     let config = Rc::new(config);
     if let Some(listeners) = listeners {
         let handle = Handle {
             status_board: Rc::clone(&status_board),
             sender: sender.clone(),
-            config: Rc::clone(&config),
             output: Arc::clone(&output),
-            events: events.clone(),
         };
         tokio::task::spawn_local(async move {
             let Err(error) = serve(listeners, handle).await;
             tracing::error!("control endpoints: {error}; they no longer answer");
         });
     }
-    let events = events.map(|file| EventLog::new(file, names.clone()));
     let mut executor = Executor::new(
         Rc::clone(&config),
-        args,
-        sockets,
         Arc::clone(&output),
-        names,
         sender.clone(),
         Rc::clone(&status_board),
-    )
-    .with_events(events);
+    );
     let watched = config.processes.iter().flat_map(file_watch::watched).collect();
     executor.file_watches = FileWatches::begin(watched, &sender).await;
     let reloads = Reloads::new(source, sender.clone());
@@ -175,8 +156,8 @@ async fn supervise(setup: Setup) -> io::Result<u8> {
         Budget::at_the_end(longest, now, over.unwrap_or(now))
     };
     event_loop.executor.last_lines(within(LAST_LINES)).await;
+    event_loop.executor.finish_removals(within(FLUSH)).await;
     event_loop.executor.finish_files(within(FLUSH));
-    event_loop.executor.last_event(clock::now(), code, within(LAST_LINES));
     event_loop.executor.report(clock::now(), code, within(REPORT_FILE));
     // Best effort: a log line about it would have no reader either.
     let reserve = event_loop.executor.config().shutdown.reserve;
@@ -189,35 +170,18 @@ async fn supervise(setup: Setup) -> io::Result<u8> {
 struct Handle {
     status_board: Rc<StatusBoard>,
     sender: MessageSender,
-    config: Rc<Config>,
     output: Arc<Output>,
-    events: Option<Rc<EventFile>>,
 }
 
 impl SupervisorHandle for Handle {
     fn status(&self) -> Status {
-        let mut status = self.status_board.status(clock::now());
-        let measured = self.status_board.measures(clock::now()).processes;
-        for process in &mut status.processes {
-            let Some(measures) = measured.iter().find(|of| of.process == process.identity) else {
-                continue;
-            };
-            // The last drain was that of the replaced instance, where there is one.
-            let is_drained = process.part == Part::Old || !measures.is_replaced;
-            let last = measures.drain.as_ref().and_then(|drain| drain.last);
-            process.drain = last
-                .filter(|_| process.pid.is_some() && is_drained)
-                .map(|last| DrainStatus { connections: last.connections, requests: last.requests });
-        }
-        status
-    }
-
-    fn measures(&self) -> Measures {
         let streams = [Stream::Stdout, Stream::Stderr];
-        Measures {
-            dropped_lines: streams.map(|stream| (stream, self.output.dropped(stream))).into(),
-            dropped_events: self.events.as_ref().map(|file| file.dropped()),
-            ..self.status_board.measures(clock::now())
+        let streams = streams.map(|stream| (stream.name().to_owned(), self.output.dropped(stream)));
+        let files = self.status_board.slots.borrow().dropped_lines().into_iter();
+        let files = files.map(|(path, dropped)| (path.display().to_string(), dropped));
+        Status {
+            dropped_lines: streams.into_iter().chain(files).collect(),
+            ..self.status_board.status(clock::now())
         }
     }
 
@@ -235,11 +199,15 @@ impl SupervisorHandle for Handle {
         let (status_board, sender) = (Rc::clone(&self.status_board), self.sender.clone());
         // A client that goes away does not end it.
         tokio::task::spawn_local(async move {
-            for name in names {
-                match requests::send(&status_board, &sender, &name, request).await {
+            for (done, name) in names.iter().enumerate() {
+                match requests::send(&status_board, &sender, name, request).await {
                     Ok(Ok(())) => {}
-                    Ok(failed) => {
-                        let _ = reply.send(failed);
+                    Ok(Err(mut why)) => {
+                        let rest = &names[done + 1..];
+                        if !rest.is_empty() {
+                            why = format!("{why}; not begun: {}", rest.join(", "));
+                        }
+                        let _ = reply.send(Err(why));
                         return;
                     }
                     // The event loop has ended; then the answer is that the sender is gone.
@@ -270,24 +238,15 @@ impl SupervisorHandle for Handle {
 
     fn signal(&self, process: ProcessId, signal: Signal) -> io::Result<()> {
         // The board has no pid that is reaped: both happen on this thread, without an await.
-        let pid = self.status_board.pid(process);
+        let pid = self.status_board.history(process).pid;
         match pid.map(|pid| kill_child(pid, signal)).transpose()? {
             Some(true) => {
                 if signal == Signal::KILL {
-                    self.status_board.set_killed(process);
+                    self.status_board.history(process).is_killed = true;
                 }
                 Ok(())
             }
             Some(false) | None => Err(io::Error::other("it has ended")),
         }
-    }
-
-    fn is_captured(&self, process: ProcessId) -> bool {
-        let process = self.status_board.slots.borrow().definition(process);
-        forms(&process, self.config.logging.format).is_some()
-    }
-
-    fn output(&self) -> &Arc<Output> {
-        &self.output
     }
 }

@@ -68,6 +68,8 @@ pub(crate) struct Reloads {
     /// Those who wait for it.
     waiting: Vec<TextReply>,
     under_way: Option<UnderWay>,
+    /// Watched files whose action is a reload, and that were seen to change since the config was read.
+    seen: Vec<Watched>,
 }
 
 #[derive(Default)]
@@ -78,7 +80,14 @@ struct UnderWay {
 
 impl Reloads {
     pub(crate) fn new(source: Option<ConfigSource>, sender: MessageSender) -> Self {
-        Self { source, sender, is_wanted: false, waiting: Vec::new(), under_way: None }
+        Self {
+            source,
+            sender,
+            is_wanted: false,
+            waiting: Vec::new(),
+            under_way: None,
+            seen: Vec::new(),
+        }
     }
 
     /// Asks for a reload, of what the files hold from now on.
@@ -96,13 +105,39 @@ impl Reloads {
         self.under_way.is_some()
     }
 
-    /// Begins to read the config; [`Message::Prepared`] follows. `known`: what is watched already.
-    pub(crate) fn begin(&mut self, known: Vec<Watched>) {
+    /// A watched file has changed whose action is a reload.
+    pub(crate) fn saw(&mut self, watched: Watched) {
+        if !self.seen.contains(&watched) {
+            self.seen.push(watched);
+        }
+    }
+
+    /// It is quiet. Returns whether it has changed since the config was read.
+    pub(crate) fn is_quiet(&mut self, watched: &Watched) -> bool {
+        let place = self.seen.iter().position(|seen| seen == watched);
+        place.map(|place| self.seen.swap_remove(place)).is_some()
+    }
+
+    /// The config is read from now on, with all that was seen to change before.
+    pub(crate) fn reads(&mut self) {
+        self.seen.clear();
+    }
+
+    /// Begins to read the config, after a look at the files that are watched already:
+    /// [`Message::Reading`] and [`Message::Prepared`] follow.
+    pub(crate) fn begin(&mut self, watches: &FileWatches) {
         self.is_wanted = false;
         let waiting = std::mem::take(&mut self.waiting);
         self.under_way = Some(UnderWay { waiting, warnings: String::new() });
         let source = self.source.clone();
-        spawn_local(prepare(source, Purpose::Reload, known, self.sender.clone()));
+        let (known, look) = (watches.all(), watches.look(&|_| true));
+        let sender = self.sender.clone();
+        spawn_local(async move {
+            look.await;
+            // Fails only when the event loop has ended.
+            let _ = sender.send(Message::Reading);
+            prepare(source, Purpose::Reload, known, sender).await;
+        });
     }
 
     /// Begins to read the config for `drainit plan --reload`; `paths` replace those of the start.

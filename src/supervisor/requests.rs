@@ -6,8 +6,6 @@ use std::collections::BTreeMap;
 use tokio::sync::oneshot;
 
 use crate::core::event::Request;
-use crate::core::note::{Note, RequestError};
-use crate::report::messages::Names;
 use crate::supervisor::message::{Message, MessageSender, RequestReply};
 use crate::supervisor::status::StatusBoard;
 
@@ -20,12 +18,13 @@ pub(crate) fn send(
 ) -> oneshot::Receiver<Result<(), String>> {
     let (reply, answer) = oneshot::channel();
     match status_board.process(name) {
-        Some(process) => {
-            let process = status_board.slots.borrow().identity(process);
-            let _ = sender.send(Message::Request { process, request, reply });
+        Some(_) => {
+            let (name, has_looked) = (name.to_owned(), request == Request::Stop);
+            let _ = sender.send(Message::Request { name, request, reply, has_looked });
         }
         None => {
-            let _ = reply.send(Err(status_board.unknown(name)));
+            // A reload has removed it meanwhile.
+            let _ = reply.send(Err(format!("there is no process `{name}` any more")));
         }
     }
     answer
@@ -44,19 +43,9 @@ impl Requests {
         self.waiting.borrow_mut().entry(key).or_default().push(reply);
     }
 
-    /// Passes an answer of the core to those who wait for it. `failure`: why a request failed.
-    pub(crate) fn note(
-        &self,
-        note: &Note,
-        names: &Names,
-        failure: impl FnOnce(RequestError) -> String,
-    ) {
-        let (process, request, answer) = match *note {
-            Note::RequestDone { process, request } => (process, request, Ok(())),
-            Note::RequestFailed { process, request, why } => (process, request, Err(failure(why))),
-            _ => return,
-        };
-        let key = (names.of(process).to_owned(), request);
+    /// Passes an answer of the core to those who wait for it.
+    pub(crate) fn answer(&self, process: &str, request: Request, answer: &Result<(), String>) {
+        let key = (process.to_owned(), request);
         for reply in self.waiting.borrow_mut().remove(&key).unwrap_or_default() {
             // A client that has gone away is not told.
             let _ = reply.send(answer.clone());

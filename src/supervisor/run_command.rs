@@ -7,10 +7,14 @@ use tokio::sync::oneshot::{self, Receiver, error::TryRecvError};
 use tokio::time::timeout;
 
 use crate::os::kill::kill_group_of_child;
-use crate::os::spawn::{SpawnError, SpawnRequest};
+use crate::os::on_thread::on_thread;
+use crate::os::spawn::{FailedExec, SpawnError, SpawnRequest};
 use crate::os::{Pid, is_own_lack};
 use crate::supervisor::message::{Role, SharedChildren};
 use crate::types::{End, Signal, harmless, human};
+
+/// The longest search for the cause of a failed exec.
+const DIAGNOSIS: Duration = Duration::from_secs(2);
 
 /// Why a command or a probe failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,13 +52,13 @@ impl From<SpawnError> for Failure {
 /// A running command; dropping it kills its process group.
 struct Running {
     pid: Pid,
-    end: Receiver<End>,
+    end: Receiver<Result<End, FailedExec>>,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         // The sender is in the table of children as long as the pid is not reaped.
-        if self.end.try_recv() == Err(TryRecvError::Empty) {
+        if matches!(self.end.try_recv(), Err(TryRecvError::Empty)) {
             let _ = kill_group_of_child(self.pid, Signal::KILL);
         }
     }
@@ -67,15 +71,33 @@ pub(crate) async fn run(
     children: SharedChildren,
     limit: Duration,
 ) -> Result<(), Failure> {
+    let request = entered(request, limit).await?;
     let (sender, end) = oneshot::channel();
-    let spawned = children.borrow_mut().spawn(request, Role::Command(sender));
+    let spawned = children.borrow_mut().start(request, Role::Command(sender));
     let mut running = Running { pid: spawned?, end };
     match timeout(limit, &mut running.end).await {
-        Ok(Ok(End::Code(0))) => Ok(()),
-        Ok(Ok(end)) => Err(format!("its command {end}").into()),
+        Ok(Ok(Ok(End::Code(0)))) => Ok(()),
+        Ok(Ok(Err(failed))) => Err(diagnosed(failed).await.into()),
+        Ok(Ok(Ok(end))) => Err(format!("its command {end}").into()),
         Ok(Err(_)) => Err("its command was lost".to_owned().into()),
         Err(_) => Err(format!("its command had not ended after {}", human(limit)).into()),
     }
+}
+
+/// Opens the working directory of a command, if it has one.
+async fn entered(mut request: SpawnRequest, limit: Duration) -> Result<SpawnRequest, Failure> {
+    if request.working_dir.is_none() {
+        return Ok(request);
+    }
+    let enter = move || request.enter().map(|()| request);
+    let entered = on_thread(limit, enter).await.map_err(|why| Failure::from(why.to_string()))?;
+    Ok(entered?)
+}
+
+/// Looks for the cause of a failed exec.
+pub(crate) async fn diagnosed(failed: FailedExec) -> SpawnError {
+    let otherwise = failed.undiagnosed();
+    on_thread(DIAGNOSIS, move || failed.diagnose()).await.unwrap_or(otherwise)
 }
 
 #[cfg(test)]
@@ -86,6 +108,7 @@ mod tests {
 
     use super::*;
 
+    // holds: C502
     #[test]
     fn a_lack_of_drainits_own_is_told_apart() {
         let path = std::path::PathBuf::from("/bin/check");

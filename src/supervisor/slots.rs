@@ -1,76 +1,80 @@
 //! The definition of each slot, for everything that carries out what the core decides.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::config::{Config, Process};
-use crate::types::ProcessId;
+use crate::logging::Output;
+use crate::supervisor::sockets::Sockets;
+use crate::types::{ProcessId, Stream};
+
+/// A process of a config, with what it gets beside it.
+#[derive(Clone)]
+pub(crate) struct Definition {
+    pub(crate) process: Rc<Process>,
+    /// Its part of the container's arguments.
+    pub(crate) args: Vec<String>,
+    /// Those of `listen`; the slots of one process share them.
+    pub(crate) sockets: Sockets,
+}
+
+impl Definition {
+    /// Those of a config, in file order.
+    pub(crate) fn of(config: &Config, args: Vec<Vec<String>>, sockets: Vec<Sockets>) -> Vec<Self> {
+        let one = |((process, args), sockets): ((&Process, Vec<String>), Sockets)| Self {
+            process: Rc::new(process.clone()),
+            args,
+            sockets,
+        };
+        config.processes.iter().zip(args).zip(sockets).map(one).collect()
+    }
+}
 
 /// By slot. A process has a second slot while it is replaced.
 pub(crate) struct Slots {
     slots: Vec<Slot>,
 }
 
-#[derive(Clone)]
 struct Slot {
-    definition: Rc<Process>,
-    /// The process, whatever its slot: its first one. Logs and counts go on under it.
-    identity: ProcessId,
+    definition: Definition,
     /// Its place in the file.
     place: usize,
-    /// The other slots of the same process, retired ones too. Kept, because every note asks for them
-    /// and nearly every process has none.
-    others: Vec<ProcessId>,
+    /// Where its lines go, if that is a file.
+    log_file: Option<LogTarget>,
 }
 
+type LogTarget = (PathBuf, Arc<Output>);
+
 impl Slots {
-    pub(crate) fn new(config: &Config) -> Self {
-        let slots = (0..)
-            .map(ProcessId)
-            .zip(&config.processes)
-            .map(|(identity, process)| Slot {
-                definition: Rc::new(process.clone()),
-                identity,
-                place: identity.index(),
-                others: Vec::new(),
-            })
-            .collect();
-        Self { slots }
+    pub(crate) fn new(definitions: Vec<Definition>) -> Self {
+        let slot = |(place, definition)| Slot { definition, place, log_file: None };
+        Self { slots: definitions.into_iter().enumerate().map(slot).collect() }
     }
 
-    /// Gives a slot the same definition as another one.
-    pub(crate) fn copy(&mut self, slot: ProcessId, from: ProcessId) {
-        let copy = self.slots[from.index()].clone();
-        self.put(slot, copy);
+    /// Gives a slot, or a further one, a definition.
+    pub(crate) fn put(&mut self, slot: ProcessId, definition: Definition, place: usize) {
+        let new = Slot { definition, place, log_file: None };
+        match self.slots.get_mut(slot.index()) {
+            Some(known) => *known = new,
+            None => self.slots.push(new),
+        }
     }
 
-    /// Gives a slot a definition of its own, from this place in a file. Returns another slot of the
-    /// same process, or the slot itself if it was of that process; `None` for a new process.
-    /// `others` are the slots that are in use, without this one.
-    pub(crate) fn define(
+    /// Gives a slot its place in a new file, and the definition there, which differs only in what
+    /// drainit may take over while the process runs.
+    pub(crate) fn redefine(
         &mut self,
         slot: ProcessId,
-        definition: Rc<Process>,
+        definition: Option<Definition>,
         place: usize,
-        others: &[ProcessId],
-    ) -> Option<ProcessId> {
-        let is_known = |id: &ProcessId| {
-            let known = self.slots.get(id.index());
-            known.is_some_and(|known| known.definition.name == definition.name)
-        };
-        let is_free = |identity| others.iter().all(|other| self.identity(*other) != identity);
-        let itself = Some(slot).filter(|id| is_known(id) && is_free(self.identity(*id)));
-        let known = others.iter().copied().find(is_known).or(itself);
-        let free = || (0..).map(ProcessId).find(|identity| is_free(*identity));
-        let identity = known.map(|known| self.identity(known)).or_else(free).unwrap_or(slot);
-        self.put(slot, Slot { definition, identity, place, others: Vec::new() });
-        known
-    }
-
-    /// Gives a slot another definition, which differs only in what drainit may take over while the
-    /// process runs.
-    pub(crate) fn redefine(&mut self, slot: ProcessId, definition: Rc<Process>, place: usize) {
+    ) {
         let slot = &mut self.slots[slot.index()];
-        (slot.definition, slot.place) = (definition, place);
+        slot.place = place;
+        if let Some(definition) = definition {
+            slot.definition = definition;
+        }
     }
 
     /// Puts all slots behind those of a new file, until they have their place there.
@@ -78,32 +82,35 @@ impl Slots {
         self.slots.iter_mut().for_each(|slot| slot.place = usize::MAX);
     }
 
-    fn put(&mut self, slot: ProcessId, mut new: Slot) {
-        new.others.clear();
-        for (id, other) in (0..).map(ProcessId).zip(&mut self.slots).filter(|(id, _)| *id != slot) {
-            other.others.retain(|id| *id != slot);
-            if other.identity == new.identity {
-                other.others.push(slot);
-                new.others.push(id);
-            }
-        }
-        match self.slots.get_mut(slot.index()) {
-            Some(known) => *known = new,
-            None => self.slots.push(new),
-        }
+    pub(crate) fn of(&self, slot: ProcessId) -> &Definition {
+        &self.slots[slot.index()].definition
     }
 
-    pub(crate) fn definition(&self, slot: ProcessId) -> Rc<Process> {
-        Rc::clone(&self.slots[slot.index()].definition)
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Definition> {
+        self.slots.iter().map(|slot| &slot.definition)
     }
 
-    pub(crate) fn identity(&self, slot: ProcessId) -> ProcessId {
-        self.slots[slot.index()].identity
+    /// Closes the sockets of a process.
+    pub(crate) fn release_sockets(&mut self, slot: ProcessId) {
+        self.slots[slot.index()].definition.sockets.clear();
     }
 
-    /// The other slots that the process of this slot has or had.
-    pub(crate) fn others(&self, slot: ProcessId) -> Vec<ProcessId> {
-        self.slots[slot.index()].others.clone()
+    pub(crate) fn set_log_file(&mut self, slot: ProcessId, file: Option<LogTarget>) {
+        self.slots[slot.index()].log_file = file;
+    }
+
+    /// A warning about lines that the log file of a slot has dropped.
+    pub(crate) fn dropped(&self, slot: ProcessId) -> Option<String> {
+        let (_, file) = self.slots[slot.index()].log_file.as_ref()?;
+        let dropped = file.dropped(Stream::Stdout);
+        let lines = if dropped == 1 { "line" } else { "lines" };
+        (dropped > 0).then(|| format!("{dropped} {lines} of its log file dropped"))
+    }
+
+    /// The lines that each log file has dropped.
+    pub(crate) fn dropped_lines(&self) -> BTreeMap<PathBuf, u64> {
+        let files = self.slots.iter().filter_map(|slot| slot.log_file.as_ref());
+        files.map(|(path, output)| (path.clone(), output.dropped(Stream::Stdout))).collect()
     }
 
     pub(crate) fn place(&self, slot: ProcessId) -> usize {
@@ -113,30 +120,5 @@ impl Slots {
     /// The number of slots.
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use crate::load::testing::load;
-
-    #[test]
-    fn a_slot_knows_the_others_of_its_process_until_it_has_another_one() {
-        let [a, b, more] = [0, 1, 2].map(ProcessId);
-        let config = load(&["processes: {a: {command: [a]}, b: {command: [b]}}"], &[]).unwrap();
-        let mut slots = Slots::new(&config.config);
-        let others = |slots: &Slots| [a, b].map(|slot| slots.others(slot));
-        assert_eq!(others(&slots), [vec![], vec![]]);
-        slots.copy(more, a);
-        assert_eq!(others(&slots), [vec![more], vec![]]);
-        assert_eq!(slots.others(more), [a]);
-        slots.copy(more, a);
-        assert_eq!(others(&slots), [vec![more], vec![]]);
-        let definition = slots.definition(b);
-        assert_eq!(slots.define(more, definition, 1, &[a, b]), Some(b));
-        assert_eq!(others(&slots), [vec![], vec![more]]);
-        assert_eq!(slots.others(more), [b]);
     }
 }

@@ -1,25 +1,50 @@
-//! The contract of the bash entrypoint that `examples/api-gateway` replaces, line by line, and the
-//! faults of that script. Each is tested in a container with an unprivileged user and a read-only
-//! root, with a real Envoy as the Router and stand-ins for the Policy Engine and the Python
-//! Executor at their real paths. In one container the Policy Engine is that of
-//! `examples/policy-engine`, and requests go through it.
-//!
-//! `runs` runs the containers at the same time; this file has the assertions.
+//! The contract of the bash entrypoint that `examples/api-gateway` replaces, line by line, in
+//! containers with an unprivileged user and a read-only root, with a real Envoy as the Router and
+//! stand-ins for the Policy Engine and the Python Executor at their real paths. In one container
+//! the Policy Engine is that of `examples/policy-engine`, and requests go through it.
 
-mod faults;
-mod runs;
-mod scenarios;
+mod gateway;
 
-use std::time::Duration;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::thread;
 
-use runs::{once, seen};
+use gateway::{
+    ADMIN, ENGINE, PYTHON, Setup, assert_lines_in_order, assert_stopped_in_order, assert_variables,
+    given, once,
+};
+
+use super::Client;
+use crate::support::docker_gateway::{BOOTSTRAP, examples};
+use crate::support::http::{get, get_unix};
+use crate::support::{LONG, Stream, ms};
 
 const SOCKETS: &str = "/var/run/api-platform";
+const HELLO: &str = "hello from the gateway\n";
+const EXT_PROC: &str = include_str!("../fixtures/api-gateway/envoy-ext-proc.yaml");
+/// Longer than Envoy needs for its delayed close.
+const SHORT_DRAIN: &str = "--env=ROUTER_DRAIN_TIME_SECONDS=2";
 
 #[test]
-fn every_variable_has_its_default_and_reaches_every_child() {
-    let Some(run) = seen("usual") else { return };
-    for (name, value) in [
+fn each_process_gets_defaults_arguments_signals_and_a_prefix() {
+    let Some(setup) = Setup::new() else { return };
+    let options = [
+        "--env=POLICY_ENGINE_STEPS=print=engine-out eprint=engine-err unix=/var/run/api-platform/policy-engine.sock",
+        "--env=PYTHON_EXECUTOR_STEPS=print=python-out on=TERM:say:bye unix=/var/run/api-platform/python-executor.sock",
+        "--env=LOG_LEVEL=",
+        "--env=PYTHON_EXECUTOR_LISTEN=/elsewhere",
+        "--health-interval=1s",
+        ADMIN,
+    ];
+    let args = "--pol.log-format text --rtr.component-log-level admin:critical --py.workers=8";
+    let gateway = setup.start(&options, &args.split(' ').collect::<Vec<_>>());
+    gateway.await_served();
+
+    let processes = [gateway.python(), gateway.engine(), gateway.router()];
+    let variables = [
         ("GATEWAY_CONTROLLER_HOST", "gateway-controller"),
         ("XDS_SERVER_HOST", "gateway-controller"),
         ("ROUTER_XDS_PORT", "18000"),
@@ -37,51 +62,123 @@ fn every_variable_has_its_default_and_reaches_every_child() {
         ("ROUTER_ADMIN_HOST", "127.0.0.1"),
         ("ROUTER_ADMIN_PORT", "9901"),
         ("ROUTER_DRAIN_TIME_SECONDS", "15"),
+        ("ROUTER_HTTP_PORT", "8080"),
+        ("POLICY_ENGINE_ADMIN_PORT", "9002"),
         ("PYTHON_EXECUTOR_SOCKET", "/var/run/api-platform/python-executor.sock"),
+    ];
+    assert_variables(&processes, &variables);
+    let [python, _, router] = &processes;
+    let own = fs::read_to_string(format!("/proc/{}/environ", python.pid)).unwrap();
+    assert!(!own.contains("PYTHON_EXECUTOR_LISTEN"), "taken away from it: {own}");
+    let begins = "/usr/local/bin/envoy -c /etc/envoy/envoy.yaml --config-yaml # The config that";
+    assert!(router.command.starts_with(begins), "{router:?}");
+    assert!(router.command.ends_with("--component-log-level admin:critical"), "{router:?}");
+    for part in [
+        "xds: \"gateway-controller:18000\", price: \"5$\"",
+        "error_level: 400 admin:",
+        "socket_address: {address: \"127.0.0.1\", port_value: 9901}",
+        "--log-level info --concurrency 0 ",
     ] {
-        for process in ["python-executor", "policy-engine", "router"] {
-            assert_eq!(run.variable(process, name), value, "{name} of {process}");
-        }
+        assert!(router.command.contains(part), "no {part:?} in {router:?}");
     }
+    assert!(!router.command.contains("pipe:"), "{router:?}");
+
+    for name in ["HUP", "USR2", "USR1"] {
+        gateway.container.signal(name);
+    }
+    gateway.container.await_line("SIGUSR1");
+    assert_eq!(gateway.health(&[]), (0, "ready".to_owned()));
+    let until = std::time::Instant::now() + LONG * 2;
+    while gateway.container.health() != "healthy" {
+        assert!(std::time::Instant::now() < until, "{}", gateway.container.health());
+        thread::sleep(ms(50));
+    }
+    let after: Vec<_> = gateway.container.processes().iter().map(|process| process.pid).collect();
+    assert!(processes.iter().all(|process| after.contains(&process.pid)), "one has ended");
+
+    let ended = gateway.stop("TERM");
+    assert_stopped_in_order(&ended);
+    ended
+        .assert_line("router: draining, at least 5s, at most 15s")
+        .assert_line("no connection left");
+    let xds = ["-xds-server", "gateway-controller:18001", "--log-format", "text"];
+    assert_eq!(given(&ended, "policy-engine"), xds);
+    let socket = format!("{SOCKETS}/python-executor.sock");
+    let python = ["/app/python-executor/main.py", "--listen", &socket, "--workers=8"];
+    assert_eq!(given(&ended, "python-executor"), python);
+    let report = ended.report("policy-engine.json");
+    assert_eq!((&report["uid"], &report["gid"]), (&10001.into(), &10001.into()));
+    ended
+        .assert_no_event("policy-engine", "got SIGUSR1")
+        .assert_no_event("policy-engine", "got SIGHUP");
+    assert_eq!(ended.lines_of(Stream::Stdout, "pol"), ["engine-out"]);
+    assert_eq!(ended.lines_of(Stream::Stderr, "pol"), ["engine-err"]);
+    // The last line had no newline.
+    assert_eq!(ended.lines_of(Stream::Stdout, "pye"), ["python-out", "bye"]);
+    ended.assert_line(r"^\[rtr\] .*SIGUSR1");
+    let known = ["[drainit] ", "[ent] ", "[rtr] ", "[pol] ", "[pye] "];
+    let is_known = |text: &str| known.iter().any(|prefix| text.starts_with(prefix));
+    assert!(ended.record.lines.iter().all(|line| is_known(&line.text)), "{}", ended.record);
+    let ready = "python-executor: ready";
+    assert_lines_in_order(
+        &ended,
+        &[ready, "policy-engine: started", "policy-engine: ready", "router: started"],
+    );
 }
 
 #[test]
-fn what_the_container_sets_wins_except_what_is_derived_or_fixed() {
-    let Some(run) = seen("plain") else { return };
-    for (name, value) in [
+fn without_a_registry_and_an_admin_over_tcp_it_drains_over_a_private_one() {
+    let Some(setup) = Setup::new() else { return };
+    assert!(!BOOTSTRAP.contains("admin:"));
+    // The stand-in could not bind its socket if that of an earlier run were still there.
+    for name in ["python-executor.sock", "policy-engine.sock"] {
+        drop(UnixListener::bind(setup.sockets.join(name)).unwrap());
+    }
+    let options = [
+        ENGINE,
+        "--tmpfs=/app/python-executor",
+        "--env=GATEWAY_CONTROLLER_HOST=ctl",
+        "--env=ROUTER_XDS_PORT=28000",
+        "--env=POLICY_ENGINE_XDS_PORT=28001",
+        "--env=LOG_LEVEL=warning",
+        "--env=ROUTER_CONCURRENCY=1",
+        "--env=APIP_GW_ROUTER_RE2_MAX_PROGRAM_SIZE=500",
+        "--env=PYTHON_EXECUTOR_SOCKET=/elsewhere",
+    ];
+    let gateway = setup.start(&options, &[]);
+    let address = gateway.await_served();
+    let variables = [
         ("GATEWAY_CONTROLLER_HOST", "ctl"),
         ("XDS_SERVER_HOST", "ctl"),
         ("XDS_SERVER_PORT", "28000"),
         ("LOG_LEVEL", "warning"),
         ("ROUTER_ADMIN_ENABLED", "false"), // the default
         ("PYTHON_EXECUTOR_SOCKET", "/var/run/api-platform/python-executor.sock"),
-    ] {
-        for process in ["policy-engine", "router"] {
-            assert_eq!(run.variable(process, name), value, "{name} of {process}");
-        }
+    ];
+    assert_variables(&[gateway.engine(), gateway.router()], &variables);
+    let router = gateway.router().command;
+    let admin = "pipe: {path: /var/run/api-platform/router-admin.sock, mode: 384} # 0600";
+    assert!(router.contains(&format!("error_level: 500 admin: address: {admin}")), "{router}");
+    assert!(router.ends_with("--log-level warning --concurrency 1"), "{router}");
+    let admin = gateway.sockets.join("router-admin.sock");
+    assert_eq!(fs::symlink_metadata(&admin).unwrap().permissions().mode() & 0o777, 0o600);
+    // Envoy has read the override.
+    let (_, info) = get_unix(&admin, "/server_info").unwrap();
+    assert!(info.contains(r#""xds": "ctl:28000""#), "{info}");
+    assert!(gateway.ports().contains(&8080) && !gateway.ports().contains(&9901));
+    assert!(!gateway.sockets.join("python-executor.sock").exists());
+
+    gateway.container.signal("TERM");
+    gateway.container.await_line("router: draining");
+    for _ in 0..10 {
+        assert_eq!(Client::connect(address).get().body, HELLO);
     }
-    assert_eq!(run.given("policy-engine"), ["-xds-server", "ctl:28001"]);
-}
-
-#[test]
-fn a_variable_can_be_taken_away_from_one_process() {
-    let Some(run) = seen("usual") else { return };
-    assert_eq!(run.variable("policy-engine", "PYTHON_EXECUTOR_LISTEN"), "/elsewhere");
-    assert!(!run.has_variable("python-executor", "PYTHON_EXECUTOR_LISTEN"), "{run}");
-}
-
-#[test]
-fn arguments_go_where_their_prefix_says_with_their_values() {
-    let Some(run) = seen("usual") else { return };
-    let envoy = run.command("router");
-    assert!(envoy.ends_with("--component-log-level admin:critical"), "{envoy}");
-    assert_eq!(
-        run.given("policy-engine"),
-        ["-xds-server", "gateway-controller:18001", "--log-format", "text"]
-    );
-    let socket = format!("{SOCKETS}/python-executor.sock");
-    let python = ["/app/python-executor/main.py", "--listen", &socket, "--workers=8"];
-    assert_eq!(run.given("python-executor"), python);
+    assert_eq!(gateway.container.wait(), 0);
+    assert_eq!(fs::read_dir(gateway.sockets.path()).unwrap().count(), 0);
+    let ended = gateway.wait();
+    ended.assert_line("python-executor: left out").assert_no_event("python-executor", "");
+    ended.assert_line("no connection left").assert_no_line("warning: router");
+    assert_eq!(given(&ended, "policy-engine"), ["-xds-server", "ctl:28001"]);
 }
 
 #[test]
@@ -92,7 +189,7 @@ fn other_arguments_are_refused_and_nothing_is_started() {
         (&["--py.socket=/x"], "`--py.socket=/x` is refused"),
         (&["--py.listen", "/x"], "`--py.listen` is refused"),
     ] {
-        let Some(finished) = once(&[], args) else { return };
+        let Some(finished) = once(args) else { return };
         // The script exits with 1; drainit exits with 2 for wrong usage.
         assert_eq!(finished.code, 2, "{args:?}: {}", finished.output);
         assert!(finished.output.contains(says), "{}", finished.output);
@@ -101,163 +198,102 @@ fn other_arguments_are_refused_and_nothing_is_started() {
 }
 
 #[test]
-fn the_override_has_its_variables_and_the_admin_over_tcp_only_if_enabled() {
-    let Some(run) = seen("usual") else { return };
-    let envoy = run.command("router");
-    let begins = "/usr/local/bin/envoy -c /etc/envoy/envoy.yaml --config-yaml # The config that";
-    assert!(envoy.starts_with(begins), "{envoy}");
-    for part in [
-        "xds: \"gateway-controller:18000\", price: \"5$\"",
-        "error_level: 400 admin:",
-        "socket_address: {address: \"127.0.0.1\", port_value: 9901}",
-        "--log-level info --concurrency 0 ",
-    ] {
-        assert!(envoy.contains(part), "no {part:?} in {envoy}");
-    }
-    assert!(!envoy.contains("pipe:"), "{envoy}");
-    // The admin shows that Envoy has read both parts.
-    let Some(other) = seen("second-term") else { return };
-    other.assert_line("the admin on port 9905 says \"xds\": \"gateway-controller:18000\"");
-    let Some(run) = seen("plain") else { return };
-    let envoy = run.command("router");
-    assert!(envoy.contains("\"ctl:28000\"") && !envoy.contains("socket_address:"), "{envoy}");
-    let admin = "pipe: {path: /var/run/api-platform/router-admin.sock, mode: 384} # 0600";
-    assert!(envoy.contains(&format!("error_level: 500 admin: address: {admin}")), "{envoy}");
-    assert!(envoy.ends_with("--log-level warning --concurrency 1"), "{envoy}");
-}
-
-#[test]
-fn the_python_executor_starts_only_if_there_is_a_registry() {
-    let Some(run) = seen("plain") else { return };
-    run.assert_line("python-executor: left out").assert_no_event("python-executor", "");
-    let Some(run) = seen("usual") else { return };
-    let order = [
-        "python-executor: ready",
-        "policy-engine: started",
-        "policy-engine: ready",
-        "router: started",
-    ];
-    run.assert_lines_in_order(&order);
-}
-
-#[test]
-fn stale_sockets_are_removed_before_the_start_and_all_after_the_end() {
-    let Some(run) = seen("plain") else { return };
-    // The stand-in could not have bound its socket if that of an earlier run were still there.
-    run.assert_line("policy-engine: ready after");
-    run.assert_line("no python-executor.sock while it runs");
-    run.assert_line("left in the directory of the sockets: nothing");
-}
-
-#[test]
-fn lines_have_the_prefix_of_their_process_and_stay_on_their_stream() {
-    let Some(run) = seen("usual") else { return };
-    for (text, stdout) in
-        [("[pol] engine-out", true), ("[pol] engine-err", false), ("[pye] python-out", true)]
-    {
-        let (on, off) =
-            if stdout { (&run.stdout, &run.stderr) } else { (&run.stderr, &run.stdout) };
-        assert!(on.lines().any(|line| line == text), "no {text:?}:\n{run}");
-        assert!(!off.contains(text), "{text:?} is on the other stream, too:\n{run}");
-    }
-    assert!(run.stderr.lines().any(|line| line.starts_with("[rtr] [")), "no line of Envoy:\n{run}");
-    let known = ["[drainit] ", "[rtr] ", "[pol] ", "[pye] "];
-    for line in run.stdout.lines().chain(run.stderr.lines()) {
-        assert!(known.iter().any(|prefix| line.starts_with(prefix)), "whose is {line:?}?");
-    }
-}
-
-#[test]
-fn term_drains_the_router_then_stops_one_after_the_other_and_ends_with_0() {
-    let Some(run) = seen("usual") else { return };
-    run.assert_code(0).assert_stopped_in_order();
-    run.assert_lines_in_order(&[
-        "SIGTERM received",
-        "router: draining, at least 5s, at most 15s",
-        "router: drain over",
-    ]);
-}
-
-#[test]
 fn requests_go_through_a_real_policy_engine_and_its_executor_until_the_router_is_gone() {
-    let Some(run) = seen("real-engine") else { return };
-    run.assert_code(0).assert_line("/refused: 403 refused by policy");
-    run.assert_line("served while it drains: 10");
-    run.assert_line("what takes eight seconds: HTTP/1.1 200 OK");
-    run.assert_lines_in_order(&[
+    let Some(setup) = Setup::new() else { return };
+    let engine = examples().join("policy-engine");
+    let engine = format!("--volume={}:/app/policy-engine:ro", engine.display());
+    let allow = "--env=PYTHON_EXECUTOR_STEPS=allow=/var/run/api-platform/python-executor.sock";
+    let bootstrap = setup.bootstrap(EXT_PROC);
+    let gateway = setup.start(&[&engine, &bootstrap, allow, ADMIN], &[]);
+    let address = gateway.await_served();
+    assert_eq!(get(address, "/refused").unwrap().0, 403);
+    thread::scope(|scope| {
+        // The drain lasts as long as this request is in flight, which gives the other requests
+        // their time. A draining Envoy waits 6 s for a client that does not close when it is asked
+        // to: 5 s of `drain_timeout` and 1 s of its delayed close.
+        let slow = scope.spawn(move || {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(b"GET /slow HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+            let mut answer = String::new();
+            BufReader::new(stream).read_line(&mut answer).unwrap();
+            answer
+        });
+        gateway.container.signal("TERM");
+        gateway.container.await_line("router: draining");
+        for _ in 0..10 {
+            assert_eq!(Client::connect(address).get().body, HELLO);
+        }
+        assert_eq!(slow.join().unwrap(), "HTTP/1.1 200 OK\r\n");
+    });
+    let ended = gateway.wait();
+    ended.assert_code(0).assert_line(r"^\[pol\] policy engine is done, ");
+    let stops = [
         "router: draining",
         "router: exited with code 0",
         "policy-engine: SIGTERM",
         "policy-engine: exited with code 0",
         "python-executor: SIGTERM",
-    ]);
-    run.assert_line("[pol] policy engine is done, ");
-}
-
-#[test]
-fn int_and_quit_stop_it_as_term_does() {
-    for name in ["int", "quit"] {
-        let Some(run) = seen(name) else { return };
-        run.assert_code(0).assert_stopped_in_order();
-        run.assert_line(&format!("SIG{} received", name.to_uppercase()));
-    }
-}
-
-#[test]
-fn it_drains_over_a_private_admin_where_none_is_enabled() {
-    let Some(run) = seen("plain") else { return };
-    run.assert_line("the mode of router-admin.sock: 600");
-    run.assert_line("port 8080 is open: true").assert_line("port 9901 is open: false");
-    run.assert_line("served while it drains: 10");
-    run.assert_lines_in_order(&[
-        "router: draining, at least 5s, at most 15s",
-        "no connection left",
-        "router: exited with code 0",
-    ]);
-    run.assert_code(0).assert_no_line("warning: router");
+    ];
+    assert_lines_in_order(&ended, &stops);
 }
 
 #[test]
 fn an_admin_of_the_images_own_gives_way_to_the_one_that_drains() {
-    let Some(run) = seen("int") else { return };
-    run.assert_line("port 9907 is open: false").assert_line("no connection left");
+    let Some(setup) = Setup::new() else { return };
+    let admin = "admin: {address: {socket_address: {address: 0.0.0.0, port_value: 9907}}}";
+    let bootstrap = setup.bootstrap(&format!("{BOOTSTRAP}{admin}\n"));
+    let gateway = setup.start(&[ENGINE, PYTHON, &bootstrap], &[]);
+    gateway.await_served();
+    assert!(!gateway.ports().contains(&9907));
+    let ended = gateway.stop("INT");
+    assert_stopped_in_order(&ended);
+    ended.assert_line("SIGINT received").assert_line("no connection left");
 }
 
 #[test]
-fn a_drain_time_of_0_turns_the_drain_off() {
-    let Some(run) = seen("ignores-term") else { return };
-    run.assert_no_line("router: drain");
+fn a_router_without_listeners_is_not_ready() {
+    let Some(setup) = Setup::new() else { return };
+    let bootstrap = setup.bootstrap("static_resources: {}\n");
+    let gateway = setup.start(&[ENGINE, PYTHON, &bootstrap], &[]);
+    gateway.container.await_line("router: started");
+    let (code, said) = gateway.health(&[]);
+    assert!(code == 1 && said.contains("not ready: router"), "{code} {said}");
+    gateway.stop("TERM").assert_code(0).assert_no_line("router: drain");
 }
 
 #[test]
-fn the_health_check_needs_neither_shell_nor_curl() {
-    let Some(run) = seen("usual") else { return };
-    run.assert_line("HEALTHCHECK says healthy");
-    run.assert_line("drainit health: 0 ready");
-    let Some(run) = seen("never-ready") else { return };
-    run.assert_line("drainit health: 1 not ready: python-executor");
-    run.assert_line("drainit health --live: 0 ok");
-}
-
-#[test]
-fn it_runs_unprivileged_with_a_read_only_root() {
-    let Some(run) = seen("usual") else { return };
-    let given = run.report("policy-engine");
-    assert_eq!((given["uid"].as_u64(), given["gid"].as_u64()), (Some(10001), Some(10001)));
-    run.assert_line("init: /usr/local/bin/drainit run");
+fn a_socket_that_never_appears_stops_the_others_and_the_log_says_why() {
+    let Some(setup) = Setup::new() else { return };
+    let python =
+        "--env=PYTHON_EXECUTOR_STEPS=await=/out/go unix=/var/run/api-platform/python-executor.sock";
+    let gateway = setup.start(&["--env=POLICY_ENGINE_STEPS=sleep=60000", python], &[]);
+    gateway.container.await_line("python-executor: started");
+    let (code, said) = gateway.health(&[]);
+    assert!(code == 1 && said.contains("not ready: python-executor"), "{code} {said}");
+    assert_eq!(gateway.health(&["--live"]), (0, "ok".to_owned()));
+    gateway.out.write("go", "");
+    let ended = gateway.wait();
+    ended.assert_code(1).assert_no_line("router: started");
+    ended.assert_line("api-platform/policy-engine.sock: no such file or directory");
+    let stops =
+        ["policy-engine: not ready after 10", "stop policy-engine: ", "stop python-executor: "];
+    assert_lines_in_order(&ended, &stops);
 }
 
 #[test]
 fn the_debug_variant_has_a_debugger_no_python_and_sixty_seconds() {
-    let Some(run) = seen("debug") else { return };
-    run.assert_code(0).assert_no_event("python-executor", "").assert_no_line("python-executor");
-    assert_eq!(
-        run.given("policy-engine"),
-        ["-xds-server", "gateway-controller:18001", "--log-format", "text"],
-        "through dlv"
-    );
+    let Some(setup) = Setup::new() else { return };
     // The stand-in of dlv starts more slowly than the limit of the other variant allows.
-    let ready = run.duration("policy-engine: ready after ");
-    assert!(ready > Duration::from_secs(10), "{ready:?}");
-    run.assert_lines_in_order(&["router: draining", "stop router: ", "stop policy-engine: "]);
+    let engine =
+        "--env=POLICY_ENGINE_STEPS=sleep=10500 unix=/var/run/api-platform/policy-engine.sock";
+    let options = [engine, ADMIN, SHORT_DRAIN];
+    let gateway = setup.start_debug(&options, &["--pol.log-format", "text"]);
+    gateway.await_served();
+    let ended = gateway.stop("TERM");
+    ended.assert_code(0).assert_no_line("python-executor").assert_no_event("python-executor", "");
+    // Through dlv.
+    let xds = ["-xds-server", "gateway-controller:18001", "--log-format", "text"];
+    assert_eq!(given(&ended, "policy-engine"), xds);
+    ended.assert_line(r"policy-engine: ready after 1[0-9]");
+    assert_lines_in_order(&ended, &["router: draining", "stop router: ", "stop policy-engine: "]);
 }

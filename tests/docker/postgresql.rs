@@ -28,10 +28,12 @@ fn docker_stop_leaves_nothing_to_recover() {
         return;
     };
     let logs = container.logs();
-    assert_eq!(container.exit_code(), 0, "{logs}");
-    assert!(took < STOCK - ms(2000), "{took:?}\n{logs}");
+    assert!(took < STOCK, "{took:?}\n{logs}");
     let stopped = ["stop app: ", "stop postgres: "].map(|line| logs.find(line).expect(line));
-    assert!(stopped.is_sorted() && !logs.contains("killed"), "{logs}");
+    assert!(stopped.is_sorted() && logs.contains("postgres: exited with code 0"), "{logs}");
+    // On a busy machine gunicorn may take longer than its 4 s. PostgreSQL has its time even then.
+    let is_late = logs.contains("app: still alive after 4");
+    assert_eq!(container.exit_code(), if is_late { 137 } else { 0 }, "{logs}");
 
     docker(&["start", container.id()]);
     container.await_line_again("everything is ready", 2);

@@ -14,9 +14,6 @@ use crate::support::docker_images::haproxy_image;
 use crate::support::namespace::skip_unless;
 use crate::support::temp_dir::TempDir;
 
-/// With `readiness`, so that a gateway is healthy only when Envoy serves.
-const READY: &str = "processes: {router: {readiness: \
-    {http: 'unix:/var/run/api-platform/router-admin.sock:/ready', timeout: 5m}}}";
 const FAULT: &str = r#"- name: envoy.filters.http.fault
                     typed_config:
                       "@type": type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault
@@ -31,7 +28,7 @@ const OPTIONS: [&str; 11] = [
     "--env=TERMINATION_GRACE_PERIOD_SECONDS=30",
     "--env=LOG_LEVEL=error",
     "--env=ROUTER_DRAIN_TIME_SECONDS=8",
-    "--env=POLICY_ENGINE_STEPS=unix=/var/run/api-platform/policy-engine.sock",
+    "--env=POLICY_ENGINE_STEPS=http=127.0.0.1:9002,0 unix=/var/run/api-platform/policy-engine.sock",
     "--env=PYTHON_EXECUTOR_STEPS=unix=/var/run/api-platform/python-executor.sock",
     "--mount=type=tmpfs,target=/var/run/api-platform,tmpfs-mode=1777",
     "--mount=type=tmpfs,target=/out,tmpfs-mode=1777",
@@ -48,17 +45,12 @@ fn a_rolling_update_fails_no_request() {
         Err(reason) => return assert!(!skip_unless(Err(reason))),
     };
     let dir = TempDir::new();
-    dir.write("ready.yaml", READY);
     // HAProxy asks for answers that take half a second.
     let slow = BOOTSTRAP.replace("- name: envoy.filters.http.router\n", FAULT);
     dir.write("envoy.yaml", slow);
-    let mounts = [
-        mount(&dir.join("ready.yaml"), "/etc/ready.yaml"),
-        mount(&dir.join("envoy.yaml"), "/etc/envoy/envoy.yaml"),
-    ];
-    let options = [&OPTIONS[..], &HEALTH, &mounts.each_ref().map(String::as_str)].concat();
-    let args = ["-c", "/etc/drainit.yaml", "-c", "/etc/ready.yaml"];
-    let gateways = Service::start(&swarm, "gateway", &images.production, &options, &args);
+    let envoy = mount(&dir.join("envoy.yaml"), "/etc/envoy/envoy.yaml");
+    let options = [&OPTIONS[..], &HEALTH, &[&*envoy]].concat();
+    let gateways = Service::start(&swarm, "gateway", &images.production, &options, &[]);
     let config = checkout().join("examples/api-gateway/rollout/haproxy-swarm.cfg");
     let config = mount(&config, "/etc/haproxy.cfg");
     let options = [&config, "--publish=mode=host,target=8080", "--publish=mode=host,target=8081"];

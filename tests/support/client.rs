@@ -35,6 +35,10 @@ impl Client {
         Self { address, stream: None }
     }
 
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Sends a request that the server answers after this many milliseconds.
     pub(crate) fn request(&mut self, answer_after: u64) -> Request {
         let went = match self.connected() {

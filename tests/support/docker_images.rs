@@ -98,13 +98,17 @@ pub(crate) fn systemd_image() -> Option<&'static str> {
         let dir = TempDir::new();
         let unit = fs::read(envoy::checkout().join("examples/systemd/gateway.service")).unwrap();
         dir.write("gateway.service", unit);
+        let config = envoy::checkout().join("examples/stock-envoy.yaml");
+        let config = fs::read_to_string(config).unwrap();
+        let socket = "\ncontrol: {socket: /run/drainit/control.sock}\n";
+        dir.write("drainit.yaml", config + socket);
         dir.write(
             "Dockerfile",
             format!(
                 "FROM {} AS gateway\nFROM {systemd}\n\
                 COPY --from=gateway /usr/local/bin /usr/local/bin\n\
                 COPY --from=gateway /etc/envoy /etc/envoy\n\
-                COPY --from=gateway /etc/drainit.yaml /etc/\n\
+                COPY drainit.yaml /etc/\n\
                 COPY gateway.service /etc/systemd/system/\n\
                 ENV container=docker\n\
                 CMD [\"/lib/systemd/systemd\", \"--unit=basic.target\"]\n",

@@ -36,8 +36,8 @@ pub(crate) enum Answer {
     HalfWay,
     /// Closes the connection without an answer.
     Close,
-    /// Answers 200 without statistics.
-    Empty,
+    /// Answers 200 without the statistics whose names have this part.
+    Without(&'static str),
 }
 
 #[derive(Clone, Debug)]
@@ -46,6 +46,8 @@ pub(crate) struct Seen {
     pub(crate) at: Duration,
     /// The request line, as `METHOD /path?query`.
     pub(crate) what: String,
+    /// The header fields, a line each.
+    pub(crate) head: Vec<String>,
 }
 
 #[derive(Debug, Default)]
@@ -198,7 +200,13 @@ impl Admin {
         let mut lines = BufReader::new(reader).lines();
         loop {
             let first = lines.next()?.ok()?;
-            while !lines.next()?.ok()?.is_empty() {}
+            let mut head = Vec::new();
+            loop {
+                match lines.next()?.ok()? {
+                    line if line.is_empty() => break,
+                    line => head.push(line),
+                }
+            }
             let what = first.rsplit_once(' ')?.0;
             let path = what.split(['?', ' ']).nth(1)?;
             let (answer, stats) = {
@@ -207,7 +215,7 @@ impl Admin {
                 // verification, the first POST begins the drain.
                 let counts = state.is_verified || what.starts_with("POST");
                 if counts {
-                    state.seen.push(Seen { at: now(), what: what.to_owned() });
+                    state.seen.push(Seen { at: now(), what: what.to_owned(), head });
                 }
                 state.is_verified = counts || path == "/listeners";
                 self.state.1.notify_all();
@@ -220,8 +228,9 @@ impl Admin {
                 };
                 (answer, stats)
             };
+            let listed_stats = listed(&stats);
             let body = match path {
-                "/stats" => stats.as_str(),
+                "/stats" => listed_stats.as_str(),
                 "/server_info" => SERVER_INFO,
                 "/listeners" => "listener_0::0.0.0.0:8080\n",
                 _ => "OK\n",
@@ -239,8 +248,10 @@ impl Admin {
                 Answer::Status(status) => {
                     writer.write_all(response(status, "no\n").as_bytes()).ok()?;
                 }
-                Answer::Empty => {
-                    writer.write_all(response(200, r#"{"stats":[]}"#).as_bytes()).ok()?;
+                Answer::Without(missing) => {
+                    let left = stats.iter().filter(|stat| !stat.contains(missing));
+                    let left: Vec<_> = left.cloned().collect();
+                    writer.write_all(response(200, &listed(&left)).as_bytes()).ok()?;
                 }
                 Answer::Hang => {}
                 Answer::Close => return None,
@@ -284,9 +295,9 @@ fn response(status: u16, body: &str) -> String {
 
 /// Formats the statistics as Envoy does for `/stats?format=json`. They include the admin's own
 /// listener, which drainit must not count.
-fn stats(active: u64, accepted: u64) -> String {
+fn stats(active: u64, accepted: u64) -> Vec<String> {
     let stat = |name: &str, value: u64| format!(r#"{{"name":"{name}","value":{value}}}"#);
-    let stats = [
+    vec![
         stat("listener.admin.downstream_cx_active", 1),
         stat("listener.admin.downstream_cx_total", 7),
         stat("listener.admin.downstream_pre_cx_active", 0),
@@ -297,6 +308,9 @@ fn stats(active: u64, accepted: u64) -> String {
         stat("http.ingress_http.downstream_rq_total", accepted),
         stat("http.ingress_http.downstream_cx_drain_close", 0),
         stat("http.ingress_http.downstream_cx_tx_bytes_buffered", 0),
-    ];
+    ]
+}
+
+fn listed(stats: &[String]) -> String {
     format!(r#"{{"stats":[{}]}}"#, stats.join(","))
 }

@@ -8,6 +8,7 @@ pub(crate) mod elf;
 pub(crate) mod example;
 pub(crate) mod fake_admin;
 pub(crate) mod http;
+pub(crate) mod lease;
 pub(crate) mod namespace;
 pub(crate) mod peer;
 pub(crate) mod real_envoy;
@@ -19,9 +20,12 @@ pub(crate) mod terminal;
 
 pub(crate) use nix::sys::signal::Signal;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 pub(crate) use std::time::Duration;
+use std::time::SystemTime;
 
 pub(crate) use fake_admin::{Admin, Answer};
 pub(crate) use record::Stream;
@@ -39,10 +43,37 @@ pub(crate) const LONG: Duration = Duration::from_secs(20);
 pub(crate) const PATIENCE: Duration = ms(100);
 
 /// Returns the path of the program that drainit supervises in tests (`testkit/src/bin/child`).
+/// `cargo test --test main` does not build it, so the first test that needs it does.
 pub(crate) fn child() -> PathBuf {
-    let path = Path::new(env!("CARGO_BIN_EXE_drainit")).with_file_name("child");
-    assert!(path.exists(), "no {}: run cargo build --package testkit", path.display());
-    path
+    static CHILD: LazyLock<PathBuf> = LazyLock::new(|| {
+        let path = Path::new(env!("CARGO_BIN_EXE_drainit")).with_file_name("child");
+        let built = path.metadata().and_then(|file| file.modified()).ok();
+        if built < newest(&checkout().join("tests/testkit/src")) {
+            let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+            let [profile, target] = [1, 2].map(|above| path.ancestors().nth(above).unwrap());
+            let profile = match profile.file_name().unwrap() {
+                name if name == "debug" => "dev".as_ref(),
+                name => name,
+            };
+            let mut build = Command::new(cargo);
+            build.args(["build", "--quiet", "--locked", "--package", "testkit"]);
+            build.arg("--profile").arg(profile).arg("--target-dir").arg(target);
+            build.current_dir(checkout());
+            assert!(build.status().unwrap().success(), "cannot build {}", path.display());
+        }
+        path
+    });
+    CHILD.clone()
+}
+
+/// Returns when a file below this directory was last changed.
+fn newest(directory: &Path) -> Option<SystemTime> {
+    let entries = directory.read_dir().unwrap().map(|entry| entry.unwrap().path());
+    let times = entries.map(|path| match path.is_dir() {
+        true => newest(&path),
+        false => path.metadata().unwrap().modified().ok(),
+    });
+    times.max().flatten()
 }
 
 /// Returns the directory in which `make deps` has installed this program of PyPI, with all that it

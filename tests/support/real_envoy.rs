@@ -137,6 +137,33 @@ fn config(admin: &str, address: SocketAddr, upstream: SocketAddr) -> Value {
     })
 }
 
+/// Has Envoy ask a control plane for `api`, one of `cds` and `lds`, and wait so long for it.
+pub(crate) fn add_control_plane(config: &mut Value, api: &str, at: SocketAddr, wait: &str) {
+    let http = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+    let address = json!({"address": at.ip().to_string(), "port_value": at.port()});
+    let cluster = json!({
+        "name": "xds",
+        "typed_extension_protocol_options": {http: {
+            "@type": format!("type.googleapis.com/{http}"),
+            "explicit_http_config": {"http2_protocol_options": {}},
+        }},
+        "load_assignment": {"cluster_name": "xds", "endpoints": [{"lb_endpoints": [
+            {"endpoint": {"address": {"socket_address": address}}},
+        ]}]},
+    });
+    config["static_resources"]["clusters"].as_array_mut().unwrap().push(cluster);
+    config["node"] = json!({"id": "router", "cluster": "test"});
+    config["dynamic_resources"][format!("{api}_config")] = json!({
+        "resource_api_version": "V3",
+        "initial_fetch_timeout": wait,
+        "api_config_source": {
+            "api_type": "GRPC",
+            "transport_api_version": "V3",
+            "grpc_services": [{"envoy_grpc": {"cluster_name": "xds"}}],
+        },
+    });
+}
+
 /// Starts a server that answers `GET /MILLISECONDS` after that time, until the test program ends.
 fn upstream() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();

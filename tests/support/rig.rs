@@ -167,7 +167,7 @@ impl Rig {
 
     /// Gives its directory to the result of what something else has run there.
     pub(crate) fn ended(self, record: Record) -> Ended {
-        Ended::of(record, self.dir)
+        Ended::of(0, record, self.dir)
     }
 
     /// Starts `drainit run` with this config.
@@ -176,6 +176,14 @@ impl Rig {
         self.write("drainit.yaml", config);
         let path = self.path("drainit.yaml").display().to_string();
         self.start_with(&["run", "-c", &path])
+    }
+
+    /// Starts `drainit run` with this config, and waits until everything is ready.
+    #[track_caller]
+    pub(crate) fn start_ready(self, config: &str) -> Running {
+        let running = self.start(config);
+        running.wait_for_line("everything is ready");
+        running
     }
 
     /// Runs `drainit run` with this config to its end.

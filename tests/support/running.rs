@@ -117,12 +117,17 @@ impl Running {
         self.wait(&format!("event `{name} {what}`"), LONG, find)
     }
 
-    /// Waits until all these children have installed their signal handlers and are listening.
+    /// Waits until all these children have installed their signal handlers and are listening, and
+    /// drainit knows that they run, which it learns a moment after their exec. Where no line says so
+    /// (JSON, `exec`, a child of another name), that moment is waited for.
     #[track_caller]
     pub(crate) fn wait_for_start(&self, names: &[&str]) {
         for name in names {
             self.wait_for_event(name, "handling");
         }
+        let started = |record: &Record, name| record.line(&format!("Z {name}: started")).is_some();
+        let all = |record: &Record| names.iter().all(|name| started(record, name)).then_some(());
+        let _ = self.recorder.wait(PATIENCE, all);
     }
 
     /// Waits until `find` returns a value from the record.
@@ -150,20 +155,32 @@ impl Running {
         now()
     }
 
-    /// Counts drainit's children in this state of proc(5), such as `Z` for zombies or `T` for
-    /// stopped processes. A zombie whose threads still end cannot be reaped, and does not count.
-    pub(crate) fn children_in_state(&self, state: char) -> usize {
+    /// Returns the PIDs of drainit's children in the namespace of the test.
+    pub(crate) fn children(&self) -> Vec<Pid> {
         let pid = self.pid();
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
         let children = children.unwrap_or_default();
-        let is_in_state = |pid: &&str| {
+        children.split_whitespace().map(|pid| Pid::from_raw(pid.parse().unwrap())).collect()
+    }
+
+    /// Counts drainit's children in this state of proc(5), such as `Z` for zombies or `T` for
+    /// stopped processes. A zombie whose threads still end cannot be reaped, and does not count.
+    pub(crate) fn children_in_state(&self, state: char) -> usize {
+        let is_in_state = |pid: &&Pid| {
             let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
             let Some((_, fields)) = stat.rsplit_once(") ") else { return false };
             let threads = fields.split(' ').nth(17).and_then(|count| count.parse().ok());
             fields.starts_with(state)
                 && (state != 'Z' || threads.is_some_and(|count: u32| count < 2))
         };
-        children.split_whitespace().filter(is_in_state).count()
+        self.children().iter().filter(is_in_state).count()
+    }
+
+    /// Sends SIGTERM, and waits for the end.
+    #[track_caller]
+    pub(crate) fn stop(self) -> Ended {
+        self.signal(Signal::SIGTERM);
+        self.wait_exit(LONG)
     }
 
     /// Waits until drainit has ended and all of its output has been read.
@@ -270,9 +287,9 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
-    /// What something else has run in the directory of a rig.
-    pub(crate) fn of(record: Record, dir: TempDir) -> Self {
-        Self { code: 0, record, dir }
+    /// What something else has run in the directory of a test, with this exit code.
+    pub(crate) fn of(code: i32, record: Record, dir: TempDir) -> Self {
+        Self { code, record, dir }
     }
 
     /// Asserts that drainit ended with this code.

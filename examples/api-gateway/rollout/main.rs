@@ -2,6 +2,7 @@
 //! `make rollout`.
 //!
 //!     rollout [swarm] [stock] [recipe] [drainit] [parts]
+//!     rollout images
 //!
 //! The same gateway three times: with its bash entrypoint as newer releases run it (no admin, so no
 //! drain), with the admin enabled and the recipe `drain_listeners?graceful` and 15 s of sleep, and
@@ -14,6 +15,8 @@
 //!
 //! With `swarm` they are three gateways of a service of Docker Swarm, which replaces them, once with
 //! each update order: `make rollout-swarm`. HAProxy asks Docker's name server where they are.
+//!
+//! `images` only builds the images, for `make kubernetes`.
 //!
 //! Exits with 1 if a request failed with drainit.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
@@ -81,8 +84,9 @@ fn main() -> ExitCode {
     if in_swarm {
         wanted.remove(0);
     }
+    let only_images = wanted == ["images"];
     let is_known = |name: &str| name == PARTS || Mode::ALL.iter().any(|mode| mode.name() == name);
-    if let Some(unknown) = wanted.iter().find(|name| !is_known(name)) {
+    if let Some(unknown) = wanted.iter().find(|name| !only_images && !is_known(name)) {
         eprintln!("rollout: unknown mode {unknown}: stock, recipe, drainit or parts");
         return ExitCode::from(2);
     }
@@ -90,6 +94,9 @@ fn main() -> ExitCode {
     let modes: Vec<Mode> = Mode::ALL.into_iter().filter(|mode| is_wanted(mode.name())).collect();
     testkit::docker::remove_orphans();
     let images = images::build();
+    if only_images {
+        return ExitCode::SUCCESS;
+    }
     let mut lost = match (in_swarm, &modes[..]) {
         (true, modes) => swarm_update(&images, modes),
         (false, []) => false,

@@ -63,8 +63,9 @@ pub(crate) fn replace_parts(images: &Images) -> Report {
     let network = Network::new();
     let overlay = checkout().join("examples/api-gateway/replace.yaml");
     let overlay = mount(&overlay, "/etc/replace.yaml");
-    let args = ["-c", "/etc/drainit.yaml", "-c", "/etc/replace.yaml"];
-    let gateway = Gateway::start_with(images, Mode::Drainit, &network.0, &[&overlay], &args);
+    let options = [&*overlay, "--entrypoint=/usr/local/bin/drainit"];
+    let args = ["run", "-c", "/etc/drainit.yaml", "-c", "/etc/replace.yaml", "--"];
+    let gateway = Gateway::start_with(images, Mode::Drainit, &network.0, &options, &args);
     let clients = Clients::start((gateway.ip, 8080).into());
     for part in ["python-executor", "policy-engine"].into_iter().cycle().take(2 * TIMES) {
         sleep(LEARN);

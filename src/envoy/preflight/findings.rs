@@ -4,15 +4,13 @@ use std::time::Duration;
 
 use crate::config::{Address, Direction};
 use crate::envoy::listeners::Listener;
-use crate::envoy::preflight::{EnvoyOptions, PreflightTarget, Sample};
+use crate::envoy::preflight::{PreflightTarget, Sample};
+use crate::envoy::server_info::EnvoyOptions;
 use crate::http::RequestError;
 use crate::types::human;
 
 /// The path of the statistics in a finding.
 pub(super) const STATS: &str = "/stats?filter=…";
-
-/// Requests per second that few clients send on one connection.
-const UNLIKELY_RATE: f64 = 100.0;
 
 /// The facts about an Envoy. Nothing follows from an unknown one (`None`).
 #[derive(Debug, Default)]
@@ -71,14 +69,12 @@ impl Facts {
         let all = [
             self.refusal(),
             self.slowness(target),
-            self.not_spread(target),
             self.deaf_listeners(target),
             self.egress_told(target),
             self.nothing_inbound(target),
             self.ignored_in_vain(),
             self.all_ignored(target),
             self.missing_statistics(target),
-            self.single_worker(target),
             self.hidden_epoch(),
         ];
         all.into_iter().flatten().collect()
@@ -114,32 +110,6 @@ impl Facts {
             target.wait.as_secs_f64() / time.as_secs_f64() * 100.0,
             human(target.wait),
             target.wait.as_secs()
-        ))
-    }
-
-    fn not_spread(&self, target: &PreflightTarget) -> Option<String> {
-        let (options, spread) = (self.options.as_ref()?, target.spread?);
-        if options.drain_strategy == "Immediate" {
-            return Some(
-                "with `--drain-strategy immediate` every response closes its connection at once, in spite of \
-                 `strategy: gradual`; start it without that flag"
-                    .to_owned(),
-            );
-        }
-        // After `t` seconds, a client with `rate` requests per second is still there with a
-        // probability of e^(-rate t² / 2 time).
-        let square = spread.as_secs_f64().powi(2);
-        let fits = |rate: f64| rate * square / 5.0;
-        let time = self.gradual().filter(|time| time.as_secs_f64() > fits(UNLIKELY_RATE))?;
-        let half_leaves = 2.0 * std::f64::consts::LN_2 * time.as_secs_f64() / square;
-        Some(format!(
-            "with a --drain-time-s of {} most clients that send fewer than {half_leaves:.0} requests per second on a \
-             connection leave only after the {} of `min`, and then at once; start it with about {:.0} for 1 request per \
-             second, or {:.0} for 10",
-            time.as_secs(),
-            human(spread),
-            fits(1.0).max(1.0),
-            fits(10.0).max(1.0),
         ))
     }
 
@@ -245,53 +215,50 @@ impl Facts {
                 .to_owned()
         })
     }
-
-    fn single_worker(&self, target: &PreflightTarget) -> Option<String> {
-        let single = self.options.as_ref().is_some_and(|options| options.concurrency == 1);
-        (single && asks_for_no_worker(&target.command)).then(|| {
-            "`--concurrency 0` is one worker thread, not one a core; leave it out for one a core, or write the number"
-                .to_owned()
-        })
-    }
 }
 
 fn named(listener: &str) -> &str {
     if listener.is_empty() { "without a name" } else { listener }
 }
 
-/// Whether a command line has `--concurrency 0`, also inside `sh -c "…"`.
-fn asks_for_no_worker(command: &[String]) -> bool {
-    let words: Vec<_> = command.iter().flat_map(|word| word.split_whitespace()).collect();
-    words.windows(2).any(|pair| pair == ["--concurrency", "0"])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_admin_that_refuses_has_answered() {
+        use hyper::StatusCode;
+        for (code, has_answered) in
+            [(StatusCode::NOT_FOUND, true), (StatusCode::INTERNAL_SERVER_ERROR, false)]
+        {
+            let error = RequestError::Status(code);
+            let admin = Address::Unix("/run/admin.sock".into());
+            let said = unusable(&admin, &error, Duration::from_secs(5));
+            assert_eq!(!said.contains("has not answered"), has_answered, "{said}");
+        }
+    }
 
     fn target(fail_healthcheck: bool) -> PreflightTarget {
         PreflightTarget {
             name: "router".to_owned(),
             admin: Address::Unix("/run/admin.sock".into()),
             fail_healthcheck,
-            spread: None,
             direction: Direction::All,
             ignored: Vec::new(),
             wait: Duration::from_secs(15),
-            command: Vec::new(),
             is_hot: false,
         }
     }
 
-    fn options(drain_time: &str, drain_strategy: &str, concurrency: u32) -> Option<EnvoyOptions> {
+    fn options(drain_time: &str, drain_strategy: &str) -> Option<EnvoyOptions> {
         let (drain_time, drain_strategy) = (drain_time.to_owned(), drain_strategy.to_owned());
-        Some(EnvoyOptions { drain_time, drain_strategy, concurrency })
+        Some(EnvoyOptions { drain_time, drain_strategy, restart_epoch: 0 })
     }
 
     /// An Envoy with default flags.
     fn healthy() -> Facts {
         Facts {
-            options: options("600s", "Gradual", 2),
+            options: options("600s", "Gradual"),
             sample: Some(Sample { active: Some(0), accepted_total: Some(0), ..Sample::default() }),
             serves: Some(true),
             ..Facts::default()
@@ -315,7 +282,7 @@ mod tests {
             ("600s", "Immediate", false),
             ("", "", false),
         ] {
-            let facts = Facts { options: options(time, strategy, 2), ..healthy() };
+            let facts = Facts { options: options(time, strategy), ..healthy() };
             let findings = facts.findings(&target(false));
             assert_eq!(!findings.is_empty(), finding, "{time} {strategy}: {findings:?}");
         }
@@ -336,7 +303,7 @@ mod tests {
             ..Listener::default()
         };
         let with = |time, listeners| Facts {
-            options: options(time, "Gradual", 2),
+            options: options(time, "Gradual"),
             listeners: Some(listeners),
             ..healthy()
         };
@@ -374,46 +341,6 @@ mod tests {
             let findings = facts.findings(&target);
             assert_eq!(findings.is_empty(), finding.is_empty(), "{findings:?}");
             assert!(findings.iter().all(|found| found.contains(finding)), "{findings:?}");
-        }
-    }
-
-    #[test]
-    fn a_spread_needs_a_gradual_drain_of_a_length_that_fits() {
-        for (min, time, strategy, finding) in [
-            (
-                5,
-                "600s",
-                "Gradual",
-                "fewer than 33 requests per second on a connection leave only after the 5s of `min`, and then at once; start it with about 5 for 1",
-            ),
-            (5, "50s", "Gradual", ""),
-            (10, "600s", "Gradual", ""),
-            (10, "50s", "Immediate", "start it without that flag"),
-        ] {
-            let spread = Some(Duration::from_secs(min));
-            let facts = Facts { options: options(time, strategy, 2), ..healthy() };
-            let findings = facts.findings(&PreflightTarget { spread, ..target(true) });
-            assert_eq!(findings.is_empty(), finding.is_empty(), "{findings:?}");
-            assert!(findings.iter().all(|found| found.contains(finding)), "{findings:?}");
-        }
-    }
-
-    #[test]
-    fn concurrency_0_differs_from_1() {
-        for (command, concurrency, finding) in [
-            ("envoy --concurrency 0", 1, true),
-            ("envoy --concurrency 1", 1, false),
-            ("envoy", 1, false),
-            ("envoy --concurrency 0", 8, false),
-        ] {
-            let facts = Facts { options: options("5s", "Gradual", concurrency), ..healthy() };
-            for command in [
-                command.split(' ').map(str::to_owned).collect(),
-                vec!["sh".to_owned(), "-c".to_owned(), format!("exec {command}")],
-            ] {
-                let findings = facts.findings(&PreflightTarget { command, ..target(true) });
-                assert_eq!(!findings.is_empty(), finding, "{findings:?}");
-            }
         }
     }
 

@@ -11,14 +11,14 @@ pub mod findings;
 use std::time::Duration;
 
 use hyper::StatusCode;
-use serde::Deserialize;
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, sleep};
 
-use crate::config::{Address, Direction, DrainMethod, DrainStrategy, Process, Update};
+use crate::config::{Address, Direction, DrainMethod, Process, Update};
 use crate::envoy::admin::{Call, sample};
 use crate::envoy::listeners::{LISTENERS, Uncounted, dump, statistics_of};
 use crate::envoy::preflight::findings::{Facts, STATS, unusable};
+use crate::envoy::server_info::ServerInfo;
 use crate::envoy::stats::{STATS_PATH, Sample, listener_names};
 use crate::http::{Client, RequestError, Response};
 use crate::types::harmless;
@@ -31,11 +31,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause between attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// `/server_info` has the command line, which may contain a whole config.
+/// Lists of listeners and their configs may be long.
 const MAX_ANSWER: usize = 1024 * 1024;
 
 const UNKNOWN_PATH: &str = "/drainit";
-const SERVER_INFO: &str = "/server_info";
 /// The drain types of all listeners; the mask keeps the dump as small as Envoy allows.
 const DRAIN_TYPES: [&str; 2] = [
     "/config_dump?resource=static_listeners&mask=listener.name,listener.drain_type",
@@ -49,14 +48,10 @@ struct PreflightTarget {
     name: String,
     admin: Address,
     fail_healthcheck: bool,
-    /// Its clients are to leave one after the other, in this time.
-    spread: Option<Duration>,
     direction: Direction,
     ignored: Vec<String>,
     /// The longest that the drain can last.
     wait: Duration,
-    /// The command line of the process.
-    command: Vec<String>,
     /// It is replaced by its own hot restart.
     is_hot: bool,
 }
@@ -66,29 +61,22 @@ struct PreflightTarget {
 pub(crate) struct Verification(AbortHandle);
 
 impl Verification {
-    /// Begins, if the process is an Envoy with a drain. `window` is the longest possible shutdown.
-    pub(crate) fn begin(process: &Process, args: &[String], window: Duration) -> Option<Self> {
+    /// Begins, if the process is an Envoy with a drain. `window` is the longest possible shutdown,
+    /// `tell` takes what speaks against the drain.
+    pub(crate) fn begin(
+        process: &Process,
+        window: Duration,
+        tell: impl FnOnce(&[String]) + 'static,
+    ) -> Option<Self> {
         let drain = process.drain.as_ref()?;
-        let DrainMethod::Envoy {
-            admin,
-            fail_healthcheck,
-            strategy,
-            direction,
-            ignore_listeners,
-            ..
-        } = &drain.method
-        else {
-            return None;
-        };
+        let DrainMethod::Envoy(envoy) = &drain.method else { return None };
         let target = PreflightTarget {
             name: process.name.clone(),
-            admin: admin.clone(),
-            fail_healthcheck: *fail_healthcheck,
-            spread: (*strategy == DrainStrategy::Gradual).then_some(drain.min),
-            direction: direction.unwrap_or_default(),
-            ignored: ignore_listeners.clone().unwrap_or_default(),
+            admin: envoy.admin.clone(),
+            fail_healthcheck: envoy.fail_healthcheck,
+            direction: envoy.direction.unwrap_or_default(),
+            ignored: envoy.ignore_listeners.clone(),
             wait: drain.time.min(window),
-            command: [&process.command, args].concat(),
             is_hot: process.update == Update::HotRestart,
         };
         let task = spawn_local(async move {
@@ -96,9 +84,10 @@ impl Verification {
             if findings.is_empty() {
                 tracing::debug!("{}: nothing speaks against its drain", target.name);
             }
-            for finding in findings {
-                tracing::warn!("{}: {}", target.name, harmless(&finding));
+            for finding in &findings {
+                tracing::warn!("{}: {}", target.name, harmless(finding));
             }
+            tell(&findings);
         });
         Some(Self(task.abort_handle()))
     }
@@ -108,26 +97,6 @@ impl Drop for Verification {
     fn drop(&mut self) {
         self.0.abort();
     }
-}
-
-/// The parts of `/server_info` that matter.
-#[derive(Clone, Debug, Deserialize)]
-struct ServerInfo {
-    #[serde(default)]
-    state: String,
-    #[serde(default)]
-    command_line_options: EnvoyOptions,
-}
-
-/// The flags that Envoy runs with.
-#[derive(Clone, Debug, Default, Deserialize)]
-struct EnvoyOptions {
-    #[serde(default)]
-    drain_time: String,
-    #[serde(default)]
-    drain_strategy: String,
-    #[serde(default)]
-    concurrency: u32,
 }
 
 /// One sentence per finding, with the remedy.
@@ -200,13 +169,9 @@ async fn until_initialized(
     let deadline = Instant::now() + patience;
     let mut pause = FIRST_PAUSE;
     loop {
-        let answer = get(client, SERVER_INFO).await.and_then(Response::into_ok_body);
-        let result = answer.and_then(|body| {
-            serde_json::from_slice(&body)
-                .map_err(|error| RequestError::Malformed(format!("not Envoy's state: {error}")))
-        });
+        let result = ServerInfo::ask(client, CALL_LIMIT).await;
         let is_final = match &result {
-            Ok(ServerInfo { state, .. }) => !state.ends_with("INITIALIZING"),
+            Ok(info) => !info.is_initializing(),
             Err(RequestError::Status(status)) => status.is_client_error(),
             Err(_) => false,
         };
@@ -238,11 +203,9 @@ pub(crate) fn of_server_info(body: &[u8]) -> Vec<String> {
         name: "x".to_owned(),
         admin: Address::Unix("/x".into()),
         fail_healthcheck: false,
-        spread: Some(Duration::from_secs(1)),
         direction: Direction::Inbound,
         ignored: Vec::new(),
         wait: Duration::from_secs(1),
-        command: Vec::new(),
         is_hot: true,
     };
     let options = serde_json::from_slice(body).map(|info: ServerInfo| info.command_line_options);
@@ -282,11 +245,9 @@ mod tests {
             name: "router".to_owned(),
             admin: admin.clone(),
             fail_healthcheck: true,
-            spread: None,
             direction: Direction::All,
             ignored: Vec::new(),
             wait: Duration::from_secs(15),
-            command: Vec::new(),
             is_hot: false,
         }
     }

@@ -29,7 +29,6 @@ use crate::config::{LogFile, LogFormat, LogMode, Probe, Process, User};
 use crate::logging::Output;
 use crate::logging::format::stamp;
 use crate::logging::last_lines::{LastLines, begin_of_last, text};
-use crate::logging::recent::Owner;
 use crate::logging::split::{Form, Splitter};
 use crate::types::Stream;
 
@@ -58,7 +57,7 @@ struct Scratch {
 /// The forms of the lines on stdout and stderr, or `None` if drainit does not capture them.
 #[must_use]
 pub fn forms(process: &Process, format: LogFormat) -> Option<[Form; 2]> {
-    match (format, &process.log) {
+    match (format, &process.log.mode) {
         (_, LogMode::None) => None,
         (LogFormat::Json, _) => {
             Some([Stream::Stdout, Stream::Stderr].map(|stream| Form::json(&process.name, stream)))
@@ -90,8 +89,6 @@ pub struct WriteEnds {
 /// The output of one instance of a process, or of a hook.
 pub struct OutputCapture {
     output: Arc<Output>,
-    /// Whose output it is; `None` for a hook of the container.
-    owner: Owner,
     sides: [Side; 2],
     last: RefCell<LastLines>,
     /// The pattern of the readiness, until a line has matched.
@@ -121,7 +118,6 @@ impl OutputCapture {
     /// Too many open files, or too much memory in pipes.
     pub fn open(
         output: Arc<Output>,
-        owner: Owner,
         forms: [Form; 2],
         user: Option<&User>,
         pattern: Option<Regex>,
@@ -131,7 +127,6 @@ impl OutputCapture {
         let (err, stderr) = Side::open(Stream::Stderr, stderr_form, user)?;
         let log = Rc::new(Self {
             output,
-            owner,
             sides: [out, err],
             last: RefCell::default(),
             pattern: RefCell::new(pattern),
@@ -319,7 +314,6 @@ impl OutputCapture {
 
     fn queue(&self, stream: Stream, lines: &mut Vec<u8>) {
         self.output.push_process(stream, lines);
-        self.output.recent().push(self.owner, lines);
         lines.clear();
     }
 

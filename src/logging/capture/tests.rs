@@ -26,7 +26,7 @@ impl Rig {
     }
 
     fn open(&self, form: Form) -> (Rc<OutputCapture>, WriteEnds) {
-        OutputCapture::open(self.output.clone(), None, [form.clone(), form], None, None).unwrap()
+        OutputCapture::open(self.output.clone(), [form.clone(), form], None, None).unwrap()
     }
 
     /// Everything that was written, once all other references to the output are dropped.
@@ -74,8 +74,7 @@ fn json_names_process_and_stream() {
     let rig = Rig::new();
     run(async {
         let forms = [Stream::Stdout, Stream::Stderr].map(|stream| Form::json("router", stream));
-        let (log, mut ends) =
-            OutputCapture::open(rig.output.clone(), None, forms, None, None).unwrap();
+        let (log, mut ends) = OutputCapture::open(rig.output.clone(), forms, None, None).unwrap();
         ends.stderr.write_all(b"he said \"no\"").unwrap();
         drop(ends);
         log.finished().await;
@@ -88,6 +87,7 @@ fn json_names_process_and_stream() {
     assert!(humantime::parse_rfc3339_weak(value["time"].as_str().unwrap()).is_ok());
 }
 
+// holds: S72
 #[test]
 fn a_pump_has_the_last_lines_at_once() {
     let rig = Rig::new();
@@ -134,6 +134,7 @@ fn the_last_line_does_not_wait_for_a_grandchild() {
     assert_eq!(rig.texts().0, "[p] last\n[p] later\n");
 }
 
+// holds: C216
 #[test]
 fn a_line_that_matches_is_seen_on_either_stream() {
     let rig = Rig::new();
@@ -141,7 +142,7 @@ fn a_line_that_matches_is_seen_on_either_stream() {
         let pattern = Regex::new("^ready in [0-9]+ms$").unwrap();
         let forms = [Form::Plain, Form::Plain];
         let (log, mut ends) =
-            OutputCapture::open(rig.output.clone(), None, forms, None, Some(pattern)).unwrap();
+            OutputCapture::open(rig.output.clone(), forms, None, Some(pattern)).unwrap();
         ends.stdout.write_all(b"not ready in 5ms\nready").unwrap();
         log.pump();
         assert!(!log.matched.get());
@@ -164,6 +165,7 @@ fn write_numbers(mut pipe: PipeWriter, count: usize) -> thread::JoinHandle<()> {
     })
 }
 
+// holds: C438
 #[test]
 fn a_reader_that_stalls_loses_nothing() {
     const LINES: usize = 300_000;
@@ -295,8 +297,7 @@ fn the_pipes_are_closed_on_exec_and_belong_to_the_user() {
     run(async {
         let user = User { uid: 12_345, gid: 54_321, groups: Vec::new() };
         let forms = [Form::Plain, Form::Plain];
-        let (_, ends) =
-            OutputCapture::open(rig.output.clone(), None, forms, Some(&user), None).unwrap();
+        let (_, ends) = OutputCapture::open(rig.output.clone(), forms, Some(&user), None).unwrap();
         for end in [&ends.stdout, &ends.stderr] {
             assert_eq!(fcntl(end, FcntlArg::F_GETFD).unwrap(), 1, "FD_CLOEXEC");
             if Uid::effective().is_root() {

@@ -53,7 +53,7 @@ pub(crate) fn given() -> Option<SignalSet> {
 }
 
 /// Blocks every signal on this thread, after [`BlockedSignals::block`]. The C libraries unblock
-/// their own signals on a new thread, and on one that has called `posix_spawn`.
+/// their own signals on a new thread.
 pub(crate) fn block_here() {
     if GIVEN.get().is_some() {
         // The kernel documents no error.
@@ -100,6 +100,14 @@ impl BlockedSignals {
     /// None that the kernel documents.
     pub(crate) fn wait(&self, timeout: Option<Duration>) -> io::Result<Option<ReceivedSignal>> {
         Self::wait_for(ALL, timeout)
+    }
+
+    /// Takes this signal if it has arrived.
+    ///
+    /// # Errors
+    /// None that the kernel documents.
+    pub(crate) fn take(&self, signal: Signal) -> io::Result<Option<ReceivedSignal>> {
+        Self::wait_for(only(signal), Some(Duration::ZERO))
     }
 
     /// As [`Self::wait`], except for CHLD.

@@ -12,10 +12,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::sys::stat::SFlag;
 
 use crate::config::User;
 use crate::os::spawn::SpawnError;
 use crate::os::spawn::which::which;
+use crate::trusted_path::{Place, is};
 
 /// A start that was or would be attempted.
 pub(crate) struct Attempt<'a> {
@@ -136,8 +138,8 @@ fn behind_env(head: &[u8], path: Option<&OsStr>, dir: Option<&Path>) -> Option<S
 }
 
 pub(crate) fn wrong_with_dir(dir: &Path) -> Option<SpawnError> {
-    let why = match fs::metadata(dir) {
-        Ok(found) if !found.is_dir() => "it is not a directory".to_owned(),
+    let why = match Place::behind(dir).and_then(|place| place.stat()) {
+        Ok(found) if !is(&found, SFlag::S_IFDIR) => "it is not a directory".to_owned(),
         Ok(_) => {
             let may_enter = nix::unistd::eaccess(dir, nix::unistd::AccessFlags::X_OK);
             may_enter.err()?.desc().to_lowercase()

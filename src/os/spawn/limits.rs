@@ -1,35 +1,25 @@
-//! Resource limits and the umask of a child.
+//! Resource limits of a child.
 
 use std::io;
-use std::process::Command;
 
 use nix::sys::resource::{RLIM_INFINITY, Resource as Kernel, getrlimit, rlim_t};
 
 use crate::config::{Limit, Resource, Ulimit};
 use crate::os::spawn::{SpawnError, has_capabilities};
-use crate::os::sys;
-use crate::os::sys::{ChildLimit, ChildLimits};
+use crate::os::sys::ChildLimit;
 
 /// CAP_SYS_RESOURCE, which may raise a hard limit (capabilities(7)).
 const SYS_RESOURCE: u64 = 1 << 24;
 
-/// Sets the limits and the umask of the child between fork and exec.
-pub(crate) fn limit(
-    command: &mut Command,
-    ulimits: &[Ulimit],
-    umask: Option<u32>,
-) -> io::Result<()> {
-    let limits = ulimits.iter().map(resolve).collect::<io::Result<_>>()?;
-    sys::limit_child(command, ChildLimits { limits, umask });
-    Ok(())
-}
-
-/// The numbers of an entry; `max` is the hard limit that drainit has now.
-fn resolve(ulimit: &Ulimit) -> io::Result<ChildLimit> {
-    let resource = kernel(ulimit.resource);
-    let (_, own) = getrlimit(resource)?;
-    let (soft, hard) = (number(ulimit.soft, own), number(ulimit.hard, own));
-    Ok(ChildLimit { resource, soft: soft.min(hard), hard })
+/// The numbers of the limits; `max` is the hard limit that drainit has now.
+pub(super) fn resolve(ulimits: &[Ulimit]) -> io::Result<Vec<ChildLimit>> {
+    let resolve = |ulimit: &Ulimit| -> io::Result<ChildLimit> {
+        let resource = kernel(ulimit.resource);
+        let (_, own) = getrlimit(resource)?;
+        let (soft, hard) = (number(ulimit.soft, own), number(ulimit.hard, own));
+        Ok(ChildLimit { resource, soft: soft.min(hard), hard })
+    };
+    ulimits.iter().map(resolve).collect()
 }
 
 fn number(limit: Limit, own: rlim_t) -> rlim_t {

@@ -1,37 +1,40 @@
 //! Starts the processes of a config: each in its own group, with default signals, as its user and
 //! in its directory.
 //!
-//! `posix_spawn` is a vfork, which copies nothing of drainit, and sets signals and the group. Only
-//! another user, working directory, umask or limit takes a fork. [`crate::os::reap`] reaps the pid that is
-//! returned.
+//! Nothing here opens a file or waits: the child searches `PATH` and executes the program, in which
+//! the file system may hang, and [`Exec`] tells what has come of it. [`crate::os::reap`] reaps the pid
+//! that is returned.
 
 pub mod diagnose;
 pub mod error;
 pub mod limits;
 pub mod single;
-mod sockets;
 pub mod which;
 
 use std::collections::BTreeMap;
-use std::ffi::{CString, OsStr, OsString};
-use std::fs::File;
+use std::ffi::{CString, NulError, OsString};
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::sync::OnceLock;
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Uid};
+use tokio::io::Interest;
 
 use crate::config::{Ulimit, User};
 use crate::os::Pid;
 use crate::os::signal::mask;
 use crate::os::spawn::diagnose::{Attempt, cannot_become, diagnose, remedy};
 pub use crate::os::spawn::error::SpawnError;
-use crate::os::spawn::which::which;
+use crate::os::spawn::which::{candidates, which};
 use crate::os::sys;
-use crate::os::sys::{Belongings, ChildSetup, Place};
+use crate::os::sys::{ChildPlan, ChildSetup, PendingExec, Place};
+use crate::trusted_path;
 
 #[derive(Debug)]
 pub struct SpawnRequest {
@@ -48,8 +51,12 @@ pub struct SpawnRequest {
     pub umask: Option<u32>,
     /// The limits that differ from drainit's own.
     pub ulimits: Vec<Ulimit>,
+    /// It gets drainit's own stdin in place of an empty one.
+    pub inherits_stdin: bool,
     pub stdout: StdioTarget,
     pub stderr: StdioTarget,
+    /// [`Self::working_dir`], once it is open.
+    pub(crate) directory: Option<File>,
     /// The sockets that it gets as descriptors from 3 on, as sd_listen_fds(3) has it.
     pub sockets: Vec<OwnedFd>,
 }
@@ -71,102 +78,198 @@ impl SpawnRequest {
             command,
             env: None,
             working_dir: None,
+            directory: None,
             user: None,
             umask: None,
             ulimits: Vec::new(),
+            inherits_stdin: false,
             stdout: StdioTarget::Inherit,
             stderr: StdioTarget::Inherit,
             sockets: Vec::new(),
         }
     }
 
-    /// Starts the leader of a new process group. When this returns, its exec has succeeded and the
-    /// group exists.
+    /// Starts the leader of a new session and process group. What its exec comes to is known later, and
+    /// both exist only then.
     ///
     /// # Errors
-    /// With the cause and its exit code.
-    pub fn spawn(self) -> Result<Pid, SpawnError> {
-        let Some(name) = self.command.first() else { return Err(SpawnError::NoCommand) };
-        let path_variable = match &self.env {
+    /// With the cause and its exit code, where there is no new process.
+    pub fn start(mut self) -> Result<(Pid, Exec), SpawnError> {
+        let setup = ChildSetup {
+            mask: mask::given().unwrap_or(0),
+            defaults: mask::ALL,
+            // A stranger can join a group of its own session, whatever its user.
+            place: Place::Session,
+            dies_with_us: false,
+            listens: !self.sockets.is_empty(),
+        };
+        self.enter()?;
+        self.launch(setup)
+    }
+
+    /// Opens its working directory, as drainit's own user. May wait for a file system.
+    ///
+    /// # Errors
+    /// Where it cannot be entered.
+    pub(crate) fn enter(&mut self) -> Result<(), SpawnError> {
+        if let (Some(path), None) = (&self.working_dir, &self.directory) {
+            self.directory = Some(open_directory(path)?);
+        }
+        Ok(())
+    }
+
+    fn launch(self, setup: ChildSetup) -> Result<(Pid, Exec), SpawnError> {
+        let Some(path) = self.command.first().map(PathBuf::from) else {
+            return Err(SpawnError::NoCommand);
+        };
+        self.try_launch(setup, false).map_err(|source| {
+            match source.raw_os_error().map(Errno::from_raw) {
+                Some(Errno::EAGAIN) => SpawnError::TooMany { path },
+                _ => SpawnError::Other { path, source },
+            }
+        })
+    }
+
+    fn try_launch(mut self, setup: ChildSetup, runs_scripts: bool) -> io::Result<(Pid, Exec)> {
+        let programs = match self.command.first() {
+            Some(name) => candidates(name, self.path().as_deref()),
+            None => Vec::new(),
+        };
+        let plan = ChildPlan {
+            programs: c_strings(programs.into_iter().map(|path| path.into_os_string().into_vec()))?,
+            args: c_strings(self.command.iter().map(|arg| arg.as_bytes().to_vec()))?,
+            env: self.environment()?,
+            runs_scripts,
+            working_dir: self.directory.as_ref().map(AsRawFd::as_raw_fd),
+            user: self.user.as_ref().and_then(difference),
+            limits: limits::resolve(&self.ulimits)?,
+            umask: self.umask,
+            setup,
+        };
+        // An empty one.
+        let pipe = if null().is_none() { Some(io::pipe()?.0) } else { None };
+        let empty = null().map(AsFd::as_fd).or(pipe.as_ref().map(AsFd::as_fd));
+        let stdin = empty.filter(|_| !self.inherits_stdin);
+        let stdio = [stdin, self.stdout.descriptor(), self.stderr.descriptor()];
+        let (pid, pending) = sys::start(plan, stdio, &self.sockets)?;
+        // The child has its own.
+        self.sockets.clear();
+        self.directory = None;
+        (self.stdout, self.stderr) = (StdioTarget::Inherit, StdioTarget::Inherit);
+        Ok((pid, Exec { pending, request: Box::new(self) }))
+    }
+
+    /// The `PATH` of the process.
+    fn path(&self) -> Option<OsString> {
+        match &self.env {
             Some(env) => {
                 env.iter().rev().find(|(key, _)| key == "PATH").map(|(_, path)| path.clone())
             }
             None => std::env::var_os("PATH"),
-        };
-        let path = path_variable.as_deref().map(OsStr::new);
-        let program = which(name, path, self.working_dir.as_deref())?;
+        }
+    }
 
-        let new_user = self.user.as_ref().and_then(difference);
-        let changes_user = new_user.is_some();
+    /// The environment for `execve`; `None`: that of drainit.
+    fn environment(&self) -> Result<Option<Vec<CString>>, NulError> {
+        let Some(env) = &self.env else { return Ok(None) };
+        // As a map, in which a later entry replaces an earlier one.
+        let last: BTreeMap<_, _> = env.iter().map(|(key, value)| (key, value)).collect();
+        let entry = |(key, value): (&OsString, &OsString)| {
+            [key.as_bytes(), b"=", value.as_bytes()].concat()
+        };
+        c_strings(last.into_iter().map(entry)).map(Some)
+    }
+}
+
+fn c_strings(words: impl Iterator<Item = Vec<u8>>) -> Result<Vec<CString>, NulError> {
+    words.map(CString::new).collect()
+}
+
+/// The exec of a process that was started, which may be under way.
+#[derive(Debug)]
+pub struct Exec {
+    pending: PendingExec,
+    /// Without its descriptors.
+    request: Box<SpawnRequest>,
+}
+
+impl Exec {
+    /// Whether it has succeeded, or the process has ended before, such as by KILL; `Err` gives it back
+    /// where neither is so.
+    pub(crate) fn outcome(self) -> Result<Result<(), FailedExec>, Self> {
+        match self.pending.outcome() {
+            None => Err(self),
+            Some(Ok(())) => Ok(Ok(())),
+            Some(Err(error)) => Ok(Err(FailedExec { request: self.request, error })),
+        }
+    }
+
+    /// Waits for the outcome. The future is independent of this.
+    pub(crate) fn watch(&self) -> io::Result<impl Future<Output = ()> + use<>> {
+        let report = sys::watch(self.pending.report(), Interest::READABLE)?;
+        Ok(async move { drop(report.readable().await) })
+    }
+}
+
+/// A failed exec, whose process ends.
+#[derive(Debug)]
+pub struct FailedExec {
+    request: Box<SpawnRequest>,
+    error: i32,
+}
+
+impl FailedExec {
+    pub(crate) fn error(&self) -> io::Error {
+        io::Error::from_raw_os_error(self.error)
+    }
+
+    /// The cause, as far as the number of the kernel shows it.
+    pub(crate) fn undiagnosed(&self) -> SpawnError {
+        let path = self.request.command.first().map(PathBuf::from).unwrap_or_default();
+        match Errno::from_raw(self.error) {
+            Errno::ENOENT => SpawnError::Missing { path },
+            _ => SpawnError::Other { path, source: self.error() },
+        }
+    }
+
+    /// Looks for the cause. Opens files, and so it may hang.
+    pub(crate) fn diagnose(&self) -> SpawnError {
+        let request = &self.request;
+        let Some(name) = request.command.first() else { return SpawnError::NoCommand };
+        let error = self.error();
+        if self.error == Errno::EPERM as i32
+            && let Some(limit) = limits::refused(&request.ulimits)
+        {
+            return limit;
+        }
+        let (path, dir) = (request.path(), request.working_dir.as_deref());
+        let program = match which(name, path.as_deref(), dir) {
+            Ok(program) => program,
+            Err(not_found) => return dir.and_then(diagnose::wrong_with_dir).unwrap_or(not_found),
+        };
         let attempt = Attempt {
             program: &program,
-            command: &self.command,
-            env: self.env.as_deref(),
-            working_dir: self.working_dir.as_deref(),
-            user: self.user.as_ref().filter(|_| changes_user),
+            command: &request.command,
+            env: request.env.as_deref(),
+            working_dir: dir,
+            user: request.user.as_ref().filter(|user| difference(user).is_some()),
         };
-        let needs_fork = changes_user
-            || self.working_dir.is_some()
-            || self.umask.is_some()
-            || !self.ulimits.is_empty()
-            || !self.sockets.is_empty();
-        let started = if needs_fork { self.fork(&program, new_user) } else { self.vfork(&program) };
-        mask::block_here();
-        started.map_err(|error| {
-            let is_limit = error.raw_os_error() == Some(Errno::EPERM as i32);
-            let limit = is_limit.then(|| limits::refused(&self.ulimits)).flatten();
-            limit.unwrap_or_else(|| diagnose(error, &attempt))
-        })
+        diagnose(error, &attempt)
     }
+}
 
-    fn vfork(&self, program: &Path) -> io::Result<Pid> {
-        let stdin = nothing()?;
-        let stdio = [Some(stdin.as_fd()), self.stdout.descriptor(), self.stderr.descriptor()];
-        let (program, args, env) = self.exec(program)?;
-        let belongings = Belongings { env: env.as_deref(), stdio };
-        sys::posix_spawn(&program, &args, &belongings, &setup())
-    }
-
-    fn fork(&self, program: &Path, user: Option<sys::NewUser>) -> io::Result<Pid> {
-        let mut command = Command::new(program);
-        command.stdin(nothing()?);
-        if let Some(dir) = &self.working_dir {
-            command.current_dir(dir);
-        }
-        if let Some(descriptor) = self.stdout.descriptor() {
-            command.stdout(descriptor.try_clone_to_owned()?);
-        }
-        if let Some(descriptor) = self.stderr.descriptor() {
-            command.stderr(descriptor.try_clone_to_owned()?);
-        }
-        // Before the user: another one may not raise a limit.
-        limits::limit(&mut command, &self.ulimits, self.umask)?;
-        if let Some(user) = user {
-            sys::become_user(&mut command, user);
-        }
-        sys::set_up_child(&mut command, setup());
-        let _kept = sockets::hand_over(&mut command, &self.sockets)?;
-        let (program, args, env) = self.exec(program)?;
-        sys::exec_as(&mut command, program, args, env, !self.sockets.is_empty());
-        // Dropping std's `Child` neither waits nor kills.
-        Ok(command.spawn()?.id().cast_signed())
-    }
-
-    /// Program, arguments and environment for `execve`.
-    fn exec(&self, program: &Path) -> io::Result<(CString, Vec<CString>, Option<Vec<CString>>)> {
-        let args = self.command.iter().map(|arg| CString::new(arg.as_bytes()));
-        // As a map, in which a later entry replaces an earlier one.
-        let env = self.env.as_ref().map(|env| {
-            let mut last = BTreeMap::new();
-            last.extend(env.iter().map(|(key, value)| (key, value)));
-            let entry = |(key, value): (&OsString, &OsString)| {
-                CString::new([key.as_bytes(), b"=", value.as_bytes()].concat())
-            };
-            last.into_iter().map(entry).collect::<Result<_, _>>()
-        });
-        let program = CString::new(program.as_os_str().as_bytes())?;
-        Ok((program, args.collect::<Result<_, _>>()?, env.transpose()?))
-    }
+/// Opens a working directory, as drainit's own user. May wait for a file system.
+///
+/// # Errors
+/// Where it cannot be entered.
+pub(crate) fn open_directory(path: &Path) -> Result<File, SpawnError> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+    let opened =
+        trusted_path::Place::behind(path).and_then(|place| place.open(flags, Mode::empty()));
+    opened.map_err(|error| {
+        let (path, why) = (path.to_owned(), error.to_string());
+        diagnose::wrong_with_dir(&path).unwrap_or(SpawnError::WorkingDir { path, why })
+    })
 }
 
 impl StdioTarget {
@@ -178,22 +281,10 @@ impl StdioTarget {
     }
 }
 
-fn setup() -> ChildSetup {
-    ChildSetup {
-        mask: mask::given().unwrap_or(0),
-        defaults: mask::ALL,
-        place: Place::Group,
-        dies_with_us: false,
-        listens: false,
-    }
-}
-
-/// An empty stdin.
-fn nothing() -> io::Result<OwnedFd> {
-    match File::open("/dev/null") {
-        Ok(null) => Ok(null.into()),
-        Err(_) => io::pipe().map(|(read, _write)| read.into()),
-    }
+/// `/dev/null`, which is opened once; `None` where there is none.
+pub(crate) fn null() -> Option<&'static File> {
+    static NULL: OnceLock<Option<File>> = OnceLock::new();
+    NULL.get_or_init(|| OpenOptions::new().read(true).write(true).open("/dev/null").ok()).as_ref()
 }
 
 /// The error that changing to `user` would give, as far as drainit's own user and capabilities
@@ -253,6 +344,32 @@ mod tests {
         SpawnRequest::new(command.iter().map(Into::into).collect())
     }
 
+    impl SpawnRequest {
+        /// Starts it, and waits for its exec.
+        pub(crate) fn spawn(self) -> Result<Pid, SpawnError> {
+            let (pid, mut exec) = self.start()?;
+            loop {
+                match exec.outcome() {
+                    Ok(Ok(())) => return Ok(pid),
+                    Ok(Err(failed)) => {
+                        let error = failed.diagnose();
+                        // Nothing else of the test may reap it.
+                        while crate::os::reap::is_living_child(pid) {
+                            std::thread::yield_now();
+                        }
+                        let _ = nix::sys::wait::waitid(
+                            nix::sys::wait::Id::Pid(nix::unistd::Pid::from_raw(pid)),
+                            nix::sys::wait::WaitPidFlag::WEXITED,
+                        );
+                        return Err(error);
+                    }
+                    Err(pending) => exec = pending,
+                }
+                std::thread::yield_now();
+            }
+        }
+    }
+
     /// Runs it to its end; its output, and how it ended.
     fn run(mut request: SpawnRequest) -> (String, End) {
         let (mut read, write) = io::pipe().unwrap();
@@ -275,6 +392,7 @@ mod tests {
         (error.exit_code(), error.to_string())
     }
 
+    // holds: C51, C74, C151, C164
     #[test]
     fn a_process_gets_its_arguments_environment_and_directory() {
         in_own_process(
@@ -298,6 +416,7 @@ mod tests {
         );
     }
 
+    // holds: C150
     #[test]
     fn a_process_leads_its_own_group() {
         in_own_process("os::spawn::tests::a_process_leads_its_own_group", || {
@@ -309,6 +428,7 @@ mod tests {
         });
     }
 
+    // holds: C322, C323
     #[test]
     fn a_user_is_changed_completely() {
         if !nix::unistd::getuid().is_root() {

@@ -1,7 +1,4 @@
 //! Finds the file that a command names, as `execvp` does.
-//!
-//! `execvp` itself would need a full fork: std gives up `posix_spawn` for a bare name together with
-//! an environment. It also cannot report what it found.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -13,6 +10,23 @@ use crate::os::spawn::error::SpawnError;
 
 /// The search path without a `PATH`: that of musl, and a superset of that of glibc.
 const DEFAULT_PATH: &str = "/usr/local/bin:/bin:/usr/bin";
+
+/// The files that `program` may be, in the order of the `path`. A relative one counts from the working
+/// directory of the child. A name with a slash is one file.
+pub(super) fn candidates(program: &OsStr, path: Option<&OsStr>) -> Vec<PathBuf> {
+    if program.as_bytes().contains(&b'/') {
+        return vec![program.into()];
+    }
+    let path = path.unwrap_or(OsStr::new(DEFAULT_PATH));
+    let directories = path.as_bytes().split(|byte| *byte == b':').filter(|_| !program.is_empty());
+    directories
+        .map(|directory| {
+            // An empty entry is the working directory, and the name must keep a slash.
+            let directory = if directory.is_empty() { b"." } else { directory };
+            Path::new(OsStr::from_bytes(directory)).join(program)
+        })
+        .collect()
+}
 
 /// Searches for `program` in the `path` and from the `working_dir` of the child. A relative result
 /// counts from that directory, too. A name with a slash is returned as it is; whether there is such
@@ -30,10 +44,7 @@ pub(crate) fn which(
     }
     let path = path.unwrap_or(OsStr::new(DEFAULT_PATH));
     let mut not_executable = None;
-    for directory in path.as_bytes().split(|byte| *byte == b':') {
-        // An empty entry is the working directory, and the name must keep a slash.
-        let directory = if directory.is_empty() { b"." } else { directory };
-        let candidate = Path::new(OsStr::from_bytes(directory)).join(program);
+    for candidate in candidates(program, Some(path)) {
         let seen_from_here =
             working_dir.map_or_else(|| candidate.clone(), |dir| dir.join(&candidate));
         if !seen_from_here.is_file() {
@@ -56,6 +67,7 @@ mod tests {
     use super::*;
     use crate::testing::temp_dir::TempDir;
 
+    // holds: C51
     #[test]
     fn the_path_is_searched_in_order() {
         let dir = TempDir::new();
@@ -74,6 +86,7 @@ mod tests {
         assert_eq!(find("c:"), Ok("./tool".into()));
     }
 
+    // holds: C51
     #[test]
     fn a_name_with_a_slash_is_not_searched_for() {
         for name in ["./tool", "/bin/nothing", "bin/tool"] {

@@ -1,15 +1,31 @@
-//! The system's allocator, for an init that must not abort.
+//! The system's allocator, for an init that must not abort and that has secrets.
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::os::panic_hook::out_of_memory;
 
 /// The system's allocator. Where it has no memory left, all processes are stopped, instead of the
 /// abort that Rust makes of that: it tells nobody, and writes a core with all that drainit knows.
+///
+/// From the first secret on, what is given back is overwritten: a secret passes through many buffers
+/// on its way to a process, and none of them must keep it.
 #[derive(Clone, Copy, Debug)]
 pub struct Allocator;
 
-// SAFETY: each function passes its arguments on to the system's allocator and returns its answer.
+static HAS_SECRETS: AtomicBool = AtomicBool::new(false);
+
+/// Overwrites what is given back from now on: a secret is to be read.
+pub(crate) fn wipe_from_now_on() {
+    HAS_SECRETS.store(true, Ordering::Relaxed);
+}
+
+fn wipes() -> bool {
+    HAS_SECRETS.load(Ordering::Relaxed)
+}
+
+// SAFETY: each function passes its arguments on to the system's allocator and returns its answer, or
+// does as the default of `realloc` does.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller promises what the system's allocator asks for.
@@ -22,14 +38,44 @@ unsafe impl GlobalAlloc for Allocator {
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // SAFETY: as above.
-        some(unsafe { System.realloc(memory, layout, size) }, size)
+        if !wipes() {
+            // SAFETY: as above.
+            return some(unsafe { System.realloc(memory, layout, size) }, size);
+        }
+        if size <= layout.size() {
+            // SAFETY: the rest is part of the memory, and the caller does not use it any more.
+            unsafe { wipe(memory.add(size), layout.size() - size) };
+            // SAFETY: as above.
+            return some(unsafe { System.realloc(memory, layout, size) }, size);
+        }
+        // SAFETY: the caller promises that the size fits the alignment. Both blocks have as many
+        // bytes as are copied, and the new one is no part of the old one.
+        unsafe {
+            let new = self.alloc(Layout::from_size_align_unchecked(size, layout.align()));
+            new.copy_from_nonoverlapping(memory, layout.size());
+            self.dealloc(memory, layout);
+            new
+        }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: as above.
-        unsafe { System.dealloc(memory, layout) }
+        // SAFETY: as above; the caller gives all of it back.
+        unsafe {
+            if wipes() {
+                wipe(memory, layout.size());
+            }
+            System.dealloc(memory, layout);
+        }
     }
+}
+
+/// Overwrites memory, also where nothing reads it any more.
+///
+/// # Safety
+/// The memory is valid to write for this many bytes.
+unsafe fn wipe(memory: *mut u8, size: usize) {
+    // SAFETY: the caller promises what it asks for.
+    unsafe { libc::explicit_bzero(memory.cast(), size) };
 }
 
 fn some(memory: *mut u8, size: usize) -> *mut u8 {

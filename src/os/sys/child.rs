@@ -1,19 +1,28 @@
-//! Creates children: `posix_spawn`, and what happens between fork and exec.
+//! Creates children, and what happens in them between fork and exec.
+//!
+//! drainit does not wait for the exec of a child: the file system of its program may hang. drainit
+//! has other threads, whose locks a child inherits as they are, so what runs in it makes system calls
+//! only: no allocation, no lock, no panic.
 
-use std::ffi::{CStr, CString};
-use std::io::{self, Write};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd};
-use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::convert::Infallible;
+use std::ffi::{CStr, CString, c_char, c_int, c_long};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
+use std::rc::Rc;
 
-use nix::sys::resource::{Resource, rlim_t, setrlimit};
-use nix::sys::stat::Mode;
-use nix::unistd::{Gid, Uid};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::resource::{Resource, rlim_t};
+use nix::unistd::{ForkResult, Gid, Pid, Uid};
 
-use crate::os::sys::{SignalSet, checked, set_foreground_group, set_mask, set_parent_death_signal};
+use crate::os::sys::{SignalSet, duplicate};
 use crate::types::Signal;
+
+/// The first descriptor of a socket activation.
+const FIRST_SOCKET: RawFd = 3;
+/// The code of a child whose exec has failed. Nobody sees it: the error is reported.
+const FAILED: usize = 127;
 
 /// The user and groups that a child changes to; `None` keeps what it has.
 #[derive(Debug, Default)]
@@ -23,69 +32,11 @@ pub(crate) struct NewUser {
     pub(crate) uid: Option<Uid>,
 }
 
-/// Changes the user of the child before its exec. Groups come first: without the user id of root
-/// they cannot be changed.
-pub(crate) fn become_user(command: &mut Command, user: NewUser) {
-    let change = move || -> io::Result<()> {
-        if let Some(groups) = &user.groups {
-            nix::unistd::setgroups(groups)?;
-        }
-        if let Some(gid) = user.gid {
-            nix::unistd::setresgid(gid, gid, gid)?;
-        }
-        if let Some(uid) = user.uid {
-            nix::unistd::setresuid(uid, uid, uid)?;
-        }
-        Ok(())
-    };
-    // SAFETY: between fork and exec the closure only makes system calls; it neither allocates nor
-    // takes a lock, and an error is a bare number.
-    unsafe { command.pre_exec(change) };
-}
-
-/// The limits and the umask that a child starts with.
-#[derive(Debug)]
-pub(crate) struct ChildLimits {
-    pub(crate) limits: Vec<ChildLimit>,
-    /// `None` keeps that of drainit.
-    pub(crate) umask: Option<u32>,
-}
-
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ChildLimit {
     pub(crate) resource: Resource,
     pub(crate) soft: rlim_t,
     pub(crate) hard: rlim_t,
-}
-
-/// Sets the limits and the umask of the child before its exec.
-pub(crate) fn limit_child(command: &mut Command, wanted: ChildLimits) {
-    let limit = move || -> io::Result<()> {
-        for ChildLimit { resource, soft, hard } in &wanted.limits {
-            setrlimit(*resource, *soft, *hard)?;
-        }
-        if let Some(umask) = wanted.umask {
-            nix::sys::stat::umask(Mode::from_bits_truncate(umask));
-        }
-        Ok(())
-    };
-    // SAFETY: between fork and exec the closure only makes system calls; it neither allocates nor
-    // takes a lock, and an error is a bare number.
-    unsafe { command.pre_exec(limit) };
-}
-
-/// Gives descriptors of drainit other numbers in the child, and keeps them open at its exec. No
-/// target may be a source.
-pub(crate) fn move_descriptors(command: &mut Command, moves: Vec<(i32, i32)>) {
-    let move_all = move || -> io::Result<()> {
-        for &(source, target) in &moves {
-            // SAFETY: takes two integers; the target belongs to nothing that the child uses.
-            checked(unsafe { libc::dup2(source, target) })?;
-        }
-        Ok(())
-    };
-    // SAFETY: between fork and exec the closure only makes system calls.
-    unsafe { command.pre_exec(move_all) };
 }
 
 /// Signals, group and session that a child starts with.
@@ -117,185 +68,286 @@ pub(crate) enum Place {
     SessionWithTerminal,
 }
 
-/// Environment and standard streams of a child.
-#[derive(Debug, Default)]
-pub(crate) struct Belongings<'a> {
-    /// Its environment, `NAME=VALUE`; `None`: drainit's.
-    pub(crate) env: Option<&'a [CString]>,
-    /// Its descriptors 0, 1 and 2; `None`: drainit's. None of them may be 0, 1 or 2 here.
-    pub(crate) stdio: [Option<BorrowedFd<'a>>; 3],
+/// Everything that a child needs for its exec.
+#[derive(Debug)]
+pub(crate) struct ChildPlan {
+    /// The program, or the files that the search in `PATH` may find, in its order.
+    pub(crate) programs: Vec<CString>,
+    pub(crate) args: Vec<CString>,
+    /// `None`: that of drainit.
+    pub(crate) env: Option<Vec<CString>>,
+    /// `/bin/sh` runs a file that the kernel cannot execute (ENOEXEC), as execvp(3) has it.
+    pub(crate) runs_scripts: bool,
+    /// A directory, which is open until the child was created. `None`: that of drainit.
+    pub(crate) working_dir: Option<RawFd>,
+    pub(crate) user: Option<NewUser>,
+    pub(crate) limits: Vec<ChildLimit>,
+    pub(crate) umask: Option<u32>,
+    pub(crate) setup: ChildSetup,
 }
 
-/// Starts a program by `posix_spawn`, which copies nothing of drainit. It supports neither places
-/// with a terminal nor [`ChildSetup::dies_with_us`].
-pub(crate) fn posix_spawn(
-    program: &CStr,
-    args: &[CString],
-    belongings: &Belongings<'_>,
-    setup: &ChildSetup,
-) -> io::Result<i32> {
-    let (args, env) = (pointers(args), belongings.env.map(pointers));
-    let flags = libc::POSIX_SPAWN_SETSIGMASK
-        | libc::POSIX_SPAWN_SETSIGDEF
-        | match setup.place {
-            Place::Same => 0,
-            Place::Group | Place::Foreground => libc::POSIX_SPAWN_SETPGROUP,
-            Place::Session | Place::SessionWithTerminal => libc::POSIX_SPAWN_SETSID.into(),
-        };
-    let mut attributes = MaybeUninit::<libc::posix_spawnattr_t>::uninit();
-    let mut actions = MaybeUninit::<libc::posix_spawn_file_actions_t>::uninit();
-    let mut pid = 0;
-    // SAFETY: attributes and actions are initialised first and destroyed last; the vectors end with
-    // a null pointer, and what they point to outlives the call; nothing else runs that could change
-    // `environ` meanwhile.
-    let error = unsafe {
-        let (attributes, actions) = (attributes.as_mut_ptr(), actions.as_mut_ptr());
-        refused(libc::posix_spawnattr_init(attributes))?;
-        if let Err(error) = refused(libc::posix_spawn_file_actions_init(actions)) {
-            libc::posix_spawnattr_destroy(attributes);
-            return Err(error);
-        }
-        libc::posix_spawnattr_setflags(attributes, flags.try_into().unwrap_or(0));
-        libc::posix_spawnattr_setpgroup(attributes, 0);
-        libc::posix_spawnattr_setsigmask(attributes, &library_set(setup.mask));
-        libc::posix_spawnattr_setsigdefault(attributes, &library_set(setup.defaults));
-        let added = belongings.stdio.iter().zip(0..).filter_map(|(fd, target)| {
-            let source = fd.as_ref()?.as_raw_fd();
-            Some(libc::posix_spawn_file_actions_adddup2(actions, source, target))
-        });
-        let error = match added.max().unwrap_or(0) {
-            0 => {
-                let env = env.as_ref().map_or(environ, |env| env.as_ptr());
-                let (program, args) = (program.as_ptr(), args.as_ptr());
-                libc::posix_spawn(&raw mut pid, program, actions, attributes, args, env)
-            }
-            error => error,
-        };
-        libc::posix_spawn_file_actions_destroy(actions);
-        libc::posix_spawnattr_destroy(attributes);
-        error
-    };
-    refused(error).map(|()| pid)
+/// The memory that a child uses until its exec.
+struct Child {
+    plan: ChildPlan,
+    /// Descriptors 0, 1 and 2; `None`: those of drainit.
+    stdio: [Option<RawFd>; 3],
+    /// Those from 3 on.
+    sockets: Vec<RawFd>,
+    programs: Vec<*const c_char>,
+    argv: Vec<*const c_char>,
+    /// For `/bin/sh`, which finds the name of the script at 1; empty where there is none.
+    script: Vec<*const c_char>,
+    envp: Vec<*const c_char>,
+    /// `LISTEN_PID=` and room for any pid.
+    listen_pid: Box<[u8; 24]>,
+    /// Gets the error of a failed exec, and is closed by one that succeeds.
+    report: RawFd,
 }
+
+/// A child whose exec is under way, or was the last time that somebody looked.
+#[derive(Debug)]
+pub(crate) struct PendingExec {
+    report: Rc<OwnedFd>,
+}
+
+impl PendingExec {
+    /// Whether the exec has succeeded, or the child has ended before; `None` while neither is so.
+    /// The error of a failed one is told only once.
+    pub(crate) fn outcome(&self) -> Option<Result<(), i32>> {
+        let mut error = [0; size_of::<i32>()];
+        match nix::unistd::read(&*self.report, &mut error) {
+            Ok(0) => Some(Ok(())),
+            Ok(_) => Some(Err(i32::from_ne_bytes(error))),
+            Err(_) => None,
+        }
+    }
+
+    /// It is readable once there is an outcome.
+    pub(crate) fn report(&self) -> Rc<OwnedFd> {
+        Rc::clone(&self.report)
+    }
+}
+
+/// Creates a child, and does not wait for its exec. If it is to lead a group, the group exists.
+/// `stdio` are its descriptors 0, 1 and 2, or `None` for those of drainit; none of them may be 0, 1
+/// or 2 here. `sockets` are those from 3 on.
+pub(crate) fn start(
+    plan: ChildPlan,
+    stdio: [Option<BorrowedFd<'_>>; 3],
+    sockets: &[OwnedFd],
+) -> io::Result<(i32, PendingExec)> {
+    let (report, mut write) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+    let mut kept = Vec::new();
+    if let (false, Ok(count)) = (sockets.is_empty(), RawFd::try_from(sockets.len())) {
+        // Not where a socket of the child comes to lie.
+        let above = FIRST_SOCKET.saturating_add(count);
+        write = duplicate(&write, above)?;
+        kept = sockets.iter().map(|socket| duplicate(socket, above)).collect::<io::Result<_>>()?;
+    }
+    let place = plan.setup.place;
+    let stdio = stdio.map(|descriptor| descriptor.map(|descriptor| descriptor.as_raw_fd()));
+    let sockets = kept.iter().map(AsRawFd::as_raw_fd).collect();
+    let mut child = Child::new(plan, stdio, sockets, write.as_raw_fd());
+    // SAFETY: the child makes system calls only, and never returns from `run`.
+    let pid = match unsafe { nix::unistd::fork() }? {
+        ForkResult::Child => run(&mut child),
+        ForkResult::Parent { child } => child,
+    };
+    if matches!(place, Place::Group | Place::Foreground) {
+        // As the child does itself: who is the first does not matter. It may have ended already.
+        let _ = nix::unistd::setpgid(pid, Pid::from_raw(0));
+    }
+    Ok((pid.as_raw(), PendingExec { report: Rc::new(report) }))
+}
+
+/// Runs in the child.
+fn run(child: &mut Child) -> ! {
+    let Err(error) = child.execute();
+    let error = (&raw const error).addr();
+    // Nothing more can be done about an error.
+    let _ = call(libc::SYS_write, [argument(child.report), error, size_of::<i32>(), 0, 0]);
+    loop {
+        let _ = call(libc::SYS_exit_group, [FAILED, 0, 0, 0, 0]);
+    }
+}
+
+impl Child {
+    fn new(plan: ChildPlan, stdio: [Option<RawFd>; 3], sockets: Vec<RawFd>, report: RawFd) -> Self {
+        let mut child = Self {
+            programs: plan.programs.iter().map(|program| program.as_ptr()).collect(),
+            argv: pointers(&plan.args),
+            script: Vec::new(),
+            envp: plan.env.as_deref().map(pointers).unwrap_or_default(),
+            plan,
+            stdio,
+            sockets,
+            listen_pid: Box::new([0; 24]),
+            report,
+        };
+        if child.plan.runs_scripts {
+            let rest = child.argv.iter().skip(1).copied();
+            child.script = [SHELL.as_ptr(), ptr::null()].into_iter().chain(rest).collect();
+        }
+        if child.plan.setup.listens && child.plan.env.is_some() {
+            let own = child.listen_pid.as_ptr();
+            child.envp.insert(0, own.cast());
+        }
+        child
+    }
+
+    /// Becomes the program. The error is that of the kernel.
+    fn execute(&mut self) -> Result<Infallible, i32> {
+        for (source, target) in self.stdio.iter().zip(0..) {
+            if let Some(source) = *source {
+                call(libc::SYS_dup3, [argument(source), target, 0, 0, 0])?;
+            }
+        }
+        if let Some(directory) = self.plan.working_dir {
+            call(libc::SYS_fchdir, [argument(directory), 0, 0, 0, 0])?;
+        }
+        // Before the user: another one may not raise a limit.
+        for ChildLimit { resource, soft, hard } in &self.plan.limits {
+            let limit = libc::rlimit64 { rlim_cur: *soft, rlim_max: *hard };
+            let limit = (&raw const limit).addr();
+            call(libc::SYS_prlimit64, [0, *resource as usize, limit, 0, 0])?;
+        }
+        if let Some(umask) = self.plan.umask {
+            call(libc::SYS_umask, [umask as usize, 0, 0, 0, 0])?;
+        }
+        if let Some(user) = &self.plan.user {
+            become_user(user)?;
+        }
+        self.set_up()?;
+        for (source, target) in self.sockets.iter().zip(FIRST_SOCKET..) {
+            call(libc::SYS_dup3, [argument(*source), argument(target), 0, 0, 0])?;
+        }
+        if self.plan.setup.listens {
+            name_pid(&mut self.listen_pid, call(libc::SYS_getpid, [0; 5])?);
+        }
+        let mask = (&raw const self.plan.setup.mask).addr();
+        let length = size_of::<SignalSet>();
+        call(libc::SYS_rt_sigprocmask, [argument(libc::SIG_SETMASK), mask, 0, length, 0])?;
+        Err(self.try_programs())
+    }
+
+    /// Group, session, terminal and signals.
+    fn set_up(&self) -> Result<(), i32> {
+        let setup = &self.plan.setup;
+        match setup.place {
+            Place::Same => 0,
+            Place::Group | Place::Foreground => call(libc::SYS_setpgid, [0; 5])?,
+            Place::Session | Place::SessionWithTerminal => call(libc::SYS_setsid, [0; 5])?,
+        };
+        // Best effort: the child can run without the terminal. Everything is blocked still, TTOU too.
+        let stdin = argument(libc::STDIN_FILENO);
+        if setup.place == Place::Foreground {
+            let group: i32 = call(libc::SYS_getpid, [0; 5])?.try_into().unwrap_or(0);
+            let group = (&raw const group).addr();
+            let _ = call(libc::SYS_ioctl, [stdin, libc::TIOCSPGRP as usize, group, 0, 0]);
+        } else if setup.place == Place::SessionWithTerminal {
+            let _ = call(libc::SYS_ioctl, [stdin, libc::TIOCSCTTY as usize, 0, 0, 0]);
+        }
+        if setup.dies_with_us {
+            let (option, signal) = (argument(libc::PR_SET_PDEATHSIG), Signal::KILL.number());
+            call(libc::SYS_prctl, [option, argument(signal), 0, 0, 0])?;
+        }
+        for number in (1..=64).filter(|number| setup.defaults >> (number - 1) & 1 == 1) {
+            // The kernel's structure has no more than four words, and all zeroes is the default. The C
+            // library would refuse its own signals. The kernel refuses KILL and STOP.
+            static DEFAULT: [u64; 4] = [0; 4];
+            let (default, length) = (DEFAULT.as_ptr().addr(), size_of::<SignalSet>());
+            let _ = call(libc::SYS_rt_sigaction, [number, default, 0, length, 0]);
+        }
+        Ok(())
+    }
+
+    /// Executes the first program that there is, as execvp(3) does.
+    fn try_programs(&mut self) -> i32 {
+        let envp = match &self.plan.env {
+            Some(_) => self.envp.as_ptr().addr(),
+            // SAFETY: nothing in drainit changes its environment.
+            None => unsafe { environ.addr() },
+        };
+        let (mut refusal, is_searched) = (libc::ENOENT, self.programs.len() > 1);
+        for program in &self.programs {
+            let execute = |program: *const c_char, argv: &[*const c_char]| {
+                let (program, argv) = (program.addr(), argv.as_ptr().addr());
+                call(libc::SYS_execve, [program, argv, envp, 0, 0]).err().unwrap_or(libc::EIO)
+            };
+            match execute(*program, &self.argv) {
+                libc::ENOENT | libc::ENOTDIR if is_searched => {}
+                libc::EACCES => refusal = libc::EACCES,
+                libc::ENOEXEC if self.plan.runs_scripts => {
+                    if let Some(name) = self.script.get_mut(1) {
+                        *name = *program;
+                    }
+                    return execute(SHELL.as_ptr(), &self.script);
+                }
+                error => return error,
+            }
+        }
+        refusal
+    }
+}
+
+const SHELL: &CStr = c"/bin/sh";
 
 unsafe extern "C" {
-    static environ: *const *mut libc::c_char;
+    static environ: *const *mut c_char;
 }
 
-const LISTEN_PID: &str = "LISTEN_PID=";
-
-/// Executes this program as the last step between fork and exec. std would call `execvp`, which
-/// runs `/bin/sh` on ENOEXEC. Without `env`, the child gets drainit's environment. With it,
-/// `LISTEN_PID` can be set to its pid.
-pub(crate) fn exec_as(
-    command: &mut Command,
-    program: CString,
-    args: Vec<CString>,
-    env: Option<Vec<CString>>,
-    listens: bool,
-) {
-    // Addresses are `Send`, unlike pointers. A CString that is moved keeps its text in place.
-    let addresses = |words: &[CString]| -> Vec<usize> {
-        pointers(words).into_iter().map(|pointer| pointer as usize).collect()
-    };
-    let (argv, mut envp) = (addresses(&args), env.as_deref().map(addresses));
-    // Has room for any pid, which is not known before the fork.
-    let mut own = [LISTEN_PID.as_bytes(), &[0; 11]].concat();
-    if let (true, Some(envp)) = (listens, &mut envp) {
-        envp.insert(0, own.as_ptr() as usize);
+/// Changes the user. Groups come first: without the user id of root they cannot be changed.
+fn become_user(user: &NewUser) -> Result<(), i32> {
+    if let Some(groups) = &user.groups {
+        // A Gid is no more than its number.
+        call(libc::SYS_setgroups, [groups.len(), groups.as_ptr().addr(), 0, 0, 0])?;
     }
-    let exec = move || -> io::Result<()> {
-        write!(&mut own[LISTEN_PID.len()..], "{}", std::process::id())?;
-        // Keeps the targets of the addresses.
-        let _ = (&args, &env);
-        // SAFETY: both vectors end with a null pointer, and what they point to is owned by this
-        // closure; nothing else runs in the child that could change `environ`.
-        unsafe {
-            let envp = envp.as_ref().map_or(environ.cast(), |envp| envp.as_ptr().cast());
-            libc::execve(program.as_ptr(), argv.as_ptr().cast(), envp);
-        }
-        Err(io::Error::last_os_error())
-    };
-    // SAFETY: between fork and exec the closure writes a number into memory that it has, and makes
-    // system calls.
-    unsafe { command.pre_exec(exec) };
+    if let Some(gid) = user.gid {
+        let gid = gid.as_raw() as usize;
+        call(libc::SYS_setresgid, [gid, gid, gid, 0, 0])?;
+    }
+    if let Some(uid) = user.uid {
+        let uid = uid.as_raw() as usize;
+        call(libc::SYS_setresuid, [uid, uid, uid, 0, 0])?;
+    }
+    Ok(())
 }
 
-/// Converts the result of the `posix_spawn` functions, which is an error number.
-fn refused(error: libc::c_int) -> io::Result<()> {
-    if error == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(error)) }
+/// Writes `LISTEN_PID=` and the number, which ends with a NUL.
+fn name_pid(text: &mut [u8; 24], pid: usize) {
+    const NAME: &[u8] = b"LISTEN_PID=";
+    let mut digits = [0; 12];
+    let (mut rest, mut length) = (pid, 0);
+    for digit in &mut digits {
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        length += 1;
+        if rest == 0 {
+            break;
+        }
+    }
+    let number = digits.iter().take(length).rev();
+    for (to, from) in text.iter_mut().zip(NAME.iter().chain(number).chain(&[0])) {
+        *to = *from;
+    }
 }
 
 /// The array of pointers for `execve`.
-fn pointers(words: &[CString]) -> Vec<*mut libc::c_char> {
-    words
-        .iter()
-        .map(|word| word.as_ptr().cast_mut())
-        .chain(std::iter::once(ptr::null_mut()))
-        .collect()
+fn pointers(words: &[CString]) -> Vec<*const c_char> {
+    words.iter().map(|word| word.as_ptr()).chain([ptr::null()]).collect()
 }
 
-/// Converts to the C library's set, which begins with that of the kernel.
-fn library_set(set: SignalSet) -> libc::sigset_t {
-    // SAFETY: all zeroes is a valid sigset_t, which is longer than a SignalSet, aligned at least as
-    // it is, and has no other content than bits.
-    unsafe {
-        let mut library: libc::sigset_t = std::mem::zeroed();
-        (&raw mut library).cast::<SignalSet>().write(set);
-        library
-    }
+/// A number that is not negative, as an argument of a system call.
+const fn argument(number: c_int) -> usize {
+    number as usize
 }
 
-/// Applies any [`ChildSetup`] between fork and exec.
-pub(crate) fn set_up_child(command: &mut Command, setup: ChildSetup) {
-    let set_up = move || -> io::Result<()> {
-        match setup.place {
-            Place::Same => {}
-            Place::Group | Place::Foreground => {
-                // SAFETY: takes two integers.
-                checked(unsafe { libc::setpgid(0, 0) })?;
-            }
-            Place::Session | Place::SessionWithTerminal => {
-                // SAFETY: takes nothing.
-                checked(unsafe { libc::setsid() })?;
-            }
-        }
-        // Best effort: the child can run without the terminal.
-        match setup.place {
-            // Everything is blocked still, TTOU too.
-            Place::Foreground => drop(set_foreground_group(nix::unistd::getpid().as_raw())),
-            Place::SessionWithTerminal => {
-                // SAFETY: takes three integers.
-                unsafe { libc::ioctl(libc::STDIN_FILENO, libc::TIOCSCTTY, 0) };
-            }
-            _ => {}
-        }
-        if setup.dies_with_us {
-            set_parent_death_signal(Signal::KILL)?;
-        }
-        for number in (1..=64).filter(|number| setup.defaults >> (number - 1) & 1 == 1) {
-            give_default(number);
-        }
-        set_mask(setup.mask).map(drop)
-    };
-    // SAFETY: between fork and exec the closure only makes system calls.
-    unsafe { command.pre_exec(set_up) };
-}
-
-/// Gives a signal its default disposition. The C library would refuse this for its own signals.
-/// Async-signal-safe.
-fn give_default(number: libc::c_int) {
-    // The kernel's structure has no more than four words, and all zeroes is the default.
-    const DEFAULT: [u64; 4] = [0; 4];
-    let nothing: *mut u64 = ptr::null_mut();
-    // SAFETY: the structure is valid to read, and runs no code of ours. KILL and STOP are refused.
-    unsafe {
-        libc::syscall(
-            libc::SYS_rt_sigaction,
-            number,
-            DEFAULT.as_ptr(),
-            nothing,
-            size_of::<SignalSet>(),
-        )
-    };
+/// A system call. The error is its number. Every address among the arguments must be valid for that
+/// call.
+fn call(number: c_long, arguments: [usize; 5]) -> Result<usize, i32> {
+    let [a, b, c, d, e] = arguments;
+    // SAFETY: the callers are above; the kernel reads and writes what their arguments point to, which
+    // is valid for the call.
+    let result = unsafe { libc::syscall(number, a, b, c, d, e) };
+    usize::try_from(result).map_err(|_| Errno::last_raw())
 }

@@ -7,6 +7,7 @@
 pub mod allocator;
 pub mod child;
 
+use std::borrow::Borrow;
 use std::ffi::CStr;
 use std::io;
 use std::mem::MaybeUninit;
@@ -20,9 +21,8 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 pub(crate) use crate::os::sys::child::{
-    Belongings, NewUser, become_user, exec_as, move_descriptors, posix_spawn, set_up_child,
+    ChildLimit, ChildPlan, ChildSetup, NewUser, PendingExec, Place, start,
 };
-pub(crate) use crate::os::sys::child::{ChildLimit, ChildLimits, ChildSetup, Place, limit_child};
 use crate::types::Signal;
 
 /// Converts a result of -1 into the error in `errno`.
@@ -181,7 +181,10 @@ pub(crate) fn set_foreground_group(group: i32) -> io::Result<()> {
 }
 
 /// Registers a descriptor with tokio. Call it inside a runtime with I/O enabled.
-pub(crate) fn watch(descriptor: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+pub(crate) fn watch<D: AsRawFd + Borrow<OwnedFd>>(
+    descriptor: D,
+    interest: Interest,
+) -> io::Result<AsyncFd<D>> {
     // SAFETY: an OwnedFd names the same open descriptor until it is dropped, and the AsyncFd
     // deregisters it before.
     let watched = unsafe { AsyncFd::register_with_interest(descriptor, interest) };

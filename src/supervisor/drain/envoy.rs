@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 use crate::config::{Address, Direction, DrainUntil};
 use crate::core::event::{Event, Load, Unit};
 use crate::envoy::admin::{
-    Call, CallOutcome, begin_drain, close_listeners, fail_healthcheck, sample, uncounted,
+    Call, CallOutcome, begin_drain, close_listeners, fail_healthcheck, is_unused, sample, uncounted,
 };
 use crate::envoy::close_watch::ClosingWatch;
 use crate::envoy::listeners::Uncounted;
@@ -19,7 +19,7 @@ use crate::envoy::poll_pace::Pace;
 use crate::envoy::stats::Sample;
 use crate::http::{Client, RequestError};
 use crate::os::clock;
-use crate::report::{Moment, Traffic};
+use crate::report::history::{Moment, Traffic};
 use crate::supervisor::drain::target::DrainTarget;
 use crate::types::Time;
 
@@ -50,8 +50,6 @@ pub(crate) struct EnvoyDrain {
     pub(crate) longest: Duration,
     /// Its health check stays good for now, and is failed later.
     pub(crate) stays_ready: Cell<bool>,
-    /// Its health check stays good, because its own drain closes one connection after the other.
-    pub(crate) spreads: Cell<bool>,
     /// Asks for the next poll at once.
     pub(crate) again: Notify,
     /// Counts the closings of the listeners: the result of a poll that began before one is
@@ -105,6 +103,17 @@ impl EnvoyDrain {
             Ok(sample) => pace.after_answer(now, now.since(began), self.left(sample)),
             Err(_) => Duration::ZERO,
         };
+        // An admin that does not tell its statistics may tell its state as late.
+        if let Ok(sample) = &first
+            && sample.has_accepted_none()
+            && is_unused(&mut client).await
+        {
+            self.record(began, &Sample::NOTHING, Moment::Start);
+            // It may become live while a drain that was requested is held.
+            self.begin().await;
+            self.target.send(Event::NothingToDrain(self.target.process));
+            return;
+        }
         let first = first.unwrap_or_default();
         watch.before(&first);
         self.record(began, &first, Moment::Start);
@@ -126,12 +135,8 @@ impl EnvoyDrain {
     }
 
     async fn begin(&self) {
-        let fails = self.fail_healthcheck && !self.stays_good();
+        let fails = self.fail_healthcheck && !self.stays_ready.get();
         self.told(begin_drain(&self.admin, self.direction, fails).await);
-        if !self.is_accepted() && self.spreads.replace(false) && !self.stays_good() {
-            // Envoy does not ask anybody to leave by itself.
-            self.told(fail_healthcheck(&self.admin).await);
-        }
         self.answer();
         // The watch counts from the first poll after this.
         self.again.notify_one();
@@ -160,7 +165,7 @@ impl EnvoyDrain {
     fn answer(&self) {
         self.awaited.set(self.awaited.get() - 1);
         let accepted = self.is_accepted();
-        let is_last = self.awaited.get() == 0 && !self.stays_good();
+        let is_last = self.awaited.get() == 0 && !self.stays_ready.get();
         if (accepted || is_last) && !self.is_over.get() && !self.is_answered.replace(true) {
             self.target.send(Event::DrainAnswered { process: self.target.process, accepted });
         }
@@ -168,17 +173,7 @@ impl EnvoyDrain {
 
     /// Fails the health check, if that has stayed good so far.
     pub(crate) fn unready(self: &Rc<Self>) {
-        self.no_longer(&self.stays_ready);
-    }
-
-    /// Fails the health check of a gradual drain, so that every response closes its connection.
-    pub(crate) fn tell_all(self: &Rc<Self>) {
-        self.no_longer(&self.spreads);
-    }
-
-    /// Fails the health check, if nothing else keeps it good.
-    fn no_longer(self: &Rc<Self>, reason: &Cell<bool>) {
-        if reason.replace(false) && !self.stays_good() && !self.is_over.get() {
+        if self.stays_ready.replace(false) && !self.is_over.get() {
             let drain = Rc::clone(self);
             self.awaited.set(self.awaited.get() + 1);
             let call = spawn_local(async move {
@@ -189,20 +184,11 @@ impl EnvoyDrain {
         }
     }
 
-    /// Whether the health check is not to fail yet.
-    fn stays_good(&self) -> bool {
-        self.stays_ready.get() || self.spreads.get()
-    }
-
-    /// Gives up the call that may still be tried again: another Envoy may have its address now.
-    pub(crate) fn process_ended(&self) {
+    /// Ends the drain; warns if it is unknown whether it ever began.
+    pub(crate) fn end(&self) {
         if let Some(call) = self.late_call.take() {
             call.abort();
         }
-    }
-
-    /// Ends the drain; warns if it is unknown whether it ever began.
-    pub(crate) fn end(&self) {
         if !self.is_over.replace(true) && self.accepted.get() == Accepted::NotYet {
             self.target.warn("its admin had not answered when the drain was over");
         }
@@ -231,7 +217,7 @@ impl EnvoyDrain {
                     self.record(began_at, &sample, moment);
                     // While it stays good, few connections have to close.
                     if self.is_accepted()
-                        && !self.stays_good()
+                        && !self.stays_ready.get()
                         && let Some(requests) = watch.check(Instant::now(), &sample)
                     {
                         self.target.warn(&self.not_closing(requests));
@@ -246,8 +232,8 @@ impl EnvoyDrain {
                         );
                     }
                     if !self.is_over.get() {
-                        let mut meter = self.target.status_board.meter.borrow_mut();
-                        meter.traffic(self.target.process, Traffic::default());
+                        let mut journal = self.target.status_board.journal.borrow_mut();
+                        journal.traffic_unknown(self.target.process);
                     }
                     let load = Load::default();
                     self.target.send(Event::DrainSample { process: self.target.process, load });
@@ -288,8 +274,9 @@ impl EnvoyDrain {
             return;
         }
         let (process, traffic) = (self.target.process, traffic(sample));
-        self.target.report.borrow_mut().traffic(began, process, traffic, moment);
-        self.target.status_board.meter.borrow_mut().traffic(process, traffic);
+        let mut journal = self.target.status_board.journal.borrow_mut();
+        journal.traffic(began, process, traffic, moment);
+        drop(journal);
         self.target.send(Event::DrainSample { process, load: self.load(sample) });
     }
 

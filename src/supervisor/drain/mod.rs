@@ -5,16 +5,20 @@ pub(crate) mod target;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
+use std::thread;
 use std::time::Duration;
 
 use hyper::Method;
-use tokio::sync::Notify;
+use hyper::header::{HeaderName, HeaderValue};
+use tokio::sync::{Notify, oneshot};
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, sleep};
 
-use crate::config::{Drain, DrainMethod, DrainStrategy, HttpMethod, HttpTarget};
-use crate::http::{RequestError, status};
+use crate::config::{Drain, DrainMethod, Header, HttpDrain, HttpMethod};
+use crate::http::{RequestError, build, send};
+use crate::load::at_start;
 use crate::os::clock;
+use crate::os::signal::mask;
 use crate::os::spawn::SpawnRequest;
 use crate::supervisor::drain::envoy::EnvoyDrain;
 use crate::supervisor::drain::target::DrainTarget;
@@ -49,28 +53,19 @@ impl RunningDrain {
     ) -> Self {
         let limit = target.longest + AFTER_THE_END;
         match &drain.method {
-            DrainMethod::Envoy {
-                admin,
-                fail_healthcheck,
-                strategy,
-                until,
-                exit_at,
-                direction,
-                ignore_listeners,
-            } => {
+            DrainMethod::Envoy(keys) => {
                 let drainer = Rc::new(EnvoyDrain {
                     min_until: clock::now() + target.min,
                     longest: target.longest,
-                    stays_ready: Cell::new(target.stays_ready && *fail_healthcheck),
-                    spreads: Cell::new(*strategy == DrainStrategy::Gradual),
+                    stays_ready: Cell::new(target.stays_ready && keys.fail_healthcheck),
                     again: Notify::new(),
                     target,
-                    admin: admin.clone(),
-                    fail_healthcheck: *fail_healthcheck,
-                    until: *until,
-                    exit_at: exit_at.unwrap_or_default().into(),
-                    direction: direction.unwrap_or_default(),
-                    ignored: ignore_listeners.clone().unwrap_or_default(),
+                    admin: keys.admin.clone(),
+                    fail_healthcheck: keys.fail_healthcheck,
+                    until: keys.until,
+                    exit_at: keys.exit_at.into(),
+                    direction: keys.direction.unwrap_or_default(),
+                    ignored: keys.ignore_listeners.clone(),
                     uncounted: OnceCell::new(),
                     epoch: Cell::default(),
                     is_closed: Cell::default(),
@@ -83,16 +78,16 @@ impl RunningDrain {
                 let task = spawn_local(Rc::clone(&drainer).run());
                 Self::Envoy(drainer, task.abort_handle())
             }
-            DrainMethod::Http { method, target: http_target } => {
-                let (method, http_target) = (*method, http_target.clone());
+            DrainMethod::Http(http) => {
+                let http = http.clone();
                 let task = spawn_local(async move {
-                    let result = send_request(method, &http_target, limit).await;
+                    let result = send_request(&http, limit).await;
                     target.ended(result, "its drain request");
                 });
                 Self::Task(task.abort_handle())
             }
-            DrainMethod::Exec(words) => {
-                let (request, children) = (command(words), Rc::clone(children));
+            DrainMethod::Exec(exec) => {
+                let (request, children) = (command(&exec.command), Rc::clone(children));
                 let task = spawn_local(async move {
                     let result = match request {
                         Ok(request) => run_command::run(request, children, limit)
@@ -105,7 +100,7 @@ impl RunningDrain {
                 Self::Task(task.abort_handle())
             }
             DrainMethod::Signal(signal) | DrainMethod::Notify(signal) => {
-                target.signal(*signal);
+                target.signal(signal.signal);
                 Self::Signalled
             }
         }
@@ -118,13 +113,6 @@ impl RunningDrain {
         }
     }
 
-    /// Ends the part of a gradual drain in which Envoy asks only some of its clients to leave.
-    pub(crate) fn tell_all(&self) {
-        if let Self::Envoy(drainer, _) = self {
-            drainer.tell_all();
-        }
-    }
-
     /// Closes the listeners of an Envoy.
     pub(crate) fn close(&self) {
         match self {
@@ -132,13 +120,6 @@ impl RunningDrain {
                 spawn_local(Rc::clone(drainer).close());
             }
             Self::Task(_) | Self::Signalled => {}
-        }
-    }
-
-    /// The process has ended, perhaps after its drain.
-    pub(crate) fn process_ended(&self) {
-        if let Self::Envoy(drainer, _) = self {
-            drainer.process_ended();
         }
     }
 
@@ -156,29 +137,51 @@ impl RunningDrain {
 }
 
 /// Retries the request until it is accepted; waits for the answer within `limit`.
-async fn send_request(
-    method: HttpMethod,
-    target: &HttpTarget,
-    limit: Duration,
-) -> Result<(), RequestError> {
-    let method = match method {
+async fn send_request(http: &HttpDrain, limit: Duration) -> Result<(), String> {
+    let (target, headers) = (&http.url, headers(&http.headers).await?);
+    let method = match http.method {
         HttpMethod::Post => Method::POST,
         HttpMethod::Put => Method::PUT,
         HttpMethod::Get => Method::GET,
         HttpMethod::Delete => Method::DELETE,
     };
+    let request = build(&target.address, method, &target.path);
+    let mut request = request.map_err(|error| error.to_string())?;
+    for (name, value) in headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            request.headers_mut().insert(name, value);
+        }
+    }
     let began = Instant::now();
     loop {
         let left = limit.saturating_sub(began.elapsed());
         // A refusal is retried, and what was accepted must not be sent again: the body does not matter.
-        let error = match status(&target.address, method.clone(), &target.path, left).await {
+        let error = match send(&target.address, request.clone(), left).await {
             Ok(status) if status.is_success() => return Ok(()),
             Ok(status) => RequestError::Status(status),
             Err(error) => error,
         };
         if began.elapsed() + RETRY_PAUSE > RETRY.min(limit) {
-            return Err(error);
+            return Err(error.to_string());
         }
         sleep(RETRY_PAUSE).await;
     }
+}
+
+/// Reads the header fields on a thread, since a file system may not answer. Dropping the future
+/// leaves the thread alone with its file.
+async fn headers(headers: &[Header]) -> Result<Vec<(String, String)>, String> {
+    let headers = headers.to_vec();
+    if headers.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (sender, receiver) = oneshot::channel();
+    let read = move || {
+        mask::block_here();
+        // Fails only when nobody waits any more.
+        let _ = sender.send(at_start::headers(&headers));
+    };
+    let _ = thread::Builder::new().name("headers".to_owned()).spawn(read);
+    // Without a thread the receiver sees that the sender is gone.
+    receiver.await.unwrap_or_else(|_| Err("its header fields cannot be read".to_owned()))
 }

@@ -1,6 +1,5 @@
 //! The process that a drain is for, and how the drain reports to the core, the log and the report.
 
-use std::cell::RefCell;
 use std::fmt::Display;
 use std::rc::Rc;
 use std::time::Duration;
@@ -8,7 +7,6 @@ use std::time::Duration;
 use crate::core::event::Event;
 use crate::os::Pid;
 use crate::os::kill::kill_child;
-use crate::report::Report;
 use crate::supervisor::message::{Message, MessageSender};
 use crate::supervisor::status::StatusBoard;
 use crate::types::{ProcessId, Signal, harmless};
@@ -25,7 +23,6 @@ pub(crate) struct DrainTarget {
     pub(crate) name: String,
     pub(crate) pid: Pid,
     pub(crate) sender: MessageSender,
-    pub(crate) report: Rc<RefCell<Report>>,
     pub(crate) status_board: Rc<StatusBoard>,
 }
 
@@ -41,7 +38,7 @@ impl DrainTarget {
     pub(crate) fn warn(&self, what: &str) {
         let line = format!("{}: {}", self.name, harmless(what));
         tracing::warn!("{line}");
-        self.report.borrow_mut().remark(line);
+        self.status_board.remark(&line);
     }
 
     /// Reports the end of the request or command that drains the process.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::rc::Rc;
 
-use crate::config::{Config, Process, Watch};
+use crate::config::{Config, Process, Watch, WatchAction};
 use crate::core::action::Action;
 use crate::core::event::Event;
 use crate::core::note::{Note, RequestError};
@@ -14,10 +14,12 @@ use crate::load::check::own_address::normal;
 use crate::os::clock;
 use crate::plan::changes;
 use crate::plan::reload::{Life, Reload, Running};
+use crate::report::event;
 use crate::supervisor::event_loop::EventLoop;
-use crate::supervisor::executor::reload::Definition;
+use crate::supervisor::file_watch::{Seen, Watched};
 use crate::supervisor::message::TextReply;
 use crate::supervisor::reload::{Candidate, Prepared, Purpose};
+use crate::supervisor::slots::Definition;
 use crate::supervisor::sockets;
 use crate::supervisor::sockets::Opened;
 use crate::types::harmless;
@@ -29,7 +31,7 @@ impl EventLoop {
         match self.may_reload() {
             Err(why) if !self.reloads.is_under_way() => {
                 let why = self.status_board.failure(why);
-                self.refused(&why);
+                Self::refused(&why);
                 // A client that has gone away is not told.
                 let _ = reply.send(Err(why));
             }
@@ -37,16 +39,32 @@ impl EventLoop {
         }
     }
 
-    /// A file has changed whose action is a reload.
-    pub(super) fn reload_file_changed(&mut self, name: &str, watch: &Watch) {
-        let watches = self.executor.watches_of(name, watch);
-        if let Some(&(process, watch_place)) = watches.first()
+    /// A file was seen whose action is a reload. One that has begun since it was seen to change has
+    /// read it.
+    pub(super) fn reload_file(&mut self, name: String, watch: Watch, seen: Seen) {
+        let watches = self.executor.watches_of(&name, &watch);
+        let is_due = match seen {
+            Seen::Changed => {
+                self.reloads.saw((name, watch.clone()));
+                false
+            }
+            Seen::Quiet { is_new } => self.reloads.is_quiet(&(name, watch.clone())) && is_new,
+        };
+        if let Some(&(process, watch_place)) = watches.first().filter(|_| is_due)
             && !self.is_over()
         {
             let note = Note::FileChanged { process, watch: watch_place, action: watch.action };
-            self.executor.note(clock::now(), &note);
+            let detail = self.executor.follow(&note);
+            self.executor.write(clock::now(), &note, detail.as_deref());
             self.reloads.want(None);
         }
+    }
+
+    /// The config is read from now on.
+    pub(super) fn reads_config(&mut self) {
+        self.reloads.reads();
+        let is_read = |(_, watch): &Watched| watch.action == WatchAction::Reload;
+        self.executor.file_watches.are_read(is_read);
     }
 
     fn may_reload(&self) -> Result<(), RequestError> {
@@ -63,10 +81,10 @@ impl EventLoop {
             return;
         }
         match self.may_reload() {
-            Ok(()) => self.reloads.begin(self.executor.file_watches.all()),
+            Ok(()) => self.reloads.begin(&self.executor.file_watches),
             Err(why @ (RequestError::ShuttingDown | RequestError::Drained)) => {
                 let why = self.status_board.failure(why);
-                self.refused(&why);
+                Self::refused(&why);
                 self.reloads.give_up(&why);
             }
             // Asked again after the next step.
@@ -96,7 +114,7 @@ impl EventLoop {
                     self.step(Event::Tick)?;
                 }
                 Err(why) => {
-                    self.refused(&why);
+                    Self::refused(&why);
                     self.reloads.answer(Err(why));
                 }
             },
@@ -105,10 +123,10 @@ impl EventLoop {
     }
 
     /// Reports a reload that has changed nothing.
-    fn refused(&self, why: &str) {
+    fn refused(why: &str) {
         let lines = if why.contains('\n') { "\n" } else { " " };
-        tracing::error!("reload failed, nothing was changed:{lines}{why}");
-        self.executor.reload_failed(why);
+        let members = event::reload_failed(why).members();
+        tracing::error!(members, "reload failed, nothing was changed:{lines}{why}");
     }
 
     /// Says what a reload would do, or why it would be refused at this moment.
@@ -116,7 +134,7 @@ impl EventLoop {
         // They are closed again.
         drop(self.possible(candidate)?);
         let Candidate { loaded, args, .. } = candidate;
-        let spec = Spec::new(&loaded.config, &loaded.graph);
+        let spec = loaded.config.spec(&loaded.graph);
         let text = |reload: &Reload<'_>| if is_json { reload.json() } else { reload.text() };
         Ok(self.with_plan(&loaded.config, &spec, args, text))
     }
@@ -132,7 +150,7 @@ impl EventLoop {
         let machine = self.status_board.machine.borrow();
         let state = machine.state();
         let definitions: Vec<_> = self.executor.definitions(state).collect();
-        let running = definitions.iter().map(|(slot, process, args)| Running {
+        let running = definitions.iter().map(|(slot, Definition { process, args, .. })| Running {
             slot: *slot,
             definition: changes::Definition { process, args },
             spec: state.process(*slot),
@@ -180,7 +198,7 @@ impl EventLoop {
         let mut stopped = BTreeSet::new();
         let mut known = BTreeSet::new();
         let mut owners = BTreeMap::new();
-        for (slot, process, _) in self.executor.definitions(state) {
+        for (slot, Definition { process, .. }) in self.executor.definitions(state) {
             match state.life(slot) {
                 Lifecycle::Done | Lifecycle::Stopped { failed: true } => {}
                 Lifecycle::Stopped { failed: false } => {
@@ -224,7 +242,7 @@ impl EventLoop {
         let sockets = self.possible(&candidate)?.adapt()?;
         let warnings = candidate.warnings();
         let Candidate { loaded, args, watches } = candidate;
-        let spec = Spec::new(&loaded.config, &loaded.graph);
+        let spec = loaded.config.spec(&loaded.graph);
         let (placed, steps) = self.with_plan(&loaded.config, &spec, &args, |reload| {
             (reload.placed.clone(), reload.text())
         });
@@ -237,8 +255,6 @@ impl EventLoop {
         let now = clock::now();
         let actions = self.status_board.machine.borrow_mut().reload(now, &spec, &placed);
         let actions = actions.map_err(|why| self.status_board.failure(why))?;
-        #[cfg(debug_assertions)]
-        self.rules.reload(now, &spec, &placed, &self.status_board.machine.borrow());
         self.reloads.warn(warnings);
         self.take_signals(&loaded.config);
         self.executor.file_watches.add(watches);

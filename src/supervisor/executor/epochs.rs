@@ -2,19 +2,15 @@
 //! further one, and the check of the config before. `core/handover.rs` decides in which order they
 //! end.
 
-use std::path::Path;
-
 use tokio::task::spawn_local;
 
-use crate::config::{Address, DrainMethod, EnvoyFlags, Process};
+use crate::config::{Address, DrainMethod, Process};
 use crate::core::event::Event;
-use crate::core::note::Note;
-use crate::core::slots::Role;
 use crate::core::spec::{HookId, Stage};
 use crate::load::bootstrap;
-use crate::report::messages;
-use crate::supervisor::executor::Executor;
+use crate::os::on_thread::on_thread;
 use crate::supervisor::executor::validation::validate;
+use crate::supervisor::executor::{Executor, LONGEST_START};
 use crate::supervisor::launch;
 use crate::supervisor::launch::StartError;
 use crate::supervisor::message::Message;
@@ -81,7 +77,7 @@ impl Executor {
     ) -> Option<(Address, u32)> {
         let epoch = epoch.filter(|epoch| epoch.is_new)?;
         match &process.drain.as_ref()?.method {
-            DrainMethod::Envoy { admin, .. } => Some((admin.clone(), epoch.number)),
+            DrainMethod::Envoy(envoy) => Some((envoy.admin.clone(), epoch.number)),
             _ => None,
         }
     }
@@ -104,25 +100,6 @@ impl Executor {
         }
     }
 
-    /// The line of the start of an epoch, with its number.
-    pub(super) fn epoch_line(&self, note: &Note) -> Option<String> {
-        let Note::Started(process) = *note else { return None };
-        let epoch = self.instances[process.index()].epoch?;
-        let (_, line) = messages::line(note, &self.names);
-        Some(format!("{line}, epoch {}", epoch.number))
-    }
-
-    /// The epoch or the PID of this instance, where there is another one of the same process.
-    pub(super) fn instance_name(&self, process: ProcessId) -> Option<String> {
-        let machine = self.status_board.machine.borrow();
-        let is_there = |other: &ProcessId| {
-            let was_started = self.instances[other.index()].name.is_some();
-            was_started && machine.state().role(*other) != Role::Retired
-        };
-        let is_one_of_two = self.other_slots(process).iter().any(is_there);
-        is_one_of_two.then(|| self.instances[process.index()].name.clone())?
-    }
-
     /// Lets Envoy check its config in place of a `pre_start` hook, if another epoch runs. Returns
     /// the event of the end where there is nothing to check.
     pub(super) fn validate(&mut self, hook: HookId, process: ProcessId) -> Option<Event> {
@@ -130,7 +107,8 @@ impl Executor {
             return Some(Event::HookEnded { hook, success: true });
         }
         let wanted = self.with_values(process);
-        let (args, base) = (self.args[process.index()].clone(), self.base.clone());
+        let args = self.status_board.slots.borrow().of(process).args.clone();
+        let base = self.base.clone();
         let (children, sender) = (self.children.clone(), self.sender.clone());
         let status_board = self.status_board.clone();
         let task = spawn_local(async move {
@@ -138,11 +116,19 @@ impl Executor {
             let checked = validate(request, children).await;
             let checked =
                 checked.map_err(|reason| format!("Envoy's check of its config failed: {reason}"));
-            let event = match checked.and_then(|()| admin_stays(&wanted, &args)) {
+            let checked = match checked {
+                Ok(()) => {
+                    let wanted = Process::clone(&wanted);
+                    let stays = on_thread(LONGEST_START, move || admin_stays(&wanted, &args)).await;
+                    stays.unwrap_or_else(|why| Err(why.to_string()))
+                }
+                failed => failed,
+            };
+            let event = match checked {
                 Ok(()) => Event::HookEnded { hook, success: true },
                 Err(reason) => {
                     tracing::error!("{}: {reason}", wanted.name);
-                    status_board.set_message(process, Some(reason));
+                    status_board.history(process).message = Some(reason);
                     Event::SpawnFailed { process, exit_code: exit_code::NOT_READY }
                 }
             };
@@ -167,16 +153,14 @@ impl Executor {
 /// Refuses a config that has the admin elsewhere: drainit would not see that the new epoch has taken
 /// over, and kill it when the old one does not listen any more.
 fn admin_stays(wanted: &Process, args: &[String]) -> Result<(), String> {
-    let command: Vec<String> = wanted.command.iter().chain(args).cloned().collect();
     let admin = match wanted.drain.as_ref().map(|drain| &drain.method) {
-        Some(DrainMethod::Envoy { admin, .. }) => admin,
+        Some(DrainMethod::Envoy(envoy)) => &envoy.admin,
         _ => return Ok(()),
     };
-    let Some(config) = EnvoyFlags::of(&command).config else { return Ok(()) };
-    let path = wanted.working_dir.as_deref().unwrap_or(Path::new("")).join(config);
+    let Some(path) = bootstrap::config_file(wanted, args) else { return Ok(()) };
     let Some(other) = bootstrap::other_admin(&path, admin) else { return Ok(()) };
     Err(format!(
-        "{} has the admin at {other}, but drainit asks {admin}: change `readiness` and `drain`, too, and use \
+        "drainit asks the admin at {admin}, but in {} {other}: change `readiness` and `drain`, too, and use \
          `drainit reload`",
         harmless(&path.to_string_lossy())
     ))

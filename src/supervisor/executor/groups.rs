@@ -57,6 +57,11 @@ impl Executor {
     /// from now on. Not those of a oneshot that has completed.
     pub(crate) fn leaves_a_group(&mut self, ended: &Ended<Role>) -> bool {
         let Some(Role::Process(process)) = ended.role else { return false };
+        // It was given up, or its program never ran.
+        let current = [self.instances[process.index()].pid, self.launching(process)];
+        if ended.failed.is_some() || !current.contains(&Some(ended.pid)) {
+            return false;
+        }
         let completes = self.status_board.machine.borrow().state().completes(process, ended.end);
         let remains = !completes && group(ended.pid) != Group::Gone;
         if remains {
@@ -72,7 +77,7 @@ impl Executor {
             // EPERM is reported only when it lasts.
             let is_news = |error: &io::Error| error.kind() != io::ErrorKind::PermissionDenied;
             if let Some(error) = sent.into_iter().find_map(|sent| sent.err().filter(is_news)) {
-                let name = self.names.of(process);
+                let name = &self.process(process).name;
                 tracing::warn!("{name}: cannot send {signal} to its process group: {error}");
             }
         }
@@ -114,13 +119,15 @@ impl Executor {
         {
             scan.abort();
         }
-        gone.iter().for_each(|process| self.remove_sockets(*process));
+        for process in &gone {
+            self.remove_sockets(*process);
+        }
         gone
     }
 
     /// Reports members that drainit may not signal. They are no longer waited for.
     fn report_refusal(&self, left: &LeftGroup) {
-        let name = self.names.of(left.process);
+        let name = &self.process(left.process).name;
         let members = members_of_group(left.leader);
         let pids = if members.is_empty() { String::new() } else { format!(" {}", list(&members)) };
         let line = format!(
@@ -128,7 +135,7 @@ impl Executor {
             they are not waited for; run drainit as root with the capability KILL, or all of them as one user"
         );
         tracing::warn!("{line}");
-        self.report.borrow_mut().remark(line);
+        self.status_board.remark(&line);
     }
 
     fn scan_groups(&mut self) {

@@ -8,9 +8,12 @@ use crate::core::spec::{HookId, Stage};
 use crate::logging::capture::OutputCapture;
 use crate::os::Pid;
 use crate::os::kill::kill_group_of_child;
+use crate::os::spawn::SpawnError;
 use crate::report::messages;
 use crate::supervisor::executor::Executor;
-use crate::supervisor::message::Role;
+use crate::supervisor::launch::StartError;
+use crate::supervisor::message::{Role, Start};
+use crate::supervisor::preparation::{Files, Preparation};
 use crate::types::{End, Signal};
 
 pub(super) struct HookRun {
@@ -31,22 +34,57 @@ impl HookRun {
 }
 
 impl Executor {
-    /// Starts the command of a hook; returns the event of its end where that failed.
+    /// Starts the command of a hook; returns the event of its end where that failed at once.
     pub(crate) fn run_hook(&mut self, id: HookId) -> Option<Event> {
-        let config = Rc::clone(&self.config);
-        if let (Some(process), Stage::PreStart) = (id.process, id.stage) {
+        let Some(process) = id.process else { return self.begin_hook(id, Ok(Files::default())) };
+        let mut preparation =
+            Preparation { opens_log: self.opens_log(process), ..Preparation::default() };
+        if id.stage == Stage::PreStart {
+            self.reads_files(process);
             // An earlier start may have ended with its hook.
             self.instances[process.index()].is_rendered = false;
-            if let Err(error) = self.prepare(process) {
+            preparation.values = Some(self.config.env.clone());
+            preparation.renders = Some(self.base.to_vec());
+        }
+        self.prepare(Start::Hook(id), process, preparation)
+    }
+
+    /// Starts the command of a hook, whose files were gathered.
+    pub(super) fn begin_hook(
+        &mut self,
+        id: HookId,
+        files: Result<Files, StartError>,
+    ) -> Option<Event> {
+        let config = Rc::clone(&self.config);
+        let mut directory = None;
+        match (id.process, id.stage, files) {
+            (Some(process), Stage::PreStart, Err(error)) => {
                 return Some(self.spawn_failed(process, &error));
             }
-            if self.process(process).is_validated() {
-                return self.validate(id, process);
+            (_, _, Err(error)) => {
+                tracing::error!("{}: {error}", self.hook_name(id));
+                return Some(Event::HookEnded { hook: id, success: false });
             }
+            (Some(process), stage, Ok(mut files)) => {
+                if stage != Stage::PreStart {
+                    // Those of its start.
+                    files.with_values =
+                        self.instances[process.index()].with_values.as_deref().cloned();
+                }
+                directory = self.take_files(process, files);
+                if stage == Stage::PreStart {
+                    // Once a start, so that the hook may check or change what was written.
+                    self.instances[process.index()].is_rendered = true;
+                    if self.process(process).is_validated() {
+                        return self.validate(id, process);
+                    }
+                }
+            }
+            (None, _, Ok(_)) => {}
         }
-        let wanted = id.process.map(|process| (self.owner(process), self.with_values(process)));
-        let process = wanted.as_ref().map(|(owner, wanted)| (*owner, &**wanted));
-        let hooks = process.map_or(&config.hooks, |(_, process)| &process.hooks);
+        let wanted = id.process.map(|process| self.with_values(process));
+        let process = wanted.as_deref();
+        let hooks = process.map_or(&config.hooks, |process| &process.hooks);
         let hook: Option<&Hook> = match id.stage {
             Stage::PreStart => hooks.pre_start.as_ref(),
             Stage::PreStop => hooks.pre_stop.as_ref(),
@@ -54,11 +92,15 @@ impl Executor {
         };
         let failed = Some(Event::HookEnded { hook: id, success: false });
         let Some(hook) = hook else { return failed };
-        let launcher = self.launcher(process.map(|(_, process)| process));
+        let launcher = self.launcher(process);
         let request = launcher.and_then(|launcher| launcher.hook(hook, process));
-        let started = request.and_then(|(request, log)| {
-            Ok((self.children.borrow_mut().spawn(request, Role::Hook(id))?, log))
+        let started = request.and_then(|(mut request, log)| {
+            request.directory = directory;
+            Ok((self.children.borrow_mut().start(request, Role::Hook(id))?, log))
         });
+        if let (Some(process), Stage::PostStop) = (id.process, id.stage) {
+            self.forget_values(process);
+        }
         match started {
             Ok((pid, log)) => {
                 self.keep_open(log.as_ref());
@@ -67,14 +109,18 @@ impl Executor {
                 None
             }
             Err(error) => {
-                tracing::error!("{}: {error}", messages::hook_name(id, &self.names));
+                tracing::error!("{}: {error}", self.hook_name(id));
                 failed
             }
         }
     }
 
+    fn hook_name(&self, hook: HookId) -> String {
+        messages::hook_name(hook, &self.status_board.journal.borrow().names)
+    }
+
     pub(crate) fn abort_hook(&mut self, id: HookId) {
-        if self.abort_validation(id) {
+        if self.abort_preparation(Start::Hook(id)) || self.abort_validation(id) {
             return;
         }
         let is_its_own = |role: &Role| matches!(role, Role::Hook(of) if *of == id);
@@ -85,8 +131,24 @@ impl Executor {
         if self.children.borrow().role(run.pid).is_some_and(is_its_own)
             && let Err(error) = kill_group_of_child(run.pid, Signal::KILL)
         {
-            tracing::warn!("{}: cannot be killed: {error}", messages::hook_name(id, &self.names));
+            tracing::warn!("{}: cannot be killed: {error}", self.hook_name(id));
         }
+    }
+
+    /// Returns the event of a hook whose exec has failed, if it is still waited for.
+    pub(super) fn hook_not_started(
+        &mut self,
+        hook: HookId,
+        pid: Pid,
+        error: SpawnError,
+    ) -> Option<Event> {
+        // It may run again by now.
+        if self.hooks.get(&hook)?.pid != pid || self.hooks.remove(&hook)?.aborted {
+            return None;
+        }
+        let error = StartError::from(error);
+        tracing::error!("{}: {error}", self.hook_name(hook));
+        Some(Event::HookEnded { hook, success: false })
     }
 
     /// Returns the event of the end of a hook that is still waited for.
@@ -102,12 +164,12 @@ impl Executor {
             }
         }
         if outlived_process && end == End::Signal(Signal::KILL) {
-            let name = messages::hook_name(hook, &self.names);
+            let name = self.hook_name(hook);
             tracing::info!("{name}: killed, because its process has ended");
         } else if !end.is_success() {
-            let line = format!("{}: {end}", messages::hook_name(hook, &self.names));
+            let line = format!("{}: {end}", self.hook_name(hook));
             tracing::warn!("{line}");
-            self.report.borrow_mut().remark(line);
+            self.status_board.remark(&line);
         }
         is_awaited.then_some(Event::HookEnded { hook, success: end.is_success() })
     }

@@ -1,5 +1,6 @@
 //! Carries out the actions of the core, and keeps what runs for each process.
 
+mod background;
 mod epochs;
 mod groups;
 mod hooks;
@@ -8,8 +9,8 @@ pub(crate) mod reload;
 mod start;
 mod validation;
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinHandle, spawn_local};
 use tokio::time::timeout;
 
 use crate::config::{Config, Hook, LogFile, LogFormat, LogMode, Process};
@@ -33,30 +34,28 @@ use crate::logging::file::LogFiles;
 use crate::logging::format::stamp;
 use crate::os::Pid;
 use crate::os::kill::{kill_child, kill_group};
+use crate::os::on_thread::on_thread;
 use crate::os::oom::OomKills;
 use crate::os::replace_file::replace_within;
 use crate::os::termination_log;
-use crate::report::Report;
-use crate::report::messages;
-use crate::report::messages::Names;
+use crate::report::{event, messages};
 use crate::supervisor::children::{Ended, Rest};
 use crate::supervisor::drain::RunningDrain;
 use crate::supervisor::drain::target::DrainTarget;
-use crate::supervisor::events::EventLog;
 use crate::supervisor::executor::epochs::Epoch;
 use crate::supervisor::executor::groups::LeftGroup;
 use crate::supervisor::executor::hooks::HookRun;
-use crate::supervisor::executor::reload::Definition;
+pub(crate) use crate::supervisor::executor::start::LONGEST_START;
+use crate::supervisor::executor::start::Launching;
 use crate::supervisor::file_watch::FileWatches;
 use crate::supervisor::launch;
 use crate::supervisor::launch::{Launcher, StartError};
 use crate::supervisor::leftovers::Leftovers;
 use crate::supervisor::liveness::LivenessWatch;
-use crate::supervisor::message::{Message, MessageSender, Role, SharedChildren};
+use crate::supervisor::message::{Message, MessageSender, Role, SharedChildren, Start};
 use crate::supervisor::readiness::Watch;
 use crate::supervisor::readiness::notify::Listener;
-use crate::supervisor::readiness::probe::LastFailure;
-use crate::supervisor::sockets::Sockets;
+use crate::supervisor::slots::Definition;
 use crate::supervisor::status::StatusBoard;
 use crate::types::{End, ProcessId, Signal, Time, harmless};
 
@@ -71,24 +70,28 @@ pub(crate) struct Executor {
     /// The processes of the config that is being loaded, until the reload is answered.
     loading: Vec<Definition>,
     pub(crate) file_watches: FileWatches,
-    args: Vec<Vec<String>>,
-    /// The sockets of `listen`, for each slot; those of one process share them.
-    sockets: Vec<Sockets>,
     /// drainit's environment with the `env:` defaults.
     base: Rc<[(OsString, OsString)]>,
     output: Arc<Output>,
     files: LogFiles,
-    events: Option<EventLog>,
-    names: Names,
     sender: MessageSender,
     status_board: Rc<StatusBoard>,
-    report: Rc<RefCell<Report>>,
     children: SharedChildren,
+    /// No config had another process than the one that it has.
+    is_alone: Rc<Cell<bool>>,
     oom_kills: OomKills,
     /// The shutdown has begun, and health checks stay good for now.
     stays_ready: bool,
     /// By slot.
     instances: Vec<Instance>,
+    /// The processes whose start is under way.
+    starting: BTreeSet<ProcessId>,
+    /// What gathers the files of starts and hooks that are under way.
+    preparing: BTreeMap<Start, AbortHandle>,
+    /// Removes sockets of processes that have ended.
+    removals: BTreeMap<ProcessId, JoinHandle<()>>,
+    /// Those whose start waits for that of others.
+    to_start: VecDeque<ProcessId>,
     hooks: BTreeMap<HookId, HookRun>,
     /// Captures with a pipe that may still hold output.
     open_logs: Vec<Rc<OutputCapture>>,
@@ -111,17 +114,15 @@ struct Instance {
     with_values: Option<Rc<Process>>,
     /// The files of `render` are written for the start under way.
     is_rendered: bool,
+    /// Its exec is under way.
+    launching: Option<Launching>,
     pid: Option<Pid>,
-    /// Its epoch or its PID, once it was started.
-    name: Option<String>,
+    /// When it was started.
+    spawned: Time,
     log: Option<Rc<OutputCapture>>,
     watch: Option<Watch>,
     listener: Option<Listener>,
     liveness: Option<LivenessWatch>,
-    /// Why its liveness check failed the last time; `None` after a success.
-    unhealthy: LastFailure,
-    /// Why it is not ready yet, or its `STATUS=`.
-    last_failure: LastFailure,
     drain: Option<RunningDrain>,
     verification: Option<Verification>,
     /// Of an Envoy that is hot-restarted.
@@ -133,6 +134,11 @@ struct Instance {
 }
 
 impl Instance {
+    /// The pid of a process whose exec is under way.
+    fn launching_pid(&self) -> Option<Pid> {
+        self.launching.as_ref().map(|launching| launching.pid)
+    }
+
     /// Ends what asks the process questions while it serves.
     fn end_probes(&mut self) {
         self.watch = None;
@@ -144,34 +150,31 @@ impl Instance {
 impl Executor {
     pub(crate) fn new(
         config: Rc<Config>,
-        args: Vec<Vec<String>>,
-        sockets: Vec<Sockets>,
         output: Arc<Output>,
-        names: Names,
         sender: MessageSender,
         status_board: Rc<StatusBoard>,
     ) -> Self {
         let base = launch::base_environment(&config).into();
-        let report = Rc::new(RefCell::new(Report::new(names.clone())));
         let instances = config.processes.iter().map(|_| Instance::default()).collect();
+        let is_alone = Rc::new(Cell::new(config.processes.len() == 1));
         Self {
             config,
             loading: Vec::new(),
             file_watches: FileWatches::default(),
-            args,
-            sockets,
             base,
             output,
             files: LogFiles::default(),
-            events: None,
-            names,
             sender,
             status_board,
-            report,
             children: SharedChildren::default(),
+            is_alone,
             oom_kills: OomKills::from_now_on(),
             stays_ready: false,
             instances,
+            starting: BTreeSet::new(),
+            to_start: VecDeque::new(),
+            preparing: BTreeMap::new(),
+            removals: BTreeMap::new(),
             hooks: BTreeMap::new(),
             open_logs: Vec::new(),
             max_open_logs: 0,
@@ -181,25 +184,28 @@ impl Executor {
         }
     }
 
-    /// Also writes an event for each note.
-    pub(crate) fn with_events(self, events: Option<EventLog>) -> Self {
-        Self { events, ..self }
-    }
-
     /// Turns a message of a local task into an event; `None` where it is of an earlier instance.
     pub(crate) fn event(&mut self, message: Message) -> Option<Event> {
         match message {
             Message::Event(event) => Some(event),
+            Message::ExecOver { process, pid, is_late } => self.exec_over(process, pid, is_late),
+            Message::ExecFailed { start: Start::Process(process), pid, error } => {
+                self.exec_failed(process, pid, error)
+            }
+            Message::ExecFailed { start: Start::Hook(hook), pid, error } => {
+                self.hook_not_started(hook, pid, error)
+            }
             Message::Ready { process, instance } => {
                 let is_current = self.is_current(process, instance);
                 let current = &mut self.instances[process.index()];
                 // A process may send READY=1 again.
                 (is_current && !std::mem::replace(&mut current.is_ready, true)).then(|| {
+                    let mut history = self.status_board.history(process);
                     if current.watch.take().is_some() {
                         // The last failure of its probe; no `STATUS=`.
-                        *current.last_failure.borrow_mut() = None;
+                        *history.failure.borrow_mut() = None;
                     }
-                    self.status_board.set_message(process, None);
+                    history.message = None;
                     Event::Ready(process)
                 })
             }
@@ -211,10 +217,9 @@ impl Executor {
                 let validation = &mut self.instances[process.index()].validation;
                 validation.take_if(|current| current.id() == task).map(|_| event)
             }
-            Message::Request { process, request, reply } => {
+            Message::Request { name, request, reply, .. } => {
                 // Where it is gone, the one who asked sees that the reply was dropped.
-                let process = self.status_board.current(process)?;
-                let name = self.names.of(process);
+                let process = self.status_board.process(&name)?;
                 let may = self.status_board.machine.borrow().may_request(process, request);
                 if let Err(why) = may {
                     let why = self.status_board.failure(why);
@@ -223,64 +228,86 @@ impl Executor {
                     let _ = reply.send(Err(why));
                     return None;
                 }
-                self.status_board.requests.add(name, request, reply);
+                self.status_board.requests.add(&name, request, reply);
                 Some(Event::Requested { process, request })
             }
-            Message::FileChanged { .. }
+            Message::File { .. }
+            | Message::Reading
             | Message::Wake
             | Message::Reload { .. }
             | Message::PlanReload { .. }
             | Message::Prepared(_) => None,
+            Message::FilesReady { start, task, files } => self.files_ready(start, task, *files),
         }
     }
 
     /// Prepares a slot for a new instance. Nothing of the process that it had is left.
     pub(crate) fn adopt(&mut self, now: Time, slot: ProcessId, from: Source) {
-        let (args, sockets) = match from {
+        let (definition, place, from) = match from {
             Source::Copy(from) => {
-                self.status_board.adopt_copy(now, slot, from);
-                (self.args[from.index()].clone(), self.sockets[from.index()].clone())
+                let slots = self.status_board.slots.borrow();
+                (slots.of(from).clone(), slots.place(from), Some(from))
             }
-            Source::Config(place) => {
-                let Definition { process, args, sockets } = self.loading[place].clone();
-                let of = Rc::clone(&process);
-                if self.status_board.adopt_definition(now, slot, process, place) {
-                    let names = [of.name.as_str(), of.key()];
-                    self.output.recent().reassign(Some(self.owner(slot)), &names);
-                }
-                (args, sockets)
-            }
+            Source::Config(place) => (self.loading[place].clone(), place, None),
         };
+        self.status_board.adopt(now, slot, definition, place, from);
         // The core no longer waits for a group that survives KILL.
         self.groups.retain(|left| left.process != slot);
-        let name = self.process(slot).name.clone();
-        self.names.set(slot, name.clone());
-        self.report.borrow_mut().adopt(slot, name.clone());
-        if let Some(events) = &mut self.events {
-            events.adopt(slot, name);
-        }
         if slot.index() == self.instances.len() {
             self.instances.push(Instance::default());
-            self.args.push(args);
-            self.sockets.push(sockets);
         } else {
             // Messages of its earlier instances may still come.
             let number = self.instances[slot.index()].number + 1;
             self.instances[slot.index()] = Instance { number, ..Instance::default() };
-            self.args[slot.index()] = args;
-            self.sockets[slot.index()] = sockets;
         }
         let was_started = |other: &ProcessId| self.instances[other.index()].was_started;
         let was_started = self.other_slots(slot).iter().any(was_started);
         self.instances[slot.index()].was_started = was_started;
     }
 
-    /// Removes the `sockets` of a process, except those that another instance, of this process or of
-    /// another one, may use.
-    fn remove_sockets(&self, slot: ProcessId) {
+    /// Removes the `sockets` of a process that no other instance may use. A next start waits for it,
+    /// and so does the exit, for a moment.
+    fn remove_sockets(&mut self, slot: ProcessId) {
+        let stale = self.stale_sockets(slot);
+        if stale.is_empty() {
+            return;
+        }
+        let (name, own) = (self.process(slot).name.clone(), self.own_socket());
+        let before = self.removals.remove(&slot);
+        let removal = spawn_local(async move {
+            if let Some(before) = before {
+                let _ = before.await;
+            }
+            let shown = name.clone();
+            let remove = move || launch::remove_sockets(&name, &stale, own.as_deref());
+            if let Err(why) = on_thread(LONGEST_START, remove).await {
+                tracing::warn!("{shown}: cannot remove its sockets: {why}");
+            }
+        });
+        self.removals.insert(slot, removal);
+    }
+
+    /// The `sockets` of a process, except those that another instance, of this process or of another
+    /// one, may use.
+    fn stale_sockets(&self, slot: ProcessId) -> Vec<PathBuf> {
         let process = self.process(slot);
-        let unused = process.sockets.iter().filter(|path| !self.is_used_beside(slot, path));
-        launch::remove_sockets(&process.name, unused, &self.config);
+        let is_stale = |path: &&PathBuf| !self.is_used_beside(slot, path);
+        process.sockets.iter().filter(is_stale).cloned().collect()
+    }
+
+    fn own_socket(&self) -> Option<PathBuf> {
+        self.config.control.socket.path().map(Path::to_owned)
+    }
+
+    /// Waits for sockets that are being removed.
+    pub(crate) async fn finish_removals(&mut self, within: Duration) {
+        let removals = std::mem::take(&mut self.removals);
+        let all = async {
+            for removal in removals.into_values() {
+                let _ = removal.await;
+            }
+        };
+        let _ = timeout(within, all).await;
     }
 
     /// Whether an instance in another slot has this path in its `sockets`. In a reload that may be
@@ -291,15 +318,6 @@ impl Executor {
         // The name first, because the rest is dear where there are thousands of processes.
         let is_it = |other: &PathBuf| other.file_name() == path.file_name() && is_same(other, path);
         beside.any(|other| self.process(other).sockets.iter().any(is_it))
-    }
-
-    /// Fails if a program that is no instance of the process listens on one of its `sockets`.
-    fn check_sockets(&self, slot: ProcessId) -> Result<(), StartError> {
-        if self.other_slots(slot).into_iter().any(|other| self.lives(other)) {
-            Ok(())
-        } else {
-            launch::check_sockets(&self.process(slot), &self.config)
-        }
     }
 
     /// Whether an instance runs in a slot, or others of its process group do.
@@ -367,26 +385,37 @@ impl Executor {
 
     /// Handles the end of a child. `remains`: its process group has other members.
     pub(crate) fn ended(&mut self, ended: Ended<Role>, remains: bool) -> Option<Event> {
-        let Ended { pid, end, role } = ended;
+        let Ended { pid, end, role, failed } = ended;
         let is_ours = matches!(&role, Some(Role::Process(process))
             if self.instances[process.index()].pid == Some(pid)
-                && self.status_board.is_killed(*process));
+                && self.status_board.history(*process).is_killed);
         let is_oom = end == End::Signal(Signal::KILL) && !is_ours && self.oom_kills.explain_one();
         let end = if is_oom { End::OutOfMemory } else { end };
+        let failed_role = match role {
+            Some(Role::Process(process)) => Some(Start::Process(process)),
+            Some(Role::Hook(hook)) => Some(Start::Hook(hook)),
+            Some(Role::Command(_)) | None => None,
+        };
+        if let Some(role) = failed_role
+            && let Some(failed) = failed
+        {
+            self.explain(role, pid, failed);
+            return None;
+        }
         match role {
             None if is_oom => {
-                self.status_board.meter.borrow_mut().orphan();
+                self.status_board.journal.borrow_mut().orphans += 1;
                 tracing::warn!("pid {pid}, a descendant of a process, {end}");
                 None
             }
             None => {
-                self.status_board.meter.borrow_mut().orphan();
+                self.status_board.journal.borrow_mut().orphans += 1;
                 tracing::debug!("orphan {pid} {end}");
                 None
             }
             Some(Role::Command(waiting)) => {
                 // A dropped probe or drain does not wait any more.
-                let _ = waiting.send(end);
+                let _ = waiting.send(failed.map_or(Ok(end), Err));
                 None
             }
             Some(Role::Hook(hook)) => self.hook_ended(hook, pid, end),
@@ -406,10 +435,10 @@ impl Executor {
                 current.verification = None;
                 current.listener = None;
                 current.liveness = None;
-                if let Some(drain) = &current.drain {
-                    drain.process_ended();
+                self.status_board.journal.borrow_mut().reaped(process);
+                if self.process(process).hooks.post_stop.is_none() {
+                    self.forget_values(process);
                 }
-                self.status_board.set_pid(process, None);
                 Some(Event::Exited { process, end, remains })
             }
         }
@@ -419,7 +448,7 @@ impl Executor {
         if let Some(pid) = self.pid(process)
             && let Err(error) = kill_child(pid, signal)
         {
-            tracing::warn!("{}: cannot send {signal}: {error}", self.names.of(process));
+            tracing::warn!("{}: cannot send {signal}: {error}", self.process(process).name);
         }
     }
 
@@ -427,7 +456,7 @@ impl Executor {
         let pid = self.pid(process);
         for leader in pid.into_iter().chain(self.groups_of(process)) {
             if let Err(error) = kill_group(leader, Signal::KILL) {
-                let name = self.names.of(process);
+                let name = &self.process(process).name;
                 tracing::warn!("{name}: cannot kill its process group: {error}");
             }
         }
@@ -438,7 +467,7 @@ impl Executor {
     }
 
     pub(crate) fn release_sockets(&mut self, process: ProcessId) {
-        self.sockets[process.index()].clear();
+        self.status_board.slots.borrow_mut().release_sockets(process);
     }
 
     /// The shutdown begins, and health checks stay good for now.
@@ -480,7 +509,6 @@ impl Executor {
             name: process_config.name.clone(),
             pid,
             sender: self.sender.clone(),
-            report: Rc::clone(&self.report),
             status_board: Rc::clone(&self.status_board),
         };
         let children = Rc::clone(&self.children);
@@ -492,19 +520,12 @@ impl Executor {
         let running = RunningDrain::begin(drain, target, &children, |command| {
             let hook = Hook { command: command.to_vec(), timeout: None };
             let launcher = self.launcher(Some(process_config))?;
-            let owner = self.owner(process);
-            let (request, log) = launcher.hook(&hook, Some((owner, process_config)))?;
+            let (request, log) = launcher.hook(&hook, Some(process_config))?;
             self.keep_open(log.as_ref());
             Ok(request)
         });
         self.instances[process.index()].liveness = None;
         self.instances[process.index()].drain = Some(running);
-    }
-
-    pub(crate) fn fail_healthcheck(&self, process: ProcessId) {
-        if let Some(drain) = &self.instances[process.index()].drain {
-            drain.tell_all();
-        }
     }
 
     pub(crate) fn close_listeners(&self, process: ProcessId) {
@@ -524,20 +545,28 @@ impl Executor {
     }
 
     pub(crate) fn sweep(&mut self, signal: Signal) -> Event {
-        let (children, hooks) = (self.children.borrow(), &self.hooks);
+        let (children, hooks, instances) = (self.children.borrow(), &self.hooks, &self.instances);
         let is_killed = |pid| match children.role(pid) {
             // It was killed with its drain.
             Some(Role::Command(_)) => true,
             Some(Role::Hook(id)) => hooks.get(id).is_none_or(|run| run.is_killed(pid)),
-            Some(Role::Process(_)) | None => false,
+            // It was given up.
+            Some(Role::Process(process)) => {
+                let current = &instances[process.index()];
+                ![current.pid, current.launching_pid()].contains(&Some(pid))
+            }
+            None => false,
         };
-        self.leftovers.sweep(signal, is_killed, &self.report)
+        self.leftovers.sweep(signal, is_killed, &self.status_board)
     }
 
     /// Begins to check whether the drain of a process that serves will work.
     fn verify(&mut self, process: ProcessId) {
-        let (wanted, args) = (self.process(process), &self.args[process.index()]);
-        let begun = Verification::begin(&wanted, args, self.config.shutdown.window());
+        let window = self.config.shutdown.window();
+        let (board, definition) = (Rc::clone(&self.status_board), self.process(process));
+        let begun = Verification::begin(&definition, window, move |findings| {
+            board.history(process).drain_warnings = Some(findings.into());
+        });
         self.instances[process.index()].verification = begun;
     }
 
@@ -545,12 +574,10 @@ impl Executor {
     /// if it has one.
     fn launcher(&mut self, process: Option<&Process>) -> Result<Launcher, StartError> {
         let (base, format) = (Rc::clone(&self.base), self.config.logging.format);
-        let output = match process.map(|process| &process.log) {
+        let output = match process.map(|process| &process.log.mode) {
             Some(LogMode::File(LogFile { path, .. })) => {
-                self.files.open(path, format, &self.output).map_err(|error| {
-                    let path = harmless(&path.to_string_lossy()).into_owned();
-                    StartError::LogFile { path, error }
-                })?
+                // It was opened with the other files of the start.
+                self.files.open(path, format).map_err(|error| launch::no_log_file(path, error))?
             }
             _ => Arc::clone(&self.output),
         };
@@ -577,16 +604,9 @@ impl Executor {
         }
     }
 
-    /// Writes the event of the exit, and waits at most for `within` until it is in its file.
-    pub(crate) fn last_event(&self, now: Time, code: u8, within: Duration) {
-        if let Some(events) = &self.events {
-            events.exit(code, self.report.borrow().took(now), within);
-        }
-    }
-
     /// Whether the container stops because a command could not be executed.
     pub(crate) fn has_failed_to_start(&self) -> bool {
-        matches!(self.report.borrow().stopped_by(), Some(Cause::SpawnFailed { .. }))
+        matches!(self.status_board.journal.borrow().stopped_by(), Some(Cause::SpawnFailed { .. }))
     }
 
     /// Writes the report of the shutdown, as the last line. It is made as data only where that is
@@ -596,11 +616,9 @@ impl Executor {
         let is_json = format == LogFormat::Json;
         let wall = SystemTime::now();
         let at = |time: Time| stamp(wall.checked_sub(now.since(time)).unwrap_or(wall));
-        let report = self.report.borrow();
-        let data = (is_json || file.is_some()).then(|| {
-            self.status_board
-                .with_startup(|startup, spec| report.data(now, code, spec, startup, at))
-        });
+        let (report, machine) =
+            (self.status_board.journal.borrow(), self.status_board.machine.borrow());
+        let data = (is_json || file.is_some()).then(|| report.data(now, code, machine.state(), at));
         let json = data.flatten().map(|data| data.json());
         if let (Some(file), Some(json)) = (file, &json)
             && let Err(error) =
@@ -610,25 +628,21 @@ impl Executor {
             tracing::warn!("the report cannot be written to {}: {error}", harmless(&file));
         }
         let text = report.text(now, code);
-        match json.filter(|_| is_json) {
-            Some(json) => tracing::info!(report = json, "{text}"),
-            None => tracing::info!("{text}"),
+        let mut members = event::exit(code, report.took(now)).members();
+        if let Some(json) = json {
+            members = format!("{members},\"report\":{json}");
         }
+        tracing::info!(members, "{text}");
         termination_log::write(&text);
     }
 
     fn process(&self, slot: ProcessId) -> Rc<Process> {
-        self.status_board.slots.borrow().definition(slot)
+        Rc::clone(&self.status_board.slots.borrow().of(slot).process)
     }
 
     /// The other slots that the process has or had.
     fn other_slots(&self, slot: ProcessId) -> Vec<ProcessId> {
-        self.status_board.slots.borrow().others(slot)
-    }
-
-    /// The process that the lines of this slot belong to: one for all its instances.
-    fn owner(&self, slot: ProcessId) -> ProcessId {
-        self.status_board.slots.borrow().identity(slot)
+        self.status_board.journal.borrow().others(slot).collect()
     }
 }
 

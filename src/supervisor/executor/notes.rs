@@ -1,112 +1,112 @@
-//! Writes the log line of a note and adds it to the report.
+//! Does what a note is the moment for, and writes its line.
 
-use crate::config::Watch;
-use crate::core::action::Action;
-use crate::core::event::Event;
+use crate::config::{LogFormat, Watch};
 use crate::core::note::{AfterEnd, Note, RequestError};
 use crate::os::service_manager;
-use crate::report::messages;
-use crate::report::messages::Level;
+use crate::report::entry::Level;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::file_watch::shown;
-use crate::types::Time;
+use crate::types::{ProcessId, Time};
+
+/// The mend for a restart that ends the container.
+const SLOW_RESTART: &str = "if the container is to go on without it, set `required: false` and `on_exit: ignore`, or \
+                            give it a longer `readiness.timeout`";
 
 impl Executor {
-    /// Adds an event that the machine has handled to the report.
-    pub(crate) fn handled(&mut self, now: Time, event: Event) {
-        if let (Event::SpawnFailed { process, .. }, Some(events)) = (event, &mut self.events) {
-            events.start_failed(process);
-        }
-        let machine = self.status_board.machine.borrow();
-        self.report.borrow_mut().event(now, event, machine.phase());
-    }
-
-    /// Adds an action to the report.
-    pub(crate) fn carries_out(&self, now: Time, action: &Action) {
-        self.report.borrow_mut().action(now, action);
-    }
-
-    /// Adds the reason why a process is not ready, and the last lines of a process that failed.
-    pub(crate) fn note(&mut self, now: Time, note: &Note) {
-        let instance = note.instance().and_then(|process| self.instance_name(process));
-        // An instance keeps its name when the other one is gone, but does not leave it to the next.
-        if let Some(process) = note.instance()
-            && (instance.is_some() || matches!(note, Note::Started(_)))
-        {
-            self.report.borrow_mut().name_instance(process, instance.clone());
-        }
-        self.report.borrow_mut().note(now, note);
-        if let Some(events) = &mut self.events {
-            events.note(note, |process| self.instances[process.index()].pid);
-        }
-        let (level, mut line) = messages::line_of(note, &self.names, instance.as_deref());
-        let failed = match *note {
+    /// Does what a note is the moment for, before anything is written. Returns what only the
+    /// supervisor knows for its line.
+    pub(crate) fn follow(&mut self, note: &Note) -> Option<String> {
+        match *note {
             Note::Started(process) if self.process(process).readiness.is_none() => {
                 self.verify(process);
-                None
             }
             Note::Ready { process, .. } => {
                 self.epoch_took_over(process);
                 self.verify(process);
-                None
             }
             Note::ShutdownBegan { .. } => {
                 self.output.stop_waiting();
                 self.files.stop_waiting();
-                None
             }
-            Note::FileChanged { process, watch, action } => {
-                if let Some(Watch { path, .. }) = self.process(process).watch.get(watch) {
-                    let name = self.names.of(process);
-                    line = messages::file_changed(name, &shown(path), action);
-                }
-                None
+            Note::AllReady => service_manager::ready(),
+            Note::Unhealthy { process, next: None } => {
+                self.instances[process.index()].liveness = None;
             }
-            Note::Replacing { process, old, overlaps: false }
-                if self.instances[old.index()].pid.is_none() =>
-            {
-                line = messages::changed_while_down(self.names.of(process));
-                None
-            }
-            Note::AllReady => {
-                service_manager::ready();
-                line = self.status_board.with_startup(|startup, _| startup.line());
-                None
+            Note::FileChanged { process, watch, .. } => {
+                let process = self.process(process);
+                return process.watch.get(watch).map(|Watch { path, .. }| shown(path));
             }
             Note::NotReady { process, .. } => {
-                if let Some(reason) = self.instances[process.index()].last_failure.borrow().as_ref()
-                {
-                    line = format!("{line}: {reason}");
-                }
-                Some(process)
+                let mend = self.may_not_be_missed(process).then(|| SLOW_RESTART.to_owned());
+                return join([mend, self.failed(process)]);
             }
-            Note::ProbeFailed { process, .. } | Note::Unhealthy { process, next: None } => {
-                let current = &mut self.instances[process.index()];
-                if let Some(reason) = current.unhealthy.borrow().as_ref() {
-                    line = format!("{line}: {reason}");
+            Note::TimedOut { process, .. } => return self.failed(process),
+            Note::Ended { process, end, next } => {
+                let (is_success, is_oneshot) = {
+                    let machine = self.status_board.machine.borrow();
+                    let spec = machine.state().process(process);
+                    (spec.is_success(end), spec.oneshot)
+                };
+                let may_hide = is_success && !is_oneshot;
+                let left = may_hide.then(|| self.in_background(process)).flatten();
+                if let Some(left) = &left {
+                    let why = format!("{end}; {left}");
+                    self.status_board.history(process).why_ended = Some(why);
                 }
-                if matches!(note, Note::Unhealthy { .. }) {
-                    current.liveness = None;
+                let is_last = matches!(next, AfterEnd::Shutdown | AfterEnd::Exhausted);
+                let lines = if is_last || !is_success { self.failed(process) } else { None };
+                return join([left, lines.filter(|_| is_last)]);
+            }
+            Note::RequestDone { process, request } => {
+                let name = &self.process(process).name;
+                self.status_board.requests.answer(name, request, &Ok(()));
+            }
+            Note::RequestFailed { process, request, why } => {
+                let (name, failure) = (&self.process(process).name, self.status_board.failure(why));
+                self.status_board.requests.answer(name, request, &Err(failure));
+                if let RequestError::Ended { process, .. } = why {
+                    return self.failed(process);
                 }
-                None
             }
-            Note::Ended { process, next: AfterEnd::Shutdown | AfterEnd::Exhausted, .. }
-            | Note::TimedOut { process, .. } => Some(process),
-            Note::RequestFailed { why: RequestError::Ended { process, .. }, .. } => Some(process),
-            _ => None,
-        };
-        if let Some(log) = failed.and_then(|process| self.instances[process.index()].log.as_ref()) {
-            log.pump();
-            let last = log.last_lines();
-            if !last.is_empty() {
-                line = format!("{line}; its last lines:\n  {}", last.join("\n  "));
-            }
+            _ => {}
         }
-        let line = self.epoch_line(note).unwrap_or(line);
-        match level {
-            Level::Error => tracing::error!("{line}"),
-            Level::Warning => tracing::warn!("{line}"),
-            Level::Info => tracing::info!("{line}"),
+        None
+    }
+
+    /// Keeps the last lines of an instance that failed.
+    fn failed(&self, process: ProcessId) -> Option<String> {
+        let log = self.instances[process.index()].log.as_ref()?;
+        log.pump();
+        let last = log.last_lines();
+        let lines = (!last.is_empty()).then(|| format!("its last lines:\n  {}", last.join("\n  ")));
+        self.status_board.journal.borrow_mut().tally(process).last_lines = last.into();
+        lines
+    }
+
+    /// Takes a note into the journal, and writes its line.
+    pub(crate) fn write(&self, now: Time, note: &Note, detail: Option<&str>) {
+        let machine = self.status_board.machine.borrow();
+        let mut journal = self.status_board.journal.borrow_mut();
+        let entry = journal.note(now, note, machine.state(), detail);
+        drop(journal);
+        let is_json = self.output.format() == LogFormat::Json;
+        let members = is_json.then(|| entry.event.members());
+        let line = entry.line();
+        match entry.level {
+            Level::Error => tracing::error!(members, "{line}"),
+            Level::Warning => tracing::warn!(members, "{line}"),
+            Level::Info => tracing::info!(members, "{line}"),
         }
     }
+
+    /// Whether this is the restart of a process without which the container cannot go on.
+    fn may_not_be_missed(&self, process: ProcessId) -> bool {
+        let machine = self.status_board.machine.borrow();
+        let state = machine.state();
+        state.restarts[process.index()].total > 0 && !state.process(process).may_be_missing()
+    }
+}
+
+fn join(parts: [Option<String>; 2]) -> Option<String> {
+    parts.into_iter().flatten().reduce(|before, after| format!("{before}; {after}"))
 }

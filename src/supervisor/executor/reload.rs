@@ -3,35 +3,18 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
+use tokio::task::spawn_local;
+
 use crate::config::{Config, ListenSocket, LogMode, Process, Watch};
 use crate::core::slots::Placed;
 use crate::core::state::State;
 use crate::os::held_sockets::HeldSocket;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::file_watch;
-use crate::supervisor::sockets::{Sockets, take_back};
+use crate::supervisor::message::Message;
+use crate::supervisor::slots::Definition;
+use crate::supervisor::sockets::take_back;
 use crate::types::ProcessId;
-
-/// A process of a config, with what it gets beside it.
-#[derive(Clone)]
-pub(crate) struct Definition {
-    pub(crate) process: Rc<Process>,
-    /// Its part of the container's arguments.
-    pub(crate) args: Vec<String>,
-    pub(crate) sockets: Sockets,
-}
-
-impl Definition {
-    /// Those of a config, in file order.
-    pub(crate) fn of(config: &Config, args: Vec<Vec<String>>, sockets: Vec<Sockets>) -> Vec<Self> {
-        let one = |((process, args), sockets): ((&Process, Vec<String>), Sockets)| Self {
-            process: Rc::new(process.clone()),
-            args,
-            sockets,
-        };
-        config.processes.iter().zip(args).zip(sockets).map(one).collect()
-    }
-}
 
 impl Executor {
     pub(crate) fn config(&self) -> &Rc<Config> {
@@ -39,22 +22,21 @@ impl Executor {
     }
 
     /// The processes as they are, without instances on their way down.
-    pub(crate) fn definitions<'a>(
-        &'a self,
-        state: &'a State,
-    ) -> impl Iterator<Item = (ProcessId, Rc<Process>, &'a [String])> {
+    pub(crate) fn definitions(
+        &self,
+        state: &State,
+    ) -> impl Iterator<Item = (ProcessId, Definition)> {
         let current = state.spec.ids().filter(|slot| state.is_current(*slot));
-        current.map(|slot| (slot, self.process(slot), self.args[slot.index()].as_slice()))
+        current.map(|slot| (slot, self.status_board.slots.borrow().of(slot).clone()))
     }
 
     /// The sockets that are held, with the address of each.
     pub(crate) fn held(&self) -> Vec<(ListenSocket, Rc<HeldSocket>)> {
-        let slots = (0..).map(ProcessId).zip(&self.sockets);
-        let of = |(slot, sockets): (ProcessId, &Sockets)| {
-            let listen = self.process(slot).listen.clone();
-            listen.into_iter().zip(sockets.clone()).collect::<Vec<_>>()
+        let slots = self.status_board.slots.borrow();
+        let of = |one: &Definition| {
+            one.process.listen.clone().into_iter().zip(one.sockets.clone()).collect::<Vec<_>>()
         };
-        slots.flat_map(of).collect()
+        slots.all().flat_map(of).collect()
     }
 
     /// Takes over a config. `Source::Config` means these definitions, until [`Self::end_reload`].
@@ -64,25 +46,21 @@ impl Executor {
         definitions: Vec<Definition>,
         placed: &[Placed],
     ) {
-        self.status_board.slots.borrow_mut().forget_places();
+        let mut slots = self.status_board.slots.borrow_mut();
+        slots.forget_places();
         for (place, (definition, placed)) in definitions.iter().zip(placed).enumerate() {
-            let Definition { process, args, sockets } = definition.clone();
-            let mut slots = self.status_board.slots.borrow_mut();
             match placed {
-                Placed::Same(slot) => {
-                    slots.redefine(*slot, process, place);
-                    self.args[slot.index()] = args;
-                    self.sockets[slot.index()] = sockets;
-                }
-                Placed::Changed(slot) => {
-                    let old = slots.definition(*slot);
-                    slots.redefine(*slot, old, place);
-                }
+                Placed::Same(slot) => slots.redefine(*slot, Some(definition.clone()), place),
+                Placed::Changed(slot) => slots.redefine(*slot, None, place),
                 Placed::New => {}
             }
         }
+        drop(slots);
+        let is_other = |one: &Process| self.config.processes.iter().all(|old| old.name != one.name);
+        if config.processes.iter().any(is_other) {
+            self.is_alone.set(false);
+        }
         self.loading = definitions;
-        self.output.recent().resize(config.processes.len());
         self.config = config;
     }
 
@@ -94,8 +72,8 @@ impl Executor {
         let watched: Vec<_> = {
             let machine = self.status_board.machine.borrow();
             let definitions = self.definitions(machine.state());
-            let each = definitions.flat_map(|(slot, process, _)| {
-                take_back(&process, &self.sockets[slot.index()], &tried);
+            let each = definitions.flat_map(|(_, Definition { process, sockets, .. })| {
+                take_back(&process, &sockets, &tried);
                 file_watch::watched(&process)
             });
             each.collect()
@@ -111,7 +89,7 @@ impl Executor {
         let wanted: BTreeSet<_> = {
             let machine = self.status_board.machine.borrow();
             let definitions = self.definitions(machine.state());
-            let each = definitions.filter_map(|(_, process, _)| match &process.log {
+            let each = definitions.filter_map(|(_, one)| match &one.process.log.mode {
                 LogMode::File(file) => Some(file.path.clone()),
                 _ => None,
             });
@@ -123,6 +101,33 @@ impl Executor {
         });
     }
 
+    /// Sends a message to the event loop once drainit has looked at the watched files of a process.
+    pub(crate) fn after_look(&self, process: Option<ProcessId>, message: Message) {
+        let look = process.map(|slot| self.look(slot));
+        let sender = self.sender.clone();
+        spawn_local(async move {
+            if let Some(look) = look {
+                look.await;
+            }
+            // Fails only when the event loop has ended.
+            let _ = sender.send(message);
+        });
+    }
+
+    /// Looks at the watched files of a process.
+    pub(crate) fn look(&self, slot: ProcessId) -> impl Future<Output = ()> + use<> {
+        let process = self.process(slot);
+        self.file_watches.look(&|(of, _)| *of == process.name)
+    }
+
+    /// The watched files of a process are read by a start that begins now.
+    pub(super) fn reads_files(&self, slot: ProcessId) {
+        let process = self.process(slot);
+        if !process.watch.is_empty() {
+            self.file_watches.are_read(|(of, _)| *of == process.name);
+        }
+    }
+
     /// The instances of a process that have this entry in their `watch`, each with its place: the
     /// current one, and one that is about to replace it, which may have read what was there before.
     pub(crate) fn watches_of(&self, name: &str, watch: &Watch) -> Vec<(ProcessId, usize)> {
@@ -130,12 +135,5 @@ impl Executor {
             |slot: &ProcessId| self.process(*slot).watch.iter().position(|one| one == watch);
         let slots = self.status_board.watching(name);
         slots.into_iter().filter_map(|slot| Some((slot, place(&slot)?))).collect()
-    }
-
-    /// Writes the event of a reload that has changed nothing.
-    pub(crate) fn reload_failed(&self, why: &str) {
-        if let Some(events) = &self.events {
-            events.reload_failed(why);
-        }
     }
 }

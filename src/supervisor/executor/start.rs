@@ -1,72 +1,288 @@
 //! Starts one instance of a process, with its pipes, its notify socket and its readiness probe.
 
+use std::fs::File;
 use std::rc::Rc;
+use std::time::Duration;
 
-use crate::config::{Liveness, Process};
+use tokio::task::{AbortHandle, spawn_local};
+use tokio::time::timeout;
+
+use crate::config::{Liveness, LogMode, OnlyIf, Probe, Process};
 use crate::core::event::Event;
+use crate::core::spec::{HookId, Stage};
+use crate::logging::capture::OutputCapture;
+use crate::os::Pid;
+use crate::os::clock;
+use crate::os::kill::kill_child;
 use crate::os::notify_socket::NotifySocket;
+use crate::os::on_thread::on_thread;
+use crate::os::spawn::{FailedExec, SpawnError};
+use crate::report::history::History;
+use crate::supervisor::children::Ended;
 use crate::supervisor::executor::Executor;
+use crate::supervisor::executor::epochs::Epoch;
 use crate::supervisor::launch;
 use crate::supervisor::launch::{Handed, StartError};
 use crate::supervisor::liveness::{Instance, LivenessWatch, Pace};
-use crate::supervisor::message::{Message, Role};
+use crate::supervisor::message::{Message, Role, Start};
+use crate::supervisor::preparation::{Files, Preparation};
 use crate::supervisor::readiness::notify::{Listener, NotifySender, States};
-use crate::supervisor::readiness::probe::{LastFailure, RunningCommand, answered_already};
+use crate::supervisor::readiness::probe::RunningCommand;
 use crate::supervisor::readiness::{ReadinessTarget, Watch};
 use crate::supervisor::run_command;
-use crate::types::ProcessId;
+use crate::supervisor::run_command::diagnosed;
+use crate::types::{ProcessId, Signal, Time, exit_code, harmless};
+
+/// At most this many processes are started at the same time: each takes memory and descriptors.
+const MOST_STARTS: usize = 64;
+/// The longest exec, and the longest wait for the files of a start. What is loaded over a network
+/// takes seconds, and a stop does not wait.
+pub(crate) const LONGEST_START: Duration = Duration::from_secs(60);
+
+/// A start that a stop has overtaken.
+fn given_up(process: ProcessId) -> Event {
+    Event::SpawnFailed { process, exit_code: exit_code::CANNOT_EXECUTE }
+}
+
+/// An instance whose exec is under way.
+pub(super) struct Launching {
+    pub(super) pid: Pid,
+    /// With its values.
+    wanted: Rc<Process>,
+    socket: Option<NotifySocket>,
+    epoch: Option<Epoch>,
+    log: Option<Rc<OutputCapture>>,
+    spawned: Time,
+}
 
 impl Executor {
-    /// Evaluates `only_if`. The stale sockets of a skipped process are removed: nothing will listen
-    /// on them.
-    pub(crate) fn condition(&self, process: ProcessId) -> bool {
+    /// Evaluates `only_if`, and answers later where that needs the file system. The stale sockets of a
+    /// skipped process are removed: nothing will listen on them.
+    pub(crate) fn condition(&mut self, process: ProcessId) -> Option<Event> {
         let wanted = self.process(process);
-        let holds = wanted.only_if.as_ref().is_none_or(launch::holds);
-        if !holds {
-            self.remove_sockets(process);
+        match &wanted.only_if {
+            None => return Some(Event::Condition { process, holds: true }),
+            Some(OnlyIf::Never) => {
+                self.remove_sockets(process);
+                return Some(Event::Condition { process, holds: false });
+            }
+            Some(OnlyIf::Any(_)) => {}
         }
-        holds
+        let (name, own, stale) =
+            (wanted.name.clone(), self.own_socket(), self.stale_sockets(process));
+        let (sender, wanted) = (self.sender.clone(), Process::clone(&wanted));
+        spawn_local(async move {
+            let check = move || {
+                let holds = wanted.only_if.as_ref().is_none_or(OnlyIf::holds);
+                if !holds {
+                    launch::remove_sockets(&wanted.name, &stale, own.as_deref());
+                }
+                holds
+            };
+            let holds = on_thread(LONGEST_START, check).await.unwrap_or_else(|why| {
+                tracing::warn!("{name}: the path of its only_if counts as missing: {why}");
+                false
+            });
+            let _ = sender.send(Message::Event(Event::Condition { process, holds }));
+        });
+        None
     }
 
-    pub(crate) fn spawn(&mut self, process: ProcessId) -> Event {
-        if !self.instances[process.index()].was_started
-            && let Err(error) = self.check_sockets(process)
-        {
-            return self.spawn_failed(process, &error);
+    /// Begins to start a process. Returns the event of a start that has failed at once.
+    pub(crate) fn spawn(&mut self, process: ProcessId) -> Option<Event> {
+        if self.starting.len() >= MOST_STARTS {
+            self.to_start.push_back(process);
+            return None;
         }
-        self.remove_sockets(process);
-        let started = self.prepare(process).and_then(|()| {
-            let with_values = self.with_values(process);
-            self.try_spawn(process, &with_values)
-        });
+        self.reads_files(process);
+        self.starting.insert(process);
+        let other_lives = self.other_slots(process).into_iter().any(|other| self.lives(other));
+        let current = &mut self.instances[process.index()];
         // The next start renders anew.
-        self.instances[process.index()].is_rendered = false;
-        match started {
-            Ok(()) => Event::Spawned(process),
-            Err(error) => self.spawn_failed(process, &error),
+        let is_rendered = std::mem::take(&mut current.is_rendered);
+        let is_first = !current.was_started && !other_lives;
+        let preparation = Preparation {
+            own_socket: self.own_socket(),
+            is_first,
+            stale: self.stale_sockets(process),
+            values: Some(self.config.env.clone()),
+            renders: (!is_rendered).then(|| self.base.to_vec()),
+            opens_log: self.opens_log(process),
+        };
+        self.prepare(Start::Process(process), process, preparation)
+    }
+
+    /// Whether the log file of a process is not open yet.
+    pub(super) fn opens_log(&self, process: ProcessId) -> bool {
+        matches!(&self.process(process).log.mode, LogMode::File(file) if !self.files.has(&file.path))
+    }
+
+    /// Gathers the files of a start or a hook, and goes on at once where there are none.
+    pub(super) fn prepare(
+        &mut self,
+        start: Start,
+        process: ProcessId,
+        preparation: Preparation,
+    ) -> Option<Event> {
+        let wanted = match start {
+            Start::Hook(HookId { stage: Stage::PreStop | Stage::PostStop, .. }) => {
+                self.with_values(process)
+            }
+            Start::Process(_) | Start::Hook(_) => self.process(process),
+        };
+        let removal = self.removals.remove(&process);
+        if removal.is_none() && !preparation.is_needed(&wanted) {
+            return self.go_on(start, Ok(Files::default()));
         }
+        let (sender, wanted) = (self.sender.clone(), Process::clone(&wanted));
+        let task = spawn_local(async move {
+            if let Some(removal) = removal {
+                let _ = removal.await;
+            }
+            let files = on_thread(LONGEST_START, move || preparation.run(wanted)).await;
+            let files = files.unwrap_or_else(|why| Err(StartError::Unprepared(why.to_string())));
+            let (task, files) = (tokio::task::id(), Box::new(files));
+            let _ = sender.send(Message::FilesReady { start, task, files });
+        });
+        self.preparing.insert(start, task.abort_handle());
+        None
+    }
+
+    /// The files of a start or a hook were gathered.
+    pub(super) fn files_ready(
+        &mut self,
+        start: Start,
+        task: tokio::task::Id,
+        files: Result<Files, StartError>,
+    ) -> Option<Event> {
+        if self.preparing.get(&start)?.id() != task {
+            return None;
+        }
+        self.preparing.remove(&start);
+        self.go_on(start, files)
+    }
+
+    fn go_on(&mut self, start: Start, files: Result<Files, StartError>) -> Option<Event> {
+        match start {
+            Start::Hook(hook) => self.begin_hook(hook, files),
+            Start::Process(process) => {
+                let launched = files.and_then(|files| {
+                    let directory = self.take_files(process, files);
+                    let with_values = self.with_values(process);
+                    self.launch(process, with_values, directory)
+                });
+                launched.err().map(|error| {
+                    self.starting.remove(&process);
+                    self.spawn_failed(process, &error)
+                })
+            }
+        }
+    }
+
+    /// Keeps the values and the log file of a start, and returns its working directory.
+    pub(super) fn take_files(&mut self, process: ProcessId, files: Files) -> Option<File> {
+        if let Some(log) = files.log {
+            self.files.add(log, self.config.logging.format);
+        }
+        self.instances[process.index()].with_values = files.with_values.map(Rc::new);
+        files.directory
+    }
+
+    /// Gives up what gathers the files of a start or a hook.
+    pub(super) fn abort_preparation(&mut self, start: Start) -> bool {
+        self.preparing.remove(&start).inspect(AbortHandle::abort).is_some()
+    }
+
+    /// The next process whose start waits for that of others, if it may begin now.
+    pub(crate) fn next_start(&mut self) -> Option<ProcessId> {
+        if self.starting.len() < MOST_STARTS { self.to_start.pop_front() } else { None }
+    }
+
+    /// Gives up a start that is not answered, unless the program runs already.
+    pub(crate) fn abort_spawn(&mut self, process: ProcessId) -> Event {
+        self.to_start.retain(|other| *other != process);
+        self.starting.remove(&process);
+        self.abort_preparation(Start::Process(process));
+        if let Some(pid) = self.launching(process) {
+            if self.children.borrow_mut().has_begun(pid) {
+                return self.begun(process).unwrap_or(given_up(process));
+            }
+            self.give_up(process, pid);
+        }
+        given_up(process)
+    }
+
+    /// The pid of a process whose exec is under way.
+    pub(super) fn launching(&self, process: ProcessId) -> Option<Pid> {
+        self.instances[process.index()].launching_pid()
+    }
+
+    /// Kills a process whose exec is under way.
+    fn give_up(&mut self, process: ProcessId, pid: Pid) {
+        self.instances[process.index()].launching = None;
+        self.starting.remove(&process);
+        let is_its_own = |role: &Role| matches!(role, Role::Process(of) if *of == process);
+        if self.children.borrow().role(pid).is_some_and(is_its_own) {
+            let _ = kill_child(pid, Signal::KILL);
+        }
+    }
+
+    /// The exec of a process is over, or has taken too long.
+    pub(super) fn exec_over(
+        &mut self,
+        process: ProcessId,
+        pid: Pid,
+        is_late: bool,
+    ) -> Option<Event> {
+        if self.launching(process) != Some(pid) {
+            return None;
+        }
+        if self.children.borrow_mut().has_begun(pid) {
+            return self.begun(process);
+        }
+        // Why it has failed is known with its end.
+        is_late.then(|| {
+            self.give_up(process, pid);
+            self.spawn_failed(process, &StartError::Late)
+        })
+    }
+
+    /// The event of a process that has begun and ended before that was seen.
+    pub(crate) fn begun_before_its_end(&mut self, ended: &Ended<Role>) -> Option<Event> {
+        let Some(Role::Process(process)) = ended.role else { return None };
+        let is_it = self.launching(process) == Some(ended.pid) && ended.failed.is_none();
+        if is_it { self.begun(process) } else { None }
+    }
+
+    /// The exec of a process has failed, and `error` is the reason.
+    pub(super) fn exec_failed(
+        &mut self,
+        process: ProcessId,
+        pid: Pid,
+        error: SpawnError,
+    ) -> Option<Event> {
+        (self.launching(process) == Some(pid)).then(|| {
+            self.instances[process.index()].launching = None;
+            self.starting.remove(&process);
+            self.spawn_failed(process, &error.into())
+        })
+    }
+
+    /// Looks for the reason why the exec of a child has failed.
+    pub(super) fn explain(&self, start: Start, pid: Pid, failed: FailedExec) {
+        let sender = self.sender.clone();
+        spawn_local(async move {
+            let error = diagnosed(failed).await;
+            let _ = sender.send(Message::ExecFailed { start, pid, error });
+        });
     }
 
     /// Reports why a process could not be started.
     pub(super) fn spawn_failed(&self, process: ProcessId, error: &StartError) -> Event {
         let reason = error.to_string();
-        tracing::error!("{}: {reason}", self.names.of(process));
-        self.status_board.set_message(process, Some(reason));
+        tracing::error!("{}: {reason}", self.process(process).name);
+        self.status_board.history(process).message = Some(reason);
         Event::SpawnFailed { process, exit_code: error.exit_code() }
-    }
-
-    /// Reads the values of a process that are known only at its start, and writes its templates:
-    /// those once a start, so that `pre_start` may check or change what was written.
-    pub(super) fn prepare(&mut self, process: ProcessId) -> Result<(), StartError> {
-        let wanted = self.process(process);
-        let with_values = launch::with_values(&wanted, &self.config.env)?.map(Rc::new);
-        let current = &mut self.instances[process.index()];
-        current.with_values.clone_from(&with_values);
-        if !current.is_rendered {
-            launch::render(with_values.as_deref().unwrap_or(&wanted), &self.base)?;
-            current.is_rendered = true;
-        }
-        Ok(())
     }
 
     /// The process with the values that were read at its last start, if it has such values.
@@ -75,38 +291,73 @@ impl Executor {
         with_values.unwrap_or_else(|| self.process(process))
     }
 
-    fn try_spawn(&mut self, process: ProcessId, wanted: &Process) -> Result<(), StartError> {
+    /// Forgets the values that were read at the start, once nothing gets them any more.
+    pub(super) fn forget_values(&mut self, process: ProcessId) {
+        self.instances[process.index()].with_values = None;
+    }
+
+    fn launch(
+        &mut self,
+        process: ProcessId,
+        wanted: Rc<Process>,
+        directory: Option<File>,
+    ) -> Result<(), StartError> {
         let socket = wanted.uses_notify().then(|| NotifySocket::bind(process)).transpose()?;
         let epoch = self.next_epoch(process)?;
-        let launcher = self.launcher(Some(wanted))?;
+        let launcher = self.launcher(Some(&wanted))?;
+        let definition = self.status_board.slots.borrow().of(process).clone();
         let handed = Handed {
-            args: &self.args[process.index()],
+            args: &definition.args,
             notify: socket.as_ref().map(NotifySocket::env_value),
             epoch: epoch.map(|epoch| epoch.number),
-            sockets: &self.sockets[process.index()],
+            sockets: &definition.sockets,
         };
-        let (request, log) = launcher.process(self.owner(process), wanted, handed)?;
-        self.warn_if_ready_already(process, wanted);
-        let pid = self.children.borrow_mut().spawn(request, Role::Process(process))?;
+        let (mut request, log) = launcher.process(&wanted, handed)?;
+        request.directory = directory;
+        let file = match &wanted.log.mode {
+            LogMode::File(file) => Some((file.path.clone(), launcher.output)),
+            _ => None,
+        };
+        self.status_board.slots.borrow_mut().set_log_file(process, file);
+        let spawned = clock::now();
+        let pid = self.children.borrow_mut().start(request, Role::Process(process))?;
+        let launching = Launching { pid, wanted, socket, epoch, log, spawned };
+        self.instances[process.index()].launching = Some(launching);
+        let exec_over = self.children.borrow().exec_over(pid);
+        let exec_over = exec_over.inspect_err(|_| self.give_up(process, pid))?;
+        let sender = self.sender.clone();
+        spawn_local(async move {
+            let is_late = timeout(LONGEST_START, exec_over).await.is_err();
+            let _ = sender.send(Message::ExecOver { process, pid, is_late });
+        });
+        Ok(())
+    }
+
+    /// A process has begun: its exec has succeeded.
+    fn begun(&mut self, process: ProcessId) -> Option<Event> {
+        let launching = self.instances[process.index()].launching.take()?;
+        self.starting.remove(&process);
+        let Launching { pid, wanted, socket, epoch, log, spawned } = launching;
         self.keep_open(log.as_ref());
+        if !wanted.runs_commands() {
+            self.forget_values(process);
+        }
+        let wanted = self.with_values(process);
         let current = &mut self.instances[process.index()];
         current.number += 1;
         current.was_started = true;
-        current.pid = Some(pid);
+        (current.pid, current.spawned) = (Some(pid), spawned);
         current.epoch = epoch;
         current.is_ready = false;
-        current.name = Some(match epoch {
-            Some(epoch) => format!("epoch {}", epoch.number),
-            None => format!("PID {pid}"),
-        });
         current.log.clone_from(&log);
         current.drain = None;
-        self.status_board.set_pid(process, Some(pid));
-        self.status_board.set_message(process, None);
-        current.unhealthy = LastFailure::default();
-        self.status_board.set_unhealthy(process, Rc::clone(&current.unhealthy));
-        let last_failure = LastFailure::default();
-        self.status_board.set_failure(process, Rc::clone(&last_failure));
+        let mut journal = self.status_board.journal.borrow_mut();
+        journal.spawned(process, pid, epoch.map(|epoch| epoch.number));
+        let History { failure, unhealthy, .. } = journal.of(process).clone();
+        if let Some(Probe::Log(pattern)) = wanted.readiness.as_ref().map(|wanted| &wanted.probe) {
+            let pattern = harmless(pattern.0.as_str());
+            *failure.borrow_mut() = Some(format!("no line of it matches `{pattern}`"));
+        }
         let instance = current.number;
         current.listener = socket.map(|socket| {
             let sender = NotifySender {
@@ -117,12 +368,10 @@ impl Executor {
                 children: Rc::clone(&self.children),
                 tells_readiness: wanted.tells_readiness(),
                 tells_drained: wanted.tells_drained(),
-                is_only_process: self.config.processes.len() == 1,
+                user: wanted.user.as_ref().map(|user| user.uid),
+                is_alone: Rc::clone(&self.is_alone),
             };
-            let states = States {
-                status: Rc::clone(&last_failure),
-                unhealthy: Rc::clone(&current.unhealthy),
-            };
+            let states = States { status: Rc::clone(&failure), unhealthy };
             Listener::begin(socket, sender, states, self.sender.clone())
         });
         current.watch = match &wanted.readiness {
@@ -130,22 +379,20 @@ impl Executor {
             Some(_) if wanted.tells_readiness() => None,
             Some(readiness) => Some(Watch::begin(
                 ReadinessTarget {
-                    process: wanted.clone(),
+                    process: Process::clone(&wanted),
                     readiness: readiness.clone(),
-                    epoch: Self::admin_to_take_over(wanted, epoch),
+                    epoch: Self::admin_to_take_over(&wanted, epoch),
                     log,
-                    failures: self.status_board.meter.borrow_mut().readiness_failures(process),
+                    failures: journal.readiness_failures(process),
                 },
                 Rc::clone(&self.base),
                 Rc::clone(&self.children),
                 self.sender.clone(),
-                Rc::clone(&last_failure),
+                failure,
                 Message::Ready { process, instance },
             )),
         };
-        current.last_failure = last_failure;
-        self.status_board.set_epoch(process, epoch.map(|epoch| epoch.number));
-        Ok(())
+        Some(Event::Spawned(process))
     }
 
     /// Asks a new epoch once more, in place of its readiness probe.
@@ -158,7 +405,7 @@ impl Executor {
             Watch::ask_once(
                 epoch,
                 self.sender.clone(),
-                Rc::clone(&current.last_failure),
+                Rc::clone(&self.status_board.history(process).failure),
                 Message::Ready { process, instance },
                 Message::OfInstance { process, instance, event },
             )
@@ -169,7 +416,7 @@ impl Executor {
     pub(crate) fn watch_liveness(&mut self, process: ProcessId) {
         let wanted = self.with_values(process);
         let current = &mut self.instances[process.index()];
-        let failure = Rc::clone(&current.unhealthy);
+        let failure = Rc::clone(&self.status_board.history(process).unhealthy);
         match &wanted.liveness {
             Some(Liveness::Notify(limit)) => {
                 if let Some(listener) = &current.listener {
@@ -195,21 +442,6 @@ impl Executor {
                 ));
             }
             None => {}
-        }
-    }
-
-    /// Warns if something answers the readiness probe of a process before its first start. Later it
-    /// may be a leftover of its earlier instance.
-    fn warn_if_ready_already(&self, process: ProcessId, wanted: &Process) {
-        let was_started = self.instances[process.index()].was_started;
-        let readiness = wanted.readiness.as_ref().filter(|_| !was_started);
-        let answers = |probe| answered_already(probe, &wanted.listen);
-        if let Some(address) = readiness.and_then(|wanted| answers(&wanted.probe)) {
-            tracing::warn!(
-                "{}: {address} answers before the process is started: another process listens there, \
-                 and its answers will be taken for readiness",
-                wanted.name
-            );
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::logging::capture::OutputCapture;
 use crate::supervisor::launch;
 use crate::supervisor::message::{Message, MessageSender, SharedChildren};
 use crate::supervisor::readiness::probe::{
-    LastFailure, RunningCommand, ask_epoch, wait_epoch, wait_ready,
+    Reason, RunningCommand, ask_epoch, wait_epoch, wait_ready,
 };
 use crate::supervisor::run_command;
 
@@ -48,7 +48,7 @@ impl Watch {
         base: Rc<[(OsString, OsString)]>,
         children: SharedChildren,
         sender: MessageSender,
-        failure: LastFailure,
+        failure: Reason,
         ready: Message,
     ) -> Self {
         let task = spawn_local(async move {
@@ -75,7 +75,7 @@ impl Watch {
     pub(crate) fn ask_once(
         epoch: (Address, u32),
         sender: MessageSender,
-        failure: LastFailure,
+        failure: Reason,
         ready: Message,
         not_live: Message,
     ) -> Self {

@@ -1,25 +1,27 @@
 //! Receives the messages of one instance of a process on its `NOTIFY_SOCKET`.
 //!
-//! Every process in the network namespace finds the socket in `/proc/net/unix`. So only messages of
-//! the process itself, its descendants and its process group are accepted.
+//! Every process in the network namespace finds the socket in `/proc/net/unix`. So a message is
+//! believed by the user of its sender first, and then if that is the process itself, a descendant,
+//! or in its session.
 
 use std::cell::Cell;
 use std::future::pending;
 use std::rc::Rc;
 use std::time::Duration;
 
+use nix::unistd::geteuid;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, sleep_until};
 
 use crate::core::event::Event;
 use crate::os::Pid;
-use crate::os::descendants::{Kin, describe, kin};
-use crate::os::notify_socket::{NotifyMessage, NotifySocket};
+use crate::os::descendants::{Kin, describe, kin, user_of};
+use crate::os::notify_socket::{NotifyMessage, NotifySocket, Sender};
 
 use crate::supervisor::liveness::PAUSED;
 use crate::supervisor::message::{Message, MessageSender, SharedChildren};
-use crate::supervisor::readiness::probe::LastFailure;
+use crate::supervisor::readiness::probe::Reason;
 use crate::types::{ProcessId, human};
 
 /// Listens until it is dropped.
@@ -41,9 +43,9 @@ struct Source {
 /// The state of the instance, as its messages report it.
 pub(crate) struct States {
     /// Its `STATUS=`.
-    pub(crate) status: LastFailure,
+    pub(crate) status: Reason,
     /// Why its liveness check failed.
-    pub(crate) unhealthy: LastFailure,
+    pub(crate) unhealthy: Reason,
 }
 
 /// The instance that sends.
@@ -57,8 +59,10 @@ pub(crate) struct NotifySender {
     pub(crate) tells_readiness: bool,
     /// Its drain ends with `DRAINED=1`, and not with an answer or a count.
     pub(crate) tells_drained: bool,
-    /// The config has no other process.
-    pub(crate) is_only_process: bool,
+    /// The user that the config gives it.
+    pub(crate) user: Option<u32>,
+    /// There was never another process, also not before a reload.
+    pub(crate) is_alone: Rc<Cell<bool>>,
 }
 
 impl Listener {
@@ -76,7 +80,7 @@ impl Listener {
             async move {
                 let mut watchdog = Watchdog::new(limit);
                 loop {
-                    let accepts = |pid, message: &NotifyMessage| source.accepts(pid, message);
+                    let accepts = |sender, message: &NotifyMessage| source.accepts(sender, message);
                     let received = tokio::select! {
                         // Messages that have arrived already count before the watchdog expires.
                         biased;
@@ -108,7 +112,7 @@ impl Listener {
 
     /// Takes the messages that have arrived.
     pub(crate) fn take_all(&self) {
-        let accepts = |pid, message: &NotifyMessage| self.source.accepts(pid, message);
+        let accepts = |sender, message: &NotifyMessage| self.source.accepts(sender, message);
         for message in self.source.socket.take_all(accepts) {
             self.source.take(message);
         }
@@ -218,26 +222,41 @@ impl Source {
         let _ = self.sender.send(Message::OfInstance { process, instance, event });
     }
 
+    /// Whether a sender has the user of the process: that of the config, or the one that the process
+    /// has changed to, as under `gosu`. Who is root, or drainit's own user, could trace it anyway.
+    fn is_of_its_user(&self, sender: Sender) -> bool {
+        let NotifySender { pid, user, .. } = &self.instance;
+        sender.pid == *pid
+            || [Some(0), Some(geteuid().as_raw()), *user].contains(&Some(sender.user))
+            || user_of(*pid) == Some(sender.user)
+    }
+
     /// Whether a message is from the process or belongs to it. Warns the first time it does not.
-    fn accepts(&self, sender: Pid, message: &NotifyMessage) -> bool {
+    fn accepts(&self, sender: Sender, message: &NotifyMessage) -> bool {
         let instance = &self.instance;
         let is_child = |pid| instance.children.borrow().role(pid).is_some();
-        let why = match kin(sender, instance.pid, is_child) {
-            Kin::Own => return true,
+        let kin = || kin(sender.pid, instance.pid, is_child);
+        let Sender { pid, user } = sender;
+        let why = match self.is_of_its_user(sender).then(kin) {
+            Some(Kin::Own) => return true,
             // No process outside the PID namespace of PID 1 can send, so it is the only candidate.
-            Kin::Gone if instance.is_only_process && std::process::id() == 1 => return true,
-            Kin::Gone => {
+            Some(Kin::Gone) if instance.is_alone.get() && std::process::id() == 1 => return true,
+            Some(Kin::Gone) => {
                 "which had ended before drainit could see whose it was; let the sender wait as `systemd-notify` does without \
                  --no-block, or send from the process itself"
+                    .to_owned()
             }
-            Kin::Stranger => {
-                "which is neither the process itself, nor below it, nor in its process group"
+            Some(Kin::Stranger) => {
+                "which is neither the process itself, nor below it, nor in its session".to_owned()
             }
+            None => format!(
+                "of user {user}, which is not that of the process; set its `user`, or send from the process itself"
+            ),
         };
         let line = format!(
             "{}: {message} is not believed: it comes from pid {}, {why}",
             instance.name,
-            describe(sender)
+            describe(pid)
         );
         if self.has_warned.replace(true) {
             tracing::debug!("{line}");
@@ -272,6 +291,7 @@ mod tests {
         assert_eq!(watchdog.alive_by, None);
     }
 
+    // holds: C248
     #[test]
     fn after_a_pause_shorter_than_the_limit_there_is_the_whole_limit_again() {
         let at = Instant::now();

@@ -1,16 +1,15 @@
 //! Waits until a process is ready, as its `readiness` says, and keeps the last failure.
 //!
-//! A socket or a file is checked when inotify reports a change. Every other probe is retried: first
-//! after a millisecond, then after an eighth of the time already waited, at most `interval`.
+//! A command is run every `interval`. Every other probe is retried first after a millisecond, then
+//! after an eighth of the time already waited, at most `interval`.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::fmt::Display;
 use std::future::{Future, pending};
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::time::Duration;
 
 use hyper::Method;
@@ -21,8 +20,10 @@ use crate::config::{Address, HttpTarget, ListenSocket, Probe};
 use crate::envoy::ready::{check_epoch, check_ready};
 use crate::http::{RequestError, describe_io, status};
 use crate::os::is_own_lack;
-use crate::os::path_watch::PathWatch;
+use crate::os::on_thread::{on_thread, peer_at};
+pub(crate) use crate::report::history::Reason;
 use crate::supervisor::run_command::Failure;
+use crate::trusted_path::Place;
 use crate::types::{harmless, human};
 
 /// The limit of a single attempt.
@@ -31,19 +32,6 @@ const ATTEMPT_LIMIT: Duration = Duration::from_secs(1);
 const LOCAL_CONNECT: Duration = Duration::from_millis(20);
 /// The first pause between two attempts.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
-/// The pauses between the first attempts, before a watch is made.
-const FIRST_PAUSES: [Duration; 4] = [
-    Duration::from_millis(1),
-    Duration::from_millis(2),
-    Duration::from_millis(4),
-    Duration::from_millis(8),
-];
-/// The pause between attempts with a watch: on network and some overlay file systems inotify misses
-/// changes without an error.
-const WATCHED_PAUSE: Duration = Duration::from_secs(1);
-
-/// Why the last attempt failed, for the log and `/status`; `None` before the first.
-pub(crate) type LastFailure = Rc<RefCell<Option<String>>>;
 
 /// Runs the command of an `exec` probe to its end; the error says why it failed. Limits and reaps
 /// the command itself, also when it is dropped.
@@ -55,12 +43,7 @@ pub(crate) type RunningCommand = Pin<Box<dyn Future<Output = Result<(), Failure>
 /// The address of the probe, if something on this machine answers there although the process has
 /// not been started: later answers may not be from the process either.
 pub(crate) fn answered_already(probe: &Probe, held: &[ListenSocket]) -> Option<SocketAddr> {
-    let address = match probe {
-        Probe::Tcp(address) => *address,
-        Probe::Http(HttpTarget { address: Address::Tcp(address), .. })
-        | Probe::Envoy(Address::Tcp(address)) => *address,
-        _ => return None,
-    };
+    let Some(Address::Tcp(address)) = probe.address() else { return None };
     // Only on this machine: elsewhere the connect would take its time.
     let is_here = address.ip().is_loopback() || address.ip().is_unspecified();
     let is_held = held.iter().any(|socket| socket.takes(address));
@@ -77,7 +60,7 @@ pub(crate) fn answered_already(probe: &Probe, held: &[ListenSocket]) -> Option<S
 pub(crate) async fn wait_ready(
     probe: &Probe,
     interval: Duration,
-    last_failure: &LastFailure,
+    last_failure: &Reason,
     failures: &Cell<u64>,
     run: &RunCommand,
 ) {
@@ -88,8 +71,7 @@ pub(crate) async fn wait_ready(
         })
     };
     match probe {
-        Probe::Unix(path) | Probe::File(path) => wait_path(path, interval, try_once).await,
-        Probe::Tcp(_) | Probe::Http(_) | Probe::Envoy(_) => {
+        Probe::Unix(_) | Probe::File(_) | Probe::Tcp(_) | Probe::Http(_) | Probe::Envoy(_) => {
             wait_retrying(interval, try_once).await;
         }
         Probe::Exec(_) => {
@@ -106,7 +88,7 @@ pub(crate) async fn wait_ready(
 pub(crate) async fn wait_epoch(
     epoch: &(Address, u32),
     interval: Duration,
-    last_failure: &LastFailure,
+    last_failure: &Reason,
     failures: &Cell<u64>,
 ) {
     let try_once = async || {
@@ -119,7 +101,7 @@ pub(crate) async fn wait_epoch(
 /// Asks once whether this epoch of an Envoy has taken over.
 pub(crate) async fn ask_epoch(
     (admin, epoch): &(Address, u32),
-    last_failure: &LastFailure,
+    last_failure: &Reason,
 ) -> Result<(), ()> {
     check_epoch(admin, *epoch, ATTEMPT_LIMIT).await.map_err(|reason| {
         *last_failure.borrow_mut() = Some(format!("{admin}: {reason}"));
@@ -138,7 +120,12 @@ pub(crate) async fn attempt(
     };
     match probe {
         Probe::Unix(path) => at(&path.display(), connect_unix(path, limit).await),
-        Probe::File(path) => at(&path.display(), exists(path).map_err(Failure::from)),
+        Probe::File(path) => {
+            let file = path.clone();
+            let found = on_thread(limit, move || exists(&file)).await;
+            let found = found.map_err(|why| why.to_string()).and_then(|found| found);
+            at(&path.display(), found.map_err(Failure::from))
+        }
         Probe::Tcp(address) => {
             let connect = bounded(limit, TcpStream::connect(address)).await;
             at(address, connect.and_then(|stream| Ok(refuse_own_connection(&stream)?)))
@@ -155,32 +142,6 @@ async fn wait_retrying(interval: Duration, attempt: impl AsyncFn() -> Result<(),
     let pauses = Pauses::new(interval);
     while attempt().await.is_err() {
         sleep(pauses.next()).await;
-    }
-}
-
-/// Retries until it succeeds, whenever `path` changes. Also in between while the entry exists:
-/// `listen` makes no event, and a stale socket looks like a fresh one.
-async fn wait_path(path: &Path, interval: Duration, attempt: impl AsyncFn() -> Result<(), ()>) {
-    // First without a watch: in a crowded directory `inotify_add_watch` takes 14 ms, and most
-    // processes are ready before that.
-    for pause in FIRST_PAUSES {
-        if attempt().await.is_ok() {
-            return;
-        }
-        sleep(pause).await;
-    }
-    let Ok(mut watch) = PathWatch::new(path) else {
-        return wait_retrying(interval, attempt).await;
-    };
-    let mut pauses = Pauses::new(interval);
-    while attempt().await.is_err() {
-        let present = path.try_exists().unwrap_or(true);
-        let pause = if present { pauses.next() } else { WATCHED_PAUSE.max(interval) };
-        match timeout(pause, watch.changed()).await {
-            Ok(Ok(())) => pauses = Pauses::new(interval),
-            Ok(Err(_)) => return wait_retrying(interval, attempt).await,
-            Err(_) => {}
-        }
     }
 }
 
@@ -221,11 +182,13 @@ pub(crate) fn of_request(error: &RequestError) -> Failure {
 }
 
 async fn connect_unix(path: &Path, limit: Duration) -> Result<(), Failure> {
-    bounded(limit, UnixStream::connect(path)).await.map(drop)
+    let peer = bounded(limit, peer_at(path.to_owned())).await?;
+    bounded(limit, UnixStream::connect(&peer.address)).await.map(drop)
 }
 
 fn exists(path: &Path) -> Result<(), String> {
-    path.metadata().map(drop).map_err(|error| describe_io(&error))
+    let found = Place::behind(path).and_then(|place| place.stat());
+    found.map(drop).map_err(|error| describe_io(&error))
 }
 
 /// A connect to an ephemeral port without a listener may connect to itself (simultaneous open of
@@ -253,6 +216,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
     use std::os::unix::net::UnixListener;
+    use std::rc::Rc;
 
     use nix::sys::socket::{
         AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket,
@@ -272,12 +236,12 @@ mod tests {
     /// A probe that is under way.
     struct Wait {
         ready: Pin<Box<dyn Future<Output = ()>>>,
-        last: LastFailure,
+        last: Reason,
     }
 
     impl Wait {
         fn on(probe: Probe, interval: Duration) -> Self {
-            let last = LastFailure::default();
+            let last = Reason::default();
             let shared = Rc::clone(&last);
             let ready = Box::pin(async move {
                 wait_ready(&probe, interval, &shared, &Cell::default(), &|_| {
@@ -318,6 +282,7 @@ mod tests {
         }
     }
 
+    // holds: C210
     #[tokio::test]
     async fn a_socket_is_seen_through_every_step_of_its_making() {
         let dir = TempDir::new();
@@ -349,6 +314,7 @@ mod tests {
         wait.ready().await;
     }
 
+    // holds: C215
     #[tokio::test]
     async fn a_file_is_seen_when_it_is_moved_into_place() {
         let dir = TempDir::new();
@@ -361,19 +327,7 @@ mod tests {
         wait.ready().await;
     }
 
-    #[tokio::test]
-    async fn what_is_missing_is_not_looked_for_before_a_change() {
-        let dir = TempDir::new();
-        for probe in [Probe::Unix(dir.path("a.sock")), Probe::File(dir.path("ready"))] {
-            let (last, failures) = (LastFailure::default(), Cell::default());
-            let ready = wait_ready(&probe, NEVER, &last, &failures, &|_| panic!("nothing to run"));
-            assert!(timeout(Duration::from_millis(100), ready).await.is_err(), "is ready");
-            // Those before there is a watch, and one after it was made.
-            let most = FIRST_PAUSES.len() as u64 + 1;
-            assert!(failures.get() <= most, "{} attempts", failures.get());
-        }
-    }
-
+    // holds: C222
     #[tokio::test]
     async fn an_attempt_without_an_answer_is_given_up_for_the_next() {
         let server = Server::tcp(&[Hang, Answer(200, "")]);
@@ -383,6 +337,7 @@ mod tests {
         assert!(is_ready, "{:?}", wait.last);
     }
 
+    // holds: C211, C628
     #[tokio::test]
     async fn a_port_is_retried_until_it_listens() {
         let port = {
@@ -405,6 +360,7 @@ mod tests {
         assert_eq!(refuse_own_connection(&stream), Err("connection refused".to_owned()));
     }
 
+    // holds: C212
     #[tokio::test]
     async fn http_is_ready_with_a_good_status() {
         let server = Server::tcp(&[Answer(503, ""), Answer(404, ""), CloseAtOnce, Answer(302, "")]);
@@ -421,6 +377,7 @@ mod tests {
         assert!(named.ends_with("/ready?x") && last.starts_with(&format!("{named}: ")), "{last}");
     }
 
+    // holds: C214, C628
     #[tokio::test]
     async fn a_command_is_run_until_it_succeeds() {
         let runs = Rc::new(Cell::new(0));
@@ -433,7 +390,7 @@ mod tests {
                 async move { ready.then_some(()).ok_or("exited with code 1".to_owned().into()) },
             )
         };
-        let (last, failures) = (LastFailure::default(), Cell::default());
+        let (last, failures) = (Reason::default(), Cell::default());
         let probe = Probe::Exec(vec!["check".to_owned()]);
         let (began, interval) = (Instant::now(), Duration::from_millis(50));
         wait_ready(&probe, interval, &last, &failures, &run).await;
@@ -449,6 +406,7 @@ mod tests {
         }
     }
 
+    // holds: C218, C628
     #[tokio::test]
     async fn pauses_grow_with_the_wait_up_to_the_interval() {
         let mut pauses = Pauses::new(Duration::from_millis(100));

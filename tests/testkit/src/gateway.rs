@@ -84,7 +84,7 @@ pub struct Member {
     pub name: &'static str,
     /// Its PID.
     pub pid: i32,
-    /// The time at which its end was noticed.
+    /// The time at which its end was noticed; the same for those that were noticed together.
     pub gone: Option<Instant>,
 }
 
@@ -153,13 +153,25 @@ impl Gateway {
     pub async fn gone(&mut self) -> io::Result<ExitStatus> {
         loop {
             let status = self.child.try_wait()?;
-            for member in self.members.iter_mut().filter(|member| member.gone.is_none()) {
-                member.gone = (!is_alive(member.pid)).then(Instant::now);
-            }
+            self.look();
             if let Some(status) = status {
                 return Ok(status);
             }
             sleep(LOOK).await;
+        }
+    }
+
+    /// Records which processes are gone. Those that are seen at the same time have ended in an unknown
+    /// order, and all others after them: they are looked at a second time, once these are known.
+    fn look(&mut self) {
+        let now = Instant::now();
+        let lives = |member: &Member| member.gone.is_none() && is_alive(member.pid);
+        let first: Vec<_> = self.members.iter().map(lives).collect();
+        if first.iter().zip(&self.members).all(|(lives, member)| *lives || member.gone.is_some()) {
+            return;
+        }
+        for member in self.members.iter_mut().filter(|member| member.gone.is_none()) {
+            member.gone = (!is_alive(member.pid)).then_some(now);
         }
     }
 

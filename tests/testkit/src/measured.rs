@@ -1,9 +1,24 @@
-//! Describes what a bench has measured: the machine, and the version of drainit.
+//! Describes what a bench has measured, and writes it into its page of docs.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::thread::available_parallelism;
+
+use crate::envoy::checkout;
+
+/// Writes each part of a page between its marks. What is outside them is written by hand.
+pub fn write_page(page: &str, command: &str, parts: &[(&str, String)]) {
+    let path = checkout().join("docs").join(page);
+    let mut text = fs::read_to_string(&path).unwrap();
+    for (name, part) in parts {
+        let (begin, end) = (format!("<!-- {command}: {name} -->\n"), "<!-- end -->\n");
+        let (before, rest) = text.split_once(&begin).unwrap();
+        let (_, after) = rest.split_once(end).unwrap();
+        text = format!("{before}{begin}\n{}\n\n{end}{after}", part.trim());
+    }
+    fs::write(path, text).unwrap();
+}
 
 /// Returns the cores, the processor and the kernel of this machine.
 pub fn machine() -> String {

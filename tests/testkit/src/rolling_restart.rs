@@ -80,7 +80,7 @@ pub struct Outcome {
     pub status: ExitStatus,
     /// The time from SIGTERM to its end.
     pub stop: Duration,
-    /// Its processes in the order of their ends, with the time since SIGTERM.
+    /// Its processes in the order of their ends, with the time since SIGTERM at which each was noticed.
     pub went: Vec<(Duration, &'static str)>,
     /// Its output after SIGTERM, with the time since then.
     pub lines: Vec<(Duration, String)>,
@@ -160,9 +160,14 @@ impl RollingRestart {
             .iter()
             .map(|member| (since(member.gone.unwrap_or(ended)), member.name))
             .collect();
-        went.sort();
         let lines = old.lines().into_iter().filter(|(at, _)| *at >= asked);
-        let lines = lines.map(|(at, line)| (since(at), line)).collect();
+        let lines: Vec<_> = lines.map(|(at, line)| (since(at), line)).collect();
+        // The log has the order of those that were noticed together.
+        let place_of_end = |name: &str| {
+            let ends = [format!("{name}: exited with"), format!("{name}: was ended by")];
+            lines.iter().position(|(_, line)| ends.iter().any(|end| line.contains(end)))
+        };
+        went.sort_by_key(|(at, name)| (*at, place_of_end(name)));
         Ok(Outcome { report, status, stop: since(ended), went, lines })
     }
 }

@@ -1,0 +1,107 @@
+//! Draws losses: a row for each kind of traffic, and a column of logarithmic bars for each way.
+//!
+//! The greys are readable on both a light and a dark page.
+
+use std::fmt::Write;
+
+const TEXT: &str = "#737b85";
+const FONT: &str = "ui-sans-serif, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif";
+const TOP: f64 = 84.0;
+const LINE: f64 = 22.0;
+/// The room for the number beside the longest bar.
+const NUMBER: f64 = 60.0;
+/// The number of losses for the longest bar.
+const FULL: f64 = 10_000.0;
+
+pub(crate) struct Column {
+    pub(crate) name: &'static str,
+    /// Two lines below the name.
+    pub(crate) below: [String; 2],
+    pub(crate) colour: &'static str,
+    pub(crate) is_drainit: bool,
+}
+
+pub(crate) struct Picture {
+    /// For those who cannot see it.
+    pub(crate) title: &'static str,
+    /// The heading, and two lines below it.
+    pub(crate) heading: [String; 3],
+    /// The widths of the column of names and of the others.
+    pub(crate) widths: (f64, f64),
+    pub(crate) columns: Vec<Column>,
+    /// The names, and the losses in each column that was measured.
+    pub(crate) rows: Vec<(String, Vec<Option<u64>>)>,
+}
+
+impl Picture {
+    pub(crate) fn svg(&self) -> String {
+        let (names, width) = self.widths;
+        let places = std::iter::successors(Some(names), |x| Some(x + width));
+        let places: Vec<_> = places.take(self.columns.len()).collect();
+        let columns = || self.columns.iter().zip(&places);
+        let end = places.last().map_or(names, |x| x + width);
+        let height = self.rows.iter().fold(TOP - 8.0, |height, _| height + LINE);
+        let mut svg = format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {end} {height}\" width=\"{end}\" \
+             height=\"{height}\" font-family=\"{FONT}\" font-size=\"13\" fill=\"{TEXT}\" role=\"img\">\n\
+             <title>{}</title>\n",
+            self.title
+        );
+        let [heading, below @ ..] = &self.heading;
+        text(&mut svg, 0.0, 18.0, "font-size=\"16\" font-weight=\"600\"", heading);
+        small(&mut svg, 0.0, below);
+        for (Column { name, below, colour, is_drainit }, x) in columns() {
+            if *is_drainit {
+                let _ = writeln!(
+                    svg,
+                    "<rect x=\"{}\" width=\"{width}\" height=\"{height}\" rx=\"6\" fill=\"{colour}\" fill-opacity=\".1\"/>",
+                    x - 12.0
+                );
+            }
+            let style = format!("font-weight=\"600\" fill=\"{colour}\" font-size=\"14\"");
+            text(&mut svg, *x, 18.0, &style, name);
+            small(&mut svg, *x, below);
+        }
+        let mut y = TOP;
+        for (name, losses) in &self.rows {
+            let above = y - 16.0;
+            let _ = writeln!(
+                svg,
+                "<path d=\"M0 {above}H{end}\" stroke=\"{TEXT}\" stroke-opacity=\".25\" fill=\"none\"/>"
+            );
+            text(&mut svg, 0.0, y, "", name);
+            for ((column, x), lost) in columns().zip(losses) {
+                if let Some(lost) = lost {
+                    bar(&mut svg, *x, y, column, width - NUMBER, *lost);
+                }
+            }
+            y += LINE;
+        }
+        svg + "</svg>\n"
+    }
+}
+
+fn bar(svg: &mut String, x: f64, y: f64, column: &Column, longest: f64, lost: u64) {
+    let colour = column.colour;
+    if lost == 0 {
+        let style = format!("font-weight=\"600\" fill=\"{colour}\"");
+        return text(svg, x, y, if column.is_drainit { &style } else { "" }, "0");
+    }
+    let number = f64::from(u32::try_from(lost).unwrap_or(u32::MAX));
+    let length = (longest * (number + 1.0).log10() / FULL.log10()).min(longest);
+    let above = y - 11.0;
+    let _ = writeln!(
+        svg,
+        "<rect x=\"{x}\" y=\"{above}\" width=\"{length:.1}\" height=\"13\" rx=\"2\" fill=\"{colour}\"/>"
+    );
+    text(svg, x + length + 5.0, y, "", &lost.to_string());
+}
+
+fn small(svg: &mut String, x: f64, lines: &[String; 2]) {
+    text(svg, x, 36.0, "font-size=\"11\"", &lines[0]);
+    text(svg, x, 52.0, "font-size=\"11\"", &lines[1]);
+}
+
+fn text(svg: &mut String, x: f64, y: f64, style: &str, text: &str) {
+    let _ = writeln!(svg, "<text x=\"{x:.1}\" y=\"{y}\" {style}>{text}</text>");
+}

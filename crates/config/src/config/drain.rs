@@ -1,0 +1,400 @@
+//! `drain:`: how traffic is taken away from a process before it is stopped.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::only_if;
+use crate::config::{Address, HttpTarget};
+use crate::load::diagnostics::diagnostic::quote;
+use crate::load::forms::{Catchable, Listener};
+use crate::load::key::{At, Form, Later, List, Shape, Table};
+use crate::load::read::command::{Command, Verbatim};
+use crate::load::read::reader::{Fields, Reader};
+use crate::load::yaml::node::{Kind, Node};
+use crate::types::{Signal, human};
+
+/// What `drain:` means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Drain {
+    pub method: DrainMethod,
+    /// The longest wait.
+    pub time: Duration,
+    /// The shortest wait; at most `time`.
+    pub min: Duration,
+}
+
+impl Drain {
+    /// The same drain, which ends when no client is connected.
+    #[must_use]
+    pub fn by_connections(mut self) -> Self {
+        if let DrainMethod::Envoy(envoy) = &mut self.method {
+            envoy.until = DrainUntil::Connections;
+        }
+        self
+    }
+}
+
+/// `drain:`.
+#[derive(Table)]
+#[table(settle = Drain)]
+pub(crate) struct DrainKeys {
+    #[key(flatten)]
+    method: DrainMethod,
+    /// Left out where one of these conditions does not hold.
+    #[key(form = only_if::Now, merge = Replace)]
+    only_if: Option<bool>,
+}
+
+impl DrainKeys {
+    /// Absent where `time` is 0, or `only_if` does not hold. A disabled drain is read all the same,
+    /// so that its mistakes show before it is enabled.
+    fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Drain> {
+        let Self { method, only_if } = self;
+        let holds = match fields.get("only_if") {
+            Some(_) => only_if?,
+            None => true,
+        };
+        let DrainTimes { time, min } = *method.times();
+        if time.is_zero() || !holds {
+            return None;
+        }
+        // A `time` from a variable may well be shorter where it runs.
+        if let (Some(written), true) = (min.filter(|min| *min > time), reader.problems.is_check()) {
+            let (from, to) = (human(written), human(time));
+            let message =
+                format!("`min` is cut from {from} to {to}, which is the `time` of the drain");
+            let span = fields
+                .get(method.key())
+                .map_or(fields.span, |node| node.at("min").unwrap_or(node.span));
+            let problem = reader.problems.warning(span, message);
+            problem.help("write a longer `time`, or a shorter `min`");
+        }
+        let min = min.unwrap_or(method.default_min()).min(time);
+        Some(Drain { method, time, min })
+    }
+}
+
+/// The way to request a drain of a process.
+#[derive(Clone, Debug, PartialEq, Eq, Table)]
+#[table(one = "method")]
+pub enum DrainMethod {
+    /// Drained by calls to Envoy's admin, until no client is connected. <!-- C361 -->
+    /// Example: `envoy: {admin: "unix:/run/envoy-admin.sock"}`
+    Envoy(EnvoyDrain),
+    /// Drained by a request, until the head of a 2xx has come, at once or later; the connection is
+    /// closed then. <!-- C362 --> Example: `http: {url: "http://127.0.0.1:8080/drain"}`
+    Http(HttpDrain),
+    /// Drained by a command, until it ends with code 0. <!-- C363 -->
+    /// Example: `exec: [/app/drain, --wait]`
+    Exec(ExecDrain),
+    /// Drained by a signal, until the process has ended. <!-- C364 -->
+    /// Example: `signal: {signal: USR1}`
+    Signal(SignalDrain),
+    /// Drained by a signal, until the process sends `DRAINED=1` to `NOTIFY_SOCKET`, or has ended.
+    /// <!-- C365 --> Example: `notify: {signal: USR1}`
+    Notify(SignalDrain),
+}
+
+/// The keys that every method has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Table)]
+#[table(default)]
+pub struct DrainTimes {
+    /// The longest wait. `0` turns draining off. <!-- C366 --> Example: `time: 20s`
+    #[key(default = "15s")]
+    pub time: Duration,
+    /// The shortest wait, while load balancers remove the endpoint. <!-- C367 --> Held even if the
+    /// process is drained sooner, and if the drain fails, but not once the process has ended.
+    /// <!-- C638 --> Cut to `time` where that is shorter, with a warning of `check`. <!-- C639 -->
+    /// Example: `min: 8s`
+    #[key(default = "5s for `envoy`, else 0s")]
+    pub min: Option<Duration>,
+}
+
+/// `drain.envoy`: through Envoy's admin interface.
+#[derive(Clone, Debug, PartialEq, Eq, Table)]
+#[table(settle = Self)]
+pub struct EnvoyDrain {
+    /// Envoy's admin address. Of a list, the first that is not left out:
+    /// `{text: ADDRESS, only_if: …}`, as the parts of an [argument](#commands). <!-- C380 -->
+    /// Example: `admin: unix:/run/envoy-admin.sock`
+    #[key(
+        form = Admin,
+        required = "add it: `admin: http://127.0.0.1:9901` or `admin: unix:/run/envoy-admin.sock`",
+        merge = Replace
+    )]
+    pub admin: Address,
+    /// Also `POST /healthcheck/fail`, so that every response closes its connection. <!-- C381 -->
+    /// Example: `fail_healthcheck: true`
+    #[key(default = "true")]
+    pub fail_healthcheck: bool,
+    /// The drain is over when there are no open connections, or no requests in flight.
+    /// <!-- C383 --> `requests` is for clients that never close their connection.
+    /// Example: `until: requests`
+    #[key(default = "connections")]
+    pub until: DrainUntil,
+    /// The drain is over when at most this number of connections, or requests, is left.
+    /// <!-- C384 --> They are cut by the stop. <!-- C641 --> For streams that never end.
+    /// Example: `exit_at: 2`
+    #[key(default = "0")]
+    pub exit_at: u32,
+    /// `inbound`: only listeners with `traffic_direction: INBOUND` are drained, closed and counted;
+    /// [the egress of a sidecar goes on](envoy.md#a-sidecar). <!-- C385 --> `fail_healthcheck` is
+    /// then `false` by default. <!-- C642 --> Example: `direction: inbound`
+    #[key(default = "all")]
+    pub direction: Option<Direction>,
+    /// Their connections do not count, such as those of a scraper, which would hold the drain until
+    /// `time` is over. <!-- C386 --> By `stat_prefix`, or where there is none, by address or name.
+    /// <!-- C643 --> Their requests count. <!-- C644 --> Example: `ignore_listeners: [prometheus]`
+    #[key(form = List<Listener>, default = "none")]
+    pub ignore_listeners: Vec<String>,
+    #[key(flatten)]
+    pub times: DrainTimes,
+}
+
+impl EnvoyDrain {
+    fn settled(mut self, _: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Self> {
+        if fields.get("fail_healthcheck").is_none() {
+            // It would close the connections of egress listeners, too.
+            self.fail_healthcheck = self.direction != Some(Direction::Inbound);
+        }
+        Some(self)
+    }
+}
+
+/// `drain.http`: one request; a 2xx answer, at any moment within `time`, reports that the drain is
+/// complete.
+#[derive(Clone, Debug, PartialEq, Eq, Table)]
+pub struct HttpDrain {
+    /// The URL of the request. <!-- C389 --> Example: `url: "unix:/run/app.sock:/drain"`
+    #[key(required = "add it: `url: http://127.0.0.1:8080/drain`")]
+    pub url: HttpTarget,
+    /// The method. The request has no body. <!-- C390 --> Example: `method: PUT`
+    #[key(default = "POST")]
+    pub method: HttpMethod,
+    /// Header fields that are sent with it. `{file: PATH}` in place of a value: the content of the
+    /// file, which is read when the drain begins. <!-- C680 --> drainit never shows a value.
+    /// <!-- C681 --> It sets `host`, `connection` and the length itself.
+    /// Example: `headers: {authorization: {file: /run/secrets/token}}`
+    #[key(form = Headers, default = "none")]
+    pub headers: Vec<Header>,
+    #[key(flatten)]
+    pub times: DrainTimes,
+}
+
+/// A header field of a request.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Header {
+    /// A name that HTTP allows, and that drainit does not set itself.
+    pub name: String,
+    pub value: HeaderValue,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+pub enum HeaderValue {
+    Text(String),
+    /// The content of a file, read when the request is made.
+    File(PathBuf),
+}
+
+impl HeaderValue {
+    /// Whether HTTP allows it in a field: no line break, and nothing else that a terminal would act
+    /// on.
+    #[must_use]
+    pub fn is_valid(text: &str) -> bool {
+        text.bytes().all(|byte| byte == b'\t' || (b' '..=b'~').contains(&byte))
+    }
+}
+
+/// Without the value, which may be secret.
+impl fmt::Debug for Header {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+/// A mapping of names to values.
+struct Headers;
+
+/// A value of a header field that is in a file.
+#[derive(Table)]
+struct HeaderFile {
+    /// The file with the value.
+    #[key(required = "write `{file: PATH}`; a value stands without braces")]
+    file: PathBuf,
+}
+
+impl Form for Headers {
+    type Out = Vec<Header>;
+    const SHAPE: Shape = Shape::Map(&Shape::Either(&[Shape::Text, HeaderFile::SHAPE]));
+
+    fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Vec<Header>> {
+        let mut headers: Vec<Header> = Vec::new();
+        let entries = reader.entries(node, at)?.iter();
+        for (key, node) in entries.filter(|(_, node)| !matches!(node.kind, Kind::Null)) {
+            let (name, of_http) = (key.text.to_ascii_lowercase(), b"!#$%&'*+-.^_`|~");
+            let fits = |c: u8| c.is_ascii_alphanumeric() || of_http.contains(&c);
+            let own = ["host", "connection", "content-length", "transfer-encoding"];
+            let why = match &*name {
+                name if name.is_empty() || !name.bytes().all(fits) => "cannot be a header field",
+                name if own.contains(&name) => "is a header field that drainit sets itself",
+                name if headers.iter().any(|header| header.name == name) => "is there already",
+                _ => "",
+            };
+            if !why.is_empty() {
+                let message = format!("{} {why}", quote(&key.text));
+                reader.problems.error(key.span, message).help("correct the name, or remove it");
+            }
+            let at = at.inner(&key.text);
+            let value = match node.kind {
+                Kind::Mapping(_) => {
+                    HeaderFile::read(reader, &at, node).map(|HeaderFile { file }| {
+                        HeaderValue::File(reader.resolve_path(node.span, &file))
+                    })
+                }
+                _ => Verbatim::read(reader, &at, node).map(HeaderValue::Text),
+            };
+            if matches!(&value, Some(HeaderValue::Text(text)) if !HeaderValue::is_valid(text)) {
+                let message = format!("the value of `{at}` has a character that HTTP forbids");
+                let problem = reader.problems.error(key.span, message);
+                problem.help("write ASCII text without line breaks");
+            }
+            headers.extend(value.map(|value| Header { name, value }));
+        }
+        Some(headers)
+    }
+}
+
+/// `drain.exec`: a command; its end with code 0 reports that the drain is complete.
+#[derive(Clone, Debug, PartialEq, Eq, Table)]
+#[table(short = "command")]
+pub struct ExecDrain {
+    /// The command that drains it. <!-- C393 --> Example: `command: [touch, /run/nginx/draining]`
+    #[key(form = Command, required = "add it: `command: [/app/drain]`", merge = Replace)]
+    pub command: Vec<String>,
+    #[key(flatten)]
+    pub times: DrainTimes,
+}
+
+/// `drain.signal` and `drain.notify`. The end of the process, or `DRAINED=1` on `NOTIFY_SOCKET` for
+/// the second, reports that the drain is complete.
+#[derive(Clone, Debug, PartialEq, Eq, Table)]
+pub struct SignalDrain {
+    /// The signal that begins the drain, sent to the process and not to its group.
+    /// <!-- C397 --> Example: `signal: USR1`
+    #[key(form = Catchable, required = "add it: `signal: USR1`")]
+    pub signal: Signal,
+    #[key(flatten)]
+    pub times: DrainTimes,
+}
+
+impl DrainMethod {
+    /// The drain of an Envoy, as it is where a config has only `admin`.
+    #[must_use]
+    pub fn envoy(admin: Address) -> Self {
+        Self::Envoy(EnvoyDrain {
+            admin,
+            fail_healthcheck: true,
+            until: DrainUntil::Connections,
+            exit_at: 0,
+            direction: None,
+            ignore_listeners: Vec::new(),
+            times: DrainTimes::default(),
+        })
+    }
+
+    /// The times as they are written.
+    pub(crate) fn times(&self) -> &DrainTimes {
+        match self {
+            Self::Envoy(envoy) => &envoy.times,
+            Self::Http(http) => &http.times,
+            Self::Exec(exec) => &exec.times,
+            Self::Signal(signal) | Self::Notify(signal) => &signal.times,
+        }
+    }
+
+    /// The default of `min`. The removal of an endpoint takes time to spread, and an Envoy without
+    /// connections does not know about it. All other methods report the end of the drain
+    /// themselves.
+    #[must_use]
+    pub const fn default_min(&self) -> Duration {
+        match self {
+            Self::Envoy(_) => Duration::from_secs(5),
+            Self::Http(_) | Self::Exec(_) | Self::Signal(_) | Self::Notify(_) => Duration::ZERO,
+        }
+    }
+}
+
+/// An address, or a list of which the first counts that is not left out: Envoy has one admin, and a
+/// variable may decide where it is.
+struct Admin;
+
+impl Form for Admin {
+    type Out = Address;
+    const SHAPE: Shape = Shape::Either(&[Address::SHAPE, Shape::List(&AdminKeys::SHAPE)]);
+
+    fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Address> {
+        let Kind::Sequence(items) = &node.kind else { return Address::read(reader, at, node) };
+        // All are read, so that an error in one hides none in another.
+        let hold: Vec<_> = items.iter().map(|item| AdminKeys::read(reader, at, item)).collect();
+        let hold: Vec<bool> = hold.into_iter().collect::<Option<_>>()?;
+        let Some((item, _)) = items.iter().zip(hold).find(|(_, holds)| *holds) else {
+            let message = "no element of `admin` has a condition that holds";
+            let problem = reader.problems.error(node.span, message);
+            problem.help("add a last element without `only_if`");
+            return None;
+        };
+        Address::read(reader, at, item.find("text").unwrap_or(item))
+    }
+}
+
+#[derive(Table)]
+#[table(settle = bool, short = "text")]
+struct AdminKeys {
+    /// Envoy's admin address.
+    #[key(form = Later<Address>, required = "write `{text: ADDRESS, only_if: …}`")]
+    text: (),
+    /// Left out where one of these conditions does not hold.
+    #[key(form = only_if::Now)]
+    only_if: Option<bool>,
+}
+
+impl AdminKeys {
+    /// Whether its condition holds.
+    fn settled(self, _: &mut Reader<'_>, fields: &Fields<'_>) -> Option<bool> {
+        let () = self.text;
+        match fields.get("only_if") {
+            Some(_) => Some(self.only_if?),
+            None => Some(true),
+        }
+    }
+}
+
+/// `until:` of an Envoy's drain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum DrainUntil {
+    /// No client is connected.
+    #[default]
+    Connections,
+    /// No request is in flight; for clients that never close their connections.
+    Requests,
+}
+
+/// `direction:` of an Envoy's drain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Direction {
+    #[default]
+    All,
+    /// Only listeners with `traffic_direction: INBOUND`: the egress of a sidecar goes on.
+    Inbound,
+}
+
+/// The method of a request that drains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum HttpMethod {
+    #[default]
+    Post,
+    Put,
+    Get,
+    Delete,
+}

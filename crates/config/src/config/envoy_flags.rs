@@ -1,0 +1,165 @@
+//! The flags in an Envoy's command line that its hot restart depends on.
+
+use std::time::Duration;
+
+/// Envoy's default for `--parent-shutdown-time-s`.
+const PARENT_SHUTDOWN: Duration = Duration::from_secs(900);
+/// Envoy's default for `--drain-time-s`.
+const DRAIN_TIME: Duration = Duration::from_secs(600);
+
+/// The flags with a number.
+const NUMBERS: [&str; 3] = ["--base-id", "--parent-shutdown-time-s", "--drain-time-s"];
+
+/// The flags that Envoy documents for a hot restart. They are also found inside `sh -c "…"`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnvoyFlags {
+    /// `--base-id`, as it is written.
+    pub base_id: Option<String>,
+    /// `--use-dynamic-base-id`
+    pub is_base_id_dynamic: bool,
+    /// `--restart-epoch` is an argument of its own, and not one that a shell puts together.
+    pub has_restart_epoch: bool,
+    /// `--disable-hot-restart`
+    pub is_disabled: bool,
+    /// `--parent-shutdown-time-s`: the old epoch is ended this long after the new one is live.
+    pub parent_shutdown: Duration,
+    /// `--drain-time-s`: the old epoch spreads the closing of its connections over this time; zero
+    /// with `--drain-strategy immediate`.
+    pub drain: Duration,
+    /// The file of `-c`, where no `--config-yaml` changes what it says.
+    pub config: Option<String>,
+    /// The flags are arguments of the command itself, so that more can be added at its end.
+    pub is_direct: bool,
+    /// The first of these flags with which Envoy does not start.
+    pub wrong: Option<&'static str>,
+}
+
+impl EnvoyFlags {
+    #[must_use]
+    pub fn of(command: &[String]) -> Self {
+        let words: Vec<&str> = command.iter().flat_map(|word| word.split_whitespace()).collect();
+        let direct: Vec<&str> = command.iter().map(String::as_str).collect();
+        let value_of = |flag: &str| value(&direct, flag).or_else(|| value(&words, flag));
+        let seconds = |flag: &str| value_of(flag)?.parse().ok().map(Duration::from_secs);
+        let has = |flag: &str| words.contains(&flag);
+        let is_immediate = value_of("--drain-strategy") == Some("immediate");
+        Self {
+            base_id: value_of("--base-id").map(str::to_owned),
+            is_base_id_dynamic: has("--use-dynamic-base-id"),
+            has_restart_epoch: direct
+                .iter()
+                .any(|word| word.split('=').next() == Some("--restart-epoch")),
+            is_disabled: has("--disable-hot-restart"),
+            parent_shutdown: seconds("--parent-shutdown-time-s").unwrap_or(PARENT_SHUTDOWN),
+            drain: match is_immediate {
+                true => Duration::ZERO,
+                false => seconds("--drain-time-s").unwrap_or(DRAIN_TIME),
+            },
+            config: value(&direct, "-c")
+                .or_else(|| value(&direct, "--config-path"))
+                .filter(|_| value(&direct, "--config-yaml").is_none())
+                .map(str::to_owned),
+            is_direct: value(&direct, "--base-id").is_some(),
+            wrong: NUMBERS.into_iter().find(|flag| !is_right(&direct, flag)),
+        }
+    }
+}
+
+/// The value of `--flag VALUE`. Envoy does not know `--flag=VALUE`.
+fn value<'a>(words: &[&'a str], flag: &str) -> Option<&'a str> {
+    let index = words.iter().position(|word| *word == flag)?;
+    words.get(index + 1).copied()
+}
+
+/// Whether Envoy starts with this flag: it is not there, or once, with a whole number.
+fn is_right(words: &[&str], flag: &str) -> bool {
+    let is_joined = |word: &&str| word.strip_prefix(flag).is_some_and(|end| end.starts_with('='));
+    match words.iter().filter(|word| **word == flag).count() {
+        _ if words.iter().any(is_joined) => false,
+        0 => true,
+        1 => value(words, flag).is_some_and(|value| value.parse::<u32>().is_ok()),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(command: &[&str]) -> EnvoyFlags {
+        EnvoyFlags::of(&command.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_envoy() {
+        assert_eq!(
+            of(&["envoy", "-c", "envoy.yaml"]),
+            EnvoyFlags {
+                base_id: None,
+                is_base_id_dynamic: false,
+                has_restart_epoch: false,
+                is_disabled: false,
+                parent_shutdown: Duration::from_secs(900),
+                drain: Duration::from_secs(600),
+                config: Some("envoy.yaml".to_owned()),
+                is_direct: false,
+                wrong: None,
+            }
+        );
+    }
+
+    #[test]
+    fn a_value_follows_its_flag() {
+        let flags = of(&[
+            "envoy",
+            "--base-id",
+            "7",
+            "--parent-shutdown-time-s",
+            "20",
+            "--drain-time-s",
+            "9",
+        ]);
+        assert_eq!(flags.base_id.as_deref(), Some("7"));
+        assert_eq!(flags.parent_shutdown, Duration::from_secs(20));
+        assert_eq!(flags.drain, Duration::from_secs(9));
+        assert!(flags.is_direct && !flags.has_restart_epoch);
+        let flags = of(&["envoy", "--drain-strategy", "immediate", "--restart-epoch", "0"]);
+        assert_eq!(flags.drain, Duration::ZERO);
+        assert!(flags.has_restart_epoch);
+        assert!(of(&["envoy", "--restart-epoch=1"]).has_restart_epoch);
+        // A longer flag with the same beginning is another one.
+        assert_eq!(of(&["envoy", "--base-id-path", "/run/id"]).base_id, None);
+    }
+
+    /// Tried with Envoy 1.36.4 and 1.40.0. They take an empty value for 0.
+    #[test]
+    fn flags_with_which_envoy_does_not_start_are_found() {
+        let wrong = |flags: &[&str]| of(&[&["envoy"], flags].concat()).wrong;
+        for (flags, is) in [
+            (&["--base-id", "abc"][..], "--base-id"),
+            (&["--base-id", ""], "--base-id"),
+            (&["--base-id"], "--base-id"),
+            (&["--base-id=1"], "--base-id"),
+            (&["--base-id", "1", "--base-id", "1"], "--base-id"),
+            (&["--base-id", "4294967296"], "--base-id"),
+            (&["--base-id", "1", "--parent-shutdown-time-s", "3s"], "--parent-shutdown-time-s"),
+            (&["--drain-time-s", "0.5"], "--drain-time-s"),
+        ] {
+            assert_eq!(wrong(flags), Some(is), "{flags:?}");
+        }
+        assert_eq!(wrong(&["--base-id", "4294967295", "--base-id-path", "/run/id"]), None);
+        // Only the shell knows its variables.
+        assert_eq!(of(&["sh", "-c", "exec envoy --base-id $ID --drain-time-s $TIME"]).wrong, None);
+    }
+
+    #[test]
+    fn the_flags_in_a_line_of_a_shell_count_and_its_epoch_is_the_variable() {
+        let flags = of(&[
+            "sh",
+            "-c",
+            "exec envoy --base-id 1 --disable-hot-restart --restart-epoch $RESTART_EPOCH",
+        ]);
+        assert_eq!(flags.base_id.as_deref(), Some("1"));
+        assert!(flags.is_disabled && !flags.is_direct && !flags.has_restart_epoch);
+    }
+}

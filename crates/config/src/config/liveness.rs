@@ -1,0 +1,108 @@
+//! `liveness:`: how drainit sees that a process still works.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::{Address, HttpTarget, Probe};
+use crate::load::forms::{AtLeastOne, Positive, SocketPath, Tcp};
+use crate::load::key::Table;
+use crate::load::read::command::Command;
+use crate::load::read::reader::{Fields, Reader};
+
+/// What `liveness:` means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Liveness {
+    /// drainit probes it.
+    Probe {
+        /// Not [`Probe::File`], [`Probe::Log`] or [`Probe::Notify`].
+        probe: Probe,
+        interval: Duration,
+        timeout: Duration,
+        /// At least 1.
+        retries: u32,
+        start_period: Duration,
+    },
+    /// It must send `WATCHDOG=1` to `NOTIFY_SOCKET` at least this often (sd_notify(3)).
+    Notify(Duration),
+}
+
+/// `liveness:`.
+#[derive(Table)]
+#[table(settle = Liveness)]
+pub(crate) struct LivenessKeys {
+    #[key(flatten)]
+    check: Check,
+    /// The pause before each probe. <!-- C235 --> Example: `interval: 5s`
+    #[key(form = Positive, default = "10s")]
+    interval: Duration,
+    /// The limit of one probe. <!-- C236 --> A command is killed after it. <!-- C629 -->
+    /// Example: `timeout: 3s`
+    #[key(form = Positive, default = "1s")]
+    timeout: Duration,
+    /// After this many failures in a row the check has failed. <!-- C237 --> Example: `retries: 5`
+    #[key(form = AtLeastOne, default = "3")]
+    retries: u32,
+    /// No probe for this long after the process became ready. <!-- C238 -->
+    /// Example: `start_period: 30s`
+    #[key(default = "0s")]
+    start_period: Duration,
+}
+
+#[derive(Table)]
+#[table(one = "check")]
+enum Check {
+    /// Alive while this Unix socket accepts connections. <!-- C230 --> Example: `unix: /run/gw/app.sock`
+    #[key(form = SocketPath)]
+    Unix(PathBuf),
+    /// Alive while a TCP connection is accepted. Example: `tcp: 127.0.0.1:5432`
+    #[key(form = Tcp)]
+    Tcp(SocketAddr),
+    /// Alive while a `GET` is answered with a status from 200 to 399.
+    /// Example: `http: "http://127.0.0.1:8080/healthz"`
+    Http(HttpTarget),
+    /// Alive while the admin of this Envoy answers, whatever it says: an Envoy that has lost its
+    /// control plane still serves. <!-- C231 --> Example: `envoy: "http://127.0.0.1:9901"`
+    Envoy(Address),
+    /// Alive while the command exits with 0. Example: `exec: [/app/check]`
+    #[key(form = Command, merge = Replace)]
+    Exec(Vec<String>),
+    /// Alive while it sends `WATCHDOG=1` to `NOTIFY_SOCKET` at least this often;
+    /// [accepted senders](#notify). <!-- C232 --> Example: `notify: 30s`
+    #[key(form = Positive)]
+    Notify(Duration),
+}
+
+impl LivenessKeys {
+    fn settled(self, _: &mut Reader<'_>, _: &Fields<'_>) -> Option<Liveness> {
+        let Self { check, interval, timeout, retries, start_period } = self;
+        let probe = match check {
+            Check::Unix(path) => Probe::Unix(path),
+            Check::Tcp(address) => Probe::Tcp(address),
+            Check::Http(target) => Probe::Http(target),
+            Check::Envoy(admin) => Probe::Envoy(admin),
+            Check::Exec(command) => Probe::Exec(command),
+            Check::Notify(within) => return Some(Liveness::Notify(within)),
+        };
+        Some(Liveness::Probe { probe, interval, timeout, retries, start_period })
+    }
+}
+
+impl Liveness {
+    /// The number of failures in a row after which the check has failed.
+    #[must_use]
+    pub fn retries(&self) -> u32 {
+        match self {
+            Self::Probe { retries, .. } => *retries,
+            Self::Notify(_) => 1,
+        }
+    }
+
+    #[must_use]
+    pub fn probe(&self) -> Option<&Probe> {
+        match self {
+            Self::Probe { probe, .. } => Some(probe),
+            Self::Notify(_) => None,
+        }
+    }
+}

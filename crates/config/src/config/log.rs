@@ -1,0 +1,151 @@
+//! `log:` of a process: where its output goes.
+
+use std::path::PathBuf;
+
+use crate::load::forms::leaf;
+use crate::load::key::{Shape, Table};
+use crate::load::read::reader::{Fields, Reader};
+use crate::load::read::scale;
+use crate::load::values::{self, Invalid};
+
+/// What `log:` means.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Log {
+    pub mode: LogMode,
+    /// Its stderr goes where its stdout goes.
+    pub stderr_to_stdout: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum LogMode {
+    /// The process gets drainit's own stdout and stderr.
+    #[default]
+    Inherit,
+    /// Through drainit, which writes `[prefix] ` before each line.
+    Prefix(String),
+    /// Nowhere.
+    None,
+    /// To a file.
+    File(LogFile),
+}
+
+/// The log file of a process. drainit writes it, with its own permissions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogFile {
+    pub path: PathBuf,
+    /// `[prefix] ` before each line.
+    pub prefix: Option<String>,
+}
+
+/// `log:`.
+#[derive(Table)]
+#[table(settle = Log)]
+pub(crate) struct LogKeys {
+    /// `prefix`: its output passes through drainit, line by line. `inherit`: untouched. `none`:
+    /// dropped.
+    #[key(exclusive)]
+    mode: Option<Mode>,
+    /// The file that its output is appended to.
+    #[key(form = FilePath, exclusive)]
+    file: Option<PathBuf>,
+    /// Precedes each line, in brackets. Unset: the name of the process, or nothing with `file`.
+    #[key(form = Prefix)]
+    prefix: Option<String>,
+    /// `stdout`: its stderr goes where its stdout goes.
+    stderr: Option<ToStdout>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Mode {
+    Inherit,
+    Prefix,
+    None,
+}
+
+struct ToStdout;
+/// A file, which in an image for supervisord is often no file but a stream.
+struct FilePath;
+struct Prefix;
+
+leaf! {
+    Mode => Mode: Shape::Word(&["inherit", "prefix", "none"]), |text| values::choice(
+        text, &[("inherit", Mode::Inherit), ("prefix", Mode::Prefix), ("none", Mode::None)]);
+    ToStdout => ToStdout: Shape::Word(&["stdout"]),
+        |text| values::choice(text, &[("stdout", ())]).map(|()| ToStdout);
+    FilePath => PathBuf: Shape::Filled("path"), file;
+    Prefix => String: Shape::Filled("text"), prefix;
+}
+
+/// The prefix of drainit's own lines: those of a process must not look like them.
+pub(crate) const OWN: &str = "drainit";
+
+impl LogKeys {
+    fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Log> {
+        let Self { mode, file, prefix, stderr } = self;
+        if let (Some(_), Some(mode)) = (&file, mode) {
+            let help = match mode {
+                Mode::Prefix => "remove the `mode`; a `prefix` may stand beside `file`",
+                Mode::Inherit | Mode::None => "remove one of the two",
+            };
+            let message = "output goes to a `file` or by a `mode`, not both";
+            reader.problems.error(fields.key("file"), message).help(help);
+        }
+        let without = match mode {
+            Some(Mode::Inherit) => "with `mode: inherit` drainit cannot prefix the lines",
+            Some(Mode::None) => "with `mode: none` there are no lines to prefix",
+            Some(Mode::Prefix) | None => "",
+        };
+        if prefix.is_some() && !without.is_empty() {
+            let problem = reader.problems.error(fields.key("prefix"), without);
+            problem.help("remove the `prefix`, or the `mode`");
+        }
+        // Only the redirection is written, so everything else stays as it is without `log`.
+        let is_redirection = mode.is_none() && prefix.is_none() && fields.get("stderr").is_some();
+        // Each copy has a prefix of its own, unless the config gives it one.
+        let prefix = prefix.map(|prefix| {
+            let written = fields.get("prefix").and_then(|node| node.scalar());
+            let is_numbered = written.is_some_and(|text| text.contains(scale::VARIABLE));
+            match reader.variables.number().filter(|_| !is_numbered) {
+                Some(number) => scale::name_of(&prefix, number),
+                None => prefix,
+            }
+        });
+        let mode = match (mode, file) {
+            (_, Some(path)) => LogMode::File(LogFile { path, prefix }),
+            (Some(Mode::None), None) => LogMode::None,
+            (Some(Mode::Inherit), None) => LogMode::Inherit,
+            (None, None) if is_redirection => LogMode::Inherit,
+            (Some(Mode::Prefix) | None, None) => {
+                LogMode::Prefix(prefix.unwrap_or_else(|| reader.process.clone()))
+            }
+        };
+        Some(Log { mode, stderr_to_stdout: stderr.is_some() })
+    }
+}
+
+fn file(text: &str) -> Result<PathBuf, Invalid> {
+    match text {
+        "/dev/stdout" | "/dev/stderr" | "/dev/fd/1" | "/dev/fd/2" => Err(Invalid::new(
+            "an output of drainit, where lines go without a `file`",
+            "remove the `file`; `stderr: stdout` sends both streams to stdout",
+        )),
+        "/dev/null" => Err(Invalid::new("no file", "write `mode: none` in its place")),
+        text => values::path(text),
+    }
+}
+
+fn prefix(text: &str) -> Result<String, Invalid> {
+    if text == OWN {
+        return Err(Invalid::new("the prefix of drainit's own lines", "write another word"));
+    }
+    if text.is_empty() {
+        return Err(Invalid::new("not a prefix", "remove it to use the name of the process"));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(Invalid::new(
+            "it has a line break or a control character",
+            "write a short word",
+        ));
+    }
+    Ok(text.to_owned())
+}

@@ -1,0 +1,154 @@
+//! The config: a struct for each mapping of the file, whose fields are its keys
+//! ([`crate::load::key`]). [`crate::load::load`] makes it. `spec` tells the core what it needs to
+//! know of a config.
+//!
+//! The names are those of Docker Compose where it has one, else those of Kubernetes or systemd. A
+//! doc comment of a key is its row in docs/config.md, with the tests' anchors.
+
+mod address;
+pub(crate) mod drain;
+mod envoy_flags;
+mod hooks;
+mod listen;
+pub(crate) mod liveness;
+pub(crate) mod log;
+pub(crate) mod only_if;
+mod process;
+mod readiness;
+mod render;
+mod shutdown;
+mod spec;
+mod ulimit;
+mod values;
+mod watch;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+pub use address::{Address, HttpTarget};
+pub use drain::{
+    Direction, Drain, DrainMethod, DrainTimes, DrainUntil, EnvoyDrain, ExecDrain, Header,
+    HeaderValue, HttpDrain, HttpMethod, SignalDrain,
+};
+pub use envoy_flags::EnvoyFlags;
+pub use hooks::{Hook, Hooks};
+pub use listen::ListenSocket;
+pub use liveness::Liveness;
+pub use log::{Log, LogFile, LogMode};
+pub use only_if::{OnlyIf, Paths};
+pub use process::{ArgRoute, Dependency, Process, ProcessKind, User};
+pub use readiness::{Pattern, Probe, Readiness};
+pub use render::Render;
+pub use shutdown::Shutdown;
+pub use ulimit::{Limit, Resource, Ulimit};
+pub(crate) use values::Moment;
+pub use values::{ValueFile, Variable};
+pub use watch::Watch;
+
+use crate::config::hooks::ContainerHooks;
+use crate::load::forms::Catchable;
+use crate::load::key::Table;
+use crate::load::read::environment::Env;
+use crate::load::read::processes::Processes;
+use crate::types::Signal;
+pub use crate::types::{OnExit, Restart, RestartPolicy, StartCondition, Update, WatchAction};
+
+/// A whole config.
+#[derive(Clone, Debug, Table)]
+#[table(default, differing)]
+pub struct Config {
+    /// Defaults of variables, for `${…}` and for every process.
+    // The first, because all other values may use them. In file order; without those that the
+    // container's environment overrides.
+    #[key(form = Env, merge = Entries)]
+    pub env: Vec<(String, String)>,
+    /// The time for the shutdown, and the signals that begin it.
+    pub shutdown: Shutdown,
+    /// Addresses for status, health, metrics and drain.
+    pub control: Control,
+    /// The format of lines.
+    pub logging: Logging,
+    /// The signal at which drainit [reads the config again](operating.md#reload), as systemd's
+    /// `ReloadSignal=`; default none. <!-- C76 --> It must not stop the container, nor be
+    /// forwarded. <!-- C601 --> Example: `reload_signal: HUP`
+    #[key(form = Catchable)]
+    pub reload_signal: Option<Signal>,
+    /// What an argument of the container is that no process claims: `refuse` it, or with `exec`, if
+    /// it is the first one and no option, run it as a command in place of the processes, as by
+    /// `drainit exec`. <!-- C682 --> Example: `arguments: exec`
+    #[key(default = "refuse")]
+    pub arguments: Arguments,
+    /// Commands at the start and the end of the container.
+    #[key(form = ContainerHooks)]
+    pub hooks: Hooks,
+    /// The processes by name; at least one. <!-- C77 -->
+    // In file order; a [`ProcessId`](crate::types::ProcessId) is an index into this list.
+    #[key(form = Processes, merge = Entries, uncompared)]
+    pub processes: Vec<Process>,
+    // The `args` of the entries with `scale: 0`, by name. Arguments for them are dropped.
+    #[key(skip)]
+    pub unused_args: Vec<(String, ArgRoute)>,
+}
+
+/// `arguments:`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Arguments {
+    #[default]
+    Refuse,
+    Exec,
+}
+
+/// `control:`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Table)]
+pub struct Control {
+    /// TCP address of the HTTP endpoints. <!-- C92 --> Example: `listen: 127.0.0.1:9902`
+    #[key(default = "none")]
+    pub listen: Option<SocketAddr>,
+    /// Unix socket of drainit's own commands, for its own user and root (mode 0600), in a
+    /// directory that exists. <!-- C93 --> A stale socket is replaced; the socket is removed at
+    /// the end. <!-- C609 --> With `off` there is none. <!-- C610 --> Without the key it is a
+    /// [private socket](operating.md#the-socket) without a path. Example: `socket: /run/drainit.sock`
+    pub socket: ControlSocket,
+}
+
+/// `control.socket`: the Unix socket of drainit's own commands, with the same endpoints.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ControlSocket {
+    /// An abstract socket that needs no directory, for drainit's own user and root of its PID
+    /// namespace.
+    #[default]
+    Private,
+    /// A socket in the file system.
+    Path(PathBuf),
+    Off,
+}
+
+impl ControlSocket {
+    /// The path, if it has one.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Path(path) => Some(path),
+            Self::Private | Self::Off => None,
+        }
+    }
+}
+
+/// `logging:`.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Table)]
+pub struct Logging {
+    /// The format of every line. <!-- C136 --> `DRAINIT_LOG_FORMAT` overrides it. <!-- C613 -->
+    /// Example: `format: json`
+    #[key(default = "text")]
+    pub format: LogFormat,
+}
+
+/// The format of a line of output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// `[prefix] line`
+    #[default]
+    Text,
+    /// `{"time":…,"process":…,"stream":…,"message":…}`
+    Json,
+}

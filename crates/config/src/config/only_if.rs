@@ -1,0 +1,186 @@
+//! `only_if:` of a process, a drain, a part of an argument and an admin address.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::load::key::{At, Form, List, Shape, Table};
+use crate::load::read::command::Verbatim;
+use crate::load::read::reader::{Fields, Reader};
+use crate::load::yaml::node::{Kind, Node};
+use crate::trusted_path::exists;
+
+/// `only_if:`, as far as it is still open. Variables are already evaluated when the config is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OnlyIf {
+    /// Holds if any of these holds at the moment of the start.
+    Any(Vec<Paths>),
+    /// No variable has a required value.
+    Never,
+}
+
+/// What must and what must not exist.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Paths {
+    pub exists: Option<PathBuf>,
+    pub missing: Option<PathBuf>,
+}
+
+impl Paths {
+    /// Whether it holds now. A path that drainit cannot stat (EACCES) counts as missing.
+    #[must_use]
+    pub fn hold(&self) -> bool {
+        self.exists.as_deref().is_none_or(exists) && !self.missing.as_deref().is_some_and(exists)
+    }
+}
+
+impl OnlyIf {
+    /// Whether it holds now.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        match self {
+            Self::Any(paths) => paths.iter().any(Paths::hold),
+            Self::Never => false,
+        }
+    }
+}
+
+impl fmt::Display for OnlyIf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Any(paths) = self else { return Ok(()) };
+        for (place, paths) in paths.iter().enumerate() {
+            let missing = paths.missing.iter().map(|path| format!("no {}", path.display()));
+            let all = paths.exists.iter().map(|path| path.display().to_string()).chain(missing);
+            let or = if place == 0 { "" } else { " or " };
+            write!(f, "{or}{}", all.collect::<Vec<_>>().join(" and "))?;
+        }
+        Ok(())
+    }
+}
+
+/// A condition that is evaluated now.
+pub(crate) struct Now;
+/// A condition of which the paths are checked when the process is to start. Absent where it always
+/// holds.
+pub(crate) struct AtStart;
+
+/// A mapping, of which all must hold, or a list of them, of which any must.
+const SHAPE: Shape = Shape::Either(&[OnlyIfKeys::SHAPE, Shape::List(&OnlyIfKeys::SHAPE)]);
+
+/// The paths of each mapping whose value is as it must be.
+fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Vec<Paths>> {
+    match &node.kind {
+        Kind::Sequence(_) => {
+            Some(List::<OnlyIfKeys>::read(reader, at, node)?.into_iter().flatten().collect())
+        }
+        _ => Some(OnlyIfKeys::read(reader, at, node)?.into_iter().collect()),
+    }
+}
+
+impl Form for Now {
+    type Out = bool;
+    const SHAPE: Shape = SHAPE;
+
+    fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<bool> {
+        Some(read(reader, at, node)?.iter().any(Paths::hold))
+    }
+}
+
+impl Form for AtStart {
+    type Out = OnlyIf;
+    const SHAPE: Shape = SHAPE;
+
+    fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<OnlyIf> {
+        let any = read(reader, at, node)?;
+        match any.contains(&Paths::default()) {
+            true => None,
+            false if any.is_empty() => Some(OnlyIf::Never),
+            false => Some(OnlyIf::Any(any)),
+        }
+    }
+}
+
+/// `only_if:`. Settled as what must exist, where the value is as it must be.
+#[derive(Table)]
+#[table(settle = Option<Paths>, shared = "only_if")]
+pub(crate) struct OnlyIfKeys {
+    /// Something must exist at this path. <!-- C62 --> Example: `{path_exists: /app/plugin}`
+    path_exists: Option<PathBuf>,
+    /// Nothing must exist at this path. <!-- C673 --> Example: `{path_missing: /app/disabled}`
+    path_missing: Option<PathBuf>,
+    /// The text to compare. Example: `{value: "${MODE:-}", is: debug}`
+    #[key(form = Verbatim)]
+    value: Option<String>,
+    /// The `value` must equal this text, or one of these. <!-- C63 -->
+    /// Example: `{value: "${MODE:-}", is: [debug, trace]}`
+    #[key(form = Texts, exclusive)]
+    is: Option<Vec<String>>,
+    /// The `value` must equal none of these. <!-- C64 -->
+    /// Example: `{value: "${TOKEN:-}", is_not: ""}`
+    #[key(form = Texts, exclusive)]
+    is_not: Option<Vec<String>>,
+    /// The `value` is a list with commas, and must have this element. <!-- C674 -->
+    /// Example: `{value: "${SERVICES:-}", contains: web}`
+    #[key(form = Verbatim, exclusive)]
+    contains: Option<String>,
+}
+
+impl OnlyIfKeys {
+    fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Option<Paths>> {
+        let has = |key: &str| fields.get(key).is_some();
+        let tests: Vec<_> =
+            ["is", "is_not", "contains"].into_iter().filter(|key| has(key)).collect();
+        let (message, help) = match (has("value"), &*tests) {
+            (_, [_, _, ..]) => {
+                ("can have one of `is`, `is_not` and `contains`", "keep one of them")
+            }
+            (true, []) => (
+                "has `value` without `is`, `is_not` or `contains`",
+                "add `is: TEXT`, or `is_not: TEXT`",
+            ),
+            (false, [_]) => ("has no `value` to compare", "add `value: \"${VAR}\"`"),
+            (false, []) if !has("path_exists") && !has("path_missing") => (
+                "has no condition",
+                "write `{path_exists: PATH}`, or `{value: \"${VAR}\", is: TEXT}`",
+            ),
+            _ => ("", ""),
+        };
+        if !message.is_empty() {
+            if !fields.has_unknown || tests.len() > 1 {
+                let span = tests.get(1).map_or(fields.span, |key| fields.value(key));
+                reader.problems.error(span, format!("`{}` {message}", fields.at)).help(help);
+            }
+            return None;
+        }
+        let holds = match (self.value, self.is, self.is_not, self.contains) {
+            (Some(value), Some(texts), ..) => texts.contains(&value),
+            (Some(value), _, Some(texts), _) => !texts.contains(&value),
+            (Some(value), .., Some(element)) => {
+                value.split(',').any(|text| text.trim() == element.trim())
+            }
+            // One of the two is invalid.
+            _ if has("value") => return None,
+            _ => true,
+        };
+        Some(holds.then_some(Paths { exists: self.path_exists, missing: self.path_missing }))
+    }
+}
+
+/// One text, or a list of them.
+struct Texts;
+
+impl Form for Texts {
+    type Out = Vec<String>;
+    const SHAPE: Shape = Shape::Either(&[Shape::Text, Shape::List(&Shape::Text)]);
+
+    fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Vec<String>> {
+        let Kind::Sequence(items) = &node.kind else {
+            return Some(vec![Verbatim::read(reader, at, node)?]);
+        };
+        if items.is_empty() {
+            let problem = reader.problems.error(node.span, format!("`{}` is empty", at.key));
+            problem.help("write a text, or a list of texts");
+            return None;
+        }
+        items.iter().map(|item| Verbatim::read(reader, at, item)).collect()
+    }
+}

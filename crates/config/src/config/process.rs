@@ -1,0 +1,388 @@
+//! `processes:`: what a process runs and what its end leads to.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::drain::DrainKeys;
+use crate::config::liveness::LivenessKeys;
+use crate::config::log::LogKeys;
+use crate::config::only_if::AtStart;
+use crate::config::ulimit::Ulimits;
+use crate::config::{
+    Drain, DrainMethod, EnvoyFlags, Hooks, ListenSocket, Liveness, Log, LogMode, OnlyIf, Probe,
+    Readiness, Render, Ulimit, Variable, Watch,
+};
+use crate::load::forms::{Positive, Signals, SocketPath, StopSignal, Umask, leaf};
+use crate::load::key::{At, Form, Leaf, List, Shape, Table};
+use crate::load::read::command::Command;
+use crate::load::read::depends_on::DependsOn;
+use crate::load::read::environment::{EnvFiles, Environment};
+use crate::load::read::reader::{Fields, Reader};
+use crate::load::read::scale;
+use crate::load::values::{self, Invalid};
+use crate::load::yaml::node::Node;
+use crate::types::{OnExit, RestartPolicy, Signal, StartCondition, Update, exit_code};
+
+/// One entry of `processes:`.
+#[derive(Clone, Debug, Table)]
+#[table(settle = Self, default, differing)]
+pub struct Process {
+    // Its key in the file, with `-1` and so on if the entry has `scale`.
+    #[key(skip)]
+    pub name: String,
+    /// The program and its arguments. <!-- C151 --> Example: `command: [/app/server, --port, "8080"]`
+    // Never empty.
+    #[key(form = Command, default = "required", merge = Replace)]
+    pub command: Vec<String>,
+    /// A service runs until it is stopped. A oneshot is a task that must end with code 0; it has no
+    /// `readiness`, `liveness`, `drain`, `watch` or `update`. <!-- C152 --> Example: `type: oneshot`
+    #[key(name = "type", default = "service")]
+    pub kind: ProcessKind,
+    /// The exit codes that are no failure, wherever this page says "code 0". <!-- C153 --> The list
+    /// is complete: with `[2]`, 0 is a failure. <!-- C616 --> Example: `success_codes: [0, 2]`
+    #[key(default = "[0]", value = vec![exit_code::OK])]
+    pub success_codes: Vec<u8>,
+    /// How long a oneshot may run. Then it is stopped like any process (`stop_signal`,
+    /// `stop_grace_period`, KILL) and has failed, whatever its exit code. <!-- C154 --> Once a
+    /// shutdown or a drain from outside has begun, it no longer counts: only the stop ends the
+    /// oneshot. <!-- C513 --> Only for `type: oneshot`. <!-- C617 --> Example: `timeout: 60s`
+    #[key(form = Positive, default = "none")]
+    pub timeout: Option<Duration>,
+    /// If it does not hold, the process is left out, and counts as ready and completed.
+    /// <!-- C155 --> Example: `only_if: {path_exists: /app/plugin}`
+    #[key(form = AtStart, default = "none", merge = Replace)]
+    pub only_if: Option<OnlyIf>,
+    /// It is left out unless `DRAINIT_PROFILES`, a list with commas, has one of these, or `*`.
+    /// <!-- C676 --> Without it, no profile decides. Example: `profiles: [debug]`
+    #[key(default = "none")]
+    pub profiles: Vec<String>,
+    /// Which of the container's arguments it gets. <!-- C156 --> Example: `args: {prefix: "--app."}`
+    #[key(default = "none")]
+    pub args: Option<ArgRoute>,
+    /// Unix sockets that are removed before each start, after each end, and when the process is left
+    /// out. <!-- C157 --> Before its first start, one on which another process listens is an error:
+    /// a second drainit in the same container would take it away. <!-- C478 --> Anything that is not
+    /// a socket is kept, with a warning; so is a path through a symbolic link of a user other than
+    /// root or drainit's own. <!-- C618 --> No two processes may list the same socket, and none
+    /// `control.socket`, which drainit never removes for a process, however its path is written.
+    /// <!-- C619 --> Example: `sockets: [/run/gw/app.sock]`
+    #[key(form = List<SocketPath>, default = "none")]
+    pub sockets: Vec<PathBuf>,
+    /// Sockets that drainit opens, holds over restarts and hands over. <!-- C158 -->
+    /// Example: `listen: [tcp://0.0.0.0:8080]`
+    #[key(default = "none")]
+    pub listen: Vec<ListenSocket>,
+    /// Processes that it needs before it starts, and that are stopped only after it has ended.
+    /// <!-- C159 --> Example: `depends_on: [database]`
+    #[key(form = DependsOn, default = "none", merge = Names)]
+    pub depends_on: Vec<Dependency>,
+    /// When it is ready. Without it: as soon as it runs. <!-- C160 -->
+    /// Example: `readiness: {tcp: "127.0.0.1:8080"}`
+    #[key(default = "none")]
+    pub readiness: Option<Readiness>,
+    /// How drainit sees, once it is ready, that it still works.
+    /// Example: `liveness: {http: "http://127.0.0.1:8080/healthz"}`
+    #[key(form = LivenessKeys, default = "none")]
+    pub liveness: Option<Liveness>,
+    /// The signal that asks it to end, sent to the process and not to its group. <!-- C161 --> CONT
+    /// comes with it, in case the process is stopped. <!-- C620 --> Example: `stop_signal: QUIT`
+    #[key(form = StopSignal, default = "TERM")]
+    pub stop_signal: Signal,
+    /// The time after which its whole process group is killed. <!-- C162 --> Unset: up to 10 s of
+    /// what the deadline leaves. <!-- C621 --> `0` kills at once. <!-- C622 -->
+    /// Example: `stop_grace_period: 25s`
+    #[key(default = "unset")]
+    pub stop_grace_period: Option<Duration>,
+    /// Files with variables of this process. Example: `env_file: app.env`
+    // `environment` has them, too.
+    #[key(form = EnvFiles, default = "none", merge = OneOrMore("path"))]
+    pub env_file: Vec<Variable>,
+    /// Variables of this process. Example: `environment: {GOMAXPROCS: "2"}`
+    // Those of `env_file`, then those of `environment`; later entries win.
+    #[key(form = Environment, default = "none", merge = Pairs)]
+    pub environment: Vec<Variable>,
+    /// Templates that are written to files before each start.
+    /// Example: `render: [{from: /etc/app.tmpl, to: /run/app.conf}]`
+    #[key(default = "none", merge = OneOrMore("to"))]
+    pub render: Vec<Render>,
+    /// Files that restart it, or send it a signal, when they change.
+    /// Example: `watch: [{path: /etc/app.yaml, action: restart}]`
+    #[key(default = "none", merge = OneOrMore("path"))]
+    pub watch: Vec<Watch>,
+    /// How many such processes there are, from 0 to 1000: NAME-1, NAME-2 and so on, each with its
+    /// SCALE_INDEX. <!-- C163 --> Example: `scale: ${WORKERS:-2}`
+    #[key(form = scale::Copies, default = "none", uncompared)]
+    pub scale: Option<u32>,
+    /// Its working directory. <!-- C164 --> Example: `working_dir: /`
+    #[key(default = "drainit's")]
+    pub working_dir: Option<PathBuf>,
+    /// The user that it runs as. <!-- C165 --> Example: `user: "10001:10001"`
+    #[key(default = "drainit's")]
+    pub user: Option<User>,
+    /// The permissions that the files it creates do not get, for its hooks too, in octal.
+    /// <!-- C166 --> Example: `umask: "027"`
+    #[key(form = Umask, default = "drainit's")]
+    pub umask: Option<u32>,
+    /// Its resource limits. Example: `ulimits: {nofile: max}`
+    #[key(form = Ulimits, default = "drainit's")]
+    pub ulimits: Vec<Ulimit>,
+    /// How a new instance replaces the running one. Example: `update: start-first`
+    #[key(default = "stop-first")]
+    pub update: Update,
+    /// Whether it is started again after an unasked end. <!-- C167 --> Example: `restart: on-failure`
+    // It decides about an end before `on_exit` does.
+    #[key(form = Policy, default = "no")]
+    pub restart: RestartPolicy,
+    /// The first pause before a restart. <!-- C168 --> Example: `restart_delay: 200ms`
+    #[key(default = "1s")]
+    pub restart_delay: Duration,
+    /// At most this many consecutive restarts. <!-- C169 --> Without `restart` it has no effect.
+    /// <!-- C623 --> Example: `restart_max: 3`
+    #[key(default = "no limit")]
+    pub restart_max: Option<u32>,
+    /// Whether the container is [not ready](#restart) after this process has ended for good with a
+    /// failure. <!-- C170 --> `false` needs `on_exit: ignore`. <!-- C624 --> Example: `required: false`
+    #[key(default = "true")]
+    pub required: bool,
+    /// What its unasked end does to the container, if it is not restarted. <!-- C171 -->
+    /// Example: `on_exit: ignore`
+    #[key(default = "shutdown")]
+    pub on_exit: OnExit,
+    /// Signals to drainit that are passed on to the process. <!-- C172 --> Those of
+    /// `shutdown.signals` are not passed on. <!-- C625 --> Example: `forward_signals: [USR1, HUP]`
+    #[key(form = Signals, default = "none")]
+    pub forward_signals: Vec<Signal>,
+    /// Commands at its start and end. Example: `hooks: {pre_start: [/app/migrate]}`
+    pub hooks: Hooks,
+    /// How it is drained before it is stopped. Example: `drain: {envoy: {admin: "http://127.0.0.1:9901"}}`
+    // `None` if `time` is 0.
+    #[key(form = DrainKeys, default = "none")]
+    pub drain: Option<Drain>,
+    /// Where its output goes. Example: `log: {prefix: app}`
+    #[key(form = LogKeys, default = "inherit", value = Log::default(), merge = Replace)]
+    pub log: Log,
+}
+
+impl Process {
+    pub(crate) fn settled(mut self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Self> {
+        self.name.clone_from(&reader.process);
+        let problems = &mut *reader.problems;
+        match self.kind {
+            ProcessKind::Oneshot => {
+                for key in ["readiness", "liveness", "drain", "watch", "update"] {
+                    if fields.get(key).is_some() {
+                        let message = format!("a oneshot has no `{key}`: it exits by itself");
+                        let problem = problems.error(fields.key(key), message);
+                        problem.help(format!("remove `{key}`, or `type: oneshot`"));
+                    }
+                }
+                self.update = Update::StopFirst;
+            }
+            ProcessKind::Service if self.timeout.is_some() => {
+                let problem =
+                    problems.error(fields.key("timeout"), "only a oneshot has a `timeout`");
+                problem.help(
+                    "add `type: oneshot`; for a service, `readiness` has a `timeout` and `stop_grace_period` limits the stop",
+                );
+            }
+            ProcessKind::Service => {}
+        }
+        if self.success_codes.is_empty() {
+            let problem = problems.error(fields.value("success_codes"), "`success_codes` is empty");
+            problem.help("write the exit codes that are no failure, such as `[0, 2]`");
+            self.success_codes.push(exit_code::OK);
+        }
+        let needs_lines = matches!(self.readiness, Some(Readiness { probe: Probe::Log(_), .. }));
+        if needs_lines && self.log.mode == LogMode::None {
+            let message = "`readiness: {log: …}` needs the output that `mode: none` drops";
+            problems.error(fields.key("log"), message).help("remove one of the two");
+        }
+        if !self.required && self.on_exit != OnExit::Ignore {
+            let why = format!("`{}` may be missing, but its exit stops the container", fields.at);
+            problems.error(fields.key("required"), why).help("add `on_exit: ignore`");
+        }
+        if let Some(most) = reader.key::<PolicyMax>(fields, "restart").flatten() {
+            if self.restart_max.is_some() {
+                let message = format!("`restart` already sets the limit to {most}");
+                let problem = reader.problems.error(fields.key("restart_max"), message);
+                problem.help("remove one of the two");
+            }
+            self.restart_max = Some(most);
+        }
+        let enables =
+            |enabled: &str| enabled == "*" || self.profiles.iter().any(|it| it == enabled);
+        if !self.profiles.is_empty() && !reader.variables.container().profiles().any(enables) {
+            self.only_if = Some(OnlyIf::Never);
+        }
+        let number = reader.variables.number().map(scale::variable);
+        let own = std::mem::take(&mut self.environment);
+        self.environment =
+            number.into_iter().chain(std::mem::take(&mut self.env_file)).chain(own).collect();
+        Some(self)
+    }
+}
+
+/// A policy, or `on-failure:N`.
+struct Policy;
+/// The `N` of `on-failure:N`.
+struct PolicyMax;
+
+leaf! {
+    Policy => RestartPolicy:
+        Shape::Either(&[RestartPolicy::SHAPE, Shape::Pattern("`on-failure:N`", "^on-failure:[0-9]+$")]),
+        |text| Ok(policy(text)?.0);
+    PolicyMax => Option<u32>: Policy::SHAPE, |text| Ok(policy(text)?.1);
+}
+
+fn policy(text: &str) -> Result<(RestartPolicy, Option<u32>), Invalid> {
+    match text.split_once(':') {
+        Some(("on-failure", most)) => Ok((RestartPolicy::OnFailure, Some(values::number(most)?))),
+        _ if text == "unless-stopped" => Err(Invalid::new(
+            "not needed here, a process that was stopped by hand stays stopped",
+            "write `always`",
+        )),
+        _ => Ok((RestartPolicy::parse(text)?, None)),
+    }
+}
+
+impl Form for User {
+    type Out = Self;
+    const SHAPE: Shape = Shape::Filled("text");
+
+    fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Self> {
+        let text = reader.text(node, at.key)?;
+        reader.accounts.find(&text.text).map_err(|bad| reader.refuse(&text, at.key, bad)).ok()
+    }
+}
+
+impl Process {
+    /// A process with all defaults.
+    #[must_use]
+    pub fn new(name: String, command: Vec<String>) -> Self {
+        Self { name, command, ..Self::default() }
+    }
+
+    /// The flags of an Envoy that is replaced by its own hot restart.
+    #[must_use]
+    pub fn hot_restart(&self) -> Option<EnvoyFlags> {
+        (self.update == Update::HotRestart).then(|| EnvoyFlags::of(&self.command))
+    }
+
+    /// Whether it has commands that run after its start, with its environment.
+    #[must_use]
+    pub fn runs_commands(&self) -> bool {
+        let is_drained_by_one =
+            self.drain.as_ref().is_some_and(|drain| matches!(drain.method, DrainMethod::Exec(_)));
+        is_drained_by_one
+            || self.hooks.pre_stop.is_some()
+            || self.hooks.post_stop.is_some()
+            || self.probes().any(|(_, probe)| matches!(probe, Probe::Exec(_)))
+    }
+
+    /// The probes by their keys.
+    pub fn probes(&self) -> impl Iterator<Item = (&'static str, &Probe)> {
+        let ready = self.readiness.as_ref().map(|readiness| &readiness.probe);
+        let alive = self.liveness.as_ref().and_then(Liveness::probe);
+        [("readiness", ready), ("liveness", alive)]
+            .into_iter()
+            .filter_map(|(key, probe)| Some((key, probe?)))
+    }
+
+    /// Whether it reports its readiness itself, with `READY=1`.
+    #[must_use]
+    pub fn tells_readiness(&self) -> bool {
+        matches!(self.readiness, Some(Readiness { probe: Probe::Notify, .. }))
+    }
+
+    /// Whether it reports the end of its drain itself, with `DRAINED=1`.
+    #[must_use]
+    pub fn tells_drained(&self) -> bool {
+        matches!(self.drain, Some(Drain { method: DrainMethod::Notify(_), .. }))
+    }
+
+    /// Whether it gets a `NOTIFY_SOCKET`.
+    #[must_use]
+    pub fn uses_notify(&self) -> bool {
+        let tells_life = matches!(self.liveness, Some(Liveness::Notify(_)));
+        self.tells_readiness() || self.tells_drained() || tells_life
+    }
+
+    /// Whether drainit lets Envoy check its config before each hot restart: without a `pre_start`,
+    /// and where a flag can be added to the command.
+    #[must_use]
+    pub fn is_validated(&self) -> bool {
+        self.hooks.pre_start.is_none() && self.hot_restart().is_some_and(|flags| flags.is_direct)
+    }
+}
+
+/// `type:` of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ProcessKind {
+    /// Runs until it is stopped.
+    #[default]
+    Service,
+    /// Must complete with code 0.
+    Oneshot,
+}
+
+/// `args:`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Table)]
+#[table(settle = Self)]
+pub struct ArgRoute {
+    /// An argument with this prefix goes to this process, with `--` in place of the prefix.
+    /// <!-- C174 --> The next argument follows as its value, unless it begins with `--` or with a
+    /// prefix. <!-- C626 --> Example: `prefix: "--rtr."`
+    #[key(form = ArgPrefix)]
+    pub prefix: Option<String>,
+    /// It also gets every argument that no other process claims, as it is. <!-- C679 -->
+    /// Example: `rest: true`
+    #[key(default = "false")]
+    pub rest: bool,
+    /// Options that are refused from outside. <!-- C175 --> Example: `refuse: [socket, listen]`
+    #[key(default = "none")]
+    pub refuse: Vec<String>,
+}
+
+impl ArgRoute {
+    fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Self> {
+        if self.prefix.is_none()
+            && !self.rest
+            && fields.get("prefix").is_none()
+            && !fields.has_unknown
+        {
+            let problem =
+                reader.problems.error(fields.span, format!("`{}` has no `prefix`", fields.at));
+            problem.help("add the prefix of its arguments, `{prefix: \"--app.\"}`, or `rest: true` for all others");
+        }
+        Some(self)
+    }
+}
+
+struct ArgPrefix;
+
+leaf! {
+    ArgPrefix => String: Shape::Filled("text"), |text: &str| match text {
+        "" => Err(Invalid::new("every argument begins with it", "write a prefix such as `--app.`")),
+        _ => Ok(text.to_owned()),
+    };
+}
+
+/// One entry of `depends_on:`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dependency {
+    /// The name of the required process.
+    pub process: String,
+    pub condition: StartCondition,
+    /// Whether this process is restarted when a new instance of the other one meets the condition.
+    pub restart: bool,
+}
+
+/// The user that a process runs as, resolved with `/etc/passwd` and `/etc/group` when the config is
+/// read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    pub uid: u32,
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+}

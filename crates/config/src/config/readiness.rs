@@ -1,0 +1,102 @@
+//! `readiness:`: how drainit sees that a process is ready.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use regex_lite::Regex;
+
+use crate::config::{Address, HttpTarget};
+use crate::load::forms::{Positive, SocketPath, Tcp, True, leaf};
+use crate::load::key::{Shape, Table};
+use crate::load::read::command::Command;
+use crate::load::values::Invalid;
+
+/// `readiness:`.
+#[derive(Clone, Debug, PartialEq, Eq, Table)]
+pub struct Readiness {
+    #[key(flatten)]
+    pub probe: Probe,
+    /// The longest pause between two attempts. <!-- C218 --> Pauses grow from 1 ms; `exec` always
+    /// waits this long. <!-- C628 --> Example: `interval: 250ms`
+    #[key(form = Positive, default = "100ms")]
+    pub interval: Duration,
+    /// The time from each start of the process after which the start has failed. <!-- C219 -->
+    /// Example: `timeout: 10s`
+    #[key(form = Positive, default = "30s")]
+    pub timeout: Duration,
+}
+
+/// The condition that makes a process ready.
+#[derive(Clone, Debug, PartialEq, Eq, Table)]
+#[table(one = "probe")]
+pub enum Probe {
+    /// Ready when a connection to this Unix socket is accepted. <!-- C210 -->
+    /// Example: `unix: /run/gw/app.sock`
+    #[key(form = SocketPath)]
+    Unix(PathBuf),
+    /// Ready when a TCP connection is accepted. <!-- C211 --> Example: `tcp: 127.0.0.1:5432`
+    #[key(form = Tcp)]
+    Tcp(SocketAddr),
+    /// Ready when a `GET` is answered with a status from 200 to 399. <!-- C212 -->
+    /// Example: `http: "http://127.0.0.1:9901/ready"`
+    Http(HttpTarget),
+    /// The admin of an Envoy, `http://HOST:PORT` or `unix:/SOCKET`: ready when it is live, has a
+    /// listener, and its control plane has answered. <!-- C213 -->
+    /// Example: `envoy: "http://127.0.0.1:9901"`
+    Envoy(Address),
+    /// Ready when the command exits with 0; it runs as the process does, its output is dropped, and
+    /// it is killed after 10 s. <!-- C214 --> Example: `exec: [pg_isready, -q]`
+    #[key(form = Command, merge = Replace)]
+    Exec(Vec<String>),
+    /// Ready when something exists at this path. <!-- C215 --> Example: `file: /run/app.ready`
+    File(PathBuf),
+    /// Ready when a line of its output matches this regular expression
+    /// ([syntax](https://docs.rs/regex-lite)); drainit then reads its output, with or without
+    /// `log`. <!-- C216 --> Example: `log: '^listening on'`
+    Log(Pattern),
+    /// Ready when it sends `READY=1` to `NOTIFY_SOCKET`, as sd_notify(3) does;
+    /// [accepted senders](#notify). <!-- C217 --> Example: `notify: true`
+    #[key(form = True)]
+    Notify,
+}
+
+/// A regular expression. Two are equal if they are written alike.
+#[derive(Clone, Debug)]
+pub struct Pattern(pub Regex);
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+impl Eq for Pattern {}
+
+leaf! {
+    Pattern => Pattern: Shape::Filled("regular expression"), pattern;
+}
+
+fn pattern(text: &str) -> Result<Pattern, Invalid> {
+    let help = "see https://docs.rs/regex-lite for the syntax, and put it into single quotes";
+    match text {
+        "" => Err(Invalid::new("it would match every line", help)),
+        _ => Regex::new(text)
+            .map(Pattern)
+            .map_err(|error| Invalid::new(format!("not a regular expression: {error}"), help)),
+    }
+}
+
+impl Probe {
+    /// Where it asks; `None` if that is no address. A file counts as a socket at its path.
+    #[must_use]
+    pub fn address(&self) -> Option<Address> {
+        match self {
+            Self::Unix(path) | Self::File(path) => Some(Address::Unix(path.clone())),
+            Self::Tcp(address) => Some(Address::Tcp(*address)),
+            Self::Http(target) => Some(target.address.clone()),
+            Self::Envoy(admin) => Some(admin.clone()),
+            Self::Exec(_) | Self::Log(_) | Self::Notify => None,
+        }
+    }
+}

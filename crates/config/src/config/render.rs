@@ -1,0 +1,65 @@
+//! `render:` of a process: templates that are written to files before each start.
+
+use std::path::PathBuf;
+
+use crate::load::check::own_address::is_same;
+use crate::load::forms::leaf;
+use crate::load::key::{Shape, Table};
+use crate::load::read::reader::{Fields, Reader};
+use crate::load::values::{self, Invalid};
+
+/// One entry of `render:`: a template that is written to a file before each start.
+#[derive(Clone, Debug, PartialEq, Eq, Table)]
+#[table(settle = Self)]
+pub struct Render {
+    /// The template: a regular file of UTF-8 text, at most 4 MiB. <!-- C282 -->
+    /// Example: `from: /etc/app.conf.tmpl`
+    #[key(required = "write `{from: TEMPLATE, to: PATH}`")]
+    pub from: PathBuf,
+    /// The file, which is replaced as a whole. <!-- C283 --> It must not be the template.
+    /// <!-- C524 --> Its directory must exist. <!-- C608 --> A device, a pipe or a mounted file is
+    /// never replaced: the start fails. <!-- C630 --> Example: `to: /run/app.conf`
+    #[key(form = Target, required = "write `{from: TEMPLATE, to: PATH}`")]
+    pub to: PathBuf,
+    /// Its permissions. It belongs to the `user` of the process. <!-- C284 --> By default nobody
+    /// else may read it, since it may have a secret put in. <!-- C631 --> Example: `mode: "0640"`
+    #[key(form = Mode, default = "0600")]
+    pub mode: u32,
+}
+
+impl Render {
+    /// The template is relative to the config.
+    fn settled(mut self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Self> {
+        self.from = reader.resolve_path(fields.value("from"), &self.from);
+        if is_same(&self.from, &self.to) {
+            let message = "`from` and `to` are the same file: the template would be overwritten";
+            reader.problems.error(fields.value("to"), message).help("write another path to `to`");
+        }
+        Some(self)
+    }
+}
+
+/// The path of a file that is written, which a directory cannot be.
+struct Target;
+/// Permissions, as chmod(1) has them.
+struct Mode;
+
+leaf! {
+    Target => PathBuf: Shape::Filled("path"), target;
+    Mode => u32: Shape::Number("three octal digits", "^0?[0-7]{3}$"), mode;
+}
+
+fn target(text: &str) -> Result<PathBuf, Invalid> {
+    let path = values::path(text)?;
+    match path.file_name() {
+        Some(_) if !text.ends_with('/') => Ok(path),
+        _ => Err(Invalid::new("not the path of a file", "end it with the name of the file")),
+    }
+}
+
+fn mode(text: &str) -> Result<u32, Invalid> {
+    let help = "write three octal digits, such as `0640`";
+    let digits = text.strip_prefix('0').filter(|rest| rest.len() == 3).unwrap_or(text);
+    let mode = Some(digits).filter(|digits| digits.len() == 3).and_then(values::permissions);
+    mode.ok_or_else(|| Invalid::new("not permissions", help))
+}

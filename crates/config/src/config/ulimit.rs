@@ -1,0 +1,174 @@
+//! `ulimits:`: the resource limits of a process, in Compose's form.
+
+use std::fmt;
+
+use crate::load::forms::leaf;
+use crate::load::key::{At, Form, Key, Keys, Merge, Shape, Table};
+use crate::load::read::reader::{Fields, Reader};
+use crate::load::values::Invalid;
+use crate::load::yaml::node::{Kind, Node};
+
+/// One entry of `ulimits:`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ulimit {
+    pub resource: Resource,
+    /// The limit that the kernel enforces.
+    pub soft: Limit,
+    /// Up to where the process may raise the soft limit by itself.
+    pub hard: Limit,
+}
+
+/// A soft or a hard limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// In the unit of the resource (setrlimit(2)).
+    Number(u64),
+    Unlimited,
+    /// The hard limit that drainit itself has.
+    Max,
+}
+
+/// Declares each resource with its key.
+macro_rules! resources {
+    ($(#[doc = $meaning:literal] $name:ident $variant:ident;)*) => {
+        /// The resources that Docker and Compose can limit.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Resource {
+            $(#[doc = $meaning] $variant),*
+        }
+
+        impl Resource {
+            /// Every resource by its name in a config.
+            pub const ALL: &'static [(&'static str, Self)] =
+                &[$((stringify!($name), Self::$variant)),*];
+        }
+
+        const KEYS: &Keys = &Keys {
+            name: "Ulimits",
+            own: &[$(Key::new(
+                stringify!($name), Both::SHAPE, $meaning, None, Merge::ByKind, false
+            )),*],
+            flat: &[],
+            short: None,
+        };
+    };
+}
+
+resources! {
+    /// The size of a core file, in bytes.
+    core Core;
+    /// The processor time, in seconds.
+    cpu Cpu;
+    /// The size of its data, in bytes.
+    data Data;
+    /// The size of a file that it writes, in bytes.
+    fsize Fsize;
+    /// The number of locks. Linux ignores it.
+    locks Locks;
+    /// Locked memory, in bytes.
+    memlock Memlock;
+    /// POSIX message queues, in bytes.
+    msgqueue Msgqueue;
+    /// The ceiling of its nice value: 20 minus this.
+    nice Nice;
+    /// The number of open files.
+    nofile Nofile;
+    /// The number of processes and threads of its user.
+    nproc Nproc;
+    /// Resident memory. Linux ignores it.
+    rss Rss;
+    /// The ceiling of its real-time priority.
+    rtprio Rtprio;
+    /// The processor time of a real-time process without a system call, in microseconds.
+    rttime Rttime;
+    /// The number of queued signals of its user.
+    sigpending Sigpending;
+    /// The size of its stack, in bytes.
+    stack Stack;
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = Self::ALL.iter().find(|(_, resource)| resource == self);
+        f.write_str(name.map_or("", |(name, _)| name))
+    }
+}
+
+/// A mapping of resources to their limits.
+pub(crate) struct Ulimits;
+
+impl Form for Ulimits {
+    type Out = Vec<Ulimit>;
+    const SHAPE: Shape = Shape::Table(KEYS);
+
+    fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Vec<Ulimit>> {
+        let fields = reader.table(node, at, KEYS)?;
+        let read = Resource::ALL.iter().filter_map(|(name, resource)| {
+            let (soft, hard) = reader.key::<Both>(&fields, name)?;
+            Some(Ulimit { resource: *resource, soft, hard })
+        });
+        Some(read.collect())
+    }
+}
+
+/// The limits of a resource: one value for both, or a mapping.
+struct Both;
+
+impl Form for Both {
+    type Out = (Limit, Limit);
+    const SHAPE: Shape = Shape::Either(&[Limit::SHAPE, LimitKeys::SHAPE]);
+
+    fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<(Limit, Limit)> {
+        match node.kind {
+            Kind::Mapping(_) => LimitKeys::read(reader, at, node),
+            _ => Limit::read(reader, at, node).map(|both| (both, both)),
+        }
+    }
+}
+
+#[derive(Table)]
+#[table(settle = (Limit, Limit))]
+struct LimitKeys {
+    /// What the kernel enforces.
+    #[key(required = "write both, such as `{soft: 1024, hard: max}`")]
+    soft: Limit,
+    /// Up to where it may raise the soft limit.
+    #[key(required = "write both, such as `{soft: 1024, hard: max}`")]
+    hard: Limit,
+}
+
+impl LimitKeys {
+    fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<(Limit, Limit)> {
+        let is_above = match (self.soft, self.hard) {
+            (Limit::Number(soft), Limit::Number(hard)) => soft > hard,
+            (Limit::Unlimited, Limit::Number(_)) => true,
+            _ => false,
+        };
+        if is_above {
+            let message = format!("the soft limit of `{}` is above the hard one", fields.at);
+            let problem = reader.problems.error(fields.key("soft"), message);
+            problem.help("make `soft` smaller, or `hard` larger");
+        }
+        Some((self.soft, self.hard))
+    }
+}
+
+leaf! {
+    Limit => Limit: Shape::Number("number, `max` or `unlimited`", "^(max|unlimited|-1|[0-9]+)$"), limit;
+}
+
+fn limit(text: &str) -> Result<Limit, Invalid> {
+    match text.trim() {
+        "max" => Ok(Limit::Max),
+        "unlimited" | "-1" => Ok(Limit::Unlimited),
+        text => match text.parse() {
+            // The kernel's RLIM_INFINITY.
+            Ok(u64::MAX) => Ok(Limit::Unlimited),
+            Ok(number) => Ok(Limit::Number(number)),
+            Err(_) => Err(Invalid::new(
+                "not a limit",
+                "write a number such as `65535`, `unlimited`, or `max` for the hard limit that drainit has",
+            )),
+        },
+    }
+}

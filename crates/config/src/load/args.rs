@@ -1,0 +1,267 @@
+//! Routes each of the container's arguments to the process that claims it by `args.prefix`, or to the
+//! one with `args.rest`.
+
+use thiserror::Error;
+
+use crate::config::{ArgRoute, Arguments, Config};
+use crate::types::suggest::{list, nearest};
+
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum ArgsError {
+    #[error("argument `{arg}` is claimed by no process; {known}{suggestion}")]
+    Unclaimed {
+        arg: String,
+        /// The known prefixes, as a sentence.
+        known: String,
+        /// "did you mean …?", or empty.
+        suggestion: String,
+    },
+    #[error("argument `{arg}` is refused: only the config sets `{option}` of process `{process}`")]
+    Refused {
+        arg: String,
+        /// Without its prefix and value.
+        option: String,
+        process: String,
+    },
+    #[error("argument `{arg}` names no option: write `{arg}OPTION`")]
+    NoOption { arg: String },
+}
+
+/// Returns the further arguments of each process, in the order of [`Config::processes`].
+///
+/// An argument that begins with a prefix goes to its process with `--` in place of the prefix; the
+/// longest matching prefix wins. The next argument goes along as its value, unless it begins with
+/// `--` or with a prefix itself. Every other argument goes to the process with `rest`, as it is.
+///
+/// # Errors
+/// The first argument that no process claims, or that `refuse` names.
+pub fn route(config: &Config, args: &[String]) -> Result<Vec<Vec<String>>, ArgsError> {
+    let mut routed = vec![Vec::new(); config.processes.len()];
+    let mut args = args.iter().peekable();
+    while let Some(arg) = args.next() {
+        let claimed = claim(config, arg);
+        let rest = || {
+            routes(config).find(|(_, route)| route.rest).map(|(name, route)| (name, route, &**arg))
+        };
+        let (process, route, option) =
+            claimed.or_else(rest).ok_or_else(|| unclaimed(config, arg))?;
+        if option.is_empty() && claimed.is_some() {
+            return Err(ArgsError::NoOption { arg: arg.clone() });
+        }
+        let is_value = |next: &String| !next.starts_with("--") && claim(config, next).is_none();
+        let value = args.next_if(|next| claimed.is_some() && is_value(next)).cloned();
+        // After an option without a value, one with a single dash is an option as well.
+        let further = value.as_ref().filter(|value| value.starts_with('-'));
+        let is_option = claimed.is_some() || arg.starts_with('-');
+        let own = is_option.then_some((arg, option));
+        for (arg, option) in own.into_iter().chain(further.map(|arg| (arg, arg.as_str()))) {
+            if route.refuse.iter().any(|refused| name(refused) == name(option)) {
+                let (option, process) = (name(option).to_owned(), process.to_owned());
+                return Err(ArgsError::Refused { arg: arg.clone(), option, process });
+            }
+        }
+        // With `scale`, several processes have the same prefix, and all of them get the argument.
+        for (process, out) in config.processes.iter().zip(&mut routed) {
+            if process.args.as_ref().is_some_and(|other| other == route) {
+                out.push(if claimed.is_some() { format!("--{option}") } else { arg.clone() });
+                out.extend(value.clone());
+            }
+        }
+    }
+    Ok(routed)
+}
+
+/// Whether the arguments are a command in place of the processes, as in `docker run IMAGE sh`.
+#[must_use]
+pub fn is_command(config: &Config, args: &[String]) -> bool {
+    let takes_rest = routes(config).any(|(_, route)| route.rest);
+    config.arguments == Arguments::Exec
+        && !takes_rest
+        && args.first().is_some_and(|arg| !arg.starts_with('-') && claim(config, arg).is_none())
+}
+
+/// The name of an option, without its dashes and its value.
+fn name(option: &str) -> &str {
+    let option = option.trim_start_matches('-');
+    option.split_once('=').map_or(option, |(name, _)| name)
+}
+
+/// The names and routes of the processes that claim arguments. An entry with `scale: 0` does so, too:
+/// the number must not decide whether the container's arguments are right.
+fn routes(config: &Config) -> impl Iterator<Item = (&str, &ArgRoute)> {
+    let used = config.processes.iter();
+    let used = used.filter_map(|process| Some((process.name.as_str(), process.args.as_ref()?)));
+    used.chain(config.unused_args.iter().map(|(name, route)| (name.as_str(), route)))
+}
+
+/// Finds the process with the longest prefix of `arg`: its name, its route, and the rest of `arg`.
+fn claim<'c, 'a>(config: &'c Config, arg: &'a str) -> Option<(&'c str, &'c ArgRoute, &'a str)> {
+    routes(config)
+        .filter_map(|(name, route)| Some((name, route, arg.strip_prefix(route.prefix.as_ref()?)?)))
+        .min_by_key(|(.., rest)| rest.len())
+}
+
+fn unclaimed(config: &Config, arg: &str) -> ArgsError {
+    let prefixes = || routes(config).filter_map(|(_, route)| route.prefix.as_deref());
+    let known = match prefixes().next() {
+        None => "no process has `args`".to_owned(),
+        Some(_) => format!("known prefixes are {}", list(prefixes())),
+    };
+    // `--rt.concurrency`: the part up to the dot was meant as the prefix.
+    let start = arg.find(['.', '=']).map_or(arg, |end| &arg[..=end]);
+    let option = arg.strip_prefix(start).unwrap_or_default();
+    let suggestion = match nearest(start, prefixes()) {
+        Some(prefix) => format!("; did you mean `{prefix}{option}`?"),
+        None => String::new(),
+    };
+    ArgsError::Unclaimed { arg: arg.to_owned(), known, suggestion }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::load::testing::config;
+
+    fn routed(args: &[&str]) -> Result<Vec<Vec<String>>, ArgsError> {
+        let config = config(
+            r#"
+            processes:
+              py: {command: [py], args: {prefix: "--py.", refuse: [socket, --listen]}}
+              none: {command: [none]}
+              rtr: {command: [envoy], args: {prefix: "--rtr."}}
+              sub: {command: [sub], args: {prefix: "--rtr.sub."}}
+            "#,
+        );
+        let args: Vec<_> = args.iter().map(|&arg| arg.to_owned()).collect();
+        route(&config, &args)
+    }
+
+    // holds: C626
+    #[test]
+    fn a_value_begins_with_no_prefix() {
+        let config = config(
+            "{processes: {a: {command: [x], args: {prefix: a.}}, b: {command: [x], args: {prefix: --b.}}}}",
+        );
+        let args = ["--b.x", "a.y", "1", "--b.z", "--b.v"].map(str::to_owned);
+        assert_eq!(route(&config, &args).unwrap(), [vec!["--y", "1"], vec!["--x", "--z", "--v"]]);
+        // Nor with two dashes, even if nobody else takes it.
+        let stray = route(&config, &["a.y", "--stray"].map(str::to_owned));
+        assert!(matches!(stray, Err(ArgsError::Unclaimed { .. })), "{stray:?}");
+    }
+
+    // holds: C156, C174, C177, C626
+    #[test]
+    fn each_argument_goes_where_its_prefix_says() {
+        let out = routed(&["--rtr.concurrency", "4", "--py.x=1", "--rtr.sub.a", "--rtr.v", "-1"])
+            .unwrap();
+        assert_eq!(out[0], ["--x=1"]);
+        assert!(out[1].is_empty());
+        assert_eq!(out[2], ["--concurrency", "4", "--v", "-1"]);
+        assert_eq!(out[3], ["--a"]);
+        assert_eq!(routed(&[]).unwrap().len(), 4);
+        // The longest prefix counts, wherever it stands.
+        let two = ["--a.", "--a.b."]
+            .map(|prefix| format!("{{command: [x], args: {{prefix: '{prefix}'}}}}"));
+        for (text, at) in [
+            (format!("processes: {{p: {}, q: {}}}", two[0], two[1]), 1),
+            (format!("processes: {{p: {}, q: {}}}", two[1], two[0]), 0),
+        ] {
+            let out = route(&config(&text), &["--a.b.c".to_owned()]).unwrap();
+            assert_eq!((&out[at][..], &out[1 - at][..]), (&["--c".to_owned()][..], &[][..]));
+        }
+    }
+
+    #[test]
+    fn an_unclaimed_argument_is_an_error_with_a_suggestion() {
+        let message = |args: &[&str]| routed(args).unwrap_err().to_string();
+        assert_eq!(
+            message(&["--rt.concurrency=4"]),
+            "argument `--rt.concurrency=4` is claimed by no process; known prefixes are `--py.`, `--rtr.` and \
+             `--rtr.sub.`; did you mean `--rtr.concurrency=4`?"
+        );
+        assert!(
+            message(&["stray"]).starts_with("argument `stray` is claimed by no process; known")
+        );
+        assert!(message(&["--rtr.a", "1", "stray"]).starts_with("argument `stray`"));
+        assert_eq!(message(&["--py."]), "argument `--py.` names no option: write `--py.OPTION`");
+        let none = config("processes: {a: {command: [a]}}");
+        assert!(
+            route(&none, &["x".to_owned()])
+                .unwrap_err()
+                .to_string()
+                .ends_with("no process has `args`")
+        );
+    }
+
+    // holds: C679
+    #[test]
+    fn one_process_gets_what_no_other_one_claims() {
+        let config = config(
+            r#"
+            processes:
+              app: {command: [app], args: {rest: true, refuse: [listen]}, scale: 2}
+              rtr: {command: [envoy], args: {prefix: "--rtr."}}
+            "#,
+        );
+        let routed = |args: &[&str]| {
+            let args: Vec<_> = args.iter().map(|&arg| arg.to_owned()).collect();
+            route(&config, &args)
+        };
+        let out = routed(&["listen", "--rtr.concurrency", "4", "--port", "80", "", "-v"]).unwrap();
+        assert_eq!(out[0], ["listen", "--port", "80", "", "-v"]);
+        assert_eq!(
+            (&out[1], &out[2][..]),
+            (&out[0], &["--concurrency".to_owned(), "4".to_owned()][..])
+        );
+        assert!(matches!(routed(&["--listen=80"]), Err(ArgsError::Refused { .. })));
+    }
+
+    // holds: C682
+    #[test]
+    fn a_first_argument_that_is_no_option_is_a_command_where_the_config_says_so() {
+        let processes = "processes: {a: {command: [a], args: {prefix: p.}}}";
+        for (text, args, expected) in [
+            (format!("{{arguments: exec, {processes}}}"), ["sh", "-c"], true),
+            (format!("{{arguments: exec, {processes}}}"), ["-c", "sh"], false),
+            (format!("{{arguments: exec, {processes}}}"), ["p.x", "sh"], false),
+            (format!("{{{processes}}}"), ["sh", "-c"], false),
+        ] {
+            assert_eq!(is_command(&config(&text), &args.map(str::to_owned)), expected, "{text}");
+        }
+    }
+
+    // holds: C318
+    #[test]
+    fn arguments_for_a_scale_of_zero_are_accepted() {
+        let config = config(
+            "
+            processes:
+              none: {command: [a], scale: 0, args: {prefix: --n., refuse: [listen]}}
+              some: {command: [b], scale: 2, args: {prefix: --s., refuse: [listen]}}
+            ",
+        );
+        let routed = |args: [&str; 3]| route(&config, &args.map(str::to_owned));
+        assert_eq!(routed(["--n.x", "1", "--s.y"]).unwrap(), [["--y"], ["--y"]]);
+        for (arg, process) in [("--n.listen", "none"), ("--s.listen", "some-1")] {
+            let error = routed(["--s.y", "1", arg]).unwrap_err().to_string();
+            assert!(error.ends_with(&format!("of process `{process}`")), "{error}");
+        }
+    }
+
+    // holds: C175
+    #[test]
+    fn refused_options_are_refused_in_every_form() {
+        for arg in ["--py.socket", "--py.socket=x", "--py.listen"] {
+            assert!(matches!(routed(&[arg]), Err(ArgsError::Refused { .. })), "{arg}");
+        }
+        for value in ["-socket", "-socket=x", "-listen"] {
+            let refused = routed(&["--py.verbose", value]);
+            assert!(matches!(refused, Err(ArgsError::Refused { .. })), "{value}");
+        }
+        assert!(matches!(routed(&["--py.-socket"]), Err(ArgsError::Refused { .. })));
+        assert!(
+            routed(&["--py.sockets", "--rtr.socket", "-socket", "--py.port", "socket"]).is_ok()
+        );
+    }
+}

@@ -1,0 +1,188 @@
+//! Reads the values of a process that are known only when it starts: secrets in files, an
+//! `env_file` that another process has written, and templates. The parsers and limits are those of
+//! a config.
+//!
+//! An error or warning is one line, and never contains a value.
+
+use std::path::Path;
+
+use crate::config::{Header, HeaderValue, Process, ValueFile, Variable};
+use crate::load::diagnostics::diagnostic::quote;
+use crate::load::env_file;
+use crate::load::environment::{Environment, Secret, Variables};
+use crate::load::expand::{LONGEST, Malformed, expand_up_to};
+use crate::load::read::scale;
+use crate::load::source::{NO_VARIABLE, Source, Unreadable};
+
+/// The limit for all variables of a process. The kernel accepts at most 6 MiB of arguments and
+/// variables (execve(2)).
+const MOST_VARIABLES: usize = 6 * 1024 * 1024;
+/// The limit for a rendered file.
+const MOST_RENDERED: usize = 4 * 1024 * 1024;
+/// At most this many unset variables of a template are reported.
+const MAX_UNSET: usize = 10;
+
+/// The variables of a process, with the content of all files.
+///
+/// # Errors
+/// Why one of them cannot be read.
+pub fn variables(
+    process: &Process,
+    env: &[(String, String)],
+    container: &Environment,
+) -> Result<Vec<Variable>, String> {
+    let mut defaults = Variables::new(container);
+    defaults.secret = Secret::Values;
+    env.iter().for_each(|(name, value)| defaults.set_default(name, value));
+    defaults.set_number(scale::number_of(process));
+    let mut out = Vec::with_capacity(process.environment.len());
+    for variable in &process.environment {
+        match variable {
+            Variable::Set { .. } | Variable::Removed(_) => out.push(variable.clone()),
+            Variable::FromFile { name, file } => {
+                let what = || format!("variable {}", quote(name));
+                let read = Source::read_variable(&file.path);
+                if let Some(source) = present(read, file, what)? {
+                    let value = source.text.trim_end_matches(['\n', '\r']).to_owned();
+                    // The kernel counts `NAME=value` and its NUL.
+                    if name.len() + value.len() + 2 > LONGEST {
+                        let path = quoted(&file.path);
+                        return Err(format!(
+                            "{}: {path} is larger than 128 KiB with the name; {NO_VARIABLE}",
+                            what()
+                        ));
+                    }
+                    out.push(Variable::Set { name: name.clone(), value });
+                }
+            }
+            Variable::EnvFile(file) => {
+                let read = Source::read_at_start(&file.path);
+                if let Some(source) = present(read, file, || "`env_file`".to_owned())? {
+                    env_file(&source, &mut defaults, &mut out)?;
+                }
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// The file; `None` if it is missing and may be.
+fn present(
+    read: Result<Source, Unreadable>,
+    file: &ValueFile,
+    what: impl Fn() -> String,
+) -> Result<Option<Source>, String> {
+    match read {
+        Ok(source) => Ok(Some(source)),
+        Err(why) if why.is_missing && !file.required => Ok(None),
+        Err(why) => {
+            let missing = "let a process that it depends on write it; with `required: false` \
+                           it may be missing";
+            Err(unreadable(&format!("{}:", what()), &file.path, why, missing))
+        }
+    }
+}
+
+/// The message for a file that cannot be used; `missing` helps where there is none.
+fn unreadable(what: &str, path: &Path, why: Unreadable, missing: &str) -> String {
+    let line = if why.line > 0 { format!(", line {},", why.line) } else { String::new() };
+    let message = format!("{what} {}{line} {}", quoted(path), why.message);
+    format!("{message}; {}", why.help_or(|| missing.to_owned()))
+}
+
+pub fn env_file(
+    source: &Source,
+    variables: &mut Variables<'_>,
+    out: &mut Vec<Variable>,
+) -> Result<(), String> {
+    let mut left = MOST_VARIABLES;
+    for entry in env_file::parse(&source.text) {
+        let line = entry.line;
+        let at = |message: &str, help: &str| {
+            format!("`env_file` {}, line {line}: {message}; {help}", quoted(&source.path))
+        };
+        let read = entry.variable(variables).map_err(|bad| at(&bad.why, &bad.help))?;
+        let Some((name, value)) = read else { continue };
+        left = left.checked_sub(name.len() + value.len()).ok_or_else(|| {
+            let message = format!("more than {} MiB of variables", MOST_VARIABLES / 1024 / 1024);
+            at(&message, "make it shorter: no process can have that many")
+        })?;
+        variables.set_in_file(name, &value);
+        out.push(Variable::Set { name: name.to_owned(), value });
+    }
+    variables.end_of_file();
+    Ok(())
+}
+
+/// The header fields of a drain's request, each with its name and value.
+///
+/// # Errors
+/// Why the value of one of them cannot be read; never the value.
+pub fn headers(headers: &[Header]) -> Result<Vec<(String, String)>, String> {
+    let read = |header: &Header| {
+        let name = header.name.clone();
+        let path = match &header.value {
+            HeaderValue::Text(text) => return Ok((name, text.clone())),
+            HeaderValue::File(path) => path,
+        };
+        let what = format!("header field {}:", quote(&name));
+        let source = Source::read_variable(path)
+            .map_err(|why| unreadable(&what, path, why, "correct the path, or write the file"))?;
+        let value = source.text.trim_end_matches(['\n', '\r']);
+        match HeaderValue::is_valid(value) {
+            true => Ok((name, value.to_owned())),
+            false => Err(format!("{what} {} has a character that HTTP forbids", quoted(path))),
+        }
+    };
+    headers.iter().map(read).collect()
+}
+
+/// A template with its variables put in.
+#[derive(Debug)]
+pub struct Rendered {
+    pub text: String,
+    /// One for each variable that is not set.
+    pub warnings: Vec<String>,
+}
+
+/// Reads a template and puts the variables of a process in.
+///
+/// # Errors
+/// Why the template cannot be read, or what is wrong in it.
+pub fn render(from: &Path, environment: &Environment) -> Result<Rendered, String> {
+    let source = Source::read_at_start(from).map_err(|why| {
+        unreadable("template", from, why, "let a process that it depends on write it")
+    })?;
+    let mut variables = Variables::new(environment);
+    variables.secret = Secret::Values;
+    let at = |at: usize| {
+        let place = source.place(0, at);
+        format!("template {}, line {}", quoted(from), place.line())
+    };
+    let expanded = expand_template(&source, &variables).map_err(|malformed| {
+        format!("{}: {}; {}", at(malformed.at), malformed.message, malformed.help)
+    })?;
+    let unset = expanded.unset.iter().take(MAX_UNSET);
+    let warnings = unset
+        .map(|(name, byte)| {
+            format!(
+                "{}: `{name}` is not set and becomes empty; write `${{{name}:-}}` if it may be",
+                at(*byte)
+            )
+        })
+        .collect();
+    Ok(Rendered { text: expanded.text, warnings })
+}
+
+/// Expands the variables of a template.
+pub fn expand_template(
+    source: &Source,
+    variables: &Variables<'_>,
+) -> Result<crate::load::expand::Expanded, Malformed> {
+    let help = "is this the right template?";
+    expand_up_to(&source.text, variables, (MOST_RENDERED, help))
+}
+
+fn quoted(path: &Path) -> String {
+    quote(&path.to_string_lossy())
+}

@@ -1,0 +1,169 @@
+//! Checks `update: hot-restart`: whether Envoy's own flags allow it, and whether their times go
+//! together with the shutdown.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use crate::config::{Config, DrainMethod, EnvoyFlags, Process};
+use crate::load::diagnostics::problems::Problems;
+use crate::load::places::Places;
+use crate::load::span::Span;
+use crate::types::human;
+
+pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
+    let mut ids: HashMap<String, usize> = HashMap::new();
+    for (index, (process, place)) in config.processes.iter().zip(&places.processes).enumerate() {
+        let Some(flags) = process.hot_restart() else { continue };
+        let update = place.at("update");
+        let command = place.at("command");
+        if needs(problems, process, update) && right(problems, process, &flags, command) {
+            if let Some(id) = &flags.base_id
+                && let Some(other) = ids.insert(id.clone(), index)
+            {
+                let message = same_id(process, id, &config.processes[other]);
+                problems.error(command, message).help(
+                    match place.is_same(&places.processes[other]) {
+                        true => "give each copy its own: `--base-id ${SCALE_INDEX}`",
+                        false => "give each Envoy another number",
+                    },
+                );
+            }
+            times(problems, config, process, &flags, command);
+        }
+    }
+    for (process, place) in config.processes.iter().zip(&places.processes) {
+        if process.hot_restart().is_none()
+            && let Some(id) = plain_base_id(process)
+            && let Some(other) = ids.get(&id)
+        {
+            let message = same_id(process, &id, &config.processes[*other]);
+            problems
+                .error(place.at("command"), message)
+                .help("add `--disable-hot-restart` to its `command`, or another number; Envoy's default is 0");
+        }
+    }
+}
+
+fn same_id(process: &Process, id: &str, other: &Process) -> String {
+    format!("`{}` has the `--base-id {id}` of `{}`", process.name, other.name)
+}
+
+/// The base ID of an Envoy without `update: hot-restart`, which has one nevertheless.
+fn plain_base_id(process: &Process) -> Option<String> {
+    let flags = EnvoyFlags::of(&process.command);
+    let is_envoy =
+        || Path::new(process.command.first()?).file_name().filter(|name| *name == "envoy");
+    if flags.is_disabled || flags.is_base_id_dynamic {
+        return None;
+    }
+    flags.base_id.or_else(|| is_envoy().map(|_| "0".to_owned()))
+}
+
+/// Checks what drainit itself needs. Returns whether it is there.
+fn needs(problems: &mut Problems, process: &Process, update: Span) -> bool {
+    let name = &process.name;
+    let is_envoy =
+        process.drain.as_ref().is_some_and(|drain| matches!(drain.method, DrainMethod::Envoy(_)));
+    if !is_envoy {
+        let message = format!(
+            "`update: hot-restart` is for an Envoy, and `{name}` has no `drain: {{envoy: …}}`, whose admin tells \
+             which epoch serves"
+        );
+        problems.error(update, message).help(
+            "add `drain: {envoy: {admin: \"http://127.0.0.1:9901\"}}`; for another program write `update: start-first`",
+        );
+        return false;
+    }
+    if process.readiness.is_none() || process.tells_readiness() {
+        let message = format!(
+            "`update: hot-restart` of `{name}` needs a `readiness` that asks Envoy: without it a new epoch that cannot serve would \
+             not be taken back"
+        );
+        problems.error(update, message).help(
+            "add `readiness: {envoy: \"http://127.0.0.1:9901\"}`, with the address of its admin",
+        );
+        return false;
+    }
+    true
+}
+
+/// Checks the flags without which a new epoch cannot take over. Returns whether they are right.
+fn right(problems: &mut Problems, process: &Process, flags: &EnvoyFlags, command: Span) -> bool {
+    let name = &process.name;
+    let wrong = if let Some(flag) = flags.wrong {
+        Some((
+            format!("Envoy does not start with this `{flag}` of `{name}`"),
+            "write it once, with a whole number as the next argument: Envoy knows no `=`",
+        ))
+    } else if flags.is_disabled {
+        Some((
+            format!("`--disable-hot-restart` of `{name}` forbids its `update: hot-restart`"),
+            "remove the flag, and add `--base-id 1`: no other Envoy of the pod may have the same number",
+        ))
+    } else if flags.is_base_id_dynamic {
+        Some((
+            format!(
+                "`{name}` chooses its base ID itself, so that a new epoch does not know the old one's"
+            ),
+            "write `--base-id 1` in place of `--use-dynamic-base-id`: no other Envoy of the pod may have the same number",
+        ))
+    } else if flags.has_restart_epoch {
+        Some((
+            format!("`--restart-epoch` of `{name}` is set by drainit"),
+            "remove it; a script finds the number in `RESTART_EPOCH`",
+        ))
+    } else if flags.base_id.is_none() {
+        Some((
+            format!("`{name}` has no `--base-id`, by which a new epoch finds the old one"),
+            "add `--base-id 1` to its `command`: no other Envoy of the pod may have the same number",
+        ))
+    } else {
+        None
+    };
+    if let Some((message, help)) = wrong {
+        problems.error(command, message).help(help);
+        return false;
+    }
+    true
+}
+
+/// Warns where Envoy's times cut connections, or keep an old epoch for longer than anyone waits.
+fn times(
+    problems: &mut Problems,
+    config: &Config,
+    process: &Process,
+    flags: &EnvoyFlags,
+    command: Span,
+) {
+    let name = &process.name;
+    let (shutdown, window) = (flags.parent_shutdown, config.shutdown.window());
+    if shutdown > window {
+        let message = format!(
+            "an old epoch of `{name}` lives for {} (`--parent-shutdown-time-s`), and until then nothing else replaces \
+             it; a shutdown keeps at most {} for it",
+            human(shutdown),
+            human(window)
+        );
+        problems.warning(command, message).help(format!(
+            "set `--parent-shutdown-time-s {}`, in which its requests can end",
+            process.drain.as_ref().map_or(window, |drain| drain.time.min(window)).as_secs().max(1)
+        ));
+    } else if shutdown.is_zero() {
+        let message = format!(
+            "an old epoch of `{name}` is ended as soon as the new one is live (`--parent-shutdown-time-s 0`): its \
+             connections are cut"
+        );
+        problems.warning(command, message).help("set a longer time, in which its requests can end");
+    } else if flags.drain >= shutdown {
+        let message = format!(
+            "an old epoch of `{name}` is ended after {} (`--parent-shutdown-time-s`), but Envoy spreads the closing of \
+             its connections over {} (`--drain-time-s`): those still open then are cut",
+            human(shutdown),
+            human(flags.drain)
+        );
+        problems.warning(command, message).help(
+            "add `--drain-strategy immediate`, by which every response of the old epoch closes its connection, or a \
+             shorter `--drain-time-s`",
+        );
+    }
+}

@@ -1,0 +1,348 @@
+//! Checks of the whole config: whether the waits fit into the grace period, and whether the order
+//! makes sense.
+//!
+//! Only [`Timeline::walk`] knows the order of a shutdown's steps.
+
+pub(crate) mod held_sockets;
+pub(crate) mod hot_restart;
+pub mod image;
+pub mod own_address;
+pub(crate) mod shared_addresses;
+pub(crate) mod templates;
+pub(crate) mod unique;
+
+use std::time::Duration;
+
+use crate::config::{Config, OnlyIf, Process, ProcessKind};
+use crate::graph::Graph;
+use crate::load::diagnostics::problems::Problems;
+use crate::load::places::{Entry, Places};
+use crate::load::span::Span;
+use crate::plan::timeline::{Oneshots, StepKind, Timeline};
+use crate::types::suggest::list;
+use crate::types::{ProcessId, human};
+
+/// Checks times and order; cuts each default `min` until it fits.
+pub(crate) fn check(
+    problems: &mut Problems,
+    config: &mut Config,
+    graph: &Graph,
+    places: &Places,
+    with_times: bool,
+) {
+    if with_times && minima(problems, config, graph, places) {
+        shrink_default_minima(problems, config, graph, places);
+    }
+    if with_times {
+        declared_waits(problems, config, graph, places);
+    }
+    drains_without_order(problems, config, graph, places);
+    reload_signal(problems, config, places);
+    unready_without_drain(problems, config, places);
+    own_address::check(problems, config, places);
+    held_sockets::check(problems, config, places);
+    hot_restart::check(problems, config, places);
+}
+
+/// Warns of a time that has to pass during the drains where there is none.
+fn unready_without_drain(problems: &mut Problems, config: &Config, places: &Places) {
+    let is_drained = config.processes.iter().any(|process| process.drain.is_some());
+    let delay = config.shutdown.unready_delay;
+    if !delay.is_zero() && !is_drained {
+        let span = places.at("shutdown.unready_delay");
+        let message =
+            "`unready_delay` has no effect: no process has a `drain`, so the stop begins at once";
+        problems.warning(span, message).help(
+            "add a `drain` to the process that serves, or write `readiness_delay`, after which the stop begins",
+        );
+    }
+}
+
+/// Refuses a `reload_signal` that has another meaning already.
+fn reload_signal(problems: &mut Problems, config: &Config, places: &Places) {
+    let Some(signal) = config.reload_signal else { return };
+    let span = places.at("reload_signal");
+    if config.shutdown.signals.contains(&signal) {
+        let message = format!("`reload_signal` is {signal}, which stops the container");
+        let help = "write another signal such as `HUP`, or remove it from `shutdown.signals`";
+        problems.error(span, message).help(help);
+    }
+    let mut processes = config.processes.iter();
+    if let Some(process) = processes.find(|process| process.forward_signals.contains(&signal)) {
+        let name = &process.name;
+        let message = format!("`reload_signal` is {signal}, which is forwarded to `{name}`");
+        let help = "write another signal, or remove it from `forward_signals`";
+        problems.error(span, message).help(help);
+    }
+}
+
+/// Checks each explicit `min` by itself, where a circle of dependencies leaves no order.
+pub(crate) fn each_min(problems: &mut Problems, config: &Config, places: &Places) {
+    minima(problems, config, &Graph::edgeless(config.processes.len()), places);
+}
+
+/// The critical path of a shutdown whose steps take the time given by `of`; dependents first.
+fn longest(
+    config: &Config,
+    graph: &Graph,
+    of: impl Fn(StepKind, Option<ProcessId>) -> Option<Duration>,
+) -> Vec<(StepKind, Option<ProcessId>, Duration)> {
+    let walk = Timeline::walk(&config.spec(graph), &Oneshots::LikeServices, |what, process, _| {
+        of(what, process)
+    });
+    walk.critical_steps().map(|step| (step.kind, step.process, step.takes)).collect()
+}
+
+/// The key of the time that a step takes: as a sum names it, and its path.
+fn key(what: StepKind) -> (&'static str, &'static str) {
+    match what {
+        StepKind::ReadinessDelay => ("readiness_delay", "shutdown.readiness_delay"),
+        StepKind::Drain => ("drain time", "drain"),
+        StepKind::Stop => ("stop_grace_period", "stop_grace_period"),
+        StepKind::PreStop => ("pre_stop timeout", "hooks.pre_stop.timeout"),
+        StepKind::PostStop => ("post_stop timeout", "hooks.post_stop.timeout"),
+        StepKind::Close | StepKind::Count | StepKind::Leftovers => (what.name(), ""),
+    }
+}
+
+/// `router drain time`
+fn term(config: &Config, what: StepKind, process: Option<ProcessId>) -> String {
+    let (key, _) = key(what);
+    match process.and_then(|id| config.processes.get(id.index())) {
+        Some(process) => format!("{} {key}", process.name),
+        None => key.to_owned(),
+    }
+}
+
+/// The `min` of the drain that each process writes; zero where that is a default, or where nothing
+/// is drained.
+fn written_minima(config: &Config) -> Vec<Duration> {
+    let written = |process: &Process| match &process.drain {
+        Some(drain) if drain.method.times().min.is_some() && !never(process) => drain.min,
+        _ => Duration::ZERO,
+    };
+    config.processes.iter().map(written).collect()
+}
+
+/// Whether a process is left out: the shutdown does not wait for it.
+fn never(process: &Process) -> bool {
+    process.only_if == Some(OnlyIf::Never)
+}
+
+/// The place of the times of a drain.
+fn place_of_drain(process: &Process, place: &Entry, key: &str) -> Span {
+    let method = process.drain.as_ref().map_or("", |drain| drain.method.key());
+    place.at(&format!("drain.{method}.{key}"))
+}
+
+/// Refuses explicit `min`s that do not fit. Returns whether they fit.
+fn minima(problems: &mut Problems, config: &Config, graph: &Graph, places: &Places) -> bool {
+    let written = written_minima(config);
+    if written.iter().all(Duration::is_zero) {
+        return true;
+    }
+    let path = longest(config, graph, |what, process| match (what, process) {
+        (StepKind::ReadinessDelay, _) => Some(config.shutdown.readiness_delay),
+        (StepKind::Drain, Some(id)) => written.get(id.index()).copied(),
+        _ => None,
+    });
+    let sum = path.iter().fold(Duration::ZERO, |sum, (.., takes)| sum.saturating_add(*takes));
+    let drains = path.iter().filter_map(|(_, process, takes)| Some(((*process)?, takes)));
+    let largest = drains.max_by_key(|(_, takes)| **takes);
+    let Some((id, _)) = largest.filter(|_| sum > config.shutdown.window()) else { return true };
+    let span = place_of_drain(&config.processes[id.index()], &places.processes[id.index()], "min");
+    let terms = path.iter().map(|&(what, process, takes)| match process {
+        Some(id) => (format!("{} min", config.processes[id.index()].name), takes),
+        None => (term(config, what, None), takes),
+    });
+    let sum_text = sum_of(terms);
+    let message =
+        format!("`min` does not fit into the shutdown: {sum_text}, and {}", window(config));
+    problems
+        .error(span, message)
+        .help("make `min` shorter, or `shutdown.grace_period` (and the pod's) longer");
+    false
+}
+
+/// For each process, the largest sum of `of` along a path of its dependencies, itself included.
+fn below(graph: &Graph, of: &[Duration]) -> Vec<Duration> {
+    let mut sums = vec![Duration::ZERO; of.len()];
+    for id in &graph.order {
+        let below = graph.dependencies[id.index()].iter().map(|(on, _)| sums[on.index()]).max();
+        sums[id.index()] = of[id.index()].saturating_add(below.unwrap_or_default());
+    }
+    sums
+}
+
+/// Cuts each default `min` to the time that the explicit ones leave, dependents first.
+fn shrink_default_minima(
+    problems: &mut Problems,
+    config: &mut Config,
+    graph: &Graph,
+    places: &Places,
+) {
+    let room = config.shutdown.window().saturating_sub(config.shutdown.readiness_delay);
+    let of = written_minima(config);
+    let below = below(graph, &of);
+    let mut above = vec![Duration::ZERO; of.len()];
+    for id in graph.order.iter().rev() {
+        let index = id.index();
+        let process = &mut config.processes[index];
+        let mut taken = above[index];
+        let span = place_of_drain(process, &places.processes[index], "min");
+        // One that is left out takes no time.
+        let is_left_out = never(process);
+        if let Some(drain) = process.drain.as_mut().filter(|_| !is_left_out) {
+            // `below` includes this process, whose explicit `min` is 0 here.
+            let left = room.saturating_sub(above[index]).saturating_sub(below[index]);
+            if drain.method.times().min.is_none() && drain.min > left {
+                let (from, to) = (human(drain.min), human(left));
+                let message = format!(
+                    "`min` of `{}` is cut from {from} to {to} to fit into the shutdown",
+                    process.name
+                );
+                let problem = problems.warning(span, message);
+                problem.help(format!("write an explicit `min`, or a longer `shutdown.grace_period`: {WINDOW} is available"));
+                drain.min = left;
+            }
+            taken = taken.saturating_add(drain.min);
+        }
+        for (dependency, _) in &graph.dependencies[index] {
+            let above = &mut above[dependency.index()];
+            *above = (*above).max(taken);
+        }
+    }
+}
+
+/// The time that the config sets for a step of the shutdown.
+fn declared(config: &Config, what: StepKind, process: Option<ProcessId>) -> Option<Duration> {
+    let process = process.map(|id| &config.processes[id.index()]);
+    if process.is_some_and(never) {
+        return None;
+    }
+    let hooks = process.map_or(&config.hooks, |process| &process.hooks);
+    match what {
+        StepKind::ReadinessDelay => Some(config.shutdown.readiness_delay),
+        StepKind::Drain => Some(process?.drain.as_ref()?.time),
+        StepKind::Stop => process?.stop_grace_period,
+        StepKind::PreStop => hooks.pre_stop.as_ref()?.timeout,
+        StepKind::PostStop => hooks.post_stop.as_ref()?.timeout,
+        StepKind::Close | StepKind::Count | StepKind::Leftovers => None,
+    }
+}
+
+/// The place of that time.
+fn place_of(config: &Config, places: &Places, what: StepKind, process: Option<ProcessId>) -> Span {
+    let (_, key) = key(what);
+    match process.map(ProcessId::index) {
+        Some(id) if what == StepKind::Drain => {
+            place_of_drain(&config.processes[id], &places.processes[id], "time")
+        }
+        Some(id) => places.processes[id].at(key),
+        None => places.at(key),
+    }
+}
+
+/// Warns where the declared waits take longer than the shutdown may.
+fn declared_waits(problems: &mut Problems, config: &Config, graph: &Graph, places: &Places) {
+    // Most fit even one after the other, so that no path has to be computed.
+    use StepKind::{Drain, PostStop, PreStop, ReadinessDelay, Stop};
+    let processes = graph.order.iter().map(|id| Some(*id)).chain([None]);
+    let kinds = [ReadinessDelay, Drain, Stop, PreStop, PostStop];
+    let waits = processes.flat_map(|id| kinds.map(|kind| (kind, id)));
+    let waits = waits.filter(|(kind, id)| *kind != ReadinessDelay || id.is_none());
+    let all = waits.filter_map(|(kind, id)| declared(config, kind, id));
+    if all.fold(Duration::ZERO, Duration::saturating_add) <= config.shutdown.window() {
+        return;
+    }
+    let path = longest(config, graph, |what, process| declared(config, what, process));
+    let sum = path.iter().fold(Duration::ZERO, |sum, (.., takes)| sum.saturating_add(*takes));
+    if sum <= config.shutdown.window() {
+        return;
+    }
+    // `max_by_key` returns the last maximum, which in reverse is the first.
+    let largest = path.iter().rev().max_by_key(|(.., takes)| *takes);
+    let span = largest.map_or(places.at("shutdown.grace_period"), |(what, process, _)| {
+        place_of(config, places, *what, *process)
+    });
+    let sum =
+        sum_of(path.iter().map(|&(what, process, takes)| (term(config, what, process), takes)));
+    let message =
+        format!("the declared waits do not fit into the shutdown: {sum}, and {}", window(config));
+    problems.warning(span, message).help(
+        "shorten one, or make `shutdown.grace_period` (and the pod's) longer: drainit cuts them short, as \
+         `drainit plan` shows",
+    );
+}
+
+const WINDOW: &str = "`grace_period` minus `reserve`";
+
+fn window(config: &Config) -> String {
+    format!("{WINDOW} is {}", human(config.shutdown.window()))
+}
+
+/// `a 5s + b 10s = 15s`
+fn sum_of(terms: impl Iterator<Item = (String, Duration)>) -> String {
+    const MOST: usize = 12;
+    let terms: Vec<_> = terms.collect();
+    let sum = terms.iter().fold(Duration::ZERO, |sum, (_, duration)| sum.saturating_add(*duration));
+    let shown =
+        terms.iter().take(MOST).map(|(what, duration)| format!("{what} {}", human(*duration)));
+    let mut shown: Vec<_> = shown.collect();
+    if terms.len() > MOST {
+        shown.push(format!("{} more", terms.len() - MOST));
+    }
+    match terms.len() {
+        1 => shown.concat(),
+        _ => format!("{} = {}", shown.join(" + "), human(sum)),
+    }
+}
+
+/// Warns where no dependency orders a drained process before others, so that all stop at once. An
+/// empty `depends_on` says that it needs none of them.
+fn drains_without_order(problems: &mut Problems, config: &Config, graph: &Graph, places: &Places) {
+    let mut checked = 0;
+    for (index, process) in config.processes.iter().enumerate() {
+        let place = &places.processes[index];
+        if process.drain.is_none() || never(process) || place.find("depends_on").is_some() {
+            continue;
+        }
+        let span = place_of_drain(process, place, "");
+        // With `scale`, the first process of the entry stands for all.
+        let before = index.checked_sub(1).map(|before| &places.processes[before]);
+        if before.is_some_and(|before| before.is_same(place)) || checked == 50 {
+            continue;
+        }
+        checked += 1; // each walks the whole graph
+        let mut waits = vec![false; config.processes.len()];
+        waits[index] = true;
+        let mut todo = vec![index];
+        while let Some(index) = todo.pop() {
+            for dependent in &graph.dependents[index] {
+                if !std::mem::replace(&mut waits[dependent.index()], true) {
+                    todo.push(dependent.index());
+                }
+            }
+        }
+        let others = config.processes.iter().zip(&places.processes).zip(&waits);
+        let others = others.filter(|((other, of_other), waits)| {
+            !**waits && other.kind == ProcessKind::Service && !of_other.is_same(place)
+        });
+        let others: Vec<_> = others.map(|((other, _), _)| other.name.as_str()).collect();
+        if others.is_empty() {
+            continue;
+        }
+        let named = match others.len() {
+            1..=3 => list(others.iter().copied()),
+            more => format!("{} and {} more", list(others.iter().take(2).copied()), more - 2),
+        };
+        let message = format!(
+            "`{}` is drained, but has no `depends_on`: other processes are stopped at the same time",
+            process.name
+        );
+        let problem = problems.warning(span, message);
+        problem.help(format!(
+            "write `depends_on` with the processes that its last requests need, `[]` for none; the others are {named}"
+        ));
+    }
+}

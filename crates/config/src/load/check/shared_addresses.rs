@@ -1,0 +1,196 @@
+//! Reports addresses that two processes share, or two instances of one: the answer of one would pass
+//! for the other's.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use crate::config::{Address, Config, DrainMethod, HttpTarget, OnlyIf, Probe, Process, Update};
+use crate::load::check::place_of_drain;
+use crate::load::diagnostics::problems::Problems;
+use crate::load::places::Places;
+
+/// An address of this machine: a connection to `0.0.0.0` goes to it, too.
+fn local(address: Address) -> Address {
+    match address {
+        Address::Tcp(address) if address.ip().is_unspecified() => {
+            let ip = match address.is_ipv4() {
+                true => IpAddr::V4(Ipv4Addr::LOCALHOST),
+                false => IpAddr::V6(Ipv6Addr::LOCALHOST),
+            };
+            Address::Tcp(SocketAddr::new(ip, address.port()))
+        }
+        address => address,
+    }
+}
+
+fn text(address: &Address) -> String {
+    match address {
+        Address::Tcp(address) => address.to_string(),
+        Address::Unix(path) => path.display().to_string(),
+    }
+}
+
+/// The address of a readiness probe, and the path of an HTTP one.
+fn asked(process: &Process) -> Option<(Address, Option<&str>)> {
+    let probe = &process.readiness.as_ref()?.probe;
+    let path = match probe {
+        Probe::Http(target) => Some(&*target.path),
+        _ => None,
+    };
+    Some((local(probe.address()?), path))
+}
+
+pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
+    readiness(problems, config, places);
+    instances(problems, config, places);
+    admins(problems, config, places);
+    drain_requests(problems, config, places);
+}
+
+/// One server may answer for several processes, each at its own path, and a gateway may accept
+/// connections for what stands behind it.
+fn readiness(problems: &mut Problems, config: &Config, places: &Places) {
+    for Sharing { index, what: (address, _), other } in sharing(config, asked) {
+        let parts = &places.processes[index];
+        let (name, at) = (&config.processes[index].name, text(&address));
+        let of_other = &config.processes[other].name;
+        let message = format!(
+            "`readiness` of `{name}` probes {at}, like that of `{of_other}`: it is ready as soon as the other answers"
+        );
+        let help = match parts.is_same(&places.processes[other]) {
+            true => {
+                "write `${SCALE_INDEX}` in the address, so that each copy has its own".to_owned()
+            }
+            false => format!(
+                "write the address of `{name}` itself; if it has none, `depends_on: [{of_other}]` is enough"
+            ),
+        };
+        problems.error_in_check(parts.at("readiness"), message).help(help);
+    }
+}
+
+/// A new instance beside the old one has the same readiness, so the old one would pass for it.
+fn instances(problems: &mut Problems, config: &Config, places: &Places) {
+    for (index, process) in running(config) {
+        if process.update != Update::StartFirst {
+            continue;
+        }
+        let parts = &places.processes[index];
+        let name = &process.name;
+        if let Some((address, _)) = asked(process) {
+            let span = parts.at("readiness");
+            let message = format!(
+                "`readiness` of `{name}` probes {}, where its old instance answers, too: with `update: start-first` a \
+                 new one that does not work would take over",
+                text(&address)
+            );
+            problems.error_in_check(span, message).help(
+                "use `notify` or `log`, which only the new one can answer, or `update: stop-first`",
+            );
+        } else if process.readiness.is_none() {
+            let span = parts.at("update");
+            let message = format!(
+                "`{name}` has no `readiness`: with `update: start-first` the old instance ends as soon as the new one \
+                 runs, also if that does not work"
+            );
+            problems.warning(span, message).help("add a `readiness` by `notify` or `log`");
+        }
+        if let Some(target) = drain_request(process) {
+            let span = place_of_drain(&config.processes[index], parts, "");
+            let message = format!(
+                "`drain` of `{name}` is sent to {target}, where its new instance answers, too: with `update: start-first` \
+                 that may drain the new one, and the old one never"
+            );
+            problems.warning(span, message).help(
+                "use `notify` or `signal`, which go to the old instance itself, or `update: stop-first`",
+            );
+        }
+    }
+}
+
+/// Two Envoys with the same admin: one would be drained twice, the other never.
+fn admins(problems: &mut Problems, config: &Config, places: &Places) {
+    for Sharing { index, what, other } in sharing(config, admin_of) {
+        let parts = &places.processes[index];
+        let span = place_of_drain(&config.processes[index], parts, "");
+        let message = format!(
+            "`{}` and `{}` have the same `admin`, {}: one of them is never drained",
+            config.processes[other].name,
+            config.processes[index].name,
+            text(&what)
+        );
+        problems.error_in_check(span, message).help("give each Envoy its own admin address");
+    }
+}
+
+/// Two processes that are drained by the same request: one of them would get both. The server may be
+/// another program that knows what to do, so this is no error.
+fn drain_requests(problems: &mut Problems, config: &Config, places: &Places) {
+    for Sharing { index, other, .. } in sharing(config, drained_at) {
+        let Some(target) = drain_request(&config.processes[index]) else { continue };
+        let parts = &places.processes[index];
+        let span = place_of_drain(&config.processes[index], parts, "");
+        let message = format!(
+            "`{}` and `{}` are drained by the same request to {target}: it may drain one of them twice, and the \
+             other never",
+            config.processes[other].name, config.processes[index].name
+        );
+        problems.warning(span, message).help(match parts.is_same(&places.processes[other]) {
+            true => "write `${SCALE_INDEX}` in the `url`, so that each copy has its own",
+            false => "give each process a `url` of its own",
+        });
+    }
+}
+
+/// A process that shares something with an earlier one.
+struct Sharing<T> {
+    index: usize,
+    what: T,
+    other: usize,
+}
+
+/// The processes that share what `of` returns with an earlier one, if both may be started.
+fn sharing<'c, T: Clone + Eq + Hash>(
+    config: &'c Config,
+    of: impl Fn(&'c Process) -> Option<T>,
+) -> impl Iterator<Item = Sharing<T>> {
+    let mut earlier: HashMap<T, Vec<usize>> = HashMap::new();
+    running(config).filter_map(move |(index, process)| {
+        let what = of(process)?;
+        let others = earlier.entry(what.clone()).or_default();
+        let is_beside = |other: &usize| may_both_run(&config.processes[*other], process);
+        let other = others.iter().copied().find(is_beside);
+        others.push(index);
+        Some(Sharing { index, what, other: other? })
+    })
+}
+
+/// Of two processes with a condition, only one may be started.
+fn may_both_run(one: &Process, other: &Process) -> bool {
+    one.only_if.is_none() || other.only_if.is_none()
+}
+
+fn admin_of(process: &Process) -> Option<Address> {
+    match &process.drain.as_ref()?.method {
+        DrainMethod::Envoy(envoy) => Some(local(envoy.admin.clone())),
+        _ => None,
+    }
+}
+
+fn drained_at(process: &Process) -> Option<(Address, &str)> {
+    drain_request(process).map(|target| (local(target.address.clone()), &*target.path))
+}
+
+/// The target of a drain by `http`.
+fn drain_request(process: &Process) -> Option<&HttpTarget> {
+    match &process.drain.as_ref()?.method {
+        DrainMethod::Http(http) => Some(&http.url),
+        _ => None,
+    }
+}
+
+fn running(config: &Config) -> impl Iterator<Item = (usize, &Process)> {
+    let processes = config.processes.iter().enumerate();
+    processes.filter(|(_, process)| process.only_if != Some(OnlyIf::Never))
+}

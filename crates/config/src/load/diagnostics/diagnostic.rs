@@ -1,0 +1,195 @@
+//! One problem with its place and its remedy, and how it is printed.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::types::{harmless, visible};
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// The config is refused.
+    #[default]
+    Error,
+    /// The config works, but probably not as meant.
+    Warning,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    pub severity: Severity,
+    /// One line.
+    pub message: String,
+    pub(crate) file: PathBuf,
+    /// From 1; 0 for the whole file.
+    pub line: usize,
+    /// In characters, from 1; 0 for the whole file.
+    pub column: usize,
+    /// The line, made safe for a terminal and cut around the column where it is long. Empty for a
+    /// binary file, and for an `env_file`, whose lines may hold secrets.
+    pub(crate) source_line: String,
+    /// The start of the problem in `source_line`, in characters from 0.
+    pub(crate) offset: usize,
+    /// The length of the problem in characters, at least 1.
+    pub(crate) len: usize,
+    pub help: Option<String>,
+}
+
+impl Diagnostic {
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+
+    /// Place and message on one line. The message about a whole file names it already.
+    pub fn in_a_line(&self) -> String {
+        match self.line {
+            0 => self.message.clone(),
+            line => format!("{}:{line}: {}", harmless(&self.file.to_string_lossy()), self.message),
+        }
+    }
+}
+
+/// Formats as the Rust compiler does, without a trailing newline. Shows the offending line only:
+/// its neighbours may hold secrets.
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let severity = match self.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        write!(f, "{severity}: {}", self.message)?;
+        let file = self.file.to_string_lossy();
+        let file = harmless(&file);
+        let number = if self.line == 0 { String::new() } else { self.line.to_string() };
+        let margin = " ".repeat(number.len());
+        match self.line {
+            0 => write!(f, "\n{margin} --> {file}")?,
+            line => write!(f, "\n{margin}--> {file}:{line}:{}", self.column)?,
+        }
+        if !self.source_line.is_empty() {
+            write!(f, "\n{margin} |\n{number} | {}\n{margin} | ", self.source_line)?;
+            write!(f, "{}{}", " ".repeat(self.offset), "^".repeat(self.len.max(1)))?;
+            if self.help.is_some() {
+                write!(f, "\n{margin} |")?;
+            }
+        }
+        if let Some(help) = &self.help {
+            write!(f, "\n{margin} = help: {help}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Longer lines are cut to this many characters.
+const EXCERPT: usize = 120;
+/// Characters kept before the column of the problem.
+const BEFORE: usize = 40;
+
+/// Cuts `line` around `column` (in characters, from 1). Also returns the offset of the column.
+pub(crate) fn excerpt(line: &str, column: usize) -> (String, usize) {
+    let index = column.saturating_sub(1);
+    let long = line.chars().nth(EXCERPT).is_some();
+    let skipped = if long { index.saturating_sub(BEFORE) } else { 0 };
+    let mut text = String::new();
+    let mut offset = index - skipped;
+    if skipped > 0 {
+        text.push('…');
+        offset += 1;
+    }
+    let mut rest = line.chars().skip(skipped);
+    text.extend(rest.by_ref().take(EXCERPT).map(visible));
+    if rest.next().is_some() {
+        text.push('…');
+    }
+    let text = text.trim_end().to_owned();
+    (text, offset)
+}
+
+/// Messages quote at most this many characters.
+const QUOTED: usize = 80;
+
+/// Puts `text` in backticks: on one line, safe for a terminal, and cut where it is long.
+pub fn quote(text: &str) -> String {
+    let mut out = String::from("`");
+    let mut chars = text.chars();
+    for c in chars.by_ref().take(QUOTED) {
+        match c {
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\0' => out.push_str("\\0"),
+            other => out.push(visible(other)),
+        }
+    }
+    if chars.next().is_some() {
+        out.push('…');
+    }
+    out.push('`');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn diagnostic(line: &str, column: usize, len: usize, help: Option<&str>) -> Diagnostic {
+        let (source_line, offset) = excerpt(line, column);
+        Diagnostic {
+            severity: Severity::Error,
+            message: "unknown key `comand`".to_owned(),
+            file: PathBuf::from("/etc/drainit.yaml"),
+            line: 12,
+            column,
+            source_line,
+            offset,
+            len,
+            help: help.map(str::to_owned),
+        }
+    }
+
+    // holds: C13
+    #[test]
+    fn it_is_printed_as_the_compiler_does() {
+        let text =
+            diagnostic("    comand: [envoy]", 5, 6, Some("did you mean `command`?")).to_string();
+        let expected = "\
+error: unknown key `comand`
+  --> /etc/drainit.yaml:12:5
+   |
+12 |     comand: [envoy]
+   |     ^^^^^^
+   |
+   = help: did you mean `command`?";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn without_help_it_ends_at_the_caret() {
+        assert!(diagnostic("a: b", 4, 1, None).to_string().ends_with("12 | a: b\n   |    ^"));
+    }
+
+    #[test]
+    fn a_problem_of_the_whole_file_shows_no_line() {
+        let mut whole = diagnostic("", 0, 0, Some("write one"));
+        (whole.line, whole.severity) = (0, Severity::Warning);
+        let expected = "warning: unknown key `comand`\n --> /etc/drainit.yaml\n = help: write one";
+        assert_eq!(whole.to_string(), expected);
+    }
+
+    #[test]
+    fn long_lines_are_cut_around_the_column() {
+        let line = format!("{}X{}", "a".repeat(5000), "b".repeat(5000));
+        let (text, offset) = excerpt(&line, 5001);
+        assert_eq!(text.chars().nth(offset), Some('X'));
+        assert_eq!(text.chars().count(), EXCERPT + 2);
+        assert!(text.starts_with('…') && text.ends_with('…'));
+    }
+
+    #[test]
+    fn control_characters_are_made_visible() {
+        let (text, offset) = excerpt("\ta\u{1b}[31m\u{202e}x", 9);
+        assert_eq!(text, " a␛[31m\u{fffd}x");
+        assert_eq!(offset, 8);
+        assert_eq!(quote("a\nb\u{1b}"), "`a\\nb␛`");
+        assert_eq!(quote(&"x".repeat(200)).chars().count(), QUOTED + 3);
+    }
+}

@@ -1,0 +1,203 @@
+//! Collects the problems of one load and sorts them by file and line.
+
+use std::path::Path;
+
+use crate::load::diagnostics::diagnostic::{Diagnostic, Severity, excerpt, quote};
+use crate::load::source::{Source, Unreadable};
+use crate::load::span::Span;
+use crate::types::harmless;
+
+/// At most this many problems are shown: more would not help to mend the file.
+const SHOWN: usize = 50;
+/// At most this many problems are stored.
+const KEPT: usize = 1000;
+
+/// The problems so far, and their files.
+#[derive(Debug, Default)]
+pub struct Problems {
+    sources: Vec<Source>,
+    list: Vec<Problem>,
+    more: usize,
+    errors: bool,
+    overflow: Problem,
+    /// `check` refuses what `run` only warns of.
+    is_check: bool,
+}
+
+/// A problem without the text of its line.
+#[derive(Clone, Debug, Default)]
+pub struct Problem {
+    severity: Severity,
+    span: Span,
+    message: String,
+    help: Option<String>,
+}
+
+impl Problem {
+    pub fn help(&mut self, help: impl Into<String>) {
+        self.help = Some(help.into());
+    }
+}
+
+impl Problems {
+    /// For `check`: [`Self::error_in_check`] adds errors.
+    pub(crate) fn for_check() -> Self {
+        Self { is_check: true, ..Self::default() }
+    }
+
+    /// Adds a file, and returns its number for [`Span`]s.
+    pub fn add_source(&mut self, source: Source) -> usize {
+        self.sources.push(source);
+        self.sources.len() - 1
+    }
+
+    pub fn source(&self, file: usize) -> Option<&Source> {
+        self.sources.get(file)
+    }
+
+    pub fn error(&mut self, span: Span, message: impl Into<String>) -> &mut Problem {
+        self.errors = true;
+        self.push(Severity::Error, span, message.into())
+    }
+
+    /// Adds an error about a file that cannot be read. `help` is used where `why` has none.
+    pub fn unreadable(&mut self, path: &Path, why: Unreadable, help: impl FnOnce() -> String) {
+        let file = self.add_source(Source::unread(path));
+        let span = Span::new(file, why.line, why.line.min(1), 0);
+        let message = format!("{} {}", quote(&path.to_string_lossy()), why.message);
+        self.error(span, message).help(why.help_or(help));
+    }
+
+    pub fn warning(&mut self, span: Span, message: impl Into<String>) -> &mut Problem {
+        self.push(Severity::Warning, span, message.into())
+    }
+
+    /// Drops all problems so far.
+    pub(crate) fn clear(&mut self) {
+        (self.list, self.more, self.errors) = (Vec::new(), 0, false);
+    }
+
+    /// Adds what will hardly work: an error in `check`; a warning in `run`, since it may be meant.
+    pub(crate) fn error_in_check(
+        &mut self,
+        span: Span,
+        message: impl Into<String>,
+    ) -> &mut Problem {
+        match self.is_check {
+            true => self.error(span, message),
+            false => self.warning(span, message),
+        }
+    }
+
+    /// Whether this is `check`, which looks at more than `run`.
+    pub(crate) fn is_check(&self) -> bool {
+        self.is_check
+    }
+
+    pub fn has_errors(&self) -> bool {
+        self.errors
+    }
+
+    /// Whether further problems are only counted, so that costly suggestions can be skipped.
+    pub(crate) fn is_full(&self) -> bool {
+        self.list.len() >= KEPT
+    }
+
+    fn push(&mut self, severity: Severity, span: Span, message: String) -> &mut Problem {
+        if self.is_full() {
+            self.more += 1;
+            return &mut self.overflow;
+        }
+        self.list.push(Problem { severity, span, message, help: None });
+        let last = self.list.len() - 1;
+        &mut self.list[last]
+    }
+
+    /// All problems in the order of files and lines, without duplicates.
+    pub fn finish(mut self) -> Vec<Diagnostic> {
+        let key = |p: &Problem| (p.span, p.severity);
+        self.list.sort_by(|a, b| key(a).cmp(&key(b)).then_with(|| a.message.cmp(&b.message)));
+        self.list.dedup_by(|a, b| key(a) == key(b) && a.message == b.message);
+        if self.list.len() > SHOWN {
+            // Warnings are dropped first, so that they do not hide an error.
+            let errors = self.list.iter().filter(|p| p.severity == Severity::Error).count();
+            let mut warnings_left = SHOWN.saturating_sub(errors);
+            self.list.retain(|p| {
+                let keep = p.severity == Severity::Error || warnings_left > 0;
+                if p.severity == Severity::Warning && keep {
+                    warnings_left -= 1;
+                }
+                self.more += usize::from(!keep);
+                keep
+            });
+            self.more += self.list.len().saturating_sub(SHOWN);
+            self.list.truncate(SHOWN);
+        }
+        let mut out: Vec<_> = self.list.iter().map(|p| self.locate(p)).collect();
+        if self.more > 0 {
+            let severity = if self.errors { Severity::Error } else { Severity::Warning };
+            let message = format!("and {} more", self.more);
+            let span = Span::whole(self.list.last().map_or(0, |p| p.span.file()));
+            out.push(self.locate(&Problem { severity, span, message, help: None }));
+        }
+        out
+    }
+
+    fn locate(&self, problem: &Problem) -> Diagnostic {
+        let span = problem.span;
+        let source = self.sources.get(span.file());
+        let line = source.and_then(|s| s.line(span.line())).unwrap_or_default();
+        let (source_line, offset) = excerpt(line, span.column());
+        let room = source_line.chars().count().saturating_sub(offset);
+        Diagnostic {
+            severity: problem.severity,
+            // They may quote names of any file.
+            message: harmless(&problem.message).into_owned(),
+            file: source.map(|s| s.path.clone()).unwrap_or_default(),
+            line: span.line(),
+            column: span.column(),
+            source_line,
+            offset,
+            len: span.len().min(room).max(1),
+            help: problem.help.as_deref().map(|help| harmless(help).into_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(line: usize) -> Span {
+        Span::new(0, line, 1, 1)
+    }
+
+    #[test]
+    fn problems_come_in_order_and_once() {
+        let mut problems = Problems::default();
+        problems.error(at(3), "c");
+        problems.warning(at(1), "a").help("fix");
+        problems.error(at(3), "c");
+        problems.error(at(2), "b");
+        let out = problems.finish();
+        let messages: Vec<_> = out.iter().map(|d| d.message.as_str()).collect();
+        assert_eq!(messages, ["a", "b", "c"]);
+        assert_eq!(out[0].help.as_deref(), Some("fix"));
+    }
+
+    // holds: C13
+    #[test]
+    fn a_flood_is_cut_and_counted_and_warnings_go_first() {
+        let mut problems = Problems::default();
+        for line in 1..=200 {
+            problems.warning(at(line), "w");
+        }
+        for line in 300..2000 {
+            problems.error(at(line), "e");
+        }
+        let out = problems.finish();
+        assert_eq!(out.len(), SHOWN + 1);
+        assert!(out.iter().all(Diagnostic::is_error));
+        assert_eq!(out[SHOWN].message, "and 1850 more");
+    }
+}

@@ -1,0 +1,156 @@
+//! The variables that `${…}` in a config can use.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+
+use crate::load::read::scale;
+
+/// The variables of drainit itself.
+const OWN: [&str; 4] =
+    ["DRAINIT_CONFIG", "DRAINIT_LOG_FORMAT", "DRAINIT_LOG_LEVEL", "DRAINIT_PROFILES"];
+
+/// A snapshot of the container's environment, without variables that are not UTF-8. [`OWN`] ones are
+/// there nevertheless: such a value is wrong, and not missing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Environment(BTreeMap<String, String>);
+
+impl Environment {
+    pub fn from_process() -> Self {
+        let text = |(name, value): (OsString, OsString)| {
+            let name = name.into_string().ok()?;
+            match value.into_string() {
+                Err(value) if OWN.contains(&&*name) => {
+                    Some((name, value.to_string_lossy().into_owned()))
+                }
+                value => Some((name, value.ok()?)),
+            }
+        };
+        std::env::vars_os().filter_map(text).collect()
+    }
+
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// Sets or removes a variable.
+    pub(crate) fn set(&mut self, name: &str, value: Option<&str>) {
+        match value {
+            Some(value) => self.0.insert(name.to_owned(), value.to_owned()),
+            None => self.0.remove(name),
+        };
+    }
+
+    /// The elements of `DRAINIT_PROFILES`.
+    pub(crate) fn profiles(&self) -> impl Iterator<Item = &str> {
+        let list = self.get("DRAINIT_PROFILES").unwrap_or_default();
+        list.split(',').map(str::trim).filter(|profile| !profile.is_empty())
+    }
+
+    /// The value, unless it is empty: a set but empty variable counts as unset.
+    pub fn get_non_empty(&self, name: &str) -> Option<&str> {
+        self.get(name).filter(|value| !value.is_empty())
+    }
+}
+
+impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Environment {
+    fn from_iter<T: IntoIterator<Item = (K, V)>>(variables: T) -> Self {
+        let mut environment = Self::default();
+        for (name, value) in variables {
+            environment.0.insert(name.into(), value.into());
+        }
+        environment
+    }
+}
+
+/// The source of a variable's value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Container,
+    /// `env:` of the config.
+    Env,
+    /// The `env_file` that is being read.
+    File,
+    /// `scale`: the number of the process.
+    Scale,
+}
+
+/// What of a text and its variables must not be in a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Secret {
+    Nothing,
+    /// The values of the variables.
+    Values,
+    /// The text, too: it is itself a value.
+    All,
+}
+
+/// The variables of `${…}`: the container's, then those of the `env_file` being read, then `env:`.
+#[derive(Debug)]
+pub struct Variables<'a> {
+    container: &'a Environment,
+    env: BTreeMap<String, String>,
+    file: BTreeMap<String, String>,
+    /// The number that `scale` gives the process that is being read.
+    number: Option<String>,
+    /// What must not be in a message.
+    pub secret: Secret,
+}
+
+impl<'a> Variables<'a> {
+    pub fn new(container: &'a Environment) -> Self {
+        let (env, file) = (BTreeMap::new(), BTreeMap::new());
+        Self { container, env, file, number: None, secret: Secret::Nothing }
+    }
+
+    pub(crate) fn container(&self) -> &'a Environment {
+        self.container
+    }
+
+    /// Adds an entry of `env:`.
+    pub fn set_default(&mut self, name: &str, value: &str) {
+        self.env.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// Adds an entry of the `env_file` that is being read.
+    pub(crate) fn set_in_file(&mut self, name: &str, value: &str) {
+        self.file.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// Forgets the entries of the `env_file`.
+    pub(crate) fn end_of_file(&mut self) {
+        self.file.clear();
+    }
+
+    /// Sets the number that `scale` gives the process that is being read.
+    pub fn set_number(&mut self, number: Option<String>) {
+        self.number = number;
+    }
+
+    /// The number that `scale` gives the process that is being read.
+    pub(crate) fn number(&self) -> Option<&str> {
+        self.number.as_deref()
+    }
+
+    /// The value, unless it is empty, and its source.
+    pub(crate) fn get_non_empty(&self, name: &str) -> Option<(&str, Origin)> {
+        if let Some(number) = self.number.as_deref().filter(|_| name == scale::VARIABLE) {
+            return Some((number, Origin::Scale));
+        }
+        let container = self.container.get_non_empty(name).map(|value| (value, Origin::Container));
+        let file = || non_empty(&self.file, name).map(|value| (value, Origin::File));
+        let env = || non_empty(&self.env, name).map(|value| (value, Origin::Env));
+        container.or_else(file).or_else(env)
+    }
+
+    /// Whether any source sets it, even to an empty value.
+    pub(crate) fn is_defined(&self, name: &str) -> bool {
+        self.get_non_empty(name).is_some()
+            || self.container.get(name).is_some()
+            || self.file.contains_key(name)
+            || self.env.contains_key(name)
+    }
+}
+
+fn non_empty<'m>(map: &'m BTreeMap<String, String>, name: &str) -> Option<&'m str> {
+    map.get(name).map(String::as_str).filter(|value| !value.is_empty())
+}

@@ -1,0 +1,144 @@
+//! The forms of single values: each has a shape for the schema and a parser of `values`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::{
+    Address, Arguments, ControlSocket, Direction, DrainUntil, HttpMethod, HttpTarget, LogFormat,
+    Moment, ProcessKind,
+};
+use crate::load::key::{At, Form, Shape};
+use crate::load::read::reader::Reader;
+use crate::load::values;
+use crate::load::yaml::node::Node;
+use crate::types::{OnExit, RestartPolicy, Signal, StartCondition, Update};
+
+/// Declares single values by the form, the type, the shape and the parser of each.
+macro_rules! leaf {
+    ($($form:ty => $out:ty: $shape:expr, $parse:expr;)*) => {$(
+        impl $crate::load::key::Form for $form {
+            type Out = $out;
+            const SHAPE: $crate::load::key::Shape = $shape;
+
+            fn read(
+                reader: &mut $crate::load::read::reader::Reader<'_>,
+                at: &$crate::load::key::At<'_>,
+                node: &$crate::load::yaml::node::Node,
+            ) -> Option<$out> {
+                let value = reader.typed(node, at.key, <Self as $crate::load::key::Leaf>::parse);
+                use $crate::load::key::Shape as Known;
+                if let Known::Duration | Known::PositiveDuration = Self::SHAPE {
+                    reader.durations_known &= value.is_some();
+                }
+                value
+            }
+        }
+
+        impl $crate::load::key::Leaf for $form {
+            fn parse(text: &str) -> Result<$out, $crate::load::values::Invalid> {
+                $parse(text)
+            }
+        }
+    )*};
+}
+pub(crate) use leaf;
+
+/// A value that is one of several words.
+pub(crate) trait Word {
+    /// As it is written.
+    fn word(self) -> &'static str;
+}
+
+macro_rules! words {
+    ($($of:ident { $($word:literal => $variant:ident),* $(,)? })*) => {$(
+        leaf! {
+            $of => $of: Shape::Word(&[$($word),*]),
+                |text| values::choice(text, &[$(($word, $of::$variant)),*]);
+        }
+
+        impl Word for $of {
+            fn word(self) -> &'static str {
+                match self { $($of::$variant => $word),* }
+            }
+        }
+    )*};
+}
+
+words! {
+    ProcessKind { "service" => Service, "oneshot" => Oneshot }
+    Update { "stop-first" => StopFirst, "start-first" => StartFirst, "hot-restart" => HotRestart }
+    RestartPolicy { "no" => No, "on-failure" => OnFailure, "always" => Always }
+    OnExit {
+        "shutdown" => Shutdown,
+        "failure-shutdown" => FailureShutdown,
+        "ignore" => Ignore,
+    }
+    StartCondition { "started" => Started, "ready" => Ready, "completed" => Completed }
+    DrainUntil { "connections" => Connections, "requests" => Requests }
+    Direction { "all" => All, "inbound" => Inbound }
+    HttpMethod { "POST" => Post, "PUT" => Put, "GET" => Get, "DELETE" => Delete }
+    LogFormat { "text" => Text, "json" => Json }
+    Arguments { "refuse" => Refuse, "exec" => Exec }
+    Moment { "config" => Config, "start" => Start }
+}
+
+/// A duration longer than 0.
+pub(crate) struct Positive;
+/// At least 1.
+pub(crate) struct AtLeastOne;
+/// `true`, which is all that can be written.
+pub(crate) struct True;
+/// A signal that drainit can catch.
+pub(crate) struct Catchable;
+/// A signal that can end a process.
+pub(crate) struct StopSignal;
+/// The path of a Unix socket.
+pub(crate) struct SocketPath;
+/// `HOST:PORT` to connect to.
+pub(crate) struct Tcp;
+/// The name of something, or a user.
+pub(crate) struct Name;
+/// A listener of an Envoy.
+pub(crate) struct Listener;
+pub(crate) struct Umask;
+
+leaf! {
+    String => String: Shape::Text, |text: &str| Ok(text.to_owned());
+    bool => bool: Shape::Bool, values::boolean;
+    True => bool: Shape::True, values::only_true;
+    u32 => u32: Shape::Count, values::number;
+    AtLeastOne => u32: Shape::Count, values::positive_number;
+    u8 => u8: Shape::Count, values::exit_code;
+    Name => String: Shape::Filled("name"), |text: &str| Ok(text.to_owned());
+    Listener => String: Shape::Filled("listener"), values::listener;
+    PathBuf => PathBuf: Shape::Filled("path"), values::path;
+    SocketPath => PathBuf: Shape::Filled("path"), values::socket_path;
+    ControlSocket => ControlSocket: Shape::Filled("path or `off`"), values::control_socket;
+    Catchable => Signal: Shape::Signal(values::catchable_signal), values::catchable_signal;
+    StopSignal => Signal: Shape::Signal(values::stop_signal), values::stop_signal;
+    SocketAddr => SocketAddr: Shape::HostPort, values::listen;
+    Tcp => SocketAddr: Shape::HostPort, values::tcp;
+    HttpTarget => HttpTarget: Shape::Url, values::http;
+    Address => Address: Shape::Url, values::server;
+    Duration => Duration: Shape::Duration, values::duration;
+    Positive => Duration: Shape::PositiveDuration, values::positive_duration;
+    Umask => u32: Shape::Number("octal number from `000` to `777`", "^(0o)?0*[0-7]{1,3}$"), values::umask;
+}
+
+/// A list of signals, each once.
+pub(crate) struct Signals;
+
+impl Form for Signals {
+    type Out = Vec<Signal>;
+    const SHAPE: Shape = Shape::List(&Catchable::SHAPE);
+
+    fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Vec<Signal>> {
+        let mut signals = Vec::new();
+        for item in reader.items(node, at.key)? {
+            let signal = Catchable::read(reader, at, item);
+            signals.extend(signal.filter(|signal| !signals.contains(signal)));
+        }
+        Some(signals)
+    }
+}

@@ -1,0 +1,257 @@
+//! The keys of a config, as tables: one for each mapping, which `#[derive(Table)]` makes of the
+//! struct that holds the values. The reader, the overlays, `drainit schema` and the tables of
+//! docs/config.md use the same table.
+
+use std::fmt;
+
+use crate::load::read::reader::{Fields, Reader};
+use crate::load::values::Invalid;
+use crate::load::yaml::node::Node;
+use crate::types::Signal;
+
+pub(crate) use drainit_derive::Table;
+
+/// The keys of a config.
+pub fn root() -> &'static Keys {
+    <crate::config::Config as Table>::KEYS
+}
+
+/// The keys of one mapping.
+pub struct Keys {
+    /// The name of the type that has them.
+    pub name: &'static str,
+    pub own: &'static [Key],
+    /// Further keys of the same mapping.
+    pub flat: &'static [&'static Keys],
+    /// The key that a value stands for that is no mapping.
+    pub short: Option<&'static str>,
+}
+
+impl Keys {
+    /// A choice first.
+    pub fn all(&self) -> impl Iterator<Item = &'static Key> + use<> {
+        let is_choice = |keys: &Keys| keys.own.first().is_some_and(|key| key.exclusive);
+        let flat = move |choice| {
+            let keys = self.flat.iter().filter(move |keys| is_choice(keys) == choice);
+            keys.flat_map(|keys| keys.own)
+        };
+        flat(true).chain(self.own).chain(flat(false))
+    }
+
+    /// The keys that exclude each other.
+    pub fn exclusive(&self) -> impl Iterator<Item = &'static Key> + use<> {
+        self.all().filter(|key| key.exclusive)
+    }
+
+    pub fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
+        self.all().map(|key| key.name)
+    }
+
+    pub fn has(&self, name: &str) -> bool {
+        self.all().any(|key| key.name == name)
+    }
+}
+
+/// A row of a table.
+pub struct Key {
+    pub name: &'static str,
+    /// Whether it excludes the other keys with this mark.
+    pub exclusive: bool,
+    pub(crate) merge: Merge,
+    /// The keys of its value, if that is a mapping with known keys.
+    pub(crate) keys: Option<&'static Keys>,
+    #[cfg(feature = "schema")]
+    pub shape: Shape,
+    /// The doc comment of its field: Markdown, in one line.
+    #[cfg(feature = "schema")]
+    pub meaning: &'static str,
+    #[cfg(feature = "schema")]
+    pub default: Option<&'static str>,
+}
+
+impl Key {
+    /// Only the schema and the reference need the shape, the meaning and the default.
+    #[cfg_attr(not(feature = "schema"), allow(unused_variables))]
+    pub const fn new(
+        name: &'static str,
+        shape: Shape,
+        meaning: &'static str,
+        default: Option<&'static str>,
+        merge: Merge,
+        exclusive: bool,
+    ) -> Self {
+        Self {
+            name,
+            exclusive,
+            merge,
+            keys: shape.keys(),
+            #[cfg(feature = "schema")]
+            shape,
+            #[cfg(feature = "schema")]
+            meaning,
+            #[cfg(feature = "schema")]
+            default,
+        }
+    }
+}
+
+/// How an overlay changes a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Merge {
+    /// Mappings key by key, lists by appending; a single value replaces.
+    ByKind,
+    Replace,
+    /// A mapping whose keys are names.
+    Entries,
+    /// A list of names, or a mapping with these keys.
+    Names,
+    /// A list of `NAME=VALUE`, or a mapping.
+    Pairs,
+    /// A list or a single value; a mapping in it replaces the one with the same value of this key.
+    OneOrMore(&'static str),
+}
+
+/// The form of a value, as far as it can be judged without the rest of the config. Every single
+/// value may also be text with a `${VAR}`.
+pub enum Shape {
+    /// Any single value.
+    Text,
+    /// A single value that is not empty; the noun for it.
+    Filled(&'static str),
+    Duration,
+    /// A duration longer than 0.
+    PositiveDuration,
+    /// A whole number from 0 up.
+    Count,
+    Bool,
+    /// `true` only.
+    True,
+    /// A signal that the parser takes.
+    Signal(fn(&str) -> Result<Signal, Invalid>),
+    /// `HOST:PORT`
+    HostPort,
+    /// `http://HOST:PORT/PATH` or `unix:/SOCKET:/PATH`
+    Url,
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// The noun for text that matches a regular expression, in what ECMA-262 and Rust's `regex` have
+    /// in common.
+    Pattern(&'static str, &'static str),
+    /// The noun for a number, or text that matches such a regular expression.
+    Number(&'static str, &'static str),
+    List(&'static Shape),
+    /// A mapping of any names.
+    Map(&'static Shape),
+    /// A mapping of process names. Those that begin with `x-` are left alone.
+    Processes(&'static Shape),
+    Table(&'static Keys),
+    /// Any of several shapes.
+    Either(&'static [Shape]),
+    /// A table that has many places, with its name in the schema.
+    Named(&'static str, &'static Keys),
+}
+
+impl Shape {
+    /// The keys of the mapping that such a value is or contains.
+    const fn keys(&self) -> Option<&'static Keys> {
+        match self {
+            Self::Table(keys) | Self::Named(_, keys) => Some(keys),
+            Self::Processes(of) => of.keys(),
+            Self::Either(shapes) => {
+                let mut at = shapes.len();
+                while at > 0 {
+                    at -= 1;
+                    if let Some(keys) = shapes[at].keys() {
+                        return Some(keys);
+                    }
+                }
+                None
+            }
+            _ => None,
+        }
+    }
+}
+
+/// How a value is read. Each problem is reported, with its place.
+pub(crate) trait Form {
+    /// The value.
+    type Out;
+    const SHAPE: Shape;
+
+    /// `None` after an error, and where the value counts as absent.
+    fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Self::Out>;
+}
+
+/// A single value.
+pub(crate) trait Leaf: Form {
+    fn parse(text: &str) -> Result<Self::Out, Invalid>;
+
+    /// The default of a key.
+    #[allow(clippy::panic, reason = "every default is read by tests")]
+    fn given(text: &'static str) -> Self::Out {
+        match Self::parse(text) {
+            Ok(value) => value,
+            Err(bad) => panic!("the default {text}: {}", bad.why),
+        }
+    }
+}
+
+/// A mapping with known keys.
+pub(crate) trait Table: Sized {
+    const KEYS: &'static Keys;
+
+    fn read_keys(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Self>;
+}
+
+/// A list of values.
+pub(crate) struct List<F>(F);
+
+impl<F: Form> Form for List<F> {
+    type Out = Vec<F::Out>;
+    const SHAPE: Shape = Shape::List(&F::SHAPE);
+
+    fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Self::Out> {
+        let items = reader.items(node, at.key)?;
+        // All are read, so that an error in one hides none in another.
+        let read: Vec<_> = items.iter().map(|item| F::read(reader, at, item)).collect();
+        read.into_iter().collect()
+    }
+}
+
+/// A value that is read only if a condition beside it holds.
+pub(crate) struct Later<F>(F);
+
+impl<F: Form> Form for Later<F> {
+    type Out = ();
+    const SHAPE: Shape = F::SHAPE;
+
+    fn read(_: &mut Reader<'_>, _: &At<'_>, _: &Node) -> Option<()> {
+        Some(())
+    }
+}
+
+/// The place of a value in the config: its key, and that of the mapping around it.
+#[derive(Clone, Copy)]
+pub(crate) struct At<'a> {
+    above: Option<&'a At<'a>>,
+    pub(crate) key: &'a str,
+}
+
+impl<'a> At<'a> {
+    /// The whole config.
+    pub(crate) const ROOT: At<'static> = At { above: None, key: "" };
+
+    pub(crate) fn inner(&'a self, key: &'a str) -> Self {
+        Self { above: Some(self), key }
+    }
+}
+
+/// `processes.router.drain`; nothing for the whole config.
+impl fmt::Display for At<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.above {
+            Some(above) if !above.key.is_empty() => write!(f, "{above}.{}", self.key),
+            _ => f.write_str(self.key),
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! YAML in, [`Config`](crate::config::Config) out, or every problem at once, each with its place.
+//!
+//! ```text
+//! source ──▶ yaml ──▶ overlay ──▶ read (expand, values) ──▶ graph ──▶ check
+//!  text      Node      Node        Config                    Graph
+//! ```
+
+pub mod accounts;
+pub mod args;
+pub mod at_start;
+pub mod bootstrap;
+pub mod check;
+pub mod control;
+pub mod diagnostics;
+pub mod directory;
+pub(crate) mod env_file;
+pub mod environment;
+pub mod expand;
+pub(crate) mod forms;
+pub mod key;
+pub(crate) mod limits;
+pub(crate) mod overlay;
+pub(crate) mod places;
+pub(crate) mod read;
+pub(crate) mod shell_split;
+pub mod source;
+pub mod span;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests;
+pub mod values;
+pub mod yaml;
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+pub use crate::load::diagnostics::diagnostic::{Diagnostic, Severity};
+pub use crate::load::environment::Environment;
+
+use crate::config::Config;
+use crate::graph::{Graph, GraphError};
+use crate::load::accounts::Accounts;
+use crate::load::check::image::ImageLookup;
+use crate::load::diagnostics::diagnostic::quote;
+use crate::load::diagnostics::problems::Problems;
+use crate::load::environment::Variables;
+use crate::load::places::Places;
+use crate::load::read::reader::Reader;
+use crate::load::source::Source;
+use crate::load::span::Span;
+use crate::load::yaml::node::{Kind, Node};
+
+/// A config that can be run.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    pub config: Config,
+    pub graph: Graph,
+    /// The variables that `grace_period` uses.
+    pub grace_variables: Vec<String>,
+    /// The config sets `grace_period`.
+    pub has_grace_period: bool,
+    /// In file order.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Reads the files, each on top of those before it. A directory stands for its files.
+///
+/// Takes milliseconds and little memory whatever the files hold. Waits only for a pipe that has a
+/// writer, for at most two seconds.
+///
+/// # Errors
+/// Every problem, warnings too, in file order. At least one is an error.
+pub fn load(paths: &[PathBuf], environment: &Environment) -> Result<Loaded, Vec<Diagnostic>> {
+    read(paths, environment, false, None)
+}
+
+/// Like [`load`], for a command that prints something and exits: the trees of the files are not
+/// freed, which would be a fifth of the work.
+pub fn load_to_show(
+    paths: &[PathBuf],
+    environment: &Environment,
+) -> Result<Loaded, Vec<Diagnostic>> {
+    read(paths, environment, true, None)
+}
+
+/// Like [`load_to_show`], for `check`: what will hardly work is an error, and `lookup` searches the
+/// image for what the config names.
+pub fn load_to_check(
+    paths: &[PathBuf],
+    environment: &Environment,
+    lookup: ImageLookup<'_>,
+) -> Result<Loaded, Vec<Diagnostic>> {
+    read(paths, environment, true, Some(lookup))
+}
+
+fn read(
+    paths: &[PathBuf],
+    environment: &Environment,
+    ends_soon: bool,
+    lookup: Option<ImageLookup<'_>>,
+) -> Result<Loaded, Vec<Diagnostic>> {
+    let mut problems = if lookup.is_some() { Problems::for_check() } else { Problems::default() };
+    let roots = read_roots(&mut problems, paths, environment);
+    if ends_soon {
+        std::mem::forget(roots.clone());
+    }
+    finish(problems, roots, environment, Accounts::new("/etc/passwd", "/etc/group"), lookup)
+}
+
+/// The tree of each file; `None` where a file cannot be read.
+type Roots = Vec<Option<Rc<Node>>>;
+
+fn read_roots(problems: &mut Problems, paths: &[PathBuf], environment: &Environment) -> Roots {
+    let mut roots = Vec::with_capacity(paths.len());
+    for path in paths {
+        let files = directory::files(path).unwrap_or_else(|| Ok(vec![path.clone()]));
+        let files = files.unwrap_or_else(|bad| {
+            problems.unreadable(path, bad, String::new);
+            roots.push(None);
+            Vec::new()
+        });
+        for path in files {
+            match Source::read(&path) {
+                Ok(source) => roots.push(parse_source(problems, source)),
+                Err(bad) => {
+                    problems.unreadable(&path, bad, || path_help(&path, environment));
+                    roots.push(None);
+                }
+            }
+        }
+    }
+    roots
+}
+
+/// Help for the path of a file that does not exist.
+fn path_help(path: &Path, environment: &Environment) -> String {
+    let name = path.to_string_lossy();
+    if environment.get_non_empty("DRAINIT_CONFIG") == Some(&name) {
+        "correct $DRAINIT_CONFIG, or name the file with -c".to_owned()
+    } else if path == Path::new("/etc/drainit.yaml") {
+        "put a config there, or name one with -c or $DRAINIT_CONFIG; there is no ./drainit.yaml either"
+            .to_owned()
+    } else {
+        "check the path; a relative one starts at the working directory".to_owned()
+    }
+}
+
+/// Parses a file; an empty one is an error.
+pub fn parse_source(problems: &mut Problems, source: Source) -> Option<Rc<Node>> {
+    let name = quote(&source.path.to_string_lossy());
+    let file = problems.add_source(source);
+    let root = yaml::parse(problems, file)?;
+    if matches!(root.kind, Kind::Null) {
+        let problem = problems.error(Span::whole(file), format!("{name} is empty"));
+        problem.help("write at least `processes: {NAME: {command: [PROGRAM, ARGUMENT]}}`");
+        return None;
+    }
+    Some(root)
+}
+
+/// Merges all files; `None`, and at least one error, where one of them is missing.
+fn merge_roots(problems: &mut Problems, roots: Roots) -> Option<Rc<Node>> {
+    // With a file missing, most problems of the others would be false.
+    let complete: Option<Vec<_>> = roots.into_iter().collect();
+    let merged = complete
+        .and_then(|roots| roots.into_iter().reduce(|base, over| overlay::merge(&base, &over)));
+    if merged.is_none() && !problems.has_errors() {
+        problems.error(Span::whole(0), "no config file is given").help("name one with -c");
+    }
+    merged.map(|root| overlay::without_resets(problems, &root))
+}
+
+fn finish(
+    mut problems: Problems,
+    roots: Roots,
+    environment: &Environment,
+    accounts: Accounts,
+    lookup: Option<ImageLookup<'_>>,
+) -> Result<Loaded, Vec<Diagnostic>> {
+    let Some(root) = merge_roots(&mut problems, roots) else { return Err(problems.finish()) };
+    let mut reader = Reader::new(&mut problems, Variables::new(environment), accounts);
+    reader.places = Places::new(&root);
+    let mut config = read::root::config(&mut reader, &root);
+    if reader.problems.is_check() {
+        check::templates::check(&mut reader, &config);
+    }
+    let (times_known, places) = (reader.durations_known, reader.places);
+    let graph = match config.graph() {
+        Ok(graph) => {
+            check::check(&mut problems, &mut config, &graph, &places, times_known);
+            graph
+        }
+        Err(errors) => {
+            errors
+                .into_iter()
+                .for_each(|error| graph_error(&mut problems, &config, &places, &error));
+            if times_known {
+                check::each_min(&mut problems, &config, &places);
+            }
+            Graph::default()
+        }
+    };
+    check::unique::check(&mut problems, &config, &places);
+    check::shared_addresses::check(&mut problems, &config, &places);
+    if let Some(lookup) = lookup {
+        check::image::check(&mut problems, &config, environment, &places, lookup);
+    }
+    let failed = problems.has_errors();
+    let diagnostics = problems.finish();
+    if failed {
+        return Err(diagnostics);
+    }
+    let grace_period = places.find("shutdown.grace_period");
+    let grace_variables =
+        grace_period.and_then(Node::scalar).map(expand::names).unwrap_or_default();
+    let has_grace_period = grace_period.is_some();
+    Ok(Loaded { config, graph, grace_variables, has_grace_period, warnings: diagnostics })
+}
+
+fn graph_error(problems: &mut Problems, config: &Config, places: &Places, error: &GraphError) {
+    let at = |process: usize, dependency: usize| {
+        let on = &config.processes[process].depends_on[dependency];
+        places.processes[process].dependency(&on.process)
+    };
+    let (span, help) = match error {
+        GraphError::Unknown { process, dependency, unknown, suggestion, .. } => {
+            let help = match suggestion {
+                _ if unknown.starts_with("x-") => {
+                    "give it another name: those with `x-` are left alone".to_owned()
+                }
+                _ if unknown.ends_with('*') => {
+                    let entry = unknown.trim_end_matches('*').trim_end_matches('-');
+                    format!(
+                        "no pattern is taken here: `{entry}` means all processes of an entry \
+                         with `scale`; name each of others"
+                    )
+                }
+                Some(name) => format!("did you mean `{name}`?"),
+                None => "add it under `processes:`, or remove it here".to_owned(),
+            };
+            (at(*process, *dependency), help)
+        }
+        GraphError::Itself { process, dependency, .. } => {
+            (at(*process, *dependency), "remove it here".to_owned())
+        }
+        GraphError::Cycle { process, dependency, .. } => {
+            (at(*process, *dependency), "remove one of these dependencies".to_owned())
+        }
+        GraphError::TooMany => (Span::whole(0), "split them over several containers".to_owned()),
+    };
+    problems.error(span, error.to_string()).help(help);
+}

@@ -1,0 +1,271 @@
+//! Merges one file over another by Compose's rules: mappings merge key by key, single values
+//! replace, lists are appended to without duplicates. A `command` replaces.
+//!
+//! `!reset` removes a key, `!override` replaces a value that would be merged. A variable of
+//! `environment` with `!reset` is kept from the process, even where the container has it, so there
+//! the `!reset` stays in the merged tree for the reader.
+
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+
+use crate::load::diagnostics::diagnostic::quote;
+use crate::load::diagnostics::problems::Problems;
+use crate::load::key::{self, Keys, Merge};
+use crate::load::span::Span;
+use crate::load::yaml::node::{Key, Kind, Node, Tag};
+use crate::types::suggest::nearest;
+
+/// What the tables of keys say about the values at one place.
+#[derive(Clone, Copy)]
+struct Spot {
+    merge: Merge,
+    /// The keys of the mapping, or of those in it.
+    keys: Option<&'static Keys>,
+    /// Whether this is a variable of `environment`.
+    is_variable: bool,
+}
+
+impl Spot {
+    fn root() -> Self {
+        Self { keys: Some(key::root()), ..Self::unknown() }
+    }
+
+    fn unknown() -> Self {
+        Self { merge: Merge::ByKind, keys: None, is_variable: false }
+    }
+
+    /// The place of a key in this mapping.
+    fn inner(self, name: &str) -> Self {
+        match (self.merge, self.keys) {
+            (Merge::Entries | Merge::Names, keys) => Self { keys, ..Self::unknown() },
+            (Merge::Pairs, _) => Self { is_variable: true, ..Self::unknown() },
+            (_, keys) => {
+                let row = keys.and_then(|keys| keys.all().find(|key| key.name == name));
+                row.map_or(Self::unknown(), |row| Self {
+                    merge: row.merge,
+                    keys: row.keys,
+                    is_variable: false,
+                })
+            }
+        }
+    }
+}
+
+/// Merges `over` over `base`.
+pub(crate) fn merge(base: &Rc<Node>, over: &Rc<Node>) -> Rc<Node> {
+    merge_at(Spot::root(), base, over)
+}
+
+fn merge_at(spot: Spot, base: &Rc<Node>, over: &Rc<Node>) -> Rc<Node> {
+    if over.tag == Some(Tag::Override) {
+        return Rc::clone(over);
+    }
+    // An empty value in the later file changes nothing; `!reset` removes. Only a variable without
+    // a value has a meaning: the container's is passed on.
+    if matches!(over.kind, Kind::Null) && !spot.is_variable {
+        return Rc::clone(base);
+    }
+    if is_reset(base) {
+        return Rc::clone(over);
+    }
+    let short = spot.keys.and_then(|keys| keys.short);
+    let merged = match (spot.merge, short) {
+        (Merge::Replace, _) => None,
+        (Merge::Names, _) => {
+            by_kind(spot, &named(base, entry_of_name), &named(over, entry_of_name))
+        }
+        (Merge::Pairs, _) => {
+            by_kind(spot, &named(base, entry_of_pair), &named(over, entry_of_pair))
+        }
+        (Merge::OneOrMore(_), _) => by_kind(spot, &listed(base), &listed(over)),
+        (_, Some(key)) => match over.kind {
+            Kind::Mapping(_) => by_kind(spot, &in_full(base, key), over),
+            _ => None,
+        },
+        (Merge::ByKind | Merge::Entries, None) => by_kind(spot, base, over),
+    };
+    merged.unwrap_or_else(|| Rc::clone(over))
+}
+
+/// Merges mappings and lists; `None` where one replaces the other.
+fn by_kind(spot: Spot, base: &Rc<Node>, over: &Rc<Node>) -> Option<Rc<Node>> {
+    let kind = match (&base.kind, &over.kind) {
+        (Kind::Mapping(base), Kind::Mapping(over)) => Kind::Mapping(mappings(spot, base, over)),
+        (Kind::Sequence(base), Kind::Sequence(over)) => match spot.merge {
+            Merge::OneOrMore(key) => Kind::Sequence(lists_by(key, base, over)),
+            _ => Kind::Sequence(lists(base, over)),
+        },
+        _ => return None,
+    };
+    Some(Rc::new(Node::new(over.span, kind)))
+}
+
+type Entries = [(Key, Rc<Node>)];
+
+fn mappings(spot: Spot, base: &Entries, over: &Entries) -> Vec<(Key, Rc<Node>)> {
+    let keys = spot.keys.filter(|_| spot.merge == Merge::ByKind);
+    let exclusive: Vec<_> = keys.into_iter().flat_map(Keys::exclusive).collect();
+    let is_exclusive = |key: &Key| exclusive.iter().any(|row| row.name == &*key.text);
+    let later: HashMap<&str, &Rc<Node>> =
+        over.iter().map(|(key, node)| (&*key.text, node)).collect();
+    let earlier: HashSet<&str> = base.iter().map(|(key, _)| &*key.text).collect();
+    let switched =
+        over.iter().any(|(key, node)| is_exclusive(key) && !matches!(node.kind, Kind::Null));
+    let mut merged = Vec::with_capacity(base.len() + over.len());
+    for (key, node) in base {
+        match later.get(&*key.text) {
+            Some(over) if is_reset(over) => {
+                // A second `!reset` removes nothing either, so it stays to be checked.
+                if spot.merge == Merge::Pairs || is_reset(node) {
+                    merged.push((key.clone(), Rc::clone(over)));
+                }
+            }
+            Some(over) => {
+                merged.push((key.clone(), merge_at(spot.inner(&key.text), node, over)));
+            }
+            None if switched && is_exclusive(key) => {}
+            None => merged.push((key.clone(), Rc::clone(node))),
+        }
+    }
+    merged.extend(over.iter().filter(|(key, _)| !earlier.contains(&*key.text)).cloned());
+    merged
+}
+
+fn lists(base: &[Rc<Node>], over: &[Rc<Node>]) -> Vec<Rc<Node>> {
+    let mut merged = base.to_vec();
+    let known: HashSet<&str> = base.iter().filter_map(|item| item.scalar()).collect();
+    let is_new = |item: &&Rc<Node>| item.scalar().is_none_or(|text| !known.contains(text));
+    merged.extend(over.iter().filter(is_new).cloned());
+    merged
+}
+
+/// Merges lists whose items are single values, or mappings that `key` identifies.
+fn lists_by(key: &str, base: &[Rc<Node>], over: &[Rc<Node>]) -> Vec<Rc<Node>> {
+    let name = |item: &Rc<Node>| -> Option<Rc<str>> {
+        let of_key = || item.entries().iter().find(|(name, _)| &*name.text == key);
+        item.scalar().or_else(|| of_key()?.1.scalar()).map(Rc::from)
+    };
+    let mut merged = base.to_vec();
+    let mut places: HashMap<Rc<str>, usize> = HashMap::with_capacity(base.len());
+    for (place, item) in base.iter().enumerate() {
+        places.extend(name(item).map(|name| (name, place)));
+    }
+    for item in over {
+        match name(item).and_then(|name| places.get(&name)) {
+            // The same path from two files is the earlier one's.
+            Some(place) if merged[*place].scalar().is_some() && item.scalar().is_some() => {}
+            Some(place) => merged[*place] = Rc::clone(item),
+            None => merged.push(Rc::clone(item)),
+        }
+    }
+    merged
+}
+
+/// Converts a list of names to a mapping. Anything else stays as it is, for the reader to refuse.
+fn named(node: &Rc<Node>, entry: fn(&str, Span) -> (Key, Node)) -> Rc<Node> {
+    let Kind::Sequence(items) = &node.kind else { return Rc::clone(node) };
+    let mut entries: Vec<(Key, Rc<Node>)> = Vec::with_capacity(items.len());
+    let mut places = HashMap::new();
+    for item in items {
+        let Some(text) = item.scalar() else { return Rc::clone(node) };
+        let (key, value) = entry(text, item.span);
+        let place = *places.entry(Rc::clone(&key.text)).or_insert(entries.len());
+        match entries.get_mut(place) {
+            Some(earlier) => *earlier = (key, Rc::new(value)),
+            None => entries.push((key, Rc::new(value))),
+        }
+    }
+    Rc::new(Node::new(node.span, Kind::Mapping(entries)))
+}
+
+fn entry_of_name(text: &str, span: Span) -> (Key, Node) {
+    (Key { text: text.into(), span }, Node::new(span, Kind::Null))
+}
+
+fn entry_of_pair(text: &str, span: Span) -> (Key, Node) {
+    let (name, kind) = match text.split_once('=') {
+        Some((name, value)) => (name, Kind::Scalar { text: value.to_owned(), quoted: true }),
+        None => (text, Kind::Null),
+    };
+    (Key { text: name.into(), span }, Node::new(span, kind))
+}
+
+/// Converts a single value to a list.
+fn listed(node: &Rc<Node>) -> Rc<Node> {
+    match node.kind {
+        Kind::Scalar { .. } | Kind::Mapping(_) => {
+            Rc::new(Node::new(node.span, Kind::Sequence(vec![Rc::clone(node)])))
+        }
+        _ => Rc::clone(node),
+    }
+}
+
+/// Converts the short form of a mapping, the value of this key alone.
+fn in_full(node: &Rc<Node>, key: &str) -> Rc<Node> {
+    match node.kind {
+        Kind::Scalar { .. } | Kind::Sequence(_) => {
+            let key = Key { text: key.into(), span: node.span };
+            Rc::new(Node::new(node.span, Kind::Mapping(vec![(key, Rc::clone(node))])))
+        }
+        _ => Rc::clone(node),
+    }
+}
+
+fn is_reset(node: &Rc<Node>) -> bool {
+    node.tag == Some(Tag::Reset)
+}
+
+/// Empties the values still tagged `!reset` after the merge, since no earlier file had them: the
+/// reader takes them for absent, and checks their keys. Where keys are names, which it cannot
+/// check, removes them with a warning.
+pub(crate) fn without_resets(problems: &mut Problems, root: &Rc<Node>) -> Rc<Node> {
+    without_resets_at(problems, Spot::root(), root)
+}
+
+fn without_resets_at(problems: &mut Problems, spot: Spot, node: &Rc<Node>) -> Rc<Node> {
+    if !node.extent().has_reset || spot.merge == Merge::Pairs {
+        return Rc::clone(node);
+    }
+    let kind = match &node.kind {
+        Kind::Null | Kind::Scalar { .. } => return Rc::clone(node),
+        Kind::Sequence(items) => {
+            let item = |item| without_resets_at(problems, Spot::unknown(), item);
+            Kind::Sequence(items.iter().map(item).collect())
+        }
+        Kind::Mapping(entries) => {
+            let mut kept = Vec::with_capacity(entries.len());
+            for (key, node) in entries {
+                let inner = if !is_reset(node) {
+                    without_resets_at(problems, spot.inner(&key.text), node)
+                } else if matches!(spot.merge, Merge::Entries | Merge::Names) {
+                    nothing_to_remove(problems, key, entries);
+                    continue;
+                } else {
+                    Rc::new(Node::new(node.span, Kind::Null))
+                };
+                kept.push((key.clone(), inner));
+            }
+            Kind::Mapping(kept)
+        }
+    };
+    Rc::new(Node::new(node.span, kind))
+}
+
+/// Reports a `!reset` after a name that no earlier file has.
+fn nothing_to_remove(problems: &mut Problems, key: &Key, entries: &Entries) {
+    if key.text.starts_with("x-") {
+        return;
+    }
+    if problems.is_full() {
+        problems.warning(key.span, "`!reset` has nothing to remove");
+        return;
+    }
+    let others = entries.iter().filter(|(_, node)| !is_reset(node)).map(|(key, _)| &*key.text);
+    let help = match nearest(&key.text, others) {
+        Some(name) => format!("did you mean `{name}`?"),
+        None => "correct the name, or remove the line".to_owned(),
+    };
+    let message =
+        format!("`!reset` has nothing to remove: no earlier file has {}", quote(&key.text));
+    problems.warning(key.span, message).help(help);
+}

@@ -1,0 +1,67 @@
+//! The places of values that only the whole config can judge: each is looked up in the merged tree,
+//! by the path of its keys.
+
+use std::rc::Rc;
+
+use crate::load::span::Span;
+use crate::load::yaml::node::Node;
+
+#[derive(Default)]
+pub(crate) struct Places {
+    root: Option<Rc<Node>>,
+    /// In the order of the processes.
+    pub(crate) processes: Vec<Entry>,
+}
+
+impl Places {
+    pub(crate) fn new(root: &Rc<Node>) -> Self {
+        Self { root: Some(Rc::clone(root)), processes: Vec::new() }
+    }
+
+    /// The value at a path such as `shutdown.grace_period`.
+    pub(crate) fn find(&self, path: &str) -> Option<&Node> {
+        self.root.as_ref()?.find(path)
+    }
+
+    /// The place of the value at a path, or of the nearest one above it.
+    pub(crate) fn at(&self, path: &str) -> Span {
+        self.root.as_ref().map_or(Span::whole(0), |root| root.at(path).unwrap_or(root.span))
+    }
+}
+
+/// The entry of `processes` that a process was read from; the same for all copies of one with
+/// `scale`.
+#[derive(Clone)]
+pub(crate) struct Entry {
+    /// The place of its name.
+    pub(crate) name: Span,
+    pub(crate) node: Rc<Node>,
+}
+
+impl Entry {
+    /// Whether both are of one entry with `scale`.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+
+    /// The value at a path such as `drain.envoy.min` or `render.0.to`.
+    pub(crate) fn find(&self, path: &str) -> Option<&Node> {
+        self.node.find(path)
+    }
+
+    /// The place of the value at a path, or of the nearest one above it; at last that of the name.
+    pub(crate) fn at(&self, path: &str) -> Span {
+        self.node.at(path).unwrap_or(self.name)
+    }
+
+    /// The place of a name in `depends_on`.
+    pub(crate) fn dependency(&self, name: &str) -> Span {
+        let Some(node) = self.find("depends_on") else { return self.name };
+        // The entry of a copy has its name without the number.
+        let entry = name.rsplit_once('-').map_or(name, |(entry, _)| entry);
+        let is = |text: &str| text == name || text == entry;
+        let key = node.entries().iter().find(|(key, _)| is(&key.text)).map(|(key, _)| key.span);
+        let item = || node.items().iter().find(|item| item.scalar().is_some_and(is));
+        key.or_else(|| Some(item()?.span)).unwrap_or(node.span)
+    }
+}

@@ -1,0 +1,207 @@
+//! Commands: a list of arguments, or one string. An argument may be joined of parts, and a part may
+//! have a condition.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use crate::config::only_if;
+use crate::load::diagnostics::diagnostic::quote;
+use crate::load::expand::LONGEST;
+use crate::load::key::{At, Form, Later, List, Shape, Table};
+use crate::load::read::reader::{Fields, Reader};
+use crate::load::shell_split::{split, without_shell};
+use crate::load::source::Source;
+use crate::load::span::Span;
+use crate::load::values;
+use crate::load::yaml::node::{Kind, Node};
+
+/// Each file counts as at least this many bytes, so that a small config cannot read files without
+/// end.
+const LEAST_FILE: usize = 4096;
+
+/// A program and its arguments: a list, or one string that is split into words.
+pub(crate) struct Command;
+
+impl Form for Command {
+    type Out = Vec<String>;
+    const SHAPE: Shape = Shape::Either(&[Shape::Filled("command"), Shape::List(&Element::SHAPE)]);
+
+    fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Vec<String>> {
+        let what = at.key;
+        let first = reader.dollars();
+        let words = match &node.kind {
+            // All are read, so that an error in one hides none in another.
+            Kind::Sequence(items) => {
+                let of_shell = |item: &Rc<Node>| item.scalar().is_some_and(reads_dollars);
+                reader.is_for_shell = items.iter().any(of_shell);
+                let read: Vec<_> =
+                    items.iter().map(|item| Element::read(reader, at, item)).collect();
+                reader.is_for_shell = false;
+                let words: Option<Vec<_>> = read.into_iter().collect();
+                words?.into_iter().flatten().collect()
+            }
+            Kind::Scalar { text: raw, .. } => {
+                let text = reader.text(node, what)?;
+                let words = without_shell(raw).and_then(|()| split(&text.text));
+                words.map_err(|bad| reader.refuse(&text, what, bad)).ok()?
+            }
+            Kind::Null | Kind::Mapping(_) => {
+                let message = format!("`{what}` must be a command, not {}", node.kind_name());
+                reader.problems.error(node.span, message).help("write `[PROGRAM, ARGUMENT, …]`");
+                return None;
+            }
+        };
+        if words.first().is_none_or(String::is_empty) {
+            let problem = reader.problems.error(node.span, format!("`{what}` names no program"));
+            problem.help("write `[PROGRAM, ARGUMENT, …]`");
+            return None;
+        }
+        if let [word] = &*words
+            && matches!(node.kind, Kind::Sequence(_))
+            && word.contains(char::is_whitespace)
+            && !Path::new(word).exists()
+        {
+            let message = format!("`{what}` is one word, {}: a program of that name", quote(word));
+            let problem = reader.problems.warning(node.span, message);
+            problem.help("write `[PROGRAM, ARGUMENT, …]`");
+        }
+        if !words.iter().any(|word| reads_dollars(word)) {
+            reader.check_dollars(first, what);
+            for word in &words {
+                reader.check_tilde(word, what, node.span);
+            }
+        }
+        Some(words)
+    }
+}
+
+impl Reader<'_> {
+    /// Resolves a relative path against the directory of its config.
+    pub(crate) fn resolve_path(&self, span: Span, path: &Path) -> PathBuf {
+        let config = self.problems.source(span.file()).map(|source| source.path.as_path());
+        config.and_then(Path::parent).unwrap_or(Path::new("")).join(path)
+    }
+}
+
+/// Whether a word is a program that expands `$NAME` itself.
+fn reads_dollars(word: &str) -> bool {
+    let name = word.rsplit('/').next().unwrap_or_default();
+    let name = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
+    const KNOWN: &[&str] = &[
+        "sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "fish", "busybox", "su", "runuser",
+        "env", "envsubst", "awk", "gawk", "mawk", "perl", "ruby", "php", "php-fpm", "python",
+        "node", "tclsh", "nginx", "jq", "make",
+    ];
+    KNOWN.contains(&name)
+}
+
+/// A single value as it is written, in which a `$` may stand for itself.
+pub(crate) struct Verbatim;
+
+impl Form for Verbatim {
+    type Out = String;
+    const SHAPE: Shape = Shape::Text;
+
+    fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<String> {
+        Some(reader.text(node, at.key)?.text)
+    }
+}
+
+/// An argument; none where the conditions of all its parts do not hold.
+struct Element;
+
+impl Form for Element {
+    type Out = Option<String>;
+    const SHAPE: Shape = Shape::Either(&[Shape::Text, ElementKeys::SHAPE]);
+
+    fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Option<String>> {
+        match node.kind {
+            Kind::Mapping(_) => ElementKeys::read(reader, at, node),
+            _ => Verbatim::read(reader, at, node).map(Some),
+        }
+    }
+}
+
+#[derive(Table)]
+#[table(settle = Option<String>, shared = "joined")]
+struct ElementKeys {
+    /// One argument, of parts with a newline between them.
+    #[key(form = List<PartKeys>, required = "add it: `join: [{file: PATH}]`")]
+    join: Vec<Option<String>>,
+}
+
+impl ElementKeys {
+    fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Option<String>> {
+        let texts: Vec<_> = self.join.into_iter().flatten().collect();
+        let text = texts.join("\n");
+        // `>=`, because its NUL counts too.
+        if text.len() >= LONGEST {
+            let message = format!("`join` becomes {} bytes", text.len());
+            let help = "let the program read the file itself: no argument can have 128 KiB";
+            reader.problems.error(fields.value("join"), message).help(help);
+            return None;
+        }
+        Some((!texts.is_empty()).then_some(text))
+    }
+}
+
+/// A part of an argument.
+#[derive(Table)]
+#[table(settle = Option<String>, short = "text")]
+struct PartKeys {
+    /// The text itself. <!-- C52 -->
+    /// Example: `{text: --verbose, only_if: {value: "${DEBUG:-}", is: "1"}}`
+    #[key(form = Later<Verbatim>, exclusive)]
+    text: Option<()>,
+    /// The content of this file, with variables inserted. <!-- C53 -->
+    /// Example: `{file: /etc/envoy/override.yaml}`
+    #[key(form = Later<PathBuf>, exclusive)]
+    #[allow(dead_code, reason = "`text` is the other one")]
+    file: Option<()>,
+    /// Left out where one of these conditions does not hold.
+    #[key(form = only_if::Now)]
+    only_if: Option<bool>,
+}
+
+impl PartKeys {
+    /// None where its condition does not hold: then only its keys are checked, since the file or
+    /// the variable that it names may be missing.
+    fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Option<String>> {
+        let (_, node) = reader.one_of(fields, Self::KEYS, "kind")?;
+        let holds = match fields.get("only_if") {
+            Some(_) => self.only_if?,
+            None => true,
+        };
+        match (holds, self.text) {
+            (false, _) => Some(None),
+            (true, Some(())) => Verbatim::read(reader, &fields.at, node).map(Some),
+            (true, None) => file(reader, node).map(Some),
+        }
+    }
+}
+
+/// The content of a file, with its variables expanded and without trailing newlines.
+fn file(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
+    let path = reader.typed(node, "file", values::path)?;
+    let path = reader.resolve_path(node.span, &path);
+    let source = match Source::read_argument(&path) {
+        Ok(source) => source,
+        Err(why) => {
+            let message = format!("`file` {} {}", quote(&path.to_string_lossy()), why.message);
+            let help = "check the path: a relative one starts at the directory of this config; with \
+                        `only_if: {path_exists: PATH}` the file may be missing";
+            reader.problems.error(node.span, message).help(why.help_or(|| help.to_owned()));
+            return None;
+        }
+    };
+    reader.charge(node.span, source.text.len().max(LEAST_FILE))?;
+    let raw = source.text.clone();
+    let file = reader.problems.add_source(source);
+    let place = |reader: &Reader<'_>, at| match reader.problems.source(file) {
+        Some(source) => source.place(file, at),
+        None => Span::whole(file),
+    };
+    let mut text = reader.expand(&raw, place)?.text;
+    text.truncate(text.trim_end_matches(['\n', '\r']).len());
+    Some(text)
+}

@@ -1,0 +1,156 @@
+//! `depends_on:`: a list of names, or a mapping with a condition for each.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::config::{Dependency, Process, ProcessKind, StartCondition};
+use crate::load::diagnostics::diagnostic::quote;
+use crate::load::forms::{Name, Word, leaf};
+use crate::load::key::{At, Form, Leaf, Shape, Table};
+use crate::load::places::Entry;
+use crate::load::read::command::Verbatim;
+use crate::load::read::reader::Reader;
+use crate::load::read::scale::Scaling;
+use crate::load::values::Invalid;
+use crate::load::yaml::node::{Kind, Node, get};
+
+/// The terms of a dependency.
+#[derive(Table)]
+#[table(default)]
+struct Terms {
+    /// What must be true of the dependency. Without it `ready`, or `completed` for a oneshot.
+    /// Example: `condition: started`
+    #[key(form = Condition)]
+    condition: Option<StartCondition>,
+    /// Whether this process is restarted after the dependency was. <!-- C196 -->
+    /// Example: `restart: true`
+    #[key(default = "false")]
+    restart: bool,
+}
+
+struct Condition;
+
+leaf! {
+    Condition => StartCondition: StartCondition::SHAPE, condition;
+}
+
+fn condition(text: &str) -> Result<StartCondition, Invalid> {
+    let ours = match text {
+        "service_started" => StartCondition::Started,
+        "service_healthy" => StartCondition::Ready,
+        "service_completed_successfully" => StartCondition::Completed,
+        _ => return StartCondition::parse(text),
+    };
+    Err(Invalid::new("its name in Compose", format!("write `{}`", ours.word())))
+}
+
+/// Lists of at most this length are searched without hashing.
+const FEW: usize = 16;
+
+/// Dependencies without duplicates. [`resolve`] sets the conditions that are not written.
+pub(crate) struct DependsOn;
+
+impl Form for DependsOn {
+    type Out = Vec<Dependency>;
+    const SHAPE: Shape =
+        Shape::Either(&[Shape::List(&Name::SHAPE), Shape::Processes(&Terms::SHAPE)]);
+
+    fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Vec<Dependency>> {
+        let dependency = |process, Terms { condition, restart }| Dependency {
+            process,
+            condition: condition.unwrap_or(StartCondition::Ready),
+            restart,
+        };
+        let mut wanted: Vec<Dependency> = Vec::new();
+        match &node.kind {
+            Kind::Mapping(entries) => {
+                for (key, node) in entries.iter().filter(|(key, _)| !key.text.starts_with("x-")) {
+                    let at = At::ROOT.inner(at.key);
+                    let terms = match node.kind {
+                        Kind::Null => None,
+                        _ => Terms::read(reader, &at.inner(&key.text), node),
+                    };
+                    wanted.push(dependency(key.text.to_string(), terms.unwrap_or_default()));
+                }
+            }
+            Kind::Sequence(items) => {
+                let mut seen = HashSet::new();
+                for item in items {
+                    let Some(name) = Verbatim::read(reader, at, item) else { continue };
+                    let is_new = match items.len() {
+                        ..=FEW => wanted.iter().all(|other| other.process != name),
+                        _ => seen.insert(name.clone()),
+                    };
+                    if is_new {
+                        wanted.push(dependency(name, Terms::default()));
+                    }
+                }
+            }
+            Kind::Null | Kind::Scalar { .. } => {
+                let problem =
+                    reader.problems.error(node.span, "`depends_on` must be a list or a mapping");
+                problem.help("put the name into brackets: `[NAME]`");
+            }
+        }
+        Some(wanted)
+    }
+}
+
+/// Completes `depends_on` of all processes: the name of an entry with `scale` means all of its
+/// processes, and the default condition depends on the kind of the other one.
+pub(crate) fn resolve(reader: &mut Reader<'_>, processes: &mut [Process], scaling: &mut Scaling) {
+    let kinds: HashMap<String, ProcessKind> =
+        processes.iter().map(|process| (process.name.clone(), process.kind)).collect();
+    for (index, process) in processes.iter_mut().enumerate() {
+        let mut depends_on = Vec::with_capacity(process.depends_on.len());
+        for one in std::mem::take(&mut process.depends_on) {
+            let entry = &reader.places.processes[index];
+            let path = ["depends_on", &one.process, "condition"];
+            let written = get(&entry.node, &path).map(|node| node.span);
+            let names = expand(reader, index, &process.name, &one.process, scaling);
+            let kind = names.first().and_then(|name| kinds.get(name));
+            let condition = match (kind, written, one.condition) {
+                (Some(ProcessKind::Service), Some(at), StartCondition::Completed) => {
+                    let message =
+                        format!("{} is a service, which never completes", quote(&one.process));
+                    let help = "wait for `ready`, or set its `type: oneshot`";
+                    reader.problems.error(at, message).help(help);
+                    one.condition
+                }
+                (Some(ProcessKind::Oneshot), None, _) => StartCondition::Completed,
+                _ => one.condition,
+            };
+            let restart = one.restart;
+            depends_on.extend(names.into_iter().map(|process| Dependency {
+                process,
+                condition,
+                restart,
+            }));
+        }
+        process.depends_on = depends_on;
+    }
+}
+
+/// The names of the processes that the process `name` needs for one of its dependencies.
+fn expand(
+    reader: &mut Reader<'_>,
+    index: usize,
+    name: &String,
+    on: &str,
+    scaling: &mut Scaling,
+) -> Vec<String> {
+    let Some(names) = scaling.names(on).map(<[String]>::to_vec) else {
+        return vec![on.to_owned()];
+    };
+    let place = |reader: &Reader<'_>| Entry::dependency(&reader.places.processes[index], on);
+    if !scaling.fit(names.len()) {
+        let (message, span) = (scaling.too_many(), place(reader));
+        reader.problems.error(span, message).help("let the copies depend on a single process");
+        return Vec::new();
+    }
+    if names.contains(name) {
+        let (message, span) = (format!("process {} depends on itself", quote(on)), place(reader));
+        reader.problems.error(span, message).help("remove it here");
+        return Vec::new();
+    }
+    names
+}

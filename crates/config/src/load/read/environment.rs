@@ -1,0 +1,267 @@
+//! `env:` of the config, and `environment:` and `env_file:` of a process.
+
+use std::path::PathBuf;
+
+use crate::config::{Moment, ValueFile, Variable};
+use crate::load::diagnostics::diagnostic::quote;
+use crate::load::env_file;
+use crate::load::forms::leaf;
+use crate::load::key::{At, Form, Shape, Table};
+use crate::load::read::reader::{Fields, Reader};
+use crate::load::source::Source;
+use crate::load::span::Span;
+use crate::load::values::Invalid;
+use crate::load::yaml::node::{Kind, Node, Tag};
+
+type Variables = Vec<Variable>;
+
+/// Each file counts as at least this many bytes, so that a small config cannot read files without
+/// end.
+const LEAST_FILE: usize = 4096;
+
+/// Defaults of variables. Each entry is visible to the following values; those that the container
+/// overrides are not exported.
+pub(crate) struct Env;
+
+impl Form for Env {
+    type Out = Vec<(String, String)>;
+    const SHAPE: Shape = Shape::Map(&Shape::Text);
+
+    fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Self::Out> {
+        let mut exported = Vec::new();
+        for (key, node) in reader.entries(node, at).unwrap_or_default() {
+            if matches!(node.kind, Kind::Null) || !variable_name(reader, &key.text, key.span) {
+                continue;
+            }
+            let first = reader.dollars();
+            let Some(value) = reader.text(node, &key.text) else { continue };
+            reader.check_value_dollars(first, "env", Some(&value.text));
+            reader.variables.set_default(&key.text, &value.text);
+            if reader.variables.container().get_non_empty(&key.text).is_none() {
+                exported.push((key.text.to_string(), value.text));
+            }
+        }
+        Some(exported)
+    }
+}
+
+/// A mapping or a list of `NAME=VALUE`. A name alone passes the container's variable on; in a
+/// mapping, `NAME: !reset` keeps it from the process.
+pub(crate) struct Environment;
+
+impl Form for Environment {
+    type Out = Variables;
+    const SHAPE: Shape = Shape::Either(&[
+        Shape::List(&Shape::Filled("`NAME=VALUE`")),
+        Shape::Map(&Shape::Either(&[Shape::Text, FromFileKeys::SHAPE])),
+    ]);
+
+    fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Variables> {
+        Some(environment(reader, at, node))
+    }
+}
+
+fn environment(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Variables {
+    let mut out = Vec::new();
+    match &node.kind {
+        Kind::Mapping(entries) => {
+            for (key, node) in entries {
+                if !variable_name(reader, &key.text, key.span) {
+                    continue;
+                }
+                match node.kind {
+                    _ if node.tag == Some(Tag::Reset) => {
+                        out.push(Variable::Removed(key.text.to_string()));
+                    }
+                    Kind::Null => pass_on(reader, &key.text, &mut out),
+                    Kind::Mapping(_) => {
+                        let file = FromFileKeys::read(reader, &at.inner(&key.text), node);
+                        out.extend(
+                            file.map(|file| Variable::FromFile {
+                                name: key.text.to_string(),
+                                file,
+                            }),
+                        );
+                    }
+                    _ => {
+                        let first = reader.dollars();
+                        let value = reader.text(node, &key.text);
+                        let text = value.as_ref().map(|value| &*value.text);
+                        reader.check_value_dollars(first, "environment", text);
+                        out.extend(value.map(|v| set(&key.text, v.text)));
+                    }
+                }
+            }
+        }
+        Kind::Sequence(items) => {
+            for item in items {
+                let first = reader.dollars();
+                let text = reader.text(item, "environment");
+                let value = text.as_ref().and_then(|text| text.text.split_once('='));
+                reader.check_value_dollars(first, "environment", value.map(|(_, value)| value));
+                let Some(text) = text else { continue };
+                let (name, value) = match text.text.split_once('=') {
+                    Some((name, value)) => (name, Some(value)),
+                    None => (text.text.as_str(), None),
+                };
+                if !variable_name(reader, name, item.span) {
+                    continue;
+                }
+                match value {
+                    Some(value) => out.push(set(name, value.to_owned())),
+                    None => pass_on(reader, name, &mut out),
+                }
+            }
+        }
+        Kind::Null | Kind::Scalar { .. } => {
+            let problem = reader
+                .problems
+                .error(node.span, "`environment` must be a mapping, or a list of `NAME=VALUE`");
+            problem.help("write `{NAME: VALUE}`");
+        }
+    }
+    out
+}
+
+fn pass_on(reader: &Reader<'_>, name: &str, out: &mut Variables) {
+    if let Some(value) = reader.variables.container().get(name) {
+        out.push(set(name, value.to_owned()));
+    }
+}
+
+fn set(name: &str, value: String) -> Variable {
+    Variable::Set { name: name.to_owned(), value }
+}
+
+/// A variable of `environment` whose value is in a file.
+#[derive(Table)]
+#[table(settle = ValueFile)]
+struct FromFileKeys {
+    /// The file with the value. <!-- C277 --> Example: `file: /run/secrets/token`
+    #[key(form = MaybePath, required = "write `{file: PATH}`; a value stands without braces")]
+    file: PathBuf,
+    /// `false`: where the file is missing, or the path is empty, it is as if the variable were not
+    /// here, so the container's own value counts. <!-- C278 --> Example: `required: false`
+    #[key(default = "true")]
+    required: bool,
+}
+
+/// A path, which may be empty.
+struct MaybePath;
+
+leaf! {
+    MaybePath => PathBuf: Shape::Text, |text: &str| Ok::<_, Invalid>(PathBuf::from(text));
+}
+
+impl FromFileKeys {
+    /// With an empty path, and not required, it is absent.
+    fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<ValueFile> {
+        let Self { file, required } = self;
+        let span = fields.value("file");
+        if !file.as_os_str().is_empty() {
+            return Some(ValueFile { path: reader.resolve_path(span, &file), required });
+        }
+        if required {
+            reader
+                .problems
+                .error(span, "`file` is empty: an empty path")
+                .help("write the path, and `required: false` beside it if there may be none");
+        }
+        None
+    }
+}
+
+/// One file or a list, relative to the config.
+pub(crate) struct EnvFiles;
+
+impl Form for EnvFiles {
+    type Out = Variables;
+    const SHAPE: Shape = Shape::Either(&[EnvFileKeys::SHAPE, Shape::List(&EnvFileKeys::SHAPE)]);
+
+    fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Variables> {
+        if let Kind::Scalar { .. } | Kind::Mapping(_) = node.kind {
+            return EnvFileKeys::read(reader, at, node);
+        }
+        let items = reader.items(node, at.key)?.iter();
+        Some(items.filter_map(|item| EnvFileKeys::read(reader, at, item)).flatten().collect())
+    }
+}
+
+#[derive(Table)]
+#[table(settle = Variables, short = "path")]
+struct EnvFileKeys {
+    /// The file. <!-- C265 --> Example: `path: /run/app.env`
+    #[key(required = "write `{path: PATH}`")]
+    path: PathBuf,
+    /// Whether it is an error if the file is missing. <!-- C266 --> Example: `required: false`
+    #[key(default = "true")]
+    required: bool,
+    /// When the file is read: together with the config, or whenever the process starts.
+    /// <!-- C267 --> Example: `read: start`
+    #[key(default = "config")]
+    read: Option<Moment>,
+}
+
+impl EnvFileKeys {
+    fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Variables> {
+        let Self { path, required, read } = self;
+        let span = fields.value("path");
+        let path = reader.resolve_path(span, &path);
+        if fields.get("read").is_some() && read? == Moment::Start {
+            return Some(vec![Variable::EnvFile(ValueFile { path, required })]);
+        }
+        let mut out = Vec::new();
+        match Source::read(&path) {
+            Ok(source) => read_file(reader, source, span, &mut out),
+            Err(why) if why.is_missing && !required => {}
+            Err(why) => {
+                let message =
+                    format!("`env_file` {} {}", quote(&path.to_string_lossy()), why.message);
+                let help = || {
+                    "check the path: a relative one starts at the directory of this config; a file that is written \
+                     later needs `{path: PATH, read: start}`, one that may be missing `required: false`"
+                        .to_owned()
+                };
+                reader.problems.error(span, message).help(why.help_or(help));
+            }
+        }
+        reader.variables.end_of_file();
+        Some(out)
+    }
+}
+
+fn read_file(reader: &mut Reader<'_>, source: Source, span: Span, out: &mut Variables) {
+    let text = source.text.clone();
+    if reader.charge(span, text.len().max(LEAST_FILE)).is_none() {
+        return;
+    }
+    let file = reader.problems.add_source(source.secret());
+    for entry in env_file::parse(&text) {
+        let at = Span::new(file, entry.line, 1, 1);
+        let (name, value) = match entry.variable(&mut reader.variables) {
+            Ok(Some(variable)) => variable,
+            Ok(None) => continue,
+            Err(bad) => {
+                reader.problems.error(at, bad.why).help(bad.help);
+                continue;
+            }
+        };
+        if reader.charge(span, name.len() + value.len()).is_none() {
+            return;
+        }
+        reader.variables.set_in_file(name, &value);
+        out.push(set(name, value));
+    }
+}
+
+/// Whether a variable can have this name; else reports it.
+fn variable_name(reader: &mut Reader<'_>, name: &str, span: Span) -> bool {
+    let right = !name.is_empty() && !name.contains(['=', '\0']);
+    if !right {
+        let problem = reader
+            .problems
+            .error(span, format!("{} cannot be the name of a variable", quote(name)));
+        problem.help("write a name that is not empty and has no `=`");
+    }
+    right
+}

@@ -1,0 +1,10 @@
+//! Typed values of the tree. Reading goes on after each problem, so that one load reports all of
+//! them.
+
+pub(crate) mod command;
+pub(crate) mod depends_on;
+pub(crate) mod environment;
+pub(crate) mod processes;
+pub(crate) mod reader;
+pub(crate) mod root;
+pub(crate) mod scale;

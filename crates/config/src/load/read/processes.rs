@@ -1,0 +1,85 @@
+//! `processes:`, entry by entry.
+
+use std::rc::Rc;
+
+use crate::config::{Process, log};
+use crate::load::diagnostics::diagnostic::quote;
+use crate::load::key::{At, Form, Shape, Table};
+use crate::load::places::Entry;
+use crate::load::read::reader::{Fields, Reader};
+use crate::load::read::{depends_on, scale};
+use crate::load::span::Span;
+use crate::load::yaml::node::{Kind, Node};
+
+/// Every process, also those with errors, so that references to them can be checked.
+pub(crate) struct Processes;
+
+impl Form for Processes {
+    type Out = Vec<Process>;
+    const SHAPE: Shape = Shape::Processes(&Process::SHAPE);
+
+    fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Vec<Process>> {
+        let entries = reader.entries(node, at)?;
+        let entries = entries.iter().filter(|(key, _)| !key.text.starts_with("x-"));
+        let mut processes = Vec::new();
+        let mut scaling = scale::Scaling::default();
+        for (key, node) in entries.clone() {
+            name(reader, &key.text, key.span);
+            let scale = scaling.read(reader, &key.text, node, processes.len());
+            // With `scale: 0`, too, the entry must be valid.
+            for number in 1..=scale.unwrap_or(1).max(1) {
+                reader.variables.set_number(scale.map(|_| number.to_string()));
+                reader.process = match scale {
+                    Some(_) => scale::name_of(&key.text, number),
+                    None => key.text.to_string(),
+                };
+                let entry = Entry { name: key.span, node: Rc::clone(node) };
+                let process = process(reader, &at.inner(&key.text), &entry);
+                if scale == Some(0) {
+                    let route = process.args.map(|route| (key.text.to_string(), route));
+                    reader.unused_args.extend(route);
+                } else {
+                    processes.push(process);
+                    reader.places.processes.push(entry);
+                }
+            }
+        }
+        reader.variables.set_number(None);
+        let keys: Vec<_> = entries.map(|(key, _)| key).collect();
+        scale::check_names(reader, &keys, &scaling);
+        depends_on::resolve(reader, &mut processes, &mut scaling);
+        Some(processes)
+    }
+}
+
+fn name(reader: &mut Reader<'_>, name: &str, span: Span) {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if name.is_empty() || !name.chars().all(fits) {
+        let problem =
+            reader.problems.error(span, format!("{} cannot be the name of a process", quote(name)));
+        problem.help("use letters, digits, `_`, `-` and `.`");
+    } else if name == log::OWN {
+        let message = format!("{} is the name on drainit's own lines", quote(name));
+        reader.problems.error(span, message).help("give the process another name");
+    }
+}
+
+fn process(reader: &mut Reader<'_>, at: &At<'_>, entry: &Entry) -> Process {
+    let empty = Fields::empty(*at, entry.name);
+    // An empty value is reported as a process without a `command`.
+    let fields = match entry.node.kind {
+        Kind::Null => Some(empty),
+        _ => reader.table(&entry.node, at, Process::KEYS),
+    };
+    if let Some(fields) = &fields
+        && fields.get("command").is_none()
+        && !fields.has_unknown
+    {
+        let message = format!("process {} has no `command`", quote(at.key));
+        let problem = reader.problems.error(entry.name, message);
+        problem.help("add `command: [PROGRAM, ARGUMENT, …]`");
+    }
+    let fields = fields.unwrap_or(empty);
+    let read = Process::read_keys(reader, &fields);
+    read.and_then(|process| process.settled(reader, &fields)).unwrap_or_default()
+}

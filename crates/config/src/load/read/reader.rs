@@ -1,0 +1,495 @@
+//! Reads mappings, lists and single values, and reports what is wrong with each.
+
+use std::fmt::Display;
+use std::rc::Rc;
+
+use crate::config::ArgRoute;
+use crate::load::accounts::Accounts;
+use crate::load::diagnostics::diagnostic::quote;
+use crate::load::diagnostics::problems::Problems;
+use crate::load::environment::{Origin, Variables};
+use crate::load::expand::{Expanded, expand, shell_variables};
+use crate::load::key::{At, Form, Keys};
+use crate::load::places::Places;
+use crate::load::span::Span;
+use crate::load::values::Invalid;
+use crate::load::yaml::node::{Key, Kind, Node};
+use crate::types::suggest::{list, nearest};
+
+/// The limit for the text of all values together, after their variables are expanded.
+const MOST_TEXT: usize = 32 * 1024 * 1024;
+
+pub(crate) struct Reader<'a> {
+    pub(crate) problems: &'a mut Problems,
+    pub(crate) variables: Variables<'a>,
+    pub(crate) accounts: Accounts,
+    /// Whether every duration so far was valid, so that they can be added up.
+    pub(crate) durations_known: bool,
+    /// The name of the process that is being read.
+    pub(crate) process: String,
+    pub(crate) places: Places,
+    /// The `args` of the entries with `scale: 0`, by name.
+    pub(crate) unused_args: Vec<(String, ArgRoute)>,
+    text_left: usize,
+    /// Each `$NAME` of the values so far, with its place.
+    dollars: Vec<(String, Span)>,
+    /// The command that is read runs a program that expands variables itself.
+    pub(crate) is_for_shell: bool,
+}
+
+/// The entries of a mapping, after the check for unknown keys.
+#[derive(Clone, Copy)]
+pub(crate) struct Fields<'n> {
+    pub(crate) at: At<'n>,
+    pub(crate) span: Span,
+    /// Whether a key was unknown: then a missing one may be misspelled, and is not reported.
+    pub(crate) has_unknown: bool,
+    entries: &'n [(Key, Rc<Node>)],
+    /// The value that stands for a mapping with this key only.
+    short: Option<(&'static str, &'n Node)>,
+}
+
+impl<'n> Fields<'n> {
+    /// For a mapping that is missing.
+    pub(crate) fn empty(at: At<'n>, span: Span) -> Self {
+        Self { at, span, has_unknown: false, entries: &[], short: None }
+    }
+
+    /// The whole config, without the check for unknown keys.
+    pub(crate) fn unchecked(node: &'n Node) -> Self {
+        Self { entries: node.entries(), ..Self::empty(At::ROOT, node.span) }
+    }
+
+    /// The entries in file order.
+    pub(crate) fn entries(&self) -> &'n [(Key, Rc<Node>)] {
+        self.entries
+    }
+
+    /// The value of a key, unless it is empty.
+    pub(crate) fn get(&self, name: &str) -> Option<&'n Node> {
+        if let Some((key, node)) = self.short {
+            return (key == name).then_some(node);
+        }
+        let (_, node) = self.entries.iter().find(|(key, _)| &*key.text == name)?;
+        (!matches!(node.kind, Kind::Null)).then_some(node)
+    }
+
+    /// The place of a key, or else of the mapping.
+    pub(crate) fn key(&self, name: &str) -> Span {
+        let found = self.entries.iter().find(|(key, _)| &*key.text == name);
+        found.map_or(self.span, |(key, _)| key.span)
+    }
+
+    /// The place of the value of a key, or else of the mapping.
+    pub(crate) fn value(&self, name: &str) -> Span {
+        self.get(name).map_or(self.span, |node| node.span)
+    }
+
+    /// The place of a key of this mapping.
+    pub(crate) fn inner<'a>(&'a self, name: &'a str) -> At<'a> {
+        if self.short.is_some() { self.at } else { self.at.inner(name) }
+    }
+}
+
+/// A value with its variables expanded.
+pub(crate) struct Text {
+    pub(crate) text: String,
+    pub(crate) span: Span,
+    /// As written, where expansion changed it.
+    raw: Option<String>,
+    used: Vec<(String, Origin)>,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(
+        problems: &'a mut Problems,
+        variables: Variables<'a>,
+        accounts: Accounts,
+    ) -> Self {
+        Self {
+            problems,
+            variables,
+            accounts,
+            durations_known: true,
+            process: String::new(),
+            places: Places::default(),
+            unused_args: Vec::new(),
+            text_left: MOST_TEXT,
+            dollars: Vec::new(),
+            is_for_shell: false,
+        }
+    }
+
+    /// Checks that `node` is a mapping with known keys only, or the short form of one.
+    pub(crate) fn table<'n>(
+        &mut self,
+        node: &'n Node,
+        at: &At<'n>,
+        known: &'static Keys,
+    ) -> Option<Fields<'n>> {
+        if let (Some(key), false) = (known.short, matches!(node.kind, Kind::Mapping(_))) {
+            return Some(Fields { short: Some((key, node)), ..Fields::empty(*at, node.span) });
+        }
+        let entries = self.mapping(node, at, |what| {
+            let keys = list(known.names());
+            if let Some(whole) = as_mapping(node, known) {
+                return format!("did you mean `{whole}`? Known keys: {keys}");
+            }
+            match what {
+                "" => format!("write `KEY: VALUE` lines; known keys: {keys}"),
+                _ => format!("write `KEY: VALUE` lines, indented under it; known keys: {keys}"),
+            }
+        })?;
+        let mut has_unknown = false;
+        for (key, _) in entries {
+            let name = &*key.text;
+            if known.has(name) || name.starts_with("x-") {
+                continue;
+            }
+            has_unknown = true;
+            if self.problems.is_full() {
+                self.problems.error(key.span, "unknown key");
+                continue;
+            }
+            let place = match at.to_string() {
+                what if what.is_empty() => "at the top level".to_owned(),
+                what => format!("in `{what}`"),
+            };
+            let message = format!("unknown key {} {place}", quote(name));
+            let help = match meant(name, known) {
+                _ if name == "services" && known.has("processes") => {
+                    "is it a Compose file? `drainit import FILE` makes a config of it".to_owned()
+                }
+                Some(word) => format!("did you mean `{word}`?"),
+                None => match inner(name, entries, known) {
+                    Some(outer) => {
+                        format!("write it inside `{outer}`: `{outer}: {{{name}: …}}`")
+                    }
+                    None => format!("known keys: {}", list(known.names())),
+                },
+            };
+            self.problems.error(key.span, message).help(help);
+        }
+        Some(Fields { has_unknown, entries, ..Fields::empty(*at, node.span) })
+    }
+
+    /// The value of a key, if it is written and valid.
+    pub(crate) fn key<F: Form>(
+        &mut self,
+        fields: &Fields<'_>,
+        name: &'static str,
+    ) -> Option<F::Out> {
+        F::read(self, &fields.inner(name), fields.get(name)?)
+    }
+
+    /// The value of a key that is always needed.
+    pub(crate) fn required<F: Form>(
+        &mut self,
+        fields: &Fields<'_>,
+        name: &'static str,
+        help: &str,
+    ) -> Option<F::Out> {
+        // An unknown key may be this one, misspelt.
+        if fields.get(name).is_none() && !fields.has_unknown {
+            let message = format!("`{}` has no `{name}`", fields.at);
+            self.problems.error(fields.span, message).help(help);
+        }
+        self.key::<F>(fields, name)
+    }
+
+    /// A mapping whose keys are names.
+    pub(crate) fn entries<'n>(
+        &mut self,
+        node: &'n Node,
+        what: &At<'_>,
+    ) -> Option<&'n [(Key, Rc<Node>)]> {
+        self.mapping(node, what, |_| "write `NAME: …` lines, indented under it".to_owned())
+    }
+
+    /// Checks that `node` is a mapping. `help` is called with the name where it is not.
+    fn mapping<'n>(
+        &mut self,
+        node: &'n Node,
+        what: &dyn Display,
+        help: impl FnOnce(&str) -> String,
+    ) -> Option<&'n [(Key, Rc<Node>)]> {
+        if let Kind::Mapping(entries) = &node.kind {
+            return Some(entries);
+        }
+        let what = what.to_string();
+        let name = if what.is_empty() { "a config".to_owned() } else { format!("`{what}`") };
+        let message = format!("{name} must be a mapping, not {}", node.kind_name());
+        self.problems.error(node.span, message).help(help(&what));
+        None
+    }
+
+    /// The only one of the keys of a choice, with its value. Reports a missing and a second one.
+    pub(crate) fn one_of<'n>(
+        &mut self,
+        fields: &Fields<'n>,
+        keys: &'static Keys,
+        noun: &str,
+    ) -> Option<(&'static str, &'n Node)> {
+        let at = fields.at;
+        let names = || keys.exclusive().map(|key| key.name);
+        let mut found = names().filter_map(|name| Some((name, fields.get(name)?)));
+        let Some((first, node)) = found.next() else {
+            if !fields.has_unknown {
+                let help = format!("add one of {}", list(names()));
+                let message = format!("`{at}` has no {noun}");
+                self.problems.error(fields.span, message).help(help);
+            }
+            return None;
+        };
+        for (second, _) in found {
+            let message = format!("`{at}` can have `{first}` or `{second}`, not both");
+            self.problems.error(fields.key(second), message).help("keep one of them");
+        }
+        Some((first, node))
+    }
+
+    pub(crate) fn items<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n [Rc<Node>]> {
+        match &node.kind {
+            Kind::Sequence(items) => Some(items),
+            _ => {
+                let message = format!("`{what}` must be a list, not {}", node.kind_name());
+                self.problems.error(node.span, message).help("put it into brackets: `[…]`");
+                None
+            }
+        }
+    }
+
+    /// A single value, with its variables expanded.
+    pub(crate) fn text(&mut self, node: &Node, what: &str) -> Option<Text> {
+        let Kind::Scalar { text: raw, .. } = &node.kind else {
+            let message = format!("`{what}` must be a single value, not {}", node.kind_name());
+            let problem = self.problems.error(node.span, message);
+            if matches!(node.kind, Kind::Null) {
+                problem.help("put it into quotes if it is text, else remove it");
+            }
+            return None;
+        };
+        let expanded = self.expand(raw, |reader, at| reader.inside(node.span, raw, at))?;
+        if expanded.text.contains('\0') {
+            let problem = self.problems.error(node.span, format!("`{what}` has a NUL character"));
+            problem.help("remove it: the kernel accepts no text with a NUL");
+            return None;
+        }
+        self.charge(node.span, expanded.text.len())?;
+        if raw.contains('$') {
+            for (name, at) in shell_variables(raw) {
+                let span = self.inside(node.span, raw, at);
+                self.dollars.push((name.to_owned(), span));
+            }
+        }
+        let is_changed = raw.contains('$') && expanded.text != *raw;
+        let raw = is_changed.then(|| raw.clone());
+        Some(Text { text: expanded.text, span: node.span, raw, used: expanded.used })
+    }
+
+    /// Expands the variables of a text. `place` returns the place of one of its bytes.
+    pub(crate) fn expand(
+        &mut self,
+        raw: &str,
+        place: impl Fn(&Self, usize) -> Span,
+    ) -> Option<Expanded> {
+        let expanded = match expand(raw, &self.variables) {
+            Ok(expanded) => expanded,
+            Err(malformed) => {
+                let span = place(self, malformed.at);
+                self.problems.error(span, malformed.message).help(malformed.help);
+                return None;
+            }
+        };
+        for (name, at) in &expanded.unset {
+            let span = place(self, *at);
+            self.unset(name, span);
+        }
+        Some(expanded)
+    }
+
+    /// Reports a variable that is not set.
+    pub(crate) fn unset(&mut self, name: &str, span: Span) {
+        let problem = self.problems.warning(span, format!("`{name}` is not set and becomes empty"));
+        let of_shell = match self.is_for_shell {
+            true => format!("; `$${{{name}}}` if the shell is to expand it"),
+            false => String::new(),
+        };
+        problem.help(format!(
+            "set it, or write `${{{name}:-DEFAULT}}`; `${{{name}:-}}` if it may be empty, \
+             `${{{name}:?WHY}}` if it must be set{of_shell}"
+        ));
+    }
+
+    /// Counts `bytes` against [`MOST_TEXT`].
+    pub(crate) fn charge(&mut self, span: Span, bytes: usize) -> Option<()> {
+        match self.text_left.checked_sub(bytes) {
+            Some(left) => {
+                self.text_left = left;
+                Some(())
+            }
+            None => {
+                let message = format!(
+                    "more than {} MiB of text after variables are expanded",
+                    MOST_TEXT / 1024 / 1024
+                );
+                self.problems
+                    .error(span, message)
+                    .help("is a variable far longer than it should be?");
+                None
+            }
+        }
+    }
+
+    /// The number of `$NAME` so far; the `check_` methods take it as `first`.
+    pub(crate) fn dollars(&self) -> usize {
+        self.dollars.len()
+    }
+
+    /// Reports each `$NAME` since `first` that looks like a variable: no shell will expand it.
+    pub(crate) fn check_dollars(&mut self, first: usize, what: &str) {
+        for (name, span) in self.dollars.split_off(first.min(self.dollars.len())) {
+            let is_upper = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+            let is_constant = name.len() > 1 && name.chars().all(is_upper);
+            if !is_constant && !self.variables.is_defined(&name) {
+                continue;
+            }
+            let message = format!("`${name}` in `{what}` is not expanded: no shell runs");
+            self.problems.error_in_check(span, message).help(format!(
+                "write `${{{name}}}` for its value, or `$${name}` for these characters"
+            ));
+        }
+    }
+
+    /// Reports a leading `~/`: no shell will expand it.
+    pub(crate) fn check_tilde(&mut self, text: &str, what: &str, span: Span) {
+        if text.starts_with("~/") {
+            let message = format!("`~` in `{what}` is not expanded: no shell runs");
+            self.problems.error_in_check(span, message).help("write the whole path");
+        }
+    }
+
+    /// Like [`Self::check_dollars`] for a value of `env` or `environment`, which may well contain a
+    /// `$`: warns only where the name is that of a variable, or is the whole value.
+    pub(crate) fn check_value_dollars(&mut self, first: usize, what: &str, value: Option<&str>) {
+        for (name, span) in self.dollars.split_off(first.min(self.dollars.len())) {
+            let is_all = value.and_then(|value| value.strip_prefix('$')) == Some(&name);
+            if is_all || self.variables.is_defined(&name) {
+                let message = format!("`${name}` in `{what}` is not expanded: no shell runs");
+                self.problems.warning(span, message).help(format!(
+                    "write `${{{name}}}` for its value, or `$${name}` for these characters"
+                ));
+            }
+        }
+    }
+
+    /// A single value, parsed.
+    pub(crate) fn typed<T>(
+        &mut self,
+        node: &Node,
+        what: &str,
+        parse: impl FnOnce(&str) -> Result<T, Invalid>,
+    ) -> Option<T> {
+        let first = self.dollars();
+        let text = self.text(node, what)?;
+        // `log` is a regular expression, where `$` is the end of a line.
+        if what != "log" {
+            self.check_dollars(first, what);
+        }
+        self.check_tilde(&text.text, what, text.span);
+        parse(&text.text).map_err(|bad| self.refuse(&text, what, bad)).ok()
+    }
+
+    /// Reports a refused value, its text in the config, and the sources of its variables.
+    pub(crate) fn refuse(&mut self, text: &Text, what: &str, bad: Invalid) {
+        let value = if text.text.is_empty() { "empty".to_owned() } else { quote(&text.text) };
+        let from =
+            text.raw.as_ref().map(|raw| format!(", from {}", quote(raw))).unwrap_or_default();
+        let mut help = bad.help;
+        for (name, origin) in &text.used {
+            help.push_str(&match origin {
+                Origin::Container => format!("; {name} comes from the container's environment"),
+                Origin::Env => format!("; {name} comes from `env:`"),
+                Origin::File => format!("; {name} comes from the `env_file`"),
+                Origin::Scale => format!("; {name} is the number that `scale` gives"),
+            });
+        }
+        self.problems
+            .error(text.span, format!("`{what}` is {value}{from}: {}", bad.why))
+            .help(help);
+    }
+
+    /// The place of a byte of a value where its line holds the value verbatim, else of the value.
+    fn inside(&self, span: Span, raw: &str, at: usize) -> Span {
+        let exact = || {
+            let line = self.problems.source(span.file())?.line(span.line())?;
+            let start = line.char_indices().nth(span.column().checked_sub(1)?)?.0;
+            let rest = line.get(start..)?;
+            let rest = rest.strip_prefix(['"', '\'']).unwrap_or(rest);
+            let quoted = line.len() - start - rest.len();
+            let before = raw.get(..at)?;
+            rest.starts_with(before).then(|| before.chars().count() + quoted)
+        };
+        match exact() {
+            Some(skip) => {
+                let len = span.len().saturating_sub(skip).max(1);
+                Span::new(span.file(), span.line(), span.column() + skip, len)
+            }
+            None => span,
+        }
+    }
+}
+
+/// Keys of Compose and of other init systems, and those of drainit.
+const OTHER_WORDS: &[(&str, &str)] = &[
+    ("cmd", "command"),
+    ("entrypoint", "command"),
+    ("env", "environment"),
+    ("healthcheck", "readiness"),
+    ("health", "readiness"),
+    ("ready", "readiness"),
+    ("services", "processes"),
+    ("programs", "processes"),
+    ("cwd", "working_dir"),
+    ("directory", "working_dir"),
+    ("after", "depends_on"),
+    ("requires", "depends_on"),
+    ("stop_timeout", "stop_grace_period"),
+    ("kill_timeout", "stop_grace_period"),
+    ("uid", "user"),
+];
+
+/// Suggests the mapping that a single value probably stands for: `{command: …}` or the like.
+fn as_mapping(node: &Node, known: &Keys) -> Option<String> {
+    let Kind::Scalar { text, .. } = &node.kind else { return None };
+    let of_probe = match text {
+        url if url.starts_with("http://") || url.starts_with("unix:") => "http",
+        path if path.starts_with('/') => "unix",
+        _ => "tcp",
+    };
+    let main = ["command", "condition", "admin", "prefix", of_probe];
+    let is_mode = known.has("prefix") && matches!(&**text, "none" | "inherit" | "prefix");
+    let key = match is_mode && known.has("mode") {
+        true => "mode",
+        false => main.iter().find(|key| known.has(key))?,
+    };
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | ' ');
+    let fits = text.len() <= 60 && !text.is_empty() && !text.contains(['"', '\\', '\n']);
+    fits.then(|| match text.chars().all(plain) {
+        true => format!("{{{key}: {text}}}"),
+        false => format!("{{{key}: \"{text}\"}}"),
+    })
+}
+
+/// The written key whose value is a mapping that knows this name.
+fn inner(name: &str, entries: &[(Key, Rc<Node>)], known: &Keys) -> Option<&'static str> {
+    let is_written = |key: &&str| entries.iter().any(|(written, _)| *written.text == **key);
+    let outer = known.all().filter(|key| key.keys.is_some_and(|keys| keys.has(name)));
+    outer.map(|key| key.name).find(is_written)
+}
+
+fn meant(name: &str, known: &Keys) -> Option<&'static str> {
+    let other = OTHER_WORDS.iter().find(|(word, _)| *word == name).map(|(_, ours)| *ours);
+    let other = other.filter(|ours| known.has(ours));
+    other.or_else(|| nearest(name, known.names()))
+}

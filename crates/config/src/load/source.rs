@@ -1,0 +1,397 @@
+//! Reads a file as text, with limits on size and time for any kind of file.
+
+use std::cell::OnceCell;
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+
+use crate::load::expand::LONGEST;
+use crate::load::span::Span;
+use crate::trusted_path::{ForeignLink, Place};
+
+/// The limits for one use of a file.
+struct Limits {
+    /// In bytes.
+    largest: u64,
+    /// `largest`, for messages.
+    size: &'static str,
+    /// The help where the file is larger.
+    help: &'static str,
+    /// Whether the config names it, and not the command line: then it is no pipe, and behind no
+    /// symbolic link of another user.
+    is_of_config: bool,
+}
+
+/// A config of 5,000 processes has about 1 MiB.
+const CONFIG: Limits = Limits {
+    largest: 4 * 1024 * 1024,
+    size: "4 MiB",
+    help: "a config is far smaller: is this the right file?",
+    is_of_config: false,
+};
+
+const ARGUMENT: Limits = Limits {
+    largest: LONGEST as u64,
+    size: "128 KiB",
+    help: "let the program read the file itself: no argument can be that long",
+    is_of_config: true,
+};
+
+/// The content of a file that becomes a variable of a process.
+const VARIABLE: Limits =
+    Limits { largest: LONGEST as u64, size: "128 KiB", help: NO_VARIABLE, is_of_config: true };
+
+pub(crate) const NO_VARIABLE: &str =
+    "let the program read the file itself: no variable can be that long";
+
+/// An `env_file` or a template that is read at a start. Without pipes, since drainit must not wait
+/// for their writers while processes run.
+const AT_START: Limits = Limits {
+    largest: 4 * 1024 * 1024,
+    size: "4 MiB",
+    help: "is this the right file?",
+    is_of_config: true,
+};
+
+/// Enough for the output of `helm template` of a large chart.
+const MANIFEST: Limits = Limits {
+    largest: 16 * 1024 * 1024,
+    size: "16 MiB",
+    help: "keep only the workload that runs drainit",
+    is_of_config: false,
+};
+
+/// More than `read_to_end` reads to the stack to see whether a file has ended, in bytes.
+const ROOM: usize = 64;
+
+/// The longest silence of a pipe, and the pause between two polls.
+const PIPE_PATIENCE: Duration = Duration::from_secs(2);
+const PIPE_PAUSE: Duration = Duration::from_millis(5);
+
+/// A file whose text is UTF-8 without NUL.
+#[derive(Debug)]
+pub struct Source {
+    /// As given on the command line or in the config.
+    pub(crate) path: PathBuf,
+    /// Without a byte order mark.
+    pub text: Rc<String>,
+    /// The byte at which each line starts, computed on first use.
+    lines: OnceCell<Vec<usize>>,
+    /// Whether diagnostics must not show its lines.
+    secret: bool,
+}
+
+/// Why a file cannot be used.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Follows the name of the file in the message.
+    pub message: String,
+    pub(crate) help: String,
+    /// From 1; 0 for the whole file.
+    pub(crate) line: usize,
+    /// Whether there is no file with this name.
+    pub(crate) is_missing: bool,
+}
+
+impl Unreadable {
+    pub(super) fn new(message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { message: message.into(), help: help.into(), line: 0, is_missing: false }
+    }
+
+    /// Its own help, or else `other`.
+    pub(crate) fn help_or(self, other: impl FnOnce() -> String) -> String {
+        if self.help.is_empty() { other() } else { self.help }
+    }
+}
+
+impl Source {
+    /// A file whose text is in memory.
+    pub fn new(path: impl Into<PathBuf>, text: String) -> Self {
+        Self { path: path.into(), text: Rc::new(text), lines: OnceCell::new(), secret: false }
+    }
+
+    /// A file that could not be read, so that problems can name it.
+    pub fn unread(path: &Path) -> Self {
+        Self::new(path, String::new())
+    }
+
+    /// Reads a config. Waits only for a pipe that has a writer, for at most two seconds.
+    pub fn read(path: &Path) -> Result<Self, Unreadable> {
+        text(bytes(path, &CONFIG)?).map(|text| Self::new(path, text))
+    }
+
+    /// Reads a file that becomes an argument of a process. Never waits.
+    pub(crate) fn read_argument(path: &Path) -> Result<Self, Unreadable> {
+        text(bytes(path, &ARGUMENT)?).map(|text| Self::new(path, text))
+    }
+
+    /// Reads a file that becomes a variable of a process. Never waits.
+    pub(crate) fn read_variable(path: &Path) -> Result<Self, Unreadable> {
+        text(bytes(path, &VARIABLE)?).map(|text| Self::new(path, text).secret())
+    }
+
+    /// Reads an `env_file` or a template when a process starts. Never waits.
+    pub(crate) fn read_at_start(path: &Path) -> Result<Self, Unreadable> {
+        text(bytes(path, &AT_START)?).map(|text| Self::new(path, text))
+    }
+
+    /// Reads a Kubernetes manifest. Waits as [`Self::read`] does.
+    pub fn read_manifest(path: &Path) -> Result<Self, Unreadable> {
+        text(bytes(path, &MANIFEST)?).map(|text| Self::new(path, text))
+    }
+
+    /// Reads a manifest from standard input, without a time limit.
+    pub fn read_stdin() -> Result<Self, Unreadable> {
+        let mut out = Vec::new();
+        let read = std::io::stdin().lock().take(MANIFEST.largest + 1).read_to_end(&mut out);
+        read.map_err(|error| cannot_read(&error))?;
+        if out.len() as u64 > MANIFEST.largest {
+            return Err(too_large(&MANIFEST));
+        }
+        text(out).map(|text| Self::new("<stdin>", text))
+    }
+
+    /// Forbids showing its lines.
+    pub(crate) fn secret(mut self) -> Self {
+        self.secret = true;
+        self
+    }
+
+    /// The place of a byte of the text, marked up to the `}` of a `${` if that is on the line.
+    pub(crate) fn place(&self, file: usize, at: usize) -> Span {
+        let lines = self.lines();
+        let line = lines.partition_point(|start| *start <= at);
+        let start = lines.get(line.saturating_sub(1)).copied().unwrap_or(0);
+        let before = self.text.get(start..at).unwrap_or_default();
+        let rest = self.text.get(at..).unwrap_or_default();
+        let rest = rest.lines().next().unwrap_or_default();
+        let marked = rest.find('}').map_or(rest, |end| &rest[..=end]);
+        let (column, len) = (before.chars().count() + 1, marked.chars().count().max(1));
+        Span::new(file, line, column, len)
+    }
+
+    /// A line by its number from 1, without its line end; `None` where it must not be shown.
+    pub fn line(&self, number: usize) -> Option<&str> {
+        if self.secret {
+            return None;
+        }
+        let start = *self.lines().get(number.checked_sub(1)?)?;
+        let end = self.lines().get(number).copied().unwrap_or(self.text.len());
+        self.text.get(start..end).map(|line| line.trim_end_matches(['\n', '\r']))
+    }
+
+    fn lines(&self) -> &[usize] {
+        self.lines.get_or_init(|| line_starts(self.text.as_bytes()))
+    }
+}
+
+/// YAML ends a line at `\n`, `\r\n` and a lone `\r`.
+fn line_starts(bytes: &[u8]) -> Vec<usize> {
+    let mut starts = vec![0];
+    for (index, byte) in bytes.iter().enumerate() {
+        let ends = match byte {
+            b'\n' => true,
+            b'\r' => bytes.get(index + 1) != Some(&b'\n'),
+            _ => false,
+        };
+        if ends {
+            starts.push(index + 1);
+        }
+    }
+    starts
+}
+
+fn bytes(path: &Path, limits: &Limits) -> Result<Vec<u8>, Unreadable> {
+    // Without O_NONBLOCK, opening a pipe without a writer would block for ever.
+    let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let opened = if limits.is_of_config {
+        Place::behind(path).and_then(|place| place.open(flags, Mode::empty()))
+    } else {
+        OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)
+    };
+    let mut file = opened.map_err(|error| cannot_open(&error))?;
+    let metadata = file.metadata().map_err(|error| cannot_read(&error))?;
+    let kind = metadata.file_type();
+    if kind.is_dir() {
+        return Err(Unreadable::new("is a directory", "name the file in it"));
+    }
+    if kind.is_fifo() && limits.is_of_config {
+        return Err(Unreadable::new("is a pipe", "name a regular file"));
+    }
+    if !kind.is_file() && !kind.is_fifo() {
+        return Err(Unreadable::new("is a device or a socket", "name a regular file"));
+    }
+    let largest = limits.largest;
+    if metadata.len() > largest {
+        return Err(too_large(limits));
+    }
+    let out = if kind.is_fifo() {
+        read_pipe(&mut file, largest)?
+    } else {
+        read_file(&file, metadata.len(), largest)?
+    };
+    // Pipes and files in /proc do not report their length.
+    if out.len() as u64 > largest { Err(too_large(limits)) } else { Ok(out) }
+}
+
+fn too_large(limits: &Limits) -> Unreadable {
+    Unreadable::new(format!("is larger than {}", limits.size), limits.help)
+}
+
+fn read_file(file: &File, length: u64, largest: u64) -> Result<Vec<u8>, Unreadable> {
+    // With room for all of it, as `read_to_end` would otherwise leave the begin of a secret on the
+    // stack, where nothing overwrites it.
+    let room = usize::try_from(length).unwrap_or_default() + ROOM;
+    let mut out = Vec::with_capacity(room);
+    file.take(largest + 1).read_to_end(&mut out).map_err(|error| cannot_read(&error))?;
+    Ok(out)
+}
+
+fn read_pipe(file: &mut File, largest: u64) -> Result<Vec<u8>, Unreadable> {
+    let mut out = Vec::new();
+    let mut buffer = [0; 8192];
+    let mut waited = Duration::ZERO;
+    while out.len() as u64 <= largest {
+        match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => out.extend_from_slice(buffer.get(..count).unwrap_or_default()),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                if waited >= PIPE_PATIENCE {
+                    return Err(Unreadable::new(
+                        "is a pipe whose writer neither writes nor exits",
+                        "name a regular file",
+                    ));
+                }
+                std::thread::sleep(PIPE_PAUSE);
+                waited += PIPE_PAUSE;
+            }
+            Err(error) => return Err(cannot_read(&error)),
+        }
+    }
+    Ok(out)
+}
+
+fn cannot_open(error: &std::io::Error) -> Unreadable {
+    if let Some(link) = ForeignLink::of(error) {
+        return Unreadable::new(format!("cannot be opened: {}", link.why()), link.mend());
+    }
+    match error.kind() {
+        ErrorKind::NotFound => {
+            Unreadable { is_missing: true, ..Unreadable::new("does not exist", "") }
+        }
+        ErrorKind::PermissionDenied => Unreadable::new(
+            "may not be read by the user that runs drainit",
+            "make the file readable, and its directories searchable, for that user",
+        ),
+        // open(2) of a Unix socket.
+        _ if error.raw_os_error() == Some(libc::ENXIO) => {
+            Unreadable::new("is a device or a socket", "name a regular file")
+        }
+        _ => Unreadable::new(format!("cannot be opened: {error}"), "name a regular file"),
+    }
+}
+
+fn cannot_read(error: &std::io::Error) -> Unreadable {
+    Unreadable::new(format!("cannot be read: {error}"), "name a regular file")
+}
+
+pub fn text(bytes: Vec<u8>) -> Result<String, Unreadable> {
+    let utf8 = "save it as UTF-8 without byte order mark";
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Err(Unreadable::new("is UTF-16", utf8));
+    }
+    if let Some(at) = memchr::memchr(0, &bytes) {
+        return Err(binary(&bytes, at, "has a NUL byte", "it is binary: is this the right file?"));
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        binary(error.as_bytes(), at, "is not UTF-8", utf8)
+    })?;
+    Ok(match text.strip_prefix('\u{feff}') {
+        Some(rest) => rest.to_owned(),
+        None => text,
+    })
+}
+
+fn binary(bytes: &[u8], at: usize, why: &str, help: &str) -> Unreadable {
+    let line = line_starts(bytes.get(..at).unwrap_or_default()).len();
+    Unreadable { line, ..Unreadable::new(format!("{why} at byte {at}"), help) }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::testing::temp_dir::TempDir;
+    use std::time::Instant;
+
+    fn message(path: &Path) -> String {
+        let start = Instant::now();
+        let error = Source::read(path).unwrap_err();
+        assert!(start.elapsed() < Duration::from_secs(5), "{path:?}: {:?}", start.elapsed());
+        error.message
+    }
+
+    // holds: C5
+    #[test]
+    fn files_that_cannot_be_a_config_are_refused_at_once() {
+        let dir = TempDir::new();
+        assert_eq!(message(&dir.path("none")), "does not exist");
+        assert_eq!(message(dir.root()), "is a directory");
+        assert_eq!(message(Path::new("/dev/zero")), "is a device or a socket");
+        let _listener = std::os::unix::net::UnixListener::bind(dir.path("socket")).unwrap();
+        assert_eq!(message(&dir.path("socket")), "is a device or a socket");
+        assert_eq!(message(&dir.write("nul", b"a: b\nc: \0")), "has a NUL byte at byte 8");
+        assert_eq!(message(&dir.write("latin", b"a: \xe4")), "is not UTF-8 at byte 3");
+        assert_eq!(message(&dir.write("utf16", b"\xff\xfea\0")), "is UTF-16");
+        let big = dir.write("big", b"");
+        File::options().write(true).open(&big).unwrap().set_len(10 << 20).unwrap();
+        assert_eq!(message(&big), "is larger than 4 MiB");
+    }
+
+    #[test]
+    fn binary_files_name_the_line() {
+        let dir = TempDir::new();
+        assert_eq!(Source::read(&dir.write("nul", b"a\nb\r\nc\0")).unwrap_err().line, 3);
+    }
+
+    #[test]
+    fn pipes_are_read_and_one_without_a_writer_does_not_hang() {
+        let dir = TempDir::new();
+        let path = dir.path("pipe");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(*Source::read(&path).unwrap().text, "", "nobody writes");
+
+        // More than a pipe holds: the writer exits only after the reader has started. Opened for
+        // both, so that the reader finds a writer.
+        let text = "# a comment\n".repeat(20_000);
+        let mut both = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        let written = text.clone();
+        let writer = std::thread::spawn(move || {
+            std::io::Write::write_all(&mut both, written.as_bytes()).unwrap();
+        });
+        assert_eq!(*Source::read(&path).unwrap().text, text);
+        writer.join().unwrap();
+    }
+
+    #[test]
+    fn lines_end_where_yaml_ends_them() {
+        let source = Source::new("x", "a\nb\r\nc\rd".to_owned());
+        let lines: Vec<_> = (0..=5).map(|n| source.line(n)).collect();
+        assert_eq!(lines, [None, Some("a"), Some("b"), Some("c"), Some("d"), None]);
+        assert_eq!(Source::new("x", "a".to_owned()).secret().line(1), None);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_removed() {
+        let dir = TempDir::new();
+        assert_eq!(*Source::read(&dir.write("bom", b"\xef\xbb\xbfa: b")).unwrap().text, "a: b");
+    }
+}

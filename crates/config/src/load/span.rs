@@ -1,0 +1,42 @@
+//! Places in the files of a load, for diagnostics.
+
+/// A place in one of the files of a load.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span {
+    file: u32,
+    line: u32,
+    column: u32,
+    len: u32,
+}
+
+impl Span {
+    /// `u32` saves memory, since every node has a span; no accepted file exceeds it.
+    pub fn new(file: usize, line: usize, column: usize, len: usize) -> Self {
+        let small = |figure: usize| u32::try_from(figure).unwrap_or(u32::MAX);
+        Self { file: small(file), line: small(line), column: small(column), len: small(len) }
+    }
+
+    pub fn whole(file: usize) -> Self {
+        Self::new(file, 0, 0, 0)
+    }
+
+    /// The number of the file in the load.
+    pub(crate) fn file(self) -> usize {
+        self.file as usize
+    }
+
+    /// From 1; 0 for the whole file.
+    pub fn line(self) -> usize {
+        self.line as usize
+    }
+
+    /// In characters, from 1.
+    pub(crate) fn column(self) -> usize {
+        self.column as usize
+    }
+
+    /// In characters.
+    pub(crate) fn len(self) -> usize {
+        self.len as usize
+    }
+}

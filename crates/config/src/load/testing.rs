@@ -1,0 +1,74 @@
+//! Helpers for tests that load configs.
+#![allow(clippy::unwrap_used)]
+
+use crate::config::{Config, Process, ValueFile, Variable};
+use crate::load::accounts::Accounts;
+use crate::load::diagnostics::problems::Problems;
+use crate::load::source::Source;
+use crate::load::{Diagnostic, Environment, Loaded, Roots};
+
+/// Loads a config without errors.
+pub fn config(text: &str) -> Config {
+    load(&[text], &[]).unwrap().config
+}
+
+/// Loads texts as if they were files named `0.yaml`, `1.yaml`, and so on.
+pub fn load(texts: &[&str], environment: &[(&str, &str)]) -> Result<Loaded, Vec<Diagnostic>> {
+    load_in(texts, &environment.iter().copied().collect())
+}
+
+/// Like [`load`].
+pub fn load_in(texts: &[&str], environment: &Environment) -> Result<Loaded, Vec<Diagnostic>> {
+    let (problems, roots) = parse(texts);
+    crate::load::finish(
+        problems,
+        roots,
+        environment,
+        Accounts::new("/nonexistent", "/nonexistent"),
+        None,
+    )
+}
+
+/// The trees of texts that are named `0.yaml`, `1.yaml`, and so on.
+fn parse(texts: &[&str]) -> (Problems, Roots) {
+    let mut problems = Problems::default();
+    let named = texts.iter().enumerate().map(|(number, text)| (format!("{number}.yaml"), text));
+    let sources = named.map(|(name, text)| Source::new(name, (*text).to_owned()));
+    let roots = sources.map(|source| crate::load::parse_source(&mut problems, source)).collect();
+    (problems, roots)
+}
+
+/// The problems of `check`, without those of the image.
+pub fn checked(text: &str, environment: &[(&str, &str)]) -> Vec<Diagnostic> {
+    let mut problems = Problems::for_check();
+    let roots =
+        vec![crate::load::parse_source(&mut problems, Source::new("0.yaml", text.to_owned()))];
+    let accounts = Accounts::new("/nonexistent", "/nonexistent");
+    let environment = environment.iter().copied().collect();
+    match crate::load::finish(problems, roots, &environment, accounts, None) {
+        Ok(loaded) => loaded.warnings,
+        Err(problems) => problems,
+    }
+}
+
+fn text_of(file: &ValueFile) -> String {
+    format!("{}{}", file.path.display(), if file.required { "" } else { "?" })
+}
+
+/// The variables of a process: `A=1`, `!A` where it does not get one, `A from PATH`, or the path of
+/// an `env_file`; a file with a `?` may be missing.
+pub fn variables(process: &Process) -> Vec<String> {
+    let text = |variable: &Variable| match variable {
+        Variable::Set { name, value } => format!("{name}={value}"),
+        Variable::Removed(name) => format!("!{name}"),
+        Variable::FromFile { name, file } => format!("{name} from {}", text_of(file)),
+        Variable::EnvFile(file) => text_of(file),
+    };
+    process.environment.iter().map(text).collect()
+}
+
+/// Reads only `control` of texts, which are named as by [`load`].
+pub fn find_control(texts: &[&str], environment: &Environment) -> crate::load::control::Found {
+    let (problems, roots) = parse(texts);
+    crate::load::control::found(problems, roots, environment)
+}

@@ -1,0 +1,352 @@
+//! Values that are read when a process starts: secrets, `env_file`s and templates. No message has a
+//! value in it.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::{lines, problems, problems_in, process_with};
+use crate::config::{Process, Render};
+use crate::load::at_start;
+use crate::load::testing::{checked, config, load, variables};
+use crate::load::{Diagnostic, Environment, load as load_files};
+use crate::testing::temp_dir::TempDir;
+
+fn process(keys: &str) -> Process {
+    config(&process_with(keys)).processes.remove(0)
+}
+
+/// The variables that a process gets at its start.
+fn at_start(keys: &str, container: &[(&str, &str)]) -> Result<Vec<String>, String> {
+    let mut process = load(&[&process_with(keys)], container).unwrap().config.processes.remove(0);
+    let start = Instant::now();
+    let env = [("DEFAULT".to_owned(), "d".to_owned())];
+    let found = at_start::variables(&process, &env, &container.iter().copied().collect());
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    process.environment = found?;
+    Ok(variables(&process))
+}
+
+// holds: C265, C266, C267, C277
+#[test]
+fn the_forms_of_env_file_and_of_a_secret_are_read() {
+    let process = process(
+        "env_file: [{path: /a.env, read: start}, {path: /none.env, required: false}, \
+         {path: /b.env, read: start, required: false}]\n    \
+         environment: {A: '1', TOKEN: {file: /run/secrets/token}, KEY: {file: /k, required: false}, \
+         NONE: {file: '', required: false}}",
+    );
+    assert_eq!(
+        variables(&process),
+        ["/a.env", "/b.env?", "A=1", "TOKEN from /run/secrets/token", "KEY from /k?"]
+    );
+    let one = config(&process_with("env_file: {path: /a.env, read: start}"));
+    assert_eq!(variables(&one.processes[0]), ["/a.env"]);
+}
+
+// holds: C74, C468, C631
+#[test]
+fn relative_paths_start_at_the_config() {
+    let dir = TempDir::new();
+    let text = "env_file: [{path: a.env, read: start}]\n    environment: {T: {file: token}}\n    \
+                render: [{from: a.tmpl, to: a.conf}]";
+    let path = dir.write("c.yaml", process_with(text).as_bytes());
+    let loaded = load_files(&[path], &Environment::default()).unwrap();
+    let process = &loaded.config.processes[0];
+    let (file, token) = (dir.path("a.env"), dir.path("token"));
+    assert_eq!(
+        variables(process),
+        [file.display().to_string(), format!("T from {}", token.display())]
+    );
+    let render = Render { from: dir.path("a.tmpl"), to: "a.conf".into(), mode: 0o600 };
+    assert_eq!(process.render, [render]);
+}
+
+// holds: C265, C277, C524
+#[test]
+fn wrong_forms_are_reported() {
+    for (keys, expected) in [
+        ("env_file: [{read: start}]", "4:16 `processes.a.env_file` has no `path`"),
+        ("env_file: [{path: '', read: start}]", "4:23 `path` is empty: an empty path"),
+        ("env_file: [{path: /a, read: late}]", "4:33 `read` is `late`"),
+        ("env_file: [{path: /a, read: start, required: maybe}]", "4:50 `required` is `maybe`"),
+        ("env_file: [{path: /none.env}]", "4:23 `env_file` `/none.env` does not exist"),
+        ("env_file: [{file: /a}]", "4:17 unknown key `file` in `processes.a.env_file`"),
+        ("environment: {A: {path: /a}}", "4:23 unknown key `path` in `processes.a.environment.A`"),
+        ("environment: {A: {required: false}}", "4:22 `processes.a.environment.A` has no `file`"),
+        ("environment: {A: {file: ''}}", "4:29 `file` is empty: an empty path"),
+        ("environment: {A: [x]}", "4:22 `A` must be a single value, not a list"),
+        ("render: {from: /a, to: /b}", "4:13 `render` must be a list, not a mapping"),
+        ("render: [{from: /a}]", "4:14 `processes.a.render` has no `to`"),
+        ("render: [{from: /a, to: /b/}]", "4:29 `to` is `/b/`: not the path of a file"),
+        ("render: [{from: /a, to: /b/..}]", "4:29 `to` is `/b/..`: not the path of a file"),
+        ("render: [{from: /a, to: /b, mode: '0999'}]", "4:39 `mode` is `0999`"),
+        ("render: [{from: /a, to: /b, mode: '64'}]", "4:39 `mode` is `64`"),
+        (
+            "render: [{from: /a, to: /a}]",
+            "4:29 `from` and `to` are the same file: the template would be overwritten",
+        ),
+        (
+            "render: [{from: /b/../a, to: //./a}]",
+            "4:34 `from` and `to` are the same file: the template would be overwritten",
+        ),
+        (
+            "render: [{from: ./a, to: a}]",
+            "4:30 `from` and `to` are the same file: the template would be overwritten",
+        ),
+        (
+            "render: [{from: /a, to: /b}, {from: /c, to: /b}]",
+            "4:49 process `a` already writes `/b`",
+        ),
+    ] {
+        let found = problems(&process_with(keys));
+        assert!(found.iter().all(Diagnostic::is_error), "{keys}: {found:?}");
+        let found = lines(&found);
+        assert!(found.len() == 1 && found[0].starts_with(expected), "{keys}: {found:?}");
+    }
+}
+
+// holds: C278, C279, C280
+#[test]
+fn the_file_conventions_of_images_work() {
+    let keys = "environment: {PW: {file: '${PW_FILE:-}', required: false}}";
+    let of = |variables: &[(&str, &str)]| {
+        assert_eq!(problems_in(&process_with(keys), variables).len(), 0);
+        at_start(keys, variables)
+    };
+    let dir = TempDir::new();
+    let file = dir.write("pw", b"geheim\n").display().to_string();
+    assert_eq!(of(&[("PW_FILE", &file), ("PW", "old")]).unwrap(), ["PW=geheim"]);
+    // The container's own PW stays.
+    assert_eq!(of(&[("PW", "old")]).unwrap(), [""; 0]);
+    assert_eq!(of(&[("PW_FILE", "/none")]).unwrap(), [""; 0]);
+}
+
+// holds: C272, C273, C275
+#[test]
+fn the_content_of_a_file_becomes_the_value() {
+    let dir = TempDir::new();
+    let token = |content: &[u8]| {
+        let path = dir.write("token", content);
+        at_start(&format!("environment: {{T: {{file: {}}}}}", path.display()), &[])
+    };
+    assert_eq!(token(b"abc\n").unwrap(), ["T=abc"]);
+    assert_eq!(token(b"a\nb\r\n\n").unwrap(), ["T=a\nb"]);
+    assert_eq!(token(b"${A} $$ # 'x'").unwrap(), ["T=${A} $$ # 'x'"], "it is no template");
+    assert_eq!(token(b"").unwrap(), ["T="]);
+    assert!(token(b"geheim\0").unwrap_err().contains("has a NUL byte at byte 6"));
+    assert!(token(b"geheim\xff").unwrap_err().contains("is not UTF-8 at byte 6"));
+    assert!(token(&[b'g'; 128 * 1024 + 1]).unwrap_err().contains("is larger than 128 KiB"));
+    // `T=`, the value and a NUL are what the kernel takes.
+    let longest = [b'g'; 128 * 1024 - 3];
+    assert_eq!(token(&longest).unwrap()[0].len(), 128 * 1024 - 1);
+    let error = token(&[b'g'; 128 * 1024 - 2]).unwrap_err();
+    assert!(error.contains("is larger than 128 KiB with the name"), "{error}");
+}
+
+// holds: C272
+#[test]
+fn an_env_file_at_the_start_has_at_most_4_mib_of_text() {
+    let dir = TempDir::new();
+    let read = |content: &[u8]| {
+        let path = dir.write("env", content);
+        at_start(&format!("env_file: [{{path: {}, read: start}}]", path.display()), &[])
+    };
+    let mut text = b"A=1\n#".to_vec();
+    text.resize(4 * 1024 * 1024, b'x');
+    assert_eq!(read(&text).unwrap(), ["A=1"]);
+    text.push(b'x');
+    assert!(read(&text).unwrap_err().contains("is larger than 4 MiB"));
+    assert!(read(b"A=\xe4").unwrap_err().contains("is not UTF-8"));
+}
+
+// holds: C266, C272, C282
+#[test]
+fn a_file_that_cannot_be_read_is_reported_at_once() {
+    let dir = TempDir::new();
+    let pipe = dir.path("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let _writer = fs::OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
+    let _listener = std::os::unix::net::UnixListener::bind(dir.path("socket")).unwrap();
+    symlink("nowhere", dir.path("dangling")).unwrap();
+    symlink("loop", dir.path("loop")).unwrap();
+    dir.write("real", b"abc\n");
+    symlink("real", dir.path("link")).unwrap();
+    for (name, expected) in [
+        ("none", "does not exist; let a process that it depends on write it"),
+        ("dangling", "does not exist"),
+        ("loop", "cannot be opened"),
+        ("pipe", "is a pipe"),
+        ("socket", "is a device or a socket"),
+        (".", "is a directory"),
+    ] {
+        let path = dir.path(name).display().to_string();
+        for keys in [
+            format!("environment: {{T: {{file: {path}}}}}"),
+            format!("env_file: [{{path: {path}, read: start}}]"),
+        ] {
+            let error = at_start(&keys, &[]).unwrap_err();
+            assert!(error.contains(expected) && error.contains("/drainit-"), "{keys}: {error}");
+        }
+        let start = Instant::now();
+        let error = at_start::render(Path::new(&path), &Environment::default()).unwrap_err();
+        assert!(error.contains(expected.split(';').next().unwrap()), "{path}: {error}");
+        assert!(start.elapsed() < Duration::from_secs(5), "{path}: {:?}", start.elapsed());
+    }
+    let link = dir.path("link");
+    let found = at_start(&format!("environment: {{T: {{file: {}}}}}", link.display()), &[]);
+    assert_eq!(found.unwrap(), ["T=abc"]);
+    // Only a missing file may be missing.
+    let keys = format!("environment: {{T: {{file: {}, required: false}}}}", dir.root().display());
+    assert!(at_start(&keys, &[]).unwrap_err().contains("is a directory"));
+}
+
+#[test]
+fn an_unreadable_file_names_the_user() {
+    if nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let dir = TempDir::new();
+    let path = dir.write("token", b"geheim");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
+    let error = at_start(&format!("environment: {{T: {{file: {}}}}}", path.display()), &[]);
+    assert!(error.unwrap_err().contains("may not be read by the user that runs drainit"));
+}
+
+#[test]
+fn an_env_file_at_the_start_is_read_as_one_of_the_config() {
+    let dir = TempDir::new();
+    let keys = |required: bool| {
+        let path = dir.path("a.env").display().to_string();
+        format!(
+            "env_file: [{{path: {path}, read: start, required: {required}}}]\n    environment: {{B: x}}"
+        )
+    };
+    assert!(at_start(&keys(true), &[]).unwrap_err().contains("does not exist"));
+    assert_eq!(at_start(&keys(false), &[]).unwrap(), ["B=x"]);
+    dir.write("a.env", b"# c\nexport A=1\nB=\"${A}-${HOST}-${DEFAULT}\"\nC='${A}'\nHOST\nNONE\n");
+    let found = at_start(&keys(true), &[("HOST", "h")]).unwrap();
+    assert_eq!(found, ["A=1", "B=1-h-d", "C=${A}", "HOST=h", "B=x"]);
+}
+
+// holds: C14, C271
+#[test]
+fn a_bad_line_is_named_and_not_shown() {
+    let dir = TempDir::new();
+    for (content, expected) in [
+        ("A=1\nein geheimnis=2\n", "line 2: this line of an `env_file` has no name"),
+        ("A='geheim\n", "line 1: a quote is not closed"),
+        ("A=geheim\nB=${A:?geht ${A} nicht}\nC=${D:?set ${A}}", "line 3: `D` is not set; set D"),
+        ("A=${D:?geheim}", "line 1: `D` is not set; set D"),
+        ("A=${geheim", "line 1: a `${` that no variable follows"),
+        ("A=x${geheim!y}", "line 1: a `${` that no variable follows"),
+        ("A=1\nA=x\0", "line 2, has a NUL byte"),
+    ] {
+        let path = dir.write("a.env", content.as_bytes());
+        let keys = format!("env_file: [{{path: {}, read: start}}]", path.display());
+        let error = at_start(&keys, &[]).unwrap_err();
+        assert!(error.contains(expected) && !error.contains("geheim"), "{error}");
+    }
+}
+
+// holds: C272
+#[test]
+fn a_small_env_file_cannot_fill_the_memory() {
+    let dir = TempDir::new();
+    let path = dir.write("a.env", "A=${LONG}\n".repeat(100_000).as_bytes());
+    let keys = format!("env_file: [{{path: {}, read: start}}]", path.display());
+    let long = "x".repeat(100_000);
+    let error = at_start(&keys, &[("LONG", &long)]).unwrap_err();
+    assert!(error.contains("more than 6 MiB of variables"), "{error}");
+}
+
+// holds: C46, C282, C285, C286, C287
+#[test]
+fn a_template_gets_the_variables_and_its_errors_have_a_place() {
+    let dir = TempDir::new();
+    let environment: Environment = [("A", "1"), ("EMPTY", "")].into_iter().collect();
+    let render = |text: &str| at_start::render(&dir.write("t", text.as_bytes()), &environment);
+    let rendered = render("a ${A}\n$A $$x ${B:-b} ${EMPTY:-e}\n").unwrap();
+    assert_eq!(rendered.text, "a 1\n$A $x b e\n");
+    assert!(rendered.warnings.is_empty());
+    let rendered = render("a\n${B}").unwrap();
+    assert_eq!((rendered.text.as_str(), rendered.warnings.len()), ("a\n", 1));
+    assert!(rendered.warnings[0].contains("line 2: `B` is not set and becomes empty"));
+    assert!(render("\n\n${B:?why}").unwrap_err().contains("line 3: `B` is not set: why; set B"));
+    assert!(render("\n${A").unwrap_err().contains("line 2: `${` without its `}`"));
+    assert!(render("a\n\0").unwrap_err().contains("line 2, has a NUL byte"));
+    let latin = dir.write("t", b"a\n\xe4");
+    let error = at_start::render(&latin, &environment).unwrap_err();
+    assert!(error.contains("line 2, is not UTF-8"), "{error}");
+    let longest = 4 * 1024 * 1024;
+    assert_eq!(render(&"x".repeat(longest)).unwrap().text.len(), longest);
+    assert!(render(&"x".repeat(longest + 1)).unwrap_err().contains("is larger than 4 MiB"));
+    // Longer than any argument of a process could be.
+    assert_eq!(render(&"${A}\n".repeat(200_000)).unwrap().text.len(), 400_000);
+    let long = "x".repeat(100_000);
+    let environment: Environment = [("A", long.as_str())].into_iter().collect();
+    let path = dir.write("t", "${A}".repeat(1000).as_bytes());
+    assert!(at_start::render(&path, &environment).unwrap_err().contains("longer than 4194304"));
+}
+
+// holds: C288
+#[test]
+fn check_reads_the_templates_that_are_there() {
+    let dir = TempDir::new();
+    let template = dir.write("t", b"${A}\n${SECRET}${MINE}${NONE}\n${X");
+    let none = dir.path("none").display().to_string();
+    let render = |path: &str| format!("render: [{{from: {path}, to: /run/x}}]");
+    let template = template.display().to_string();
+    let own = "environment: {MINE: m, SECRET: {file: /s}}";
+    let found = |keys: &str| lines(&checked(&process_with(keys), &[("A", "1")]));
+    assert_eq!(found(&render(&none)), [""; 0]);
+    let keys = format!("{own}\n    {}", render(&template));
+    assert_eq!(found(&keys), ["3:1 `${` without its `}`"]);
+    assert_eq!(problems(&process_with(&keys)).len(), 0, "`run` reads it at the start");
+    dir.write("t", b"${A}\n${SECRET}${MINE}${NONE}\n${X:?why}");
+    assert_eq!(found(&keys), ["3:1 `X` is not set: why"]);
+    dir.write("t", b"${X:?not ${MINE}}");
+    assert_eq!(found(&keys), ["1:1 `X` is not set"], "no value is shown");
+    dir.write("t", b"${A}\n${SECRET}${MINE}${NONE}\n");
+    assert_eq!(found(&keys), ["2:17 `NONE` is not set and becomes empty"]);
+    // Nobody knows yet which variables a file will have.
+    let keys = format!("env_file: [{{path: /e, read: start}}]\n    {}", render(&template));
+    assert_eq!(found(&keys), [""; 0]);
+}
+
+// holds: C459, C460
+#[test]
+fn overlays_know_the_forms() {
+    let base = "
+processes:
+  a:
+    command: [a]
+    env_file: [{path: /a.env, read: start}, {path: /b.env, read: start}]
+    environment: {T: {file: /t, required: false}, U: {file: /u}, V: v, W: {file: /w}}
+    render: [{from: /1, to: /x}, {from: /2, to: /y}]
+";
+    let over = "
+processes:
+  a:
+    env_file: [{path: /b.env, read: start, required: false}, {path: /c.env, read: start}]
+    environment: {T: {file: /t2}, U: plain, V: {file: /v}, W: !reset }
+    render: [{from: /3, to: /y, mode: '0644'}]
+";
+    let of = |over: &str| load(&[base, over], &[]).unwrap().config.processes.remove(0);
+    let process = of(over);
+    assert_eq!(
+        variables(&process),
+        ["/a.env", "/b.env?", "/c.env", "T from /t2?", "U=plain", "V from /v", "!W"]
+    );
+    let rendered: Vec<_> = process.render.iter().map(|r| r.from.to_str().unwrap()).collect();
+    assert_eq!(rendered, ["/1", "/3"]);
+    assert_eq!(process.render[1].mode, 0o644);
+    let process = of("processes: {a: {env_file: !reset , render: !override [{from: /4, to: /z}], \
+                      environment: {T: {required: !reset }}}}");
+    assert_eq!(variables(&process)[0], "T from /t");
+    assert_eq!(process.render.len(), 1);
+    let process = of("processes: {a: {environment: !reset , render: !reset , env_file: []}}");
+    assert!(process.render.is_empty());
+    assert_eq!(variables(&process), ["/a.env", "/b.env"]);
+}

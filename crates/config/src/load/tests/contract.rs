@@ -1,0 +1,253 @@
+//! Tests the example of the documentation, value by value.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::config::{
+    Address, ArgRoute, Dependency, DrainMethod, EnvoyDrain, LogFormat, LogMode, OnExit, OnlyIf,
+    Paths, Probe, ProcessKind, RestartPolicy, StartCondition, User,
+};
+use crate::load::testing::{load, variables};
+use crate::types::{ProcessId, Signal};
+
+const EXAMPLE: &str = r#"
+env:                                    # defaults: used where the environment has none; exported to every process
+  ROUTER_ADMIN_HOST: 127.0.0.1
+  ROUTER_ADMIN_PORT: "9901"
+  ROUTER_DRAIN_TIME_SECONDS: "15"
+
+shutdown:
+  grace_period: ${TERMINATION_GRACE_PERIOD_SECONDS:-30}   # the pod's; the whole shutdown is fitted into it
+  reserve: 2s                           # kept free at its end
+  readiness_delay: 0s                   # /readyz answers 503 this long before the drain begins
+  signals: [TERM, INT, QUIT]            # these stop the container; a second one cuts waits short, a third kills
+
+control:
+  listen: 127.0.0.1:9902                # /livez /readyz /status /metrics, POST /drain; off unless set
+  socket: /run/drainit.sock             # drainit's own CLI; off unless set
+
+processes:
+  python-executor:
+    command: [python3, /app/python-executor/main.py, --listen, /var/run/gw/python-executor.sock]
+    only_if: {path_exists: /app/python-executor/python_policy_registry.py}
+    args: {prefix: "--py.", refuse: [socket, listen]}
+    sockets: [/var/run/gw/python-executor.sock]      # removed before the start and after the end
+    readiness: {unix: /var/run/gw/python-executor.sock, timeout: 15s}
+    log: {prefix: pye}
+
+  policy-engine:
+    command: [/app/policy-engine, -xds-server, "${GATEWAY_CONTROLLER_HOST:-gateway-controller}:18001"]
+    depends_on: [python-executor]
+    args: {prefix: "--pol."}
+    readiness: {unix: /var/run/gw/policy-engine.sock, timeout: 10s}
+    stop_signal: TERM
+    stop_grace_period: 10s              # then KILL; unset: up to 10 s of what the deadline leaves
+    log: {prefix: pol}
+
+  router:
+    command: [envoy, -c, /etc/envoy/envoy.yaml]
+    depends_on: {policy-engine: {condition: ready}}  # started | ready | completed
+    args: {prefix: "--rtr."}
+    environment: {GOMAXPROCS: "2"}
+    working_dir: /
+    user: "10001:10001"
+    restart: "no"                       # no | on-failure | always, with restart_delay and restart_max
+    on_exit: shutdown                   # shutdown | ignore: what its unasked end means for the container
+    readiness: {http: "http://127.0.0.1:9901/ready", interval: 100ms, timeout: 30s}
+    forward_signals: [USR1]             # Envoy reopens its logs
+    drain:
+      envoy:
+        admin: http://${ROUTER_ADMIN_HOST}:${ROUTER_ADMIN_PORT}   # or unix:/run/envoy-admin.sock
+        time: ${ROUTER_DRAIN_TIME_SECONDS}   # the longest wait; 0 turns draining off
+        min: 5s                         # the shortest, while endpoint removal spreads; cut to time where that is shorter
+        fail_healthcheck: true          # also POST /healthcheck/fail, so that every response closes
+    log: {prefix: rtr}
+"#;
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn strings(words: &[&str]) -> Vec<String> {
+    words.iter().map(|&word| word.to_owned()).collect()
+}
+
+// holds: S2, S82, C81, C82, C85, C92, C602
+#[test]
+fn the_values_outside_of_processes() {
+    let loaded = load(&[EXAMPLE], &[]).unwrap();
+    assert_eq!(loaded.warnings, []);
+    let config = loaded.config;
+    let env: Vec<_> =
+        config.env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(
+        env,
+        [
+            ("ROUTER_ADMIN_HOST", "127.0.0.1"),
+            ("ROUTER_ADMIN_PORT", "9901"),
+            ("ROUTER_DRAIN_TIME_SECONDS", "15")
+        ]
+    );
+    let shutdown = &config.shutdown;
+    assert_eq!((shutdown.grace_period, shutdown.reserve), (seconds(30), seconds(2)));
+    assert_eq!((shutdown.readiness_delay, shutdown.window()), (seconds(0), seconds(28)));
+    let shorter = [("TERMINATION_GRACE_PERIOD_SECONDS", "10")];
+    assert_eq!(load(&[EXAMPLE], &shorter).unwrap().config.shutdown.window(), seconds(8));
+    assert_eq!(shutdown.signals, [Signal::TERM, Signal::INT, Signal::QUIT]);
+    assert_eq!(config.control.listen, Some("127.0.0.1:9902".parse().unwrap()));
+    assert_eq!(config.control.socket.path(), Some(Path::new("/run/drainit.sock")));
+    assert_eq!(config.logging.format, LogFormat::Text);
+    assert!(
+        config.hooks.pre_start.is_none()
+            && config.hooks.pre_stop.is_none()
+            && config.hooks.post_stop.is_none()
+    );
+    let names: Vec<_> = config.processes.iter().map(|process| process.name.as_str()).collect();
+    assert_eq!(names, ["python-executor", "policy-engine", "router"]);
+    assert_eq!(loaded.graph.order, [ProcessId(0), ProcessId(1), ProcessId(2)]);
+    assert_eq!(loaded.graph.dependents, [vec![ProcessId(1)], vec![ProcessId(2)], vec![]]);
+}
+
+// holds: C168
+#[test]
+fn the_values_of_the_python_executor() {
+    let config = load(&[EXAMPLE], &[]).unwrap().config;
+    let process = &config.processes[0];
+    let socket = PathBuf::from("/var/run/gw/python-executor.sock");
+    assert_eq!(
+        process.command,
+        strings(&[
+            "python3",
+            "/app/python-executor/main.py",
+            "--listen",
+            "/var/run/gw/python-executor.sock"
+        ])
+    );
+    let registry = PathBuf::from("/app/python-executor/python_policy_registry.py");
+    assert_eq!(
+        process.only_if,
+        Some(OnlyIf::Any(vec![Paths { exists: Some(registry), missing: None }]))
+    );
+    let refuse = strings(&["socket", "listen"]);
+    assert_eq!(
+        process.args,
+        Some(ArgRoute { prefix: Some("--py.".to_owned()), rest: false, refuse })
+    );
+    assert_eq!(process.sockets, std::slice::from_ref(&socket));
+    let readiness = process.readiness.as_ref().unwrap();
+    assert!(matches!(&readiness.probe, Probe::Unix(path) if *path == socket));
+    assert_eq!((readiness.interval, readiness.timeout), (Duration::from_millis(100), seconds(15)));
+    assert_eq!(process.log.mode, LogMode::Prefix("pye".to_owned()));
+    // These are the defaults.
+    assert_eq!((process.kind, process.on_exit), (ProcessKind::Service, OnExit::Shutdown));
+    assert_eq!((process.stop_signal, process.stop_grace_period), (Signal::TERM, None));
+    assert_eq!(
+        (process.restart, process.restart_delay, process.restart_max),
+        (RestartPolicy::No, seconds(1), None)
+    );
+    assert!(
+        process.depends_on.is_empty()
+            && process.environment.is_empty()
+            && process.forward_signals.is_empty()
+    );
+    assert!(process.working_dir.is_none() && process.user.is_none() && process.drain.is_none());
+}
+
+// holds: C161, C162
+#[test]
+fn the_values_of_the_policy_engine() {
+    let config = load(&[EXAMPLE], &[]).unwrap().config;
+    let process = &config.processes[1];
+    assert_eq!(
+        process.command,
+        strings(&["/app/policy-engine", "-xds-server", "gateway-controller:18001"])
+    );
+    let needs = Dependency {
+        process: "python-executor".to_owned(),
+        condition: StartCondition::Ready,
+        restart: false,
+    };
+    assert_eq!(process.depends_on, [needs]);
+    assert_eq!((process.stop_signal, process.stop_grace_period), (Signal::TERM, Some(seconds(10))));
+    assert_eq!(process.readiness.as_ref().unwrap().timeout, seconds(10));
+}
+
+// holds: C380
+#[test]
+fn the_values_of_the_router() {
+    let config = load(&[EXAMPLE], &[]).unwrap().config;
+    let process = &config.processes[2];
+    let needs = Dependency {
+        process: "policy-engine".to_owned(),
+        condition: StartCondition::Ready,
+        restart: false,
+    };
+    assert_eq!(process.depends_on, [needs]);
+    assert_eq!(variables(process), ["GOMAXPROCS=2"]);
+    assert_eq!(process.working_dir, Some(PathBuf::from("/")));
+    assert_eq!(process.user, Some(User { uid: 10001, gid: 10001, groups: vec![] }));
+    assert_eq!(process.forward_signals, [Signal::USR1]);
+    let readiness = process.readiness.as_ref().unwrap();
+    let Probe::Http(target) = &readiness.probe else { panic!("{:?}", readiness.probe) };
+    assert_eq!(
+        (&target.address, target.path.as_str()),
+        (&Address::Tcp("127.0.0.1:9901".parse().unwrap()), "/ready")
+    );
+    let drain = process.drain.as_ref().unwrap();
+    assert_eq!((drain.time, drain.min), (seconds(15), seconds(5)));
+    let DrainMethod::Envoy(EnvoyDrain { admin, fail_healthcheck, .. }) = &drain.method else {
+        panic!()
+    };
+    assert_eq!(*admin, Address::Tcp("127.0.0.1:9901".parse().unwrap()));
+    assert!(fail_healthcheck);
+    assert_eq!(process.log.mode, LogMode::Prefix("rtr".to_owned()));
+}
+
+// holds: C45, C79, C136, C470, C613
+#[test]
+fn the_environment_overrides_the_defaults() {
+    let environment = [
+        ("ROUTER_ADMIN_PORT", "9000"),
+        ("ROUTER_DRAIN_TIME_SECONDS", "3"),
+        ("ROUTER_ADMIN_HOST", ""),
+        ("TERMINATION_GRACE_PERIOD_SECONDS", "60"),
+        ("GATEWAY_CONTROLLER_HOST", "ctl"),
+        ("DRAINIT_LOG_FORMAT", "json"),
+    ];
+    let config = load(&[EXAMPLE], &environment).unwrap().config;
+    // A variable that is set but empty counts as unset.
+    assert_eq!(config.env, [("ROUTER_ADMIN_HOST".to_owned(), "127.0.0.1".to_owned())]);
+    assert_eq!(config.shutdown.grace_period, seconds(60));
+    assert_eq!(config.processes[1].command[2], "ctl:18001");
+    assert_eq!(config.logging.format, LogFormat::Json);
+    let drain = config.processes[2].drain.as_ref().unwrap();
+    assert_eq!((drain.time, drain.min), (seconds(3), seconds(3)));
+    let DrainMethod::Envoy(EnvoyDrain { admin, .. }) = &drain.method else { panic!() };
+    assert_eq!(*admin, Address::Tcp("127.0.0.1:9000".parse().unwrap()));
+    // A format that is written is overridden, too.
+    let written = "logging: {format: text}\nprocesses: {a: {command: [a]}}";
+    let config = load(&[written], &[("DRAINIT_LOG_FORMAT", "json")]).unwrap().config;
+    assert_eq!(config.logging.format, LogFormat::Json);
+}
+
+// holds: C366
+#[test]
+fn a_drain_time_of_zero_turns_the_drain_off() {
+    let loaded = load(&[EXAMPLE], &[("ROUTER_DRAIN_TIME_SECONDS", "0")]).unwrap();
+    assert!(loaded.config.processes[2].drain.is_none());
+    assert_eq!(loaded.warnings, []);
+}
+
+#[test]
+fn an_invalid_variable_is_reported_with_its_source() {
+    let errors = load(&[EXAMPLE], &[("ROUTER_DRAIN_TIME_SECONDS", "abc")]).unwrap_err();
+    let expected = "\
+error: `time` is `abc`, from `${ROUTER_DRAIN_TIME_SECONDS}`: not a duration
+  --> 0.yaml:49:15
+   |
+49 |         time: ${ROUTER_DRAIN_TIME_SECONDS}   # the longest wait; 0 turns draining off
+   |               ^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+   |
+   = help: write a number of seconds, or a duration such as `500ms`, `15s` or `1m 30s`; ROUTER_DRAIN_TIME_SECONDS comes from the container's environment";
+    assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>(), [expected]);
+}

@@ -1,0 +1,127 @@
+//! Tests the checks of `update: hot-restart`.
+
+use crate::load::testing::checked;
+
+const RIGHT: &str = "--base-id 1 --drain-strategy immediate --parent-shutdown-time-s 20";
+const READY: &str = "readiness: {envoy: 'unix:/run/admin${SCALE_INDEX:-0}.sock'}";
+const DRAIN: &str = "drain: {envoy: {admin: 'unix:/run/admin${SCALE_INDEX:-0}.sock', time: 15s}}";
+
+/// The problems of an Envoy with these flags and keys, as `line:message; help`.
+fn problems(flags: &str, keys: &[&str]) -> Vec<String> {
+    let words: Vec<_> = flags.split_whitespace().collect();
+    let text = format!(
+        "shutdown: {{grace_period: 30s}}\nprocesses:\n  router:\n    command: [envoy, -c, /envoy.yaml, {}]\n    update: hot-restart\n    {}\n",
+        words.join(", "),
+        keys.join("\n    ")
+    );
+    let found = checked(&text, &[]);
+    let text = |help: &Option<String>| help.clone().unwrap_or_default();
+    found.iter().map(|one| format!("{}:{}; {}", one.line, one.message, text(&one.help))).collect()
+}
+
+#[test]
+fn an_envoy_with_all_it_needs_is_right() {
+    assert_eq!(problems(RIGHT, &[READY, DRAIN]), [""; 0]);
+}
+
+// holds: C334
+#[test]
+fn each_error_names_its_mend() {
+    for (flags, keys, message, mend) in [
+        (RIGHT, &[READY][..], "5:`update: hot-restart` is for an Envoy", "`update: start-first`"),
+        (
+            RIGHT,
+            &[DRAIN],
+            "5:`update: hot-restart` of `router` needs a `readiness` that asks Envoy",
+            "add `readiness",
+        ),
+        (
+            "--disable-hot-restart",
+            &[READY, DRAIN],
+            "4:`--disable-hot-restart` of `router` forbids",
+            "add `--base-id 1`",
+        ),
+        (
+            "--use-dynamic-base-id",
+            &[READY, DRAIN],
+            "4:`router` chooses its base ID itself",
+            "write `--base-id 1`",
+        ),
+        ("", &[READY, DRAIN], "4:`router` has no `--base-id`", "add `--base-id 1`"),
+        (
+            "--base-id abc",
+            &[READY, DRAIN],
+            "4:Envoy does not start with this `--base-id` of `router`",
+            "with a whole number as the next argument",
+        ),
+        (
+            "--base-id 1 --parent-shutdown-time-s 3s",
+            &[READY, DRAIN],
+            "4:Envoy does not start with this `--parent-shutdown-time-s` of `router`",
+            "write it once",
+        ),
+        (
+            "--base-id 1 --restart-epoch 3",
+            &[READY, DRAIN],
+            "4:`--restart-epoch` of `router` is set by drainit",
+            "remove it",
+        ),
+    ] {
+        let found = problems(flags, keys);
+        assert_eq!(found.len(), 1, "{flags} {keys:?}: {found:#?}");
+        assert!(found[0].starts_with(message) && found[0].contains(mend), "{found:#?}");
+    }
+}
+
+#[test]
+fn times_that_cut_connections_or_last_too_long_are_warned_of() {
+    for (flags, message, mend) in [
+        (
+            "--base-id 1",
+            "lives for 15m (`--parent-shutdown-time-s`), and until then nothing else replaces it; a shutdown keeps at \
+             most 28s for it",
+            "set `--parent-shutdown-time-s 15`",
+        ),
+        (
+            "--base-id 1 --drain-strategy immediate --parent-shutdown-time-s 0",
+            "is ended as soon as the new one is live (`--parent-shutdown-time-s 0`): its connections are cut",
+            "set a longer time",
+        ),
+        (
+            "--base-id 1 --parent-shutdown-time-s 20",
+            "is ended after 20s (`--parent-shutdown-time-s`), but Envoy spreads the closing of its connections over 10m",
+            "add `--drain-strategy immediate`",
+        ),
+    ] {
+        let found = problems(flags, &[READY, DRAIN]);
+        assert_eq!(found.len(), 1, "{flags}: {found:#?}");
+        assert!(found[0].contains(message) && found[0].contains(mend), "{found:#?}");
+    }
+}
+
+#[test]
+fn each_envoy_has_a_base_id_of_its_own() {
+    let flags = format!("{RIGHT} --base-id-path /run/id");
+    let found = problems(&flags, &[READY, DRAIN, "scale: 2"]);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(found[0].contains("`router-2` has the `--base-id 1` of `router-1`"), "{found:#?}");
+    assert!(found[0].contains("${SCALE_INDEX}"), "{found:#?}");
+}
+
+#[test]
+fn an_envoy_that_is_not_hot_restarted_has_a_base_id_too() {
+    let found = |flags: &str, command: &str| {
+        let flags = flags.replace(' ', ", ");
+        let text = format!(
+            "processes:\n  other: {{command: {command}}}\n  router:\n    command: [envoy, {flags}]\n    update: hot-restart\n    {READY}\n    {DRAIN}\n    depends_on: [other]\n"
+        );
+        checked(&text, &[]).into_iter().map(|one| (one.line, one.message)).collect::<Vec<_>>()
+    };
+    let zero = RIGHT.replace("--base-id 1", "--base-id 0");
+    let same = |id: u8| vec![(2, format!("`other` has the `--base-id {id}` of `router`"))];
+    assert_eq!(found(&zero, "[/usr/bin/envoy, -c, /b]"), same(0));
+    assert_eq!(found(RIGHT, "[sh, -c, exec envoy --base-id 1]"), same(1));
+    for right in ["[envoy, --disable-hot-restart]", "[envoy, --base-id, '2']", "[/app/server]"] {
+        assert_eq!(found(&zero, right), []);
+    }
+}

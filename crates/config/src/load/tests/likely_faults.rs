@@ -1,0 +1,248 @@
+//! Tests configs that are unlikely to work, which are an error in `check` and a warning in `run`.
+
+use crate::config::RestartPolicy;
+use crate::load::{Diagnostic, testing};
+
+/// Returns the problems of `check`, each after `E` or `W`. Asserts that `run` warns of the same
+/// problems.
+#[track_caller]
+fn reported(text: &str, environment: &[(&str, &str)]) -> Vec<String> {
+    let line = |d: &Diagnostic| {
+        assert!(d.help.is_some(), "no help: {d}");
+        let severity = if d.is_error() { "E" } else { "W" };
+        format!("{severity} {}", d.message)
+    };
+    let checked: Vec<_> = testing::checked(text, environment).iter().map(line).collect();
+    let started = testing::load(&[text], environment).unwrap_or_else(|problems| {
+        panic!("refused: {text}\n{problems:?}");
+    });
+    let warnings: Vec<_> = started.warnings.iter().map(line).collect();
+    let as_warnings: Vec<_> = checked.iter().map(|line| line.replacen("E ", "W ", 1)).collect();
+    let sorted = |mut lines: Vec<String>| {
+        lines.sort();
+        lines
+    };
+    assert_eq!(sorted(warnings), sorted(as_warnings), "{text}");
+    checked
+}
+
+// holds: C20, C43, C44, C525
+#[test]
+fn a_variable_that_only_a_shell_would_expand() {
+    let set = &[("port", "80"), ("HOST", "h")];
+    let says =
+        |name: &str, what: &str| format!("E `${name}` in `{what}` is not expanded: no shell runs");
+    for (process, expected) in [
+        ("command: [app, --port, $PORT]", vec![says("PORT", "command")]),
+        ("command: app --port $PORT", vec![says("PORT", "command")]),
+        (
+            "command: [app, '--url=http://$HOST:$port/']",
+            vec![says("HOST", "command"), says("port", "command")],
+        ),
+        ("command: [app, {join: [$PORT]}]", vec![says("PORT", "command")]),
+        ("command: [app], working_dir: $HOME/app", vec![says("HOME", "working_dir")]),
+        ("command: [app], readiness: {exec: [probe, $PORT]}", vec![says("PORT", "exec")]),
+        ("command: [app], hooks: {pre_stop: [bye, $PORT]}", vec![says("PORT", "pre_stop")]),
+        (
+            "command: [app], environment: {A: a$HOST}",
+            vec!["W `$HOST` in `environment` is not expanded: no shell runs".to_owned()],
+        ),
+        (
+            "command: [app], environment: {PORT: $PORT}",
+            vec!["W `$PORT` in `environment` is not expanded: no shell runs".to_owned()],
+        ),
+        (
+            "command: [app], environment: [PORT=$PORT]",
+            vec!["W `$PORT` in `environment` is not expanded: no shell runs".to_owned()],
+        ),
+        (
+            "command: [app, ~/x], working_dir: ~/y",
+            vec![
+                "E `~` in `command` is not expanded: no shell runs".to_owned(),
+                "E `~` in `working_dir` is not expanded: no shell runs".to_owned(),
+            ],
+        ),
+        ("command: [sh, -c, ~/x]", vec![]),
+        // The `$` is escaped, or the program expands it.
+        ("command: [app, $$PORT]", vec![]),
+        ("command: [sh, -c, 'exec app $PORT']", vec![]),
+        ("command: [/bin/su-exec, app, /bin/bash, -c, 'exec app $PORT']", vec![]),
+        ("command: [envsubst, '$PORT']", vec![]),
+        ("command: [/usr/bin/python3.12, -c, 'print($PORT)']", vec![]),
+        ("command: [app, 's/$/x/', '$1', a$, '$x', $other]", vec![]),
+        ("command: [app], environment: {PASSWORD: a$SECRET}", vec![]),
+        ("command: [app], readiness: {log: 'up$'}", vec![]),
+        ("command: [app, '${HOST}']", vec![]),
+    ] {
+        let process = match process.strip_prefix("command: app") {
+            Some(_) => format!("\n    {process}"),
+            None => format!("{{{process}}}"),
+        };
+        let text = format!("processes:\n  a: {process}\n");
+        assert_eq!(reported(&text, set), expected, "{text}");
+    }
+    for (value, name) in [("$HOST/x", "HOST"), ("$OTHER", "OTHER"), ("a$OTHER", "")] {
+        let text = format!("env: {{X: {value}}}\nprocesses: {{a: {{command: [app]}}}}\n");
+        let warnings = reported(&text, set);
+        let expected = format!("W `${name}` in `env` is not expanded: no shell runs");
+        assert!(if name.is_empty() { warnings.is_empty() } else { warnings == [expected] });
+    }
+    let text = "processes:\n  a:\n    command: [app, '--url=http://$HOST/']\n";
+    let place = testing::checked(text, &[]).first().map(|d| (d.line, d.column));
+    assert_eq!(place, Some((3, 34)));
+}
+
+// holds: C337, C338
+#[test]
+fn a_probe_that_the_old_instance_answers() {
+    let answered = |at: &str| {
+        vec![format!(
+            "E `readiness` of `a` probes {at}, where its old instance answers, too: with `update: start-first` a new \
+             one that does not work would take over"
+        )]
+    };
+    let none = "W `a` has no `readiness`: with `update: start-first` the old instance ends as soon as the new one \
+                runs, also if that does not work";
+    for (keys, expected) in [
+        ("listen: ['tcp://127.0.0.1:80'], http: 'http://127.0.0.1:80/x'", answered("127.0.0.1:80")),
+        ("http: 'http://127.0.0.1:80/x'", answered("127.0.0.1:80")),
+        ("tcp: '127.0.0.1:80'", answered("127.0.0.1:80")),
+        ("unix: /run/a.sock", answered("/run/a.sock")),
+        ("file: /run/ready", answered("/run/ready")),
+        ("notify: true", vec![]),
+        ("log: ^up$", vec![]),
+        ("exec: [probe]", vec![]),
+    ] {
+        let (listen, probe) = keys.split_once("], ").unwrap_or(("listen: [", keys));
+        let text = format!(
+            "processes:\n  a:\n    command: [app]\n    update: start-first\n    {listen}]\n    readiness: {{{probe}}}\n"
+        );
+        assert_eq!(reported(&text, &[]), expected, "{text}");
+        let stops_first = text.replace("start-first", "stop-first");
+        assert_eq!(reported(&stops_first, &[]), Vec::<String>::new(), "{stops_first}");
+    }
+    let text = "processes:\n  a: {command: [app], update: start-first}\n";
+    assert_eq!(reported(text, &[]), [none]);
+}
+
+// holds: C20, C226
+#[test]
+fn a_probe_that_another_process_answers() {
+    let asked = |at: &str| {
+        format!(
+            "E `readiness` of `b` probes {at}, like that of `a`: it is ready as soon as the other answers"
+        )
+    };
+    for (a, b, expected) in [
+        ("tcp: '127.0.0.1:80'", "tcp: '127.0.0.1:80'", vec![asked("127.0.0.1:80")]),
+        ("tcp: '0.0.0.0:80'", "tcp: 'localhost:80'", vec![asked("127.0.0.1:80")]),
+        (
+            "http: 'http://127.0.0.1:80/x'",
+            "http: 'http://127.0.0.1:80/x'",
+            vec![asked("127.0.0.1:80")],
+        ),
+        ("unix: /run/a.sock", "unix: /run/a.sock", vec![asked("/run/a.sock")]),
+        ("http: 'unix:/run/a.sock:/x'", "http: 'unix:/run/a.sock:/x'", vec![asked("/run/a.sock")]),
+        ("file: /run/ready", "file: /run/ready", vec![asked("/run/ready")]),
+        // A gateway may accept connections for its backends, and answer for each at a separate
+        // path.
+        ("tcp: '127.0.0.1:80'", "http: 'http://127.0.0.1:80/b'", vec![]),
+        ("http: 'http://127.0.0.1:80/a'", "http: 'http://127.0.0.1:80/b'", vec![]),
+        ("tcp: '127.0.0.1:80'", "tcp: '127.0.0.1:81'", vec![]),
+        ("tcp: '127.0.0.1:80'", "tcp: '[::1]:80'", vec![]),
+        ("log: up", "log: up", vec![]),
+        ("exec: [true]", "exec: [true]", vec![]),
+    ] {
+        let both = |a_if: &str, b_if: &str| {
+            format!(
+                "processes:\n  a: {{command: [a], readiness: {{{a}}}{a_if}}}\n  b: {{command: [b], readiness: {{{b}}}{b_if}}}\n"
+            )
+        };
+        assert_eq!(reported(&both("", ""), &[]), expected, "{a} {b}");
+        // There is no problem if one of the two is never started, or if both have a condition.
+        let never = ", only_if: {value: '', is: x}";
+        let perhaps = ", only_if: {path_exists: /x}";
+        assert_eq!(reported(&both(never, ""), &[]), [""; 0], "{a} {b}");
+        assert_eq!(reported(&both("", never), &[]), [""; 0], "{a} {b}");
+        assert_eq!(reported(&both(perhaps, perhaps), &[]), [""; 0], "{a} {b}");
+        assert_eq!(reported(&both(perhaps, ""), &[]).len(), expected.len(), "{a} {b}");
+    }
+}
+
+// holds: C169, C623
+#[test]
+fn a_limit_alone_begins_no_restarts() {
+    let text = "processes: {a: {command: [a], restart_max: 3, restart_delay: 1s}}";
+    assert_eq!(testing::config(text).processes[0].restart, RestartPolicy::No);
+}
+
+// holds: C20
+#[test]
+fn two_envoys_with_one_admin() {
+    let text = "processes:
+  a: {command: [a], drain: {envoy: {admin: 'http://127.0.0.1:9901'}}}
+  b: {command: [b], depends_on: [a], drain: {envoy: {admin: 'http://localhost:9901'}}}
+";
+    let found: Vec<_> =
+        reported(text, &[]).into_iter().filter(|line| line.contains("admin")).collect();
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("E `a` and `b` have the same `admin`, 127.0.0.1:9901"), "{found:?}");
+}
+
+// holds: C511
+#[test]
+fn a_drain_request_that_the_new_instance_answers() {
+    let of = |drain: &str, update: &str| {
+        let text = format!(
+            "processes:\n  a:\n    command: [a]\n    update: {update}\n    readiness: {{notify: true}}\n    drain: {{{drain}}}\n"
+        );
+        reported(&text, &[])
+    };
+    let request = "http: {url: 'unix:/run/a.sock:/drain'}";
+    assert_eq!(
+        of(request, "start-first"),
+        [
+            "W `drain` of `a` is sent to unix:/run/a.sock:/drain, where its new instance answers, too: with `update: \
+             start-first` that may drain the new one, and the old one never"
+        ]
+    );
+    assert_eq!(of(request, "stop-first"), [""; 0]);
+    for drain in ["notify: {signal: USR1}", "signal: {signal: USR1}", "exec: [drain]"] {
+        assert_eq!(of(drain, "start-first"), [""; 0], "{drain}");
+    }
+}
+
+// holds: C511
+#[test]
+fn two_processes_drained_by_one_request() {
+    let of = |a: &str, b: &str| {
+        let text = format!(
+            "processes:
+  a: {{command: [a], depends_on: [], drain: {{http: {{url: '{a}', time: 1s}}}}}}
+  b: {{command: [b], depends_on: [a], drain: {{http: {{url: '{b}', time: 1s}}}}}}
+"
+        );
+        reported(&text, &[])
+    };
+    let url = "http://127.0.0.1:80/drain";
+    let expected = |names: &str, url: &str| {
+        format!(
+            "W {names} are drained by the same request to {url}: it may drain one of them twice, and the other never"
+        )
+    };
+    assert_eq!(of(url, url), [expected("`a` and `b`", url)]);
+    assert_eq!(of("http://0.0.0.0:80/drain", url), [expected("`a` and `b`", url)]);
+    assert_eq!(of(url, "http://127.0.0.1:80/drain?of=b"), [""; 0]);
+    assert_eq!(of(url, "http://127.0.0.1:81/drain"), [""; 0]);
+
+    let copies = |url: &str| {
+        reported(
+            &format!(
+                "processes:\n  a: {{command: [a], scale: 2, depends_on: [], drain: {{http: {{url: '{url}'}}}}}}\n"
+            ),
+            &[],
+        )
+    };
+    assert_eq!(copies(url), [expected("`a-1` and `a-2`", url)]);
+    assert_eq!(copies("http://127.0.0.1:808${SCALE_INDEX}/drain"), [""; 0]);
+}

@@ -1,0 +1,45 @@
+//! Tests whole configs: valid ones, the messages for invalid ones, and the cost of hostile files.
+
+mod contract;
+
+mod at_start;
+mod hostile;
+mod hot_restart;
+mod likely_faults;
+mod listen;
+mod only_if;
+mod overlay;
+mod parts;
+mod problems;
+mod process_options;
+mod reload_signal;
+mod scale;
+mod times;
+mod tree;
+mod values;
+mod watch;
+
+use crate::load::Diagnostic;
+use crate::load::testing::load;
+
+/// Returns the diagnostics of one file, both errors and warnings.
+fn problems(text: &str) -> Vec<Diagnostic> {
+    problems_in(text, &[])
+}
+
+fn problems_in(text: &str, environment: &[(&str, &str)]) -> Vec<Diagnostic> {
+    match load(&[text], environment) {
+        Ok(loaded) => loaded.warnings,
+        Err(diagnostics) => diagnostics,
+    }
+}
+
+/// Formats each diagnostic as `line:column message`.
+fn lines(diagnostics: &[Diagnostic]) -> Vec<String> {
+    diagnostics.iter().map(|d| format!("{}:{} {}", d.line, d.column, d.message)).collect()
+}
+
+/// Returns a config with one process `a` that has these additional keys.
+fn process_with(keys: &str) -> String {
+    format!("processes:\n  a:\n    command: [a]\n    {keys}\n")
+}

@@ -1,0 +1,185 @@
+//! Tests arguments of a command that are joined of parts.
+
+use crate::load;
+use crate::load::testing::load;
+use crate::load::tests::{lines, problems};
+use crate::load::{Diagnostic, Environment};
+use crate::testing::temp_dir::TempDir;
+
+fn command(elements: &str) -> Vec<String> {
+    let text = format!("processes: {{a: {{command: [a, {elements}]}}}}");
+    let loaded = load(&[&text], &[("ON", "true"), ("HOST", "h")]).unwrap();
+    assert_eq!(loaded.warnings, [], "{elements}");
+    loaded.config.processes[0].command[1..].to_vec()
+}
+
+// holds: C52, C54, C55, C57, C65, C600
+#[test]
+fn elements_become_arguments() {
+    const OFF: &str = "only_if: {value: \"${ON}\", is: 'false'}";
+    const ON: &str = "only_if: {value: \"${ON}\", is: 'true'}";
+    for (elements, arguments) in [
+        ("{join: [{text: b}]}", &["b"][..]),
+        ("{join: [\"${HOST}:1\"]}, c", &["h:1", "c"]),
+        ("{join: [{text: ''}]}", &[""]),
+        (&format!("{{join: [{{text: b, {ON}}}]}}"), &["b"]),
+        (&format!("{{join: [{{text: b, {OFF}}}]}}, c"), &["c"]),
+        ("{join: [x, {text: y}]}", &["x\ny"]),
+        (&format!("{{join: [x, {{text: y, {OFF}}}, z]}}"), &["x\nz"]),
+        ("{join: [{text: b, x-note: c}]}", &["b"]),
+        // A part whose condition does not hold may name a missing file or variable.
+        (&format!("{{join: [{{text: \"${{NONE:?not set}}\", {OFF}}}]}}"), &[]),
+        ("{join: [{file: /none, only_if: {path_exists: /none}}]}", &[]),
+    ] {
+        assert_eq!(command(elements), arguments, "{elements}");
+    }
+}
+
+/// Loads `processes: {a: {command: [a, ELEMENTS]}}` from a directory.
+fn load_in(dir: &TempDir, elements: &str) -> Result<Vec<String>, Vec<Diagnostic>> {
+    let text = format!("processes: {{a: {{command: [a, {elements}]}}}}");
+    let config = dir.write("c.yaml", text.as_bytes());
+    let environment: Environment = [("HOST", "h")].into_iter().collect();
+    let loaded = load::load(&[config], &environment)?;
+    assert_eq!(loaded.warnings, []);
+    Ok(loaded.config.processes[0].command[1..].to_vec())
+}
+
+// holds: C53, C58, C60, C74
+#[test]
+fn a_file_is_read_with_its_variables() {
+    let dir = TempDir::new();
+    dir.write("override.yaml", b"node: {id: ${HOST}}\n# $HOST $$x\nkey: ${NONE:-d}\n\r\n\n");
+    assert_eq!(
+        load_in(&dir, "{join: [{file: override.yaml}]}").unwrap(),
+        ["node: {id: h}\n# $HOST $x\nkey: d"]
+    );
+    dir.write("empty", b"\n");
+    assert_eq!(
+        load_in(&dir, "{join: [{file: empty}]}, {join: [x, {file: empty}, y]}").unwrap(),
+        ["", "x\n\ny"]
+    );
+    // Parts also work in hooks and probes, and a later file replaces all of them.
+    let config = dir.write(
+        "h.yaml",
+        b"processes: {a: {command: [a, {join: [{file: none}]}], hooks: {pre_start: [b, {join: [{file: empty}]}]}, readiness: {exec: [c, {join: [d]}]}}}",
+    );
+    let over = dir.write("over.yaml", b"processes: {a: {command: [a, {join: [{file: empty}]}]}}");
+    let loaded = load::load(&[config, over], &Environment::default()).unwrap();
+    let process = &loaded.config.processes[0];
+    assert_eq!(process.command, ["a", ""]);
+    assert_eq!(process.hooks.pre_start.as_ref().unwrap().command, ["b", ""]);
+}
+
+// holds: C60
+#[test]
+fn problems_in_a_file_have_their_place() {
+    let dir = TempDir::new();
+    dir.write("bad.yaml", "ok: 1\nä: ${MUST:?say where} x\nb: ${NONE}\nc: ${X\n".as_bytes());
+    let errors = load_in(&dir, "{join: [{file: bad.yaml}]}").unwrap_err();
+    // A syntax error ends the expansion of this file.
+    assert_eq!(lines(&errors), ["4:4 `${` without its `}`"]);
+    dir.write("bad.yaml", "ok: 1\nä: ${MUST:?say where} x\nb: ${NONE}\n".as_bytes());
+    let errors = load_in(&dir, "{join: [{file: bad.yaml}]}").unwrap_err();
+    assert_eq!(lines(&errors), ["2:4 `MUST` is not set: say where"]);
+    assert!(errors[0].file.ends_with("bad.yaml"));
+    assert_eq!(
+        errors[0].to_string().lines().skip(2).take(3).collect::<Vec<_>>(),
+        ["  |", "2 | ä: ${MUST:?say where} x", "  |    ^^^^^^^^^^^^^^^^^^"]
+    );
+    dir.write("bad.yaml", b"a: 1\r\nb: ${NONE}\n");
+    let config = dir.write("c.yaml", b"processes: {a: {command: [a, {join: [{file: bad.yaml}]}]}}");
+    let loaded = load::load(&[config], &Environment::default()).unwrap();
+    assert_eq!(lines(&loaded.warnings), ["2:4 `NONE` is not set and becomes empty"]);
+}
+
+// holds: C59, C600
+#[test]
+fn a_file_that_cannot_be_an_argument_is_refused() {
+    let dir = TempDir::new();
+    dir.write("binary", b"\x7fELF\0");
+    dir.write("latin", b"\xe4");
+    let large = dir.write("large", b"");
+    std::fs::File::options().write(true).open(&large).unwrap().set_len(10 << 20).unwrap();
+    dir.write("long", "x".repeat(128 * 1024).as_bytes());
+    dir.write("longest", format!("{}\n", "x".repeat(128 * 1024 - 1)).as_bytes());
+    dir.write("half", "x".repeat(64 * 1024).as_bytes());
+    nix::unistd::mkfifo(&dir.path("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    std::fs::create_dir(dir.path("directory")).unwrap();
+    for (elements, message) in [
+        ("{join: [{file: none}]}", "none` does not exist"),
+        ("{join: [{file: directory}]}", "directory` is a directory"),
+        ("{join: [{file: binary}]}", "binary` has a NUL byte at byte 4"),
+        ("{join: [{file: latin}]}", "latin` is not UTF-8 at byte 0"),
+        ("{join: [{file: large}]}", "large` is larger than 128 KiB"),
+        ("{join: [{file: long}]}", "`join` becomes 131072 bytes"),
+        ("{join: [{file: pipe}]}", "pipe` is a pipe"),
+        ("{join: [{file: half}, {file: half}]}", "`join` becomes 131073 bytes"),
+        ("{join: [{file: ''}]}", "`file` is empty: an empty path"),
+    ] {
+        let errors = load_in(&dir, elements).unwrap_err();
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert!(errors[0].message.ends_with(message), "{elements}: {errors:?}");
+        assert!(errors[0].file.ends_with("c.yaml") && errors[0].line == 1, "{errors:?}");
+        assert!(errors[0].help.as_ref().is_some_and(|help| !help.is_empty()), "{errors:?}");
+    }
+    assert_eq!(load_in(&dir, "{join: [{file: longest}]}").unwrap()[0].len(), 128 * 1024 - 1);
+}
+
+#[test]
+fn files_named_countless_times_are_refused() {
+    let dir = TempDir::new();
+    dir.write("x", b"");
+    let mut text = "x: &x [{file: x}".to_owned();
+    text.push_str(&", {file: x}".repeat(999));
+    text.push_str("]\nprocesses:\n");
+    let text = text.replacen("x:", "x-x:", 1);
+    let many: String =
+        (0..100).map(|n| format!("  p{n}: {{command: [a, {{join: *x}}]}}\n")).collect();
+    let config = dir.write("c.yaml", (text + &many).as_bytes());
+    let errors = load::load(&[config], &Environment::default()).unwrap_err();
+    assert!(errors[0].message.starts_with("more than 32 MiB of text"), "{}", errors[0]);
+}
+
+// holds: C600
+#[test]
+fn wrong_elements_say_so() {
+    let one = |element: &str| {
+        let found = problems(&format!("processes: {{a: {{command: [a, {element}]}}}}"));
+        assert_eq!(found.len(), 1, "{element}: {found:#?}");
+        (found[0].message.clone(), found[0].help.clone().unwrap_or_default())
+    };
+    for (element, message, help) in [
+        ("{}", "`processes.a.command` has no `join`", "add it: `join: [{file: PATH}]`"),
+        ("{jion: [x]}", "unknown key `jion` in `processes.a.command`", "did you mean `join`?"),
+        ("{text: x}", "unknown key `text` in `processes.a.command`", "known keys: `join`"),
+        ("{join: x}", "`join` must be a list, not a single value", "put it into brackets: `[…]`"),
+        ("{join: [[x]]}", "`join` must be a single value, not a list", ""),
+        ("{join: [{}]}", "`processes.a.command.join` has no kind", "add one of `text` and `file`"),
+        (
+            "{join: [{fiel: x}]}",
+            "unknown key `fiel` in `processes.a.command.join`",
+            "did you mean `file`?",
+        ),
+        (
+            "{join: [{text: x, file: y}]}",
+            "`processes.a.command.join` can have `text` or `file`, not both",
+            "keep one of them",
+        ),
+        ("{join: [{text: [x]}]}", "`join` must be a single value, not a list", ""),
+        (
+            "{join: [{text: x, only_if: {}}]}",
+            "`processes.a.command.join.only_if` has no condition",
+            "write `{path_exists: PATH}`, or `{value: \"${VAR}\", is: TEXT}`",
+        ),
+        ("[x]", "`command` must be a single value, not a list", ""),
+    ] {
+        assert_eq!(one(element), (message.to_owned(), help.to_owned()), "{element}");
+    }
+    // A part whose condition does not hold is still checked.
+    let (message, _) = one("{join: [{txet: x, only_if: {value: x, is: y}}]}");
+    assert_eq!(message, "unknown key `txet` in `processes.a.command.join`");
+    let all_left_out =
+        problems("processes: {a: {command: [{join: [{text: a, only_if: {value: x, is: y}}]}]}}");
+    assert_eq!(all_left_out[0].message, "`command` names no program");
+}

@@ -1,0 +1,568 @@
+//! Tests the message and the place of each fault.
+
+use crate::load::tests::{lines, problems, problems_in, process_with};
+use crate::load::{Diagnostic, Environment, load};
+use crate::testing::temp_dir::TempDir;
+
+/// Returns the only problem of a process with these keys: its column, message and help.
+#[track_caller]
+fn only(keys: &str) -> (usize, String, String) {
+    let found = problems(&process_with(keys));
+    assert_eq!(found.len(), 1, "{keys}: {found:#?}");
+    assert_eq!(found[0].line, 4, "{found:#?}");
+    (found[0].column, found[0].message.clone(), found[0].help.clone().unwrap_or_default())
+}
+
+// holds: C6, C170, C624
+#[test]
+fn every_kind_of_fault_of_a_process() {
+    for (keys, column, message) in [
+        ("comand: [b]", 5, "unknown key `comand` in `processes.a`"),
+        ("healthcheck: {}", 5, "unknown key `healthcheck` in `processes.a`"),
+        (
+            "only_if: {exists: /x, path_exists: /y}",
+            15,
+            "unknown key `exists` in `processes.a.only_if`",
+        ),
+        ("only_if: {}", 14, "`processes.a.only_if` has no condition"),
+        (
+            "only_if: {value: x}",
+            14,
+            "`processes.a.only_if` has `value` without `is`, `is_not` or `contains`",
+        ),
+        ("only_if: {is: x}", 14, "`processes.a.only_if` has no `value` to compare"),
+        (
+            "only_if: {value: x, is: x, is_not: y}",
+            40,
+            "`processes.a.only_if` can have one of `is`, `is_not` and `contains`",
+        ),
+        ("only_if: {value: x, is: []}", 29, "`is` is empty"),
+        (
+            "drain: {only_if: {is: x}, signal: {signal: USR1}}",
+            22,
+            "`processes.a.drain.only_if` has no `value` to compare",
+        ),
+        ("drain: {only_if: {value: x, is: y}}", 12, "`processes.a.drain` has no method"),
+        ("args: {refuse: [x]}", 11, "`processes.a.args` has no `prefix`"),
+        ("args: {prefix: ''}", 20, "`prefix` is empty: every argument begins with it"),
+        ("args: x", 11, "`processes.a.args` must be a mapping, not a single value"),
+        ("sockets: /run/x", 14, "`sockets` must be a list, not a single value"),
+        ("sockets: [{a: b}]", 15, "`sockets` must be a single value, not a mapping"),
+        ("depends_on: b", 17, "`depends_on` must be a list or a mapping"),
+        ("depends_on: [b]", 18, "process `a` depends on `b`, which does not exist"),
+        ("depends_on: [a]", 18, "process `a` depends on itself"),
+        ("readiness: {}", 16, "`processes.a.readiness` has no probe"),
+        ("readiness: {timeout: 5}", 16, "`processes.a.readiness` has no probe"),
+        (
+            "readiness: {unix: /a, tcp: 1.2.3.4:5}",
+            27,
+            "`processes.a.readiness` can have `unix` or `tcp`, not both",
+        ),
+        ("readiness: {unix: /a, interval: 0}", 37, "`interval` is `0`: must be longer than 0"),
+        ("liveness: {}", 15, "`processes.a.liveness` has no check"),
+        (
+            "liveness: {tcp: '1.2.3.4:5', http: 'http://1.2.3.4/'}",
+            34,
+            "`processes.a.liveness` can have `tcp` or `http`, not both",
+        ),
+        ("liveness: {log: x}", 16, "unknown key `log` in `processes.a.liveness`"),
+        ("liveness: {notify: true}", 24, "`notify` is `true`: not a duration"),
+        ("liveness: {tcp: '1.2.3.4:5', retries: 0}", 43, "`retries` is `0`: 0 is too few"),
+        (
+            "liveness: {tcp: '1.2.3.4:5', interval: 0}",
+            44,
+            "`interval` is `0`: must be longer than 0",
+        ),
+        ("readiness: {notify: false}", 25, "`notify` is `false`: `true` is the only value"),
+        (
+            "readiness: {log: '('}",
+            22,
+            "`log` is `(`: not a regular expression: found open group without closing ')'",
+        ),
+        (
+            "readiness: {http: 'https://127.0.0.1/'}",
+            23,
+            "`http` is `https://127.0.0.1/`: https, and drainit has no TLS: it connects to its own container only",
+        ),
+        ("readiness: {exec: []}", 23, "`exec` names no program"),
+        ("drain: {exce: [x]}", 13, "unknown key `exce` in `processes.a.drain`"),
+        ("drain: {envoy: {time: 5s}}", 20, "`processes.a.drain.envoy` has no `admin`"),
+        (
+            "drain: {envoy: {admin: 'http://127.0.0.1:1/x'}}",
+            28,
+            "`admin` is `http://127.0.0.1:1/x`: an address with a path: drainit adds the paths itself",
+        ),
+        ("stop_signal: TREM", 18, "`stop_signal` is `TREM`: not a signal"),
+        (
+            "stop_signal: STOP",
+            18,
+            "`stop_signal` is `STOP`: it only suspends a process, and no process can catch it",
+        ),
+        (
+            "forward_signals: [USR1, KILL]",
+            29,
+            "`forward_signals` is `KILL`: a signal that no process can catch",
+        ),
+        ("stop_grace_period: -1", 24, "`stop_grace_period` is `-1`: a negative duration"),
+        ("user: nobody-here", 11, "`user` is `nobody-here`: no user of /nonexistent"),
+        ("restart: sometimes", 14, "`restart` is `sometimes`: not a known value"),
+        (
+            "restart: unless-stopped",
+            14,
+            "`restart` is `unless-stopped`: not needed here, a process that was stopped by hand stays stopped",
+        ),
+        ("restart: 'on-failure:x'", 14, "`restart` is `on-failure:x`: not a whole number"),
+        ("restart_max: -1", 18, "`restart_max` is `-1`: not a whole number"),
+        ("restart_max: 4294967296", 18, "`restart_max` is `4294967296`: too large"),
+        (
+            "drain: {envoy: {admin: 'unix:/a', ignore_listeners: [a, '']}}",
+            61,
+            "`ignore_listeners` is empty: the name is missing",
+        ),
+        (
+            "drain: {envoy: {admin: 'unix:/a', exit_at: 99999999999999999999}}",
+            48,
+            "`exit_at` is `99999999999999999999`: too large",
+        ),
+        ("required: false", 5, "`processes.a` may be missing, but its exit stops the container"),
+        (
+            "required: false\n    on_exit: failure-shutdown",
+            5,
+            "`processes.a` may be missing, but its exit stops the container",
+        ),
+        ("on_exit: halt", 14, "`on_exit` is `halt`: not a known value"),
+        ("type: job", 11, "`type` is `job`: not a known value"),
+        (
+            "log: {mode: inherit, prefix: x}",
+            26,
+            "with `mode: inherit` drainit cannot prefix the lines",
+        ),
+        (
+            "log: {prefix: \"a\\nb\"}",
+            19,
+            "`prefix` is `a\\nb`: it has a line break or a control character",
+        ),
+        ("hooks: {pre_stop: {timeout: 5s}}", 23, "`processes.a.hooks.pre_stop` has no `command`"),
+        ("hooks: {stop: [x]}", 13, "unknown key `stop` in `processes.a.hooks`"),
+        ("environment: x", 18, "`environment` must be a mapping, or a list of `NAME=VALUE`"),
+        ("environment: ['=x']", 19, "`` cannot be the name of a variable"),
+        ("environment: {A: [x]}", 22, "`A` must be a single value, not a list"),
+        ("working_dir: \"/a\\0\"", 18, "`working_dir` has a NUL character"),
+        ("env_file: none.env", 15, "`env_file` `none.env` does not exist"),
+        ("<<: 5", 9, "`<<` merges mappings only, not a single value"),
+        ("working_dir: !secret /x", 18, "unknown tag `!secret`"),
+        ("[a, b]: c", 5, "a key must be text, not a list"),
+    ] {
+        let (found_column, found, _) = only(keys);
+        assert_eq!((found.as_str(), found_column), (message, column), "{keys}");
+    }
+}
+
+// holds: C152
+#[test]
+fn what_a_oneshot_does_not_have_is_reported_once() {
+    for (key, value) in [
+        ("readiness", "{file: /a}"),
+        ("liveness", "{exec: [a]}"),
+        ("drain", "{signal: {signal: USR1}}"),
+        ("watch", "[{path: /a, action: HUP}]"),
+        ("update", "start-first"),
+        ("update", "hot-restart"),
+    ] {
+        let keys = format!("type: oneshot\n    {key}: {value}");
+        let found = lines(&problems(&process_with(&keys)));
+        assert_eq!(found, [format!("5:5 a oneshot has no `{key}`: it exits by itself")]);
+    }
+}
+
+// holds: C658
+#[test]
+fn the_help_names_the_remedy() {
+    for (keys, help) in [
+        ("comand: [b]", "did you mean `command`?"),
+        ("healthcheck: {}", "did you mean `readiness`?"),
+        ("depends-on: [b]", "did you mean `depends_on`?"),
+        ("stop_signal: SIGTREM", "did you mean `TERM`?"),
+        ("only_if: {valeu: x, is: y}", "did you mean `value`?"),
+        ("only_if: {value: x, isnot: y}", "did you mean `is_not`?"),
+        ("drain: {exce: [x], envoy: {admin: 'unix:/a'}}", "did you mean `exec`?"),
+        ("drain: {time: 5s, exec: [x]}", "write it inside `exec`: `exec: {time: …}`"),
+        (
+            "drain: {envoy: {admin: 'unix:/a'}, min: 5s}",
+            "write it inside `envoy`: `envoy: {min: …}`",
+        ),
+        ("drain: {exec: [x], envoy: {admin: 'unix:/a'}}", "keep one of them"),
+        ("restart: onfailure", "did you mean `on-failure`?"),
+        ("restart: unless-stopped", "write `always`"),
+        ("restart: maybe", "write one of `no`, `on-failure` and `always`"),
+        ("readiness: {tcp: ':80'}", "write `127.0.0.1:PORT`, or `0.0.0.0:PORT` for every address"),
+        (
+            "drain: {signal: USR1}",
+            "write `KEY: VALUE` lines, indented under it; known keys: `signal`, `time` and `min`",
+        ),
+        (
+            "args: --app.",
+            "did you mean `{prefix: --app.}`? Known keys: `prefix`, `rest` and `refuse`",
+        ),
+        (
+            "log: none",
+            "did you mean `{mode: none}`? Known keys: `mode`, `file`, `prefix` and `stderr`",
+        ),
+        (
+            "log: app",
+            "did you mean `{prefix: app}`? Known keys: `mode`, `file`, `prefix` and `stderr`",
+        ),
+        (
+            "readiness: http://localhost:80/x",
+            "did you mean `{http: \"http://localhost:80/x\"}`? Known keys: `unix`, `tcp`, `http`, `envoy`, `exec`, `file`, `log`, `notify`, \
+             `interval` and `timeout`",
+        ),
+    ] {
+        assert_eq!(only(keys).2, help, "{keys}");
+    }
+}
+
+// holds: C77, C78, C151
+#[test]
+fn a_process_needs_a_command() {
+    for (text, message) in [
+        ("processes: {a: {}}", "1:13 process `a` has no `command`"),
+        ("processes: {a: }", "1:13 process `a` has no `command`"),
+        ("processes: {a: {command: }}", "1:13 process `a` has no `command`"),
+        ("processes: {a: {command: []}}", "1:26 `command` names no program"),
+        ("processes: {a: {command: ''}}", "1:26 `command` names no program"),
+        ("processes: {a: {command: ['']}}", "1:26 `command` names no program"),
+        (
+            "processes: {a: {command: [sleep 10]}}",
+            "1:26 `command` is one word, `sleep 10`: a program of that name",
+        ),
+        (
+            "processes: {a: {command: [a, null]}}",
+            "1:30 `command` must be a single value, not empty",
+        ),
+        ("processes: {a: {command: {a: b}}}", "1:26 `command` must be a command, not a mapping"),
+        ("processes: {a: [x]}", "1:16 `processes.a` must be a mapping, not a list"),
+        (
+            "processes: {a: {command: a | b}}",
+            "1:26 `command` is `a | b`: no shell runs, so `|` would be an ordinary argument",
+        ),
+        ("processes: {'a b': {command: [a]}}", "1:13 `a b` cannot be the name of a process"),
+        ("processes: {}", "1:1 there is no process"),
+        ("processes:", "1:1 there is no process"),
+        ("shutdown: {}", "0:0 there is no process"),
+        ("process: {a: {command: [a]}}", "1:1 unknown key `process` at the top level"),
+        ("processes: [a]", "1:12 `processes` must be a mapping, not a list"),
+        ("[a]", "1:1 a config must be a mapping, not a list"),
+    ] {
+        let found = lines(&problems(text));
+        assert_eq!(found.first().map(String::as_str), Some(message), "{text}");
+        assert!(found.len() == 1 || text == "[a]", "{found:?}");
+    }
+}
+
+// holds: C7, C470, C646
+#[test]
+fn faults_outside_of_processes() {
+    let one = |text: &str| {
+        let found = problems(&format!("processes: {{a: {{command: [a]}}}}\n{text}"));
+        assert_eq!(found.len(), 1, "{text}: {found:#?}");
+        found[0].message.clone()
+    };
+    assert_eq!(one("proceses: {}"), "unknown key `proceses` at the top level");
+    assert_eq!(one("shutdown: {signals: []}"), "with no `signals` the container cannot be stopped");
+    assert_eq!(
+        one("shutdown: {signals: [CHLD]}"),
+        "`signals` is `CHLD`: a signal that the exit of every child sends, too"
+    );
+    assert_eq!(one("control: {listen: 9902}"), "`listen` is `9902`: a port without an address");
+    assert_eq!(one("logging: {format: yaml}"), "`format` is `yaml`: not a known value");
+    assert_eq!(one("logging: {event: /x}"), "unknown key `event` in `logging`");
+    assert_eq!(one("env: {'': x}"), "`` cannot be the name of a variable");
+    assert_eq!(one("env: [A=1]"), "`env` must be a mapping, not a list");
+    let long = "a".repeat(110);
+    assert!(one(&format!("control: {{socket: /{long}}}")).contains("111 bytes long"));
+    assert_eq!(problems("x-a: {b: 1}\nprocesses: {a: {command: [a], x-b: \"${C}\"}, x-c: 5}"), []);
+    let found = problems_in("processes: {a: {command: [a]}}", &[("DRAINIT_LOG_FORMAT", "xml")]);
+    assert!(found[0].is_error() && found[0].message.starts_with("`DRAINIT_LOG_FORMAT`"));
+}
+
+// holds: C78
+#[test]
+fn a_process_whose_name_begins_with_x_is_missed() {
+    let text = "processes:\n  x-w: {command: [w]}\n  x-t: &t {command: [t]}\n  a: {<<: *t, command: [a], depends_on: [x-w]}";
+    let found = problems(text);
+    assert_eq!(lines(&found), ["4:42 process `a` depends on `x-w`, which does not exist"]);
+    let help = found[0].help.as_deref();
+    assert_eq!(help, Some("give it another name: those with `x-` are left alone"));
+}
+
+// holds: C526
+#[test]
+fn no_line_of_a_process_can_look_like_one_of_drainits() {
+    for (text, expected) in [
+        (
+            "processes: {drainit: {command: [a]}}",
+            "1:13 `drainit` is the name on drainit's own lines",
+        ),
+        (
+            "processes: {a: {command: [a], log: {prefix: drainit}}}",
+            "1:45 `prefix` is `drainit`: the prefix of drainit's own lines",
+        ),
+        (
+            "processes: {a: {command: [a], log: {file: /a, prefix: drainit}}}",
+            "1:55 `prefix` is `drainit`: the prefix of drainit's own lines",
+        ),
+    ] {
+        let found = problems(text);
+        assert!(found.iter().all(Diagnostic::is_error), "{found:?}");
+        assert_eq!(lines(&found), [expected]);
+    }
+    assert_eq!(problems("processes: {drainit-x: {command: [a], log: {prefix: drainit2}}}"), []);
+}
+
+// holds: C6, C177, C619
+#[test]
+fn all_faults_are_reported_at_once_and_in_order() {
+    let text = r#"shutdown:
+  grace_period: abc
+  reserve: 2s
+  reserve: 3s
+processes:
+  engine:
+    command: [engine]
+    args: {prefix: "--x."}
+    sockets: [/run/x.sock]
+    depends_on: [router]
+  router:
+    comand: [envoy]
+    args: {prefix: "--x."}
+    sockets: [/run/x.sock]
+    depends_on: [engnie, engine]
+    environment: {A: "${UNSET}", B: "${MUST:?say where}"}
+  task:
+    type: oneshot
+    command: [t]
+    readiness: {tcp: "127.0.0.1:1"}
+  last:
+    command: [l]
+    depends_on: {router: {condition: completed}, task: {condition: service_healthy}}
+"#;
+    assert_eq!(
+        lines(&problems(text)),
+        [
+            "2:17 `grace_period` is `abc`: not a duration",
+            "4:3 duplicate key `reserve`",
+            "10:18 circular dependency `engine -> router -> engine`",
+            "12:5 unknown key `comand` in `processes.router`",
+            "13:20 process `engine` already has the prefix `--x.`",
+            "14:15 process `engine` already has the socket `/run/x.sock`",
+            "15:18 process `router` depends on `engnie`, which does not exist",
+            "16:23 `UNSET` is not set and becomes empty",
+            "16:38 `MUST` is not set: say where",
+            "20:5 a oneshot has no `readiness`: it exits by itself",
+            "23:38 `router` is a service, which never completes",
+            "23:68 `condition` is `service_healthy`: its name in Compose",
+        ]
+    );
+}
+
+// holds: C13
+#[test]
+fn diagnostics_look_like_this() {
+    let text = "processes:\n  router:\n    comand: [envoy]\n    command: [envoy, \"${A-b}\"]\n    command: x\n";
+    let shown: Vec<_> = problems(text).iter().map(ToString::to_string).collect();
+    assert_eq!(
+        shown.join("\n\n"),
+        "\
+error: unknown key `comand` in `processes.router`
+ --> 0.yaml:3:5
+  |
+3 |     comand: [envoy]
+  |     ^^^^^^
+  |
+  = help: did you mean `command`?
+
+error: `-b` after `${A` is not supported
+ --> 0.yaml:4:23
+  |
+4 |     command: [envoy, \"${A-b}\"]
+  |                       ^^^^^^^
+  |
+  = help: write `${A:-default}`: a set but empty variable counts as unset
+
+error: duplicate key `command`
+ --> 0.yaml:5:5
+  |
+5 |     command: x
+  |     ^^^^^^^
+  |
+  = help: remove one of them: it is already set on line 4"
+    );
+}
+
+#[test]
+fn a_duplicate_of_any_key_of_a_long_mapping_is_found() {
+    // Up to 16 keys are searched, and more are looked up in another way.
+    for count in 15..=40 {
+        for same in 1..=count {
+            let keys: Vec<_> = (1..=count).map(|number| format!("key{number}: x\n")).collect();
+            let text = format!("{}key{same}: y\n", keys.concat());
+            let found = problems(&text);
+            let line = format!("{}:1 duplicate key `key{same}`", count + 1);
+            assert!(lines(&found).contains(&line), "{count} keys, the {same}th twice: {found:?}");
+            let first = format!("it is already set on line {same}");
+            let helps = found.iter().any(|problem| problem.to_string().contains(&first));
+            assert!(helps, "{count} keys, the {same}th twice: {found:?}");
+        }
+    }
+}
+
+// holds: C5, C6
+#[test]
+fn broken_yaml_is_explained() {
+    for (text, place, message) in [
+        ("a: b: c", "1:5", "unexpected `:`"),
+        ("a:\n\t- b", "2:2", "a tab where blanks are needed"),
+        ("a: [\"x]", "1:5", "this quote is not closed"),
+        ("a: 'x\nb: y", "2:1", "quoted text continues on this line, which is not indented"),
+        ("a:\n   b: c\n  d: e", "3:3", "wrong indentation"),
+        ("a: *b", "1:4", "an alias to an anchor that is not defined above"),
+        ("a: [b", "", "unclosed bracket '['"),
+        ("a: [b}", "", "mismatched bracket '[' closed by '}'"),
+        ("a: [{b: c} d]", "", "missing `,` or `]` in a list"),
+        ("a: [${B}]", "", "`${` inside `[…]` or `{…}`"),
+        ("a: \"\\q\"", "1:4", "unknown escape"),
+        ("a: @b", "1:4", "a character that cannot begin a value"),
+    ] {
+        let found = problems(text);
+        assert_eq!(found.len(), 1, "{text:?}: {found:#?}");
+        assert_eq!(found[0].message, format!("not valid YAML: {message}"), "{text:?}");
+        let at = format!("{}:{}", found[0].line, found[0].column);
+        assert!(place.is_empty() || at == place, "{text:?}: {at}");
+        assert!(found[0].help.is_some());
+    }
+    assert_eq!(lines(&problems("a: 1\n---\nb: 2\n")), ["2:1 a second document begins here"]);
+    assert_eq!(lines(&problems("# only this\n")), ["0:0 `0.yaml` is empty"]);
+    assert_eq!(lines(&problems("")), ["0:0 `0.yaml` is empty"]);
+}
+
+// holds: C453, C469
+#[test]
+fn unreadable_files_are_reported_with_the_reason() {
+    let dir = TempDir::new();
+    let none = dir.path("none.yaml");
+    let nul = dir.write("nul.yaml", b"a: b\n\0");
+    let empty = dir.path("empty");
+    std::fs::create_dir(&empty).unwrap();
+    let paths = [none.clone(), empty, nul];
+    let environment: Environment =
+        [("DRAINIT_CONFIG", none.to_string_lossy().into_owned())].into_iter().collect();
+    let errors = load(&paths, &environment).unwrap_err();
+    assert_eq!(errors.len(), 3);
+    assert!(errors[0].message.ends_with("none.yaml` does not exist"));
+    assert!(errors[0].help.as_ref().unwrap().contains("$DRAINIT_CONFIG"));
+    assert!(errors[1].message.ends_with("is a directory without a `*.yaml` or `*.yml` file"));
+    assert!(errors[2].message.ends_with("has a NUL byte at byte 5"));
+    assert_eq!(errors[2].line, 2);
+    let default = load(&["/etc/drainit.yaml".into()], &Environment::default()).unwrap_err();
+    assert!(default[0].help.as_ref().unwrap().contains("$DRAINIT_CONFIG"));
+    assert_eq!(
+        load(&[], &Environment::default()).unwrap_err()[0].message,
+        "no config file is given"
+    );
+}
+
+// holds: C14
+#[test]
+fn problems_of_an_env_file_have_a_line_and_show_no_secrets() {
+    let dir = TempDir::new();
+    dir.write("a.env", b"A=1\nhunter2 secret=x\nB='x\n");
+    let config = dir.write("c.yaml", b"processes: {a: {command: [a], env_file: a.env}}");
+    let errors = load(&[config], &Environment::default()).unwrap_err();
+    let shown: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    assert_eq!(errors.iter().map(|d| d.line).collect::<Vec<_>>(), [2, 3]);
+    assert!(errors[0].file.ends_with("a.env"));
+    assert!(!shown.join("").contains("hunter2"), "{shown:?}");
+    dir.write("a.env", b"A=hunter2\nB=${X:?not ${A}}\n");
+    let errors = load(&[dir.path("c.yaml")], &Environment::default()).unwrap_err();
+    assert_eq!(lines(&errors), ["2:1 `X` is not set"]);
+}
+
+// holds: C157, C227, C619
+#[test]
+fn drainits_own_addresses_are_refused() {
+    const TEXT: &str = "
+control: {socket: /run/drainit.sock, listen: \"0.0.0.0:9902\"}
+processes:
+  a: {command: [x], KEYS}
+  b: {command: [x]}
+";
+    for (keys, what) in [
+        (
+            "sockets: [/run/drainit.sock]",
+            Some("`sockets` of `a` contains drainit's own `control.socket`"),
+        ),
+        ("sockets: [/run/other, /var/run/x/..//./drainit.sock]", Some("which would be removed")),
+        ("readiness: {unix: /run/drainit.sock}", Some("probes drainit's own `control.socket`")),
+        ("readiness: {file: /run/drainit.sock}", Some("probes drainit's own `control.socket`")),
+        ("readiness: {tcp: \"127.0.0.1:9902\"}", Some("probes drainit's own `control.listen`")),
+        (
+            "readiness: {http: \"http://localhost:9902/readyz\"}",
+            Some("drainit's own `control.listen`"),
+        ),
+        (
+            "drain: {envoy: {admin: \"unix:/run/drainit.sock\"}}",
+            Some("`drain` of `a` is sent to drainit's own"),
+        ),
+        (
+            "drain: {http: {url: \"unix:/run/drainit.sock:/drain\"}}",
+            Some("is sent to drainit's own"),
+        ),
+        (
+            "liveness: {http: \"http://localhost:9902/livez\"}",
+            Some("`liveness` of `a` probes drainit's own `control.listen`"),
+        ),
+        ("sockets: [/run/drainit.sock2], readiness: {tcp: \"127.0.0.1:9903\"}", None),
+        ("readiness: {tcp: \"[::1]:9902\"}", Some("drainit's own `control.listen`")),
+    ] {
+        let found = problems(&TEXT.replace("KEYS", keys));
+        let found: Vec<_> = found.iter().filter(|problem| problem.is_error()).collect();
+        assert_eq!(found.len(), usize::from(what.is_some()), "{keys}: {found:#?}");
+        if let Some(what) = what {
+            assert!(found[0].message.contains(what) && found[0].line == 4, "{found:#?}");
+        }
+    }
+    // The same path is written in two ways.
+    let found = problems(
+        "processes:\n  a: {command: [x], sockets: [/run/s]}\n  b: {command: [x], sockets: [/var/run/./s]}\n",
+    );
+    assert_eq!(found.len(), 1, "{found:#?}");
+    let found = problems(
+        "processes:\n  a: {command: [x], sockets: [/var/run/./s]}\n  b: {command: [x], sockets: [/run/s]}\n",
+    );
+    assert!(found[0].message.contains("process `a` already has the socket"), "{found:#?}");
+}
+
+#[test]
+fn what_was_written_for_another_program_leads_to_the_mend() {
+    for (text, help) in [
+        (
+            "services: {a: {image: x}}",
+            "is it a Compose file? `drainit import FILE` makes a config of it",
+        ),
+        (
+            "processes: {a: {command: [sh, -c, 'for i in 1 2; do echo ${i}; done']}}",
+            "`$${i}` if the shell is to expand it",
+        ),
+        (
+            "processes: {app: {command: [x], scale: 2}, b: {command: [y], depends_on: ['app-*']}}",
+            "`app` means all processes of an entry with `scale`; name each of others",
+        ),
+    ] {
+        let found = problems(text);
+        let helps: Vec<_> = found.iter().filter_map(|problem| problem.help.as_deref()).collect();
+        assert!(helps.len() == 1 && helps[0].ends_with(help), "{text}: {helps:?}");
+    }
+    let found = problems("processes: {a: {command: [app, '${i}']}}");
+    assert!(!found[0].help.as_deref().unwrap_or_default().contains("$$"), "{found:?}");
+}

@@ -1,0 +1,174 @@
+//! `scale`: an entry becomes several processes.
+
+use super::{lines, problems, problems_in};
+use crate::config::{Config, LogMode};
+use crate::load::args;
+use crate::load::testing::{load, variables};
+
+fn scaled(text: &str, variables: &[(&str, &str)]) -> Config {
+    load(&[text], variables).unwrap().config
+}
+
+fn names(config: &Config) -> Vec<&str> {
+    config.processes.iter().map(|process| process.name.as_str()).collect()
+}
+
+const WORKERS: &str = "
+processes:
+  cache: {command: [cache]}
+  app:
+    command: [app, '--port=80${SCALE_INDEX}']
+    scale: ${N}
+    depends_on: [cache]
+    sockets: ['/run/app-${SCALE_INDEX}.sock']
+    log: {prefix: wrk}
+    args: {prefix: --app.}
+  front: {command: [front, '${SCALE_INDEX:-none}'], depends_on: {app: {condition: started}}}
+";
+
+// holds: C47, C163, C312, C314, C315, C317
+#[test]
+fn each_copy_has_its_number() {
+    let config = scaled(WORKERS, &[("N", "3")]);
+    assert_eq!(names(&config), ["cache", "app-1", "app-2", "app-3", "front"]);
+    let second = &config.processes[2];
+    assert_eq!(second.command[1], "--port=802");
+    assert_eq!(variables(second), ["SCALE_INDEX=2"]);
+    assert_eq!(second.log.mode, LogMode::Prefix("wrk-2".to_owned()));
+    let front = &config.processes[4];
+    assert_eq!(front.command[1], "none", "only these processes have the variable");
+    let needs: Vec<_> = front.depends_on.iter().map(|on| on.process.as_str()).collect();
+    assert_eq!(needs, ["app-1", "app-2", "app-3"]);
+    // A single one has its number, too.
+    assert_eq!(names(&scaled(WORKERS, &[("N", "1")])), ["cache", "app-1", "front"]);
+}
+
+// holds: C318, C319
+#[test]
+fn with_a_scale_of_zero_nobody_waits() {
+    let config = scaled(WORKERS, &[("N", "0")]);
+    assert_eq!(names(&config), ["cache", "front"]);
+    assert!(config.processes[1].depends_on.is_empty());
+    // The entry must be valid nevertheless.
+    let found = lines(&problems("processes: {a: {command: [a]}, b: {scale: 0, comand: [b]}}"));
+    assert_eq!(found, ["1:46 unknown key `comand` in `processes.b`"]);
+    let found = problems("processes: {a: {command: [a], scale: 0}}");
+    assert_eq!(lines(&found), ["1:1 there is nothing to start: every `scale` is 0"]);
+    assert!(!found[0].is_error());
+}
+
+// holds: C316
+#[test]
+fn the_prefix_of_the_output_is_numbered_once() {
+    for (log, expected) in [
+        ("{}", "a-1"),
+        ("{mode: prefix}", "a-1"),
+        ("{prefix: w}", "w-1"),
+        ("{prefix: 'w${SCALE_INDEX}'}", "w1"),
+    ] {
+        let config =
+            scaled(&format!("processes: {{a: {{command: [a], scale: 1, log: {log}}}}}"), &[]);
+        assert_eq!(config.processes[0].log.mode, LogMode::Prefix(expected.to_owned()), "{log}");
+    }
+    let config = scaled("processes: {a: {command: [a], scale: 1}}", &[]);
+    assert_eq!(config.processes[0].log.mode, LogMode::Inherit);
+}
+
+// holds: C314
+#[test]
+fn the_number_wins_over_a_variable_of_the_container() {
+    let config = scaled(WORKERS, &[("N", "1"), ("SCALE_INDEX", "9")]);
+    assert_eq!(config.processes[1].command[1], "--port=801");
+    assert_eq!(config.processes[2].command[1], "9");
+}
+
+// holds: C317
+#[test]
+fn arguments_go_to_every_copy() {
+    let config = scaled(WORKERS, &[("N", "2")]);
+    let routed = args::route(&config, &["--app.v".to_owned(), "1".to_owned()]).unwrap();
+    assert_eq!(routed[1], ["--v", "1"]);
+    assert_eq!(routed[2], ["--v", "1"]);
+    assert!(routed[0].is_empty() && routed[3].is_empty());
+}
+
+// holds: C163, C313, C316
+#[test]
+fn wrong_copies_are_reported() {
+    for (text, expected) in [
+        (
+            "processes: {a: {command: [a], scale: many}}",
+            "1:38 `scale` is `many`: not a whole number",
+        ),
+        ("processes: {a: {command: [a], scale: -1}}", "1:38 `scale` is `-1`: not a whole number"),
+        (
+            "processes: {a: {command: [a], scale: 1001}}",
+            "1:38 `scale` is `1001`: more than 1000 copies",
+        ),
+        (
+            "processes: {a: {command: [a], scale: 2}, a-2: {command: [b]}}",
+            "1:42 `a-2` is the name of a copy, which `scale` makes",
+        ),
+        (
+            "processes: {a: {command: [a], scale: 2, depends_on: [a]}}",
+            "1:54 process `a` depends on itself",
+        ),
+        (
+            "processes: {a: {command: [a], scale: 2, sockets: [/s]}}",
+            "1:51 process `a-1` already has the socket `/s`",
+        ),
+        (
+            "processes: {a: {command: [a], scale: 2, listen: ['tcp://127.0.0.1:1']}}",
+            "1:50 `a-1` listens on tcp://127.0.0.1:1 already",
+        ),
+        (
+            "processes: {a: {command: [a], scale: 2, render: [{from: /f, to: /t}]}}",
+            "1:65 process `a-1` already writes `/t`",
+        ),
+        (
+            "processes: {a: {command: [a], scale: 2, stop_signal: TREM}}",
+            "1:54 `stop_signal` is `TREM`: not a signal",
+        ),
+        (
+            "processes: {a: {command: [a], scale: 2}, b: {command: [b], \
+             depends_on: {a: {condition: completed}}}}",
+            "1:88 `a` is a service, which never completes",
+        ),
+        (
+            "processes: {a: {command: [a], scale: 2}, b: {command: [b], depends_on: [a-3]}}",
+            "1:73 process `b` depends on `a-3`, which does not exist",
+        ),
+        (
+            "processes: {a: {command: [a], scale: 2}, b: {command: [b], args: {prefix: -x}}, \
+             c: {command: [c], scale: 2, args: {prefix: -x}}}",
+            "1:124 process `b` already has the prefix `-x`",
+        ),
+    ] {
+        let found = lines(&problems(text));
+        assert!(found.first().is_some_and(|line| line.starts_with(expected)), "{text}: {found:?}");
+        assert_eq!(found.len(), 1, "{text}: {found:?}");
+    }
+    let shared = problems("processes: {a: {command: [a], scale: 2, sockets: [/s]}}");
+    assert!(shared[0].help.as_ref().unwrap().contains("${SCALE_INDEX}"));
+}
+
+#[test]
+fn a_small_config_cannot_become_a_huge_one() {
+    let many = (0..70).map(|n| format!("  p{n}: {{command: [a], scale: 1000}}\n"));
+    let text = format!("processes:\n{}", many.collect::<String>());
+    let start = std::time::Instant::now();
+    let found = lines(&problems(&text));
+    assert!(found[0].contains("more than 65535 processes"), "{found:?}");
+    // Each copy of one depends on each copy of the one before.
+    let many = (1..10)
+        .map(|n| format!("  p{n}: {{command: [a], scale: 1000, depends_on: [p{}]}}\n", n - 1));
+    let text =
+        format!("processes:\n  p0: {{command: [a], scale: 1000}}\n{}", many.collect::<String>());
+    let found = lines(&problems(&text));
+    assert!(found[0].contains("more than 100000 dependencies of copies"), "{found:?}");
+    let words = "x, ".repeat(5000);
+    let text = format!("processes: {{a: {{command: [{words}x], scale: 1000}}}}");
+    let found = lines(&problems_in(&text, &[]));
+    assert!(found[0].contains("more than 1000000 values in all copies"), "{found:?}");
+    assert!(start.elapsed() < std::time::Duration::from_secs(60), "{:?}", start.elapsed());
+}

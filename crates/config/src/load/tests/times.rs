@@ -1,0 +1,242 @@
+//! Tests whether the waits fit into the grace period.
+
+use std::time::Duration;
+
+use crate::load::testing::{checked, config, load};
+use crate::load::tests::{lines, problems};
+
+const CHAIN: &str = "
+processes:
+  db: {command: [db], stop_grace_period: DB}
+  engine: {command: [engine], depends_on: [db], drain: {envoy: {admin: 'unix:/a', ENGINE}}}
+  router:
+    command: [envoy]
+    depends_on: [engine]
+    drain: {envoy: {admin: 'unix:/b', ROUTER}}
+";
+
+fn chain(db: &str, engine: &str, router: &str, shutdown: &str) -> String {
+    let text = CHAIN.replace("DB", db).replace("ENGINE", engine).replace("ROUTER", router);
+    format!("shutdown: {{{shutdown}}}{text}")
+}
+
+// holds: S89, S90
+#[test]
+fn waits_that_fit_are_not_reported() {
+    assert_eq!(problems(&chain("5s", "time: 10s, min: 4s", "time: 13s, min: 9s", "")), []);
+    // One after the other they would take 40 s.
+    let beside = "processes: {a: {command: [a], stop_grace_period: 20s}, b: {command: [b], stop_grace_period: 20s}}";
+    assert_eq!(problems(beside), []);
+}
+
+// holds: S89, C87, C373
+#[test]
+fn explicit_minima_that_do_not_fit_are_an_error_with_the_sum() {
+    let text = chain(
+        "1s",
+        "time: 20s, min: 10s",
+        "time: 20s, min: 16s",
+        "readiness_delay: 3s, grace_period: 30",
+    );
+    let found = problems(&text);
+    assert_eq!(
+        lines(&found),
+        [
+            "8:55 `min` does not fit into the shutdown: readiness_delay 3s + router min 16s + engine min 10s = 29s, \
+             and `grace_period` minus `reserve` is 28s",
+            "8:45 the declared waits do not fit into the shutdown: readiness_delay 3s + router drain time 20s + engine \
+             drain time 20s + db stop_grace_period 1s = 44s, and `grace_period` minus `reserve` is 28s",
+        ][..]
+            .iter()
+            .rev()
+            .copied()
+            .collect::<Vec<_>>()
+    );
+    assert!(found.iter().any(crate::load::tests::Diagnostic::is_error));
+}
+
+// holds: C373
+#[test]
+fn a_default_minimum_is_cut_to_fit() {
+    let text = chain("0", "time: 1s", "time: 6s", "grace_period: 6s, reserve: 1s");
+    let loaded = load(&[&text], &[]).unwrap();
+    let min = |index: usize| loaded.config.processes[index].drain.as_ref().unwrap().min;
+    assert_eq!((min(1), min(2)), (Duration::ZERO, Duration::from_secs(5)));
+    assert_eq!(
+        lines(&loaded.warnings)[0],
+        "4:64 `min` of `engine` is cut from 1s to 0ms to fit into the shutdown"
+    );
+    // An explicit `min` is not cut.
+    let text = chain("0", "time: 1s, min: 1s", "time: 6s", "grace_period: 6s, reserve: 1s");
+    let loaded = load(&[&text], &[]).unwrap();
+    let min = |index: usize| loaded.config.processes[index].drain.as_ref().unwrap().min;
+    assert_eq!((min(1), min(2)), (Duration::from_secs(1), Duration::from_secs(4)));
+}
+
+#[test]
+fn a_process_that_is_left_out_cuts_no_default_minimum() {
+    let both = chain("0", "time: 6s", "time: 6s, min: 4s", "grace_period: 6s, reserve: 1s");
+    let alone = both.replace("[envoy]", "[envoy]\n    only_if: {value: '', is: x}");
+    let min = |text: &str| config(text).processes[1].drain.as_ref().unwrap().min;
+    assert_eq!((min(&both), min(&alone)), (Duration::from_secs(1), Duration::from_secs(5)));
+}
+
+// holds: C639
+#[test]
+fn a_minimum_that_is_longer_than_its_time_is_cut_with_a_warning() {
+    let text = chain("0", "time: 3s, min: 10s", "min: 16s", "");
+    let drains = config(&text).processes.into_iter().filter_map(|process| process.drain);
+    assert!(drains.map(|drain| drain.min.as_secs()).eq([3, 15]));
+    assert_eq!(
+        lines(&checked(&text, &[])),
+        [
+            "4:98 `min` is cut from 10s to 3s, which is the `time` of the drain",
+            "8:44 `min` is cut from 16s to 15s, which is the `time` of the drain",
+        ]
+    );
+    assert_eq!(lines(&problems(&text)), [""; 0], "the `time` of where it runs may well be shorter");
+    // The default is 5s, and may be cut.
+    let text = chain("0", "time: 3s", "time: 4s, min: 4s", "");
+    assert_eq!(checked(&text, &[]), []);
+    let drains = config(&text).processes.into_iter().filter_map(|process| process.drain);
+    assert!(drains.map(|drain| drain.min.as_secs()).eq([3, 4]));
+}
+
+// holds: S81, S89, S90, C88, C657
+#[test]
+fn declared_waits_are_added_up_along_the_longest_path() {
+    let text = "
+hooks: {pre_stop: {command: [x], timeout: 2s}, post_stop: [y]}
+processes:
+  short: {command: [a], stop_grace_period: 20s}
+  base: {command: [a], stop_grace_period: 15s}
+  top: {command: [a], depends_on: [base], stop_grace_period: 10s, hooks: {post_stop: {command: [x], timeout: 3s}}}
+";
+    assert_eq!(
+        lines(&problems(text)),
+        [
+            "5:43 the declared waits do not fit into the shutdown: pre_stop timeout 2s + top stop_grace_period 10s + top \
+          post_stop timeout 3s + base stop_grace_period 15s = 30s, and `grace_period` minus `reserve` is 28s"
+        ]
+    );
+}
+
+// holds: C374
+#[test]
+fn a_drain_beside_others_is_a_warning() {
+    let text = "
+processes:
+  engine: {command: [a]}
+  task: {command: [a], type: oneshot}
+  router: {command: [a], drain: {envoy: {admin: 'unix:/b'}}}
+";
+    let found = problems(text);
+    assert_eq!(
+        lines(&found),
+        [
+            "5:41 `router` is drained, but has no `depends_on`: other processes are stopped at the same time"
+        ]
+    );
+    assert!(found[0].help.as_ref().unwrap().ends_with("the others are `engine`"));
+    // Copies do not wait for each other.
+    let copies = text.replace("{envoy: {admin: 'unix:/b'}}", "{exec: [b]}, scale: 3");
+    assert_eq!(lines(&problems(&copies)).len(), 1);
+    assert!(problems(&copies)[0].help.as_ref().unwrap().ends_with("the others are `engine`"));
+    let alone = "processes: {a: {command: [a], scale: 3, drain: {exec: [b]}}}";
+    assert_eq!(problems(alone), []);
+    // An empty `depends_on` says that it needs none.
+    assert!(found[0].help.as_ref().unwrap().contains("`[]` for none"));
+    for none in ["[]", "{}"] {
+        let needs_none = text.replace("router: {", &format!("router: {{depends_on: {none}, "));
+        assert_eq!(problems(&needs_none), []);
+    }
+    // There is no warning if all other processes depend on it.
+    assert_eq!(problems(&text.replace("engine: {", "engine: {depends_on: [router], ")), []);
+}
+
+// holds: C82, C603
+#[test]
+fn the_reserve_is_shorter_than_the_grace_period() {
+    for shutdown in ["grace_period: 2", "grace_period: 5s, reserve: 5s", "reserve: 1m"] {
+        let found = problems(&chain("0", "time: 1s", "time: 1s", shutdown));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].message.starts_with("`reserve` ("), "{found:?}");
+    }
+}
+
+#[test]
+fn invalid_times_are_not_added_up() {
+    let found = problems(&chain("1h", "time: 1h", "time: 1h", "grace_period: soon"));
+    assert_eq!(lines(&found), ["1:26 `grace_period` is `soon`: not a duration"]);
+}
+
+#[test]
+fn a_min_that_cannot_fit_is_found_beside_a_cycle() {
+    let text = chain("1s", "time: 50s, min: 50s", "time: 1s", "")
+        .replace("[db], s", "[db], depends_on: [router], s");
+    let found = lines(&problems(&text));
+    assert!(found.iter().any(|line| line.contains("circular dependency")), "{found:?}");
+    assert!(found.iter().any(|line| line.contains("engine min 50s")), "{found:?}");
+}
+
+// holds: S90
+#[test]
+fn drains_of_one_branch_and_stops_of_another_add_up() {
+    let text = "
+shutdown: {grace_period: 30s}
+processes:
+  db: {command: [a], stop_grace_period: 20s}
+  cache: {command: [a]}
+  router: {command: [a], depends_on: [cache], drain: {envoy: {admin: 'unix:/b', time: 15s}}}
+";
+    // No path contains both, but no process is stopped before every drain is over.
+    assert_eq!(
+        lines(&problems(text)),
+        [
+            "4:41 the declared waits do not fit into the shutdown: router drain time 15s + db stop_grace_period 20s = 35s, \
+             and `grace_period` minus `reserve` is 28s"
+        ]
+    );
+}
+
+// holds: S11
+#[test]
+fn the_container_s_hook_and_the_readiness_delay_run_at_the_same_time() {
+    let text = "
+shutdown: {readiness_delay: 20s}
+hooks: {pre_stop: {command: [x], timeout: 25s}}
+processes: {a: {command: [a]}}
+";
+    assert_eq!(problems(text), []);
+}
+
+// holds: S16, C84, C606
+#[test]
+fn an_unready_delay_fits_and_has_no_readiness_delay_beside_it() {
+    let found = |keys: &str| lines(&problems(&chain("1s", "time: 5s", "time: 5s", keys)));
+    assert!(found("unready_delay: 9s").is_empty());
+    assert_eq!(
+        found("unready_delay: 9s, readiness_delay: 1s"),
+        [
+            "1:27 `readiness_delay` and `unready_delay` exclude each other: not ready before the drain, or ready during it"
+        ]
+    );
+    assert_eq!(
+        found("unready_delay: 28s"),
+        ["1:27 `unready_delay` (28s) leaves nothing of the 28s until the deadline"]
+    );
+    let undrained = |delay: &str| {
+        lines(&problems(&format!(
+            "shutdown: {{unready_delay: {delay}}}\nprocesses: {{a: {{command: [a]}}}}\n"
+        )))
+    };
+    assert!(undrained("0s").is_empty());
+    assert_eq!(
+        undrained("9s"),
+        [
+            "1:27 `unready_delay` has no effect: no process has a `drain`, so the stop begins at once"
+        ]
+    );
+    let loaded = load(&[&chain("1s", "time: 5s", "time: 5s", "unready_delay: 9s")], &[]).unwrap();
+    assert_eq!(loaded.config.shutdown.unready_delay, Duration::from_secs(9));
+}

@@ -1,0 +1,450 @@
+//! Tests the forms of each value.
+
+use std::time::Duration;
+
+use crate::config::{
+    Address, Direction, DrainMethod, DrainUntil, EnvoyDrain, Header, HeaderValue, Hook, HttpDrain,
+    HttpMethod, Liveness, LogMode, OnExit, Probe, Process, ProcessKind, RestartPolicy, SignalDrain,
+    StartCondition,
+};
+use crate::load;
+use crate::load::Environment;
+use crate::load::key::Table;
+use crate::load::testing::{load, variables};
+use crate::load::tests::process_with;
+use crate::testing::temp_dir::TempDir;
+use crate::types::Signal;
+
+fn process(keys: &str) -> Process {
+    let environment = [("HOST", "h"), ("EMPTY", ""), ("PROC", "proc")];
+    let loaded = load(&[&process_with(keys)], &environment).unwrap();
+    assert_eq!(loaded.warnings, [], "{keys}");
+    loaded.config.processes.into_iter().next().unwrap()
+}
+
+fn environment(keys: &str) -> Vec<String> {
+    variables(&process(keys))
+}
+
+// holds: C12
+#[test]
+fn text_stays_as_it_is_written() {
+    let process = process(
+        "environment: {A: no, B: 0777, C: 1.10, D: \"${HOST}: #x\", E: '$${F}', G: ~, H: 'null'}",
+    );
+    assert_eq!(variables(&process), ["A=no", "B=0777", "C=1.10", "D=h: #x", "E=${F}", "H=null"]);
+    assert_eq!(self::process("restart: no").restart, RestartPolicy::No);
+}
+
+// holds: C11
+#[test]
+fn a_key_without_a_value_counts_as_absent() {
+    let absent = format!("{:?}", process(""));
+    for key in Process::KEYS.names().filter(|key| *key != "command") {
+        assert_eq!(format!("{:?}", process(&format!("{key}:"))), absent, "{key}");
+    }
+    let keys = ["env", "shutdown", "control", "logging", "reload_signal", "hooks"];
+    let nested = ["shutdown: {grace_period: , signals: }", "control: {listen: , socket: }"];
+    for empty in keys.map(|key| format!("{key}:")).into_iter().chain(nested.map(str::to_owned)) {
+        let loaded = load(&[&format!("{empty}\n{}", process_with(""))], &[]).unwrap();
+        let without = load(&[&process_with("")], &[]).unwrap();
+        assert_eq!(format!("{:?}", loaded.config), format!("{:?}", without.config), "{empty}");
+    }
+}
+
+// holds: C81, C82, C85, C170, C171, C218, C219
+#[test]
+fn what_is_not_written_has_its_default() {
+    let text = process_with("readiness: {notify: true}\n    restart: always");
+    let config = load(&[&text], &[]).unwrap().config;
+    let shutdown = &config.shutdown;
+    assert_eq!(shutdown.grace_period, Duration::from_secs(30));
+    assert_eq!(shutdown.reserve, Duration::from_secs(2));
+    assert_eq!((shutdown.readiness_delay, shutdown.unready_delay), Default::default());
+    assert_eq!(shutdown.signals, [Signal::TERM, Signal::INT, Signal::QUIT]);
+    let process = &config.processes[0];
+    let readiness = process.readiness.as_ref().unwrap();
+    let times = (readiness.interval, readiness.timeout);
+    assert_eq!(times, (Duration::from_millis(100), Duration::from_secs(30)));
+    assert_eq!((process.restart_delay, process.restart_max), (Duration::from_secs(1), None));
+    assert!(process.required);
+    assert_eq!(process.on_exit, OnExit::Shutdown);
+    assert_eq!((process.stop_signal, process.stop_grace_period), (Signal::TERM, None));
+}
+
+// holds: C11, C259, C260, C645
+#[test]
+fn the_environment_can_be_a_list_and_passes_variables_on() {
+    assert_eq!(
+        environment("environment: [A=1, B=, HOST, EMPTY, NONE]"),
+        ["A=1", "B=", "HOST=h", "EMPTY="]
+    );
+    assert_eq!(environment("environment: {HOST: , NONE: , A: =x}"), ["HOST=h", "A==x"]);
+}
+
+// holds: C261
+#[test]
+fn a_variable_is_removed_by_reset_with_any_value() {
+    for reset in ["!reset", "!reset null", "!reset ''", "!reset x", "!reset [x]"] {
+        let found = environment(&format!("environment: {{A: '1', HOST: {reset} , NONE: }}"));
+        assert_eq!(found, ["A=1", "!HOST"], "{reset}");
+    }
+    // A reset also works through an anchor, and for a variable of an env_file, which is read first.
+    let dir = TempDir::new();
+    dir.write("one.env", b"A=1\nB=2\n");
+    let text = "x-none: &none {A: !reset , C: !reset }\nprocesses: {a: {command: [a], \
+                env_file: one.env, environment: {<<: *none, C: '3'}}}";
+    let config = dir.write("c.yaml", text.as_bytes());
+    let loaded = load::load(&[config], &Environment::default()).unwrap();
+    assert_eq!(variables(&loaded.config.processes[0]), ["A=1", "B=2", "C=3", "!A"]);
+}
+
+// holds: C521, C522
+#[test]
+fn a_command_on_several_lines_is_one_only_where_a_shell_would_run_one() {
+    let of = |value: &str| format!("processes:\n  a:\n    {value}");
+    let command =
+        |value: &str| load(&[&of(value)], &[]).unwrap().config.processes[0].command.clone();
+    let words = ["a", "-b", "-c"];
+    assert_eq!(command("command: |\n      a -b -c\n"), words);
+    assert_eq!(command("command: |\n      a -b \\\n        -c\n"), words);
+    assert_eq!(command("command: >\n      a\n      -b\n      -c\n"), words);
+    assert_eq!(command("command: a\n      -b\n      -c\n"), words);
+    for value in [
+        "command: |\n      a\n      b\n",
+        "command: >\n      a\n        -b\n",
+        "command: >\n      a\n\n      -b\n",
+        "command: [a]\n    hooks:\n      pre_start: |\n        a\n        b\n",
+        "command: [a]\n    readiness:\n      exec: |\n        a\n        b\n",
+    ] {
+        let errors = load(&[&of(value)], &[]).unwrap_err();
+        let message = &errors[0].message;
+        assert!(message.ends_with("a line break would not end the command"), "{message}");
+        let help = errors[0].help.as_ref().unwrap();
+        assert!(help.contains("`[sh, -c, \"a\\n") && help.contains("below `>`"), "{help}");
+    }
+}
+
+// holds: C48, C50
+#[test]
+fn a_command_can_be_a_string() {
+    for (command, words) in [
+        ("envoy -c '/etc/e x.yaml'", &["envoy", "-c", "/etc/e x.yaml"][..]),
+        ("${PROC} \"${HOST} ${HOST}\"", &["proc", "h h"]),
+        ("${PROC} ${WORDS}", &["proc", "one", "two"]),
+    ] {
+        let text =
+            format!("processes: {{a: {{command: {}}}}}", serde_json::to_string(command).unwrap());
+        let variables = [("HOST", "h"), ("PROC", "proc"), ("WORDS", "one two")];
+        let loaded = load(&[&text], &variables).unwrap();
+        assert_eq!(loaded.config.processes[0].command, words);
+    }
+    // In a list, a value is one argument, regardless of its content.
+    let loaded = load(&["processes: {a: {command: [a, \"${X}\"]}}"], &[("X", "b c | d")]).unwrap();
+    assert_eq!(loaded.config.processes[0].command, ["a", "b c | d"]);
+}
+
+// holds: C86
+#[test]
+fn the_file_of_the_report_is_a_path() {
+    let processes = "processes: {a: {command: [a]}}";
+    for (written, path) in [
+        ("", None),
+        ("shutdown: {report: /var/log/report.json}", Some("/var/log/report.json")),
+        ("shutdown: {report: '${DIR}/r.json'}", Some("/run/r.json")),
+    ] {
+        let loaded = load(&[&format!("{written}\n{processes}")], &[("DIR", "/run")]).unwrap();
+        assert_eq!(loaded.config.shutdown.report, path.map(Into::into), "{written}");
+    }
+    for wrong in ["''", "[a]"] {
+        let text = format!("shutdown: {{report: {wrong}}}\n{processes}");
+        let problems = load(&[&text], &[]).unwrap_err();
+        assert!(problems[0].to_string().contains("report"), "{wrong}: {}", problems[0]);
+    }
+}
+
+// holds: C167, C170, C171, C343, C523
+#[test]
+fn restart_and_the_rest() {
+    let restart = process("restart: 'on-failure:3'");
+    assert_eq!(
+        (restart.restart, restart.restart_max, restart.restart_delay),
+        (RestartPolicy::OnFailure, Some(3), Duration::from_secs(1))
+    );
+    // Docker's 0 means the opposite.
+    let zero = "processes: {a: {command: [a], restart: 'on-failure:0'}}";
+    let loaded = load(&[zero], &[]).unwrap();
+    assert_eq!(loaded.config.processes[0].restart_max, Some(0));
+    let restart = process(
+        "{restart: always, restart_max: 0, restart_delay: 250ms}"
+            .trim_matches(['{', '}'])
+            .replace(", ", "\n    ")
+            .as_str(),
+    );
+    assert_eq!(
+        (restart.restart, restart.restart_max, restart.restart_delay),
+        (RestartPolicy::Always, Some(0), Duration::from_millis(250))
+    );
+    assert_eq!(process("type: oneshot").kind, ProcessKind::Oneshot);
+    assert_eq!(process("stop_signal: KILL").stop_signal, Signal::KILL);
+    assert_eq!(process("stop_signal: RTMIN+3").stop_signal.number(), 37);
+}
+
+// holds: C430
+#[test]
+fn log_modes() {
+    let prefix = |text: &str| LogMode::Prefix(text.to_owned());
+    for (log, mode) in [
+        ("{prefix: x}", prefix("x")),
+        ("{}", prefix("a")),
+        ("{mode: prefix}", prefix("a")),
+        ("{mode: inherit}", LogMode::Inherit),
+        ("", LogMode::Inherit),
+    ] {
+        assert_eq!(process(&format!("log: {log}")).log.mode, mode, "{log}");
+    }
+}
+
+// holds: C145
+#[test]
+fn hooks_can_be_short() {
+    let hooks =
+        process("hooks: {pre_start: [a, b], pre_stop: c d, post_stop: {command: e, timeout: 1s}}")
+            .hooks;
+    let words =
+        |hook: Option<Hook>| hook.map(|hook| (hook.command.join(" "), hook.timeout)).unwrap();
+    assert_eq!(words(hooks.pre_start), ("a b".to_owned(), None));
+    assert_eq!(words(hooks.pre_stop), ("c d".to_owned(), None));
+    assert_eq!(words(hooks.post_stop), ("e".to_owned(), Some(Duration::from_secs(1))));
+}
+
+#[test]
+fn every_probe() {
+    type Check = fn(&Probe) -> bool;
+    let probes: [(&str, Check); 8] = [
+        ("unix: /a.sock", |p| matches!(p, Probe::Unix(_))),
+        ("tcp: localhost:80", |p| matches!(p, Probe::Tcp(_))),
+        ("http: 'unix:/a.sock:/ready'", |p| matches!(p, Probe::Http(_))),
+        ("envoy: 'http://127.0.0.1:9901'", |p| matches!(p, Probe::Envoy(Address::Tcp(_)))),
+        ("exec: test -e /x", |p| matches!(p, Probe::Exec(words) if words.len() == 3)),
+        ("file: /x", |p| matches!(p, Probe::File(_))),
+        (
+            "log: 'ready in \\d+ ms'",
+            |p| matches!(p, Probe::Log(regex) if regex.0.is_match("ready in 5 ms")),
+        ),
+        ("notify: true", |p| matches!(p, Probe::Notify)),
+    ];
+    for (probe, check) in probes {
+        let process = process(&format!("readiness: {{{probe}}}"));
+        assert!(check(&process.readiness.unwrap().probe), "{probe}");
+    }
+}
+
+// holds: C230, C233, C235
+#[test]
+fn liveness_has_the_words_of_compose_and_the_defaults_of_kubernetes() {
+    let seconds = Duration::from_secs;
+    let of = |text: &str| process(&format!("liveness: {{{text}}}")).liveness.unwrap();
+    for (text, expected) in [
+        ("unix: /a.sock", (seconds(10), seconds(1), 3, seconds(0))),
+        (
+            "exec: [check], interval: 5s, timeout: 2s, retries: 1, start_period: 1m",
+            (seconds(5), seconds(2), 1, seconds(60)),
+        ),
+        ("envoy: 'unix:/a.sock', start_period: 0", (seconds(10), seconds(1), 3, seconds(0))),
+    ] {
+        let Liveness::Probe { interval, timeout, retries, start_period, .. } = of(text) else {
+            panic!("{text}")
+        };
+        assert_eq!((interval, timeout, retries, start_period), expected, "{text}");
+    }
+    assert!(matches!(of("notify: 30s"), Liveness::Notify(limit) if limit == seconds(30)));
+}
+
+// holds: C195
+#[test]
+fn a_dependency_on_a_oneshot_waits_for_completion_by_default() {
+    let text = "
+processes:
+  task: {command: [t], type: oneshot}
+  a: {command: [a], depends_on: [task]}
+  b: {command: [a], depends_on: {task: {condition: started}, a: }}
+";
+    let config = load(&[text], &[]).unwrap().config;
+    let conditions = |index: usize| {
+        config.processes[index].depends_on.iter().map(|d| d.condition).collect::<Vec<_>>()
+    };
+    assert_eq!(conditions(1), [StartCondition::Completed]);
+    assert_eq!(conditions(2), [StartCondition::Started, StartCondition::Ready]);
+}
+
+// holds: C8
+#[test]
+fn anchors_aliases_and_merge_keys() {
+    let text = "
+x-common: &common
+  restart: always
+  environment: &env {A: '1'}
+x-more: &more {restart: no, stop_grace_period: 3s}
+processes:
+  a: {<<: *common, command: [a]}
+  b:
+    <<: [*common, *more]
+    command: [b]
+    environment: {<<: *env, B: '2'}
+  c: {command: [c], <<: *more}
+";
+    let config = load(&[text], &[]).unwrap().config;
+    let [a, b, c] = &config.processes[..] else { panic!("{:?}", config.processes) };
+    assert_eq!((a.restart, a.environment.len()), (RestartPolicy::Always, 1));
+    assert_eq!(
+        (b.restart, b.stop_grace_period),
+        (RestartPolicy::Always, Some(Duration::from_secs(3)))
+    );
+    assert_eq!(b.environment.len(), 2);
+    assert_eq!(c.restart, RestartPolicy::No);
+}
+
+// holds: C80
+#[test]
+fn env_defaults_build_on_each_other() {
+    let text = "
+env: {A: '1', B: '${A}${HOST}', C: '${B:-x}', D: '${NONE:-d}'}
+processes: {a: {command: ['${C}', '${D}']}}
+";
+    let loaded = load(&[text], &[("HOST", "h"), ("A", "2")]).unwrap();
+    assert_eq!(loaded.config.processes[0].command, ["2h", "d"]);
+    let names: Vec<_> = loaded.config.env.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["B", "C", "D"]);
+}
+
+// holds: C256, C264
+#[test]
+fn an_env_file_comes_before_the_environment() {
+    let dir = TempDir::new();
+    dir.write("one.env", b"# c\nexport A=1\nB=\"${A}-${HOST}\"\nC='${A}'\nHOST\n");
+    dir.write("two.env", b"A=3");
+    let config = dir.write(
+        "c.yaml",
+        b"processes: {a: {command: [a], env_file: [one.env, two.env], environment: {C: x}}}",
+    );
+    let environment: Environment = [("HOST", "h")].into_iter().collect();
+    let loaded = load::load(&[config], &environment).unwrap();
+    let values = variables(&loaded.config.processes[0]);
+    assert_eq!(values, ["A=1", "B=1-h", "C=${A}", "HOST=h", "A=3", "C=x"]);
+}
+
+// holds: C39, C42
+#[test]
+fn values_of_variables_are_only_text() {
+    let loaded =
+        load(&["processes: {a: {command: [a, \"${X}\"]}}"], &[("X", "]}\n  b: ${Y}")]).unwrap();
+    assert_eq!(loaded.config.processes.len(), 1);
+    assert_eq!(loaded.config.processes[0].command[1], "]}\n  b: ${Y}");
+}
+
+// holds: C39
+#[test]
+fn variables_are_not_put_into_keys() {
+    let process = process("environment: {'${HOST}': x}");
+    assert_eq!(variables(&process), ["${HOST}=x"]);
+    let text = format!("env: {{'${{HOST}}': x}}\n{}", process_with(""));
+    assert_eq!(load(&[&text], &[("HOST", "h")]).unwrap().config.env[0].0, "${HOST}");
+    for text in [
+        "processes: {'${HOST}': {command: [a]}}",
+        "processes: {a: {command: [a], 'stop_${HOST}': TERM}}",
+    ] {
+        let problems = load(&[text], &[("HOST", "signal")]).unwrap_err();
+        assert!(problems[0].message.contains("${HOST}"), "{text}: {}", problems[0].message);
+    }
+}
+
+// holds: C46
+#[test]
+fn variables_do_not_see_the_environment_of_a_process() {
+    let seen =
+        "B: '${A:-none}'}\n    working_dir: '${A:-none}'\n    hooks: {pre_stop: ['${A:-none}']}";
+    for environment in ["environment: {A: x, ", "environment: {A: !reset , "] {
+        let process = process(&format!("{environment}{seen}"));
+        assert_eq!(variables(&process)[1], "B=none");
+        assert_eq!(process.working_dir, Some("none".into()));
+        assert_eq!(process.hooks.pre_stop.unwrap().command, ["none"]);
+    }
+}
+
+#[test]
+fn header_fields_are_checked_and_no_value_is_shown() {
+    let read = |headers: &str| {
+        let keys = format!("drain: {{http: {{url: 'http://127.0.0.1:1/', headers: {headers}}}}}");
+        load(&[&process_with(&keys)], &[("TOKEN", "s3cret\n")])
+    };
+    let loaded = read("{authorization: {file: t}, X-Key: '${NO:-k}'}").unwrap();
+    let drain = loaded.config.processes[0].drain.as_ref().unwrap();
+    let DrainMethod::Http(http) = &drain.method else { panic!() };
+    let header = |name: &str, value| Header { name: name.to_owned(), value };
+    assert_eq!(
+        http.headers,
+        [
+            header("authorization", HeaderValue::File("t".into())),
+            header("x-key", HeaderValue::Text("k".to_owned()))
+        ]
+    );
+    assert!(!format!("{:?}", loaded.config).contains("\"k\""));
+    for (headers, expected) in [
+        ("{'a b': x}", "`a b` cannot be a header field"),
+        ("{'': x}", "`` cannot be a header field"),
+        ("{Host: x}", "`Host` is a header field that drainit sets itself"),
+        ("{a: x, A: y}", "`A` is there already"),
+        ("{a: [x]}", "`a` must be a single value, not a list"),
+        ("{a: {path: x}}", "unknown key `path` in `processes.a.drain.http.headers.a`"),
+        ("{a: '${TOKEN}'}", "the value of `processes.a.drain.http.headers.a` has a character"),
+        ("[a]", "`processes.a.drain.http.headers` must be a mapping, not a list"),
+    ] {
+        let problems = read(headers).unwrap_err();
+        assert!(problems.len() == 1 && problems[0].message.starts_with(expected), "{problems:?}");
+        assert!(!problems[0].to_string().contains("s3cret"), "{}", problems[0]);
+    }
+}
+
+// holds: C366, C383, C390, C394, C642
+#[test]
+fn each_kind_of_drain_is_read() {
+    let drain = |text: &str| process(&format!("drain: {{{text}}}")).drain.unwrap();
+    let seconds = Duration::from_secs;
+    let http = drain("http: {url: 'http://127.0.0.1:8080/drain', time: 20s, min: 1s}");
+    assert_eq!((http.time, http.min), (seconds(20), seconds(1)));
+    assert!(matches!(http.method, DrainMethod::Http(HttpDrain { method: HttpMethod::Post, .. })));
+    let exec = drain("exec: [/app/drain, --now]");
+    assert_eq!((exec.time, exec.min), (seconds(15), seconds(0)));
+    assert!(matches!(&exec.method, DrainMethod::Exec(words) if words.command.len() == 2));
+    let exec = drain("exec: {command: /app/drain --now, time: 5s}");
+    assert!(matches!(&exec.method, DrainMethod::Exec(words) if words.command.len() == 2));
+    let signal = drain("signal: {signal: QUIT}");
+    assert!(matches!(signal.method, DrainMethod::Signal(SignalDrain { signal: Signal::QUIT, .. })));
+    let notify = drain("notify: {signal: USR1}");
+    assert!(matches!(notify.method, DrainMethod::Notify(SignalDrain { signal: Signal::USR1, .. })));
+    let envoy = drain("envoy: {admin: 'unix:/a', until: requests}");
+    assert!(matches!(
+        envoy.method,
+        DrainMethod::Envoy(EnvoyDrain { until: DrainUntil::Requests, exit_at: 0, .. })
+    ));
+    assert_eq!(envoy.min, seconds(5));
+    let envoy = drain("envoy: {admin: 'unix:/a', exit_at: 3}");
+    assert!(matches!(
+        envoy.method,
+        DrainMethod::Envoy(EnvoyDrain { exit_at: 3, fail_healthcheck: true, .. })
+    ));
+    // healthcheck/fail would close the connections of egress listeners, too.
+    for (keys, expected, fails) in [
+        ("", None, true),
+        ("direction: all, ", Some(Direction::All), true),
+        ("direction: inbound, ", Some(Direction::Inbound), false),
+        ("direction: inbound, fail_healthcheck: true, ", Some(Direction::Inbound), true),
+    ] {
+        let envoy =
+            drain(&format!("envoy: {{{keys}admin: 'unix:/a', ignore_listeners: [a, 'b:1']}}"));
+        let DrainMethod::Envoy(envoy) = envoy.method else { panic!() };
+        assert_eq!((envoy.direction, envoy.fail_healthcheck), (expected, fails), "{keys}");
+        assert_eq!(envoy.ignore_listeners, ["a", "b:1"]);
+    }
+}

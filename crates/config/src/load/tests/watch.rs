@@ -1,0 +1,88 @@
+//! `watch:` of a process.
+
+use crate::config::{Watch, WatchAction};
+use crate::load::testing::{config, load};
+use crate::load::tests::{lines, problems, process_with};
+use crate::testing::temp_dir::TempDir;
+use crate::types::Signal;
+
+fn watch(path: &str, action: WatchAction) -> Watch {
+    Watch { path: path.into(), action }
+}
+
+#[test]
+fn every_action_is_read() {
+    let keys = "watch: [{path: /a, action: restart}, {path: b, action: SIGHUP}, \
+                {path: /c, action: RTMIN+3}, {path: /d, action: reload}]";
+    let process = &config(&process_with(keys)).processes[0];
+    let rtmin = Signal::parse("RTMIN+3").unwrap();
+    assert_eq!(
+        process.watch,
+        [
+            watch("/a", WatchAction::Restart),
+            watch("b", WatchAction::Signal(Signal::HUP)),
+            watch("/c", WatchAction::Signal(rtmin)),
+            watch("/d", WatchAction::Reload),
+        ]
+    );
+}
+
+#[test]
+fn wrong_values_are_reported() {
+    for (keys, expected) in [
+        ("watch: /a", "4:12 `watch` must be a list, not a single value"),
+        ("watch: [{path: /a}]", "4:13 `processes.a.watch` has no `action`"),
+        ("watch: [{action: HUP}]", "4:13 `processes.a.watch` has no `path`"),
+        ("watch: [{path: '', action: HUP}]", "4:20 `path` is empty: an empty path"),
+        (
+            "watch: [{path: /a, action: start}]",
+            "4:32 `action` is `start`: neither `restart`, `reload` nor a signal",
+        ),
+        (
+            "watch: [{path: /a, action: KILL}]",
+            "4:32 `action` is `KILL`: a signal that no process can catch",
+        ),
+        ("watch: [{file: /a, action: HUP}]", "4:14 unknown key `file` in `processes.a.watch`"),
+        (
+            "type: oneshot\n    watch: [{path: /a, action: HUP}]",
+            "5:5 a oneshot has no `watch`: it exits by itself",
+        ),
+    ] {
+        let found = lines(&problems(&process_with(keys)));
+        assert!(found.len() == 1 && found[0].starts_with(expected), "{keys}: {found:?}");
+    }
+}
+
+// holds: C461
+#[test]
+fn a_later_entry_for_the_same_path_replaces() {
+    let base = process_with("watch: [{path: /a, action: restart}, {path: /b, action: HUP}]");
+    let over = "processes: {a: {watch: [{path: /a, action: USR2}, {path: /c, action: restart}]}}";
+    let loaded = load(&[&base, over], &[]).unwrap();
+    let usr2 = WatchAction::Signal(Signal::parse("USR2").unwrap());
+    assert_eq!(
+        loaded.config.processes[0].watch,
+        [
+            watch("/a", usr2),
+            watch("/b", WatchAction::Signal(Signal::HUP)),
+            watch("/c", WatchAction::Restart)
+        ]
+    );
+}
+
+// holds: C309
+#[test]
+fn what_a_process_reads_can_be_watched() {
+    let dir = TempDir::new();
+    let files = ["a.tmpl", "argument", "a.env", "token"];
+    let [template, argument, env_file, secret] =
+        files.map(|name| dir.write(name, b"A=1").display().to_string());
+    let watched = [&template, &argument, &env_file, &secret]
+        .map(|path| format!("{{path: {path}, action: restart}}"))
+        .join(", ");
+    let text = format!(
+        "processes: {{a: {{command: [a, {{join: [{{file: {argument}}}]}}], env_file: {env_file}, \
+         environment: {{A: {{file: {secret}}}}}, render: [{{from: {template}, to: /run/a}}], watch: [{watched}]}}}}"
+    );
+    assert_eq!(lines(&problems(&text)), [""; 0]);
+}

@@ -1,0 +1,417 @@
+//! Parses YAML text into [`Node`]s. The only file that uses the YAML crate.
+//!
+//! granit-parser looks ahead for a bounded distance. Other scanners keep a flow collection in
+//! memory as long as it could be a key: 700 MB for a file of 4 MB. Events are read one by one,
+//! without recursion, with limits on nesting and on the number of values, also after aliases are
+//! expanded. So time and memory for a hostile file are bounded by its length.
+
+pub(crate) mod errors;
+pub mod node;
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+pub(crate) use granit_parser::ErrorKind as Complaint;
+use granit_parser::{Event, Parser, ScalarStyle, ScanError, Tag as YamlTag};
+
+use crate::load::diagnostics::diagnostic::quote;
+use crate::load::diagnostics::problems::Problems;
+use crate::load::span::Span;
+use crate::load::yaml::node::{Extent, Key, Kind, Node, Tag};
+
+/// Deeper than any config, and safe for recursion over the tree.
+const DEEPEST: u16 = 64;
+/// A config of five thousand processes has about 200,000 values.
+const MOST_VALUES: u32 = 400_000;
+
+/// Parses the only document of a file; `None` after an error. An empty file is null.
+pub fn parse(problems: &mut Problems, file: usize) -> Option<Rc<Node>> {
+    let empty = || Rc::new(Node::new(Span::whole(file), Kind::Null));
+    Some(documents(problems, file, Form::Config)?.pop().unwrap_or_else(empty))
+}
+
+/// Parses all documents of a manifest; `None` after an error.
+pub fn parse_manifest(problems: &mut Problems, file: usize) -> Option<Vec<Rc<Node>>> {
+    documents(problems, file, Form::Manifest)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// One document; unknown tags are errors.
+    Config,
+    /// Any number of documents; unknown tags are ignored.
+    Manifest,
+}
+
+fn documents(problems: &mut Problems, file: usize, form: Form) -> Option<Vec<Rc<Node>>> {
+    // The parser borrows the text while problems are reported.
+    let text = Rc::clone(&problems.source(file)?.text);
+    let mut builder = Builder {
+        problems,
+        file,
+        stack: Vec::new(),
+        anchors: HashMap::new(),
+        roots: Vec::new(),
+        documents: 0,
+        form,
+    };
+    let mut parser = Parser::new_from_str(&text);
+    while let Some(event) = parser.next_event() {
+        let proceed = match event {
+            Ok((event, span)) => builder.event(event, span),
+            Err(error) => {
+                builder.syntax_error(&error);
+                Err(Fatal)
+            }
+        };
+        if proceed.is_err() {
+            return None;
+        }
+    }
+    Some(builder.roots)
+}
+
+/// The rest of the file cannot be parsed; the problem is reported.
+struct Fatal;
+
+/// A collection that is not yet complete.
+struct Frame {
+    span: Span,
+    anchor: usize,
+    tag: Option<Tag>,
+    extent: Extent,
+    content: Content,
+}
+
+enum Content {
+    Sequence(Vec<Rc<Node>>),
+    Mapping { entries: Entries, pending: Pending },
+}
+
+impl Content {
+    /// The help where `!reset` and `!override` have no meaning: on a key and on a list item.
+    fn refuses_tags(&self) -> Option<&'static str> {
+        match self {
+            Self::Mapping { pending: Pending::Key, .. } => {
+                Some("write the tag after the key: `KEY: !reset`")
+            }
+            Self::Mapping { .. } => None,
+            Self::Sequence(_) => Some(
+                "write `!override` before the whole list, whose items have no names; in \
+                 `environment` write the mapping `{NAME: !reset}`",
+            ),
+        }
+    }
+}
+
+/// The key whose value is merged into its own mapping.
+const MERGE: &str = "<<";
+
+/// The entries of a mapping so far. Most mappings have few, which are searched without hashing.
+#[derive(Default)]
+struct Entries {
+    list: Vec<(Key, Rc<Node>)>,
+    /// The line of each key, where there are more than [`Self::FEW`].
+    lines: HashMap<Rc<str>, usize>,
+    /// The value and the line of `<<`.
+    merge: Option<(Rc<Node>, usize)>,
+}
+
+impl Entries {
+    const FEW: usize = 16;
+
+    /// The line of an existing key.
+    fn line_of(&self, text: &str) -> Option<usize> {
+        if let (MERGE, Some((_, line))) = (text, &self.merge) {
+            return Some(*line);
+        }
+        if self.list.len() > Self::FEW {
+            return self.lines.get(text).copied();
+        }
+        let found = self.list.iter().find(|(key, _)| &*key.text == text);
+        found.map(|(key, _)| key.span.line())
+    }
+
+    fn push(&mut self, key: Key, node: Rc<Node>) {
+        self.list.push((key, node));
+        let new = match self.list.len() {
+            ..=Self::FEW => &[],
+            len if len == Self::FEW + 1 => &*self.list,
+            len => &self.list[len - 1..],
+        };
+        self.lines.extend(new.iter().map(|(key, _)| (Rc::clone(&key.text), key.span.line())));
+    }
+}
+
+/// The role of the next node of a mapping.
+enum Pending {
+    Key,
+    Value(Key),
+    /// The value of the `<<` on this line.
+    Merge(usize),
+    /// The value of a refused key.
+    Refused,
+}
+
+struct Builder<'a> {
+    problems: &'a mut Problems,
+    file: usize,
+    stack: Vec<Frame>,
+    anchors: HashMap<usize, Rc<Node>>,
+    roots: Vec<Rc<Node>>,
+    documents: usize,
+    form: Form,
+}
+
+impl Builder<'_> {
+    fn span(&self, span: granit_parser::Span) -> Span {
+        let one_line = span.start.line() == span.end.line();
+        let len = if one_line { span.end.index().saturating_sub(span.start.index()) } else { 1 };
+        Span::new(self.file, span.start.line(), span.start.col() + 1, len.max(1))
+    }
+
+    fn syntax_error(&mut self, error: &ScanError) {
+        let mark = error.marker();
+        let source = self.problems.source(self.file);
+        let line = source.and_then(|s| s.line(mark.line())).unwrap_or_default();
+        let (message, help) = errors::explain(error.kind(), line);
+        let span = Span::new(self.file, mark.line().max(1), mark.col() + 1, 1);
+        self.problems.error(span, message).help(help);
+    }
+
+    fn event(&mut self, event: Event<'_>, span: granit_parser::Span) -> Result<(), Fatal> {
+        // The tag's place is before that of the value.
+        let tag_span = span.tag_start.map(|start| granit_parser::Span::new(start, span.start));
+        let tag_span = self.span(tag_span.unwrap_or(span));
+        let span = self.span(span);
+        match event {
+            Event::DocumentStart(..) => {
+                self.documents += 1;
+                self.anchors.clear();
+                if self.documents > 1 && self.form == Form::Config {
+                    let problem = self.problems.error(span, "a second document begins here");
+                    problem.help("remove the `---`; pass several files with several -c");
+                    return Err(Fatal);
+                }
+                Ok(())
+            }
+            Event::Scalar(text, style, anchor, tag) => {
+                let (tag, is_text) = self.tag(tag.as_deref(), tag_span);
+                let quoted = is_text || style != ScalarStyle::Plain;
+                let null = !quoted && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
+                if !null && anchor == 0 && tag.is_none() && self.is_key(&text, quoted, span) {
+                    return Ok(());
+                }
+                let text = text.into_owned();
+                let kind = if null { Kind::Null } else { Kind::Scalar { text, quoted } };
+                self.complete(Node::measured(span, kind, tag, Extent::ONE), anchor, span)
+            }
+            Event::SequenceStart(_, anchor, tag) => {
+                let (tag, _) = self.tag(tag.as_deref(), tag_span);
+                self.open(anchor, tag, span, Content::Sequence(Vec::new()))
+            }
+            Event::MappingStart(_, anchor, tag) => {
+                let content =
+                    Content::Mapping { entries: Entries::default(), pending: Pending::Key };
+                let (tag, _) = self.tag(tag.as_deref(), tag_span);
+                self.open(anchor, tag, span, content)
+            }
+            Event::SequenceEnd | Event::MappingEnd => match self.stack.pop() {
+                Some(frame) => self.close(frame),
+                None => Ok(()),
+            },
+            Event::Alias(id) => match self.anchors.get(&id) {
+                Some(node) => {
+                    let node = Rc::clone(node);
+                    self.attach(node, span)
+                }
+                None => {
+                    self.problems.error(span, "this alias is inside its own anchor");
+                    Err(Fatal)
+                }
+            },
+            // Start and end of the stream, and events of parser options that are off.
+            _ => Ok(()),
+        }
+    }
+
+    /// Stores a text as the next key, if one is expected, without building a node: keys are half
+    /// of the scalars of a config.
+    fn is_key(&mut self, text: &str, quoted: bool, span: Span) -> bool {
+        let Some(Frame { extent, content, .. }) = self.stack.last_mut() else { return false };
+        let Content::Mapping { entries, pending: pending @ Pending::Key } = content else {
+            return false;
+        };
+        extent.depth = extent.depth.max(2);
+        *pending = text_key(self.problems, entries, text, quoted, span);
+        true
+    }
+
+    fn open(
+        &mut self,
+        anchor: usize,
+        tag: Option<Tag>,
+        span: Span,
+        content: Content,
+    ) -> Result<(), Fatal> {
+        if self.stack.len() >= usize::from(DEEPEST) {
+            return Err(self.too_deep(span));
+        }
+        self.stack.push(Frame { span, anchor, tag, extent: Extent::ONE, content });
+        Ok(())
+    }
+
+    fn close(&mut self, frame: Frame) -> Result<(), Fatal> {
+        let Frame { span, anchor, tag, mut extent, content } = frame;
+        let kind = match content {
+            Content::Sequence(items) => Kind::Sequence(items),
+            Content::Mapping { mut entries, .. } => {
+                for source in self.merge_sources(&entries) {
+                    extent.depth = extent.depth.max(source.extent().depth);
+                    let Kind::Mapping(more) = &source.kind else { continue };
+                    for (key, node) in more {
+                        if entries.line_of(&key.text).is_none() {
+                            extent.add(node.extent());
+                            self.bound(extent, span)?;
+                            entries.push(key.clone(), Rc::clone(node));
+                        }
+                    }
+                }
+                Kind::Mapping(entries.list)
+            }
+        };
+        self.complete(Node::measured(span, kind, tag, extent), anchor, span)
+    }
+
+    /// The mappings that `<<` names; the first takes precedence.
+    fn merge_sources(&mut self, entries: &Entries) -> Vec<Rc<Node>> {
+        let Some((node, _)) = &entries.merge else { return Vec::new() };
+        let sources = match &node.kind {
+            Kind::Sequence(items) => items.clone(),
+            _ => vec![Rc::clone(node)],
+        };
+        for source in &sources {
+            if !matches!(source.kind, Kind::Mapping(_)) {
+                let what = source.kind_name();
+                let problem = self
+                    .problems
+                    .error(source.span, format!("`<<` merges mappings only, not {what}"));
+                problem.help("write `<<: *ANCHOR`, or a list of such aliases");
+            }
+        }
+        sources
+    }
+
+    fn complete(&mut self, node: Node, anchor: usize, span: Span) -> Result<(), Fatal> {
+        let node = Rc::new(node);
+        if anchor != 0 {
+            self.anchors.insert(anchor, Rc::clone(&node));
+        }
+        self.attach(node, span)
+    }
+
+    /// Adds a node to the open collection. `span` is its place here; for an alias, the alias's.
+    fn attach(&mut self, node: Rc<Node>, span: Span) -> Result<(), Fatal> {
+        let Some(frame) = self.stack.last_mut() else {
+            self.roots.push(node);
+            return Ok(());
+        };
+        // Keys do not count: they cannot be repeated by aliases.
+        let is_key = matches!(&frame.content, Content::Mapping { pending: Pending::Key, .. });
+        frame.extent.add(if is_key { Extent { size: 0, ..node.extent() } } else { node.extent() });
+        let extent = frame.extent;
+        if let (Some(tag), Some(help)) = (node.tag, frame.content.refuses_tags()) {
+            let message = format!("`{}` has no meaning here", tag.name());
+            self.problems.error(span, message).help(help);
+        }
+        match &mut frame.content {
+            Content::Sequence(items) => items.push(node),
+            Content::Mapping { entries, pending } => {
+                *pending = match std::mem::replace(pending, Pending::Key) {
+                    Pending::Key => key(self.problems, entries, &node, span),
+                    Pending::Merge(line) => {
+                        entries.merge = Some((node, line));
+                        Pending::Key
+                    }
+                    Pending::Refused => Pending::Key,
+                    Pending::Value(key) => {
+                        entries.push(key, node);
+                        Pending::Key
+                    }
+                };
+            }
+        }
+        self.bound(extent, span)
+    }
+
+    fn bound(&mut self, extent: Extent, span: Span) -> Result<(), Fatal> {
+        if extent.depth > DEEPEST {
+            return Err(self.too_deep(span));
+        }
+        if extent.size > MOST_VALUES {
+            let message = format!("more than {MOST_VALUES} values, counting what aliases repeat");
+            self.problems.error(span, message).help("is this an alias bomb, or the wrong file?");
+            return Err(Fatal);
+        }
+        Ok(())
+    }
+
+    fn too_deep(&mut self, span: Span) -> Fatal {
+        let message = format!("nested more than {DEEPEST} levels deep");
+        self.problems
+            .error(span, message)
+            .help("no key of a config is that deep: is this the right file?");
+        Fatal
+    }
+
+    /// Returns the overlay tag, and whether the tag makes plain text a string.
+    fn tag(&mut self, tag: Option<&YamlTag>, span: Span) -> (Option<Tag>, bool) {
+        let Some(tag) = tag else { return (None, false) };
+        match (tag.handle(), tag.suffix()) {
+            ("!", "reset") => (Some(Tag::Reset), false),
+            ("!", "override") => (Some(Tag::Override), false),
+            ("tag:yaml.org,2002:", "str") => (None, true),
+            ("tag:yaml.org,2002:", "int" | "float" | "bool" | "null" | "seq" | "map") => {
+                (None, false)
+            }
+            _ if self.form == Form::Manifest => (None, false),
+            _ => {
+                let name = quote(&tag.to_string());
+                let problem = self.problems.error(span, format!("unknown tag {name}"));
+                problem.help(
+                    "known tags are `!reset` and `!override`, in a file that overlays another",
+                );
+                (None, false)
+            }
+        }
+    }
+}
+
+fn key(problems: &mut Problems, entries: &Entries, node: &Node, span: Span) -> Pending {
+    let Kind::Scalar { text, quoted } = &node.kind else {
+        let problem = problems.error(span, format!("a key must be text, not {}", node.kind_name()));
+        problem.help("put text that begins with `{` or `[` into quotes");
+        return Pending::Refused;
+    };
+    text_key(problems, entries, text, *quoted, span)
+}
+
+fn text_key(
+    problems: &mut Problems,
+    entries: &Entries,
+    text: &str,
+    quoted: bool,
+    span: Span,
+) -> Pending {
+    if let Some(first) = entries.line_of(text) {
+        let message = format!("duplicate key {}", quote(text));
+        problems
+            .error(span, message)
+            .help(format!("remove one of them: it is already set on line {first}"));
+        return Pending::Refused;
+    }
+    match text {
+        MERGE if !quoted => Pending::Merge(span.line()),
+        _ => Pending::Value(Key { text: text.into(), span }),
+    }
+}

@@ -1,0 +1,165 @@
+//! The tree of a YAML file, with the place of every node.
+//!
+//! Scalars stay text: `no`, `0777` and `1.10` are kept as written, and each reader decides.
+
+use std::rc::Rc;
+
+use crate::load::span::Span;
+
+#[derive(Clone, Debug)]
+pub struct Key {
+    pub text: Rc<str>,
+    pub span: Span,
+}
+
+/// Compose's tags for overlays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tag {
+    /// `!reset`: removes the key; in `environment`, the variable.
+    Reset,
+    /// `!override`: replaces the value instead of merging.
+    Override,
+}
+
+impl Tag {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Reset => "!reset",
+            Self::Override => "!override",
+        }
+    }
+}
+
+#[derive(Debug)]
+pub struct Node {
+    pub span: Span,
+    pub kind: Kind,
+    pub(crate) tag: Option<Tag>,
+    // The fields of an `Extent`, whose padding would make the node a size class larger.
+    has_reset: bool,
+    depth: u16,
+    size: u32,
+}
+
+/// The size of a subtree with every alias expanded. Aliases share one node, so a small file can be
+/// a huge tree.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Extent {
+    /// In values.
+    pub(crate) size: u32,
+    pub(crate) depth: u16,
+    /// Whether a value in it has the tag `!reset`.
+    pub(crate) has_reset: bool,
+}
+
+impl Extent {
+    /// A single value.
+    pub(crate) const ONE: Self = Self { size: 1, depth: 1, has_reset: false };
+
+    /// Adds a child.
+    pub(crate) fn add(&mut self, inner: Self) {
+        self.size = self.size.saturating_add(inner.size);
+        self.depth = self.depth.max(inner.depth.saturating_add(1));
+        self.has_reset |= inner.has_reset;
+    }
+}
+
+#[derive(Clone, Debug)]
+pub enum Kind {
+    /// Empty, `null` or `~`.
+    Null,
+    /// Verbatim.
+    Scalar {
+        text: String,
+        quoted: bool,
+    },
+    Sequence(Vec<Rc<Node>>),
+    /// In file order; keys are unique.
+    Mapping(Vec<(Key, Rc<Node>)>),
+}
+
+impl Node {
+    /// Makes a node of others, and computes its extent.
+    pub(crate) fn new(span: Span, kind: Kind) -> Self {
+        let mut extent = Extent::ONE;
+        match &kind {
+            Kind::Null | Kind::Scalar { .. } => {}
+            Kind::Sequence(items) => items.iter().for_each(|item| extent.add(item.extent())),
+            Kind::Mapping(entries) => {
+                entries.iter().for_each(|(_, node)| extent.add(node.extent()));
+            }
+        }
+        Self::measured(span, kind, None, extent)
+    }
+
+    /// Makes a node whose extent, except for its own tag, is known.
+    pub(crate) fn measured(span: Span, kind: Kind, tag: Option<Tag>, extent: Extent) -> Self {
+        let Extent { size, depth, has_reset } = extent;
+        Self { span, kind, tag, has_reset: has_reset || tag == Some(Tag::Reset), depth, size }
+    }
+
+    pub(crate) fn extent(&self) -> Extent {
+        Extent { size: self.size, depth: self.depth, has_reset: self.has_reset }
+    }
+
+    /// The text of a scalar.
+    pub fn scalar(&self) -> Option<&str> {
+        if let Kind::Scalar { text, .. } = &self.kind { Some(text) } else { None }
+    }
+
+    /// The entries of a mapping; empty for anything else.
+    pub fn entries(&self) -> &[(Key, Rc<Self>)] {
+        if let Kind::Mapping(entries) = &self.kind { entries } else { &[] }
+    }
+
+    /// The items of a list; empty for anything else.
+    pub fn items(&self) -> &[Rc<Self>] {
+        if let Kind::Sequence(items) = &self.kind { items } else { &[] }
+    }
+
+    pub(crate) fn is_empty_list(&self) -> bool {
+        matches!(&self.kind, Kind::Sequence(items) if items.is_empty())
+    }
+
+    /// The value of a key, or of a number in a list, unless it is empty.
+    fn step(&self, key: &str) -> Option<&Rc<Self>> {
+        let of_key = self.entries().iter().find(|(name, _)| &*name.text == key);
+        let value = match of_key {
+            Some((_, value)) => value,
+            None => self.items().get(key.parse::<usize>().ok()?)?,
+        };
+        (!matches!(value.kind, Kind::Null)).then_some(value)
+    }
+
+    /// The value at a path of keys, such as `drain.envoy.min`.
+    pub(crate) fn find(&self, path: &str) -> Option<&Self> {
+        path.split('.').try_fold(self, |node, key| node.step(key).map(Rc::as_ref))
+    }
+
+    /// The place of the value at a path, or of the nearest one above it; `None` if there is none
+    /// but this one.
+    pub(crate) fn at(&self, path: &str) -> Option<Span> {
+        let (mut node, mut found) = (self, None);
+        for key in path.split('.') {
+            let Some(next) = node.step(key) else { break };
+            (node, found) = (next, Some(next.span));
+        }
+        found
+    }
+
+    /// For messages.
+    pub fn kind_name(&self) -> &'static str {
+        match self.kind {
+            Kind::Null => "empty",
+            Kind::Scalar { .. } => "a single value",
+            Kind::Sequence(_) => "a list",
+            Kind::Mapping(_) => "a mapping",
+        }
+    }
+}
+
+/// The value at a path of keys, unless it is empty.
+pub fn get<'n>(node: &'n Node, path: &[&str]) -> Option<&'n Rc<Node>> {
+    let (first, rest) = path.split_first()?;
+    rest.iter().try_fold(node.step(first)?, |node, key| node.step(key))
+}

@@ -1,0 +1,128 @@
+//! The difference of two configs, for a reload: which keys of a process have changed, and which of
+//! the container. Names keys only, never values, which may be secret.
+
+use crate::config::{Config, Process};
+
+/// A process as it runs, or as it would run.
+#[derive(Clone, Copy, Debug)]
+pub struct Definition<'a> {
+    pub process: &'a Process,
+    /// Its part of the container's arguments.
+    pub args: &'a [String],
+}
+
+/// The keys whose values differ, in the order of the reference. Both have the same name.
+#[must_use]
+pub fn of_process(old: Definition<'_>, new: Definition<'_>) -> Vec<&'static str> {
+    let mut keys = new.process.differing(old.process);
+    if new.args != old.args && !keys.contains(&"args") {
+        keys.push("args");
+    }
+    keys
+}
+
+/// The keys of the container that have changed, and have other values from now on.
+#[must_use]
+pub fn taken_over(old: &Config, new: &Config) -> Vec<&'static str> {
+    of_container(old, new).0
+}
+
+/// The keys of the container that have changed, but cannot while it runs: their values are given to
+/// every process, or were used at its start.
+#[must_use]
+pub fn fixed(old: &Config, new: &Config) -> Vec<&'static str> {
+    of_container(old, new).1
+}
+
+fn of_container(old: &Config, new: &Config) -> (Vec<&'static str>, Vec<&'static str>) {
+    let keys = new.differing(old).into_iter();
+    keys.partition(|key| matches!(*key, "shutdown" | "reload_signal"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::load::testing::{config, load};
+
+    /// The keys that differ between two definitions of a process.
+    fn between(old: &str, new: &str) -> Vec<&'static str> {
+        let read = |keys: &str| {
+            config(&format!("processes: {{b: {{command: [b]}}, a: {{command: [a], {keys}}}}}"))
+        };
+        let (old, new) = (read(old), read(new));
+        let of = |config| Definition { process: process_of(config), args: &[] };
+        of_process(of(&old), of(&new))
+    }
+
+    fn process_of(config: &Config) -> &Process {
+        config.processes.iter().find(|process| process.name.starts_with('a')).unwrap()
+    }
+
+    #[test]
+    fn values_are_compared() {
+        for (old, new, expected) in [
+            ("", "type: oneshot", "type"),
+            ("", "environment: {A: {file: /a}}", "environment"),
+            ("", "log: {mode: inherit, stderr: stdout}", "log"),
+            ("restart: always", "restart: always, restart_max: 3", "restart_max"),
+            ("restart: always", "restart: always, restart_delay: 3s", "restart_delay"),
+            ("type: oneshot", "type: oneshot, timeout: 5s", "timeout"),
+            ("on_exit: ignore", "on_exit: ignore, required: false", "required"),
+            ("readiness: {log: ready}", "readiness: {log: rea}", "readiness"),
+            ("readiness: {log: ready}", "readiness: {log: ready, timeout: 1s}", "readiness"),
+            (
+                "drain: {signal: {signal: USR1}}",
+                "drain: {signal: {signal: USR1, time: 1s}}",
+                "drain",
+            ),
+            ("depends_on: [b]", "depends_on: {b: {condition: started}}", "depends_on"),
+            ("depends_on: [b]", "depends_on: {b: {restart: true}}", "depends_on"),
+            ("scale: 2", "scale: 2, listen: ['unix:/a${SCALE_INDEX}']", "listen"),
+        ] {
+            assert_eq!(between(old, new), [expected], "{old} -> {new}");
+        }
+        assert_eq!(between("umask: '077'", "umask: '0077'"), [""; 0]);
+        assert_eq!(between("scale: 1", "scale: 2"), [""; 0]);
+    }
+
+    #[test]
+    fn a_value_of_the_environment_is_compared() {
+        let text = "processes: {a: {command: [a, '${B:-c}']}}";
+        let keys = |value| {
+            let (old, new) = (load(&[text], &[]).unwrap(), load(&[text], &[("B", value)]).unwrap());
+            let of = |config| Definition { process: process_of(config), args: &[] };
+            of_process(of(&old.config), of(&new.config))
+        };
+        assert_eq!(keys("c"), [""; 0]);
+        assert_eq!(keys("d"), ["command"]);
+    }
+
+    #[test]
+    fn its_part_of_the_arguments_is_compared() {
+        let config = config("processes: {a: {command: [a], args: {prefix: --a.}}}");
+        let args = ["--b".to_owned()];
+        let of = |args| Definition { process: process_of(&config), args };
+        assert_eq!(of_process(of(&args), of(&args)), [""; 0]);
+        assert_eq!(of_process(of(&args), of(&[])), ["args"]);
+    }
+
+    #[test]
+    fn what_was_used_at_the_start_cannot_change() {
+        let base = "processes: {a: {command: [a]}}";
+        for (text, expected) in [
+            ("env: {A: b}", "env"),
+            ("control: {listen: '127.0.0.1:1'}", "control"),
+            ("control: {socket: off}", "control"),
+            ("logging: {format: json}", "logging"),
+            ("hooks: {pre_start: [a]}", "hooks"),
+        ] {
+            let (old, new) = (config(base), config(&format!("{text}\n{base}")));
+            assert_eq!(fixed(&old, &new), [expected], "{text}");
+            assert_eq!(fixed(&new, &new), [""; 0], "{text}");
+        }
+        let new = "shutdown: {grace_period: 60s}\nreload_signal: HUP\n\
+                   processes: {b: {command: [b]}}";
+        assert_eq!(fixed(&config(base), &config(new)), [""; 0]);
+    }
+}

@@ -1,0 +1,87 @@
+//! The plan as JSON. Times are seconds; what has no limit is null.
+
+use serde_json::{Value, json};
+
+use crate::load::forms::Word;
+use crate::plan::timeline::{Step, Timeline};
+use crate::plan::{InOneshot, Plan, Start};
+use crate::types::seconds;
+
+#[must_use]
+pub fn json(plan: &Plan<'_>) -> String {
+    let shutdown = json!({
+        "grace_period": seconds(plan.grace_period),
+        "reserve": seconds(plan.reserve),
+        "deadline": seconds(plan.window()),
+        "after_signal": case(plan, &plan.after_signal, true, plan.signal_in_oneshot.as_ref()),
+        "after_unasked_end": case(plan, &plan.after_end, false, plan.end_in_oneshot.as_ref()),
+    });
+    let start = json!({
+        "ready_by": plan.ready_by().map(seconds),
+        "pre_start": plan.pre_start.map(seconds),
+        "processes": plan.start.iter().map(process).collect::<Vec<_>>(),
+    });
+    format!("{:#}", json!({"start": start, "shutdown": shutdown}))
+}
+
+fn process(start: &Start<'_>) -> Value {
+    let needs = start.waits_for.iter();
+    let needs = needs.map(|(on, what)| json!({"process": on.name, "condition": what.word()}));
+    json!({
+        "name": start.name,
+        "type": if start.is_oneshot { "oneshot" } else { "service" },
+        "waits_for": needs.collect::<Vec<_>>(),
+        "only_if_path_exists": start.only_if,
+        "left_out": start.left_out,
+        "pre_start": start.pre_start.map(seconds),
+        "readiness": start.probe,
+        "ready_within": start.ready_within.map(seconds),
+        "ready_by": start.ready_by.map(seconds),
+    })
+}
+
+/// `in_oneshot`: where a oneshot that still runs makes it longer.
+fn case(
+    plan: &Plan<'_>,
+    timeline: &Timeline,
+    asked: bool,
+    in_oneshot: Option<&InOneshot<'_>>,
+) -> Value {
+    let path = |timeline: &Timeline| -> Vec<_> {
+        timeline.critical_steps().map(|step| plan.label(step)).collect()
+    };
+    let steps = timeline.steps.iter().enumerate();
+    let steps = steps.map(|(at, each)| step(plan, each, asked, timeline.is_critical(at)));
+    json!({
+        "total": seconds(timeline.total),
+        "fits": plan.cuts(timeline, asked).next().is_none(),
+        "critical_path": path(timeline),
+        "steps": steps.collect::<Vec<_>>(),
+        "in_oneshot": in_oneshot.map(|it| json!({
+            "process": it.name,
+            "total": seconds(it.timeline.total),
+            "critical_path": path(&it.timeline),
+        })),
+    })
+}
+
+/// `process` is null for a step of the container; only a drain has `min`.
+fn step(plan: &Plan<'_>, step: &Step, asked: bool, is_critical: bool) -> Value {
+    let (wanted, declared) = plan.wish(step, asked);
+    let mut value = json!({
+        "name": plan.label(step),
+        "step": step.kind.name(),
+        "process": step.process.and_then(|id| plan.names.get(id.index())),
+        "begins": seconds(step.begins),
+        "ends": seconds(step.ends()),
+        "takes": seconds(step.takes),
+        "wanted": seconds(wanted),
+        "declared": declared,
+        "cut": declared && step.takes < wanted,
+        "critical": is_critical,
+    });
+    if let Some(min) = plan.min(step) {
+        value["min"] = json!(seconds(min));
+    }
+    value
+}

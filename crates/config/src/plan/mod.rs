@@ -1,0 +1,220 @@
+//! The plan of a config: the order of the start, and the longest shutdown compared to its deadline.
+//!
+//! Pure. The times come from [`crate::core::budget`], so the plan is exact, not an estimate;
+//! the tests of the core play the worst case and compare every step. [`crate::load`] adds up
+//! declared waits with the same [`timeline`].
+
+pub mod changes;
+pub mod json;
+pub mod reload;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+pub mod text;
+
+use std::time::Duration;
+
+pub use drainit_core::timeline;
+
+use crate::config::{Config, OnlyIf, Process, StartCondition};
+use crate::core::budget;
+use crate::core::spec::{HookWaits, Spec};
+use crate::graph::Graph;
+use crate::plan::timeline::{Step, StepKind, Timeline};
+use crate::types::ProcessId;
+
+#[derive(Clone, Debug)]
+pub struct Plan<'c> {
+    /// The processes, each after those that it waits for.
+    pub start: Vec<Start<'c>>,
+    /// The limit of the container's `pre_start` hook, if there is one.
+    pub pre_start: Option<Duration>,
+    /// The longest shutdown after a stop signal.
+    pub after_signal: Timeline,
+    /// The longest shutdown after the unasked end of a process: each drain waits only for `min`.
+    pub after_end: Timeline,
+    /// The longest shutdowns while a oneshot still runs, where they are longer than those above.
+    pub signal_in_oneshot: Option<InOneshot<'c>>,
+    pub end_in_oneshot: Option<InOneshot<'c>>,
+    /// Time from T0 until the container is killed from outside.
+    pub grace_period: Duration,
+    /// The part of it that is kept free at its end.
+    pub reserve: Duration,
+    names: Vec<&'c str>,
+    spec: Spec,
+}
+
+/// The longest shutdown while a oneshot still runs.
+#[derive(Clone, Debug)]
+pub struct InOneshot<'c> {
+    pub name: &'c str,
+    pub timeline: Timeline,
+}
+
+/// The start of a process.
+#[derive(Clone, Debug)]
+pub struct Start<'c> {
+    pub name: &'c str,
+    pub waits_for: Vec<(&'c Process, StartCondition)>,
+    /// It is left out if this path does not exist.
+    pub only_if: Option<String>,
+    /// It is left out: its `only_if` cannot hold.
+    pub left_out: bool,
+    pub is_oneshot: bool,
+    /// The limit of its `pre_start` hook.
+    pub pre_start: Option<Duration>,
+    /// The key of its readiness probe.
+    pub probe: Option<&'static str>,
+    /// The limit of its readiness probe. Without one a service is ready as soon as it runs, a
+    /// oneshot when it has completed.
+    pub ready_within: Option<Duration>,
+    /// The latest time at which it is ready, from the start of drainit, if nothing is restarted.
+    /// `None`: it waits for a oneshot, which has no time limit.
+    pub ready_by: Option<Duration>,
+}
+
+impl<'c> Plan<'c> {
+    #[must_use]
+    pub fn new(config: &'c Config, graph: &Graph) -> Self {
+        let spec = config.spec(graph);
+        let (after_signal, after_end) =
+            (Timeline::worst(&spec, true), Timeline::worst(&spec, false));
+        let in_oneshot = |asked, total: Duration| {
+            let (id, timeline) = Timeline::worst_in_oneshot(&spec, asked)?;
+            let name = &config.processes[id.index()].name;
+            (timeline.total > total).then_some(InOneshot { name, timeline })
+        };
+        Self {
+            start: start(config, &spec),
+            pre_start: spec.hooks.pre_start.map(|wait| wait.limit),
+            signal_in_oneshot: in_oneshot(true, after_signal.total),
+            end_in_oneshot: in_oneshot(false, after_end.total),
+            after_signal,
+            after_end,
+            grace_period: config.shutdown.grace_period,
+            reserve: config.shutdown.reserve,
+            names: config.processes.iter().map(|process| process.name.as_str()).collect(),
+            spec,
+        }
+    }
+
+    /// The longest shutdown after a stop signal, whether a oneshot still runs or not.
+    #[must_use]
+    pub fn longest(&self) -> Duration {
+        self.signal_in_oneshot.as_ref().map_or(self.after_signal.total, |it| it.timeline.total)
+    }
+
+    /// Time from T0 to the deadline.
+    #[must_use]
+    pub fn window(&self) -> Duration {
+        self.spec.window
+    }
+
+    /// The latest time at which every process is ready; `None` if a oneshot may delay it without
+    /// limit.
+    #[must_use]
+    pub fn ready_by(&self) -> Option<Duration> {
+        let first = self.pre_start.unwrap_or_default();
+        self.start.iter().map(|start| start.ready_by).try_fold(first, |a, b| Some(a.max(b?)))
+    }
+
+    /// The name of a step: `drain router`, `stop router`, `readiness_delay`.
+    #[must_use]
+    pub fn label(&self, step: &Step) -> String {
+        let name = step.process.and_then(|id| self.names.get(id.index()));
+        match (step.kind, name) {
+            (StepKind::ReadinessDelay, _) => "readiness_delay".to_owned(),
+            (StepKind::Leftovers, _) => "leftover processes".to_owned(),
+            (kind, Some(name)) => [kind.name(), " ", name].concat(),
+            (kind, None) => format!("{} of the container", kind.name()),
+        }
+    }
+
+    /// The time that a step would take without a deadline, and whether the config declares it.
+    /// `asked`: see [`Timeline::worst`].
+    #[must_use]
+    pub fn wish(&self, step: &Step, asked: bool) -> (Duration, bool) {
+        let process = step.process.map(|id| &self.spec.processes[id.index()]);
+        let hooks = process.map_or(&self.spec.hooks, |process| &process.hooks);
+        let wait = match step.kind {
+            StepKind::ReadinessDelay => return (self.spec.readiness_delay, true),
+            StepKind::Drain => {
+                let drain = process.and_then(|process| process.drain);
+                return (drain.map_or(step.takes, |drain| budget::drain_wish(drain, asked)), true);
+            }
+            StepKind::Close | StepKind::Count | StepKind::Leftovers => None,
+            StepKind::PreStop => hooks.pre_stop,
+            StepKind::PostStop => hooks.post_stop,
+            StepKind::Stop => process.map(|process| process.stop),
+        };
+        wait.map_or((step.takes, false), |wait| (wait.limit, wait.is_declared()))
+    }
+
+    /// The `min` of a drain.
+    #[must_use]
+    pub fn min(&self, step: &Step) -> Option<Duration> {
+        let process = &self.spec.processes[step.process?.index()];
+        (step.kind == StepKind::Drain).then_some(process.drain?.min)
+    }
+
+    /// The steps that get less than their declared time, with that time.
+    pub fn cuts<'a>(
+        &'a self,
+        timeline: &'a Timeline,
+        asked: bool,
+    ) -> impl Iterator<Item = (&'a Step, Duration)> {
+        timeline.steps.iter().filter_map(move |step| {
+            let (wish, declared) = self.wish(step, asked);
+            (declared && step.takes < wish).then_some((step, wish))
+        })
+    }
+}
+
+/// Latest start and ready times; `None` if there is no limit.
+#[derive(Clone, Copy, Default)]
+struct Latest {
+    started: Option<Duration>,
+    ready: Option<Duration>,
+}
+
+fn start<'c>(config: &'c Config, spec: &Spec) -> Vec<Start<'c>> {
+    let limit = |hooks: &HookWaits| hooks.pre_start.map(|wait| wait.limit);
+    let begin = limit(&spec.hooks).unwrap_or_default();
+    let mut latest = vec![Latest::default(); spec.processes.len()];
+    let mut out = Vec::with_capacity(latest.len());
+    for id in &spec.order {
+        let (process, written) = (&spec.processes[id.index()], &config.processes[id.index()]);
+        let begins = process.dependencies.iter().try_fold(begin, |begins, &(on, condition)| {
+            let on = latest[on.index()];
+            let there = match condition {
+                StartCondition::Started => on.started,
+                StartCondition::Ready | StartCondition::Completed => on.ready,
+            };
+            Some(begins.max(there?))
+        });
+        let pre_start = limit(&process.hooks);
+        let started = begins.map(|begins| begins.saturating_add(pre_start.unwrap_or_default()));
+        let within = process.readiness_timeout;
+        // A oneshot has no time limit.
+        let ready = started.filter(|_| !process.oneshot || process.left_out);
+        let ready = ready.map(|started| started.saturating_add(within.unwrap_or_default()));
+        latest[id.index()] = Latest { started, ready };
+        let on = |on: ProcessId| &config.processes[on.index()];
+        out.push(Start {
+            name: &written.name,
+            waits_for: process.dependencies.iter().map(|&(id, what)| (on(id), what)).collect(),
+            only_if: written
+                .only_if
+                .as_ref()
+                .filter(|it| **it != OnlyIf::Never)
+                .map(OnlyIf::to_string),
+            left_out: process.left_out,
+            is_oneshot: process.oneshot,
+            pre_start,
+            probe: written.readiness.as_ref().map(|readiness| readiness.probe.key()),
+            ready_within: within,
+            ready_by: ready,
+        });
+    }
+    out
+}

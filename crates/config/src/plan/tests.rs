@@ -1,0 +1,358 @@
+//! Tests plans of whole configs in every format.
+
+use serde_json::json;
+
+use crate::load::testing::load;
+use crate::plan::{Plan, json, text};
+
+const GATEWAY: &str = "
+shutdown: {grace_period: '${GRACE:-30}', readiness_delay: 2s}
+hooks: {pre_stop: {command: [x], timeout: 1s}}
+processes:
+  migrate: {command: [a], type: oneshot, hooks: {pre_start: [b]}}
+  executor:
+    command: [a]
+    only_if: {path_exists: /app/plugin}
+    readiness: {unix: /run/a.sock, timeout: 15s}
+  engine:
+    command: [a]
+    depends_on: {executor: {condition: ready}, migrate: {condition: completed}}
+    readiness: {unix: /run/b.sock, timeout: 10s}
+    stop_grace_period: 5s
+  router:
+    command: [a]
+    depends_on: [engine]
+    hooks: {post_stop: {command: [b], timeout: 500ms}}
+    drain: {envoy: {admin: 'unix:/run/c.sock', time: 15s, min: 4s}}
+  logger: {command: [a], stop_grace_period: 1s}
+";
+
+fn plan(text: &str, environment: &[(&str, &str)]) -> Plan<'static> {
+    let loaded = Box::leak(Box::new(load(&[text], environment).unwrap()));
+    Plan::new(&loaded.config, &loaded.graph)
+}
+
+// holds: S94
+#[test]
+fn the_text_fits_on_a_terminal() {
+    let shown = text::text(&plan(GATEWAY, &[]));
+    assert!(shown.lines().all(|line| line.chars().count() <= 100), "{shown}");
+    let expected = "\
+Start
+
+  migrate   at once                                      pre_start within 10s; must complete
+  executor  at once, if /app/plugin exists               ready (unix) within 15s
+  engine    when executor is ready, migrate is complete  ready (unix) within 10s
+  router    when engine is ready                         ready as soon as it runs
+  logger    at once                                      ready as soon as it runs
+
+  No latest time: a oneshot may take any time.
+
+Shutdown after a stop signal
+
+  At most 28s; the deadline is at 28s: grace_period 30s less reserve 2s.
+
+";
+    assert!(shown.starts_with(expected), "{shown}");
+    let mut lines = shown.lines().skip_while(|line| !line.starts_with("  At most")).skip(2);
+    for expected in [
+        "  readiness_delay                          2s  ####",
+        "  pre_stop of the container                1s  --",
+        "  drain router                            15s      ##########################",
+        "  close router                          250ms                                |",
+        "  stop logger                              1s                                --",
+        "  stop router                           4.25s                                ########",
+        "  post_stop router                      500ms                                        #",
+        "  stop engine                              5s                                         #########",
+        "  stop executor                            1s                                                  #",
+        "  reserve                                  2s                                                   ....",
+        "",
+        "  Critical path (#): readiness_delay 2s + drain router 15s + close router 250ms +",
+        "    stop router 4.25s + post_stop router 500ms + stop engine 5s + stop executor 1s",
+        "",
+        "Shutdown after an unasked end, with `min` as the longest wait of a drain",
+        "",
+    ] {
+        assert_eq!(lines.next(), Some(expected), "{shown}");
+    }
+}
+
+/// The worst case is drawn as it usually is; what a oneshot changes is said.
+// holds: S103, S173
+#[test]
+fn a_oneshot_that_still_runs_makes_the_shutdown_longer() {
+    let config = "
+shutdown: {grace_period: 20s, reserve: 1s}
+processes:
+  migrate: {type: oneshot, command: [a], stop_grace_period: 8s}
+  seed: {type: oneshot, command: [a], stop_grace_period: 1s, depends_on: [migrate]}
+  logger: {command: [a], stop_grace_period: 500ms}
+  app: {command: [a], stop_grace_period: 1s, depends_on: [seed], drain: {exec: {command: [x], time: 3s}}}
+";
+    let plan = plan(config, &[]);
+    let shown = text::text(&plan);
+    for part in [
+        "
+  At most 10s; the deadline is at 19s: grace_period 20s less reserve 1s.
+  Once every oneshot is complete, as drawn here, at most 6s.
+
+  drain app ",
+        "
+  While migrate runs, up to 10s: stop migrate 8s + leftover processes 2s
+",
+    ] {
+        assert!(shown.contains(part), "{part}\n{shown}");
+    }
+    assert_eq!(plan.longest().as_secs(), 10);
+    let value: serde_json::Value = serde_json::from_str(&json::json(&plan)).unwrap();
+    let case = &value["shutdown"]["after_signal"];
+    assert_eq!(case["total"], 6.0);
+    let path = json!(["stop migrate", "leftover processes"]);
+    let expected = json!({"process": "migrate", "total": 10.0, "critical_path": path});
+    assert_eq!(case["in_oneshot"], expected);
+    // Beside it, what does not wait for it.
+    let config = config.replace("500ms", "9s");
+    let plan = self::plan(&config, &[]);
+    assert!(plan.signal_in_oneshot.is_none(), "{}", text::text(&plan));
+}
+
+// holds: S95, S96, C657
+#[test]
+fn cuts_are_reported() {
+    let shown = text::text(&plan(GATEWAY, &[("GRACE", "20")]));
+    let cut = "  drain router                    8.5s of 15s  ";
+    assert!(shown.lines().any(|line| line.starts_with(cut)), "{shown}");
+    // The stop of the router gets 3.82 s of 10 s, which are not declared.
+    let cuts = "
+  Cut, because the waits do not fit: drain router gets 8.5s of 15s,
+    post_stop router gets 478ms of 500ms, stop engine gets 4.78s of 5s
+
+";
+    assert!(shown.contains(cuts), "{shown}");
+}
+
+// holds: S98, S99
+#[test]
+fn the_json_has_every_time() {
+    let plan = plan(GATEWAY, &[("GRACE", "20")]);
+    let value: serde_json::Value = serde_json::from_str(&json::json(&plan)).unwrap();
+    let start = &value["start"];
+    assert_eq!((&start["ready_by"], &start["pre_start"]), (&json!(null), &json!(null)));
+    assert_eq!(
+        start["processes"][2],
+        json!({
+            "name": "engine", "type": "service", "only_if_path_exists": null, "left_out": false, "pre_start": null,
+            "waits_for": [
+                {"process": "executor", "condition": "ready"},
+                {"process": "migrate", "condition": "completed"},
+            ],
+            "readiness": "unix", "ready_within": 10.0, "ready_by": null,
+        })
+    );
+    let shutdown = &value["shutdown"];
+    assert_eq!(shutdown["grace_period"], 20.0);
+    assert_eq!(shutdown["deadline"], 18.0);
+    let case = &shutdown["after_signal"];
+    assert_eq!((&case["total"], &case["fits"]), (&json!(18.0), &json!(false)));
+    assert_eq!(case["critical_path"][1], "drain router");
+    assert_eq!(
+        case["steps"][2],
+        json!({
+            "name": "drain router", "step": "drain", "process": "router", "begins": 2.0, "ends": 10.5,
+            "takes": 8.5, "wanted": 15.0, "declared": true, "cut": true, "critical": true, "min": 4.0,
+        })
+    );
+    assert_eq!(shutdown["after_unasked_end"]["fits"], true);
+    assert_eq!(shutdown["after_unasked_end"]["steps"][2]["takes"], 4.0);
+}
+
+/// Every kind of step, and every word of the start.
+const WHOLE: &str = "
+shutdown: {grace_period: 12s, reserve: 2s, readiness_delay: 1s}
+hooks:
+  pre_start: {command: [x], timeout: 3s}
+  pre_stop: {command: [x], timeout: 500ms}
+  post_stop: {command: [x], timeout: 1s}
+processes:
+  router:
+    command: [a]
+    depends_on: {engine: {condition: started}}
+    hooks: {pre_stop: {command: [b], timeout: 500ms}, post_stop: {command: [b], timeout: 250ms}}
+    drain: {envoy: {admin: 'unix:/run/c.sock', time: 4s, min: 1s}}
+    readiness: {tcp: '127.0.0.1:1', timeout: 2s}
+  side:
+    command: [a]
+    depends_on: [engine, migrate]
+    drain: {envoy: {admin: 'unix:/run/d.sock', time: 2s}}
+    stop_grace_period: 1s
+  engine:
+    command: [a]
+    only_if: {path_exists: /app/plugin}
+    hooks: {pre_start: {command: [b], timeout: 1s}}
+    stop_grace_period: 1s
+  debug: {command: [a], only_if: {value: x, is: y}}
+  migrate: {command: [a], type: oneshot}
+";
+
+// holds: S97, S99, S100, S101
+#[test]
+fn the_json_has_every_word_of_the_start() {
+    let text = |text: &str| json::json(&plan(text, &[]));
+    let value: serde_json::Value = serde_json::from_str(&text(WHOLE)).unwrap();
+    let needs = |process, condition| json!({"process": process, "condition": condition});
+    let nothing = json!({
+        "name": "", "type": "service", "waits_for": [], "only_if_path_exists": null,
+        "left_out": false, "pre_start": null, "readiness": null, "ready_within": null,
+        "ready_by": null,
+    });
+    let with = |but: serde_json::Value| {
+        let mut process = nothing.clone();
+        process.as_object_mut().unwrap().append(&mut but.as_object().unwrap().clone());
+        process
+    };
+    let expected = json!({
+        "ready_by": null,
+        "pre_start": 3.0,
+        "processes": [
+            with(json!({
+                "name": "engine", "only_if_path_exists": "/app/plugin", "pre_start": 1.0, "ready_by": 4.0,
+            })),
+            with(json!({
+                "name": "router", "waits_for": [needs("engine", "started")], "readiness": "tcp",
+                "ready_within": 2.0, "ready_by": 6.0,
+            })),
+            with(json!({"name": "debug", "left_out": true, "ready_by": 3.0})),
+            with(json!({"name": "migrate", "type": "oneshot"})),
+            with(json!({
+                "name": "side",
+                "waits_for": [needs("engine", "ready"), needs("migrate", "completed")],
+            })),
+        ],
+    });
+    assert_eq!(value["start"], expected, "{value:#}");
+    // Nothing waits for a task.
+    let services = text(&WHOLE.replace(", type: oneshot", ""));
+    let value: serde_json::Value = serde_json::from_str(&services).unwrap();
+    assert_eq!(value["start"]["ready_by"], 6.0);
+    let shown = super::text::text(&plan(&WHOLE.replace(", type: oneshot", ""), &[]));
+    assert!(shown.contains("  ready (tcp) within 2s, by 6s\n"), "{shown}");
+}
+
+// holds: S102, S103, S104
+#[test]
+fn the_json_has_every_step() {
+    let value: serde_json::Value = serde_json::from_str(&json::json(&plan(WHOLE, &[]))).unwrap();
+    let shutdown = &value["shutdown"];
+    let times = ["grace_period", "reserve", "deadline"].map(|key| shutdown[key].as_f64().unwrap());
+    assert_eq!(times, [12.0, 2.0, 10.0]);
+    let path = |case: &str| {
+        let case = &shutdown[case];
+        let names =
+            case["critical_path"].as_array().unwrap().iter().map(|name| name.as_str().unwrap());
+        (
+            case["total"].as_f64().unwrap(),
+            case["fits"].as_bool().unwrap(),
+            names.collect::<Vec<_>>().join(", "),
+        )
+    };
+    let rest =
+        "pre_stop router, stop router, post_stop router, stop engine, post_stop of the container";
+    let first = "readiness_delay, drain router, close router, count side";
+    assert_eq!(path("after_signal"), (10.5, false, format!("{first}, {rest}")));
+    let first = "readiness_delay, drain side, close side, count router";
+    assert_eq!(path("after_unasked_end"), (10.5, false, format!("{first}, {rest}")));
+    // The begin, the length, what is wanted, and whether it is declared, cut and critical.
+    let (no, yes) = (false, true);
+    let expected = [
+        ("readiness_delay", None, 0.0, 1.0, 1.0, [yes, no, yes], None),
+        ("pre_stop", None, 0.0, 0.5, 0.5, [yes, no, no], None),
+        ("drain", Some("side"), 1.0, 2.0, 2.0, [yes, no, no], Some(2.0)),
+        ("close", Some("side"), 3.0, 0.25, 0.25, [no, no, no], None),
+        ("drain", Some("router"), 1.0, 4.0, 4.0, [yes, no, yes], Some(1.0)),
+        ("close", Some("router"), 5.0, 0.25, 0.25, [no, no, yes], None),
+        ("count", Some("side"), 5.25, 0.25, 0.25, [no, no, yes], None),
+        ("stop", Some("side"), 5.5, 1.0, 1.0, [yes, no, no], None),
+        ("pre_stop", Some("router"), 5.5, 0.5, 0.5, [yes, no, yes], None),
+        ("stop", Some("router"), 6.0, 2.75, 10.0, [no, no, yes], None),
+        ("post_stop", Some("router"), 8.75, 0.25, 0.25, [yes, no, yes], None),
+        ("stop", Some("engine"), 9.0, 1.0, 1.0, [yes, no, yes], None),
+        ("leftovers", None, 10.0, 0.0, 0.0, [no, no, yes], None),
+        ("post_stop", None, 10.0, 0.5, 1.0, [yes, yes, yes], None),
+    ];
+    let steps = shutdown["after_signal"]["steps"].as_array().unwrap();
+    assert_eq!(steps.len(), expected.len());
+    for (step, (kind, process, begins, takes, wanted, [declared, cut, critical], min)) in
+        steps.iter().zip(expected)
+    {
+        let name = match (kind, process) {
+            ("readiness_delay", _) => kind.to_owned(),
+            ("leftovers", _) => "leftover processes".to_owned(),
+            (_, Some(process)) => format!("{kind} {process}"),
+            (_, None) => format!("{kind} of the container"),
+        };
+        let mut expected = json!({
+            "name": name, "step": kind, "process": process, "begins": begins, "ends": begins + takes,
+            "takes": takes, "wanted": wanted, "declared": declared, "cut": cut, "critical": critical,
+        });
+        if let Some(min) = min {
+            expected["min"] = json!(min);
+        }
+        assert_eq!(*step, expected);
+    }
+}
+
+// holds: S97, S99
+#[test]
+fn the_latest_start_adds_up_along_the_longest_path() {
+    let text = "
+hooks: {pre_start: {command: [x], timeout: 3s}}
+processes:
+  base: {command: [a], readiness: {tcp: '127.0.0.1:1', timeout: 4s}}
+  side: {command: [a], readiness: {tcp: '127.0.0.1:2', timeout: 9s}}
+  top:
+    command: [a]
+    depends_on: {base: {condition: ready}, side: {condition: started}}
+    hooks: {pre_start: {command: [x], timeout: 1s}}
+    readiness: {tcp: '127.0.0.1:3', timeout: 2s}
+";
+    let plan = plan(text, &[]);
+    let by: Vec<_> = plan.start.iter().map(|start| start.ready_by.unwrap().as_secs()).collect();
+    assert_eq!(by, [7, 12, 10]);
+    assert_eq!(plan.ready_by().unwrap().as_secs(), 12);
+    // Everything waits for a oneshot, too, though nobody needs it.
+    let plan =
+        self::plan("processes: {a: {command: [a]}, task: {type: oneshot, command: [b]}}", &[]);
+    assert_eq!(plan.ready_by(), None);
+}
+
+#[test]
+fn a_process_that_is_left_out_takes_no_time() {
+    let config = "
+shutdown: {grace_period: 30s, reserve: 2s}
+processes:
+  debug: {command: [a], only_if: {value: x, is: y}, stop_grace_period: 20s, readiness: {tcp: '127.0.0.1:1'}}
+  app: {command: [b], depends_on: [debug], stop_grace_period: 3s}
+";
+    let plan = plan(config, &[]);
+    assert!(plan.start[0].left_out && !plan.start[1].left_out);
+    assert_eq!(plan.ready_by(), Some(std::time::Duration::ZERO));
+    let said = text::text(&plan);
+    assert!(
+        said.contains("\n  Critical path (#): stop app 3s + leftover processes 2s\n"),
+        "{said}"
+    );
+    assert!(said.contains("left out") && !said.contains("stop debug"), "{said}");
+}
+
+#[test]
+fn long_entries_take_several_lines() {
+    let path = format!("/app/{}", "x".repeat(60));
+    let config = format!(
+        "processes:\n  app: {{command: [a], only_if: {{path_exists: {path}}}, readiness: {{file: /a, timeout: 5s}}}}"
+    );
+    let shown = text::text(&plan(&config, &[]));
+    let expected =
+        format!("  app  at once,\n       if {path} exists\n       ready (file) within 5s\n");
+    assert!(shown.contains(&expected), "{shown}");
+    assert!(shown.lines().all(|line| line.chars().count() <= 100), "{shown}");
+}

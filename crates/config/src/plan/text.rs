@@ -1,0 +1,229 @@
+//! The plan as text for a terminal of 100 columns.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::config::StartCondition;
+use crate::plan::timeline::{Step, StepKind, Timeline};
+use crate::plan::{InOneshot, Plan, Start};
+use crate::types::human;
+
+pub(crate) const COLUMNS: usize = 100;
+/// The maximal width of the labels in front of the bars.
+pub const LABEL: usize = 36;
+/// The width of the times in front of the bars, `12.75s of 15s`.
+pub(crate) const TIMES: usize = 16;
+
+#[must_use]
+pub fn text(plan: &Plan<'_>) -> String {
+    let mut out = String::from("Start\n\n");
+    start(&mut out, plan);
+    let (window, grace) = (human(plan.window()), human(plan.grace_period));
+    let reserve = human(plan.reserve);
+    for (asked, what, timeline, in_oneshot) in [
+        (true, "Shutdown after a stop signal", &plan.after_signal, &plan.signal_in_oneshot),
+        (
+            false,
+            "Shutdown after an unasked end, with `min` as the longest wait of a drain",
+            &plan.after_end,
+            &plan.end_in_oneshot,
+        ),
+    ] {
+        let longest = in_oneshot.as_ref().map_or(timeline, |it| &it.timeline);
+        let total = human(longest.total);
+        let _ = writeln!(
+            out,
+            "\n{what}\n\n  At most {total}; the deadline is at {window}: grace_period {grace} less reserve {reserve}."
+        );
+        if in_oneshot.is_some() {
+            let total = human(timeline.total);
+            let _ =
+                writeln!(out, "  Once every oneshot is complete, as drawn here, at most {total}.");
+        }
+        out.push('\n');
+        bars(&mut out, plan, timeline, asked);
+        below(&mut out, plan, timeline, asked);
+        if let Some(InOneshot { name, timeline }) = in_oneshot {
+            let title = format!("While {name} runs, up to {}:", human(timeline.total));
+            paragraph(&mut out, &title, " +", path(plan, timeline));
+        }
+    }
+    out
+}
+
+fn start(out: &mut String, plan: &Plan<'_>) {
+    let mut rows = Vec::with_capacity(plan.start.len() + 1);
+    if let Some(limit) = plan.pre_start {
+        let within = format!("within {}", human(limit));
+        rows.push(("pre_start of the container", "at once".into(), within.into()));
+    }
+    rows.extend(plan.start.iter().map(|start| (start.name, begins(plan, start), ready(start))));
+    // Longer entries take several lines.
+    let widest = |widths: &mut dyn Iterator<Item = usize>, most: usize| {
+        widths.filter(|width| *width <= most).max().unwrap_or_default()
+    };
+    let first = widest(&mut rows.iter().map(|(name, ..)| name.chars().count()), LABEL);
+    let second = widest(&mut rows.iter().map(|(_, begins, _)| begins.chars().count()), COLUMNS / 2);
+    let mut line = String::new();
+    for (name, begins, ready) in rows {
+        line.clear();
+        let _ = write!(line, "  {name:first$}  {begins:second$}  {ready}");
+        let shown = line.trim_end();
+        if shown.chars().count() <= COLUMNS {
+            out.extend([shown, "\n"]);
+            continue;
+        }
+        let parts = begins.split_inclusive(", ").map(str::trim_end);
+        let mut name = name;
+        for part in parts.chain([&*ready]).filter(|part| !part.is_empty()) {
+            let _ = writeln!(out, "  {name:first$}  {part}");
+            name = "";
+        }
+    }
+    let _ = match plan.ready_by() {
+        Some(by) if by.is_zero() => writeln!(out, "\n  Everything is ready at once."),
+        Some(by) => writeln!(out, "\n  Everything is ready after {} at the latest.", human(by)),
+        None => writeln!(out, "\n  No latest time: a oneshot may take any time."),
+    };
+}
+
+fn begins(plan: &Plan<'_>, start: &Start<'_>) -> Cow<'static, str> {
+    if start.left_out {
+        return "left out by `only_if` or `profiles`".into();
+    }
+    let mut words: Cow<'_, str> = match (start.waits_for.is_empty(), plan.pre_start) {
+        (true, None) => "at once".into(),
+        (true, Some(_)) => "after pre_start".into(),
+        (false, _) => {
+            let mut words = String::new();
+            for (process, condition) in &start.waits_for {
+                let before = if words.is_empty() { "when " } else { ", " };
+                let is = match condition {
+                    StartCondition::Started => " is started",
+                    StartCondition::Ready => " is ready",
+                    StartCondition::Completed => " is complete",
+                };
+                words.extend([before, &process.name, is]);
+            }
+            words.into()
+        }
+    };
+    if let Some(path) = &start.only_if {
+        words.to_mut().extend([", if ", path, " exists"]);
+    }
+    words
+}
+
+fn ready(start: &Start<'_>) -> Cow<'static, str> {
+    if start.left_out {
+        return "".into();
+    }
+    let ready: Cow<'_, str> = match (start.probe, start.ready_within) {
+        (Some(probe), Some(within)) => {
+            let by = start.ready_by.filter(|by| *by != within);
+            let by = by.map(|by| format!(", by {}", human(by))).unwrap_or_default();
+            format!("ready ({probe}) within {}{by}", human(within)).into()
+        }
+        _ if start.is_oneshot => "must complete".into(),
+        _ => "ready as soon as it runs".into(),
+    };
+    match start.pre_start {
+        Some(limit) => format!("pre_start within {}; {ready}", human(limit)).into(),
+        None => ready,
+    }
+}
+
+fn bars(out: &mut String, plan: &Plan<'_>, timeline: &Timeline, asked: bool) {
+    let shown: Vec<_> =
+        timeline.steps.iter().enumerate().filter(|(_, step)| is_shown(step)).collect();
+    let reserve = "reserve".to_owned();
+    let labels: Vec<_> = shown.iter().map(|(_, step)| cut_to(plan.label(step), LABEL)).collect();
+    let label =
+        labels.iter().chain([&reserve]).map(|l| l.chars().count()).max().unwrap_or_default();
+    let width = COLUMNS - 2 - label - 2 - TIMES - 2;
+    let whole = plan.grace_period.max(timeline.total);
+    let column = |at: Duration| {
+        let share = at.as_secs_f64() / whole.as_secs_f64().max(f64::MIN_POSITIVE);
+        // From 0 to `width`.
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss
+        )]
+        let column = (share * width as f64).round() as usize;
+        column.min(width)
+    };
+    let [blank, critical, other, free] = [" ", "#", "-", "."].map(|mark| mark.repeat(width));
+    let mut row = |label_text: &str, times: &str, from: Duration, to: Duration, bar: &str| {
+        let (from, to) = (column(from), column(to));
+        let bar = match to - from {
+            0 if from < width => "|",
+            long => &bar[..long],
+        };
+        let _ = write!(out, "  {label_text:label$}  {times:>TIMES$}  ");
+        out.extend([&blank[..from], bar, "\n"]);
+    };
+    for ((place, step), name) in shown.into_iter().zip(&labels) {
+        let (wish, declared) = plan.wish(step, asked);
+        let times = match human(step.takes) {
+            takes if declared && step.takes < wish => format!("{takes} of {}", human(wish)),
+            takes => takes,
+        };
+        let bar = if timeline.is_critical(place) { &critical } else { &other };
+        row(name, &times, step.begins, step.ends(), bar);
+    }
+    let reserved = human(plan.reserve);
+    row(&reserve, &reserved, plan.window(), plan.grace_period, &free);
+}
+
+/// Drains and stops are always shown, other steps only if they take time.
+pub fn is_shown(step: &Step) -> bool {
+    !step.takes.is_zero() || matches!(step.kind, StepKind::Drain | StepKind::Stop)
+}
+
+fn below(out: &mut String, plan: &Plan<'_>, timeline: &Timeline, asked: bool) {
+    paragraph(out, "Critical path (#):", " +", path(plan, timeline));
+    let cuts = plan.cuts(timeline, asked).map(|(step, wish)| {
+        format!("{} gets {} of {}", plan.label(step), human(step.takes), human(wish))
+    });
+    paragraph(out, "Cut, because the waits do not fit:", ",", cuts);
+}
+
+fn path(plan: &Plan<'_>, timeline: &Timeline) -> impl Iterator<Item = String> {
+    let path = timeline.critical_steps();
+    path.map(|step| format!("{} {}", plan.label(step), human(step.takes)))
+}
+
+/// Wraps items between, not within them. Writes nothing if there are none.
+pub(crate) fn paragraph(
+    out: &mut String,
+    title: &str,
+    separator: &str,
+    items: impl Iterator<Item = String>,
+) {
+    let mut line = format!("\n  {title}");
+    let mut items = items.peekable();
+    if items.peek().is_none() {
+        return;
+    }
+    while let Some(mut item) = items.next() {
+        if items.peek().is_some() {
+            item.push_str(separator);
+        }
+        if line.trim_start_matches('\n').chars().count() + 1 + item.chars().count() > COLUMNS {
+            let _ = writeln!(out, "{line}");
+            line = "   ".to_owned();
+        }
+        line.push(' ');
+        line.push_str(&item);
+    }
+    let _ = writeln!(out, "{line}");
+}
+
+pub fn cut_to(text: String, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some(_) => text.chars().take(most - 1).chain(['…']).collect(),
+        None => text,
+    }
+}

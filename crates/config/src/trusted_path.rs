@@ -1,0 +1,381 @@
+//! Finds what a path of the config leads to, through no symbolic link of a user whom drainit does
+//! not trust.
+//!
+//! drainit is often root, and a directory on the way often belongs to a process that is not. That
+//! process could put a link there, and drainit would read, write or remove a file of somebody else.
+//! So a path is walked part by part, and a link is followed only if it belongs to root, as `/var/run`
+//! and the `..data` of a ConfigMap do, or to drainit's own user.
+//!
+//! Every call here may wait for a file system.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
+use nix::unistd::geteuid;
+
+/// The kernel follows at most this many symbolic links in one path (path_resolution(7)).
+const MAX_LINKS: u32 = 40;
+
+/// Opens nothing yet, and follows no link.
+const LOOK: OFlag = OFlag::O_PATH.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+
+/// A name in a directory that is held open, so that nobody can swap a part of the way to it.
+#[derive(Debug)]
+pub struct Place {
+    directory: OwnedFd,
+    name: OsString,
+    path: PathBuf,
+    /// Only root and drainit's own user can let `path` lead to another directory.
+    is_fixed: bool,
+}
+
+/// Why a path is not followed.
+#[derive(Debug)]
+pub struct ForeignLink {
+    link: PathBuf,
+    owner: u32,
+}
+
+impl ForeignLink {
+    /// The link, where that is the reason of an error.
+    pub fn of(error: &io::Error) -> Option<&Self> {
+        error.get_ref()?.downcast_ref()
+    }
+
+    /// What is wrong.
+    pub fn why(&self) -> String {
+        let (link, owner, own) = (self.link.display(), self.owner, geteuid());
+        format!(
+            "the symbolic link `{link}` belongs to user {owner}, and only those of root and of drainit's \
+             own user ({own}) are followed"
+        )
+    }
+
+    /// How to mend it.
+    pub fn mend(&self) -> String {
+        format!("write the path without the link, or `chown -h 0 {}`", self.link.display())
+    }
+}
+
+impl fmt::Display for ForeignLink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.why(), self.mend())
+    }
+}
+
+impl std::error::Error for ForeignLink {}
+
+impl Place {
+    /// Where something is made, replaced or removed: a link with the last name is not followed.
+    ///
+    /// # Errors
+    /// Those of open(2) for its directory, and [`ForeignLink`].
+    pub fn of(path: &Path) -> io::Result<Self> {
+        Walk::from(AT_FDCWD, path, true)?.into_directory()
+    }
+
+    /// What is read or connected to: a link with the last name is followed as all others.
+    ///
+    /// # Errors
+    /// Those of open(2) for its directory, `ENOENT`, and [`ForeignLink`].
+    pub fn behind(path: &Path) -> io::Result<Self> {
+        Walk::from(AT_FDCWD, path, true)?.into_end()
+    }
+
+    /// As [`Self::behind`], for a name in an open directory.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn below(directory: impl AsFd, name: &OsStr) -> io::Result<Self> {
+        Walk::from(directory, Path::new(name), false)?.into_end()
+    }
+
+    /// Opens what has the name; `ELOOP` for a link.
+    ///
+    /// # Errors
+    /// Those of open(2).
+    pub fn open(&self, flags: OFlag, mode: Mode) -> io::Result<File> {
+        let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        Ok(File::from(openat(&self.directory, &*self.name, flags, mode)?))
+    }
+
+    /// What has the name; it may be a link.
+    ///
+    /// # Errors
+    /// Those of stat(2).
+    pub fn stat(&self) -> io::Result<FileStat> {
+        Ok(fstatat(&self.directory, &*self.name, AtFlags::AT_SYMLINK_NOFOLLOW)?)
+    }
+
+    /// The directory, and the name in it.
+    pub fn parts(&self) -> (&OwnedFd, &OsStr) {
+        (&self.directory, &self.name)
+    }
+
+    /// The address for bind(2), which takes no descriptor. Who asks for the name of the socket gets
+    /// it, so it is the path itself where that cannot lead elsewhere. It is valid as long as this lives.
+    pub fn address(&self) -> PathBuf {
+        let by_descriptor = by_descriptor(&self.directory).filter(|_| !self.is_fixed);
+        by_descriptor.map_or_else(|| self.path.clone(), |directory| directory.join(&self.name))
+    }
+}
+
+/// What a socket is connected to: the file itself, whatever takes its place.
+#[derive(Debug)]
+pub struct Peer {
+    /// For connect(2), as long as this lives.
+    pub address: PathBuf,
+    _file: File,
+}
+
+impl Peer {
+    /// Finds the Unix socket at `path`.
+    ///
+    /// # Errors
+    /// Those of [`Place::behind`].
+    pub fn at(path: &Path) -> io::Result<Self> {
+        let file = Place::behind(path)?.open(OFlag::O_PATH, Mode::empty())?;
+        Ok(Self { address: by_descriptor(&file).unwrap_or_else(|| path.to_owned()), _file: file })
+    }
+}
+
+/// `None` where there is no /proc; then nothing but the path can be named.
+fn by_descriptor(file: &impl AsRawFd) -> Option<PathBuf> {
+    let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    path.symlink_metadata().is_ok().then_some(path)
+}
+
+/// Whether something is at a path.
+#[must_use]
+pub fn exists(path: &Path) -> bool {
+    Place::behind(path).and_then(|place| place.stat()).is_ok()
+}
+
+/// Whether a file is of this kind.
+pub fn is(stat: &FileStat, kind: SFlag) -> bool {
+    SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == kind
+}
+
+/// The way to a place.
+struct Walk {
+    at: OwnedFd,
+    /// What is `at`, without links, for messages.
+    walked: PathBuf,
+    path: PathBuf,
+    /// The parts that are left, the last one first.
+    todo: Vec<OsString>,
+    links: u32,
+    is_fixed: bool,
+}
+
+impl Walk {
+    fn from(start: impl AsFd, path: &Path, is_fixed: bool) -> io::Result<Self> {
+        let begin = if path.is_absolute() { "/" } else { "." };
+        let at = openat(start, begin, LOOK, Mode::empty())?;
+        let (walked, path) = (PathBuf::new(), path.to_owned());
+        let todo = steps(&path);
+        Ok(Self { at, walked, path, todo, links: 0, is_fixed })
+    }
+
+    /// The last name is not looked at.
+    fn into_directory(mut self) -> io::Result<Place> {
+        let Some(name) = self.path.file_name().map(OsStr::to_owned) else { return self.into_end() };
+        self.todo.remove(0);
+        while let Some(step) = self.todo.pop() {
+            if let Some(next) = self.step(&step)? {
+                self.enter(next, &step)?;
+            }
+        }
+        Ok(self.end(name))
+    }
+
+    fn into_end(mut self) -> io::Result<Place> {
+        while let Some(step) = self.todo.pop() {
+            let Some(next) = self.step(&step)? else { continue };
+            let is_name =
+                matches!(Path::new(&step).components().next(), Some(Component::Normal(_)));
+            if self.todo.is_empty() && is_name {
+                return Ok(self.end(step));
+            }
+            self.enter(next, &step)?;
+        }
+        // `/`, `.` or `..`: a directory.
+        Ok(self.end(OsString::from(".")))
+    }
+
+    fn end(self, name: OsString) -> Place {
+        Place { directory: self.at, name, path: self.path, is_fixed: self.is_fixed }
+    }
+
+    /// What one part leads to; `None` for a link, whose parts come next.
+    fn step(&mut self, step: &OsStr) -> io::Result<Option<(OwnedFd, FileStat)>> {
+        let next = openat(&self.at, step, LOOK, Mode::empty())?;
+        let stat = fstat(&next)?;
+        if !is(&stat, SFlag::S_IFLNK) {
+            return Ok(Some((next, stat)));
+        }
+        if !is_trusted(stat.st_uid) {
+            let link = ForeignLink { link: self.walked.join(step), owner: stat.st_uid };
+            return Err(io::Error::other(link));
+        }
+        self.links += 1;
+        if self.links > MAX_LINKS {
+            return Err(Errno::ELOOP.into());
+        }
+        self.todo.extend(steps(Path::new(&readlinkat(&next, "")?)));
+        self.is_fixed = self.is_fixed && self.keeps(&stat)?;
+        Ok(None)
+    }
+
+    /// Makes a directory the next place.
+    fn enter(&mut self, (next, stat): (OwnedFd, FileStat), step: &OsStr) -> io::Result<()> {
+        self.is_fixed = self.is_fixed && (step == "/" || self.keeps(&stat)?);
+        self.walked.push(step);
+        self.at = next;
+        Ok(())
+    }
+
+    /// Whether only root and drainit's own user can put something in the place of what is `at`.
+    fn keeps(&self, entry: &FileStat) -> io::Result<bool> {
+        let directory = fstat(&self.at)?;
+        let mode = Mode::from_bits_truncate(directory.st_mode);
+        let others = Mode::S_IWGRP | Mode::S_IWOTH;
+        let is_sticky = mode.contains(Mode::S_ISVTX) && is_trusted(entry.st_uid);
+        Ok(is_trusted(directory.st_uid) && (is_sticky || !mode.intersects(others)))
+    }
+}
+
+fn is_trusted(user: u32) -> bool {
+    user == 0 || user == geteuid().as_raw()
+}
+
+/// The parts of a path, the last one first. An absolute path begins with the part `/`.
+fn steps(path: &Path) -> Vec<OsString> {
+    let parts = path.components().filter(|part| *part != Component::CurDir);
+    let mut steps: Vec<_> = parts.map(|part| part.as_os_str().to_owned()).collect();
+    steps.reverse();
+    steps
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::fs;
+    use std::io::Read as _;
+    use std::os::unix::fs::{PermissionsExt as _, lchown, symlink};
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    use super::*;
+    use crate::testing::temp_dir::TempDir;
+
+    const OTHER: u32 = 10_001;
+
+    fn content(path: &Path) -> io::Result<String> {
+        let mut text = String::new();
+        Place::behind(path)?.open(OFlag::O_RDONLY, Mode::empty())?.read_to_string(&mut text)?;
+        Ok(text)
+    }
+
+    #[test]
+    fn links_of_root_and_of_the_own_user_lead_to_the_file() {
+        let dir = TempDir::new();
+        let at = |name: &str| dir.root().join(name);
+        // As a ConfigMap is mounted.
+        fs::create_dir(at("..2026")).unwrap();
+        fs::write(at("..2026/key"), "value").unwrap();
+        symlink("..2026", at("..data")).unwrap();
+        symlink("..data/key", at("key")).unwrap();
+        symlink(at("key"), at("absolute")).unwrap();
+        for name in ["key", "absolute", "..data/../absolute", "./..data/./key"] {
+            assert_eq!(content(&at(name)).unwrap(), "value", "{name}");
+        }
+        for directory in ["", "/..data", "/..data/..", "/..data/."] {
+            let path = PathBuf::from(format!("{}{directory}", dir.root().display()));
+            let stat = Place::behind(&path).unwrap().stat().unwrap();
+            assert!(is(&stat, SFlag::S_IFDIR), "{directory}");
+        }
+        assert!(is(&Place::behind(Path::new("/")).unwrap().stat().unwrap(), SFlag::S_IFDIR));
+        symlink("loop", at("loop")).unwrap();
+        for (name, errno) in
+            [("loop", Errno::ELOOP), ("key/x", Errno::ENOTDIR), ("no", Errno::ENOENT)]
+        {
+            let error = content(&at(name)).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(errno as i32), "{name}");
+        }
+        // The last link is what `of` names.
+        assert!(is(&Place::of(&at("key")).unwrap().stat().unwrap(), SFlag::S_IFLNK));
+        assert!(Place::of(&at("key")).unwrap().open(OFlag::O_RDONLY, Mode::empty()).is_err());
+    }
+
+    #[test]
+    fn a_link_of_another_user_is_refused_by_its_name() {
+        if !geteuid().is_root() {
+            return; // only root can give it away
+        }
+        let dir = TempDir::new();
+        let at = |name: &str| dir.root().join(name);
+        fs::create_dir(at("real")).unwrap();
+        fs::write(at("real/secret"), "secret").unwrap();
+        symlink("real", at("theirs")).unwrap();
+        symlink("real/secret", at("theirs-too")).unwrap();
+        symlink("theirs", at("ours")).unwrap();
+        for link in ["theirs", "theirs-too"] {
+            lchown(at(link), Some(OTHER), None).unwrap();
+        }
+        for (path, link) in [
+            ("theirs/secret", "theirs"),
+            ("ours/secret", "theirs"),
+            ("theirs-too", "theirs-too"),
+            ("theirs/none", "theirs"),
+        ] {
+            let refused = content(&at(path)).unwrap_err().to_string();
+            let link = format!("`{}` belongs to user {OTHER}", at(link).display());
+            assert!(refused.contains(&link), "{path}: {refused}");
+        }
+        assert!(Place::of(&at("theirs/secret")).is_err() && Place::of(&at("theirs-too")).is_ok());
+        lchown(at("theirs"), Some(0), None).unwrap();
+        assert_eq!(content(&at("ours/secret")).unwrap(), "secret");
+    }
+
+    #[test]
+    fn a_directory_that_is_swapped_later_leads_nowhere_else() {
+        let dir = TempDir::new();
+        let at = |name: &str| dir.root().join(name);
+        fs::create_dir(at("was")).unwrap();
+        fs::create_dir(at("other")).unwrap();
+        let place = Place::of(&at("was/file")).unwrap();
+        fs::rename(at("was"), at("moved")).unwrap();
+        symlink("other", at("was")).unwrap();
+        place.open(OFlag::O_WRONLY | OFlag::O_CREAT, Mode::S_IRWXU).unwrap();
+        assert!(at("moved/file").exists() && !at("other/file").exists());
+    }
+
+    #[test]
+    fn the_address_is_the_path_only_where_nobody_else_can_swap_a_part() {
+        let dir = TempDir::new();
+        let at = |name: &str| dir.root().join(name);
+        fs::create_dir(at("a")).unwrap();
+        fs::create_dir(at("a/b")).unwrap();
+        let mode =
+            |bits: u32| fs::set_permissions(at("a"), fs::Permissions::from_mode(bits)).unwrap();
+        for (bits, keeps) in [(0o755, true), (0o777, false), (0o775, false), (0o1777, true)] {
+            mode(bits);
+            let place = Place::of(&at("a/b/s")).unwrap();
+            assert_eq!(place.address() == at("a/b/s"), keeps, "{bits:o}");
+            // Who may write to the last directory cannot swap that.
+            assert_eq!(Place::of(&at("a/s")).unwrap().address(), at("a/s"), "{bits:o}");
+            let listener = UnixListener::bind(place.address()).unwrap();
+            let peer = Peer::at(&at("a/b/s")).unwrap();
+            drop(UnixStream::connect(&peer.address).unwrap());
+            drop(listener);
+            fs::remove_file(at("a/b/s")).unwrap();
+        }
+    }
+}

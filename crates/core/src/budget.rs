@@ -1,0 +1,308 @@
+//! Shares one deadline: each wait shrinks to leave time for what comes after it.
+
+use core::time::Duration;
+
+use crate::prelude::*;
+use crate::spec::{DrainSpec, ProcessSpec, Spec, Wait};
+use crate::types::{AFTER_KILL, ProcessId, Time};
+
+/// Each stop keeps at least this, or its shorter need. Delays, drains and hooks leave that much for
+/// all later stops together, but at most a quarter of the window.
+const MIN_STOP: Duration = Duration::from_secs(1);
+
+/// The shortest drain after an end that was not asked for, even if `min` is less.
+const MIN_DRAIN: Duration = Duration::from_secs(1);
+
+/// The limit for closing the listeners; the admin interface is local.
+const MAX_CLOSING: Duration = Duration::from_millis(250);
+/// drainit exits this long before the grace period ends; also the shortest final wait.
+const EXIT_MARGIN: Duration = Duration::from_millis(100);
+/// The time of leftover processes between TERM and KILL.
+const MAX_LEFTOVERS: Duration = Duration::from_secs(2);
+
+/// The time to reserve after each process, computed once: the longest path through its
+/// dependencies.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    /// Stops of this process and, after it, of everything that it depends on.
+    stop_path: Vec<Duration>,
+    /// The same without hooks.
+    bare_path: Vec<Duration>,
+    /// The part of it that nothing else may take, as far as it is a quarter of the window.
+    least_path: Vec<Duration>,
+    /// The `min`s of the drains that come after the drain of this process.
+    drains_after: Vec<Duration>,
+    /// Stop of the whole graph.
+    stop_all: Duration,
+    /// The part of it that nothing else may take.
+    stop_least: Duration,
+    /// The `min`s of the longest path of drains.
+    drain_all: Duration,
+    /// The same without the first drain of each path.
+    drain_rest: Duration,
+}
+
+impl Budget {
+    #[must_use]
+    pub fn new(spec: &Spec) -> Self {
+        let mut stop_path = vec![Duration::ZERO; spec.processes.len()];
+        let mut drain_path = vec![Duration::ZERO; spec.processes.len()];
+        let mut bare_path = vec![Duration::ZERO; spec.processes.len()];
+        let mut least_path = vec![Duration::ZERO; spec.processes.len()];
+        let mut drains_after = vec![Duration::ZERO; spec.processes.len()];
+        for id in &spec.order {
+            let process = &spec.processes[id.index()];
+            stop_path[id.index()] =
+                heaviest(process, &stop_path).saturating_add(stop_need(process));
+            bare_path[id.index()] = heaviest(process, &bare_path).saturating_add(process.stop.need);
+            least_path[id.index()] =
+                heaviest(process, &least_path).saturating_add(least_stop(process));
+            let after = heaviest(process, &drain_path);
+            drains_after[id.index()] = after;
+            drain_path[id.index()] =
+                after.saturating_add(process.drain.map_or(Duration::ZERO, |d| d.min));
+        }
+        let drained = spec.ids().filter(|id| spec.processes[id.index()].drain.is_some());
+        let drain_rest = drained.map(|id| drains_after[id.index()]).max().unwrap_or_default();
+        let most = |paths: &[Duration]| paths.iter().copied().max().unwrap_or_default();
+        let (stop_all, drain_all) = (most(&stop_path), most(&drain_path));
+        let stop_least = most(&least_path).min(spec.window / 4);
+        Self {
+            stop_path,
+            bare_path,
+            least_path,
+            drains_after,
+            stop_all,
+            stop_least,
+            drain_all,
+            drain_rest,
+        }
+    }
+
+    /// The time for which `/readyz` answers 503 before the drains begin.
+    #[must_use]
+    pub fn readiness_delay(&self, spec: &Spec, now: Time, deadline: Time) -> Duration {
+        let (delay, left) = (Wait::new(Some(spec.readiness_delay)), deadline.since(now));
+        share_beside(self.stop_least, delay, self.drain_and_stop_all(), left)
+    }
+
+    /// The time for which `/readyz` stays good. The first drains go on meanwhile.
+    #[must_use]
+    pub fn unready_delay(&self, spec: &Spec, now: Time, deadline: Time) -> Duration {
+        let (delay, left) = (Wait::new(Some(spec.unready_delay)), deadline.since(now));
+        let after = self.drain_rest.saturating_add(self.stop_all);
+        share_beside(self.stop_least, delay, after, left)
+    }
+
+    /// The limit of the container's `pre_stop` hook; `None` if there is none.
+    #[must_use]
+    pub fn container_pre_stop(&self, spec: &Spec, now: Time, deadline: Time) -> Option<Duration> {
+        let (wait, left) = (spec.hooks.pre_stop?, deadline.since(now));
+        Some(share_beside(self.stop_least, wait, self.drain_and_stop_all(), left))
+    }
+
+    /// The limit of the container's `post_stop` hook, which may use a part of the reserve; `None`
+    /// if there is none.
+    #[must_use]
+    pub fn container_post_stop(spec: &Spec, now: Time, deadline: Time) -> Option<Duration> {
+        let left = (deadline + spec.after_deadline()).since(now);
+        Some(spec.hooks.post_stop?.limit.min(left))
+    }
+
+    /// The longest wait of a drain that begins now. `min` is kept even if the later stops have to
+    /// shrink for it, but not to nothing.
+    #[must_use]
+    pub fn drain(
+        &self,
+        id: ProcessId,
+        longest: Duration,
+        min: Duration,
+        now: Time,
+        deadline: Time,
+    ) -> Duration {
+        let left = deadline.since(now);
+        let free = left.saturating_sub(self.drains_after[id.index()]).saturating_sub(self.stop_all);
+        longest.min(free.max(min)).min(left.saturating_sub(self.stop_least))
+    }
+
+    /// The limit for a drained process to close its listeners. Most of the remaining time belongs
+    /// to the stops.
+    #[must_use]
+    pub fn closing(now: Time, deadline: Time) -> Duration {
+        MAX_CLOSING.min(deadline.since(now) / 4)
+    }
+
+    /// The longest wait of the dependencies of a killed process for its end. It may survive KILL,
+    /// and they need time to stop, too.
+    #[must_use]
+    pub fn after_kill(now: Time, deadline: Time) -> Duration {
+        AFTER_KILL.min(deadline.since(now) / 4)
+    }
+
+    /// The limit of a final wait, so that the grace period is not exceeded.
+    #[must_use]
+    pub fn at_the_end(longest: Duration, now: Time, over: Time) -> Duration {
+        over.since(now).saturating_sub(EXIT_MARGIN).max(EXIT_MARGIN).min(longest)
+    }
+
+    /// The time of leftover processes between TERM and KILL.
+    #[must_use]
+    pub fn leftovers(now: Time, deadline: Time) -> Duration {
+        MAX_LEFTOVERS.min(deadline.since(now))
+    }
+
+    /// The time from the stop signal to KILL for a process that is asked to stop now.
+    ///
+    /// A declared time is kept if it fits. Otherwise the wait is the time that all later needs
+    /// leave, but at least its share in proportion to the needs of all stops, and [`MIN_STOP`] if
+    /// all have that.
+    #[must_use]
+    pub fn stop(&self, spec: &Spec, id: ProcessId, now: Time, deadline: Time) -> Duration {
+        let process = &spec.processes[id.index()];
+        let after = self.after_stop(process).saturating_add(need(process.hooks.post_stop));
+        let left = deadline.since(now);
+        // Hooks shrink before stops.
+        let stops_after = heaviest(process, &self.bare_path);
+        let least = Some(least_stop(process))
+            .filter(|least| least.saturating_add(heaviest(process, &self.least_path)) <= left);
+        let own = proportion(process.stop.need, stops_after, left).max(least.unwrap_or_default());
+        process.stop.limit.min(left.saturating_sub(after).max(own))
+    }
+
+    /// The longest time that a process which is being stopped may still take: what the later needs
+    /// leave.
+    #[must_use]
+    pub fn longest_stop(&self, spec: &Spec, id: ProcessId, now: Time, deadline: Time) -> Duration {
+        let process = &spec.processes[id.index()];
+        let after = self.after_stop(process).saturating_add(need(process.hooks.post_stop));
+        deadline.since(now).saturating_sub(after)
+    }
+
+    /// The limit of the `pre_stop` hook of a process; `None` if there is none.
+    #[must_use]
+    pub fn pre_stop(
+        &self,
+        spec: &Spec,
+        id: ProcessId,
+        now: Time,
+        deadline: Time,
+    ) -> Option<Duration> {
+        let (wait, left) = (spec.processes[id.index()].hooks.pre_stop?, deadline.since(now));
+        let after = self.stop_path[id.index()].saturating_sub(wait.need);
+        let stops = self.least_path[id.index()].min(spec.window / 4);
+        Some(share_beside(stops, wait, after, left))
+    }
+
+    /// The limit of the `post_stop` hook of a process that is gone; `None` if there is none.
+    #[must_use]
+    pub fn post_stop(
+        &self,
+        spec: &Spec,
+        id: ProcessId,
+        now: Time,
+        deadline: Time,
+    ) -> Option<Duration> {
+        let process = &spec.processes[id.index()];
+        let (wait, left) = (process.hooks.post_stop?, deadline.since(now));
+        let stops = heaviest(process, &self.least_path).min(spec.window / 4);
+        Some(share_beside(stops, wait, self.after_stop(process), left))
+    }
+
+    /// The time needed once this process is gone.
+    fn after_stop(&self, process: &ProcessSpec) -> Duration {
+        heaviest(process, &self.stop_path)
+    }
+
+    /// The time that the drains (at least) and the stop of the whole graph need.
+    fn drain_and_stop_all(&self) -> Duration {
+        self.drain_all.saturating_add(self.stop_all)
+    }
+}
+
+/// The longest wait of a drain without a deadline. Clients get all of `time` only if the stop was
+/// asked for and every dependency is alive (`full`); otherwise `min`, but at least [`MIN_DRAIN`],
+/// so that the request to drain has an effect.
+#[must_use]
+pub fn drain_wish(drain: DrainSpec, full: bool) -> Duration {
+    if full { drain.time } else { drain.min.max(drain.time.min(MIN_DRAIN)) }
+}
+
+/// The heaviest of the paths that end at a dependency of this process.
+fn heaviest(process: &ProcessSpec, paths: &[Duration]) -> Duration {
+    let needed = process.dependencies.iter().map(|(on, _)| paths[on.index()]);
+    needed.max().unwrap_or_default()
+}
+
+/// The time of a stop that nothing else may take.
+fn least_stop(process: &ProcessSpec) -> Duration {
+    process.stop.need.min(MIN_STOP)
+}
+
+/// The time that the stop of one process needs.
+fn stop_need(process: &ProcessSpec) -> Duration {
+    let hooks = need(process.hooks.pre_stop).saturating_add(need(process.hooks.post_stop));
+    process.stop.need.saturating_add(hooks)
+}
+
+fn need(hook: Option<Wait>) -> Duration {
+    hook.map_or(Duration::ZERO, |wait| wait.need)
+}
+
+/// The limit if it fits; otherwise what `after` leaves of `left`, but at least a share of `left` in
+/// proportion to the need.
+fn share(Wait { limit, need }: Wait, after: Duration, left: Duration) -> Duration {
+    limit.min(left.saturating_sub(after).max(proportion(need, after, left)))
+}
+
+/// The same for a wait that is no stop: it takes nothing of `stops`, what the later stops keep.
+fn share_beside(stops: Duration, wait: Wait, after: Duration, left: Duration) -> Duration {
+    share(wait, after, left).min(left.saturating_sub(stops))
+}
+
+/// The part of `left` that is for `need` if the rest is for `after`.
+fn proportion(need: Duration, after: Duration, left: Duration) -> Duration {
+    let total = need.saturating_add(after);
+    if total.is_zero() {
+        return Duration::ZERO;
+    }
+    left.mul_f64(need.as_secs_f64() / total.as_secs_f64()).min(left)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn s(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    const fn wait(limit: u64, need: u64) -> Wait {
+        Wait { limit: s(limit), need: s(need) }
+    }
+
+    // holds: S75, S77
+    #[test]
+    fn a_wait_that_fits_is_kept() {
+        assert_eq!(share(wait(10, 10), s(5), s(20)), s(10));
+        assert_eq!(share(wait(10, 1), s(5), s(30)), s(10), "unset: up to 10 s");
+    }
+
+    // holds: S73, C602, C604
+    #[test]
+    fn the_final_wait_ends_before_the_grace_period() {
+        let (ms, at) = (Duration::from_millis, |ms| Time(Duration::from_millis(ms)));
+        for (now, least) in [(1000, 500), (2500, 400), (2850, 100), (4000, 100)] {
+            assert_eq!(Budget::at_the_end(ms(500), at(now), at(3000)), ms(least), "{now}");
+        }
+        assert_eq!(Budget::at_the_end(ms(50), at(4000), at(3000)), ms(50));
+    }
+
+    // holds: S76, S78, S218
+    #[test]
+    fn a_wait_that_does_not_fit_shrinks() {
+        assert_eq!(share(wait(10, 10), s(5), s(12)), s(8), "10 of 15 in proportion");
+        assert_eq!(share(wait(10, 1), s(2), s(6)), s(4), "unset: what the later floors leave");
+        assert_eq!(share(wait(10, 10), s(10), s(0)), s(0));
+        assert_eq!(share(wait(0, 0), s(0), s(5)), s(0));
+    }
+}

@@ -1,0 +1,98 @@
+//! The cause of the shutdown, and the exit code.
+
+use crate::types::{End, ProcessId, Signal, exit_code};
+
+/// Why the container stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    Signal(Signal),
+    /// A process ended without being asked to.
+    Ended {
+        process: ProcessId,
+        end: End,
+        /// Its code is one of its `success_codes`.
+        is_success: bool,
+        /// It had a readiness probe and was not ready yet.
+        before_ready: bool,
+        /// Its end is a failure even with code 0 (`on_exit: failure-shutdown`).
+        is_failure: bool,
+    },
+    /// A process did not become ready in time.
+    NotReady(ProcessId),
+    /// A process failed its liveness check, was stopped, and is not restarted.
+    Unhealthy(ProcessId),
+    /// A oneshot did not complete within its `timeout`, and is not restarted.
+    TimedOut(ProcessId),
+    /// A command cannot be executed.
+    SpawnFailed {
+        process: ProcessId,
+        /// 126 or 127.
+        exit_code: u8,
+    },
+    /// A `pre_start` hook failed: of a process, or of the container (`None`).
+    HookFailed(Option<ProcessId>),
+    /// `POST /drain`: the drain is held until there is a reason to stop.
+    DrainRequested,
+    /// Every process has ended for good.
+    AllEnded,
+}
+
+impl Cause {
+    /// Whether the shutdown was requested from outside.
+    #[must_use]
+    pub fn is_asked(self) -> bool {
+        matches!(self, Self::Signal(_) | Self::DrainRequested)
+    }
+
+    /// The exit code of the container. The code of the process that caused the shutdown is more
+    /// useful than 137, so it takes precedence.
+    #[must_use]
+    pub fn exit_code(self, killed: bool) -> u8 {
+        match self {
+            Self::Signal(_) | Self::DrainRequested | Self::AllEnded if killed => exit_code::KILLED,
+            Self::Signal(_) | Self::DrainRequested | Self::AllEnded => exit_code::OK,
+            // A failed start must not look like a success, nor must an end that the config calls a
+            // failure; and an end that it calls a success must not look like a failure.
+            Self::Ended { end, is_success, before_ready, is_failure, .. } => {
+                match (is_success, end.exit_code()) {
+                    (true, _) if before_ready || is_failure => exit_code::NOT_READY,
+                    (true, _) => exit_code::OK,
+                    (false, exit_code::OK) => exit_code::NOT_READY,
+                    (false, code) => code,
+                }
+            }
+            Self::NotReady(_) | Self::Unhealthy(_) | Self::TimedOut(_) | Self::HookFailed(_) => {
+                exit_code::NOT_READY
+            }
+            Self::SpawnFailed { exit_code, .. } => exit_code,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // holds: S203, C354, C616
+    #[test]
+    fn an_end_with_code_0_is_a_failure_where_the_config_says_so() {
+        for (code, is_success, before_ready, is_failure, expected) in [
+            (0, true, false, false, 0),
+            (0, true, false, true, 1),
+            (0, true, true, false, 1),
+            (0, true, true, true, 1),
+            (0, false, false, false, 1),
+            (7, false, false, true, 7),
+            (7, false, true, false, 7),
+            (7, true, false, false, 0),
+            (7, true, false, true, 1),
+        ] {
+            let end = End::Code(code);
+            let cause =
+                Cause::Ended { process: ProcessId(0), end, is_success, before_ready, is_failure };
+            for killed in [false, true] {
+                assert_eq!(cause.exit_code(killed), expected, "{cause:?}");
+            }
+        }
+    }
+}

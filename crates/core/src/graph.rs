@@ -1,0 +1,350 @@
+//! The process graph: resolves `depends_on` to ids and finds the order.
+
+use alloc::collections::{BTreeMap, BinaryHeap};
+use core::cmp::Reverse;
+
+use thiserror::Error;
+
+use crate::prelude::*;
+use crate::types::suggest::nearest;
+use crate::types::{ProcessId, StartCondition};
+
+/// The dependencies between processes. [`Graph::build`] rejects unknown names and cycles.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Graph {
+    /// For each process, what it needs before its start.
+    pub dependencies: Vec<Vec<(ProcessId, StartCondition)>>,
+    /// For each process, the processes that need it, in ascending order.
+    pub dependents: Vec<Vec<ProcessId>>,
+    /// All processes, dependencies before dependents, otherwise in file order.
+    pub order: Vec<ProcessId>,
+}
+
+/// A process, and what it needs before its start.
+#[derive(Clone, Debug)]
+pub struct Node<'a> {
+    pub name: &'a str,
+    /// `depends_on`: the name of each process, and its condition.
+    pub needs: Vec<(&'a str, StartCondition)>,
+}
+
+/// Why the dependencies are invalid. `process` is an index into the list of processes, `dependency`
+/// into the `depends_on` of that process.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum GraphError {
+    #[error("process `{name}` depends on `{unknown}`, which does not exist")]
+    Unknown {
+        process: usize,
+        dependency: usize,
+        name: String,
+        unknown: String,
+        /// A similar name that exists.
+        suggestion: Option<String>,
+    },
+    #[error("process `{name}` depends on itself")]
+    Itself { process: usize, dependency: usize, name: String },
+    #[error("circular dependency `{path}`")]
+    Cycle {
+        /// The first process of the cycle in file order.
+        process: usize,
+        dependency: usize,
+        /// The whole cycle: `a -> b -> a`.
+        path: String,
+    },
+    /// A [`ProcessId`] has 16 bits.
+    #[error("more than {} processes", u16::MAX)]
+    TooMany,
+}
+
+/// At most this many cycles are reported; one edge can be part of very many.
+const MAX_CYCLES: usize = 20;
+/// At most this many unknown names get a suggestion: each is compared with every known name.
+const MAX_SUGGESTIONS: usize = 20;
+
+impl Graph {
+    /// A graph of `count` processes without dependencies.
+    #[must_use]
+    pub fn edgeless(count: usize) -> Self {
+        let ids = (0..count).filter_map(|index| u16::try_from(index).ok()).map(ProcessId);
+        Self {
+            dependencies: vec![Vec::new(); count],
+            dependents: vec![Vec::new(); count],
+            order: ids.collect(),
+        }
+    }
+
+    /// Resolves `depends_on`. O((n + m) log n) for n processes and m dependencies, without
+    /// recursion.
+    ///
+    /// # Errors
+    /// Every unknown name, every process that depends on itself, and the cycles.
+    pub fn build(processes: &[Node<'_>]) -> Result<Self, Vec<GraphError>> {
+        if processes.len() > usize::from(u16::MAX) {
+            return Err(vec![GraphError::TooMany]);
+        }
+        let ids: BTreeMap<&str, ProcessId> =
+            processes.iter().map(|process| process.name).zip(all_ids()).collect();
+        let mut errors = Vec::new();
+        let mut dependencies = Vec::with_capacity(processes.len());
+        for (process, entry) in processes.iter().enumerate() {
+            let mut resolved: Vec<(ProcessId, StartCondition)> =
+                Vec::with_capacity(entry.needs.len());
+            for (dependency, &(wanted, condition)) in entry.needs.iter().enumerate() {
+                let name = || entry.name.to_owned();
+                match ids.get(wanted) {
+                    Some(id) if id.index() == process => {
+                        errors.push(GraphError::Itself { process, dependency, name: name() });
+                    }
+                    Some(&id) => resolved.push((id, condition)),
+                    None => errors.push(GraphError::Unknown {
+                        process,
+                        dependency,
+                        name: name(),
+                        unknown: wanted.to_owned(),
+                        suggestion: (errors.len() < MAX_SUGGESTIONS)
+                            .then(|| nearest(wanted, processes.iter().map(|p| p.name)))
+                            .flatten()
+                            .map(str::to_owned),
+                    }),
+                }
+            }
+            dependencies.push(resolved);
+        }
+        let (graph, is_complete) = Self::sorted(dependencies);
+        if !is_complete {
+            errors.extend(graph.cycles(processes));
+        }
+        if errors.is_empty() { Ok(graph) } else { Err(errors) }
+    }
+
+    /// Kahn's algorithm. The second value is false if there is a cycle.
+    fn sorted(dependencies: Vec<Vec<(ProcessId, StartCondition)>>) -> (Self, bool) {
+        let count = dependencies.len();
+        let mut dependents: Vec<Vec<ProcessId>> = vec![Vec::new(); count];
+        for (id, needed) in all_ids().zip(&dependencies) {
+            for (dependency, _) in needed {
+                dependents[dependency.index()].push(id);
+            }
+        }
+        let mut waiting: Vec<usize> = dependencies.iter().map(Vec::len).collect();
+        let free = all_ids().zip(&waiting).filter(|(_, waiting)| **waiting == 0);
+        let mut free: BinaryHeap<_> = free.map(|(id, _)| Reverse(id)).collect();
+        let mut order = Vec::with_capacity(count);
+        while let Some(Reverse(id)) = free.pop() {
+            order.push(id);
+            for dependent in &dependents[id.index()] {
+                let left = &mut waiting[dependent.index()];
+                *left -= 1;
+                if *left == 0 {
+                    free.push(Reverse(*dependent));
+                }
+            }
+        }
+        // Only now: above, a dependency that is listed twice counts twice on both sides.
+        dependents.iter_mut().for_each(Vec::dedup);
+        let is_complete = order.len() == count;
+        (Self { dependencies, dependents, order }, is_complete)
+    }
+
+    /// Finds the edges that lead a depth-first search back onto its own path. Every cycle has at
+    /// least one such edge.
+    fn cycles(&self, processes: &[Node<'_>]) -> Vec<GraphError> {
+        #[derive(Clone, Copy, PartialEq)]
+        enum Seen {
+            Not,
+            /// On the path, at this index.
+            OnPath(usize),
+            Done,
+        }
+        let mut seen = vec![Seen::Not; self.dependencies.len()];
+        let mut errors = Vec::new();
+        for start in 0..self.dependencies.len() {
+            if seen[start] != Seen::Not {
+                continue;
+            }
+            // Each process of the path, and the index of its next dependency.
+            let mut path = vec![(start, 0)];
+            seen[start] = Seen::OnPath(0);
+            while let Some((process, next)) = path.last_mut() {
+                let Some((dependency, _)) = self.dependencies[*process].get(*next) else {
+                    seen[*process] = Seen::Done;
+                    path.pop();
+                    continue;
+                };
+                *next += 1;
+                let dependency = dependency.index();
+                match seen[dependency] {
+                    Seen::Done => {}
+                    Seen::Not => {
+                        seen[dependency] = Seen::OnPath(path.len());
+                        path.push((dependency, 0));
+                    }
+                    Seen::OnPath(place) => {
+                        let cycle: Vec<usize> =
+                            path[place..].iter().map(|(process, _)| *process).collect();
+                        errors.push(cycle_error(processes, &cycle));
+                        if errors.len() == MAX_CYCLES {
+                            return errors;
+                        }
+                    }
+                }
+            }
+        }
+        errors
+    }
+}
+
+fn all_ids() -> impl Iterator<Item = ProcessId> {
+    (0..=u16::MAX).map(ProcessId)
+}
+
+/// Makes the error for a cycle, beginning with the process that is first in the file.
+fn cycle_error(processes: &[Node<'_>], cycle: &[usize]) -> GraphError {
+    let first = (0..cycle.len()).min_by_key(|&place| cycle[place]).unwrap_or(0);
+    let turned = || cycle.iter().cycle().skip(first).copied();
+    let names: Vec<_> = turned().take(cycle.len() + 1).map(|p| processes[p].name).collect();
+    let process = cycle[first];
+    let on = names.get(1).copied().unwrap_or_default();
+    let dependency = processes[process].needs.iter().position(|need| need.0 == on).unwrap_or(0);
+    GraphError::Cycle { process, dependency, path: names.join(" -> ") }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, Instant};
+
+    fn processes<'a>(edges: &[(&'a str, &[&'a str])]) -> Vec<Node<'a>> {
+        let node = |(name, needs): &(&'a str, &[&'a str])| Node {
+            name,
+            needs: needs.iter().map(|need| (*need, StartCondition::Ready)).collect(),
+        };
+        edges.iter().map(node).collect()
+    }
+
+    fn errors(edges: &[(&str, &[&str])]) -> Vec<String> {
+        let errors = Graph::build(&processes(edges)).unwrap_err();
+        errors.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn dependencies_come_first_otherwise_file_order_is_kept() {
+        let graph = Graph::build(&processes(&[
+            ("d", &["a", "c"]),
+            ("b", &[]),
+            ("c", &["a"]),
+            ("a", &[]),
+            ("e", &[]),
+        ]));
+        let graph = graph.unwrap();
+        let order: Vec<_> = graph.order.iter().map(|id| id.0).collect();
+        assert_eq!(order, [1, 3, 2, 0, 4]);
+        assert_eq!(graph.dependents[3], [ProcessId(0), ProcessId(2)]);
+        assert_eq!(graph.dependencies[0].len(), 2);
+    }
+
+    #[test]
+    fn a_dependency_listed_twice_is_one_dependent() {
+        let graph = Graph::build(&processes(&[("a", &[]), ("b", &["a", "a"])])).unwrap();
+        assert_eq!(graph.dependents[0], [ProcessId(1)]);
+        assert_eq!(graph.order.len(), 2);
+    }
+
+    // holds: C192
+    #[test]
+    fn every_error_is_reported() {
+        let faults = errors(&[
+            ("a", &["b"]),
+            ("b", &["c"]),
+            ("c", &["a", "c", "x"]),
+            ("d", &["e"]),
+            ("e", &["d"]),
+        ]);
+        assert_eq!(
+            faults,
+            [
+                "process `c` depends on itself",
+                "process `c` depends on `x`, which does not exist",
+                "circular dependency `a -> b -> c -> a`",
+                "circular dependency `d -> e -> d`",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_cycle_begins_with_its_first_process_in_file_order() {
+        let list = processes(&[("x", &["b"]), ("a", &["y", "b"]), ("b", &["a"]), ("y", &[])]);
+        let errors = Graph::build(&list).unwrap_err();
+        assert_eq!(
+            errors,
+            [GraphError::Cycle { process: 1, dependency: 1, path: "a -> b -> a".to_owned() }]
+        );
+    }
+
+    #[test]
+    fn cycles_that_share_a_process_are_reported_separately() {
+        let faults = errors(&[("a", &["b", "c"]), ("b", &["a"]), ("c", &["a"])]);
+        assert_eq!(
+            faults,
+            ["circular dependency `a -> b -> a`", "circular dependency `a -> c -> a`"]
+        );
+    }
+
+    #[test]
+    fn an_unknown_name_is_compared_with_the_known_ones() {
+        let errors =
+            Graph::build(&processes(&[("policy-engine", &[]), ("router", &["policy-enigne"])]))
+                .unwrap_err();
+        let GraphError::Unknown { suggestion, .. } = &errors[0] else { unreachable!() };
+        assert_eq!(suggestion.as_deref(), Some("policy-engine"));
+    }
+
+    #[test]
+    fn the_first_unknown_names_are_compared_with_the_known_ones() {
+        let unknown = ["enigne"; MAX_SUGGESTIONS + 1];
+        let errors = Graph::build(&processes(&[("engine", &[]), ("router", &unknown)]));
+        let is_compared = |error: &GraphError| matches!(error, GraphError::Unknown { suggestion: Some(name), .. } if name == "engine");
+        let compared: Vec<bool> = errors.unwrap_err().iter().map(is_compared).collect();
+        assert_eq!(compared[..MAX_SUGGESTIONS], [true; MAX_SUGGESTIONS]);
+        assert_eq!(compared[MAX_SUGGESTIONS..], [false]);
+    }
+
+    fn named(names: &[String]) -> Vec<Node<'_>> {
+        names.iter().map(|name| Node { name, needs: Vec::new() }).collect()
+    }
+
+    #[test]
+    fn there_are_no_more_processes_than_ids() {
+        let most = usize::from(u16::MAX);
+        let names: Vec<String> = (0..=most).map(|n| format!("p{n}")).collect();
+        let nodes = named(&names);
+        assert_eq!(Graph::build(&nodes[..most]).map(|graph| graph.order.len()).ok(), Some(most));
+        assert!(matches!(Graph::build(&nodes).unwrap_err()[..], [GraphError::TooMany]));
+    }
+
+    #[test]
+    fn long_chains_and_long_cycles_are_fast() {
+        let names: Vec<String> = (0..5000).map(|n| format!("p{n}")).collect();
+        let mut nodes = named(&names);
+        for n in 1..5000 {
+            nodes[n].needs.push((&names[n - 1], StartCondition::Ready));
+        }
+        let start = Instant::now();
+        assert_eq!(Graph::build(&nodes).unwrap().order.len(), 5000);
+        nodes[0].needs.push(("p4999", StartCondition::Ready));
+        assert_eq!(Graph::build(&nodes).unwrap_err().len(), 1);
+        assert!(start.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn the_number_of_reported_cycles_is_bounded() {
+        let names: Vec<String> = (0..300).map(|n| format!("p{n}")).collect();
+        let mut nodes = named(&names);
+        for node in &mut nodes {
+            let others = names.iter().filter(|name| *name != node.name);
+            node.needs = others.map(|name| (name.as_str(), StartCondition::Ready)).collect();
+        }
+        assert_eq!(Graph::build(&nodes).unwrap_err().len(), MAX_CYCLES);
+    }
+}

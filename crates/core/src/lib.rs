@@ -1,0 +1,59 @@
+//! The pure core: all decisions of `drainit run`, without clock, system calls and async.
+//!
+//! [`Machine::handle`](machine::Machine::handle) takes the time and one [`Event`](event::Event),
+//! and returns [`Action`](action::Action)s, so the promises of `docs/shutdown.md` are tested by
+//! simulation, not by sleeping.
+//!
+//! The crate is `no_std`, so it cannot name a file, a clock, a thread or the environment. Within it:
+//!
+//! ```text
+//! report ─▶ machine ─▶ phase ─▶ drain, restart ─▶ state ─▶ budget ─▶ spec ─▶ types
+//!       │         └▶ broadcast     all of them ─▶ event, action, note, cause
+//!       └▶ timeline ─▶ budget                                graph ─▶ types
+//! ```
+//!
+//! ```text
+//!            stop signal, or an                 all drains           all processes
+//!            end that stops all                   over                    gone
+//!  Running ──────────────────────▶ Draining ─────────────▶ Stopping ──────────────▶ Finishing ──▶ Done
+//!  starts, supervises,             readiness_delay,        dependents first,        leftovers,
+//!  restarts                        pre_stop, drains        KILL at each limit       post_stop
+//! ```
+//!
+//! Each phase is a type that consumes the previous one, so there is no way back; this is the only
+//! cycle of imports. [`state`] is what all phases share: the lifecycle of each process, and the
+//! actions of the current step.
+
+#![cfg_attr(not(test), no_std)]
+#![allow(missing_docs, reason = "only drainit uses this crate, and most names say it all")]
+
+extern crate alloc;
+
+pub mod action;
+pub mod broadcast;
+pub mod budget;
+pub mod cause;
+pub mod drain;
+pub mod event;
+pub mod graph;
+pub(crate) mod handover;
+pub mod machine;
+pub mod note;
+pub mod phase;
+pub mod report;
+pub mod restart;
+pub mod slots;
+pub mod spec;
+pub mod start;
+pub mod state;
+pub mod stop;
+pub mod timeline;
+pub mod types;
+
+/// What `std` has in scope without `use`.
+mod prelude {
+    pub(crate) use alloc::borrow::ToOwned;
+    pub(crate) use alloc::string::{String, ToString};
+    pub(crate) use alloc::vec::Vec;
+    pub(crate) use alloc::{format, vec};
+}

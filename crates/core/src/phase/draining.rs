@@ -1,0 +1,366 @@
+//! The second phase: traffic is taken away; nothing is stopped yet.
+//!
+//! The container's `pre_stop` hook and the readiness delay come first. Then each process with a
+//! `drain` is drained: a dependency after the processes that send it requests, independent ones
+//! concurrently.
+//!
+//! A drain requested from outside (`POST /drain`) is *held*: when it is over, nothing is stopped
+//! until there is a reason to stop. The shutdown then continues from there. Nothing is started or
+//! restarted meanwhile: a drain cannot be undone, so a process that has ended is replaced together
+//! with its container.
+
+use alloc::rc::Rc;
+use core::time::Duration;
+
+use crate::action::Action;
+use crate::cause::Cause;
+use crate::drain::Progress;
+use crate::event::Event;
+use crate::note::{DrainEnd, Hurry, Note};
+use crate::phase::stopping::Stopping;
+use crate::phase::{Phase, Shutdown};
+use crate::prelude::*;
+use crate::slots::Role;
+use crate::spec::{HookId, Stage};
+use crate::state::{Lifecycle, State};
+use crate::types::{OnExit, ProcessId, Time, Update};
+
+/// A stop has at least this much when its deadline counts from an earlier drain. The kubelet gives
+/// 2 s to a container whose `preStop` hook has used up the grace period (`minimumGracePeriodInSeconds`
+/// in `pkg/kubelet/kuberuntime/kuberuntime_container.go`).
+const LEAST: Duration = Duration::from_secs(1);
+
+#[derive(Clone, Debug)]
+pub struct Draining {
+    pub shutdown: Shutdown,
+    /// The drain was requested without a stop.
+    held: bool,
+    /// A process has ended unasked while the drain was held.
+    has_lost_one: bool,
+    delay_until: Option<Time>,
+    /// `/readyz` stays good until then.
+    unready_at: Option<Time>,
+    hook_until: Option<Time>,
+    /// The processes with a drain, dependents first.
+    drained: Vec<ProcessId>,
+    /// New instances beside those that are drained: they are stopped as soon as they run.
+    new_ones: Vec<ProcessId>,
+    /// A dependency has ended: requests fail, so the drain waits only for `min`.
+    only_min: Vec<bool>,
+}
+
+impl Draining {
+    /// T0. `was_ready`: `/readyz` was 200, so load balancers must see that it no longer is.
+    /// `is_ready`: it is so now, and may stay so for a while.
+    pub(crate) fn enter(
+        shutdown: Shutdown,
+        was_ready: bool,
+        is_ready: bool,
+        state: &mut State,
+    ) -> Phase {
+        let held = shutdown.cause == Cause::DrainRequested;
+        if held {
+            state.note(Note::DrainRequested);
+        } else {
+            state.note(Note::ShutdownBegan { cause: shutdown.cause, window: state.spec.window });
+        }
+        // Somebody must serve meanwhile, and a drain that a request has begun ends when it ends.
+        let serves = |id| {
+            matches!(state.life(id), Lifecycle::Ready { .. })
+                && matches!(state.drains[id.index()], Progress::NotDue)
+                && state.process(id).drain.is_some()
+        };
+        let stays_ready = is_ready
+            && shutdown.cause.is_asked()
+            && state.spec.ids().any(serves)
+            && !state.drains.iter().any(|drain| matches!(drain, Progress::Active(_)));
+        let unready_delay = state.budget.unready_delay(&state.spec, state.now, shutdown.deadline);
+        let unready_at =
+            (stays_ready && !unready_delay.is_zero()).then(|| state.now + unready_delay);
+        state.act(if unready_at.is_some() { Action::StayReady } else { Action::Unready });
+        // Nothing is started from now on, and readiness is not waited for. What requests have begun
+        // to stop ends within the deadline.
+        for process in state.spec.ids() {
+            state.cancel_start(process, shutdown.deadline);
+        }
+        state.killed = false;
+        state.fit_waits(shutdown.deadline);
+        if let Cause::Ended { process, .. } = shutdown.cause
+            && !state.life(process).has_rest()
+        {
+            state.after_end(process, shutdown.deadline);
+        }
+        let delay = state.budget.readiness_delay(&state.spec, state.now, shutdown.deadline);
+        let delay_until = was_ready.then(|| state.now + delay);
+        // Only a ready process can have traffic. A drain that a request has begun goes on, also that of
+        // an old epoch.
+        let mut drained = Vec::new();
+        for process in Rc::clone(&state.spec).order.iter().rev().copied() {
+            let goes_on = matches!(state.drains[process.index()], Progress::Active(_));
+            if !goes_on && !matches!(state.life(process), Lifecycle::Ready { .. }) {
+                state.drains[process.index()] = Progress::Over;
+            } else if state.process(process).drain.is_some() {
+                state.fit_drain(process, shutdown.deadline);
+                if !shutdown.cause.is_asked() {
+                    state.drain_only_min(process);
+                }
+                drained.push(process);
+            }
+        }
+        let mut draining = Self {
+            shutdown,
+            held,
+            has_lost_one: false,
+            delay_until,
+            unready_at,
+            hook_until: None,
+            drained,
+            new_ones: state.spec.ids().filter(|id| is_new(state, *id)).collect(),
+            only_min: vec![false; state.spec.processes.len()],
+        };
+        if !held {
+            draining.run_pre_stop(state);
+        }
+        draining.advance(state)
+    }
+
+    pub(crate) fn handle(mut self, state: &mut State, event: Event) -> Phase {
+        let deadline = self.deadline(state);
+        // A request had begun to stop it before the drain was requested.
+        let was_stopped = matches!(event, Event::Exited { process, .. }
+            if state.life(process).is_being_stopped());
+        let before_ready =
+            matches!(event, Event::Exited { process, .. } if state.awaits_ready(process));
+        // It has served nobody yet.
+        let was_pending =
+            matches!(event, Event::Exited { process, .. } if state.is_pending(process));
+        state.handle_stop(event, deadline);
+        state.handle_drain(event);
+        match event {
+            Event::Signal(signal) if state.spec.stop_signals.contains(&signal) => {
+                let count = self.shutdown.count_signal(signal, state.now);
+                match count {
+                    None => {}
+                    Some(_) if self.held => self.stop(state, Cause::Signal(signal)),
+                    Some(1) => state.note(Note::Hurried(Hurry::Continue)),
+                    Some(_) => return self.hurry(state),
+                }
+            }
+            Event::HookEnded { hook: HookId { process: None, stage: Stage::PreStop }, .. } => {
+                self.hook_until = None;
+            }
+            Event::Exited { process, end, .. } => {
+                if !was_pending {
+                    self.exited(state, process);
+                }
+                let spec = state.process(process);
+                let is_done = spec.oneshot && spec.is_success(end) || state.is_answer(process, end);
+                // Regardless of `restart`.
+                let was_stopped = was_stopped || !state.is_current(process);
+                self.has_lost_one |= !was_stopped;
+                if self.held && !was_stopped && spec.on_exit != OnExit::Ignore && !is_done {
+                    let is_failure = spec.on_exit == OnExit::FailureShutdown;
+                    let is_success = spec.is_success(end);
+                    self.stop(
+                        state,
+                        Cause::Ended { process, end, is_success, before_ready, is_failure },
+                    );
+                }
+            }
+            _ => {}
+        }
+        self.advance(state)
+    }
+
+    /// While the drain is held, there is no deadline yet.
+    fn deadline(&self, state: &State) -> Time {
+        if self.held { state.now + state.spec.window } else { self.shutdown.deadline }
+    }
+
+    /// The next timer.
+    pub(crate) fn wakes_at(&self, state: &State) -> Option<Time> {
+        let drains = self.progress(state).filter_map(|progress| progress.wakes_at(state.now));
+        drains.chain(self.delay_until).chain(self.unready_at).chain(self.hook_until).min()
+    }
+
+    /// Whether `/readyz` still answers 200.
+    #[must_use]
+    pub fn stays_ready(&self) -> bool {
+        self.unready_at.is_some()
+    }
+
+    fn turn_unready(&mut self, state: &mut State) {
+        if self.unready_at.take().is_some() {
+            state.act(Action::Unready);
+        }
+    }
+
+    /// Whether everything is drained, and nothing is stopped before there is a reason.
+    #[must_use]
+    pub fn is_resting(&self, state: &State) -> bool {
+        self.held && self.is_over(state)
+    }
+
+    /// Whether nothing is waited for but the final counts.
+    fn is_over(&self, state: &State) -> bool {
+        self.progress(state).all(Progress::is_drained)
+            && self.delay_until.is_none()
+            && self.hook_until.is_none()
+    }
+
+    fn progress<'a>(&'a self, state: &'a State) -> impl Iterator<Item = &'a Progress> {
+        self.drained.iter().map(|id| &state.drains[id.index()])
+    }
+
+    fn run_pre_stop(&mut self, state: &mut State) {
+        let deadline = self.shutdown.deadline;
+        if !state.has_begun {
+            return;
+        }
+        let within = state.budget.container_pre_stop(&state.spec, state.now, deadline);
+        if let Some(within) = within.filter(|within| !within.is_zero()) {
+            self.hook_until = Some(state.run_hook(None, Stage::PreStop, within));
+        }
+    }
+
+    /// Handles a reason to stop while the drain is held. The drain does not begin again. Within the
+    /// grace period its time counts, because the kubelet's grace period includes the `preStop` hook
+    /// that requested the drain. A later stop has a grace period of its own.
+    fn stop(&mut self, state: &mut State, cause: Cause) {
+        self.held = false;
+        self.shutdown.cause = cause;
+        let window = state.spec.window;
+        if state.now < self.shutdown.deadline + state.spec.reserve {
+            let least = state.now + LEAST.min(window);
+            self.shutdown.deadline = self.shutdown.deadline.max(least);
+        } else {
+            self.shutdown.t0 = state.now;
+            self.shutdown.deadline = state.now + window;
+        }
+        let window = self.shutdown.deadline.since(state.now);
+        state.note(Note::ShutdownBegan { cause, window });
+        state.killed = false;
+        state.fit_waits(self.shutdown.deadline);
+        if !cause.is_asked() {
+            for process in state.spec.ids() {
+                state.drain_only_min(process);
+            }
+        }
+        self.run_pre_stop(state);
+    }
+
+    /// Handles the end of a process: those that send requests to it are drained only for `min`.
+    fn exited(&mut self, state: &mut State, gone: ProcessId) {
+        let spec = state.process(gone);
+        // Of two slots, the other one serves, unless it has not been started yet.
+        let is_covered =
+            !state.is_current(gone) && (state.runs_beside(gone) || spec.dependents.is_empty());
+        if spec.oneshot || spec.on_exit == OnExit::Ignore || is_covered {
+            return;
+        }
+        // The rest of the container may not be able to serve.
+        self.turn_unready(state);
+        for id in state.spec.above(gone) {
+            self.only_min[id.index()] = true;
+            state.drain_only_min(id);
+        }
+    }
+
+    /// Handles expired timers and begins the drains that are due.
+    fn advance(mut self, state: &mut State) -> Phase {
+        // Without a process there is no traffic to move away.
+        if state.is_done() || self.delay_until.is_some_and(|until| state.is_past(until)) {
+            self.delay_until = None;
+        }
+        if self.hook_until.is_some_and(|until| state.is_past(until)) {
+            self.hook_until = None;
+            state.time_out_hook(None, Stage::PreStop);
+        }
+        if state.is_done() || self.unready_at.is_some_and(|at| at <= state.now) {
+            self.turn_unready(state);
+        }
+        let deadline = self.deadline(state);
+        state.expire(deadline);
+        state.settle_epochs(false, deadline);
+        for process in state.left_alone() {
+            if state.wait_alone(process) {
+                self.begin_drain(state, process);
+                self.drained.push(process);
+            }
+        }
+        for &process in &self.new_ones {
+            if let Lifecycle::Starting { .. } = state.life(process) {
+                state.begin_stop(process, false, deadline);
+            }
+        }
+        // Dependents first, so that one pass is enough when several drains are over in the same
+        // step.
+        for place in 0..self.drained.len() {
+            state.step_drain(self.drained[place], self.shutdown.deadline);
+        }
+        let is_due = self.delay_until.is_none() && self.hook_until.is_none();
+        if is_due && self.progress(state).any(|progress| matches!(progress, Progress::NotDue)) {
+            self.begin_due(state);
+        }
+        if self.held && self.has_lost_one && state.is_done() {
+            self.stop(state, Cause::AllEnded);
+        }
+        if self.is_over(state) && !self.held && self.has_final_counts(state) {
+            self.turn_unready(state);
+            Stopping::enter(self.shutdown, state)
+        } else {
+            Phase::Draining(self)
+        }
+    }
+
+    /// Counts what is open in drained processes once more. Returns whether that is done.
+    fn has_final_counts(&self, state: &mut State) -> bool {
+        let mut done = true;
+        for &process in &self.drained {
+            done &= state.step_final_count(process, self.shutdown.deadline);
+        }
+        done
+    }
+
+    fn begin_due(&mut self, state: &mut State) {
+        let spec = Rc::clone(&state.spec);
+        // A dependent whose drain is not over holds back all of its dependencies.
+        let mut held = vec![false; spec.processes.len()];
+        for &process in spec.order.iter().rev() {
+            let above = spec.processes[process.index()].dependents.iter();
+            let above = above.into_iter().any(|id| held[id.index()]);
+            if let (false, Progress::NotDue) = (above, state.drains[process.index()]) {
+                self.begin_drain(state, process);
+            }
+            held[process.index()] = above || !state.drains[process.index()].is_drained();
+        }
+    }
+
+    fn begin_drain(&self, state: &mut State, process: ProcessId) {
+        let full = self.shutdown.cause.is_asked() && !self.only_min[process.index()];
+        let hold = self.unready_at.map_or(Duration::ZERO, |at| at.since(state.now));
+        state.begin_drain(process, full, hold, self.shutdown.deadline);
+    }
+
+    /// Handles a second stop signal: no more waits, the stop begins, in order.
+    fn hurry(mut self, state: &mut State) -> Phase {
+        state.note(Note::Hurried(Hurry::CutWaits));
+        if self.hook_until.take().is_some() {
+            state.abort_hook(None, Stage::PreStop);
+        }
+        for process in state.spec.ids() {
+            state.end_drain(process, DrainEnd::Hurried);
+        }
+        // A request, or a failed check, may have begun them.
+        state.cut_pre_stops(self.shutdown.deadline);
+        self.turn_unready(state);
+        Stopping::enter(self.shutdown, state)
+    }
+}
+
+/// Whether this is a new instance beside the old one, which is drained in its place: it accepts
+/// connections, too, or an epoch of an Envoy is about to take over from the one that is drained.
+fn is_new(state: &State, process: ProcessId) -> bool {
+    let is_new = matches!(state.role(process), Role::New { .. });
+    is_new && state.process(process).update == Update::StartFirst || state.is_pending(process)
+}

@@ -1,0 +1,145 @@
+//! The last phase: leftover descendants get TERM, then KILL; the container's `post_stop` runs;
+//! exit.
+
+use crate::action::Action;
+use crate::budget::Budget;
+use crate::event::Event;
+use crate::note::{Hurry, Note};
+use crate::phase::{Phase, Shutdown};
+use crate::spec::{HookId, SWEEP_PAUSE, Stage};
+use crate::state::State;
+use crate::types::{AFTER_KILL, Signal, Time};
+
+#[derive(Clone, Debug)]
+pub struct Finishing {
+    pub shutdown: Shutdown,
+    step: Step,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// Descendants get this signal, including those that a later scan finds. `again`: the next
+    /// scan; `None` until the scan that began at `began` is answered.
+    Sweep { signal: Signal, until: Time, began: Time, again: Option<Time> },
+    /// The container's `post_stop` hook runs.
+    Hook { until: Time },
+}
+
+impl Finishing {
+    /// Every process of the graph is gone. `killing_all`: there is no time for TERM.
+    pub(crate) fn enter(shutdown: Shutdown, killing_all: bool, state: &mut State) -> Phase {
+        if killing_all {
+            return Self::kill(shutdown, state);
+        }
+        let until = state.now + Budget::leftovers(state.now, shutdown.deadline);
+        Self::sweep(shutdown, Signal::TERM, until, state).advance(state)
+    }
+
+    pub(crate) fn handle(mut self, state: &mut State, event: Event) -> Phase {
+        self.take_answer(state);
+        match (event, self.step) {
+            (Event::Leftovers(0), Step::Sweep { .. }) => {
+                return Self::hook(self.shutdown, state);
+            }
+            (Event::Leftovers(_), Step::Sweep { signal: Signal::KILL, .. }) => {
+                state.killed = true;
+            }
+            (
+                Event::HookEnded { hook: HookId { process: None, stage: Stage::PostStop }, .. },
+                Step::Hook { .. },
+            ) => {
+                return exit(&self.shutdown, state);
+            }
+            (Event::Signal(signal), step) if state.spec.stop_signals.contains(&signal) => {
+                let count = self.shutdown.count_signal(signal, state.now);
+                match count {
+                    Some(1) => state.note(Note::Hurried(Hurry::Continue)),
+                    Some(3..) => state.note(Note::Hurried(Hurry::KillAll)),
+                    _ => {}
+                }
+                match step {
+                    Step::Sweep { signal: Signal::TERM, .. } if count > Some(2) => {
+                        return Self::kill(self.shutdown, state);
+                    }
+                    Step::Hook { .. } if count > Some(2) => {
+                        state.time_out_hook(None, Stage::PostStop);
+                        return exit(&self.shutdown, state);
+                    }
+                    _ => {}
+                }
+            }
+            _ => {}
+        }
+        self.advance(state)
+    }
+
+    /// The next timer.
+    pub(crate) fn wakes_at(&self) -> Option<Time> {
+        match self.step {
+            Step::Sweep { until, again, .. } => Some(again.map_or(until, |again| until.min(again))),
+            Step::Hook { until } => Some(until),
+        }
+    }
+
+    fn advance(self, state: &mut State) -> Phase {
+        match self.step {
+            Step::Sweep { signal, until, .. } if state.is_past(until) => match signal {
+                Signal::KILL => {
+                    state.note(Note::LeftoversRemain);
+                    state.killed = true;
+                    Self::hook(self.shutdown, state)
+                }
+                _ => Self::kill(self.shutdown, state),
+            },
+            Step::Sweep { signal, until, again: Some(again), .. } if state.is_past(again) => {
+                Phase::Finishing(Self::sweep(self.shutdown, signal, until, state))
+            }
+            Step::Hook { until } if state.is_past(until) => {
+                state.time_out_hook(None, Stage::PostStop);
+                exit(&self.shutdown, state)
+            }
+            _ => Phase::Finishing(self),
+        }
+    }
+
+    fn kill(shutdown: Shutdown, state: &mut State) -> Phase {
+        let until = state.now + AFTER_KILL;
+        Phase::Finishing(Self::sweep(shutdown, Signal::KILL, until, state))
+    }
+
+    fn sweep(shutdown: Shutdown, signal: Signal, until: Time, state: &mut State) -> Self {
+        state.act(Action::Sweep(signal));
+        Self { shutdown, step: Step::Sweep { signal, until, began: state.now, again: None } }
+    }
+
+    /// The next event after a scan is its answer. Among thousands of processes a scan takes long:
+    /// the pause before the next one is as long, so that there is time to reap, and the limit after
+    /// KILL counts from the end of the scan.
+    fn take_answer(&mut self, state: &State) {
+        let latest = self.shutdown.hard_end(state);
+        if let Step::Sweep { signal, until, began, again: again @ None } = &mut self.step {
+            let took = state.now.since(*began);
+            *again = Some(state.now + took.max(SWEEP_PAUSE));
+            if *signal == Signal::KILL {
+                *until = (*until).max(latest.min(*until + took));
+            }
+        }
+    }
+
+    /// The `post_stop` hook gets the remaining time and a part of the reserve.
+    fn hook(shutdown: Shutdown, state: &mut State) -> Phase {
+        match Budget::container_post_stop(&state.spec, state.now, shutdown.deadline) {
+            Some(within) if !within.is_zero() && shutdown.signals < 3 && state.has_begun => {
+                let until = state.run_hook(None, Stage::PostStop, within);
+                Phase::Finishing(Self { shutdown, step: Step::Hook { until } })
+            }
+            _ => exit(&shutdown, state),
+        }
+    }
+}
+
+fn exit(shutdown: &Shutdown, state: &mut State) -> Phase {
+    state.grace_end = Some(shutdown.deadline + state.spec.reserve);
+    state.act(Action::Exit(shutdown.cause.exit_code(state.killed)));
+    Phase::Done
+}

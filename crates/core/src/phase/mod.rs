@@ -1,0 +1,90 @@
+//! The phases of a container. Each is a type that consumes the previous one.
+
+pub mod draining;
+pub mod finishing;
+pub(crate) mod operations;
+mod reload;
+mod replace;
+pub mod running;
+pub mod stopping;
+
+use self::draining::Draining;
+use self::finishing::Finishing;
+use self::running::Running;
+use self::stopping::Stopping;
+use crate::cause::Cause;
+use crate::state::State;
+use crate::types::{ONE_SIGNAL, Signal, Time};
+
+#[derive(Clone, Debug)]
+pub enum Phase {
+    Running(Running),
+    Draining(Draining),
+    Stopping(Stopping),
+    Finishing(Finishing),
+    /// `Action::Exit` was given.
+    Done,
+}
+
+/// The facts of a shutdown that all of its phases share.
+#[derive(Clone, Copy, Debug)]
+pub struct Shutdown {
+    pub cause: Cause,
+    /// The moment of the cause.
+    pub t0: Time,
+    pub deadline: Time,
+    /// The number of stop signals.
+    pub signals: u32,
+    pub last_signal: Option<Time>,
+}
+
+impl Shutdown {
+    /// Counts a further stop signal and returns the new count; `None` if it repeats the last one.
+    /// A further SIGTERM counts as the first stop signal: node shutdowns, systemd and wrappers send
+    /// it more than once, and nobody asks for haste by it.
+    pub(crate) fn count_signal(&mut self, signal: Signal, now: Time) -> Option<u32> {
+        let is_again = self.last_signal.is_some_and(|last| now.since(last) < ONE_SIGNAL);
+        self.last_signal = Some(now);
+        if is_again {
+            return None;
+        }
+        if signal == Signal::TERM && self.signals > 0 {
+            return Some(1);
+        }
+        self.signals += 1;
+        Some(self.signals)
+    }
+
+    /// The last stop signal was handled only now.
+    pub(crate) fn signal_handled(&mut self, now: Time) {
+        self.last_signal = self.last_signal.map(|_| now);
+    }
+
+    /// The time at which drainit gives up even on a process that survives KILL.
+    #[must_use]
+    pub fn hard_end(&self, state: &State) -> Time {
+        self.deadline + state.spec.after_deadline()
+    }
+}
+
+impl Phase {
+    /// `None` before the shutdown, and after the exit.
+    #[must_use]
+    pub fn shutdown(&self) -> Option<&Shutdown> {
+        match self {
+            Self::Running(_) | Self::Done => None,
+            Self::Draining(draining) => Some(&draining.shutdown),
+            Self::Stopping(stopping) => Some(&stopping.shutdown),
+            Self::Finishing(finishing) => Some(&finishing.shutdown),
+        }
+    }
+
+    pub(crate) fn shutdown_mut(&mut self) -> Option<&mut Shutdown> {
+        match self {
+            Self::Running(_) | Self::Done => None,
+            Self::Draining(draining) => Some(&mut draining.shutdown),
+            Self::Stopping(stopping) => Some(&mut stopping.shutdown),
+            Self::Finishing(finishing) => Some(&mut finishing.shutdown),
+        }
+    }
+}

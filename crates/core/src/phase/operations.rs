@@ -1,0 +1,759 @@
+//! Requests of the operator, failed liveness checks, changes of watched files, and restarts of
+//! dependents that ask for it, while the container runs.
+//!
+//! A request gives goals: a stop to the process and everything above it, a start to the process and
+//! whatever is down below it, a restart to the process alone. A process has at most one goal, and
+//! follows it as soon as the order allows. The request is answered once its process is where it was
+//! to be, or cannot get there.
+//!
+//! A stop replaces other goals, and fails the starts that need what it stops. A start or restart is
+//! refused while a process that it concerns is being stopped or restarted. When the shutdown
+//! begins, all requests fail, and goals are forgotten: stops under way are fitted into its deadline.
+//!
+//! Whenever a new instance of a dependency meets the condition of a dependent with `restart: true`
+//! that runs, the dependent follows: it gets a goal once no other dependency that it follows is on
+//! its way, so that it is restarted once, after all of them.
+
+use alloc::collections::BTreeMap;
+use alloc::rc::Rc;
+use core::time::Duration;
+
+use crate::action::Action;
+use crate::drain::Progress;
+use crate::event::Request;
+use crate::note::{Note, RequestError, StartFailure};
+use crate::phase::reload::Reload;
+use crate::phase::replace::Replacement;
+use crate::prelude::*;
+use crate::slots::Role;
+use crate::state::{Lifecycle, Reached, State};
+use crate::types::{ProcessId, RestartPolicy, Time, WatchAction};
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Operations {
+    pub(super) goals: BTreeMap<ProcessId, Goal>,
+    pub(super) requests: Vec<Asked>,
+    pub(super) replacements: Vec<Replacement>,
+    pub(super) reload: Option<Reload>,
+    /// Processes that run and have not followed this dependency yet.
+    pub(super) followers: BTreeMap<ProcessId, ProcessId>,
+}
+
+/// The goal of an operation on a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Goal {
+    /// Down, after its dependents, until it is asked to start.
+    Down,
+    /// Down: its start by request has failed. Its dependents did not start, or run without it.
+    Failed,
+    /// Down, and the slot is free: it was replaced, or is taken back.
+    Retired,
+    /// Down, then up again.
+    Again,
+    /// Down, then up again as after a failure, so that a start that fails may end the container.
+    Following,
+    /// Down; then its `restart` decides. `since`: when it was started.
+    Judged { since: Time, why: Failure },
+    /// Up: a failure does not end the container. `begun`: the start has begun.
+    Up { begun: bool },
+}
+
+/// Why a process that runs is stopped, so that its `restart` decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// It has failed its liveness check.
+    Unhealthy,
+    Start(StartFailure),
+}
+
+/// A process that is down after a failure.
+pub(crate) struct Judged {
+    pub(crate) process: ProcessId,
+    /// When it was started.
+    pub(crate) since: Time,
+    pub(crate) why: Failure,
+}
+
+/// A request that is not answered yet.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    /// The current slot of the process.
+    pub(super) process: ProcessId,
+    pub(super) request: Request,
+    /// A stop: all that it stops. A start: the process, and the dependencies that did not run. A
+    /// replacement: the new slot, and the old one once it is to end.
+    pub(super) members: Vec<ProcessId>,
+}
+
+impl Operations {
+    /// Whether a process is on its way down, so that its end is no failure.
+    pub(crate) fn stops(&self, process: ProcessId) -> bool {
+        self.goals.get(&process).is_some_and(|goal| !matches!(goal, Goal::Up { .. }))
+    }
+
+    /// Whether a request that is not answered yet stops a process, or would if it ran.
+    fn is_busy(&self, state: &State, process: ProcessId) -> bool {
+        let mut stops = self.requests.iter().filter(|one| one.request == Request::Stop);
+        self.stops(process)
+            || stops.any(|one| {
+                one.process == process || state.spec.above(one.process).contains(&process)
+            })
+    }
+
+    /// Whether the container is not ready because of this process: it is on its way down, and is
+    /// required or [has failed](Self::is_judged), or is one of the [`Self::additions`].
+    pub(crate) fn misses(&self, state: &State, process: ProcessId) -> bool {
+        let is_missed = state.is_current(process) && state.process(process).required;
+        is_missed && self.stops(process)
+            || self.is_judged(state, process)
+            || self.additions(state).any(|slot| slot == process)
+    }
+
+    /// Whether there is such a process that has begun.
+    pub(crate) fn miss_one(&self, state: &State) -> bool {
+        self.goals.keys().any(|process| self.misses(state, *process))
+    }
+
+    /// Whether a process is on its way down because it has failed, and is required or restarted. The
+    /// container is not ready, as while a process waits for its restart.
+    fn is_judged(&self, state: &State, process: ProcessId) -> bool {
+        let spec = state.process(process);
+        let goal = self.goals.get(&process);
+        goal.is_some_and(|goal| matches!(goal, Goal::Judged { .. }))
+            && state.is_current(process)
+            && !state.life(process).survives_kill()
+            && (spec.required || spec.restart.policy != RestartPolicy::No)
+    }
+
+    /// Whether there is one that has failed.
+    pub(crate) fn judges(&self, state: &State) -> bool {
+        self.goals.keys().any(|process| self.is_judged(state, *process))
+    }
+
+    /// The next timer of a drain.
+    pub(crate) fn wakes_at(&self, state: &State) -> Option<Time> {
+        let drains = self.goals.keys().map(|id| &state.drains[id.index()]);
+        drains.filter_map(|progress| progress.wakes_at(state.now)).min()
+    }
+
+    /// Takes a request.
+    pub(crate) fn request(&mut self, state: &mut State, process: ProcessId, request: Request) {
+        if self.requests.iter().any(|one| (one.process, one.request) == (process, request)) {
+            return;
+        }
+        state.note(Note::RequestBegan { process, request });
+        let members = match request {
+            _ if self.reload.is_some() => Err(RequestError::Reloading),
+            _ if !state.is_current(process) => Err(RequestError::Busy(process)),
+            Request::Stop => Ok(self.stop(state, process)),
+            // Its program may run already, and have read what has changed since.
+            Request::Restart
+                if runs(state, process) || state.life(process) == Lifecycle::Spawning =>
+            {
+                self.restart(state, process)
+            }
+            Request::Start | Request::Restart => self.start(state, process),
+        };
+        match members {
+            Ok(members) => self.requests.push(Asked { process, request, members }),
+            Err(why) => state.note(Note::RequestFailed { process, request, why }),
+        }
+    }
+
+    /// Why a request would be refused that is equal to one without an answer.
+    pub(crate) fn refuses(
+        &self,
+        state: &State,
+        process: ProcessId,
+        request: Request,
+    ) -> Option<RequestError> {
+        let mut equal =
+            self.requests.iter().filter(|one| (one.process, one.request) == (process, request));
+        let new = *equal.next()?.members.first()?;
+        let has_begun = match (state.life(new), self.goals.get(&new)) {
+            (Lifecycle::Waiting | Lifecycle::Backoff { .. }, _) => false,
+            (life, goal) => {
+                !life.has_rest() && !self.stops(new) && goal != Some(&Goal::Up { begun: false })
+            }
+        };
+        (request == Request::Restart && has_begun).then_some(RequestError::Busy(process))
+    }
+
+    fn stop(&mut self, state: &mut State, process: ProcessId) -> Vec<ProcessId> {
+        if is_gone(state.life(process)) && !self.goals.contains_key(&process) {
+            let went_well = state.went_well[process.index()];
+            if went_well && !self.is_replaced(process) {
+                return Vec::new();
+            }
+            if !went_well {
+                // Neither a reload nor a change of a watched file starts it any more. What runs
+                // without it is stopped, and so is another instance of it.
+                state.set(process, Lifecycle::Stopped { failed: false });
+            }
+        }
+        let mut stopped = state.spec.above(process);
+        stopped.push(process);
+        for Replacement { old, new, .. } in &self.replacements {
+            if stopped.contains(old) || stopped.contains(new) {
+                stopped.extend([*old, *new]);
+            }
+        }
+        stopped.retain(|id| !is_gone(state.life(*id)) || self.goals.contains_key(id));
+        stopped.sort_unstable();
+        stopped.dedup();
+        self.fail(state, |asked| {
+            let hit = asked.members.iter().find(|id| stopped.contains(id));
+            hit.filter(|_| asked.request != Request::Stop).copied().map(RequestError::Superseded)
+        });
+        for &id in &stopped {
+            match state.role(id) {
+                Role::New { old } => self.take_back(state, id, RequestError::Superseded(old)),
+                // It is on its way down already.
+                Role::Leaving | Role::Retired => {}
+                Role::Current => self.bring_down(state, id, Goal::Down),
+            }
+        }
+        stopped
+    }
+
+    fn restart(
+        &mut self,
+        state: &mut State,
+        process: ProcessId,
+    ) -> Result<Vec<ProcessId>, RequestError> {
+        if self.goals.contains_key(&process) || self.is_replaced(process) {
+            return Err(RequestError::Busy(process));
+        }
+        if let Some(why) = state.doomed(process) {
+            return Err(why);
+        }
+        Ok(vec![self.bring_anew(state, process, Goal::Again)])
+    }
+
+    /// Starts a process and the dependencies that are down, and returns all that do not run yet.
+    pub(super) fn start(
+        &mut self,
+        state: &mut State,
+        process: ProcessId,
+    ) -> Result<Vec<ProcessId>, RequestError> {
+        let spec = Rc::clone(&state.spec);
+        let mut needs = vec![process];
+        let mut next = 0;
+        while let Some(&id) = needs.get(next) {
+            if state.life(id).survives_kill() {
+                return Err(RequestError::Unkillable(id));
+            }
+            if self.is_busy(state, id) || self.is_replaced(id) && !runs(state, id) {
+                return Err(RequestError::Busy(id));
+            }
+            if !runs(state, id) {
+                let needed = spec.processes[id.index()].dependencies.iter();
+                for (on, _) in needed.filter(|(on, _)| state.is_current(*on)) {
+                    if !needs.contains(on) && (self.is_busy(state, *on) || !is_fine(state, *on)) {
+                        needs.push(*on);
+                    }
+                }
+            }
+            next += 1;
+        }
+        for &id in &needs {
+            let mut life = state.life(id);
+            match &mut life {
+                _ if self.goals.contains_key(&id) => {}
+                Lifecycle::Backoff { until, .. } if id == process => {
+                    *until = state.now.min(*until);
+                    state.restarts[id.index()].in_a_row = 0;
+                    state.set(id, life);
+                }
+                // Its pause begins once the rest of its group is gone.
+                Lifecycle::Remains { restart: Some(pause), .. }
+                | Lifecycle::RestKilled { restart: Some(pause), .. }
+                    if id == process =>
+                {
+                    *pause = Duration::ZERO;
+                    state.restarts[id.index()].in_a_row = 0;
+                    state.set(id, life);
+                }
+                Lifecycle::Stopped { .. }
+                | Lifecycle::Done
+                | Lifecycle::PostStop { .. }
+                | Lifecycle::Remains { restart: None, .. }
+                | Lifecycle::RestKilled { restart: None, .. } => {
+                    state.restarts[id.index()].in_a_row = 0;
+                    state.went_well[id.index()] = false;
+                    state.reach(id, Reached::default());
+                    state.missing.remove(&id);
+                    self.goals.insert(id, Goal::Up { begun: false });
+                }
+                _ => {}
+            }
+        }
+        Ok(needs)
+    }
+
+    /// Begins the actions of changed files that can begin now. Returns whether there was a restart.
+    pub(crate) fn follow_changes(&mut self, state: &mut State) -> bool {
+        let mut restarts = false;
+        let due = state.changed.iter().filter(|(_, is_due)| **is_due).map(|(change, _)| *change);
+        let due: Vec<_> = due.collect();
+        if due.is_empty() {
+            return false;
+        }
+        // One that follows is restarted once, after what it follows.
+        let waits = self.waiting_to_follow(state);
+        for (process, watch) in due {
+            let Some(&action) = state.process(process).watch.get(watch) else { continue };
+            let request = Request::Restart;
+            let is_asked =
+                self.requests.iter().any(|one| (one.process, one.request) == (process, request));
+            let is_free = !is_asked
+                && !waits[process.index()]
+                && !self.goals.contains_key(&process)
+                && !self.is_busy(state, process)
+                && !self.is_replaced(process)
+                && self.reload.is_none();
+            let note = Note::FileChanged { process, watch, action };
+            match (state.life(process), action) {
+                (Lifecycle::Ready { .. }, WatchAction::Signal(signal)) if is_free => {
+                    state.note(note);
+                    state.act(Action::Signal { process, signal });
+                }
+                (Lifecycle::Ready { .. }, WatchAction::Restart)
+                    if is_free && state.doomed(process).is_none() =>
+                {
+                    state.note(note);
+                    let members = vec![self.bring_anew(state, process, Goal::Again)];
+                    self.requests.push(Asked { process, request, members });
+                    restarts = true;
+                }
+                // The content that made its last start fail may be mended.
+                (Lifecycle::Stopped { failed: true }, WatchAction::Restart)
+                    if is_free && self.may_start_alone(state, process) =>
+                {
+                    if let Ok(members) = self.start(state, process) {
+                        state.note(note);
+                        self.requests.push(Asked { process, request, members });
+                        restarts = true;
+                    }
+                }
+                (Lifecycle::Stopped { failed: true }, WatchAction::Signal(_))
+                | (Lifecycle::Stopped { failed: false } | Lifecycle::Done, _) => {}
+                _ => continue,
+            }
+            state.changed.remove(&(process, watch));
+        }
+        restarts
+    }
+
+    /// The slots of which a dependency that they follow is about to have a new instance: it is on its
+    /// way, or has a changed file to be restarted for.
+    fn waiting_to_follow(&self, state: &State) -> Vec<bool> {
+        let spec = &state.spec;
+        let mut waits = vec![false; spec.processes.len()];
+        for &process in &spec.order {
+            let of = &spec.processes[process.index()];
+            let changes = state.changed.range((process, 0)..=(process, usize::MAX));
+            let mut actions = changes.filter_map(|((_, watch), _)| of.watch.get(*watch));
+            let is_to_restart = actions.any(|action| *action == WatchAction::Restart);
+            let is_on_its_way = self.goals.contains_key(&process)
+                || self.replacements.iter().any(|one| one.old == process);
+            if is_on_its_way && state.is_current(process) && !state.life(process).survives_kill()
+                || runs(state, process) && (is_to_restart || waits[process.index()])
+            {
+                for (follower, _) in &of.followers {
+                    waits[follower.index()] = true;
+                }
+            }
+        }
+        waits
+    }
+
+    /// Whether a start of this process starts no other.
+    fn may_start_alone(&self, state: &State, process: ProcessId) -> bool {
+        let mut needs = state.process(process).dependencies.iter();
+        needs.all(|(on, _)| {
+            !state.is_current(*on) || is_fine(state, *on) && !self.is_busy(state, *on)
+        })
+    }
+
+    /// Handles a failed liveness check.
+    pub(crate) fn unhealthy(&mut self, state: &mut State, process: ProcessId) {
+        if let Lifecycle::Ready { since } = state.life(process)
+            && !self.goals.contains_key(&process)
+        {
+            state.note(Note::Unhealthy { process, next: None });
+            self.old_failed(state, process);
+            self.start_failed(state, process, RequestError::Unhealthy(process));
+            self.bring_down(state, process, Goal::Judged { since, why: Failure::Unhealthy });
+        }
+    }
+
+    /// Stops a process that takes too long to start, while the container goes on.
+    pub(crate) fn overdue(
+        &mut self,
+        state: &mut State,
+        process: ProcessId,
+        since: Time,
+        why: StartFailure,
+    ) {
+        self.bring_down(state, process, Goal::Judged { since, why: Failure::Start(why) });
+    }
+
+    /// Handles the failure of a start. Returns whether a request had begun it, so that it does not
+    /// end the container.
+    pub(crate) fn start_failed(
+        &mut self,
+        state: &mut State,
+        process: ProcessId,
+        why: RequestError,
+    ) -> bool {
+        let is_own = matches!(self.goals.get(&process), Some(Goal::Up { .. }));
+        let reload = self.reload.as_mut();
+        let mut waiting = reload.map_or_else(Vec::new, |reload| reload.start_failed(process, why));
+        if is_own {
+            // Nothing starts it again for those of earlier requests, which needed no start of it.
+            waiting.extend(state.waiting_dependents(process));
+            self.fail(state, |asked| {
+                let is_hit = asked.request != Request::Stop && waiting.contains(&asked.process);
+                is_hit.then_some(why)
+            });
+        }
+        self.fail(state, |asked| {
+            let is_hit = asked.request != Request::Stop && asked.members.contains(&process);
+            is_hit.then(|| waiting.extend(&asked.members)).map(|()| why)
+        });
+        // They were to start only after it.
+        for id in state.spec.above(process) {
+            let is_waiting = waiting.contains(&id) && state.life(id) == Lifecycle::Waiting;
+            if is_waiting && matches!(self.goals.get(&id), Some(Goal::Up { .. })) {
+                // Another request may wait for it, too.
+                self.start_failed(state, id, why);
+            }
+        }
+        if is_own && state.is_current(process) {
+            self.bring_down(state, process, Goal::Failed);
+        } else if is_own {
+            self.take_back(state, process, why);
+        }
+        is_own
+    }
+
+    /// Handles a process that is left out: only a request for itself fails.
+    pub(crate) fn skipped(&mut self, state: &mut State, process: ProcessId) {
+        self.fail(state, |asked| {
+            let is_hit = asked.request != Request::Stop && asked.process == process;
+            is_hit.then_some(RequestError::Skipped(process))
+        });
+    }
+
+    /// All requests fail: the shutdown has begun.
+    pub(crate) fn abandon(&mut self, state: &mut State, why: RequestError) {
+        self.goals.clear();
+        self.replacements.clear();
+        self.abandon_reload(state, why);
+        self.followers.clear();
+        self.fail(state, |_| Some(why));
+    }
+
+    pub(super) fn fail(
+        &mut self,
+        state: &mut State,
+        mut why: impl FnMut(&Asked) -> Option<RequestError>,
+    ) {
+        self.requests.retain(|asked| {
+            let failed = why(asked);
+            if let Some(why) = failed {
+                let Asked { process, request, .. } = *asked;
+                state.note(Note::RequestFailed { process, request, why });
+            }
+            failed.is_none()
+        });
+    }
+
+    pub(super) fn bring_down(&mut self, state: &mut State, process: ProcessId, goal: Goal) {
+        self.goals.insert(process, goal);
+        state.cancel_start(process, state.no_deadline());
+    }
+
+    /// Moves every process as far towards its goal as order and time allow, and answers requests.
+    /// Returns the processes that are down after a failure.
+    pub(crate) fn advance(&mut self, state: &mut State, may_start: bool) -> Vec<Judged> {
+        let mut judged = Vec::new();
+        loop {
+            let (replacements, steps) = (self.replacements.len(), self.steps());
+            judged.extend(self.pass(state, may_start));
+            // A dependent, or a step of a reload, may have waited for the end of a replacement, or
+            // of the reload.
+            let goes_on = self.replacements.len() < replacements || self.steps() < steps;
+            if !goes_on && !self.answer_reload(state) {
+                return judged;
+            }
+        }
+    }
+
+    /// Returns the number of steps that are left of a reload.
+    fn steps(&self) -> usize {
+        self.reload.as_ref().map_or(0, Reload::left)
+    }
+
+    fn pass(&mut self, state: &mut State, may_start: bool) -> Vec<Judged> {
+        let mut judged = Vec::new();
+        self.proceed(state);
+        self.give_up(state);
+        self.fail_doomed(state);
+        self.take_over(state);
+        self.follow(state);
+        if self.goals.is_empty() && self.requests.is_empty() && self.reload.is_none() {
+            return judged;
+        }
+        let spec = Rc::clone(&state.spec);
+        // A process that is not gone holds back the dependencies that are to be stopped.
+        let mut holds = vec![false; spec.processes.len()];
+        for &process in spec.order.iter().rev() {
+            let mut above = spec.processes[process.index()].dependents.iter();
+            let above = above.any(|id| holds[id.index()]);
+            if self.stops(process) {
+                judged.extend(self.descend(state, process, above));
+            }
+            holds[process.index()] = above || !state.life(process).releases_dependencies();
+        }
+        for &process in spec.order.iter().filter(|_| may_start) {
+            if let Some(Goal::Up { begun }) = self.goals.get(&process).copied() {
+                self.ascend(state, process, begun);
+            }
+        }
+        self.answer(state);
+        self.settle();
+        judged
+    }
+
+    /// Fails the starts that wait for the next start of a process that KILL does not end.
+    fn give_up(&mut self, state: &mut State) {
+        if !self.requests.is_empty() || self.reload.is_some() {
+            for process in state.spec.ids() {
+                if state.life(process).survives_kill() && !self.stops(process) {
+                    self.start_failed(state, process, RequestError::Unkillable(process));
+                }
+            }
+        }
+        let survives = |id: &ProcessId| self.stops(*id) && state.life(*id).survives_kill();
+        for process in self.goals.keys().copied().filter(survives).collect::<Vec<_>>() {
+            if let Some(Goal::Down | Goal::Failed | Goal::Again) = self.goals.get(&process) {
+                // It is down until it is asked to start.
+                state.reach(process, Reached::default());
+            }
+            for slot in state.waiting_for(process) {
+                if matches!(self.goals.get(&slot), Some(Goal::Up { .. })) {
+                    self.start_failed(state, slot, RequestError::Unkillable(process));
+                }
+            }
+        }
+    }
+
+    /// Fails the restarts whose new epoch is doomed, and the reload that has started it.
+    fn fail_doomed(&mut self, state: &mut State) {
+        for process in state.doomed.keys().copied().collect::<Vec<_>>() {
+            let Some(why) = state.doomed(process) else { continue };
+            self.fail(state, |asked| {
+                let is_hit = (asked.process, asked.request) == (process, Request::Restart);
+                is_hit.then_some(why)
+            });
+            if let Some(reload) = &mut self.reload {
+                reload.start_failed(process, why);
+            }
+        }
+    }
+
+    /// Gives a goal to the processes that follow a dependency, dependencies first.
+    fn follow(&mut self, state: &mut State) {
+        let spec = Rc::clone(&state.spec);
+        for &(on, met) in &state.met {
+            let followers = spec.processes[on.index()].followers.iter();
+            for (process, _) in followers.filter(|(_, condition)| *condition == met) {
+                self.followers.entry(*process).or_insert(on);
+            }
+        }
+        if self.followers.is_empty() {
+            return;
+        }
+        // One that does not run, or is on its way down, will be newer than its dependency anyway.
+        let mut followers = core::mem::take(&mut self.followers);
+        followers.retain(|id, _| runs(state, *id) && !self.stops(*id));
+        // Each follows once, when all is as the new config has it.
+        if self.reload.as_ref().is_some_and(|reload| reload.left() > 0) {
+            self.followers = followers;
+            return;
+        }
+        let mut waits = vec![false; spec.processes.len()];
+        for id in followers.keys() {
+            waits[id.index()] = self.reload.as_ref().is_some_and(|one| one.has_followed(*id));
+        }
+        for &process in &spec.order {
+            let has_to_wait = waits[process.index()]
+                || self.is_replaced(process)
+                || state.doomed(process).is_some();
+            if !has_to_wait && let Some(on) = followers.remove(&process) {
+                state.note(Note::Follows { process, on });
+                let is_asked = self.reload.is_some() || self.goals.contains_key(&process);
+                let goal = if is_asked { Goal::Again } else { Goal::Following };
+                let new = self.bring_anew(state, process, goal);
+                if let Some(reload) = &mut self.reload {
+                    reload.follows(process, new);
+                }
+            }
+            let is_resting = match (self.goals.get(&process), state.life(process)) {
+                (None | Some(Goal::Up { begun: true }), life) => {
+                    let is_up =
+                        matches!(life, Lifecycle::Ready { .. } | Lifecycle::PostStop { .. });
+                    is_up || is_gone(life)
+                }
+                (Some(_), _) => false,
+            };
+            let is_resting = is_resting && !self.is_replaced(process);
+            if !is_resting || has_to_wait && runs(state, process) {
+                for (follower, _) in &spec.processes[process.index()].followers {
+                    waits[follower.index()] = true;
+                }
+            }
+        }
+        self.followers = followers;
+    }
+
+    /// Moves a process on its way down. `above`: a dependent is not gone.
+    fn descend(&mut self, state: &mut State, process: ProcessId, above: bool) -> Option<Judged> {
+        let goal = *self.goals.get(&process)?;
+        let deadline = state.no_deadline();
+        if let Lifecycle::Ready { .. } = state.life(process) {
+            let waits = above && goal == Goal::Down;
+            if state.is_handed_over(process) {
+                // It drains by itself, and answers nobody.
+                state.drains[process.index()] = Progress::Over;
+            } else if matches!(state.drains[process.index()], Progress::NotDue) && !waits {
+                let full = !matches!(goal, Goal::Judged { .. });
+                state.begin_drain(process, full, Duration::ZERO, deadline);
+            }
+            state.step_drain(process, deadline);
+            if !waits && state.drains[process.index()].is_drained() {
+                state.begin_stop(process, false, deadline);
+            }
+        } else if let Lifecycle::Starting { .. } = state.life(process)
+            && !(above && goal == Goal::Down)
+        {
+            state.begin_stop(process, false, deadline);
+        }
+        let life = state.life(process);
+        if is_gone(life) {
+            self.goals.remove(&process);
+            match goal {
+                Goal::Down | Goal::Failed => {
+                    state.reach(process, Reached::default());
+                    state.went_well[process.index()] = false;
+                    state.set(process, Lifecycle::Stopped { failed: goal == Goal::Failed });
+                }
+                Goal::Retired => self.retire(state, process),
+                Goal::Following => state.begin(process),
+                Goal::Judged { since, why } => return Some(Judged { process, since, why }),
+                Goal::Again | Goal::Up { .. } => {
+                    state.restarts[process.index()].in_a_row = 0;
+                    self.goals.insert(process, Goal::Up { begun: true });
+                    state.begin(process);
+                }
+            }
+        } else if life.releases_dependencies() {
+            // Nothing starts what waits for it.
+            let waiting = state.waiting_for(process);
+            self.fail(state, |asked| {
+                let waits = asked.request != Request::Stop && waiting.contains(&asked.process);
+                let is_hit = waits || asked.members.contains(&process);
+                is_hit.then_some(RequestError::Unkillable(process))
+            });
+            if let Some(reload) = &mut self.reload {
+                reload.unkillable(process);
+            }
+            if goal == Goal::Again {
+                self.goals.insert(process, Goal::Failed);
+            }
+            // Its successor cannot start.
+            let of_process = self.replacements.iter().find(|one| one.old == process);
+            if let Some(Replacement { new, overlaps: false, .. }) = of_process.copied() {
+                self.bring_down(state, new, Goal::Failed);
+                // Its turn in this step may be over.
+                return self.descend(state, new, false);
+            }
+        }
+        None
+    }
+
+    /// Moves a process on its way up.
+    fn ascend(&mut self, state: &mut State, process: ProcessId, begun: bool) {
+        if self.waits_for_old(process) {
+            return;
+        }
+        if !begun && is_gone(state.life(process)) {
+            self.goals.insert(process, Goal::Up { begun: true });
+            state.set(process, Lifecycle::Waiting);
+        }
+        state.begin_if_possible(process);
+        let is_up = match state.life(process) {
+            Lifecycle::Ready { .. } => true,
+            // It has completed, or is left out.
+            Lifecycle::PostStop { .. } | Lifecycle::Done => begun,
+            _ => false,
+        };
+        if is_up {
+            self.goals.remove(&process);
+        }
+    }
+
+    /// Answers the requests whose process is where it was to be.
+    fn answer(&mut self, state: &mut State) {
+        let is_still = |id: &ProcessId| !self.goals.contains_key(id);
+        self.requests.retain(|Asked { process, request, members }| {
+            let (process, request) = (*process, *request);
+            let life = state.life(process);
+            let is_done = match request {
+                Request::Stop => members.iter().all(is_still),
+                Request::Start | Request::Restart => {
+                    let is_up = matches!(life, Lifecycle::Ready { .. });
+                    let is_over = state.process(process).oneshot && is_gone(life);
+                    // For a start it is enough that one instance serves.
+                    let is_replaced = request == Request::Restart
+                        && self.replacements.iter().any(|one| one.has(process));
+                    is_still(&process) && !is_replaced && (is_up || is_over)
+                }
+            };
+            if is_done {
+                state.note(Note::RequestDone { process, request });
+            }
+            !is_done
+        });
+    }
+}
+
+/// Whether there is a process that becomes ready or is.
+fn runs(state: &State, process: ProcessId) -> bool {
+    matches!(state.life(process), Lifecycle::Starting { .. } | Lifecycle::Ready { .. })
+}
+
+/// Whether the process is down, with nothing left to wait for.
+pub(super) fn is_gone(life: Lifecycle) -> bool {
+    matches!(life, Lifecycle::Stopped { .. } | Lifecycle::Done)
+}
+
+/// Whether a dependency needs no start: it is ready, has completed, is left out, or has ended for
+/// good and its end does not matter.
+fn is_fine(state: &State, process: ProcessId) -> bool {
+    match state.life(process) {
+        Lifecycle::Ready { .. } => true,
+        Lifecycle::Done
+        | Lifecycle::PostStop { .. }
+        | Lifecycle::Remains { restart: None, .. }
+        | Lifecycle::RestKilled { restart: None, .. } => state.reached(process) == Reached::ALL,
+        _ => false,
+    }
+}
+
+/// Whether a dependency is down and has to be started.
+pub(super) fn is_down(state: &State, process: ProcessId) -> bool {
+    is_gone(state.life(process)) && !is_fine(state, process)
+}

@@ -1,0 +1,159 @@
+//! Replacements: a new instance of a process starts beside the running one, in a slot of its own.
+//!
+//! ```text
+//!  old:  Current ────────────────────▶ Leaving: drained, stopped ─▶ Retired
+//!  new:  New: starts ─ is ready ─────▶ Current
+//!                    └ does not get ready, or is not wanted: stopped ─▶ Retired
+//! ```
+//!
+//! Until the new one is ready, the old one serves and nothing happens to it. If it ends by itself
+//! meanwhile, its `restart` and `on_exit` decide as ever.
+
+use core::time::Duration;
+
+use crate::event::Request;
+use crate::note::{Note, RequestError};
+use crate::phase::operations::{Failure, Goal, Operations};
+use crate::slots::Role;
+use crate::state::{Lifecycle, State};
+use crate::types::ProcessId;
+
+/// A process that has two slots.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Replacement {
+    pub(super) old: ProcessId,
+    pub(super) new: ProcessId,
+    /// The new one starts beside the old one.
+    pub(super) overlaps: bool,
+    /// They have different definitions.
+    pub(super) is_changed: bool,
+}
+
+impl Replacement {
+    pub(super) fn has(&self, slot: ProcessId) -> bool {
+        self.old == slot || self.new == slot
+    }
+}
+
+impl Operations {
+    /// Whether this is one of two slots of a process.
+    pub(super) fn is_replaced(&self, slot: ProcessId) -> bool {
+        self.replacements.iter().any(|one| one.has(slot))
+    }
+
+    /// Replaces a process that runs: beside the old instance if its `update` has it so, else by this
+    /// goal. Returns the slot of the new instance.
+    pub(super) fn bring_anew(
+        &mut self,
+        state: &mut State,
+        process: ProcessId,
+        goal: Goal,
+    ) -> ProcessId {
+        let spec = state.process(process);
+        // There is nothing to lose where nothing serves.
+        let serves = matches!(state.life(process), Lifecycle::Ready { .. });
+        let overlaps = spec.overlaps(spec) && serves;
+        if overlaps
+            && !self.goals.contains_key(&process)
+            && !self.is_replaced(process)
+            && let Some(new) = state.adopt_copy(process)
+        {
+            state.note(Note::Replacing { process: new, old: process, overlaps });
+            let is_changed = false;
+            self.replacements.push(Replacement { old: process, new, overlaps, is_changed });
+            self.goals.insert(new, Goal::Up { begun: true });
+            state.begin(new);
+            return new;
+        }
+        self.bring_down(state, process, goal);
+        process
+    }
+
+    /// Whether this slot has another definition than the one that it replaces.
+    pub(crate) fn is_changed(&self, slot: ProcessId) -> bool {
+        self.replacements.iter().any(|one| one.new == slot && one.is_changed)
+    }
+
+    /// Whether the old instance has to be gone before this one starts.
+    pub(super) fn waits_for_old(&self, slot: ProcessId) -> bool {
+        self.replacements.iter().any(|one| one.new == slot && !one.overlaps)
+    }
+
+    /// Makes new slots that are ready the current ones. Their old ones are drained and stopped.
+    pub(super) fn take_over(&mut self, state: &mut State) {
+        for place in 0..self.replacements.len() {
+            let Replacement { old, new, .. } = self.replacements[place];
+            let is_ready = matches!(state.life(new), Lifecycle::Ready { .. });
+            let is_wanted = !self.stops(new);
+            if is_ready && is_wanted && !state.is_current(new) {
+                state.note(Note::TakesOver { process: new, old });
+                self.swap(state, new, old);
+            }
+        }
+    }
+
+    /// Makes a new slot the current one of its process, and brings the old one down.
+    pub(crate) fn swap(&mut self, state: &mut State, new: ProcessId, old: ProcessId) {
+        state.take_over(new, old);
+        for asked in &mut self.requests {
+            if asked.process == old {
+                asked.process = new;
+            }
+            if asked.request == Request::Restart && asked.members.contains(&new) {
+                asked.members.push(old);
+            }
+        }
+        self.bring_down(state, old, Goal::Retired);
+    }
+
+    /// Takes a new epoch back whose old one does not serve any more: it could not take over from it,
+    /// and would abort only seconds later. `restart` decides about the old one.
+    pub(crate) fn old_failed(&mut self, state: &mut State, old: ProcessId) {
+        if let Some(new) = state.pending_beside(old)
+            && self.goals.contains_key(&new)
+        {
+            self.start_failed(state, new, RequestError::OldFailed(old));
+        }
+    }
+
+    /// Begins the drains of old epochs whose newer one a request or a failed liveness check stops, and
+    /// which has ended before its own drain was over: their connections counted in that. And of those
+    /// whose newer one has ended for good.
+    pub(crate) fn drain_old_epochs(&self, state: &mut State) {
+        for old in state.left_alone() {
+            let Some(newer) = state.newer(old) else { continue };
+            let full = match self.goals.get(&newer) {
+                Some(Goal::Down) => true,
+                Some(Goal::Judged { why: Failure::Unhealthy, .. }) => false,
+                None if state.has_given_up(newer) => true,
+                _ => continue,
+            };
+            if state.wait_alone(old) {
+                state.begin_drain(old, full, Duration::ZERO, state.no_deadline());
+            }
+        }
+    }
+
+    /// Stops a new instance; the old one goes on.
+    pub(super) fn take_back(&mut self, state: &mut State, new: ProcessId, why: RequestError) {
+        if let Role::New { old } = state.role(new)
+            && !self.stops(new)
+        {
+            state.note(Note::TakenBack { process: new, old, why });
+            self.bring_down(state, new, Goal::Retired);
+        }
+    }
+
+    /// Frees a slot that is over.
+    pub(super) fn retire(&mut self, state: &mut State, slot: ProcessId) {
+        self.replacements.retain(|one| !one.has(slot));
+        self.followers.remove(&slot);
+        if let (Some(reload), Role::New { old }) = (&mut self.reload, state.role(slot)) {
+            reload.taken_back(slot, old);
+        }
+        for asked in &mut self.requests {
+            asked.members.retain(|member| *member != slot);
+        }
+        state.retire(slot);
+    }
+}

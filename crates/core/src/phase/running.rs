@@ -1,0 +1,518 @@
+//! The first phase: starts processes, supervises and restarts them; ends at the first reason to
+//! stop.
+
+use alloc::rc::Rc;
+use core::time::Duration;
+
+use crate::cause::Cause;
+use crate::event::Event;
+use crate::note::{AfterEnd, DrainEnd, Note, RequestError, StartFailure};
+use crate::phase::draining::Draining;
+use crate::phase::operations::{Failure, Judged, Operations};
+use crate::phase::{Phase, Shutdown};
+use crate::prelude::*;
+use crate::restart::{Verdict, verdict};
+use crate::slots::{Placed, Role};
+use crate::spec::{HookId, Spec, Stage};
+use crate::state::{Lifecycle, Reached, Restarts, State};
+use crate::types::{End, OnExit, ProcessId, StartCondition, Time};
+
+#[derive(Clone, Debug, Default)]
+pub struct Running {
+    container_hook: ContainerHook,
+    /// `Note::AllReady` was given.
+    all_ready: bool,
+    /// All processes were considered for a start. From then on only those are whose dependencies
+    /// have met a further condition.
+    has_scanned: bool,
+    pub(crate) operations: Operations,
+}
+
+/// The `pre_start` hook of the container.
+#[derive(Clone, Debug, Default)]
+enum ContainerHook {
+    #[default]
+    NotYet,
+    Runs {
+        until: Time,
+    },
+    Done,
+}
+
+/// The error is the cause of the shutdown.
+type Step = Result<(), Cause>;
+
+impl Running {
+    pub(crate) fn handle(mut self, state: &mut State, event: Event) -> Phase {
+        let step = self.take(state, event);
+        self.finish(state, step)
+    }
+
+    /// Takes a new config, unless it is refused.
+    pub(crate) fn reload(mut self, state: &mut State, spec: &Spec, plan: &[Placed]) -> Phase {
+        self.operations.reload(state, spec, plan);
+        self.finish(state, Ok(()))
+    }
+
+    /// Why no new config is taken now.
+    pub(crate) fn refuses_reload(&self, state: &State) -> Option<RequestError> {
+        let is_starting = (!self.all_ready).then_some(RequestError::StillStarting);
+        is_starting.or_else(|| self.operations.refuses_reload(state))
+    }
+
+    fn finish(mut self, state: &mut State, step: Step) -> Phase {
+        let step = step.and_then(|()| self.tick(state)).and_then(|()| self.advance(state));
+        match step {
+            Ok(()) => Phase::Running(self),
+            Err(cause) => {
+                let is_ready = self.serves(state);
+                if let ContainerHook::Runs { .. } = self.container_hook {
+                    state.abort_hook(None, Stage::PreStart);
+                }
+                let is_held = cause == Cause::DrainRequested;
+                let why = if is_held { RequestError::Drained } else { RequestError::ShuttingDown };
+                self.operations.abandon(state, why);
+                let shutdown = Shutdown {
+                    cause,
+                    t0: state.now,
+                    deadline: state.now + state.spec.window,
+                    signals: u32::from(matches!(cause, Cause::Signal(_))),
+                    last_signal: matches!(cause, Cause::Signal(_)).then_some(state.now),
+                };
+                Draining::enter(shutdown, self.all_ready, is_ready, state)
+            }
+        }
+    }
+
+    /// The next timer that is not one of a process.
+    pub(crate) fn wakes_at(&self, state: &State) -> Option<Time> {
+        let hook = match self.container_hook {
+            ContainerHook::Runs { until } => Some(until),
+            ContainerHook::NotYet | ContainerHook::Done => None,
+        };
+        hook.into_iter().chain(self.operations.wakes_at(state)).min()
+    }
+
+    /// Whether every process was ready or complete once.
+    #[must_use]
+    pub fn was_ready(&self) -> bool {
+        self.all_ready
+    }
+
+    /// Whether the container is not ready because of an operation on this process.
+    pub fn misses(&self, state: &State, process: ProcessId) -> bool {
+        self.operations.misses(state, process)
+    }
+
+    /// Whether every process is ready or complete now, also those that a reload adds.
+    #[must_use]
+    pub fn is_ready(&self, state: &State) -> bool {
+        self.serves(state) && self.operations.additions(state).next().is_none()
+    }
+
+    /// The same without those that a reload has not come to.
+    fn serves(&self, state: &State) -> bool {
+        self.all_ready && self.is_settled(state) && !self.operations.miss_one(state)
+    }
+
+    /// Whether no process is waited for.
+    fn is_settled(&self, state: &State) -> bool {
+        state.is_settled() && state.missing.is_empty() && !self.operations.judges(state)
+    }
+
+    fn take(&mut self, state: &mut State, event: Event) -> Step {
+        match event {
+            Event::Start => {
+                state.has_begun = true;
+                self.container_hook = match state.spec.hooks.pre_start {
+                    Some(wait) => ContainerHook::Runs {
+                        until: state.run_hook(None, Stage::PreStart, wait.limit),
+                    },
+                    None => ContainerHook::Done,
+                };
+            }
+            Event::Signal(signal) if state.spec.stop_signals.contains(&signal) => {
+                return Err(Cause::Signal(signal));
+            }
+            // Before that there is nothing to drain, and no reason to give up the start.
+            Event::DrainRequested if self.all_ready => return Err(Cause::DrainRequested),
+            Event::Requested { process, request } => {
+                self.operations.request(state, process, request);
+            }
+            Event::FileSeen { process, watch } => {
+                state.changed.entry((process, watch)).or_default();
+            }
+            Event::FileQuiet { process, watch, is_new } => {
+                state.file_quiet(process, watch, is_new);
+            }
+            Event::Unhealthy(process) => self.operations.unhealthy(state, process),
+            Event::HookEnded { hook, success } => return self.hook_ended(state, hook, success),
+            Event::Condition { process, holds } if state.life(process) == Lifecycle::Checking => {
+                if holds {
+                    state.prepare(process);
+                } else if !state.is_current(process) && !self.operations.is_changed(process) {
+                    state.set(process, Lifecycle::Done);
+                    let why = RequestError::Skipped(process);
+                    self.operations.start_failed(state, process, why);
+                } else {
+                    if let Role::New { old } = state.role(process) {
+                        // The new config leaves the process out.
+                        state.note(Note::TakesOver { process, old });
+                        self.operations.swap(state, process, old);
+                    }
+                    state.note(Note::Skipped(process));
+                    state.reach(process, Reached::ALL);
+                    state.went_well[process.index()] = true;
+                    self.operations.skipped(state, process);
+                    state.set(process, Lifecycle::Done);
+                }
+            }
+            Event::Spawned(process) | Event::SpawnFailed { process, .. }
+                if self.operations.stops(process) =>
+            {
+                state.handle_stop(event, state.no_deadline());
+            }
+            Event::Spawned(process) if state.life(process) == Lifecycle::Spawning => {
+                state.spawned(process);
+            }
+            Event::SpawnFailed { process, exit_code }
+                if matches!(
+                    state.life(process),
+                    Lifecycle::Spawning | Lifecycle::PreStart { .. }
+                ) =>
+            {
+                if matches!(state.life(process), Lifecycle::PreStart { .. }) {
+                    state.abort_hook(Some(process), Stage::PreStart);
+                }
+                state.set(process, Lifecycle::Done);
+                let why = RequestError::SpawnFailed(process);
+                if self.operations.start_failed(state, process, why) {
+                    return Ok(());
+                }
+                if state.reached(process).started {
+                    // It could be started before, so `restart` decides: the reason may be
+                    // temporary.
+                    state.set(process, Lifecycle::Ready { since: state.now });
+                    // Whatever `success_codes` has: it never ran.
+                    let (since, end) = (state.now, End::Code(exit_code));
+                    let failed = Ended { since, end, is_success: false, remains: false };
+                    return ended(state, process, failed);
+                }
+                if state.process(process).may_be_missing() {
+                    let why = Failure::Start(StartFailure::Spawn);
+                    return judge(state, process, Duration::ZERO, why);
+                }
+                return Err(Cause::SpawnFailed { process, exit_code });
+            }
+            // A oneshot has no readiness: it completes, or its time is over.
+            Event::Ready(process) if !state.process(process).oneshot => {
+                if let Lifecycle::Starting { since, .. } = state.life(process) {
+                    state.ready(process, since);
+                }
+            }
+            Event::NotLive(process) => state.not_live(process),
+            Event::Exited { process, end, remains } => {
+                if !self.operations.stops(process) {
+                    state.end_epoch(process, remains);
+                    self.operations.old_failed(state, process);
+                }
+                let completes = state.completes(process, end);
+                if !self.operations.stops(process) && !completes && state.life(process).is_alive() {
+                    let was_ready = matches!(state.life(process), Lifecycle::Ready { .. });
+                    let why = RequestError::Ended { process, end, was_ready };
+                    self.operations.start_failed(state, process, why);
+                }
+                if self.operations.stops(process) {
+                    state.handle_stop(event, state.no_deadline());
+                } else {
+                    return exited(state, process, end, remains);
+                }
+            }
+            Event::DrainAnswered { .. }
+            | Event::Drained(_)
+            | Event::DrainSample { .. }
+            | Event::ListenersClosed(_) => state.handle_drain(event),
+            Event::GroupGone(process) => match state.life(process) {
+                Lifecycle::Remains { restart: Some(delay), .. }
+                | Lifecycle::RestKilled { restart: Some(delay), .. } => {
+                    let until = state.now + delay;
+                    state.set(process, Lifecycle::Backoff { until, anew: false });
+                }
+                Lifecycle::Remains { .. } | Lifecycle::RestKilled { .. } => {
+                    state.end_drain(process, DrainEnd::ProcessGone);
+                    state.after_end(process, state.no_deadline());
+                }
+                _ => {}
+            },
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn hook_ended(&mut self, state: &mut State, hook: HookId, success: bool) -> Step {
+        match (hook.process, hook.stage) {
+            (None, Stage::PreStart)
+                if matches!(self.container_hook, ContainerHook::Runs { .. }) =>
+            {
+                self.container_hook = ContainerHook::Done;
+                if !success {
+                    return Err(Cause::HookFailed(None));
+                }
+            }
+            (Some(process), Stage::PreStart)
+                if matches!(state.life(process), Lifecycle::PreStart { .. }) =>
+            {
+                if !success {
+                    return self.hook_failed(state, process);
+                }
+                state.has_run[process.index()] = true;
+                state.spawn(process);
+            }
+            (Some(_), Stage::PreStop) => {
+                let event = Event::HookEnded { hook, success };
+                state.handle_stop(event, state.no_deadline());
+            }
+            (Some(process), Stage::PostStop)
+                if matches!(state.life(process), Lifecycle::PostStop { .. }) =>
+            {
+                state.set(process, Lifecycle::Done);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Handles the failure of the `pre_start` hook of a process.
+    fn hook_failed(&mut self, state: &mut State, process: ProcessId) -> Step {
+        state.set(process, Lifecycle::Done);
+        if self.operations.start_failed(state, process, RequestError::HookFailed(process)) {
+            return Ok(());
+        }
+        // It could be started before, so `restart` decides: the reason may be temporary.
+        if state.process(process).may_be_missing() || state.reached(process).started {
+            return judge(state, process, Duration::ZERO, Failure::Start(StartFailure::Hook));
+        }
+        Err(Cause::HookFailed(Some(process)))
+    }
+
+    /// Handles expired timers.
+    fn tick(&mut self, state: &mut State) -> Step {
+        state.expire(state.no_deadline());
+        self.operations.drain_old_epochs(state);
+        state.settle_epochs(true, state.no_deadline());
+        if let ContainerHook::Runs { until } = self.container_hook
+            && state.is_past(until)
+        {
+            self.container_hook = ContainerHook::Done;
+            state.time_out_hook(None, Stage::PreStart);
+            return Err(Cause::HookFailed(None));
+        }
+        for process in state.due_in_order() {
+            match state.life(process) {
+                Lifecycle::PreStart { .. } => {
+                    state.time_out_hook(Some(process), Stage::PreStart);
+                    self.hook_failed(state, process)?;
+                }
+                Lifecycle::Starting { .. } if state.ask_epoch(process) => {}
+                Lifecycle::Starting { since, ready_by } => {
+                    let after = state.overdue(process).unwrap_or(ready_by).since(since);
+                    let (note, why) = match state.process(process).oneshot {
+                        true => {
+                            (Note::TimedOut { process, after }, StartFailure::TimedOut { after })
+                        }
+                        false => {
+                            (Note::NotReady { process, after }, StartFailure::NotReady { after })
+                        }
+                    };
+                    state.note(note);
+                    let spec = state.process(process);
+                    let goes_on = spec.oneshot || spec.may_be_missing();
+                    let error = RequestError::NotReady { process, after };
+                    if self.operations.start_failed(state, process, error) {
+                        continue;
+                    }
+                    if !goes_on {
+                        return Err(Cause::NotReady(process));
+                    }
+                    self.operations.overdue(state, process, since, why);
+                }
+                Lifecycle::Backoff { anew, .. } => state.start_again(process, anew),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts the processes whose dependencies have met their conditions.
+    fn advance(&mut self, state: &mut State) -> Step {
+        let may_start = matches!(self.container_hook, ContainerHook::Done);
+        loop {
+            for Judged { process, since, why } in self.operations.advance(state, may_start) {
+                judge(state, process, state.now.since(since), why)?;
+            }
+            if !self.operations.follow_changes(state) {
+                break;
+            }
+        }
+        if !may_start {
+            return Ok(());
+        }
+        let spec = Rc::clone(&state.spec);
+        if core::mem::replace(&mut self.has_scanned, true) {
+            for process in dependents_of_arrived(state) {
+                if !self.operations.waits_for_old(process) {
+                    state.begin_if_possible(process);
+                }
+            }
+        } else {
+            for &process in &spec.order {
+                state.begin_if_possible(process);
+            }
+        }
+        if state.is_done() {
+            return Err(Cause::AllEnded);
+        }
+        if !self.all_ready && self.is_settled(state) {
+            self.all_ready = true;
+            state.note(Note::AllReady);
+        }
+        Ok(())
+    }
+}
+
+/// The dependents of processes that have met a further condition in this step, in order.
+fn dependents_of_arrived(state: &State) -> Vec<ProcessId> {
+    let dependents = |id: &ProcessId| &state.process(*id).dependents;
+    let mut waiting = state.by_rank(state.arrived.iter().flat_map(dependents).copied());
+    waiting.dedup();
+    waiting
+}
+
+/// An end that was not asked for.
+struct Ended {
+    /// When it was started.
+    since: Time,
+    end: End,
+    is_success: bool,
+    /// Others of its process group are alive.
+    remains: bool,
+}
+
+/// Handles an end that was not asked for.
+fn exited(state: &mut State, process: ProcessId, end: End, remains: bool) -> Step {
+    let (Lifecycle::Starting { since, .. } | Lifecycle::Ready { since }) = state.life(process)
+    else {
+        return Ok(());
+    };
+    if state.completes(process, end) {
+        let lived = state.now.since(since);
+        state.note(Note::Completed { process, after: lived });
+        state.reach(process, Reached::ALL);
+        state.met.extend(
+            [StartCondition::Ready, StartCondition::Completed]
+                .map(|condition| (process, condition)),
+        );
+        state.went_well[process.index()] = true;
+        state.after_end(process, state.no_deadline());
+        return Ok(());
+    }
+    let is_success = state.process(process).is_success(end);
+    ended(state, process, Ended { since, end, is_success, remains })
+}
+
+/// Handles the end of a service, or the failure of a oneshot.
+fn ended(state: &mut State, process: ProcessId, ended: Ended) -> Step {
+    let Ended { since, end, is_success, remains } = ended;
+    let before_ready = state.awaits_ready(process);
+    let spec = state.process(process);
+    let (on_exit, kill_at) = (spec.on_exit, state.now + spec.stop.limit);
+    let next = consequence(state, process, !is_success, state.now.since(since));
+    if let AfterEnd::Restart { delay, .. } = next {
+        let until = state.now + delay;
+        // A start that fails before its `pre_start` hook has run leaves that to the next one.
+        let anew = !state.has_run[process.index()];
+        state.set(process, Lifecycle::Backoff { until, anew });
+        if remains {
+            state.stop_rest(process, kill_at, Some(delay));
+        }
+    }
+    state.note(Note::Ended { process, end, next });
+    match next {
+        AfterEnd::Restart { .. } => Ok(()),
+        AfterEnd::Nothing | AfterEnd::StaysDown | AfterEnd::GivesUp => {
+            stay_down(state, process, next != AfterEnd::Nothing);
+            if remains {
+                state.stop_rest(process, kill_at, None);
+            } else {
+                state.after_end(process, state.no_deadline());
+            }
+            Ok(())
+        }
+        AfterEnd::Shutdown | AfterEnd::Exhausted => {
+            if remains {
+                state.stop_rest(process, kill_at, None);
+            }
+            // Its `post_stop` hook is part of the shutdown that begins now.
+            let is_failure = on_exit == OnExit::FailureShutdown;
+            Err(Cause::Ended { process, end, is_success, before_ready, is_failure })
+        }
+    }
+}
+
+/// Handles a process that is gone after it was stopped for a failure, or whose start has failed:
+/// `restart` decides.
+fn judge(state: &mut State, process: ProcessId, lived: Duration, why: Failure) -> Step {
+    let next = consequence(state, process, true, lived);
+    state.note(match why {
+        Failure::Unhealthy => Note::Unhealthy { process, next: Some(next) },
+        Failure::Start(why) => Note::StartFailed { process, why, next },
+    });
+    match next {
+        AfterEnd::Restart { delay, .. } => {
+            let until = state.now + delay;
+            state.set(process, Lifecycle::Backoff { until, anew: true });
+            if state.is_past(until) {
+                state.start_again(process, true);
+            }
+        }
+        AfterEnd::Nothing | AfterEnd::StaysDown | AfterEnd::GivesUp => {
+            stay_down(state, process, true);
+        }
+        AfterEnd::Shutdown | AfterEnd::Exhausted => {
+            return Err(match why {
+                Failure::Unhealthy => Cause::Unhealthy(process),
+                Failure::Start(StartFailure::Hook) => Cause::HookFailed(Some(process)),
+                Failure::Start(_) => Cause::TimedOut(process),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The consequence of an end, or of a failed liveness check. Counts a restart.
+fn consequence(state: &mut State, process: ProcessId, failed: bool, lived: Duration) -> AfterEnd {
+    let spec = state.process(process);
+    let ignored = spec.on_exit == OnExit::Ignore;
+    let restarts = state.restarts[process.index()];
+    match verdict(spec.restart, failed, restarts.in_a_row, lived) {
+        Verdict::Again { delay, attempt } => {
+            state.restarts[process.index()] =
+                Restarts { in_a_row: attempt, total: restarts.total.saturating_add(1) };
+            AfterEnd::Restart { delay, attempt }
+        }
+        Verdict::Exhausted if ignored => AfterEnd::GivesUp,
+        Verdict::No if ignored && failed => AfterEnd::StaysDown,
+        Verdict::No if ignored => AfterEnd::Nothing,
+        Verdict::Exhausted => AfterEnd::Exhausted,
+        Verdict::No => AfterEnd::Shutdown,
+    }
+}
+
+/// Handles a process that stays down while the container goes on.
+fn stay_down(state: &mut State, process: ProcessId, failed: bool) {
+    if failed && state.process(process).required {
+        state.missing.insert(process);
+    }
+    // Its end does not matter, so no dependent may wait for it any longer.
+    state.reach(process, Reached::ALL);
+}

@@ -1,0 +1,168 @@
+//! The third phase: every process is asked to end, each when all of its dependents are gone.
+
+use alloc::collections::BinaryHeap;
+use alloc::rc::Rc;
+
+use crate::event::Event;
+use crate::note::{Hurry, Note};
+use crate::phase::finishing::Finishing;
+use crate::phase::{Phase, Shutdown};
+use crate::prelude::*;
+use crate::spec::Stage;
+use crate::state::{Lifecycle, State};
+use crate::types::{AFTER_KILL, ProcessId, Time};
+
+#[derive(Clone, Debug)]
+pub struct Stopping {
+    pub shutdown: Shutdown,
+    /// Everything is killed without order: after a third signal, or at the deadline.
+    killing_all: bool,
+    /// When drainit gives up even on a process that survives KILL.
+    give_up_at: Time,
+    /// Every process is due for review, not only those with an event.
+    review_all: bool,
+    /// For each process, the number of dependents that it still has to wait for.
+    holders: Vec<usize>,
+    /// Processes that their dependencies no longer wait for.
+    released: Vec<bool>,
+}
+
+/// The processes to review, dependents first.
+type Queue = BinaryHeap<(u16, ProcessId)>;
+
+impl Stopping {
+    pub(crate) fn enter(shutdown: Shutdown, state: &mut State) -> Phase {
+        let give_up_at = shutdown.hard_end(state);
+        let count = state.spec.processes.len();
+        let mut holders = vec![0; count];
+        for (on, _) in state.spec.processes.iter().flat_map(|process| &process.dependencies) {
+            holders[on.index()] += 1;
+        }
+        let released = vec![false; count];
+        Self { shutdown, killing_all: false, give_up_at, review_all: true, holders, released }
+            .advance(state)
+    }
+
+    pub(crate) fn handle(mut self, state: &mut State, event: Event) -> Phase {
+        state.handle_stop(event, self.deadline(state));
+        if let Event::Signal(signal) = event
+            && state.spec.stop_signals.contains(&signal)
+        {
+            match self.shutdown.count_signal(signal, state.now) {
+                None => {}
+                Some(1) => state.note(Note::Hurried(Hurry::Continue)),
+                Some(2) => self.cut_waits(state),
+                Some(_) => {
+                    state.note(Note::Hurried(Hurry::KillAll));
+                    self.kill_all();
+                }
+            }
+        }
+        self.advance(state)
+    }
+
+    /// The next timer that is not one of a process.
+    pub(crate) fn wakes_at(&self) -> Option<Time> {
+        Some(if self.killing_all { self.give_up_at } else { self.shutdown.deadline })
+    }
+
+    /// Handles a second stop signal: hooks are not waited for any longer. The processes keep their
+    /// time.
+    fn cut_waits(&mut self, state: &mut State) {
+        state.note(Note::Hurried(Hurry::CutWaits));
+        state.cut_pre_stops(self.shutdown.deadline);
+    }
+
+    fn advance(mut self, state: &mut State) -> Phase {
+        if !self.killing_all && state.is_past(self.shutdown.deadline) && !state.is_done() {
+            state.note(Note::DeadlinePassed);
+            self.kill_all();
+            // After a pause of the container or a suspend of the machine this may be long past.
+            self.give_up_at = self.give_up_at.max(state.now + AFTER_KILL);
+        }
+        state.expire(self.deadline(state));
+        state.settle_epochs(true, self.deadline(state));
+        let ranked = |id| (state.rank(id), id);
+        let mut queue: Queue = if core::mem::take(&mut self.review_all) {
+            state.spec.ids().map(ranked).collect()
+        } else {
+            state.touched.iter().copied().chain(state.due()).map(ranked).collect()
+        };
+        while let Some(next) = queue.pop() {
+            while queue.peek() == Some(&next) {
+                queue.pop();
+            }
+            if self.killing_all {
+                Self::end_at_once(state, next.1);
+            } else {
+                self.review(state, next.1, &mut queue);
+            }
+        }
+        if state.is_done() {
+            return Finishing::enter(self.shutdown, self.killing_all, state);
+        }
+        if state.is_past(self.give_up_at) {
+            for process in
+                state.spec.ids().filter(|id| state.life(*id) != Lifecycle::Done).collect::<Vec<_>>()
+            {
+                state.note(Note::Unkillable(process));
+            }
+            return Finishing::enter(self.shutdown, true, state);
+        }
+        Phase::Stopping(self)
+    }
+
+    /// While everything is killed there is no time left, not even for hooks.
+    fn deadline(&self, state: &State) -> Time {
+        if self.killing_all { state.now } else { self.shutdown.deadline }
+    }
+
+    fn kill_all(&mut self) {
+        self.killing_all = true;
+        self.review_all = true;
+    }
+
+    /// Stops a process without dependents, and releases dependencies.
+    fn review(&mut self, state: &mut State, process: ProcessId, queue: &mut Queue) {
+        let is_free = self.holders[process.index()] == 0;
+        match state.life(process) {
+            Lifecycle::Starting { .. } | Lifecycle::Ready { .. } if is_free => {
+                state.begin_stop(process, self.shutdown.signals >= 2, self.shutdown.deadline);
+            }
+            life if life.releases_dependencies()
+                && is_free
+                && !core::mem::replace(&mut self.released[process.index()], true) =>
+            {
+                let spec = Rc::clone(&state.spec);
+                for &(on, _) in &spec.processes[process.index()].dependencies {
+                    self.holders[on.index()] -= 1;
+                    if self.holders[on.index()] == 0 {
+                        queue.push((state.rank(on), on));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn end_at_once(state: &mut State, process: ProcessId) {
+        match state.life(process) {
+            Lifecycle::Stopping { since, .. } => state.kill(process, Some(since), state.now),
+            Lifecycle::Starting { .. } | Lifecycle::Ready { .. } => {
+                state.kill(process, None, state.now)
+            }
+            Lifecycle::PreStop { .. } => {
+                state.abort_hook(Some(process), Stage::PreStop);
+                state.kill(process, None, state.now);
+            }
+            Lifecycle::Remains { restart, .. } => {
+                state.kill_rest(process, restart, state.now);
+            }
+            Lifecycle::PostStop { .. } => {
+                state.abort_hook(Some(process), Stage::PostStop);
+                state.set(process, Lifecycle::Done);
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,420 @@
+//! The report of the shutdown as data, and the JSON that programs read.
+//!
+//! The names of the fields and their meaning are kept: they are described in docs/shutdown.md.
+
+use alloc::borrow::Cow;
+use alloc::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cause::Cause;
+use crate::prelude::*;
+use crate::report::history::Drain;
+use crate::report::steps::{Key, RealStep};
+use crate::report::{Journal, messages};
+use crate::state::State;
+use crate::timeline::{StepKind, Timeline};
+use crate::types::{End, ProcessId, Time, harmless, seconds};
+
+/// The version of the format. It grows when a field goes or changes its meaning, not when one is
+/// added.
+pub const VERSION: u32 = 1;
+
+type Text = Cow<'static, str>;
+
+/// The whole report. Times are seconds; those of the shutdown count from T0, those of the start
+/// from the start of drainit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ShutdownReport {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The version of drainit.
+    pub drainit: Text,
+    pub cause: CauseData,
+    pub exit_code: u8,
+    /// When drainit began, as RFC 3339.
+    pub started: String,
+    /// T0, as RFC 3339.
+    pub t0: String,
+    pub grace_period: f64,
+    /// The time from T0 to the deadline.
+    pub deadline: f64,
+    /// The time from T0 to the exit.
+    pub took: f64,
+    /// The number of processes that were killed.
+    pub killed: usize,
+    pub phases: Vec<PhaseData>,
+    pub start: StartData,
+    /// In file order.
+    pub processes: Vec<ProcessData>,
+    /// In the order of the plan.
+    pub steps: Vec<StepData>,
+    pub warnings: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CauseData {
+    pub kind: Text,
+    pub process: Option<String>,
+    /// The cause as in the log.
+    pub text: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PhaseData {
+    pub phase: Text,
+    pub begins: f64,
+    pub ends: f64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StartData {
+    /// Null if not everything was ready.
+    pub ready: Option<f64>,
+    /// The critical chain.
+    pub chain: Vec<LinkData>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LinkData {
+    /// The process, or `pre_start hook`.
+    pub name: String,
+    pub takes: f64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProcessData {
+    pub name: String,
+    /// Its epoch or PID, where another instance ran beside it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+    /// The first start; null if there was none.
+    pub started: Option<f64>,
+    pub ready: Option<f64>,
+    /// The limit of its readiness probe.
+    pub ready_within: Option<f64>,
+    pub restarts: u32,
+    /// The end of its last instance; null if it was not seen.
+    pub end: Option<EndData>,
+    pub drain: Option<DrainData>,
+    pub stop: Option<StopData>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EndData {
+    pub at: f64,
+    pub code: Option<u8>,
+    pub signal: Option<String>,
+    /// The end as in the log.
+    pub text: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DrainData {
+    pub begins: f64,
+    /// Null if it was not over at the end.
+    pub ends: Option<f64>,
+    /// The times that were granted.
+    pub min: f64,
+    pub longest: f64,
+    pub why: Option<Text>,
+    /// The reason as in the log.
+    pub text: String,
+    /// Null if they were not counted.
+    pub connections: Option<ConnectionData>,
+    pub requests: Option<RequestData>,
+    /// The age of the last count; null if it was taken at the end.
+    pub counted_before_end: Option<f64>,
+}
+
+/// Null is unknown.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ConnectionData {
+    pub start: Option<u64>,
+    pub end: Option<u64>,
+    pub new: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RequestData {
+    /// Null is unknown.
+    pub completed: Option<u64>,
+    pub cut: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StopData {
+    /// When it was asked to end; null if it was not.
+    pub begins: Option<f64>,
+    pub ends: Option<f64>,
+    pub signal: Option<String>,
+    /// The time that was granted until KILL.
+    pub limit: Option<f64>,
+    pub killed: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepData {
+    pub name: String,
+    pub step: Text,
+    /// Null for a step of the container.
+    pub process: Option<String>,
+    /// As for a process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+    /// Null if it did not happen.
+    pub begins: Option<f64>,
+    /// Null if it did not happen, or was not over at the end.
+    pub ends: Option<f64>,
+    pub planned: Option<PlannedData>,
+}
+
+/// The same step in the worst case, as `drainit plan` shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlannedData {
+    pub begins: f64,
+    pub ends: f64,
+}
+
+impl ShutdownReport {
+    /// One line of JSON.
+    #[must_use]
+    pub fn json(&self) -> String {
+        // No type here can fail to be serialised.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+impl Journal {
+    /// The report as data; `None` if there was no shutdown. `stamp` writes a time as RFC 3339.
+    #[must_use]
+    pub fn data(
+        &self,
+        now: Time,
+        exit_code: u8,
+        state: &State,
+        stamp: impl Fn(Time) -> String,
+    ) -> Option<ShutdownReport> {
+        let (t0, cause, window) = self.shutdown?;
+        let spec = &state.spec;
+        let phases: Vec<_> = self.steps.phases().collect();
+        let ends = phases.iter().skip(1).map(|(_, begins)| *begins).chain([now]);
+        let phases = phases.iter().zip(ends).map(|((phase, begins), ends)| PhaseData {
+            phase: (*phase).into(),
+            begins: between(t0, *begins),
+            ends: between(t0, ends),
+        });
+        let chain = self.chain.iter();
+        let chain =
+            chain.map(|link| LinkData { name: clean(&link.name), takes: seconds(link.takes) });
+        // In file order, without the slots that are over.
+        let mut in_use = spec.order.clone();
+        in_use.sort_unstable();
+        Some(ShutdownReport {
+            version: VERSION,
+            drainit: env!("CARGO_PKG_VERSION").into(),
+            cause: self.cause(cause),
+            exit_code,
+            started: stamp(self.began),
+            t0: stamp(t0),
+            grace_period: seconds(spec.window.saturating_add(spec.reserve)),
+            deadline: seconds(window),
+            took: between(t0, now),
+            killed: self.killed(),
+            phases: phases.collect(),
+            start: StartData { ready: self.start_took().map(seconds), chain: chain.collect() },
+            processes: in_use.into_iter().map(|id| self.process(id, t0, state)).collect(),
+            steps: self.steps(t0, cause, state),
+            warnings: self.remarks.iter().map(|remark| clean(remark)).collect(),
+        })
+    }
+
+    fn cause(&self, cause: Cause) -> CauseData {
+        let (kind, process) = match cause {
+            Cause::Signal(_) => ("signal", None),
+            Cause::Ended { process, .. } => ("ended", Some(process)),
+            Cause::NotReady(process) => ("not_ready", Some(process)),
+            Cause::TimedOut(process) => ("timed_out", Some(process)),
+            Cause::SpawnFailed { process, .. } => ("not_started", Some(process)),
+            Cause::Unhealthy(process) => ("unhealthy", Some(process)),
+            Cause::HookFailed(process) => ("hook_failed", process),
+            Cause::DrainRequested => ("drain_requested", None),
+            Cause::AllEnded => ("all_ended", None),
+        };
+        CauseData {
+            kind: kind.into(),
+            process: process.map(|id| clean(self.names.of(id))),
+            text: clean(&messages::why(cause, &self.names)),
+        }
+    }
+
+    fn process(&self, id: ProcessId, t0: Time, state: &State) -> ProcessData {
+        let history = self.of(id);
+        let since_start = |at: Time| between(self.began, at);
+        let drain = history.drain.filter(|drain| !drain.is_past);
+        let asked = history.asked;
+        let end = history.end.map(|(at, end)| EndData {
+            at: between(t0, at),
+            code: if let End::Code(code) = end { Some(code) } else { None },
+            signal: end.signal().map(|signal| signal.to_string()),
+            text: end.to_string(),
+        });
+        ProcessData {
+            name: clean(self.names.of(id)),
+            instance: history.instance.as_deref().map(clean),
+            started: history.started.map(since_start),
+            ready: history.ready.map(since_start),
+            ready_within: state.process(id).readiness_timeout.map(seconds),
+            restarts: state.restarts[id.index()].total,
+            stop: history.stop.map(|stop| StopData {
+                begins: asked.map(|(at, ..)| between(t0, at)),
+                ends: end.as_ref().map(|end| end.at),
+                signal: asked.map(|(_, signal, _)| signal.to_string()),
+                limit: asked.map(|(.., limit)| seconds(limit)),
+                killed: stop.killed,
+            }),
+            end,
+            drain: drain.map(|drain| drain.data(t0)),
+        }
+    }
+
+    /// The steps of the plan that happened, each with its planned times, and those that happened
+    /// without a plan. Of those that did not happen, only drains that there was no time for.
+    fn steps(&self, t0: Time, cause: Cause, state: &State) -> Vec<StepData> {
+        let spec = &state.spec;
+        let mut real: BTreeMap<Key, RealStep> = BTreeMap::new();
+        for step in self.steps.all() {
+            // The last one, if a step happened again.
+            let known = real.entry(step.key).or_insert(step);
+            if step.begins > known.begins {
+                *known = step;
+            }
+        }
+        let plan = Timeline::worst(spec, cause.is_asked());
+        let mut planned: BTreeMap<Key, PlannedData> = BTreeMap::new();
+        let mut order: BTreeMap<Key, usize> = BTreeMap::new();
+        for (place, step) in plan.steps.iter().enumerate() {
+            let (begins, ends) = (seconds(step.begins), seconds(step.ends()));
+            match step.kind {
+                // In the report it is the end of the drain.
+                StepKind::Close => {
+                    if let Some(drain) = planned.get_mut(&(StepKind::Drain, step.process)) {
+                        drain.ends = ends;
+                    }
+                }
+                kind => {
+                    planned.insert((kind, step.process), PlannedData { begins, ends });
+                    order.insert((kind, step.process), place);
+                }
+            }
+        }
+        let mut keys: Vec<Key> = real.keys().copied().collect();
+        let delay = (StepKind::ReadinessDelay, None);
+        let delay_ends = self.delay_ends(t0, state);
+        keys.extend(delay_ends.map(|_| delay));
+        let not_drained = spec.ids().map(|id| (StepKind::Drain, Some(id)));
+        keys.extend(not_drained.filter(|key| {
+            let is_stopped = key.1.is_some_and(|id| self.of(id).stop.is_some());
+            is_stopped && planned.contains_key(key) && !real.contains_key(key)
+        }));
+        let begins = |key: &Key| real.get(key).map_or(t0, |step| step.begins);
+        let mut keys: Vec<_> = keys
+            .into_iter()
+            .map(|key| (place_of(key), order.get(&key).copied(), begins(&key), key))
+            .collect();
+        keys.sort_by_key(|(place, order, begins, key)| {
+            (*place, order.unwrap_or(usize::MAX), *begins, key.1)
+        });
+        let steps = keys.into_iter().map(|(.., key)| {
+            let (begins, ends) = match (key == delay, real.get(&key)) {
+                (true, _) => (Some(t0), delay_ends),
+                (false, Some(step)) => (Some(step.begins), step.ends),
+                (false, None) => (None, None),
+            };
+            let name = key.1.map(|id| clean(self.names.of(id)));
+            let label_of = key.1.map(|id| clean(&self.name_of(id)));
+            let instance = key.1.and_then(|id| self.of(id).instance.as_deref());
+            StepData {
+                name: label(key.0, label_of.as_deref()),
+                instance: instance.map(clean),
+                step: key.0.name().into(),
+                process: name,
+                begins: begins.map(|at| between(t0, at)),
+                ends: ends.map(|at| between(t0, at)),
+                planned: planned.get(&key).copied(),
+            }
+        });
+        steps.collect()
+    }
+
+    /// The end of the readiness delay; `None` if there was none. The core does not note it: it ends
+    /// at its time, or when the stop begins.
+    fn delay_ends(&self, t0: Time, state: &State) -> Option<Time> {
+        // After a requested drain it was over long ago.
+        let is_due = self.all_ready.is_some() && !self.drain_requested;
+        if state.spec.readiness_delay.is_zero() || !is_due {
+            return None;
+        }
+        let mut phases = self.steps.phases();
+        let (name, _) = phases.next()?;
+        if name != "draining" {
+            return None;
+        }
+        let over = phases.next().map(|(_, begins)| begins);
+        let over = over.into_iter().chain(self.draining_since).min()?;
+        Some(over.min(t0 + state.spec.readiness_delay))
+    }
+}
+
+impl Drain {
+    fn data(&self, t0: Time) -> DrainData {
+        let counts = self.counts();
+        let (why, text) = match self.over {
+            Some((_, why, _, last)) => (Some(why.name().into()), messages::drain_end(why, last)),
+            None => (None, "not over".to_owned()),
+        };
+        DrainData {
+            begins: between(t0, self.began),
+            ends: self.over.map(|(at, ..)| between(t0, at)),
+            min: seconds(self.min),
+            longest: seconds(self.longest),
+            why,
+            text,
+            connections: counts.map(|(connections, ..)| connections),
+            requests: counts.and_then(|(_, requests, _)| requests),
+            counted_before_end: counts.and_then(|(.., age)| age).map(seconds),
+        }
+    }
+}
+
+/// Text from outside, as it may be shown on a terminal.
+fn clean(text: &str) -> String {
+    harmless(text).into_owned()
+}
+
+/// The name of a step for people, as in the plan.
+fn label(kind: StepKind, process: Option<&str>) -> String {
+    match (kind, process) {
+        (StepKind::ReadinessDelay, _) => "readiness_delay".to_owned(),
+        (StepKind::Leftovers, _) => "leftover processes".to_owned(),
+        (kind, Some(name)) => format!("{} {name}", kind.name()),
+        (kind, None) => format!("{} of the container", kind.name()),
+    }
+}
+
+/// The part of the shutdown that a step belongs to.
+fn place_of((kind, process): Key) -> u8 {
+    match (kind, process) {
+        (StepKind::ReadinessDelay, _) | (StepKind::PreStop, None) => 0,
+        (StepKind::Drain | StepKind::Close | StepKind::Count, _) => 1,
+        (StepKind::PreStop | StepKind::Stop | StepKind::PostStop, Some(_))
+        | (StepKind::Stop, None) => 2,
+        (StepKind::Leftovers, _) => 3,
+        (StepKind::PostStop, None) => 4,
+    }
+}
+
+/// Seconds from one moment to another; negative if it was before.
+fn between(from: Time, to: Time) -> f64 {
+    if to >= from { seconds(to.since(from)) } else { 0.0 - seconds(from.since(to)) }
+}

@@ -1,0 +1,162 @@
+//! What a note says, as a line of the log and as an [`Event`] for programs. `notes` has the words.
+
+mod notes;
+
+use core::time::Duration;
+
+use crate::event::{Load, Request, Unit};
+use crate::note::AfterEnd;
+use crate::prelude::*;
+use crate::report::event::Event;
+use crate::report::history::Reason;
+use crate::report::messages::request_name;
+use crate::types::{End, EndKind, ProcessId, Signal, human};
+
+/// The severity of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    Error,
+    Warning,
+    Info,
+}
+
+/// What a note says, before it is written.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub level: Level,
+    /// The instance, where the note is about a single one of its process.
+    pub instance: Option<ProcessId>,
+    /// The epoch or PID of this instance, where another one of the same process is there.
+    pub(super) beside: Option<String>,
+    /// The sentence, without the name of the process.
+    text: String,
+    pub event: Event,
+    /// The text names what it is about.
+    is_whole: bool,
+}
+
+impl Entry {
+    fn new(event: &'static str, text: impl Into<String>) -> Self {
+        let event = Event { event, ..Event::default() };
+        let (text, level) = (text.into(), Level::Info);
+        Self { level, instance: None, beside: None, text, event, is_whole: false }
+    }
+
+    fn at(self, level: Level) -> Self {
+        Self { level, ..self }
+    }
+
+    /// Adds fields to the event.
+    fn with(mut self, fields: impl FnOnce(&mut Event)) -> Self {
+        fields(&mut self.event);
+        self
+    }
+
+    fn seconds(self, seconds: Duration) -> Self {
+        self.with(|event| event.seconds = Some(seconds))
+    }
+
+    fn at_most(self, limit: Duration) -> Self {
+        self.with(|event| event.max_seconds = Some(limit))
+    }
+
+    fn signal(self, signal: Signal) -> Self {
+        self.with(|event| event.signal = Some(signal.to_string()))
+    }
+
+    fn request(self, request: Request) -> Self {
+        self.with(|event| event.request = Some(request_name(request)))
+    }
+
+    fn cause(self, cause: String) -> Self {
+        self.with(|event| event.cause = Some(cause))
+    }
+
+    fn end(self, end: End, killed: bool) -> Self {
+        self.with(|event| {
+            event.exit_code = Some(end.exit_code());
+            event.signal = end.signal().map(|signal| signal.to_string());
+            event.reason = Some(EndKind::of(end, killed).name());
+        })
+    }
+
+    fn open(self, load: Load) -> Self {
+        self.with(|event| match load.unit {
+            Unit::Connections => event.connections = load.active,
+            Unit::Requests => event.requests = load.active,
+        })
+    }
+
+    /// Adds what follows an end or a failure. `last`: how a sentence ends before a shutdown.
+    fn then(self, next: AfterEnd, last: &str) -> Self {
+        let what = &self.text;
+        let (level, name, text) = match next {
+            AfterEnd::Restart { delay, attempt } => (
+                Level::Warning,
+                "restart",
+                format!("{what}; restart {attempt} in {}", human(delay)),
+            ),
+            AfterEnd::Nothing => (Level::Info, "stays_down", format!("{what} (on_exit: ignore)")),
+            AfterEnd::StaysDown => {
+                (Level::Warning, "stays_down", format!("{what} (on_exit: ignore), and stays down"))
+            }
+            AfterEnd::GivesUp => (
+                Level::Error,
+                "stays_down",
+                format!("{what}, and restart_max is reached: it stays down"),
+            ),
+            AfterEnd::Shutdown => (Level::Error, "shutdown", format!("{what}{last}")),
+            AfterEnd::Exhausted => {
+                (Level::Error, "shutdown", format!("{what}, and restart_max is reached"))
+            }
+        };
+        Self { level, text, ..self }.with(|event| {
+            event.next = Some(name);
+            if let AfterEnd::Restart { delay, attempt } = next {
+                (event.attempt, event.min_seconds) = (Some(attempt), Some(delay));
+            }
+        })
+    }
+
+    /// The text names the process, or which instance it is.
+    fn whole(self) -> Self {
+        Self { is_whole: true, ..self }
+    }
+
+    /// Adds what helps against an end.
+    fn mend(mut self, end: End) -> Self {
+        if end == End::OutOfMemory {
+            self.level = self.level.min(Level::Warning);
+            self.text += "; raise the container's memory limit, or let its processes use less";
+        }
+        self
+    }
+
+    /// Adds a reason, where one is known.
+    fn because(mut self, reason: &Reason) -> Self {
+        if let Some(reason) = reason.borrow().as_ref() {
+            self.text += &format!(": {reason}");
+        }
+        self
+    }
+
+    /// Adds what the supervisor knows: at least a warning.
+    fn and(mut self, detail: Option<&str>) -> Self {
+        if let Some(detail) = detail {
+            self.level = self.level.min(Level::Warning);
+            self.text += &format!("; {detail}");
+        }
+        self
+    }
+
+    /// The line in the log.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let text = &self.text;
+        match (self.event.process.as_ref().filter(|_| !self.is_whole), &self.beside) {
+            (None, _) => text.clone(),
+            (Some(name), Some(instance)) => format!("{name} ({instance}): {text}"),
+            (Some(name), None) => format!("{name}: {text}"),
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! The words of each [`Note`], written for the person who reads the log at 3 a.m.
+
+use crate::cause::Cause;
+use crate::event::Request;
+use crate::note::{DrainEnd, Evidence, Hurry, Note, RequestError};
+use crate::prelude::*;
+use crate::report::Journal;
+use crate::report::entry::{Entry, Level};
+use crate::report::messages::{
+    after_handover, drain_end, hook_name, request_error, request_name, stage_name, start_failure,
+    still_open, stopped, why,
+};
+use crate::types::{End, ProcessId, Signal, WatchAction, human};
+
+impl Journal {
+    /// Says what a note says. Every note has a line and an event. `detail` as for
+    /// [`Journal::note`].
+    pub(crate) fn entry(&self, note: &Note, detail: Option<&str>) -> Entry {
+        use Level::{Error, Warning};
+        let names = &self.names;
+        let plain = |event, text: &str| Entry::new(event, text);
+        // About a process.
+        let of = |process: ProcessId, event, text: &str| {
+            Entry::new(event, text).with(|event| event.process = Some(names.of(process).to_owned()))
+        };
+        // About one instance of it.
+        let one = |process: ProcessId, event, text: &str| Entry {
+            instance: Some(process),
+            ..of(process, event, text)
+        };
+        match *note {
+            Note::Skipped(id) => of(id, "skipped", "left out by `only_if` or `profiles`"),
+            Note::Started(id) => match self.of(id).epoch {
+                None => one(id, "started", "started"),
+                Some(epoch) => {
+                    one(id, "started", &format!("{}: started, epoch {epoch}", names.of(id))).whole()
+                }
+            },
+            Note::Ready { process: id, after } => {
+                one(id, "ready", &format!("ready after {}", human(after))).seconds(after)
+            }
+            Note::AllReady => plain("all_ready", &self.start_line()),
+            Note::Completed { process: id, after } => {
+                let text = format!("completed after {}", human(after));
+                one(id, "completed", &text).end(End::Code(0), false).seconds(after)
+            }
+            Note::Ended { process: id, end, next } => one(id, "ended", &end.to_string())
+                .end(end, false)
+                .then(next, " without being asked to")
+                .mend(end)
+                .and(detail),
+            Note::NotReady { process: id, after } => {
+                one(id, "not_ready", &format!("not ready after {}", human(after)))
+                    .because(&self.of(id).failure)
+                    .and(detail)
+                    .at(Error)
+                    .seconds(after)
+            }
+            Note::TimedOut { process: id, after } => {
+                let text = format!("not completed after {}, stopping it", human(after));
+                of(id, "timed_out", &text).and(detail).at(Warning).seconds(after)
+            }
+            Note::StartFailed { process: id, why, next } => {
+                of(id, "start_failed", &start_failure(why)).then(next, "")
+            }
+            Note::HookTimedOut(hook) => {
+                let text = format!("{}: killed, it took too long", hook_name(hook, names));
+                plain("hook_timed_out", &text).whole().at(Warning).with(|event| {
+                    event.process = hook.process.map(|id| names.of(id).to_owned());
+                    event.hook = Some(stage_name(hook.stage));
+                })
+            }
+            Note::DrainRequested => {
+                plain("drain_requested", "drain requested; nothing is stopped yet")
+            }
+            Note::RequestBegan { process: id, request } => {
+                let text = format!("{} requested", request_name(request));
+                of(id, "request_began", &text).request(request)
+            }
+            Note::FileChanged { process: id, action, .. } => {
+                let path = detail.unwrap_or("a watched file");
+                let changed =
+                    |what: &str| of(id, "file_changed", &format!("{path} changed; {what}"));
+                match action {
+                    WatchAction::Restart => changed("restart").request(Request::Restart),
+                    WatchAction::Reload => {
+                        changed("reload").with(|event| event.request = Some("reload"))
+                    }
+                    WatchAction::Signal(signal) => changed(&signal.to_string()).signal(signal),
+                }
+            }
+            Note::RequestDone { process: id, request } => {
+                of(id, "request_done", &format!("{} done", request_name(request))).request(request)
+            }
+            Note::RequestFailed { process: id, request, why } => {
+                let cause = request_error(why, names);
+                let text = format!("{} failed: {cause}", request_name(request));
+                let entry = of(id, "request_failed", &text).and(detail).at(request_failed(why));
+                entry.request(request).cause(cause)
+            }
+            Note::Follows { process: id, on } => {
+                let text = format!("restarting it, because {} was started again", names.of(on));
+                of(id, "follows", &text)
+                    .with(|event| event.dependency = Some(names.of(on).to_owned()))
+            }
+            Note::Replacing { process: id, overlaps: true, .. } => {
+                of(id, "replacing", "a new instance starts beside the running one")
+            }
+            Note::Replacing { process: id, old, .. } if self.of(old).pid.is_none() => {
+                of(id, "replacing", "changed while it was down")
+            }
+            Note::Replacing { process: id, .. } => {
+                of(id, "replacing", "changed, the old instance ends first")
+            }
+            Note::TakesOver { process: id, .. } => {
+                of(id, "takes_over", "the new instance takes over, the old one ends")
+            }
+            Note::HandedOver { process: id, limit, .. } => {
+                let text = "drains by itself until the new instance ends it, KILL after";
+                one(id, "handed_over", &format!("{text} {}", human(limit))).at_most(limit)
+            }
+            Note::EpochDoomed { process: id, within } => {
+                let why = "the older epoch has ended before its time";
+                let text = format!("Envoy aborts it within {}: {why}", human(within));
+                one(id, "epoch_doomed", &text).at(Warning).at_most(within)
+            }
+            Note::TakenBack { process: id, why, .. } => {
+                let cause = request_error(why, names);
+                let old = match why {
+                    RequestError::OldFailed(_) | RequestError::Superseded(_) => "",
+                    _ => ", the old one goes on",
+                };
+                let text = format!("the new instance is taken back{old}: {cause}");
+                of(id, "taken_back", &text).at(request_failed(why)).cause(cause)
+            }
+            Note::Adding(id) => of(id, "adding", "new in the config, starting it"),
+            Note::Removing(id) => of(id, "removing", "no longer in the config, stopping it"),
+            Note::ReloadDone => plain("reload_done", "reload done"),
+            Note::ReloadFailed { why } => {
+                let cause = request_error(why, names);
+                let text = format!("reload failed: {cause}");
+                plain("reload_failed", &text).at(request_failed(why)).cause(cause)
+            }
+            Note::ProbeFailed { process: id, failures, retries } => {
+                let text = format!("liveness probe failed ({failures} of {retries})");
+                let entry = one(id, "probe_failed", &text).because(&self.of(id).unhealthy);
+                entry.at(Warning).with(|event| {
+                    (event.attempt, event.retries) = (Some(failures), Some(retries));
+                })
+            }
+            Note::TimeoutExtended { process: id, limit } => {
+                let text = format!("asks for more time, has {} more", human(limit));
+                one(id, "timeout_extended", &text).at_most(limit)
+            }
+            Note::Unhealthy { process: id, next: None } => {
+                one(id, "unhealthy", "failed its liveness check, stopping it")
+                    .because(&self.of(id).unhealthy)
+                    .at(Warning)
+            }
+            Note::Unhealthy { process: id, next: Some(next) } => {
+                of(id, "unhealthy", "failed its liveness check")
+                    .then(next, ", and is not restarted")
+            }
+            Note::ShutdownBegan { cause, window } => {
+                let why = why(cause, names);
+                let text = format!("stopping: {why}; {} until the deadline", human(window));
+                // All other failures have a line of their own. A failed hook mostly ends nothing.
+                let is_failure = matches!(cause, Cause::HookFailed(_));
+                let level = if is_failure { Error } else { Level::Info };
+                plain("shutdown", &text).at(level).cause(why).at_most(window)
+            }
+            Note::GroupRemains(id) => {
+                let text = "others of its process group are alive, asking them to end";
+                one(id, "group_remains", text)
+            }
+            Note::Hurried(hurry) => {
+                let (reason, text) = hurried(hurry);
+                plain("hurried", text).at(Warning).with(|event| event.reason = Some(reason))
+            }
+            Note::DrainBegan { process: id, longest, min, .. } => {
+                let text = format!("draining, at least {}, at most {}", human(min), human(longest));
+                one(id, "draining", &text)
+                    .at_most(longest)
+                    .with(|event| event.min_seconds = Some(min))
+            }
+            Note::NotDrained(id) => {
+                let text = "not drained, the stop needs all the remaining time";
+                one(id, "not_drained", text).at(Warning)
+            }
+            Note::DrainOver { process: id, why, took, last } => {
+                let text = format!("drain over after {}: {}", human(took), drain_end(why, last));
+                let level = if why == DrainEnd::MinHeld { Warning } else { Level::Info };
+                let entry = one(id, "drained", &text).at(level).open(last).seconds(took);
+                entry.with(|event| event.reason = Some(why.name()))
+            }
+            Note::OpenAgain { process: id, load, longest } => {
+                let (open, limit) = (still_open(load), human(longest));
+                let text = format!("in use again{open}; waiting for it, at most {limit}");
+                one(id, "open_again", &text).open(load).at_most(longest)
+            }
+            Note::EndedUndrained { process: id, signal, evidence } => {
+                let when = match evidence {
+                    Evidence::After(after) => format!("{} after the stop signal", human(after)),
+                    Evidence::Before(before) => format!("{} before the stop signal", human(before)),
+                    Evidence::OtherEnds => "at the same time as other processes".to_owned(),
+                };
+                let text = format!(
+                    "ended by itself {when}, before it was drained: {signal} was probably sent to \
+                     every process at once (kill -TERM -1, a node shutdown); requests in flight \
+                     were cut"
+                );
+                one(id, "ended_undrained", &text).at(Warning).signal(signal)
+            }
+            Note::Stopping { process: id, signal: Signal::KILL, .. } => {
+                one(id, "stopping", "SIGKILL").signal(Signal::KILL)
+            }
+            Note::Stopping { process: id, signal, limit } => {
+                let text = format!("{signal}, then KILL after {}", human(limit));
+                one(id, "stopping", &text).signal(signal).at_most(limit)
+            }
+            Note::Killed { process: id, after: None } => {
+                one(id, "killed", "KILL to its process group").at(Warning)
+            }
+            Note::Killed { process: id, after: Some(after) } => {
+                let text = format!("still alive after {}, KILL to its process group", human(after));
+                one(id, "killed", &text).at(Warning).seconds(after)
+            }
+            Note::LeftoversRemain => {
+                let text = "leftover processes survive KILL (stuck in the kernel, not permitted to \
+                     signal them, or forking faster than they are found), no longer waiting";
+                plain("leftovers_remain", text).at(Error)
+            }
+            Note::Stopped { process: id, end, took, killed, handed_over } => {
+                let text = match handed_over {
+                    true => after_handover(end),
+                    false => stopped(end, took, killed),
+                };
+                one(id, "stopped", &text).end(end, killed).with(|event| event.seconds = took)
+            }
+            Note::DeadlinePassed => {
+                let text = "deadline reached: killing everything that is left";
+                plain("deadline_passed", text).at(Warning)
+            }
+            Note::Unkillable(id) => {
+                let text = "survives KILL (stuck in the kernel, or not permitted to signal it), no \
+                     longer waiting";
+                one(id, "unkillable", text).at(Error)
+            }
+        }
+    }
+}
+
+/// A failure that leaves a process down, or alive against all will, is an error.
+fn request_failed(why: RequestError) -> Level {
+    match why {
+        RequestError::SpawnFailed(_)
+        | RequestError::HookFailed(_)
+        | RequestError::NotReady { .. }
+        | RequestError::Ended { .. }
+        | RequestError::Unhealthy(_)
+        | RequestError::Unkillable(_) => Level::Error,
+        _ => Level::Warning,
+    }
+}
+
+fn hurried(hurry: Hurry) -> (&'static str, &'static str) {
+    match hurry {
+        Hurry::Continue => ("continue", "stop signal received: the shutdown is already under way"),
+        Hurry::CutWaits => {
+            ("cut_waits", "second stop signal: waits are cut short, the order is kept")
+        }
+        Hurry::KillAll => ("kill_all", "third stop signal: everything is killed"),
+    }
+}

@@ -1,0 +1,200 @@
+//! The parts of the sentences of the log, the status and the report.
+
+use core::time::Duration;
+
+use crate::cause::Cause;
+use crate::event::{Load, Request, Unit};
+use crate::note::{DrainEnd, RequestError, StartFailure};
+use crate::prelude::*;
+use crate::spec::{HookId, Stage};
+use crate::types::{End, ProcessId, human};
+
+/// The names of the processes, by [`ProcessId`].
+#[derive(Clone, Debug)]
+pub struct Names(pub Vec<String>);
+
+impl Names {
+    /// Names a slot: one that was free, or a further one at the end.
+    pub fn set(&mut self, slot: ProcessId, name: String) {
+        if slot.index() >= self.0.len() {
+            self.0.resize(slot.index() + 1, String::new());
+        }
+        self.0[slot.index()] = name;
+    }
+
+    #[must_use]
+    pub fn of(&self, id: ProcessId) -> &str {
+        self.0.get(id.index()).map_or("?", String::as_str)
+    }
+}
+
+/// Why the container stops.
+#[must_use]
+pub fn why(cause: Cause, names: &Names) -> String {
+    match cause {
+        Cause::Signal(signal) => format!("{signal} received"),
+        Cause::Ended { process, end, before_ready, .. } => {
+            let when = if before_ready { " before it was ready" } else { "" };
+            format!("{} {end}{when}", names.of(process))
+        }
+        Cause::NotReady(process) => format!("{} did not become ready in time", names.of(process)),
+        Cause::Unhealthy(process) => format!("{} failed its liveness check", names.of(process)),
+        Cause::TimedOut(process) => format!("{} did not complete in time", names.of(process)),
+        Cause::SpawnFailed { process, .. } => format!("{} could not be started", names.of(process)),
+        Cause::HookFailed(None) => "the container's pre_start hook failed".to_owned(),
+        Cause::HookFailed(Some(process)) => {
+            format!("the pre_start hook of {} failed", names.of(process))
+        }
+        Cause::DrainRequested => "drain requested".to_owned(),
+        Cause::AllEnded => "every process has ended".to_owned(),
+    }
+}
+
+/// The command that makes the request.
+#[must_use]
+pub fn request_name(request: Request) -> &'static str {
+    match request {
+        Request::Stop => "stop",
+        Request::Start => "start",
+        Request::Restart => "restart",
+    }
+}
+
+/// Why a request failed, as a sentence for the operator.
+#[must_use]
+pub fn request_error(why: RequestError, names: &Names) -> String {
+    let name = |id| names.of(id);
+    match why {
+        RequestError::ShuttingDown => "the container is shutting down".to_owned(),
+        RequestError::Drained => {
+            "a drain was requested, so nothing is started or stopped any more \
+             until the container stops"
+                .to_owned()
+        }
+        RequestError::Busy(process) => format!(
+            "{} is being stopped or restarted already; try again when that is done",
+            name(process)
+        ),
+        RequestError::Superseded(process) => {
+            format!("{} was asked to stop meanwhile", name(process))
+        }
+        RequestError::StillStarting => "not everything has been ready yet".to_owned(),
+        RequestError::Reloading => {
+            "a reload or another request is under way; try again when that is done".to_owned()
+        }
+        RequestError::Skipped(process) => {
+            format!("{} is left out by `only_if` or `profiles`", name(process))
+        }
+        RequestError::SpawnFailed(process) => {
+            format!("{} could not be started", name(process))
+        }
+        RequestError::HookFailed(process) => {
+            format!("the pre_start hook of {} failed", name(process))
+        }
+        RequestError::NotReady { process, after } => {
+            format!("{} did not become ready within {}", name(process), human(after))
+        }
+        RequestError::Ended { process, end, was_ready: false } => {
+            format!("{} {end} before it was ready", name(process))
+        }
+        RequestError::Ended { process, end, .. } => {
+            format!("{} was ready, and then {end}", name(process))
+        }
+        RequestError::Unhealthy(process) => {
+            format!("{} was ready, and then failed its liveness check", name(process))
+        }
+        RequestError::Unkillable(process) => format!(
+            "{} survives KILL (stuck in the kernel, or not permitted to signal it)",
+            name(process)
+        ),
+        RequestError::OldFailed(process) => format!(
+            "the running instance of {} failed before the new one had taken over from it",
+            name(process)
+        ),
+        RequestError::EpochDoomed { process, left } => format!(
+            "the older epoch of {} has ended before its time: Envoy aborts the newer one within {}, and one that \
+             starts now with it",
+            name(process),
+            human(left)
+        ),
+    }
+}
+
+/// The key of a hook in the config.
+#[must_use]
+pub fn stage_name(stage: Stage) -> &'static str {
+    match stage {
+        Stage::PreStart => "pre_start",
+        Stage::PreStop => "pre_stop",
+        Stage::PostStop => "post_stop",
+    }
+}
+
+#[must_use]
+pub fn hook_name(hook: HookId, names: &Names) -> String {
+    let stage = stage_name(hook.stage);
+    match hook.process {
+        Some(process) => format!("{}: {stage} hook", names.of(process)),
+        None => format!("{stage} hook"),
+    }
+}
+
+/// Why a drain is over.
+#[must_use]
+pub fn drain_end(why: DrainEnd, last: Load) -> String {
+    let open = still_open(last);
+    match why {
+        // Only `exit_at` ends a drain before all are gone.
+        DrainEnd::Quiet if last.active > Some(0) => format!("no more than `exit_at` allows{open}"),
+        DrainEnd::Quiet if last.unit == Unit::Requests => "no request in flight".to_owned(),
+        DrainEnd::Quiet => "no connection left".to_owned(),
+        DrainEnd::Reported => "complete".to_owned(),
+        DrainEnd::TimeOver => format!("its time is over{open}"),
+        DrainEnd::MinHeld => "it did not accept the drain, so only min was held".to_owned(),
+        DrainEnd::DeadlineNeedsIt => format!("the stop needs the rest of the time{open}"),
+        DrainEnd::ProcessGone => "the process has ended".to_owned(),
+        DrainEnd::Hurried => format!("cut short by a second signal{open}"),
+        DrainEnd::NotLive => "it was not live, so nothing was in flight".to_owned(),
+    }
+}
+
+/// The connections or requests of a sample, as the end of a sentence.
+pub(crate) fn still_open(last: Load) -> String {
+    match (last.active, last.unit) {
+        (None, _) => String::new(),
+        (Some(0), Unit::Connections) => ", no connection open".to_owned(),
+        (Some(0), Unit::Requests) => ", no request in flight".to_owned(),
+        (Some(1), Unit::Connections) => ", 1 connection still open".to_owned(),
+        (Some(1), Unit::Requests) => ", 1 request still in flight".to_owned(),
+        (Some(count), Unit::Connections) => format!(", {count} connections still open"),
+        (Some(count), Unit::Requests) => format!(", {count} requests still in flight"),
+    }
+}
+
+/// Describes the end of a process during the shutdown.
+#[must_use]
+pub fn stopped(end: End, took: Option<Duration>, killed: bool) -> String {
+    match took {
+        Some(took) => format!("{end}, {} after it was asked to stop", human(took)),
+        // There was no time to ask.
+        None if killed => end.to_string(),
+        None => format!("{end}, without being asked to"),
+    }
+}
+
+/// Describes the end of an old epoch. Whether the newer one has ended it, nobody can tell.
+#[must_use]
+pub fn after_handover(end: End) -> String {
+    format!("{end}, after the new instance had taken over")
+}
+
+/// Why a start has failed.
+#[must_use]
+pub fn start_failure(why: StartFailure) -> String {
+    match why {
+        StartFailure::Spawn => "could not be started".to_owned(),
+        StartFailure::Hook => "its pre_start hook failed".to_owned(),
+        StartFailure::NotReady { after } => format!("did not become ready within {}", human(after)),
+        StartFailure::TimedOut { after } => format!("did not complete within {}", human(after)),
+    }
+}

@@ -1,0 +1,504 @@
+//! The journal: what has happened since the start, by process and as the steps of the shutdown.
+//!
+//! It takes each [`Note`] of the core, each count and whatever else happens, each with its time. The
+//! status, the metrics, the critical chain of the start and the report of the shutdown are read from
+//! it.
+
+pub mod data;
+pub mod entry;
+pub mod event;
+pub mod history;
+pub mod messages;
+pub mod startup;
+pub mod state;
+mod steps;
+mod text;
+
+use alloc::collections::BTreeMap;
+use alloc::rc::Rc;
+use core::cell::Cell;
+use core::time::Duration;
+
+use crate::action::Action;
+use crate::cause::Cause;
+use crate::event::Event;
+use crate::machine::Machine;
+use crate::note::{AfterEnd, Note, StartFailure};
+use crate::phase::Phase;
+use crate::prelude::*;
+use crate::report::entry::Entry;
+use crate::report::history::{Drain, History, Moment, Stop, Tally, Traffic};
+use crate::report::messages::Names;
+use crate::report::startup::Link;
+use crate::report::state::{ContainerPhase, ProcessState};
+use crate::report::steps::Steps;
+use crate::slots::Role;
+use crate::spec::{HookId, Stage};
+use crate::state::State;
+use crate::timeline::StepKind;
+use crate::types::{End, ProcessId, Time, harmless};
+
+#[derive(Debug)]
+pub struct Journal {
+    /// When drainit began.
+    pub began: Time,
+    pub names: Names,
+    slots: Vec<History>,
+    /// By the name of the process.
+    tallies: BTreeMap<String, Tally>,
+    /// Slots with a note since the last update.
+    noted: Vec<ProcessId>,
+    /// When the container's `pre_start` hook had ended.
+    hook_over: Option<Time>,
+    all_ready: Option<Time>,
+    /// The critical chain, once everything is ready.
+    chain: Vec<Link>,
+    phase: ContainerPhase,
+    phase_since: Time,
+    /// The time in the phases before, in their order.
+    phases: Vec<(ContainerPhase, Duration)>,
+    /// Processes that were handed to drainit by the death of their parent, and have ended.
+    pub orphans: u64,
+    /// T0, the cause of the shutdown, and the time until the deadline.
+    shutdown: Option<(Time, Cause, Duration)>,
+    draining_since: Option<Time>,
+    /// The drain was requested before the shutdown.
+    drain_requested: bool,
+    steps: Steps,
+    /// The number of drains and stops so far.
+    places: usize,
+    remarks: Vec<String>,
+}
+
+impl Journal {
+    #[must_use]
+    pub fn new(names: Names, began: Time) -> Self {
+        let slots = (0..).map(ProcessId).zip(&names.0);
+        let tallies = slots
+            .map(|(slot, name)| (name.clone(), Tally { slots: vec![slot], ..Tally::default() }));
+        Self {
+            began,
+            tallies: tallies.collect(),
+            slots: names.0.iter().map(|_| History { since: began, ..History::default() }).collect(),
+            names,
+            noted: Vec::new(),
+            hook_over: None,
+            all_ready: None,
+            chain: Vec::new(),
+            phase: ContainerPhase::Starting,
+            phase_since: began,
+            phases: Vec::new(),
+            orphans: 0,
+            shutdown: None,
+            draining_since: None,
+            drain_requested: false,
+            steps: Steps::default(),
+            places: 0,
+            remarks: Vec::new(),
+        }
+    }
+
+    /// Gives a slot to a process: what it knows of the slot is of another one. `from`: a slot of the
+    /// same process; `None` if the process is new.
+    pub fn adopt(&mut self, now: Time, slot: ProcessId, name: String, from: Option<ProcessId>) {
+        let mut history = History { since: now, ..History::default() };
+        if let Some(from) = from.map(|from| self.of(from)) {
+            (history.started, history.ready) = (from.started, from.ready);
+            (history.released, history.last_end) = (from.released, from.last_end);
+        }
+        match self.slots.get_mut(slot.index()) {
+            Some(known) => *known = history,
+            None => self.slots.push(history),
+        }
+        let old = self.names.of(slot);
+        if let Some(tally) = self.tallies.get_mut(old) {
+            tally.slots.retain(|known| *known != slot);
+            if tally.slots.is_empty() && old != name {
+                self.tallies.remove(old);
+            }
+        }
+        self.names.set(slot, name);
+        let tally = self.tally(slot);
+        if from.is_none() {
+            *tally = Tally::default();
+        }
+        tally.slots.push(slot);
+    }
+
+    #[must_use]
+    pub fn of(&self, slot: ProcessId) -> &History {
+        &self.slots[slot.index()]
+    }
+
+    pub fn of_mut(&mut self, slot: ProcessId) -> &mut History {
+        &mut self.slots[slot.index()]
+    }
+
+    /// The counts of the process that has this slot.
+    pub fn tally(&mut self, slot: ProcessId) -> &mut Tally {
+        self.tallies.entry(self.names.of(slot).to_owned()).or_default()
+    }
+
+    /// The same, as it is now.
+    #[must_use]
+    pub fn counted(&self, slot: ProcessId) -> Tally {
+        self.tallies.get(self.names.of(slot)).cloned().unwrap_or_default()
+    }
+
+    /// The last drain of the process that has this slot, unless it was started anew since.
+    #[must_use]
+    pub fn last_drain(&self, slot: ProcessId) -> Option<(ProcessId, &Drain)> {
+        let drained = self.tallies.get(self.names.of(slot))?.drained?;
+        Some((drained, self.of(drained).drain.as_ref()?))
+    }
+
+    /// The counter of failed attempts of the `readiness` of a process that has one.
+    pub fn readiness_failures(&mut self, slot: ProcessId) -> Rc<Cell<u64>> {
+        Rc::clone(self.tally(slot).readiness_failures.get_or_insert_default())
+    }
+
+    /// Takes the start of an instance. Nothing is known to be wrong with it.
+    pub fn spawned(&mut self, slot: ProcessId, pid: i32, epoch: Option<u32>) {
+        let history = self.of_mut(slot);
+        (history.pid, history.last_pid, history.epoch) = (Some(pid), Some(pid), epoch);
+        (history.failure, history.unhealthy) = Default::default();
+        (history.message, history.drain_warnings) = (None, None);
+        history.is_killed = false;
+    }
+
+    /// Takes the end of an instance.
+    pub fn reaped(&mut self, slot: ProcessId) {
+        let history = self.of_mut(slot);
+        (history.pid, history.drain_warnings) = (None, None);
+        history.is_killed = false;
+    }
+
+    /// Takes an event that the core has handled, and the phase that followed.
+    pub fn event(&mut self, now: Time, event: Event, phase: &Phase) {
+        match event {
+            Event::HookEnded { hook: HookId { process: None, stage: Stage::PreStart }, .. } => {
+                self.hook_over.get_or_insert(now);
+            }
+            // What follows is of no instance.
+            Event::SpawnFailed { process, .. } => self.of_mut(process).last_pid = None,
+            _ => {}
+        }
+        self.steps.event(now, event);
+        self.steps.phase(now, phase);
+    }
+
+    /// Takes an action of the core other than a note.
+    pub fn action(&mut self, now: Time, action: &Action) {
+        self.steps.action(now, action);
+    }
+
+    /// Takes a note of the core, and says what is written of it. `detail`: what only the supervisor
+    /// knows: the path of the file that has changed, or the last lines of a process.
+    pub fn note(&mut self, now: Time, note: &Note, state: &State, detail: Option<&str>) -> Entry {
+        let is_remark = self.record(now, note, state);
+        let mut entry = self.entry(note, detail);
+        if let Some(slot) = entry.instance {
+            entry.event.pid = self.of(slot).last_pid;
+            entry.beside = self.beside(slot, state);
+            if entry.beside.is_some() {
+                self.of_mut(slot).instance.clone_from(&entry.beside);
+            }
+        }
+        // A process may give up any number of times in the life of a container.
+        if is_remark && !self.remarks.contains(&entry.line()) {
+            self.remarks.push(entry.line());
+        }
+        entry
+    }
+
+    /// Takes a note of the core. Returns whether the report has its line.
+    pub fn record(&mut self, now: Time, note: &Note, state: &State) -> bool {
+        match *note {
+            Note::Skipped(process) => {
+                let history = self.noted(process);
+                history.is_skipped = true;
+                history.released.get_or_insert(now);
+            }
+            Note::Started(process) => {
+                let spec = state.process(process);
+                let is_ready = spec.readiness_timeout.is_none() && !spec.oneshot;
+                let history = self.noted(process);
+                (history.end, history.asked, history.why_ended) = (None, None, None);
+                (history.is_skipped, history.gave_up) = (false, false);
+                // It keeps its name when the other instance is gone, but not for the next.
+                history.instance = None;
+                history.started.get_or_insert(now);
+                if is_ready {
+                    history.ready.get_or_insert(now);
+                }
+                let tally = self.tally(process);
+                (tally.start, tally.drained) = (None, None);
+                self.steps.started(process);
+            }
+            Note::Ready { process, after } => {
+                self.of_mut(process).ready.get_or_insert(now);
+                self.tally(process).start = Some(after);
+            }
+            Note::Completed { process, after } => {
+                self.of_mut(process).ready.get_or_insert(now);
+                let tally = self.tally(process);
+                tally.start = Some(after);
+                tally.ended(End::Code(0), false);
+            }
+            Note::AllReady if self.all_ready.is_none() => {
+                self.all_ready = Some(now);
+                self.chain = self.critical_chain(now, &state.spec);
+            }
+            Note::NotReady { process, after } => {
+                let history = self.noted(process);
+                // If it may not be missing, not everything will be ready.
+                history.released.get_or_insert(now);
+                let why = StartFailure::NotReady { after };
+                history.why_ended = Some(messages::start_failure(why));
+            }
+            Note::TimedOut { process, after } => {
+                let why = StartFailure::TimedOut { after };
+                self.noted(process).why_ended = Some(messages::start_failure(why));
+            }
+            Note::StartFailed { process, why, next } => {
+                let history = self.noted(process);
+                history.gave_up = matches!(next, AfterEnd::StaysDown | AfterEnd::GivesUp);
+                if history.gave_up {
+                    history.released.get_or_insert(now);
+                }
+                // That of a failed spawn is better.
+                if why != StartFailure::Spawn {
+                    history.message = Some(messages::start_failure(why));
+                }
+                return !matches!(next, AfterEnd::Restart { .. });
+            }
+            Note::Unhealthy { process, next } => {
+                let history = self.noted(process);
+                history.gave_up = matches!(next, Some(AfterEnd::StaysDown | AfterEnd::GivesUp));
+                if next.is_some() {
+                    // Better than the signal that it was stopped by.
+                    history.message = Some("failed its liveness check".to_owned());
+                }
+                return history.gave_up;
+            }
+            Note::Ended { process, end, next } => {
+                self.ended(now, process, end, false);
+                let history = self.of_mut(process);
+                history.gave_up = next == AfterEnd::GivesUp;
+                if matches!(next, AfterEnd::Nothing | AfterEnd::StaysDown | AfterEnd::GivesUp) {
+                    history.released.get_or_insert(now);
+                }
+                // That it gave up explains much, and the log may have rotated.
+                return history.gave_up;
+            }
+            Note::Stopped { process, end, took, killed, handed_over } => {
+                self.ended(now, process, end, killed);
+                self.of_mut(process).gave_up = false;
+                if self.steps.is_shutdown {
+                    self.going(now, process);
+                    let stop = self.stop(process);
+                    (stop.took, stop.handed_over) = (took, handed_over);
+                }
+                self.steps.end(now, Some((StepKind::Stop, Some(process))));
+            }
+            Note::DrainRequested => {
+                self.open();
+                self.drain_requested = true;
+            }
+            Note::ShutdownBegan { cause, window } => {
+                self.open();
+                self.shutdown = Some((now, cause, window));
+            }
+            Note::DrainBegan { process, counted, min, longest } => {
+                self.draining_since.get_or_insert(now);
+                self.places += 1;
+                let known = self.of(process).drain.filter(|drain| !drain.is_past);
+                let place = known.map_or(self.places, |drain| drain.place);
+                let drain = Drain { place, began: now, min, longest, counted, ..Drain::default() };
+                let history = self.noted(process);
+                (history.drain, history.is_draining) = (Some(drain), true);
+                self.tally(process).drained = Some(process);
+                self.steps.begin(now, (StepKind::Drain, Some(process)), Some(longest));
+            }
+            Note::OpenAgain { process, .. } => self.noted(process).is_draining = true,
+            Note::DrainOver { process, why, took, last } => {
+                let history = self.noted(process);
+                history.is_draining = false;
+                if let Some(drain) = &mut history.drain {
+                    drain.over = Some((now, why, took, last));
+                    drain.end.get_or_insert(now);
+                }
+                self.tally(process).drains[why as usize] += 1;
+                self.steps.end(now, Some((StepKind::Drain, Some(process))));
+            }
+            Note::Stopping { process, signal, limit } => {
+                self.going(now, process);
+                self.of_mut(process).asked = Some((now, signal, limit));
+                if self.steps.is_shutdown {
+                    self.stop(process);
+                }
+                self.steps.begin(now, (StepKind::Stop, Some(process)), Some(limit));
+            }
+            Note::Killed { process, .. } => {
+                // A KILL for a restart, before the shutdown, is not part of it.
+                if self.shutdown.is_some() {
+                    self.going(now, process);
+                    self.stop(process).killed = true;
+                }
+                self.steps.begin(now, (StepKind::Stop, Some(process)), None);
+            }
+            Note::GroupRemains(process) => self.steps.remains(now, process),
+            Note::NotDrained(_) | Note::EndedUndrained { .. } => return true,
+            Note::Hurried(_)
+            | Note::HookTimedOut(_)
+            | Note::DeadlinePassed
+            | Note::Unkillable(_)
+            | Note::LeftoversRemain => return self.shutdown.is_some(),
+            _ => {}
+        }
+        false
+    }
+
+    fn noted(&mut self, process: ProcessId) -> &mut History {
+        self.noted.push(process);
+        self.of_mut(process)
+    }
+
+    fn ended(&mut self, now: Time, process: ProcessId, end: End, killed: bool) {
+        let history = self.noted(process);
+        (history.end, history.last_end) = (Some((now, end)), Some(end));
+        let why = history.why_ended.take();
+        history.message = Some(why.unwrap_or_else(|| end.to_string()));
+        self.tally(process).ended(end, killed);
+    }
+
+    /// Records the first of: asked to end, killed, ended. The age of the last count refers to it.
+    fn going(&mut self, now: Time, process: ProcessId) {
+        let drain = self.of_mut(process).drain.as_mut();
+        if let Some(drain) = drain.filter(|drain| !drain.is_stopped) {
+            drain.is_stopped = true;
+            drain.end = Some(now);
+        }
+    }
+
+    /// The stop of a process in the shutdown.
+    fn stop(&mut self, process: ProcessId) -> &mut Stop {
+        self.places += 1;
+        let place = self.places;
+        self.of_mut(process).stop.get_or_insert(Stop { place, ..Stop::default() })
+    }
+
+    /// Drops what requests have drained before; a drain under way belongs to the shutdown now.
+    fn open(&mut self) {
+        if self.steps.open() {
+            self.draining_since = None;
+            for drain in self.slots.iter_mut().filter_map(|history| history.drain.as_mut()) {
+                drain.is_past = drain.over.is_some();
+            }
+        }
+    }
+
+    /// The epoch or PID of an instance, where there is another one of the same process.
+    fn beside(&self, slot: ProcessId, state: &State) -> Option<String> {
+        let name = |slot| {
+            let History { epoch, last_pid, .. } = self.of(slot);
+            let epoch = epoch.map(|epoch| format!("epoch {epoch}"));
+            epoch.or_else(|| Some(format!("PID {}", (*last_pid)?)))
+        };
+        let is_there = |other| state.role(other) != Role::Retired && name(other).is_some();
+        self.others(slot).any(is_there).then(|| name(slot))?
+    }
+
+    /// The slots that a process has or had.
+    pub fn slots_of(&self, name: &str) -> impl Iterator<Item = ProcessId> {
+        let tally = self.tallies.get(name);
+        tally.map(|tally| tally.slots.as_slice()).unwrap_or_default().iter().copied()
+    }
+
+    /// The other slots that the process of this slot has or had.
+    pub fn others(&self, slot: ProcessId) -> impl Iterator<Item = ProcessId> {
+        self.slots_of(self.names.of(slot)).filter(move |other| *other != slot)
+    }
+
+    /// The name of a process, and which of its instances it is.
+    fn name_of(&self, slot: ProcessId) -> String {
+        match &self.of(slot).instance {
+            Some(instance) => format!("{} ({instance})", self.names.of(slot)),
+            None => self.names.of(slot).to_owned(),
+        }
+    }
+
+    /// Takes the result of a poll that began at `began`.
+    pub fn traffic(&mut self, began: Time, process: ProcessId, traffic: Traffic, moment: Moment) {
+        if let Some(drain) = &mut self.of_mut(process).drain {
+            if moment == Moment::Start {
+                drain.first = Some(traffic);
+            }
+            drain.last = Some((began, traffic, moment));
+            drain.is_unknown = false;
+        }
+    }
+
+    /// Takes a poll that has failed.
+    pub fn traffic_unknown(&mut self, process: ProcessId) {
+        if let Some(drain) = &mut self.of_mut(process).drain {
+            drain.is_unknown = true;
+        }
+    }
+
+    /// Adds a line about a fact that only the supervisor knows.
+    pub fn remark(&mut self, remark: &str) {
+        if self.steps.is_shutdown {
+            self.remarks.push(harmless(remark).into_owned());
+        }
+    }
+
+    /// Keeps since when each process, and the container, is in its state, after each step of the
+    /// core. Checks only the processes that the step has changed.
+    pub fn update(&mut self, now: Time, machine: &Machine) {
+        let (phase, _) = ContainerPhase::of(machine);
+        if self.phase != phase {
+            self.phases = self.phases(now);
+            (self.phase, self.phase_since) = (phase, now);
+        }
+        let state = machine.state();
+        let noted = core::mem::take(&mut self.noted);
+        for id in noted.into_iter().chain(state.touched.iter().copied()) {
+            let history = self.of_mut(id);
+            let end = history.end.map(|(_, end)| end);
+            let is_success = |end| state.process(id).is_success(end) || state.is_answer(id, end);
+            let new = ProcessState::of(state.life(id), history, end.is_some_and(is_success));
+            if new != history.state {
+                (history.state, history.since) = (new, now);
+            }
+        }
+    }
+
+    /// The time in each phase until now. A phase may come again.
+    #[must_use]
+    pub fn phases(&self, now: Time) -> Vec<(ContainerPhase, Duration)> {
+        let mut phases = self.phases.clone();
+        let lasted = now.since(self.phase_since);
+        match phases.iter_mut().find(|(phase, _)| *phase == self.phase) {
+            Some((_, before)) => *before += lasted,
+            None => phases.push((self.phase, lasted)),
+        }
+        phases
+    }
+
+    /// The time since T0; `None` before it.
+    #[must_use]
+    pub fn took(&self, now: Time) -> Option<Duration> {
+        self.shutdown.map(|(t0, ..)| now.since(t0))
+    }
+
+    /// The number of processes that were killed in the shutdown.
+    pub fn killed(&self) -> usize {
+        self.slots.iter().filter(|of| of.stop.is_some_and(|stop| stop.killed)).count()
+    }
+
+    /// The cause of the shutdown, once it has begun.
+    pub fn stopped_by(&self) -> Option<Cause> {
+        self.shutdown.map(|(_, cause, _)| cause)
+    }
+}

@@ -1,0 +1,159 @@
+//! The words for how far a process and the container are, in the status and in metrics.
+
+use serde::Serialize;
+
+use crate::machine::Machine;
+use crate::phase::Phase;
+use crate::report::history::History;
+use crate::state::Lifecycle;
+
+/// The phase of the container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ContainerPhase {
+    /// Not everything has been ready yet.
+    Starting,
+    /// Everything has been ready once.
+    Running,
+    /// Processes drain, and still serve.
+    Draining,
+    /// All drains are over; nothing is stopped until a stop signal or an end.
+    Drained,
+    /// Processes are being stopped.
+    Stopping,
+}
+
+impl ContainerPhase {
+    /// Every phase.
+    pub const ALL: [Self; 5] =
+        [Self::Starting, Self::Running, Self::Draining, Self::Drained, Self::Stopping];
+
+    /// Its name in JSON and in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Draining => "draining",
+            Self::Drained => "drained",
+            Self::Stopping => "stopping",
+        }
+    }
+
+    /// The phase of the container, and whether it is ready.
+    #[must_use]
+    pub fn of(machine: &Machine) -> (Self, bool) {
+        match machine.phase() {
+            Phase::Running(running) if running.was_ready() => {
+                (Self::Running, running.is_ready(machine.state()))
+            }
+            Phase::Running(_) => (Self::Starting, false),
+            Phase::Draining(draining) if draining.is_resting(machine.state()) => {
+                (Self::Drained, draining.stays_ready())
+            }
+            Phase::Draining(draining) => (Self::Draining, draining.stays_ready()),
+            Phase::Stopping(_) | Phase::Finishing(_) | Phase::Done => (Self::Stopping, false),
+        }
+    }
+}
+
+/// The state of a process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProcessState {
+    /// Waits for its dependencies.
+    #[default]
+    Waiting,
+    /// Runs, and is not ready yet.
+    Starting,
+    /// Runs, and is ready.
+    Ready,
+    /// Runs, and drains.
+    Draining,
+    /// Runs, and got its stop signal.
+    Stopping,
+    /// Ended, and is restarted after a pause.
+    Restarting,
+    /// Its `only_if` does not hold.
+    Skipped,
+    /// Ended with code 0, or by its stop signal.
+    Done,
+    /// Stopped by hand, until it is asked to start.
+    Stopped,
+    /// Ended otherwise.
+    Failed,
+}
+
+impl ProcessState {
+    /// Every state.
+    pub const ALL: [Self; 10] = [
+        Self::Waiting,
+        Self::Starting,
+        Self::Ready,
+        Self::Draining,
+        Self::Stopping,
+        Self::Restarting,
+        Self::Skipped,
+        Self::Done,
+        Self::Stopped,
+        Self::Failed,
+    ];
+
+    /// Its name in JSON and in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Draining => "draining",
+            Self::Stopping => "stopping",
+            Self::Restarting => "restarting",
+            Self::Skipped => "skipped",
+            Self::Done => "done",
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// Whether the container can be ready with a required process in this state.
+    #[must_use]
+    pub fn is_settled(self) -> bool {
+        matches!(self, Self::Ready | Self::Skipped | Self::Done)
+    }
+
+    /// `succeeded`: its last end was no failure.
+    pub(super) fn of(life: Lifecycle, past: &History, succeeded: bool) -> Self {
+        match life {
+            Lifecycle::Waiting
+            | Lifecycle::Checking
+            | Lifecycle::PreStart { .. }
+            | Lifecycle::Spawning => Self::Waiting,
+            Lifecycle::Starting { .. } => Self::Starting,
+            Lifecycle::Ready { .. } if past.is_draining => Self::Draining,
+            Lifecycle::Ready { .. } => Self::Ready,
+            Lifecycle::Backoff { .. } => Self::Restarting,
+            Lifecycle::PreStop { .. } | Lifecycle::Stopping { .. } | Lifecycle::Killed { .. } => {
+                Self::Stopping
+            }
+            Lifecycle::Remains { restart: Some(_), .. }
+            | Lifecycle::RestKilled { restart: Some(_), .. } => Self::Restarting,
+            Lifecycle::Remains { .. } | Lifecycle::RestKilled { .. } => Self::Stopping,
+            Lifecycle::Stopped { failed: true } => Self::Failed,
+            Lifecycle::Stopped { failed: false } => Self::Stopped,
+            Lifecycle::PostStop { .. } | Lifecycle::Done if past.is_skipped => Self::Skipped,
+            // Its `post_stop` hook is a part of the stop.
+            Lifecycle::PostStop { .. } if past.state == Self::Stopping => Self::Stopping,
+            Lifecycle::PostStop { .. } | Lifecycle::Done => match (past.end, past.state) {
+                _ if past.gave_up => Self::Failed,
+                // By hand, before the shutdown began.
+                (_, Self::Stopped) => Self::Stopped,
+                (None, _) => Self::Done,
+                _ if succeeded => Self::Done,
+                // Ended by the signal that asked it to.
+                (_, Self::Stopping | Self::Done) => Self::Done,
+                _ => Self::Failed,
+            },
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Records the steps of a shutdown: what was waited for, from when to when.
+//!
+//! The steps are those of the plan, so that both can be shown side by side. One differs: what the
+//! plan shows as the close of a drained process is here the end of its drain.
+
+use alloc::collections::BTreeMap;
+use core::time::Duration;
+
+use crate::action::Action;
+use crate::event::Event;
+use crate::phase::Phase;
+use crate::prelude::*;
+use crate::spec::{HookId, Stage};
+use crate::timeline::StepKind;
+use crate::types::{ProcessId, Time};
+
+/// A step, and its process; `None` for a step of the container.
+pub(crate) type Key = (StepKind, Option<ProcessId>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RealStep {
+    pub(crate) key: Key,
+    pub(crate) begins: Time,
+    /// `None`: it was not over at the end.
+    pub(crate) ends: Option<Time>,
+    /// The time that was granted to it, where the core names one.
+    pub(crate) limit: Option<Duration>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Steps {
+    over: Vec<RealStep>,
+    open: BTreeMap<Key, RealStep>,
+    /// When the container began to drain, to stop, and to finish.
+    phases: [Option<Time>; 3],
+    /// The shutdown has begun, or a drain that was requested.
+    pub(super) is_shutdown: bool,
+}
+
+impl Steps {
+    /// The begins of the phases that there were, with their names.
+    pub(crate) fn phases(&self) -> impl Iterator<Item = (&'static str, Time)> {
+        let named = ["draining", "stopping", "finishing"].into_iter().zip(self.phases);
+        named.filter_map(|(name, begins)| Some((name, begins?)))
+    }
+
+    /// All steps, those that are not over last.
+    pub(crate) fn all(&self) -> impl Iterator<Item = RealStep> {
+        self.over.iter().chain(self.open.values()).copied()
+    }
+
+    /// Takes the phase after each step of the core.
+    pub(crate) fn phase(&mut self, now: Time, phase: &Phase) {
+        let place = match phase {
+            Phase::Running(_) | Phase::Done => return,
+            Phase::Draining(_) => 0,
+            Phase::Stopping(_) => 1,
+            Phase::Finishing(_) => 2,
+        };
+        self.phases[place].get_or_insert(now);
+    }
+
+    pub(crate) fn event(&mut self, now: Time, event: Event) {
+        match event {
+            Event::HookEnded { hook, .. } => self.end(now, hook_key(hook)),
+            Event::GroupGone(process) => self.end(now, Some((StepKind::Stop, Some(process)))),
+            Event::Leftovers(0) => self.end(now, Some((StepKind::Leftovers, None))),
+            _ => {}
+        }
+    }
+
+    pub(crate) fn action(&mut self, now: Time, action: &Action) {
+        match *action {
+            Action::RunHook(hook) => {
+                if let Some(key) = hook_key(hook) {
+                    // The container's last hook runs when no leftover process is waited for.
+                    if key == (StepKind::PostStop, None) {
+                        self.end(now, Some((StepKind::Leftovers, None)));
+                    }
+                    self.begin(now, key, None);
+                }
+            }
+            Action::AbortHook(hook) => self.end(now, hook_key(hook)),
+            Action::CloseListeners(process) => {
+                let is_draining = self.open.contains_key(&(StepKind::Drain, Some(process)));
+                if !is_draining {
+                    self.begin(now, (StepKind::Count, Some(process)), None);
+                }
+            }
+            Action::EndDrain(process) => self.end(now, Some((StepKind::Count, Some(process)))),
+            Action::Sweep(_) => self.begin(now, (StepKind::Leftovers, None), None),
+            _ => {}
+        }
+    }
+
+    /// Begins the shutdown, or a drain that is requested before it. Drains and stops of earlier
+    /// requests are over, those under way belong to it. Returns whether it had not begun.
+    pub(super) fn open(&mut self) -> bool {
+        let is_first = !core::mem::replace(&mut self.is_shutdown, true);
+        if is_first {
+            self.over.clear();
+        }
+        is_first
+    }
+
+    /// Forgets the earlier stop of a process that was started, for a restart.
+    pub(super) fn started(&mut self, process: ProcessId) {
+        self.over.retain(|step| step.key != (StepKind::Stop, Some(process)));
+    }
+
+    /// A process has ended, and its stop goes on with its group.
+    pub(super) fn remains(&mut self, now: Time, process: ProcessId) {
+        let key = (StepKind::Stop, Some(process));
+        match self.over.iter().rposition(|step| step.key == key) {
+            Some(place) => {
+                let step = self.over.swap_remove(place);
+                self.open.insert(key, RealStep { ends: None, ..step });
+            }
+            None => self.begin(now, key, None),
+        }
+    }
+
+    /// Begins a step, unless it is under way.
+    pub(super) fn begin(&mut self, now: Time, key: Key, limit: Option<Duration>) {
+        self.open.entry(key).or_insert(RealStep { key, begins: now, ends: None, limit });
+    }
+
+    pub(super) fn end(&mut self, now: Time, key: Option<Key>) {
+        let step = key.and_then(|key| self.open.remove(&key));
+        // Before a shutdown, only a stop may go on once more: with the group of its process.
+        let step = step.filter(|step| self.is_shutdown || step.key.0 == StepKind::Stop);
+        self.over.extend(step.map(|step| RealStep { ends: Some(now), ..step }));
+    }
+}
+
+/// The step of a hook; `None` before a start, which is no part of a shutdown.
+fn hook_key(hook: HookId) -> Option<Key> {
+    match hook.stage {
+        Stage::PreStart => None,
+        Stage::PreStop => Some((StepKind::PreStop, hook.process)),
+        Stage::PostStop => Some((StepKind::PostStop, hook.process)),
+    }
+}

@@ -1,0 +1,101 @@
+//! The report of the shutdown as text, for the log and `/dev/termination-log`.
+
+use core::fmt::Write as _;
+use core::time::Duration;
+
+use crate::prelude::*;
+use crate::report::history::{Drain, History, Stop};
+use crate::report::{Journal, messages};
+use crate::types::{ProcessId, Time, human};
+
+impl Journal {
+    /// The report: a summary in the first line, then a line for each step.
+    #[must_use]
+    pub fn text(&self, now: Time, code: u8) -> String {
+        let Some((t0, cause, window)) = self.shutdown else { return String::new() };
+        let mut text = format!(
+            "stopped in {} of {}, exit code {code}: {}",
+            human(now.since(t0)),
+            human(window),
+            messages::why(cause, &self.names)
+        );
+        if let Some(since) =
+            self.draining_since.filter(|since| since.since(t0) >= Duration::from_millis(1))
+        {
+            let _ = write!(text, "\n  before the drain: {}", human(since.since(t0)));
+        }
+        let slots = || (0..).map(ProcessId).zip(&self.slots);
+        let drains = slots().filter_map(|(slot, of)| {
+            let drain = of.drain.as_ref().filter(|drain| !drain.is_past)?;
+            Some((drain.place, format!("drain {}: {}", self.name_of(slot), drain.text())))
+        });
+        let stops = slots().filter_map(|(slot, of)| {
+            let stop = of.stop.as_ref()?;
+            Some((stop.place, format!("stop {}: {}", self.name_of(slot), stop.text(of))))
+        });
+        let mut drains: Vec<_> = drains.collect();
+        let mut stops: Vec<_> = stops.collect();
+        drains.sort_unstable();
+        stops.sort_unstable();
+        for (_, line) in drains.iter().chain(&stops) {
+            let _ = write!(text, "\n  {line}");
+        }
+        let killed = self.killed();
+        if killed > 0 {
+            let _ = write!(text, "\n  killed: {killed} of {}", stops.len());
+        }
+        for remark in &self.remarks {
+            let _ = write!(text, "\n  {remark}");
+        }
+        text
+    }
+}
+
+impl Drain {
+    fn text(&self) -> String {
+        let Some((_, why, took, last)) = self.over else { return "not over".to_owned() };
+        let mut text = format!("{}, {}", human(took), messages::drain_end(why, last));
+        let Some((connections, requests, age)) = self.counts() else {
+            let is_unknown = self.counted || self.last.is_some();
+            text.push_str(if is_unknown { "; connections unknown" } else { "" });
+            return text;
+        };
+        let count = |count: Option<u64>| {
+            count.map_or_else(|| "unknown".to_owned(), |count| count.to_string())
+        };
+        // Without a poll at the end it is unknown what happened after the last one.
+        let (at, cut) = match age {
+            None => ("at the end".to_owned(), "cut"),
+            Some(age) => (
+                format!("when last seen {} before the end", human(age)),
+                "in flight when last seen",
+            ),
+        };
+        let (start, end) = (count(connections.start), count(connections.end));
+        let _ = write!(text, "; connections {start} at the start, {end} {at}");
+        if let Some(accepted) = connections.new {
+            let _ = write!(text, ", {accepted} new");
+        }
+        if let Some(requests) = requests {
+            let completed = count(requests.completed);
+            let _ = write!(text, "; requests {completed} completed, {} {cut}", requests.cut);
+        }
+        text
+    }
+}
+
+impl Stop {
+    fn text(&self, of: &History) -> String {
+        let mut text = match (of.end.map(|(_, end)| end), self.took) {
+            (Some(end), Some(took)) => format!("{}, {end}", human(took)),
+            (Some(end), None) if self.killed => end.to_string(),
+            (Some(end), None) if self.handed_over => messages::after_handover(end),
+            (Some(end), None) => format!("{end} without being asked to"),
+            (None, _) => "not seen to end".to_owned(),
+        };
+        if self.killed {
+            text.push_str(" (killed)");
+        }
+        text
+    }
+}

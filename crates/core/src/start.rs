@@ -1,0 +1,141 @@
+//! The start of one process: its dependencies, `only_if`, its `pre_start` hook, the spawn, its
+//! readiness.
+
+use crate::action::Action;
+use crate::drain::Progress;
+use crate::note::Note;
+use crate::prelude::*;
+use crate::spec::Stage;
+use crate::state::{Lifecycle, Reached, State};
+use crate::types::{ProcessId, StartCondition, Time};
+
+impl State {
+    /// Starts a waiting process if its dependencies have met their conditions.
+    pub(crate) fn begin_if_possible(&mut self, process: ProcessId) {
+        let mut needs = self.process(process).dependencies.iter();
+        if self.life(process) == Lifecycle::Waiting
+            && needs.all(|&(on, condition)| is_met(self.reached(on), condition))
+        {
+            self.begin(process);
+        }
+    }
+
+    /// The direct dependents of a process that have not been started yet.
+    pub(crate) fn waiting_dependents(&self, process: ProcessId) -> impl Iterator<Item = ProcessId> {
+        let above = self.process(process).dependents.iter().copied();
+        above.filter(|id| self.life(*id) == Lifecycle::Waiting)
+    }
+
+    /// Those of them that are not started because they need this one.
+    pub(crate) fn waiting_for(&self, process: ProcessId) -> Vec<ProcessId> {
+        let reached = self.reached(process);
+        let waits = |id: &ProcessId| {
+            let mut needs = self.process(*id).dependencies.iter();
+            needs.any(|&(on, condition)| on == process && !is_met(reached, condition))
+        };
+        self.waiting_dependents(process).filter(waits).collect()
+    }
+
+    /// Starts a process, from its `only_if` on.
+    pub(crate) fn begin(&mut self, process: ProcessId) {
+        if self.process(process).conditional {
+            self.set(process, Lifecycle::Checking);
+            self.act(Action::CheckCondition(process));
+        } else {
+            self.prepare(process);
+        }
+    }
+
+    /// Starts a process whose `only_if` holds.
+    pub(crate) fn prepare(&mut self, process: ProcessId) {
+        match self.process(process).hooks.pre_start {
+            Some(wait) => {
+                self.forget_changes(process);
+                let until = self.run_hook(Some(process), Stage::PreStart, wait.limit);
+                self.set(process, Lifecycle::PreStart { until });
+            }
+            None => self.spawn(process),
+        }
+    }
+
+    pub(crate) fn spawn(&mut self, process: ProcessId) {
+        // A hook may have read what has changed since, and copied it.
+        if self.process(process).hooks.pre_start.is_none() {
+            self.forget_changes(process);
+        }
+        self.begin_epoch(process);
+        self.set(process, Lifecycle::Spawning);
+        self.act(Action::Spawn(process));
+    }
+
+    /// Forgets the changes of watched files before a start that reads them.
+    pub(crate) fn forget_changes(&mut self, process: ProcessId) {
+        if !self.changed.is_empty() {
+            self.changed.retain(|(of, _), _| *of != process);
+        }
+    }
+
+    /// A watched file is quiet. Nothing is due if a start has read it, or if it is as it was.
+    pub(crate) fn file_quiet(&mut self, process: ProcessId, watch: usize, is_new: bool) {
+        let change = (process, watch);
+        if let Some(is_due) = self.changed.get_mut(&change) {
+            *is_due |= is_new;
+            if !*is_due {
+                self.changed.remove(&change);
+            }
+        }
+    }
+
+    /// Handles the answer to [`Action::Spawn`].
+    pub(crate) fn spawned(&mut self, process: ProcessId) {
+        let since = self.now;
+        self.note(Note::Started(process));
+        self.has_run[process.index()] = true;
+        self.reach(process, Reached { started: true, ..self.reached(process) });
+        self.meet(process, StartCondition::Started);
+        self.drain_signalled[process.index()] = None;
+        let spec = self.process(process);
+        let (timeout, limit, oneshot) = (spec.readiness_timeout, spec.timeout, spec.oneshot);
+        let drain = if spec.drain.is_some() { Progress::NotDue } else { Progress::Over };
+        self.drains[process.index()] = drain;
+        match timeout {
+            Some(timeout) => {
+                self.set(process, Lifecycle::Starting { since, ready_by: since + timeout });
+            }
+            None if oneshot => {
+                let ready_by = limit.map_or(Time::NEVER, |limit| since + limit);
+                self.set(process, Lifecycle::Starting { since, ready_by });
+            }
+            None => self.ready(process, since),
+        }
+    }
+
+    /// Notes that a new instance has met a condition. Nobody follows one that may be taken back.
+    fn meet(&mut self, process: ProcessId, condition: StartCondition) {
+        if self.is_current(process) {
+            self.met.push((process, condition));
+        }
+    }
+
+    pub(crate) fn ready(&mut self, process: ProcessId, since: Time) {
+        self.set(process, Lifecycle::Ready { since });
+        self.epoch_took_over(process);
+        if self.process(process).liveness_retries.is_some() {
+            self.probe_succeeded(process);
+            self.act(Action::WatchLiveness(process));
+        }
+        self.reach(process, Reached { ready: true, ..self.reached(process) });
+        self.meet(process, StartCondition::Ready);
+        if self.process(process).readiness_timeout.is_some() {
+            self.note(Note::Ready { process, after: self.now.since(since) });
+        }
+    }
+}
+
+fn is_met(reached: Reached, condition: StartCondition) -> bool {
+    match condition {
+        StartCondition::Started => reached.started,
+        StartCondition::Ready => reached.ready,
+        StartCondition::Completed => reached.completed,
+    }
+}

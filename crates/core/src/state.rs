@@ -1,0 +1,585 @@
+//! The state that all phases share: the lifecycle of each process, the time and the actions of the
+//! current step.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::rc::Rc;
+use core::time::Duration;
+
+use crate::action::Action;
+use crate::budget::Budget;
+use crate::drain::Progress;
+use crate::handover::{Epoch, Hold};
+use crate::note::Note;
+use crate::prelude::*;
+use crate::slots::Role;
+use crate::spec::{HookId, ProcessSpec, Spec, Stage};
+use crate::types::{End, ProcessId, StartCondition, Time};
+
+/// Longer than any wait, and short enough to calculate with.
+const NO_DEADLINE: Duration = Duration::from_secs(u32::MAX as u64);
+
+/// A process that asks for more time all the time is noted only so often.
+const EXTENSION_NOTES: Duration = Duration::from_secs(1);
+
+/// The lifecycle of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifecycle {
+    /// It waits for its dependencies.
+    Waiting,
+    /// Its `only_if` is being evaluated.
+    Checking,
+    /// Its `pre_start` hook runs, and is killed at `until`.
+    PreStart { until: Time },
+    /// `Action::Spawn` was given and not answered yet.
+    Spawning,
+    /// It runs and is not ready. At `ready_by` the start has failed.
+    Starting { since: Time, ready_by: Time },
+    /// It runs and is ready.
+    Ready { since: Time },
+    /// It has ended and will be started again at `until`.
+    Backoff {
+        until: Time,
+        /// It was over for good before, so `only_if` and its `pre_start` hook come first.
+        anew: bool,
+    },
+    /// It runs; its `pre_stop` hook runs, too, and is killed at `until`.
+    PreStop { until: Time },
+    /// It was asked to end. KILL follows at `kill_at`.
+    Stopping { since: Time, kill_at: Time },
+    /// It was killed and is not reaped yet.
+    Killed {
+        /// When it was asked to end; `None` if it was not.
+        asked: Option<Time>,
+        /// Its dependencies wait for its end until then; `None`: no longer, it survives KILL.
+        holds_until: Option<Time>,
+    },
+    /// It has ended, and other members of its process group are alive.
+    Remains {
+        kill_at: Time,
+        /// The pause before it is started again, once they are gone.
+        restart: Option<Duration>,
+    },
+    /// The other members of its process group were killed and are not gone yet.
+    RestKilled {
+        /// As for [`Lifecycle::Killed`].
+        holds_until: Option<Time>,
+        /// As for [`Lifecycle::Remains`].
+        restart: Option<Duration>,
+    },
+    /// It is gone; its `post_stop` hook runs, and is killed at `until`.
+    PostStop { until: Time },
+    /// A request has stopped it, or its start by request has failed. It stays down until it is
+    /// asked to start, and the container does not end for it.
+    Stopped {
+        /// Its start by request has failed.
+        failed: bool,
+    },
+    /// It is gone for good, or was never started.
+    Done,
+}
+
+impl Lifecycle {
+    /// Whether there is a process to signal.
+    #[must_use]
+    pub fn is_alive(self) -> bool {
+        matches!(
+            self,
+            Self::Starting { .. }
+                | Self::Ready { .. }
+                | Self::PreStop { .. }
+                | Self::Stopping { .. }
+                | Self::Killed { .. }
+        )
+    }
+
+    /// Whether it runs, and its stop has begun.
+    #[must_use]
+    pub fn is_being_stopped(self) -> bool {
+        matches!(self, Self::PreStop { .. } | Self::Stopping { .. } | Self::Killed { .. })
+    }
+
+    /// Whether the process accepts connections, or is about to.
+    fn accepts(self) -> bool {
+        matches!(
+            self,
+            Self::Spawning | Self::Starting { .. } | Self::Ready { .. } | Self::PreStop { .. }
+        )
+    }
+
+    /// Whether the container does not have to wait for it to be ready: neither for a process that
+    /// is gone for good, nor for one that is not `required` and that a request stops.
+    fn is_settled(self, required: bool) -> bool {
+        match self {
+            Self::Ready { .. } | Self::Done => true,
+            Self::PreStop { .. }
+            | Self::Stopping { .. }
+            | Self::Killed { .. }
+            | Self::Stopped { .. } => !required,
+            _ => false,
+        }
+    }
+
+    /// The expiry of the timer of this state.
+    fn wakes_at(self) -> Option<Time> {
+        match self {
+            Self::PreStart { until }
+            | Self::Backoff { until, .. }
+            | Self::PreStop { until }
+            | Self::PostStop { until }
+            | Self::Starting { ready_by: until, .. }
+            | Self::Remains { kill_at: until, .. }
+            | Self::Stopping { kill_at: until, .. } => (until != Time::NEVER).then_some(until),
+            Self::Killed { holds_until, .. } | Self::RestKilled { holds_until, .. } => holds_until,
+            _ => None,
+        }
+    }
+
+    /// Whether the process has ended, and other members of its process group have not.
+    #[must_use]
+    pub fn has_rest(self) -> bool {
+        matches!(self, Self::Remains { .. } | Self::RestKilled { .. })
+    }
+
+    /// Whether its dependencies need not wait for it: it is gone, or survives KILL.
+    #[must_use]
+    pub fn releases_dependencies(self) -> bool {
+        matches!(self, Self::Done | Self::Stopped { .. }) || self.survives_kill()
+    }
+
+    /// Whether the process, or the rest of its process group, survives KILL: it is not waited for any
+    /// more.
+    #[must_use]
+    pub fn survives_kill(self) -> bool {
+        matches!(
+            self,
+            Self::Killed { holds_until: None, .. } | Self::RestKilled { holds_until: None, .. }
+        )
+    }
+}
+
+/// The conditions that a process has met at least once. A restart does not reset them, so
+/// dependents are not disturbed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reached {
+    pub started: bool,
+    pub ready: bool,
+    /// It has completed, or its end does not matter.
+    pub completed: bool,
+}
+
+impl Reached {
+    pub const ALL: Self = Self { started: true, ready: true, completed: true };
+}
+
+/// There may be thousands of processes. An event must not cost time for those that it does not
+/// concern, so [`State::set`] and [`State::reach`] maintain counters and timers instead of
+/// searching for them at every step.
+#[derive(Clone, Debug)]
+pub struct State {
+    pub spec: Rc<Spec>,
+    pub budget: Budget,
+    /// The time of the current step.
+    pub now: Time,
+    pub(super) roles: Vec<Role>,
+    /// The other slot of the same process, if it has two.
+    pub(super) beside: Vec<Option<ProcessId>>,
+    /// Slots with the definition of the one beside them.
+    pub(super) copies: BTreeSet<ProcessId>,
+    pub(super) epochs: Vec<Epoch>,
+    /// Epochs that are to end, and are not signalled.
+    pub(super) holds: BTreeMap<ProcessId, Hold>,
+    /// Epochs whose older one has ended before they had ended it, and the latest time of the abort
+    /// that Envoy makes of that.
+    pub(super) doomed: BTreeMap<ProcessId, Time>,
+    /// Processes whose start waits for the end of their other epoch.
+    pub(super) delayed_starts: BTreeSet<ProcessId>,
+    lifecycles: Vec<Lifecycle>,
+    reached: Vec<Reached>,
+    /// Whether the `pre_start` hook or an instance of each process has run since it was last over
+    /// for good: then its end owes its `post_stop` hook, and a restart runs no `pre_start` hook.
+    pub(super) has_run: Vec<bool>,
+    /// Processes whose lifecycle was set in this step, possibly more than once.
+    pub touched: Vec<ProcessId>,
+    /// Processes for which drainit holds sockets.
+    pub(super) held_sockets: Vec<ProcessId>,
+    /// Processes that have met a further condition in this step.
+    pub arrived: Vec<ProcessId>,
+    /// The conditions that new instances have met in this step, even if earlier ones had.
+    pub met: Vec<(ProcessId, StartCondition)>,
+    /// The timers of all processes.
+    timers: BTreeSet<(Time, ProcessId)>,
+    /// Number of processes that are not [`Lifecycle::Done`].
+    busy: usize,
+    /// Number of processes that the container waits for to be ready.
+    unsettled: usize,
+    /// The position of each process in the order.
+    pub(super) rank: Vec<u16>,
+    pub restarts: Vec<Restarts>,
+    pub probe_failures: Vec<ProbeFailures>,
+    /// When it was last noted that a process asks for more time.
+    extension_noted: BTreeMap<ProcessId, Time>,
+    /// Required processes that stay down after a failure, while the container goes on.
+    pub missing: BTreeSet<ProcessId>,
+    /// Whether each process is down because it has completed, or because it is left out.
+    pub went_well: Vec<bool>,
+    /// Watched files that have changed since the process was started, and whose action has not begun:
+    /// a process and an index into its `watch`. Whether the file is quiet, so that the action is due.
+    pub changed: BTreeMap<(ProcessId, usize), bool>,
+    /// [`Event::Start`](crate::event::Event::Start) has come: before it there is nothing that a hook could undo.
+    pub has_begun: bool,
+    /// The drain of the running instance of each process.
+    pub(crate) drains: Vec<Progress>,
+    /// A process was killed since T0.
+    pub killed: bool,
+    /// When each process was asked to drain by a signal, which it may answer by its end.
+    pub drain_signalled: Vec<Option<Time>>,
+    /// The end of the grace period; set with the exit.
+    pub grace_end: Option<Time>,
+    /// Timers up to this time take effect: `now`; in [`Machine::handle_early`], the time of the last
+    /// step that was not early.
+    ///
+    /// [`Machine::handle_early`]: crate::machine::Machine::handle_early
+    pub timers_at: Time,
+    /// The actions of the current step.
+    pub actions: Vec<Action>,
+}
+
+/// The restarts of one process.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Restarts {
+    /// Since the start of the container.
+    pub total: u32,
+    /// Consecutive ones, without a long life between them.
+    pub in_a_row: u32,
+}
+
+/// The failures of the liveness check of one process.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ProbeFailures {
+    /// Since the start of the container.
+    pub total: u64,
+    /// Since the process became ready, without a success between them.
+    in_a_row: u32,
+}
+
+impl State {
+    #[must_use]
+    pub fn new(spec: Rc<Spec>, now: Time) -> Self {
+        let count = spec.processes.len();
+        let mut rank = vec![0; count];
+        for (id, place) in spec.order.iter().zip(0..) {
+            rank[id.index()] = place;
+        }
+        Self {
+            budget: Budget::new(&spec),
+            now,
+            roles: vec![Role::Current; count],
+            beside: vec![None; count],
+            copies: BTreeSet::new(),
+            epochs: vec![Epoch::default(); count],
+            holds: BTreeMap::new(),
+            doomed: BTreeMap::new(),
+            delayed_starts: BTreeSet::new(),
+            lifecycles: vec![Lifecycle::Waiting; count],
+            reached: vec![Reached::default(); count],
+            has_run: vec![false; count],
+            touched: Vec::new(),
+            held_sockets: spec.ids().filter(|id| spec.processes[id.index()].listens).collect(),
+            arrived: Vec::new(),
+            met: Vec::new(),
+            timers: BTreeSet::new(),
+            busy: count,
+            unsettled: count,
+            rank,
+            restarts: vec![Restarts::default(); count],
+            probe_failures: vec![ProbeFailures::default(); count],
+            extension_noted: BTreeMap::new(),
+            missing: BTreeSet::new(),
+            went_well: vec![false; count],
+            changed: BTreeMap::new(),
+            has_begun: false,
+            drains: vec![Progress::Over; count],
+            killed: false,
+            drain_signalled: vec![None; count],
+            grace_end: None,
+            timers_at: now,
+            actions: Vec::new(),
+            spec,
+        }
+    }
+
+    #[must_use]
+    pub fn life(&self, id: ProcessId) -> Lifecycle {
+        self.lifecycles[id.index()]
+    }
+
+    /// Adds a slot at the end of everything that has an entry for each.
+    pub(super) fn push_slot(&mut self) {
+        self.roles.push(Role::Retired);
+        self.beside.push(None);
+        self.epochs.push(Epoch::default());
+        self.lifecycles.push(Lifecycle::Done);
+        self.reached.push(Reached::default());
+        self.has_run.push(false);
+        self.rank.push(0);
+        self.restarts.push(Restarts::default());
+        self.probe_failures.push(ProbeFailures::default());
+        self.went_well.push(false);
+        self.drains.push(Progress::Over);
+        self.drain_signalled.push(None);
+    }
+
+    /// Forgets the process that a retired slot had.
+    pub(super) fn clear_slot(&mut self, slot: ProcessId) {
+        self.forget_changes(slot);
+        self.epochs[slot.index()] = Epoch::default();
+        self.reached[slot.index()] = Reached::default();
+        self.has_run[slot.index()] = false;
+        self.restarts[slot.index()] = Restarts::default();
+        self.probe_failures[slot.index()] = ProbeFailures::default();
+        self.went_well[slot.index()] = false;
+        self.drains[slot.index()] = Progress::Over;
+        self.drain_signalled[slot.index()] = None;
+        self.extension_noted.remove(&slot);
+    }
+
+    pub(super) fn set_role(&mut self, id: ProcessId, role: Role) {
+        self.unsettled -= usize::from(self.is_waited_for(id, self.life(id)));
+        self.roles[id.index()] = role;
+        self.unsettled += usize::from(self.is_waited_for(id, self.life(id)));
+        self.touched.push(id);
+    }
+
+    /// Whether the container waits for a process that is in this state.
+    fn is_waited_for(&self, id: ProcessId, life: Lifecycle) -> bool {
+        self.is_current(id) && !life.is_settled(self.process(id).required)
+    }
+
+    /// Whether the process runs, and its readiness is waited for.
+    pub(super) fn awaits_ready(&self, id: ProcessId) -> bool {
+        let is_starting = matches!(self.life(id), Lifecycle::Starting { .. });
+        is_starting && self.process(id).readiness_timeout.is_some()
+    }
+
+    /// Whether this end completes a oneshot. What it leaves behind then are leftovers, which nobody
+    /// waits for; what one that has failed or was asked to end leaves has to end with it.
+    #[must_use]
+    pub fn completes(&self, id: ProcessId, end: End) -> bool {
+        let spec = self.process(id);
+        let is_asked =
+            matches!(self.life(id), Lifecycle::Stopping { .. } | Lifecycle::Killed { .. });
+        spec.oneshot && spec.is_success(end) && !is_asked
+    }
+
+    /// Whether an instance runs in the other slot of the process.
+    pub(super) fn runs_beside(&self, id: ProcessId) -> bool {
+        self.beside[id.index()].is_some_and(|other| self.life(other).is_alive())
+    }
+
+    /// Whether the process goes on with another instance, whose end will run the same `post_stop`
+    /// hook, or which was to be replaced by this one.
+    pub(super) fn goes_on_beside(&self, id: ProcessId) -> bool {
+        let Some(other) = self.beside[id.index()] else { return false };
+        let life = self.life(other);
+        let is_up = (life.is_alive() || life.has_rest()) && !life.survives_kill()
+            || matches!(life, Lifecycle::Spawning | Lifecycle::Backoff { anew: false, .. });
+        let is_same = self.copies.contains(&id) || self.copies.contains(&other);
+        is_up && (is_same || self.has_not_taken_over(id))
+    }
+
+    pub(super) fn inherit_probe_failures(&mut self, slot: ProcessId, old: ProcessId) {
+        let total = self.probe_failures[old.index()].total;
+        self.probe_failures[slot.index()] = ProbeFailures { total, in_a_row: 0 };
+    }
+
+    pub fn set(&mut self, id: ProcessId, life: Lifecycle) {
+        let before = core::mem::replace(&mut self.lifecycles[id.index()], life);
+        self.touched.push(id);
+        self.busy += usize::from(life != Lifecycle::Done);
+        self.busy -= usize::from(before != Lifecycle::Done);
+        self.unsettled += usize::from(self.is_waited_for(id, life));
+        self.unsettled -= usize::from(self.is_waited_for(id, before));
+        if before.wakes_at() != life.wakes_at() {
+            before.wakes_at().map(|time| self.timers.remove(&(time, id)));
+            self.timers.extend(life.wakes_at().map(|time| (time, id)));
+        }
+    }
+
+    #[must_use]
+    pub fn reached(&self, id: ProcessId) -> Reached {
+        self.reached[id.index()]
+    }
+
+    pub fn reach(&mut self, id: ProcessId, reached: Reached) {
+        if core::mem::replace(&mut self.reached[id.index()], reached) != reached {
+            self.arrived.push(id);
+        }
+    }
+
+    /// Whether every process is gone for good.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.busy == 0
+    }
+
+    /// Whether every process is ready, or gone for good.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.unsettled == 0
+    }
+
+    /// Whether the container is not ready because of this process, which is not ready yet or is to
+    /// be started again.
+    #[must_use]
+    pub fn waits_for(&self, id: ProcessId) -> bool {
+        self.is_waited_for(id, self.life(id))
+    }
+
+    /// The position of a process in the order.
+    #[must_use]
+    pub fn rank(&self, id: ProcessId) -> u16 {
+        self.rank[id.index()]
+    }
+
+    /// The same processes in the order.
+    #[must_use]
+    pub fn by_rank(&self, ids: impl Iterator<Item = ProcessId>) -> Vec<ProcessId> {
+        let mut ids: Vec<_> = ids.collect();
+        ids.sort_unstable_by_key(|id| self.rank(*id));
+        ids
+    }
+
+    /// The processes whose timer has expired.
+    pub fn due(&self) -> impl Iterator<Item = ProcessId> {
+        self.timers.iter().take_while(|(time, _)| *time <= self.timers_at).map(|(_, id)| *id)
+    }
+
+    /// A deadline for waits while no shutdown is under way: they get all of their declared time.
+    #[must_use]
+    pub fn no_deadline(&self) -> Time {
+        self.now + NO_DEADLINE
+    }
+
+    /// The same in file order.
+    #[must_use]
+    pub fn due_in_order(&self) -> Vec<ProcessId> {
+        let mut due: Vec<_> = self.due().collect();
+        due.sort_unstable();
+        due
+    }
+
+    #[must_use]
+    pub fn process(&self, id: ProcessId) -> &ProcessSpec {
+        &self.spec.processes[id.index()]
+    }
+
+    /// During a shutdown, releases the sockets of every process that was asked to end, is gone, or
+    /// is never started.
+    pub(crate) fn release_sockets(&mut self) {
+        let mut held = core::mem::take(&mut self.held_sockets);
+        held.retain(|&process| {
+            let accepts = self.life(process).accepts();
+            if !accepts {
+                self.act(Action::ReleaseSockets(process));
+            }
+            accepts
+        });
+        self.held_sockets = held;
+    }
+
+    #[must_use]
+    pub fn is_past(&self, time: Time) -> bool {
+        time <= self.timers_at
+    }
+
+    pub fn act(&mut self, action: Action) {
+        self.actions.push(action);
+    }
+
+    pub fn note(&mut self, note: Note) {
+        self.act(Action::Note(note));
+    }
+
+    /// Counts a failed liveness probe. Returns whether the check has failed.
+    pub fn probe_failed(&mut self, id: ProcessId) -> bool {
+        let retries = self.process(id).liveness_retries.unwrap_or(1);
+        let count = &mut self.probe_failures[id.index()];
+        count.total += 1;
+        count.in_a_row = count.in_a_row.saturating_add(1);
+        let failures = count.in_a_row;
+        if failures < retries {
+            self.note(Note::ProbeFailed { process: id, failures, retries });
+        }
+        failures >= retries
+    }
+
+    /// Forgets earlier failures of the liveness check: the process is ready, or has answered.
+    pub fn probe_succeeded(&mut self, id: ProcessId) {
+        self.probe_failures[id.index()].in_a_row = 0;
+    }
+
+    /// Gives a process that asks for it more time to become ready, or to end: `by` from now, unless
+    /// its time is over. A shutdown grants no more than the later stops can spare.
+    pub fn extend_timeout(&mut self, id: ProcessId, by: Duration, deadline: Option<Time>) {
+        let (before, longest) = match self.life(id) {
+            // The time of an epoch that is asked once more is over.
+            Lifecycle::Starting { ready_by, .. } if self.overdue(id).is_none() => {
+                (ready_by, Duration::MAX)
+            }
+            Lifecycle::Stopping { kill_at, .. } if !self.needs_kill(id) => {
+                let spare = |at| self.budget.longest_stop(&self.spec, id, self.now, at);
+                (kill_at, deadline.map_or(Duration::MAX, spare))
+            }
+            _ => return,
+        };
+        let granted = by.min(longest);
+        let longer = self.now + granted;
+        // A limit that is seen late may lie before now.
+        if granted.is_zero() || self.is_past(before) || longer <= before {
+            return;
+        }
+        match self.life(id) {
+            Lifecycle::Starting { since, .. } => {
+                self.set(id, Lifecycle::Starting { since, ready_by: longer });
+            }
+            Lifecycle::Stopping { since, .. } => {
+                self.set(id, Lifecycle::Stopping { since, kill_at: longer });
+            }
+            _ => {}
+        }
+        let noted = self.extension_noted.get(&id);
+        if noted.is_none_or(|at| self.now.since(*at) >= EXTENSION_NOTES) {
+            self.extension_noted.insert(id, self.now);
+            self.note(Note::TimeoutExtended { process: id, limit: longer.since(self.now) });
+        }
+    }
+
+    /// Starts a hook and returns when it must be over.
+    pub fn run_hook(&mut self, process: Option<ProcessId>, stage: Stage, within: Duration) -> Time {
+        self.act(Action::RunHook(HookId { process, stage }));
+        self.now + within
+    }
+
+    /// Kills a hook that is no longer needed.
+    pub fn abort_hook(&mut self, process: Option<ProcessId>, stage: Stage) {
+        self.act(Action::AbortHook(HookId { process, stage }));
+    }
+
+    /// Kills a hook that has taken too long.
+    pub fn time_out_hook(&mut self, process: Option<ProcessId>, stage: Stage) {
+        self.abort_hook(process, stage);
+        self.note(Note::HookTimedOut(HookId { process, stage }));
+    }
+
+    /// The first timer of a process.
+    #[must_use]
+    pub(crate) fn wakes_at(&self) -> Option<Time> {
+        self.timers
+            .first()
+            .map(|(time, _)| time)
+            .into_iter()
+            .chain(self.doomed.values())
+            .min()
+            .copied()
+    }
+}

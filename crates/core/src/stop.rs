@@ -1,0 +1,340 @@
+//! The stop of one process: its `pre_stop` hook, the stop signal, KILL, the rest of its process
+//! group, its `post_stop` hook. A shutdown and the requests of the operator share it; they differ in
+//! the deadline and in what has to be gone before.
+
+use core::time::Duration;
+
+use crate::action::Action;
+use crate::budget::Budget;
+use crate::drain::Progress;
+use crate::event::Event;
+use crate::handover::Hold;
+use crate::note::{DrainEnd, Note};
+use crate::spec::{HookId, Stage};
+use crate::state::{Lifecycle, State};
+use crate::types::{End, ProcessId, Time};
+
+/// The longest wait for the end of a killed process while no deadline presses. To free the memory of
+/// a large one takes the kernel seconds.
+const UNHURRIED_AFTER_KILL: Duration = Duration::from_secs(5);
+
+impl State {
+    /// Begins to stop a process that runs. `hurried`: its `pre_stop` hook is skipped.
+    pub(crate) fn begin_stop(&mut self, process: ProcessId, hurried: bool, deadline: Time) {
+        self.drains[process.index()] = Progress::Over;
+        match self.budget.pre_stop(&self.spec, process, self.now, deadline) {
+            // A new instance that has not taken over serves nobody, and could do so meanwhile.
+            Some(within) if !within.is_zero() && !hurried && !self.has_not_taken_over(process) => {
+                let until = self.run_hook(Some(process), Stage::PreStop, within);
+                self.set(process, Lifecycle::PreStop { until });
+                self.leave_to_newer(process);
+            }
+            _ => self.ask(process, deadline),
+        }
+    }
+
+    /// Asks a process to end.
+    pub(crate) fn ask(&mut self, process: ProcessId, deadline: Time) {
+        if !self.hold(process) {
+            let limit = self.budget.stop(&self.spec, process, self.now, deadline);
+            self.signal_stop(process, limit.min(self.longest_end(process)));
+            self.pass_on(process, deadline);
+        }
+        self.kill_if_due(process, deadline);
+    }
+
+    /// Kills a process, or what is left of its group, that has no time, or no more, to end.
+    pub(crate) fn kill_if_due(&mut self, process: ProcessId, deadline: Time) {
+        match self.life(process) {
+            Lifecycle::Stopping { since, kill_at } if self.is_past(kill_at) => {
+                self.kill(process, Some(since), deadline);
+            }
+            Lifecycle::Remains { kill_at, restart } if self.is_past(kill_at) => {
+                self.kill_rest(process, restart, deadline);
+            }
+            _ => {}
+        }
+    }
+
+    /// Sends the stop signal. `limit`: the time until KILL.
+    pub(crate) fn signal_stop(&mut self, process: ProcessId, limit: Duration) {
+        let signal = self.stop_signal(process);
+        self.act(Action::Stop { process, signal });
+        self.note(Note::Stopping { process, signal, limit });
+        let (since, kill_at) = (self.now, self.now + limit);
+        self.set(process, Lifecycle::Stopping { since, kill_at });
+    }
+
+    /// Asks the processes to end whose `pre_stop` hooks run, without waiting for these any longer.
+    pub(crate) fn cut_pre_stops(&mut self, deadline: Time) {
+        for process in self.spec.ids() {
+            if let Lifecycle::PreStop { .. } = self.life(process) {
+                self.abort_hook(Some(process), Stage::PreStop);
+                self.ask(process, deadline);
+            }
+        }
+    }
+
+    pub(crate) fn kill(&mut self, process: ProcessId, asked: Option<Time>, deadline: Time) {
+        self.act(Action::Kill(process));
+        self.note(Note::Killed { process, after: asked.map(|asked| self.now.since(asked)) });
+        let holds_until = self.after_kill(deadline);
+        self.set(process, Lifecycle::Killed { asked, holds_until });
+        self.killed = true;
+    }
+
+    /// Cancels the start of a process: nothing is started, and readiness is not waited for.
+    pub(crate) fn cancel_start(&mut self, process: ProcessId, deadline: Time) {
+        match self.life(process) {
+            Lifecycle::Waiting
+            | Lifecycle::Checking
+            | Lifecycle::Backoff { anew: true, .. }
+            | Lifecycle::Stopped { .. } => self.set(process, Lifecycle::Done),
+            Lifecycle::Backoff { anew: false, .. } => self.after_end(process, deadline),
+            Lifecycle::Starting { since, .. } => {
+                self.set(process, Lifecycle::Starting { since, ready_by: Time::NEVER });
+            }
+            Lifecycle::PreStart { .. } => {
+                self.abort_hook(Some(process), Stage::PreStart);
+                self.set(process, Lifecycle::Done);
+            }
+            // Its answer comes next.
+            Lifecycle::Spawning => self.act(Action::AbortSpawn(process)),
+            Lifecycle::Remains { kill_at, .. } => {
+                self.set(process, Lifecycle::Remains { kill_at, restart: None });
+            }
+            Lifecycle::RestKilled { holds_until, .. } => {
+                self.set(process, Lifecycle::RestKilled { holds_until, restart: None });
+            }
+            _ => {}
+        }
+    }
+
+    /// Asks the rest of the process group of an ended process to end.
+    pub fn stop_rest(&mut self, process: ProcessId, kill_at: Time, restart: Option<Duration>) {
+        let signal = self.stop_signal(process);
+        self.act(Action::StopGroup { process, signal });
+        self.note(Note::GroupRemains(process));
+        self.set(process, Lifecycle::Remains { kill_at, restart });
+    }
+
+    /// The longest time that the rest of a process group has to end: where an older epoch waits for
+    /// it, at most half of the time to the deadline.
+    fn rest_limit(&self, process: ProcessId, deadline: Time) -> Duration {
+        let limit = self.budget.stop(&self.spec, process, self.now, deadline);
+        let waits = self.older(process).is_some_and(|older| self.is_left_to_newer(older));
+        if waits { limit.min(deadline.since(self.now) / 2) } else { limit }
+    }
+
+    /// Fits waits that began before the shutdown, or while a drain was held, into its deadline.
+    pub(crate) fn fit_waits(&mut self, deadline: Time) {
+        for id in self.spec.ids() {
+            match self.life(id) {
+                Lifecycle::PreStop { until } => {
+                    let limit = self.budget.pre_stop(&self.spec, id, self.now, deadline);
+                    let until = until.min(self.now + limit.unwrap_or_default());
+                    self.set(id, Lifecycle::PreStop { until });
+                }
+                // The newer one is asked, or ends, in time.
+                Lifecycle::Stopping { .. } | Lifecycle::Remains { .. }
+                    if self.waits_for_newer(id) => {}
+                Lifecycle::Stopping { since, kill_at } => {
+                    let mut limit = self.budget.stop(&self.spec, id, self.now, deadline);
+                    // It may have asked for more time than its own.
+                    if kill_at.since(since) > self.process(id).stop.limit {
+                        let spare = self.budget.longest_stop(&self.spec, id, self.now, deadline);
+                        limit = limit.max(spare);
+                    }
+                    let kill_at = kill_at.min(self.now + limit);
+                    self.set(id, Lifecycle::Stopping { since, kill_at });
+                }
+                Lifecycle::Killed { asked, holds_until: Some(until) } => {
+                    let holds_until = self.after_kill(deadline).map(|at| at.min(until));
+                    self.set(id, Lifecycle::Killed { asked, holds_until });
+                }
+                Lifecycle::Remains { kill_at, .. } => {
+                    let kill_at = kill_at.min(self.now + self.rest_limit(id, deadline));
+                    self.set(id, Lifecycle::Remains { kill_at, restart: None });
+                }
+                Lifecycle::RestKilled { holds_until, .. } => {
+                    let at = self.after_kill(deadline);
+                    let holds_until = holds_until.zip(at).map(|(until, at)| until.min(at));
+                    self.set(id, Lifecycle::RestKilled { holds_until, restart: None });
+                }
+                Lifecycle::PostStop { until } => {
+                    let limit = self.budget.post_stop(&self.spec, id, self.now, deadline);
+                    let until = until.min(self.now + limit.unwrap_or_default());
+                    self.set(id, Lifecycle::PostStop { until });
+                }
+                _ => {}
+            }
+        }
+        self.expire(deadline);
+    }
+
+    /// When to stop waiting for the end of a process that is killed now.
+    #[must_use]
+    pub fn after_kill(&self, deadline: Time) -> Option<Time> {
+        let wait = match deadline == self.no_deadline() {
+            true => UNHURRIED_AFTER_KILL,
+            false => Budget::after_kill(self.now, deadline),
+        };
+        (!wait.is_zero()).then_some(self.now + wait)
+    }
+
+    /// Handles the expired waits of processes that are being stopped: asks when a `pre_stop` hook
+    /// takes too long, kills what is alive after its time, stops waiting for what survives KILL and
+    /// for `post_stop` hooks that take too long.
+    pub(crate) fn expire(&mut self, deadline: Time) {
+        for process in self.by_rank(self.due()).into_iter().rev() {
+            match self.life(process) {
+                Lifecycle::PreStop { .. } => {
+                    self.time_out_hook(Some(process), Stage::PreStop);
+                    self.ask(process, deadline);
+                }
+                // It is asked first.
+                Lifecycle::Stopping { .. } | Lifecycle::Remains { .. }
+                    if self.is_left_to_nobody(process) => {}
+                Lifecycle::Stopping { .. } | Lifecycle::Remains { .. } => {
+                    self.kill_if_due(process, deadline);
+                }
+                Lifecycle::RestKilled { restart, .. } => {
+                    self.set(process, Lifecycle::RestKilled { holds_until: None, restart });
+                }
+                Lifecycle::Killed { asked, .. } => {
+                    self.set(process, Lifecycle::Killed { asked, holds_until: None });
+                }
+                Lifecycle::PostStop { .. } => {
+                    self.time_out_hook(Some(process), Stage::PostStop);
+                    self.set(process, Lifecycle::Done);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Kills the rest of the process group of an ended process.
+    pub fn kill_rest(&mut self, process: ProcessId, restart: Option<Duration>, deadline: Time) {
+        self.act(Action::Kill(process));
+        self.note(Note::Killed { process, after: None });
+        let holds_until = self.after_kill(deadline);
+        self.set(process, Lifecycle::RestKilled { holds_until, restart });
+        self.killed = true;
+    }
+
+    /// Handles the end of a process that is being stopped, or ends during a shutdown.
+    fn exited(&mut self, id: ProcessId, end: End, remains: bool, deadline: Time) {
+        let hold = self.holds.remove(&id);
+        let is_left_to_newer = matches!(hold, Some(Hold::HandedOver | Hold::Passed));
+        let in_hook = matches!(self.life(id), Lifecycle::PreStop { .. });
+        if in_hook {
+            self.abort_hook(Some(id), Stage::PreStop);
+        }
+        let took = match self.life(id) {
+            _ if is_left_to_newer || in_hook => None,
+            Lifecycle::Stopping { since, .. } | Lifecycle::Killed { asked: Some(since), .. } => {
+                Some(self.now.since(since))
+            }
+            _ => self.drain_signalled[id.index()].map(|since| self.now.since(since)),
+        };
+        let killed = matches!(self.life(id), Lifecycle::Killed { .. });
+        // drainit sent this KILL, so there is no need to guess another sender.
+        let end = if killed { end.plainly() } else { end };
+        let handed_over = is_left_to_newer && !killed;
+        self.note(Note::Stopped { process: id, end, took, killed, handed_over });
+        self.end_epoch(id, remains);
+        self.end_drain(id, DrainEnd::ProcessGone);
+        if !remains {
+            self.after_end(id, deadline);
+        } else if let Lifecycle::Killed { holds_until, .. } = self.life(id) {
+            // The KILL was for its group, too, of which some are not gone yet.
+            self.set(id, Lifecycle::RestKilled { holds_until, restart: None });
+        } else {
+            let kill_at = match self.life(id) {
+                Lifecycle::Stopping { kill_at, .. } => kill_at,
+                _ if is_left_to_newer => self.now + self.handover_of(id),
+                _ => self.now + self.rest_limit(id, deadline),
+            };
+            if is_left_to_newer {
+                // One of them may be the Envoy.
+                self.holds.insert(id, Hold::HandedOver);
+                self.set(id, Lifecycle::Remains { kill_at, restart: None });
+            } else {
+                self.stop_rest(id, kill_at, None);
+            }
+        }
+    }
+
+    /// Whether this end answers the signal that asked the process to drain, and is no failure. A
+    /// program that handles the signal, such as a shell or a JVM, may end with the code that a shell
+    /// shows for it.
+    #[must_use]
+    pub fn is_answer(&self, id: ProcessId, end: End) -> bool {
+        let signal = self.process(id).drain.and_then(|drain| drain.signal).map(End::Signal);
+        let is_of_signal =
+            signal.is_some_and(|signal| end == signal || end == End::Code(signal.exit_code()));
+        self.drain_signalled[id.index()].is_some()
+            && (self.process(id).is_success(end) || is_of_signal)
+    }
+
+    /// Runs the `post_stop` hook of a process that has ended for good: no other instance goes on, and
+    /// something has run since the hook did.
+    pub fn after_end(&mut self, id: ProcessId, deadline: Time) {
+        let has_run = core::mem::take(&mut self.has_run[id.index()]);
+        let heir = self.beside[id.index()].filter(|_| self.goes_on_beside(id));
+        if let Some(heir) = heir {
+            // Its end runs the hook for both, even if it is never started.
+            self.has_run[heir.index()] |= has_run;
+        }
+        match self.budget.post_stop(&self.spec, id, self.now, deadline) {
+            Some(within) if !within.is_zero() && has_run && heir.is_none() => {
+                let until = self.run_hook(Some(id), Stage::PostStop, within);
+                self.set(id, Lifecycle::PostStop { until });
+            }
+            _ => self.set(id, Lifecycle::Done),
+        }
+    }
+
+    /// Handles the events of a process that is being stopped, or of any during a shutdown.
+    pub(crate) fn handle_stop(&mut self, event: Event, deadline: Time) {
+        match event {
+            Event::Exited { process, end, remains } if self.life(process).is_alive() => {
+                self.exited(process, end, remains, deadline)
+            }
+            Event::GroupGone(process) if self.life(process).has_rest() => {
+                // That of an old epoch that is left alone.
+                self.end_drain(process, DrainEnd::ProcessGone);
+                self.after_end(process, deadline);
+            }
+            Event::HookEnded {
+                hook: HookId { process: Some(process), stage: Stage::PreStop },
+                ..
+            } if matches!(self.life(process), Lifecycle::PreStop { .. }) => {
+                self.ask(process, deadline);
+            }
+            // The stop began between `Action::Spawn` and its answer.
+            Event::Spawned(process) if self.life(process) == Lifecycle::Spawning => {
+                self.note(Note::Started(process));
+                self.has_run[process.index()] = true;
+                self.set(process, Lifecycle::Starting { since: self.now, ready_by: Time::NEVER });
+                if self.has_not_taken_over(process) {
+                    self.begin_stop(process, false, deadline);
+                }
+            }
+            Event::SpawnFailed { process, .. } if self.life(process) == Lifecycle::Spawning => {
+                if self.reached(process).started {
+                    self.after_end(process, deadline);
+                } else {
+                    self.set(process, Lifecycle::Done);
+                }
+            }
+            Event::HookEnded {
+                hook: HookId { process: Some(process), stage: Stage::PostStop },
+                ..
+            } if matches!(self.life(process), Lifecycle::PostStop { .. }) => {
+                self.set(process, Lifecycle::Done);
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! Values that all rooms share. They contain no decisions and do not touch the system.
+
+mod exit;
+mod policy;
+mod printable;
+mod signal;
+mod stream;
+pub mod suggest;
+mod time;
+
+pub use exit::{End, EndKind, exit_code};
+pub use policy::{OnExit, Restart, RestartPolicy, StartCondition, Update, WatchAction};
+pub use printable::{harmless, harmless_lines, visible};
+pub use signal::{AFTER_KILL, ONE_SIGNAL, Signal};
+pub use stream::Stream;
+pub use time::{Time, human, seconds, serialize_seconds, serialize_some_seconds};
+
+/// A slot of the graph: at first the index of a process in the config file, not a PID. While a
+/// process is replaced it has a second one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProcessId(pub u16);
+
+impl ProcessId {
+    /// The index into any table that has one entry for each process.
+    #[must_use]
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}

@@ -1,0 +1,63 @@
+//! Makes untrusted text harmless for the log and the terminal.
+
+use alloc::borrow::Cow;
+
+/// Replaces a character that controls a terminal by a visible one.
+#[must_use]
+pub fn visible(c: char) -> char {
+    match c {
+        '\t' => ' ',
+        '\0'..='\u{1f}' => char::from_u32(0x2400 + u32::from(c)).unwrap_or('\u{fffd}'),
+        '\u{7f}' => '\u{2421}',
+        '\u{80}'..='\u{9f}' => '\u{fffd}',
+        // Marks that reorder text or have no width would misrepresent the content of the line.
+        '\u{200b}'..='\u{200f}'
+        | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}'
+        | '\u{feff}'
+        | '\u{fffe}'
+        | '\u{ffff}' => '\u{fffd}',
+        other => other,
+    }
+}
+
+/// Makes untrusted text (the name of a process, a response, a path) a single line without control
+/// characters. Otherwise it could forge a line of drainit's log.
+#[must_use]
+pub fn harmless(text: &str) -> Cow<'_, str> {
+    if text.chars().all(|c| visible(c) == c) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.chars().map(visible).collect())
+}
+
+/// The same as [`harmless`], but keeps line breaks.
+#[must_use]
+pub fn harmless_lines(text: &str) -> Cow<'_, str> {
+    let keep = |c| if c == '\n' { c } else { visible(c) };
+    if text.chars().all(|c| keep(c) == c) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.chars().map(keep).collect())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    // holds: C139
+    #[test]
+    fn untrusted_text_is_made_harmless() {
+        for (text, shown) in [
+            ("plain — übrig", "plain — übrig"),
+            ("a\nb\r\tc", "a␊b␍ c"),
+            ("\u{1b}[31m\u{7}\0\u{7f}", "␛[31m␇␀␡"),
+            ("\u{9b}31m\u{202e}\u{2028}", "\u{fffd}31m\u{fffd}\u{fffd}"),
+        ] {
+            assert_eq!(harmless(text), shown);
+            assert_eq!(harmless(shown), shown);
+        }
+        assert_eq!(harmless_lines("a\n  b\u{1b}"), "a\n  b␛");
+    }
+}

@@ -1,0 +1,169 @@
+//! Signals by number and name, including real-time signals.
+
+use core::fmt;
+use core::time::Duration;
+
+/// Stop signals less than this apart count as one: some programs send a signal to a process and
+/// then to its group, and the kernel merges equal signals that are pending.
+pub const ONE_SIGNAL: Duration = Duration::from_millis(5);
+
+/// The time that the kernel gets to end a process after KILL.
+pub const AFTER_KILL: Duration = Duration::from_millis(200);
+
+/// A signal number, 1 to 64. `nix`'s enum has no real-time signals.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Signal(i32);
+
+/// `SIGRTMIN` of glibc, whatever C library drainit is linked with: `RTMIN+3` (systemd's "halt") is
+/// written with that in mind.
+const RTMIN: i32 = 34;
+const RTMAX: i32 = 64;
+
+const NAMES: [(&str, i32); 31] = [
+    ("HUP", 1),
+    ("INT", 2),
+    ("QUIT", 3),
+    ("ILL", 4),
+    ("TRAP", 5),
+    ("ABRT", 6),
+    ("BUS", 7),
+    ("FPE", 8),
+    ("KILL", 9),
+    ("USR1", 10),
+    ("SEGV", 11),
+    ("USR2", 12),
+    ("PIPE", 13),
+    ("ALRM", 14),
+    ("TERM", 15),
+    ("STKFLT", 16),
+    ("CHLD", 17),
+    ("CONT", 18),
+    ("STOP", 19),
+    ("TSTP", 20),
+    ("TTIN", 21),
+    ("TTOU", 22),
+    ("URG", 23),
+    ("XCPU", 24),
+    ("XFSZ", 25),
+    ("VTALRM", 26),
+    ("PROF", 27),
+    ("WINCH", 28),
+    ("IO", 29),
+    ("PWR", 30),
+    ("SYS", 31),
+];
+
+/// Other names of signals in [`NAMES`].
+const ALIASES: [(&str, i32); 4] = [("IOT", 6), ("CLD", 17), ("POLL", 29), ("UNUSED", 31)];
+
+impl Signal {
+    pub const HUP: Self = Self(1);
+    pub const INT: Self = Self(2);
+    pub const QUIT: Self = Self(3);
+    pub const KILL: Self = Self(9);
+    pub const USR1: Self = Self(10);
+    pub const USR2: Self = Self(12);
+    pub const PIPE: Self = Self(13);
+    pub const TERM: Self = Self(15);
+    pub const CHLD: Self = Self(17);
+    pub const CONT: Self = Self(18);
+    pub const STOP: Self = Self(19);
+    pub const TSTP: Self = Self(20);
+    pub const TTIN: Self = Self(21);
+    pub const TTOU: Self = Self(22);
+    pub const WINCH: Self = Self(28);
+
+    /// `None` unless the number is from 1 to 64.
+    #[must_use]
+    pub fn from_number(number: i32) -> Option<Self> {
+        (1..=RTMAX).contains(&number).then_some(Self(number))
+    }
+
+    /// Reads `TERM`, `SIGTERM`, `term`, `15`, `RTMIN+3` or `RTMAX-2`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        if let Ok(number) = text.parse() {
+            return Self::from_number(number);
+        }
+        let upper = text.to_ascii_uppercase();
+        let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+        if let Some((_, number)) = NAMES.iter().chain(&ALIASES).find(|(known, _)| *known == name) {
+            return Some(Self(*number));
+        }
+        let number = if name == "RTMIN" {
+            RTMIN
+        } else if name == "RTMAX" {
+            RTMAX
+        } else if let Some(above) = name.strip_prefix("RTMIN+") {
+            RTMIN.checked_add(above.parse().ok()?)?
+        } else {
+            RTMAX.checked_sub(name.strip_prefix("RTMAX-")?.parse().ok()?)?
+        };
+        (RTMIN..=RTMAX).contains(&number).then_some(Self(number))
+    }
+
+    #[must_use]
+    pub fn number(self) -> i32 {
+        self.0
+    }
+
+    /// The names without `SIG`, and their aliases.
+    pub fn all_names() -> impl Iterator<Item = &'static str> {
+        NAMES.iter().chain(&ALIASES).map(|(name, _)| *name)
+    }
+
+    /// The names without `SIG`, for suggestions.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        NAMES.iter().map(|(name, _)| *name)
+    }
+}
+
+/// Writes `SIGTERM`, `SIGRTMIN+3`.
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match NAMES.iter().find(|(_, number)| *number == self.0) {
+            Some((name, _)) => write!(f, "SIG{name}"),
+            None if self.0 == RTMIN => write!(f, "SIGRTMIN"),
+            None if self.0 > RTMIN => write!(f, "SIGRTMIN+{}", self.0 - RTMIN),
+            None => write!(f, "signal {}", self.0),
+        }
+    }
+}
+
+impl fmt::Debug for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_written_signal_is_read_back() {
+        for number in 1..=64 {
+            let signal = Signal::from_number(number).unwrap();
+            if number == 32 || number == 33 {
+                continue; // reserved by the C library: they have no name
+            }
+            assert_eq!(Signal::parse(&signal.to_string()), Some(signal), "{signal}");
+            assert_eq!(Signal::parse(&number.to_string()), Some(signal));
+        }
+    }
+
+    // holds: C70, C71, C72
+    #[test]
+    fn signals_are_read_in_every_common_form() {
+        for text in ["TERM", "term", "SIGTERM", "SigTerm", "15"] {
+            assert_eq!(Signal::parse(text), Some(Signal::TERM), "{text}");
+        }
+        assert_eq!(Signal::parse("RTMIN+3").map(Signal::number), Some(37));
+        assert_eq!(Signal::parse("SIGRTMAX-1").map(Signal::number), Some(63));
+        for text in ["", "0", "65", "-1", "TERMINATE", "RTMIN+31", "RTMAX-31", "RTMIN+", "SIG"] {
+            assert_eq!(Signal::parse(text), None, "{text}");
+        }
+    }
+}

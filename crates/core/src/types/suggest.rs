@@ -1,0 +1,85 @@
+//! Names as people write them: patterns, suggestions for misspelt ones, lists.
+
+use crate::prelude::*;
+
+/// Longer names are not compared: they are no typing errors, and the comparison is quadratic.
+const LONGEST: usize = 64;
+
+/// Whether a name is meant: `worker-*` means all that begin with `worker-`.
+#[must_use]
+pub fn is_meant(pattern: &str, name: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(start) => name.starts_with(start),
+        None => name == pattern,
+    }
+}
+
+/// The known name that is most similar, if one is similar enough.
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if name.len() > LONGEST {
+        return None;
+    }
+    let name = fold(name);
+    let allowed = (name.chars().count() / 3).clamp(1, 3);
+    known
+        .into_iter()
+        .filter(|candidate| candidate.len() <= LONGEST)
+        .map(|candidate| (strsim::osa_distance(&name, &fold(candidate)), candidate))
+        .filter(|(distance, _)| *distance <= allowed)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Makes names equal that differ only in case, or in `-` and `_`.
+fn fold(name: &str) -> String {
+    name.to_lowercase().replace('-', "_")
+}
+
+/// `` `a`, `b` and `c` ``
+pub fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let mut names: Vec<_> = names.into_iter().map(|name| format!("`{name}`")).collect();
+    let last = names.pop().unwrap_or_default();
+    if names.is_empty() { last } else { format!("{} and {last}", names.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn typing_errors_are_recognised_and_other_words_are_not() {
+        let known = ["command", "depends_on", "stop_grace_period", "user"];
+        for (name, expected) in [
+            ("comand", Some("command")),
+            ("depends-on", Some("depends_on")),
+            ("Command", Some("command")),
+            ("stop_grace_periods", Some("stop_grace_period")),
+            ("usr", Some("user")),
+            ("image", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(name, known), expected, "{name}");
+        }
+        assert_eq!(nearest(&"x".repeat(1_000_000), known), None);
+    }
+
+    #[test]
+    fn an_asterisk_at_the_end_means_any_rest() {
+        for (pattern, name, expected) in [
+            ("app", "app", true),
+            ("app", "app-1", false),
+            ("app-*", "app-1", true),
+            ("app-*", "app", false),
+            ("*", "app", true),
+            ("*-1", "app-1", false),
+        ] {
+            assert_eq!(is_meant(pattern, name), expected, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn lists_read_like_prose() {
+        assert_eq!(list(["a"]), "`a`");
+        assert_eq!(list(["a", "b", "c"]), "`a`, `b` and `c`");
+    }
+}

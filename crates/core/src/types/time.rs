@@ -1,0 +1,98 @@
+//! Points in time, and durations as text and as data.
+
+use core::ops::{Add, Sub};
+use core::time::Duration;
+
+use serde::Serializer;
+
+use crate::prelude::*;
+
+/// The time since boot, on a clock that runs on while the machine is suspended (`CLOCK_BOOTTIME`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Time(pub Duration);
+
+impl Time {
+    /// Later than every deadline.
+    pub const NEVER: Self = Self(Duration::MAX);
+
+    /// The time since `earlier`; zero if `earlier` is later.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl Add<Duration> for Time {
+    type Output = Self;
+    fn add(self, rhs: Duration) -> Self {
+        Self(self.0.saturating_add(rhs))
+    }
+}
+
+impl Sub<Duration> for Time {
+    type Output = Self;
+    fn sub(self, rhs: Duration) -> Self {
+        Self(self.0.saturating_sub(rhs))
+    }
+}
+
+/// Formats a duration for people: `850ms`, `1.5s`, `12s`, `2m 5s`.
+#[must_use]
+pub fn human(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    if millis < 1000 {
+        return format!("{millis}ms");
+    }
+    if millis < 60_000 {
+        let hundredths = (millis + 5) / 10;
+        let (seconds, rest) = (hundredths / 100, hundredths % 100);
+        return match rest {
+            0 => format!("{seconds}s"),
+            _ if rest % 10 == 0 => format!("{seconds}.{}s", rest / 10),
+            _ => format!("{seconds}.{rest:02}s"),
+        };
+    }
+    humantime::format_duration(Duration::from_secs(duration.as_secs())).to_string()
+}
+
+/// Seconds for programs, rounded to milliseconds: finer digits are artefacts.
+#[must_use]
+pub fn seconds(duration: Duration) -> f64 {
+    ((duration.as_nanos() + 500_000) / 1_000_000) as f64 / 1000.0
+}
+
+/// Writes [`seconds`].
+pub fn serialize_seconds<S: Serializer>(
+    duration: &Duration,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(seconds(*duration))
+}
+
+/// Writes [`seconds`], or null.
+pub fn serialize_some_seconds<S: Serializer>(
+    duration: &Option<Duration>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_some(&duration.map(seconds))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_well() {
+        for (millis, text) in [
+            (0, "0ms"),
+            (850, "850ms"),
+            (1500, "1.5s"),
+            (12_000, "12s"),
+            (12_346, "12.35s"),
+            (125_400, "2m 5s"),
+        ] {
+            assert_eq!(human(Duration::from_millis(millis)), text);
+        }
+    }
+}

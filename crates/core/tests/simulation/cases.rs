@@ -1,0 +1,2136 @@
+//! Single schedules with known actions: the promises one by one.
+
+use crate::replacements::{NEW, overlapping, restart};
+use crate::*;
+use drainit_core::event::{Load, Unit};
+use drainit_core::note::{AfterEnd, Evidence, Hurry, StartFailure};
+use drainit_core::phase::Phase;
+use drainit_core::spec::{DrainSpec, Wait};
+use drainit_core::state::Lifecycle;
+use drainit_core::types::{Restart, RestartPolicy};
+
+pub(super) const ENGINE: ProcessId = ProcessId(0);
+pub(super) const ROUTER: ProcessId = ProcessId(1);
+pub(super) const MS: fn(u64) -> Duration = Duration::from_millis;
+const TERM: Event = Event::Signal(Signal::TERM);
+/// A stop signal that hurries when it repeats another one.
+const INT: Event = Event::Signal(Signal::INT);
+
+/// A router that depends on an engine, both without readiness probes; the window is 30 s − 2 s.
+pub(super) fn gateway() -> Spec {
+    let process = |dependencies: &[ProcessId], dependents: &[ProcessId]| ProcessSpec {
+        dependencies: dependencies.iter().map(|on| (*on, StartCondition::Ready)).collect(),
+        dependents: dependents.to_vec(),
+        followers: Vec::new(),
+        left_out: false,
+        oneshot: false,
+        success_codes: vec![0],
+        timeout: None,
+        conditional: false,
+        readiness_timeout: None,
+        liveness_retries: None,
+        update: Update::StopFirst,
+        handover: None,
+        base_id: None,
+        restart: Restart { policy: RestartPolicy::No, delay: MS(1000), max: Some(5) },
+        on_exit: OnExit::Shutdown,
+        required: true,
+        stop_signal: Signal::TERM,
+        stop: Wait::new(Some(MS(5000))),
+        hooks: HookWaits::default(),
+        drain: None,
+        listens: false,
+        forward_signals: Vec::new(),
+        watch: Vec::new(),
+    };
+    let mut router = process(&[ENGINE], &[]);
+    let drain =
+        DrainSpec { time: MS(15_000), min: MS(5000), closes: true, exit_at: 0, signal: None };
+    router.drain = Some(drain);
+    Spec {
+        window: MS(28_000),
+        reserve: MS(2000),
+        readiness_delay: Duration::ZERO,
+        unready_delay: Duration::ZERO,
+        stop_signals: vec![Signal::TERM, Signal::INT],
+        hooks: HookWaits::default(),
+        processes: vec![process(&[], &[ROUTER]), router],
+        order: vec![ENGINE, ROUTER],
+    }
+}
+
+/// A machine with a clock in milliseconds.
+pub(super) struct Play {
+    pub(super) machine: Machine,
+}
+
+impl Play {
+    /// Starts every process at 0.
+    pub(super) fn up(spec: Spec) -> Self {
+        let mut play = Self { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
+        assert_eq!(play.at(0, Event::Start), [Action::Spawn(ENGINE)]);
+        assert_eq!(play.at(0, Event::Spawned(ENGINE)), [Action::Spawn(ROUTER)]);
+        play.at(0, Event::Spawned(ROUTER));
+        play
+    }
+
+    /// The actions of an event without the notes.
+    pub(super) fn at(&mut self, millis: u64, event: Event) -> Vec<Action> {
+        let mut actions = self.machine.handle(Time(MS(millis)), event);
+        actions.retain(|action| !matches!(action, Action::Note(_)));
+        actions
+    }
+
+    pub(super) fn notes(&mut self, millis: u64, event: Event) -> Vec<Note> {
+        let note = |action| if let Action::Note(note) = action { Some(note) } else { None };
+        self.machine.handle(Time(MS(millis)), event).into_iter().filter_map(note).collect()
+    }
+
+    /// The actions of a reload without the notes.
+    pub(super) fn reload(&mut self, millis: u64, new: &Spec, plan: &[Placed]) -> Vec<Action> {
+        let mut actions = self.machine.reload(Time(MS(millis)), new, plan).unwrap();
+        actions.retain(|action| !matches!(action, Action::Note(_)));
+        actions
+    }
+
+    /// A watched file has changed, and is quiet.
+    pub(super) fn changes(&mut self, millis: u64, process: ProcessId, watch: usize) -> Vec<Action> {
+        assert_eq!(self.at(millis, seen(process, watch)), [], "it may go on");
+        self.at(millis, quiet(process, watch))
+    }
+
+    /// Sends samples and returns the actions with their times.
+    fn samples(&mut self, from: u64, to: u64, active: u64) -> Vec<(u64, Action)> {
+        let mut seen = Vec::new();
+        for millis in (from..=to).step_by(50) {
+            let load = load(active, 100);
+            let actions = self.at(millis, Event::DrainSample { process: ROUTER, load });
+            seen.extend(actions.into_iter().map(|action| (millis, action)));
+        }
+        seen
+    }
+}
+
+fn load(active: u64, total: u64) -> Load {
+    Load { active: Some(active), total: Some(total), ..Load::default() }
+}
+
+fn drain(longest: u64) -> Action {
+    Action::Drain { process: ROUTER, min: MS(5000), longest: MS(longest) }
+}
+
+pub(super) fn stop(process: ProcessId) -> Action {
+    Action::Stop { process, signal: Signal::TERM }
+}
+
+/// When the next timer is due.
+pub(super) fn wakes_at(play: &Play) -> u64 {
+    play.machine.next_wakeup().unwrap().0.as_millis() as u64
+}
+
+pub(super) fn exited(process: ProcessId) -> Event {
+    Event::Exited { process, end: End::Code(0), remains: false }
+}
+
+// holds: S1, S44, C160
+#[test]
+fn an_idle_gateway_is_drained_for_min_and_stopped_in_order() {
+    let mut play = Play::up(gateway());
+    assert_eq!(play.at(0, Event::Signal(Signal::TERM)), [Action::Unready, drain(15_000)]);
+    assert!(play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true }).is_empty());
+    let seen = play.samples(50, 5000, 0);
+    assert_eq!(seen, [(5000, Action::CloseListeners(ROUTER))], "quiet before, but min is held");
+    // Only a poll after the close shows that no connection slipped in.
+    assert!(play.at(5010, Event::ListenersClosed(ROUTER)).is_empty());
+    let seen = play.samples(5050, 5050, 0);
+    assert_eq!(seen, [(5050, Action::EndDrain(ROUTER)), (5050, stop(ROUTER))]);
+    assert_eq!(play.at(5100, exited(ROUTER)), [stop(ENGINE)]);
+    assert_eq!(play.at(5200, exited(ENGINE)), [Action::Sweep(Signal::TERM)]);
+    assert_eq!(play.at(5200, Event::Leftovers(0)), [Action::Exit(0)]);
+}
+
+// holds: S231
+#[test]
+fn an_envoy_that_is_not_live_is_stopped_at_once() {
+    let mut play = Play::up(gateway());
+    play.at(0, Event::Signal(Signal::TERM));
+    play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
+    let over = play.at(6, Event::NothingToDrain(ROUTER));
+    assert_eq!(over, [Action::EndDrain(ROUTER), stop(ROUTER)]);
+}
+
+// holds: S34
+#[test]
+fn rare_samples_show_quiet_only_with_a_fresh_one() {
+    let sample = Event::DrainSample { process: ROUTER, load: load(0, 100) };
+    let up = || {
+        let mut play = Play::up(gateway());
+        play.at(0, Event::Signal(Signal::TERM));
+        play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
+        assert!(play.at(1000, sample).is_empty());
+        assert!(play.at(3000, sample).is_empty());
+        play
+    };
+    let mut play = up();
+    assert!(play.at(4900, sample).is_empty());
+    assert_eq!(play.machine.next_wakeup(), Some(Time(MS(5000))));
+    assert_eq!(play.at(5000, Event::Tick), [Action::CloseListeners(ROUTER)]);
+    // Connections may have come since 3 s.
+    let mut play = up();
+    assert_eq!(play.machine.next_wakeup(), Some(Time(MS(15_000))));
+    assert!(play.at(5000, Event::Tick).is_empty());
+    assert_eq!(play.at(5100, sample), [Action::CloseListeners(ROUTER)]);
+}
+
+// holds: S34, S35, C384
+#[test]
+fn a_drain_is_over_when_no_more_than_exit_at_are_left() {
+    let mut spec = gateway();
+    spec.processes[ROUTER.index()].drain.as_mut().unwrap().exit_at = 2;
+    let mut play = Play::up(spec);
+    play.at(0, Event::Signal(Signal::TERM));
+    play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
+    assert!(play.samples(50, 6000, 3).is_empty(), "one too many");
+    let seen = play.samples(6050, 6250, 2);
+    assert_eq!(seen, [(6250, Action::CloseListeners(ROUTER))]);
+    assert!(play.at(6260, Event::ListenersClosed(ROUTER)).is_empty());
+    assert!(play.samples(6300, 6300, 3).is_empty(), "one slipped in before the close");
+    let sample = Event::DrainSample { process: ROUTER, load: load(2, 100) };
+    let notes = play.notes(6350, sample);
+    let is_over = |note: &Note| {
+        matches!(note, Note::DrainOver { why: DrainEnd::Quiet, last, .. }
+        if last.active == Some(2))
+    };
+    assert!(notes.iter().any(is_over), "{notes:?}");
+}
+
+// holds: S116, S118, S217
+#[test]
+fn a_broadcast_signal_is_recognised() {
+    let told = |notes: Vec<Note>| {
+        let mut notes = notes.into_iter().filter_map(|note| match note {
+            Note::EndedUndrained { process: ROUTER, signal: Signal::TERM, evidence } => {
+                Some(evidence)
+            }
+            _ => None,
+        });
+        let with = notes.next();
+        assert_eq!(notes.next(), None, "said once");
+        with
+    };
+    let term = Event::Signal(Signal::TERM);
+    // TERM ends Envoy with code 0, other processes with the signal.
+    let by_term = Event::Exited { process: ROUTER, end: End::Signal(Signal::TERM), remains: false };
+    for end in [exited(ROUTER), by_term] {
+        let mut play = Play::up(gateway());
+        play.at(1000, term);
+        assert_eq!(told(play.notes(1004, end)), Some(Evidence::After(MS(4))));
+        // The end is seen before the signal.
+        let mut play = Play::up(gateway());
+        assert_eq!(told(play.notes(1000, end)), None);
+        assert_eq!(told(play.notes(1003, term)), Some(Evidence::Before(MS(3))));
+        assert_eq!(told(play.notes(1003, exited(ENGINE))), None);
+        // As PID 1 drainit does not receive it.
+        let mut play = Play::up(gateway());
+        assert_eq!(told(play.notes(1000, exited(ENGINE))), None);
+        assert_eq!(told(play.notes(1020, end)), Some(Evidence::OtherEnds));
+        let mut play = Play::up(gateway());
+        assert_eq!(told(play.notes(1000, exited(ENGINE))), None);
+        assert_eq!(told(play.notes(1501, end)), None, "another reason");
+        // Long after or before the signal: another reason.
+        let mut play = Play::up(gateway());
+        play.at(1000, term);
+        assert_eq!(told(play.notes(4000, end)), None);
+        let mut play = Play::up(gateway());
+        play.at(1000, end);
+        assert_eq!(told(play.notes(2000, term)), None);
+    }
+    // A crash is never attributed to a signal, and a drained process has lost nothing.
+    let crash = Event::Exited { process: ROUTER, end: End::Code(1), remains: false };
+    let mut play = Play::up(gateway());
+    play.at(1000, term);
+    assert_eq!(told(play.notes(1004, crash)), None);
+    let mut play = Play::up(gateway());
+    play.at(1000, term);
+    play.at(1001, term);
+    assert_eq!(told(play.notes(1100, INT)), None, "asked to end");
+    assert_eq!(told(play.notes(1104, exited(ROUTER))), None);
+}
+
+// holds: S117
+#[test]
+fn an_end_that_may_answer_a_drain_is_no_broadcast_signal() {
+    let ended_at = |readiness_delay| {
+        let mut spec = Spec { readiness_delay, ..gateway() };
+        spec.processes[ROUTER.index()].drain.as_mut().unwrap().closes = false;
+        let mut play = Play::up(spec);
+        play.at(1000, Event::Signal(Signal::TERM));
+        let notes = play.notes(1100, exited(ROUTER));
+        notes.iter().any(|note| matches!(note, Note::EndedUndrained { .. }))
+    };
+    assert!(!ended_at(Duration::ZERO), "the drain has begun");
+    assert!(ended_at(MS(5000)), "nobody has asked it yet");
+}
+
+// holds: S37, S45
+#[test]
+fn a_busy_process_is_drained_until_time_is_over() {
+    let mut play = Play::up(gateway());
+    play.at(0, Event::Signal(Signal::TERM));
+    play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
+    assert!(play.samples(50, 14_950, 3).is_empty());
+    assert_eq!(play.at(15_000, Event::Tick), [Action::CloseListeners(ROUTER)]);
+    let actions = play.at(15_010, Event::ListenersClosed(ROUTER));
+    assert_eq!(actions, [Action::EndDrain(ROUTER), stop(ROUTER)]);
+}
+
+// holds: S25
+#[test]
+fn a_drain_without_time_is_skipped_and_reported() {
+    let mut spec = gateway();
+    spec.window = MS(10_000);
+    let drain = DrainSpec { time: MS(15_000), min: MS(0), closes: true, exit_at: 0, signal: None };
+    spec.processes[ROUTER.index()].drain = Some(drain);
+    let mut play = Play::up(spec.clone());
+    assert_eq!(play.at(0, Event::Signal(Signal::TERM)), [Action::Unready, stop(ROUTER)]);
+    let mut play = Play::up(spec.clone());
+    assert!(play.notes(0, Event::Signal(Signal::TERM)).contains(&Note::NotDrained(ROUTER)));
+    // A drain that is turned off is not reported.
+    spec.processes[ROUTER.index()].drain = Some(DrainSpec { time: MS(0), ..drain });
+    let mut play = Play::up(spec);
+    assert!(!play.notes(0, Event::Signal(Signal::TERM)).contains(&Note::NotDrained(ROUTER)));
+}
+
+// holds: S48
+#[test]
+fn a_missing_statistic_is_unknown_never_zero() {
+    let mut play = Play::up(gateway());
+    play.at(0, Event::Signal(Signal::TERM));
+    play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
+    for millis in (50..15_000).step_by(50) {
+        let half = Load { active: Some(0), ..Load::default() };
+        for load in [Load::default(), half] {
+            assert!(play.at(millis, Event::DrainSample { process: ROUTER, load }).is_empty());
+        }
+    }
+    assert_eq!(play.at(15_000, Event::Tick), [Action::CloseListeners(ROUTER)]);
+}
+
+// holds: S34
+#[test]
+fn a_new_connection_restarts_the_quiet_time() {
+    let mut play = Play::up(gateway());
+    play.at(0, Event::Signal(Signal::TERM));
+    play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
+    // Connections open and close between two samples: never open, never quiet.
+    for (count, millis) in (50..=8000).step_by(50).enumerate() {
+        let load = load(0, count as u64);
+        assert!(
+            play.at(millis, Event::DrainSample { process: ROUTER, load }).is_empty(),
+            "{millis}"
+        );
+    }
+    let load = load(0, 159);
+    assert!(play.at(8050, Event::DrainSample { process: ROUTER, load }).is_empty());
+    // The absence of samples shows nothing.
+    assert!(play.at(8300, Event::Tick).is_empty());
+    let look = Event::DrainSample { process: ROUTER, load };
+    assert_eq!(play.at(8301, look), [Action::CloseListeners(ROUTER)]);
+}
+
+// holds: S39, S49
+#[test]
+fn with_an_unreachable_admin_only_min_is_waited() {
+    let mut play = Play::up(gateway());
+    play.at(0, Event::Signal(Signal::TERM));
+    assert!(play.at(2000, Event::DrainAnswered { process: ROUTER, accepted: false }).is_empty());
+    assert!(play.at(4999, Event::Tick).is_empty());
+    assert_eq!(play.at(5000, Event::Tick), [Action::EndDrain(ROUTER), stop(ROUTER)]);
+}
+
+// holds: S41, S106
+#[test]
+fn a_second_signal_cuts_waits_and_a_third_kills() {
+    let mut play = Play::up(gateway());
+    play.at(0, Event::Signal(Signal::TERM));
+    let second = play.at(1000, INT);
+    assert_eq!(second, [Action::EndDrain(ROUTER), stop(ROUTER)]);
+    let third = play.at(1500, INT);
+    assert_eq!(third, [Action::Kill(ROUTER), Action::Kill(ENGINE)]);
+    let killed =
+        |process| Event::Exited { process, end: End::Signal(Signal::KILL), remains: false };
+    play.at(1501, killed(ROUTER));
+    assert_eq!(play.at(1502, killed(ENGINE)), [Action::Sweep(Signal::KILL)]);
+    assert_eq!(play.at(1502, Event::Leftovers(0)), [Action::Exit(137)]);
+}
+
+// holds: S234
+#[test]
+fn a_further_sigterm_changes_nothing() {
+    let mut play = Play::up(gateway());
+    play.at(0, TERM);
+    for at in [1000, 2000, 3000] {
+        assert_eq!(play.notes(at, TERM), [Note::Hurried(Hurry::Continue)]);
+    }
+    assert_eq!(play.at(4000, INT), [Action::EndDrain(ROUTER), stop(ROUTER)]);
+    assert_eq!(play.at(4100, TERM), []);
+    assert_eq!(play.at(4200, INT), [Action::Kill(ROUTER), Action::Kill(ENGINE)]);
+}
+
+// holds: S109
+#[test]
+fn a_signal_repeated_at_once_counts_once() {
+    let mut play = Play::up(gateway());
+    play.at(0, Event::Signal(Signal::TERM));
+    assert!(play.at(1, INT).is_empty());
+    assert!(play.at(2, INT).is_empty());
+    assert!(!play.at(500, INT).is_empty());
+    for (millis, is_one) in [(4, true), (6, false)] {
+        let mut play = Play::up(gateway());
+        play.at(0, Event::Signal(Signal::TERM));
+        assert_eq!(play.at(millis, INT).is_empty(), is_one, "{millis}");
+    }
+}
+
+// holds: S109
+#[test]
+fn a_signal_that_arrives_while_the_first_is_handled_counts_once() {
+    for (millis, is_one) in [(104, true), (106, false)] {
+        let mut play = Play::up(gateway());
+        play.at(0, Event::Signal(Signal::TERM));
+        play.at(100, Event::SignalHandled);
+        assert_eq!(play.at(millis, INT).is_empty(), is_one, "{millis}");
+    }
+}
+
+// holds: S40
+#[test]
+fn the_end_of_the_drained_process_ends_the_wait() {
+    let mut play = Play::up(gateway());
+    play.at(0, Event::Signal(Signal::TERM));
+    assert_eq!(play.at(700, exited(ROUTER)), [Action::EndDrain(ROUTER), stop(ENGINE)]);
+}
+
+// holds: S1, S110, S111
+#[test]
+fn after_an_unasked_end_drains_wait_only_for_min_and_its_code_is_kept() {
+    let mut play = Play::up(gateway());
+    let crash = Event::Exited { process: ENGINE, end: End::Code(7), remains: false };
+    assert_eq!(play.at(0, crash), [Action::Unready, drain(5000)]);
+    play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
+    assert!(play.samples(50, 4950, 9).is_empty());
+    assert_eq!(play.at(5000, Event::Tick), [Action::CloseListeners(ROUTER)]);
+    assert_eq!(
+        play.at(5010, Event::ListenersClosed(ROUTER)),
+        [Action::EndDrain(ROUTER), stop(ROUTER)]
+    );
+    assert_eq!(play.at(5020, exited(ROUTER)), [Action::Sweep(Signal::TERM)]);
+    assert_eq!(play.at(5020, Event::Leftovers(0)), [Action::Exit(7)]);
+}
+
+// holds: C162, C622
+#[test]
+fn a_stop_grace_period_of_0_kills_at_once() {
+    let mut spec = gateway();
+    spec.processes = undrained(spec.processes);
+    spec.processes[ROUTER.index()].stop = Wait::new(Some(MS(0)));
+    let mut play = Play::up(spec);
+    let killed = [Action::Unready, stop(ROUTER), Action::Kill(ROUTER)];
+    assert_eq!(play.at(0, Event::Signal(Signal::TERM)), killed);
+}
+
+// holds: S76, S115, S218
+#[test]
+fn waits_shrink_to_leave_time_for_later_ones() {
+    let mut spec = Spec { window: MS(6000), ..gateway() };
+    spec.processes = undrained(spec.processes);
+    let mut play = Play::up(spec);
+    let limit = |notes: Vec<Note>| {
+        notes.into_iter().find_map(|note| match note {
+            Note::Stopping { limit, .. } => Some(limit),
+            _ => None,
+        })
+    };
+    // 5 s and 5 s were declared, and 6 s are left: half of it for each.
+    assert_eq!(limit(play.notes(0, Event::Signal(Signal::TERM))), Some(MS(3000)));
+    play.at(3000, Event::Tick);
+    // drainit sent this KILL, so it is not attributed to the OOM killer.
+    let killed =
+        play.notes(3000, Event::Exited { process: ROUTER, end: End::OutOfMemory, remains: false });
+    let (end, took) = (End::Signal(Signal::KILL), Some(MS(3000)));
+    assert_eq!(
+        killed[0],
+        Note::Stopped { process: ROUTER, end, took, killed: true, handed_over: false }
+    );
+    assert_eq!(limit(killed), Some(MS(3000)));
+    assert_eq!(play.at(6000, Event::Tick), [Action::Kill(ENGINE)]);
+}
+
+/// Python, engine and router, as in `docs/shutdown.md`.
+fn example(window: u64) -> Spec {
+    let mut spec = Spec { window: MS(window), ..gateway() };
+    let mut python = spec.processes[0].clone();
+    python.dependents = vec![ProcessId(1)];
+    spec.processes.insert(0, python);
+    for (place, below) in [(1, 0), (2, 1)] {
+        spec.processes[place].dependencies = vec![(ProcessId(below), StartCondition::Ready)];
+    }
+    spec.processes[1].dependents = vec![ProcessId(2)];
+    for process in &mut spec.processes {
+        process.stop = Wait::new(None);
+    }
+    spec.order = spec.ids().collect();
+    spec
+}
+
+// holds: S78, S79, S82, S83, S84, S85, S86, S87, C621
+#[test]
+fn the_examples_of_the_page_have_their_figures() {
+    let [python, engine, router] = [0, 1, 2].map(ProcessId);
+    let limit = |notes: &[Note]| {
+        notes.iter().find_map(|note| match note {
+            Note::Stopping { process, limit, .. } => Some((*process, limit.as_millis() as u64)),
+            _ => None,
+        })
+    };
+    // The window, the drain, and the times of the router after all of it, of the engine and of
+    // python after quick ones.
+    for (window, longest, times) in
+        [(28_000, 15_000, [10_000, 10_000, 10_000]), (8000, 5000, [1000, 2000, 3000])]
+    {
+        let up = |accepted| {
+            let mut play =
+                Play { machine: Machine::new(Rc::new(example(window)), Time(Duration::ZERO)) };
+            play.at(0, Event::Start);
+            for id in [python, engine, router] {
+                play.at(0, Event::Spawned(id));
+            }
+            let begun = play.at(0, Event::Signal(Signal::TERM));
+            let drain = Action::Drain { process: router, min: MS(5000), longest: MS(longest) };
+            assert_eq!(begun, [Action::Unready, drain]);
+            play.at(1, Event::DrainAnswered { process: router, accepted });
+            play
+        };
+        let mut play = up(true);
+        play.at(longest, Event::Tick);
+        let stopping = play.notes(longest, Event::ListenersClosed(router));
+        assert_eq!(limit(&stopping), Some((router, times[0])));
+        let mut play = up(false);
+        assert_eq!(limit(&play.notes(5000, Event::Tick)).unwrap().0, router);
+        assert_eq!(limit(&play.notes(5000, exited(router))), Some((engine, times[1])));
+        assert_eq!(limit(&play.notes(5000, exited(engine))), Some((python, times[2])));
+    }
+}
+
+// holds: S79
+#[test]
+fn a_drain_leaves_later_drains_their_min() {
+    let mut spec = Spec { window: MS(10_000), ..gateway() };
+    for (process, min) in [(ENGINE, 3000), (ROUTER, 1000)] {
+        let drain =
+            DrainSpec { min: MS(min), ..gateway().processes[ROUTER.index()].drain.unwrap() };
+        spec.processes[process.index()].drain = Some(drain);
+        spec.processes[process.index()].stop = Wait::new(Some(MS(1000)));
+    }
+    let mut play = Play::up(spec);
+    let drain = Action::Drain { process: ROUTER, min: MS(1000), longest: MS(5000) };
+    assert_eq!(play.at(0, Event::Signal(Signal::TERM)), [Action::Unready, drain]);
+}
+
+// holds: S81
+#[test]
+fn the_heaviest_of_several_paths_counts() {
+    let mut spec = Spec { window: MS(8000), ..gateway() };
+    spec.processes = undrained(spec.processes);
+    // Two that are stopped at the same time, after the router.
+    let light = ProcessId(2);
+    spec.processes.push(spec.processes[ENGINE.index()].clone());
+    spec.processes[light.index()].stop = Wait::new(Some(MS(1000)));
+    let router = &mut spec.processes[ROUTER.index()];
+    router.dependencies.push((light, StartCondition::Ready));
+    router.stop = Wait::new(Some(MS(5000)));
+    spec.order = vec![ENGINE, light, ROUTER];
+    let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
+    play.at(0, Event::Start);
+    for id in [ENGINE, light, ROUTER] {
+        play.at(0, Event::Spawned(id));
+    }
+    let notes = play.notes(0, Event::Signal(Signal::TERM));
+    // 5 s and 5 s were declared, and 8 s are left.
+    let stopping = Note::Stopping { process: ROUTER, signal: Signal::TERM, limit: MS(4000) };
+    assert!(notes.contains(&stopping), "{notes:?}");
+}
+
+// holds: S80
+#[test]
+fn hooks_and_delays_shrink_before_stops() {
+    let mut spec = Spec { window: MS(5000), readiness_delay: MS(60_000), ..gateway() };
+    spec.hooks.pre_stop = Some(Wait::new(Some(MS(60_000))));
+    let router = &mut spec.processes[ROUTER.index()];
+    router.drain = None;
+    router.stop = Wait::new(Some(MS(80)));
+    router.hooks.pre_stop = Some(Wait::new(Some(MS(4000))));
+    router.hooks.post_stop = Some(Wait::new(Some(MS(4000))));
+    let mut play = Play::up(spec);
+    play.at(0, Event::Signal(Signal::TERM));
+    let begun = play.machine.next_wakeup().unwrap();
+    // 1.08 s are for the stops.
+    assert_eq!(begun, Time(MS(3920)));
+    let hook = HookId { process: None, stage: Stage::PreStop };
+    let notes = play.notes(3920, Event::HookEnded { hook, success: true });
+    let limit = MS(80);
+    let stopping = Note::Stopping { process: ROUTER, signal: Signal::TERM, limit };
+    assert!(notes.contains(&stopping), "{notes:?}");
+    // Together the stops keep at most a quarter.
+    let mut play = Play::up(Spec { window: MS(2000), readiness_delay: MS(60_000), ..gateway() });
+    play.at(0, Event::Signal(Signal::TERM));
+    assert_eq!(wakes_at(&play), 1500);
+}
+
+// holds: S10, C83, C605
+#[test]
+fn there_is_no_readiness_delay_without_processes() {
+    let processes = undrained(gateway().processes);
+    let mut play = Play::up(Spec { readiness_delay: MS(5000), processes, ..gateway() });
+    assert_eq!(play.at(0, exited(ROUTER)), [Action::Unready]);
+    assert_eq!(play.at(10, exited(ENGINE)), [Action::Sweep(Signal::TERM)]);
+}
+
+// holds: C83, C605
+#[test]
+fn the_delay_is_for_what_was_ready() {
+    let delay = MS(3000);
+    let mut play = Play::up(Spec { readiness_delay: delay, ..gateway() });
+    assert_eq!(play.at(0, Event::Signal(Signal::TERM)), [Action::Unready]);
+    assert!(play.at(2999, Event::Tick).is_empty());
+    assert_eq!(play.at(3000, Event::Tick), [drain(15_000)]);
+    // The engine is not ready yet.
+    let mut spec = Spec { readiness_delay: delay, ..gateway() };
+    spec.processes[ENGINE.index()].readiness_timeout = Some(MS(10_000));
+    let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
+    play.at(0, Event::Start);
+    play.at(0, Event::Spawned(ENGINE));
+    assert_eq!(play.at(0, Event::Signal(Signal::TERM)), [Action::Unready, stop(ENGINE)]);
+}
+
+// holds: S13, S17, S18, S19, S20, S22, S219
+#[test]
+fn it_stays_ready_for_a_while_and_refuses_nobody_meanwhile() {
+    let spec = Spec { unready_delay: MS(8000), ..gateway() };
+    let held = Action::Drain { process: ROUTER, min: MS(8000), longest: MS(15_000) };
+    for cause in [Event::Signal(Signal::TERM), Event::DrainRequested] {
+        let mut play = Play::up(spec.clone());
+        assert_eq!(play.at(0, cause), [Action::StayReady, held.clone()]);
+        play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
+        assert!(play.samples(50, 7950, 0).is_empty(), "quiet, and still ready");
+        assert!(stays_ready(&play));
+        assert_eq!(play.at(8000, Event::Tick), [Action::Unready, Action::CloseListeners(ROUTER)]);
+        assert!(!stays_ready(&play));
+    }
+    // A second signal ends it: the processes are stopped.
+    let mut play = Play::up(spec.clone());
+    play.at(0, Event::Signal(Signal::TERM));
+    let hurried = play.at(1000, INT);
+    assert_eq!(hurried, [Action::EndDrain(ROUTER), Action::Unready, stop(ROUTER)]);
+    // So does the end of a process that it needs, and with an unasked end it does not begin.
+    let mut play = Play::up(spec.clone());
+    play.at(0, Event::Signal(Signal::TERM));
+    assert_eq!(play.at(1000, exited(ENGINE)), [Action::Unready]);
+    let mut play = Play::up(spec.clone());
+    assert_eq!(play.at(0, exited(ENGINE)), [Action::Unready, drain(5000)]);
+    // Without a drain there is nothing to stay ready for.
+    let processes = undrained(gateway().processes);
+    let mut play = Play::up(Spec { processes, ..spec.clone() });
+    assert_eq!(play.at(0, Event::Signal(Signal::TERM)), [Action::Unready, stop(ROUTER)]);
+    // If it is longer than `time`, the drain is, too.
+    let mut play = Play::up(Spec { unready_delay: MS(17_000), ..spec });
+    let all = Action::Drain { process: ROUTER, min: MS(17_000), longest: MS(17_000) };
+    assert_eq!(play.at(0, Event::Signal(Signal::TERM)), [Action::StayReady, all]);
+}
+
+fn stays_ready(play: &Play) -> bool {
+    matches!(play.machine.phase(), Phase::Draining(draining) if draining.stays_ready())
+}
+
+// holds: S66, S67, C604
+#[test]
+fn scans_repeat_until_no_descendant_is_left() {
+    let mut play = Play::up(Spec { processes: undrained(gateway().processes), ..gateway() });
+    play.at(0, Event::Signal(Signal::TERM));
+    play.at(10, exited(ROUTER));
+    assert_eq!(play.at(20, exited(ENGINE)), [Action::Sweep(Signal::TERM)]);
+    assert!(play.at(20, Event::Tick).is_empty());
+    assert_eq!(play.at(2020, Event::Tick), [Action::Sweep(Signal::KILL)]);
+    for now in (2040..2220).step_by(20) {
+        assert!(play.at(now - 20, Event::Tick).is_empty());
+        assert_eq!(play.at(now, Event::Tick), [Action::Sweep(Signal::KILL)]);
+    }
+    assert!(play.at(2200, Event::Tick).is_empty());
+    let end = play.machine.handle(Time(MS(2220)), Event::Tick);
+    assert_eq!(end, [Action::Note(Note::LeftoversRemain), Action::Exit(137)]);
+}
+
+// holds: S66
+#[test]
+fn a_long_scan_leaves_time_to_reap() {
+    let mut play = Play::up(Spec { processes: undrained(gateway().processes), ..gateway() });
+    play.at(0, Event::Signal(Signal::TERM));
+    play.at(10, exited(ROUTER));
+    assert_eq!(play.at(20, exited(ENGINE)), [Action::Sweep(Signal::TERM)]);
+    // The pause is as long as the scan.
+    assert!(play.at(320, Event::Leftovers(5000)).is_empty());
+    assert!(play.at(619, Event::Tick).is_empty());
+    assert_eq!(play.at(620, Event::Tick), [Action::Sweep(Signal::TERM)]);
+    assert!(play.at(920, Event::Tick).is_empty());
+    assert_eq!(play.at(2020, Event::Tick), [Action::Sweep(Signal::KILL)]);
+    // The last of them was killed just now.
+    assert!(play.at(2320, Event::Leftovers(5000)).is_empty());
+    assert!(play.at(2519, Event::Tick).is_empty());
+    assert_eq!(play.at(2519, Event::Leftovers(0)), [Action::Exit(137)]);
+}
+
+// holds: C168, C341
+#[test]
+fn restart_pauses_grow_until_the_limit() {
+    let mut spec = gateway();
+    spec.processes[1].restart =
+        Restart { policy: RestartPolicy::OnFailure, delay: MS(100), max: Some(2) };
+    let mut play = Play::up(spec);
+    let crash = Event::Exited { process: ROUTER, end: End::Signal(Signal::KILL), remains: false };
+    let mut now = 0;
+    for (attempt, delay) in [(1, 100), (2, 200)] {
+        let next = AfterEnd::Restart { delay: MS(delay), attempt };
+        let end = End::Signal(Signal::KILL);
+        assert_eq!(play.notes(now, crash), [Note::Ended { process: ROUTER, end, next }]);
+        now += delay;
+        assert_eq!(play.at(now, Event::Tick), [Action::Spawn(ROUTER)]);
+        play.at(now, Event::Spawned(ROUTER));
+    }
+    assert_eq!(play.at(now, crash), [Action::Unready, stop(ENGINE)]);
+    play.at(now, exited(ENGINE));
+    assert_eq!(play.at(now, Event::Leftovers(0)), [Action::Exit(137)], "128 + KILL: its own code");
+}
+
+// holds: C347, C357, C359
+#[test]
+fn hooks_do_not_run_again_for_a_restart() {
+    let mut spec = gateway();
+    let hook = Some(Wait::new(None));
+    let engine = &mut spec.processes[ENGINE.index()];
+    engine.hooks = HookWaits { pre_start: hook, pre_stop: hook, post_stop: hook };
+    engine.restart.policy = RestartPolicy::Always;
+    let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
+    let id = HookId { process: Some(ENGINE), stage: Stage::PreStart };
+    assert_eq!(play.at(0, Event::Start), [Action::RunHook(id)]);
+    let started = play.at(0, Event::HookEnded { hook: id, success: true });
+    assert_eq!(started, [Action::Spawn(ENGINE)]);
+    assert_eq!(play.at(0, Event::Spawned(ENGINE)), [Action::Spawn(ROUTER)]);
+    play.at(0, Event::Spawned(ROUTER));
+    assert!(play.at(100, exited(ENGINE)).is_empty(), "no post_stop");
+    assert_eq!(play.at(1100, Event::Tick), [Action::Spawn(ENGINE)], "no pre_start");
+}
+
+// holds: C220
+#[test]
+fn a_late_start_stops_the_container_whatever_its_policy() {
+    for on_exit in [OnExit::Shutdown, OnExit::FailureShutdown, OnExit::Ignore] {
+        let mut spec = gateway();
+        let engine = &mut spec.processes[ENGINE.index()];
+        (engine.on_exit, engine.restart.policy) = (on_exit, RestartPolicy::Always);
+        engine.readiness_timeout = Some(MS(3000));
+        let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
+        play.at(0, Event::Start);
+        play.at(0, Event::Spawned(ENGINE));
+        assert_eq!(play.at(3000, Event::Tick), [Action::Unready, stop(ENGINE)]);
+        play.at(3001, exited(ENGINE));
+        assert_eq!(play.at(3001, Event::Leftovers(0)), [Action::Exit(1)]);
+    }
+}
+
+// holds: C197
+#[test]
+fn a_dependency_that_has_ended_for_good_fulfils_every_condition() {
+    for condition in [StartCondition::Started, StartCondition::Ready, StartCondition::Completed] {
+        let mut spec = gateway();
+        let engine = &mut spec.processes[ENGINE.index()];
+        (engine.on_exit, engine.required) = (OnExit::Ignore, false);
+        // It ends before it is ready.
+        engine.readiness_timeout = Some(MS(3000));
+        spec.processes[ROUTER.index()].dependencies = vec![(ENGINE, condition)];
+        let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
+        play.at(0, Event::Start);
+        let mut started = play.at(0, Event::Spawned(ENGINE));
+        let crash = Event::Exited { process: ENGINE, end: End::Code(7), remains: false };
+        started.extend(play.at(100, crash));
+        assert_eq!(started, [Action::Spawn(ROUTER)], "{condition:?}");
+    }
+}
+
+// holds: S108
+#[test]
+fn a_stop_signal_after_a_crash_does_not_hurry() {
+    let mut play = Play::up(gateway());
+    play.at(0, Event::Exited { process: ENGINE, end: End::Code(7), remains: false });
+    assert_eq!(play.notes(100, Event::Signal(Signal::TERM)), [Note::Hurried(Hurry::Continue)]);
+    let second = play.at(200, INT);
+    assert_eq!(second, [Action::EndDrain(ROUTER), stop(ROUTER)]);
+    assert_eq!(play.at(300, INT), [Action::Kill(ROUTER)]);
+}
+
+fn undrained(mut processes: Vec<ProcessSpec>) -> Vec<ProcessSpec> {
+    for process in &mut processes {
+        process.drain = None;
+    }
+    processes
+}
+
+// holds: C111, C112, C114, C117
+#[test]
+fn a_requested_drain_stops_nothing_and_a_signal_continues_from_it() {
+    let mut play = Play::up(gateway());
+    assert_eq!(play.at(0, Event::DrainRequested), [Action::Unready, drain(15_000)]);
+    assert_eq!(play.machine.state().drained_by(ROUTER), Some(Time(MS(15_000))));
+    assert!(play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true }).is_empty());
+    assert!(play.at(10, Event::DrainRequested).is_empty(), "asked again");
+    assert_eq!(play.samples(50, 5000, 0), [(5000, Action::CloseListeners(ROUTER))]);
+    play.at(5010, Event::ListenersClosed(ROUTER));
+    assert_eq!(play.samples(5050, 5050, 0), [(5050, Action::EndDrain(ROUTER))], "and no stop");
+    assert_eq!(play.machine.next_wakeup(), None);
+    // The kubelet's grace period began with the drain: 28 s − 6 s are left.
+    let notes = play.notes(6000, Event::Signal(Signal::TERM));
+    let cause = Cause::Signal(Signal::TERM);
+    assert_eq!(notes, [Note::ShutdownBegan { cause, window: MS(22_000) }]);
+    let actions = play.at(6010, Event::ListenersClosed(ROUTER));
+    assert_eq!(actions, [Action::EndDrain(ROUTER), stop(ROUTER)]);
+}
+
+// holds: S185, C641
+#[test]
+fn what_is_open_again_after_a_drain_is_waited_for_while_its_time_lasts() {
+    let (closed, term) = (Event::ListenersClosed(ROUTER), Event::Signal(Signal::TERM));
+    let open = |active| {
+        let load = Load { active: Some(active), total: Some(9), unit: Unit::Requests };
+        Event::DrainSample { process: ROUTER, load }
+    };
+    let again = |play: &mut Play, at| {
+        assert!(play.at(at, open(1)).is_empty());
+        assert_eq!(play.machine.state().drained_by(ROUTER), None, "nothing is known to be open");
+        assert!(play.at(at, closed).is_empty(), "it is waited for");
+        assert_eq!(play.machine.state().drained_by(ROUTER), Some(Time(MS(15_000))));
+        assert_eq!(play.machine.next_wakeup(), Some(Time(MS(at + 100))));
+        // An answer that comes twice is none to the next count.
+        play.at(at + 50, open(0));
+        assert!(play.at(at + 50, closed).is_empty());
+        assert_eq!(play.at(at + 100, Event::Tick), [Action::CloseListeners(ROUTER)]);
+    };
+    let is_over = [Action::EndDrain(ROUTER), stop(ROUTER)];
+    // Until nothing is open.
+    let mut play = held(gateway());
+    assert_eq!(play.at(6000, term), [Action::CloseListeners(ROUTER)]);
+    again(&mut play, 6010);
+    play.at(6120, open(0));
+    assert_eq!(play.at(6120, closed), is_over);
+    // Until the time of the drain is over, and it is counted for the last time.
+    let mut play = held(gateway());
+    play.at(14_980, term);
+    play.at(14_990, open(1));
+    assert!(play.notes(14_990, closed).iter().any(|note| matches!(
+        note,
+        Note::OpenAgain { process: ROUTER, longest, .. } if *longest == MS(10)
+    )));
+    assert_eq!(play.at(15_000, Event::Tick), [Action::CloseListeners(ROUTER)]);
+    play.at(15_010, open(1));
+    assert_eq!(play.at(15_010, closed), is_over);
+    // The same where the last answer is lost.
+    let mut play = held(gateway());
+    play.at(14_640, term);
+    again(&mut play, 14_650);
+    assert_eq!(play.at(15_000, Event::Tick), is_over);
+    // A poll for a count whose answer is lost says nothing of the next one.
+    let mut play = held(gateway());
+    play.at(6000, term);
+    again(&mut play, 6010);
+    play.at(6120, open(0));
+    assert_eq!(play.at(6360, Event::Tick), [Action::CloseListeners(ROUTER)]);
+    assert!(play.at(6370, closed).is_empty());
+    // Its end is told of: it cuts what it was waited for.
+    let mut play = held(gateway());
+    play.at(6000, term);
+    play.at(6010, open(1));
+    play.at(6010, closed);
+    let notes = play.notes(6020, exited(ROUTER));
+    assert!(notes.iter().any(|note| matches!(note, Note::EndedUndrained { process: ROUTER, .. })));
+    // Until a second signal, and while it is paused.
+    let mut play = held(gateway());
+    play.at(6000, term);
+    play.at(6010, open(1));
+    play.at(6010, closed);
+    assert_eq!(play.at(6020, INT), is_over);
+    // The connections that `exit_at` allows are not waited for.
+    let mut spec = gateway();
+    spec.processes[ROUTER.index()].drain.as_mut().unwrap().exit_at = 1;
+    let mut play = held(spec);
+    play.at(6000, term);
+    play.at(6010, open(1));
+    assert_eq!(play.at(6010, closed), is_over);
+    // Not for what the stop of the container for a failure would need.
+    let mut play = held(gateway());
+    play.at(6000, Event::Exited { process: ENGINE, end: End::Code(7), remains: false });
+    play.at(6010, open(1));
+    assert_eq!(play.at(6010, closed), is_over);
+}
+
+#[test]
+fn every_process_is_counted_again_while_one_is_waited_for() {
+    let closed = |process| Event::ListenersClosed(process);
+    let open = |process, active| {
+        let load = Load { active: Some(active), total: Some(9), unit: Unit::Requests };
+        Event::DrainSample { process, load }
+    };
+    let mut spec = gateway();
+    spec.processes[ENGINE.index()].drain = spec.processes[ROUTER.index()].drain;
+    let mut play = Play::up(spec);
+    play.at(0, Event::DrainRequested);
+    for (process, from) in [(ROUTER, 0), (ENGINE, 5050)] {
+        play.at(from + 5, Event::DrainAnswered { process, accepted: true });
+        for millis in (from + 50..=from + 5000).step_by(50) {
+            play.at(millis, open(process, 0));
+        }
+        play.at(from + 5010, closed(process));
+        play.at(from + 5050, open(process, 0));
+    }
+    let mut counts = |at, event| {
+        let mut actions = play.at(at, event);
+        actions.sort_by_key(|action| format!("{action:?}"));
+        actions
+    };
+    let both = [ENGINE, ROUTER].map(Action::CloseListeners);
+    assert_eq!(counts(11_000, Event::Signal(Signal::TERM)), both);
+    for (process, active) in [(ENGINE, 0), (ROUTER, 1)] {
+        counts(11_010, open(process, active));
+        counts(11_010, closed(process));
+    }
+    assert_eq!(counts(11_110, Event::Tick), both[1..]);
+    counts(11_120, open(ROUTER, 1));
+    counts(11_120, closed(ROUTER));
+    assert_eq!(counts(11_220, Event::Tick), both);
+    counts(11_230, open(ENGINE, 0));
+    counts(11_230, closed(ENGINE));
+    // An answer is lost: what was open may still be.
+    assert_eq!(counts(11_470, Event::Tick), both);
+    for process in [ENGINE, ROUTER] {
+        counts(11_480, open(process, 0));
+    }
+    counts(11_480, closed(ENGINE));
+    assert_eq!(counts(11_480, closed(ROUTER)), [Action::EndDrain(ROUTER), stop(ROUTER)]);
+}
+
+/// A gateway with a requested drain that is over at 5.05 s.
+fn held(spec: Spec) -> Play {
+    let mut play = Play::up(spec);
+    play.at(0, Event::DrainRequested);
+    play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
+    play.samples(50, 5000, 0);
+    play.at(5010, Event::ListenersClosed(ROUTER));
+    assert_eq!(play.samples(5050, 5050, 0), [(5050, Action::EndDrain(ROUTER))]);
+    play
+}
+
+// holds: S46
+#[test]
+fn a_process_drained_earlier_is_counted_again_before_its_stop() {
+    let look = || Action::CloseListeners(ROUTER);
+    let mut play = held(gateway());
+    assert_eq!(play.at(6000, Event::Signal(Signal::TERM)), [look()]);
+    let actions = play.at(6010, Event::ListenersClosed(ROUTER));
+    assert_eq!(actions, [Action::EndDrain(ROUTER), stop(ROUTER)]);
+    // An admin that hangs is not waited for long.
+    let mut play = held(gateway());
+    assert_eq!(play.at(6000, Event::Signal(Signal::TERM)), [look()]);
+    assert!(play.at(6249, Event::Tick).is_empty());
+    assert_eq!(play.machine.next_wakeup(), Some(Time(MS(6250))));
+    assert_eq!(play.at(6250, Event::Tick), [Action::EndDrain(ROUTER), stop(ROUTER)]);
+    assert!(play.at(6300, Event::ListenersClosed(ROUTER)).is_empty());
+    // After a second signal it is not waited for at all.
+    let mut play = held(gateway());
+    assert_eq!(play.at(6000, Event::Signal(Signal::TERM)), [look()]);
+    let second = play.at(6100, INT);
+    assert_eq!(second, [Action::EndDrain(ROUTER), stop(ROUTER)]);
+    // A process that is gone by then is not polled.
+    let mut play = held(gateway());
+    assert_eq!(play.at(6000, exited(ROUTER)), [stop(ENGINE)]);
+    let mut play = held(gateway());
+    assert_eq!(play.at(6000, Event::Signal(Signal::TERM)), [look()]);
+    assert_eq!(play.at(6100, exited(ROUTER)), [Action::EndDrain(ROUTER), stop(ENGINE)]);
+}
+
+// holds: S4, C118, C119
+#[test]
+fn while_a_drain_is_held_nothing_is_restarted() {
+    for (on_exit, policy) in [
+        (OnExit::Shutdown, RestartPolicy::Always),
+        (OnExit::Shutdown, RestartPolicy::OnFailure),
+        (OnExit::Ignore, RestartPolicy::Always),
+    ] {
+        let mut spec = gateway();
+        spec.processes[0].restart = Restart { policy, delay: MS(1000), max: Some(5) };
+        spec.processes[0].on_exit = on_exit;
+        let mut play = held(spec);
+        let end = Event::Exited { process: ENGINE, end: End::Code(7), remains: false };
+        let actions = play.at(6000, end);
+        if on_exit == OnExit::Ignore {
+            assert!(actions.is_empty(), "the container goes on without it: {actions:?}");
+            assert_eq!(play.machine.next_wakeup(), None);
+            continue;
+        }
+        // The runtime restarts the container instead.
+        assert_eq!(actions, [Action::CloseListeners(ROUTER)]);
+        let actions = play.at(6010, Event::ListenersClosed(ROUTER));
+        assert_eq!(actions, [Action::EndDrain(ROUTER), stop(ROUTER)]);
+        assert_eq!(play.at(6100, exited(ROUTER)), [Action::Sweep(Signal::TERM)]);
+        assert_eq!(play.at(6100, Event::Leftovers(0)), [Action::Exit(7)]);
+    }
+    // Nor is a process that waited for its restart when the drain was requested.
+    let mut spec = gateway();
+    spec.processes[0].restart.policy = RestartPolicy::Always;
+    let mut play = Play::up(spec);
+    play.at(0, Event::Exited { process: ENGINE, end: End::Code(7), remains: false });
+    assert_eq!(play.at(10, Event::DrainRequested), [Action::Unready, drain(15_000)]);
+    play.at(11, Event::DrainAnswered { process: ROUTER, accepted: true });
+    assert!(play.at(2000, Event::Tick).is_empty());
+}
+
+// holds: S44
+#[test]
+fn a_process_that_is_busy_again_is_counted_when_its_time_is_over() {
+    let mut play = Play::up(gateway());
+    play.at(0, Event::Signal(Signal::TERM));
+    play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
+    assert_eq!(play.samples(50, 5000, 0), [(5000, Action::CloseListeners(ROUTER))]);
+    // A connection slipped in before the listeners were closed, and stays open.
+    play.at(5010, Event::ListenersClosed(ROUTER));
+    assert!(play.samples(5050, 14_950, 1).is_empty());
+    assert_eq!(play.at(15_000, Event::Tick), [Action::CloseListeners(ROUTER)]);
+    let actions = play.at(15_010, Event::ListenersClosed(ROUTER));
+    assert_eq!(actions, [Action::EndDrain(ROUTER), stop(ROUTER)]);
+}
+
+#[test]
+fn a_signal_during_a_requested_drain_is_the_first() {
+    let mut play = Play::up(gateway());
+    play.at(0, Event::DrainRequested);
+    play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
+    assert!(play.at(1000, Event::Signal(Signal::TERM)).is_empty(), "it goes on");
+    let second = play.at(2000, INT);
+    assert_eq!(second, [Action::EndDrain(ROUTER), stop(ROUTER)]);
+}
+
+// holds: C114, C115
+#[test]
+fn the_time_of_a_stop_counts_from_a_drain_that_was_requested_within_the_grace_period() {
+    let window_at = |millis| {
+        let mut play = Play::up(gateway());
+        play.at(0, Event::DrainRequested);
+        play.at(100, Event::DrainAnswered { process: ROUTER, accepted: false });
+        assert_eq!(play.at(5000, Event::Tick), [Action::EndDrain(ROUTER)]);
+        match play.notes(millis, Event::Signal(Signal::TERM))[..] {
+            [Note::ShutdownBegan { window, .. }, ..] => window,
+            ref other => panic!("{other:?}"),
+        }
+    };
+    // The kubelet sends TERM to a sidecar when the application has ended.
+    assert_eq!(window_at(20_000), MS(8000));
+    // It gives 2 s to a hook that has taken the whole grace period.
+    assert_eq!(window_at(27_500), MS(1000));
+    assert_eq!(window_at(29_999), MS(1000));
+    // Somebody has drained it by hand.
+    assert_eq!(window_at(30_000), MS(28_000));
+}
+
+#[test]
+fn a_second_signal_after_the_late_stop_of_a_held_drain_hurries() {
+    let late = |second: Option<u64>| {
+        let mut play = held(gateway());
+        assert_eq!(play.at(600_000, TERM), [Action::CloseListeners(ROUTER)]);
+        second.map(|at| play.at(at, INT))
+    };
+    assert_eq!(late(Some(600_004)), Some(vec![]), "it was sent twice");
+    assert_eq!(late(Some(600_100)), Some(vec![Action::EndDrain(ROUTER), stop(ROUTER)]));
+}
+
+#[test]
+fn waits_of_a_held_drain_are_fitted_into_the_deadline_of_the_stop() {
+    let mut spec = gateway();
+    let engine = &mut spec.processes[ENGINE.index()];
+    engine.on_exit = OnExit::Ignore;
+    engine.hooks.post_stop = Some(Wait::new(Some(MS(60_000))));
+    let mut play = Play::up(spec);
+    play.at(0, Event::DrainRequested);
+    play.at(5, Event::DrainAnswered { process: ROUTER, accepted: false });
+    assert_eq!(play.at(5000, Event::Tick), [Action::EndDrain(ROUTER)]);
+    let hook = HookId { process: Some(ENGINE), stage: Stage::PostStop };
+    assert_eq!(play.at(5500, exited(ENGINE)), [Action::RunHook(hook)]);
+    assert_eq!(wakes_at(&play), 33_500, "there is no deadline yet");
+    // The grace period began with the drain.
+    play.at(6000, TERM);
+    let until = Time(MS(28_000));
+    assert_eq!(play.machine.state().life(ENGINE), Lifecycle::PostStop { until });
+}
+
+#[test]
+fn a_process_gets_no_more_time_than_a_shutdown_has_while_others_are_drained() {
+    for (cause, limit) in [(TERM, 27_000), (Event::DrainRequested, 60_000)] {
+        let mut spec = gateway();
+        let alone = ProcessId(2);
+        let mut process = spec.processes[ENGINE.index()].clone();
+        process.dependents.clear();
+        spec.processes.push(process);
+        spec.order = vec![ENGINE, alone, ROUTER];
+        let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
+        play.at(0, Event::Start);
+        for id in [ENGINE, alone, ROUTER] {
+            play.at(0, Event::Spawned(id));
+        }
+        assert_eq!(play.at(1000, ask(alone, Request::Stop)), [stop(alone)]);
+        play.at(2000, cause);
+        let notes = play.notes(3000, Event::TimeoutExtended { process: alone, by: MS(60_000) });
+        let longer = Note::TimeoutExtended { process: alone, limit: MS(limit) };
+        assert_eq!(notes, [longer], "{cause:?}");
+    }
+}
+
+// holds: S62, S74, C82, C501
+#[test]
+fn after_a_pause_beyond_the_deadline_ends_are_still_reaped() {
+    let mut play = Play::up(gateway());
+    play.at(0, Event::Signal(Signal::TERM));
+    // The container was paused.
+    let kills = [ENGINE, ROUTER].map(Action::Kill);
+    let mut actions = play.at(90_000, Event::Tick);
+    assert_eq!(actions.remove(0), Action::EndDrain(ROUTER));
+    actions.sort_by_key(|action| *action == kills[1]);
+    assert_eq!(actions, kills);
+    let killed =
+        |process| Event::Exited { process, end: End::Signal(Signal::KILL), remains: false };
+    assert!(play.at(90_010, killed(ENGINE)).is_empty());
+    assert_eq!(play.at(90_020, killed(ROUTER)), [Action::Sweep(Signal::KILL)]);
+    assert_eq!(play.at(90_020, Event::Leftovers(0)), [Action::Exit(137)]);
+    // A process that survives KILL is not waited for.
+    for (deadline, gives_up) in [(28_000, 28_500), (90_000, 90_200)] {
+        let mut play = Play::up(gateway());
+        play.at(0, Event::Signal(Signal::TERM));
+        play.at(15_000.min(deadline - 1), Event::Tick);
+        play.at(deadline, Event::Tick);
+        assert_eq!(play.machine.next_wakeup(), Some(Time(MS(gives_up))));
+        assert!(play.notes(gives_up, Event::Tick).contains(&Note::Unkillable(ROUTER)));
+    }
+}
+
+// holds: S36
+#[test]
+fn a_drain_ends_when_the_process_reports_it() {
+    let mut spec = gateway();
+    let drain =
+        DrainSpec { time: MS(15_000), min: MS(1000), closes: false, exit_at: 0, signal: None };
+    spec.processes[1].drain = Some(drain);
+    let mut play = Play::up(spec.clone());
+    play.at(0, Event::Signal(Signal::TERM));
+    play.at(1, Event::DrainAnswered { process: ROUTER, accepted: true });
+    assert!(play.at(9000, Event::Tick).is_empty());
+    assert_eq!(play.at(9001, Event::Drained(ROUTER)), [Action::EndDrain(ROUTER), stop(ROUTER)]);
+    let mut play = Play::up(spec);
+    play.at(0, Event::Signal(Signal::TERM));
+    assert!(play.at(10, Event::Drained(ROUTER)).is_empty(), "min is held");
+    assert_eq!(play.at(1000, Event::Tick), [Action::EndDrain(ROUTER), stop(ROUTER)]);
+}
+
+/// A router that QUIT drains, and a drain of it that was requested.
+fn drained_by_quit() -> Play {
+    let mut spec = gateway();
+    let signal = Some(Signal::QUIT);
+    let drain = DrainSpec { time: MS(15_000), min: MS(0), closes: false, exit_at: 0, signal };
+    spec.processes[1].drain = Some(drain);
+    let mut play = Play::up(spec);
+    play.at(0, Event::DrainRequested);
+    play.at(1, Event::DrainAnswered { process: ROUTER, accepted: true });
+    play
+}
+
+// holds: C398, C399
+#[test]
+fn an_end_that_answers_a_drain_is_no_reason_to_stop() {
+    for (millis, end) in [
+        (2000, End::Code(0)),
+        (2000, End::Signal(Signal::QUIT)),
+        (2000, End::Code(131)),
+        // Its time was over already.
+        (20_000, End::Code(0)),
+    ] {
+        let mut play = drained_by_quit();
+        play.at(15_000.min(millis - 1), Event::Tick);
+        let notes = play.notes(millis, Event::Exited { process: ROUTER, end, remains: false });
+        let took = Some(MS(millis));
+        assert_eq!(
+            notes[0],
+            Note::Stopped { process: ROUTER, end, took, killed: false, handed_over: false }
+        );
+        assert_eq!(play.machine.next_wakeup(), None, "nothing is stopped");
+        assert_eq!(play.at(21_000, Event::Signal(Signal::TERM)), [stop(ENGINE)]);
+        play.at(21_100, exited(ENGINE));
+        assert_eq!(play.at(21_100, Event::Leftovers(0)), [Action::Exit(0)]);
+    }
+}
+
+// holds: C119
+#[test]
+fn any_other_end_during_a_requested_drain_is_a_reason_to_stop() {
+    for (end, code) in
+        [(End::Code(7), 7), (End::Signal(Signal::KILL), 137), (End::OutOfMemory, 137)]
+    {
+        let mut play = drained_by_quit();
+        let actions = play.at(2000, Event::Exited { process: ROUTER, end, remains: false });
+        assert_eq!(actions, [Action::EndDrain(ROUTER), stop(ENGINE)]);
+        play.at(2100, exited(ENGINE));
+        assert_eq!(play.at(2100, Event::Leftovers(0)), [Action::Exit(code)]);
+    }
+}
+
+// holds: C514
+#[test]
+fn a_requested_drain_ends_with_the_last_process_of_a_container() {
+    let mut spec = gateway();
+    spec.processes.iter_mut().for_each(|process| process.on_exit = OnExit::Ignore);
+    let mut play = held(spec);
+    assert_eq!(play.at(6000, exited(ROUTER)), []);
+    let notes = play.notes(6100, exited(ENGINE));
+    let began = |note: &Note| matches!(note, Note::ShutdownBegan { cause: Cause::AllEnded, .. });
+    assert!(notes.iter().any(began), "{notes:?}");
+}
+
+// holds: S8, S59
+#[test]
+fn an_earlier_wait_is_fitted_into_the_stop() {
+    let mut spec = gateway();
+    spec.window = MS(4000);
+    spec.processes[ROUTER.index()].drain = None;
+    for process in &mut spec.processes {
+        process.stop = Wait::new(None);
+    }
+    let crash = Event::Exited { process: ROUTER, end: End::Code(3), remains: true };
+    // The shutdown begins by the crash itself, or by a signal while a restart waits for the group.
+    for restart in [RestartPolicy::No, RestartPolicy::Always] {
+        spec.processes[ROUTER.index()].restart.policy = restart;
+        let mut play = Play::up(spec.clone());
+        play.at(0, crash);
+        play.at(0, Event::Signal(Signal::TERM));
+        let kill_at = play.machine.next_wakeup().unwrap();
+        assert_eq!(kill_at, Time(MS(3000)), "the engine's second is kept");
+        assert_eq!(play.at(3000, Event::Tick), [Action::Kill(ROUTER)]);
+        assert_eq!(play.at(3001, Event::GroupGone(ROUTER)), [stop(ENGINE)]);
+    }
+}
+
+// holds: S8
+#[test]
+fn an_earlier_hook_is_fitted_into_the_stop() {
+    let mut spec = gateway();
+    spec.window = MS(4000);
+    let router = &mut spec.processes[ROUTER.index()];
+    (router.drain, router.on_exit) = (None, OnExit::Ignore);
+    router.hooks.post_stop = Some(Wait::new(Some(MS(60_000))));
+    spec.processes[ENGINE.index()].stop = Wait::new(Some(MS(1000)));
+    let mut play = Play::up(spec);
+    let hook = HookId { process: Some(ROUTER), stage: Stage::PostStop };
+    assert_eq!(play.at(0, exited(ROUTER)), [Action::RunHook(hook)]);
+    play.at(1000, Event::Signal(Signal::TERM));
+    let over = play.machine.next_wakeup().unwrap();
+    assert!(over < Time(MS(5000)), "{over:?}");
+    let abort = Action::AbortHook(hook);
+    assert_eq!(play.machine.handle(over, Event::Tick)[0], abort);
+}
+
+// holds: S64
+#[test]
+fn dependencies_do_not_wait_for_a_process_that_survives_kill() {
+    let mut play = Play::up(gateway());
+    play.at(0, Event::Signal(Signal::TERM));
+    play.at(1000, INT);
+    assert_eq!(play.at(6000, Event::Tick), [Action::Kill(ROUTER)]);
+    assert!(play.at(6199, Event::Tick).is_empty());
+    assert_eq!(play.at(6200, Event::Tick), [stop(ENGINE)]);
+    // It may still end.
+    assert!(play.at(6300, exited(ROUTER)).is_empty());
+    assert_eq!(play.at(6400, exited(ENGINE)), [Action::Sweep(Signal::TERM)]);
+}
+
+// holds: C96, C170, C344, C345, C523
+#[test]
+fn a_failed_process_is_missed_only_if_required() {
+    let limited = Restart { policy: RestartPolicy::Always, delay: MS(100), max: Some(0) };
+    let never = Restart { policy: RestartPolicy::No, ..limited };
+    let (gives_up, nothing) = (AfterEnd::GivesUp, AfterEnd::Nothing);
+    let stays_down = AfterEnd::StaysDown;
+    for (required, restart, code, next, ready) in [
+        (true, limited, 1, gives_up, false),
+        (true, limited, 0, gives_up, false),
+        (true, never, 1, stays_down, false),
+        (true, never, 3, nothing, true),
+        (true, never, 0, nothing, true),
+        (false, limited, 1, gives_up, true),
+    ] {
+        let mut spec = gateway();
+        let router = &mut spec.processes[ROUTER.index()];
+        (router.on_exit, router.required, router.restart) = (OnExit::Ignore, required, restart);
+        router.success_codes = vec![0, 3];
+        let mut play = Play::up(spec);
+        let end = End::Code(code);
+        let crash = Event::Exited { process: ROUTER, end, remains: false };
+        assert_eq!(play.notes(50, crash), [Note::Ended { process: ROUTER, end, next }]);
+        let Phase::Running(running) = play.machine.phase() else { panic!("it goes on") };
+        assert_eq!(running.is_ready(play.machine.state()), ready);
+    }
+}
+
+fn ask(process: ProcessId, request: Request) -> Event {
+    Event::Requested { process, request }
+}
+
+fn done(process: ProcessId, request: Request) -> Note {
+    Note::RequestDone { process, request }
+}
+
+fn failed(process: ProcessId, request: Request, why: RequestError) -> Note {
+    Note::RequestFailed { process, request, why }
+}
+
+fn began(process: ProcessId, request: Request) -> Note {
+    Note::RequestBegan { process, request }
+}
+
+fn is_ready(play: &Play) -> bool {
+    let Phase::Running(running) = play.machine.phase() else { panic!("it goes on") };
+    running.is_ready(play.machine.state())
+}
+
+/// A gateway that a request stops, from its drain to the end of the engine.
+fn stopped() -> Play {
+    let mut play = Play::up(gateway());
+    assert_eq!(play.at(1000, ask(ENGINE, Request::Stop)), [drain(15_000)], "dependents first");
+    assert!(!is_ready(&play));
+    play.at(1005, Event::DrainAnswered { process: ROUTER, accepted: false });
+    let after_min = play.at(6000, Event::Tick);
+    assert_eq!(after_min, [Action::EndDrain(ROUTER), stop(ROUTER)]);
+    assert_eq!(play.at(6100, exited(ROUTER)), [stop(ENGINE)]);
+    assert_eq!(play.notes(6200, exited(ENGINE)).last(), Some(&done(ENGINE, Request::Stop)));
+    play
+}
+
+// holds: C206
+#[test]
+fn a_stopped_process_stays_down_and_the_container_up() {
+    let mut play = stopped();
+    assert_eq!(play.machine.next_wakeup(), None);
+    for process in [ENGINE, ROUTER] {
+        let life = play.machine.state().life(process);
+        assert_eq!(life, drainit_core::state::Lifecycle::Stopped { failed: false });
+    }
+    assert!(!is_ready(&play), "both are required");
+    let again = [began(ENGINE, Request::Stop), done(ENGINE, Request::Stop)];
+    assert_eq!(play.notes(7000, ask(ENGINE, Request::Stop)), again);
+    assert_eq!(play.machine.state().restarts[0].total, 0);
+    // Nothing is left to stop.
+    let signal = play.at(8000, Event::Signal(Signal::TERM));
+    assert_eq!(signal, [Action::Unready, Action::Sweep(Signal::TERM)]);
+    assert_eq!(play.at(8000, Event::Leftovers(0)), [Action::Exit(0)]);
+}
+
+// holds: C207, C331
+#[test]
+fn a_restart_leaves_dependents_alone_and_is_not_counted() {
+    let mut play = Play::up(Spec { processes: undrained(gateway().processes), ..gateway() });
+    assert_eq!(play.at(1000, ask(ENGINE, Request::Restart)), [stop(ENGINE)]);
+    // A crash meanwhile is an end like any other.
+    let crash = Event::Exited { process: ENGINE, end: End::Code(7), remains: false };
+    assert_eq!(play.at(1100, crash), [Action::Spawn(ENGINE)]);
+    let notes = play.notes(1100, Event::Spawned(ENGINE));
+    assert_eq!(notes, [Note::Started(ENGINE), done(ENGINE, Request::Restart)]);
+    assert_eq!(play.machine.state().restarts[0].total, 0);
+    // A process that ignores its signal is killed, as in a shutdown, and started again.
+    play.at(2000, ask(ENGINE, Request::Restart));
+    assert!(play.at(6999, Event::Tick).is_empty());
+    assert_eq!(play.at(7000, Event::Tick), [Action::Kill(ENGINE)]);
+    assert_eq!(play.at(7001, exited(ENGINE)), [Action::Spawn(ENGINE)]);
+}
+
+#[test]
+fn a_failed_start_by_request_does_not_end_the_container() {
+    let mut spec = Spec { processes: undrained(gateway().processes), ..gateway() };
+    spec.processes[1].hooks.pre_start = Some(Wait::new(None));
+    spec.processes[1].readiness_timeout = Some(MS(3000));
+    let hook = HookId { process: Some(ROUTER), stage: Stage::PreStart };
+    let up = || {
+        let mut play = Play { machine: Machine::new(Rc::new(spec.clone()), Time(Duration::ZERO)) };
+        play.at(0, Event::Start);
+        play.at(0, Event::Spawned(ENGINE));
+        play.at(0, Event::HookEnded { hook, success: true });
+        play.at(0, Event::Spawned(ROUTER));
+        play.at(0, Event::Ready(ROUTER));
+        play.at(10, ask(ROUTER, Request::Restart));
+        assert_eq!(play.at(20, exited(ROUTER)), [Action::RunHook(hook)], "the whole start");
+        play
+    };
+    let has = |notes: Vec<Note>, why| {
+        assert!(notes.contains(&failed(ROUTER, Request::Restart, why)), "{notes:?}");
+    };
+    let mut play = up();
+    let notes = play.notes(30, Event::HookEnded { hook, success: false });
+    has(notes, RequestError::HookFailed(ROUTER));
+    assert!(!is_ready(&play));
+    // It can be started again.
+    assert_eq!(play.at(40, ask(ROUTER, Request::Start)), [Action::RunHook(hook)]);
+    let mut play = up();
+    play.at(30, Event::HookEnded { hook, success: true });
+    let notes = play.notes(30, Event::SpawnFailed { process: ROUTER, exit_code: 127 });
+    has(notes, RequestError::SpawnFailed(ROUTER));
+    assert!(!is_ready(&play));
+    let mut play = up();
+    play.at(30, Event::HookEnded { hook, success: true });
+    play.at(30, Event::Spawned(ROUTER));
+    let end = End::Code(7);
+    let notes = play.notes(40, Event::Exited { process: ROUTER, end, remains: false });
+    has(notes, RequestError::Ended { process: ROUTER, end, was_ready: false });
+    assert!(!is_ready(&play));
+    let mut play = up();
+    play.at(30, Event::HookEnded { hook, success: true });
+    play.at(30, Event::Spawned(ROUTER));
+    let mut actions = play.machine.handle(Time(MS(3030)), Event::Tick);
+    let why = RequestError::NotReady { process: ROUTER, after: MS(3000) };
+    let notes = actions.extract_if(.., |action| matches!(action, Action::Note(_)));
+    assert!(notes.collect::<Vec<_>>().contains(&Action::Note(failed(
+        ROUTER,
+        Request::Restart,
+        why
+    ))));
+    assert_eq!(actions, [stop(ROUTER)], "it is stopped");
+    play.at(3040, exited(ROUTER));
+    let life = play.machine.state().life(ROUTER);
+    assert_eq!(life, drainit_core::state::Lifecycle::Stopped { failed: true });
+}
+
+#[test]
+fn requests_for_the_same_process_do_not_mix() {
+    let mut play = Play::up(Spec { processes: undrained(gateway().processes), ..gateway() });
+    play.at(1000, ask(ROUTER, Request::Restart));
+    assert!(play.notes(1001, ask(ROUTER, Request::Restart)).is_empty(), "they share an answer");
+    let notes = play.notes(1002, ask(ROUTER, Request::Start));
+    let busy = failed(ROUTER, Request::Start, RequestError::Busy(ROUTER));
+    assert_eq!(notes, [began(ROUTER, Request::Start), busy]);
+    // A stop replaces it; the router was asked to end already.
+    let notes = play.notes(1003, ask(ENGINE, Request::Stop));
+    let superseded = failed(ROUTER, Request::Restart, RequestError::Superseded(ROUTER));
+    assert_eq!(notes, [began(ENGINE, Request::Stop), superseded]);
+    assert_eq!(play.at(1100, exited(ROUTER)), [stop(ENGINE)]);
+    assert_eq!(play.notes(1200, exited(ENGINE)).last(), Some(&done(ENGINE, Request::Stop)));
+}
+
+// holds: C241
+#[test]
+fn after_a_failed_liveness_check_the_policy_decides() {
+    let mut spec = gateway();
+    spec.processes[1].restart =
+        Restart { policy: RestartPolicy::OnFailure, delay: MS(100), max: Some(1) };
+    let mut play = Play::up(spec);
+    for attempt in 1..=2 {
+        let at = 10_000 * attempt;
+        let unhealthy = play.at(at, Event::Unhealthy(ROUTER));
+        assert_eq!(unhealthy, [drain(5000)], "drained, but only for min");
+        play.at(at + 5000, Event::Tick);
+        play.at(at + 5010, Event::ListenersClosed(ROUTER));
+        if attempt == 1 {
+            play.at(at + 5100, exited(ROUTER));
+            assert_eq!(play.at(at + 5200, Event::Tick), [Action::Spawn(ROUTER)]);
+            play.at(at + 5200, Event::Spawned(ROUTER));
+            assert_eq!(play.machine.state().restarts[1].total, 1, "it is counted");
+            continue;
+        }
+        let notes = play.notes(at + 5100, exited(ROUTER));
+        let cause = Cause::Unhealthy(ROUTER);
+        assert!(notes.contains(&Note::ShutdownBegan { cause, window: MS(28_000) }), "{notes:?}");
+        play.at(at + 5200, exited(ENGINE));
+        assert_eq!(play.at(at + 5200, Event::Leftovers(0)), [Action::Exit(1)]);
+    }
+}
+
+fn extended(process: ProcessId, by: u64) -> Event {
+    Event::TimeoutExtended { process, by: MS(by) }
+}
+
+// holds: C252, C253, C254, C255
+#[test]
+fn a_process_that_asks_for_more_time_gets_what_the_later_stops_leave() {
+    let mut spec = gateway();
+    spec.processes = undrained(spec.processes);
+    let mut play = Play::up(spec);
+    assert_eq!(play.at(0, Event::Signal(Signal::TERM)), [Action::Unready, stop(ROUTER)]);
+    let longer = |limit| Note::TimeoutExtended { process: ROUTER, limit: MS(limit) };
+    assert_eq!(play.notes(1000, extended(ROUTER, 2000)), [], "it has 4 s");
+    assert_eq!(play.notes(4000, extended(ROUTER, 10_000)), [longer(10_000)]);
+    assert_eq!(play.machine.next_wakeup(), Some(Time(MS(14_000))));
+    assert_eq!(play.notes(4500, extended(ROUTER, 10_000)), [], "noted a moment ago");
+    assert_eq!(play.machine.next_wakeup(), Some(Time(MS(14_500))));
+    // The engine needs 5 of 28 seconds.
+    assert_eq!(play.notes(13_000, extended(ROUTER, 60_000)), [longer(10_000)]);
+    assert!(play.at(22_999, Event::Tick).is_empty());
+    assert_eq!(play.at(23_000, Event::Tick), [Action::Kill(ROUTER)]);
+    assert_eq!(play.notes(23_001, extended(ROUTER, 60_000)), []);
+    let stopped = Note::Stopping { process: ENGINE, signal: Signal::TERM, limit: MS(4998) };
+    assert!(play.notes(23_002, exited(ROUTER)).contains(&stopped));
+}
+
+// holds: S8
+#[test]
+fn a_shutdown_leaves_a_process_the_time_that_it_was_granted_before() {
+    let mut spec = gateway();
+    spec.processes = undrained(spec.processes);
+    spec.processes[1].stop = Wait::new(Some(MS(1000)));
+    let mut play = Play::up(spec);
+    let restart = Event::Requested { process: ROUTER, request: Request::Restart };
+    assert!(play.at(0, restart).contains(&stop(ROUTER)));
+    play.at(500, extended(ROUTER, 60_000));
+    play.at(10_000, Event::Signal(Signal::TERM));
+    // The engine needs 5 of 28 seconds.
+    assert!(play.at(32_999, Event::Tick).is_empty());
+    assert_eq!(play.at(33_000, Event::Tick), [Action::Kill(ROUTER)]);
+}
+
+// holds: C153
+#[test]
+fn a_code_of_success_codes_is_no_failure() {
+    let policy = RestartPolicy::OnFailure;
+    for (code, restarts, exit) in [(2, false, Some(0)), (0, false, Some(0)), (1, true, None)] {
+        let mut spec = gateway();
+        let router = &mut spec.processes[ROUTER.index()];
+        (router.success_codes, router.restart.policy) = (vec![0, 2], policy);
+        let mut play = Play::up(spec);
+        let end = End::Code(code);
+        let notes = play.notes(50, Event::Exited { process: ROUTER, end, remains: false });
+        let restart =
+            |note: &Note| matches!(note, Note::Ended { next: AfterEnd::Restart { .. }, .. });
+        assert_eq!(notes.iter().any(restart), restarts, "{notes:?}");
+        let cause = notes.iter().find_map(|note| match note {
+            Note::ShutdownBegan { cause, .. } => Some(cause.exit_code(false)),
+            _ => None,
+        });
+        assert_eq!(cause, exit);
+    }
+}
+
+/// An engine that is a oneshot with a `timeout` of 1 s, and a router that waits for it.
+fn slow_task(keys: impl Fn(&mut ProcessSpec)) -> Play {
+    let mut spec = gateway();
+    let engine = &mut spec.processes[ENGINE.index()];
+    (engine.oneshot, engine.timeout) = (true, Some(MS(1000)));
+    engine.stop = Wait::new(Some(MS(200)));
+    keys(engine);
+    spec.processes[ROUTER.index()].dependencies = vec![(ENGINE, StartCondition::Completed)];
+    let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
+    assert_eq!(play.at(0, Event::Start), [Action::Spawn(ENGINE)]);
+    assert_eq!(play.at(0, Event::Spawned(ENGINE)), []);
+    assert_eq!(play.at(999, Event::Tick), []);
+    play
+}
+
+// holds: C154, C481
+#[test]
+fn a_oneshot_that_takes_too_long_is_stopped_and_has_failed() {
+    let stop = Action::Stop { process: ENGINE, signal: Signal::TERM };
+    let gone = |code| Event::Exited { process: ENGINE, end: End::Code(code), remains: false };
+    let why = StartFailure::TimedOut { after: MS(1000) };
+    // Also if it ends well at the last moment.
+    let mut play = slow_task(|_| {});
+    assert_eq!(play.at(1000, Event::Tick), std::slice::from_ref(&stop));
+    let notes = play.notes(1050, gone(0));
+    let failed = Note::StartFailed { process: ENGINE, why, next: AfterEnd::Shutdown };
+    assert!(notes.contains(&failed), "{notes:?}");
+    let cause = Cause::TimedOut(ENGINE);
+    assert!(notes.contains(&Note::ShutdownBegan { cause, window: MS(28_000) }), "{notes:?}");
+    assert_eq!(cause.exit_code(false), 1);
+
+    // It is killed, and restarted by its policy; what waits for it starts once it completes.
+    let mut play = slow_task(|engine| engine.restart.policy = RestartPolicy::OnFailure);
+    assert_eq!(play.at(1000, Event::Tick), std::slice::from_ref(&stop));
+    assert_eq!(play.at(1200, Event::Tick), [Action::Kill(ENGINE)]);
+    let end = End::Signal(Signal::KILL);
+    assert_eq!(play.at(1201, Event::Exited { process: ENGINE, end, remains: false }), []);
+    assert_eq!(play.at(2201, Event::Tick), [Action::Spawn(ENGINE)]);
+    play.at(2201, Event::Spawned(ENGINE));
+    assert_eq!(play.at(2300, gone(0)), [Action::Spawn(ROUTER)]);
+
+    // With `on_exit: ignore` the container goes on, and is not ready.
+    let mut play = slow_task(|engine| engine.on_exit = OnExit::Ignore);
+    assert_eq!(play.at(1000, Event::Tick), [stop]);
+    assert_eq!(play.at(1050, gone(0)), [Action::Spawn(ROUTER)]);
+    play.at(1050, Event::Spawned(ROUTER));
+    let Phase::Running(running) = play.machine.phase() else { panic!("it goes on") };
+    assert!(!running.is_ready(play.machine.state()));
+}
+
+// holds: S1, C220, C350, C351
+#[test]
+fn the_container_goes_on_without_a_process_that_may_be_missing() {
+    let optional = |restart: RestartPolicy| {
+        let mut spec = gateway();
+        let engine = &mut spec.processes[ENGINE.index()];
+        (engine.required, engine.on_exit) = (false, OnExit::Ignore);
+        engine.restart = Restart { policy: restart, delay: MS(100), max: None };
+        spec
+    };
+    let play = |spec: Spec| Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
+    let failed = |why, next| Note::StartFailed { process: ENGINE, why, next };
+    let spawn_failed = Event::SpawnFailed { process: ENGINE, exit_code: 127 };
+
+    // Its command does not exist: what depends on it is started.
+    let mut missing = play(optional(RestartPolicy::No));
+    missing.at(0, Event::Start);
+    assert_eq!(missing.at(1, spawn_failed), [Action::Spawn(ROUTER)]);
+    assert!(missing.notes(2, Event::Spawned(ROUTER)).contains(&Note::AllReady));
+
+    // It is tried again.
+    let mut missing = play(optional(RestartPolicy::OnFailure));
+    missing.at(0, Event::Start);
+    let next = AfterEnd::Restart { delay: MS(100), attempt: 1 };
+    assert_eq!(missing.notes(1, spawn_failed), [failed(StartFailure::Spawn, next)]);
+    assert_eq!(missing.at(101, Event::Tick), [Action::Spawn(ENGINE)]);
+    assert_eq!(missing.at(101, Event::Spawned(ENGINE)), [Action::Spawn(ROUTER)]);
+
+    // Its hook fails.
+    let mut spec = optional(RestartPolicy::No);
+    spec.processes[ENGINE.index()].hooks.pre_start = Some(Wait::DEFAULT);
+    let mut hook = play(spec);
+    hook.at(0, Event::Start);
+    let id = HookId { process: Some(ENGINE), stage: Stage::PreStart };
+    let ended = Event::HookEnded { hook: id, success: false };
+    assert_eq!(hook.at(1, ended), [Action::Spawn(ROUTER)]);
+
+    // Its values cannot be read, so that its hook does not run.
+    let mut spec = optional(RestartPolicy::No);
+    spec.processes[ENGINE.index()].hooks.pre_start = Some(Wait::DEFAULT);
+    let mut values = play(spec.clone());
+    values.at(0, Event::Start);
+    let failed = Event::SpawnFailed { process: ENGINE, exit_code: 1 };
+    assert_eq!(values.at(1, failed), [Action::AbortHook(id), Action::Spawn(ROUTER)]);
+    spec.processes[ENGINE.index()].required = true;
+    spec.processes[ENGINE.index()].on_exit = OnExit::Shutdown;
+    let mut values = play(spec);
+    values.at(0, Event::Start);
+    let cause = Cause::SpawnFailed { process: ENGINE, exit_code: 1 };
+    let window = gateway().window;
+    assert_eq!(values.notes(1, failed), [Note::ShutdownBegan { cause, window }]);
+
+    // It is not ready in time, and is stopped.
+    let mut spec = optional(RestartPolicy::No);
+    spec.processes[ENGINE.index()].readiness_timeout = Some(MS(1000));
+    let mut slow = play(spec);
+    slow.at(0, Event::Start);
+    slow.at(0, Event::Spawned(ENGINE));
+    let stop = Action::Stop { process: ENGINE, signal: Signal::TERM };
+    assert_eq!(slow.at(1000, Event::Tick), [stop]);
+    let end = End::Signal(Signal::TERM);
+    let gone = Event::Exited { process: ENGINE, end, remains: false };
+    assert_eq!(slow.at(1001, gone), [Action::Spawn(ROUTER)]);
+}
+
+pub(super) fn seen(process: ProcessId, watch: usize) -> Event {
+    Event::FileSeen { process, watch }
+}
+
+/// It has other content.
+pub(super) fn quiet(process: ProcessId, watch: usize) -> Event {
+    Event::FileQuiet { process, watch, is_new: true }
+}
+
+/// A gateway without drains whose router watches two files.
+fn watching() -> Spec {
+    let mut spec = Spec { processes: undrained(gateway().processes), ..gateway() };
+    spec.processes[1].watch = vec![WatchAction::Restart, WatchAction::Signal(Signal::HUP)];
+    spec
+}
+
+// holds: C294
+#[test]
+fn a_change_restarts_or_signals_what_is_ready() {
+    let mut play = Play::up(watching());
+    let hup = Action::Signal { process: ROUTER, signal: Signal::HUP };
+    assert_eq!(play.changes(1000, ROUTER, 1), [hup]);
+    let action = WatchAction::Restart;
+    let began = Note::FileChanged { process: ROUTER, watch: 0, action };
+    let stopping = Note::Stopping { process: ROUTER, signal: Signal::TERM, limit: MS(5000) };
+    play.at(1000, seen(ROUTER, 0));
+    assert_eq!(play.notes(2000, quiet(ROUTER, 0)), [began, stopping]);
+    // The start reads a change that came during the stop.
+    assert!(play.changes(2001, ROUTER, 0).is_empty());
+    assert!(play.changes(2002, ROUTER, 1).is_empty());
+    assert_eq!(play.at(2100, exited(ROUTER)), [Action::Spawn(ROUTER)]);
+    let notes = play.notes(2100, Event::Spawned(ROUTER));
+    assert_eq!(notes, [Note::Started(ROUTER), done(ROUTER, Request::Restart)]);
+    // A request of the operator counts as well.
+    play.at(3000, ask(ROUTER, Request::Restart));
+    play.changes(3001, ROUTER, 0);
+    assert_eq!(play.at(3100, exited(ROUTER)), [Action::Spawn(ROUTER)]);
+    let notes = play.notes(3100, Event::Spawned(ROUTER));
+    assert_eq!(notes, [Note::Started(ROUTER), done(ROUTER, Request::Restart)]);
+}
+
+// holds: C302
+#[test]
+fn a_start_serves_what_was_seen_to_change_before_it_and_nothing_else() {
+    let restart = |play: &mut Play, from: u64| {
+        play.at(from, ask(ROUTER, Request::Restart));
+        assert_eq!(play.at(from + 100, exited(ROUTER)), [Action::Spawn(ROUTER)]);
+        play.at(from + 100, Event::Spawned(ROUTER));
+    };
+    let mut play = Play::up(watching());
+    play.at(1000, seen(ROUTER, 0));
+    restart(&mut play, 1500);
+    assert_eq!(play.at(2000, quiet(ROUTER, 0)), [], "the start has read it");
+    // It changes again while it is not quiet.
+    play.at(3000, seen(ROUTER, 0));
+    restart(&mut play, 3500);
+    play.at(3700, seen(ROUTER, 0));
+    assert_eq!(play.at(4700, quiet(ROUTER, 0)), [stop(ROUTER)]);
+    // The same content, which a copy has.
+    let mut play = Play::up(watching());
+    play.at(1000, seen(ROUTER, 0));
+    assert_eq!(play.at(2000, Event::FileQuiet { process: ROUTER, watch: 0, is_new: false }), []);
+    // A process that has crashed is started anyway.
+    let mut spec = watching();
+    spec.processes[1].restart.policy = RestartPolicy::Always;
+    let mut play = Play::up(spec);
+    play.at(1000, seen(ROUTER, 0));
+    play.at(1100, exited(ROUTER));
+    let at = wakes_at(&play);
+    assert_eq!(play.at(at, Event::Tick), [Action::Spawn(ROUTER)]);
+    play.at(at, Event::Spawned(ROUTER));
+    assert_eq!(play.at(at + 1, quiet(ROUTER, 0)), []);
+}
+
+// holds: C665
+#[test]
+fn one_that_follows_a_dependency_restarts_once_when_the_same_file_changes() {
+    let up = || {
+        let mut spec = watching();
+        spec.processes[0].watch = vec![WatchAction::Restart];
+        spec.processes[0].followers = vec![(ROUTER, StartCondition::Ready)];
+        let mut play = Play::up(spec);
+        play.at(1000, seen(ROUTER, 0));
+        play.at(1000, seen(ENGINE, 0));
+        play
+    };
+    for first in [ENGINE, ROUTER] {
+        let mut play = up();
+        let other = if first == ENGINE { ROUTER } else { ENGINE };
+        let begun = [play.at(2000, quiet(first, 0)), play.at(2001, quiet(other, 0))].concat();
+        assert_eq!(begun, [stop(ENGINE)], "{first:?}");
+        assert_eq!(play.at(2100, exited(ENGINE)), [Action::Spawn(ENGINE)]);
+        assert_eq!(play.at(2100, Event::Spawned(ENGINE)), [stop(ROUTER)]);
+        assert_eq!(play.at(2200, exited(ROUTER)), [Action::Spawn(ROUTER)]);
+        assert_eq!(play.at(2200, Event::Spawned(ROUTER)), []);
+    }
+    // The dependency has the content that it had.
+    let mut play = up();
+    assert_eq!(play.at(2000, quiet(ROUTER, 0)), []);
+    let same = Event::FileQuiet { process: ENGINE, watch: 0, is_new: false };
+    assert_eq!(play.at(2001, same), [stop(ROUTER)]);
+}
+
+// holds: C303, C305, C306
+#[test]
+fn a_change_mends_what_failed_but_starts_nothing_that_was_stopped() {
+    let failed_by = |spec: Spec| {
+        let mut play = Play::up(spec);
+        play.changes(1000, ROUTER, 0);
+        play.at(1100, exited(ROUTER));
+        let notes = play.notes(1100, Event::SpawnFailed { process: ROUTER, exit_code: 127 });
+        let why = RequestError::SpawnFailed(ROUTER);
+        assert!(notes.contains(&failed(ROUTER, Request::Restart, why)), "{notes:?}");
+        assert!(!is_ready(&play));
+        play
+    };
+    let mut play = failed_by(watching());
+    assert!(play.changes(1500, ROUTER, 1).is_empty(), "there is nobody to signal");
+    assert_eq!(play.changes(2000, ROUTER, 0), [Action::Spawn(ROUTER)]);
+    assert_eq!(
+        play.notes(2000, Event::Spawned(ROUTER)),
+        [Note::Started(ROUTER), done(ROUTER, Request::Restart)]
+    );
+    assert!(is_ready(&play));
+    play.at(3000, ask(ROUTER, Request::Stop));
+    play.at(3100, exited(ROUTER));
+    assert!(play.changes(4000, ROUTER, 0).is_empty(), "it was stopped by hand");
+    let mut play = failed_by(watching());
+    play.at(1500, ask(ROUTER, Request::Stop));
+    assert!(play.changes(2000, ROUTER, 0).is_empty(), "a stop of what failed counts");
+    // Nor what it needs.
+    let mut play = failed_by(watching());
+    play.at(1500, ask(ENGINE, Request::Stop));
+    play.at(1600, exited(ENGINE));
+    assert!(play.changes(2000, ROUTER, 0).is_empty(), "its dependency was stopped by hand");
+    assert_eq!(play.at(3000, ask(ENGINE, Request::Start)), [Action::Spawn(ENGINE)]);
+    assert_eq!(play.at(3000, Event::Spawned(ENGINE)), [Action::Spawn(ROUTER)]);
+}
+
+/// Processes without drains where each follows the dependencies that are named, and is not ready at
+/// once if it is in `slow`. All are up.
+pub(super) fn followers(of: &[&[u16]], slow: &[u16]) -> Play {
+    let mut spec = gateway();
+    let mut one = undrained(spec.processes).remove(ENGINE.index());
+    one.restart.policy = RestartPolicy::Always;
+    spec.processes = vec![one; of.len()];
+    spec.order = (0..of.len() as u16).map(ProcessId).collect();
+    for (id, needs) in spec.order.clone().into_iter().zip(of) {
+        let needs = needs.iter().map(|on| ProcessId(*on));
+        let process = &mut spec.processes[id.index()];
+        process.dependencies = needs.clone().map(|on| (on, StartCondition::Ready)).collect();
+        process.readiness_timeout = slow.contains(&id.0).then_some(MS(3000));
+        process.dependents.clear();
+        for on in needs {
+            spec.processes[on.index()].dependents.push(id);
+            spec.processes[on.index()].followers.push((id, StartCondition::Ready));
+        }
+    }
+    let all = spec.order.clone();
+    let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
+    play.at(0, Event::Start);
+    for id in all {
+        play.at(0, Event::Spawned(id));
+        play.at(0, Event::Ready(id));
+    }
+    assert!(is_ready(&play));
+    play
+}
+
+pub(super) const APP: ProcessId = ProcessId(1);
+pub(super) const WEB: ProcessId = ProcessId(2);
+
+#[test]
+fn a_start_that_fails_fails_no_request_that_does_not_wait_for_it() {
+    let mut play = followers(&[&[], &[]], &[0]);
+    play.at(1000, ask(ENGINE, Request::Restart));
+    play.at(1000, ask(APP, Request::Restart));
+    play.at(1100, exited(ENGINE));
+    play.at(1100, Event::Spawned(ENGINE));
+    play.at(1100, exited(APP));
+    let notes = play.notes(1200, Event::SpawnFailed { process: APP, exit_code: 127 });
+    let has_failed = |process| failed(process, Request::Restart, RequestError::SpawnFailed(APP));
+    assert!(notes.contains(&has_failed(APP)), "{notes:?}");
+    assert!(!notes.contains(&has_failed(ENGINE)), "{notes:?}");
+    let notes = play.notes(1300, Event::Ready(ENGINE));
+    assert!(notes.contains(&done(ENGINE, Request::Restart)), "{notes:?}");
+}
+
+// holds: C206
+#[test]
+fn a_follower_that_may_be_missing_is_not_waited_for_while_it_stops() {
+    for required in [true, false] {
+        let mut spec = gateway();
+        spec.processes = undrained(spec.processes);
+        spec.processes[ENGINE.index()].followers.push((ROUTER, StartCondition::Ready));
+        let router = &mut spec.processes[ROUTER.index()];
+        (router.required, router.on_exit) = (required, OnExit::Ignore);
+        let mut play = Play::up(spec);
+        play.at(1000, ask(ENGINE, Request::Restart));
+        play.at(1100, exited(ENGINE));
+        assert_eq!(play.at(1100, Event::Spawned(ENGINE)), [stop(ROUTER)]);
+        assert_eq!(is_ready(&play), !required);
+    }
+}
+
+// holds: C198, C201, C202, C203
+#[test]
+fn what_does_not_run_does_not_follow() {
+    let restart = |play: &mut Play, at: u64| {
+        play.at(at, ask(ENGINE, Request::Restart));
+        play.at(at, exited(ENGINE));
+        play.at(at, Event::Spawned(ENGINE))
+    };
+    // It was stopped by hand.
+    let mut play = followers(&[&[], &[0]], &[]);
+    assert_eq!(play.at(1000, ask(APP, Request::Stop)), [stop(APP)]);
+    play.at(1000, exited(APP));
+    assert_eq!(restart(&mut play, 2000), []);
+    // It waits for its own restart.
+    let mut play = followers(&[&[], &[0]], &[]);
+    play.at(1000, Event::Exited { process: APP, end: End::Code(7), remains: false });
+    assert_eq!(restart(&mut play, 1100), []);
+    assert_eq!(play.at(2000, Event::Tick), [Action::Spawn(APP)]);
+    // It is on its way down already.
+    let mut play = followers(&[&[], &[0]], &[]);
+    assert_eq!(play.at(1000, ask(APP, Request::Restart)), [stop(APP)]);
+    assert_eq!(restart(&mut play, 1100), []);
+    assert_eq!(play.at(1200, exited(APP)), [Action::Spawn(APP)]);
+    // The container stops, or is drained.
+    for event in [Event::Signal(Signal::TERM), Event::DrainRequested] {
+        let mut play = followers(&[&[], &[0]], &[0]);
+        play.at(1000, ask(ENGINE, Request::Restart));
+        play.at(1100, exited(ENGINE));
+        play.at(1100, Event::Spawned(ENGINE));
+        let first = play.at(1200, event);
+        assert!(!first.iter().any(|action| matches!(action, Action::Spawn(_))), "{first:?}");
+        assert_eq!(play.at(1300, Event::Ready(ENGINE)), []);
+    }
+}
+
+// holds: C208
+#[test]
+fn a_follower_that_does_not_start_has_failed_as_after_a_crash() {
+    let mut play = followers(&[&[], &[0]], &[1]);
+    play.at(1000, ask(ENGINE, Request::Restart));
+    play.at(1000, exited(ENGINE));
+    play.at(1000, Event::Spawned(ENGINE));
+    assert_eq!(play.at(1100, exited(APP)), [Action::Spawn(APP)]);
+    // Its `restart` decides about an end.
+    play.at(1100, Event::Spawned(APP));
+    let crash = Event::Exited { process: APP, end: End::Code(7), remains: false };
+    let next = AfterEnd::Restart { delay: MS(1000), attempt: 1 };
+    let end = End::Code(7);
+    assert_eq!(play.notes(1200, crash), [Note::Ended { process: APP, end, next }]);
+    // A start that takes too long ends the container, as always.
+    assert_eq!(play.at(2200, Event::Tick), [Action::Spawn(APP)]);
+    play.at(2200, Event::Spawned(APP));
+    let cause = Cause::NotReady(APP);
+    let notes = play.notes(5200, Event::Tick);
+    assert!(notes.contains(&Note::ShutdownBegan { cause, window: MS(28_000) }), "{notes:?}");
+}
+
+/// A gateway without a drain.
+fn plain() -> Spec {
+    let mut spec = gateway();
+    spec.processes[ROUTER.index()].drain = None;
+    spec
+}
+
+fn hook(process: Option<ProcessId>, stage: Stage) -> HookId {
+    HookId { process, stage }
+}
+
+fn crash(process: ProcessId) -> Event {
+    Event::Exited { process, end: End::Code(7), remains: false }
+}
+
+fn remaining(process: ProcessId) -> Event {
+    Event::Exited { process, end: End::Code(7), remains: true }
+}
+
+fn stop_group(process: ProcessId) -> Action {
+    Action::StopGroup { process, signal: Signal::TERM }
+}
+
+// holds: S201, C657
+#[test]
+fn a_third_signal_ends_hooks_and_the_rest_of_a_group_at_once() {
+    let [before, after] = [Stage::PreStop, Stage::PostStop].map(|stage| hook(Some(ROUTER), stage));
+    let up = || {
+        let mut spec = plain();
+        let router = &mut spec.processes[ROUTER.index()];
+        router.hooks.pre_stop = Some(Wait::new(None));
+        router.hooks.post_stop = Some(Wait::new(None));
+        let mut play = Play::up(spec);
+        assert_eq!(play.at(0, TERM), [Action::Unready, Action::RunHook(before)]);
+        play
+    };
+    let third = |play: &mut Play, at| {
+        play.at(at, INT);
+        play.at(at + 100, INT)
+    };
+    let ended = Event::HookEnded { hook: before, success: true };
+    let mut play = up();
+    assert_eq!(play.at(10, ended), [stop(ROUTER)]);
+    assert_eq!(play.at(20, remaining(ROUTER)), [stop_group(ROUTER)]);
+    assert_eq!(third(&mut play, 30), [Action::Kill(ROUTER), Action::Kill(ENGINE)]);
+    let mut play = up();
+    play.at(10, ended);
+    assert_eq!(play.at(20, exited(ROUTER)), [Action::RunHook(after)]);
+    assert_eq!(third(&mut play, 30), [Action::AbortHook(after), Action::Kill(ENGINE)]);
+}
+
+#[test]
+fn the_end_of_a_drain_has_its_reason() {
+    let why = |window, at: &[(u64, Event)]| {
+        let mut play = Play::up(Spec { window: MS(window), ..gateway() });
+        let mut found = None;
+        for (at, event) in at {
+            for note in play.notes(*at, *event) {
+                if let Note::DrainOver { why, .. } = note {
+                    assert_eq!(found.replace(why), None);
+                }
+            }
+        }
+        found.unwrap()
+    };
+    let answered = |accepted| (5, Event::DrainAnswered { process: ROUTER, accepted });
+    let closed = Event::ListenersClosed(ROUTER);
+    let at_time = |at| [(0, TERM), answered(true), (at, Event::Tick), (at + 10, closed)];
+    assert_eq!(why(28_000, &at_time(15_000)), DrainEnd::TimeOver);
+    assert_eq!(why(25_000, &at_time(15_000)), DrainEnd::TimeOver, "just enough");
+    assert_eq!(why(24_000, &at_time(14_000)), DrainEnd::DeadlineNeedsIt);
+    let refused = [(0, TERM), answered(false), (5000, Event::Tick)];
+    assert_eq!(why(28_000, &refused), DrainEnd::MinHeld);
+    // A stop during a held drain that leaves it its time, and one that does not.
+    let held = |window: u64, over| {
+        let drain = (0, Event::DrainRequested);
+        why(window, &[drain, answered(true), (10, TERM), (over, Event::Tick), (over + 10, closed)])
+    };
+    assert_eq!(held(28_000, 15_000), DrainEnd::TimeOver);
+}
+
+// holds: C625
+#[test]
+fn a_signal_is_forwarded_to_running_processes_that_ask_for_it() {
+    let mut spec = plain();
+    spec.stop_signals = vec![Signal::TERM, Signal::INT];
+    for process in &mut spec.processes {
+        process.forward_signals = vec![Signal::USR1, Signal::TERM];
+    }
+    let mut play = Play::up(spec);
+    let to = |process| Action::Signal { process, signal: Signal::USR1 };
+    let other = Event::Signal(Signal::USR1);
+    assert_eq!(play.at(10, other), [to(ENGINE), to(ROUTER)]);
+    assert_eq!(play.at(10, Event::Signal(Signal::HUP)), []);
+    assert_eq!(play.at(20, TERM), [Action::Unready, stop(ROUTER)], "a stop signal is not");
+    play.at(30, exited(ROUTER));
+    assert_eq!(play.at(40, other), [to(ENGINE)]);
+}
+
+#[test]
+fn a_start_repeats_no_task_that_has_completed() {
+    let mut spec = plain();
+    spec.processes[ENGINE.index()].oneshot = true;
+    spec.processes[ROUTER.index()].dependencies = vec![(ENGINE, StartCondition::Completed)];
+    let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
+    play.at(0, Event::Start);
+    play.at(0, Event::Spawned(ENGINE));
+    assert_eq!(play.at(10, exited(ENGINE)), [Action::Spawn(ROUTER)]);
+    play.at(10, Event::Spawned(ROUTER));
+    play.at(20, ask(ROUTER, Request::Stop));
+    play.at(30, exited(ROUTER));
+    assert_eq!(play.at(100, ask(ROUTER, Request::Start)), [Action::Spawn(ROUTER)]);
+}
+
+// holds: S172
+#[test]
+fn a_late_end_after_kill_starts_nothing_again() {
+    let mut play = Play::up(plain());
+    play.at(0, restart(ROUTER));
+    assert_eq!(play.at(5000, Event::Tick), [Action::Kill(ROUTER)]);
+    let unkillable = failed(ROUTER, Request::Restart, RequestError::Unkillable(ROUTER));
+    assert!(play.notes(10_000, Event::Tick).contains(&unkillable));
+    assert_eq!(play.at(19_000, exited(ROUTER)), []);
+    assert_eq!(play.machine.state().life(ROUTER), Lifecycle::Stopped { failed: true });
+    // One that a reload puts in its place does not start, either.
+    let mut play = Play::up(plain());
+    play.reload(0, &plain(), &[Placed::Same(ENGINE), Placed::Changed(ROUTER)]);
+    assert_eq!(play.at(5000, Event::Tick), [Action::Kill(ROUTER)]);
+    let why = RequestError::Unkillable(ROUTER);
+    assert_eq!(play.notes(10_000, Event::Tick), [Note::ReloadFailed { why }]);
+    assert_eq!(play.machine.state().life(NEW), Lifecycle::Stopped { failed: true });
+    assert_eq!(play.at(9000, exited(ROUTER)), []);
+    assert_eq!(play.machine.state().life(NEW), Lifecycle::Stopped { failed: true });
+}
+
+// holds: S201
+#[test]
+fn a_third_signal_ends_the_hook_of_the_container() {
+    let after = hook(None, Stage::PostStop);
+    let mut spec = plain();
+    spec.hooks.post_stop = Some(Wait::new(Some(MS(10_000))));
+    let mut play = Play::up(spec);
+    play.at(0, TERM);
+    play.at(10, exited(ROUTER));
+    play.at(20, exited(ENGINE));
+    assert_eq!(play.at(20, Event::Leftovers(0)), [Action::RunHook(after)]);
+    assert_eq!(play.at(100, INT), [], "the second one cuts nothing here");
+    assert_eq!(play.at(200, INT), [Action::AbortHook(after), Action::Exit(0)]);
+}
+
+// holds: S58
+#[test]
+fn the_next_step_waits_for_the_rest_of_a_killed_group() {
+    for (first, next) in
+        [(ask(ROUTER, Request::Restart), Action::Spawn(ROUTER)), (TERM, stop(ENGINE))]
+    {
+        let mut play = Play::up(plain());
+        assert_eq!(play.at(0, first).last(), Some(&stop(ROUTER)));
+        assert_eq!(play.at(5000, Event::Tick), [Action::Kill(ROUTER)]);
+        let end = End::Signal(Signal::KILL);
+        assert_eq!(play.at(5001, Event::Exited { process: ROUTER, end, remains: true }), []);
+        assert_eq!(play.at(5050, Event::GroupGone(ROUTER)), [next]);
+    }
+}
+
+// holds: S122
+#[test]
+fn an_end_before_readiness_gives_1_with_a_held_drain_too() {
+    for (is_drained, is_ready) in [(false, false), (true, false), (false, true), (true, true)] {
+        let mut spec = overlapping();
+        let router = &mut spec.processes[ROUTER.index()];
+        router.update = Update::StopFirst;
+        router.restart.policy = RestartPolicy::OnFailure;
+        let mut play = Play::up(spec);
+        play.at(100, Event::Ready(ROUTER));
+        play.at(1000, crash(ROUTER));
+        assert_eq!(play.at(2000, Event::Tick), [Action::Spawn(ROUTER)]);
+        play.at(2000, Event::Spawned(ROUTER));
+        if is_ready {
+            play.at(2040, Event::Ready(ROUTER));
+        }
+        if is_drained {
+            play.at(2050, Event::DrainRequested);
+        }
+        play.at(2100, exited(ROUTER));
+        play.at(3000, exited(ENGINE));
+        let code = u8::from(!is_ready);
+        assert_eq!(play.at(3100, Event::Leftovers(0)), [Action::Exit(code)], "{is_drained}");
+    }
+}
+
+// holds: C481, C482
+#[test]
+fn a_hook_that_fails_before_a_restart_is_a_failed_start() {
+    let mut spec = plain();
+    let router = &mut spec.processes[ROUTER.index()];
+    router.liveness_retries = Some(1);
+    router.hooks.pre_start = Some(Wait::new(None));
+    router.restart = Restart { policy: RestartPolicy::Always, delay: MS(100), max: Some(2) };
+    let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
+    let id = hook(Some(ROUTER), Stage::PreStart);
+    for event in [Event::Start, Event::Spawned(ENGINE)] {
+        play.at(0, event);
+    }
+    play.at(0, Event::HookEnded { hook: id, success: true });
+    play.at(0, Event::Spawned(ROUTER));
+    play.at(10, Event::LivenessProbed { process: ROUTER, is_alive: false });
+    play.at(20, exited(ROUTER));
+    assert_eq!(play.at(120, Event::Tick), [Action::RunHook(id)]);
+    let failed = Event::HookEnded { hook: id, success: false };
+    let notes = play.notes(130, failed);
+    let next = AfterEnd::Restart { delay: MS(200), attempt: 2 };
+    let why = StartFailure::Hook;
+    assert_eq!(notes, [Note::StartFailed { process: ROUTER, why, next }]);
+    assert_eq!(play.at(330, Event::Tick), [Action::RunHook(id)]);
+    let notes = play.notes(340, failed);
+    let cause = Cause::HookFailed(Some(ROUTER));
+    let window = play.machine.state().spec.window;
+    assert!(notes.contains(&Note::ShutdownBegan { cause, window }), "restart_max: {notes:?}");
+}
+
+#[test]
+fn a_process_that_survives_kill_refuses_a_reload() {
+    for request in [ask(ROUTER, Request::Stop), restart(ROUTER)] {
+        let mut play = Play::up(plain());
+        play.at(0, request);
+        assert_eq!(play.at(5000, Event::Tick), [Action::Kill(ROUTER)]);
+        assert_eq!(play.machine.may_reload(), Err(RequestError::Reloading));
+        play.at(10_000, Event::Tick);
+        assert_eq!(play.machine.may_reload(), Err(RequestError::Unkillable(ROUTER)));
+    }
+}

@@ -1,0 +1,378 @@
+//! Random graphs, and new configs that replace them.
+
+use crate::scenario::{Behaviour, NewConfig, Odds, Rng};
+use crate::*;
+use drainit_core::spec::DrainSpec;
+use drainit_core::types::{Restart, RestartPolicy};
+
+/// The number of processes that a new config may add.
+const ADDED: usize = 2;
+
+impl Scenario {
+    /// A random graph, and what happens to it.
+    pub(crate) fn new(seed: u64) -> Self {
+        let rng = &mut Rng::new(seed);
+        let odds = Odds::new(rng);
+        let spec = graph(seed, rng, &odds);
+        let mut scenario = Self::around(seed, Rc::new(spec), rng, &odds);
+        let added: Vec<_> = (0..ADDED).map(|_| process(rng, 0, &odds)).collect();
+        for behaviours in [&mut scenario.behaviours, &mut scenario.variants] {
+            behaviours.extend(added.iter().map(|process| Behaviour::new(rng, process, &odds)));
+        }
+        scenario.reloads = reloads(seed, &scenario.spec, &odds);
+        // Not at whole milliseconds, when everything else happens: the supervisor never sends false
+        // events about a start that is under way.
+        let off = Duration::from_nanos(1);
+        let count = scenario.spec.processes.len() as u16;
+        scenario.noise =
+            (0..rng.below(4)).map(|_| (rng.millis(30_000) + off, noise(rng, count))).collect();
+        stop_before_reload(seed, &mut scenario, &odds);
+        scenario
+    }
+
+    /// Liveness mode: after a random time no more faults begin, and a stop signal follows. A
+    /// process that hangs by then continues to hang. A shutdown that begins later must end by
+    /// itself, in order and in time.
+    pub(crate) fn live(seed: u64) -> Self {
+        let mut scenario = Self::new(seed);
+        let rng = &mut Rng::new(seed ^ 0x11FE);
+        let faults_end = rng.millis(30_000);
+        let stop = faults_end + rng.millis(3000) + Duration::from_millis(1);
+        let mut spec = (*scenario.spec).clone();
+        spec.window = Duration::from_secs(5) + rng.millis(35_000);
+        let specs = scenario.reloads.iter_mut().map(|(_, config)| &mut config.spec);
+        for spec in specs {
+            spec.window += Duration::from_secs(5);
+            give_time(spec);
+        }
+        give_time(&mut spec);
+        scenario.spec = Rc::new(spec);
+        scenario.stopped_before_start = false;
+        // At most one earlier signal that may have begun the shutdown; then only the last one.
+        scenario.signals.truncate(usize::from(rng.once_in(8)));
+        scenario.signals.retain(|(at, _)| *at < faults_end);
+        scenario.drain_requested = scenario.drain_requested.filter(|at| *at < stop);
+        scenario.noise.clear();
+        scenario.signals.push((stop, Signal::TERM));
+        scenario.faults_end = Some(faults_end);
+        scenario
+    }
+}
+
+/// Without time a process is killed, whatever it does.
+fn give_time(spec: &mut Spec) {
+    for process in &mut spec.processes {
+        let declared = process.stop.is_declared().then_some(process.stop.limit);
+        process.stop = Wait::new(declared.map(|limit| limit.max(Duration::from_millis(50))));
+    }
+}
+
+fn graph(seed: u64, rng: &mut Rng, odds: &Odds) -> Spec {
+    let count = 1 + rng.below(7) as u16;
+    let mut processes: Vec<ProcessSpec> = (0..count).map(|id| process(rng, id, odds)).collect();
+    for id in 0..count {
+        for (on, _) in processes[usize::from(id)].dependencies.clone() {
+            processes[on.index()].dependents.push(ProcessId(id));
+        }
+    }
+    follow(seed, &mut processes);
+    overlap(seed, &mut processes);
+    watch(seed, &mut processes);
+    let readiness_delay = if rng.once_in(3) { rng.millis(8000) } else { Duration::ZERO };
+    Spec {
+        window: rng.millis(odds.window),
+        reserve: rng.millis(3000),
+        readiness_delay,
+        unready_delay: if readiness_delay.is_zero() { unready_delay(seed) } else { Duration::ZERO },
+        stop_signals: vec![Signal::TERM, Signal::INT],
+        hooks: hooks(rng, odds),
+        order: (0..count).map(ProcessId).collect(),
+        processes,
+    }
+}
+
+fn process(rng: &mut Rng, id: u16, odds: &Odds) -> ProcessSpec {
+    let oneshot = rng.once_in(8);
+    let mut dependencies = Vec::new();
+    for on in 0..id {
+        if rng.once_in(3) {
+            let condition = match rng.below(3) {
+                0 => StartCondition::Started,
+                1 => StartCondition::Ready,
+                // A service never completes: an error in a config, harmless here.
+                _ => StartCondition::Completed,
+            };
+            dependencies.push((ProcessId(on), condition));
+        }
+    }
+    let drain = (!oneshot && rng.once_in(2)).then(|| {
+        let time = rng.millis(20_000) + Duration::from_millis(1);
+        let min = rng.millis(6000).min(time);
+        let closes = !rng.once_in(3);
+        let signal = (!closes && rng.once_in(2)).then_some(Signal::USR1);
+        // Derived, so that the seeds go on meaning what they meant.
+        let exit_at = if closes { (min.as_millis() as u64 % 4).saturating_sub(1) } else { 0 };
+        DrainSpec { time, min, closes, exit_at, signal }
+    });
+    ProcessSpec {
+        dependencies,
+        dependents: Vec::new(),
+        followers: Vec::new(),
+        left_out: false,
+        oneshot,
+        success_codes: if rng.once_in(4) { vec![0, 7] } else { vec![0] },
+        timeout: (oneshot && rng.once_in(2)).then(|| rng.millis(6000) + Duration::from_millis(1)),
+        conditional: rng.once_in(6),
+        readiness_timeout: (!oneshot && rng.once_in(2))
+            .then(|| rng.millis(4000) + Duration::from_millis(1)),
+        liveness_retries: (!oneshot && rng.once_in(3)).then(|| 1 + rng.below(3) as u32),
+        update: Update::StopFirst,
+        handover: None,
+        base_id: None,
+        restart: Restart {
+            policy: match rng.below(3) {
+                0 => RestartPolicy::Always,
+                1 => RestartPolicy::OnFailure,
+                _ => RestartPolicy::No,
+            },
+            delay: rng.millis(2000),
+            max: rng.maybe(3, |rng| rng.below(4) as u32),
+        },
+        required: !rng.once_in(4),
+        on_exit: match rng.below(4) {
+            _ if rng.once_in(odds.ignore) => OnExit::Ignore,
+            0 => OnExit::FailureShutdown,
+            _ => OnExit::Shutdown,
+        },
+        stop_signal: Signal::TERM,
+        stop: Wait::new(rng.once_in(2).then(|| rng.millis(15_000))),
+        hooks: hooks(rng, odds),
+        drain,
+        listens: rng.once_in(3),
+        forward_signals: if rng.once_in(2) { vec![Signal::USR1] } else { Vec::new() },
+        watch: Vec::new(),
+    }
+}
+
+/// Makes some processes start a new instance before the old one is stopped.
+fn overlap(seed: u64, processes: &mut [ProcessSpec]) {
+    let rng = &mut Rng::new(seed ^ 0x0517);
+    let once_in = rng.one_of([1, 2, 6, 1_000_000]);
+    for process in processes.iter_mut().filter(|process| !process.oneshot) {
+        if rng.once_in(once_in) {
+            process.update = Update::StartFirst;
+            if rng.once_in(2) {
+                hot_restart(rng, process);
+            }
+        }
+    }
+}
+
+/// Lets some processes watch files.
+fn watch(seed: u64, processes: &mut [ProcessSpec]) {
+    let rng = &mut Rng::new(seed ^ 0x3A7C);
+    if rng.once_in(2) {
+        return;
+    }
+    for process in processes.iter_mut().filter(|process| !process.oneshot) {
+        for _ in 0..rng.below(3) {
+            let is_signal = rng.once_in(3);
+            let action =
+                if is_signal { WatchAction::Signal(Signal::HUP) } else { WatchAction::Restart };
+            process.watch.push(action);
+        }
+    }
+}
+
+/// Makes a process an Envoy that is hot-restarted.
+fn hot_restart(rng: &mut Rng, process: &mut ProcessSpec) {
+    process.update = Update::HotRestart;
+    // Not at the same moment as anything else.
+    let off = Duration::from_nanos(1_000_300);
+    process.handover = Some(rng.millis(10_000) + Duration::from_secs(10) + off);
+    process.base_id = Some("0".to_owned());
+    // Which `drainit check` demands.
+    process.readiness_timeout.get_or_insert(Duration::from_secs(3));
+}
+
+/// New configs at random times, in which processes are changed, added or missing, or need others.
+/// They have a generator of their own.
+fn reloads(seed: u64, spec: &Spec, odds: &Odds) -> Vec<(Duration, NewConfig)> {
+    let rng = &mut Rng::new(seed ^ 0x4E10);
+    if rng.once_in(2) {
+        return Vec::new();
+    }
+    let mut at = rng.millis(odds.signal);
+    let mut version = 0;
+    // Dependencies name processes here, as those of the first config do.
+    let mut known: Vec<Option<(u32, ProcessSpec)>> =
+        spec.processes.iter().map(|process| Some((0, process.clone()))).collect();
+    known.extend([(); ADDED].map(|()| None));
+    let mut reloads = Vec::new();
+    for number in 0..1 + rng.below(3) {
+        let once_in = rng.one_of([2, 4]);
+        for (place, one) in known.iter_mut().enumerate() {
+            let is_added = one.is_none();
+            if is_added && !rng.once_in(3) {
+                continue;
+            }
+            if !is_added && rng.once_in(6) {
+                *one = None;
+            } else if is_added || rng.once_in(once_in) {
+                version += 1;
+                let mut new = process(rng, place as u16, odds);
+                if !new.oneshot && rng.once_in(2) {
+                    new.update = Update::StartFirst;
+                    if rng.once_in(2) {
+                        hot_restart(rng, &mut new);
+                    }
+                }
+                if new.base_id.is_some() && rng.once_in(4) {
+                    new.base_id = Some("1".to_owned());
+                }
+                *one = Some((version, new));
+            } else if let Some((_, same)) = one
+                && rng.once_in(3)
+            {
+                let other = process(rng, place as u16, odds);
+                same.dependencies = other.dependencies;
+                same.update = if rng.once_in(2) { Update::StartFirst } else { Update::StopFirst };
+            }
+        }
+        let window = rng.millis(odds.window);
+        let Some(config) = config(&known, spec, window, seed ^ number) else { break };
+        let off = Duration::from_nanos(200 + number);
+        reloads.push((at + off, config));
+        at += rng.millis(odds.signal);
+    }
+    reloads
+}
+
+/// The config of these processes, by their place in the first one: the version and the definition
+/// of each, or none.
+fn config(
+    known: &[Option<(u32, ProcessSpec)>],
+    spec: &Spec,
+    window: Duration,
+    seed: u64,
+) -> Option<NewConfig> {
+    let places: Vec<usize> = (0..known.len()).filter(|place| known[*place].is_some()).collect();
+    if places.is_empty() {
+        return None;
+    }
+    let mut processes: Vec<ProcessSpec> = Vec::new();
+    let mut versions = Vec::new();
+    for &place in &places {
+        let Some((version, of)) = &known[place] else { continue };
+        let mut of = of.clone();
+        of.dependents.clear();
+        of.followers.clear();
+        of.dependencies.retain_mut(|(on, _)| {
+            let place = places.iter().position(|known| *known == on.index());
+            *on = ProcessId(place.unwrap_or_default() as u16);
+            place.is_some()
+        });
+        for (on, _) in of.dependencies.clone() {
+            let by = ProcessId(processes.len() as u16);
+            processes[on.index()].dependents.push(by);
+        }
+        processes.push(of);
+        versions.push((place, *version));
+    }
+    follow(seed, &mut processes);
+    let order = (0..processes.len() as u16).map(ProcessId).collect();
+    Some(NewConfig { spec: Spec { window, processes, order, ..spec.clone() }, processes: versions })
+}
+
+/// Sometimes a request stops a process and two levels above it, before a config comes in which that
+/// process is changed and a new one needs the last of them; and some of them fail. They have a
+/// generator of their own.
+fn stop_before_reload(seed: u64, scenario: &mut Scenario, odds: &Odds) {
+    let rng = &mut Rng::new(seed ^ 0x57AC);
+    let spec = Rc::clone(&scenario.spec);
+    let needs = |id: ProcessId| spec.processes[id.index()].dependencies.iter().map(|(on, _)| *on);
+    let chains = spec.ids().flat_map(|top| {
+        needs(top).flat_map(move |middle| needs(middle).map(move |below| [below, middle, top]))
+    });
+    let chains: Vec<_> = chains.collect();
+    if chains.is_empty() || !rng.once_in(4) {
+        return;
+    }
+    let [below, middle, top] = chains[rng.below(chains.len() as u64) as usize];
+    let added = spec.processes.len();
+    let mut known: Vec<_> =
+        spec.processes.iter().map(|process| Some((0, process.clone()))).collect();
+    known[below.index()] = Some((1, process(rng, below.0, odds)));
+    let mut new = process(rng, 0, odds);
+    let condition = if rng.once_in(2) { StartCondition::Started } else { StartCondition::Ready };
+    new.dependencies = vec![(top, condition)];
+    known.push(Some((1, new)));
+    let Some(config) = config(&known, &spec, spec.window, seed) else { return };
+    let mut at = rng.millis(odds.signal);
+    let process = below;
+    let stop = Event::Requested { process, request: Request::Stop };
+    scenario.requests.push((at + Duration::from_nanos(1), stop));
+    scenario.reloads.clear();
+    // The first one may be refused, because the stop takes longer.
+    for number in 0..2 {
+        at += rng.millis(30_000);
+        scenario.reloads.push((at + Duration::from_nanos(200 + number), config.clone()));
+    }
+    for place in [below.index(), middle.index(), top.index(), added] {
+        let of = if rng.once_in(2) { &mut scenario.behaviours } else { &mut scenario.variants };
+        match rng.below(6) {
+            0 => of[place].dies_after = Some((rng.millis(3000), 7)),
+            1 => of[place].ready_after = None,
+            2 => of[place].spawn_fails = Some(127),
+            _ => {}
+        }
+    }
+    let later = at + Duration::from_secs(20);
+    let signals = scenario.signals.iter_mut().map(|(at, _)| at);
+    for at in signals.chain(&mut scenario.drain_requested) {
+        *at += later;
+    }
+}
+
+/// It has a generator of its own.
+fn unready_delay(seed: u64) -> Duration {
+    let rng = &mut Rng::new(seed ^ 0x0E4D);
+    if rng.once_in(3) { rng.millis(15_000) } else { Duration::ZERO }
+}
+
+fn hooks(rng: &mut Rng, odds: &Odds) -> HookWaits {
+    let mut hook = || {
+        let declared = rng.millis(5000) + Duration::from_millis(1);
+        let declared = (!rng.once_in(3)).then_some(declared);
+        rng.once_in(odds.hook).then(|| Wait::new(declared))
+    };
+    HookWaits { pre_start: hook(), pre_stop: hook(), post_stop: hook() }
+}
+
+/// Makes some dependents follow a restart. They have a generator of their own.
+fn follow(seed: u64, processes: &mut [ProcessSpec]) {
+    let rng = &mut Rng::new(seed ^ 0xF011);
+    let once_in = rng.one_of([1, 2, 6, 1_000_000]);
+    for id in 0..processes.len() {
+        for (on, condition) in processes[id].dependencies.clone() {
+            if rng.once_in(once_in) {
+                processes[on.index()].followers.push((ProcessId(id as u16), condition));
+            }
+        }
+    }
+}
+
+fn noise(rng: &mut Rng, count: u16) -> Event {
+    let process = ProcessId(rng.below(u64::from(count)) as u16);
+    match rng.below(6) {
+        0 => Event::ListenersClosed(process),
+        1 => Event::HookEnded {
+            hook: HookId { process: Some(process), stage: Stage::PostStop },
+            success: false,
+        },
+        2 => Event::SpawnFailed { process, exit_code: 126 },
+        3 => Event::Condition { process, holds: true },
+        4 => Event::Spawned(process),
+        _ => Event::Tick,
+    }
+}

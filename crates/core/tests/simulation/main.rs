@@ -1,0 +1,224 @@
+//! Simulation: the core against random processes, faults and timing, instead of sleeping.
+//!
+//! A seed determines a [`Scenario`]. [`run`] plays it in simulated time, and [`Checker`] compares
+//! every step with the promises of `docs/shutdown.md`. There are two modes:
+//!
+//! - *Safety* ([`Scenario::new`]): faults may happen at any time, and every promise holds at every
+//!   step.
+//! - *Liveness* ([`Scenario::live`]): after a random time no more faults happen and a stop signal
+//!   comes. From then on the shutdown ends by itself, in order and in time. In safety mode a later
+//!   fault could hide that it would not.
+//!
+//! `tests` plays random graphs. Single schedules with known actions are in `cases`. `agreement` compares
+//! the worst case of `timeline` with that of the core.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
+
+mod agreement;
+mod cases;
+mod count;
+mod graphs;
+mod invariants;
+mod replacements;
+pub(crate) mod scenario;
+mod search;
+mod slots;
+mod tests;
+mod world;
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::invariants::Checker;
+use crate::scenario::Scenario;
+use crate::world::{Next, Proc, World};
+use drainit_core::action::Action;
+use drainit_core::cause::Cause;
+use drainit_core::event::{Event, Request};
+use drainit_core::machine::Machine;
+use drainit_core::note::{DrainEnd, Note, RequestError};
+use drainit_core::report::Journal;
+use drainit_core::report::data::ShutdownReport;
+use drainit_core::report::messages::Names;
+use drainit_core::slots::{Placed, Role, Source};
+use drainit_core::spec::{HookId, HookWaits, ProcessSpec, Spec, Stage, Wait};
+use drainit_core::types::{
+    End, OnExit, ProcessId, Signal, StartCondition, Time, Update, WatchAction,
+};
+
+/// Longer than any scenario may take.
+const FOREVER: Duration = Duration::from_secs(3600);
+
+/// More than any scenario has, unless it goes round in a circle at one moment.
+const MOST_EVENTS: u64 = 1_000_000;
+
+/// A promise that a run has broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Broken {
+    pub(crate) seed: u64,
+    /// The time since the start.
+    pub(crate) after: Duration,
+    pub(crate) why: &'static str,
+}
+
+/// A run that has ended with an exit.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) end: Time,
+    pub(crate) events: u64,
+    /// The number of processes that were killed in the shutdown.
+    pub(crate) killed: usize,
+}
+
+/// A step of a run.
+#[derive(Debug)]
+#[expect(dead_code, reason = "a test that fails shows their `Debug` form")]
+pub(crate) enum Seen<'a> {
+    Event(Event),
+    Reload { plan: &'a [Placed], is_taken: bool },
+    Action(&'a Action),
+}
+
+/// What was seen of a watched file, for another slot of its process.
+fn of_file(event: Event, process: ProcessId) -> Event {
+    match event {
+        Event::FileSeen { watch, .. } => Event::FileSeen { process, watch },
+        Event::FileQuiet { watch, is_new, .. } => Event::FileQuiet { process, watch, is_new },
+        other => other,
+    }
+}
+
+/// Plays one scenario to its end.
+///
+/// # Errors
+/// The first promise that was broken.
+pub(crate) fn run(scenario: &Scenario) -> Result<Run, Broken> {
+    watch(scenario, &mut |_, _| {})
+}
+
+/// The same, and shows every step.
+pub(crate) fn watch(
+    scenario: &Scenario,
+    seen: &mut dyn FnMut(Time, Seen<'_>),
+) -> Result<Run, Broken> {
+    let mut world = World::new(scenario);
+    let start = world.now;
+    let mut machine = Machine::new(Rc::clone(&scenario.spec), start);
+    let names = Names(scenario.spec.ids().map(|slot| slot.0.to_string()).collect());
+    let mut journal = Journal::new(names, start);
+    let mut checker = Checker::new(scenario, start);
+    let broken = |now: Time, why| Broken { seed: scenario.seed, after: now.since(start), why };
+    let mut first = vec![Event::Start];
+    if scenario.stopped_before_start {
+        first.extend(scenario.spec.stop_signals.first().copied().map(Event::Signal));
+    }
+    let mut events = 0;
+    let exit_code = loop {
+        events += 1;
+        let next = first.pop().map(Next::Event).or_else(|| world.next(machine.next_wakeup()));
+        let now = world.now;
+        let (mut event, reload) = match next {
+            Some(Next::Event(event)) => (event, None),
+            Some(Next::Reload(config)) => (Event::Tick, Some(config)),
+            Some(Next::Nothing) => continue,
+            None => return Err(broken(now, "no event and no timer is left")),
+        };
+        if let Event::Exited { process, end, remains } = &mut event
+            && machine.state().completes(*process, *end)
+        {
+            *remains = false;
+            world.leaves_behind(*process);
+        }
+        if now.since(start) > FOREVER || events > MOST_EVENTS {
+            return Err(broken(now, "it never ends"));
+        }
+        if let Event::Requested { process, request } = event
+            && machine.may_request(process, request).is_err()
+        {
+            checker.refused(process, request);
+            continue;
+        }
+        if let Event::FileSeen { process: old, watch }
+        | Event::FileQuiet { process: old, watch, .. } = event
+        {
+            // An instance that is about to replace this one watches its files, too.
+            let state = machine.state();
+            let new = world.slots.all().find(|id| state.role(*id) == Role::New { old });
+            let new = new.filter(|id| watch < state.process(*id).watch.len());
+            first.extend(new.map(|process| of_file(event, process)));
+        }
+        checker.event(now, event);
+        let actions = match reload {
+            Some(config) => {
+                let plan = world.slots.plan(config, machine.state());
+                let taken = machine.reload(now, &config.spec, &plan);
+                seen(now, Seen::Reload { plan: &plan, is_taken: taken.is_ok() });
+                checker.reload(config, &plan, taken.is_ok());
+                if taken.is_ok() {
+                    world.slots.reload(config, &plan);
+                }
+                taken.unwrap_or_default()
+            }
+            None => {
+                seen(now, Seen::Event(event));
+                // As the supervisor does: what happens at a limit comes before it.
+                match machine.next_wakeup() {
+                    Some(due) if due <= now && event != Event::Tick => {
+                        machine.handle_early(now, event)
+                    }
+                    _ => machine.handle(now, event),
+                }
+            }
+        };
+        journal.event(now, event, machine.phase());
+        for action in actions {
+            if let Action::Adopt { slot, from } = action {
+                world.adopt(slot, from);
+                let name = slot.0.to_string();
+                let old = if let Source::Copy(old) = from { Some(old) } else { None };
+                journal.adopt(now, slot, name, old);
+            }
+            journal.action(now, &action);
+            if let Action::Note(note) = &action {
+                journal.record(now, note, machine.state());
+            }
+            checker.action(now, &action, &world.procs);
+            seen(now, Seen::Action(&action));
+            if let Some(why) = checker.broken() {
+                return Err(broken(now, why));
+            }
+            world.carry_out(&action);
+            if let Action::Note(Note::ReloadFailed { .. }) = action {
+                // A process whose step was not begun is in no config.
+                let is_free = |slot: &ProcessId| machine.state().role(*slot) == Role::Retired;
+                for slot in world.slots.all().filter(is_free) {
+                    world.slots.remove(slot);
+                }
+            }
+        }
+        checker.step_over(&machine, &world.procs);
+        if let Some(exit_code) = checker.exit() {
+            break exit_code;
+        }
+        if let Some(why) = checker.broken() {
+            return Err(broken(now, why));
+        }
+    };
+    let run = Run { end: world.now, events, killed: journal.killed() };
+    checker.holds_report(run.killed);
+    // A part of the runs is enough.
+    if scenario.seed.is_multiple_of(8) {
+        let report = journal.data(run.end, exit_code, machine.state(), |_| String::new());
+        checker.holds_steps(&report);
+    }
+    // Later events have no effect.
+    for event in [Event::Tick, Event::Signal(Signal::TERM), Event::Leftovers(3)] {
+        if !machine.handle(run.end + Duration::from_secs(9), event).is_empty() {
+            checker.fail("something is done after the exit");
+        }
+    }
+    match checker.broken() {
+        Some(why) => Err(broken(run.end, why)),
+        None => Ok(run),
+    }
+}

@@ -1,0 +1,395 @@
+//! Single schedules of replacements and reloads.
+
+use crate::cases::{
+    APP, ENGINE, MS, Play, ROUTER, WEB, exited, followers, gateway, stop, wakes_at,
+};
+use crate::*;
+use drainit_core::spec::Wait;
+use drainit_core::state::Lifecycle;
+use drainit_core::types::RestartPolicy;
+
+/// The first slot after those of the config, and the one after it.
+pub(super) const NEW: ProcessId = ProcessId(2);
+pub(super) const NEXT: ProcessId = ProcessId(3);
+
+/// A gateway whose router is ready 1 s after its start at the latest, and overlaps.
+pub(super) fn overlapping() -> Spec {
+    let mut spec = gateway();
+    spec.processes[ROUTER.index()].update = Update::StartFirst;
+    spec.processes[ROUTER.index()].readiness_timeout = Some(MS(1000));
+    spec
+}
+
+pub(super) fn restart(process: ProcessId) -> Event {
+    Event::Requested { process, request: Request::Restart }
+}
+
+/// Everything is ready at 100.
+pub(super) fn up() -> Play {
+    let mut play = Play::up(overlapping());
+    play.at(100, Event::Ready(ROUTER));
+    play
+}
+
+/// The same, with a new router that has been started at 1000.
+pub(super) fn beside() -> Play {
+    let mut play = up();
+    let from = Source::Copy(ROUTER);
+    let begun = play.at(1000, restart(ROUTER));
+    assert_eq!(begun, [Action::Adopt { slot: NEW, from }, Action::Spawn(NEW)]);
+    play.at(1000, Event::Spawned(NEW));
+    play
+}
+
+pub(super) fn drain_of(process: ProcessId) -> Action {
+    Action::Drain { process, min: MS(5000), longest: MS(15_000) }
+}
+
+fn is_ready(play: &Play) -> bool {
+    match play.machine.phase() {
+        drainit_core::phase::Phase::Running(running) => running.is_ready(play.machine.state()),
+        _ => false,
+    }
+}
+
+// holds: C206, C332, C656
+#[test]
+fn the_old_one_is_drained_and_stopped_once_the_new_one_is_ready() {
+    let mut play = beside();
+    assert!(is_ready(&play));
+    assert_eq!(play.at(1500, Event::Ready(NEW)), [drain_of(ROUTER)]);
+    assert!(is_ready(&play));
+    let over = play.at(7000, Event::Drained(ROUTER));
+    assert_eq!(over, [Action::EndDrain(ROUTER), stop(ROUTER)]);
+    let notes = play.notes(7100, exited(ROUTER));
+    let done = Note::RequestDone { process: NEW, request: Request::Restart };
+    assert_eq!(notes.last(), Some(&done));
+    // The next one takes the slot that is free.
+    let from = Source::Copy(NEW);
+    let begun = play.at(8000, restart(NEW));
+    assert_eq!(begun, [Action::Adopt { slot: ROUTER, from }, Action::Spawn(ROUTER)]);
+}
+
+// holds: C335
+#[test]
+fn a_new_one_that_does_not_get_ready_is_taken_back() {
+    let mut play = beside();
+    let why = RequestError::NotReady { process: NEW, after: MS(1000) };
+    let notes = play.notes(2000, Event::Tick);
+    assert!(notes.contains(&Note::TakenBack { process: NEW, old: ROUTER, why }), "{notes:?}");
+    assert_eq!(play.at(2100, exited(NEW)), []);
+    assert!(is_ready(&play));
+    assert_eq!(play.machine.state().role(NEW), Role::Retired);
+    // A stop drains only the one that serves.
+    let stopped = play.at(3000, Event::Signal(Signal::TERM));
+    assert_eq!(stopped, [Action::Unready, drain_of(ROUTER)]);
+}
+
+// holds: C336
+#[test]
+fn a_stop_drains_both() {
+    let mut play = beside();
+    play.at(1500, Event::Ready(NEW));
+    let stopped = play.at(2000, Event::Signal(Signal::TERM));
+    assert_eq!(stopped, [Action::Unready, drain_of(NEW)], "the other drain goes on");
+    assert_eq!(play.at(8000, Event::Drained(NEW)), [Action::EndDrain(NEW)]);
+    let both = play.at(8100, Event::Drained(ROUTER));
+    assert_eq!(both, [Action::EndDrain(ROUTER), stop(ROUTER), stop(NEW)]);
+    assert_eq!(play.at(8200, exited(NEW)), []);
+    assert_eq!(play.at(8300, exited(ROUTER)), [stop(ENGINE)], "after both");
+}
+
+#[test]
+fn a_process_that_goes_on_has_the_hooks_of_its_new_update() {
+    // The check of the config of a hot restart is a `pre_start` hook.
+    let engine = |pre_start: Option<Wait>| {
+        changed(|spec| {
+            let engine = &mut spec.processes[ENGINE.index()];
+            (engine.update, engine.hooks.pre_start) = (Update::StopFirst, pre_start);
+        })
+    };
+    let hook = HookId { process: Some(ENGINE), stage: Stage::PreStart };
+    let goes_on = [Placed::Same(ENGINE), Placed::Same(ROUTER)];
+    let mut play = Play::up(engine(None));
+    play.at(100, Event::Ready(ROUTER));
+    play.reload(1000, &engine(Some(Wait::DEFAULT)), &goes_on);
+    play.at(2000, restart(ENGINE));
+    assert_eq!(play.at(2100, exited(ENGINE)), [Action::RunHook(hook)]);
+    play.at(2200, Event::HookEnded { hook, success: true });
+    play.at(2200, Event::Spawned(ENGINE));
+    play.reload(3000, &engine(None), &goes_on);
+    play.at(4000, restart(ENGINE));
+    assert_eq!(play.at(4100, exited(ENGINE)), [Action::Spawn(ENGINE)]);
+}
+
+/// The gateway again, with changes.
+pub(super) fn changed(change: impl Fn(&mut Spec)) -> Spec {
+    let mut spec = overlapping();
+    change(&mut spec);
+    spec
+}
+
+#[test]
+fn a_reload_may_turn_a_dependency_around() {
+    let mut play = up();
+    let new = changed(|spec| {
+        let on = (ROUTER, StartCondition::Ready);
+        spec.processes[ENGINE.index()].dependencies = vec![on];
+        spec.processes[ENGINE.index()].dependents.clear();
+        spec.processes[ROUTER.index()].dependencies.clear();
+        spec.processes[ROUTER.index()].dependents = vec![ENGINE];
+        spec.order = vec![ROUTER, ENGINE];
+    });
+    play.reload(1000, &new, &[Placed::Changed(ENGINE), Placed::Changed(ROUTER)]);
+    // The router, which has slot 3 now, comes first.
+    play.at(1000, Event::Spawned(NEXT));
+    play.at(1200, Event::Ready(NEXT));
+    play.at(7000, Event::Drained(ROUTER));
+    assert_eq!(play.at(7100, exited(ROUTER)), [stop(ENGINE)]);
+    assert_eq!(play.at(7200, exited(ENGINE)), [Action::Spawn(NEW)]);
+    assert_eq!(play.notes(7200, Event::Spawned(NEW)).last(), Some(&Note::ReloadDone));
+}
+
+#[test]
+fn a_new_process_starts_what_was_stopped_by_hand_with_its_new_definition() {
+    let mut play = up();
+    play.at(1000, Event::Requested { process: ENGINE, request: Request::Stop });
+    play.at(7000, Event::Drained(ROUTER));
+    play.at(7100, exited(ROUTER));
+    play.at(7200, exited(ENGINE));
+    let mut new = overlapping();
+    let mut added = new.processes[ROUTER.index()].clone();
+    added.dependencies = vec![(ROUTER, StartCondition::Ready)];
+    new.processes.push(added);
+    new.processes[ROUTER.index()].dependents.push(ProcessId(2));
+    new.order.push(ProcessId(2));
+    let plan = [Placed::Changed(ENGINE), Placed::Same(ROUTER), Placed::New];
+    let begun = play.reload(8000, &new, &plan);
+    assert_eq!(begun.last(), Some(&Action::Spawn(NEW)), "{begun:?}");
+    assert_eq!(play.at(8000, Event::Spawned(NEW)), [Action::Spawn(ROUTER)]);
+    play.at(8000, Event::Spawned(ROUTER));
+    assert_eq!(play.at(8100, Event::Ready(ROUTER)), [Action::Spawn(NEXT)]);
+    play.at(8100, Event::Spawned(NEXT));
+    assert_eq!(play.notes(8200, Event::Ready(NEXT)).last(), Some(&Note::ReloadDone));
+}
+
+/// A router that is an Envoy, and follows its engine. An old epoch lives for 12 s at most.
+fn envoys() -> Spec {
+    changed(|spec| {
+        spec.processes[ENGINE.index()].followers = vec![(ROUTER, StartCondition::Ready)];
+        let router = &mut spec.processes[ROUTER.index()];
+        router.update = Update::HotRestart;
+        router.handover = Some(MS(12_000));
+        router.restart.policy = RestartPolicy::Always;
+        router.watch = vec![WatchAction::Restart];
+    })
+}
+
+/// The same, with a new epoch that was started at 1000.
+pub(super) fn epochs() -> Play {
+    epochs_of(envoys())
+}
+
+fn epochs_of(spec: Spec) -> Play {
+    let mut play = Play::up(spec);
+    play.at(100, Event::Ready(ROUTER));
+    play.at(1000, restart(ROUTER));
+    play.at(1000, Event::Spawned(NEW));
+    play
+}
+
+fn why_doomed(left: u64) -> RequestError {
+    RequestError::EpochDoomed { process: NEW, left: MS(left) }
+}
+
+/// An app that follows an engine, a web that follows the app, and a reload that replaces the engine.
+fn followed(change: impl Fn(&mut Spec)) -> Play {
+    let mut play = followers(&[&[], &[0], &[1]], &[1, 2]);
+    let mut spec = (*play.machine.state().spec).clone();
+    change(&mut spec);
+    let same = [APP, WEB].map(Placed::Same);
+    play.reload(1000, &spec, &[Placed::Changed(ENGINE), same[0], same[1]]);
+    play.at(1100, exited(ENGINE));
+    play
+}
+
+/// The slot of the new engine, and the one after it.
+const NEWER: ProcessId = ProcessId(3);
+const BESIDE: ProcessId = ProcessId(0);
+
+// holds: C208, C477
+#[test]
+fn a_reload_fails_with_what_follows() {
+    let mut play = followed(|_| {});
+    play.at(1100, Event::Spawned(NEWER));
+    play.at(1200, exited(APP));
+    play.at(1200, Event::Spawned(APP));
+    assert_eq!(play.at(4200, Event::Tick), [stop(APP)], "the container goes on");
+    let why = RequestError::NotReady { process: APP, after: MS(3000) };
+    assert_eq!(play.notes(4300, exited(APP)).last(), Some(&Note::ReloadFailed { why }));
+    assert_eq!(play.machine.state().life(APP), Lifecycle::Stopped { failed: true });
+    // With an overlap the old one goes on.
+    let mut play = followed(|spec| spec.processes[APP.index()].update = Update::StartFirst);
+    play.at(1100, Event::Spawned(NEWER));
+    play.at(1100, Event::Spawned(BESIDE));
+    assert_eq!(play.at(4100, Event::Tick), [stop(BESIDE)]);
+    let why = RequestError::NotReady { process: BESIDE, after: MS(3000) };
+    assert_eq!(play.notes(4200, exited(BESIDE)).last(), Some(&Note::ReloadFailed { why }));
+    assert!(play.machine.state().is_current(APP));
+    // A stop wins.
+    let mut play = followed(|_| {});
+    play.at(1100, Event::Spawned(NEWER));
+    let why = RequestError::ShuttingDown;
+    let notes = play.notes(1200, Event::Signal(Signal::TERM));
+    assert!(notes.contains(&Note::ReloadFailed { why }), "{notes:?}");
+}
+
+/// The end of a process that somebody else has killed.
+fn killed(process: ProcessId) -> Event {
+    Event::Exited { process, end: End::Signal(Signal::KILL), remains: false }
+}
+
+#[test]
+fn the_drain_goes_on_for_an_old_epoch_when_the_new_one_crashes() {
+    let mut play = epochs();
+    play.at(1500, Event::Ready(NEW));
+    assert_eq!(play.at(2000, Event::Signal(Signal::TERM)), [Action::Unready, drain_of(NEW)]);
+    let notes = play.notes(4000, killed(NEW));
+    let (longest, min) = (MS(15_000), MS(5000));
+    let began = Note::DrainBegan { process: ROUTER, longest, min, counted: false };
+    assert_eq!(notes.last(), Some(&began), "its admin is closed: it is not asked");
+    assert_eq!(play.at(18_999, Event::Tick), [], "it is not killed when it would have been over");
+    assert_eq!(play.at(19_000, Event::Tick), [Action::EndDrain(ROUTER), stop(ROUTER)]);
+    assert_eq!(play.at(19_100, exited(ROUTER)), [stop(ENGINE)]);
+    // Connections of an old epoch count in the drain of the new one.
+    let mut play = epochs();
+    play.at(1500, Event::Ready(NEW));
+    play.at(2000, Event::DrainRequested);
+    play.at(2010, Event::DrainAnswered { process: NEW, accepted: false });
+    assert_eq!(play.at(7000, Event::Tick), [Action::EndDrain(NEW)], "only min is held");
+    assert_eq!(play.at(8000, killed(NEW)), [stop(ROUTER)]);
+}
+
+#[test]
+fn the_pre_stop_hook_of_an_old_epoch_ends_when_the_new_one_is_asked() {
+    let mut spec = overlapping();
+    let router = &mut spec.processes[ROUTER.index()];
+    (router.update, router.handover) = (Update::HotRestart, Some(MS(12_000)));
+    (router.drain, router.hooks.pre_stop) = (None, Some(Wait::new(Some(MS(9000)))));
+    let mut play = Play::up(spec);
+    play.at(100, Event::Ready(ROUTER));
+    play.at(1000, restart(ROUTER));
+    play.at(1000, Event::Spawned(NEW));
+    let hook = |slot| HookId { process: Some(slot), stage: Stage::PreStop };
+    assert_eq!(play.at(1500, Event::Ready(NEW)), [Action::RunHook(hook(ROUTER))]);
+    play.at(2000, Event::Requested { process: NEW, request: Request::Stop });
+    // Envoy ends the old one with it.
+    let asked = play.at(2100, Event::HookEnded { hook: hook(NEW), success: true });
+    assert_eq!(asked, [stop(NEW), Action::AbortHook(hook(ROUTER))]);
+    assert_eq!(play.at(2200, exited(NEW)), [stop(ROUTER)]);
+}
+
+#[test]
+fn a_reload_fails_when_envoy_is_about_to_abort_its_new_epoch() {
+    let mut play = Play::up(envoys());
+    play.at(100, Event::Ready(ROUTER));
+    play.reload(1000, &envoys(), &[Placed::Same(ENGINE), Placed::Changed(ROUTER)]);
+    play.at(1000, Event::Spawned(NEW));
+    play.at(1500, Event::Ready(NEW));
+    let failed = Note::ReloadFailed { why: why_doomed(15_000) };
+    assert_eq!(play.notes(1700, killed(ROUTER)).last(), Some(&failed));
+}
+
+#[test]
+fn an_old_epoch_without_a_newer_one_is_asked_when_its_time_is_over() {
+    let mut play = epochs();
+    play.at(1500, Event::Ready(NEW));
+    assert_eq!(play.at(13_000, killed(NEW)), [], "the next one takes over from it");
+    assert_eq!(play.at(13_500, Event::Tick), [stop(ROUTER)]);
+    assert_eq!(play.at(14_000, Event::Tick), [], "none starts beside one that ends");
+    assert_eq!(play.at(14_100, exited(ROUTER)), [Action::Spawn(NEW)]);
+    // It has all of its own time to end.
+    let mut play = epochs();
+    play.at(1500, Event::Ready(NEW));
+    play.at(13_000, killed(NEW));
+    play.at(13_500, Event::Tick);
+    play.at(14_000, Event::Tick);
+    let limit = play.machine.state().process(ROUTER).stop.limit;
+    assert_eq!(wakes_at(&play), 13_500 + u64::try_from(limit.as_millis()).unwrap());
+    // The same is due to what it leaves.
+    let mut play = epochs();
+    play.at(1500, Event::Ready(NEW));
+    play.at(2000, Event::Exited { process: ROUTER, end: End::Code(0), remains: true });
+    play.at(13_000, killed(NEW));
+    let group = Action::StopGroup { process: ROUTER, signal: Signal::TERM };
+    assert_eq!(play.at(13_500, Event::Tick), [group]);
+    play.at(14_000, Event::Tick);
+    assert_eq!(play.at(14_100, Event::GroupGone(ROUTER)), [Action::Spawn(NEW)]);
+}
+
+// holds: S52
+#[test]
+fn a_drain_lasts_only_for_min_when_a_reload_was_about_to_replace_the_dependency() {
+    let end_of_drain = |mut play: Play| {
+        play.at(1600, Event::Signal(Signal::TERM));
+        play.at(1610, Event::DrainAnswered { process: ROUTER, accepted: true });
+        play.at(1700, exited(ENGINE));
+        wakes_at(&play)
+    };
+    let mut play = up();
+    assert_eq!(play.at(1500, restart(ENGINE)), [stop(ENGINE)]);
+    assert_eq!(end_of_drain(play), 6600);
+    let mut play = up();
+    play.reload(1500, &overlapping(), &[Placed::Changed(ENGINE), Placed::Same(ROUTER)]);
+    assert_eq!(end_of_drain(play), 6600);
+    // A new instance serves already.
+    let mut spec = overlapping();
+    spec.processes[ENGINE.index()].update = Update::StartFirst;
+    let mut play = Play::up(spec);
+    play.at(100, Event::Ready(ROUTER));
+    play.at(1500, restart(ENGINE));
+    play.at(1500, Event::Spawned(NEW));
+    assert_eq!(end_of_drain(play), 16_600);
+}
+
+// holds: C253
+#[test]
+fn an_epoch_that_is_asked_for_the_last_time_gets_no_more_of_it() {
+    let mut play = epochs();
+    assert_eq!(play.at(2000, Event::Tick), [Action::AskEpoch(NEW)]);
+    play.at(2005, Event::TimeoutExtended { process: NEW, by: MS(60_000) });
+    let given_up = Note::NotReady { process: NEW, after: MS(1000) };
+    assert!(play.notes(2010, Event::NotLive(NEW)).contains(&given_up));
+    // Nor if it does not answer.
+    let mut play = epochs();
+    play.at(2000, Event::Tick);
+    play.at(2005, Event::TimeoutExtended { process: NEW, by: MS(60_000) });
+    assert!(play.notes(4000, Event::Tick).contains(&given_up));
+}
+
+#[test]
+fn a_stop_after_a_reload_takes_as_long_as_one_before_it() {
+    let mut spec = overlapping();
+    spec.processes[ROUTER.index()].drain = None;
+    let signal = Signal::TERM;
+    let stopping = |process| Note::Stopping { process, signal, limit: MS(5000) };
+    for engine in [Placed::Same(ENGINE), Placed::Changed(ENGINE)] {
+        let mut play = Play::up(spec.clone());
+        play.at(100, Event::Ready(ROUTER));
+        play.reload(1000, &spec, &[engine, Placed::Same(ROUTER)]);
+        let mut below = ENGINE;
+        if engine == Placed::Changed(ENGINE) {
+            assert_eq!(play.at(1100, exited(ENGINE)), [Action::Spawn(NEW)]);
+            assert!(play.notes(1100, Event::Spawned(NEW)).contains(&Note::ReloadDone));
+            below = NEW;
+        }
+        let notes = play.notes(2000, Event::Signal(signal));
+        assert!(notes.contains(&stopping(ROUTER)), "{notes:?}");
+        assert!(play.at(6999, Event::Tick).is_empty());
+        assert_eq!(play.at(7000, Event::Tick), [Action::Kill(ROUTER)]);
+        let notes = play.notes(7001, exited(ROUTER));
+        assert!(notes.contains(&stopping(below)), "{notes:?}");
+        assert!(play.at(12_000, Event::Tick).is_empty());
+        assert_eq!(play.at(12_001, Event::Tick), [Action::Kill(below)]);
+    }
+}

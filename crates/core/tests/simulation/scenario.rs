@@ -1,0 +1,423 @@
+//! The events of a run: the behaviour of each process, signals, requests and faults.
+
+use crate::*;
+
+/// A small generator (xorshift64*), so that a seed gives the same scenario with every version.
+pub(crate) struct Rng(u64);
+
+impl Rng {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self((seed + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % bound
+    }
+
+    /// True with a probability of 1 in `times`.
+    pub(crate) fn once_in(&mut self, times: u64) -> bool {
+        self.below(times) == 0
+    }
+
+    pub(super) fn one_of<const N: usize>(&mut self, values: [u64; N]) -> u64 {
+        values[self.below(N as u64) as usize]
+    }
+
+    fn pick<'t, T>(&mut self, all: &'t [T]) -> Option<&'t T> {
+        all.get(self.below(all.len().max(1) as u64) as usize)
+    }
+
+    pub(crate) fn millis(&mut self, below: u64) -> Duration {
+        Duration::from_millis(self.below(below))
+    }
+
+    /// A time around a limit, half of all times a short one.
+    fn about(&mut self, limit: Duration) -> Duration {
+        let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX / 8);
+        let below = if self.once_in(2) { limit / 16 } else { limit + limit / 4 };
+        self.millis(below + 10)
+    }
+
+    pub(super) fn maybe<T>(
+        &mut self,
+        never_once_in: u64,
+        value: impl FnOnce(&mut Self) -> T,
+    ) -> Option<T> {
+        if self.once_in(never_once_in) { None } else { Some(value(self)) }
+    }
+}
+
+/// A kind of fault, or of what else may go wrong.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    /// A process ends by itself, or a oneshot fails.
+    Ends,
+    /// Its command cannot be executed.
+    SpawnFails,
+    /// It is never ready.
+    NeverReady,
+    /// Its liveness probes fail.
+    Hangs,
+    /// It does not end after its stop signal.
+    IgnoresStop,
+    /// It does not end after KILL.
+    SurvivesKill,
+    /// Its process group outlives it.
+    LeavesGroup,
+    /// A hook does not end.
+    HookHangs,
+    HookFails,
+    /// A request to drain is not answered.
+    DrainUnanswered,
+    DrainRefused,
+    /// It never reports that it is drained.
+    NeverReports,
+    /// A request to close the listeners is not answered.
+    CloseUnanswered,
+    /// Its connections cannot be counted.
+    NoStatistics,
+    /// An Envoy is not live when its drain begins.
+    NotLive,
+    /// Leftover processes.
+    Leftovers,
+}
+
+/// Probabilities of one scenario, each `1 in n`. They are drawn for each seed, and so is which kinds
+/// of faults there are at all: with all of them at fixed rates, two rare ones would hardly ever
+/// coincide, and frequent ones would hide each other.
+pub(super) struct Odds {
+    faults: [u64; Fault::Leftovers as usize + 1],
+    /// The container outlives a process.
+    pub(super) ignore: u64,
+    /// There is a hook.
+    pub(super) hook: u64,
+    /// The longest window, in milliseconds.
+    pub(super) window: u64,
+    /// The longest time before a signal, in milliseconds.
+    pub(super) signal: u64,
+}
+
+impl Odds {
+    /// As good as never.
+    const NEVER: u64 = 1_000_000;
+
+    pub(super) fn new(rng: &mut Rng) -> Self {
+        let calm = rng.once_in(3);
+        let faults = [(); Fault::Leftovers as usize + 1]
+            .map(|()| if calm || rng.once_in(2) { Self::NEVER } else { rng.one_of([2, 4, 8, 30]) });
+        Self {
+            faults,
+            ignore: if calm { Self::NEVER } else { rng.one_of([1, 1, 3, 10]) },
+            hook: rng.one_of([1, 2, 6, 20]),
+            window: rng.one_of([3000, 10_000, 40_000]),
+            signal: rng.one_of([3000, 20_000]),
+        }
+    }
+
+    fn of(&self, fault: Fault) -> u64 {
+        self.faults[fault as usize]
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Scenario {
+    pub(crate) seed: u64,
+    pub(crate) spec: Rc<Spec>,
+    pub(crate) behaviours: Vec<Behaviour>,
+    /// How every second of the new instances behaves that replace one.
+    pub(crate) variants: Vec<Behaviour>,
+    pub(crate) signals: Vec<(Duration, Signal)>,
+    /// The time of a `POST /drain`.
+    pub(crate) drain_requested: Option<Duration>,
+    /// Requests of the operator.
+    pub(crate) requests: Vec<(Duration, Event)>,
+    /// Changes of watched files.
+    pub(crate) changes: Vec<(Duration, Event)>,
+    /// New configs.
+    pub(crate) reloads: Vec<(Duration, NewConfig)>,
+    /// Events that make no sense at their time.
+    pub(crate) noise: Vec<(Duration, Event)>,
+    /// From when to when drainit does not run, in order.
+    pub(crate) pauses: Vec<(Duration, Duration)>,
+    /// Clients send requests on open connections after a drain was over.
+    pub(crate) open_again: bool,
+    pub(crate) starts: StartOdds,
+    /// The ends of the container's hooks.
+    pub(crate) hooks: HookEnds,
+    pub(crate) leftovers: usize,
+    pub(crate) missed_scans: u64,
+    pub(crate) leftovers_end_after_term: Option<Duration>,
+    /// A stop signal is pending before the start.
+    pub(crate) stopped_before_start: bool,
+    /// From then on no fault begins and every process obeys: see [`Scenario::live`].
+    pub(crate) faults_end: Option<Duration>,
+}
+
+/// A config that replaces the one before.
+#[derive(Clone, Debug)]
+pub(crate) struct NewConfig {
+    /// With ids of its own.
+    pub(crate) spec: Spec,
+    /// For each of its processes: which one it is, and the version of its definition.
+    pub(crate) processes: Vec<(usize, u32)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Behaviour {
+    pub(crate) condition: bool,
+    pub(crate) hooks: HookEnds,
+    pub(crate) spawn_fails: Option<u8>,
+    pub(crate) ready_after: Option<Duration>,
+    /// Codes from 200 on are signals.
+    pub(crate) dies_after: Option<(Duration, u8)>,
+    pub(crate) ends_after_term: Option<Duration>,
+    pub(crate) ends_after_kill: Option<Duration>,
+    /// Its liveness probes fail from then on.
+    pub(crate) hangs_after: Option<Duration>,
+    /// It asks for more time so long after its start, and after its stop signal.
+    pub(crate) extends: Option<(Duration, Duration)>,
+    /// Its process group outlives it, until this long after the stop signal; `Err`: until KILL.
+    pub(crate) group: Option<Result<Duration, ()>>,
+    pub(crate) drain_answer: Option<(Duration, bool)>,
+    /// When it reports that it is drained, if it cannot be polled.
+    pub(crate) reports_after: Option<Duration>,
+    pub(crate) close_answer: Option<Duration>,
+    pub(crate) stats_unknown: bool,
+    /// When it says that it was never live.
+    pub(crate) not_live: Option<Duration>,
+    pub(crate) endpoint_removed: Duration,
+    pub(crate) connections_end: Duration,
+}
+
+impl Scenario {
+    /// When drainit sees what happens at this time, both since the start: later, if it does not run
+    /// then.
+    pub(crate) fn seen_at(&self, at: Duration) -> Duration {
+        // One may begin where the one before it ends.
+        let end = |at, (from, to): &_| if (*from..*to).contains(&at) { *to } else { at };
+        self.pauses.iter().fold(at, end)
+    }
+
+    pub(super) fn around(seed: u64, spec: Rc<Spec>, rng: &mut Rng, odds: &Odds) -> Self {
+        let mut behaviours = || -> Vec<_> {
+            spec.processes.iter().map(|process| Behaviour::new(rng, process, odds)).collect()
+        };
+        let (behaviours, variants) = (behaviours(), behaviours());
+        let drain_requested = rng.once_in(3).then(|| rng.millis(odds.signal));
+        // SIGTERM follows as after a `preStop` hook.
+        let follows = if rng.once_in(2) { drain_requested } else { None };
+        let mut at = match follows {
+            Some(asked) => asked + rng.millis(odds.window),
+            None => rng.millis(odds.signal),
+        };
+        let mut signals = Vec::new();
+        for _ in 0..1 + rng.below(4) {
+            signals.extend(rng.pick(&spec.stop_signals).map(|signal| (at, *signal)));
+            at += rng.millis(odds.signal);
+        }
+        if rng.once_in(3) {
+            signals.truncate(1);
+        }
+        signals.push((rng.millis(40_000), Signal::USR1));
+        Self {
+            seed,
+            behaviours,
+            variants,
+            signals,
+            drain_requested,
+            requests: requests(seed, spec.processes.len() as u16, odds),
+            changes: changes(seed, &spec, odds),
+            reloads: Vec::new(),
+            noise: Vec::new(),
+            pauses: pauses(seed, odds),
+            // A generator of its own.
+            open_again: Rng::new(seed ^ 0x0A6A).once_in(4),
+            starts: StartOdds::new(seed),
+            hooks: hook_ends(rng, &spec.hooks, odds),
+            leftovers: if rng.once_in(odds.of(Fault::Leftovers)) {
+                rng.below(4) as usize
+            } else {
+                0
+            },
+            missed_scans: if rng.once_in(3) { rng.below(4) } else { 0 },
+            leftovers_end_after_term: rng.maybe(3, |rng| rng.millis(2500)),
+            stopped_before_start: rng.once_in(50),
+            faults_end: None,
+            spec,
+        }
+    }
+}
+
+/// Probabilities of what goes wrong at one start and not at another, each `1 in n`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StartOdds {
+    /// Its command cannot be executed, although it could be before.
+    pub(crate) spawn_fails: u64,
+    /// The values that it needs cannot be read, so that its `pre_start` hook does not run.
+    pub(crate) values_missing: u64,
+    /// Its `only_if` has the other answer.
+    pub(crate) condition_changes: u64,
+    /// It is left out, because a stop signal is pending.
+    pub(crate) left_out: u64,
+    /// It takes a while, because a file system is slow.
+    pub(crate) slow: u64,
+}
+
+impl StartOdds {
+    pub(super) const NONE: Self = Self {
+        spawn_fails: Odds::NEVER,
+        values_missing: Odds::NEVER,
+        condition_changes: Odds::NEVER,
+        left_out: Odds::NEVER,
+        slow: Odds::NEVER,
+    };
+
+    /// Whether an `only_if` may have another answer than before.
+    pub(crate) fn may_change_conditions(&self) -> bool {
+        self.condition_changes != Odds::NEVER
+    }
+
+    /// They have a generator of their own, and so has what is drawn with them.
+    fn new(seed: u64) -> Self {
+        let rng = &mut Rng::new(seed ^ 0x57A7);
+        if rng.once_in(2) {
+            return Self::NONE;
+        }
+        let mut odds = |values| if rng.once_in(2) { Odds::NEVER } else { rng.one_of(values) };
+        Self {
+            spawn_fails: odds([2, 3, 5, 20]),
+            values_missing: odds([2, 3, 5, 20]),
+            condition_changes: odds([2, 3, 5, 20]),
+            left_out: odds([5, 10, 20, 40]),
+            slow: odds([1, 2, 5, 20]),
+        }
+    }
+}
+
+impl Behaviour {
+    pub(super) fn new(rng: &mut Rng, process: &ProcessSpec, odds: &Odds) -> Self {
+        let most = odds.signal + 5000;
+        let of = |fault| odds.of(fault);
+        let dies = process.oneshot || rng.once_in(of(Fault::Ends));
+        let code = match rng.below(4) {
+            _ if process.oneshot && !rng.once_in(of(Fault::Ends)) => 0,
+            0 => 0,
+            1 => 200 + 11,
+            _ => 7,
+        };
+        let start = process.readiness_timeout.unwrap_or(Duration::from_secs(3));
+        let stop = process.stop.limit;
+        let drain = process.drain.map_or(Duration::from_secs(20), |drain| drain.time);
+        Self {
+            condition: !rng.once_in(4),
+            hooks: hook_ends(rng, &process.hooks, odds),
+            spawn_fails: rng.once_in(of(Fault::SpawnFails)).then_some(127),
+            ready_after: rng.maybe(of(Fault::NeverReady), |rng| rng.about(start)),
+            dies_after: dies.then(|| (rng.millis(most), code)),
+            ends_after_term: rng.maybe(of(Fault::IgnoresStop), |rng| rng.about(stop)),
+            ends_after_kill: rng.maybe(of(Fault::SurvivesKill), |rng| rng.millis(3)),
+            hangs_after: rng.once_in(of(Fault::Hangs)).then(|| rng.millis(most)),
+            extends: rng.once_in(3).then(|| (rng.millis(4000), rng.millis(15_000))),
+            group: rng
+                .once_in(of(Fault::LeavesGroup))
+                .then(|| rng.maybe(3, |rng| rng.about(stop)).ok_or(())),
+            drain_answer: rng.maybe(of(Fault::DrainUnanswered), |rng| {
+                (rng.millis(2000), !rng.once_in(of(Fault::DrainRefused)))
+            }),
+            reports_after: rng.maybe(of(Fault::NeverReports), |rng| rng.about(drain)),
+            close_answer: rng.maybe(of(Fault::CloseUnanswered), |rng| rng.millis(240)),
+            stats_unknown: rng.once_in(of(Fault::NoStatistics)),
+            endpoint_removed: rng.millis(8000),
+            connections_end: rng.about(drain),
+            not_live: rng.once_in(of(Fault::NotLive)).then(|| rng.millis(2000)),
+        }
+    }
+}
+
+/// For each [`Stage`]: when its hook ends, if it does, and whether it succeeds.
+type HookEnds = [Option<(Duration, bool)>; 3];
+
+fn hook_ends(rng: &mut Rng, hooks: &HookWaits, odds: &Odds) -> HookEnds {
+    [hooks.pre_start, hooks.pre_stop, hooks.post_stop].map(|wait| {
+        let limit = wait.unwrap_or(Wait::DEFAULT).limit;
+        rng.maybe(odds.of(Fault::HookHangs), |rng| {
+            (rng.about(limit), !rng.once_in(odds.of(Fault::HookFails)))
+        })
+    })
+}
+
+/// Requests at random times, often several in a row. They have a generator of their own.
+fn requests(seed: u64, count: u16, odds: &Odds) -> Vec<(Duration, Event)> {
+    let rng = &mut Rng::new(seed ^ 0x0A5C);
+    if rng.once_in(3) {
+        return Vec::new();
+    }
+    let gap = rng.one_of([20, 1500, odds.signal]);
+    let mut at = rng.millis(odds.signal);
+    let mut requests = Vec::new();
+    for _ in 0..1 + rng.below(6) {
+        let process = ProcessId(rng.below(u64::from(count)) as u16);
+        let request = match rng.below(3) {
+            0 => Request::Stop,
+            1 => Request::Start,
+            _ => Request::Restart,
+        };
+        // Not while the action of another event is carried out, as in the supervisor.
+        let off = Duration::from_nanos(2 + requests.len() as u64);
+        requests.push((at + off, Event::Requested { process, request }));
+        at += rng.millis(gap);
+    }
+    requests
+}
+
+/// Changes of watched files at random times, often several in a row. They have a generator of their
+/// own.
+fn changes(seed: u64, spec: &Spec, odds: &Odds) -> Vec<(Duration, Event)> {
+    let rng = &mut Rng::new(seed ^ 0x3A7D);
+    let watched = spec.ids().flat_map(|process| {
+        let files = 0..spec.processes[process.index()].watch.len();
+        files.map(move |watch| (process, watch))
+    });
+    let watched: Vec<_> = watched.collect();
+    let gap = rng.one_of([20, 1500, odds.signal]);
+    let quiet = rng.one_of([1, 1000, 3000]);
+    let mut at = rng.millis(odds.signal);
+    let mut changes: Vec<(Duration, Event)> = Vec::new();
+    for _ in 0..rng.below(7) {
+        // As for requests, and not together with one.
+        let off = Duration::from_nanos(100 + changes.len() as u64);
+        let Some(&(process, watch)) = rng.pick(&watched) else { break };
+        // It may change again before it is quiet.
+        changes.retain(|(after, event)| {
+            let is_same = matches!(event, Event::FileQuiet { process: of, watch: place, .. }
+                if (*of, *place) == (process, watch));
+            !is_same || *after < at + off
+        });
+        changes.push((at + off, Event::FileSeen { process, watch }));
+        let is_new = !rng.once_in(4);
+        let quiet = at + off + Duration::from_millis(1) + rng.millis(quiet);
+        changes.push((quiet, Event::FileQuiet { process, watch, is_new }));
+        at += rng.millis(gap);
+    }
+    changes
+}
+
+/// Times in which drainit gets no processor time, or is stopped. They have a generator of their own.
+fn pauses(seed: u64, odds: &Odds) -> Vec<(Duration, Duration)> {
+    let rng = &mut Rng::new(seed ^ 0x9A05);
+    if !rng.once_in(4) {
+        return Vec::new();
+    }
+    let mut at = Duration::ZERO;
+    let longest = rng.one_of([300, 5000, 60_000]);
+    let mut pauses = Vec::new();
+    for _ in 0..1 + rng.below(3) {
+        let from = at + rng.millis(odds.signal + odds.window);
+        at = from + rng.millis(longest);
+        pauses.push((from, at));
+    }
+    pauses
+}

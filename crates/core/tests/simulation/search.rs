@@ -1,0 +1,785 @@
+//! Every interleaving of small worlds: a breadth-first search over what can happen next.
+//!
+//! A state is the core, the world around it and the history of the [`Checker`]. From each state
+//! everything that is possible happens: the answers to actions, ends, signals, requests, and the
+//! next timer. Every promise holds at every step, and from every state a stop signal leads to an
+//! exit, whether the processes obey or have to be killed.
+//!
+//! Two abstractions keep it finite. Time passes only with timers: what happens between two of them
+//! happens at the first one, in every order. And each kind of fault and request happens at most as
+//! often as its [`Limits`] say. States are told apart by their `Debug` form, in which every time is
+//! relative to the present.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::fmt::Write;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use crate::cases::gateway;
+use crate::scenario::{Odds, Rng, StartOdds};
+use crate::slots::Slots;
+use crate::tests::{number, on_all_cores};
+use crate::world::{ABORTS_AFTER, MARGIN};
+use crate::*;
+use drainit_core::event::Load;
+use drainit_core::spec::DrainSpec;
+use drainit_core::types::{Restart, RestartPolicy};
+
+/// How often something may still happen.
+#[derive(Clone, Copy, Debug, Default)]
+struct Limits {
+    stop_signals: u8,
+    /// Requests of the operator.
+    requests: u8,
+    drain_requests: u8,
+    /// Ends that nobody asked for, failed starts and failed hooks.
+    faults: u8,
+    /// Process groups that outlive their service.
+    rests: u8,
+    /// Processes, or the rest of their groups, that KILL does not end while a timer expires.
+    survivors: u8,
+}
+
+/// The features of the processes of a world.
+#[derive(Clone, Copy, Debug, Default)]
+struct Shape {
+    probes: bool,
+    hooks: bool,
+    drains: bool,
+    /// They are restarted after an end, and the container goes on.
+    restarts: bool,
+    /// A new instance starts before the old one is stopped.
+    overlaps: bool,
+    /// They are Envoys that are hot-restarted.
+    epochs: bool,
+}
+
+#[derive(Clone, Debug)]
+struct World<'a> {
+    now: Time,
+    machine: Machine,
+    checker: Checker<'a>,
+    slots: Slots,
+    procs: Vec<Proc>,
+    /// Answers of the supervisor, which come before anything else.
+    at_once: VecDeque<Answer>,
+    hooks: BTreeSet<HookId>,
+    asked: BTreeSet<Asked>,
+    /// When an Envoy aborts that has lost the older one.
+    aborts_at: BTreeMap<ProcessId, Time>,
+    /// They survive KILL, and may end at any time, or never.
+    survivors: BTreeSet<ProcessId>,
+    left: Limits,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    Start,
+    Spawn(ProcessId),
+    Sweep,
+}
+
+/// A thing that a process may still do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Asked {
+    BeReady(ProcessId),
+    /// Say for the last time whether it has taken over.
+    BeLive(ProcessId),
+    End(ProcessId),
+    Drain(ProcessId),
+    AnswerDrain(ProcessId),
+    Close(ProcessId),
+}
+
+/// A state that breaks a promise, and the events that lead to it.
+#[derive(Debug)]
+struct Breach {
+    why: &'static str,
+    path: Vec<Event>,
+}
+
+impl<'a> World<'a> {
+    fn new(scenario: &'a Scenario, left: Limits) -> Self {
+        let now = Time(Duration::from_secs(1000));
+        Self {
+            now,
+            machine: Machine::new(Rc::clone(&scenario.spec), now),
+            checker: Checker::new(scenario, now),
+            slots: Slots::new(scenario),
+            procs: vec![Proc::default(); scenario.spec.processes.len()],
+            at_once: [Answer::Start].into(),
+            hooks: BTreeSet::new(),
+            asked: BTreeSet::new(),
+            aborts_at: BTreeMap::new(),
+            survivors: BTreeSet::new(),
+            left,
+        }
+    }
+
+    /// Everything that can happen now.
+    fn possible(&self) -> Vec<Event> {
+        let may_fail = self.left.faults > 0;
+        match self.at_once.front() {
+            Some(Answer::Start) => return vec![Event::Start],
+            Some(Answer::Sweep) => return vec![Event::Leftovers(0)],
+            Some(Answer::Spawn(process)) if self.is_refused(*process) => {
+                return vec![Event::SpawnFailed { process: *process, exit_code: 126 }];
+            }
+            Some(Answer::Spawn(process)) => {
+                let failed = Event::SpawnFailed { process: *process, exit_code: 127 };
+                let failed = may_fail.then_some(failed);
+                return [Event::Spawned(*process)].into_iter().chain(failed).collect();
+            }
+            None => {}
+        }
+        let mut events = Vec::new();
+        if self.left.stop_signals > 0 {
+            events.push(Event::Signal(Signal::INT));
+        }
+        if self.left.drain_requests > 0 {
+            events.push(Event::DrainRequested);
+        }
+        if self.left.requests > 0 {
+            let processes = (0..self.slots.processes()).filter_map(|of| self.slots.current(of));
+            for process in processes {
+                let requests = [Request::Stop, Request::Start, Request::Restart].into_iter();
+                let taken = requests.filter(|one| self.machine.may_request(process, *one).is_ok());
+                events.extend(taken.map(|request| Event::Requested { process, request }));
+            }
+        }
+        for slot in self.slots.all().filter(|slot| self.procs[slot.index()].alive) {
+            let is_asked = self.may_end(slot);
+            if is_asked || self.slots.of(slot).oneshot || may_fail {
+                let end = End::Code(0);
+                events.push(Event::Exited { process: slot, end, remains: false });
+            }
+            if may_fail && !is_asked {
+                let end = End::Code(7);
+                events.push(Event::Exited { process: slot, end, remains: false });
+            }
+            if self.left.rests > 0 && !self.slots.of(slot).oneshot && (is_asked || may_fail) {
+                let end = End::Code(0);
+                events.push(Event::Exited { process: slot, end, remains: true });
+            }
+        }
+        let rests = self.slots.all().filter(|slot| self.procs[slot.index()].group);
+        events.extend(rests.map(Event::GroupGone));
+        for &hook in &self.hooks {
+            events.push(Event::HookEnded { hook, success: true });
+            if may_fail {
+                events.push(Event::HookEnded { hook, success: false });
+            }
+        }
+        for asked in &self.asked {
+            match *asked {
+                Asked::BeReady(process) if !self.can_be_ready(process) => {}
+                Asked::BeReady(process) => events.push(Event::Ready(process)),
+                Asked::BeLive(process) => events.push(Event::NotLive(process)),
+                Asked::End(_) => {}
+                Asked::AnswerDrain(process) => {
+                    events.push(Event::DrainAnswered { process, accepted: true });
+                }
+                Asked::Drain(process) => events.extend([0, 1].map(|active| {
+                    let load =
+                        Load { active: Some(active), total: Some(active), ..Load::default() };
+                    Event::DrainSample { process, load }
+                })),
+                Asked::Close(process) => events.push(Event::ListenersClosed(process)),
+            }
+        }
+        let mut must_end = self.slots.all().filter(|slot| self.must_end(*slot));
+        let survive = usize::from(self.left.survivors);
+        let goes_on = must_end.all(|slot| self.is_killed(slot)) && self.killed().count() <= survive;
+        if self.next_time().is_some() && goes_on {
+            events.push(Event::Tick);
+        }
+        events
+    }
+
+    /// KILL works at once, unless it is survived, and an Envoy aborts at its time.
+    fn must_end(&self, slot: ProcessId) -> bool {
+        let aborts = self.aborts_at.get(&slot).is_some_and(|at| *at <= self.now);
+        self.is_killed(slot) || self.procs[slot.index()].alive && aborts
+    }
+
+    /// It, or the rest of its group, was killed, and has not been seen to survive that.
+    fn is_killed(&self, slot: ProcessId) -> bool {
+        let proc = &self.procs[slot.index()];
+        (proc.alive || proc.group) && proc.killed && !self.survivors.contains(&slot)
+    }
+
+    fn killed(&self) -> impl Iterator<Item = ProcessId> {
+        self.slots.all().filter(|slot| self.is_killed(*slot))
+    }
+
+    /// It was asked to end, or has a reason of its own.
+    fn may_end(&self, slot: ProcessId) -> bool {
+        let newer = self.newer(slot).filter(|newer| self.ends_older_at(*newer) <= Some(self.now));
+        let is_ended = newer.is_some_and(|newer| self.procs[newer.index()].is_live);
+        is_ended || self.must_end(slot) || self.asked.contains(&Asked::End(slot))
+    }
+
+    /// The next timer, or the next time of an Envoy.
+    fn next_time(&self) -> Option<Time> {
+        let ends = self.slots.all().filter_map(|slot| self.ends_older_at(slot));
+        let own = ends.chain(self.aborts_at.values().copied()).filter(|at| *at > self.now);
+        own.chain(self.machine.next_wakeup()).min()
+    }
+
+    /// When an epoch may end the older one.
+    fn ends_older_at(&self, slot: ProcessId) -> Option<Time> {
+        let proc = &self.procs[slot.index()];
+        let lives_on = self.slots.of(slot).handover?.saturating_sub(MARGIN);
+        proc.started.filter(|_| proc.alive && proc.older.is_some()).map(|at| at + lives_on)
+    }
+
+    /// The epoch that was started beside this one.
+    fn newer(&self, slot: ProcessId) -> Option<ProcessId> {
+        let is_newer = |newer: &ProcessId| {
+            let newer = &self.procs[newer.index()];
+            newer.alive && newer.older.is_some_and(|(older, _)| older == slot)
+        };
+        self.slots.all().find(is_newer)
+    }
+
+    /// A new epoch needs the answer of the older one.
+    fn can_be_ready(&self, slot: ProcessId) -> bool {
+        let proc = &self.procs[slot.index()];
+        let answers = |(older, _): (ProcessId, u32)| !self.procs[older.index()].killed;
+        proc.is_live || !proc.killed && proc.older.is_some_and(answers)
+    }
+
+    /// The epoch that runs beside this one.
+    fn other_epoch(&self, slot: ProcessId) -> Option<ProcessId> {
+        let process = self.slots.process(slot);
+        let is_other = |other: &ProcessId| {
+            let is_alive = *other != slot && self.procs[other.index()].alive;
+            is_alive && self.slots.process(*other) == process
+        };
+        let is_epoch = self.slots.of(slot).update == Update::HotRestart;
+        self.slots.all().find(is_other).filter(|_| is_epoch)
+    }
+
+    /// It cannot be started beside an epoch that lets no other take over.
+    fn is_refused(&self, slot: ProcessId) -> bool {
+        self.other_epoch(slot).is_some_and(|other| self.procs[other.index()].was_failed_on)
+    }
+
+    /// It runs now; as an epoch, beside the one that runs.
+    fn starts(&mut self, slot: ProcessId) {
+        let older = self.other_epoch(slot);
+        let is_epoch = self.slots.of(slot).update == Update::HotRestart;
+        let proc = &mut self.procs[slot.index()];
+        *proc = Proc::default();
+        (proc.alive, proc.is_epoch, proc.is_live) = (true, is_epoch, older.is_none());
+        proc.older = older.map(|older| (older, 0));
+        proc.started = is_epoch.then_some(self.now);
+    }
+
+    /// It has ended. An epoch that has not ended the older one itself aborts without it, and one that
+    /// has not been taken over from lets no other take over.
+    fn ends(&mut self, slot: ProcessId) {
+        let newer = self.newer(slot);
+        self.procs[slot.index()].alive = false;
+        let ended = self.procs[slot.index()];
+        self.aborts_at.remove(&slot);
+        if let Some((older, _)) = ended.older.filter(|_| !ended.is_live) {
+            self.procs[older.index()].was_failed_on = true;
+        }
+        let Some(newer) = newer else { return };
+        let at = self.ends_older_at(newer);
+        let proc = &mut self.procs[newer.index()];
+        proc.older = None;
+        let is_ended = proc.has_ended_older || proc.is_live && at <= Some(self.now);
+        if !is_ended {
+            proc.aborts = proc.is_live || !ended.killed;
+            self.aborts_at.insert(newer, self.now + ABORTS_AFTER);
+        }
+    }
+
+    /// Lets something happen. A tick is the next timer.
+    fn step(&mut self, event: Event) {
+        self.at_once.pop_front();
+        match event {
+            Event::Tick => {
+                let survive: Vec<_> = self.killed().collect();
+                self.left.survivors -= survive.len() as u8;
+                self.survivors.extend(survive);
+                self.now = self.next_time().unwrap();
+            }
+            Event::Signal(_) => self.left.stop_signals -= 1,
+            Event::DrainRequested => self.left.drain_requests -= 1,
+            Event::Requested { .. } => self.left.requests -= 1,
+            Event::Spawned(process) => {
+                self.starts(process);
+                if self.slots.of(process).readiness_timeout.is_some() {
+                    self.asked.insert(Asked::BeReady(process));
+                }
+            }
+            Event::SpawnFailed { process, .. } => {
+                self.left.faults -= u8::from(!self.is_refused(process));
+            }
+            Event::Exited { process, end, remains } => {
+                let is_asked = self.may_end(process);
+                self.survivors.remove(&process);
+                self.ends(process);
+                self.procs[process.index()].group = remains;
+                self.left.rests -= u8::from(remains);
+                let is_complete = self.slots.of(process).oneshot && end == End::Code(0);
+                self.left.faults -= u8::from(!is_asked && !is_complete);
+                self.asked.retain(|asked| asked.process() != process);
+            }
+            Event::HookEnded { hook, success } => {
+                self.hooks.remove(&hook);
+                self.left.faults -= u8::from(!success);
+            }
+            Event::GroupGone(process) => {
+                self.survivors.remove(&process);
+                let proc = &mut self.procs[process.index()];
+                (proc.group, proc.killed) = (false, false);
+            }
+            Event::Ready(process) => {
+                self.procs[process.index()].is_live = true;
+                self.asked.remove(&Asked::BeReady(process));
+                self.asked.remove(&Asked::BeLive(process));
+            }
+            Event::NotLive(process) => {
+                self.asked.remove(&Asked::BeLive(process));
+            }
+            Event::DrainAnswered { process, .. } => {
+                self.asked.remove(&Asked::AnswerDrain(process));
+            }
+            Event::ListenersClosed(process) => {
+                self.asked.remove(&Asked::Close(process));
+            }
+            _ => {}
+        }
+        self.checker.event(self.now, event);
+        for action in self.machine.handle(self.now, event) {
+            if let Action::Adopt { slot, from } = action {
+                self.slots.adopt(slot, from);
+                self.procs.resize(self.slots.count(), Proc::default());
+                self.procs[slot.index()] = Proc::default();
+            }
+            self.checker.action(self.now, &action, &self.procs);
+            if self.checker.broken().is_some() {
+                return;
+            }
+            self.carry_out(&action);
+        }
+        self.checker.step_over(&self.machine, &self.procs);
+        self.machine.begin_step(self.now);
+    }
+
+    fn carry_out(&mut self, action: &Action) {
+        match *action {
+            Action::Spawn(process) => self.at_once.push_back(Answer::Spawn(process)),
+            Action::Sweep(_) => self.at_once.push_back(Answer::Sweep),
+            Action::AskEpoch(process) => {
+                self.asked.insert(Asked::BeLive(process));
+            }
+            Action::Stop { process, signal } if signal != Signal::KILL => {
+                if self.procs[process.index()].aborts {
+                    return;
+                }
+                self.asked.insert(Asked::End(process));
+                if let Some((older, _)) = self.procs[process.index()].older {
+                    self.procs[process.index()].has_ended_older = true;
+                    self.procs[older.index()].is_told = true;
+                    self.asked.insert(Asked::End(older));
+                }
+            }
+            Action::Kill(process) if self.procs[process.index()].group => {
+                self.procs[process.index()].killed = true;
+            }
+            Action::Stop { process, .. } | Action::Kill(process) => {
+                self.procs[process.index()].killed = true;
+                self.asked.insert(Asked::End(process));
+            }
+            Action::RunHook(hook) => {
+                self.hooks.insert(hook);
+            }
+            Action::AbortHook(hook) => {
+                self.hooks.remove(&hook);
+            }
+            Action::Drain { process, .. } => {
+                self.asked.extend([Asked::Drain(process), Asked::AnswerDrain(process)]);
+            }
+            Action::EndDrain(process) => {
+                self.asked.remove(&Asked::Drain(process));
+                self.asked.remove(&Asked::AnswerDrain(process));
+                self.asked.remove(&Asked::Close(process));
+            }
+            Action::CloseListeners(process) => {
+                self.asked.insert(Asked::Close(process));
+            }
+            Action::Note(Note::TakesOver { process, .. })
+            | Action::Note(Note::Replacing { process, overlaps: false, .. }) => {
+                self.slots.take_over(process);
+            }
+            _ => {}
+        }
+    }
+
+    /// A stop has begun; a drain that was requested is none.
+    fn has_been_asked(&self) -> bool {
+        let shutdown = self.machine.phase().shutdown();
+        shutdown.is_some_and(|shutdown| shutdown.cause != Cause::DrainRequested)
+    }
+
+    fn is_over(&self) -> bool {
+        self.checker.exit().is_some()
+    }
+
+    /// A stop signal comes, and no process does more than it must. `obeys`: they end when they are
+    /// asked to; otherwise when they are killed. Returns what is wrong, and when.
+    fn stops(mut self, obeys: bool) -> Result<(), Breach> {
+        let mut path = Vec::new();
+        self.left = Limits { stop_signals: 1, ..Limits::default() };
+        let mut is_asked = self.has_been_asked();
+        for _ in 0..200 {
+            let possible = self.possible();
+            let answer = !self.at_once.is_empty();
+            let end = |event: &Event| match event {
+                Event::Exited { process, .. } | Event::GroupGone(process) => {
+                    obeys || self.must_end(*process)
+                }
+                Event::HookEnded { .. } | Event::DrainAnswered { .. } => obeys,
+                _ => false,
+            };
+            let next = match possible.iter().find(|event| answer || is_asked && end(event)) {
+                Some(event) => *event,
+                None if !is_asked => {
+                    is_asked = true;
+                    Event::Signal(Signal::TERM)
+                }
+                None if possible.contains(&Event::Tick) => Event::Tick,
+                None => return Err(Breach { why: "nothing can happen after a stop signal", path }),
+            };
+            path.push(next);
+            self.step(next);
+            if let Some(why) = self.checker.broken() {
+                return Err(Breach { why, path });
+            }
+            if self.is_over() {
+                return Ok(());
+            }
+        }
+        Err(Breach { why: "a stop does not end", path })
+    }
+
+    /// Equal for states from which the same can happen.
+    fn digest(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        relative(&format!("{self:?}"), self.now).hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
+impl Asked {
+    fn process(self) -> ProcessId {
+        match self {
+            Self::BeReady(process)
+            | Self::BeLive(process)
+            | Self::End(process)
+            | Self::Drain(process)
+            | Self::AnswerDrain(process)
+            | Self::Close(process) => process,
+        }
+    }
+}
+
+/// Replaces every time in a text by the distance from the present: `Time(1003s)` at 1000 s by `+3`.
+fn relative(text: &str, now: Time) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("Time(") {
+        let (time, after) = after.split_once("s)").unwrap();
+        out.push_str(before);
+        match time.parse::<f64>() {
+            // Whole milliseconds below a day: exact.
+            Ok(time) if time < 86_400.0 => {
+                let millis = (time - now.0.as_secs_f64()) * 1000.0;
+                write!(out, "{:+}", millis.round()).unwrap();
+            }
+            _ => out.push_str("never"),
+        }
+        rest = after;
+    }
+    out.push_str(rest);
+    out
+}
+
+/// The result of a search: the number of states.
+fn search(
+    scenario: &Scenario,
+    core: &Rc<Spec>,
+    left: Limits,
+    most: usize,
+) -> Result<usize, Breach> {
+    let mut first = World::new(scenario, left);
+    first.machine = Machine::new(Rc::clone(core), first.now);
+    let mut known = HashSet::from([first.digest()]);
+    let mut reached_by: Vec<(usize, Option<Event>)> = vec![(0, None)];
+    let mut next = VecDeque::from([(0, first)]);
+    let breach = |last: Breach, mut place: usize, reached_by: &[(usize, Option<Event>)]| {
+        let mut path = VecDeque::from(last.path);
+        while let (before, Some(event)) = reached_by[place] {
+            path.push_front(event);
+            place = before;
+        }
+        Breach { why: last.why, path: path.into() }
+    };
+    while let Some((place, world)) = next.pop_front() {
+        for obeys in [true, false] {
+            if let Err(last) = world.clone().stops(obeys) {
+                return Err(breach(last, place, &reached_by));
+            }
+        }
+        for event in world.possible() {
+            let mut after = world.clone();
+            after.step(event);
+            if let Some(why) = after.checker.broken() {
+                return Err(breach(Breach { why, path: vec![event] }, place, &reached_by));
+            }
+            if !after.is_over() && known.len() < most && known.insert(after.digest()) {
+                reached_by.push((place, Some(event)));
+                next.push_back((reached_by.len() - 1, after));
+            }
+        }
+    }
+    Ok(known.len())
+}
+
+/// All graphs of so many processes: for each the condition, if any, under which a process needs an
+/// earlier one.
+fn graphs(count: usize) -> impl Iterator<Item = Vec<(usize, usize, StartCondition)>> {
+    let pairs: Vec<_> = (0..count).flat_map(|by| (0..by).map(move |on| (by, on))).collect();
+    (0..4_usize.pow(pairs.len() as u32)).map(move |code| {
+        let edge = |(place, &(by, on)): (usize, &(usize, usize))| {
+            let condition = match code >> (2 * place) & 3 {
+                0 => return None,
+                1 => StartCondition::Started,
+                2 => StartCondition::Ready,
+                _ => StartCondition::Completed,
+            };
+            Some((by, on, condition))
+        };
+        pairs.iter().enumerate().filter_map(edge).collect()
+    })
+}
+
+/// A process that another one waits for with `completed` is a oneshot, every other one a service.
+fn spec(count: usize, edges: &[(usize, usize, StartCondition)], shape: Shape) -> Spec {
+    let mut spec = gateway();
+    let second = Wait::new(Some(Duration::from_secs(1)));
+    let mut process = spec.processes[0].clone();
+    process.dependents.clear();
+    process.stop = second;
+    if shape.hooks {
+        process.hooks =
+            HookWaits { pre_start: Some(second), pre_stop: Some(second), post_stop: Some(second) };
+    }
+    if shape.restarts {
+        process.restart = Restart {
+            policy: RestartPolicy::Always,
+            delay: Duration::from_millis(500),
+            max: Some(1),
+        };
+        process.on_exit = OnExit::Ignore;
+    }
+    if shape.overlaps {
+        process.update = Update::StartFirst;
+    }
+    if shape.epochs {
+        process.update = Update::HotRestart;
+        process.handover = Some(MARGIN + Duration::from_secs(3));
+    }
+    spec.processes = vec![process; count];
+    for &(by, on, condition) in edges {
+        spec.processes[by].dependencies.push((ProcessId(on as u16), condition));
+        spec.processes[on].dependents.push(ProcessId(by as u16));
+        spec.processes[on].oneshot |= condition == StartCondition::Completed;
+    }
+    for process in spec.processes.iter_mut().filter(|process| !process.oneshot) {
+        process.readiness_timeout = shape.probes.then_some(Duration::from_secs(2));
+        process.drain = shape.drains.then_some(DrainSpec {
+            time: Duration::from_secs(4),
+            min: Duration::from_secs(1),
+            closes: true,
+            exit_at: 0,
+            signal: None,
+        });
+    }
+    spec.order = spec.ids().collect();
+    spec
+}
+
+/// Everything is as the config has it. `survive`: KILL may not work.
+fn scenario(spec: Spec, survive: bool) -> Scenario {
+    let rng = &mut Rng::new(0);
+    let odds = Odds::new(rng);
+    let mut scenario = Scenario::around(0, Rc::new(spec), rng, &odds);
+    scenario.pauses.clear();
+    scenario.starts = StartOdds::NONE;
+    for behaviour in scenario.behaviours.iter_mut().chain(&mut scenario.variants) {
+        behaviour.condition = true;
+        behaviour.ends_after_kill = (!survive).then_some(Duration::ZERO);
+    }
+    scenario
+}
+
+/// Searches all graphs of a world, at most so many states, but some of each graph.
+fn search_world(&(count, shape, left): &(usize, Shape, Limits), most: usize) {
+    let of_each = (most / 4_usize.pow((count * (count - 1) / 2) as u32)).max(30);
+    let (mut states, mut is_whole) = (0, true);
+    for edges in graphs(count) {
+        let scenario = scenario(spec(count, &edges, shape), left.survivors > 0);
+        match search(&scenario, &scenario.spec, left, of_each) {
+            Ok(found) => {
+                states += found;
+                is_whole &= found < of_each;
+            }
+            Err(Breach { why, path }) => panic!("{why}: {edges:?}, {shape:?}, after {path:?}"),
+        }
+    }
+    eprintln!("{count} processes, {shape:?}, {left:?}: {states} states, all: {is_whole}");
+}
+
+const PLAIN: Shape = Shape {
+    probes: false,
+    hooks: false,
+    drains: false,
+    restarts: false,
+    overlaps: false,
+    epochs: false,
+};
+const LEFT: Limits =
+    Limits { stop_signals: 1, requests: 0, drain_requests: 0, faults: 1, rests: 0, survivors: 0 };
+
+/// The worlds of `make search`.
+const WORLDS: [(usize, Shape, Limits); 41] = [
+    (
+        1,
+        Shape { probes: true, restarts: true, hooks: true, ..PLAIN },
+        Limits { requests: 2, faults: 2, rests: 2, ..LEFT },
+    ),
+    (
+        1,
+        Shape { probes: true, drains: true, overlaps: true, ..PLAIN },
+        Limits { requests: 1, rests: 2, ..LEFT },
+    ),
+    (
+        1,
+        Shape { hooks: true, drains: true, ..PLAIN },
+        Limits { stop_signals: 3, requests: 1, ..LEFT },
+    ),
+    (1, Shape { probes: true, restarts: true, ..PLAIN }, Limits { requests: 1, faults: 2, ..LEFT }),
+    (
+        1,
+        Shape { probes: true, drains: true, overlaps: true, ..PLAIN },
+        Limits { requests: 1, ..LEFT },
+    ),
+    (
+        1,
+        Shape { epochs: true, probes: true, drains: true, restarts: true, ..PLAIN },
+        Limits { requests: 2, faults: 2, ..LEFT },
+    ),
+    (
+        1,
+        Shape { epochs: true, probes: true, hooks: true, restarts: true, ..PLAIN },
+        Limits { requests: 1, faults: 2, ..LEFT },
+    ),
+    (1, Shape { epochs: true, probes: true, ..PLAIN }, Limits { requests: 3, faults: 2, ..LEFT }),
+    (
+        1,
+        Shape { probes: true, hooks: true, drains: true, restarts: true, overlaps: true, ..PLAIN },
+        Limits { requests: 1, ..LEFT },
+    ),
+    (2, Shape { epochs: true, probes: true, ..PLAIN }, Limits { requests: 1, ..LEFT }),
+    (2, PLAIN, Limits { stop_signals: 3, requests: 1, drain_requests: 1, faults: 2, ..LEFT }),
+    (2, PLAIN, Limits { stop_signals: 2, requests: 1, drain_requests: 1, rests: 1, ..LEFT }),
+    (2, Shape { restarts: true, ..PLAIN }, Limits { requests: 1, rests: 1, ..LEFT }),
+    (2, Shape { overlaps: true, ..PLAIN }, Limits { requests: 1, rests: 1, ..LEFT }),
+    (2, Shape { probes: true, ..PLAIN }, Limits { stop_signals: 2, requests: 1, ..LEFT }),
+    (2, Shape { hooks: true, ..PLAIN }, Limits { stop_signals: 2, requests: 1, ..LEFT }),
+    (2, Shape { drains: true, ..PLAIN }, Limits { requests: 1, ..LEFT }),
+    (2, Shape { drains: true, ..PLAIN }, Limits { stop_signals: 2, drain_requests: 1, ..LEFT }),
+    (2, Shape { restarts: true, ..PLAIN }, Limits { requests: 1, faults: 2, ..LEFT }),
+    (2, Shape { overlaps: true, probes: true, ..PLAIN }, Limits { requests: 1, ..LEFT }),
+    (2, Shape { overlaps: true, drains: true, ..PLAIN }, Limits { requests: 1, faults: 0, ..LEFT }),
+    (3, PLAIN, Limits { stop_signals: 2, ..LEFT }),
+    (3, PLAIN, Limits { requests: 1, faults: 0, ..LEFT }),
+    (3, PLAIN, Limits { requests: 1, drain_requests: 1, ..LEFT }),
+    (3, Shape { overlaps: true, probes: true, ..PLAIN }, Limits { requests: 1, faults: 0, ..LEFT }),
+    (3, Shape { probes: true, ..PLAIN }, LEFT),
+    (3, Shape { hooks: true, ..PLAIN }, LEFT),
+    (3, Shape { hooks: true, ..PLAIN }, Limits { requests: 1, faults: 0, ..LEFT }),
+    (3, Shape { drains: true, ..PLAIN }, LEFT),
+    (3, Shape { epochs: true, probes: true, ..PLAIN }, Limits { requests: 1, faults: 0, ..LEFT }),
+    (3, Shape { restarts: true, ..PLAIN }, LEFT),
+    (3, Shape { overlaps: true, ..PLAIN }, Limits { requests: 1, ..LEFT }),
+    (
+        1,
+        Shape { probes: true, restarts: true, hooks: true, ..PLAIN },
+        Limits { requests: 2, rests: 1, survivors: 1, ..LEFT },
+    ),
+    (
+        1,
+        Shape { epochs: true, probes: true, restarts: true, ..PLAIN },
+        Limits { requests: 2, survivors: 1, ..LEFT },
+    ),
+    (2, Shape { restarts: true, ..PLAIN }, Limits { requests: 2, survivors: 1, ..LEFT }),
+    (2, Shape { overlaps: true, ..PLAIN }, Limits { requests: 1, survivors: 1, ..LEFT }),
+    (3, Shape { probes: true, ..PLAIN }, Limits { requests: 1, faults: 0, survivors: 1, ..LEFT }),
+    (
+        2,
+        Shape { epochs: true, probes: true, ..PLAIN },
+        Limits { requests: 2, survivors: 1, ..LEFT },
+    ),
+    (2, Shape { restarts: true, ..PLAIN }, Limits { requests: 1, rests: 1, survivors: 2, ..LEFT }),
+    (2, Shape { hooks: true, ..PLAIN }, Limits { requests: 1, survivors: 1, ..LEFT }),
+    (3, Shape { restarts: true, ..PLAIN }, Limits { requests: 1, survivors: 1, ..LEFT }),
+];
+
+/// Worlds that are too large to be searched whole.
+const LARGE_WORLDS: [(usize, Shape, Limits); 7] = [
+    (
+        2,
+        Shape { hooks: true, drains: true, overlaps: true, ..PLAIN },
+        Limits { requests: 1, faults: 0, ..LEFT },
+    ),
+    (
+        2,
+        Shape { epochs: true, probes: true, hooks: true, drains: true, ..PLAIN },
+        Limits { requests: 1, faults: 0, ..LEFT },
+    ),
+    (3, Shape { drains: true, ..PLAIN }, Limits { requests: 1, faults: 0, ..LEFT }),
+    (3, Shape { drains: true, ..PLAIN }, Limits { drain_requests: 1, faults: 0, ..LEFT }),
+    (3, Shape { hooks: true, drains: true, ..PLAIN }, Limits { faults: 0, ..LEFT }),
+    (3, Shape { drains: true, overlaps: true, ..PLAIN }, Limits { requests: 1, faults: 0, ..LEFT }),
+    (
+        3,
+        Shape { hooks: true, drains: true, overlaps: true, ..PLAIN },
+        Limits { requests: 1, faults: 0, ..LEFT },
+    ),
+];
+/// The number of states of such a world that are visited.
+const MOST_OF_LARGE: usize = 2_000_000;
+
+#[test]
+fn no_interleaving_of_a_small_world_breaks_a_promise() {
+    // The nearest states of each world; `make search` visits more.
+    let most = number("DRAINIT_SEARCH_STATES").unwrap_or(600) as usize;
+    on_all_cores(&WORLDS, |world| search_world(world, most));
+    on_all_cores(&LARGE_WORLDS, |world| search_world(world, most.min(MOST_OF_LARGE)));
+}
+
+#[test]
+fn a_core_that_forgets_an_edge_is_found() {
+    let shape = Shape { probes: true, ..PLAIN };
+    let ready = scenario(spec(2, &[(1, 0, StartCondition::Ready)], shape), false);
+    let forgetful = Rc::new(spec(2, &[], shape));
+    let breach = search(&ready, &forgetful, LEFT, usize::MAX).unwrap_err();
+    assert_eq!(breach.why, "a start before what it depends on");
+    assert!(breach.path.len() <= 1, "the shortest way: {:?}", breach.path);
+}

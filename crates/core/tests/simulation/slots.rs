@@ -1,0 +1,171 @@
+//! The slots of a run, as the simulated world and the checker see them.
+
+use crate::scenario::NewConfig;
+use crate::*;
+use drainit_core::state::{Lifecycle, State};
+
+/// The definitions of slots. Their edges name processes, not slots.
+#[derive(Clone, Debug)]
+pub(crate) struct Slots {
+    slots: Vec<Slot>,
+    /// The current slot of each process.
+    current: Vec<Option<ProcessId>>,
+    /// Those of the newest config.
+    config: Vec<Slot>,
+}
+
+#[derive(Clone, Debug)]
+struct Slot {
+    process: usize,
+    version: u32,
+    spec: ProcessSpec,
+    /// The processes that it follows, by the rules of its own config.
+    follows: Vec<(usize, StartCondition)>,
+}
+
+/// The processes that the process with this index follows.
+fn follows(spec: &Spec, index: usize) -> impl Iterator<Item = (usize, StartCondition)> {
+    let of = move |(on, process): (usize, &ProcessSpec)| {
+        let own = process.followers.iter().filter(move |(by, _)| by.index() == index);
+        own.map(move |(_, condition)| (on, *condition)).collect::<Vec<_>>()
+    };
+    spec.processes.iter().enumerate().flat_map(of)
+}
+
+impl Slots {
+    pub(crate) fn new(scenario: &Scenario) -> Self {
+        let specs = scenario.spec.processes.iter().cloned().enumerate();
+        let slot = |(process, spec)| {
+            let follows = follows(&scenario.spec, process).collect();
+            Slot { process, version: 0, spec, follows }
+        };
+        let slots = specs.map(slot).collect();
+        let mut current: Vec<_> = scenario.spec.ids().map(Some).collect();
+        current.resize(scenario.behaviours.len(), None);
+        Self { slots, current, config: Vec::new() }
+    }
+
+    /// Returns the definition of the process of this slot.
+    pub(crate) fn of(&self, slot: ProcessId) -> &ProcessSpec {
+        &self.slots[slot.index()].spec
+    }
+
+    /// Whether the instance of this slot follows a process that has met this condition.
+    pub(crate) fn follows(&self, slot: ProcessId, on: usize, met: StartCondition) -> bool {
+        self.slots[slot.index()].follows.contains(&(on, met))
+    }
+
+    /// Whether it follows this process at all.
+    pub(crate) fn follows_any(&self, slot: ProcessId, on: usize) -> bool {
+        self.slots[slot.index()].follows.iter().any(|(process, _)| *process == on)
+    }
+
+    pub(crate) fn process(&self, slot: ProcessId) -> usize {
+        self.slots[slot.index()].process
+    }
+
+    pub(crate) fn current(&self, process: usize) -> Option<ProcessId> {
+        self.current[process]
+    }
+
+    /// The number of all processes, also of those that are in no config now.
+    pub(crate) fn processes(&self) -> usize {
+        self.current.len()
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = ProcessId> + use<> {
+        (0..self.slots.len() as u16).map(ProcessId)
+    }
+
+    /// Where the processes of a new config are. What has failed is tried again.
+    pub(crate) fn plan(&self, config: &NewConfig, state: &State) -> Vec<Placed> {
+        let placed = |(process, version): &(usize, u32)| {
+            let current = self.current[*process].filter(|slot| state.is_current(*slot));
+            let Some(slot) = current else { return Placed::New };
+            let has_failed = state.life(slot) == Lifecycle::Stopped { failed: true };
+            match self.slots[slot.index()].version == *version && !has_failed {
+                true => Placed::Same(slot),
+                false => Placed::Changed(slot),
+            }
+        };
+        config.processes.iter().map(placed).collect()
+    }
+
+    /// Takes a new config: what stays has its edges from now on.
+    pub(crate) fn reload(&mut self, config: &NewConfig, plan: &[Placed]) {
+        let process = |id: ProcessId| ProcessId(config.processes[id.index()].0 as u16);
+        self.config.clear();
+        let processes = config.spec.processes.iter().zip(&config.processes).zip(plan);
+        for (index, ((spec, (place, version)), placed)) in processes.enumerate() {
+            if *placed == Placed::New {
+                // An earlier reload may not have come to it.
+                self.current[*place] = None;
+            }
+            let mut spec = spec.clone();
+            for (on, _) in &mut spec.dependencies {
+                *on = process(*on);
+            }
+            for by in &mut spec.dependents {
+                *by = process(*by);
+            }
+            for (by, _) in &mut spec.followers {
+                *by = process(*by);
+            }
+            let follows: Vec<_> = follows(&config.spec, index)
+                .map(|(on, condition)| (config.processes[on].0, condition))
+                .collect();
+            if let Placed::Same(slot) = *placed {
+                self.slots[slot.index()].spec = spec.clone();
+                self.slots[slot.index()].follows.clone_from(&follows);
+            }
+            self.config.push(Slot { process: *place, version: *version, spec, follows });
+        }
+    }
+
+    /// Whether the current slots are those of the newest config.
+    pub(crate) fn are_new(&self) -> bool {
+        let count = self.current.iter().flatten().count();
+        self.missing().next().is_none() && count == self.config.len()
+    }
+
+    /// The definitions of the newest config that no current slot has: its reload has not come to
+    /// them, or ended before it did.
+    pub(crate) fn missing(&self) -> impl Iterator<Item = &ProcessSpec> {
+        let is_new = |of: &&Slot| {
+            let slot = self.current[of.process].map(|slot| &self.slots[slot.index()]);
+            slot.is_some_and(|slot| slot.version == of.version)
+        };
+        self.config.iter().filter(move |of| !is_new(of)).map(|of| &of.spec)
+    }
+
+    /// Gives a slot a definition.
+    pub(crate) fn adopt(&mut self, slot: ProcessId, from: Source) {
+        let new = match from {
+            Source::Copy(old) => self.slots[old.index()].clone(),
+            Source::Config(index) => self.config[index].clone(),
+        };
+        if self.current[new.process].is_none() {
+            self.current[new.process] = Some(slot);
+        }
+        if slot.index() == self.slots.len() {
+            self.slots.push(new);
+        } else {
+            self.slots[slot.index()] = new;
+        }
+    }
+
+    pub(crate) fn take_over(&mut self, slot: ProcessId) {
+        let process = self.process(slot);
+        self.current[process] = Some(slot);
+    }
+
+    /// Its process is in no config any more.
+    pub(crate) fn remove(&mut self, slot: ProcessId) {
+        let process = self.process(slot);
+        self.current[process] = self.current[process].filter(|current| *current != slot);
+    }
+}

@@ -1,0 +1,773 @@
+//! The simulated world: processes, hooks, clients and the kernel, as a scenario has them behave.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+
+use crate::scenario::{Behaviour, NewConfig, Rng};
+use crate::slots::Slots;
+use crate::*;
+use drainit_core::event::Load;
+
+/// The pause between two samples once the drain can soon be over.
+const SAMPLES: Duration = Duration::from_millis(50);
+/// The pause before that.
+const SELDOM: Duration = Duration::from_millis(700);
+/// Samples become frequent this long before `min` is over.
+const SOON: Duration = Duration::from_millis(300);
+/// The time that an obedient process takes to end.
+const OBEYS_WITHIN: Duration = Duration::from_millis(2);
+/// The pause between two liveness probes.
+const PROBES: Duration = Duration::from_millis(400);
+/// The pause between two questions whether a new epoch of an Envoy has taken over.
+const EPOCH_POLLS: Duration = Duration::from_millis(50);
+/// The longest start, in milliseconds.
+const LONGEST_START: u64 = 3000;
+/// `ProcessSpec::handover` less the time after which an epoch ends the older one.
+pub(super) const MARGIN: Duration = Duration::from_secs(10);
+/// An epoch of an Envoy aborts this long after an older one that it has not ended itself.
+pub(super) const ABORTS_AFTER: Duration = Duration::from_secs(12);
+
+/// The simulated world of one run.
+pub(super) struct World<'a> {
+    scenario: &'a Scenario,
+    start: Time,
+    pub(super) now: Time,
+    queue: BinaryHeap<Reverse<(Time, u64, Happening)>>,
+    sequence: u64,
+    /// Events that the actions of a step caused at once: they come before what else happens.
+    at_once: VecDeque<Event>,
+    /// The index of an event is its [`EventKey`].
+    events: Vec<Event>,
+    /// By slot, as everything else about a process.
+    pub(super) procs: Vec<Proc>,
+    pub(super) slots: Slots,
+    behaviours: Vec<Behaviour>,
+    /// The number of replacements so far.
+    replaced: usize,
+    leftovers: usize,
+    /// The next scans for leftover processes that miss them.
+    missed_scans: u64,
+    /// The end of each hook that runs.
+    hook_ends: BTreeMap<HookId, EventKey>,
+    /// Events that are not sent: the ends of hooks that were killed.
+    dropped: BTreeSet<EventKey>,
+    /// It draws what goes wrong at one start and not at another.
+    luck: Rng,
+    /// It draws how long a start takes.
+    slowness: Rng,
+    /// Processes are not started, because of a stop signal that comes next.
+    stop_is_pending: bool,
+    /// The starts that are not answered, each with its number; `None` of one that was left out.
+    starting: BTreeMap<ProcessId, Option<u64>>,
+    /// The number of starts so far.
+    starts: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Happening {
+    Deliver(EventKey),
+    /// The same, for the current slot of its process.
+    DeliverTo(EventKey),
+    /// A new config.
+    Reload(usize),
+    /// The same, unless the process has been started again since.
+    DeliverFrom {
+        key: EventKey,
+        process: u16,
+        instance: u32,
+    },
+    /// `asked`: it is the answer to a signal of drainit.
+    Dies {
+        process: u16,
+        instance: u32,
+        end: u8,
+        asked: bool,
+    },
+    GroupEnds {
+        process: u16,
+        instance: u32,
+    },
+    BecomesReady {
+        process: u16,
+        instance: u32,
+    },
+    /// The answer to the last question whether an epoch has taken over.
+    LastAnswer {
+        process: u16,
+        instance: u32,
+    },
+    Sample {
+        process: u16,
+    },
+    /// The answer to a start.
+    Starts {
+        process: u16,
+        number: u64,
+    },
+    LeftoversGone,
+    Probed {
+        process: u16,
+        instance: u32,
+        since: Time,
+    },
+    Extends {
+        process: u16,
+        instance: u32,
+    },
+    /// An epoch of an Envoy ends the older one.
+    EndsOlder {
+        process: u16,
+        instance: u32,
+    },
+}
+
+/// The next thing to happen.
+pub(super) enum Next<'a> {
+    Event(Event),
+    Reload(&'a NewConfig),
+    /// It has become pointless.
+    Nothing,
+}
+
+/// An index into the list of events: the queue needs an order, and [`Event`] has none.
+type EventKey = usize;
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Proc {
+    pub(crate) alive: bool,
+    /// Other members of its process group are alive without it.
+    pub(super) group: bool,
+    pub(super) killed: bool,
+    instance: u32,
+    drained_at: Option<Time>,
+    min_until: Option<Time>,
+    sampling: bool,
+    closed: bool,
+    accepted: u64,
+    /// An epoch of an Envoy that is hot-restarted.
+    pub(crate) is_epoch: bool,
+    /// The epoch that it was started beside, as an instance of a slot.
+    pub(super) older: Option<(ProcessId, u32)>,
+    /// It has taken over from the older one.
+    pub(crate) is_live: bool,
+    /// That is known.
+    is_seen: bool,
+    /// It has ended the older one.
+    pub(super) has_ended_older: bool,
+    /// The older one has ended before, so it aborts, and hears no signal but KILL.
+    pub(crate) aborts: bool,
+    /// A newer one has ended before it took over.
+    pub(crate) was_failed_on: bool,
+    /// A newer one was asked to end, and has passed that on.
+    pub(crate) is_told: bool,
+    pub(crate) started: Option<Time>,
+}
+
+impl<'a> World<'a> {
+    pub(super) fn new(scenario: &'a Scenario) -> Self {
+        let start = Time(Duration::from_secs(1000));
+        let mut world = Self {
+            scenario,
+            start,
+            now: start,
+            queue: BinaryHeap::new(),
+            sequence: 0,
+            at_once: VecDeque::new(),
+            events: Vec::new(),
+            procs: vec![Proc::default(); scenario.spec.processes.len()],
+            slots: Slots::new(scenario),
+            behaviours: scenario.behaviours.clone(),
+            replaced: 0,
+            leftovers: scenario.leftovers,
+            missed_scans: scenario.missed_scans,
+            hook_ends: BTreeMap::new(),
+            dropped: BTreeSet::new(),
+            luck: Rng::new(scenario.seed ^ 0x10CC),
+            slowness: Rng::new(scenario.seed ^ 0x510E),
+            stop_is_pending: false,
+            starting: BTreeMap::new(),
+            starts: 0,
+        };
+        for (place, (after, _)) in scenario.reloads.iter().enumerate() {
+            world.push(start + *after, Happening::Reload(place));
+        }
+        for &(after, signal) in &scenario.signals {
+            world.deliver(start + after, Event::Signal(signal));
+        }
+        if let Some(after) = scenario.drain_requested {
+            world.deliver(start + after, Event::DrainRequested);
+        }
+        let others = scenario.requests.iter().chain(&scenario.changes).chain(&scenario.noise);
+        for &(after, event) in others {
+            world.events.push(event);
+            world.push(start + after, Happening::DeliverTo(world.events.len() - 1));
+        }
+        world
+    }
+
+    /// Takes what happens next, unless a timer of the core expires before. `None`: nothing is left
+    /// to happen.
+    pub(super) fn next(&mut self, wakeup: Option<Time>) -> Option<Next<'a>> {
+        if let Some(event) = self.at_once.pop_front() {
+            return Some(Next::Event(event));
+        }
+        let queued = self.queue.peek().map(|Reverse((at, ..))| self.seen_at(*at));
+        let wakeup = wakeup.map(|wakeup| self.seen_at(wakeup));
+        if let Some(wakeup) = wakeup.filter(|wakeup| queued.is_none_or(|at| *wakeup < at)) {
+            self.now = wakeup;
+            return Some(Next::Event(Event::Tick));
+        }
+        let Reverse((at, _, happening)) = self.queue.pop()?;
+        self.now = self.seen_at(at);
+        Some(match happening {
+            Happening::Reload(place) => Next::Reload(&self.scenario.reloads[place].1),
+            other => self.happen(other).map_or(Next::Nothing, Next::Event),
+        })
+    }
+
+    /// When drainit sees what happens at this time: later, if it does not run then. After what was
+    /// handled early, a limit may be over already.
+    fn seen_at(&self, at: Time) -> Time {
+        let at = self.now.max(at);
+        self.start + self.scenario.seen_at(at.since(self.start))
+    }
+
+    /// A oneshot that completed leaves its group behind, which is no part of it any more.
+    pub(super) fn leaves_behind(&mut self, process: ProcessId) {
+        self.procs[process.index()].group = false;
+    }
+
+    fn push(&mut self, at: Time, happening: Happening) {
+        self.sequence += 1;
+        self.queue.push(Reverse((at, self.sequence, happening)));
+    }
+
+    fn deliver(&mut self, at: Time, event: Event) {
+        self.events.push(event);
+        self.push(at, Happening::Deliver(self.events.len() - 1));
+    }
+
+    /// Sends an event about the drain of the running instance.
+    fn deliver_of(&mut self, at: Time, process: ProcessId, event: Event) {
+        self.events.push(event);
+        let (key, instance) = (self.events.len() - 1, self.procs[process.index()].instance);
+        self.push(at, Happening::DeliverFrom { key, process: process.0, instance });
+    }
+
+    fn behaviour(&self, id: ProcessId) -> &Behaviour {
+        &self.behaviours[id.index()]
+    }
+
+    fn spec(&self, id: ProcessId) -> &ProcessSpec {
+        self.slots.of(id)
+    }
+
+    /// Prepares a slot for a new instance, which may behave in another way.
+    pub(super) fn adopt(&mut self, slot: ProcessId, from: Source) {
+        self.slots.adopt(slot, from);
+        self.replaced += 1;
+        let process = self.slots.process(slot);
+        let variants = [&self.scenario.behaviours, &self.scenario.variants];
+        let behaviour = variants[self.replaced % 2][process];
+        let instance = self.procs.get(slot.index()).map_or(0, |proc| proc.instance);
+        let proc = Proc { instance, ..Proc::default() };
+        if slot.index() == self.procs.len() {
+            self.procs.push(proc);
+            self.behaviours.push(behaviour);
+        } else {
+            self.procs[slot.index()] = proc;
+            self.behaviours[slot.index()] = behaviour;
+        }
+    }
+
+    /// The same event, for the current slot of its process, if it has one.
+    fn to_current(&self, event: Event) -> Option<Event> {
+        let slot = |process: ProcessId| self.slots.current(process.index());
+        Some(match event {
+            Event::Requested { process, request } => {
+                Event::Requested { process: slot(process)?, request }
+            }
+            Event::FileSeen { process, watch } | Event::FileQuiet { process, watch, .. } => {
+                let process = slot(process)?;
+                let is_watched = watch < self.spec(process).watch.len();
+                return is_watched.then_some(of_file(event, process));
+            }
+            // They come once, from the start.
+            Event::Spawned(process) | Event::SpawnFailed { process, .. } => {
+                return (!self.starting.contains_key(&process)).then_some(event);
+            }
+            other => other,
+        })
+    }
+
+    /// Whether something goes wrong at a start whose odds are these.
+    fn fails(&mut self, once_in: u64) -> bool {
+        !self.obeys() && self.luck.once_in(once_in)
+    }
+
+    /// Whether a start is left out because of a stop signal, which is pending and comes next.
+    fn is_left_out(&mut self) -> bool {
+        if !self.stop_is_pending
+            && let Some(signal) = self.scenario.spec.stop_signals.first().copied()
+            && self.fails(self.scenario.starts.left_out)
+        {
+            self.at_once.push_back(Event::Signal(signal));
+            self.stop_is_pending = true;
+        }
+        self.stop_is_pending
+    }
+
+    /// Whether the time of faults is over.
+    fn obeys(&self) -> bool {
+        self.scenario.faults_end.is_some_and(|after| self.start + after <= self.now)
+    }
+
+    /// The drawn time, or a short one after the time of faults.
+    fn unless_obeying(&self, drawn: Option<Duration>) -> Option<Duration> {
+        if self.obeys() { Some(OBEYS_WITHIN) } else { drawn }
+    }
+
+    /// The event that the event loop would send.
+    fn happen(&mut self, happening: Happening) -> Option<Event> {
+        match happening {
+            Happening::Deliver(key) => (!self.dropped.contains(&key)).then_some(self.events[key]),
+            Happening::DeliverTo(key) => self.to_current(self.events[key]),
+            Happening::Reload(_) => None,
+            Happening::DeliverFrom { key, process, instance } => {
+                let proc = &mut self.procs[usize::from(process)];
+                let event = self.events[key];
+                let is_current = proc.instance == instance;
+                proc.is_seen |= is_current && matches!(event, Event::Ready(_));
+                is_current.then_some(event)
+            }
+            Happening::Dies { process, instance, end, asked } => {
+                let oneshot = self.spec(ProcessId(process)).oneshot;
+                let end = match (asked, self.obeys()) {
+                    (false, true) if oneshot => 0,
+                    (false, true) => return None,
+                    _ => end,
+                };
+                let proc = &mut self.procs[usize::from(process)];
+                if !proc.alive || proc.instance != instance {
+                    return None;
+                }
+                proc.alive = false;
+                proc.sampling = false;
+                let end = match end {
+                    0..=199 => End::Code(end),
+                    _ => Signal::from_number(i32::from(end) - 200)
+                        .map_or(End::Code(end), End::Signal),
+                };
+                let id = ProcessId(process);
+                let remains = self.behaviour(id).group.is_some();
+                if remains && self.procs[id.index()].killed {
+                    // They had the same KILL.
+                    self.end_group(id, Duration::from_millis(1));
+                }
+                self.epoch_ended(id, remains);
+                self.procs[id.index()].group = remains;
+                Some(Event::Exited { process: id, end, remains })
+            }
+            Happening::GroupEnds { process, instance } => {
+                let proc = &mut self.procs[usize::from(process)];
+                let ends = proc.instance == instance && std::mem::take(&mut proc.group);
+                ends.then_some(Event::GroupGone(ProcessId(process)))
+            }
+            Happening::BecomesReady { process, instance } => {
+                let id = ProcessId(process);
+                let proc = self.procs[id.index()];
+                if !proc.alive || proc.instance != instance || !self.goes_live(id) {
+                    return None;
+                }
+                if proc.older.is_some() {
+                    // The next poll shows it.
+                    self.deliver_of(self.now + EPOCH_POLLS, id, Event::Ready(id));
+                    return None;
+                }
+                Some(Event::Ready(id))
+            }
+            Happening::LastAnswer { process, instance } => {
+                let (id, proc) = (ProcessId(process), &mut self.procs[usize::from(process)]);
+                proc.is_seen |= proc.is_live;
+                let answer = if proc.is_live { Event::Ready(id) } else { Event::NotLive(id) };
+                (proc.alive && proc.instance == instance).then_some(answer)
+            }
+            Happening::Starts { process, number } => {
+                let id = ProcessId(process);
+                let is_awaited = self.starting.get(&id) == Some(&Some(number));
+                is_awaited.then(|| self.start(id))
+            }
+            Happening::EndsOlder { process, instance } => {
+                let proc = self.procs[usize::from(process)];
+                if proc.alive && proc.instance == instance {
+                    self.end_older(ProcessId(process));
+                }
+                None
+            }
+            Happening::Sample { process } => {
+                let id = ProcessId(process);
+                let load = self.load(id);
+                if !self.procs[id.index()].sampling {
+                    return None;
+                }
+                let until_min = self.procs[id.index()]
+                    .min_until
+                    .map(|min| min.since(self.now))
+                    .unwrap_or_default();
+                let pause = until_min.saturating_sub(SOON).clamp(SAMPLES, SELDOM);
+                self.push(self.now + pause, Happening::Sample { process });
+                Some(Event::DrainSample { process: id, load })
+            }
+            Happening::Probed { process, instance, since } => {
+                let id = ProcessId(process);
+                let proc = self.procs[id.index()];
+                if !proc.alive || proc.instance != instance || proc.drained_at > Some(since) {
+                    return None;
+                }
+                self.push(self.now + PROBES, Happening::Probed { process, instance, since });
+                let hangs = self.behaviour(id).hangs_after.map(|after| since + after);
+                let is_alive = self.obeys() || hangs.is_none_or(|at| self.now < at);
+                Some(Event::LivenessProbed { process: id, is_alive })
+            }
+            Happening::Extends { process, instance } => {
+                let id = ProcessId(process);
+                let proc = self.procs[id.index()];
+                let (_, by) = self.behaviour(id).extends?;
+                (proc.alive && proc.instance == instance)
+                    .then_some(Event::TimeoutExtended { process: id, by })
+            }
+            Happening::LeftoversGone => {
+                self.leftovers = 0;
+                Some(Event::Leftovers(0))
+            }
+        }
+    }
+
+    /// New connections come while the endpoint exists; open ones close during the drain.
+    fn load(&mut self, id: ProcessId) -> Load {
+        let behaviour = *self.behaviour(id);
+        let proc = &mut self.procs[id.index()];
+        let Some(drained_at) = proc.drained_at else { return Load::default() };
+        if behaviour.stats_unknown {
+            return Load::default();
+        }
+        let elapsed = self.now.since(drained_at);
+        if elapsed < behaviour.endpoint_removed && !proc.closed {
+            proc.accepted += 1;
+        }
+        // Two connections, of which one stays longer.
+        let end = behaviour.connections_end;
+        let mut active = u64::from(elapsed < end) + u64::from(elapsed < end / 2);
+        if self.scenario.open_again && (end * 3 / 2..end * 2).contains(&elapsed) {
+            active += 3;
+        }
+        Load { active: Some(active), total: Some(proc.accepted), ..Load::default() }
+    }
+
+    pub(super) fn carry_out(&mut self, action: &Action) {
+        let now = self.now;
+        match *action {
+            Action::CheckCondition(process) => {
+                let changes = self.fails(self.scenario.starts.condition_changes);
+                let holds = self.behaviour(process).condition ^ changes;
+                let answer = Event::Condition { process, holds };
+                match !self.obeys() && self.slowness.once_in(self.scenario.starts.slow) {
+                    true => {
+                        let after = self.slowness.millis(LONGEST_START);
+                        self.deliver(now + after, answer);
+                    }
+                    false => self.at_once.push_back(answer),
+                }
+            }
+            Action::Spawn(process) => self.spawn(process),
+            Action::AbortSpawn(process) => self.abort_spawn(process),
+            Action::WatchLiveness(process) => {
+                let instance = self.procs[process.index()].instance;
+                let probed = Happening::Probed { process: process.0, instance, since: now };
+                self.push(now + PROBES, probed);
+            }
+            Action::AskEpoch(process) => {
+                let instance = self.procs[process.index()].instance;
+                let answer = Happening::LastAnswer { process: process.0, instance };
+                self.push(now + Duration::from_millis(1), answer);
+            }
+            // Only an epoch that has not taken over, or that aborts.
+            Action::Stop { process, signal: Signal::KILL } => {
+                self.procs[process.index()].killed = true;
+                if let Some(after) = self.unless_obeying(self.behaviour(process).ends_after_kill) {
+                    self.die(process, after, 200 + 9, true);
+                }
+            }
+            Action::Stop { process, .. } if self.procs[process.index()].aborts => {}
+            Action::Stop { process, .. } => {
+                self.extend(process);
+                if let Some(older) = self.older(process) {
+                    self.procs[older.index()].is_told = true;
+                    self.end_older(process);
+                }
+                if let Some(after) = self.unless_obeying(self.behaviour(process).ends_after_term) {
+                    self.die(process, after, 200 + 15, true);
+                }
+            }
+            Action::StopGroup { process, .. } => {
+                let after = self.behaviour(process).group.and_then(Result::ok);
+                if let Some(after) = self.unless_obeying(after) {
+                    self.end_group(process, after);
+                }
+            }
+            Action::Kill(process) if self.procs[process.index()].group => {
+                if let Some(after) = self.unless_obeying(self.behaviour(process).ends_after_kill) {
+                    self.end_group(process, after);
+                }
+            }
+            Action::Kill(process) => {
+                self.procs[process.index()].killed = true;
+                if let Some(after) = self.unless_obeying(self.behaviour(process).ends_after_kill) {
+                    self.die(process, after, 200 + 9, true);
+                }
+            }
+            Action::RunHook(HookId { stage: Stage::PreStart, .. }) if self.stop_is_pending => {}
+            Action::RunHook(HookId { process: Some(process), stage: Stage::PreStart })
+                if self.fails(self.scenario.starts.values_missing) =>
+            {
+                self.at_once.push_back(Event::SpawnFailed { process, exit_code: 1 });
+            }
+            Action::RunHook(hook) => {
+                let ends = match hook.process {
+                    Some(process) => self.behaviour(process).hooks,
+                    None => self.scenario.hooks,
+                };
+                let drawn = ends[hook.stage as usize];
+                if let Some((after, success)) =
+                    if self.obeys() { Some((OBEYS_WITHIN, true)) } else { drawn }
+                {
+                    self.deliver(now + after, Event::HookEnded { hook, success });
+                    self.hook_ends.insert(hook, self.events.len() - 1);
+                }
+            }
+            Action::Drain { process, min, .. } => {
+                let is_seen = self.spec(process).drain.is_some_and(|drain| drain.closes);
+                let proc = &mut self.procs[process.index()];
+                proc.drained_at = Some(now);
+                proc.min_until = Some(now + min);
+                proc.sampling = is_seen;
+                self.push(now + SAMPLES, Happening::Sample { process: process.0 });
+                if let (false, Some(after)) = (is_seen, self.behaviour(process).reports_after) {
+                    self.deliver_of(now + after, process, Event::Drained(process));
+                }
+                if let (true, Some(after)) = (is_seen, self.behaviour(process).not_live) {
+                    self.deliver_of(now + after, process, Event::NothingToDrain(process));
+                }
+                if let Some((after, accepted)) = self.behaviour(process).drain_answer {
+                    let answer = Event::DrainAnswered { process, accepted };
+                    self.deliver_of(now + after, process, answer);
+                }
+            }
+            Action::CloseListeners(process) => {
+                if let Some(after) = self.behaviour(process).close_answer {
+                    self.procs[process.index()].closed = true;
+                    let load = self.load(process);
+                    self.deliver_of(now + after, process, Event::DrainSample { process, load });
+                    let closed = Event::ListenersClosed(process);
+                    self.deliver_of(now + after, process, closed);
+                }
+            }
+            Action::EndDrain(process) => self.procs[process.index()].sampling = false,
+            Action::Sweep(_) if self.missed_scans > 0 && self.leftovers > 0 => {
+                self.missed_scans -= 1;
+                self.at_once.push_back(Event::Tick);
+            }
+            Action::Sweep(signal) => {
+                let found = self.leftovers;
+                self.at_once.push_back(Event::Leftovers(found));
+                if found > 0 {
+                    let after = if signal == Signal::KILL {
+                        Some(Duration::from_millis(1))
+                    } else {
+                        self.unless_obeying(self.scenario.leftovers_end_after_term)
+                    };
+                    if let Some(after) = after {
+                        self.push(now + after, Happening::LeftoversGone);
+                    }
+                }
+            }
+            Action::AbortHook(hook) => self.dropped.extend(self.hook_ends.remove(&hook)),
+            Action::Note(Note::TakesOver { process, .. }) => self.slots.take_over(process),
+            Action::Note(Note::Replacing { process, overlaps: false, .. }) => {
+                self.slots.take_over(process);
+            }
+            Action::Note(Note::Removing(process)) => self.slots.remove(process),
+            Action::Adopt { .. }
+            | Action::Signal { .. }
+            | Action::ReleaseSockets(_)
+            | Action::StayReady
+            | Action::Unready
+            | Action::Note(_)
+            | Action::Exit(_) => {}
+        }
+    }
+
+    /// A start may take a while, in which drainit does other things.
+    fn spawn(&mut self, process: ProcessId) {
+        if self.is_left_out() {
+            self.starting.insert(process, None);
+            return;
+        }
+        self.starts += 1;
+        let number = self.starts;
+        self.starting.insert(process, Some(number));
+        match !self.obeys() && self.slowness.once_in(self.scenario.starts.slow) {
+            true => {
+                let after = self.slowness.millis(LONGEST_START);
+                self.push(self.now + after, Happening::Starts { process: process.0, number });
+            }
+            false => {
+                let answer = self.start(process);
+                self.at_once.push_back(answer);
+            }
+        }
+    }
+
+    /// A start is given up, unless the program runs already.
+    fn abort_spawn(&mut self, process: ProcessId) {
+        if !self.starting.contains_key(&process) {
+            let answers = |event: &Event| matches!(event, Event::Spawned(id) | Event::SpawnFailed { process: id, .. } if *id == process);
+            assert!(self.at_once.iter().any(answers), "a start is given up that is not under way");
+            return;
+        }
+        let is_fast =
+            matches!(self.starting.get(&process), Some(Some(_))) && self.slowness.once_in(2);
+        let answer = match is_fast {
+            true => self.start(process),
+            false => Event::SpawnFailed { process, exit_code: 126 },
+        };
+        self.starting.remove(&process);
+        self.at_once.push_back(answer);
+    }
+
+    /// Starts a process, and returns the answer.
+    fn start(&mut self, process: ProcessId) -> Event {
+        self.starting.remove(&process);
+        let behaviour = *self.behaviour(process);
+        let has_run = self.procs[process.index()].instance > 0;
+        if has_run && self.fails(self.scenario.starts.spawn_fails) {
+            return Event::SpawnFailed { process, exit_code: 127 };
+        }
+        if let Some(exit_code) = behaviour.spawn_fails {
+            return Event::SpawnFailed { process, exit_code };
+        }
+        let is_epoch = self.spec(process).update == Update::HotRestart;
+        let older = self.other_epoch(process).filter(|_| is_epoch);
+        if older.is_some_and(|older| self.procs[older.index()].was_failed_on) {
+            return Event::SpawnFailed { process, exit_code: 126 };
+        }
+        let older = older.map(|older| (older, self.procs[older.index()].instance));
+        let proc = &mut self.procs[process.index()];
+        let instance = proc.instance + 1;
+        let is_live = older.is_none();
+        let started = Some(self.now);
+        *proc =
+            Proc { alive: true, instance, is_epoch, older, is_live, started, ..Proc::default() };
+        if let Some(after) = behaviour.ready_after {
+            self.push(self.now + after, Happening::BecomesReady { process: process.0, instance });
+        }
+        if let Some((after, code)) = behaviour.dies_after {
+            self.die(process, after, code, false);
+        }
+        self.extend(process);
+        Event::Spawned(process)
+    }
+
+    /// Another epoch of the same process that lives.
+    fn other_epoch(&self, process: ProcessId) -> Option<ProcessId> {
+        let is_other = |id: &ProcessId| {
+            *id != process && self.slots.process(*id) == self.slots.process(process)
+        };
+        let mut others = self.slots.all().filter(is_other);
+        others.find(|id| self.procs[id.index()].alive && self.procs[id.index()].is_epoch)
+    }
+
+    /// The epoch that this one was started beside, if it lives.
+    fn older(&self, process: ProcessId) -> Option<ProcessId> {
+        let (id, instance) = self.procs[process.index()].older?;
+        let older = self.procs[id.index()];
+        (older.alive && older.instance == instance).then_some(id)
+    }
+
+    /// A process becomes ready. Returns whether it can: an epoch needs the older one for it, which
+    /// has to answer, and which it ends some time later.
+    fn goes_live(&mut self, process: ProcessId) -> bool {
+        if self.procs[process.index()].is_live {
+            return true;
+        }
+        let Some(older) = self.older(process) else { return false };
+        let answers = !self.procs[older.index()].killed;
+        let proc = &mut self.procs[process.index()];
+        if proc.killed || !answers {
+            return false;
+        }
+        proc.is_live = true;
+        let ends = Happening::EndsOlder { process: process.0, instance: proc.instance };
+        self.push(self.now + self.lives_on(process).max(2 * EPOCH_POLLS), ends);
+        true
+    }
+
+    /// The time after which an epoch that is live ends the older one.
+    fn lives_on(&self, newer: ProcessId) -> Duration {
+        self.spec(newer).handover.unwrap_or_default().saturating_sub(MARGIN)
+    }
+
+    /// An epoch ends the older one: after its time, or because it is asked to end itself.
+    fn end_older(&mut self, process: ProcessId) {
+        let Some(older) = self.older(process) else { return };
+        self.procs[process.index()].has_ended_older = true;
+        if let Some(after) = self.unless_obeying(self.behaviour(older).ends_after_term) {
+            self.die(older, after, 0, true);
+        }
+    }
+
+    /// An epoch has ended. A newer one that has not ended it aborts, and an older one that has not
+    /// been taken over from lets no other take over. What remains of its group may be the Envoy.
+    fn epoch_ended(&mut self, process: ProcessId, remains: bool) {
+        let ended = self.procs[process.index()];
+        let older = self.older(process).filter(|_| !ended.is_seen);
+        if let Some(older) = older {
+            self.procs[older.index()].was_failed_on = true;
+        }
+        let is_newer = |newer: &ProcessId| {
+            let newer = self.procs[newer.index()];
+            newer.older == Some((process, ended.instance)) && newer.alive
+        };
+        let newer = self.slots.all().find(is_newer).filter(|_| !remains);
+        // Nobody can tell an end in the last moments from one that the newer one has brought about,
+        // because nobody knows since when that is live.
+        let is_ended = |newer: &ProcessId| {
+            let proc = self.procs[newer.index()];
+            let from = proc.started.map(|started| started + self.lives_on(*newer));
+            proc.has_ended_older || proc.is_live && from.is_some_and(|from| from <= self.now)
+        };
+        if let Some(newer) = newer.filter(|newer| !is_ended(newer)) {
+            // One that waits for the answer of a killed one has nothing to abort for, but its limit.
+            self.procs[newer.index()].aborts = self.procs[newer.index()].is_live || !ended.killed;
+            self.die(newer, ABORTS_AFTER, 200 + 6, true);
+        }
+    }
+
+    /// The process asks for more time.
+    fn extend(&mut self, process: ProcessId) {
+        let instance = self.procs[process.index()].instance;
+        if let Some((after, _)) = self.behaviour(process).extends {
+            self.push(self.now + after, Happening::Extends { process: process.0, instance });
+        }
+    }
+
+    fn end_group(&mut self, process: ProcessId, after: Duration) {
+        let instance = self.procs[process.index()].instance;
+        self.push(self.now + after, Happening::GroupEnds { process: process.0, instance });
+    }
+
+    fn die(&mut self, process: ProcessId, after: Duration, end: u8, asked: bool) {
+        let instance = self.procs[process.index()].instance;
+        self.push(self.now + after, Happening::Dies { process: process.0, instance, end, asked });
+    }
+}

@@ -1,0 +1,375 @@
+//! `#[derive(Table)]`: the keys of a mapping of the config, each declared once, at its field.
+//!
+//! A struct is a mapping. A field is a key of that name; its type says how the value is read, its
+//! doc comment what it means. An enum with `one` is a choice of keys of which exactly one is
+//! written. The derive makes the table of keys (`KEYS`), which the reader, the overlays, the schema
+//! and the reference use, and the code that reads them.
+//!
+//! `#[table(…)]`
+//! - `settle = T`: `fn settled(self, reader, fields) -> Option<T>` checks and completes what was
+//!   read; without it the struct itself is the value.
+//! - `short = "KEY"`: a value that is no mapping is that of this key.
+//! - `shared = "NAME"`: the table has many places, and this name in the schema.
+//! - `one = "NOUN"`: for an enum; the noun is that of a message about a missing key.
+//! - `default`: implements `Default` by the defaults of the keys.
+//! - `differing`: makes `fn differing(&self, other) -> Vec<&'static str>`, the keys that differ.
+//!
+//! `#[key(…)]`
+//! - `form = TYPE`: reads the value in place of the field's type.
+//! - `name = "KEY"`: the key, where that is not the name of the field.
+//! - `default = "TEXT"`: the default as it would be written. An `Option` is `None` and a `Vec` is
+//!   empty without the key; then the text is for the reference only.
+//! - `value = EXPR`: the default, where it is no single value.
+//! - `required = "HELP"`: an error with this help without the key.
+//! - `merge = RULE`: how an overlay changes it, a `Merge`.
+//! - `exclusive`: it excludes the other keys with this mark, as those of an enum do.
+//! - `flatten`: the keys of that table stand beside the others.
+//! - `skip`: no key. `uncompared`: a key that never differs.
+
+use proc_macro::TokenStream;
+use proc_macro2::TokenStream as Tokens;
+use quote::quote;
+use syn::{
+    Attribute, Data, DeriveInput, Error, Expr, Fields, GenericArgument, Ident, Lit, LitStr, Meta,
+    PathArguments, Result, Type, parse_macro_input,
+};
+
+/// Declares the keys of a mapping of the config.
+#[proc_macro_derive(Table, attributes(table, key))]
+pub fn table(input: TokenStream) -> TokenStream {
+    let input = parse_macro_input!(input as DeriveInput);
+    expand(&input).unwrap_or_else(|error| error.to_compile_error()).into()
+}
+
+/// `#[table(…)]`
+#[derive(Default)]
+struct Options {
+    settle: Option<Type>,
+    default: bool,
+    differing: bool,
+    short: Option<LitStr>,
+    shared: Option<LitStr>,
+    one: Option<LitStr>,
+}
+
+/// A field or a variant.
+struct Key {
+    ident: Ident,
+    name: String,
+    form: Type,
+    meaning: String,
+    /// What it is without the key.
+    absent: Tokens,
+    default: Option<LitStr>,
+    required: Option<LitStr>,
+    merge: Option<Expr>,
+    exclusive: bool,
+    flatten: bool,
+    skip: bool,
+    uncompared: bool,
+    /// A variant that holds its value.
+    holds: bool,
+}
+
+fn expand(input: &DeriveInput) -> Result<Tokens> {
+    let options = options(&input.attrs)?;
+    let keys: Vec<Key> = match &input.data {
+        Data::Struct(data) => {
+            let key = |field: &syn::Field| {
+                let ident = field.ident.clone();
+                let ident = ident.ok_or_else(|| Error::new_spanned(field, "a key needs a name"))?;
+                key(ident, Some(&field.ty), &field.attrs)
+            };
+            data.fields.iter().map(key).collect::<Result<_>>()?
+        }
+        Data::Enum(data) => {
+            let key = |variant: &syn::Variant| {
+                let value = match &variant.fields {
+                    Fields::Unnamed(fields) => fields.unnamed.first().map(|field| &field.ty),
+                    _ => None,
+                };
+                let read = key(variant.ident.clone(), value, &variant.attrs)?;
+                Ok(Key { exclusive: true, ..read })
+            };
+            data.variants.iter().map(key).collect::<Result<_>>()?
+        }
+        Data::Union(_) => return Err(Error::new_spanned(input, "a union has no keys")),
+    };
+    let name = &input.ident;
+    let rows = keys.iter().filter(|key| !key.skip && !key.flatten).map(row);
+    let flat = keys.iter().filter(|key| key.flatten).map(|key| &key.form);
+    let short = optional(&options.short);
+    let read = match &options.one {
+        Some(noun) => read_one(&keys, noun),
+        None => read_all(&keys),
+    };
+    let shape = shape(&options, &keys);
+    let (out, settled) = match &options.settle {
+        Some(out) => (quote!(#out), quote!(read.settled(reader, &fields))),
+        None => (quote!(Self), quote!(Some(read))),
+    };
+    let title = name.to_string();
+    let more = more(name, &options, &keys);
+    Ok(quote! {
+        const _: () = {
+            use crate::load::key::{At, Form, Key, Keys, Leaf, Merge, Shape, Table};
+            use crate::load::read::reader::{Fields, Reader};
+
+            impl Table for #name {
+                const KEYS: &'static Keys = &Keys {
+                    name: #title,
+                    own: &[#(#rows),*],
+                    flat: &[#(<#flat as Table>::KEYS),*],
+                    short: #short,
+                };
+
+                #[allow(unused_variables)]
+                fn read_keys(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Self> {
+                    #read
+                }
+            }
+
+            impl Form for #name {
+                type Out = #out;
+                const SHAPE: Shape = #shape;
+
+                fn read(
+                    reader: &mut Reader<'_>,
+                    at: &At<'_>,
+                    node: &crate::load::yaml::node::Node,
+                ) -> Option<Self::Out> {
+                    let fields = reader.table(node, at, <Self as Table>::KEYS)?;
+                    let read = <Self as Table>::read_keys(reader, &fields)?;
+                    #settled
+                }
+            }
+
+            #more
+        };
+    })
+}
+
+fn row(key: &Key) -> Tokens {
+    let Key { name, form, meaning, exclusive, .. } = key;
+    let default = match &key.required {
+        Some(_) => quote!(Some("required")),
+        None => optional(&key.default),
+    };
+    let merge = match &key.merge {
+        Some(rule) => quote!(Merge::#rule),
+        None => quote!(Merge::ByKind),
+    };
+    quote!(Key::new(#name, <#form as Form>::SHAPE, #meaning, #default, #merge, #exclusive))
+}
+
+fn shape(options: &Options, keys: &[Key]) -> Tokens {
+    let table = match &options.shared {
+        Some(name) => quote!(Shape::Named(#name, <Self as Table>::KEYS)),
+        None => quote!(Shape::Table(<Self as Table>::KEYS)),
+    };
+    let is_short = |key: &&Key| options.short.as_ref().is_some_and(|it| it.value() == key.name);
+    match keys.iter().find(is_short) {
+        Some(Key { form, .. }) => quote!(Shape::Either(&[<#form as Form>::SHAPE, #table])),
+        None => table,
+    }
+}
+
+/// Reads every key, so that an error in one hides none in another.
+fn read_all(keys: &[Key]) -> Tokens {
+    let reads = keys.iter().filter(|key| !key.skip).map(|key| {
+        let Key { ident, name, form, .. } = key;
+        let value = match &key.required {
+            _ if key.flatten => quote!(<#form as Table>::read_keys(reader, fields)),
+            Some(help) => quote!(reader.required::<#form>(fields, #name, #help)),
+            None => quote!(reader.key::<#form>(fields, #name)),
+        };
+        quote!(let #ident = #value;)
+    });
+    let fields = keys.iter().map(|key| {
+        let Key { ident, absent, .. } = key;
+        match (key.skip, key.flatten || key.required.is_some()) {
+            (true, _) => quote!(#ident: #absent),
+            (_, true) => quote!(#ident: #ident?),
+            _ => quote!(#ident: match #ident { Some(value) => value.into(), None => #absent }),
+        }
+    });
+    quote!(#(#reads)* Some(Self { #(#fields),* }))
+}
+
+/// Reads the one key that is written.
+fn read_one(keys: &[Key], noun: &LitStr) -> Tokens {
+    let arms = keys.iter().map(|key| {
+        let Key { ident, name, form, holds, .. } = key;
+        let make = if *holds { quote!(Self::#ident) } else { quote!(|_| Self::#ident) };
+        quote!(#name => <#form as Form>::read(reader, &fields.inner(#name), node).map(#make))
+    });
+    quote! {
+        let (key, node) = reader.one_of(fields, <Self as Table>::KEYS, #noun)?;
+        match key {
+            #(#arms,)*
+            _ => None,
+        }
+    }
+}
+
+/// What only some tables have.
+fn more(table: &Ident, options: &Options, keys: &[Key]) -> Tokens {
+    let mut out = Tokens::new();
+    if options.one.is_some() {
+        let arms = keys.iter().map(|Key { ident, name, .. }| quote!(Self::#ident { .. } => #name));
+        out.extend(quote! {
+            impl #table {
+                /// Its key.
+                #[must_use]
+                #[allow(dead_code)]
+                pub fn key(&self) -> &'static str {
+                    match self { #(#arms),* }
+                }
+            }
+        });
+    }
+    if options.default {
+        let fields = keys.iter().map(|Key { ident, absent, .. }| quote!(#ident: #absent));
+        out.extend(quote! {
+            impl Default for #table {
+                fn default() -> Self {
+                    Self { #(#fields),* }
+                }
+            }
+        });
+    }
+    if options.differing {
+        let compared = keys.iter().filter(|key| !key.skip && !key.uncompared);
+        let keys = compared.map(
+            |Key { ident, name, .. }| quote!(if self.#ident != other.#ident { keys.push(#name); }),
+        );
+        out.extend(quote! {
+            impl #table {
+                /// The keys whose values differ, in the order of the reference.
+                #[must_use]
+                pub fn differing(&self, other: &Self) -> Vec<&'static str> {
+                    let mut keys = Vec::new();
+                    #(#keys)*
+                    keys
+                }
+            }
+        });
+    }
+    out
+}
+
+fn options(attributes: &[Attribute]) -> Result<Options> {
+    let mut options = Options::default();
+    for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("table")) {
+        attribute.parse_nested_meta(|meta| {
+            let name = meta.path.require_ident()?.to_string();
+            match name.as_str() {
+                "settle" => options.settle = Some(meta.value()?.parse()?),
+                "default" => options.default = true,
+                "differing" => options.differing = true,
+                "short" => options.short = Some(meta.value()?.parse()?),
+                "shared" => options.shared = Some(meta.value()?.parse()?),
+                "one" => options.one = Some(meta.value()?.parse()?),
+                _ => return Err(meta.error("no option of a table")),
+            }
+            Ok(())
+        })?;
+    }
+    Ok(options)
+}
+
+fn key(ident: Ident, ty: Option<&Type>, attributes: &[Attribute]) -> Result<Key> {
+    let unit: Type = syn::parse_quote!(());
+    let (own, absent) = match ty.map(|ty| (ty, generic(ty))) {
+        Some((_, Some(("Option", inner)))) => (inner.clone(), Some(quote!(None))),
+        Some((_, Some(("Vec", inner)))) => {
+            (syn::parse_quote!(crate::load::key::List<#inner>), Some(quote!(Vec::new())))
+        }
+        Some((ty, _)) => (ty.clone(), None),
+        None => (unit, None),
+    };
+    let mut key = Key {
+        name: snake_case(&ident.to_string()),
+        ident,
+        form: own,
+        meaning: meaning(attributes),
+        absent: Tokens::new(),
+        default: None,
+        required: None,
+        merge: None,
+        exclusive: false,
+        flatten: false,
+        skip: false,
+        uncompared: false,
+        holds: ty.is_some(),
+    };
+    let mut value: Option<Expr> = None;
+    for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("key")) {
+        attribute.parse_nested_meta(|meta| {
+            let name = meta.path.require_ident()?.to_string();
+            match name.as_str() {
+                "form" => key.form = meta.value()?.parse()?,
+                "name" => key.name = meta.value()?.parse::<LitStr>()?.value(),
+                "default" => key.default = Some(meta.value()?.parse()?),
+                "value" => value = Some(meta.value()?.parse()?),
+                "required" => key.required = Some(meta.value()?.parse()?),
+                "merge" => key.merge = Some(meta.value()?.parse()?),
+                "exclusive" => key.exclusive = true,
+                "flatten" => key.flatten = true,
+                "skip" => key.skip = true,
+                "uncompared" => key.uncompared = true,
+                _ => return Err(meta.error("no option of a key")),
+            }
+            Ok(())
+        })?;
+    }
+    let form = &key.form;
+    key.absent = match (value, absent, &key.default) {
+        (Some(value), ..) => quote!(#value),
+        (_, Some(absent), _) => absent,
+        (_, _, Some(text)) => quote!(<#form as Leaf>::given(#text)),
+        _ => quote!(Default::default()),
+    };
+    Ok(key)
+}
+
+/// The name and the argument of `Option<T>` or `Vec<T>`.
+fn generic(ty: &Type) -> Option<(&'static str, &Type)> {
+    let Type::Path(path) = ty else { return None };
+    let last = path.path.segments.last()?;
+    let name = ["Option", "Vec"].into_iter().find(|name| last.ident == name)?;
+    let PathArguments::AngleBracketed(arguments) = &last.arguments else { return None };
+    match arguments.args.first()? {
+        GenericArgument::Type(inner) => Some((name, inner)),
+        _ => None,
+    }
+}
+
+/// The text of the doc comment, in one line.
+fn meaning(attributes: &[Attribute]) -> String {
+    let lines = attributes.iter().filter_map(|attribute| {
+        let Meta::NameValue(doc) = &attribute.meta else { return None };
+        let Expr::Lit(text) = &doc.value else { return None };
+        let Lit::Str(text) = &text.lit else { return None };
+        doc.path.is_ident("doc").then(|| text.value().trim().to_owned())
+    });
+    lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+fn snake_case(name: &str) -> String {
+    let mut out = String::new();
+    for (at, c) in name.trim_start_matches("r#").char_indices() {
+        if c.is_ascii_uppercase() && at > 0 {
+            out.push('_');
+        }
+        out.push(c.to_ascii_lowercase());
+    }
+    out
+}
+
+fn optional(text: &Option<LitStr>) -> Tokens {
+    match text {
+        Some(text) => quote!(Some(#text)),
+        None => quote!(None),
+    }
+}

@@ -1,0 +1,193 @@
+//! Tests of the drawings of a plan and of a report, and of the reader of reports.
+
+use serde_json::Value;
+
+use crate::drawing::{plan, read, report};
+use crate::load::testing::load;
+use crate::plan::Plan;
+use crate::report::data::ShutdownReport;
+
+/// The report of a gateway whose engine ignores its stop signal.
+const REPORT: &str = include_str!("report.json");
+
+const CONFIG: &str = "
+shutdown: {grace_period: 20s, readiness_delay: 2s}
+processes:
+  engine: {command: [a], stop_grace_period: 5s}
+  router:
+    command: [a]
+    depends_on: [engine]
+    drain: {envoy: {admin: 'unix:/run/c.sock', time: 15s, min: 4s}}
+  logger: {command: [a], stop_grace_period: 1s}
+";
+
+fn drawn_plan(config: &str) -> String {
+    let loaded = load(&[config], &[]).unwrap();
+    plan::svg(&Plan::new(&loaded.config, &loaded.graph))
+}
+
+fn gateway() -> ShutdownReport {
+    serde_json::from_str(REPORT).unwrap()
+}
+
+/// The report in JSON, with one value changed.
+fn changed(pointer: &str, value: Value) -> String {
+    let mut json: Value = serde_json::from_str(REPORT).unwrap();
+    *json.pointer_mut(pointer).unwrap() = value;
+    json.to_string()
+}
+
+/// The number of bars of a colour.
+fn bars(picture: &str, colour: &str) -> usize {
+    picture.matches(&format!("fill=\"{colour}\" fill-opacity=\"1\"/>")).count()
+}
+
+// holds: S105
+#[test]
+fn the_plan_has_a_bar_for_each_step() {
+    let picture = drawn_plan(CONFIG);
+    // The counts are those of the cut steps, the rest of the critical path, and all other steps.
+    let counts = ["#e07b39", "#1f9d72", "#9aa3ad"].map(|colour| bars(&picture, colour));
+    assert_eq!(counts, [2, 8, 2], "{picture}");
+    // 2 s of 20 s are a tenth of the 570 pixels of the bars.
+    assert!(picture.contains("<rect x=\"300.0\" y=\"61\" width=\"57.0\" "), "{picture}");
+    assert!(picture.contains(" of 15s</text>"), "{picture}");
+}
+
+#[test]
+fn the_plan_names_the_oneshot_that_makes_a_stop_longer() {
+    let picture = drawn_plan(
+        "
+shutdown: {grace_period: 20s, reserve: 1s}
+processes:
+  migrate: {command: [a], type: oneshot, stop_grace_period: 8s}
+  app: {command: [a], depends_on: {migrate: {condition: completed}}, stop_grace_period: 4s}
+",
+    );
+    assert!(picture.contains(", while migrate runs 10s; the deadline "), "{picture}");
+}
+
+// holds: S142, S155
+#[test]
+fn the_report_has_what_happened_over_what_was_planned() {
+    let picture = report::svg(&gateway());
+    for text in [
+        ">Stopped in 6s of 10s, exit code 137: SIGTERM received<",
+        ">everything was ready after 1.21s; critical chain: engine 1.21s<",
+        ">drain router<",
+        ">2.5s of 4s<",
+        ">stop engine<",
+        ">199ms of 500ms<",
+        ">router: drain over, complete<",
+        ">router: exited with code 0<",
+        ">engine: was ended by SIGKILL (killed)<",
+        ">T0 at 5s, drainit 0.1.0; light: planned at most; ",
+    ] {
+        assert!(picture.contains(text), "{text}: {picture}");
+    }
+    let counts = ["#d64550", "#e07b39", "#1f9d72", "#9aa3ad"].map(|colour| bars(&picture, colour));
+    assert_eq!(counts, [1, 0, 6, 1], "{picture}");
+    assert_eq!(picture.matches("fill-opacity=\".4\"").count(), 6, "{picture}");
+    // It took 2 s, although no more than 1 s was planned.
+    let late = serde_json::from_str(&changed("/steps/1/planned/ends", 2.0.into())).unwrap();
+    assert_eq!(bars(&report::svg(&late), "#e07b39"), 1);
+}
+
+#[test]
+fn a_report_is_found_in_a_file_and_in_a_log() {
+    let report = gateway();
+    let (json, mut value) = (report.json(), serde_json::to_value(&report).unwrap());
+    let line = |json: &str| format!("{{\"time\":\"t\",\"message\":\"m\",\"report\":{json}}}");
+    value["exit_code"] = 3.into();
+    for text in [
+        json.clone(),
+        format!("{json}\n"),
+        format!("{value:#}").replace("\"exit_code\": 3", "\"exit_code\": 137"),
+        line(&json),
+        format!("{:#}\n", serde_json::from_str::<serde_json::Value>(&line(&json)).unwrap()),
+        // The last one counts, and lines of processes may follow it.
+        format!(
+            "starting\n{}\ngw-1  | {}\n{{\"message\":\"bye\"}}\n{{\"report\":7\n",
+            line(&value.to_string()),
+            line(&json)
+        ),
+    ] {
+        assert_eq!(read::find(&text).as_ref(), Ok(&report), "{text}");
+    }
+    // A later version may add fields.
+    value["exit_code"] = 137.into();
+    value["more"] = serde_json::json!({"a": [1]});
+    assert_eq!(read::find(&value.to_string()), Ok(report));
+}
+
+// holds: S144, S206
+#[test]
+fn what_is_no_report_is_refused_with_the_reason() {
+    let deep = "[".repeat(100_000);
+    for (text, reason) in [
+        (String::new(), "there is no report: it takes the file of `shutdown: {report: FILE}`"),
+        ("a log\nin text\n".to_owned(), "there is no report"),
+        ("{\"message\":\"a\"}\n{\"message\":\"b\"}\n".to_owned(), "there is no report"),
+        (deep, "there is no report"),
+        ("{\"version\": 1,".to_owned(), "no JSON: EOF"),
+        ("{}".to_owned(), "it has no `version`"),
+        ("{\"report\": {}}".to_owned(), "it has no `version`"),
+        ("{\"version\": 1}".to_owned(), "missing field `drainit`"),
+        (changed("/version", 2.into()), "version 2, and this drainit reads version 1"),
+        (changed("/version", "1".into()), "it has no `version`"),
+        (changed("/took", "long".into()), "invalid type: string \"long\""),
+        (changed("/took", 1e300.into()), "1e300 is not a time in seconds"),
+        (changed("/steps/1/ends", (-1e9).into()), "-1e9 is not a time in seconds"),
+        (changed("/steps/0/planned/begins", 1e9.into()), "1e9 is not a time in seconds"),
+        (changed("/processes/0/ready", 1e9.into()), "1e9 is not a time in seconds"),
+    ] {
+        let error = read::find(&text).unwrap_err();
+        assert!(error.contains(reason), "{reason}: {error}");
+    }
+}
+
+#[test]
+fn a_drawing_is_harmless_whatever_the_names_are() {
+    let mut report = gateway();
+    let name = "</text><script>\u{1b}[31m\u{202e}&amp;".repeat(20);
+    for process in &mut report.processes {
+        process.name.clone_from(&name);
+    }
+    report.steps[1].name.clone_from(&name);
+    report.warnings.push(name.clone());
+    report.cause.text.clone_from(&name);
+    report.t0.clone_from(&name);
+    report.start.chain[0].name = name;
+    let shown = report::svg(&report);
+    assert!(!shown.contains('\u{1b}') && !shown.contains('\u{202e}'), "{shown}");
+    assert!(!shown.contains("<script") && !shown.contains("</text></text>"), "{shown}");
+}
+
+#[test]
+fn strange_reports_are_drawn() {
+    let empty = ShutdownReport {
+        processes: Vec::new(),
+        steps: Vec::new(),
+        phases: Vec::new(),
+        took: 0.0,
+        deadline: 0.0,
+        grace_period: 0.0,
+        ..gateway()
+    };
+    let mut backwards = gateway();
+    backwards.deadline = 20.0;
+    for step in &mut backwards.steps {
+        (step.begins, step.ends) = (step.ends, step.begins.map(|begins| begins - 100.0));
+        step.planned = None;
+    }
+    let mut unfinished = gateway();
+    unfinished.start.ready = None;
+    for (step, process) in unfinished.steps.iter_mut().zip(&mut unfinished.processes) {
+        (step.ends, process.ready, process.end) = (None, None, None);
+    }
+    for report in [empty, backwards, unfinished] {
+        let svg = report::svg(&report);
+        assert!(svg.starts_with("<svg ") && !svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+        assert!(!svg.contains("width=\"-"), "{svg}");
+    }
+}

@@ -1,0 +1,241 @@
+//! Every option that a format documents appears in the config or in a comment.
+
+use crate::import::input::InputFile;
+use crate::import::{Format, convert};
+
+fn draft(format: Format, text: &str) -> String {
+    let imported = convert(InputFile::new("FILE", text), "FILE", format);
+    imported.unwrap_or_else(|problems| panic!("{text}\n{problems:?}")).text
+}
+
+/// Tests each option alone: one of its words must appear with the option, and must not without it.
+#[track_caller]
+fn none_vanishes(format: Format, rows: &[(&str, &[&str])], file: impl Fn(&str) -> String) {
+    let without = draft(format, &file(""));
+    let mut lost = Vec::new();
+    for (option, words) in rows {
+        let with = draft(format, &file(option));
+        if !words.iter().any(|word| with.contains(word) && !without.contains(word)) {
+            lost.push(format!("{option:?}: none of {words:?} in\n{with}"));
+        }
+    }
+    assert!(lost.is_empty(), "{}", lost.join("\n"));
+}
+
+/// http://supervisord.org/configuration.html#program-x-section-values, with a value that is not the
+/// default, and with a variable.
+#[test]
+fn every_option_of_a_program_of_supervisord() {
+    let rows: &[(&str, &[&str])] = &[
+        ("process_name=other", &["other:"]),
+        ("process_name=%(ENV_X)s", &["renamed from"]),
+        ("numprocs=2", &["scale: 2"]),
+        ("numprocs=2\nenvironment=N=%(process_num)d", &["\"N\": \"${SCALE_INDEX}\""]),
+        ("numprocs=%(ENV_X)s", &["numprocs=%(ENV_X)s"]),
+        ("numprocs=2000", &["numprocs=2000"]),
+        ("numprocs=two", &["numprocs=two"]),
+        ("numprocs=2\nnumprocs_start=7", &["not converted: numprocs_start=7"]),
+        ("numprocs_start=%(ENV_X)s", &["not converted: numprocs_start"]),
+        ("priority=5", &["by priority (5 before 999)"]),
+        ("priority=%(ENV_X)s", &["priority=%(ENV_X)s"]),
+        ("priority=high", &["priority=high"]),
+        ("autostart=FALSE", &["autostart=FALSE"]),
+        ("autostart=no", &["autostart=no"]),
+        ("autostart=Off", &["autostart=Off"]),
+        ("autostart=0", &["autostart=0"]),
+        ("command=supervisorctl start b", &["supervisorctl has nobody to ask"]),
+        ("autostart=%(ENV_X)s", &["only_if: {value: \"${X}\""]),
+        ("autostart=maybe", &["autostart=maybe"]),
+        ("autorestart=TRUE", &["restart: always"]),
+        ("autorestart=Yes", &["restart: always"]),
+        ("autorestart=on", &["restart: always"]),
+        ("autorestart=1", &["restart: always"]),
+        ("autorestart=OFF", &["restart: \"no\""]),
+        ("autorestart=%(ENV_X)s", &["autorestart=%(ENV_X)s"]),
+        ("autorestart=maybe", &["autorestart=maybe"]),
+        ("startsecs=10", &["startsecs=10"]),
+        ("startsecs=%(ENV_X)s", &["startsecs=${X}"]),
+        ("startretries=7", &["restart_max: 7"]),
+        ("startretries=%(ENV_X)s", &["restart_max: \"${X}\""]),
+        ("startretries=%(ENV_X)s\nautorestart=false", &["startretries=${X}"]),
+        ("exitcodes=0,2", &["success_codes: [\"0\", \"2\"]"]),
+        ("exitcodes=%(ENV_X)s", &["exitcodes=${X}"]),
+        ("stopsignal=QUIT", &["stop_signal: QUIT"]),
+        ("stopsignal=%(ENV_X)s", &["stop_signal: \"${X}\""]),
+        ("stopwaitsecs=4", &["stop_grace_period: 4s"]),
+        ("stopwaitsecs=%(ENV_X)s", &["stop_grace_period: \"${X}s\""]),
+        ("stopasgroup=true", &["stopasgroup"]),
+        ("stopasgroup=%(ENV_X)s", &["stopasgroup"]),
+        ("killasgroup=false", &["killasgroup"]),
+        ("killasgroup=%(ENV_X)s", &["killasgroup"]),
+        ("user=www", &["user: www"]),
+        ("redirect_stderr=true", &["stderr: stdout"]),
+        ("redirect_stderr=%(ENV_X)s", &["redirect_stderr"]),
+        ("stdout_logfile=/a.log", &["log: {file: /a.log}"]),
+        ("stdout_logfile=/a.log\nredirect_stderr=1", &["log: {file: /a.log, stderr: stdout}"]),
+        ("stdout_logfile=/a.log\nstderr_logfile=/b.log", &["stderr_logfile=/b.log: both"]),
+        ("stdout_logfile=NONE\nstderr_logfile=/dev/null", &["log: {mode: none}"]),
+        ("stdout_logfile=NONE\nredirect_stderr=true", &["log: {mode: none}"]),
+        ("stderr_logfile=/b.log", &["stderr_logfile=/b.log: both"]),
+        ("stdout_logfile=AUTO", &["stdout_logfile=AUTO"]),
+        ("stdout_logfile=%(ENV_X)s", &["stdout_logfile=${X}"]),
+        ("stdout_logfile_maxbytes=1MB", &["stdout_logfile_maxbytes"]),
+        ("stdout_logfile_backups=3", &["stdout_logfile_backups"]),
+        ("stdout_capture_maxbytes=1MB", &["stdout_capture_maxbytes"]),
+        ("stdout_events_enabled=true", &["stdout_events_enabled"]),
+        ("stdout_syslog=true", &["stdout_syslog"]),
+        ("stderr_logfile=NONE", &["stderr_logfile=NONE"]),
+        ("stderr_logfile_maxbytes=1MB", &["stderr_logfile_maxbytes"]),
+        ("stderr_logfile_backups=3", &["stderr_logfile_backups"]),
+        ("stderr_capture_maxbytes=1MB", &["stderr_capture_maxbytes"]),
+        ("stderr_events_enabled=true", &["stderr_events_enabled"]),
+        ("stderr_syslog=true", &["stderr_syslog"]),
+        ("environment=A=\"b\"", &["A: b"]),
+        ("environment=NOVALUE", &["NOVALUE"]),
+        ("directory=/srv", &["/srv"]),
+        ("directory=%(here)s/x", &["directory of supervisord.conf"]),
+        ("umask=022", &["umask: \"022\""]),
+        ("umask=%(ENV_X)s", &["umask: \"${X}\""]),
+        ("umask=rwx", &["not converted: umask"]),
+        ("serverurl=AUTO", &["serverurl"]),
+        ("socket=tcp://localhost:1", &["socket"]),
+        ("madeup=1", &["madeup"]),
+    ];
+    none_vanishes(Format::Supervisord, rows, |option| {
+        format!("[program:app]\ncommand=/bin/app\n{option}\n[program:last]\ncommand=/bin/last\n")
+    });
+}
+
+/// http://supervisord.org/configuration.html, the other sections.
+#[test]
+fn every_option_of_supervisord_itself_and_every_section() {
+    let rows: &[(&str, &[&str])] = &[
+        ("logfile=/a", &["logfile"]),
+        ("logfile_maxbytes=1", &["logfile_maxbytes"]),
+        ("logfile_backups=1", &["logfile_backups"]),
+        ("loglevel=debug", &["loglevel"]),
+        ("pidfile=/a", &["pidfile"]),
+        ("umask=027", &["umask: \"027\""]),
+        ("nodaemon=true", &["nodaemon"]),
+        ("silent=true", &["silent"]),
+        ("minfds=1024", &["minfds"]),
+        ("minprocs=200", &["minprocs"]),
+        ("nocleanup=true", &["nocleanup"]),
+        ("childlogdir=/tmp", &["childlogdir"]),
+        ("user=www", &["supervisord runs as www"]),
+        ("directory=/srv", &["working_dir: /srv"]),
+        ("directory=%(here)s", &["directory of supervisord.conf"]),
+        ("strip_ansi=true", &["strip_ansi"]),
+        ("environment=A=b", &["A: b"]),
+        ("environment=NOVALUE", &["NOVALUE"]),
+        ("identifier=x", &["identifier"]),
+        ("[group:g]\nprograms=app", &["[group:g]"]),
+        ("[eventlistener:e]\ncommand=/bin/e", &["[eventlistener:e]"]),
+        ("[fcgi-program:f]\ncommand=/bin/f\nsocket=x", &["socket"]),
+        ("[include]\nfiles=/a/*.conf", &["/a/*.conf"]),
+        ("[unix_http_server]\nfile=/a", &["[unix_http_server]"]),
+        ("[inet_http_server]\nport=1", &["[inet_http_server]"]),
+        ("[rpcinterface:supervisor]\nx=y", &["[rpcinterface:supervisor]"]),
+        ("[supervisorctl]\nx=y", &["[supervisorctl]"]),
+        ("[madeup]\nx=y", &["[madeup]"]),
+    ];
+    none_vanishes(Format::Supervisord, rows, |option| {
+        format!("[program:app]\ncommand=/bin/app\n[supervisord]\n{option}\n")
+    });
+}
+
+/// https://github.com/compose-spec/compose-spec/blob/main/05-services.md
+#[test]
+fn every_key_of_a_service_of_compose() {
+    const KEYS: &str = "annotations attach build blkio_config cpu_count cpu_percent cpu_shares cpu_period cpu_quota \
+        cpu_rt_runtime cpu_rt_period cpus cpuset cap_add cap_drop cgroup cgroup_parent configs container_name \
+        credential_spec deploy develop device_cgroup_rules devices dns dns_opt dns_search domainname driver_opts expose \
+        external_links extra_hosts gpus group_add hostname image ipc isolation labels label_file links logging mac_address \
+        mem_limit mem_reservation mem_swappiness memswap_limit models network_mode networks oom_kill_disable oom_score_adj \
+        pid pids_limit platform ports post_start pre_stop privileged provider pull_policy read_only runtime scale secrets \
+        security_opt shm_size stdin_open storage_opt sysctls tmpfs tty ulimits use_api_socket userns_mode uts volumes \
+        volumes_from madeup";
+    let plain: Vec<_> = KEYS.split_whitespace().map(|key| (format!("{key}: x"), key)).collect();
+    let keys: Vec<[&str; 1]> = plain.iter().map(|(_, key)| [*key]).collect();
+    let mut rows: Vec<(&str, &[&str])> =
+        plain.iter().zip(&keys).map(|((option, _), words)| (option.as_str(), &words[..])).collect();
+    rows.extend::<[(&str, &[&str]); 47]>([
+        ("ulimits: {nofile: 65535}", &["ulimits: {nofile: 65535}"]),
+        (
+            "ulimits: {nofile: {soft: 1, hard: $H}, core: -1}",
+            &["{soft: 1, hard: \"${H}\"}, core: \"-1\"}"],
+        ),
+        ("ulimits: {nofile: [1]}", &["not converted: ulimits.nofile"]),
+        ("ulimits: {madeup: 1}", &["not converted: ulimits.madeup"]),
+        ("logging: {driver: none}", &["log: {mode: none}"]),
+        ("entrypoint: [/first]", &["/first"]),
+        ("depends_on: [db]", &["depends_on: [db]"]),
+        ("depends_on: {db: {condition: service_healthy}}", &["condition: ready"]),
+        ("depends_on: {db: {condition: '${C}'}}", &["not converted: depends_on.db.condition"]),
+        (
+            "depends_on: {db: {condition: service_started, restart: true}}",
+            &["restart: \"true\"", "follows a crash, too"],
+        ),
+        ("depends_on: {db: {condition: service_started, restart: '${R}'}}", &["restart: \"${R}\""]),
+        (
+            "depends_on: {db: {condition: service_started, required: false}}",
+            &["not converted: depends_on.db.required"],
+        ),
+        ("environment: {A: b}", &["A: b"]),
+        ("environment: [A=b]", &["A: b"]),
+        ("env_file: a.env", &["a.env"]),
+        ("env_file: [{path: a.env, required: false}]", &["{path: a.env, required: \"false\"}"]),
+        ("scale: 3", &["scale: \"3\""]),
+        ("scale: 9999", &["not converted: scale"]),
+        ("env_file: [{path: a.env, required: '${R}'}]", &["required: \"${R}\""]),
+        ("env_file: [{path: a.env, format: raw}]", &["not converted: env_file.format"]),
+        ("extends: {service: x}", &["extends"]),
+        ("profiles: [debug]", &["profiles: [debug]"]),
+        ("healthcheck: {test: [CMD, probe]}", &["probe"]),
+        ("healthcheck: {test: probe it}", &["[probe, it]"]),
+        ("healthcheck: {interval: 7s}", &["its healthcheck is in the image"]),
+        ("healthcheck: {test: x, interval: 7s}", &["timeout: 21s"]),
+        ("healthcheck: {test: x, retries: 5}", &["timeout: 150s"]),
+        ("healthcheck: {test: x, start_period: 7s}", &["timeout: 97s"]),
+        ("healthcheck: {test: x, interval: '${I}'}", &["variables in its times"]),
+        ("healthcheck: {test: x, timeout: 3s}", &["not converted: healthcheck.timeout"]),
+        (
+            "healthcheck: {test: x, start_interval: 3s}",
+            &["not converted: healthcheck.start_interval"],
+        ),
+        ("healthcheck: {test: x, disable: '${D}'}", &["not converted: healthcheck.disable"]),
+        ("restart: always", &["restart: always"]),
+        ("restart: unless-stopped", &["restart: always"]),
+        ("restart: on-failure", &["restart: on-failure"]),
+        ("restart: on-failure:3", &["restart_max: 3"]),
+        ("restart: 'on-failure:${N}'", &["restart_max: \"${N}\""]),
+        ("restart: '${R:-always}'", &["restart: always"]),
+        ("restart: '${R}'", &["restart: ${R} is unknown"]),
+        ("restart: sometimes", &["restart: sometimes"]),
+        ("stop_signal: INT", &["stop_signal: INT"]),
+        ("stop_grace_period: 1m30s", &["1m30s"]),
+        ("user: www", &["user: www"]),
+        ("working_dir: /srv", &["/srv"]),
+        ("working_dir: '${A-/b}'", &["an empty variable counts as unset"]),
+        ("working_dir: '${A:+b}'", &["`${A:+b}` has no counterpart"]),
+        ("command: [/bin/other]", &["/bin/other"]),
+    ]);
+    none_vanishes(Format::Compose, &rows, |option| {
+        let command = if option.starts_with("command") { "" } else { "    command: [/bin/app]\n" };
+        let option = if option.is_empty() { String::new() } else { format!("    {option}\n") };
+        format!("services:\n  app:\n{command}{option}  db: {{command: [/bin/db]}}\n")
+    });
+}
+
+/// https://github.com/compose-spec/compose-spec/blob/main/spec.md
+#[test]
+fn every_key_of_a_compose_file() {
+    let keys = ["networks", "volumes", "configs", "secrets", "models", "include", "madeup"];
+    let options: Vec<_> = keys.iter().map(|key| format!("{key}: x")).collect();
+    let keys: Vec<[&str; 1]> = keys.iter().map(|key| [*key]).collect();
+    let rows: Vec<(&str, &[&str])> =
+        options.iter().zip(&keys).map(|(option, words)| (option.as_str(), &words[..])).collect();
+    none_vanishes(Format::Compose, &rows, |option| {
+        format!("{option}\nservices: {{app: {{command: [/bin/app]}}}}\n")
+    });
+}

@@ -1,0 +1,123 @@
+//! Parses INI as supervisord does with Python's configparser: sections, `key = value`, values that
+//! continue on lines that are indented deeper, lines with `;` and `#`, and ` ;` and ` #` after a value as comments.
+//! A repeated section continues the first.
+
+use std::sync::LazyLock;
+
+use regex_lite::Regex;
+
+use crate::import::pattern;
+
+static COMMENT: LazyLock<Regex> = LazyLock::new(|| pattern(r"(^|\s)[;#].*"));
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Section {
+    pub(super) name: String,
+    /// From 1.
+    pub(super) line: usize,
+    pub(super) entries: Vec<(String, String)>,
+}
+
+impl Section {
+    /// The last value of a key.
+    pub(super) fn get(&self, key: &str) -> Option<&str> {
+        self.entries.iter().rev().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct BadLine {
+    pub(super) line: usize,
+    pub(super) message: &'static str,
+    pub(super) help: &'static str,
+}
+
+/// Parses the sections of a file, in file order.
+pub(super) fn read(text: &str) -> Result<Vec<Section>, BadLine> {
+    let mut sections: Vec<Section> = Vec::new();
+    let mut current = 0;
+    // The indentation of the last key; none directly after a section header.
+    let mut key_indent = None;
+    for (index, raw) in text.lines().enumerate() {
+        let line = index + 1;
+        let bad = |message, help| Err(BadLine { line, message, help });
+        let content = COMMENT.replace(raw.trim(), "");
+        let content = content.trim_end();
+        if content.is_empty() {
+            continue;
+        }
+        let indent = raw.chars().take_while(|c| c.is_whitespace()).count();
+        if key_indent.is_some_and(|of_key| indent > of_key)
+            && let Some((_, value)) = sections.get_mut(current).and_then(|it| it.entries.last_mut())
+        {
+            value.push('\n');
+            value.push_str(content);
+        } else if let Some(header) = content.strip_prefix('[') {
+            let Some((name, _)) = header.split_once(']') else {
+                return bad("this section header is not closed", "add the `]`");
+            };
+            let name = name.trim().to_owned();
+            key_indent = None;
+            let known = sections.iter().position(|section| section.name == name);
+            current = known.unwrap_or(sections.len());
+            if known.is_none() {
+                sections.push(Section { name, line, entries: Vec::new() });
+            }
+        } else if let Some((key, value)) = content.split_once(['=', ':']) {
+            let Some(section) = sections.get_mut(current) else {
+                let help = "start with a section such as [supervisord]";
+                return bad("this line is before the first section", help);
+            };
+            key_indent = Some(indent);
+            section.entries.push((key.trim().to_ascii_lowercase(), value.trim().to_owned()));
+        } else {
+            let message = "this line is neither a section nor a key with a value";
+            return bad(message, "write `key=value`");
+        }
+    }
+    Ok(sections)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::read;
+
+    #[test]
+    fn values_continue_on_indented_lines_and_end_before_comments() {
+        let text = "; a comment\n[a]\nx = 1 ; one\ny=2,\n  3;4\n# another\n[b]\nX: 5\t# five\n[a]\nx=1#2\n";
+        let sections = read(text).unwrap();
+        assert_eq!(sections.len(), 2);
+        assert_eq!((sections[0].get("x"), sections[0].get("y")), (Some("1#2"), Some("2,\n3;4")));
+        assert_eq!((sections[1].line, sections[1].get("x")), (7, Some("5")));
+    }
+
+    #[test]
+    fn an_indented_bracket_continues_the_value() {
+        let sections = read("[a]\nx=sh -c \"\n  [ -f /b ] && c\"\ny=1\n").unwrap();
+        assert_eq!(sections.len(), 1);
+        assert_eq!(sections[0].get("x"), Some("sh -c \"\n[ -f /b ] && c\""));
+    }
+
+    /// As in Python, where a line continues the value of a key only if it is indented deeper than it.
+    #[test]
+    fn indented_keys_are_keys() {
+        let sections =
+            read("[a]\n  x=1\n  y = 2\n    and 3\n\tz=4\n [b]\n  x=5\nw=6\n[a]\n   v=7\n  u=8\n")
+                .unwrap();
+        let entries = |section: usize| -> Vec<_> {
+            let entries = sections[section].entries.iter();
+            entries.map(|(key, value)| (key.as_str(), value.as_str())).collect()
+        };
+        assert_eq!(sections.len(), 2);
+        assert_eq!(entries(0), [("x", "1"), ("y", "2\nand 3"), ("z", "4"), ("v", "7"), ("u", "8")]);
+        assert_eq!(entries(1), [("x", "5"), ("w", "6")]);
+    }
+
+    #[test]
+    fn an_invalid_line_is_reported() {
+        assert_eq!(read("x=1").unwrap_err().line, 1);
+        assert_eq!(read("[a\n").unwrap_err().line, 1);
+        assert_eq!(read("[a]\n\nwhat\n").unwrap_err().line, 3);
+    }
+}

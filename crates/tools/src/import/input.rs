@@ -1,0 +1,61 @@
+//! Reads files of other programs, with the same limits and diagnostics as a config.
+
+use std::path::Path;
+use std::rc::Rc;
+
+use crate::load::diagnostics::diagnostic::Diagnostic;
+use crate::load::diagnostics::problems::Problems;
+use crate::load::source::Source;
+use crate::load::span::Span;
+use crate::load::yaml;
+use crate::load::yaml::node::Node;
+
+#[derive(Debug)]
+pub struct InputFile {
+    problems: Problems,
+    file: usize,
+}
+
+impl InputFile {
+    /// # Errors
+    /// The file is missing, too large, or not text.
+    pub(crate) fn read(path: &Path) -> Result<Self, Vec<Diagnostic>> {
+        let mut problems = Problems::default();
+        match Source::read(path) {
+            Ok(source) => Ok(Self { file: problems.add_source(source), problems }),
+            Err(bad) => {
+                problems.unreadable(path, bad, || "check the path".to_owned());
+                Err(problems.finish())
+            }
+        }
+    }
+
+    pub fn new(name: &str, text: &str) -> Self {
+        let mut problems = Problems::default();
+        Self { file: problems.add_source(Source::new(name, text.to_owned())), problems }
+    }
+
+    pub(crate) fn text(&self) -> Rc<String> {
+        self.problems.source(self.file).map(|source| source.text.clone()).unwrap_or_default()
+    }
+
+    /// Parses it as YAML.
+    ///
+    /// # Errors
+    /// Every syntax error.
+    pub fn tree(mut self) -> Result<(Self, Rc<Node>), Vec<Diagnostic>> {
+        match yaml::parse(&mut self.problems, self.file) {
+            Some(root) if !self.problems.has_errors() => Ok((self, root)),
+            _ => Err(self.problems.finish()),
+        }
+    }
+
+    /// Ends the import with one error, about a whole line.
+    pub(crate) fn fail(mut self, line: usize, message: &str, help: &str) -> Vec<Diagnostic> {
+        let text = self.problems.source(self.file).and_then(|source| source.line(line));
+        let len = text.map_or(1, |text| text.trim_end().chars().count().max(1));
+        let span = Span::new(self.file, line, 1, len);
+        self.problems.error(span, message).help(help);
+        self.problems.finish()
+    }
+}

@@ -1,0 +1,89 @@
+//! `drainit import`: converts the process lists of other programs to the draft of a config.
+//!
+//! A reader for each format makes a [`draft::Draft`]. An option without a counterpart becomes a
+//! comment at its process, so that nothing is dropped silently.
+
+pub mod command;
+mod compose;
+mod compose_values;
+mod draft;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod every_option;
+mod ini;
+pub mod input;
+mod procfile;
+mod shell_words;
+mod supervisord;
+mod supervisord_log;
+mod supervisord_values;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests;
+mod yaml;
+
+use std::path::Path;
+
+use regex_lite::Regex;
+
+use crate::import::input::InputFile;
+use crate::load::Diagnostic;
+
+/// A pattern of this program, which is valid.
+#[allow(clippy::unwrap_used)]
+fn pattern(text: &str) -> Regex {
+    Regex::new(text).unwrap()
+}
+
+/// The format of the file, for `--format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// Foreman, Heroku and others
+    Procfile,
+    /// Docker Compose
+    Compose,
+    /// supervisord
+    Supervisord,
+}
+
+impl Format {
+    /// By the usual names of these files.
+    pub fn of(path: &Path) -> Option<Self> {
+        let name = path.file_name()?.to_str()?.to_ascii_lowercase();
+        match name.rsplit_once('.').map_or("", |(_, extension)| extension) {
+            "yml" | "yaml" => Some(Self::Compose),
+            "conf" | "ini" => Some(Self::Supervisord),
+            "procfile" => Some(Self::Procfile),
+            _ => name.starts_with("procfile").then_some(Self::Procfile),
+        }
+    }
+}
+
+/// For programs that keep running when one of their processes exits.
+const ON_EXIT: &str = "`on_exit: ignore` keeps the original behaviour: the other processes run on. Without it the exit of \
+                       a process stops the container, which is usually better: the container is restarted. So does a command that cannot be executed at \
+                       the start, unless the process has `required: false`.";
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Imported {
+    pub text: String,
+    /// The number of comments about options that were not converted or need a review.
+    pub notes: usize,
+}
+
+/// # Errors
+/// Why the file cannot be parsed.
+pub fn import(path: &Path, format: Format) -> Result<Imported, Vec<Diagnostic>> {
+    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+    convert(InputFile::read(path)?, &name, format)
+}
+
+pub fn convert(file: InputFile, name: &str, format: Format) -> Result<Imported, Vec<Diagnostic>> {
+    let mut draft = match format {
+        Format::Procfile => crate::import::procfile::read(file),
+        Format::Compose => crate::import::compose::read(file),
+        Format::Supervisord => crate::import::supervisord::read(file),
+    }?;
+    draft.merge_repeated_notes();
+    Ok(Imported { text: draft.to_yaml(name), notes: draft.notes() })
+}

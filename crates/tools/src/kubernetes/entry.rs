@@ -1,0 +1,155 @@
+//! Checks `command` and `args` of the container.
+
+use crate::kubernetes::manifest::{Container, Word, base, words};
+use crate::kubernetes::{Context, Severity};
+use crate::load::args;
+use crate::load::args::ArgsError;
+
+/// Between the commands of a script.
+pub(super) const JOINS: [char; 4] = [';', '\n', '&', '|'];
+
+/// The program that the container runs, as far as the manifest shows.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Entry {
+    /// The image's `ENTRYPOINT` with these arguments.
+    Image(Vec<Word>),
+    /// drainit with these arguments.
+    Drainit(Vec<Word>),
+    /// drainit as the child of a shell, which gets the signals. The word is the script.
+    ShellChild(Word),
+    Other(Word),
+}
+
+pub(super) fn entry(container: &Container) -> Entry {
+    let (command, args) = (words(&container.node, &["command"]), words(&container.node, &["args"]));
+    let Some(program) = command.first().cloned() else { return Entry::Image(args) };
+    let all: Vec<_> = command.into_iter().chain(args).collect();
+    if is_shell(&program.text) {
+        let script = all.iter().skip(1).skip_while(|word| !is_script_flag(&word.text)).nth(1);
+        return match script {
+            Some(script) => of_script(script),
+            None => Entry::Other(program),
+        };
+    }
+    match all.iter().position(|word| base(&word.text) == "drainit") {
+        Some(place) => Entry::Drainit(all[place + 1..].to_vec()),
+        None => Entry::Other(program),
+    }
+}
+
+/// Whether the manifest shows that the container runs drainit.
+pub(super) fn names_drainit(container: &Container) -> bool {
+    let shown = match entry(container) {
+        Entry::Drainit(_) | Entry::ShellChild(_) => true,
+        Entry::Image(args) => args.first().is_some_and(|word| base(&word.text) == "drainit"),
+        Entry::Other(_) => false,
+    };
+    let hook = words(&container.node, &["lifecycle", "preStop", "exec", "command"]);
+    shown
+        || hook.iter().any(|word| word.text.split_whitespace().any(|word| base(word) == "drainit"))
+}
+
+pub(super) fn is_shell(program: &str) -> bool {
+    matches!(base(program), "sh" | "bash" | "dash" | "ash" | "zsh" | "ksh")
+}
+
+/// `-c`, also after other flags: `-ec`.
+pub(super) fn is_script_flag(word: &str) -> bool {
+    word.starts_with('-') && !word.starts_with("--") && word.ends_with('c')
+}
+
+/// `exec drainit …` replaces the shell; without `exec` the shell stays as the parent.
+fn of_script(script: &Word) -> Entry {
+    let text = script.text.replace("\\\n", " ");
+    // Only with a subcommand: a script may also copy the binary.
+    let starts = |pair: &[&str]| base(pair[0]) == "drainit" && matches!(pair[1], "run" | "exec");
+    for command in text.split(JOINS) {
+        let words: Vec<_> = command.split_whitespace().collect();
+        let Some(place) = words.windows(2).position(starts) else { continue };
+        // Programs such as `env` and `su-exec` may stand between: they do not stay either.
+        if !words[..place].contains(&"exec") {
+            return Entry::ShellChild(script.clone());
+        }
+        // The shell expands the further arguments, so they are unknown.
+        let subcommand = Word { text: words[place + 1].to_owned(), span: script.span };
+        return Entry::Drainit(vec![subcommand]);
+    }
+    Entry::Other(script.clone())
+}
+
+pub(super) fn check(ctx: &mut Context<'_>) {
+    let span = ctx.container.span;
+    let arguments = match entry(ctx.container) {
+        Entry::ShellChild(script) => {
+            ctx.add(Severity::Error, script.span, "the shell gets the signals, and drainit, its child, does not")
+                .help("write `command: [drainit, run, --]`, or `exec drainit run` as the last command of the script");
+            return;
+        }
+        Entry::Other(word) => {
+            let message = format!("the command of `{}` does not run drainit", ctx.container.name);
+            ctx.add(Severity::Warning, word.span, message).help(
+                "write `command: [drainit, run, --]`, or remove it: it replaces the image's ENTRYPOINT",
+            );
+            return;
+        }
+        Entry::Drainit(words) => words,
+        // An ENTRYPOINT of `drainit`, or of `drainit run`.
+        Entry::Image(words) => {
+            let words = match words.first() {
+                Some(word) if base(&word.text) == "drainit" => words[1..].to_vec(),
+                _ => words,
+            };
+            if words.first().is_some_and(|word| word.text == "run") {
+                words
+            } else {
+                [vec![Word { text: "run".to_owned(), span }], words].concat()
+            }
+        }
+    };
+    match arguments.split_first() {
+        Some((run, rest)) if run.text == "run" => route(ctx, rest),
+        Some((other, _)) => {
+            let message = format!("`drainit {}` does not run a config", other.text);
+            ctx.add(Severity::Error, other.span, message)
+                .help("write `command: [drainit, run, --]`");
+        }
+        None => {
+            ctx.add(Severity::Error, span, "drainit has no subcommand")
+                .help("write `command: [drainit, run, --]`");
+        }
+    }
+}
+
+/// Routes the container's arguments as `run` does.
+fn route(ctx: &mut Context<'_>, words: &[Word]) {
+    let mut rest = words;
+    loop {
+        rest = match rest {
+            [first, ..] if first.text == "--" => {
+                rest = &rest[1..];
+                break;
+            }
+            [first, _, more @ ..] if first.text == "-c" || first.text == "--config" => more,
+            [first, more @ ..]
+                if first.text.starts_with("-c") || first.text.starts_with("--config=") =>
+            {
+                more
+            }
+            _ => break,
+        };
+    }
+    let texts: Vec<_> = rest.iter().map(|word| ctx.env.substitute(&word.text)).collect();
+    // With an unknown value, no argument can be judged.
+    let Some(texts) = texts.into_iter().collect::<Option<Vec<_>>>() else { return };
+    if args::is_command(&ctx.loaded.config, &texts) {
+        return;
+    }
+    let Err(error) = args::route(&ctx.loaded.config, &texts) else { return };
+    let (ArgsError::Unclaimed { arg, .. }
+    | ArgsError::Refused { arg, .. }
+    | ArgsError::NoOption { arg }) = &error;
+    let place = texts.iter().position(|text| text == arg);
+    let span = place.and_then(|place| rest.get(place)).map_or(ctx.container.span, |word| word.span);
+    ctx.add(Severity::Error, span, format!("drainit would not start: {error}"))
+        .help("correct it here, or `args` of the process in the config");
+}

@@ -1,0 +1,187 @@
+//! The workloads of a Kubernetes manifest, their containers, and access to their fields.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::load::span::Span;
+use crate::load::yaml::node::{Kind, Node, get};
+
+#[derive(Clone, Debug)]
+pub(super) struct Workload {
+    /// `Deployment`, `Pod` and the like.
+    pub(super) kind: String,
+    /// `metadata.name`.
+    pub(super) name: String,
+    /// The `spec` of the pod.
+    pub(super) pod: Rc<Node>,
+    /// The `metadata` of the pod.
+    pub(super) metadata: Option<Rc<Node>>,
+    /// Where a Service that selects it says `externalTrafficPolicy: Local`.
+    pub(super) local: Option<Span>,
+}
+
+/// A Service, as far as it says what traffic comes.
+struct Service {
+    /// `metadata.namespace`.
+    namespace: Option<Word>,
+    selector: Rc<Node>,
+    /// The place of `externalTrafficPolicy: Local`.
+    local: Option<Span>,
+}
+
+impl Service {
+    fn read(node: &Node) -> Option<Self> {
+        let selector = get(node, &["spec", "selector"])?;
+        let local =
+            text(node, &["spec", "externalTrafficPolicy"]).filter(|policy| policy.text == "Local");
+        Some(Self {
+            namespace: text(node, &["metadata", "namespace"]),
+            selector: Rc::clone(selector),
+            local: local.map(|policy| policy.span),
+        })
+    }
+
+    /// Whether each label of the selector is one of these, and the namespace may be the same: one
+    /// that is not written is that of the command that applies the manifest.
+    fn selects(&self, namespace: Option<&Word>, labels: &Node) -> bool {
+        if let (Some(own), Some(other)) = (&self.namespace, namespace)
+            && own.text != other.text
+        {
+            return false;
+        }
+        let wanted = self.selector.entries();
+        let has = |name: &str, value: &Node| {
+            text(labels, &[name]).is_some_and(|label| Some(&*label.text) == value.scalar())
+        };
+        !wanted.is_empty() && wanted.iter().all(|(name, value)| has(&name.text, value))
+    }
+}
+
+/// A container that may run drainit.
+#[derive(Clone, Debug)]
+pub(super) struct Container {
+    pub(super) name: String,
+    /// The place of the name.
+    pub(super) span: Span,
+    pub(super) node: Rc<Node>,
+    /// An init container with `restartPolicy: Always`, which lives as long as the pod.
+    pub(super) is_sidecar: bool,
+}
+
+/// A single value and its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Word {
+    pub(super) text: String,
+    pub(super) span: Span,
+}
+
+/// Finds all workloads. Also returns the kinds of the other documents.
+pub(super) fn workloads(documents: &[Rc<Node>]) -> (Vec<Workload>, Vec<String>) {
+    let (mut found, mut others) = (Vec::new(), Vec::new());
+    let (mut namespaces, mut services) = (Vec::new(), Vec::new());
+    let mut todo: Vec<_> = documents.iter().rev().cloned().collect();
+    while let Some(node) = todo.pop() {
+        let Some(kind) = text(&node, &["kind"]) else { continue };
+        let path: &[&str] = match &*kind.text {
+            "Pod" => &["spec"],
+            "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "Job" => {
+                &["spec", "template", "spec"]
+            }
+            "CronJob" => &["spec", "jobTemplate", "spec", "template", "spec"],
+            "List" => {
+                todo.extend(items(&node, &["items"]).iter().rev().cloned());
+                continue;
+            }
+            _ => {
+                services.extend((&*kind.text == "Service").then(|| Service::read(&node)).flatten());
+                others.push(kind.text);
+                continue;
+            }
+        };
+        let name = text(&node, &["metadata", "name"]).map(|name| name.text).unwrap_or_default();
+        if let Some(pod) = get(&node, path) {
+            let metadata = path.split_last().and_then(|(_, pod)| match pod {
+                [] => get(&node, &["metadata"]),
+                pod => get(get(&node, pod)?, &["metadata"]),
+            });
+            namespaces.push(text(&node, &["metadata", "namespace"]));
+            found.push(Workload {
+                kind: kind.text,
+                name,
+                pod: Rc::clone(pod),
+                metadata: metadata.map(Rc::clone),
+                local: None,
+            });
+        }
+    }
+    for (workload, namespace) in found.iter_mut().zip(namespaces) {
+        let Some(labels) = workload.metadata.as_ref().and_then(|pod| get(pod, &["labels"])) else {
+            continue;
+        };
+        let selects = |service: &&Service| service.selects(namespace.as_ref(), labels);
+        workload.local = services.iter().filter(selects).find_map(|service| service.local);
+    }
+    (found, others)
+}
+
+/// The containers of a pod that live as long as it does.
+pub(super) fn containers(pod: &Node) -> Vec<Container> {
+    let container = |node: &Rc<Node>, is_sidecar| {
+        let name = text(node, &["name"]);
+        Container {
+            span: name.as_ref().map_or(node.span, |name| name.span),
+            name: name.map(|name| name.text).unwrap_or_default(),
+            node: Rc::clone(node),
+            is_sidecar,
+        }
+    };
+    let is_always =
+        |node: &&Rc<Node>| text(node, &["restartPolicy"]).is_some_and(|word| word.text == "Always");
+    let main = items(pod, &["containers"]).iter().map(|node| container(node, false));
+    let sidecars = items(pod, &["initContainers"]).iter().filter(is_always);
+    main.chain(sidecars.map(|node| container(node, true))).collect()
+}
+
+/// The mount points of the volumes of a container.
+pub(super) fn mounts(container: &Node) -> Vec<PathBuf> {
+    let mounts = items(container, &["volumeMounts"]).iter();
+    mounts.filter_map(|mount| Some(text(mount, &["mountPath"])?.text.into())).collect()
+}
+
+/// The place of a key.
+pub(super) fn key(node: &Node, name: &str) -> Option<Span> {
+    node.entries().iter().find(|(key, _)| &*key.text == name).map(|(key, _)| key.span)
+}
+
+pub(super) fn text(node: &Node, path: &[&str]) -> Option<Word> {
+    word(get(node, path)?)
+}
+
+/// The items of a list; empty without one.
+pub(super) fn items<'n>(node: &'n Node, path: &[&str]) -> &'n [Rc<Node>] {
+    match get(node, path).map(|node| &node.kind) {
+        Some(Kind::Sequence(items)) => items,
+        _ => &[],
+    }
+}
+
+/// A list of single values.
+pub(super) fn words(node: &Node, path: &[&str]) -> Vec<Word> {
+    items(node, path).iter().filter_map(word).collect()
+}
+
+/// A number of seconds, and its place.
+pub(super) fn seconds(node: &Node, path: &[&str]) -> Option<(Duration, Span)> {
+    let word = text(node, path)?;
+    Some((Duration::from_secs(word.text.parse().ok()?), word.span))
+}
+
+fn word(node: &Rc<Node>) -> Option<Word> {
+    Some(Word { text: node.scalar()?.to_owned(), span: node.span })
+}
+
+/// The last part of a path.
+pub(super) fn base(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}

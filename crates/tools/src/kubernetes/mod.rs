@@ -1,0 +1,245 @@
+//! `check --pod`: checks a config against the manifest of its pod.
+//!
+//! The config is read with the environment that the manifest gives the container, and its [`Plan`]
+//! is compared with what the kubelet does. Facts about the kubelet: `killContainer` in
+//! pkg/kubelet/kuberuntime/kuberuntime_container.go (the grace period includes `preStop`, then, for
+//! a sidecar, the wait for other containers), `doProbe` in pkg/kubelet/prober/worker.go (liveness
+//! probes end with the deletion of a pod), and
+//! <https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination>.
+
+mod entry;
+mod env;
+mod grace;
+mod manifest;
+mod pre_stop;
+mod probes;
+mod restarts;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+mod traffic;
+
+use std::path::{Path, PathBuf};
+
+use crate::kubernetes::env::PodEnv;
+use crate::kubernetes::manifest::{Container, Workload};
+use crate::load::check::image::ImageLookup;
+use crate::load::diagnostics::diagnostic::quote;
+use crate::load::diagnostics::problems::{Problem, Problems};
+use crate::load::source::Source;
+use crate::load::span::Span;
+use crate::load::{Diagnostic, Environment, Loaded, Severity, directory, yaml};
+use crate::plan::Plan;
+use crate::types::suggest::list;
+
+#[derive(Debug)]
+pub struct PodCheck {
+    /// Problems of the config, then those of the manifest.
+    pub diagnostics: Vec<Diagnostic>,
+    /// The checked containers: `Deployment gateway, container router`.
+    pub containers: Vec<String>,
+}
+
+/// Reads a manifest (`-`: standard input) and checks the config against each of its containers that
+/// runs drainit: the container `name`, else each whose command names drainit, else the only one.
+/// `here` has the values of variables that the manifest takes from elsewhere.
+pub fn check(
+    configs: &[PathBuf],
+    manifest: &Path,
+    name: Option<&str>,
+    here: &Environment,
+    lookup: ImageLookup<'_>,
+) -> PodCheck {
+    let mut problems = Problems::default();
+    let source = if manifest == Path::new("-") {
+        Source::read_stdin()
+    } else {
+        Source::read_manifest(manifest)
+    };
+    let file = match source {
+        Ok(source) => problems.add_source(source),
+        Err(bad) => {
+            let file = problems.add_source(Source::unread(manifest));
+            let message = format!("{} {}", quote(&manifest.to_string_lossy()), bad.message);
+            let help = "name the manifest of a workload, or `-` for standard input";
+            problems.error(Span::whole(file), message).help(help);
+            return PodCheck { diagnostics: problems.finish(), containers: Vec::new() };
+        }
+    };
+    check_manifest(
+        problems,
+        file,
+        name,
+        here,
+        |environment, mounts| {
+            crate::load::load_to_check(configs, environment, ImageLookup { mounts, ..lookup })
+        },
+        |names| {
+            let mut text = String::new();
+            for path in configs {
+                let files = directory::files(path).unwrap_or_else(|| Ok(vec![path.clone()]));
+                for path in files.unwrap_or_default() {
+                    text += &Source::read(&path).map(|source| source.text).unwrap_or_default();
+                }
+            }
+            names.retain(|name| mentions(&text, name));
+        },
+    )
+}
+
+/// Whether a config has `${NAME}`, `${NAME:-…}` or `${NAME:?…}`.
+fn mentions(config: &str, name: &str) -> bool {
+    config.contains(&format!("${{{name}}}")) || config.contains(&format!("${{{name}:"))
+}
+
+/// Checks against a parsed manifest. `load` reads the config; `mentioned` retains the variables
+/// that it names.
+pub fn check_manifest(
+    mut problems: Problems,
+    file: usize,
+    name: Option<&str>,
+    here: &Environment,
+    load: impl Fn(&Environment, &[PathBuf]) -> Result<Loaded, Vec<Diagnostic>>,
+    mentioned: impl Fn(&mut Vec<&str>),
+) -> PodCheck {
+    let mut diagnostics: Vec<Diagnostic> = Vec::new();
+    let mut containers = Vec::new();
+    for (workload, container) in find(&mut problems, file, name) {
+        let env = PodEnv::read(&mut problems, &container.node, here);
+        let mut unknown: Vec<_> = env.unknown().map(|(name, _)| name).collect();
+        mentioned(&mut unknown);
+        for (name, span) in env.unknown().filter(|(name, _)| unknown.contains(name)) {
+            let message = format!(
+                "the config uses `{name}`, whose value is not known here: it counts as unset"
+            );
+            problems
+                .warning(span, message)
+                .help(format!("set it for this check: `{name}=VALUE drainit check …`"));
+        }
+        let (more, loaded) =
+            match load(&env.environment(), &crate::kubernetes::manifest::mounts(&container.node)) {
+                Ok(loaded) => (loaded.warnings.clone(), Some(loaded)),
+                Err(mut diagnostics) => {
+                    diagnostics
+                        .iter_mut()
+                        .for_each(|problem| where_to_set(problem, &container, &env));
+                    (diagnostics, None)
+                }
+            };
+        // Several containers may run the same config.
+        let new: Vec<_> =
+            more.into_iter().filter(|problem| !diagnostics.contains(problem)).collect();
+        diagnostics.extend(new);
+        containers
+            .push(format!("{} {}, container {}", workload.kind, workload.name, container.name));
+        let Some(loaded) = loaded else { continue };
+        let plan = Plan::new(&loaded.config, &loaded.graph);
+        let mut ctx = Context {
+            problems: &mut problems,
+            workload: &workload,
+            container: &container,
+            env,
+            loaded: &loaded,
+            plan,
+        };
+        crate::kubernetes::entry::check(&mut ctx);
+        let before = crate::kubernetes::pre_stop::check(&mut ctx);
+        crate::kubernetes::grace::check(&mut ctx, &before);
+        crate::kubernetes::probes::check(&mut ctx);
+        crate::kubernetes::traffic::check(&mut ctx, &before);
+        crate::kubernetes::restarts::check(&mut ctx);
+    }
+    diagnostics.extend(problems.finish());
+    PodCheck { diagnostics, containers }
+}
+
+/// One container and the config that it runs.
+struct Context<'a> {
+    problems: &'a mut Problems,
+    workload: &'a Workload,
+    container: &'a Container,
+    env: PodEnv,
+    loaded: &'a Loaded,
+    plan: Plan<'a>,
+}
+
+impl Context<'_> {
+    fn add(&mut self, severity: Severity, span: Span, message: impl Into<String>) -> &mut Problem {
+        match severity {
+            Severity::Error => self.problems.error(span, message),
+            Severity::Warning => self.problems.warning(span, message),
+        }
+    }
+
+    /// Whether the shutdown has a drain or a readiness delay.
+    fn takes_traffic_away(&self) -> bool {
+        !self.plan.after_signal.drained_at().is_zero()
+    }
+}
+
+/// The containers that run drainit.
+fn find(problems: &mut Problems, file: usize, name: Option<&str>) -> Vec<(Workload, Container)> {
+    let text_has_braces = problems.source(file).is_some_and(|source| source.text.contains("{{"));
+    let whole = Span::whole(file);
+    let documents = yaml::parse_manifest(problems, file);
+    if problems.has_errors() && text_has_braces {
+        let problem = problems.error(whole, "this looks like a template, and not like a manifest");
+        problem.help("render it first: `helm template CHART | drainit check --pod -`");
+        return Vec::new();
+    }
+    let Some(documents) = documents else { return Vec::new() };
+    let (workloads, others) = crate::kubernetes::manifest::workloads(&documents);
+    if workloads.is_empty() {
+        let kinds = match others.is_empty() {
+            true => String::new(),
+            false => format!(", only {}", list(others.iter().map(String::as_str))),
+        };
+        problems
+            .error(whole, format!("this file has no workload{kinds}"))
+            .help("name the manifest of a Pod, Deployment, StatefulSet, DaemonSet, ReplicaSet, Job or CronJob");
+        return Vec::new();
+    }
+    let of = |workload: Workload| {
+        let containers = crate::kubernetes::manifest::containers(&workload.pod);
+        containers.into_iter().map(move |container| (workload.clone(), container))
+    };
+    let all: Vec<_> = workloads.into_iter().flat_map(of).collect();
+    let runs_drainit: Vec<_> = match name {
+        Some(name) => all.iter().filter(|(_, container)| container.name == name).collect(),
+        None => all
+            .iter()
+            .filter(|(_, container)| crate::kubernetes::entry::names_drainit(container))
+            .collect(),
+    };
+    match (runs_drainit.as_slice(), all.as_slice(), name) {
+        ([], [only], None) => vec![only.clone()],
+        ([], _, _) => {
+            let message = match name {
+                Some(name) => format!("no container is named {}", quote(name)),
+                None => "the manifest does not show which container runs drainit".to_owned(),
+            };
+            let names = list(all.iter().map(|(_, container)| container.name.as_str()));
+            problems
+                .error(whole, message)
+                .help(format!("name it with `--container NAME`; the containers are {names}"));
+            Vec::new()
+        }
+        (found, _, _) => found.iter().map(|pair| (*pair).clone()).collect(),
+    }
+}
+
+/// Adds where the pod sets a missing variable: the `env` of the config and of the manifest are
+/// easily confused.
+fn where_to_set(problem: &mut Diagnostic, container: &Container, env: &PodEnv) {
+    let name = problem.message.strip_prefix('`').and_then(|rest| rest.split_once("` is not set"));
+    let Some((name, _)) =
+        name.filter(|(name, _)| env.get(name) == crate::kubernetes::env::Value::Missing)
+    else {
+        return;
+    };
+    let here = format!("add `{{name: {name}, value: …}}` under `env` of `{}`", container.name);
+    problem.help = Some(match problem.help.take() {
+        Some(help) => format!("{here}; else {help}"),
+        None => here,
+    });
+}

@@ -1,0 +1,193 @@
+//! Checks `lifecycle`: the hook that runs before drainit is stopped, and the stop signal.
+
+use std::time::Duration;
+
+use crate::config::ControlSocket;
+use crate::kubernetes::entry::{JOINS, is_script_flag, is_shell};
+use crate::kubernetes::manifest::{Word, base, items, key, seconds, text, words};
+use crate::kubernetes::{Context, Severity};
+use crate::load::span::Span;
+use crate::load::yaml::node::get;
+use crate::types::{Signal, human};
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct PreStop {
+    pub(super) span: Option<Span>,
+    /// The sleep before drainit gets the stop signal.
+    pub(super) sleeps: Duration,
+    /// It runs `drainit drain`, so that drainit counts the time.
+    pub(super) drains: bool,
+    /// It does something else, for an unknown time.
+    pub(super) is_unknown: bool,
+}
+
+pub(super) fn check(ctx: &mut Context<'_>) -> PreStop {
+    stop_signal(ctx);
+    let node = std::rc::Rc::clone(&ctx.container.node);
+    let hook = get(&node, &["lifecycle", "preStop"]);
+    let mut found = PreStop { span: hook.map(|hook| hook.span), ..PreStop::default() };
+    let command = words(&node, &["lifecycle", "preStop", "exec", "command"]);
+    if let Some((time, span)) = seconds(&node, &["lifecycle", "preStop", "sleep", "seconds"]) {
+        (found.span, found.sleeps) = (Some(span), time);
+    } else if let Some(first) = command.first() {
+        found.span = Some(first.span);
+        read_command(ctx, &command, &mut found);
+    } else {
+        found.is_unknown = hook.is_some();
+        drain_by_get(ctx);
+    }
+    over_tcp(ctx, &command);
+    if let (Some(span), false) = (found.span, found.sleeps.is_zero())
+        && ctx.takes_traffic_away()
+    {
+        let time = human(found.sleeps);
+        let message = format!(
+            "this sleep of {time} is added to drainit's own drain: the pod only stops {time} later"
+        );
+        ctx.add(Severity::Warning, span, message).help(
+            "remove it: a drained process serves for `min` while the endpoint removal spreads; use `readiness_delay` \
+             if that takes longer",
+        );
+    }
+    found
+}
+
+/// Refuses `httpGet` of `/drain`: drainit drains on POST only.
+fn drain_by_get(ctx: &mut Context<'_>) {
+    let path = text(&ctx.container.node, &["lifecycle", "preStop", "httpGet", "path"]);
+    let Some(path) = path.filter(|path| path.text == "/drain") else { return };
+    let port = text(&ctx.container.node, &["lifecycle", "preStop", "httpGet", "port"]);
+    let number = port.and_then(|port| {
+        let mut ports = items(&ctx.container.node, &["ports"]).iter();
+        let named =
+            ports.find(|has| text(has, &["name"]).is_some_and(|name| name.text == port.text));
+        let number = named.and_then(|port| text(port, &["containerPort"]));
+        number.map_or(port.text, |number| number.text).parse().ok()
+    });
+    let listen = ctx.loaded.config.control.listen.map(|listen| listen.port());
+    if number.is_some() && number == listen {
+        let message =
+            "this does not drain: the kubelet sends GET, and drainit accepts only `POST /drain`";
+        ctx.add(Severity::Error, path.span, message)
+            .help("write `preStop: {exec: {command: [drainit, drain]}}`");
+    }
+}
+
+/// Refuses a command that posts to a control port, such as `curl -X POST http://127.0.0.1:9902/drain`.
+fn over_tcp(ctx: &mut Context<'_>, command: &[Word]) {
+    let Some(listen) = ctx.loaded.config.control.listen else { return };
+    let target = format!(":{}/drain", listen.port());
+    let trimmed = |part: &str| part.trim_matches(['"', '\'', ';']).ends_with(&target);
+    let Some(word) = command.iter().find(|word| word.text.split_whitespace().any(trimmed)) else {
+        return;
+    };
+    let message = "drainit refuses this: it accepts no drain over TCP";
+    ctx.add(Severity::Error, word.span, message).help("write `command: [drainit, drain]`");
+}
+
+/// `lifecycle.stopSignal` replaces the image's STOPSIGNAL.
+fn stop_signal(ctx: &mut Context<'_>) {
+    let Some(word) = text(&ctx.container.node, &["lifecycle", "stopSignal"]) else { return };
+    let stops = |signal| ctx.loaded.config.shutdown.signals.contains(&signal);
+    if !Signal::parse(&word.text).is_some_and(stops) {
+        let message = format!("`{}` does not stop drainit", word.text);
+        ctx.add(Severity::Error, word.span, message)
+            .help("write one of the config's `shutdown.signals` here, or add this one there");
+    }
+}
+
+fn read_command(ctx: &mut Context<'_>, command: &[Word], found: &mut PreStop) {
+    let program = command.first().map(|word| word.text.as_str()).unwrap_or_default();
+    if is_shell(program) {
+        let script = command.iter().skip_while(|word| !is_script_flag(&word.text)).nth(1);
+        let Some(script) = script else {
+            found.is_unknown = true;
+            return;
+        };
+        let parts = script.text.split(JOINS);
+        for part in parts.map(str::trim).filter(|part| !part.is_empty()) {
+            let words: Vec<_> = part.split_whitespace().collect();
+            let words = words.strip_prefix(&["exec"][..]).unwrap_or(&words);
+            one_command(ctx, words, script.span, found);
+        }
+    } else if let Some(first) = command.first() {
+        let words: Vec<_> = command.iter().map(|word| word.text.as_str()).collect();
+        one_command(ctx, &words, first.span, found);
+    }
+}
+
+fn one_command(ctx: &mut Context<'_>, words: &[&str], span: Span, found: &mut PreStop) {
+    match words {
+        [program, times @ ..] if base(program) == "sleep" => {
+            let times: Option<Duration> = times.iter().map(|time| sleep_time(time)).sum();
+            found.sleeps += times.unwrap_or_default();
+            found.is_unknown |= times.is_none();
+        }
+        [program, "drain", rest @ ..] if base(program) == "drainit" => {
+            found.drains = true;
+            drain_command(ctx, rest, span);
+        }
+        [program, ..] if matches!(base(program), "true" | ":" | "echo" | "exit") => {}
+        _ => found.is_unknown = true,
+    }
+}
+
+/// The argument of `sleep` of coreutils and BusyBox.
+fn sleep_time(text: &str) -> Option<Duration> {
+    let (number, unit) = match text.strip_suffix(['s', 'm', 'h', 'd']) {
+        Some(number) => (number, text.chars().last()?),
+        None => (text, 's'),
+    };
+    let each = match unit {
+        'm' => 60.0,
+        'h' => 3600.0,
+        'd' => 86400.0,
+        _ => 1.0,
+    };
+    Duration::try_from_secs_f64(number.parse::<f64>().ok()? * each).ok()
+}
+
+/// Checks that drainit answers at the address of `drainit drain`.
+fn drain_command(ctx: &mut Context<'_>, options: &[&str], span: Span) {
+    let is_off = ctx.loaded.config.control.socket == ControlSocket::Off;
+    if other_socket(ctx, "drain", options, span).is_none() && is_off {
+        let message = "`drainit drain` gets no answer: the config has `control: {socket: off}`";
+        ctx.add(Severity::Error, span, message).help("remove `socket: off` from the config");
+    }
+}
+
+/// Checks the `--socket` of a command, if it has one, and returns it.
+pub(super) fn other_socket<'w>(
+    ctx: &mut Context<'_>,
+    command: &str,
+    options: &[&'w str],
+    span: Span,
+) -> Option<&'w str> {
+    let place = options.iter().position(|word| *word == "--socket");
+    let place = place.and_then(|place| options.get(place + 1)).copied();
+    let path = place.or_else(|| options.iter().find_map(|word| word.strip_prefix("--socket=")))?;
+    if ctx.loaded.config.control.socket.path() != Some(std::path::Path::new(path)) {
+        let message = format!("`drainit {command}` gets no answer at {path}");
+        ctx.add(Severity::Error, span, message).help(format!(
+            "set `control: {{socket: {path}}}` in the config, or write its socket here"
+        ));
+    }
+    Some(path)
+}
+
+/// A sidecar gets TERM after the main containers have exited, but its `preStop` hook runs at once.
+pub(super) fn sidecar(ctx: &mut Context<'_>, before: &PreStop) {
+    if !ctx.container.is_sidecar || before.drains {
+        return;
+    }
+    let span = key(&ctx.container.node, "lifecycle").unwrap_or(ctx.container.span);
+    ctx.add(
+        Severity::Warning,
+        span,
+        "a sidecar gets its stop signal only after the main containers have exited, and drainit counts `grace_period` from then",
+    )
+    .help(
+        "add `lifecycle: {preStop: {exec: {command: [drainit, drain]}}}`: then the drain, and drainit's count, begin with \
+         the termination of the pod",
+    );
+}

@@ -1,0 +1,925 @@
+//! Tests manifests: a correct one has no problems, and each fault is reported at its place.
+
+use crate::kubernetes::{PodCheck, check_manifest};
+use crate::load::check::image::ImageLookup;
+use crate::load::diagnostics::problems::Problems;
+use crate::load::source::Source;
+use crate::load::{Diagnostic, testing};
+use drainit_config::testing::temp_dir::TempDir;
+
+const CONFIG: &str = "
+shutdown: {grace_period: '${TERMINATION_GRACE_PERIOD_SECONDS:-30}', readiness_delay: '${DELAY:-0}'}
+control: {listen: '0.0.0.0:9902', socket: /run/drainit.sock}
+processes:
+  engine: {command: [engine], stop_grace_period: 5s}
+  router:
+    command: [envoy]
+    depends_on: [engine]
+    args: {prefix: '--rtr.', refuse: [config-path]}
+    drain: {envoy: {admin: 'http://127.0.0.1:9901', time: 15s, min: 5s}}
+";
+
+const MANIFEST: &str = "\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: gateway}
+spec:
+  template:
+    spec:
+      terminationGracePeriodSeconds: 45
+      containers:
+        - name: gateway
+          image: gateway
+          command: [drainit, run]
+          args: [--rtr.concurrency, \"2\"]
+          env:
+            - {name: TERMINATION_GRACE_PERIOD_SECONDS, value: \"45\"}
+          ports:
+            - {name: control, containerPort: 9902}
+          livenessProbe: {httpGet: {path: /livez, port: control}}
+          readinessProbe: {httpGet: {path: /readyz, port: 9902}, periodSeconds: 1, failureThreshold: 1}
+";
+
+fn check(config: &str, manifest: &str, name: Option<&str>, here: &[(&str, &str)]) -> PodCheck {
+    let mut problems = Problems::default();
+    let file = problems.add_source(Source::new("pod.yaml", manifest.to_owned()));
+    let load = |environment: &crate::load::Environment, _: &[std::path::PathBuf]| {
+        testing::load_in(&[config], environment)
+    };
+    let mentioned = |names: &mut Vec<&str>| names.retain(|name| super::mentions(config, name));
+    check_manifest(problems, file, name, &here.iter().copied().collect(), load, mentioned)
+}
+
+/// Formats each problem as `line:column severity message`.
+fn lines(checked: &PodCheck) -> Vec<String> {
+    let line = |d: &Diagnostic| {
+        format!("{}:{} {} {}", d.line, d.column, if d.is_error() { "E" } else { "W" }, d.message)
+    };
+    checked.diagnostics.iter().map(line).collect()
+}
+
+#[track_caller]
+fn silent(config: &str, manifest: &str) {
+    let checked = check(config, manifest, None, &[]);
+    assert_eq!(lines(&checked), [""; 0], "{manifest}");
+    assert_eq!(checked.containers.len(), 1, "{manifest}");
+}
+
+/// Replaces text that must be present.
+#[track_caller]
+fn with(text: &str, from: &str, to: &str) -> String {
+    assert!(text.contains(from), "{from}");
+    text.replacen(from, to, 1)
+}
+
+#[test]
+fn a_correct_manifest_has_no_problems() {
+    silent(CONFIG, MANIFEST);
+}
+
+// holds: S169
+#[test]
+fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
+    let live = "{path: /livez, port: control}";
+    let ready = "{path: /readyz, port: 9902}";
+    let ready_probe =
+        "{httpGet: {path: /readyz, port: 9902}, periodSeconds: 1, failureThreshold: 1}";
+    let image = "          image: gateway\n";
+    let hook = |hook: &str| format!("          lifecycle: {{preStop: {hook}}}\n{image}");
+    let pod = "      terminationGracePeriodSeconds: 45\n";
+    let rows: &[(&str, &str, &[&str])] = &[
+        // These cases concern the grace period and its variable.
+        (
+            "Seconds: 45",
+            "Seconds: 20",
+            &[
+                "14:63 E `TERMINATION_GRACE_PERIOD_SECONDS` is 45s, and terminationGracePeriodSeconds is 20s",
+            ],
+        ),
+        (
+            "Seconds: 45",
+            "Seconds: 90",
+            &[
+                "14:63 W `TERMINATION_GRACE_PERIOD_SECONDS` is 45s, and terminationGracePeriodSeconds is 1m 30s",
+            ],
+        ),
+        (
+            pod,
+            "",
+            &[
+                "13:63 E `TERMINATION_GRACE_PERIOD_SECONDS` is 45s, and terminationGracePeriodSeconds is 30s by default",
+            ],
+        ),
+        (
+            "            - {name: TERMINATION_GRACE_PERIOD_SECONDS, value: \"45\"}\n",
+            "",
+            &[
+                "9:17 W `gateway` has no `TERMINATION_GRACE_PERIOD_SECONDS`, which the config's `grace_period` uses: a container cannot read terminationGracePeriodSeconds",
+            ],
+        ),
+        (
+            "value: \"45\"",
+            "value: \"\"",
+            &[
+                "14:63 W `gateway` has no `TERMINATION_GRACE_PERIOD_SECONDS` that is not empty, which the config's `grace_period` uses: a container cannot read terminationGracePeriodSeconds",
+            ],
+        ),
+        (
+            "value: \"45\"",
+            "value:",
+            &[
+                "14:22 W `gateway` has no `TERMINATION_GRACE_PERIOD_SECONDS` that is not empty, which the config's `grace_period` uses: a container cannot read terminationGracePeriodSeconds",
+            ],
+        ),
+        (
+            "value: \"45\"",
+            "value: 45",
+            &[
+                "14:63 E the value of `TERMINATION_GRACE_PERIOD_SECONDS` is not a string, which Kubernetes refuses",
+            ],
+        ),
+        (
+            "value: \"45\"",
+            "valueFrom: {configMapKeyRef: {name: a, key: b}}",
+            &[
+                "14:56 W the config uses `TERMINATION_GRACE_PERIOD_SECONDS`, whose value is not known here: it counts as unset",
+            ],
+        ),
+        // These cases concern preStop hooks.
+        (
+            image,
+            &hook("{sleep: {seconds: 15}}"),
+            &[
+                "7:38 E after a preStop hook of 15s the shutdown takes up to 32.25s, and the kubelet kills after 45s",
+                "10:50 W this sleep of 15s is added to drainit's own drain: the pod only stops 15s later",
+            ],
+        ),
+        (
+            image,
+            &hook("{exec: {command: [sleep, \"5\"]}}"),
+            &[
+                "10:50 W this sleep of 5s is added to drainit's own drain: the pod only stops 5s later",
+            ],
+        ),
+        (
+            image,
+            &hook("{exec: {command: [sh, -c, \"echo bye; sleep 20\"]}}"),
+            &[
+                "7:38 E after a preStop hook of 20s the shutdown takes up to 32.25s, and the kubelet kills after 45s",
+                "10:50 W this sleep of 20s is added to drainit's own drain: the pod only stops 20s later",
+            ],
+        ),
+        (
+            image,
+            &hook("{exec: {command: [/app/deregister]}}"),
+            &["10:50 W the grace period includes the time of this hook, which is not known here"],
+        ),
+        (
+            image,
+            &hook("{httpGet: {path: /bye, port: 80}}"),
+            &["10:32 W the grace period includes the time of this hook, which is not known here"],
+        ),
+        (
+            image,
+            &hook("{exec: {command: [drainit, drain, --socket, /tmp/x.sock]}}"),
+            &["10:50 E `drainit drain` gets no answer at /tmp/x.sock"],
+        ),
+        (image, &hook("{exec: {command: [drainit, drain]}}"), &[]),
+        (
+            ready_probe,
+            "{exec: {command: [drainit, health, --socket, /wrong.sock]}, periodSeconds: 1, failureThreshold: 1}",
+            &["18:45 E `drainit health` gets no answer at /wrong.sock"],
+        ),
+        (
+            ready_probe,
+            "{exec: {command: [drainit, health, --socket=/run/drainit.sock]}, periodSeconds: 1, failureThreshold: 1}",
+            &[],
+        ),
+        (
+            image,
+            &hook("{httpGet: {path: /drain, port: control}}"),
+            &[
+                "10:32 W the grace period includes the time of this hook, which is not known here",
+                "10:49 E this does not drain: the kubelet sends GET, and drainit accepts only `POST /drain`",
+            ],
+        ),
+        (
+            image,
+            &hook(
+                "{exec: {command: [sh, -c, \"curl -XPOST http://localhost:9902/drain; sleep 1\"]}}",
+            ),
+            &[
+                "10:50 W the grace period includes the time of this hook, which is not known here",
+                "10:50 W this sleep of 1s is added to drainit's own drain: the pod only stops 1s later",
+                "10:58 E drainit refuses this: it accepts no drain over TCP",
+            ],
+        ),
+        (
+            image,
+            &format!("          lifecycle: {{stopSignal: SIGUSR1}}\n{image}"),
+            &["10:35 E `SIGUSR1` does not stop drainit"],
+        ),
+        (image, &format!("          lifecycle: {{stopSignal: SIGQUIT}}\n{image}"), &[]),
+        // These cases concern `command` and `args`.
+        (
+            "[drainit, run]",
+            "[sh, -c, drainit run]",
+            &["11:29 E the shell gets the signals, and drainit, its child, does not"],
+        ),
+        (
+            "[drainit, run]",
+            "[/bin/bash, -ec, \"prepare && drainit run -c /a\"]",
+            &["11:37 E the shell gets the signals, and drainit, its child, does not"],
+        ),
+        ("[drainit, run]", "[sh, -c, 'prepare && exec drainit run -- \"$@\"', x]", &[]),
+        ("[drainit, run]", "[sh, -c, 'cp /drainit /tmp && exec /tmp/drainit run']", &[]),
+        (image, &hook("{exec: {command: [sh, -c, 'exec drainit drain']}}"), &[]),
+        ("[drainit, run]", "[sh, -c, 'exec su-exec 1000 drainit run']", &[]),
+        ("[drainit, run]", "[sh, -c, 'exec env A=1 drainit run']", &[]),
+        ("[drainit, run]", "[sh, -c, 'prepare; exec drainit run;']", &[]),
+        ("[drainit, run]", "[sh, -c, \"exec env \\\\\\n A=1 drainit run\"]", &[]),
+        (
+            "[drainit, run]",
+            "[sh, -c, 'exec 2>/dev/null; drainit run']",
+            &["11:29 E the shell gets the signals, and drainit, its child, does not"],
+        ),
+        (
+            "[drainit, run]",
+            "[/entrypoint.sh]",
+            &["11:21 W the command of `gateway` does not run drainit"],
+        ),
+        ("[drainit, run]", "[drainit, exec]", &["11:30 E `drainit exec` does not run a config"]),
+        (
+            "[drainit, run]",
+            "[drainit]",
+            &["12:18 E `drainit --rtr.concurrency` does not run a config"],
+        ),
+        (
+            "--rtr.concurrency",
+            "--rt.concurrency",
+            &[
+                "12:18 E drainit would not start: argument `--rt.concurrency` is claimed by no process; known prefixes are `--rtr.`; did you mean `--rtr.concurrency`?",
+            ],
+        ),
+        (
+            "--rtr.concurrency, ",
+            "--rtr.config-path, ",
+            &[
+                "12:18 E drainit would not start: argument `--rtr.config-path` is refused: only the config sets `config-path` of process `router`",
+            ],
+        ),
+        (
+            "--rtr.concurrency, ",
+            "-c, /etc/drainit.yaml, --, stray, ",
+            &[
+                "12:45 E drainit would not start: argument `stray` is claimed by no process; known prefixes are `--rtr.`",
+            ],
+        ),
+        ("--rtr.concurrency, \"2\"", "--rtr.concurrency, $(UNSET)", &[]),
+        // These cases concern probes.
+        (
+            live,
+            "{path: /readyz, port: control}, failureThreshold: 1",
+            &[
+                "17:26 E this liveness probe would kill the container during the shutdown: `/readyz` is 503 from the beginning of the shutdown, and fails for up to 32.25s; the kubelet kills after 10s",
+            ],
+        ),
+        (live, "{path: /readyz, port: control}, periodSeconds: 30", &[]),
+        (
+            live,
+            "{path: /ready, port: 9901}, periodSeconds: 4",
+            &[
+                "17:26 E this liveness probe would kill the container during the shutdown: Envoy's `/ready` turns 503 when the drain begins, and fails for up to 32.25s; the kubelet kills after 12s",
+            ],
+        ),
+        (
+            live,
+            "{path: /, port: 8080}, periodSeconds: 4",
+            &[
+                "17:26 W this liveness probe would kill the container during the shutdown: if this is a listener of the drained Envoy, it is closed at the end of the drain, and fails for up to 17s; the kubelet kills after 12s",
+            ],
+        ),
+        (live, "{path: /health, port: control}", &["17:43 E drainit answers `/health` with 404"]),
+        (
+            live,
+            "{path: /livez, port: 9903}",
+            &["17:57 W drainit answers `/livez` at port 9902, not at 9903"],
+        ),
+        (
+            live,
+            "{path: /livez, port: metrics}",
+            &["17:57 E the container has no port named `metrics`"],
+        ),
+        // A fault is reported once.
+        (ready, "{path: /ready, port: 9902}", &["18:44 E drainit answers `/ready` with 404"]),
+        (
+            ready,
+            "{path: /readyz, port: 9901}",
+            &["18:59 W drainit answers `/readyz` at port 9902, not at 9901"],
+        ),
+        (
+            ready,
+            "{path: /readyz, port: 9902, scheme: HTTPS}",
+            &["18:73 E drainit's port supports plain HTTP, not HTTPS"],
+        ),
+        (
+            "livenessProbe: {httpGet: {path: /livez, port: control}}",
+            "livenessProbe: {grpc: {port: 9902}}",
+            &["17:33 E drainit's port supports plain HTTP, not gRPC"],
+        ),
+        (
+            "httpGet: {path: /readyz, port: 9902}",
+            "grpc: {port: 9902}",
+            &["18:34 E drainit's port supports plain HTTP, not gRPC"],
+        ),
+        (
+            "livenessProbe: {httpGet: {path: /livez, port: control}}",
+            "livenessProbe: {exec: {command: [curl, 'localhost:9902/readyz']}, failureThreshold: 1}",
+            &[
+                "17:26 E this liveness probe would kill the container during the shutdown: `/readyz` is 503 from the beginning of the shutdown, and fails for up to 32.25s; the kubelet kills after 10s",
+            ],
+        ),
+        (
+            "          readinessProbe: {httpGet: {path: /readyz, port: 9902}, periodSeconds: 1, failureThreshold: 1}\n",
+            "",
+            &[
+                "9:17 W `gateway` has no readiness probe: it gets requests before its processes are ready",
+            ],
+        ),
+        (
+            ready,
+            "{path: /livez, port: 9902}",
+            &["18:44 W this readiness probe does not show the drain: `/livez` stays 200"],
+        ),
+        (
+            ready,
+            "{path: /server_info, port: 9901}",
+            &["18:44 W this readiness probe does not show the drain: `/server_info` stays 200"],
+        ),
+        (
+            ", periodSeconds: 1, failureThreshold: 1",
+            ", periodSeconds: 2",
+            &[
+                "18:27 W after the end of a process the pod drains for 5s, and this readiness probe fails only after 6s",
+            ],
+        ),
+        (ready, "{path: /ready, port: 9901}", &[]),
+        (
+            "httpGet: {path: /readyz, port: 9902}",
+            "tcpSocket: {port: 8080}",
+            &[
+                "18:27 W this readiness probe does not show the drain: connections are accepted until the end",
+            ],
+        ),
+        (
+            "livenessProbe: {httpGet: {path: /livez, port: control}}",
+            "livenessProbe: {exec: {command: [drainit, health]}, periodSeconds: 5}",
+            &[
+                "17:26 E this liveness probe would kill the container during the shutdown: `/readyz` is 503 from the beginning of the shutdown, and fails for up to 32.25s; the kubelet kills after 15s",
+            ],
+        ),
+        (
+            "livenessProbe: {httpGet: {path: /livez, port: control}}",
+            "livenessProbe: {exec: {command: [drainit, health, --live]}, periodSeconds: 5}",
+            &[],
+        ),
+        (
+            "httpGet: {path: /readyz, port: 9902}",
+            "exec: {command: [drainit, health, --live]}",
+            &["18:27 W this readiness probe does not show the drain: `/livez` stays 200"],
+        ),
+        ("httpGet: {path: /readyz, port: 9902}", "exec: {command: [drainit, health]}", &[]),
+        // These cases concern the manifest itself.
+        ("kind: Deployment", "kind: Service", &["0:0 E this file has no workload, only `Service`"]),
+        ("- name: gateway", "- name: other\n          image: x\n        - name: gateway", &[]),
+        (
+            "command: [drainit, run]",
+            "x: y\n        - name: other",
+            &["0:0 E the manifest does not show which container runs drainit"],
+        ),
+    ];
+    let mut wrong = String::new();
+    for (from, to, expected) in rows {
+        let checked = check(CONFIG, &with(MANIFEST, from, to), None, &[]);
+        for problem in &checked.diagnostics {
+            assert!(problem.help.is_some(), "no help: {problem}");
+        }
+        let found = lines(&checked);
+        if found != *expected {
+            wrong += &format!("{to:?}\n    {found:#?}\n");
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn the_help_for_a_grace_period_fits_the_cause() {
+    let name = "TERMINATION_GRACE_PERIOD_SECONDS";
+    let entry = "            - {name: TERMINATION_GRACE_PERIOD_SECONDS, value: \"45\"}\n";
+    let hook = "          lifecycle: {preStop: {sleep: {seconds: 10}}}\n          image: gateway\n";
+    let with_hook = with(MANIFEST, "          image: gateway\n", hook);
+    let sixty = with(CONFIG, ":-30", ":-60");
+    let nested = with(
+        CONFIG,
+        "${TERMINATION_GRACE_PERIOD_SECONDS:-30}",
+        "${GRACE:-${TERMINATION_GRACE_PERIOD_SECONDS:-30}}",
+    );
+    let needed = with(CONFIG, ":-30", ":?must be passed");
+    for (config, manifest, help) in [
+        // Only the variable is missing.
+        (CONFIG, with(MANIFEST, entry, ""), format!("write `{{name: {name}, value: \"45\"}}` under `env`")),
+        // It has another name.
+        (
+            CONFIG,
+            with(MANIFEST, "{name: TERMINATION_GRACE_PERIOD_SECONDS", "{name: TERMINATION_GRACE_PERIOD_SECOND"),
+            format!("rename `TERMINATION_GRACE_PERIOD_SECOND` to `{name}`, with the value \"45\""),
+        ),
+        // A hook takes part of the grace period.
+        (CONFIG, with(&with_hook, entry, ""), format!("write `{{name: {name}, value: \"35\"}}` under `env`")),
+        // The pod gives less time than the config needs.
+        (
+            &sixty,
+            with(MANIFEST, entry, ""),
+            format!(
+                "write `terminationGracePeriodSeconds: 60` and `{{name: {name}, value: \"60\"}}` under \
+                 `env` if the pod needs the 1m that count without it, else `{{name: {name}, value: \"45\"}}` under `env`"
+            ),
+        ),
+        (
+            CONFIG,
+            with(MANIFEST, "Seconds: 45", "Seconds: 20"),
+            "write `terminationGracePeriodSeconds: 45` if the pod needs that long, else `value: \"20\"` here".to_owned(),
+        ),
+        (CONFIG, with(MANIFEST, "Seconds: 45", "Seconds: 90"), "write `value: \"90\"`".to_owned()),
+        // The variable is required, and both the config and the manifest have an `env`.
+        (
+            &needed,
+            with(MANIFEST, entry, ""),
+            format!(
+                "add `{{name: {name}, value: …}}` under `env` of `gateway`; else set {name} in the container's \
+                 environment, or under `env:`"
+            ),
+        ),
+    ] {
+        let checked = check(config, &manifest, None, &[]);
+        let helps: Vec<_> = checked.diagnostics.iter().filter_map(|p| p.help.as_deref()).collect();
+        assert!(helps.contains(&help.as_str()), "{help}\n{helps:#?}");
+    }
+    let empty = with(MANIFEST, "value: \"45\"", "value: \"\"");
+    let checked = check(CONFIG, &empty, None, &[]);
+    let help = format!("write `{{name: {name}, value: \"45\"}}` under `env`");
+    assert_eq!(checked.diagnostics[0].help, Some(help));
+    // Of two variables, the one that is set counts.
+    silent(&nested, MANIFEST);
+}
+
+/// Kubernetes refuses it, so no time is known to compare with.
+#[test]
+fn a_grace_period_that_is_no_number_of_seconds_is_an_error() {
+    for value in ["45.5", "-1", "'45'", "45s", "10000000000000000000", "[45]", "{a: 45}"] {
+        let manifest =
+            with(MANIFEST, "GracePeriodSeconds: 45", &format!("GracePeriodSeconds: {value}"));
+        let lines = lines(&check(CONFIG, &manifest, None, &[]));
+        let message = "`terminationGracePeriodSeconds` is not a whole number of seconds";
+        assert!(lines.iter().any(|line| line.contains(message)), "{value}: {lines:?}");
+        assert!(!lines.iter().any(|line| line.contains("30s")), "{value}: {lines:?}");
+    }
+}
+
+/// The longest stop may be that of a oneshot that has not completed yet.
+#[test]
+fn a_oneshot_that_still_runs_has_to_fit_beside_a_hook() {
+    let config = CONFIG.replace(
+        "processes:\n",
+        "processes:\n  index: {type: oneshot, command: [index], stop_grace_period: 43s}\n",
+    );
+    let hook = "          lifecycle: {preStop: {sleep: {seconds: 5}}}\n          image: gateway\n";
+    let manifest = with(MANIFEST, "          image: gateway\n", hook);
+    let lines = lines(&check(&config, &manifest, None, &[]));
+    let message = "after a preStop hook of 5s the shutdown takes up to 43s";
+    assert!(lines.iter().any(|line| line.contains(message)), "{lines:?}");
+}
+
+#[test]
+fn each_fault_of_the_config_for_its_pod_is_reported() {
+    let grace = "grace_period: '${TERMINATION_GRACE_PERIOD_SECONDS:-30}'";
+    let control = "control: {listen: '0.0.0.0:9902', socket: /run/drainit.sock}";
+    let sleep = "          lifecycle: {preStop: {sleep: {seconds: 5}}}\n          image: gateway\n";
+    let drain = "          lifecycle: {preStop: {exec: {command: [drainit, drain]}}}\n          image: gateway\n";
+    let image = "          image: gateway\n";
+    let rows: &[(&str, &str, &str, &str, &[&str])] = &[
+        (grace, "grace_period: 45s", "", "", &[]),
+        (
+            grace,
+            "grace_period: 30s",
+            "",
+            "",
+            &[
+                "7:38 W the config's `grace_period` is 30s, and terminationGracePeriodSeconds is 45s",
+            ],
+        ),
+        (
+            grace,
+            "grace_period: 60s",
+            "",
+            "",
+            &[
+                "7:38 E drainit's deadline is 58s after the stop signal, and the kubelet kills after 45s",
+            ],
+        ),
+        (
+            grace,
+            "grace_period: 60s, reserve: 50s",
+            "",
+            "",
+            &[
+                "10:59 W the declared waits do not fit into the shutdown: router drain time 15s + engine stop_grace_period 5s = 20s, and `grace_period` minus `reserve` is 10s",
+                "7:38 W the config's `grace_period` is 1m, and terminationGracePeriodSeconds is 45s",
+            ],
+        ),
+        // The time of the hook may be included in the config or in the pod.
+        (
+            grace,
+            "grace_period: 40s",
+            image,
+            sleep,
+            &[
+                "10:50 W this sleep of 5s is added to drainit's own drain: the pod only stops 5s later",
+            ],
+        ),
+        (
+            grace,
+            "grace_period: 33s",
+            image,
+            sleep,
+            &[
+                "7:38 W the config's `grace_period` is 33s, and terminationGracePeriodSeconds is 45s",
+                "10:50 W this sleep of 5s is added to drainit's own drain: the pod only stops 5s later",
+            ],
+        ),
+        (", time: 15s, min: 5s", ", time: 0", image, sleep, &[]),
+        (
+            "0.0.0.0",
+            "127.0.0.1",
+            "",
+            "",
+            &[
+                "17:57 E the kubelet cannot reach this port: it connects to the pod's address, and the config's `control.listen` is 127.0.0.1:9902",
+                "18:59 E the kubelet cannot reach this port: it connects to the pod's address, and the config's `control.listen` is 127.0.0.1:9902",
+            ],
+        ),
+        (
+            "'0.0.0.0:9902'",
+            "'[::1]:9902'",
+            "      containers:",
+            "      hostNetwork: true\n      containers:",
+            &[
+                "18:57 E the kubelet cannot reach this port: it connects to the pod's address, and the config's `control.listen` is [::1]:9902",
+                "19:59 E the kubelet cannot reach this port: it connects to the pod's address, and the config's `control.listen` is [::1]:9902",
+            ],
+        ),
+        (
+            control,
+            "",
+            "",
+            "",
+            &[
+                "17:57 W drainit does not answer `/livez`: the config has no `control.listen`",
+                "18:59 W drainit does not answer `/readyz`: the config has no `control.listen`",
+            ],
+        ),
+        (
+            control,
+            "control: {socket: off}",
+            image,
+            drain,
+            &[
+                "10:50 E `drainit drain` gets no answer: the config has `control: {socket: off}`",
+                "18:57 W drainit does not answer `/livez`: the config has no `control.listen`",
+                "19:59 W drainit does not answer `/readyz`: the config has no `control.listen`",
+            ],
+        ),
+        (
+            control,
+            "control: {listen: '0.0.0.0:9902', socket: off}",
+            image,
+            drain,
+            &["10:50 E `drainit drain` gets no answer: the config has `control: {socket: off}`"],
+        ),
+        (
+            control,
+            "control: {socket: off}",
+            "httpGet: {path: /readyz, port: 9902}",
+            "exec: {command: [drainit, health]}",
+            &[
+                "17:57 W drainit does not answer `/livez`: the config has no `control.listen`",
+                "18:45 E `drainit health` gets no answer: the config has `control: {socket: off}`",
+            ],
+        ),
+        (
+            "time: 15s, ",
+            "time: 15s, fail_healthcheck: false, ",
+            "{path: /readyz, port: 9902}",
+            "{path: /ready, port: 9901}",
+            &[
+                "18:44 W this readiness probe does not show the drain: with `fail_healthcheck: false` Envoy's `/ready` stays 200",
+            ],
+        ),
+        (
+            "time: 15s",
+            "tiem: 15s",
+            "",
+            "",
+            &["10:53 E unknown key `tiem` in `processes.router.drain.envoy`"],
+        ),
+    ];
+    let mut wrong = String::new();
+    for (from, to, in_manifest, instead, expected) in rows {
+        let found = lines(&check(
+            &with(CONFIG, from, to),
+            &with(MANIFEST, in_manifest, instead),
+            None,
+            &[],
+        ));
+        if found != *expected {
+            wrong += &format!("{to:?} {instead:?}\n    {found:#?}\n");
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn every_kind_of_workload_is_found() {
+    let nested = |from: &str, to: &str| with(MANIFEST, from, to);
+    for kind in ["StatefulSet", "DaemonSet", "ReplicaSet", "Job"] {
+        silent(CONFIG, &nested("Deployment", kind));
+    }
+    let indented = |text: &str, by: &str| text.replace('\n', &format!("\n{by}"));
+    let spec = &MANIFEST[MANIFEST.find("  template").unwrap()..];
+    silent(
+        CONFIG,
+        &format!("kind: CronJob\nspec:\n  jobTemplate:\n    spec:\n    {}", indented(spec, "    ")),
+    );
+    let pod = &MANIFEST[MANIFEST.find("    spec:").unwrap()..];
+    silent(CONFIG, &format!("kind: Pod\n{}", pod.replace("\n    ", "\n").trim_start()));
+    silent(CONFIG, &format!("kind: List\nitems:\n- {}", indented(MANIFEST, "  ")));
+    // `helm template` prints this.
+    let others =
+        "---\n# Source: a.yaml\n---\napiVersion: v1\nkind: Secret\ndata: !!binary aGk=\n---\n";
+    silent(CONFIG, &format!("{others}{MANIFEST}---\n{}", others.replace("Secret", "Service")));
+}
+
+#[test]
+fn the_container_is_found_by_its_command_or_by_name() {
+    let quiet = with(MANIFEST, "          command: [drainit, run]\n", "");
+    silent(CONFIG, &quiet);
+    let two = with(
+        &quiet,
+        "        - name: gateway",
+        "        - {name: other, image: x}\n        - name: gateway",
+    );
+    assert_eq!(
+        lines(&check(CONFIG, &two, None, &[])),
+        ["0:0 E the manifest does not show which container runs drainit"]
+    );
+    assert_eq!(lines(&check(CONFIG, &two, Some("gateway"), &[])), [""; 0]);
+    assert_eq!(
+        lines(&check(CONFIG, &two, Some("gatway"), &[])),
+        ["0:0 E no container is named `gatway`"]
+    );
+    // Every workload that runs drainit is checked. Common problems are reported once.
+    let both = format!("{MANIFEST}---\n{}", with(MANIFEST, "gateway", "second"));
+    let config = with(CONFIG, "time: 15s", "time: 99s");
+    let checked = check(&config, &both, None, &[]);
+    assert_eq!(
+        checked.containers,
+        ["Deployment gateway, container gateway", "Deployment second, container gateway"]
+    );
+    assert_eq!(checked.diagnostics.len(), 1, "{:?}", lines(&checked));
+}
+
+#[test]
+fn a_sidecar_needs_a_pre_stop_hook_that_drains() {
+    let sidecar = with(
+        MANIFEST,
+        "      containers:\n",
+        "      containers: [{name: app, image: app}]\n      initContainers:\n        - {name: prepare, image: x, command: [drainit, exec, x]}\n",
+    );
+    let sidecar = with(
+        &sidecar,
+        "          image: gateway\n",
+        "          restartPolicy: Always\n          image: gateway\n",
+    );
+    assert_eq!(
+        lines(&check(CONFIG, &sidecar, None, &[])),
+        [
+            "11:17 W a sidecar gets its stop signal only after the main containers have exited, and drainit counts \
+             `grace_period` from then",
+            "11:17 W the drain of `router` closes all of its listeners: if the application goes out through this sidecar, \
+             it is cut off before it ends",
+        ]
+    );
+    silent(
+        &with(CONFIG, "time: 15s", "direction: all, time: 15s"),
+        &with(
+            &sidecar,
+            "          image: gateway\n",
+            "          lifecycle: {preStop: {exec: {command: [drainit, drain]}}}\n",
+        ),
+    );
+}
+
+#[test]
+fn an_envoy_alone_beside_another_container_may_carry_its_requests() {
+    let beside = with(
+        MANIFEST,
+        "      containers:\n",
+        "      containers:\n        - {name: app, image: app}\n",
+    );
+    let alone = with(CONFIG, "  engine: {command: [engine], stop_grace_period: 5s}\n", "");
+    let alone = with(&alone, "    depends_on: [engine]\n", "");
+    let found = lines(&check(&alone, &beside, None, &[]));
+    assert!(found[0].contains("if the application goes out through this sidecar"), "{found:?}");
+    assert_eq!(found.len(), 1, "{found:?}");
+    silent(&with(&alone, "time: 15s", "direction: all, time: 15s"), &beside);
+    silent(&alone, MANIFEST);
+    // A gateway has its own application.
+    silent(CONFIG, &beside);
+}
+
+#[test]
+fn the_config_sees_the_variables_of_the_manifest() {
+    let variable = "            - {name: TERMINATION_GRACE_PERIOD_SECONDS, value: \"45\"}\n";
+    let more = |more: &str| with(MANIFEST, variable, &format!("{variable}            - {more}\n"));
+    // A delay too long for the config shows that the variable was read.
+    let reported = |manifest: &str, here: &[(&str, &str)]| {
+        lines(&check(CONFIG, manifest, None, here)).len().min(1)
+    };
+    assert_eq!(reported(&more("{name: DELAY, value: 50s}"), &[]), 1);
+    assert_eq!(
+        reported(&more("{name: DELAY, value: $(TERMINATION_GRACE_PERIOD_SECONDS)}"), &[]),
+        1
+    );
+    assert_eq!(
+        reported(MANIFEST, &[("DELAY", "50s")]),
+        0,
+        "this command's environment is not the pod's"
+    );
+    let secret = more("{name: DELAY, valueFrom: {secretKeyRef: {name: a, key: b}}}");
+    assert_eq!(
+        lines(&check(CONFIG, &secret, None, &[])),
+        ["15:29 W the config uses `DELAY`, whose value is not known here: it counts as unset"]
+    );
+    assert_eq!(lines(&check(CONFIG, &secret, None, &[("DELAY", "1s")])), [""; 0]);
+    let unused = more("{name: PASSWORD, valueFrom: {secretKeyRef: {name: a, key: b}}}");
+    silent(CONFIG, &unused);
+}
+
+/// As the YAML 1.1 of kubectl and Helm reads them.
+#[test]
+fn a_value_that_is_no_string_is_refused() {
+    let variable = "            - {name: TERMINATION_GRACE_PERIOD_SECONDS, value: \"45\"}\n";
+    let refused = |value: &str| {
+        let more = format!("{variable}            - {{name: A, value: {value}}}\n");
+        let found = lines(&check(CONFIG, &with(MANIFEST, variable, &more), None, &[]));
+        found.iter().any(|line| line.contains("the value of `A` is not a string"))
+    };
+    for value in ["TRUE", "True", "Yes", "NO", "On", "off", "0x1F", "-0x1", "1_000", "1e3", ".5"] {
+        assert!(refused(value), "{value}");
+    }
+    for value in ["tRUE", "yess", "0xg", "1.2.3", "1_000s", "'0x1F'", "-", "_1", "null"] {
+        assert!(!refused(value), "{value}");
+    }
+}
+
+#[test]
+fn the_network_of_the_node_has_the_loopback_address_of_the_kubelet() {
+    let config = with(CONFIG, "0.0.0.0", "127.0.0.1");
+    let manifest =
+        with(MANIFEST, "      containers:", "      hostNetwork: true\n      containers:");
+    silent(&config, &manifest.replace("httpGet: {", "httpGet: {host: 127.0.0.1, "));
+}
+
+#[test]
+fn the_variables_of_a_directory_are_seen() {
+    let dir = TempDir::new();
+    let (settings, processes) = CONFIG.split_once("processes:").unwrap();
+    dir.write("10.yaml", settings.as_bytes());
+    dir.write("20.yaml", format!("processes:{processes}").as_bytes());
+    let from = "valueFrom: {configMapKeyRef: {name: a, key: b}}";
+    let more = format!("{from}}}\n            - {{name: DEL, {from}");
+    let manifest = dir.write("pod", with(MANIFEST, "value: \"45\"", &more).as_bytes());
+    let lookup = ImageLookup { find: &|_, _, _| Vec::new(), mounts: &[] };
+    let checked = super::check(
+        &[dir.root().to_owned()],
+        &manifest,
+        None,
+        &crate::load::Environment::default(),
+        lookup,
+    );
+    assert_eq!(
+        lines(&checked),
+        [
+            "14:56 W the config uses `TERMINATION_GRACE_PERIOD_SECONDS`, whose value is not known here: it counts as unset"
+        ]
+    );
+}
+
+#[test]
+fn a_template_must_be_rendered_first() {
+    let template = with(MANIFEST, "45", "{{ .Values.grace }}");
+    let checked = check(CONFIG, &template, None, &[]);
+    let help = checked.diagnostics.iter().filter_map(|problem| problem.help.as_deref());
+    assert!(help.into_iter().any(|help| help.contains("helm template")), "{:?}", lines(&checked));
+}
+
+#[test]
+fn restart_rules_that_undo_a_drain_or_do_not_help_are_reported() {
+    let rules = |rule: &str| {
+        let rules =
+            format!("          restartPolicy: Never\n          restartPolicyRules: [{rule}]\n");
+        let image = "          image: gateway\n";
+        lines(&check(CONFIG, &with(MANIFEST, image, &format!("{rules}{image}")), None, &[]))
+    };
+    let rule = |action: &str, codes: &str| {
+        rules(&format!("{{action: {action}, exitCodes: {{operator: In, values: [{codes}]}}}}"))
+    };
+    assert_eq!(rule("Restart", "1, 137"), [""; 0]);
+    let found = rule("Restart", "1, 78");
+    assert!(
+        found[0].starts_with("11:88 W drainit exits with this code where its config"),
+        "{found:?}"
+    );
+    let found = rule("RestartAllContainers", "1");
+    assert!(
+        found[0].starts_with("11:41 W this ends every container of the pod at once"),
+        "{found:?}"
+    );
+    assert_eq!(rules("{action: Restart, exitCodes: {operator: NotIn, values: [78]}}"), [""; 0]);
+}
+
+#[test]
+fn a_drain_without_a_min_needs_time_for_the_endpoint() {
+    let drain = "{exec: [drain]}";
+    let config = |drain: &str| {
+        with(CONFIG, "{envoy: {admin: 'http://127.0.0.1:9901', time: 15s, min: 5s}}", drain)
+    };
+    let port = "{name: control, containerPort: 9902}";
+    let served = with(MANIFEST, port, &format!("{port}\n            - {{containerPort: 80}}"));
+    let delayed = with(&config(drain), "'${DELAY:-0}'", "5s");
+    for (config, manifest, loses) in [
+        (&config(drain), &*served, true),
+        (&config(drain), MANIFEST, false),
+        (&config("{exec: {command: [drain], min: 5s}}"), &served, false),
+        (&delayed, &served, false),
+    ] {
+        let found = lines(&check(config, manifest, None, &[]));
+        let is_such =
+            |line: &String| line.contains("W `router` is stopped as soon as it is drained");
+        assert_eq!(found.iter().any(is_such), loses, "{found:?}");
+    }
+}
+
+#[test]
+fn a_load_balancer_that_sends_to_nodes_needs_an_unready_delay() {
+    let labels = with(
+        MANIFEST,
+        "  template:\n",
+        "  template:\n    metadata: {labels: {app: gateway, tier: edge}}\n",
+    );
+    let service = |policy: &str, selector: &str| {
+        format!(
+            "{labels}---\nkind: Service\nmetadata: {{name: x}}\nspec:\n  externalTrafficPolicy: {policy}\n  \
+             selector: {selector}\n"
+        )
+    };
+    let local = service("Local", "{app: gateway}");
+    let found = lines(&check(CONFIG, &local, None, &[]));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].starts_with("24:26 W with `Local` the load balancer sends"), "{found:?}");
+    let delayed = with(CONFIG, "readiness_delay: '${DELAY:-0}'", "unready_delay: 10s");
+    silent(&delayed, &local);
+    silent(CONFIG, &service("Cluster", "{app: gateway}"));
+    silent(CONFIG, &service("Local", "{app: gateway, tier: core}"));
+    silent(CONFIG, &service("Local", "{}"));
+    // A Service selects pods of its own namespace only.
+    let among = |of_pod: &str, of_service: &str| {
+        let manifest = with(&local, "{name: gateway}", &format!("{{name: gateway{of_pod}}}"));
+        with(&manifest, "{name: x}", &format!("{{name: x{of_service}}}"))
+    };
+    silent(CONFIG, &among(", namespace: a", ", namespace: b"));
+    for (of_pod, of_service) in
+        [(", namespace: a", ", namespace: a"), (", namespace: a", ""), ("", ", namespace: a")]
+    {
+        let found = lines(&check(CONFIG, &among(of_pod, of_service), None, &[]));
+        assert!(found[0].starts_with("24:26 W with `Local`"), "{found:?}");
+    }
+    // The first one that says so counts, not the first one.
+    let second = local.replace("---", "---\nkind: Service\nspec: {selector: {app: gateway}}\n---");
+    assert_eq!(lines(&check(CONFIG, &second, None, &[])).len(), 1);
+    // Only a Service has that key.
+    silent(CONFIG, &with(&local, "kind: Service", "kind: Gateway"));
+    let undrained = with(CONFIG, "time: 15s", "time: 0");
+    let undrained = lines(&check(&undrained, &local, None, &[]));
+    assert!(!undrained.iter().any(|line| line.contains("`Local`")), "{undrained:?}");
+}

@@ -1,0 +1,88 @@
+//! Checks where the traffic of the pod comes from and goes to: a load balancer that sends to whole
+//! nodes, and an application that goes out through a sidecar.
+
+use crate::config::{DrainMethod, Process};
+use crate::kubernetes::manifest::{items, text};
+use crate::kubernetes::pre_stop::PreStop;
+use crate::kubernetes::{Context, Severity};
+
+pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
+    local(ctx);
+    egress(ctx);
+    if before.span.is_none() {
+        endpoint(ctx);
+    }
+}
+
+/// Nodes send new connections until they have learnt of the deleted pod, about a second later. An
+/// Envoy serves for its `min`; every other drain has none of its own accord.
+fn endpoint(ctx: &mut Context<'_>) {
+    let config = &ctx.loaded.config;
+    let delay = config.shutdown.readiness_delay;
+    let control = config.control.listen.map(|listen| listen.port().to_string());
+    let is_served = items(&ctx.container.node, &["ports"])
+        .iter()
+        .any(|port| text(port, &["containerPort"]).is_some_and(|port| Some(port.text) != control));
+    let stops_early = |process: &&Process| {
+        process.drain.as_ref().is_some_and(|drain| drain.min.is_zero() && !drain.time.is_zero())
+    };
+    let Some(process) = config.processes.iter().find(stops_early) else { return };
+    if !is_served || !delay.is_zero() {
+        return;
+    }
+    let message = format!(
+        "`{}` is stopped as soon as it is drained, and loses what arrives before its endpoint is removed",
+        process.name
+    );
+    ctx.add(Severity::Warning, ctx.container.span, message)
+        .help("set `min: 5s` in its `drain`, or `shutdown: {readiness_delay: 5s}`");
+}
+
+/// With `externalTrafficPolicy: Local` the load balancer sends to the node until its own health
+/// check fails; kube-proxy passes that on to a terminating pod only if it is ready (KEP-1669).
+fn local(ctx: &mut Context<'_>) {
+    let shutdown = &ctx.loaded.config.shutdown;
+    let Some(span) = ctx.workload.local.filter(|_| shutdown.unready_delay.is_zero()) else {
+        return;
+    };
+    if ctx.loaded.config.processes.iter().all(|process| process.drain.is_none()) {
+        return;
+    }
+    let message = "with `Local` the load balancer sends to a node until its own health check fails, and a pod that is not \
+                   ready meanwhile loses that: drainit turns unready as soon as it is stopped";
+    ctx.add(Severity::Warning, span, message).help(
+        "set `shutdown: {unready_delay: 10s}` in the config, with the time that the load balancer's health check takes, and \
+         a longer `time` of the drain",
+    );
+}
+
+/// A sidecar's drain closes the egress of the application, too, unless it is told which way. An
+/// ordinary container that runs nothing but Envoy beside another one is most likely a sidecar.
+fn egress(ctx: &mut Context<'_>) {
+    let is_envoy = |process: &Process| {
+        let method = process.drain.as_ref().map(|drain| &drain.method);
+        matches!(method, Some(DrainMethod::Envoy(_)))
+    };
+    let is_beside = items(&ctx.workload.pod, &["containers"]).len() > 1
+        && ctx.loaded.config.processes.iter().all(is_envoy);
+    if !ctx.container.is_sidecar && !is_beside {
+        return;
+    }
+    let undecided =
+        |method: &_| matches!(method, DrainMethod::Envoy(envoy) if envoy.direction.is_none());
+    let Some(name) = drained(ctx, undecided) else { return };
+    let message = format!(
+        "the drain of `{name}` closes all of its listeners: if the application goes out through this sidecar, it is cut off \
+         before it ends"
+    );
+    ctx.add(Severity::Warning, ctx.container.span, message).help(
+        "set `direction: inbound` in its `drain.envoy`, or `direction: all` if nothing goes out through it",
+    );
+}
+
+/// The name of the first process with such a drain.
+fn drained(ctx: &Context<'_>, is_such: impl Fn(&DrainMethod) -> bool) -> Option<String> {
+    let is_such =
+        |process: &&Process| process.drain.as_ref().is_some_and(|drain| is_such(&drain.method));
+    ctx.loaded.config.processes.iter().find(is_such).map(|process| process.name.clone())
+}

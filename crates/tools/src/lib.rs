@@ -1,0 +1,70 @@
+//! What never runs in PID 1: the commands of the feature `tools`, `check --pod`, and the drawing of a
+//! plan.
+//!
+//! - `import` makes a config of the files of other programs.
+//! - `kubernetes` is `check --pod`.
+//! - `drawing` draws a plan, or the report of a shutdown.
+
+#![allow(clippy::disallowed_methods, reason = "never runs in PID 1")]
+#![allow(missing_docs)]
+
+mod completions;
+pub mod drawing;
+pub mod import;
+pub mod kubernetes;
+mod man;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)]
+mod reference_tests;
+mod schema;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)]
+mod schema_tests;
+
+use clap::{Command, Subcommand};
+pub(crate) use drainit_config::{config, load, plan};
+pub(crate) use drainit_core::{report, types};
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Tool {
+    /// Draft a config from a Procfile, a Compose file or a supervisord.conf
+    Import(import::command::ImportArgs),
+    /// Draw the report of a shutdown that has happened, over its plan, as an SVG image
+    Report(drawing::command::ReportArgs),
+    /// Print the JSON Schema of a config, for editors
+    Schema,
+    /// Print a script that completes the command line in a shell
+    Completions(completions::CompletionsArgs),
+    /// Print the manual page
+    Man,
+}
+
+/// What a command prints.
+#[derive(Debug, Default)]
+pub struct Shown {
+    pub text: String,
+    /// On stderr, below the text.
+    pub note: String,
+}
+
+/// Why a command shows nothing.
+#[derive(Debug)]
+pub struct Refused {
+    pub why: String,
+    pub code: u8,
+}
+
+impl Tool {
+    /// Runs the command. `drainit` is the whole command line, for those that describe it.
+    pub fn run(self, drainit: Command) -> Result<Shown, Refused> {
+        let text = match self {
+            Self::Import(args) => return import::command::run(&args),
+            Self::Report(args) => drawing::command::run(&args)?,
+            Self::Schema => format!("{:#}\n", schema::schema()),
+            Self::Completions(args) => completions::script(&args, drainit),
+            Self::Man => man::page(drainit).unwrap_or_default(),
+        };
+        Ok(Shown { text, note: String::new() })
+    }
+}

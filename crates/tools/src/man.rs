@@ -1,0 +1,96 @@
+//! `drainit man`: prints the manual page, made of the help of all commands.
+
+use std::io;
+
+use clap::Command;
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, bold, roman};
+
+const DESCRIPTION: &str = "drainit is an init for containers. It starts the processes of a config in \
+    the order of their dependencies, supervises them, and at a stop signal drains those that take \
+    requests before it stops anything, all within one deadline.";
+
+/// Titles and texts of the sections after the commands.
+const SECTIONS: &[(&str, &[(&str, &str)])] = &[
+    (
+        "ENVIRONMENT",
+        &[
+            ("DRAINIT_CONFIG", "The config, if there is no -c."),
+            (
+                "DRAINIT_DRAIN_ENVOY, DRAINIT_DRAIN_TIME, DRAINIT_DRAIN_MIN",
+                "The drain of exec, if there is no --drain-envoy, --drain-time, --drain-min.",
+            ),
+            ("DRAINIT_LOG_FORMAT", "The format of all lines: text or json."),
+            ("DRAINIT_LOG_LEVEL", "The level of drainit's own lines: error, warn, info or debug."),
+        ],
+    ),
+    ("FILES", &[("/etc/drainit.yaml", "The config, if neither -c nor DRAINIT_CONFIG names one.")]),
+    (
+        "EXIT STATUS",
+        &[
+            ("0", "Everything has ended well."),
+            ("1", "Something failed that has no code of its own."),
+            ("2", "The command line is wrong."),
+            ("70", "The system refused something that drainit itself needs."),
+            ("78", "The config is missing or wrong. Nothing was started."),
+            ("126, 127", "A command cannot be executed, does not exist."),
+            ("137", "Something had to be killed to keep the deadline."),
+            ("other", "That of the process whose end stopped the container; 128+N for signal N."),
+        ],
+    ),
+];
+
+/// The manual page of this command line.
+pub(super) fn page(mut drainit: Command) -> io::Result<String> {
+    drainit.build();
+    let about = drainit.get_about().map(ToString::to_string).unwrap_or_default();
+    let version = drainit.get_version().unwrap_or_default();
+    let mut page = Roff::new();
+    page.control("SH", ["NAME"]);
+    page.text([roman(format!("drainit - {}", about.to_lowercase().trim_end_matches('.')))]);
+    page.control("SH", ["SYNOPSIS"]);
+    page.text([bold("drainit"), roman(" COMMAND [OPTIONS]")]);
+    page.control("SH", ["DESCRIPTION"]).text([roman(DESCRIPTION)]);
+    page.control("SH", ["COMMANDS"]);
+    let mut text = page.render();
+    for command in drainit.get_subcommands().filter(|command| !command.is_hide_set()) {
+        if command.get_name() != "help" {
+            text.push_str(&subcommand(command.clone())?);
+        }
+    }
+    let mut rest = Roff::new();
+    for (title, entries) in SECTIONS {
+        rest.control("SH", [*title]);
+        for (name, meaning) in *entries {
+            rest.control("TP", []).text([bold(*name)]).text([roman(*meaning)]);
+        }
+    }
+    // Without a date, so that each build gives the same page.
+    Ok(format!(".TH DRAINIT 1 \"\" \"drainit {version}\"\n{text}{}", rest.to_roff()))
+}
+
+/// The usage, the purpose and the options of a command.
+fn subcommand(mut command: Command) -> io::Result<String> {
+    let usage = command.render_usage().to_string();
+    let mut head = Roff::new();
+    head.control("SS", [usage.trim_start_matches("Usage:").trim()]);
+    let about = command.get_long_about().or(command.get_about()).map(ToString::to_string);
+    head.text([roman(format!("{}.", about.unwrap_or_default().trim_end_matches('.')))]);
+    let mut options = Vec::new();
+    let after = command.get_after_help().map(ToString::to_string);
+    // All commands have the same two.
+    let command = command.mut_args(|arg| match arg.get_id().as_str() {
+        "help" | "version" => arg.hide(true),
+        _ => arg,
+    });
+    Man::new(command).render_options_section(&mut options)?;
+    let options = String::from_utf8_lossy(&options)
+        .replace(".SH OPTIONS\n", "")
+        .replace(".SH ", ".PP\n.B ")
+        .replace(".br\n\n.br\n", ".sp\n");
+    let mut tail = Roff::new();
+    for paragraph in after.iter().flat_map(|after| after.lines()).filter(|line| !line.is_empty()) {
+        tail.control("PP", []).text([roman(paragraph)]);
+    }
+    Ok(head.to_roff() + &options + &tail.to_roff())
+}

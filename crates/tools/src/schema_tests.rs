@@ -1,0 +1,376 @@
+//! Compares the schema with the reader and with the documentation. A key is added to a table, to its
+//! reader and to docs/config.md; each of these tests fails where one of them is forgotten.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::{fs, io};
+
+use serde_json::{Map, Number, Value, json};
+
+use crate::load::diagnostics::problems::Problems;
+use crate::load::key::{Keys, Shape, root as keys_of_root};
+use crate::load::parse_source;
+use crate::load::source::Source;
+use crate::load::testing::checked;
+use crate::load::yaml::node::{Kind, Node};
+use crate::schema::schema;
+use drainit_config::testing::rust_source::string_literals;
+
+/// Errors that a schema can find: it must refuse a config with one of them, too.
+const FORM: &[&str] = &[
+    "unknown key",
+    "must be a mapping",
+    "must be a list",
+    "must be a single value",
+    "must be a command",
+    "cannot be the name of a process",
+    "not both",
+    "not a known value",
+    "neither true nor false",
+    "not a duration",
+    "a negative duration",
+    "not a whole number",
+    "not a signal",
+    "a signal that no process can catch",
+    "a port without an address",
+    "the port is missing",
+    "a URL instead of an address and a port",
+    "not a URL",
+];
+
+/// Validates one instance a line against the schema on the first line.
+const VALIDATE: &str = "
+import json, sys
+from jsonschema import Draft7Validator
+schema, *instances = map(json.loads, sys.stdin)
+Draft7Validator.check_schema(schema)
+validator = Draft7Validator(schema)
+for instance in instances:
+    errors = ['/'.join(map(str, e.path)) + ': ' + e.message[:200] for e in validator.iter_errors(instance)]
+    print(json.dumps(errors[:3]))
+";
+
+// holds: C18, C19
+#[test]
+fn check_and_the_schema_agree() {
+    let corpus = corpus();
+    let instances: Vec<Option<Value>> = corpus.iter().map(|text| instance(text)).collect();
+    let Some(verdicts) = validate(instances.iter().flatten()) else { return };
+    let parsed = corpus.iter().zip(&instances).filter(|(_, instance)| instance.is_some());
+    let (mut wrong, mut right, mut refused) = (String::new(), 0, 0);
+    for ((text, _), schema) in parsed.zip(&verdicts) {
+        let errors: Vec<_> = checked(text, &[]).into_iter().filter(|d| d.is_error()).collect();
+        let of_form =
+            errors.iter().find(|error| FORM.iter().any(|form| error.message.contains(form)));
+        match (of_form, schema.first()) {
+            // Its variable is not set here, so the value that is refused is not the one written.
+            (Some(error), None) if error.message.contains(", from ") => {}
+            (Some(error), None) => {
+                let _ = writeln!(wrong, "only check refuses ({}):\n{text}", error.message);
+            }
+            (None, Some(why)) if errors.is_empty() => {
+                let _ = writeln!(wrong, "only the schema refuses ({why}):\n{text}");
+            }
+            (_, why) => {
+                right += usize::from(errors.is_empty());
+                refused += usize::from(why.is_some());
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+    assert!(right > 300 && refused > 300, "{right} are right, {refused} refused");
+}
+
+/// Any key may be in the file that this one is laid over.
+// holds: C18
+#[test]
+fn the_schema_requires_no_key() {
+    fn requires_a_key(schema: &Value) -> bool {
+        match schema {
+            Value::Object(keys) => {
+                keys.get("required").is_some_and(Value::is_array)
+                    || keys.contains_key("minProperties")
+                    || keys.values().any(requires_a_key)
+            }
+            Value::Array(items) => items.iter().any(requires_a_key),
+            _ => false,
+        }
+    }
+    assert!(!requires_a_key(&schema()));
+}
+
+/// Each row of a table is read: a value of a wrong form is an error of the reader.
+#[test]
+fn every_key_of_the_tables_is_read() {
+    for place in places() {
+        for value in ["[[[a]]]", "{'': {'': [a]}}"] {
+            let text = place.config(value);
+            let is_refused = checked(&text, &[]).iter().any(|problem| problem.is_error());
+            assert!(
+                is_refused,
+                "the reader takes anything for `{}`:\n{text}",
+                place.path.join(".")
+            );
+        }
+    }
+}
+
+/// Editors take the schema from the repository, and each example names it.
+// holds: C17
+#[test]
+fn editors_find_the_schema_of_today() {
+    let written = fs::read_to_string(root().join("docs/drainit.schema.json")).unwrap_or_default();
+    assert!(
+        written == format!("{:#}\n", schema()),
+        "docs/drainit.schema.json is not what the tables say; write it anew: `make schema`"
+    );
+    for example in files(&root().join("examples"), "yaml") {
+        let text = fs::read_to_string(&example).unwrap();
+        if !text.contains("\nprocesses:") {
+            continue;
+        }
+        let up = "../".repeat(example.strip_prefix(root()).unwrap().components().count() - 1);
+        let line = format!("# yaml-language-server: $schema={up}docs/drainit.schema.json");
+        assert_eq!(text.lines().next(), Some(&*line), "the first line of {}", example.display());
+    }
+}
+
+pub(crate) fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+/// A file with examples, an input of another test, or made of the tables.
+fn corpus() -> Vec<String> {
+    let root = root();
+    let mut corpus = Vec::new();
+    for path in files(&root.join("examples"), "yaml") {
+        let text = fs::read_to_string(path).unwrap();
+        corpus.extend(text.contains("\nprocesses:").then_some(text));
+    }
+    for path in files(&root.join("docs"), "md") {
+        let text = fs::read_to_string(path).unwrap();
+        let blocks = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+        corpus.extend(blocks.filter(|block| block.contains("processes:")).map(str::to_owned));
+    }
+    for path in files(&root.join("crates/config/src/load"), "rs") {
+        for literal in string_literals(&fs::read_to_string(path).unwrap()) {
+            let literal = literal.text;
+            let is_config =
+                keys_of_root().names().any(|name| literal.contains(&format!("{name}:")));
+            corpus.extend(is_config.then_some(literal.clone()));
+            // Tests add such lines to a process.
+            corpus.push(format!("processes:\n  a:\n    command: [a]\n    {literal}\n"));
+        }
+    }
+    for place in places() {
+        let words = words(place.shape);
+        for value in VALUES.iter().copied().chain(words.iter().map(String::as_str)) {
+            corpus.push(place.config(value));
+        }
+        let mut unknown = place.clone();
+        *unknown.path.last_mut().unwrap() = "unknown".to_owned();
+        corpus.push(unknown.config("a"));
+        *unknown.path.last_mut().unwrap() = "x-known".to_owned();
+        corpus.push(unknown.config("[a]"));
+    }
+    corpus
+}
+
+/// Values of every form, each of which some keys take.
+const VALUES: &[&str] = &[
+    "5s",
+    "1m 30s",
+    "0.5",
+    "0",
+    "-1",
+    "3",
+    "\"3\"",
+    "5x",
+    "TERM",
+    "sigterm",
+    "RTMIN+3",
+    "15",
+    "KILL",
+    "TREM",
+    "true",
+    "\"true\"",
+    "yes",
+    "word",
+    "/a",
+    "127.0.0.1:80",
+    "localhost:80",
+    "80",
+    "http://127.0.0.1:80",
+    "http://127.0.0.1:80/a",
+    "unix:/a",
+    "on-failure:3",
+    "on-failure:x",
+    "${A:-}",
+    "\"${A:-1}\"",
+    "~",
+    "{}",
+    "[]",
+    "[a]",
+    "[TERM]",
+    "[[a]]",
+    "{a: b}",
+    "{a: [b]}",
+    "{a: }",
+    "[{a: b}]",
+    "[{text: a}]",
+    "[{text: a, file: b}]",
+];
+
+/// A place of a key in a config.
+#[derive(Clone)]
+struct KeyPlace {
+    /// Keys from the root. `*` stands for an element of a list.
+    path: Vec<String>,
+    shape: &'static Shape,
+}
+
+impl KeyPlace {
+    /// A config with this value at the place, and a command for its process.
+    fn config(&self, value: &str) -> String {
+        let mut text = value.to_owned();
+        for (depth, key) in self.path.iter().enumerate().rev() {
+            text = match (key.as_str(), depth) {
+                ("*", _) => format!("[{text}]"),
+                (key, 2) if self.path[0] == "processes" && key != "command" => {
+                    format!("{{command: [a], {key}: {text}}}")
+                }
+                (key, _) => format!("{{{key}: {text}}}"),
+            };
+        }
+        match self.path[0].as_str() {
+            "processes" => format!("processes: {}\n", &text["{processes: ".len()..text.len() - 1]),
+            _ => format!("{}\nprocesses: {{a: {{command: [a]}}}}\n", &text[1..text.len() - 1]),
+        }
+    }
+}
+
+/// Every key of every table, at the first place that has the table.
+fn places() -> Vec<KeyPlace> {
+    let of_table = |(keys, place): (&'static Keys, Vec<String>)| {
+        keys.all().map(move |key| KeyPlace {
+            path: [&place[..], &[key.name.to_owned()]].concat(),
+            shape: &key.shape,
+        })
+    };
+    tables().into_iter().flat_map(of_table).collect()
+}
+
+/// Every table, with the first place that has it.
+pub(crate) fn tables() -> Vec<(&'static Keys, Vec<String>)> {
+    let mut tables = vec![(keys_of_root(), Vec::new())];
+    let mut next = 0;
+    while let Some((keys, place)) = tables.get(next).cloned() {
+        for key in keys.all() {
+            tables_of(&key.shape, &[&place[..], &[key.name.to_owned()]].concat(), &mut tables);
+        }
+        next += 1;
+    }
+    tables
+}
+
+fn tables_of(shape: &Shape, place: &[String], out: &mut Vec<(&'static Keys, Vec<String>)>) {
+    let inner = |name: &str| [place, &[name.to_owned()]].concat();
+    match shape {
+        Shape::Table(keys) | Shape::Named(_, keys)
+            if out.iter().all(|(known, _)| known.name != keys.name) =>
+        {
+            out.push((keys, place.to_vec()));
+        }
+        Shape::List(item) => tables_of(item, &inner("*"), out),
+        Shape::Map(of) | Shape::Processes(of) => tables_of(of, &inner("a"), out),
+        Shape::Either(shapes) => shapes.iter().for_each(|of| tables_of(of, place, out)),
+        _ => {}
+    }
+}
+
+fn words(shape: &Shape) -> Vec<String> {
+    match shape {
+        Shape::Word(words) => words.iter().map(|word| (*word).to_owned()).collect(),
+        Shape::Either(shapes) => shapes.iter().flat_map(words).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The JSON value that an editor sees: plain scalars by the core schema of YAML 1.2. `None` where
+/// the text is no YAML.
+fn instance(text: &str) -> Option<Value> {
+    let mut problems = Problems::default();
+    let root = parse_source(&mut problems, Source::new("0.yaml", text.to_owned()))?;
+    Some(json_of(&root))
+}
+
+fn json_of(node: &Node) -> Value {
+    match &node.kind {
+        Kind::Null => Value::Null,
+        Kind::Scalar { text, quoted: true } => json!(text),
+        Kind::Scalar { text, .. } => match text.as_str() {
+            "true" | "True" | "TRUE" => json!(true),
+            "false" | "False" | "FALSE" => json!(false),
+            text => {
+                let number = text.parse::<i64>().ok().map(Number::from);
+                let is_number = |c: char| c.is_ascii_digit() || matches!(c, '.' | '-' | '+' | 'e');
+                let float = || {
+                    let is_float =
+                        text.chars().all(is_number) && text.contains(|c: char| c.is_ascii_digit());
+                    is_float.then(|| text.parse().ok().and_then(Number::from_f64)).flatten()
+                };
+                number.or_else(float).map_or_else(|| json!(text), Value::Number)
+            }
+        },
+        Kind::Sequence(items) => items.iter().map(|item| json_of(item)).collect(),
+        Kind::Mapping(entries) => {
+            let entries = entries.iter().map(|(key, node)| (key.text.to_string(), json_of(node)));
+            Value::Object(entries.collect::<Map<_, _>>())
+        }
+    }
+}
+
+/// The errors of each instance. `None` where there is no validator, which is an error in CI.
+fn validate<'i>(instances: impl Iterator<Item = &'i Value>) -> Option<Vec<Vec<String>>> {
+    // Debian's Python, which has Debian's python3-jsonschema.
+    let python = "/usr/bin/python3";
+    let has_validator =
+        Command::new(python).args(["-c", "import jsonschema"]).stderr(Stdio::null()).status();
+    if !has_validator.is_ok_and(|status| status.success()) {
+        assert!(std::env::var_os("CI").is_none(), "no python3-jsonschema, and this is CI");
+        let _ = writeln!(io::stderr(), "skipped: Debian's python3-jsonschema is not installed");
+        return None;
+    }
+    let mut input = format!("{}\n", schema());
+    for instance in instances {
+        let _ = writeln!(input, "{instance}");
+    }
+    let mut python = Command::new(python)
+        .args(["-c", VALIDATE])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = python.stdin.take().unwrap();
+    let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
+    let output = python.wait_with_output().unwrap();
+    writer.join().unwrap().unwrap();
+    let lines = String::from_utf8(output.stdout).unwrap();
+    Some(lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
+}
+
+fn files(directory: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(self::files(&path, extension));
+        } else if path.extension().is_some_and(|found| found == extension) {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}

@@ -1,0 +1,54 @@
+//! The commands and options of the feature `tools`; `left_out.rs` stands in for them where a binary has none.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::CommandFactory;
+
+use crate::cli::{Cli, print};
+use crate::load::check::image::ImageLookup;
+use crate::load::{Diagnostic, Environment};
+use crate::plan::Plan;
+use crate::types::exit_code;
+pub(super) use drainit_tools::Tool;
+use drainit_tools::{Refused, Shown, drawing, kubernetes};
+
+/// Whether the help leaves out what needs them.
+pub(super) const ARE_HIDDEN: bool = false;
+
+/// Runs a command.
+pub(super) fn run(tool: Tool) -> u8 {
+    // Best effort: stderr may have no reader.
+    match tool.run(Cli::command()) {
+        Ok(Shown { text, note }) => {
+            print(text.as_bytes());
+            let _ = write!(io::stderr(), "{note}");
+            exit_code::OK
+        }
+        Err(Refused { why, code }) => {
+            let _ = writeln!(io::stderr(), "{}", why.trim_end());
+            code
+        }
+    }
+}
+
+/// The plan for programs.
+pub(super) fn json(plan: &Plan<'_>) -> Result<String, u8> {
+    Ok(crate::plan::json::json(plan))
+}
+
+/// The plan as a picture.
+pub(super) fn svg(plan: &Plan<'_>) -> Result<String, u8> {
+    Ok(drawing::plan::svg(plan))
+}
+
+/// Checks a config against a manifest; also says what was checked.
+pub(super) fn check_pod(
+    paths: &[PathBuf],
+    (pod, container): (&Path, Option<&str>),
+    environment: &Environment,
+    lookup: ImageLookup<'_>,
+) -> Result<(Vec<Diagnostic>, String), u8> {
+    let checked = kubernetes::check(paths, pod, container, environment, lookup);
+    Ok((checked.diagnostics, checked.containers.join("; ")))
+}

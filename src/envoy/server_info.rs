@@ -1,0 +1,78 @@
+//! What an Envoy says of itself: its state, and the flags that it runs with.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::http::{Client, RequestError, Response};
+
+/// The path.
+pub(crate) const SERVER_INFO: &str = "/server_info";
+/// The answer has the command line, which may contain a whole config.
+const MAX_ANSWER: usize = 1024 * 1024;
+
+/// The parts of `/server_info` that matter.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct ServerInfo {
+    pub(crate) state: String,
+    #[serde(default)]
+    pub(crate) command_line_options: EnvoyOptions,
+}
+
+/// The flags that Envoy runs with.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct EnvoyOptions {
+    #[serde(default)]
+    pub(crate) drain_time: String,
+    #[serde(default)]
+    pub(crate) drain_strategy: String,
+    #[serde(default)]
+    pub(crate) restart_epoch: u32,
+}
+
+impl ServerInfo {
+    /// Asks within `limit`.
+    ///
+    /// # Errors
+    /// Why there is no answer, or not one of an Envoy.
+    pub(crate) async fn ask(client: &mut Client, limit: Duration) -> Result<Self, RequestError> {
+        let answer = client.get(SERVER_INFO, limit, MAX_ANSWER).await;
+        let body = answer.and_then(Response::into_ok_body)?;
+        serde_json::from_slice(&body)
+            .map_err(|error| RequestError::Malformed(format!("not Envoy's state: {error}")))
+    }
+
+    /// Whether it is not live yet (`PRE_INITIALIZING` or `INITIALIZING`): its workers accept no
+    /// connection. The epoch before it may do so.
+    pub(crate) fn is_initializing(&self) -> bool {
+        self.state.ends_with("INITIALIZING")
+    }
+
+    /// Whether no connection can be in flight: it is not live, and there is no epoch before it.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.is_initializing() && self.command_line_options.restart_epoch == 0
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_first_epoch_is_unused_until_it_is_live() {
+        for (state, epoch, is_initializing, is_unused) in [
+            ("PRE_INITIALIZING", 0, true, true),
+            ("INITIALIZING", 0, true, true),
+            ("INITIALIZING", 1, true, false),
+            ("LIVE", 0, false, false),
+            ("DRAINING", 1, false, false),
+        ] {
+            let text = format!(
+                r#"{{"state":"{state}","command_line_options":{{"restart_epoch":{epoch}}}}}"#
+            );
+            let info: ServerInfo = serde_json::from_str(&text).unwrap();
+            assert_eq!((info.is_initializing(), info.is_unused()), (is_initializing, is_unused));
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Does what may hang on a thread of its own, with a limit: a file system or a socket that does not
+//! answer must not keep the event loop from its signals. What has not answered in time is given up;
+//! its thread stays until the kernel lets it go.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::os::signal::mask;
+use crate::trusted_path::Peer;
+use crate::types::human;
+
+/// The stack of such a thread, in bytes.
+const STACK: usize = 512 * 1024;
+
+/// At most this many of them exist: a file system that hangs must not take all threads of the
+/// container.
+const MOST: usize = 256;
+
+static RUNNING: AtomicUsize = AtomicUsize::new(0);
+
+/// The longest search for a socket in the file system.
+const LONGEST_WAY: Duration = Duration::from_secs(5);
+
+/// Why there is no result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub(crate) enum Unanswered {
+    #[error(
+        "there is no thread to do it: {MOST} wait for file systems already, or the container has reached its pids limit"
+    )]
+    NoThread,
+    #[error("a file system or a socket has not answered within {}", human(*.0))]
+    Late(Duration),
+}
+
+/// Does the work, and waits at most `limit` for it. Dropping the future gives it up, too.
+pub(crate) async fn on_thread<T: Send + 'static>(
+    limit: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Unanswered> {
+    let (sender, receiver) = oneshot::channel();
+    let run = move || {
+        mask::block_here();
+        // Fails only when nobody waits any more.
+        let _ = sender.send(work());
+        RUNNING.fetch_sub(1, Ordering::Relaxed);
+    };
+    let thread = thread::Builder::new().name("files".to_owned()).stack_size(STACK);
+    // Without a thread the receiver sees that the sender is gone.
+    if RUNNING.fetch_add(1, Ordering::Relaxed) >= MOST || thread.spawn(run).is_err() {
+        RUNNING.fetch_sub(1, Ordering::Relaxed);
+        return Err(Unanswered::NoThread);
+    }
+    match timeout(limit, receiver).await {
+        Ok(answer) => answer.map_err(|_| Unanswered::NoThread),
+        Err(_) => Err(Unanswered::Late(limit)),
+    }
+}
+
+/// As [`Peer::at`].
+///
+/// # Errors
+/// As there, and where the file system does not answer.
+pub(crate) async fn peer_at(path: PathBuf) -> io::Result<Peer> {
+    on_thread(LONGEST_WAY, move || Peer::at(&path)).await.map_err(io::Error::other)?
+}
+
+/// The same at the exit, when there is nothing else to do than to wait.
+///
+/// # Errors
+/// Those of the work, and `TimedOut` if it takes longer than `within`.
+pub(crate) fn wait_for(
+    within: Duration,
+    work: impl FnOnce() -> io::Result<()> + Send + 'static,
+) -> io::Result<()> {
+    let (sender, receiver) = mpsc::channel();
+    thread::Builder::new().name("files".to_owned()).spawn(move || {
+        // Fails only when nobody waits any more.
+        let _ = sender.send(work());
+    })?;
+    receiver.recv_timeout(within).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}

@@ -1,0 +1,134 @@
+//! The events, compared with their page.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::core::cause::Cause;
+use crate::core::event::{Load, Request, Unit};
+use crate::core::note::{AfterEnd, DrainEnd, Evidence, Hurry, Note, RequestError, StartFailure};
+use crate::core::spec::{HookId, Stage};
+use crate::report::event::exit;
+use crate::report::testing::Noted;
+use crate::types::{End, ProcessId, Signal, Time, WatchAction};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A note of every kind.
+fn all() -> Vec<Note> {
+    let process = ProcessId(0);
+    let (end, signal) = (End::Signal(Signal::TERM), Signal::TERM);
+    let last = Load { active: Some(3), ..Load::default() };
+    let hook = HookId { process: Some(process), stage: Stage::PreStop };
+    vec![
+        Note::Skipped(process),
+        Note::Started(process),
+        Note::Ready { process, after: SECOND },
+        Note::AllReady,
+        Note::Completed { process, after: SECOND },
+        Note::Ended { process, end, next: AfterEnd::Restart { delay: SECOND, attempt: 2 } },
+        Note::NotReady { process, after: SECOND },
+        Note::TimedOut { process, after: SECOND },
+        Note::StartFailed { process, why: StartFailure::Hook, next: AfterEnd::StaysDown },
+        Note::HookTimedOut(hook),
+        Note::DrainRequested,
+        Note::RequestBegan { process, request: Request::Stop },
+        Note::FileChanged { process, watch: 0, action: WatchAction::Restart },
+        Note::RequestDone { process, request: Request::Stop },
+        Note::RequestFailed { process, request: Request::Stop, why: RequestError::Drained },
+        Note::Follows { process, on: process },
+        Note::Replacing { process, old: process, overlaps: true },
+        Note::TakesOver { process, old: process },
+        Note::HandedOver { process, to: process, limit: SECOND },
+        Note::EpochDoomed { process, within: SECOND },
+        Note::TakenBack { process, old: process, why: RequestError::HookFailed(process) },
+        Note::Adding(process),
+        Note::Removing(process),
+        Note::ReloadDone,
+        Note::ReloadFailed { why: RequestError::Reloading },
+        Note::ProbeFailed { process, failures: 1, retries: 3 },
+        Note::TimeoutExtended { process, limit: SECOND },
+        Note::Unhealthy { process, next: None },
+        Note::ShutdownBegan { cause: Cause::Signal(signal), window: SECOND },
+        Note::GroupRemains(process),
+        Note::Hurried(Hurry::CutWaits),
+        Note::DrainBegan { process, longest: 9 * SECOND, min: SECOND, counted: true },
+        Note::NotDrained(process),
+        Note::DrainOver { process, why: DrainEnd::TimeOver, took: SECOND, last },
+        Note::OpenAgain { process, load: last, longest: SECOND },
+        Note::EndedUndrained { process, signal, evidence: Evidence::OtherEnds },
+        Note::Stopping { process, signal, limit: SECOND },
+        Note::Killed { process, after: None },
+        Note::LeftoversRemain,
+        Note::Stopped { process, end, took: None, killed: false, handed_over: true },
+        Note::DeadlinePassed,
+        Note::Unkillable(process),
+    ]
+}
+
+fn value(note: &Note) -> Value {
+    let entry = Noted::of(&["router"]).note(Time::default(), note);
+    serde_json::from_str(&format!("{{{}}}", entry.event.members())).unwrap()
+}
+
+#[test]
+fn events_have_the_facts_of_their_note() {
+    let process = ProcessId(0);
+    let end = End::Code(7);
+    let next = AfterEnd::Restart { delay: Duration::from_millis(1500), attempt: 2 };
+    assert_eq!(
+        value(&Note::Ended { process, end, next }),
+        json!({
+            "event": "ended", "name": "router", "exit_code": 7,
+            "reason": "error", "next": "restart", "attempt": 2, "min_seconds": 1.5,
+        })
+    );
+    let end = End::Signal(Signal::KILL);
+    assert_eq!(
+        value(&Note::Stopped {
+            process,
+            end,
+            took: Some(SECOND),
+            killed: true,
+            handed_over: false
+        }),
+        json!({
+            "event": "stopped", "name": "router", "exit_code": 137,
+            "signal": "SIGKILL", "reason": "killed", "seconds": 1.0,
+        })
+    );
+    let last = Load { unit: Unit::Requests, active: Some(3), total: None };
+    assert_eq!(
+        value(&Note::DrainOver { process, why: DrainEnd::TimeOver, took: SECOND, last }),
+        json!({
+            "event": "drained", "name": "router", "reason": "time_over",
+            "seconds": 1.0, "requests": 3,
+        })
+    );
+    let members = exit(0, Some(SECOND)).members();
+    assert_eq!(members, "\"event\":\"exit\",\"exit_code\":0,\"seconds\":1.0");
+}
+
+/// The words in the first column of the tables of a page.
+fn documented(page: &str) -> BTreeSet<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(page);
+    let text = fs::read_to_string(path).unwrap();
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    rows.map(|(word, _)| word.to_owned()).collect()
+}
+
+#[test]
+fn every_event_and_every_field_is_documented() {
+    let mut known: BTreeSet<String> = ["exit".to_owned()].into();
+    for note in all() {
+        let value = value(&note);
+        known.insert(value["event"].as_str().unwrap().to_owned());
+        known.extend(value.as_object().unwrap().keys().cloned());
+    }
+    // These come in `started` and in the event of a drain that counts requests.
+    known.extend(["pid", "requests"].map(str::to_owned));
+    assert_eq!(documented("events.md"), known);
+}

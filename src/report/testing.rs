@@ -1,0 +1,53 @@
+//! A journal beside a machine that does nothing, for tests that make the notes themselves.
+
+use std::ops::{Deref, DerefMut};
+use std::rc::Rc;
+
+use crate::core::note::Note;
+use crate::core::state::State;
+use crate::load::testing::load;
+use crate::report::Journal;
+use crate::report::entry::Entry;
+use crate::report::messages::Names;
+use crate::types::Time;
+
+pub(super) struct Noted {
+    pub(super) journal: Journal,
+    pub(super) state: State,
+}
+
+impl Noted {
+    /// With these processes.
+    pub(super) fn of(names: &[&str]) -> Self {
+        let processes: Vec<_> =
+            names.iter().map(|name| format!("{name}: {{command: [a]}}")).collect();
+        Self::load(&format!("processes: {{{}}}", processes.join(", ")), Time::default())
+    }
+
+    /// With the processes of a config, since a moment.
+    #[track_caller]
+    pub(super) fn load(config: &str, began: Time) -> Self {
+        let loaded = load(&[config], &[]).unwrap();
+        let names = loaded.config.processes.iter().map(|process| process.name.clone()).collect();
+        let state = State::new(Rc::new(loaded.config.spec(&loaded.graph)), began);
+        Self { journal: Journal::new(Names(names), began), state }
+    }
+
+    pub(super) fn note(&mut self, now: Time, note: &Note) -> Entry {
+        self.journal.note(now, note, &self.state, None)
+    }
+}
+
+impl Deref for Noted {
+    type Target = Journal;
+
+    fn deref(&self) -> &Journal {
+        &self.journal
+    }
+}
+
+impl DerefMut for Noted {
+    fn deref_mut(&mut self) -> &mut Journal {
+        &mut self.journal
+    }
+}

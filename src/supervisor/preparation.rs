@@ -1,0 +1,92 @@
+//! What a start needs from the file system, gathered on a thread: the values of the process, its
+//! rendered files, its working directory, its log file, and the places of its sockets.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::PathBuf;
+
+use crate::config::{LogFile as WantedLog, LogMode, Process};
+use crate::logging::file::LogFile;
+use crate::os::spawn::open_directory;
+use crate::supervisor::launch;
+use crate::supervisor::launch::StartError;
+use crate::supervisor::readiness::probe::answered_already;
+
+/// What a start, or a hook, is going to need.
+#[derive(Default)]
+pub(crate) struct Preparation {
+    /// drainit's own socket, which is no process's.
+    pub(crate) own_socket: Option<PathBuf>,
+    /// Whether another program may not listen on its `sockets`, or answer its readiness probe.
+    pub(crate) is_first: bool,
+    /// Those of its `sockets` that are removed.
+    pub(crate) stale: Vec<PathBuf>,
+    /// `env` of the config, where the values of the process are read.
+    pub(crate) values: Option<Vec<(String, String)>>,
+    /// The environment of every process, where its files are rendered.
+    pub(crate) renders: Option<Vec<(OsString, OsString)>>,
+    /// Whether its log file is not open yet.
+    pub(crate) opens_log: bool,
+}
+
+/// What was gathered.
+#[derive(Default)]
+pub(crate) struct Files {
+    pub(crate) with_values: Option<Process>,
+    pub(crate) directory: Option<File>,
+    pub(crate) log: Option<LogFile>,
+}
+
+impl Preparation {
+    /// Whether any of it touches the file system, or connects.
+    pub(crate) fn is_needed(&self, process: &Process) -> bool {
+        let asks = self.is_first && (process.readiness.is_some() || !process.sockets.is_empty());
+        let reads = process.environment.iter().any(|variable| variable.file().is_some());
+        asks || !self.stale.is_empty()
+            || self.values.is_some() && reads
+            || self.renders.is_some() && !process.render.is_empty()
+            || self.opens_log
+            || process.working_dir.is_some()
+    }
+
+    /// Does all of it.
+    pub(crate) fn run(self, process: Process) -> Result<Files, StartError> {
+        let own = self.own_socket.as_deref();
+        if self.is_first {
+            launch::check_sockets(&process, own)?;
+        }
+        launch::remove_sockets(&process.name, &self.stale, own);
+        let values = self.values.map(|env| launch::with_values(&process, &env)).transpose()?;
+        let with_values = values.flatten();
+        let wanted = with_values.as_ref().unwrap_or(&process);
+        if let Some(base) = self.renders {
+            launch::render(wanted, &base)?;
+        }
+        let log = match &process.log.mode {
+            LogMode::File(WantedLog { path, .. }) if self.opens_log => {
+                let opened = LogFile::open(path);
+                Some(opened.map_err(|error| launch::no_log_file(path, error))?)
+            }
+            _ => None,
+        };
+        let directory = process.working_dir.as_deref().map(open_directory).transpose()?;
+        if self.is_first {
+            warn_if_ready_already(&process);
+        }
+        Ok(Files { with_values, directory, log })
+    }
+}
+
+/// Warns if something answers the readiness probe of a process before its first start. Later it may
+/// be a leftover of its earlier instance.
+fn warn_if_ready_already(process: &Process) {
+    let readiness = process.readiness.as_ref();
+    let answers = |probe| answered_already(probe, &process.listen);
+    if let Some(address) = readiness.and_then(|wanted| answers(&wanted.probe)) {
+        tracing::warn!(
+            "{}: {address} answers before the process is started: another process listens there, and its \
+             answers will be taken for readiness",
+            process.name
+        );
+    }
+}

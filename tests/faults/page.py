@@ -1,0 +1,47 @@
+"""Writes the matrix of `docs/faults.md`."""
+
+import re
+import time
+
+import document
+import kit
+from matrix import ALL, US
+
+
+def versions():
+    wanted = ("drainit", "Horust", "tini", "s6", "supervisor", "no Horust")
+    parts = [part for part in document.versions().rstrip(".").split(", ") if part.startswith(wanted)]
+    # The cells of a Horust that is not installed are those of an earlier run.
+    earlier = re.search(r"Horust \d[\d.]*\d", (kit.ROOT / "docs/faults.md").read_text())
+    return ", ".join(earlier[0] if part == "no Horust" and earlier else part for part in parts) + "."
+
+
+def cell(row, tool):
+    if tool not in row.cells:
+        return "–"
+    text = row.cells[tool].text()
+    return text.partition(",")[0] if row.test and text.startswith("pass,") else text
+
+
+def table(rows):
+    """The rows of one group, without the columns that no row fills."""
+    tools = [tool for tool in ALL if any(tool in row.cells for row in rows)]
+    head = ["fault", "expected", *tools]
+    cells = [[row.what, row.expected, *(cell(row, tool) for tool in tools)] for row in rows]
+    if any(row.test for row in rows):
+        head.append("test")
+        for row, line in zip(rows, cells):
+            line.append(f"`{row.test}`" if row.test else "")
+    return f"## {rows[0].group}\n\n{kit.table(head, cells, numbers=False)}"
+
+
+def write(rows):
+    groups = dict.fromkeys(row.group for row in rows)
+    tables = [table([row for row in rows if row.group == name]) for name in groups]
+    ours = [row.cells[US] for row in rows]
+    failed, skipped = (sum(1 for cell in ours if cell.fault and cell.skipped == kind) for kind in (False, True))
+    rest = "".join(f", {word} {count}" for word, count in (("fails", failed), ("skips", skipped)) if count)
+    tested = sum(1 for row in rows if row.test)
+    run = (f"{time.strftime('%Y-%m-%d')}, on {kit.machine()}.\n{len(rows)} faults, {tested} of them with drainit only; "
+           f"drainit passes {len(ours) - failed - skipped}{rest}.\n\n{versions()}")
+    kit.write_page("faults.md", "make faults", run=run, tables="\n\n".join(tables))

@@ -1,0 +1,149 @@
+"""Faults that are tried with drainit only, each by a test of the project: most are of what no peer has."""
+
+from matrix import DRAIN, OURS, group
+
+_, tested = group(DRAIN)
+
+# agentgateway#3334
+tested("`min` and the wait after it are longer than the grace period", "the drain leaves the stop its time",
+       "drain_faults::the_drain_leaves_the_stop_its_time")
+tested("no traffic at all", "the drain is over after `min`", "drain_faults::without_connections_it_is_over_after_min")
+# consul-dataplane#1072
+tested("the admin refuses connections", "`min` is held, because requests still arrive",
+       "drain_faults::min_is_held_where_the_admin_refuses_connections")
+tested("the admin hangs, answers garbage or resets, from the start", "bounded, and reported",
+       "admin_faults::an_admin_that_fails_from_the_start_is_bounded_and_reported")
+tested("the admin hangs, answers garbage or resets, during the drain", "bounded, and reported",
+       "admin_faults::an_admin_that_fails_during_the_drain_is_bounded_and_reported")
+tested("the statistics hang or are garbage during the drain", "bounded, and reported",
+       "admin_faults::statistics_that_fail_during_the_drain_are_bounded_and_reported")
+tested("the last count fails", "bounded, and reported", "admin_faults::a_failing_last_count_is_bounded_and_reported")
+tested("there is no admin", "bounded, and reported",
+       "admin_faults::an_admin_that_never_existed_is_bounded_and_reported")
+# The admin of these tests is as strict as Envoy's.
+tested("a GET in place of a POST to the admin (405)", "the calls are POSTs, in their order",
+       "drain_faults::it_is_drained_then_polled_then_closed_and_only_then_asked_to_end")
+tested("the admin refuses once", "tried again", "drain_faults::a_single_refusal_is_tried_again")
+# mongodb-kubernetes#1278
+tested("the admin answers 403", "reported before the drain",
+       "admin_faults::missing_permissions_are_reported_before_the_drain")
+tested("the drain closes nothing", "reported", "admin_faults::a_drain_that_closes_nothing_is_reported")
+tested("a statistic is missing", "unknown, not zero",
+       "drain_faults::a_statistic_that_is_missing_is_unknown_and_not_zero")
+# istio#60728, envoyproxy/gateway#7985
+tested("a scraper keeps a connection of an internal listener", "it holds no drain",
+       "direction::a_scraper_does_not_hold_a_drain")
+# istio#44690, #36534
+tested("a client of a real Envoy never lets go", "waited for until `time` is over",
+       "drain_end::a_client_that_never_lets_go_is_waited_for_until_time_is_over")
+# A port that is closed at once: endpoints point to it for a second in a cluster, 15 s behind a load balancer.
+tested("endpoints still point to a container that is to end", "unready at once, nothing stopped for `readiness_delay`",
+       "control::readyz_follows_readiness_and_turns_at_t0_before_anything_is_stopped")
+tested("a load balancer sends on until its own health check has failed", "no request fails, with `unready_delay`",
+       "unready_delay::a_load_balancer_that_looks_only_at_the_health_check_loses_nothing")
+tested("Envoy's `--drain-time-s` is shorter than `min`", "no connection is refused within `min`",
+       "new_connections::a_short_drain_time_of_envoy_refuses_no_connection_within_min")
+tested("SIGINT during the drain", "the wait is cut, the order kept",
+       "drain_faults::a_second_signal_cuts_the_drain_and_keeps_the_order")
+tested("Envoy ends during the drain", "the drain ends at once", "drain_faults::the_end_of_the_process_ends_its_drain")
+tested("a real Envoy is killed during the drain", "not waited for",
+       "crash_paths::an_envoy_that_dies_during_the_drain_is_not_waited_for")
+tested("a real Envoy is stopped (SIGSTOP) when it is to drain", "`min`, then the stop",
+       "crash_paths::an_envoy_that_hangs_when_it_is_to_drain_is_stopped_after_min")
+tested("a real Envoy is stopped (SIGSTOP) during the drain", "the wait is over after `time`",
+       "crash_paths::an_envoy_that_hangs_during_the_drain_is_stopped_when_its_time_is_over")
+tested("TERM to Envoy too (`kill -TERM -1`)", "the cut requests are reported",
+       "simultaneous_stop::an_envoy_that_ended_before_its_drain_is_reported_with_the_reason")
+tested("the drain time is `abc`", "refused before anything starts",
+       "drain_faults::a_drain_time_that_is_no_time_is_refused_before_anything_starts")
+tested("a drain command hangs", "killed when its time is over", "drain_kinds::a_command_that_takes_too_long_is_killed")
+tested("a drain request is never answered", "given up when its time is over",
+       "drain_kinds::a_request_without_an_answer_is_given_up_when_its_time_is_over")
+
+_, tested = group("Ends that nobody asked for, and failed starts")
+
+# Supervisor#1588, #1223
+tested("a process holds up the start", "`status` shows what is ready and what starts",
+       "status::without_a_word_of_control_it_shows_every_process")
+
+_, tested = group("Signals, and processes that do not obey")
+
+# Supervisor#1073, #734
+tested("a second and a third stop signal", "the second keeps the order, the third kills all, 137",
+       "shutdown::a_second_signal_keeps_the_order_and_a_third_kills")
+# process-compose#354
+tested("a process holds up the stop", "`status` shows it, and the time that is left",
+       "status::a_shutdown_shows_its_progress_and_watch_ends_with_it")
+# dumb-init#173, #285
+tested("`exec`: a load balancer needs time before the TERM (`--signal-delay`)", "TERM after it; other signals at once",
+       "exec_options::a_stop_signal_is_held_back_and_others_are_not")
+# tini#225, #104
+tested("`exec`: signals that the program would take amiss (`--rewrite`)", "rewritten or dropped",
+       "exec_signals::signals_are_rewritten_and_dropped")
+
+_, tested = group("Output")
+
+# Supervisor#1201, #1326, #553
+tested("a process writes to stdout and stderr", "each line gets the prefix and stays on its stream",
+       "output::lines_get_their_prefix_and_keep_their_stream")
+# Supervisor#1624
+tested("the log is read by a machine (`format: json`)", "each line is one object with the name of its process",
+       "output::json_is_one_object_per_line")
+
+_, tested = group("Time")
+
+# No machine can be put to sleep here: the test asks which clock is read, and no peer can be asked that.
+tested("the machine sleeps", "its time counts: a deadline is not put off",
+       "shutdown::times_are_of_the_clock_that_runs_on_while_the_machine_sleeps")
+# istio#34855
+tested("20 s to end in a grace period of 10 s", "a warning with its line, and an error of `check --strict`",
+       "config_errors::a_warning_stops_nothing_unless_check_is_strict")
+
+_, tested = group("In a Docker container")
+
+# kubernetes#50032
+tested("a grace period of 30 s, where `docker stop` kills after 10 s", "a warning at the start",
+       "docker::matrix::the_stock_time_of_docker_stop_is_said_at_the_start")
+tested("a socket of an API gateway never appears", "the others are stopped in order, 1, and the log says why",
+       "docker::api_gateway::a_socket_that_never_appears_stops_the_others_and_the_log_says_why")
+# docker/cli#3909
+tested("HUP, USR1 and USR2 to an API gateway", "nothing ends, and Envoy gets USR1",
+       "docker::api_gateway::each_process_gets_defaults_arguments_signals_and_a_prefix")
+
+_, tested = group(OURS)
+
+# s6-overlay#477
+tested("commands that are to run before and after a process, and last of all", "each runs at its moment",
+       "hooks::hooks_run_at_their_moments")
+tested("a stop hook hangs or fails", "nothing is held up beyond its time",
+       "hooks::hooks_at_the_end_that_fail_or_hang_change_nothing")
+tested("a start hook hangs", "killed with its group, the start has failed",
+       "hooks::a_pre_start_that_takes_too_long_is_killed_with_its_group")
+tested("a value or an `env_file` is missing", "a failed start, which names it",
+       "values_at_start::a_missing_value_is_a_failed_start")
+tested("a config that is empty, or only a comment", "refused soon, 78", "config_errors::an_empty_file")
+tested("a binary for a config", "refused soon, 78", "config_errors::a_binary")
+tested("a config of 10 MB", "refused soon in 300 MB of memory, 78", "config_errors::ten_megabytes")
+tested("a config of 100,000 brackets, each in the other", "refused soon, 78",
+       "config_errors::brackets_a_hundred_thousand_deep")
+tested("a config that never ends (a FIFO without a writer, `/dev/zero`)", "refused soon, 78",
+       "config_errors::a_pipe_without_a_writer_and_a_device")
+tested("an alias bomb in the config", "refused at once", "config_errors::an_alias_bomb")
+tested("500 silent connections to the control port", "no client waits",
+       "control::five_hundred_connections_that_ask_nothing_take_no_answer_from_anybody")
+tested("no descriptor is left for the control port", "it waits and does not spin",
+       "control::without_a_descriptor_the_listeners_wait_and_do_not_spin")
+tested("the control port is in use", "refused before anything starts",
+       "control::a_port_in_use_is_found_before_anything_starts")
+tested("a server hangs", "found by its liveness, drained and restarted",
+       "liveness::a_server_that_hangs_is_drained_stopped_and_restarted")
+tested("a process may not be signalled (other user, no CAP_KILL)", "reported, the stop goes on",
+       "shutdown::processes_that_may_not_be_signalled_are_reported")
+tested("drainit itself cannot go on", "all processes are stopped, 70",
+       "hardening::where_drainit_itself_cannot_go_on_all_processes_are_stopped")
+tested("drainit itself gets no memory", "all processes are stopped, 70",
+       "hardening::where_drainit_gets_no_memory_all_processes_are_stopped")
+tested("a program is missing at a restart", "tried again as `restart` says",
+       "supervise::a_program_that_is_missing_at_a_restart_is_tried_again_as_restart_says")
+tested("a config that cannot be used, at a reload", "nothing changes, and it says why",
+       "reload::a_config_that_cannot_be_used_changes_nothing_and_is_explained")

@@ -1,0 +1,116 @@
+//! Files that hang when they are opened, as on a network file system whose server is gone: drainit
+//! goes on, and its deadline holds.
+
+use std::fs;
+
+use crate::support::lease::Lease;
+use crate::support::{LONG, Rig, Signal, ms};
+
+/// Puts a program that hangs, and is none of those that run, into the directory of the rig.
+fn hanging_program(rig: &Rig) -> Option<Lease> {
+    let path = rig.path("hangs");
+    fs::copy("/bin/sleep", &path).unwrap();
+    Lease::take(&path)
+}
+
+// holds: S232, C670
+#[test]
+fn a_stop_does_not_wait_for_a_program_that_hangs() {
+    let Some(rig) = Rig::new() else { return };
+    let Some(_lease) = hanging_program(&rig) else { return };
+    let drainit = rig.start(
+        "
+        shutdown: {grace_period: 12s, reserve: 2s}
+        processes:
+          hangs: {command: [DIR/hangs, '60']}
+          database: {command: [CHILD, database]}
+          above: {command: [CHILD, above], depends_on: [hangs]}
+        ",
+    );
+    drainit.wait_for_start(&["database"]);
+    let t0 = drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_took(t0, ms(0)..ms(10_000)).assert_stopped_in_order(&["database"]);
+    ended.assert_no_line("hangs: started").assert_no_line("killed").assert_nothing_left();
+}
+
+#[test]
+fn a_hook_and_a_probe_that_hang_end_at_their_limits() {
+    let Some(rig) = Rig::new() else { return };
+    let Some(_lease) = hanging_program(&rig) else { return };
+    let drainit = rig.start(
+        "
+        processes:
+          a:
+            command: [CHILD, a]
+            hooks: {pre_start: {command: [DIR/hangs, '0'], timeout: 500ms}}
+            required: false
+            on_exit: ignore
+          b:
+            command: [CHILD, b]
+            readiness: {exec: [DIR/hangs, '0'], timeout: 1s}
+            required: false
+            on_exit: ignore
+          c: {command: [CHILD, c]}
+        ",
+    );
+    drainit.wait_for_line("a: pre_start hook: killed");
+    drainit.wait_for_line("b: not ready");
+    drainit.wait_for_start(&["c"]);
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0).assert_nothing_left();
+}
+
+#[test]
+fn exec_passes_a_stop_on_while_its_program_hangs() {
+    let Some(rig) = Rig::new() else { return };
+    let Some(_lease) = hanging_program(&rig) else { return };
+    let drainit = rig.start_with(&["exec", "--", "DIR/hangs", "60"]);
+    drainit.wait_until("a child that executes", || drainit.children_in_state('S') == 1);
+    let t0 = drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(143).assert_took(t0, ms(0)..ms(10_000));
+}
+
+/// Mounts a file system that never answers, and executes the rest of its arguments.
+const HANG: &str = "
+import ctypes, os, sys
+os.mkdir(sys.argv[1])
+fuse = os.open('/dev/fuse', os.O_RDWR)
+os.set_inheritable(fuse, True)
+options = f'fd={fuse},rootmode=40000,user_id=0,group_id=0'
+mounted = ctypes.CDLL(None).mount(b'hangs', sys.argv[1].encode(), b'fuse', 0, options.encode())
+print('mounted' if mounted == 0 else 'skipped: no fuse', flush=True)
+os.execvp(sys.argv[2], sys.argv[2:])
+";
+
+// holds: S233, C672
+#[test]
+fn nothing_waits_for_a_file_system_that_hangs() {
+    let Some(rig) = Rig::new() else { return };
+    if !std::path::Path::new("/dev/fuse").exists() {
+        return;
+    }
+    let hung = rig.path("hung").display().to_string();
+    let drainit = rig.wrapper(&["python3", "-c", HANG, &hung]).start(
+        "
+        shutdown: {grace_period: 12s, reserve: 2s}
+        processes:
+          waits: {command: [CHILD, waits], readiness: {file: DIR/hung/ready, timeout: 60s}}
+          values: {command: [CHILD, values], env_file: {path: DIR/hung/env, read: start}}
+          template: {command: [CHILD, template], render: [{from: DIR/hung/a, to: DIR/hung/b}]}
+          condition: {command: [CHILD, condition], only_if: {path_exists: DIR/hung/a}}
+          logs: {command: [CHILD, logs], log: {file: DIR/hung/log}}
+          directory: {command: [CHILD, directory], working_dir: DIR/hung}
+          sockets: {command: [CHILD, sockets], sockets: [DIR/hung/socket]}
+          hook: {command: [CHILD, hook], working_dir: DIR/hung, hooks: {pre_start: [CHILD, pre]}}
+          fine: {command: [CHILD, fine]}
+        ",
+    );
+    drainit.wait_for_line("mounted|skipped");
+    drainit.wait_for_start(&["waits", "fine"]);
+    drainit.exec(&["status"]).assert(0, "");
+    let t0 = drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_took(t0, ms(0)..ms(10_000));
+    ended.assert_stopped_in_order(&["fine"]).assert_no_line("killed");
+}

@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Builds the images of `make kubernetes` with Docker and imports them into the node: images.sh
+#
+# It needs those of `make rollout`, drainit-rollout-{base,gateway,drainit}.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+context=$(mktemp -d)
+trap 'rm -rf "$context"' EXIT
+
+# image NAME BASE FILE… < the rest of its Dockerfile
+image() {
+    local name=$1 base=$2
+    shift 2
+    rm -rf "$context"/*
+    cp "$@" "$context"
+    { echo "FROM $base"; cat; } >"$context/Dockerfile"
+    docker build --quiet --label drainit-test --tag "$name" "$context" >/dev/null
+}
+
+image drainit-kubernetes-pause:1 drainit-rollout-base README.md <<'END'
+ENTRYPOINT ["/usr/bin/tini", "--", "sleep", "infinity"]
+END
+image drainit-kubernetes-bash:1 drainit-rollout-gateway tests/kubernetes/load.py <<'END'
+COPY load.py /load.py
+END
+# What the api-gateway needs for the probes of a pod.
+cat >"$context.yaml" <<'END'
+control: {listen: 0.0.0.0:9902}
+END
+image drainit-kubernetes-drainit:1 drainit-rollout-drainit "$context.yaml" <<END
+COPY $(basename "$context").yaml /etc/kubernetes.yaml
+ENTRYPOINT ["/usr/local/bin/drainit", "run", "-c", "/etc/drainit.yaml", "-c", "/etc/kubernetes.yaml", "--"]
+END
+rm "$context.yaml"
+# The gateway of the manifests: its Envoy answers by itself.
+sed 's/10000/8080/; s,socket_address: {address: 0.0.0.0\, port_value: 9901},pipe: {path: /run/gateway/admin.sock\, mode: 384},' \
+    tests/fixtures/docker-envoy.yaml >"$context.envoy.yaml"
+mv "$context.envoy.yaml" target/kubernetes/envoy.yaml
+image registry.example.com/gateway:1 drainit-rollout-drainit target/kubernetes/envoy.yaml examples/kubernetes/drainit.yaml <<'END'
+COPY envoy.yaml /etc/envoy/envoy.yaml
+COPY drainit.yaml /etc/drainit.yaml
+ENV PATH=/usr/local/bin:/usr/bin
+END
+# The two images of sidecar.yaml.
+image registry.example.com/envoy-with-drainit:1 drainit-rollout-drainit tests/kubernetes/sidecar/{drainit,envoy}.yaml <<'END'
+COPY drainit.yaml /etc/drainit.yaml
+COPY envoy.yaml /etc/envoy/envoy.yaml
+ENV PATH=/usr/local/bin:/usr/bin
+END
+image registry.example.com/app:1 drainit-rollout-base tests/kubernetes/sidecar/app.py <<'END'
+COPY app.py /app.py
+ENTRYPOINT ["python3", "/app.py"]
+END
+docker save drainit-kubernetes-{pause,bash,drainit}:1 registry.example.com/{gateway,envoy-with-drainit,app}:1 \
+    >target/kubernetes/images.tar
+tests/kubernetes/node.sh run ctr -a /run/node-containerd/containerd.sock -n k8s.io images import \
+    --snapshotter overlayfs target/kubernetes/images.tar >/dev/null
+rm target/kubernetes/images.tar

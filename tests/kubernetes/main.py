@@ -1,0 +1,204 @@
+#!/usr/bin/env python3
+"""Tries the gateway in a real Kubernetes: main.py [NAME…], within the node of node.sh; `make kubernetes` does all.
+
+Each test prints one row. It fails where drainit loses a request, or does not end as it should.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import time
+
+from cluster import *
+
+TESTS = {}
+DRAIN = {"preStop": {"exec": {"command": ["/usr/local/bin/drainit", "drain"]}}}
+
+
+def test(function):
+    TESTS[function.__name__] = function
+    return function
+
+
+def row(name, counts, note=""):
+    """Prints a row, and returns the number of failed requests."""
+    failures = {kind: count for kind, count in counts.items() if kind != "requests"}
+    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(failures.items()))
+    print(f"{name:<34}{counts['requests']:>8}{sum(failures.values()):>8}  {note}{kinds}", flush=True)
+    return sum(failures.values())
+
+
+def expect(condition, what):
+    if not condition:
+        raise AssertionError(what)
+
+
+def tried(name, action, *objects, app="gateway", load=Load, **settings):
+    """Counts the failed requests while an action replaces pods."""
+    begin(*objects, app=app)
+    load = load(**settings)
+    action()
+    failed = row(name, load.end())
+    clean(app)
+    return failed
+
+
+def rolled(name, *objects, times=3, app="gateway", **settings):
+    return tried(name, lambda: roll(times, app), *objects, app=app, **settings)
+
+
+@test
+def rollout():
+    """Three pods, `kubectl rollout restart` three times: the bash entrypoints in three ways, and drainit."""
+    live = {"livenessProbe": {"tcpSocket": {"port": "http"}, "initialDelaySeconds": 20}}
+    sleep = {"lifecycle": {"preStop": {"exec": {"command": ["sleep", "15"]}}}}
+    lost = rolled("bash under tini", gateway("bash", **live))
+    expect(lost > 0, "nothing failed without drainit, so this test proves nothing")
+    rolled("bash, preStop: sleep 15", gateway("bash", **live, **sleep))
+    rolled("bash, drain_listeners and sleep", gateway("bash", **live, variables={"ROUTER_ADMIN_ENABLED": "true"}))
+    lost = rolled("drainit", gateway("drainit"))
+    expect(lost == 0, "drainit lost requests in a rollout")
+
+
+@test
+def pre_stop():
+    lost = rolled("drainit, preStop: drainit drain", gateway("drainit", lifecycle=DRAIN))
+    expect(lost == 0, "drainit lost requests in a rollout with preStop")
+
+
+@test
+def manifests():
+    """The files of examples/kubernetes as they are, the chart with its values."""
+    folder = TOP / "examples/kubernetes"
+    texts = {name: (folder / name).read_text() for name in ("deployment.yaml", "deployment-prestop.yaml")}
+    texts["chart"] = (folder / "chart/templates/deployment.yaml").read_text()
+    values = (line.split(": ") for line in (folder / "chart/values.yaml").read_text().splitlines() if ": " in line)
+    for name, value in values:
+        texts["chart"] = texts["chart"].replace("{{ .Values.%s }}" % name, value)
+        texts["chart"] = texts["chart"].replace("{{ .Values.%s | quote }}" % name, f'"{value}"')
+    for name, text in texts.items():
+        kubectl("apply", "-f", "-", data=text)
+        expect(rolled(name, times=2, delay=0) == 0, f"{name} lost requests")
+
+
+@test
+def http2():
+    lost = rolled("drainit, HTTP/2", gateway("drainit"), load=Http2)
+    expect(lost == 0, "drainit lost streams in a rollout")
+
+
+@test
+def sidecar():
+    """sidecar.yaml, as far as this Kubernetes can: its Envoy is a container like the application's.
+
+    A native sidecar gets SIGTERM after the application has ended. Here the hook goes on for 10 s after the drain.
+    """
+    file = str(TOP / "examples/kubernetes/sidecar.yaml")
+    app = json.loads(kubectl("create", "--dry-run=client", "--validate=false", "-o", "json", "-f", file))
+    pod = app["spec"]["template"]["spec"]
+    envoy = pod.pop("initContainers")[0]
+    del envoy["restartPolicy"]
+    envoy["lifecycle"]["preStop"]["exec"]["command"] = ["sh", "-c", "/usr/local/bin/drainit drain && sleep 10"]
+    pod["containers"][0]["lifecycle"] = {"preStop": {"exec": {"command": ["sleep", "15"]}}}
+    pod["containers"].append(envoy)
+    logs = []
+
+    def action():
+        logs.append(Logs("app", "envoy"))
+        roll(2, "app")
+
+    lost = tried("sidecar.yaml", action, app, app="app", delay=0)
+    expect(lost == 0, "drainit lost requests as a sidecar")
+    for pod, text in logs[0].texts().items():
+        left = re.search(r"stopping: SIGTERM received; ([\d.]+)s until the deadline", text)
+        expect(left and float(left[1]) <= 30, f"{pod} does not count its grace period of 45 s from the hook:\n{text}")
+
+
+@test
+def short_grace():
+    """10 s for a drain that may take 15 s: each pod ends before SIGKILL, with its report."""
+    logs = []
+
+    def action():
+        logs.append(Logs("gateway", "gateway"))
+        roll(1)
+
+    lost = tried("drainit, grace period 10 s", action, gateway("drainit", grace=10))
+    expect(lost == 0, "drainit lost requests with a grace period of 10 s")
+    for pod, text in logs[0].texts().items():
+        expect("stopped in" in text, f"{pod} was killed without a report:\n{text}")
+
+
+@test
+def liveness():
+    """A drain does not fail the livenessProbe; a drainit that hangs does, and the kubelet restarts the container."""
+    live = {"livenessProbe": {"httpGet": {"path": "/livez", "port": "control"}, "periodSeconds": 2, "failureThreshold": 2}}
+
+    def restarts(pod):
+        return json.loads(kubectl("get", "pod", pod, "-o", "json"))["status"]["containerStatuses"][0]["restartCount"]
+
+    def action():
+        drained = names()[0]
+        kubectl("exec", drained, "--", "/usr/local/bin/drainit", "drain")
+        time.sleep(10)  # two failures of the probe take 4 s
+        expect(restarts(drained) == 0, "the livenessProbe failed during a drain")
+
+    lost = tried("drainit drain, livenessProbe", action, gateway("drainit", **live))
+    expect(lost == 0, "drainit lost requests in a drain by hand")
+
+    def hang():
+        # PID 1 of a container ignores a SIGSTOP from its own namespace.
+        subprocess.run(["kill", "-STOP", str(first_process(names()[0]))], check=True)
+        wait_until("the kubelet restarts what hangs", lambda: any(restarts(pod) for pod in names()))
+
+    tried("drainit hangs, livenessProbe", hang, gateway("drainit", grace=20, **live))
+
+
+@test
+def node_drain():
+    """`kubectl drain` with a PodDisruptionBudget: the pods are evicted one by one."""
+    budget = {
+        "apiVersion": "policy/v1beta1",
+        "kind": "PodDisruptionBudget",
+        "metadata": {"name": "gateway"},
+        "spec": {"minAvailable": 2, "selector": {"matchLabels": {"app": "gateway"}}},
+    }
+
+    def action():
+        old = set(names())
+        flags = ["--pod-selector=app=gateway", "--delete-emptydir-data", "--timeout=170s"]
+        drain = subprocess.Popen(["kubectl", "drain", "node1", *flags], stdout=subprocess.DEVNULL)
+        unschedulable = ("get", "node", "node1", "-o", "jsonpath={.spec.unschedulable}")
+        wait_until("the node is cordoned", lambda: kubectl(*unschedulable) == "true")
+        kubectl("uncordon", "node1")  # there is no other node for the new pods
+        expect(drain.wait() == 0, "kubectl drain failed")
+        wait_until("the old pods are gone", lambda: not old & set(names()))
+
+    lost = tried("drainit, kubectl drain", action, gateway("drainit"), budget)
+    kubectl("delete", "poddisruptionbudget", "gateway")
+    expect(lost == 0, "drainit lost requests while its pods were evicted")
+
+
+def main():
+    wanted = sys.argv[1:] or list(TESTS)
+    if unknown := set(wanted) - set(TESTS):
+        sys.exit(f"unknown: {', '.join(unknown)}; there are {', '.join(TESTS)}")
+    print(f"{'':<34}{'requests':>8}{'failed':>8}")
+    failed = []
+    for name in wanted:
+        began = time.time()
+        try:
+            TESTS[name]()
+        except Exception as error:
+            failed.append(name)
+            print(f"{name}: {error}", flush=True)
+            kubectl("delete", "pod", "load", "--grace-period=0", "--force", check=False)
+            clean()
+        print(f"{name}: {time.time() - began:.0f} s", file=sys.stderr, flush=True)
+    print(f"{len(wanted) - len(failed)} passed, {len(failed)} failed")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+//! A process of another user puts symbolic links where a config leads drainit, which is root: none
+//! of them is followed.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
+use std::os::unix::net::UnixListener;
+
+use crate::support::namespace::is_root_for;
+use crate::support::{LONG, Rig, Signal};
+
+const THEIRS: u32 = 10_001;
+const SECRET: &str = "geheim-1234";
+
+/// A rig with a directory of the other user, `theirs`, and one that only root may enter, `victim`,
+/// with a secret.
+fn rig() -> Option<Rig> {
+    if !is_root_for("another user") {
+        return None;
+    }
+    let rig = Rig::new()?.readable_by_everybody();
+    for directory in ["theirs", "victim"] {
+        fs::create_dir(rig.path(directory)).unwrap();
+    }
+    chown(rig.path("theirs"), Some(THEIRS), Some(THEIRS)).unwrap();
+    rig.write("victim/secret", format!("A={SECRET}\n"));
+    fs::set_permissions(rig.path("victim"), fs::Permissions::from_mode(0o700)).unwrap();
+    Some(rig)
+}
+
+#[test]
+fn no_link_of_another_user_leads_drainit_to_a_file() {
+    let Some(rig) = rig() else { return };
+    let _victim = UnixListener::bind(rig.path("victim/socket")).unwrap();
+    // What each of them is led to, and its keys.
+    let led = [
+        ("log", "dir", "log: {file: DIR/theirs/dir/app.log}"),
+        (
+            "template",
+            "secret",
+            "render: [{from: DIR/theirs/secret, to: DIR/theirs/out}], user: '10001:10001'",
+        ),
+        ("rendered", "dir", "render: [{from: DIR/own, to: DIR/theirs/dir/out}]"),
+        ("variable", "secret", "environment: {A: {file: DIR/theirs/secret}}"),
+        ("env", "dir", "env_file: [{path: DIR/theirs/dir/secret, read: start}]"),
+        ("directory", "dir", "working_dir: DIR/theirs/dir"),
+        ("file", "secret", "readiness: {file: DIR/theirs/secret, timeout: 100ms}"),
+        ("unix", "dir", "readiness: {unix: DIR/theirs/dir/socket, timeout: 100ms}"),
+        (
+            "http",
+            "dir",
+            "readiness: {http: 'unix:DIR/theirs/dir/socket:/', timeout: 100ms}, sockets: [DIR/theirs/dir/no]",
+        ),
+        ("watched", "secret", "watch: [{path: DIR/theirs/secret, action: restart}]"),
+        ("removed", "dir", "sockets: [DIR/theirs/dir/socket]"),
+    ];
+    let mut config = "
+control: {socket: DIR/control.sock}
+processes:
+  attack:
+    command: [sh, -c, 'cd DIR/theirs && ln -s ../victim dir && ln -s ../victim/secret secret']
+    user: '10001:10001'
+    type: oneshot
+"
+    .to_owned();
+    for (name, _, keys) in led {
+        config += &format!(
+            "  {name}: {{command: [CHILD, {name}, 'report=DIR/{name}.json'], {keys}, depends_on: [attack], \
+             required: false, on_exit: ignore}}\n"
+        );
+    }
+    rig.write("own", "own\n");
+    let drainit = rig.start(&config);
+    for (_, link, _) in led {
+        drainit.wait_for_line(&format!("theirs/{link}` belongs to user {THEIRS}"));
+    }
+    for (name, link, _) in led {
+        let line = format!(
+            "{name}.*symbolic link `.*/theirs/{link}` belongs to user {THEIRS}, .*chown -h 0"
+        );
+        drainit.wait_for_line(&line);
+    }
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_no_line(SECRET);
+    let mut left: Vec<_> = fs::read_dir(ended.path("victim"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["secret", "socket"]);
+    assert!(!ended.path("theirs/out").exists());
+    for name in ["log", "template", "rendered", "variable", "env", "directory"] {
+        assert!(!ended.path(&format!("{name}.json")).exists(), "{name} was started");
+    }
+}
+
+#[test]
+fn no_link_of_another_user_leads_a_socket_elsewhere() {
+    for config in [
+        "control: {socket: DIR/theirs/dir/control.sock}, processes: {a: {command: [CHILD, a]}}",
+        "processes: {a: {command: [CHILD, a], listen: ['unix:DIR/theirs/dir/app.sock']}}",
+    ] {
+        let Some(rig) = rig() else { return };
+        symlink("../victim", rig.path("theirs/dir")).unwrap();
+        lchown(rig.path("theirs/dir"), Some(THEIRS), None).unwrap();
+        let ended = rig.run(&format!("{{{config}}}"));
+        ended.assert_code(78).assert_line(&format!("theirs/dir` belongs to user {THEIRS}"));
+        assert_eq!(fs::read_dir(ended.path("victim")).unwrap().count(), 1);
+    }
+}
+
+#[test]
+fn links_of_root_lead_where_they_did() {
+    let Some(rig) = rig() else { return };
+    // As a ConfigMap is mounted.
+    fs::create_dir(rig.path("..1")).unwrap();
+    rig.write("..1/env", "A=mounted\n");
+    for (target, link) in [("..1", "..data"), ("..data/env", "env"), ("victim", "run")] {
+        symlink(target, rig.path(link)).unwrap();
+    }
+    let drainit = rig.start(
+        "
+        control: {socket: DIR/run/control.sock}
+        processes:
+          a:
+            command: [CHILD, a, report=DIR/a.json]
+            listen: ['unix:DIR/run/a.sock']
+            env_file: [{path: DIR/env, read: start}]
+            log: {file: DIR/run/a.log}
+            watch: [{path: DIR/env, action: restart}]
+            working_dir: DIR/run
+            readiness: {file: DIR/run/secret}
+        ",
+    );
+    drainit.wait_for_line("everything is ready");
+    let socket = drainit.path("run/control.sock").display().to_string();
+    drainit.exec(&["status", "--socket", &socket]).assert(0, "ready");
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_no_line("symbolic link");
+    assert_eq!(ended.report("a.json")["env"]["A"], "mounted");
+}

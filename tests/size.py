@@ -1,0 +1,74 @@
+#!/usr/bin/env python3
+"""Counts the Rust lines of each room, without blank lines and comments: production, and tests.
+
+A test is what is compiled for tests or for fuzzing only, in a file or as a file of its own, and
+everything below tests/, benches/ and examples/. Usage: tests/size.py [DIRECTORY]
+"""
+
+import collections
+import pathlib
+import re
+import sys
+
+ROOT = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ".").resolve()
+TEST = re.compile(r'#\[(cfg\((all\(|any\()?(test\b|feature = "fuzzing")|test\]|tokio::test)')
+MODULE = re.compile(r"(?:pub(?:\(\w+\))? )?mod (\w+);")
+TYPE = re.compile(r"(?:pub(?:\([^)]*\))? )?(?:struct|enum|trait|union) (\w+)")
+
+
+def code(text):
+    """The lines that are neither blank nor a comment."""
+    lines = (line.strip() for line in text.splitlines())
+    return [line for line in lines if line and not line.startswith("//")]
+
+
+def split(lines):
+    """The lines of production, those of tests, and the modules that are declared for tests."""
+    production, tests, modules = [], [], []
+    depth, opened, is_test = 0, False, False
+    for line in lines:
+        if not is_test and TEST.match(line):
+            depth, opened, is_test = 0, False, True
+        (tests if is_test else production).append(line)
+        if is_test and not line.startswith("#["):
+            depth += line.count("{") - line.count("}")
+            opened |= "{" in line
+            if module := MODULE.match(line):
+                modules.append(module[1])
+            is_test = depth > 0 or not (opened or line.endswith((";", ",")))
+    return production, tests, modules
+
+
+def files():
+    for path in sorted(ROOT.rglob("*.rs")):
+        if not {"target", ".git"} & set(path.relative_to(ROOT).parts):
+            yield path
+
+
+def main():
+    parts = {path: split(code(path.read_text())) for path in files()}
+    test_files = set()
+    for path, (_, _, modules) in parts.items():
+        folder = path.parent if path.stem in ("mod", "lib", "main") else path.with_suffix("")
+        for module in modules:
+            test_files |= {folder / f"{module}.rs", folder / module / "mod.rs", folder / module}
+    production, tests, types = collections.Counter(), collections.Counter(), collections.Counter()
+    for path, (code_lines, test_lines, _) in parts.items():
+        place = path.relative_to(ROOT)
+        is_test = bool({"tests", "benches", "examples", "fuzz"} & set(place.parts))
+        is_test |= path in test_files or any(parent in test_files for parent in path.parents)
+        room = "/".join(part for part in place.with_suffix("").parts[:-1] if part != "src")
+        room = "/".join(room.split("/")[: 3 if room.startswith("crates") else 1]) or place.stem
+        production[room] += 0 if is_test else len(code_lines)
+        tests[room] += len(test_lines) + (len(code_lines) if is_test else 0)
+        types[room] += 0 if is_test else sum(1 for line in code_lines if TYPE.match(line))
+    words = sum(len(path.read_text().split()) for path in (ROOT / "docs").rglob("*.md"))
+    print(f"{'room':<24}{'production':>11}{'tests':>8}{'types':>7}")
+    rows = [(room, production[room], tests[room], types[room]) for room in sorted(production)]
+    for room, *numbers in [*rows, ("all", *map(sum, list(zip(*rows))[1:]))]:
+        print(f"{room:<24}{numbers[0]:>11}{numbers[1]:>8}{numbers[2]:>7}")
+    print(f"words of docs: {words}")
+
+
+if __name__ == "__main__":
+    main()
