@@ -71,10 +71,10 @@ test: deps static-other ## runs all tests, with five versions of Envoy
 	$(TEST) --no-run && $(SIMULATION) --no-run
 	$(TEST) --lib --bins --test load
 	DRAINIT_SIM_RUNS=100000 $(SIMULATION)
-	$(TEST) --test main -- --test-threads=$(WAITING) $(addprefix --skip ,docker:: fault_matrix:: $(BUSY))
-	$(TEST) --test main -- --skip docker:: $(BUSY)
-	$(TEST) --test main -- fault_matrix::
-	$(TEST) --test main -- --test-threads=$(WAITING) docker::
+	@tests/run.sh --test-threads=$(WAITING) $(addprefix --skip ,docker:: fault_matrix:: $(BUSY))
+	@tests/run.sh --skip docker:: $(BUSY)
+	@tests/run.sh fault_matrix::
+	@tests/run.sh --test-threads=$(WAITING) docker::
 	$(TEST) --doc
 TEST = $(CARGO) test --locked --workspace
 # Optimised, it plays 100,000 schedules of each mode in 20 s of a processor; a debug build needs minutes.

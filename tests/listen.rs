@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 
 use crate::support::http::{free_address, get, get_unix};
-use crate::support::{LONG, Rig, Running, Signal};
+use crate::support::{LONG, Rig, Running, Signal, leave_socket};
 
 /// A server on the sockets of sd_listen_fds(3). It answers with its environment, and ends at
 /// `/exit`.
@@ -155,7 +155,7 @@ fn a_socket_without_a_listener_is_replaced_and_another_file_is_not() {
 
 fn rig_with_a_stale_socket() -> Option<Rig> {
     let rig = Rig::new()?;
-    drop(UnixListener::bind(rig.path("app.sock")).unwrap());
+    leave_socket(rig.path("app.sock"));
     Some(rig)
 }
 

@@ -12,7 +12,7 @@ use crate::support::http::get_unix;
 use crate::support::namespace::is_root_for;
 use crate::support::record::Record;
 use crate::support::rig::NOBODY;
-use crate::support::{LONG, Rig, Signal, in_parallel, ms};
+use crate::support::{LONG, Rig, Signal, in_parallel, leave_socket, ms};
 
 // holds: S112, S121, S203, C353, C654
 #[test]
@@ -96,7 +96,7 @@ fn only_if_leaves_a_process_out_and_its_dependents_go_on() {
     let Some(rig) = Rig::new() else { return };
     rig.write("there", "");
     // An earlier run left this socket. A client that finds it must not wait for an answer.
-    drop(UnixListener::bind(rig.fill("DIR/out.sock")).unwrap());
+    leave_socket(rig.fill("DIR/out.sock"));
     let drainit = rig.start(
         "
         processes:
@@ -265,7 +265,7 @@ fn a_variable_that_is_taken_away_reaches_nothing_that_runs_as_the_process_does()
 #[test]
 fn sockets_are_removed_before_the_start_and_after_the_end() {
     let Some(rig) = Rig::new() else { return };
-    drop(UnixListener::bind(rig.path("a.sock")).unwrap());
+    leave_socket(rig.path("a.sock"));
     rig.write("precious", "no socket");
     // The process fails to bind and ends as if it had crashed, without removing its socket.
     let drainit = rig.start_ready(

@@ -9,7 +9,6 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixListener;
 use std::thread;
 
 use gateway::{
@@ -20,7 +19,7 @@ use gateway::{
 use super::Client;
 use crate::support::docker_gateway::{BOOTSTRAP, examples};
 use crate::support::http::{get, get_unix};
-use crate::support::{LONG, Stream, ms};
+use crate::support::{LONG, Stream, leave_socket, ms};
 
 const SOCKETS: &str = "/var/run/api-platform";
 const HELLO: &str = "hello from the gateway\n";
@@ -132,7 +131,7 @@ fn without_a_registry_and_an_admin_over_tcp_it_drains_over_a_private_one() {
     assert!(!BOOTSTRAP.contains("admin:"));
     // The stand-in could not bind its socket if that of an earlier run were still there.
     for name in ["python-executor.sock", "policy-engine.sock"] {
-        drop(UnixListener::bind(setup.sockets.join(name)).unwrap());
+        leave_socket(setup.sockets.join(name));
     }
     let options = [
         ENGINE,

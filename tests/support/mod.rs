@@ -19,6 +19,8 @@ pub(crate) mod temp_dir;
 pub(crate) mod terminal;
 
 pub(crate) use nix::sys::signal::Signal;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, socket};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
@@ -33,6 +35,16 @@ pub(crate) use rig::Rig;
 pub(crate) use running::{Ended, Running, Said};
 use testkit::envoy::checkout;
 pub(crate) use testkit::event::now;
+
+/// Leaves a socket at `path` that nobody serves, as a program does that was killed.
+///
+/// It never listens: a child that another test forks meanwhile may hold its descriptor until the
+/// exec, and a listener would answer for that long.
+pub(crate) fn leave_socket(path: impl AsRef<Path>) {
+    let socket =
+        socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+    bind(socket.as_raw_fd(), &UnixAddr::new(path.as_ref()).unwrap()).unwrap();
+}
 
 /// The limit of a wait that is not a measurement. It is far longer than anything here takes, also
 /// where the machine pauses for seconds, and shorter than the default grace period.
