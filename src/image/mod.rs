@@ -14,6 +14,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::sys::stat::{FileStat, SFlag};
 use nix::unistd::AccessFlags;
@@ -29,6 +30,7 @@ use crate::os::spawn::diagnose::{Attempt, foresee, wrong_with_dir};
 use crate::os::spawn::which::which;
 use crate::os::spawn::{SpawnError, cannot_change_user};
 use crate::trusted_path::{ForeignLink, Place, is};
+use crate::types::human;
 
 #[derive(Debug, Default)]
 pub(crate) struct ImageCheck {
@@ -154,13 +156,13 @@ impl<'a> Checker<'a> {
                     }
                 }
             }
-            Some(DrainMethod::Envoy(envoy)) => self.admin(index, process, &envoy.admin, of_program),
+            Some(DrainMethod::Envoy(envoy)) => self.envoy(index, process, &envoy.admin, of_program),
             _ => {}
         }
     }
 
-    /// Compares the admin that a drain asks with that of Envoy's own config.
-    fn admin(&mut self, index: usize, process: &Process, admin: &Address, severity: Severity) {
+    /// Compares a drain with Envoy's own config: the admin that it asks, and the time that it has.
+    fn envoy(&mut self, index: usize, process: &Process, admin: &Address, severity: Severity) {
         let Some(path) = bootstrap::config_file(process, &[]) else { return };
         let is_rendered = process.render.iter().any(|render| render.to == path);
         if is_rendered || !self.is_here(&path) {
@@ -170,6 +172,23 @@ impl<'a> Checker<'a> {
             let path = path.display();
             let what = format!("its admin is {admin} here, and in `{path}` {other}");
             self.add((Some(index), "drain"), severity, &what);
+        }
+        let time = process.drain.as_ref().map_or(Duration::ZERO, |drain| drain.time);
+        if let Some(longest) = bootstrap::longest_request(&path)
+            && time < longest.time
+        {
+            let (path, line, key) = (path.display(), longest.line, longest.key);
+            self.result.findings.push(Finding {
+                at: (Some(index), "drain"),
+                severity: Severity::Warning,
+                message: format!(
+                    "the drain of `{}` cuts requests that take longer than {}: `{key}` in `{path}`, line {line}, allows {}",
+                    process.name,
+                    human(time),
+                    human(longest.time)
+                ),
+                help: format!("set a longer `time`, or a shorter `{key}` in Envoy's config"),
+            });
         }
     }
 

@@ -438,3 +438,20 @@ fn the_admin_of_a_drain_is_compared_with_that_of_envoys_config() {
     let other = format!("{file}, --config-yaml, x");
     assert_eq!(with(&other, "http://127.0.0.1:9901"), [""; 0]);
 }
+
+// holds: C683
+#[test]
+fn a_drain_that_is_shorter_than_a_timeout_of_envoy_is_reported() {
+    let dir = image();
+    let admin = "admin: {address: {socket_address: {port_value: 9901}}}";
+    dir.file("envoy.yaml", 0o644, format!("{admin}\nx: [{{route: {{timeout: 600s}}}}]"));
+    let with = |time: &str| {
+        let drain = format!("drain: {{envoy: {{admin: 'http://127.0.0.1:9901', time: {time}}}}}");
+        let process = format!("{{command: [good, -c, DIR/envoy.yaml], {drain}}}");
+        let text = format!("shutdown: {{grace_period: 20m}}\nprocesses: {{a: {process}}}");
+        found(&dir, &text, &[])
+    };
+    let wrong = "W the drain of `a` cuts requests that take longer than 9m 59s: `timeout` in `DIR/envoy.yaml`, line 2, allows 10m";
+    assert_eq!(with("599s"), [wrong]);
+    assert_eq!(with("600s"), [""; 0]);
+}

@@ -1,12 +1,15 @@
-//! The address of the admin in Envoy's own config.
+//! What a drain needs to know of Envoy's own config: the address of the admin, and how long a request
+//! may take.
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
 
 use crate::config::{Address, EnvoyFlags, Process};
 use crate::load::diagnostics::problems::Problems;
 use crate::load::source::Source;
 use crate::load::yaml;
-use crate::load::yaml::node::get;
+use crate::load::yaml::node::{Node, get};
 
 /// Envoy's config: the file of `-c` in the command of a process with these further arguments; `None`
 /// where `--config-yaml` may change what it says.
@@ -21,9 +24,7 @@ pub fn config_file(process: &Process, args: &[String]) -> Option<PathBuf> {
 /// any of the machine's. `None` also where the file cannot be read: Envoy itself says what is wrong
 /// with it.
 pub fn other_admin(path: &Path, expected: &Address) -> Option<String> {
-    let mut problems = Problems::default();
-    let file = problems.add_source(Source::read_at_start(path).ok()?);
-    let config = yaml::parse_manifest(&mut problems, file)?.into_iter().next()?;
+    let config = read(path)?;
     if get(&config, &["admin"]).is_none() && !config.entries().is_empty() {
         return Some("there is none".to_owned());
     }
@@ -37,6 +38,54 @@ pub fn other_admin(path: &Path, expected: &Address) -> Option<String> {
     let number: u16 = port.parse().ok()?;
     let is_same = matches!(expected, Address::Tcp(tcp) if tcp.port() == number);
     (!is_same).then(|| format!("it is at port {number}"))
+}
+
+/// The longest time for a request or a stream that an Envoy's config sets: by the `timeout` of a
+/// route, or by `max_stream_duration`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Longest {
+    pub time: Duration,
+    pub key: &'static str,
+    /// In the file, from 1.
+    pub line: usize,
+}
+
+/// `None` where the file sets none or cannot be read. A limit of 0 is none in Envoy, and no drain can
+/// wait for what never ends, so it does not count.
+pub fn longest_request(path: &Path) -> Option<Longest> {
+    let mut all = Vec::new();
+    let config = read(path)?;
+    timeouts(&config, &mut all);
+    // The first of equals is the one to show.
+    all.into_iter().rev().max_by_key(|longest| longest.time)
+}
+
+fn timeouts(node: &Node, all: &mut Vec<Longest>) {
+    for (key, value) in node.entries() {
+        let mut add = |key, value: &Node| {
+            // The JSON form of a protobuf duration is in seconds.
+            let seconds = value.scalar().and_then(|text| text.strip_suffix('s')?.parse().ok());
+            let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+            all.extend(time.map(|time| Longest { time, key, line: value.span.line() }));
+        };
+        match &*key.text {
+            "max_stream_duration" => add("max_stream_duration", value),
+            "route" => {
+                if let Some(timeout) = get(value, &["timeout"]) {
+                    add("timeout", timeout);
+                }
+            }
+            _ => {}
+        }
+        timeouts(value, all);
+    }
+    node.items().iter().for_each(|item| timeouts(item, all));
+}
+
+fn read(path: &Path) -> Option<Rc<Node>> {
+    let mut problems = Problems::default();
+    let file = problems.add_source(Source::read_at_start(path).ok()?);
+    yaml::parse_manifest(&mut problems, file)?.into_iter().next()
 }
 
 #[cfg(test)]
@@ -68,5 +117,24 @@ mod tests {
             assert_eq!(other(unknown, &tcp), None, "{unknown}");
         }
         assert_eq!(other_admin(Path::new("/nowhere"), &tcp), None);
+    }
+
+    #[test]
+    fn the_longest_timeout_of_routes_and_streams_is_found() {
+        let dir = TempDir::new();
+        let path = dir.path("envoy.yaml");
+        let longest = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            longest_request(&path).map(|found| (found.time.as_millis(), found.key, found.line))
+        };
+        let routes = "a:\n- route: {cluster: x, timeout: 20s}\n- route:\n    timeout: 1.5s\n";
+        assert_eq!(longest(routes), Some((20_000, "timeout", 2)));
+        let nested = "\n- route:\n    max_stream_duration: {max_stream_duration: 600s}\n";
+        assert_eq!(longest(nested), Some((600_000, "max_stream_duration", 3)));
+        let two = "- route: {timeout: 5s}\n- route: {timeout: 5s}\n";
+        assert_eq!(longest(two), Some((5_000, "timeout", 1)));
+        for other in ["", "clusters: [{connect_timeout: 5s, timeout: 9s}]", "route: {timeout: x}"] {
+            assert_eq!(longest(other), None, "{other}");
+        }
     }
 }
