@@ -84,6 +84,7 @@ mod simultaneous_stop;
 mod start;
 mod status;
 mod storm;
+mod streams;
 mod supervise;
 mod tools;
 mod unready_delay;

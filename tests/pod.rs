@@ -67,6 +67,15 @@ fn every_manifest_of_the_examples_is_right() {
 }
 
 #[test]
+fn a_pod_that_drains_for_minutes_is_right() {
+    let streams = examples().with_file_name("streams");
+    let config = streams.join("drainit.yaml");
+    let output =
+        check(config.to_str().unwrap(), &streams.join("deployment.yaml"), "", &["--strict"]);
+    assert_ends(&output, 0, "ok: Deployment streams, container streams");
+}
+
+#[test]
 fn a_chart_is_checked_as_it_is_rendered() {
     let output = check("drainit.yaml", Path::new("-"), &rendered(), &["--strict"]);
     assert_ends(&output, 0, "ok: Deployment gateway, container gateway");
