@@ -58,6 +58,7 @@ fn all() -> Vec<Note> {
         Note::DrainBegan { process, longest: 9 * SECOND, min: SECOND, counted: true },
         Note::NotDrained(process),
         Note::DrainOver { process, why: DrainEnd::TimeOver, took: SECOND, last },
+        Note::StillDraining { process, load: last, left: SECOND },
         Note::OpenAgain { process, load: last, longest: SECOND },
         Note::EndedUndrained { process, signal, evidence: Evidence::OtherEnds },
         Note::Stopping { process, signal, limit: SECOND },

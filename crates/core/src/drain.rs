@@ -29,6 +29,9 @@ pub const QUIET: Duration = Duration::from_millis(200);
 /// The pause between two counts after the drain.
 const RECOUNT: Duration = Duration::from_millis(100);
 
+/// The pause between two notes on a drain that lasts.
+const NOTED_EVERY: Duration = Duration::from_secs(60);
+
 /// The progress of the drain of one process.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Progress {
@@ -268,6 +271,7 @@ impl State {
             }
             Event::DrainSample { load, .. } => {
                 active.sampled(self.now, load);
+                active.note(self, process);
                 false
             }
             _ => {
@@ -301,6 +305,8 @@ pub(crate) struct Active {
     quiet_since: Option<Time>,
     /// The last sample. Only samples can show that the process is quiet, not their absence.
     sampled_at: Time,
+    /// The last note on its progress.
+    noted_at: Time,
     closing: Closing,
 }
 
@@ -353,6 +359,7 @@ impl Active {
             last: Load::default(),
             quiet_since: None,
             sampled_at: now,
+            noted_at: now,
             closing: Closing::NotYet,
         })
     }
@@ -388,6 +395,15 @@ impl Active {
         };
         self.last = load;
         self.sampled_at = now;
+    }
+
+    /// Notes from time to time what a long drain waits for.
+    fn note(&mut self, state: &mut State, process: ProcessId) {
+        if state.now.since(self.noted_at) >= NOTED_EVERY {
+            self.noted_at = state.now;
+            let left = self.until.since(state.now);
+            state.note(Note::StillDraining { process, load: self.last, left });
+        }
     }
 
     /// The request to close was answered or given up. Returns whether the drain is over.

@@ -164,6 +164,13 @@ pub enum Note {
         /// Its traffic is polled meanwhile.
         counted: bool,
     },
+    /// A drain that is polled goes on for another minute or more.
+    StillDraining {
+        process: ProcessId,
+        load: Load,
+        /// The longest time until it is over.
+        left: Duration,
+    },
     /// A process is not drained, because the stop needs all the remaining time.
     NotDrained(ProcessId),
     DrainOver {

@@ -284,6 +284,30 @@ fn a_busy_process_is_drained_until_time_is_over() {
     assert_eq!(actions, [Action::EndDrain(ROUTER), stop(ROUTER)]);
 }
 
+// holds: S235
+#[test]
+fn a_long_drain_is_noted_once_a_minute() {
+    let mut spec = gateway();
+    spec.window = MS(400_000);
+    let drain = DrainSpec { time: MS(300_000), ..spec.processes[ROUTER.index()].drain.unwrap() };
+    spec.processes[ROUTER.index()].drain = Some(drain);
+    let mut play = Play::up(spec);
+    play.at(0, Event::Signal(Signal::TERM));
+    play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
+    let told: Vec<_> = (1000..200_000)
+        .step_by(250)
+        .filter(|millis| {
+            let sample = Event::DrainSample { process: ROUTER, load: load(3, 100) };
+            let notes = play.notes(*millis, sample);
+            notes.iter().any(|note| {
+                matches!(note, Note::StillDraining { process: ROUTER, load, left }
+                if load.active == Some(3) && *left == MS(300_000 - millis))
+            })
+        })
+        .collect();
+    assert_eq!(told, [60_000, 120_000, 180_000]);
+}
+
 // holds: S25
 #[test]
 fn a_drain_without_time_is_skipped_and_reported() {

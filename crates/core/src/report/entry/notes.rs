@@ -183,6 +183,11 @@ impl Journal {
                     .at_most(longest)
                     .with(|event| event.min_seconds = Some(min))
             }
+            Note::StillDraining { process: id, load, left } => {
+                let (open, limit) = (still_open(load), human(left));
+                let text = format!("still draining{open}; at most {limit} left");
+                one(id, "still_draining", &text).open(load).at_most(left)
+            }
             Note::NotDrained(id) => {
                 let text = "not drained, the stop needs all the remaining time";
                 one(id, "not_drained", text).at(Warning)
