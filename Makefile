@@ -143,6 +143,9 @@ MDBOOK_VERSION = 0.5.4
 bench-rollout: build $(ENVOY_TESTED:%=target/envoy/%/envoy) bench-tools ## measures rollouts under all kinds of traffic; QUICK=1 takes a minute, ROW="drain time" selects rows by name
 	@$(CARGO) run --release --locked --quiet --package benches --bin bench-rollout -- $(if $(QUICK),--quick,$(if $(ROW),"$(ROW)"))
 
+bench-streams: build envoy ## counts streams of 10 minutes that end whole when their gateway is stopped; SECONDS=30 takes a minute
+	@benches/streams.py target/release/drainit target/envoy/$(ENVOY_VERSION)/envoy $(SECONDS) 2>/dev/null
+
 bench-replace: build envoy bench-replace-tools target/bench-tools/hot-restarter.py ## replaces a process in every way under traffic; QUICK=1 takes a minute, CELL="listen, TCP" selects cells by name, SECONDS=14 each at full speed
 	@$(CARGO) build --release --locked --quiet --package benches --bin bench-server
 	@$(CARGO) run --release --locked --quiet --package benches --bin bench-replace -- \
