@@ -59,7 +59,7 @@ deps: python $(ENVOY_TESTED:%=target/envoy/%/envoy) $(PYPI) ## installs what the
 	@$(call need,nginx haproxy gunicorn uvicorn tini dumb-init prometheus promtool supervisord s6-svscan go,\
 		nginx-light haproxy gunicorn uvicorn tini dumb-init prometheus supervisor s6 golang-go)
 	@$(call need,/lib/systemd/systemd git,systemd git ca-certificates)
-	@$(call need,podman catatonit slirp4netns,podman catatonit slirp4netns)
+	@$(call need,podman catatonit slirp4netns wrk,podman catatonit slirp4netns wrk)
 	@docker compose version >/dev/null 2>&1 || $(call need,docker-compose,docker-compose)
 	@ls /usr/sbin/php-fpm* >/dev/null 2>&1 || $(call install,php-fpm)
 	@dpkg-query --show postgresql python3-psycopg2 >/dev/null 2>&1 || $(call install,postgresql python3-psycopg2)

@@ -8,6 +8,7 @@ mod matrix;
 mod migrations;
 mod podman;
 mod postgresql;
+mod rehearse;
 mod static_signals;
 mod swarm;
 mod systemd;
