@@ -146,6 +146,10 @@ bench-rollout: build $(ENVOY_TESTED:%=target/envoy/%/envoy) bench-tools ## measu
 bench-streams: build envoy ## counts streams of 10 minutes that end whole when their gateway is stopped; SECONDS=30 takes a minute
 	@benches/streams.py target/release/drainit target/envoy/$(ENVOY_VERSION)/envoy $(SECONDS) 2>/dev/null
 
+AIOQUIC = 1.7.2
+bench-http3: build envoy target/aioquic/$(AIOQUIC) ## counts what clients of HTTP/3 lose in a drain and in a hot restart
+	@PYTHONPATH=target/aioquic/$(AIOQUIC) python3 -B benches/http3.py target/release/drainit target/envoy/$(ENVOY_VERSION)/envoy
+
 bench-replace: build envoy bench-replace-tools target/bench-tools/hot-restarter.py ## replaces a process in every way under traffic; QUICK=1 takes a minute, CELL="listen, TCP" selects cells by name, SECONDS=14 each at full speed
 	@$(CARGO) build --release --locked --quiet --package benches --bin bench-server
 	@$(CARGO) run --release --locked --quiet --package benches --bin bench-replace -- \
@@ -229,7 +233,7 @@ static-other:
 target/envoy/%/envoy:
 	@examples/gateway/get-envoy.sh $*
 
-$(PYPI):
+$(PYPI) target/aioquic/$(AIOQUIC):
 	@rm -rf $@.new && python3 -m pip install --quiet --no-compile --only-binary :all: --target $@.new $(notdir $(@D))==$(@F) && mv $@.new $@
 
 .PHONY: python rollout-tools bench-tools bench-peers fault-tools cross valgrind
