@@ -1,9 +1,8 @@
-//! The plan of a reload: the place of each process of the new config among those that run, and the
-//! steps that follow from it, in order.
+//! The plan of a reload: the place of each process of the new config among those that run, and what
+//! follows from the difference, in order.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use serde_json::json;
 
@@ -13,8 +12,8 @@ use crate::core::spec::{ProcessSpec, Spec};
 use crate::load::forms::Word;
 use crate::plan::changes;
 use crate::plan::changes::Definition;
+use crate::types::ProcessId;
 use crate::types::suggest::list;
-use crate::types::{ProcessId, human};
 
 /// The keys that say only how drainit treats a process later. Where nothing else differs, it goes
 /// on untouched.
@@ -46,7 +45,7 @@ pub enum Life {
 pub struct Reload<'a> {
     /// The place of each process of the new config.
     pub placed: Vec<Placed>,
-    /// First the removed ones, dependents first; then those that are replaced or started, dependencies first.
+    /// First the removed ones, dependents first; then the others, dependencies first.
     pub steps: Vec<Step<'a>>,
     /// The processes that nothing happens to.
     pub untouched: Vec<&'a str>,
@@ -54,36 +53,49 @@ pub struct Reload<'a> {
     pub of_container: Vec<&'static str>,
 }
 
-/// One step: a process, and its change.
-#[derive(Debug, PartialEq, Eq)]
+/// What happens to a process, and why.
+#[derive(Debug)]
 pub struct Step<'a> {
     pub name: &'a str,
-    pub effect: Effect<'a>,
-    /// The longest time that it takes once it has begun; `None`: a oneshot has no limit.
-    pub longest: Option<Duration>,
+    pub action: Action,
+    /// How it is replaced.
+    update: Option<Update>,
+    /// The keys that differ.
+    keys: Vec<&'static str>,
+    /// The process because of which it is restarted or started.
+    dependency: Option<&'a str>,
+    why: String,
 }
 
-#[derive(Debug, PartialEq, Eq)]
-pub enum Effect<'a> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
     /// It is drained and stopped.
-    Removed,
-    /// It is replaced, because these keys differ. `is_apart`: it is an Envoy, and cannot take over
-    /// from the one that runs.
-    Replaced { update: Update, keys: Vec<&'static str>, is_apart: bool },
-    /// It does not run, and starts, because these keys differ, or because it has failed.
-    StartsAgain { keys: Vec<&'static str> },
-    /// It was stopped by hand, and starts because this process, which starts, needs it.
-    Needed { by: &'a str },
-    /// It was stopped by hand, and stays down; these keys differ.
-    StaysDown { keys: Vec<&'static str> },
-    /// It is restarted, because it depends on this process with `restart: true`.
-    Follows { update: Update, on: &'a str },
-    /// It is new.
-    Starts,
-    /// It is new, and its `only_if` cannot hold.
-    LeftOut,
-    /// It is not touched; drainit takes over these keys.
-    TakenOver { keys: Vec<&'static str> },
+    Remove,
+    Replace,
+    /// It is restarted, because it depends on a process that is, with `restart: true`.
+    Follow,
+    Start,
+    /// It was stopped by hand.
+    StayDown,
+    /// Its `only_if` cannot hold.
+    LeaveOut,
+    /// It is not touched; drainit takes over the keys that differ.
+    TakeOver,
+}
+
+impl Action {
+    /// For programs, and for people.
+    fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Remove => ("remove", "stopped"),
+            Self::Replace => ("replace", "replaced"),
+            Self::Follow => ("follow", "replaced"),
+            Self::Start => ("start", "started"),
+            Self::StayDown => ("keep", "stays stopped"),
+            Self::LeaveOut => ("keep", "left out"),
+            Self::TakeOver => ("keep", "goes on"),
+        }
+    }
 }
 
 impl<'a> Reload<'a> {
@@ -97,125 +109,96 @@ impl<'a> Reload<'a> {
         spec: &Spec,
         args: &'a [Vec<String>],
     ) -> Self {
-        let by_name: BTreeMap<_, _> =
-            running.iter().map(|one| (one.definition.process.name.as_str(), one)).collect();
-        let differences: Vec<_> = new
-            .processes
-            .iter()
-            .zip(args)
-            .map(|(process, args)| {
-                let one = *by_name.get(process.name.as_str())?;
-                let keys = changes::of_process(one.definition, Definition { process, args });
-                Some((one, keys))
-            })
-            .collect();
-        // A later hot restart needs an instance that was started for it.
-        let is_replaced = |one: &Running<'_>, keys: &[&str], spec: &ProcessSpec| {
-            one.life == Life::Failed
-                || keys.iter().any(|key| !TAKEN_OVER.contains(key))
-                || spec.is_apart(one.spec)
-        };
-        let placed = differences
-            .iter()
-            .zip(&spec.processes)
-            .map(|(found, spec)| match found {
-                Some((one, keys)) if is_replaced(one, keys, spec) => Placed::Changed(one.slot),
-                Some((one, _)) => Placed::Same(one.slot),
-                None => Placed::New,
-            })
-            .collect();
-        let named: BTreeSet<_> =
-            new.processes.iter().map(|process| process.name.as_str()).collect();
-        let gone =
-            running.iter().filter(|one| !named.contains(one.definition.process.name.as_str()));
-        let mut steps: Vec<_> = dependents_first(gone)
-            .into_iter()
-            .map(|one| Step {
-                name: &one.definition.process.name,
-                effect: Effect::Removed,
-                longest: Some(one.stop()),
-            })
-            .collect();
+        let known = found(running, new, spec, args);
+        let needed_by = needed(&known, new, spec);
+        let mut steps = removed(running, new);
         let mut untouched = Vec::new();
         // A process that is started anew has those follow that ask for it.
-        let mut is_new = vec![false; new.processes.len()];
+        let mut anew = HashSet::new();
         for id in &spec.order {
             let (process, spec) = (&new.processes[id.index()], &spec.processes[id.index()]);
-            let started = |on: &&crate::config::Dependency| {
-                let place = new.processes.iter().position(|other| other.name == on.process);
-                on.restart && place.is_some_and(|place| is_new[place])
-            };
-            let on = process.depends_on.iter().find(started).map(|on| on.process.as_str());
-            let (effect, stops) = match (&differences[id.index()], on) {
-                (None, _) if spec.left_out => (Effect::LeftOut, None),
-                (None, _) => (Effect::Starts, None),
-                (Some((one, keys)), _) if is_replaced(one, keys, spec) => match one.life {
-                    Life::Runs => {
-                        let is_apart = spec.is_apart(one.spec);
-                        let update = if is_apart { Update::StopFirst } else { process.update };
-                        let keys = keys.clone();
-                        (Effect::Replaced { update, keys, is_apart }, Some(one))
-                    }
-                    Life::Over | Life::Failed => (Effect::StartsAgain { keys: keys.clone() }, None),
-                    Life::Stopped => (Effect::StaysDown { keys: keys.clone() }, None),
-                },
-                (Some((one, _)), Some(on)) if one.life == Life::Runs => {
-                    (Effect::Follows { update: process.update, on }, Some(one))
+            let mut step = Step::new(&process.name, Action::Start, String::new());
+            let mut on = process.depends_on.iter();
+            let on = on.find(|on| on.restart && anew.contains(on.process.as_str()));
+            let Some(Known { one, keys, is_replaced }) = &known[id.index()] else {
+                step.why = "new".to_owned();
+                if spec.left_out {
+                    step.action = Action::LeaveOut;
+                    step.why = "new; its `only_if` does not hold".to_owned();
+                } else {
+                    anew.insert(&*process.name);
                 }
-                (Some((_, keys)), _) if keys.is_empty() => {
+                steps.push(step);
+                continue;
+            };
+            let differ = differ(keys);
+            match (one.life, on) {
+                (Life::Stopped, _) if needed_by[id.index()].is_some() => {
+                    step.dependency = needed_by[id.index()];
+                    let by = step.dependency.unwrap_or_default();
+                    step.why = format!("stopped by hand; {by} needs it");
+                    steps.push(step);
+                    continue;
+                }
+                (Life::Stopped, _) if *is_replaced => {
+                    step.action = Action::StayDown;
+                    step.why = format!("stopped by hand; {differ}");
+                }
+                (Life::Runs, _) if *is_replaced => {
+                    step.action = Action::Replace;
+                    let is_apart = spec.is_apart(one.spec);
+                    let end = if is_apart { ", so Envoy cannot take over" } else { "" };
+                    step.update = Some(if is_apart { Update::StopFirst } else { process.update });
+                    step.why = format!("{differ}{end}");
+                }
+                (Life::Over | Life::Failed, _) if *is_replaced => {
+                    step.why = if keys.is_empty() { "has failed".to_owned() } else { differ };
+                }
+                (Life::Runs, Some(on)) => {
+                    step.action = Action::Follow;
+                    step.update = Some(process.update);
+                    step.dependency = Some(&on.process);
+                    step.why = format!("follows {} (`restart: true`)", on.process);
+                }
+                _ if keys.is_empty() => {
                     untouched.push(process.name.as_str());
                     continue;
                 }
-                (Some((_, keys)), _) => (Effect::TakenOver { keys: keys.clone() }, None),
-            };
-            let starts = match effect {
-                Effect::StaysDown { .. } | Effect::LeftOut | Effect::TakenOver { .. } => {
-                    Some(Duration::ZERO)
-                }
                 _ => {
-                    is_new[id.index()] = true;
-                    start(spec)
+                    step.action = Action::TakeOver;
+                    step.why = differ;
                 }
-            };
-            // The new epoch ends the old one, after a time of its own.
-            let ends = |one: &Running<'_>| match effect {
-                Effect::Replaced { update: Update::HotRestart, .. }
-                | Effect::Follows { update: Update::HotRestart, .. } => {
-                    one.end(spec.handover.unwrap_or_default())
-                }
-                _ => one.stop(),
-            };
-            let stops = stops.map(|one| ends(one)).unwrap_or_default();
-            let given_up = if is_new[id.index()] { give_up(spec) } else { Duration::ZERO };
-            // Beside the old one, either of the two is stopped.
-            let stops = match process.update {
-                Update::StopFirst => stops.saturating_add(given_up),
-                Update::StartFirst | Update::HotRestart => stops.max(given_up),
-            };
-            let longest = starts.map(|starts| starts.saturating_add(stops));
-            steps.push(Step { name: &process.name, effect, longest });
+            }
+            if !matches!(step.action, Action::StayDown | Action::TakeOver) {
+                anew.insert(&process.name);
+            }
+            if step.action != Action::Follow {
+                step.keys.clone_from(keys);
+            }
+            steps.push(step);
         }
-        start_needed(&mut steps, &mut untouched, new, spec, &by_name);
-        let of_container = changes::taken_over(old, new);
-        Self { placed, steps, untouched, of_container }
+        let place = |known: &Option<Known<'_, '_>>| match known {
+            Some(Known { one, is_replaced: true, .. }) => Placed::Changed(one.slot),
+            Some(Known { one, .. }) => Placed::Same(one.slot),
+            None => Placed::New,
+        };
+        let placed = known.iter().map(place).collect();
+        Self { placed, steps, untouched, of_container: changes::taken_over(old, new) }
     }
 
     /// The steps for a terminal, one a line.
     #[must_use]
     pub fn text(&self) -> String {
         let mut out = String::new();
-        let rows: Vec<_> = self.steps.iter().map(|step| (step.name, step.what(), step)).collect();
-        let width = |of: &mut dyn Iterator<Item = usize>| of.max().unwrap_or_default();
-        let first = width(&mut rows.iter().map(|(name, ..)| name.chars().count()));
-        let second = width(&mut rows.iter().map(|(_, what, _)| what.chars().count()));
-        for (name, what, step) in rows {
-            let line = format!("{name:first$}  {what:second$}  {}", step.why());
-            let _ = write!(out, "{}", line.trim_end());
-            match step.longest {
-                Some(Duration::ZERO) => out.push('\n'),
-                Some(longest) => out.push_str(&format!("; at most {}\n", human(longest))),
-                None => out.push_str("; without a limit\n"),
-            }
+        let what = |step: &Step<'_>| match step.update {
+            Some(update) => format!("{}, {}", step.action.words().1, update.word()),
+            None => step.action.words().1.to_owned(),
+        };
+        let width = |of: &dyn Fn(&Step<'_>) -> usize| self.steps.iter().map(of).max().unwrap_or(0);
+        let name = width(&|step| step.name.chars().count());
+        let second = width(&|step| what(step).len());
+        for step in &self.steps {
+            let _ = writeln!(out, "{:name$}  {:second$}  {}", step.name, what(step), step.why);
         }
         if !self.of_container.is_empty() {
             let keys = list(self.of_container.iter().copied());
@@ -229,31 +212,18 @@ impl<'a> Reload<'a> {
         out
     }
 
-    /// The same for programs. Times are seconds; `longest` is null where there is no limit.
+    /// The same for programs.
     #[must_use]
     pub fn json(&self) -> String {
         let steps = self.steps.iter().map(|step| {
-            let mut one = json!({
-                "process": step.name,
-                "action": step.action(),
-                "longest": step.longest.map(|longest| longest.as_secs_f64()),
-            });
-            let (update, keys, dependency) = match &step.effect {
-                Effect::Replaced { update, keys, .. } => (Some(*update), keys.as_slice(), None),
-                Effect::Follows { update, on } => (Some(*update), &[][..], Some(*on)),
-                Effect::StartsAgain { keys }
-                | Effect::StaysDown { keys }
-                | Effect::TakenOver { keys } => (None, keys.as_slice(), None),
-                Effect::Needed { by } => (None, &[][..], Some(*by)),
-                Effect::Removed | Effect::Starts | Effect::LeftOut => (None, &[][..], None),
-            };
-            if let Some(update) = update {
+            let mut one = json!({"process": step.name, "action": step.action.words().0});
+            if let Some(update) = step.update {
                 one["update"] = json!(update.word());
             }
-            if !keys.is_empty() {
-                one["keys"] = json!(keys);
+            if !step.keys.is_empty() {
+                one["keys"] = json!(step.keys);
             }
-            if let Some(dependency) = dependency {
+            if let Some(dependency) = step.dependency {
                 one["dependency"] = json!(dependency);
             }
             one
@@ -266,152 +236,86 @@ impl<'a> Reload<'a> {
     }
 }
 
-impl Step<'_> {
-    /// Whether it starts the process, and what that needs.
-    fn starts(&self) -> bool {
-        matches!(
-            self.effect,
-            Effect::Replaced { .. }
-                | Effect::StartsAgain { .. }
-                | Effect::Needed { .. }
-                | Effect::Starts
-        )
-    }
-
-    /// For programs.
-    fn action(&self) -> &'static str {
-        match self.effect {
-            Effect::Removed => "remove",
-            Effect::Replaced { .. } => "replace",
-            Effect::Follows { .. } => "follow",
-            Effect::StartsAgain { .. } | Effect::Needed { .. } | Effect::Starts => "start",
-            Effect::StaysDown { .. } | Effect::LeftOut | Effect::TakenOver { .. } => "keep",
-        }
-    }
-
-    fn what(&self) -> &'static str {
-        match self.effect {
-            Effect::Removed => "stopped",
-            Effect::Replaced { update, .. } | Effect::Follows { update, .. } => match update {
-                Update::StopFirst => "replaced, stop-first",
-                Update::StartFirst => "replaced, start-first",
-                Update::HotRestart => "replaced, hot-restart",
-            },
-            Effect::StartsAgain { .. } | Effect::Needed { .. } | Effect::Starts => "started",
-            Effect::StaysDown { .. } => "stays stopped",
-            Effect::LeftOut => "left out",
-            Effect::TakenOver { .. } => "goes on",
-        }
-    }
-
-    fn why(&self) -> String {
-        let differ = |keys: &[&'static str]| {
-            let differ = if keys.len() == 1 { "differs" } else { "differ" };
-            format!("{} {differ}", list(keys.iter().copied()))
-        };
-        match &self.effect {
-            Effect::Removed => "not in the config any more".to_owned(),
-            Effect::StartsAgain { keys } if keys.is_empty() => "has failed".to_owned(),
-            Effect::Needed { by } => format!("stopped by hand; {by} needs it"),
-            Effect::Replaced { keys, is_apart: true, .. } => {
-                format!("{}, so Envoy cannot take over", differ(keys))
-            }
-            Effect::Replaced { keys, .. }
-            | Effect::StartsAgain { keys }
-            | Effect::TakenOver { keys } => differ(keys),
-            Effect::StaysDown { keys } => format!("stopped by hand; {}", differ(keys)),
-            Effect::Follows { on, .. } => format!("follows {on} (`restart: true`)"),
-            Effect::Starts => "new".to_owned(),
-            Effect::LeftOut => "new; its `only_if` does not hold".to_owned(),
-        }
+impl<'a> Step<'a> {
+    fn new(name: &'a str, action: Action, why: String) -> Self {
+        Self { name, action, update: None, keys: Vec::new(), dependency: None, why }
     }
 }
 
-impl Running<'_> {
-    /// The longest time from the beginning of its drain until it is gone.
-    fn stop(&self) -> Duration {
-        let drain = self.spec.drain.map(|drain| drain.time).unwrap_or_default();
-        self.end(drain.saturating_add(self.spec.stop.limit))
-    }
-
-    fn end(&self, within: Duration) -> Duration {
-        if self.life != Life::Runs {
-            return Duration::ZERO;
-        }
-        with_stop_hooks(self.spec, within)
-    }
+/// "`command` differs"
+fn differ(keys: &[&'static str]) -> String {
+    let differ = if keys.len() == 1 { "differs" } else { "differ" };
+    format!("{} {differ}", list(keys.iter().copied()))
 }
 
-/// The longest time of a start, from its `pre_start` hook on; `None` where it has no limit.
-fn start(spec: &ProcessSpec) -> Option<Duration> {
-    let hook = spec.hooks.pre_start.map(|wait| wait.limit).unwrap_or_default();
-    let within = if spec.oneshot { Some(spec.timeout?) } else { spec.readiness_timeout };
-    Some(hook.saturating_add(within.unwrap_or_default()))
+/// A process that both configs have.
+struct Known<'r, 'a> {
+    one: &'r Running<'a>,
+    /// The keys that differ.
+    keys: Vec<&'static str>,
+    /// Whether it gets a new instance.
+    is_replaced: bool,
 }
 
-/// The longest time to stop what is not ready in time, before the reload fails.
-fn give_up(spec: &ProcessSpec) -> Duration {
-    if spec.readiness_timeout.or(spec.timeout).is_none() {
-        return Duration::ZERO;
-    }
-    with_stop_hooks(spec, spec.stop.limit)
-}
-
-/// A time with those of the hooks around a stop.
-fn with_stop_hooks(spec: &ProcessSpec, within: Duration) -> Duration {
-    let hooks = [spec.hooks.pre_stop, spec.hooks.post_stop].into_iter().flatten();
-    hooks.fold(within, |all, hook| all.saturating_add(hook.limit))
-}
-
-/// Names what was stopped by hand and starts nevertheless, because a process that starts needs it.
-fn start_needed<'a>(
-    steps: &mut Vec<Step<'a>>,
-    untouched: &mut Vec<&'a str>,
+/// For each process of the new config, the one that drainit has.
+fn found<'r, 'a>(
+    running: &'r [Running<'a>],
     new: &'a Config,
     spec: &Spec,
-    by_name: &BTreeMap<&str, &Running<'_>>,
-) {
-    // From dependents to dependencies, because these have dependencies, too.
+    args: &'a [Vec<String>],
+) -> Vec<Option<Known<'r, 'a>>> {
+    let by_name: BTreeMap<_, _> =
+        running.iter().map(|one| (one.definition.process.name.as_str(), one)).collect();
+    let processes = new.processes.iter().zip(args).zip(&spec.processes);
+    let known = processes.map(|((process, args), spec)| {
+        let one = *by_name.get(process.name.as_str())?;
+        let keys = changes::of_process(one.definition, Definition { process, args });
+        // A later hot restart needs an instance that was started for it.
+        let is_replaced = one.life == Life::Failed
+            || keys.iter().any(|key| !TAKEN_OVER.contains(key))
+            || spec.is_apart(one.spec);
+        Some(Known { one, keys, is_replaced })
+    });
+    known.collect()
+}
+
+/// For each process that was stopped by hand and starts nevertheless, the one that needs it and starts.
+fn needed<'a>(
+    known: &[Option<Known<'_, '_>>],
+    new: &'a Config,
+    spec: &Spec,
+) -> Vec<Option<&'a str>> {
+    let mut needed_by = vec![None; known.len()];
     for id in spec.order.iter().rev() {
-        let process = &new.processes[id.index()];
-        let name = process.name.as_str();
-        let starts = steps.iter().find(|step| step.name == name).is_some_and(Step::starts);
-        if !starts {
-            continue;
-        }
-        for on in &process.depends_on {
-            let is_stopped =
-                by_name.get(on.process.as_str()).is_some_and(|one| one.life == Life::Stopped);
-            let place = new.processes.iter().position(|other| other.name == on.process);
-            let Some(place) = place.filter(|_| is_stopped) else { continue };
-            let needed = new.processes[place].name.as_str();
-            let effect = Effect::Needed { by: name };
-            let step = Step { name: needed, effect, longest: start(&spec.processes[place]) };
-            untouched.retain(|name| *name != needed);
-            match steps.iter().position(|step| step.name == needed) {
-                Some(known) if steps[known].starts() => {}
-                Some(known) => steps[known] = step,
-                None => {
-                    let before = steps.iter().position(|step| step.name == name);
-                    steps.insert(before.unwrap_or_default(), step);
-                }
+        let starts = match &known[id.index()] {
+            None => !spec.processes[id.index()].left_out,
+            Some(known) if known.one.life == Life::Stopped => needed_by[id.index()].is_some(),
+            Some(known) => known.is_replaced,
+        };
+        if starts {
+            for (on, _) in &spec.processes[id.index()].dependencies {
+                needed_by[on.index()].get_or_insert(new.processes[id.index()].name.as_str());
             }
         }
     }
+    needed_by
 }
 
-/// In an order in which each comes before those that it depends on.
-fn dependents_first<'r, 'a: 'r>(
-    removed: impl Iterator<Item = &'r Running<'a>>,
-) -> Vec<&'r Running<'a>> {
-    let mut left: Vec<_> = removed.collect();
+/// The processes that the new config does not have, each before those that it depends on.
+fn removed<'a>(running: &[Running<'a>], new: &Config) -> Vec<Step<'a>> {
+    let stays: HashSet<_> = new.processes.iter().map(|process| &*process.name).collect();
+    let is_gone = |one: &&Running<'a>| !stays.contains(&*one.definition.process.name);
+    let mut left: Vec<_> = running.iter().filter(is_gone).collect();
     let mut out = Vec::with_capacity(left.len());
     while !left.is_empty() {
         let needed: BTreeSet<_> =
             left.iter().flat_map(|one| one.spec.dependencies.iter().map(|(on, _)| *on)).collect();
-        let (rest, next): (Vec<_>, Vec<_>) =
+        let (rest, next): (Vec<&Running<'a>>, Vec<_>) =
             left.into_iter().partition(|one| needed.contains(&one.slot));
-        out.extend(next);
+        for one in next {
+            let why = "not in the config any more".to_owned();
+            out.push(Step::new(&one.definition.process.name, Action::Remove, why));
+        }
         left = rest;
     }
     out
@@ -491,15 +395,15 @@ processes:
         assert_eq!(
             shown,
             "\
-older   stopped                not in the config any more; at most 3s
-old     stopped                not in the config any more; at most 3s
+older   stopped                not in the config any more
+old     stopped                not in the config any more
 base    goes on                `update` differs
-engine  replaced, stop-first   `stop_signal` and `environment` differ; at most 10s
-router  replaced, stop-first   follows engine (`restart: true`); at most 25s
-web     replaced, start-first  `command` differs; at most 35s
-task    started                `command` differs; without a limit
+engine  replaced, stop-first   `stop_signal` and `environment` differ
+router  replaced, stop-first   follows engine (`restart: true`)
+web     replaced, start-first  `command` differs
+task    started                `command` differs
 manual  stays stopped          stopped by hand; `command` differs
-added   started                new; at most 7s
+added   started                new
 never   left out               new; its `only_if` does not hold
 from now on with the new `shutdown`
 "
@@ -514,11 +418,10 @@ from now on with the new `shutdown`
             step("engine"),
             serde_json::json!({
                 "process": "engine", "action": "replace", "update": "stop-first",
-                "keys": ["stop_signal", "environment"], "longest": 10.0,
+                "keys": ["stop_signal", "environment"],
             })
         );
         assert_eq!(step("router")["dependency"], "engine");
-        assert!(step("task")["longest"].is_null());
         assert_eq!(json["container"], serde_json::json!(["shutdown"]));
         assert!(!shown.contains("secret") && !json.to_string().contains("secret"));
     }
@@ -549,7 +452,7 @@ from now on with the new `shutdown`
         let other = OLD.replace("[web]", "[web, -v]");
         assert_eq!(
             text(OLD, &other, life),
-            "web  replaced, start-first  `command` differs; at most 35s\n\
+            "web  replaced, start-first  `command` differs\n\
              not touched: base, engine, router, task, manual, old, older\n"
         );
     }
@@ -573,27 +476,22 @@ from now on with the new `shutdown`
                  drain: {{envoy: {{admin: 'http://127.0.0.1:1'}}}}}}}}"
             )
         };
-        let first_word = |old: &str, new: &str| {
-            let shown = text(old, new, |_| Life::Runs);
-            shown.split(';').next().unwrap_or_default().to_owned()
-        };
+        let shown = |old: &str, new: &str| text(old, new, |_| Life::Runs);
         let plain = envoy(1, "stop-first", "");
         let hot = envoy(1, "hot-restart", "");
         assert_eq!(
-            first_word(&plain, &hot),
-            "e  replaced, stop-first  `update` differs, so Envoy cannot take over"
+            shown(&plain, &hot),
+            "e  replaced, stop-first  `update` differs, so Envoy cannot take over\n"
         );
         assert_eq!(
-            first_word(&hot, &envoy(2, "hot-restart", "")),
-            "e  replaced, stop-first  `command` differs, so Envoy cannot take over"
+            shown(&hot, &envoy(2, "hot-restart", "")),
+            "e  replaced, stop-first  `command` differs, so Envoy cannot take over\n"
         );
-        // Its config is checked for 10 s at most, it starts for 30 s at most, and the old one has 10 s
-        // more than its --parent-shutdown-time-s.
         assert_eq!(
-            text(&hot, &envoy(1, "hot-restart", ", -l, debug"), |_| Life::Runs),
-            "e  replaced, hot-restart  `command` differs; at most 2m 20s\n"
+            shown(&hot, &envoy(1, "hot-restart", ", -l, debug")),
+            "e  replaced, hot-restart  `command` differs\n"
         );
-        assert_eq!(first_word(&hot, &plain), "e  goes on  `update` differs\n");
+        assert_eq!(shown(&hot, &plain), "e  goes on  `update` differs\n");
     }
 
     #[test]
