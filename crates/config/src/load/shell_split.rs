@@ -8,17 +8,21 @@ const COMMENT: &str = "a `#` at the beginning of a word would drop the rest, as 
 
 /// Splits a command, in which variables are inserted.
 pub(crate) fn split(text: &str) -> Result<Vec<String>, Invalid> {
-    let text = &in_one_line(text);
-    if has_comment(text) {
+    let line = Line::scan(text);
+    if line.has_comment {
         return Err(Invalid::new(COMMENT, "put it into quotes, or write a list of words"));
     }
-    shlex::split(text)
-        .ok_or_else(|| Invalid::new(NOT_CLOSED, "close the quote, or write a list of words"))
+    match line.is_closed {
+        true => Ok(line.words),
+        false => Err(Invalid::new(NOT_CLOSED, "close the quote, or write a list of words")),
+    }
 }
 
 /// Refuses a command line that needs a shell.
 pub(crate) fn without_shell(text: &str) -> Result<(), Invalid> {
-    let Some(operator) = shell_operator(text) else { return without_assignment(text) };
+    // A line break before or after all words separates nothing.
+    let operator = Line::scan(text.trim()).operator;
+    let Some(operator) = operator else { return without_assignment(text) };
     let shell = text.trim().replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
     let other = match operator {
         "\n" => {
@@ -48,76 +52,64 @@ fn no_shell(operator: &str) -> String {
     }
 }
 
-/// Finds the first operator that only a shell understands: `|`, `&`, `;`, `<` or `>` outside
-/// quotes, a backtick, or `$(`. A line break between words is one: a shell would run two commands.
-fn shell_operator(text: &str) -> Option<&'static str> {
-    let mut quote = None;
-    // A line break before or after all words separates nothing.
-    let mut chars = text.trim().chars().peekable();
-    while let Some(c) = chars.next() {
-        match (quote, c) {
-            (Some('\''), '\'') | (Some('"'), '"') => quote = None,
-            (Some('\''), _) => {}
-            (_, '\\') => {
-                chars.next();
-            }
-            (_, '`') => return Some("`"),
-            (_, '$') if chars.peek() == Some(&'(') => return Some("$("),
-            (Some(_), _) => {}
-            (None, '\'' | '"') => quote = Some(c),
-            (None, '|') => return Some(if chars.peek() == Some(&'|') { "||" } else { "|" }),
-            (None, '&') => return Some(if chars.peek() == Some(&'&') { "&&" } else { "&" }),
-            (None, ';') => return Some(";"),
-            (None, '\n') => return Some("\n"),
-            (None, '<') => return Some("<"),
-            (None, '>') => return Some(">"),
-            (None, _) => {}
-        }
-    }
-    None
+/// A command line, as a shell reads it.
+struct Line {
+    words: Vec<String>,
+    /// The first operator that only a shell understands: `|`, `&`, `;`, `<` or `>` outside quotes, a
+    /// backtick, or `$(`. A line break between words is one: a shell would run two commands.
+    operator: Option<&'static str>,
+    /// A `#` begins a word outside quotes.
+    has_comment: bool,
+    /// Every quote is closed, and the last character is no backslash.
+    is_closed: bool,
 }
 
-/// Removes each backslash before a line break, and the line break, as a shell does. `shlex` makes
-/// an empty word of one that stands between words.
-fn in_one_line(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut quote = None;
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        match (quote, c) {
-            (Some(open), _) if open == c => quote = None,
-            (Some('\''), _) => {}
-            (_, '\\') => {
-                match chars.next() {
+impl Line {
+    fn scan(text: &str) -> Self {
+        let (words, mut operator) = (Vec::new(), None);
+        let mut line = Self { words, operator, has_comment: false, is_closed: true };
+        let (mut word, mut quote) = (None::<String>, None);
+        let mut chars = text.chars().peekable();
+        while let Some(c) = chars.next() {
+            let found = match (quote, c, chars.peek()) {
+                (Some('\''), ..) => None,
+                (_, '`', _) => Some("`"),
+                (_, '$', Some('(')) => Some("$("),
+                (Some(_), ..) => None,
+                (_, '|', Some('|')) => Some("||"),
+                (_, '&', Some('&')) => Some("&&"),
+                _ => ["|", "&", ";", "<", ">", "\n"].into_iter().find(|it| it.starts_with(c)),
+            };
+            operator = operator.or(found);
+            match (quote, c) {
+                (Some(open), _) if open == c => quote = None,
+                (Some('\''), _) => word.get_or_insert_default().push(c),
+                // A line break behind a backslash is no character of a word.
+                (_, '\\') => match chars.next() {
                     Some('\n') => {}
-                    next => out.extend([c].into_iter().chain(next)),
+                    None => line.is_closed = false,
+                    Some(next) => {
+                        let is_kept = quote.is_some() && !matches!(next, '$' | '`' | '"' | '\\');
+                        let word = word.get_or_insert_default();
+                        word.extend(is_kept.then_some(c).into_iter().chain([next]));
+                    }
+                },
+                (None, '\'' | '"') => {
+                    quote = Some(c);
+                    word.get_or_insert_default();
                 }
-                continue;
+                (None, ' ' | '\t' | '\n') => line.words.extend(word.take()),
+                (None, '#') if word.is_none() => line.has_comment = true,
+                _ => word.get_or_insert_default().push(c),
             }
-            (None, '\'' | '"') => quote = Some(c),
-            _ => {}
+            if line.has_comment {
+                break;
+            }
         }
-        out.push(c);
+        line.words.extend(word);
+        line.is_closed &= quote.is_none();
+        Self { operator, ..line }
     }
-    out
-}
-
-/// Whether a `#` begins a word outside quotes. `shlex` takes it for a comment, even where it comes
-/// from a variable, which no shell does.
-fn has_comment(text: &str) -> bool {
-    let (mut quote, mut begins) = (None, true);
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        match (quote, c) {
-            (None, '#') if begins => return true,
-            (None, '\'' | '"') => quote = Some(c),
-            (Some(open), _) if open == c => quote = None,
-            (None | Some('"'), '\\') => drop(chars.next()),
-            _ => {}
-        }
-        begins = quote.is_none() && c.is_ascii_whitespace();
-    }
-    false
 }
 
 #[cfg(test)]
@@ -167,7 +159,7 @@ mod tests {
             ("a\nb", "\n"),
             ("a\n\n  -b\n", "\n"),
         ] {
-            assert_eq!(shell_operator(text), Some(operator), "{text}");
+            assert_eq!(Line::scan(text.trim()).operator, Some(operator), "{text}");
         }
         assert!(
             without_shell("echo \"a\" | b")

@@ -38,24 +38,9 @@ pub(crate) fn check(
     }
     drains_without_order(problems, config, graph, places);
     reload_signal(problems, config, places);
-    unready_without_drain(problems, config, places);
     own_address::check(problems, config, places);
     held_sockets::check(problems, config, places);
     hot_restart::check(problems, config, places);
-}
-
-/// Warns of a time that has to pass during the drains where there is none.
-fn unready_without_drain(problems: &mut Problems, config: &Config, places: &Places) {
-    let is_drained = config.processes.iter().any(|process| process.drain.is_some());
-    let delay = config.shutdown.unready_delay;
-    if !delay.is_zero() && !is_drained {
-        let span = places.at("shutdown.unready_delay");
-        let message =
-            "`unready_delay` has no effect: no process has a `drain`, so the stop begins at once";
-        problems.warning(span, message).help(
-            "add a `drain` to the process that serves, or write `readiness_delay`, after which the stop begins",
-        );
-    }
 }
 
 /// Refuses a `reload_signal` that has another meaning already.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::config::{Address, Config, DrainMethod, HttpTarget, OnlyIf, Probe, Process, Update};
+use crate::config::{Address, Config, DrainMethod, OnlyIf, Probe, Process, Update};
 use crate::load::check::place_of_drain;
 use crate::load::diagnostics::problems::Problems;
 use crate::load::places::Places;
@@ -45,13 +45,12 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
     readiness(problems, config, places);
     instances(problems, config, places);
     admins(problems, config, places);
-    drain_requests(problems, config, places);
 }
 
 /// One server may answer for several processes, each at its own path, and a gateway may accept
 /// connections for what stands behind it.
 fn readiness(problems: &mut Problems, config: &Config, places: &Places) {
-    for Sharing { index, what: (address, _), other } in sharing(config, asked) {
+    for (index, other, (address, _)) in sharing(config, asked) {
         let parts = &places.processes[index];
         let (name, at) = (&config.processes[index].name, text(&address));
         let of_other = &config.processes[other].name;
@@ -96,22 +95,12 @@ fn instances(problems: &mut Problems, config: &Config, places: &Places) {
             );
             problems.warning(span, message).help("add a `readiness` by `notify` or `log`");
         }
-        if let Some(target) = drain_request(process) {
-            let span = place_of_drain(&config.processes[index], parts, "");
-            let message = format!(
-                "`drain` of `{name}` is sent to {target}, where its new instance answers, too: with `update: start-first` \
-                 that may drain the new one, and the old one never"
-            );
-            problems.warning(span, message).help(
-                "use `notify` or `signal`, which go to the old instance itself, or `update: stop-first`",
-            );
-        }
     }
 }
 
 /// Two Envoys with the same admin: one would be drained twice, the other never.
 fn admins(problems: &mut Problems, config: &Config, places: &Places) {
-    for Sharing { index, what, other } in sharing(config, admin_of) {
+    for (index, other, what) in sharing(config, admin_of) {
         let parts = &places.processes[index];
         let span = place_of_drain(&config.processes[index], parts, "");
         let message = format!(
@@ -124,37 +113,12 @@ fn admins(problems: &mut Problems, config: &Config, places: &Places) {
     }
 }
 
-/// Two processes that are drained by the same request: one of them would get both. The server may be
-/// another program that knows what to do, so this is no error.
-fn drain_requests(problems: &mut Problems, config: &Config, places: &Places) {
-    for Sharing { index, other, .. } in sharing(config, drained_at) {
-        let Some(target) = drain_request(&config.processes[index]) else { continue };
-        let parts = &places.processes[index];
-        let span = place_of_drain(&config.processes[index], parts, "");
-        let message = format!(
-            "`{}` and `{}` are drained by the same request to {target}: it may drain one of them twice, and the \
-             other never",
-            config.processes[other].name, config.processes[index].name
-        );
-        problems.warning(span, message).help(match parts.is_same(&places.processes[other]) {
-            true => "write `${SCALE_INDEX}` in the `url`, so that each copy has its own",
-            false => "give each process a `url` of its own",
-        });
-    }
-}
-
-/// A process that shares something with an earlier one.
-struct Sharing<T> {
-    index: usize,
-    what: T,
-    other: usize,
-}
-
-/// The processes that share what `of` returns with an earlier one, if both may be started.
+/// The processes that share what `of` returns with an earlier one, if both may be started: both, and
+/// what they share.
 fn sharing<'c, T: Clone + Eq + Hash>(
     config: &'c Config,
     of: impl Fn(&'c Process) -> Option<T>,
-) -> impl Iterator<Item = Sharing<T>> {
+) -> impl Iterator<Item = (usize, usize, T)> {
     let mut earlier: HashMap<T, Vec<usize>> = HashMap::new();
     running(config).filter_map(move |(index, process)| {
         let what = of(process)?;
@@ -162,7 +126,7 @@ fn sharing<'c, T: Clone + Eq + Hash>(
         let is_beside = |other: &usize| may_both_run(&config.processes[*other], process);
         let other = others.iter().copied().find(is_beside);
         others.push(index);
-        Some(Sharing { index, what, other: other? })
+        Some((index, other?, what))
     })
 }
 
@@ -174,18 +138,6 @@ fn may_both_run(one: &Process, other: &Process) -> bool {
 fn admin_of(process: &Process) -> Option<Address> {
     match &process.drain.as_ref()?.method {
         DrainMethod::Envoy(envoy) => Some(local(envoy.admin.clone())),
-        _ => None,
-    }
-}
-
-fn drained_at(process: &Process) -> Option<(Address, &str)> {
-    drain_request(process).map(|target| (local(target.address.clone()), &*target.path))
-}
-
-/// The target of a drain by `http`.
-fn drain_request(process: &Process) -> Option<&HttpTarget> {
-    match &process.drain.as_ref()?.method {
-        DrainMethod::Http(http) => Some(&http.url),
         _ => None,
     }
 }

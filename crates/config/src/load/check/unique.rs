@@ -1,82 +1,74 @@
 //! Checks values that only one process may have: an argument prefix, a socket, a rendered file.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::config::{Address, Config, OnlyIf};
+use crate::config::{Address, Config, OnlyIf, Process};
 use crate::load::check::own_address::normal;
 use crate::load::diagnostics::diagnostic::quote;
 use crate::load::diagnostics::problems::Problems;
 use crate::load::places::Places;
 
+/// A value that only one process may have.
+#[derive(PartialEq, Eq, Hash)]
+enum Claim<'c> {
+    Prefix(&'c str),
+    Rest,
+    Socket(PathBuf),
+    Rendered(PathBuf),
+}
+
+/// What a process claims, each with the path of its key.
+fn claims(process: &Process) -> Vec<(Claim<'_>, String)> {
+    let mut claims = Vec::new();
+    if let Some(route) = &process.args {
+        let prefix = route.prefix.iter().map(|prefix| Claim::Prefix(prefix));
+        claims.extend(prefix.map(|prefix| (prefix, "args.prefix".to_owned())));
+        claims.extend(route.rest.then(|| (Claim::Rest, "args.rest".to_owned())));
+    }
+    for (number, path) in process.sockets.iter().enumerate() {
+        claims.push((Claim::Socket(normal(path)), format!("sockets.{number}")));
+    }
+    for (number, render) in process.render.iter().enumerate() {
+        claims.push((Claim::Rendered(normal(&render.to)), format!("render.{number}.to")));
+    }
+    claims
+}
+
 pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
-    // Each value with the process that has it.
-    let mut prefixes: HashMap<Option<&str>, usize> = HashMap::new();
-    let mut sockets: HashMap<PathBuf, usize> = HashMap::new();
-    let mut rendered: HashMap<PathBuf, usize> = HashMap::new();
-    let name = |index: usize| &config.processes[index].name;
+    let mut owners: HashMap<Claim<'_>, usize> = HashMap::new();
+    let path = |path: &Path| quote(&path.to_string_lossy());
     for (index, (process, place)) in config.processes.iter().zip(&places.processes).enumerate() {
-        let is_same = |first: usize| places.processes[first].is_same(place);
-        let help = |first: usize, other: &'static str| match is_same(first) {
-            true => "give each copy its own, with `${SCALE_INDEX}` in the path",
-            false => other,
-        };
-        let route = process.args.iter();
-        let claims = route.flat_map(|route| {
-            // `None` is the rest.
-            route
-                .prefix
-                .iter()
-                .map(|prefix| Some(prefix.as_str()))
-                .chain(route.rest.then_some(None))
-        });
-        for claim in claims {
-            let first = *prefixes.entry(claim).or_insert(index);
-            if first == index || is_same(first) {
+        for (claim, key) in claims(process) {
+            let Some(&first) = owners.get(&claim) else {
+                owners.insert(claim, index);
                 continue;
-            }
-            let (key, what, help) = match claim {
-                Some(prefix) => (
-                    "args.prefix",
-                    format!("the prefix {}", quote(prefix)),
+            };
+            let is_copy = places.processes[first].is_same(place);
+            let (has, help) = match &claim {
+                Claim::Prefix(_) | Claim::Rest if is_copy => continue,
+                Claim::Socket(_) if first == index => continue,
+                Claim::Prefix(prefix) => (
+                    format!("has the prefix {}", quote(prefix)),
                     "give each process a prefix of its own",
                 ),
-                None => (
-                    "args.rest",
-                    "`rest`".to_owned(),
+                Claim::Rest => (
+                    "has `rest`".to_owned(),
                     "let one process have the arguments that no other one claims",
                 ),
-            };
-            let message = format!("process `{}` already has {what}", name(first));
-            problems.error(place.at(key), message).help(help);
-        }
-        for (number, socket) in process.sockets.iter().enumerate() {
-            if let Some(first) =
-                sockets.get(&normal(socket)).copied().filter(|first| *first != index)
-            {
-                let path = quote(&socket.to_string_lossy());
-                let problem = problems.error(
-                    place.at(&format!("sockets.{number}")),
-                    format!("process `{}` already has the socket {path}", name(first)),
-                );
-                problem.help(help(
-                    first,
+                Claim::Socket(socket) => (
+                    format!("has the socket {}", path(socket)),
                     "keep it at the process that listens on it: the start of either removes the socket",
-                ));
-            } else {
-                sockets.insert(normal(socket), index);
-            }
-        }
-        for (number, render) in process.render.iter().enumerate() {
-            if let Some(first) = rendered.get(&normal(&render.to)).copied() {
-                let path = quote(&render.to.to_string_lossy());
-                let span = place.at(&format!("render.{number}.to"));
-                let problem = problems
-                    .error(span, format!("process `{}` already writes {path}", name(first)));
-                problem.help(help(first, "give each its own file"));
-            } else {
-                rendered.insert(normal(&render.to), index);
-            }
+                ),
+                Claim::Rendered(file) => {
+                    (format!("writes {}", path(file)), "give each its own file")
+                }
+            };
+            let message = format!("process `{}` already {has}", config.processes[first].name);
+            problems.error(place.at(&key), message).help(match is_copy {
+                true => "give each copy its own, with `${SCALE_INDEX}` in the path",
+                false => help,
+            });
         }
     }
     let listens = config.processes.iter().zip(&places.processes);
@@ -84,9 +76,9 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
         for (number, socket) in process.listen.iter().enumerate() {
             // One that is left out removes its `sockets`, too.
             if let Address::Unix(path) = &socket.address
-                && let Some(first) = sockets.get(&normal(path))
+                && let Some(first) = owners.get(&Claim::Socket(normal(path)))
             {
-                let name = name(*first);
+                let name = &config.processes[*first].name;
                 let message = format!("`sockets` of `{name}` would remove {socket} at each start");
                 let span = place.at(&format!("listen.{number}"));
                 problems.error(span, message).help("remove it from `sockets`: drainit makes it");

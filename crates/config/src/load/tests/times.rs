@@ -225,18 +225,6 @@ fn an_unready_delay_fits_and_has_no_readiness_delay_beside_it() {
         found("unready_delay: 28s"),
         ["1:27 `unready_delay` (28s) leaves nothing of the 28s until the deadline"]
     );
-    let undrained = |delay: &str| {
-        lines(&problems(&format!(
-            "shutdown: {{unready_delay: {delay}}}\nprocesses: {{a: {{command: [a]}}}}\n"
-        )))
-    };
-    assert!(undrained("0s").is_empty());
-    assert_eq!(
-        undrained("9s"),
-        [
-            "1:27 `unready_delay` has no effect: no process has a `drain`, so the stop begins at once"
-        ]
-    );
     let loaded = load(&[&chain("1s", "time: 5s", "time: 5s", "unready_delay: 9s")], &[]).unwrap();
     assert_eq!(loaded.config.shutdown.unready_delay, Duration::from_secs(9));
 }
