@@ -7,9 +7,6 @@ const PARENT_SHUTDOWN: Duration = Duration::from_secs(900);
 /// Envoy's default for `--drain-time-s`.
 const DRAIN_TIME: Duration = Duration::from_secs(600);
 
-/// The flags with a number.
-const NUMBERS: [&str; 3] = ["--base-id", "--parent-shutdown-time-s", "--drain-time-s"];
-
 /// The flags that Envoy documents for a hot restart. They are also found inside `sh -c "…"`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EnvoyFlags {
@@ -30,8 +27,6 @@ pub struct EnvoyFlags {
     pub config: Option<String>,
     /// The flags are arguments of the command itself, so that more can be added at its end.
     pub is_direct: bool,
-    /// The first of these flags with which Envoy does not start.
-    pub wrong: Option<&'static str>,
 }
 
 impl EnvoyFlags {
@@ -60,7 +55,6 @@ impl EnvoyFlags {
                 .filter(|_| value(&direct, "--config-yaml").is_none())
                 .map(str::to_owned),
             is_direct: value(&direct, "--base-id").is_some(),
-            wrong: NUMBERS.into_iter().find(|flag| !is_right(&direct, flag)),
         }
     }
 }
@@ -69,17 +63,6 @@ impl EnvoyFlags {
 fn value<'a>(words: &[&'a str], flag: &str) -> Option<&'a str> {
     let index = words.iter().position(|word| *word == flag)?;
     words.get(index + 1).copied()
-}
-
-/// Whether Envoy starts with this flag: it is not there, or once, with a whole number.
-fn is_right(words: &[&str], flag: &str) -> bool {
-    let is_joined = |word: &&str| word.strip_prefix(flag).is_some_and(|end| end.starts_with('='));
-    match words.iter().filter(|word| **word == flag).count() {
-        _ if words.iter().any(is_joined) => false,
-        0 => true,
-        1 => value(words, flag).is_some_and(|value| value.parse::<u32>().is_ok()),
-        _ => false,
-    }
 }
 
 #[cfg(test)]
@@ -103,7 +86,6 @@ mod tests {
                 drain: Duration::from_secs(600),
                 config: Some("envoy.yaml".to_owned()),
                 is_direct: false,
-                wrong: None,
             }
         );
     }
@@ -129,27 +111,6 @@ mod tests {
         assert!(of(&["envoy", "--restart-epoch=1"]).has_restart_epoch);
         // A longer flag with the same beginning is another one.
         assert_eq!(of(&["envoy", "--base-id-path", "/run/id"]).base_id, None);
-    }
-
-    /// Tried with Envoy 1.36.4 and 1.40.0. They take an empty value for 0.
-    #[test]
-    fn flags_with_which_envoy_does_not_start_are_found() {
-        let wrong = |flags: &[&str]| of(&[&["envoy"], flags].concat()).wrong;
-        for (flags, is) in [
-            (&["--base-id", "abc"][..], "--base-id"),
-            (&["--base-id", ""], "--base-id"),
-            (&["--base-id"], "--base-id"),
-            (&["--base-id=1"], "--base-id"),
-            (&["--base-id", "1", "--base-id", "1"], "--base-id"),
-            (&["--base-id", "4294967296"], "--base-id"),
-            (&["--base-id", "1", "--parent-shutdown-time-s", "3s"], "--parent-shutdown-time-s"),
-            (&["--drain-time-s", "0.5"], "--drain-time-s"),
-        ] {
-            assert_eq!(wrong(flags), Some(is), "{flags:?}");
-        }
-        assert_eq!(wrong(&["--base-id", "4294967295", "--base-id-path", "/run/id"]), None);
-        // Only the shell knows its variables.
-        assert_eq!(of(&["sh", "-c", "exec envoy --base-id $ID --drain-time-s $TIME"]).wrong, None);
     }
 
     #[test]

@@ -230,13 +230,6 @@ fn graph_error(problems: &mut Problems, config: &Config, places: &Places, error:
                 _ if unknown.starts_with("x-") => {
                     "give it another name: those with `x-` are left alone".to_owned()
                 }
-                _ if unknown.ends_with('*') => {
-                    let entry = unknown.trim_end_matches('*').trim_end_matches('-');
-                    format!(
-                        "no pattern is taken here: `{entry}` means all processes of an entry \
-                         with `scale`; name each of others"
-                    )
-                }
                 Some(name) => format!("did you mean `{name}`?"),
                 None => "add it under `processes:`, or remove it here".to_owned(),
             };

@@ -90,41 +90,34 @@ fn needs(problems: &mut Problems, process: &Process, update: Span) -> bool {
 /// Checks the flags without which a new epoch cannot take over. Returns whether they are right.
 fn right(problems: &mut Problems, process: &Process, flags: &EnvoyFlags, command: Span) -> bool {
     let name = &process.name;
-    let wrong = if let Some(flag) = flags.wrong {
-        Some((
-            format!("Envoy does not start with this `{flag}` of `{name}`"),
-            "write it once, with a whole number as the next argument: Envoy knows no `=`",
-        ))
-    } else if flags.is_disabled {
-        Some((
+    const OWN: &str = "no other Envoy of the pod may have the same number";
+    let (message, help) = if flags.is_disabled {
+        (
             format!("`--disable-hot-restart` of `{name}` forbids its `update: hot-restart`"),
-            "remove the flag, and add `--base-id 1`: no other Envoy of the pod may have the same number",
-        ))
+            format!("remove the flag, and add `--base-id 1`: {OWN}"),
+        )
     } else if flags.is_base_id_dynamic {
-        Some((
+        (
             format!(
                 "`{name}` chooses its base ID itself, so that a new epoch does not know the old one's"
             ),
-            "write `--base-id 1` in place of `--use-dynamic-base-id`: no other Envoy of the pod may have the same number",
-        ))
+            format!("write `--base-id 1` in place of `--use-dynamic-base-id`: {OWN}"),
+        )
     } else if flags.has_restart_epoch {
-        Some((
+        (
             format!("`--restart-epoch` of `{name}` is set by drainit"),
-            "remove it; a script finds the number in `RESTART_EPOCH`",
-        ))
+            "remove it; a script finds the number in `RESTART_EPOCH`".to_owned(),
+        )
     } else if flags.base_id.is_none() {
-        Some((
+        (
             format!("`{name}` has no `--base-id`, by which a new epoch finds the old one"),
-            "add `--base-id 1` to its `command`: no other Envoy of the pod may have the same number",
-        ))
+            format!("add `--base-id 1` to its `command`: {OWN}"),
+        )
     } else {
-        None
+        return true;
     };
-    if let Some((message, help)) = wrong {
-        problems.error(command, message).help(help);
-        return false;
-    }
-    true
+    problems.error(command, message).help(help);
+    false
 }
 
 /// Warns where Envoy's times cut connections, or keep an old epoch for longer than anyone waits.
@@ -148,12 +141,6 @@ fn times(
             "set `--parent-shutdown-time-s {}`, in which its requests can end",
             process.drain.as_ref().map_or(window, |drain| drain.time.min(window)).as_secs().max(1)
         ));
-    } else if shutdown.is_zero() {
-        let message = format!(
-            "an old epoch of `{name}` is ended as soon as the new one is live (`--parent-shutdown-time-s 0`): its \
-             connections are cut"
-        );
-        problems.warning(command, message).help("set a longer time, in which its requests can end");
     } else if flags.drain >= shutdown {
         let message = format!(
             "an old epoch of `{name}` is ended after {} (`--parent-shutdown-time-s`), but Envoy spreads the closing of \

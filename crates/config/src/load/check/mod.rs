@@ -268,15 +268,10 @@ fn window(config: &Config) -> String {
 
 /// `a 5s + b 10s = 15s`
 fn sum_of(terms: impl Iterator<Item = (String, Duration)>) -> String {
-    const MOST: usize = 12;
     let terms: Vec<_> = terms.collect();
     let sum = terms.iter().fold(Duration::ZERO, |sum, (_, duration)| sum.saturating_add(*duration));
-    let shown =
-        terms.iter().take(MOST).map(|(what, duration)| format!("{what} {}", human(*duration)));
-    let mut shown: Vec<_> = shown.collect();
-    if terms.len() > MOST {
-        shown.push(format!("{} more", terms.len() - MOST));
-    }
+    let shown = terms.iter().map(|(what, duration)| format!("{what} {}", human(*duration)));
+    let shown: Vec<_> = shown.collect();
     match terms.len() {
         1 => shown.concat(),
         _ => format!("{} = {}", shown.join(" + "), human(sum)),

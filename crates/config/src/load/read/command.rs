@@ -67,9 +67,6 @@ impl Form for Command {
         }
         if !words.iter().any(|word| reads_dollars(word)) {
             reader.check_dollars(first, what);
-            for word in &words {
-                reader.check_tilde(word, what, node.span);
-            }
         }
         Some(words)
     }

@@ -351,21 +351,10 @@ impl<'a> Reader<'a> {
         for (name, span) in self.dollars.split_off(first.min(self.dollars.len())) {
             let is_upper = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
             let is_constant = name.len() > 1 && name.chars().all(is_upper);
-            if !is_constant && !self.variables.is_defined(&name) {
-                continue;
+            if is_constant || self.variables.is_defined(&name) {
+                let (message, help) = not_expanded(&name, what);
+                self.problems.error_in_check(span, message).help(help);
             }
-            let message = format!("`${name}` in `{what}` is not expanded: no shell runs");
-            self.problems.error_in_check(span, message).help(format!(
-                "write `${{{name}}}` for its value, or `$${name}` for these characters"
-            ));
-        }
-    }
-
-    /// Reports a leading `~/`: no shell will expand it.
-    pub(crate) fn check_tilde(&mut self, text: &str, what: &str, span: Span) {
-        if text.starts_with("~/") {
-            let message = format!("`~` in `{what}` is not expanded: no shell runs");
-            self.problems.error_in_check(span, message).help("write the whole path");
         }
     }
 
@@ -375,10 +364,8 @@ impl<'a> Reader<'a> {
         for (name, span) in self.dollars.split_off(first.min(self.dollars.len())) {
             let is_all = value.and_then(|value| value.strip_prefix('$')) == Some(&name);
             if is_all || self.variables.is_defined(&name) {
-                let message = format!("`${name}` in `{what}` is not expanded: no shell runs");
-                self.problems.warning(span, message).help(format!(
-                    "write `${{{name}}}` for its value, or `$${name}` for these characters"
-                ));
+                let (message, help) = not_expanded(&name, what);
+                self.problems.warning(span, message).help(help);
             }
         }
     }
@@ -396,7 +383,6 @@ impl<'a> Reader<'a> {
         if what != "log" {
             self.check_dollars(first, what);
         }
-        self.check_tilde(&text.text, what, text.span);
         parse(&text.text).map_err(|bad| self.refuse(&text, what, bad)).ok()
     }
 
@@ -438,6 +424,12 @@ impl<'a> Reader<'a> {
             None => span,
         }
     }
+}
+
+/// The message and the help for a `$NAME`.
+fn not_expanded(name: &str, what: &str) -> (String, String) {
+    let message = format!("`${name}` in `{what}` is not expanded: no shell runs");
+    (message, format!("write `${{{name}}}` for its value, or `$${name}` for these characters"))
 }
 
 /// Keys of Compose and of other init systems, and those of drainit.

@@ -49,18 +49,6 @@ fn each_error_names_its_mend() {
         ),
         ("", &[READY, DRAIN], "4:`router` has no `--base-id`", "add `--base-id 1`"),
         (
-            "--base-id abc",
-            &[READY, DRAIN],
-            "4:Envoy does not start with this `--base-id` of `router`",
-            "with a whole number as the next argument",
-        ),
-        (
-            "--base-id 1 --parent-shutdown-time-s 3s",
-            &[READY, DRAIN],
-            "4:Envoy does not start with this `--parent-shutdown-time-s` of `router`",
-            "write it once",
-        ),
-        (
             "--base-id 1 --restart-epoch 3",
             &[READY, DRAIN],
             "4:`--restart-epoch` of `router` is set by drainit",
@@ -81,11 +69,6 @@ fn times_that_cut_connections_or_last_too_long_are_warned_of() {
             "lives for 15m (`--parent-shutdown-time-s`), and until then nothing else replaces it; a shutdown keeps at \
              most 28s for it",
             "set `--parent-shutdown-time-s 15`",
-        ),
-        (
-            "--base-id 1 --drain-strategy immediate --parent-shutdown-time-s 0",
-            "is ended as soon as the new one is live (`--parent-shutdown-time-s 0`): its connections are cut",
-            "set a longer time",
         ),
         (
             "--base-id 1 --parent-shutdown-time-s 20",

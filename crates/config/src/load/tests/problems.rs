@@ -388,7 +388,7 @@ error: `-b` after `${A` is not supported
 4 |     command: [envoy, \"${A-b}\"]
   |                       ^^^^^^^
   |
-  = help: write `${A:-default}`: a set but empty variable counts as unset
+  = help: write `${VAR}`, `${VAR:-default}` or `${VAR:?message}`
 
 error: duplicate key `command`
  --> 0.yaml:5:5
@@ -553,10 +553,6 @@ fn what_was_written_for_another_program_leads_to_the_mend() {
         (
             "processes: {a: {command: [sh, -c, 'for i in 1 2; do echo ${i}; done']}}",
             "`$${i}` if the shell is to expand it",
-        ),
-        (
-            "processes: {app: {command: [x], scale: 2}, b: {command: [y], depends_on: ['app-*']}}",
-            "`app` means all processes of an entry with `scale`; name each of others",
         ),
     ] {
         let found = problems(text);
