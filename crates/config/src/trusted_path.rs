@@ -78,7 +78,7 @@ impl Place {
     /// # Errors
     /// Those of open(2) for its directory, and [`ForeignLink`].
     pub fn of(path: &Path) -> io::Result<Self> {
-        Walk::from(AT_FDCWD, path, true)?.into_directory()
+        Walk::from(AT_FDCWD, path, true)?.end_of(false)
     }
 
     /// What is read or connected to: a link with the last name is followed as all others.
@@ -86,7 +86,7 @@ impl Place {
     /// # Errors
     /// Those of open(2) for its directory, `ENOENT`, and [`ForeignLink`].
     pub fn behind(path: &Path) -> io::Result<Self> {
-        Walk::from(AT_FDCWD, path, true)?.into_end()
+        Walk::from(AT_FDCWD, path, true)?.end_of(true)
     }
 
     /// As [`Self::behind`], for a name in an open directory.
@@ -94,7 +94,7 @@ impl Place {
     /// # Errors
     /// As above.
     pub fn below(directory: impl AsFd, name: &OsStr) -> io::Result<Self> {
-        Walk::from(directory, Path::new(name), false)?.into_end()
+        Walk::from(directory, Path::new(name), false)?.end_of(true)
     }
 
     /// Opens what has the name; `ELOOP` for a link.
@@ -184,24 +184,16 @@ impl Walk {
         Ok(Self { at, walked, path, todo, links: 0, is_fixed })
     }
 
-    /// The last name is not looked at.
-    fn into_directory(mut self) -> io::Result<Place> {
-        let Some(name) = self.path.file_name().map(OsStr::to_owned) else { return self.into_end() };
-        self.todo.remove(0);
+    /// Without `follows`, the last name is not looked at.
+    fn end_of(mut self, follows: bool) -> io::Result<Place> {
         while let Some(step) = self.todo.pop() {
-            if let Some(next) = self.step(&step)? {
-                self.enter(next, &step)?;
+            let is_name = self.todo.is_empty()
+                && matches!(Path::new(&step).components().next(), Some(Component::Normal(_)));
+            if is_name && !follows {
+                return Ok(self.end(step));
             }
-        }
-        Ok(self.end(name))
-    }
-
-    fn into_end(mut self) -> io::Result<Place> {
-        while let Some(step) = self.todo.pop() {
             let Some(next) = self.step(&step)? else { continue };
-            let is_name =
-                matches!(Path::new(&step).components().next(), Some(Component::Normal(_)));
-            if self.todo.is_empty() && is_name {
+            if is_name {
                 return Ok(self.end(step));
             }
             self.enter(next, &step)?;

@@ -4,7 +4,7 @@
 //! PID 1 must not do.
 
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::config::User;
 use crate::load::values::Invalid;
@@ -13,45 +13,51 @@ use crate::types::suggest::nearest;
 /// At most this many bytes of each file are read.
 const LARGEST: u64 = 4 * 1024 * 1024;
 
-/// The accounts of the image, read on first use.
+/// The accounts of the image, each file read on first use.
 #[derive(Debug)]
 pub struct Accounts {
-    passwd_path: PathBuf,
-    group_path: PathBuf,
-    passwd: Option<Vec<Account>>,
-    group: Option<Vec<Group>>,
+    passwd: AccountFile,
+    group: AccountFile,
 }
 
 #[derive(Debug)]
-struct Account {
-    name: String,
-    uid: u32,
-    gid: u32,
+struct AccountFile {
+    path: PathBuf,
+    /// For messages.
+    kind: &'static str,
+    parse: fn(&str) -> Vec<Entry>,
+    entries: Option<Vec<Entry>>,
 }
 
-#[derive(Debug)]
-struct Group {
+/// A line of one of the files.
+#[derive(Clone, Debug)]
+struct Entry {
     name: String,
-    gid: u32,
-    members: Vec<String>,
+    id: u32,
+    /// Of a user, the group; of a group, the members.
+    more: String,
 }
 
 impl Accounts {
-    /// Takes the paths of the two files; a missing file counts as empty.
     pub(crate) fn new(passwd: impl Into<PathBuf>, group: impl Into<PathBuf>) -> Self {
-        Self { passwd_path: passwd.into(), group_path: group.into(), passwd: None, group: None }
+        let (passwd, group) = (passwd.into(), group.into());
+        Self {
+            passwd: AccountFile { path: passwd, kind: "user", parse: users, entries: None },
+            group: AccountFile { path: group, kind: "group", parse: groups, entries: None },
+        }
     }
 
-    /// Those of two texts.
+    /// Accounts of these texts, for fuzzing.
     #[cfg(any(test, feature = "testing"))]
     pub fn of(passwd: &str, group: &str) -> Self {
-        let passwd = passwd.lines().filter_map(account).collect();
-        let group = group.lines().filter_map(self::group).collect();
-        Self { passwd: Some(passwd), group: Some(group), ..Self::new("passwd", "group") }
+        let mut accounts = Self::new("passwd", "group");
+        accounts.passwd.entries = Some(users(passwd));
+        accounts.group.entries = Some(groups(group));
+        accounts
     }
 
-    /// Looks up `UID`, `NAME`, `UID:GID` or `NAME:GROUP`. As in Docker, a number needs no account
-    /// and then has group 0; an account brings its supplementary groups unless a group is given.
+    /// Resolves `UID`, `UID:GID`, `NAME` or `NAME:GROUP`. A number needs no entry; a user that has
+    /// one gets its group and its further groups, unless a group is given.
     pub fn find(&mut self, text: &str) -> Result<User, Invalid> {
         let (user, group) = match text.split_once(':') {
             Some((user, group)) => (user, Some(group)),
@@ -63,101 +69,78 @@ impl Accounts {
                 "write `UID`, `UID:GID`, `NAME` or `NAME:GROUP`",
             ));
         }
-        let account = self.account(user)?;
-        let gid = group.map(|group| self.gid(group)).transpose()?;
-        let groups = match (&account.name, gid) {
-            (name, None) if !name.is_empty() => self.groups_of(name, account.gid),
-            _ => Vec::new(),
+        let account = self.passwd.find(user)?;
+        if let Some(group) = group {
+            let gid = self.group.find(group)?.id;
+            return Ok(User { uid: account.id, gid, groups: Vec::new() });
+        }
+        let gid = id(&account.more).unwrap_or_default();
+        let is_member = |group: &&Entry| {
+            let mut members = group.more.split(',');
+            group.id != gid && members.any(|member| member.trim() == account.name)
         };
-        Ok(User { uid: account.uid, gid: gid.unwrap_or(account.gid), groups })
+        let mut further = Vec::new();
+        if !account.name.is_empty() {
+            let all = self.group.entries().iter();
+            further.extend(all.filter(is_member).map(|group| group.id));
+        }
+        further.sort_unstable();
+        further.dedup();
+        Ok(User { uid: account.id, gid, groups: further })
+    }
+}
+
+impl AccountFile {
+    fn entries(&mut self) -> &[Entry] {
+        self.entries.get_or_insert_with(|| {
+            let mut bytes = Vec::new();
+            // An image from scratch has no such file.
+            if let Ok(file) = std::fs::File::open(&self.path) {
+                let _ = file.take(LARGEST).read_to_end(&mut bytes);
+            }
+            (self.parse)(&String::from_utf8_lossy(&bytes))
+        })
     }
 
-    fn account(&mut self, user: &str) -> Result<Account, Invalid> {
-        let path = self.passwd_path.clone();
-        let passwd = self.passwd.get_or_insert_with(|| entries(&path, account));
-        let number = id(user);
+    /// The entry of a name or a number; a number without one has no name.
+    fn find(&mut self, text: &str) -> Result<Entry, Invalid> {
+        let (path, kind, number) = (self.path.clone(), self.kind, id(text));
+        let entries = self.entries();
         // A name may look like a number.
-        let found = passwd
-            .iter()
-            .find(|account| account.name == user)
-            .or_else(|| passwd.iter().find(|account| Some(account.uid) == number));
-        match (found, number) {
-            (Some(found), _) => Ok(Account { name: found.name.clone(), ..*found }),
-            (None, Some(uid)) => Ok(Account { name: String::new(), uid, gid: 0 }),
-            _ => Err(unknown("user", user, &path, passwd.iter().map(|a| a.name.as_str()))),
+        let by_name = entries.iter().find(|entry| entry.name == text);
+        let found = by_name.or_else(|| entries.iter().find(|entry| Some(entry.id) == number));
+        let unnamed = |id| Entry { name: String::new(), id, more: String::new() };
+        if let Some(found) = found.cloned().or(number.map(unnamed)) {
+            return Ok(found);
         }
-    }
-
-    fn gid(&mut self, group: &str) -> Result<u32, Invalid> {
-        let path = self.group_path.clone();
-        let groups = self.groups();
-        let number = id(group);
-        match (groups.iter().find(|g| g.name == group), number) {
-            (Some(found), _) => Ok(found.gid),
-            (None, Some(gid)) => Ok(gid),
-            _ => Err(unknown("group", group, &path, groups.iter().map(|g| g.name.as_str()))),
-        }
-    }
-
-    fn groups_of(&mut self, user: &str, primary: u32) -> Vec<u32> {
-        let member =
-            |group: &&Group| group.gid != primary && group.members.iter().any(|m| m == user);
-        let mut gids: Vec<_> = self.groups().iter().filter(member).map(|group| group.gid).collect();
-        gids.sort_unstable();
-        gids.dedup();
-        gids
-    }
-
-    fn groups(&mut self) -> &[Group] {
-        let path = &self.group_path;
-        self.group.get_or_insert_with(|| entries(path, group))
+        let known = nearest(text, entries.iter().map(|entry| &*entry.name));
+        let path = path.display();
+        let help = match known {
+            Some(known) => format!("did you mean `{known}`? A number needs no entry there"),
+            None => format!("add it to {path}, or write its number"),
+        };
+        Err(Invalid::new(format!("no {kind} of {path}"), help))
     }
 }
 
-fn unknown<'a>(
-    kind: &str,
-    name: &str,
-    path: &Path,
-    known: impl Iterator<Item = &'a str>,
-) -> Invalid {
-    let help = match nearest(name, known) {
-        Some(known) => format!("did you mean `{known}`? A number needs no entry there"),
-        None => format!("add it to {}, or write its number", path.display()),
+fn users(text: &str) -> Vec<Entry> {
+    let entries = groups(text).into_iter();
+    entries.filter(|user| id(&user.more).is_some()).collect()
+}
+
+fn groups(text: &str) -> Vec<Entry> {
+    let entry = |line: &str| {
+        let mut fields = line.split(':');
+        let name = fields.next().filter(|name| !name.is_empty())?.to_owned();
+        let id = id(fields.nth(1)?)?;
+        Some(Entry { name, id, more: fields.next().unwrap_or_default().to_owned() })
     };
-    Invalid::new(format!("no {kind} of {}", path.display()), help)
+    text.lines().filter_map(entry).collect()
 }
 
-fn entries<T>(path: &Path, parse: fn(&str) -> Option<T>) -> Vec<T> {
-    let mut bytes = Vec::new();
-    // An image from scratch has no such file.
-    if let Ok(file) = std::fs::File::open(path) {
-        let _ = file.take(LARGEST).read_to_end(&mut bytes);
-    }
-    String::from_utf8_lossy(&bytes).lines().filter_map(parse).collect()
-}
-
-/// `name:password:uid:gid:…`
-fn account(line: &str) -> Option<Account> {
-    let mut fields = line.split(':');
-    let name = fields.next().filter(|name| !name.is_empty())?.to_owned();
-    let uid = id(fields.nth(1)?)?;
-    let gid = id(fields.next()?)?;
-    Some(Account { name, uid, gid })
-}
-
-/// The highest number is no one's: to the kernel it means to stay what one is, such as root.
+/// The highest number belongs to no user: to the kernel it means to keep the present one, such as root.
 fn id(text: &str) -> Option<u32> {
     text.parse().ok().filter(|id| *id != u32::MAX)
-}
-
-/// `name:password:gid:member,member`
-fn group(line: &str) -> Option<Group> {
-    let mut fields = line.split(':');
-    let name = fields.next().filter(|name| !name.is_empty())?.to_owned();
-    let gid = id(fields.nth(1)?)?;
-    let members =
-        fields.next().unwrap_or_default().split(',').map(|m| m.trim().to_owned()).collect();
-    Some(Group { name, gid, members })
 }
 
 #[cfg(test)]

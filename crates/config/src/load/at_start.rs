@@ -12,7 +12,7 @@ use crate::load::env_file;
 use crate::load::environment::{Environment, Secret, Variables};
 use crate::load::expand::{LONGEST, Malformed, expand_up_to};
 use crate::load::read::scale;
-use crate::load::source::{NO_VARIABLE, Source, Unreadable};
+use crate::load::source::{AT_START, NO_VARIABLE, Source, Unreadable, VARIABLE};
 
 /// The limit for all variables of a process. The kernel accepts at most 6 MiB of arguments and
 /// variables (execve(2)).
@@ -41,7 +41,7 @@ pub fn variables(
             Variable::Set { .. } | Variable::Removed(_) => out.push(variable.clone()),
             Variable::FromFile { name, file } => {
                 let what = || format!("variable {}", quote(name));
-                let read = Source::read_variable(&file.path);
+                let read = Source::read_within(&file.path, &VARIABLE);
                 if let Some(source) = present(read, file, what)? {
                     let value = source.text.trim_end_matches(['\n', '\r']).to_owned();
                     // The kernel counts `NAME=value` and its NUL.
@@ -56,7 +56,7 @@ pub fn variables(
                 }
             }
             Variable::EnvFile(file) => {
-                let read = Source::read_at_start(&file.path);
+                let read = Source::read_within(&file.path, &AT_START);
                 if let Some(source) = present(read, file, || "`env_file`".to_owned())? {
                     env_file(&source, &mut defaults, &mut out)?;
                 }
@@ -126,7 +126,7 @@ pub fn headers(headers: &[Header]) -> Result<Vec<(String, String)>, String> {
             HeaderValue::File(path) => path,
         };
         let what = format!("header field {}:", quote(&name));
-        let source = Source::read_variable(path)
+        let source = Source::read_within(path, &VARIABLE)
             .map_err(|why| unreadable(&what, path, why, "correct the path, or write the file"))?;
         let value = source.text.trim_end_matches(['\n', '\r']);
         match HeaderValue::is_valid(value) {
@@ -150,7 +150,7 @@ pub struct Rendered {
 /// # Errors
 /// Why the template cannot be read, or what is wrong in it.
 pub fn render(from: &Path, environment: &Environment) -> Result<Rendered, String> {
-    let source = Source::read_at_start(from).map_err(|why| {
+    let source = Source::read_within(from, &AT_START).map_err(|why| {
         unreadable("template", from, why, "let a process that it depends on write it")
     })?;
     let mut variables = Variables::new(environment);

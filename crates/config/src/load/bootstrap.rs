@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::config::{Address, EnvoyFlags, Process};
 use crate::load::diagnostics::problems::Problems;
-use crate::load::source::Source;
+use crate::load::source::{AT_START, Source};
 use crate::load::yaml;
 use crate::load::yaml::node::{Node, get};
 
@@ -84,7 +84,7 @@ fn timeouts(node: &Node, all: &mut Vec<Longest>) {
 
 fn read(path: &Path) -> Option<Rc<Node>> {
     let mut problems = Problems::default();
-    let file = problems.add_source(Source::read_at_start(path).ok()?);
+    let file = problems.add_source(Source::read_within(path, &AT_START).ok()?);
     yaml::parse_manifest(&mut problems, file)?.into_iter().next()
 }
 

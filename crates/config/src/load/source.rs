@@ -16,56 +16,49 @@ use crate::load::span::Span;
 use crate::trusted_path::{ForeignLink, Place};
 
 /// The limits for one use of a file.
-struct Limits {
-    /// In bytes.
+pub struct Limits {
+    /// In bytes: whole KiB or MiB.
     largest: u64,
-    /// `largest`, for messages.
-    size: &'static str,
     /// The help where the file is larger.
     help: &'static str,
     /// Whether the config names it, and not the command line: then it is no pipe, and behind no
     /// symbolic link of another user.
     is_of_config: bool,
+    /// Whether its lines are never shown.
+    is_secret: bool,
 }
 
-/// A config of 5,000 processes has about 1 MiB.
-const CONFIG: Limits = Limits {
+const PLAIN: Limits = Limits {
     largest: 4 * 1024 * 1024,
-    size: "4 MiB",
-    help: "a config is far smaller: is this the right file?",
+    help: "is this the right file?",
     is_of_config: false,
+    is_secret: false,
 };
 
-const ARGUMENT: Limits = Limits {
+/// A config of 5,000 processes has about 1 MiB.
+const CONFIG: Limits = Limits { help: "a config is far smaller: is this the right file?", ..PLAIN };
+
+/// Becomes an argument of a process.
+pub(crate) const ARGUMENT: Limits = Limits {
     largest: LONGEST as u64,
-    size: "128 KiB",
     help: "let the program read the file itself: no argument can be that long",
-    is_of_config: true,
+    ..AT_START
 };
 
-/// The content of a file that becomes a variable of a process.
-const VARIABLE: Limits =
-    Limits { largest: LONGEST as u64, size: "128 KiB", help: NO_VARIABLE, is_of_config: true };
+/// Becomes a variable of a process.
+pub(crate) const VARIABLE: Limits =
+    Limits { largest: LONGEST as u64, help: NO_VARIABLE, is_secret: true, ..AT_START };
 
 pub(crate) const NO_VARIABLE: &str =
     "let the program read the file itself: no variable can be that long";
 
 /// An `env_file` or a template that is read at a start. Without pipes, since drainit must not wait
 /// for their writers while processes run.
-const AT_START: Limits = Limits {
-    largest: 4 * 1024 * 1024,
-    size: "4 MiB",
-    help: "is this the right file?",
-    is_of_config: true,
-};
+pub(crate) const AT_START: Limits = Limits { is_of_config: true, ..PLAIN };
 
 /// Enough for the output of `helm template` of a large chart.
-const MANIFEST: Limits = Limits {
-    largest: 16 * 1024 * 1024,
-    size: "16 MiB",
-    help: "keep only the workload that runs drainit",
-    is_of_config: false,
-};
+pub const MANIFEST: Limits =
+    Limits { largest: 16 * 1024 * 1024, help: "keep only the workload that runs drainit", ..PLAIN };
 
 /// More than `read_to_end` reads to the stack to see whether a file has ended, in bytes.
 const ROOM: usize = 64;
@@ -123,27 +116,14 @@ impl Source {
 
     /// Reads a config. Waits only for a pipe that has a writer, for at most two seconds.
     pub fn read(path: &Path) -> Result<Self, Unreadable> {
-        text(bytes(path, &CONFIG)?).map(|text| Self::new(path, text))
+        Self::read_within(path, &CONFIG)
     }
 
-    /// Reads a file that becomes an argument of a process. Never waits.
-    pub(crate) fn read_argument(path: &Path) -> Result<Self, Unreadable> {
-        text(bytes(path, &ARGUMENT)?).map(|text| Self::new(path, text))
-    }
-
-    /// Reads a file that becomes a variable of a process. Never waits.
-    pub(crate) fn read_variable(path: &Path) -> Result<Self, Unreadable> {
-        text(bytes(path, &VARIABLE)?).map(|text| Self::new(path, text).secret())
-    }
-
-    /// Reads an `env_file` or a template when a process starts. Never waits.
-    pub(crate) fn read_at_start(path: &Path) -> Result<Self, Unreadable> {
-        text(bytes(path, &AT_START)?).map(|text| Self::new(path, text))
-    }
-
-    /// Reads a Kubernetes manifest. Waits as [`Self::read`] does.
-    pub fn read_manifest(path: &Path) -> Result<Self, Unreadable> {
-        text(bytes(path, &MANIFEST)?).map(|text| Self::new(path, text))
+    /// Reads a file within these limits. Waits as [`Self::read`] does, and never for a file that the
+    /// config names.
+    pub fn read_within(path: &Path, limits: &Limits) -> Result<Self, Unreadable> {
+        let source = Self::new(path, text(bytes(path, limits)?)?);
+        Ok(Self { secret: limits.is_secret, ..source })
     }
 
     /// Reads a manifest from standard input, without a time limit.
@@ -231,30 +211,27 @@ fn bytes(path: &Path, limits: &Limits) -> Result<Vec<u8>, Unreadable> {
     if metadata.len() > largest {
         return Err(too_large(limits));
     }
-    let out = if kind.is_fifo() {
-        read_pipe(&mut file, largest)?
+    // With room for all of it, as `read_to_end` would otherwise leave the begin of a secret on the
+    // stack, where nothing overwrites it.
+    let mut out = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default() + ROOM);
+    if kind.is_fifo() {
+        read_pipe(&mut file, largest, &mut out)?;
     } else {
-        read_file(&file, metadata.len(), largest)?
-    };
+        file.take(largest + 1).read_to_end(&mut out).map_err(|error| cannot_read(&error))?;
+    }
     // Pipes and files in /proc do not report their length.
     if out.len() as u64 > largest { Err(too_large(limits)) } else { Ok(out) }
 }
 
 fn too_large(limits: &Limits) -> Unreadable {
-    Unreadable::new(format!("is larger than {}", limits.size), limits.help)
+    let size = match limits.largest >> 20 {
+        0 => format!("{} KiB", limits.largest >> 10),
+        mib => format!("{mib} MiB"),
+    };
+    Unreadable::new(format!("is larger than {size}"), limits.help)
 }
 
-fn read_file(file: &File, length: u64, largest: u64) -> Result<Vec<u8>, Unreadable> {
-    // With room for all of it, as `read_to_end` would otherwise leave the begin of a secret on the
-    // stack, where nothing overwrites it.
-    let room = usize::try_from(length).unwrap_or_default() + ROOM;
-    let mut out = Vec::with_capacity(room);
-    file.take(largest + 1).read_to_end(&mut out).map_err(|error| cannot_read(&error))?;
-    Ok(out)
-}
-
-fn read_pipe(file: &mut File, largest: u64) -> Result<Vec<u8>, Unreadable> {
-    let mut out = Vec::new();
+fn read_pipe(file: &mut File, largest: u64, out: &mut Vec<u8>) -> Result<(), Unreadable> {
     let mut buffer = [0; 8192];
     let mut waited = Duration::ZERO;
     while out.len() as u64 <= largest {
@@ -275,7 +252,7 @@ fn read_pipe(file: &mut File, largest: u64) -> Result<Vec<u8>, Unreadable> {
             Err(error) => return Err(cannot_read(&error)),
         }
     }
-    Ok(out)
+    Ok(())
 }
 
 fn cannot_open(error: &std::io::Error) -> Unreadable {

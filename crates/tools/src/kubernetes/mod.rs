@@ -26,7 +26,7 @@ use crate::kubernetes::manifest::{Container, Workload};
 use crate::load::check::image::ImageLookup;
 use crate::load::diagnostics::diagnostic::quote;
 use crate::load::diagnostics::problems::{Problem, Problems};
-use crate::load::source::Source;
+use crate::load::source::{MANIFEST, Source};
 use crate::load::span::Span;
 use crate::load::{Diagnostic, Environment, Loaded, Severity, directory, yaml};
 use crate::plan::Plan;
@@ -54,7 +54,7 @@ pub fn check(
     let source = if manifest == Path::new("-") {
         Source::read_stdin()
     } else {
-        Source::read_manifest(manifest)
+        Source::read_within(manifest, &MANIFEST)
     };
     let file = match source {
         Ok(source) => problems.add_source(source),

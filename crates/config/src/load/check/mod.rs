@@ -18,7 +18,7 @@ use crate::graph::Graph;
 use crate::load::diagnostics::problems::Problems;
 use crate::load::places::{Entry, Places};
 use crate::load::span::Span;
-use crate::plan::timeline::{Oneshots, StepKind, Timeline};
+use crate::plan::timeline::{Oneshots, Step, StepKind, Timeline};
 use crate::types::suggest::list;
 use crate::types::{ProcessId, human};
 
@@ -66,37 +66,54 @@ pub(crate) fn each_min(problems: &mut Problems, config: &Config, places: &Places
     minima(problems, config, &Graph::edgeless(config.processes.len()), places);
 }
 
-/// The critical path of a shutdown whose steps take the time given by `of`; dependents first.
-fn longest(
+/// Where the critical path of a shutdown, whose steps take the time given by `of`, is longer than it
+/// may be: the place of its longest step, and the sum of all. `of_drain` is the key of a drain's time.
+fn too_long(
     config: &Config,
     graph: &Graph,
+    places: &Places,
+    of_drain: &str,
     of: impl Fn(StepKind, Option<ProcessId>) -> Option<Duration>,
-) -> Vec<(StepKind, Option<ProcessId>, Duration)> {
+) -> Option<(Span, String)> {
     let walk = Timeline::walk(&config.spec(graph), &Oneshots::LikeServices, |what, process, _| {
         of(what, process)
     });
-    walk.critical_steps().map(|step| (step.kind, step.process, step.takes)).collect()
-}
-
-/// The key of the time that a step takes: as a sum names it, and its path.
-fn key(what: StepKind) -> (&'static str, &'static str) {
-    match what {
-        StepKind::ReadinessDelay => ("readiness_delay", "shutdown.readiness_delay"),
-        StepKind::Drain => ("drain time", "drain"),
-        StepKind::Stop => ("stop_grace_period", "stop_grace_period"),
-        StepKind::PreStop => ("pre_stop timeout", "hooks.pre_stop.timeout"),
-        StepKind::PostStop => ("post_stop timeout", "hooks.post_stop.timeout"),
-        StepKind::Close | StepKind::Count | StepKind::Leftovers => (what.name(), ""),
+    let path: Vec<_> = walk.critical_steps().collect();
+    let sum = path.iter().fold(Duration::ZERO, |sum, step| sum.saturating_add(step.takes));
+    if sum <= config.shutdown.window() {
+        return None;
     }
-}
-
-/// `router drain time`
-fn term(config: &Config, what: StepKind, process: Option<ProcessId>) -> String {
-    let (key, _) = key(what);
-    match process.and_then(|id| config.processes.get(id.index())) {
-        Some(process) => format!("{} {key}", process.name),
-        None => key.to_owned(),
-    }
+    let process = |step: &Step| step.process.map(|id| (&config.processes[id.index()], id.index()));
+    let key = |step: &Step| match (step.kind, of_drain) {
+        (StepKind::ReadinessDelay, _) => ("readiness_delay", "shutdown.readiness_delay"),
+        (StepKind::Drain, "min") => ("min", ""),
+        (StepKind::Drain, _) => ("drain time", ""),
+        (StepKind::Stop, _) => ("stop_grace_period", "stop_grace_period"),
+        (StepKind::PreStop, _) => ("pre_stop timeout", "hooks.pre_stop.timeout"),
+        (StepKind::PostStop, _) => ("post_stop timeout", "hooks.post_stop.timeout"),
+        (StepKind::Close | StepKind::Count | StepKind::Leftovers, _) => (step.kind.name(), ""),
+    };
+    // `max_by_key` returns the last maximum, which in reverse is the first.
+    let is_meant = |step: &&&Step| of_drain != "min" || step.kind == StepKind::Drain;
+    let longest = path.iter().rev().filter(is_meant).max_by_key(|step| step.takes)?;
+    let span = match process(longest) {
+        Some((process, id)) if longest.kind == StepKind::Drain => {
+            place_of_drain(process, &places.processes[id], of_drain)
+        }
+        Some((_, id)) => places.processes[id].at(key(longest).1),
+        None => places.at(key(longest).1),
+    };
+    let terms = path.iter().map(|step| match process(step) {
+        Some((process, _)) => format!("{} {} {}", process.name, key(step).0, human(step.takes)),
+        None => format!("{} {}", key(step).0, human(step.takes)),
+    });
+    let terms: Vec<_> = terms.collect();
+    let sum = match terms.len() {
+        1 => String::new(),
+        _ => format!(" = {}", human(sum)),
+    };
+    let window = human(config.shutdown.window());
+    Some((span, format!("{}{sum}, and {WINDOW} is {window}", terms.join(" + "))))
 }
 
 /// The `min` of the drain that each process writes; zero where that is a default, or where nothing
@@ -126,25 +143,14 @@ fn minima(problems: &mut Problems, config: &Config, graph: &Graph, places: &Plac
     if written.iter().all(Duration::is_zero) {
         return true;
     }
-    let path = longest(config, graph, |what, process| match (what, process) {
+    let too_long = too_long(config, graph, places, "min", |what, process| match (what, process) {
         (StepKind::ReadinessDelay, _) => Some(config.shutdown.readiness_delay),
         (StepKind::Drain, Some(id)) => written.get(id.index()).copied(),
         _ => None,
     });
-    let sum = path.iter().fold(Duration::ZERO, |sum, (.., takes)| sum.saturating_add(*takes));
-    let drains = path.iter().filter_map(|(_, process, takes)| Some(((*process)?, takes)));
-    let largest = drains.max_by_key(|(_, takes)| **takes);
-    let Some((id, _)) = largest.filter(|_| sum > config.shutdown.window()) else { return true };
-    let span = place_of_drain(&config.processes[id.index()], &places.processes[id.index()], "min");
-    let terms = path.iter().map(|&(what, process, takes)| match process {
-        Some(id) => (format!("{} min", config.processes[id.index()].name), takes),
-        None => (term(config, what, None), takes),
-    });
-    let sum_text = sum_of(terms);
-    let message =
-        format!("`min` does not fit into the shutdown: {sum_text}, and {}", window(config));
+    let Some((span, sum)) = too_long else { return true };
     problems
-        .error(span, message)
+        .error(span, format!("`min` does not fit into the shutdown: {sum}"))
         .help("make `min` shorter, or `shutdown.grace_period` (and the pod's) longer");
     false
 }
@@ -216,67 +222,19 @@ fn declared(config: &Config, what: StepKind, process: Option<ProcessId>) -> Opti
     }
 }
 
-/// The place of that time.
-fn place_of(config: &Config, places: &Places, what: StepKind, process: Option<ProcessId>) -> Span {
-    let (_, key) = key(what);
-    match process.map(ProcessId::index) {
-        Some(id) if what == StepKind::Drain => {
-            place_of_drain(&config.processes[id], &places.processes[id], "time")
-        }
-        Some(id) => places.processes[id].at(key),
-        None => places.at(key),
-    }
-}
-
 /// Warns where the declared waits take longer than the shutdown may.
 fn declared_waits(problems: &mut Problems, config: &Config, graph: &Graph, places: &Places) {
-    // Most fit even one after the other, so that no path has to be computed.
-    use StepKind::{Drain, PostStop, PreStop, ReadinessDelay, Stop};
-    let processes = graph.order.iter().map(|id| Some(*id)).chain([None]);
-    let kinds = [ReadinessDelay, Drain, Stop, PreStop, PostStop];
-    let waits = processes.flat_map(|id| kinds.map(|kind| (kind, id)));
-    let waits = waits.filter(|(kind, id)| *kind != ReadinessDelay || id.is_none());
-    let all = waits.filter_map(|(kind, id)| declared(config, kind, id));
-    if all.fold(Duration::ZERO, Duration::saturating_add) <= config.shutdown.window() {
-        return;
+    let of = |what, process| declared(config, what, process);
+    if let Some((span, sum)) = too_long(config, graph, places, "time", of) {
+        let message = format!("the declared waits do not fit into the shutdown: {sum}");
+        problems.warning(span, message).help(
+            "shorten one, or make `shutdown.grace_period` (and the pod's) longer: drainit cuts them short, as \
+             `drainit plan` shows",
+        );
     }
-    let path = longest(config, graph, |what, process| declared(config, what, process));
-    let sum = path.iter().fold(Duration::ZERO, |sum, (.., takes)| sum.saturating_add(*takes));
-    if sum <= config.shutdown.window() {
-        return;
-    }
-    // `max_by_key` returns the last maximum, which in reverse is the first.
-    let largest = path.iter().rev().max_by_key(|(.., takes)| *takes);
-    let span = largest.map_or(places.at("shutdown.grace_period"), |(what, process, _)| {
-        place_of(config, places, *what, *process)
-    });
-    let sum =
-        sum_of(path.iter().map(|&(what, process, takes)| (term(config, what, process), takes)));
-    let message =
-        format!("the declared waits do not fit into the shutdown: {sum}, and {}", window(config));
-    problems.warning(span, message).help(
-        "shorten one, or make `shutdown.grace_period` (and the pod's) longer: drainit cuts them short, as \
-         `drainit plan` shows",
-    );
 }
 
 const WINDOW: &str = "`grace_period` minus `reserve`";
-
-fn window(config: &Config) -> String {
-    format!("{WINDOW} is {}", human(config.shutdown.window()))
-}
-
-/// `a 5s + b 10s = 15s`
-fn sum_of(terms: impl Iterator<Item = (String, Duration)>) -> String {
-    let terms: Vec<_> = terms.collect();
-    let sum = terms.iter().fold(Duration::ZERO, |sum, (_, duration)| sum.saturating_add(*duration));
-    let shown = terms.iter().map(|(what, duration)| format!("{what} {}", human(*duration)));
-    let shown: Vec<_> = shown.collect();
-    match terms.len() {
-        1 => shown.concat(),
-        _ => format!("{} = {}", shown.join(" + "), human(sum)),
-    }
-}
 
 /// Warns where no dependency orders a drained process before others, so that all stop at once. An
 /// empty `depends_on` says that it needs none of them.

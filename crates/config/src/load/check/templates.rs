@@ -6,14 +6,14 @@ use crate::load::at_start::expand_template;
 use crate::load::environment::{Environment, Secret, Variables};
 use crate::load::expand::check_syntax;
 use crate::load::read::reader::Reader;
-use crate::load::source::Source;
+use crate::load::source::{AT_START, Source};
 use crate::load::span::Span;
 
 pub(crate) fn check(reader: &mut Reader<'_>, config: &Config) {
     for (index, process) in config.processes.iter().enumerate() {
         for (number, render) in process.render.iter().enumerate() {
             // The check of the image reports a template that is missing.
-            let Ok(source) = Source::read_at_start(&render.from) else { continue };
+            let Ok(source) = Source::read_within(&render.from, &AT_START) else { continue };
             let span = reader.places.processes[index].at(&format!("render.{number}.from"));
             if reader.charge(span, source.text.len()).is_none() {
                 return;
