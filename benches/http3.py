@@ -59,12 +59,13 @@ static_resources:
                 http_filters: [{name: router, typed_config: {
                   "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}]
 """
+# With --config-yaml drainit cannot tell that there is a UDP listener: it would refuse another number of workers.
 CONFIG = """
 control: {socket: DIR/drainit.sock}
 shutdown: {grace_period: 30s}
 processes:
   router:
-    command: [ENVOY, -c, DIR/envoy.yaml, --log-level, error, --concurrency, "WORKERS", --base-id, "BASE",
+    command: [ENVOY, -c, DIR/envoy.yaml, --config-yaml, "{}", --log-level, error, --concurrency, "WORKERS", --base-id, "BASE",
               --drain-strategy, immediate, --drain-time-s, "6", --parent-shutdown-time-s, "8"]
     update: hot-restart
     readiness: {envoy: "unix:DIR/admin.sock"}

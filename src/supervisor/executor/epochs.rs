@@ -4,7 +4,7 @@
 
 use tokio::task::spawn_local;
 
-use crate::config::{Address, DrainMethod, Process};
+use crate::config::{Address, DrainMethod, EnvoyFlags, Process};
 use crate::core::event::Event;
 use crate::core::spec::{HookId, Stage};
 use crate::load::bootstrap;
@@ -107,7 +107,12 @@ impl Executor {
             return Some(Event::HookEnded { hook, success: true });
         }
         let wanted = self.with_values(process);
-        let args = self.status_board.slots.borrow().of(process).args.clone();
+        let slots = self.status_board.slots.borrow();
+        let args = slots.of(process).args.clone();
+        let of_old =
+            |(id, _): (ProcessId, _)| bootstrap::flags(&slots.of(id).process, &slots.of(id).args);
+        let old: Vec<_> = self.others(process).map(of_old).collect();
+        drop(slots);
         let base = self.base.clone();
         let (children, sender) = (self.children.clone(), self.sender.clone());
         let status_board = self.status_board.clone();
@@ -119,8 +124,12 @@ impl Executor {
             let checked = match checked {
                 Ok(()) => {
                     let wanted = Process::clone(&wanted);
-                    let stays = on_thread(LONGEST_START, move || admin_stays(&wanted, &args)).await;
-                    stays.unwrap_or_else(|why| Err(why.to_string()))
+                    let fits = move || {
+                        admin_stays(&wanted, &args)
+                            .and_then(|()| keeps_workers(&wanted, &args, &old))
+                    };
+                    let fits = on_thread(LONGEST_START, fits).await;
+                    fits.unwrap_or_else(|why| Err(why.to_string()))
                 }
                 failed => failed,
             };
@@ -166,9 +175,44 @@ fn admin_stays(wanted: &Process, args: &[String]) -> Result<(), String> {
     ))
 }
 
+/// Refuses another number of workers where Envoy serves HTTP/3: the packets of about half of the old
+/// connections would come to the wrong worker, and their clients be reset (docs/envoy.md).
+fn keeps_workers(wanted: &Process, args: &[String], old: &[EnvoyFlags]) -> Result<(), String> {
+    let new = bootstrap::flags(wanted, args).workers;
+    let differs = old.iter().any(|old| old.workers != new);
+    let path = bootstrap::config_file(wanted, args).filter(|_| differs);
+    if !path.is_some_and(|path| bootstrap::has_udp(&path)) {
+        return Ok(());
+    }
+    Err("a hot restart with another `--concurrency` resets clients of its UDP listener (HTTP/3): keep the number, or \
+         replace the pod"
+        .to_owned())
+}
+
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::testing::temp_dir::TempDir;
+
+    #[test]
+    fn another_number_of_workers_is_refused_for_http3_only() {
+        let dir = TempDir::new();
+        let path = dir.path("envoy.yaml");
+        let command = |workers: &str| {
+            ["envoy", "-c", path.to_str().unwrap(), "--concurrency", workers].map(str::to_owned)
+        };
+        let wanted = Process { command: command("4").into(), ..Process::default() };
+        let old = |workers| [EnvoyFlags::of(&command(workers))];
+        for (protocol, workers, fits) in
+            [("UDP", "2", false), ("UDP", "4", true), ("TCP", "2", true)]
+        {
+            let listener =
+                format!("a: [{{address: {{socket_address: {{protocol: {protocol}}}}}}}]");
+            std::fs::write(&path, listener).unwrap();
+            assert_eq!(keeps_workers(&wanted, &[], &old(workers)).is_ok(), fits, "{protocol}");
+        }
+    }
 
     #[test]
     fn the_epoch_follows_the_newest_that_lives() {

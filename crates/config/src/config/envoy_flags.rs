@@ -23,6 +23,8 @@ pub struct EnvoyFlags {
     /// `--drain-time-s`: the old epoch spreads the closing of its connections over this time; zero
     /// with `--drain-strategy immediate`.
     pub drain: Duration,
+    /// `--concurrency`, as it is written.
+    pub workers: Option<String>,
     /// The file of `-c`, where no `--config-yaml` changes what it says.
     pub config: Option<String>,
     /// The flags are arguments of the command itself, so that more can be added at its end.
@@ -50,6 +52,7 @@ impl EnvoyFlags {
                 true => Duration::ZERO,
                 false => seconds("--drain-time-s").unwrap_or(DRAIN_TIME),
             },
+            workers: value_of("--concurrency").map(str::to_owned),
             config: value(&direct, "-c")
                 .or_else(|| value(&direct, "--config-path"))
                 .filter(|_| value(&direct, "--config-yaml").is_none())
@@ -84,6 +87,7 @@ mod tests {
                 is_disabled: false,
                 parent_shutdown: Duration::from_secs(900),
                 drain: Duration::from_secs(600),
+                workers: None,
                 config: Some("envoy.yaml".to_owned()),
                 is_direct: false,
             }

@@ -11,11 +11,16 @@ use crate::load::source::{AT_START, Source};
 use crate::load::yaml;
 use crate::load::yaml::node::{Node, get};
 
+/// The flags of the command of a process with these further arguments.
+pub fn flags(process: &Process, args: &[String]) -> EnvoyFlags {
+    let command: Vec<String> = process.command.iter().chain(args).cloned().collect();
+    EnvoyFlags::of(&command)
+}
+
 /// Envoy's config: the file of `-c` in the command of a process with these further arguments; `None`
 /// where `--config-yaml` may change what it says.
 pub fn config_file(process: &Process, args: &[String]) -> Option<PathBuf> {
-    let command: Vec<String> = process.command.iter().chain(args).cloned().collect();
-    let config = EnvoyFlags::of(&command).config?;
+    let config = flags(process, args).config?;
     Some(process.working_dir.as_deref().unwrap_or(Path::new("")).join(config))
 }
 
@@ -80,6 +85,16 @@ fn timeouts(node: &Node, all: &mut Vec<Longest>) {
         timeouts(value, all);
     }
     node.items().iter().for_each(|item| timeouts(item, all));
+}
+
+/// Whether the config in this file has an address of UDP, as HTTP/3 needs it.
+pub fn has_udp(path: &Path) -> bool {
+    fn is_in(node: &Node) -> bool {
+        get(node, &["protocol"]).is_some_and(|protocol| protocol.scalar() == Some("UDP"))
+            || node.entries().iter().any(|(_, value)| is_in(value))
+            || node.items().iter().any(|item| is_in(item))
+    }
+    read(path).is_some_and(|config| is_in(&config))
 }
 
 fn read(path: &Path) -> Option<Rc<Node>> {
