@@ -32,14 +32,6 @@ impl Environment {
         self.0.get(name).map(String::as_str)
     }
 
-    /// Sets or removes a variable.
-    pub(crate) fn set(&mut self, name: &str, value: Option<&str>) {
-        match value {
-            Some(value) => self.0.insert(name.to_owned(), value.to_owned()),
-            None => self.0.remove(name),
-        };
-    }
-
     /// The elements of `DRAINIT_PROFILES`.
     pub(crate) fn profiles(&self) -> impl Iterator<Item = &str> {
         let list = self.get("DRAINIT_PROFILES").unwrap_or_default();

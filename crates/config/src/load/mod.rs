@@ -183,9 +183,6 @@ fn finish(
     let mut reader = Reader::new(&mut problems, Variables::new(environment), accounts);
     reader.places = Places::new(&root);
     let mut config = read::root::config(&mut reader, &root);
-    if reader.problems.is_check() {
-        check::templates::check(&mut reader, &config);
-    }
     let (times_known, places) = (reader.durations_known, reader.places);
     let graph = match config.graph() {
         Ok(graph) => {

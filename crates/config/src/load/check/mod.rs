@@ -8,7 +8,6 @@ pub(crate) mod hot_restart;
 pub mod image;
 pub mod own_address;
 pub(crate) mod shared_addresses;
-pub(crate) mod templates;
 pub(crate) mod unique;
 
 use std::time::Duration;

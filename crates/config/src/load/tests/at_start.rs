@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::{lines, problems, problems_in, process_with};
 use crate::config::{Process, Render};
 use crate::load::at_start;
-use crate::load::testing::{checked, config, load, variables};
+use crate::load::testing::{config, load, variables};
 use crate::load::{Diagnostic, Environment, load as load_files};
 use crate::testing::temp_dir::TempDir;
 
@@ -288,31 +288,6 @@ fn a_template_gets_the_variables_and_its_errors_have_a_place() {
     let environment: Environment = [("A", long.as_str())].into_iter().collect();
     let path = dir.write("t", "${A}".repeat(1000).as_bytes());
     assert!(at_start::render(&path, &environment).unwrap_err().contains("longer than 4194304"));
-}
-
-// holds: C288
-#[test]
-fn check_reads_the_templates_that_are_there() {
-    let dir = TempDir::new();
-    let template = dir.write("t", b"${A}\n${SECRET}${MINE}${NONE}\n${X");
-    let none = dir.path("none").display().to_string();
-    let render = |path: &str| format!("render: [{{from: {path}, to: /run/x}}]");
-    let template = template.display().to_string();
-    let own = "environment: {MINE: m, SECRET: {file: /s}}";
-    let found = |keys: &str| lines(&checked(&process_with(keys), &[("A", "1")]));
-    assert_eq!(found(&render(&none)), [""; 0]);
-    let keys = format!("{own}\n    {}", render(&template));
-    assert_eq!(found(&keys), ["3:1 `${` without its `}`"]);
-    assert_eq!(problems(&process_with(&keys)).len(), 0, "`run` reads it at the start");
-    dir.write("t", b"${A}\n${SECRET}${MINE}${NONE}\n${X:?why}");
-    assert_eq!(found(&keys), ["3:1 `X` is not set: why"]);
-    dir.write("t", b"${X:?not ${MINE}}");
-    assert_eq!(found(&keys), ["1:1 `X` is not set"], "no value is shown");
-    dir.write("t", b"${A}\n${SECRET}${MINE}${NONE}\n");
-    assert_eq!(found(&keys), ["2:17 `NONE` is not set and becomes empty"]);
-    // Nobody knows yet which variables a file will have.
-    let keys = format!("env_file: [{{path: /e, read: start}}]\n    {}", render(&template));
-    assert_eq!(found(&keys), [""; 0]);
 }
 
 // holds: C459, C460
