@@ -2,7 +2,6 @@
 //! together with the shutdown.
 
 use std::collections::HashMap;
-use std::path::Path;
 
 use crate::config::{Config, DrainMethod, EnvoyFlags, Process};
 use crate::load::diagnostics::problems::Problems;
@@ -20,7 +19,8 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
             if let Some(id) = &flags.base_id
                 && let Some(other) = ids.insert(id.clone(), index)
             {
-                let message = same_id(process, id, &config.processes[other]);
+                let (name, other_name) = (&process.name, &config.processes[other].name);
+                let message = format!("`{name}` has the `--base-id {id}` of `{other_name}`");
                 problems.error(command, message).help(
                     match place.is_same(&places.processes[other]) {
                         true => "give each copy its own: `--base-id ${SCALE_INDEX}`",
@@ -31,32 +31,6 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
             times(problems, config, process, &flags, command);
         }
     }
-    for (process, place) in config.processes.iter().zip(&places.processes) {
-        if process.hot_restart().is_none()
-            && let Some(id) = plain_base_id(process)
-            && let Some(other) = ids.get(&id)
-        {
-            let message = same_id(process, &id, &config.processes[*other]);
-            problems
-                .error(place.at("command"), message)
-                .help("add `--disable-hot-restart` to its `command`, or another number; Envoy's default is 0");
-        }
-    }
-}
-
-fn same_id(process: &Process, id: &str, other: &Process) -> String {
-    format!("`{}` has the `--base-id {id}` of `{}`", process.name, other.name)
-}
-
-/// The base ID of an Envoy without `update: hot-restart`, which has one nevertheless.
-fn plain_base_id(process: &Process) -> Option<String> {
-    let flags = EnvoyFlags::of(&process.command);
-    let is_envoy =
-        || Path::new(process.command.first()?).file_name().filter(|name| *name == "envoy");
-    if flags.is_disabled || flags.is_base_id_dynamic {
-        return None;
-    }
-    flags.base_id.or_else(|| is_envoy().map(|_| "0".to_owned()))
 }
 
 /// Checks what drainit itself needs. Returns whether it is there.

@@ -90,21 +90,3 @@ fn each_envoy_has_a_base_id_of_its_own() {
     assert!(found[0].contains("`router-2` has the `--base-id 1` of `router-1`"), "{found:#?}");
     assert!(found[0].contains("${SCALE_INDEX}"), "{found:#?}");
 }
-
-#[test]
-fn an_envoy_that_is_not_hot_restarted_has_a_base_id_too() {
-    let found = |flags: &str, command: &str| {
-        let flags = flags.replace(' ', ", ");
-        let text = format!(
-            "processes:\n  other: {{command: {command}}}\n  router:\n    command: [envoy, {flags}]\n    update: hot-restart\n    {READY}\n    {DRAIN}\n    depends_on: [other]\n"
-        );
-        checked(&text, &[]).into_iter().map(|one| (one.line, one.message)).collect::<Vec<_>>()
-    };
-    let zero = RIGHT.replace("--base-id 1", "--base-id 0");
-    let same = |id: u8| vec![(2, format!("`other` has the `--base-id {id}` of `router`"))];
-    assert_eq!(found(&zero, "[/usr/bin/envoy, -c, /b]"), same(0));
-    assert_eq!(found(RIGHT, "[sh, -c, exec envoy --base-id 1]"), same(1));
-    for right in ["[envoy, --disable-hot-restart]", "[envoy, --base-id, '2']", "[/app/server]"] {
-        assert_eq!(found(&zero, right), []);
-    }
-}
