@@ -1,4 +1,5 @@
-//! Checks values that only one process may have: an argument prefix, a socket, a rendered file.
+//! Checks values that only one process may have: an argument prefix, a socket, an address to
+//! listen on, a rendered file.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ enum Claim<'c> {
     Prefix(&'c str),
     Rest,
     Socket(PathBuf),
+    Listens(String),
     Rendered(PathBuf),
 }
 
@@ -32,6 +34,16 @@ fn claims(process: &Process) -> Vec<(Claim<'_>, String)> {
     for (number, render) in process.render.iter().enumerate() {
         claims.push((Claim::Rendered(normal(&render.to)), format!("render.{number}.to")));
     }
+    // One that is left out listens on nothing.
+    if process.only_if != Some(OnlyIf::Never) {
+        for (number, socket) in process.listen.iter().enumerate() {
+            let address = match &socket.address {
+                Address::Unix(path) => format!("unix:{}", normal(path).display()),
+                Address::Tcp(address) => format!("tcp://{address}"),
+            };
+            claims.push((Claim::Listens(address), format!("listen.{number}")));
+        }
+    }
     claims
 }
 
@@ -44,7 +56,7 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
                 owners.insert(claim, index);
                 continue;
             };
-            let is_copy = places.processes[first].is_same(place);
+            let is_copy = first != index && places.processes[first].is_same(place);
             let (has, help) = match &claim {
                 Claim::Prefix(_) | Claim::Rest if is_copy => continue,
                 Claim::Socket(_) if first == index => continue,
@@ -60,6 +72,9 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
                     format!("has the socket {}", path(socket)),
                     "keep it at the process that listens on it: the start of either removes the socket",
                 ),
+                Claim::Listens(address) => {
+                    (format!("listens on {address}"), "give each socket an address of its own")
+                }
                 Claim::Rendered(file) => {
                     (format!("writes {}", path(file)), "give each its own file")
                 }

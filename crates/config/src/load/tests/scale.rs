@@ -119,7 +119,7 @@ fn wrong_copies_are_reported() {
         ),
         (
             "processes: {a: {command: [a], scale: 2, listen: ['tcp://127.0.0.1:1']}}",
-            "1:50 `a-1` listens on tcp://127.0.0.1:1 already",
+            "1:50 process `a-1` already listens on tcp://127.0.0.1:1",
         ),
         (
             "processes: {a: {command: [a], scale: 2, render: [{from: /f, to: /t}]}}",
