@@ -69,20 +69,18 @@ fn merge_at(spot: Spot, base: &Rc<Node>, over: &Rc<Node>) -> Rc<Node> {
         return Rc::clone(over);
     }
     let short = spot.keys.and_then(|keys| keys.short);
-    let merged = match (spot.merge, short) {
-        (Merge::Replace, _) => None,
-        (Merge::Names, _) => {
+    let merged = match (spot.merge, short, &over.kind) {
+        (Merge::Replace, ..) => None,
+        (Merge::Names, ..) => {
             by_kind(spot, &named(base, entry_of_name), &named(over, entry_of_name))
         }
-        (Merge::Pairs, _) => {
+        (Merge::Pairs, ..) => {
             by_kind(spot, &named(base, entry_of_pair), &named(over, entry_of_pair))
         }
-        (Merge::OneOrMore(_), _) => by_kind(spot, &listed(base), &listed(over)),
-        (_, Some(key)) => match over.kind {
-            Kind::Mapping(_) => by_kind(spot, &in_full(base, key), over),
-            _ => None,
-        },
-        (Merge::ByKind | Merge::Entries, None) => by_kind(spot, base, over),
+        (Merge::OneOrMore(_), ..) => by_kind(spot, &listed(base), &listed(over)),
+        (_, Some(key), Kind::Mapping(_)) => by_kind(spot, &in_full(base, key), over),
+        (_, Some(_), _) => None,
+        (Merge::ByKind | Merge::Entries, None, _) => by_kind(spot, base, over),
     };
     merged.unwrap_or_else(|| Rc::clone(over))
 }
@@ -91,10 +89,9 @@ fn merge_at(spot: Spot, base: &Rc<Node>, over: &Rc<Node>) -> Rc<Node> {
 fn by_kind(spot: Spot, base: &Rc<Node>, over: &Rc<Node>) -> Option<Rc<Node>> {
     let kind = match (&base.kind, &over.kind) {
         (Kind::Mapping(base), Kind::Mapping(over)) => Kind::Mapping(mappings(spot, base, over)),
-        (Kind::Sequence(base), Kind::Sequence(over)) => match spot.merge {
-            Merge::OneOrMore(key) => Kind::Sequence(lists_by(key, base, over)),
-            _ => Kind::Sequence(lists(base, over)),
-        },
+        (Kind::Sequence(base), Kind::Sequence(over)) => {
+            Kind::Sequence(lists(spot.merge, base, over))
+        }
         _ => return None,
     };
     Some(Rc::new(Node::new(over.span, kind)))
@@ -131,19 +128,14 @@ fn mappings(spot: Spot, base: &Entries, over: &Entries) -> Vec<(Key, Rc<Node>)> 
     merged
 }
 
-fn lists(base: &[Rc<Node>], over: &[Rc<Node>]) -> Vec<Rc<Node>> {
-    let mut merged = base.to_vec();
-    let known: HashSet<&str> = base.iter().filter_map(|item| item.scalar()).collect();
-    let is_new = |item: &&Rc<Node>| item.scalar().is_none_or(|text| !known.contains(text));
-    merged.extend(over.iter().filter(is_new).cloned());
-    merged
-}
-
-/// Merges lists whose items are single values, or mappings that `key` identifies.
-fn lists_by(key: &str, base: &[Rc<Node>], over: &[Rc<Node>]) -> Vec<Rc<Node>> {
+/// Merges lists whose items are single values, or mappings that the key of this rule identifies.
+fn lists(rule: Merge, base: &[Rc<Node>], over: &[Rc<Node>]) -> Vec<Rc<Node>> {
     let name = |item: &Rc<Node>| -> Option<Rc<str>> {
-        let of_key = || item.entries().iter().find(|(name, _)| &*name.text == key);
-        item.scalar().or_else(|| of_key()?.1.scalar()).map(Rc::from)
+        let of_key = || match rule {
+            Merge::OneOrMore(key) => item.find(key)?.scalar(),
+            _ => None,
+        };
+        item.scalar().or_else(of_key).map(Rc::from)
     };
     let mut merged = base.to_vec();
     let mut places: HashMap<Rc<str>, usize> = HashMap::with_capacity(base.len());

@@ -85,7 +85,12 @@ struct Frame {
 
 enum Content {
     Sequence(Vec<Rc<Node>>),
-    Mapping { entries: Entries, pending: Pending },
+    /// In file order, with duplicates; `merged` is the value of each `<<`, with its place.
+    Mapping {
+        entries: Entries,
+        merged: Vec<(Span, Rc<Node>)>,
+        pending: Pending,
+    },
 }
 
 impl Content {
@@ -107,48 +112,14 @@ impl Content {
 /// The key whose value is merged into its own mapping.
 const MERGE: &str = "<<";
 
-/// The entries of a mapping so far. Most mappings have few, which are searched without hashing.
-#[derive(Default)]
-struct Entries {
-    list: Vec<(Key, Rc<Node>)>,
-    /// The line of each key, where there are more than [`Self::FEW`].
-    lines: HashMap<Rc<str>, usize>,
-    /// The value and the line of `<<`.
-    merge: Option<(Rc<Node>, usize)>,
-}
-
-impl Entries {
-    const FEW: usize = 16;
-
-    /// The line of an existing key.
-    fn line_of(&self, text: &str) -> Option<usize> {
-        if let (MERGE, Some((_, line))) = (text, &self.merge) {
-            return Some(*line);
-        }
-        if self.list.len() > Self::FEW {
-            return self.lines.get(text).copied();
-        }
-        let found = self.list.iter().find(|(key, _)| &*key.text == text);
-        found.map(|(key, _)| key.span.line())
-    }
-
-    fn push(&mut self, key: Key, node: Rc<Node>) {
-        self.list.push((key, node));
-        let new = match self.list.len() {
-            ..=Self::FEW => &[],
-            len if len == Self::FEW + 1 => &*self.list,
-            len => &self.list[len - 1..],
-        };
-        self.lines.extend(new.iter().map(|(key, _)| (Rc::clone(&key.text), key.span.line())));
-    }
-}
+type Entries = Vec<(Key, Rc<Node>)>;
 
 /// The role of the next node of a mapping.
 enum Pending {
     Key,
     Value(Key),
-    /// The value of the `<<` on this line.
-    Merge(usize),
+    /// The value of the `<<` at this place.
+    Merge(Span),
     /// The value of a refused key.
     Refused,
 }
@@ -211,8 +182,8 @@ impl Builder<'_> {
                 self.open(anchor, tag, span, Content::Sequence(Vec::new()))
             }
             Event::MappingStart(_, anchor, tag) => {
-                let content =
-                    Content::Mapping { entries: Entries::default(), pending: Pending::Key };
+                let (entries, merged) = (Vec::new(), Vec::new());
+                let content = Content::Mapping { entries, merged, pending: Pending::Key };
                 let (tag, _) = self.tag(tag.as_deref(), tag_span);
                 self.open(anchor, tag, span, content)
             }
@@ -239,11 +210,11 @@ impl Builder<'_> {
     /// of the scalars of a config.
     fn is_key(&mut self, text: &str, quoted: bool, span: Span) -> bool {
         let Some(Frame { extent, content, .. }) = self.stack.last_mut() else { return false };
-        let Content::Mapping { entries, pending: pending @ Pending::Key } = content else {
+        let Content::Mapping { pending: pending @ Pending::Key, .. } = content else {
             return false;
         };
         extent.depth = extent.depth.max(2);
-        *pending = text_key(self.problems, entries, text, quoted, span);
+        *pending = key(text, quoted, span);
         true
     }
 
@@ -265,27 +236,44 @@ impl Builder<'_> {
         let Frame { span, anchor, tag, mut extent, content } = frame;
         let kind = match content {
             Content::Sequence(items) => Kind::Sequence(items),
-            Content::Mapping { mut entries, .. } => {
-                for source in self.merge_sources(&entries) {
+            Content::Mapping { mut entries, merged, .. } => {
+                let mut first = HashMap::with_capacity(entries.len());
+                entries.retain(|(key, _)| {
+                    let first = *first.entry(Rc::clone(&key.text)).or_insert(key.span);
+                    self.is_first(key.span, &key.text, first)
+                });
+                for source in self.merge_sources(&merged) {
                     extent.depth = extent.depth.max(source.extent().depth);
-                    let Kind::Mapping(more) = &source.kind else { continue };
-                    for (key, node) in more {
-                        if entries.line_of(&key.text).is_none() {
+                    for (key, node) in source.entries() {
+                        if !first.contains_key(&key.text) {
+                            first.insert(Rc::clone(&key.text), key.span);
                             extent.add(node.extent());
                             self.bound(extent, span)?;
-                            entries.push(key.clone(), Rc::clone(node));
+                            entries.push((key.clone(), Rc::clone(node)));
                         }
                     }
                 }
-                Kind::Mapping(entries.list)
+                Kind::Mapping(entries)
             }
         };
         self.complete(Node::measured(span, kind, tag, extent), anchor, span)
     }
 
+    /// Reports a key that is there already.
+    fn is_first(&mut self, at: Span, key: &str, first: Span) -> bool {
+        if at != first {
+            let problem = self.problems.error(at, format!("duplicate key {}", quote(key)));
+            problem.help(format!("remove one of them: it is already set on line {}", first.line()));
+        }
+        at == first
+    }
+
     /// The mappings that `<<` names; the first takes precedence.
-    fn merge_sources(&mut self, entries: &Entries) -> Vec<Rc<Node>> {
-        let Some((node, _)) = &entries.merge else { return Vec::new() };
+    fn merge_sources(&mut self, merged: &[(Span, Rc<Node>)]) -> Vec<Rc<Node>> {
+        let Some((first, node)) = merged.first() else { return Vec::new() };
+        for (span, _) in merged {
+            self.is_first(*span, MERGE, *first);
+        }
         let sources = match &node.kind {
             Kind::Sequence(items) => items.clone(),
             _ => vec![Rc::clone(node)],
@@ -326,16 +314,25 @@ impl Builder<'_> {
         }
         match &mut frame.content {
             Content::Sequence(items) => items.push(node),
-            Content::Mapping { entries, pending } => {
+            Content::Mapping { entries, merged, pending } => {
                 *pending = match std::mem::replace(pending, Pending::Key) {
-                    Pending::Key => key(self.problems, entries, &node, span),
-                    Pending::Merge(line) => {
-                        entries.merge = Some((node, line));
+                    Pending::Key => match &node.kind {
+                        Kind::Scalar { text, quoted } => key(text, *quoted, span),
+                        _ => {
+                            let what = node.kind_name();
+                            let message = format!("a key must be text, not {what}");
+                            let problem = self.problems.error(span, message);
+                            problem.help("put text that begins with `{` or `[` into quotes");
+                            Pending::Refused
+                        }
+                    },
+                    Pending::Merge(at) => {
+                        merged.push((at, node));
                         Pending::Key
                     }
                     Pending::Refused => Pending::Key,
                     Pending::Value(key) => {
-                        entries.push(key, node);
+                        entries.push((key, node));
                         Pending::Key
                     }
                 };
@@ -387,31 +384,9 @@ impl Builder<'_> {
     }
 }
 
-fn key(problems: &mut Problems, entries: &Entries, node: &Node, span: Span) -> Pending {
-    let Kind::Scalar { text, quoted } = &node.kind else {
-        let problem = problems.error(span, format!("a key must be text, not {}", node.kind_name()));
-        problem.help("put text that begins with `{` or `[` into quotes");
-        return Pending::Refused;
-    };
-    text_key(problems, entries, text, *quoted, span)
-}
-
-fn text_key(
-    problems: &mut Problems,
-    entries: &Entries,
-    text: &str,
-    quoted: bool,
-    span: Span,
-) -> Pending {
-    if let Some(first) = entries.line_of(text) {
-        let message = format!("duplicate key {}", quote(text));
-        problems
-            .error(span, message)
-            .help(format!("remove one of them: it is already set on line {first}"));
-        return Pending::Refused;
-    }
+fn key(text: &str, quoted: bool, span: Span) -> Pending {
     match text {
-        MERGE if !quoted => Pending::Merge(span.line()),
+        MERGE if !quoted => Pending::Merge(span),
         _ => Pending::Value(Key { text: text.into(), span }),
     }
 }
