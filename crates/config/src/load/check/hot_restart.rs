@@ -13,85 +13,78 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
     let mut ids: HashMap<String, usize> = HashMap::new();
     for (index, (process, place)) in config.processes.iter().zip(&places.processes).enumerate() {
         let Some(flags) = process.hot_restart() else { continue };
-        let update = place.at("update");
-        let command = place.at("command");
-        if needs(problems, process, update) && right(problems, process, &flags, command) {
-            if let Some(id) = &flags.base_id
-                && let Some(other) = ids.insert(id.clone(), index)
-            {
-                let (name, other_name) = (&process.name, &config.processes[other].name);
-                let message = format!("`{name}` has the `--base-id {id}` of `{other_name}`");
-                problems.error(command, message).help(
-                    match place.is_same(&places.processes[other]) {
-                        true => "give each copy its own: `--base-id ${SCALE_INDEX}`",
-                        false => "give each Envoy another number",
-                    },
-                );
-            }
-            times(problems, config, process, &flags, command);
+        if let Some((key, message, help)) = fault(process, &flags) {
+            problems.error(place.at(key), message).help(help);
+            continue;
         }
+        let command = place.at("command");
+        if let Some(id) = &flags.base_id
+            && let Some(other) = ids.insert(id.clone(), index)
+        {
+            let (name, other_name) = (&process.name, &config.processes[other].name);
+            let message = format!("`{name}` has the `--base-id {id}` of `{other_name}`");
+            problems.error(command, message).help(match place.is_same(&places.processes[other]) {
+                true => "give each copy its own: `--base-id ${SCALE_INDEX}`",
+                false => "give each Envoy another number",
+            });
+        }
+        times(problems, config, process, &flags, command);
     }
 }
 
-/// Checks what drainit itself needs. Returns whether it is there.
-fn needs(problems: &mut Problems, process: &Process, update: Span) -> bool {
+/// The first reason why a new epoch could not take over: the key at fault, the message and the help.
+fn fault(process: &Process, flags: &EnvoyFlags) -> Option<(&'static str, String, &'static str)> {
     let name = &process.name;
     let is_envoy =
         process.drain.as_ref().is_some_and(|drain| matches!(drain.method, DrainMethod::Envoy(_)));
-    if !is_envoy {
-        let message = format!(
-            "`update: hot-restart` is for an Envoy, and `{name}` has no `drain: {{envoy: …}}`, whose admin tells \
-             which epoch serves"
-        );
-        problems.error(update, message).help(
+    let faults = [
+        (
+            !is_envoy,
+            "update",
+            format!(
+                "`update: hot-restart` is for an Envoy, and `{name}` has no `drain: {{envoy: …}}`, whose admin tells \
+                 which epoch serves"
+            ),
             "add `drain: {envoy: {admin: \"http://127.0.0.1:9901\"}}`; for another program write `update: start-first`",
-        );
-        return false;
-    }
-    if process.readiness.is_none() || process.tells_readiness() {
-        let message = format!(
-            "`update: hot-restart` of `{name}` needs a `readiness` that asks Envoy: without it a new epoch that cannot serve would \
-             not be taken back"
-        );
-        problems.error(update, message).help(
+        ),
+        (
+            process.readiness.is_none() || process.tells_readiness(),
+            "update",
+            format!(
+                "`update: hot-restart` of `{name}` needs a `readiness` that asks Envoy: without it a new epoch that \
+                 cannot serve would not be taken back"
+            ),
             "add `readiness: {envoy: \"http://127.0.0.1:9901\"}`, with the address of its admin",
-        );
-        return false;
-    }
-    true
-}
-
-/// Checks the flags without which a new epoch cannot take over. Returns whether they are right.
-fn right(problems: &mut Problems, process: &Process, flags: &EnvoyFlags, command: Span) -> bool {
-    let name = &process.name;
-    const OWN: &str = "no other Envoy of the pod may have the same number";
-    let (message, help) = if flags.is_disabled {
+        ),
         (
+            flags.is_disabled,
+            "command",
             format!("`--disable-hot-restart` of `{name}` forbids its `update: hot-restart`"),
-            format!("remove the flag, and add `--base-id 1`: {OWN}"),
-        )
-    } else if flags.is_base_id_dynamic {
+            "remove the flag, and add `--base-id 1`: no other Envoy of the pod may have the same number",
+        ),
         (
+            flags.is_base_id_dynamic,
+            "command",
             format!(
                 "`{name}` chooses its base ID itself, so that a new epoch does not know the old one's"
             ),
-            format!("write `--base-id 1` in place of `--use-dynamic-base-id`: {OWN}"),
-        )
-    } else if flags.has_restart_epoch {
+            "write `--base-id 1` in place of `--use-dynamic-base-id`: no other Envoy of the pod may have the same number",
+        ),
         (
+            flags.has_restart_epoch,
+            "command",
             format!("`--restart-epoch` of `{name}` is set by drainit"),
-            "remove it; a script finds the number in `RESTART_EPOCH`".to_owned(),
-        )
-    } else if flags.base_id.is_none() {
+            "remove it; a script finds the number in `RESTART_EPOCH`",
+        ),
         (
+            flags.base_id.is_none(),
+            "command",
             format!("`{name}` has no `--base-id`, by which a new epoch finds the old one"),
-            format!("add `--base-id 1` to its `command`: {OWN}"),
-        )
-    } else {
-        return true;
-    };
-    problems.error(command, message).help(help);
-    false
+            "add `--base-id 1` to its `command`: no other Envoy of the pod may have the same number",
+        ),
+    ];
+    let found = faults.into_iter().find(|(is_so, ..)| *is_so);
+    found.map(|(_, key, message, help)| (key, message, help))
 }
 
 /// Warns where Envoy's times cut connections, or keep an old epoch for longer than anyone waits.

@@ -43,9 +43,6 @@ fn condition(text: &str) -> Result<StartCondition, Invalid> {
     Err(Invalid::new("its name in Compose", format!("write `{}`", ours.word())))
 }
 
-/// Lists of at most this length are searched without hashing.
-const FEW: usize = 16;
-
 /// Dependencies without duplicates. [`resolve`] sets the conditions that are not written.
 pub(crate) struct DependsOn;
 
@@ -76,11 +73,7 @@ impl Form for DependsOn {
                 let mut seen = HashSet::new();
                 for item in items {
                     let Some(name) = Verbatim::read(reader, at, item) else { continue };
-                    let is_new = match items.len() {
-                        ..=FEW => wanted.iter().all(|other| other.process != name),
-                        _ => seen.insert(name.clone()),
-                    };
-                    if is_new {
+                    if seen.insert(name.clone()) {
                         wanted.push(dependency(name, Terms::default()));
                     }
                 }
