@@ -114,3 +114,61 @@ fn nothing_waits_for_a_file_system_that_hangs() {
     ended.assert_code(0).assert_took(t0, ms(0)..ms(10_000));
     ended.assert_stopped_in_order(&["fine"]).assert_no_line("killed");
 }
+
+/// Covers a directory with the file system that hangs.
+const COVER: &str = "
+import ctypes, sys
+MS_BIND = 4096
+covered = ctypes.CDLL(None).mount(sys.argv[1].encode(), sys.argv[2].encode(), None, MS_BIND, None)
+sys.exit(covered)
+";
+
+#[test]
+fn a_reload_does_not_wait_for_the_directory_of_a_socket_that_hangs() {
+    let Some(rig) = Rig::new() else { return };
+    if !std::path::Path::new("/dev/fuse").exists() {
+        return;
+    }
+    let hung = rig.path("hung").display().to_string();
+    let drainit = rig.wrapper(&["python3", "-c", HANG, &hung]).start(
+        "
+        shutdown: {grace_period: 12s, reserve: 2s}
+        processes:
+          app: {command: [CHILD, app]}
+        ",
+    );
+    drainit.wait_for_start(&["app"]);
+    let listen = format!("listen: ['unix:{hung}/app.sock'], command");
+    let config = fs::read_to_string(drainit.path("drainit.yaml")).unwrap();
+    fs::write(drainit.path("drainit.yaml"), config.replace("command", &listen)).unwrap();
+    drainit.exec(&["reload"]).assert(1, "`listen`: a file system or a socket has not answered");
+    drainit.exec(&["status"]).assert(0, "app");
+    let t0 = drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0).assert_took(t0, ms(0)..ms(5_000));
+}
+
+#[test]
+fn the_exit_does_not_wait_for_the_directory_of_a_socket_that_hangs() {
+    let Some(rig) = Rig::new() else { return };
+    if !std::path::Path::new("/dev/fuse").exists() {
+        return;
+    }
+    fs::create_dir(rig.path("run")).unwrap();
+    rig.write("cover.py", COVER);
+    let hung = rig.path("hung").display().to_string();
+    let drainit = rig.wrapper(&["python3", "-c", HANG, &hung]).start(
+        "
+        shutdown: {grace_period: 12s, reserve: 2s}
+        control: {socket: DIR/run/control.sock}
+        processes:
+          cover: {command: [python3, DIR/cover.py, DIR/hung, DIR/run], type: oneshot}
+          app:
+            command: [CHILD, app]
+            listen: ['unix:DIR/run/app.sock']
+            depends_on: {cover: {condition: completed}}
+        ",
+    );
+    drainit.wait_for_start(&["app"]);
+    let t0 = drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0).assert_took(t0, ms(0)..ms(5_000));
+}

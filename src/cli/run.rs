@@ -19,11 +19,12 @@ use crate::load::{Diagnostic, Environment, Loaded, args};
 use crate::logging::Output;
 use crate::logging::format::own_line;
 use crate::logging::subscriber;
+use crate::os::on_thread::wait_for;
 use crate::os::signal::fd::Signals;
 use crate::os::{boot, clock, panic_hook};
 use crate::supervisor;
 use crate::supervisor::reload::ConfigSource;
-use crate::supervisor::sockets::Opened;
+use crate::supervisor::sockets::LONGEST_OPEN;
 use crate::supervisor::{Setup, sockets};
 use crate::types::{Stream, exit_code, harmless, harmless_lines, human};
 
@@ -95,9 +96,11 @@ pub(super) fn run(args: RunArgs) -> u8 {
         Ok(listeners) => listeners,
         Err(error) => return fail(format, &harmless(&error.to_string()), exit_code::CONFIG),
     };
-    let sockets = match sockets::open(&loaded.config, None).and_then(Opened::adapt) {
-        Ok(sockets) => sockets,
-        Err(error) => return fail(format, &harmless(&error), exit_code::CONFIG),
+    let wanted = sockets::wanted(&loaded.config);
+    let sockets = match wait_for(LONGEST_OPEN, move || Ok(sockets::open(wanted, None))) {
+        Ok(Ok(opened)) => opened.keep(),
+        Ok(Err(error)) => return fail(format, &harmless(&error), exit_code::CONFIG),
+        Err(error) => return fail(format, &format!("`listen`: {error}"), exit_code::CONFIG),
     };
     let level = match subscriber::level(environment.get(subscriber::LEVEL_VARIABLE)) {
         Ok(level) => level,

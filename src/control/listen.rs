@@ -178,6 +178,7 @@ mod tests {
     use std::fs;
     use std::os::fd::AsRawFd;
     use std::os::unix::fs::PermissionsExt;
+    use std::time::Duration;
 
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, socket};
 
@@ -207,6 +208,7 @@ mod tests {
         let bound = socket_at(&path).unwrap();
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         drop(bound);
+        stale_socket::finish_removals(Duration::from_secs(10));
         assert!(!path.exists());
     }
 
@@ -218,6 +220,7 @@ mod tests {
         fs::remove_file(&path).unwrap();
         let other = UnixListener::bind(&path).unwrap();
         drop(bound);
+        stale_socket::finish_removals(Duration::from_secs(10));
         assert!(path.exists());
         drop(other);
     }
@@ -234,6 +237,7 @@ mod tests {
         let text = format!("control.socket {}: another process listens on it", path.display());
         assert_eq!(socket_at(&path).unwrap_err().to_string(), text);
         drop(living);
+        stale_socket::finish_removals(Duration::from_secs(10));
         fs::write(&path, "precious").unwrap();
         let text = format!(
             "control.socket {}: something that is not a socket is in its place",

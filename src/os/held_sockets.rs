@@ -5,17 +5,21 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket,
 };
-use nix::sys::stat::{Mode, fchmod, umask};
+use nix::sys::stat::{Mode, fchmod};
 
 use crate::os::stale_socket;
 use crate::os::stale_socket::SocketFile;
 use crate::trusted_path::Place;
 
-/// A listening socket. Dropping it closes drainit's descriptor, and removes a Unix socket.
+/// The longest wait for the removal of a socket that may have had the same path.
+const REMOVAL: Duration = Duration::from_secs(1);
+
+/// A listening socket. Dropping it closes drainit's descriptor, and has a Unix socket removed.
 #[derive(Debug)]
 pub(crate) struct HeldSocket {
     descriptor: OwnedFd,
@@ -31,8 +35,10 @@ impl HeldSocket {
         Ok(Self { descriptor: listener.into(), file: None })
     }
 
-    /// Listens on a Unix socket with these permissions. Replaces a socket without a listener.
+    /// Listens on a Unix socket with these permissions. Replaces a socket without a listener. The
+    /// file system may hang.
     pub(crate) fn unix(path: &Path, mode: u32, backlog: Option<u32>) -> io::Result<Self> {
+        stale_socket::finish_removals(REMOVAL);
         if stale_socket::is_listening(path)? {
             return Err(io::Error::new(io::ErrorKind::AddrInUse, stale_socket::IN_USE));
         }
@@ -41,13 +47,12 @@ impl HeldSocket {
         let descriptor =
             socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
         // Before the socket has a name: Linux makes the file with the mode of the descriptor, less
-        // the umask.
+        // the umask, which is that of all threads and of what they start.
         fchmod(&descriptor, Mode::from_bits_truncate(mode))?;
-        let before = umask(Mode::empty());
-        let bound = bind(descriptor.as_raw_fd(), &UnixAddr::new(&place.address())?);
-        umask(before);
-        bound?;
-        let held = Self { descriptor, file: Some(SocketFile::new(path)) };
+        bind(descriptor.as_raw_fd(), &UnixAddr::new(&place.address())?)?;
+        let file = SocketFile::new(path);
+        file.set_mode(mode)?;
+        let held = Self { descriptor, file: Some(file) };
         listen(&held.descriptor, queue(backlog))?;
         Ok(held)
     }

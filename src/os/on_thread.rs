@@ -40,11 +40,13 @@ pub(crate) enum Unanswered {
     Late(Duration),
 }
 
-/// Does the work, and waits at most `limit` for it. Dropping the future gives it up, too.
-pub(crate) async fn on_thread<T: Send + 'static>(
-    limit: Duration,
+/// Begins the work. Who does not need its result drops the receiver.
+///
+/// # Errors
+/// `NoThread`; then the work is dropped.
+pub(crate) fn begin<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Unanswered> {
+) -> Result<oneshot::Receiver<T>, Unanswered> {
     let (sender, receiver) = oneshot::channel();
     let run = move || {
         mask::block_here();
@@ -58,7 +60,15 @@ pub(crate) async fn on_thread<T: Send + 'static>(
         RUNNING.fetch_sub(1, Ordering::Relaxed);
         return Err(Unanswered::NoThread);
     }
-    match timeout(limit, receiver).await {
+    Ok(receiver)
+}
+
+/// Does the work, and waits at most `limit` for it. Dropping the future gives it up, too.
+pub(crate) async fn on_thread<T: Send + 'static>(
+    limit: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Unanswered> {
+    match timeout(limit, begin(work)?).await {
         Ok(answer) => answer.map_err(|_| Unanswered::NoThread),
         Err(_) => Err(Unanswered::Late(limit)),
     }
@@ -72,14 +82,15 @@ pub(crate) async fn peer_at(path: PathBuf) -> io::Result<Peer> {
     on_thread(LONGEST_WAY, move || Peer::at(&path)).await.map_err(io::Error::other)?
 }
 
-/// The same at the exit, when there is nothing else to do than to wait.
+/// The same before anything has started and at the exit, when there is nothing else to do than to
+/// wait.
 ///
 /// # Errors
 /// Those of the work, and `TimedOut` if it takes longer than `within`.
-pub(crate) fn wait_for(
+pub(crate) fn wait_for<T: Send + 'static>(
     within: Duration,
-    work: impl FnOnce() -> io::Result<()> + Send + 'static,
-) -> io::Result<()> {
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
     let (sender, receiver) = mpsc::channel();
     thread::Builder::new().name("files".to_owned()).spawn(move || {
         // Fails only when nobody waits any more.

@@ -6,6 +6,8 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -13,6 +15,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, soc
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
+use crate::os::on_thread;
 use crate::trusted_path::{Peer, Place, is};
 
 /// Removes the socket at `path`, if there is one.
@@ -57,6 +60,9 @@ pub(crate) fn is_listening(path: &Path) -> io::Result<bool> {
     }
 }
 
+/// The bits of a mode that are permissions.
+const PERMISSIONS: u32 = 0o7777;
+
 /// Why a socket cannot be taken.
 pub(crate) const IN_USE: &str = "another process listens on it";
 
@@ -67,8 +73,8 @@ pub(crate) fn is_taken(path: &Path, own: Option<&Path>) -> bool {
     !is_own && is_listening(path).unwrap_or(false)
 }
 
-/// The file of a socket that drainit has made. Dropping this removes it, but nothing that has taken
-/// its place.
+/// The file of a socket that drainit has made. Dropping this has it removed on a thread, but nothing
+/// that has taken its place: see [`finish_removals`].
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
@@ -97,6 +103,9 @@ impl SocketFile {
         if Some((found.st_dev, found.st_ino)) != self.made {
             return Err(Errno::ENOENT.into());
         }
+        if found.st_mode & PERMISSIONS == mode {
+            return Ok(());
+        }
         // By its descriptor, because a link could take its place after that look.
         let found = format!("/proc/self/fd/{}", file.as_raw_fd());
         fs::set_permissions(found, Permissions::from_mode(mode))
@@ -105,11 +114,44 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if self.is_there() {
-            // Best effort: the next start removes it.
-            let _ = remove(&self.path);
-        }
+        let (path, made) = (std::mem::take(&mut self.path), self.made);
+        let removal = Removal::begin();
+        // Best effort: without a thread, the next start removes it.
+        let _ = on_thread::begin(move || {
+            if made.is_some() && identity(&path) == made {
+                let _ = remove(&path);
+            }
+            drop(removal);
+        });
     }
+}
+
+/// The removals that are under way.
+static REMOVALS: Mutex<usize> = Mutex::new(0);
+static REMOVED: Condvar = Condvar::new();
+
+/// A removal that is under way, until this is dropped.
+struct Removal;
+
+impl Removal {
+    fn begin() -> Self {
+        *REMOVALS.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        Self
+    }
+}
+
+impl Drop for Removal {
+    fn drop(&mut self) {
+        *REMOVALS.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        REMOVED.notify_all();
+    }
+}
+
+/// Waits until the files of all sockets that were dropped are removed, but no longer than this.
+pub(crate) fn finish_removals(within: Duration) {
+    let removals = REMOVALS.lock().unwrap_or_else(PoisonError::into_inner);
+    // Best effort, as the removal itself.
+    let _ = REMOVED.wait_timeout_while(removals, within, |removals| *removals > 0);
 }
 
 fn identity(path: &Path) -> Option<(u64, u64)> {
@@ -154,6 +196,8 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     use nix::unistd::geteuid;
+
+    const LONG: Duration = Duration::from_secs(10);
 
     // holds: C157, C618
     #[test]
@@ -212,6 +256,7 @@ mod tests {
         let path = dir.root().join("s");
         let _socket = UnixListener::bind(&path).unwrap();
         drop(SocketFile::new(&path));
+        finish_removals(LONG);
         assert!(!path.exists());
         let _socket = UnixListener::bind(&path).unwrap();
         let file = SocketFile::new(&path);
@@ -219,6 +264,7 @@ mod tests {
         let _socket = UnixListener::bind(&path).unwrap();
         assert!(!file.is_there());
         drop(file);
+        finish_removals(LONG);
         assert!(path.exists());
     }
 

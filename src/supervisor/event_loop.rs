@@ -223,7 +223,8 @@ impl EventLoop {
                 self.reloads.begin_plan(paths, is_json, reply);
             }
             Message::Reading => self.reads_config(),
-            Message::Prepared(prepared) => self.prepared(*prepared)?,
+            Message::Prepared(prepared) => self.prepared(*prepared),
+            Message::Opened(ready) => self.opened(*ready)?,
             // The shutdown that follows gives it up.
             Message::FilesReady { start, .. } if begins(start) && self.stop_is_pending() => {}
             Message::File { name, watch, seen } => self.file(name, watch, seen)?,

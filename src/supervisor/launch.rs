@@ -148,7 +148,7 @@ pub(crate) struct Handed<'a> {
     /// The number of this instance, for an Envoy that is replaced by its hot restart.
     pub(crate) epoch: Option<u32>,
     /// Those of `listen`, in its order.
-    pub(crate) sockets: &'a [Rc<HeldSocket>],
+    pub(crate) sockets: &'a [Arc<HeldSocket>],
 }
 
 /// A request, and the capture of the output if drainit reads it.

@@ -38,7 +38,7 @@ use crate::graph::Graph;
 use crate::logging::Output;
 use crate::os::kill::kill_child;
 use crate::os::signal::fd::Signals;
-use crate::os::{clock, panic_hook, termination_log};
+use crate::os::{clock, panic_hook, stale_socket, termination_log};
 use crate::supervisor::event_loop::{EventLoop, let_others_run};
 use crate::supervisor::executor::Executor;
 use crate::supervisor::file_watch::FileWatches;
@@ -52,6 +52,8 @@ use crate::types::{ProcessId, Signal, Stream, Time, exit_code};
 /// The longest wait for the last lines of processes at the end. It takes longer only where a
 /// leftover process holds a pipe open.
 const LAST_LINES: Duration = Duration::from_millis(200);
+/// The longest wait for the removal of sockets at the end: their file system may hang.
+const LAST_SOCKETS: Duration = Duration::from_millis(200);
 /// The longest wait for the file of the report: its file system may hang.
 const REPORT_FILE: Duration = Duration::from_millis(500);
 /// The longest wait for the reader of drainit's output at the exit.
@@ -102,7 +104,10 @@ pub fn run(setup: Setup) -> u8 {
 
 fn run_to_the_end(setup: Setup) -> io::Result<u8> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    tokio::task::LocalSet::new().block_on(&runtime, supervise(setup))
+    let code = tokio::task::LocalSet::new().block_on(&runtime, supervise(setup));
+    // With the tasks, the control socket was dropped, too.
+    stale_socket::finish_removals(LAST_SOCKETS);
+    code
 }
 
 async fn supervise(setup: Setup) -> io::Result<u8> {

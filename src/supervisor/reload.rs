@@ -16,10 +16,13 @@ use tokio::time::timeout;
 
 use crate::load;
 use crate::load::{Diagnostic, Environment, Loaded, args};
+use crate::os::on_thread::on_thread;
 use crate::os::signal::mask;
 use crate::supervisor::file_watch;
 use crate::supervisor::file_watch::{FileWatches, Watched};
 use crate::supervisor::message::{Message, MessageSender, TextReply};
+use crate::supervisor::sockets;
+use crate::supervisor::sockets::{Held, LONGEST_OPEN, Opened};
 use crate::types::{harmless, human};
 
 /// The longest wait for the files: they may be on a file system that hangs.
@@ -37,6 +40,12 @@ pub struct ConfigSource {
 pub(crate) struct Prepared {
     pub(crate) purpose: Purpose,
     pub(crate) outcome: Result<Candidate, String>,
+}
+
+/// A config whose sockets are open, or why it cannot be used.
+pub(crate) struct Ready {
+    pub(crate) purpose: Purpose,
+    pub(crate) outcome: Result<(Candidate, Opened), String>,
 }
 
 pub(crate) enum Purpose {
@@ -148,6 +157,25 @@ impl Reloads {
         }
         let purpose = Purpose::Plan { is_json, reply };
         spawn_local(prepare(source, purpose, Vec::new(), self.sender.clone()));
+    }
+
+    /// Begins to open the sockets of a config; a plan changes nothing.
+    /// [`Message::Opened`] follows.
+    pub(crate) fn open_sockets(&self, purpose: Purpose, candidate: Candidate, held: Held) {
+        let sender = self.sender.clone();
+        let wanted = sockets::wanted(&candidate.loaded.config);
+        let is_plan = matches!(purpose, Purpose::Plan { .. });
+        spawn_local(async move {
+            let open = move || {
+                let opened = sockets::open(wanted, Some(&held))?;
+                if is_plan { Ok(opened) } else { opened.adapt() }
+            };
+            let opened = on_thread(LONGEST_OPEN, open).await;
+            let opened = opened.unwrap_or_else(|why| Err(format!("`listen`: {why}")));
+            let outcome = opened.map(|opened| (candidate, opened));
+            // Fails only when the event loop has ended.
+            let _ = sender.send(Message::Opened(Box::new(Ready { purpose, outcome })));
+        });
     }
 
     /// Keeps the warnings of the new config for those who wait.

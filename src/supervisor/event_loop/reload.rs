@@ -18,9 +18,8 @@ use crate::report::event;
 use crate::supervisor::event_loop::EventLoop;
 use crate::supervisor::file_watch::{Seen, Watched};
 use crate::supervisor::message::TextReply;
-use crate::supervisor::reload::{Candidate, Prepared, Purpose};
+use crate::supervisor::reload::{Candidate, Prepared, Purpose, Ready};
 use crate::supervisor::slots::Definition;
-use crate::supervisor::sockets;
 use crate::supervisor::sockets::Opened;
 use crate::types::harmless;
 use crate::types::suggest::list;
@@ -93,33 +92,64 @@ impl EventLoop {
     }
 
     /// The config was read again.
-    pub(super) fn prepared(&mut self, prepared: Prepared) -> io::Result<()> {
+    pub(super) fn prepared(&mut self, prepared: Prepared) {
         let Prepared { purpose, outcome } = prepared;
-        match purpose {
-            Purpose::Plan { is_json, reply } => {
-                let answer = outcome.and_then(|candidate| self.plan(&candidate, is_json));
-                // As above.
-                let _ = reply.send(answer);
+        if self.has_to_wait(&purpose) {
+            return self.reloads.again();
+        }
+        match outcome.and_then(|candidate| self.possible(candidate)) {
+            Ok(candidate) => self.reloads.open_sockets(purpose, candidate, self.executor.held()),
+            Err(why) => self.answer(purpose, Err(why)),
+        }
+    }
+
+    /// The sockets of a config are open.
+    pub(super) fn opened(&mut self, ready: Ready) -> io::Result<()> {
+        let Ready { purpose, outcome } = ready;
+        if self.has_to_wait(&purpose) {
+            self.reloads.again();
+            return Ok(());
+        }
+        let outcome = outcome.and_then(|(one, sockets)| Ok((self.possible(one)?, sockets)));
+        match (purpose, outcome) {
+            (purpose, Err(why)) => self.answer(purpose, Err(why)),
+            (Purpose::Plan { is_json, reply }, Ok((candidate, _))) => {
+                let plan = self.plan(&candidate, is_json);
+                self.answer(Purpose::Plan { is_json, reply }, Ok(plan));
             }
-            // Another request has begun since, or a stop signal has arrived and keeps its meaning.
-            Purpose::Reload
-                if self.may_reload().is_err() && !self.is_over() || self.stop_is_pending() =>
-            {
-                self.reloads.again();
-            }
-            Purpose::Reload => match outcome.and_then(|candidate| self.apply(candidate)) {
+            (Purpose::Reload, Ok((candidate, sockets))) => match self.apply(candidate, sockets) {
                 Ok(actions) => {
                     self.carry_out_all(clock::now(), actions);
                     // Handles the events that they caused at once.
                     self.step(Event::Tick)?;
                 }
-                Err(why) => {
-                    Self::refused(&why);
-                    self.reloads.answer(Err(why));
-                }
+                Err(why) => self.answer(Purpose::Reload, Err(why)),
             },
         }
         Ok(())
+    }
+
+    /// Whether another request has begun since a reload was asked for, or a stop signal has arrived,
+    /// which keeps its meaning.
+    fn has_to_wait(&self, purpose: &Purpose) -> bool {
+        let is_blocked = self.may_reload().is_err() && !self.is_over() || self.stop_is_pending();
+        matches!(purpose, Purpose::Reload) && is_blocked
+    }
+
+    /// Answers those who have asked for a plan, or for a reload that has changed nothing.
+    fn answer(&mut self, purpose: Purpose, answer: Result<String, String>) {
+        match (purpose, answer) {
+            (Purpose::Plan { reply, .. }, answer) => {
+                // As above.
+                let _ = reply.send(answer);
+            }
+            (Purpose::Reload, answer) => {
+                if let Err(why) = &answer {
+                    Self::refused(why);
+                }
+                self.reloads.answer(answer.map(drop));
+            }
+        }
     }
 
     /// Reports a reload that has changed nothing.
@@ -129,14 +159,12 @@ impl EventLoop {
         tracing::error!(members, "reload failed, nothing was changed:{lines}{why}");
     }
 
-    /// Says what a reload would do, or why it would be refused at this moment.
-    fn plan(&self, candidate: &Candidate, is_json: bool) -> Result<String, String> {
-        // They are closed again.
-        drop(self.possible(candidate)?);
+    /// Says what a reload would do.
+    fn plan(&self, candidate: &Candidate, is_json: bool) -> String {
         let Candidate { loaded, args, .. } = candidate;
         let spec = loaded.config.spec(&loaded.graph);
         let text = |reload: &Reload<'_>| if is_json { reload.json() } else { reload.text() };
-        Ok(self.with_plan(&loaded.config, &spec, args, text))
+        self.with_plan(&loaded.config, &spec, args, text)
     }
 
     /// Compares a config with what runs.
@@ -165,12 +193,12 @@ impl EventLoop {
         with(&Reload::new(self.executor.config(), &running, config, spec, args))
     }
 
-    /// Opens the sockets of a config, unless a reload is not possible.
-    fn possible<'c>(&self, candidate: &'c Candidate) -> Result<Opened<'c>, String> {
+    /// Refuses a config that cannot be taken over at this moment.
+    fn possible(&self, candidate: Candidate) -> Result<Candidate, String> {
         self.may_reload().map_err(|why| self.status_board.failure(why))?;
-        self.refuse_fixed(candidate)?;
-        self.refuse_moved(candidate)?;
-        sockets::open(&candidate.loaded.config, Some(&self.executor.held()))
+        self.refuse_fixed(&candidate)?;
+        self.refuse_moved(&candidate)?;
+        Ok(candidate)
     }
 
     fn refuse_fixed(&self, candidate: &Candidate) -> Result<(), String> {
@@ -237,9 +265,7 @@ impl EventLoop {
     }
 
     /// Hands a config to the core, or changes nothing.
-    fn apply(&mut self, candidate: Candidate) -> Result<Vec<Action>, String> {
-        // Before anything is touched: an address may be in use.
-        let sockets = self.possible(&candidate)?.adapt()?;
+    fn apply(&mut self, candidate: Candidate, opened: Opened) -> Result<Vec<Action>, String> {
         let warnings = candidate.warnings();
         let Candidate { loaded, args, watches } = candidate;
         let spec = loaded.config.spec(&loaded.graph);
@@ -258,7 +284,7 @@ impl EventLoop {
         self.reloads.warn(warnings);
         self.take_signals(&loaded.config);
         self.executor.file_watches.add(watches);
-        let definitions = Definition::of(&loaded.config, args, sockets);
+        let definitions = Definition::of(&loaded.config, args, opened.keep());
         self.executor.begin_reload(Rc::new(loaded.config), definitions, &placed);
         Ok(actions)
     }

@@ -236,7 +236,8 @@ impl Executor {
             | Message::Wake
             | Message::Reload { .. }
             | Message::PlanReload { .. }
-            | Message::Prepared(_) => None,
+            | Message::Prepared(_)
+            | Message::Opened(_) => None,
             Message::FilesReady { start, task, files } => self.files_ready(start, task, *files),
         }
     }

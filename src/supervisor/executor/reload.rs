@@ -5,15 +5,14 @@ use std::rc::Rc;
 
 use tokio::task::spawn_local;
 
-use crate::config::{Config, ListenSocket, LogMode, Process, Watch};
+use crate::config::{Config, LogMode, Process, Watch};
 use crate::core::slots::Placed;
 use crate::core::state::State;
-use crate::os::held_sockets::HeldSocket;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::file_watch;
 use crate::supervisor::message::Message;
 use crate::supervisor::slots::Definition;
-use crate::supervisor::sockets::take_back;
+use crate::supervisor::sockets::{Held, adapt_later, changed_by};
 use crate::types::ProcessId;
 
 impl Executor {
@@ -31,7 +30,7 @@ impl Executor {
     }
 
     /// The sockets that are held, with the address of each.
-    pub(crate) fn held(&self) -> Vec<(ListenSocket, Rc<HeldSocket>)> {
+    pub(crate) fn held(&self) -> Held {
         let slots = self.status_board.slots.borrow();
         let of = |one: &Definition| {
             one.process.listen.clone().into_iter().zip(one.sockets.clone()).collect::<Vec<_>>()
@@ -73,7 +72,7 @@ impl Executor {
             let machine = self.status_board.machine.borrow();
             let definitions = self.definitions(machine.state());
             let each = definitions.flat_map(|(_, Definition { process, sockets, .. })| {
-                take_back(&process, &sockets, &tried);
+                adapt_later(changed_by(&process, &sockets, &tried));
                 file_watch::watched(&process)
             });
             each.collect()
