@@ -297,3 +297,25 @@ fn what_cannot_be_read_is_tried_again() {
     let record = drainit.record();
     assert_eq!((count(&record, "cannot be"), count(&record, "changed")), (1, 1), "{record}");
 }
+
+#[test]
+fn what_is_too_large_to_be_read_is_said_once() {
+    let Some(rig) = Rig::new() else { return };
+    fs::create_dir(rig.path("models")).unwrap();
+    for name in ["a", "b"] {
+        let file = fs::File::create(rig.path("models").join(name)).unwrap();
+        file.set_len(17 * 1024 * 1024).unwrap();
+    }
+    let drainit = rig.start(
+        "
+        processes:
+          app: {command: [CHILD, app], watch: [{path: DIR/models, action: restart}]}
+        ",
+    );
+    drainit.wait_for_line("warning: app: /.*/models/a and 1 more: too large to be read");
+    drainit.wait_for_line("everything is ready");
+    fs::write(drainit.path("models").join("c"), "x").unwrap();
+    drainit.wait("the restart", LONG, |record| (starts(record, "app") == 2).then_some(()));
+    let record = drainit.record();
+    assert_eq!(count(&record, "too large"), 1, "{record}");
+}

@@ -24,9 +24,17 @@ use tokio::sync::mpsc;
 
 use crate::os::signal::mask;
 use crate::trusted_path::{ForeignLink, Place, is};
+use crate::types::human;
 
 /// A larger file is told apart by its size, time and inode: its content is not read.
 const LARGEST: u64 = 16 * 1024 * 1024;
+
+/// Of a directory at most this many bytes are read; files that come later by name are told apart
+/// likewise.
+const LARGEST_TOTAL: u64 = 64 * 1024 * 1024;
+
+/// The longest look. What takes longer would load its file system all the time.
+const LONGEST: Duration = Duration::from_secs(10);
 
 /// A directory with more names is not read: it costs memory, and a thread for long.
 const MOST_NAMES: usize = 10_000;
@@ -57,6 +65,34 @@ pub(crate) struct Content {
     pub(crate) fingerprint: Option<Fingerprint>,
     /// The path itself, or the first file of a directory, that cannot be read, and why.
     pub(crate) unreadable: Option<(PathBuf, io::Error)>,
+    /// The first file that is too large for its content to be read, and how many there are.
+    pub(crate) too_large: Option<(PathBuf, usize)>,
+}
+
+/// What a look may still read, and what it has left out.
+struct Limits {
+    until: Instant,
+    /// In bytes.
+    left: u64,
+    unreadable: Option<(PathBuf, io::Error)>,
+    too_large: Option<(PathBuf, usize)>,
+}
+
+impl Limits {
+    fn new(longest: Duration, bytes: u64) -> Self {
+        Self { until: Instant::now() + longest, left: bytes, unreadable: None, too_large: None }
+    }
+
+    fn check_time(&self) -> io::Result<()> {
+        if Instant::now() < self.until {
+            return Ok(());
+        }
+        Err(io::Error::other(format!("a look at it takes longer than {}", human(LONGEST))))
+    }
+
+    fn leave_out(&mut self, path: PathBuf) {
+        self.too_large.get_or_insert((path, 0)).1 += 1;
+    }
 }
 
 /// What a look has shown.
@@ -120,14 +156,23 @@ pub(crate) fn follow(path: PathBuf) -> Followed {
 
 /// While this is the same, so is the content.
 fn metadata(path: &Path) -> Result<Option<Fingerprint>, String> {
-    fingerprint(path, add_metadata, &mut None).map_err(|error| error.to_string())
+    let mut limits = Limits::new(LONGEST, LARGEST_TOTAL);
+    fingerprint(path, add_metadata, &mut limits).map_err(|error| error.to_string())
 }
 
 fn of(path: &Path) -> Content {
-    let mut unreadable = None;
-    match fingerprint(path, add_content, &mut unreadable) {
-        Ok(fingerprint) => Content { fingerprint, unreadable },
-        Err(error) => Content { fingerprint: None, unreadable: Some((path.to_owned(), error)) },
+    within(path, Limits::new(LONGEST, LARGEST_TOTAL))
+}
+
+fn within(path: &Path, mut limits: Limits) -> Content {
+    let read = fingerprint(path, add_content, &mut limits);
+    let Limits { unreadable, too_large, .. } = limits;
+    match read {
+        Ok(fingerprint) => Content { fingerprint, unreadable, too_large },
+        Err(error) => {
+            let unreadable = Some((path.to_owned(), error));
+            Content { fingerprint: None, unreadable, too_large: None }
+        }
     }
 }
 
@@ -135,8 +180,8 @@ fn of(path: &Path) -> Content {
 /// name counts: the others are watched.
 fn fingerprint(
     path: &Path,
-    add: fn(&Place, &mut DefaultHasher) -> io::Result<()>,
-    unreadable: &mut Option<(PathBuf, io::Error)>,
+    add: fn(&Place, &mut DefaultHasher, &mut Limits) -> io::Result<Added>,
+    limits: &mut Limits,
 ) -> io::Result<Option<Fingerprint>> {
     let Some(place) = there(Place::behind(path))? else { return Ok(None) };
     let Some(about) = there(place.stat())? else { return Ok(None) };
@@ -148,6 +193,7 @@ fn fingerprint(
         let mut entries = Dir::from_fd(directory.try_clone()?.into())?;
         for (number, entry) in entries.iter().enumerate() {
             let entry = entry?;
+            limits.check_time()?;
             if number >= MOST_NAMES + DOTS {
                 let why =
                     format!("the directory has more than {MOST_NAMES} names; watch one with fewer");
@@ -167,16 +213,21 @@ fn fingerprint(
         for name in files {
             name.hash(&mut hasher);
             let place = Place::below(&directory, &name);
-            match place.and_then(|place| add(&place, &mut hasher)) {
+            match place.and_then(|place| add(&place, &mut hasher, limits)) {
+                Ok(Added::TooLarge) => limits.leave_out(path.join(name)),
                 Err(error) if is_denied(&error) => {
                     UNREADABLE.hash(&mut hasher);
-                    unreadable.get_or_insert_with(|| (path.join(name), error));
+                    limits.unreadable.get_or_insert_with(|| (path.join(name), error));
                 }
                 result => drop(there(result)?),
             }
         }
-    } else if there(add(&place, &mut hasher))?.is_none() {
-        return Ok(None);
+    } else {
+        match there(add(&place, &mut hasher, limits))? {
+            Some(Added::TooLarge) => limits.leave_out(path.to_owned()),
+            Some(Added::Whole) => {}
+            None => return Ok(None),
+        }
     }
     Ok(Some(Fingerprint(hasher.finish())))
 }
@@ -191,16 +242,33 @@ fn is_denied(error: &io::Error) -> bool {
         || ForeignLink::of(error).is_some()
 }
 
+/// How much of a file a fingerprint has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Added {
+    Whole,
+    /// Its size, time and inode in place of its content.
+    TooLarge,
+}
+
 /// Adds what changes with a file to a fingerprint.
-fn add_metadata(place: &Place, hasher: &mut DefaultHasher) -> io::Result<()> {
+fn add_metadata(
+    place: &Place,
+    hasher: &mut DefaultHasher,
+    limits: &mut Limits,
+) -> io::Result<Added> {
+    limits.check_time()?;
     let about = place.stat()?;
     (about.st_ino, about.st_size).hash(hasher);
     (about.st_mtime, about.st_mtime_nsec, about.st_ctime, about.st_ctime_nsec).hash(hasher);
-    Ok(())
+    Ok(Added::Whole)
 }
 
 /// Adds a file to a fingerprint.
-fn add_content(place: &Place, hasher: &mut DefaultHasher) -> io::Result<()> {
+fn add_content(
+    place: &Place,
+    hasher: &mut DefaultHasher,
+    limits: &mut Limits,
+) -> io::Result<Added> {
     // A FIFO would wait for its writer.
     let file = place.open(OFlag::O_RDONLY | OFlag::O_NONBLOCK, Mode::empty())?;
     let about = file.metadata()?;
@@ -208,19 +276,23 @@ fn add_content(place: &Place, hasher: &mut DefaultHasher) -> io::Result<()> {
         return Err(io::Error::other("it is neither a regular file nor a directory"));
     }
     about.len().hash(hasher);
-    if about.len() > LARGEST {
+    let largest = LARGEST.min(limits.left);
+    if about.len() > largest {
         (about.ino(), about.mtime(), about.mtime_nsec()).hash(hasher);
-        return Ok(());
+        return Ok(Added::TooLarge);
     }
     let mut chunk = vec![0; CHUNK];
     // Some files of `/proc` have no size, and no end.
-    let mut file = file.take(LARGEST);
+    let mut file = file.take(largest);
     loop {
+        limits.check_time()?;
         match file.read(&mut chunk)? {
-            0 => return Ok(()),
+            0 => break,
             count => hasher.write(chunk.get(..count).unwrap_or_default()),
         }
     }
+    limits.left -= largest - file.limit();
+    Ok(Added::Whole)
 }
 
 /// `None` where the path does not exist.
@@ -247,7 +319,7 @@ mod tests {
 
     /// The fingerprint where everything can be read.
     fn of(path: &Path) -> Option<Fingerprint> {
-        let Content { fingerprint, unreadable } = super::of(path);
+        let Content { fingerprint, unreadable, .. } = super::of(path);
         assert!(unreadable.is_none(), "{unreadable:?}");
         fingerprint
     }
@@ -380,6 +452,42 @@ mod tests {
         assert!(path == base && error.to_string().contains("more than 10000 names"), "{error}");
         fs::remove_file(base.join("0")).unwrap();
         assert!(of(&base).is_some());
+    }
+
+    #[test]
+    fn of_a_directory_no_more_than_its_bound_is_read() {
+        let dir = TempDir::new();
+        let base = dir.path("etc");
+        fs::create_dir(&base).unwrap();
+        for name in ["a", "b", "c", "d"] {
+            fs::write(base.join(name), "12345").unwrap();
+        }
+        let look = || within(&base, Limits::new(LONGEST, 12));
+        let before = look();
+        assert_eq!(before.too_large, Some((base.join("c"), 2)));
+        assert_eq!(look().fingerprint, before.fingerprint, "nothing has changed");
+        fs::write(base.join("b"), "other").unwrap();
+        let content = look().fingerprint;
+        assert_ne!(content, before.fingerprint, "what is read");
+        let late = File::options().write(true).open(base.join("d")).unwrap();
+        late.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        assert_ne!(look().fingerprint, content, "what is told apart by its time");
+        assert_eq!(of(&base), of(&base));
+        // Endless, and without a size.
+        let endless = within(Path::new("/proc/self/pagemap"), Limits::new(LONGEST, 100_000));
+        assert!(endless.fingerprint.is_some() && endless.unreadable.is_none(), "{endless:?}");
+    }
+
+    #[test]
+    fn a_look_that_takes_too_long_is_an_error() {
+        let dir = TempDir::new();
+        fs::write(dir.path("a"), "1").unwrap();
+        for path in [dir.root(), &dir.path("a")] {
+            let late = within(path, Limits::new(Duration::ZERO, LARGEST_TOTAL));
+            let (at, error) = late.unreadable.unwrap();
+            assert!(late.fingerprint.is_none() && at == path, "{at:?}");
+            assert_eq!(error.to_string(), "a look at it takes longer than 10s");
+        }
     }
 
     // holds: C504
