@@ -487,3 +487,22 @@ fn a_program_that_goes_into_the_background_is_told_to_stay() {
         );
     }
 }
+
+#[test]
+fn an_orphan_of_another_process_is_not_called_left_by_the_one_that_ends() {
+    let Some(rig) = Rig::new() else { return };
+    let waits = "[sh, -c, 'while [ ! -e DIR/go ]; do sleep 0.1; done; exit 0']";
+    let drainit = rig.start(&format!(
+        "
+        processes:
+          a: {{command: {waits}, on_exit: ignore}}
+          b: {{command: [CHILD, b, 'daemon=c']}}
+          d: {{command: [CHILD, d, 'await=DIR/go', 'daemon=e', exit=0], on_exit: ignore}}
+        "
+    ));
+    drainit.wait_for_event("b", "daemon");
+    drainit.touch("go");
+    drainit.wait_for_line("a: exited with code 0");
+    drainit.wait_for_line("d: exited with code 0 .*; what it may have started lives on: ");
+    drainit.stop().assert_no_line("a: exited .* lives on").assert_no_line("has started lives on");
+}

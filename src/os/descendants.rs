@@ -83,11 +83,11 @@ pub(super) fn find(end: Time) -> io::Result<Vec<Descendant>> {
 
 /// The living children of the main thread, to which all orphans go (`find_new_reaper` in the
 /// kernel's exit.c). Empty where the kernel does not list them (`CONFIG_PROC_CHILDREN`).
-pub(crate) fn living_children() -> Vec<Descendant> {
+pub(crate) fn living_children() -> Vec<Stat> {
     let own = std::process::id();
     let list = fs::read_to_string(format!("/proc/self/task/{own}/children")).unwrap_or_default();
     let pids = list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok());
-    pids.filter_map(Stat::read).filter(|stat| stat.is_alive).map(|stat| stat.process).collect()
+    pids.filter_map(Stat::read).filter(|stat| stat.is_alive).collect()
 }
 
 /// The living members of a process group; empty where there is no `/proc`.

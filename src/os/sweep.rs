@@ -104,7 +104,8 @@ impl Sweep {
         // A process whose parent ends before the scan reaches it is our child by then. The list of
         // children is short.
         for _ in 0..MAX_PASSES {
-            if !self.signal_new(living_children(), &mut hit) {
+            let children = living_children().into_iter().map(|stat| stat.process).collect();
+            if !self.signal_new(children, &mut hit) {
                 break;
             }
         }

@@ -22,6 +22,8 @@ struct Child<R> {
     role: R,
     /// `None` where its exec has succeeded, as far as that was asked for.
     exec: Option<Result<Exec, FailedExec>>,
+    /// Since its start drainit has had no other one.
+    is_only: bool,
 }
 
 impl<R> Child<R> {
@@ -47,6 +49,8 @@ pub(crate) struct Ended<R> {
     pub(crate) role: Option<R>,
     /// It has ended because its exec has failed.
     pub(crate) failed: Option<FailedExec>,
+    /// drainit had no other child with a role while this one lived.
+    pub(crate) was_only: bool,
 }
 
 /// The children that remain after a batch was reaped.
@@ -70,7 +74,11 @@ impl<R> Children<R> {
     /// Starts a process and enters it with its role. Its exec may be under way.
     pub(crate) fn start(&mut self, request: SpawnRequest, role: R) -> Result<Pid, SpawnError> {
         let (pid, exec) = request.start()?;
-        let before = self.children.insert(pid, Child { role, exec: Some(Ok(exec)) });
+        let is_only = self.children.is_empty();
+        if let (1, Some(mut other)) = (self.children.len(), self.children.first_entry()) {
+            other.get_mut().is_only = false;
+        }
+        let before = self.children.insert(pid, Child { role, exec: Some(Ok(exec)), is_only });
         debug_assert!(before.is_none(), "pid {pid} belongs to a child that is not reaped");
         Ok(pid)
     }
@@ -97,13 +105,14 @@ impl<R> Children<R> {
         while ended.len() < max {
             match reap_next()? {
                 Reaped::Child(pid, end) => {
-                    let child = self.children.remove(&pid).map(|mut child| {
+                    let mut one = Ended { pid, end, role: None, failed: None, was_only: false };
+                    if let Some(mut child) = self.children.remove(&pid) {
                         child.settle();
-                        (child.role, child.exec.and_then(Result::err))
-                    });
-                    let (role, failed) =
-                        child.map_or((None, None), |(role, failed)| (Some(role), failed));
-                    ended.push(Ended { pid, end, role, failed });
+                        one.role = Some(child.role);
+                        one.failed = child.exec.and_then(Result::err);
+                        one.was_only = child.is_only;
+                    }
+                    ended.push(one);
                 }
                 Reaped::NoneNow => return Ok((ended, Rest::Running)),
                 Reaped::NoChildren => return Ok((ended, Rest::None)),

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::os::descendants::{Descendant, list, living_children, members_of_group};
+use crate::os::descendants::{Descendant, Stat, list, living_children, members_of_group};
 use crate::supervisor::executor::Executor;
 use crate::types::ProcessId;
 
@@ -26,29 +26,49 @@ const FOREGROUND: [(&str, &str); 9] = [
 
 impl Executor {
     /// What a process that has just ended with success has left running, as the end of a sentence
-    /// with the mend; `None` if there is nothing.
+    /// with the mend; `None` if there is nothing. An orphan with a session of its own may be of any
+    /// process, so it counts as left by this one only where no other has run beside it. Where others
+    /// have, its name decides, and the sentence says that it is not certain.
     pub(super) fn in_background(&self, process: ProcessId) -> Option<String> {
         let group: Vec<_> = self.groups_of(process).flat_map(members_of_group).collect();
         let began = self.instances[process.index()].spawned.0.as_millis() / TICK.as_millis();
+        let (pid, was_only) = self.instances[process.index()].gone?;
         let children = self.children.borrow();
         // Those that are older are of another process.
-        let is_left =
-            |one: &Descendant| u128::from(one.started) >= began && children.role(one.pid).is_none();
-        let orphans = living_children().into_iter().filter(|one| is_left(one));
-        let orphans: Vec<_> = orphans.filter(|one| !group.contains(one)).collect();
-        let left: Vec<_> = [group, orphans].concat();
-        (!left.is_empty()).then(|| advice(&left, &self.process(process).command))
+        let is_orphan = |one: &Stat| {
+            let one = &one.process;
+            u128::from(one.started) >= began
+                && children.role(one.pid).is_none()
+                && !group.contains(one)
+        };
+        let orphans = living_children().into_iter().filter(is_orphan);
+        let (own, others): (Vec<_>, Vec<_>) =
+            orphans.partition(|one| was_only || one.session == pid);
+        let own = group.iter().cloned().chain(own.into_iter().map(|one| one.process));
+        let own: Vec<_> = own.collect();
+        let command = &self.process(process).command;
+        if !own.is_empty() {
+            return Some(advice("what it has started lives on", &own, command));
+        }
+        let others = others.into_iter().map(|one| one.process);
+        let namesakes: Vec<_> =
+            others.filter(|one| names(command).any(|name| name == one.name)).collect();
+        (!namesakes.is_empty())
+            .then(|| advice("what it may have started lives on", &namesakes, command))
     }
 }
 
-fn advice(left: &[Descendant], command: &[String]) -> String {
-    // A command may be a line for a shell.
+/// The names of the files in a command, which may be a line for a shell.
+fn names(command: &[String]) -> impl Iterator<Item = &str> {
     let words = command.iter().flat_map(|word| word.split_ascii_whitespace());
-    let names: Vec<_> = words.filter_map(|word| word.rsplit('/').next()).collect();
-    let example = FOREGROUND.iter().find(|(name, _)| names.contains(name));
+    words.filter_map(|word| word.rsplit('/').next())
+}
+
+fn advice(what: &str, left: &[Descendant], command: &[String]) -> String {
+    let example = FOREGROUND.iter().find(|(name, _)| names(command).any(|word| word == *name));
     let example = example.map(|(_, line)| format!(": `{line}`")).unwrap_or_default();
     format!(
-        "what it has started lives on: {}; drainit supervises the process that it starts itself, \
+        "{what}: {}; drainit supervises the process that it starts itself, \
          so let the program stay in the foreground{example}",
         list(left)
     )
@@ -70,7 +90,7 @@ mod tests {
             (&["/app/serve", "nginx-like"], "foreground"),
         ] {
             let command: Vec<_> = command.iter().map(|word| (*word).to_owned()).collect();
-            let advice = advice(&left, &command);
+            let advice = advice("what it has started lives on", &left, &command);
             assert!(advice.starts_with("what it has started lives on: 7 (nginx); "), "{advice}");
             assert!(advice.ends_with(end), "{advice}");
         }

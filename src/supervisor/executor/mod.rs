@@ -117,6 +117,8 @@ struct Instance {
     /// Its exec is under way.
     launching: Option<Launching>,
     pid: Option<Pid>,
+    /// The pid of the one that has ended last, and whether drainit had no other child meanwhile.
+    gone: Option<(Pid, bool)>,
     /// When it was started.
     spawned: Time,
     log: Option<Rc<OutputCapture>>,
@@ -386,7 +388,7 @@ impl Executor {
 
     /// Handles the end of a child. `remains`: its process group has other members.
     pub(crate) fn ended(&mut self, ended: Ended<Role>, remains: bool) -> Option<Event> {
-        let Ended { pid, end, role, failed } = ended;
+        let Ended { pid, end, role, failed, was_only } = ended;
         let is_ours = matches!(&role, Some(Role::Process(process))
             if self.instances[process.index()].pid == Some(pid)
                 && self.status_board.history(*process).is_killed);
@@ -432,6 +434,7 @@ impl Executor {
                 self.epoch_ended(process);
                 let current = &mut self.instances[process.index()];
                 current.pid = None;
+                current.gone = Some((pid, was_only));
                 current.watch = None;
                 current.verification = None;
                 current.listener = None;
