@@ -1,22 +1,18 @@
 //! Prepares the process at its start: makes it a subreaper, and keeps inherited descriptors from
 //! its children.
 //!
-//! Descriptors 0, 1 and 2 are open here already: [`sys`] opens them before `main`.
+//! Descriptors 0, 1 and 2 are open here already: Rust opens `/dev/null` in their place before `main`.
 
 use std::io;
 use std::os::fd::RawFd;
 
 use nix::errno::Errno;
-use nix::unistd::SysconfVar;
 
 use crate::os::sys;
-use crate::types::Signal;
+pub(crate) use crate::os::sys::set_parent_death_signal;
 
 /// The first descriptor that is not standard input, output or error.
 const FIRST_INHERITED: RawFd = 3;
-
-/// The highest descriptor that is tried where neither the kernel nor `/proc` lists the open ones.
-const TRY_AT_MOST: RawFd = 65_536;
 
 /// Prepares everything but signals. Call it once, before there is a child.
 ///
@@ -43,14 +39,6 @@ pub(crate) fn is_subreaper() -> bool {
     nix::sys::prctl::get_child_subreaper().unwrap_or(false)
 }
 
-/// Asks for a signal to drainit itself when its parent dies.
-///
-/// # Errors
-/// None that the kernel documents.
-pub(crate) fn set_parent_death_signal(signal: Signal) -> io::Result<()> {
-    sys::set_parent_death_signal(signal)
-}
-
 /// Marks inherited descriptors close-on-exec, except the first `but` of them, which are for the
 /// child. What drainit opens itself is marked from the start.
 pub(crate) fn keep_descriptors_from_children(but: u16) {
@@ -59,7 +47,7 @@ pub(crate) fn keep_descriptors_from_children(but: u16) {
         return;
     }
     // ENOSYS or EINVAL from an old kernel, EPERM from an old seccomp profile.
-    let descriptors = open_descriptors().unwrap_or_else(|_| possible_descriptors());
+    let descriptors = open_descriptors().unwrap_or_default();
     for fd in descriptors.into_iter().filter(|fd| *fd >= first) {
         match sys::close_on_exec(fd) {
             Ok(()) => {}
@@ -71,15 +59,8 @@ pub(crate) fn keep_descriptors_from_children(but: u16) {
 
 fn open_descriptors() -> io::Result<Vec<RawFd>> {
     let entries = std::fs::read_dir("/proc/self/fd")?;
-    let names = entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()?;
-    let numbers = names.iter().filter_map(|name| name.to_str()?.parse().ok());
-    Ok(numbers.filter(|fd| *fd >= FIRST_INHERITED).collect())
-}
-
-fn possible_descriptors() -> Vec<RawFd> {
-    let limit = nix::unistd::sysconf(SysconfVar::OPEN_MAX).ok().flatten();
-    let limit = limit.and_then(|limit| RawFd::try_from(limit).ok()).unwrap_or(TRY_AT_MOST);
-    (FIRST_INHERITED..limit.min(TRY_AT_MOST)).collect()
+    let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    Ok(numbers.collect())
 }
 
 #[cfg(test)]
@@ -95,10 +76,9 @@ mod tests {
     use std::os::fd::{AsRawFd, IntoRawFd};
 
     #[test]
-    fn the_ways_to_find_descriptors_agree() {
+    fn an_old_kernel_lists_the_open_descriptors() {
         let file = File::open("/").unwrap();
         assert!(open_descriptors().unwrap().contains(&file.as_raw_fd()));
-        assert!(possible_descriptors().contains(&file.as_raw_fd()));
     }
 
     /// Spawns a command and returns its output.

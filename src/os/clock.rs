@@ -16,13 +16,11 @@ use tokio::io::unix::AsyncFd;
 use crate::os::sys;
 use crate::types::Time;
 
-/// The time since boot; where a sandbox has no such clock, on `CLOCK_MONOTONIC`, which every kernel
-/// has.
+/// The time since boot.
 #[must_use]
 pub fn now() -> Time {
-    let read = clock_gettime(ClockId::CLOCK_BOOTTIME)
-        .or_else(|_| clock_gettime(ClockId::CLOCK_MONOTONIC))
-        .unwrap_or_else(|_| TimeSpec::new(0, 0));
+    // Every kernel since Linux 2.6.39 has it.
+    let read = clock_gettime(ClockId::CLOCK_BOOTTIME).unwrap_or_else(|_| TimeSpec::new(0, 0));
     Time(Duration::from(read))
 }
 
@@ -32,9 +30,6 @@ pub struct Timer {
     timer: TimerFd,
     /// A duplicate of the descriptor, which tokio watches.
     readable: AsyncFd<OwnedFd>,
-    /// The timer has the clock of [`now`]. Where the kernel refuses that, points in time are
-    /// converted to durations.
-    absolute: bool,
 }
 
 impl Timer {
@@ -44,18 +39,9 @@ impl Timer {
     /// Fails if no file descriptor is left.
     pub fn new() -> io::Result<Self> {
         let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
-        let absolute = TimerFd::new(TimerClock::CLOCK_BOOTTIME, flags);
-        let is_absolute = absolute.is_ok() && clock_gettime(ClockId::CLOCK_BOOTTIME).is_ok();
-        let timer = match absolute {
-            Ok(timer) if is_absolute => timer,
-            _ => TimerFd::new(TimerClock::CLOCK_MONOTONIC, flags)?,
-        };
-        Self::with(timer, is_absolute)
-    }
-
-    fn with(timer: TimerFd, absolute: bool) -> io::Result<Self> {
+        let timer = TimerFd::new(TimerClock::CLOCK_BOOTTIME, flags)?;
         let readable = sys::watch(timer.as_fd().try_clone_to_owned()?, Interest::READABLE)?;
-        Ok(Self { timer, readable, absolute })
+        Ok(Self { timer, readable })
     }
 
     /// Sets the timer, in place of an earlier setting. In the past means at once; `None` disarms
@@ -67,15 +53,13 @@ impl Timer {
         let Some(at) = at.filter(|at| *at != Time::NEVER) else {
             return Ok(self.timer.unset()?);
         };
-        let (value, flags) = if self.absolute {
-            (at.0, TimerSetTimeFlags::TFD_TIMER_ABSTIME)
-        } else {
-            (at.since(now()), TimerSetTimeFlags::empty())
-        };
         // All zeroes would turn the timer off, and more seconds than the kernel can count is an
         // error.
-        let value = value.clamp(Duration::from_nanos(1), Duration::from_secs(u64::from(u32::MAX)));
-        Ok(self.timer.set(Expiration::OneShot(TimeSpec::from(value)), flags)?)
+        let value = at.0.clamp(Duration::from_nanos(1), Duration::from_secs(u64::from(u32::MAX)));
+        Ok(self.timer.set(
+            Expiration::OneShot(TimeSpec::from(value)),
+            TimerSetTimeFlags::TFD_TIMER_ABSTIME,
+        )?)
     }
 
     /// Waits until the timer fires; for ever while it is not set. Returns once for each
@@ -118,7 +102,7 @@ mod tests {
             let fdinfo = format!("/proc/self/fdinfo/{}", timer.timer.as_fd().as_raw_fd());
             let fdinfo = std::fs::read_to_string(fdinfo).unwrap();
             let boottime = format!("clockid: {}\n", libc::CLOCK_BOOTTIME);
-            assert!(timer.absolute && fdinfo.contains(&boottime), "{fdinfo}");
+            assert!(fdinfo.contains(&boottime), "{fdinfo}");
         });
         let boottime = || Duration::from(clock_gettime(ClockId::CLOCK_BOOTTIME).unwrap());
         let (before, between, after) = (boottime(), now().0, boottime());
@@ -128,20 +112,13 @@ mod tests {
     #[test]
     fn the_timer_fires_on_time_and_once() {
         run(async {
-            for absolute in [true, false] {
-                let mut timer = Timer::new().unwrap();
-                if !absolute {
-                    let clock = TimerClock::CLOCK_MONOTONIC;
-                    let plain = TimerFd::new(clock, TimerFlags::TFD_NONBLOCK).unwrap();
-                    timer = Timer::with(plain, absolute).unwrap();
-                }
-                let at = now() + Duration::from_millis(10);
-                timer.set(Some(at)).unwrap();
-                timer.fired().await.unwrap();
-                assert!(now() >= at, "absolute: {absolute}");
-                assert!(now().since(at) < Duration::from_secs(5));
-                assert!(is_pending(&timer));
-            }
+            let mut timer = Timer::new().unwrap();
+            let at = now() + Duration::from_millis(10);
+            timer.set(Some(at)).unwrap();
+            timer.fired().await.unwrap();
+            assert!(now() >= at);
+            assert!(now().since(at) < Duration::from_secs(5));
+            assert!(is_pending(&timer));
         });
     }
 

@@ -32,11 +32,6 @@ pub struct Descendant {
 }
 
 impl Descendant {
-    /// A child of drainit, of which no more than its pid is known.
-    pub(super) const fn child(pid: Pid) -> Self {
-        Self { pid, name: String::new(), started: 0 }
-    }
-
     /// Whether its pid still belongs to the process that was found.
     pub(super) fn is_same(&self) -> bool {
         Stat::read(self.pid).is_some_and(|now| now.process.started == self.started)

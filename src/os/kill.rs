@@ -68,9 +68,9 @@ pub enum Group {
 /// Probes a process group without sending a signal.
 #[must_use]
 pub fn group(leader: Pid) -> Group {
-    let probed = only_one(leader).and_then(|leader| sys::probe(-leader));
-    match probed.map_err(|error| errno(&error)) {
-        Err(Errno::ESRCH | Errno::EINVAL) => Group::Gone,
+    let Ok(leader) = only_one(leader) else { return Group::Gone };
+    match nix::sys::signal::killpg(NixPid::from_raw(leader), None) {
+        Err(Errno::ESRCH) => Group::Gone,
         Err(Errno::EPERM) => Group::Refuses,
         _ => Group::Lives,
     }

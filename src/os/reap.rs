@@ -6,6 +6,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
 use nix::errno::Errno;
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid as NixPid;
 
 use crate::os::kill::only_one;
 use crate::os::{Pid, sys};
@@ -60,33 +62,52 @@ fn end_of(status: ExitStatus) -> Option<End> {
 /// # Errors
 /// None that the kernel documents.
 pub(crate) fn stopped_by(child: Pid) -> io::Result<Option<Signal>> {
-    match sys::stopped_by(only_one(child)?) {
+    let child = NixPid::from_raw(only_one(child)?);
+    match waitid(Id::Pid(child), WaitPidFlag::WSTOPPED | WaitPidFlag::WNOHANG) {
+        Ok(WaitStatus::Stopped(_, signal)) => Ok(Signal::from_number(signal as i32)),
         // It has ended meanwhile.
-        Err(error) if errno(&error) == Errno::ECHILD => Ok(None),
-        other => Ok(other?.and_then(Signal::from_number)),
+        Ok(_) | Err(Errno::ECHILD) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 
 /// Whether a child is in this process group, reaped ones excluded. While there is one, the number
 /// of the group is not reused, and it may be signalled although its leader is reaped.
 pub(crate) fn has_child_in_group(leader: Pid) -> bool {
-    only_one(leader).is_ok_and(sys::has_child_in_group)
+    only_one(leader).is_ok_and(|leader| look(Id::PGid(NixPid::from_raw(leader))).is_some())
 }
 
 /// Whether there is any child that is not reaped. Unlike a scan of `/proc`, this does not miss
 /// short-lived ones.
 pub(crate) fn has_children() -> bool {
-    sys::has_children()
+    look(Id::All).is_some()
 }
 
 /// Whether this is a child of drainit that is not reaped: its pid may be signalled.
 pub(crate) fn is_child(pid: Pid) -> bool {
-    sys::is_child(pid)
+    only_one(pid).is_ok_and(|pid| look(Id::Pid(NixPid::from_raw(pid))).is_some())
 }
 
 /// Whether this is a child of drainit that has not ended.
+#[cfg(test)]
 pub(crate) fn is_living_child(pid: Pid) -> bool {
-    sys::is_living_child(pid)
+    look(Id::Pid(NixPid::from_raw(pid))) == Some(State::Lives)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Lives,
+    Ended,
+}
+
+/// Looks at a child among these without reaping it; `None` where there is no child.
+fn look(id: Id<'_>) -> Option<State> {
+    match waitid(id, WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT) {
+        Err(Errno::ECHILD) => None,
+        Ok(WaitStatus::StillAlive) => Some(State::Lives),
+        // EINVAL is a real-time signal that ended it, which nix does not know.
+        _ => Some(State::Ended),
+    }
 }
 
 fn errno(error: &io::Error) -> Errno {

@@ -1,30 +1,31 @@
 //! Lends the terminal on stdin to the child, as a shell lends it to a job.
 
 use std::fs::File;
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, stdin};
 
-use nix::unistd::{Pid as NixPid, getpgrp, getsid};
+use nix::unistd::{Pid as NixPid, getpgrp, getsid, tcgetpgrp, tcsetpgrp};
 
 use crate::os::Pid;
 use crate::os::sys;
 
 /// Whether drainit may get signals from a terminal: one is on stdin, or controls it.
 pub(crate) fn is_there() -> bool {
-    std::io::stdin().is_terminal() || File::open("/dev/tty").is_ok()
+    stdin().is_terminal() || File::open("/dev/tty").is_ok()
 }
 
 #[derive(Debug)]
 pub(crate) struct Terminal {
     /// The process group of drainit.
-    own: Pid,
+    own: NixPid,
     lent: bool,
 }
 
 impl Terminal {
     /// Finds out whether there is a terminal to lend, which is where drainit is in its foreground.
     pub(crate) fn find() -> Self {
-        let own = getpgrp().as_raw();
-        Self { own, lent: sys::foreground_group().is_ok_and(|group| group == own) }
+        let mut terminal = Self { own: getpgrp(), lent: false };
+        terminal.lent = terminal.is_ours();
+        terminal
     }
 
     /// Whether the child has the terminal, or will have it from its start.
@@ -35,11 +36,17 @@ impl Terminal {
     /// Puts the group of the child into the foreground if drainit is there, as after `fg` in a
     /// shell. Returns whether it was.
     pub(crate) fn lend(&mut self, child: Pid) -> bool {
-        let is_ours = sys::foreground_group().is_ok_and(|group| group == self.own);
-        if is_ours && sys::set_foreground_group(child).is_ok() {
+        let is_ours = self.is_ours();
+        // TTOU, which would stop a background process, is blocked.
+        if is_ours && tcsetpgrp(stdin(), NixPid::from_raw(child)).is_ok() {
             self.lent = true;
         }
         is_ours
+    }
+
+    /// Whether drainit is in the foreground of the terminal on stdin.
+    fn is_ours(&self) -> bool {
+        tcgetpgrp(stdin()).is_ok_and(|group| group == self.own)
     }
 
     /// Notes that the shell takes the terminal back, because drainit stops.
@@ -50,7 +57,7 @@ impl Terminal {
     /// Puts drainit into the foreground again if the terminal is lent.
     pub(crate) fn take_back(&mut self) {
         if std::mem::take(&mut self.lent) {
-            let _ = sys::set_foreground_group(self.own);
+            let _ = tcsetpgrp(stdin(), self.own);
         }
     }
 

@@ -30,29 +30,6 @@ fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
-/// Before `main`, Rust opens `/dev/null` for a closed standard descriptor, so that no file gets its
-/// number, and aborts where there is no `/dev/null`. The C library calls this earlier, and no
-/// descriptor is closed then. The alternative is a `main` without Rust's runtime.
-#[used]
-#[unsafe(link_section = ".init_array")]
-static BEFORE_MAIN: extern "C" fn() = open_standard_descriptors;
-
-/// Opens the root directory for closed descriptors where `/dev/null` cannot be opened. A write to
-/// it fails with `EBADF`, as to a closed descriptor.
-extern "C" fn open_standard_descriptors() {
-    for fd in libc::STDIN_FILENO..=libc::STDERR_FILENO {
-        // SAFETY: takes integers and constant strings that end with NUL. The lowest free number is
-        // what an open gets, and those below this one are taken.
-        unsafe {
-            if libc::fcntl(fd, libc::F_GETFD) == -1
-                && libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) == -1
-            {
-                libc::open(c"/".as_ptr(), libc::O_RDONLY | libc::O_DIRECTORY);
-            }
-        }
-    }
-}
-
 /// `waitpid(-1, WNOHANG)`: a child that has ended, or `None` where all children still run. No
 /// children at all is `ECHILD`. nix's own fails with `EINVAL` on a child that a real-time signal
 /// ended, after the kernel has dropped it.
@@ -76,13 +53,6 @@ pub(crate) fn pending_signals() -> SignalSet {
 pub(crate) fn kill(target: i32, signal: Signal) -> io::Result<()> {
     // SAFETY: takes two integers and no memory of ours.
     checked(unsafe { libc::kill(target, signal.number()) }).map(drop)
-}
-
-/// `kill(2)` with signal 0: checks the target, and sends nothing.
-pub(crate) fn probe(target: i32) -> io::Result<()> {
-    const NOTHING: libc::c_int = 0;
-    // SAFETY: takes two integers and no memory of ours.
-    checked(unsafe { libc::kill(target, NOTHING) }).map(drop)
 }
 
 /// A descriptor that refers to a process even when its pid is reused (Linux 5.3).
@@ -163,21 +133,6 @@ pub(crate) fn ignore(signal: i32) -> io::Result<()> {
     // SAFETY: ignoring a signal runs no code of ours.
     let before = unsafe { libc::signal(signal, libc::SIG_IGN) };
     if before == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
-/// The process group in the foreground of the terminal on stdin; an error where that is not our
-/// controlling terminal.
-pub(crate) fn foreground_group() -> io::Result<i32> {
-    // SAFETY: takes one integer.
-    checked(unsafe { libc::tcgetpgrp(libc::STDIN_FILENO) })
-}
-
-/// Puts a process group of our session into the foreground of the terminal on stdin.
-/// Async-signal-safe. A background process that calls it is stopped by TTOU, unless that is
-/// blocked, as it is for drainit.
-pub(crate) fn set_foreground_group(group: i32) -> io::Result<()> {
-    // SAFETY: takes two integers.
-    checked(unsafe { libc::tcsetpgrp(libc::STDIN_FILENO, group) }).map(drop)
 }
 
 /// Registers a descriptor with tokio. Call it inside a runtime with I/O enabled.
@@ -293,58 +248,6 @@ pub(crate) fn wait_signal(
         Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-/// The signal that has stopped this child since the last call.
-pub(crate) fn stopped_by(child: i32) -> io::Result<Option<i32>> {
-    let Ok(id) = libc::id_t::try_from(child) else { return Ok(None) };
-    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
-    let options = libc::WSTOPPED | libc::WNOHANG;
-    // SAFETY: `info` is valid to write for the duration of the call.
-    checked(unsafe { libc::waitid(libc::P_PID, id, info.as_mut_ptr(), options) })?;
-    // SAFETY: all zeroes is a valid siginfo_t, which is what stays there if there is nothing to
-    // tell; otherwise the kernel has filled in the fields of a SIGCHLD.
-    let (pid, status) = unsafe {
-        let info = info.assume_init();
-        (info.si_pid(), info.si_status())
-    };
-    Ok((pid == child).then_some(status))
-}
-
-/// Whether a child, ended or not, is in this process group. Reaps nothing.
-pub(crate) fn has_child_in_group(group: i32) -> bool {
-    libc::id_t::try_from(group).is_ok_and(|id| has_child(libc::P_PGID, id))
-}
-
-/// Whether there is a child, ended or not. Reaps nothing.
-pub(crate) fn has_children() -> bool {
-    const ANY: libc::id_t = 0;
-    has_child(libc::P_ALL, ANY)
-}
-
-/// Whether this is a child, ended or not. Reaps nothing.
-pub(crate) fn is_child(pid: i32) -> bool {
-    libc::id_t::try_from(pid).is_ok_and(|id| has_child(libc::P_PID, id))
-}
-
-/// Whether this is a child that has not ended. Reaps nothing.
-pub(crate) fn is_living_child(pid: i32) -> bool {
-    libc::id_t::try_from(pid).is_ok_and(|id| ended_child(libc::P_PID, id) == Some(0))
-}
-
-fn has_child(which: libc::idtype_t, id: libc::id_t) -> bool {
-    ended_child(which, id).is_some()
-}
-
-/// The pid of an ended child among these; 0 if none has ended, `None` if there is no child.
-fn ended_child(which: libc::idtype_t, id: libc::id_t) -> Option<i32> {
-    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
-    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
-    // SAFETY: `info` is valid to write for the duration of the call.
-    let has_any = unsafe { libc::waitid(which, id, info.as_mut_ptr(), options) == 0 };
-    // SAFETY: all zeroes is a valid siginfo_t, which is what stays there if none has ended;
-    // otherwise the kernel has filled in the fields of a SIGCHLD.
-    has_any.then(|| unsafe { info.assume_init().si_pid() })
 }
 
 /// Asks the kernel for a signal when our parent dies. nix does not support real-time signals.
