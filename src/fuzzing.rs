@@ -309,7 +309,6 @@ fn envoy(bytes: &[u8]) {
     crate::envoy::stats::listener_names(&text);
     crate::envoy::preflight::of_server_info(body);
     crate::envoy::preflight::serves_clients(&list);
-    crate::envoy::preflight::modify_only(&text);
     if let Ok(dump) = serde_json::from_slice(body) {
         crate::envoy::listeners::parse(&dump, &list);
     }

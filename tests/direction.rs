@@ -136,25 +136,11 @@ fn a_health_check_that_fails_spares_egress_listeners_that_are_modify_only() {
 }
 
 #[test]
-fn an_egress_that_the_health_check_would_close_is_reported_while_envoy_is_healthy() {
-    let envoy = RealEnvoy {
-        drain: "time: 3s, direction: inbound, fail_healthcheck: true",
-        change: sidecar,
-        ..RealEnvoy::default()
-    };
-    let Some((drainit, _)) = envoy.start() else { return };
-    drainit.wait_for_line(
-        "warning: router: with `fail_healthcheck: true` .* of listener egress close",
-    );
-    drainit.stop().assert_code(0);
-}
-
-#[test]
 fn an_envoy_without_an_inbound_listener_is_reported_while_it_is_healthy() {
     let warning = "warning: router: `direction: inbound` drains nothing, none of its listeners \\(gateway, \
         egress\\) has `traffic_direction: INBOUND`";
     let slow =
-        "warning: router: its drain is too slow: .* with `direction: inbound` nothing else closes";
+        "warning: router: its drain is too slow: .*; start it with `--drain-strategy immediate`";
     let envoy = RealEnvoy {
         drain: "time: 3s, direction: inbound",
         change: add_egress,
@@ -191,8 +177,7 @@ fn a_scraper_does_not_hold_a_drain() {
         ended.assert_code(0).assert_took(asked, ms(1000)..ms(8000));
         ended
             .assert_line("drain over after [^;]*no connection left")
-            .assert_no_line("no such listener")
-            .assert_no_line("leaves no listener");
+            .assert_no_line("no such listener");
     }
 }
 
@@ -229,10 +214,6 @@ fn a_listener_that_does_not_exist_is_reported_while_envoy_is_healthy() {
     let known = format!("its statistics have {}_{}$", address.ip(), address.port());
     drainit.wait_for_line(&format!(
         "warning: router: `ignore_listeners` has prometheus, but .*{known}"
-    ));
-    let (ip, port) = (address.ip(), address.port());
-    drainit.wait_for_line(&format!(
-        "warning: router: `ignore_listeners` leaves no listener to wait for, .* always takes 3s; .*: {ip}_{port}$"
     ));
     drainit.stop().assert_code(0);
 }

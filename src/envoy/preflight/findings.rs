@@ -21,18 +21,12 @@ pub(super) struct Facts {
     pub(super) sample: Option<Sample>,
     /// Has a listener for clients.
     pub(super) serves: Option<bool>,
-    /// Listeners that ignore `healthcheck/fail`.
-    pub(super) modify_only: Vec<String>,
     /// All listeners, for a drain of those that are inbound.
     pub(super) listeners: Option<Vec<Listener>>,
     /// Words of `ignore_listeners` that mean no listener.
     pub(super) not_there: Vec<String>,
-    /// They mean every listener, so that no connection counts.
-    pub(super) ignores_all: bool,
     /// The listeners that they could mean.
     pub(super) counted: Vec<String>,
-    /// A hot restart asks which epoch answers, and the admin does not allow it.
-    pub(super) hides_epoch: bool,
 }
 
 /// The finding that the admin has not answered as an Envoy admin for `patience`.
@@ -51,11 +45,6 @@ pub(super) fn unusable(admin: &Address, error: &RequestError, patience: Duration
 }
 
 impl Facts {
-    /// Whether Envoy's own gradual drain is not complete when the wait is over.
-    pub(super) fn is_too_slow(&self, wait: Duration) -> bool {
-        self.gradual().is_some_and(|time| time > wait)
-    }
-
     /// The time over which Envoy spreads its drain; `None` if at once or unknown.
     fn gradual(&self) -> Option<Duration> {
         let options =
@@ -69,13 +58,9 @@ impl Facts {
         let all = [
             self.refusal(),
             self.slowness(target),
-            self.deaf_listeners(target),
-            self.egress_told(target),
             self.nothing_inbound(target),
             self.ignored_in_vain(),
-            self.all_ignored(target),
             self.missing_statistics(target),
-            self.hidden_epoch(),
         ];
         all.into_iter().flatten().collect()
     }
@@ -92,63 +77,19 @@ impl Facts {
 
     fn slowness(&self, target: &PreflightTarget) -> Option<String> {
         let time = self.gradual().filter(|time| *time > target.wait && !target.fail_healthcheck)?;
-        if target.direction == Direction::Inbound {
-            return Some(format!(
-                "its drain is too slow: spread over {} (--drain-time-s), and with `direction: inbound` nothing else \
-                 closes connections; start it with `--drain-strategy immediate` or a --drain-time-s of {} or less, by \
-                 which it then drains the old listener of an update, too",
-                human(time),
-                target.wait.as_secs()
-            ));
-        }
+        // It would close the connections of the other listeners, too.
+        let at_once = match target.direction {
+            Direction::All => "set `fail_healthcheck: true`, or ",
+            Direction::Inbound => "",
+        };
         Some(format!(
             "its drain is too slow: spread over {} (--drain-time-s), it has at most {:.1} % of the responses close \
-             their connection within the {} that are waited; set `fail_healthcheck: true`, or start it with \
-             `--drain-strategy immediate` or a --drain-time-s of {} or less, by which it then drains the old listener of \
-             an update, too",
+             their connection within the {} that are waited; {at_once}start it with `--drain-strategy immediate` or a \
+             --drain-time-s of {} or less, by which it then drains the old listener of an update, too",
             human(time),
             target.wait.as_secs_f64() / time.as_secs_f64() * 100.0,
             human(target.wait),
             target.wait.as_secs()
-        ))
-    }
-
-    fn deaf_listeners(&self, target: &PreflightTarget) -> Option<String> {
-        // Listeners that are not inbound are not drained with `direction: inbound`.
-        let others = self.others(target);
-        let deaf = self.modify_only.iter().filter(|name| !others.contains(&name.as_str()));
-        let deaf: Vec<_> = deaf.map(String::as_str).collect();
-        if deaf.is_empty() || !self.is_too_slow(target.wait) {
-            return None;
-        }
-        Some(format!(
-            "healthcheck/fail does not close the connections of listener {}, because of its `drain_type: MODIFY_ONLY`, \
-             and what else would takes longer than the {} that are waited; set `drain_type: DEFAULT`, or start Envoy with \
-             `--drain-strategy immediate`",
-            deaf.join(", "),
-            human(target.wait)
-        ))
-    }
-
-    /// The names of the listeners that a drain with `direction: inbound` leaves alone.
-    fn others(&self, target: &PreflightTarget) -> Vec<&str> {
-        let listeners =
-            self.listeners.as_deref().filter(|_| target.direction == Direction::Inbound);
-        let others = listeners.unwrap_or_default().iter().filter(|listener| !listener.is_inbound);
-        others.map(|listener| named(&listener.name)).collect()
-    }
-
-    fn egress_told(&self, target: &PreflightTarget) -> Option<String> {
-        let mut told = self.others(target);
-        told.retain(|name| !self.modify_only.iter().any(|deaf| deaf == name));
-        if told.is_empty() || !target.fail_healthcheck {
-            return None;
-        }
-        Some(format!(
-            "with `fail_healthcheck: true` the responses of listener {} close their connections, too, in spite of \
-             `direction: inbound`; set `drain_type: MODIFY_ONLY` for it in Envoy's config, or leave `fail_healthcheck` \
-             out",
-            told.join(", ")
         ))
     }
 
@@ -178,17 +119,6 @@ impl Facts {
         })
     }
 
-    fn all_ignored(&self, target: &PreflightTarget) -> Option<String> {
-        self.ignores_all.then(|| {
-            format!(
-                "`ignore_listeners` leaves no listener to wait for, so its drain cannot end early and always takes {}; \
-                 remove those that serve clients: {}",
-                human(target.wait),
-                self.counted.join(", ")
-            )
-        })
-    }
-
     fn missing_statistics(&self, target: &PreflightTarget) -> Option<String> {
         let sample = self.sample.as_ref().filter(|_| self.serves == Some(true))?;
         let missing: Vec<_> = [
@@ -205,14 +135,6 @@ impl Facts {
                 missing.join(", "),
                 human(target.wait)
             )
-        })
-    }
-
-    fn hidden_epoch(&self) -> Option<String> {
-        self.hides_epoch.then(|| {
-            "its hot restart will fail, its admin does not allow /server_info, which tells that a new epoch serves; let \
-             `admin.allow_paths` match it: {exact: /server_info}"
-                .to_owned()
         })
     }
 }
@@ -246,7 +168,6 @@ mod tests {
             direction: Direction::All,
             ignored: Vec::new(),
             wait: Duration::from_secs(15),
-            is_hot: false,
         }
     }
 
@@ -321,48 +242,19 @@ mod tests {
     }
 
     #[test]
-    fn a_health_check_that_fails_for_inbound_listeners_needs_deaf_others() {
-        let target = PreflightTarget { direction: Direction::Inbound, ..target(true) };
-        let listener = |name: &str, is_inbound| Listener {
-            name: name.to_owned(),
-            is_inbound,
-            ..Listener::default()
-        };
-        for (modify_only, finding) in [
-            ("out", ""),
-            ("", "the responses of listener out close their connections, too"),
-            ("in out", "does not close the connections of listener in, because"),
-        ] {
-            let facts = Facts {
-                listeners: Some(vec![listener("in", true), listener("out", false)]),
-                modify_only: modify_only.split_whitespace().map(str::to_owned).collect(),
-                ..healthy()
-            };
-            let findings = facts.findings(&target);
-            assert_eq!(findings.is_empty(), finding.is_empty(), "{findings:?}");
-            assert!(findings.iter().all(|found| found.contains(finding)), "{findings:?}");
-        }
-    }
-
-    #[test]
     fn every_other_finding_names_its_remedy() {
         let facts = Facts {
             refused: vec!["/healthcheck/fail", STATS],
             sample: Some(Sample { active: Some(0), ..Sample::default() }),
-            modify_only: vec!["one".to_owned(), "two".to_owned()],
             not_there: vec!["prom".to_owned()],
-            ignores_all: true,
             counted: vec!["0.0.0.0_8080".to_owned(), "x".to_owned()],
             ..healthy()
         };
         let findings = facts.findings(&target(true));
         let expected = [
             "its drain will fail, its admin does not allow /healthcheck/fail, /stats?filter=…; let `admin.allow_paths`",
-            "healthcheck/fail does not close the connections of listener one, two",
             "`ignore_listeners` has prom, but Envoy has no such listener; write the name, the address or the \
              `stat_prefix` of one: its statistics have 0.0.0.0_8080, x",
-            "`ignore_listeners` leaves no listener to wait for, so its drain cannot end early and always takes 15s; remove \
-             those that serve clients: 0.0.0.0_8080, x",
             "Envoy has no statistic listener.*.downstream_cx_total, so its drain cannot end early and always takes 15s",
         ];
         assert_eq!(findings.len(), expected.len(), "{findings:?}");

@@ -14,7 +14,7 @@ use hyper::StatusCode;
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, sleep};
 
-use crate::config::{Address, Direction, DrainMethod, Process, Update};
+use crate::config::{Address, Direction, DrainMethod, Process};
 use crate::envoy::admin::{Call, sample};
 use crate::envoy::listeners::{LISTENERS, Uncounted, dump, statistics_of};
 use crate::envoy::preflight::findings::{Facts, STATS, unusable};
@@ -35,12 +35,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const MAX_ANSWER: usize = 1024 * 1024;
 
 const UNKNOWN_PATH: &str = "/drainit";
-/// The drain types of all listeners; the mask keeps the dump as small as Envoy allows.
-const DRAIN_TYPES: [&str; 2] = [
-    "/config_dump?resource=static_listeners&mask=listener.name,listener.drain_type",
-    "/config_dump?resource=dynamic_listeners&mask=active_state.listener",
-];
-
 /// The drain to check.
 #[derive(Clone, Debug)]
 struct PreflightTarget {
@@ -52,8 +46,6 @@ struct PreflightTarget {
     ignored: Vec<String>,
     /// The longest that the drain can last.
     wait: Duration,
-    /// It is replaced by its own hot restart.
-    is_hot: bool,
 }
 
 /// A check under way; dropping this ends it.
@@ -77,7 +69,6 @@ impl Verification {
             direction: envoy.direction.unwrap_or_default(),
             ignored: envoy.ignore_listeners.clone(),
             wait: drain.time.min(window),
-            is_hot: process.update == Update::HotRestart,
         };
         let task = spawn_local(async move {
             let findings = verify(&target, PATIENCE).await;
@@ -106,7 +97,7 @@ async fn verify(target: &PreflightTarget, patience: Duration) -> Vec<String> {
     match until_initialized(&mut client, patience).await {
         Ok(server) => facts.options = Some(server.command_line_options),
         // The paths of the drain may be allowed nevertheless.
-        Err(RequestError::Status(StatusCode::FORBIDDEN)) => facts.hides_epoch = target.is_hot,
+        Err(RequestError::Status(StatusCode::FORBIDDEN)) => {}
         Err(error) => {
             return vec![unusable(&target.admin, &error, patience)];
         }
@@ -140,23 +131,10 @@ async fn verify(target: &PreflightTarget, patience: Duration) -> Vec<String> {
         let stats = ok_text(&mut client, STATS_PATH).await;
         facts.counted = stats.map(|stats| listener_names(&stats)).unwrap_or_default();
         let list = list.as_deref().unwrap_or_default();
-        let (mut left, mut not_there) = (facts.counted.clone(), Vec::new());
-        for word in &target.ignored {
-            let names = statistics_of(word, list);
-            if !names.iter().any(|name| facts.counted.contains(name)) {
-                not_there.push(word.clone());
-            }
-            left.retain(|name| !names.contains(name));
-        }
-        facts.ignores_all = left.is_empty() && !facts.counted.is_empty();
-        facts.not_there = not_there;
-    }
-    let is_inbound = target.direction == Direction::Inbound;
-    if target.fail_healthcheck && (is_inbound || facts.is_too_slow(target.wait)) {
-        for path in DRAIN_TYPES {
-            let dump = ok_text(&mut client, path).await.unwrap_or_default();
-            facts.modify_only.extend(modify_only(&dump));
-        }
+        let is_there = |word: &String| {
+            statistics_of(word, list).iter().any(|name| facts.counted.contains(name))
+        };
+        facts.not_there = target.ignored.iter().filter(|word| !is_there(word)).cloned().collect();
     }
     facts.findings(target)
 }
@@ -206,7 +184,6 @@ pub(crate) fn of_server_info(body: &[u8]) -> Vec<String> {
         direction: Direction::Inbound,
         ignored: Vec::new(),
         wait: Duration::from_secs(1),
-        is_hot: true,
     };
     let options = serde_json::from_slice(body).map(|info: ServerInfo| info.command_line_options);
     Facts { options: options.ok(), ..Facts::default() }.findings(&target)
@@ -215,20 +192,6 @@ pub(crate) fn of_server_info(body: &[u8]) -> Vec<String> {
 /// Whether clients can connect to a listener; a line is `NAME::ADDRESS`.
 pub(crate) fn serves_clients(listeners: &str) -> bool {
     listeners.lines().any(|line| !line.is_empty() && !line.contains("::envoy://"))
-}
-
-/// The names of the listeners that ignore `healthcheck/fail`.
-pub(crate) fn modify_only(dump: &str) -> Vec<String> {
-    let dump: serde_json::Value = serde_json::from_str(dump).unwrap_or_default();
-    let configs = dump["configs"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let listeners = configs.iter().map(|config| match &config["active_state"] {
-        serde_json::Value::Null => &config["listener"],
-        active => &active["listener"],
-    });
-    listeners
-        .filter(|listener| listener["drain_type"] == "MODIFY_ONLY")
-        .map(|listener| listener["name"].as_str().unwrap_or("without a name").to_owned())
-        .collect()
 }
 
 #[cfg(test)]
@@ -248,7 +211,6 @@ mod tests {
             direction: Direction::All,
             ignored: Vec::new(),
             wait: Duration::from_secs(15),
-            is_hot: false,
         }
     }
 
@@ -293,14 +255,12 @@ mod tests {
     #[tokio::test]
     async fn an_admin_that_forbids_everything_gets_one_request_per_path() {
         let server = Server::unix(&[Answer(403, "")]);
-        let target = PreflightTarget { is_hot: true, ..target(&server.address) };
-        let findings = verify(&target, SHORT).await;
-        assert_eq!(findings.len(), 2, "{findings:?}");
+        let findings = verify(&target(&server.address), SHORT).await;
+        assert_eq!(findings.len(), 1, "{findings:?}");
         assert!(
             findings[0].contains("/drain_listeners?graceful&skip_exit, /healthcheck/fail"),
             "{findings:?}"
         );
-        assert!(findings[1].contains("its hot restart will fail"), "{findings:?}");
         assert_eq!(
             server.seen(),
             [
@@ -321,14 +281,5 @@ mod tests {
         assert!(serves_clients("uds::/run/a.sock\n"));
         assert!(!serves_clients("inner::envoy://inner/\n"));
         assert!(!serves_clients(""));
-    }
-
-    #[test]
-    fn drain_types_are_found_in_both_kinds_of_dump() {
-        let dump = r#"{"configs":[{"listener":{"name":"a"}},{"listener":{"name":"b","drain_type":"MODIFY_ONLY"}},
-            {"active_state":{"listener":{"name":"c","drain_type":"MODIFY_ONLY"}}}]}"#;
-        assert_eq!(modify_only(dump), ["b", "c"]);
-        assert!(modify_only("{}").is_empty());
-        assert!(modify_only("no").is_empty());
     }
 }
