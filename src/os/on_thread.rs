@@ -17,9 +17,6 @@ use crate::os::signal::mask;
 use crate::trusted_path::Peer;
 use crate::types::human;
 
-/// The stack of such a thread, in bytes.
-const STACK: usize = 512 * 1024;
-
 /// At most this many of them exist: a file system that hangs must not take all threads of the
 /// container.
 const MOST: usize = 256;
@@ -54,7 +51,7 @@ pub(crate) fn begin<T: Send + 'static>(
         let _ = sender.send(work());
         RUNNING.fetch_sub(1, Ordering::Relaxed);
     };
-    let thread = thread::Builder::new().name("files".to_owned()).stack_size(STACK);
+    let thread = thread::Builder::new().name("files".to_owned());
     // Without a thread the receiver sees that the sender is gone.
     if RUNNING.fetch_add(1, Ordering::Relaxed) >= MOST || thread.spawn(run).is_err() {
         RUNNING.fetch_sub(1, Ordering::Relaxed);

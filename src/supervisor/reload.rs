@@ -7,17 +7,13 @@
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::thread;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
 use tokio::task::spawn_local;
-use tokio::time::timeout;
 
 use crate::load;
 use crate::load::{Diagnostic, Environment, Loaded, args};
 use crate::os::on_thread::on_thread;
-use crate::os::signal::mask;
 use crate::supervisor::file_watch;
 use crate::supervisor::file_watch::{FileWatches, Watched};
 use crate::supervisor::message::{Message, MessageSender, TextReply};
@@ -231,15 +227,8 @@ async fn candidate(
     known: Vec<Watched>,
     sender: &MessageSender,
 ) -> Result<Candidate, String> {
-    let (loaded, args) = match timeout(LONGEST_READ, read(source)).await {
-        Ok(Ok(read)) => read?,
-        Ok(Err(_)) => {
-            return Err("the config cannot be read: there is no thread to do it".to_owned());
-        }
-        Err(_) => {
-            return Err(format!("the config cannot be read within {}", human(LONGEST_READ)));
-        }
-    };
+    let read = on_thread(LONGEST_READ, move || read(&source)).await;
+    let (loaded, args) = read.map_err(|why| format!("the config cannot be read: {why}"))??;
     let mut wanted = match purpose {
         Purpose::Reload => {
             loaded.config.processes.iter().flat_map(file_watch::watched).collect::<Vec<_>>()
@@ -251,27 +240,13 @@ async fn candidate(
     Ok(Candidate { loaded, args, watches })
 }
 
-type Read = Result<(Loaded, Vec<Vec<String>>), String>;
-
 /// Reads the config exactly as at the start.
-fn read(source: ConfigSource) -> oneshot::Receiver<Read> {
-    let (sender, receiver) = oneshot::channel();
-    let read = move || {
-        mask::block_here();
-        let ConfigSource { paths, arguments } = source;
-        let read = match load::load(&paths, &Environment::from_process()) {
-            Ok(loaded) => match args::route(&loaded.config, &arguments) {
-                Ok(args) => Ok((loaded, args)),
-                Err(error) => Err(harmless(&error.to_string()).into_owned()),
-            },
-            Err(problems) => Err(text(&problems) + "the config is wrong"),
-        };
-        // Fails only when nobody waits any more.
-        let _ = sender.send(read);
-    };
-    // Without a thread the receiver sees that the sender is gone.
-    let _ = thread::Builder::new().name("reload".to_owned()).spawn(read);
-    receiver
+fn read(source: &ConfigSource) -> Result<(Loaded, Vec<Vec<String>>), String> {
+    let loaded = load::load(&source.paths, &Environment::from_process())
+        .map_err(|problems| text(&problems) + "the config is wrong")?;
+    let args = args::route(&loaded.config, &source.arguments)
+        .map_err(|error| harmless(&error.to_string()).into_owned())?;
+    Ok((loaded, args))
 }
 
 /// The problems as `check` prints them.

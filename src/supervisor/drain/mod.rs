@@ -5,12 +5,11 @@ pub(crate) mod target;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
-use std::thread;
 use std::time::Duration;
 
 use hyper::Method;
 use hyper::header::{HeaderName, HeaderValue};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, sleep};
 
@@ -18,7 +17,7 @@ use crate::config::{Drain, DrainMethod, Header, HttpDrain, HttpMethod};
 use crate::http::{RequestError, build, send};
 use crate::load::at_start;
 use crate::os::clock;
-use crate::os::signal::mask;
+use crate::os::on_thread::on_thread;
 use crate::os::spawn::SpawnRequest;
 use crate::supervisor::drain::envoy::EnvoyDrain;
 use crate::supervisor::drain::target::DrainTarget;
@@ -138,7 +137,7 @@ impl RunningDrain {
 
 /// Retries the request until it is accepted; waits for the answer within `limit`.
 async fn send_request(http: &HttpDrain, limit: Duration) -> Result<(), String> {
-    let (target, headers) = (&http.url, headers(&http.headers).await?);
+    let (target, headers) = (&http.url, headers(&http.headers, limit).await?);
     let method = match http.method {
         HttpMethod::Post => Method::POST,
         HttpMethod::Put => Method::PUT,
@@ -168,20 +167,12 @@ async fn send_request(http: &HttpDrain, limit: Duration) -> Result<(), String> {
     }
 }
 
-/// Reads the header fields on a thread, since a file system may not answer. Dropping the future
-/// leaves the thread alone with its file.
-async fn headers(headers: &[Header]) -> Result<Vec<(String, String)>, String> {
-    let headers = headers.to_vec();
+/// Reads the header fields within `limit`, since a file system may not answer.
+async fn headers(headers: &[Header], limit: Duration) -> Result<Vec<(String, String)>, String> {
     if headers.is_empty() {
         return Ok(Vec::new());
     }
-    let (sender, receiver) = oneshot::channel();
-    let read = move || {
-        mask::block_here();
-        // Fails only when nobody waits any more.
-        let _ = sender.send(at_start::headers(&headers));
-    };
-    let _ = thread::Builder::new().name("headers".to_owned()).spawn(read);
-    // Without a thread the receiver sees that the sender is gone.
-    receiver.await.unwrap_or_else(|_| Err("its header fields cannot be read".to_owned()))
+    let headers = headers.to_vec();
+    let read = on_thread(limit, move || at_start::headers(&headers)).await;
+    read.unwrap_or_else(|why| Err(format!("its header fields cannot be read: {why}")))
 }
