@@ -29,8 +29,7 @@ pub(crate) type TextReply = tokio::sync::oneshot::Sender<Result<String, String>>
 /// Why drainit has started a child.
 pub(crate) enum Role {
     Process(ProcessId),
-    Hook(HookId),
-    /// The command of an `exec` probe or drain; its task receives the end.
+    /// The command of a hook, or of an `exec` probe or drain; its task receives the end.
     Command(tokio::sync::oneshot::Sender<Result<End, FailedExec>>),
 }
 
@@ -56,9 +55,9 @@ pub(crate) enum Message {
         pid: Pid,
         is_late: bool,
     },
-    /// Why the exec of a child has failed, which has ended.
+    /// Why the exec of a process has failed, which has ended.
     ExecFailed {
-        start: Start,
+        process: ProcessId,
         pid: Pid,
         error: SpawnError,
     },
@@ -73,9 +72,9 @@ pub(crate) enum Message {
         instance: u32,
         event: Event,
     },
-    /// A check before a start has ended; ignored if it is not the last one, or was aborted.
-    Validated {
-        process: ProcessId,
+    /// A hook has ended; ignored if it is not the last one, or was aborted.
+    HookOver {
+        hook: HookId,
         task: tokio::task::Id,
         event: Event,
     },
@@ -115,5 +114,5 @@ pub(crate) enum Message {
     Wake,
 }
 
-/// The children, shared with the tasks of `exec` probes and drains.
+/// The children, shared with the tasks of hooks, `exec` probes and drains.
 pub(crate) type SharedChildren = Rc<RefCell<Children<Role>>>;

@@ -1,6 +1,8 @@
-//! Runs the command of an `exec` probe or an `exec` drain to its end.
+//! Runs the command of a hook, an `exec` probe or an `exec` drain to its end.
 
 use std::fmt::Display;
+use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::oneshot::{self, Receiver, error::TryRecvError};
@@ -10,6 +12,7 @@ use crate::os::kill::kill_group_of_child;
 use crate::os::on_thread::on_thread;
 use crate::os::spawn::{FailedExec, SpawnError, SpawnRequest};
 use crate::os::{Pid, is_own_lack};
+use crate::supervisor::executor::LONGEST_START;
 use crate::supervisor::message::{Role, SharedChildren};
 use crate::types::{End, Signal, harmless, human};
 
@@ -71,27 +74,39 @@ pub(crate) async fn run(
     children: SharedChildren,
     limit: Duration,
 ) -> Result<(), Failure> {
-    let request = entered(request, limit).await?;
-    let (sender, end) = oneshot::channel();
-    let spawned = children.borrow_mut().start(request, Role::Command(sender));
-    let mut running = Running { pid: spawned?, end };
-    match timeout(limit, &mut running.end).await {
-        Ok(Ok(Ok(End::Code(0)))) => Ok(()),
-        Ok(Ok(Err(failed))) => Err(diagnosed(failed).await.into()),
-        Ok(Ok(Ok(end))) => Err(format!("its command {end}").into()),
-        Ok(Err(_)) => Err("its command was lost".to_owned().into()),
+    match timeout(limit, end_of(request, children)).await {
+        Ok(Ok(End::Code(0))) => Ok(()),
+        Ok(Ok(end)) => Err(format!("its command {end}").into()),
+        Ok(Err(error)) => Err(error.into()),
         Err(_) => Err(format!("its command had not ended after {}", human(limit)).into()),
     }
 }
 
-/// Opens the working directory of a command, if it has one.
-async fn entered(mut request: SpawnRequest, limit: Duration) -> Result<SpawnRequest, Failure> {
-    if request.working_dir.is_none() {
-        return Ok(request);
+/// Runs a command to its end. Kills its process group when this is dropped.
+///
+/// # Errors
+/// Where it could not be executed.
+pub(crate) async fn end_of(
+    mut request: SpawnRequest,
+    children: SharedChildren,
+) -> Result<End, SpawnError> {
+    let path = request.command.first().map(PathBuf::from).unwrap_or_default();
+    let other = |error| SpawnError::Other { path, source: io::Error::other(error) };
+    if request.working_dir.is_some() && request.directory.is_none() {
+        let enter = move || request.enter().map(|()| request);
+        request = match on_thread(LONGEST_START, enter).await {
+            Ok(entered) => entered?,
+            Err(why) => return Err(other(why.to_string())),
+        };
     }
-    let enter = move || request.enter().map(|()| request);
-    let entered = on_thread(limit, enter).await.map_err(|why| Failure::from(why.to_string()))?;
-    Ok(entered?)
+    let (sender, end) = oneshot::channel();
+    let pid = children.borrow_mut().start(request, Role::Command(sender))?;
+    let mut running = Running { pid, end };
+    match (&mut running.end).await {
+        Ok(Ok(end)) => Ok(end),
+        Ok(Err(failed)) => Err(diagnosed(failed).await),
+        Err(_) => Err(other("it was lost".to_owned())),
+    }
 }
 
 /// Looks for the cause of a failed exec.

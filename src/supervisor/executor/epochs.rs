@@ -2,18 +2,15 @@
 //! further one, and the check of the config before. `core/handover.rs` decides in which order they
 //! end.
 
-use tokio::task::spawn_local;
-
 use crate::config::{Address, DrainMethod, EnvoyFlags, Process};
 use crate::core::event::Event;
-use crate::core::spec::{HookId, Stage};
+use crate::core::spec::HookId;
 use crate::load::bootstrap;
 use crate::os::on_thread::on_thread;
 use crate::supervisor::executor::validation::validate;
 use crate::supervisor::executor::{Executor, LONGEST_START};
 use crate::supervisor::launch;
 use crate::supervisor::launch::StartError;
-use crate::supervisor::message::Message;
 use crate::types::{ProcessId, exit_code, harmless};
 
 /// One epoch, from its start to its end.
@@ -114,14 +111,11 @@ impl Executor {
         let old: Vec<_> = self.others(process).map(of_old).collect();
         drop(slots);
         let base = self.base.clone();
-        let (children, sender) = (self.children.clone(), self.sender.clone());
+        let children = self.children.clone();
         let status_board = self.status_board.clone();
-        let task = spawn_local(async move {
+        self.run_as_hook(hook, async move {
             let request = |stderr| launch::validation(&wanted, &args, &base, stderr);
-            let checked = validate(request, children).await;
-            let checked =
-                checked.map_err(|reason| format!("Envoy's check of its config failed: {reason}"));
-            let checked = match checked {
+            let checked = match validate(request, children).await {
                 Ok(()) => {
                     let wanted = Process::clone(&wanted);
                     let fits = move || {
@@ -131,31 +125,18 @@ impl Executor {
                     let fits = on_thread(LONGEST_START, fits).await;
                     fits.unwrap_or_else(|why| Err(why.to_string()))
                 }
-                failed => failed,
+                Err(reason) => Err(format!("Envoy's check of its config failed: {reason}")),
             };
-            let event = match checked {
+            match checked {
                 Ok(()) => Event::HookEnded { hook, success: true },
                 Err(reason) => {
                     tracing::error!("{}: {reason}", wanted.name);
                     status_board.history(process).message = Some(reason);
                     Event::SpawnFailed { process, exit_code: exit_code::NOT_READY }
                 }
-            };
-            let _ = sender.send(Message::Validated { process, task: tokio::task::id(), event });
-        });
-        self.instances[process.index()].validation = Some(task.abort_handle());
-        None
-    }
-
-    /// Ends the check of a config, if one is under way. Returns whether the hook is one.
-    pub(super) fn abort_validation(&mut self, hook: HookId) -> bool {
-        let task = match hook {
-            HookId { process: Some(process), stage: Stage::PreStart } => {
-                self.instances[process.index()].validation.take()
             }
-            _ => None,
-        };
-        task.inspect(tokio::task::AbortHandle::abort).is_some()
+        });
+        None
     }
 }
 

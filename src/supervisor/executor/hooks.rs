@@ -2,36 +2,18 @@
 
 use std::rc::Rc;
 
+use tokio::task::spawn_local;
+
 use crate::config::Hook;
 use crate::core::event::Event;
 use crate::core::spec::{HookId, Stage};
-use crate::logging::capture::OutputCapture;
-use crate::os::Pid;
-use crate::os::kill::kill_group_of_child;
-use crate::os::spawn::SpawnError;
 use crate::report::messages;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::launch::StartError;
-use crate::supervisor::message::{Role, Start};
+use crate::supervisor::message::{Message, Start};
 use crate::supervisor::preparation::{Files, Preparation};
-use crate::types::{End, Signal};
-
-pub(super) struct HookRun {
-    pid: Pid,
-    log: Option<Rc<OutputCapture>>,
-    /// It was killed, so that its end is not reported to the core: by then the same hook may run
-    /// again.
-    aborted: bool,
-    /// It was killed because its process had ended: no failure of the hook.
-    outlived_process: bool,
-}
-
-impl HookRun {
-    /// Whether a child that was started for this hook was killed: it is an earlier run, or aborted.
-    pub(super) fn is_killed(&self, child: Pid) -> bool {
-        self.pid != child || self.aborted
-    }
-}
+use crate::supervisor::run_command;
+use crate::types::ProcessId;
 
 impl Executor {
     /// Starts the command of a hook; returns the event of its end where that failed at once.
@@ -90,87 +72,78 @@ impl Executor {
             Stage::PreStop => hooks.pre_stop.as_ref(),
             Stage::PostStop => hooks.post_stop.as_ref(),
         };
-        let failed = Some(Event::HookEnded { hook: id, success: false });
-        let Some(hook) = hook else { return failed };
-        let launcher = self.launcher(process);
-        let request = launcher.and_then(|launcher| launcher.hook(hook, process));
-        let started = request.and_then(|(mut request, log)| {
-            request.directory = directory;
-            Ok((self.children.borrow_mut().start(request, Role::Hook(id))?, log))
-        });
+        let request = hook.map(|hook| self.launcher(process)?.hook(hook, process));
         if let (Some(process), Stage::PostStop) = (id.process, id.stage) {
             self.forget_values(process);
         }
-        match started {
-            Ok((pid, log)) => {
-                self.keep_open(log.as_ref());
-                self.hooks
-                    .insert(id, HookRun { pid, log, aborted: false, outlived_process: false });
-                None
-            }
+        let (mut request, log) = match request? {
+            Ok(launch) => launch,
             Err(error) => {
                 tracing::error!("{}: {error}", self.hook_name(id));
-                failed
+                return Some(Event::HookEnded { hook: id, success: false });
             }
-        }
+        };
+        request.directory = directory;
+        self.keep_open(log.as_ref());
+        let (name, status_board) = (self.hook_name(id), Rc::clone(&self.status_board));
+        let end = run_command::end_of(request, Rc::clone(&self.children));
+        self.run_as_hook(id, async move {
+            let end = end.await;
+            // Its last lines come before the line about its end.
+            if let Some(log) = log {
+                log.pump();
+            }
+            let success = end.as_ref().is_ok_and(|end| end.is_success());
+            match end {
+                Ok(end) if !success => {
+                    let line = format!("{name}: {end}");
+                    tracing::warn!("{line}");
+                    status_board.remark(&line);
+                }
+                Ok(_) => {}
+                Err(error) => tracing::error!("{name}: {}", StartError::from(error)),
+            }
+            Event::HookEnded { hook: id, success }
+        });
+        None
+    }
+
+    /// Runs a task that takes the place of a hook and returns its event.
+    pub(super) fn run_as_hook(&mut self, id: HookId, work: impl Future<Output = Event> + 'static) {
+        let sender = self.sender.clone();
+        let task = spawn_local(async move {
+            let event = work.await;
+            // Fails only when the event loop has ended.
+            let _ = sender.send(Message::HookOver { hook: id, task: tokio::task::id(), event });
+        });
+        self.hooks.insert(id, task.abort_handle());
     }
 
     fn hook_name(&self, hook: HookId) -> String {
         messages::hook_name(hook, &self.status_board.journal.borrow().names)
     }
 
+    /// Kills a hook that is under way.
     pub(crate) fn abort_hook(&mut self, id: HookId) {
-        if self.abort_preparation(Start::Hook(id)) || self.abort_validation(id) {
-            return;
-        }
-        let is_its_own = |role: &Role| matches!(role, Role::Hook(of) if *of == id);
-        let Some(run) = self.hooks.get_mut(&id) else { return };
-        run.aborted = true;
-        run.outlived_process = id.stage == Stage::PreStop
-            && id.process.is_some_and(|process| self.instances[process.index()].pid.is_none());
-        if self.children.borrow().role(run.pid).is_some_and(is_its_own)
-            && let Err(error) = kill_group_of_child(run.pid, Signal::KILL)
-        {
-            tracing::warn!("{}: cannot be killed: {error}", self.hook_name(id));
+        self.abort_preparation(Start::Hook(id));
+        let Some(task) = self.hooks.remove(&id) else { return };
+        task.abort();
+        let has_ended = |process: ProcessId| self.instances[process.index()].pid.is_none();
+        if id.stage == Stage::PreStop && id.process.is_some_and(has_ended) {
+            tracing::info!("{}: killed, because its process has ended", self.hook_name(id));
         }
     }
 
-    /// Returns the event of a hook whose exec has failed, if it is still waited for.
-    pub(super) fn hook_not_started(
+    /// The event of a hook that is over, if it is still waited for: by now it may run again.
+    pub(super) fn hook_over(
         &mut self,
         hook: HookId,
-        pid: Pid,
-        error: SpawnError,
+        task: tokio::task::Id,
+        event: Event,
     ) -> Option<Event> {
-        // It may run again by now.
-        if self.hooks.get(&hook)?.pid != pid || self.hooks.remove(&hook)?.aborted {
+        if self.hooks.get(&hook)?.id() != task {
             return None;
         }
-        let error = StartError::from(error);
-        tracing::error!("{}: {error}", self.hook_name(hook));
-        Some(Event::HookEnded { hook, success: false })
-    }
-
-    /// Returns the event of the end of a hook that is still waited for.
-    pub(super) fn hook_ended(&mut self, hook: HookId, pid: Pid, end: End) -> Option<Event> {
-        let (mut is_awaited, mut outlived_process) = (false, false);
-        if self.hooks.get(&hook).is_some_and(|run| run.pid == pid)
-            && let Some(run) = self.hooks.remove(&hook)
-        {
-            is_awaited = !run.aborted;
-            outlived_process = run.outlived_process;
-            if let Some(log) = run.log {
-                log.pump();
-            }
-        }
-        if outlived_process && end == End::Signal(Signal::KILL) {
-            let name = self.hook_name(hook);
-            tracing::info!("{name}: killed, because its process has ended");
-        } else if !end.is_success() {
-            let line = format!("{}: {end}", self.hook_name(hook));
-            tracing::warn!("{line}");
-            self.status_board.remark(&line);
-        }
-        is_awaited.then_some(Event::HookEnded { hook, success: end.is_success() })
+        self.hooks.remove(&hook).map(|_| event)
     }
 }

@@ -44,7 +44,6 @@ use crate::supervisor::drain::RunningDrain;
 use crate::supervisor::drain::target::DrainTarget;
 use crate::supervisor::executor::epochs::Epoch;
 use crate::supervisor::executor::groups::LeftGroup;
-use crate::supervisor::executor::hooks::HookRun;
 pub(crate) use crate::supervisor::executor::start::LONGEST_START;
 use crate::supervisor::executor::start::Launching;
 use crate::supervisor::file_watch::FileWatches;
@@ -92,7 +91,8 @@ pub(crate) struct Executor {
     removals: BTreeMap<ProcessId, JoinHandle<()>>,
     /// Those whose start waits for that of others.
     to_start: VecDeque<ProcessId>,
-    hooks: BTreeMap<HookId, HookRun>,
+    /// Hooks under way, and checks of an Envoy's config in place of one.
+    hooks: BTreeMap<HookId, AbortHandle>,
     /// Captures with a pipe that may still hold output.
     open_logs: Vec<Rc<OutputCapture>>,
     /// At this length of `open_logs`, the ended ones are dropped.
@@ -129,8 +129,6 @@ struct Instance {
     verification: Option<Verification>,
     /// Of an Envoy that is hot-restarted.
     epoch: Option<Epoch>,
-    /// The check of its config, before the start of an epoch.
-    validation: Option<AbortHandle>,
     /// Its readiness was reported.
     is_ready: bool,
 }
@@ -191,12 +189,7 @@ impl Executor {
         match message {
             Message::Event(event) => Some(event),
             Message::ExecOver { process, pid, is_late } => self.exec_over(process, pid, is_late),
-            Message::ExecFailed { start: Start::Process(process), pid, error } => {
-                self.exec_failed(process, pid, error)
-            }
-            Message::ExecFailed { start: Start::Hook(hook), pid, error } => {
-                self.hook_not_started(hook, pid, error)
-            }
+            Message::ExecFailed { process, pid, error } => self.exec_failed(process, pid, error),
             Message::Ready { process, instance } => {
                 let is_current = self.is_current(process, instance);
                 let current = &mut self.instances[process.index()];
@@ -214,11 +207,7 @@ impl Executor {
             Message::OfInstance { process, instance, event } => {
                 self.is_current(process, instance).then_some(event)
             }
-            Message::Validated { process, task, event } => {
-                // One that was aborted may have ended before.
-                let validation = &mut self.instances[process.index()].validation;
-                validation.take_if(|current| current.id() == task).map(|_| event)
-            }
+            Message::HookOver { hook, task, event } => self.hook_over(hook, task, event),
             Message::Request { name, request, reply, .. } => {
                 // Where it is gone, the one who asked sees that the reply was dropped.
                 let process = self.status_board.process(&name)?;
@@ -394,17 +383,6 @@ impl Executor {
                 && self.status_board.history(*process).is_killed);
         let is_oom = end == End::Signal(Signal::KILL) && !is_ours && self.oom_kills.explain_one();
         let end = if is_oom { End::OutOfMemory } else { end };
-        let failed_role = match role {
-            Some(Role::Process(process)) => Some(Start::Process(process)),
-            Some(Role::Hook(hook)) => Some(Start::Hook(hook)),
-            Some(Role::Command(_)) | None => None,
-        };
-        if let Some(role) = failed_role
-            && let Some(failed) = failed
-        {
-            self.explain(role, pid, failed);
-            return None;
-        }
         match role {
             None if is_oom => {
                 self.status_board.journal.borrow_mut().orphans += 1;
@@ -417,11 +395,14 @@ impl Executor {
                 None
             }
             Some(Role::Command(waiting)) => {
-                // A dropped probe or drain does not wait any more.
+                // A dropped hook, probe or drain does not wait any more.
                 let _ = waiting.send(failed.map_or(Ok(end), Err));
                 None
             }
-            Some(Role::Hook(hook)) => self.hook_ended(hook, pid, end),
+            Some(Role::Process(process)) if failed.is_some() => {
+                self.explain(process, pid, failed?);
+                None
+            }
             // The slot has another process since: this one could not be killed before.
             Some(Role::Process(process)) if self.instances[process.index()].pid != Some(pid) => {
                 None
@@ -549,11 +530,10 @@ impl Executor {
     }
 
     pub(crate) fn sweep(&mut self, signal: Signal) -> Event {
-        let (children, hooks, instances) = (self.children.borrow(), &self.hooks, &self.instances);
+        let (children, instances) = (self.children.borrow(), &self.instances);
         let is_killed = |pid| match children.role(pid) {
-            // It was killed with its drain.
+            // It was killed with its hook or drain.
             Some(Role::Command(_)) => true,
-            Some(Role::Hook(id)) => hooks.get(id).is_none_or(|run| run.is_killed(pid)),
             // It was given up.
             Some(Role::Process(process)) => {
                 let current = &instances[process.index()];

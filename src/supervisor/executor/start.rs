@@ -4,7 +4,7 @@ use std::fs::File;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::task::{AbortHandle, spawn_local};
+use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use crate::config::{Liveness, LogMode, OnlyIf, Probe, Process};
@@ -189,8 +189,10 @@ impl Executor {
     }
 
     /// Gives up what gathers the files of a start or a hook.
-    pub(super) fn abort_preparation(&mut self, start: Start) -> bool {
-        self.preparing.remove(&start).inspect(AbortHandle::abort).is_some()
+    pub(super) fn abort_preparation(&mut self, start: Start) {
+        if let Some(task) = self.preparing.remove(&start) {
+            task.abort();
+        }
     }
 
     /// The next process whose start waits for that of others, if it may begin now.
@@ -268,12 +270,12 @@ impl Executor {
         })
     }
 
-    /// Looks for the reason why the exec of a child has failed.
-    pub(super) fn explain(&self, start: Start, pid: Pid, failed: FailedExec) {
+    /// Looks for the reason why the exec of a process has failed.
+    pub(super) fn explain(&self, process: ProcessId, pid: Pid, failed: FailedExec) {
         let sender = self.sender.clone();
         spawn_local(async move {
             let error = diagnosed(failed).await;
-            let _ = sender.send(Message::ExecFailed { start, pid, error });
+            let _ = sender.send(Message::ExecFailed { process, pid, error });
         });
     }
 
