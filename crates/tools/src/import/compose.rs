@@ -3,29 +3,30 @@
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
+use std::sync::LazyLock;
+use std::time::Duration;
 
-use crate::import::compose_values::{
-    depends_on, env_file, environment, interpolate, profiles, readiness, restart, ulimits, words,
-};
-use crate::import::draft::{Draft, Process, Value};
+use regex_lite::{Captures, Regex};
+use serde_json::{Value, json};
+
+use crate::import::draft::{Draft, Process, number};
 use crate::import::input::InputFile;
 use crate::import::pattern;
-use crate::import::yaml::text;
 use crate::load::Diagnostic;
+use crate::load::values::duration;
 use crate::load::yaml::node::{Kind, Node, get};
 
-const VARIABLES: &str = "Variables are those of the container, not of the host; no .env is read.";
-/// Forms of a variable that mean something else in a config.
-const FORMS: [(&str, &str); 2] = [
-    (
-        r"\$\{\w+[-?]",
-        "`${A-b}` and `${A?b}` are `${A:-b}` and `${A:?b}` here: an empty variable counts as unset.",
-    ),
-    (r"\$\{\w+:?\+", "`${A:+b}` has no counterpart and is plain text here: replace it by a value."),
-];
+const VARIABLES: &str = "Variables are those of the container, not of the host; no .env is read. A set but empty one counts \
+                         as unset, and `${A:+b}` is plain text here: replace it by a value.";
 const NAMES: &str = "Compose services reach each other by name. In one container all of them are at 127.0.0.1, so no two can \
                      have the same port: use that address, or define the names \
                      (`docker run --add-host NAME:127.0.0.1`, in a pod `hostAliases`).";
+const HEALTH: &str = "A healthcheck is a `readiness` here: it is probed each second until it is ready, not after that, and \
+                      each probe is killed after 10s. What is not ready in time is stopped and the others run on, unless \
+                      one of them waits for it: then the container ends. Compose only marks it unhealthy.";
+
+/// The beginning of a variable, up to its default or message.
+static VARIABLE: LazyLock<Regex> = LazyLock::new(|| pattern(r"\$(\$|\{\w*(?::?[-?]|\})|\{|\w+)"));
 
 pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
     let (file, root) = file.tree()?;
@@ -33,11 +34,8 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
     let entries = services.as_ref().map(|node| node.entries()).unwrap_or_default();
     if entries.is_empty() {
         let line = services.as_ref().map_or(1, |node| node.span.line());
-        let message = match services.as_ref().map(|node| &node.kind) {
-            None | Some(Kind::Mapping(_)) => "the file has no services",
-            Some(_) => "`services` is not a mapping",
-        };
-        return Err(file.fail(line, message, "put the services under `services:`, by their names"));
+        let help = "put the services under `services:`, by their names";
+        return Err(file.fail(line, "the file has no services", help));
     }
     let mut draft = Draft::default();
     for (name, service) in entries {
@@ -52,72 +50,45 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
     let used = ["services", "version", "name"];
     let lost: Vec<_> = keys.filter(|key| !used.contains(key) && !key.starts_with("x-")).collect();
     if !lost.is_empty() {
-        draft.notes.push(format!("Not converted: {}.", lost.join(", ")));
+        draft.notes.push(format!(
+            "Not converted: {}. With `include`, import the output of `docker compose config`.",
+            lost.join(", ")
+        ));
     }
     draft.notes.push(VARIABLES.to_owned());
-    for (form, note) in FORMS {
-        if pattern(form).is_match(&file.text()) {
-            draft.notes.push(note.to_owned());
-        }
-    }
-    if lost.contains(&"include") {
-        draft.notes.push(
-            "Included files are missing: import the output of `docker compose config`.".to_owned(),
-        );
-    }
     if draft.processes.len() > 1 {
         draft.notes.push(NAMES.to_owned());
     }
+    if draft.processes.iter().any(|process| process.has("readiness")) {
+        draft.notes.push(HEALTH.to_owned());
+    }
     draft.notes.push(crate::import::ON_EXIT.to_owned());
-    relate(&mut draft);
     draft.fix_names();
+    relate(&mut draft);
     Ok(draft)
 }
 
 /// Converts what depends on other processes: which of them are tasks, and what a failed healthcheck
-/// means. A process that is not ready in time ends nothing, unless others wait for it.
+/// means.
 fn relate(draft: &mut Draft) {
     let waited_for = |condition| -> BTreeSet<String> {
-        let needs = draft.processes.iter().flat_map(|process| &process.needs);
-        let needs = needs.filter(|need| need.condition == Some(condition));
-        needs.map(|need| need.name.clone()).collect()
+        draft.processes.iter().flat_map(|process| process.needs(condition)).cloned().collect()
     };
     let (completed, ready) = (waited_for("completed"), waited_for("ready"));
-    for process in draft.processes.iter_mut().filter(|it| completed.contains(&it.name)) {
-        process.set("type", "oneshot");
-        process.remove("on_exit");
-        if process.has("readiness") {
-            process.remove("readiness");
-            process.note("its healthcheck is not converted: it is ready when it has completed");
-        }
-    }
-    let checked = draft.processes.iter().filter(|process| process.has("readiness"));
-    let checked: BTreeSet<_> = checked.map(|process| process.name.clone()).collect();
     for process in &mut draft.processes {
-        let is_plain = process.needs.iter().all(|need| need.condition.is_none());
-        if is_plain && process.needs.iter().any(|need| checked.contains(&need.name)) {
-            process.needs[0].condition = Some("started");
-            process.note_at(
-                "depends_on",
-                "Compose does not wait until they are healthy; `condition: ready` does, and is usually better",
-            );
-        }
-        match (checked.contains(&process.name), ready.contains(&process.name)) {
-            (true, true) => process.note(
-                "not ready in time it ends the container; Compose only marks it unhealthy, and does not start what \
-                 waits for it",
-            ),
-            (true, false) => {
-                process.set("required", "false");
-                process.note_at(
-                    "required",
-                    "not ready in time it is stopped, and the others run on; Compose only marks it unhealthy",
-                );
+        if completed.contains(&process.name) {
+            process.set("type", "oneshot");
+            process.remove("on_exit");
+            if process.has("readiness") {
+                process.remove("readiness");
+                process.lose("healthcheck");
             }
-            (false, true) if !process.has("type") => process.note(
+        } else if ready.contains(&process.name) && !process.has("readiness") {
+            process.note(
                 "others wait until it is healthy: add the healthcheck of its image as `readiness`",
-            ),
-            (false, _) => {}
+            );
+        } else if process.has("readiness") && !ready.contains(&process.name) {
+            process.set("required", false);
         }
     }
 }
@@ -127,52 +98,196 @@ fn process(name: &str, service: &Node) -> Process {
     command(&mut process, service);
     let is_silent = get(service, &["logging", "driver"]).and_then(|it| it.scalar()) == Some("none");
     for (key, node) in service.entries() {
-        let value = node.scalar().map(interpolate);
-        match (&*key.text, value) {
+        let text = node.scalar().map(interpolate);
+        match (&*key.text, text) {
             ("command" | "entrypoint" | "init", _) => {}
             ("logging", _) if is_silent => {}
-            ("stop_signal", Some(value)) => process.set("stop_signal", value),
-            ("stop_grace_period", Some(value)) => process.set("stop_grace_period", value),
-            ("user", Some(value)) => process.set("user", value),
-            ("working_dir", Some(value)) => process.set("working_dir", value),
-            ("scale", Some(value)) if is_number(&value) => process.set("scale", value),
+            ("stop_signal", Some(text)) => process.set("stop_signal", text),
+            ("stop_grace_period", Some(text)) => process.set("stop_grace_period", text),
+            ("user", Some(text)) => process.set("user", text),
+            ("working_dir", Some(text)) => process.set("working_dir", text),
+            ("scale", Some(text)) => process.set("scale", number(&text)),
+            ("restart", Some(text)) => restart(&mut process, &text),
             ("depends_on", _) => depends_on(&mut process, node),
             ("environment", _) => environment(&mut process, node),
-            ("env_file", _) => env_file(&mut process, node),
+            ("env_file", _) => process.set("env_file", value(node)),
             ("healthcheck", _) => readiness(&mut process, node),
-            ("restart", Some(value)) => restart(&mut process, &value),
-            ("ulimits", _) => ulimits(&mut process, node),
-            ("profiles", _) => profiles(&mut process, node),
-            ("extends", _) => process.note("extends: the inherited keys are missing; import the output of `docker compose config`"),
+            ("profiles", _) => process.set("profiles", value(node)),
+            ("ulimits", _) => process.set("ulimits", value(node)),
+            ("extends", _) => {
+                process.lose("extends (import the output of `docker compose config`)")
+            }
             (key, _) if key.starts_with("x-") => {}
             (key, _) => process.lose(key),
         }
     }
     process.set("on_exit", "ignore");
-    let log = if is_silent { ("mode", "none".into()) } else { ("prefix", name.into()) };
-    process.set("log", Value::map([log]));
-    process.note_lost();
+    process.set("log", if is_silent { json!({"mode": "none"}) } else { json!({ "prefix": name }) });
     process
 }
 
+/// Sets the command: a list, or a string, which both split after they have expanded variables.
 fn command(process: &mut Process, service: &Node) {
     let image = text(service, "image").unwrap_or("its Dockerfile");
-    let mut part = |key| get(service, &[key]).map(|node| words(process, node));
-    let (entrypoint, command) = (part("entrypoint"), part("command").unwrap_or_default());
-    let all = [entrypoint.clone().unwrap_or_default(), command].concat();
-    if all.is_empty() {
-        process.set("command", vec![process.name.clone()]);
-        process.note_at("command", format!("replace this by the ENTRYPOINT and CMD of {image}"));
-        return;
-    }
-    // An empty `entrypoint` clears that of the image.
+    let entrypoint = get(service, &["entrypoint"]).filter(|it| !matches!(it.kind, Kind::Null));
+    let parts: Vec<_> = entrypoint.into_iter().chain(get(service, &["command"])).collect();
     if entrypoint.is_none() {
-        process.note_at("command", format!("if {image} has an ENTRYPOINT, insert it before"));
+        process.note(format!("command: insert the ENTRYPOINT of {image} before it, if it has one"));
     }
-    process.set("command", all);
+    let words = parts.iter().flat_map(|part| match part.scalar() {
+        Some(line) if parts.len() > 1 => shlex::split(line).unwrap_or_default(),
+        _ => texts(part).map(str::to_owned).collect(),
+    });
+    let words: Vec<Value> = words.map(|word| interpolate(&word).into()).collect();
+    match parts[..] {
+        [only] if only.scalar().is_some_and(|line| !line.is_empty()) => {
+            process.set("command", value(only));
+        }
+        _ if words.is_empty() => {
+            process.note(format!("command: replace it by the ENTRYPOINT and CMD of {image}"));
+            process.set("command", json!([process.name]));
+        }
+        _ => process.set("command", words),
+    }
 }
 
-/// Whether it is a number, or a variable that may be one.
-fn is_number(text: &str) -> bool {
-    text.parse::<u16>().is_ok_and(|number| number <= 1000) || text.starts_with("${")
+/// Reads `environment:`, a mapping or a list. Names without a value need no entry: a process
+/// inherits the container's variables.
+fn environment(process: &mut Process, node: &Node) {
+    let entries = node.entries().iter();
+    let of_mapping = entries.filter_map(|(key, value)| Some((&*key.text, value.scalar()?)));
+    let of_list = texts(node).filter_map(|item| item.split_once('='));
+    let variables = of_mapping.chain(of_list);
+    process.add_environment(variables.map(|(name, value)| (name.to_owned(), interpolate(value))));
+}
+
+/// Reads `depends_on:`, a list of names or a mapping with conditions.
+fn depends_on(process: &mut Process, node: &Node) {
+    texts(node).for_each(|name| process.need(name, json!({"condition": "started"})));
+    for (name, need) in node.entries() {
+        let condition = match text(need, "condition") {
+            Some("service_healthy") => "ready".to_owned(),
+            Some("service_completed_successfully") => "completed".to_owned(),
+            Some("service_started") | None => "started".to_owned(),
+            Some(other) => interpolate(other),
+        };
+        let mut terms = json!({ "condition": condition });
+        if let Some(restart) = text(need, "restart").filter(|restart| *restart != "false") {
+            terms["restart"] = interpolate(restart).into();
+            process.note("depends_on: `restart` follows a crash, too; in Compose only a command");
+        }
+        if text(need, "required").is_some_and(|required| required != "true") {
+            process.lose(format!("depends_on.{}.required", name.text));
+        }
+        process.need(&name.text, terms);
+    }
+}
+
+fn restart(process: &mut Process, written: &str) {
+    let (policy, max) = written.split_once(':').unwrap_or((written, "0"));
+    match policy {
+        "no" | "false" => return,
+        "unless-stopped" => process.set("restart", "always"),
+        "always" | "on-failure" => process.set("restart", policy),
+        _ => return process.lose(format!("restart: {written}")),
+    }
+    // Docker's 0 means no limit, which is the default of a config.
+    if max != "0" {
+        process.set("restart_max", number(max));
+    }
+}
+
+/// Reads `healthcheck:`. A config uses it only at the start.
+fn readiness(process: &mut Process, check: &Node) {
+    let test = get(check, &["test"]);
+    let is_text = test.is_some_and(|node| node.scalar().is_some());
+    let kind = is_text.then_some("CMD-SHELL");
+    let test: Vec<_> = kind.into_iter().chain(test.into_iter().flat_map(|it| texts(it))).collect();
+    let is_off = text(check, "disable") == Some("true");
+    if is_off || matches!(test[..], ["NONE", ..] | ["CMD-SHELL", "NONE"]) {
+        return;
+    }
+    let shell: &[&str] = if test.first() == Some(&"CMD-SHELL") { &["sh", "-c"] } else { &[] };
+    let (["CMD" | "CMD-SHELL", words @ ..], true) = (&test[..], test.len() > 1) else {
+        return process.lose("healthcheck.test");
+    };
+    let command: Vec<_> = shell.iter().chain(words).map(|word| interpolate(word)).collect();
+    // The time after which Compose counts it as unhealthy.
+    let time = |key, otherwise| {
+        let written = text(check, key).and_then(|text| duration(text).ok());
+        written.unwrap_or(Duration::from_secs(otherwise))
+    };
+    let retries = text(check, "retries").and_then(|text| text.parse::<u32>().ok()).unwrap_or(3);
+    let timeout =
+        time("interval", 30).saturating_mul(retries).saturating_add(time("start_period", 0));
+    let timeout = format!("{}s", timeout.as_secs().max(1));
+    process.set("readiness", json!({"exec": command, "interval": "1s", "timeout": timeout}));
+    let used = ["test", "interval", "retries", "start_period"];
+    for (key, node) in check.entries() {
+        if !used.contains(&&*key.text) || node.scalar().is_some_and(|text| text.contains('$')) {
+            process.lose(format!("healthcheck.{}", key.text));
+        }
+    }
+}
+
+/// A value whose form is the same in a config.
+fn value(node: &Node) -> Value {
+    match &node.kind {
+        Kind::Sequence(items) => items.iter().map(|item| value(item)).collect(),
+        Kind::Mapping(entries) => {
+            entries.iter().map(|(key, it)| (key.text.to_string(), value(it))).collect()
+        }
+        _ => match node.scalar().map(interpolate) {
+            Some(text) => number(&text),
+            None => Value::Null,
+        },
+    }
+}
+
+/// Converts the variables of a text from Compose's syntax to a config's.
+fn interpolate(text: &str) -> String {
+    let convert = |found: &Captures| match &found[1] {
+        "$" => "$$".to_owned(),
+        // `:+` has no counterpart and becomes text.
+        "{" => "$${".to_owned(),
+        variable if variable.ends_with(['-', '?']) => {
+            // A config has only the forms in which set but empty counts as unset.
+            let (name, mark) = variable.split_at(variable.len() - 1);
+            format!("${}:{mark}", name.trim_end_matches(':'))
+        }
+        variable if variable.starts_with('{') => format!("${variable}"),
+        name => format!("${{{name}}}"),
+    };
+    VARIABLE.replace_all(text, convert).into_owned()
+}
+
+/// The single values among the items of a list; a single value counts as a list of one.
+fn texts(node: &Node) -> impl Iterator<Item = &str> {
+    node.scalar().into_iter().chain(node.items().iter().filter_map(|item| item.scalar()))
+}
+
+/// The single value of a key.
+fn text<'n>(node: &'n Node, key: &str) -> Option<&'n str> {
+    get(node, &[key])?.scalar()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::interpolate;
+
+    #[test]
+    fn variables_are_converted() {
+        for (compose, config) in [
+            ("a $B c", "a ${B} c"),
+            ("${B}", "${B}"),
+            ("${B:-x}/${C-y}", "${B:-x}/${C:-y}"),
+            ("${B?why}${C:?why}", "${B:?why}${C:?why}"),
+            ("$$HOME", "$$HOME"),
+            ("${B:+x}", "$${B:+x}"),
+            ("5 $", "5 $"),
+            ("${B:-${C-z}}", "${B:-${C:-z}}"),
+        ] {
+            assert_eq!(interpolate(compose), config, "{compose}");
+        }
+    }
 }

@@ -4,105 +4,46 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::LazyLock;
 
-use regex_lite::{Captures, Regex};
+use regex_lite::Regex;
+use serde_json::{Map, Value};
 
 use crate::import::pattern;
 use crate::types::harmless;
 
-/// Lines are wrapped at this column.
+/// A longer list or mapping gets a line for each of its items.
 const WIDTH: usize = 110;
 
 #[derive(Debug, Default)]
 pub(super) struct Draft {
     /// Comments on the whole config.
     pub(super) notes: Vec<String>,
-    pub(super) env: Vec<(String, String)>,
+    pub(super) env: Map<String, Value>,
     /// In file order.
     pub(super) processes: Vec<Process>,
 }
 
+/// A process. Text is already escaped, see [`literal`].
 #[derive(Debug, Default)]
 pub(super) struct Process {
     pub(super) name: String,
-    pub(super) needs: Vec<Need>,
-    /// Comments, each before a key or before the name of the process.
-    notes: Vec<(Option<&'static str>, String)>,
+    notes: Vec<String>,
     /// Options without a counterpart.
     lost: Vec<String>,
-    entries: Vec<(&'static str, Value)>,
-}
-
-/// An entry of `depends_on`.
-#[derive(Debug, Default)]
-pub(super) struct Need {
-    pub(super) name: String,
-    /// `None` in a list of names.
-    pub(super) condition: Option<&'static str>,
-    pub(super) restart: Option<String>,
-}
-
-/// The value of a key. Text is already escaped, see [`literal`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Value {
-    Text(String),
-    Number(u32),
-    List(Vec<Value>),
-    Map(Vec<(String, Value)>),
+    entries: BTreeMap<&'static str, Value>,
 }
 
 /// The order of the keys in the output.
-const ORDER: &str = "type only_if profiles command scale environment env_file working_dir user umask ulimits depends_on readiness \
+const ORDER: &str = "type profiles command scale environment env_file working_dir user umask ulimits depends_on readiness \
                      restart restart_max on_exit required success_codes stop_signal stop_grace_period log";
 
-impl From<&str> for Value {
-    fn from(text: &str) -> Self {
-        Self::Text(text.to_owned())
-    }
-}
-
-impl From<String> for Value {
-    fn from(text: String) -> Self {
-        Self::Text(text)
-    }
-}
-
-impl From<Vec<String>> for Value {
-    fn from(words: Vec<String>) -> Self {
-        Self::List(words.into_iter().map(Self::Text).collect())
-    }
-}
-
-impl Value {
-    pub(super) fn map<const N: usize>(entries: [(&str, Self); N]) -> Self {
-        Self::Map(entries.map(|(key, value)| (key.to_owned(), value)).into())
-    }
-
-    /// A number, or a text with a variable that holds one.
-    pub(super) fn number(text: String) -> Self {
-        text.parse().map_or(Self::Text(text), Self::Number)
-    }
-}
-
-/// Escapes `${` and `$$`, so that a config does not expand them.
+/// Escapes what a config would expand.
 pub(super) fn literal(text: &str) -> String {
-    static DOLLARS: LazyLock<Regex> = LazyLock::new(|| pattern(r"(\$*)(\$\{?)"));
-    DOLLARS
-        .replace_all(text, |found: &Captures| {
-            // All but the last one before something else than a brace.
-            let last = if &found[2] == "${" { "$${" } else { "$" };
-            found[1].replace('$', "$$") + last
-        })
-        .into_owned()
+    text.replace('$', "$$")
 }
 
-/// Escapes each `$NAME` of an escaped text, which `check` would take for a variable that no shell
-/// expands.
-pub(super) fn plain_dollars(text: &str) -> String {
-    static DOLLAR: LazyLock<Regex> = LazyLock::new(|| pattern(r"\$\$|\$[A-Za-z_]"));
-    let escape = |found: &Captures| {
-        if &found[0] == "$$" { "$$".to_owned() } else { format!("${}", &found[0]) }
-    };
-    DOLLAR.replace_all(text, escape).into_owned()
+/// A number, or a text with a variable that holds one.
+pub(super) fn number(text: &str) -> Value {
+    text.parse::<u32>().map_or_else(|_| text.into(), Value::from)
 }
 
 impl Process {
@@ -111,135 +52,82 @@ impl Process {
     }
 
     pub(super) fn note(&mut self, note: impl Into<String>) {
-        self.notes.push((None, note.into()));
+        self.notes.push(note.into());
     }
 
-    pub(super) fn note_at(&mut self, key: &'static str, note: impl Into<String>) {
-        self.notes.push((Some(key), note.into()));
-    }
-
-    /// Adds an option without a counterpart, for [`Self::note_lost`].
+    /// Adds an option without a counterpart, for the last of the comments.
     pub(super) fn lose(&mut self, option: impl Into<String>) {
         self.lost.push(option.into());
     }
 
-    pub(super) fn note_lost(&mut self) {
-        if !self.lost.is_empty() {
-            self.note(format!("not converted: {}", self.lost.join(", ")));
-        }
-    }
-
-    /// Sets a key. As in supervisord, the last one counts where an option is repeated.
+    /// Sets a key. The last one counts where an option is repeated.
     pub(super) fn set(&mut self, key: &'static str, value: impl Into<Value>) {
-        self.entries.retain(|entry| entry.0 != key);
-        self.entries.push((key, value.into()));
+        self.entries.insert(key, value.into());
     }
 
-    /// Adds variables before its own, which override them.
-    pub(super) fn with_environment(&mut self, mut variables: Vec<(String, Value)>) {
-        if let Some((_, Value::Map(own))) = self.entries.iter().find(|it| it.0 == "environment") {
-            variables.extend_from_slice(own);
+    /// Adds variables. Those that it has already override them.
+    pub(super) fn add_environment(&mut self, variables: impl Iterator<Item = (String, String)>) {
+        let mut all: Map<_, _> = variables.map(|(name, value)| (name, value.into())).collect();
+        if let Some(Value::Object(own)) = self.entries.remove("environment") {
+            all.extend(own);
         }
-        if !variables.is_empty() {
-            self.set("environment", Value::Map(variables));
+        if !all.is_empty() {
+            self.set("environment", all);
         }
     }
 
     pub(super) fn remove(&mut self, key: &str) {
-        self.entries.retain(|entry| entry.0 != key);
-        self.notes.retain(|note| note.0 != Some(key));
+        self.entries.remove(key);
     }
 
     pub(super) fn has(&self, key: &str) -> bool {
-        self.entries.iter().any(|entry| entry.0 == key)
+        self.entries.contains_key(key)
+    }
+
+    /// Adds an entry of `depends_on`.
+    pub(super) fn need(&mut self, name: &str, terms: Value) {
+        let needs = self.entries.entry("depends_on").or_insert_with(|| Map::new().into());
+        needs[valid_name(name)] = terms;
+    }
+
+    /// The processes on which it depends with this condition.
+    pub(super) fn needs(&self, condition: &str) -> impl Iterator<Item = &String> {
+        let needs = self.entries.get("depends_on").and_then(Value::as_object).into_iter().flatten();
+        needs.filter(move |(_, terms)| terms["condition"] == condition).map(|(name, _)| name)
     }
 
     fn write(&self, out: &mut String) {
-        let notes = |of: Option<&str>| {
-            let found = self.notes.iter().filter(move |(key, _)| *key == of);
-            found.map(|(_, note)| note.as_str()).collect::<Vec<_>>()
-        };
-        comments(out, 2, &notes(None));
+        comments(out, 2, &self.notes);
+        if !self.lost.is_empty() {
+            comments(out, 2, &[format!("not converted: {}", self.lost.join(", "))]);
+        }
         let _ = writeln!(out, "  {}", key(2, &self.name));
-        let needs = (!self.needs.is_empty()).then(|| ("depends_on", needs(&self.needs)));
-        let mut entries: Vec<_> = self.entries.iter().chain(&needs).collect();
-        entries.sort_by_key(|entry| ORDER.split(' ').position(|key| key == entry.0));
-        for (key, value) in entries {
-            comments(out, 4, &notes(Some(key)));
+        for (key, value) in ORDER.split(' ').filter_map(|key| self.entries.get_key_value(key)) {
             write_entry(out, key, value);
         }
     }
 }
 
-fn needs(needs: &[Need]) -> Value {
-    if needs.iter().all(|need| need.condition.is_none()) {
-        return needs.iter().map(|need| need.name.clone()).collect::<Vec<_>>().into();
-    }
-    let terms = |need: &Need| {
-        let condition = need.condition.unwrap_or("started").into();
-        let mut terms = vec![("condition".to_owned(), condition)];
-        terms.extend(need.restart.clone().map(|restart| ("restart".to_owned(), restart.into())));
-        (need.name.clone(), Value::Map(terms))
-    };
-    Value::Map(needs.iter().map(terms).collect())
-}
-
 impl Draft {
     /// The number of comments.
     pub(super) fn notes(&self) -> usize {
-        self.notes.len() + self.processes.iter().map(|process| process.notes.len()).sum::<usize>()
+        let of = |process: &Process| process.notes.len() + usize::from(!process.lost.is_empty());
+        self.notes.len() + self.processes.iter().map(of).sum::<usize>()
     }
 
-    /// Keeps a comment that several processes share only at the first, with the others' names.
-    pub(super) fn merge_repeated_notes(&mut self) {
-        let mut users: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for Process { name, notes, .. } in &self.processes {
-            for (_, note) in notes {
-                let names = users.entry(note.clone()).or_default();
-                if names.last() != Some(name) {
-                    names.push(name.clone());
-                }
-            }
-        }
-        for process in &mut self.processes {
-            process.notes.retain_mut(|(_, note)| {
-                let Some(names) = users.remove(note) else { return false };
-                if names.len() > 1 {
-                    note.push_str(&format!("; also {}", and_more(&names[1..])));
-                }
-                true
-            });
-        }
-    }
-
-    /// Makes every name valid in a config, and unique. Names that are valid stay.
+    /// Makes every name valid in a config, and unique.
     pub(super) fn fix_names(&mut self) {
-        let names = self.processes.iter().map(|process| &process.name);
-        let mut taken: BTreeSet<_> =
-            names.filter(|name| valid_name(name) == **name).cloned().collect();
-        // The number that each name has got last.
-        let mut numbers: BTreeMap<String, u32> = BTreeMap::new();
-        let mut renamed = BTreeMap::new();
+        let mut taken = BTreeSet::new();
         for process in &mut self.processes {
-            let old = process.name.clone();
-            let plain = valid_name(&old);
-            let number = numbers.entry(plain.clone()).or_default();
-            // A name that is valid belongs to the first that has it.
-            while process.name != plain || renamed.contains_key(&plain) {
-                *number += 1;
-                let name = if *number == 1 { plain.clone() } else { format!("{plain}-{number}") };
-                if taken.insert(name.clone()) {
-                    process.note(format!("renamed from `{old}`"));
-                    process.name = name;
-                    break;
-                }
+            let plain = valid_name(&process.name);
+            let (mut name, mut number) = (plain.clone(), 1);
+            while !taken.insert(name.clone()) {
+                number += 1;
+                name = format!("{plain}-{number}");
             }
-            // Of several with one name, the first is meant.
-            renamed.entry(old).or_insert_with(|| process.name.clone());
-        }
-        for need in self.processes.iter_mut().flat_map(|process| &mut process.needs) {
-            if let Some(new) = renamed.get(&need.name) {
-                need.name.clone_from(new);
+            if name != process.name {
+                process.note(format!("renamed from `{}`", process.name));
+                process.name = name;
             }
         }
     }
@@ -254,7 +142,7 @@ impl Draft {
         if !self.env.is_empty() {
             out.push_str("\nenv:\n");
             for (name, value) in &self.env {
-                let _ = writeln!(out, "  {} {}", key(2, name), scalar(value));
+                let _ = writeln!(out, "  {} {}", key(2, name), flow(value));
             }
         }
         out.push_str("\nprocesses:\n");
@@ -275,48 +163,22 @@ fn valid_name(name: &str) -> String {
     name.strip_prefix("x-").map(|rest| format!("x_{rest}")).unwrap_or(name)
 }
 
-/// Lists the first names and the number of the others.
-fn and_more(names: &[String]) -> String {
-    let (shown, more) = names.split_at(names.len().min(3));
-    match more.len() {
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
-    }
-}
-
-/// The last entry of each name: that is the value which a shell, supervisord and Compose take.
-fn last_of_each(entries: &[(String, Value)]) -> impl Iterator<Item = &(String, Value)> {
-    let is_last = |place: usize| entries[place + 1..].iter().all(|it| it.0 != entries[place].0);
-    (0..entries.len()).filter(move |place| is_last(*place)).map(|place| &entries[place])
-}
-
-/// Writes wrapped comments.
-fn comments(out: &mut String, indent: usize, notes: &[impl AsRef<str>]) {
+fn comments(out: &mut String, indent: usize, notes: &[String]) {
     for note in notes {
-        let mut line = String::new();
         // YAML forbids control characters in comments, too.
-        for word in harmless(note.as_ref()).split_whitespace() {
-            if !line.is_empty() && indent + 3 + line.len() + word.len() > WIDTH {
-                let _ = writeln!(out, "{:indent$}# {line}", "");
-                line = "  ".to_owned();
-            } else if !line.is_empty() {
-                line.push(' ');
-            }
-            line.push_str(word);
-        }
-        let _ = writeln!(out, "{:indent$}# {line}", "");
+        let _ = writeln!(out, "{:indent$}# {}", "", harmless(note));
     }
 }
 
 /// Writes an entry of a process, on one line if it fits.
 fn write_entry(out: &mut String, name: &str, value: &Value) {
     let line = flow(value);
-    let fits = 4 + name.len() + 2 + line.len() <= WIDTH && !line.contains('\n');
+    let fits = 4 + name.len() + 2 + line.len() <= WIDTH;
     let lines: Vec<String> = match value {
-        Value::List(items) if !fits => items.iter().map(|it| format!("- {}", flow(it))).collect(),
-        Value::Map(entries) if !fits => last_of_each(entries)
-            .map(|(name, it)| format!("{} {}", key(6, name), flow(it)))
-            .collect(),
+        Value::Array(items) if !fits => items.iter().map(|it| format!("- {}", flow(it))).collect(),
+        Value::Object(entries) if !fits => {
+            entries.iter().map(|(name, it)| format!("{} {}", key(6, name), flow(it))).collect()
+        }
         _ => {
             let _ = writeln!(out, "    {name}: {line}");
             return;
@@ -337,16 +199,15 @@ fn key(indent: usize, name: &str) -> String {
 
 fn flow(value: &Value) -> String {
     match value {
-        Value::Text(text) => scalar(text),
-        Value::Number(number) => number.to_string(),
-        Value::List(items) => {
+        Value::String(text) => scalar(text),
+        Value::Array(items) => {
             format!("[{}]", items.iter().map(flow).collect::<Vec<_>>().join(", "))
         }
-        Value::Map(entries) => {
-            let entries = last_of_each(entries)
-                .map(|(key, value)| format!("{}: {}", scalar(key), flow(value)));
+        Value::Object(entries) => {
+            let entries = entries.iter().map(|(key, it)| format!("{}: {}", scalar(key), flow(it)));
             format!("{{{}}}", entries.collect::<Vec<_>>().join(", "))
         }
+        other => other.to_string(),
     }
 }
 
@@ -368,5 +229,5 @@ fn scalar(text: &str) -> String {
         }
         c => c.to_string(),
     };
-    serde_json::Value::from(text).to_string().chars().map(escape).collect()
+    Value::from(text).to_string().chars().map(escape).collect()
 }

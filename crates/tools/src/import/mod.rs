@@ -5,7 +5,6 @@
 
 pub mod command;
 mod compose;
-mod compose_values;
 mod draft;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
@@ -13,14 +12,10 @@ mod every_option;
 mod ini;
 pub mod input;
 mod procfile;
-mod shell_words;
 mod supervisord;
-mod supervisord_log;
-mod supervisord_values;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests;
-mod yaml;
 
 use std::path::Path;
 
@@ -79,11 +74,10 @@ pub fn import(path: &Path, format: Format) -> Result<Imported, Vec<Diagnostic>> 
 }
 
 pub fn convert(file: InputFile, name: &str, format: Format) -> Result<Imported, Vec<Diagnostic>> {
-    let mut draft = match format {
+    let draft = match format {
         Format::Procfile => crate::import::procfile::read(file),
         Format::Compose => crate::import::compose::read(file),
         Format::Supervisord => crate::import::supervisord::read(file),
     }?;
-    draft.merge_repeated_notes();
     Ok(Imported { text: draft.to_yaml(name), notes: draft.notes() })
 }

@@ -1,10 +1,13 @@
 //! Reads a Procfile as Foreman, Honcho, Overmind and Heroku do: `NAME: COMMAND`, run by a shell.
 
-use crate::import::draft::{Draft, Need, Process, Value, literal, plain_dollars};
+use std::sync::LazyLock;
+
+use regex_lite::Regex;
+use serde_json::{Value, json};
+
+use crate::import::draft::{Draft, Process, literal};
 use crate::import::input::InputFile;
 use crate::import::pattern;
-use crate::import::shell_words;
-use crate::import::shell_words::Line;
 use crate::load::Diagnostic;
 
 /// Foreman's PORT for the first process.
@@ -15,6 +18,13 @@ const HELP: &str = "write `NAME: COMMAND`, like `web: gunicorn app`";
 const NOTE: &str = "A Procfile has no order: all processes start and stop at once. Add `depends_on` where one needs another. \
                     No .env is read: add it as `env_file` where it is needed. PORT is numbered as by Foreman; the container's \
                     PORT counts for the first process but `release` only.";
+
+/// Words that no shell changes.
+static PLAIN: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"^[\w./:@%+,-]+([ \t]+[\w./:@%+,=-]+)*$"));
+static ASSIGNMENT: LazyLock<Regex> = LazyLock::new(|| pattern(r"^[A-Za-z_]\w*="));
+/// What only a shell understands, if it is not in quotes.
+const JOINS: [char; 8] = [';', '&', '|', '<', '>', '(', ')', '`'];
 
 pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
     let mut draft = Draft { notes: vec![NOTE.to_owned()], ..Draft::default() };
@@ -33,7 +43,7 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
         // one that stays.
         if draft.processes.iter().any(|before| before.name != RELEASE) {
             let port = (PORT + 100 * draft.processes.len()).to_string();
-            process.with_environment(vec![("PORT".to_owned(), port.into())]);
+            process.set("environment", json!({ "PORT": port }));
         }
         if process.name == RELEASE {
             process.set("type", "oneshot");
@@ -41,7 +51,7 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
                 "Heroku runs it once per deployment; here every container runs it at its start",
             );
         }
-        process.set("log", Value::map([("prefix", found[1].into())]));
+        process.set("log", json!({ "prefix": found[1] }));
         draft.processes.push(process);
     }
     if draft.processes.is_empty() {
@@ -49,31 +59,29 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
     }
     if draft.processes.iter().any(|process| process.name == RELEASE) {
         for process in draft.processes.iter_mut().filter(|process| process.name != RELEASE) {
-            process.needs.push(Need { name: RELEASE.to_owned(), ..Need::default() });
+            process.need(RELEASE, json!({ "condition": "completed" }));
         }
     }
-    draft.env.push(("PORT".to_owned(), PORT.to_string()));
+    draft.env.insert("PORT".to_owned(), PORT.to_string().into());
     draft.fix_names();
     Ok(draft)
 }
 
-/// Sets the command, without a shell where that makes no difference: a shell forwards no signals.
+/// Sets the command, without a shell where that makes no difference, and replaces the shell by the
+/// program where it can: a shell forwards no signals.
 fn set_command(process: &mut Process, command: &str) {
-    let in_shell = |script: &str| vec!["sh".to_owned(), "-c".to_owned(), literal(script)];
-    match shell_words::read(command) {
-        Line::Simple(env, words) => {
-            let plain = |text: &String| plain_dollars(&literal(text));
-            process.set("command", words.iter().map(plain).collect::<Vec<_>>());
-            let env = env.iter().map(|(name, value)| (name.clone(), plain(value).into()));
-            process.with_environment(env.collect());
-        }
-        Line::Expanded if command.starts_with("exec ") => {
-            process.set("command", in_shell(command));
-        }
-        Line::Expanded => process.set("command", in_shell(&format!("exec {command}"))),
-        Line::Script => {
-            process.set("command", in_shell(command));
-            process.note_at("command", shell_words::START_WITH_EXEC);
-        }
-    }
+    let program = command.strip_prefix("exec ").unwrap_or(command).trim_start();
+    let script = if PLAIN.is_match(program) {
+        let words: Vec<Value> = program.split_whitespace().map(Value::from).collect();
+        return process.set("command", words);
+    } else if command.contains(JOINS) {
+        process
+            .note("the shell gets the signals, not its child: start its last command with `exec`");
+        command.to_owned()
+    } else if ASSIGNMENT.is_match(program) {
+        format!("exec env {program}")
+    } else {
+        format!("exec {program}")
+    };
+    process.set("command", json!(["sh", "-c", literal(&script)]));
 }

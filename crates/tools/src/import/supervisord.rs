@@ -1,25 +1,34 @@
 //! Reads a supervisord.conf.
 
-use crate::import::draft::{Draft, Need, Process, Value, plain_dollars};
-use crate::import::ini;
+use std::sync::LazyLock;
+
+use regex_lite::{Captures, Regex};
+use serde_json::{Value, json};
+
+use crate::import::draft::{Draft, Process, literal, number};
 use crate::import::ini::Section;
 use crate::import::input::InputFile;
-use crate::import::shell_words;
-use crate::import::supervisord_log;
-use crate::import::supervisord_values::{Names, TRUTHS, int, truth, unknown_placeholders};
+use crate::import::{ini, pattern};
 use crate::load::Diagnostic;
 use crate::load::values;
 
-/// The default priority; a lower one starts earlier.
-const PRIORITY: i64 = 999;
 /// The largest `scale`.
-const MOST_COPIES: i64 = 1000;
-/// Keys in which `%(ENV_NAME)s` is first of all a variable of the program's own `environment`.
-const OWN_VARIABLES: [&str; 4] = ["command", "directory", "stdout_logfile", "stderr_logfile"];
+const MOST_COPIES: u32 = 1000;
+/// Log files that are the container's log.
+const CONTAINER: &str =
+    "AUTO syslog /dev/stdout /dev/stderr /dev/fd/1 /dev/fd/2 /proc/self/fd/1 /proc/self/fd/2";
+const PRIORITIES: &str = "supervisord starts by priority, without waiting, and stops in reverse: add `depends_on` where one \
+                          needs another, and a `readiness` to what is needed.";
 const SUPERVISORCTL: &str = "supervisorctl has nobody to ask here: make this a `type: oneshot` that what it starts depends \
                              on, or use `drainit start`";
 const PIDPROXY: &str =
     "pidproxy is part of supervisord: replace it by its program, run in the foreground";
+
+/// `%(NAME)s` and `%(NAME)02d`.
+static PLACEHOLDER: LazyLock<Regex> = LazyLock::new(|| pattern(r"%(?:%|\(([^)]*)\)[^sd]*[sd])"));
+/// A part of `A="b",C=d`.
+static PART: LazyLock<Regex> = LazyLock::new(|| pattern(r#"(?:"[^"]*"|'[^']*'|[^,\n"'])+"#));
+static QUOTED: LazyLock<Regex> = LazyLock::new(|| pattern(r#""([^"]*)"|'([^']*)'"#));
 
 pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
     let sections = match ini::read(&file.text()) {
@@ -27,44 +36,25 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
         Err(bad) => return Err(file.fail(bad.line, bad.message, bad.help)),
     };
     let mut draft = Draft::default();
-    let mut starts = Vec::new();
+    let mut others = Vec::new();
     let find = |name: &str| sections.iter().find(|section| section.name == name);
     let whole = find("supervisord").cloned().unwrap_or_default();
     for section in &sections {
-        let (kind, name) = section.name.split_once(':').unwrap_or((&section.name, ""));
-        let difference = match kind {
-            "program" | "fcgi-program" => {
-                if section.get("command").is_none() {
-                    let message = format!("[{}] has no command", section.name);
-                    return Err(file.fail(
-                        section.line,
-                        &message,
-                        "add `command=`: supervisord refuses it too",
-                    ));
-                }
+        match section.name.split_once(':') {
+            Some(("program" | "fcgi-program", name)) if section.get("command").is_some() => {
                 draft.processes.push(process(section, name.trim(), &whole));
-                starts.push(Start {
-                    priority: section.get("priority").and_then(int).unwrap_or(PRIORITY),
-                    on_request: section.get("autostart").and_then(truth) == Some(false),
-                });
-                continue;
             }
-            "supervisord" => {
-                note_whole(&mut draft, section);
-                continue;
+            Some(("program" | "fcgi-program", _)) => {
+                let message = format!("[{}] has no command", section.name);
+                let help = "add `command=`: supervisord refuses it too";
+                return Err(file.fail(section.line, &message, help));
             }
-            "eventlistener" => {
-                ". If it stops the container when a program has died: remove `on_exit: ignore` instead"
+            _ if section.name == "supervisord" => {}
+            _ => {
+                let files = section.get("files").map(|files| format!(" files = {files}"));
+                others.push(format!("[{}]{}", section.name, files.unwrap_or_default()));
             }
-            "include" => ": import its files too, and add their processes here or with another -c",
-            "unix_http_server" | "inet_http_server" | "supervisorctl" | "rpcinterface" => {
-                "; see `control` in docs/config.md for drainit's endpoints"
-            }
-            _ => "",
-        };
-        let files =
-            section.get("files").map(|files| format!(" files = {files}")).unwrap_or_default();
-        draft.notes.push(format!("[{}]{files} is not converted{difference}.", section.name));
+        }
     }
     if draft.processes.is_empty() {
         let included = find("include");
@@ -75,61 +65,18 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
         let line = included.map_or(1, |section| section.line);
         return Err(file.fail(line, "the file has no [program:…]", help));
     }
-    draft.notes.push(crate::import::ON_EXIT.to_owned());
-    draft.fix_names();
-    order(&mut draft, &starts);
-    Ok(draft)
-}
-
-/// Adds the comments on [supervisord], whose `directory`, `environment` and `umask` each program inherits.
-fn note_whole(draft: &mut Draft, section: &Section) {
-    let (_, odd) = Names::default().variables(section.get("environment"));
-    let mut notes = odd;
-    for (key, value) in &section.entries {
-        notes.extend(unknown_placeholders(key, value));
-    }
-    if let Some(user) = section.get("user").filter(|user| !matches!(*user, "root" | "0")) {
-        notes.push(format!("supervisord runs as {user}: set USER in the Dockerfile"));
-    }
-    let keys = section.entries.iter().map(|(key, _)| key.as_str());
-    let used = ["directory", "environment", "umask", "user"];
-    let lost: Vec<_> = keys.filter(|key| !used.contains(key)).collect();
-    if !lost.is_empty() {
-        notes.push(format!(
-            "not converted: {}; most only concern supervisord itself. In place of minfds and minprocs, give the programs \
-             that need it `ulimits`, such as `{{nofile: max}}`",
-            lost.join(", ")
+    let used = ["directory", "environment", "umask"];
+    let keys = whole.entries.iter().filter(|(key, _)| !used.contains(&key.as_str()));
+    others.extend(keys.map(|(key, value)| format!("{key}={value}")));
+    if !others.is_empty() {
+        draft.notes.push(format!(
+            "Not converted: {}. See docs/migrating.md#supervisord.",
+            others.join(", ")
         ));
     }
-    draft.notes.extend(notes.iter().map(|note| format!("[supervisord] {note}.")));
-}
-
-/// When supervisord starts a program.
-struct Start {
-    priority: i64,
-    on_request: bool,
-}
-
-/// supervisord starts a lower priority first, without waiting, and stops it last. What it starts by
-/// itself comes before what it starts on request, which another program may ask for.
-fn order(draft: &mut Draft, starts: &[Start]) {
-    let names: Vec<_> = draft.processes.iter().map(|process| process.name.clone()).collect();
-    for (process, Start { priority, on_request }) in draft.processes.iter_mut().zip(starts) {
-        let is_before =
-            |other: &&Start| other.priority < *priority && (*on_request || !other.on_request);
-        let Some(before) = starts.iter().filter(is_before).map(|other| other.priority).max() else {
-            continue;
-        };
-        let is_needed = |other: &Start| other.priority == before && is_before(&other);
-        let needs = names.iter().zip(starts).filter(|(_, other)| is_needed(other));
-        let condition = Some("started");
-        process.needs =
-            needs.map(|(name, _)| Need { name: name.clone(), condition, restart: None }).collect();
-        process.note_at(
-            "depends_on",
-            format!("by priority ({before} before {priority}); replace these by what it really needs, each with a `readiness`"),
-        );
-    }
+    draft.notes.extend([PRIORITIES.to_owned(), crate::import::ON_EXIT.to_owned()]);
+    draft.fix_names();
+    Ok(draft)
 }
 
 fn process(section: &Section, program: &str, whole: &Section) -> Process {
@@ -139,146 +86,157 @@ fn process(section: &Section, program: &str, whole: &Section) -> Process {
             section.entries.push((key.to_owned(), inherited.to_owned()));
         }
     }
-    let copies = section.get("numprocs").and_then(int).filter(|n| (1..=MOST_COPIES).contains(n));
+    let copies = section.get("numprocs").and_then(|copies| copies.trim().parse::<u32>().ok());
+    let copies = copies.filter(|copies| (1..=MOST_COPIES).contains(copies));
     let is_scaled = copies.is_some_and(|copies| copies > 1);
-    let number = if is_scaled { "${SCALE_INDEX}" } else { "0" };
-    let variables = Names::default().variables(whole.get("environment")).0;
-    let names = Names { program, number, variables };
-    let (own, odd) = names.variables(section.get("environment"));
-    let own_names = Names { variables: [&names.variables[..], &own].concat(), ..names };
-    // supervisord expands `environment` before these, and the other keys without it.
-    let get = |key: &str| {
-        let names = if OWN_VARIABLES.contains(&key) { &own_names } else { &names };
-        section.get(key).map(|value| names.expand(value))
-    };
-    let name = match section.get("process_name") {
-        Some(pattern) if !is_scaled => names.expand(pattern),
-        _ => program.to_owned(),
-    };
-    let mut process = Process::new(&name);
-    let variables = own_names.variables.iter();
-    let variables = variables.map(|(name, value)| (name.clone(), plain_dollars(value).into()));
-    process.with_environment(variables.collect());
+    let number_of_copy = if is_scaled { "${SCALE_INDEX}" } else { "0" };
+    let mut names = Names { program, number: number_of_copy, variables: Vec::new() };
+    let mut process = Process::new(program);
+    for text in [whole, &section].map(|section| section.get("environment")) {
+        let (variables, odd) = names.variables(text.unwrap_or_default());
+        names.variables.extend(variables);
+        odd.iter().for_each(|part| process.lose(format!("environment: `{part}`")));
+    }
+    process.add_environment(names.variables.iter().cloned());
+    let get = |key: &str| section.get(key).map(|value| names.expand(value));
+    if let Some(name) = get("process_name").filter(|_| !is_scaled) {
+        process.name = name;
+    }
+    let log = log(&process.name, get);
     for (key, raw) in &section.entries {
         let value = get(key).unwrap_or_default();
         match key.as_str() {
-            "command" => command(&mut process, &value),
-            "directory" => process.set("working_dir", plain_dollars(&value)),
+            "command" => process.set("command", value),
+            "directory" => process.set("working_dir", value),
             "user" => process.set("user", value),
             "stopsignal" => process.set("stop_signal", value),
             "stopwaitsecs" => process.set("stop_grace_period", format!("{value}s")),
-            "umask" if values::umask(&value).is_ok() || value.contains("${") => {
-                process.set("umask", value);
+            "umask" if values::umask(&value).is_ok() => process.set("umask", value),
+            "exitcodes" if value == "0" => {}
+            "exitcodes" if value.split(',').all(|it| values::exit_code(it.trim()).is_ok()) => {
+                process.set("success_codes", value.split(',').map(str::trim).collect::<Vec<_>>());
             }
-            "autostart" => autostart(&mut process, value),
-            "exitcodes" => exit_codes(&mut process, &value),
-            "numprocs" => match copies {
-                Some(1) => {}
-                Some(copies) => process.set("scale", Value::number(copies.to_string())),
-                None => process.lose(format!("numprocs={raw}")),
-            },
-            "priority" if int(raw).is_some() => {}
-            // Read with others, below and above.
-            "autorestart" | "environment" | "process_name" | "redirect_stderr" | "startretries"
-            | "stderr_logfile" | "stdout_logfile" => {}
-            "stdout_logfile_maxbytes" | "stdout_logfile_backups" | "stderr_logfile_maxbytes"
-            | "stderr_logfile_backups" | "numprocs_start" | "startsecs" if value == "0" => {}
-            "stopasgroup" if truth(&value) == Some(false) => {}
-            "killasgroup" if truth(&value) == Some(true) => {}
-            "startsecs" if value == "1" => {}
-            "startsecs" => process.note(format!(
-                "startsecs={value}: supervisord counts it as started after this many seconds; add a `readiness` here"
-            )),
+            "numprocs" if copies == Some(1) => {}
+            "numprocs" if is_scaled => process.set("scale", number(&value)),
+            "startretries" if truth(section.get("autorestart")) != Some(false) => {
+                process.set("restart_max", number(&value));
+            }
+            // Read above and below.
+            "environment" | "process_name" => {}
+            "autorestart" if value == "unexpected" || truth(Some(&value)).is_some() => {}
+            "redirect_stderr" if truth(Some(&value)).is_some() => {}
+            "stdout_logfile" if !is_nowhere(&value) || log["mode"] == "none" => {}
+            "stderr_logfile" if log["mode"] == "none" => {}
+            "stdout_logfile_maxbytes"
+            | "stdout_logfile_backups"
+            | "stderr_logfile_maxbytes"
+            | "stderr_logfile_backups"
+            | "numprocs_start"
+            | "startsecs"
+                if value == "0" => {}
+            "autostart" | "killasgroup" if truth(Some(&value)) == Some(true) => {}
+            "stopasgroup" if truth(Some(&value)) == Some(false) => {}
+            "stderr_logfile" if log["file"] == value => {}
+            "stderr_logfile" if CONTAINER.split(' ').any(|name| name == value) => {}
             _ => process.lose(format!("{key}={raw}")),
         }
-    }
-    let is_numbered = |entry: &&(String, String)| entry.1.contains("%(process_num)");
-    let mut numbered = section.entries.iter().filter(is_numbered);
-    if is_scaled && numbered.any(|(key, _)| key != "process_name") {
-        process.note("`%(process_num)…` is ${SCALE_INDEX} here: it begins with 1, and has no zeros before it");
-    }
-    let unknown = section.entries.iter().flat_map(|(key, raw)| unknown_placeholders(key, raw));
-    odd.into_iter().chain(unknown).for_each(|note| process.note(note));
-    restart(&mut process, section.get("autorestart"), get("startretries"));
-    supervisord_log::log(&mut process, get);
-    process.note_lost();
-    process
-}
-
-/// Neither program uses a shell; supervisord splits the line after it has expanded variables.
-fn command(process: &mut Process, line: &str) {
-    let (words, note) = shell_words::split(line);
-    note.into_iter().for_each(|note| process.note(note));
-    for (program, note) in [("supervisorctl", SUPERVISORCTL), ("pidproxy", PIDPROXY)] {
-        if line.contains(program) {
-            process.note(note);
+        if raw.contains("%(here)s") {
+            process
+                .note(format!("{key}: `%(here)s`, the directory of supervisord.conf, is `.` here"));
+        }
+        for (text, note) in [("supervisorctl", SUPERVISORCTL), ("pidproxy", PIDPROXY)] {
+            if key == "command" && raw.contains(text) {
+                process.note(note);
+            }
         }
     }
-    let script = match words.as_slice() {
-        [shell, .., option, script]
-            if shell.ends_with("sh") && option.starts_with('-') && option.ends_with('c') =>
-        {
-            Some(script)
-        }
-        _ => None,
-    };
-    let Some(script) = script else {
-        process.set("command", words.iter().map(|word| plain_dollars(word)).collect::<Vec<_>>());
-        return;
-    };
-    if !script.contains("exec ") {
-        process.note_at("command", shell_words::START_WITH_EXEC);
-    }
-    process.set("command", words);
-}
-
-fn exit_codes(process: &mut Process, value: &str) {
-    let codes: Vec<_> = value.split(',').map(|code| code.trim().to_owned()).collect();
-    if codes.iter().any(|code| values::exit_code(code).is_err()) {
-        process.lose(format!("exitcodes={value}"));
-    } else if codes != ["0"] {
-        process.set("success_codes", codes);
-    }
-}
-
-fn autostart(process: &mut Process, value: String) {
-    match truth(&value) {
-        Some(true) => {}
-        Some(false) => process.note(format!(
-            "autostart={value}: supervisord starts it only on request; here it starts with the others, unless it \
-             depends on what requests it there"
-        )),
-        None if value.contains("${") => {
-            let words = TRUTHS.map(str::to_owned).to_vec();
-            process.set("only_if", Value::map([("value", value.into()), ("is", words.into())]));
-        }
-        None => process.lose(format!("autostart={value}")),
-    }
-}
-
-fn restart(process: &mut Process, wanted: Option<&str>, retries: Option<String>) {
-    let wanted = wanted.unwrap_or("unexpected");
-    let policy = match truth(wanted) {
+    let restart = match truth(section.get("autorestart")) {
         Some(true) => "always",
         Some(false) => "no",
         None => "on-failure",
     };
-    process.set("restart", policy);
-    if policy == "on-failure" && !wanted.eq_ignore_ascii_case("unexpected") {
-        let note = format!("autorestart={wanted}: true is `always` here, and false is `no`");
-        process.note_at("restart", note);
-    }
-    match retries {
-        // supervisord always retries a failed start; here only `restart` does.
-        Some(retries) if policy == "no" => process.lose(format!("startretries={retries}")),
-        Some(retries) => {
-            process.set("restart_max", Value::number(retries));
-            process.note_at(
-                "restart_max",
-                "startretries counts failed starts only; this counts every consecutive restart",
-            );
-        }
-        None => {}
-    }
+    process.set("restart", restart);
     process.set("on_exit", "ignore");
+    process.set("log", log);
+    process
+}
+
+/// Where the output goes; both streams go to one place here.
+fn log(name: &str, get: impl Fn(&str) -> Option<String>) -> Value {
+    let stdout = get("stdout_logfile").unwrap_or_else(|| "AUTO".to_owned());
+    let is_joined = truth(get("redirect_stderr").as_deref()) == Some(true);
+    let mut log = if is_nowhere(&stdout) {
+        if is_joined || get("stderr_logfile").is_some_and(|stderr| is_nowhere(&stderr)) {
+            return json!({"mode": "none"});
+        }
+        json!({ "prefix": name })
+    } else if CONTAINER.split(' ').any(|name| name == stdout) {
+        json!({ "prefix": name })
+    } else {
+        json!({ "file": stdout })
+    };
+    if is_joined {
+        log["stderr"] = "stdout".into();
+    }
+    log
+}
+
+fn is_nowhere(file: &str) -> bool {
+    matches!(file, "NONE" | "/dev/null")
+}
+
+/// As supervisord parses it; `None` for `unexpected`, a variable, or nothing.
+fn truth(value: Option<&str>) -> Option<bool> {
+    match value?.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" => Some(true),
+        "false" | "no" | "off" | "0" => Some(false),
+        _ => None,
+    }
+}
+
+/// The values of placeholders.
+struct Names<'a> {
+    program: &'a str,
+    /// That of a copy.
+    number: &'a str,
+    /// Whose values are expanded already. The last one of a name counts.
+    variables: Vec<(String, String)>,
+}
+
+impl Names<'_> {
+    /// Expands `%(…)s`, or converts it to a variable of a config.
+    fn expand(&self, text: &str) -> String {
+        let expand = |found: &Captures| match found.get(1).map(|name| name.as_str()) {
+            None => "%".to_owned(),
+            // The two differ only in a [group:…].
+            Some("program_name" | "group_name") => self.program.to_owned(),
+            Some("process_num") => self.number.to_owned(),
+            Some("here") => ".".to_owned(),
+            Some("host_node_name") => "${HOSTNAME}".to_owned(),
+            Some(name) => match name.strip_prefix("ENV_") {
+                Some(name) => {
+                    let own = self.variables.iter().rev().find(|(own, _)| own == name);
+                    own.map_or_else(|| format!("${{{name}}}"), |(_, value)| value.clone())
+                }
+                None => found[0].to_owned(),
+            },
+        };
+        PLACEHOLDER.replace_all(&literal(text), expand).into_owned()
+    }
+
+    /// Parses and expands `A="b",C=d`. Also returns what is not `NAME=VALUE`.
+    fn variables(&self, text: &str) -> (Vec<(String, String)>, Vec<String>) {
+        let (mut variables, mut odd) = (Vec::new(), Vec::new());
+        for part in PART.find_iter(text) {
+            let part = QUOTED.replace_all(part.as_str(), "$1$2");
+            match part.split_once('=') {
+                Some((name, value)) => {
+                    variables.push((name.trim().to_owned(), self.expand(value.trim())));
+                }
+                None if part.trim().is_empty() => {}
+                None => odd.push(part.trim().to_owned()),
+            }
+        }
+        (variables, odd)
+    }
 }
