@@ -3,18 +3,15 @@
 use std::collections::BTreeMap;
 
 use crate::kubernetes::manifest::{Word, items, key, text};
-use crate::load::diagnostics::problems::Problems;
 use crate::load::environment::Environment;
 use crate::load::span::Span;
-use crate::load::yaml::node::{Kind, Node, get};
+use crate::load::yaml::node::Node;
 
 #[derive(Debug, Default)]
 pub(super) struct PodEnv {
     known: BTreeMap<String, Word>,
     /// With `valueFrom`.
     unknown: BTreeMap<String, Span>,
-    /// The place of `envFrom`.
-    pub(super) from: Option<Span>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -28,8 +25,8 @@ pub(super) enum Value<'a> {
 impl PodEnv {
     /// Reads `env` and `envFrom` of a container. `here`, the environment of this command, may have
     /// the values that the manifest takes from elsewhere.
-    pub(super) fn read(problems: &mut Problems, container: &Node, here: &Environment) -> Self {
-        let mut env = Self { from: key(container, "envFrom"), ..Self::default() };
+    pub(super) fn read(container: &Node, here: &Environment) -> Self {
+        let mut env = Self::default();
         for item in items(container, &["env"]) {
             let Some(name) = text(item, &["name"]) else { continue };
             if let Some(span) = key(item, "valueFrom") {
@@ -43,20 +40,8 @@ impl PodEnv {
                 }
                 continue;
             }
-            let value = get(item, &["value"]);
-            if let Some(Kind::Scalar { text, quoted: false }) = value.map(|value| &value.kind)
-                && is_not_string(text)
-                && let Some(span) = value.map(|value| value.span)
-            {
-                let message = format!(
-                    "the value of `{}` is not a string, which Kubernetes refuses",
-                    name.text
-                );
-                problems
-                    .error(span, message)
-                    .help(format!("put it into quotes: `value: \"{text}\"`"));
-            }
-            let word = text_or_empty(item, name.span);
+            let empty = Word { text: String::new(), span: name.span };
+            let word = text(item, &["value"]).unwrap_or(empty);
             match env.substitute(&word.text) {
                 Some(text) => {
                     env.known.insert(name.text, Word { text, ..word });
@@ -80,11 +65,6 @@ impl PodEnv {
             (None, Some(span)) => Value::Unknown(*span),
             (None, None) => Value::Missing,
         }
-    }
-
-    /// Every variable that is set.
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.known.keys().chain(self.unknown.keys()).map(String::as_str)
     }
 
     pub(super) fn unknown(&self) -> impl Iterator<Item = (&str, Span)> {
@@ -116,22 +96,4 @@ impl PodEnv {
         out.push_str(rest);
         Some(out)
     }
-}
-
-fn text_or_empty(item: &Node, otherwise: Span) -> Word {
-    text(item, &["value"]).unwrap_or(Word { text: String::new(), span: otherwise })
-}
-
-/// Whether YAML 1.1 parses this text, without quotes, as a number or a boolean.
-fn is_not_string(text: &str) -> bool {
-    let lower = text.to_ascii_lowercase();
-    if matches!(&*lower, "true" | "false" | "yes" | "no" | "on" | "off") {
-        // `TRUE` and `True`, but not `tRUE`.
-        return text == lower || text == text.to_ascii_uppercase() || text[1..] == lower[1..];
-    }
-    let plain = lower.replace('_', "");
-    let hex = plain.trim_start_matches(['-', '+']).strip_prefix("0x");
-    text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.'))
-        && (plain.parse::<f64>().is_ok()
-            || hex.is_some_and(|hex| u64::from_str_radix(hex, 16).is_ok()))
 }

@@ -8,9 +8,7 @@ use crate::kubernetes::manifest::{Word, key, seconds};
 use crate::kubernetes::pre_stop::{PreStop, sidecar};
 use crate::kubernetes::{Context, Severity};
 use crate::load::values;
-use crate::load::yaml::node::{Kind, Node, get};
 use crate::types::human;
-use crate::types::suggest::nearest;
 
 const NAME: &str = "terminationGracePeriodSeconds";
 
@@ -22,13 +20,6 @@ pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
         None => (Shutdown::default().grace_period, key(&pod, NAME).unwrap_or(ctx.container.span)),
     };
     sidecar(ctx, before);
-    if let Some(value) = get(&pod, &[NAME]).filter(|value| !is_whole_number(value)) {
-        let message =
-            format!("`{NAME}` is not a whole number of seconds, so Kubernetes refuses it");
-        let help = format!("write `{NAME}: {}`", ctx.plan.grace_period.as_secs());
-        ctx.add(Severity::Error, value.span, message).help(help);
-        return;
-    }
     let grace = ctx.plan.grace_period;
     let total = ctx.plan.longest();
     let window = ctx.plan.window();
@@ -81,11 +72,6 @@ pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
     }
 }
 
-fn is_whole_number(value: &Node) -> bool {
-    let Kind::Scalar { text, quoted: false } = &value.kind else { return false };
-    text.parse::<i64>().is_ok_and(|number| number >= 0)
-}
-
 /// Checks the variables that `grace_period` uses. Returns whether a problem is reported.
 fn variable(
     ctx: &mut Context<'_>,
@@ -101,10 +87,9 @@ fn variable(
     let known =
         names.iter().find(|name| matches!(ctx.env.get(name), Value::Known(word) if is_set(word)));
     let name = known.unwrap_or(&first);
-    let config = ctx.plan.grace_period;
     // The rest for drainit after a hook that sleeps.
     let left = given.saturating_sub(before.sleeps).as_secs();
-    let raised = config.saturating_add(before.sleeps).as_secs();
+    let raised = ctx.plan.grace_period.saturating_add(before.sleeps).as_secs();
     let (message, span, help) = match ctx.env.get(name) {
         Value::Known(word) if is_set(word) => {
             let span = word.span;
@@ -128,30 +113,12 @@ fn variable(
         Value::Unknown(_) => return true,
         // For a config, an empty one counts as unset.
         Value::Missing | Value::Known(_) => {
-            let (from, span) = match (ctx.env.get(name), ctx.env.from) {
-                (Value::Known(word), _) => (" that is not empty", word.span),
-                (_, Some(_)) => (", unless `envFrom` has it", ctx.container.span),
-                _ => ("", ctx.container.span),
-            };
             let message = format!(
-                "`{}` has no `{name}`{from}, which the config's `grace_period` uses: a container cannot read {NAME}",
+                "`{}` has no `{name}`, which the config's `grace_period` uses: a container cannot read {NAME}",
                 ctx.container.name
             );
-            let entry = |value| format!("`{{name: {name}, value: \"{value}\"}}` under `env`");
-            let meant = nearest(name, ctx.env.names().filter(|other| other != name));
-            let help = match meant {
-                Some(other) => {
-                    format!("rename `{other}` to `{name}`, with the value \"{left}\"")
-                }
-                None if config > given => format!(
-                    "write `{NAME}: {raised}` and {} if the pod needs the {} that count without it, else {}",
-                    entry(config.as_secs()),
-                    human(config),
-                    entry(left)
-                ),
-                None => format!("write {}", entry(left)),
-            };
-            (message, span, help)
+            let help = format!("write `{{name: {name}, value: \"{left}\"}}` under `env`");
+            (message, ctx.container.span, help)
         }
     };
     ctx.add(severity, span, message).help(help);

@@ -23,8 +23,6 @@ pub(super) struct Workload {
 
 /// A Service, as far as it says what traffic comes.
 struct Service {
-    /// `metadata.namespace`.
-    namespace: Option<Word>,
     selector: Rc<Node>,
     /// The place of `externalTrafficPolicy: Local`.
     local: Option<Span>,
@@ -35,21 +33,11 @@ impl Service {
         let selector = get(node, &["spec", "selector"])?;
         let local =
             text(node, &["spec", "externalTrafficPolicy"]).filter(|policy| policy.text == "Local");
-        Some(Self {
-            namespace: text(node, &["metadata", "namespace"]),
-            selector: Rc::clone(selector),
-            local: local.map(|policy| policy.span),
-        })
+        Some(Self { selector: Rc::clone(selector), local: local.map(|policy| policy.span) })
     }
 
-    /// Whether each label of the selector is one of these, and the namespace may be the same: one
-    /// that is not written is that of the command that applies the manifest.
-    fn selects(&self, namespace: Option<&Word>, labels: &Node) -> bool {
-        if let (Some(own), Some(other)) = (&self.namespace, namespace)
-            && own.text != other.text
-        {
-            return false;
-        }
+    /// Whether each label of the selector is one of these.
+    fn selects(&self, labels: &Node) -> bool {
         let wanted = self.selector.entries();
         let has = |name: &str, value: &Node| {
             text(labels, &[name]).is_some_and(|label| Some(&*label.text) == value.scalar())
@@ -79,7 +67,7 @@ pub(super) struct Word {
 /// Finds all workloads. Also returns the kinds of the other documents.
 pub(super) fn workloads(documents: &[Rc<Node>]) -> (Vec<Workload>, Vec<String>) {
     let (mut found, mut others) = (Vec::new(), Vec::new());
-    let (mut namespaces, mut services) = (Vec::new(), Vec::new());
+    let mut services = Vec::new();
     let mut todo: Vec<_> = documents.iter().rev().cloned().collect();
     while let Some(node) = todo.pop() {
         let Some(kind) = text(&node, &["kind"]) else { continue };
@@ -105,7 +93,6 @@ pub(super) fn workloads(documents: &[Rc<Node>]) -> (Vec<Workload>, Vec<String>) 
                 [] => get(&node, &["metadata"]),
                 pod => get(get(&node, pod)?, &["metadata"]),
             });
-            namespaces.push(text(&node, &["metadata", "namespace"]));
             found.push(Workload {
                 kind: kind.text,
                 name,
@@ -115,12 +102,12 @@ pub(super) fn workloads(documents: &[Rc<Node>]) -> (Vec<Workload>, Vec<String>) 
             });
         }
     }
-    for (workload, namespace) in found.iter_mut().zip(namespaces) {
+    for workload in &mut found {
         let Some(labels) = workload.metadata.as_ref().and_then(|pod| get(pod, &["labels"])) else {
             continue;
         };
-        let selects = |service: &&Service| service.selects(namespace.as_ref(), labels);
-        workload.local = services.iter().filter(selects).find_map(|service| service.local);
+        let selected = services.iter().filter(|service| service.selects(labels));
+        workload.local = selected.into_iter().find_map(|service| service.local);
     }
     (found, others)
 }

@@ -13,7 +13,6 @@ mod grace;
 mod manifest;
 mod pre_stop;
 mod probes;
-mod restarts;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
@@ -105,7 +104,7 @@ pub fn check_manifest(
     let mut diagnostics: Vec<Diagnostic> = Vec::new();
     let mut containers = Vec::new();
     for (workload, container) in find(&mut problems, file, name) {
-        let env = PodEnv::read(&mut problems, &container.node, here);
+        let env = PodEnv::read(&container.node, here);
         let mut unknown: Vec<_> = env.unknown().map(|(name, _)| name).collect();
         mentioned(&mut unknown);
         for (name, span) in env.unknown().filter(|(name, _)| unknown.contains(name)) {
@@ -119,12 +118,7 @@ pub fn check_manifest(
         let (more, loaded) =
             match load(&env.environment(), &crate::kubernetes::manifest::mounts(&container.node)) {
                 Ok(loaded) => (loaded.warnings.clone(), Some(loaded)),
-                Err(mut diagnostics) => {
-                    diagnostics
-                        .iter_mut()
-                        .for_each(|problem| where_to_set(problem, &container, &env));
-                    (diagnostics, None)
-                }
+                Err(diagnostics) => (diagnostics, None),
             };
         // Several containers may run the same config.
         let new: Vec<_> =
@@ -147,7 +141,6 @@ pub fn check_manifest(
         crate::kubernetes::grace::check(&mut ctx, &before);
         crate::kubernetes::probes::check(&mut ctx);
         crate::kubernetes::traffic::check(&mut ctx, &before);
-        crate::kubernetes::restarts::check(&mut ctx);
     }
     diagnostics.extend(problems.finish());
     PodCheck { diagnostics, containers }
@@ -226,20 +219,4 @@ fn find(problems: &mut Problems, file: usize, name: Option<&str>) -> Vec<(Worklo
         }
         (found, _, _) => found.iter().map(|pair| (*pair).clone()).collect(),
     }
-}
-
-/// Adds where the pod sets a missing variable: the `env` of the config and of the manifest are
-/// easily confused.
-fn where_to_set(problem: &mut Diagnostic, container: &Container, env: &PodEnv) {
-    let name = problem.message.strip_prefix('`').and_then(|rest| rest.split_once("` is not set"));
-    let Some((name, _)) =
-        name.filter(|(name, _)| env.get(name) == crate::kubernetes::env::Value::Missing)
-    else {
-        return;
-    };
-    let here = format!("add `{{name: {name}, value: …}}` under `env` of `{}`", container.name);
-    problem.help = Some(match problem.help.take() {
-        Some(help) => format!("{here}; else {help}"),
-        None => here,
-    });
 }

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use crate::config::ControlSocket;
 use crate::kubernetes::entry::{JOINS, is_script_flag, is_shell};
-use crate::kubernetes::manifest::{Word, base, items, key, seconds, text, words};
+use crate::kubernetes::manifest::{Word, base, key, seconds, text, words};
 use crate::kubernetes::{Context, Severity};
 use crate::load::span::Span;
+use crate::load::values;
 use crate::load::yaml::node::get;
 use crate::types::{Signal, human};
 
@@ -34,9 +35,7 @@ pub(super) fn check(ctx: &mut Context<'_>) -> PreStop {
         read_command(ctx, &command, &mut found);
     } else {
         found.is_unknown = hook.is_some();
-        drain_by_get(ctx);
     }
-    over_tcp(ctx, &command);
     if let (Some(span), false) = (found.span, found.sleeps.is_zero())
         && ctx.takes_traffic_away()
     {
@@ -50,39 +49,6 @@ pub(super) fn check(ctx: &mut Context<'_>) -> PreStop {
         );
     }
     found
-}
-
-/// Refuses `httpGet` of `/drain`: drainit drains on POST only.
-fn drain_by_get(ctx: &mut Context<'_>) {
-    let path = text(&ctx.container.node, &["lifecycle", "preStop", "httpGet", "path"]);
-    let Some(path) = path.filter(|path| path.text == "/drain") else { return };
-    let port = text(&ctx.container.node, &["lifecycle", "preStop", "httpGet", "port"]);
-    let number = port.and_then(|port| {
-        let mut ports = items(&ctx.container.node, &["ports"]).iter();
-        let named =
-            ports.find(|has| text(has, &["name"]).is_some_and(|name| name.text == port.text));
-        let number = named.and_then(|port| text(port, &["containerPort"]));
-        number.map_or(port.text, |number| number.text).parse().ok()
-    });
-    let listen = ctx.loaded.config.control.listen.map(|listen| listen.port());
-    if number.is_some() && number == listen {
-        let message =
-            "this does not drain: the kubelet sends GET, and drainit accepts only `POST /drain`";
-        ctx.add(Severity::Error, path.span, message)
-            .help("write `preStop: {exec: {command: [drainit, drain]}}`");
-    }
-}
-
-/// Refuses a command that posts to a control port, such as `curl -X POST http://127.0.0.1:9902/drain`.
-fn over_tcp(ctx: &mut Context<'_>, command: &[Word]) {
-    let Some(listen) = ctx.loaded.config.control.listen else { return };
-    let target = format!(":{}/drain", listen.port());
-    let trimmed = |part: &str| part.trim_matches(['"', '\'', ';']).ends_with(&target);
-    let Some(word) = command.iter().find(|word| word.text.split_whitespace().any(trimmed)) else {
-        return;
-    };
-    let message = "drainit refuses this: it accepts no drain over TCP";
-    ctx.add(Severity::Error, word.span, message).help("write `command: [drainit, drain]`");
 }
 
 /// `lifecycle.stopSignal` replaces the image's STOPSIGNAL.
@@ -118,11 +84,10 @@ fn read_command(ctx: &mut Context<'_>, command: &[Word], found: &mut PreStop) {
 
 fn one_command(ctx: &mut Context<'_>, words: &[&str], span: Span, found: &mut PreStop) {
     match words {
-        [program, times @ ..] if base(program) == "sleep" => {
-            let times: Option<Duration> = times.iter().map(|time| sleep_time(time)).sum();
-            found.sleeps += times.unwrap_or_default();
-            found.is_unknown |= times.is_none();
-        }
+        [program, time] if base(program) == "sleep" => match values::duration(time) {
+            Ok(time) => found.sleeps = found.sleeps.saturating_add(time),
+            Err(_) => found.is_unknown = true,
+        },
         [program, "drain", rest @ ..] if base(program) == "drainit" => {
             found.drains = true;
             drain_command(ctx, rest, span);
@@ -130,21 +95,6 @@ fn one_command(ctx: &mut Context<'_>, words: &[&str], span: Span, found: &mut Pr
         [program, ..] if matches!(base(program), "true" | ":" | "echo" | "exit") => {}
         _ => found.is_unknown = true,
     }
-}
-
-/// The argument of `sleep` of coreutils and BusyBox.
-fn sleep_time(text: &str) -> Option<Duration> {
-    let (number, unit) = match text.strip_suffix(['s', 'm', 'h', 'd']) {
-        Some(number) => (number, text.chars().last()?),
-        None => (text, 's'),
-    };
-    let each = match unit {
-        'm' => 60.0,
-        'h' => 3600.0,
-        'd' => 86400.0,
-        _ => 1.0,
-    };
-    Duration::try_from_secs_f64(number.parse::<f64>().ok()? * each).ok()
 }
 
 /// Checks that drainit answers at the address of `drainit drain`.

@@ -1,7 +1,6 @@
 //! Checks probes: whether drainit can answer them, whether liveness kills a draining container, and
 //! whether readiness shows the drain.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::config::{Address, ControlSocket, DrainMethod};
@@ -21,22 +20,30 @@ struct Probe {
     span: Span,
     /// The time from its first failure to the failed state.
     fails_after: Duration,
-    /// With its place.
-    port: Option<(u16, Span)>,
-    /// Of an HTTP probe, without the query.
+    /// Who answers at its port, and the port with its place.
+    target: Option<(Target, u16, Span)>,
+    /// Of an HTTP probe, without the query; `None` for other kinds.
     path: Option<Word>,
-    is_tcp: bool,
-    /// `HTTPS` or `gRPC`, which drainit does not support.
-    protocol: Option<Word>,
-    /// It goes to the kubelet's loopback address, not to the pod's.
-    is_to_loopback: bool,
+    /// It names another address than the pod's.
+    has_host: bool,
     /// The endpoint of drainit that its command uses, if it is recognized.
     command_endpoint: Option<&'static str>,
 }
 
+impl Probe {
+    fn path(&self) -> &str {
+        self.path.as_ref().map(|path| path.text.as_str()).unwrap_or_default()
+    }
+
+    /// Who answers at its port.
+    fn target(&self) -> Option<Target> {
+        self.target.map(|(target, ..)| target)
+    }
+}
+
 /// The owner of a port.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Port {
+enum Target {
     Control,
     /// The admin of an Envoy. `fails`: the drain fails its health check.
     Admin {
@@ -50,7 +57,7 @@ pub(super) fn check(ctx: &mut Context<'_>) {
     let node = std::rc::Rc::clone(&ctx.container.node);
     for name in ["livenessProbe", "readinessProbe", "startupProbe"] {
         let Some(probe) = get(&node, &[name]) else { continue };
-        let Some(probe) = read(ctx, &node, probe) else { continue };
+        let probe = read(ctx, &node, probe);
         answered(ctx, &probe);
         match name {
             "livenessProbe" => liveness(ctx, &probe),
@@ -66,46 +73,33 @@ pub(super) fn check(ctx: &mut Context<'_>) {
             "`{}` has no readiness probe: it gets requests before its processes are ready",
             ctx.container.name
         );
-        let help = match ctx.loaded.config.control.listen {
-            Some(listen) => format!("add `readinessProbe: {{httpGet: {{path: /readyz, port: {}}}}}`", listen.port()),
-            None => "set `control: {listen: 0.0.0.0:9902}` in the config, and add `readinessProbe: {httpGet: {path: /readyz, port: 9902}}`".to_owned(),
-        };
+        let help = how_to_probe(ctx, "/readyz");
         ctx.add(Severity::Warning, ctx.container.span, message).help(help);
     }
 }
 
-fn read(ctx: &mut Context<'_>, container: &Node, node: &Node) -> Option<Probe> {
+fn read(ctx: &mut Context<'_>, container: &Node, node: &Node) -> Probe {
     let period = seconds(node, &["periodSeconds"]).map_or(PERIOD, |(period, _)| period);
     let threshold = text(node, &["failureThreshold"]).and_then(|word| word.text.parse().ok());
-    let ports = ["httpGet", "tcpSocket", "grpc"].into_iter();
-    let port = match ports.filter_map(|how| text(node, &[how, "port"])).next() {
-        Some(word) => Some(port(ctx, container, &word)?),
-        None => None,
-    };
+    let ports = ["httpGet", "tcpSocket"].into_iter();
+    let port = ports.filter_map(|how| text(node, &[how, "port"])).next();
     let path = get(node, &["httpGet"]).map(|get| {
         let otherwise = Word { text: "/".to_owned(), span: get.span };
         let word = text(get, &["path"]).unwrap_or(otherwise);
         let path = word.text.split(['?', '#']).next().unwrap_or_default().to_owned();
         Word { text: path, ..word }
     });
-    Some(Probe {
+    Probe {
         span: node.span,
         fails_after: period.saturating_mul(threshold.unwrap_or(THRESHOLD)),
-        port,
-        path,
-        is_tcp: get(node, &["tcpSocket"]).is_some(),
-        protocol: match get(node, &["grpc"]) {
-            Some(grpc) => Some(Word { text: "gRPC".to_owned(), span: grpc.span }),
-            None => text(node, &["httpGet", "scheme"]).filter(|scheme| scheme.text == "HTTPS"),
-        },
-        is_to_loopback: ["httpGet", "tcpSocket"].iter().any(|how| {
-            let host = text(node, &[how, "host"]);
-            host.is_some_and(|host| {
-                matches!(&*host.text, "localhost" | "127.0.0.1" | "::1" | "[::1]")
-            })
+        target: port.and_then(|port| {
+            let number = number(container, &port.text)?;
+            Some((owner(ctx, number), number, port.span))
         }),
+        path,
+        has_host: ["httpGet", "tcpSocket"].iter().any(|how| text(node, &[how, "host"]).is_some()),
         command_endpoint: command_endpoint(ctx, node),
-    })
+    }
 }
 
 /// Recognizes `drainit health`, and a URL such as in `curl http://127.0.0.1:9902/readyz`.
@@ -133,107 +127,48 @@ fn command_endpoint(ctx: &mut Context<'_>, node: &Node) -> Option<&'static str> 
 }
 
 /// A number, or the name of one of the container's ports.
-fn port(ctx: &mut Context<'_>, container: &Node, word: &Word) -> Option<(u16, Span)> {
-    if let Ok(number) = word.text.parse() {
-        return Some((number, word.span));
-    }
-    let named = |port: &&std::rc::Rc<Node>| {
-        text(port, &["name"]).is_some_and(|name| name.text == word.text)
-    };
-    let number = items(container, &["ports"]).iter().find(named);
-    let number = number.and_then(|port| text(port, &["containerPort"])?.text.parse().ok());
-    if number.is_none() {
-        let message = format!("the container has no port named `{}`", word.text);
-        ctx.add(Severity::Error, word.span, message)
-            .help("add it under `ports`, or write its number here");
-    }
-    Some((number?, word.span))
+fn number(container: &Node, port: &str) -> Option<u16> {
+    let is_named =
+        |port: &str, node: &Node| text(node, &["name"]).is_some_and(|it| it.text == port);
+    let named = items(container, &["ports"]).iter().find(|node| is_named(port, node));
+    let number = named.and_then(|node| text(node, &["containerPort"]));
+    number.as_ref().map_or(port, |number| &number.text).parse().ok()
 }
 
-pub(super) fn port_owner(ctx: &Context<'_>, port: u16) -> Port {
+fn owner(ctx: &Context<'_>, port: u16) -> Target {
     let config = &ctx.loaded.config;
     if config.control.listen.is_some_and(|listen| listen.port() == port) {
-        return Port::Control;
+        return Target::Control;
     }
     let drains = config.processes.iter().filter_map(|process| process.drain.as_ref());
-    let admin = drains.filter_map(|drain| match &drain.method {
-        DrainMethod::Envoy(envoy) => match envoy.admin {
-            Address::Tcp(address) if address.port() == port => {
-                Some(Port::Admin { fails: envoy.fail_healthcheck })
-            }
-            _ => None,
-        },
+    let mut admins = drains.filter_map(|drain| match &drain.method {
+        DrainMethod::Envoy(envoy) => Some((&envoy.admin, envoy.fail_healthcheck)),
         _ => None,
     });
-    admin.into_iter().next().unwrap_or(Port::Other)
+    let is_at = |admin: &Address| matches!(admin, Address::Tcp(address) if address.port() == port);
+    let admin = admins.find(|(admin, _)| is_at(admin));
+    admin.map_or(Target::Other, |(_, fails)| Target::Admin { fails })
 }
 
-/// Checks that drainit answers a probe of its port or of its paths.
+/// Checks that the kubelet reaches drainit, and that drainit answers what only it knows.
 fn answered(ctx: &mut Context<'_>, probe: &Probe) {
-    let Some((port, span)) = probe.port else { return };
+    let Some((target, port, span)) = probe.target else { return };
     let listen = ctx.loaded.config.control.listen;
-    let is_ours = |path: &&Word| matches!(&*path.text, "/livez" | "/readyz");
-    match (port_owner(ctx, port), listen) {
-        (Port::Control, Some(listen)) => {
-            if listen.ip().is_loopback() && !(probe.is_to_loopback && is_on_host(ctx)) {
-                let message = format!(
-                    "the kubelet cannot reach this port: it connects to the pod's address, and the config's `control.listen` is {listen}"
-                );
-                ctx.add(Severity::Error, span, message).help(format!(
-                    "write `control: {{listen: {}}}` in the config; it accepts no drain",
-                    everywhere(listen)
-                ));
-            }
-            if let Some(protocol) = &probe.protocol {
-                let message = format!("drainit's port supports plain HTTP, not {}", protocol.text);
-                ctx.add(Severity::Error, protocol.span, message)
-                    .help("write `httpGet` with `path` and `port`, without `scheme`");
-            }
-            if let Some(path) = probe.path.as_ref().filter(|path| !is_known_to_drainit(&path.text))
-            {
-                let message = format!("drainit answers `{}` with 404", path.text);
-                ctx.add(Severity::Error, path.span, message)
-                    .help("use `/livez` for liveness, and `/readyz` for readiness");
-            }
-        }
-        (_, listen) => {
-            let Some(path) = probe.path.as_ref().filter(is_ours) else { return };
-            let (message, help) = match listen {
-                Some(listen) => (
-                    format!(
-                        "drainit answers `{}` at port {}, not at {port}",
-                        path.text,
-                        listen.port()
-                    ),
-                    format!("write `port: {}`", listen.port()),
-                ),
-                None => (
-                    format!(
-                        "drainit does not answer `{}`: the config has no `control.listen`",
-                        path.text
-                    ),
-                    format!("write `control: {{listen: 0.0.0.0:{port}}}` in the config"),
-                ),
-            };
-            ctx.add(Severity::Warning, span, message).help(help);
-        }
+    if let (Target::Control, Some(listen)) = (target, listen)
+        && listen.ip().is_loopback()
+        && !probe.has_host
+    {
+        let message = format!(
+            "the kubelet cannot reach this port: it connects to the pod's address, and the config's `control.listen` is {listen}"
+        );
+        ctx.add(Severity::Error, span, message).help(format!(
+            "write `control: {{listen: 0.0.0.0:{port}}}` in the config; it accepts no drain"
+        ));
     }
-}
-
-/// Whether drainit has this path.
-fn is_known_to_drainit(path: &str) -> bool {
-    matches!(path, "/livez" | "/readyz" | "/status" | "/metrics")
-}
-
-/// Whether the pod uses the node's network, and so the kubelet's loopback addresses.
-fn is_on_host(ctx: &Context<'_>) -> bool {
-    text(&ctx.workload.pod, &["hostNetwork"]).is_some_and(|word| word.text == "true")
-}
-
-fn everywhere(listen: SocketAddr) -> SocketAddr {
-    match listen {
-        SocketAddr::V4(_) => SocketAddr::from(([0, 0, 0, 0], listen.port())),
-        SocketAddr::V6(_) => SocketAddr::from(([0_u16; 8], listen.port())),
+    if target != Target::Control && matches!(probe.path(), "/livez" | "/readyz") {
+        let message = format!("drainit does not answer `{}` at port {port}", probe.path());
+        let help = how_to_probe(ctx, probe.path());
+        ctx.add(Severity::Warning, span, message).help(help);
     }
 }
 
@@ -242,19 +177,18 @@ fn liveness(ctx: &mut Context<'_>, probe: &Probe) {
     let whole = ctx.plan.longest();
     let after_signal = &ctx.plan.after_signal;
     let after_drain = after_signal.total.saturating_sub(after_signal.drained_at());
-    let path = probe.path.as_ref().map(|path| path.text.as_str()).unwrap_or_default();
-    let asks_ready = probe.command_endpoint == Some("/readyz");
-    let (severity, why, lasts) = match probe.port.map(|(port, _)| port_owner(ctx, port)) {
-        Some(Port::Control) if path == "/readyz" => {
+    let asks_ready = match probe.target() {
+        Some(target) => target == Target::Control && probe.path() == "/readyz",
+        None => probe.command_endpoint == Some("/readyz"),
+    };
+    let (severity, why, lasts) = match probe.target() {
+        _ if asks_ready => {
             (Severity::Error, "`/readyz` is 503 from the beginning of the shutdown", whole)
         }
-        None if asks_ready => {
-            (Severity::Error, "`/readyz` is 503 from the beginning of the shutdown", whole)
-        }
-        Some(Port::Admin { fails: true }) if path == "/ready" => {
+        Some(Target::Admin { fails: true }) if probe.path() == "/ready" => {
             (Severity::Error, "Envoy's `/ready` turns 503 when the drain begins", whole)
         }
-        Some(Port::Other) if closes(ctx) => {
+        Some(Target::Other) if closes(ctx) => {
             let why =
                 "if this is a listener of the drained Envoy, it is closed at the end of the drain";
             (Severity::Warning, why, after_drain)
@@ -269,13 +203,7 @@ fn liveness(ctx: &mut Context<'_>, probe: &Probe) {
         human(lasts),
         human(probe.fails_after)
     );
-    let help = match ctx.loaded.config.control.listen {
-        Some(listen) => format!("probe `/livez` at port {}", listen.port()),
-        None => {
-            "set `control: {listen: 0.0.0.0:9902}` in the config, and probe `/livez` at port 9902"
-                .to_owned()
-        }
-    };
+    let help = how_to_probe(ctx, "/livez");
     ctx.add(severity, probe.span, message).help(format!(
         "{help}; the kubelet stops liveness probes when it deletes a pod, but not for `drainit drain` or an exit of a process"
     ));
@@ -305,37 +233,31 @@ fn notices(ctx: &mut Context<'_>, probe: &Probe) {
     );
 }
 
-/// Warns of a readiness probe that still succeeds during the drain.
+/// Warns of a readiness probe that still succeeds during the drain. A listener of a process, or a
+/// command that is not recognized, may fail.
 fn readiness(ctx: &mut Context<'_>, probe: &Probe) {
     if !ctx.takes_traffic_away() {
         return;
     }
-    let path = probe.path.as_ref().map(|path| path.text.as_str()).unwrap_or_default();
-    let asks_drainit = matches!(path, "/livez" | "/readyz");
-    let why = match probe.port.map(|(port, _)| port_owner(ctx, port)) {
-        Some(Port::Control) if !probe.is_tcp && path == "/readyz" => return,
-        // Already reported by `answered`.
-        Some(Port::Control) if probe.protocol.is_some() => return,
-        Some(Port::Control) if !probe.is_tcp && !is_known_to_drainit(path) => return,
-        Some(Port::Admin { .. }) if asks_drainit || probe.protocol.is_some() => return,
-        Some(Port::Admin { fails: true }) if path == "/ready" => return,
-        Some(Port::Admin { fails: false }) if path == "/ready" => {
+    let why = match (probe.target(), probe.path.as_ref().map(|path| path.text.as_str())) {
+        (Some(_), None) => "connections are accepted until the end".to_owned(),
+        (Some(Target::Admin { fails: false }), Some("/ready")) => {
             "with `fail_healthcheck: false` Envoy's `/ready` stays 200".to_owned()
         }
-        Some(Port::Other) if !probe.is_tcp => return, // it may
-        _ if probe.is_tcp => "connections are accepted until the end".to_owned(),
-        Some(_) => format!("`{path}` stays 200"),
-        None if probe.command_endpoint == Some("/livez") => "`/livez` stays 200".to_owned(),
-        None => return, // a command that is not recognized may, too
+        (Some(Target::Control), Some("/livez")) => "`/livez` stays 200".to_owned(),
+        (None, _) if probe.command_endpoint == Some("/livez") => "`/livez` stays 200".to_owned(),
+        _ => return,
     };
     let span = probe.path.as_ref().map_or(probe.span, |path| path.span);
     let message = format!("this readiness probe does not show the drain: {why}");
-    let help = match ctx.loaded.config.control.listen {
-        Some(listen) => format!("probe `/readyz` at port {}", listen.port()),
-        None => {
-            "set `control: {listen: 0.0.0.0:9902}` in the config, and probe `/readyz` at port 9902"
-                .to_owned()
-        }
-    };
+    let help = how_to_probe(ctx, "/readyz");
     ctx.add(Severity::Warning, span, message).help(help);
+}
+
+fn how_to_probe(ctx: &Context<'_>, path: &str) -> String {
+    let (before, port) = match ctx.loaded.config.control.listen {
+        Some(listen) => ("", listen.port()),
+        None => ("set `control: {listen: 0.0.0.0:9902}` in the config, and ", 9902),
+    };
+    format!("{before}probe with `httpGet: {{path: {path}, port: {port}}}`")
 }

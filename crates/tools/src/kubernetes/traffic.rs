@@ -56,21 +56,16 @@ fn local(ctx: &mut Context<'_>) {
     );
 }
 
-/// A sidecar's drain closes the egress of the application, too, unless it is told which way. An
-/// ordinary container that runs nothing but Envoy beside another one is most likely a sidecar.
+/// A sidecar's drain closes the egress of the application, too, unless it is told which way.
 fn egress(ctx: &mut Context<'_>) {
-    let is_envoy = |process: &Process| {
+    let is_undecided = |process: &&Process| {
         let method = process.drain.as_ref().map(|drain| &drain.method);
-        matches!(method, Some(DrainMethod::Envoy(_)))
+        matches!(method, Some(DrainMethod::Envoy(envoy)) if envoy.direction.is_none())
     };
-    let is_beside = items(&ctx.workload.pod, &["containers"]).len() > 1
-        && ctx.loaded.config.processes.iter().all(is_envoy);
-    if !ctx.container.is_sidecar && !is_beside {
+    let undecided = ctx.loaded.config.processes.iter().find(is_undecided);
+    let Some(name) = undecided.filter(|_| ctx.container.is_sidecar).map(|it| &it.name) else {
         return;
-    }
-    let undecided =
-        |method: &_| matches!(method, DrainMethod::Envoy(envoy) if envoy.direction.is_none());
-    let Some(name) = drained(ctx, undecided) else { return };
+    };
     let message = format!(
         "the drain of `{name}` closes all of its listeners: if the application goes out through this sidecar, it is cut off \
          before it ends"
@@ -78,11 +73,4 @@ fn egress(ctx: &mut Context<'_>) {
     ctx.add(Severity::Warning, ctx.container.span, message).help(
         "set `direction: inbound` in its `drain.envoy`, or `direction: all` if nothing goes out through it",
     );
-}
-
-/// The name of the first process with such a drain.
-fn drained(ctx: &Context<'_>, is_such: impl Fn(&DrainMethod) -> bool) -> Option<String> {
-    let is_such =
-        |process: &&Process| process.drain.as_ref().is_some_and(|drain| is_such(&drain.method));
-    ctx.loaded.config.processes.iter().find(is_such).map(|process| process.name.clone())
 }
