@@ -2,30 +2,38 @@
 
 use std::future::Future;
 use std::io;
+use std::io::Write as _;
 use std::pin::Pin;
 use std::time::Duration;
 
 use hyper::{Method, StatusCode};
 
 use crate::cli::control_address;
-use crate::cli::control_address::Found;
+use crate::cli::control_address::{Found, Whom, of_operator};
 use crate::cli::fail;
 use crate::config::Address;
 use crate::http::{RequestError, Response, request};
 use crate::os::private_socket;
-use crate::types::{exit_code, harmless};
+use crate::types::{exit_code, harmless, harmless_lines};
 
 /// Limit of a request that is answered at once.
 pub(super) const LIMIT: Duration = Duration::from_secs(5);
 
-/// Runs a command on one thread; an error is printed, and is code 1.
-pub(super) fn run(command: impl Future<Output = Result<(), String>>) -> u8 {
+/// The largest answer: a status has some 200 bytes for each process.
+pub(super) const MAX_ANSWER: usize = 16 * 1024 * 1024;
+
+/// Finds drainit, and runs a command on one thread; an error is printed, and is code 1.
+pub(super) fn run<C: AsyncFnOnce(Found) -> Result<(), String>>(whom: &Whom, command: C) -> u8 {
+    let found = match of_operator(whom) {
+        Ok(found) => found,
+        Err(reason) => return fail(&reason, exit_code::CONFIG),
+    };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("cannot set up: {error}"), exit_code::SOFTWARE),
     };
     // The loop of the runtime is compiled once, not for each command.
-    let command: Pin<Box<dyn Future<Output = _>>> = Box::pin(command);
+    let command: Pin<Box<dyn Future<Output = _>>> = Box::pin(command(found));
     match runtime.block_on(command) {
         Ok(()) => exit_code::OK,
         Err(reason) => fail(&reason, exit_code::NOT_READY),
@@ -56,10 +64,8 @@ pub(super) async fn ask(
     method: Method,
     path: &str,
     limit: Duration,
-    max: usize,
 ) -> Result<Vec<u8>, String> {
-    let address = &found.address;
-    let answer = request(address, method, path, limit, max).await;
+    let answer = request(&found.address, method, path, limit, MAX_ANSWER).await;
     answer_of(answer, path, found)
 }
 
@@ -79,12 +85,26 @@ pub(super) fn answer_of(
             path.split('?').next().unwrap_or_default(),
             control_address::first_line(&answer)
         )),
+        Ok(answer) if answer.status == StatusCode::CONFLICT => Err(refusal(&answer.body)),
         Ok(answer) => Err(control_address::first_line(&answer)),
         Err(error) => {
             let why = nobody(&error, found);
             Err(format!("drainit cannot be asked at {address}: {error}{why}"))
         }
     }
+}
+
+/// The last line, which is the reason. Problems of a config stand before it, as `drainit check`
+/// shows them.
+fn refusal(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    let text = text.trim_end();
+    let (problems, reason) = text.rsplit_once('\n').unwrap_or(("", text));
+    if !problems.is_empty() {
+        // Best effort: stderr may have no reader.
+        let _ = writeln!(io::stderr(), "{}", harmless_lines(problems));
+    }
+    reason.to_owned()
 }
 
 /// Why nothing listens. Somebody who listens is hardly at the wrong address.

@@ -20,11 +20,11 @@ const MAX_LINE: usize = 1000;
 #[derive(Debug, Args)]
 pub(super) struct Whom {
     #[command(flatten)]
-    files: ConfigFiles,
+    pub(super) files: ConfigFiles,
     /// drainit's control socket, a path or @NAME [default: that of the config, else the private one
     /// of PID 1]
     #[arg(long, value_name = "SOCKET")]
-    socket: Option<PathBuf>,
+    pub(super) socket: Option<PathBuf>,
 }
 
 /// An address, and a hint for the error when it does not answer.
@@ -58,15 +58,7 @@ pub(super) fn of_probes(files: &ConfigFiles, socket: Option<PathBuf>) -> Result<
 
 /// The control socket, for an operator.
 pub(super) fn of_operator(whom: &Whom) -> Result<Found, String> {
-    of_operator_at(&whom.files, whom.socket.clone())
-}
-
-/// The same, for a command with other options.
-pub(super) fn of_operator_at(
-    files: &ConfigFiles,
-    socket: Option<PathBuf>,
-) -> Result<Found, String> {
-    find(files, socket, |control| match &control.socket {
+    find(&whom.files, whom.socket.clone(), |control| match &control.socket {
         ControlSocket::Path(socket) => Ok(Address::Unix(socket.clone())),
         ControlSocket::Private => private(),
         ControlSocket::Off => Err(NO_SOCKET.to_owned()),

@@ -3,21 +3,17 @@
 //! For a `preStop` hook or an operator. It stops nothing; a SIGTERM goes on from there.
 
 use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use hyper::Method;
 use tokio::time::{Instant, sleep};
 
-use crate::cli::ask::{is_nobody, nobody, run};
-use crate::cli::config_files::ConfigFiles;
+use crate::cli::ask::{MAX_ANSWER, is_nobody, nobody, run};
 use crate::cli::control_address;
-use crate::cli::control_address::Found;
-use crate::cli::fail;
+use crate::cli::control_address::{Found, Whom};
 use crate::config::Address;
 use crate::http::{RequestError, Response, request};
-use crate::types::exit_code;
 
 /// Limit of one request.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -29,18 +25,12 @@ const UNKNOWN: Duration = Duration::from_secs(30);
 const SLACK: Duration = Duration::from_secs(5);
 /// The pause between two polls.
 const PAUSE: Duration = Duration::from_millis(50);
-/// A status has some 150 bytes for each process.
-const MAX_STATUS: usize = 16 * 1024 * 1024;
 
 /// Options of `drain`.
 #[derive(Debug, Args)]
 pub struct DrainArgs {
     #[command(flatten)]
-    files: ConfigFiles,
-    /// drainit's control socket, a path or @NAME [default: that of the config, else the private one
-    /// of PID 1]
-    #[arg(long, value_name = "SOCKET")]
-    socket: Option<PathBuf>,
+    whom: Whom,
     /// Return when the drain has begun
     #[arg(long)]
     no_wait: bool,
@@ -48,11 +38,7 @@ pub struct DrainArgs {
 
 /// Returns 0 when the drain is done, or with `--no-wait` when it has begun.
 pub(super) fn drain(args: &DrainArgs) -> u8 {
-    let found = match control_address::of_operator_at(&args.files, args.socket.clone()) {
-        Ok(found) => found,
-        Err(reason) => return fail(&reason, exit_code::CONFIG),
-    };
-    run(async {
+    run(&args.whom, async |found: Found| {
         begin(&found).await?;
         if args.no_wait { Ok(()) } else { wait(&found.address).await }
     })
@@ -105,7 +91,7 @@ async fn wait(address: &Address) -> Result<(), String> {
 }
 
 async fn send(address: &Address, method: Method, path: &str) -> Result<Response, RequestError> {
-    request(address, method, path, LIMIT, MAX_STATUS).await
+    request(address, method, path, LIMIT, MAX_ANSWER).await
 }
 
 struct Progress {

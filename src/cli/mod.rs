@@ -7,7 +7,6 @@ pub mod control_address;
 pub mod drain;
 pub mod exec;
 pub mod health;
-pub mod kill;
 mod misread;
 pub mod operate;
 pub mod plan;
@@ -26,7 +25,6 @@ use clap::{Parser, Subcommand};
 
 use crate::cli::tools::Tool;
 use crate::compat;
-use crate::core::event::Request;
 use crate::os::signal::mask;
 use crate::types::{exit_code, harmless};
 
@@ -72,7 +70,7 @@ enum Ask {
     /// Read the config again, and replace what differs
     Reload(crate::cli::reload::ReloadArgs),
     /// Send a signal to single processes
-    Kill(crate::cli::kill::KillArgs),
+    Kill(crate::cli::operate::KillArgs),
 }
 
 /// Parses the command line and carries it out.
@@ -117,11 +115,11 @@ impl Ask {
             Self::Drain(args) => crate::cli::drain::drain(&args),
             Self::Health(args) => crate::cli::health::health(args),
             Self::Status(args) => crate::cli::status::status(&args),
-            Self::Stop(args) => crate::cli::operate::operate(Request::Stop, &args),
-            Self::Start(args) => crate::cli::operate::operate(Request::Start, &args),
-            Self::Restart(args) => crate::cli::operate::operate(Request::Restart, &args),
+            Self::Stop(args) => crate::cli::operate::operate("stop", &args),
+            Self::Start(args) => crate::cli::operate::operate("start", &args),
+            Self::Restart(args) => crate::cli::operate::operate("restart", &args),
             Self::Reload(args) => crate::cli::reload::reload(&args),
-            Self::Kill(args) => crate::cli::kill::kill(&args),
+            Self::Kill(args) => crate::cli::operate::kill(&args),
         }
     }
 }

@@ -1,18 +1,13 @@
-//! `drainit stop`, `start` and `restart` of single processes.
+//! `drainit stop`, `start`, `restart` and `kill` of single processes.
 
 use std::time::Duration;
 
 use clap::Args;
 use hyper::Method;
 
-use crate::cli::ask::{ask, query, run};
-use crate::cli::control_address::{Whom, of_operator};
-use crate::cli::fail;
-use crate::core::event::Request;
-use crate::report::messages::request_name;
-use crate::types::exit_code;
-
-const MAX_ANSWER: usize = 64 * 1024;
+use crate::cli::ask::{LIMIT, ask, query, run};
+use crate::cli::control_address::{Found, Whom};
+use crate::types::Signal;
 
 /// Options of `stop`, `start` and `restart`.
 #[derive(Debug, Args)]
@@ -24,15 +19,42 @@ pub struct OperateArgs {
     names: Vec<String>,
 }
 
-/// Returns 0 when it is done. An interrupted command does not interrupt the operation.
-pub(super) fn operate(request: Request, args: &OperateArgs) -> u8 {
-    let found = match of_operator(&args.whom) {
-        Ok(found) => found,
-        Err(reason) => return fail(&reason, exit_code::CONFIG),
-    };
-    run(async {
-        let path = format!("/v1/{}?{}", request_name(request), query(&args.names)?.join("&"));
-        // As long as a drain and a stop may take: drainit bounds both.
-        ask(&found, Method::POST, &path, Duration::MAX, MAX_ANSWER).await.map(drop)
+/// Options of `kill`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The signal goes to the process, not to its children. If that ends it, `restart` and `on_exit` decide; \
+        `drainit stop` stops a process."
+)]
+pub struct KillArgs {
+    /// The signal, by name or number
+    #[arg(short, long, value_name = "SIGNAL", value_parser = signal, default_value = "KILL")]
+    signal: Signal,
+    #[command(flatten)]
+    operate: OperateArgs,
+}
+
+/// Stops, starts or restarts; returns 0 when it is done. An interrupted command does not interrupt
+/// the operation.
+pub(super) fn operate(verb: &str, args: &OperateArgs) -> u8 {
+    // As long as a drain and a stop may take: drainit bounds both.
+    post(args, verb, None, Duration::MAX)
+}
+
+/// Returns 0 when the signal was sent to all of them.
+pub(super) fn kill(args: &KillArgs) -> u8 {
+    post(&args.operate, "kill", Some(format!("signal={}", args.signal.number())), LIMIT)
+}
+
+fn post(args: &OperateArgs, verb: &str, parameter: Option<String>, limit: Duration) -> u8 {
+    run(&args.whom, async |found: Found| {
+        let mut query = query(&args.names)?;
+        query.extend(parameter);
+        let path = format!("/v1/{verb}?{}", query.join("&"));
+        ask(&found, Method::POST, &path, limit).await.map(drop)
     })
+}
+
+fn signal(text: &str) -> Result<Signal, String> {
+    Signal::parse(text)
+        .ok_or_else(|| "write a name such as HUP, or a number from 1 to 64".to_owned())
 }

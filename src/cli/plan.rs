@@ -2,12 +2,11 @@
 
 use std::io::{self, Write};
 use std::mem::ManuallyDrop;
-use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::cli::config_files::ConfigFiles;
-use crate::cli::{control_address, fail, print, reload, tools};
+use crate::cli::control_address::Whom;
+use crate::cli::{fail, print, reload, tools};
 use crate::load;
 use crate::load::{Environment, Loaded};
 use crate::plan::{Plan, text};
@@ -17,13 +16,10 @@ use crate::types::exit_code;
 #[derive(Debug, Args)]
 pub struct PlanArgs {
     #[command(flatten)]
-    files: ConfigFiles,
+    whom: Whom,
     /// Ask the running drainit what a reload would do [default: with the files of its start]
     #[arg(long)]
     reload: bool,
-    /// drainit's control socket, a path or @NAME, for --reload
-    #[arg(long, value_name = "SOCKET", requires = "reload")]
-    socket: Option<PathBuf>,
     /// Output format
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -45,11 +41,19 @@ enum Format {
 /// Prints the plan, and the problems of the config on stderr.
 pub(super) fn plan(args: &PlanArgs) -> u8 {
     if args.reload {
-        return plan_reload(args);
+        return match args.format {
+            Format::Svg => fail("a reload is shown as text or JSON", exit_code::USAGE),
+            format => reload::plan(&args.whom, matches!(format, Format::Json)),
+        };
+    }
+    if args.whom.socket.is_some() {
+        return fail("--socket is for --reload", exit_code::USAGE);
     }
     // Dropping it would only take time before the exit.
-    let loaded =
-        ManuallyDrop::new(load::load_to_show(&args.files.paths(), &Environment::from_process()));
+    let loaded = ManuallyDrop::new(load::load_to_show(
+        &args.whom.files.paths(),
+        &Environment::from_process(),
+    ));
     let (problems, plan) = match &*loaded {
         Ok(Loaded { config, graph, warnings, .. }) => {
             (warnings, Some(ManuallyDrop::new(Plan::new(config, graph))))
@@ -72,18 +76,4 @@ pub(super) fn plan(args: &PlanArgs) -> u8 {
     };
     print((shown.trim_end().to_owned() + "\n").as_bytes());
     exit_code::OK
-}
-
-fn plan_reload(args: &PlanArgs) -> u8 {
-    let is_json = match args.format {
-        Format::Text => false,
-        Format::Json => true,
-        Format::Svg => {
-            return fail("a reload is shown as text or JSON", exit_code::USAGE);
-        }
-    };
-    match control_address::of_operator_at(&args.files, args.socket.clone()) {
-        Ok(found) => reload::plan(&found, args.files.named(), is_json),
-        Err(reason) => fail(&reason, exit_code::CONFIG),
-    }
 }

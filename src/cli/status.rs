@@ -14,16 +14,14 @@ use hyper::Method;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::cli::ask::{LIMIT, answer_of, is_cut, is_nobody, query, run};
-use crate::cli::control_address::{Found, Whom, of_operator};
-use crate::cli::{fail, print};
+use crate::cli::ask::{LIMIT, MAX_ANSWER, answer_of, is_cut, is_nobody, query, run};
+use crate::cli::control_address::{Found, Whom};
+use crate::cli::print;
 use crate::http::request;
 use crate::os::{private_socket, sys};
 use crate::types::suggest::is_meant;
-use crate::types::{exit_code, harmless, human};
+use crate::types::{harmless, human};
 
-/// A status has some 200 bytes for each process.
-const MAX_STATUS: usize = 16 * 1024 * 1024;
 /// The pause between two lines of `--watch`.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The width of a table that does not go to a terminal: nothing is cut.
@@ -56,11 +54,7 @@ pub struct StatusArgs {
 
 /// Returns 0 if drainit answers, whatever state it is in.
 pub(super) fn status(args: &StatusArgs) -> u8 {
-    let found = match of_operator(&args.whom) {
-        Ok(found) => found,
-        Err(reason) => return fail(&reason, exit_code::CONFIG),
-    };
-    run(async {
+    run(&args.whom, async |found: Found| {
         let mut meter = Meter::default();
         let text = show(args, &found, &mut meter, false).await?.unwrap_or_default();
         let screen = args.watch && args.format == Format::Text && io::stdout().is_terminal();
@@ -88,7 +82,7 @@ async fn show(
     again: bool,
 ) -> Result<Option<String>, String> {
     let path = format!("/v1/status?{}", query(&args.names)?.join("&"));
-    let answer = request(&found.address, Method::GET, &path, LIMIT, MAX_STATUS).await;
+    let answer = request(&found.address, Method::GET, &path, LIMIT, MAX_ANSWER).await;
     if again && answer.as_ref().is_err_and(|error| is_nobody(error) || is_cut(error)) {
         return Ok(None);
     }
@@ -110,11 +104,7 @@ async fn show(
     meter.measure(&mut status);
     Ok(Some(match args.format {
         Format::Json => format!("{status}\n"),
-        Format::Text => {
-            let table = text(&status, sys::terminal_width().unwrap_or(WIDTH));
-            let hints = if args.names.is_empty() { String::new() } else { hints(&status) };
-            table + &hints
-        }
+        Format::Text => text(&status, sys::terminal_width().unwrap_or(WIDTH)),
     }))
 }
 
@@ -240,23 +230,6 @@ fn text(status: &Value, width: usize) -> String {
         }
     }
     out
-}
-
-/// Where the lines of the failed processes are of which none are known.
-fn hints(status: &Value) -> String {
-    let all = status["processes"].as_array().into_iter().flatten();
-    let failed = all.filter(|process| {
-        let has_failed = ["failed", "restarting"].iter().any(|state| process["state"] == *state);
-        has_failed && process["last_lines"].is_null()
-    });
-    let hint = |process| {
-        let name = &row(process)[0];
-        format!(
-            "{name} has failed; no last lines of it are known: they are kept with `log: {{prefix: \
-             {name}}}`, and without `log` only in the container's log\n"
-        )
-    };
-    failed.map(hint).collect()
 }
 
 /// The container in one line; during a shutdown its progress.
@@ -416,20 +389,6 @@ mod tests {
             json!(["it cannot be drained", "7 lines dropped\u{1b}"]);
         let note = "it cannot be drained; 7 lines dropped␛; last exit: exited with code 7";
         assert!(text(&status, WIDTH).contains(note));
-    }
-
-    #[test]
-    fn a_failed_process_without_last_lines_has_a_hint() {
-        let mut status = example();
-        assert_eq!(hints(&status), "");
-        status["processes"][1]["state"] = json!("failed");
-        assert!(
-            hints(&status).contains("kept with `log: {prefix: router-with"),
-            "{}",
-            hints(&status)
-        );
-        status["processes"][1]["last_lines"] = json!(["the end"]);
-        assert_eq!(hints(&status), "");
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Accepts and answers a bounded number of connections at once, each for a bounded time.
 //!
 //! Each listener has its own loop and its own bound, so TCP clients take nothing from the private
-//! socket. At the bound a new connection is not refused: the one that has been idle for the longest
-//! is closed. A real client sends its request at once and is answered within a millisecond, so an
-//! idle connection is one that is held without a request.
+//! socket. At the bound a new connection is not refused: the oldest one without a request is closed,
+//! else the oldest. A real client sends its request at once and is answered within a millisecond, so
+//! an old connection is one that is held without a request.
 //!
 //! Everybody can connect to the private socket. Those who may not ask get a few places of their own,
 //! in which they are told so: they take none from those who may.
@@ -16,13 +16,12 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::IpAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::{AbortHandle, JoinSet, yield_now};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -94,7 +93,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
 
 pub(crate) trait Answer {
     /// Reads one request from the stream and answers it. Moves `stage` on once the head is complete.
-    fn converse(&self, stream: Watched, caller: Caller, stage: &Stage) -> impl Future<Output = ()>;
+    fn converse(
+        &self,
+        stream: Box<dyn Stream>,
+        caller: Caller,
+        stage: &Stage,
+    ) -> impl Future<Output = ()>;
 }
 
 /// How far a connection is, which decides how long it may take.
@@ -169,6 +173,7 @@ pub(crate) async fn accept<A: Answer + 'static>(
     answer: Rc<A>,
 ) -> Infallible {
     let mut tasks = JoinSet::new();
+    // In the order of their accept.
     let mut open: Vec<Open> = Vec::new();
     let mut strangers: Vec<Open> = Vec::new();
     let lasting = Rc::new(Cell::new(0));
@@ -187,10 +192,8 @@ pub(crate) async fn accept<A: Answer + 'static>(
                     _ => (&mut open, max),
                 };
                 if open.len() >= max {
-                    close_idlest(open);
+                    close_oldest(open);
                 }
-                let stream = Watched::new(stream);
-                let last_active = Rc::clone(&stream.last_active);
                 let answer = Rc::clone(&answer);
                 let stage = Stage { lasting: Rc::clone(&lasting), ..Stage::new(max / 2) };
                 let progress = stage.clone();
@@ -198,13 +201,13 @@ pub(crate) async fn accept<A: Answer + 'static>(
                     let leave = Leave(stage);
                     converse(&*answer, stream, caller, limits, &leave.0).await;
                 });
-                open.push(Open { task, last_active, stage: progress });
+                open.push(Open { task, stage: progress });
                 // Polls the task before the next accept: a request that came with the connection is
                 // answered however many connections wait behind it.
                 yield_now().await;
             }
             Err(_) => {
-                close_idlest(&mut open);
+                close_oldest(&mut open);
                 sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -214,24 +217,21 @@ pub(crate) async fn accept<A: Answer + 'static>(
 /// An open connection.
 struct Open {
     task: AbortHandle,
-    /// The last read or write.
-    last_active: Rc<Cell<Instant>>,
     stage: Stage,
 }
 
-/// Closes the connection that has been idle for the longest, but none whose answer may last.
-fn close_idlest(open: &mut Vec<Open>) {
-    let idlest = open.iter().enumerate();
-    let idlest = idlest.filter(|(_, connection)| !connection.stage.is_lasting());
-    let idlest = idlest.min_by_key(|(_, connection)| connection.last_active.get());
-    if let Some((place, _)) = idlest {
-        open.swap_remove(place).task.abort();
+/// Closes the oldest connection without a request, else the oldest, but none whose answer may last.
+fn close_oldest(open: &mut Vec<Open>) {
+    let closable = open.iter().enumerate().filter(|(_, it)| !it.stage.is_lasting());
+    let oldest = closable.min_by_key(|(_, it)| it.stage.progress.get() != Progress::NoHead);
+    if let Some((place, _)) = oldest {
+        open.remove(place).task.abort();
     }
 }
 
 async fn converse(
     answer: &impl Answer,
-    stream: Watched,
+    stream: Box<dyn Stream>,
     caller: Caller,
     limits: Limits,
     stage: &Stage,
@@ -245,56 +245,5 @@ async fn converse(
         Progress::NoHead => {}
         Progress::Answering => drop(timeout_at(accepted + limits.whole, exchange).await),
         Progress::Lasting => exchange.await,
-    }
-}
-
-/// A stream that keeps the time of the last read or write.
-pub(crate) struct Watched {
-    stream: Box<dyn Stream>,
-    last_active: Rc<Cell<Instant>>,
-}
-
-impl Watched {
-    pub(crate) fn new(stream: Box<dyn Stream>) -> Self {
-        Self { stream, last_active: Rc::new(Cell::new(Instant::now())) }
-    }
-
-    fn note(&self, is_active: bool) {
-        if is_active {
-            self.last_active.set(Instant::now());
-        }
-    }
-}
-
-impl AsyncRead for Watched {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        self.note(buffer.filled().len() > before);
-        polled
-    }
-}
-
-impl AsyncWrite for Watched {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.note(matches!(polled, Poll::Ready(Ok(1..))));
-        polled
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -33,7 +33,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::oneshot;
 
 use crate::control::connections::{
-    Answer, Caller, Limits, Listener, Stage, Watched, accept, max_connections,
+    Answer, Caller, Limits, Listener, Stage, Stream, accept, max_connections,
 };
 use crate::control::listen::Listeners;
 use crate::control::operate::Answered;
@@ -121,7 +121,7 @@ struct Server<S> {
 }
 
 impl<S: SupervisorHandle> Answer for Server<S> {
-    async fn converse(&self, stream: Watched, caller: Caller, stage: &Stage) {
+    async fn converse(&self, stream: Box<dyn Stream>, caller: Caller, stage: &Stage) {
         let answer = |request: Request<Incoming>| {
             stage.answer();
             let answered = self.answer(&request, &caller, stage);

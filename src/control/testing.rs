@@ -86,5 +86,5 @@ pub(crate) async fn converse(
     stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + 'static,
 ) {
     let server = Server { supervisor };
-    server.converse(Watched::new(Box::new(stream)), caller, &Stage::new(4)).await;
+    server.converse(Box::new(stream), caller, &Stage::new(4)).await;
 }
