@@ -19,7 +19,7 @@ use crate::supervisor::file_watch::{FileWatches, Watched};
 use crate::supervisor::message::{Message, MessageSender, TextReply};
 use crate::supervisor::sockets;
 use crate::supervisor::sockets::{Held, LONGEST_OPEN, Opened};
-use crate::types::{harmless, human};
+use crate::types::harmless;
 
 /// The longest wait for the files: they may be on a file system that hangs.
 const LONGEST_READ: Duration = Duration::from_secs(10);

@@ -13,6 +13,7 @@ mod grace;
 mod manifest;
 mod pre_stop;
 mod probes;
+mod restarts;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
@@ -141,6 +142,7 @@ pub fn check_manifest(
         crate::kubernetes::grace::check(&mut ctx, &before);
         crate::kubernetes::probes::check(&mut ctx);
         crate::kubernetes::traffic::check(&mut ctx, &before);
+        crate::kubernetes::restarts::check(&mut ctx);
     }
     diagnostics.extend(problems.finish());
     PodCheck { diagnostics, containers }

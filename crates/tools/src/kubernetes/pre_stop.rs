@@ -36,6 +36,7 @@ pub(super) fn check(ctx: &mut Context<'_>) -> PreStop {
     } else {
         found.is_unknown = hook.is_some();
     }
+    over_tcp(ctx, &command);
     if let (Some(span), false) = (found.span, found.sleeps.is_zero())
         && ctx.takes_traffic_away()
     {
@@ -49,6 +50,21 @@ pub(super) fn check(ctx: &mut Context<'_>) -> PreStop {
         );
     }
     found
+}
+
+/// Refuses a request to `/drain` by `httpGet` or by a command such as curl: a hook that is refused
+/// makes no event, so nobody would see it.
+fn over_tcp(ctx: &mut Context<'_>, command: &[Word]) {
+    let get = text(&ctx.container.node, &["lifecycle", "preStop", "httpGet", "path"]);
+    let Some(listen) = ctx.loaded.config.control.listen else { return };
+    let url = format!(":{}/drain", listen.port());
+    let asks = |part: &str| part.trim_matches(['"', '\'', ';']).ends_with(&url);
+    let by_command = command.iter().find(|word| word.text.split_whitespace().any(asks));
+    if let Some(word) = get.as_ref().filter(|path| path.text == "/drain").or(by_command) {
+        let message = "drainit refuses this: it accepts no drain over TCP";
+        ctx.add(Severity::Error, word.span, message)
+            .help("write `preStop: {exec: {command: [drainit, drain]}}`");
+    }
 }
 
 /// `lifecycle.stopSignal` replaces the image's STOPSIGNAL.
