@@ -6,13 +6,12 @@ use nix::sys::signal::kill;
 use crate::support::real_envoy::RealEnvoy;
 use crate::support::{LONG, Signal};
 
-const WARNING: &str = r"^\[drainit\] .* warning: router: ended by itself ";
-const REMARK: &str = r"Z   router: ended by itself ";
-const BECAUSE: &str = r", before it was drained: SIGTERM was probably sent to every process at once \(kill -TERM -1, a node shutdown\); requests in flight were cut";
+const WARNING: &str = r"^\[drainit\] .* warning: router: ended before it was drained";
+const REMARK: &str = r"Z   router: ended before it was drained";
 
 // holds: S116, S119, S217
 #[test]
-fn an_envoy_that_ended_before_its_drain_is_reported_with_the_reason() {
+fn an_envoy_that_ended_before_its_drain_is_reported() {
     // Longer than the test needs to send all signals.
     let drain = "time: 8s, min: 4s";
     let Some((drainit, _)) = (RealEnvoy { drain, ..RealEnvoy::default() }).start() else { return };
@@ -23,7 +22,6 @@ fn an_envoy_that_ended_before_its_drain_is_reported_with_the_reason() {
     }
     let ended = drainit.wait_exit(LONG);
     for line in [WARNING, REMARK] {
-        let when = "[0-9.]+m?s (after|before) the stop signal";
-        ended.assert_code(0).assert_line(&format!("{line}{when}{BECAUSE}"));
+        ended.assert_code(0).assert_line(line);
     }
 }

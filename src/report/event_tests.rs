@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::core::cause::Cause;
 use crate::core::event::{Load, Request, Unit};
-use crate::core::note::{AfterEnd, DrainEnd, Evidence, Hurry, Note, RequestError, StartFailure};
+use crate::core::note::{AfterEnd, DrainEnd, Hurry, Note, RequestError, StartFailure};
 use crate::core::spec::{HookId, Stage};
 use crate::report::event::exit;
 use crate::report::testing::Noted;
@@ -60,7 +60,7 @@ fn all() -> Vec<Note> {
         Note::DrainOver { process, why: DrainEnd::TimeOver, took: SECOND, last },
         Note::StillDraining { process, load: last, left: SECOND },
         Note::OpenAgain { process, load: last, longest: SECOND },
-        Note::EndedUndrained { process, signal, evidence: Evidence::OtherEnds },
+        Note::EndedUndrained(process),
         Note::Stopping { process, signal, limit: SECOND },
         Note::Killed { process, after: None },
         Note::LeftoversRemain,

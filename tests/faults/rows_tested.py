@@ -53,7 +53,7 @@ tested("a real Envoy is stopped (SIGSTOP) when it is to drain", "`min`, then the
 tested("a real Envoy is stopped (SIGSTOP) during the drain", "the wait is over after `time`",
        "crash_paths::an_envoy_that_hangs_during_the_drain_is_stopped_when_its_time_is_over")
 tested("TERM to Envoy too (`kill -TERM -1`)", "the cut requests are reported",
-       "simultaneous_stop::an_envoy_that_ended_before_its_drain_is_reported_with_the_reason")
+       "simultaneous_stop::an_envoy_that_ended_before_its_drain_is_reported")
 tested("the drain time is `abc`", "refused before anything starts",
        "drain_faults::a_drain_time_that_is_no_time_is_refused_before_anything_starts")
 tested("a drain command hangs", "killed when its time is over", "drain_kinds::a_command_that_takes_too_long_is_killed")

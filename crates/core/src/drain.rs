@@ -17,7 +17,7 @@ use crate::budget::Budget;
 use crate::event::{Event, Load};
 use crate::note::{DrainEnd, Note};
 use crate::spec::DrainSpec;
-use crate::state::State;
+use crate::state::{Lifecycle, State};
 use crate::types::{ProcessId, Time};
 
 /// A process is quiet if nothing is open (or no more than `exit_at` allows) and nothing new has come
@@ -222,8 +222,14 @@ impl State {
     /// Whether the end of this process would cut traffic now. Processes other than Envoy may end in
     /// answer to their drain.
     pub(crate) fn is_undrained(&self, process: ProcessId) -> bool {
+        let serves = matches!(self.life(process), Lifecycle::Ready { .. });
+        if !serves || !self.is_current(process) {
+            return false;
+        }
         match &self.drains[process.index()] {
-            Progress::NotDue => true,
+            Progress::NotDue => {
+                self.process(process).drain.is_some_and(|drain| !drain.time.is_zero())
+            }
             Progress::Active(active) => active.closes,
             Progress::FinalCount(count) => count.is_noted,
             _ => false,

@@ -8,8 +8,7 @@
 //!
 //! ```text
 //! report ─▶ machine ─▶ phase ─▶ drain, restart ─▶ state ─▶ budget ─▶ spec ─▶ types
-//!       │         └▶ broadcast     all of them ─▶ event, action, note, cause
-//!       └▶ timeline ─▶ budget                                graph ─▶ types
+//!       └▶ timeline ─▶ budget       all of them ─▶ event, action, note, cause    graph ─▶ types
 //! ```
 //!
 //! ```text
@@ -30,7 +29,6 @@
 extern crate alloc;
 
 pub mod action;
-pub mod broadcast;
 pub mod budget;
 pub mod cause;
 pub mod drain;

@@ -3,7 +3,6 @@
 use alloc::rc::Rc;
 
 use crate::action::Action;
-use crate::broadcast::Broadcast;
 use crate::cause::Cause;
 use crate::event::{Event, Request};
 use crate::note::{Note, RequestError};
@@ -20,18 +19,13 @@ use crate::types::{ProcessId, Signal, Time};
 pub struct Machine {
     state: State,
     phase: Phase,
-    broadcast: Broadcast,
 }
 
 impl Machine {
     /// Creates a machine that waits for [`Event::Start`].
     #[must_use]
     pub fn new(spec: Rc<Spec>, now: Time) -> Self {
-        Self {
-            state: State::new(spec, now),
-            phase: Phase::Running(Running::default()),
-            broadcast: Broadcast::default(),
-        }
+        Self { state: State::new(spec, now), phase: Phase::Running(Running::default()) }
     }
 
     /// Handles one event and returns the actions to carry out, in this order.
@@ -52,7 +46,6 @@ impl Machine {
         {
             forward(state, signal);
         }
-        self.observe(event);
         if let (Event::SignalHandled, Some(shutdown)) = (event, self.phase.shutdown_mut()) {
             shutdown.signal_handled(now);
         }
@@ -78,13 +71,6 @@ impl Machine {
     fn end_step(&mut self) -> Vec<Action> {
         if self.phase.shutdown().is_some() {
             self.state.release_sockets();
-        }
-        // No note may follow the exit, and while the container runs an end is no loss.
-        let stops = |shutdown: &Shutdown| shutdown.cause != Cause::DrainRequested;
-        if self.phase.shutdown().is_some_and(stops) {
-            for note in self.broadcast.notes() {
-                self.state.note(note);
-            }
         }
         core::mem::take(&mut self.state.actions)
     }
@@ -181,32 +167,6 @@ impl Machine {
             _ => {}
         }
         event
-    }
-
-    /// Records the events that may show a stop signal to every process at once.
-    fn observe(&mut self, event: Event) {
-        let state = &self.state;
-        match event {
-            Event::Signal(signal) if state.spec.stop_signals.contains(&signal) => {
-                self.broadcast.asked(state.now, signal);
-            }
-            Event::Spawned(process) => self.broadcast.started(process),
-            Event::Exited { process, end, .. }
-                if state.drain_signalled[process.index()].is_none()
-                    && state.is_current(process) =>
-            {
-                let (life, spec) = (state.life(process), state.process(process));
-                let has_traffic = matches!(self.phase, Phase::Running(_) | Phase::Draining(_));
-                let is_missed = has_traffic && state.is_undrained(process);
-                let is_drained = spec.drain.is_some_and(|drain| !drain.time.is_zero());
-                if let Lifecycle::Starting { .. } | Lifecycle::Ready { .. } = life {
-                    let undrained =
-                        is_drained && is_missed && matches!(life, Lifecycle::Ready { .. });
-                    self.broadcast.ended(state.now, process, spec, end, undrained);
-                }
-            }
-            _ => {}
-        }
     }
 
     /// When [`Event::Tick`] is due if no other event comes first. Later than the last `now`, except

@@ -186,13 +186,8 @@ pub enum Note {
         load: Load,
         longest: Duration,
     },
-    /// A process has ended before its drain was over, by a signal that drainit did not send.
-    EndedUndrained {
-        process: ProcessId,
-        /// The probable signal.
-        signal: Signal,
-        evidence: Evidence,
-    },
+    /// A process has ended by itself during the shutdown, before it was drained.
+    EndedUndrained(ProcessId),
     /// A process was asked to end.
     Stopping {
         process: ProcessId,
@@ -292,17 +287,6 @@ pub enum StartFailure {
     NotReady { after: Duration },
     /// A oneshot did not complete within its `timeout`.
     TimedOut { after: Duration },
-}
-
-/// Why an end is attributed to a stop signal that every process received.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Evidence {
-    /// It came this long after the first stop signal.
-    After(Duration),
-    /// It came this long before the first stop signal.
-    Before(Duration),
-    /// Other processes ended at the same time.
-    OtherEnds,
 }
 
 /// The effect of a further stop signal.

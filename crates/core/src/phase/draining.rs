@@ -134,6 +134,9 @@ impl Draining {
         // It has served nobody yet.
         let was_pending =
             matches!(event, Event::Exited { process, .. } if state.is_pending(process));
+        // While the drain is held, nothing is to stop, and an end is no loss.
+        let was_undrained = !self.held
+            && matches!(event, Event::Exited { process, .. } if state.is_undrained(process));
         state.handle_stop(event, deadline);
         state.handle_drain(event);
         match event {
@@ -150,6 +153,9 @@ impl Draining {
                 self.hook_until = None;
             }
             Event::Exited { process, end, .. } => {
+                if was_undrained {
+                    state.note(Note::EndedUndrained(process));
+                }
                 if !was_pending {
                     self.exited(state, process);
                 }

@@ -348,7 +348,7 @@ impl Journal {
                 self.steps.begin(now, (StepKind::Stop, Some(process)), None);
             }
             Note::GroupRemains(process) => self.steps.remains(now, process),
-            Note::NotDrained(_) | Note::EndedUndrained { .. } => return true,
+            Note::NotDrained(_) | Note::EndedUndrained(_) => return true,
             Note::Hurried(_)
             | Note::HookTimedOut(_)
             | Note::DeadlinePassed

@@ -3,7 +3,7 @@
 use crate::replacements::{NEW, overlapping, restart};
 use crate::*;
 use drainit_core::event::{Load, Unit};
-use drainit_core::note::{AfterEnd, Evidence, Hurry, StartFailure};
+use drainit_core::note::{AfterEnd, Hurry, StartFailure};
 use drainit_core::phase::Phase;
 use drainit_core::spec::{DrainSpec, Wait};
 use drainit_core::state::Lifecycle;
@@ -204,72 +204,28 @@ fn a_drain_is_over_when_no_more_than_exit_at_are_left() {
     assert!(notes.iter().any(is_over), "{notes:?}");
 }
 
-// holds: S116, S118, S217
+// holds: S116, S117, S217
 #[test]
-fn a_broadcast_signal_is_recognised() {
-    let told = |notes: Vec<Note>| {
-        let mut notes = notes.into_iter().filter_map(|note| match note {
-            Note::EndedUndrained { process: ROUTER, signal: Signal::TERM, evidence } => {
-                Some(evidence)
-            }
-            _ => None,
-        });
-        let with = notes.next();
-        assert_eq!(notes.next(), None, "said once");
-        with
+fn an_end_before_the_drain_is_reported() {
+    let is_told = |spec: Spec, before: &[(u64, Event)], end| {
+        let mut play = Play::up(spec);
+        for (at, event) in before {
+            play.at(*at, *event);
+        }
+        play.notes(1100, end).contains(&Note::EndedUndrained(ROUTER))
     };
-    let term = Event::Signal(Signal::TERM);
-    // TERM ends Envoy with code 0, other processes with the signal.
+    let term = (1000, Event::Signal(Signal::TERM));
     let by_term = Event::Exited { process: ROUTER, end: End::Signal(Signal::TERM), remains: false };
     for end in [exited(ROUTER), by_term] {
-        let mut play = Play::up(gateway());
-        play.at(1000, term);
-        assert_eq!(told(play.notes(1004, end)), Some(Evidence::After(MS(4))));
-        // The end is seen before the signal.
-        let mut play = Play::up(gateway());
-        assert_eq!(told(play.notes(1000, end)), None);
-        assert_eq!(told(play.notes(1003, term)), Some(Evidence::Before(MS(3))));
-        assert_eq!(told(play.notes(1003, exited(ENGINE))), None);
-        // As PID 1 drainit does not receive it.
-        let mut play = Play::up(gateway());
-        assert_eq!(told(play.notes(1000, exited(ENGINE))), None);
-        assert_eq!(told(play.notes(1020, end)), Some(Evidence::OtherEnds));
-        let mut play = Play::up(gateway());
-        assert_eq!(told(play.notes(1000, exited(ENGINE))), None);
-        assert_eq!(told(play.notes(1501, end)), None, "another reason");
-        // Long after or before the signal: another reason.
-        let mut play = Play::up(gateway());
-        play.at(1000, term);
-        assert_eq!(told(play.notes(4000, end)), None);
-        let mut play = Play::up(gateway());
-        play.at(1000, end);
-        assert_eq!(told(play.notes(2000, term)), None);
+        assert!(is_told(gateway(), &[term], end), "an Envoy does not end in answer to its drain");
+        assert!(!is_told(gateway(), &[term, (1080, INT)], end), "asked to end");
+        assert!(!is_told(gateway(), &[], end), "nothing else stops");
     }
-    // A crash is never attributed to a signal, and a drained process has lost nothing.
-    let crash = Event::Exited { process: ROUTER, end: End::Code(1), remains: false };
-    let mut play = Play::up(gateway());
-    play.at(1000, term);
-    assert_eq!(told(play.notes(1004, crash)), None);
-    let mut play = Play::up(gateway());
-    play.at(1000, term);
-    play.at(1001, term);
-    assert_eq!(told(play.notes(1100, INT)), None, "asked to end");
-    assert_eq!(told(play.notes(1104, exited(ROUTER))), None);
-}
-
-// holds: S117
-#[test]
-fn an_end_that_may_answer_a_drain_is_no_broadcast_signal() {
-    let ended_at = |readiness_delay| {
-        let mut spec = Spec { readiness_delay, ..gateway() };
-        spec.processes[ROUTER.index()].drain.as_mut().unwrap().closes = false;
-        let mut play = Play::up(spec);
-        play.at(1000, Event::Signal(Signal::TERM));
-        let notes = play.notes(1100, exited(ROUTER));
-        notes.iter().any(|note| matches!(note, Note::EndedUndrained { .. }))
-    };
-    assert!(!ended_at(Duration::ZERO), "the drain has begun");
-    assert!(ended_at(MS(5000)), "nobody has asked it yet");
+    let mut spec = gateway();
+    spec.processes[ROUTER.index()].drain.as_mut().unwrap().closes = false;
+    assert!(!is_told(spec.clone(), &[term], exited(ROUTER)), "its end may be its answer");
+    spec.readiness_delay = MS(5000);
+    assert!(is_told(spec, &[term], exited(ROUTER)), "nobody has asked it yet");
 }
 
 // holds: S37, S45
@@ -883,7 +839,7 @@ fn what_is_open_again_after_a_drain_is_waited_for_while_its_time_lasts() {
     play.at(6010, open(1));
     play.at(6010, closed);
     let notes = play.notes(6020, exited(ROUTER));
-    assert!(notes.iter().any(|note| matches!(note, Note::EndedUndrained { process: ROUTER, .. })));
+    assert!(notes.contains(&Note::EndedUndrained(ROUTER)));
     // Until a second signal, and while it is paused.
     let mut play = held(gateway());
     play.at(6000, term);

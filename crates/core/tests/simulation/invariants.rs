@@ -1999,7 +1999,7 @@ impl<'a> Checker<'a> {
                 self.hold(!is_live, "an epoch that has taken over is given up");
                 self.at[process.index()].alone = true;
             }
-            Note::EndedUndrained { process, .. } => {
+            Note::EndedUndrained(process) => {
                 self.hold(!procs[process.index()].alive, "ended, and alive");
                 self.hold(self.at[process.index()].asked.is_none(), "by itself, and asked to");
                 self.hold(self.deadline.is_some(), "undrained, and nothing stops");

@@ -2,7 +2,7 @@
 
 use crate::cause::Cause;
 use crate::event::Request;
-use crate::note::{DrainEnd, Evidence, Hurry, Note, RequestError};
+use crate::note::{DrainEnd, Hurry, Note, RequestError};
 use crate::prelude::*;
 use crate::report::Journal;
 use crate::report::entry::{Entry, Level};
@@ -203,18 +203,9 @@ impl Journal {
                 let text = format!("in use again{open}; waiting for it, at most {limit}");
                 one(id, "open_again", &text).open(load).at_most(longest)
             }
-            Note::EndedUndrained { process: id, signal, evidence } => {
-                let when = match evidence {
-                    Evidence::After(after) => format!("{} after the stop signal", human(after)),
-                    Evidence::Before(before) => format!("{} before the stop signal", human(before)),
-                    Evidence::OtherEnds => "at the same time as other processes".to_owned(),
-                };
-                let text = format!(
-                    "ended by itself {when}, before it was drained: {signal} was probably sent to \
-                     every process at once (kill -TERM -1, a node shutdown); requests in flight \
-                     were cut"
-                );
-                one(id, "ended_undrained", &text).at(Warning).signal(signal)
+            Note::EndedUndrained(id) => {
+                let text = "ended before it was drained; requests in flight were cut";
+                one(id, "ended_undrained", text).at(Warning)
             }
             Note::Stopping { process: id, signal: Signal::KILL, .. } => {
                 one(id, "stopping", "SIGKILL").signal(Signal::KILL)
