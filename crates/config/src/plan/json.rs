@@ -25,17 +25,19 @@ pub fn json(plan: &Plan<'_>) -> String {
 }
 
 fn process(start: &Start<'_>) -> Value {
-    let needs = start.waits_for.iter();
-    let needs = needs.map(|(on, what)| json!({"process": on.name, "condition": what.word()}));
+    let Start { process, .. } = start;
+    let needs = process.depends_on.iter();
+    let needs = needs.map(|on| json!({"process": on.process, "condition": on.condition.word()}));
+    let readiness = process.readiness.as_ref();
     json!({
-        "name": start.name,
-        "type": if start.is_oneshot { "oneshot" } else { "service" },
+        "name": process.name,
+        "type": process.kind.word(),
         "waits_for": needs.collect::<Vec<_>>(),
-        "only_if_path_exists": start.only_if,
+        "only_if_path_exists": start.only_if(),
         "left_out": start.left_out,
         "pre_start": start.pre_start.map(seconds),
-        "readiness": start.probe,
-        "ready_within": start.ready_within.map(seconds),
+        "readiness": readiness.map(|readiness| readiness.probe.key()),
+        "ready_within": readiness.map(|readiness| seconds(readiness.timeout)),
         "ready_by": start.ready_by.map(seconds),
     })
 }

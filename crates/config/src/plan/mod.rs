@@ -21,7 +21,6 @@ use crate::core::budget;
 use crate::core::spec::{HookWaits, Spec};
 use crate::graph::Graph;
 use crate::plan::timeline::{Step, StepKind, Timeline};
-use crate::types::ProcessId;
 
 #[derive(Clone, Debug)]
 pub struct Plan<'c> {
@@ -41,26 +40,27 @@ pub struct Plan<'c> {
     spec: Spec,
 }
 
-/// The start of a process.
+/// The start of a process. Without a readiness probe a service is ready as soon as it runs, a oneshot
+/// when it has completed.
 #[derive(Clone, Debug)]
 pub struct Start<'c> {
-    pub name: &'c str,
-    pub waits_for: Vec<(&'c Process, StartCondition)>,
-    /// It is left out if this path does not exist.
-    pub only_if: Option<String>,
-    /// It is left out: its `only_if` cannot hold.
+    pub process: &'c Process,
+    /// Its `only_if` cannot hold.
     pub left_out: bool,
-    pub is_oneshot: bool,
     /// The limit of its `pre_start` hook.
     pub pre_start: Option<Duration>,
-    /// The key of its readiness probe.
-    pub probe: Option<&'static str>,
-    /// The limit of its readiness probe. Without one a service is ready as soon as it runs, a
-    /// oneshot when it has completed.
-    pub ready_within: Option<Duration>,
     /// The latest time at which it is ready, from the start of drainit, if nothing is restarted.
     /// `None`: it waits for a oneshot, which has no time limit.
     pub ready_by: Option<Duration>,
+}
+
+impl Start<'_> {
+    /// It is left out if none of these paths is as it must be.
+    #[must_use]
+    pub fn only_if(&self) -> Option<String> {
+        let only_if = self.process.only_if.as_ref();
+        only_if.filter(|it| **it != OnlyIf::Never).map(OnlyIf::to_string)
+    }
 }
 
 impl<'c> Plan<'c> {
@@ -174,22 +174,8 @@ fn start<'c>(config: &'c Config, spec: &Spec) -> Vec<Start<'c>> {
         let ready = started.filter(|_| !process.oneshot || process.left_out);
         let ready = ready.map(|started| started.saturating_add(within.unwrap_or_default()));
         latest[id.index()] = Latest { started, ready };
-        let on = |on: ProcessId| &config.processes[on.index()];
-        out.push(Start {
-            name: &written.name,
-            waits_for: process.dependencies.iter().map(|&(id, what)| (on(id), what)).collect(),
-            only_if: written
-                .only_if
-                .as_ref()
-                .filter(|it| **it != OnlyIf::Never)
-                .map(OnlyIf::to_string),
-            left_out: process.left_out,
-            is_oneshot: process.oneshot,
-            pre_start,
-            probe: written.readiness.as_ref().map(|readiness| readiness.probe.key()),
-            ready_within: within,
-            ready_by: ready,
-        });
+        let left_out = process.left_out;
+        out.push(Start { process: written, left_out, pre_start, ready_by: ready });
     }
     out
 }

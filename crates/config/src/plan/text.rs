@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::config::StartCondition;
+use crate::config::{ProcessKind, Readiness, StartCondition};
 use crate::plan::timeline::{Step, StepKind, Timeline};
 use crate::plan::{Plan, Start};
 use crate::types::human;
@@ -46,7 +46,9 @@ fn start(out: &mut String, plan: &Plan<'_>) {
         let within = format!("within {}", human(limit));
         rows.push(("pre_start of the container", "at once".into(), within.into()));
     }
-    rows.extend(plan.start.iter().map(|start| (start.name, begins(plan, start), ready(start))));
+    rows.extend(
+        plan.start.iter().map(|start| (&*start.process.name, begins(plan, start), ready(start))),
+    );
     // Longer entries take several lines.
     let widest = |widths: &mut dyn Iterator<Item = usize>, most: usize| {
         widths.filter(|width| *width <= most).max().unwrap_or_default()
@@ -80,25 +82,25 @@ fn begins(plan: &Plan<'_>, start: &Start<'_>) -> Cow<'static, str> {
     if start.left_out {
         return "left out by `only_if` or `profiles`".into();
     }
-    let mut words: Cow<'_, str> = match (start.waits_for.is_empty(), plan.pre_start) {
+    let mut words: Cow<'_, str> = match (start.process.depends_on.is_empty(), plan.pre_start) {
         (true, None) => "at once".into(),
         (true, Some(_)) => "after pre_start".into(),
         (false, _) => {
             let mut words = String::new();
-            for (process, condition) in &start.waits_for {
+            for on in &start.process.depends_on {
                 let before = if words.is_empty() { "when " } else { ", " };
-                let is = match condition {
+                let is = match on.condition {
                     StartCondition::Started => " is started",
                     StartCondition::Ready => " is ready",
                     StartCondition::Completed => " is complete",
                 };
-                words.extend([before, &process.name, is]);
+                words.extend([before, &on.process, is]);
             }
             words.into()
         }
     };
-    if let Some(path) = &start.only_if {
-        words.to_mut().extend([", if ", path, " exists"]);
+    if let Some(path) = start.only_if() {
+        words.to_mut().extend([", if ", &path, " exists"]);
     }
     words
 }
@@ -107,13 +109,13 @@ fn ready(start: &Start<'_>) -> Cow<'static, str> {
     if start.left_out {
         return "".into();
     }
-    let ready: Cow<'_, str> = match (start.probe, start.ready_within) {
-        (Some(probe), Some(within)) => {
-            let by = start.ready_by.filter(|by| *by != within);
+    let ready: Cow<'_, str> = match &start.process.readiness {
+        Some(Readiness { probe, timeout, .. }) => {
+            let by = start.ready_by.filter(|by| by != timeout);
             let by = by.map(|by| format!(", by {}", human(by))).unwrap_or_default();
-            format!("ready ({probe}) within {}{by}", human(within)).into()
+            format!("ready ({}) within {}{by}", probe.key(), human(*timeout)).into()
         }
-        _ if start.is_oneshot => "must complete".into(),
+        _ if start.process.kind == ProcessKind::Oneshot => "must complete".into(),
         _ => "ready as soon as it runs".into(),
     };
     match start.pre_start {
