@@ -139,25 +139,20 @@ fn the_variables_are_for_the_outermost_exec_only() {
 #[test]
 fn a_command_that_ends_by_itself_is_not_waited_for() {
     let Some(rig) = Rig::new() else { return };
-    let drain = [&NOBODY[..], &["--signal-delay", "20s"]].concat();
-    let ended = exec(rig, &drain, &["CHILD", "a", "exit=3"]).wait_exit(LONG);
+    let ended = exec(rig, &NOBODY, &["CHILD", "a", "exit=3"]).wait_exit(LONG);
     ended.assert_code(3).assert_took(ended.event("a", "exit").at, ms(0)..ms(3000));
 }
 
 // holds: C423, C427
 #[test]
 fn conflicting_options_are_refused_and_nothing_is_started() {
-    for option in ["--group", "--wait-all", "--no-subreaper", "--parent-death-signal=KILL"] {
+    for option in ["--group", "--no-subreaper", "--parent-death-signal=KILL"] {
         let message = format!("{} cannot be used with a drain", option.replace('=', " "));
         assert_refused(&[&NOBODY[..], &[option]].concat(), &message);
     }
     for (wrong, message) in [
         (&["--drain-time", "2s", "--drain-min", "3s"][..], "is longer than"),
-        (&["--drain-min", "9s", "--grace-period", "9s"], "--drain-min 9s do not fit"),
-        (
-            &["--signal-delay", "28s"],
-            "do not fit into --grace-period 30s without its reserve of 2s",
-        ),
+        (&["--drain-min", "9s", "--grace-period", "9s"], "--drain-min 9s does not fit"),
         (&["-r", "TERM:0", "-r", "INT:0", "-r", "QUIT:0"], "leave nothing to stop the process"),
         (&["-r", "INT:KILL"], "SIGINT cannot become SIGKILL"),
         (&["-r", "HUP:USR1"], "others are forwarded or dropped"),
@@ -188,18 +183,6 @@ fn the_format_of_the_log_is_that_of_the_environment() {
     let rig = Rig::not_init().env("DRAINIT_LOG_FORMAT", "xml");
     let ended = exec(rig, &NOBODY, &["CHILD", "a"]).wait_exit(LONG);
     ended.assert_code(78).assert_no_event("a", "start").assert_line("neither `text` nor `json`");
-}
-
-#[test]
-fn a_drain_that_begins_after_a_delay_has_all_of_its_time() {
-    let Some(rig) = Rig::new() else { return };
-    let admin = Admin::tcp(3);
-    let url = format!("http://{}", admin.address());
-    let options = ["--signal-delay", "200ms", "--drain-envoy", &url, "--drain-time", "1s"];
-    let drainit = exec(rig, &options, &["CHILD", "a"]);
-    drainit.wait_for_line("everything is ready");
-    let ended = drainit.stop();
-    ended.assert_code(0).assert_line("child: drain over after .*: its time is over");
 }
 
 // holds: C650

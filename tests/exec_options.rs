@@ -98,70 +98,6 @@ fn what_has_stopped_hears_of_the_stop_all_the_same() {
     drainit.wait_exit(LONG).assert_code(0).assert_line("^bye$");
 }
 
-#[test]
-fn all_descendants_are_waited_for_if_asked() {
-    for init in [true, false] {
-        let Some(rig) = (if init { Rig::new() } else { Some(Rig::not_init()) }) else { return };
-        let command = ["CHILD", "a", "daemon=b,await=DIR/go,exit=9", "exit=4"];
-        let drainit = exec(rig, &["--wait-all"], &command);
-        drainit.wait_for_event("a", "exit 4");
-        drainit.wait_for_start(&["b"]);
-        thread::sleep(ms(200));
-        assert!(drainit.record().ended.is_none());
-        drainit.touch("go");
-        let ended = drainit.wait_exit(LONG);
-        ended.assert_code(4).assert_order(&["a exit 4", "b exit 9"]).assert_no_event("b", "got");
-    }
-}
-
-#[test]
-fn descendants_are_stopped_when_asked_after_the_command_and_by_the_deadline() {
-    for init in [true, false] {
-        let Some(rig) = (if init { Rig::new() } else { Some(Rig::not_init()) }) else { return };
-        let command = ["CHILD", "a", "daemon=b", "daemon=c,on=TERM:ignore", "on=TERM:exit:6:100"];
-        let drainit = exec(rig, &["--wait-all", "--grace-period", "2s"], &command);
-        drainit.wait_for_start(&["a", "b", "c"]);
-        let asked = drainit.signal(Signal::SIGTERM);
-        let ended = drainit.wait_exit(LONG);
-        ended.assert_code(6).assert_took(asked, ms(2000)..ms(6000)).assert_nothing_left();
-        ended.assert_order(&["a got SIGTERM", "a exit 6", "b got SIGTERM", "b exit 0"]);
-        ended.event("c", "got SIGTERM");
-    }
-}
-
-#[test]
-fn a_stop_after_the_command_reaches_its_descendants_and_a_second_one_kills_them() {
-    for init in [true, false] {
-        let Some(rig) = (if init { Rig::new() } else { Some(Rig::not_init()) }) else { return };
-        let command = ["CHILD", "a", "daemon=b,on=TERM:ignore", "exit=4"];
-        let drainit = exec(rig, &["--wait-all", "-v"], &command);
-        drainit.wait_for_event("a", "exit 4");
-        drainit.wait_for_start(&["b"]);
-        drainit.wait_for_line("exited with code 4");
-        drainit.signal(Signal::SIGTERM);
-        drainit.wait_for_event("b", "got SIGTERM");
-        thread::sleep(ms(20));
-        let again = drainit.signal(Signal::SIGINT);
-        let ended = drainit.wait_exit(LONG);
-        ended.assert_code(4).assert_took(again, ms(0)..ms(5000)).assert_nothing_left();
-    }
-}
-
-#[test]
-fn a_stop_signal_is_held_back_and_others_are_not() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = exec(rig, &["--signal-delay", "2s"], &["CHILD", "a"]);
-    drainit.wait_for_start(&["a"]);
-    let asked = drainit.signal(Signal::SIGTERM);
-    drainit.signal(Signal::SIGUSR1);
-    let other = drainit.wait_for_event("a", "got SIGUSR1").at - asked;
-    assert!(other < ms(2000), "{other:?}");
-    let ended = drainit.wait_exit(LONG);
-    let took = ended.event("a", "got SIGTERM").at - asked;
-    assert!((ms(2000)..ms(8000)).contains(&took), "{took:?}");
-    ended.assert_code(0);
-}
-
 /// Returns whether there is a living process with this PID.
 fn is_alive(pid: &str) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat"))
@@ -240,8 +176,6 @@ fn wrong_usage_is_reported_and_nothing_is_started() {
         (&["--stop-signal", "CHLD"], "the end of a child"),
         (&["--grace-period", "0"], "must be longer than 0"),
         (&["--grace-period", "soon"], "not a duration"),
-        (&["--signal-delay", "5s", "--grace-period", "5s"], "leaves nothing of --grace-period 5s"),
-        (&["--no-subreaper", "--wait-all"], "cannot be used with"),
         (&["--no-subreaper", "--grace-period", "1"], "cannot be used with"),
     ] {
         assert_refused(options, message);
@@ -290,21 +224,6 @@ fn closed_pipe() -> std::io::PipeWriter {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     writer
-}
-
-#[test]
-fn with_the_proc_of_another_namespace_descendants_are_waited_for() {
-    // Without the /proc of its namespace, drainit learns nothing about descendants but their end.
-    let Some(_) = Rig::new() else { return };
-    let namespace = ["unshare", "--pid", "--fork", "--kill-child"];
-    let script = "(setsid sh -c 'trap \"exit\" TERM; while [ $((n+=1)) -lt 900 ]; do sleep 0.02; done' &); trap 'exit 3' TERM; \
-        kill $PPID; while [ $((n+=1)) -lt 900 ]; do sleep 0.02; done";
-    let output = Command::new(namespace[0])
-        .args(&namespace[1..])
-        .args([env!("CARGO_BIN_EXE_drainit"), "exec", "--wait-all", "--", "sh", "-c", script])
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(3), "{output:?}");
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! Tests that the shutdown is in order and within a single deadline, regardless of the processes.
 
 use std::process::Command;
-use std::thread;
 
 use crate::support::namespace::{is_root_for, skip_unless};
 use crate::support::{LONG, Rig, Running, Signal, ms};
@@ -205,20 +204,6 @@ fn processes_that_may_not_be_signalled_are_reported() {
             r"^\[drainit\] \S+   left over: not allowed to send SIGTERM to \d+ \(child\), ",
         )
         .assert_line("error: leftover processes survive KILL");
-}
-
-#[test]
-fn signals_do_not_prolong_the_wait_for_survivors_of_a_kill() {
-    let Some(rig) = beside_root() else { return };
-    let drainit = rig.start_with(&["exec", "--wait-all", "--", "sh", "-c", ROOTS_DAEMON]);
-    drainit.wait_for_event("a", "touch");
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_for_line("not allowed to send SIGTERM to ");
-    let killed = drainit.signal_again(Signal::SIGTERM);
-    drainit.wait_for_line("not allowed to send SIGKILL to ");
-    thread::sleep(ms(1500));
-    let ended = drainit.stop();
-    ended.assert_took(killed, ms(1900)..ms(3000)).assert_line("processes that survived KILL");
 }
 
 // holds: S55, C161, C162

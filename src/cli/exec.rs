@@ -13,7 +13,7 @@ use crate::exec::rewrite::{Rewrite, signal};
 use crate::exec::with_drain;
 use crate::exec::with_drain::{DRAIN_VARIABLES, DrainOptions, Given};
 use crate::load::values;
-use crate::types::{Signal, exit_code, human};
+use crate::types::{Signal, exit_code};
 
 const DRAIN: &str = "Drain before the stop";
 
@@ -52,19 +52,11 @@ pub struct ExecArgs {
     /// for the command only, without a limit]
     #[arg(long, value_name = "DURATION", value_parser = positive)]
     grace_period: Option<Duration>,
-    /// Exit when all descendants have ended. After a stop signal they get TERM when the command has
-    /// ended, and KILL when the grace period (default 10s) is over
-    #[arg(long)]
-    wait_all: bool,
-    /// Forward a stop signal after DURATION, so that load balancers stop sending requests first; a
-    /// second one ends the delay
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    signal_delay: Option<Duration>,
     /// Inherit orphans although drainit is not PID 1: the default
     #[arg(short, long, overrides_with = "no_subreaper")]
     subreaper: bool,
     /// Do not inherit orphans if drainit is not PID 1
-    #[arg(long, conflicts_with_all = ["grace_period", "wait_all"])]
+    #[arg(long, conflicts_with = "grace_period")]
     no_subreaper: bool,
     /// Log signals, starts and exits to stderr
     #[arg(short, long)]
@@ -124,19 +116,8 @@ pub(super) fn checked(args: ExecArgs) -> Result<(ExecOptions, Option<DrainOption
     options.remap_exit = args.remap_exit;
     options.parent_death_signal = args.parent_death_signal;
     options.grace_period = args.grace_period;
-    options.wait_all = args.wait_all;
-    options.signal_delay = args.signal_delay.unwrap_or_default();
     options.subreaper = !args.no_subreaper;
     options.verbose = args.verbose;
-    let delay = options.signal_delay;
-    if let Some(grace) = options.grace_period
-        && delay >= grace
-    {
-        let (delay, grace) = (human(delay), human(grace));
-        return Err(format!(
-            "--signal-delay {delay} leaves nothing of --grace-period {grace}; make it shorter"
-        ));
-    }
     if let Some(drain) = &drain {
         with_drain::config(&options, drain)?;
     }

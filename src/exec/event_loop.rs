@@ -5,15 +5,12 @@
 use std::io;
 use std::time::Duration;
 
-use crate::core::spec::SWEEP_PAUSE;
-use crate::exec::machine::{Action, Event, Leftover, Machine, Message};
+use crate::exec::machine::{Action, Event, Machine, Message};
 use crate::exec::options::ExecOptions;
-use crate::exec::tell;
 use crate::os::kill::{kill_child, kill_group_of_child};
 use crate::os::reap::{REAP_AT_ONCE, Reaped, has_child_in_group, reap_next, stopped_by};
 use crate::os::signal::ReceivedSignal;
 use crate::os::signal::mask::BlockedSignals;
-use crate::os::sweep::Sweep;
 use crate::os::terminal::Terminal;
 use crate::os::{Pid, clock};
 use crate::types::{End, Signal, Time};
@@ -57,8 +54,6 @@ pub(crate) struct CommandLoop<'a> {
     /// The pid of the command, and the number of its process group for as long as that has a
     /// member.
     child: Pid,
-    /// The active sweep, and when to scan again.
-    sweep: Option<(Sweep, Time)>,
     /// A signal was forwarded that may stop the command, so that it does not happen by accident.
     may_stop: bool,
     /// More children may have ended, for which CHLD has been read already.
@@ -81,7 +76,6 @@ impl<'a> CommandLoop<'a> {
             say,
             machine: Machine::new(options),
             child,
-            sweep: None,
             may_stop: false,
             has_more: false,
             last_orphans: None,
@@ -105,16 +99,11 @@ impl<'a> CommandLoop<'a> {
             if let Some(end) = self.handle(Event::Tick) {
                 return Ok(end);
             }
-            if let Some((sweep, _)) = self.sweep.take_if(|(_, at)| *at <= clock::now()) {
-                self.scan(sweep);
-            }
         }
     }
 
     fn timeout(&self) -> Option<Duration> {
-        let scan = self.sweep.as_ref().map(|(_, at)| *at);
-        let next = self.machine.next_wakeup().into_iter().chain(scan).min()?;
-        Some(next.since(clock::now()))
+        Some(self.machine.next_wakeup()?.since(clock::now()))
     }
 
     fn receive(&mut self, received: ReceivedSignal) -> io::Result<()> {
@@ -143,7 +132,6 @@ impl<'a> CommandLoop<'a> {
             match action {
                 Action::Forward(signal) => self.forward(signal),
                 Action::SignalGroup(signal) => self.signal_group(signal),
-                Action::SignalDescendants(signal) => self.scan(Sweep::new(signal)),
                 Action::ExplainKill => (self.say)(Step::KilledByOther),
                 Action::Report(message) => (self.say)(Step::Decided(message)),
                 Action::Exit(end) => return Some(end),
@@ -177,18 +165,6 @@ impl<'a> CommandLoop<'a> {
         if !self.machine.has_ended() {
             let _ = kill_child(self.child, signal);
         }
-    }
-
-    /// Scans for new descendants now, and again after a pause. Among thousands of them a scan takes
-    /// long, and the pause is as long, so that there is time to reap.
-    fn scan(&mut self, mut sweep: Sweep) {
-        let began = clock::now();
-        sweep.scan();
-        if let Some(refusal) = sweep.refusal() {
-            tell(&format!("warning: {refusal}"));
-        }
-        let now = clock::now();
-        self.sweep = Some((sweep, now + now.since(began).max(SWEEP_PAUSE)));
     }
 
     /// Stops drainit where the command has stopped, so that the shell above sees it and takes its
@@ -232,8 +208,11 @@ impl<'a> CommandLoop<'a> {
                 Reaped::Child(pid, end) => {
                     if pid != self.child || self.machine.has_ended() {
                         has_orphans = true;
-                    } else if let Some(end) = self.handle(Event::Ended(end, self.leftover())) {
-                        return Ok(Some(end));
+                    } else {
+                        let has_group = self.has_group();
+                        if let Some(end) = self.handle(Event::Ended { end, has_group }) {
+                            return Ok(Some(end));
+                        }
                     }
                 }
                 Reaped::NoneNow => {
@@ -241,12 +220,12 @@ impl<'a> CommandLoop<'a> {
                         self.let_orphans_gather()?;
                     }
                     return Ok(match self.machine.has_ended() {
-                        true => self.handle(Event::Reaped(self.leftover())),
+                        true => self.handle(Event::Reaped { has_group: self.has_group() }),
                         false => None,
                     });
                 }
                 Reaped::NoChildren if self.machine.has_ended() => {
-                    return Ok(self.handle(Event::Reaped(Leftover::None)));
+                    return Ok(self.handle(Event::Reaped { has_group: false }));
                 }
                 Reaped::NoChildren => {
                     return Err(io::Error::other("the command is gone, but was not reaped"));
@@ -257,13 +236,9 @@ impl<'a> CommandLoop<'a> {
         Ok(None)
     }
 
-    /// The children that are left, as far as anything depends on it: a plain `exec` waits for none
-    /// of them.
-    fn leftover(&self) -> Leftover {
-        match self.options.grace_period {
-            Some(_) if has_child_in_group(self.child) => Leftover::Group,
-            _ => Leftover::Descendants,
-        }
+    /// Whether the rest of the command's group is waited for: a plain `exec` waits for nothing.
+    fn has_group(&self) -> bool {
+        self.options.grace_period.is_some() && has_child_in_group(self.child)
     }
 
     /// Waits for more orphans where they come in a storm, and for any other signal: the kernel

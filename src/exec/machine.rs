@@ -2,12 +2,12 @@
 //! Pure: events and the time in, actions out.
 //!
 //! ```text
-//! running ── stop signal ──▶ held back ── delay over, or a second one ──▶ forwarded ── grace period over ──▶ killed
-//!    │                                                                        │                                │
-//!    └──────────────────────────── the command has ended ◀────────────────────┴────────────────────────────────┘
-//!                                          │
-//!                                          ▼
-//!               its leftover processes, if they are waited for: TERM, the rest of the time, KILL
+//! running ── stop signal ──▶ stopping ── grace period over ──▶ killed
+//!    │                          │                                │
+//!    └─────────────────────────▶┴──── the command has ended ◀────┘
+//!                                               │
+//!                                               ▼
+//!     the rest of its process group, if there is a grace period: TERM, the rest of the time, KILL
 //! ```
 
 use std::fmt;
@@ -19,25 +19,20 @@ use crate::types::{End, ONE_SIGNAL, Signal, Time, human};
 /// The longest wait for killed processes. Only one that the kernel keeps, such as in a device,
 /// takes longer.
 const AFTER_KILL: Duration = Duration::from_secs(2);
-/// The grace period of descendants where none is given.
-const DEFAULT_GRACE: Duration = Duration::from_secs(10);
-
-/// The children of drainit that are left when the command has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Leftover {
-    None,
-    /// Descendants outside the process group of the command.
-    Descendants,
-    /// At least one in its process group. Not asked for without a grace period.
-    Group,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     Signal(Signal),
-    Ended(End, Leftover),
+    /// The command has ended. `has_group`: there is a grace period, and a child of drainit is left in
+    /// the process group of the command.
+    Ended {
+        end: End,
+        has_group: bool,
+    },
     /// Everything that had ended is reaped.
-    Reaped(Leftover),
+    Reaped {
+        has_group: bool,
+    },
     /// The moment of [`Machine::next_wakeup`] may have come.
     Tick,
 }
@@ -48,9 +43,6 @@ pub(crate) enum Action {
     Forward(Signal),
     /// Sends a signal to the process group of the command, while it has a member.
     SignalGroup(Signal),
-    /// Sends a signal to every descendant, again and again, until drainit exits or another one is
-    /// to be sent.
-    SignalDescendants(Signal),
     /// The command was killed, and not by drainit: finds out whether it was the OOM killer.
     ExplainKill,
     Report(Message),
@@ -99,8 +91,6 @@ pub(crate) struct Machine<'a> {
     /// A stop signal has arrived.
     is_stopping: bool,
     last_stop: Option<Time>,
-    /// A stop signal that is held back, and until when.
-    held: Option<(Signal, Time)>,
     /// The time of KILL; after that, the time of the exit.
     deadline: Option<Time>,
     is_killed: bool,
@@ -114,7 +104,6 @@ impl<'a> Machine<'a> {
             end: None,
             is_stopping: false,
             last_stop: None,
-            held: None,
             deadline: None,
             is_killed: false,
             actions: Vec::new(),
@@ -126,8 +115,8 @@ impl<'a> Machine<'a> {
         match event {
             Event::Signal(signal) if self.options.stops(signal) => self.stop(now, signal),
             Event::Signal(signal) => self.forward(signal),
-            Event::Ended(end, leftover) => self.ended(now, end, leftover),
-            Event::Reaped(leftover) => self.exit_if_done(leftover),
+            Event::Ended { end, has_group } => self.ended(now, end, has_group),
+            Event::Reaped { has_group } => self.exit_if_done(has_group),
             Event::Tick => self.tick(now),
         }
         std::mem::take(&mut self.actions)
@@ -135,20 +124,19 @@ impl<'a> Machine<'a> {
 
     /// When [`Event::Tick`] is due.
     pub(crate) fn next_wakeup(&self) -> Option<Time> {
-        let held = self.held.map(|(_, until)| until);
-        held.into_iter().chain(self.deadline).min()
+        self.deadline
     }
 
     pub(crate) fn has_ended(&self) -> bool {
         self.end.is_some()
     }
 
-    /// The first stop signal begins the stop, a second one ends the delay. When the command has
-    /// ended, the first sends TERM to the leftover processes and the second KILL.
+    /// The first stop signal begins the stop. When the command has ended, the first sends TERM to the
+    /// rest of its group and the second KILL.
     fn stop(&mut self, now: Time, signal: Signal) {
         let last = self.last_stop.replace(now);
         let is_same = last.is_some_and(|last| now.since(last) < ONE_SIGNAL);
-        if is_same && (self.held.is_some() || self.end.is_some()) {
+        if is_same && self.end.is_some() {
             return;
         }
         let is_first = !std::mem::replace(&mut self.is_stopping, true);
@@ -162,22 +150,8 @@ impl<'a> Machine<'a> {
         }
         if is_first {
             self.deadline = self.options.grace_period.map(|grace| now + grace);
-            if !self.options.signal_delay.is_zero() {
-                self.held = Some((signal, now + self.options.signal_delay));
-                return;
-            }
         }
-        let held = self.release();
-        if held != Some(signal) {
-            self.forward(signal);
-        }
-    }
-
-    /// Forwards the signal that was held back.
-    fn release(&mut self) -> Option<Signal> {
-        let (signal, _) = self.held.take()?;
         self.forward(signal);
-        Some(signal)
     }
 
     fn forward(&mut self, signal: Signal) {
@@ -189,49 +163,31 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn ended(&mut self, now: Time, end: End, leftover: Leftover) {
+    fn ended(&mut self, now: Time, end: End, has_group: bool) {
         self.end = Some(end);
-        self.held = None;
         if !self.is_stopping && !self.is_killed && end == End::Signal(Signal::KILL) {
             self.actions.push(Action::ExplainKill);
         }
-        if !self.is_waited_for(leftover) {
+        if !has_group {
             self.actions.push(Action::Exit(end));
         } else if self.is_killed {
-            self.signal_leftover(Signal::KILL);
-        } else if self.is_stopping || !self.options.wait_all {
+            self.actions.push(Action::SignalGroup(Signal::KILL));
+        } else {
             self.stop_leftover(now);
         }
     }
 
-    fn exit_if_done(&mut self, leftover: Leftover) {
-        if let Some(end) = self.end
-            && !self.is_waited_for(leftover)
-        {
+    fn exit_if_done(&mut self, has_group: bool) {
+        if let Some(end) = self.end.filter(|_| !has_group) {
             self.actions.push(Action::Exit(end));
         }
     }
 
-    fn is_waited_for(&self, leftover: Leftover) -> bool {
-        match leftover {
-            Leftover::None => false,
-            Leftover::Descendants => self.options.wait_all,
-            Leftover::Group => self.options.wait_all || self.options.grace_period.is_some(),
-        }
-    }
-
     fn stop_leftover(&mut self, now: Time) {
-        let grace = self.options.grace_period.unwrap_or(DEFAULT_GRACE);
+        let grace = self.options.grace_period.unwrap_or_default();
         self.deadline.get_or_insert(now + grace);
         self.actions.push(Action::Report(Message::StoppingLeftover));
-        self.signal_leftover(Signal::TERM);
-    }
-
-    fn signal_leftover(&mut self, signal: Signal) {
-        self.actions.push(match self.options.wait_all {
-            true => Action::SignalDescendants(signal),
-            false => Action::SignalGroup(signal),
-        });
+        self.actions.push(Action::SignalGroup(Signal::TERM));
     }
 
     fn kill(&mut self, now: Time) {
@@ -240,18 +196,11 @@ impl<'a> Machine<'a> {
         }
         self.actions.push(Action::Report(Message::Killing));
         self.is_killed = true;
-        self.held = None;
         self.deadline = Some(now + AFTER_KILL);
-        if self.end.is_none() && self.options.wait_all {
-            self.actions.push(Action::SignalGroup(Signal::KILL));
-        }
-        self.signal_leftover(Signal::KILL);
+        self.actions.push(Action::SignalGroup(Signal::KILL));
     }
 
     fn tick(&mut self, now: Time) {
-        if self.held.is_some_and(|(_, until)| until <= now) {
-            self.release();
-        }
         if self.deadline.is_none_or(|deadline| deadline > now) {
             return;
         }

@@ -21,10 +21,6 @@ pub struct ExecOptions {
     /// The time from the stop signal to KILL, for the command and what is left of its process
     /// group.
     pub grace_period: Option<Duration>,
-    /// drainit exits after the last descendant.
-    pub wait_all: bool,
-    /// The delay before a stop signal is forwarded.
-    pub signal_delay: Duration,
     /// drainit inherits orphans although it is not PID 1.
     pub subreaper: bool,
     pub verbose: bool,
@@ -42,8 +38,6 @@ impl ExecOptions {
             parent_death_signal: None,
             stop_signals: vec![Signal::TERM, Signal::INT, Signal::QUIT],
             grace_period: None,
-            wait_all: false,
-            signal_delay: Duration::ZERO,
             subreaper: true,
             verbose: false,
         }

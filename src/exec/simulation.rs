@@ -3,13 +3,12 @@
 
 use std::time::Duration;
 
-use crate::exec::machine::{Action, Event, Leftover, Machine};
+use crate::exec::machine::{Action, Event, Machine};
 use crate::exec::options::ExecOptions;
 use crate::exec::rewrite::Rewrite;
 use crate::types::{End, ONE_SIGNAL, Signal, Time};
 
 const AFTER_KILL: Duration = Duration::from_secs(2);
-const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 
 /// xorshift64*: the same schedule for the same seed, on every machine.
 struct Random(u64);
@@ -71,25 +70,16 @@ struct Run<'a> {
     first_stop: Option<Time>,
     stop_signals_after_end: u32,
     last_stop: Option<Time>,
-    /// A further stop signal has ended the delay.
-    is_cut: bool,
     explained: bool,
     term_to_leftover: bool,
     killed_at: Option<Time>,
-    /// Descendants are signalled again with this, as a sweep does.
-    sweeping: Option<Signal>,
     exit: Option<End>,
 }
 
 impl Run<'_> {
-    fn leftover(&self) -> Leftover {
+    fn has_group(&self) -> bool {
         let mut alive = self.processes.iter().skip(1).filter(|process| !process.is_gone);
-        let has_group = self.options.grace_period.is_some();
-        match alive.clone().next() {
-            None => Leftover::None,
-            Some(_) if has_group && alive.any(|process| process.is_in_group) => Leftover::Group,
-            Some(_) => Leftover::Descendants,
-        }
+        self.options.grace_period.is_some() && alive.any(|process| process.is_in_group)
     }
 
     fn handle(&mut self, event: Event) {
@@ -101,26 +91,13 @@ impl Run<'_> {
             match *action {
                 Action::Forward(signal) => {
                     assert!(!had_ended, "{signal} to a pid that is reaped");
-                    let asks = |signal| self.options.stops(signal);
-                    let is_stop = !matches!(event, Event::Signal(signal) if !asks(signal));
-                    let is_due = |first| self.now >= first + self.options.signal_delay;
-                    let may_stop = self.is_cut || self.first_stop.is_some_and(is_due);
-                    assert!(!is_stop || may_stop, "{signal} before its delay is over");
                     self.owed.retain(|(owed, _)| self.options.rewrites.of(*owed) != Some(signal));
                     self.forwarded = Some(signal);
                     self.processes[0].signal(self.now, signal);
                 }
                 Action::SignalGroup(signal) => {
-                    // Its number may be another's when only daemons are left.
-                    assert!(!self.options.wait_all || !had_ended, "{signal} to an old group");
                     self.signalled(signal);
                     self.signal_where(signal, |process| process.is_in_group);
-                }
-                Action::SignalDescendants(signal) => {
-                    assert!(self.options.wait_all);
-                    self.signalled(signal);
-                    self.sweeping = Some(signal);
-                    self.signal_where(signal, |_| true);
                 }
                 Action::ExplainKill => self.explained = true,
                 Action::Report(message) => assert!(!message.to_string().is_empty()),
@@ -157,15 +134,12 @@ impl Run<'_> {
         }
         let is_same = self.last_stop.is_some_and(|last| self.now.since(last) < ONE_SIGNAL);
         self.last_stop = Some(self.now);
-        let delay = self.options.signal_delay;
         let is_first = self.first_stop.is_none();
         if self.command_end.is_some() {
             self.stop_signals_after_end += u32::from(!is_same && !is_first);
         } else if is_first || !is_same {
-            let by = if is_first { self.now + delay } else { self.now };
-            self.owed.push((signal, by));
+            self.owed.push((signal, self.now));
         }
-        self.is_cut |= !is_first && !is_same;
         self.first_stop.get_or_insert(self.now);
         self.handle(Event::Signal(signal));
     }
@@ -193,30 +167,22 @@ impl Run<'_> {
             if index == 0 {
                 self.command_end = Some(end);
                 let is_asked = self.first_stop.is_some() || self.killed_at.is_some();
-                self.handle(Event::Ended(end, self.leftover()));
+                self.handle(Event::Ended { end, has_group: self.has_group() });
                 assert_eq!(self.explained, !is_asked && end == End::Signal(Signal::KILL));
             }
         }
         if is_any && self.exit.is_none() {
-            self.handle(Event::Reaped(self.leftover()));
+            self.handle(Event::Reaped { has_group: self.has_group() });
         }
-        let is_over = self.command_end.is_some() && !self.waits_for_leftover();
+        let is_over = self.command_end.is_some() && !self.has_group();
         assert!(!is_over || self.exit.is_some(), "drainit stays");
-    }
-
-    fn waits_for_leftover(&self) -> bool {
-        match self.leftover() {
-            Leftover::None => false,
-            Leftover::Descendants => self.options.wait_all,
-            Leftover::Group => true,
-        }
     }
 
     fn check_kill(&self) {
         let Some(killed) = self.killed_at else { return };
         // Either the grace period is over, or a second stop signal has come after the end of the
         // command.
-        let grace = self.options.grace_period.unwrap_or(DEFAULT_GRACE);
+        let grace = self.options.grace_period.unwrap_or_default();
         let is_due = killed >= Time(grace);
         assert!(is_due || self.stop_signals_after_end > 0, "KILL before its time");
     }
@@ -225,7 +191,7 @@ impl Run<'_> {
         let command = self.command_end.unwrap_or(End::Signal(Signal::KILL));
         assert_eq!(end, command, "the exit code is that of the command");
         let is_late = self.killed_at.is_some_and(|killed| self.now >= killed + AFTER_KILL);
-        let is_over = self.command_end.is_some() && !self.waits_for_leftover();
+        let is_over = self.command_end.is_some() && !self.has_group();
         assert!(is_late || is_over, "drainit exits too early");
         if let (Some(first), Some(grace)) = (self.first_stop, self.options.grace_period) {
             assert!(self.now <= first + grace + AFTER_KILL, "drainit exits too late");
@@ -237,14 +203,6 @@ fn random_options(random: &mut Random) -> ExecOptions {
     let mut options = ExecOptions::new(Vec::new());
     options.grace_period =
         (!random.one_in(3)).then(|| Duration::from_millis(1) + random.millis(20_000));
-    options.wait_all = random.one_in(2);
-    if random.one_in(2) {
-        options.signal_delay = random.millis(3_000);
-        // The command line refuses anything else.
-        if let Some(grace) = options.grace_period {
-            options.signal_delay = options.signal_delay.min(grace - Duration::from_millis(1));
-        }
-    }
     let rewrite = |from, to| Rewrite { from, to };
     options.rewrites = match random.below(4) {
         0 => [rewrite(Signal::TERM, Some(Signal::QUIT))].into_iter().collect(),
@@ -301,11 +259,9 @@ fn play(seed: u64) {
         first_stop: None,
         stop_signals_after_end: 0,
         last_stop: None,
-        is_cut: false,
         explained: false,
         term_to_leftover: false,
         killed_at: None,
-        sweeping: None,
         exit: None,
     };
     let mut signals = signals.into_iter().peekable();
@@ -329,9 +285,6 @@ fn play(seed: u64) {
         if run.exit.is_none() {
             run.handle(Event::Tick);
             run.check_owed();
-            if let Some(signal) = run.sweeping {
-                run.signal_where(signal, |_| true);
-            }
         }
         run.check_kill();
         if let (Some(first), Some(grace), None) = (run.first_stop, options.grace_period, run.exit) {
@@ -343,10 +296,10 @@ fn play(seed: u64) {
         if let Some(end) = run.exit {
             return run.check_exit(end);
         }
-        // Leftover processes get a TERM, unless `--wait-all` waits for them.
-        let must_stop =
-            run.command_end.is_some() && (run.first_stop.is_some() || !options.wait_all);
-        assert!(!must_stop || run.term_to_leftover || run.killed_at.is_some(), "no TERM");
+        assert!(
+            run.command_end.is_none() || run.term_to_leftover || run.killed_at.is_some(),
+            "no TERM"
+        );
     }
 }
 

@@ -106,7 +106,6 @@ pub fn run(options: &ExecOptions, drain: &DrainOptions) -> u8 {
 pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, String> {
     for (option, is_set) in [
         ("--group", options.group),
-        ("--wait-all", options.wait_all),
         ("--no-subreaper", !options.subreaper),
         // It leaves no time to drain.
         ("--parent-death-signal KILL", options.parent_death_signal == Some(Signal::KILL)),
@@ -136,13 +135,13 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
         grace_period,
         // A tenth of a short grace period.
         reserve: defaults.reserve.min(grace_period / 10),
-        readiness_delay: options.signal_delay,
+        readiness_delay: Duration::ZERO,
         unready_delay: Duration::ZERO,
         signals: options.stop_signals.iter().copied().filter(|one| options.stops(*one)).collect(),
         report: None,
     };
     let method = DrainMethod::envoy(drain.admin.clone());
-    let room = room(&shutdown);
+    let room = shutdown.window();
     let of_time = Given { name: "--drain-time", value: DrainTimes::default().time };
     let Given { name: of_time, value: time } = drain.time.unwrap_or(of_time);
     let of_min = Given { name: "--drain-min", value: method.default_min().min(room).min(time) };
@@ -154,8 +153,7 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
     let min = min.min(time);
     if min > room || room.is_zero() {
         return Err(format!(
-            "--signal-delay {} and {of_min} {} do not fit into --grace-period {} without its reserve of {}",
-            human(options.signal_delay),
+            "{of_min} {} does not fit into --grace-period {} without its reserve of {}",
             human(min),
             human(grace_period),
             human(shutdown.reserve),
@@ -185,14 +183,9 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
     })
 }
 
-/// The part of the grace period for drain and stop.
-fn room(shutdown: &Shutdown) -> Duration {
-    shutdown.window().saturating_sub(shutdown.readiness_delay)
-}
-
 /// The warning for a `--drain-time` that does not fit. The default time is shortened without one.
 fn cut_short(shutdown: &Shutdown, drain: &DrainOptions) -> Option<String> {
-    let (Given { name, value: time }, room) = (drain.time?, room(shutdown));
+    let (Given { name, value: time }, room) = (drain.time?, shutdown.window());
     (time > room).then(|| {
         format!(
             "{name} {} is cut short to the {} that --grace-period {} leaves; make that longer, and the pod's, too",
@@ -269,8 +262,7 @@ mod tests {
     // holds: C419, C420, C422
     #[test]
     fn the_options_become_a_config() {
-        let mut options = options(Some(60), &["TERM:QUIT", "HUP:0"]);
-        options.signal_delay = seconds(3);
+        let options = options(Some(60), &["TERM:QUIT", "HUP:0"]);
         let config = config(&options, &drain(Some(15), None)).unwrap();
         let process = &config.processes[0];
         assert_eq!(process.name, "envoy");
@@ -279,11 +271,10 @@ mod tests {
         assert_eq!(process.stop_signal, Signal::QUIT);
         assert_eq!(config.shutdown.grace_period, seconds(60));
         assert_eq!(config.shutdown.reserve, seconds(2));
-        assert_eq!(config.shutdown.readiness_delay, seconds(3));
         let drain = process.drain.as_ref().unwrap();
         assert_eq!((drain.time, drain.min), (seconds(15), seconds(5)));
         // All that the longest drain leaves.
-        assert_eq!(process.stop_grace_period, Some(seconds(60 - 2 - 3 - 15 - 1)));
+        assert_eq!(process.stop_grace_period, Some(seconds(60 - 2 - 15 - 1)));
         for (signal, forwarded) in
             [(Signal::USR1, true), (Signal::HUP, false), (Signal::INT, false)]
         {

@@ -74,9 +74,6 @@ tested("a second and a third stop signal", "the second keeps the order, the thir
 # process-compose#354
 tested("a process holds up the stop", "`status` shows it, and the time that is left",
        "status::a_shutdown_shows_its_progress_and_watch_ends_with_it")
-# dumb-init#173, #285
-tested("`exec`: a load balancer needs time before the TERM (`--signal-delay`)", "TERM after it; other signals at once",
-       "exec_options::a_stop_signal_is_held_back_and_others_are_not")
 # tini#225, #104
 tested("`exec`: signals that the program would take amiss (`--rewrite`)", "rewritten or dropped",
        "exec_signals::signals_are_rewritten_and_dropped")
