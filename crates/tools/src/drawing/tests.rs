@@ -136,10 +136,6 @@ fn what_is_no_report_is_refused_with_the_reason() {
         (changed("/version", 2.into()), "version 2, and this drainit reads version 1"),
         (changed("/version", "1".into()), "it has no `version`"),
         (changed("/took", "long".into()), "invalid type: string \"long\""),
-        (changed("/took", 1e300.into()), "1e300 is not a time in seconds"),
-        (changed("/steps/1/ends", (-1e9).into()), "-1e9 is not a time in seconds"),
-        (changed("/steps/0/planned/begins", 1e9.into()), "1e9 is not a time in seconds"),
-        (changed("/processes/0/ready", 1e9.into()), "1e9 is not a time in seconds"),
     ] {
         let error = read::find(&text).unwrap_err();
         assert!(error.contains(reason), "{reason}: {error}");
@@ -185,7 +181,8 @@ fn strange_reports_are_drawn() {
     for (step, process) in unfinished.steps.iter_mut().zip(&mut unfinished.processes) {
         (step.ends, process.ready, process.end) = (None, None, None);
     }
-    for report in [empty, backwards, unfinished] {
+    let endless = ShutdownReport { took: 1e300, deadline: -1e300, ..gateway() };
+    for report in [empty, backwards, unfinished, endless] {
         let svg = report::svg(&report);
         assert!(svg.starts_with("<svg ") && !svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         assert!(!svg.contains("width=\"-"), "{svg}");
