@@ -303,6 +303,15 @@ mod tests {
         assert!(next(&socket).await.unwrap().ready);
     }
 
+    #[test]
+    fn a_sender_without_a_pid_is_refused_whoever_would_accept_it() {
+        let message = || NotifyMessage { ready: true, ..NotifyMessage::default() };
+        for (pid, is_accepted) in [(0, false), (1, true)] {
+            let received = Some((Sender { pid, user: 0 }, message()));
+            assert_eq!(accepted(received, &|_, _| true).is_some(), is_accepted, "{pid}");
+        }
+    }
+
     #[tokio::test]
     async fn descriptors_that_come_along_are_closed() {
         let socket = listener();

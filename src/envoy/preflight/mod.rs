@@ -198,6 +198,7 @@ pub(crate) fn serves_clients(listeners: &str) -> bool {
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
+    use crate::testing::http_server::Behaviour;
     use crate::testing::http_server::Behaviour::*;
     use crate::testing::http_server::Server;
 
@@ -273,6 +274,76 @@ mod tests {
                 "GET /listeners",
             ]
         );
+    }
+
+    #[tokio::test]
+    async fn only_the_paths_that_the_drain_needs_are_tried() {
+        let server = Server::unix(&[Answer(403, "")]);
+        let target = PreflightTarget { fail_healthcheck: false, ..target(&server.address) };
+        let findings = verify(&target, SHORT).await;
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert!(!server.seen().contains(&"GET /healthcheck/fail".to_owned()), "{findings:?}");
+        assert!(!findings[0].contains("does not allow /healthcheck"), "{findings:?}");
+    }
+
+    /// Answers of an Envoy that serves on one port, and spreads its drain over ten minutes.
+    const SERVES: [Behaviour; 5] = [
+        Answer(
+            200,
+            r#"{"state":"LIVE","command_line_options":{"drain_time":"600s","drain_strategy":"Gradual"}}"#,
+        ),
+        Answer(404, ""),
+        Answer(200, COUNTED),
+        Answer(200, "gateway::0.0.0.0:8080\n"),
+        Answer(200, COUNTED),
+    ];
+    const COUNTED: &str = r#"{"stats":[{"name":"listener.0.0.0.0_8080.downstream_cx_active","value":0},
+        {"name":"listener.0.0.0.0_8080.downstream_cx_total","value":0}]}"#;
+
+    #[tokio::test]
+    async fn ignored_listeners_are_looked_for_where_envoy_serves() {
+        for (ignored, found) in [
+            (&[][..], None),
+            (&["other"], Some("`ignore_listeners` has other, but Envoy has no such listener")),
+            (&["gateway"], Some("`ignore_listeners` leaves no listener to wait for")),
+        ] {
+            let server = Server::unix(&SERVES);
+            let ignored = ignored.iter().map(|&word| word.to_owned()).collect();
+            let target = PreflightTarget { ignored, ..target(&server.address) };
+            let findings = verify(&target, SHORT).await;
+            assert_eq!(findings.len(), usize::from(found.is_some()), "{findings:?}");
+            assert!(findings.iter().all(|one| one.starts_with(found.unwrap())), "{findings:?}");
+        }
+        // Without a listener there is nothing yet that they could mean.
+        let nothing = [SERVES[0], SERVES[1], SERVES[2], Answer(200, ""), SERVES[4]];
+        let server = Server::unix(&nothing);
+        let ignored = vec!["other".to_owned()];
+        let target = PreflightTarget { ignored, ..target(&server.address) };
+        assert!(verify(&target, SHORT).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn drain_types_are_asked_for_where_they_can_matter() {
+        for (fail_healthcheck, direction, wait, asked) in [
+            (true, Direction::All, 15, true),
+            (true, Direction::All, 600, false),
+            (true, Direction::Inbound, 600, true),
+            (false, Direction::All, 15, false),
+            (false, Direction::Inbound, 15, false),
+        ] {
+            let server = Server::unix(&SERVES);
+            let wait = Duration::from_secs(wait);
+            let target =
+                PreflightTarget { fail_healthcheck, direction, wait, ..target(&server.address) };
+            verify(&target, SHORT).await;
+            let seen = server.seen();
+            let has = |path: &str| seen.iter().any(|one| one.ends_with(path));
+            let listeners = seen.iter().filter(|one| one.contains("/config_dump")).count();
+            assert_eq!(has(DRAIN_TYPES[0]), asked, "{direction:?} {wait:?}: {seen:?}");
+            // The listeners themselves are needed for a part of them only.
+            let of_all = if asked { DRAIN_TYPES.len() } else { 0 };
+            assert_eq!(listeners > of_all, direction == Direction::Inbound, "{seen:?}");
+        }
     }
 
     #[test]
