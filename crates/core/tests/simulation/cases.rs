@@ -1,6 +1,6 @@
 //! Single schedules with known actions: the promises one by one.
 
-use crate::replacements::{NEW, overlapping, restart};
+use crate::replacements::{NEW, restart};
 use crate::*;
 use drainit_core::event::{Load, Unit};
 use drainit_core::note::{AfterEnd, Hurry, StartFailure};
@@ -93,12 +93,6 @@ impl Play {
         actions
     }
 
-    /// A watched file has changed, and is quiet.
-    pub(super) fn changes(&mut self, millis: u64, process: ProcessId, watch: usize) -> Vec<Action> {
-        assert_eq!(self.at(millis, seen(process, watch)), [], "it may go on");
-        self.at(millis, quiet(process, watch))
-    }
-
     /// Sends samples and returns the actions with their times.
     fn samples(&mut self, from: u64, to: u64, active: u64) -> Vec<(u64, Action)> {
         let mut seen = Vec::new();
@@ -147,16 +141,6 @@ fn an_idle_gateway_is_drained_for_min_and_stopped_in_order() {
     assert_eq!(play.at(5100, exited(ROUTER)), [stop(ENGINE)]);
     assert_eq!(play.at(5200, exited(ENGINE)), [Action::Sweep(Signal::TERM)]);
     assert_eq!(play.at(5200, Event::Leftovers(0)), [Action::Exit(0)]);
-}
-
-// holds: S231
-#[test]
-fn an_envoy_that_is_not_live_is_stopped_at_once() {
-    let mut play = Play::up(gateway());
-    play.at(0, Event::Signal(Signal::TERM));
-    play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
-    let over = play.at(6, Event::NothingToDrain(ROUTER));
-    assert_eq!(over, [Action::EndDrain(ROUTER), stop(ROUTER)]);
 }
 
 // holds: S34
@@ -226,18 +210,6 @@ fn an_end_before_the_drain_is_reported() {
     assert!(!is_told(spec.clone(), &[term], exited(ROUTER)), "its end may be its answer");
     spec.readiness_delay = MS(5000);
     assert!(is_told(spec, &[term], exited(ROUTER)), "nobody has asked it yet");
-}
-
-// holds: S37, S45
-#[test]
-fn a_busy_process_is_drained_until_time_is_over() {
-    let mut play = Play::up(gateway());
-    play.at(0, Event::Signal(Signal::TERM));
-    play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
-    assert!(play.samples(50, 14_950, 3).is_empty());
-    assert_eq!(play.at(15_000, Event::Tick), [Action::CloseListeners(ROUTER)]);
-    let actions = play.at(15_010, Event::ListenersClosed(ROUTER));
-    assert_eq!(actions, [Action::EndDrain(ROUTER), stop(ROUTER)]);
 }
 
 // holds: S235
@@ -318,32 +290,6 @@ fn a_new_connection_restarts_the_quiet_time() {
     assert_eq!(play.at(8301, look), [Action::CloseListeners(ROUTER)]);
 }
 
-// holds: S39, S49
-#[test]
-fn with_an_unreachable_admin_only_min_is_waited() {
-    let mut play = Play::up(gateway());
-    play.at(0, Event::Signal(Signal::TERM));
-    assert!(play.at(2000, Event::DrainAnswered { process: ROUTER, accepted: false }).is_empty());
-    assert!(play.at(4999, Event::Tick).is_empty());
-    assert_eq!(play.at(5000, Event::Tick), [Action::EndDrain(ROUTER), stop(ROUTER)]);
-}
-
-// holds: S41, S106
-#[test]
-fn a_second_signal_cuts_waits_and_a_third_kills() {
-    let mut play = Play::up(gateway());
-    play.at(0, Event::Signal(Signal::TERM));
-    let second = play.at(1000, INT);
-    assert_eq!(second, [Action::EndDrain(ROUTER), stop(ROUTER)]);
-    let third = play.at(1500, INT);
-    assert_eq!(third, [Action::Kill(ROUTER), Action::Kill(ENGINE)]);
-    let killed =
-        |process| Event::Exited { process, end: End::Signal(Signal::KILL), remains: false };
-    play.at(1501, killed(ROUTER));
-    assert_eq!(play.at(1502, killed(ENGINE)), [Action::Sweep(Signal::KILL)]);
-    assert_eq!(play.at(1502, Event::Leftovers(0)), [Action::Exit(137)]);
-}
-
 // holds: S234
 #[test]
 fn a_further_sigterm_changes_nothing() {
@@ -381,69 +327,6 @@ fn a_signal_that_arrives_while_the_first_is_handled_counts_once() {
         play.at(100, Event::SignalHandled);
         assert_eq!(play.at(millis, INT).is_empty(), is_one, "{millis}");
     }
-}
-
-// holds: S40
-#[test]
-fn the_end_of_the_drained_process_ends_the_wait() {
-    let mut play = Play::up(gateway());
-    play.at(0, Event::Signal(Signal::TERM));
-    assert_eq!(play.at(700, exited(ROUTER)), [Action::EndDrain(ROUTER), stop(ENGINE)]);
-}
-
-// holds: S1, S110, S111
-#[test]
-fn after_an_unasked_end_drains_wait_only_for_min_and_its_code_is_kept() {
-    let mut play = Play::up(gateway());
-    let crash = Event::Exited { process: ENGINE, end: End::Code(7), remains: false };
-    assert_eq!(play.at(0, crash), [Action::Unready, drain(5000)]);
-    play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
-    assert!(play.samples(50, 4950, 9).is_empty());
-    assert_eq!(play.at(5000, Event::Tick), [Action::CloseListeners(ROUTER)]);
-    assert_eq!(
-        play.at(5010, Event::ListenersClosed(ROUTER)),
-        [Action::EndDrain(ROUTER), stop(ROUTER)]
-    );
-    assert_eq!(play.at(5020, exited(ROUTER)), [Action::Sweep(Signal::TERM)]);
-    assert_eq!(play.at(5020, Event::Leftovers(0)), [Action::Exit(7)]);
-}
-
-// holds: C162, C622
-#[test]
-fn a_stop_grace_period_of_0_kills_at_once() {
-    let mut spec = gateway();
-    spec.processes = undrained(spec.processes);
-    spec.processes[ROUTER.index()].stop = Wait::new(Some(MS(0)));
-    let mut play = Play::up(spec);
-    let killed = [Action::Unready, stop(ROUTER), Action::Kill(ROUTER)];
-    assert_eq!(play.at(0, Event::Signal(Signal::TERM)), killed);
-}
-
-// holds: S76, S115, S218
-#[test]
-fn waits_shrink_to_leave_time_for_later_ones() {
-    let mut spec = Spec { window: MS(6000), ..gateway() };
-    spec.processes = undrained(spec.processes);
-    let mut play = Play::up(spec);
-    let limit = |notes: Vec<Note>| {
-        notes.into_iter().find_map(|note| match note {
-            Note::Stopping { limit, .. } => Some(limit),
-            _ => None,
-        })
-    };
-    // 5 s and 5 s were declared, and 6 s are left: half of it for each.
-    assert_eq!(limit(play.notes(0, Event::Signal(Signal::TERM))), Some(MS(3000)));
-    play.at(3000, Event::Tick);
-    // drainit sent this KILL, so it is not attributed to the OOM killer.
-    let killed =
-        play.notes(3000, Event::Exited { process: ROUTER, end: End::OutOfMemory, remains: false });
-    let (end, took) = (End::Signal(Signal::KILL), Some(MS(3000)));
-    assert_eq!(
-        killed[0],
-        Note::Stopped { process: ROUTER, end, took, killed: true, handed_over: false }
-    );
-    assert_eq!(limit(killed), Some(MS(3000)));
-    assert_eq!(play.at(6000, Event::Tick), [Action::Kill(ENGINE)]);
 }
 
 /// Python, engine and router, as in `docs/shutdown.md`.
@@ -500,80 +383,6 @@ fn the_examples_of_the_page_have_their_figures() {
         assert_eq!(limit(&play.notes(5000, exited(router))), Some((engine, times[1])));
         assert_eq!(limit(&play.notes(5000, exited(engine))), Some((python, times[2])));
     }
-}
-
-// holds: S79
-#[test]
-fn a_drain_leaves_later_drains_their_min() {
-    let mut spec = Spec { window: MS(10_000), ..gateway() };
-    for (process, min) in [(ENGINE, 3000), (ROUTER, 1000)] {
-        let drain =
-            DrainSpec { min: MS(min), ..gateway().processes[ROUTER.index()].drain.unwrap() };
-        spec.processes[process.index()].drain = Some(drain);
-        spec.processes[process.index()].stop = Wait::new(Some(MS(1000)));
-    }
-    let mut play = Play::up(spec);
-    let drain = Action::Drain { process: ROUTER, min: MS(1000), longest: MS(5000) };
-    assert_eq!(play.at(0, Event::Signal(Signal::TERM)), [Action::Unready, drain]);
-}
-
-// holds: S81
-#[test]
-fn the_heaviest_of_several_paths_counts() {
-    let mut spec = Spec { window: MS(8000), ..gateway() };
-    spec.processes = undrained(spec.processes);
-    // Two that are stopped at the same time, after the router.
-    let light = ProcessId(2);
-    spec.processes.push(spec.processes[ENGINE.index()].clone());
-    spec.processes[light.index()].stop = Wait::new(Some(MS(1000)));
-    let router = &mut spec.processes[ROUTER.index()];
-    router.dependencies.push((light, StartCondition::Ready));
-    router.stop = Wait::new(Some(MS(5000)));
-    spec.order = vec![ENGINE, light, ROUTER];
-    let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
-    play.at(0, Event::Start);
-    for id in [ENGINE, light, ROUTER] {
-        play.at(0, Event::Spawned(id));
-    }
-    let notes = play.notes(0, Event::Signal(Signal::TERM));
-    // 5 s and 5 s were declared, and 8 s are left.
-    let stopping = Note::Stopping { process: ROUTER, signal: Signal::TERM, limit: MS(4000) };
-    assert!(notes.contains(&stopping), "{notes:?}");
-}
-
-// holds: S80
-#[test]
-fn hooks_and_delays_shrink_before_stops() {
-    let mut spec = Spec { window: MS(5000), readiness_delay: MS(60_000), ..gateway() };
-    spec.hooks.pre_stop = Some(Wait::new(Some(MS(60_000))));
-    let router = &mut spec.processes[ROUTER.index()];
-    router.drain = None;
-    router.stop = Wait::new(Some(MS(80)));
-    router.hooks.pre_stop = Some(Wait::new(Some(MS(4000))));
-    router.hooks.post_stop = Some(Wait::new(Some(MS(4000))));
-    let mut play = Play::up(spec);
-    play.at(0, Event::Signal(Signal::TERM));
-    let begun = play.machine.next_wakeup().unwrap();
-    // 1.08 s are for the stops.
-    assert_eq!(begun, Time(MS(3920)));
-    let hook = HookId { process: None, stage: Stage::PreStop };
-    let notes = play.notes(3920, Event::HookEnded { hook, success: true });
-    let limit = MS(80);
-    let stopping = Note::Stopping { process: ROUTER, signal: Signal::TERM, limit };
-    assert!(notes.contains(&stopping), "{notes:?}");
-    // Together the stops keep at most a quarter.
-    let mut play = Play::up(Spec { window: MS(2000), readiness_delay: MS(60_000), ..gateway() });
-    play.at(0, Event::Signal(Signal::TERM));
-    assert_eq!(wakes_at(&play), 1500);
-}
-
-// holds: S10, C83, C605
-#[test]
-fn there_is_no_readiness_delay_without_processes() {
-    let processes = undrained(gateway().processes);
-    let mut play = Play::up(Spec { readiness_delay: MS(5000), processes, ..gateway() });
-    assert_eq!(play.at(0, exited(ROUTER)), [Action::Unready]);
-    assert_eq!(play.at(10, exited(ENGINE)), [Action::Sweep(Signal::TERM)]);
 }
 
 // holds: C83, C605
@@ -669,28 +478,6 @@ fn a_long_scan_leaves_time_to_reap() {
     assert_eq!(play.at(2519, Event::Leftovers(0)), [Action::Exit(137)]);
 }
 
-// holds: C168, C341
-#[test]
-fn restart_pauses_grow_until_the_limit() {
-    let mut spec = gateway();
-    spec.processes[1].restart =
-        Restart { policy: RestartPolicy::OnFailure, delay: MS(100), max: Some(2) };
-    let mut play = Play::up(spec);
-    let crash = Event::Exited { process: ROUTER, end: End::Signal(Signal::KILL), remains: false };
-    let mut now = 0;
-    for (attempt, delay) in [(1, 100), (2, 200)] {
-        let next = AfterEnd::Restart { delay: MS(delay), attempt };
-        let end = End::Signal(Signal::KILL);
-        assert_eq!(play.notes(now, crash), [Note::Ended { process: ROUTER, end, next }]);
-        now += delay;
-        assert_eq!(play.at(now, Event::Tick), [Action::Spawn(ROUTER)]);
-        play.at(now, Event::Spawned(ROUTER));
-    }
-    assert_eq!(play.at(now, crash), [Action::Unready, stop(ENGINE)]);
-    play.at(now, exited(ENGINE));
-    assert_eq!(play.at(now, Event::Leftovers(0)), [Action::Exit(137)], "128 + KILL: its own code");
-}
-
 // holds: C347, C357, C359
 #[test]
 fn hooks_do_not_run_again_for_a_restart() {
@@ -708,23 +495,6 @@ fn hooks_do_not_run_again_for_a_restart() {
     play.at(0, Event::Spawned(ROUTER));
     assert!(play.at(100, exited(ENGINE)).is_empty(), "no post_stop");
     assert_eq!(play.at(1100, Event::Tick), [Action::Spawn(ENGINE)], "no pre_start");
-}
-
-// holds: C220
-#[test]
-fn a_late_start_stops_the_container_whatever_its_policy() {
-    for on_exit in [OnExit::Shutdown, OnExit::FailureShutdown, OnExit::Ignore] {
-        let mut spec = gateway();
-        let engine = &mut spec.processes[ENGINE.index()];
-        (engine.on_exit, engine.restart.policy) = (on_exit, RestartPolicy::Always);
-        engine.readiness_timeout = Some(MS(3000));
-        let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
-        play.at(0, Event::Start);
-        play.at(0, Event::Spawned(ENGINE));
-        assert_eq!(play.at(3000, Event::Tick), [Action::Unready, stop(ENGINE)]);
-        play.at(3001, exited(ENGINE));
-        assert_eq!(play.at(3001, Event::Leftovers(0)), [Action::Exit(1)]);
-    }
 }
 
 // holds: C197
@@ -860,51 +630,6 @@ fn what_is_open_again_after_a_drain_is_waited_for_while_its_time_lasts() {
     assert_eq!(play.at(6010, closed), is_over);
 }
 
-#[test]
-fn every_process_is_counted_again_while_one_is_waited_for() {
-    let closed = |process| Event::ListenersClosed(process);
-    let open = |process, active| {
-        let load = Load { active: Some(active), total: Some(9), unit: Unit::Requests };
-        Event::DrainSample { process, load }
-    };
-    let mut spec = gateway();
-    spec.processes[ENGINE.index()].drain = spec.processes[ROUTER.index()].drain;
-    let mut play = Play::up(spec);
-    play.at(0, Event::DrainRequested);
-    for (process, from) in [(ROUTER, 0), (ENGINE, 5050)] {
-        play.at(from + 5, Event::DrainAnswered { process, accepted: true });
-        for millis in (from + 50..=from + 5000).step_by(50) {
-            play.at(millis, open(process, 0));
-        }
-        play.at(from + 5010, closed(process));
-        play.at(from + 5050, open(process, 0));
-    }
-    let mut counts = |at, event| {
-        let mut actions = play.at(at, event);
-        actions.sort_by_key(|action| format!("{action:?}"));
-        actions
-    };
-    let both = [ENGINE, ROUTER].map(Action::CloseListeners);
-    assert_eq!(counts(11_000, Event::Signal(Signal::TERM)), both);
-    for (process, active) in [(ENGINE, 0), (ROUTER, 1)] {
-        counts(11_010, open(process, active));
-        counts(11_010, closed(process));
-    }
-    assert_eq!(counts(11_110, Event::Tick), both[1..]);
-    counts(11_120, open(ROUTER, 1));
-    counts(11_120, closed(ROUTER));
-    assert_eq!(counts(11_220, Event::Tick), both);
-    counts(11_230, open(ENGINE, 0));
-    counts(11_230, closed(ENGINE));
-    // An answer is lost: what was open may still be.
-    assert_eq!(counts(11_470, Event::Tick), both);
-    for process in [ENGINE, ROUTER] {
-        counts(11_480, open(process, 0));
-    }
-    counts(11_480, closed(ENGINE));
-    assert_eq!(counts(11_480, closed(ROUTER)), [Action::EndDrain(ROUTER), stop(ROUTER)]);
-}
-
 /// A gateway with a requested drain that is over at 5.05 s.
 fn held(spec: Spec) -> Play {
     let mut play = Play::up(spec);
@@ -914,95 +639,6 @@ fn held(spec: Spec) -> Play {
     play.at(5010, Event::ListenersClosed(ROUTER));
     assert_eq!(play.samples(5050, 5050, 0), [(5050, Action::EndDrain(ROUTER))]);
     play
-}
-
-// holds: S46
-#[test]
-fn a_process_drained_earlier_is_counted_again_before_its_stop() {
-    let look = || Action::CloseListeners(ROUTER);
-    let mut play = held(gateway());
-    assert_eq!(play.at(6000, Event::Signal(Signal::TERM)), [look()]);
-    let actions = play.at(6010, Event::ListenersClosed(ROUTER));
-    assert_eq!(actions, [Action::EndDrain(ROUTER), stop(ROUTER)]);
-    // An admin that hangs is not waited for long.
-    let mut play = held(gateway());
-    assert_eq!(play.at(6000, Event::Signal(Signal::TERM)), [look()]);
-    assert!(play.at(6249, Event::Tick).is_empty());
-    assert_eq!(play.machine.next_wakeup(), Some(Time(MS(6250))));
-    assert_eq!(play.at(6250, Event::Tick), [Action::EndDrain(ROUTER), stop(ROUTER)]);
-    assert!(play.at(6300, Event::ListenersClosed(ROUTER)).is_empty());
-    // After a second signal it is not waited for at all.
-    let mut play = held(gateway());
-    assert_eq!(play.at(6000, Event::Signal(Signal::TERM)), [look()]);
-    let second = play.at(6100, INT);
-    assert_eq!(second, [Action::EndDrain(ROUTER), stop(ROUTER)]);
-    // A process that is gone by then is not polled.
-    let mut play = held(gateway());
-    assert_eq!(play.at(6000, exited(ROUTER)), [stop(ENGINE)]);
-    let mut play = held(gateway());
-    assert_eq!(play.at(6000, Event::Signal(Signal::TERM)), [look()]);
-    assert_eq!(play.at(6100, exited(ROUTER)), [Action::EndDrain(ROUTER), stop(ENGINE)]);
-}
-
-// holds: S4, C118, C119
-#[test]
-fn while_a_drain_is_held_nothing_is_restarted() {
-    for (on_exit, policy) in [
-        (OnExit::Shutdown, RestartPolicy::Always),
-        (OnExit::Shutdown, RestartPolicy::OnFailure),
-        (OnExit::Ignore, RestartPolicy::Always),
-    ] {
-        let mut spec = gateway();
-        spec.processes[0].restart = Restart { policy, delay: MS(1000), max: Some(5) };
-        spec.processes[0].on_exit = on_exit;
-        let mut play = held(spec);
-        let end = Event::Exited { process: ENGINE, end: End::Code(7), remains: false };
-        let actions = play.at(6000, end);
-        if on_exit == OnExit::Ignore {
-            assert!(actions.is_empty(), "the container goes on without it: {actions:?}");
-            assert_eq!(play.machine.next_wakeup(), None);
-            continue;
-        }
-        // The runtime restarts the container instead.
-        assert_eq!(actions, [Action::CloseListeners(ROUTER)]);
-        let actions = play.at(6010, Event::ListenersClosed(ROUTER));
-        assert_eq!(actions, [Action::EndDrain(ROUTER), stop(ROUTER)]);
-        assert_eq!(play.at(6100, exited(ROUTER)), [Action::Sweep(Signal::TERM)]);
-        assert_eq!(play.at(6100, Event::Leftovers(0)), [Action::Exit(7)]);
-    }
-    // Nor is a process that waited for its restart when the drain was requested.
-    let mut spec = gateway();
-    spec.processes[0].restart.policy = RestartPolicy::Always;
-    let mut play = Play::up(spec);
-    play.at(0, Event::Exited { process: ENGINE, end: End::Code(7), remains: false });
-    assert_eq!(play.at(10, Event::DrainRequested), [Action::Unready, drain(15_000)]);
-    play.at(11, Event::DrainAnswered { process: ROUTER, accepted: true });
-    assert!(play.at(2000, Event::Tick).is_empty());
-}
-
-// holds: S44
-#[test]
-fn a_process_that_is_busy_again_is_counted_when_its_time_is_over() {
-    let mut play = Play::up(gateway());
-    play.at(0, Event::Signal(Signal::TERM));
-    play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
-    assert_eq!(play.samples(50, 5000, 0), [(5000, Action::CloseListeners(ROUTER))]);
-    // A connection slipped in before the listeners were closed, and stays open.
-    play.at(5010, Event::ListenersClosed(ROUTER));
-    assert!(play.samples(5050, 14_950, 1).is_empty());
-    assert_eq!(play.at(15_000, Event::Tick), [Action::CloseListeners(ROUTER)]);
-    let actions = play.at(15_010, Event::ListenersClosed(ROUTER));
-    assert_eq!(actions, [Action::EndDrain(ROUTER), stop(ROUTER)]);
-}
-
-#[test]
-fn a_signal_during_a_requested_drain_is_the_first() {
-    let mut play = Play::up(gateway());
-    play.at(0, Event::DrainRequested);
-    play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
-    assert!(play.at(1000, Event::Signal(Signal::TERM)).is_empty(), "it goes on");
-    let second = play.at(2000, INT);
-    assert_eq!(second, [Action::EndDrain(ROUTER), stop(ROUTER)]);
 }
 
 // holds: C114, C115
@@ -1025,58 +661,6 @@ fn the_time_of_a_stop_counts_from_a_drain_that_was_requested_within_the_grace_pe
     assert_eq!(window_at(29_999), MS(1000));
     // Somebody has drained it by hand.
     assert_eq!(window_at(30_000), MS(28_000));
-}
-
-#[test]
-fn a_second_signal_after_the_late_stop_of_a_held_drain_hurries() {
-    let late = |second: Option<u64>| {
-        let mut play = held(gateway());
-        assert_eq!(play.at(600_000, TERM), [Action::CloseListeners(ROUTER)]);
-        second.map(|at| play.at(at, INT))
-    };
-    assert_eq!(late(Some(600_004)), Some(vec![]), "it was sent twice");
-    assert_eq!(late(Some(600_100)), Some(vec![Action::EndDrain(ROUTER), stop(ROUTER)]));
-}
-
-#[test]
-fn waits_of_a_held_drain_are_fitted_into_the_deadline_of_the_stop() {
-    let mut spec = gateway();
-    let engine = &mut spec.processes[ENGINE.index()];
-    engine.on_exit = OnExit::Ignore;
-    engine.hooks.post_stop = Some(Wait::new(Some(MS(60_000))));
-    let mut play = Play::up(spec);
-    play.at(0, Event::DrainRequested);
-    play.at(5, Event::DrainAnswered { process: ROUTER, accepted: false });
-    assert_eq!(play.at(5000, Event::Tick), [Action::EndDrain(ROUTER)]);
-    let hook = HookId { process: Some(ENGINE), stage: Stage::PostStop };
-    assert_eq!(play.at(5500, exited(ENGINE)), [Action::RunHook(hook)]);
-    assert_eq!(wakes_at(&play), 33_500, "there is no deadline yet");
-    // The grace period began with the drain.
-    play.at(6000, TERM);
-    let until = Time(MS(28_000));
-    assert_eq!(play.machine.state().life(ENGINE), Lifecycle::PostStop { until });
-}
-
-#[test]
-fn a_process_gets_no_more_time_than_a_shutdown_has_while_others_are_drained() {
-    for (cause, limit) in [(TERM, 27_000), (Event::DrainRequested, 60_000)] {
-        let mut spec = gateway();
-        let alone = ProcessId(2);
-        let mut process = spec.processes[ENGINE.index()].clone();
-        process.dependents.clear();
-        spec.processes.push(process);
-        spec.order = vec![ENGINE, alone, ROUTER];
-        let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
-        play.at(0, Event::Start);
-        for id in [ENGINE, alone, ROUTER] {
-            play.at(0, Event::Spawned(id));
-        }
-        assert_eq!(play.at(1000, ask(alone, Request::Stop)), [stop(alone)]);
-        play.at(2000, cause);
-        let notes = play.notes(3000, Event::TimeoutExtended { process: alone, by: MS(60_000) });
-        let longer = Note::TimeoutExtended { process: alone, limit: MS(limit) };
-        assert_eq!(notes, [longer], "{cause:?}");
-    }
 }
 
 // holds: S62, S74, C82, C501
@@ -1104,24 +688,6 @@ fn after_a_pause_beyond_the_deadline_ends_are_still_reaped() {
         assert_eq!(play.machine.next_wakeup(), Some(Time(MS(gives_up))));
         assert!(play.notes(gives_up, Event::Tick).contains(&Note::Unkillable(ROUTER)));
     }
-}
-
-// holds: S36
-#[test]
-fn a_drain_ends_when_the_process_reports_it() {
-    let mut spec = gateway();
-    let drain =
-        DrainSpec { time: MS(15_000), min: MS(1000), closes: false, exit_at: 0, signal: None };
-    spec.processes[1].drain = Some(drain);
-    let mut play = Play::up(spec.clone());
-    play.at(0, Event::Signal(Signal::TERM));
-    play.at(1, Event::DrainAnswered { process: ROUTER, accepted: true });
-    assert!(play.at(9000, Event::Tick).is_empty());
-    assert_eq!(play.at(9001, Event::Drained(ROUTER)), [Action::EndDrain(ROUTER), stop(ROUTER)]);
-    let mut play = Play::up(spec);
-    play.at(0, Event::Signal(Signal::TERM));
-    assert!(play.at(10, Event::Drained(ROUTER)).is_empty(), "min is held");
-    assert_eq!(play.at(1000, Event::Tick), [Action::EndDrain(ROUTER), stop(ROUTER)]);
 }
 
 /// A router that QUIT drains, and a drain of it that was requested.
@@ -1210,25 +776,6 @@ fn an_earlier_wait_is_fitted_into_the_stop() {
     }
 }
 
-// holds: S8
-#[test]
-fn an_earlier_hook_is_fitted_into_the_stop() {
-    let mut spec = gateway();
-    spec.window = MS(4000);
-    let router = &mut spec.processes[ROUTER.index()];
-    (router.drain, router.on_exit) = (None, OnExit::Ignore);
-    router.hooks.post_stop = Some(Wait::new(Some(MS(60_000))));
-    spec.processes[ENGINE.index()].stop = Wait::new(Some(MS(1000)));
-    let mut play = Play::up(spec);
-    let hook = HookId { process: Some(ROUTER), stage: Stage::PostStop };
-    assert_eq!(play.at(0, exited(ROUTER)), [Action::RunHook(hook)]);
-    play.at(1000, Event::Signal(Signal::TERM));
-    let over = play.machine.next_wakeup().unwrap();
-    assert!(over < Time(MS(5000)), "{over:?}");
-    let abort = Action::AbortHook(hook);
-    assert_eq!(play.machine.handle(over, Event::Tick)[0], abort);
-}
-
 // holds: S64
 #[test]
 fn dependencies_do_not_wait_for_a_process_that_survives_kill() {
@@ -1243,7 +790,7 @@ fn dependencies_do_not_wait_for_a_process_that_survives_kill() {
     assert_eq!(play.at(6400, exited(ENGINE)), [Action::Sweep(Signal::TERM)]);
 }
 
-// holds: C96, C170, C344, C345, C523
+// holds: C96, C153, C170, C344, C345, C523
 #[test]
 fn a_failed_process_is_missed_only_if_required() {
     let limited = Restart { policy: RestartPolicy::Always, delay: MS(100), max: Some(0) };
@@ -1343,61 +890,6 @@ fn a_restart_leaves_dependents_alone_and_is_not_counted() {
 }
 
 #[test]
-fn a_failed_start_by_request_does_not_end_the_container() {
-    let mut spec = Spec { processes: undrained(gateway().processes), ..gateway() };
-    spec.processes[1].hooks.pre_start = Some(Wait::new(None));
-    spec.processes[1].readiness_timeout = Some(MS(3000));
-    let hook = HookId { process: Some(ROUTER), stage: Stage::PreStart };
-    let up = || {
-        let mut play = Play { machine: Machine::new(Rc::new(spec.clone()), Time(Duration::ZERO)) };
-        play.at(0, Event::Start);
-        play.at(0, Event::Spawned(ENGINE));
-        play.at(0, Event::HookEnded { hook, success: true });
-        play.at(0, Event::Spawned(ROUTER));
-        play.at(0, Event::Ready(ROUTER));
-        play.at(10, ask(ROUTER, Request::Restart));
-        assert_eq!(play.at(20, exited(ROUTER)), [Action::RunHook(hook)], "the whole start");
-        play
-    };
-    let has = |notes: Vec<Note>, why| {
-        assert!(notes.contains(&failed(ROUTER, Request::Restart, why)), "{notes:?}");
-    };
-    let mut play = up();
-    let notes = play.notes(30, Event::HookEnded { hook, success: false });
-    has(notes, RequestError::HookFailed(ROUTER));
-    assert!(!is_ready(&play));
-    // It can be started again.
-    assert_eq!(play.at(40, ask(ROUTER, Request::Start)), [Action::RunHook(hook)]);
-    let mut play = up();
-    play.at(30, Event::HookEnded { hook, success: true });
-    let notes = play.notes(30, Event::SpawnFailed { process: ROUTER, exit_code: 127 });
-    has(notes, RequestError::SpawnFailed(ROUTER));
-    assert!(!is_ready(&play));
-    let mut play = up();
-    play.at(30, Event::HookEnded { hook, success: true });
-    play.at(30, Event::Spawned(ROUTER));
-    let end = End::Code(7);
-    let notes = play.notes(40, Event::Exited { process: ROUTER, end, remains: false });
-    has(notes, RequestError::Ended { process: ROUTER, end, was_ready: false });
-    assert!(!is_ready(&play));
-    let mut play = up();
-    play.at(30, Event::HookEnded { hook, success: true });
-    play.at(30, Event::Spawned(ROUTER));
-    let mut actions = play.machine.handle(Time(MS(3030)), Event::Tick);
-    let why = RequestError::NotReady { process: ROUTER, after: MS(3000) };
-    let notes = actions.extract_if(.., |action| matches!(action, Action::Note(_)));
-    assert!(notes.collect::<Vec<_>>().contains(&Action::Note(failed(
-        ROUTER,
-        Request::Restart,
-        why
-    ))));
-    assert_eq!(actions, [stop(ROUTER)], "it is stopped");
-    play.at(3040, exited(ROUTER));
-    let life = play.machine.state().life(ROUTER);
-    assert_eq!(life, drainit_core::state::Lifecycle::Stopped { failed: true });
-}
-
-#[test]
 fn requests_for_the_same_process_do_not_mix() {
     let mut play = Play::up(Spec { processes: undrained(gateway().processes), ..gateway() });
     play.at(1000, ask(ROUTER, Request::Restart));
@@ -1411,34 +903,6 @@ fn requests_for_the_same_process_do_not_mix() {
     assert_eq!(notes, [began(ENGINE, Request::Stop), superseded]);
     assert_eq!(play.at(1100, exited(ROUTER)), [stop(ENGINE)]);
     assert_eq!(play.notes(1200, exited(ENGINE)).last(), Some(&done(ENGINE, Request::Stop)));
-}
-
-// holds: C241
-#[test]
-fn after_a_failed_liveness_check_the_policy_decides() {
-    let mut spec = gateway();
-    spec.processes[1].restart =
-        Restart { policy: RestartPolicy::OnFailure, delay: MS(100), max: Some(1) };
-    let mut play = Play::up(spec);
-    for attempt in 1..=2 {
-        let at = 10_000 * attempt;
-        let unhealthy = play.at(at, Event::Unhealthy(ROUTER));
-        assert_eq!(unhealthy, [drain(5000)], "drained, but only for min");
-        play.at(at + 5000, Event::Tick);
-        play.at(at + 5010, Event::ListenersClosed(ROUTER));
-        if attempt == 1 {
-            play.at(at + 5100, exited(ROUTER));
-            assert_eq!(play.at(at + 5200, Event::Tick), [Action::Spawn(ROUTER)]);
-            play.at(at + 5200, Event::Spawned(ROUTER));
-            assert_eq!(play.machine.state().restarts[1].total, 1, "it is counted");
-            continue;
-        }
-        let notes = play.notes(at + 5100, exited(ROUTER));
-        let cause = Cause::Unhealthy(ROUTER);
-        assert!(notes.contains(&Note::ShutdownBegan { cause, window: MS(28_000) }), "{notes:?}");
-        play.at(at + 5200, exited(ENGINE));
-        assert_eq!(play.at(at + 5200, Event::Leftovers(0)), [Action::Exit(1)]);
-    }
 }
 
 fn extended(process: ProcessId, by: u64) -> Event {
@@ -1481,28 +945,6 @@ fn a_shutdown_leaves_a_process_the_time_that_it_was_granted_before() {
     // The engine needs 5 of 28 seconds.
     assert!(play.at(32_999, Event::Tick).is_empty());
     assert_eq!(play.at(33_000, Event::Tick), [Action::Kill(ROUTER)]);
-}
-
-// holds: C153
-#[test]
-fn a_code_of_success_codes_is_no_failure() {
-    let policy = RestartPolicy::OnFailure;
-    for (code, restarts, exit) in [(2, false, Some(0)), (0, false, Some(0)), (1, true, None)] {
-        let mut spec = gateway();
-        let router = &mut spec.processes[ROUTER.index()];
-        (router.success_codes, router.restart.policy) = (vec![0, 2], policy);
-        let mut play = Play::up(spec);
-        let end = End::Code(code);
-        let notes = play.notes(50, Event::Exited { process: ROUTER, end, remains: false });
-        let restart =
-            |note: &Note| matches!(note, Note::Ended { next: AfterEnd::Restart { .. }, .. });
-        assert_eq!(notes.iter().any(restart), restarts, "{notes:?}");
-        let cause = notes.iter().find_map(|note| match note {
-            Note::ShutdownBegan { cause, .. } => Some(cause.exit_code(false)),
-            _ => None,
-        });
-        assert_eq!(cause, exit);
-    }
 }
 
 /// An engine that is a oneshot with a `timeout` of 1 s, and a router that waits for it.
@@ -1620,145 +1062,6 @@ fn the_container_goes_on_without_a_process_that_may_be_missing() {
     assert_eq!(slow.at(1001, gone), [Action::Spawn(ROUTER)]);
 }
 
-pub(super) fn seen(process: ProcessId, watch: usize) -> Event {
-    Event::FileSeen { process, watch }
-}
-
-/// It has other content.
-pub(super) fn quiet(process: ProcessId, watch: usize) -> Event {
-    Event::FileQuiet { process, watch, is_new: true }
-}
-
-/// A gateway without drains whose router watches two files.
-fn watching() -> Spec {
-    let mut spec = Spec { processes: undrained(gateway().processes), ..gateway() };
-    spec.processes[1].watch = vec![WatchAction::Restart, WatchAction::Signal(Signal::HUP)];
-    spec
-}
-
-// holds: C294
-#[test]
-fn a_change_restarts_or_signals_what_is_ready() {
-    let mut play = Play::up(watching());
-    let hup = Action::Signal { process: ROUTER, signal: Signal::HUP };
-    assert_eq!(play.changes(1000, ROUTER, 1), [hup]);
-    let action = WatchAction::Restart;
-    let began = Note::FileChanged { process: ROUTER, watch: 0, action };
-    let stopping = Note::Stopping { process: ROUTER, signal: Signal::TERM, limit: MS(5000) };
-    play.at(1000, seen(ROUTER, 0));
-    assert_eq!(play.notes(2000, quiet(ROUTER, 0)), [began, stopping]);
-    // The start reads a change that came during the stop.
-    assert!(play.changes(2001, ROUTER, 0).is_empty());
-    assert!(play.changes(2002, ROUTER, 1).is_empty());
-    assert_eq!(play.at(2100, exited(ROUTER)), [Action::Spawn(ROUTER)]);
-    let notes = play.notes(2100, Event::Spawned(ROUTER));
-    assert_eq!(notes, [Note::Started(ROUTER), done(ROUTER, Request::Restart)]);
-    // A request of the operator counts as well.
-    play.at(3000, ask(ROUTER, Request::Restart));
-    play.changes(3001, ROUTER, 0);
-    assert_eq!(play.at(3100, exited(ROUTER)), [Action::Spawn(ROUTER)]);
-    let notes = play.notes(3100, Event::Spawned(ROUTER));
-    assert_eq!(notes, [Note::Started(ROUTER), done(ROUTER, Request::Restart)]);
-}
-
-// holds: C302
-#[test]
-fn a_start_serves_what_was_seen_to_change_before_it_and_nothing_else() {
-    let restart = |play: &mut Play, from: u64| {
-        play.at(from, ask(ROUTER, Request::Restart));
-        assert_eq!(play.at(from + 100, exited(ROUTER)), [Action::Spawn(ROUTER)]);
-        play.at(from + 100, Event::Spawned(ROUTER));
-    };
-    let mut play = Play::up(watching());
-    play.at(1000, seen(ROUTER, 0));
-    restart(&mut play, 1500);
-    assert_eq!(play.at(2000, quiet(ROUTER, 0)), [], "the start has read it");
-    // It changes again while it is not quiet.
-    play.at(3000, seen(ROUTER, 0));
-    restart(&mut play, 3500);
-    play.at(3700, seen(ROUTER, 0));
-    assert_eq!(play.at(4700, quiet(ROUTER, 0)), [stop(ROUTER)]);
-    // The same content, which a copy has.
-    let mut play = Play::up(watching());
-    play.at(1000, seen(ROUTER, 0));
-    assert_eq!(play.at(2000, Event::FileQuiet { process: ROUTER, watch: 0, is_new: false }), []);
-    // A process that has crashed is started anyway.
-    let mut spec = watching();
-    spec.processes[1].restart.policy = RestartPolicy::Always;
-    let mut play = Play::up(spec);
-    play.at(1000, seen(ROUTER, 0));
-    play.at(1100, exited(ROUTER));
-    let at = wakes_at(&play);
-    assert_eq!(play.at(at, Event::Tick), [Action::Spawn(ROUTER)]);
-    play.at(at, Event::Spawned(ROUTER));
-    assert_eq!(play.at(at + 1, quiet(ROUTER, 0)), []);
-}
-
-// holds: C665
-#[test]
-fn one_that_follows_a_dependency_restarts_once_when_the_same_file_changes() {
-    let up = || {
-        let mut spec = watching();
-        spec.processes[0].watch = vec![WatchAction::Restart];
-        spec.processes[0].followers = vec![(ROUTER, StartCondition::Ready)];
-        let mut play = Play::up(spec);
-        play.at(1000, seen(ROUTER, 0));
-        play.at(1000, seen(ENGINE, 0));
-        play
-    };
-    for first in [ENGINE, ROUTER] {
-        let mut play = up();
-        let other = if first == ENGINE { ROUTER } else { ENGINE };
-        let begun = [play.at(2000, quiet(first, 0)), play.at(2001, quiet(other, 0))].concat();
-        assert_eq!(begun, [stop(ENGINE)], "{first:?}");
-        assert_eq!(play.at(2100, exited(ENGINE)), [Action::Spawn(ENGINE)]);
-        assert_eq!(play.at(2100, Event::Spawned(ENGINE)), [stop(ROUTER)]);
-        assert_eq!(play.at(2200, exited(ROUTER)), [Action::Spawn(ROUTER)]);
-        assert_eq!(play.at(2200, Event::Spawned(ROUTER)), []);
-    }
-    // The dependency has the content that it had.
-    let mut play = up();
-    assert_eq!(play.at(2000, quiet(ROUTER, 0)), []);
-    let same = Event::FileQuiet { process: ENGINE, watch: 0, is_new: false };
-    assert_eq!(play.at(2001, same), [stop(ROUTER)]);
-}
-
-// holds: C303, C305, C306
-#[test]
-fn a_change_mends_what_failed_but_starts_nothing_that_was_stopped() {
-    let failed_by = |spec: Spec| {
-        let mut play = Play::up(spec);
-        play.changes(1000, ROUTER, 0);
-        play.at(1100, exited(ROUTER));
-        let notes = play.notes(1100, Event::SpawnFailed { process: ROUTER, exit_code: 127 });
-        let why = RequestError::SpawnFailed(ROUTER);
-        assert!(notes.contains(&failed(ROUTER, Request::Restart, why)), "{notes:?}");
-        assert!(!is_ready(&play));
-        play
-    };
-    let mut play = failed_by(watching());
-    assert!(play.changes(1500, ROUTER, 1).is_empty(), "there is nobody to signal");
-    assert_eq!(play.changes(2000, ROUTER, 0), [Action::Spawn(ROUTER)]);
-    assert_eq!(
-        play.notes(2000, Event::Spawned(ROUTER)),
-        [Note::Started(ROUTER), done(ROUTER, Request::Restart)]
-    );
-    assert!(is_ready(&play));
-    play.at(3000, ask(ROUTER, Request::Stop));
-    play.at(3100, exited(ROUTER));
-    assert!(play.changes(4000, ROUTER, 0).is_empty(), "it was stopped by hand");
-    let mut play = failed_by(watching());
-    play.at(1500, ask(ROUTER, Request::Stop));
-    assert!(play.changes(2000, ROUTER, 0).is_empty(), "a stop of what failed counts");
-    // Nor what it needs.
-    let mut play = failed_by(watching());
-    play.at(1500, ask(ENGINE, Request::Stop));
-    play.at(1600, exited(ENGINE));
-    assert!(play.changes(2000, ROUTER, 0).is_empty(), "its dependency was stopped by hand");
-    assert_eq!(play.at(3000, ask(ENGINE, Request::Start)), [Action::Spawn(ENGINE)]);
-    assert_eq!(play.at(3000, Event::Spawned(ENGINE)), [Action::Spawn(ROUTER)]);
-}
-
 /// Processes without drains where each follows the dependencies that are named, and is not ready at
 /// once if it is in `slow`. All are up.
 pub(super) fn followers(of: &[&[u16]], slow: &[u16]) -> Play {
@@ -1808,23 +1111,6 @@ fn a_start_that_fails_fails_no_request_that_does_not_wait_for_it() {
     assert!(notes.contains(&done(ENGINE, Request::Restart)), "{notes:?}");
 }
 
-// holds: C206
-#[test]
-fn a_follower_that_may_be_missing_is_not_waited_for_while_it_stops() {
-    for required in [true, false] {
-        let mut spec = gateway();
-        spec.processes = undrained(spec.processes);
-        spec.processes[ENGINE.index()].followers.push((ROUTER, StartCondition::Ready));
-        let router = &mut spec.processes[ROUTER.index()];
-        (router.required, router.on_exit) = (required, OnExit::Ignore);
-        let mut play = Play::up(spec);
-        play.at(1000, ask(ENGINE, Request::Restart));
-        play.at(1100, exited(ENGINE));
-        assert_eq!(play.at(1100, Event::Spawned(ENGINE)), [stop(ROUTER)]);
-        assert_eq!(is_ready(&play), !required);
-    }
-}
-
 // holds: C198, C201, C202, C203
 #[test]
 fn what_does_not_run_does_not_follow() {
@@ -1860,28 +1146,6 @@ fn what_does_not_run_does_not_follow() {
     }
 }
 
-// holds: C208
-#[test]
-fn a_follower_that_does_not_start_has_failed_as_after_a_crash() {
-    let mut play = followers(&[&[], &[0]], &[1]);
-    play.at(1000, ask(ENGINE, Request::Restart));
-    play.at(1000, exited(ENGINE));
-    play.at(1000, Event::Spawned(ENGINE));
-    assert_eq!(play.at(1100, exited(APP)), [Action::Spawn(APP)]);
-    // Its `restart` decides about an end.
-    play.at(1100, Event::Spawned(APP));
-    let crash = Event::Exited { process: APP, end: End::Code(7), remains: false };
-    let next = AfterEnd::Restart { delay: MS(1000), attempt: 1 };
-    let end = End::Code(7);
-    assert_eq!(play.notes(1200, crash), [Note::Ended { process: APP, end, next }]);
-    // A start that takes too long ends the container, as always.
-    assert_eq!(play.at(2200, Event::Tick), [Action::Spawn(APP)]);
-    play.at(2200, Event::Spawned(APP));
-    let cause = Cause::NotReady(APP);
-    let notes = play.notes(5200, Event::Tick);
-    assert!(notes.contains(&Note::ShutdownBegan { cause, window: MS(28_000) }), "{notes:?}");
-}
-
 /// A gateway without a drain.
 fn plain() -> Spec {
     let mut spec = gateway();
@@ -1891,46 +1155,6 @@ fn plain() -> Spec {
 
 fn hook(process: Option<ProcessId>, stage: Stage) -> HookId {
     HookId { process, stage }
-}
-
-fn crash(process: ProcessId) -> Event {
-    Event::Exited { process, end: End::Code(7), remains: false }
-}
-
-fn remaining(process: ProcessId) -> Event {
-    Event::Exited { process, end: End::Code(7), remains: true }
-}
-
-fn stop_group(process: ProcessId) -> Action {
-    Action::StopGroup { process, signal: Signal::TERM }
-}
-
-// holds: S201, C657
-#[test]
-fn a_third_signal_ends_hooks_and_the_rest_of_a_group_at_once() {
-    let [before, after] = [Stage::PreStop, Stage::PostStop].map(|stage| hook(Some(ROUTER), stage));
-    let up = || {
-        let mut spec = plain();
-        let router = &mut spec.processes[ROUTER.index()];
-        router.hooks.pre_stop = Some(Wait::new(None));
-        router.hooks.post_stop = Some(Wait::new(None));
-        let mut play = Play::up(spec);
-        assert_eq!(play.at(0, TERM), [Action::Unready, Action::RunHook(before)]);
-        play
-    };
-    let third = |play: &mut Play, at| {
-        play.at(at, INT);
-        play.at(at + 100, INT)
-    };
-    let ended = Event::HookEnded { hook: before, success: true };
-    let mut play = up();
-    assert_eq!(play.at(10, ended), [stop(ROUTER)]);
-    assert_eq!(play.at(20, remaining(ROUTER)), [stop_group(ROUTER)]);
-    assert_eq!(third(&mut play, 30), [Action::Kill(ROUTER), Action::Kill(ENGINE)]);
-    let mut play = up();
-    play.at(10, ended);
-    assert_eq!(play.at(20, exited(ROUTER)), [Action::RunHook(after)]);
-    assert_eq!(third(&mut play, 30), [Action::AbortHook(after), Action::Kill(ENGINE)]);
 }
 
 #[test]
@@ -2030,47 +1254,6 @@ fn a_third_signal_ends_the_hook_of_the_container() {
     assert_eq!(play.at(20, Event::Leftovers(0)), [Action::RunHook(after)]);
     assert_eq!(play.at(100, INT), [], "the second one cuts nothing here");
     assert_eq!(play.at(200, INT), [Action::AbortHook(after), Action::Exit(0)]);
-}
-
-// holds: S58
-#[test]
-fn the_next_step_waits_for_the_rest_of_a_killed_group() {
-    for (first, next) in
-        [(ask(ROUTER, Request::Restart), Action::Spawn(ROUTER)), (TERM, stop(ENGINE))]
-    {
-        let mut play = Play::up(plain());
-        assert_eq!(play.at(0, first).last(), Some(&stop(ROUTER)));
-        assert_eq!(play.at(5000, Event::Tick), [Action::Kill(ROUTER)]);
-        let end = End::Signal(Signal::KILL);
-        assert_eq!(play.at(5001, Event::Exited { process: ROUTER, end, remains: true }), []);
-        assert_eq!(play.at(5050, Event::GroupGone(ROUTER)), [next]);
-    }
-}
-
-// holds: S122
-#[test]
-fn an_end_before_readiness_gives_1_with_a_held_drain_too() {
-    for (is_drained, is_ready) in [(false, false), (true, false), (false, true), (true, true)] {
-        let mut spec = overlapping();
-        let router = &mut spec.processes[ROUTER.index()];
-        router.update = Update::StopFirst;
-        router.restart.policy = RestartPolicy::OnFailure;
-        let mut play = Play::up(spec);
-        play.at(100, Event::Ready(ROUTER));
-        play.at(1000, crash(ROUTER));
-        assert_eq!(play.at(2000, Event::Tick), [Action::Spawn(ROUTER)]);
-        play.at(2000, Event::Spawned(ROUTER));
-        if is_ready {
-            play.at(2040, Event::Ready(ROUTER));
-        }
-        if is_drained {
-            play.at(2050, Event::DrainRequested);
-        }
-        play.at(2100, exited(ROUTER));
-        play.at(3000, exited(ENGINE));
-        let code = u8::from(!is_ready);
-        assert_eq!(play.at(3100, Event::Leftovers(0)), [Action::Exit(code)], "{is_drained}");
-    }
 }
 
 // holds: C481, C482

@@ -8,9 +8,8 @@ use drainit_core::spec::Wait;
 use drainit_core::state::Lifecycle;
 use drainit_core::types::RestartPolicy;
 
-/// The first slot after those of the config, and the one after it.
+/// The first slot after those of the config.
 pub(super) const NEW: ProcessId = ProcessId(2);
-pub(super) const NEXT: ProcessId = ProcessId(3);
 
 /// A gateway whose router is ready 1 s after its start at the latest, and overlaps.
 pub(super) fn overlapping() -> Spec {
@@ -70,35 +69,6 @@ fn the_old_one_is_drained_and_stopped_once_the_new_one_is_ready() {
     assert_eq!(begun, [Action::Adopt { slot: ROUTER, from }, Action::Spawn(ROUTER)]);
 }
 
-// holds: C335
-#[test]
-fn a_new_one_that_does_not_get_ready_is_taken_back() {
-    let mut play = beside();
-    let why = RequestError::NotReady { process: NEW, after: MS(1000) };
-    let notes = play.notes(2000, Event::Tick);
-    assert!(notes.contains(&Note::TakenBack { process: NEW, old: ROUTER, why }), "{notes:?}");
-    assert_eq!(play.at(2100, exited(NEW)), []);
-    assert!(is_ready(&play));
-    assert_eq!(play.machine.state().role(NEW), Role::Retired);
-    // A stop drains only the one that serves.
-    let stopped = play.at(3000, Event::Signal(Signal::TERM));
-    assert_eq!(stopped, [Action::Unready, drain_of(ROUTER)]);
-}
-
-// holds: C336
-#[test]
-fn a_stop_drains_both() {
-    let mut play = beside();
-    play.at(1500, Event::Ready(NEW));
-    let stopped = play.at(2000, Event::Signal(Signal::TERM));
-    assert_eq!(stopped, [Action::Unready, drain_of(NEW)], "the other drain goes on");
-    assert_eq!(play.at(8000, Event::Drained(NEW)), [Action::EndDrain(NEW)]);
-    let both = play.at(8100, Event::Drained(ROUTER));
-    assert_eq!(both, [Action::EndDrain(ROUTER), stop(ROUTER), stop(NEW)]);
-    assert_eq!(play.at(8200, exited(NEW)), []);
-    assert_eq!(play.at(8300, exited(ROUTER)), [stop(ENGINE)], "after both");
-}
-
 #[test]
 fn a_process_that_goes_on_has_the_hooks_of_its_new_update() {
     // The check of the config of a hot restart is a `pre_start` hook.
@@ -127,50 +97,6 @@ pub(super) fn changed(change: impl Fn(&mut Spec)) -> Spec {
     let mut spec = overlapping();
     change(&mut spec);
     spec
-}
-
-#[test]
-fn a_reload_may_turn_a_dependency_around() {
-    let mut play = up();
-    let new = changed(|spec| {
-        let on = (ROUTER, StartCondition::Ready);
-        spec.processes[ENGINE.index()].dependencies = vec![on];
-        spec.processes[ENGINE.index()].dependents.clear();
-        spec.processes[ROUTER.index()].dependencies.clear();
-        spec.processes[ROUTER.index()].dependents = vec![ENGINE];
-        spec.order = vec![ROUTER, ENGINE];
-    });
-    play.reload(1000, &new, &[Placed::Changed(ENGINE), Placed::Changed(ROUTER)]);
-    // The router, which has slot 3 now, comes first.
-    play.at(1000, Event::Spawned(NEXT));
-    play.at(1200, Event::Ready(NEXT));
-    play.at(7000, Event::Drained(ROUTER));
-    assert_eq!(play.at(7100, exited(ROUTER)), [stop(ENGINE)]);
-    assert_eq!(play.at(7200, exited(ENGINE)), [Action::Spawn(NEW)]);
-    assert_eq!(play.notes(7200, Event::Spawned(NEW)).last(), Some(&Note::ReloadDone));
-}
-
-#[test]
-fn a_new_process_starts_what_was_stopped_by_hand_with_its_new_definition() {
-    let mut play = up();
-    play.at(1000, Event::Requested { process: ENGINE, request: Request::Stop });
-    play.at(7000, Event::Drained(ROUTER));
-    play.at(7100, exited(ROUTER));
-    play.at(7200, exited(ENGINE));
-    let mut new = overlapping();
-    let mut added = new.processes[ROUTER.index()].clone();
-    added.dependencies = vec![(ROUTER, StartCondition::Ready)];
-    new.processes.push(added);
-    new.processes[ROUTER.index()].dependents.push(ProcessId(2));
-    new.order.push(ProcessId(2));
-    let plan = [Placed::Changed(ENGINE), Placed::Same(ROUTER), Placed::New];
-    let begun = play.reload(8000, &new, &plan);
-    assert_eq!(begun.last(), Some(&Action::Spawn(NEW)), "{begun:?}");
-    assert_eq!(play.at(8000, Event::Spawned(NEW)), [Action::Spawn(ROUTER)]);
-    play.at(8000, Event::Spawned(ROUTER));
-    assert_eq!(play.at(8100, Event::Ready(ROUTER)), [Action::Spawn(NEXT)]);
-    play.at(8100, Event::Spawned(NEXT));
-    assert_eq!(play.notes(8200, Event::Ready(NEXT)).last(), Some(&Note::ReloadDone));
 }
 
 /// A router that is an Envoy, and follows its engine. An old epoch lives for 12 s at most.
