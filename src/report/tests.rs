@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use crate::core::action::Action;
 use crate::core::cause::Cause;
-use crate::core::event::{Event, Load, Request};
+use crate::core::event::{Event, Load};
 use crate::core::machine::Machine;
-use crate::core::note::{AfterEnd, DrainEnd, Note};
+use crate::core::note::{DrainEnd, Note};
 use crate::core::phase::Phase;
 use crate::core::spec::{HookId, Stage};
 use crate::load::testing::load;
@@ -85,61 +85,6 @@ fn the_report_has_each_phase() {
     );
 }
 
-#[test]
-fn the_end_of_an_old_epoch_reads_alike_in_the_log_and_the_report() {
-    let at = Time(Duration::from_secs(1));
-    for (end, text) in [
-        (End::Code(0), "exited with code 0, after the new instance had taken over"),
-        (End::Signal(Signal::KILL), "was ended by SIGKILL, after the new instance had taken over"),
-    ] {
-        let mut report = Noted::of(&["router"]);
-        let cause = Cause::Signal(Signal::TERM);
-        report.note(at, &Note::ShutdownBegan { cause, window: Duration::from_secs(9) });
-        let process = ProcessId(0);
-        let note = Note::Stopped { process, end, took: None, killed: false, handed_over: true };
-        assert_eq!(report.note(at, &note).line(), format!("router: {text}"));
-        let report = report.text(at, 0);
-        assert!(report.ends_with(&format!("\n  stop router: {text}")), "{report}");
-    }
-}
-
-// holds: S137
-#[test]
-fn what_went_wrong_comes_after_the_stops() {
-    let mut report = Noted::of(&["app"]);
-    let (at, process, limit) = (Time(Duration::from_secs(1)), ProcessId(0), Duration::from_secs(2));
-    let hook = |stage| Note::HookTimedOut(HookId { process: Some(process), stage });
-    report.note(at, &Note::ShutdownBegan { cause: Cause::Signal(Signal::TERM), window: limit });
-    report.note(at, &hook(Stage::PreStop));
-    report.remark("app: POST /drain_listeners: answered 403 Forbidden");
-    report.note(at, &Note::Stopping { process, signal: Signal::TERM, limit });
-    report.note(at, &Note::Killed { process, after: Some(limit) });
-    report.note(at, &hook(Stage::PostStop));
-    report.note(at, &Note::LeftoversRemain);
-    let text = report.text(at, 137);
-    let lines: Vec<_> = text.lines().skip(1).map(|line| line.split(' ').nth(2).unwrap()).collect();
-    assert_eq!(lines, ["stop", "killed:", "app:", "app:", "app:", "leftover"], "{text}");
-    let words = ["pre_stop", "403 Forbidden", "post_stop", "leftover processes survive KILL"];
-    for (line, word) in text.lines().skip(3).zip(words) {
-        assert!(line.contains(word), "{word}: {text}");
-    }
-}
-
-// holds: S25
-#[test]
-fn a_drain_without_time_is_reported() {
-    let mut report = Noted::of(&["router"]);
-    let at = Time(Duration::from_secs(1));
-    let window = Duration::from_secs(2);
-    report.note(at, &Note::ShutdownBegan { cause: Cause::Signal(Signal::TERM), window });
-    report.note(at, &Note::NotDrained(ProcessId(0)));
-    assert_eq!(
-        report.text(at, 0),
-        "stopped in 0ms of 2s, exit code 0: SIGTERM received\n  \
-         router: not drained, the stop needs all the remaining time"
-    );
-}
-
 /// The counts in the report of a drain with these polls, at times in milliseconds. The drain is
 /// over at 5 s, and the process is asked to end at `stopped`.
 fn counts(seen: &[(u64, Traffic, Moment)], stopped: u64) -> String {
@@ -189,31 +134,6 @@ fn seen(connections: u64, received: u64, requests: u64) -> Traffic {
     }
 }
 
-// holds: S133
-#[test]
-fn each_request_is_counted_once_or_unknown() {
-    let start = (0, seen(9, 100, 5), Moment::Start);
-    let nothing = Traffic { connections: Some(0), ..Traffic::default() };
-    for (seen, text) in [
-        // 5 in flight at the start, 20 came, 3 are left.
-        (
-            vec![start, (4990, seen(4, 120, 3), Moment::Closed)],
-            "connections 9 at the start, 4 at the end, 0 new; requests 22 completed, 3 cut",
-        ),
-        (
-            vec![
-                (1000, seen(4, 120, 3), Moment::Meanwhile),
-                (4990, seen(4, 120, 2), Moment::Closed),
-            ],
-            "connections unknown at the start, 4 at the end; requests unknown completed, 2 cut",
-        ),
-        (vec![start, (4990, nothing, Moment::Closed)], "connections 9 at the start, 0 at the end"),
-        (vec![(0, Traffic::default(), Moment::Start)], "connections unknown"),
-    ] {
-        assert_eq!(counts(&seen, 5000), text);
-    }
-}
-
 // holds: S135
 #[test]
 fn an_old_count_is_reported_with_its_age() {
@@ -251,26 +171,6 @@ fn an_old_count_is_reported_with_its_age() {
         let counts = counts(&[start, (millis, seen(connections, 120, 3), moment)], stopped);
         assert_eq!(counts, format!("connections 90 at the start, {text}"));
     }
-}
-
-#[test]
-fn a_group_without_its_leader_is_reported_with_the_end_of_the_leader() {
-    let mut report = Noted::of(&["app"]);
-    let (process, end) = (ProcessId(0), End::Code(3));
-    let cause =
-        Cause::Ended { process, end, is_success: false, before_ready: false, is_failure: false };
-    let window = Duration::from_secs(6);
-    let next = AfterEnd::Shutdown;
-    for note in [
-        Note::Started(process),
-        Note::Ended { process, end, next },
-        Note::ShutdownBegan { cause, window },
-        Note::Killed { process, after: None },
-    ] {
-        report.note(Time(Duration::ZERO), &note);
-    }
-    let text = report.text(Time(Duration::from_secs(3)), 3);
-    assert!(text.contains("\n  stop app: exited with code 3 (killed)\n"), "{text}");
 }
 
 /// Plays a shutdown of this config, and returns its report as data.
@@ -378,31 +278,6 @@ fn the_report_as_data_has_every_process_and_every_step_beside_its_plan() {
     assert_is_in_file("gateway", &serde_json::from_str(&text).unwrap());
 }
 
-// holds: S161
-#[test]
-fn an_unasked_end_names_its_process_and_plans_short_drains() {
-    let report = played(GATEWAY, |gateway| {
-        gateway.at(0, Event::Start);
-        gateway.at(100, Event::Ready(ProcessId(0)));
-        gateway.exits(2000, 0, End::Code(7));
-        gateway.at(3000, Event::Tick);
-        gateway.exits(3500, 1, End::Code(1));
-        let hook = HookId { process: None, stage: Stage::PostStop };
-        gateway.at(3600, Event::HookEnded { hook, success: true });
-    });
-    assert_eq!(
-        (report.cause.kind.as_ref(), report.cause.process.as_deref()),
-        ("ended", Some("engine"))
-    );
-    assert_eq!(report.exit_code, 7);
-    let end = report.processes[0].end.as_ref().unwrap();
-    assert_eq!((end.at, end.code, &report.processes[0].stop), (0.0, Some(7), &None));
-    let drain = report.steps.iter().find(|step| step.step == "drain").unwrap();
-    let planned = data::PlannedData { begins: 1.0, ends: 2.0 };
-    assert_eq!((drain.ends, drain.planned), (Some(1.5), Some(planned)));
-    assert_eq!(report.processes[1].drain.as_ref().unwrap().why.as_deref(), Some("process_gone"));
-}
-
 // holds: S146, S207, S208
 #[test]
 fn each_cause_has_its_word_and_its_process() {
@@ -460,50 +335,6 @@ processes:
     let phases: Vec<_> = report.phases.iter().map(|phase| &*phase.phase).collect();
     assert_eq!(phases, ["stopping", "finishing"]);
     assert_eq!(report.warnings, ["second stop signal: waits are cut short, the order is kept"]);
-}
-
-// holds: S170
-#[test]
-fn an_instance_is_named_where_another_ran_beside_it() {
-    let report = played(GATEWAY, |gateway| {
-        gateway.report.of_mut(ProcessId(1)).instance = Some("epoch 1".to_owned());
-        gateway.at(0, Event::Start);
-        gateway.at(100, Event::Signal(Signal::TERM));
-        gateway.exits(200, 0, End::Code(0));
-        let hook = HookId { process: None, stage: Stage::PostStop };
-        gateway.at(300, Event::HookEnded { hook, success: true });
-    });
-    let report = serde_json::to_value(report).unwrap();
-    assert_eq!(report["processes"][0].get("instance"), None);
-    assert_eq!(report["processes"][1]["instance"], "epoch 1");
-}
-
-/// The gateway is drained on request, and stopped much later.
-fn drained_before() -> data::ShutdownReport {
-    played(GATEWAY, |gateway| {
-        gateway.at(0, Event::Start);
-        gateway.at(100, Event::Ready(ProcessId(0)));
-        gateway.at(2000, Event::DrainRequested);
-        gateway.at(3000, Event::Tick);
-        gateway.at(4500, Event::Drained(ProcessId(1)));
-        gateway.at(60_000, Event::Signal(Signal::TERM));
-        let hook = HookId { process: Some(ProcessId(1)), stage: Stage::PreStop };
-        gateway.at(60_100, Event::HookEnded { hook, success: true });
-        gateway.exits(60_200, 1, End::Code(0));
-        gateway.exits(60_300, 0, End::Code(0));
-        let hook = HookId { process: None, stage: Stage::PostStop };
-        gateway.at(60_400, Event::HookEnded { hook, success: true });
-    })
-}
-
-// holds: S143
-#[test]
-fn a_drain_that_was_requested_earlier_has_negative_times() {
-    let report = drained_before();
-    let drain = report.processes[1].drain.as_ref().unwrap();
-    assert_eq!((drain.begins, drain.ends), (-57.0, Some(-55.5)));
-    assert_eq!((report.phases[0].begins, report.phases[0].ends), (-58.0, 0.0));
-    assert_eq!(report.steps[0].begins, Some(-57.0), "there was no readiness_delay");
 }
 
 // holds: S154, S212, S216
@@ -569,14 +400,6 @@ processes:
     assert_is_in_file("counts", &data);
 }
 
-// holds: S206
-#[test]
-fn what_was_written_is_read_whatever_is_missing_or_was_before() {
-    for report in [gateway(), drained_before(), stuck()] {
-        assert_eq!(serde_json::from_str(&report.json()).ok(), Some(report));
-    }
-}
-
 // holds: S146, S160
 #[test]
 fn every_word_of_the_data_is_on_the_page() {
@@ -633,27 +456,6 @@ processes:
     assert_eq!(of(None, None), [unknown.clone(), unknown]);
 }
 
-// holds: S214, S216
-#[test]
-fn what_is_killed_without_being_asked_has_no_begin() {
-    let config = "
-processes:
-  engine: {command: [a]}
-  router: {command: [a], depends_on: [engine]}
-";
-    let report = played(config, |app| {
-        app.at(0, Event::Start);
-        for millis in [5000, 5100, 5200] {
-            app.at(millis, Event::Signal(Signal::INT));
-        }
-        app.exits(5300, 1, End::Signal(Signal::KILL));
-        app.exits(5300, 0, End::Signal(Signal::KILL));
-    });
-    let stops = report.processes.iter().map(|process| process.stop.as_ref().unwrap());
-    let found: Vec<_> = stops.map(|stop| (stop.begins, stop.ends, stop.killed)).collect();
-    assert_eq!(found, [(None, Some(0.3), true), (Some(0.0), Some(0.3), true)]);
-}
-
 /// The engine is never ready, so that the router is not started, and survives KILL.
 fn stuck() -> data::ShutdownReport {
     let config = "
@@ -683,95 +485,6 @@ fn what_never_came_has_no_time() {
     for key in ["started", "ready", "ready_within", "end", "drain", "stop"] {
         assert_eq!(router[key], null, "{key}: {report:#}");
     }
-}
-
-/// The report of one process with these notes, actions and times, as data.
-fn noted(record: impl Fn(&mut Noted, ProcessId)) -> data::ShutdownReport {
-    let config = "processes: {app: {command: [a], drain: {exec: {command: [b], time: 9s}}}}";
-    let start = Time(Duration::ZERO);
-    let mut report = Noted::load(config, start);
-    let cause = Cause::Signal(Signal::TERM);
-    report.note(start, &Note::ShutdownBegan { cause, window: Duration::from_secs(28) });
-    let (process, longest, min) = (ProcessId(0), Duration::from_secs(9), Duration::ZERO);
-    report.note(start, &Note::DrainBegan { process, longest, min, counted: true });
-    record(&mut report, process);
-    report.data(Time(Duration::from_secs(9)), 0, &report.state, |_| String::new()).unwrap()
-}
-
-// holds: S216
-#[test]
-fn a_drain_that_is_not_over_has_no_end() {
-    let report = noted(|_, _| ());
-    let drain = report.processes[0].drain.as_ref().unwrap();
-    assert_eq!((drain.begins, drain.ends, &drain.why), (0.0, None, &None));
-    assert_eq!((report.steps[0].begins, report.steps[0].ends), (Some(0.0), None));
-}
-
-// holds: S211, S216
-#[test]
-fn of_several_counts_the_last_one_is_the_step() {
-    let report = noted(|report, process| {
-        let at = |millis| Time(Duration::from_millis(millis));
-        let (why, took, last) = (DrainEnd::Quiet, Duration::from_secs(1), Load::default());
-        report.note(at(1000), &Note::DrainOver { process, why, took, last });
-        for begins in [2000, 4000] {
-            report.action(at(begins), &Action::CloseListeners(process));
-            report.action(at(begins + 10), &Action::EndDrain(process));
-        }
-    });
-    let count = report.steps.iter().find(|step| step.step == "count").unwrap();
-    assert_eq!((count.begins, count.ends, count.planned), (Some(4.0), Some(4.01), None));
-}
-
-// holds: S210
-#[test]
-fn each_link_of_the_critical_chain_is_in_the_data() {
-    let config = "
-hooks: {pre_start: [a]}
-processes:
-  engine: {command: [a], readiness: {unix: /run/a.sock, timeout: 10s}}
-  fast: {command: [a]}
-  router: {command: [a], depends_on: [fast, engine], readiness: {unix: /run/b.sock, timeout: 10s}}
-";
-    let report = played(config, |app| {
-        app.at(0, Event::Start);
-        let hook = HookId { process: None, stage: Stage::PreStart };
-        app.at(200, Event::HookEnded { hook, success: true });
-        app.at(600, Event::Ready(ProcessId(0)));
-        app.at(1600, Event::Ready(ProcessId(2)));
-        app.at(5000, Event::Signal(Signal::TERM));
-        for process in [2, 1, 0] {
-            app.exits(5100, process, End::Code(0));
-        }
-    });
-    let chain: Vec<_> = report.start.chain.iter().map(|link| (&*link.name, link.takes)).collect();
-    assert_eq!(chain, [("pre_start hook", 0.2), ("engine", 0.4), ("router", 1.0)]);
-}
-
-// holds: S214, S216
-#[test]
-fn a_stop_has_what_was_granted_and_nothing_where_nothing_was_asked() {
-    let config = "
-shutdown: {grace_period: 6s, reserve: 2s}
-processes:
-  engine: {command: [a], stop_signal: INT, stop_grace_period: 10s}
-  other: {command: [a]}
-  router: {command: [a], depends_on: [engine, other], stop_grace_period: 10s}
-";
-    let (other, request) = (ProcessId(1), Request::Restart);
-    let report = played(config, |app| {
-        app.at(0, Event::Start);
-        // A stop of an earlier instance is not of this shutdown.
-        app.at(1000, Event::Requested { process: other, request });
-        app.exits(1100, 1, End::Code(0));
-        app.at(5000, Event::Signal(Signal::TERM));
-        // By itself: what needs it is still alive.
-        app.exits(5050, 1, End::Code(0));
-        app.exits(5100, 2, End::Code(0));
-        app.exits(5200, 0, End::Code(0));
-    });
-    let stops: Vec<_> = report.processes.iter().map(|process| &process.stop).collect();
-    assert_is_in_file("stops", &serde_json::to_value(stops).unwrap());
 }
 
 #[test]
@@ -808,62 +521,4 @@ fn the_journal_does_not_grow_with_the_life_of_the_container() {
         format!("{:?}", report.journal).len()
     });
     assert!(sizes[1] < sizes[0] + 50, "{sizes:?}");
-}
-
-// holds: C98
-#[test]
-fn ends_are_counted_by_kind_and_the_last_code_stays() {
-    let (process, at) = (ProcessId(0), Time(Duration::from_secs(1)));
-    let mut journal = Noted::of(&["a"]);
-    assert_eq!(journal.counted(process).last_exit_code, None);
-    for end in [End::Code(0), End::Code(3), End::OutOfMemory, End::Signal(Signal::TERM)] {
-        journal.note(at, &Note::Ended { process, end, next: AfterEnd::Nothing });
-        assert_eq!(journal.counted(process).last_exit_code, Some(end.exit_code()));
-    }
-    let end = End::Signal(Signal::KILL);
-    let (took, killed, handed_over) = (None, true, false);
-    journal.note(at, &Note::Stopped { process, end, took, killed, handed_over });
-    journal.note(at, &Note::Started(process));
-    let tally = journal.counted(process);
-    assert_eq!((tally.last_exit_code, tally.ends), (Some(137), [1; 5]));
-}
-
-#[test]
-fn a_drain_is_shown_to_the_end_and_forgotten_by_the_next_start() {
-    let process = ProcessId(0);
-    let second = |number| Time(Duration::from_secs(number));
-    let mut journal = Noted::of(&["a"]);
-    let connections = |connections| Traffic { connections, ..Traffic::default() };
-    let last = |journal: &Noted, now| {
-        let drain = journal.last_drain(process);
-        drain.map(|(_, drain)| (drain.traffic().connections, drain.elapsed(second(now)).as_secs()))
-    };
-    journal.traffic(second(0), process, connections(Some(9)), Moment::Start);
-    assert_eq!(last(&journal, 0), None);
-    let (longest, min) = (Duration::from_secs(10), Duration::from_secs(5));
-    journal.note(second(1), &Note::DrainBegan { process, longest, min, counted: true });
-    journal.traffic(second(2), process, connections(Some(3)), Moment::Meanwhile);
-    assert_eq!(last(&journal, 3), Some((Some(3), 2)));
-    journal.traffic_unknown(process);
-    let (why, took) = (DrainEnd::DeadlineNeedsIt, Duration::from_secs(4));
-    journal.note(second(5), &Note::DrainOver { process, why, took, last: Load::default() });
-    assert_eq!(last(&journal, 60), Some((None, 4)));
-    let drains = journal.counted(process).drains;
-    assert_eq!((drains[why as usize], drains.iter().sum::<u64>()), (1, 1));
-    journal.note(second(7), &Note::Started(process));
-    assert_eq!(last(&journal, 60), None);
-}
-
-#[test]
-fn a_slot_has_the_others_of_its_process_until_it_has_another_one() {
-    let [a, b, more] = [0, 1, 2].map(ProcessId);
-    let now = Time(Duration::ZERO);
-    let mut journal = Noted::of(&["a", "b"]);
-    let others = |journal: &Noted, slot| journal.others(slot).collect::<Vec<_>>();
-    for _ in 0..2 {
-        journal.adopt(now, more, "a".to_owned(), Some(a));
-        assert_eq!([a, b, more].map(|slot| others(&journal, slot)), [vec![more], vec![], vec![a]]);
-    }
-    journal.adopt(now, more, "b".to_owned(), Some(b));
-    assert_eq!([a, b, more].map(|slot| others(&journal, slot)), [vec![], vec![more], vec![b]]);
 }
