@@ -385,6 +385,21 @@ fn the_examples_of_the_page_have_their_figures() {
     }
 }
 
+// holds: S79
+#[test]
+fn a_drain_leaves_later_drains_their_min() {
+    let mut spec = Spec { window: MS(10_000), ..gateway() };
+    for (process, min) in [(ENGINE, 3000), (ROUTER, 1000)] {
+        let drain =
+            DrainSpec { min: MS(min), ..gateway().processes[ROUTER.index()].drain.unwrap() };
+        spec.processes[process.index()].drain = Some(drain);
+        spec.processes[process.index()].stop = Wait::new(Some(MS(1000)));
+    }
+    let mut play = Play::up(spec);
+    let drain = Action::Drain { process: ROUTER, min: MS(1000), longest: MS(5000) };
+    assert_eq!(play.at(0, Event::Signal(Signal::TERM)), [Action::Unready, drain]);
+}
+
 // holds: C83, C605
 #[test]
 fn the_delay_is_for_what_was_ready() {
