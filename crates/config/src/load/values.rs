@@ -391,21 +391,6 @@ mod tests {
         assert!(positive_duration("0ms").is_err());
     }
 
-    #[test]
-    fn signals() {
-        assert_eq!(stop_signal("SIGKILL"), Ok(Signal::KILL));
-        assert_eq!(catchable_signal("usr1"), Ok(Signal::USR1));
-        for number in 1..=64 {
-            let (text, signal) = (number.to_string(), Signal::from_number(number).unwrap());
-            let can_stop = signal != Signal::STOP;
-            let can_be_heard = ![Signal::KILL, Signal::STOP, Signal::CHLD].contains(&signal);
-            assert_eq!(stop_signal(&text).ok(), Some(signal).filter(|_| can_stop));
-            assert_eq!(catchable_signal(&text).ok(), Some(signal).filter(|_| can_be_heard));
-        }
-        assert_eq!(stop_signal("TREM").unwrap_err().help, "did you mean `TERM`?");
-        assert_eq!(stop_signal("SIGTEM").unwrap_err().help, "did you mean `TERM`?");
-    }
-
     // holds: C67, C68
     #[test]
     fn tcp_addresses() {

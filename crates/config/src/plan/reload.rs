@@ -427,26 +427,6 @@ from now on with the new `shutdown`
     }
 
     #[test]
-    fn places_are_by_name() {
-        let placed = between(OLD, NEW, life, |reload| reload.placed.clone());
-        let [same, changed] =
-            [Placed::Same, Placed::Changed].map(|place| move |id| place(ProcessId(id)));
-        assert_eq!(
-            placed,
-            [
-                same(2),
-                same(0),
-                changed(1),
-                changed(3),
-                changed(4),
-                changed(5),
-                Placed::New,
-                Placed::New
-            ]
-        );
-    }
-
-    #[test]
     fn nothing_has_changed() {
         assert_eq!(text(OLD, OLD, life), "nothing has changed\n");
         let other = OLD.replace("[web]", "[web, -v]");

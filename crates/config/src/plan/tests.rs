@@ -92,41 +92,6 @@ fn cuts_are_reported() {
     assert!(shown.contains(cuts), "{shown}");
 }
 
-// holds: S98, S99
-#[test]
-fn the_json_has_every_time() {
-    let plan = plan(GATEWAY, &[("GRACE", "20")]);
-    let value: serde_json::Value = serde_json::from_str(&json::json(&plan)).unwrap();
-    let start = &value["start"];
-    assert_eq!((&start["ready_by"], &start["pre_start"]), (&json!(null), &json!(null)));
-    assert_eq!(
-        start["processes"][2],
-        json!({
-            "name": "engine", "type": "service", "only_if_path_exists": null, "left_out": false, "pre_start": null,
-            "waits_for": [
-                {"process": "executor", "condition": "ready"},
-                {"process": "migrate", "condition": "completed"},
-            ],
-            "readiness": "unix", "ready_within": 10.0, "ready_by": null,
-        })
-    );
-    let shutdown = &value["shutdown"];
-    assert_eq!(shutdown["grace_period"], 20.0);
-    assert_eq!(shutdown["deadline"], 18.0);
-    let case = &shutdown["after_signal"];
-    assert_eq!((&case["total"], &case["fits"]), (&json!(18.0), &json!(false)));
-    assert_eq!(case["critical_path"][1], "drain router");
-    assert_eq!(
-        case["steps"][2],
-        json!({
-            "name": "drain router", "step": "drain", "process": "router", "begins": 2.0, "ends": 10.5,
-            "takes": 8.5, "wanted": 15.0, "declared": true, "cut": true, "critical": true, "min": 4.0,
-        })
-    );
-    assert_eq!(shutdown["after_unasked_end"]["fits"], true);
-    assert_eq!(shutdown["after_unasked_end"]["steps"][2]["takes"], 4.0);
-}
-
 /// Every kind of step, and every word of the start.
 const WHOLE: &str = "
 shutdown: {grace_period: 12s, reserve: 2s, readiness_delay: 1s}
@@ -260,30 +225,6 @@ fn the_json_has_every_step() {
         }
         assert_eq!(*step, expected);
     }
-}
-
-// holds: S97, S99
-#[test]
-fn the_latest_start_adds_up_along_the_longest_path() {
-    let text = "
-hooks: {pre_start: {command: [x], timeout: 3s}}
-processes:
-  base: {command: [a], readiness: {tcp: '127.0.0.1:1', timeout: 4s}}
-  side: {command: [a], readiness: {tcp: '127.0.0.1:2', timeout: 9s}}
-  top:
-    command: [a]
-    depends_on: {base: {condition: ready}, side: {condition: started}}
-    hooks: {pre_start: {command: [x], timeout: 1s}}
-    readiness: {tcp: '127.0.0.1:3', timeout: 2s}
-";
-    let plan = plan(text, &[]);
-    let by: Vec<_> = plan.start.iter().map(|start| start.ready_by.unwrap().as_secs()).collect();
-    assert_eq!(by, [7, 12, 10]);
-    assert_eq!(plan.ready_by().unwrap().as_secs(), 12);
-    // Everything waits for a oneshot, too, though nobody needs it.
-    let plan =
-        self::plan("processes: {a: {command: [a]}, task: {type: oneshot, command: [b]}}", &[]);
-    assert_eq!(plan.ready_by(), None);
 }
 
 #[test]

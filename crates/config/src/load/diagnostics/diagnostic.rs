@@ -146,27 +146,6 @@ mod tests {
         }
     }
 
-    // holds: C13
-    #[test]
-    fn it_is_printed_as_the_compiler_does() {
-        let text =
-            diagnostic("    comand: [envoy]", 5, 6, Some("did you mean `command`?")).to_string();
-        let expected = "\
-error: unknown key `comand`
-  --> /etc/drainit.yaml:12:5
-   |
-12 |     comand: [envoy]
-   |     ^^^^^^
-   |
-   = help: did you mean `command`?";
-        assert_eq!(text, expected);
-    }
-
-    #[test]
-    fn without_help_it_ends_at_the_caret() {
-        assert!(diagnostic("a: b", 4, 1, None).to_string().ends_with("12 | a: b\n   |    ^"));
-    }
-
     #[test]
     fn a_problem_of_the_whole_file_shows_no_line() {
         let mut whole = diagnostic("", 0, 0, Some("write one"));

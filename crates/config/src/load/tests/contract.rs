@@ -153,25 +153,6 @@ fn the_values_of_the_python_executor() {
     assert!(process.working_dir.is_none() && process.user.is_none() && process.drain.is_none());
 }
 
-// holds: C161, C162
-#[test]
-fn the_values_of_the_policy_engine() {
-    let config = load(&[EXAMPLE], &[]).unwrap().config;
-    let process = &config.processes[1];
-    assert_eq!(
-        process.command,
-        strings(&["/app/policy-engine", "-xds-server", "gateway-controller:18001"])
-    );
-    let needs = Dependency {
-        process: "python-executor".to_owned(),
-        condition: StartCondition::Ready,
-        restart: false,
-    };
-    assert_eq!(process.depends_on, [needs]);
-    assert_eq!((process.stop_signal, process.stop_grace_period), (Signal::TERM, Some(seconds(10))));
-    assert_eq!(process.readiness.as_ref().unwrap().timeout, seconds(10));
-}
-
 // holds: C380
 #[test]
 fn the_values_of_the_router() {

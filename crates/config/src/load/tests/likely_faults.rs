@@ -1,6 +1,5 @@
 //! Tests configs that are unlikely to work, which are an error in `check` and a warning in `run`.
 
-use crate::config::RestartPolicy;
 use crate::load::{Diagnostic, testing};
 
 /// Returns the problems of `check`, each after `E` or `W`. Asserts that `run` warns of the same
@@ -159,13 +158,6 @@ fn a_probe_that_another_process_answers() {
         assert_eq!(reported(&both(perhaps, perhaps), &[]), [""; 0], "{a} {b}");
         assert_eq!(reported(&both(perhaps, ""), &[]).len(), expected.len(), "{a} {b}");
     }
-}
-
-// holds: C169, C623
-#[test]
-fn a_limit_alone_begins_no_restarts() {
-    let text = "processes: {a: {command: [a], restart_max: 3, restart_delay: 1s}}";
-    assert_eq!(testing::config(text).processes[0].restart, RestartPolicy::No);
 }
 
 // holds: C20

@@ -91,24 +91,6 @@ fn a_process_is_left_out_without_one_of_its_profiles() {
     }
 }
 
-#[test]
-fn a_process_that_is_not_started_takes_no_time_in_the_shutdown() {
-    let long = |condition: &str| {
-        let text = format!(
-            "shutdown: {{grace_period: 10s}}\nprocesses:\n  b: {{command: [b]}}\n  a:\n    command: [a]\n    \
-             depends_on: [b]\n    stop_grace_period: 60s\n    {condition}\n"
-        );
-        load(&[&text], &[]).map(|loaded| loaded.warnings.len())
-    };
-    assert_eq!(long(""), Ok(1));
-    assert_eq!(long("only_if: {value: x, is: y}"), Ok(0));
-    let drain = "{envoy: {admin: 'unix:/a', time: 60s, min: 50s}, only_if: {value: x, is: NO}}";
-    let never = format!("drain: {}\n    only_if: {{value: x, is: y}}", drain.replace("NO", "x"));
-    assert_eq!(long(&never), Ok(0));
-    let none = format!("drain: {drain}").replace("\n", "");
-    assert_eq!(long(&none), Ok(1), "its stop alone");
-}
-
 // holds: C65, C368, C369
 #[test]
 fn a_disabled_drain_is_still_checked() {
@@ -122,23 +104,6 @@ fn a_disabled_drain_is_still_checked() {
             assert_eq!(config.processes[0].drain.is_some(), is_drained, "{keys}");
         }
     }
-}
-
-// holds: C457
-#[test]
-fn a_later_file_replaces_a_condition_and_keeps_the_drain() {
-    let base = process_with(
-        "drain: {only_if: {value: x, is: y}, signal: {signal: USR1}}\n    only_if: {path_exists: /x}",
-    );
-    let over = "processes: {a: {only_if: {value: x, is: x}, drain: {only_if: {path_exists: /}}}}";
-    let process = &load(&[&base, over], &[]).unwrap().config.processes[0];
-    assert_eq!(process.only_if, None);
-    assert!(matches!(process.drain.as_ref().unwrap().method, DrainMethod::Signal(_)));
-    let over = "processes: {a: {drain: {exec: [x]}}}";
-    let base = process_with("drain: {exec: [y, z]}");
-    let process = &load(&[&base, over], &[]).unwrap().config.processes[0];
-    let method = &process.drain.as_ref().unwrap().method;
-    assert!(matches!(method, DrainMethod::Exec(exec) if exec.command == ["x"]), "{method:?}");
 }
 
 fn admin(admin: &str, more: &[&str]) -> Result<String, Vec<String>> {

@@ -1,6 +1,6 @@
 //! Tests merging several files.
 
-use crate::config::{Liveness, LogMode, Probe, Process, StartCondition};
+use crate::config::{LogMode, Probe, Process, StartCondition};
 use crate::load::Diagnostic;
 use crate::load::testing::{load, variables};
 use crate::types::Signal;
@@ -25,19 +25,6 @@ processes:
 
 fn merged(over: &str) -> Vec<Process> {
     load(&[BASE, over], &[("HOST", "h")]).unwrap().config.processes
-}
-
-// holds: C462
-#[test]
-fn another_check_of_liveness_replaces_the_earlier_one() {
-    let base =
-        "processes: {a: {command: [a], liveness: {http: 'http://127.0.0.1:1/', retries: 5}}}";
-    let over = "processes: {a: {liveness: {exec: [x]}}}";
-    let config = load(&[base, over], &[]).unwrap().config;
-    assert!(matches!(
-        &config.processes[0].liveness,
-        Some(Liveness::Probe { probe: Probe::Exec(_), retries: 5, .. })
-    ));
 }
 
 // holds: C454, C455, C458, C462
@@ -239,22 +226,6 @@ fn a_later_file_can_add_processes_and_empty_values_change_nothing() {
     assert_eq!(processes.len(), 4);
     assert_eq!(processes[0].command.len(), 3);
     assert_eq!(processes[3].name, "new");
-}
-
-#[test]
-fn problems_name_the_file_they_are_in() {
-    let over = "processes:\n  engine: {comand: [x]}\n  router: {stop_grace_period: soon}\n  rooter: {log: {}}\n";
-    let errors = load(&[BASE, over], &[]).unwrap_err();
-    let found: Vec<_> =
-        errors.iter().map(|d| format!("{}:{} {}", d.file.display(), d.line, d.message)).collect();
-    assert_eq!(
-        found,
-        [
-            "1.yaml:2 unknown key `comand` in `processes.engine`",
-            "1.yaml:3 `stop_grace_period` is `soon`: not a duration",
-            "1.yaml:4 process `rooter` has no `command`",
-        ]
-    );
 }
 
 #[test]

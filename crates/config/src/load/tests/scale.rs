@@ -2,7 +2,6 @@
 
 use super::{lines, problems, problems_in};
 use crate::config::{Config, LogMode};
-use crate::load::args;
 use crate::load::testing::{load, variables};
 
 fn scaled(text: &str, variables: &[(&str, &str)]) -> Config {
@@ -57,23 +56,6 @@ fn with_a_scale_of_zero_nobody_waits() {
     assert!(!found[0].is_error());
 }
 
-// holds: C316
-#[test]
-fn the_prefix_of_the_output_is_numbered_once() {
-    for (log, expected) in [
-        ("{}", "a-1"),
-        ("{mode: prefix}", "a-1"),
-        ("{prefix: w}", "w-1"),
-        ("{prefix: 'w${SCALE_INDEX}'}", "w1"),
-    ] {
-        let config =
-            scaled(&format!("processes: {{a: {{command: [a], scale: 1, log: {log}}}}}"), &[]);
-        assert_eq!(config.processes[0].log.mode, LogMode::Prefix(expected.to_owned()), "{log}");
-    }
-    let config = scaled("processes: {a: {command: [a], scale: 1}}", &[]);
-    assert_eq!(config.processes[0].log.mode, LogMode::Inherit);
-}
-
 // holds: C314
 #[test]
 fn the_number_wins_over_a_variable_of_the_container() {
@@ -82,25 +64,10 @@ fn the_number_wins_over_a_variable_of_the_container() {
     assert_eq!(config.processes[2].command[1], "9");
 }
 
-// holds: C317
-#[test]
-fn arguments_go_to_every_copy() {
-    let config = scaled(WORKERS, &[("N", "2")]);
-    let routed = args::route(&config, &["--app.v".to_owned(), "1".to_owned()]).unwrap();
-    assert_eq!(routed[1], ["--v", "1"]);
-    assert_eq!(routed[2], ["--v", "1"]);
-    assert!(routed[0].is_empty() && routed[3].is_empty());
-}
-
 // holds: C163, C313, C316
 #[test]
 fn wrong_copies_are_reported() {
     for (text, expected) in [
-        (
-            "processes: {a: {command: [a], scale: many}}",
-            "1:38 `scale` is `many`: not a whole number",
-        ),
-        ("processes: {a: {command: [a], scale: -1}}", "1:38 `scale` is `-1`: not a whole number"),
         (
             "processes: {a: {command: [a], scale: 1001}}",
             "1:38 `scale` is `1001`: more than 1000 copies",
@@ -124,10 +91,6 @@ fn wrong_copies_are_reported() {
         (
             "processes: {a: {command: [a], scale: 2, render: [{from: /f, to: /t}]}}",
             "1:65 process `a-1` already writes `/t`",
-        ),
-        (
-            "processes: {a: {command: [a], scale: 2, stop_signal: TREM}}",
-            "1:54 `stop_signal` is `TREM`: not a signal",
         ),
         (
             "processes: {a: {command: [a], scale: 2}, b: {command: [b], \

@@ -165,12 +165,6 @@ fn the_reserve_is_shorter_than_the_grace_period() {
 }
 
 #[test]
-fn invalid_times_are_not_added_up() {
-    let found = problems(&chain("1h", "time: 1h", "time: 1h", "grace_period: soon"));
-    assert_eq!(lines(&found), ["1:26 `grace_period` is `soon`: not a duration"]);
-}
-
-#[test]
 fn a_min_that_cannot_fit_is_found_beside_a_cycle() {
     let text = chain("1s", "time: 50s, min: 50s", "time: 1s", "")
         .replace("[db], s", "[db], depends_on: [router], s");
@@ -197,17 +191,6 @@ processes:
              and `grace_period` minus `reserve` is 28s"
         ]
     );
-}
-
-// holds: S11
-#[test]
-fn the_container_s_hook_and_the_readiness_delay_run_at_the_same_time() {
-    let text = "
-shutdown: {readiness_delay: 20s}
-hooks: {pre_stop: {command: [x], timeout: 25s}}
-processes: {a: {command: [a]}}
-";
-    assert_eq!(problems(text), []);
 }
 
 // holds: S16, C84, C606

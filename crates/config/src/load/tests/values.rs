@@ -3,16 +3,12 @@
 use std::time::Duration;
 
 use crate::config::{
-    Address, Direction, DrainMethod, DrainUntil, EnvoyDrain, Header, HeaderValue, Hook, HttpDrain,
-    HttpMethod, Liveness, LogMode, OnExit, Probe, Process, ProcessKind, RestartPolicy, SignalDrain,
-    StartCondition,
+    Direction, DrainMethod, DrainUntil, EnvoyDrain, Header, HeaderValue, HttpDrain, HttpMethod,
+    Liveness, LogMode, Process, ProcessKind, RestartPolicy, SignalDrain, StartCondition,
 };
-use crate::load;
-use crate::load::Environment;
 use crate::load::key::Table;
 use crate::load::testing::{load, variables};
 use crate::load::tests::process_with;
-use crate::testing::temp_dir::TempDir;
 use crate::types::Signal;
 
 fn process(keys: &str) -> Process {
@@ -52,26 +48,6 @@ fn a_key_without_a_value_counts_as_absent() {
     }
 }
 
-// holds: C81, C82, C85, C170, C171, C218, C219
-#[test]
-fn what_is_not_written_has_its_default() {
-    let text = process_with("readiness: {notify: true}\n    restart: always");
-    let config = load(&[&text], &[]).unwrap().config;
-    let shutdown = &config.shutdown;
-    assert_eq!(shutdown.grace_period, Duration::from_secs(30));
-    assert_eq!(shutdown.reserve, Duration::from_secs(2));
-    assert_eq!((shutdown.readiness_delay, shutdown.unready_delay), Default::default());
-    assert_eq!(shutdown.signals, [Signal::TERM, Signal::INT, Signal::QUIT]);
-    let process = &config.processes[0];
-    let readiness = process.readiness.as_ref().unwrap();
-    let times = (readiness.interval, readiness.timeout);
-    assert_eq!(times, (Duration::from_millis(100), Duration::from_secs(30)));
-    assert_eq!((process.restart_delay, process.restart_max), (Duration::from_secs(1), None));
-    assert!(process.required);
-    assert_eq!(process.on_exit, OnExit::Shutdown);
-    assert_eq!((process.stop_signal, process.stop_grace_period), (Signal::TERM, None));
-}
-
 // holds: C11, C259, C260, C645
 #[test]
 fn the_environment_can_be_a_list_and_passes_variables_on() {
@@ -80,23 +56,6 @@ fn the_environment_can_be_a_list_and_passes_variables_on() {
         ["A=1", "B=", "HOST=h", "EMPTY="]
     );
     assert_eq!(environment("environment: {HOST: , NONE: , A: =x}"), ["HOST=h", "A==x"]);
-}
-
-// holds: C261
-#[test]
-fn a_variable_is_removed_by_reset_with_any_value() {
-    for reset in ["!reset", "!reset null", "!reset ''", "!reset x", "!reset [x]"] {
-        let found = environment(&format!("environment: {{A: '1', HOST: {reset} , NONE: }}"));
-        assert_eq!(found, ["A=1", "!HOST"], "{reset}");
-    }
-    // A reset also works through an anchor, and for a variable of an env_file, which is read first.
-    let dir = TempDir::new();
-    dir.write("one.env", b"A=1\nB=2\n");
-    let text = "x-none: &none {A: !reset , C: !reset }\nprocesses: {a: {command: [a], \
-                env_file: one.env, environment: {<<: *none, C: '3'}}}";
-    let config = dir.write("c.yaml", text.as_bytes());
-    let loaded = load::load(&[config], &Environment::default()).unwrap();
-    assert_eq!(variables(&loaded.config.processes[0]), ["A=1", "B=2", "C=3", "!A"]);
 }
 
 // holds: C521, C522
@@ -144,25 +103,6 @@ fn a_command_can_be_a_string() {
     assert_eq!(loaded.config.processes[0].command, ["a", "b c | d"]);
 }
 
-// holds: C86
-#[test]
-fn the_file_of_the_report_is_a_path() {
-    let processes = "processes: {a: {command: [a]}}";
-    for (written, path) in [
-        ("", None),
-        ("shutdown: {report: /var/log/report.json}", Some("/var/log/report.json")),
-        ("shutdown: {report: '${DIR}/r.json'}", Some("/run/r.json")),
-    ] {
-        let loaded = load(&[&format!("{written}\n{processes}")], &[("DIR", "/run")]).unwrap();
-        assert_eq!(loaded.config.shutdown.report, path.map(Into::into), "{written}");
-    }
-    for wrong in ["''", "[a]"] {
-        let text = format!("shutdown: {{report: {wrong}}}\n{processes}");
-        let problems = load(&[&text], &[]).unwrap_err();
-        assert!(problems[0].to_string().contains("report"), "{wrong}: {}", problems[0]);
-    }
-}
-
 // holds: C167, C170, C171, C343, C523
 #[test]
 fn restart_and_the_rest() {
@@ -202,41 +142,6 @@ fn log_modes() {
         ("", LogMode::Inherit),
     ] {
         assert_eq!(process(&format!("log: {log}")).log.mode, mode, "{log}");
-    }
-}
-
-// holds: C145
-#[test]
-fn hooks_can_be_short() {
-    let hooks =
-        process("hooks: {pre_start: [a, b], pre_stop: c d, post_stop: {command: e, timeout: 1s}}")
-            .hooks;
-    let words =
-        |hook: Option<Hook>| hook.map(|hook| (hook.command.join(" "), hook.timeout)).unwrap();
-    assert_eq!(words(hooks.pre_start), ("a b".to_owned(), None));
-    assert_eq!(words(hooks.pre_stop), ("c d".to_owned(), None));
-    assert_eq!(words(hooks.post_stop), ("e".to_owned(), Some(Duration::from_secs(1))));
-}
-
-#[test]
-fn every_probe() {
-    type Check = fn(&Probe) -> bool;
-    let probes: [(&str, Check); 8] = [
-        ("unix: /a.sock", |p| matches!(p, Probe::Unix(_))),
-        ("tcp: localhost:80", |p| matches!(p, Probe::Tcp(_))),
-        ("http: 'unix:/a.sock:/ready'", |p| matches!(p, Probe::Http(_))),
-        ("envoy: 'http://127.0.0.1:9901'", |p| matches!(p, Probe::Envoy(Address::Tcp(_)))),
-        ("exec: test -e /x", |p| matches!(p, Probe::Exec(words) if words.len() == 3)),
-        ("file: /x", |p| matches!(p, Probe::File(_))),
-        (
-            "log: 'ready in \\d+ ms'",
-            |p| matches!(p, Probe::Log(regex) if regex.0.is_match("ready in 5 ms")),
-        ),
-        ("notify: true", |p| matches!(p, Probe::Notify)),
-    ];
-    for (probe, check) in probes {
-        let process = process(&format!("readiness: {{{probe}}}"));
-        assert!(check(&process.readiness.unwrap().probe), "{probe}");
     }
 }
 
@@ -303,35 +208,6 @@ processes:
     );
     assert_eq!(b.environment.len(), 2);
     assert_eq!(c.restart, RestartPolicy::No);
-}
-
-// holds: C80
-#[test]
-fn env_defaults_build_on_each_other() {
-    let text = "
-env: {A: '1', B: '${A}${HOST}', C: '${B:-x}', D: '${NONE:-d}'}
-processes: {a: {command: ['${C}', '${D}']}}
-";
-    let loaded = load(&[text], &[("HOST", "h"), ("A", "2")]).unwrap();
-    assert_eq!(loaded.config.processes[0].command, ["2h", "d"]);
-    let names: Vec<_> = loaded.config.env.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["B", "C", "D"]);
-}
-
-// holds: C256, C264
-#[test]
-fn an_env_file_comes_before_the_environment() {
-    let dir = TempDir::new();
-    dir.write("one.env", b"# c\nexport A=1\nB=\"${A}-${HOST}\"\nC='${A}'\nHOST\n");
-    dir.write("two.env", b"A=3");
-    let config = dir.write(
-        "c.yaml",
-        b"processes: {a: {command: [a], env_file: [one.env, two.env], environment: {C: x}}}",
-    );
-    let environment: Environment = [("HOST", "h")].into_iter().collect();
-    let loaded = load::load(&[config], &environment).unwrap();
-    let values = variables(&loaded.config.processes[0]);
-    assert_eq!(values, ["A=1", "B=1-h", "C=${A}", "HOST=h", "A=3", "C=x"]);
 }
 
 // holds: C39, C42

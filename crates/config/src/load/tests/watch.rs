@@ -1,7 +1,7 @@
 //! `watch:` of a process.
 
 use crate::config::{Watch, WatchAction};
-use crate::load::testing::{config, load};
+use crate::load::testing::load;
 use crate::load::tests::{lines, problems, process_with};
 use crate::testing::temp_dir::TempDir;
 use crate::types::Signal;
@@ -11,26 +11,8 @@ fn watch(path: &str, action: WatchAction) -> Watch {
 }
 
 #[test]
-fn every_action_is_read() {
-    let keys = "watch: [{path: /a, action: restart}, {path: b, action: SIGHUP}, \
-                {path: /c, action: RTMIN+3}, {path: /d, action: reload}]";
-    let process = &config(&process_with(keys)).processes[0];
-    let rtmin = Signal::parse("RTMIN+3").unwrap();
-    assert_eq!(
-        process.watch,
-        [
-            watch("/a", WatchAction::Restart),
-            watch("b", WatchAction::Signal(Signal::HUP)),
-            watch("/c", WatchAction::Signal(rtmin)),
-            watch("/d", WatchAction::Reload),
-        ]
-    );
-}
-
-#[test]
 fn wrong_values_are_reported() {
     for (keys, expected) in [
-        ("watch: /a", "4:12 `watch` must be a list, not a single value"),
         ("watch: [{path: /a}]", "4:13 `processes.a.watch` has no `action`"),
         ("watch: [{action: HUP}]", "4:13 `processes.a.watch` has no `path`"),
         ("watch: [{path: '', action: HUP}]", "4:20 `path` is empty: an empty path"),
@@ -38,11 +20,6 @@ fn wrong_values_are_reported() {
             "watch: [{path: /a, action: start}]",
             "4:32 `action` is `start`: neither `restart`, `reload` nor a signal",
         ),
-        (
-            "watch: [{path: /a, action: KILL}]",
-            "4:32 `action` is `KILL`: a signal that no process can catch",
-        ),
-        ("watch: [{file: /a, action: HUP}]", "4:14 unknown key `file` in `processes.a.watch`"),
         (
             "type: oneshot\n    watch: [{path: /a, action: HUP}]",
             "5:5 a oneshot has no `watch`: it exits by itself",
