@@ -1,7 +1,8 @@
 //! Plays many scenarios, and adds up what they were.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use crate::scenario::Scenario;
@@ -10,7 +11,7 @@ use crate::{Broken, run};
 /// A thread takes so many seeds at a time.
 const CHUNK: u64 = 1000;
 
-/// A thread plays no further seeds after so many that broke a promise.
+/// No further seeds are played after so many that broke a promise.
 const ENOUGH: usize = 100;
 
 /// The sum of some runs.
@@ -45,40 +46,36 @@ impl Count {
     }
 }
 
-/// The number of cores.
-pub(super) fn cores() -> usize {
-    thread::available_parallelism().map_or(1, |cores| cores.get())
-}
-
 /// Plays the scenarios of some seeds on all cores. Runs that broke a promise are in the order of their seeds.
 pub(super) fn count(seeds: Range<u64>, scenario: impl Fn(u64) -> Scenario + Sync) -> Count {
-    let next = AtomicU64::new(seeds.start);
-    let play = || {
+    let sum = Mutex::new(Count::default());
+    let chunks: Vec<u64> = seeds.clone().step_by(CHUNK as usize).collect();
+    on_all_cores(&chunks, |&from| {
+        if sum.lock().unwrap().broken.len() >= ENOUGH {
+            return;
+        }
         let mut count = Count::default();
-        while count.broken.len() < ENOUGH {
-            let from = next.fetch_add(CHUNK, Ordering::Relaxed);
-            if from >= seeds.end {
-                break;
-            }
-            for seed in from..seeds.end.min(from + CHUNK) {
-                let _named = Named(seed);
-                count.play(&scenario(seed));
-            }
+        for seed in from..seeds.end.min(from + CHUNK) {
+            let _named = Named(seed);
+            count.play(&scenario(seed));
         }
-        count
-    };
-    let mut sum = Count::default();
-    thread::scope(|scope| {
-        let threads: Vec<_> = (0..cores()).map(|_| scope.spawn(play)).collect();
-        for thread in threads {
-            match thread.join() {
-                Ok(count) => sum.add(count),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
+        sum.lock().unwrap().add(count);
     });
+    let mut sum = sum.into_inner().unwrap();
     sum.broken.sort_unstable_by_key(|broken| broken.seed);
     sum
+}
+
+/// Does something with each of these, in order, on all cores.
+pub(super) fn on_all_cores<T: Sync>(all: &[T], work: impl Fn(&T) + Sync) {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while let Some(one) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
+            work(one);
+        }
+    };
+    let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
+    thread::scope(|scope| (0..cores).for_each(|_| drop(scope.spawn(work))));
 }
 
 /// Names the seed of a panic.

@@ -15,9 +15,10 @@ use std::fmt::Write;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::cases::gateway;
+use crate::count::on_all_cores;
 use crate::scenario::{Odds, Rng, StartOdds};
 use crate::slots::Slots;
-use crate::tests::{number, on_all_cores};
+use crate::tests::number;
 use crate::world::{ABORTS_AFTER, MARGIN};
 use crate::*;
 use drainit_core::event::Load;

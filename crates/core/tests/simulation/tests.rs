@@ -7,10 +7,7 @@
 //!
 //! `make simulate` plays more than the default of 10,000 seeds for each mode.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
-
-use crate::count::{Count, cores, count};
+use crate::count::{Count, count};
 use crate::*;
 
 /// Seeds, most of them above those of `cargo test`, that have broken a promise, or of which the
@@ -65,17 +62,6 @@ fn play_all(mode: &str, scenario: impl Fn(u64) -> Scenario + Copy + Sync) {
             story(&scenario)
         );
     }
-}
-
-/// Does something with each of these, in order, on all cores.
-pub(super) fn on_all_cores<T: Sync>(all: &[T], work: impl Fn(&T) + Sync) {
-    let next = AtomicUsize::new(0);
-    let work = || {
-        while let Some(one) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
-            work(one);
-        }
-    };
-    thread::scope(|scope| (0..cores()).for_each(|_| drop(scope.spawn(work))));
 }
 
 /// All steps, one on each line.
