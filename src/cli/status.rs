@@ -364,25 +364,6 @@ mod tests {
     }
 
     #[test]
-    fn the_start_has_a_line_until_the_shutdown() {
-        let mut status = example();
-        assert_eq!(start_line(&status), None, "not everything is ready");
-        let link = |name: &str, seconds: f64| json!({"name": name, "seconds": seconds});
-        let chain = json!([link("engine", 0.4), link("router\u{1b}", 1.7)]);
-        status["startup"] = json!({"seconds": 2.1, "chain": chain});
-        let line = "started in 2.1s: engine 400ms → router␛ 1.7s";
-        assert_eq!(text(&status, 80).lines().nth(1), Some(line));
-        status["shutdown"] = json!({"cause": "SIGTERM received"});
-        assert_eq!(start_line(&status), None);
-    }
-
-    #[test]
-    fn a_start_that_waited_for_nothing_ends_with_its_time() {
-        let status = json!({"startup": {"seconds": 0.004, "chain": []}});
-        assert_eq!(start_line(&status).as_deref(), Some("started in 4ms"));
-    }
-
-    #[test]
     fn what_is_wrong_with_a_ready_process_is_in_its_note() {
         let mut status = example();
         status["processes"][0]["warnings"] =
@@ -411,22 +392,6 @@ mod tests {
             "policy-engine ready 17 2m5s 2 0.2% 12M last exit: exited with code 7"
         );
         assert_eq!(columns(4), "migrate done - 1h1m 0 - - exited with code 0");
-    }
-
-    #[test]
-    fn a_shutdown_shows_its_progress() {
-        let mut status = example();
-        status["phase"] = json!("draining");
-        status["shutdown"] =
-            json!({"cause": "SIGTERM", "elapsed_seconds": 3.2, "deadline_in_seconds": 24.8});
-        let line = |status: &Value| text(status, 200).lines().next().unwrap().to_owned();
-        assert_eq!(line(&status), "draining (SIGTERM) for 3s, 24s left (drainit 0.1.0, pid 1)");
-        status["processes"][0]["drain"] = json!({"connections": 12, "requests": 1});
-        status["processes"][1]["drain"] = json!({"connections": 3});
-        assert_eq!(
-            line(&status),
-            "draining (SIGTERM) for 3s, 24s left, 15 connections, 1 request (drainit 0.1.0, pid 1)"
-        );
     }
 
     #[test]

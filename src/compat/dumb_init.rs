@@ -269,39 +269,3 @@ Options:
 "
     )
 }
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rewrites_are_read_like_the_original_does() {
-        for (spec, expected) in [
-            ("15:3", Some((15, 3))),
-            ("1:0", Some((1, 0))),
-            (" 15: 3", Some((15, 3))),
-            ("15:3x", Some((15, 3))),
-            ("15:0:3", Some((15, 0))),
-            ("+31:031", Some((31, 31))),
-            ("15", None),
-            ("15:", None),
-            ("15 :3", None),
-            ("TERM:3", None),
-            ("0:3", None),
-            ("32:1", None),
-            ("1:32", None),
-            ("1:-1", None),
-            ("-1:3", None),
-            ("", None),
-        ] {
-            let mut init = DumbInit { debug: false, options: ExecOptions::forwarding_all() };
-            assert_eq!(init.rewrite(spec), expected.is_some(), "{spec}");
-            if let Some((from, to)) = expected {
-                let from = Signal::from_number(from).unwrap();
-                let found = init.options.rewrites.rule(from);
-                assert_eq!(found, Some(Signal::from_number(to)), "{spec}");
-            }
-        }
-    }
-}

@@ -176,23 +176,4 @@ mod tests {
         reads(&["--rewrite=15:3", "--rew", "1:2", "--rewrite=", "x"], "r=15:3 r=1:2 r=", &["x"]);
         reads(&["--single-child", "--verb", "--vers"], "c v V", &[]);
     }
-
-    #[test]
-    fn messages() {
-        for (args, message) in [
-            (&["-x"][..], "invalid option -- 'x'"),
-            (&["-vx"], "invalid option -- 'x'"),
-            (&["-r"], "option requires an argument -- 'r'"),
-            (&["--bogus"], "unrecognized option '--bogus'"),
-            (&["--bogus=3"], "unrecognized option '--bogus=3'"),
-            (&["--rewrite"], "option '--rewrite' requires an argument"),
-            (&["--single=3"], "option '--single-child' doesn't allow an argument"),
-            (&["--ver"], "option '--ver' is ambiguous; possibilities: '--verbose' '--version'"),
-        ] {
-            assert_eq!(read(&KNOWN, args), Err(message.to_owned()));
-        }
-        // Without long options `--x` is a bundle that begins with `-`.
-        let short = [Known { short: b'v', long: None, takes: false }];
-        assert_eq!(read(&short, &["--v"]), Err("invalid option -- '-'".to_owned()));
-    }
 }

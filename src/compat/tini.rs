@@ -316,18 +316,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn exit_codes_are_read_like_the_original_does() {
-        for (text, code) in
-            [("0", 0), ("143", 143), (" 7", 7), ("+7", 7), ("007", 7), ("255", 255), ("", 0)]
-        {
-            assert_eq!(exit_code(OsStr::new(text)), Some(code), "{text}");
-        }
-        for text in ["5x", "-1", "256", "0x7", "abc", " "] {
-            assert_eq!(exit_code(OsStr::new(text)), None, "{text}");
-        }
-    }
-
-    #[test]
     fn the_parents_signal_is_named_in_full() {
         assert_eq!(by_full_name(OsStr::new("SIGKILL")), Some(Signal::KILL));
         for text in ["KILL", "9", "sigkill", "SIGCLD", "SIG", "", "SIGRTMIN+1", "SIG9"] {

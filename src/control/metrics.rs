@@ -321,43 +321,6 @@ mod tests {
         assert_eq!(rendered.iter().copied().collect::<BTreeSet<_>>(), documented);
     }
 
-    // holds: C98
-    #[test]
-    fn the_container_and_every_process_have_metrics() {
-        let text = render(&measured());
-        for line in [
-            "# TYPE drainit_process_restarts_total counter",
-            "drainit_ready 1",
-            "drainit_shutting_down 0",
-            "drainit_process_up{process=\"router\"} 1",
-            "drainit_process_up{process=\"migrate\"} 0",
-            "drainit_process_restarts_total{process=\"policy-engine\"} 2",
-            "drainit_process_state{process=\"migrate\",state=\"done\"} 1",
-            "drainit_process_state{process=\"migrate\",state=\"ready\"} 0",
-        ] {
-            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
-        }
-        assert!(!text.contains("drainit_shutdown_deadline"));
-    }
-
-    #[test]
-    fn a_shutdown_shows_the_time_left() {
-        let mut status = measured();
-        status.ready = false;
-        status.shutdown = Some(ShutdownStatus {
-            cause: "SIGTERM".to_owned(),
-            elapsed: Duration::from_secs(1),
-            deadline_in: Some(Duration::from_millis(26_500)),
-            is_held: false,
-        });
-        let text = render(&status);
-        for line in
-            ["drainit_ready 0", "drainit_shutting_down 1", "drainit_shutdown_deadline_seconds 26.5"]
-        {
-            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
-        }
-    }
-
     #[test]
     fn names_are_escaped_and_families_are_not_torn_apart() {
         let mut status = measured();

@@ -12,7 +12,6 @@ use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, sleep};
 
 use crate::config::{Address, Control, ControlSocket};
-use crate::control::status::ShutdownStatus;
 use crate::control::testing::CountingSupervisor;
 use crate::control::*;
 use crate::http;
@@ -89,42 +88,6 @@ async fn each_path_answers_on_both_listeners() {
         for method in [Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS] {
             assert_eq!(rig.ask(method, "/status").await.0, 405);
         }
-    })
-    .await;
-}
-
-// holds: C99
-#[tokio::test]
-async fn a_drain_needs_a_post() {
-    Rig::run(LIMITS, async |rig: Rig| {
-        for method in [Method::GET, Method::PUT] {
-            assert_eq!(rig.ask(method, "/drain").await.0, 405);
-        }
-        assert_eq!(rig.drains.get(), 0);
-        assert_eq!(ask_socket(&rig, Method::POST, "/drain").await.0, 202);
-        assert_eq!(rig.drains.get(), 1);
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn readyz_follows_the_status() {
-    Rig::run(LIMITS, async |rig: Rig| {
-        assert_eq!(rig.ask(Method::GET, "/readyz").await.0, 200);
-        {
-            let mut status = rig.status.borrow_mut();
-            status.ready = false;
-            status.phase = ContainerPhase::Draining;
-            status.shutdown = Some(ShutdownStatus {
-                cause: "SIGTERM".to_owned(),
-                elapsed: Duration::ZERO,
-                deadline_in: Some(Duration::from_secs(28)),
-                is_held: false,
-            });
-        }
-        let expected = (503, "shutting down: SIGTERM\n".to_owned());
-        assert_eq!(rig.ask(Method::GET, "/readyz").await, expected);
-        assert_eq!(rig.ask(Method::GET, "/livez").await.0, 200);
     })
     .await;
 }

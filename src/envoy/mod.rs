@@ -1,8 +1,6 @@
 //! The client of an Envoy: its admin interface, its statistics, and checks of its drain.
 
 pub mod admin;
-#[cfg(test)]
-pub(crate) mod admin_tests;
 pub mod close_watch;
 pub(crate) mod listeners;
 pub mod poll_pace;

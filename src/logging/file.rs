@@ -284,7 +284,7 @@ fn shown(path: &Path) -> String {
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::symlink;
 
     use super::*;
     use crate::logging::subscriber::OwnLines;
@@ -292,37 +292,6 @@ mod tests {
     use crate::types::Stream;
 
     const LONG: Duration = Duration::from_secs(20);
-
-    // holds: C446, C447
-    #[test]
-    fn lines_are_appended_and_a_moved_or_removed_file_is_made_anew() {
-        let dir = TempDir::new();
-        let path = dir.write("app.log", b"old\n");
-        let mut files = LogFiles::default();
-        let output = files.open(&path, LogFormat::Text).unwrap();
-        assert!(Arc::ptr_eq(&output, &files.open(&path, LogFormat::Text).unwrap()));
-        let write = |line: &str| {
-            output.push_process(Stream::Stdout, line.as_bytes());
-            assert_eq!(output.flush(LONG), Flushed::Yes);
-        };
-        write("1\n");
-        let moved = dir.root().join("app.log.1");
-        fs::rename(&path, &moved).unwrap();
-        write("2\n");
-        output.push_process(Stream::Stderr, b"3\n");
-        write("4\n");
-        assert_eq!(fs::read_to_string(&moved).unwrap(), "old\n1\n");
-        assert_eq!(fs::read_to_string(&path).unwrap(), "2\n3\n4\n");
-        fs::remove_file(&path).unwrap();
-        write("5\n");
-        assert_eq!(fs::read_to_string(&path).unwrap(), "5\n");
-        // copytruncate
-        fs::write(&path, "").unwrap();
-        write("6\n");
-        assert_eq!(fs::read_to_string(&path).unwrap(), "6\n");
-        let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode & !MODE.bits(), 0, "{mode:o}");
-    }
 
     #[test]
     fn a_file_that_cannot_be_opened_anew_is_written_on() {
@@ -419,36 +388,6 @@ mod tests {
 
     // holds: C580
     #[test]
-    fn a_file_that_nobody_wants_any_more_has_its_lines_and_no_thread() {
-        let dir = TempDir::new();
-        let mut files = LogFiles::default();
-        let paths = ["kept.log", "left.log"].map(|name| dir.path(name));
-        let [kept, left] = paths.each_ref().map(|path| files.open(path, LogFormat::Text).unwrap());
-        for output in [&kept, &left] {
-            output.push_process(Stream::Stdout, b"last\n");
-            assert_eq!(output.flush(LONG), Flushed::Yes);
-        }
-        files.keep(|path, _| path == paths[0]);
-        assert_eq!(files.0.keys().collect::<Vec<_>>(), [&paths[0]]);
-        // A capture that has ended keeps its output, twice here: for both streams.
-        let since = Instant::now();
-        while Arc::strong_count(&left.stdout) > 2 {
-            assert!(since.elapsed() < LONG, "its thread lives");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        assert_eq!(Arc::strong_count(&kept.stdout), 3);
-        for path in &paths {
-            assert_eq!(fs::read_to_string(path).unwrap(), "last\n");
-        }
-        // A process that gets it again has a new one.
-        let again = files.open(&paths[1], LogFormat::Text).unwrap();
-        again.push_process(Stream::Stdout, b"again\n");
-        assert_eq!(again.flush(LONG), Flushed::Yes);
-        assert_eq!(fs::read_to_string(&paths[1]).unwrap(), "last\nagain\n");
-    }
-
-    // holds: C580
-    #[test]
     fn a_file_that_nobody_wants_any_more_stays_until_it_has_its_lines() {
         let (reader, writer) = io::pipe().unwrap();
         let path = PathBuf::from("/nonexistent/slow.log");
@@ -511,20 +450,5 @@ mod tests {
             let unwritten = output.unwritten();
             assert!(unwritten > 20_000 && unwritten < 40_000, "{unwritten}");
         }
-    }
-
-    // holds: C448, C449
-    #[test]
-    fn a_full_disk_drops_and_counts_lines() {
-        // Opened by hand, because it is no regular file.
-        let full = File::options().write(true).open("/dev/full").unwrap();
-        let full = opened(Path::new("/dev/full"), full);
-        let output = Output::file(full);
-        for _ in 0..3 {
-            output.push_process(Stream::Stdout, b"1\n2\n");
-            assert_eq!(output.flush(LONG), Flushed::Yes);
-        }
-        assert_eq!(output.unwritten(), 6);
-        assert_eq!(output.failed(), Some(Errno::ENOSPC), "the reason of the last report");
     }
 }

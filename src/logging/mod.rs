@@ -181,7 +181,7 @@ impl Drop for Output {
 mod tests {
     use std::fs::File;
     use std::io::{PipeReader, Read, pipe};
-    use std::sync::mpsc::{self, RecvTimeoutError};
+
     use std::thread;
 
     use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -229,63 +229,6 @@ mod tests {
         text
     }
 
-    // holds: C435
-    #[test]
-    fn lines_keep_their_order_and_their_stream() {
-        let (output, stdout, stderr) = output();
-        let mut expected = String::new();
-        for number in 0..500 {
-            let line = format!("line {number}\n");
-            match number % 2 {
-                0 => output.push(Stream::Stdout, line.as_bytes()),
-                _ => output.push_process(Stream::Stdout, line.as_bytes()),
-            }
-            expected.push_str(&line);
-        }
-        output.push(Stream::Stderr, b"apart\n");
-        assert_eq!(output.flush(LONG), Flushed::Yes);
-        drop(output);
-        assert_eq!(text(stdout), expected);
-        assert_eq!(text(stderr), "apart\n");
-    }
-
-    // holds: C439
-    #[test]
-    fn own_lines_without_a_reader_are_dropped_counted_and_reported() {
-        for format in [LogFormat::Text, LogFormat::Json] {
-            let (output, stdout, _stderr) = output();
-            output.set_format(format);
-            let line = [[b'x'; 999].as_slice(), b"\n"].concat();
-            for _ in 0..2000 {
-                output.push(Stream::Stdout, &line);
-            }
-            let dropped = output.dropped(Stream::Stdout);
-            assert!((1000..2000).contains(&dropped), "{dropped}");
-            assert_eq!(output.flush(Duration::from_millis(20)), Flushed::No);
-
-            let reader = thread::spawn(move || text(stdout));
-            assert_eq!(output.flush(LONG), Flushed::Yes);
-            output.push(Stream::Stdout, b"after\n");
-            drop(output);
-            let text = reader.join().unwrap();
-            let (reports, whole): (Vec<&str>, Vec<&str>) =
-                text.lines().partition(|line| line.contains("dropped"));
-            assert_eq!(whole.len() as u64, 2000 - dropped + 1);
-            // More than once if the thread made room in between.
-            let sum: u64 = reports.iter().map(|line| count_of_dropped(line, format)).sum();
-            assert_eq!(sum, dropped);
-        }
-    }
-
-    fn count_of_dropped(line: &str, format: LogFormat) -> u64 {
-        assert_eq!(line.starts_with("[drainit] "), format == LogFormat::Text, "{line}");
-        assert_eq!(line.starts_with("{\"time\":"), format == LogFormat::Json, "{line}");
-        let (before, _) = line.split_once(" dropped because stdout was not read").unwrap();
-        let before = before.trim_end_matches(" lines were").trim_end_matches(" line was");
-        let count = before.rsplit([' ', '"']).next().unwrap();
-        count.parse().unwrap()
-    }
-
     #[test]
     fn a_chatty_process_leaves_room_for_own_lines() {
         let (output, stdout, _stderr) = output();
@@ -310,57 +253,6 @@ mod tests {
             assert!(text.ends_with("\nlast\n"));
             assert_eq!(text.lines().count(), lines + 1);
         });
-    }
-
-    // holds: S72, C440
-    #[test]
-    fn a_shutdown_stops_waiting_for_a_dead_reader() {
-        let (output, stdout, _stderr) = output();
-        block_on(async {
-            fill(&output).await;
-            output.stop_waiting();
-            output.room(Stream::Stdout).await;
-            assert!(has_room(&output).await, "the second time it waits no more");
-            let chunk = [[b'x'; 99].as_slice(), b"\n"].concat().repeat(1000);
-            for _ in 0..100 {
-                output.push_process(Stream::Stdout, &chunk);
-            }
-            let held = 100 - output.dropped(Stream::Stdout) as usize / 1000;
-            assert!(held <= LIMIT / chunk.len() + 1, "{held}");
-        });
-        assert_eq!(output.flush(Duration::from_millis(20)), Flushed::No);
-        drop(stdout);
-    }
-
-    // holds: S72
-    #[test]
-    fn a_shutdown_waits_for_a_slow_reader() {
-        let (output, mut stdout, _stderr) = output();
-        let (go, gone) = mpsc::channel::<()>();
-        // Takes more than a second for a full queue, but never pauses for long.
-        let reader = thread::spawn(move || {
-            let mut page = [0; 4096];
-            while gone.recv_timeout(Duration::from_millis(20)) == Err(RecvTimeoutError::Timeout) {
-                stdout.read_exact(&mut page).unwrap();
-            }
-        });
-        let pushed = block_on(async {
-            fill(&output).await;
-            output.stop_waiting();
-            let mut pushed = 0;
-            let until = tokio::time::Instant::now() + Duration::from_millis(900);
-            while pushed < LIMIT
-                && tokio::time::timeout_at(until, output.room(Stream::Stdout)).await.is_ok()
-            {
-                output.push_process(Stream::Stdout, &[b'\n'; 1024]);
-                pushed += 1024;
-            }
-            pushed
-        });
-        assert!(pushed < LIMIT, "it was taken for dead");
-        assert_eq!(output.dropped(Stream::Stdout), 0);
-        drop(go);
-        reader.join().unwrap();
     }
 
     #[test]

@@ -184,16 +184,6 @@ mod tests {
 
     // holds: C140
     #[test]
-    fn an_event_is_one_json_object() {
-        let text = traced(Level::INFO, LogFormat::Json, || warn!("two\nlines"));
-        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(value["message"], "two\nlines");
-        assert_eq!(value["level"], "warn");
-        assert_eq!(value["process"], "drainit");
-    }
-
-    // holds: C140
-    #[test]
     fn members_are_in_a_json_line_only() {
         let event = || info!(members = "\"event\":\"ready\",\"name\":\"a\"", "a: ready {{}}");
         let json: serde_json::Value =

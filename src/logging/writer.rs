@@ -275,12 +275,6 @@ impl StreamWriter {
         state.is_flushed()
     }
 
-    /// Bytes that wait to be written.
-    #[cfg(test)]
-    pub(crate) fn pending(&self) -> usize {
-        self.lock().pending.len()
-    }
-
     /// Lines dropped since the last report, and those that are not written yet.
     pub(crate) fn unwritten(&self) -> u64 {
         let state = self.lock();

@@ -221,7 +221,6 @@ mod tests {
     use std::io::IoSlice;
     use std::os::linux::net::SocketAddrExt;
     use std::os::unix::net::SocketAddr;
-    use std::process::Command;
 
     use nix::sys::socket::{ControlMessage, sendmsg};
     use tokio::time::timeout;
@@ -342,23 +341,5 @@ mod tests {
         let taken = socket.take_all(|sender, _| sender.pid == own);
         let taken: Vec<_> = taken.iter().map(ToString::to_string).collect();
         assert_eq!(taken, ["STATUS=", "READY=1"]);
-    }
-
-    // holds: C406
-    #[tokio::test]
-    async fn another_program_can_send() {
-        const SCRIPT: &str = "import os, socket; s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); \
-                              s.sendto(b'READY=1', '\\0' + os.environ['NOTIFY_SOCKET'][1:])";
-        let socket = listener();
-        let child = Command::new("python3")
-            .args(["-c", SCRIPT])
-            .env("NOTIFY_SOCKET", socket.env_value())
-            .spawn();
-        let Ok(mut child) = child else { return }; // no Python on this machine
-        let pid = i32::try_from(child.id()).unwrap();
-        let received =
-            timeout(Duration::from_secs(10), socket.recv(|sender, _| sender.pid == pid)).await;
-        assert!(received.unwrap().unwrap().ready);
-        assert!(child.wait().unwrap().success());
     }
 }

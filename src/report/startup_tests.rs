@@ -2,12 +2,9 @@
 
 use std::time::Duration;
 
-use crate::core::event::Event;
-use crate::core::note::{AfterEnd, Note};
-use crate::core::phase::Phase;
-use crate::core::spec::{HookId, Stage};
+use crate::core::note::Note;
 use crate::report::testing::Noted;
-use crate::types::{End, ProcessId, Time};
+use crate::types::{ProcessId, Time};
 
 struct Start(Noted);
 
@@ -73,54 +70,6 @@ fn the_chain_follows_what_each_process_waited_for_longest() {
         start.ready(9500, "executor");
         assert_eq!(start.line(9500), format!("everything is ready after 3.2s: {chain}"));
     }
-}
-
-// holds: S166, S168
-#[test]
-fn a_process_that_is_left_out_or_ends_is_waited_for_until_then() {
-    let mut start = Start::new(
-        "
-hooks: {pre_start: [a]}
-processes:
-  warm: {command: [a], readiness: {unix: /run/a.sock}}
-  plugin: {command: [a], only_if: {path_exists: /plugin}, depends_on: [warm]}
-  shaky: {command: [a], on_exit: ignore, readiness: {unix: /run/b.sock}, depends_on: [plugin]}
-  app: {command: [a], depends_on: [shaky]}
-",
-    );
-    let hook = HookId { process: None, stage: Stage::PreStart };
-    let at = Time(Duration::from_millis(10_300));
-    start.0.event(at, Event::HookEnded { hook, success: true }, &Phase::Done);
-    start.note(310, "warm", Note::Started);
-    start.ready(800, "warm");
-    start.note(800, "plugin", Note::Skipped);
-    start.note(801, "shaky", Note::Started);
-    start.note(900, "shaky", |process| Note::Ended {
-        process,
-        end: End::Code(1),
-        next: AfterEnd::Nothing,
-    });
-    start.note(1000, "app", Note::Started);
-    assert_eq!(
-        start.line(1000),
-        "everything is ready after 1s: pre_start hook 300ms → warm 500ms → shaky 100ms → app 100ms"
-    );
-}
-
-#[test]
-fn a_process_that_may_be_missing_is_waited_for_until_its_time_is_over() {
-    let mut start = Start::new(
-        "
-processes:
-  app: {command: [a], readiness: {unix: /run/a.sock}}
-  extra: {command: [a], on_exit: ignore, required: false, readiness: {unix: /run/b.sock}}
-",
-    );
-    start.note(5, "app", Note::Started);
-    start.note(5, "extra", Note::Started);
-    start.ready(400, "app");
-    start.note(5000, "extra", |process| Note::NotReady { process, after: Duration::ZERO });
-    assert_eq!(start.line(5000), "everything is ready after 5s: extra 5s");
 }
 
 // holds: S165

@@ -1,5 +1,4 @@
 use std::io::{PipeReader, Read, Write};
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -10,7 +9,6 @@ use tokio::task::LocalSet;
 use crate::logging::Flushed;
 use crate::logging::capture::*;
 use crate::logging::last_lines::{LAST_LINE_LENGTH, LAST_LINES};
-use crate::logging::writer::BOUND;
 
 struct Rig {
     output: Arc<Output>,
@@ -48,43 +46,6 @@ fn run<F: Future>(future: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let limited = async { tokio::time::timeout(Duration::from_secs(20), future).await };
     LocalSet::new().block_on(&runtime, limited).expect("it hangs")
-}
-
-#[test]
-fn a_process_writes_through_it() {
-    let rig = Rig::new();
-    run(async {
-        let (log, ends) = rig.open(Form::prefix("p"));
-        let mut child = Command::new("/bin/sh")
-            .args(["-c", "printf 'a\\n\\nlast'; printf 'b\\r\\nend' >&2"])
-            .stdout(ends.stdout)
-            .stderr(ends.stderr)
-            .spawn()
-            .unwrap();
-        log.finished().await;
-        child.wait().unwrap();
-    });
-    let (stdout, stderr) = rig.texts();
-    assert_eq!(stdout, "[p] a\n[p] \n[p] last\n");
-    assert_eq!(stderr, "[p] b\r\n[p] end\n");
-}
-
-#[test]
-fn json_names_process_and_stream() {
-    let rig = Rig::new();
-    run(async {
-        let forms = [Stream::Stdout, Stream::Stderr].map(|stream| Form::json("router", stream));
-        let (log, mut ends) = OutputCapture::open(rig.output.clone(), forms, None, None).unwrap();
-        ends.stderr.write_all(b"he said \"no\"").unwrap();
-        drop(ends);
-        log.finished().await;
-    });
-    let (_, stderr) = rig.texts();
-    let value: serde_json::Value = serde_json::from_str(&stderr).unwrap();
-    assert_eq!(value["process"], "router");
-    assert_eq!(value["stream"], "stderr");
-    assert_eq!(value["message"], "he said \"no\"");
-    assert!(humantime::parse_rfc3339_weak(value["time"].as_str().unwrap()).is_ok());
 }
 
 // holds: S72
@@ -134,66 +95,12 @@ fn the_last_line_does_not_wait_for_a_grandchild() {
     assert_eq!(rig.texts().0, "[p] last\n[p] later\n");
 }
 
-// holds: C216
-#[test]
-fn a_line_that_matches_is_seen_on_either_stream() {
-    let rig = Rig::new();
-    run(async {
-        let pattern = Regex::new("^ready in [0-9]+ms$").unwrap();
-        let forms = [Form::Plain, Form::Plain];
-        let (log, mut ends) =
-            OutputCapture::open(rig.output.clone(), forms, None, Some(pattern)).unwrap();
-        ends.stdout.write_all(b"not ready in 5ms\nready").unwrap();
-        log.pump();
-        assert!(!log.matched.get());
-        ends.stderr.write_all(b"ready in 7ms\r\n").unwrap();
-        log.matched().await;
-        drop(ends);
-        log.finished().await;
-    });
-    assert_eq!(
-        rig.texts(),
-        ("not ready in 5ms\nready\n".to_owned(), "ready in 7ms\r\n".to_owned())
-    );
-}
-
 /// Writes `count` numbered lines from a thread, blocking as a process does.
 fn write_numbers(mut pipe: PipeWriter, count: usize) -> thread::JoinHandle<()> {
     thread::spawn(move || {
         let lines: String = (0..count).map(|number| format!("{number}\n")).collect();
         pipe.write_all(lines.as_bytes()).unwrap();
     })
-}
-
-// holds: C438
-#[test]
-fn a_reader_that_stalls_loses_nothing() {
-    const LINES: usize = 300_000;
-    let mut rig = Rig::new();
-    let (log, writer, reader) = run(async {
-        let (log, ends) = rig.open(Form::prefix("p"));
-        let writer = write_numbers(ends.stdout, LINES);
-        drop(ends.stderr);
-        let has_room = async || {
-            let room = rig.output.room(Stream::Stdout);
-            tokio::time::timeout(Duration::from_millis(100), room).await.is_ok()
-        };
-        while has_room().await {
-            yield_now().await;
-        }
-        let held = rig.output.stdout.pending();
-        assert!((BOUND..2 * BOUND).contains(&held), "{held} bytes wait for the reader");
-        assert!(!writer.is_finished(), "the process waits for the reader");
-        let stdout = std::mem::replace(&mut rig.stdout, pipe().unwrap().0);
-        let reader = thread::spawn(move || text_of(&mut { stdout }));
-        log.finished().await;
-        (log, writer, reader)
-    });
-    writer.join().unwrap();
-    drop((log, rig));
-    let text = reader.join().unwrap();
-    let expected = (0..LINES).map(|number| format!("[p] {number}"));
-    assert!(text.lines().eq(expected), "all of them, in order");
 }
 
 #[test]

@@ -314,19 +314,6 @@ mod tests {
         wait.ready().await;
     }
 
-    // holds: C215
-    #[tokio::test]
-    async fn a_file_is_seen_when_it_is_moved_into_place() {
-        let dir = TempDir::new();
-        let path = dir.path("ready");
-        let mut wait = Wait::on(Probe::File(path.clone()), NEVER);
-        assert_eq!(wait.pending().await, "no such file or directory");
-        fs::write(path.with_extension("tmp"), "").unwrap();
-        wait.pending().await;
-        fs::rename(path.with_extension("tmp"), &path).unwrap();
-        wait.ready().await;
-    }
-
     // holds: C222
     #[tokio::test]
     async fn an_attempt_without_an_answer_is_given_up_for_the_next() {
@@ -337,20 +324,6 @@ mod tests {
         assert!(is_ready, "{:?}", wait.last);
     }
 
-    // holds: C211, C628
-    #[tokio::test]
-    async fn a_port_is_retried_until_it_listens() {
-        let port = {
-            let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-            free.local_addr().unwrap()
-        };
-        // The pauses are far shorter than the interval.
-        let mut wait = Wait::on(Probe::Tcp(port), NEVER);
-        assert_eq!(wait.pending().await, "connection refused");
-        let _listener = std::net::TcpListener::bind(port).unwrap();
-        wait.ready().await;
-    }
-
     #[tokio::test]
     async fn a_connection_to_itself_is_refused() {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
@@ -358,45 +331,6 @@ mod tests {
         let own = socket.local_addr().unwrap();
         let stream = socket.connect(own).await.unwrap();
         assert_eq!(refuse_own_connection(&stream), Err("connection refused".to_owned()));
-    }
-
-    // holds: C212
-    #[tokio::test]
-    async fn http_is_ready_with_a_good_status() {
-        let server = Server::tcp(&[Answer(503, ""), Answer(404, ""), CloseAtOnce, Answer(302, "")]);
-        let target = HttpTarget { address: server.address.clone(), path: "/ready?x".to_owned() };
-        Wait::on(Probe::Http(target.clone()), Duration::from_millis(5)).ready().await;
-        assert_eq!(server.connections(), 4);
-        assert_eq!(server.seen(), ["GET /ready?x"; 3]);
-        let server = Server::tcp(&[Answer(503, "")]);
-        let target = HttpTarget { address: server.address.clone(), ..target };
-        let named = target.to_string();
-        let mut wait = Wait::on(Probe::Http(target), Duration::from_millis(5));
-        assert_eq!(wait.pending().await, "answered 503 Service Unavailable");
-        let last = wait.last.borrow().clone().unwrap();
-        assert!(named.ends_with("/ready?x") && last.starts_with(&format!("{named}: ")), "{last}");
-    }
-
-    // holds: C214, C628
-    #[tokio::test]
-    async fn a_command_is_run_until_it_succeeds() {
-        let runs = Rc::new(Cell::new(0));
-        let counted = Rc::clone(&runs);
-        let run = move |command: &[String]| -> RunningCommand {
-            assert_eq!(command, ["check"]);
-            counted.set(counted.get() + 1);
-            let ready = counted.get() == 3;
-            Box::pin(
-                async move { ready.then_some(()).ok_or("exited with code 1".to_owned().into()) },
-            )
-        };
-        let (last, failures) = (Reason::default(), Cell::default());
-        let probe = Probe::Exec(vec!["check".to_owned()]);
-        let (began, interval) = (Instant::now(), Duration::from_millis(50));
-        wait_ready(&probe, interval, &last, &failures, &run).await;
-        assert_eq!(runs.get(), 3);
-        assert!(began.elapsed() >= 2 * interval, "{:?}", began.elapsed());
-        assert_eq!((last.borrow().as_deref(), failures.get()), (Some("exited with code 1"), 2));
     }
 
     #[tokio::test]
