@@ -153,6 +153,11 @@ fn wrong_elements_say_so() {
         ("{}", "`processes.a.command` has no `join`", "add it: `join: [{file: PATH}]`"),
         ("{join: [{}]}", "`processes.a.command.join` has no kind", "add one of `text` and `file`"),
         (
+            "{join: [{text: x, file: y}]}",
+            "`processes.a.command.join` can have `text` or `file`, not both",
+            "keep one of them",
+        ),
+        (
             "{join: [{text: x, only_if: {}}]}",
             "`processes.a.command.join.only_if` has no condition",
             "write `{path_exists: PATH}`, or `{value: \"${VAR}\", is: TEXT}`",

@@ -53,6 +53,11 @@ fn every_kind_of_fault_of_a_process() {
         ),
         ("readiness: {unix: /a, interval: 0}", 37, "`interval` is `0`: must be longer than 0"),
         ("liveness: {}", 15, "`processes.a.liveness` has no check"),
+        (
+            "liveness: {tcp: '1.2.3.4:5', http: 'http://1.2.3.4/'}",
+            34,
+            "`processes.a.liveness` can have `tcp` or `http`, not both",
+        ),
         ("liveness: {notify: true}", 24, "`notify` is `true`: not a duration"),
         ("liveness: {tcp: '1.2.3.4:5', retries: 0}", 43, "`retries` is `0`: 0 is too few"),
         (

@@ -115,6 +115,7 @@ fn output_goes_to_a_file_or_nowhere_and_stderr_to_stdout() {
         );
     }
     refused(&[
+        ("log: {mode: none, file: /a}", 23, "output goes to a `file` or by a `mode`, not both"),
         ("log: {mode: none, prefix: a}", 23, "with `mode: none` there are no lines to prefix"),
         ("log: {file: ''}", 17, "`file` is empty: an empty path"),
         (

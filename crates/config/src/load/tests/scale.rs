@@ -93,6 +93,10 @@ fn wrong_copies_are_reported() {
             "1:65 process `a-1` already writes `/t`",
         ),
         (
+            "processes: {a: {command: [a], scale: 2, stop_signal: TREM}}",
+            "1:54 `stop_signal` is `TREM`: not a signal",
+        ),
+        (
             "processes: {a: {command: [a], scale: 2}, b: {command: [b], \
              depends_on: {a: {condition: completed}}}}",
             "1:88 `a` is a service, which never completes",
