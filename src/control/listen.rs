@@ -2,21 +2,19 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket,
-};
-use nix::sys::stat::{Mode, SFlag, fchmod};
 use thiserror::Error;
 
 use crate::config::{Control, ControlSocket};
 use crate::http::describe_io;
+use crate::os::held_sockets::HeldSocket;
+use crate::os::private_socket;
 use crate::os::stale_socket::SocketFile;
-use crate::os::{private_socket, stale_socket};
-use crate::trusted_path::{Place, is};
+
+/// The permissions of `control.socket`.
+const MODE: u32 = 0o600;
 
 /// Why the control server cannot listen.
 #[derive(Debug, Error)]
@@ -37,12 +35,6 @@ pub enum BindError {
         /// The error of the kernel.
         error: io::Error,
     },
-    /// Another drainit, most likely.
-    #[error("control.socket {}: another process listens on it", .0.display())]
-    InUse(PathBuf),
-    /// drainit removes only sockets.
-    #[error("control.socket {}: something that is not a socket is in its place", .0.display())]
-    NotASocket(PathBuf),
 }
 
 /// Why the private socket is missing. It is for people, so drainit starts without it.
@@ -105,14 +97,12 @@ fn why_not(path: &Path, error: &io::Error) -> String {
     }
 }
 
-#[allow(clippy::disallowed_methods, reason = "to bind an address takes no time")]
 fn bind_tcp(address: SocketAddr) -> Result<TcpListener, BindError> {
     let bind = || {
-        let listener = TcpListener::bind(address)?;
+        // With the longest backlog: in a burst of connections a shorter one drops a real request,
+        // and the client retries only after a second.
+        let listener = TcpListener::from(HeldSocket::tcp(address, None)?.into_parts().0);
         listener.set_nonblocking(true)?;
-        // The longest backlog: in a burst of connections a shorter one drops a real request, and
-        // the client retries only after a second.
-        listen(&listener, Backlog::MAXALLOWABLE)?;
         Ok(listener)
     };
     bind().map_err(|error| BindError::Tcp { address, error })
@@ -128,10 +118,13 @@ pub(crate) struct BoundSocket {
 
 impl BoundSocket {
     fn bind(path: &Path) -> Result<Self, BindError> {
-        let failed = |error: io::Error| BindError::Unix { path: path.to_owned(), error };
-        remove_stale(path)?;
-        let listener = listen_privately(path).map_err(failed)?;
-        Ok(Self { listener, name: Some(SocketFile::new(path)) })
+        let bind = || {
+            let (descriptor, name) = HeldSocket::unix(path, MODE, None)?.into_parts();
+            let listener = UnixListener::from(descriptor);
+            listener.set_nonblocking(true)?;
+            Ok(Self { listener, name })
+        };
+        bind().map_err(|error| BindError::Unix { path: path.to_owned(), error })
     }
 
     fn bind_privately() -> Result<Self, NoPrivateSocket> {
@@ -141,35 +134,6 @@ impl BoundSocket {
             (name, Err(error)) => Err(NoPrivateSocket::Taken { name, error }),
         }
     }
-}
-
-/// Removes the socket of an earlier drainit; never one with a listener, and never another file.
-fn remove_stale(path: &Path) -> Result<(), BindError> {
-    let failed = |error: io::Error| BindError::Unix { path: path.to_owned(), error };
-    match Place::of(path).and_then(|place| place.stat()) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(failed(error)),
-        Ok(there) if !is(&there, SFlag::S_IFSOCK) => {
-            return Err(BindError::NotASocket(path.to_owned()));
-        }
-        Ok(_) => {}
-    }
-    if stale_socket::is_listening(path).map_err(failed)? {
-        return Err(BindError::InUse(path.to_owned()));
-    }
-    stale_socket::remove(path).map_err(failed)
-}
-
-/// Sets the mode before the socket has a name (Linux makes the file with it), so that other users
-/// can never connect, and the umask of the process is left alone.
-fn listen_privately(path: &Path) -> io::Result<UnixListener> {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-    fchmod(&fd, Mode::S_IRUSR | Mode::S_IWUSR)?;
-    let place = Place::of(path)?;
-    bind(fd.as_raw_fd(), &UnixAddr::new(&place.address())?)?;
-    listen(&fd, Backlog::MAXALLOWABLE)?;
-    Ok(UnixListener::from(fd))
 }
 
 #[cfg(test)]
@@ -239,10 +203,8 @@ mod tests {
         drop(living);
         stale_socket::finish_removals(Duration::from_secs(10));
         fs::write(&path, "precious").unwrap();
-        let text = format!(
-            "control.socket {}: something that is not a socket is in its place",
-            path.display()
-        );
+        let text =
+            format!("control.socket {}: it is not a socket, so it is left alone", path.display());
         assert_eq!(socket_at(&path).unwrap_err().to_string(), text);
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
     }

@@ -1,5 +1,6 @@
-//! Listening sockets that drainit opens for its processes and holds over their restarts: while no
-//! process accepts, connections wait in the kernel's queue instead of being refused.
+//! Listening sockets, for drainit itself and for its processes. drainit holds those of a process over
+//! its restarts: while it does not accept, connections wait in the kernel's queue instead of being
+//! refused.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -42,7 +43,7 @@ impl HeldSocket {
         if stale_socket::is_listening(path)? {
             return Err(io::Error::new(io::ErrorKind::AddrInUse, stale_socket::IN_USE));
         }
-        stale_socket::remove(path)?;
+        stale_socket::remove(path, None)?;
         let place = Place::of(path)?;
         let descriptor =
             socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
@@ -59,6 +60,11 @@ impl HeldSocket {
 }
 
 impl HeldSocket {
+    /// The descriptor, and what removes the file of a Unix socket.
+    pub(crate) fn into_parts(self) -> (OwnedFd, Option<SocketFile>) {
+        (self.descriptor, self.file)
+    }
+
     /// Whether clients can find it: the file of a Unix socket may have been removed.
     pub(crate) fn has_address(&self) -> bool {
         self.file.as_ref().is_none_or(SocketFile::is_there)

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::unistd::{Pid as NixPid, getpgid};
 
 use crate::os::reap::{has_child_in_group, is_child};
-use crate::os::{Pid, sys};
+use crate::os::{Pid, errno, sys};
 use crate::types::Signal;
 
 /// Sends a signal to one process. Returns `false` where there is none.
@@ -93,10 +93,6 @@ fn send(target: i32, signal: Signal) -> io::Result<bool> {
 pub(crate) fn group_of(pid: Pid) -> Option<Pid> {
     let pid = NixPid::from_raw(only_one(pid).ok()?);
     Some(getpgid(Some(pid)).ok()?.as_raw())
-}
-
-fn errno(error: &io::Error) -> Errno {
-    Errno::from_raw(error.raw_os_error().unwrap_or(0))
 }
 
 #[cfg(test)]

@@ -45,8 +45,12 @@ use nix::errno::Errno;
 
 /// Whether drainit itself had no descriptor or no memory for it.
 pub(crate) fn is_own_lack(error: &io::Error) -> bool {
-    let errno = error.raw_os_error().map(Errno::from_raw);
-    matches!(errno, Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::ENOBUFS))
+    matches!(errno(error), Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::ENOBUFS)
+}
+
+/// The number of an error of the kernel; [`Errno::UnknownErrno`] for any other error.
+pub(crate) fn errno(error: &io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(0))
 }
 
 /// A process id as the kernel counts them.

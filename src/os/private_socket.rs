@@ -8,16 +8,15 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::os::fd::AsRawFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+use nix::sys::socket::UnixAddr;
 use nix::unistd::geteuid;
 
 use crate::os::Pid;
+use crate::os::stale_socket::has_listener;
 
 /// The other side of a connection, as the kernel knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,11 +100,8 @@ fn only_other(namespace: u64, table: &str) -> Option<PathBuf> {
 /// Whether somebody listens on an abstract name: a connect to it would wait where the backlog is full.
 pub(crate) fn is_there(path: &Path) -> bool {
     let name = path.as_os_str().as_encoded_bytes();
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let connected = socket(AddressFamily::Unix, SockType::Stream, flags, None).and_then(|fd| {
-        connect(fd.as_raw_fd(), &UnixAddr::new_abstract(name.get(1..).unwrap_or_default())?)
-    });
-    matches!(connected, Ok(()) | Err(Errno::EAGAIN))
+    let address = UnixAddr::new_abstract(name.get(1..).unwrap_or_default());
+    address.and_then(|address| has_listener(&address)).unwrap_or(false)
 }
 
 /// Checks on the side of a client that the server is the process that its abstract name names, and

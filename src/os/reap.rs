@@ -10,7 +10,7 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid as NixPid;
 
 use crate::os::kill::only_one;
-use crate::os::{Pid, sys};
+use crate::os::{Pid, errno, sys};
 use crate::types::{End, Signal};
 
 /// At most this many children are reaped in a row: a storm of orphans must not delay a stop.
@@ -108,10 +108,6 @@ fn look(id: Id<'_>) -> Option<State> {
         // EINVAL is a real-time signal that ended it, which nix does not know.
         _ => Some(State::Ended),
     }
-}
-
-fn errno(error: &io::Error) -> Errno {
-    Errno::from_raw(error.raw_os_error().unwrap_or(0))
 }
 
 #[cfg(test)]

@@ -12,32 +12,39 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
+use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use crate::os::on_thread;
+use crate::os::{errno, on_thread};
 use crate::trusted_path::{Peer, Place, is};
 
-/// Removes the socket at `path`, if there is one.
+/// Removes the socket at `path`, if there is one, but never the one at `own`, whichever way `path`
+/// leads to it.
 ///
 /// # Errors
-/// Fails if the path is no socket or leads through a symbolic link of another user, or the kernel
-/// refuses.
-pub(crate) fn remove(path: &Path) -> io::Result<()> {
-    remove_unless(path, |_| Ok(()))
+/// Fails if the path is no socket or leads through a symbolic link of another user, it is the socket
+/// at `own`, or the kernel refuses.
+pub(crate) fn remove(path: &Path, own: Option<&Path>) -> io::Result<()> {
+    match try_remove(path, own) {
+        // ENOTDIR: a part of the path is a file, so there is no socket either.
+        Err(error) if matches!(errno(&error), Errno::ENOENT | Errno::ENOTDIR) => Ok(()),
+        removed => removed,
+    }
 }
 
-/// Removes the socket at `path`, but never the one at `own`, whichever way `path` leads to it.
-///
-/// # Errors
-/// As for [`remove`], and where it is the socket at `own`.
-pub(crate) fn remove_foreign(path: &Path, own: Option<&Path>) -> io::Result<()> {
-    remove_unless(path, |found| match own.and_then(identity) {
-        Some(own) if own == (found.st_dev, found.st_ino) => {
-            Err(io::Error::other("it is drainit's own `control.socket`, so it is left alone"))
-        }
-        _ => Ok(()),
-    })
+fn try_remove(path: &Path, own: Option<&Path>) -> io::Result<()> {
+    let place = Place::of(path)?;
+    // The entries of the directory can still change, but not which directory it is.
+    let found = place.stat()?;
+    if !is(&found, SFlag::S_IFSOCK) {
+        return Err(io::Error::other("it is not a socket, so it is left alone"));
+    }
+    if own.and_then(identity) == Some((found.st_dev, found.st_ino)) {
+        let message = "it is drainit's own `control.socket`, so it is left alone";
+        return Err(io::Error::other(message));
+    }
+    let (directory, name) = place.parts();
+    Ok(unlinkat(directory, name, UnlinkatFlags::NoRemoveDir)?)
 }
 
 /// Whether a process listens on the socket at `path`. Does not wait for a hung listener with a full
@@ -51,12 +58,17 @@ pub(crate) fn is_listening(path: &Path) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         peer => peer?,
     };
+    Ok(has_listener(&UnixAddr::new(&peer.address)?)?)
+}
+
+/// As [`is_listening`], for an address.
+pub(super) fn has_listener(address: &UnixAddr) -> Result<bool, Errno> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-    match connect(fd.as_raw_fd(), &UnixAddr::new(&peer.address)?) {
+    match connect(fd.as_raw_fd(), address) {
         Ok(()) | Err(Errno::EAGAIN) => Ok(true),
         Err(Errno::ECONNREFUSED | Errno::ENOENT) => Ok(false),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
     }
 }
 
@@ -119,7 +131,7 @@ impl Drop for SocketFile {
         // Best effort: without a thread, the next start removes it.
         let _ = on_thread::begin(move || {
             if made.is_some() && identity(&path) == made {
-                let _ = remove(&path);
+                let _ = remove(&path, None);
             }
             drop(removal);
         });
@@ -159,34 +171,6 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
     Some((found.st_dev, found.st_ino))
 }
 
-fn remove_unless(path: &Path, refuses: impl Fn(&FileStat) -> io::Result<()>) -> io::Result<()> {
-    match try_remove(path, refuses) {
-        // ENOTDIR: a part of the path is a file, so there is no socket either.
-        Err(error) if matches!(errno(&error), Errno::ENOENT | Errno::ENOTDIR) => Ok(()),
-        removed => removed,
-    }
-}
-
-fn try_remove(path: &Path, refuses: impl Fn(&FileStat) -> io::Result<()>) -> io::Result<()> {
-    let place = Place::of(path)?;
-    // The entries of the directory can still change, but not which directory it is.
-    let found = place.stat()?;
-    if !is(&found, SFlag::S_IFSOCK) {
-        return Err(not_a_socket());
-    }
-    refuses(&found)?;
-    let (directory, name) = place.parts();
-    Ok(unlinkat(directory, name, UnlinkatFlags::NoRemoveDir)?)
-}
-
-fn not_a_socket() -> io::Error {
-    io::Error::other("it is not a socket, so it is left alone")
-}
-
-fn errno(error: &io::Error) -> Errno {
-    Errno::from_raw(error.raw_os_error().unwrap_or(0))
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
@@ -209,21 +193,24 @@ mod tests {
         symlink(at("relative"), at("absolute")).unwrap();
         for way in ["real", "relative", "absolute", "./real/../absolute//."] {
             let _socket = UnixListener::bind(at("real/s")).unwrap();
-            remove(&at(way).join("s")).unwrap();
+            remove(&at(way).join("s"), None).unwrap();
             assert!(!at("real/s").exists(), "{way}");
         }
         for missing in ["none", "none/s", "real/s/t", "file/s"] {
             fs::write(at("file"), "").unwrap();
-            remove(&at(missing)).unwrap();
+            remove(&at(missing), None).unwrap();
         }
         let _socket = UnixListener::bind(at("s")).unwrap();
         symlink("s", at("link")).unwrap();
         symlink("loop", at("loop")).unwrap();
         for kept in ["file", "real", "link"] {
-            assert!(remove(&at(kept)).unwrap_err().to_string().contains("not a socket"), "{kept}");
+            assert!(
+                remove(&at(kept), None).unwrap_err().to_string().contains("not a socket"),
+                "{kept}"
+            );
             assert!(fs::symlink_metadata(at(kept)).is_ok(), "{kept}");
         }
-        assert_eq!(errno(&remove(&at("loop/s")).unwrap_err()), Errno::ELOOP);
+        assert_eq!(errno(&remove(&at("loop/s"), None).unwrap_err()), Errno::ELOOP);
     }
 
     #[test]
@@ -236,7 +223,7 @@ mod tests {
         for (path, is_taken_by_others) in [("own", false), ("way/own", false), ("other", true)] {
             assert!(is_listening(&at(path)).unwrap(), "{path}");
             assert_eq!(is_taken(&at(path), Some(&at("own"))), is_taken_by_others, "{path}");
-            let removed = remove_foreign(&at(path), Some(&at("own")));
+            let removed = remove(&at(path), Some(&at("own")));
             assert_eq!(removed.is_ok(), is_taken_by_others, "{path}: {removed:?}");
         }
         assert!(at("own").exists() && !at("other").exists());
@@ -246,7 +233,7 @@ mod tests {
             assert!(!is_listening(&at(path)).unwrap(), "{path}");
             assert!(!is_taken(&at(path), None), "{path}");
         }
-        remove_foreign(&at("own"), None).unwrap();
+        remove(&at("own"), None).unwrap();
         assert!(!at("own").exists());
     }
 
@@ -280,11 +267,11 @@ mod tests {
         let _socket = UnixListener::bind(at("somebodys/s")).unwrap();
         symlink("somebodys", at("swapped")).unwrap();
         lchown(at("swapped"), Some(10_001), None).unwrap();
-        let refused = remove(&at("swapped/s")).unwrap_err().to_string();
+        let refused = remove(&at("swapped/s"), None).unwrap_err().to_string();
         assert!(refused.contains("swapped`") && refused.contains("user 10001"), "{refused}");
         assert!(at("somebodys/s").exists());
         lchown(at("swapped"), Some(0), None).unwrap();
-        remove(&at("swapped/s")).unwrap();
+        remove(&at("swapped/s"), None).unwrap();
         assert!(!at("somebodys/s").exists());
     }
 
