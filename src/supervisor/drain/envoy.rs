@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, timeout};
 
-use crate::config::{Address, Direction, DrainUntil};
+use crate::config::{Direction, DrainUntil, EnvoyDrain as Keys};
 use crate::core::event::{Event, Load, Unit};
 use crate::envoy::admin::{
     Call, CallOutcome, begin_drain, close_listeners, fail_healthcheck, is_unused, sample, uncounted,
@@ -34,14 +34,7 @@ const CLOSING_SEEN: Duration = Duration::from_secs(2);
 /// The state that the tasks of one drain share.
 pub(crate) struct EnvoyDrain {
     pub(crate) target: DrainTarget,
-    pub(crate) admin: Address,
-    pub(crate) fail_healthcheck: bool,
-    pub(crate) until: DrainUntil,
-    /// The number of connections, or requests, that need not be waited for.
-    pub(crate) exit_at: u64,
-    pub(crate) direction: Direction,
-    /// Listeners whose connections do not count.
-    pub(crate) ignored: Vec<String>,
+    pub(crate) keys: Keys,
     /// The listeners that do not count, as soon as they are known.
     pub(crate) uncounted: OnceCell<Uncounted>,
     /// Before this the drain cannot be over.
@@ -85,8 +78,8 @@ pub(crate) enum Accepted {
 impl EnvoyDrain {
     /// Polls once, begins the drain, then polls until the task is aborted.
     pub(crate) async fn run(self: Rc<Self>) {
-        let mut client = Client::new(self.admin.clone());
-        let mut watch = ClosingWatch::new(if self.fail_healthcheck {
+        let mut client = Client::new(self.keys.admin.clone());
+        let mut watch = ClosingWatch::new(if self.keys.fail_healthcheck {
             CLOSING_SEEN
         } else {
             // By then a gradual drain of that length has closed a quarter of the connections in
@@ -120,8 +113,13 @@ impl EnvoyDrain {
         tokio::join!(self.begin(), self.poll(client, watch, pace, pause));
     }
 
+    fn direction(&self) -> Direction {
+        self.keys.direction.unwrap_or_default()
+    }
+
     async fn ask_what_counts(&self, client: &mut Client) {
-        let (uncounted, told) = uncounted(client, self.direction, &self.ignored).await;
+        let (uncounted, told) =
+            uncounted(client, self.direction(), &self.keys.ignore_listeners).await;
         if let Err(error) = told {
             self.target.warn(&format!(
                 "its admin does not tell what `direction` or `ignore_listeners` leave out: {error}; it counts, too"
@@ -135,8 +133,8 @@ impl EnvoyDrain {
     }
 
     async fn begin(&self) {
-        let fails = self.fail_healthcheck && !self.stays_ready.get();
-        self.told(begin_drain(&self.admin, self.direction, fails).await);
+        let fails = self.keys.fail_healthcheck && !self.stays_ready.get();
+        self.told(begin_drain(&self.keys.admin, self.direction(), fails).await);
         self.answer();
         // The watch counts from the first poll after this.
         self.again.notify_one();
@@ -177,7 +175,7 @@ impl EnvoyDrain {
             let drain = Rc::clone(self);
             self.awaited.set(self.awaited.get() + 1);
             let call = spawn_local(async move {
-                drain.told(fail_healthcheck(&drain.admin).await);
+                drain.told(fail_healthcheck(&drain.keys.admin).await);
                 drain.answer();
             });
             *self.late_call.borrow_mut() = Some(call.abort_handle());
@@ -248,7 +246,7 @@ impl EnvoyDrain {
         // stop.
         self.is_over.set(false);
         if !self.is_closed.get() {
-            let outcome = close_listeners(&self.admin, self.direction).await;
+            let outcome = close_listeners(&self.keys.admin, self.direction()).await;
             self.is_closed.set(outcome.result.is_ok());
             match outcome.result {
                 Ok(()) => {}
@@ -259,7 +257,7 @@ impl EnvoyDrain {
         }
         self.epoch.set(self.epoch.get() + 1);
         // Requests in flight now are cut when the process is stopped next.
-        let (mut client, began) = (Client::new(self.admin.clone()), clock::now());
+        let (mut client, began) = (Client::new(self.keys.admin.clone()), clock::now());
         if let Ok(Ok(sample)) = timeout(LAST_POLL, sample(&mut client, self.uncounted())).await {
             self.record(began, &sample, self.moment());
         }
@@ -286,12 +284,12 @@ impl EnvoyDrain {
     }
 
     fn not_closing(&self, requests: u64) -> String {
-        let mend = match (self.accepted.get(), self.fail_healthcheck) {
+        let mend = match (self.accepted.get(), self.keys.fail_healthcheck) {
             (Accepted::AtOnce, _) => {
                 "is its listener's `drain_type` MODIFY_ONLY? Only those with DEFAULT take notice of healthcheck/fail"
             }
             (_, true) => "healthcheck/fail, which would close them, was not done",
-            (_, false) if self.direction == Direction::Inbound => SLOW_INBOUND,
+            (_, false) if self.direction() == Direction::Inbound => SLOW_INBOUND,
             (_, false) => "set `fail_healthcheck: true`, which closes them",
         };
         format!("{requests} requests since the drain began, and no connection was closed: {mend}")
@@ -299,11 +297,11 @@ impl EnvoyDrain {
 
     /// How many connections (or requests) are still waited for.
     fn left(&self, sample: &Sample) -> Option<u64> {
-        self.load(sample).active.map(|active| active.saturating_sub(self.exit_at))
+        self.load(sample).active.map(|active| active.saturating_sub(self.keys.exit_at.into()))
     }
 
     fn load(&self, sample: &Sample) -> Load {
-        match self.until {
+        match self.keys.until {
             DrainUntil::Connections => Load {
                 unit: Unit::Connections,
                 active: sample.active,
