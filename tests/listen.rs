@@ -47,17 +47,6 @@ fn start(rig: Rig, keys: &str) -> (Running, SocketAddr) {
     (rig.start(&format!("\n        processes:\n          app:{keys}")), address)
 }
 
-// holds: C228
-#[test]
-fn a_held_socket_that_answers_is_not_taken_for_another_process() {
-    let keys = "
-            listen: ['tcp://0.0.0.0:PORT']
-            readiness: {http: 'http://127.0.0.1:PORT/'}";
-    let Some((drainit, _)) = serve(keys) else { return };
-    drainit.wait_for_line("app: ready");
-    drainit.stop().assert_code(0).assert_no_line("answers before the process is started");
-}
-
 // holds: C179, C182, C183, C185, C186, C659
 #[test]
 fn a_process_gets_its_sockets_as_sd_listen_fds_has_it() {

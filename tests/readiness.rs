@@ -133,20 +133,6 @@ fn a_timeout_says_why_the_last_attempt_failed() {
     });
 }
 
-// holds: C228
-#[test]
-fn an_answer_from_before_the_start_is_somebody_elses() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let rig = Rig::not_init();
-    let drainit = rig.start(&format!(
-        "processes: {{a: {{command: [CHILD, a], readiness: {{tcp: '{address}'}}}}}}"
-    ));
-    drainit.wait_for_line(&format!("warning.*a: {address} answers before the process is started"));
-    drainit.wait_for_start(&["a"]);
-    drainit.stop().assert_code(0);
-}
-
 const BY_ENVOY: &str = "envoy: 'unix:DIR/admin.sock'";
 
 // holds: C224

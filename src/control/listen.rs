@@ -147,6 +147,7 @@ mod tests {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, socket};
 
     use super::*;
+    use crate::os::stale_socket;
     use crate::testing::temp_dir::TempDir;
 
     fn socket_at(path: &Path) -> Result<Listeners, BindError> {

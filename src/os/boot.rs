@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     use crate::os::signal::fd::Signals;
-    use crate::os::spawn::{SpawnRequest, StdioTarget};
+    use crate::os::spawn::SpawnRequest;
     use crate::testing::isolated::in_own_process;
     use std::fs::File;
     use std::io::Read;
@@ -85,7 +85,7 @@ mod tests {
     fn output_of(command: &[&str]) -> String {
         let (mut read, write) = io::pipe().unwrap();
         let mut request = SpawnRequest::new(command.iter().map(Into::into).collect());
-        request.stdout = StdioTarget::To(write.into());
+        request.stdout = Some(write.into());
         request.spawn().unwrap();
         let mut output = String::new();
         read.read_to_string(&mut output).unwrap();

@@ -218,14 +218,14 @@ fn direct(
         let user = process.and_then(|process| process.user.as_ref());
         let (log, ends) = OutputCapture::open(Arc::clone(output), forms, user, pattern)?;
         let stderr = if is_merged { ends.stdout.try_clone()? } else { ends.stderr };
-        request.stdout = spawn::StdioTarget::To(ends.stdout.into());
-        request.stderr = spawn::StdioTarget::To(stderr.into());
+        request.stdout = Some(ends.stdout.into());
+        request.stderr = Some(stderr.into());
         return Ok(Some(log));
     }
     if process.is_some_and(|process| process.log.mode == LogMode::None) {
         to_nowhere(request);
     } else if is_merged {
-        request.stderr = spawn::StdioTarget::To(io::stdout().as_fd().try_clone_to_owned()?);
+        request.stderr = Some(io::stdout().as_fd().try_clone_to_owned()?);
     }
     Ok(None)
 }
@@ -234,8 +234,8 @@ fn direct(
 fn to_nowhere(request: &mut SpawnRequest) {
     let nowhere = || spawn::null()?.as_fd().try_clone_to_owned().ok();
     if let (Some(stdout), Some(stderr)) = (nowhere(), nowhere()) {
-        request.stdout = spawn::StdioTarget::To(stdout);
-        request.stderr = spawn::StdioTarget::To(stderr);
+        request.stdout = Some(stdout);
+        request.stderr = Some(stderr);
     }
 }
 
@@ -251,7 +251,7 @@ pub(crate) fn validation(
     let command = process.command.iter().chain(args).chain(&flags);
     let mut request = request(command, environment(base, Some(process)), Some(process));
     to_nowhere(&mut request);
-    request.stderr = spawn::StdioTarget::To(stderr);
+    request.stderr = Some(stderr);
     request
 }
 
@@ -318,7 +318,7 @@ pub(crate) fn check_sockets(process: &Process, own: Option<&Path>) -> Result<(),
 /// delete a file.
 pub(crate) fn remove_sockets(name: &str, paths: &[PathBuf], own: Option<&Path>) {
     for path in paths {
-        if let Err(error) = stale_socket::remove_foreign(path, own) {
+        if let Err(error) = stale_socket::remove(path, own) {
             let path = path.to_string_lossy();
             tracing::warn!("{name}: cannot remove the socket {}: {error}", harmless(&path));
         }

@@ -10,14 +10,13 @@ use crate::logging::file::LogFile;
 use crate::os::spawn::open_directory;
 use crate::supervisor::launch;
 use crate::supervisor::launch::StartError;
-use crate::supervisor::readiness::probe::answered_already;
 
 /// What a start, or a hook, is going to need.
 #[derive(Default)]
 pub(crate) struct Preparation {
     /// drainit's own socket, which is no process's.
     pub(crate) own_socket: Option<PathBuf>,
-    /// Whether another program may not listen on its `sockets`, or answer its readiness probe.
+    /// Whether another program may not listen on its `sockets`.
     pub(crate) is_first: bool,
     /// Those of its `sockets` that are removed.
     pub(crate) stale: Vec<PathBuf>,
@@ -38,9 +37,9 @@ pub(crate) struct Files {
 }
 
 impl Preparation {
-    /// Whether any of it touches the file system, or connects.
+    /// Whether any of it touches the file system.
     pub(crate) fn is_needed(&self, process: &Process) -> bool {
-        let asks = self.is_first && (process.readiness.is_some() || !process.sockets.is_empty());
+        let asks = self.is_first && !process.sockets.is_empty();
         let reads = process.environment.iter().any(|variable| variable.file().is_some());
         asks || !self.stale.is_empty()
             || self.values.is_some() && reads
@@ -70,23 +69,6 @@ impl Preparation {
             _ => None,
         };
         let directory = process.working_dir.as_deref().map(open_directory).transpose()?;
-        if self.is_first {
-            warn_if_ready_already(&process);
-        }
         Ok(Files { with_values, directory, log })
-    }
-}
-
-/// Warns if something answers the readiness probe of a process before its first start. Later it may
-/// be a leftover of its earlier instance.
-fn warn_if_ready_already(process: &Process) {
-    let readiness = process.readiness.as_ref();
-    let answers = |probe| answered_already(probe, &process.listen);
-    if let Some(address) = readiness.and_then(|wanted| answers(&wanted.probe)) {
-        tracing::warn!(
-            "{}: {address} answers before the process is started: another process listens there, and its \
-             answers will be taken for readiness",
-            process.name
-        );
     }
 }

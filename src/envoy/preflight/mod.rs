@@ -305,7 +305,6 @@ mod tests {
         for (ignored, found) in [
             (&[][..], None),
             (&["other"], Some("`ignore_listeners` has other, but Envoy has no such listener")),
-            (&["gateway"], Some("`ignore_listeners` leaves no listener to wait for")),
         ] {
             let server = Server::unix(&SERVES);
             let ignored = ignored.iter().map(|&word| word.to_owned()).collect();
@@ -320,30 +319,6 @@ mod tests {
         let ignored = vec!["other".to_owned()];
         let target = PreflightTarget { ignored, ..target(&server.address) };
         assert!(verify(&target, SHORT).await.is_empty());
-    }
-
-    #[tokio::test]
-    async fn drain_types_are_asked_for_where_they_can_matter() {
-        for (fail_healthcheck, direction, wait, asked) in [
-            (true, Direction::All, 15, true),
-            (true, Direction::All, 600, false),
-            (true, Direction::Inbound, 600, true),
-            (false, Direction::All, 15, false),
-            (false, Direction::Inbound, 15, false),
-        ] {
-            let server = Server::unix(&SERVES);
-            let wait = Duration::from_secs(wait);
-            let target =
-                PreflightTarget { fail_healthcheck, direction, wait, ..target(&server.address) };
-            verify(&target, SHORT).await;
-            let seen = server.seen();
-            let has = |path: &str| seen.iter().any(|one| one.ends_with(path));
-            let listeners = seen.iter().filter(|one| one.contains("/config_dump")).count();
-            assert_eq!(has(DRAIN_TYPES[0]), asked, "{direction:?} {wait:?}: {seen:?}");
-            // The listeners themselves are needed for a part of them only.
-            let of_all = if asked { DRAIN_TYPES.len() } else { 0 };
-            assert_eq!(listeners > of_all, direction == Direction::Inbound, "{seen:?}");
-        }
     }
 
     #[test]

@@ -30,17 +30,28 @@ pub(crate) struct Attempt<'a> {
     pub(crate) user: Option<&'a User>,
 }
 
-/// Finds the cause of a failed start.
-pub(crate) fn diagnose(error: io::Error, attempt: &Attempt<'_>) -> SpawnError {
-    let path = match attempt.working_dir {
-        Some(dir) => dir.join(attempt.program),
-        None => attempt.program.to_owned(),
-    };
+impl Attempt<'_> {
+    /// The program, as drainit finds it.
+    fn file(&self) -> PathBuf {
+        self.working_dir.map_or_else(|| self.program.to_owned(), |dir| dir.join(self.program))
+    }
+}
+
+/// Finds the cause of a failed start. `search` is the PATH of the program.
+pub(crate) fn diagnose(
+    error: io::Error,
+    attempt: &Attempt<'_>,
+    search: Option<&OsStr>,
+) -> SpawnError {
+    let path = attempt.file();
     match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
-        Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES | Errno::ELOOP => {
-            match attempt.working_dir.and_then(wrong_with_dir) {
+        errno @ (Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES | Errno::ELOOP) => {
+            // Whether the user may is known with the error.
+            let seen = || foresee(attempt, search, |_, _| true);
+            match attempt.working_dir.and_then(wrong_with_dir).or_else(seen) {
                 Some(wrong) => wrong,
-                None => not_found_or_denied(error, attempt, path),
+                None if errno == Errno::EACCES => denied(attempt, path),
+                None => SpawnError::Other { path, source: error },
             }
         }
         Errno::ENOEXEC => SpawnError::Format { why: wrong_with_format(&path), path },
@@ -66,10 +77,7 @@ pub(crate) fn foresee(
     path: Option<&OsStr>,
     may: fn(&fs::Metadata, &User) -> bool,
 ) -> Option<SpawnError> {
-    let file = match attempt.working_dir {
-        Some(dir) => dir.join(attempt.program),
-        None => attempt.program.to_owned(),
-    };
+    let file = attempt.file();
     let found = match fs::metadata(&file) {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -148,33 +156,6 @@ pub(crate) fn wrong_with_dir(dir: &Path) -> Option<SpawnError> {
         Err(error) => error.to_string(),
     };
     Some(SpawnError::WorkingDir { path: dir.to_owned(), why })
-}
-
-fn not_found_or_denied(error: io::Error, attempt: &Attempt<'_>, path: PathBuf) -> SpawnError {
-    let found = match fs::metadata(&path) {
-        Ok(found) => found,
-        Err(missing) if missing.kind() == io::ErrorKind::NotFound => {
-            return SpawnError::Missing { path };
-        }
-        Err(_) if error.kind() == io::ErrorKind::PermissionDenied => return denied(attempt, path),
-        Err(_) => return SpawnError::Other { path, source: error },
-    };
-    if found.is_dir() {
-        return SpawnError::Directory { path };
-    }
-    if error.kind() == io::ErrorKind::PermissionDenied {
-        return if found.permissions().mode() & 0o111 == 0 {
-            SpawnError::NotExecutable { path }
-        } else {
-            denied(attempt, path)
-        };
-    }
-    match interpreter(&head(&path)) {
-        Some((what, interpreter, hint)) => {
-            SpawnError::NoInterpreter { path, what, interpreter, hint }
-        }
-        None => SpawnError::Other { path, source: error },
-    }
 }
 
 fn denied(attempt: &Attempt<'_>, path: PathBuf) -> SpawnError {

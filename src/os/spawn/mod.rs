@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::ffi::{CString, NulError, OsString};
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -36,7 +36,7 @@ use crate::os::sys;
 use crate::os::sys::{ChildPlan, ChildSetup, PendingExec, Place};
 use crate::trusted_path;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct SpawnRequest {
     /// The program and its arguments. A bare name is searched in the `PATH` of [`Self::env`].
     pub command: Vec<OsString>,
@@ -53,40 +53,21 @@ pub struct SpawnRequest {
     pub ulimits: Vec<Ulimit>,
     /// It gets drainit's own stdin in place of an empty one.
     pub inherits_stdin: bool,
-    pub stdout: StdioTarget,
-    pub stderr: StdioTarget,
+    /// Closed here after the start; `None`: drainit's own.
+    pub stdout: Option<OwnedFd>,
+    /// As `stdout`.
+    pub stderr: Option<OwnedFd>,
     /// [`Self::working_dir`], once it is open.
     pub(crate) directory: Option<File>,
     /// The sockets that it gets as descriptors from 3 on, as sd_listen_fds(3) has it.
     pub sockets: Vec<OwnedFd>,
 }
 
-/// A standard output of a process.
-#[derive(Debug)]
-pub enum StdioTarget {
-    /// drainit's own.
-    Inherit,
-    /// This descriptor, which is closed here after the start.
-    To(OwnedFd),
-}
-
 impl SpawnRequest {
     /// A command that inherits everything but stdin, which is empty.
     #[must_use]
     pub fn new(command: Vec<OsString>) -> Self {
-        Self {
-            command,
-            env: None,
-            working_dir: None,
-            directory: None,
-            user: None,
-            umask: None,
-            ulimits: Vec::new(),
-            inherits_stdin: false,
-            stdout: StdioTarget::Inherit,
-            stderr: StdioTarget::Inherit,
-            sockets: Vec::new(),
-        }
+        Self { command, ..Self::default() }
     }
 
     /// Starts the leader of a new session and process group. What its exec comes to is known later, and
@@ -150,12 +131,13 @@ impl SpawnRequest {
         let pipe = if null().is_none() { Some(io::pipe()?.0) } else { None };
         let empty = null().map(AsFd::as_fd).or(pipe.as_ref().map(AsFd::as_fd));
         let stdin = empty.filter(|_| !self.inherits_stdin);
-        let stdio = [stdin, self.stdout.descriptor(), self.stderr.descriptor()];
+        let stdio =
+            [stdin, self.stdout.as_ref().map(AsFd::as_fd), self.stderr.as_ref().map(AsFd::as_fd)];
         let (pid, pending) = sys::start(plan, stdio, &self.sockets)?;
         // The child has its own.
         self.sockets.clear();
         self.directory = None;
-        (self.stdout, self.stderr) = (StdioTarget::Inherit, StdioTarget::Inherit);
+        (self.stdout, self.stderr) = (None, None);
         Ok((pid, Exec { pending, request: Box::new(self) }))
     }
 
@@ -254,7 +236,7 @@ impl FailedExec {
             working_dir: dir,
             user: request.user.as_ref().filter(|user| difference(user).is_some()),
         };
-        diagnose(error, &attempt)
+        diagnose(error, &attempt, path.as_deref())
     }
 }
 
@@ -270,15 +252,6 @@ pub(crate) fn open_directory(path: &Path) -> Result<File, SpawnError> {
         let (path, why) = (path.to_owned(), error.to_string());
         diagnose::wrong_with_dir(&path).unwrap_or(SpawnError::WorkingDir { path, why })
     })
-}
-
-impl StdioTarget {
-    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        match self {
-            Self::Inherit => None,
-            Self::To(descriptor) => Some(descriptor.as_fd()),
-        }
-    }
 }
 
 /// `/dev/null`, which is opened once; `None` where there is none.
@@ -373,8 +346,8 @@ mod tests {
     /// Runs it to its end; its output, and how it ended.
     fn run(mut request: SpawnRequest) -> (String, End) {
         let (mut read, write) = io::pipe().unwrap();
-        request.stderr = StdioTarget::To(write.try_clone().unwrap().into());
-        request.stdout = StdioTarget::To(write.into());
+        request.stderr = Some(write.try_clone().unwrap().into());
+        request.stdout = Some(write.into());
         let pid = request.spawn().unwrap();
         let mut output = String::new();
         read.read_to_string(&mut output).unwrap();

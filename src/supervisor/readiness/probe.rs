@@ -7,7 +7,6 @@ use std::cell::Cell;
 use std::fmt::Display;
 use std::future::{Future, pending};
 use std::io;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
 use std::time::Duration;
@@ -16,7 +15,7 @@ use hyper::Method;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::config::{Address, HttpTarget, ListenSocket, Probe};
+use crate::config::{Address, HttpTarget, Probe};
 use crate::envoy::ready::{check_epoch, check_ready};
 use crate::http::{RequestError, describe_io, status};
 use crate::os::is_own_lack;
@@ -28,8 +27,6 @@ use crate::types::{harmless, human};
 
 /// The limit of a single attempt.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(1);
-/// The limit of a connect to this machine.
-const LOCAL_CONNECT: Duration = Duration::from_millis(20);
 /// The first pause between two attempts.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 
@@ -39,19 +36,6 @@ pub(crate) type RunCommand = dyn Fn(&[String]) -> RunningCommand;
 
 /// A command of a [`RunCommand`].
 pub(crate) type RunningCommand = Pin<Box<dyn Future<Output = Result<(), Failure>>>>;
-
-/// The address of the probe, if something on this machine answers there although the process has
-/// not been started: later answers may not be from the process either.
-pub(crate) fn answered_already(probe: &Probe, held: &[ListenSocket]) -> Option<SocketAddr> {
-    let Some(Address::Tcp(address)) = probe.address() else { return None };
-    // Only on this machine: elsewhere the connect would take its time.
-    let is_here = address.ip().is_loopback() || address.ip().is_unspecified();
-    let is_held = held.iter().any(|socket| socket.takes(address));
-    let stream = (is_here && !is_held)
-        .then(|| std::net::TcpStream::connect_timeout(&address, LOCAL_CONNECT).ok())
-        .flatten()?;
-    (stream.local_addr().ok()? != address).then_some(address)
-}
 
 /// Returns when the probe succeeds, and adds failed attempts to `failures`. Without a limit: the
 /// caller drops it.
@@ -137,28 +121,17 @@ pub(crate) async fn attempt(
     }
 }
 
-/// Retries until it succeeds, with [`Pauses`].
+/// Retries until it succeeds.
 async fn wait_retrying(interval: Duration, attempt: impl AsyncFn() -> Result<(), ()>) {
-    let pauses = Pauses::new(interval);
+    let begin = Instant::now();
     while attempt().await.is_err() {
-        sleep(pauses.next()).await;
+        sleep(pause(begin.elapsed(), interval)).await;
     }
 }
 
-/// The pauses between attempts.
-struct Pauses {
-    begin: Instant,
-    longest: Duration,
-}
-
-impl Pauses {
-    fn new(interval: Duration) -> Self {
-        Self { begin: Instant::now(), longest: interval.max(FIRST_PAUSE) }
-    }
-
-    fn next(&self) -> Duration {
-        (self.begin.elapsed() / 8).clamp(FIRST_PAUSE, self.longest)
-    }
+/// The pause before the next attempt.
+fn pause(waited: Duration, interval: Duration) -> Duration {
+    (waited / 8).clamp(FIRST_PAUSE, interval.max(FIRST_PAUSE))
 }
 
 async fn bounded<T>(
@@ -341,14 +314,11 @@ mod tests {
     }
 
     // holds: C218, C628
-    #[tokio::test]
-    async fn pauses_grow_with_the_wait_up_to_the_interval() {
-        let mut pauses = Pauses::new(Duration::from_millis(100));
-        assert_eq!(pauses.next(), FIRST_PAUSE);
-        pauses.begin -= Duration::from_millis(400);
-        assert!((50..60).contains(&pauses.next().as_millis()));
-        pauses.begin -= Duration::from_secs(5);
-        assert_eq!(pauses.next(), Duration::from_millis(100));
-        assert_eq!(Pauses::new(Duration::ZERO).next(), FIRST_PAUSE);
+    #[test]
+    fn pauses_grow_with_the_wait_up_to_the_interval() {
+        let after = |waited| pause(Duration::from_millis(waited), Duration::from_millis(100));
+        let ms = Duration::from_millis;
+        assert_eq!([0, 400, 5400].map(after), [FIRST_PAUSE, ms(50), ms(100)]);
+        assert_eq!(pause(ms(400), Duration::ZERO), FIRST_PAUSE);
     }
 }

@@ -1,7 +1,6 @@
 //! `listen:` of a process: sockets that drainit opens for it.
 
 use std::fmt;
-use std::net::SocketAddr;
 
 use crate::config::Address;
 use crate::load::diagnostics::diagnostic::quote;
@@ -42,15 +41,6 @@ impl ListenSocket {
             problem.help("remove it: only the file of a Unix socket has permissions");
         }
         Some(self)
-    }
-}
-
-impl ListenSocket {
-    /// Whether it takes connections to this address.
-    #[must_use]
-    pub fn takes(&self, address: SocketAddr) -> bool {
-        matches!(self.address, Address::Tcp(held) if held.port() == address.port()
-            && (held.ip() == address.ip() || held.ip().is_unspecified()))
     }
 }
 
