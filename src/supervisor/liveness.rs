@@ -9,10 +9,10 @@ use tokio::time::{Instant, sleep};
 use crate::config::Probe;
 use crate::core::event::Event;
 use crate::envoy::ready::check_alive;
-use crate::supervisor::message::{Message, MessageSender};
+use crate::supervisor::message::InstanceSender;
 use crate::supervisor::readiness::probe::{Reason, RunCommand, attempt, of_request};
 use crate::supervisor::run_command::Failure;
-use crate::types::{ProcessId, harmless};
+use crate::types::harmless;
 
 /// A limit that is seen this late was over during a pause of the container, or drainit had no
 /// processor time. The process had none either, so that the limit says nothing about it.
@@ -28,14 +28,6 @@ pub(crate) struct Pace {
     pub(crate) timeout: Duration,
 }
 
-/// The instance of a process to probe.
-#[derive(Clone, Debug)]
-pub(crate) struct Instance {
-    pub(crate) process: ProcessId,
-    pub(crate) name: String,
-    pub(crate) number: u32,
-}
-
 /// Probes until it is dropped.
 pub(crate) struct LivenessWatch {
     task: AbortHandle,
@@ -44,14 +36,13 @@ pub(crate) struct LivenessWatch {
 impl LivenessWatch {
     /// Begins to probe; sends the result of each probe, after its reason in `failure`.
     pub(crate) fn begin(
-        instance: Instance,
+        instance: InstanceSender,
+        name: String,
         probe: Probe,
         pace: Pace,
         failure: Reason,
-        sender: MessageSender,
         run: Rc<RunCommand>,
     ) -> Self {
-        let Instance { process, name, number } = instance;
         let task = spawn_local(async move {
             let mut has_warned = false;
             let mut was_paused = false;
@@ -80,9 +71,7 @@ impl LivenessWatch {
                 let is_alive = result.is_ok();
                 *failure.borrow_mut() =
                     result.err().map(|failure| harmless(&failure.why).into_owned());
-                let event = Event::LivenessProbed { process, is_alive };
-                // Fails only when the event loop has ended.
-                let _ = sender.send(Message::OfInstance { process, instance: number, event });
+                instance.send(Event::LivenessProbed { process: instance.process, is_alive });
             }
         });
         Self { task: task.abort_handle() }
@@ -114,7 +103,9 @@ mod tests {
     use tokio::task::LocalSet;
 
     use super::*;
+    use crate::supervisor::message::Message;
     use crate::supervisor::readiness::probe::RunningCommand;
+    use crate::types::ProcessId;
 
     /// Probes with a command that has these results, and returns the first that counts.
     async fn first_result(
@@ -127,10 +118,11 @@ mod tests {
             Box::pin(async { result })
         };
         let watch = async {
-            let instance = Instance { process: ProcessId(0), name: "a".to_owned(), number: 0 };
+            let instance = InstanceSender { process: ProcessId(0), instance: 0, sender };
             let probe = Probe::Exec(vec!["check".to_owned()]);
             let failure = Reason::default();
-            let _watch = LivenessWatch::begin(instance, probe, pace, failure, sender, Rc::new(run));
+            let _watch =
+                LivenessWatch::begin(instance, "a".to_owned(), probe, pace, failure, Rc::new(run));
             receiver.recv().await
         };
         match LocalSet::new().run_until(watch).await? {

@@ -20,6 +20,22 @@ use crate::types::{End, ProcessId};
 
 pub(crate) type MessageSender = UnboundedSender<Message>;
 
+/// An instance of a process, and the way to report what happens to it.
+#[derive(Clone)]
+pub(crate) struct InstanceSender {
+    pub(crate) process: ProcessId,
+    pub(crate) instance: u32,
+    pub(crate) sender: MessageSender,
+}
+
+impl InstanceSender {
+    pub(crate) fn send(&self, event: Event) {
+        let Self { process, instance, .. } = *self;
+        // Fails only when the event loop has ended.
+        let _ = self.sender.send(Message::OfInstance { process, instance, event });
+    }
+}
+
 /// The answer to a request of the operator; the error is a sentence for the operator.
 pub(crate) type RequestReply = tokio::sync::oneshot::Sender<Result<(), String>>;
 
@@ -60,11 +76,6 @@ pub(crate) enum Message {
         process: ProcessId,
         pid: Pid,
         error: SpawnError,
-    },
-    /// Readiness; ignored if it is of an earlier instance.
-    Ready {
-        process: ProcessId,
-        instance: u32,
     },
     /// Something that an instance of a process reports; ignored if it is an earlier one.
     OfInstance {

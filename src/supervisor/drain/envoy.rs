@@ -104,7 +104,7 @@ impl EnvoyDrain {
             self.record(began, &Sample::NOTHING, Moment::Start);
             // It may become live while a drain that was requested is held.
             self.begin().await;
-            self.target.send(Event::NothingToDrain(self.target.process));
+            self.target.instance.send(Event::NothingToDrain(self.target.process));
             return;
         }
         let first = first.unwrap_or_default();
@@ -165,7 +165,9 @@ impl EnvoyDrain {
         let accepted = self.is_accepted();
         let is_last = self.awaited.get() == 0 && !self.stays_ready.get();
         if (accepted || is_last) && !self.is_over.get() && !self.is_answered.replace(true) {
-            self.target.send(Event::DrainAnswered { process: self.target.process, accepted });
+            self.target
+                .instance
+                .send(Event::DrainAnswered { process: self.target.process, accepted });
         }
     }
 
@@ -234,7 +236,9 @@ impl EnvoyDrain {
                         journal.traffic_unknown(self.target.process);
                     }
                     let load = Load::default();
-                    self.target.send(Event::DrainSample { process: self.target.process, load });
+                    self.target
+                        .instance
+                        .send(Event::DrainSample { process: self.target.process, load });
                 }
             }
         }
@@ -261,7 +265,7 @@ impl EnvoyDrain {
         if let Ok(Ok(sample)) = timeout(LAST_POLL, sample(&mut client, self.uncounted())).await {
             self.record(began, &sample, self.moment());
         }
-        self.target.send(Event::ListenersClosed(self.target.process));
+        self.target.instance.send(Event::ListenersClosed(self.target.process));
         // The next poll shows the core whether a connection slipped in before.
         self.again.notify_one();
     }
@@ -275,7 +279,7 @@ impl EnvoyDrain {
         let mut journal = self.target.status_board.journal.borrow_mut();
         journal.traffic(began, process, traffic, moment);
         drop(journal);
-        self.target.send(Event::DrainSample { process, load: self.load(sample) });
+        self.target.instance.send(Event::DrainSample { process, load: self.load(sample) });
     }
 
     /// The moment, for the report, of a poll that begins now.

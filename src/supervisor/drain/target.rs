@@ -7,14 +7,14 @@ use std::time::Duration;
 use crate::core::event::Event;
 use crate::os::Pid;
 use crate::os::kill::kill_child;
-use crate::supervisor::message::{Message, MessageSender};
+use crate::supervisor::message::InstanceSender;
 use crate::supervisor::status::StatusBoard;
 use crate::types::{ProcessId, Signal, harmless};
 
 /// The process to drain, and the way to report about it.
 pub(crate) struct DrainTarget {
     pub(crate) process: ProcessId,
-    pub(crate) instance: u32,
+    pub(crate) instance: InstanceSender,
     /// The shortest and the longest wait that the core has granted.
     pub(crate) min: Duration,
     pub(crate) longest: Duration,
@@ -22,18 +22,10 @@ pub(crate) struct DrainTarget {
     pub(crate) stays_ready: bool,
     pub(crate) name: String,
     pub(crate) pid: Pid,
-    pub(crate) sender: MessageSender,
     pub(crate) status_board: Rc<StatusBoard>,
 }
 
 impl DrainTarget {
-    /// Sends an event to the core.
-    pub(crate) fn send(&self, event: Event) {
-        // Fails only when the event loop has ended.
-        let (process, instance) = (self.process, self.instance);
-        let _ = self.sender.send(Message::OfInstance { process, instance, event });
-    }
-
     /// Adds a warning to the log and to the report.
     pub(crate) fn warn(&self, what: &str) {
         let line = format!("{}: {}", self.name, harmless(what));
@@ -44,10 +36,10 @@ impl DrainTarget {
     /// Reports the end of the request or command that drains the process.
     pub(super) fn ended<E: Display>(&self, result: Result<(), E>, what: &str) {
         match result {
-            Ok(()) => self.send(Event::Drained(self.process)),
+            Ok(()) => self.instance.send(Event::Drained(self.process)),
             Err(error) => {
                 self.warn(&format!("{what}: {error}"));
-                self.send(Event::DrainAnswered { process: self.process, accepted: false });
+                self.instance.send(Event::DrainAnswered { process: self.process, accepted: false });
             }
         }
     }
@@ -60,6 +52,6 @@ impl DrainTarget {
                 false
             }
         };
-        self.send(Event::DrainAnswered { process: self.process, accepted });
+        self.instance.send(Event::DrainAnswered { process: self.process, accepted });
     }
 }

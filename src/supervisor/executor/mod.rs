@@ -51,7 +51,9 @@ use crate::supervisor::launch;
 use crate::supervisor::launch::{Launcher, StartError};
 use crate::supervisor::leftovers::Leftovers;
 use crate::supervisor::liveness::LivenessWatch;
-use crate::supervisor::message::{Message, MessageSender, Role, SharedChildren, Start};
+use crate::supervisor::message::{
+    InstanceSender, Message, MessageSender, Role, SharedChildren, Start,
+};
 use crate::supervisor::readiness::Watch;
 use crate::supervisor::readiness::notify::Listener;
 use crate::supervisor::slots::Definition;
@@ -190,7 +192,7 @@ impl Executor {
             Message::Event(event) => Some(event),
             Message::ExecOver { process, pid, is_late } => self.exec_over(process, pid, is_late),
             Message::ExecFailed { process, pid, error } => self.exec_failed(process, pid, error),
-            Message::Ready { process, instance } => {
+            Message::OfInstance { process, instance, event: Event::Ready(_) } => {
                 let is_current = self.is_current(process, instance);
                 let current = &mut self.instances[process.index()];
                 // A process may send READY=1 again.
@@ -323,6 +325,12 @@ impl Executor {
         current.number == instance && current.pid.is_some()
     }
 
+    /// Reports of the current instance of a process.
+    fn instance_sender(&self, process: ProcessId) -> InstanceSender {
+        let instance = self.instances[process.index()].number;
+        InstanceSender { process, instance, sender: self.sender.clone() }
+    }
+
     /// Wakes the event loop once more, after everything else that waits.
     pub(crate) fn wake_loop(&self) {
         let _ = self.sender.send(Message::Wake);
@@ -365,7 +373,7 @@ impl Executor {
             if let Some(log) = &current.log {
                 log.pump();
                 if log.has_matched() && current.watch.is_some() {
-                    let _ = self.sender.send(Message::Ready { process, instance: current.number });
+                    self.instance_sender(process).send(Event::Ready(process));
                 }
             }
             if let Some(listener) = &current.listener {
@@ -487,13 +495,12 @@ impl Executor {
         let (Some(drain), Some(pid)) = (&process_config.drain, self.pid(process)) else { return };
         let target = DrainTarget {
             process,
-            instance: self.instances[process.index()].number,
+            instance: self.instance_sender(process),
             min,
             longest,
             stays_ready: self.stays_ready,
             name: process_config.name.clone(),
             pid,
-            sender: self.sender.clone(),
             status_board: Rc::clone(&self.status_board),
         };
         let children = Rc::clone(&self.children);

@@ -23,13 +23,11 @@ use crate::supervisor::executor::Executor;
 use crate::supervisor::executor::epochs::Epoch;
 use crate::supervisor::launch;
 use crate::supervisor::launch::{Handed, StartError};
-use crate::supervisor::liveness::{Instance, LivenessWatch, Pace};
-use crate::supervisor::message::{Message, Role, Start};
+use crate::supervisor::liveness::{LivenessWatch, Pace};
+use crate::supervisor::message::{InstanceSender, Message, Role, Start};
 use crate::supervisor::preparation::{Files, Preparation};
 use crate::supervisor::readiness::notify::{Listener, NotifySender, States};
-use crate::supervisor::readiness::probe::RunningCommand;
-use crate::supervisor::readiness::{ReadinessTarget, Watch};
-use crate::supervisor::run_command;
+use crate::supervisor::readiness::{ReadinessTarget, Watch, commands_of};
 use crate::supervisor::run_command::diagnosed;
 use crate::types::{ProcessId, Signal, Time, exit_code, harmless};
 
@@ -360,12 +358,12 @@ impl Executor {
             let pattern = harmless(pattern.0.as_str());
             *failure.borrow_mut() = Some(format!("no line of it matches `{pattern}`"));
         }
-        let instance = current.number;
+        let instance =
+            InstanceSender { process, instance: current.number, sender: self.sender.clone() };
         current.listener = socket.map(|socket| {
             let sender = NotifySender {
-                process,
                 name: wanted.name.clone(),
-                instance,
+                current: instance.clone(),
                 pid,
                 children: Rc::clone(&self.children),
                 tells_readiness: wanted.tells_readiness(),
@@ -374,7 +372,7 @@ impl Executor {
                 is_alone: Rc::clone(&self.is_alone),
             };
             let states = States { status: Rc::clone(&failure), unhealthy };
-            Listener::begin(socket, sender, states, self.sender.clone())
+            Listener::begin(socket, sender, states)
         });
         current.watch = match &wanted.readiness {
             None => None,
@@ -389,9 +387,8 @@ impl Executor {
                 },
                 Rc::clone(&self.base),
                 Rc::clone(&self.children),
-                self.sender.clone(),
+                instance,
                 failure,
-                Message::Ready { process, instance },
             )),
         };
         Some(Event::Spawned(process))
@@ -400,23 +397,18 @@ impl Executor {
     /// Asks a new epoch once more, in place of its readiness probe.
     pub(crate) fn ask_epoch(&mut self, process: ProcessId) {
         let wanted = self.with_values(process);
+        let instance = self.instance_sender(process);
         let current = &mut self.instances[process.index()];
-        let instance = current.number;
         current.watch = Self::admin_to_take_over(&wanted, current.epoch).map(|epoch| {
-            let event = Event::NotLive(process);
-            Watch::ask_once(
-                epoch,
-                self.sender.clone(),
-                Rc::clone(&self.status_board.history(process).failure),
-                Message::Ready { process, instance },
-                Message::OfInstance { process, instance, event },
-            )
+            let failure = Rc::clone(&self.status_board.history(process).failure);
+            Watch::ask_once(epoch, instance, failure)
         });
     }
 
     /// Begins the liveness check of a process that is ready.
     pub(crate) fn watch_liveness(&mut self, process: ProcessId) {
         let wanted = self.with_values(process);
+        let instance = self.instance_sender(process);
         let current = &mut self.instances[process.index()];
         let failure = Rc::clone(&self.status_board.history(process).unhealthy);
         match &wanted.liveness {
@@ -429,17 +421,13 @@ impl Executor {
                 let pace =
                     Pace { start_period: *start_period, interval: *interval, timeout: *timeout };
                 let (base, children) = (Rc::clone(&self.base), Rc::clone(&self.children));
-                let (user, limit) = (Process::clone(&wanted), *timeout);
-                let run = move |command: &[String]| -> RunningCommand {
-                    let request = launch::probe(command, &user, &base);
-                    Box::pin(run_command::run(request, Rc::clone(&children), limit))
-                };
+                let run = commands_of(Process::clone(&wanted), base, children, *timeout);
                 current.liveness = Some(LivenessWatch::begin(
-                    Instance { process, name: wanted.name.clone(), number: current.number },
+                    instance,
+                    wanted.name.clone(),
                     probe.clone(),
                     pace,
                     failure,
-                    self.sender.clone(),
                     Rc::new(run),
                 ));
             }

@@ -12,9 +12,10 @@ use std::time::Duration;
 use tokio::task::{AbortHandle, spawn_local};
 
 use crate::config::{Address, Probe, Process, Readiness};
+use crate::core::event::Event;
 use crate::logging::capture::OutputCapture;
 use crate::supervisor::launch;
-use crate::supervisor::message::{Message, MessageSender, SharedChildren};
+use crate::supervisor::message::{InstanceSender, SharedChildren};
 use crate::supervisor::readiness::probe::{
     Reason, RunningCommand, ask_epoch, wait_epoch, wait_ready,
 };
@@ -42,14 +43,13 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Begins to probe; sends `ready` once, and keeps the last failure in `failure`.
+    /// Begins to probe; reports readiness once, and keeps the last failure in `failure`.
     pub(crate) fn begin(
         target: ReadinessTarget,
         base: Rc<[(OsString, OsString)]>,
         children: SharedChildren,
-        sender: MessageSender,
+        instance: InstanceSender,
         failure: Reason,
-        ready: Message,
     ) -> Self {
         let task = spawn_local(async move {
             let ReadinessTarget { process, readiness, epoch, log, failures } = target;
@@ -59,31 +59,40 @@ impl Watch {
                 }
                 (None, Probe::Log(_), Some(log)) => log.matched().await,
                 (None, probe, _) => {
-                    let run = move |command: &[String]| -> RunningCommand {
-                        let request = launch::probe(command, &process, &base);
-                        Box::pin(run_command::run(request, Rc::clone(&children), EXEC_LIMIT))
-                    };
+                    let run = commands_of(process, base, children, EXEC_LIMIT);
                     wait_ready(probe, readiness.interval, &failure, &failures, &run).await;
                 }
             }
-            let _ = sender.send(ready);
+            instance.send(Event::Ready(instance.process));
         });
         Self { task: task.abort_handle() }
     }
 
-    /// Asks an epoch of an Envoy once, and sends `ready` or `not_live`.
+    /// Asks an epoch of an Envoy once whether it is live.
     pub(crate) fn ask_once(
         epoch: (Address, u32),
-        sender: MessageSender,
+        instance: InstanceSender,
         failure: Reason,
-        ready: Message,
-        not_live: Message,
     ) -> Self {
         let task = spawn_local(async move {
-            let is_live = ask_epoch(&epoch, &failure).await.is_ok();
-            let _ = sender.send(if is_live { ready } else { not_live });
+            let asked = ask_epoch(&epoch, &failure).await;
+            let event = if asked.is_ok() { Event::Ready } else { Event::NotLive };
+            instance.send(event(instance.process));
         });
         Self { task: task.abort_handle() }
+    }
+}
+
+/// Runs the commands of `exec` probes as the process would run them.
+pub(crate) fn commands_of(
+    process: Process,
+    base: Rc<[(OsString, OsString)]>,
+    children: SharedChildren,
+    limit: Duration,
+) -> impl Fn(&[String]) -> RunningCommand {
+    move |command| {
+        let request = launch::probe(command, &process, &base);
+        Box::pin(run_command::run(request, Rc::clone(&children), limit))
     }
 }
 

@@ -20,9 +20,9 @@ use crate::os::descendants::{Kin, describe, kin, user_of};
 use crate::os::notify_socket::{NotifyMessage, NotifySocket, Sender};
 
 use crate::supervisor::liveness::PAUSED;
-use crate::supervisor::message::{Message, MessageSender, SharedChildren};
+use crate::supervisor::message::{InstanceSender, SharedChildren};
 use crate::supervisor::readiness::probe::Reason;
-use crate::types::{ProcessId, human};
+use crate::types::human;
 
 /// Listens until it is dropped.
 pub(crate) struct Listener {
@@ -36,7 +36,6 @@ struct Source {
     socket: NotifySocket,
     instance: NotifySender,
     states: States,
-    sender: MessageSender,
     has_warned: Cell<bool>,
 }
 
@@ -50,9 +49,8 @@ pub(crate) struct States {
 
 /// The instance that sends.
 pub(crate) struct NotifySender {
-    pub(crate) process: ProcessId,
     pub(crate) name: String,
-    pub(crate) instance: u32,
+    pub(crate) current: InstanceSender,
     pub(crate) pid: Pid,
     pub(crate) children: SharedChildren,
     /// Its readiness is `READY=1`, and not another probe.
@@ -66,15 +64,10 @@ pub(crate) struct NotifySender {
 }
 
 impl Listener {
-    pub(crate) fn begin(
-        socket: NotifySocket,
-        instance: NotifySender,
-        states: States,
-        sender: MessageSender,
-    ) -> Self {
+    pub(crate) fn begin(socket: NotifySocket, instance: NotifySender, states: States) -> Self {
         let (watchdog, limit) = watch::channel(None);
         let has_warned = Cell::new(false);
-        let source = Rc::new(Source { socket, instance, states, sender, has_warned });
+        let source = Rc::new(Source { socket, instance, states, has_warned });
         let task = spawn_local({
             let source = Rc::clone(&source);
             async move {
@@ -192,13 +185,12 @@ impl Drop for Listener {
 impl Source {
     /// Reports a message of the instance.
     fn take(&self, message: NotifyMessage) {
-        let NotifySender { process, instance, .. } = self.instance;
+        let process = self.instance.current.process;
         if let Some(status) = message.status {
             *self.states.status.borrow_mut() = Some(format!("it says: {status}"));
         }
         if message.ready && self.instance.tells_readiness {
-            // Fails only when the event loop has ended.
-            let _ = self.sender.send(Message::Ready { process, instance });
+            self.report(Event::Ready(process));
         }
         if message.drained && self.instance.tells_drained {
             self.report(Event::Drained(process));
@@ -213,13 +205,11 @@ impl Source {
 
     fn unhealthy(&self, why: String) {
         *self.states.unhealthy.borrow_mut() = Some(why);
-        self.report(Event::Unhealthy(self.instance.process));
+        self.report(Event::Unhealthy(self.instance.current.process));
     }
 
     fn report(&self, event: Event) {
-        let NotifySender { process, instance, .. } = self.instance;
-        // As above.
-        let _ = self.sender.send(Message::OfInstance { process, instance, event });
+        self.instance.current.send(event);
     }
 
     /// Whether a sender has the user of the process: that of the config, or the one that the process
