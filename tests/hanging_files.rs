@@ -148,6 +148,27 @@ fn a_reload_does_not_wait_for_the_directory_of_a_socket_that_hangs() {
 }
 
 #[test]
+fn the_loop_does_not_wait_for_the_socket_of_a_service_manager_that_hangs() {
+    let Some(rig) = Rig::new() else { return };
+    if !std::path::Path::new("/dev/fuse").exists() {
+        return;
+    }
+    let hung = rig.path("hung").display().to_string();
+    let socket = format!("{hung}/notify");
+    let drainit = rig.env("NOTIFY_SOCKET", &socket).wrapper(&["python3", "-c", HANG, &hung]).start(
+        "
+        shutdown: {grace_period: 12s, reserve: 2s}
+        processes:
+          app: {command: [CHILD, app]}
+        ",
+    );
+    drainit.wait_for_line("everything is ready");
+    drainit.exec(&["status"]).assert(0, "app");
+    let t0 = drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0).assert_took(t0, ms(0)..ms(5_000));
+}
+
+#[test]
 fn the_exit_does_not_wait_for_the_directory_of_a_socket_that_hangs() {
     let Some(rig) = Rig::new() else { return };
     if !std::path::Path::new("/dev/fuse").exists() {

@@ -8,19 +8,26 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
+use crate::os::on_thread;
 use crate::types::harmless;
 
-/// Sends `READY=1` if a service manager has passed a `NOTIFY_SOCKET`. A failure is only logged: the
-/// processes serve, whoever waits for the message.
+/// Sends `READY=1` if a service manager has passed a `NOTIFY_SOCKET`, on a thread: its path may be on
+/// a file system that hangs. A failure is only logged: the processes serve, whoever waits for the
+/// message.
 pub(crate) fn ready() {
     let Some(address) = std::env::var_os("NOTIFY_SOCKET") else { return };
-    if let Err(error) = send(&address, b"READY=1") {
-        let address = harmless(&address.to_string_lossy()).into_owned();
-        tracing::warn!("cannot send READY=1 to NOTIFY_SOCKET={address}: {error}");
+    let begun = on_thread::begin(move || {
+        if let Err(error) = send(&address, b"READY=1") {
+            let address = harmless(&address.to_string_lossy()).into_owned();
+            tracing::warn!("cannot send READY=1 to NOTIFY_SOCKET={address}: {error}");
+        }
+    });
+    if let Err(why) = begun {
+        tracing::warn!("cannot send READY=1 to NOTIFY_SOCKET: {why}");
     }
 }
 
-/// The longest wait for a receiver whose queue is full. Nothing else is decided meanwhile.
+/// The longest wait for a receiver whose queue is full.
 const LONGEST: Duration = Duration::from_millis(100);
 
 /// Sends a datagram to a path, or to an abstract name behind `@`.
