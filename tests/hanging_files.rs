@@ -169,6 +169,26 @@ fn the_loop_does_not_wait_for_the_socket_of_a_service_manager_that_hangs() {
 }
 
 #[test]
+fn a_start_does_not_wait_for_the_directory_of_a_socket_that_hangs() {
+    for keys in ["control: {socket: DIR/hung/c.sock}", ""] {
+        let Some(rig) = Rig::new() else { return };
+        if !std::path::Path::new("/dev/fuse").exists() {
+            return;
+        }
+        let listen = if keys.is_empty() { ", listen: ['unix:DIR/hung/a.sock']" } else { "" };
+        let hung = rig.path("hung").display().to_string();
+        let ended = rig.wrapper(&["python3", "-c", HANG, &hung]).run(&format!(
+            "
+        {keys}
+        processes:
+          app: {{command: [CHILD, app]{listen}}}
+        "
+        ));
+        ended.assert_code(78).assert_line("error: `(control|listen)`: timed out");
+    }
+}
+
+#[test]
 fn the_exit_does_not_wait_for_the_directory_of_a_socket_that_hangs() {
     let Some(rig) = Rig::new() else { return };
     if !std::path::Path::new("/dev/fuse").exists() {

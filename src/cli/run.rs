@@ -92,9 +92,11 @@ pub(super) fn run(args: RunArgs) -> u8 {
             return fail(format, &harmless(&mended(&error.to_string())), exit_code::USAGE);
         }
     };
-    let listeners = match Listeners::bind(&loaded.config.control) {
-        Ok(listeners) => listeners,
-        Err(error) => return fail(format, &harmless(&error.to_string()), exit_code::CONFIG),
+    let control = loaded.config.control.clone();
+    let listeners = match wait_for(LONGEST_OPEN, move || Ok(Listeners::bind(&control))) {
+        Ok(Ok(listeners)) => listeners,
+        Ok(Err(error)) => return fail(format, &harmless(&error.to_string()), exit_code::CONFIG),
+        Err(error) => return fail(format, &format!("`control`: {error}"), exit_code::CONFIG),
     };
     let wanted = sockets::wanted(&loaded.config);
     let sockets = match wait_for(LONGEST_OPEN, move || Ok(sockets::open(wanted, None))) {

@@ -7,9 +7,17 @@
 //! killed, too.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::os::on_thread::wait_for;
 
 const ROOT: &str = "/sys/fs/cgroup";
+
+/// The longest wait for the count. The kernel's own file system answers at once, one of FUSE (lxcfs)
+/// may hang.
+const LONGEST: Duration = Duration::from_millis(100);
 
 /// The count of OOM kills, and how many of them were attributed to a process.
 #[derive(Debug)]
@@ -44,8 +52,14 @@ impl OomKills {
         is_new
     }
 
-    fn count(&self) -> Option<u64> {
-        self.file.as_deref().and_then(count)
+    /// A file that has not answered in time is not asked again.
+    fn count(&mut self) -> Option<u64> {
+        let file = self.file.clone()?;
+        let counted = wait_for(LONGEST, move || Ok(count(&file)));
+        if counted.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+            self.file = None;
+        }
+        counted.ok().flatten()
     }
 }
 
@@ -79,8 +93,25 @@ fn count(file: &Path) -> Option<u64> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::time::Instant;
+
+    use nix::sys::stat::Mode;
+    use nix::unistd::mkfifo;
+
     use super::*;
     use crate::testing::temp_dir::TempDir;
+
+    #[test]
+    fn a_file_that_hangs_is_asked_once_and_not_waited_for() {
+        let dir = TempDir::new();
+        let file = dir.path("memory.events");
+        // To open it waits for a writer.
+        mkfifo(&file, Mode::S_IRWXU).unwrap();
+        let began = Instant::now();
+        let mut kills = OomKills { file: Some(file), explained: 0 };
+        assert!(!kills.explain_one() && !kills.explain_one());
+        assert!(kills.file.is_none() && began.elapsed() < Duration::from_secs(10));
+    }
 
     // holds: S115
     #[test]
