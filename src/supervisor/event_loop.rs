@@ -319,7 +319,7 @@ impl EventLoop {
             self.reloads.want(None);
             return Ok(());
         }
-        let has_effect = self.is_for(received.signal, Lifecycle::takes_signals);
+        let has_effect = self.is_for(received.signal, Lifecycle::is_alive);
         self.step_at(at, Event::Signal(received.signal))?;
         // Ctrl-Z stops the job of the terminal. A TSTP sent by a process belongs to the children
         // that it is forwarded to, if there are any.

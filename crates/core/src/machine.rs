@@ -211,17 +211,13 @@ fn refusal(shutdown: &Shutdown) -> RequestError {
     if is_held { RequestError::Drained } else { RequestError::ShuttingDown }
 }
 
-/// Forwards a signal to the processes that have it in `forward_signals`: at once to those that run,
-/// and once they run to those whose start is under way.
+/// Forwards a signal to the processes that have it in `forward_signals`.
 fn forward(state: &mut State, signal: Signal) {
     let spec = Rc::clone(&state.spec);
     let wants = |id: &ProcessId| spec.processes[id.index()].forward_signals.contains(&signal);
     for process in spec.ids().filter(wants) {
-        let life = state.life(process);
-        if life.is_alive() {
+        if state.life(process).is_alive() {
             state.act(Action::Signal { process, signal });
-        } else if life.takes_signals() {
-            state.forward_later(process, signal);
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::note::Note;
 use crate::prelude::*;
 use crate::slots::Role;
 use crate::spec::{HookId, ProcessSpec, Spec, Stage};
-use crate::types::{End, ProcessId, Signal, StartCondition, Time};
+use crate::types::{End, ProcessId, StartCondition, Time};
 
 /// Longer than any wait, and short enough to calculate with.
 const NO_DEADLINE: Duration = Duration::from_secs(u32::MAX as u64);
@@ -90,12 +90,6 @@ impl Lifecycle {
                 | Self::Stopping { .. }
                 | Self::Killed { .. }
         )
-    }
-
-    /// Whether a signal that is forwarded now reaches it: it runs, or its start is under way.
-    #[must_use]
-    pub fn takes_signals(self) -> bool {
-        self.is_alive() || self == Self::Spawning
     }
 
     /// Whether it runs, and its stop has begun.
@@ -212,8 +206,6 @@ pub struct State {
     pub arrived: Vec<ProcessId>,
     /// The conditions that new instances have met in this step, even if earlier ones had.
     pub met: Vec<(ProcessId, StartCondition)>,
-    /// Signals that have come for processes whose start is under way, in their order.
-    to_forward: BTreeMap<ProcessId, Vec<Signal>>,
     /// The timers of all processes.
     timers: BTreeSet<(Time, ProcessId)>,
     /// Number of processes that are not [`Lifecycle::Done`].
@@ -295,7 +287,6 @@ impl State {
             held_sockets: spec.ids().filter(|id| spec.processes[id.index()].listens).collect(),
             arrived: Vec::new(),
             met: Vec::new(),
-            to_forward: BTreeMap::new(),
             timers: BTreeSet::new(),
             busy: count,
             unsettled: count,
@@ -411,27 +402,6 @@ impl State {
         if before.wakes_at() != life.wakes_at() {
             before.wakes_at().map(|time| self.timers.remove(&(time, id)));
             self.timers.extend(life.wakes_at().map(|time| (time, id)));
-        }
-        if before == Lifecycle::Spawning {
-            self.forward_now(id);
-        }
-    }
-
-    /// Keeps a signal for a process whose start is under way; as in the kernel, it comes once.
-    pub(crate) fn forward_later(&mut self, process: ProcessId, signal: Signal) {
-        let signals = self.to_forward.entry(process).or_default();
-        if !signals.contains(&signal) {
-            signals.push(signal);
-        }
-    }
-
-    /// The start of a process is over: it gets the signals that were kept for it if it runs.
-    fn forward_now(&mut self, process: ProcessId) {
-        let signals = self.to_forward.remove(&process).unwrap_or_default();
-        if self.life(process).is_alive() {
-            for signal in signals {
-                self.act(Action::Signal { process, signal });
-            }
         }
     }
 

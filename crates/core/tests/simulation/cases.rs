@@ -1221,30 +1221,6 @@ fn a_signal_is_forwarded_to_running_processes_that_ask_for_it() {
 }
 
 #[test]
-fn a_signal_that_comes_during_a_start_is_forwarded_once_the_process_runs() {
-    let mut spec = plain();
-    for process in &mut spec.processes {
-        process.forward_signals = vec![Signal::USR1, Signal::HUP];
-    }
-    let to = |process, signal| Action::Signal { process, signal };
-    let mut play = Play { machine: Machine::new(Rc::new(spec.clone()), Time(Duration::ZERO)) };
-    assert_eq!(play.at(0, Event::Start), [Action::Spawn(ENGINE)]);
-    for signal in [Signal::USR1, Signal::HUP, Signal::USR1] {
-        assert_eq!(play.at(1, Event::Signal(signal)), []);
-    }
-    let begun = play.at(2, Event::Spawned(ENGINE));
-    let sent = [to(ENGINE, Signal::USR1), to(ENGINE, Signal::HUP)];
-    assert_eq!(begun.iter().filter(|one| sent.contains(one)).count(), 2, "{begun:?}");
-    // Once, and not to one whose start has failed or that had not begun.
-    assert!(!play.at(3, Event::Spawned(ROUTER)).contains(&to(ROUTER, Signal::USR1)));
-    let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
-    play.at(0, Event::Start);
-    play.at(1, Event::Signal(Signal::USR1));
-    let failed = play.at(2, Event::SpawnFailed { process: ENGINE, exit_code: 126 });
-    assert!(!failed.contains(&to(ENGINE, Signal::USR1)), "{failed:?}");
-}
-
-#[test]
 fn a_start_repeats_no_task_that_has_completed() {
     let mut spec = plain();
     spec.processes[ENGINE.index()].oneshot = true;
