@@ -75,12 +75,11 @@ processes:
         assert_eq!(ask(&command.split(' ').collect::<Vec<_>>()), 0, "{command}");
     }
     ask(&["reload"]);
-    // These read the config and its files themselves. The text of a template is shown as that of the config is.
-    fs::write(drainit.path("template"), "${GIVEN ${TOKEN}").unwrap();
-    for (command, code) in [("check", 78), ("plan", 0), ("plan --format json", 0)] {
+    // These read the config and its files themselves.
+    for command in ["check", "plan", "plan --format json"] {
         let words: Vec<_> = command.split(' ').collect();
         let said = Said::of(drainit.exec_as(None, &words).env("GIVEN", SECRET).output().unwrap());
-        assert_eq!(said.code, code, "{command}: {said:?}");
+        assert_eq!(said.code, 0, "{command}: {said:?}");
         shown.push((command.to_owned(), format!("{said:?}")));
     }
     for path in ["/status", "/metrics", "/readyz"] {
