@@ -91,21 +91,3 @@ fn a_config_without_its_option_is_named_with_it() {
         ended.assert_code(code).assert_line("a config is named by `-c .*my.yaml`");
     }
 }
-
-#[test]
-fn what_the_entrypoint_has_read_in_place_of_a_process_is_told() {
-    let mend = "write `ENTRYPOINT \\[\"drainit\", \"run\", \"--\"\\]` in the image";
-    for (args, code) in [(&["run", "--config", "DIR/app.yaml"][..], 78), (&["run", "--help"], 0)] {
-        let Some(rig) = Rig::new() else { return };
-        rig.write("app.yaml", "server: {port: 8080}");
-        rig.run_with(args).assert_code(code).assert_line(mend);
-    }
-    // As any other process, and behind `--`.
-    Rig::not_init().run_with(&["run", "--help"]).assert_code(0).assert_no_line("ENTRYPOINT");
-    let Some(rig) = Rig::new() else { return };
-    let ended = rig.args(&["--", "--help"]).run(CONFIG);
-    ended
-        .assert_code(2)
-        .assert_line("`--help` is claimed by no process")
-        .assert_no_line("ENTRYPOINT");
-}

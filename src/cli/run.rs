@@ -65,7 +65,8 @@ pub(super) fn run(args: RunArgs) -> u8 {
         Err(error) => return fail(format, &format!("cannot set up: {error}"), exit_code::SOFTWARE),
     };
     let paths = args.files.paths();
-    let mend = misread::of_run(!args.files.named().is_empty(), &args.args);
+    let first = args.args.first().filter(|_| args.files.named().is_empty());
+    let mend = first.and_then(|word| misread::unnamed_config(word));
     let mended = |error: &str| match &mend {
         Some(mend) => format!("{error}; {mend}"),
         None => error.to_owned(),
