@@ -3,8 +3,8 @@
 pub mod fd;
 pub mod mask;
 
-use crate::os::sys;
 use crate::os::sys::Arrived;
+pub(crate) use crate::os::sys::describe;
 use crate::types::Signal;
 
 /// The sender of a signal.
@@ -32,9 +32,4 @@ impl ReceivedSignal {
         let is_own = sender.is_some_and(|sender| sender.pid == std::process::id().cast_signed());
         (!(is_own && signal == Signal::PIPE)).then_some(Self { signal, sender })
     }
-}
-
-/// The C library's description of a signal, such as `Terminated`.
-pub(crate) fn describe(signal: Signal) -> String {
-    sys::describe_signal(signal.number())
 }

@@ -264,7 +264,8 @@ pub(crate) fn detach_terminal() -> io::Result<()> {
 }
 
 /// The C library's description of a signal, such as `Terminated`.
-pub(crate) fn describe_signal(number: i32) -> String {
+pub(crate) fn describe(signal: Signal) -> String {
+    let number = signal.number();
     // SAFETY: the result is null or a string that ends with NUL, and stays until the next call on
     // this thread.
     let text = unsafe { libc::strsignal(number).as_ref().map(|text| CStr::from_ptr(text)) };
