@@ -21,7 +21,7 @@ pub(super) struct Facts {
     pub(super) sample: Option<Sample>,
     /// Has a listener for clients.
     pub(super) serves: Option<bool>,
-    /// All listeners, for a drain of those that are inbound.
+    /// All listeners, for a drain of those that are inbound; otherwise they are not asked for.
     pub(super) listeners: Option<Vec<Listener>>,
     /// Words of `ignore_listeners` that mean no listener.
     pub(super) not_there: Vec<String>,
@@ -58,7 +58,7 @@ impl Facts {
         let all = [
             self.refusal(),
             self.slowness(target),
-            self.nothing_inbound(target),
+            self.nothing_inbound(),
             self.ignored_in_vain(),
             self.missing_statistics(target),
         ];
@@ -93,11 +93,9 @@ impl Facts {
         ))
     }
 
-    fn nothing_inbound(&self, target: &PreflightTarget) -> Option<String> {
+    fn nothing_inbound(&self) -> Option<String> {
         let listeners = self.listeners.as_ref().filter(|_| self.serves == Some(true))?;
-        let is_moot = target.direction == Direction::All
-            || listeners.is_empty()
-            || listeners.iter().any(|listener| listener.is_inbound);
+        let is_moot = listeners.is_empty() || listeners.iter().any(|listener| listener.is_inbound);
         (!is_moot).then(|| {
             let names = listeners.iter().map(|listener| named(&listener.name));
             format!(
@@ -234,6 +232,8 @@ mod tests {
         assert!(slow[0].contains("a --drain-time-s of 15 or less"), "{slow:?}");
         assert!(!slow[0].contains("fail_healthcheck"), "it would close egress, too: {slow:?}");
         let none = with("15s", vec![listener("out", false), listener("", false)]);
+        let internal = Facts { serves: Some(false), ..with("15s", vec![listener("out", false)]) };
+        assert!(internal.findings(&target).is_empty(), "none for clients yet");
         let none = none.findings(&target);
         let expected =
             "`direction: inbound` drains nothing, none of its listeners (out, without a name) has";

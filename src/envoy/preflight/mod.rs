@@ -191,7 +191,7 @@ pub(crate) fn of_server_info(body: &[u8]) -> Vec<String> {
 
 /// Whether clients can connect to a listener; a line is `NAME::ADDRESS`.
 pub(crate) fn serves_clients(listeners: &str) -> bool {
-    listeners.lines().any(|line| !line.is_empty() && !line.contains("::envoy://"))
+    listeners.lines().any(|line| !line.contains("::envoy://"))
 }
 
 #[cfg(test)]
@@ -283,7 +283,9 @@ mod tests {
         let findings = verify(&target, SHORT).await;
         assert_eq!(findings.len(), 1, "{findings:?}");
         assert!(!server.seen().contains(&"GET /healthcheck/fail".to_owned()), "{findings:?}");
-        assert!(!findings[0].contains("does not allow /healthcheck"), "{findings:?}");
+        let refused =
+            "does not allow /drain_listeners?graceful&skip_exit, /drain_listeners, /stats";
+        assert!(findings[0].contains(refused), "{findings:?}");
     }
 
     /// Answers of an Envoy that serves on one port, and spreads its drain over ten minutes.
@@ -313,9 +315,16 @@ mod tests {
             assert_eq!(findings.len(), usize::from(found.is_some()), "{findings:?}");
             assert!(findings.iter().all(|one| one.starts_with(found.unwrap())), "{findings:?}");
         }
-        // Without a listener there is nothing yet that they could mean.
-        let nothing = [SERVES[0], SERVES[1], SERVES[2], Answer(200, ""), SERVES[4]];
-        let server = Server::unix(&nothing);
+        let nothing = r#"{"stats":[]}"#;
+        let (uncounted, unlisted) = (Answer(200, nothing), Answer(200, ""));
+        // Without a listener there is nothing yet that they could mean, and without statistics nothing that they leave out.
+        let server = Server::unix(&[SERVES[0], SERVES[1], SERVES[2], SERVES[3], uncounted]);
+        let ignored = vec!["gateway".to_owned()];
+        let target_of_nothing = PreflightTarget { ignored, ..target(&server.address) };
+        let findings = verify(&target_of_nothing, SHORT).await;
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert!(findings[0].contains("Envoy has no such listener"), "{findings:?}");
+        let server = Server::unix(&[SERVES[0], SERVES[1], SERVES[2], unlisted, SERVES[4]]);
         let ignored = vec!["other".to_owned()];
         let target = PreflightTarget { ignored, ..target(&server.address) };
         assert!(verify(&target, SHORT).await.is_empty());
