@@ -118,7 +118,7 @@ impl Graph {
     }
 
     /// Kahn's algorithm. The second value is false if there is a cycle.
-    fn sorted(dependencies: Vec<Vec<(ProcessId, StartCondition)>>) -> (Self, bool) {
+    pub(crate) fn sorted(dependencies: Vec<Vec<(ProcessId, StartCondition)>>) -> (Self, bool) {
         let count = dependencies.len();
         let mut dependents: Vec<Vec<ProcessId>> = vec![Vec::new(); count];
         for (id, needed) in all_ids().zip(&dependencies) {

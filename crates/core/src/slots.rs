@@ -4,11 +4,11 @@
 //! is a dependency of both. A slot that is over for good is *retired*: it has no edges, is not shown
 //! anywhere, and is reused by the next replacement.
 
-use alloc::collections::BTreeSet;
 use alloc::rc::Rc;
 
 use crate::action::Action;
 use crate::budget::Budget;
+use crate::graph::Graph;
 use crate::prelude::*;
 use crate::spec::{ProcessSpec, Spec};
 use crate::state::{Lifecycle, Restarts, State};
@@ -127,22 +127,25 @@ impl State {
         }
         // The whole order may differ from that before. Where both together have none, only the new
         // one counts between processes of different configs.
-        let in_use: Vec<_> = spec.order.iter().chain(&slots).copied().collect();
-        let joined = join(spec, new, plan, &slots, true);
-        let (edges, order) = match sort(&joined, &in_use) {
-            Some(order) => (joined, order),
-            None => {
-                let apart = join(spec, new, plan, &slots, false);
-                let order = sort(&apart, &in_use).unwrap_or_else(|| spec.order.clone());
-                (apart, order)
-            }
-        };
-        for (process, edges) in spec.processes.iter_mut().zip(edges) {
-            process.dependencies = edges.dependencies;
-            process.dependents = edges.dependents;
-            process.followers = edges.followers;
+        let mut in_use = vec![false; spec.processes.len()];
+        for slot in spec.order.iter().chain(&slots) {
+            in_use[slot.index()] = true;
         }
-        spec.order = order;
+        let mut joined = join(spec, new, plan, &slots, true);
+        let (mut graph, has_order) = Graph::sorted(joined.dependencies);
+        if !has_order {
+            joined = join(spec, new, plan, &slots, false);
+            (graph, _) = Graph::sorted(joined.dependencies);
+        }
+        let edges = graph.dependencies.into_iter().zip(graph.dependents).zip(joined.followers);
+        for (process, ((dependencies, dependents), followers)) in
+            spec.processes.iter_mut().zip(edges)
+        {
+            process.dependencies = dependencies;
+            process.dependents = dependents;
+            process.followers = followers;
+        }
+        spec.order = graph.order.into_iter().filter(|slot| in_use[slot.index()]).collect();
         self.reorder();
         Some(slots)
     }
@@ -235,18 +238,17 @@ impl State {
     }
 }
 
-/// The edges of one slot.
-#[derive(Clone, Default)]
+/// The edges of all slots, by [`ProcessId`].
 struct Edges {
-    dependencies: Vec<(ProcessId, StartCondition)>,
-    dependents: Vec<ProcessId>,
-    followers: Vec<(ProcessId, StartCondition)>,
+    dependencies: Vec<Vec<(ProcessId, StartCondition)>>,
+    followers: Vec<Vec<(ProcessId, StartCondition)>>,
 }
 
 /// The edges of all slots while a new config replaces the old one. An old definition keeps its
 /// edges. `across`: what needs a process needs both of its slots, whichever config it is of.
-fn join(old: &Spec, new: &Spec, plan: &[Placed], slots: &[ProcessId], across: bool) -> Vec<Edges> {
-    let mut edges = vec![Edges::default(); old.processes.len()];
+fn join(old: &Spec, new: &Spec, plan: &[Placed], slots: &[ProcessId], across: bool) -> Edges {
+    let mut dependencies = vec![Vec::new(); old.processes.len()];
+    let mut followers = dependencies.clone();
     // The slots of each process, by its slot in the new config and that in the old one.
     let mut beside: Vec<Option<ProcessId>> = vec![None; old.processes.len()];
     let mut is_kept = vec![true; old.processes.len()];
@@ -263,51 +265,27 @@ fn join(old: &Spec, new: &Spec, plan: &[Placed], slots: &[ProcessId], across: bo
     };
     for &slot in old.order.iter().filter(|slot| is_kept[slot.index()]) {
         for &(on, condition) in &old.processes[slot.index()].dependencies {
-            edges[slot.index()].dependencies.extend(both(on).map(|on| (on, condition)));
+            dependencies[slot.index()].extend(both(on).map(|on| (on, condition)));
         }
     }
     // Each instance follows by the rules of its own config.
     for &slot in &old.order {
         for &(follower, condition) in &old.processes[slot.index()].followers {
             for on in both(slot).filter(|_| is_kept[follower.index()]) {
-                edges[on.index()].followers.push((follower, condition));
+                followers[on.index()].push((follower, condition));
             }
         }
     }
     for (process, slot) in new.processes.iter().zip(slots) {
         for &(on, condition) in &process.dependencies {
             let on = both(slots[on.index()]).map(|on| (on, condition));
-            edges[slot.index()].dependencies.extend(on);
+            dependencies[slot.index()].extend(on);
         }
         for &(follower, condition) in &process.followers {
             for on in both(*slot) {
-                edges[on.index()].followers.push((slots[follower.index()], condition));
+                followers[on.index()].push((slots[follower.index()], condition));
             }
         }
     }
-    for slot in (0..edges.len()).filter_map(|slot| u16::try_from(slot).ok()).map(ProcessId) {
-        for (on, _) in edges[slot.index()].dependencies.clone() {
-            edges[on.index()].dependents.push(slot);
-        }
-    }
-    edges
-}
-
-/// Slots in the order of their edges; `None` if there is a cycle.
-fn sort(edges: &[Edges], slots: &[ProcessId]) -> Option<Vec<ProcessId>> {
-    let mut left: Vec<_> = edges.iter().map(|edges| edges.dependencies.len()).collect();
-    let slots: BTreeSet<ProcessId> = slots.iter().copied().collect();
-    let mut next: BTreeSet<_> =
-        slots.iter().copied().filter(|slot| left[slot.index()] == 0).collect();
-    let mut order = Vec::with_capacity(slots.len());
-    while let Some(slot) = next.pop_first() {
-        order.push(slot);
-        for dependent in &edges[slot.index()].dependents {
-            left[dependent.index()] -= 1;
-            if left[dependent.index()] == 0 {
-                next.insert(*dependent);
-            }
-        }
-    }
-    (order.len() == slots.len()).then_some(order)
+    Edges { dependencies, followers }
 }
