@@ -10,7 +10,6 @@
 //! | `raw=TEXT` | writes to stdout without a newline |
 //! | `lines=N,TEXT` | writes N lines `TEXT 0`, `TEXT 1`, …, each in two pieces |
 //! | `elines=N,TEXT` | the same on stderr |
-//! | `huge=N` | writes a line of N bytes |
 //! | `flood` | writes lines to stdout forever |
 //! | `sleep=MS` | sleeps |
 //! | `await=PATH` | waits until PATH exists |
@@ -96,7 +95,6 @@ fn run(me: &Me, given: &report::Given, step: &str) {
         "raw" => talk::stdout(rest.as_bytes()),
         "lines" => talk::lines(rest, talk::stdout),
         "elines" => talk::lines(rest, talk::stderr),
-        "huge" => talk::huge(rest.parse().unwrap()),
         "flood" => talk::flood(me),
         "sleep" => sleep(milliseconds(rest)),
         "await" => {

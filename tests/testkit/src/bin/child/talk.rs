@@ -23,12 +23,6 @@ pub(crate) fn lines(what: &str, write: fn(&[u8])) {
     }
 }
 
-pub(crate) fn huge(length: usize) {
-    let mut line = vec![b'x'; length];
-    line.push(b'\n');
-    stdout(&line);
-}
-
 /// Writes forever. Records when the first mebibyte, more than a pipe holds, is written.
 pub(crate) fn flood(me: &Me) {
     let line = [&[b'y'; 999][..], b"\n"].concat();
