@@ -53,11 +53,10 @@ kubernetes: static envoy rollout-tools ## rolls the gateway in a real Kubernetes
 		code=$$?; tests/kubernetes/node.sh down; exit $$code
 
 KUBERNETES_VALIDATE = 1.37.0
-HONCHO = 2.0.0
-PYPI = target/kubernetes-validate/$(KUBERNETES_VALIDATE) target/honcho/$(HONCHO)
-deps: python $(ENVOY_TESTED:%=target/envoy/%/envoy) $(PYPI) ## installs what the tests need: Debian packages, every version of Envoy from 1.36 to 1.40, kubernetes-validate, honcho
-	@$(call need,nginx haproxy gunicorn uvicorn tini dumb-init prometheus promtool supervisord s6-svscan go,\
-		nginx-light haproxy gunicorn uvicorn tini dumb-init prometheus supervisor s6 golang-go)
+PYPI = target/kubernetes-validate/$(KUBERNETES_VALIDATE)
+deps: python $(ENVOY_TESTED:%=target/envoy/%/envoy) $(PYPI) ## installs what the tests need: Debian packages, every version of Envoy from 1.36 to 1.40, kubernetes-validate
+	@$(call need,nginx haproxy gunicorn uvicorn tini dumb-init promtool supervisord go,\
+		nginx-light haproxy gunicorn uvicorn tini dumb-init prometheus supervisor golang-go)
 	@$(call need,/lib/systemd/systemd git,systemd git ca-certificates)
 	@$(call need,podman catatonit slirp4netns wrk,podman catatonit slirp4netns wrk)
 	@docker compose version >/dev/null 2>&1 || $(call need,docker-compose,docker-compose)
@@ -67,9 +66,8 @@ deps: python $(ENVOY_TESTED:%=target/envoy/%/envoy) $(PYPI) ## installs what the
 	@$(if $(filter-out $(HOST),$(OTHER)),$(MAKE) --no-print-directory cross ARCH=$(OTHER))
 
 test: deps static-other ## runs all tests, with five versions of Envoy
-	$(CARGO) build --locked --no-default-features && install -D target/debug/drainit target/lean/drainit
 	$(TEST) --no-run && $(SIMULATION) --no-run
-	$(TEST) --lib --bins --test load
+	$(TEST) --lib --bins
 	DRAINIT_SIM_RUNS=100000 $(SIMULATION)
 	@tests/run.sh --test-threads=$(WAITING) $(addprefix --skip ,docker:: fault_matrix:: $(BUSY))
 	@tests/run.sh --skip docker:: $(BUSY)

@@ -69,20 +69,16 @@ const FAULTS: [(Answer, &str); 8] = [
 
 // holds: S30, S137
 #[test]
-fn an_admin_that_fails_during_the_drain_is_bounded_and_reported() {
-    in_parallel(FAULTS, |(fault, reason)| {
+fn an_admin_that_fails_is_bounded_and_reported() {
+    let during = FAULTS.map(|fault| (fault, false));
+    let from_the_start = [FAULTS[0], FAULTS[2]].map(|fault| (fault, true));
+    in_parallel(during.into_iter().chain(from_the_start), |((fault, reason), from_the_start)| {
         let admin = Admin::tcp(0).answer_all(fault);
+        let admin = if from_the_start { admin.faulty_throughout() } else { admin };
         let Some(drainit) = start_with(&admin) else { return };
-        admin.wait_verified();
-        is_bounded_and_reported(drainit, reason);
-    });
-}
-
-#[test]
-fn an_admin_that_fails_from_the_start_is_bounded_and_reported() {
-    in_parallel(FAULTS, |(fault, reason)| {
-        let admin = Admin::tcp(0).faulty_throughout().answer_all(fault);
-        let Some(drainit) = start_with(&admin) else { return };
+        if !from_the_start {
+            admin.wait_verified();
+        }
         is_bounded_and_reported(drainit, reason);
     });
 }

@@ -62,15 +62,6 @@ processes:
 }
 
 #[test]
-fn a_single_command_has_its_code() {
-    let Some(rig) = rig() else { return };
-    let drainit =
-        rig.start_with(&["exec", "--", "CHILD", "a", "daemon=b,exit=0", "on=TERM:exit:7:0"]);
-    drainit.wait_for_start(&["a", "b"]);
-    drainit.stop().assert_code(7);
-}
-
-#[test]
 fn it_is_a_static_pie_with_full_relro() {
     if rig().is_some() {
         elf::assert_hardened(&binary());

@@ -9,7 +9,6 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 
-use serde_json::{Value, json};
 use testkit::envoy;
 use testkit::envoy::checkout;
 use testkit::load::{IdleClose, Load, Plan, Service};
@@ -17,8 +16,7 @@ use testkit::load::{IdleClose, Load, Plan, Service};
 use crate::support::example::is_installed;
 use crate::support::http::free_address;
 use crate::support::namespace::skip_unless;
-use crate::support::real_envoy::RealEnvoy;
-use crate::support::{LONG, Over, Rig, Signal, in_parallel, ms};
+use crate::support::{LONG, Over, Rig, Signal, ms};
 
 /// Writes a certificate with this name as a version of a Secret, and swaps it in as the kubelet
 /// does.
@@ -153,63 +151,6 @@ fn nginx_serves_a_new_certificate_and_fails_no_new_connection() {
 #[test]
 fn haproxy_serves_a_new_certificate_and_fails_no_request() {
     overlay_rotates("haproxy", "HAPROXY_", "SIGUSR2", true);
-}
-
-/// Serves a certificate that comes by SDS, and on 127.0.0.2 the same one, which the config names.
-fn serves_both(config: &mut Value) {
-    let admin = config["admin"]["address"]["pipe"]["path"].as_str().unwrap();
-    let directory = Path::new(admin).parent().unwrap();
-    let secret = directory.join("secret");
-    fs::create_dir(&secret).unwrap();
-    rotate(&secret, "one");
-    let tls = |name: &str| {
-        format!("type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.{name}")
-    };
-    let named = json!({
-        "certificate_chain": {"filename": secret.join("tls.crt")},
-        "private_key": {"filename": secret.join("tls.key")},
-    });
-    let mut watched = named.clone();
-    watched["watched_directory"] = json!({"path": secret});
-    let resource = json!({"@type": tls("Secret"), "name": "of-sds", "tls_certificate": watched});
-    let sds = directory.join("sds.json");
-    fs::write(&sds, json!({"resources": [resource]}).to_string()).unwrap();
-    let source = json!({"resource_api_version": "V3", "path_config_source": {"path": sds}});
-    let by_sds = json!([{"name": "of-sds", "sds_config": source}]);
-    config["node"] = json!({"id": "router", "cluster": "router"});
-    let listeners = config["static_resources"]["listeners"].as_array_mut().unwrap();
-    listeners.push(listeners[0].clone());
-    listeners[1]["name"] = "named".into();
-    listeners[1]["address"]["socket_address"]["address"] = "127.0.0.2".into();
-    let certificates = [
-        json!({"tls_certificate_sds_secret_configs": by_sds}),
-        json!({"tls_certificates": [named]}),
-    ];
-    for (listener, certificates) in listeners.iter_mut().zip(certificates) {
-        listener["filter_chains"][0]["transport_socket"] = json!({"name": "tls", "typed_config": {
-            "@type": tls("DownstreamTlsContext"),
-            "common_tls_context": certificates,
-        }});
-    }
-}
-
-// holds: C311
-#[test]
-fn envoy_takes_a_new_certificate_of_sds_by_itself_and_none_that_its_config_names() {
-    if !is_installed("openssl") {
-        return;
-    }
-    in_parallel(envoy::TESTED, |version| {
-        let envoy = RealEnvoy { version, change: serves_both, ..RealEnvoy::default() };
-        let Some((drainit, by_sds)) = envoy.start() else { return };
-        let named = SocketAddr::from(([127, 0, 0, 2], by_sds.port()));
-        let one = Some("one".to_owned());
-        assert_eq!((served(by_sds), served(named)), (one.clone(), one.clone()), "Envoy {version}");
-        rotate(&drainit.path("secret"), "two");
-        drainit.wait_until("the new one", || served(by_sds).as_deref() == Some("two"));
-        assert_eq!(served(named), one, "Envoy {version}");
-        drainit.stop().assert_code(0);
-    });
 }
 
 // holds: C311

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use crate::support::{Ended, LONG, Rig, ms};
+use crate::support::{Ended, LONG, Rig, Stream, ms};
 
 /// A config with three problems and a warning, each in its own line.
 const WRONG: &str = r#"
@@ -43,6 +43,11 @@ fn assert_three_problems(ended: &Ended) {
 fn every_problem_is_reported_at_once_with_its_place() {
     let Some(rig) = Rig::new() else { return };
     assert_three_problems(&rig.run(WRONG));
+    let ended = Rig::not_init().env("DRAINIT_LOG_FORMAT", "json").run(WRONG);
+    for line in ended.assert_code(78).text(Stream::Stderr).lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(line["level"], "error", "{line}");
+    }
 }
 
 // holds: C4
@@ -252,69 +257,44 @@ fn refuses_quickly(rig: Rig, path: &str, message: &str) {
     assert!(written < 64 * 1024, "{written} bytes of complaints");
 }
 
-// holds: S125
+// holds: S125, C453
 #[test]
-fn a_file_that_does_not_exist() {
+fn a_path_that_is_no_config_file_is_refused_quickly() {
     refuses_quickly(Rig::not_init(), "DIR/none.yaml", "none.yaml` does not exist");
-}
-
-// holds: C453
-#[test]
-fn a_directory() {
     refuses_quickly(Rig::not_init(), "DIR", "directory");
-}
-
-#[test]
-fn an_empty_file() {
-    for content in ["", "\n\n", "# nothing\n", "---\n"] {
-        let rig = Rig::not_init();
-        rig.write("empty.yaml", content);
-        refuses_quickly(rig, "DIR/empty.yaml", "empty");
-    }
-}
-
-#[test]
-fn a_binary() {
+    refuses_quickly(Rig::not_init(), "/dev/zero", "");
+    refuses_quickly(Rig::not_init(), "/dev/null", "");
     let rig = Rig::not_init();
-    fs::copy("/proc/self/exe", rig.path("binary")).unwrap();
-    refuses_quickly(rig, "DIR/binary", "binary");
+    nix::unistd::mkfifo(&rig.path("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    rig.run_with(&["run", "-c", "DIR/pipe"]).assert_code(78);
 }
 
 // holds: C5
 #[test]
-fn ten_megabytes() {
-    for line in ["# nothing but a comment\n", "- [1, 2, 3, {a: b}]\n", "a: &a [*a]\n"] {
-        let rig = Rig::not_init();
-        rig.write("large.yaml", line.repeat(10_000_000 / line.len() + 1));
-        refuses_quickly(rig, "DIR/large.yaml", "large.yaml");
-    }
-}
-
-#[test]
-fn an_alias_bomb() {
-    let rig = Rig::not_init();
+fn a_content_that_is_no_config_is_refused_quickly() {
     let mut bomb = "x-a: &x0 [lol, lol, lol, lol, lol, lol, lol, lol, lol, lol]\n".to_owned();
     for level in 1..30 {
         let aliases = vec![format!("*x{}", level - 1); 10].join(", ");
         bomb.push_str(&format!("x-a{level}: &x{level} [{aliases}]\n"));
     }
     bomb.push_str("processes: {a: {command: *x29}}\n");
-    rig.write("bomb.yaml", bomb);
-    refuses_quickly(rig, "DIR/bomb.yaml", "");
-}
-
-#[test]
-fn brackets_a_hundred_thousand_deep() {
+    let ten_megabytes = |line: &str| line.repeat(10_000_000 / line.len() + 1);
+    for (content, message) in [
+        ("".to_owned(), "empty"),
+        ("\n\n".to_owned(), "empty"),
+        ("# nothing\n".to_owned(), "empty"),
+        ("---\n".to_owned(), "empty"),
+        (ten_megabytes("# nothing but a comment\n"), "a.yaml"),
+        (ten_megabytes("- [1, 2, 3, {a: b}]\n"), "a.yaml"),
+        (ten_megabytes("a: &a [*a]\n"), "a.yaml"),
+        (bomb, ""),
+        ("[".repeat(100_000), ""),
+    ] {
+        let rig = Rig::not_init();
+        rig.write("a.yaml", content);
+        refuses_quickly(rig, "DIR/a.yaml", message);
+    }
     let rig = Rig::not_init();
-    rig.write("deep.yaml", "[".repeat(100_000));
-    refuses_quickly(rig, "DIR/deep.yaml", "");
-}
-
-#[test]
-fn a_pipe_without_a_writer_and_a_device() {
-    let rig = Rig::not_init();
-    nix::unistd::mkfifo(&rig.path("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-    rig.run_with(&["run", "-c", "DIR/pipe"]).assert_code(78);
-    refuses_quickly(Rig::not_init(), "/dev/zero", "");
-    refuses_quickly(Rig::not_init(), "/dev/null", "");
+    fs::copy("/proc/self/exe", rig.path("binary")).unwrap();
+    refuses_quickly(rig, "DIR/binary", "binary");
 }

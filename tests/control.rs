@@ -7,9 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
-use crate::support::http::{free_address, get, get_unix, request};
+use crate::support::http::{free_address, get, get_unix};
 use crate::support::{Admin, LONG, Over, Rig, Running, Signal, ms};
 
 // holds: S9, S10, C95, C135, C609
@@ -80,59 +78,6 @@ fn readyz_and_envoys_health_check_stay_good_while_the_drain_has_begun() {
     let posts = admin.posts();
     let expected = ["/drain_listeners?graceful&skip_exit", "/healthcheck/fail", "/drain_listeners"];
     assert_eq!(posts, expected.map(|path| format!("POST {path}")), "{posts:?}");
-}
-
-// holds: C97, C100, C105
-#[test]
-fn status_tells_how_each_process_is() {
-    let address = free_address();
-    let Some(rig) = Rig::new() else { return };
-    let config = "
-        control: {listen: 'ADDRESS'}
-        processes:
-          done: {type: oneshot, command: [CHILD, done, exit=0]}
-          out: {command: [CHILD, out], only_if: {path_exists: DIR/none}}
-          up: {command: [CHILD, up, 'on=TERM:exit:0:600'], depends_on: [done]}
-          failed: {command: [CHILD, failed, exit=4], on_exit: ignore, restart: on-failure:1, restart_delay: 0}
-          hangs: {command: [CHILD, hangs], readiness: {unix: DIR/never.sock}}
-        ";
-    let drainit = rig.start(&config.replace("ADDRESS", &address.to_string()));
-    drainit.wait_for_start(&["up", "hangs"]);
-    drainit.wait_for_line("failed: exited with code 4, and restart_max is reached");
-    let status = || -> Value { serde_json::from_str(&get(address, "/status").unwrap().1).unwrap() };
-    let now = status();
-    let process = |now: &Value, name: &str| {
-        let processes = now["processes"].as_array().unwrap();
-        processes.iter().find(|process| process["name"] == name).unwrap().clone()
-    };
-    let state = |now: &Value, name: &str| process(now, name)["state"].as_str().unwrap().to_owned();
-    assert_eq!((&now["ready"], &now["phase"]), (&false.into(), &"starting".into()), "{now}");
-    assert!(now["uptime_seconds"].as_f64().unwrap() > 0.0, "{now}");
-    let pid = drainit.record().event("up", "start").unwrap().pid;
-    assert_eq!(process(&now, "up")["pid"], pid, "{now}");
-    let failed = process(&now, "failed");
-    let expected = (&Value::Null, &1.into(), &"exited with code 4".into());
-    assert_eq!((&failed["pid"], &failed["restarts"], &failed["last_exit"]), expected, "{now}");
-    for (name, expected) in [
-        ("done", "done"),
-        ("out", "skipped"),
-        ("up", "ready"),
-        ("failed", "failed"),
-        ("hangs", "starting"),
-    ] {
-        assert_eq!(state(&now, name), expected, "{name}: {now}");
-    }
-    let (code, metrics) = get(address, "/metrics").unwrap();
-    assert!(code == 200 && metrics.contains("drainit_process_up{process=\"up\"} 1"), "{metrics}");
-    assert_eq!(get(address, "/nothing").unwrap().0, 404);
-    assert_eq!(request(address, "POST", "/status").unwrap().0, 405);
-
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_for_event("up", "got SIGTERM");
-    let now = status();
-    assert_eq!(state(&now, "up"), "stopping", "{now}");
-    assert!(now["shutdown"].is_object(), "{now}");
-    drainit.wait_exit(LONG).assert_code(0);
 }
 
 // holds: S125, S205, C91

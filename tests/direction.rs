@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::thread;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use testkit::envoy::TESTED;
 
 use crate::support::client::{Client, RequestResult};
@@ -31,25 +31,6 @@ fn sidecar(config: &mut Value) {
     let listeners = &mut config["static_resources"]["listeners"];
     listeners[0]["traffic_direction"] = "INBOUND".into();
     listeners[1]["traffic_direction"] = "OUTBOUND".into();
-}
-
-/// The same, with listeners that Envoy reads from a file (LDS).
-fn sidecar_of_a_file(config: &mut Value) {
-    sidecar(config);
-    let mut listeners = config["static_resources"]["listeners"].take();
-    let listener = "type.googleapis.com/envoy.config.listener.v3.Listener";
-    for one in listeners.as_array_mut().unwrap() {
-        one["@type"] = listener.into();
-    }
-    config["static_resources"].as_object_mut().unwrap().remove("listeners");
-    let admin = config["admin"]["address"]["pipe"]["path"].as_str().unwrap();
-    let file = std::path::Path::new(admin).with_file_name("listeners.json");
-    std::fs::write(&file, json!({"resources": listeners}).to_string()).unwrap();
-    config["node"] = json!({"id": "router", "cluster": "router"});
-    config["dynamic_resources"] = json!({"lds_config": {
-        "resource_api_version": "V3",
-        "path_config_source": {"path": file.to_str().unwrap()},
-    }});
 }
 
 fn egress_of(address: SocketAddr) -> SocketAddr {
@@ -86,70 +67,6 @@ fn the_egress_of_a_sidecar_lives_on_while_its_ingress_is_drained() {
             "connections 1 at the start, 0 at the end, 0 new; requests [12] completed",
         );
     });
-}
-
-#[test]
-fn the_directions_of_listeners_of_a_file_are_known() {
-    in_parallel(TESTED, |version| {
-        let envoy = RealEnvoy {
-            version,
-            flags: &["--concurrency", "2", "--drain-strategy", "immediate"],
-            drain: "time: 15s, min: 1s, direction: inbound",
-            change: sidecar_of_a_file,
-            ..RealEnvoy::default()
-        };
-        let Some((drainit, address)) = envoy.start() else { return };
-        drainit.wait_for_line("nothing speaks against its drain");
-        let mut old = Client::new(egress_of(address));
-        assert_eq!(old.request(0).went, STAYS);
-        let ended = drainit.stop();
-        ended.assert_code(0).assert_line("drain over after [^;]*no connection left");
-    });
-}
-
-#[test]
-fn a_health_check_that_fails_spares_egress_listeners_that_are_modify_only() {
-    in_parallel(TESTED, |version| {
-        let envoy = RealEnvoy {
-            version,
-            drain: "time: 9s, min: 5s, direction: inbound, fail_healthcheck: true",
-            change: |config| {
-                sidecar(config);
-                config["static_resources"]["listeners"][1]["drain_type"] = "MODIFY_ONLY".into();
-            },
-            ..RealEnvoy::default()
-        };
-        let Some((drainit, address)) = envoy.start() else { return };
-        drainit.wait_for_line("nothing speaks against its drain");
-        let (mut inbound, mut old) = (Client::new(address), Client::new(egress_of(address)));
-        assert_eq!((inbound.request(0).went, old.request(0).went), (STAYS, STAYS));
-        drainit.signal(Signal::SIGTERM);
-        drainit.wait_for_line("router: draining");
-        // Envoy answers half a second later, after the calls.
-        assert_eq!(inbound.request(500).went, CLOSES);
-        for egress in [&mut old, &mut Client::new(egress_of(address))] {
-            assert_eq!((egress.request(500).went, egress.request(0).went), (STAYS, STAYS));
-        }
-        let ended = drainit.wait_exit(LONG);
-        ended.assert_code(0).assert_line("drain over after [^;]*no connection left");
-    });
-}
-
-#[test]
-fn an_envoy_without_an_inbound_listener_is_reported_while_it_is_healthy() {
-    let warning = "warning: router: `direction: inbound` drains nothing, none of its listeners \\(gateway, \
-        egress\\) has `traffic_direction: INBOUND`";
-    let slow =
-        "warning: router: its drain is too slow: .*; start it with `--drain-strategy immediate`";
-    let envoy = RealEnvoy {
-        drain: "time: 3s, direction: inbound",
-        change: add_egress,
-        ..RealEnvoy::default()
-    };
-    let Some((drainit, _)) = envoy.start() else { return };
-    drainit.wait_for_line(warning);
-    drainit.wait_for_line(slow);
-    drainit.stop().assert_code(0);
 }
 
 // holds: C386, C643
@@ -203,17 +120,4 @@ fn the_requests_of_a_listener_that_is_ignored_count() {
         drainit.wait_exit(LONG)
     });
     ended.assert_code(0).assert_line("drain over after [^;]*no request in flight");
-}
-
-#[test]
-fn a_listener_that_does_not_exist_is_reported_while_envoy_is_healthy() {
-    let drain = "time: 3s, min: 1s, ignore_listeners: [gateway, prometheus]";
-    let Some((drainit, address)) = (RealEnvoy { drain, ..RealEnvoy::default() }).start() else {
-        return;
-    };
-    let known = format!("its statistics have {}_{}$", address.ip(), address.port());
-    drainit.wait_for_line(&format!(
-        "warning: router: `ignore_listeners` has prometheus, but .*{known}"
-    ));
-    drainit.stop().assert_code(0);
 }

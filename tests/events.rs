@@ -88,24 +88,3 @@ fn a_run_is_told_from_the_first_start_to_the_exit() {
         assert!(line["process"] == "drainit" && line["message"].is_string(), "{line}");
     }
 }
-
-#[test]
-fn an_end_has_the_pid_of_its_own_instance_or_none() {
-    let Some(rig) = Rig::new() else { return };
-    rig.write_program("app", "#!/bin/sh\nrm \"$0\"\nexit 3\n");
-    let drainit = rig.start(
-        "
-        logging: {format: json}
-        processes: {a: {command: [DIR/app], restart: always, restart_delay: 100ms}}
-        ",
-    );
-    drainit.wait_for_line("restart 2");
-    let ended = drainit.stop();
-    let told = events(&ended);
-    let pids = |what: &str| {
-        let of = told.iter().filter(|event| event["event"] == what);
-        of.map(|event| event["pid"].as_i64()).collect::<Vec<_>>()
-    };
-    assert_eq!(pids("started").len(), 1, "{told:?}");
-    assert_eq!(pids("ended")[..2], [pids("started")[0], None], "{told:?}");
-}

@@ -61,9 +61,8 @@ fn a_command_that_does_not_stop_is_killed_with_its_group_when_the_grace_period_i
 
 #[test]
 fn what_a_command_leaves_in_its_group_gets_term_and_in_the_end_kill() {
-    for init in [true, false] {
+    for rig in Rig::both() {
         // The leftover process obeys, so no wait takes its full time.
-        let Some(rig) = (if init { Rig::new() } else { Some(Rig::not_init()) }) else { return };
         let command = ["CHILD", "a", "spawn=b,on=TERM:exit:0:100", "await=DIR/go", "exit=3"];
         let drainit = exec(rig, &["--grace-period", "8s"], &command);
         drainit.wait_for_start(&["a", "b"]);
@@ -72,9 +71,9 @@ fn what_a_command_leaves_in_its_group_gets_term_and_in_the_end_kill() {
         let gone = ended.event("a", "exit 3").at;
         ended.assert_code(3).assert_took(gone, ms(100)..ms(6000));
         ended.assert_order(&["a exit 3", "b got SIGTERM", "b exit 0"]);
-
-        // The leftover process ignores TERM: the end is bounded, and the command's code stays.
-        let Some(rig) = (if init { Rig::new() } else { Some(Rig::not_init()) }) else { return };
+    }
+    // The leftover process ignores TERM: the end is bounded, and the command's code stays.
+    for rig in Rig::both() {
         let command = ["CHILD", "a", "spawn=b,on=TERM:ignore", "await=DIR/go", "exit=0"];
         let drainit = exec(rig, &["--grace-period", "300ms"], &command);
         drainit.wait_for_start(&["a", "b"]);
@@ -235,7 +234,7 @@ fn descriptors_of_a_service_manager_are_handed_over() {
         )
     };
     for (pid, is_meant) in [("$$", true), ("999999", false)] {
-        for rig in [Rig::new(), Some(Rig::not_init())].into_iter().flatten() {
+        for rig in Rig::both() {
             let rig = rig.wrapper(&["sh", "-c", &hand_over(pid), "sh"]);
             let ended = rig.run_with(&["exec", "--", "CHILD", "a", "report=DIR/report", "exit=4"]);
             ended.assert_code(4);

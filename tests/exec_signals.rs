@@ -26,14 +26,9 @@ pub(crate) fn send(drainit: &Running, number: i32) {
     assert!(sent.success(), "signal {number}");
 }
 
-/// Returns a rig with drainit as PID 1, where that is possible, and one with an ordinary process.
-fn both() -> impl Iterator<Item = Rig> {
-    [Rig::new(), Some(Rig::not_init())].into_iter().flatten()
-}
-
 #[test]
 fn every_signal_is_passed_on() {
-    both().for_each(all_are_passed_on);
+    Rig::both().for_each(all_are_passed_on);
 }
 
 #[track_caller]
@@ -89,7 +84,7 @@ fn any_signal_can_ask_for_the_stop() {
 
 #[test]
 fn signals_are_rewritten_and_dropped() {
-    for rig in both() {
+    for rig in Rig::both() {
         let rules = ["-r", "TERM:QUIT", "-r", "SIGHUP:0", "--rewrite", "1:0", "-r", "RTMIN+1:USR1"];
         let drainit = record(rig, &rules);
         for (number, becomes) in [(15, 3), (35, 10), (2, 2)] {
@@ -112,7 +107,7 @@ fn set_of(text: &str, name: &str) -> u64 {
 
 #[test]
 fn a_command_starts_clean() {
-    for rig in both() {
+    for rig in Rig::both() {
         let careless = "trap '' HUP INT TERM CHLD PIPE TSTP TTIN TTOU USR1 42; exec \"$@\" 7</etc/passwd 250<&7";
         let ended = rig
             .wrapper(&["env", "--block-signal=USR2,40"])
@@ -123,7 +118,7 @@ fn a_command_starts_clean() {
         let numbers: Vec<_> = fds.keys().map(String::as_str).collect();
         assert_eq!(numbers, ["0", "1", "2"], "{fds:?}");
     }
-    for rig in both() {
+    for rig in Rig::both() {
         let careless = "trap '' HUP INT TERM CHLD PIPE TSTP TTIN TTOU USR1 42; exec \"$@\"";
         let ended = rig
             .wrapper(&["env", "--block-signal=USR2,40"])
@@ -138,7 +133,7 @@ fn a_command_starts_clean() {
 
 #[test]
 fn a_command_leads_its_own_group() {
-    for rig in both() {
+    for rig in Rig::both() {
         let ended = rig.run_with(&["exec", "--", "CHILD", "a", "report=DIR/report", "exit=0"]);
         let report = ended.report("report");
         assert_eq!(report["pid"], report["pgid"]);
@@ -168,7 +163,7 @@ fn a_group_gets_every_signal() {
 
 #[test]
 fn while_nothing_happens_nothing_is_done() {
-    for rig in both() {
+    for rig in Rig::both() {
         let drainit = rig.start_with(&["exec", "--", "CHILD", "a"]);
         drainit.wait_for_start(&["a"]);
         let status = || std::fs::read_to_string(format!("/proc/{}/status", drainit.pid())).unwrap();

@@ -1,8 +1,6 @@
 //! `drainit exec`, and once `run`, on a terminal: as PID 1 of `docker run -it`, as the leader of a
 //! session, and below a shell.
 
-use nix::sys::signal::{Signal, kill};
-
 use crate::support::ms;
 use crate::support::namespace;
 use crate::support::terminal::Terminal;
@@ -160,61 +158,4 @@ fn below_a_script_ctrl_z_has_no_effect() {
     terminal.type_in(CTRL_D);
     terminal.wait_for("code=0.");
     assert_eq!(terminal.wait_exit(), 0, "{}", terminal.screen());
-}
-
-#[test]
-fn below_a_shell_the_supervisor_is_a_job_too() {
-    let dir = crate::support::temp_dir::TempDir::new();
-    dir.write("drainit.yaml", "processes: {a: {command: [sleep, '60']}}");
-    let mut terminal = Terminal::session(&BASH);
-    terminal.wait_for_prompt();
-    terminal.type_in(&format!("{DRAINIT} run -c {}\n", dir.join("drainit.yaml").display()));
-    terminal.wait_for("everything is ready");
-    terminal.type_in(CTRL_Z);
-    terminal.wait_for("Stopped");
-    terminal.wait_for_prompt();
-    terminal.type_in("fg\n");
-    terminal.wait_for("SIGCONT received");
-    terminal.type_in(CTRL_C);
-    terminal.wait_for("exit code 0: SIGINT received");
-    terminal.wait_for_prompt();
-    terminal.type_in("exit 3\n");
-    assert_eq!(terminal.wait_exit(), 3, "{}", terminal.screen());
-}
-
-#[test]
-fn a_terminal_that_does_not_let_the_background_write_does_not_stop_it() {
-    let script = "stty tostop; \"$0\" exec -v sh -c 'echo ready; read x; exit 4'; echo code=$?.";
-    let mut terminal = Terminal::session(&["sh", "-c", script, DRAINIT]);
-    terminal.wait_for("ready");
-    terminal.type_in("x\n");
-    terminal.wait_for("exited with code 4");
-    terminal.wait_for("code=4.");
-}
-
-#[test]
-fn without_a_terminal_on_stdin_keys_come_as_signals() {
-    let script = "\"$0\" exec sh -c 'trap \"echo got int; exit 5\" INT; echo ready; while [ $((n+=1)) -lt 900 ]; do sleep 0.02; done' </dev/null; \
-        echo code=$?.";
-    let mut terminal =
-        Terminal::session(&["bash", "-c", &format!("trap : INT; {script}"), DRAINIT]);
-    terminal.wait_for("ready");
-    terminal.type_in(CTRL_C);
-    terminal.wait_for("got int");
-    terminal.wait_for("code=5.");
-}
-
-#[test]
-fn a_terminal_that_goes_away_is_a_hangup() {
-    let script = "trap 'echo hup >>$0; exit 0' HUP; echo ready; while [ $((n+=1)) -lt 900 ]; do sleep 0.02; done";
-    let dir = crate::support::temp_dir::TempDir::new();
-    let out = dir.join("out").display().to_string();
-    let terminal = Terminal::session(&[DRAINIT, "exec", "--", "sh", "-c", script, &out]);
-    terminal.wait_for("ready");
-    kill(terminal.leader(), Signal::SIGHUP).unwrap();
-    let until = std::time::Instant::now() + crate::support::LONG;
-    while !std::path::Path::new(&out).exists() {
-        assert!(std::time::Instant::now() < until, "{}", terminal.screen());
-        std::thread::sleep(ms(5));
-    }
 }

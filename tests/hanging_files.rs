@@ -34,43 +34,6 @@ fn a_stop_does_not_wait_for_a_program_that_hangs() {
     ended.assert_no_line("hangs: started").assert_no_line("killed").assert_nothing_left();
 }
 
-#[test]
-fn a_hook_and_a_probe_that_hang_end_at_their_limits() {
-    let Some(rig) = Rig::new() else { return };
-    let Some(_lease) = hanging_program(&rig) else { return };
-    let drainit = rig.start(
-        "
-        processes:
-          a:
-            command: [CHILD, a]
-            hooks: {pre_start: {command: [DIR/hangs, '0'], timeout: 500ms}}
-            required: false
-            on_exit: ignore
-          b:
-            command: [CHILD, b]
-            readiness: {exec: [DIR/hangs, '0'], timeout: 1s}
-            required: false
-            on_exit: ignore
-          c: {command: [CHILD, c]}
-        ",
-    );
-    drainit.wait_for_line("a: pre_start hook: killed");
-    drainit.wait_for_line("b: not ready");
-    drainit.wait_for_start(&["c"]);
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0).assert_nothing_left();
-}
-
-#[test]
-fn exec_passes_a_stop_on_while_its_program_hangs() {
-    let Some(rig) = Rig::new() else { return };
-    let Some(_lease) = hanging_program(&rig) else { return };
-    let drainit = rig.start_with(&["exec", "--", "DIR/hangs", "60"]);
-    drainit.wait_until("a child that executes", || drainit.children_in_state('S') == 1);
-    let t0 = drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(143).assert_took(t0, ms(0)..ms(10_000));
-}
-
 /// Mounts a file system that never answers, and executes the rest of its arguments.
 const HANG: &str = "
 import ctypes, os, sys

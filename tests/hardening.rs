@@ -35,44 +35,6 @@ fn without_privileges_it_cannot_become_another_user_and_reports_it() {
 }
 
 #[test]
-fn check_in_the_image_says_that_root_has_lost_a_capability() {
-    if !is_root_for("another user") {
-        return;
-    }
-    let warning = "`a` cannot be started: drainit runs as .* and cannot become 10001:10001";
-    for (lost, is_missed) in [("setgid", true), ("setuid", true), ("kill", false)] {
-        let Some(rig) = Rig::new() else { return };
-        let (bounding, inherited) =
-            (format!("--bounding-set=-{lost}"), format!("--inh-caps=-{lost}"));
-        rig.write("drainit.yaml", "processes: {a: {command: [sh], user: '10001:10001'}}");
-        let ended = rig.wrapper(&["setpriv", &bounding, &inherited]).run_with(&[
-            "check",
-            "--image",
-            "-c",
-            "DIR/drainit.yaml",
-        ]);
-        ended.assert_code(0);
-        match is_missed {
-            true => ended.assert_line(warning),
-            false => ended.assert_no_line(warning),
-        };
-    }
-}
-
-#[test]
-fn with_standard_descriptors_closed() {
-    for number in [0, 1, 2] {
-        let Some(rig) = Rig::new() else { return };
-        let ended = works(rig.without_descriptor(number));
-        // The other descriptors still work.
-        match number {
-            1 => ended.assert_line(r"^\[drainit\].*everything is ready"),
-            _ => ended.assert_line(r"^\[a\] hello"),
-        };
-    }
-}
-
-#[test]
 fn a_signal_that_came_ignored_or_blocked_is_heard() {
     let Some(rig) = Rig::new() else { return };
     works(rig.wrapper(&["sh", "-c", "trap '' TERM INT QUIT HUP; exec \"$@\"", "sh"]));

@@ -79,23 +79,6 @@ fn a_pre_start_that_fails_is_a_failed_start() {
         .assert_stopped_in_order(&["a"])
         .assert_no_event("b", "start");
     }
-
-    // The hook is not to blame for what comes before it.
-    let Some(rig) = Rig::new() else { return };
-    rig.run(
-        "
-        processes:
-          a:
-            command: [CHILD, a]
-            render: [{from: DIR/missing, to: DIR/out}]
-            hooks: {pre_start: {command: [CHILD, first]}}
-        ",
-    )
-    .assert_code(1)
-    .assert_line("error: a: cannot be started: template .*/missing` does not exist")
-    .assert_line("stopping: a could not be started")
-    .assert_no_event("first", "start")
-    .assert_no_event("a", "start");
 }
 
 // holds: C145, C614, C637
@@ -195,14 +178,14 @@ fn hooks_of_the_container_have_drainits_environment_and_the_defaults() {
     }
 }
 
-// holds: C164, C214, C360, C395
+// holds: C164, C166, C214, C327, C360, C395
 #[test]
-fn what_runs_beside_a_process_has_its_user_and_directory() {
+fn what_runs_beside_a_process_has_its_user_directory_limits_and_umask() {
     if !is_root_for("another user") {
         return;
     }
     let Some(rig) = Rig::new() else { return };
-    let say = "[sh, -c, 'echo $0 $(id -u):$(id -g) $(pwd)', ";
+    let say = "[sh, -c, 'echo $0 $(id -u):$(id -g) $(pwd) $(ulimit -Sn) $(umask)', ";
     let drainit = rig.readable_by_everybody().start(&format!(
         "
         processes:
@@ -210,7 +193,9 @@ fn what_runs_beside_a_process_has_its_user_and_directory() {
             command: [CHILD, a]
             user: '10001:10002'
             working_dir: /usr
-            readiness: {{exec: [sh, -c, 'test $(id -u):$(pwd) = 10001:/usr'], timeout: 5s}}
+            umask: '0137'
+            ulimits: {{nofile: {{soft: 200, hard: max}}}}
+            readiness: {{exec: [sh, -c, 'test $(id -u):$(pwd):$(ulimit -Sn) = 10001:/usr:200'], timeout: 5s}}
             hooks: {{pre_start: {say} before], pre_stop: {say} ending], post_stop: {say} after]}}
             drain: {{exec: {say} drained]}}
             log: {{prefix: a}}
@@ -219,6 +204,6 @@ fn what_runs_beside_a_process_has_its_user_and_directory() {
     drainit.wait_for_line("everything is ready");
     let ended = drainit.stop();
     for command in ["before", "ending", "after", "drained"] {
-        ended.assert_line(&format!(r"^\[a\] {command} 10001:10002 /usr$"));
+        ended.assert_line(&format!(r"^\[a\] {command} 10001:10002 /usr 200 0137$"));
     }
 }

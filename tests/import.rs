@@ -18,16 +18,6 @@ fn the_printed_config_runs() {
 }
 
 #[test]
-fn an_output_that_cannot_be_written_is_no_success() {
-    for args in [&["import", "DIR/Procfile"][..], &["schema"], &["plan", "-c", "DIR/a.yaml"]] {
-        let rig = Rig::not_init().wrapper(&["sh", "-c", "exec \"$@\" >/dev/full", "sh"]);
-        rig.write("Procfile", "web: true\n");
-        rig.write("a.yaml", "processes: {a: {command: [\"true\"]}}\n");
-        rig.run_with(args).assert_code(1).assert_line("stdout cannot be written: No space left");
-    }
-}
-
-#[test]
 fn wrong_files_are_reported() {
     let rig = Rig::not_init();
     rig.write("Procfile", "web\n");

@@ -2,12 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-
-use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 
 use crate::support::http::{free_address, get, get_unix};
 use crate::support::{LONG, Rig, Running, Signal, leave_socket};
@@ -108,19 +104,6 @@ fn connections_wait_while_the_process_is_started_again() {
     assert!(TcpStream::connect(address).is_err());
 }
 
-// holds: C179, C189
-#[test]
-fn an_address_in_use_is_found_before_anything_starts() {
-    let Some(rig) = Rig::new() else { return };
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap().to_string();
-    let config = "processes: {app: {command: [CHILD, app], listen: ['tcp://ADDRESS']}}";
-    rig.run(&config.replace("ADDRESS", &address))
-        .assert_code(78)
-        .assert_line(&format!("app: `listen` tcp://{address}: address in use"))
-        .assert_no_event("app", "start");
-}
-
 // holds: C181, C189
 #[test]
 fn a_socket_without_a_listener_is_replaced_and_another_file_is_not() {
@@ -181,24 +164,4 @@ while True:
     assert!(TcpStream::connect(address).is_err());
     drainit.touch("go");
     drainit.wait_exit(LONG).assert_code(0);
-}
-
-// holds: C184
-#[test]
-fn at_most_the_backlog_waits() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
-        "processes: {app: {command: [CHILD, app], listen: [{address: 'unix:DIR/app.sock', backlog: 2}]}}",
-    );
-    drainit.wait_for_start(&["app"]);
-    let address = UnixAddr::new(&drainit.path("app.sock")).unwrap();
-    let connects = || {
-        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-        let client = socket(AddressFamily::Unix, SockType::Stream, flags, None).unwrap();
-        connect(client.as_raw_fd(), &address).map(|()| client)
-    };
-    // The kernel takes one more than the backlog (unix_recvq_full).
-    let waiting: Vec<_> = (0..3).map(|_| connects().unwrap()).collect();
-    assert_eq!(connects().unwrap_err(), Errno::EAGAIN);
-    drop(waiting);
 }

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use crate::support::example::is_installed;
 use crate::support::http::{free_address, get};
-use crate::support::{Admin, Answer, LONG, Rig, Signal, ms, now};
+use crate::support::{Admin, LONG, Rig, Signal, ms, now};
 
 /// Asserts that Prometheus accepts a text of metrics and finds no fault with its names.
 #[track_caller]
@@ -104,41 +104,6 @@ fn a_drain_is_shown_until_the_end() {
 }
 
 #[test]
-fn a_drain_that_is_refused_and_not_counted_shows_what_is_known() {
-    let (address, admin) = (free_address(), Admin::tcp(3));
-    let admin = admin.answer("/drain_listeners", &[Answer::Status(403)]);
-    let admin = admin.answer("/healthcheck/fail", &[Answer::Status(403)]);
-    let Some(rig) = Rig::new() else { return };
-    let config = "
-        shutdown: {grace_period: 60s}
-        control: {listen: 'ADDRESS'}
-        processes:
-          router:
-            command: [CHILD, router]
-            drain: {envoy: {admin: 'http://ADMIN', time: 50s, min: 10s}}
-        ";
-    let config = config.replace("ADDRESS", &address.to_string());
-    let drainit = rig.start_ready(&config.replace("ADMIN", &admin.address().to_string()));
-    admin.wait_verified();
-    drainit.signal(Signal::SIGTERM);
-    let wait = |what: &str, is_so: &dyn Fn(&str) -> bool| {
-        drainit.wait_until(what, || metrics(address).is_some_and(|text| is_so(&text)));
-    };
-    let left = "drainit_drain_left_seconds{process=\"router\"}";
-    let connections = "drainit_drain_connections_active{process=\"router\"}";
-    wait("the whole time is left", &|text| value(text, left) > Some(20.0));
-    wait("the connections are known", &|text| value(text, connections) == Some(3.0));
-    wait("only min is left", &|text| {
-        value(text, left).is_some_and(|left| left > 0.0 && left < 10.0)
-    });
-    admin.answer_looks(Answer::Status(500));
-    let is_draining = |text: &str| value(text, "drainit_phase{phase=\"draining\"}") == Some(1.0);
-    wait("unknown", &|text| is_draining(text) && value(text, connections).is_none());
-    drainit.signal_again(Signal::SIGINT);
-    drainit.wait_exit(LONG).assert_code(0);
-}
-
-#[test]
 fn ends_probes_and_orphans_are_counted() {
     let address = free_address();
     let Some(rig) = Rig::new() else { return };
@@ -186,24 +151,4 @@ fn ends_probes_and_orphans_are_counted() {
         assert_no_lint(&text);
     }
     drainit.stop();
-}
-
-#[test]
-fn a_drain_that_will_not_work_is_in_the_metrics_and_the_status() {
-    let (address, Some(rig)) = (free_address(), Rig::new()) else { return };
-    let admin = Admin::tcp(0).faulty_throughout().answer_all(Answer::Status(404));
-    let config = "
-        control: {listen: 'ADDRESS'}
-        processes:
-          router: {command: [CHILD, router], drain: {envoy: {admin: 'http://ADMIN', time: 1s}}}
-        ";
-    let config = config.replace("ADDRESS", &address.to_string());
-    let drainit = rig.start(&config.replace("ADMIN", &admin.address().to_string()));
-    drainit.wait_for_line("warning: router: it cannot be drained, its admin");
-    let text = metrics(address).unwrap();
-    let sample = "drainit_process_drain_warnings{process=\"router\"}";
-    assert_eq!(value(&text, sample), Some(1.0), "{text}");
-    assert_no_lint(&text);
-    let said = drainit.exec(&["status"]);
-    assert!(said.stdout.contains("let `drain.envoy.admin` be the `admin.address`"), "{said:?}");
 }

@@ -2,7 +2,6 @@
 //! import` or by docs/migrating.md. The original runs, too, where it can, and both behave alike.
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use nix::unistd::Uid;
@@ -11,9 +10,8 @@ use testkit::envoy::checkout;
 use crate::support::example::is_installed;
 use crate::support::http::free_address;
 use crate::support::namespace::skip_unless;
-use crate::support::record::Record;
 use crate::support::rig::NOBODY;
-use crate::support::{Ended, LONG, Rig, Running, Signal, Stream, in_parallel, python_tool};
+use crate::support::{Ended, LONG, Rig, Running, Signal, Stream, in_parallel};
 
 /// What supervises the processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,17 +57,6 @@ fn start_supervisord(rig: Rig, file: &str) -> Running {
     rig.drainit(&python).start_with(&["/usr/bin/supervisord", "-c", &config])
 }
 
-/// How often this child has started, and handles signals.
-pub(crate) fn starts(record: &Record, name: &str) -> usize {
-    record.events.iter().filter(|event| event.name == name && event.what == "handling").count()
-}
-
-/// Waits until this child has started so often.
-fn wait_for_starts(running: &Running, name: &str, times: usize) {
-    let what = format!("{times} starts of {name}");
-    running.wait(&what, LONG * 2, |record| (starts(record, name) >= times).then_some(()));
-}
-
 /// Kills a child in the namespace of its supervisor.
 fn kill_child(running: &Running, name: &str) {
     let pid = running.wait_for_event(name, "handling").pid.to_string();
@@ -90,65 +77,6 @@ fn user_and_variables(ended: &Ended, report: &str, names: &[&str]) -> (u64, Vec<
     (report["uid"].as_u64().unwrap(), names.iter().map(text).collect())
 }
 
-/// Asserts that all children got their first stop signal in this order, each only when the one
-/// before had ended.
-#[track_caller]
-fn assert_stops(ended: &Ended, order: &[(&str, &str)]) {
-    let mut alive: Vec<&str> = Vec::new();
-    for (name, signal) in order {
-        let got = ended.event(name, &format!("got {signal}"));
-        let others = got.what.split_once("alive:").unwrap().1;
-        let left: Vec<_> = others.split('+').filter(|other| alive.contains(other)).collect();
-        assert!(left.is_empty(), "{left:?} alive at the stop of {name}:\n{}", ended.record);
-        alive.push(name);
-    }
-}
-
-/// A mail server: a setup that starts the others by `supervisorctl`, priorities, users, signals,
-/// log files. The guide makes the setup a oneshot.
-#[test]
-fn the_supervisord_conf_of_a_mail_server() {
-    if !is_installed("supervisord") {
-        return;
-    }
-    in_parallel(BOTH, |by| {
-        let Some(rig) = rig(&["mail.conf", "mail.guide.yaml"]) else { return };
-        let running = match by {
-            By::Original => start_supervisord(rig, "mail.conf"),
-            By::Drainit => start_imported(rig, &["mail.conf", "mail.guide.yaml"]),
-        };
-        let all = ["setup", "cron", "dovecot", "postfix"];
-        all.iter().for_each(|name| {
-            drop(running.wait(name, LONG * 3, |record| record.event(name, "handling").cloned()))
-        });
-        running.wait_for_event("dovecot", "report");
-        kill_child(&running, "dovecot");
-        wait_for_starts(&running, "dovecot", 2);
-        running.wait_until("reports", || running.path("cron.json").exists());
-        let ended = stop(running);
-        ended.assert_code(0);
-        let after_setup = ["cron", "dovecot", "postfix"];
-        for name in after_setup {
-            ended.assert_order(&["setup exit 0", &format!("{name} start")]);
-        }
-        // By their priorities: 999, 20, 10.
-        let stops = [("cron", "SIGTERM"), ("postfix", "SIGQUIT"), ("dovecot", "SIGTERM")];
-        assert_stops(&ended, &stops);
-        let (uid, variables) =
-            user_and_variables(&ended, "dovecot.json", &["HOME", "LANG", "QUOTED", "NAME"]);
-        assert_eq!(uid, u64::from(NOBODY), "{by:?}");
-        assert_eq!(variables, ["/home/mail", "C.UTF-8", "a,b", "dovecot"], "{by:?}");
-        assert_eq!(ended.report("dovecot.json")["cwd"], "/tmp", "{by:?}");
-        assert_eq!(user_and_variables(&ended, "cron.json", &[]).0, 0, "{by:?}");
-        assert_eq!(fs::read_to_string(ended.path("cron.log")).unwrap(), "tick\n", "{by:?}");
-        // `redirect_stderr`, and `%%`.
-        for text in ["configured", "serves", "100%"] {
-            let is_there = ended.text(Stream::Stdout).contains(text);
-            assert!(is_there, "no {text} of {by:?}:\n{}", ended.record);
-        }
-    });
-}
-
 /// A cloud: everything at once, a job that ends and stays down, one that never starts well, one that
 /// ignores TERM. The draft runs as it is.
 #[test]
@@ -164,7 +92,7 @@ fn the_supervisord_conf_of_a_cloud() {
             By::Drainit => start_imported(rig, &["cloud.conf"]),
         };
         running.wait_for_event("job", "exit 0");
-        wait_for_starts(&running, "notify-push", 3);
+        running.wait_for_events("notify-push", "handling", 3);
         running.wait_for_event("cron", "report");
         running.wait_for_event("php-fpm", "report");
         let gave_up = match by {
@@ -173,7 +101,11 @@ fn the_supervisord_conf_of_a_cloud() {
         };
         running.wait("giving up", LONG, |record| record.line(gave_up).cloned());
         let record = running.record();
-        assert_eq!((starts(&record, "notify-push"), starts(&record, "job")), (3, 1), "{by:?}");
+        assert_eq!(
+            (record.count("notify-push", "handling"), record.count("job", "handling")),
+            (3, 1),
+            "{by:?}"
+        );
         let ended = stop(running);
         // drainit says by its code that it had to kill.
         ended.assert_code(if by == By::Original { 0 } else { 137 });
@@ -205,7 +137,7 @@ fn the_bash_entrypoint_of_a_dns_server() {
         running.wait_for_event("dns", "report");
         running.wait_for_event("helper", "handling");
         running.touch("crash");
-        wait_for_starts(&running, "helper", 2);
+        running.wait_for_events("helper", "handling", 2);
         let config = fs::read_to_string(running.path("dns.conf")).unwrap();
         assert_eq!(config, "server=9.9.9.9\n", "{by:?}");
         let ended = stop(running);
@@ -217,59 +149,6 @@ fn the_bash_entrypoint_of_a_dns_server() {
     });
 }
 
-/// Copies a directory of tests/fixtures/migrations into that of the test, as programs.
-fn copy_programs(rig: &Rig, from: &Path, to: &str) {
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let name = format!("{to}{}", entry.file_name().display());
-        if entry.path().is_dir() {
-            fs::create_dir(rig.path(&name)).unwrap();
-            copy_programs(rig, &entry.path(), &format!("{name}/"));
-        } else {
-            rig.write_program(&name, rig.fill(&fs::read_to_string(entry.path()).unwrap()));
-        }
-    }
-}
-
-/// An image with the directories of s6-overlay: steps before the start, services with their user,
-/// variables, `finish`, `down-signal` and `timeout-kill`. docs/migrating.md converts it.
-#[test]
-fn the_s6_tree_of_an_app() {
-    if !is_installed("s6-svscan") {
-        return;
-    }
-    in_parallel(BOTH, |by| {
-        let Some(rig) = rig(&["s6.yaml"]) else { return };
-        copy_programs(&rig, &checkout().join("tests/fixtures/migrations/s6"), "");
-        let running = match by {
-            By::Original => {
-                let init = rig.fill("DIR/init");
-                let svscan = fs::canonicalize("/usr/bin/s6-svscan").unwrap();
-                rig.wrapper(&[&init]).drainit(&svscan).start_with(&["DIR/services"])
-            }
-            By::Drainit => rig.start_with(&["run", "-c", "DIR/s6.yaml"]),
-        };
-        for name in ["app", "queue", "stubborn"] {
-            running.wait_for_event(name, "handling");
-        }
-        running.wait_for_event("app", "eprint");
-        kill_child(&running, "app");
-        wait_for_starts(&running, "app", 2);
-        running.wait_until("reports", || running.path("queue.json").exists());
-        let ended = stop(running);
-        // drainit says by its code that it had to kill.
-        ended.assert_code(if by == By::Original { 0 } else { 137 });
-        ended.assert_order(&["migrate exit 0", "app start"]).assert_line("serves");
-        ended.event("queue", "got SIGQUIT");
-        ended.event("stubborn", "got SIGTERM");
-        ended.event("finish", "start");
-        let (uid, variables) = user_and_variables(&ended, "app.json", &["TOKEN"]);
-        assert_eq!((uid, variables), (u64::from(NOBODY), vec!["secret".to_owned()]), "{by:?}");
-        assert_eq!(ended.report("app.json")["cwd"], "/tmp", "{by:?}");
-        assert_eq!(user_and_variables(&ended, "queue.json", &["QUEUE"]).1, ["high low"]);
-    });
-}
-
 /// Which end stops a Procfile's processes: a signal, or that of one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
@@ -278,33 +157,16 @@ enum End {
     Of(&'static str, &'static str, i32),
 }
 
-/// Runs `release` alone and to its end, as Heroku does, and then the others by Honcho.
-fn start_honcho(rig: Rig, honcho: &Path) -> Running {
-    let python = fs::canonicalize("/usr/bin/python3").unwrap();
-    let start = "-m honcho start --no-colour";
-    let release = format!("{} {start} release && exec \"$@\"", python.display());
-    let others = format!("{start} web worker clock log");
-    rig.env("PYTHONPATH", honcho.to_str().unwrap())
-        .wrapper(&["sh", "-c", &release, "sh"])
-        .drainit(&python)
-        .start_with(&others.split(' ').collect::<Vec<_>>())
-}
-
 /// A release step, a port, variables, a pipe. Whichever process ends, and with whichever code, the
 /// others are stopped, too.
 #[test]
 fn a_procfile_with_a_release() {
-    let Some(honcho) = python_tool("honcho") else { return };
     let ends = [End::Asked, End::Of("worker", "fail", 3), End::Of("clock", "done", 0)];
-    in_parallel(ends.iter().flat_map(|end| BOTH.map(|by| (by, *end))), |(by, end)| {
+    in_parallel(ends, |end| {
         let Some(rig) = rig(&["Procfile"]) else { return };
         // The draft has 5000, which another test may use.
         let port = free_address().port().to_string();
-        let rig = rig.env("PORT", &port);
-        let running = match by {
-            By::Original => start_honcho(rig, &honcho),
-            By::Drainit => start_imported(rig, &["Procfile"]),
-        };
+        let running = start_imported(rig.env("PORT", &port), &["Procfile"]);
         for name in ["web", "worker", "clock"] {
             running.wait_for_event(name, "report");
         }
@@ -314,12 +176,8 @@ fn a_procfile_with_a_release() {
         for name in all {
             running.wait_for_line(&format!(r"{name}\b.* started"));
         }
-        // Honcho fails on a signal that comes while it writes a line.
-        let stat = format!("/proc/{}/stat", running.pid());
-        running.wait_until("waiting", || fs::read_to_string(&stat).unwrap().contains(") S "));
         let (ended, code) = match end {
-            // drainit ends with 0 where it was asked to.
-            End::Asked => (stop(running), if by == By::Original { 143 } else { 0 }),
+            End::Asked => (stop(running), 0),
             End::Of(_, file, code) => {
                 running.touch(file);
                 (running.wait_exit(LONG * 2), code)
@@ -343,52 +201,36 @@ fn a_procfile_with_a_release() {
         let worker = if end == End::Of("worker", "fail", 3) { "exit 3" } else { "exit 0" };
         ended.event("worker", worker);
         let of = |report: &str, name: &str| user_and_variables(&ended, report, &[name]).1;
-        assert_eq!(of("worker.json", "QUEUE"), ["high low"], "{by:?}");
-        assert_eq!(of("web.json", "PORT"), [port], "{by:?}");
-        assert_eq!(ended.report("clock.json")["cwd"], "/tmp", "{by:?}");
+        assert_eq!(of("worker.json", "QUEUE"), ["high low"]);
+        assert_eq!(of("web.json", "PORT"), [port]);
+        assert_eq!(ended.report("clock.json")["cwd"], "/tmp");
     });
 }
 
-/// The draft of a large Compose file. `docker::migrations` runs the file by Compose itself.
+/// The draft of a large Compose file: the order of the starts and stops, what is restarted, signals,
+/// users, variables and output.
 #[test]
 fn a_large_compose_file() {
-    let Some(rig) = shop() else { return };
-    let rig = SHOP.iter().fold(rig, |rig, (name, value)| rig.env(name, value));
-    let running = start_imported(rig.env("DRAINIT_PROFILES", "debug"), &["compose.yaml"]);
-    running.wait_for_event("web", "report");
-    running.wait_for_event("mailer", "exit 4");
-    wait_for_starts(&running, "worker", 2);
-    kill_child(&running, "cache");
-    kill_child(&running, "worker");
-    wait_for_starts(&running, "cache", 2);
-    wait_for_starts(&running, "worker", 3);
-    // It has `restart: true`, which follows a crash in drainit only.
-    wait_for_starts(&running, "web", 2);
-    let ended = stop(running);
-    ended.assert_code(0);
-    assert_shop(&ended, 2);
-}
-
-/// The variables of whoever starts it.
-pub(crate) const SHOP: [(&str, &str); 2] = [("NAME", "market"), ("STAGE", "test")];
-
-/// A rig with the large Compose file, and the files that it names.
-pub(crate) fn shop() -> Option<Rig> {
-    let rig = rig(&["compose.yaml"])?;
+    let Some(rig) = rig(&["compose.yaml"]) else { return };
     rig.write("worker.env", "FROM_FILE=yes\nQUEUE=low\n");
     rig.write("password", "secret\n");
-    Some(rig)
-}
-
-/// Asserts what Compose and the draft have in common: the order of the starts and stops, what is
-/// restarted, signals, users, variables and output.
-#[track_caller]
-pub(crate) fn assert_shop(ended: &Ended, starts_of_web: usize) {
-    ended.assert_order(&["db unix", "migrate start", "migrate exit 0", "web start"]);
+    let rig = rig.env("NAME", "market").env("STAGE", "test").env("DRAINIT_PROFILES", "debug");
+    let running = start_imported(rig, &["compose.yaml"]);
+    running.wait_for_event("web", "report");
+    running.wait_for_event("mailer", "exit 4");
+    running.wait_for_events("worker", "handling", 2);
+    kill_child(&running, "cache");
+    kill_child(&running, "worker");
+    running.wait_for_events("cache", "handling", 2);
+    running.wait_for_events("worker", "handling", 3);
+    // It has `restart: true`, which follows a crash in drainit only.
+    running.wait_for_events("web", "handling", 2);
+    let ended = stop(running);
+    ended.assert_code(0).assert_order(&["db unix", "migrate start", "migrate exit 0", "web start"]);
     // A killed `cache` (unless-stopped) and `worker` (on-failure, two of them) are started again.
-    let times = [("db", 1), ("cache", 2), ("migrate", 1), ("worker", 3), ("mailer", 1)];
-    for (name, times) in [&times[..], &[("web", starts_of_web)]].concat() {
-        assert_eq!(starts(&ended.record, name), times, "{name}:\n{}", ended.record);
+    let times = [("db", 1), ("cache", 2), ("migrate", 1), ("web", 2), ("worker", 3), ("mailer", 1)];
+    for (name, times) in times {
+        assert_eq!(ended.record.count(name, "handling"), times, "{name}:\n{}", ended.record);
     }
     // Dependents first, each with its signal.
     let db = ended.event("db", "got SIGINT").at;
@@ -400,13 +242,12 @@ pub(crate) fn assert_shop(ended: &Ended, starts_of_web: usize) {
     }
     ended.event("cache", "got SIGTERM");
     for (name, text) in [("web", "$HOME"), ("cache", "with space"), ("mailer", "oops")] {
-        // `[web] …` or `web_1  | …`.
-        ended.assert_line(&format!(r"^\[?{name}[\]_-].*{}$", text.replace('$', r"\$")));
+        ended.assert_line(&format!(r"^\[{name}(-\d+)?\] .*{}$", text.replace('$', r"\$")));
     }
-    let (uid, variables) = user_and_variables(ended, "web.json", &["URL", "STAGE", "PRICE"]);
+    let (uid, variables) = user_and_variables(&ended, "web.json", &["URL", "STAGE", "PRICE"]);
     assert_eq!(uid, u64::from(NOBODY));
     assert_eq!(variables, ["postgres://db/market", "test", "5 $"]);
     assert_eq!(ended.report("web.json")["cwd"], "/tmp");
-    let variables = user_and_variables(ended, "worker.json", &["QUEUE", "FROM_FILE", "STAGE"]).1;
+    let variables = user_and_variables(&ended, "worker.json", &["QUEUE", "FROM_FILE", "STAGE"]).1;
     assert_eq!(variables, ["high low", "yes", "test"]);
 }

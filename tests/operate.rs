@@ -1,13 +1,8 @@
 //! `drainit stop`, `start` and `restart`.
 
 use std::process::Stdio;
-use std::thread;
 
-use serde_json::Value;
-use testkit::event::Event;
-
-use crate::support::http::post_unix;
-use crate::support::{LONG, Rig, Running, Said};
+use crate::support::{Rig, Running, Said};
 
 /// An app with a drain, and its dependency. The app is drained as soon as it is asked to.
 const CONFIG: &str = "
@@ -28,41 +23,10 @@ fn start(config: &str) -> Option<Running> {
     Some(drainit)
 }
 
-/// Waits until a child has recorded exactly so many events that begin with `what`.
-#[track_caller]
-fn wait_for(drainit: &Running, name: &str, what: &str, times: usize) {
-    drainit.wait(&format!("{times} times `{name} {what}`"), LONG, |record| {
-        let is_one = |event: &&Event| event.name == name && event.what.starts_with(what);
-        (record.events.iter().filter(is_one).count() == times).then_some(())
-    });
-}
-
 /// The state and the pid of a process.
 fn state(drainit: &Running, name: &str) -> (String, Option<i64>) {
-    let said = drainit.exec(&["status", "--format", "json", name]);
-    let status: Value = serde_json::from_str(&said.stdout).unwrap();
-    let process = &status["processes"][0];
+    let process = &drainit.processes(&[name])[0];
     (process["state"].as_str().unwrap().to_owned(), process["pid"].as_i64())
-}
-
-/// Asks from outside: a command in the container may be killed with PID 1 before it prints.
-#[test]
-fn a_request_that_ends_the_container_is_answered() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
-        "
-        control: {socket: DIR/control.sock}
-        processes:
-          once: {type: oneshot, command: [CHILD, once, await=DIR/go, exit=0]}
-        ",
-    );
-    drainit.wait_for_start(&["once"]);
-    let socket = drainit.path("control.sock");
-    let asking = thread::spawn(move || post_unix(&socket, "/v1/restart?process=once").unwrap());
-    wait_for(&drainit, "once", "start", 2);
-    drainit.touch("go");
-    drainit.wait_exit(LONG).assert_code(0);
-    assert_eq!(asking.join().unwrap(), (200, "done\n".to_owned()));
 }
 
 #[test]
@@ -71,8 +35,8 @@ fn a_stop_takes_the_dependents_first_and_a_start_the_dependencies() {
     drainit.exec(&["stop"]).assert(2, "NAME");
     drainit.exec(&["stop", "store"]).assert(0, "");
     drainit.wait_for_line(r"stop of store requested by pid \d+ \(uid 0\)");
-    wait_for(&drainit, "drainer", "start", 1);
-    wait_for(&drainit, "app", "got SIGTERM", 1);
+    drainit.wait_for_events("drainer", "start", 1);
+    drainit.wait_for_events("app", "got SIGTERM", 1);
     let alive = drainit.wait_for_event("store", "got SIGTERM alive:").what;
     assert_eq!(alive, "got SIGTERM alive:other", "the app was gone");
     for name in ["store", "app"] {
@@ -83,7 +47,7 @@ fn a_stop_takes_the_dependents_first_and_a_start_the_dependencies() {
     drainit.exec(&["start", "app"]).assert(0, "");
     for name in ["store", "app"] {
         assert_eq!(state(&drainit, name).0, "ready");
-        wait_for(&drainit, name, "handling", 2);
+        drainit.wait_for_events(name, "handling", 2);
     }
     drainit.exec(&["health"]).assert(0, "");
     drainit.exec(&["stop", "nobody"]).assert(1, "there is no process");
@@ -97,12 +61,12 @@ fn a_restart_drains_and_replaces_one_process_alone() {
     let Some(drainit) = start(CONFIG) else { return };
     for times in 1..=2 {
         drainit.exec(&["restart", "app"]).assert(0, "");
-        wait_for(&drainit, "drainer", "start", times);
-        wait_for(&drainit, "app", "handling", times + 1);
+        drainit.wait_for_events("drainer", "start", times);
+        drainit.wait_for_events("app", "handling", times + 1);
     }
     drainit.exec(&["restart", "store"]).assert(0, "");
-    wait_for(&drainit, "store", "handling", 2);
-    wait_for(&drainit, "app", "got SIGTERM", 2);
+    drainit.wait_for_events("store", "handling", 2);
+    drainit.wait_for_events("app", "got SIGTERM", 2);
     drainit.stop().assert_code(0);
 }
 
@@ -154,35 +118,6 @@ fn a_pattern_means_all_processes_whose_names_begin_so() {
     ]);
 }
 
-// holds: S61
-#[test]
-fn what_one_run_of_a_oneshot_has_left_is_not_killed_with_the_next() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start_ready(
-        "
-        processes:
-          setup:
-            type: oneshot
-            command:
-              - sh
-              - -c
-              - |
-                if [ -e DIR/again ]; then trap '' TERM; while :; do sleep 1; done; fi
-                touch DIR/again
-                CHILD left &
-            timeout: 1s
-            stop_grace_period: 100ms
-            on_exit: ignore
-          other: {command: [CHILD, other]}
-        ",
-    );
-    drainit.wait_for_start(&["left"]);
-    drainit.exec(&["restart", "setup"]);
-    drainit.wait_for_line("setup.*(KILL|killed)");
-    let ended = drainit.stop();
-    ended.assert_order(&["other got SIGTERM", "left got SIGTERM"]);
-}
-
 #[test]
 fn a_command_that_waits_blocks_nobody_and_its_end_does_not_cancel() {
     let Some(rig) = Rig::new() else { return };
@@ -208,18 +143,4 @@ fn a_command_that_waits_blocks_nobody_and_its_end_does_not_cancel() {
     Said::of(waits.wait_with_output().unwrap()).assert(0, "");
     assert_eq!(state(&drainit, "slow").0, "stopped");
     drainit.stop().assert_code(0);
-}
-
-#[test]
-fn a_command_that_cannot_be_executed_is_the_answer_to_its_start() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
-        "processes: {a: {command: [CHILD, a]}, b: {command: [DIR/b], on_exit: ignore, required: false, log: {}}}",
-    );
-    drainit.wait_for_start(&["a"]);
-    drainit.wait_for_line("b: .*does not exist");
-    let why = format!("b could not be started: `{}` does not exist", drainit.path("b").display());
-    drainit.exec(&["start", "b"]).assert(1, &why);
-    std::os::unix::fs::symlink("/bin/cat", drainit.path("b")).unwrap();
-    drainit.exec(&["start", "b"]).assert(0, "");
 }

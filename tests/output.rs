@@ -2,14 +2,11 @@
 //! is lost, and that a reader that does not read blocks nothing else.
 
 use std::fs;
-use std::io::Read;
-use std::thread;
 
 use serde_json::Value;
 
-use crate::support::http::{get_unix, post_unix};
 use crate::support::rig::full_pipe;
-use crate::support::{Ended, LONG, Rig, Signal, Stream, ms, now};
+use crate::support::{Ended, LONG, Rig, Signal, Stream, ms};
 
 // holds: C429, C435
 #[test]
@@ -103,23 +100,6 @@ fn json_is_one_object_per_line() {
     assert_json(&rig.env("DRAINIT_LOG_FORMAT", "json").run(config));
 }
 
-// holds: C141
-#[test]
-fn a_wrong_config_is_reported_in_json_as_well() {
-    let rig = Rig::not_init().env("DRAINIT_LOG_FORMAT", "json");
-    let ended = rig.run("processes: {a: {command: [CHILD, a], depends_on: [b], x: 1}}");
-    ended.assert_code(78);
-    let lines: Vec<serde_json::Value> = ended
-        .text(Stream::Stderr)
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}")))
-        .collect();
-    assert_eq!(lines.len(), 3, "{lines:?}");
-    assert!(lines.iter().all(|line| line["process"] == "drainit" && line["level"] == "error"));
-    let first = lines[0]["message"].as_str().unwrap();
-    assert!(first.contains("drainit.yaml:1:"), "{first}");
-}
-
 // holds: C428
 #[test]
 fn without_log_a_process_has_the_real_descriptors() {
@@ -193,68 +173,6 @@ fn a_process_that_is_stuck_in_its_output_can_go_on_to_its_end() {
     drop(unread);
 }
 
-// holds: C95
-#[test]
-fn drainit_answers_while_a_slow_reader_takes_the_last_lines() {
-    let (mut reader, pipe) = std::io::pipe().unwrap();
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.stdout(pipe).start(
-        "
-        shutdown: {grace_period: 30s, reserve: 10s}
-        control: {socket: DIR/control.sock}
-        processes: {a: {command: [CHILD, a, 'lines=12000,of many', touch=DIR/done], log: {}}}
-        ",
-    );
-    // The queue holds them all.
-    drainit.wait_for_event("a", "touch");
-    let asked = drainit.signal(Signal::SIGTERM);
-    let reading = thread::spawn(move || {
-        let mut page = [0; 4096];
-        while reader.read(&mut page).is_ok_and(|count| count > 0) {
-            thread::sleep(ms(100));
-        }
-    });
-    let (socket, mut answered) = (drainit.path("control.sock"), asked);
-    while get_unix(&socket, "/livez").is_ok_and(|(code, _)| code == 200) {
-        answered = now();
-        thread::sleep(ms(10));
-    }
-    let ended = drainit.wait_exit(LONG);
-    ended.assert_code(0);
-    assert!(answered - asked > ms(1500), "{:?}\n{}", answered - asked, ended.record);
-    assert!(ended.at() - answered < ms(3000), "{:?}", ended.at() - answered);
-    reading.join().unwrap();
-}
-
-// holds: C440
-#[test]
-fn a_drain_on_request_drops_no_lines() {
-    let (mut reader, pipe) = full_pipe();
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.stdout(pipe).start(
-        "
-        control: {socket: DIR/control.sock}
-        processes:
-          a: {command: [CHILD, a, await=DIR/go, 'lines=200000,of many', touch=DIR/done], log: {}}
-        ",
-    );
-    drainit.wait_for_line("everything is ready");
-    assert_eq!(post_unix(&drainit.path("control.sock"), "/drain").unwrap().0, 202);
-    drainit.wait_for_line("a drain was requested|drain requested");
-    drainit.touch("go");
-    // More than the time in which a shutdown waits for the reader.
-    thread::sleep(ms(1500));
-    let reading = thread::spawn(move || {
-        let mut text = String::new();
-        reader.read_to_string(&mut text).unwrap();
-        text.lines().filter(|line| line.contains("[a] of many ")).count()
-    });
-    drainit.wait_for_event("a", "touch");
-    let ended = drainit.stop();
-    ended.assert_code(0).assert_no_line("dropped");
-    assert_eq!(reading.join().unwrap(), 200_000);
-}
-
 // holds: C439
 #[test]
 fn an_unread_stderr_does_not_delay_drainit() {
@@ -279,22 +197,6 @@ fn an_unread_stderr_does_not_delay_drainit() {
     drop(unread);
 }
 
-// holds: S72
-#[test]
-fn what_a_daemon_holds_open_holds_up_no_end() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
-        "
-        processes:
-          a: {command: [CHILD, a, 'daemon=daemon,print=from the daemon'], log: {prefix: a}}
-        ",
-    );
-    drainit.wait_for_line(r"\[a\] from the daemon");
-    drainit.wait_for_event("a", "daemon");
-    let asked = drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0).assert_took(asked, ms(0)..ms(8000));
-}
-
 // holds: C647
 #[test]
 fn a_level_that_there_is_not_is_info_with_a_warning() {
@@ -309,22 +211,5 @@ fn a_level_that_there_is_not_is_info_with_a_warning() {
             .assert_line(r"warning: DRAINIT_LOG_LEVEL: .loud. is not one of")
             .assert_line(r"\w: started")
             .assert_no_line("debug: ");
-    }
-}
-
-// holds: C646, C647
-#[test]
-fn a_variable_of_drainit_that_is_not_utf_8_is_wrong_and_not_unset() {
-    for (name, code, said) in [
-        ("DRAINIT_LOG_LEVEL", 0, "DRAINIT_LOG_LEVEL: .* is not one of"),
-        ("DRAINIT_LOG_FORMAT", 78, "`DRAINIT_LOG_FORMAT` (is neither|in .* is .*: )"),
-    ] {
-        let set = format!(r#"export {name}="$(printf '\377')" && exec "$@""#);
-        let rig = || Some(Rig::new()?.wrapper(&["sh", "-c", &set, "sh"]));
-        let (Some(run), Some(exec)) = (rig(), rig()) else { return };
-        let config = "processes: {a: {command: [CHILD, a, exit=0]}}";
-        run.run(config).assert_code(code).assert_line(said);
-        let drained = ["exec", "--drain-envoy", "unix:/nobody", "--", "true"];
-        exec.run_with(&drained).assert_code(code).assert_line(said);
     }
 }

@@ -4,28 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use crate::support::http::{free_address, get, get_unix};
-use crate::support::namespace::is_root_for;
-use crate::support::rig::NOBODY;
 use crate::support::{Rig, Stream};
-
-// holds: C166, C360
-#[test]
-fn a_umask_holds_for_the_process_and_its_hooks_only() {
-    let Some(rig) = Rig::new() else { return };
-    let ended = rig.wrapper(&["sh", "-c", "umask 022; exec \"$@\"", "sh"]).run(
-        "
-        processes:
-          a:
-            command: [sh, -c, 'echo it $(umask)']
-            type: oneshot
-            umask: '0137'
-            hooks: {pre_start: [sh, -c, 'echo hook $(umask)']}
-          b: {command: [sh, -c, 'echo other $(umask)'], type: oneshot, depends_on: [a]}
-        ",
-    );
-    let text = ended.assert_code(0).text(Stream::Stdout);
-    assert_eq!(text, "hook 0137\nit 0137\nother 0022\n", "{}", ended.record);
-}
 
 // holds: C326, C327, C360
 #[test]
@@ -56,27 +35,6 @@ fn limits_hold_for_the_process_and_its_hooks_only() {
     assert_eq!(text, expected, "{}", ended.record);
 }
 
-// holds: C327
-#[test]
-fn limits_hold_for_a_probe_and_a_drain_too() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start_ready(
-        "
-        processes:
-          a:
-            command: [CHILD, a]
-            ulimits: {nofile: {soft: 200, hard: max}}
-            readiness: {exec: [sh, -c, 'ulimit -Sn >DIR/probe']}
-            drain: {exec: [sh, -c, 'ulimit -Sn >DIR/drain']}
-        ",
-    );
-    let ended = drainit.stop();
-    for file in ["probe", "drain"] {
-        let said = fs::read_to_string(ended.path(file)).unwrap();
-        assert_eq!(said, "200\n", "{file}\n{}", ended.record);
-    }
-}
-
 // holds: C328
 #[test]
 fn a_limit_may_be_raised_before_the_user_is_changed() {
@@ -95,25 +53,6 @@ fn a_limit_may_be_raised_before_the_user_is_changed() {
         ",
     );
     assert_eq!(ended.assert_code(0).text(Stream::Stdout), "65534 500\n", "{}", ended.record);
-}
-
-// holds: C328
-#[test]
-fn limits_are_set_before_the_user_is_changed() {
-    if !is_root_for("another user") {
-        return;
-    }
-    let Some(rig) = Rig::new() else { return };
-    // The kernel counts the processes of the new user when it is changed, and then refuses the exec.
-    rig.run(
-        "
-        processes:
-          other: {command: [sleep, '60'], user: '65534:65534'}
-          a: {command: ['true'], user: '65534:65534', ulimits: {nproc: 0}, depends_on: [other]}
-        ",
-    )
-    .assert_code(126)
-    .assert_no_line("a: started");
 }
 
 // holds: C328, C329
@@ -200,26 +139,6 @@ fn a_log_file_is_appended_to_and_made_anew_after_a_rotation() {
     let new = ended.path("new.log");
     assert_eq!(fs::read_to_string(&new).unwrap(), "of c\n[pb] of b\n[pb] tail\n");
     assert_eq!(fs::metadata(&new).unwrap().permissions().mode() & 0o7777, 0o640);
-}
-
-#[test]
-fn lines_of_a_log_file_are_json_too_and_are_found_by_readiness() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
-        "
-logging: {format: json}
-processes:
-  a:
-    command: [CHILD, a, print=listening]
-    log: {file: DIR/a.log}
-    readiness: {log: ^listening$, timeout: 10s}
-        ",
-    );
-    drainit.wait_for_line("a: ready after");
-    let ended = drainit.stop();
-    let text = fs::read_to_string(ended.assert_code(0).path("a.log")).unwrap();
-    let line: serde_json::Value = serde_json::from_str(&text).unwrap();
-    assert_eq!((&line["process"], &line["message"]), (&"a".into(), &"listening".into()));
 }
 
 // holds: C442
@@ -328,17 +247,4 @@ fn may_raise_limits() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
     u64::from_str_radix(effective.trim(), 16).unwrap() >> 24 & 1 == 1
-}
-
-// holds: C323
-#[test]
-fn the_user_that_drainit_already_is_needs_no_right() {
-    let Some(rig) = Rig::new() else { return };
-    let rig = if nix::unistd::geteuid().is_root() { rig.without_privileges() } else { rig };
-    let (uid, gid) = match nix::unistd::geteuid().is_root() {
-        true => (NOBODY, NOBODY),
-        false => (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw()),
-    };
-    rig.run(&format!("processes: {{a: {{command: [CHILD, a, exit=0], user: '{uid}:{gid}'}}}}"))
-        .assert_code(0);
 }

@@ -1,13 +1,10 @@
 //! Tests `update: start-first`: the new instance is ready before the old one is drained and stopped.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::Duration;
+use testkit::load::{IdleClose, Plan};
 
-use testkit::load::{IdleClose, Load, Plan, Service};
-
+use crate::support::example::under_load;
 use crate::support::http::{free_address, get};
-use crate::support::{LONG, Over, Rig, Running, ms};
+use crate::support::{LONG, Rig, Running};
 
 const SERVER: &str = include_str!("fixtures/polite_server.py");
 
@@ -31,15 +28,8 @@ fn start(address: std::net::SocketAddr) -> Option<Running> {
     Some(drainit)
 }
 
-/// The entries of the app in `drainit status`.
-fn entries(drainit: &Running) -> Vec<serde_json::Value> {
-    let status = drainit.exec(&["status", "app", "--format", "json"]).stdout;
-    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
-    status["processes"].as_array().unwrap().clone()
-}
-
 fn pid(drainit: &Running) -> i64 {
-    entries(drainit)[0]["pid"].as_i64().unwrap()
+    drainit.processes(&["app"])[0]["pid"].as_i64().unwrap()
 }
 
 // holds: C512
@@ -73,41 +63,22 @@ fn restarts_under_load_fail_and_refuse_nothing() {
     let address = free_address();
     let Some(drainit) = start(address) else { return };
     let mut pids = vec![pid(&drainit)];
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let is_over = &AtomicBool::new(false);
-    let report = thread::scope(|scope| {
-        let _over = Over(is_over);
-        let load = scope.spawn(move || {
-            runtime.block_on(async {
-                let plan = Plan {
-                    clients: 8,
-                    rate: 200.0,
-                    length: 4 * LONG,
-                    idle_close: IdleClose::Noticed,
-                };
-                let load = Load::start(&Service::new(&[address]), plan);
-                while !is_over.load(Ordering::Relaxed) {
-                    tokio::time::sleep(ms(20)).await;
-                }
-                load.end_after(Duration::ZERO);
-                load.finish().await
-            })
-        });
+    let (clients, rate, length) = (8, 200.0, 4 * LONG);
+    let plan = Plan { clients, rate, length, idle_close: IdleClose::Noticed };
+    let report = under_load(address, plan, || {
         for version in 0..10 {
             std::fs::write(drainit.path("version"), version.to_string()).unwrap();
             drainit.exec(&["restart", "app"]).assert(0, "");
             assert!(get(address, "/").unwrap().1.starts_with(&format!("{version} ")));
             pids.push(pid(&drainit));
         }
-        is_over.store(true, Ordering::Relaxed);
-        load.join().unwrap()
     });
     assert!(report.total.failed == 0, "{report}\n{}", drainit.record());
     assert!(report.total.ok > 500, "{report}");
     pids.sort_unstable();
     pids.dedup();
     assert_eq!(pids.len(), 11, "{pids:?}");
-    assert_eq!(entries(&drainit).len(), 1);
+    assert_eq!(drainit.processes(&["app"]).len(), 1);
     let ended = drainit.stop();
     ended.assert_code(0);
     assert!(get(address, "/").is_err());

@@ -4,21 +4,18 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::thread;
-use std::time::Duration;
 
 use testkit::envoy::{self, checkout};
-use testkit::load::{Failure, IdleClose, Load, Plan, Report, Service};
+use testkit::load::{Failure, IdleClose, Plan, Report};
 
-use crate::support::example::is_installed;
+use crate::support::example::{is_installed, under_load};
 use crate::support::http::{free_address, get};
 use crate::support::{LONG, Rig, Running, Signal, ms};
 
 /// The server of examples/go, once it is built.
 const GO_SERVER: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/go-server");
 /// How often each process is replaced.
-const TIMES: usize = 5;
+const TIMES: usize = 3;
 /// Clients whose next request follows at once.
 const BUSY: Plan =
     Plan { clients: 20, rate: 50.0, length: ms(300_000), idle_close: IdleClose::Noticed };
@@ -76,35 +73,16 @@ fn replace(drainit: &Running, name: &str) {
 
 /// Replaces these processes under load, one after the other, and returns what the clients saw.
 fn replace_all(drainit: &Running, address: SocketAddr, plan: Plan, names: &[&str]) -> Report {
-    let is_over = &AtomicBool::new(false);
-    thread::scope(|scope| {
-        let load = scope.spawn(move || {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                let load = Load::start(&Service::new(&[address]), plan);
-                while !is_over.load(Relaxed) {
-                    tokio::time::sleep(ms(20)).await;
-                }
-                load.end_after(Duration::ZERO);
-                load.finish().await
-            })
-        });
-        // A replacement that fails must end the load, too.
-        let replaced = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            for name in names {
-                (0..TIMES).for_each(|_| replace(drainit, name));
-            }
-        }));
-        is_over.store(true, Relaxed);
-        let report = load.join().unwrap();
-        #[allow(clippy::print_stdout)] // docs/operating.md has its figures
-        {
-            println!("{report}");
+    let report = under_load(address, plan, || {
+        for name in names {
+            (0..TIMES).for_each(|_| replace(drainit, name));
         }
-        replaced.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        report
-    })
+    });
+    #[allow(clippy::print_stdout)] // docs/operating.md has its figures
+    {
+        println!("{report}");
+    }
+    report
 }
 
 /// Replaces these processes without and with pauses, and asserts that nothing was lost.
@@ -171,12 +149,6 @@ fn uvicorn_refuses_nobody() {
     let is_cut = |failure| matches!(failure, Failure::Reset | Failure::EndOfFile);
     assert!(report.failures.iter().all(|(_, failure)| is_cut(*failure)), "{report}");
     assert!(report.total.ok > 300 && report.total.failed < report.total.ok / 5, "{report}");
-}
-
-#[test]
-fn the_parts_of_the_gateway_behind_envoy_lose_nothing() {
-    let configs = ["examples/gateway/drainit.yaml", "examples/gateway/replace.yaml"];
-    assert_nothing_lost(&configs, &["python-executor", "policy-engine"]);
 }
 
 #[test]

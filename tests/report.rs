@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::support::http::{free_address, get};
 use crate::support::namespace::is_root_for;
 use crate::support::record::Stream;
-use crate::support::{Ended, LONG, Rig};
+use crate::support::{Ended, Rig};
 
 // holds: S152, S162, S167, C97
 #[test]
@@ -194,48 +194,6 @@ fn the_report_is_drawn_from_the_file_and_from_the_log() {
         .output()
         .unwrap();
     assert!(piped.status.success() && piped.stdout.starts_with(b"<svg "), "{piped:?}");
-}
-
-#[test]
-fn what_is_no_report_is_refused() {
-    let rig = Rig::not_init();
-    rig.write("log", "[drainit] a log in text\n");
-    rig.write("later.json", "{\"version\": 2}");
-    let ended = rig.run("processes: {a: {command: [CHILD, a, exit=0]}}");
-    for (file, reason) in [
-        ("log", "log: there is no report"),
-        ("later.json", "this drainit reads version 1"),
-        ("none", "none: No such file"),
-        (".", "directory"),
-        ("-", "standard input: there is no report"),
-        ("/dev/zero", "longer than 16 MiB"),
-    ] {
-        let (code, text) = drawn(&ended, &[file]);
-        assert!(code == 78 && text.contains(reason), "{file}: {code} {text}");
-    }
-}
-
-// holds: S146
-#[test]
-fn an_unasked_end_is_in_the_report() {
-    let Some(rig) = Rig::new() else { return };
-    let config = "
-        shutdown: {report: DIR/report.json}
-        processes:
-          engine: {command: [CHILD, engine, await=DIR/go, exit=7]}
-          router: {command: [CHILD, router], depends_on: [engine]}
-        ";
-    let drainit = rig.start(config);
-    drainit.wait_for_start(&["router"]);
-    drainit.touch("go");
-    let ended = drainit.wait_exit(LONG);
-    ended.assert_code(7);
-    let report = written(&ended, "report.json");
-    assert_eq!(report["cause"]["kind"], "ended", "{report:#}");
-    assert_eq!(report["cause"]["process"], "engine");
-    let engine = process(&report, "engine");
-    assert_eq!((&engine["end"]["code"], &engine["stop"]), (&7.into(), &Value::Null), "{report:#}");
-    assert_eq!(process(&report, "router")["stop"]["killed"], false);
 }
 
 // holds: S141, C86, C607

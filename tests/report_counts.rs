@@ -1,6 +1,5 @@
 //! Compares the counts of the report with those of the clients of a real Envoy.
 
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -102,51 +101,4 @@ fn assert_exact(version: &'static str) {
 #[test]
 fn every_request_is_counted_once() {
     in_parallel(envoy::TESTED, assert_exact);
-}
-
-/// Asserts that requests during a held drain count as well, because a held drain ends with the
-/// stop.
-// holds: S46, S132
-#[test]
-fn a_drain_that_was_held_is_counted_to_its_stop() {
-    let Some((drainit, address)) = RealEnvoy::default().start() else { return };
-    let connected = |number: usize| -> Vec<Client> {
-        let mut clients: Vec<_> = (0..number).map(|_| Client::new(address)).collect();
-        for client in &mut clients {
-            assert_eq!(client.request(0).went, RequestResult::Answered { closes: false });
-        }
-        clients
-    };
-    let (mut idle, slow, endless) = (connected(10), connected(5), connected(3));
-    let (requests, still_open, ended) = thread::scope(|scope| {
-        let request = |mut client: Client, length| scope.spawn(move || client.request(length));
-        // These requests are in flight when the 3 s of the drain are over. They are answered while
-        // the drain is held, or never.
-        let slow: Vec<_> = slow.into_iter().map(|client| request(client, 6000)).collect();
-        let endless: Vec<_> = endless.into_iter().map(|client| request(client, 60_000)).collect();
-        thread::sleep(ms(300));
-        let socket = drainit.path("control.sock");
-        let mut drain = Command::new(env!("CARGO_BIN_EXE_drainit"));
-        let drained = drain.args(["drain", "--socket"]).arg(socket).status().unwrap();
-        assert!(drained.success(), "{}", drainit.record());
-        drainit.wait_for_line("drain over after .*: its time is over");
-        let mut requests: Vec<_> = idle.drain(..4).map(|mut client| client.request(0)).collect();
-        requests.extend(slow.into_iter().map(|thread| thread.join().unwrap()));
-        let still_open =
-            idle.iter_mut().filter_map(|client| (!client.is_closed()).then_some(())).count() as u64;
-        thread::sleep(ms(300));
-        let ended = drainit.stop();
-        requests.extend(endless.into_iter().map(|thread| thread.join().unwrap()));
-        (requests, still_open, ended)
-    });
-    ended.assert_code(0).assert_no_line(r"\[drainit\].* warning: ");
-    let completed = count(&requests, |went| went == RequestResult::Answered { closes: true });
-    let cut = count(&requests, |went| went == RequestResult::Cut);
-    assert_eq!((completed, cut), (4 + 5, 3), "{}", ended.record);
-    assert_eq!(
-        reported(&ended),
-        Counts { at_start: 18, at_end: still_open + cut, new: 0, completed, cut },
-        "{}",
-        ended.record
-    );
 }

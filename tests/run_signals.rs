@@ -2,16 +2,9 @@
 //! cause of a process's end.
 
 use std::fmt::Write as _;
-use std::thread;
 
 use crate::exec_signals::{SPECIAL, fatal, send};
-use crate::support::record::Line;
-use crate::support::{LONG, Rig, Signal, in_parallel, ms};
-
-/// Returns a rig with drainit as PID 1 and one with drainit as an ordinary process.
-fn both() -> impl Iterator<Item = Rig> {
-    [Rig::new(), Some(Rig::not_init())].into_iter().flatten()
-}
+use crate::support::{LONG, Rig};
 
 /// Returns the signals that drainit can catch.
 fn heard() -> impl Iterator<Item = i32> {
@@ -21,7 +14,7 @@ fn heard() -> impl Iterator<Item = i32> {
 // holds: C72
 #[test]
 fn every_signal_is_passed_on() {
-    both().for_each(all_are_passed_on);
+    Rig::both().for_each(all_are_passed_on);
     // The runs above use signal 28 only as the stop signal.
     let Some(rig) = Rig::new() else { return };
     let config = "processes: {a: {command: [CHILD, a, record=28], forward_signals: [WINCH], on_exit: shutdown}}";
@@ -75,7 +68,7 @@ pub(crate) fn stops_the_container(rig: Rig, number: i32) {
 // holds: S54, C161
 #[test]
 fn every_signal_can_stop_a_process() {
-    both().for_each(all_stop_a_process);
+    Rig::both().for_each(all_stop_a_process);
 }
 
 /// Runs one process for each signal except STOP, all in one run.
@@ -97,7 +90,7 @@ pub(crate) fn all_stop_a_process(rig: Rig) {
 
 #[test]
 fn every_signal_can_end_a_process_and_none_of_its_ends_is_lost() {
-    both().for_each(all_can_end_a_process);
+    Rig::both().for_each(all_can_end_a_process);
 }
 
 /// Runs one process for each signal that ends a process, all in one run.
@@ -132,31 +125,4 @@ fn invalid_signals_are_refused_and_nothing_is_started() {
         let config = format!("processes: {{a: {{command: [CHILD, a], {keys}}}}}");
         rig.run(&config).assert_code(78).assert_line(why).assert_no_event("a", "start");
     }
-}
-
-#[test]
-fn nothing_starts_between_two_signals_that_arrive_together() {
-    // The timer of the restart comes before the signals in some of the runs.
-    in_parallel(0..6, |_| {
-        let Some(rig) = Rig::new() else { return };
-        let drainit = rig.start(
-            "
-            processes:
-              a: {command: [CHILD, a, exit=1], restart: always, restart_delay: 3s, on_exit: ignore}
-              b: {command: [CHILD, b], forward_signals: [HUP]}
-            ",
-        );
-        drainit.wait_for_start(&["b"]);
-        drainit.wait_for_line("a: exited with code 1");
-        drainit.signal(Signal::SIGSTOP);
-        // The restart is due while drainit stands still.
-        thread::sleep(ms(3200));
-        drainit.signal(Signal::SIGHUP);
-        drainit.signal(Signal::SIGTERM);
-        drainit.signal(Signal::SIGCONT);
-        let ended = drainit.wait_exit(LONG);
-        let is_start = |line: &&Line| line.text.ends_with("a: started");
-        let starts = ended.record.lines.iter().filter(is_start).count();
-        assert_eq!(starts, 1, "{}", ended.record);
-    });
 }

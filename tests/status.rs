@@ -9,10 +9,8 @@ use std::time::Instant;
 use serde_json::Value;
 
 use crate::support::http::get_unix;
-use crate::support::namespace::UNSHARE;
 use crate::support::rig::NOBODY;
-use crate::support::temp_dir::TempDir;
-use crate::support::{Admin, LONG, Rig, Running, Said, Signal, ms};
+use crate::support::{LONG, Rig, Running, Said, Signal, ms};
 
 fn json(drainit: &Running) -> Value {
     let said = drainit.exec(&["status", "--format", "json"]);
@@ -185,54 +183,6 @@ fn a_shutdown_shows_its_progress_and_watch_ends_with_it() {
 }
 
 #[test]
-fn watch_ends_where_drainit_ends_before_it_answers() {
-    let dir = TempDir::new();
-    let socket = dir.join("control.sock");
-    let listener = UnixListener::bind(&socket).unwrap();
-    let command = Command::new(env!("CARGO_BIN_EXE_drainit"))
-        .args(["status", "--watch", "--socket", socket.to_str().unwrap()])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut asked = BufReader::new(listener.accept().unwrap().0);
-    let mut line = String::new();
-    while asked.read_line(&mut line).unwrap() > 2 {}
-    let status = br#"{"phase":"stopping"}"#;
-    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", status.len());
-    asked.get_mut().write_all(&[head.as_bytes(), status].concat()).unwrap();
-    // As a connection that was made just before the exit.
-    drop(listener.accept().unwrap());
-    let said = Said::of(command.wait_with_output().unwrap());
-    assert_eq!((said.code, said.stderr.as_str()), (0, ""), "{said:?}");
-    assert!(said.stdout.ends_with("drainit has ended\n"), "{said:?}");
-}
-
-#[test]
-fn a_drain_shows_the_traffic_that_is_left() {
-    let admin = Admin::tcp(3);
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start_ready(&format!(
-        "
-        processes:
-          router: {{command: [CHILD, router], drain: {{envoy: {{admin: 'http://{}', time: 60s, min: 0s}}}}}}
-        shutdown: {{grace_period: 90s}}
-        ",
-        admin.address()
-    ));
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_until("counted", || {
-        let said = drainit.exec(&["status"]).stdout;
-        said.starts_with("draining (SIGTERM received) for ")
-            && said.contains(" left, 3 connections")
-    });
-    assert_eq!(json(&drainit)["processes"][0]["drain"]["connections"], 3);
-    admin.set_connections(0);
-    drainit.wait_exit(LONG).assert_code(0);
-}
-
-#[test]
 fn a_process_that_failed_shows_its_last_lines_to_who_names_it() {
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start(
@@ -275,25 +225,6 @@ fn with_the_socket_off_nobody_listens() {
 }
 
 #[test]
-fn nobody_answers_where_no_drainit_runs() {
-    if Rig::new().is_none() {
-        return;
-    }
-    let dir = TempDir::new();
-    dir.write("drainit.yaml", "processes: {a: {command: [a]}}\n");
-    let config = dir.join("drainit.yaml");
-    for args in [&["status"][..], &["kill", "a"], &["stop", "a"], &["drain"], &["health"]] {
-        let mut command = Command::new(UNSHARE[0]);
-        command.args(&UNSHARE[1..]).arg(env!("CARGO_BIN_EXE_drainit")).args(args);
-        let said = Said::of(command.env("DRAINIT_CONFIG", &config).output().unwrap());
-        said.assert(
-            1,
-            "neither PID 1 nor just one other process of this PID and network namespace is a drainit with its own socket",
-        );
-    }
-}
-
-#[test]
 fn a_socket_in_the_file_system_replaces_the_private_one() {
     let Some(rig) = Rig::new() else { return };
     let drainit =
@@ -330,39 +261,4 @@ fn without_a_drainit_as_pid_1_the_only_one_is_asked() {
     let _listener = UnixListener::bind_addr(&address).unwrap();
     let said = drainit.exec(&["status", "--socket", &format!("@{forged}")]);
     said.assert(1, &format!("pid {pid} has this name, so it may not be drainit"));
-}
-
-/// Runs `drainit status` against a server that answers with these bytes and then keeps silent.
-fn status_of(answer: Vec<u8>) -> Said {
-    let dir = TempDir::new();
-    let path = dir.join("other.sock");
-    let listener = UnixListener::bind(&path).unwrap();
-    std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        let mut request = [0; 1024];
-        let count = stream.read(&mut request).unwrap();
-        assert!(count > 0);
-        // The command may have gone away.
-        let _ = stream.write_all(&answer);
-        let _ = stream.read(&mut request);
-    });
-    let mut command = Command::new(env!("CARGO_BIN_EXE_drainit"));
-    Said::of(command.args(["status", "--socket", path.to_str().unwrap()]).output().unwrap())
-}
-
-#[test]
-fn an_answer_that_is_none_is_explained() {
-    let answer = |status: &str, body: &str| {
-        format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
-    };
-    // As an older drainit answers.
-    let older = "there are /livez, /readyz, /status, /metrics, and POST /drain\n";
-    let said = status_of(answer("404 Not Found", older));
-    said.assert(1, "is of another version than this one").assert(1, "/proc/1/exe");
-    status_of(answer("200 OK", "no JSON")).assert(1, "drainit's status cannot be read");
-    status_of(answer("500 Oops", "\u{1b}[31mred")).assert(1, "␛[31mred");
-    let huge = "x".repeat(20 * 1024 * 1024);
-    status_of(answer("200 OK", &huge)).assert(1, "answered more than 16777216 bytes");
-    status_of(b"nonsense\r\n\r\n".to_vec()).assert(1, "not HTTP");
-    status_of(Vec::new()).assert(1, "no answer within 5s");
 }

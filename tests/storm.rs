@@ -23,9 +23,9 @@ fn most_zombies_until(drainit: &Running, what: &str, has_happened: impl Fn() -> 
 #[test]
 fn orphans_are_reaped_as_fast_as_they_are_made() {
     let Some(init) = Rig::new() else { return };
-    let run = init.start("processes: {a: {command: [CHILD, a, torrent=20000, touch=DIR/over]}}");
+    let run = init.start("processes: {a: {command: [CHILD, a, torrent=5000, touch=DIR/over]}}");
     survives(run);
-    let exec = ["exec", "--", "CHILD", "a", "torrent=20000", "touch=DIR/over"];
+    let exec = ["exec", "--", "CHILD", "a", "torrent=5000", "touch=DIR/over"];
     survives(Rig::not_init().start_with(&exec));
 }
 

@@ -2,9 +2,7 @@
 //! forwarded signals.
 
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
-use std::thread;
 
 use serde_json::json;
 
@@ -12,7 +10,7 @@ use crate::support::http::get_unix;
 use crate::support::namespace::is_root_for;
 use crate::support::record::Record;
 use crate::support::rig::NOBODY;
-use crate::support::{LONG, Rig, Signal, in_parallel, leave_socket, ms};
+use crate::support::{LONG, Rig, Signal, leave_socket, ms};
 
 // holds: S112, S121, S203, C353, C654
 #[test]
@@ -282,25 +280,6 @@ fn sockets_are_removed_before_the_start_and_after_the_end() {
     assert_eq!(fs::read_to_string(ended.path("precious")).unwrap(), "no socket");
 }
 
-#[test]
-fn sockets_stay_while_others_of_the_process_group_serve() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start_ready(
-        "
-        processes:
-          a:
-            command: [sh, -c, 'CHILD server unix=DIR/a.sock on=TERM:touch:DIR/told await=DIR/go exit=0; true']
-            sockets: [DIR/a.sock]
-            readiness: {unix: DIR/a.sock, timeout: 5s}
-        ",
-    );
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_for_line("a: others of its process group are alive");
-    assert!(drainit.path("a.sock").exists());
-    drainit.touch("go");
-    drainit.wait_exit(LONG).assert_code(0).assert_gone("a.sock");
-}
-
 // holds: C478
 #[test]
 fn the_socket_of_another_program_is_not_taken_away_at_the_first_start() {
@@ -312,25 +291,6 @@ fn the_socket_of_another_program_is_not_taken_away_at_the_first_start() {
         .assert_code(1)
         .assert_line("a: cannot be started: .*a.sock: another process listens on it");
     assert!(ended.path("a.sock").exists());
-}
-
-/// Checks paths that `check` can compare only as they are written, and that only the running
-/// drainit can resolve.
-// holds: C157, C619
-#[test]
-fn the_control_socket_is_kept_however_a_process_spells_its_path() {
-    let Some(rig) = Rig::new() else { return };
-    symlink(rig.path("."), rig.path("link")).unwrap();
-    let drainit = rig.start_ready(
-        "
-        control: {socket: DIR/control.sock}
-        processes:
-          a: {command: [CHILD, a], sockets: [DIR/link/control.sock]}
-        ",
-    );
-    assert!(drainit.path("control.sock").exists(), "{}", drainit.record());
-    let ended = drainit.stop();
-    ended.assert_code(0).assert_gone("control.sock").assert_line("drainit's own `control.socket`");
 }
 
 // holds: C172
@@ -417,45 +377,6 @@ fn of_two_that_were_reaped_together_the_one_that_failed_is_the_reason() {
         drainit.signal(Signal::SIGCONT);
         drainit.wait_exit(LONG).assert_code(3);
     }
-}
-
-// holds: C161
-#[test]
-fn what_happened_before_a_limit_counts_although_drainit_sees_it_later() {
-    // The timer of the limit comes before the signals in some of the runs.
-    in_parallel(0..4, |_| {
-        let Some(rig) = Rig::new() else { return };
-        let drainit = rig.start(
-            "
-            processes:
-              a:
-                command: [CHILD, a, await=DIR/up, notify=READY=1, touch=DIR/a, 'on=TERM:touch:DIR/asked', await=DIR/end, exit=0]
-                readiness: {notify: true, timeout: 4s}
-                stop_grace_period: 3s
-              b:
-                command: [CHILD, b, await=DIR/up, print=up, touch=DIR/b, 'on=TERM:touch:DIR/asked', await=DIR/end, exit=0]
-                readiness: {log: ^up$, timeout: 4s}
-                stop_grace_period: 3s
-            ",
-        );
-        drainit.wait_for_start(&["a", "b"]);
-        drainit.signal(Signal::SIGSTOP);
-        drainit.touch("up");
-        drainit.wait_until("up", || ["a", "b"].iter().all(|name| drainit.path(name).exists()));
-        thread::sleep(ms(4500));
-        drainit.signal(Signal::SIGCONT);
-        drainit.wait_for_line("everything is ready");
-        drainit.signal(Signal::SIGTERM);
-        drainit.wait_for_line("a: SIGTERM");
-        drainit.wait_for_line("b: SIGTERM");
-        drainit.wait_until("asked", || drainit.path("asked").exists());
-        drainit.signal(Signal::SIGSTOP);
-        drainit.touch("end");
-        drainit.wait_until("ended", || drainit.children_in_state('Z') == 2);
-        thread::sleep(ms(3500));
-        drainit.signal(Signal::SIGCONT);
-        drainit.wait_exit(LONG).assert_code(0).assert_no_line("killed");
-    });
 }
 
 // holds: C217

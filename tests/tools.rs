@@ -1,7 +1,5 @@
 //! What a package installs beside the binary: the schema, the completions, the manual page.
 
-use std::process::Command;
-
 use testkit::envoy::checkout;
 
 use crate::support::{Rig, Stream};
@@ -13,27 +11,6 @@ fn the_schema_is_that_of_the_docs() {
     printed.assert_code(0);
     let committed = std::fs::read_to_string(checkout().join("docs/drainit.schema.json")).unwrap();
     assert!(printed.text(Stream::Stdout) == committed, "write it anew with `make schema`");
-}
-
-#[test]
-fn bash_completes_commands_and_options() {
-    let printed = Rig::not_init().run_with(&["completions", "bash"]);
-    printed.assert_code(0);
-    for (line, completed) in
-        [("sch", "schema"), ("completions z", "zsh"), ("plan --form", "--format")]
-    {
-        let script = format!(
-            "{}\nCOMP_WORDS=(drainit {line}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))\n\
-             _drainit drainit \"${{COMP_WORDS[-1]}}\" \"${{COMP_WORDS[-2]}}\"; echo \"${{COMPREPLY[@]}}\"",
-            printed.text(Stream::Stdout)
-        );
-        let output = Command::new("bash").args(["--norc", "-c", &script]).output().unwrap();
-        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), completed, "drainit {line}");
-    }
-    for shell in ["zsh", "fish"] {
-        Rig::not_init().run_with(&["completions", shell]).assert_code(0).assert_line("completions");
-    }
-    Rig::not_init().run_with(&["completions", "csh"]).assert_code(2);
 }
 
 #[test]

@@ -4,6 +4,8 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use testkit::envoy::checkout;
 use testkit::gateway::free_address;
@@ -11,7 +13,7 @@ use testkit::load::{IdleClose, Load, Plan, Report, Service};
 use tokio::time::{Instant, sleep};
 
 use super::namespace::skip_unless;
-use super::{Duration, Ended, LONG, Rig, Running, Signal, ms};
+use super::{Duration, Ended, LONG, Over, Rig, Running, Signal, ms};
 
 /// The time under load before the restart begins.
 const BEFORE: Duration = ms(1000);
@@ -78,6 +80,28 @@ pub(crate) fn is_installed(program: &str) -> bool {
     let found = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
     let missing = |error| format!("{program}: {error}; `make deps` installs it");
     skip_unless(found.map(drop).map_err(missing))
+}
+
+/// Runs `then` while clients send requests to an address, and returns what they saw.
+pub(crate) fn under_load(address: SocketAddr, plan: Plan, then: impl FnOnce()) -> Report {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let is_over = &AtomicBool::new(false);
+    thread::scope(|scope| {
+        let over = Over(is_over);
+        let load = scope.spawn(move || {
+            runtime.block_on(async {
+                let load = Load::start(&Service::new(&[address]), plan);
+                while !is_over.load(Ordering::Relaxed) {
+                    sleep(ms(20)).await;
+                }
+                load.end_after(Duration::ZERO);
+                load.finish().await
+            })
+        });
+        then();
+        drop(over);
+        load.join().unwrap()
+    })
 }
 
 #[derive(Debug)]

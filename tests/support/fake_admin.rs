@@ -3,7 +3,7 @@
 //! verified the drain of a healthy Envoy.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -79,9 +79,7 @@ impl Admin {
         let serving = admin.clone();
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let Ok(reader) = stream.try_clone() else { continue };
-                let serving = serving.clone();
-                thread::spawn(move || serving.serve(reader, stream));
+                serving.begin(stream.try_clone(), stream);
             }
         });
         admin
@@ -94,9 +92,7 @@ impl Admin {
         let serving = admin.clone();
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let Ok(reader) = stream.try_clone() else { continue };
-                let serving = serving.clone();
-                thread::spawn(move || serving.serve(reader, stream));
+                serving.begin(stream.try_clone(), stream);
             }
         });
         admin
@@ -193,6 +189,12 @@ impl Admin {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Answers the requests of one connection on a thread of its own.
+    fn begin<S: Read + Write + Send + 'static>(&self, reader: io::Result<S>, writer: S) {
+        let (Ok(reader), serving) = (reader, self.clone()) else { return };
+        thread::spawn(move || serving.serve(reader, writer));
     }
 
     /// Answers the requests of one connection.

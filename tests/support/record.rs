@@ -51,6 +51,12 @@ impl Record {
         self.lines.iter().find(|line| pattern.is_match(&line.text))
     }
 
+    /// Counts the events of this process that begin with `what`.
+    pub(crate) fn count(&self, name: &str, what: &str) -> usize {
+        let is_one = |event: &&Event| event.name == name && event.what.starts_with(what);
+        self.events.iter().filter(is_one).count()
+    }
+
     /// Returns the first event of this process that begins with `what`.
     pub(crate) fn event(&self, name: &str, what: &str) -> Option<&Event> {
         self.events.iter().find(|event| event.name == name && event.what.starts_with(what))

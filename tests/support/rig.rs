@@ -10,7 +10,7 @@ use std::sync::Arc;
 use testkit::event::LOG_VARIABLE;
 
 use super::namespace::{self, UNSHARE};
-use super::record::{Record, Recorder, Stream};
+use super::record::{Recorder, Stream};
 use super::running::{Ended, Running};
 use super::temp_dir::TempDir;
 use super::{LONG, child, now};
@@ -44,6 +44,12 @@ impl Rig {
     /// Runs drainit as an ordinary process.
     pub(crate) fn not_init() -> Self {
         Self::with(false)
+    }
+
+    /// Returns a rig with drainit as PID 1, where that is possible, and one with drainit as an ordinary
+    /// process.
+    pub(crate) fn both() -> impl Iterator<Item = Self> {
+        [Self::new(), Some(Self::not_init())].into_iter().flatten()
     }
 
     fn with(is_init: bool) -> Self {
@@ -106,11 +112,6 @@ impl Rig {
         self
     }
 
-    /// Closes a standard descriptor before drainit starts.
-    pub(crate) fn without_descriptor(self, number: u32) -> Self {
-        self.wrapper(&["sh", "-c", &format!("exec \"$@\" {number}>&-"), "sh"])
-    }
-
     /// Runs drainit as a user without capabilities that cannot gain any.
     pub(crate) fn without_privileges(self) -> Self {
         let id = NOBODY.to_string();
@@ -163,11 +164,6 @@ impl Rig {
         let recorder = Recorder::new(event_log.clone());
         fs::set_permissions(&event_log, fs::Permissions::from_mode(0o666)).unwrap();
         recorder
-    }
-
-    /// Gives its directory to the result of what something else has run there.
-    pub(crate) fn ended(self, record: Record) -> Ended {
-        Ended::of(0, record, self.dir)
     }
 
     /// Starts `drainit run` with this config.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
+use serde_json::Value;
 use testkit::event::{Event, now};
 
 use super::record::{Line, Record, Recorder, Stream};
@@ -115,6 +116,21 @@ impl Running {
     pub(crate) fn wait_for_event(&self, name: &str, what: &str) -> Event {
         let find = |record: &Record| record.event(name, what).cloned();
         self.wait(&format!("event `{name} {what}`"), LONG, find)
+    }
+
+    /// Waits for this number of events of a child that begin with `what`.
+    #[track_caller]
+    pub(crate) fn wait_for_events(&self, name: &str, what: &str, times: usize) {
+        let enough = |record: &Record| (record.count(name, what) >= times).then_some(());
+        self.wait(&format!("{times} events `{name} {what}`"), LONG, enough);
+    }
+
+    /// Returns the entries of these processes, or of all, in `drainit status --format json`.
+    #[track_caller]
+    pub(crate) fn processes(&self, names: &[&str]) -> Vec<Value> {
+        let said = self.exec(&[&["status", "--format", "json"], names].concat());
+        let status: Value = serde_json::from_str(&said.stdout).unwrap();
+        status["processes"].as_array().unwrap().clone()
     }
 
     /// Waits until all these children have installed their signal handlers and are listening, and
@@ -393,7 +409,7 @@ impl Ended {
 
     /// Returns the report that a child wrote with `report=`.
     #[track_caller]
-    pub(crate) fn report(&self, name: &str) -> serde_json::Value {
+    pub(crate) fn report(&self, name: &str) -> Value {
         let text = fs::read_to_string(self.dir.join(name));
         let text =
             text.unwrap_or_else(|error| panic!("no report {name}: {error}\n{}", self.record));

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use nix::pty::openpty;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, tcgetpgrp};
+use nix::unistd::tcgetpgrp;
 
 use super::namespace::UNSHARE;
 use super::{LONG, ms};
@@ -144,11 +144,6 @@ impl Terminal {
     pub(crate) fn set(&self, what: &[&str]) {
         let status = Command::new("stty").arg("-F").arg(&self.path).args(what).status().unwrap();
         assert!(status.success());
-    }
-
-    /// Returns the PID of the session leader.
-    pub(crate) fn leader(&self) -> Pid {
-        Pid::from_raw(self.session.id().cast_signed())
     }
 
     /// Waits for the end of the session and returns its exit code.
