@@ -5,7 +5,6 @@ mod api_gateway;
 mod compose;
 mod hardened;
 mod matrix;
-mod migrations;
 mod podman;
 mod postgresql;
 mod rehearse;
@@ -106,19 +105,6 @@ fn the_code_of_a_crashed_process_is_the_containers() {
     assert_eq!(finished.code, 78, "{}", finished.output);
     assert!(finished.output.contains("worker: exited with code 78"), "{}", finished.output);
     assert!(finished.output.contains("drain envoy: "), "not drained:\n{}", finished.output);
-}
-
-// holds: C30
-#[test]
-fn a_wrong_config_is_78_and_nothing_is_started() {
-    let Some(images) = images() else { return };
-    let dir = TempDir::new();
-    dir.write("wrong.yaml", "processes: {envoy: {comand: [envoy]}}\n");
-    let finished =
-        run(&images.gateway, &[&mount(&dir.join("wrong.yaml"), "/etc/drainit.yaml")], &[]);
-    assert_eq!(finished.code, 78, "{}", finished.output);
-    assert!(finished.output.contains("/etc/drainit.yaml:1:"), "{}", finished.output);
-    assert!(!finished.output.contains("envoy: started"), "{}", finished.output);
 }
 
 #[test]

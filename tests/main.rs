@@ -50,7 +50,6 @@ mod hot_restart;
 mod import;
 mod kill;
 mod kubernetes_validate;
-mod lean;
 mod links;
 mod listen;
 mod liveness;

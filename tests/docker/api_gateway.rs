@@ -12,8 +12,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::thread;
 
 use gateway::{
-    ADMIN, ENGINE, PYTHON, Setup, assert_lines_in_order, assert_stopped_in_order, assert_variables,
-    given, once,
+    ADMIN, ENGINE, Setup, assert_lines_in_order, assert_stopped_in_order, assert_variables, given,
+    once,
 };
 
 use super::Client;
@@ -234,30 +234,6 @@ fn requests_go_through_a_real_policy_engine_and_its_executor_until_the_router_is
         "python-executor: SIGTERM",
     ];
     assert_lines_in_order(&ended, &stops);
-}
-
-#[test]
-fn an_admin_of_the_images_own_gives_way_to_the_one_that_drains() {
-    let Some(setup) = Setup::new() else { return };
-    let admin = "admin: {address: {socket_address: {address: 0.0.0.0, port_value: 9907}}}";
-    let bootstrap = setup.bootstrap(&format!("{BOOTSTRAP}{admin}\n"));
-    let gateway = setup.start(&[ENGINE, PYTHON, &bootstrap], &[]);
-    gateway.await_served();
-    assert!(!gateway.ports().contains(&9907));
-    let ended = gateway.stop("INT");
-    assert_stopped_in_order(&ended);
-    ended.assert_line("SIGINT received").assert_line("no connection left");
-}
-
-#[test]
-fn a_router_without_listeners_is_not_ready() {
-    let Some(setup) = Setup::new() else { return };
-    let bootstrap = setup.bootstrap("static_resources: {}\n");
-    let gateway = setup.start(&[ENGINE, PYTHON, &bootstrap], &[]);
-    gateway.container.await_line("router: started");
-    let (code, said) = gateway.health(&[]);
-    assert!(code == 1 && said.contains("not ready: router"), "{code} {said}");
-    gateway.stop("TERM").assert_code(0).assert_no_line("router: drain");
 }
 
 #[test]

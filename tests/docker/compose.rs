@@ -47,30 +47,6 @@ fn compose_waits_for_health_and_stops_the_gateway_first() {
     assert!(drained <= asked, "the app was asked at {asked}, the gateway had gone at {drained}");
 }
 
-#[test]
-fn compose_replaces_a_container_and_takes_the_project_down_without_a_kill() {
-    let Some(images) = images() else { return };
-    let Some(project) = Project::new(&images.gateway) else { return };
-    project.compose(&["up", "--detach"]);
-    let [app, old] = ["app", "gateway"].map(|service| project.container(service));
-    old.await_line("envoy: ready after");
-    thread::scope(|scope| {
-        let old_ended = scope.spawn(|| old.wait());
-        project.compose(&["up", "--detach", "--no-deps", "--force-recreate", "gateway"]);
-        assert_eq!(old_ended.join().unwrap(), 0);
-    });
-
-    let new = project.container("gateway");
-    assert_ne!(new.id(), old.id());
-    new.await_line("envoy: ready after");
-    let ended = thread::scope(|scope| {
-        let ended = [&app, &new].map(|container| scope.spawn(|| container.wait()));
-        project.compose(&["down"]);
-        ended.map(|code| code.join().unwrap())
-    });
-    assert_eq!(ended, [0, 0]);
-}
-
 /// The command of Compose. Without it, the test is skipped, which is an error in CI.
 pub(super) fn installed() -> Option<&'static [&'static str]> {
     let found = [&["docker", "compose"][..], &["docker-compose"]].into_iter().find(|command| {

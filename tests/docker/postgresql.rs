@@ -1,5 +1,4 @@
-//! `examples/postgresql` under a plain `docker stop`, which kills after 10 s, and the same processes
-//! under supervisord.
+//! `examples/postgresql` under a plain `docker stop`, which kills after 10 s.
 
 use std::thread;
 use std::time::Instant;
@@ -7,9 +6,9 @@ use std::time::Instant;
 use testkit::docker::{Container, docker, mount};
 use testkit::envoy::checkout;
 
+use crate::support::Duration;
 use crate::support::docker_images::{postgresql_image, static_drainit};
 use crate::support::http::get;
-use crate::support::{Duration, LONG, ms};
 
 /// The time of `docker stop`.
 const STOCK: Duration = Duration::from_secs(10);
@@ -42,28 +41,6 @@ fn docker_stop_leaves_nothing_to_recover() {
     assert!(!UNCLEAN.iter().any(|line| again.contains(line)), "{again}");
     // The row of each answer is there, and that of the request that was cut is not.
     assert_eq!(ask_database(&container, "SELECT count(*) FROM visits"), "4");
-}
-
-/// Measured for docs/docker.md.
-#[test]
-fn supervisord_is_killed_before_it_gets_to_the_database() {
-    if static_drainit().is_none() {
-        return;
-    }
-    let fixture = checkout().join("tests/fixtures/postgresql-supervisord.conf");
-    let fixture = mount(&fixture, "/etc/supervisord.conf");
-    let args = ["supervisord", "-c", "/etc/supervisord.conf"];
-    let Some((container, took)) = stop_with_requests(&[&fixture], &args) else { return };
-    let logs = container.logs();
-    assert_eq!(container.exit_code(), 137, "{logs}");
-    assert!(took >= STOCK, "{took:?}\n{logs}");
-    docker(&["start", container.id()]);
-    let until = Instant::now() + LONG;
-    let again = || container.logs()[logs.len()..].to_owned();
-    while !UNCLEAN.iter().any(|line| again().contains(line)) {
-        assert!(!again().contains(CLEAN) && Instant::now() < until, "{}", again());
-        thread::sleep(ms(50));
-    }
 }
 
 /// Starts a container, and stops it by a plain `docker stop` while three requests of 2 s are under

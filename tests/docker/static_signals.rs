@@ -1,17 +1,18 @@
-//! The static binary: how it is linked, and every signal, because its C library reserves other
+//! The static binary: how it is linked, what it was built without, and every signal, because its C library reserves other
 //! signals than glibc.
 
-use crate::support::Rig;
+use std::process::Command;
+
 use crate::support::docker_images::static_drainit;
 use crate::support::elf;
+use crate::support::{Rig, Said};
 use crate::{exec_signals, minimal_environment, run_signals};
 
 /// Returns a rig with the static binary as PID 1, where that is possible, and one with it as an
 /// ordinary process.
 fn both() -> impl Iterator<Item = Rig> {
     let drainit = static_drainit();
-    let rigs = [Rig::new(), Some(Rig::not_init())].into_iter().flatten();
-    rigs.filter_map(move |rig| Some(rig.drainit(drainit?)))
+    Rig::both().filter_map(move |rig| Some(rig.drainit(drainit?)))
 }
 
 #[test]
@@ -44,6 +45,39 @@ fn every_signal_can_be_an_end() {
 fn it_starts_without_a_dev_null() {
     let Some(drainit) = static_drainit() else { return };
     minimal_environment::works_with_nothing(|rig| rig.drainit(drainit));
+}
+
+/// The image has the lean binary.
+#[test]
+fn a_binary_without_the_tools_says_what_it_was_built_without() {
+    let Some(drainit) = static_drainit() else { return };
+    let rig = Rig::not_init();
+    rig.write("drainit.yaml", "processes: {a: {command: [\"true\"]}}\n");
+    let config = rig.fill("DIR/drainit.yaml");
+    let run = |args: &str| {
+        let args = args.replace("CONFIG", &config);
+        Said::of(Command::new(drainit).args(args.split(' ')).output().unwrap())
+    };
+    let formats = "the formats of `plan` other than `text`";
+    for (args, left_out) in [
+        ("import --format procfile Procfile", "`import`"),
+        ("schema", "`schema`"),
+        ("completions bash", "`completions`"),
+        ("man", "`man`"),
+        ("report report.json", "`report`"),
+        ("check -c CONFIG --pod pod.yaml --container a", "`check --pod`"),
+        ("plan -c CONFIG --format json", formats),
+    ] {
+        let says =
+            format!("error: this binary was built without {left_out}; use one with the tools");
+        run(args).assert(2, &says);
+    }
+    for args in ["check -c CONFIG", "plan -c CONFIG --format text"] {
+        run(args).assert(0, "");
+    }
+    assert!(
+        !run("help").stdout.contains("import") && !run("check --help").stdout.contains("--pod")
+    );
 }
 
 #[test]

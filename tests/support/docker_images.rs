@@ -67,13 +67,13 @@ pub(crate) fn haproxy_image() -> Option<&'static str> {
     skip_unless(image.as_ref().map(drop).map_err(Clone::clone)).then(|| image.as_deref().unwrap())
 }
 
-/// Returns an image with PostgreSQL, gunicorn, psycopg2 and supervisord, or `None` if [`images`]
+/// Returns an image with PostgreSQL, gunicorn and psycopg2, or `None` if [`images`]
 /// returns `None` or one of them is not installed.
 pub(crate) fn postgresql_image() -> Option<&'static str> {
     static IMAGE: OnceLock<Result<String, String>> = OnceLock::new();
     images()?;
     let image = IMAGE.get_or_init(|| {
-        let packages = ["postgresql", "gunicorn", "python3-psycopg2", "supervisor"];
+        let packages = ["postgresql", "gunicorn", "python3-psycopg2"];
         let versions = Command::new("dpkg-query").arg("--show").args(packages).output().unwrap();
         let missing = String::from_utf8_lossy(&versions.stderr).trim().to_owned();
         if !versions.status.success() {

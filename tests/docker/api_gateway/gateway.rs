@@ -22,11 +22,9 @@ const OPTIONS: [&str; 4] = [
     "--publish=127.0.0.1::8080",
 ];
 
-/// The stand-ins listen at their sockets.
+/// The stand-in listens at its socket.
 pub(super) const ENGINE: &str =
     "--env=POLICY_ENGINE_STEPS=unix=/var/run/api-platform/policy-engine.sock";
-pub(super) const PYTHON: &str =
-    "--env=PYTHON_EXECUTOR_STEPS=unix=/var/run/api-platform/python-executor.sock";
 pub(super) const ADMIN: &str = "--env=ROUTER_ADMIN_ENABLED=true";
 
 /// The directories of a container that is to be started.

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Writes the file system of an image with PostgreSQL, gunicorn, psycopg2 and supervisord, as a tar for `docker import`:
+# Writes the file system of an image with PostgreSQL, gunicorn and psycopg2, as a tar for `docker import`:
 # postgresql-image.sh > postgresql.tar
 #
 # It copies the packages that are installed on this machine, in place of an image that cannot be pulled. The compiler
@@ -8,7 +8,7 @@ set -eu
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 version=$(ls /usr/lib/postgresql | tail -n 1)
-"$(dirname "$0")/package-files.sh" "postgresql-$version" gunicorn python3-psycopg2 supervisor dash coreutils |
+"$(dirname "$0")/package-files.sh" "postgresql-$version" gunicorn python3-psycopg2 dash coreutils |
     grep -vE 'LLVM|libz3|llvmjit|/bitcode/|perl' >"$scratch/system"
 (cd / && find "usr/share/postgresql/$version" usr/share/zoneinfo/Etc -type f) >>"$scratch/system"
 
