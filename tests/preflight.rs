@@ -1,11 +1,13 @@
 //! Tests the preflight checks of a real Envoy's drain, while it is healthy and while it drains.
 
+use std::thread;
+
 use testkit::envoy::TESTED;
 
 use crate::support::client::{Client, RequestResult};
 use crate::support::http::get_unix;
-use crate::support::in_parallel;
 use crate::support::real_envoy::RealEnvoy;
+use crate::support::{LONG, Signal, in_parallel};
 
 const WARNING: &str = r"^\[drainit\] .* warning: router: ";
 

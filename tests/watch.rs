@@ -268,7 +268,8 @@ fn what_is_too_large_to_be_read_is_said_once() {
     drainit.wait_for_line("warning: app: /.*/models/a and 1 more: too large to be read");
     drainit.wait_for_line("everything is ready");
     fs::write(drainit.path("models").join("c"), "x").unwrap();
-    drainit.wait("the restart", LONG, |record| (starts(record, "app") == 2).then_some(()));
+    drainit
+        .wait("the restart", LONG, |record| (record.count("app", "handling") == 2).then_some(()));
     let record = drainit.record();
     assert_eq!(count(&record, "too large"), 1, "{record}");
 }
