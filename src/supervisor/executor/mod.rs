@@ -18,7 +18,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::task::{AbortHandle, JoinHandle, spawn_local};
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::timeout;
 
 use crate::config::{Config, Hook, LogFile, LogFormat, LogMode, Process};
@@ -89,8 +90,8 @@ pub(crate) struct Executor {
     starting: BTreeSet<ProcessId>,
     /// What gathers the files of starts and hooks that are under way.
     preparing: BTreeMap<Start, AbortHandle>,
-    /// Removes sockets of processes that have ended.
-    removals: BTreeMap<ProcessId, JoinHandle<()>>,
+    /// The sockets of processes that have ended, and what is closed when they are removed.
+    removals: Vec<(Vec<PathBuf>, watch::Receiver<()>)>,
     /// Those whose start waits for that of others.
     to_start: VecDeque<ProcessId>,
     /// Hooks under way, and checks of an Envoy's config in place of one.
@@ -176,7 +177,7 @@ impl Executor {
             starting: BTreeSet::new(),
             to_start: VecDeque::new(),
             preparing: BTreeMap::new(),
-            removals: BTreeMap::new(),
+            removals: Vec::new(),
             hooks: BTreeMap::new(),
             open_logs: Vec::new(),
             max_open_logs: 0,
@@ -259,26 +260,34 @@ impl Executor {
         self.instances[slot.index()].was_started = was_started;
     }
 
-    /// Removes the `sockets` of a process that no other instance may use. A next start waits for it,
-    /// and so does the exit, for a moment.
+    /// Removes the `sockets` of a process that no other instance may use. A start that has one of them
+    /// waits for it, and so does the exit, for a moment.
     fn remove_sockets(&mut self, slot: ProcessId) {
         let stale = self.stale_sockets(slot);
         if stale.is_empty() {
             return;
         }
         let (name, own) = (self.process(slot).name.clone(), self.own_socket());
-        let before = self.removals.remove(&slot);
-        let removal = spawn_local(async move {
-            if let Some(before) = before {
-                let _ = before.await;
-            }
+        let before = self.removals_of(&stale);
+        let (under_way, removal) = watch::channel(());
+        self.removals.push((stale.clone(), removal));
+        spawn_local(async move {
+            finish(before).await;
             let shown = name.clone();
             let remove = move || launch::remove_sockets(&name, &stale, own.as_deref());
             if let Err(why) = on_thread(LONGEST_START, remove).await {
                 tracing::warn!("{shown}: cannot remove its sockets: {why}");
             }
+            drop(under_way);
         });
-        self.removals.insert(slot, removal);
+    }
+
+    /// The removals under way of one of these sockets.
+    fn removals_of(&mut self, sockets: &[PathBuf]) -> Vec<watch::Receiver<()>> {
+        self.removals.retain(|(_, removal)| removal.has_changed().is_ok());
+        let has_one = |of: &[PathBuf]| of.iter().any(|a| sockets.iter().any(|b| is_same(a, b)));
+        let removals = self.removals.iter().filter(|(of, _)| has_one(of));
+        removals.map(|(_, removal)| removal.clone()).collect()
     }
 
     /// The `sockets` of a process, except those that another instance, of this process or of another
@@ -296,11 +305,7 @@ impl Executor {
     /// Waits for sockets that are being removed.
     pub(crate) async fn finish_removals(&mut self, within: Duration) {
         let removals = std::mem::take(&mut self.removals);
-        let all = async {
-            for removal in removals.into_values() {
-                let _ = removal.await;
-            }
-        };
+        let all = finish(removals.into_iter().map(|(_, removal)| removal).collect());
         let _ = timeout(within, all).await;
     }
 
@@ -634,6 +639,14 @@ impl Executor {
     /// The other slots that the process has or had.
     fn other_slots(&self, slot: ProcessId) -> Vec<ProcessId> {
         self.status_board.journal.borrow().others(slot).collect()
+    }
+}
+
+/// Waits until these removals are over.
+async fn finish(removals: Vec<watch::Receiver<()>>) {
+    for mut removal in removals {
+        // It is closed then.
+        let _ = removal.changed().await;
     }
 }
 
