@@ -10,7 +10,7 @@ use crate::budget;
 use crate::budget::Budget;
 use crate::prelude::*;
 use crate::spec::Spec;
-use crate::types::{ProcessId, Time};
+use crate::types::{ProcessId, StartCondition, Time};
 
 /// The kind of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -89,6 +89,72 @@ impl Front {
     }
 }
 
+/// The state of the oneshots that a walk assumes.
+#[derive(Clone, Debug)]
+pub enum Oneshots {
+    /// All are complete, and take no time.
+    Complete,
+    /// All are stopped like services, with what waits for their completion before them.
+    LikeServices,
+    /// Those in `running` are not complete, so what is in `waiting` was not started.
+    Running { running: Vec<bool>, waiting: Vec<bool> },
+}
+
+impl Oneshots {
+    /// One of them runs, everything else as far as it can. Others run too where this one needs them
+    /// without their completion.
+    fn running(spec: &Spec, oneshot: ProcessId) -> Self {
+        let mut needed = vec![false; spec.processes.len()];
+        let mut complete = needed.clone();
+        needed[oneshot.index()] = true;
+        for id in spec.order.iter().rev() {
+            if needed[id.index()] {
+                for &(on, condition) in &spec.processes[id.index()].dependencies {
+                    needed[on.index()] = true;
+                    complete[on.index()] |= condition != StartCondition::Started;
+                }
+            }
+        }
+        let runs = |id: ProcessId| {
+            let process = &spec.processes[id.index()];
+            let is_due = needed[id.index()] && !complete[id.index()];
+            is_due && process.oneshot && !process.left_out
+        };
+        Self::Running {
+            running: spec.ids().map(runs).collect(),
+            waiting: waiting_for(spec, oneshot),
+        }
+    }
+
+    fn is_up(&self, spec: &Spec, id: ProcessId) -> bool {
+        let process = &spec.processes[id.index()];
+        let is_up = match self {
+            Self::Complete => !process.oneshot,
+            Self::LikeServices => true,
+            Self::Running { running, .. } if process.oneshot => running[id.index()],
+            Self::Running { waiting, .. } => !waiting[id.index()],
+        };
+        is_up && !process.left_out
+    }
+
+    /// Whether a process may have been started, so that it may have to be drained.
+    fn is_started(&self, id: ProcessId) -> bool {
+        !matches!(self, Self::Running { waiting, .. } if waiting[id.index()])
+    }
+}
+
+/// The processes that cannot be started before this oneshot is complete.
+fn waiting_for(spec: &Spec, oneshot: ProcessId) -> Vec<bool> {
+    let mut waiting = vec![false; spec.processes.len()];
+    for id in &spec.order {
+        let mut needs = spec.processes[id.index()].dependencies.iter();
+        waiting[id.index()] = needs.any(|&(on, condition)| {
+            waiting[on.index()] || on == oneshot && condition != StartCondition::Started
+        });
+    }
+    waiting
+}
+
 impl Timeline {
     /// The times that the core grants if every process is ready, every oneshot is complete and
     /// nothing ends before it must.
@@ -96,16 +162,37 @@ impl Timeline {
     /// `min`.
     #[must_use]
     pub fn worst(spec: &Spec, asked: bool) -> Self {
+        Self::granted(spec, asked, &Oneshots::Complete)
+    }
+
+    /// The same while a oneshot still runs, and everything that need not wait for it. Returns the
+    /// longest, and its oneshot; `None` if there is no oneshot. It is exact where nothing depends
+    /// on a oneshot with the condition `started`, else an upper bound.
+    #[must_use]
+    pub fn worst_in_oneshot(spec: &Spec, asked: bool) -> Option<(ProcessId, Self)> {
+        let runs = |id: &ProcessId| {
+            let process = &spec.processes[id.index()];
+            process.oneshot && !process.left_out
+        };
+        let each = spec.ids().filter(runs);
+        let each = each.map(|id| (id, Self::granted(spec, asked, &Oneshots::running(spec, id))));
+        each.reduce(|a, b| if b.1.total > a.1.total { b } else { a })
+    }
+
+    fn granted(spec: &Spec, asked: bool, oneshots: &Oneshots) -> Self {
         let budget = Budget::new(spec);
         let deadline = Time(spec.window);
-        let stays_ready = match asked {
-            true => budget.unready_delay(spec, Time(Duration::ZERO), deadline),
-            false => Duration::ZERO,
+        // Before the oneshots are complete the container is not ready.
+        let was_ready = matches!(oneshots, Oneshots::Complete);
+        let stays_ready = if asked && was_ready {
+            budget.unready_delay(spec, Time(Duration::ZERO), deadline)
+        } else {
+            Duration::ZERO
         };
-        Self::walk(spec, false, |kind, process, at| {
+        Self::walk(spec, oneshots, |kind, process, at| {
             let now = Time(at);
             match (kind, process) {
-                (StepKind::ReadinessDelay, _) => (!spec.readiness_delay.is_zero())
+                (StepKind::ReadinessDelay, _) => (was_ready && !spec.readiness_delay.is_zero())
                     .then(|| budget.readiness_delay(spec, now, deadline)),
                 (StepKind::PreStop, None) => budget.container_pre_stop(spec, now, deadline),
                 (StepKind::PostStop, None) => Budget::container_post_stop(spec, now, deadline),
@@ -137,12 +224,11 @@ impl Timeline {
         self.critical.binary_search(&place).is_ok()
     }
 
-    /// Walks through a shutdown. `oneshots`: they still run, and are stopped like services; else they
-    /// are complete. `grant` returns the time of a step that begins at the given time
+    /// Walks through a shutdown. `grant` returns the time of a step that begins at the given time
     /// after T0; `None` if there is no such step.
     pub fn walk(
         spec: &Spec,
-        oneshots: bool,
+        oneshots: &Oneshots,
         grant: impl Fn(StepKind, Option<ProcessId>, Duration) -> Option<Duration>,
     ) -> Self {
         let mut steps = Vec::new();
@@ -166,9 +252,11 @@ impl Timeline {
         let mut drained = vec![began; spec.processes.len()];
         let mut is_drained = vec![false; spec.processes.len()];
         for id in spec.order.iter().rev() {
-            let front = above(id, &drained, began);
+            let mut front = above(id, &drained, began);
             let begins = front.at;
-            let mut front = step(StepKind::Drain, Some(*id), front);
+            if oneshots.is_started(*id) {
+                front = step(StepKind::Drain, Some(*id), front);
+            }
             is_drained[id.index()] = front.at > begins;
             if front.at > begins {
                 front = step(StepKind::Close, Some(*id), front);
@@ -185,8 +273,7 @@ impl Timeline {
         let mut gone = vec![began; spec.processes.len()];
         for id in spec.order.iter().rev() {
             let mut front = above(id, &gone, began);
-            let process = &spec.processes[id.index()];
-            if !process.left_out && (oneshots || !process.oneshot) {
+            if oneshots.is_up(spec, *id) {
                 for kind in [StepKind::PreStop, StepKind::Stop, StepKind::PostStop] {
                     front = step(kind, Some(*id), front);
                 }

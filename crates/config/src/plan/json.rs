@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::load::forms::Word;
 use crate::plan::timeline::{Step, Timeline};
-use crate::plan::{Plan, Start};
+use crate::plan::{InOneshot, Plan, Start};
 use crate::types::seconds;
 
 #[must_use]
@@ -13,8 +13,8 @@ pub fn json(plan: &Plan<'_>) -> String {
         "grace_period": seconds(plan.grace_period),
         "reserve": seconds(plan.reserve),
         "deadline": seconds(plan.window()),
-        "after_signal": case(plan, &plan.after_signal, true),
-        "after_unasked_end": case(plan, &plan.after_end, false),
+        "after_signal": case(plan, &plan.after_signal, true, plan.signal_in_oneshot.as_ref()),
+        "after_unasked_end": case(plan, &plan.after_end, false, plan.end_in_oneshot.as_ref()),
     });
     let start = json!({
         "ready_by": plan.ready_by().map(seconds),
@@ -42,15 +42,28 @@ fn process(start: &Start<'_>) -> Value {
     })
 }
 
-fn case(plan: &Plan<'_>, timeline: &Timeline, asked: bool) -> Value {
-    let path: Vec<_> = timeline.critical_steps().map(|step| plan.label(step)).collect();
+/// `in_oneshot`: where a oneshot that still runs makes it longer.
+fn case(
+    plan: &Plan<'_>,
+    timeline: &Timeline,
+    asked: bool,
+    in_oneshot: Option<&InOneshot<'_>>,
+) -> Value {
+    let path = |timeline: &Timeline| -> Vec<_> {
+        timeline.critical_steps().map(|step| plan.label(step)).collect()
+    };
     let steps = timeline.steps.iter().enumerate();
     let steps = steps.map(|(at, each)| step(plan, each, asked, timeline.is_critical(at)));
     json!({
         "total": seconds(timeline.total),
         "fits": plan.cuts(timeline, asked).next().is_none(),
-        "critical_path": path,
+        "critical_path": path(timeline),
         "steps": steps.collect::<Vec<_>>(),
+        "in_oneshot": in_oneshot.map(|it| json!({
+            "process": it.name,
+            "total": seconds(it.timeline.total),
+            "critical_path": path(&it.timeline),
+        })),
     })
 }
 

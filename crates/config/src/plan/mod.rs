@@ -32,12 +32,22 @@ pub struct Plan<'c> {
     pub after_signal: Timeline,
     /// The longest shutdown after the unasked end of a process: each drain waits only for `min`.
     pub after_end: Timeline,
+    /// The longest shutdowns while a oneshot still runs, where they are longer than those above.
+    pub signal_in_oneshot: Option<InOneshot<'c>>,
+    pub end_in_oneshot: Option<InOneshot<'c>>,
     /// Time from T0 until the container is killed from outside.
     pub grace_period: Duration,
     /// The part of it that is kept free at its end.
     pub reserve: Duration,
     names: Vec<&'c str>,
     spec: Spec,
+}
+
+/// The longest shutdown while a oneshot still runs.
+#[derive(Clone, Debug)]
+pub struct InOneshot<'c> {
+    pub name: &'c str,
+    pub timeline: Timeline,
 }
 
 /// The start of a process. Without a readiness probe a service is ready as soon as it runs, a oneshot
@@ -67,16 +77,31 @@ impl<'c> Plan<'c> {
     #[must_use]
     pub fn new(config: &'c Config, graph: &Graph) -> Self {
         let spec = config.spec(graph);
+        let (after_signal, after_end) =
+            (Timeline::worst(&spec, true), Timeline::worst(&spec, false));
+        let in_oneshot = |asked, total: Duration| {
+            let (id, timeline) = Timeline::worst_in_oneshot(&spec, asked)?;
+            let name = &config.processes[id.index()].name;
+            (timeline.total > total).then_some(InOneshot { name, timeline })
+        };
         Self {
             start: start(config, &spec),
             pre_start: spec.hooks.pre_start.map(|wait| wait.limit),
-            after_signal: Timeline::worst(&spec, true),
-            after_end: Timeline::worst(&spec, false),
+            signal_in_oneshot: in_oneshot(true, after_signal.total),
+            end_in_oneshot: in_oneshot(false, after_end.total),
+            after_signal,
+            after_end,
             grace_period: config.shutdown.grace_period,
             reserve: config.shutdown.reserve,
             names: config.processes.iter().map(|process| process.name.as_str()).collect(),
             spec,
         }
+    }
+
+    /// The longest shutdown after a stop signal, whether a oneshot still runs or not.
+    #[must_use]
+    pub fn longest(&self) -> Duration {
+        self.signal_in_oneshot.as_ref().map_or(self.after_signal.total, |it| it.timeline.total)
     }
 
     /// Time from T0 to the deadline.

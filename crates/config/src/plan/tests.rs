@@ -77,6 +77,45 @@ Shutdown after a stop signal
     }
 }
 
+/// The worst case is drawn as it usually is; what a oneshot changes is said.
+// holds: S103, S173
+#[test]
+fn a_oneshot_that_still_runs_makes_the_shutdown_longer() {
+    let config = "
+shutdown: {grace_period: 20s, reserve: 1s}
+processes:
+  migrate: {type: oneshot, command: [a], stop_grace_period: 8s}
+  seed: {type: oneshot, command: [a], stop_grace_period: 1s, depends_on: [migrate]}
+  logger: {command: [a], stop_grace_period: 500ms}
+  app: {command: [a], stop_grace_period: 1s, depends_on: [seed], drain: {exec: {command: [x], time: 3s}}}
+";
+    let plan = plan(config, &[]);
+    let shown = text::text(&plan);
+    for part in [
+        "
+  At most 10s; the deadline is at 19s: grace_period 20s less reserve 1s.
+  Once every oneshot is complete, as drawn here, at most 6s.
+
+  drain app ",
+        "
+  While migrate runs, up to 10s: stop migrate 8s + leftover processes 2s
+",
+    ] {
+        assert!(shown.contains(part), "{part}\n{shown}");
+    }
+    assert_eq!(plan.longest().as_secs(), 10);
+    let value: serde_json::Value = serde_json::from_str(&json::json(&plan)).unwrap();
+    let case = &value["shutdown"]["after_signal"];
+    assert_eq!(case["total"], 6.0);
+    let path = json!(["stop migrate", "leftover processes"]);
+    let expected = json!({"process": "migrate", "total": 10.0, "critical_path": path});
+    assert_eq!(case["in_oneshot"], expected);
+    // Beside it, what does not wait for it.
+    let config = config.replace("500ms", "9s");
+    let plan = self::plan(&config, &[]);
+    assert!(plan.signal_in_oneshot.is_none(), "{}", text::text(&plan));
+}
+
 // holds: S95, S96, C657
 #[test]
 fn cuts_are_reported() {

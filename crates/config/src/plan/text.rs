@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::config::{ProcessKind, Readiness, StartCondition};
 use crate::plan::timeline::{Step, StepKind, Timeline};
-use crate::plan::{Plan, Start};
+use crate::plan::{InOneshot, Plan, Start};
 use crate::types::human;
 
 pub(crate) const COLUMNS: usize = 100;
@@ -21,21 +21,33 @@ pub fn text(plan: &Plan<'_>) -> String {
     start(&mut out, plan);
     let (window, grace) = (human(plan.window()), human(plan.grace_period));
     let reserve = human(plan.reserve);
-    for (asked, what, timeline) in [
-        (true, "Shutdown after a stop signal", &plan.after_signal),
+    for (asked, what, timeline, in_oneshot) in [
+        (true, "Shutdown after a stop signal", &plan.after_signal, &plan.signal_in_oneshot),
         (
             false,
             "Shutdown after an unasked end, with `min` as the longest wait of a drain",
             &plan.after_end,
+            &plan.end_in_oneshot,
         ),
     ] {
-        let total = human(timeline.total);
+        let longest = in_oneshot.as_ref().map_or(timeline, |it| &it.timeline);
+        let total = human(longest.total);
         let _ = writeln!(
             out,
-            "\n{what}\n\n  At most {total}; the deadline is at {window}: grace_period {grace} less reserve {reserve}.\n"
+            "\n{what}\n\n  At most {total}; the deadline is at {window}: grace_period {grace} less reserve {reserve}."
         );
+        if in_oneshot.is_some() {
+            let total = human(timeline.total);
+            let _ =
+                writeln!(out, "  Once every oneshot is complete, as drawn here, at most {total}.");
+        }
+        out.push('\n');
         bars(&mut out, plan, timeline, asked);
         below(&mut out, plan, timeline, asked);
+        if let Some(InOneshot { name, timeline }) = in_oneshot {
+            let title = format!("While {name} runs, up to {}:", human(timeline.total));
+            paragraph(&mut out, &title, " +", path(plan, timeline));
+        }
     }
     out
 }
@@ -173,13 +185,16 @@ pub fn is_shown(step: &Step) -> bool {
 }
 
 fn below(out: &mut String, plan: &Plan<'_>, timeline: &Timeline, asked: bool) {
-    let path = timeline.critical_steps();
-    let path = path.map(|step| format!("{} {}", plan.label(step), human(step.takes)));
-    paragraph(out, "Critical path (#):", " +", path);
+    paragraph(out, "Critical path (#):", " +", path(plan, timeline));
     let cuts = plan.cuts(timeline, asked).map(|(step, wish)| {
         format!("{} gets {} of {}", plan.label(step), human(step.takes), human(wish))
     });
     paragraph(out, "Cut, because the waits do not fit:", ",", cuts);
+}
+
+fn path(plan: &Plan<'_>, timeline: &Timeline) -> impl Iterator<Item = String> {
+    let path = timeline.critical_steps();
+    path.map(|step| format!("{} {}", plan.label(step), human(step.takes)))
 }
 
 /// Wraps items between, not within them. Writes nothing if there are none.

@@ -23,12 +23,22 @@ struct Worst {
     began: Vec<(Key, Time)>,
     took: Vec<(Key, Duration, Duration)>,
     ended: Option<Time>,
+    /// The oneshots that are not complete at T0.
+    running: Vec<ProcessId>,
 }
 
 impl Worst {
     /// Returns each step with its begin and duration, and the time from T0 to the exit. `cause`: a
     /// stop signal, or the end of a process.
     fn play(spec: Spec, cause: Event) -> (Vec<(Key, Duration, Duration)>, Duration) {
+        Self::play_while(spec, cause, Vec::new())
+    }
+
+    fn play_while(
+        spec: Spec,
+        cause: Event,
+        running: Vec<ProcessId>,
+    ) -> (Vec<(Key, Duration, Duration)>, Duration) {
         let spec = Rc::new(spec);
         let now = Time(Duration::from_secs(1000));
         let mut worst = Self {
@@ -40,6 +50,7 @@ impl Worst {
             began: Vec::new(),
             took: Vec::new(),
             ended: None,
+            running,
         };
         worst.settle();
         worst.t0 = Some(now);
@@ -85,7 +96,8 @@ impl Worst {
             Action::Spawn(process) => {
                 self.events.push_back(Event::Spawned(process));
                 let spec = &self.spec.processes[process.index()];
-                if spec.oneshot {
+                if self.running.contains(&process) {
+                } else if spec.oneshot {
                     let end = End::Code(0);
                     self.events.push_back(Event::Exited { process, end, remains: false });
                 } else if spec.readiness_timeout.is_some() {
@@ -226,4 +238,47 @@ fn the_plan_after_an_unasked_end_is_exact() {
         let ended = Event::Exited { process: cause, end: End::Code(7), remains: false };
         assert_same(seed, &spec, ended, Some(cause));
     }
+}
+
+/// The longest of all runs in which some oneshots are not complete when the stop signal comes.
+// holds: S173
+#[test]
+fn the_plan_while_a_oneshot_runs_is_exact() {
+    let (mut compared, mut longer) = (0, 0);
+    for seed in 0..5000 {
+        let mut spec = startable(seed);
+        // Its own timeout may stop it before the drains are over.
+        spec.processes.iter_mut().for_each(|process| process.timeout = None);
+        let oneshots: Vec<_> = spec
+            .ids()
+            .filter(|id| {
+                let process = &spec.processes[id.index()];
+                process.oneshot && !process.left_out
+            })
+            .collect();
+        let Some((_, plan)) = Timeline::worst_in_oneshot(&spec, true) else { continue };
+        if !has_service(&spec) {
+            continue;
+        }
+        let real = (1..1_u32 << oneshots.len()).map(|some| {
+            let running = oneshots.iter().enumerate().filter(|(at, _)| some & (1 << at) != 0);
+            let running = running.map(|(_, id)| *id).collect();
+            Worst::play_while(spec.clone(), Event::Signal(Signal::TERM), running).1
+        });
+        let real = real.max().unwrap_or_default();
+        let story = || format!("seed {seed}: {spec:#?}\n{plan:#?}");
+        assert!(real <= plan.total, "{real:?} is longer; {}", story());
+        let is_beside = spec.processes.iter().any(|process| {
+            let is_started = |&(on, condition): &(ProcessId, StartCondition)| {
+                spec.processes[on.index()].oneshot && condition == StartCondition::Started
+            };
+            process.dependencies.iter().any(is_started)
+        });
+        if !is_beside {
+            assert_eq!(real, plan.total, "{}", story());
+            compared += 1;
+            longer += u32::from(plan.total > Timeline::worst(&spec, true).total);
+        }
+    }
+    assert!(compared > 500 && longer > 20, "{compared} compared, {longer} longer");
 }

@@ -1,22 +1,28 @@
 //! The charts of a plan.
 
 use crate::drawing::{Bar, Chart, Look, Row};
-use crate::plan::Plan;
 use crate::plan::text::is_shown;
 use crate::plan::timeline::Timeline;
+use crate::plan::{InOneshot, Plan};
 use crate::types::human;
 
 /// Draws the longest shutdown after a stop signal and after an unasked end.
 #[must_use]
 pub fn svg(plan: &Plan<'_>) -> String {
     let charts = [
-        (true, "Shutdown after a stop signal", &plan.after_signal),
-        (false, "Shutdown after an unasked end", &plan.after_end),
+        (true, "Shutdown after a stop signal", &plan.after_signal, &plan.signal_in_oneshot),
+        (false, "Shutdown after an unasked end", &plan.after_end, &plan.end_in_oneshot),
     ]
-    .map(|(asked, title, timeline)| {
+    .map(|(asked, title, timeline, in_oneshot)| {
         let total = human(timeline.total);
+        let at_most = match in_oneshot {
+            Some(InOneshot { name, timeline }) => {
+                format!("at most {total}, while {name} runs {}", human(timeline.total))
+            }
+            None => format!("at most {total}"),
+        };
         let text = format!(
-            "at most {total}; the deadline is at {}: grace_period {} less reserve {}",
+            "{at_most}; the deadline is at {}: grace_period {} less reserve {}",
             human(plan.window()),
             human(plan.grace_period),
             human(plan.reserve)

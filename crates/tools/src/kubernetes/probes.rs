@@ -174,7 +174,7 @@ fn answered(ctx: &mut Context<'_>, probe: &Probe) {
 
 /// Warns of a liveness probe that fails during the drain, so that the kubelet kills the container.
 fn liveness(ctx: &mut Context<'_>, probe: &Probe) {
-    let whole = ctx.plan.after_signal.total;
+    let whole = ctx.plan.longest();
     let after_signal = &ctx.plan.after_signal;
     let after_drain = after_signal.total.saturating_sub(after_signal.drained_at());
     let asks_ready = match probe.target() {

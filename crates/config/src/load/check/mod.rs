@@ -17,7 +17,7 @@ use crate::graph::Graph;
 use crate::load::diagnostics::problems::Problems;
 use crate::load::places::{Entry, Places};
 use crate::load::span::Span;
-use crate::plan::timeline::{Step, StepKind, Timeline};
+use crate::plan::timeline::{Oneshots, Step, StepKind, Timeline};
 use crate::types::suggest::list;
 use crate::types::{ProcessId, human};
 
@@ -74,7 +74,9 @@ fn too_long(
     of_drain: &str,
     of: impl Fn(StepKind, Option<ProcessId>) -> Option<Duration>,
 ) -> Option<(Span, String)> {
-    let walk = Timeline::walk(&config.spec(graph), true, |what, process, _| of(what, process));
+    let walk = Timeline::walk(&config.spec(graph), &Oneshots::LikeServices, |what, process, _| {
+        of(what, process)
+    });
     let path: Vec<_> = walk.critical_steps().collect();
     let sum = path.iter().fold(Duration::ZERO, |sum, step| sum.saturating_add(step.takes));
     if sum <= config.shutdown.window() {
