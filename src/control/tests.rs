@@ -16,6 +16,7 @@ use crate::control::testing::CountingSupervisor;
 use crate::control::*;
 use crate::http;
 use crate::http::request;
+use crate::os::stale_socket;
 use crate::testing::temp_dir::TempDir;
 
 /// A server on both kinds of listener, with a status that the test can change.
@@ -53,6 +54,7 @@ impl Rig {
                 assert!(server.await.unwrap_err().is_cancelled());
             })
             .await;
+        stale_socket::finish_removals(Duration::from_secs(10));
         assert!(!socket.exists());
     }
 
