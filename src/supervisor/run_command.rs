@@ -74,7 +74,7 @@ pub(crate) async fn run(
     children: SharedChildren,
     limit: Duration,
 ) -> Result<(), Failure> {
-    match timeout(limit, end_of(request, children)).await {
+    match timeout(limit, end_of(request, children, |_| ())).await {
         Ok(Ok(End::Code(0))) => Ok(()),
         Ok(Ok(end)) => Err(format!("its command {end}").into()),
         Ok(Err(error)) => Err(error.into()),
@@ -82,13 +82,14 @@ pub(crate) async fn run(
     }
 }
 
-/// Runs a command to its end. Kills its process group when this is dropped.
+/// Runs a command to its end. Kills its process group when this is dropped. `started` gets its pid.
 ///
 /// # Errors
 /// Where it could not be executed.
 pub(crate) async fn end_of(
     mut request: SpawnRequest,
     children: SharedChildren,
+    started: impl FnOnce(Pid),
 ) -> Result<End, SpawnError> {
     let path = request.command.first().map(PathBuf::from).unwrap_or_default();
     let other = |error| SpawnError::Other { path, source: io::Error::other(error) };
@@ -101,6 +102,7 @@ pub(crate) async fn end_of(
     }
     let (sender, end) = oneshot::channel();
     let pid = children.borrow_mut().start(request, Role::Command(sender))?;
+    started(pid);
     let mut running = Running { pid, end };
     match (&mut running.end).await {
         Ok(Ok(end)) => Ok(end),

@@ -1,5 +1,6 @@
 //! Hooks under way: starts their commands, and kills those that take too long.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use tokio::task::spawn_local;
@@ -7,13 +8,14 @@ use tokio::task::spawn_local;
 use crate::config::Hook;
 use crate::core::event::Event;
 use crate::core::spec::{HookId, Stage};
+use crate::os::kill::kill_group_of_child;
 use crate::report::messages;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::launch::StartError;
-use crate::supervisor::message::{Message, Start};
+use crate::supervisor::message::{Message, Role, Start};
 use crate::supervisor::preparation::{Files, Preparation};
 use crate::supervisor::run_command;
-use crate::types::ProcessId;
+use crate::types::{ProcessId, Signal};
 
 impl Executor {
     /// Starts the command of a hook; returns the event of its end where that failed at once.
@@ -86,7 +88,10 @@ impl Executor {
         request.directory = directory;
         self.keep_open(log.as_ref());
         let (name, status_board) = (self.hook_name(id), Rc::clone(&self.status_board));
-        let end = run_command::end_of(request, Rc::clone(&self.children));
+        let pid = Rc::new(Cell::new(None));
+        self.hook_pids.insert(id, Rc::clone(&pid));
+        let end =
+            run_command::end_of(request, Rc::clone(&self.children), move |is| pid.set(Some(is)));
         self.run_as_hook(id, async move {
             let end = end.await;
             // Its last lines come before the line about its end.
@@ -128,6 +133,12 @@ impl Executor {
         self.abort_preparation(Start::Hook(id));
         let Some(task) = self.hooks.remove(&id) else { return };
         task.abort();
+        // At once, and not when the task is dropped: a sweep may follow, whose TERM is not for it.
+        if let Some(pid) = self.hook_pids.remove(&id).and_then(|pid| pid.get())
+            && matches!(self.children.borrow().role(pid), Some(Role::Command(_)))
+        {
+            let _ = kill_group_of_child(pid, Signal::KILL);
+        }
         let has_ended = |process: ProcessId| self.instances[process.index()].pid.is_none();
         if id.stage == Stage::PreStop && id.process.is_some_and(has_ended) {
             tracing::info!("{}: killed, because its process has ended", self.hook_name(id));
@@ -144,6 +155,7 @@ impl Executor {
         if self.hooks.get(&hook)?.id() != task {
             return None;
         }
+        self.hook_pids.remove(&hook);
         self.hooks.remove(&hook).map(|_| event)
     }
 }

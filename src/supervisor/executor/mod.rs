@@ -96,6 +96,8 @@ pub(crate) struct Executor {
     to_start: VecDeque<ProcessId>,
     /// Hooks under way, and checks of an Envoy's config in place of one.
     hooks: BTreeMap<HookId, AbortHandle>,
+    /// Of hooks whose command has been started.
+    hook_pids: BTreeMap<HookId, Rc<Cell<Option<Pid>>>>,
     /// Captures with a pipe that may still hold output.
     open_logs: Vec<Rc<OutputCapture>>,
     /// At this length of `open_logs`, the ended ones are dropped.
@@ -179,6 +181,7 @@ impl Executor {
             preparing: BTreeMap::new(),
             removals: Vec::new(),
             hooks: BTreeMap::new(),
+            hook_pids: BTreeMap::new(),
             open_logs: Vec::new(),
             max_open_logs: 0,
             leftovers: Leftovers::default(),

@@ -656,6 +656,34 @@ fn held(spec: Spec) -> Play {
     play
 }
 
+// holds: S46
+#[test]
+fn a_process_drained_earlier_is_counted_again_before_its_stop() {
+    let look = || Action::CloseListeners(ROUTER);
+    let mut play = held(gateway());
+    assert_eq!(play.at(6000, Event::Signal(Signal::TERM)), [look()]);
+    let actions = play.at(6010, Event::ListenersClosed(ROUTER));
+    assert_eq!(actions, [Action::EndDrain(ROUTER), stop(ROUTER)]);
+    // An admin that hangs is not waited for long.
+    let mut play = held(gateway());
+    assert_eq!(play.at(6000, Event::Signal(Signal::TERM)), [look()]);
+    assert!(play.at(6249, Event::Tick).is_empty());
+    assert_eq!(play.machine.next_wakeup(), Some(Time(MS(6250))));
+    assert_eq!(play.at(6250, Event::Tick), [Action::EndDrain(ROUTER), stop(ROUTER)]);
+    assert!(play.at(6300, Event::ListenersClosed(ROUTER)).is_empty());
+    // After a second signal it is not waited for at all.
+    let mut play = held(gateway());
+    assert_eq!(play.at(6000, Event::Signal(Signal::TERM)), [look()]);
+    let second = play.at(6100, INT);
+    assert_eq!(second, [Action::EndDrain(ROUTER), stop(ROUTER)]);
+    // A process that is gone by then is not polled.
+    let mut play = held(gateway());
+    assert_eq!(play.at(6000, exited(ROUTER)), [stop(ENGINE)]);
+    let mut play = held(gateway());
+    assert_eq!(play.at(6000, Event::Signal(Signal::TERM)), [look()]);
+    assert_eq!(play.at(6100, exited(ROUTER)), [Action::EndDrain(ROUTER), stop(ENGINE)]);
+}
+
 // holds: C114, C115
 #[test]
 fn the_time_of_a_stop_counts_from_a_drain_that_was_requested_within_the_grace_period() {
