@@ -1,8 +1,6 @@
 //! Difficult environments: storms of orphans, no privileges, an ordinary process, closed
 //! descriptors.
 
-use std::process::Command;
-
 use crate::support::namespace::is_root_for;
 use crate::support::{Duration, LONG, Rig, Running, Signal};
 
