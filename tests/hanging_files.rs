@@ -46,15 +46,21 @@ print('mounted' if mounted == 0 else 'skipped: no fuse', flush=True)
 os.execvp(sys.argv[2], sys.argv[2:])
 ";
 
+/// A rig whose drainit runs beside a file system that never answers, and the file system's path.
+fn beside_hanging_files() -> Option<(Rig, String)> {
+    let rig = Rig::new()?;
+    if !std::path::Path::new("/dev/fuse").exists() {
+        return None;
+    }
+    let hung = rig.path("hung").display().to_string();
+    Some((rig.wrapper(&["python3", "-c", HANG, &hung]), hung))
+}
+
 // holds: S233, C672
 #[test]
 fn nothing_waits_for_a_file_system_that_hangs() {
-    let Some(rig) = Rig::new() else { return };
-    if !std::path::Path::new("/dev/fuse").exists() {
-        return;
-    }
-    let hung = rig.path("hung").display().to_string();
-    let drainit = rig.wrapper(&["python3", "-c", HANG, &hung]).start(
+    let Some((rig, _)) = beside_hanging_files() else { return };
+    let drainit = rig.start(
         "
         shutdown: {grace_period: 12s, reserve: 2s}
         processes:
@@ -88,12 +94,8 @@ sys.exit(covered)
 
 #[test]
 fn a_reload_does_not_wait_for_the_directory_of_a_socket_that_hangs() {
-    let Some(rig) = Rig::new() else { return };
-    if !std::path::Path::new("/dev/fuse").exists() {
-        return;
-    }
-    let hung = rig.path("hung").display().to_string();
-    let drainit = rig.wrapper(&["python3", "-c", HANG, &hung]).start(
+    let Some((rig, hung)) = beside_hanging_files() else { return };
+    let drainit = rig.start(
         "
         shutdown: {grace_period: 12s, reserve: 2s}
         processes:
@@ -112,13 +114,9 @@ fn a_reload_does_not_wait_for_the_directory_of_a_socket_that_hangs() {
 
 #[test]
 fn the_loop_does_not_wait_for_the_socket_of_a_service_manager_that_hangs() {
-    let Some(rig) = Rig::new() else { return };
-    if !std::path::Path::new("/dev/fuse").exists() {
-        return;
-    }
-    let hung = rig.path("hung").display().to_string();
+    let Some((rig, hung)) = beside_hanging_files() else { return };
     let socket = format!("{hung}/notify");
-    let drainit = rig.env("NOTIFY_SOCKET", &socket).wrapper(&["python3", "-c", HANG, &hung]).start(
+    let drainit = rig.env("NOTIFY_SOCKET", &socket).start(
         "
         shutdown: {grace_period: 12s, reserve: 2s}
         processes:
@@ -134,13 +132,9 @@ fn the_loop_does_not_wait_for_the_socket_of_a_service_manager_that_hangs() {
 #[test]
 fn a_start_does_not_wait_for_the_directory_of_a_socket_that_hangs() {
     for keys in ["control: {socket: DIR/hung/c.sock}", ""] {
-        let Some(rig) = Rig::new() else { return };
-        if !std::path::Path::new("/dev/fuse").exists() {
-            return;
-        }
+        let Some((rig, _)) = beside_hanging_files() else { return };
         let listen = if keys.is_empty() { ", listen: ['unix:DIR/hung/a.sock']" } else { "" };
-        let hung = rig.path("hung").display().to_string();
-        let ended = rig.wrapper(&["python3", "-c", HANG, &hung]).run(&format!(
+        let ended = rig.run(&format!(
             "
         {keys}
         processes:
@@ -153,14 +147,10 @@ fn a_start_does_not_wait_for_the_directory_of_a_socket_that_hangs() {
 
 #[test]
 fn the_exit_does_not_wait_for_the_directory_of_a_socket_that_hangs() {
-    let Some(rig) = Rig::new() else { return };
-    if !std::path::Path::new("/dev/fuse").exists() {
-        return;
-    }
+    let Some((rig, _)) = beside_hanging_files() else { return };
     fs::create_dir(rig.path("run")).unwrap();
     rig.write("cover.py", COVER);
-    let hung = rig.path("hung").display().to_string();
-    let drainit = rig.wrapper(&["python3", "-c", HANG, &hung]).start(
+    let drainit = rig.start(
         "
         shutdown: {grace_period: 12s, reserve: 2s}
         control: {socket: DIR/run/control.sock}

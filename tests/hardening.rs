@@ -1,6 +1,8 @@
 //! Difficult environments: storms of orphans, no privileges, an ordinary process, closed
 //! descriptors.
 
+use std::process::Command;
+
 use crate::support::namespace::is_root_for;
 use crate::support::{Duration, LONG, Rig, Running, Signal};
 
@@ -59,6 +61,34 @@ fn where_drainit_itself_cannot_go_on_all_processes_are_stopped() {
     let told = drainit.wait_for_event("base", "got SIGTERM").at - asked;
     assert!(told < Duration::from_millis(1500), "{told:?}");
     assert_gave_up(drainit, asked, "drainit cannot go on: .*");
+}
+
+// holds: S124, S204
+#[test]
+fn where_drainit_gets_no_memory_all_processes_are_stopped() {
+    let as_init = Rig::new();
+    for rig in as_init.into_iter().chain([Rig::not_init()]) {
+        let config = "
+            reload_signal: HUP
+            processes:
+              base: {command: [CHILD, base]}
+              a: {command: [CHILD, a, 'daemon=b', 'on=TERM:ignore'], depends_on: [base]}
+            ";
+        let drainit = rig.start(config);
+        drainit.wait_for_start(&["base", "a", "b"]);
+        drainit.wait_for_line("everything is ready");
+        // There is room for the stack of the thread that reads, and none for the file.
+        let comment = format!("# {}\n", "x".repeat(3_900_000));
+        std::fs::write(drainit.path("drainit.yaml"), comment).unwrap();
+        let pid = drainit.pid().to_string();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let size = status.lines().find_map(|line| line.strip_prefix("VmData:")).unwrap();
+        let size: u64 = size.trim().trim_end_matches(" kB").parse().unwrap();
+        let limit = ["--pid", &pid, &format!("--data={}:", size * 1024 + 2_600_000)];
+        assert!(Command::new("prlimit").args(limit).status().unwrap().success());
+        let asked = drainit.signal(Signal::SIGHUP);
+        assert_gave_up(drainit, asked, "drainit gets no memory .[0-9]+ bytes.");
+    }
 }
 
 /// Asserts that drainit stops everything, without an order, and exits with 70.

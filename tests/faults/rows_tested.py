@@ -142,6 +142,8 @@ tested("a process may not be signalled (other user, no CAP_KILL)", "reported, th
        "shutdown::processes_that_may_not_be_signalled_are_reported")
 tested("drainit itself cannot go on", "all processes are stopped, 70",
        "hardening::where_drainit_itself_cannot_go_on_all_processes_are_stopped")
+tested("drainit itself gets no memory", "all processes are stopped, 70",
+       "hardening::where_drainit_gets_no_memory_all_processes_are_stopped")
 tested("a program is missing at a restart", "tried again as `restart` says",
        "supervise::a_program_that_is_missing_at_a_restart_is_tried_again_as_restart_says")
 tested("a config that cannot be used, at a reload", "nothing changes, and it says why",

@@ -2,6 +2,8 @@
 //! further one, and the check of the config before. `core/handover.rs` decides in which order they
 //! end.
 
+use std::rc::Rc;
+
 use crate::config::{Address, DrainMethod, EnvoyFlags, Process};
 use crate::core::event::Event;
 use crate::core::spec::HookId;
@@ -113,7 +115,7 @@ impl Executor {
         let base = self.base.clone();
         let children = self.children.clone();
         let status_board = self.status_board.clone();
-        self.run_as_hook(hook, async move {
+        self.run_as_hook(hook, Rc::default(), async move {
             let request = |stderr| launch::validation(&wanted, &args, &base, stderr);
             let checked = match validate(request, children).await {
                 Ok(()) => {

@@ -3,11 +3,12 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use tokio::task::spawn_local;
+use tokio::task::{AbortHandle, spawn_local};
 
 use crate::config::Hook;
 use crate::core::event::Event;
 use crate::core::spec::{HookId, Stage};
+use crate::os::Pid;
 use crate::os::kill::kill_group_of_child;
 use crate::report::messages;
 use crate::supervisor::executor::Executor;
@@ -16,6 +17,13 @@ use crate::supervisor::message::{Message, Role, Start};
 use crate::supervisor::preparation::{Files, Preparation};
 use crate::supervisor::run_command;
 use crate::types::{ProcessId, Signal};
+
+/// A hook under way, or the check of an Envoy's config in place of one.
+pub(super) struct RunningHook {
+    task: AbortHandle,
+    /// Set once its command has started.
+    pid: Rc<Cell<Option<Pid>>>,
+}
 
 impl Executor {
     /// Starts the command of a hook; returns the event of its end where that failed at once.
@@ -89,10 +97,10 @@ impl Executor {
         self.keep_open(log.as_ref());
         let (name, status_board) = (self.hook_name(id), Rc::clone(&self.status_board));
         let pid = Rc::new(Cell::new(None));
-        self.hook_pids.insert(id, Rc::clone(&pid));
+        let started = Rc::clone(&pid);
         let end =
             run_command::end_of(request, Rc::clone(&self.children), move |is| pid.set(Some(is)));
-        self.run_as_hook(id, async move {
+        self.run_as_hook(id, started, async move {
             let end = end.await;
             // Its last lines come before the line about its end.
             if let Some(log) = log {
@@ -113,15 +121,21 @@ impl Executor {
         None
     }
 
-    /// Runs a task that takes the place of a hook and returns its event.
-    pub(super) fn run_as_hook(&mut self, id: HookId, work: impl Future<Output = Event> + 'static) {
+    /// Runs a task that takes the place of a hook and returns its event. The task sets `pid` once
+    /// it has started a command.
+    pub(super) fn run_as_hook(
+        &mut self,
+        id: HookId,
+        pid: Rc<Cell<Option<Pid>>>,
+        work: impl Future<Output = Event> + 'static,
+    ) {
         let sender = self.sender.clone();
         let task = spawn_local(async move {
             let event = work.await;
             // Fails only when the event loop has ended.
             let _ = sender.send(Message::HookOver { hook: id, task: tokio::task::id(), event });
         });
-        self.hooks.insert(id, task.abort_handle());
+        self.hooks.insert(id, RunningHook { task: task.abort_handle(), pid });
     }
 
     fn hook_name(&self, hook: HookId) -> String {
@@ -131,10 +145,10 @@ impl Executor {
     /// Kills a hook that is under way.
     pub(crate) fn abort_hook(&mut self, id: HookId) {
         self.abort_preparation(Start::Hook(id));
-        let Some(task) = self.hooks.remove(&id) else { return };
-        task.abort();
+        let Some(hook) = self.hooks.remove(&id) else { return };
+        hook.task.abort();
         // At once, and not when the task is dropped: a sweep may follow, whose TERM is not for it.
-        if let Some(pid) = self.hook_pids.remove(&id).and_then(|pid| pid.get())
+        if let Some(pid) = hook.pid.get()
             && matches!(self.children.borrow().role(pid), Some(Role::Command(_)))
         {
             let _ = kill_group_of_child(pid, Signal::KILL);
@@ -152,10 +166,9 @@ impl Executor {
         task: tokio::task::Id,
         event: Event,
     ) -> Option<Event> {
-        if self.hooks.get(&hook)?.id() != task {
+        if self.hooks.get(&hook)?.task.id() != task {
             return None;
         }
-        self.hook_pids.remove(&hook);
         self.hooks.remove(&hook).map(|_| event)
     }
 }

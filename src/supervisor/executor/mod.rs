@@ -45,6 +45,7 @@ use crate::supervisor::drain::RunningDrain;
 use crate::supervisor::drain::target::DrainTarget;
 use crate::supervisor::executor::epochs::Epoch;
 use crate::supervisor::executor::groups::LeftGroup;
+use crate::supervisor::executor::hooks::RunningHook;
 pub(crate) use crate::supervisor::executor::start::LONGEST_START;
 use crate::supervisor::executor::start::Launching;
 use crate::supervisor::file_watch::FileWatches;
@@ -94,10 +95,7 @@ pub(crate) struct Executor {
     removals: Vec<(Vec<PathBuf>, watch::Receiver<()>)>,
     /// Those whose start waits for that of others.
     to_start: VecDeque<ProcessId>,
-    /// Hooks under way, and checks of an Envoy's config in place of one.
-    hooks: BTreeMap<HookId, AbortHandle>,
-    /// Of hooks whose command has been started.
-    hook_pids: BTreeMap<HookId, Rc<Cell<Option<Pid>>>>,
+    hooks: BTreeMap<HookId, RunningHook>,
     /// Captures with a pipe that may still hold output.
     open_logs: Vec<Rc<OutputCapture>>,
     /// At this length of `open_logs`, the ended ones are dropped.
@@ -181,7 +179,6 @@ impl Executor {
             preparing: BTreeMap::new(),
             removals: Vec::new(),
             hooks: BTreeMap::new(),
-            hook_pids: BTreeMap::new(),
             open_logs: Vec::new(),
             max_open_logs: 0,
             leftovers: Leftovers::default(),

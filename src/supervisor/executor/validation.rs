@@ -4,10 +4,12 @@
 
 use std::io::{self, pipe};
 use std::os::fd::OwnedFd;
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;
+use tokio::time::timeout;
 
 use crate::os::spawn::SpawnRequest;
 use crate::supervisor::message::SharedChildren;
@@ -16,6 +18,8 @@ use crate::types::harmless;
 
 /// The part of what Envoy writes that is kept.
 const KEPT: usize = 64 * 1024;
+/// The limit for the last lines, after Envoy's end.
+const LAST_LINES: Duration = Duration::from_millis(100);
 /// The core aborts the check before, as it does with a hook.
 const LIMIT: Duration = Duration::from_secs(3600);
 /// The longest reason, in characters.
@@ -31,20 +35,33 @@ pub(super) async fn validate(
     let failed = |error: io::Error| harmless(&error.to_string()).into_owned();
     let (reader, writer) = pipe().map_err(failed)?;
     let mut reader = Receiver::from_owned_fd(reader.into()).map_err(failed)?;
-    let run = run_command::run(request(writer.into()), children, LIMIT);
-    let read = async {
-        let (mut output, mut chunk) = (Vec::new(), [0; 4096]);
-        while let Ok(count @ 1..) = reader.read(&mut chunk).await {
-            output.extend(&chunk[..count]);
-            output.drain(..output.len().saturating_sub(KEPT));
+    let mut run = pin!(run_command::run(request(writer.into()), children, LIMIT));
+    let (mut output, mut chunk) = (Vec::new(), [0; 4096]);
+    let mut is_open = true;
+    let result = loop {
+        tokio::select! {
+            result = &mut run => break result,
+            count = reader.read(&mut chunk), if is_open => match count {
+                Ok(count) if count > 0 => keep(&mut output, &chunk[..count]),
+                _ => is_open = false,
+            },
         }
-        output
     };
-    let (result, output) = tokio::join!(run, read);
+    while is_open {
+        match timeout(LAST_LINES, reader.read(&mut chunk)).await {
+            Ok(Ok(count)) if count > 0 => keep(&mut output, &chunk[..count]),
+            _ => is_open = false,
+        }
+    }
     result.map_err(|failure| {
         let output = String::from_utf8_lossy(&output);
         reason(&output).map_or(failure.why, |reason| harmless(&reason).into_owned())
     })
+}
+
+fn keep(output: &mut Vec<u8>, chunk: &[u8]) {
+    output.extend(chunk);
+    output.drain(..output.len().saturating_sub(KEPT));
 }
 
 /// The last critical line, with the lines that continue it and without what Envoy puts before it;
