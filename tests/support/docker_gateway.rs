@@ -23,7 +23,7 @@ use super::temp_dir::TempDir;
 pub(crate) struct GatewayImages {
     /// The image built from `examples/api-gateway/Dockerfile`.
     pub(crate) production: String,
-    /// The image of the target `debug` of that Dockerfile.
+    /// That image with a stand-in for a debugger, built from `Dockerfile.debug`.
     pub(crate) debug: String,
 }
 
@@ -40,11 +40,22 @@ pub(crate) fn gateway_images() -> Option<&'static GatewayImages> {
         let context = checkout().join("examples/api-gateway");
         let drainit = format!("DRAINIT={}", named("drainit", drainit));
         let gateway = format!("GATEWAY={}", named("runtime", &runtime()));
-        let args = ["--build-arg", &drainit, "--build-arg", &gateway];
         let context = context.to_str().unwrap();
-        let debug = [&args[..], &["--target", "debug", context]].concat();
-        GatewayImages { production: build(&[&args[..], &[context]].concat()), debug: build(&debug) }
+        let production = build(&["--build-arg", &drainit, "--build-arg", &gateway, context]);
+        let gateway = format!("GATEWAY={}", named("production", &production));
+        let debugger = format!("DEBUGGER={}", named("debugger", &debugger()));
+        let file = format!("{context}/Dockerfile.debug");
+        let args = ["--file", &file, "--build-arg", &gateway, "--build-arg", &debugger, context];
+        GatewayImages { production, debug: build(&args) }
     }))
+}
+
+/// Builds a stand-in for an image that has a debugger.
+fn debugger() -> String {
+    let dir = TempDir::new();
+    fs::copy(child(), dir.join("dlv")).unwrap();
+    dir.write("Dockerfile", "FROM scratch\nCOPY dlv /usr/local/bin/dlv\n");
+    build(&[dir.path().to_str().unwrap()])
 }
 
 /// Builds a stand-in for the gateway's runtime image, without its scripts.
@@ -62,7 +73,7 @@ fn runtime() -> String {
         fs::write(&file, content).unwrap();
         fs::set_permissions(&file, Permissions::from_mode(0o755)).unwrap();
     }
-    for path in ["app/policy-engine", "usr/bin/python3", "usr/local/bin/dlv"] {
+    for path in ["app/policy-engine", "usr/bin/python3"] {
         let file = dir.join("root").join(path);
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::copy(&helper, file).unwrap();
