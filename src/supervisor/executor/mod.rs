@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
-use tokio::task::{AbortHandle, spawn_local};
+use tokio::task::{AbortHandle, JoinHandle, spawn_local};
 use tokio::time::timeout;
 
 use crate::config::{Config, Hook, LogFile, LogFormat, LogMode, Process};
@@ -96,6 +96,8 @@ pub(crate) struct Executor {
     /// Those whose start waits for that of others.
     to_start: VecDeque<ProcessId>,
     hooks: BTreeMap<HookId, RunningHook>,
+    /// The task that sends the last request once drainit has looked at its watched files.
+    last_look: Option<JoinHandle<()>>,
     /// Captures with a pipe that may still hold output.
     open_logs: Vec<Rc<OutputCapture>>,
     /// At this length of `open_logs`, the ended ones are dropped.
@@ -179,6 +181,7 @@ impl Executor {
             preparing: BTreeMap::new(),
             removals: Vec::new(),
             hooks: BTreeMap::new(),
+            last_look: None,
             open_logs: Vec::new(),
             max_open_logs: 0,
             leftovers: Leftovers::default(),

@@ -100,17 +100,23 @@ impl Executor {
         });
     }
 
-    /// Sends a message to the event loop once drainit has looked at the watched files of a process.
-    pub(crate) fn after_look(&self, process: Option<ProcessId>, message: Message) {
+    /// Sends a message to the event loop once drainit has looked at the watched files of a process,
+    /// and after the messages for which this was called before: requests keep their order.
+    pub(crate) fn after_look(&mut self, process: Option<ProcessId>, message: Message) {
         let look = process.map(|slot| self.look(slot));
         let sender = self.sender.clone();
-        spawn_local(async move {
+        let earlier = self.last_look.take();
+        self.last_look = Some(spawn_local(async move {
             if let Some(look) = look {
                 look.await;
             }
+            if let Some(earlier) = earlier {
+                // Fails only at the end of the runtime.
+                let _ = earlier.await;
+            }
             // Fails only when the event loop has ended.
             let _ = sender.send(message);
-        });
+        }));
     }
 
     /// Looks at the watched files of a process.
