@@ -172,8 +172,8 @@ impl StatusBoard {
                     .collect(),
                 drain_warnings: history.drain_warnings.clone(),
                 drain: drain.filter(|_| is_own && history.pid.is_some()),
-                restarts: world.restarts[slot.index()].total,
-                probe_failures: world.probe_failures[slot.index()].total,
+                restarts: world[slot].restarts.total,
+                probe_failures: world[slot].probe_failures.total,
                 since: now.since(history.since),
                 is_missed: part == Part::Current
                     && (machine.waits_for(slot) || spec.required && !history.state.is_settled()),

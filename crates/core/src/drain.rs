@@ -33,7 +33,7 @@ const RECOUNT: Duration = Duration::from_millis(100);
 const NOTED_EVERY: Duration = Duration::from_secs(60);
 
 /// The progress of the drain of one process.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) enum Progress {
     NotDue,
     Active(Active),
@@ -47,6 +47,7 @@ pub(crate) enum Progress {
     },
     FinalCount(FinalCount),
     /// There is nothing to wait for.
+    #[default]
     Over,
 }
 
@@ -91,7 +92,7 @@ impl State {
         hold: Duration,
         deadline: Time,
     ) {
-        self.drains[process.index()] = match self.process(process).drain {
+        self[process].drain = match self.process(process).drain {
             Some(drain) => {
                 let wish = budget::drain_wish(drain, full).max(hold);
                 let mut drain = DrainSpec { min: drain.min.max(hold), ..drain };
@@ -106,27 +107,27 @@ impl State {
 
     /// Proceeds with a drain as far as the time allows.
     pub(crate) fn step_drain(&mut self, process: ProcessId, deadline: Time) {
-        if let Progress::Active(mut active) = self.drains[process.index()] {
+        if let Progress::Active(mut active) = self[process].drain {
             let is_over = active.step(self, process, deadline);
-            self.drains[process.index()] =
+            self[process].drain =
                 if is_over { active.drained(self.now) } else { Progress::Active(active) };
         }
     }
 
     /// Ends a drain or a final count, if one is under way.
     pub(crate) fn end_drain(&mut self, process: ProcessId, why: DrainEnd) {
-        if let Progress::Active(active) = self.drains[process.index()] {
+        if let Progress::Active(active) = self[process].drain {
             active.over(self, process, why);
         }
         self.end_final_count(process);
-        self.drains[process.index()] = Progress::Over;
+        self[process].drain = Progress::Over;
     }
 
     /// Counts what is open before the stop, and again while there is too much: an open connection
     /// carries new requests until then. A count is good for a moment, in which others are counted.
     /// Returns whether that of this process is done.
     pub(crate) fn step_final_count(&mut self, process: ProcessId, deadline: Time) -> bool {
-        match self.drains[process.index()] {
+        match self[process].drain {
             Progress::Drained { at, until, is_counted } => {
                 let left = until.since(self.now);
                 let left = self.budget.drain(process, left, Duration::ZERO, self.now, deadline);
@@ -135,9 +136,9 @@ impl State {
                 let is_counted = is_counted || at == self.now;
                 if is_counted && left.is_zero() {
                     // Nothing could be waited for.
-                    self.drains[process.index()] = Progress::Over;
+                    self[process].drain = Progress::Over;
                 } else if is_counted && self.now.since(at) <= QUIET {
-                    self.drains[process.index()] = Progress::Drained { at, until, is_counted };
+                    self[process].drain = Progress::Drained { at, until, is_counted };
                 } else {
                     let (next, load) = (self.now, Load::default());
                     let count = FinalCount { next, is_asked: false, until, load, is_noted: false };
@@ -154,7 +155,7 @@ impl State {
             }
             _ => {}
         }
-        !matches!(self.drains[process.index()], Progress::FinalCount(_))
+        !matches!(self[process].drain, Progress::FinalCount(_))
     }
 
     fn count(&mut self, process: ProcessId, count: FinalCount, deadline: Time) {
@@ -165,7 +166,7 @@ impl State {
         self.act(Action::CloseListeners(process));
         let next = self.now + Budget::closing(self.now, deadline);
         let count = FinalCount { next, is_asked: true, load: Load::default(), ..count };
-        self.drains[process.index()] = Progress::FinalCount(count);
+        self[process].drain = Progress::FinalCount(count);
     }
 
     /// A count was answered. The sample came before.
@@ -178,7 +179,7 @@ impl State {
             if !self.is_past(count.until) {
                 // Clients may go on while others are waited for.
                 let (at, until) = (self.now, count.until);
-                self.drains[process.index()] = Progress::Drained { at, until, is_counted: true };
+                self[process].drain = Progress::Drained { at, until, is_counted: true };
             }
             return;
         }
@@ -188,34 +189,35 @@ impl State {
         }
         count.is_asked = false;
         count.next = count.until.min(self.now + RECOUNT);
-        self.drains[process.index()] = Progress::FinalCount(count);
+        self[process].drain = Progress::FinalCount(count);
     }
 
     /// Ends a final count, if one is under way.
     pub(crate) fn end_final_count(&mut self, process: ProcessId) {
-        if let Progress::FinalCount(_) = self.drains[process.index()] {
+        if let Progress::FinalCount(_) = self[process].drain {
             self.act(Action::EndDrain(process));
         }
-        if self.drains[process.index()].is_drained() {
-            self.drains[process.index()] = Progress::Over;
+        if self[process].drain.is_drained() {
+            self[process].drain = Progress::Over;
         }
     }
 
     /// Waits no longer than `min` for a drain under way.
     pub(crate) fn drain_only_min(&mut self, process: ProcessId) {
-        match &mut self.drains[process.index()] {
+        let now = self.now;
+        match &mut self[process].drain {
             Progress::Active(active) => active.only_min(),
             Progress::Drained { at, until, .. } => *until = *at,
-            Progress::FinalCount(count) => count.until = self.now,
+            Progress::FinalCount(count) => count.until = now,
             Progress::NotDue | Progress::Over => {}
         }
     }
 
     /// Fits a drain that began before the shutdown into its deadline.
     pub(crate) fn fit_drain(&mut self, process: ProcessId, deadline: Time) {
-        if let Progress::Active(mut active) = self.drains[process.index()] {
+        if let Progress::Active(mut active) = self[process].drain {
             active.fit(self, process, deadline);
-            self.drains[process.index()] = Progress::Active(active);
+            self[process].drain = Progress::Active(active);
         }
     }
 
@@ -226,7 +228,7 @@ impl State {
         if !serves || !self.is_current(process) {
             return false;
         }
-        match &self.drains[process.index()] {
+        match &self[process].drain {
             Progress::NotDue => {
                 self.process(process).drain.is_some_and(|drain| !drain.time.is_zero())
             }
@@ -238,7 +240,7 @@ impl State {
 
     /// When the longest wait for a drain under way is over.
     pub fn drained_by(&self, process: ProcessId) -> Option<Time> {
-        match &self.drains[process.index()] {
+        match &self[process].drain {
             Progress::Active(active) => Some(active.until),
             Progress::FinalCount(count) if count.is_noted => Some(count.until),
             _ => None,
@@ -255,12 +257,12 @@ impl State {
             | Event::ListenersClosed(process) => process,
             _ => return,
         };
-        let mut active = match self.drains[process.index()] {
+        let mut active = match self[process].drain {
             Progress::Active(active) => active,
             Progress::FinalCount(mut count) if count.is_asked => {
                 if let Event::DrainSample { load, .. } = event {
                     count.load = load;
-                    self.drains[process.index()] = Progress::FinalCount(count);
+                    self[process].drain = Progress::FinalCount(count);
                 } else if let Event::ListenersClosed(_) = event {
                     self.counted(process, count);
                 }
@@ -285,7 +287,7 @@ impl State {
                 false
             }
         };
-        self.drains[process.index()] =
+        self[process].drain =
             if is_over { active.drained(self.now) } else { Progress::Active(active) };
     }
 }
@@ -352,7 +354,7 @@ impl Active {
         if !state.is_left_to_newer(process) {
             state.act(Action::Drain { process, min, longest });
         }
-        state.drain_signalled[process.index()] = drain.signal.map(|_| now);
+        state[process].drain_signalled = drain.signal.map(|_| now);
         Progress::Active(Self {
             since: now,
             min_until: now + min,

@@ -69,7 +69,7 @@ pub(crate) enum Hold {
 impl State {
     /// The other slot of the process, if both are epochs and that one is the newer one.
     pub(crate) fn newer(&self, process: ProcessId) -> Option<ProcessId> {
-        let other = self.beside[process.index()]?;
+        let other = self[process].beside?;
         let is_newer =
             self.role(process) == Role::Leaving || matches!(self.role(other), Role::New { .. });
         let are_epochs = [process, other].iter().all(|id| self.epoch(*id).handover.is_some());
@@ -77,7 +77,7 @@ impl State {
     }
 
     fn epoch(&self, process: ProcessId) -> Epoch {
-        self.epochs[process.index()]
+        self[process].epoch
     }
 
     /// Whether there is a process, or a part of one, that KILL has not failed to end.
@@ -124,7 +124,7 @@ impl State {
 
     /// The new epoch that is about to take over from this process, started or not.
     pub(crate) fn pending_beside(&self, process: ProcessId) -> Option<ProcessId> {
-        let other = self.beside[process.index()]?;
+        let other = self[process].beside?;
         let is_new = matches!(self.role(other), Role::New { .. });
         (is_new && self.process(other).update == Update::HotRestart).then_some(other)
     }
@@ -133,15 +133,15 @@ impl State {
     pub(crate) fn begin_epoch(&mut self, process: ProcessId) {
         let spec = self.process(process);
         let handover = spec.handover.filter(|_| spec.update == Update::HotRestart);
-        let other = self.beside[process.index()].filter(|other| {
+        let other = self[process].beside.filter(|other| {
             handover.is_some() && self.epoch(*other).handover.is_some() && self.lives(*other)
         });
-        if let (None, Some(survivor)) = (other, self.beside[process.index()]) {
+        if let (None, Some(survivor)) = (other, self[process].beside) {
             // It has survived its KILL. Its end, whenever that comes, says nothing about this one,
             // which was started after it.
-            self.epochs[survivor.index()].is_pending = false;
+            self[survivor].epoch.is_pending = false;
         }
-        self.epochs[process.index()] = Epoch {
+        self[process].epoch = Epoch {
             handover,
             started: Some(self.now),
             is_pending: other.is_some(),
@@ -153,7 +153,7 @@ impl State {
 
     /// The time of an old epoch counts anew from the start of another one that ends it.
     fn renew_handover(&mut self, newer: ProcessId, more: Duration) {
-        let Some(old) = self.beside[newer.index()] else { return };
+        let Some(old) = self[newer].beside else { return };
         if let Lifecycle::Stopping { since, .. } = self.life(old)
             && self.is_left_to_newer(old)
         {
@@ -167,7 +167,7 @@ impl State {
     /// probe, and nobody would listen in its place. Returns whether its answer is waited for.
     pub(crate) fn ask_epoch(&mut self, process: ProcessId) -> bool {
         let Lifecycle::Starting { since, ready_by } = self.life(process) else { return false };
-        let epoch = &mut self.epochs[process.index()];
+        let epoch = &mut self[process].epoch;
         if !epoch.is_pending || epoch.overdue.is_some() {
             return false;
         }
@@ -193,9 +193,9 @@ impl State {
 
     /// A new epoch is ready: it has taken over.
     pub(crate) fn epoch_took_over(&mut self, process: ProcessId) {
-        if core::mem::take(&mut self.epochs[process.index()].is_pending) {
-            if let Some(old) = self.beside[process.index()] {
-                self.epochs[old.index()].is_drained = false;
+        if core::mem::take(&mut self[process].epoch.is_pending) {
+            if let Some(old) = self[process].beside {
+                self[old].epoch.is_drained = false;
             }
             self.renew_handover(process, Duration::ZERO);
         }
@@ -213,12 +213,12 @@ impl State {
             self.doomed.insert(newer, self.now + ABORTS_WITHIN);
             self.note(Note::EpochDoomed { process: newer, within: ABORTS_WITHIN });
         }
-        if let Some(other) = self.beside[process.index()]
+        if let Some(other) = self[process].beside
             && self.epoch(process).is_pending
         {
-            self.epochs[other.index()].was_failed_on = true;
+            self[other].epoch.was_failed_on = true;
         } else if let Some(older) = self.older(process) {
-            self.epochs[older.index()].is_drained |= self.drains[process.index()].is_drained();
+            self[older].epoch.is_drained |= self[process].drain.is_drained();
         }
     }
 
@@ -338,7 +338,7 @@ impl State {
 
     /// The epoch that this one ends.
     pub(crate) fn older(&self, process: ProcessId) -> Option<ProcessId> {
-        self.beside[process.index()].filter(|older| self.newer(*older) == Some(process))
+        self[process].beside.filter(|older| self.newer(*older) == Some(process))
     }
 
     /// The time that the newer epoch has to end this one.
@@ -366,7 +366,7 @@ impl State {
             }
             _ => {}
         }
-        !core::mem::replace(&mut self.epochs[process.index()].is_drained, true)
+        !core::mem::replace(&mut self[process].epoch.is_drained, true)
     }
 
     /// Asks the epochs to end that no newer one ends any more, and starts those that have waited for
@@ -379,7 +379,7 @@ impl State {
                 self.step_drain(process, deadline);
             }
             let is_overdue = self.is_overdue(process);
-            let is_drained = self.drains[process.index()].is_drained();
+            let is_drained = self[process].drain.is_drained();
             let is_due = match hold {
                 _ if newer.is_some_and(|newer| self.holds_up(newer, is_overdue)) => false,
                 Hold::Passed | Hold::Delayed => true,
@@ -458,7 +458,7 @@ impl State {
     /// from it.
     fn waits_for_end(&self, process: ProcessId) -> bool {
         let is_epoch = self.process(process).update == Update::HotRestart;
-        self.beside[process.index()].is_some_and(|other| {
+        self[process].beside.is_some_and(|other| {
             let life = self.life(other);
             let is_spoilt = self.epoch(other).was_failed_on && self.role(other) == Role::Leaving;
             // A new one is taken back when the old one has failed.

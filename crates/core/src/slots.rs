@@ -11,7 +11,7 @@ use crate::budget::Budget;
 use crate::graph::Graph;
 use crate::prelude::*;
 use crate::spec::{ProcessSpec, Spec};
-use crate::state::{Lifecycle, Restarts, State};
+use crate::state::{Lifecycle, Restarts, Slot, State};
 use crate::types::{ProcessId, StartCondition};
 
 /// The part that a slot plays for its process.
@@ -53,7 +53,7 @@ pub enum Placed {
 impl State {
     #[must_use]
     pub fn role(&self, slot: ProcessId) -> Role {
-        self.roles[slot.index()]
+        self[slot].role
     }
 
     /// Whether the slot is the one that requests, `/readyz` and restarts are about.
@@ -83,7 +83,7 @@ impl State {
         spec.order.insert(place, slot);
         self.reach(slot, self.reached(old));
         self.reorder();
-        self.copies.insert(slot);
+        self[slot].is_copy = true;
         self.act(Action::Adopt { slot, from: Source::Copy(old) });
         Some(slot)
     }
@@ -92,7 +92,7 @@ impl State {
     /// stay in the slots that are to be replaced, and processes without a place in theirs.
     pub(crate) fn merge(&mut self, new: &Spec, plan: &[Placed]) -> Option<Vec<ProcessId>> {
         let more = plan.iter().filter(|placed| !matches!(placed, Placed::Same(_))).count();
-        if self.roles.len() + more > usize::from(u16::MAX) {
+        if self.slots.len() + more > usize::from(u16::MAX) {
             return None;
         }
         let mut slots = Vec::with_capacity(plan.len());
@@ -152,20 +152,21 @@ impl State {
 
     /// Gives the first free slot, or a further one, a definition and a role.
     fn allocate(&mut self, spec: ProcessSpec, role: Role) -> Option<ProcessId> {
-        let free = self.roles.iter().position(|role| *role == Role::Retired);
-        let slot = ProcessId(u16::try_from(free.unwrap_or(self.roles.len())).ok()?);
+        let free = self.slots.iter().position(|slot| slot.role == Role::Retired);
+        let slot = ProcessId(u16::try_from(free.unwrap_or(self.slots.len())).ok()?);
+        let new = Slot::new(role, Lifecycle::Done);
         let processes = &mut Rc::make_mut(&mut self.spec).processes;
         if free.is_none() {
             processes.push(spec);
-            self.push_slot();
+            self.slots.push(new);
         } else {
             processes[slot.index()] = spec;
-            self.clear_slot(slot);
+            self.forget_changes(slot);
+            self[slot] = new;
         }
-        self.roles[slot.index()] = role;
         if let Role::New { old } = role {
-            self.beside[slot.index()] = Some(old);
-            self.beside[old.index()] = Some(slot);
+            self[slot].beside = Some(old);
+            self[old].beside = Some(slot);
         }
         if self.process(slot).listens {
             self.held_sockets.push(slot);
@@ -177,8 +178,7 @@ impl State {
     pub(crate) fn take_over(&mut self, slot: ProcessId, old: ProcessId) {
         self.set_role(old, Role::Leaving);
         self.set_role(slot, Role::Current);
-        self.restarts[slot.index()] =
-            Restarts { total: self.restarts[old.index()].total, in_a_row: 0 };
+        self[slot].restarts = Restarts { total: self[old].restarts.total, in_a_row: 0 };
         self.inherit_probe_failures(slot, old);
         self.inherit_conditions(slot, old);
         if let Lifecycle::Ready { .. } = self.life(slot) {
@@ -193,7 +193,7 @@ impl State {
     /// all by failing for good.
     fn inherit_conditions(&mut self, slot: ProcessId, old: ProcessId) {
         let is_down = matches!(self.life(old), Lifecycle::Stopped { .. } | Lifecycle::Done);
-        if !is_down || self.went_well[old.index()] {
+        if !is_down || self[old].went_well {
             self.reach(slot, self.reached(old));
         }
     }
@@ -206,13 +206,11 @@ impl State {
         }
         self.set(slot, Lifecycle::Done);
         self.set_role(slot, Role::Retired);
-        if let Some(other) = self.beside[slot.index()].take() {
-            self.beside[other.index()] = None;
-            self.copies.remove(&other);
+        if let Some(other) = self[slot].beside.take() {
+            self[other].beside = None;
+            self[other].is_copy = false;
         }
-        self.copies.remove(&slot);
         self.missing.remove(&slot);
-        self.forget_changes(slot);
         let spec = Rc::make_mut(&mut self.spec);
         let ProcessSpec { dependencies, dependents, .. } = spec.processes[slot.index()].clone();
         for (on, _) in dependencies {
@@ -232,7 +230,7 @@ impl State {
     /// Computes what follows from the order and the edges anew.
     pub(crate) fn reorder(&mut self) {
         for (id, place) in self.spec.order.iter().zip(0..) {
-            self.rank[id.index()] = place;
+            self.slots[id.index()].rank = place;
         }
         self.budget = Budget::new(&self.spec);
     }

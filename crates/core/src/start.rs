@@ -90,14 +90,14 @@ impl State {
     pub(crate) fn spawned(&mut self, process: ProcessId) {
         let since = self.now;
         self.note(Note::Started(process));
-        self.has_run[process.index()] = true;
+        self[process].has_run = true;
         self.reach(process, Reached { started: true, ..self.reached(process) });
         self.meet(process, StartCondition::Started);
-        self.drain_signalled[process.index()] = None;
+        self[process].drain_signalled = None;
         let spec = self.process(process);
         let (timeout, limit, oneshot) = (spec.readiness_timeout, spec.timeout, spec.oneshot);
         let drain = if spec.drain.is_some() { Progress::NotDue } else { Progress::Over };
-        self.drains[process.index()] = drain;
+        self[process].drain = drain;
         match timeout {
             Some(timeout) => {
                 self.set(process, Lifecycle::Starting { since, ready_by: since + timeout });

@@ -3,6 +3,7 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::rc::Rc;
+use core::ops::{Index, IndexMut};
 use core::time::Duration;
 
 use crate::action::Action;
@@ -22,9 +23,10 @@ const NO_DEADLINE: Duration = Duration::from_secs(u32::MAX as u64);
 const EXTENSION_NOTES: Duration = Duration::from_secs(1);
 
 /// The lifecycle of a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Lifecycle {
     /// It waits for its dependencies.
+    #[default]
     Waiting,
     /// Its `only_if` is being evaluated.
     Checking,
@@ -171,6 +173,54 @@ impl Reached {
     pub const ALL: Self = Self { started: true, ready: true, completed: true };
 }
 
+/// What is known of a slot. See [`slots`](crate::slots).
+#[derive(Clone, Debug, Default)]
+pub struct Slot {
+    pub(super) role: Role,
+    /// The other slot of the same process, if it has two.
+    pub(super) beside: Option<ProcessId>,
+    /// It has the definition of the slot beside it.
+    pub(super) is_copy: bool,
+    pub(super) epoch: Epoch,
+    life: Lifecycle,
+    reached: Reached,
+    /// Whether the `pre_start` hook or an instance of the process has run since it was last over
+    /// for good: then its end owes its `post_stop` hook, and a restart runs no `pre_start` hook.
+    pub(super) has_run: bool,
+    /// The position in the order.
+    pub(super) rank: u16,
+    pub restarts: Restarts,
+    pub probe_failures: ProbeFailures,
+    /// When it was last noted that the process asks for more time.
+    extension_noted: Option<Time>,
+    /// Whether the process is down because it has completed, or because it is left out.
+    pub(super) went_well: bool,
+    /// The drain of the running instance.
+    pub(crate) drain: Progress,
+    /// When the process was asked to drain by a signal, which it may answer by its end.
+    pub(super) drain_signalled: Option<Time>,
+}
+
+impl Slot {
+    pub(super) fn new(role: Role, life: Lifecycle) -> Self {
+        Self { role, life, ..Self::default() }
+    }
+}
+
+impl Index<ProcessId> for State {
+    type Output = Slot;
+
+    fn index(&self, slot: ProcessId) -> &Slot {
+        &self.slots[slot.index()]
+    }
+}
+
+impl IndexMut<ProcessId> for State {
+    fn index_mut(&mut self, slot: ProcessId) -> &mut Slot {
+        &mut self.slots[slot.index()]
+    }
+}
+
 /// There may be thousands of processes. An event must not cost time for those that it does not
 /// concern, so [`State::set`] and [`State::reach`] maintain counters and timers instead of
 /// searching for them at every step.
@@ -180,12 +230,7 @@ pub struct State {
     pub budget: Budget,
     /// The time of the current step.
     pub now: Time,
-    pub(super) roles: Vec<Role>,
-    /// The other slot of the same process, if it has two.
-    pub(super) beside: Vec<Option<ProcessId>>,
-    /// Slots with the definition of the one beside them.
-    pub(super) copies: BTreeSet<ProcessId>,
-    pub(super) epochs: Vec<Epoch>,
+    pub(super) slots: Vec<Slot>,
     /// Epochs that are to end, and are not signalled.
     pub(super) holds: BTreeMap<ProcessId, Hold>,
     /// Epochs whose older one has ended before they had ended it, and the latest time of the abort
@@ -193,11 +238,6 @@ pub struct State {
     pub(super) doomed: BTreeMap<ProcessId, Time>,
     /// Processes whose start waits for the end of their other epoch.
     pub(super) delayed_starts: BTreeSet<ProcessId>,
-    lifecycles: Vec<Lifecycle>,
-    reached: Vec<Reached>,
-    /// Whether the `pre_start` hook or an instance of each process has run since it was last over
-    /// for good: then its end owes its `post_stop` hook, and a restart runs no `pre_start` hook.
-    pub(super) has_run: Vec<bool>,
     /// Processes whose lifecycle was set in this step, possibly more than once.
     pub touched: Vec<ProcessId>,
     /// Processes for which drainit holds sockets.
@@ -212,27 +252,15 @@ pub struct State {
     busy: usize,
     /// Number of processes that the container waits for to be ready.
     unsettled: usize,
-    /// The position of each process in the order.
-    pub(super) rank: Vec<u16>,
-    pub restarts: Vec<Restarts>,
-    pub probe_failures: Vec<ProbeFailures>,
-    /// When it was last noted that a process asks for more time.
-    extension_noted: BTreeMap<ProcessId, Time>,
     /// Required processes that stay down after a failure, while the container goes on.
     pub missing: BTreeSet<ProcessId>,
-    /// Whether each process is down because it has completed, or because it is left out.
-    pub went_well: Vec<bool>,
     /// Watched files that have changed since the process was started, and whose action has not begun:
     /// a process and an index into its `watch`. Whether the file is quiet, so that the action is due.
     pub changed: BTreeMap<(ProcessId, usize), bool>,
     /// [`Event::Start`](crate::event::Event::Start) has come: before it there is nothing that a hook could undo.
     pub has_begun: bool,
-    /// The drain of the running instance of each process.
-    pub(crate) drains: Vec<Progress>,
     /// A process was killed since T0.
     pub killed: bool,
-    /// When each process was asked to drain by a signal, which it may answer by its end.
-    pub drain_signalled: Vec<Option<Time>>,
     /// The end of the grace period; set with the exit.
     pub grace_end: Option<Time>,
     /// Timers up to this time take effect: `now`; in [`Machine::handle_early`], the time of the last
@@ -266,23 +294,17 @@ impl State {
     #[must_use]
     pub fn new(spec: Rc<Spec>, now: Time) -> Self {
         let count = spec.processes.len();
-        let mut rank = vec![0; count];
+        let mut slots = vec![Slot::new(Role::Current, Lifecycle::Waiting); count];
         for (id, place) in spec.order.iter().zip(0..) {
-            rank[id.index()] = place;
+            slots[id.index()].rank = place;
         }
         Self {
             budget: Budget::new(&spec),
             now,
-            roles: vec![Role::Current; count],
-            beside: vec![None; count],
-            copies: BTreeSet::new(),
-            epochs: vec![Epoch::default(); count],
+            slots,
             holds: BTreeMap::new(),
             doomed: BTreeMap::new(),
             delayed_starts: BTreeSet::new(),
-            lifecycles: vec![Lifecycle::Waiting; count],
-            reached: vec![Reached::default(); count],
-            has_run: vec![false; count],
             touched: Vec::new(),
             held_sockets: spec.ids().filter(|id| spec.processes[id.index()].listens).collect(),
             arrived: Vec::new(),
@@ -290,17 +312,10 @@ impl State {
             timers: BTreeSet::new(),
             busy: count,
             unsettled: count,
-            rank,
-            restarts: vec![Restarts::default(); count],
-            probe_failures: vec![ProbeFailures::default(); count],
-            extension_noted: BTreeMap::new(),
             missing: BTreeSet::new(),
-            went_well: vec![false; count],
             changed: BTreeMap::new(),
             has_begun: false,
-            drains: vec![Progress::Over; count],
             killed: false,
-            drain_signalled: vec![None; count],
             grace_end: None,
             timers_at: now,
             actions: Vec::new(),
@@ -310,42 +325,12 @@ impl State {
 
     #[must_use]
     pub fn life(&self, id: ProcessId) -> Lifecycle {
-        self.lifecycles[id.index()]
-    }
-
-    /// Adds a slot at the end of everything that has an entry for each.
-    pub(super) fn push_slot(&mut self) {
-        self.roles.push(Role::Retired);
-        self.beside.push(None);
-        self.epochs.push(Epoch::default());
-        self.lifecycles.push(Lifecycle::Done);
-        self.reached.push(Reached::default());
-        self.has_run.push(false);
-        self.rank.push(0);
-        self.restarts.push(Restarts::default());
-        self.probe_failures.push(ProbeFailures::default());
-        self.went_well.push(false);
-        self.drains.push(Progress::Over);
-        self.drain_signalled.push(None);
-    }
-
-    /// Forgets the process that a retired slot had.
-    pub(super) fn clear_slot(&mut self, slot: ProcessId) {
-        self.forget_changes(slot);
-        self.epochs[slot.index()] = Epoch::default();
-        self.reached[slot.index()] = Reached::default();
-        self.has_run[slot.index()] = false;
-        self.restarts[slot.index()] = Restarts::default();
-        self.probe_failures[slot.index()] = ProbeFailures::default();
-        self.went_well[slot.index()] = false;
-        self.drains[slot.index()] = Progress::Over;
-        self.drain_signalled[slot.index()] = None;
-        self.extension_noted.remove(&slot);
+        self[id].life
     }
 
     pub(super) fn set_role(&mut self, id: ProcessId, role: Role) {
         self.unsettled -= usize::from(self.is_waited_for(id, self.life(id)));
-        self.roles[id.index()] = role;
+        self[id].role = role;
         self.unsettled += usize::from(self.is_waited_for(id, self.life(id)));
         self.touched.push(id);
     }
@@ -373,27 +358,27 @@ impl State {
 
     /// Whether an instance runs in the other slot of the process.
     pub(super) fn runs_beside(&self, id: ProcessId) -> bool {
-        self.beside[id.index()].is_some_and(|other| self.life(other).is_alive())
+        self[id].beside.is_some_and(|other| self.life(other).is_alive())
     }
 
     /// Whether the process goes on with another instance, whose end will run the same `post_stop`
     /// hook, or which was to be replaced by this one.
     pub(super) fn goes_on_beside(&self, id: ProcessId) -> bool {
-        let Some(other) = self.beside[id.index()] else { return false };
+        let Some(other) = self[id].beside else { return false };
         let life = self.life(other);
         let is_up = (life.is_alive() || life.has_rest()) && !life.survives_kill()
             || matches!(life, Lifecycle::Spawning | Lifecycle::Backoff { anew: false, .. });
-        let is_same = self.copies.contains(&id) || self.copies.contains(&other);
+        let is_same = self[id].is_copy || self[other].is_copy;
         is_up && (is_same || self.has_not_taken_over(id))
     }
 
     pub(super) fn inherit_probe_failures(&mut self, slot: ProcessId, old: ProcessId) {
-        let total = self.probe_failures[old.index()].total;
-        self.probe_failures[slot.index()] = ProbeFailures { total, in_a_row: 0 };
+        let total = self[old].probe_failures.total;
+        self[slot].probe_failures = ProbeFailures { total, in_a_row: 0 };
     }
 
     pub fn set(&mut self, id: ProcessId, life: Lifecycle) {
-        let before = core::mem::replace(&mut self.lifecycles[id.index()], life);
+        let before = core::mem::replace(&mut self[id].life, life);
         self.touched.push(id);
         self.busy += usize::from(life != Lifecycle::Done);
         self.busy -= usize::from(before != Lifecycle::Done);
@@ -407,11 +392,11 @@ impl State {
 
     #[must_use]
     pub fn reached(&self, id: ProcessId) -> Reached {
-        self.reached[id.index()]
+        self[id].reached
     }
 
     pub fn reach(&mut self, id: ProcessId, reached: Reached) {
-        if core::mem::replace(&mut self.reached[id.index()], reached) != reached {
+        if core::mem::replace(&mut self[id].reached, reached) != reached {
             self.arrived.push(id);
         }
     }
@@ -438,7 +423,7 @@ impl State {
     /// The position of a process in the order.
     #[must_use]
     pub fn rank(&self, id: ProcessId) -> u16 {
-        self.rank[id.index()]
+        self[id].rank
     }
 
     /// The same processes in the order.
@@ -503,7 +488,7 @@ impl State {
     /// Counts a failed liveness probe. Returns whether the check has failed.
     pub fn probe_failed(&mut self, id: ProcessId) -> bool {
         let retries = self.process(id).liveness_retries.unwrap_or(1);
-        let count = &mut self.probe_failures[id.index()];
+        let count = &mut self[id].probe_failures;
         count.total += 1;
         count.in_a_row = count.in_a_row.saturating_add(1);
         let failures = count.in_a_row;
@@ -515,7 +500,7 @@ impl State {
 
     /// Forgets earlier failures of the liveness check: the process is ready, or has answered.
     pub fn probe_succeeded(&mut self, id: ProcessId) {
-        self.probe_failures[id.index()].in_a_row = 0;
+        self[id].probe_failures.in_a_row = 0;
     }
 
     /// Gives a process that asks for it more time to become ready, or to end: `by` from now, unless
@@ -547,9 +532,9 @@ impl State {
             }
             _ => {}
         }
-        let noted = self.extension_noted.get(&id);
-        if noted.is_none_or(|at| self.now.since(*at) >= EXTENSION_NOTES) {
-            self.extension_noted.insert(id, self.now);
+        let noted = self[id].extension_noted;
+        if noted.is_none_or(|at| self.now.since(at) >= EXTENSION_NOTES) {
+            self[id].extension_noted = Some(self.now);
             self.note(Note::TimeoutExtended { process: id, limit: longer.since(self.now) });
         }
     }

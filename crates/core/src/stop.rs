@@ -21,7 +21,7 @@ const UNHURRIED_AFTER_KILL: Duration = Duration::from_secs(5);
 impl State {
     /// Begins to stop a process that runs. `hurried`: its `pre_stop` hook is skipped.
     pub(crate) fn begin_stop(&mut self, process: ProcessId, hurried: bool, deadline: Time) {
-        self.drains[process.index()] = Progress::Over;
+        self[process].drain = Progress::Over;
         match self.budget.pre_stop(&self.spec, process, self.now, deadline) {
             // A new instance that has not taken over serves nobody, and could do so meanwhile.
             Some(within) if !within.is_zero() && !hurried && !self.has_not_taken_over(process) => {
@@ -235,7 +235,7 @@ impl State {
             Lifecycle::Stopping { since, .. } | Lifecycle::Killed { asked: Some(since), .. } => {
                 Some(self.now.since(since))
             }
-            _ => self.drain_signalled[id.index()].map(|since| self.now.since(since)),
+            _ => self[id].drain_signalled.map(|since| self.now.since(since)),
         };
         let killed = matches!(self.life(id), Lifecycle::Killed { .. });
         // drainit sent this KILL, so there is no need to guess another sender.
@@ -273,18 +273,17 @@ impl State {
         let signal = self.process(id).drain.and_then(|drain| drain.signal).map(End::Signal);
         let is_of_signal =
             signal.is_some_and(|signal| end == signal || end == End::Code(signal.exit_code()));
-        self.drain_signalled[id.index()].is_some()
-            && (self.process(id).is_success(end) || is_of_signal)
+        self[id].drain_signalled.is_some() && (self.process(id).is_success(end) || is_of_signal)
     }
 
     /// Runs the `post_stop` hook of a process that has ended for good: no other instance goes on, and
     /// something has run since the hook did.
     pub fn after_end(&mut self, id: ProcessId, deadline: Time) {
-        let has_run = core::mem::take(&mut self.has_run[id.index()]);
-        let heir = self.beside[id.index()].filter(|_| self.goes_on_beside(id));
+        let has_run = core::mem::take(&mut self[id].has_run);
+        let heir = self[id].beside.filter(|_| self.goes_on_beside(id));
         if let Some(heir) = heir {
             // Its end runs the hook for both, even if it is never started.
-            self.has_run[heir.index()] |= has_run;
+            self[heir].has_run |= has_run;
         }
         match self.budget.post_stop(&self.spec, id, self.now, deadline) {
             Some(within) if !within.is_zero() && has_run && heir.is_none() => {
@@ -315,7 +314,7 @@ impl State {
             // The stop began between `Action::Spawn` and its answer.
             Event::Spawned(process) if self.life(process) == Lifecycle::Spawning => {
                 self.note(Note::Started(process));
-                self.has_run[process.index()] = true;
+                self[process].has_run = true;
                 self.set(process, Lifecycle::Starting { since: self.now, ready_by: Time::NEVER });
                 if self.has_not_taken_over(process) {
                     self.begin_stop(process, false, deadline);

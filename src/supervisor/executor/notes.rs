@@ -103,7 +103,7 @@ impl Executor {
     fn may_not_be_missed(&self, process: ProcessId) -> bool {
         let machine = self.status_board.machine.borrow();
         let state = machine.state();
-        state.restarts[process.index()].total > 0 && !state.process(process).may_be_missing()
+        state[process].restarts.total > 0 && !state.process(process).may_be_missing()
     }
 }
 

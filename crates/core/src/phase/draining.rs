@@ -67,13 +67,13 @@ impl Draining {
         // Somebody must serve meanwhile, and a drain that a request has begun ends when it ends.
         let serves = |id| {
             matches!(state.life(id), Lifecycle::Ready { .. })
-                && matches!(state.drains[id.index()], Progress::NotDue)
+                && matches!(state[id].drain, Progress::NotDue)
                 && state.process(id).drain.is_some()
         };
         let stays_ready = is_ready
             && shutdown.cause.is_asked()
             && state.spec.ids().any(serves)
-            && !state.drains.iter().any(|drain| matches!(drain, Progress::Active(_)));
+            && !state.spec.ids().any(|id| matches!(state[id].drain, Progress::Active(_)));
         let unready_delay = state.budget.unready_delay(&state.spec, state.now, shutdown.deadline);
         let unready_at =
             (stays_ready && !unready_delay.is_zero()).then(|| state.now + unready_delay);
@@ -96,9 +96,9 @@ impl Draining {
         // an old epoch.
         let mut drained = Vec::new();
         for process in Rc::clone(&state.spec).order.iter().rev().copied() {
-            let goes_on = matches!(state.drains[process.index()], Progress::Active(_));
+            let goes_on = matches!(state[process].drain, Progress::Active(_));
             if !goes_on && !matches!(state.life(process), Lifecycle::Ready { .. }) {
-                state.drains[process.index()] = Progress::Over;
+                state[process].drain = Progress::Over;
             } else if state.process(process).drain.is_some() {
                 state.fit_drain(process, shutdown.deadline);
                 if !shutdown.cause.is_asked() {
@@ -215,7 +215,7 @@ impl Draining {
     }
 
     fn progress<'a>(&'a self, state: &'a State) -> impl Iterator<Item = &'a Progress> {
-        self.drained.iter().map(|id| &state.drains[id.index()])
+        self.drained.iter().map(|id| &state[*id].drain)
     }
 
     fn run_pre_stop(&mut self, state: &mut State) {
@@ -335,10 +335,10 @@ impl Draining {
         for &process in spec.order.iter().rev() {
             let above = spec.processes[process.index()].dependents.iter();
             let above = above.into_iter().any(|id| held[id.index()]);
-            if let (false, Progress::NotDue) = (above, state.drains[process.index()]) {
+            if let (false, Progress::NotDue) = (above, state[process].drain) {
                 self.begin_drain(state, process);
             }
-            held[process.index()] = above || !state.drains[process.index()].is_drained();
+            held[process.index()] = above || !state[process].drain.is_drained();
         }
     }
 

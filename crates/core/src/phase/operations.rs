@@ -132,7 +132,7 @@ impl Operations {
 
     /// The next timer of a drain.
     pub(crate) fn wakes_at(&self, state: &State) -> Option<Time> {
-        let drains = self.goals.keys().map(|id| &state.drains[id.index()]);
+        let drains = self.goals.keys().map(|id| &state[*id].drain);
         drains.filter_map(|progress| progress.wakes_at(state.now)).min()
     }
 
@@ -181,7 +181,7 @@ impl Operations {
 
     fn stop(&mut self, state: &mut State, process: ProcessId) -> Vec<ProcessId> {
         if is_gone(state.life(process)) && !self.goals.contains_key(&process) {
-            let went_well = state.went_well[process.index()];
+            let went_well = state[process].went_well;
             if went_well && !self.is_replaced(process) {
                 return Vec::new();
             }
@@ -262,7 +262,7 @@ impl Operations {
                 _ if self.goals.contains_key(&id) => {}
                 Lifecycle::Backoff { until, .. } if id == process => {
                     *until = state.now.min(*until);
-                    state.restarts[id.index()].in_a_row = 0;
+                    state[id].restarts.in_a_row = 0;
                     state.set(id, life);
                 }
                 // Its pause begins once the rest of its group is gone.
@@ -271,7 +271,7 @@ impl Operations {
                     if id == process =>
                 {
                     *pause = Duration::ZERO;
-                    state.restarts[id.index()].in_a_row = 0;
+                    state[id].restarts.in_a_row = 0;
                     state.set(id, life);
                 }
                 Lifecycle::Stopped { .. }
@@ -279,8 +279,8 @@ impl Operations {
                 | Lifecycle::PostStop { .. }
                 | Lifecycle::Remains { restart: None, .. }
                 | Lifecycle::RestKilled { restart: None, .. } => {
-                    state.restarts[id.index()].in_a_row = 0;
-                    state.went_well[id.index()] = false;
+                    state[id].restarts.in_a_row = 0;
+                    state[id].went_well = false;
                     state.reach(id, Reached::default());
                     state.missing.remove(&id);
                     self.goals.insert(id, Goal::Up { begun: false });
@@ -627,13 +627,13 @@ impl Operations {
             let waits = above && goal == Goal::Down;
             if state.is_handed_over(process) {
                 // It drains by itself, and answers nobody.
-                state.drains[process.index()] = Progress::Over;
-            } else if matches!(state.drains[process.index()], Progress::NotDue) && !waits {
+                state[process].drain = Progress::Over;
+            } else if matches!(state[process].drain, Progress::NotDue) && !waits {
                 let full = !matches!(goal, Goal::Judged { .. });
                 state.begin_drain(process, full, Duration::ZERO, deadline);
             }
             state.step_drain(process, deadline);
-            if !waits && state.drains[process.index()].is_drained() {
+            if !waits && state[process].drain.is_drained() {
                 state.begin_stop(process, false, deadline);
             }
         } else if let Lifecycle::Starting { .. } = state.life(process)
@@ -647,14 +647,14 @@ impl Operations {
             match goal {
                 Goal::Down | Goal::Failed => {
                     state.reach(process, Reached::default());
-                    state.went_well[process.index()] = false;
+                    state[process].went_well = false;
                     state.set(process, Lifecycle::Stopped { failed: goal == Goal::Failed });
                 }
                 Goal::Retired => self.retire(state, process),
                 Goal::Following => state.begin(process),
                 Goal::Judged { since, why } => return Some(Judged { process, since, why }),
                 Goal::Again | Goal::Up { .. } => {
-                    state.restarts[process.index()].in_a_row = 0;
+                    state[process].restarts.in_a_row = 0;
                     self.goals.insert(process, Goal::Up { begun: true });
                     state.begin(process);
                 }

@@ -162,7 +162,7 @@ impl Running {
                     }
                     state.note(Note::Skipped(process));
                     state.reach(process, Reached::ALL);
-                    state.went_well[process.index()] = true;
+                    state[process].went_well = true;
                     self.operations.skipped(state, process);
                     state.set(process, Lifecycle::Done);
                 }
@@ -265,7 +265,7 @@ impl Running {
                 if !success {
                     return self.hook_failed(state, process);
                 }
-                state.has_run[process.index()] = true;
+                state[process].has_run = true;
                 state.spawn(process);
             }
             (Some(_), Stage::PreStop) => {
@@ -412,7 +412,7 @@ fn exited(state: &mut State, process: ProcessId, end: End, remains: bool) -> Ste
             [StartCondition::Ready, StartCondition::Completed]
                 .map(|condition| (process, condition)),
         );
-        state.went_well[process.index()] = true;
+        state[process].went_well = true;
         state.after_end(process, state.no_deadline());
         return Ok(());
     }
@@ -430,7 +430,7 @@ fn ended(state: &mut State, process: ProcessId, ended: Ended) -> Step {
     if let AfterEnd::Restart { delay, .. } = next {
         let until = state.now + delay;
         // A start that fails before its `pre_start` hook has run leaves that to the next one.
-        let anew = !state.has_run[process.index()];
+        let anew = !state[process].has_run;
         state.set(process, Lifecycle::Backoff { until, anew });
         if remains {
             state.stop_rest(process, kill_at, Some(delay));
@@ -493,10 +493,10 @@ fn judge(state: &mut State, process: ProcessId, lived: Duration, why: Failure) -
 fn consequence(state: &mut State, process: ProcessId, failed: bool, lived: Duration) -> AfterEnd {
     let spec = state.process(process);
     let ignored = spec.on_exit == OnExit::Ignore;
-    let restarts = state.restarts[process.index()];
+    let restarts = state[process].restarts;
     match verdict(spec.restart, failed, restarts.in_a_row, lived) {
         Verdict::Again { delay, attempt } => {
-            state.restarts[process.index()] =
+            state[process].restarts =
                 Restarts { in_a_row: attempt, total: restarts.total.saturating_add(1) };
             AfterEnd::Restart { delay, attempt }
         }
