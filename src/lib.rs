@@ -38,6 +38,7 @@ pub mod fuzzing;
 mod http;
 #[allow(clippy::disallowed_methods, reason = "`check`, and what `run` looks at before the loop")]
 mod image;
+mod local_task;
 mod logging;
 mod os;
 mod report;

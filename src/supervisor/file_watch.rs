@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::config::{OnlyIf, Process, Watch};
 use crate::http::describe_io;
+use crate::local_task::LocalTask;
 use crate::os::fingerprint;
 use crate::os::fingerprint::{Content, Fingerprint, Followed, Look};
 use crate::supervisor::message::{Message, MessageSender};
@@ -74,16 +74,9 @@ pub(crate) struct FileWatches {
     tasks: Vec<(Watched, Task)>,
 }
 
-/// Ends when it is dropped.
 struct Task {
-    handle: AbortHandle,
+    _task: LocalTask,
     shared: Rc<Shared>,
-}
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.handle.abort();
-    }
 }
 
 /// Returns the files that are watched for a process.
@@ -124,8 +117,8 @@ impl FileWatches {
             }
             let watched = (watch.name.clone(), watch.watch.clone());
             let shared = Rc::clone(&watch.shared);
-            let handle = spawn_local(watch.run(sender.clone())).abort_handle();
-            tasks.push((watched, Task { handle, shared }));
+            let task = LocalTask::begin(watch.run(sender.clone()));
+            tasks.push((watched, Task { _task: task, shared }));
         }
         Self { tasks }
     }

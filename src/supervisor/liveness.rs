@@ -3,12 +3,12 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, sleep};
 
 use crate::config::Probe;
 use crate::core::event::Event;
 use crate::envoy::ready::check_alive;
+use crate::local_task::LocalTask;
 use crate::supervisor::message::InstanceSender;
 use crate::supervisor::readiness::probe::{Reason, RunCommand, attempt, of_request};
 use crate::supervisor::run_command::Failure;
@@ -28,60 +28,45 @@ pub(crate) struct Pace {
     pub(crate) timeout: Duration,
 }
 
-/// Probes until it is dropped.
-pub(crate) struct LivenessWatch {
-    task: AbortHandle,
-}
-
-impl LivenessWatch {
-    /// Begins to probe; sends the result of each probe, after its reason in `failure`.
-    pub(crate) fn begin(
-        instance: InstanceSender,
-        name: String,
-        probe: Probe,
-        pace: Pace,
-        failure: Reason,
-        run: Rc<RunCommand>,
-    ) -> Self {
-        let task = spawn_local(async move {
-            let mut has_warned = false;
-            let mut was_paused = false;
-            sleep(pace.start_period).await;
-            loop {
-                sleep(pace.interval).await;
-                let began = Instant::now();
-                let result = probe_once(&probe, pace.timeout, &*run).await;
-                // Twice in a row it is no pause: a process that hangs may leave drainit itself
-                // without processor time.
-                let is_late = result.is_err() && began.elapsed() > pace.timeout + PAUSED;
-                was_paused = is_late && !was_paused;
-                if was_paused {
-                    continue;
-                }
-                if let Err(Failure { why, is_own: true }) = &result {
-                    if !std::mem::replace(&mut has_warned, true) {
-                        let why = harmless(why);
-                        tracing::warn!(
-                            "{name}: its liveness cannot be probed: {why}; this is no failure of it"
-                        );
-                    }
-                    continue;
-                }
-                has_warned = false;
-                let is_alive = result.is_ok();
-                *failure.borrow_mut() =
-                    result.err().map(|failure| harmless(&failure.why).into_owned());
-                instance.send(Event::LivenessProbed { process: instance.process, is_alive });
+/// Begins to probe; sends the result of each probe, after its reason in `failure`.
+pub(crate) fn watch(
+    instance: InstanceSender,
+    name: String,
+    probe: Probe,
+    pace: Pace,
+    failure: Reason,
+    run: Rc<RunCommand>,
+) -> LocalTask {
+    LocalTask::begin(async move {
+        let mut has_warned = false;
+        let mut was_paused = false;
+        sleep(pace.start_period).await;
+        loop {
+            sleep(pace.interval).await;
+            let began = Instant::now();
+            let result = probe_once(&probe, pace.timeout, &*run).await;
+            // Twice in a row it is no pause: a process that hangs may leave drainit itself
+            // without processor time.
+            let is_late = result.is_err() && began.elapsed() > pace.timeout + PAUSED;
+            was_paused = is_late && !was_paused;
+            if was_paused {
+                continue;
             }
-        });
-        Self { task: task.abort_handle() }
-    }
-}
-
-impl Drop for LivenessWatch {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+            if let Err(Failure { why, is_own: true }) = &result {
+                if !std::mem::replace(&mut has_warned, true) {
+                    let why = harmless(why);
+                    tracing::warn!(
+                        "{name}: its liveness cannot be probed: {why}; this is no failure of it"
+                    );
+                }
+                continue;
+            }
+            has_warned = false;
+            let is_alive = result.is_ok();
+            *failure.borrow_mut() = result.err().map(|failure| harmless(&failure.why).into_owned());
+            instance.send(Event::LivenessProbed { process: instance.process, is_alive });
+        }
+    })
 }
 
 /// Every kind of probe keeps the limit.
@@ -121,8 +106,7 @@ mod tests {
             let instance = InstanceSender { process: ProcessId(0), instance: 0, sender };
             let probe = Probe::Exec(vec!["check".to_owned()]);
             let failure = Reason::default();
-            let _watch =
-                LivenessWatch::begin(instance, "a".to_owned(), probe, pace, failure, Rc::new(run));
+            let _watch = super::watch(instance, "a".to_owned(), probe, pace, failure, Rc::new(run));
             receiver.recv().await
         };
         match LocalSet::new().run_until(watch).await? {

@@ -11,7 +11,6 @@ pub mod findings;
 use std::time::Duration;
 
 use hyper::StatusCode;
-use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, sleep};
 
 use crate::config::{Address, Direction, DrainMethod, Process};
@@ -48,46 +47,32 @@ struct PreflightTarget {
     wait: Duration,
 }
 
-/// A check under way; dropping this ends it.
-#[derive(Debug)]
-pub(crate) struct Verification(AbortHandle);
-
-impl Verification {
-    /// Begins, if the process is an Envoy with a drain. `window` is the longest possible shutdown,
-    /// `tell` takes what speaks against the drain.
-    pub(crate) fn begin(
-        process: &Process,
-        window: Duration,
-        tell: impl FnOnce(&[String]) + 'static,
-    ) -> Option<Self> {
-        let drain = process.drain.as_ref()?;
-        let DrainMethod::Envoy(envoy) = &drain.method else { return None };
-        let target = PreflightTarget {
-            name: process.name.clone(),
-            admin: envoy.admin.clone(),
-            fail_healthcheck: envoy.fail_healthcheck,
-            direction: envoy.direction.unwrap_or_default(),
-            ignored: envoy.ignore_listeners.clone(),
-            wait: drain.time.min(window),
-        };
-        let task = spawn_local(async move {
-            let findings = verify(&target, PATIENCE).await;
-            if findings.is_empty() {
-                tracing::debug!("{}: nothing speaks against its drain", target.name);
-            }
-            for finding in &findings {
-                tracing::warn!("{}: {}", target.name, harmless(finding));
-            }
-            tell(&findings);
-        });
-        Some(Self(task.abort_handle()))
-    }
-}
-
-impl Drop for Verification {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+/// Finds what speaks against the drain of a process; `None` if it is no Envoy with a drain. `window`
+/// is the longest possible shutdown.
+pub(crate) fn check(
+    process: &Process,
+    window: Duration,
+) -> Option<impl Future<Output = Vec<String>> + use<>> {
+    let drain = process.drain.as_ref()?;
+    let DrainMethod::Envoy(envoy) = &drain.method else { return None };
+    let target = PreflightTarget {
+        name: process.name.clone(),
+        admin: envoy.admin.clone(),
+        fail_healthcheck: envoy.fail_healthcheck,
+        direction: envoy.direction.unwrap_or_default(),
+        ignored: envoy.ignore_listeners.clone(),
+        wait: drain.time.min(window),
+    };
+    Some(async move {
+        let findings = verify(&target, PATIENCE).await;
+        if findings.is_empty() {
+            tracing::debug!("{}: nothing speaks against its drain", target.name);
+        }
+        for finding in &findings {
+            tracing::warn!("{}: {}", target.name, harmless(finding));
+        }
+        findings
+    })
 }
 
 /// One sentence per finding, with the remedy.

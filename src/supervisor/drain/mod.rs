@@ -10,12 +10,13 @@ use std::time::Duration;
 use hyper::Method;
 use hyper::header::{HeaderName, HeaderValue};
 use tokio::sync::Notify;
-use tokio::task::{AbortHandle, spawn_local};
+use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep};
 
 use crate::config::{Drain, DrainMethod, Header, HttpDrain, HttpMethod};
 use crate::http::{RequestError, build, send};
 use crate::load::at_start;
+use crate::local_task::LocalTask;
 use crate::os::clock;
 use crate::os::on_thread::on_thread;
 use crate::os::spawn::SpawnRequest;
@@ -31,9 +32,9 @@ const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// A drain under way.
 pub(crate) enum RunningDrain {
-    Envoy(Rc<EnvoyDrain>, AbortHandle),
+    Envoy(Rc<EnvoyDrain>, LocalTask),
     /// A request or a command.
-    Task(AbortHandle),
+    Task(LocalTask),
     /// The process got a signal, and reports the end of the drain itself.
     Signalled,
 }
@@ -69,20 +70,19 @@ impl RunningDrain {
                     is_answered: Cell::default(),
                     is_over: Cell::default(),
                 });
-                let task = spawn_local(Rc::clone(&drainer).run());
-                Self::Envoy(drainer, task.abort_handle())
+                let task = LocalTask::begin(Rc::clone(&drainer).run());
+                Self::Envoy(drainer, task)
             }
             DrainMethod::Http(http) => {
                 let http = http.clone();
-                let task = spawn_local(async move {
+                Self::Task(LocalTask::begin(async move {
                     let result = send_request(&http, limit).await;
                     target.ended(result, "its drain request");
-                });
-                Self::Task(task.abort_handle())
+                }))
             }
             DrainMethod::Exec(exec) => {
                 let (request, children) = (command(&exec.command), Rc::clone(children));
-                let task = spawn_local(async move {
+                Self::Task(LocalTask::begin(async move {
                     let result = match request {
                         Ok(request) => run_command::run(request, children, limit)
                             .await
@@ -90,8 +90,7 @@ impl RunningDrain {
                         Err(error) => Err(error.to_string()),
                     };
                     target.ended(result, "its drain");
-                });
-                Self::Task(task.abort_handle())
+                }))
             }
             DrainMethod::Signal(signal) | DrainMethod::Notify(signal) => {
                 target.signal(signal.signal);
@@ -121,10 +120,10 @@ impl RunningDrain {
     pub(crate) fn end(&self) {
         match self {
             Self::Envoy(drainer, task) => {
-                task.abort();
+                task.end();
                 drainer.end();
             }
-            Self::Task(task) => task.abort(),
+            Self::Task(task) => task.end(),
             Self::Signalled => {}
         }
     }

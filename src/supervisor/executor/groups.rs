@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use crate::local_task::LocalTask;
 use crate::os::Pid;
 use crate::os::clock;
 use crate::os::descendants::{has_only_zombies, list, members_of_group};
@@ -114,10 +115,8 @@ impl Executor {
                 self.groups.push(left);
             }
         }
-        if self.groups.is_empty()
-            && let Some(scan) = self.group_scan.take()
-        {
-            scan.abort();
+        if self.groups.is_empty() {
+            self.group_scan = None;
         }
         for process in &gone {
             self.remove_sockets(*process);
@@ -141,12 +140,11 @@ impl Executor {
     fn scan_groups(&mut self) {
         let sender = self.sender.clone();
         self.group_scan.get_or_insert_with(|| {
-            let scan = async move {
+            LocalTask::begin(async move {
                 while sender.send(Message::Wake).is_ok() {
                     tokio::time::sleep(SCAN_PAUSE).await;
                 }
-            };
-            tokio::task::spawn_local(scan).abort_handle()
+            })
         });
     }
 }

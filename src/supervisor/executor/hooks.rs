@@ -3,11 +3,10 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use tokio::task::{AbortHandle, spawn_local};
-
 use crate::config::Hook;
 use crate::core::event::Event;
 use crate::core::spec::{HookId, Stage};
+use crate::local_task::LocalTask;
 use crate::os::Pid;
 use crate::os::kill::kill_group_of_child;
 use crate::report::messages;
@@ -20,7 +19,7 @@ use crate::types::{ProcessId, Signal};
 
 /// A hook under way, or the check of an Envoy's config in place of one.
 pub(super) struct RunningHook {
-    task: AbortHandle,
+    task: LocalTask,
     /// Set once its command has started.
     pid: Rc<Cell<Option<Pid>>>,
 }
@@ -130,12 +129,12 @@ impl Executor {
         work: impl Future<Output = Event> + 'static,
     ) {
         let sender = self.sender.clone();
-        let task = spawn_local(async move {
+        let task = LocalTask::begin(async move {
             let event = work.await;
             // Fails only when the event loop has ended.
             let _ = sender.send(Message::HookOver { hook: id, task: tokio::task::id(), event });
         });
-        self.hooks.insert(id, RunningHook { task: task.abort_handle(), pid });
+        self.hooks.insert(id, RunningHook { task, pid });
     }
 
     fn hook_name(&self, hook: HookId) -> String {
@@ -146,7 +145,7 @@ impl Executor {
     pub(crate) fn abort_hook(&mut self, id: HookId) {
         self.abort_preparation(Start::Hook(id));
         let Some(hook) = self.hooks.remove(&id) else { return };
-        hook.task.abort();
+        hook.task.end();
         // At once, and not when the task is dropped: a sweep may follow, whose TERM is not for it.
         if let Some(pid) = hook.pid.get()
             && matches!(self.children.borrow().role(pid), Some(Role::Command(_)))

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
-use tokio::task::{AbortHandle, JoinHandle, spawn_local};
+use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::timeout;
 
 use crate::config::{Config, Hook, LogFile, LogFormat, LogMode, Process};
@@ -27,8 +27,9 @@ use crate::core::cause::Cause;
 use crate::core::event::Event;
 use crate::core::slots::Source;
 use crate::core::spec::HookId;
-use crate::envoy::preflight::Verification;
+use crate::envoy::preflight;
 use crate::load::check::own_address::is_same;
+use crate::local_task::LocalTask;
 use crate::logging::Output;
 use crate::logging::capture::OutputCapture;
 use crate::logging::file::LogFiles;
@@ -52,11 +53,9 @@ use crate::supervisor::file_watch::FileWatches;
 use crate::supervisor::launch;
 use crate::supervisor::launch::{Launcher, StartError};
 use crate::supervisor::leftovers::Leftovers;
-use crate::supervisor::liveness::LivenessWatch;
 use crate::supervisor::message::{
     InstanceSender, Message, MessageSender, Role, SharedChildren, Start,
 };
-use crate::supervisor::readiness::Watch;
 use crate::supervisor::readiness::notify::Listener;
 use crate::supervisor::slots::Definition;
 use crate::supervisor::status::StatusBoard;
@@ -90,7 +89,7 @@ pub(crate) struct Executor {
     /// The processes whose start is under way.
     starting: BTreeSet<ProcessId>,
     /// What gathers the files of starts and hooks that are under way.
-    preparing: BTreeMap<Start, AbortHandle>,
+    preparing: BTreeMap<Start, LocalTask>,
     /// The sockets of processes that have ended, and what is closed when they are removed.
     removals: Vec<(Vec<PathBuf>, watch::Receiver<()>)>,
     /// Those whose start waits for that of others.
@@ -105,7 +104,7 @@ pub(crate) struct Executor {
     leftovers: Leftovers,
     groups: Vec<LeftGroup>,
     /// The task that has the groups scanned.
-    group_scan: Option<AbortHandle>,
+    group_scan: Option<LocalTask>,
 }
 
 /// The running instance of a process, or the one that ran last.
@@ -127,11 +126,11 @@ struct Instance {
     /// When it was started.
     spawned: Time,
     log: Option<Rc<OutputCapture>>,
-    watch: Option<Watch>,
+    readiness: Option<LocalTask>,
     listener: Option<Listener>,
-    liveness: Option<LivenessWatch>,
+    liveness: Option<LocalTask>,
     drain: Option<RunningDrain>,
-    verification: Option<Verification>,
+    preflight: Option<LocalTask>,
     /// Of an Envoy that is hot-restarted.
     epoch: Option<Epoch>,
     /// Its readiness was reported.
@@ -146,9 +145,7 @@ impl Instance {
 
     /// Ends what asks the process questions while it serves.
     fn end_probes(&mut self) {
-        self.watch = None;
-        self.liveness = None;
-        self.verification = None;
+        (self.readiness, self.liveness, self.preflight) = (None, None, None);
     }
 }
 
@@ -202,7 +199,7 @@ impl Executor {
                 // A process may send READY=1 again.
                 (is_current && !std::mem::replace(&mut current.is_ready, true)).then(|| {
                     let mut history = self.status_board.history(process);
-                    if current.watch.take().is_some() {
+                    if current.readiness.take().is_some() {
                         // The last failure of its probe; no `STATUS=`.
                         *history.failure.borrow_mut() = None;
                     }
@@ -380,7 +377,7 @@ impl Executor {
             is_any = true;
             if let Some(log) = &current.log {
                 log.pump();
-                if log.has_matched() && current.watch.is_some() {
+                if log.has_matched() && current.readiness.is_some() {
                     self.instance_sender(process).send(Event::Ready(process));
                 }
             }
@@ -432,10 +429,8 @@ impl Executor {
                 let current = &mut self.instances[process.index()];
                 current.pid = None;
                 current.gone = Some((pid, was_only));
-                current.watch = None;
-                current.verification = None;
+                current.end_probes();
                 current.listener = None;
-                current.liveness = None;
                 self.status_board.journal.borrow_mut().reaped(process);
                 if self.process(process).hooks.post_stop.is_none() {
                     self.forget_values(process);
@@ -563,10 +558,10 @@ impl Executor {
     fn verify(&mut self, process: ProcessId) {
         let window = self.config.shutdown.window();
         let (board, definition) = (Rc::clone(&self.status_board), self.process(process));
-        let begun = Verification::begin(&definition, window, move |findings| {
-            board.history(process).drain_warnings = Some(findings.into());
+        let check = preflight::check(&definition, window).map(|check| async move {
+            board.history(process).drain_warnings = Some(check.await.into());
         });
-        self.instances[process.index()].verification = begun;
+        self.instances[process.index()].preflight = check.map(LocalTask::begin);
     }
 
     /// Makes requests for a process, or for the container's hooks, whose lines go to its log file

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use crate::config::{Liveness, LogMode, OnlyIf, Probe, Process};
 use crate::core::event::Event;
 use crate::core::spec::{HookId, Stage};
+use crate::local_task::LocalTask;
 use crate::logging::capture::OutputCapture;
 use crate::os::Pid;
 use crate::os::clock;
@@ -23,11 +24,13 @@ use crate::supervisor::executor::epochs::Epoch;
 use crate::supervisor::executor::{Executor, finish};
 use crate::supervisor::launch;
 use crate::supervisor::launch::{Handed, StartError};
-use crate::supervisor::liveness::{LivenessWatch, Pace};
+use crate::supervisor::liveness;
+use crate::supervisor::liveness::Pace;
 use crate::supervisor::message::{InstanceSender, Message, Role, Start};
 use crate::supervisor::preparation::{Files, Preparation};
+use crate::supervisor::readiness;
 use crate::supervisor::readiness::notify::{Listener, NotifySender, States};
-use crate::supervisor::readiness::{ReadinessTarget, Watch, commands_of};
+use crate::supervisor::readiness::{ReadinessTarget, commands_of};
 use crate::supervisor::run_command::diagnosed;
 use crate::types::{ProcessId, Signal, Time, exit_code, harmless};
 
@@ -133,14 +136,14 @@ impl Executor {
             return self.go_on(start, Ok(Files::default()));
         }
         let (sender, wanted) = (self.sender.clone(), Process::clone(&wanted));
-        let task = spawn_local(async move {
+        let task = LocalTask::begin(async move {
             finish(removals).await;
             let files = on_thread(LONGEST_START, move || preparation.run(wanted)).await;
             let files = files.unwrap_or_else(|why| Err(StartError::Unprepared(why.to_string())));
             let (task, files) = (tokio::task::id(), Box::new(files));
             let _ = sender.send(Message::FilesReady { start, task, files });
         });
-        self.preparing.insert(start, task.abort_handle());
+        self.preparing.insert(start, task);
         None
     }
 
@@ -186,9 +189,7 @@ impl Executor {
 
     /// Gives up what gathers the files of a start or a hook.
     pub(super) fn abort_preparation(&mut self, start: Start) {
-        if let Some(task) = self.preparing.remove(&start) {
-            task.abort();
-        }
+        self.preparing.remove(&start);
     }
 
     /// The next process whose start waits for that of others, if it may begin now.
@@ -372,13 +373,13 @@ impl Executor {
             let states = States { status: Rc::clone(&failure), unhealthy };
             Listener::begin(socket, sender, states)
         });
-        current.watch = match &wanted.readiness {
+        current.readiness = match &wanted.readiness {
             None => None,
             Some(_) if wanted.tells_readiness() => None,
-            Some(readiness) => Some(Watch::begin(
+            Some(wanted_readiness) => Some(readiness::watch(
                 ReadinessTarget {
                     process: Process::clone(&wanted),
-                    readiness: readiness.clone(),
+                    readiness: wanted_readiness.clone(),
                     epoch: Self::admin_to_take_over(&wanted, epoch),
                     log,
                     failures: journal.readiness_failures(process),
@@ -397,9 +398,9 @@ impl Executor {
         let wanted = self.with_values(process);
         let instance = self.instance_sender(process);
         let current = &mut self.instances[process.index()];
-        current.watch = Self::admin_to_take_over(&wanted, current.epoch).map(|epoch| {
+        current.readiness = Self::admin_to_take_over(&wanted, current.epoch).map(|epoch| {
             let failure = Rc::clone(&self.status_board.history(process).failure);
-            Watch::ask_once(epoch, instance, failure)
+            readiness::ask_once(epoch, instance, failure)
         });
     }
 
@@ -420,7 +421,7 @@ impl Executor {
                     Pace { start_period: *start_period, interval: *interval, timeout: *timeout };
                 let (base, children) = (Rc::clone(&self.base), Rc::clone(&self.children));
                 let run = commands_of(Process::clone(&wanted), base, children, *timeout);
-                current.liveness = Some(LivenessWatch::begin(
+                current.liveness = Some(liveness::watch(
                     instance,
                     wanted.name.clone(),
                     probe.clone(),

@@ -9,10 +9,9 @@ use std::ffi::OsString;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::task::{AbortHandle, spawn_local};
-
 use crate::config::{Address, Probe, Process, Readiness};
 use crate::core::event::Event;
+use crate::local_task::LocalTask;
 use crate::logging::capture::OutputCapture;
 use crate::supervisor::launch;
 use crate::supervisor::message::{InstanceSender, SharedChildren};
@@ -37,50 +36,41 @@ pub(crate) struct ReadinessTarget {
     pub(crate) failures: Rc<Cell<u64>>,
 }
 
-/// A probe under way; dropping this ends it.
-pub(crate) struct Watch {
-    task: AbortHandle,
+/// Begins to probe; reports readiness once, and keeps the last failure in `failure`.
+pub(crate) fn watch(
+    target: ReadinessTarget,
+    base: Rc<[(OsString, OsString)]>,
+    children: SharedChildren,
+    instance: InstanceSender,
+    failure: Reason,
+) -> LocalTask {
+    LocalTask::begin(async move {
+        let ReadinessTarget { process, readiness, epoch, log, failures } = target;
+        match (epoch, &readiness.probe, log) {
+            (Some(epoch), ..) => {
+                wait_epoch(&epoch, readiness.interval, &failure, &failures).await;
+            }
+            (None, Probe::Log(_), Some(log)) => log.matched().await,
+            (None, probe, _) => {
+                let run = commands_of(process, base, children, EXEC_LIMIT);
+                wait_ready(probe, readiness.interval, &failure, &failures, &run).await;
+            }
+        }
+        instance.send(Event::Ready(instance.process));
+    })
 }
 
-impl Watch {
-    /// Begins to probe; reports readiness once, and keeps the last failure in `failure`.
-    pub(crate) fn begin(
-        target: ReadinessTarget,
-        base: Rc<[(OsString, OsString)]>,
-        children: SharedChildren,
-        instance: InstanceSender,
-        failure: Reason,
-    ) -> Self {
-        let task = spawn_local(async move {
-            let ReadinessTarget { process, readiness, epoch, log, failures } = target;
-            match (epoch, &readiness.probe, log) {
-                (Some(epoch), ..) => {
-                    wait_epoch(&epoch, readiness.interval, &failure, &failures).await;
-                }
-                (None, Probe::Log(_), Some(log)) => log.matched().await,
-                (None, probe, _) => {
-                    let run = commands_of(process, base, children, EXEC_LIMIT);
-                    wait_ready(probe, readiness.interval, &failure, &failures, &run).await;
-                }
-            }
-            instance.send(Event::Ready(instance.process));
-        });
-        Self { task: task.abort_handle() }
-    }
-
-    /// Asks an epoch of an Envoy once whether it is live.
-    pub(crate) fn ask_once(
-        epoch: (Address, u32),
-        instance: InstanceSender,
-        failure: Reason,
-    ) -> Self {
-        let task = spawn_local(async move {
-            let asked = ask_epoch(&epoch, &failure).await;
-            let event = if asked.is_ok() { Event::Ready } else { Event::NotLive };
-            instance.send(event(instance.process));
-        });
-        Self { task: task.abort_handle() }
-    }
+/// Asks an epoch of an Envoy once whether it is live.
+pub(crate) fn ask_once(
+    epoch: (Address, u32),
+    instance: InstanceSender,
+    failure: Reason,
+) -> LocalTask {
+    LocalTask::begin(async move {
+        let asked = ask_epoch(&epoch, &failure).await;
+        let event = if asked.is_ok() { Event::Ready } else { Event::NotLive };
+        instance.send(event(instance.process));
+    })
 }
 
 /// Runs the commands of `exec` probes as the process would run them.
@@ -93,11 +83,5 @@ pub(crate) fn commands_of(
     move |command| {
         let request = launch::probe(command, &process, &base);
         Box::pin(run_command::run(request, Rc::clone(&children), limit))
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }

@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use nix::unistd::geteuid;
 use tokio::sync::watch;
-use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, sleep_until};
 
 use crate::core::event::Event;
+use crate::local_task::LocalTask;
 use crate::os::Pid;
 use crate::os::descendants::{Kin, describe, kin, user_of};
 use crate::os::notify_socket::{NotifyMessage, NotifySocket, Sender};
@@ -26,7 +26,7 @@ use crate::types::human;
 
 /// Listens until it is dropped.
 pub(crate) struct Listener {
-    task: AbortHandle,
+    _task: LocalTask,
     watchdog: watch::Sender<Option<Duration>>,
     source: Rc<Source>,
 }
@@ -68,7 +68,7 @@ impl Listener {
         let (watchdog, limit) = watch::channel(None);
         let has_warned = Cell::new(false);
         let source = Rc::new(Source { socket, instance, states, has_warned });
-        let task = spawn_local({
+        let task = LocalTask::begin({
             let source = Rc::clone(&source);
             async move {
                 let mut watchdog = Watchdog::new(limit);
@@ -100,7 +100,7 @@ impl Listener {
                 }
             }
         });
-        Self { task: task.abort_handle(), watchdog, source }
+        Self { _task: task, watchdog, source }
     }
 
     /// Takes the messages that have arrived.
@@ -173,12 +173,6 @@ impl Watchdog {
         let more = if is_paused { self.limit.borrow().unwrap_or_default() } else { PAUSED };
         self.alive_by = (!expires).then(|| now + more);
         expires
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 

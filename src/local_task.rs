@@ -1,0 +1,27 @@
+//! A task of the event loop's thread that ends when nobody needs it any more.
+
+use tokio::task::{AbortHandle, Id, spawn_local};
+
+/// A local task; dropping this ends it.
+#[derive(Debug)]
+pub(crate) struct LocalTask(AbortHandle);
+
+impl LocalTask {
+    pub(crate) fn begin(work: impl Future<Output = ()> + 'static) -> Self {
+        Self(spawn_local(work).abort_handle())
+    }
+
+    pub(crate) fn id(&self) -> Id {
+        self.0.id()
+    }
+
+    pub(crate) fn end(&self) {
+        self.0.abort();
+    }
+}
+
+impl Drop for LocalTask {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
