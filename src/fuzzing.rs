@@ -22,7 +22,6 @@ use crate::control::connections::Caller;
 use crate::control::testing::{CountingSupervisor, converse};
 use crate::envoy::listeners::Uncounted;
 use crate::envoy::ready::XdsStats;
-use crate::envoy::stats::Sample;
 use crate::fuzzing::stream::Client;
 use crate::load::accounts::Accounts;
 use crate::load::diagnostics::problems::Problems;
@@ -304,7 +303,7 @@ fn envoy(bytes: &[u8]) {
     let list = String::from_utf8_lossy(parts.next().unwrap_or_default());
     let text = String::from_utf8_lossy(body);
     let uncounted = Uncounted { listeners: vec!["a".to_owned()], managers: vec!["b".to_owned()] };
-    let _ = Sample::parse(body, &uncounted);
+    let _ = crate::envoy::stats::sample(body, &uncounted);
     let _ = XdsStats::parse(body).map(|stats| stats.missing());
     crate::envoy::stats::listener_names(&text);
     crate::envoy::preflight::of_server_info(body);

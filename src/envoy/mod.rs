@@ -1,9 +1,7 @@
 //! The client of an Envoy: its admin interface, its statistics, and checks of its drain.
 
 pub mod admin;
-pub mod close_watch;
 pub(crate) mod listeners;
-pub mod poll_pace;
 pub mod preflight;
 pub(crate) mod ready;
 pub(crate) mod server_info;

@@ -8,37 +8,14 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::core::envoy::sample::Sample;
 use crate::envoy::listeners::Uncounted;
 use crate::http::RequestError;
 
-/// `/stats` for exactly the statistics that [`Sample::parse`] reads, percent-encoded. The filter is
+/// `/stats` for exactly the statistics that [`sample`] reads, percent-encoded. The filter is
 /// `^(listener\..*\.downstream_((pre_)?cx_active|cx_total)|http\..*\.downstream_(rq_active|rq_total|cx_drain_close|cx_tx_bytes_buffered))$`.
 pub const STATS_PATH: &str = "/stats?filter=%5E(listener%5C..*%5C.downstream_((pre_)%3Fcx_active%7Ccx_total)%7C\
 http%5C..*%5C.downstream_(rq_active%7Crq_total%7Ccx_drain_close%7Ccx_tx_bytes_buffered))%24&format=json";
-
-/// Sums over all listeners and connection managers that serve clients. A missing statistic is
-/// unknown (`None`), never zero.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sample {
-    /// Open client connections: `listener.*.downstream_cx_active`, and [`Self::in_filters`].
-    pub active: Option<u64>,
-    /// Client connections accepted since Envoy's start (`listener.*.downstream_cx_total`).
-    pub accepted_total: Option<u64>,
-    /// Requests under way (`http.*.downstream_rq_active`).
-    pub requests_active: Option<u64>,
-    /// Requests since Envoy's start (`http.*.downstream_rq_total`).
-    pub requests_total: Option<u64>,
-    /// Connections that Envoy closed because it drains (`http.*.downstream_cx_drain_close`).
-    pub drain_close: Option<u64>,
-    /// Those of which listener filters (such as the TLS inspector) wait for the first bytes
-    /// (`listener.*.downstream_pre_cx_active`).
-    pub in_filters: Option<u64>,
-    /// Bytes that Envoy holds because a client has not read enough yet
-    /// (`http.*.downstream_cx_tx_bytes_buffered`). Envoy takes a request for ended as soon as its
-    /// response is here. 0 for a connection without a request, of HTTP/1.1 and of HTTP/2 (measured
-    /// with Envoy 1.36.4 and 1.40.0).
-    pub unsent: Option<u64>,
-}
 
 #[derive(Deserialize)]
 struct Stats {
@@ -61,79 +38,55 @@ pub(super) fn parse(body: &[u8]) -> Result<Vec<Stat>, RequestError> {
         .map_err(|error| RequestError::Malformed(format!("not Envoy statistics: {error}")))
 }
 
-impl Sample {
-    /// Reads an answer of `/stats?format=json`.
-    ///
-    /// # Errors
-    /// [`RequestError::Malformed`] also when a single value is not a count: half a sum would look like
-    /// fewer connections than there are.
-    pub fn parse(body: &[u8], uncounted: &Uncounted) -> Result<Self, RequestError> {
-        let mut sample = Self::default();
-        for Stat { name, value } in &parse(body)? {
-            let Some(sum) = sample.sum_for(name, uncounted) else { continue };
-            let value = value.as_u64().ok_or_else(|| {
-                RequestError::Malformed(format!("the statistic {name} is not a count: {value}"))
-            })?;
-            *sum = Some(sum.unwrap_or(0).saturating_add(value));
+/// Reads an answer of `/stats?format=json`.
+///
+/// # Errors
+/// [`RequestError::Malformed`] also when a single value is not a count: half a sum would look like
+/// fewer connections than there are.
+pub fn sample(body: &[u8], uncounted: &Uncounted) -> Result<Sample, RequestError> {
+    let mut sample = Sample::default();
+    for Stat { name, value } in &parse(body)? {
+        let Some(sum) = sum_for(&mut sample, name, uncounted) else { continue };
+        let value = value.as_u64().ok_or_else(|| {
+            RequestError::Malformed(format!("the statistic {name} is not a count: {value}"))
+        })?;
+        *sum = Some(sum.unwrap_or(0).saturating_add(value));
+    }
+    let in_filters = sample.in_filters.unwrap_or(0);
+    sample.active = sample.active.map(|active| active.saturating_add(in_filters));
+    Ok(sample)
+}
+
+/// The sum that a statistic of this name is added to, if any.
+fn sum_for<'a>(
+    sample: &'a mut Sample,
+    name: &str,
+    uncounted: &Uncounted,
+) -> Option<&'a mut Option<u64>> {
+    let is_in = |names: &[String], name: &str| names.iter().any(|it| it == name);
+    if let Some(rest) = name.strip_prefix("listener.") {
+        let (listener, stat) = rest.rsplit_once('.')?;
+        if !serves_clients(listener) || is_in(&uncounted.listeners, listener) {
+            return None;
         }
-        let in_filters = sample.in_filters.unwrap_or(0);
-        sample.active = sample.active.map(|active| active.saturating_add(in_filters));
-        Ok(sample)
-    }
-
-    /// The sample of an Envoy that has never accepted a connection.
-    pub const NOTHING: Self = Self {
-        active: Some(0),
-        accepted_total: Some(0),
-        requests_active: Some(0),
-        requests_total: Some(0),
-        drain_close: Some(0),
-        in_filters: Some(0),
-        unsent: Some(0),
-    };
-
-    /// Whether no connection was accepted as far as the statistics tell. It may have no listeners
-    /// yet, and no statistics of any.
-    #[must_use]
-    pub fn has_accepted_none(&self) -> bool {
-        [self.active, self.accepted_total].iter().all(|count| count.unwrap_or(0) == 0)
-    }
-
-    /// Requests whose response is not complete at the client's socket. How many responses the unsent
-    /// bytes belong to is unknown, so they count as one, if no other does.
-    #[must_use]
-    pub fn requests_left(&self) -> Option<u64> {
-        let unsent = self.unsent.is_some_and(|bytes| bytes > 0);
-        self.requests_active.map(|active| active.max(unsent.into()))
-    }
-
-    /// The sum that a statistic of this name is added to, if any.
-    fn sum_for(&mut self, name: &str, uncounted: &Uncounted) -> Option<&mut Option<u64>> {
-        let is_in = |names: &[String], name: &str| names.iter().any(|it| it == name);
-        if let Some(rest) = name.strip_prefix("listener.") {
-            let (listener, stat) = rest.rsplit_once('.')?;
-            if !serves_clients(listener) || is_in(&uncounted.listeners, listener) {
-                return None;
-            }
-            match stat {
-                "downstream_cx_active" => Some(&mut self.active),
-                "downstream_pre_cx_active" => Some(&mut self.in_filters),
-                "downstream_cx_total" => Some(&mut self.accepted_total),
-                _ => None,
-            }
-        } else {
-            let (prefix, stat) = name.strip_prefix("http.")?.rsplit_once('.')?;
-            let is_left_out = is_in(&uncounted.managers, prefix);
-            if prefix == "admin" || is_user_agent_copy(prefix) || is_left_out {
-                return None;
-            }
-            match stat {
-                "downstream_rq_active" => Some(&mut self.requests_active),
-                "downstream_rq_total" => Some(&mut self.requests_total),
-                "downstream_cx_drain_close" => Some(&mut self.drain_close),
-                "downstream_cx_tx_bytes_buffered" => Some(&mut self.unsent),
-                _ => None,
-            }
+        match stat {
+            "downstream_cx_active" => Some(&mut sample.active),
+            "downstream_pre_cx_active" => Some(&mut sample.in_filters),
+            "downstream_cx_total" => Some(&mut sample.accepted_total),
+            _ => None,
+        }
+    } else {
+        let (prefix, stat) = name.strip_prefix("http.")?.rsplit_once('.')?;
+        let is_left_out = is_in(&uncounted.managers, prefix);
+        if prefix == "admin" || is_user_agent_copy(prefix) || is_left_out {
+            return None;
+        }
+        match stat {
+            "downstream_rq_active" => Some(&mut sample.requests_active),
+            "downstream_rq_total" => Some(&mut sample.requests_total),
+            "downstream_cx_drain_close" => Some(&mut sample.drain_close),
+            "downstream_cx_tx_bytes_buffered" => Some(&mut sample.unsent),
+            _ => None,
         }
     }
 }
@@ -185,7 +138,7 @@ mod tests {
             ("1.39.3", include_str!("../../tests/fixtures/envoy-stats-1.39.3.json")),
             ("1.40.0", include_str!("../../tests/fixtures/envoy-stats-1.40.0.json")),
         ] {
-            let sample = Sample::parse(body.as_bytes(), &Uncounted::default()).unwrap();
+            let sample = sample(body.as_bytes(), &Uncounted::default()).unwrap();
             let expected = Sample {
                 active: Some(5),
                 accepted_total: Some(6),
@@ -228,8 +181,7 @@ mod tests {
             ("listener.admin.downstream_pre_cx_active", false),
             ("listener_manager.downstream_cx_active", false),
         ] {
-            let sample =
-                Sample::parse(stats(&[(name, "7")]).as_bytes(), &Uncounted::default()).unwrap();
+            let sample = sample(stats(&[(name, "7")]).as_bytes(), &Uncounted::default()).unwrap();
             assert_eq!(sample.active, counts.then_some(7), "{name}");
         }
     }
@@ -254,7 +206,7 @@ mod tests {
             ("listener.a.downstream_cx_active", "0"),
             ("listener.a.downstream_pre_cx_active", "1"),
         ]);
-        let sample = Sample::parse(body.as_bytes(), &Uncounted::default()).unwrap();
+        let sample = sample(body.as_bytes(), &Uncounted::default()).unwrap();
         assert_eq!(sample.active, Some(1));
     }
 
@@ -272,7 +224,7 @@ mod tests {
             assert_eq!(sample.requests_left(), left, "{sample:?}");
         }
         let body = stats(&[("http.a.downstream_cx_tx_bytes_buffered", "7")]);
-        let sample = Sample::parse(body.as_bytes(), &Uncounted::default()).unwrap();
+        let sample = sample(body.as_bytes(), &Uncounted::default()).unwrap();
         assert_eq!(sample.unsent, Some(7));
     }
 
@@ -287,8 +239,7 @@ mod tests {
             ("http.ingress.downstream_rq_2xx", false),
             ("cluster.http.ingress.downstream_rq_total", false),
         ] {
-            let sample =
-                Sample::parse(stats(&[(name, "7")]).as_bytes(), &Uncounted::default()).unwrap();
+            let sample = sample(stats(&[(name, "7")]).as_bytes(), &Uncounted::default()).unwrap();
             assert_eq!(sample.requests_total, counts.then_some(7), "{name}");
         }
     }
@@ -303,7 +254,7 @@ mod tests {
         ]);
         let uncounted =
             Uncounted { listeners: vec!["prom.x".to_owned()], managers: vec!["out".to_owned()] };
-        let sample = Sample::parse(body.as_bytes(), &uncounted).unwrap();
+        let sample = sample(body.as_bytes(), &uncounted).unwrap();
         assert_eq!((sample.active, sample.requests_active), (Some(2), Some(5)));
         assert_eq!(listener_names(&body), ["a", "prom.x"]);
         assert!(listener_names("no").is_empty());
@@ -311,10 +262,7 @@ mod tests {
 
     #[test]
     fn absent_is_unknown_and_present_is_summed() {
-        assert_eq!(
-            Sample::parse(br#"{"stats":[]}"#, &Uncounted::default()).unwrap(),
-            Sample::default()
-        );
+        assert_eq!(sample(br#"{"stats":[]}"#, &Uncounted::default()).unwrap(), Sample::default());
         let body = stats(&[
             ("listener.a.downstream_cx_active", "0"),
             ("http.a.downstream_rq_active", "2"),
@@ -322,20 +270,20 @@ mod tests {
             ("http.b.downstream_cx_drain_close", "18446744073709551615"),
             ("http.a.downstream_cx_drain_close", "1"),
         ]);
-        let sample = Sample::parse(body.as_bytes(), &Uncounted::default()).unwrap();
-        assert_eq!(sample.active, Some(0));
-        assert_eq!(sample.accepted_total, None);
+        let counted = sample(body.as_bytes(), &Uncounted::default()).unwrap();
+        assert_eq!(counted.active, Some(0));
+        assert_eq!(counted.accepted_total, None);
         let body_of_totals = stats(&[("listener.a.downstream_cx_total", "9")]);
-        let totals = Sample::parse(body_of_totals.as_bytes(), &Uncounted::default()).unwrap();
+        let totals = sample(body_of_totals.as_bytes(), &Uncounted::default()).unwrap();
         assert_eq!((totals.active, totals.accepted_total), (None, Some(9)));
-        assert_eq!(sample.requests_active, Some(5));
-        assert_eq!(sample.drain_close, Some(u64::MAX));
+        assert_eq!(counted.requests_active, Some(5));
+        assert_eq!(counted.drain_close, Some(u64::MAX));
     }
 
     #[test]
     fn histograms_and_texts_do_not_disturb() {
         let body = br#"{"stats":[{"name":"x.y","value":"text"},{"histograms":{"supported_quantiles":[0]}}]}"#;
-        assert_eq!(Sample::parse(body, &Uncounted::default()).unwrap(), Sample::default());
+        assert_eq!(sample(body, &Uncounted::default()).unwrap(), Sample::default());
     }
 
     #[test]
@@ -343,21 +291,20 @@ mod tests {
         let whole = stats(&[("listener.a.downstream_cx_active", "3")]);
         for length in 0..whole.len() {
             assert!(
-                Sample::parse(&whole.as_bytes()[..length], &Uncounted::default()).is_err(),
+                sample(&whole.as_bytes()[..length], &Uncounted::default()).is_err(),
                 "{}",
                 &whole[..length]
             );
         }
         for body in ["[]", "{}", "null", "OK\n", r#"{"stats":{}}"#, r#"{"stats":[7]}"#] {
-            assert!(Sample::parse(body.as_bytes(), &Uncounted::default()).is_err(), "{body}");
+            assert!(sample(body.as_bytes(), &Uncounted::default()).is_err(), "{body}");
         }
         for value in ["-1", "1.5", "\"3\"", "null"] {
             let body = stats(&[
                 ("listener.a.downstream_cx_active", "3"),
                 ("listener.b.downstream_cx_active", value),
             ]);
-            let error =
-                Sample::parse(body.as_bytes(), &Uncounted::default()).unwrap_err().to_string();
+            let error = sample(body.as_bytes(), &Uncounted::default()).unwrap_err().to_string();
             assert!(error.contains("listener.b.downstream_cx_active is not a count"), "{error}");
         }
     }

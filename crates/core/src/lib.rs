@@ -32,6 +32,7 @@ pub mod action;
 pub mod budget;
 pub mod cause;
 pub mod drain;
+pub mod envoy;
 pub mod event;
 pub mod graph;
 pub(crate) mod handover;

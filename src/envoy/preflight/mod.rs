@@ -14,11 +14,13 @@ use hyper::StatusCode;
 use tokio::time::{Instant, sleep};
 
 use crate::config::{Address, Direction, DrainMethod, Process};
-use crate::envoy::admin::{Call, sample};
+use crate::core::envoy::Call;
+use crate::core::envoy::sample::Sample;
+use crate::envoy::admin::sample;
 use crate::envoy::listeners::{LISTENERS, Uncounted, dump, statistics_of};
 use crate::envoy::preflight::findings::{Facts, STATS, unusable};
 use crate::envoy::server_info::ServerInfo;
-use crate::envoy::stats::{STATS_PATH, Sample, listener_names};
+use crate::envoy::stats::{STATS_PATH, listener_names};
 use crate::http::{Client, RequestError, Response};
 use crate::types::harmless;
 
@@ -88,7 +90,7 @@ async fn verify(target: &PreflightTarget, patience: Duration) -> Vec<String> {
         }
     }
     if status(&mut client, UNKNOWN_PATH).await == Some(StatusCode::FORBIDDEN) {
-        let (begin, close) = Call::of(target.direction);
+        let (begin, close) = Call::of(target.direction == Direction::Inbound);
         for call in [begin, Call::FailHealthcheck, close] {
             let is_needed = target.fail_healthcheck || call != Call::FailHealthcheck;
             // A lost answer is no finding.

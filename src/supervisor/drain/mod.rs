@@ -3,21 +3,17 @@
 pub(crate) mod envoy;
 pub(crate) mod target;
 
-use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
 use hyper::Method;
 use hyper::header::{HeaderName, HeaderValue};
-use tokio::sync::Notify;
-use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep};
 
 use crate::config::{Drain, DrainMethod, Header, HttpDrain, HttpMethod};
 use crate::http::{RequestError, build, send};
 use crate::load::at_start;
 use crate::local_task::LocalTask;
-use crate::os::clock;
 use crate::os::on_thread::on_thread;
 use crate::os::spawn::SpawnRequest;
 use crate::supervisor::drain::envoy::EnvoyDrain;
@@ -32,7 +28,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// A drain under way.
 pub(crate) enum RunningDrain {
-    Envoy(Rc<EnvoyDrain>, LocalTask),
+    Envoy(Rc<EnvoyDrain>),
     /// A request or a command.
     Task(LocalTask),
     /// The process got a signal, and reports the end of the drain itself.
@@ -53,26 +49,7 @@ impl RunningDrain {
     ) -> Self {
         let limit = target.longest + AFTER_THE_END;
         match &drain.method {
-            DrainMethod::Envoy(keys) => {
-                let drainer = Rc::new(EnvoyDrain {
-                    min_until: clock::now() + target.min,
-                    longest: target.longest,
-                    stays_ready: Cell::new(target.stays_ready && keys.fail_healthcheck),
-                    again: Notify::new(),
-                    target,
-                    keys: keys.clone(),
-                    uncounted: OnceCell::new(),
-                    epoch: Cell::default(),
-                    is_closed: Cell::default(),
-                    accepted: Cell::default(),
-                    awaited: Cell::new(1),
-                    late_call: RefCell::default(),
-                    is_answered: Cell::default(),
-                    is_over: Cell::default(),
-                });
-                let task = LocalTask::begin(Rc::clone(&drainer).run());
-                Self::Envoy(drainer, task)
-            }
+            DrainMethod::Envoy(keys) => Self::Envoy(EnvoyDrain::begin(target, keys)),
             DrainMethod::Http(http) => {
                 let http = http.clone();
                 Self::Task(LocalTask::begin(async move {
@@ -101,17 +78,15 @@ impl RunningDrain {
 
     /// Fails the health check of an Envoy that has stayed good so far.
     pub(crate) fn unready(&self) {
-        if let Self::Envoy(drainer, _) = self {
-            drainer.unready();
+        if let Self::Envoy(drain) = self {
+            drain.unready();
         }
     }
 
     /// Closes the listeners of an Envoy.
     pub(crate) fn close(&self) {
         match self {
-            Self::Envoy(drainer, _) => {
-                spawn_local(Rc::clone(drainer).close());
-            }
+            Self::Envoy(drain) => drain.close(),
             Self::Task(_) | Self::Signalled => {}
         }
     }
@@ -119,10 +94,7 @@ impl RunningDrain {
     /// Ends the drain: the core no longer waits for it.
     pub(crate) fn end(&self) {
         match self {
-            Self::Envoy(drainer, task) => {
-                task.end();
-                drainer.end();
-            }
+            Self::Envoy(drain) => drain.end(),
             Self::Task(task) => task.end(),
             Self::Signalled => {}
         }

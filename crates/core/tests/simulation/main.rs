@@ -17,6 +17,7 @@
 mod agreement;
 mod cases;
 mod count;
+mod dialogue;
 mod graphs;
 mod invariants;
 mod replacements;

@@ -2,9 +2,9 @@
 //! each statistic that it has, so polls are rare while the drain cannot be over, and never cost
 //! more than a few per cent of a core. Pure.
 
-use std::time::Duration;
+use core::time::Duration;
 
-use crate::core::drain::QUIET;
+use crate::drain::QUIET;
 use crate::types::Time;
 
 /// The shortest pause while the drain can be over.

@@ -1,11 +1,10 @@
 //! Detects an Envoy that does not close connections while it drains: requests go on, and no
 //! connection is closed. Pure.
 
-use std::time::Duration;
+use core::time::Duration;
 
-use tokio::time::Instant;
-
-use crate::envoy::stats::Sample;
+use crate::envoy::sample::Sample;
+use crate::types::Time;
 
 /// At least this many requests must begin and end without a closed connection: a few may have begun
 /// before the drain took effect in every worker.
@@ -19,7 +18,7 @@ pub(crate) struct ClosingWatch {
     /// Connections that Envoy had closed for a drain before this one.
     closed_before: Option<u64>,
     /// The first check since the drain began, and the requests that had begun by then.
-    since: Option<(Instant, u64)>,
+    since: Option<(Time, u64)>,
     is_settled: bool,
 }
 
@@ -38,7 +37,7 @@ impl ClosingWatch {
     ///
     /// Nor does a stream that ends, if it began before: its head was sent by then, and Envoy announces
     /// a close in the head. Which requests are still active is unknown, so all of them count as new.
-    pub(crate) fn check(&mut self, now: Instant, sample: &Sample) -> Option<u64> {
+    pub(crate) fn check(&mut self, now: Time, sample: &Sample) -> Option<u64> {
         let (total, active) = (sample.requests_total?, sample.requests_active?);
         let closed = sample.drain_close?;
         let closed_before = *self.closed_before.get_or_insert(closed);
@@ -48,7 +47,7 @@ impl ClosingWatch {
             self.is_settled = true;
             return None;
         }
-        self.is_settled = served >= REQUESTS && now.duration_since(since) >= self.patience;
+        self.is_settled = served >= REQUESTS && now.since(since) >= self.patience;
         self.is_settled.then_some(served)
     }
 }
@@ -70,7 +69,7 @@ mod tests {
 
     /// The verdicts on samples half a second apart.
     fn verdicts(samples: &[Sample]) -> Vec<Option<u64>> {
-        let begin = Instant::now();
+        let begin = Time::default();
         let mut watch = ClosingWatch::new(PATIENCE);
         watch.before(&sample(90, 0, 7));
         let moments = (0..).map(|step| begin + Duration::from_millis(500) * step);

@@ -1,0 +1,130 @@
+//! Calls to the admin that are repeated until they are done or their time is over.
+
+use core::fmt;
+use core::time::Duration;
+
+use crate::envoy::Call;
+use crate::envoy::dialogue::Failure;
+use crate::prelude::*;
+use crate::types::Time;
+
+/// The limit of a single call.
+pub(crate) const CALL_LIMIT: Duration = Duration::from_millis(500);
+/// The limit of all attempts to begin a drain.
+pub const LIMIT: Duration = Duration::from_secs(2);
+/// The first pause between attempts; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// The longest pause between attempts.
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+
+/// The outcome of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallOutcome {
+    pub call: Call,
+    /// At least 1.
+    pub attempts: u32,
+    /// The error is that of the last attempt.
+    pub result: Result<(), Failure>,
+}
+
+/// Writes `POST /healthcheck/fail: answered 403 Forbidden (5 attempts)`.
+impl fmt::Display for CallOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.call)?;
+        match &self.result {
+            Ok(()) => f.write_str("done")?,
+            Err(failure) => f.write_str(&failure.why)?,
+        }
+        if self.attempts > 1 {
+            write!(f, " ({} attempts)", self.attempts)?;
+        }
+        Ok(())
+    }
+}
+
+/// Calls under way, one after the other. The attempts alternate, so that a call which always fails
+/// takes no time from the other.
+#[derive(Clone, Debug)]
+pub(super) struct Attempts {
+    calls: Vec<(Call, Option<CallOutcome>)>,
+    /// The call that is made, or is next.
+    place: usize,
+    deadline: Time,
+    pause: Duration,
+    /// The next round begins then; `None` while a call is made.
+    resumes: Option<Time>,
+}
+
+/// What is to be done next.
+pub(super) enum Next {
+    /// Make a call within this limit.
+    Make(Call, Duration),
+    /// Wait until [`Attempts::wakes_at`].
+    Wait,
+    Over(Vec<CallOutcome>),
+}
+
+impl Attempts {
+    /// Begins with the first of the calls.
+    pub(super) fn begin(now: Time, calls: &[Call]) -> (Self, Next) {
+        let calls = calls.iter().map(|call| (*call, None)).collect();
+        let deadline = now + LIMIT;
+        let attempts = Self { calls, place: 0, deadline, pause: FIRST_PAUSE, resumes: None };
+        let next = attempts.make(now);
+        (attempts, next)
+    }
+
+    /// When the next round begins.
+    pub(super) fn wakes_at(&self) -> Option<Time> {
+        self.resumes
+    }
+
+    /// Takes the answer of the call that was made.
+    pub(super) fn answered(&mut self, now: Time, result: Result<(), Failure>) -> Next {
+        if let Some((call, outcome)) = self.calls.get_mut(self.place) {
+            let attempts = outcome.as_ref().map_or(0, |outcome| outcome.attempts) + 1;
+            *outcome = Some(CallOutcome { call: *call, attempts, result });
+        }
+        self.place += 1;
+        self.proceed(now)
+    }
+
+    /// Begins a round that is due.
+    pub(super) fn resume(&mut self, now: Time) -> Next {
+        if self.resumes.is_none_or(|at| now < at) {
+            return Next::Wait;
+        }
+        self.resumes = None;
+        self.place = 0;
+        self.proceed(now)
+    }
+
+    fn proceed(&mut self, now: Time) -> Next {
+        let left = self.deadline.since(now);
+        let is_due = |(_, outcome): &(Call, Option<CallOutcome>)| {
+            outcome.as_ref().is_none_or(|outcome| {
+                // An attempt without enough time would only hide the error of the one before.
+                outcome.result.is_err() && left >= FIRST_PAUSE
+            })
+        };
+        if let Some(due) = self.calls[self.place..].iter().position(is_due) {
+            self.place += due;
+            return self.make(now);
+        }
+        self.place = self.calls.len();
+        let outcomes = || self.calls.iter().filter_map(|(_, outcome)| outcome.clone());
+        if self.pause < left && outcomes().any(|outcome| outcome.result.is_err()) {
+            self.resumes = Some(now + self.pause);
+            self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+            return Next::Wait;
+        }
+        Next::Over(outcomes().collect())
+    }
+
+    fn make(&self, now: Time) -> Next {
+        match self.calls.get(self.place) {
+            Some((call, _)) => Next::Make(*call, CALL_LIMIT.min(self.deadline.since(now))),
+            None => Next::Over(Vec::new()),
+        }
+    }
+}

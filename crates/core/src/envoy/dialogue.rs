@@ -1,0 +1,554 @@
+//! The dialogue with the admin of an Envoy that is drained. Pure: answers, commands and the time in,
+//! questions and reports out.
+//!
+//! ```text
+//!  polls    [what counts] ─▶ first sample ─▶ [state, where nothing was accepted] ─▶ sample ─▶ sample …
+//!  begin                          after it: drain_listeners?graceful, [healthcheck/fail]
+//!  late                                     healthcheck/fail, once the container is not ready
+//!  closing                                              drain_listeners, then a last sample
+//! ```
+//!
+//! Each of these lanes has at most one question without an answer.
+
+use core::time::Duration;
+
+use crate::envoy::Call;
+use crate::envoy::attempts::{Attempts, CALL_LIMIT, CallOutcome, Next};
+use crate::envoy::close_watch::ClosingWatch;
+use crate::envoy::pace::Pace;
+use crate::envoy::sample::Sample;
+use crate::event::Unit;
+use crate::prelude::*;
+use crate::report::history::Moment;
+use crate::types::Time;
+
+/// The limit of the sample after the closing of the listeners. The core waits no longer for both.
+const LAST_POLL: Duration = Duration::from_millis(100);
+/// The remedy for a drain of inbound listeners that closes no connections.
+const SLOW_INBOUND: &str = "start it with `--drain-strategy immediate`, or a --drain-time-s shorter than the drain's `time`";
+/// By when connections must have closed, where every response closes its own.
+const CLOSING_SEEN: Duration = Duration::from_secs(2);
+
+/// What a drain is told at its begin.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// Before this the drain cannot be over.
+    pub min_until: Time,
+    /// The longest wait, as granted.
+    pub longest: Duration,
+    /// Only listeners with `traffic_direction: INBOUND` are drained.
+    pub only_inbound: bool,
+    /// Every response is made to close its connection.
+    pub fail_healthcheck: bool,
+    /// The health check stays good for now: [`Dialogue::unready`] follows.
+    pub stays_ready: bool,
+    /// Some listeners do not count.
+    pub asks_what_counts: bool,
+    /// What is waited for.
+    pub unit: Unit,
+    /// The number of connections, or requests, that need not be waited for.
+    pub exit_at: u64,
+}
+
+/// Where a question belongs. A new question of a lane replaces the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lane {
+    Polls,
+    Begin,
+    Late,
+    Closing,
+}
+
+/// A question to the admin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// Which listeners do not count. The one who asks keeps the answer for the samples.
+    WhatCounts,
+    Sample,
+    /// Whether this Envoy has never been live.
+    State,
+    Call(Call),
+}
+
+/// The answer to an [`Ask`] of the same name.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    WhatCounts(Result<(), Failure>),
+    Sample(Result<Sample, Failure>),
+    State { is_unused: bool },
+    Call(Result<(), Failure>),
+}
+
+/// Why there is no answer, or not the one that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub why: String,
+    /// The admin has answered with another status than 200.
+    pub is_refusal: bool,
+}
+
+/// What the dialogue asks for or reports.
+#[derive(Clone, Debug)]
+pub enum Output {
+    Ask {
+        lane: Lane,
+        ask: Ask,
+        limit: Duration,
+    },
+    /// A sample, which may be as old as the begin of its poll.
+    Sampled {
+        began: Time,
+        sample: Sample,
+        moment: Moment,
+    },
+    /// The traffic is unknown.
+    Unknown,
+    /// Whether the drain was accepted. Once, unless the drain is over before.
+    Answered {
+        accepted: bool,
+    },
+    /// This Envoy has never accepted a connection.
+    NothingToDrain,
+    /// The closing of the listeners was answered or given up.
+    ListenersClosed,
+    /// For the log and the report.
+    Warn(String),
+    /// For the log.
+    Log(String),
+}
+
+/// The outcome of the calls that begin the drain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Accepted {
+    /// No answer yet.
+    #[default]
+    NotYet,
+    /// All calls failed.
+    Nothing,
+    /// Envoy closes connections as its own flags say.
+    Gradual,
+    /// Every response closes its connection.
+    AtOnce,
+}
+
+/// How far the polls are.
+#[derive(Clone, Copy, Debug)]
+enum Polls {
+    /// There are none, or none any more.
+    Over,
+    WhatCounts,
+    First {
+        began: Time,
+    },
+    /// Nothing was accepted: the state is asked for.
+    State {
+        began: Time,
+        pause: Duration,
+        sample: Sample,
+    },
+    /// It is not live: the drain begins nevertheless.
+    Unused,
+    /// The state is asked for once more, after that.
+    StillUnused,
+    /// The next poll begins then.
+    Waits {
+        at: Time,
+    },
+    Asked {
+        began: Time,
+        closings: u32,
+        moment: Moment,
+    },
+}
+
+/// The dialogue of one drain.
+#[derive(Debug)]
+pub struct Dialogue {
+    terms: Terms,
+    /// The health check stays good for now.
+    stays_ready: bool,
+    polls: Polls,
+    pace: Pace,
+    watch: ClosingWatch,
+    /// The next poll is due at once.
+    is_poll_due: bool,
+    /// The last poll has failed.
+    is_failing: bool,
+    begin: Option<Attempts>,
+    /// The calls that begin the drain were answered.
+    has_begun: bool,
+    late: Option<Attempts>,
+    accepted: Accepted,
+    /// The core knows whether the drain was accepted.
+    is_answered: bool,
+    /// When the last sample of the closing was asked for.
+    last_poll: Option<Time>,
+    /// The number of closings: the result of a poll that began before one is discarded.
+    closings: u32,
+    /// Envoy has confirmed that its listeners are closed.
+    is_closed: bool,
+    /// What is sampled from now on does not belong to the drain.
+    is_over: bool,
+    outputs: Vec<Output>,
+}
+
+impl Dialogue {
+    /// Begins the drain.
+    #[must_use]
+    pub fn begin(now: Time, terms: Terms) -> (Self, Vec<Output>) {
+        let mut dialogue = Self {
+            stays_ready: terms.stays_ready && terms.fail_healthcheck,
+            polls: Polls::WhatCounts,
+            pace: Pace::new(terms.min_until),
+            watch: ClosingWatch::new(if terms.fail_healthcheck {
+                CLOSING_SEEN
+            } else {
+                // By then a gradual drain of that length has closed a quarter of the connections in
+                // use.
+                CLOSING_SEEN.max(terms.longest / 2)
+            }),
+            terms,
+            is_poll_due: false,
+            is_failing: false,
+            begin: None,
+            has_begun: false,
+            late: None,
+            accepted: Accepted::NotYet,
+            is_answered: false,
+            last_poll: None,
+            closings: 0,
+            is_closed: false,
+            is_over: false,
+            outputs: Vec::new(),
+        };
+        if terms.asks_what_counts {
+            // Three requests at most, each within the limit.
+            dialogue.ask(Lane::Polls, Ask::WhatCounts, CALL_LIMIT);
+        } else {
+            dialogue.poll_first(now);
+        }
+        let outputs = dialogue.said();
+        (dialogue, outputs)
+    }
+
+    /// When [`tick`](Self::tick) is due.
+    #[must_use]
+    pub fn wakes_at(&self) -> Option<Time> {
+        let poll = if let Polls::Waits { at } = self.polls { Some(at) } else { None };
+        let calls = [&self.begin, &self.late].into_iter().flatten().filter_map(Attempts::wakes_at);
+        calls.chain(poll).min()
+    }
+
+    /// Does what is due.
+    pub fn tick(&mut self, now: Time) -> Vec<Output> {
+        self.poll_if_due(now);
+        for lane in [Lane::Begin, Lane::Late] {
+            if let Some(next) = self.attempts(lane).as_mut().map(|calls| calls.resume(now)) {
+                self.proceed(now, lane, next);
+            }
+        }
+        self.said()
+    }
+
+    /// Takes the answer to the question of a lane, or its failure within the limit.
+    pub fn answered(&mut self, now: Time, lane: Lane, answer: Answer) -> Vec<Output> {
+        match (lane, answer) {
+            (Lane::Polls, answer) => self.polled(now, answer),
+            (Lane::Begin | Lane::Late, Answer::Call(result)) => {
+                if let Some(next) =
+                    self.attempts(lane).as_mut().map(|calls| calls.answered(now, result))
+                {
+                    self.proceed(now, lane, next);
+                }
+            }
+            (Lane::Closing, Answer::Call(result)) => self.closed(now, result),
+            (Lane::Closing, Answer::Sample(sample)) => {
+                if let (Some(began), Ok(sample)) = (self.last_poll.take(), sample) {
+                    self.record(began, sample, self.moment());
+                }
+                self.outputs.push(Output::ListenersClosed);
+                // The next poll shows the core whether a connection slipped in before.
+                self.is_poll_due = true;
+                self.poll_if_due(now);
+            }
+            _ => {}
+        }
+        self.said()
+    }
+
+    /// Fails the health check, if that has stayed good so far.
+    pub fn unready(&mut self, now: Time) -> Vec<Output> {
+        if core::mem::take(&mut self.stays_ready) && !self.is_over {
+            self.call(now, Lane::Late, &[Call::FailHealthcheck]);
+        }
+        self.said()
+    }
+
+    /// Closes the listeners unless they are closed, polls, and reports in any case.
+    pub fn close(&mut self, now: Time) -> Vec<Output> {
+        // The drain may have been over for a while: after `drainit drain` it is held until the
+        // stop.
+        self.is_over = false;
+        if self.is_closed {
+            self.poll_last(now);
+        } else {
+            let (_, call) = Call::of(self.terms.only_inbound);
+            self.ask(Lane::Closing, Ask::Call(call), CALL_LIMIT);
+        }
+        self.said()
+    }
+
+    /// Ends the drain, but not a closing under way; warns if it is unknown whether it ever began.
+    /// Answers of the other lanes are not taken any more.
+    pub fn end(&mut self) -> Vec<Output> {
+        self.polls = Polls::Over;
+        self.begin = None;
+        self.late = None;
+        if !core::mem::replace(&mut self.is_over, true) && self.accepted == Accepted::NotYet {
+            self.warn("its admin had not answered when the drain was over");
+        }
+        self.said()
+    }
+
+    fn said(&mut self) -> Vec<Output> {
+        core::mem::take(&mut self.outputs)
+    }
+
+    fn ask(&mut self, lane: Lane, ask: Ask, limit: Duration) {
+        self.outputs.push(Output::Ask { lane, ask, limit });
+    }
+
+    fn warn(&mut self, what: impl Into<String>) {
+        self.outputs.push(Output::Warn(what.into()));
+    }
+
+    /// The baseline. It is asked before the calls take effect, which wait for it at most its limit.
+    /// If it fails, the next poll reports that.
+    fn poll_first(&mut self, now: Time) {
+        self.polls = Polls::First { began: now };
+        self.ask(Lane::Polls, Ask::Sample, CALL_LIMIT);
+    }
+
+    fn polled(&mut self, now: Time, answer: Answer) {
+        match (self.polls, answer) {
+            (Polls::WhatCounts, Answer::WhatCounts(told)) => {
+                if let Err(Failure { why, .. }) = told {
+                    self.warn(format!(
+                        "its admin does not tell what `direction` or `ignore_listeners` leave out: {why}; it counts, too"
+                    ));
+                }
+                self.poll_first(now);
+            }
+            (Polls::First { began }, Answer::Sample(sample)) => {
+                let pause = match &sample {
+                    Ok(sample) => self.pause(now, began, sample),
+                    Err(_) => Duration::ZERO,
+                };
+                match sample {
+                    // An admin that does not tell its statistics may tell its state as late.
+                    Ok(sample) if sample.has_accepted_none() => {
+                        self.polls = Polls::State { began, pause, sample };
+                        self.ask(Lane::Polls, Ask::State, CALL_LIMIT);
+                    }
+                    sample => self.begin_calls(now, began, sample.unwrap_or_default(), pause),
+                }
+            }
+            (Polls::State { began, .. }, Answer::State { is_unused: true }) => {
+                self.polls = Polls::Unused;
+                self.record(began, Sample::NOTHING, Moment::Start);
+                // It may become live while a drain that was requested is held.
+                self.call_begin(now);
+            }
+            (Polls::StillUnused, Answer::State { is_unused: true }) => {
+                self.polls = Polls::Over;
+                self.outputs.push(Output::NothingToDrain);
+            }
+            // It has become live meanwhile.
+            (Polls::StillUnused, Answer::State { is_unused: false }) => {
+                self.wait(now, Duration::ZERO);
+            }
+            (Polls::State { began, pause, sample }, Answer::State { is_unused: false }) => {
+                self.begin_calls(now, began, sample, pause);
+            }
+            (Polls::Asked { began, closings, moment }, Answer::Sample(sample)) => {
+                self.sampled(now, began, closings == self.closings, moment, sample);
+            }
+            _ => {}
+        }
+    }
+
+    fn begin_calls(&mut self, now: Time, began: Time, first: Sample, pause: Duration) {
+        self.watch.before(&first);
+        self.record(began, first, Moment::Start);
+        self.call_begin(now);
+        self.wait(now, pause);
+    }
+
+    fn call_begin(&mut self, now: Time) {
+        let calls = [Call::of(self.terms.only_inbound).0, Call::FailHealthcheck];
+        let fails = self.terms.fail_healthcheck && !self.stays_ready;
+        self.call(now, Lane::Begin, if fails { &calls } else { &calls[..1] });
+    }
+
+    fn call(&mut self, now: Time, lane: Lane, calls: &[Call]) {
+        let (attempts, next) = Attempts::begin(now, calls);
+        *self.attempts(lane) = Some(attempts);
+        self.proceed(now, lane, next);
+    }
+
+    fn attempts(&mut self, lane: Lane) -> &mut Option<Attempts> {
+        if lane == Lane::Late { &mut self.late } else { &mut self.begin }
+    }
+
+    fn proceed(&mut self, now: Time, lane: Lane, next: Next) {
+        match next {
+            Next::Make(call, limit) => self.ask(lane, Ask::Call(call), limit),
+            Next::Wait => {}
+            Next::Over(outcomes) => {
+                *self.attempts(lane) = None;
+                self.told(outcomes);
+                self.has_begun |= lane == Lane::Begin;
+                self.answer();
+                if lane == Lane::Late {
+                    return;
+                }
+                if matches!(self.polls, Polls::Unused) {
+                    self.polls = Polls::StillUnused;
+                    return self.ask(Lane::Polls, Ask::State, CALL_LIMIT);
+                }
+                // The watch counts from the first poll after this.
+                self.is_poll_due = true;
+                self.poll_if_due(now);
+            }
+        }
+    }
+
+    /// Warns of failed calls.
+    fn told(&mut self, outcomes: Vec<CallOutcome>) {
+        let mut accepted = Accepted::Nothing;
+        for outcome in outcomes {
+            match (&outcome.result, outcome.call) {
+                (Ok(()), Call::FailHealthcheck) => accepted = Accepted::AtOnce,
+                (Ok(()), _) => accepted = accepted.max(Accepted::Gradual),
+                (Err(_), _) => self.warn(outcome.to_string()),
+            }
+        }
+        self.accepted = self.accepted.max(accepted);
+    }
+
+    /// Whether at least one call was accepted.
+    fn is_accepted(&self) -> bool {
+        self.accepted > Accepted::Nothing
+    }
+
+    /// Reports whether the drain was accepted. If nothing was, that is not known before the call that
+    /// fails the health check later.
+    fn answer(&mut self) {
+        let accepted = self.is_accepted();
+        let is_last = self.has_begun && self.late.is_none() && !self.stays_ready;
+        if (accepted || is_last) && !core::mem::replace(&mut self.is_answered, true) {
+            self.outputs.push(Output::Answered { accepted });
+        }
+    }
+
+    fn wait(&mut self, now: Time, pause: Duration) {
+        self.polls = Polls::Waits { at: now + pause };
+        self.poll_if_due(now);
+    }
+
+    fn poll_if_due(&mut self, now: Time) {
+        if let Polls::Waits { at } = self.polls
+            && (core::mem::take(&mut self.is_poll_due) || at <= now)
+        {
+            let (closings, moment) = (self.closings, self.moment());
+            self.polls = Polls::Asked { began: now, closings, moment };
+            self.ask(Lane::Polls, Ask::Sample, CALL_LIMIT);
+        }
+    }
+
+    /// Takes a poll of the drain. `is_fresh`: no closing was answered since it began.
+    fn sampled(
+        &mut self,
+        now: Time,
+        began: Time,
+        is_fresh: bool,
+        moment: Moment,
+        sample: Result<Sample, Failure>,
+    ) {
+        let pause = match &sample {
+            Ok(sample) => self.pause(now, began, sample),
+            Err(_) => self.pace.after_failure(now.since(began)),
+        };
+        match sample {
+            Ok(sample) if is_fresh => {
+                self.is_failing = false;
+                self.record(began, sample, moment);
+                // While the health check stays good, few connections have to close.
+                if self.is_accepted()
+                    && !self.stays_ready
+                    && let Some(requests) = self.watch.check(now, &sample)
+                {
+                    self.warn(self.not_closing(requests));
+                }
+            }
+            Ok(_) => {}
+            Err(Failure { why, .. }) => {
+                if !core::mem::replace(&mut self.is_failing, true) {
+                    let line = format!("GET /stats: {why}; its connections are unknown");
+                    self.outputs.push(Output::Log(line));
+                }
+                self.outputs.push(Output::Unknown);
+            }
+        }
+        self.wait(now, pause);
+    }
+
+    fn pause(&mut self, now: Time, began: Time, sample: &Sample) -> Duration {
+        let active = sample.load(self.terms.unit).active;
+        let left = active.map(|active| active.saturating_sub(self.terms.exit_at));
+        self.pace.after_answer(now, now.since(began), left)
+    }
+
+    fn closed(&mut self, now: Time, result: Result<(), Failure>) {
+        self.is_closed = result.is_ok();
+        let (_, call) = Call::of(self.terms.only_inbound);
+        let outcome = CallOutcome { call, attempts: 1, result };
+        match &outcome.result {
+            Ok(()) => {}
+            Err(Failure { is_refusal: true, .. }) => self.warn(outcome.to_string()),
+            // An Envoy that ends by itself closes its admin, and refuses nothing by that.
+            Err(_) => self.outputs.push(Output::Log(outcome.to_string())),
+        }
+        self.poll_last(now);
+    }
+
+    /// Requests in flight now are cut when the process is stopped next.
+    fn poll_last(&mut self, now: Time) {
+        self.closings += 1;
+        self.last_poll = Some(now);
+        self.ask(Lane::Closing, Ask::Sample, LAST_POLL);
+    }
+
+    fn record(&mut self, began: Time, sample: Sample, moment: Moment) {
+        if !self.is_over {
+            self.outputs.push(Output::Sampled { began, sample, moment });
+        }
+    }
+
+    /// The moment, for the report, of a poll that begins now.
+    fn moment(&self) -> Moment {
+        if self.is_closed { Moment::Closed } else { Moment::Meanwhile }
+    }
+
+    fn not_closing(&self, requests: u64) -> String {
+        let mend = match (self.accepted, self.terms.fail_healthcheck) {
+            (Accepted::AtOnce, _) => {
+                "is its listener's `drain_type` MODIFY_ONLY? Only those with DEFAULT take notice of healthcheck/fail"
+            }
+            (_, true) => "healthcheck/fail, which would close them, was not done",
+            (_, false) if self.terms.only_inbound => SLOW_INBOUND,
+            (_, false) => "set `fail_healthcheck: true`, which closes them",
+        };
+        format!("{requests} requests since the drain began, and no connection was closed: {mend}")
+    }
+}

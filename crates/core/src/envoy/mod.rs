@@ -1,0 +1,66 @@
+//! The drain of an Envoy: what its admin is asked, when, and what the answers mean.
+//!
+//! [`dialogue::Dialogue`] decides; a thin task of the supervisor carries out what it asks. The
+//! simulation of `tests/dialogue` plays both it and the core against a model of Envoy.
+
+pub mod attempts;
+pub mod close_watch;
+pub mod dialogue;
+pub mod pace;
+pub mod sample;
+
+use core::fmt;
+
+/// A `POST` to the admin.
+///
+/// - `/drain_listeners?graceful&skip_exit` asks clients to close their connections, but with
+///   Envoy's default strategy only some of them. Without `skip_exit` Envoy closes every listener
+///   when its `--drain-time-s` is over, which may be before `min` is.
+/// - `/healthcheck/fail` makes every response from then on close its connection.
+/// - Plain `/drain_listeners` closes the listen sockets at once; accepted connections stay, and stay
+///   counted.
+///
+/// This holds for Envoy 1.36.4 to 1.40.0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Call {
+    /// Begin to drain, and keep accepting.
+    DrainListeners,
+    /// The same for listeners with `traffic_direction: INBOUND` only.
+    DrainInbound,
+    /// Every response closes its connection.
+    FailHealthcheck,
+    /// Stop accepting.
+    CloseListeners,
+    /// The same for listeners with `traffic_direction: INBOUND` only.
+    CloseInbound,
+}
+
+impl Call {
+    /// Path and query.
+    #[must_use]
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::DrainListeners => "/drain_listeners?graceful&skip_exit",
+            Self::DrainInbound => "/drain_listeners?inboundonly&graceful&skip_exit",
+            Self::FailHealthcheck => "/healthcheck/fail",
+            Self::CloseListeners => "/drain_listeners",
+            Self::CloseInbound => "/drain_listeners?inboundonly",
+        }
+    }
+
+    /// The call that begins a drain, and the one that closes the listeners.
+    #[must_use]
+    pub fn of(only_inbound: bool) -> (Self, Self) {
+        match only_inbound {
+            false => (Self::DrainListeners, Self::CloseListeners),
+            true => (Self::DrainInbound, Self::CloseInbound),
+        }
+    }
+}
+
+/// Writes `POST /healthcheck/fail`.
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "POST {}", self.path())
+    }
+}

@@ -1,0 +1,78 @@
+//! The numbers of Envoy's statistics that a drain needs.
+
+use crate::event::{Load, Unit};
+use crate::report::history::Traffic;
+
+/// Sums over all listeners and connection managers that serve clients. A missing statistic is
+/// unknown (`None`), never zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sample {
+    /// Open client connections: `listener.*.downstream_cx_active`, and [`Self::in_filters`].
+    pub active: Option<u64>,
+    /// Client connections accepted since Envoy's start (`listener.*.downstream_cx_total`).
+    pub accepted_total: Option<u64>,
+    /// Requests under way (`http.*.downstream_rq_active`).
+    pub requests_active: Option<u64>,
+    /// Requests since Envoy's start (`http.*.downstream_rq_total`).
+    pub requests_total: Option<u64>,
+    /// Connections that Envoy closed because it drains (`http.*.downstream_cx_drain_close`).
+    pub drain_close: Option<u64>,
+    /// Those of which listener filters (such as the TLS inspector) wait for the first bytes
+    /// (`listener.*.downstream_pre_cx_active`).
+    pub in_filters: Option<u64>,
+    /// Bytes that Envoy holds because a client has not read enough yet
+    /// (`http.*.downstream_cx_tx_bytes_buffered`). Envoy takes a request for ended as soon as its
+    /// response is here. 0 for a connection without a request, of HTTP/1.1 and of HTTP/2 (measured
+    /// with Envoy 1.36.4 and 1.40.0).
+    pub unsent: Option<u64>,
+}
+
+impl Sample {
+    /// The sample of an Envoy that has never accepted a connection.
+    pub const NOTHING: Self = Self {
+        active: Some(0),
+        accepted_total: Some(0),
+        requests_active: Some(0),
+        requests_total: Some(0),
+        drain_close: Some(0),
+        in_filters: Some(0),
+        unsent: Some(0),
+    };
+
+    /// Whether no connection was accepted as far as the statistics tell. It may have no listeners
+    /// yet, and no statistics of any.
+    #[must_use]
+    pub fn has_accepted_none(&self) -> bool {
+        [self.active, self.accepted_total].iter().all(|count| count.unwrap_or(0) == 0)
+    }
+
+    /// Requests whose response is not complete at the client's socket. How many responses the unsent
+    /// bytes belong to is unknown, so they count as one, if no other does.
+    #[must_use]
+    pub fn requests_left(&self) -> Option<u64> {
+        let unsent = self.unsent.is_some_and(|bytes| bytes > 0);
+        self.requests_active.map(|active| active.max(unsent.into()))
+    }
+
+    /// What the core is told.
+    #[must_use]
+    pub fn load(&self, unit: Unit) -> Load {
+        match unit {
+            Unit::Connections => Load { unit, active: self.active, total: self.accepted_total },
+            Unit::Requests => {
+                Load { unit, active: self.requests_left(), total: self.requests_total }
+            }
+        }
+    }
+
+    /// What the report has of it.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        Traffic {
+            connections: self.active,
+            accepted: self.accepted_total,
+            requests: self.requests_left(),
+            received: self.requests_total,
+        }
+    }
+}

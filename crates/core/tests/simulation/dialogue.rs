@@ -1,0 +1,607 @@
+//! The dialogue with the admin of an Envoy, and the core, against a model of Envoy and its clients.
+//!
+//! The model closes a connection with a response: always after `healthcheck/fail`, else with the
+//! probability of the default strategy, which grows with the time of the drain. Its admin answers
+//! late, partly, with another status, or not at all, from a moment on or by chance; it may not be
+//! live, and may be replaced by the next epoch, whose statistics begin anew.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+
+use crate::cases::{ENGINE, MS, ROUTER, gateway};
+use crate::scenario::Rng;
+use crate::tests::number;
+use crate::*;
+use drainit_core::drain::QUIET;
+use drainit_core::envoy::Call;
+use drainit_core::envoy::attempts::LIMIT;
+use drainit_core::envoy::dialogue::{Answer, Ask, Dialogue, Failure, Lane, Output, Terms};
+use drainit_core::envoy::sample::Sample;
+use drainit_core::event::{Load, Unit};
+use drainit_core::report::history::Moment;
+use drainit_core::spec::DrainSpec;
+
+/// The limit of one call.
+const CALL: Duration = Duration::from_millis(500);
+/// More attempts than the pauses between them allow.
+const MOST_ATTEMPTS: u32 = 14;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Thing {
+    /// The admin takes what it answers with.
+    Takes(u64),
+    Answers(u64),
+    /// A client connects, if it is let in.
+    Connects,
+    /// A request begins on a connection.
+    Begins(u64),
+    Ends(u64),
+    Exits(u32),
+    Delivers(usize),
+    /// The next epoch answers from now on.
+    Replaced,
+}
+
+/// A connection of a client.
+#[derive(Clone, Copy, Debug)]
+struct Connection {
+    since: Time,
+    /// When the request in flight began.
+    request: Option<Time>,
+}
+
+/// Envoy as its clients and its admin see it.
+#[derive(Default)]
+struct Envoy {
+    connections: BTreeMap<u64, Connection>,
+    accepted: u64,
+    requests: u64,
+    drain_close: u64,
+    drains_since: Option<Time>,
+    fails: bool,
+    is_closed: bool,
+}
+
+/// A question to the admin without an answer.
+#[derive(Clone, Debug)]
+struct Asked {
+    lane: Lane,
+    ask: Ask,
+    answer: Option<Answer>,
+    /// The moment of the sample that it has.
+    taken: Time,
+}
+
+struct World {
+    rng: Rng,
+    now: Time,
+    queue: BinaryHeap<Reverse<(Time, u64, Thing)>>,
+    sequence: u64,
+    scheduled: Vec<Event>,
+    at_once: VecDeque<Event>,
+    machine: Machine,
+    envoy: Envoy,
+    dialogue: Option<Dialogue>,
+    terms: Terms,
+    stays_ready: bool,
+    asked: BTreeMap<u64, Asked>,
+    /// The last question of each lane.
+    lanes: BTreeMap<Lane, u64>,
+    /// The attempts of each call, the first of them, and whether one was answered with 200.
+    calls: BTreeMap<Call, (u32, Time, bool)>,
+    instance: u32,
+    runs: bool,
+    /// Once in so many answers of the admin is wrong, or late; never, with 0.
+    wrong: u64,
+    late: u64,
+    /// No answer comes from then on.
+    lost_at: Time,
+    live_at: Time,
+    /// No client comes from then on.
+    removed_at: Time,
+    drain_time: Duration,
+    longest_request: u64,
+    /// The samples of this drain, with the moments that they show.
+    taken: Vec<(Time, Sample)>,
+    /// The last sample that the core was told of.
+    told: Option<(Time, Sample)>,
+    told_at: Time,
+    /// Envoy has closed its listeners then, and has said so.
+    closed_at: Option<Time>,
+    /// The last answer about the state.
+    was_unused_at: Time,
+    until: Time,
+    is_answered: bool,
+    closing_asked: Option<Time>,
+    is_hurried: bool,
+    is_ended: bool,
+    broken: Option<String>,
+    exit: bool,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        let min = MS(rng.one_of([0, 500, 3000, 5000]));
+        let time = min.max(MS(rng.one_of([1000, 6000, 15_000])));
+        let exit_at = rng.one_of([0, 0, 0, 2]);
+        let mut spec = gateway();
+        spec.unready_delay = MS(rng.one_of([0, 0, 0, 2000]));
+        spec.processes[ROUTER.index()].drain =
+            Some(DrainSpec { time, min, closes: true, exit_at, signal: None });
+        let start = Time(MS(1_000_000));
+        let unit = if rng.once_in(2) { Unit::Connections } else { Unit::Requests };
+        let terms = Terms {
+            min_until: start,
+            longest: time,
+            only_inbound: rng.once_in(4),
+            fail_healthcheck: !rng.once_in(4),
+            stays_ready: false,
+            asks_what_counts: rng.once_in(4),
+            unit,
+            exit_at,
+        };
+        let mut world = Self {
+            now: start,
+            queue: BinaryHeap::new(),
+            sequence: 0,
+            scheduled: Vec::new(),
+            at_once: VecDeque::from([Event::Start]),
+            machine: Machine::new(Rc::new(spec), start),
+            envoy: Envoy::default(),
+            dialogue: None,
+            terms,
+            stays_ready: false,
+            asked: BTreeMap::new(),
+            lanes: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            instance: 0,
+            runs: false,
+            wrong: rng.one_of([0, 0, 2, 10]),
+            late: rng.one_of([0, 0, 3, 20]),
+            lost_at: if rng.once_in(4) { start + rng.millis(25_000) } else { Time::NEVER },
+            live_at: if rng.once_in(8) { start + rng.millis(20_000) } else { start },
+            removed_at: Time::NEVER,
+            drain_time: MS(rng.one_of([5000, 600_000])),
+            longest_request: rng.one_of([50, 2000, 20_000]),
+            taken: Vec::new(),
+            told: None,
+            told_at: start,
+            closed_at: None,
+            was_unused_at: start,
+            until: Time::NEVER,
+            is_answered: true,
+            closing_asked: None,
+            is_hurried: false,
+            is_ended: true,
+            broken: None,
+            exit: false,
+            rng,
+        };
+        let asks_drain = world.rng.once_in(3);
+        if asks_drain {
+            let at = world.rng.millis(4000);
+            world.deliver(at, Event::DrainRequested);
+        }
+        if world.rng.once_in(5) {
+            let at = world.rng.millis(4000);
+            world.deliver(at, Event::Requested { process: ROUTER, request: Request::Restart });
+        }
+        let stop = MS(1000) + world.rng.millis(if asks_drain { 20_000 } else { 4000 });
+        world.deliver(stop, Event::Signal(Signal::TERM));
+        for signal in [Signal::TERM, Signal::INT] {
+            if world.rng.once_in(6) {
+                let at = stop + world.rng.millis(9000);
+                world.deliver(at, Event::Signal(signal));
+            }
+        }
+        if world.rng.once_in(6) {
+            let at = world.rng.millis(12_000);
+            world.push(at, Thing::Replaced);
+        }
+        let removed = stop + world.rng.millis(4500);
+        world.removed_at = start + removed;
+        for _ in 0..world.rng.below(12) {
+            let at = world.rng.millis(6000);
+            world.push(at, Thing::Connects);
+        }
+        world
+    }
+
+    fn push(&mut self, after: Duration, thing: Thing) {
+        self.sequence += 1;
+        self.queue.push(Reverse((self.now + after, self.sequence, thing)));
+    }
+
+    fn deliver(&mut self, after: Duration, event: Event) {
+        self.scheduled.push(event);
+        self.push(after, Thing::Delivers(self.scheduled.len() - 1));
+    }
+
+    fn check(&mut self, holds: bool, why: impl Into<String>) {
+        if !holds && self.broken.is_none() {
+            self.broken = Some(why.into());
+        }
+    }
+
+    fn play(&mut self) {
+        let start = self.now;
+        while !self.exit && self.broken.is_none() {
+            if let Some(event) = self.at_once.pop_front() {
+                self.step(event);
+                continue;
+            }
+            self.check(self.now.since(start) < MS(300_000), "it never ends");
+            let wakes = self.dialogue.as_ref().and_then(Dialogue::wakes_at);
+            let due = self.machine.next_wakeup().unwrap_or(Time::NEVER);
+            let next = self.queue.peek().map_or(Time::NEVER, |Reverse((at, ..))| *at);
+            if let Some(at) = wakes.filter(|at| *at <= due && *at <= next) {
+                self.now = self.now.max(at);
+                self.with(Dialogue::tick);
+            } else if due <= next {
+                self.check(due != Time::NEVER, "no event and no timer is left");
+                self.now = self.now.max(due);
+                self.step(Event::Tick);
+            } else if let Some(Reverse((at, _, thing))) = self.queue.pop() {
+                self.now = at;
+                self.happen(thing);
+            }
+        }
+    }
+
+    fn happen(&mut self, thing: Thing) {
+        match thing {
+            Thing::Delivers(key) => {
+                let event = self.scheduled[key];
+                self.is_hurried |= event == Event::Signal(Signal::INT);
+                let is_refused = matches!(event, Event::Requested { process, request }
+                    if self.machine.may_request(process, request).is_err());
+                if !is_refused {
+                    self.step(event);
+                }
+            }
+            Thing::Exits(instance) if instance == self.instance && self.runs => {
+                self.runs = false;
+                self.envoy = Envoy::default();
+                let end = End::Code(0);
+                self.step(Event::Exited { process: ROUTER, end, remains: false });
+            }
+            Thing::Replaced => {
+                self.envoy = Envoy::default();
+                (self.told, self.closed_at) = (None, None);
+            }
+            Thing::Connects => self.connect(),
+            Thing::Begins(connection) => self.begin_request(connection),
+            Thing::Ends(connection) => self.end_request(connection),
+            Thing::Takes(key) => self.take(key),
+            Thing::Answers(key) => self.answer(key),
+            Thing::Exits(_) => {}
+        }
+    }
+
+    fn connect(&mut self) {
+        if self.now >= self.removed_at {
+            return;
+        }
+        let is_let_in = self.runs && self.now >= self.live_at && !self.envoy.is_closed;
+        if is_let_in {
+            self.sequence += 1;
+            let key = self.sequence;
+            self.envoy.accepted += 1;
+            let connection = Connection { since: self.now, request: None };
+            self.envoy.connections.insert(key, connection);
+            self.push(Duration::ZERO, Thing::Begins(key));
+        } else {
+            let pause = self.rng.millis(900);
+            self.push(pause, Thing::Connects);
+        }
+    }
+
+    fn begin_request(&mut self, key: u64) {
+        let now = self.now;
+        let Some(connection) = self.envoy.connections.get_mut(&key) else { return };
+        connection.request = Some(now);
+        self.envoy.requests += 1;
+        let lasts = self.rng.millis(self.longest_request) + MS(1);
+        self.push(lasts, Thing::Ends(key));
+    }
+
+    fn end_request(&mut self, key: u64) {
+        let Some(connection) = self.envoy.connections.get_mut(&key) else { return };
+        connection.request = None;
+        let since = self.envoy.drains_since.map_or(Duration::ZERO, |since| self.now.since(since));
+        let by_chance =
+            self.rng.millis(600_000) < since * 600_000 / self.drain_time.as_millis() as u32;
+        let is_asked = self.envoy.fails || self.envoy.drains_since.is_some() && by_chance;
+        if is_asked || self.rng.once_in(6) {
+            self.envoy.drain_close += u64::from(is_asked);
+            self.envoy.connections.remove(&key);
+            let pause = self.rng.millis(400);
+            self.push(pause, Thing::Connects);
+        } else if !self.rng.once_in(4) {
+            let pause = self.rng.millis(800);
+            self.push(pause, Thing::Begins(key));
+        } // Otherwise it stays idle.
+    }
+
+    fn count(&self) -> Sample {
+        let requests = self.envoy.connections.values().filter(|one| one.request.is_some()).count();
+        Sample {
+            active: Some(self.envoy.connections.len() as u64),
+            accepted_total: Some(self.envoy.accepted),
+            requests_active: Some(requests as u64),
+            requests_total: Some(self.envoy.requests),
+            drain_close: Some(self.envoy.drain_close),
+            in_filters: Some(0),
+            unsent: Some(0),
+        }
+    }
+
+    /// The admin takes what it answers with, and does what it is asked.
+    fn take(&mut self, key: u64) {
+        let wrong = self.wrong > 0 && self.rng.once_in(self.wrong);
+        let is_there = self.runs && self.now < self.lost_at;
+        let failure = Failure { why: "answered 503".to_owned(), is_refusal: is_there };
+        let mut sample = self.count();
+        if self.wrong > 0 && self.rng.once_in(self.wrong) {
+            let of = self.rng.below(3);
+            let fields =
+                [&mut sample.active, &mut sample.accepted_total, &mut sample.requests_active];
+            if let Some(field) = fields.into_iter().nth(of as usize) {
+                *field = None;
+            }
+        }
+        let Some(Asked { ask, .. }) = self.asked.get(&key) else { return };
+        let fails = wrong || !is_there;
+        let result = if fails { Err(failure.clone()) } else { Ok(()) };
+        let answer = match *ask {
+            Ask::WhatCounts => Answer::WhatCounts(result),
+            Ask::Sample => Answer::Sample(result.map(|()| sample)),
+            Ask::State => Answer::State { is_unused: !fails && self.now < self.live_at },
+            Ask::Call(call) => {
+                if !fails {
+                    match call {
+                        Call::DrainListeners | Call::DrainInbound => {
+                            self.envoy.drains_since.get_or_insert(self.now);
+                        }
+                        Call::FailHealthcheck => self.envoy.fails = true,
+                        Call::CloseListeners | Call::CloseInbound => self.envoy.is_closed = true,
+                    }
+                }
+                Answer::Call(result)
+            }
+        };
+        if let Some(asked) = self.asked.get_mut(&key) {
+            (asked.answer, asked.taken) = (Some(answer), self.now);
+        }
+    }
+
+    fn answer(&mut self, key: u64) {
+        let Some(Asked { lane, ask, answer, taken }) = self.asked.remove(&key) else { return };
+        let timeout = || Failure { why: "no answer within 500ms".to_owned(), is_refusal: false };
+        let answer = answer.unwrap_or_else(|| match ask {
+            Ask::WhatCounts => Answer::WhatCounts(Err(timeout())),
+            Ask::Sample => Answer::Sample(Err(timeout())),
+            Ask::State => Answer::State { is_unused: false },
+            Ask::Call(_) => Answer::Call(Err(timeout())),
+        });
+        match (&answer, ask) {
+            (Answer::Call(Ok(())), Ask::Call(call)) => {
+                if let Some((.., is_done)) = self.calls.get_mut(&call) {
+                    *is_done = true;
+                }
+                if lane == Lane::Closing && self.envoy.is_closed {
+                    self.closed_at = Some(taken);
+                }
+            }
+            (Answer::Sample(Ok(sample)), _) => self.taken.push((taken, *sample)),
+            (Answer::State { .. }, _) => self.was_unused_at = taken,
+            _ => {}
+        }
+        self.lanes.remove(&lane);
+        self.with(|dialogue, now| dialogue.answered(now, lane, answer));
+    }
+
+    fn with(&mut self, step: impl FnOnce(&mut Dialogue, Time) -> Vec<Output>) {
+        let now = self.now;
+        let outputs = self.dialogue.as_mut().map(|dialogue| step(dialogue, now));
+        self.carry_out(outputs.unwrap_or_default());
+    }
+
+    fn carry_out(&mut self, outputs: Vec<Output>) {
+        for output in outputs {
+            match output {
+                Output::Ask { lane, ask, limit } => self.ask(lane, ask, limit),
+                Output::Sampled { sample, moment, .. } => {
+                    let taken = self.taken.iter().rfind(|(_, taken)| *taken == sample);
+                    let is_counted = taken.is_some()
+                        // The first one may have failed.
+                        || moment == Moment::Start && sample == Sample::default()
+                        || sample == Sample::NOTHING && self.was_unused_at < self.live_at;
+                    self.told = taken.copied();
+                    self.told_at = self.now;
+                    self.check(is_counted, "what was not counted is told");
+                    let load = sample.load(self.terms.unit);
+                    self.at_once.push_back(Event::DrainSample { process: ROUTER, load });
+                }
+                Output::Unknown => {
+                    let load = Load::default();
+                    self.at_once.push_back(Event::DrainSample { process: ROUTER, load });
+                }
+                Output::Answered { accepted } => {
+                    let begins = |(call, (.., is_done)): (&Call, &(u32, Time, bool))| {
+                        let (_, close) = Call::of(self.terms.only_inbound);
+                        *is_done && *call != close
+                    };
+                    let was_accepted = self.calls.iter().any(begins);
+                    self.check(!self.is_answered, "the drain is answered twice");
+                    self.check(was_accepted || !accepted, "what was refused counts as accepted");
+                    self.check(accepted || !was_accepted, "what was accepted counts as refused");
+                    let may_follow = self.stays_ready || self.lanes.contains_key(&Lane::Late);
+                    let is_early = !accepted && self.terms.fail_healthcheck && may_follow;
+                    self.check(!is_early, "refused before the last call");
+                    self.is_answered = true;
+                    let process = ROUTER;
+                    self.at_once.push_back(Event::DrainAnswered { process, accepted });
+                }
+                Output::NothingToDrain => self.at_once.push_back(Event::NothingToDrain(ROUTER)),
+                Output::ListenersClosed => {
+                    self.closing_asked = None;
+                    self.at_once.push_back(Event::ListenersClosed(ROUTER));
+                }
+                Output::Warn(_) | Output::Log(_) => {}
+            }
+        }
+    }
+
+    fn ask(&mut self, lane: Lane, ask: Ask, limit: Duration) {
+        let replaced = self.lanes.get(&lane).copied();
+        self.check(replaced.is_none() || lane == Lane::Closing, "two questions of one lane");
+        self.check(!self.is_ended || lane == Lane::Closing, "asked after the end");
+        if let Some(replaced) = replaced {
+            self.asked.remove(&replaced);
+        }
+        if let Ask::Call(call) = ask {
+            let now = self.now;
+            let (attempts, since, is_done) = self.calls.entry(call).or_insert((0, now, false));
+            *attempts += 1;
+            let (attempts, since, is_done) = (*attempts, *since, *is_done);
+            self.check(!is_done, format!("{call} is repeated after it was done"));
+            if lane == Lane::Closing {
+                let is_early = self.now < self.terms.min_until && !self.is_hurried;
+                self.check(!is_early, "the listeners are closed within `min`");
+            } else {
+                // `healthcheck/fail` may be called first with the others, and later.
+                let is_within = self.now.since(since) <= LIMIT + CALL || self.stays_ready;
+                self.check(is_within, format!("{call} is repeated for too long"));
+                self.check(attempts <= MOST_ATTEMPTS, format!("{call} is repeated too often"));
+            }
+        }
+        self.sequence += 1;
+        let key = self.sequence;
+        self.asked.insert(key, Asked { lane, ask, answer: None, taken: self.now });
+        self.lanes.insert(lane, key);
+        let is_late = self.late > 0 && self.rng.once_in(self.late);
+        let takes = if is_late { self.rng.millis(900) } else { self.rng.millis(6) };
+        let answers = takes + self.rng.millis(if is_late { 300 } else { 6 });
+        self.push(takes, Thing::Takes(key));
+        // What comes later is not heard, but what was asked for is done.
+        self.push(answers.min(limit), Thing::Answers(key));
+    }
+
+    fn step(&mut self, event: Event) {
+        let late = self.closing_asked.is_some_and(|asked| self.now.since(asked) > CALL + MS(100));
+        self.check(!late, "the closing of the listeners is not answered");
+        let actions = self.machine.handle(self.now, event);
+        for action in actions {
+            self.act(action);
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Spawn(process) => {
+                if process == ROUTER {
+                    self.runs = true;
+                    self.instance += 1;
+                    self.envoy = Envoy::default();
+                    (self.dialogue, self.closing_asked) = (None, None);
+                }
+                self.at_once.push_back(Event::Spawned(process));
+            }
+            Action::Drain { min, longest, .. } => {
+                self.asked.clear();
+                self.lanes.clear();
+                self.calls.clear();
+                self.taken.clear();
+                (self.told, self.closed_at) = (None, None);
+                self.until = self.now + longest;
+                (self.is_answered, self.is_ended) = (false, false);
+                let (min_until, stays_ready) = (self.now + min, self.stays_ready);
+                self.terms = Terms { min_until, longest, stays_ready, ..self.terms };
+                let (dialogue, outputs) = Dialogue::begin(self.now, self.terms);
+                self.dialogue = Some(dialogue);
+                self.carry_out(outputs);
+            }
+            Action::CloseListeners(_) => {
+                self.closing_asked = Some(self.now);
+                let until = self.machine.state().drained_by(ROUTER);
+                let is_quiet = !self.is_ended && until.is_some_and(|until| self.now < until);
+                let age = self.now.since(self.told_at);
+                self.check(!is_quiet || age <= QUIET, "closed by an old sample");
+                self.with(Dialogue::close);
+            }
+            Action::EndDrain(_) => {
+                self.is_ended = true;
+                let closing = self.lanes.remove(&Lane::Closing);
+                self.asked.retain(|key, _| Some(*key) == closing);
+                self.lanes = closing.map(|key| (Lane::Closing, key)).into_iter().collect();
+                self.with(|dialogue, _| dialogue.end());
+            }
+            Action::StayReady => self.stays_ready = true,
+            Action::Unready => {
+                self.stays_ready = false;
+                self.with(Dialogue::unready);
+            }
+            Action::Stop { process: ENGINE, .. } | Action::Kill(ENGINE) => {
+                let end = End::Code(0);
+                self.at_once.push_back(Event::Exited { process: ENGINE, end, remains: false });
+            }
+            Action::Stop { .. } | Action::Kill(_) => {
+                let after = self.rng.millis(50);
+                self.push(after, Thing::Exits(self.instance));
+            }
+            Action::Sweep(_) => self.at_once.push_back(Event::Leftovers(0)),
+            Action::Note(Note::DrainOver { why, .. }) => self.over(why),
+            Action::Exit(_) => self.exit = true,
+            _ => {}
+        }
+    }
+
+    /// A drain is over.
+    fn over(&mut self, why: DrainEnd) {
+        match why {
+            DrainEnd::Quiet => {
+                let Some((taken, sample)) = self.told else { return };
+                let is_late = self.closed_at.is_none_or(|closed| closed <= taken);
+                self.check(is_late, "over by a sample from before the closing");
+                let is_old = |one: &&Connection| match self.terms.unit {
+                    Unit::Connections => one.since < taken,
+                    Unit::Requests => one.request.is_some_and(|began| began < taken),
+                };
+                let left = self.envoy.connections.values().filter(is_old).count() as u64;
+                self.check(left <= self.terms.exit_at, "over while counted traffic is in flight");
+                let counted = sample.load(self.terms.unit).active;
+                self.check(counted.is_some(), "over by a sample that is unknown");
+                self.check(self.now >= self.terms.min_until, "over within `min`");
+            }
+            DrainEnd::TimeOver => self.check(self.now >= self.until, "its time is not over"),
+            DrainEnd::NotLive => {
+                let was_unused = self.was_unused_at < self.live_at;
+                self.check(was_unused, "over as not live, but it was live");
+                self.check(self.now.since(self.was_unused_at) <= CALL, "that was known long ago");
+            }
+            DrainEnd::MinHeld => {
+                self.check(self.now >= self.terms.min_until, "`min` is not held");
+            }
+            _ => {}
+        }
+    }
+}
+
+// holds: S30, S43
+#[test]
+fn a_dialogue_keeps_its_promises_whatever_the_admin_answers() {
+    let runs = number("DRAINIT_SIM_RUNS").unwrap_or(10_000);
+    let seeds = number("DRAINIT_SIM_SEED").map_or(0..runs, |seed| seed..seed + 1);
+    for seed in seeds {
+        let mut world = World::new(seed);
+        world.play();
+        if let Some(why) = world.broken {
+            panic!(
+                "seed {seed}: {why}, {:?} after the start",
+                world.now.since(Time(MS(1_000_000)))
+            );
+        }
+    }
+}
