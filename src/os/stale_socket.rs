@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -127,43 +127,59 @@ impl SocketFile {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         let (path, made) = (std::mem::take(&mut self.path), self.made);
-        let removal = Removal::begin();
+        let removal = Removal::begin(vec![path]);
         // Best effort: without a thread, the next start removes it.
         let _ = on_thread::begin(move || {
-            if made.is_some() && identity(&path) == made {
-                let _ = remove(&path, None);
+            for path in &removal.paths {
+                if made.is_some() && identity(path) == made {
+                    let _ = remove(path, None);
+                }
             }
-            drop(removal);
         });
     }
 }
 
-/// The removals that are under way.
-static REMOVALS: Mutex<usize> = Mutex::new(0);
+/// The sockets whose removals are under way.
+static REMOVALS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 static REMOVED: Condvar = Condvar::new();
 
+fn removals() -> MutexGuard<'static, Vec<PathBuf>> {
+    REMOVALS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A removal that is under way, until this is dropped.
-struct Removal;
+pub(crate) struct Removal {
+    pub(crate) paths: Vec<PathBuf>,
+}
 
 impl Removal {
-    fn begin() -> Self {
-        *REMOVALS.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        Self
+    pub(crate) fn begin(paths: Vec<PathBuf>) -> Self {
+        removals().extend_from_slice(&paths);
+        Self { paths }
     }
 }
 
 impl Drop for Removal {
     fn drop(&mut self) {
-        *REMOVALS.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        let mut removals = removals();
+        for path in &self.paths {
+            if let Some(place) = removals.iter().position(|removed| removed == path) {
+                removals.swap_remove(place);
+            }
+        }
         REMOVED.notify_all();
     }
 }
 
-/// Waits until the files of all sockets that were dropped are removed, but no longer than this.
-pub(crate) fn finish_removals(within: Duration) {
-    let removals = REMOVALS.lock().unwrap_or_else(PoisonError::into_inner);
+/// Waits until no socket is being removed of which this holds, but no longer than `within`.
+pub(crate) fn wait_for_removals(within: Duration, of: impl Fn(&PathBuf) -> bool) {
     // Best effort, as the removal itself.
-    let _ = REMOVED.wait_timeout_while(removals, within, |removals| *removals > 0);
+    let _ = REMOVED.wait_timeout_while(removals(), within, |removals| removals.iter().any(&of));
+}
+
+/// The same for all sockets.
+pub(crate) fn finish_removals(within: Duration) {
+    wait_for_removals(within, |_| true);
 }
 
 fn identity(path: &Path) -> Option<(u64, u64)> {

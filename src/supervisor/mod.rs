@@ -161,7 +161,7 @@ async fn supervise(setup: Setup) -> io::Result<u8> {
         Budget::at_the_end(longest, now, over.unwrap_or(now))
     };
     event_loop.executor.last_lines(within(LAST_LINES)).await;
-    event_loop.executor.finish_removals(within(FLUSH)).await;
+    stale_socket::finish_removals(within(FLUSH));
     event_loop.executor.finish_files(within(FLUSH));
     event_loop.executor.report(clock::now(), code, within(REPORT_FILE));
     // Best effort: a log line about it would have no reader either.

@@ -6,8 +6,11 @@ use std::fs::File;
 use std::path::PathBuf;
 
 use crate::config::{LogFile as WantedLog, LogMode, Process};
+use crate::load::check::own_address::is_same;
 use crate::logging::file::LogFile;
 use crate::os::spawn::open_directory;
+use crate::os::stale_socket;
+use crate::supervisor::executor::LONGEST_START;
 use crate::supervisor::launch;
 use crate::supervisor::launch::StartError;
 
@@ -39,9 +42,8 @@ pub(crate) struct Files {
 impl Preparation {
     /// Whether any of it touches the file system.
     pub(crate) fn is_needed(&self, process: &Process) -> bool {
-        let asks = self.is_first && !process.sockets.is_empty();
         let reads = process.environment.iter().any(|variable| variable.file().is_some());
-        asks || !self.stale.is_empty()
+        !process.sockets.is_empty()
             || self.values.is_some() && reads
             || self.renders.is_some() && !process.render.is_empty()
             || self.opens_log
@@ -51,6 +53,8 @@ impl Preparation {
     /// Does all of it.
     pub(crate) fn run(self, process: Process) -> Result<Files, StartError> {
         let own = self.own_socket.as_deref();
+        let is_own = |path: &PathBuf| process.sockets.iter().any(|socket| is_same(socket, path));
+        stale_socket::wait_for_removals(LONGEST_START, is_own);
         if self.is_first {
             launch::check_sockets(&process, own)?;
         }

@@ -18,8 +18,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::watch;
-use tokio::task::{JoinHandle, spawn_local};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::config::{Config, Hook, LogFile, LogFormat, LogMode, Process};
@@ -36,9 +35,10 @@ use crate::logging::file::LogFiles;
 use crate::logging::format::stamp;
 use crate::os::Pid;
 use crate::os::kill::{kill_child, kill_group};
-use crate::os::on_thread::on_thread;
+use crate::os::on_thread;
 use crate::os::oom::OomKills;
 use crate::os::replace_file::replace_within;
+use crate::os::stale_socket::Removal;
 use crate::os::termination_log;
 use crate::report::{event, messages};
 use crate::supervisor::children::{Ended, Rest};
@@ -90,8 +90,6 @@ pub(crate) struct Executor {
     starting: BTreeSet<ProcessId>,
     /// What gathers the files of starts and hooks that are under way.
     preparing: BTreeMap<Start, LocalTask>,
-    /// The sockets of processes that have ended, and what is closed when they are removed.
-    removals: Vec<(Vec<PathBuf>, watch::Receiver<()>)>,
     /// Those whose start waits for that of others.
     to_start: VecDeque<ProcessId>,
     hooks: BTreeMap<HookId, RunningHook>,
@@ -176,7 +174,6 @@ impl Executor {
             starting: BTreeSet::new(),
             to_start: VecDeque::new(),
             preparing: BTreeMap::new(),
-            removals: Vec::new(),
             hooks: BTreeMap::new(),
             last_look: None,
             open_logs: Vec::new(),
@@ -268,26 +265,12 @@ impl Executor {
             return;
         }
         let (name, own) = (self.process(slot).name.clone(), self.own_socket());
-        let before = self.removals_of(&stale);
-        let (under_way, removal) = watch::channel(());
-        self.removals.push((stale.clone(), removal));
-        spawn_local(async move {
-            finish(before).await;
-            let shown = name.clone();
-            let remove = move || launch::remove_sockets(&name, &stale, own.as_deref());
-            if let Err(why) = on_thread(LONGEST_START, remove).await {
-                tracing::warn!("{shown}: cannot remove its sockets: {why}");
-            }
-            drop(under_way);
-        });
-    }
-
-    /// The removals under way of one of these sockets.
-    fn removals_of(&mut self, sockets: &[PathBuf]) -> Vec<watch::Receiver<()>> {
-        self.removals.retain(|(_, removal)| removal.has_changed().is_ok());
-        let has_one = |of: &[PathBuf]| of.iter().any(|a| sockets.iter().any(|b| is_same(a, b)));
-        let removals = self.removals.iter().filter(|(of, _)| has_one(of));
-        removals.map(|(_, removal)| removal.clone()).collect()
+        let removal = Removal::begin(stale);
+        let shown = name.clone();
+        let remove = move || launch::remove_sockets(&name, &removal.paths, own.as_deref());
+        if let Err(why) = on_thread::begin(remove) {
+            tracing::warn!("{shown}: cannot remove its sockets: {why}");
+        }
     }
 
     /// The `sockets` of a process, except those that another instance, of this process or of another
@@ -300,13 +283,6 @@ impl Executor {
 
     fn own_socket(&self) -> Option<PathBuf> {
         self.config.control.socket.path().map(Path::to_owned)
-    }
-
-    /// Waits for sockets that are being removed.
-    pub(crate) async fn finish_removals(&mut self, within: Duration) {
-        let removals = std::mem::take(&mut self.removals);
-        let all = finish(removals.into_iter().map(|(_, removal)| removal).collect());
-        let _ = timeout(within, all).await;
     }
 
     /// Whether an instance in another slot has this path in its `sockets`. In a reload that may be
@@ -637,14 +613,6 @@ impl Executor {
     /// The other slots that the process has or had.
     fn other_slots(&self, slot: ProcessId) -> Vec<ProcessId> {
         self.status_board.journal.borrow().others(slot).collect()
-    }
-}
-
-/// Waits until these removals are over.
-async fn finish(removals: Vec<watch::Receiver<()>>) {
-    for mut removal in removals {
-        // It is closed then.
-        let _ = removal.changed().await;
     }
 }
 

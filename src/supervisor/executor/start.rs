@@ -20,8 +20,8 @@ use crate::os::on_thread::on_thread;
 use crate::os::spawn::{FailedExec, SpawnError};
 use crate::report::history::History;
 use crate::supervisor::children::Ended;
+use crate::supervisor::executor::Executor;
 use crate::supervisor::executor::epochs::Epoch;
-use crate::supervisor::executor::{Executor, finish};
 use crate::supervisor::launch;
 use crate::supervisor::launch::{Handed, StartError};
 use crate::supervisor::liveness;
@@ -131,13 +131,11 @@ impl Executor {
             }
             Start::Process(_) | Start::Hook(_) => self.process(process),
         };
-        let removals = self.removals_of(&wanted.sockets);
-        if removals.is_empty() && !preparation.is_needed(&wanted) {
+        if !preparation.is_needed(&wanted) {
             return self.go_on(start, Ok(Files::default()));
         }
         let (sender, wanted) = (self.sender.clone(), Process::clone(&wanted));
         let task = LocalTask::begin(async move {
-            finish(removals).await;
             let files = on_thread(LONGEST_START, move || preparation.run(wanted)).await;
             let files = files.unwrap_or_else(|why| Err(StartError::Unprepared(why.to_string())));
             let (task, files) = (tokio::task::id(), Box::new(files));
