@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::core::cause::Cause;
+use crate::core::cause::{Cause, Failure};
 use crate::core::event::{Load, Request, Unit};
-use crate::core::note::{AfterEnd, DrainEnd, Hurry, Note, RequestError, StartFailure};
+use crate::core::note::{AfterEnd, DrainEnd, Hurry, Note, RequestError};
 use crate::core::spec::{HookId, Stage};
 use crate::report::event::exit;
 use crate::report::testing::Noted;
@@ -30,9 +30,9 @@ fn all() -> Vec<Note> {
         Note::AllReady,
         Note::Completed { process, after: SECOND },
         Note::Ended { process, end, next: AfterEnd::Restart { delay: SECOND, attempt: 2 } },
-        Note::NotReady { process, after: SECOND },
-        Note::TimedOut { process, after: SECOND },
-        Note::StartFailed { process, why: StartFailure::Hook, next: AfterEnd::StaysDown },
+        Note::Overdue { process, why: Failure::NotReady { after: SECOND }, after: SECOND },
+        Note::Overdue { process, why: Failure::TimedOut { after: SECOND }, after: SECOND },
+        Note::Failed { process, why: Failure::Hook, next: AfterEnd::StaysDown },
         Note::HookTimedOut(hook),
         Note::DrainRequested,
         Note::RequestBegan { process, request: Request::Stop },
@@ -44,14 +44,18 @@ fn all() -> Vec<Note> {
         Note::TakesOver { process, old: process },
         Note::HandedOver { process, to: process, limit: SECOND },
         Note::EpochDoomed { process, within: SECOND },
-        Note::TakenBack { process, old: process, why: RequestError::HookFailed(process) },
+        Note::TakenBack {
+            process,
+            old: process,
+            why: RequestError::Failed { process, why: Failure::Hook },
+        },
         Note::Adding(process),
         Note::Removing(process),
         Note::ReloadDone,
         Note::ReloadFailed { why: RequestError::Reloading },
         Note::ProbeFailed { process, failures: 1, retries: 3 },
         Note::TimeoutExtended { process, limit: SECOND },
-        Note::Unhealthy { process, next: None },
+        Note::Unhealthy(process),
         Note::ShutdownBegan { cause: Cause::Signal(signal), window: SECOND },
         Note::GroupRemains(process),
         Note::Hurried(Hurry::CutWaits),

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::core::action::Action;
-use crate::core::cause::Cause;
+use crate::core::cause::{Cause, Failure};
 use crate::core::event::{Event, Load};
 use crate::core::machine::Machine;
 use crate::core::note::{DrainEnd, Note};
@@ -284,16 +284,21 @@ fn each_cause_has_its_word_and_its_process() {
     let (process, end) = (ProcessId(0), End::Code(7));
     let ended =
         Cause::Ended { process, end, is_success: false, before_ready: false, is_failure: false };
-    let at = Time(Duration::from_secs(1));
+    let after = Duration::from_secs(1);
+    let at = Time(after);
     for (cause, kind, process) in [
         (Cause::Signal(Signal::TERM), "signal", None),
         (ended, "ended", Some("app")),
-        (Cause::NotReady(process), "not_ready", Some("app")),
-        (Cause::TimedOut(process), "timed_out", Some("app")),
-        (Cause::SpawnFailed { process, exit_code: 126 }, "not_started", Some("app")),
-        (Cause::Unhealthy(process), "unhealthy", Some("app")),
-        (Cause::HookFailed(Some(process)), "hook_failed", Some("app")),
-        (Cause::HookFailed(None), "hook_failed", None),
+        (Cause::Failed { process, why: Failure::NotReady { after } }, "not_ready", Some("app")),
+        (Cause::Failed { process, why: Failure::TimedOut { after } }, "timed_out", Some("app")),
+        (
+            Cause::Failed { process, why: Failure::Spawn { exit_code: 126 } },
+            "not_started",
+            Some("app"),
+        ),
+        (Cause::Failed { process, why: Failure::Unhealthy }, "unhealthy", Some("app")),
+        (Cause::Failed { process, why: Failure::Hook }, "hook_failed", Some("app")),
+        (Cause::HookFailed, "hook_failed", None),
         (Cause::AllEnded, "all_ended", None),
     ] {
         let mut report = Noted::of(&["app"]);

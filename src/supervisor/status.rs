@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::control::status::{
     DrainStatus, Part, ProcessStatus, ShutdownStatus, StartupStatus, Status,
 };
-use crate::core::cause::Cause;
+use crate::core::cause::{Cause, Failure};
 use crate::core::machine::Machine;
 use crate::core::note::RequestError;
 use crate::core::phase;
@@ -108,8 +108,12 @@ impl StatusBoard {
         let journal = self.journal.borrow();
         let text = messages::request_error(why, &journal.names);
         let reason = match why {
-            RequestError::SpawnFailed(process) => journal.of(process).message.clone(),
-            RequestError::NotReady { process, .. } => journal.of(process).failure.borrow().clone(),
+            RequestError::Failed { process, why: Failure::Spawn { .. } } => {
+                journal.of(process).message.clone()
+            }
+            RequestError::Failed { process, why: Failure::NotReady { .. } } => {
+                journal.of(process).failure.borrow().clone()
+            }
             _ => None,
         };
         match reason {

@@ -1,5 +1,7 @@
 //! The cause of the shutdown, and the exit code.
 
+use core::time::Duration;
+
 use crate::types::{End, ProcessId, Signal, exit_code};
 
 /// Why the container stops.
@@ -17,24 +19,35 @@ pub enum Cause {
         /// Its end is a failure even with code 0 (`on_exit: failure-shutdown`).
         is_failure: bool,
     },
-    /// A process did not become ready in time.
-    NotReady(ProcessId),
-    /// A process failed its liveness check, was stopped, and is not restarted.
-    Unhealthy(ProcessId),
-    /// A oneshot did not complete within its `timeout`, and is not restarted.
-    TimedOut(ProcessId),
-    /// A command cannot be executed.
-    SpawnFailed {
+    /// A process has failed, and is not restarted.
+    Failed {
         process: ProcessId,
-        /// 126 or 127.
-        exit_code: u8,
+        why: Failure,
     },
-    /// A `pre_start` hook failed: of a process, or of the container (`None`).
-    HookFailed(Option<ProcessId>),
+    /// The `pre_start` hook of the container failed.
+    HookFailed,
     /// `POST /drain`: the drain is held until there is a reason to stop.
     DrainRequested,
     /// Every process has ended for good.
     AllEnded,
+}
+
+/// How a process has failed before it has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Its command could not be executed.
+    Spawn {
+        /// 126 or 127, as in a shell; 1 if the start was not even attempted.
+        exit_code: u8,
+    },
+    /// Its `pre_start` hook failed.
+    Hook,
+    /// It was not ready within its timeout.
+    NotReady { after: Duration },
+    /// A oneshot did not complete within its `timeout`.
+    TimedOut { after: Duration },
+    /// It failed its liveness check.
+    Unhealthy,
 }
 
 impl Cause {
@@ -61,10 +74,8 @@ impl Cause {
                     (false, code) => code,
                 }
             }
-            Self::NotReady(_) | Self::Unhealthy(_) | Self::TimedOut(_) | Self::HookFailed(_) => {
-                exit_code::NOT_READY
-            }
-            Self::SpawnFailed { exit_code, .. } => exit_code,
+            Self::Failed { why: Failure::Spawn { exit_code }, .. } => exit_code,
+            Self::Failed { .. } | Self::HookFailed => exit_code::NOT_READY,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use crate::cause::Cause;
+use crate::cause::{Cause, Failure};
 use crate::event::{Load, Request};
 use crate::spec::HookId;
 use crate::types::{End, ProcessId, Signal, WatchAction};
@@ -32,20 +32,17 @@ pub enum Note {
         end: End,
         next: AfterEnd,
     },
-    /// A process was not ready within its timeout.
-    NotReady {
+    /// A process was not ready or complete within its timeout, and is stopped.
+    Overdue {
         process: ProcessId,
+        why: Failure,
+        /// Time since its start.
         after: Duration,
     },
-    /// A oneshot runs for longer than its `timeout`, and is stopped.
-    TimedOut {
+    /// A process has failed, and is down.
+    Failed {
         process: ProcessId,
-        after: Duration,
-    },
-    /// The start of a process has failed, or a oneshot has timed out, and it is down.
-    StartFailed {
-        process: ProcessId,
-        why: StartFailure,
+        why: Failure,
         next: AfterEnd,
     },
     /// A hook took too long and was killed.
@@ -138,12 +135,8 @@ pub enum Note {
         /// From now.
         limit: Duration,
     },
-    /// A process has failed its liveness check.
-    Unhealthy {
-        process: ProcessId,
-        /// `None`: it is stopped. Once it is gone: the consequence.
-        next: Option<AfterEnd>,
-    },
+    /// A process has failed its liveness check, and is stopped.
+    Unhealthy(ProcessId),
     /// T0.
     ShutdownBegan {
         cause: Cause,
@@ -236,16 +229,10 @@ pub enum RequestError {
     Reloading,
     /// Its `only_if` does not hold.
     Skipped(ProcessId),
-    /// Its command cannot be executed.
-    SpawnFailed(ProcessId),
-    /// Its `pre_start` hook failed.
-    HookFailed(ProcessId),
-    /// It was not ready within its timeout, and is stopped.
-    NotReady { process: ProcessId, after: Duration },
+    /// Its start has failed, or its liveness check before what follows was done.
+    Failed { process: ProcessId, why: Failure },
     /// It ended before it was ready, or before what follows was done, or a oneshot failed.
     Ended { process: ProcessId, end: End, was_ready: bool },
-    /// It has failed its liveness check before what follows was done.
-    Unhealthy(ProcessId),
     /// KILL does not end it.
     Unkillable(ProcessId),
     /// Its running instance has ended, or has failed its liveness check, before the new one had taken
@@ -274,19 +261,6 @@ pub enum AfterEnd {
     Shutdown,
     /// The container stops: the restart limit is reached.
     Exhausted,
-}
-
-/// Why a start has failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StartFailure {
-    /// Its command could not be executed.
-    Spawn,
-    /// Its `pre_start` hook failed.
-    Hook,
-    /// It was not ready within its timeout.
-    NotReady { after: Duration },
-    /// A oneshot did not complete within its `timeout`.
-    TimedOut { after: Duration },
 }
 
 /// The effect of a further stop signal.

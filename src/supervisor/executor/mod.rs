@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::config::{Config, Hook, LogFile, LogFormat, LogMode, Process};
-use crate::core::cause::Cause;
+use crate::core::cause::{Cause, Failure};
 use crate::core::event::Event;
 use crate::core::slots::Source;
 use crate::core::spec::HookId;
@@ -576,7 +576,8 @@ impl Executor {
 
     /// Whether the container stops because a command could not be executed.
     pub(crate) fn has_failed_to_start(&self) -> bool {
-        matches!(self.status_board.journal.borrow().stopped_by(), Some(Cause::SpawnFailed { .. }))
+        let cause = self.status_board.journal.borrow().stopped_by();
+        matches!(cause, Some(Cause::Failed { why: Failure::Spawn { .. }, .. }))
     }
 
     /// Writes the report of the shutdown, as the last line. It is made as data only where that is

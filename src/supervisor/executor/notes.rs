@@ -1,6 +1,7 @@
 //! Does what a note is the moment for, and writes its line.
 
 use crate::config::{LogFormat, Watch};
+use crate::core::cause::Failure;
 use crate::core::note::{AfterEnd, Note, RequestError};
 use crate::os::service_manager;
 use crate::report::entry::Level;
@@ -29,18 +30,19 @@ impl Executor {
                 self.files.stop_waiting();
             }
             Note::AllReady => service_manager::ready(),
-            Note::Unhealthy { process, next: None } => {
+            Note::Unhealthy(process) => {
                 self.instances[process.index()].liveness = None;
             }
             Note::FileChanged { process, watch, .. } => {
                 let process = self.process(process);
                 return process.watch.get(watch).map(|Watch { path, .. }| shown(path));
             }
-            Note::NotReady { process, .. } => {
-                let mend = self.may_not_be_missed(process).then(|| SLOW_RESTART.to_owned());
+            Note::Overdue { process, why, .. } => {
+                let is_start = matches!(why, Failure::NotReady { .. });
+                let is_missed = is_start && self.may_not_be_missed(process);
+                let mend = is_missed.then(|| SLOW_RESTART.to_owned());
                 return join([mend, self.failed(process)]);
             }
-            Note::TimedOut { process, .. } => return self.failed(process),
             Note::Ended { process, end, next } => {
                 let (is_success, is_oneshot) = {
                     let machine = self.status_board.machine.borrow();

@@ -19,9 +19,10 @@ use alloc::rc::Rc;
 use core::time::Duration;
 
 use crate::action::Action;
+use crate::cause::Failure;
 use crate::drain::Progress;
 use crate::event::Request;
-use crate::note::{Note, RequestError, StartFailure};
+use crate::note::{Note, RequestError};
 use crate::phase::reload::Reload;
 use crate::phase::replace::Replacement;
 use crate::prelude::*;
@@ -56,14 +57,6 @@ pub(super) enum Goal {
     Judged { since: Time, why: Failure },
     /// Up: a failure does not end the container. `begun`: the start has begun.
     Up { begun: bool },
-}
-
-/// Why a process that runs is stopped, so that its `restart` decides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Failure {
-    /// It has failed its liveness check.
-    Unhealthy,
-    Start(StartFailure),
 }
 
 /// A process that is down after a failure.
@@ -381,22 +374,12 @@ impl Operations {
         if let Lifecycle::Ready { since } = state.life(process)
             && !self.goals.contains_key(&process)
         {
-            state.note(Note::Unhealthy { process, next: None });
+            state.note(Note::Unhealthy(process));
             self.old_failed(state, process);
-            self.start_failed(state, process, RequestError::Unhealthy(process));
-            self.bring_down(state, process, Goal::Judged { since, why: Failure::Unhealthy });
+            let why = Failure::Unhealthy;
+            self.start_failed(state, process, RequestError::Failed { process, why });
+            self.bring_down(state, process, Goal::Judged { since, why });
         }
-    }
-
-    /// Stops a process that takes too long to start, while the container goes on.
-    pub(crate) fn overdue(
-        &mut self,
-        state: &mut State,
-        process: ProcessId,
-        since: Time,
-        why: StartFailure,
-    ) {
-        self.bring_down(state, process, Goal::Judged { since, why: Failure::Start(why) });
     }
 
     /// Handles the failure of a start. Returns whether a request had begun it, so that it does not

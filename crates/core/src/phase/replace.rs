@@ -11,9 +11,10 @@
 
 use core::time::Duration;
 
+use crate::cause::Failure;
 use crate::event::Request;
 use crate::note::{Note, RequestError};
-use crate::phase::operations::{Failure, Goal, Operations};
+use crate::phase::operations::{Goal, Operations};
 use crate::slots::Role;
 use crate::state::{Lifecycle, State};
 use crate::types::ProcessId;

@@ -4,11 +4,11 @@
 use alloc::rc::Rc;
 use core::time::Duration;
 
-use crate::cause::Cause;
+use crate::cause::{Cause, Failure};
 use crate::event::Event;
-use crate::note::{AfterEnd, DrainEnd, Note, RequestError, StartFailure};
+use crate::note::{AfterEnd, DrainEnd, Note, RequestError};
 use crate::phase::draining::Draining;
-use crate::phase::operations::{Failure, Judged, Operations};
+use crate::phase::operations::{Goal, Judged, Operations};
 use crate::phase::{Phase, Shutdown};
 use crate::prelude::*;
 use crate::restart::{Verdict, verdict};
@@ -185,8 +185,8 @@ impl Running {
                     state.abort_hook(Some(process), Stage::PreStart);
                 }
                 state.set(process, Lifecycle::Done);
-                let why = RequestError::SpawnFailed(process);
-                if self.operations.start_failed(state, process, why) {
+                let why = Failure::Spawn { exit_code };
+                if self.start_failed(state, process, why) {
                     return Ok(());
                 }
                 if state.reached(process).started {
@@ -199,10 +199,9 @@ impl Running {
                     return ended(state, process, failed);
                 }
                 if state.process(process).may_be_missing() {
-                    let why = Failure::Start(StartFailure::Spawn);
                     return judge(state, process, Duration::ZERO, why);
                 }
-                return Err(Cause::SpawnFailed { process, exit_code });
+                return Err(Cause::Failed { process, why });
             }
             // A oneshot has no readiness: it completes, or its time is over.
             Event::Ready(process) if !state.process(process).oneshot => {
@@ -256,7 +255,7 @@ impl Running {
             {
                 self.container_hook = ContainerHook::Done;
                 if !success {
-                    return Err(Cause::HookFailed(None));
+                    return Err(Cause::HookFailed);
                 }
             }
             (Some(process), Stage::PreStart)
@@ -282,17 +281,23 @@ impl Running {
         Ok(())
     }
 
+    /// Whether a request had begun the start that has failed, so that only the request fails.
+    fn start_failed(&mut self, state: &mut State, process: ProcessId, why: Failure) -> bool {
+        self.operations.start_failed(state, process, RequestError::Failed { process, why })
+    }
+
     /// Handles the failure of the `pre_start` hook of a process.
     fn hook_failed(&mut self, state: &mut State, process: ProcessId) -> Step {
         state.set(process, Lifecycle::Done);
-        if self.operations.start_failed(state, process, RequestError::HookFailed(process)) {
+        let why = Failure::Hook;
+        if self.start_failed(state, process, why) {
             return Ok(());
         }
         // It could be started before, so `restart` decides: the reason may be temporary.
         if state.process(process).may_be_missing() || state.reached(process).started {
-            return judge(state, process, Duration::ZERO, Failure::Start(StartFailure::Hook));
+            return judge(state, process, Duration::ZERO, why);
         }
-        Err(Cause::HookFailed(Some(process)))
+        Err(Cause::Failed { process, why })
     }
 
     /// Handles expired timers.
@@ -305,7 +310,7 @@ impl Running {
         {
             self.container_hook = ContainerHook::Done;
             state.time_out_hook(None, Stage::PreStart);
-            return Err(Cause::HookFailed(None));
+            return Err(Cause::HookFailed);
         }
         for process in state.due_in_order() {
             match state.life(process) {
@@ -316,25 +321,20 @@ impl Running {
                 Lifecycle::Starting { .. } if state.ask_epoch(process) => {}
                 Lifecycle::Starting { since, ready_by } => {
                     let after = state.overdue(process).unwrap_or(ready_by).since(since);
-                    let (note, why) = match state.process(process).oneshot {
-                        true => {
-                            (Note::TimedOut { process, after }, StartFailure::TimedOut { after })
-                        }
-                        false => {
-                            (Note::NotReady { process, after }, StartFailure::NotReady { after })
-                        }
-                    };
-                    state.note(note);
                     let spec = state.process(process);
                     let goes_on = spec.oneshot || spec.may_be_missing();
-                    let error = RequestError::NotReady { process, after };
-                    if self.operations.start_failed(state, process, error) {
+                    let why = match spec.oneshot {
+                        true => Failure::TimedOut { after },
+                        false => Failure::NotReady { after },
+                    };
+                    state.note(Note::Overdue { process, why, after });
+                    if self.start_failed(state, process, why) {
                         continue;
                     }
                     if !goes_on {
-                        return Err(Cause::NotReady(process));
+                        return Err(Cause::Failed { process, why });
                     }
-                    self.operations.overdue(state, process, since, why);
+                    self.operations.bring_down(state, process, Goal::Judged { since, why });
                 }
                 Lifecycle::Backoff { anew, .. } => state.start_again(process, anew),
                 _ => {}
@@ -463,10 +463,7 @@ fn ended(state: &mut State, process: ProcessId, ended: Ended) -> Step {
 /// `restart` decides.
 fn judge(state: &mut State, process: ProcessId, lived: Duration, why: Failure) -> Step {
     let next = consequence(state, process, true, lived);
-    state.note(match why {
-        Failure::Unhealthy => Note::Unhealthy { process, next: Some(next) },
-        Failure::Start(why) => Note::StartFailed { process, why, next },
-    });
+    state.note(Note::Failed { process, why, next });
     match next {
         AfterEnd::Restart { delay, .. } => {
             let until = state.now + delay;
@@ -479,11 +476,7 @@ fn judge(state: &mut State, process: ProcessId, lived: Duration, why: Failure) -
             stay_down(state, process, true);
         }
         AfterEnd::Shutdown | AfterEnd::Exhausted => {
-            return Err(match why {
-                Failure::Unhealthy => Cause::Unhealthy(process),
-                Failure::Start(StartFailure::Hook) => Cause::HookFailed(Some(process)),
-                Failure::Start(_) => Cause::TimedOut(process),
-            });
+            return Err(Cause::Failed { process, why });
         }
     }
     Ok(())

@@ -7,7 +7,7 @@ use alloc::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cause::Cause;
+use crate::cause::{Cause, Failure};
 use crate::prelude::*;
 use crate::report::history::Drain;
 use crate::report::steps::{Key, RealStep};
@@ -233,11 +233,17 @@ impl Journal {
         let (kind, process) = match cause {
             Cause::Signal(_) => ("signal", None),
             Cause::Ended { process, .. } => ("ended", Some(process)),
-            Cause::NotReady(process) => ("not_ready", Some(process)),
-            Cause::TimedOut(process) => ("timed_out", Some(process)),
-            Cause::SpawnFailed { process, .. } => ("not_started", Some(process)),
-            Cause::Unhealthy(process) => ("unhealthy", Some(process)),
-            Cause::HookFailed(process) => ("hook_failed", process),
+            Cause::Failed { process, why } => {
+                let kind = match why {
+                    Failure::Spawn { .. } => "not_started",
+                    Failure::Hook => "hook_failed",
+                    Failure::NotReady { .. } => "not_ready",
+                    Failure::TimedOut { .. } => "timed_out",
+                    Failure::Unhealthy => "unhealthy",
+                };
+                (kind, Some(process))
+            }
+            Cause::HookFailed => ("hook_failed", None),
             Cause::DrainRequested => ("drain_requested", None),
             Cause::AllEnded => ("all_ended", None),
         };

@@ -2,9 +2,9 @@
 
 use core::time::Duration;
 
-use crate::cause::Cause;
+use crate::cause::{Cause, Failure};
 use crate::event::{Load, Request, Unit};
-use crate::note::{DrainEnd, RequestError, StartFailure};
+use crate::note::{DrainEnd, RequestError};
 use crate::prelude::*;
 use crate::spec::{HookId, Stage};
 use crate::types::{End, ProcessId, human};
@@ -37,14 +37,8 @@ pub fn why(cause: Cause, names: &Names) -> String {
             let when = if before_ready { " before it was ready" } else { "" };
             format!("{} {end}{when}", names.of(process))
         }
-        Cause::NotReady(process) => format!("{} did not become ready in time", names.of(process)),
-        Cause::Unhealthy(process) => format!("{} failed its liveness check", names.of(process)),
-        Cause::TimedOut(process) => format!("{} did not complete in time", names.of(process)),
-        Cause::SpawnFailed { process, .. } => format!("{} could not be started", names.of(process)),
-        Cause::HookFailed(None) => "the container's pre_start hook failed".to_owned(),
-        Cause::HookFailed(Some(process)) => {
-            format!("the pre_start hook of {} failed", names.of(process))
-        }
+        Cause::Failed { process, why } => failed(names.of(process), why),
+        Cause::HookFailed => "the container's pre_start hook failed".to_owned(),
         Cause::DrainRequested => "drain requested".to_owned(),
         Cause::AllEnded => "every process has ended".to_owned(),
     }
@@ -85,23 +79,15 @@ pub fn request_error(why: RequestError, names: &Names) -> String {
         RequestError::Skipped(process) => {
             format!("{} is left out by `only_if` or `profiles`", name(process))
         }
-        RequestError::SpawnFailed(process) => {
-            format!("{} could not be started", name(process))
+        RequestError::Failed { process, why: Failure::Unhealthy } => {
+            format!("{} was ready, and then failed its liveness check", name(process))
         }
-        RequestError::HookFailed(process) => {
-            format!("the pre_start hook of {} failed", name(process))
-        }
-        RequestError::NotReady { process, after } => {
-            format!("{} did not become ready within {}", name(process), human(after))
-        }
+        RequestError::Failed { process, why } => failed(name(process), why),
         RequestError::Ended { process, end, was_ready: false } => {
             format!("{} {end} before it was ready", name(process))
         }
         RequestError::Ended { process, end, .. } => {
             format!("{} was ready, and then {end}", name(process))
-        }
-        RequestError::Unhealthy(process) => {
-            format!("{} was ready, and then failed its liveness check", name(process))
         }
         RequestError::Unkillable(process) => format!(
             "{} survives KILL (stuck in the kernel, or not permitted to signal it)",
@@ -188,13 +174,22 @@ pub fn after_handover(end: End) -> String {
     format!("{end}, after the new instance had taken over")
 }
 
-/// Why a start has failed.
+/// How a process has failed.
 #[must_use]
-pub fn start_failure(why: StartFailure) -> String {
+pub fn failure(why: Failure) -> String {
     match why {
-        StartFailure::Spawn => "could not be started".to_owned(),
-        StartFailure::Hook => "its pre_start hook failed".to_owned(),
-        StartFailure::NotReady { after } => format!("did not become ready within {}", human(after)),
-        StartFailure::TimedOut { after } => format!("did not complete within {}", human(after)),
+        Failure::Spawn { .. } => "could not be started".to_owned(),
+        Failure::Hook => "its pre_start hook failed".to_owned(),
+        Failure::NotReady { after } => format!("did not become ready within {}", human(after)),
+        Failure::TimedOut { after } => format!("did not complete within {}", human(after)),
+        Failure::Unhealthy => "failed its liveness check".to_owned(),
+    }
+}
+
+/// The same as a sentence with the name of the process.
+fn failed(name: &str, why: Failure) -> String {
+    match why {
+        Failure::Hook => format!("the pre_start hook of {name} failed"),
+        _ => format!("{name} {}", failure(why)),
     }
 }

@@ -20,10 +20,10 @@ use core::cell::Cell;
 use core::time::Duration;
 
 use crate::action::Action;
-use crate::cause::Cause;
+use crate::cause::{Cause, Failure};
 use crate::event::Event;
 use crate::machine::Machine;
-use crate::note::{AfterEnd, Note, StartFailure};
+use crate::note::{AfterEnd, Note};
 use crate::phase::Phase;
 use crate::prelude::*;
 use crate::report::entry::Entry;
@@ -249,35 +249,24 @@ impl Journal {
                 self.all_ready = Some(now);
                 self.chain = self.critical_chain(now, &state.spec);
             }
-            Note::NotReady { process, after } => {
+            Note::Overdue { process, why, .. } => {
                 let history = self.noted(process);
-                // If it may not be missing, not everything will be ready.
-                history.released.get_or_insert(now);
-                let why = StartFailure::NotReady { after };
-                history.why_ended = Some(messages::start_failure(why));
+                if let Failure::NotReady { .. } = why {
+                    // If it may not be missing, not everything will be ready.
+                    history.released.get_or_insert(now);
+                }
+                history.why_ended = Some(messages::failure(why));
             }
-            Note::TimedOut { process, after } => {
-                let why = StartFailure::TimedOut { after };
-                self.noted(process).why_ended = Some(messages::start_failure(why));
-            }
-            Note::StartFailed { process, why, next } => {
+            Note::Unhealthy(process) => self.noted(process).gave_up = false,
+            Note::Failed { process, why, next } => {
                 let history = self.noted(process);
                 history.gave_up = matches!(next, AfterEnd::StaysDown | AfterEnd::GivesUp);
                 if history.gave_up {
                     history.released.get_or_insert(now);
                 }
                 // That of a failed spawn is better.
-                if why != StartFailure::Spawn {
-                    history.message = Some(messages::start_failure(why));
-                }
-                return !matches!(next, AfterEnd::Restart { .. });
-            }
-            Note::Unhealthy { process, next } => {
-                let history = self.noted(process);
-                history.gave_up = matches!(next, Some(AfterEnd::StaysDown | AfterEnd::GivesUp));
-                if next.is_some() {
-                    // Better than the signal that it was stopped by.
-                    history.message = Some("failed its liveness check".to_owned());
+                if !matches!(why, Failure::Spawn { .. }) {
+                    history.message = Some(messages::failure(why));
                 }
                 return history.gave_up;
             }

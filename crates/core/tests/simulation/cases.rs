@@ -2,8 +2,9 @@
 
 use crate::replacements::{NEW, restart};
 use crate::*;
+use drainit_core::cause::Failure;
 use drainit_core::event::{Load, Unit};
-use drainit_core::note::{AfterEnd, Hurry, StartFailure};
+use drainit_core::note::{AfterEnd, Hurry};
 use drainit_core::phase::Phase;
 use drainit_core::spec::{DrainSpec, Wait};
 use drainit_core::state::Lifecycle;
@@ -1010,14 +1011,14 @@ fn slow_task(keys: impl Fn(&mut ProcessSpec)) -> Play {
 fn a_oneshot_that_takes_too_long_is_stopped_and_has_failed() {
     let stop = Action::Stop { process: ENGINE, signal: Signal::TERM };
     let gone = |code| Event::Exited { process: ENGINE, end: End::Code(code), remains: false };
-    let why = StartFailure::TimedOut { after: MS(1000) };
+    let why = Failure::TimedOut { after: MS(1000) };
     // Also if it ends well at the last moment.
     let mut play = slow_task(|_| {});
     assert_eq!(play.at(1000, Event::Tick), std::slice::from_ref(&stop));
     let notes = play.notes(1050, gone(0));
-    let failed = Note::StartFailed { process: ENGINE, why, next: AfterEnd::Shutdown };
+    let failed = Note::Failed { process: ENGINE, why, next: AfterEnd::Shutdown };
     assert!(notes.contains(&failed), "{notes:?}");
-    let cause = Cause::TimedOut(ENGINE);
+    let cause = Cause::Failed { process: ENGINE, why };
     assert!(notes.contains(&Note::ShutdownBegan { cause, window: MS(28_000) }), "{notes:?}");
     assert_eq!(cause.exit_code(false), 1);
 
@@ -1051,7 +1052,7 @@ fn the_container_goes_on_without_a_process_that_may_be_missing() {
         spec
     };
     let play = |spec: Spec| Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
-    let failed = |why, next| Note::StartFailed { process: ENGINE, why, next };
+    let failed = |why, next| Note::Failed { process: ENGINE, why, next };
     let spawn_failed = Event::SpawnFailed { process: ENGINE, exit_code: 127 };
 
     // Its command does not exist: what depends on it is started.
@@ -1064,7 +1065,7 @@ fn the_container_goes_on_without_a_process_that_may_be_missing() {
     let mut missing = play(optional(RestartPolicy::OnFailure));
     missing.at(0, Event::Start);
     let next = AfterEnd::Restart { delay: MS(100), attempt: 1 };
-    assert_eq!(missing.notes(1, spawn_failed), [failed(StartFailure::Spawn, next)]);
+    assert_eq!(missing.notes(1, spawn_failed), [failed(Failure::Spawn { exit_code: 127 }, next)]);
     assert_eq!(missing.at(101, Event::Tick), [Action::Spawn(ENGINE)]);
     assert_eq!(missing.at(101, Event::Spawned(ENGINE)), [Action::Spawn(ROUTER)]);
 
@@ -1088,7 +1089,7 @@ fn the_container_goes_on_without_a_process_that_may_be_missing() {
     spec.processes[ENGINE.index()].on_exit = OnExit::Shutdown;
     let mut values = play(spec);
     values.at(0, Event::Start);
-    let cause = Cause::SpawnFailed { process: ENGINE, exit_code: 1 };
+    let cause = Cause::Failed { process: ENGINE, why: Failure::Spawn { exit_code: 1 } };
     let window = gateway().window;
     assert_eq!(values.notes(1, failed), [Note::ShutdownBegan { cause, window }]);
 
@@ -1147,7 +1148,8 @@ fn a_start_that_fails_fails_no_request_that_does_not_wait_for_it() {
     play.at(1100, Event::Spawned(ENGINE));
     play.at(1100, exited(APP));
     let notes = play.notes(1200, Event::SpawnFailed { process: APP, exit_code: 127 });
-    let has_failed = |process| failed(process, Request::Restart, RequestError::SpawnFailed(APP));
+    let why = RequestError::Failed { process: APP, why: Failure::Spawn { exit_code: 127 } };
+    let has_failed = |process| failed(process, Request::Restart, why);
     assert!(notes.contains(&has_failed(APP)), "{notes:?}");
     assert!(!notes.contains(&has_failed(ENGINE)), "{notes:?}");
     let notes = play.notes(1300, Event::Ready(ENGINE));
@@ -1320,11 +1322,11 @@ fn a_hook_that_fails_before_a_restart_is_a_failed_start() {
     let failed = Event::HookEnded { hook: id, success: false };
     let notes = play.notes(130, failed);
     let next = AfterEnd::Restart { delay: MS(200), attempt: 2 };
-    let why = StartFailure::Hook;
-    assert_eq!(notes, [Note::StartFailed { process: ROUTER, why, next }]);
+    let why = Failure::Hook;
+    assert_eq!(notes, [Note::Failed { process: ROUTER, why, next }]);
     assert_eq!(play.at(330, Event::Tick), [Action::RunHook(id)]);
     let notes = play.notes(340, failed);
-    let cause = Cause::HookFailed(Some(ROUTER));
+    let cause = Cause::Failed { process: ROUTER, why };
     let window = play.machine.state().spec.window;
     assert!(notes.contains(&Note::ShutdownBegan { cause, window }), "restart_max: {notes:?}");
 }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::scenario::NewConfig;
 use crate::slots::Slots;
 use crate::*;
+use drainit_core::cause::Failure;
 use drainit_core::note::AfterEnd;
 use drainit_core::phase::Phase;
 use drainit_core::slots::Role;
@@ -1970,27 +1971,30 @@ impl<'a> Checker<'a> {
             Note::RequestBegan { process, request } => self.began(process, request, procs),
             Note::RequestDone { process, request } => self.done(process, request, procs),
             Note::RequestFailed { process, request, why } => self.failed(process, request, why),
-            Note::TimedOut { process, .. } => {
+            Note::Overdue { process, why: Failure::TimedOut { .. }, .. } => {
                 let is_late = self.at[process.index()].complete_by.is_some_and(|at| at <= now);
                 self.hold(is_late, "timed out before its limit");
                 self.at[process.index()].alone = true;
             }
-            Note::StartFailed { process, .. } => {
+            Note::Failed { why: Failure::Unhealthy, .. } => {
+                self.hold(self.deadline.is_none() && !self.unready, "unhealthy in a shutdown");
+            }
+            Note::Failed { process, .. } => {
                 self.start_failed[self.slots.process(process)] = true;
             }
-            Note::Unhealthy { process, next } => {
+            Note::Unhealthy(process) => {
                 self.failed_check.take_if(|failed| *failed == process);
                 let failures = self.at[process.index()].probe_failures;
                 let is_due = failures.is_none_or(|(so_far, retries)| so_far >= retries);
                 // holds: C237
-                self.hold(next.is_some() || is_due, "unhealthy after too few failures");
+                self.hold(is_due, "unhealthy after too few failures");
                 self.hold(self.deadline.is_none() && !self.unready, "unhealthy in a shutdown");
-                self.hold(next.is_some() || procs[process.index()].alive, "unhealthy, and gone");
+                self.hold(procs[process.index()].alive, "unhealthy, and gone");
                 self.at[process.index()].serves = false;
                 self.at[process.index()].alone = true;
                 self.at[process.index()].unhealthy = true;
             }
-            Note::NotReady { process, .. } => {
+            Note::Overdue { process, .. } => {
                 let is_late = self.at[process.index()].ready_by.is_some_and(|at| at <= now);
                 // holds: C219, C252
                 self.hold(is_late, "not ready before its limit");
@@ -2325,10 +2329,8 @@ impl<'a> Checker<'a> {
 /// The process whose start has failed, if that ends the container.
 fn failed_start(cause: Cause) -> Option<ProcessId> {
     match cause {
-        Cause::NotReady(process)
-        | Cause::TimedOut(process)
-        | Cause::HookFailed(Some(process))
-        | Cause::SpawnFailed { process, .. } => Some(process),
+        Cause::Failed { why: Failure::Unhealthy, .. } => None,
+        Cause::Failed { process, .. } => Some(process),
         _ => None,
     }
 }

@@ -4,6 +4,7 @@ use crate::cases::{
     APP, ENGINE, MS, Play, ROUTER, WEB, exited, followers, gateway, stop, wakes_at,
 };
 use crate::*;
+use drainit_core::cause::Failure;
 use drainit_core::spec::Wait;
 use drainit_core::state::Lifecycle;
 use drainit_core::types::RestartPolicy;
@@ -151,7 +152,7 @@ fn a_reload_fails_with_what_follows() {
     play.at(1200, exited(APP));
     play.at(1200, Event::Spawned(APP));
     assert_eq!(play.at(4200, Event::Tick), [stop(APP)], "the container goes on");
-    let why = RequestError::NotReady { process: APP, after: MS(3000) };
+    let why = RequestError::Failed { process: APP, why: Failure::NotReady { after: MS(3000) } };
     assert_eq!(play.notes(4300, exited(APP)).last(), Some(&Note::ReloadFailed { why }));
     assert_eq!(play.machine.state().life(APP), Lifecycle::Stopped { failed: true });
     // With an overlap the old one goes on.
@@ -159,7 +160,7 @@ fn a_reload_fails_with_what_follows() {
     play.at(1100, Event::Spawned(NEWER));
     play.at(1100, Event::Spawned(BESIDE));
     assert_eq!(play.at(4100, Event::Tick), [stop(BESIDE)]);
-    let why = RequestError::NotReady { process: BESIDE, after: MS(3000) };
+    let why = RequestError::Failed { process: BESIDE, why: Failure::NotReady { after: MS(3000) } };
     assert_eq!(play.notes(4200, exited(BESIDE)).last(), Some(&Note::ReloadFailed { why }));
     assert!(play.machine.state().is_current(APP));
     // A stop wins.
@@ -284,7 +285,8 @@ fn an_epoch_that_is_asked_for_the_last_time_gets_no_more_of_it() {
     let mut play = epochs();
     assert_eq!(play.at(2000, Event::Tick), [Action::AskEpoch(NEW)]);
     play.at(2005, Event::TimeoutExtended { process: NEW, by: MS(60_000) });
-    let given_up = Note::NotReady { process: NEW, after: MS(1000) };
+    let (after, process) = (MS(1000), NEW);
+    let given_up = Note::Overdue { process, why: Failure::NotReady { after }, after };
     assert!(play.notes(2010, Event::NotLive(NEW)).contains(&given_up));
     // Nor if it does not answer.
     let mut play = epochs();

@@ -1,13 +1,13 @@
 //! The words of each [`Note`], written for the person who reads the log at 3 a.m.
 
-use crate::cause::Cause;
+use crate::cause::{Cause, Failure};
 use crate::event::Request;
 use crate::note::{DrainEnd, Hurry, Note, RequestError};
 use crate::prelude::*;
 use crate::report::Journal;
 use crate::report::entry::{Entry, Level};
 use crate::report::messages::{
-    after_handover, drain_end, hook_name, request_error, request_name, stage_name, start_failure,
+    after_handover, drain_end, failure, hook_name, request_error, request_name, stage_name,
     still_open, stopped, why,
 };
 use crate::types::{End, ProcessId, Signal, WatchAction, human};
@@ -49,20 +49,23 @@ impl Journal {
                 .then(next, " without being asked to")
                 .mend(end)
                 .and(detail),
-            Note::NotReady { process: id, after } => {
+            Note::Overdue { process: id, why: Failure::NotReady { .. }, after } => {
                 one(id, "not_ready", &format!("not ready after {}", human(after)))
                     .because(&self.of(id).failure)
                     .and(detail)
                     .at(Error)
                     .seconds(after)
             }
-            Note::TimedOut { process: id, after } => {
+            Note::Overdue { process: id, after, .. } => {
                 let text = format!("not completed after {}, stopping it", human(after));
                 of(id, "timed_out", &text).and(detail).at(Warning).seconds(after)
             }
-            Note::StartFailed { process: id, why, next } => {
-                of(id, "start_failed", &start_failure(why)).then(next, "")
-            }
+            Note::Failed { process: id, why, next } => match why {
+                Failure::Unhealthy => {
+                    of(id, "unhealthy", &failure(why)).then(next, ", and is not restarted")
+                }
+                _ => of(id, "start_failed", &failure(why)).then(next, ""),
+            },
             Note::HookTimedOut(hook) => {
                 let text = format!("{}: killed, it took too long", hook_name(hook, names));
                 plain("hook_timed_out", &text).whole().at(Warning).with(|event| {
@@ -152,20 +155,15 @@ impl Journal {
                 let text = format!("asks for more time, has {} more", human(limit));
                 one(id, "timeout_extended", &text).at_most(limit)
             }
-            Note::Unhealthy { process: id, next: None } => {
-                one(id, "unhealthy", "failed its liveness check, stopping it")
-                    .because(&self.of(id).unhealthy)
-                    .at(Warning)
-            }
-            Note::Unhealthy { process: id, next: Some(next) } => {
-                of(id, "unhealthy", "failed its liveness check")
-                    .then(next, ", and is not restarted")
-            }
+            Note::Unhealthy(id) => one(id, "unhealthy", "failed its liveness check, stopping it")
+                .because(&self.of(id).unhealthy)
+                .at(Warning),
             Note::ShutdownBegan { cause, window } => {
                 let why = why(cause, names);
                 let text = format!("stopping: {why}; {} until the deadline", human(window));
                 // All other failures have a line of their own. A failed hook mostly ends nothing.
-                let is_failure = matches!(cause, Cause::HookFailed(_));
+                let is_failure =
+                    matches!(cause, Cause::HookFailed | Cause::Failed { why: Failure::Hook, .. });
                 let level = if is_failure { Error } else { Level::Info };
                 plain("shutdown", &text).at(level).cause(why).at_most(window)
             }
@@ -249,12 +247,9 @@ impl Journal {
 /// A failure that leaves a process down, or alive against all will, is an error.
 fn request_failed(why: RequestError) -> Level {
     match why {
-        RequestError::SpawnFailed(_)
-        | RequestError::HookFailed(_)
-        | RequestError::NotReady { .. }
-        | RequestError::Ended { .. }
-        | RequestError::Unhealthy(_)
-        | RequestError::Unkillable(_) => Level::Error,
+        RequestError::Failed { .. } | RequestError::Ended { .. } | RequestError::Unkillable(_) => {
+            Level::Error
+        }
         _ => Level::Warning,
     }
 }
