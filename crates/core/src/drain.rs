@@ -359,7 +359,7 @@ impl Active {
             since: now,
             min_until: now + min,
             until: now + longest,
-            at_end: if longest < wish { DrainEnd::DeadlineNeedsIt } else { DrainEnd::TimeOver },
+            at_end: if longest < wish { DrainEnd::Deadline } else { DrainEnd::TimeOver },
             closes: drain.closes,
             exit_at: drain.exit_at,
             accepted: None,
@@ -381,7 +381,7 @@ impl Active {
                 self.only_min();
                 // The deadline of a shutdown that has begun since may not allow it.
                 if self.until == self.min_until {
-                    self.at_end = DrainEnd::MinHeld;
+                    self.at_end = DrainEnd::NotAccepted;
                 }
             }
         }
@@ -438,7 +438,7 @@ impl Active {
         let longest = state.budget.drain(process, left, min_left, state.now, deadline);
         if longest < left {
             self.until = state.now + longest;
-            self.at_end = DrainEnd::DeadlineNeedsIt;
+            self.at_end = DrainEnd::Deadline;
         }
         if let Closing::Asked { until, .. } = &mut self.closing {
             *until = (*until).min(state.now + Budget::closing(state.now, deadline));

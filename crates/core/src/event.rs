@@ -2,6 +2,8 @@
 
 use core::time::Duration;
 
+use drainit_derive::Named;
+
 use crate::spec::HookId;
 use crate::types::{End, ProcessId, Signal};
 
@@ -114,7 +116,7 @@ pub enum Event {
 }
 
 /// A request of the operator for one process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Named)]
 pub enum Request {
     /// Stop it after its dependents. It stays down until it is asked to start, and the container
     /// does not end for it.

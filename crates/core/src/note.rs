@@ -2,6 +2,8 @@
 
 use core::time::Duration;
 
+use drainit_derive::Named;
+
 use crate::cause::{Cause, Failure};
 use crate::event::{Load, Request};
 use crate::spec::HookId;
@@ -264,7 +266,7 @@ pub enum AfterEnd {
 }
 
 /// The effect of a further stop signal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Named)]
 pub enum Hurry {
     /// None: it is a further SIGTERM, or the first signal after an end that began the shutdown.
     Continue,
@@ -275,7 +277,7 @@ pub enum Hurry {
 }
 
 /// Why a drain is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Named)]
 pub enum DrainEnd {
     /// Nothing is open, and nothing new has come for [`QUIET`](crate::drain::QUIET).
     Quiet,
@@ -284,41 +286,12 @@ pub enum DrainEnd {
     /// `time` is over (`min` if an end began the shutdown).
     TimeOver,
     /// The process did not accept the drain; `min` was waited.
-    MinHeld,
+    NotAccepted,
     /// The stop needs the rest of the time.
-    DeadlineNeedsIt,
+    Deadline,
     ProcessGone,
     /// A second stop signal.
     Hurried,
     /// An Envoy was not live yet: it has never accepted a connection.
     NotLive,
-}
-
-impl DrainEnd {
-    /// Every reason.
-    pub const ALL: [Self; 8] = [
-        Self::Quiet,
-        Self::Reported,
-        Self::TimeOver,
-        Self::MinHeld,
-        Self::DeadlineNeedsIt,
-        Self::ProcessGone,
-        Self::Hurried,
-        Self::NotLive,
-    ];
-
-    /// Its name in metrics and events.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Quiet => "quiet",
-            Self::Reported => "reported",
-            Self::TimeOver => "time_over",
-            Self::MinHeld => "not_accepted",
-            Self::DeadlineNeedsIt => "deadline",
-            Self::ProcessGone => "process_gone",
-            Self::Hurried => "hurried",
-            Self::NotLive => "not_live",
-        }
-    }
 }

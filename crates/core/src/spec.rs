@@ -2,6 +2,8 @@
 
 use core::time::Duration;
 
+use drainit_derive::Named;
+
 use crate::prelude::*;
 use crate::types::{
     AFTER_KILL, End, OnExit, ProcessId, Restart, Signal, StartCondition, Update, WatchAction,
@@ -209,7 +211,7 @@ impl ProcessSpec {
 }
 
 /// The stage of a hook.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Named)]
 pub enum Stage {
     PreStart,
     PreStop,

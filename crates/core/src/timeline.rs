@@ -6,6 +6,8 @@
 
 use core::time::Duration;
 
+use drainit_derive::Named;
+
 use crate::budget;
 use crate::budget::Budget;
 use crate::prelude::*;
@@ -13,7 +15,7 @@ use crate::spec::Spec;
 use crate::types::{ProcessId, StartCondition, Time};
 
 /// The kind of a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Named)]
 pub enum StepKind {
     /// `/readyz` answers 503; nothing else happens.
     ReadinessDelay,
@@ -28,22 +30,6 @@ pub enum StepKind {
     PostStop,
     /// Leftover processes, from TERM to KILL.
     Leftovers,
-}
-
-impl StepKind {
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::ReadinessDelay => "readiness_delay",
-            Self::PreStop => "pre_stop",
-            Self::Drain => "drain",
-            Self::Close => "close",
-            Self::Count => "count",
-            Self::Stop => "stop",
-            Self::PostStop => "post_stop",
-            Self::Leftovers => "leftovers",
-        }
-    }
 }
 
 /// One wait of the shutdown. Times are relative to T0.

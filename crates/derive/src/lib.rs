@@ -41,6 +41,30 @@ pub fn table(input: TokenStream) -> TokenStream {
     expand(&input).unwrap_or_else(|error| error.to_compile_error()).into()
 }
 
+/// Gives an enum without values `ALL`, its variants, and `name`, the name of each in snake case, as
+/// programs read it in JSON and metrics.
+#[proc_macro_derive(Named)]
+pub fn named(input: TokenStream) -> TokenStream {
+    let DeriveInput { ident, data, .. } = parse_macro_input!(input as DeriveInput);
+    let Data::Enum(data) = data else {
+        return Error::new_spanned(ident, "only an enum has names").to_compile_error().into();
+    };
+    let variants: Vec<_> = data.variants.iter().map(|variant| &variant.ident).collect();
+    let names = variants.iter().map(|variant| snake_case(&variant.to_string()));
+    let count = variants.len();
+    quote! {
+        impl #ident {
+            pub const ALL: [Self; #count] = [#(Self::#variants),*];
+
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { #(Self::#variants => #names),* }
+            }
+        }
+    }
+    .into()
+}
+
 /// `#[table(…)]`
 #[derive(Default)]
 struct Options {

@@ -40,7 +40,7 @@ use crate::os::oom::OomKills;
 use crate::os::replace_file::replace_within;
 use crate::os::stale_socket::Removal;
 use crate::os::termination_log;
-use crate::report::{event, messages};
+use crate::report::event;
 use crate::supervisor::children::{Ended, Rest};
 use crate::supervisor::drain::RunningDrain;
 use crate::supervisor::drain::target::DrainTarget;
@@ -214,7 +214,7 @@ impl Executor {
                 let may = self.status_board.machine.borrow().may_request(process, request);
                 if let Err(why) = may {
                     let why = self.status_board.failure(why);
-                    tracing::warn!("{name}: {} failed: {why}", messages::request_name(request));
+                    tracing::warn!("{name}: {} failed: {why}", request.name());
                     // A client that has gone away is not told.
                     let _ = reply.send(Err(why));
                     return None;

@@ -9,7 +9,6 @@ use crate::note::AfterEnd;
 use crate::prelude::*;
 use crate::report::event::Event;
 use crate::report::history::Reason;
-use crate::report::messages::request_name;
 use crate::types::{End, EndKind, ProcessId, Signal, human};
 
 /// The severity of a log line.
@@ -65,7 +64,7 @@ impl Entry {
     }
 
     fn request(self, request: Request) -> Self {
-        self.with(|event| event.request = Some(request_name(request)))
+        self.with(|event| event.request = Some(request.name()))
     }
 
     fn cause(self, cause: String) -> Self {

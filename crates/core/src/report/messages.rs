@@ -3,10 +3,10 @@
 use core::time::Duration;
 
 use crate::cause::{Cause, Failure};
-use crate::event::{Load, Request, Unit};
+use crate::event::{Load, Unit};
 use crate::note::{DrainEnd, RequestError};
 use crate::prelude::*;
-use crate::spec::{HookId, Stage};
+use crate::spec::HookId;
 use crate::types::{End, ProcessId, human};
 
 /// The names of the processes, by [`ProcessId`].
@@ -41,16 +41,6 @@ pub fn why(cause: Cause, names: &Names) -> String {
         Cause::HookFailed => "the container's pre_start hook failed".to_owned(),
         Cause::DrainRequested => "drain requested".to_owned(),
         Cause::AllEnded => "every process has ended".to_owned(),
-    }
-}
-
-/// The command that makes the request.
-#[must_use]
-pub fn request_name(request: Request) -> &'static str {
-    match request {
-        Request::Stop => "stop",
-        Request::Start => "start",
-        Request::Restart => "restart",
     }
 }
 
@@ -106,19 +96,9 @@ pub fn request_error(why: RequestError, names: &Names) -> String {
     }
 }
 
-/// The key of a hook in the config.
-#[must_use]
-pub fn stage_name(stage: Stage) -> &'static str {
-    match stage {
-        Stage::PreStart => "pre_start",
-        Stage::PreStop => "pre_stop",
-        Stage::PostStop => "post_stop",
-    }
-}
-
 #[must_use]
 pub fn hook_name(hook: HookId, names: &Names) -> String {
-    let stage = stage_name(hook.stage);
+    let stage = hook.stage.name();
     match hook.process {
         Some(process) => format!("{}: {stage} hook", names.of(process)),
         None => format!("{stage} hook"),
@@ -136,8 +116,8 @@ pub fn drain_end(why: DrainEnd, last: Load) -> String {
         DrainEnd::Quiet => "no connection left".to_owned(),
         DrainEnd::Reported => "complete".to_owned(),
         DrainEnd::TimeOver => format!("its time is over{open}"),
-        DrainEnd::MinHeld => "it did not accept the drain, so only min was held".to_owned(),
-        DrainEnd::DeadlineNeedsIt => format!("the stop needs the rest of the time{open}"),
+        DrainEnd::NotAccepted => "it did not accept the drain, so only min was held".to_owned(),
+        DrainEnd::Deadline => format!("the stop needs the rest of the time{open}"),
         DrainEnd::ProcessGone => "the process has ended".to_owned(),
         DrainEnd::Hurried => format!("cut short by a second signal{open}"),
         DrainEnd::NotLive => "it was not live, so nothing was in flight".to_owned(),

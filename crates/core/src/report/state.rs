@@ -1,5 +1,6 @@
 //! The words for how far a process and the container are, in the status and in metrics.
 
+use drainit_derive::Named;
 use serde::Serialize;
 
 use crate::machine::Machine;
@@ -8,7 +9,7 @@ use crate::report::history::History;
 use crate::state::Lifecycle;
 
 /// The phase of the container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Named, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ContainerPhase {
     /// Not everything has been ready yet.
@@ -24,22 +25,6 @@ pub enum ContainerPhase {
 }
 
 impl ContainerPhase {
-    /// Every phase.
-    pub const ALL: [Self; 5] =
-        [Self::Starting, Self::Running, Self::Draining, Self::Drained, Self::Stopping];
-
-    /// Its name in JSON and in metrics.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Starting => "starting",
-            Self::Running => "running",
-            Self::Draining => "draining",
-            Self::Drained => "drained",
-            Self::Stopping => "stopping",
-        }
-    }
-
     /// The phase of the container, and whether it is ready.
     #[must_use]
     pub fn of(machine: &Machine) -> (Self, bool) {
@@ -58,7 +43,7 @@ impl ContainerPhase {
 }
 
 /// The state of a process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Named, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ProcessState {
     /// Waits for its dependencies.
@@ -85,37 +70,6 @@ pub enum ProcessState {
 }
 
 impl ProcessState {
-    /// Every state.
-    pub const ALL: [Self; 10] = [
-        Self::Waiting,
-        Self::Starting,
-        Self::Ready,
-        Self::Draining,
-        Self::Stopping,
-        Self::Restarting,
-        Self::Skipped,
-        Self::Done,
-        Self::Stopped,
-        Self::Failed,
-    ];
-
-    /// Its name in JSON and in metrics.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Waiting => "waiting",
-            Self::Starting => "starting",
-            Self::Ready => "ready",
-            Self::Draining => "draining",
-            Self::Stopping => "stopping",
-            Self::Restarting => "restarting",
-            Self::Skipped => "skipped",
-            Self::Done => "done",
-            Self::Stopped => "stopped",
-            Self::Failed => "failed",
-        }
-    }
-
     /// Whether the container can be ready with a required process in this state.
     #[must_use]
     pub fn is_settled(self) -> bool {

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use drainit_derive::Named;
+
 use crate::types::Signal;
 
 /// The end of a process: its exit code, or the signal that ended it.
@@ -69,8 +71,8 @@ impl fmt::Display for End {
     }
 }
 
-/// How a process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How a process ended. The names are Kubernetes' words where it has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Named)]
 pub enum EndKind {
     /// With code 0.
     Completed,
@@ -81,14 +83,10 @@ pub enum EndKind {
     /// By a KILL of drainit, because its time was over.
     Killed,
     /// By the kernel's OOM killer.
-    OutOfMemory,
+    OomKilled,
 }
 
 impl EndKind {
-    /// Every kind.
-    pub const ALL: [Self; 5] =
-        [Self::Completed, Self::Error, Self::Signal, Self::Killed, Self::OutOfMemory];
-
     /// The kind of an end; `killed`: drainit had sent KILL.
     #[must_use]
     pub fn of(end: End, killed: bool) -> Self {
@@ -97,19 +95,7 @@ impl EndKind {
             End::Code(0) => Self::Completed,
             End::Code(_) => Self::Error,
             End::Signal(_) => Self::Signal,
-            End::OutOfMemory => Self::OutOfMemory,
-        }
-    }
-
-    /// Its name in metrics and events; Kubernetes' word where it has one.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Completed => "completed",
-            Self::Error => "error",
-            Self::Signal => "signal",
-            Self::Killed => "killed",
-            Self::OutOfMemory => "oom_killed",
+            End::OutOfMemory => Self::OomKilled,
         }
     }
 }

@@ -2,24 +2,15 @@
 
 use core::fmt;
 
+use drainit_derive::Named;
+
 /// One of the two output streams.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Named)]
 pub enum Stream {
     /// Descriptor 1.
     Stdout,
     /// Descriptor 2.
     Stderr,
-}
-
-impl Stream {
-    /// `stdout` or `stderr`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Stdout => "stdout",
-            Self::Stderr => "stderr",
-        }
-    }
 }
 
 impl fmt::Display for Stream {

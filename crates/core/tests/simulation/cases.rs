@@ -1221,9 +1221,9 @@ fn the_end_of_a_drain_has_its_reason() {
     let at_time = |at| [(0, TERM), answered(true), (at, Event::Tick), (at + 10, closed)];
     assert_eq!(why(28_000, &at_time(15_000)), DrainEnd::TimeOver);
     assert_eq!(why(25_000, &at_time(15_000)), DrainEnd::TimeOver, "just enough");
-    assert_eq!(why(24_000, &at_time(14_000)), DrainEnd::DeadlineNeedsIt);
+    assert_eq!(why(24_000, &at_time(14_000)), DrainEnd::Deadline);
     let refused = [(0, TERM), answered(false), (5000, Event::Tick)];
-    assert_eq!(why(28_000, &refused), DrainEnd::MinHeld);
+    assert_eq!(why(28_000, &refused), DrainEnd::NotAccepted);
     // A stop during a held drain that leaves it its time, and one that does not.
     let held = |window: u64, over| {
         let drain = (0, Event::DrainRequested);

@@ -2076,7 +2076,7 @@ impl<'a> Checker<'a> {
                     why,
                     DrainEnd::ProcessGone
                         | DrainEnd::Hurried
-                        | DrainEnd::DeadlineNeedsIt
+                        | DrainEnd::Deadline
                         | DrainEnd::NotLive
                 );
                 // holds: S15
@@ -2099,9 +2099,9 @@ impl<'a> Checker<'a> {
                     // holds: S36, C367, C638
                     DrainEnd::Reported => self.hold(held, "over before min, whatever it reports"),
                     // holds: S39, S50, C367, C638
-                    DrainEnd::MinHeld => self.hold(held, "min was not held"),
+                    DrainEnd::NotAccepted => self.hold(held, "min was not held"),
                     DrainEnd::TimeOver => self.hold(held, "over before min"),
-                    DrainEnd::DeadlineNeedsIt => {}
+                    DrainEnd::Deadline => {}
                     DrainEnd::ProcessGone => {
                         self.hold(!procs[process.index()].alive, "gone, and alive")
                     }

@@ -7,8 +7,7 @@ use crate::prelude::*;
 use crate::report::Journal;
 use crate::report::entry::{Entry, Level};
 use crate::report::messages::{
-    after_handover, drain_end, failure, hook_name, request_error, request_name, stage_name,
-    still_open, stopped, why,
+    after_handover, drain_end, failure, hook_name, request_error, still_open, stopped, why,
 };
 use crate::types::{End, ProcessId, Signal, WatchAction, human};
 
@@ -70,14 +69,14 @@ impl Journal {
                 let text = format!("{}: killed, it took too long", hook_name(hook, names));
                 plain("hook_timed_out", &text).whole().at(Warning).with(|event| {
                     event.process = hook.process.map(|id| names.of(id).to_owned());
-                    event.hook = Some(stage_name(hook.stage));
+                    event.hook = Some(hook.stage.name());
                 })
             }
             Note::DrainRequested => {
                 plain("drain_requested", "drain requested; nothing is stopped yet")
             }
             Note::RequestBegan { process: id, request } => {
-                let text = format!("{} requested", request_name(request));
+                let text = format!("{} requested", request.name());
                 of(id, "request_began", &text).request(request)
             }
             Note::FileChanged { process: id, action, .. } => {
@@ -93,11 +92,11 @@ impl Journal {
                 }
             }
             Note::RequestDone { process: id, request } => {
-                of(id, "request_done", &format!("{} done", request_name(request))).request(request)
+                of(id, "request_done", &format!("{} done", request.name())).request(request)
             }
             Note::RequestFailed { process: id, request, why } => {
                 let cause = request_error(why, names);
-                let text = format!("{} failed: {cause}", request_name(request));
+                let text = format!("{} failed: {cause}", request.name());
                 let entry = of(id, "request_failed", &text).and(detail).at(request_failed(why));
                 entry.request(request).cause(cause)
             }
@@ -172,8 +171,8 @@ impl Journal {
                 one(id, "group_remains", text)
             }
             Note::Hurried(hurry) => {
-                let (reason, text) = hurried(hurry);
-                plain("hurried", text).at(Warning).with(|event| event.reason = Some(reason))
+                let entry = plain("hurried", hurried(hurry)).at(Warning);
+                entry.with(|event| event.reason = Some(hurry.name()))
             }
             Note::DrainBegan { process: id, longest, min, .. } => {
                 let text = format!("draining, at least {}, at most {}", human(min), human(longest));
@@ -192,7 +191,7 @@ impl Journal {
             }
             Note::DrainOver { process: id, why, took, last } => {
                 let text = format!("drain over after {}: {}", human(took), drain_end(why, last));
-                let level = if why == DrainEnd::MinHeld { Warning } else { Level::Info };
+                let level = if why == DrainEnd::NotAccepted { Warning } else { Level::Info };
                 let entry = one(id, "drained", &text).at(level).open(last).seconds(took);
                 entry.with(|event| event.reason = Some(why.name()))
             }
@@ -254,12 +253,10 @@ fn request_failed(why: RequestError) -> Level {
     }
 }
 
-fn hurried(hurry: Hurry) -> (&'static str, &'static str) {
+fn hurried(hurry: Hurry) -> &'static str {
     match hurry {
-        Hurry::Continue => ("continue", "stop signal received: the shutdown is already under way"),
-        Hurry::CutWaits => {
-            ("cut_waits", "second stop signal: waits are cut short, the order is kept")
-        }
-        Hurry::KillAll => ("kill_all", "third stop signal: everything is killed"),
+        Hurry::Continue => "stop signal received: the shutdown is already under way",
+        Hurry::CutWaits => "second stop signal: waits are cut short, the order is kept",
+        Hurry::KillAll => "third stop signal: everything is killed",
     }
 }
