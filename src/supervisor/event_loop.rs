@@ -220,10 +220,9 @@ impl EventLoop {
             Message::Wake => self.has_ended = true,
             Message::Reload { reply } => self.reload_asked(reply),
             Message::PlanReload { paths, is_json, reply } => {
-                self.reloads.begin_plan(paths, is_json, reply);
+                self.reloads.begin_plan(paths, is_json, reply, self.executor.held());
             }
             Message::Reading => self.reads_config(),
-            Message::Prepared(prepared) => self.prepared(*prepared),
             Message::Opened(ready) => self.opened(*ready)?,
             // The shutdown that follows gives it up.
             Message::FilesReady { start, .. } if begins(start) && self.stop_is_pending() => {}

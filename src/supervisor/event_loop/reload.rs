@@ -18,7 +18,7 @@ use crate::report::event;
 use crate::supervisor::event_loop::EventLoop;
 use crate::supervisor::file_watch::{Seen, Watched};
 use crate::supervisor::message::TextReply;
-use crate::supervisor::reload::{Candidate, Prepared, Purpose, Ready};
+use crate::supervisor::reload::{Candidate, Purpose, Ready};
 use crate::supervisor::slots::Definition;
 use crate::supervisor::sockets::Opened;
 use crate::types::harmless;
@@ -80,7 +80,7 @@ impl EventLoop {
             return;
         }
         match self.may_reload() {
-            Ok(()) => self.reloads.begin(&self.executor.file_watches),
+            Ok(()) => self.reloads.begin(&self.executor.file_watches, self.executor.held()),
             Err(why @ (RequestError::ShuttingDown | RequestError::Drained)) => {
                 let why = self.status_board.failure(why);
                 Self::refused(&why);
@@ -91,19 +91,7 @@ impl EventLoop {
         }
     }
 
-    /// The config was read again.
-    pub(super) fn prepared(&mut self, prepared: Prepared) {
-        let Prepared { purpose, outcome } = prepared;
-        if self.has_to_wait(&purpose) {
-            return self.reloads.again();
-        }
-        match outcome.and_then(|candidate| self.possible(candidate)) {
-            Ok(candidate) => self.reloads.open_sockets(purpose, candidate, self.executor.held()),
-            Err(why) => self.answer(purpose, Err(why)),
-        }
-    }
-
-    /// The sockets of a config are open.
+    /// The config was read again, and its sockets are open.
     pub(super) fn opened(&mut self, ready: Ready) -> io::Result<()> {
         let Ready { purpose, outcome } = ready;
         if self.has_to_wait(&purpose) {
