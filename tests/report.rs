@@ -12,7 +12,7 @@ use crate::support::{Ended, Rig};
 
 // holds: S152, S162, S167, C97
 #[test]
-fn the_start_is_measured_and_its_critical_chain_named() {
+fn the_start_is_measured_and_its_slowest_process_named() {
     let address = free_address();
     let Some(rig) = Rig::new() else { return };
     let config = "
@@ -24,17 +24,11 @@ fn the_start_is_measured_and_its_critical_chain_named() {
         ";
     let drainit = rig.start(&config.replace("ADDRESS", &address.to_string()));
     let line = drainit.wait_for_line("everything is ready").text;
-    let pattern = r"everything is ready after [0-9.]+m?s: engine [0-9.]+m?s → router [0-9.]+m?s$";
+    let pattern = r"everything is ready after [0-9.]+m?s; engine took longest: [0-9.]+m?s$";
     assert!(regex_lite::Regex::new(pattern).unwrap().is_match(&line), "{line}");
     let status: Value = serde_json::from_str(&get(address, "/status").unwrap().1).unwrap();
     let (startup, processes) = (&status["startup"], &status["processes"]);
     let seconds = |value: &Value| value.as_f64().unwrap_or_else(|| panic!("{status}"));
-    let chain = startup["chain"].as_array().unwrap();
-    let names: Vec<_> = chain.iter().map(|link| link["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["engine", "router"], "{status}");
-    let sum: f64 = chain.iter().map(|link| seconds(&link["seconds"])).sum();
-    assert!((sum - seconds(&startup["seconds"])).abs() < 0.3, "{status}");
-    assert!(seconds(&chain[0]["seconds"]) >= 0.4, "{status}");
     assert!(seconds(&processes[0]["ready_after_seconds"]) >= 0.4, "{status}");
     for process in processes.as_array().unwrap() {
         let (started, ready) =

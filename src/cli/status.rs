@@ -267,18 +267,10 @@ fn head_line(status: &Value) -> String {
     line
 }
 
-/// How long the start took, and what it waited for; `None` before it is over, and in a shutdown.
+/// How long the start took; `None` before it is over, and in a shutdown.
 fn start_line(status: &Value) -> Option<String> {
-    if status["shutdown"].is_object() {
-        return None;
-    }
-    let time = |of: &Value| Some(human(Duration::try_from_secs_f64(of["seconds"].as_f64()?).ok()?));
-    let startup = &status["startup"];
-    let chain = startup["chain"].as_array()?.iter();
-    let link = |link: &Value| Some(format!("{} {}", harmless(link["name"].as_str()?), time(link)?));
-    let chain: Vec<_> = chain.filter_map(link).collect();
-    let waited = if chain.is_empty() { "" } else { ": " };
-    Some(format!("started in {}{waited}{}", time(startup)?, chain.join(" → ")))
+    let took = status["startup"]["seconds"].as_f64().filter(|_| !status["shutdown"].is_object())?;
+    Some(format!("started in {}", human(Duration::try_from_secs_f64(took).ok()?)))
 }
 
 fn row(process: &Value) -> [String; 8] {

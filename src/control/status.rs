@@ -7,7 +7,6 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use crate::report::history::Tally;
-use crate::report::startup::Link;
 use crate::report::state::{ContainerPhase, ProcessState};
 use crate::types::suggest::is_meant;
 use crate::types::{ProcessId, serialize_seconds, serialize_some_seconds};
@@ -186,14 +185,12 @@ pub struct DrainStatus {
     pub left: Duration,
 }
 
-/// How long the start took, and why.
+/// How long the start took.
 #[derive(Clone, Debug, Serialize)]
 pub struct StartupStatus {
     /// From the start of drainit until everything was ready.
     #[serde(rename = "seconds", serialize_with = "serialize_seconds")]
     pub took: Duration,
-    /// The processes that the container waited for, one after the other.
-    pub chain: Vec<Link>,
 }
 
 /// A shutdown under way.
@@ -320,16 +317,12 @@ mod tests {
         );
         status.processes[0].started = Some(Duration::from_millis(12));
         status.processes[0].first_ready = Some(Duration::from_millis(1200));
-        let link = Link { name: "router".to_owned(), takes: Duration::from_millis(1200) };
         let took = Duration::from_millis(1210);
-        status.startup = Some(StartupStatus { took, chain: vec![link] });
+        status.startup = Some(StartupStatus { took });
         let json = serde_json::to_value(&status).unwrap();
         assert_eq!(json["processes"][0]["started_after_seconds"], 0.012);
         assert_eq!(json["processes"][0]["ready_after_seconds"], 1.2);
-        assert_eq!(
-            json["startup"],
-            serde_json::json!({"seconds": 1.21, "chain": [{"name": "router", "seconds": 1.2}]})
-        );
+        assert_eq!(json["startup"], serde_json::json!({"seconds": 1.21}));
         status.processes[0].last_exit = Some("exited with code 7".to_owned());
         status.processes[0].pid = None;
         let drain = DrainStatus { connections: Some(3), ..DrainStatus::default() };

@@ -202,8 +202,7 @@ impl StatusBoard {
                 is_held,
             }
         });
-        let chain = || journal.chain().to_vec();
-        let startup = journal.start_took().map(|took| StartupStatus { took, chain: chain() });
+        let startup = journal.start_took().map(|took| StartupStatus { took });
         Status {
             version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),

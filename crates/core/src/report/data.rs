@@ -71,15 +71,6 @@ pub struct PhaseData {
 pub struct StartData {
     /// Null if not everything was ready.
     pub ready: Option<f64>,
-    /// The critical chain.
-    pub chain: Vec<LinkData>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct LinkData {
-    /// The process, or `pre_start hook`.
-    pub name: String,
-    pub takes: f64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -204,9 +195,6 @@ impl Journal {
             begins: between(t0, *begins),
             ends: between(t0, ends),
         });
-        let chain = self.chain.iter();
-        let chain =
-            chain.map(|link| LinkData { name: clean(&link.name), takes: seconds(link.takes) });
         // In file order, without the slots that are over.
         let mut in_use = spec.order.clone();
         in_use.sort_unstable();
@@ -222,7 +210,7 @@ impl Journal {
             took: between(t0, now),
             killed: self.killed(),
             phases: phases.collect(),
-            start: StartData { ready: self.start_took().map(seconds), chain: chain.collect() },
+            start: StartData { ready: self.start_took().map(seconds) },
             processes: in_use.into_iter().map(|id| self.process(id, t0, state)).collect(),
             steps: self.steps(t0, cause, state),
             warnings: self.remarks.iter().map(|remark| clean(remark)).collect(),

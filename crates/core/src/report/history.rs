@@ -26,9 +26,6 @@ pub struct History {
     /// A oneshot is ready when it has completed, a service without `readiness` when it is started.
     /// The first time counts.
     pub ready: Option<Time>,
-    /// The process was no longer waited for, although it was not ready: it was left out, has ended
-    /// and `on_exit` is `ignore`, or was not ready in time and may be missing.
-    pub(super) released: Option<Time>,
     /// `None` once it is reaped.
     pub pid: Option<i32>,
     /// The same, also after its end, until a start fails.

@@ -9,7 +9,6 @@ pub mod entry;
 pub mod event;
 pub mod history;
 pub mod messages;
-pub mod startup;
 pub mod state;
 mod steps;
 mod text;
@@ -29,14 +28,12 @@ use crate::prelude::*;
 use crate::report::entry::Entry;
 use crate::report::history::{Drain, History, Moment, Stop, Tally, Traffic};
 use crate::report::messages::Names;
-use crate::report::startup::Link;
 use crate::report::state::{ContainerPhase, ProcessState};
 use crate::report::steps::Steps;
 use crate::slots::Role;
-use crate::spec::{HookId, Stage};
 use crate::state::State;
 use crate::timeline::StepKind;
-use crate::types::{End, ProcessId, Time, harmless};
+use crate::types::{End, ProcessId, Time, harmless, human};
 
 #[derive(Debug)]
 pub struct Journal {
@@ -48,11 +45,7 @@ pub struct Journal {
     tallies: BTreeMap<String, Tally>,
     /// Slots with a note since the last update.
     noted: Vec<ProcessId>,
-    /// When the container's `pre_start` hook had ended.
-    hook_over: Option<Time>,
     all_ready: Option<Time>,
-    /// The critical chain, once everything is ready.
-    chain: Vec<Link>,
     phase: ContainerPhase,
     phase_since: Time,
     /// The time in the phases before, in their order.
@@ -82,9 +75,7 @@ impl Journal {
             slots: names.0.iter().map(|_| History { since: began, ..History::default() }).collect(),
             names,
             noted: Vec::new(),
-            hook_over: None,
             all_ready: None,
-            chain: Vec::new(),
             phase: ContainerPhase::Starting,
             phase_since: began,
             phases: Vec::new(),
@@ -104,7 +95,7 @@ impl Journal {
         let mut history = History { since: now, ..History::default() };
         if let Some(from) = from.map(|from| self.of(from)) {
             (history.started, history.ready) = (from.started, from.ready);
-            (history.released, history.last_end) = (from.released, from.last_end);
+            history.last_end = from.last_end;
         }
         match self.slots.get_mut(slot.index()) {
             Some(known) => *known = history,
@@ -175,13 +166,9 @@ impl Journal {
 
     /// Takes an event that the core has handled, and the phase that followed.
     pub fn event(&mut self, now: Time, event: Event, phase: &Phase) {
-        match event {
-            Event::HookEnded { hook: HookId { process: None, stage: Stage::PreStart }, .. } => {
-                self.hook_over.get_or_insert(now);
-            }
+        if let Event::SpawnFailed { process, .. } = event {
             // What follows is of no instance.
-            Event::SpawnFailed { process, .. } => self.of_mut(process).last_pid = None,
-            _ => {}
+            self.of_mut(process).last_pid = None;
         }
         self.steps.event(now, event);
         self.steps.phase(now, phase);
@@ -215,9 +202,7 @@ impl Journal {
     pub fn record(&mut self, now: Time, note: &Note, state: &State) -> bool {
         match *note {
             Note::Skipped(process) => {
-                let history = self.noted(process);
-                history.is_skipped = true;
-                history.released.get_or_insert(now);
+                self.noted(process).is_skipped = true;
             }
             Note::Started(process) => {
                 let spec = state.process(process);
@@ -245,25 +230,16 @@ impl Journal {
                 tally.start = Some(after);
                 tally.ended(End::Code(0), false);
             }
-            Note::AllReady if self.all_ready.is_none() => {
-                self.all_ready = Some(now);
-                self.chain = self.critical_chain(now, &state.spec);
+            Note::AllReady => {
+                self.all_ready.get_or_insert(now);
             }
             Note::Overdue { process, why, .. } => {
-                let history = self.noted(process);
-                if let Failure::NotReady { .. } = why {
-                    // If it may not be missing, not everything will be ready.
-                    history.released.get_or_insert(now);
-                }
-                history.why_ended = Some(messages::failure(why));
+                self.noted(process).why_ended = Some(messages::failure(why));
             }
             Note::Unhealthy(process) => self.noted(process).gave_up = false,
             Note::Failed { process, why, next } => {
                 let history = self.noted(process);
                 history.gave_up = matches!(next, AfterEnd::StaysDown | AfterEnd::GivesUp);
-                if history.gave_up {
-                    history.released.get_or_insert(now);
-                }
                 // That of a failed spawn is better.
                 if !matches!(why, Failure::Spawn { .. }) {
                     history.message = Some(messages::failure(why));
@@ -272,13 +248,10 @@ impl Journal {
             }
             Note::Ended { process, end, next } => {
                 self.ended(now, process, end, false);
-                let history = self.of_mut(process);
-                history.gave_up = next == AfterEnd::GivesUp;
-                if matches!(next, AfterEnd::Nothing | AfterEnd::StaysDown | AfterEnd::GivesUp) {
-                    history.released.get_or_insert(now);
-                }
                 // That it gave up explains much, and the log may have rotated.
-                return history.gave_up;
+                let gave_up = next == AfterEnd::GivesUp;
+                self.of_mut(process).gave_up = gave_up;
+                return gave_up;
             }
             Note::Stopped { process, end, took, killed, handed_over } => {
                 self.ended(now, process, end, killed);
@@ -307,7 +280,7 @@ impl Journal {
                 let history = self.noted(process);
                 (history.drain, history.is_draining) = (Some(drain), true);
                 self.tally(process).drained = Some(process);
-                self.steps.begin(now, (StepKind::Drain, Some(process)), Some(longest));
+                self.steps.begin(now, (StepKind::Drain, Some(process)));
             }
             Note::OpenAgain { process, .. } => self.noted(process).is_draining = true,
             Note::DrainOver { process, why, took, last } => {
@@ -326,7 +299,7 @@ impl Journal {
                 if self.steps.is_shutdown {
                     self.stop(process);
                 }
-                self.steps.begin(now, (StepKind::Stop, Some(process)), Some(limit));
+                self.steps.begin(now, (StepKind::Stop, Some(process)));
             }
             Note::Killed { process, .. } => {
                 // A KILL for a restart, before the shutdown, is not part of it.
@@ -334,7 +307,7 @@ impl Journal {
                     self.going(now, process);
                     self.stop(process).killed = true;
                 }
-                self.steps.begin(now, (StepKind::Stop, Some(process)), None);
+                self.steps.begin(now, (StepKind::Stop, Some(process)));
             }
             Note::GroupRemains(process) => self.steps.remains(now, process),
             Note::NotDrained(_) | Note::EndedUndrained(_) => return true,
@@ -461,6 +434,21 @@ impl Journal {
                 (history.state, history.since) = (new, now);
             }
         }
+    }
+
+    /// The time until everything was ready; `None` before that.
+    #[must_use]
+    pub fn start_took(&self) -> Option<Duration> {
+        Some(self.all_ready?.since(self.began))
+    }
+
+    /// The line of the log: `everything is ready after 3.2s; router took longest: 1.7s`.
+    fn start_line(&self) -> String {
+        let took = human(self.start_took().unwrap_or_default());
+        let times = self.tallies.iter().filter_map(|(name, of)| Some((of.start?, name)));
+        let slowest =
+            times.max().map(|(time, name)| format!("; {name} took longest: {}", human(time)));
+        format!("everything is ready after {took}{}", slowest.unwrap_or_default())
     }
 
     /// The time in each phase until now. A phase may come again.

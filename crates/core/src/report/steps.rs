@@ -4,7 +4,6 @@
 //! plan shows as the close of a drained process is here the end of its drain.
 
 use alloc::collections::BTreeMap;
-use core::time::Duration;
 
 use crate::action::Action;
 use crate::event::Event;
@@ -23,8 +22,6 @@ pub(crate) struct RealStep {
     pub(crate) begins: Time,
     /// `None`: it was not over at the end.
     pub(crate) ends: Option<Time>,
-    /// The time that was granted to it, where the core names one.
-    pub(crate) limit: Option<Duration>,
 }
 
 #[derive(Debug, Default)]
@@ -77,18 +74,18 @@ impl Steps {
                     if key == (StepKind::PostStop, None) {
                         self.end(now, Some((StepKind::Leftovers, None)));
                     }
-                    self.begin(now, key, None);
+                    self.begin(now, key);
                 }
             }
             Action::AbortHook(hook) => self.end(now, hook_key(hook)),
             Action::CloseListeners(process) => {
                 let is_draining = self.open.contains_key(&(StepKind::Drain, Some(process)));
                 if !is_draining {
-                    self.begin(now, (StepKind::Count, Some(process)), None);
+                    self.begin(now, (StepKind::Count, Some(process)));
                 }
             }
             Action::EndDrain(process) => self.end(now, Some((StepKind::Count, Some(process)))),
-            Action::Sweep(_) => self.begin(now, (StepKind::Leftovers, None), None),
+            Action::Sweep(_) => self.begin(now, (StepKind::Leftovers, None)),
             _ => {}
         }
     }
@@ -116,13 +113,13 @@ impl Steps {
                 let step = self.over.swap_remove(place);
                 self.open.insert(key, RealStep { ends: None, ..step });
             }
-            None => self.begin(now, key, None),
+            None => self.begin(now, key),
         }
     }
 
     /// Begins a step, unless it is under way.
-    pub(super) fn begin(&mut self, now: Time, key: Key, limit: Option<Duration>) {
-        self.open.entry(key).or_insert(RealStep { key, begins: now, ends: None, limit });
+    pub(super) fn begin(&mut self, now: Time, key: Key) {
+        self.open.entry(key).or_insert(RealStep { key, begins: now, ends: None });
     }
 
     pub(super) fn end(&mut self, now: Time, key: Option<Key>) {

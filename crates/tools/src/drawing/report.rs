@@ -19,23 +19,18 @@ fn start(report: &ShutdownReport) -> Chart {
     let processes = &report.processes;
     let rows = processes.iter().filter_map(|process| {
         let started = process.started?;
-        let is_critical = report.start.chain.iter().any(|link| link.name == process.name);
-        let look = if is_critical { Look::Good } else { Look::Aside };
+        let (from, to) = (started, process.ready.unwrap_or(started));
         Some(Row {
             label: harmless(&process.name).into_owned(),
             times: process.ready.map_or("not ready".to_owned(), |ready| time(ready - started)),
-            bars: vec![Bar { from: started, to: process.ready.unwrap_or(started), look }],
+            bars: vec![Bar { from, to, look: Look::Good }],
         })
     });
     let moments = processes.iter().flat_map(|one| [one.started, one.ready]).flatten();
     Chart {
         title: "Start".to_owned(),
         text: match report.start.ready {
-            Some(ready) => {
-                let chain: Vec<_> = chain(report).collect();
-                let chain = chain.join(" → ");
-                format!("everything was ready after {}; critical chain: {chain}", time(ready))
-            }
+            Some(ready) => format!("everything was ready after {}", time(ready)),
             None => "not everything was ready".to_owned(),
         },
         span: (0.0, moments.chain(report.start.ready).fold(0.001, f64::max)),
@@ -157,12 +152,6 @@ fn ended(process: &ProcessData) -> Option<String> {
     let killed = if process.stop.as_ref()?.killed { " (killed)" } else { "" };
     let end = process.end.as_ref().map_or("not seen to end", |end| &end.text);
     Some(format!("{}: {end}{killed}", process.name))
-}
-
-/// The critical chain of the start: `engine 1.1s → router 1.7s`.
-fn chain(report: &ShutdownReport) -> impl Iterator<Item = String> {
-    let links = report.start.chain.iter();
-    links.map(|link| format!("{} {}", harmless(&link.name), time(link.takes)))
 }
 
 /// Seconds for people. Those of a report that was read are bounded.
