@@ -99,9 +99,7 @@ impl State {
     /// started again by itself.
     pub(crate) fn has_given_up(&self, process: ProcessId) -> bool {
         match self.life(process) {
-            Lifecycle::Remains { restart, .. } | Lifecycle::RestKilled { restart, .. } => {
-                restart.is_none()
-            }
+            life if life.has_rest() => self[process].restart_after.is_none(),
             _ => !self.lives(process) && !self.comes_back(process),
         }
     }
@@ -303,7 +301,7 @@ impl State {
             }
             _ if !self.is_left_to_newer(older) => return,
             Lifecycle::Stopping { .. } => Lifecycle::Stopping { since, kill_at },
-            Lifecycle::Remains { restart, .. } => Lifecycle::Remains { kill_at, restart },
+            Lifecycle::Remains { .. } => Lifecycle::Remains { kill_at },
             _ => return,
         };
         self.holds.insert(older, Hold::Passed);
@@ -361,9 +359,7 @@ impl State {
             Lifecycle::Stopping { since, .. } => {
                 self.set(process, Lifecycle::Stopping { since, kill_at });
             }
-            Lifecycle::Remains { restart, .. } => {
-                self.set(process, Lifecycle::Remains { kill_at, restart });
-            }
+            Lifecycle::Remains { .. } => self.set(process, Lifecycle::Remains { kill_at }),
             _ => {}
         }
         !core::mem::replace(&mut self[process].epoch.is_drained, true)
@@ -404,10 +400,10 @@ impl State {
                     self.signal_stop(process, limit);
                     self.kill_if_due(process, deadline);
                 }
-                Lifecycle::Remains { kill_at, restart } if is_due => {
+                Lifecycle::Remains { kill_at } if is_due => {
                     let kill_at = self.now + limit(kill_at);
                     self.holds.remove(&process);
-                    self.stop_rest(process, kill_at, restart);
+                    self.stop_rest(process, kill_at);
                     self.kill_if_due(process, deadline);
                 }
                 Lifecycle::PreStop { .. }
@@ -434,7 +430,7 @@ impl State {
     /// Whether the time is over in which a newer epoch was to end this one.
     fn is_overdue(&self, process: ProcessId) -> bool {
         match self.life(process) {
-            Lifecycle::Stopping { kill_at, .. } | Lifecycle::Remains { kill_at, .. } => {
+            Lifecycle::Stopping { kill_at, .. } | Lifecycle::Remains { kill_at } => {
                 self.is_past(kill_at)
             }
             _ => false,

@@ -56,17 +56,11 @@ pub enum Lifecycle {
         holds_until: Option<Time>,
     },
     /// It has ended, and other members of its process group are alive.
-    Remains {
-        kill_at: Time,
-        /// The pause before it is started again, once they are gone.
-        restart: Option<Duration>,
-    },
+    Remains { kill_at: Time },
     /// The other members of its process group were killed and are not gone yet.
     RestKilled {
         /// As for [`Lifecycle::Killed`].
         holds_until: Option<Time>,
-        /// As for [`Lifecycle::Remains`].
-        restart: Option<Duration>,
     },
     /// It is gone; its `post_stop` hook runs, and is killed at `until`.
     PostStop { until: Time },
@@ -131,7 +125,7 @@ impl Lifecycle {
             | Self::Starting { ready_by: until, .. }
             | Self::Remains { kill_at: until, .. }
             | Self::Stopping { kill_at: until, .. } => (until != Time::NEVER).then_some(until),
-            Self::Killed { holds_until, .. } | Self::RestKilled { holds_until, .. } => holds_until,
+            Self::Killed { holds_until, .. } | Self::RestKilled { holds_until } => holds_until,
             _ => None,
         }
     }
@@ -154,7 +148,7 @@ impl Lifecycle {
     pub fn survives_kill(self) -> bool {
         matches!(
             self,
-            Self::Killed { holds_until: None, .. } | Self::RestKilled { holds_until: None, .. }
+            Self::Killed { holds_until: None, .. } | Self::RestKilled { holds_until: None }
         )
     }
 }
@@ -187,6 +181,8 @@ pub struct Slot {
     /// Whether the `pre_start` hook or an instance of the process has run since it was last over
     /// for good: then its end owes its `post_stop` hook, and a restart runs no `pre_start` hook.
     pub(super) has_run: bool,
+    /// The pause before the process is started again, once the rest of its group is gone.
+    pub(super) restart_after: Option<Duration>,
     /// The position in the order.
     pub(super) rank: u16,
     pub restarts: Restarts,

@@ -49,8 +49,8 @@ impl State {
             Lifecycle::Stopping { since, kill_at } if self.is_past(kill_at) => {
                 self.kill(process, Some(since), deadline);
             }
-            Lifecycle::Remains { kill_at, restart } if self.is_past(kill_at) => {
-                self.kill_rest(process, restart, deadline);
+            Lifecycle::Remains { kill_at } if self.is_past(kill_at) => {
+                self.kill(process, None, deadline);
             }
             _ => {}
         }
@@ -75,11 +75,16 @@ impl State {
         }
     }
 
+    /// Kills a process, or what is left of its group. `asked`: when it was asked to end.
     pub(crate) fn kill(&mut self, process: ProcessId, asked: Option<Time>, deadline: Time) {
         self.act(Action::Kill(process));
         self.note(Note::Killed { process, after: asked.map(|asked| self.now.since(asked)) });
         let holds_until = self.after_kill(deadline);
-        self.set(process, Lifecycle::Killed { asked, holds_until });
+        let life = match self.life(process).has_rest() {
+            true => Lifecycle::RestKilled { holds_until },
+            false => Lifecycle::Killed { asked, holds_until },
+        };
+        self.set(process, life);
         self.killed = true;
     }
 
@@ -100,22 +105,20 @@ impl State {
             }
             // Its answer comes next.
             Lifecycle::Spawning => self.act(Action::AbortSpawn(process)),
-            Lifecycle::Remains { kill_at, .. } => {
-                self.set(process, Lifecycle::Remains { kill_at, restart: None });
-            }
-            Lifecycle::RestKilled { holds_until, .. } => {
-                self.set(process, Lifecycle::RestKilled { holds_until, restart: None });
+            life if life.has_rest() => {
+                self[process].restart_after = None;
+                self.touched.push(process);
             }
             _ => {}
         }
     }
 
     /// Asks the rest of the process group of an ended process to end.
-    pub fn stop_rest(&mut self, process: ProcessId, kill_at: Time, restart: Option<Duration>) {
+    pub fn stop_rest(&mut self, process: ProcessId, kill_at: Time) {
         let signal = self.stop_signal(process);
         self.act(Action::StopGroup { process, signal });
         self.note(Note::GroupRemains(process));
-        self.set(process, Lifecycle::Remains { kill_at, restart });
+        self.set(process, Lifecycle::Remains { kill_at });
     }
 
     /// The longest time that the rest of a process group has to end: where an older epoch waits for
@@ -152,14 +155,14 @@ impl State {
                     let holds_until = self.after_kill(deadline).map(|at| at.min(until));
                     self.set(id, Lifecycle::Killed { asked, holds_until });
                 }
-                Lifecycle::Remains { kill_at, .. } => {
+                Lifecycle::Remains { kill_at } => {
                     let kill_at = kill_at.min(self.now + self.rest_limit(id, deadline));
-                    self.set(id, Lifecycle::Remains { kill_at, restart: None });
+                    self.set(id, Lifecycle::Remains { kill_at });
                 }
-                Lifecycle::RestKilled { holds_until, .. } => {
+                Lifecycle::RestKilled { holds_until } => {
                     let at = self.after_kill(deadline);
                     let holds_until = holds_until.zip(at).map(|(until, at)| until.min(at));
-                    self.set(id, Lifecycle::RestKilled { holds_until, restart: None });
+                    self.set(id, Lifecycle::RestKilled { holds_until });
                 }
                 Lifecycle::PostStop { until } => {
                     let limit = self.budget.post_stop(&self.spec, id, self.now, deadline);
@@ -198,8 +201,8 @@ impl State {
                 Lifecycle::Stopping { .. } | Lifecycle::Remains { .. } => {
                     self.kill_if_due(process, deadline);
                 }
-                Lifecycle::RestKilled { restart, .. } => {
-                    self.set(process, Lifecycle::RestKilled { holds_until: None, restart });
+                Lifecycle::RestKilled { .. } => {
+                    self.set(process, Lifecycle::RestKilled { holds_until: None });
                 }
                 Lifecycle::Killed { asked, .. } => {
                     self.set(process, Lifecycle::Killed { asked, holds_until: None });
@@ -211,15 +214,6 @@ impl State {
                 _ => {}
             }
         }
-    }
-
-    /// Kills the rest of the process group of an ended process.
-    pub fn kill_rest(&mut self, process: ProcessId, restart: Option<Duration>, deadline: Time) {
-        self.act(Action::Kill(process));
-        self.note(Note::Killed { process, after: None });
-        let holds_until = self.after_kill(deadline);
-        self.set(process, Lifecycle::RestKilled { holds_until, restart });
-        self.killed = true;
     }
 
     /// Handles the end of a process that is being stopped, or ends during a shutdown.
@@ -248,7 +242,7 @@ impl State {
             self.after_end(id, deadline);
         } else if let Lifecycle::Killed { holds_until, .. } = self.life(id) {
             // The KILL was for its group, too, of which some are not gone yet.
-            self.set(id, Lifecycle::RestKilled { holds_until, restart: None });
+            self.set(id, Lifecycle::RestKilled { holds_until });
         } else {
             let kill_at = match self.life(id) {
                 Lifecycle::Stopping { kill_at, .. } => kill_at,
@@ -258,9 +252,9 @@ impl State {
             if is_left_to_newer {
                 // One of them may be the Envoy.
                 self.holds.insert(id, Hold::HandedOver);
-                self.set(id, Lifecycle::Remains { kill_at, restart: None });
+                self.set(id, Lifecycle::Remains { kill_at });
             } else {
-                self.stop_rest(id, kill_at, None);
+                self.stop_rest(id, kill_at);
             }
         }
     }

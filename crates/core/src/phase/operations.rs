@@ -250,28 +250,24 @@ impl Operations {
             next += 1;
         }
         for &id in &needs {
-            let mut life = state.life(id);
-            match &mut life {
-                _ if self.goals.contains_key(&id) => {}
-                Lifecycle::Backoff { until, .. } if id == process => {
-                    *until = state.now.min(*until);
+            // Its pause begins once the rest of its group is gone.
+            let pauses = state[id].restart_after.is_some();
+            match state.life(id) {
+                _ if self.goals.contains_key(&id) || pauses && id != process => {}
+                Lifecycle::Backoff { until, anew } if id == process => {
+                    let until = state.now.min(until);
                     state[id].restarts.in_a_row = 0;
-                    state.set(id, life);
+                    state.set(id, Lifecycle::Backoff { until, anew });
                 }
-                // Its pause begins once the rest of its group is gone.
-                Lifecycle::Remains { restart: Some(pause), .. }
-                | Lifecycle::RestKilled { restart: Some(pause), .. }
-                    if id == process =>
-                {
-                    *pause = Duration::ZERO;
+                _ if pauses => {
+                    state[id].restart_after = Some(Duration::ZERO);
                     state[id].restarts.in_a_row = 0;
-                    state.set(id, life);
                 }
                 Lifecycle::Stopped { .. }
                 | Lifecycle::Done
                 | Lifecycle::PostStop { .. }
-                | Lifecycle::Remains { restart: None, .. }
-                | Lifecycle::RestKilled { restart: None, .. } => {
+                | Lifecycle::Remains { .. }
+                | Lifecycle::RestKilled { .. } => {
                     state[id].restarts.in_a_row = 0;
                     state[id].went_well = false;
                     state.reach(id, Reached::default());
@@ -730,8 +726,10 @@ fn is_fine(state: &State, process: ProcessId) -> bool {
         Lifecycle::Ready { .. } => true,
         Lifecycle::Done
         | Lifecycle::PostStop { .. }
-        | Lifecycle::Remains { restart: None, .. }
-        | Lifecycle::RestKilled { restart: None, .. } => state.reached(process) == Reached::ALL,
+        | Lifecycle::Remains { .. }
+        | Lifecycle::RestKilled { .. } => {
+            state[process].restart_after.is_none() && state.reached(process) == Reached::ALL
+        }
         _ => false,
     }
 }

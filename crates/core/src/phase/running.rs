@@ -195,8 +195,7 @@ impl Running {
                     state.set(process, Lifecycle::Ready { since: state.now });
                     // Whatever `success_codes` has: it never ran.
                     let (since, end) = (state.now, End::Code(exit_code));
-                    let failed = Ended { since, end, is_success: false, remains: false };
-                    return ended(state, process, failed);
+                    return ended(state, process, since, end, false, false);
                 }
                 if state.process(process).may_be_missing() {
                     return judge(state, process, Duration::ZERO, why);
@@ -231,18 +230,15 @@ impl Running {
             | Event::Drained(_)
             | Event::DrainSample { .. }
             | Event::ListenersClosed(_) => state.handle_drain(event),
-            Event::GroupGone(process) => match state.life(process) {
-                Lifecycle::Remains { restart: Some(delay), .. }
-                | Lifecycle::RestKilled { restart: Some(delay), .. } => {
-                    let until = state.now + delay;
+            Event::GroupGone(process) if state.life(process).has_rest() => {
+                if let Some(pause) = state[process].restart_after.take() {
+                    let until = state.now + pause;
                     state.set(process, Lifecycle::Backoff { until, anew: false });
-                }
-                Lifecycle::Remains { .. } | Lifecycle::RestKilled { .. } => {
+                } else {
                     state.end_drain(process, DrainEnd::ProcessGone);
                     state.after_end(process, state.no_deadline());
                 }
-                _ => {}
-            },
+            }
             _ => {}
         }
         Ok(())
@@ -388,16 +384,6 @@ fn dependents_of_arrived(state: &State) -> Vec<ProcessId> {
     waiting
 }
 
-/// An end that was not asked for.
-struct Ended {
-    /// When it was started.
-    since: Time,
-    end: End,
-    is_success: bool,
-    /// Others of its process group are alive.
-    remains: bool,
-}
-
 /// Handles an end that was not asked for.
 fn exited(state: &mut State, process: ProcessId, end: End, remains: bool) -> Step {
     let (Lifecycle::Starting { since, .. } | Lifecycle::Ready { since }) = state.life(process)
@@ -417,12 +403,19 @@ fn exited(state: &mut State, process: ProcessId, end: End, remains: bool) -> Ste
         return Ok(());
     }
     let is_success = state.process(process).is_success(end);
-    ended(state, process, Ended { since, end, is_success, remains })
+    ended(state, process, since, end, is_success, remains)
 }
 
-/// Handles the end of a service, or the failure of a oneshot.
-fn ended(state: &mut State, process: ProcessId, ended: Ended) -> Step {
-    let Ended { since, end, is_success, remains } = ended;
+/// Handles the end of a service, or the failure of a oneshot. `since`: when it was started.
+/// `remains`: others of its process group are alive.
+fn ended(
+    state: &mut State,
+    process: ProcessId,
+    since: Time,
+    end: End,
+    is_success: bool,
+    remains: bool,
+) -> Step {
     let before_ready = state.awaits_ready(process);
     let spec = state.process(process);
     let (on_exit, kill_at) = (spec.on_exit, state.now + spec.stop.limit);
@@ -432,26 +425,22 @@ fn ended(state: &mut State, process: ProcessId, ended: Ended) -> Step {
         // A start that fails before its `pre_start` hook has run leaves that to the next one.
         let anew = !state[process].has_run;
         state.set(process, Lifecycle::Backoff { until, anew });
-        if remains {
-            state.stop_rest(process, kill_at, Some(delay));
-        }
+        state[process].restart_after = remains.then_some(delay);
     }
     state.note(Note::Ended { process, end, next });
+    if remains {
+        state.stop_rest(process, kill_at);
+    }
     match next {
         AfterEnd::Restart { .. } => Ok(()),
         AfterEnd::Nothing | AfterEnd::StaysDown | AfterEnd::GivesUp => {
             stay_down(state, process, next != AfterEnd::Nothing);
-            if remains {
-                state.stop_rest(process, kill_at, None);
-            } else {
+            if !remains {
                 state.after_end(process, state.no_deadline());
             }
             Ok(())
         }
         AfterEnd::Shutdown | AfterEnd::Exhausted => {
-            if remains {
-                state.stop_rest(process, kill_at, None);
-            }
             // Its `post_stop` hook is part of the shutdown that begins now.
             let is_failure = on_exit == OnExit::FailureShutdown;
             Err(Cause::Ended { process, end, is_success, before_ready, is_failure })

@@ -148,15 +148,12 @@ impl Stopping {
     fn end_at_once(state: &mut State, process: ProcessId) {
         match state.life(process) {
             Lifecycle::Stopping { since, .. } => state.kill(process, Some(since), state.now),
-            Lifecycle::Starting { .. } | Lifecycle::Ready { .. } => {
+            Lifecycle::Starting { .. } | Lifecycle::Ready { .. } | Lifecycle::Remains { .. } => {
                 state.kill(process, None, state.now)
             }
             Lifecycle::PreStop { .. } => {
                 state.abort_hook(Some(process), Stage::PreStop);
                 state.kill(process, None, state.now);
-            }
-            Lifecycle::Remains { restart, .. } => {
-                state.kill_rest(process, restart, state.now);
             }
             Lifecycle::PostStop { .. } => {
                 state.abort_hook(Some(process), Stage::PostStop);

@@ -429,7 +429,8 @@ impl Journal {
             let history = self.of_mut(id);
             let end = history.end.map(|(_, end)| end);
             let is_success = |end| state.process(id).is_success(end) || state.is_answer(id, end);
-            let new = ProcessState::of(state.life(id), history, end.is_some_and(is_success));
+            let (life, restarts) = (state.life(id), state[id].restart_after.is_some());
+            let new = ProcessState::of(life, restarts, history, end.is_some_and(is_success));
             if new != history.state {
                 (history.state, history.since) = (new, now);
             }

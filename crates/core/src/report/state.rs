@@ -76,8 +76,9 @@ impl ProcessState {
         matches!(self, Self::Ready | Self::Skipped | Self::Done)
     }
 
-    /// `succeeded`: its last end was no failure.
-    pub(super) fn of(life: Lifecycle, past: &History, succeeded: bool) -> Self {
+    /// `restarts`: it is started again once the rest of its group is gone. `succeeded`: its last end
+    /// was no failure.
+    pub(super) fn of(life: Lifecycle, restarts: bool, past: &History, succeeded: bool) -> Self {
         match life {
             Lifecycle::Waiting
             | Lifecycle::Checking
@@ -90,8 +91,9 @@ impl ProcessState {
             Lifecycle::PreStop { .. } | Lifecycle::Stopping { .. } | Lifecycle::Killed { .. } => {
                 Self::Stopping
             }
-            Lifecycle::Remains { restart: Some(_), .. }
-            | Lifecycle::RestKilled { restart: Some(_), .. } => Self::Restarting,
+            Lifecycle::Remains { .. } | Lifecycle::RestKilled { .. } if restarts => {
+                Self::Restarting
+            }
             Lifecycle::Remains { .. } | Lifecycle::RestKilled { .. } => Self::Stopping,
             Lifecycle::Stopped { failed: true } => Self::Failed,
             Lifecycle::Stopped { failed: false } => Self::Stopped,
