@@ -223,10 +223,7 @@ async fn candidate(
     // A plan changes nothing.
     let is_plan = matches!(purpose, Purpose::Plan { .. });
     let wanted = sockets::wanted(&loaded.config);
-    let open = move || {
-        let opened = sockets::open(wanted, Some(&held))?;
-        if is_plan { Ok(opened) } else { opened.adapt() }
-    };
+    let open = move || sockets::open(wanted, Some(&held), !is_plan);
     let opened =
         on_thread(LONGEST_OPEN, open).await.map_err(|why| format!("`listen`: {why}"))??;
     Ok((Candidate { loaded, args, watches }, opened))
