@@ -820,6 +820,24 @@ fn an_earlier_wait_is_fitted_into_the_stop() {
     }
 }
 
+#[test]
+fn a_process_is_restarted_once_the_rest_of_its_group_is_gone() {
+    let mut spec = gateway();
+    let restart = Restart { policy: RestartPolicy::Always, delay: MS(100), max: None };
+    spec.processes[ROUTER.index()].restart = restart;
+    let crash = Event::Exited { process: ROUTER, end: End::Code(3), remains: true };
+    let group = Action::StopGroup { process: ROUTER, signal: Signal::TERM };
+    for is_killed in [false, true] {
+        let mut play = Play::up(spec.clone());
+        assert_eq!(play.at(0, crash), std::slice::from_ref(&group));
+        if is_killed {
+            assert_eq!(play.at(5000, Event::Tick), [Action::Kill(ROUTER)]);
+        }
+        assert_eq!(play.at(5001, Event::GroupGone(ROUTER)), []);
+        assert_eq!(play.at(5101, Event::Tick), [Action::Spawn(ROUTER)]);
+    }
+}
+
 // holds: S64
 #[test]
 fn dependencies_do_not_wait_for_a_process_that_survives_kill() {
