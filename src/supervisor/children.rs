@@ -6,27 +6,28 @@ use std::io;
 use crate::os::Pid;
 use crate::os::reap::{Reaped, reap_next};
 use crate::os::spawn::{Exec, FailedExec, SpawnError, SpawnRequest};
+use crate::supervisor::message::Role;
 use crate::types::End;
 
 /// The children, each with its role.
 ///
 /// Spawning and entering are one step on one thread, so no child is reaped before it is known. A
 /// reaped pid that is not in here is an orphan that drainit inherited.
-#[derive(Debug)]
-pub(crate) struct Children<R> {
-    children: BTreeMap<Pid, Child<R>>,
+#[derive(Debug, Default)]
+pub(crate) struct Children {
+    children: BTreeMap<Pid, Child>,
 }
 
 #[derive(Debug)]
-struct Child<R> {
-    role: R,
+struct Child {
+    role: Role,
     /// `None` where its exec has succeeded, as far as that was asked for.
     exec: Option<Result<Exec, FailedExec>>,
     /// Since its start drainit has had no other one.
     is_only: bool,
 }
 
-impl<R> Child<R> {
+impl Child {
     /// Whether its exec is over.
     fn settle(&mut self) -> bool {
         if let Some(Ok(exec)) = self.exec.take_if(|exec| exec.is_ok()) {
@@ -42,11 +43,11 @@ impl<R> Child<R> {
 
 /// A reaped child, no longer in the table: its pid may be reused.
 #[derive(Debug)]
-pub(crate) struct Ended<R> {
+pub(crate) struct Ended {
     pub(crate) pid: Pid,
     pub(crate) end: End,
     /// `None` for an orphan.
-    pub(crate) role: Option<R>,
+    pub(crate) role: Option<Role>,
     /// It has ended because its exec has failed.
     pub(crate) failed: Option<FailedExec>,
     /// drainit had no other child with a role while this one lived.
@@ -64,15 +65,9 @@ pub(crate) enum Rest {
     None,
 }
 
-impl<R> Default for Children<R> {
-    fn default() -> Self {
-        Self { children: BTreeMap::new() }
-    }
-}
-
-impl<R> Children<R> {
+impl Children {
     /// Starts a process and enters it with its role. Its exec may be under way.
-    pub(crate) fn start(&mut self, request: SpawnRequest, role: R) -> Result<Pid, SpawnError> {
+    pub(crate) fn start(&mut self, request: SpawnRequest, role: Role) -> Result<Pid, SpawnError> {
         let (pid, exec) = request.start()?;
         let is_only = self.children.is_empty();
         if let (1, Some(mut other)) = (self.children.len(), self.children.first_entry()) {
@@ -85,7 +80,7 @@ impl<R> Children<R> {
 
     /// Waits for the end of the exec of a child that was just started. The future is independent of
     /// this.
-    pub(crate) fn exec_over(&self, pid: Pid) -> io::Result<impl Future<Output = ()> + use<R>> {
+    pub(crate) fn exec_over(&self, pid: Pid) -> io::Result<impl Future<Output = ()> + use<>> {
         match self.children.get(&pid).and_then(|child| child.exec.as_ref()) {
             Some(Ok(exec)) => exec.watch(),
             _ => Err(io::ErrorKind::NotFound.into()),
@@ -100,7 +95,7 @@ impl<R> Children<R> {
 
     /// Reaps at most `max` children that have ended, and removes each at that moment: the kernel
     /// may give its pid to the next process while the ends of this batch are handled.
-    pub(crate) fn reap(&mut self, max: usize) -> io::Result<(Vec<Ended<R>>, Rest)> {
+    pub(crate) fn reap(&mut self, max: usize) -> io::Result<(Vec<Ended>, Rest)> {
         let mut ended = Vec::new();
         while ended.len() < max {
             match reap_next()? {
@@ -122,7 +117,7 @@ impl<R> Children<R> {
     }
 
     /// The role of a child that is not reaped yet.
-    pub(crate) fn role(&self, pid: Pid) -> Option<&R> {
+    pub(crate) fn role(&self, pid: Pid) -> Option<&Role> {
         self.children.get(&pid).map(|child| &child.role)
     }
 }
@@ -132,9 +127,20 @@ impl<R> Children<R> {
 mod tests {
     use super::*;
     use crate::testing::isolated::in_own_process;
+    use crate::types::ProcessId;
 
     fn request(program: &str) -> SpawnRequest {
         SpawnRequest::new(vec![program.into()])
+    }
+
+    const ROUTER: ProcessId = ProcessId(0);
+    const NOBODY: ProcessId = ProcessId(1);
+
+    fn process(role: Option<&Role>) -> Option<ProcessId> {
+        match role? {
+            Role::Process(process) => Some(*process),
+            Role::Command(_) => None,
+        }
     }
 
     #[test]
@@ -143,15 +149,17 @@ mod tests {
             "supervisor::children::tests::a_role_lasts_until_its_child_is_reaped",
             || {
                 let mut children = Children::default();
-                let nobody = children.start(request("/does/not/exist"), "nobody").unwrap();
-                let pid = children.start(request("true"), "router").unwrap();
+                let nobody =
+                    children.start(request("/does/not/exist"), Role::Process(NOBODY)).unwrap();
+                let pid = children.start(request("true"), Role::Process(ROUTER)).unwrap();
                 let orphan = request("true").spawn().unwrap();
-                assert_eq!(children.role(pid), Some(&"router"));
+                assert_eq!(process(children.role(pid)), Some(ROUTER));
                 let mut ended = Vec::new();
                 loop {
                     let (batch, rest) = children.reap(1).unwrap();
                     ended.extend(batch.into_iter().map(|one| {
-                        (one.role, one.pid, one.failed.map(|failed| failed.diagnose().exit_code()))
+                        let code = one.failed.map(|failed| failed.diagnose().exit_code());
+                        (process(one.role.as_ref()), one.pid, code)
                     }));
                     match rest {
                         Rest::None => break,
@@ -162,8 +170,8 @@ mod tests {
                 ended.sort_unstable();
                 let expected = [
                     (None, orphan, None),
-                    (Some("nobody"), nobody, Some(127)),
-                    (Some("router"), pid, None),
+                    (Some(ROUTER), pid, None),
+                    (Some(NOBODY), nobody, Some(127)),
                 ];
                 assert_eq!(ended, expected);
                 assert!(children.children.is_empty());
@@ -179,7 +187,9 @@ mod tests {
                 let mut children = Children::default();
                 let mut pids: Vec<_> = (0..3)
                     .map(|number| {
-                        let pid = children.start(request("true"), number).unwrap();
+                        let pid = children
+                            .start(request("true"), Role::Process(ProcessId(number)))
+                            .unwrap();
                         // Ended, and not reaped.
                         while crate::os::reap::is_living_child(pid) {
                             std::thread::yield_now();
@@ -190,7 +200,7 @@ mod tests {
                 let (ended, rest) = children.reap(2).unwrap();
                 assert_eq!((ended.len(), rest), (2, Rest::More));
                 for one in ended {
-                    assert_eq!(children.role(one.pid), None);
+                    assert!(children.role(one.pid).is_none());
                     pids.retain(|pid| *pid != one.pid);
                 }
                 // The third still has its pid.

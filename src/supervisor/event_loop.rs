@@ -338,7 +338,7 @@ impl EventLoop {
     }
 
     /// Whether a process has ended that is not to end like this.
-    fn has_failed(&self, ended: &Ended<Role>) -> bool {
+    fn has_failed(&self, ended: &Ended) -> bool {
         let machine = self.status_board.machine.borrow();
         matches!(ended.role, Some(Role::Process(process))
             if !machine.state().process(process).is_success(ended.end))

@@ -43,6 +43,7 @@ pub(crate) type RequestReply = tokio::sync::oneshot::Sender<Result<(), String>>;
 pub(crate) type TextReply = tokio::sync::oneshot::Sender<Result<String, String>>;
 
 /// Why drainit has started a child.
+#[derive(Debug)]
 pub(crate) enum Role {
     Process(ProcessId),
     /// The command of a hook, or of an `exec` probe or drain; its task receives the end.
@@ -124,4 +125,4 @@ pub(crate) enum Message {
 }
 
 /// The children, shared with the tasks of hooks, `exec` probes and drains.
-pub(crate) type SharedChildren = Rc<RefCell<Children<Role>>>;
+pub(crate) type SharedChildren = Rc<RefCell<Children>>;

@@ -6,7 +6,6 @@ pub(crate) mod event_loop;
 pub(crate) mod executor;
 pub(crate) mod file_watch;
 pub(crate) mod launch;
-pub(crate) mod leftovers;
 pub(crate) mod liveness;
 pub(crate) mod message;
 pub(crate) mod preparation;

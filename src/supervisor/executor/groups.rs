@@ -56,7 +56,7 @@ impl LeftGroup {
 impl Executor {
     /// Whether the process group of a process that has ended has other members. They are signalled
     /// from now on. Not those of a oneshot that has completed.
-    pub(crate) fn leaves_a_group(&mut self, ended: &Ended<Role>) -> bool {
+    pub(crate) fn leaves_a_group(&mut self, ended: &Ended) -> bool {
         let Some(Role::Process(process)) = ended.role else { return false };
         // It was given up, or its program never ran.
         let current = [self.instances[process.index()].pid, self.launching(process)];

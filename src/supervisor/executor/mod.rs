@@ -4,6 +4,7 @@ mod background;
 mod epochs;
 mod groups;
 mod hooks;
+mod leftovers;
 mod notes;
 pub(crate) mod reload;
 mod start;
@@ -39,6 +40,7 @@ use crate::os::on_thread;
 use crate::os::oom::OomKills;
 use crate::os::replace_file::replace_within;
 use crate::os::stale_socket::Removal;
+use crate::os::sweep::Sweep;
 use crate::os::termination_log;
 use crate::report::event;
 use crate::supervisor::children::{Ended, Rest};
@@ -52,7 +54,6 @@ use crate::supervisor::executor::start::Launching;
 use crate::supervisor::file_watch::FileWatches;
 use crate::supervisor::launch;
 use crate::supervisor::launch::{Launcher, StartError};
-use crate::supervisor::leftovers::Leftovers;
 use crate::supervisor::message::{
     InstanceSender, Message, MessageSender, Role, SharedChildren, Start,
 };
@@ -99,7 +100,8 @@ pub(crate) struct Executor {
     open_logs: Vec<Rc<OutputCapture>>,
     /// At this length of `open_logs`, the ended ones are dropped.
     max_open_logs: usize,
-    leftovers: Leftovers,
+    /// The final sweep, if it has begun.
+    sweep: Option<Sweep>,
     groups: Vec<LeftGroup>,
     /// The task that has the groups scanned.
     group_scan: Option<LocalTask>,
@@ -110,8 +112,6 @@ pub(crate) struct Executor {
 struct Instance {
     /// Tells messages of this instance from those of earlier ones.
     number: u32,
-    /// An instance of the process has been started, in this slot or in another.
-    was_started: bool,
     /// With the values that were read at its start; `None` where it has none.
     with_values: Option<Rc<Process>>,
     /// The files of `render` are written for the start under way.
@@ -178,7 +178,7 @@ impl Executor {
             last_look: None,
             open_logs: Vec::new(),
             max_open_logs: 0,
-            leftovers: Leftovers::default(),
+            sweep: None,
             groups: Vec::new(),
             group_scan: None,
         }
@@ -251,9 +251,6 @@ impl Executor {
             let number = self.instances[slot.index()].number + 1;
             self.instances[slot.index()] = Instance { number, ..Instance::default() };
         }
-        let was_started = |other: &ProcessId| self.instances[other.index()].was_started;
-        let was_started = self.other_slots(slot).iter().any(was_started);
-        self.instances[slot.index()].was_started = was_started;
     }
 
     /// Removes the `sockets` of a process that no other instance may use. A start that has one of them
@@ -327,7 +324,7 @@ impl Executor {
     }
 
     /// Reaps at most `most` children. They are not signalled any more.
-    pub(crate) fn reap(&mut self, max: usize) -> io::Result<(Vec<Ended<Role>>, Rest)> {
+    pub(crate) fn reap(&mut self, max: usize) -> io::Result<(Vec<Ended>, Rest)> {
         self.children.borrow_mut().reap(max)
     }
 
@@ -341,7 +338,7 @@ impl Executor {
 
     /// Takes what the processes that have ended said before, which may still be in a pipe or a
     /// socket: messages about them wait in the queue now. Returns whether there may be some.
-    pub(crate) fn last_words(&self, ended: &[Ended<Role>]) -> bool {
+    pub(crate) fn last_words(&self, ended: &[Ended]) -> bool {
         let mut is_any = false;
         for one in ended {
             let Some(Role::Process(process)) = one.role else { continue };
@@ -364,7 +361,7 @@ impl Executor {
     }
 
     /// Handles the end of a child. `remains`: its process group has other members.
-    pub(crate) fn ended(&mut self, ended: Ended<Role>, remains: bool) -> Option<Event> {
+    pub(crate) fn ended(&mut self, ended: Ended, remains: bool) -> Option<Event> {
         let Ended { pid, end, role, failed, was_only } = ended;
         let is_ours = matches!(&role, Some(Role::Process(process))
             if self.instances[process.index()].pid == Some(pid)
@@ -508,25 +505,6 @@ impl Executor {
         if let Some(drain) = &self.instances[process.index()].drain {
             drain.end();
         }
-    }
-
-    pub(crate) fn is_sweeping(&self) -> bool {
-        self.leftovers.is_sweeping()
-    }
-
-    pub(crate) fn sweep(&mut self, signal: Signal) -> Event {
-        let (children, instances) = (self.children.borrow(), &self.instances);
-        let is_killed = |pid| match children.role(pid) {
-            // It was killed with its hook or drain.
-            Some(Role::Command(_)) => true,
-            // It was given up.
-            Some(Role::Process(process)) => {
-                let current = &instances[process.index()];
-                ![current.pid, current.launching_pid()].contains(&Some(pid))
-            }
-            None => false,
-        };
-        self.leftovers.sweep(signal, is_killed, &self.status_board)
     }
 
     /// Begins to check whether the drain of a process that serves will work.

@@ -98,10 +98,10 @@ impl Executor {
         self.reads_files(process);
         self.starting.insert(process);
         let other_lives = self.other_slots(process).into_iter().any(|other| self.lives(other));
-        let current = &mut self.instances[process.index()];
+        let was_started = self.status_board.history(process).started.is_some();
         // The next start renders anew.
-        let is_rendered = std::mem::take(&mut current.is_rendered);
-        let is_first = !current.was_started && !other_lives;
+        let is_rendered = std::mem::take(&mut self.instances[process.index()].is_rendered);
+        let is_first = !was_started && !other_lives;
         let preparation = Preparation {
             own_socket: self.own_socket(),
             is_first,
@@ -245,7 +245,7 @@ impl Executor {
     }
 
     /// The event of a process that has begun and ended before that was seen.
-    pub(crate) fn begun_before_its_end(&mut self, ended: &Ended<Role>) -> Option<Event> {
+    pub(crate) fn begun_before_its_end(&mut self, ended: &Ended) -> Option<Event> {
         let Some(Role::Process(process)) = ended.role else { return None };
         let is_it = self.launching(process) == Some(ended.pid) && ended.failed.is_none();
         if is_it { self.begun(process) } else { None }
@@ -342,7 +342,6 @@ impl Executor {
         let wanted = self.with_values(process);
         let current = &mut self.instances[process.index()];
         current.number += 1;
-        current.was_started = true;
         (current.pid, current.spawned) = (Some(pid), spawned);
         current.epoch = epoch;
         current.is_ready = false;

@@ -1,33 +1,34 @@
 //! The final sweep: signals the descendants of drainit that outlive all processes and their groups.
 
 use crate::core::event::Event;
-use crate::os::Pid;
 use crate::os::descendants::list;
 use crate::os::kill::group_of;
 use crate::os::reap::has_children;
 use crate::os::sweep::{Sweep, Swept};
-use crate::supervisor::status::StatusBoard;
+use crate::supervisor::executor::Executor;
+use crate::supervisor::message::Role;
 use crate::types::Signal;
 
-/// The sweep under way, if it has begun.
-#[derive(Default)]
-pub(crate) struct Leftovers {
-    sweep: Option<Sweep>,
-}
-
-impl Leftovers {
+impl Executor {
     pub(crate) fn is_sweeping(&self) -> bool {
         self.sweep.is_some()
     }
 
-    /// Signals every living descendant that has not had this signal yet, and counts them. `is_killed`
-    /// tells which of the children drainit has killed already.
-    pub(crate) fn sweep(
-        &mut self,
-        signal: Signal,
-        is_killed: impl Fn(Pid) -> bool,
-        report: &StatusBoard,
-    ) -> Event {
+    /// Signals every living descendant that has not had this signal yet, and counts them.
+    pub(crate) fn sweep(&mut self, signal: Signal) -> Event {
+        let (children, instances) = (self.children.borrow(), &self.instances);
+        // Whether drainit has killed a child already.
+        let is_killed = |pid| match children.role(pid) {
+            // With its hook or drain.
+            Some(Role::Command(_)) => true,
+            // It was given up.
+            Some(Role::Process(process)) => {
+                let current = &instances[process.index()];
+                ![current.pid, current.launching_pid()].contains(&Some(pid))
+            }
+            None => false,
+        };
+        let report = &self.status_board;
         let sweep = match &mut self.sweep {
             Some(sweep) if sweep.signal() == signal => sweep,
             other => other.insert(Sweep::new(signal)),
