@@ -42,8 +42,8 @@ enum Format {
 pub(super) fn plan(args: &PlanArgs) -> u8 {
     if args.reload {
         return match args.format {
-            Format::Svg => fail("a reload is shown as text or JSON", exit_code::USAGE),
-            format => reload::plan(&args.whom, matches!(format, Format::Json)),
+            Format::Text => reload::plan(&args.whom),
+            Format::Json | Format::Svg => fail("a reload is shown as text", exit_code::USAGE),
         };
     }
     if args.whom.socket.is_some() {

@@ -36,7 +36,7 @@ pub(super) fn reload(args: &ReloadArgs) -> u8 {
 }
 
 /// Prints what a reload would do, of the files of `-c` instead of those of the start if there are any.
-pub(super) fn plan(whom: &Whom, is_json: bool) -> u8 {
+pub(super) fn plan(whom: &Whom) -> u8 {
     run(whom, async |found: Found| {
         let mut query = Vec::new();
         for path in whom.files.named() {
@@ -44,7 +44,6 @@ pub(super) fn plan(whom: &Whom, is_json: bool) -> u8 {
             let path = path::absolute(path).map_err(|error| error.to_string())?;
             query.push(format!("config={}", encoded(path.as_os_str().as_bytes())));
         }
-        query.extend(is_json.then(|| "format=json".to_owned()));
         let path = format!("/v1/reload?{}", query.join("&"));
         let plan = ask(&found, Method::GET, &path, LIMIT).await?;
         print(shown(&plan).as_bytes());

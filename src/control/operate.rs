@@ -29,7 +29,7 @@ pub(crate) enum Answered {
     Now(Response<Full<Bytes>>),
     Later(Vec<oneshot::Receiver<Result<(), String>>>),
     /// With a text.
-    TextLater(oneshot::Receiver<Result<String, String>>, &'static str),
+    TextLater(oneshot::Receiver<Result<String, String>>),
 }
 
 impl Answered {
@@ -38,12 +38,10 @@ impl Answered {
         let gone = || "drainit has ended before that was done".to_owned();
         match self {
             Self::Now(response) => response,
-            Self::TextLater(outcome, content_type) => {
-                match outcome.await.unwrap_or_else(|_| Err(gone())) {
-                    Ok(text) => response(StatusCode::OK, content_type, text),
-                    Err(reason) => response(StatusCode::CONFLICT, TEXT, reason + "\n"),
-                }
-            }
+            Self::TextLater(outcome) => match outcome.await.unwrap_or_else(|_| Err(gone())) {
+                Ok(text) => response(StatusCode::OK, TEXT, text),
+                Err(reason) => response(StatusCode::CONFLICT, TEXT, reason + "\n"),
+            },
             Self::Later(outcomes) => {
                 let mut failures = Vec::new();
                 for outcome in outcomes {
@@ -141,14 +139,12 @@ fn reload(
     supervisor: &dyn SupervisorHandle,
 ) -> Answered {
     let mut paths = Vec::new();
-    let mut is_json = false;
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         match pair.split_once('=') {
             Some(("config", path)) if *method == Method::GET => match decoded(path) {
                 Some(path) => paths.push(path),
                 None => return bad(format!("no path: {path:?}")),
             },
-            Some(("format", "json")) if *method == Method::GET => is_json = true,
             _ => return bad(format!("unknown parameter: {pair:?}")),
         }
     }
@@ -156,12 +152,11 @@ fn reload(
         return Answered::Now(busy());
     }
     if *method == Method::GET {
-        let content_type = if is_json { "application/json" } else { TEXT };
-        return Answered::TextLater(supervisor.plan_reload(paths, is_json), content_type);
+        return Answered::TextLater(supervisor.plan_reload(paths));
     }
     let Peer { pid, uid } = peer;
     tracing::info!("reload requested by pid {pid} (uid {uid})");
-    Answered::TextLater(supervisor.reload(), TEXT)
+    Answered::TextLater(supervisor.reload())
 }
 
 /// A path with `%XX` for every byte that a query cannot hold.

@@ -41,14 +41,10 @@ impl SupervisorHandle for CountingSupervisor {
         answer
     }
 
-    fn plan_reload(
-        &self,
-        paths: Vec<PathBuf>,
-        is_json: bool,
-    ) -> oneshot::Receiver<Result<String, String>> {
+    fn plan_reload(&self, paths: Vec<PathBuf>) -> oneshot::Receiver<Result<String, String>> {
         self.reloads.update(|count| count + 1);
         let (reply, answer) = oneshot::channel();
-        reply.send(Err(format!("{paths:?} {is_json}"))).unwrap();
+        reply.send(Err(format!("{paths:?}"))).unwrap();
         answer
     }
 

@@ -113,7 +113,6 @@ pub(crate) enum Message {
     PlanReload {
         /// Other files than those of the start; none: those.
         paths: Vec<PathBuf>,
-        is_json: bool,
         reply: TextReply,
     },
     /// The config is read again from now on.

@@ -230,13 +230,9 @@ impl SupervisorHandle for Handle {
         answer
     }
 
-    fn plan_reload(
-        &self,
-        paths: Vec<PathBuf>,
-        is_json: bool,
-    ) -> oneshot::Receiver<Result<String, String>> {
+    fn plan_reload(&self, paths: Vec<PathBuf>) -> oneshot::Receiver<Result<String, String>> {
         let (reply, answer) = oneshot::channel();
-        let _ = self.sender.send(Message::PlanReload { paths, is_json, reply });
+        let _ = self.sender.send(Message::PlanReload { paths, reply });
         answer
     }
 

@@ -40,7 +40,7 @@ pub(crate) struct Ready {
 
 pub(crate) enum Purpose {
     Reload,
-    Plan { is_json: bool, reply: TextReply },
+    Plan { reply: TextReply },
 }
 
 /// A config without errors.
@@ -140,18 +140,12 @@ impl Reloads {
     }
 
     /// Begins to read the config for `drainit plan --reload`; `paths` replace those of the start.
-    pub(crate) fn begin_plan(
-        &self,
-        paths: Vec<PathBuf>,
-        is_json: bool,
-        reply: TextReply,
-        held: Held,
-    ) {
+    pub(crate) fn begin_plan(&self, paths: Vec<PathBuf>, reply: TextReply, held: Held) {
         let mut source = self.source.clone();
         if let (Some(source), false) = (&mut source, paths.is_empty()) {
             source.paths = paths;
         }
-        let purpose = Purpose::Plan { is_json, reply };
+        let purpose = Purpose::Plan { reply };
         spawn_local(prepare(source, purpose, Vec::new(), held, self.sender.clone()));
     }
 

@@ -101,9 +101,9 @@ impl EventLoop {
         let outcome = outcome.and_then(|(one, sockets)| Ok((self.possible(one)?, sockets)));
         match (purpose, outcome) {
             (purpose, Err(why)) => self.answer(purpose, Err(why)),
-            (Purpose::Plan { is_json, reply }, Ok((candidate, _))) => {
-                let plan = self.plan(&candidate, is_json);
-                self.answer(Purpose::Plan { is_json, reply }, Ok(plan));
+            (purpose @ Purpose::Plan { .. }, Ok((candidate, _))) => {
+                let plan = self.plan(&candidate);
+                self.answer(purpose, Ok(plan));
             }
             (Purpose::Reload, Ok((candidate, sockets))) => match self.apply(candidate, sockets) {
                 Ok(actions) => {
@@ -127,7 +127,7 @@ impl EventLoop {
     /// Answers those who have asked for a plan, or for a reload that has changed nothing.
     fn answer(&mut self, purpose: Purpose, answer: Result<String, String>) {
         match (purpose, answer) {
-            (Purpose::Plan { reply, .. }, answer) => {
+            (Purpose::Plan { reply }, answer) => {
                 // As above.
                 let _ = reply.send(answer);
             }
@@ -148,11 +148,10 @@ impl EventLoop {
     }
 
     /// Says what a reload would do.
-    fn plan(&self, candidate: &Candidate, is_json: bool) -> String {
+    fn plan(&self, candidate: &Candidate) -> String {
         let Candidate { loaded, args, .. } = candidate;
         let spec = loaded.config.spec(&loaded.graph);
-        let text = |reload: &Reload<'_>| if is_json { reload.json() } else { reload.text() };
-        self.with_plan(&loaded.config, &spec, args, text)
+        self.with_plan(&loaded.config, &spec, args, |reload| reload.text())
     }
 
     /// Compares a config with what runs.

@@ -20,12 +20,14 @@ impl Executor {
         &self.config
     }
 
-    /// The processes as they are, without instances on their way down.
+    /// The processes as they are, without instances on their way down, each after those that it
+    /// depends on.
     pub(crate) fn definitions(
         &self,
         state: &State,
     ) -> impl Iterator<Item = (ProcessId, Definition)> {
-        let current = state.spec.ids().filter(|slot| state.is_current(*slot));
+        let order = state.spec.order.iter().copied();
+        let current = order.filter(|slot| state.is_current(*slot));
         current.map(|slot| (slot, self.status_board.slots.borrow().of(slot).clone()))
     }
 

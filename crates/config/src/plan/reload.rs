@@ -1,10 +1,8 @@
 //! The plan of a reload: the place of each process of the new config among those that run, and what
-//! follows from the difference, in order.
+//! differs, in order.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
-
-use serde_json::json;
 
 use crate::config::{Config, Update};
 use crate::core::slots::Placed;
@@ -40,67 +38,38 @@ pub enum Life {
     Stopped,
 }
 
-/// The steps of a reload.
 #[derive(Debug)]
 pub struct Reload<'a> {
     /// The place of each process of the new config.
     pub placed: Vec<Placed>,
-    /// First the removed ones, dependents first; then the others, dependencies first.
-    pub steps: Vec<Step<'a>>,
+    /// First the removed processes, dependents first; then the others, dependencies first.
+    steps: Vec<Step<'a>>,
     /// The processes that nothing happens to.
-    pub untouched: Vec<&'a str>,
+    untouched: Vec<&'a str>,
     /// Keys of the container that have other values from now on.
-    pub of_container: Vec<&'static str>,
+    of_container: Vec<&'static str>,
 }
 
-/// What happens to a process, and why.
 #[derive(Debug)]
-pub struct Step<'a> {
-    pub name: &'a str,
-    pub action: Action,
-    /// How it is replaced.
-    update: Option<Update>,
-    /// The keys that differ.
-    keys: Vec<&'static str>,
-    /// The process because of which it is restarted or started.
-    dependency: Option<&'a str>,
+struct Step<'a> {
+    name: &'a str,
+    /// What happens to the process.
+    what: String,
     why: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// It is drained and stopped.
-    Remove,
-    Replace,
-    /// It is restarted, because it depends on a process that is, with `restart: true`.
-    Follow,
-    Start,
-    /// It was stopped by hand.
-    StayDown,
-    /// Its `only_if` cannot hold.
-    LeaveOut,
-    /// It is not touched; drainit takes over the keys that differ.
-    TakeOver,
-}
-
-impl Action {
-    /// For programs, and for people.
-    fn words(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Remove => ("remove", "stopped"),
-            Self::Replace => ("replace", "replaced"),
-            Self::Follow => ("follow", "replaced"),
-            Self::Start => ("start", "started"),
-            Self::StayDown => ("keep", "stays stopped"),
-            Self::LeaveOut => ("keep", "left out"),
-            Self::TakeOver => ("keep", "goes on"),
-        }
-    }
+/// A process that both configs have.
+struct Known<'r, 'a> {
+    one: &'r Running<'a>,
+    /// The keys that differ.
+    keys: Vec<&'static str>,
+    /// Whether it gets a new instance.
+    is_replaced: bool,
 }
 
 impl<'a> Reload<'a> {
     /// `new`: the new config, with its spec and the container's arguments for each process.
-    /// `running` has its processes in file order.
+    /// `running` has each process after those that it depends on.
     #[must_use]
     pub fn new(
         old: &Config,
@@ -110,72 +79,48 @@ impl<'a> Reload<'a> {
         args: &'a [Vec<String>],
     ) -> Self {
         let known = found(running, new, spec, args);
-        let needed_by = needed(&known, new, spec);
-        let mut steps = removed(running, new);
+        let mut steps: Vec<_> = removed(running, new).collect();
         let mut untouched = Vec::new();
         // A process that is started anew has those follow that ask for it.
         let mut anew = HashSet::new();
         for id in &spec.order {
             let (process, spec) = (&new.processes[id.index()], &spec.processes[id.index()]);
-            let mut step = Step::new(&process.name, Action::Start, String::new());
+            let name = process.name.as_str();
+            let replaced = |update: Update| format!("replaced, {}", update.word());
             let mut on = process.depends_on.iter();
             let on = on.find(|on| on.restart && anew.contains(on.process.as_str()));
-            let Some(Known { one, keys, is_replaced }) = &known[id.index()] else {
-                step.why = "new".to_owned();
-                if spec.left_out {
-                    step.action = Action::LeaveOut;
-                    step.why = "new; its `only_if` does not hold".to_owned();
-                } else {
-                    anew.insert(&*process.name);
+            let (is_anew, what, why) = match &known[id.index()] {
+                None if spec.left_out => {
+                    (false, "left out".to_owned(), "new; its `only_if` does not hold".to_owned())
                 }
-                steps.push(step);
-                continue;
+                None => (true, "started".to_owned(), "new".to_owned()),
+                Some(Known { one, keys, is_replaced: true }) => match one.life {
+                    Life::Runs if spec.is_apart(one.spec) => {
+                        let why = format!("{}, so Envoy cannot take over", differ(keys));
+                        (true, replaced(Update::StopFirst), why)
+                    }
+                    Life::Runs => (true, replaced(process.update), differ(keys)),
+                    Life::Over | Life::Failed => (true, "started".to_owned(), differ(keys)),
+                    Life::Stopped => {
+                        let why =
+                            format!("{}; it starts if another process needs it", differ(keys));
+                        (false, "stays stopped".to_owned(), why)
+                    }
+                },
+                Some(Known { one, keys, .. }) => match on.filter(|_| one.life == Life::Runs) {
+                    Some(on) => {
+                        let why = format!("follows {} (`restart: true`)", on.process);
+                        (true, replaced(process.update), why)
+                    }
+                    None if keys.is_empty() => {
+                        untouched.push(name);
+                        continue;
+                    }
+                    None => (false, "goes on".to_owned(), differ(keys)),
+                },
             };
-            let differ = differ(keys);
-            match (one.life, on) {
-                (Life::Stopped, _) if needed_by[id.index()].is_some() => {
-                    step.dependency = needed_by[id.index()];
-                    let by = step.dependency.unwrap_or_default();
-                    step.why = format!("stopped by hand; {by} needs it");
-                    steps.push(step);
-                    continue;
-                }
-                (Life::Stopped, _) if *is_replaced => {
-                    step.action = Action::StayDown;
-                    step.why = format!("stopped by hand; {differ}");
-                }
-                (Life::Runs, _) if *is_replaced => {
-                    step.action = Action::Replace;
-                    let is_apart = spec.is_apart(one.spec);
-                    let end = if is_apart { ", so Envoy cannot take over" } else { "" };
-                    step.update = Some(if is_apart { Update::StopFirst } else { process.update });
-                    step.why = format!("{differ}{end}");
-                }
-                (Life::Over | Life::Failed, _) if *is_replaced => {
-                    step.why = if keys.is_empty() { "has failed".to_owned() } else { differ };
-                }
-                (Life::Runs, Some(on)) => {
-                    step.action = Action::Follow;
-                    step.update = Some(process.update);
-                    step.dependency = Some(&on.process);
-                    step.why = format!("follows {} (`restart: true`)", on.process);
-                }
-                _ if keys.is_empty() => {
-                    untouched.push(process.name.as_str());
-                    continue;
-                }
-                _ => {
-                    step.action = Action::TakeOver;
-                    step.why = differ;
-                }
-            }
-            if !matches!(step.action, Action::StayDown | Action::TakeOver) {
-                anew.insert(&process.name);
-            }
-            if step.action != Action::Follow {
-                step.keys.clone_from(keys);
-            }
-            steps.push(step);
+            anew.extend(is_anew.then_some(name));
+            steps.push(Step { name, what, why });
         }
         let place = |known: &Option<Known<'_, '_>>| match known {
             Some(Known { one, is_replaced: true, .. }) => Placed::Changed(one.slot),
@@ -190,15 +135,10 @@ impl<'a> Reload<'a> {
     #[must_use]
     pub fn text(&self) -> String {
         let mut out = String::new();
-        let what = |step: &Step<'_>| match step.update {
-            Some(update) => format!("{}, {}", step.action.words().1, update.word()),
-            None => step.action.words().1.to_owned(),
-        };
         let width = |of: &dyn Fn(&Step<'_>) -> usize| self.steps.iter().map(of).max().unwrap_or(0);
-        let name = width(&|step| step.name.chars().count());
-        let second = width(&|step| what(step).len());
+        let (name, what) = (width(&|step| step.name.chars().count()), width(&|it| it.what.len()));
         for step in &self.steps {
-            let _ = writeln!(out, "{:name$}  {:second$}  {}", step.name, what(step), step.why);
+            let _ = writeln!(out, "{:name$}  {:what$}  {}", step.name, step.what, step.why);
         }
         if !self.of_container.is_empty() {
             let keys = list(self.of_container.iter().copied());
@@ -211,50 +151,16 @@ impl<'a> Reload<'a> {
         }
         out
     }
-
-    /// The same for programs.
-    #[must_use]
-    pub fn json(&self) -> String {
-        let steps = self.steps.iter().map(|step| {
-            let mut one = json!({"process": step.name, "action": step.action.words().0});
-            if let Some(update) = step.update {
-                one["update"] = json!(update.word());
-            }
-            if !step.keys.is_empty() {
-                one["keys"] = json!(step.keys);
-            }
-            if let Some(dependency) = step.dependency {
-                one["dependency"] = json!(dependency);
-            }
-            one
-        });
-        let steps: Vec<_> = steps.collect();
-        let whole = json!({
-            "steps": steps, "untouched": self.untouched, "container": self.of_container,
-        });
-        format!("{whole}\n")
-    }
 }
 
-impl<'a> Step<'a> {
-    fn new(name: &'a str, action: Action, why: String) -> Self {
-        Self { name, action, update: None, keys: Vec::new(), dependency: None, why }
-    }
-}
-
-/// "`command` differs"
+/// "`command` differs"; what has failed is tried again although nothing differs.
 fn differ(keys: &[&'static str]) -> String {
-    let differ = if keys.len() == 1 { "differs" } else { "differ" };
-    format!("{} {differ}", list(keys.iter().copied()))
-}
-
-/// A process that both configs have.
-struct Known<'r, 'a> {
-    one: &'r Running<'a>,
-    /// The keys that differ.
-    keys: Vec<&'static str>,
-    /// Whether it gets a new instance.
-    is_replaced: bool,
+    let names = || list(keys.iter().copied());
+    match keys.len() {
+        0 => "has failed".to_owned(),
+        1 => format!("{} differs", names()),
+        _ => format!("{} differ", names()),
+    }
 }
 
 /// For each process of the new config, the one that drainit has.
@@ -279,46 +185,16 @@ fn found<'r, 'a>(
     known.collect()
 }
 
-/// For each process that was stopped by hand and starts nevertheless, the one that needs it and starts.
-fn needed<'a>(
-    known: &[Option<Known<'_, '_>>],
-    new: &'a Config,
-    spec: &Spec,
-) -> Vec<Option<&'a str>> {
-    let mut needed_by = vec![None; known.len()];
-    for id in spec.order.iter().rev() {
-        let starts = match &known[id.index()] {
-            None => !spec.processes[id.index()].left_out,
-            Some(known) if known.one.life == Life::Stopped => needed_by[id.index()].is_some(),
-            Some(known) => known.is_replaced,
-        };
-        if starts {
-            for (on, _) in &spec.processes[id.index()].dependencies {
-                needed_by[on.index()].get_or_insert(new.processes[id.index()].name.as_str());
-            }
-        }
-    }
-    needed_by
-}
-
-/// The processes that the new config does not have, each before those that it depends on.
-fn removed<'a>(running: &[Running<'a>], new: &Config) -> Vec<Step<'a>> {
+/// The processes that the new config does not have, dependents first.
+fn removed<'a>(running: &[Running<'a>], new: &Config) -> impl Iterator<Item = Step<'a>> {
     let stays: HashSet<_> = new.processes.iter().map(|process| &*process.name).collect();
-    let is_gone = |one: &&Running<'a>| !stays.contains(&*one.definition.process.name);
-    let mut left: Vec<_> = running.iter().filter(is_gone).collect();
-    let mut out = Vec::with_capacity(left.len());
-    while !left.is_empty() {
-        let needed: BTreeSet<_> =
-            left.iter().flat_map(|one| one.spec.dependencies.iter().map(|(on, _)| *on)).collect();
-        let (rest, next): (Vec<&Running<'a>>, Vec<_>) =
-            left.into_iter().partition(|one| needed.contains(&one.slot));
-        for one in next {
-            let why = "not in the config any more".to_owned();
-            out.push(Step::new(&one.definition.process.name, Action::Remove, why));
-        }
-        left = rest;
-    }
-    out
+    let names = running.iter().rev().map(|one| &*one.definition.process.name);
+    let why = "not in the config any more";
+    names.filter(move |name| !stays.contains(name)).map(move |name| Step {
+        name,
+        what: "stopped".to_owned(),
+        why: why.to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -341,9 +217,11 @@ mod tests {
     ) -> T {
         let (old, new) = (loaded(old), loaded(new));
         let specs = [&old, &new].map(|loaded| loaded.config.spec(&loaded.graph));
-        let slots = specs[0].ids().zip(&old.config.processes).zip(&specs[0].processes);
+        let slots = specs[0].order.iter().map(|slot| {
+            (*slot, &old.config.processes[slot.index()], &specs[0].processes[slot.index()])
+        });
         let running: Vec<_> = slots
-            .map(|((slot, process), spec)| {
+            .map(|(slot, process, spec)| {
                 let definition = Definition { process, args: &[] };
                 Running { slot, definition, spec, life: life(&process.name) }
             })
@@ -402,28 +280,13 @@ engine  replaced, stop-first   `stop_signal` and `environment` differ
 router  replaced, stop-first   follows engine (`restart: true`)
 web     replaced, start-first  `command` differs
 task    started                `command` differs
-manual  stays stopped          stopped by hand; `command` differs
+manual  stays stopped          `command` differs; it starts if another process needs it
 added   started                new
 never   left out               new; its `only_if` does not hold
 from now on with the new `shutdown`
 "
         );
-        let json = between(OLD, NEW, life, |reload| reload.json());
-        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
-        let step = |name: &str| {
-            let steps = json["steps"].as_array().unwrap();
-            steps.iter().find(|step| step["process"] == name).unwrap().clone()
-        };
-        assert_eq!(
-            step("engine"),
-            serde_json::json!({
-                "process": "engine", "action": "replace", "update": "stop-first",
-                "keys": ["stop_signal", "environment"],
-            })
-        );
-        assert_eq!(step("router")["dependency"], "engine");
-        assert_eq!(json["container"], serde_json::json!(["shutdown"]));
-        assert!(!shown.contains("secret") && !json.to_string().contains("secret"));
+        assert!(!shown.contains("secret"), "{shown}");
     }
 
     #[test]
@@ -475,22 +338,6 @@ from now on with the new `shutdown`
     }
 
     #[test]
-    fn what_was_stopped_by_hand_is_started_if_a_new_process_needs_it() {
-        let old = "processes: {a: {command: [a]}, b: {command: [b], depends_on: [a]}, \
-                   c: {command: [c]}, d: {command: [d]}}";
-        let new = "processes: {a: {command: [a, -v]}, b: {command: [b], depends_on: [a]}, \
-                   c: {command: [c]}, d: {command: [d]}, e: {command: [e], depends_on: [b, d]}}";
-        let life = |name: &str| if name == "d" { Life::Runs } else { Life::Stopped };
-        assert_eq!(
-            text(old, new, life),
-            "a  started  stopped by hand; b needs it\n\
-             b  started  stopped by hand; e needs it\n\
-             e  started  new\n\
-             not touched: c, d\n"
-        );
-    }
-
-    #[test]
     fn a_follower_of_a_process_that_stays_down_is_not_touched() {
         let old =
             "processes: {a: {command: [a]}, b: {command: [b], depends_on: {a: {restart: true}}}}";
@@ -498,7 +345,7 @@ from now on with the new `shutdown`
         let stopped = |name: &str| if name == "a" { Life::Stopped } else { Life::Runs };
         assert_eq!(
             text(old, &new, stopped),
-            "a  stays stopped  stopped by hand; `command` differs\nnot touched: b\n"
+            "a  stays stopped  `command` differs; it starts if another process needs it\nnot touched: b\n"
         );
     }
 }
