@@ -11,9 +11,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::load::limits::cgroups;
 use crate::os::on_thread::wait_for;
-
-const ROOT: &str = "/sys/fs/cgroup";
 
 /// The longest wait for the count. The kernel's own file system answers at once, one of FUSE (lxcfs)
 /// may hang.
@@ -36,13 +35,15 @@ impl OomKills {
 
     /// Counts all kills so far. This is right for PID 1 alone: its cgroup is as old as it is.
     pub(crate) fn since_the_containers_start() -> Self {
-        let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        Self::find(Path::new(ROOT), &own)
+        Self::find(Path::new("/"))
     }
 
-    fn find(root: &Path, own: &str) -> Self {
-        let file = candidates(root, own).into_iter().find(|path| count(path).is_some());
-        Self { file, explained: 0 }
+    /// In drainit's own cgroup, or the next one above it that the container shows.
+    fn find(root: &Path) -> Self {
+        let mut files = cgroups(root, "memory").into_iter().flat_map(|cgroup| {
+            ["memory.events", "memory.oom_control"].map(|file| cgroup.join(file))
+        });
+        Self { file: files.find(|path| count(path).is_some()), explained: 0 }
     }
 
     /// Whether there was a kill that no earlier call has returned. Each explains one KILL.
@@ -61,28 +62,6 @@ impl OomKills {
         }
         counted.ok().flatten()
     }
-}
-
-/// The files that may hold the count: in the cgroup that `/proc/self/cgroup` names, or at the root,
-/// where only that one is mounted (Docker with cgroup v1) or the name is that of another namespace.
-fn candidates(root: &Path, own: &str) -> Vec<PathBuf> {
-    let of_controller = |wanted: &str| {
-        own.lines().find_map(|line| {
-            // `HIERARCHY:CONTROLLERS:/PATH`; version 2 has no controllers there.
-            let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
-            let is_it = controllers.split(',').any(|controller| controller == wanted);
-            is_it.then(|| path.trim_start_matches('/').to_owned())
-        })
-    };
-    let mut candidates = Vec::new();
-    for (controller, mount, file) in [
-        ("", root.to_owned(), "memory.events"),
-        ("memory", root.join("memory"), "memory.oom_control"),
-    ] {
-        candidates.extend(of_controller(controller).map(|path| mount.join(path).join(file)));
-        candidates.push(mount.join(file));
-    }
-    candidates
 }
 
 fn count(file: &Path) -> Option<u64> {
@@ -120,32 +99,36 @@ mod tests {
         let v1 = "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n";
         for (own, file, content) in [
             ("0::/pods/app\n", "pods/app/memory.events", v2),
-            // In a cgroup namespace of its own; where the path is that of the host; and without a
-            // /proc.
+            // In a cgroup namespace of its own, and where the path is that of the host.
             ("0::/\n", "memory.events", v2),
             ("0::/../../host/path\n", "memory.events", v2),
-            ("", "memory.events", v2),
             (
                 "9:name=systemd:/x\n5:cpu,memory:/docker/a1\n0::/\n",
                 "memory/docker/a1/memory.oom_control",
                 v1,
             ),
             ("5:memory:/docker/a1\n", "memory/memory.oom_control", v1),
-            ("", "memory/memory.oom_control", v1),
         ] {
             let root = TempDir::new();
-            root.file(file, 0o644, content);
-            let mut kills = OomKills::find(root.root(), own);
+            root.file("proc/self/cgroup", 0o644, own);
+            root.file(&format!("sys/fs/cgroup/{file}"), 0o644, content);
+            let mut kills = OomKills::find(root.root());
             assert!(kills.explain_one(), "{own}");
             assert!(!kills.explain_one(), "{own}");
             // Two at once, reported one after the other.
-            root.file(file, 0o644, content.replace("oom_kill 1", "oom_kill 3"));
+            root.file(
+                &format!("sys/fs/cgroup/{file}"),
+                0o644,
+                content.replace("oom_kill 1", "oom_kill 3"),
+            );
             assert!(kills.explain_one() && kills.explain_one() && !kills.explain_one(), "{own}");
         }
         let nothing = TempDir::new();
-        assert!(!OomKills::find(nothing.root(), "0::/\n").explain_one());
+        assert!(!OomKills::find(nothing.root()).explain_one());
         // Before Linux 4.13.
-        nothing.file("memory/memory.oom_control", 0o644, "oom_kill_disable 0\nunder_oom 0\n");
-        assert!(!OomKills::find(nothing.root(), "").explain_one());
+        nothing.file("proc/self/cgroup", 0o644, "5:memory:/\n");
+        let control = "sys/fs/cgroup/memory/memory.oom_control";
+        nothing.file(control, 0o644, "oom_kill_disable 0\nunder_oom 0\n");
+        assert!(!OomKills::find(nothing.root()).explain_one());
     }
 }

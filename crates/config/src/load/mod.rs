@@ -18,7 +18,7 @@ pub mod environment;
 pub mod expand;
 pub(crate) mod forms;
 pub mod key;
-pub(crate) mod limits;
+pub mod limits;
 pub(crate) mod overlay;
 pub(crate) mod places;
 pub(crate) mod read;
