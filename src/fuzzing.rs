@@ -16,7 +16,6 @@ use std::task::{Context, Waker};
 
 use hyper::Method;
 
-use crate::cli::status::times;
 use crate::config::{Address, User};
 use crate::control::connections::Caller;
 use crate::control::testing::{CountingSupervisor, converse};
@@ -322,14 +321,13 @@ fn notify(bytes: &[u8]) {
 /// `/proc/PID/stat` with a name that a process chooses for itself, which changes none of the other
 /// fields.
 fn proc(bytes: &[u8]) {
-    let text = String::from_utf8_lossy(bytes);
-    let _ = (Stat::parse(bytes), times(&text));
+    let _ = Stat::parse(bytes);
     let fields = b") R 7 8 0 0 -1 0 0 0 0 0 20 30 0 0 20 0 3 0 9000 0\n";
     let line = [b"42 (", bytes, fields].concat();
     let stat = Stat::parse(&line).expect("all fields");
     assert_eq!((stat.process.pid, stat.parent, stat.group), (42, 7, 8));
     assert!(!stat.process.name.contains(char::is_control));
-    assert_eq!(times(&String::from_utf8_lossy(&line)), Some((0.5, 90.0)));
+    assert_eq!((stat.used, stat.process.started), (50, 9000));
 }
 
 /// A `user`, `/etc/passwd` and `/etc/group`; the number for "as before" is no one's.

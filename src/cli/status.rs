@@ -18,7 +18,9 @@ use crate::cli::ask::{LIMIT, MAX_ANSWER, answer_of, is_cut, is_nobody, query, ru
 use crate::cli::control_address::{Found, Whom};
 use crate::cli::print;
 use crate::http::request;
-use crate::os::{private_socket, sys};
+use crate::os::descendants::Stat;
+use crate::os::{Pid, private_socket, sys};
+use crate::plan::text::cut_to as cut;
 use crate::types::suggest::is_meant;
 use crate::types::{harmless, human};
 
@@ -26,9 +28,9 @@ use crate::types::{harmless, human};
 const PAUSE: Duration = Duration::from_secs(1);
 /// The width of a table that does not go to a terminal: nothing is cut.
 const WIDTH: usize = usize::MAX;
-/// The unit of times in `/proc/PID/stat`: `USER_HZ` is 100 on every architecture that drainit runs
-/// on.
-const TICKS: f64 = 100.0;
+/// The unit of times in `/proc/PID/stat`, in milliseconds: `USER_HZ` is 100 on every architecture that
+/// drainit runs on.
+const TICK: u64 = 10;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
@@ -143,10 +145,11 @@ impl Meter {
 
     /// Percent of one CPU since the last reading; at the first since the start of the process.
     fn cpu(&mut self, pid: i64) -> Option<f64> {
-        let stat = proc_file(pid, "stat")?;
+        let stat = Stat::read(Pid::try_from(pid).ok()?)?;
         let uptime = fs::read_to_string("/proc/uptime").ok()?;
         let uptime: f64 = uptime.split(' ').next()?.parse().ok()?;
-        let (used, started) = times(&stat)?;
+        let seconds = |ticks: u64| Duration::from_millis(ticks.saturating_mul(TICK)).as_secs_f64();
+        let (used, started) = (seconds(stat.used), seconds(stat.process.started));
         let now = Instant::now();
         let (spent, within) = match self.before.insert(pid, (now, used)) {
             Some((then, before)) => (used - before, (now - then).as_secs_f64()),
@@ -157,24 +160,11 @@ impl Meter {
     }
 }
 
-/// The name of the program in it may have any bytes.
-fn proc_file(pid: i64, name: &str) -> Option<String> {
-    let bytes = fs::read(format!("/proc/{pid}/{name}")).ok()?;
-    Some(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-/// The CPU time of a process, and when it was started after the boot, in seconds: fields 14, 15 and
-/// 22 of proc(5).
-pub(crate) fn times(stat: &str) -> Option<(f64, f64)> {
-    // The name of the program may have blanks and parentheses.
-    let fields: Vec<_> = stat.rsplit_once(") ")?.1.split(' ').collect();
-    let field = |number: usize| fields.get(number - 3)?.parse::<f64>().ok();
-    Some(((field(14)? + field(15)?) / TICKS, field(22)? / TICKS))
-}
-
 /// Its resident memory in bytes.
 fn memory(pid: i64) -> Option<u64> {
-    let status = proc_file(pid, "status")?;
+    // The name of the program in it may have any bytes.
+    let status = fs::read(format!("/proc/{pid}/status")).ok()?;
+    let status = String::from_utf8_lossy(&status);
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kibibytes: u64 = line.trim().trim_end_matches(" kB").trim().parse().ok()?;
     Some(kibibytes * 1024)
@@ -323,14 +313,6 @@ fn bytes(bytes: u64) -> String {
     }
 }
 
-/// At most so many characters, the last one an ellipsis if there are more.
-fn cut(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
-        return text.to_owned();
-    }
-    text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -394,14 +376,6 @@ mod tests {
     }
 
     #[test]
-    fn the_times_of_a_process_are_read() {
-        let stat = "17 (a ) (b) S 1 17 17 0 -1 4194560 100 0 0 0 150 50 0 0 20 0 1 0 1200 1 1";
-        assert_eq!(times(stat), Some((2.0, 12.0)));
-        assert_eq!(times("nonsense"), None);
-        assert!(memory(std::process::id().into()).unwrap() > 100_000);
-    }
-
-    #[test]
     fn a_program_with_a_name_that_is_no_text_is_measured() {
         let dir = TempDir::new();
         let program = dir.root().join(OsStr::from_bytes(b"sh\xff"));
@@ -409,7 +383,7 @@ mod tests {
         let mut command = Command::new(program);
         let mut child = command.args(["-c", "read line"]).stdin(Stdio::piped()).spawn().unwrap();
         let pid = child.id().into();
-        let measured = (memory(pid), proc_file(pid, "stat").and_then(|stat| times(&stat)));
+        let measured = (memory(pid), Stat::read(Pid::try_from(pid).unwrap()));
         // Its input ends.
         child.wait().unwrap();
         assert!(matches!(measured, (Some(_), Some(_))), "{measured:?}");

@@ -194,16 +194,19 @@ pub(crate) fn list(processes: &[Descendant]) -> String {
 }
 
 /// The fields of `/proc/PID/stat` that are used.
+#[derive(Debug)]
 pub(crate) struct Stat {
     pub(crate) process: Descendant,
     pub(crate) parent: Pid,
     pub(crate) group: Pid,
     pub(crate) session: Pid,
+    /// The processor time that it has used, in ticks.
+    pub(crate) used: u64,
     is_alive: bool,
 }
 
 impl Stat {
-    fn read(pid: Pid) -> Option<Self> {
+    pub(crate) fn read(pid: Pid) -> Option<Self> {
         Self::parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
     }
 
@@ -216,17 +219,19 @@ impl Stat {
         // proc(5) counts the fields from 1, and the state is the third.
         let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
         let field = |number: usize| fields.get(number - 3).copied();
-        let threads: u64 = field(20)?.parse().ok()?;
+        let number = |at: usize| field(at)?.parse::<u64>().ok();
+        let threads = number(20)?;
         let is_dead = matches!(field(3)?, "Z" | "X");
         Some(Self {
             process: Descendant {
                 pid: pid.parse().ok()?,
                 name: harmless(name).into_owned(),
-                started: field(22)?.parse().ok()?,
+                started: number(22)?,
             },
             parent: field(4)?.parse().ok()?,
             group: field(5)?.parse().ok()?,
             session: field(6)?.parse().ok()?,
+            used: number(14)?.saturating_add(number(15)?),
             // A main thread that has ended before the others looks like a zombie.
             is_alive: !is_dead || threads > 1,
         })
@@ -240,10 +245,11 @@ mod tests {
 
     #[test]
     fn a_name_may_hold_anything() {
-        let line = b"42 (a) b (c) R 7 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 3 0 9000 0\n";
+        let line = b"42 (a) b (c) R 7 1 1 0 -1 0 0 0 0 0 150 50 0 0 20 0 3 0 9000 0\n";
         let stat = Stat::parse(line).unwrap();
         let process = Descendant { pid: 42, name: "a) b (c".to_owned(), started: 9000 };
         assert_eq!((stat.process, stat.parent, stat.is_alive), (process, 7, true));
+        assert_eq!(stat.used, 200);
         let zombie = b"42 (x) Z 7 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 9000 0\n";
         assert!(!Stat::parse(zombie).unwrap().is_alive);
         let leader = b"42 (x) Z 7 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 2 0 9000 0\n";

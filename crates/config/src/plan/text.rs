@@ -140,7 +140,7 @@ fn bars(out: &mut String, plan: &Plan<'_>, timeline: &Timeline, asked: bool) {
     let shown: Vec<_> =
         timeline.steps.iter().enumerate().filter(|(_, step)| is_shown(step)).collect();
     let reserve = "reserve".to_owned();
-    let labels: Vec<_> = shown.iter().map(|(_, step)| cut_to(plan.label(step), LABEL)).collect();
+    let labels: Vec<_> = shown.iter().map(|(_, step)| cut_to(&plan.label(step), LABEL)).collect();
     let label =
         labels.iter().chain([&reserve]).map(|l| l.chars().count()).max().unwrap_or_default();
     let width = COLUMNS - 2 - label - 2 - TIMES - 2;
@@ -223,9 +223,10 @@ pub(crate) fn paragraph(
     let _ = writeln!(out, "{line}");
 }
 
-pub fn cut_to(text: String, most: usize) -> String {
+/// At most so many characters, the last one an ellipsis if there are more.
+pub fn cut_to(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
-        Some(_) => text.chars().take(most - 1).chain(['…']).collect(),
-        None => text,
+        Some(_) => text.chars().take(most.saturating_sub(1)).chain(['…']).collect(),
+        None => text.to_owned(),
     }
 }

@@ -148,6 +148,6 @@ fn bar(out: &mut String, chart: &Chart, bar: Bar, (y, height): (f64, f64)) {
 
 /// Text of at most so many characters.
 fn escaped(text: &str, most: usize) -> String {
-    let text = cut_to(text.to_owned(), most);
+    let text = cut_to(text, most);
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
