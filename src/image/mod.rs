@@ -247,31 +247,31 @@ impl<'a> Checker<'a> {
 
     /// Why a file cannot be read here; `None` also where that cannot be checked.
     fn unreadable(&mut self, path: &Path) -> Option<String> {
-        if !self.can_check(path) {
-            return None;
-        }
-        let why = match look(path) {
-            Err(error) => return Some(reason(&error, UNREADABLE)),
-            Ok(found) if !is(&found, SFlag::S_IFREG) => "is not a regular file",
-            Ok(_) if nix::unistd::eaccess(path, AccessFlags::R_OK).is_err() => UNREADABLE,
-            Ok(_) => return None,
-        };
-        Some(why.to_owned())
+        let kind = (SFlag::S_IFREG, "is not a regular file");
+        self.unusable(path, kind, (AccessFlags::R_OK, UNREADABLE))
     }
 
     /// Why no file can be written into a directory here; `None` also where that cannot be checked.
     fn unwritable(&mut self, directory: &Path) -> Option<String> {
-        if !self.can_check(directory) {
+        let kind = (SFlag::S_IFDIR, "is not a directory");
+        self.unusable(directory, kind, (AccessFlags::W_OK | AccessFlags::X_OK, UNWRITABLE))
+    }
+
+    /// Why what is at a path is not of this kind, or may not be accessed so.
+    fn unusable(
+        &mut self,
+        path: &Path,
+        (kind, other_kind): (SFlag, &str),
+        (access, denied): (AccessFlags, &str),
+    ) -> Option<String> {
+        if !self.can_check(path) {
             return None;
         }
-        let needed = AccessFlags::W_OK | AccessFlags::X_OK;
-        let why = match look(directory) {
-            Err(error) => return Some(reason(&error, UNWRITABLE)),
-            Ok(found) if !is(&found, SFlag::S_IFDIR) => "is not a directory",
-            Ok(_) if nix::unistd::eaccess(directory, needed).is_err() => UNWRITABLE,
-            Ok(_) => return None,
-        };
-        Some(why.to_owned())
+        match look(path) {
+            Err(error) => Some(reason(&error, denied)),
+            Ok(found) if !is(&found, kind) => Some(other_kind.to_owned()),
+            Ok(_) => nix::unistd::eaccess(path, access).err().map(|_| denied.to_owned()),
+        }
     }
 
     /// A warning where something that runs before the process may create what it needs, such as
