@@ -18,7 +18,7 @@ use crate::cli::ask::{LIMIT, MAX_ANSWER, answer_of, is_cut, is_nobody, query, ru
 use crate::cli::control_address::{Found, Whom};
 use crate::cli::print;
 use crate::http::request;
-use crate::os::descendants::Stat;
+use crate::os::descendants::{Stat, status_field};
 use crate::os::{Pid, private_socket, sys};
 use crate::plan::text::cut_to as cut;
 use crate::types::suggest::is_meant;
@@ -120,7 +120,7 @@ fn show_text(text: &str, screen: bool) {
 #[derive(Default)]
 struct Meter {
     /// The CPU time of each pid at the last reading, in seconds.
-    before: HashMap<i64, (Instant, f64)>,
+    before: HashMap<Pid, (Instant, f64)>,
 }
 
 impl Meter {
@@ -133,7 +133,8 @@ impl Meter {
         }
         let Some(processes) = status["processes"].as_array_mut() else { return };
         for process in processes {
-            let Some(pid) = process["pid"].as_i64() else { continue };
+            let pid = process["pid"].as_i64().and_then(|pid| Pid::try_from(pid).ok());
+            let Some(pid) = pid else { continue };
             if let Some(memory) = memory(pid) {
                 process["memory_bytes"] = json!(memory);
             }
@@ -144,8 +145,8 @@ impl Meter {
     }
 
     /// Percent of one CPU since the last reading; at the first since the start of the process.
-    fn cpu(&mut self, pid: i64) -> Option<f64> {
-        let stat = Stat::read(Pid::try_from(pid).ok()?)?;
+    fn cpu(&mut self, pid: Pid) -> Option<f64> {
+        let stat = Stat::read(pid)?;
         let uptime = fs::read_to_string("/proc/uptime").ok()?;
         let uptime: f64 = uptime.split(' ').next()?.parse().ok()?;
         let seconds = |ticks: u64| Duration::from_millis(ticks.saturating_mul(TICK)).as_secs_f64();
@@ -161,13 +162,9 @@ impl Meter {
 }
 
 /// Its resident memory in bytes.
-fn memory(pid: i64) -> Option<u64> {
-    // The name of the program in it may have any bytes.
-    let status = fs::read(format!("/proc/{pid}/status")).ok()?;
-    let status = String::from_utf8_lossy(&status);
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kibibytes: u64 = line.trim().trim_end_matches(" kB").trim().parse().ok()?;
-    Some(kibibytes * 1024)
+fn memory(pid: Pid) -> Option<u64> {
+    let kibibytes = status_field(pid, "VmRSS:")?;
+    Some(kibibytes.trim_end_matches(" kB").parse::<u64>().ok()? * 1024)
 }
 
 const HEAD: [&str; 8] = ["NAME", "STATE", "PID", "SINCE", "RESTARTS", "CPU", "MEMORY", "NOTE"];
@@ -382,8 +379,8 @@ mod tests {
         std::os::unix::fs::symlink("/bin/sh", &program).unwrap();
         let mut command = Command::new(program);
         let mut child = command.args(["-c", "read line"]).stdin(Stdio::piped()).spawn().unwrap();
-        let pid = child.id().into();
-        let measured = (memory(pid), Stat::read(Pid::try_from(pid).unwrap()));
+        let pid = child.id().cast_signed();
+        let measured = (memory(pid), Stat::read(pid));
         // Its input ends.
         child.wait().unwrap();
         assert!(matches!(measured, (Some(_), Some(_))), "{measured:?}");

@@ -160,10 +160,15 @@ pub(crate) fn kin(pid: Pid, leader: Pid, is_child: impl Fn(Pid) -> bool) -> Kin 
 /// The user that a process has now; `None` where it has ended, or there is no `/proc` of our PID
 /// namespace.
 pub(crate) fn user_of(pid: Pid) -> Option<u32> {
-    let status =
-        fs::read_to_string(format!("/proc/{pid}/status")).ok().filter(|_| is_proc_ours())?;
-    let users = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    let users = status_field(pid, "Uid:").filter(|_| is_proc_ours())?;
     users.split_ascii_whitespace().next()?.parse().ok()
+}
+
+/// A field of `/proc/PID/status`, in which the name of the program may have any bytes.
+pub(crate) fn status_field(pid: Pid, name: &str) -> Option<String> {
+    let status = fs::read(format!("/proc/{pid}/status")).ok()?;
+    let status = String::from_utf8_lossy(&status);
+    Some(status.lines().find_map(|line| line.strip_prefix(name))?.trim().to_owned())
 }
 
 /// Pid and name of a process for a message; the pid alone where the name is not known.

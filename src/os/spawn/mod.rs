@@ -28,6 +28,7 @@ use tokio::io::Interest;
 
 use crate::config::{Ulimit, User};
 use crate::os::Pid;
+use crate::os::descendants::status_field;
 use crate::os::signal::mask;
 use crate::os::spawn::diagnose::{Attempt, cannot_become, diagnose, remedy};
 pub use crate::os::spawn::error::SpawnError;
@@ -275,9 +276,8 @@ const SET_UID: u64 = 1 << 7;
 
 /// Whether the effective capabilities include these; true where that cannot be read.
 fn has_capabilities(needed: u64) -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let effective = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
+    let effective = status_field(std::process::id().cast_signed(), "CapEff:");
+    let effective = effective.and_then(|hex| u64::from_str_radix(&hex, 16).ok());
     effective.is_none_or(|bits| bits & needed == needed)
 }
 
