@@ -16,7 +16,7 @@ fn an_envoy_alone_is_drained_first() {
     let url = format!("http://{}", admin.address());
     let Some(rig) = Rig::new() else { return };
     let options = ["--drain-envoy", &url, "--drain-time", "8s", "--drain-min", "300ms"];
-    let options = [&options[..], &["--grace-period", "20s", "-r", "TERM:QUIT"]].concat();
+    let options = [&options[..], &["--grace-period", "20s"]].concat();
     let drainit = exec(rig, &options, &["CHILD", "a"]);
     drainit.wait_for_start(&["a"]);
     drainit.signal(Signal::SIGHUP);
@@ -24,11 +24,11 @@ fn an_envoy_alone_is_drained_first() {
     let asked = drainit.signal(Signal::SIGTERM);
     admin.wait_for("POST /healthcheck/fail");
     thread::sleep(ms(400));
-    assert!(drainit.record().event("a", "got SIGQUIT").is_none(), "{}", drainit.record());
+    assert!(drainit.record().event("a", "got SIGTERM").is_none(), "{}", drainit.record());
     let quiet = admin.set_connections(0);
     let ended = drainit.wait_exit(LONG);
-    ended.assert_code(0).assert_no_event("a", "got SIGTERM");
-    let told = ended.event("a", "got SIGQUIT").at;
+    ended.assert_code(0);
+    let told = ended.event("a", "got SIGTERM").at;
     assert!(told >= quiet && told - asked >= ms(300) && told - quiet < ms(6000));
     ended.assert_line(r"^\[drainit\].*drain");
     assert_eq!(
@@ -102,7 +102,9 @@ fn variables_are_options_that_the_command_line_overrides() {
     let refused = exec(variables("ever"), &[], &["CHILD", "a"]).wait_exit(LONG);
     refused.assert_code(2).assert_no_event("a", "start").assert_line("DRAINIT_DRAIN_TIME: ");
     let refused = exec(variables("500ms"), &[], &["CHILD", "a"]).wait_exit(LONG);
-    refused.assert_code(2).assert_line("DRAINIT_DRAIN_MIN 700ms is longer than DRAINIT_DRAIN_TIME");
+    refused
+        .assert_code(2)
+        .assert_line(r"\(DRAINIT_DRAIN_MIN\) 700ms is longer than .*\(DRAINIT_DRAIN_TIME\)");
     // Without an admin, there is no drain whose times these could be.
     for options in [&[][..], &["-v"]] {
         let rig = |time| variables(time).env("DRAINIT_DRAIN_ENVOY", "");
@@ -129,10 +131,8 @@ fn conflicting_options_are_refused_and_nothing_is_started() {
     }
     for (wrong, message) in [
         (&["--drain-time", "2s", "--drain-min", "3s"][..], "is longer than"),
-        (&["--drain-min", "9s", "--grace-period", "9s"], "--drain-min 9s does not fit"),
-        (&["-r", "TERM:0", "-r", "INT:0", "-r", "QUIT:0"], "leave nothing to stop the process"),
-        (&["-r", "INT:KILL"], "SIGINT cannot become SIGKILL"),
-        (&["-r", "HUP:USR1"], "others are forwarded or dropped"),
+        (&["--drain-min", "9s", "--grace-period", "9s"], "(DRAINIT_DRAIN_MIN) 9s does not fit"),
+        (&["--rewrite", "INT:TERM"], "--rewrite cannot be used with a drain"),
     ] {
         assert_refused(&[&NOBODY[..], wrong].concat(), message);
     }

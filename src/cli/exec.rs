@@ -11,7 +11,7 @@ use crate::exec;
 use crate::exec::options::ExecOptions;
 use crate::exec::rewrite::{Rewrite, signal};
 use crate::exec::with_drain;
-use crate::exec::with_drain::{DRAIN_VARIABLES, DrainOptions, Given};
+use crate::exec::with_drain::{DRAIN_VARIABLES, DrainOptions};
 use crate::load::values;
 use crate::types::{Signal, exit_code};
 
@@ -127,10 +127,10 @@ pub(super) fn checked(args: ExecArgs) -> Result<(ExecOptions, Option<DrainOption
 /// The drain, by options or else by variables.
 fn drain(args: &ExecArgs) -> Result<Option<DrainOptions>, String> {
     let [of_admin, of_time, of_min] = DRAIN_VARIABLES;
-    let admin = given(args.drain_envoy.as_ref(), ("--drain-envoy", of_admin), admin)?;
-    let time = given(args.drain_time.as_ref(), ("--drain-time", of_time), duration)?;
-    let min = given(args.drain_min.as_ref(), ("--drain-min", of_min), duration)?;
-    let Some(Given { value: admin, .. }) = admin else {
+    let admin = given(args.drain_envoy.as_ref(), of_admin, admin)?;
+    let time = given(args.drain_time.as_ref(), of_time, duration)?;
+    let min = given(args.drain_min.as_ref(), of_min, duration)?;
+    let Some(admin) = admin else {
         // An image may set the times for all its commands, and drain only one of them.
         return match args.drain_time.or(args.drain_min) {
             None => Ok(None),
@@ -143,14 +143,14 @@ fn drain(args: &ExecArgs) -> Result<Option<DrainOptions>, String> {
 /// The value of an option, or else of its variable.
 fn given<T: Clone>(
     option: Option<&T>,
-    (name, of_variable): (&'static str, &'static str),
+    name: &str,
     read: fn(&str) -> Result<T, String>,
-) -> Result<Option<Given<T>>, String> {
-    match (option, variable(of_variable)) {
-        (Some(value), _) => Ok(Some(Given { name, value: value.clone() })),
-        (None, Some(text)) => read(&text.to_string_lossy())
-            .map(|value| Some(Given { name: of_variable, value }))
-            .map_err(|why| format!("{of_variable}: {why}")),
+) -> Result<Option<T>, String> {
+    match (option, variable(name)) {
+        (Some(value), _) => Ok(Some(value.clone())),
+        (None, Some(text)) => {
+            read(&text.to_string_lossy()).map(Some).map_err(|why| format!("{name}: {why}"))
+        }
         (None, None) => Ok(None),
     }
 }

@@ -12,6 +12,7 @@ use crate::config::{
 };
 use crate::core::spec::Wait;
 use crate::exec::options::ExecOptions;
+use crate::exec::rewrite::Rewrites;
 use crate::exec::tell;
 use crate::graph::Graph;
 use crate::load::Environment;
@@ -31,22 +32,19 @@ const SLACK: Duration = Duration::from_secs(1);
 pub struct DrainOptions {
     pub admin: Address,
     /// The longest drain; `None`: the default of a config. Zero turns draining off.
-    pub time: Option<Given<Duration>>,
+    pub time: Option<Duration>,
     /// The shortest drain; `None`: the default of a config, or less if it would not fit.
-    pub min: Option<Given<Duration>>,
-}
-
-/// A value, and the option or the variable that it comes from.
-#[derive(Clone, Copy, Debug)]
-pub struct Given<T> {
-    pub name: &'static str,
-    pub value: T,
+    pub min: Option<Duration>,
 }
 
 /// The variables of the admin and of the longest and the shortest drain. They are for the outermost
 /// `exec`: what it runs does not get them.
 pub const DRAIN_VARIABLES: [&str; 3] =
     ["DRAINIT_DRAIN_ENVOY", "DRAINIT_DRAIN_TIME", "DRAINIT_DRAIN_MIN"];
+
+/// The options and variables of the times, as messages name them.
+const TIME: &str = "--drain-time (DRAINIT_DRAIN_TIME)";
+const MIN: &str = "--drain-min (DRAINIT_DRAIN_MIN)";
 
 /// Runs the command and drains it before the stop. Returns the exit code for drainit, which is that
 /// of `run`.
@@ -106,6 +104,7 @@ pub fn run(options: &ExecOptions, drain: &DrainOptions) -> u8 {
 pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, String> {
     for (option, is_set) in [
         ("--group", options.group),
+        ("--rewrite", options.rewrites != Rewrites::default()),
         ("--no-subreaper", !options.subreaper),
         // It leaves no time to drain.
         ("--parent-death-signal KILL", options.parent_death_signal == Some(Signal::KILL)),
@@ -128,7 +127,6 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
         || "command".to_owned(),
         |name| harmless(&name.to_string_lossy()).into_owned(),
     );
-    let (stop_signal, forward_signals) = signals(options)?;
     let defaults = Shutdown::default();
     let grace_period = options.grace_period.unwrap_or(defaults.grace_period);
     let shutdown = Shutdown {
@@ -137,35 +135,36 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
         reserve: defaults.reserve.min(grace_period / 10),
         readiness_delay: Duration::ZERO,
         unready_delay: Duration::ZERO,
-        signals: options.stop_signals.iter().copied().filter(|one| options.stops(*one)).collect(),
+        signals: options.stop_signals.clone(),
         report: None,
     };
     let method = DrainMethod::envoy(drain.admin.clone());
     let room = shutdown.window();
-    let of_time = Given { name: "--drain-time", value: DrainTimes::default().time };
-    let Given { name: of_time, value: time } = drain.time.unwrap_or(of_time);
-    let of_min = Given { name: "--drain-min", value: method.default_min().min(room).min(time) };
-    let Given { name: of_min, value: min } = drain.min.unwrap_or(of_min);
+    let time = drain.time.unwrap_or(DrainTimes::default().time);
+    let min = drain.min.unwrap_or(method.default_min().min(room).min(time));
     if min > time && !time.is_zero() {
         let (min, time) = (human(min), human(time));
-        return Err(format!("{of_min} {min} is longer than {of_time} {time}"));
+        return Err(format!("{MIN} {min} is longer than {TIME} {time}"));
     }
     let min = min.min(time);
     if min > room || room.is_zero() {
         return Err(format!(
-            "{of_min} {} does not fit into --grace-period {} without its reserve of {}",
+            "{MIN} {} does not fit into --grace-period {} without its reserve of {}",
             human(min),
             human(grace_period),
             human(shutdown.reserve),
         ));
     }
+    // Envoy can use each of them: USR1 reopens its logs.
+    let is_forwarded = |signal: &Signal| {
+        ![Signal::KILL, Signal::CHLD].contains(signal) && !options.stop_signals.contains(signal)
+    };
     let process = Process {
-        stop_signal,
         // The time that the longest drain leaves, if that is more than the default. A drain that
         // begins a moment late must not be cut short for it.
         stop_grace_period: Some(room.saturating_sub(time).saturating_sub(SLACK))
             .filter(|rest| *rest > Wait::DEFAULT.limit),
-        forward_signals,
+        forward_signals: (1..=64).filter_map(Signal::from_number).filter(is_forwarded).collect(),
         environment: DRAIN_VARIABLES.map(|name| Variable::Removed(name.to_owned())).into(),
         drain: (!time.is_zero()).then_some(Drain { method, time, min }),
         ..Process::new(name, command)
@@ -185,48 +184,15 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
 
 /// The warning for a `--drain-time` that does not fit. The default time is shortened without one.
 fn cut_short(shutdown: &Shutdown, drain: &DrainOptions) -> Option<String> {
-    let (Given { name, value: time }, room) = (drain.time?, shutdown.window());
+    let (time, room) = (drain.time?, shutdown.window());
     (time > room).then(|| {
         format!(
-            "{name} {} is cut short to the {} that --grace-period {} leaves; make that longer, and the pod's, too",
+            "{TIME} {} is cut short to the {} that --grace-period {} leaves; make that longer, and the pod's, too",
             human(time),
             human(room),
             human(shutdown.grace_period)
         )
     })
-}
-
-/// The stop signal of the process, and the signals that are forwarded to it. A config has one stop
-/// signal, and forwards each of the others as itself.
-fn signals(options: &ExecOptions) -> Result<(Signal, Vec<Signal>), String> {
-    let sent = |signal: &Signal| Some((*signal, options.rewrites.of(*signal)?));
-    let mut stops = options.stop_signals.iter().filter_map(sent);
-    let Some((first, stop_signal)) = stops.next() else {
-        return Err(
-            "stop signals that are all dropped leave nothing to stop the process with".to_owned()
-        );
-    };
-    if stop_signal == Signal::STOP {
-        return Err(format!("{first} cannot become {stop_signal}, which only suspends a process"));
-    }
-    let others: Vec<_> = (1..=64)
-        .filter_map(Signal::from_number)
-        .filter(|signal| ![Signal::KILL, Signal::CHLD].contains(signal))
-        .filter(|signal| !options.stop_signals.contains(signal))
-        .filter_map(|signal| sent(&signal))
-        .collect();
-    let forwarded = others.iter().map(|(signal, _)| *signal).collect();
-    let mut rewritten = stops
-        .filter(|(_, to)| *to != stop_signal)
-        .chain(others)
-        .filter(|(signal, to)| signal != to);
-    match rewritten.next() {
-        Some((signal, to)) => Err(format!(
-            "{signal} cannot become {to}: where the command is drained, stop signals become what {first} \
-             becomes, {stop_signal}, and others are forwarded or dropped"
-        )),
-        None => Ok((stop_signal, forwarded)),
-    }
 }
 
 fn fail(message: &str, code: u8) -> u8 {
@@ -254,55 +220,29 @@ mod tests {
     fn drain(time: Option<u64>, min: Option<u64>) -> DrainOptions {
         DrainOptions {
             admin: Address::Unix("/run/admin.sock".into()),
-            time: time.map(|time| Given { name: "--drain-time", value: seconds(time) }),
-            min: min.map(|min| Given { name: "--drain-min", value: seconds(min) }),
+            time: time.map(seconds),
+            min: min.map(seconds),
         }
     }
 
-    // holds: C419, C420, C422
+    // holds: C420, C422
     #[test]
     fn the_options_become_a_config() {
-        let options = options(Some(60), &["TERM:QUIT", "HUP:0"]);
+        let options = options(Some(60), &[]);
         let config = config(&options, &drain(Some(15), None)).unwrap();
         let process = &config.processes[0];
         assert_eq!(process.name, "envoy");
         // Variables are not expanded.
         assert_eq!(process.command, ["/usr/bin/envoy", "${PATH}"]);
-        assert_eq!(process.stop_signal, Signal::QUIT);
         assert_eq!(config.shutdown.grace_period, seconds(60));
         assert_eq!(config.shutdown.reserve, seconds(2));
         let drain = process.drain.as_ref().unwrap();
         assert_eq!((drain.time, drain.min), (seconds(15), seconds(5)));
         // All that the longest drain leaves.
         assert_eq!(process.stop_grace_period, Some(seconds(60 - 2 - 15 - 1)));
-        for (signal, forwarded) in
-            [(Signal::USR1, true), (Signal::HUP, false), (Signal::INT, false)]
+        for (signal, forwarded) in [(Signal::USR1, true), (Signal::HUP, true), (Signal::INT, false)]
         {
             assert_eq!(process.forward_signals.contains(&signal), forwarded, "{signal}");
-        }
-    }
-
-    #[test]
-    fn the_command_has_one_stop_signal() {
-        for (rewrites, expected) in [
-            (&["INT:0"][..], Ok((Signal::TERM, 1))),
-            (&["TERM:QUIT", "INT:QUIT"], Ok((Signal::QUIT, 2))),
-            (&["TERM:0", "INT:QUIT"], Ok((Signal::QUIT, 1))),
-            (&["INT:KILL"], Err("SIGINT cannot become SIGKILL")),
-            (&["TERM:QUIT", "INT:TERM"], Err("what SIGTERM becomes, SIGQUIT")),
-            (&["TERM:STOP"], Err("SIGTERM cannot become SIGSTOP")),
-            (&["TERM:0", "INT:0"], Err("all dropped")),
-        ] {
-            let mut options = options(None, rewrites);
-            options.stop_signals = vec![Signal::TERM, Signal::INT];
-            match (config(&options, &drain(Some(15), None)), expected) {
-                (Ok(config), Ok((signal, count))) => {
-                    assert_eq!(config.processes[0].stop_signal, signal, "{rewrites:?}");
-                    assert_eq!(config.shutdown.signals.len(), count, "{rewrites:?}");
-                }
-                (Err(error), Err(why)) => assert!(error.contains(why), "{error}"),
-                (found, _) => panic!("{rewrites:?}: {found:?}"),
-            }
         }
     }
 
@@ -317,6 +257,7 @@ mod tests {
             assert_eq!(config.processes[0].stop_grace_period.is_some(), grace == 30);
         }
         assert!(config(&options(Some(3), &[]), &drain(Some(15), Some(3))).is_err());
+        assert!(config(&options(None, &["TERM:QUIT"]), &drain(None, None)).is_err());
         for (time, is_told) in [(Some(60), true), (Some(28), false), (None, false)] {
             let drain = drain(time, None);
             let config = config(&options(None, &[]), &drain).unwrap();
