@@ -1,8 +1,6 @@
 //! `drainit reload`, and `drainit plan --reload`.
 
 use std::io::{self, Write};
-use std::os::unix::ffi::OsStrExt as _;
-use std::path;
 use std::time::Duration;
 
 use clap::Args;
@@ -35,17 +33,10 @@ pub(super) fn reload(args: &ReloadArgs) -> u8 {
     })
 }
 
-/// Prints what a reload would do, of the files of `-c` instead of those of the start if there are any.
+/// Prints what a reload would do.
 pub(super) fn plan(whom: &Whom) -> u8 {
     run(whom, async |found: Found| {
-        let mut query = Vec::new();
-        for path in whom.files.named() {
-            // drainit has another working directory.
-            let path = path::absolute(path).map_err(|error| error.to_string())?;
-            query.push(format!("config={}", encoded(path.as_os_str().as_bytes())));
-        }
-        let path = format!("/v1/reload?{}", query.join("&"));
-        let plan = ask(&found, Method::GET, &path, LIMIT).await?;
+        let plan = ask(&found, Method::GET, "/v1/reload", LIMIT).await?;
         print(shown(&plan).as_bytes());
         Ok(())
     })
@@ -53,15 +44,4 @@ pub(super) fn plan(whom: &Whom) -> u8 {
 
 fn shown(text: &[u8]) -> String {
     harmless_lines(&String::from_utf8_lossy(text)).into_owned()
-}
-
-/// Writes `%XX` for every byte that a query cannot hold.
-fn encoded(path: &[u8]) -> String {
-    let one = |byte: &u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
-            char::from(*byte).to_string()
-        }
-        other => format!("%{other:02X}"),
-    };
-    path.iter().map(one).collect()
 }

@@ -18,7 +18,6 @@ mod tests;
 use std::convert::Infallible;
 use std::future::pending;
 use std::io;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -65,8 +64,8 @@ pub trait SupervisorHandle {
     /// Reads the config again. The answer comes when every process is as the new config has it, or
     /// says why not; it has the warnings.
     fn reload(&self) -> oneshot::Receiver<Result<String, String>>;
-    /// Answers what a reload would do. Without paths it reads the files of the start.
-    fn plan_reload(&self, paths: Vec<PathBuf>) -> oneshot::Receiver<Result<String, String>>;
+    /// Answers what a reload would do.
+    fn plan_reload(&self) -> oneshot::Receiver<Result<String, String>>;
     /// Sends a signal to a process, not to its group.
     ///
     /// # Errors

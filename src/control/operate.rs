@@ -3,10 +3,6 @@
 //!
 //! The version is part of the path: another one is answered with a line that says so.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt as _;
-use std::path::PathBuf;
-
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::{Method, Response, StatusCode};
@@ -138,42 +134,18 @@ fn reload(
     stage: &Stage,
     supervisor: &dyn SupervisorHandle,
 ) -> Answered {
-    let mut paths = Vec::new();
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        match pair.split_once('=') {
-            Some(("config", path)) if *method == Method::GET => match decoded(path) {
-                Some(path) => paths.push(path),
-                None => return bad(format!("no path: {path:?}")),
-            },
-            _ => return bad(format!("unknown parameter: {pair:?}")),
-        }
+    if !query.is_empty() {
+        return bad(format!("unknown parameter: {query:?}"));
     }
     if !stage.last() {
         return Answered::Now(busy());
     }
     if *method == Method::GET {
-        return Answered::TextLater(supervisor.plan_reload(paths));
+        return Answered::TextLater(supervisor.plan_reload());
     }
     let Peer { pid, uid } = peer;
     tracing::info!("reload requested by pid {pid} (uid {uid})");
     Answered::TextLater(supervisor.reload())
-}
-
-/// A path with `%XX` for every byte that a query cannot hold.
-fn decoded(path: &str) -> Option<PathBuf> {
-    let mut bytes = Vec::with_capacity(path.len());
-    let mut rest = path.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        rest = after;
-        if *first != b'%' {
-            bytes.push(*first);
-            continue;
-        }
-        let digits = std::str::from_utf8(rest.get(..2)?).ok()?;
-        bytes.push(u8::from_str_radix(digits, 16).ok()?);
-        rest = &rest[2..];
-    }
-    Some(OsString::from_vec(bytes).into())
 }
 
 /// Refuses a path that this version of drainit does not know; another one may.

@@ -219,8 +219,8 @@ impl EventLoop {
         match message {
             Message::Wake => self.has_ended = true,
             Message::Reload { reply } => self.reload_asked(reply),
-            Message::PlanReload { paths, reply } => {
-                self.reloads.begin_plan(paths, reply, self.executor.held());
+            Message::PlanReload { reply } => {
+                self.reloads.begin_plan(reply, self.executor.held());
             }
             Message::Reading => self.reads_config(),
             Message::Opened(ready) => self.opened(*ready)?,

@@ -1,7 +1,6 @@
 //! The messages from local tasks to the event loop, and the roles of children.
 
 use std::cell::RefCell;
-use std::path::PathBuf;
 use std::rc::Rc;
 
 use tokio::sync::mpsc::UnboundedSender;
@@ -111,8 +110,6 @@ pub(crate) enum Message {
     },
     /// The operator asks what a reload would do.
     PlanReload {
-        /// Other files than those of the start; none: those.
-        paths: Vec<PathBuf>,
         reply: TextReply,
     },
     /// The config is read again from now on.

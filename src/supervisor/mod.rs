@@ -18,7 +18,6 @@ pub(crate) mod sockets;
 pub(crate) mod status;
 
 use std::io;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -230,9 +229,9 @@ impl SupervisorHandle for Handle {
         answer
     }
 
-    fn plan_reload(&self, paths: Vec<PathBuf>) -> oneshot::Receiver<Result<String, String>> {
+    fn plan_reload(&self) -> oneshot::Receiver<Result<String, String>> {
         let (reply, answer) = oneshot::channel();
-        let _ = self.sender.send(Message::PlanReload { paths, reply });
+        let _ = self.sender.send(Message::PlanReload { reply });
         answer
     }
 

@@ -139,14 +139,10 @@ impl Reloads {
         });
     }
 
-    /// Begins to read the config for `drainit plan --reload`; `paths` replace those of the start.
-    pub(crate) fn begin_plan(&self, paths: Vec<PathBuf>, reply: TextReply, held: Held) {
-        let mut source = self.source.clone();
-        if let (Some(source), false) = (&mut source, paths.is_empty()) {
-            source.paths = paths;
-        }
-        let purpose = Purpose::Plan { reply };
-        spawn_local(prepare(source, purpose, Vec::new(), held, self.sender.clone()));
+    /// Begins to read the config for `drainit plan --reload`.
+    pub(crate) fn begin_plan(&self, reply: TextReply, held: Held) {
+        let (source, sender) = (self.source.clone(), self.sender.clone());
+        spawn_local(prepare(source, Purpose::Plan { reply }, Vec::new(), held, sender));
     }
 
     /// Keeps the warnings of the new config for those who wait.
