@@ -42,19 +42,15 @@ pub(crate) struct DrainKeys {
     #[key(flatten)]
     method: DrainMethod,
     /// Left out where one of these conditions does not hold.
-    #[key(form = only_if::Now, merge = Replace)]
-    only_if: Option<bool>,
+    #[key(form = only_if::Now, value = true, merge = Replace)]
+    only_if: bool,
 }
 
 impl DrainKeys {
     /// Absent where `time` is 0, or `only_if` does not hold. A disabled drain is read all the same,
     /// so that its mistakes show before it is enabled.
     fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Drain> {
-        let Self { method, only_if } = self;
-        let holds = match fields.get("only_if") {
-            Some(_) => only_if?,
-            None => true,
-        };
+        let Self { method, only_if: holds } = self;
         let DrainTimes { time, min } = *method.times();
         if time.is_zero() || !holds {
             return None;
@@ -355,18 +351,15 @@ struct AdminKeys {
     #[key(form = Later<Address>, required = "write `{text: ADDRESS, only_if: …}`")]
     text: (),
     /// Left out where one of these conditions does not hold.
-    #[key(form = only_if::Now)]
-    only_if: Option<bool>,
+    #[key(form = only_if::Now, value = true)]
+    only_if: bool,
 }
 
 impl AdminKeys {
     /// Whether its condition holds.
-    fn settled(self, _: &mut Reader<'_>, fields: &Fields<'_>) -> Option<bool> {
-        let () = self.text;
-        match fields.get("only_if") {
-            Some(_) => Some(self.only_if?),
-            None => Some(true),
-        }
+    fn settled(self, _: &mut Reader<'_>, _: &Fields<'_>) -> Option<bool> {
+        let Self { text: (), only_if } = self;
+        Some(only_if)
     }
 }
 

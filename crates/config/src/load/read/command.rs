@@ -156,8 +156,8 @@ struct PartKeys {
     #[allow(dead_code, reason = "`text` is the other one")]
     file: Option<()>,
     /// Left out where one of these conditions does not hold.
-    #[key(form = only_if::Now)]
-    only_if: Option<bool>,
+    #[key(form = only_if::Now, value = true)]
+    only_if: bool,
 }
 
 impl PartKeys {
@@ -165,11 +165,7 @@ impl PartKeys {
     /// the variable that it names may be missing.
     fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Option<String>> {
         let (_, node) = reader.one_of(fields, Self::KEYS, "kind")?;
-        let holds = match fields.get("only_if") {
-            Some(_) => self.only_if?,
-            None => true,
-        };
-        match (holds, self.text) {
+        match (self.only_if, self.text) {
             (false, _) => Some(None),
             (true, Some(())) => Verbatim::read(reader, &fields.at, node).map(Some),
             (true, None) => file(reader, node).map(Some),
