@@ -66,7 +66,7 @@ impl Form for Command {
             problem.help("write `[PROGRAM, ARGUMENT, …]`");
         }
         if !words.iter().any(|word| reads_dollars(word)) {
-            reader.check_dollars(first, what);
+            reader.check_dollars(first, what, None);
         }
         Some(words)
     }

@@ -35,7 +35,7 @@ impl Form for Env {
             }
             let first = reader.dollars();
             let Some(value) = reader.text(node, &key.text) else { continue };
-            reader.check_value_dollars(first, "env", Some(&value.text));
+            reader.check_dollars(first, "env", Some(&value.text));
             reader.variables.set_default(&key.text, &value.text);
             if reader.variables.container().get_non_empty(&key.text).is_none() {
                 exported.push((key.text.to_string(), value.text));
@@ -85,10 +85,10 @@ fn environment(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Variables {
                     }
                     _ => {
                         let first = reader.dollars();
-                        let value = reader.text(node, &key.text);
-                        let text = value.as_ref().map(|value| &*value.text);
-                        reader.check_value_dollars(first, "environment", text);
-                        out.extend(value.map(|v| set(&key.text, v.text)));
+                        if let Some(value) = reader.text(node, &key.text) {
+                            reader.check_dollars(first, "environment", Some(&value.text));
+                            out.push(set(&key.text, value.text));
+                        }
                     }
                 }
             }
@@ -96,14 +96,12 @@ fn environment(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Variables {
         Kind::Sequence(items) => {
             for item in items {
                 let first = reader.dollars();
-                let text = reader.text(item, "environment");
-                let value = text.as_ref().and_then(|text| text.text.split_once('='));
-                reader.check_value_dollars(first, "environment", value.map(|(_, value)| value));
-                let Some(text) = text else { continue };
+                let Some(text) = reader.text(item, "environment") else { continue };
                 let (name, value) = match text.text.split_once('=') {
                     Some((name, value)) => (name, Some(value)),
                     None => (text.text.as_str(), None),
                 };
+                reader.check_dollars(first, "environment", Some(value.unwrap_or_default()));
                 if !variable_name(reader, name, item.span) {
                     continue;
                 }

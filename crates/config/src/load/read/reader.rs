@@ -341,32 +341,32 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The number of `$NAME` so far; the `check_` methods take it as `first`.
+    /// The number of `$NAME` so far; [`Self::check_dollars`] takes it as `first`.
     pub(crate) fn dollars(&self) -> usize {
         self.dollars.len()
     }
 
-    /// Reports each `$NAME` since `first` that looks like a variable: no shell will expand it.
-    pub(crate) fn check_dollars(&mut self, first: usize, what: &str) {
+    /// Reports each `$NAME` since `first` that looks like a variable: no shell will expand it. The
+    /// value of a variable (`of_variable`) may well contain a `$`: there it is a warning, where the
+    /// name is that of a variable, or is the whole value.
+    pub(crate) fn check_dollars(&mut self, first: usize, what: &str, of_variable: Option<&str>) {
         for (name, span) in self.dollars.split_off(first.min(self.dollars.len())) {
             let is_upper = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
-            let is_constant = name.len() > 1 && name.chars().all(is_upper);
-            if is_constant || self.variables.is_defined(&name) {
-                let (message, help) = not_expanded(&name, what);
-                self.problems.error_in_check(span, message).help(help);
+            let is_likely = match of_variable {
+                Some(value) => value.strip_prefix('$') == Some(&name),
+                None => name.len() > 1 && name.chars().all(is_upper),
+            };
+            if !is_likely && !self.variables.is_defined(&name) {
+                continue;
             }
-        }
-    }
-
-    /// Like [`Self::check_dollars`] for a value of `env` or `environment`, which may well contain a
-    /// `$`: warns only where the name is that of a variable, or is the whole value.
-    pub(crate) fn check_value_dollars(&mut self, first: usize, what: &str, value: Option<&str>) {
-        for (name, span) in self.dollars.split_off(first.min(self.dollars.len())) {
-            let is_all = value.and_then(|value| value.strip_prefix('$')) == Some(&name);
-            if is_all || self.variables.is_defined(&name) {
-                let (message, help) = not_expanded(&name, what);
-                self.problems.warning(span, message).help(help);
-            }
+            let message = format!("`${name}` in `{what}` is not expanded: no shell runs");
+            let problem = match of_variable {
+                Some(_) => self.problems.warning(span, message),
+                None => self.problems.error_in_check(span, message),
+            };
+            problem.help(format!(
+                "write `${{{name}}}` for its value, or `$${name}` for these characters"
+            ));
         }
     }
 
@@ -381,7 +381,7 @@ impl<'a> Reader<'a> {
         let text = self.text(node, what)?;
         // `log` is a regular expression, where `$` is the end of a line.
         if what != "log" {
-            self.check_dollars(first, what);
+            self.check_dollars(first, what, None);
         }
         parse(&text.text).map_err(|bad| self.refuse(&text, what, bad)).ok()
     }
@@ -424,12 +424,6 @@ impl<'a> Reader<'a> {
             None => span,
         }
     }
-}
-
-/// The message and the help for a `$NAME`.
-fn not_expanded(name: &str, what: &str) -> (String, String) {
-    let message = format!("`${name}` in `{what}` is not expanded: no shell runs");
-    (message, format!("write `${{{name}}}` for its value, or `$${name}` for these characters"))
 }
 
 /// Keys of Compose and of other init systems, and those of drainit.
