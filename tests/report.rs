@@ -171,16 +171,10 @@ fn the_report_is_drawn_from_the_file_and_from_the_log() {
     fs::write(ended.path("log"), log).unwrap();
     let (code, svg) = drawn(&ended, &["report.json"]);
     assert!(code == 0 && svg.starts_with("<svg "), "{svg}");
-    for text in [
-        ">Stopped in ",
-        ">drain router<",
-        ">stop policy<",
-        ">policy: was ended by SIGKILL (killed)<",
-        ">everything was ready after ",
-    ] {
+    for text in [">Stopped in ", ">drain router<", ">stop policy<"] {
         assert!(svg.contains(text), "{text}:\n{svg}");
     }
-    assert_eq!(drawn(&ended, &["log", "--format", "svg"]), (0, svg));
+    assert_eq!(drawn(&ended, &["log"]), (0, svg));
 
     let piped = Command::new("sh")
         .args(["-c", "tail -n 1 log | \"$0\" report -", env!("CARGO_BIN_EXE_drainit")])

@@ -18,9 +18,6 @@ const MAX_INPUT: u64 = 16 * 1024 * 1024;
 pub struct ReportArgs {
     /// The file of `shutdown.report`, or a log in JSON to its last line; `-` is standard input
     file: PathBuf,
-    /// Accepted, because there were other formats
-    #[arg(long, hide = true, value_parser = ["svg"])]
-    format: Option<String>,
 }
 
 /// The drawing.

@@ -21,8 +21,6 @@ const BARS: f64 = WIDTH - LEFT - 10.0;
 const ROW: f64 = 22.0;
 /// The height of a title and the line below it.
 const HEAD: f64 = 56.0;
-/// The height of a remark.
-const REMARK: f64 = 16.0;
 /// The characters of a line in small letters.
 const LINE: usize = 165;
 /// The characters of a title.
@@ -39,8 +37,6 @@ struct Chart {
     /// From the deadline to the end of the grace period.
     reserve: Option<(f64, f64)>,
     rows: Vec<Row>,
-    /// Lines below the rows.
-    remarks: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -124,11 +120,6 @@ fn draw(out: &mut String, chart: &Chart, top: f64) -> f64 {
             bar(out, chart, *of_row, (y, ROW));
         }
         y += ROW;
-    }
-    for remark in &chart.remarks {
-        y += REMARK;
-        let remark = escaped(remark, LINE);
-        let _ = writeln!(out, "<text y=\"{y}\" font-size=\"11\">{remark}</text>");
     }
     y
 }

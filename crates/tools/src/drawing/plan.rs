@@ -63,6 +63,5 @@ fn chart(plan: &Plan<'_>, timeline: &Timeline, asked: bool, title: String, text:
         span: (0.0, last),
         reserve: Some((plan.window().as_secs_f64(), grace_period)),
         rows: rows.collect(),
-        remarks: Vec::new(),
     }
 }

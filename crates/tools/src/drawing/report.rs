@@ -1,43 +1,18 @@
-//! The charts of the report of a shutdown that has happened.
+//! The chart of the report of a shutdown that has happened.
 
 use std::time::Duration;
 
 use crate::drawing::{Bar, Chart, Look, Row};
-use crate::report::data::{DrainData, ProcessData, ShutdownReport, StepData};
+use crate::report::data::{ShutdownReport, StepData};
 use crate::types::{harmless, human};
 
 /// A real time above its plan by no more than this is not an excess: the plan knows no overhead.
 const TOLERANCE: f64 = 0.1;
 
-/// Draws the start, and what happened in the shutdown over what was planned.
+/// Draws what happened in the shutdown over what was planned.
 #[must_use]
 pub fn svg(report: &ShutdownReport) -> String {
-    crate::drawing::svg("A shutdown, and its plan", &[start(report), shutdown(report)])
-}
-
-fn start(report: &ShutdownReport) -> Chart {
-    let processes = &report.processes;
-    let rows = processes.iter().filter_map(|process| {
-        let started = process.started?;
-        let (from, to) = (started, process.ready.unwrap_or(started));
-        Some(Row {
-            label: harmless(&process.name).into_owned(),
-            times: process.ready.map_or("not ready".to_owned(), |ready| time(ready - started)),
-            bars: vec![Bar { from, to, look: Look::Good }],
-        })
-    });
-    let moments = processes.iter().flat_map(|one| [one.started, one.ready]).flatten();
-    Chart {
-        title: "Start".to_owned(),
-        text: match report.start.ready {
-            Some(ready) => format!("everything was ready after {}", time(ready)),
-            None => "not everything was ready".to_owned(),
-        },
-        span: (0.0, moments.chain(report.start.ready).fold(0.001, f64::max)),
-        reserve: None,
-        rows: rows.collect(),
-        remarks: Vec::new(),
-    }
+    crate::drawing::svg("A shutdown, and its plan", &[shutdown(report)])
 }
 
 fn shutdown(report: &ShutdownReport) -> Chart {
@@ -60,7 +35,6 @@ fn shutdown(report: &ShutdownReport) -> Chart {
         span: (first, last),
         reserve: Some((report.deadline, report.grace_period)),
         rows,
-        remarks: remarks(report),
     }
 }
 
@@ -110,48 +84,6 @@ fn summary(report: &ShutdownReport) -> String {
         report.exit_code,
         harmless(&report.cause.text)
     )
-}
-
-/// A line for each remark about a process, and the warnings.
-fn remarks(report: &ShutdownReport) -> Vec<String> {
-    let mut lines = Vec::new();
-    for process in &report.processes {
-        if let Some(drain) = &process.drain {
-            lines.push(format!("{}: {}", process.name, drained(drain)));
-        }
-    }
-    let mut stopped: Vec<_> = report.processes.iter().filter(|one| one.stop.is_some()).collect();
-    let end = |one: &&ProcessData| one.end.as_ref().map_or(f64::MAX, |end| end.at);
-    stopped.sort_by(|a, b| end(a).total_cmp(&end(b)));
-    lines.extend(stopped.into_iter().filter_map(ended));
-    lines.extend(report.warnings.iter().cloned());
-    lines.iter().map(|line| harmless(line).into_owned()).collect()
-}
-
-fn drained(drain: &DrainData) -> String {
-    let count = |count: Option<u64>| count.map_or("unknown".to_owned(), |count| count.to_string());
-    let mut text = format!("drain over, {}", drain.text);
-    if let Some(connections) = &drain.connections {
-        let (start, end) = (count(connections.start), count(connections.end));
-        text.push_str(&format!("; connections {start} at the start, {end} at the end"));
-        if let Some(new) = connections.new {
-            text.push_str(&format!(", {new} new"));
-        }
-    }
-    if let Some(requests) = &drain.requests {
-        let completed = count(requests.completed);
-        text.push_str(&format!("; requests {completed} completed, {} cut", requests.cut));
-    }
-    if let Some(age) = drain.counted_before_end {
-        text.push_str(&format!("; counted {} before the end", time(age)));
-    }
-    text
-}
-
-fn ended(process: &ProcessData) -> Option<String> {
-    let killed = if process.stop.as_ref()?.killed { " (killed)" } else { "" };
-    let end = process.end.as_ref().map_or("not seen to end", |end| &end.text);
-    Some(format!("{}: {end}{killed}", process.name))
 }
 
 /// Seconds for people. Those of a report that was read are bounded.

@@ -67,26 +67,22 @@ processes:
     assert!(picture.contains(", while migrate runs 10s; the deadline "), "{picture}");
 }
 
-// holds: S142, S155
+// holds: S142
 #[test]
 fn the_report_has_what_happened_over_what_was_planned() {
     let picture = report::svg(&gateway());
     for text in [
         ">Stopped in 6s of 10s, exit code 137: SIGTERM received<",
-        ">everything was ready after 1.21s<",
         ">drain router<",
         ">2.5s of 4s<",
         ">stop engine<",
         ">199ms of 500ms<",
-        ">router: drain over, complete<",
-        ">router: exited with code 0<",
-        ">engine: was ended by SIGKILL (killed)<",
         ">T0 at 5s, drainit 0.1.0; light: planned at most; ",
     ] {
         assert!(picture.contains(text), "{text}: {picture}");
     }
     let counts = ["#d64550", "#e07b39", "#1f9d72", "#9aa3ad"].map(|colour| bars(&picture, colour));
-    assert_eq!(counts, [1, 0, 7, 0], "{picture}");
+    assert_eq!(counts, [1, 0, 5, 0], "{picture}");
     assert_eq!(picture.matches("fill-opacity=\".4\"").count(), 6, "{picture}");
     // It took 2 s, although no more than 1 s was planned.
     let late = serde_json::from_str(&changed("/steps/1/planned/ends", 2.0.into())).unwrap();
@@ -153,6 +149,7 @@ fn a_drawing_is_harmless_whatever_the_names_are() {
     report.warnings.push(name.clone());
     report.cause.text.clone_from(&name);
     report.t0.clone_from(&name);
+    report.start.chain[0].name = name;
     let shown = report::svg(&report);
     assert!(!shown.contains('\u{1b}') && !shown.contains('\u{202e}'), "{shown}");
     assert!(!shown.contains("<script") && !shown.contains("</text></text>"), "{shown}");
