@@ -10,7 +10,7 @@ use tracing::Level;
 use crate::cli::config_files::ConfigFiles;
 use crate::cli::misread;
 use crate::config::LogFormat;
-use crate::control::listen::{Listeners, NoPrivateSocket};
+use crate::control::listen::Listeners;
 use crate::exec;
 use crate::exec::options::ExecOptions;
 use crate::image::detect::is_stopped_by_docker;
@@ -96,7 +96,7 @@ pub(super) fn run(args: RunArgs) -> u8 {
     let control = loaded.config.control.clone();
     let listeners = match wait_for(LONGEST_OPEN, move || Ok(Listeners::bind(&control))) {
         Ok(Ok(listeners)) => listeners,
-        Ok(Err(error)) => return fail(format, &harmless(&error.to_string()), exit_code::CONFIG),
+        Ok(Err(error)) => return fail(format, &harmless(&error), exit_code::CONFIG),
         Err(error) => return fail(format, &format!("`control`: {error}"), exit_code::CONFIG),
     };
     let wanted = sockets::wanted(&loaded.config);
@@ -117,11 +117,8 @@ pub(super) fn run(args: RunArgs) -> u8 {
     if is_stopped_by_docker() {
         say_early_kill(&loaded, &environment);
     }
-    match &listeners.missing {
-        Some(missing @ NoPrivateSocket::Taken { .. }) => tracing::warn!("{missing}"),
-        // Where even /proc is missing on purpose, a warning at every start would only annoy.
-        Some(missing @ NoPrivateSocket::NoProc(_)) => tracing::debug!("{missing}"),
-        None => {}
+    if let Some(missing) = &listeners.missing {
+        tracing::warn!("{missing}");
     }
     let source = ConfigSource { paths, arguments };
     let setup = Setup {

@@ -3,9 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
-
-use thiserror::Error;
+use std::path::Path;
 
 use crate::config::{Control, ControlSocket};
 use crate::http::describe_io;
@@ -16,56 +14,13 @@ use crate::os::stale_socket::SocketFile;
 /// The permissions of `control.socket`.
 const MODE: u32 = 0o600;
 
-/// Why the control server cannot listen.
-#[derive(Debug, Error)]
-pub enum BindError {
-    /// `control.listen`
-    #[error("control.listen {address}: {}", describe_io(.error))]
-    Tcp {
-        /// The configured address.
-        address: SocketAddr,
-        /// The error of the kernel.
-        error: io::Error,
-    },
-    /// `control.socket`
-    #[error("control.socket {}: {}", .path.display(), why_not(.path, .error))]
-    Unix {
-        /// The configured path.
-        path: PathBuf,
-        /// The error of the kernel.
-        error: io::Error,
-    },
-}
-
-/// Why the private socket is missing. It is for people, so drainit starts without it.
-#[derive(Debug, Error)]
-pub enum NoPrivateSocket {
-    /// Nobody can find the socket.
-    #[error(
-        "no control socket: /proc/self/ns/pid cannot be read ({0}); `control: {{socket: PATH}}` names one"
-    )]
-    NoProc(io::Error),
-    /// Only another container of the pod or the host could have it.
-    #[error(
-        "no control socket, so `drainit status` and the like cannot ask: @{name}: {}; `control: {{socket: PATH}}` names \
-         another one",
-        describe_io(.error)
-    )]
-    Taken {
-        /// Without the byte 0.
-        name: String,
-        /// The error of the kernel.
-        error: io::Error,
-    },
-}
-
 /// The listeners of `control:`. Dropping this closes them and removes the socket.
 #[derive(Debug)]
 pub struct Listeners {
     pub(crate) tcp: Option<TcpListener>,
     pub(crate) unix: Option<BoundSocket>,
     /// Why there is no private socket although the config does not turn it off.
-    pub(crate) missing: Option<NoPrivateSocket>,
+    pub(crate) missing: Option<String>,
 }
 
 impl Listeners {
@@ -73,14 +28,11 @@ impl Listeners {
     ///
     /// # Errors
     /// When one of them cannot be bound; then none is.
-    pub fn bind(control: &Control) -> Result<Self, BindError> {
+    pub fn bind(control: &Control) -> Result<Self, String> {
         let tcp = control.listen.map(bind_tcp).transpose()?;
         let (unix, missing) = match &control.socket {
             ControlSocket::Path(path) => (Some(BoundSocket::bind(path)?), None),
-            ControlSocket::Private => match BoundSocket::bind_privately() {
-                Ok(bound) => (Some(bound), None),
-                Err(missing) => (None, Some(missing)),
-            },
+            ControlSocket::Private => BoundSocket::bind_privately(),
             ControlSocket::Off => (None, None),
         };
         Ok(Self { tcp, unix, missing })
@@ -97,7 +49,7 @@ fn why_not(path: &Path, error: &io::Error) -> String {
     }
 }
 
-fn bind_tcp(address: SocketAddr) -> Result<TcpListener, BindError> {
+fn bind_tcp(address: SocketAddr) -> Result<TcpListener, String> {
     let bind = || {
         // With the longest backlog: in a burst of connections a shorter one drops a real request,
         // and the client retries only after a second.
@@ -105,7 +57,7 @@ fn bind_tcp(address: SocketAddr) -> Result<TcpListener, BindError> {
         listener.set_nonblocking(true)?;
         Ok(listener)
     };
-    bind().map_err(|error| BindError::Tcp { address, error })
+    bind().map_err(|error| format!("control.listen {address}: {}", describe_io(&error)))
 }
 
 /// A Unix socket: private, or in the file system with mode 0600 and removed at the end.
@@ -117,21 +69,33 @@ pub(crate) struct BoundSocket {
 }
 
 impl BoundSocket {
-    fn bind(path: &Path) -> Result<Self, BindError> {
+    fn bind(path: &Path) -> Result<Self, String> {
         let bind = || {
             let (descriptor, name) = HeldSocket::unix(path, MODE, None)?.into_parts();
             let listener = UnixListener::from(descriptor);
             listener.set_nonblocking(true)?;
             Ok(Self { listener, name })
         };
-        bind().map_err(|error| BindError::Unix { path: path.to_owned(), error })
+        bind().map_err(|error| {
+            format!("control.socket {}: {}", path.display(), why_not(path, &error))
+        })
     }
 
-    fn bind_privately() -> Result<Self, NoPrivateSocket> {
-        let namespace = private_socket::namespace().map_err(NoPrivateSocket::NoProc)?;
+    /// The private socket, or why there is none. It is for people, so drainit starts without it.
+    fn bind_privately() -> (Option<Self>, Option<String>) {
+        // Where even /proc is missing on purpose, a warning at every start would only annoy.
+        let Ok(namespace) = private_socket::namespace() else { return (None, None) };
         match private_socket::listen(namespace) {
-            (_, Ok(listener)) => Ok(Self { listener, name: None }),
-            (name, Err(error)) => Err(NoPrivateSocket::Taken { name, error }),
+            (_, Ok(listener)) => (Some(Self { listener, name: None }), None),
+            // Only another container of the pod or the host could have it.
+            (name, Err(error)) => {
+                let why = format!(
+                    "no control socket, so `drainit status` and the like cannot ask: @{name}: {}; \
+                     `control: {{socket: PATH}}` names another one",
+                    describe_io(&error)
+                );
+                (None, Some(why))
+            }
         }
     }
 }
@@ -150,7 +114,7 @@ mod tests {
     use crate::os::stale_socket;
     use crate::testing::temp_dir::TempDir;
 
-    fn socket_at(path: &Path) -> Result<Listeners, BindError> {
+    fn socket_at(path: &Path) -> Result<Listeners, String> {
         let socket = ControlSocket::Path(path.to_owned());
         Listeners::bind(&Control { socket, ..Control::default() })
     }
@@ -200,19 +164,19 @@ mod tests {
         bind(stale.unwrap().as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
         let living = socket_at(&path).unwrap();
         let text = format!("control.socket {}: another process listens on it", path.display());
-        assert_eq!(socket_at(&path).unwrap_err().to_string(), text);
+        assert_eq!(socket_at(&path).unwrap_err(), text);
         drop(living);
         stale_socket::finish_removals(Duration::from_secs(10));
         fs::write(&path, "precious").unwrap();
         let text =
             format!("control.socket {}: it is not a socket, so it is left alone", path.display());
-        assert_eq!(socket_at(&path).unwrap_err().to_string(), text);
+        assert_eq!(socket_at(&path).unwrap_err(), text);
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
     }
 
     #[test]
     fn errors_name_the_configured_place() {
-        let error = socket_at(Path::new("/nonexistent/control.sock")).unwrap_err().to_string();
+        let error = socket_at(Path::new("/nonexistent/control.sock")).unwrap_err();
         assert_eq!(
             error,
             "control.socket /nonexistent/control.sock: its directory /nonexistent does not exist"
@@ -221,7 +185,7 @@ mod tests {
         let address = taken.local_addr().unwrap();
         let socket = ControlSocket::Off;
         let control = Control { listen: Some(address), socket };
-        let error = Listeners::bind(&control).unwrap_err().to_string();
+        let error = Listeners::bind(&control).unwrap_err();
         assert_eq!(error, format!("control.listen {address}: address in use"));
     }
 }
