@@ -20,8 +20,8 @@ use nix::sys::stat::Mode;
 use nix::unistd::write;
 
 use crate::config::LogFormat;
+use crate::logging::Output;
 use crate::logging::writer::Sink;
-use crate::logging::{Flushed, Output};
 use crate::trusted_path::Place;
 use crate::types::harmless;
 
@@ -80,7 +80,7 @@ impl LogFiles {
     pub(crate) fn keep(&mut self, is_wanted: impl Fn(&Path, &Arc<Output>) -> bool) {
         let deadline = Instant::now() + MOMENT;
         self.0.retain(|path, output| {
-            if is_wanted(path, output) || output.flush(left_until(deadline)) == Flushed::No {
+            if is_wanted(path, output) || !output.flush(left_until(deadline)) {
                 return true;
             }
             report_unwritten(path, output);
@@ -325,7 +325,7 @@ mod tests {
         assert!(!is_open());
         let write = |line: &str| {
             output.push_process(Stream::Stdout, line.as_bytes());
-            assert_eq!(output.flush(LONG), Flushed::Yes);
+            assert!(output.flush(LONG));
         };
         for lines in ["1\n", "1\n2\n"] {
             write(&lines[lines.len() - 2..]);
@@ -398,7 +398,7 @@ mod tests {
         files.keep(|_, _| false);
         assert_eq!(files.0.len(), 1);
         let reading = std::thread::spawn(move || io::read_to_string(reader).unwrap());
-        assert_eq!(output.flush(LONG), Flushed::Yes);
+        assert!(output.flush(LONG));
         files.keep(|_, _| false);
         assert!(files.0.is_empty());
         drop(output);

@@ -39,16 +39,6 @@ pub struct Output {
     json: Arc<AtomicBool>,
 }
 
-/// The result of [`Output::flush`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub enum Flushed {
-    /// Everything was written, or the descriptor is broken.
-    Yes,
-    /// Time ran out.
-    No,
-}
-
 impl Output {
     /// Writes to descriptors 1 and 2. Never changes their flags, which are shared with other
     /// processes.
@@ -116,24 +106,25 @@ impl Output {
         self.stderr.stop_waiting();
     }
 
-    /// Blocks until everything queued is written, at most for `within`. drainit can exit after a
-    /// [`Flushed::No`] too: a thread that hangs in `write` does not outlive `_exit`.
-    pub fn flush(&self, within: Duration) -> Flushed {
+    /// Blocks until everything queued is written or the descriptor is broken, at most for `within`;
+    /// whether it was in time. drainit can exit otherwise, too: a thread that hangs in `write` does
+    /// not outlive `_exit`.
+    pub fn flush(&self, within: Duration) -> bool {
         let deadline = Instant::now() + within;
         let stdout = self.stdout.flush(deadline);
         let stderr = self.stderr.flush(deadline);
-        if stdout && stderr { Flushed::Yes } else { Flushed::No }
+        stdout && stderr
     }
 
     /// As [`Output::flush`], as long as the reader makes progress within each `patience`, at most
     /// for `longest`. Other tasks of the thread run meanwhile, if it takes more than a moment.
-    pub async fn flush_patiently(&self, patience: Duration, longest: Duration) -> Flushed {
+    pub async fn flush_patiently(&self, patience: Duration, longest: Duration) -> bool {
         let began = Instant::now();
         loop {
             let flushed = self.flush(FLUSH_SLICE.min(longest.saturating_sub(began.elapsed())));
             let took = began.elapsed();
             let quiet = took.min(self.stdout.quiet()).min(self.stderr.quiet());
-            if flushed == Flushed::Yes || quiet >= patience || took >= longest {
+            if flushed || quiet >= patience || took >= longest {
                 return flushed;
             }
             sleep(FLUSH_PAUSE).await;
@@ -282,7 +273,7 @@ mod tests {
                 () = others => unreachable!(),
             }
         });
-        assert_eq!(flushed, Flushed::Yes);
+        assert!(flushed);
         assert!(served.get() >= 5, "{}", served.get());
         drop(output);
         assert_eq!(reader.join().unwrap(), 210_000);
@@ -293,11 +284,11 @@ mod tests {
         let (output, stdout, mut stderr) = output();
         drop(stdout);
         output.push(Stream::Stdout, b"one\n");
-        assert_eq!(output.flush(LONG), Flushed::Yes);
+        assert!(output.flush(LONG));
         output.push(Stream::Stdout, b"two\nthree\n");
         output.push_process(Stream::Stdout, &b"x\n".repeat(2 * LIMIT));
         block_on(output.room(Stream::Stdout));
-        assert_eq!(output.flush(Duration::ZERO), Flushed::Yes);
+        assert!(output.flush(Duration::ZERO));
         assert_eq!(output.dropped(Stream::Stdout), 3 + 2 * LIMIT as u64);
 
         output.push(Stream::Stderr, b"fine\n");
@@ -311,7 +302,7 @@ mod tests {
         let (_reader, stderr) = pipe().unwrap();
         let output = Output::new(File::open("/dev/null").unwrap(), stderr);
         output.push(Stream::Stdout, b"one\n");
-        assert_eq!(output.flush(LONG), Flushed::Yes);
+        assert!(output.flush(LONG));
         assert_eq!(output.dropped(Stream::Stdout), 1);
     }
 
@@ -322,7 +313,7 @@ mod tests {
         let output = Output::new(full, stderr);
         for number in 1..=3 {
             output.push(Stream::Stdout, b"one\n");
-            assert_eq!(output.flush(LONG), Flushed::Yes);
+            assert!(output.flush(LONG));
             assert_eq!(output.dropped(Stream::Stdout), number);
         }
     }
@@ -335,7 +326,7 @@ mod tests {
         let output = Output::new(stdout_end, stderr_end);
         let line = [[b'x'; 9_999].as_slice(), b"\n"].concat();
         output.push_process(Stream::Stdout, &line.repeat(100));
-        assert_eq!(output.flush(Duration::from_millis(20)), Flushed::No);
+        assert!(!output.flush(Duration::from_millis(20)));
         drop(output);
         assert_eq!(text(stdout).into_bytes(), line.repeat(100));
     }
