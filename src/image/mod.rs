@@ -381,15 +381,8 @@ impl<'a> Checker<'a> {
         let wrong = match which(OsStr::new(name), path.as_deref(), dir) {
             Err(error) => Some(error),
             Ok(program) => {
-                let words: Vec<OsString> = command.iter().map(OsString::from).collect();
                 let user = process.and_then(|process| process.user.as_ref());
-                let attempt = Attempt {
-                    program: &program,
-                    command: &words,
-                    env: None,
-                    working_dir: dir,
-                    user,
-                };
+                let attempt = Attempt { program: &program, working_dir: dir, user };
                 foresee(&attempt, path.as_deref(), may_execute)
             }
         };

@@ -4,7 +4,7 @@
 //! or a missing working directory. The file system is examined after the failure, so that a
 //! successful start costs nothing.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
@@ -23,8 +23,6 @@ use crate::trusted_path::{Place, is};
 pub(crate) struct Attempt<'a> {
     /// Counts from the working directory of the child.
     pub(crate) program: &'a Path,
-    pub(crate) command: &'a [OsString],
-    pub(crate) env: Option<&'a [(OsString, OsString)]>,
     pub(crate) working_dir: Option<&'a Path>,
     /// `None` where the user does not change.
     pub(crate) user: Option<&'a User>,
@@ -63,7 +61,7 @@ pub(crate) fn diagnose(
             Some(user) => cannot_become(user, "the container's user namespace has no such id"),
             None => SpawnError::Other { path, source: error },
         },
-        Errno::E2BIG => SpawnError::TooBig { bytes: size(attempt), path },
+        Errno::E2BIG => SpawnError::TooBig { path },
         Errno::EAGAIN => SpawnError::TooMany { path },
         Errno::ETXTBSY => SpawnError::Busy { path },
         _ => SpawnError::Other { path, source: error },
@@ -240,15 +238,4 @@ pub(crate) fn remedy() -> &'static str {
     } else {
         "remove `user:` or start the container as root"
     }
-}
-
-fn size(attempt: &Attempt<'_>) -> usize {
-    let strings = |list: &[(OsString, OsString)]| -> usize {
-        list.iter().map(|(key, value)| key.as_bytes().len() + value.as_bytes().len() + 2).sum()
-    };
-    let env = match attempt.env {
-        Some(env) => strings(env),
-        None => strings(&std::env::vars_os().collect::<Vec<_>>()),
-    };
-    env + attempt.command.iter().map(|arg| arg.as_bytes().len() + 1).sum::<usize>()
 }

@@ -58,9 +58,9 @@ pub enum SpawnError {
     #[error("`{}` was not started: operation not permitted; an outdated seccomp profile may refuse the system call \
         clone3 (update the container runtime or libseccomp)", path.display())]
     Forbidden { path: PathBuf },
-    #[error("`{}` was not started: its arguments and environment are too long ({bytes} bytes; \
+    #[error("`{}` was not started: its arguments and environment are too long (\
         the kernel takes about 2 MiB together and 128 KiB for one of them)", path.display())]
-    TooBig { path: PathBuf, bytes: usize },
+    TooBig { path: PathBuf },
     #[error("`{}` was not started: there is no room for another process; \
         look at the container's pids limit and at RLIMIT_NPROC", path.display())]
     TooMany { path: PathBuf },
