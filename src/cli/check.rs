@@ -9,7 +9,6 @@ use clap::Args;
 
 use crate::cli::config_files::ConfigFiles;
 use crate::cli::tools;
-use crate::cli::values::plural;
 use crate::config::Config;
 use crate::load::check::image::ImageLookup;
 use crate::load::{Diagnostic, Environment, Severity};
@@ -115,4 +114,8 @@ fn write(problems: &[Diagnostic], fine: &str) -> io::Result<()> {
         (0, _) => writeln!(out, "{warnings_text}"),
         _ => writeln!(out, "{}, {warnings_text}", plural(errors, "error", "errors")),
     }
+}
+
+fn plural(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }

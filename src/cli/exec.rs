@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::cli::values::{duration, explain, positive};
 use crate::config::Address;
 use crate::exec;
 use crate::exec::options::ExecOptions;
-use crate::exec::rewrite::{Rewrite, signal};
+use crate::exec::rewrite::Rewrite;
 use crate::exec::with_drain;
 use crate::exec::with_drain::{DRAIN_VARIABLES, DrainOptions};
 use crate::load::values;
+use crate::load::values::Invalid;
 use crate::types::{Signal, exit_code};
 
 const DRAIN: &str = "Drain before the stop";
@@ -42,15 +42,15 @@ pub struct ExecArgs {
     #[arg(short = 'e', long = "remap-exit", value_name = "CODE", allow_hyphen_values = true)]
     remap_exit: Vec<u8>,
     /// Receive SIG when the parent of drainit dies; KILL kills the command, too
-    #[arg(short, long, value_name = "SIG", value_parser = signal)]
+    #[arg(short, long, value_name = "SIG", value_parser = values::signal)]
     parent_death_signal: Option<Signal>,
     /// A signal that stops the command. May be repeated [default: TERM, INT and QUIT]
-    #[arg(long = "stop-signal", value_name = "SIG", value_parser = stop_signal)]
+    #[arg(long = "stop-signal", value_name = "SIG", value_parser = values::catchable_signal)]
     stop_signals: Vec<Signal>,
     /// Time from the stop signal to KILL, for the command and its process group. When the command
     /// has ended, the rest of its group gets TERM, and KILL when the time is over [default: wait
     /// for the command only, without a limit]
-    #[arg(long, value_name = "DURATION", value_parser = positive)]
+    #[arg(long, value_name = "DURATION", value_parser = values::positive_duration)]
     grace_period: Option<Duration>,
     /// Inherit orphans although drainit is not PID 1: the default
     #[arg(short, long, overrides_with = "no_subreaper")]
@@ -62,14 +62,14 @@ pub struct ExecArgs {
     #[arg(short, long)]
     verbose: bool,
     /// Drain an Envoy with its admin at ADMIN: http://127.0.0.1:9901 or unix:/path
-    #[arg(long, value_name = "ADMIN", value_parser = admin, help_heading = DRAIN)]
+    #[arg(long, value_name = "ADMIN", value_parser = values::server, help_heading = DRAIN)]
     drain_envoy: Option<Address>,
     /// Longest drain; 0 turns it off [default: 15s]
-    #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = DRAIN)]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration, help_heading = DRAIN)]
     drain_time: Option<Duration>,
     /// Shortest drain, while clients learn that this instance goes away [default: 5s, at most
     /// --drain-time]
-    #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = DRAIN)]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration, help_heading = DRAIN)]
     drain_min: Option<Duration>,
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
@@ -127,9 +127,9 @@ pub(super) fn checked(args: ExecArgs) -> Result<(ExecOptions, Option<DrainOption
 /// The drain, by options or else by variables.
 fn drain(args: &ExecArgs) -> Result<Option<DrainOptions>, String> {
     let [of_admin, of_time, of_min] = DRAIN_VARIABLES;
-    let admin = given(args.drain_envoy.as_ref(), of_admin, admin)?;
-    let time = given(args.drain_time.as_ref(), of_time, duration)?;
-    let min = given(args.drain_min.as_ref(), of_min, duration)?;
+    let admin = given(args.drain_envoy.as_ref(), of_admin, values::server)?;
+    let time = given(args.drain_time.as_ref(), of_time, values::duration)?;
+    let min = given(args.drain_min.as_ref(), of_min, values::duration)?;
     let Some(admin) = admin else {
         // An image may set the times for all its commands, and drain only one of them.
         return match args.drain_time.or(args.drain_min) {
@@ -144,7 +144,7 @@ fn drain(args: &ExecArgs) -> Result<Option<DrainOptions>, String> {
 fn given<T: Clone>(
     option: Option<&T>,
     name: &str,
-    read: fn(&str) -> Result<T, String>,
+    read: fn(&str) -> Result<T, Invalid>,
 ) -> Result<Option<T>, String> {
     match (option, variable(name)) {
         (Some(value), _) => Ok(Some(value.clone())),
@@ -158,18 +158,4 @@ fn given<T: Clone>(
 /// A variable of the environment; an empty one counts as unset.
 fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|text| !text.is_empty())
-}
-
-fn admin(text: &str) -> Result<Address, String> {
-    values::server(text).map_err(explain)
-}
-
-fn stop_signal(text: &str) -> Result<Signal, String> {
-    match signal(text)? {
-        Signal::CHLD => Err("the end of a child sends it, too".to_owned()),
-        signal if signal == Signal::KILL || signal == Signal::STOP => {
-            Err(format!("{signal} never arrives: the kernel acts on it itself"))
-        }
-        signal => Ok(signal),
-    }
 }

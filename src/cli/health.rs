@@ -15,7 +15,6 @@ use crate::cli::ask::nobody;
 use crate::cli::config_files::ConfigFiles;
 use crate::cli::control_address;
 use crate::cli::control_address::Found;
-use crate::cli::values::{explain, positive};
 use crate::config::HttpTarget;
 use crate::http::{RequestError, Response, request};
 use crate::load::values;
@@ -46,13 +45,13 @@ pub struct HealthArgs {
     socket: Option<PathBuf>,
     /// Its address: http://127.0.0.1:9902 or unix:/path. With a URL path, asks any server for that
     /// instead
-    #[arg(long, value_name = "URL", value_parser = url)]
+    #[arg(long, value_name = "URL", value_parser = values::http)]
     url: Option<HttpTarget>,
     /// Limit for the answer
-    #[arg(long, value_name = "DURATION", value_parser = positive, default_value = "1s")]
+    #[arg(long, value_name = "DURATION", value_parser = values::positive_duration, default_value = "1s")]
     timeout: Duration,
     /// Ask until the answer is good, at most for this time
-    #[arg(long, value_name = "DURATION", value_parser = positive)]
+    #[arg(long, value_name = "DURATION", value_parser = values::positive_duration)]
     wait: Option<Duration>,
 }
 
@@ -136,8 +135,4 @@ fn judge(answer: Result<Response, RequestError>, target: &HttpTarget, doubt: &st
             (harmless(&line).into_owned(), exit_code::NOT_READY)
         }
     }
-}
-
-fn url(text: &str) -> Result<HttpTarget, String> {
-    values::http(text).map_err(explain)
 }

@@ -15,7 +15,6 @@ pub mod run;
 pub mod status;
 #[cfg_attr(not(feature = "tools"), path = "left_out.rs")]
 mod tools;
-mod values;
 
 use std::ffi::OsString;
 use std::io::{self, Write};

@@ -7,6 +7,7 @@ use hyper::Method;
 
 use crate::cli::ask::{LIMIT, ask, query, run};
 use crate::cli::control_address::{Found, Whom};
+use crate::load::values;
 use crate::types::Signal;
 
 /// Options of `stop`, `start` and `restart`.
@@ -27,7 +28,7 @@ pub struct OperateArgs {
 )]
 pub struct KillArgs {
     /// The signal, by name or number
-    #[arg(short, long, value_name = "SIGNAL", value_parser = signal, default_value = "KILL")]
+    #[arg(short, long, value_name = "SIGNAL", value_parser = values::signal, default_value = "KILL")]
     signal: Signal,
     #[command(flatten)]
     operate: OperateArgs,
@@ -52,9 +53,4 @@ fn post(args: &OperateArgs, verb: &str, parameter: Option<String>, limit: Durati
         let path = format!("/v1/{verb}?{}", query.join("&"));
         ask(&found, Method::POST, &path, limit).await.map(drop)
     })
-}
-
-fn signal(text: &str) -> Result<Signal, String> {
-    Signal::parse(text)
-        .ok_or_else(|| "write a name such as HUP, or a number from 1 to 64".to_owned())
 }

@@ -2,8 +2,8 @@
 
 use std::str::FromStr;
 
+use crate::load::values;
 use crate::types::Signal;
-use crate::types::suggest::nearest;
 
 /// The rules of `--rewrite`. Signals without a rule are forwarded unchanged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,21 +61,8 @@ impl FromStr for Rewrite {
     }
 }
 
-/// Reads a signal by name or number.
-///
-/// # Errors
-/// With the closest name, if there is one.
-pub fn signal(text: &str) -> Result<Signal, String> {
-    Signal::parse(text).ok_or_else(|| {
-        let name = text.trim().to_ascii_uppercase();
-        match nearest(name.trim_start_matches("SIG"), Signal::names()) {
-            Some(name) => format!("`{text}` is not a signal; did you mean `{name}`?"),
-            None => format!(
-                "`{text}` is not a signal; write a name such as `TERM`, `USR1` or `RTMIN+3`, \
-                or a number from 1 to 64"
-            ),
-        }
-    })
+fn signal(text: &str) -> Result<Signal, String> {
+    values::signal(text).map_err(|bad| format!("`{text}` is {bad}"))
 }
 
 #[cfg(test)]

@@ -6,11 +6,15 @@ use std::num::{IntErrorKind, ParseIntError};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use thiserror::Error;
+
 use crate::config::{Address, ControlSocket, HttpTarget};
 use crate::types::Signal;
 use crate::types::suggest::{list, nearest};
 
-#[derive(Debug, PartialEq, Eq)]
+/// Why a value is refused, and how to mend it.
+#[derive(Debug, PartialEq, Eq, Error)]
+#[error("{why}; {help}")]
 pub struct Invalid {
     /// Follows the value in the message.
     pub why: String,
@@ -158,8 +162,8 @@ pub(crate) fn listener(text: &str) -> Result<String, Invalid> {
 }
 
 /// A signal that drainit can catch, to act on it or to forward it.
-pub(crate) fn catchable_signal(text: &str) -> Result<Signal, Invalid> {
-    let why = match any_signal(text)? {
+pub fn catchable_signal(text: &str) -> Result<Signal, Invalid> {
+    let why = match signal(text)? {
         Signal::KILL | Signal::STOP => "a signal that no process can catch",
         Signal::CHLD => "a signal that the exit of every child sends, too",
         signal => return Ok(signal),
@@ -169,7 +173,7 @@ pub(crate) fn catchable_signal(text: &str) -> Result<Signal, Invalid> {
 
 /// A signal that can make a process exit.
 pub(crate) fn stop_signal(text: &str) -> Result<Signal, Invalid> {
-    match any_signal(text)? {
+    match signal(text)? {
         Signal::STOP => Err(Invalid::new(
             "it only suspends a process, and no process can catch it",
             "use `TERM`, `INT`, `QUIT`, `HUP`, `USR1`, `USR2` or a real-time signal",
@@ -178,9 +182,11 @@ pub(crate) fn stop_signal(text: &str) -> Result<Signal, Invalid> {
     }
 }
 
-fn any_signal(text: &str) -> Result<Signal, Invalid> {
+/// A signal by name or number.
+pub fn signal(text: &str) -> Result<Signal, Invalid> {
     Signal::parse(text).ok_or_else(|| {
-        let help = match nearest(text.trim().trim_start_matches("SIG"), Signal::names()) {
+        let name = text.trim().to_ascii_uppercase();
+        let help = match nearest(name.trim_start_matches("SIG"), Signal::names()) {
             Some(name) => format!("did you mean `{name}`?"),
             None => "write a name such as `TERM`, `USR1` or `RTMIN+3`, or a number".to_owned(),
         };
