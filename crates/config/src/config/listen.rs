@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::config::Address;
 use crate::load::diagnostics::diagnostic::quote;
-use crate::load::forms::leaf;
+use crate::load::forms::{Permissions, leaf};
 use crate::load::key::{Shape, Table};
 use crate::load::read::reader::{Fields, Reader};
 use crate::load::values::{self, Invalid};
@@ -22,7 +22,7 @@ pub struct ListenSocket {
     pub name: String,
     /// Who may connect to a Unix socket. <!-- C183 --> Example: `mode: "0660"`
     // As systemd's `SocketMode`.
-    #[key(form = Mode, default = "0666")]
+    #[key(form = Permissions, default = "0666")]
     pub mode: u32,
     /// At most this many connections wait (`net.core.somaxconn` is the limit). <!-- C184 -->
     /// Example: `backlog: 64`
@@ -58,12 +58,10 @@ impl fmt::Display for ListenSocket {
 struct ListenOn;
 /// The name of a descriptor.
 struct SocketName;
-struct Mode;
 
 leaf! {
     ListenOn => Address: Shape::Pattern("text", "^(tcp://|unix:)"), address;
     SocketName => String: Shape::Filled("text"), name;
-    Mode => u32: Shape::Number("octal permissions", "^[0-7]+$"), mode;
 }
 
 fn address(text: &str) -> Result<Address, Invalid> {
@@ -87,10 +85,4 @@ fn name(text: &str) -> Result<String, Invalid> {
             "use at most 255 letters, digits and signs other than `:`",
         )),
     }
-}
-
-fn mode(text: &str) -> Result<u32, Invalid> {
-    values::permissions(text).ok_or_else(|| {
-        Invalid::new("not permissions", "write three octal digits, such as `\"0660\"`")
-    })
 }

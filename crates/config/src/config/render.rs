@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::load::check::own_address::is_same;
-use crate::load::forms::leaf;
+use crate::load::forms::{Permissions, leaf};
 use crate::load::key::{Shape, Table};
 use crate::load::read::reader::{Fields, Reader};
 use crate::load::values::{self, Invalid};
@@ -23,7 +23,7 @@ pub struct Render {
     pub to: PathBuf,
     /// Its permissions. It belongs to the `user` of the process. <!-- C284 --> By default nobody
     /// else may read it, since it may have a secret put in. <!-- C631 --> Example: `mode: "0640"`
-    #[key(form = Mode, default = "0600")]
+    #[key(form = Permissions, default = "0600")]
     pub mode: u32,
 }
 
@@ -41,12 +41,9 @@ impl Render {
 
 /// The path of a file that is written, which a directory cannot be.
 struct Target;
-/// Permissions, as chmod(1) has them.
-struct Mode;
 
 leaf! {
     Target => PathBuf: Shape::Filled("path"), target;
-    Mode => u32: Shape::Number("three octal digits", "^0?[0-7]{3}$"), mode;
 }
 
 fn target(text: &str) -> Result<PathBuf, Invalid> {
@@ -55,11 +52,4 @@ fn target(text: &str) -> Result<PathBuf, Invalid> {
         Some(_) if !text.ends_with('/') => Ok(path),
         _ => Err(Invalid::new("not the path of a file", "end it with the name of the file")),
     }
-}
-
-fn mode(text: &str) -> Result<u32, Invalid> {
-    let help = "write three octal digits, such as `0640`";
-    let digits = text.strip_prefix('0').filter(|rest| rest.len() == 3).unwrap_or(text);
-    let mode = Some(digits).filter(|digits| digits.len() == 3).and_then(values::permissions);
-    mode.ok_or_else(|| Invalid::new("not permissions", help))
 }

@@ -102,6 +102,8 @@ pub(crate) struct Name;
 /// A listener of an Envoy.
 pub(crate) struct Listener;
 pub(crate) struct Umask;
+/// Permissions, as chmod(1) has them.
+pub(crate) struct Permissions;
 
 leaf! {
     String => String: Shape::Text, |text: &str| Ok(text.to_owned());
@@ -124,6 +126,7 @@ leaf! {
     Duration => Duration: Shape::Duration, values::duration;
     Positive => Duration: Shape::PositiveDuration, values::positive_duration;
     Umask => u32: Shape::Number("octal number from `000` to `777`", "^(0o)?0*[0-7]{1,3}$"), values::umask;
+    Permissions => u32: Shape::Number("three octal digits", "^0?[0-7]{3}$"), values::permissions;
 }
 
 /// A list of signals, each once.

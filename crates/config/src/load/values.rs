@@ -124,7 +124,7 @@ pub fn exit_code(text: &str) -> Result<u8, Invalid> {
 
 /// An octal umask, as supervisord and systemd write it.
 pub fn umask(text: &str) -> Result<u32, Invalid> {
-    permissions(text.strip_prefix("0o").unwrap_or(text)).ok_or_else(|| {
+    octal(text.strip_prefix("0o").unwrap_or(text)).ok_or_else(|| {
         Invalid::new(
             "not an octal number from 000 to 777",
             "write the permissions to take away, such as `\"027\"` for none to others and no write to the group",
@@ -132,8 +132,15 @@ pub fn umask(text: &str) -> Result<u32, Invalid> {
     })
 }
 
+/// Three octal digits, with or without a `0` before them.
+pub(crate) fn permissions(text: &str) -> Result<u32, Invalid> {
+    let digits = text.strip_prefix('0').filter(|rest| rest.len() == 3).unwrap_or(text);
+    let mode = Some(digits).filter(|digits| digits.len() == 3).and_then(octal);
+    mode.ok_or_else(|| Invalid::new("not permissions", "write three octal digits, such as `0640`"))
+}
+
 /// An octal number from 000 to 777, without a sign.
-pub(crate) fn permissions(text: &str) -> Option<u32> {
+fn octal(text: &str) -> Option<u32> {
     let bits = u32::from_str_radix(text, 8).ok()?;
     (bits <= 0o777 && !text.starts_with('+')).then_some(bits)
 }
