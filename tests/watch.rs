@@ -246,26 +246,3 @@ fn what_fails_with_the_new_content_is_started_by_the_next() {
     ended.assert_code(0);
     assert_eq!(ended.record.count("app", "start"), 2, "stopped by hand:\n{}", ended.record);
 }
-
-#[test]
-fn what_is_too_large_to_be_read_is_said_once() {
-    let Some(rig) = Rig::new() else { return };
-    fs::create_dir(rig.path("models")).unwrap();
-    for name in ["a", "b"] {
-        let file = fs::File::create(rig.path("models").join(name)).unwrap();
-        file.set_len(17 * 1024 * 1024).unwrap();
-    }
-    let drainit = rig.start(
-        "
-        processes:
-          app: {command: [CHILD, app], watch: [{path: DIR/models, action: restart}]}
-        ",
-    );
-    drainit.wait_for_line("warning: app: /.*/models/a and 1 more: too large to be read");
-    drainit.wait_for_line("everything is ready");
-    fs::write(drainit.path("models").join("c"), "x").unwrap();
-    drainit
-        .wait("the restart", LONG, |record| (record.count("app", "handling") == 2).then_some(()));
-    let record = drainit.record();
-    assert_eq!(count(&record, "too large"), 1, "{record}");
-}

@@ -65,8 +65,6 @@ pub(crate) struct Content {
     pub(crate) fingerprint: Option<Fingerprint>,
     /// The path itself, or the first file of a directory, that cannot be read, and why.
     pub(crate) unreadable: Option<(PathBuf, io::Error)>,
-    /// The first file that is too large for its content to be read, and how many there are.
-    pub(crate) too_large: Option<(PathBuf, usize)>,
 }
 
 /// What a look may still read, and what it has left out.
@@ -75,12 +73,11 @@ struct Limits {
     /// In bytes.
     left: u64,
     unreadable: Option<(PathBuf, io::Error)>,
-    too_large: Option<(PathBuf, usize)>,
 }
 
 impl Limits {
     fn new(longest: Duration, bytes: u64) -> Self {
-        Self { until: Instant::now() + longest, left: bytes, unreadable: None, too_large: None }
+        Self { until: Instant::now() + longest, left: bytes, unreadable: None }
     }
 
     fn check_time(&self) -> io::Result<()> {
@@ -88,10 +85,6 @@ impl Limits {
             return Ok(());
         }
         Err(io::Error::other(format!("a look at it takes longer than {}", human(LONGEST))))
-    }
-
-    fn leave_out(&mut self, path: PathBuf) {
-        self.too_large.get_or_insert((path, 0)).1 += 1;
     }
 }
 
@@ -166,13 +159,9 @@ fn of(path: &Path) -> Content {
 
 fn within(path: &Path, mut limits: Limits) -> Content {
     let read = fingerprint(path, add_content, &mut limits);
-    let Limits { unreadable, too_large, .. } = limits;
     match read {
-        Ok(fingerprint) => Content { fingerprint, unreadable, too_large },
-        Err(error) => {
-            let unreadable = Some((path.to_owned(), error));
-            Content { fingerprint: None, unreadable, too_large: None }
-        }
+        Ok(fingerprint) => Content { fingerprint, unreadable: limits.unreadable },
+        Err(error) => Content { fingerprint: None, unreadable: Some((path.to_owned(), error)) },
     }
 }
 
@@ -180,7 +169,7 @@ fn within(path: &Path, mut limits: Limits) -> Content {
 /// name counts: the others are watched.
 fn fingerprint(
     path: &Path,
-    add: fn(&Place, &mut DefaultHasher, &mut Limits) -> io::Result<Added>,
+    add: fn(&Place, &mut DefaultHasher, &mut Limits) -> io::Result<()>,
     limits: &mut Limits,
 ) -> io::Result<Option<Fingerprint>> {
     let Some(place) = there(Place::behind(path))? else { return Ok(None) };
@@ -214,7 +203,6 @@ fn fingerprint(
             name.hash(&mut hasher);
             let place = Place::below(&directory, &name);
             match place.and_then(|place| add(&place, &mut hasher, limits)) {
-                Ok(Added::TooLarge) => limits.leave_out(path.join(name)),
                 Err(error) if is_denied(&error) => {
                     UNREADABLE.hash(&mut hasher);
                     limits.unreadable.get_or_insert_with(|| (path.join(name), error));
@@ -223,10 +211,8 @@ fn fingerprint(
             }
         }
     } else {
-        match there(add(&place, &mut hasher, limits))? {
-            Some(Added::TooLarge) => limits.leave_out(path.to_owned()),
-            Some(Added::Whole) => {}
-            None => return Ok(None),
+        if there(add(&place, &mut hasher, limits))?.is_none() {
+            return Ok(None);
         }
     }
     Ok(Some(Fingerprint(hasher.finish())))
@@ -242,33 +228,17 @@ fn is_denied(error: &io::Error) -> bool {
         || ForeignLink::of(error).is_some()
 }
 
-/// How much of a file a fingerprint has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Added {
-    Whole,
-    /// Its size, time and inode in place of its content.
-    TooLarge,
-}
-
 /// Adds what changes with a file to a fingerprint.
-fn add_metadata(
-    place: &Place,
-    hasher: &mut DefaultHasher,
-    limits: &mut Limits,
-) -> io::Result<Added> {
+fn add_metadata(place: &Place, hasher: &mut DefaultHasher, limits: &mut Limits) -> io::Result<()> {
     limits.check_time()?;
     let about = place.stat()?;
     (about.st_ino, about.st_size).hash(hasher);
     (about.st_mtime, about.st_mtime_nsec, about.st_ctime, about.st_ctime_nsec).hash(hasher);
-    Ok(Added::Whole)
+    Ok(())
 }
 
 /// Adds a file to a fingerprint.
-fn add_content(
-    place: &Place,
-    hasher: &mut DefaultHasher,
-    limits: &mut Limits,
-) -> io::Result<Added> {
+fn add_content(place: &Place, hasher: &mut DefaultHasher, limits: &mut Limits) -> io::Result<()> {
     // A FIFO would wait for its writer.
     let file = place.open(OFlag::O_RDONLY | OFlag::O_NONBLOCK, Mode::empty())?;
     let about = file.metadata()?;
@@ -279,7 +249,7 @@ fn add_content(
     let largest = LARGEST.min(limits.left);
     if about.len() > largest {
         (about.ino(), about.mtime(), about.mtime_nsec()).hash(hasher);
-        return Ok(Added::TooLarge);
+        return Ok(());
     }
     let mut chunk = vec![0; CHUNK];
     // Some files of `/proc` have no size, and no end.
@@ -292,7 +262,7 @@ fn add_content(
         }
     }
     limits.left -= largest - file.limit();
-    Ok(Added::Whole)
+    Ok(())
 }
 
 /// `None` where the path does not exist.
@@ -464,7 +434,6 @@ mod tests {
         }
         let look = || within(&base, Limits::new(LONGEST, 12));
         let before = look();
-        assert_eq!(before.too_large, Some((base.join("c"), 2)));
         assert_eq!(look().fingerprint, before.fingerprint, "nothing has changed");
         fs::write(base.join("b"), "other").unwrap();
         let content = look().fingerprint;

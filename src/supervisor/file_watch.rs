@@ -36,8 +36,6 @@ struct FileWatch {
     known: Option<Fingerprint>,
     /// The path that could not be read the last time, and why; reported once.
     error: Option<(PathBuf, String)>,
-    /// The files that were too large to be read the last time; reported once.
-    too_large: Option<(PathBuf, usize)>,
 }
 
 /// What the task of a path shares with [`FileWatches`].
@@ -98,15 +96,7 @@ impl FileWatches {
             let Followed { looks, asks } = fingerprint::follow(watch.path.clone());
             let shared = Shared { asks: RefCell::new(asks), state: Cell::new(State::Quiet) };
             let shared = Rc::new(shared);
-            watches.push(FileWatch {
-                name,
-                watch,
-                looks,
-                shared,
-                known: None,
-                error: None,
-                too_large: None,
-            });
+            watches.push(FileWatch { name, watch, looks, shared, known: None, error: None });
         }
         let until = Instant::now() + LONGEST_LOOK;
         let mut tasks = Vec::with_capacity(watches.len());
@@ -216,17 +206,7 @@ impl FileWatch {
 
     /// Returns whether the content is new.
     fn is_new(&mut self, content: Content) -> bool {
-        let Content { fingerprint, unreadable, too_large } = content;
-        if let Some((path, count)) = too_large.as_ref().filter(|_| too_large != self.too_large) {
-            let others = count.saturating_sub(1);
-            let more = if others == 0 { String::new() } else { format!(" and {others} more") };
-            tracing::warn!(
-                "{}: {}{more}: too large to be read at each change; drainit compares size, time and inode",
-                self.name,
-                shown(path)
-            );
-        }
-        self.too_large = too_large;
+        let Content { fingerprint, unreadable } = content;
         let error = unreadable.map(|(path, error)| (path, describe_io(&error)));
         if let Some((path, why)) = error.as_ref().filter(|_| error != self.error) {
             tracing::warn!(
