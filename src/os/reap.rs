@@ -74,40 +74,35 @@ pub(crate) fn stopped_by(child: Pid) -> io::Result<Option<Signal>> {
 /// Whether a child is in this process group, reaped ones excluded. While there is one, the number
 /// of the group is not reused, and it may be signalled although its leader is reaped.
 pub(crate) fn has_child_in_group(leader: Pid) -> bool {
-    only_one(leader).is_ok_and(|leader| look(Id::PGid(NixPid::from_raw(leader))).is_some())
+    only_one(leader).is_ok_and(|leader| exists(Id::PGid(NixPid::from_raw(leader))))
 }
 
 /// Whether there is any child that is not reaped. Unlike a scan of `/proc`, this does not miss
 /// short-lived ones.
 pub(crate) fn has_children() -> bool {
-    look(Id::All).is_some()
+    exists(Id::All)
 }
 
 /// Whether this is a child of drainit that is not reaped: its pid may be signalled.
 pub(crate) fn is_child(pid: Pid) -> bool {
-    only_one(pid).is_ok_and(|pid| look(Id::Pid(NixPid::from_raw(pid))).is_some())
+    only_one(pid).is_ok_and(|pid| exists(Id::Pid(NixPid::from_raw(pid))))
 }
 
 /// Whether this is a child of drainit that has not ended.
 #[cfg(test)]
 pub(crate) fn is_living_child(pid: Pid) -> bool {
-    look(Id::Pid(NixPid::from_raw(pid))) == Some(State::Lives)
+    look(Id::Pid(NixPid::from_raw(pid))) == Ok(WaitStatus::StillAlive)
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Lives,
-    Ended,
+/// Whether there is a child among these that is not reaped. `EINVAL` is a real-time signal that ended
+/// it, which nix does not know.
+fn exists(id: Id<'_>) -> bool {
+    look(id) != Err(Errno::ECHILD)
 }
 
-/// Looks at a child among these without reaping it; `None` where there is no child.
-fn look(id: Id<'_>) -> Option<State> {
-    match waitid(id, WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT) {
-        Err(Errno::ECHILD) => None,
-        Ok(WaitStatus::StillAlive) => Some(State::Lives),
-        // EINVAL is a real-time signal that ended it, which nix does not know.
-        _ => Some(State::Ended),
-    }
+/// Looks at a child among these without reaping it.
+fn look(id: Id<'_>) -> nix::Result<WaitStatus> {
+    waitid(id, WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT)
 }
 
 #[cfg(test)]
