@@ -6,7 +6,6 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::config::Resource;
 use crate::types::exit_code;
 
 /// Why a process could not be started.
@@ -54,7 +53,7 @@ pub enum SpawnError {
     #[error(
         "the limit `{resource}` cannot be set to {wanted}, because drainit's own hard limit is {own}; {remedy}"
     )]
-    Limit { resource: Resource, wanted: String, own: String, remedy: &'static str },
+    Limit { resource: &'static str, wanted: String, own: String, remedy: &'static str },
     #[error("`{}` was not started: operation not permitted; an outdated seccomp profile may refuse the system call \
         clone3 (update the container runtime or libseccomp)", path.display())]
     Forbidden { path: PathBuf },

@@ -2,9 +2,9 @@
 
 use std::io;
 
-use nix::sys::resource::{RLIM_INFINITY, Resource as Kernel, getrlimit, rlim_t};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, rlim_t};
 
-use crate::config::{Limit, Resource, Ulimit};
+use crate::config::{Limit, Ulimit};
 use crate::os::spawn::{SpawnError, has_capabilities};
 use crate::os::sys::ChildLimit;
 
@@ -14,7 +14,7 @@ const SYS_RESOURCE: u64 = 1 << 24;
 /// The numbers of the limits; `max` is the hard limit that drainit has now.
 pub(super) fn resolve(ulimits: &[Ulimit]) -> io::Result<Vec<ChildLimit>> {
     let resolve = |ulimit: &Ulimit| -> io::Result<ChildLimit> {
-        let resource = kernel(ulimit.resource);
+        let resource = ulimit.resource;
         let (_, own) = getrlimit(resource)?;
         let (soft, hard) = (number(ulimit.soft, own), number(ulimit.hard, own));
         Ok(ChildLimit { resource, soft: soft.min(hard), hard })
@@ -34,12 +34,12 @@ fn number(limit: Limit, own: rlim_t) -> rlim_t {
 pub(crate) fn refused(ulimits: &[Ulimit]) -> Option<SpawnError> {
     let may_raise = has_capabilities(SYS_RESOURCE);
     ulimits.iter().find_map(|ulimit| {
-        let (_, own) = getrlimit(kernel(ulimit.resource)).ok()?;
+        let (_, own) = getrlimit(ulimit.resource).ok()?;
         let wanted = number(ulimit.hard, own);
         // With the capability only `nofile` has a bound: /proc/sys/fs/nr_open.
-        let is_refused = wanted > own && (!may_raise || ulimit.resource == Resource::Nofile);
+        let is_refused = wanted > own && (!may_raise || ulimit.resource == Resource::RLIMIT_NOFILE);
         is_refused.then(|| SpawnError::Limit {
-            resource: ulimit.resource,
+            resource: ulimit.name(),
             wanted: text(wanted),
             own: text(own),
             remedy: if may_raise {
@@ -54,24 +54,4 @@ pub(crate) fn refused(ulimits: &[Ulimit]) -> Option<SpawnError> {
 
 fn text(limit: rlim_t) -> String {
     if limit == RLIM_INFINITY { "unlimited".to_owned() } else { limit.to_string() }
-}
-
-fn kernel(resource: Resource) -> Kernel {
-    match resource {
-        Resource::Core => Kernel::RLIMIT_CORE,
-        Resource::Cpu => Kernel::RLIMIT_CPU,
-        Resource::Data => Kernel::RLIMIT_DATA,
-        Resource::Fsize => Kernel::RLIMIT_FSIZE,
-        Resource::Locks => Kernel::RLIMIT_LOCKS,
-        Resource::Memlock => Kernel::RLIMIT_MEMLOCK,
-        Resource::Msgqueue => Kernel::RLIMIT_MSGQUEUE,
-        Resource::Nice => Kernel::RLIMIT_NICE,
-        Resource::Nofile => Kernel::RLIMIT_NOFILE,
-        Resource::Nproc => Kernel::RLIMIT_NPROC,
-        Resource::Rss => Kernel::RLIMIT_RSS,
-        Resource::Rtprio => Kernel::RLIMIT_RTPRIO,
-        Resource::Rttime => Kernel::RLIMIT_RTTIME,
-        Resource::Sigpending => Kernel::RLIMIT_SIGPENDING,
-        Resource::Stack => Kernel::RLIMIT_STACK,
-    }
 }

@@ -40,7 +40,7 @@ pub use process::{ArgRoute, Dependency, Process, ProcessKind, User};
 pub use readiness::{Pattern, Probe, Readiness};
 pub use render::Render;
 pub use shutdown::Shutdown;
-pub use ulimit::{Limit, Resource, Ulimit};
+pub use ulimit::{Limit, RESOURCES, Ulimit};
 pub(crate) use values::Moment;
 pub use values::{ValueFile, Variable};
 pub use watch::Watch;

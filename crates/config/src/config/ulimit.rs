@@ -1,6 +1,6 @@
 //! `ulimits:`: the resource limits of a process, in Compose's form.
 
-use std::fmt;
+use nix::sys::resource::Resource;
 
 use crate::load::forms::leaf;
 use crate::load::key::{At, Form, Key, Keys, Merge, Shape, Table};
@@ -30,18 +30,10 @@ pub enum Limit {
 
 /// Declares each resource with its key.
 macro_rules! resources {
-    ($(#[doc = $meaning:literal] $name:ident $variant:ident;)*) => {
-        /// The resources that Docker and Compose can limit.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-        pub enum Resource {
-            $(#[doc = $meaning] $variant),*
-        }
-
-        impl Resource {
-            /// Every resource by its name in a config.
-            pub const ALL: &'static [(&'static str, Self)] =
-                &[$((stringify!($name), Self::$variant)),*];
-        }
+    ($(#[doc = $meaning:literal] $name:ident $resource:ident;)*) => {
+        /// The resources that Docker and Compose can limit, by their names in a config.
+        pub const RESOURCES: &[(&str, Resource)] =
+            &[$((stringify!($name), Resource::$resource)),*];
 
         const KEYS: &Keys = &Keys {
             name: "Ulimits",
@@ -56,41 +48,43 @@ macro_rules! resources {
 
 resources! {
     /// The size of a core file, in bytes.
-    core Core;
+    core RLIMIT_CORE;
     /// The processor time, in seconds.
-    cpu Cpu;
+    cpu RLIMIT_CPU;
     /// The size of its data, in bytes.
-    data Data;
+    data RLIMIT_DATA;
     /// The size of a file that it writes, in bytes.
-    fsize Fsize;
+    fsize RLIMIT_FSIZE;
     /// The number of locks. Linux ignores it.
-    locks Locks;
+    locks RLIMIT_LOCKS;
     /// Locked memory, in bytes.
-    memlock Memlock;
+    memlock RLIMIT_MEMLOCK;
     /// POSIX message queues, in bytes.
-    msgqueue Msgqueue;
+    msgqueue RLIMIT_MSGQUEUE;
     /// The ceiling of its nice value: 20 minus this.
-    nice Nice;
+    nice RLIMIT_NICE;
     /// The number of open files.
-    nofile Nofile;
+    nofile RLIMIT_NOFILE;
     /// The number of processes and threads of its user.
-    nproc Nproc;
+    nproc RLIMIT_NPROC;
     /// Resident memory. Linux ignores it.
-    rss Rss;
+    rss RLIMIT_RSS;
     /// The ceiling of its real-time priority.
-    rtprio Rtprio;
+    rtprio RLIMIT_RTPRIO;
     /// The processor time of a real-time process without a system call, in microseconds.
-    rttime Rttime;
+    rttime RLIMIT_RTTIME;
     /// The number of queued signals of its user.
-    sigpending Sigpending;
+    sigpending RLIMIT_SIGPENDING;
     /// The size of its stack, in bytes.
-    stack Stack;
+    stack RLIMIT_STACK;
 }
 
-impl fmt::Display for Resource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = Self::ALL.iter().find(|(_, resource)| resource == self);
-        f.write_str(name.map_or("", |(name, _)| name))
+impl Ulimit {
+    /// The name of its resource in a config.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        let resource = RESOURCES.iter().find(|(_, resource)| *resource == self.resource);
+        resource.map_or("", |(name, _)| name)
     }
 }
 
@@ -103,7 +97,7 @@ impl Form for Ulimits {
 
     fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Vec<Ulimit>> {
         let fields = reader.table(node, at, KEYS)?;
-        let read = Resource::ALL.iter().filter_map(|(name, resource)| {
+        let read = RESOURCES.iter().filter_map(|(name, resource)| {
             let (soft, hard) = reader.key::<Both>(&fields, name)?;
             Some(Ulimit { resource: *resource, soft, hard })
         });

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::{Limit, LogFile, LogMode, Process, Resource, Ulimit};
+use nix::sys::resource::Resource;
+
+use crate::config::{Limit, LogFile, LogMode, Process, RESOURCES, Ulimit};
 use crate::load::testing::load;
 use crate::load::tests::{lines, problems, process_with};
 
@@ -51,16 +53,16 @@ fn ulimits_have_the_form_of_compose() {
     assert_eq!(
         process("ulimits: {nproc: 65535, nofile: max, core: -1, memlock: unlimited}").ulimits,
         [
-            both(Resource::Core, Limit::Unlimited),
-            both(Resource::Memlock, Limit::Unlimited),
-            both(Resource::Nofile, Limit::Max),
-            both(Resource::Nproc, number(65535)),
+            both(Resource::RLIMIT_CORE, Limit::Unlimited),
+            both(Resource::RLIMIT_MEMLOCK, Limit::Unlimited),
+            both(Resource::RLIMIT_NOFILE, Limit::Max),
+            both(Resource::RLIMIT_NPROC, number(65535)),
         ]
     );
     let (soft, hard) = (number(512), Limit::Max);
-    let nofile = Ulimit { resource: Resource::Nofile, soft, hard };
+    let nofile = Ulimit { resource: Resource::RLIMIT_NOFILE, soft, hard };
     assert_eq!(process("ulimits: {nofile: {soft: \"${N}\", hard: max}}").ulimits, [nofile]);
-    for (name, resource) in Resource::ALL {
+    for (name, resource) in RESOURCES {
         assert_eq!(
             process(&format!("ulimits: {{{name}: 1}}")).ulimits,
             [both(*resource, number(1))]
