@@ -118,20 +118,16 @@ impl Problems {
         let key = |p: &Problem| (p.span, p.severity);
         self.list.sort_by(|a, b| key(a).cmp(&key(b)).then_with(|| a.message.cmp(&b.message)));
         self.list.dedup_by(|a, b| key(a) == key(b) && a.message == b.message);
-        if self.list.len() > SHOWN {
+        let found = self.list.len();
+        if found > SHOWN {
             // Warnings are dropped first, so that they do not hide an error.
-            let errors = self.list.iter().filter(|p| p.severity == Severity::Error).count();
-            let mut warnings_left = SHOWN.saturating_sub(errors);
+            let mut kept = self.list.iter().filter(|p| p.severity == Severity::Error).count();
             self.list.retain(|p| {
-                let keep = p.severity == Severity::Error || warnings_left > 0;
-                if p.severity == Severity::Warning && keep {
-                    warnings_left -= 1;
-                }
-                self.more += usize::from(!keep);
-                keep
+                kept += usize::from(p.severity == Severity::Warning);
+                p.severity == Severity::Error || kept <= SHOWN
             });
-            self.more += self.list.len().saturating_sub(SHOWN);
             self.list.truncate(SHOWN);
+            self.more += found - self.list.len();
         }
         let mut out: Vec<_> = self.list.iter().map(|p| self.locate(p)).collect();
         if self.more > 0 {
