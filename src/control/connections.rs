@@ -26,8 +26,8 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::task::{AbortHandle, JoinSet, yield_now};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::os::Peer;
 use crate::os::private_socket;
-use crate::os::private_socket::Peer;
 
 /// At most this many connections of one listener at once.
 const MAX_CONNECTIONS: u64 = 64;

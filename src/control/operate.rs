@@ -12,7 +12,7 @@ use crate::control::connections::{Caller, Stage};
 use crate::control::status::{ProcessStatus, Status};
 use crate::control::{SupervisorHandle, TEXT, refuse, response, status};
 use crate::core::event::Request;
-use crate::os::private_socket::Peer;
+use crate::os::Peer;
 use crate::report::state::ProcessState;
 use crate::types::Signal;
 use crate::types::suggest::{list, nearest};

@@ -55,3 +55,12 @@ pub(crate) fn errno(error: &io::Error) -> Errno {
 
 /// A process id as the kernel counts them.
 pub type Pid = i32;
+
+/// Another process, as the kernel names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// 0 for a process outside our PID namespace, such as the container runtime.
+    pub pid: Pid,
+    /// Its real user id; on a socket, the effective one when it connected.
+    pub uid: u32,
+}

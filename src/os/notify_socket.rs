@@ -22,6 +22,7 @@ use nix::{cmsg_space, libc};
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 
+use crate::os::Peer;
 use crate::types::{ProcessId, harmless};
 
 /// The limit of systemd.
@@ -103,13 +104,6 @@ impl fmt::Display for NotifyMessage {
     }
 }
 
-/// Who has sent a message, as the kernel says: only root can name another one.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Sender {
-    pub(crate) pid: i32,
-    pub(crate) user: u32,
-}
-
 /// The socket for the messages of one process.
 pub struct NotifySocket {
     socket: UnixDatagram,
@@ -145,7 +139,7 @@ impl NotifySocket {
     /// When the socket is broken, which the kernel has no reason for.
     pub(crate) async fn recv(
         &self,
-        accepts: impl Fn(Sender, &NotifyMessage) -> bool,
+        accepts: impl Fn(Peer, &NotifyMessage) -> bool,
     ) -> io::Result<NotifyMessage> {
         loop {
             let fd = self.socket.as_raw_fd();
@@ -161,7 +155,7 @@ impl NotifySocket {
     /// Takes the messages that have arrived, as [`Self::recv`] does, without waiting.
     pub(crate) fn take_all(
         &self,
-        accepts: impl Fn(Sender, &NotifyMessage) -> bool,
+        accepts: impl Fn(Peer, &NotifyMessage) -> bool,
     ) -> Vec<NotifyMessage> {
         let mut messages = Vec::new();
         // A direct read: the runtime may not know yet that the socket is readable.
@@ -175,8 +169,8 @@ impl NotifySocket {
 
 /// Returns a message that has a content, and a sender that `accepts` accepts.
 fn accepted(
-    received: Option<(Sender, NotifyMessage)>,
-    accepts: &impl Fn(Sender, &NotifyMessage) -> bool,
+    received: Option<(Peer, NotifyMessage)>,
+    accepts: &impl Fn(Peer, &NotifyMessage) -> bool,
 ) -> Option<NotifyMessage> {
     let (sender, message) = received?;
     let is_one = message != NotifyMessage::default() && sender.pid > 0 && accepts(sender, &message);
@@ -186,7 +180,7 @@ fn accepted(
 /// Receives one datagram with its sender; `None` if it is too long or without credentials. The
 /// buffer for control data has room for the credentials only: the kernel closes descriptors that
 /// come with it (`FDSTORE`, `BARRIER`), and that is what a barrier waits for.
-fn receive(fd: i32) -> io::Result<Option<(Sender, NotifyMessage)>> {
+fn receive(fd: i32) -> io::Result<Option<(Peer, NotifyMessage)>> {
     let mut buffer = [0; MAX_DATAGRAM];
     let mut control = cmsg_space!(libc::ucred);
     let mut slices = [IoSliceMut::new(&mut buffer)];
@@ -206,12 +200,12 @@ fn receive(fd: i32) -> io::Result<Option<(Sender, NotifyMessage)>> {
 
 /// The credentials, which are the first of the control data. nix shows no control data where some
 /// did not fit, as the descriptors do not.
-fn sender(control: &[u8]) -> Option<Sender> {
+fn sender(control: &[u8]) -> Option<Peer> {
     let number = |at| Some(i32::from_ne_bytes(*control.get(at..)?.first_chunk()?));
     let data = size_of::<libc::cmsghdr>();
     let kind = (number(data - 8)?, number(data - 4)?);
     let is_it = kind == (libc::SOL_SOCKET, libc::SCM_CREDENTIALS);
-    let sender = || Some(Sender { pid: number(data)?, user: number(data + 4)?.cast_unsigned() });
+    let sender = || Some(Peer { pid: number(data)?, uid: number(data + 4)?.cast_unsigned() });
     is_it.then(sender)?
 }
 
@@ -306,7 +300,7 @@ mod tests {
     fn a_sender_without_a_pid_is_refused_whoever_would_accept_it() {
         let message = || NotifyMessage { ready: true, ..NotifyMessage::default() };
         for (pid, is_accepted) in [(0, false), (1, true)] {
-            let received = Some((Sender { pid, user: 0 }, message()));
+            let received = Some((Peer { pid, uid: 0 }, message()));
             assert_eq!(accepted(received, &|_, _| true).is_some(), is_accepted, "{pid}");
         }
     }

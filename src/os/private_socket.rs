@@ -15,16 +15,8 @@ use std::path::{Path, PathBuf};
 use nix::sys::socket::UnixAddr;
 use nix::unistd::geteuid;
 
-use crate::os::Pid;
 use crate::os::stale_socket::has_listener;
-
-/// The other side of a connection, as the kernel knows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Peer {
-    /// In our PID namespace; 0 if it is of another one.
-    pub(crate) pid: Pid,
-    pub(crate) uid: u32,
-}
+use crate::os::{Peer, Pid};
 
 /// The inode of our PID namespace.
 ///

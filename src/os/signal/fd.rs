@@ -124,7 +124,7 @@ impl SignalStream {
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
-    use crate::os::signal::SignalSender;
+    use crate::os::Peer;
     use crate::testing::isolated::in_own_process;
     use crate::types::Signal;
 
@@ -143,7 +143,7 @@ mod tests {
                     continue;
                 }
                 sys::raise(signal).unwrap();
-                let sender = SignalSender { pid: own_pid(), uid: nix::unistd::getuid().as_raw() };
+                let sender = Peer { pid: own_pid(), uid: nix::unistd::getuid().as_raw() };
                 // PIPE from itself is ignored.
                 let expected = ReceivedSignal { signal, sender: Some(sender) };
                 let expected = Some(expected).filter(|_| signal != Signal::PIPE);

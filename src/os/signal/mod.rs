@@ -3,24 +3,16 @@
 pub mod fd;
 pub mod mask;
 
+use crate::os::Peer;
 use crate::os::sys::Arrived;
 pub(crate) use crate::os::sys::describe;
 use crate::types::Signal;
-
-/// The sender of a signal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SignalSender {
-    /// 0 for a process outside our PID namespace, such as the container runtime.
-    pub pid: i32,
-    /// The real user id.
-    pub uid: u32,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReceivedSignal {
     pub signal: Signal,
     /// `None` where the kernel sent it (a terminal, a timer, the end of a child).
-    pub sender: Option<SignalSender>,
+    pub sender: Option<Peer>,
 }
 
 impl ReceivedSignal {
@@ -28,7 +20,7 @@ impl ReceivedSignal {
     /// reader means nothing.
     pub(crate) fn from_kernel(arrived: Arrived) -> Option<Self> {
         let signal = Signal::from_number(arrived.number)?;
-        let sender = arrived.sender.map(|(pid, uid)| SignalSender { pid, uid });
+        let sender = arrived.sender.map(|(pid, uid)| Peer { pid, uid });
         let is_own = sender.is_some_and(|sender| sender.pid == std::process::id().cast_signed());
         (!(is_own && signal == Signal::PIPE)).then_some(Self { signal, sender })
     }

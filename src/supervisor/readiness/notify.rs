@@ -15,9 +15,10 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::core::event::Event;
 use crate::local_task::LocalTask;
+use crate::os::Peer;
 use crate::os::Pid;
 use crate::os::descendants::{Kin, describe, kin, user_of};
-use crate::os::notify_socket::{NotifyMessage, NotifySocket, Sender};
+use crate::os::notify_socket::{NotifyMessage, NotifySocket};
 
 use crate::supervisor::liveness::PAUSED;
 use crate::supervisor::message::{InstanceSender, SharedChildren};
@@ -208,19 +209,19 @@ impl Source {
 
     /// Whether a sender has the user of the process: that of the config, or the one that the process
     /// has changed to, as under `gosu`. Who is root, or drainit's own user, could trace it anyway.
-    fn is_of_its_user(&self, sender: Sender) -> bool {
+    fn is_of_its_user(&self, sender: Peer) -> bool {
         let NotifySender { pid, user, .. } = &self.instance;
         sender.pid == *pid
-            || [Some(0), Some(geteuid().as_raw()), *user].contains(&Some(sender.user))
-            || user_of(*pid) == Some(sender.user)
+            || [Some(0), Some(geteuid().as_raw()), *user].contains(&Some(sender.uid))
+            || user_of(*pid) == Some(sender.uid)
     }
 
     /// Whether a message is from the process or belongs to it. Warns the first time it does not.
-    fn accepts(&self, sender: Sender, message: &NotifyMessage) -> bool {
+    fn accepts(&self, sender: Peer, message: &NotifyMessage) -> bool {
         let instance = &self.instance;
         let is_child = |pid| instance.children.borrow().role(pid).is_some();
         let kin = || kin(sender.pid, instance.pid, is_child);
-        let Sender { pid, user } = sender;
+        let Peer { pid, uid } = sender;
         let why = match self.is_of_its_user(sender).then(kin) {
             Some(Kin::Own) => return true,
             // No process outside the PID namespace of PID 1 can send, so it is the only candidate.
@@ -234,7 +235,7 @@ impl Source {
                 "which is neither the process itself, nor below it, nor in its session".to_owned()
             }
             None => format!(
-                "of user {user}, which is not that of the process; set its `user`, or send from the process itself"
+                "of user {uid}, which is not that of the process; set its `user`, or send from the process itself"
             ),
         };
         let line = format!(
