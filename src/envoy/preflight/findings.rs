@@ -31,10 +31,6 @@ pub(super) struct Facts {
 
 /// The finding that the admin has not answered as an Envoy admin for `patience`.
 pub(super) fn unusable(admin: &Address, error: &RequestError, patience: Duration) -> String {
-    let admin = match admin {
-        Address::Tcp(address) => format!("http://{address}"),
-        Address::Unix(path) => format!("unix:{}", path.display()),
-    };
     let what = match error {
         RequestError::Status(status) if status.is_client_error() => error.to_string(),
         _ => format!("has not answered for {}: {error}", human(patience)),
