@@ -13,7 +13,6 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::future::Future;
 use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
@@ -26,6 +25,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::task::{AbortHandle, JoinSet, yield_now};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::control::Server;
 use crate::os::Peer;
 use crate::os::private_socket;
 
@@ -90,16 +90,6 @@ impl Listener {
 
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
-
-pub(crate) trait Answer {
-    /// Reads one request from the stream and answers it. Moves `stage` on once the head is complete.
-    fn converse(
-        &self,
-        stream: Box<dyn Stream>,
-        caller: Caller,
-        stage: &Stage,
-    ) -> impl Future<Output = ()>;
-}
 
 /// How far a connection is, which decides how long it may take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -166,11 +156,11 @@ pub(crate) fn max_connections() -> usize {
 }
 
 /// Accepts as long as it is polled, at most `max` connections at once. Needs a `LocalSet`.
-pub(crate) async fn accept<A: Answer + 'static>(
+pub(crate) async fn accept(
     listener: Listener,
     max: usize,
     limits: Limits,
-    answer: Rc<A>,
+    server: Rc<Server>,
 ) -> Infallible {
     let mut tasks = JoinSet::new();
     // In the order of their accept.
@@ -194,12 +184,12 @@ pub(crate) async fn accept<A: Answer + 'static>(
                 if open.len() >= max {
                     close_oldest(open);
                 }
-                let answer = Rc::clone(&answer);
+                let server = Rc::clone(&server);
                 let stage = Stage { lasting: Rc::clone(&lasting), ..Stage::new(max / 2) };
                 let progress = stage.clone();
                 let task = tasks.spawn_local(async move {
                     let leave = Leave(stage);
-                    converse(&*answer, stream, caller, limits, &leave.0).await;
+                    converse(&server, stream, caller, limits, &leave.0).await;
                 });
                 open.push(Open { task, stage: progress });
                 // Polls the task before the next accept: a request that came with the connection is
@@ -230,14 +220,14 @@ fn close_oldest(open: &mut Vec<Open>) {
 }
 
 async fn converse(
-    answer: &impl Answer,
+    server: &Server,
     stream: Box<dyn Stream>,
     caller: Caller,
     limits: Limits,
     stage: &Stage,
 ) {
     let accepted = Instant::now();
-    let mut exchange = pin!(answer.converse(stream, caller, stage));
+    let mut exchange = pin!(server.converse(stream, caller, stage));
     if timeout_at(accepted + limits.head, &mut exchange).await.is_ok() {
         return;
     }

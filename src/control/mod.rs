@@ -32,7 +32,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::oneshot;
 
 use crate::control::connections::{
-    Answer, Caller, Limits, Listener, Stage, Stream, accept, max_connections,
+    Caller, Limits, Listener, Stage, Stream, accept, max_connections,
 };
 use crate::control::listen::Listeners;
 use crate::control::operate::Answered;
@@ -47,6 +47,9 @@ const MAX_HEAD: usize = 16 * 1024;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
+/// What an operation comes to, later: a text, or why it failed.
+pub type Outcome = oneshot::Receiver<Result<String, String>>;
+
 /// The supervisor, as the endpoints need it.
 pub trait SupervisorHandle {
     /// The status at this moment.
@@ -56,16 +59,12 @@ pub trait SupervisorHandle {
     /// Begins to stop, start or restart these processes, one after the other, until one fails. The
     /// answer comes when that is done or has failed, however long it takes; the error is a sentence
     /// for the operator. The sender is gone without an answer only when drainit itself ends.
-    fn request(
-        &self,
-        names: Vec<String>,
-        request: Operation,
-    ) -> oneshot::Receiver<Result<(), String>>;
+    fn request(&self, names: Vec<String>, request: Operation) -> Outcome;
     /// Reads the config again. The answer comes when every process is as the new config has it, or
     /// says why not; it has the warnings.
-    fn reload(&self) -> oneshot::Receiver<Result<String, String>>;
+    fn reload(&self) -> Outcome;
     /// Answers what a reload would do.
-    fn plan_reload(&self) -> oneshot::Receiver<Result<String, String>>;
+    fn plan_reload(&self) -> Outcome;
     /// Sends a signal to a process, not to its group.
     ///
     /// # Errors
@@ -97,7 +96,7 @@ async fn serve_within(
     let is_private = matches!(_name, Some(None));
     let unix = unix.map(UnixListener::from_std).transpose()?;
     let unix = unix.map(|listener| Listener::Unix { listener, is_private });
-    let server = Rc::new(Server { supervisor });
+    let server = Rc::new(Server { supervisor: Box::new(supervisor) });
     let max = max_connections();
     let accept = async |listener: Option<Listener>| match listener {
         Some(listener) => accept(listener, max, limits, Rc::clone(&server)).await,
@@ -110,11 +109,12 @@ async fn serve_within(
 }
 
 /// Answers on every listener.
-struct Server<S> {
-    supervisor: S,
+pub(crate) struct Server {
+    supervisor: Box<dyn SupervisorHandle>,
 }
 
-impl<S: SupervisorHandle> Answer for Server<S> {
+impl Server {
+    /// Reads one request from the stream and answers it. Moves `stage` on once the head is complete.
     async fn converse(&self, stream: Box<dyn Stream>, caller: Caller, stage: &Stage) {
         let answer = |request: Request<Incoming>| {
             stage.answer();
@@ -130,14 +130,12 @@ impl<S: SupervisorHandle> Answer for Server<S> {
             .serve_connection(TokioIo::new(stream), service_fn(answer))
             .await;
     }
-}
 
-impl<S: SupervisorHandle> Server<S> {
     fn answer<B>(&self, request: &Request<B>, caller: &Caller, stage: &Stage) -> Answered {
         if let Caller::Stranger(reason) = caller {
             return Answered::Now(response(StatusCode::FORBIDDEN, TEXT, format!("{reason}\n")));
         }
-        let (path, supervisor) = (request.uri().path(), &self.supervisor);
+        let (path, supervisor) = (request.uri().path(), &*self.supervisor);
         if let Some(path) = path.strip_prefix(operate::PREFIX) {
             return operate::answer(request, path, caller, stage, supervisor);
         }

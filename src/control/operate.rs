@@ -6,11 +6,10 @@
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::{Method, Response, StatusCode};
-use tokio::sync::oneshot;
 
 use crate::control::connections::{Caller, Stage};
 use crate::control::status::{ProcessStatus, Status};
-use crate::control::{SupervisorHandle, TEXT, refuse, response, status};
+use crate::control::{Outcome, SupervisorHandle, TEXT, refuse, response, status};
 use crate::core::event::Request;
 use crate::os::Peer;
 use crate::report::state::ProcessState;
@@ -23,9 +22,7 @@ pub(crate) const PREFIX: &str = "/v1/";
 /// An answer, at once or when the operation is done.
 pub(crate) enum Answered {
     Now(Response<Full<Bytes>>),
-    Later(Vec<oneshot::Receiver<Result<(), String>>>),
-    /// With a text.
-    TextLater(oneshot::Receiver<Result<String, String>>),
+    Later(Vec<Outcome>),
 }
 
 impl Answered {
@@ -34,23 +31,20 @@ impl Answered {
         let gone = || "drainit has ended before that was done".to_owned();
         match self {
             Self::Now(response) => response,
-            Self::TextLater(outcome) => match outcome.await.unwrap_or_else(|_| Err(gone())) {
-                Ok(text) => response(StatusCode::OK, TEXT, text),
-                Err(reason) => response(StatusCode::CONFLICT, TEXT, reason + "\n"),
-            },
             Self::Later(outcomes) => {
-                let mut failures = Vec::new();
+                let (mut texts, mut failures) = (Vec::new(), Vec::new());
                 for outcome in outcomes {
-                    if let Err(reason) = outcome.await.unwrap_or_else(|_| Err(gone())) {
-                        failures.push(reason);
+                    match outcome.await.unwrap_or_else(|_| Err(gone())) {
+                        Ok(text) => texts.push(text),
+                        Err(reason) => failures.push(reason),
                     }
                 }
                 // Equal where one process holds up several others.
+                texts.dedup();
                 failures.dedup();
-                if failures.is_empty() {
-                    response(StatusCode::OK, TEXT, "done\n".to_owned())
-                } else {
-                    response(StatusCode::CONFLICT, TEXT, failures.join("; ") + "\n")
+                match failures.is_empty() {
+                    true => response(StatusCode::OK, TEXT, texts.concat()),
+                    false => response(StatusCode::CONFLICT, TEXT, failures.join("; ") + "\n"),
                 }
             }
         }
@@ -141,11 +135,11 @@ fn reload(
         return Answered::Now(busy());
     }
     if *method == Method::GET {
-        return Answered::TextLater(supervisor.plan_reload());
+        return Answered::Later(vec![supervisor.plan_reload()]);
     }
     let Peer { pid, uid } = peer;
     tracing::info!("reload requested by pid {pid} (uid {uid})");
-    Answered::TextLater(supervisor.reload())
+    Answered::Later(vec![supervisor.reload()])
 }
 
 /// Refuses a path that this version of drainit does not know; another one may.

@@ -33,25 +33,21 @@ impl SupervisorHandle for CountingSupervisor {
         Ok(())
     }
 
-    fn reload(&self) -> oneshot::Receiver<Result<String, String>> {
+    fn reload(&self) -> Outcome {
         self.reloads.update(|count| count + 1);
         let (reply, answer) = oneshot::channel();
         reply.send(Ok("a warning\n".to_owned())).unwrap();
         answer
     }
 
-    fn plan_reload(&self) -> oneshot::Receiver<Result<String, String>> {
+    fn plan_reload(&self) -> Outcome {
         self.reloads.update(|count| count + 1);
         let (reply, answer) = oneshot::channel();
         reply.send(Err("a plan".to_owned())).unwrap();
         answer
     }
 
-    fn request(
-        &self,
-        names: Vec<String>,
-        request: Operation,
-    ) -> oneshot::Receiver<Result<(), String>> {
+    fn request(&self, names: Vec<String>, request: Operation) -> Outcome {
         let (sender, receiver) = oneshot::channel();
         self.requests.borrow_mut().push((names.join(" "), request, sender));
         receiver
@@ -59,7 +55,7 @@ impl SupervisorHandle for CountingSupervisor {
 }
 
 /// A request that is not answered yet.
-pub(crate) type Requested = (String, Operation, oneshot::Sender<Result<(), String>>);
+pub(crate) type Requested = (String, Operation, oneshot::Sender<Result<String, String>>);
 
 impl CountingSupervisor {
     pub(crate) fn new() -> Self {
@@ -80,6 +76,6 @@ pub(crate) async fn converse(
     caller: Caller,
     stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + 'static,
 ) {
-    let server = Server { supervisor };
+    let server = Server { supervisor: Box::new(supervisor) };
     server.converse(Box::new(stream), caller, &Stage::new(4)).await;
 }

@@ -295,7 +295,7 @@ async fn an_operation_outlasts_the_limit_and_its_client() {
             let (name, operation, second) = requests.pop().unwrap();
             assert_eq!((name.as_str(), operation), ("migrate", Operation::Stop));
             second.send(Err("it hangs".to_owned())).unwrap();
-            requests.pop().unwrap().2.send(Ok(())).unwrap();
+            requests.pop().unwrap().2.send(Ok("done\n".to_owned())).unwrap();
         };
         let (answer, ()) = tokio::join!(asking, answering);
         assert_eq!(answer, (409, "it hangs\n".to_owned()));
@@ -341,7 +341,7 @@ async fn those_who_wait_block_nobody() {
         }
         assert_eq!(ask_socket(&rig, Method::GET, "/livez").await.0, 200);
         for (_, _, answer) in rig.requests.borrow_mut().drain(..) {
-            answer.send(Ok(())).unwrap();
+            answer.send(Ok("done\n".to_owned())).unwrap();
         }
         for mut client in held.into_iter().take(bound) {
             let mut answer = String::new();
@@ -355,7 +355,7 @@ async fn those_who_wait_block_nobody() {
 // holds: C107
 #[tokio::test]
 async fn a_stranger_gets_no_answer_but_the_reason() {
-    let server = Server { supervisor: CountingSupervisor::new() };
+    let server = Server { supervisor: Box::new(CountingSupervisor::new()) };
     for path in ["/livez", "/status", "/v1/status", "/drain"] {
         let request = Request::get(path).body(()).unwrap();
         let caller = Caller::Stranger("the user 5 may not ask".to_owned());

@@ -28,7 +28,7 @@ use tokio::sync::oneshot;
 use crate::config::Config;
 use crate::control::listen::Listeners;
 use crate::control::status::Status;
-use crate::control::{SupervisorHandle, serve};
+use crate::control::{Outcome, SupervisorHandle, serve};
 use crate::core::budget::Budget;
 use crate::core::event::{Event, Request};
 use crate::core::machine::Machine;
@@ -193,11 +193,7 @@ impl SupervisorHandle for Handle {
         let _ = self.sender.send(Message::Event(Event::DrainRequested));
     }
 
-    fn request(
-        &self,
-        names: Vec<String>,
-        request: Request,
-    ) -> oneshot::Receiver<Result<(), String>> {
+    fn request(&self, names: Vec<String>, request: Request) -> Outcome {
         let (reply, answer) = oneshot::channel();
         let (status_board, sender) = (Rc::clone(&self.status_board), self.sender.clone());
         // A client that goes away does not end it.
@@ -218,18 +214,18 @@ impl SupervisorHandle for Handle {
                 }
             }
             // As above.
-            let _ = reply.send(Ok(()));
+            let _ = reply.send(Ok("done\n".to_owned()));
         });
         answer
     }
 
-    fn reload(&self) -> oneshot::Receiver<Result<String, String>> {
+    fn reload(&self) -> Outcome {
         let (reply, answer) = oneshot::channel();
         let _ = self.sender.send(Message::Reload { reply });
         answer
     }
 
-    fn plan_reload(&self) -> oneshot::Receiver<Result<String, String>> {
+    fn plan_reload(&self) -> Outcome {
         let (reply, answer) = oneshot::channel();
         let _ = self.sender.send(Message::PlanReload { reply });
         answer
