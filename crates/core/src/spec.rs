@@ -88,6 +88,9 @@ pub struct ProcessSpec {
     pub timeout: Option<Duration>,
     /// Its `only_if` cannot hold: it is never started.
     pub left_out: bool,
+    /// It starts with the container, or with the reload that adds it. Otherwise it is held as if a
+    /// request had stopped it, and the container is ready without it; it is not `required` then.
+    pub autostart: bool,
     /// It has an `only_if` that is evaluated at its start.
     pub conditional: bool,
     /// The limit of its readiness probe, if it has one.
@@ -203,6 +206,7 @@ impl ProcessSpec {
     /// Reserves no time for a process that is never started.
     pub fn leave_out(&mut self) {
         self.left_out = true;
+        self.autostart = true;
         self.readiness_timeout = None;
         self.hooks = HookWaits::default();
         self.drain = None;

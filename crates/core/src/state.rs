@@ -64,8 +64,8 @@ pub enum Lifecycle {
     },
     /// It is gone; its `post_stop` hook runs, and is killed at `until`.
     PostStop { until: Time },
-    /// A request has stopped it, or its start by request has failed. It stays down until it is
-    /// asked to start, and the container does not end for it.
+    /// A request has stopped it, its start by request has failed, or it has no `autostart`. It stays
+    /// down until it is asked to start, and the container does not end for it.
     Stopped {
         /// Its start by request has failed.
         failed: bool,
@@ -307,7 +307,7 @@ impl State {
             met: Vec::new(),
             timers: BTreeSet::new(),
             busy: count,
-            unsettled: count,
+            unsettled: spec.processes.iter().filter(|process| process.autostart).count(),
             missing: BTreeSet::new(),
             changed: BTreeMap::new(),
             has_begun: false,
@@ -333,7 +333,8 @@ impl State {
 
     /// Whether the container waits for a process that is in this state.
     fn is_waited_for(&self, id: ProcessId, life: Lifecycle) -> bool {
-        self.is_current(id) && !life.is_settled(self.process(id).required)
+        let of = self.process(id);
+        self.is_current(id) && of.autostart && !life.is_settled(of.required)
     }
 
     /// Whether the process runs, and its readiness is waited for.

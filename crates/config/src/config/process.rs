@@ -56,6 +56,14 @@ pub struct Process {
     /// <!-- C676 --> Without it, no profile decides. Example: `profiles: [debug]`
     #[key(default = "none")]
     pub profiles: Vec<String>,
+    /// `false`: it starts only by [`drainit start`](operating.md#stop-start-restart) or `restart`.
+    /// <!-- C684 --> Until then it is `stopped`, the container goes on even if nothing else runs, and
+    /// `/readyz` never waits for it. <!-- C685 --> Once started it is supervised, drained and stopped
+    /// as any other. <!-- C686 --> A reload starts none, and a change of this key alone neither starts
+    /// nor stops anything. <!-- C687 --> What starts by itself cannot depend on it. <!-- C688 -->
+    /// Example: `autostart: false`
+    #[key(default = "true")]
+    pub autostart: bool,
     /// Which of the container's arguments it gets. <!-- C156 --> Example: `args: {prefix: "--app."}`
     #[key(default = "none")]
     pub args: Option<ArgRoute>,

@@ -29,6 +29,7 @@ impl Config {
                 dependents: dependents.clone(),
                 followers: Vec::new(),
                 left_out: false,
+                autostart: process.autostart,
                 oneshot: process.kind == ProcessKind::Oneshot,
                 success_codes: process.success_codes.clone(),
                 timeout: process.timeout,
@@ -44,7 +45,7 @@ impl Config {
                     max: process.restart_max,
                 },
                 on_exit: process.on_exit,
-                required: process.required,
+                required: process.required && process.autostart,
                 stop_signal: process.stop_signal,
                 stop: Wait::new(process.stop_grace_period),
                 hooks: HookWaits {

@@ -57,10 +57,12 @@ pub struct Start<'c> {
     pub process: &'c Process,
     /// Its `only_if` cannot hold.
     pub left_out: bool,
+    /// It starts without a request.
+    pub is_automatic: bool,
     /// The limit of its `pre_start` hook.
     pub pre_start: Option<Duration>,
     /// The latest time at which it is ready, from the start of drainit, if nothing is restarted.
-    /// `None`: it waits for a oneshot, which has no time limit.
+    /// `None`: it waits for a oneshot, which has no time limit, or for a request.
     pub ready_by: Option<Duration>,
 }
 
@@ -115,7 +117,8 @@ impl<'c> Plan<'c> {
     #[must_use]
     pub fn ready_by(&self) -> Option<Duration> {
         let first = self.pre_start.unwrap_or_default();
-        self.start.iter().map(|start| start.ready_by).try_fold(first, |a, b| Some(a.max(b?)))
+        let own = self.start.iter().filter(|start| start.is_automatic);
+        own.map(|start| start.ready_by).try_fold(first, |a, b| Some(a.max(b?)))
     }
 
     /// The name of a step: `drain router`, `stop router`, `readiness_delay`.
@@ -192,6 +195,7 @@ fn start<'c>(config: &'c Config, spec: &Spec) -> Vec<Start<'c>> {
             };
             Some(begins.max(there?))
         });
+        let begins = begins.filter(|_| process.autostart);
         let pre_start = limit(&process.hooks);
         let started = begins.map(|begins| begins.saturating_add(pre_start.unwrap_or_default()));
         let within = process.readiness_timeout;
@@ -199,8 +203,8 @@ fn start<'c>(config: &'c Config, spec: &Spec) -> Vec<Start<'c>> {
         let ready = started.filter(|_| !process.oneshot || process.left_out);
         let ready = ready.map(|started| started.saturating_add(within.unwrap_or_default()));
         latest[id.index()] = Latest { started, ready };
-        let left_out = process.left_out;
-        out.push(Start { process: written, left_out, pre_start, ready_by: ready });
+        let (left_out, is_automatic) = (process.left_out, process.autostart);
+        out.push(Start { process: written, left_out, is_automatic, pre_start, ready_by: ready });
     }
     out
 }

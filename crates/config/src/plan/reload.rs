@@ -15,7 +15,7 @@ use crate::types::suggest::list;
 
 /// The keys that say only how drainit treats a process later. Where nothing else differs, it goes
 /// on untouched.
-const TAKEN_OVER: [&str; 2] = ["depends_on", "update"];
+const TAKEN_OVER: [&str; 3] = ["autostart", "depends_on", "update"];
 
 /// A process that drainit has.
 #[derive(Clone, Copy, Debug)]
@@ -93,6 +93,9 @@ impl<'a> Reload<'a> {
                 None if spec.left_out => {
                     (false, "left out".to_owned(), "new; its `only_if` does not hold".to_owned())
                 }
+                None if !spec.autostart => {
+                    (false, "stays stopped".to_owned(), "new; has `autostart: false`".to_owned())
+                }
                 None => (true, "started".to_owned(), "new".to_owned()),
                 Some(Known { one, keys, is_replaced: true }) => match one.life {
                     Life::Runs if spec.is_apart(one.spec) => {
@@ -100,11 +103,17 @@ impl<'a> Reload<'a> {
                         (true, replaced(Update::StopFirst), why)
                     }
                     Life::Runs => (true, replaced(process.update), differ(keys)),
-                    Life::Over | Life::Failed => (true, "started".to_owned(), differ(keys)),
+                    Life::Over | Life::Failed if spec.autostart => {
+                        (true, "started".to_owned(), differ(keys))
+                    }
+                    Life::Over | Life::Failed => (false, "stays stopped".to_owned(), differ(keys)),
                     Life::Stopped => {
-                        let why =
-                            format!("{}; it starts if another process needs it", differ(keys));
-                        (false, "stays stopped".to_owned(), why)
+                        let until = if spec.autostart {
+                            "it starts if another process needs it"
+                        } else {
+                            "it waits for a request"
+                        };
+                        (false, "stays stopped".to_owned(), format!("{}; {until}", differ(keys)))
                     }
                 },
                 Some(Known { one, keys, .. }) => match on.filter(|_| one.life == Life::Runs) {
@@ -346,6 +355,32 @@ from now on with the new `shutdown`
         assert_eq!(
             text(old, &new, stopped),
             "a  stays stopped  `command` differs; it starts if another process needs it\nnot touched: b\n"
+        );
+    }
+
+    // holds: C687
+    #[test]
+    fn nothing_without_autostart_is_started() {
+        let old = "processes: {a: {command: [a]}, b: {command: [b], autostart: false}, \
+                   c: {command: [c], type: oneshot}, d: {command: [d]}, e: {command: [e]}}";
+        let new = "processes: {a: {command: [a], autostart: false}, \
+                   b: {command: [b, -v], autostart: false}, \
+                   c: {command: [c, -v], type: oneshot, autostart: false}, \
+                   d: {command: [d, -v], autostart: false}, e: {command: [e]}, \
+                   f: {command: [f], autostart: false}}";
+        let life = |name: &str| match name {
+            "b" => Life::Stopped,
+            "c" => Life::Over,
+            _ => Life::Runs,
+        };
+        assert_eq!(
+            text(old, new, life),
+            "a  goes on               `autostart` differs\n\
+             b  stays stopped         `command` differs; it waits for a request\n\
+             c  stays stopped         `command` and `autostart` differ\n\
+             d  replaced, stop-first  `command` and `autostart` differ\n\
+             f  stays stopped         new; has `autostart: false`\n\
+             not touched: e\n"
         );
     }
 }

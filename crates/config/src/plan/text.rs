@@ -94,6 +94,9 @@ fn begins(plan: &Plan<'_>, start: &Start<'_>) -> Cow<'static, str> {
     if start.left_out {
         return "left out by `only_if` or `profiles`".into();
     }
+    if !start.is_automatic {
+        return "by `drainit start`".into();
+    }
     let mut words: Cow<'_, str> = match (start.process.depends_on.is_empty(), plan.pre_start) {
         (true, None) => "at once".into(),
         (true, Some(_)) => "after pre_start".into(),

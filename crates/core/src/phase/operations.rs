@@ -114,6 +114,7 @@ impl Operations {
         let goal = self.goals.get(&process);
         goal.is_some_and(|goal| matches!(goal, Goal::Judged { .. }))
             && state.is_current(process)
+            && spec.autostart
             && !state.life(process).survives_kill()
             && (spec.required || spec.restart.policy != RestartPolicy::No)
     }

@@ -10,7 +10,7 @@
 //! end.
 
 use crate::note::{Note, RequestError};
-use crate::phase::operations::{Goal, Operations, is_down};
+use crate::phase::operations::{Goal, Operations, is_down, is_gone};
 use crate::phase::replace::Replacement;
 use crate::prelude::*;
 use crate::slots::{Placed, Role};
@@ -207,7 +207,11 @@ impl Operations {
             }
             Step::Add(new) => {
                 state.note(Note::Adding(new));
-                self.bring_up(state, new);
+                if state.process(new).autostart {
+                    self.bring_up(state, new);
+                } else {
+                    state.set(new, Lifecycle::Stopped { failed: false });
+                }
             }
             Step::Replace { old, new } => {
                 let serves = matches!(state.life(old), Lifecycle::Ready { .. });
@@ -217,7 +221,9 @@ impl Operations {
                 for one in self.replacements.iter_mut().filter(|one| one.new == new) {
                     one.overlaps = overlaps;
                 }
-                let stays_down = state.life(old) == Lifecycle::Stopped { failed: false };
+                let life = state.life(old);
+                let stays_down = life == Lifecycle::Stopped { failed: false }
+                    || !state.process(new).autostart && is_gone(life);
                 if !overlaps {
                     self.swap(state, new, old);
                 }

@@ -124,6 +124,11 @@ impl Running {
         match event {
             Event::Start => {
                 state.has_begun = true;
+                for process in state.spec.ids() {
+                    if !state.process(process).autostart {
+                        state.set(process, Lifecycle::Stopped { failed: false });
+                    }
+                }
                 self.container_hook = match state.spec.hooks.pre_start {
                     Some(wait) => ContainerHook::Runs {
                         until: state.run_hook(None, Stage::PreStart, wait.limit),

@@ -169,6 +169,7 @@ fn startable(seed: u64) -> Spec {
             }
         }
         spec.processes[index].dependencies = needs;
+        spec.processes[index].autostart = true;
         if spec.processes[index].conditional && seed.is_multiple_of(2) {
             spec.processes[index].leave_out();
         }

@@ -24,6 +24,7 @@ pub(super) fn gateway() -> Spec {
         dependents: dependents.to_vec(),
         followers: Vec::new(),
         left_out: false,
+        autostart: true,
         oneshot: false,
         success_codes: vec![0],
         timeout: None,
@@ -931,6 +932,89 @@ fn a_stopped_process_stays_down_and_the_container_up() {
     let signal = play.at(8000, Event::Signal(Signal::TERM));
     assert_eq!(signal, [Action::Unready, Action::Sweep(Signal::TERM)]);
     assert_eq!(play.at(8000, Event::Leftovers(0)), [Action::Exit(0)]);
+}
+
+/// A gateway whose router waits for a request.
+fn by_request() -> Spec {
+    let mut spec = gateway();
+    let router = &mut spec.processes[ROUTER.index()];
+    (router.autostart, router.required) = (false, false);
+    spec
+}
+
+// holds: C684, C685, C686
+#[test]
+fn a_process_without_autostart_waits_for_a_request() {
+    let begin = || {
+        let mut play = Play { machine: Machine::new(Rc::new(by_request()), Time(Duration::ZERO)) };
+        assert_eq!(play.at(0, Event::Start), [Action::Spawn(ENGINE)]);
+        assert_eq!(play.at(0, Event::Spawned(ENGINE)), []);
+        assert!(is_ready(&play), "nobody waits for it");
+        assert_eq!(play.machine.state().life(ROUTER), Lifecycle::Stopped { failed: false });
+        play
+    };
+    // It takes no part in a shutdown before a request.
+    let mut play = begin();
+    let signal = Event::Signal(Signal::TERM);
+    assert_eq!(play.at(1000, signal), [Action::Unready, stop(ENGINE)]);
+    assert_eq!(play.at(1100, exited(ENGINE)), [Action::Sweep(Signal::TERM)]);
+    // After one it is drained and stopped as any other.
+    for request in [Request::Start, Request::Restart] {
+        let mut play = begin();
+        assert_eq!(play.at(1000, ask(ROUTER, request)), [Action::Spawn(ROUTER)]);
+        assert!(is_ready(&play), "nobody waits for it");
+        let notes = play.notes(1000, Event::Spawned(ROUTER));
+        assert_eq!(notes, [Note::Started(ROUTER), done(ROUTER, request)]);
+        assert_eq!(play.at(2000, signal), [Action::Unready, drain(15_000)]);
+    }
+}
+
+// holds: C684
+#[test]
+fn a_start_by_request_starts_what_it_needs() {
+    let mut spec = by_request();
+    spec.processes[ENGINE.index()].autostart = false;
+    let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
+    assert_eq!(play.at(0, Event::Start), []);
+    assert_eq!(play.at(1000, ask(ROUTER, Request::Start)), [Action::Spawn(ENGINE)]);
+    assert_eq!(play.at(1000, Event::Spawned(ENGINE)), [Action::Spawn(ROUTER)]);
+}
+
+// holds: C687
+#[test]
+fn a_reload_starts_nothing_without_autostart() {
+    let is_down = |play: &Play, slot: ProcessId| {
+        play.machine.state().life(slot) == Lifecycle::Stopped { failed: false }
+    };
+    // It is added.
+    let mut alone = gateway();
+    alone.processes.truncate(1);
+    alone.processes[ENGINE.index()].dependents.clear();
+    alone.order.truncate(1);
+    let mut play = Play { machine: Machine::new(Rc::new(alone), Time(Duration::ZERO)) };
+    play.at(0, Event::Start);
+    play.at(0, Event::Spawned(ENGINE));
+    let plan = [Placed::Same(ENGINE), Placed::New];
+    let from = Source::Config(ROUTER.index());
+    assert_eq!(play.reload(1000, &by_request(), &plan), [Action::Adopt { slot: ROUTER, from }]);
+    assert!(is_down(&play, ROUTER) && is_ready(&play));
+    assert_eq!(play.at(2000, ask(ROUTER, Request::Start)), [Action::Spawn(ROUTER)]);
+    // It is changed after it has completed.
+    let mut spec = gateway();
+    spec.processes = undrained(spec.processes);
+    spec.processes[ROUTER.index()].oneshot = true;
+    let mut play = Play::up(spec.clone());
+    play.at(500, exited(ROUTER));
+    spec.processes[ROUTER.index()].autostart = false;
+    let plan = [Placed::Same(ENGINE), Placed::Changed(ROUTER)];
+    let from = Source::Config(ROUTER.index());
+    assert_eq!(play.reload(1000, &spec, &plan), [Action::Adopt { slot: NEW, from }]);
+    assert!(is_down(&play, NEW));
+    // It runs: then it is replaced as any other, and stays untouched where nothing else differs.
+    let mut play = Play::up(Spec { processes: undrained(gateway().processes), ..gateway() });
+    assert_eq!(play.reload(1000, &by_request(), &[Placed::Same(ENGINE), Placed::Same(ROUTER)]), []);
+    assert_eq!(play.reload(1000, &by_request(), &plan).last(), Some(&stop(ROUTER)));
+    assert_eq!(play.at(1100, exited(ROUTER)), [Action::Spawn(NEW)]);
 }
 
 // holds: C207, C331

@@ -581,7 +581,7 @@ impl World {
                 self.check(was_unused, "over as not live, but it was live");
                 self.check(self.now.since(self.was_unused_at) <= CALL, "that was known long ago");
             }
-            DrainEnd::MinHeld => {
+            DrainEnd::NotAccepted => {
                 self.check(self.now >= self.terms.min_until, "`min` is not held");
             }
             _ => {}

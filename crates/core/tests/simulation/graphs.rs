@@ -76,6 +76,7 @@ fn graph(seed: u64, rng: &mut Rng, odds: &Odds) -> Spec {
         }
     }
     follow(seed, &mut processes);
+    hold(seed, &mut processes);
     overlap(seed, &mut processes);
     watch(seed, &mut processes);
     let readiness_delay = if rng.once_in(3) { rng.millis(8000) } else { Duration::ZERO };
@@ -119,6 +120,7 @@ fn process(rng: &mut Rng, id: u16, odds: &Odds) -> ProcessSpec {
         dependents: Vec::new(),
         followers: Vec::new(),
         left_out: false,
+        autostart: true,
         oneshot,
         success_codes: if rng.once_in(4) { vec![0, 7] } else { vec![0] },
         timeout: (oneshot && rng.once_in(2)).then(|| rng.millis(6000) + Duration::from_millis(1)),
@@ -280,6 +282,7 @@ fn config(
         versions.push((place, *version));
     }
     follow(seed, &mut processes);
+    hold(seed, &mut processes);
     let order = (0..processes.len() as u16).map(ProcessId).collect();
     Some(NewConfig { spec: Spec { window, processes, order, ..spec.clone() }, processes: versions })
 }
@@ -359,6 +362,19 @@ fn follow(seed: u64, processes: &mut [ProcessSpec]) {
                 processes[on.index()].followers.push((ProcessId(id as u16), condition));
             }
         }
+    }
+}
+
+/// Makes some processes wait for a request. What starts by itself needs none of them. They have a
+/// generator of their own.
+fn hold(seed: u64, processes: &mut [ProcessSpec]) {
+    let rng = &mut Rng::new(seed ^ 0xA070);
+    let once_in = rng.one_of([2, 4, 1_000_000, 1_000_000]);
+    for id in (0..processes.len()).rev() {
+        let mut above = processes[id].dependents.iter();
+        let is_needed = above.any(|by| processes[by.index()].autostart);
+        processes[id].autostart = is_needed || !rng.once_in(once_in);
+        processes[id].required &= processes[id].autostart;
     }
 }
 

@@ -102,7 +102,8 @@ pub(crate) struct Checker<'a> {
     /// Watched files that were seen to change, which neither an action nor a start has followed, and
     /// whether they are quiet.
     changed: BTreeMap<(ProcessId, usize), bool>,
-    /// Processes that a request has stopped while they ran, until one asks to start them.
+    /// Processes without `autostart`, and those that a request has stopped while they ran, until one
+    /// asks to start them.
     down: Vec<bool>,
     /// `alone` and `by_request` before the request that has come in this step.
     before: Option<Vec<(bool, bool)>>,
@@ -251,7 +252,12 @@ impl<'a> Checker<'a> {
             successors: BTreeSet::new(),
             went_well: BTreeSet::new(),
             changed: BTreeMap::new(),
-            down: vec![false; scenario.behaviours.len()],
+            down: (0..scenario.behaviours.len())
+                .map(|process| {
+                    let of = scenario.spec.processes.get(process);
+                    of.is_some_and(|of| !of.autostart)
+                })
+                .collect(),
             before: None,
         }
     }
@@ -559,7 +565,7 @@ impl<'a> Checker<'a> {
 
     /// A new instance is about to replace a running one. In an overlap nothing happens to that for
     /// now.
-    fn replacing(&mut self, new: ProcessId, old: ProcessId, overlaps: bool) {
+    fn replacing(&mut self, new: ProcessId, old: ProcessId, overlaps: bool, procs: &[Proc]) {
         self.hold(self.roles[new.index()] == Role::New { old }, "a replacement by another slot");
         self.step(new);
         if !overlaps {
@@ -569,6 +575,10 @@ impl<'a> Checker<'a> {
             // It may stay down.
             if self.at[old.index()].by_request {
                 self.at[new.index()].by_request = true;
+                self.stepped(new);
+            }
+            let was_down = !procs[old.index()].alive && !procs[old.index()].group;
+            if was_down && (!self.of(new).autostart || self.at[old.index()].started_as == 0) {
                 self.stepped(new);
             }
             self.leave(old);
@@ -597,6 +607,10 @@ impl<'a> Checker<'a> {
         let left = changed.map(|(_, (process, _))| *process).collect();
         let plan = plan.to_vec();
         self.slots.reload(config, &plan);
+        let added = config.processes.iter().zip(&config.spec.processes).zip(&plan);
+        for ((process, of), _) in added.filter(|(_, placed)| **placed == Placed::New) {
+            self.down[process.0] = !of.autostart;
+        }
         self.reload = Some(Reloading { plan, left, is_whole: true, ..Reloading::default() });
         self.has_reloaded = true;
         self.window = config.spec.window;
@@ -876,7 +890,8 @@ impl<'a> Checker<'a> {
                 self.hold(!self.unready, "a start after the shutdown has begun");
                 self.holds_start(process, procs);
                 let is_down = self.down[self.slots.process(process)];
-                self.hold(!is_down, "a start of what was stopped by hand");
+                // holds: C684
+                self.hold(!is_down, "a start that only a request may ask for");
                 // A restart does not look at what a new config has added.
                 let is_new = matches!(self.roles[process.index()], Role::New { .. });
                 let has_run = is_new || self.at[process.index()].started_as > 0;
@@ -1860,8 +1875,15 @@ impl<'a> Checker<'a> {
             Note::FileChanged { process, watch, action } => {
                 self.changed(process, watch, action, procs);
             }
-            Note::Replacing { process, old, overlaps } => self.replacing(process, old, overlaps),
-            Note::Adding(process) => self.step(process),
+            Note::Replacing { process, old, overlaps } => {
+                self.replacing(process, old, overlaps, procs)
+            }
+            Note::Adding(process) => {
+                self.step(process);
+                if !self.of(process).autostart {
+                    self.stepped(process);
+                }
+            }
             Note::Removing(process) => self.removing(process),
             Note::ReloadDone => self.reloaded(true, procs),
             Note::ReloadFailed { .. } => self.reloaded(false, procs),

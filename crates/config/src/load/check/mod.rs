@@ -36,10 +36,34 @@ pub(crate) fn check(
         declared_waits(problems, config, graph, places);
     }
     drains_without_order(problems, config, graph, places);
+    autostart(problems, config, places);
     reload_signal(problems, config, places);
     own_address::check(problems, config, places);
     held_sockets::check(problems, config, places);
     hot_restart::check(problems, config, places);
+}
+
+/// Refuses a process that starts by itself and needs one that does not.
+fn autostart(problems: &mut Problems, config: &Config, places: &Places) {
+    let by_request: Vec<_> = config.processes.iter().filter(|it| !it.autostart).collect();
+    for (index, process) in config.processes.iter().enumerate() {
+        // With `scale`, the first process of the entry stands for all.
+        let before = index.checked_sub(1).map(|before| &places.processes[before]);
+        if !process.autostart || before.is_some_and(|it| it.is_same(&places.processes[index])) {
+            continue;
+        }
+        let is_held = |name: &str| by_request.iter().any(|it| it.name == name);
+        if let Some(on) = process.depends_on.iter().find(|on| is_held(&on.process)) {
+            let (name, on) = (&process.name, &on.process);
+            let message = format!(
+                "`{name}` starts by itself, but needs `{on}`, which has `autostart: false`"
+            );
+            let span = places.processes[index].dependency(on);
+            problems.error(span, message).help(format!(
+                "write `autostart: false` for `{name}` too, or remove it from `{on}`"
+            ));
+        }
+    }
 }
 
 /// Refuses a `reload_signal` that has another meaning already.

@@ -527,3 +527,21 @@ fn what_was_written_for_another_program_leads_to_the_mend() {
     let found = problems("processes: {a: {command: [app, '${i}']}}");
     assert!(!found[0].help.as_deref().unwrap_or_default().contains("$$"), "{found:?}");
 }
+
+// holds: C688
+#[test]
+fn what_starts_by_itself_cannot_need_what_waits_for_a_request() {
+    let found = problems(
+        "processes:
+  tool: {command: [a], autostart: false, scale: 2}
+  other: {command: [a], autostart: false, depends_on: [tool]}
+  web: {command: [a], depends_on: [tool], scale: 2}
+",
+    );
+    assert_eq!(
+        lines(&found),
+        ["4:36 `web-1` starts by itself, but needs `tool-1`, which has `autostart: false`"]
+    );
+    let help = "write `autostart: false` for `web-1` too, or remove it from `tool-1`";
+    assert_eq!(found[0].help.as_deref(), Some(help));
+}

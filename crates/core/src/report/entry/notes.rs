@@ -135,7 +135,7 @@ impl Journal {
                 let text = format!("the new instance is taken back{old}: {cause}");
                 of(id, "taken_back", &text).at(request_failed(why)).cause(cause)
             }
-            Note::Adding(id) => of(id, "adding", "new in the config, starting it"),
+            Note::Adding(id) => of(id, "adding", "new in the config"),
             Note::Removing(id) => of(id, "removing", "no longer in the config, stopping it"),
             Note::ReloadDone => plain("reload_done", "reload done"),
             Note::ReloadFailed { why } => {
