@@ -33,7 +33,7 @@ pub(super) struct Process {
 }
 
 /// The order of the keys in the output.
-const ORDER: &str = "type profiles command scale environment env_file working_dir user umask ulimits depends_on readiness \
+const ORDER: &str = "type profiles autostart command scale environment env_file working_dir user umask ulimits depends_on readiness \
                      restart restart_max on_exit required success_codes stop_signal stop_grace_period log";
 
 /// Escapes what a config would expand.

@@ -19,8 +19,8 @@ const CONTAINER: &str =
     "AUTO syslog /dev/stdout /dev/stderr /dev/fd/1 /dev/fd/2 /proc/self/fd/1 /proc/self/fd/2";
 const PRIORITIES: &str = "supervisord starts by priority, without waiting, and stops in reverse: add `depends_on` where one \
                           needs another, and a `readiness` to what is needed.";
-const SUPERVISORCTL: &str = "supervisorctl has nobody to ask here: make this a `type: oneshot` that what it starts depends \
-                             on, or use `drainit start`";
+const SUPERVISORCTL: &str = "supervisorctl has nobody to ask here: write `drainit start`, or make this a `type: oneshot` \
+                             that what it starts depends on, without `autostart`";
 const PIDPROXY: &str =
     "pidproxy is part of supervisord: replace it by its program, run in the foreground";
 
@@ -134,6 +134,7 @@ fn process(section: &Section, program: &str, whole: &Section) -> Process {
             | "numprocs_start"
             | "startsecs"
                 if value == "0" => {}
+            "autostart" if truth(Some(&value)) == Some(false) => process.set("autostart", false),
             "autostart" | "killasgroup" if truth(Some(&value)) == Some(true) => {}
             "stopasgroup" if truth(Some(&value)) == Some(false) => {}
             "stderr_logfile" if log["file"] == value => {}
