@@ -6,7 +6,8 @@ use drainit_derive::Named;
 
 use crate::prelude::*;
 use crate::types::{
-    AFTER_KILL, End, OnExit, ProcessId, Restart, Signal, StartCondition, Update, WatchAction,
+    AFTER_KILL, End, ExitPolicy, OnExit, ProcessId, Restart, Signal, StartCondition, Update,
+    WatchAction,
 };
 
 /// A process with much memory needs more than [`AFTER_KILL`].
@@ -176,7 +177,7 @@ impl ProcessSpec {
     /// Whether the container goes on without it even if its start fails.
     #[must_use]
     pub fn may_be_missing(&self) -> bool {
-        !self.required && self.on_exit == OnExit::Ignore
+        !self.required && self.on_exit.failure == ExitPolicy::Ignore
     }
 
     /// Whether an instance of it starts beside one of this definition, to replace it. An Envoy takes

@@ -51,7 +51,9 @@ use crate::load::key::Table;
 use crate::load::read::environment::Env;
 use crate::load::read::processes::Processes;
 use crate::types::Signal;
-pub use crate::types::{OnExit, Restart, RestartPolicy, StartCondition, Update, WatchAction};
+pub use crate::types::{
+    ExitPolicy, OnExit, Restart, RestartPolicy, StartCondition, Update, WatchAction,
+};
 
 /// A whole config.
 #[derive(Clone, Debug, Table)]

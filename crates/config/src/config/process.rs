@@ -20,8 +20,8 @@ use crate::load::read::environment::{EnvFiles, Environment};
 use crate::load::read::reader::{Fields, Reader};
 use crate::load::read::scale;
 use crate::load::values::{self, Invalid};
-use crate::load::yaml::node::Node;
-use crate::types::{OnExit, RestartPolicy, Signal, StartCondition, Update, exit_code};
+use crate::load::yaml::node::{Kind, Node};
+use crate::types::{ExitPolicy, OnExit, RestartPolicy, Signal, StartCondition, Update, exit_code};
 
 /// One entry of `processes:`.
 #[derive(Clone, Debug, Table)]
@@ -149,12 +149,12 @@ pub struct Process {
     #[key(default = "no limit")]
     pub restart_max: Option<u32>,
     /// Whether the container is [not ready](#restart) after this process has ended for good with a
-    /// failure. <!-- C170 --> `false` needs `on_exit: ignore`. <!-- C624 --> Example: `required: false`
+    /// failure. <!-- C170 --> `false` needs `on_exit: ignore`, at least for `failure` and `signal`. <!-- C624 --> Example: `required: false`
     #[key(default = "true")]
     pub required: bool,
     /// What its unasked end does to the container, if it is not restarted. <!-- C171 -->
     /// Example: `on_exit: ignore`
-    #[key(default = "shutdown")]
+    #[key(form = EachEnd, default = "shutdown", value = OnExit::default())]
     pub on_exit: OnExit,
     /// Signals to drainit that are passed on to the process. <!-- C172 --> Those of
     /// `shutdown.signals` are not passed on. <!-- C625 --> Example: `forward_signals: [USR1, HUP]`
@@ -205,9 +205,11 @@ impl Process {
             let message = "`readiness: {log: …}` needs the output that `mode: none` drops";
             problems.error(fields.key("log"), message).help("remove one of the two");
         }
-        if !self.required && self.on_exit != OnExit::Ignore {
+        let OnExit { failure, signal, .. } = self.on_exit;
+        if !self.required && [failure, signal] != [ExitPolicy::Ignore; 2] {
             let why = format!("`{}` may be missing, but its exit stops the container", fields.at);
-            problems.error(fields.key("required"), why).help("add `on_exit: ignore`");
+            let problem = problems.error(fields.key("required"), why);
+            problem.help("add `on_exit: ignore`, or `on_exit: {failure: ignore}`");
         }
         if let Some(most) = reader.key::<PolicyMax>(fields, "restart").flatten() {
             if self.restart_max.is_some() {
@@ -227,6 +229,47 @@ impl Process {
         self.environment =
             number.into_iter().chain(std::mem::take(&mut self.env_file)).chain(own).collect();
         Some(self)
+    }
+}
+
+/// One word for every end, or a mapping.
+struct EachEnd;
+
+impl Form for EachEnd {
+    type Out = OnExit;
+    const SHAPE: Shape = Shape::Either(&[ExitPolicy::SHAPE, OnExitKeys::SHAPE]);
+
+    fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<OnExit> {
+        match node.kind {
+            Kind::Mapping(_) => OnExitKeys::read(reader, at, node),
+            _ => ExitPolicy::read(reader, at, node).map(OnExit::always),
+        }
+    }
+}
+
+/// `on_exit:` by the kind of the end.
+#[derive(Table)]
+#[table(settle = OnExit)]
+struct OnExitKeys {
+    /// It ended with code 0. <!-- C689 --> Example: `on_exit: {success: ignore}`
+    #[key(default = "shutdown")]
+    success: ExitPolicy,
+    /// It ended with another code, has failed its liveness check, or the `timeout` of a oneshot was
+    /// over.
+    /// Example: `on_exit: {failure: failure-shutdown}`
+    #[key(default = "shutdown")]
+    failure: ExitPolicy,
+    /// A signal ended it, also KILL by the kernel's OOM killer. <!-- C690 -->
+    /// Example: `on_exit: {success: ignore, signal: shutdown}`
+    #[key(default = "that of `failure`")]
+    signal: Option<ExitPolicy>,
+}
+
+impl OnExitKeys {
+    #[allow(clippy::unnecessary_wraps, reason = "as every table settles")]
+    fn settled(self, _: &mut Reader<'_>, _: &Fields<'_>) -> Option<OnExit> {
+        let Self { success, failure, signal } = self;
+        Some(OnExit { success, failure, signal: signal.unwrap_or(failure) })
     }
 }
 

@@ -12,7 +12,7 @@ use crate::load::key::{At, Form, Shape};
 use crate::load::read::reader::Reader;
 use crate::load::values;
 use crate::load::yaml::node::Node;
-use crate::types::{OnExit, RestartPolicy, Signal, StartCondition, Update};
+use crate::types::{ExitPolicy, RestartPolicy, Signal, StartCondition, Update};
 
 /// Declares single values by the form, the type, the shape and the parser of each.
 macro_rules! leaf {
@@ -69,7 +69,7 @@ words! {
     ProcessKind { "service" => Service, "oneshot" => Oneshot }
     Update { "stop-first" => StopFirst, "start-first" => StartFirst, "hot-restart" => HotRestart }
     RestartPolicy { "no" => No, "on-failure" => OnFailure, "always" => Always }
-    OnExit {
+    ExitPolicy {
         "shutdown" => Shutdown,
         "failure-shutdown" => FailureShutdown,
         "ignore" => Ignore,

@@ -23,7 +23,7 @@ use crate::prelude::*;
 use crate::slots::Role;
 use crate::spec::{HookId, Stage};
 use crate::state::{Lifecycle, State};
-use crate::types::{OnExit, ProcessId, Time, Update};
+use crate::types::{End, ExitPolicy, ProcessId, Time, Update};
 
 /// A stop has at least this much when its deadline counts from an earlier drain. The kubelet gives
 /// 2 s to a container whose `preStop` hook has used up the grace period (`minimumGracePeriodInSeconds`
@@ -157,16 +157,17 @@ impl Draining {
                     state.note(Note::EndedUndrained(process));
                 }
                 if !was_pending {
-                    self.exited(state, process);
+                    self.exited(state, process, end);
                 }
                 let spec = state.process(process);
                 let is_done = spec.oneshot && spec.is_success(end) || state.is_answer(process, end);
                 // Regardless of `restart`.
                 let was_stopped = was_stopped || !state.is_current(process);
                 self.has_lost_one |= !was_stopped;
-                if self.held && !was_stopped && spec.on_exit != OnExit::Ignore && !is_done {
-                    let is_failure = spec.on_exit == OnExit::FailureShutdown;
-                    let is_success = spec.is_success(end);
+                let is_success = spec.is_success(end);
+                let on_exit = spec.on_exit.of(end, is_success);
+                if self.held && !was_stopped && on_exit != ExitPolicy::Ignore && !is_done {
+                    let is_failure = on_exit == ExitPolicy::FailureShutdown;
                     self.stop(
                         state,
                         Cause::Ended { process, end, is_success, before_ready, is_failure },
@@ -256,12 +257,13 @@ impl Draining {
     }
 
     /// Handles the end of a process: those that send requests to it are drained only for `min`.
-    fn exited(&mut self, state: &mut State, gone: ProcessId) {
+    fn exited(&mut self, state: &mut State, gone: ProcessId, end: End) {
         let spec = state.process(gone);
         // Of two slots, the other one serves, unless it has not been started yet.
         let is_covered =
             !state.is_current(gone) && (state.runs_beside(gone) || spec.dependents.is_empty());
-        if spec.oneshot || spec.on_exit == OnExit::Ignore || is_covered {
+        let on_exit = spec.on_exit.of(end, spec.is_success(end));
+        if spec.oneshot || on_exit == ExitPolicy::Ignore || is_covered {
             return;
         }
         // The rest of the container may not be able to serve.

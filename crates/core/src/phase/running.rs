@@ -15,7 +15,7 @@ use crate::restart::{Verdict, verdict};
 use crate::slots::{Placed, Role};
 use crate::spec::{HookId, Spec, Stage};
 use crate::state::{Lifecycle, Reached, Restarts, State};
-use crate::types::{End, OnExit, ProcessId, StartCondition, Time};
+use crate::types::{End, ExitPolicy, ProcessId, StartCondition, Time};
 
 #[derive(Clone, Debug, Default)]
 pub struct Running {
@@ -423,8 +423,8 @@ fn ended(
 ) -> Step {
     let before_ready = state.awaits_ready(process);
     let spec = state.process(process);
-    let (on_exit, kill_at) = (spec.on_exit, state.now + spec.stop.limit);
-    let next = consequence(state, process, !is_success, state.now.since(since));
+    let (on_exit, kill_at) = (spec.on_exit.of(end, is_success), state.now + spec.stop.limit);
+    let next = consequence(state, process, on_exit, !is_success, state.now.since(since));
     if let AfterEnd::Restart { delay, .. } = next {
         let until = state.now + delay;
         // A start that fails before its `pre_start` hook has run leaves that to the next one.
@@ -447,7 +447,7 @@ fn ended(
         }
         AfterEnd::Shutdown | AfterEnd::Exhausted => {
             // Its `post_stop` hook is part of the shutdown that begins now.
-            let is_failure = on_exit == OnExit::FailureShutdown;
+            let is_failure = on_exit == ExitPolicy::FailureShutdown;
             Err(Cause::Ended { process, end, is_success, before_ready, is_failure })
         }
     }
@@ -456,7 +456,8 @@ fn ended(
 /// Handles a process that is gone after it was stopped for a failure, or whose start has failed:
 /// `restart` decides.
 fn judge(state: &mut State, process: ProcessId, lived: Duration, why: Failure) -> Step {
-    let next = consequence(state, process, true, lived);
+    let on_exit = state.process(process).on_exit.failure;
+    let next = consequence(state, process, on_exit, true, lived);
     state.note(Note::Failed { process, why, next });
     match next {
         AfterEnd::Restart { delay, .. } => {
@@ -477,9 +478,15 @@ fn judge(state: &mut State, process: ProcessId, lived: Duration, why: Failure) -
 }
 
 /// The consequence of an end, or of a failed liveness check. Counts a restart.
-fn consequence(state: &mut State, process: ProcessId, failed: bool, lived: Duration) -> AfterEnd {
+fn consequence(
+    state: &mut State,
+    process: ProcessId,
+    on_exit: ExitPolicy,
+    failed: bool,
+    lived: Duration,
+) -> AfterEnd {
     let spec = state.process(process);
-    let ignored = spec.on_exit == OnExit::Ignore;
+    let ignored = on_exit == ExitPolicy::Ignore;
     let restarts = state[process].restarts;
     match verdict(spec.restart, failed, restarts.in_a_row, lived) {
         Verdict::Again { delay, attempt } => {

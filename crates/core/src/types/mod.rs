@@ -9,7 +9,7 @@ pub mod suggest;
 mod time;
 
 pub use exit::{End, EndKind, exit_code};
-pub use policy::{OnExit, Restart, RestartPolicy, StartCondition, Update, WatchAction};
+pub use policy::{ExitPolicy, OnExit, Restart, RestartPolicy, StartCondition, Update, WatchAction};
 pub use printable::{harmless, harmless_lines, visible};
 pub use signal::{AFTER_KILL, ONE_SIGNAL, Signal};
 pub use stream::Stream;

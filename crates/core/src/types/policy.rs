@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use crate::types::Signal;
+use crate::types::{End, Signal};
 
 /// `condition:` of a dependency. Default: `completed` for a oneshot, `ready` for a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,9 +55,40 @@ pub enum RestartPolicy {
     Always,
 }
 
-/// `on_exit:`.
+/// `on_exit:`, by the kind of the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum OnExit {
+pub struct OnExit {
+    /// With one of the success codes.
+    pub success: ExitPolicy,
+    /// With another code, or a failure without an end: a start or a liveness check.
+    pub failure: ExitPolicy,
+    /// By a signal, whoever sent it.
+    pub signal: ExitPolicy,
+}
+
+impl OnExit {
+    /// Whatever the end.
+    pub const SHUTDOWN: Self = Self::always(ExitPolicy::Shutdown);
+    pub const IGNORE: Self = Self::always(ExitPolicy::Ignore);
+
+    #[must_use]
+    pub const fn always(policy: ExitPolicy) -> Self {
+        Self { success: policy, failure: policy, signal: policy }
+    }
+
+    #[must_use]
+    pub fn of(self, end: End, is_success: bool) -> ExitPolicy {
+        match end {
+            End::Code(_) if is_success => self.success,
+            End::Code(_) => self.failure,
+            End::Signal(_) | End::OutOfMemory => self.signal,
+        }
+    }
+}
+
+/// The words of `on_exit:`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ExitPolicy {
     /// The container stops, with the code of the process.
     #[default]
     Shutdown,

@@ -231,7 +231,7 @@ fn the_plan_after_an_unasked_end_is_exact() {
         (process.oneshot, process.drain, process.readiness_timeout) = (false, None, None);
         (process.left_out, process.conditional) = (false, false);
         process.restart.policy = RestartPolicy::No;
-        process.on_exit = OnExit::Shutdown;
+        process.on_exit = OnExit::SHUTDOWN;
         process.stop = Wait::new(Some(Duration::ZERO));
         process.hooks = HookWaits::default();
         spec.processes.push(process);

@@ -35,7 +35,7 @@ pub(super) fn gateway() -> Spec {
         handover: None,
         base_id: None,
         restart: Restart { policy: RestartPolicy::No, delay: MS(1000), max: Some(5) },
-        on_exit: OnExit::Shutdown,
+        on_exit: OnExit::SHUTDOWN,
         required: true,
         stop_signal: Signal::TERM,
         stop: Wait::new(Some(MS(5000))),
@@ -520,7 +520,7 @@ fn a_dependency_that_has_ended_for_good_fulfils_every_condition() {
     for condition in [StartCondition::Started, StartCondition::Ready, StartCondition::Completed] {
         let mut spec = gateway();
         let engine = &mut spec.processes[ENGINE.index()];
-        (engine.on_exit, engine.required) = (OnExit::Ignore, false);
+        (engine.on_exit, engine.required) = (OnExit::IGNORE, false);
         // It ends before it is ready.
         engine.readiness_timeout = Some(MS(3000));
         spec.processes[ROUTER.index()].dependencies = vec![(ENGINE, condition)];
@@ -790,7 +790,7 @@ fn any_other_end_during_a_requested_drain_is_a_reason_to_stop() {
 #[test]
 fn a_requested_drain_ends_with_the_last_process_of_a_container() {
     let mut spec = gateway();
-    spec.processes.iter_mut().for_each(|process| process.on_exit = OnExit::Ignore);
+    spec.processes.iter_mut().for_each(|process| process.on_exit = OnExit::IGNORE);
     let mut play = held(spec);
     assert_eq!(play.at(6000, exited(ROUTER)), []);
     let notes = play.notes(6100, exited(ENGINE));
@@ -870,7 +870,7 @@ fn a_failed_process_is_missed_only_if_required() {
     ] {
         let mut spec = gateway();
         let router = &mut spec.processes[ROUTER.index()];
-        (router.on_exit, router.required, router.restart) = (OnExit::Ignore, required, restart);
+        (router.on_exit, router.required, router.restart) = (OnExit::IGNORE, required, restart);
         router.success_codes = vec![0, 3];
         let mut play = Play::up(spec);
         let end = End::Code(code);
@@ -879,6 +879,52 @@ fn a_failed_process_is_missed_only_if_required() {
         let Phase::Running(running) = play.machine.phase() else { panic!("it goes on") };
         assert_eq!(running.is_ready(play.machine.state()), ready);
     }
+}
+
+// holds: C689, C690
+#[test]
+fn an_end_by_a_signal_can_mean_something_else_than_a_code() {
+    let [shutdown, ignore] = [ExitPolicy::Shutdown, ExitPolicy::Ignore];
+    let [stays_down, nothing, stops] = [AfterEnd::StaysDown, AfterEnd::Nothing, AfterEnd::Shutdown];
+    let ends =
+        [End::Code(0), End::Code(3), End::Code(7), End::Signal(Signal::TERM), End::OutOfMemory];
+    for (success, failure, signal, expected) in [
+        (ignore, shutdown, shutdown, [nothing, nothing, stops, stops, stops]),
+        (shutdown, ignore, shutdown, [stops, stops, stays_down, stops, stops]),
+        (shutdown, shutdown, ignore, [stops, stops, stops, stays_down, stays_down]),
+    ] {
+        for (end, next) in ends.into_iter().zip(expected) {
+            let mut spec = gateway();
+            let router = &mut spec.processes[ROUTER.index()];
+            router.on_exit = OnExit { success, failure, signal };
+            router.success_codes = vec![0, 3];
+            let mut play = Play::up(spec);
+            let exited = Event::Exited { process: ROUTER, end, remains: false };
+            let notes = play.notes(50, exited);
+            assert_eq!(notes[0], Note::Ended { process: ROUTER, end, next });
+            let begins = |note: &Note| matches!(note, Note::ShutdownBegan { .. });
+            assert_eq!(notes.iter().any(begins), next == stops, "{end}");
+        }
+    }
+}
+
+// holds: C690
+#[test]
+fn a_failed_start_or_liveness_check_counts_as_a_failure() {
+    let goes_on = |failure| {
+        let mut spec = gateway();
+        spec.processes = undrained(spec.processes);
+        let router = &mut spec.processes[ROUTER.index()];
+        let [success, signal] = [ExitPolicy::Shutdown; 2];
+        router.on_exit = OnExit { success, failure, signal };
+        router.liveness_retries = Some(1);
+        let mut play = Play::up(spec);
+        assert_eq!(play.at(50, Event::Unhealthy(ROUTER)), [stop(ROUTER)]);
+        // Its end was asked for: how it has ended does not matter.
+        play.at(60, exited(ROUTER));
+        matches!(play.machine.phase(), Phase::Running(_))
+    };
+    assert!(goes_on(ExitPolicy::Ignore) && !goes_on(ExitPolicy::Shutdown));
 }
 
 fn ask(process: ProcessId, request: Request) -> Event {
@@ -1135,7 +1181,7 @@ fn a_oneshot_that_takes_too_long_is_stopped_and_has_failed() {
     assert_eq!(play.at(2300, gone(0)), [Action::Spawn(ROUTER)]);
 
     // With `on_exit: ignore` the container goes on, and is not ready.
-    let mut play = slow_task(|engine| engine.on_exit = OnExit::Ignore);
+    let mut play = slow_task(|engine| engine.on_exit = OnExit::IGNORE);
     assert_eq!(play.at(1000, Event::Tick), [stop]);
     assert_eq!(play.at(1050, gone(0)), [Action::Spawn(ROUTER)]);
     play.at(1050, Event::Spawned(ROUTER));
@@ -1149,7 +1195,7 @@ fn the_container_goes_on_without_a_process_that_may_be_missing() {
     let optional = |restart: RestartPolicy| {
         let mut spec = gateway();
         let engine = &mut spec.processes[ENGINE.index()];
-        (engine.required, engine.on_exit) = (false, OnExit::Ignore);
+        (engine.required, engine.on_exit) = (false, OnExit::IGNORE);
         engine.restart = Restart { policy: restart, delay: MS(100), max: None };
         spec
     };
@@ -1188,7 +1234,7 @@ fn the_container_goes_on_without_a_process_that_may_be_missing() {
     let failed = Event::SpawnFailed { process: ENGINE, exit_code: 1 };
     assert_eq!(values.at(1, failed), [Action::AbortHook(id), Action::Spawn(ROUTER)]);
     spec.processes[ENGINE.index()].required = true;
-    spec.processes[ENGINE.index()].on_exit = OnExit::Shutdown;
+    spec.processes[ENGINE.index()].on_exit = OnExit::SHUTDOWN;
     let mut values = play(spec);
     values.at(0, Event::Start);
     let cause = Cause::Failed { process: ENGINE, why: Failure::Spawn { exit_code: 1 } };

@@ -77,6 +77,7 @@ fn graph(seed: u64, rng: &mut Rng, odds: &Odds) -> Spec {
     }
     follow(seed, &mut processes);
     hold(seed, &mut processes);
+    by_kind(seed, &mut processes);
     overlap(seed, &mut processes);
     watch(seed, &mut processes);
     let readiness_delay = if rng.once_in(3) { rng.millis(8000) } else { Duration::ZERO };
@@ -141,11 +142,11 @@ fn process(rng: &mut Rng, id: u16, odds: &Odds) -> ProcessSpec {
             max: rng.maybe(3, |rng| rng.below(4) as u32),
         },
         required: !rng.once_in(4),
-        on_exit: match rng.below(4) {
-            _ if rng.once_in(odds.ignore) => OnExit::Ignore,
-            0 => OnExit::FailureShutdown,
-            _ => OnExit::Shutdown,
-        },
+        on_exit: OnExit::always(match rng.below(4) {
+            _ if rng.once_in(odds.ignore) => ExitPolicy::Ignore,
+            0 => ExitPolicy::FailureShutdown,
+            _ => ExitPolicy::Shutdown,
+        }),
         stop_signal: Signal::TERM,
         stop: Wait::new(rng.once_in(2).then(|| rng.millis(15_000))),
         hooks: hooks(rng, odds),
@@ -283,6 +284,7 @@ fn config(
     }
     follow(seed, &mut processes);
     hold(seed, &mut processes);
+    by_kind(seed, &mut processes);
     let order = (0..processes.len() as u16).map(ProcessId).collect();
     Some(NewConfig { spec: Spec { window, processes, order, ..spec.clone() }, processes: versions })
 }
@@ -361,6 +363,24 @@ fn follow(seed: u64, processes: &mut [ProcessSpec]) {
             if rng.once_in(once_in) {
                 processes[on.index()].followers.push((ProcessId(id as u16), condition));
             }
+        }
+    }
+}
+
+/// Makes some ends mean something else than others. They have a generator of their own.
+fn by_kind(seed: u64, processes: &mut [ProcessSpec]) {
+    let rng = &mut Rng::new(seed ^ 0x0E41);
+    if rng.once_in(2) {
+        return;
+    }
+    for on_exit in processes.iter_mut().map(|process| &mut process.on_exit) {
+        let OnExit { success, failure, signal } = on_exit;
+        for policy in [success, failure, signal] {
+            *policy = match rng.below(6) {
+                0 => ExitPolicy::Shutdown,
+                1 => ExitPolicy::Ignore,
+                _ => *policy,
+            };
         }
     }
 }

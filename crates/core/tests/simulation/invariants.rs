@@ -1863,7 +1863,8 @@ impl<'a> Checker<'a> {
                 self.has_hung |= earlier.any(survives);
                 if let Some(process) = failed_start(cause) {
                     let spec = self.of(process);
-                    let may_be_missing = !spec.required && spec.on_exit == OnExit::Ignore;
+                    let may_be_missing =
+                        !spec.required && spec.on_exit.failure == ExitPolicy::Ignore;
                     // holds: C350
                     self.hold(!may_be_missing, "the end for a process that may be missing");
                 }
@@ -1902,7 +1903,20 @@ impl<'a> Checker<'a> {
                 self.hold(is_new, "what serves is taken back");
                 self.leave(process);
             }
-            Note::Ended { process, next, .. } => {
+            Note::Ended { process, end, next } => {
+                let of = self.of(process);
+                let policy = match end {
+                    End::Code(code) if of.success_codes.contains(&code) => of.on_exit.success,
+                    End::Code(_) => of.on_exit.failure,
+                    End::Signal(_) | End::OutOfMemory => of.on_exit.signal,
+                };
+                let (is_restart, stops) = (
+                    matches!(next, AfterEnd::Restart { .. }),
+                    matches!(next, AfterEnd::Shutdown | AfterEnd::Exhausted),
+                );
+                let is_ignored = policy == ExitPolicy::Ignore;
+                // holds: C689, C690
+                self.hold(is_restart || stops != is_ignored, "an end has another consequence");
                 self.at[process.index()].given_up = !matches!(next, AfterEnd::Restart { .. });
                 self.hold(self.is_current(process), "the end of what was replaced has an effect");
             }
@@ -2197,7 +2211,8 @@ impl<'a> Checker<'a> {
         let Cause::Ended { process, before_ready, .. } = cause else {
             return cause.exit_code(self.killed);
         };
-        let is_failure = before_ready || self.of(process).on_exit == OnExit::FailureShutdown;
+        let is_failure =
+            before_ready || self.of(process).on_exit.success == ExitPolicy::FailureShutdown;
         match self.last_end {
             Some((_, true)) => u8::from(is_failure),
             Some((end, false)) => end.exit_code().max(1),
@@ -2330,7 +2345,10 @@ impl<'a> Checker<'a> {
             || behaviours.iter().any(|of| !of[on.index()].condition);
         let skipped = spec.conditional && may_be_left_out;
         let (started, ended) = (self.was_started[on.index()], self.ended[on.index()]);
-        let is_missing = self.start_failed[on.index()] && spec.on_exit == OnExit::Ignore;
+        let OnExit { success, failure, signal } = spec.on_exit;
+        let may_be_ignored = [success, failure, signal].contains(&ExitPolicy::Ignore);
+        let is_missing =
+            self.start_failed[on.index()] && spec.on_exit.failure == ExitPolicy::Ignore;
         skipped
             || self.was_skipped[on.index()]
             || is_missing
@@ -2340,8 +2358,7 @@ impl<'a> Checker<'a> {
                     started
                 }
                 StartCondition::Ready => {
-                    self.was_ready[on.index()]
-                        || ended && (spec.oneshot || spec.on_exit == OnExit::Ignore)
+                    self.was_ready[on.index()] || ended && (spec.oneshot || may_be_ignored)
                 }
                 StartCondition::Completed => ended,
             }

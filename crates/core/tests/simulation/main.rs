@@ -44,7 +44,7 @@ use drainit_core::report::messages::Names;
 use drainit_core::slots::{Placed, Role, Source};
 use drainit_core::spec::{HookId, HookWaits, ProcessSpec, Spec, Stage, Wait};
 use drainit_core::types::{
-    End, OnExit, ProcessId, Signal, StartCondition, Time, Update, WatchAction,
+    End, ExitPolicy, OnExit, ProcessId, Signal, StartCondition, Time, Update, WatchAction,
 };
 
 /// Longer than any scenario may take.

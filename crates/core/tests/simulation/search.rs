@@ -586,7 +586,7 @@ fn spec(count: usize, edges: &[(usize, usize, StartCondition)], shape: Shape) ->
             delay: Duration::from_millis(500),
             max: Some(1),
         };
-        process.on_exit = OnExit::Ignore;
+        process.on_exit = OnExit::IGNORE;
     }
     if shape.overlaps {
         process.update = Update::StartFirst;

@@ -139,7 +139,7 @@ fn the_values_of_the_python_executor() {
     assert_eq!((readiness.interval, readiness.timeout), (Duration::from_millis(100), seconds(15)));
     assert_eq!(process.log.mode, LogMode::Prefix("pye".to_owned()));
     // These are the defaults.
-    assert_eq!((process.kind, process.on_exit), (ProcessKind::Service, OnExit::Shutdown));
+    assert_eq!((process.kind, process.on_exit), (ProcessKind::Service, OnExit::SHUTDOWN));
     assert_eq!((process.stop_signal, process.stop_grace_period), (Signal::TERM, None));
     assert_eq!(
         (process.restart, process.restart_delay, process.restart_max),

@@ -220,3 +220,24 @@ processes:
         (&unknown, 22, "unknown key `restarts` in `depends_on.b`"),
     ]);
 }
+
+// holds: C689, C690, C624
+#[test]
+fn on_exit_has_one_word_or_one_for_each_kind_of_end() {
+    use crate::config::{ExitPolicy, OnExit};
+    let [ignore, shutdown] = [ExitPolicy::Ignore, ExitPolicy::Shutdown];
+    for (text, success, failure, signal) in [
+        ("ignore", ignore, ignore, ignore),
+        ("{success: ignore}", ignore, shutdown, shutdown),
+        ("{failure: ignore}", shutdown, ignore, ignore),
+        ("{failure: ignore, signal: shutdown}", shutdown, ignore, shutdown),
+        ("{signal: ignore}", shutdown, shutdown, ignore),
+    ] {
+        let process = process(&format!("on_exit: {text}"));
+        assert_eq!(process.on_exit, OnExit { success, failure, signal }, "{text}");
+        let text = process_with(&format!("on_exit: {text}\n    required: false"));
+        assert_eq!(load(&[&text], &[]).is_ok(), [failure, signal] == [ignore; 2], "{text}");
+    }
+    let found = problems(&process_with("on_exit: {succes: ignore}"));
+    assert!(found[0].help.as_deref().is_some_and(|help| help.contains("`success`")), "{found:?}");
+}
