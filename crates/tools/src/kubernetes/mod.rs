@@ -30,13 +30,15 @@ use crate::load::source::{MANIFEST, Source};
 use crate::load::span::Span;
 use crate::load::{Diagnostic, Environment, Loaded, Severity, directory, yaml};
 use crate::plan::Plan;
+use crate::types::human;
 use crate::types::suggest::list;
 
 #[derive(Debug)]
 pub struct PodCheck {
     /// Problems of the config, then those of the manifest.
     pub diagnostics: Vec<Diagnostic>,
-    /// The checked containers: `Deployment gateway, container router`.
+    /// The checked containers: `Deployment gateway, container router`, with the longest shutdown if
+    /// that drains.
     pub containers: Vec<String>,
 }
 
@@ -129,6 +131,11 @@ pub fn check_manifest(
             .push(format!("{} {}, container {}", workload.kind, workload.name, container.name));
         let Some(loaded) = loaded else { continue };
         let plan = Plan::new(&loaded.config, &loaded.graph);
+        let drains = loaded.config.processes.iter().any(|process| process.drain.is_some());
+        if let Some(container) = containers.last_mut().filter(|_| drains) {
+            let total = human(plan.longest());
+            *container += &format!(" (stops within {total}; a repeated SIGTERM shortens no drain)");
+        }
         let mut ctx = Context {
             problems: &mut problems,
             workload: &workload,
