@@ -77,6 +77,7 @@ mod report_counts;
 mod rolling_restart;
 mod run_signals;
 mod secrets;
+mod self_draining;
 mod servers;
 mod shutdown;
 mod simultaneous_stop;
