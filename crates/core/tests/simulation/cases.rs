@@ -1004,7 +1004,15 @@ fn a_process_without_autostart_waits_for_a_request() {
     let signal = Event::Signal(Signal::TERM);
     assert_eq!(play.at(1000, signal), [Action::Unready, stop(ENGINE)]);
     assert_eq!(play.at(1100, exited(ENGINE)), [Action::Sweep(Signal::TERM)]);
-    // After one it is drained and stopped as any other.
+    // The container goes on for it.
+    let mut spec = by_request();
+    spec.processes[ENGINE.index()].on_exit = OnExit::IGNORE;
+    let mut alone = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
+    alone.at(0, Event::Start);
+    alone.at(0, Event::Spawned(ENGINE));
+    assert_eq!(alone.at(100, exited(ENGINE)), []);
+    assert!(matches!(alone.machine.phase(), Phase::Running(_)));
+    // After a request it is drained and stopped as any other.
     for request in [Request::Start, Request::Restart] {
         let mut play = begin();
         assert_eq!(play.at(1000, ask(ROUTER, request)), [Action::Spawn(ROUTER)]);
