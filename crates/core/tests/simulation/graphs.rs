@@ -233,6 +233,7 @@ fn reloads(seed: u64, spec: &Spec, odds: &Odds) -> Vec<(Duration, NewConfig)> {
                 if new.base_id.is_some() && rng.once_in(4) {
                     new.base_id = Some("1".to_owned());
                 }
+                by_kind(seed ^ u64::from(version), std::slice::from_mut(&mut new));
                 *one = Some((version, new));
             } else if let Some((_, same)) = one
                 && rng.once_in(3)
@@ -284,7 +285,6 @@ fn config(
     }
     follow(seed, &mut processes);
     hold(seed, &mut processes);
-    by_kind(seed, &mut processes);
     let order = (0..processes.len() as u16).map(ProcessId).collect();
     Some(NewConfig { spec: Spec { window, processes, order, ..spec.clone() }, processes: versions })
 }
