@@ -128,3 +128,70 @@ impl Attempts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOTH: &[Call] = &[Call::DrainListeners, Call::FailHealthcheck];
+
+    /// Makes the calls with an admin that takes `took` for the answer to each attempt. Returns the
+    /// outcomes as text, and the time that they took.
+    fn play(
+        took: Duration,
+        is_done: impl Fn(Call, u32) -> bool,
+    ) -> (Vec<String>, Vec<u32>, Duration) {
+        let (mut now, mut made) = (Time::default(), Vec::new());
+        let (mut attempts, mut next) = Attempts::begin(now, BOTH);
+        loop {
+            next = match next {
+                Next::Make(call, limit) => {
+                    made.push(call);
+                    now = now + took.min(limit);
+                    let attempt = made.iter().filter(|one| **one == call).count();
+                    let why = "connection refused".to_owned();
+                    let failure = Failure { why, is_refusal: false };
+                    let is_done = is_done(call, u32::try_from(attempt).unwrap_or(u32::MAX));
+                    attempts.answered(now, if is_done { Ok(()) } else { Err(failure) })
+                }
+                Next::Wait => {
+                    now = attempts.wakes_at().unwrap_or(Time::NEVER);
+                    attempts.resume(now)
+                }
+                Next::Over(outcomes) => {
+                    let tries = outcomes.iter().map(|one| one.attempts).collect();
+                    let texts = outcomes.iter().map(ToString::to_string).collect();
+                    return (texts, tries, now.0);
+                }
+            };
+        }
+    }
+
+    const MS: fn(u64) -> Duration = Duration::from_millis;
+
+    #[test]
+    fn only_a_failed_call_is_repeated() {
+        let (texts, ..) =
+            play(MS(1), |call, attempt| call == Call::FailHealthcheck || attempt == 3);
+        let expected = [
+            "POST /drain_listeners?graceful&skip_exit: done (3 attempts)",
+            "POST /healthcheck/fail: done",
+        ];
+        assert_eq!(texts, expected);
+    }
+
+    // holds: S30
+    #[test]
+    fn refused_calls_are_repeated_for_2_s() {
+        let (texts, tries, took) = play(MS(1), |_, _| false);
+        assert_eq!(texts[1], "POST /healthcheck/fail: connection refused (10 attempts)");
+        assert!(tries == [10, 10] && took > LIMIT - LONGEST_PAUSE && took <= LIMIT, "{took:?}");
+    }
+
+    #[test]
+    fn a_call_that_hangs_takes_no_time_from_the_other() {
+        let (_, tries, took) =
+            play(CALL_LIMIT, |call, attempt| call == Call::FailHealthcheck && attempt == 2);
+        assert!(tries == [2, 2] && took <= LIMIT, "{tries:?} {took:?}");
+    }
+}

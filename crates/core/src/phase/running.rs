@@ -234,6 +234,7 @@ impl Running {
             Event::DrainAnswered { .. }
             | Event::Drained(_)
             | Event::DrainSample { .. }
+            | Event::NothingToDrain(_)
             | Event::ListenersClosed(_) => state.handle_drain(event),
             Event::GroupGone(process) if state.life(process).has_rest() => {
                 if let Some(pause) = state[process].restart_after.take() {

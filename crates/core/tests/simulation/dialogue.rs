@@ -23,6 +23,8 @@ use drainit_core::spec::DrainSpec;
 
 /// The limit of one call.
 const CALL: Duration = Duration::from_millis(500);
+/// The longest time until a healthy admin has shown that nothing is open any more.
+const SEEN: Duration = Duration::from_millis(1500);
 /// More attempts than the pauses between them allow.
 const MOST_ATTEMPTS: u32 = 14;
 
@@ -115,6 +117,8 @@ struct World {
     closing_asked: Option<Time>,
     is_hurried: bool,
     is_ended: bool,
+    /// The last moment with traffic that is waited for.
+    busy_at: Time,
     broken: Option<String>,
     exit: bool,
 }
@@ -173,6 +177,7 @@ impl World {
             is_answered: true,
             closing_asked: None,
             is_hurried: false,
+            busy_at: start,
             is_ended: true,
             broken: None,
             exit: false,
@@ -249,7 +254,16 @@ impl World {
         }
     }
 
+    /// The number of connections or requests that are waited for.
+    fn left(&self) -> u64 {
+        self.count().load(self.terms.unit).active.unwrap_or_default()
+    }
+
     fn happen(&mut self, thing: Thing) {
+        let is_new = matches!(thing, Thing::Connects | Thing::Begins(_) | Thing::Replaced);
+        if is_new || self.left() > self.terms.exit_at {
+            self.busy_at = self.now;
+        }
         match thing {
             Thing::Delivers(key) => {
                 let event = self.scheduled[key];
@@ -575,7 +589,14 @@ impl World {
                 self.check(counted.is_some(), "over by a sample that is unknown");
                 self.check(self.now >= self.terms.min_until, "over within `min`");
             }
-            DrainEnd::TimeOver => self.check(self.now >= self.until, "its time is not over"),
+            DrainEnd::TimeOver => {
+                self.check(self.now >= self.until, "its time is not over");
+                let is_healthy = self.wrong + self.late == 0 && self.lost_at == Time::NEVER;
+                let is_busy = self.left() > self.terms.exit_at
+                    || self.now.since(self.busy_at) < SEEN
+                    || self.until.since(self.terms.min_until) < SEEN;
+                self.check(!is_healthy || is_busy, "nothing was open, and it was not seen");
+            }
             DrainEnd::NotLive => {
                 let was_unused = self.was_unused_at < self.live_at;
                 self.check(was_unused, "over as not live, but it was live");
@@ -597,7 +618,7 @@ fn a_dialogue_keeps_its_promises_whatever_the_admin_answers() {
     for seed in seeds {
         let mut world = World::new(seed);
         world.play();
-        if let Some(why) = world.broken {
+        if let Some(why) = &world.broken {
             panic!(
                 "seed {seed}: {why}, {:?} after the start",
                 world.now.since(Time(MS(1_000_000)))
