@@ -33,7 +33,6 @@ use crate::supervisor::children::{Ended, Rest};
 use crate::supervisor::executor::Executor;
 use crate::supervisor::file_watch::Seen;
 use crate::supervisor::message::{Message, Role, Start};
-use crate::supervisor::reload::Reloads;
 use crate::supervisor::status::StatusBoard;
 use crate::types::{ProcessId, Signal, Time};
 
@@ -73,7 +72,6 @@ pub(crate) struct EventLoop {
     /// When the timer fires.
     wakes_at: Option<Time>,
     receiver: UnboundedReceiver<Message>,
-    reloads: Reloads,
     reload_signal: Option<Signal>,
     /// Events that the actions of a step caused at once.
     queue: VecDeque<Event>,
@@ -89,7 +87,6 @@ impl EventLoop {
         status_board: Rc<StatusBoard>,
         signals: Signals,
         receiver: UnboundedReceiver<Message>,
-        reloads: Reloads,
     ) -> io::Result<Self> {
         let mut event_loop = Self {
             executor,
@@ -99,7 +96,6 @@ impl EventLoop {
             timer: Timer::new()?,
             wakes_at: None,
             receiver,
-            reloads,
             reload_signal: None,
             queue: VecDeque::new(),
             // A program that exec'd drainit may have left children.
@@ -220,7 +216,8 @@ impl EventLoop {
             Message::Wake => self.has_ended = true,
             Message::Reload { reply } => self.reload_asked(reply),
             Message::PlanReload { reply } => {
-                self.reloads.begin_plan(reply, self.executor.held());
+                let held = self.executor.held();
+                self.executor.reloads.begin_plan(reply, held);
             }
             Message::Reading => self.reads_config(),
             Message::Opened(ready) => self.opened(*ready)?,
@@ -315,7 +312,7 @@ impl EventLoop {
             None => tracing::info!("{} received", received.signal),
         }
         if self.reload_signal == Some(received.signal) {
-            self.reloads.want(None);
+            self.executor.reloads.want(None);
             return Ok(());
         }
         let has_effect = self.is_for(received.signal, Lifecycle::is_alive);
@@ -461,7 +458,6 @@ impl EventLoop {
                 let now = clock::now();
                 let detail = self.executor.follow(&note);
                 self.executor.write(now, &note, detail.as_deref());
-                self.reload_noted(&note);
             }
             Action::Exit(code) => self.exit = Some(code),
         }

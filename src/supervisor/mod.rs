@@ -142,12 +142,12 @@ async fn supervise(setup: Setup) -> io::Result<u8> {
         Arc::clone(&output),
         sender.clone(),
         Rc::clone(&status_board),
+        Reloads::new(source, sender.clone()),
     );
     let watched = config.processes.iter().flat_map(file_watch::watched).collect();
     executor.file_watches = FileWatches::begin(watched, &sender).await;
-    let reloads = Reloads::new(source, sender.clone());
     let mut event_loop =
-        EventLoop::new(&config, executor, Rc::clone(&status_board), signals, receiver, reloads)?;
+        EventLoop::new(&config, executor, Rc::clone(&status_board), signals, receiver)?;
     let code = event_loop.run(began).await?;
     // The last step may have answered a request whose client would take it for failed.
     let_others_run().await;

@@ -28,13 +28,13 @@ impl EventLoop {
     /// An operator asks for a reload, and is told at once if it is not possible now.
     pub(super) fn reload_asked(&mut self, reply: TextReply) {
         match self.may_reload() {
-            Err(why) if !self.reloads.is_under_way() => {
+            Err(why) if !self.executor.reloads.is_under_way() => {
                 let why = self.status_board.failure(why);
                 Self::refused(&why);
                 // A client that has gone away is not told.
                 let _ = reply.send(Err(why));
             }
-            _ => self.reloads.want(Some(reply)),
+            _ => self.executor.reloads.want(Some(reply)),
         }
     }
 
@@ -44,10 +44,12 @@ impl EventLoop {
         let watches = self.executor.watches_of(&name, &watch);
         let is_due = match seen {
             Seen::Changed => {
-                self.reloads.saw((name, watch.clone()));
+                self.executor.reloads.saw((name, watch.clone()));
                 false
             }
-            Seen::Quiet { is_new } => self.reloads.is_quiet(&(name, watch.clone())) && is_new,
+            Seen::Quiet { is_new } => {
+                self.executor.reloads.is_quiet(&(name, watch.clone())) && is_new
+            }
         };
         if let Some(&(process, watch_place)) = watches.first().filter(|_| is_due)
             && !self.is_over()
@@ -55,13 +57,13 @@ impl EventLoop {
             let note = Note::FileChanged { process, watch: watch_place, action: watch.action };
             let detail = self.executor.follow(&note);
             self.executor.write(clock::now(), &note, detail.as_deref());
-            self.reloads.want(None);
+            self.executor.reloads.want(None);
         }
     }
 
     /// The config is read from now on.
     pub(super) fn reads_config(&mut self) {
-        self.reloads.reads();
+        self.executor.reloads.reads();
         let is_read = |(_, watch): &Watched| watch.action == WatchAction::Reload;
         self.executor.file_watches.are_read(is_read);
     }
@@ -76,15 +78,18 @@ impl EventLoop {
 
     /// Begins the reload that is wanted, as soon as that is possible.
     pub(super) fn begin_reload(&mut self) {
-        if !self.reloads.is_due() {
+        if !self.executor.reloads.is_due() {
             return;
         }
         match self.may_reload() {
-            Ok(()) => self.reloads.begin(&self.executor.file_watches, self.executor.held()),
+            Ok(()) => {
+                let held = self.executor.held();
+                self.executor.reloads.begin(&self.executor.file_watches, held);
+            }
             Err(why @ (RequestError::ShuttingDown | RequestError::Drained)) => {
                 let why = self.status_board.failure(why);
                 Self::refused(&why);
-                self.reloads.give_up(&why);
+                self.executor.reloads.give_up(&why);
             }
             // Asked again after the next step.
             Err(_) => {}
@@ -95,7 +100,7 @@ impl EventLoop {
     pub(super) fn opened(&mut self, ready: Ready) -> io::Result<()> {
         let Ready { purpose, outcome } = ready;
         if self.has_to_wait(&purpose) {
-            self.reloads.again();
+            self.executor.reloads.again();
             return Ok(());
         }
         let outcome = outcome.and_then(|(one, sockets)| Ok((self.possible(one)?, sockets)));
@@ -135,7 +140,7 @@ impl EventLoop {
                 if let Err(why) = &answer {
                     Self::refused(why);
                 }
-                self.reloads.answer(answer.map(drop));
+                self.executor.reloads.answer(answer.map(drop));
             }
         }
     }
@@ -268,22 +273,11 @@ impl EventLoop {
         let now = clock::now();
         let actions = self.status_board.machine.borrow_mut().reload(now, &spec, &placed);
         let actions = actions.map_err(|why| self.status_board.failure(why))?;
-        self.reloads.warn(warnings);
+        self.executor.reloads.warn(warnings);
         self.take_signals(&loaded.config);
         self.executor.file_watches.add(watches);
         let definitions = Definition::of(&loaded.config, args, opened.keep());
         self.executor.begin_reload(Rc::new(loaded.config), definitions, &placed);
         Ok(actions)
-    }
-
-    /// Answers those who wait for a reload.
-    pub(super) fn reload_noted(&mut self, note: &Note) {
-        let outcome = match *note {
-            Note::ReloadDone => Ok(()),
-            Note::ReloadFailed { why } => Err(self.status_board.failure(why)),
-            _ => return,
-        };
-        self.executor.end_reload();
-        self.reloads.answer(outcome);
     }
 }

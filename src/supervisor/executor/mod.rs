@@ -58,6 +58,7 @@ use crate::supervisor::message::{
     InstanceSender, Message, MessageSender, Role, SharedChildren, Start,
 };
 use crate::supervisor::readiness::notify::Listener;
+use crate::supervisor::reload::Reloads;
 use crate::supervisor::slots::Definition;
 use crate::supervisor::status::StatusBoard;
 use crate::types::{End, ProcessId, Signal, Time, harmless};
@@ -72,6 +73,7 @@ pub(crate) struct Executor {
     config: Rc<Config>,
     /// The processes of the config that is being loaded, until the reload is answered.
     loading: Vec<Definition>,
+    pub(crate) reloads: Reloads,
     pub(crate) file_watches: FileWatches,
     /// drainit's environment with the `env:` defaults.
     base: Rc<[(OsString, OsString)]>,
@@ -153,6 +155,7 @@ impl Executor {
         output: Arc<Output>,
         sender: MessageSender,
         status_board: Rc<StatusBoard>,
+        reloads: Reloads,
     ) -> Self {
         let base = launch::base_environment(&config).into();
         let instances = config.processes.iter().map(|_| Instance::default()).collect();
@@ -160,6 +163,7 @@ impl Executor {
         Self {
             config,
             loading: Vec::new(),
+            reloads,
             file_watches: FileWatches::default(),
             base,
             output,

@@ -70,6 +70,8 @@ impl Executor {
                     return self.failed(process);
                 }
             }
+            Note::ReloadDone => self.reloaded(Ok(())),
+            Note::ReloadFailed { why } => self.reloaded(Err(self.status_board.failure(why))),
             _ => {}
         }
         None

@@ -40,7 +40,7 @@ impl Executor {
         slots.all().flat_map(of).collect()
     }
 
-    /// Takes over a config. `Source::Config` means these definitions, until [`Self::end_reload`].
+    /// Takes over a config. `Source::Config` means these definitions, until [`Self::reloaded`].
     pub(crate) fn begin_reload(
         &mut self,
         config: Rc<Config>,
@@ -67,7 +67,7 @@ impl Executor {
 
     /// The reload is answered: every slot has its definition. One that has failed may have left some
     /// with that from before.
-    pub(crate) fn end_reload(&mut self) {
+    pub(super) fn reloaded(&mut self, outcome: Result<(), String>) {
         let loaded = std::mem::take(&mut self.loading);
         let tried: Vec<_> = loaded.iter().flat_map(|one| &one.process.listen).collect();
         let watched: Vec<_> = {
@@ -81,6 +81,7 @@ impl Executor {
         };
         self.file_watches.keep(&watched);
         self.drop_log_files();
+        self.reloads.answer(outcome);
     }
 
     /// Drops the log files that no process has any more. Instances that end, and what they have left
