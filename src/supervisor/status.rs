@@ -176,8 +176,8 @@ impl StatusBoard {
                     .collect(),
                 drain_warnings: history.drain_warnings.clone(),
                 drain: drain.filter(|_| is_own && history.pid.is_some()),
-                restarts: world[slot].restarts.total,
-                probe_failures: world[slot].probe_failures.total,
+                restarts: world[slot].restarts,
+                probe_failures: world[slot].probe_failures,
                 since: now.since(history.since),
                 is_missed: part == Part::Current
                     && (machine.waits_for(slot) || spec.required && !history.state.is_settled()),

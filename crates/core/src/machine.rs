@@ -156,7 +156,7 @@ impl Machine {
                 return Event::Unhealthy(process);
             }
             Event::Unhealthy(process) if is_watched(state, process) => {
-                state[process].probe_failures.total += 1;
+                state[process].probe_failures += 1;
             }
             Event::TimeoutExtended { process, by } => {
                 // While a drain is held, there is none yet.

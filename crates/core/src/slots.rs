@@ -11,7 +11,7 @@ use crate::budget::Budget;
 use crate::graph::Graph;
 use crate::prelude::*;
 use crate::spec::{ProcessSpec, Spec};
-use crate::state::{Lifecycle, Restarts, Slot, State};
+use crate::state::{Lifecycle, Slot, State};
 use crate::types::{ProcessId, StartCondition};
 
 /// The part that a slot plays for its process.
@@ -178,8 +178,9 @@ impl State {
     pub(crate) fn take_over(&mut self, slot: ProcessId, old: ProcessId) {
         self.set_role(old, Role::Leaving);
         self.set_role(slot, Role::Current);
-        self[slot].restarts = Restarts { total: self[old].restarts.total, in_a_row: 0 };
-        self.inherit_probe_failures(slot, old);
+        let Slot { restarts, probe_failures, .. } = self[old];
+        (self[slot].restarts, self[slot].restarts_in_a_row) = (restarts, 0);
+        (self[slot].probe_failures, self[slot].failures_in_a_row) = (probe_failures, 0);
         self.inherit_conditions(slot, old);
         if let Lifecycle::Ready { .. } = self.life(slot) {
             let conditions = [StartCondition::Started, StartCondition::Ready];

@@ -185,8 +185,14 @@ pub struct Slot {
     pub(super) restart_after: Option<Duration>,
     /// The position in the order.
     pub(super) rank: u16,
-    pub restarts: Restarts,
-    pub probe_failures: ProbeFailures,
+    /// Since the start of the container.
+    pub restarts: u32,
+    /// Consecutive ones, without a long life between them.
+    pub(super) restarts_in_a_row: u32,
+    /// The failures of the liveness check since the start of the container.
+    pub probe_failures: u64,
+    /// Since the process became ready, without a success between them.
+    pub(super) failures_in_a_row: u32,
     /// When it was last noted that the process asks for more time.
     extension_noted: Option<Time>,
     /// Whether the process is down because it has completed, or because it is left out.
@@ -266,24 +272,6 @@ pub struct State {
     pub timers_at: Time,
     /// The actions of the current step.
     pub actions: Vec<Action>,
-}
-
-/// The restarts of one process.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Restarts {
-    /// Since the start of the container.
-    pub total: u32,
-    /// Consecutive ones, without a long life between them.
-    pub in_a_row: u32,
-}
-
-/// The failures of the liveness check of one process.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ProbeFailures {
-    /// Since the start of the container.
-    pub total: u64,
-    /// Since the process became ready, without a success between them.
-    in_a_row: u32,
 }
 
 impl State {
@@ -367,11 +355,6 @@ impl State {
             || matches!(life, Lifecycle::Spawning | Lifecycle::Backoff { anew: false, .. });
         let is_same = self[id].is_copy || self[other].is_copy;
         is_up && (is_same || self.has_not_taken_over(id))
-    }
-
-    pub(super) fn inherit_probe_failures(&mut self, slot: ProcessId, old: ProcessId) {
-        let total = self[old].probe_failures.total;
-        self[slot].probe_failures = ProbeFailures { total, in_a_row: 0 };
     }
 
     pub fn set(&mut self, id: ProcessId, life: Lifecycle) {
@@ -485,10 +468,10 @@ impl State {
     /// Counts a failed liveness probe. Returns whether the check has failed.
     pub fn probe_failed(&mut self, id: ProcessId) -> bool {
         let retries = self.process(id).liveness_retries.unwrap_or(1);
-        let count = &mut self[id].probe_failures;
-        count.total += 1;
-        count.in_a_row = count.in_a_row.saturating_add(1);
-        let failures = count.in_a_row;
+        let slot = &mut self[id];
+        slot.probe_failures += 1;
+        slot.failures_in_a_row = slot.failures_in_a_row.saturating_add(1);
+        let failures = slot.failures_in_a_row;
         if failures < retries {
             self.note(Note::ProbeFailed { process: id, failures, retries });
         }
@@ -497,7 +480,7 @@ impl State {
 
     /// Forgets earlier failures of the liveness check: the process is ready, or has answered.
     pub fn probe_succeeded(&mut self, id: ProcessId) {
-        self[id].probe_failures.in_a_row = 0;
+        self[id].failures_in_a_row = 0;
     }
 
     /// Gives a process that asks for it more time to become ready, or to end: `by` from now, unless

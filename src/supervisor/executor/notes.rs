@@ -107,7 +107,7 @@ impl Executor {
     fn may_not_be_missed(&self, process: ProcessId) -> bool {
         let machine = self.status_board.machine.borrow();
         let state = machine.state();
-        state[process].restarts.total > 0 && !state.process(process).may_be_missing()
+        state[process].restarts > 0 && !state.process(process).may_be_missing()
     }
 }
 

@@ -257,19 +257,19 @@ impl Operations {
                 _ if self.goals.contains_key(&id) || pauses && id != process => {}
                 Lifecycle::Backoff { until, anew } if id == process => {
                     let until = state.now.min(until);
-                    state[id].restarts.in_a_row = 0;
+                    state[id].restarts_in_a_row = 0;
                     state.set(id, Lifecycle::Backoff { until, anew });
                 }
                 _ if pauses => {
                     state[id].restart_after = Some(Duration::ZERO);
-                    state[id].restarts.in_a_row = 0;
+                    state[id].restarts_in_a_row = 0;
                 }
                 Lifecycle::Stopped { .. }
                 | Lifecycle::Done
                 | Lifecycle::PostStop { .. }
                 | Lifecycle::Remains { .. }
                 | Lifecycle::RestKilled { .. } => {
-                    state[id].restarts.in_a_row = 0;
+                    state[id].restarts_in_a_row = 0;
                     state[id].went_well = false;
                     state.reach(id, Reached::default());
                     state.missing.remove(&id);
@@ -634,7 +634,7 @@ impl Operations {
                 Goal::Following => state.begin(process),
                 Goal::Judged { since, why } => return Some(Judged { process, since, why }),
                 Goal::Again | Goal::Up { .. } => {
-                    state[process].restarts.in_a_row = 0;
+                    state[process].restarts_in_a_row = 0;
                     self.goals.insert(process, Goal::Up { begun: true });
                     state.begin(process);
                 }

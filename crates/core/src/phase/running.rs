@@ -14,12 +14,13 @@ use crate::prelude::*;
 use crate::restart::{Verdict, verdict};
 use crate::slots::{Placed, Role};
 use crate::spec::{HookId, Spec, Stage};
-use crate::state::{Lifecycle, Reached, Restarts, State};
+use crate::state::{Lifecycle, Reached, State};
 use crate::types::{End, ExitPolicy, ProcessId, StartCondition, Time};
 
 #[derive(Clone, Debug, Default)]
 pub struct Running {
-    container_hook: ContainerHook,
+    /// When the `pre_start` hook of the container is killed; `None` while it does not run.
+    hook_until: Option<Time>,
     /// `Note::AllReady` was given.
     all_ready: bool,
     /// All processes were considered for a start. From then on only those are whose dependencies
@@ -488,11 +489,11 @@ fn consequence(
 ) -> AfterEnd {
     let spec = state.process(process);
     let ignored = on_exit == ExitPolicy::Ignore;
-    let restarts = state[process].restarts;
-    match verdict(spec.restart, failed, restarts.in_a_row, lived) {
+    match verdict(spec.restart, failed, state[process].restarts_in_a_row, lived) {
         Verdict::Again { delay, attempt } => {
-            state[process].restarts =
-                Restarts { in_a_row: attempt, total: restarts.total.saturating_add(1) };
+            let slot = &mut state[process];
+            slot.restarts = slot.restarts.saturating_add(1);
+            slot.restarts_in_a_row = attempt;
             AfterEnd::Restart { delay, attempt }
         }
         Verdict::Exhausted if ignored => AfterEnd::GivesUp,

@@ -259,7 +259,7 @@ impl Journal {
             started: history.started.map(since_start),
             ready: history.ready.map(since_start),
             ready_within: state.process(id).readiness_timeout.map(seconds),
-            restarts: state[id].restarts.total,
+            restarts: state[id].restarts,
             stop: history.stop.map(|stop| StopData {
                 begins: asked.map(|(at, ..)| between(t0, at)),
                 ends: end.as_ref().map(|end| end.at),
