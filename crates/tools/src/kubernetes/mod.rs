@@ -61,32 +61,23 @@ pub fn check(
     let file = match source {
         Ok(source) => problems.add_source(source),
         Err(bad) => {
-            let file = problems.add_source(Source::unread(manifest));
-            let message = format!("{} {}", quote(&manifest.to_string_lossy()), bad.message);
-            let help = "name the manifest of a workload, or `-` for standard input";
-            problems.error(Span::whole(file), message).help(help);
+            let help = || "name the manifest of a workload, or `-` for standard input".to_owned();
+            problems.unreadable(manifest, bad, help);
             return PodCheck { diagnostics: problems.finish(), containers: Vec::new() };
         }
     };
-    check_manifest(
-        problems,
-        file,
-        name,
-        here,
-        |environment, mounts| {
-            crate::load::load_to_check(configs, environment, ImageLookup { mounts, ..lookup })
-        },
-        |names| {
-            let mut text = String::new();
-            for path in configs {
-                let files = directory::files(path).unwrap_or_else(|| Ok(vec![path.clone()]));
-                for path in files.unwrap_or_default() {
-                    text += &Source::read(&path).map(|source| source.text).unwrap_or_default();
-                }
-            }
-            names.retain(|name| mentions(&text, name));
-        },
-    )
+    let files = configs.iter().map(|path| {
+        let files = directory::files(path).unwrap_or_else(|| Ok(vec![path.clone()]));
+        files.unwrap_or_default()
+    });
+    let texts = files.flatten().filter_map(|path| Some(Source::read(&path).ok()?.text));
+    let texts: Vec<_> = texts.collect();
+    let load = |environment: &Environment, mounts: &[PathBuf]| {
+        crate::load::load_to_check(configs, environment, ImageLookup { mounts, ..lookup })
+    };
+    check_manifest(problems, file, name, here, load, |name| {
+        texts.iter().any(|text| mentions(text, name))
+    })
 }
 
 /// Whether a config has `${NAME}`, `${NAME:-…}` or `${NAME:?…}`.
@@ -94,23 +85,21 @@ fn mentions(config: &str, name: &str) -> bool {
     config.contains(&format!("${{{name}}}")) || config.contains(&format!("${{{name}:"))
 }
 
-/// Checks against a parsed manifest. `load` reads the config; `mentioned` retains the variables
-/// that it names.
+/// Checks against a parsed manifest. `load` reads the config; `mentions` says whether it names a
+/// variable.
 pub fn check_manifest(
     mut problems: Problems,
     file: usize,
     name: Option<&str>,
     here: &Environment,
     load: impl Fn(&Environment, &[PathBuf]) -> Result<Loaded, Vec<Diagnostic>>,
-    mentioned: impl Fn(&mut Vec<&str>),
+    mentions: impl Fn(&str) -> bool,
 ) -> PodCheck {
     let mut diagnostics: Vec<Diagnostic> = Vec::new();
     let mut containers = Vec::new();
     for (workload, container) in find(&mut problems, file, name) {
         let env = PodEnv::read(&container.node, here);
-        let mut unknown: Vec<_> = env.unknown().map(|(name, _)| name).collect();
-        mentioned(&mut unknown);
-        for (name, span) in env.unknown().filter(|(name, _)| unknown.contains(name)) {
+        for (name, span) in env.unknown().filter(|(name, _)| mentions(name)) {
             let message = format!(
                 "the config uses `{name}`, whose value is not known here: it counts as unset"
             );

@@ -46,8 +46,8 @@ fn check(config: &str, manifest: &str, name: Option<&str>, here: &[(&str, &str)]
     let load = |environment: &crate::load::Environment, _: &[std::path::PathBuf]| {
         testing::load_in(&[config], environment)
     };
-    let mentioned = |names: &mut Vec<&str>| names.retain(|name| super::mentions(config, name));
-    check_manifest(problems, file, name, &here.iter().copied().collect(), load, mentioned)
+    let mentions = |name: &str| super::mentions(config, name);
+    check_manifest(problems, file, name, &here.iter().copied().collect(), load, mentions)
 }
 
 /// Formats each problem as `line:column severity message`.
