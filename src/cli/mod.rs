@@ -45,15 +45,6 @@ enum Command {
     Check(crate::cli::check::CheckArgs),
     /// Show the start order, and the longest shutdown against the grace period
     Plan(crate::cli::plan::PlanArgs),
-    #[command(flatten)]
-    Ask(Ask),
-    #[command(flatten)]
-    Tool(Tool),
-}
-
-/// The commands that ask a running drainit.
-#[derive(Debug, Subcommand)]
-enum Ask {
     /// Drain the running container, without stopping it
     Drain(crate::cli::drain::DrainArgs),
     /// Check whether the running container is healthy, for an exec probe or a HEALTHCHECK
@@ -67,9 +58,11 @@ enum Ask {
     /// Replace single processes
     Restart(crate::cli::operate::OperateArgs),
     /// Read the config again, and replace what differs
-    Reload(crate::cli::reload::ReloadArgs),
+    Reload(crate::cli::control_address::Whom),
     /// Send a signal to single processes
     Kill(crate::cli::operate::KillArgs),
+    #[command(flatten)]
+    Tool(Tool),
 }
 
 /// Parses the command line and carries it out.
@@ -103,23 +96,15 @@ fn carry_out(args: Vec<OsString>) -> u8 {
         Command::Exec(args) => crate::cli::exec::exec(*args),
         Command::Check(args) => crate::cli::check::check(&args),
         Command::Plan(args) => crate::cli::plan::plan(&args),
-        Command::Ask(ask) => ask.run(),
+        Command::Drain(args) => crate::cli::drain::drain(&args),
+        Command::Health(args) => crate::cli::health::health(args),
+        Command::Status(args) => crate::cli::status::status(&args),
+        Command::Stop(args) => crate::cli::operate::operate("stop", &args),
+        Command::Start(args) => crate::cli::operate::operate("start", &args),
+        Command::Restart(args) => crate::cli::operate::operate("restart", &args),
+        Command::Reload(args) => crate::cli::reload::reload(&args),
+        Command::Kill(args) => crate::cli::operate::kill(&args),
         Command::Tool(tool) => tools::run(tool),
-    }
-}
-
-impl Ask {
-    fn run(self) -> u8 {
-        match self {
-            Self::Drain(args) => crate::cli::drain::drain(&args),
-            Self::Health(args) => crate::cli::health::health(args),
-            Self::Status(args) => crate::cli::status::status(&args),
-            Self::Stop(args) => crate::cli::operate::operate("stop", &args),
-            Self::Start(args) => crate::cli::operate::operate("start", &args),
-            Self::Restart(args) => crate::cli::operate::operate("restart", &args),
-            Self::Reload(args) => crate::cli::reload::reload(&args),
-            Self::Kill(args) => crate::cli::operate::kill(&args),
-        }
     }
 }
 

@@ -3,7 +3,6 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use clap::Args;
 use hyper::Method;
 
 use crate::cli::ask::{ask, run};
@@ -14,17 +13,10 @@ use crate::types::harmless_lines;
 /// drainit gives up the files after 10 s.
 const LIMIT: Duration = Duration::from_secs(15);
 
-/// Options of `reload`.
-#[derive(Debug, Args)]
-pub struct ReloadArgs {
-    #[command(flatten)]
-    whom: Whom,
-}
-
 /// Returns 0 when every process is as the config has it. An interrupted command does not interrupt
 /// the reload.
-pub(super) fn reload(args: &ReloadArgs) -> u8 {
-    run(&args.whom, async |found: Found| {
+pub(super) fn reload(whom: &Whom) -> u8 {
+    run(whom, async |found: Found| {
         // As long as drains, stops and starts may take: drainit bounds each.
         let warnings = ask(&found, Method::POST, "/v1/reload", Duration::MAX).await?;
         // Best effort: stderr may have no reader.
