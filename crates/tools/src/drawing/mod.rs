@@ -35,7 +35,7 @@ struct Chart {
     /// The first and the last moment.
     span: (f64, f64),
     /// From the deadline to the end of the grace period.
-    reserve: Option<(f64, f64)>,
+    reserve: (f64, f64),
     rows: Vec<Row>,
 }
 
@@ -104,10 +104,9 @@ fn draw(out: &mut String, chart: &Chart, top: f64) -> f64 {
          <text y=\"{text_y}\" font-size=\"11\">{text}</text>"
     );
     let mut y = top + HEAD;
-    if let Some((from, to)) = chart.reserve {
-        let height = chart.rows.iter().map(|_| ROW).sum();
-        bar(out, chart, Bar { from, to, look: Look::Reserve }, (y, height));
-    }
+    let (from, to) = chart.reserve;
+    let height = chart.rows.iter().map(|_| ROW).sum();
+    bar(out, chart, Bar { from, to, look: Look::Reserve }, (y, height));
     for row in &chart.rows {
         let (line, right) = (y + 15.0, LEFT - 10.0);
         let (label, times) = (escaped(&row.label, LABEL), &row.times);

@@ -61,7 +61,7 @@ fn chart(plan: &Plan<'_>, timeline: &Timeline, asked: bool, title: String, text:
         title,
         text,
         span: (0.0, last),
-        reserve: Some((plan.window().as_secs_f64(), grace_period)),
+        reserve: (plan.window().as_secs_f64(), grace_period),
         rows: rows.collect(),
     }
 }

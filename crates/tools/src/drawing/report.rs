@@ -33,7 +33,7 @@ fn shutdown(report: &ShutdownReport) -> Chart {
             time(report.grace_period - report.deadline)
         ),
         span: (first, last),
-        reserve: Some((report.deadline, report.grace_period)),
+        reserve: (report.deadline, report.grace_period),
         rows,
     }
 }
