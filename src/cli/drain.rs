@@ -72,8 +72,8 @@ async fn wait(address: &Address) -> Result<(), String> {
     let mut until = Instant::now() + UNKNOWN;
     loop {
         let why = match status(address).await {
-            Ok(Progress { is_over: true, .. }) => return Ok(()),
-            Ok(Progress { left, .. }) => {
+            Ok((true, _)) => return Ok(()),
+            Ok((false, left)) => {
                 if let Some(left) = left {
                     until = Instant::now() + left + SLACK;
                 }
@@ -94,21 +94,15 @@ async fn send(address: &Address, method: Method, path: &str) -> Result<Response,
     request(address, method, path, LIMIT, MAX_ANSWER).await
 }
 
-struct Progress {
-    /// The drain is done.
-    is_over: bool,
-    /// The time until the deadline, if there is one and it has not passed.
-    left: Option<Duration>,
-}
-
-async fn status(address: &Address) -> Result<Progress, RequestError> {
+/// Whether the drain is done, and the time until the deadline, if there is one and it has not passed.
+async fn status(address: &Address) -> Result<(bool, Option<Duration>), RequestError> {
     let body = send(address, Method::GET, "/status").await.and_then(Response::into_ok_body)?;
     let malformed = |error: serde_json::Error| RequestError::Malformed(error.to_string());
     let status: serde_json::Value = serde_json::from_slice(&body).map_err(malformed)?;
     let is_over = matches!(status["phase"].as_str(), Some("drained" | "stopping"));
     let left = status["shutdown"]["deadline_in_seconds"].as_f64();
     let left = left.and_then(|left| Duration::try_from_secs_f64(left).ok());
-    Ok(Progress { is_over, left: left.filter(|left| !left.is_zero()) })
+    Ok((is_over, left.filter(|left| !left.is_zero())))
 }
 
 /// Whether an error is transient: the supervisor is busy, or has closed the connection.
