@@ -47,8 +47,8 @@ const NO_SOCKET: &str = "the config has `control: {socket: off}`, so drainit can
 
 /// The address of the read-only endpoints: the control socket that is configured, else the TCP
 /// address, else the private socket.
-pub(super) fn of_probes(files: &ConfigFiles, socket: Option<PathBuf>) -> Result<Found, String> {
-    find(files, socket, |control| match (&control.socket, control.listen) {
+pub(super) fn of_probes(whom: &Whom) -> Result<Found, String> {
+    find(whom, |control| match (&control.socket, control.listen) {
         (ControlSocket::Path(socket), _) => Ok(Address::Unix(socket.clone())),
         (_, Some(listen)) => over_tcp(listen),
         (ControlSocket::Private, None) => private(),
@@ -58,7 +58,7 @@ pub(super) fn of_probes(files: &ConfigFiles, socket: Option<PathBuf>) -> Result<
 
 /// The control socket, for an operator.
 pub(super) fn of_operator(whom: &Whom) -> Result<Found, String> {
-    find(&whom.files, whom.socket.clone(), |control| match &control.socket {
+    find(whom, |control| match &control.socket {
         ControlSocket::Path(socket) => Ok(Address::Unix(socket.clone())),
         ControlSocket::Private => private(),
         ControlSocket::Off => Err(NO_SOCKET.to_owned()),
@@ -66,15 +66,14 @@ pub(super) fn of_operator(whom: &Whom) -> Result<Found, String> {
 }
 
 fn find(
-    files: &ConfigFiles,
-    socket: Option<PathBuf>,
+    whom: &Whom,
     choose: impl Fn(&Control) -> Result<Address, String>,
 ) -> Result<Found, String> {
-    if let Some(socket) = socket {
+    if let Some(socket) = &whom.socket {
         let name = socket.to_str().and_then(|socket| socket.strip_prefix('@'));
         return Ok(Address::Unix(name.map_or(socket.clone(), private_socket::path)).into());
     }
-    let Some(found) = files.control() else {
+    let Some(found) = whom.files.control() else {
         let doubt = "; there is no config here that could name its socket: use -c FILE or --socket";
         return Ok(Found { address: choose(&Control::default())?, doubt: doubt.to_owned() });
     };

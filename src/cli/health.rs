@@ -4,7 +4,6 @@
 //! It runs every few seconds, so it is cheap: one thread, one request.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -12,9 +11,8 @@ use hyper::Method;
 use tokio::time::{Instant, sleep};
 
 use crate::cli::ask::nobody;
-use crate::cli::config_files::ConfigFiles;
 use crate::cli::control_address;
-use crate::cli::control_address::Found;
+use crate::cli::control_address::{Found, Whom};
 use crate::config::HttpTarget;
 use crate::http::{RequestError, Response, request};
 use crate::load::values;
@@ -35,17 +33,13 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 )]
 pub struct HealthArgs {
     #[command(flatten)]
-    files: ConfigFiles,
+    whom: Whom,
     /// Ask whether drainit runs (/livez), not whether all processes are ready (/readyz)
     #[arg(long)]
     live: bool,
-    /// drainit's control socket, a path or @NAME [default: that of the config, else the private one
-    /// of PID 1]
-    #[arg(long, value_name = "SOCKET", conflicts_with = "url")]
-    socket: Option<PathBuf>,
     /// Its address: http://127.0.0.1:9902 or unix:/path. With a URL path, asks any server for that
     /// instead
-    #[arg(long, value_name = "URL", value_parser = values::http)]
+    #[arg(long, value_name = "URL", value_parser = values::http, conflicts_with = "socket")]
     url: Option<HttpTarget>,
     /// Limit for the answer
     #[arg(long, value_name = "DURATION", value_parser = values::positive_duration, default_value = "1s")]
@@ -117,7 +111,7 @@ fn target(args: HealthArgs) -> Result<(Found, String), String> {
     let found = match args.url {
         Some(url) if url.path != "/" => return Ok((url.address.into(), url.path)),
         Some(url) => url.address.into(),
-        None => control_address::of_probes(&args.files, args.socket)?,
+        None => control_address::of_probes(&args.whom)?,
     };
     Ok((found, path.to_owned()))
 }
