@@ -29,17 +29,6 @@ pub struct Running {
     pub(crate) operations: Operations,
 }
 
-/// The `pre_start` hook of the container.
-#[derive(Clone, Debug, Default)]
-enum ContainerHook {
-    #[default]
-    NotYet,
-    Runs {
-        until: Time,
-    },
-    Done,
-}
-
 /// The error is the cause of the shutdown.
 type Step = Result<(), Cause>;
 
@@ -67,7 +56,7 @@ impl Running {
             Ok(()) => Phase::Running(self),
             Err(cause) => {
                 let is_ready = self.serves(state);
-                if let ContainerHook::Runs { .. } = self.container_hook {
+                if self.hook_until.is_some() {
                     state.abort_hook(None, Stage::PreStart);
                 }
                 let is_held = cause == Cause::DrainRequested;
@@ -87,11 +76,7 @@ impl Running {
 
     /// The next timer that is not one of a process.
     pub(crate) fn wakes_at(&self, state: &State) -> Option<Time> {
-        let hook = match self.container_hook {
-            ContainerHook::Runs { until } => Some(until),
-            ContainerHook::NotYet | ContainerHook::Done => None,
-        };
-        hook.into_iter().chain(self.operations.wakes_at(state)).min()
+        self.hook_until.into_iter().chain(self.operations.wakes_at(state)).min()
     }
 
     /// Whether every process was ready or complete once.
@@ -130,12 +115,9 @@ impl Running {
                         state.set(process, Lifecycle::Stopped { failed: false });
                     }
                 }
-                self.container_hook = match state.spec.hooks.pre_start {
-                    Some(wait) => ContainerHook::Runs {
-                        until: state.run_hook(None, Stage::PreStart, wait.limit),
-                    },
-                    None => ContainerHook::Done,
-                };
+                let hook = state.spec.hooks.pre_start;
+                self.hook_until =
+                    hook.map(|wait| state.run_hook(None, Stage::PreStart, wait.limit));
             }
             Event::Signal(signal) if state.spec.stop_signals.contains(&signal) => {
                 return Err(Cause::Signal(signal));
@@ -253,13 +235,8 @@ impl Running {
 
     fn hook_ended(&mut self, state: &mut State, hook: HookId, success: bool) -> Step {
         match (hook.process, hook.stage) {
-            (None, Stage::PreStart)
-                if matches!(self.container_hook, ContainerHook::Runs { .. }) =>
-            {
-                self.container_hook = ContainerHook::Done;
-                if !success {
-                    return Err(Cause::HookFailed);
-                }
+            (None, Stage::PreStart) if self.hook_until.take().is_some() && !success => {
+                return Err(Cause::HookFailed);
             }
             (Some(process), Stage::PreStart)
                 if matches!(state.life(process), Lifecycle::PreStart { .. }) =>
@@ -308,10 +285,7 @@ impl Running {
         state.expire(state.no_deadline());
         self.operations.drain_old_epochs(state);
         state.settle_epochs(true, state.no_deadline());
-        if let ContainerHook::Runs { until } = self.container_hook
-            && state.is_past(until)
-        {
-            self.container_hook = ContainerHook::Done;
+        if self.hook_until.take_if(|until| state.is_past(*until)).is_some() {
             state.time_out_hook(None, Stage::PreStart);
             return Err(Cause::HookFailed);
         }
@@ -348,7 +322,7 @@ impl Running {
 
     /// Starts the processes whose dependencies have met their conditions.
     fn advance(&mut self, state: &mut State) -> Step {
-        let may_start = matches!(self.container_hook, ContainerHook::Done);
+        let may_start = state.has_begun && self.hook_until.is_none();
         loop {
             for Judged { process, since, why } in self.operations.advance(state, may_start) {
                 judge(state, process, state.now.since(since), why)?;
