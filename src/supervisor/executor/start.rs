@@ -29,7 +29,7 @@ use crate::supervisor::liveness::Pace;
 use crate::supervisor::message::{InstanceSender, Message, Role, Start};
 use crate::supervisor::preparation::{Files, Preparation};
 use crate::supervisor::readiness;
-use crate::supervisor::readiness::notify::{Listener, NotifySender, States};
+use crate::supervisor::readiness::notify::{Listener, NotifySender};
 use crate::supervisor::readiness::{ReadinessTarget, commands_of};
 use crate::supervisor::run_command::diagnosed;
 use crate::types::{ProcessId, Signal, Time, exit_code, harmless};
@@ -366,9 +366,10 @@ impl Executor {
                 tells_drained: wanted.tells_drained(),
                 user: wanted.user.as_ref().map(|user| user.uid),
                 is_alone: Rc::clone(&self.is_alone),
+                status: Rc::clone(&failure),
+                unhealthy,
             };
-            let states = States { status: Rc::clone(&failure), unhealthy };
-            Listener::begin(socket, sender, states)
+            Listener::begin(socket, sender)
         });
         current.readiness = match &wanted.readiness {
             None => None,

@@ -36,16 +36,7 @@ pub(crate) struct Listener {
 struct Source {
     socket: NotifySocket,
     instance: NotifySender,
-    states: States,
     has_warned: Cell<bool>,
-}
-
-/// The state of the instance, as its messages report it.
-pub(crate) struct States {
-    /// Its `STATUS=`.
-    pub(crate) status: Reason,
-    /// Why its liveness check failed.
-    pub(crate) unhealthy: Reason,
 }
 
 /// The instance that sends.
@@ -62,13 +53,17 @@ pub(crate) struct NotifySender {
     pub(crate) user: Option<u32>,
     /// There was never another process, also not before a reload.
     pub(crate) is_alone: Rc<Cell<bool>>,
+    /// Gets its `STATUS=`.
+    pub(crate) status: Reason,
+    /// Gets the reason why its liveness check failed.
+    pub(crate) unhealthy: Reason,
 }
 
 impl Listener {
-    pub(crate) fn begin(socket: NotifySocket, instance: NotifySender, states: States) -> Self {
+    pub(crate) fn begin(socket: NotifySocket, instance: NotifySender) -> Self {
         let (watchdog, limit) = watch::channel(None);
         let has_warned = Cell::new(false);
-        let source = Rc::new(Source { socket, instance, states, has_warned });
+        let source = Rc::new(Source { socket, instance, has_warned });
         let task = LocalTask::begin({
             let source = Rc::clone(&source);
             async move {
@@ -90,7 +85,7 @@ impl Listener {
                         }
                         Some(Err(error)) => {
                             let why = format!("its notify socket is broken: {error}");
-                            *source.states.status.borrow_mut() = Some(why);
+                            *source.instance.status.borrow_mut() = Some(why);
                             return;
                         }
                         None => {
@@ -182,7 +177,7 @@ impl Source {
     fn take(&self, message: NotifyMessage) {
         let process = self.instance.current.process;
         if let Some(status) = message.status {
-            *self.states.status.borrow_mut() = Some(format!("it says: {status}"));
+            *self.instance.status.borrow_mut() = Some(format!("it says: {status}"));
         }
         if message.ready && self.instance.tells_readiness {
             self.report(Event::Ready(process));
@@ -199,7 +194,7 @@ impl Source {
     }
 
     fn unhealthy(&self, why: String) {
-        *self.states.unhealthy.borrow_mut() = Some(why);
+        *self.instance.unhealthy.borrow_mut() = Some(why);
         self.report(Event::Unhealthy(self.instance.current.process));
     }
 
