@@ -16,6 +16,7 @@
 //! - `exec` is `drainit exec`: one process without a config, so that it starts fast.
 //! - `report` has the tests of the report of the core, with configs.
 //! - `os` holds the kernel primitives and the only `unsafe` code.
+//! - `local_task` is a task of the event loop's thread that ends when it is dropped.
 //! - `image` checks a config against the file system of its image, `compat` reads the command lines of
 //!   tini and dumb-init.
 //! - `drainit_tools` has what never runs in PID 1, and is left out without the feature `tools`.
