@@ -35,7 +35,6 @@ fn process(start: &Start<'_>) -> Value {
         "waits_for": needs.collect::<Vec<_>>(),
         "only_if_path_exists": start.only_if(),
         "left_out": start.left_out,
-        "autostart": start.is_automatic,
         "pre_start": start.pre_start.map(seconds),
         "readiness": readiness.map(|readiness| readiness.probe.key()),
         "ready_within": readiness.map(|readiness| seconds(readiness.timeout)),

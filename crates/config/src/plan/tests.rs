@@ -167,7 +167,7 @@ fn the_json_has_every_word_of_the_start() {
     let needs = |process, condition| json!({"process": process, "condition": condition});
     let nothing = json!({
         "name": "", "type": "service", "waits_for": [], "only_if_path_exists": null,
-        "left_out": false, "autostart": true, "pre_start": null, "readiness": null, "ready_within": null,
+        "left_out": false, "pre_start": null, "readiness": null, "ready_within": null,
         "ready_by": null,
     });
     let with = |but: serde_json::Value| {
@@ -186,7 +186,7 @@ fn the_json_has_every_word_of_the_start() {
                 "name": "router", "waits_for": [needs("engine", "started")], "readiness": "tcp",
                 "ready_within": 2.0, "ready_by": 6.0,
             })),
-            with(json!({"name": "debug", "left_out": true, "autostart": true, "ready_by": 3.0})),
+            with(json!({"name": "debug", "left_out": true, "ready_by": 3.0})),
             with(json!({"name": "migrate", "type": "oneshot"})),
             with(json!({
                 "name": "side",
@@ -315,5 +315,5 @@ fn what_waits_for_a_request_has_no_latest_time() {
     assert!(shown.contains(expected) && shown.contains("stop b"), "{shown}");
     let json: serde_json::Value = serde_json::from_str(&json::json(&plan)).unwrap();
     let b = &json["start"]["processes"][1];
-    assert_eq!((&b["autostart"], &b["ready_by"]), (&json!(false), &json!(null)));
+    assert_eq!(&b["ready_by"], &json!(null));
 }
