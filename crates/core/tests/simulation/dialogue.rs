@@ -241,14 +241,16 @@ impl World {
             let due = self.machine.next_wakeup().unwrap_or(Time::NEVER);
             let next = self.queue.peek().map_or(Time::NEVER, |Reverse((at, ..))| *at);
             if let Some(at) = wakes.filter(|at| *at <= due && *at <= next) {
-                self.now = self.now.max(at);
+                // It may be late.
+                let late = if self.rng.once_in(4) { self.rng.millis(3) } else { Duration::ZERO };
+                self.now = self.now.max(at) + late;
                 self.with(Dialogue::tick);
             } else if due <= next {
                 self.check(due != Time::NEVER, "no event and no timer is left");
                 self.now = self.now.max(due);
                 self.step(Event::Tick);
             } else if let Some(Reverse((at, _, thing))) = self.queue.pop() {
-                self.now = at;
+                self.now = self.now.max(at);
                 self.happen(thing);
             }
         }
