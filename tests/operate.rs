@@ -147,7 +147,7 @@ fn a_command_that_waits_blocks_nobody_and_its_end_does_not_cancel() {
 
 // holds: C684, C685, C686
 #[test]
-fn a_process_without_autostart_runs_from_its_first_start_by_request() {
+fn a_process_with_autostart_false_runs_from_its_first_start_by_request() {
     let config = CONFIG.replace("    depends_on", "    autostart: false\n    depends_on");
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start(&config);

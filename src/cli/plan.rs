@@ -17,7 +17,7 @@ use crate::types::exit_code;
 pub struct PlanArgs {
     #[command(flatten)]
     whom: Whom,
-    /// Ask the running drainit what a reload would do
+    /// Ask the running drainit what a reload of the files of its start would do
     #[arg(long)]
     reload: bool,
     /// Output format

@@ -57,10 +57,11 @@ pub struct Process {
     #[key(default = "none")]
     pub profiles: Vec<String>,
     /// `false`: it starts only by [`drainit start`](operating.md#stop-start-restart) or `restart`.
-    /// <!-- C684 --> Until then it is `stopped`, the container goes on even if nothing else runs, and
-    /// `/readyz` never waits for it. <!-- C685 --> Once started it is supervised, drained and stopped
-    /// as any other. <!-- C686 --> A reload starts none, and a change of this key alone neither starts
-    /// nor stops anything. <!-- C687 --> What starts by itself cannot depend on it. <!-- C688 -->
+    /// <!-- C684 --> Until then it is `stopped`, and the container goes on even if nothing else runs.
+    /// `/readyz` never waits for it, before or after its start, as with `required: false`.
+    /// <!-- C685 --> Once started it is supervised, drained and stopped as any other. <!-- C686 --> A
+    /// reload does not start it, and a change of this key alone neither starts nor stops anything.
+    /// <!-- C687 --> A process that starts by itself cannot depend on it. <!-- C688 -->
     /// Example: `autostart: false`
     #[key(default = "true")]
     pub autostart: bool,
@@ -209,7 +210,7 @@ impl Process {
         if !self.required && [failure, signal] != [ExitPolicy::Ignore; 2] {
             let why = format!("`{}` may be missing, but its exit stops the container", fields.at);
             let problem = problems.error(fields.key("required"), why);
-            problem.help("add `on_exit: ignore`, or `on_exit: {failure: ignore}`");
+            problem.help("set `on_exit: ignore`, or `ignore` for both `failure` and `signal`");
         }
         if let Some(most) = reader.key::<PolicyMax>(fields, "restart").flatten() {
             if self.restart_max.is_some() {
@@ -251,11 +252,11 @@ impl Form for EachEnd {
 #[derive(Table)]
 #[table(settle = OnExit)]
 struct OnExitKeys {
-    /// It ended with code 0. <!-- C689 --> Example: `on_exit: {success: ignore}`
+    /// It ended with code 0. <!-- C689 --> Not for a oneshot, which completes. Example: `on_exit: {success: ignore}`
     #[key(default = "shutdown")]
     success: ExitPolicy,
-    /// It ended with another code, has failed its liveness check, or the `timeout` of a oneshot was
-    /// over.
+    /// It ended with another code, its start has failed, it has failed its liveness check, or the
+    /// `timeout` of a oneshot was over. <!-- C691 -->
     /// Example: `on_exit: {failure: failure-shutdown}`
     #[key(default = "shutdown")]
     failure: ExitPolicy,

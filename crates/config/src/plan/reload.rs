@@ -360,7 +360,7 @@ from now on with the new `shutdown`
 
     // holds: C687
     #[test]
-    fn nothing_without_autostart_is_started() {
+    fn a_process_with_autostart_false_is_not_started() {
         let old = "processes: {a: {command: [a]}, b: {command: [b], autostart: false}, \
                    c: {command: [c], type: oneshot}, d: {command: [d]}, e: {command: [e]}}";
         let new = "processes: {a: {command: [a], autostart: false}, \

@@ -300,7 +300,7 @@ fn long_entries_take_several_lines() {
 
 // holds: C684
 #[test]
-fn what_waits_for_a_request_has_no_latest_time() {
+fn autostart_false_has_no_ready_by() {
     let plan = plan(
         "processes: {a: {command: [a]}, b: {command: [b], depends_on: [a], autostart: false}}",
         &[],

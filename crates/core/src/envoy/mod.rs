@@ -1,7 +1,7 @@
 //! The drain of an Envoy: what its admin is asked, when, and what the answers mean.
 //!
 //! [`dialogue::Dialogue`] decides; a thin task of the supervisor carries out what it asks. The
-//! simulation of `tests/dialogue` plays both it and the core against a model of Envoy.
+//! simulation of `tests/simulation/dialogue.rs` plays both it and the core against a model of Envoy.
 
 pub mod attempts;
 pub mod close_watch;

@@ -908,7 +908,7 @@ fn an_end_by_a_signal_can_mean_something_else_than_a_code() {
     }
 }
 
-// holds: C690
+// holds: C691
 #[test]
 fn a_failed_start_or_liveness_check_counts_as_a_failure() {
     let goes_on = |failure| {
@@ -990,7 +990,7 @@ fn by_request() -> Spec {
 
 // holds: C684, C685, C686
 #[test]
-fn a_process_without_autostart_waits_for_a_request() {
+fn a_process_with_autostart_false_waits_for_a_request() {
     let begin = || {
         let mut play = Play { machine: Machine::new(Rc::new(by_request()), Time(Duration::ZERO)) };
         assert_eq!(play.at(0, Event::Start), [Action::Spawn(ENGINE)]);
@@ -1025,7 +1025,7 @@ fn a_process_without_autostart_waits_for_a_request() {
 
 // holds: C684
 #[test]
-fn a_start_by_request_starts_what_it_needs() {
+fn a_start_by_request_starts_dependencies() {
     let mut spec = by_request();
     spec.processes[ENGINE.index()].autostart = false;
     let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
@@ -1036,7 +1036,7 @@ fn a_start_by_request_starts_what_it_needs() {
 
 // holds: C687
 #[test]
-fn a_reload_starts_nothing_without_autostart() {
+fn a_reload_starts_no_process_with_autostart_false() {
     let is_down = |play: &Play, slot: ProcessId| {
         play.machine.state().life(slot) == Lifecycle::Stopped { failed: false }
     };

@@ -614,7 +614,7 @@ impl World {
 
 // holds: S30, S43
 #[test]
-fn a_dialogue_keeps_its_promises_whatever_the_admin_answers() {
+fn the_dialogue_keeps_its_promises_with_any_admin() {
     let runs = number("DRAINIT_SIM_RUNS").unwrap_or(10_000);
     let seeds = number("DRAINIT_SIM_SEED").map_or(0..runs, |seed| seed..seed + 1);
     for seed in seeds {

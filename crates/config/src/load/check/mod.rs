@@ -53,15 +53,15 @@ fn autostart(problems: &mut Problems, config: &Config, places: &Places) {
             continue;
         }
         let is_held = |name: &str| by_request.iter().any(|it| it.name == name);
-        if let Some(on) = process.depends_on.iter().find(|on| is_held(&on.process)) {
+        for on in process.depends_on.iter().filter(|on| is_held(&on.process)) {
             let (name, on) = (&process.name, &on.process);
             let message = format!(
                 "`{name}` starts by itself, but needs `{on}`, which has `autostart: false`"
             );
             let span = places.processes[index].dependency(on);
-            problems.error(span, message).help(format!(
-                "write `autostart: false` for `{name}` too, or remove it from `{on}`"
-            ));
+            problems.error(span, message).help(
+                "write `autostart: false` here too, or remove it from the process that this one needs",
+            );
         }
     }
 }

@@ -530,18 +530,24 @@ fn what_was_written_for_another_program_leads_to_the_mend() {
 
 // holds: C688
 #[test]
-fn what_starts_by_itself_cannot_need_what_waits_for_a_request() {
+fn automatic_processes_cannot_depend_on_autostart_false() {
     let found = problems(
         "processes:
   tool: {command: [a], autostart: false, scale: 2}
   other: {command: [a], autostart: false, depends_on: [tool]}
-  web: {command: [a], depends_on: [tool], scale: 2}
+  job: {command: [a], autostart: false}
+  web: {command: [a], depends_on: [job, tool], scale: 2}
 ",
     );
     assert_eq!(
         lines(&found),
-        ["4:36 `web-1` starts by itself, but needs `tool-1`, which has `autostart: false`"]
+        [
+            "5:36 `web-1` starts by itself, but needs `job`, which has `autostart: false`",
+            "5:41 `web-1` starts by itself, but needs `tool-1`, which has `autostart: false`",
+            "5:41 `web-1` starts by itself, but needs `tool-2`, which has `autostart: false`",
+        ]
     );
-    let help = "write `autostart: false` for `web-1` too, or remove it from `tool-1`";
+    let help =
+        "write `autostart: false` here too, or remove it from the process that this one needs";
     assert_eq!(found[0].help.as_deref(), Some(help));
 }

@@ -223,7 +223,7 @@ processes:
 
 // holds: C689, C690, C624
 #[test]
-fn on_exit_has_one_word_or_one_for_each_kind_of_end() {
+fn on_exit_is_a_word_or_a_mapping_by_kind_of_end() {
     use crate::config::{ExitPolicy, OnExit};
     let [ignore, shutdown] = [ExitPolicy::Ignore, ExitPolicy::Shutdown];
     for (text, success, failure, signal) in [
