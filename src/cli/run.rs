@@ -100,7 +100,7 @@ pub(super) fn run(args: RunArgs) -> u8 {
         Err(error) => return fail(format, &format!("`control`: {error}"), exit_code::CONFIG),
     };
     let wanted = sockets::wanted(&loaded.config);
-    let sockets = match wait_for(LONGEST_OPEN, move || Ok(sockets::open(wanted, None, false))) {
+    let sockets = match wait_for(LONGEST_OPEN, move || Ok(sockets::open(wanted, None))) {
         Ok(Ok(opened)) => opened.keep(),
         Ok(Err(error)) => return fail(format, &harmless(&error), exit_code::CONFIG),
         Err(error) => return fail(format, &format!("`listen`: {error}"), exit_code::CONFIG),

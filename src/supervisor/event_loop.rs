@@ -216,10 +216,10 @@ impl EventLoop {
             Message::Wake => self.has_ended = true,
             Message::Reload { reply } => self.reload_asked(reply),
             Message::PlanReload { reply } => {
-                let held = self.executor.held();
-                self.executor.reloads.begin_plan(reply, held);
+                self.executor.reloads.begin_plan(reply);
             }
             Message::Reading => self.reads_config(),
+            Message::Prepared(prepared) => self.prepared(*prepared),
             Message::Opened(ready) => self.opened(*ready)?,
             // The shutdown that follows gives it up.
             Message::FilesReady { start, .. } if begins(start) && self.stop_is_pending() => {}

@@ -14,7 +14,7 @@ use crate::supervisor::children::Children;
 use crate::supervisor::file_watch::Seen;
 use crate::supervisor::launch::StartError;
 use crate::supervisor::preparation::Files;
-use crate::supervisor::reload::Ready;
+use crate::supervisor::reload::{Prepared, Ready};
 use crate::types::{End, ProcessId};
 
 pub(crate) type MessageSender = UnboundedSender<Message>;
@@ -114,7 +114,9 @@ pub(crate) enum Message {
     },
     /// The config is read again from now on.
     Reading,
-    /// It was read, and its sockets were opened.
+    /// It was read.
+    Prepared(Box<Prepared>),
+    /// Its sockets were opened.
     Opened(Box<Ready>),
     /// Only wakes the loop, which then reaps and scans groups.
     Wake,

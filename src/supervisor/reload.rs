@@ -32,7 +32,13 @@ pub struct ConfigSource {
     pub arguments: Vec<String>,
 }
 
-/// A config that was read again and whose sockets are open, or why it cannot be used.
+/// A config that was read again, or why it cannot be used.
+pub(crate) struct Prepared {
+    pub(crate) purpose: Purpose,
+    pub(crate) outcome: Result<Candidate, String>,
+}
+
+/// A config whose sockets are open, or why it cannot be used.
 pub(crate) struct Ready {
     pub(crate) purpose: Purpose,
     pub(crate) outcome: Result<(Candidate, Opened), String>,
@@ -123,8 +129,8 @@ impl Reloads {
     }
 
     /// Begins to read the config, after a look at the files that are watched already:
-    /// [`Message::Reading`] and [`Message::Opened`] follow. `held`: the sockets that are open already.
-    pub(crate) fn begin(&mut self, watches: &FileWatches, held: Held) {
+    /// [`Message::Reading`] and [`Message::Prepared`] follow.
+    pub(crate) fn begin(&mut self, watches: &FileWatches) {
         self.is_wanted = false;
         let waiting = std::mem::take(&mut self.waiting);
         self.under_way = Some(UnderWay { waiting, warnings: String::new() });
@@ -135,14 +141,33 @@ impl Reloads {
             look.await;
             // Fails only when the event loop has ended.
             let _ = sender.send(Message::Reading);
-            prepare(source, Purpose::Reload, known, held, sender).await;
+            prepare(source, Purpose::Reload, known, sender).await;
         });
     }
 
     /// Begins to read the config for `drainit plan --reload`.
-    pub(crate) fn begin_plan(&self, reply: TextReply, held: Held) {
+    pub(crate) fn begin_plan(&self, reply: TextReply) {
         let (source, sender) = (self.source.clone(), self.sender.clone());
-        spawn_local(prepare(source, Purpose::Plan { reply }, Vec::new(), held, sender));
+        spawn_local(prepare(source, Purpose::Plan { reply }, Vec::new(), sender));
+    }
+
+    /// Begins to open the sockets of a config; a plan changes nothing.
+    /// [`Message::Opened`] follows.
+    pub(crate) fn open_sockets(&self, purpose: Purpose, candidate: Candidate, held: Held) {
+        let sender = self.sender.clone();
+        let wanted = sockets::wanted(&candidate.loaded.config);
+        let is_plan = matches!(purpose, Purpose::Plan { .. });
+        spawn_local(async move {
+            let open = move || {
+                let opened = sockets::open(wanted, Some(&held))?;
+                if is_plan { Ok(opened) } else { opened.adapt() }
+            };
+            let opened = on_thread(LONGEST_OPEN, open).await;
+            let opened = opened.unwrap_or_else(|why| Err(format!("`listen`: {why}")));
+            let outcome = opened.map(|opened| (candidate, opened));
+            // Fails only when the event loop has ended.
+            let _ = sender.send(Message::Opened(Box::new(Ready { purpose, outcome })));
+        });
     }
 
     /// Keeps the warnings of the new config for those who wait.
@@ -182,24 +207,22 @@ async fn prepare(
     source: Option<ConfigSource>,
     purpose: Purpose,
     known: Vec<Watched>,
-    held: Held,
     sender: MessageSender,
 ) {
     let outcome = match source {
-        Some(source) => candidate(source, &purpose, known, held, &sender).await,
+        Some(source) => candidate(source, &purpose, known, &sender).await,
         None => Err("there is no config file that could be read again".to_owned()),
     };
     // Fails only when the event loop has ended.
-    let _ = sender.send(Message::Opened(Box::new(Ready { purpose, outcome })));
+    let _ = sender.send(Message::Prepared(Box::new(Prepared { purpose, outcome })));
 }
 
 async fn candidate(
     source: ConfigSource,
     purpose: &Purpose,
     known: Vec<Watched>,
-    held: Held,
     sender: &MessageSender,
-) -> Result<(Candidate, Opened), String> {
+) -> Result<Candidate, String> {
     let read = on_thread(LONGEST_READ, move || read(&source)).await;
     let (loaded, args) = read.map_err(|why| format!("the config cannot be read: {why}"))??;
     let mut wanted = match purpose {
@@ -210,13 +233,7 @@ async fn candidate(
     };
     wanted.retain(|wanted| !known.contains(wanted));
     let watches = FileWatches::begin(wanted, sender).await;
-    // A plan changes nothing.
-    let is_plan = matches!(purpose, Purpose::Plan { .. });
-    let wanted = sockets::wanted(&loaded.config);
-    let open = move || sockets::open(wanted, Some(&held), !is_plan);
-    let opened =
-        on_thread(LONGEST_OPEN, open).await.map_err(|why| format!("`listen`: {why}"))??;
-    Ok((Candidate { loaded, args, watches }, opened))
+    Ok(Candidate { loaded, args, watches })
 }
 
 /// Reads the config exactly as at the start.

@@ -29,12 +29,18 @@ pub(crate) struct Wanted {
 #[derive(Default)]
 pub(crate) struct Opened {
     sockets: Vec<Sockets>,
-    /// Sockets that were held before, and that have new permissions or a new queue: the process and
-    /// the definition from before.
+    /// Sockets that were held before and are to have new permissions or a new queue.
+    differ: Vec<Adapted>,
+    /// Those that have them.
     adapted: Vec<Adapted>,
 }
 
-type Adapted = (String, ListenSocket, Arc<HeldSocket>);
+struct Adapted {
+    name: String,
+    wanted: ListenSocket,
+    was: ListenSocket,
+    socket: Arc<HeldSocket>,
+}
 
 /// What each process of a config listens on. A process that is left out has no sockets.
 pub(crate) fn wanted(config: &Config) -> Vec<Wanted> {
@@ -49,21 +55,17 @@ pub(crate) fn wanted(config: &Config) -> Vec<Wanted> {
 }
 
 /// Opens the sockets of each process, except those that are held already: they stay open, and
-/// connections wait in them. `held`: `None` at the start, when nothing runs. `adapts`: held ones get
-/// their new permissions and queues.
+/// connections wait in them. `held`: `None` at the start, when nothing runs.
 ///
 /// # Errors
 /// Says which one cannot be opened, and why. Those that were opened are closed again.
-pub(crate) fn open(
-    wanted: Vec<Wanted>,
-    held: Option<&Held>,
-    adapts: bool,
-) -> Result<Opened, String> {
+pub(crate) fn open(wanted: Vec<Wanted>, held: Option<&Held>) -> Result<Opened, String> {
+    // Held ones change only when all others are open, so that a failure changes nothing.
     let mut opened = Opened::default();
     for Wanted { name, listen } in wanted {
         let mut sockets = Vec::new();
         for wanted in listen {
-            sockets.push(opened.one(&name, wanted, held, adapts)?);
+            sockets.push(opened.one(&name, wanted, held)?);
         }
         opened.sockets.push(sockets);
     }
@@ -76,7 +78,6 @@ impl Opened {
         name: &str,
         wanted: ListenSocket,
         held: Option<&Held>,
-        adapts: bool,
     ) -> Result<Arc<HeldSocket>, String> {
         let (mode, backlog) = (wanted.mode, wanted.backlog);
         let known = held.into_iter().flatten().find(|(is, _)| is.address == wanted.address);
@@ -86,11 +87,9 @@ impl Opened {
             }
             // One that has lost its file is opened anew: its process is replaced anyway.
             (Some((was, socket)), _) if socket.has_address() => {
-                if adapts {
-                    self.adapted.push((name.to_owned(), was.clone(), Arc::clone(socket)));
-                    adapt(socket, &wanted).map_err(|error| failed(name, &wanted, &error))?;
-                }
-                return Ok(Arc::clone(socket));
+                let (name, was, socket) = (name.to_owned(), was.clone(), Arc::clone(socket));
+                self.differ.push(Adapted { name, wanted, was, socket: Arc::clone(&socket) });
+                return Ok(socket);
             }
             (_, Address::Tcp(address)) => HeldSocket::tcp(*address, backlog),
             (_, Address::Unix(path)) => HeldSocket::unix(path, mode, backlog),
@@ -105,6 +104,19 @@ impl Opened {
         })
     }
 
+    /// Changes the sockets that were held before: all, or none.
+    ///
+    /// # Errors
+    /// As above.
+    pub(crate) fn adapt(mut self) -> Result<Self, String> {
+        for one in std::mem::take(&mut self.differ) {
+            let changed = adapt(&one.socket, &one.wanted);
+            changed.map_err(|error| failed(&one.name, &one.wanted, &error))?;
+            self.adapted.push(one);
+        }
+        Ok(self)
+    }
+
     /// They are in use from now on, as they are.
     pub(crate) fn keep(mut self) -> Vec<Sockets> {
         self.adapted.clear();
@@ -114,7 +126,8 @@ impl Opened {
 
 impl Drop for Opened {
     fn drop(&mut self) {
-        adapt_later(std::mem::take(&mut self.adapted));
+        let adapted = std::mem::take(&mut self.adapted).into_iter();
+        adapt_later(adapted.map(|Adapted { name, was, socket, .. }| (name, was, socket)).collect());
     }
 }
 
@@ -129,7 +142,7 @@ pub(crate) fn changed_by(
     process: &Process,
     sockets: &Sockets,
     tried: &[&ListenSocket],
-) -> Vec<Adapted> {
+) -> Vec<(String, ListenSocket, Arc<HeldSocket>)> {
     let differs = |is: &ListenSocket| {
         let mut same = tried.iter().filter(|tried| tried.address == is.address);
         same.any(|tried| (tried.mode, tried.backlog) != (is.mode, is.backlog))
@@ -139,7 +152,7 @@ pub(crate) fn changed_by(
 }
 
 /// Gives sockets of these processes their permissions and queues again.
-pub(crate) fn adapt_later(sockets: Vec<Adapted>) {
+pub(crate) fn adapt_later(sockets: Vec<(String, ListenSocket, Arc<HeldSocket>)>) {
     if sockets.is_empty() {
         return;
     }

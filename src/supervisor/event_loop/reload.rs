@@ -18,7 +18,7 @@ use crate::report::event;
 use crate::supervisor::event_loop::EventLoop;
 use crate::supervisor::file_watch::{Seen, Watched};
 use crate::supervisor::message::TextReply;
-use crate::supervisor::reload::{Candidate, Purpose, Ready};
+use crate::supervisor::reload::{Candidate, Prepared, Purpose, Ready};
 use crate::supervisor::slots::Definition;
 use crate::supervisor::sockets::Opened;
 use crate::types::harmless;
@@ -82,10 +82,7 @@ impl EventLoop {
             return;
         }
         match self.may_reload() {
-            Ok(()) => {
-                let held = self.executor.held();
-                self.executor.reloads.begin(&self.executor.file_watches, held);
-            }
+            Ok(()) => self.executor.reloads.begin(&self.executor.file_watches),
             Err(why @ (RequestError::ShuttingDown | RequestError::Drained)) => {
                 let why = self.status_board.failure(why);
                 Self::refused(&why);
@@ -96,7 +93,22 @@ impl EventLoop {
         }
     }
 
-    /// The config was read again, and its sockets are open.
+    /// The config was read again.
+    pub(super) fn prepared(&mut self, prepared: Prepared) {
+        let Prepared { purpose, outcome } = prepared;
+        if self.has_to_wait(&purpose) {
+            return self.executor.reloads.again();
+        }
+        match outcome.and_then(|candidate| self.possible(candidate)) {
+            Ok(candidate) => {
+                let held = self.executor.held();
+                self.executor.reloads.open_sockets(purpose, candidate, held);
+            }
+            Err(why) => self.answer(purpose, Err(why)),
+        }
+    }
+
+    /// The sockets of a config are open.
     pub(super) fn opened(&mut self, ready: Ready) -> io::Result<()> {
         let Ready { purpose, outcome } = ready;
         if self.has_to_wait(&purpose) {

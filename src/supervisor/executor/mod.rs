@@ -231,6 +231,7 @@ impl Executor {
             | Message::Wake
             | Message::Reload { .. }
             | Message::PlanReload { .. }
+            | Message::Prepared(_)
             | Message::Opened(_) => None,
             Message::FilesReady { start, task, files } => self.files_ready(start, task, *files),
         }
