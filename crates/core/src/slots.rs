@@ -112,6 +112,9 @@ impl State {
             self.act(Action::Adopt { slot, from: Source::Config(index) });
             slots.push(slot);
         }
+        for (&slot, process) in slots.iter().zip(&new.processes) {
+            self.take_over_autostart(slot, process);
+        }
         let spec = Rc::make_mut(&mut self.spec);
         spec.window = new.window;
         spec.reserve = new.reserve;

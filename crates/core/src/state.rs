@@ -319,6 +319,17 @@ impl State {
         self.touched.push(id);
     }
 
+    /// Takes over what says whether the container waits for a process to which nothing happens.
+    pub(super) fn take_over_autostart(&mut self, slot: ProcessId, new: &ProcessSpec) {
+        self.unsettled -= usize::from(self.is_waited_for(slot, self.life(slot)));
+        let of = &mut Rc::make_mut(&mut self.spec).processes[slot.index()];
+        (of.autostart, of.required) = (new.autostart, new.required);
+        self.unsettled += usize::from(self.is_waited_for(slot, self.life(slot)));
+        if !new.required {
+            self.missing.remove(&slot);
+        }
+    }
+
     /// Whether the container waits for a process that is in this state.
     fn is_waited_for(&self, id: ProcessId, life: Lifecycle) -> bool {
         let of = self.process(id);

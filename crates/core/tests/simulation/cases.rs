@@ -1071,6 +1071,26 @@ fn a_reload_starts_no_process_with_autostart_false() {
     assert_eq!(play.at(1100, exited(ROUTER)), [Action::Spawn(NEW)]);
 }
 
+// holds: C685
+#[test]
+fn a_changed_autostart_counts_from_the_reload() {
+    let mut play = Play::up(Spec { processes: undrained(gateway().processes), ..gateway() });
+    let mut spec = by_request();
+    spec.processes[ROUTER.index()].required = false;
+    let same = [Placed::Same(ENGINE), Placed::Same(ROUTER)];
+    assert_eq!(play.reload(1000, &spec, &same), []);
+    play.at(1100, ask(ROUTER, Request::Stop));
+    assert!(is_ready(&play), "nobody waits for it");
+    // It counts again.
+    let before = Spec { processes: undrained(gateway().processes), ..gateway() };
+    play.at(1200, exited(ROUTER));
+    assert_eq!(play.reload(1300, &before, &same), []);
+    play.at(1400, ask(ROUTER, Request::Start));
+    play.at(1400, Event::Spawned(ROUTER));
+    play.at(1500, ask(ROUTER, Request::Stop));
+    assert!(!is_ready(&play), "it is on its way down");
+}
+
 // holds: C207, C331
 #[test]
 fn a_restart_leaves_dependents_alone_and_is_not_counted() {
