@@ -30,9 +30,9 @@ pub async fn sample(client: &mut Client, uncounted: &Uncounted) -> Result<Sample
     stats::sample(&answer.into_ok_body()?, uncounted)
 }
 
-/// Whether Envoy has not been live yet, as it says within the limit.
-pub(crate) async fn is_unused(client: &mut Client, limit: Duration) -> bool {
-    ServerInfo::ask(client, limit).await.is_ok_and(|info| info.is_unused())
+/// Whether Envoy has not been live yet, if it says so within the limit.
+pub(crate) async fn is_unused(client: &mut Client, limit: Duration) -> Option<bool> {
+    ServerInfo::ask(client, limit).await.ok().map(|info| info.is_unused())
 }
 
 /// Makes a call once.

@@ -107,7 +107,7 @@ impl Attempts {
                 outcome.result.is_err() && left >= FIRST_PAUSE
             })
         };
-        if let Some(due) = self.calls[self.place..].iter().position(is_due) {
+        if let Some(due) = self.calls.iter().skip(self.place).position(is_due) {
             self.place += due;
             return self.make(now);
         }

@@ -26,6 +26,8 @@ use crate::types::Time;
 const LAST_POLL: Duration = Duration::from_millis(100);
 /// The remedy for a drain of inbound listeners that closes no connections.
 const SLOW_INBOUND: &str = "start it with `--drain-strategy immediate`, or a --drain-time-s shorter than the drain's `time`";
+/// The pause before a state that was not told is asked for again.
+const ASKED_AGAIN: Duration = Duration::from_millis(250);
 /// By when connections must have closed, where every response closes its own.
 const CLOSING_SEEN: Duration = Duration::from_secs(2);
 
@@ -75,7 +77,10 @@ pub enum Ask {
 pub enum Answer {
     WhatCounts(Result<(), Failure>),
     Sample(Result<Sample, Failure>),
-    State { is_unused: bool },
+    /// `None`: it does not say.
+    State {
+        is_unused: Option<bool>,
+    },
     Call(Result<(), Failure>),
 }
 
@@ -146,9 +151,12 @@ enum Polls {
         pause: Duration,
         sample: Sample,
     },
-    /// It is not live: the drain begins nevertheless.
-    Unused,
-    /// The state is asked for once more, after that.
+    /// It is not live: the drain begins nevertheless, and then the state is asked for once more.
+    Unused {
+        /// It was not told, and is asked for again then.
+        again: Option<Time>,
+    },
+    /// It is asked for once more.
     StillUnused,
     /// The next poll begins then.
     Waits {
@@ -185,6 +193,8 @@ pub struct Dialogue {
     last_poll: Option<Time>,
     /// The number of closings: the result of a poll that began before one is discarded.
     closings: u32,
+    /// A closing is not answered yet.
+    is_closing: bool,
     /// Envoy has confirmed that its listeners are closed.
     is_closed: bool,
     /// What is sampled from now on does not belong to the drain.
@@ -217,6 +227,7 @@ impl Dialogue {
             is_answered: false,
             last_poll: None,
             closings: 0,
+            is_closing: false,
             is_closed: false,
             is_over: false,
             outputs: Vec::new(),
@@ -234,7 +245,11 @@ impl Dialogue {
     /// When [`tick`](Self::tick) is due.
     #[must_use]
     pub fn wakes_at(&self) -> Option<Time> {
-        let poll = if let Polls::Waits { at } = self.polls { Some(at) } else { None };
+        let poll = match self.polls {
+            Polls::Waits { at } => Some(at),
+            Polls::Unused { again } => again,
+            _ => None,
+        };
         let calls = [&self.begin, &self.late].into_iter().flatten().filter_map(Attempts::wakes_at);
         calls.chain(poll).min()
     }
@@ -266,6 +281,7 @@ impl Dialogue {
                 if let (Some(began), Ok(sample)) = (self.last_poll.take(), sample) {
                     self.record(began, sample, self.moment());
                 }
+                self.is_closing = false;
                 self.outputs.push(Output::ListenersClosed);
                 // The next poll shows the core whether a connection slipped in before.
                 self.is_poll_due = true;
@@ -289,7 +305,9 @@ impl Dialogue {
         // The drain may have been over for a while: after `drainit drain` it is held until the
         // stop.
         self.is_over = false;
-        if self.is_closed {
+        if core::mem::replace(&mut self.is_closing, true) {
+            // That closing is answered soon.
+        } else if self.is_closed {
             self.poll_last(now);
         } else {
             let (_, call) = Call::of(self.terms.only_inbound);
@@ -353,21 +371,24 @@ impl Dialogue {
                     sample => self.begin_calls(now, began, sample.unwrap_or_default(), pause),
                 }
             }
-            (Polls::State { began, .. }, Answer::State { is_unused: true }) => {
-                self.polls = Polls::Unused;
+            (Polls::State { began, .. }, Answer::State { is_unused: Some(true) }) => {
+                self.polls = Polls::Unused { again: None };
                 self.record(began, Sample::NOTHING, Moment::Start);
                 // It may become live while a drain that was requested is held.
                 self.call_begin(now);
             }
-            (Polls::StillUnused, Answer::State { is_unused: true }) => {
+            (Polls::StillUnused, Answer::State { is_unused: Some(true) }) => {
                 self.polls = Polls::Over;
                 self.outputs.push(Output::NothingToDrain);
             }
             // It has become live meanwhile.
-            (Polls::StillUnused, Answer::State { is_unused: false }) => {
+            (Polls::StillUnused, Answer::State { is_unused: Some(false) }) => {
                 self.wait(now, Duration::ZERO);
             }
-            (Polls::State { began, pause, sample }, Answer::State { is_unused: false }) => {
+            (Polls::StillUnused, Answer::State { is_unused: None }) => {
+                self.polls = Polls::Unused { again: Some(now + ASKED_AGAIN) };
+            }
+            (Polls::State { began, pause, sample }, Answer::State { .. }) => {
                 self.begin_calls(now, began, sample, pause);
             }
             (Polls::Asked { began, closings, moment }, Answer::Sample(sample)) => {
@@ -412,9 +433,8 @@ impl Dialogue {
                 if lane == Lane::Late {
                     return;
                 }
-                if matches!(self.polls, Polls::Unused) {
-                    self.polls = Polls::StillUnused;
-                    return self.ask(Lane::Polls, Ask::State, CALL_LIMIT);
+                if matches!(self.polls, Polls::Unused { .. }) {
+                    return self.ask_if_still_unused();
                 }
                 // The watch counts from the first poll after this.
                 self.is_poll_due = true;
@@ -456,7 +476,17 @@ impl Dialogue {
         self.poll_if_due(now);
     }
 
+    fn ask_if_still_unused(&mut self) {
+        self.polls = Polls::StillUnused;
+        self.ask(Lane::Polls, Ask::State, CALL_LIMIT);
+    }
+
     fn poll_if_due(&mut self, now: Time) {
+        if let Polls::Unused { again: Some(at) } = self.polls
+            && at <= now
+        {
+            return self.ask_if_still_unused();
+        }
         if let Polls::Waits { at } = self.polls
             && (core::mem::take(&mut self.is_poll_due) || at <= now)
         {

@@ -373,7 +373,7 @@ impl World {
         let answer = match *ask {
             Ask::WhatCounts => Answer::WhatCounts(result),
             Ask::Sample => Answer::Sample(result.map(|()| sample)),
-            Ask::State => Answer::State { is_unused: !fails && self.now < self.live_at },
+            Ask::State => Answer::State { is_unused: (!fails).then_some(self.now < self.live_at) },
             Ask::Call(call) => {
                 if !fails {
                     match call {
@@ -398,7 +398,7 @@ impl World {
         let answer = answer.unwrap_or_else(|| match ask {
             Ask::WhatCounts => Answer::WhatCounts(Err(timeout())),
             Ask::Sample => Answer::Sample(Err(timeout())),
-            Ask::State => Answer::State { is_unused: false },
+            Ask::State => Answer::State { is_unused: None },
             Ask::Call(_) => Answer::Call(Err(timeout())),
         });
         match (&answer, ask) {
@@ -411,7 +411,7 @@ impl World {
                 }
             }
             (Answer::Sample(Ok(sample)), _) => self.taken.push((taken, *sample)),
-            (Answer::State { .. }, _) => self.was_unused_at = taken,
+            (Answer::State { is_unused: Some(_) }, _) => self.was_unused_at = taken,
             _ => {}
         }
         self.lanes.remove(&lane);
@@ -472,7 +472,7 @@ impl World {
 
     fn ask(&mut self, lane: Lane, ask: Ask, limit: Duration) {
         let replaced = self.lanes.get(&lane).copied();
-        self.check(replaced.is_none() || lane == Lane::Closing, "two questions of one lane");
+        self.check(replaced.is_none(), "two questions of one lane");
         self.check(!self.is_ended || lane == Lane::Closing, "asked after the end");
         if let Some(replaced) = replaced {
             self.asked.remove(&replaced);
