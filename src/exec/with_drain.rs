@@ -160,6 +160,7 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
         ![Signal::KILL, Signal::CHLD].contains(signal) && !options.stop_signals.contains(signal)
     };
     let process = Process {
+        stop_signal: options.stop_signals.first().copied().unwrap_or(Signal::TERM),
         // The time that the longest drain leaves, if that is more than the default. A drain that
         // begins a moment late must not be cut short for it.
         stop_grace_period: Some(room.saturating_sub(time).saturating_sub(SLACK))
@@ -228,9 +229,11 @@ mod tests {
     // holds: C420, C422
     #[test]
     fn the_options_become_a_config() {
-        let options = options(Some(60), &[]);
+        let mut options = options(Some(60), &[]);
+        options.stop_signals = vec![Signal::USR2, Signal::INT];
         let config = config(&options, &drain(Some(15), None)).unwrap();
         let process = &config.processes[0];
+        assert_eq!(process.stop_signal, Signal::USR2);
         assert_eq!(process.name, "envoy");
         // Variables are not expanded.
         assert_eq!(process.command, ["/usr/bin/envoy", "${PATH}"]);
