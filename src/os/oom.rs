@@ -38,9 +38,18 @@ impl OomKills {
         Self::find(Path::new("/"))
     }
 
-    /// In drainit's own cgroup, or the next one above it that the container shows.
+    /// In drainit's own cgroup, or at the root, where only that one is mounted (Docker with cgroup
+    /// v1) or the name is that of another namespace. One between them counts the kills of others.
     fn find(root: &Path) -> Self {
-        let mut files = cgroups(root, "memory").into_iter().flat_map(|cgroup| {
+        let mount = root.join("sys/fs/cgroup");
+        let roots = [mount.join("memory"), mount];
+        let mut is_own = true;
+        let mut cgroups = cgroups(root, "memory");
+        cgroups.retain(|cgroup| {
+            let is_root = roots.contains(cgroup);
+            std::mem::replace(&mut is_own, is_root) || is_root
+        });
+        let mut files = cgroups.into_iter().flat_map(|cgroup| {
             ["memory.events", "memory.oom_control"].map(|file| cgroup.join(file))
         });
         Self { file: files.find(|path| count(path).is_some()), explained: 0 }
@@ -124,6 +133,10 @@ mod tests {
             assert!(kills.explain_one() && kills.explain_one() && !kills.explain_one(), "{own}");
         }
         let nothing = TempDir::new();
+        assert!(!OomKills::find(nothing.root()).explain_one());
+        // One above drainit's own counts the kills of others.
+        nothing.file("proc/self/cgroup", 0o644, "0::/pods/app\n");
+        nothing.file("sys/fs/cgroup/pods/memory.events", 0o644, v2);
         assert!(!OomKills::find(nothing.root()).explain_one());
         // Before Linux 4.13.
         nothing.file("proc/self/cgroup", 0o644, "5:memory:/\n");
