@@ -13,6 +13,7 @@ use nix::sys::socket::{
 };
 use nix::sys::stat::{Mode, fchmod};
 
+use crate::load::check::own_address::is_same;
 use crate::os::stale_socket;
 use crate::os::stale_socket::SocketFile;
 use crate::trusted_path::Place;
@@ -39,7 +40,7 @@ impl HeldSocket {
     /// Listens on a Unix socket with these permissions. Replaces a socket without a listener. The
     /// file system may hang.
     pub(crate) fn unix(path: &Path, mode: u32, backlog: Option<u32>) -> io::Result<Self> {
-        stale_socket::finish_removals(REMOVAL);
+        stale_socket::wait_for_removals(REMOVAL, |removed| is_same(removed, path));
         if stale_socket::is_listening(path)? {
             return Err(io::Error::new(io::ErrorKind::AddrInUse, stale_socket::IN_USE));
         }

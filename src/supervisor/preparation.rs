@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::PathBuf;
+use std::sync::Weak;
 
 use crate::config::{LogFile as WantedLog, LogMode, Process};
 use crate::load::check::own_address::is_same;
@@ -21,6 +22,8 @@ pub(crate) struct Preparation {
     pub(crate) own_socket: Option<PathBuf>,
     /// Whether another program may not listen on its `sockets`.
     pub(crate) is_first: bool,
+    /// Whether its program may make its `sockets`, whose removal has to be over.
+    pub(crate) uses_sockets: bool,
     /// Those of its `sockets` that are removed.
     pub(crate) stale: Vec<PathBuf>,
     /// `env` of the config, where the values of the process are read.
@@ -29,6 +32,8 @@ pub(crate) struct Preparation {
     pub(crate) renders: Option<Vec<(OsString, OsString)>>,
     /// Whether its log file is not open yet.
     pub(crate) opens_log: bool,
+    /// Nothing is done once nobody waits for it any more.
+    pub(crate) is_wanted: Weak<()>,
 }
 
 /// What was gathered.
@@ -43,7 +48,7 @@ impl Preparation {
     /// Whether any of it touches the file system.
     pub(crate) fn is_needed(&self, process: &Process) -> bool {
         let reads = process.environment.iter().any(|variable| variable.file().is_some());
-        !process.sockets.is_empty()
+        self.uses_sockets && !process.sockets.is_empty()
             || self.values.is_some() && reads
             || self.renders.is_some() && !process.render.is_empty()
             || self.opens_log
@@ -54,7 +59,13 @@ impl Preparation {
     pub(crate) fn run(self, process: Process) -> Result<Files, StartError> {
         let own = self.own_socket.as_deref();
         let is_own = |path: &PathBuf| process.sockets.iter().any(|socket| is_same(socket, path));
-        stale_socket::wait_for_removals(LONGEST_START, is_own);
+        if self.uses_sockets {
+            stale_socket::wait_for_removals(LONGEST_START, is_own);
+        }
+        // A later start may have made the sockets meanwhile.
+        if self.is_wanted.strong_count() == 0 {
+            return Ok(Files::default());
+        }
         if self.is_first {
             launch::check_sockets(&process, own)?;
         }

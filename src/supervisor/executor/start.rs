@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::rc::Rc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::task::spawn_local;
@@ -105,10 +106,12 @@ impl Executor {
         let preparation = Preparation {
             own_socket: self.own_socket(),
             is_first,
+            uses_sockets: true,
             stale: self.stale_sockets(process),
             values: Some(self.config.env.clone()),
             renders: (!is_rendered).then(|| self.base.to_vec()),
             opens_log: self.opens_log(process),
+            is_wanted: Weak::new(),
         };
         self.prepare(Start::Process(process), process, preparation)
     }
@@ -123,7 +126,7 @@ impl Executor {
         &mut self,
         start: Start,
         process: ProcessId,
-        preparation: Preparation,
+        mut preparation: Preparation,
     ) -> Option<Event> {
         let wanted = match start {
             Start::Hook(HookId { stage: Stage::PreStop | Stage::PostStop, .. }) => {
@@ -135,8 +138,11 @@ impl Executor {
             return self.go_on(start, Ok(Files::default()));
         }
         let (sender, wanted) = (self.sender.clone(), Process::clone(&wanted));
+        let is_wanted = Arc::new(());
+        preparation.is_wanted = Arc::downgrade(&is_wanted);
         let task = LocalTask::begin(async move {
             let files = on_thread(LONGEST_START, move || preparation.run(wanted)).await;
+            drop(is_wanted);
             let files = files.unwrap_or_else(|why| Err(StartError::Unprepared(why.to_string())));
             let (task, files) = (tokio::task::id(), Box::new(files));
             let _ = sender.send(Message::FilesReady { start, task, files });
