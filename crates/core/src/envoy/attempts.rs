@@ -155,8 +155,10 @@ mod tests {
                     attempts.answered(now, if is_done { Ok(()) } else { Err(failure) })
                 }
                 Next::Wait => {
+                    let due = attempts.wakes_at().unwrap_or(Time::NEVER);
+                    assert!(matches!(attempts.resume(due - MS(1)), Next::Wait));
                     // A timer may be late.
-                    now = attempts.wakes_at().unwrap_or(Time::NEVER) + MS(1);
+                    now = due + MS(made.len() as u64 / 2 % 2);
                     attempts.resume(now)
                 }
                 Next::Over(outcomes) => {
