@@ -204,6 +204,10 @@ impl World {
             let at = world.rng.millis(12_000);
             world.push(at, Thing::Replaced);
         }
+        if world.live_at > start && world.rng.once_in(2) {
+            // It becomes live while its drain begins.
+            world.live_at = start + stop + world.rng.millis(30);
+        }
         let removed = stop + world.rng.millis(4500);
         world.removed_at = start + removed;
         for _ in 0..world.rng.below(12) {
@@ -341,6 +345,10 @@ impl World {
     }
 
     fn count(&self) -> Sample {
+        if self.now < self.live_at && self.envoy.accepted == 0 {
+            // It has no listeners yet, and no statistics of any.
+            return Sample::default();
+        }
         let requests = self.envoy.connections.values().filter(|one| one.request.is_some()).count();
         Sample {
             active: Some(self.envoy.connections.len() as u64),
@@ -556,8 +564,13 @@ impl World {
             }
             Action::StayReady => self.stays_ready = true,
             Action::Unready => {
-                self.stays_ready = false;
+                let is_due = std::mem::take(&mut self.stays_ready)
+                    && self.terms.stays_ready
+                    && self.terms.fail_healthcheck
+                    && !self.is_ended;
                 self.with(Dialogue::unready);
+                let is_failed = self.calls.contains_key(&Call::FailHealthcheck);
+                self.check(!is_due || is_failed, "the health check is not failed");
             }
             Action::Stop { process: ENGINE, .. } | Action::Kill(ENGINE) => {
                 let end = End::Code(0);
