@@ -57,8 +57,8 @@ pub struct Start<'c> {
     pub process: &'c Process,
     /// Its `only_if` cannot hold.
     pub left_out: bool,
-    /// It starts without a request.
-    pub is_automatic: bool,
+    /// Why it does not start with the container, for people.
+    pub stays_down: Option<&'static str>,
     /// The limit of its `pre_start` hook.
     pub pre_start: Option<Duration>,
     /// The latest time at which it is ready, from the start of drainit, if nothing is restarted.
@@ -117,7 +117,7 @@ impl<'c> Plan<'c> {
     #[must_use]
     pub fn ready_by(&self) -> Option<Duration> {
         let first = self.pre_start.unwrap_or_default();
-        let own = self.start.iter().filter(|start| start.is_automatic);
+        let own = self.start.iter().filter(|start| start.left_out || start.stays_down.is_none());
         own.map(|start| start.ready_by).try_fold(first, |a, b| Some(a.max(b?)))
     }
 
@@ -203,8 +203,13 @@ fn start<'c>(config: &'c Config, spec: &Spec) -> Vec<Start<'c>> {
         let ready = started.filter(|_| !process.oneshot || process.left_out);
         let ready = ready.map(|started| started.saturating_add(within.unwrap_or_default()));
         latest[id.index()] = Latest { started, ready };
-        let (left_out, is_automatic) = (process.left_out, process.autostart);
-        out.push(Start { process: written, left_out, is_automatic, pre_start, ready_by: ready });
+        let left_out = process.left_out;
+        let stays_down = match process.autostart {
+            _ if left_out => Some("left out by `only_if` or `profiles`"),
+            false => Some("by `drainit start`"),
+            true => None,
+        };
+        out.push(Start { process: written, left_out, stays_down, pre_start, ready_by: ready });
     }
     out
 }

@@ -91,11 +91,8 @@ fn start(out: &mut String, plan: &Plan<'_>) {
 }
 
 fn begins(plan: &Plan<'_>, start: &Start<'_>) -> Cow<'static, str> {
-    if start.left_out {
-        return "left out by `only_if` or `profiles`".into();
-    }
-    if !start.is_automatic {
-        return "by `drainit start`".into();
+    if let Some(why) = start.stays_down {
+        return why.into();
     }
     let mut words: Cow<'_, str> = match (start.process.depends_on.is_empty(), plan.pre_start) {
         (true, None) => "at once".into(),
