@@ -428,6 +428,7 @@ impl EventLoop {
         self.status_board.journal.borrow_mut().action(now, &action);
         match action {
             Action::Adopt { slot, from } => self.executor.adopt(now, slot, from),
+            Action::Redefine { slot, config } => self.executor.redefine(slot, config),
             Action::CheckCondition(process) => self.queue.extend(self.executor.condition(process)),
             // The shutdown that follows gives it up.
             Action::Spawn(_) if self.stop_is_pending() => {}

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::config::{Config, Process};
+use crate::core::slots::Placed;
 use crate::logging::Output;
 use crate::supervisor::sockets::Sockets;
 use crate::types::{ProcessId, Stream};
@@ -62,24 +63,20 @@ impl Slots {
         }
     }
 
-    /// Gives a slot its place in a new file, and the definition there, which differs only in what
-    /// drainit may take over while the process runs.
-    pub(crate) fn redefine(
-        &mut self,
-        slot: ProcessId,
-        definition: Option<Definition>,
-        place: usize,
-    ) {
-        let slot = &mut self.slots[slot.index()];
-        slot.place = place;
-        if let Some(definition) = definition {
-            slot.definition = definition;
-        }
+    /// Gives a slot a definition that differs only in what drainit may take over while the process
+    /// runs.
+    pub(crate) fn redefine(&mut self, slot: ProcessId, definition: Definition) {
+        self.slots[slot.index()].definition = definition;
     }
 
-    /// Puts all slots behind those of a new file, until they have their place there.
-    pub(crate) fn forget_places(&mut self) {
+    /// Gives all slots their place in a new file; what is not in it comes last.
+    pub(crate) fn set_places(&mut self, placed: &[Placed]) {
         self.slots.iter_mut().for_each(|slot| slot.place = usize::MAX);
+        for (place, placed) in placed.iter().enumerate() {
+            if let Placed::Same(slot) | Placed::Changed(slot) = placed {
+                self.slots[slot.index()].place = place;
+            }
+        }
     }
 
     pub(crate) fn of(&self, slot: ProcessId) -> &Definition {

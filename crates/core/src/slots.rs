@@ -8,8 +8,6 @@ use alloc::rc::Rc;
 
 use crate::action::Action;
 use crate::budget::Budget;
-use crate::graph::Graph;
-use crate::prelude::*;
 use crate::spec::{ProcessSpec, Spec};
 use crate::state::{Lifecycle, Slot, State};
 use crate::types::{ProcessId, StartCondition};
@@ -66,18 +64,13 @@ impl State {
     /// needs one of them needs both. `None` if there are too many slots.
     pub(crate) fn adopt_copy(&mut self, old: ProcessId) -> Option<ProcessId> {
         let slot = self.allocate(self.process(old).clone(), Role::New { old })?;
+        self.share_dependents(slot, old);
         let spec = Rc::make_mut(&mut self.spec);
-        let ProcessSpec { dependencies, dependents, .. } = spec.processes[old.index()].clone();
-        for (on, _) in dependencies {
+        for (on, _) in spec.processes[slot.index()].dependencies.clone() {
             let on = &mut spec.processes[on.index()];
             on.dependents.push(slot);
             let follows = on.followers.iter().find(|(id, _)| *id == old).copied();
             on.followers.extend(follows.map(|(_, condition)| (slot, condition)));
-        }
-        for dependent in dependents {
-            let dependent = &mut spec.processes[dependent.index()];
-            let needs = dependent.dependencies.iter().find(|(id, _)| *id == old).copied();
-            dependent.dependencies.extend(needs.map(|(_, condition)| (slot, condition)));
         }
         let place = spec.order.iter().position(|id| *id == old).unwrap_or_default();
         spec.order.insert(place, slot);
@@ -88,33 +81,78 @@ impl State {
         Some(slot)
     }
 
-    /// Gives every process of a new config a slot, and returns them by its index. Old definitions
-    /// stay in the slots that are to be replaced, and processes without a place in theirs.
-    pub(crate) fn merge(&mut self, new: &Spec, plan: &[Placed]) -> Option<Vec<ProcessId>> {
-        let more = plan.iter().filter(|placed| !matches!(placed, Placed::Same(_))).count();
-        if self.slots.len() + more > usize::from(u16::MAX) {
-            return None;
+    /// Makes a slot for a process of a new config, without edges of that.
+    pub(crate) fn adopt_new(
+        &mut self,
+        new: &Spec,
+        process: ProcessId,
+        role: Role,
+    ) -> Option<ProcessId> {
+        let mut definition = new.processes[process.index()].clone();
+        definition.dependencies.clear();
+        definition.dependents.clear();
+        definition.followers.clear();
+        let slot = self.allocate(definition, role)?;
+        if let Role::New { old } = role {
+            self.share_dependents(slot, old);
+            self.inherit_conditions(slot, old);
         }
-        let mut slots = Vec::with_capacity(plan.len());
-        for (index, (placed, spec)) in plan.iter().zip(&new.processes).enumerate() {
-            let role = match *placed {
-                Placed::Same(slot) => {
-                    slots.push(slot);
-                    continue;
-                }
-                Placed::Changed(old) => Role::New { old },
-                Placed::New => Role::Current,
-            };
-            let slot = self.allocate(spec.clone(), role)?;
-            if let Placed::Changed(old) = *placed {
-                self.inherit_conditions(slot, old);
-            }
-            self.act(Action::Adopt { slot, from: Source::Config(index) });
-            slots.push(slot);
+        self.act(Action::Adopt { slot, from: Source::Config(process.index()) });
+        Some(slot)
+    }
+
+    /// What needs this old slot needs the new one, too, and follows it as it follows the old one.
+    fn share_dependents(&mut self, slot: ProcessId, old: ProcessId) {
+        let spec = Rc::make_mut(&mut self.spec);
+        let ProcessSpec { dependents, followers, .. } = spec.processes[old.index()].clone();
+        for dependent in &dependents {
+            let dependent = &mut spec.processes[dependent.index()];
+            let needs = dependent.dependencies.iter().find(|(id, _)| *id == old).copied();
+            dependent.dependencies.extend(needs.map(|(_, condition)| (slot, condition)));
         }
-        for (&slot, process) in slots.iter().zip(&new.processes) {
-            self.take_over_autostart(slot, process);
+        spec.processes[slot.index()].dependents = dependents;
+        spec.processes[slot.index()].followers = followers;
+    }
+
+    /// Gives a slot the dependencies of its process in a new config, and its place in the order.
+    /// `slots`: those of the processes before it in the order of that config. [`Self::reorder`] has to
+    /// follow.
+    pub(crate) fn connect(
+        &mut self,
+        slot: ProcessId,
+        place: usize,
+        new: &Spec,
+        process: ProcessId,
+        slots: &[Option<ProcessId>],
+    ) {
+        self.disconnect(slot);
+        let spec = Rc::make_mut(&mut self.spec);
+        for &(on, condition) in &new.processes[process.index()].dependencies {
+            let Some(below) = slots[on.index()] else { continue };
+            spec.processes[slot.index()].dependencies.push((below, condition));
+            let follows = new.processes[on.index()].followers.iter().find(|(id, _)| *id == process);
+            let below = &mut spec.processes[below.index()];
+            below.dependents.push(slot);
+            below.followers.extend(follows.map(|(_, condition)| (slot, *condition)));
         }
+        if spec.order.get(place) != Some(&slot) {
+            spec.order.retain(|id| *id != slot);
+            spec.order.insert(place, slot);
+        }
+    }
+
+    /// A slot needs nothing any more.
+    fn disconnect(&mut self, slot: ProcessId) {
+        let spec = Rc::make_mut(&mut self.spec);
+        for (on, _) in core::mem::take(&mut spec.processes[slot.index()].dependencies) {
+            let on = &mut spec.processes[on.index()];
+            on.dependents.retain(|id| *id != slot);
+            on.followers.retain(|(id, _)| *id != slot);
+        }
+    }
+
+    /// Takes over what a new config says of the container.
+    pub(crate) fn take_over_container(&mut self, new: &Spec) {
         let spec = Rc::make_mut(&mut self.spec);
         spec.window = new.window;
         spec.reserve = new.reserve;
@@ -122,35 +160,6 @@ impl State {
         spec.unready_delay = new.unready_delay;
         spec.stop_signals.clone_from(&new.stop_signals);
         spec.hooks = new.hooks;
-        for (slot, process) in slots.iter().zip(&new.processes) {
-            let of = &mut spec.processes[slot.index()];
-            // The check of the config of a hot restart is a hook.
-            (of.update, of.handover, of.hooks) = (process.update, process.handover, process.hooks);
-            of.base_id.clone_from(&process.base_id);
-        }
-        // The whole order may differ from that before. Where both together have none, only the new
-        // one counts between processes of different configs.
-        let mut in_use = vec![false; spec.processes.len()];
-        for slot in spec.order.iter().chain(&slots) {
-            in_use[slot.index()] = true;
-        }
-        let mut joined = join(spec, new, plan, &slots, true);
-        let (mut graph, has_order) = Graph::sorted(joined.dependencies);
-        if !has_order {
-            joined = join(spec, new, plan, &slots, false);
-            (graph, _) = Graph::sorted(joined.dependencies);
-        }
-        let edges = graph.dependencies.into_iter().zip(graph.dependents).zip(joined.followers);
-        for (process, ((dependencies, dependents), followers)) in
-            spec.processes.iter_mut().zip(edges)
-        {
-            process.dependencies = dependencies;
-            process.dependents = dependents;
-            process.followers = followers;
-        }
-        spec.order = graph.order.into_iter().filter(|slot| in_use[slot.index()]).collect();
-        self.reorder();
-        Some(slots)
     }
 
     /// Gives the first free slot, or a further one, a definition and a role.
@@ -215,15 +224,9 @@ impl State {
             self[other].is_copy = false;
         }
         self.missing.remove(&slot);
+        self.disconnect(slot);
         let spec = Rc::make_mut(&mut self.spec);
-        let ProcessSpec { dependencies, dependents, .. } = spec.processes[slot.index()].clone();
-        for (on, _) in dependencies {
-            spec.processes[on.index()].dependents.retain(|id| *id != slot);
-        }
-        for on in &mut spec.processes {
-            on.followers.retain(|(id, _)| *id != slot);
-        }
-        for dependent in dependents {
+        for dependent in core::mem::take(&mut spec.processes[slot.index()].dependents) {
             spec.processes[dependent.index()].dependencies.retain(|(id, _)| *id != slot);
         }
         spec.order.retain(|id| *id != slot);
@@ -238,56 +241,4 @@ impl State {
         }
         self.budget = Budget::new(&self.spec);
     }
-}
-
-/// The edges of all slots, by [`ProcessId`].
-struct Edges {
-    dependencies: Vec<Vec<(ProcessId, StartCondition)>>,
-    followers: Vec<Vec<(ProcessId, StartCondition)>>,
-}
-
-/// The edges of all slots while a new config replaces the old one. An old definition keeps its
-/// edges. `across`: what needs a process needs both of its slots, whichever config it is of.
-fn join(old: &Spec, new: &Spec, plan: &[Placed], slots: &[ProcessId], across: bool) -> Edges {
-    let mut dependencies = vec![Vec::new(); old.processes.len()];
-    let mut followers = dependencies.clone();
-    // The slots of each process, by its slot in the new config and that in the old one.
-    let mut beside: Vec<Option<ProcessId>> = vec![None; old.processes.len()];
-    let mut is_kept = vec![true; old.processes.len()];
-    for (placed, slot) in plan.iter().zip(slots) {
-        is_kept[slot.index()] = false;
-        if let Placed::Changed(old) = placed {
-            beside[slot.index()] = Some(*old);
-            beside[old.index()] = Some(*slot);
-        }
-    }
-    let both = |slot: ProcessId| {
-        let other = beside[slot.index()].filter(|_| across);
-        [Some(slot), other].into_iter().flatten()
-    };
-    for &slot in old.order.iter().filter(|slot| is_kept[slot.index()]) {
-        for &(on, condition) in &old.processes[slot.index()].dependencies {
-            dependencies[slot.index()].extend(both(on).map(|on| (on, condition)));
-        }
-    }
-    // Each instance follows by the rules of its own config.
-    for &slot in &old.order {
-        for &(follower, condition) in &old.processes[slot.index()].followers {
-            for on in both(slot).filter(|_| is_kept[follower.index()]) {
-                followers[on.index()].push((follower, condition));
-            }
-        }
-    }
-    for (process, slot) in new.processes.iter().zip(slots) {
-        for &(on, condition) in &process.dependencies {
-            let on = both(slots[on.index()]).map(|on| (on, condition));
-            dependencies[slot.index()].extend(on);
-        }
-        for &(follower, condition) in &process.followers {
-            for on in both(*slot) {
-                followers[on.index()].push((slots[follower.index()], condition));
-            }
-        }
-    }
-    Edges { dependencies, followers }
 }

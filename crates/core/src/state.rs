@@ -319,11 +319,14 @@ impl State {
         self.touched.push(id);
     }
 
-    /// Takes over what says whether the container waits for a process to which nothing happens.
-    pub(super) fn take_over_autostart(&mut self, slot: ProcessId, new: &ProcessSpec) {
+    /// Takes over what may change while a process runs.
+    pub(super) fn take_over_settings(&mut self, slot: ProcessId, new: &ProcessSpec) {
         self.unsettled -= usize::from(self.is_waited_for(slot, self.life(slot)));
         let of = &mut Rc::make_mut(&mut self.spec).processes[slot.index()];
         (of.autostart, of.required) = (new.autostart, new.required);
+        // The check of the config of a hot restart is a hook.
+        (of.update, of.handover, of.hooks) = (new.update, new.handover, new.hooks);
+        of.base_id.clone_from(&new.base_id);
         self.unsettled += usize::from(self.is_waited_for(slot, self.life(slot)));
         if !new.required {
             self.missing.remove(&slot);

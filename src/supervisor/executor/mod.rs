@@ -258,6 +258,10 @@ impl Executor {
         }
     }
 
+    pub(crate) fn redefine(&self, slot: ProcessId, config: usize) {
+        self.status_board.slots.borrow_mut().redefine(slot, self.loading[config].clone());
+    }
+
     /// Removes the `sockets` of a process that no other instance may use. A start that has one of them
     /// waits for it, and so does the exit, for a moment.
     fn remove_sockets(&mut self, slot: ProcessId) {

@@ -47,16 +47,7 @@ impl Executor {
         definitions: Vec<Definition>,
         placed: &[Placed],
     ) {
-        let mut slots = self.status_board.slots.borrow_mut();
-        slots.forget_places();
-        for (place, (definition, placed)) in definitions.iter().zip(placed).enumerate() {
-            match placed {
-                Placed::Same(slot) => slots.redefine(*slot, Some(definition.clone()), place),
-                Placed::Changed(slot) => slots.redefine(*slot, None, place),
-                Placed::New => {}
-            }
-        }
-        drop(slots);
+        self.status_board.slots.borrow_mut().set_places(placed);
         let is_other = |one: &Process| self.config.processes.iter().all(|old| old.name != one.name);
         if config.processes.iter().any(is_other) {
             self.is_alone.set(false);

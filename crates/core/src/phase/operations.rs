@@ -94,12 +94,10 @@ impl Operations {
     }
 
     /// Whether the container is not ready because of this process: it is on its way down, and is
-    /// required or [has failed](Self::is_judged), or is one of the [`Self::additions`].
+    /// required or [has failed](Self::is_judged).
     pub(crate) fn misses(&self, state: &State, process: ProcessId) -> bool {
         let is_missed = state.is_current(process) && state.process(process).required;
-        is_missed && self.stops(process)
-            || self.is_judged(state, process)
-            || self.additions(state).any(|slot| slot == process)
+        is_missed && self.stops(process) || self.is_judged(state, process)
     }
 
     /// Whether there is such a process that has begun.
@@ -547,7 +545,7 @@ impl Operations {
     /// Gives a goal to the processes that follow a dependency, dependencies first.
     fn follow(&mut self, state: &mut State) {
         let spec = Rc::clone(&state.spec);
-        for &(on, met) in &state.met {
+        for (on, met) in core::mem::take(&mut state.met) {
             let followers = spec.processes[on.index()].followers.iter();
             for (process, _) in followers.filter(|(_, condition)| *condition == met) {
                 self.followers.entry(*process).or_insert(on);

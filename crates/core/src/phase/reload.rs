@@ -1,14 +1,18 @@
-//! A reload: the processes of a running container become those of a new config, in its order.
+//! A reload: the processes of a running container become those of a new config, one after the other.
 //!
-//! Everything that differs is a step: a process that is replaced, added or removed. A step begins
-//! when the steps of all that its process needs are over, and that of a removed one when nothing
-//! needs it any more; added processes wait for removed ones, which may have the same address. After
-//! a failure no further step begins: what has begun goes to its end, the rest stays as it was.
+//! Each process is a step, in the order of the new config: it is added, replaced, or gets other
+//! dependencies only. So all that it needs is as that config has it already. A process that is not in
+//! the new config is removed as soon as nothing needs it that is still to be replaced. A step begins
+//! when the one before it is over; after a failure none begins, and the rest stays as it was.
 //!
 //! When no step is left, what follows a replaced process is replaced, too, and the reload ends with
 //! that. It does so once: a dependency that ends again and again does not keep the reload from its
 //! end.
 
+use alloc::collections::VecDeque;
+use alloc::rc::Rc;
+
+use crate::action::Action;
 use crate::note::{Note, RequestError};
 use crate::phase::operations::{Goal, Operations, is_down, is_gone};
 use crate::phase::replace::Replacement;
@@ -18,70 +22,118 @@ use crate::spec::Spec;
 use crate::state::{Lifecycle, State};
 use crate::types::ProcessId;
 
-/// A reload that is not answered yet.
-#[derive(Clone, Debug, Default)]
+/// A reload that is not answered yet. Its `new` config has ids of its own.
+#[derive(Clone, Debug)]
 pub(super) struct Reload {
-    /// In order.
-    pending: Vec<Step>,
-    under_way: Vec<Step>,
-    /// Other processes: added ones were started because a step needs them, replaced ones follow.
-    others: Vec<Step>,
+    new: Rc<Spec>,
+    /// By the ids of the new config, as all of these.
+    plan: Vec<Placed>,
+    slots: Vec<Option<ProcessId>>,
+    pending: VecDeque<ProcessId>,
+    /// The slots of processes that the new config does not have, and that are not removed yet.
+    gone: Vec<ProcessId>,
+    /// The last step that has begun, and the slots that it moves now.
+    step: Option<Step>,
+    under_way: Vec<ProcessId>,
+    /// The slots of each process that follows: the one that did, and that of its new instance.
+    followed: Vec<[ProcessId; 2]>,
+    has_removed: bool,
     failed: Option<RequestError>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    Replace { old: ProcessId, new: ProcessId },
-    Add(ProcessId),
+    /// A slot.
     Remove(ProcessId),
-}
-
-impl Step {
-    /// The slot of the new config.
-    fn new_slot(self) -> Option<ProcessId> {
-        match self {
-            Self::Replace { new, .. } | Self::Add(new) => Some(new),
-            Self::Remove(_) => None,
-        }
-    }
-
-    /// The slot that a failure to end is about.
-    fn old_slot(self) -> Option<ProcessId> {
-        match self {
-            Self::Replace { old, .. } | Self::Remove(old) => Some(old),
-            Self::Add(_) => None,
-        }
-    }
+    /// An id of the new config.
+    Place(ProcessId),
 }
 
 impl Reload {
-    /// The number of steps and parts of them that are left.
+    /// The number of steps that are left, and of slots that the current one moves.
     pub(super) fn left(&self) -> usize {
-        2 * self.pending.len() + self.under_way.len()
+        let steps = if self.failed.is_none() { self.pending.len() + self.gone.len() } else { 0 };
+        2 * steps + self.under_way.len()
     }
 
-    /// A process follows, in this slot. It is a step, too.
+    /// The next step, if it can begin now. Processes that are not replaced have their place in the new
+    /// config before it.
+    fn next(&mut self, state: &mut State) -> Option<Step> {
+        if !self.under_way.is_empty() || self.left() == 0 {
+            return None;
+        }
+        while let Some(&process) = self.pending.front()
+            && let Placed::Same(slot) = self.plan[process.index()]
+        {
+            self.pending.pop_front();
+            state.take_over_settings(slot, &self.new.processes[process.index()]);
+            state.act(Action::Redefine { slot, config: process.index() });
+            self.connect(state, process, slot);
+        }
+        state.reorder();
+        // What is not replaced needs no process that the new config does not have.
+        let stays = |slot: &ProcessId| self.plan.contains(&Placed::Same(*slot));
+        let is_free = |slot: &ProcessId| state.process(*slot).dependents.iter().all(stays);
+        let step = if let Some(place) = self.gone.iter().position(is_free) {
+            Step::Remove(self.gone.remove(place))
+        } else {
+            let next = *self.pending.front()?;
+            if let Placed::Changed(old) = self.plan[next.index()]
+                && state.doomed(old).is_some()
+            {
+                return None;
+            }
+            self.pending.pop_front();
+            Step::Place(next)
+        };
+        self.step = Some(step);
+        Some(step)
+    }
+
+    /// Gives a process of the new config a slot. `None` if there are too many.
+    fn place(&mut self, state: &mut State, process: ProcessId) -> Option<ProcessId> {
+        let role = match self.plan[process.index()] {
+            Placed::Same(old) | Placed::Changed(old) => Role::New { old },
+            Placed::New => Role::Current,
+        };
+        let slot = state.adopt_new(&self.new, process, role)?;
+        self.connect(state, process, slot);
+        state.reorder();
+        Some(slot)
+    }
+
+    /// A process has its slot in the new config: its dependencies have theirs already.
+    fn connect(&mut self, state: &mut State, process: ProcessId, slot: ProcessId) {
+        self.slots[process.index()] = Some(slot);
+        let place = self.new.order.len() - self.pending.len() - 1;
+        state.connect(slot, place, &self.new, process, &self.slots);
+    }
+
+    /// A process follows: this slot is to have a new instance, in the other one.
     pub(super) fn follows(&mut self, old: ProcessId, new: ProcessId) {
-        self.others.push(Step::Replace { old, new });
+        self.followed.push([old, new]);
     }
 
-    /// A new instance was taken back and is over: its process has followed where the old one is.
-    pub(super) fn taken_back(&mut self, slot: ProcessId, old: ProcessId) {
-        for step in self.others.iter_mut().filter(|step| step.new_slot() == Some(slot)) {
-            *step = Step::Replace { old, new: old };
+    /// A slot is free for another process. What has followed has only the other one.
+    pub(super) fn retired(&mut self, slot: ProcessId) {
+        for slots in &mut self.followed {
+            match *slots {
+                [old, new] if old == slot => *slots = [new; 2],
+                [old, new] if new == slot => *slots = [old; 2],
+                _ => {}
+            }
         }
     }
 
     /// Whether a process has followed already.
     pub(super) fn has_followed(&self, slot: ProcessId) -> bool {
-        self.others.iter().any(|one| matches!(one, Step::Replace { new, .. } if *new == slot))
+        self.followed.iter().any(|slots| slots.contains(&slot))
     }
 
     /// The start of this process has failed. Returns those that wait for it, if it is one of this
     /// reload.
     pub(super) fn start_failed(&mut self, process: ProcessId, why: RequestError) -> Vec<ProcessId> {
-        let begun = self.under_way.iter().chain(&self.others);
-        let started: Vec<_> = begun.filter_map(|step| step.new_slot()).collect();
+        let started = [&*self.under_way, self.followed.as_flattened()].concat();
         if !started.contains(&process) {
             return Vec::new();
         }
@@ -89,14 +141,15 @@ impl Reload {
         started
     }
 
-    /// KILL does not end a process.
+    /// KILL does not end a process, so its step or what follows it comes to no end.
     pub(super) fn unkillable(&mut self, process: ProcessId) {
-        for steps in [&mut self.under_way, &mut self.others] {
-            let left = steps.len();
-            steps.retain(|step| ![step.old_slot(), step.new_slot()].contains(&Some(process)));
-            if steps.len() < left {
-                self.failed.get_or_insert(RequestError::Unkillable(process));
-            }
+        let left = self.under_way.len() + self.followed.len();
+        if self.under_way.contains(&process) {
+            self.under_way.clear();
+        }
+        self.followed.retain(|slots| !slots.contains(&process));
+        if self.under_way.len() + self.followed.len() < left {
+            self.failed.get_or_insert(RequestError::Unkillable(process));
         }
     }
 }
@@ -117,126 +170,97 @@ impl Operations {
 
     /// Takes a new config.
     pub(crate) fn reload(&mut self, state: &mut State, new: &Spec, plan: &[Placed]) {
-        let before = state.spec.order.clone();
-        let Some(slots) = state.merge(new, plan) else {
-            state.note(Note::ReloadFailed { why: RequestError::Reloading });
-            return;
-        };
-        let mut steps = Vec::new();
         let mut stays = vec![false; state.spec.processes.len()];
-        for (placed, &new) in plan.iter().zip(&slots) {
-            match *placed {
-                Placed::Same(slot) => stays[slot.index()] = true,
-                Placed::Changed(old) => {
-                    stays[old.index()] = true;
-                    let replacement = Replacement { old, new, overlaps: false, is_changed: true };
-                    self.replacements.push(replacement);
-                    steps.push(Step::Replace { old, new });
-                }
-                Placed::New => steps.push(Step::Add(new)),
+        for placed in plan {
+            if let Placed::Same(slot) | Placed::Changed(slot) = placed {
+                stays[slot.index()] = true;
             }
         }
-        let gone = before.iter().filter(|slot| !stays[slot.index()] && state.is_current(**slot));
-        steps.extend(gone.map(|slot| Step::Remove(*slot)));
-        steps.sort_by_key(|step| step.new_slot().map(|slot| state.rank(slot)));
-        self.reload = Some(Reload { pending: steps, ..Reload::default() });
+        let is_gone = |slot: &&ProcessId| !stays[slot.index()] && state.is_current(**slot);
+        let gone = state.spec.order.iter().rev().filter(is_gone).copied().collect();
+        state.take_over_container(new);
+        self.reload = Some(Reload {
+            plan: plan.to_vec(),
+            slots: vec![None; plan.len()],
+            pending: new.order.iter().copied().collect(),
+            gone,
+            step: None,
+            under_way: Vec::new(),
+            followed: Vec::new(),
+            has_removed: false,
+            failed: None,
+            new: Rc::new(new.clone()),
+        });
     }
 
-    /// The processes that a reload adds, has not come to, and that are missed: required ones, once
-    /// none of those that it removes serves any more, which may be the same by another name.
-    pub(crate) fn additions(&self, state: &State) -> impl Iterator<Item = ProcessId> {
-        let reload = self.reload.as_ref().filter(|reload| {
-            let mut removed = reload.under_way.iter().filter_map(|step| match step {
-                Step::Remove(old) => Some(state.life(*old)),
-                _ => None,
-            });
-            !removed.any(|life| matches!(life, Lifecycle::Ready { .. }))
-        });
-        let pending = reload.into_iter().flat_map(|reload| &reload.pending);
-        pending.filter_map(|step| match step {
-            Step::Add(new) if state.process(*new).required => Some(*new),
-            _ => None,
+    /// Whether the container is not ready because a reload has removed a process that served, and has
+    /// not come to a required one that it adds, which may be the same by another name.
+    pub(crate) fn awaits_addition(&self, state: &State) -> bool {
+        let Some(reload) = self.reload.as_ref().filter(|reload| reload.has_removed) else {
+            return false;
+        };
+        let serves = |slot| matches!(state.life(slot), Lifecycle::Ready { .. });
+        if matches!(reload.step, Some(Step::Remove(slot)) if serves(slot)) {
+            return false;
+        }
+        reload.pending.iter().any(|process| {
+            let is_new = reload.plan[process.index()] == Placed::New;
+            is_new && reload.new.processes[process.index()].required
         })
     }
 
     /// Begins the steps that are due.
     pub(super) fn proceed(&mut self, state: &mut State) {
-        let Some(reload) = &mut self.reload else { return };
-        if reload.pending.is_empty() {
-            return;
-        }
-        let pending = core::mem::take(&mut reload.pending);
-        if reload.failed.is_some() {
-            for slot in pending.into_iter().filter_map(Step::new_slot) {
-                self.retire(state, slot);
+        while let Some(reload) = &mut self.reload {
+            match reload.next(state) {
+                None => return,
+                Some(Step::Remove(slot)) => {
+                    reload.has_removed = true;
+                    reload.under_way.push(slot);
+                    state.note(Note::Removing(slot));
+                    state.leave(slot);
+                    self.bring_down(state, slot, Goal::Retired);
+                }
+                Some(Step::Place(process)) => {
+                    let new = reload.place(state, process);
+                    match (new, reload.plan[process.index()]) {
+                        (Some(new), Placed::Changed(old)) => self.replace(state, new, old),
+                        (Some(new), _) => self.add(state, new),
+                        (None, _) => reload.failed = Some(RequestError::Reloading),
+                    }
+                }
             }
-            return;
-        }
-        let mut waits: Vec<ProcessId> =
-            reload.under_way.iter().chain(&pending).filter_map(|step| step.new_slot()).collect();
-        waits.sort_unstable();
-        let mut left = Vec::new();
-        for step in pending {
-            let is_removing = self
-                .reload
-                .iter()
-                .flat_map(|reload| &reload.under_way)
-                .any(|step| matches!(step, Step::Remove(_)));
-            let needs_no_other = |slot: ProcessId| {
-                let mut needs = started_with(state, slot).into_iter();
-                needs.all(|on| waits.binary_search(&on).is_err())
-            };
-            let is_due = match step {
-                Step::Replace { old, new } => needs_no_other(new) && state.doomed(old).is_none(),
-                Step::Add(new) => needs_no_other(new) && !is_removing,
-                Step::Remove(old) => state.process(old).dependents.is_empty(),
-            };
-            if is_due { self.begin(state, step) } else { left.push(step) }
-        }
-        if let Some(reload) = &mut self.reload {
-            reload.pending = left;
         }
     }
 
-    fn begin(&mut self, state: &mut State, step: Step) {
-        match step {
-            Step::Remove(old) => {
-                state.note(Note::Removing(old));
-                state.leave(old);
-                self.bring_down(state, old, Goal::Retired);
-            }
-            Step::Add(new) => {
-                state.note(Note::Adding(new));
-                if state.process(new).autostart {
-                    self.bring_up(state, new);
-                } else {
-                    state.set(new, Lifecycle::Stopped { failed: false });
-                }
-            }
-            Step::Replace { old, new } => {
-                let serves = matches!(state.life(old), Lifecycle::Ready { .. });
-                let may_overlap = state.process(new).overlaps(state.process(old));
-                let overlaps = may_overlap && serves && !self.stops(old);
-                state.note(Note::Replacing { process: new, old, overlaps });
-                for one in self.replacements.iter_mut().filter(|one| one.new == new) {
-                    one.overlaps = overlaps;
-                }
-                let life = state.life(old);
-                let stays_down = life == Lifecycle::Stopped { failed: false }
-                    || !state.process(new).autostart && is_gone(life);
-                if !overlaps {
-                    self.swap(state, new, old);
-                }
-                if stays_down {
-                    state.reach(new, state.reached(old));
-                    state.set(new, Lifecycle::Stopped { failed: false });
-                } else {
-                    self.bring_up(state, new);
-                }
-            }
+    fn add(&mut self, state: &mut State, new: ProcessId) {
+        state.note(Note::Adding(new));
+        if state.process(new).autostart {
+            self.bring_up(state, new);
+        } else {
+            state.set(new, Lifecycle::Stopped { failed: false });
         }
-        if let Some(reload) = &mut self.reload {
-            reload.under_way.push(step);
+    }
+
+    fn replace(&mut self, state: &mut State, new: ProcessId, old: ProcessId) {
+        let life = state.life(old);
+        let serves = matches!(life, Lifecycle::Ready { .. });
+        let may_overlap = state.process(new).overlaps(state.process(old));
+        let overlaps = may_overlap && serves && !self.stops(old);
+        state.note(Note::Replacing { process: new, old, overlaps });
+        self.replacements.push(Replacement { old, new, overlaps, is_changed: true });
+        self.moves(old);
+        let stays_down = life == Lifecycle::Stopped { failed: false }
+            || !state.process(new).autostart && is_gone(life);
+        if !overlaps {
+            self.swap(state, new, old);
+        }
+        if stays_down {
+            state.reach(new, state.reached(old));
+            state.set(new, Lifecycle::Stopped { failed: false });
+            self.moves(new);
+        } else {
+            self.bring_up(state, new);
         }
     }
 
@@ -244,37 +268,37 @@ impl Operations {
     fn bring_up(&mut self, state: &mut State, slot: ProcessId) {
         state.set(slot, Lifecycle::Waiting);
         self.goals.insert(slot, Goal::Up { begun: true });
+        self.moves(slot);
         let needs = state.process(slot).dependencies.clone();
         for (on, _) in needs {
             if is_down(state, on) && state.is_current(on) && !self.goals.contains_key(&on) {
-                match (self.start(state, on), &mut self.reload) {
-                    (Ok(members), Some(reload)) => {
-                        reload.others.extend(members.into_iter().map(Step::Add));
-                    }
-                    (Err(why), Some(reload)) => {
-                        reload.failed.get_or_insert(why);
-                        // Its dependency does not come.
+                match self.start(state, on) {
+                    Ok(members) => members.into_iter().for_each(|slot| self.moves(slot)),
+                    // Its dependency does not come.
+                    Err(why) => {
                         self.start_failed(state, slot, why);
                         return;
                     }
-                    _ => {}
                 }
             }
         }
     }
 
-    /// Ends the steps that are over.
+    /// The step that has begun moves this slot.
+    fn moves(&mut self, slot: ProcessId) {
+        self.reload.iter_mut().for_each(|reload| reload.under_way.push(slot));
+    }
+
+    /// Ends the step that is over.
     pub(super) fn settle(&mut self) {
         if let Some(mut reload) = self.reload.take() {
-            reload.under_way.retain(|step| self.is_under_way(*step));
+            reload.under_way.retain(|slot| self.moves_now(*slot));
             self.reload = Some(reload);
         }
     }
 
-    fn is_under_way(&self, step: Step) -> bool {
-        step.new_slot()
-            .or(step.old_slot())
-            .is_some_and(|slot| self.goals.contains_key(&slot) || self.is_replaced(slot))
+    fn moves_now(&self, slot: ProcessId) -> bool {
+        self.goals.contains_key(&slot) || self.is_replaced(slot)
     }
 
     /// Answers when no step is left. Returns whether it does.
@@ -282,7 +306,7 @@ impl Operations {
         let is_over = self.reload.as_ref().is_some_and(|reload| {
             let waits = |id: &ProcessId| state.doomed(*id).is_some() && !reload.has_followed(*id);
             reload.left() == 0
-                && !reload.others.iter().any(|step| self.is_under_way(*step))
+                && !reload.followed.iter().flatten().any(|slot| self.moves_now(*slot))
                 && !self.followers.keys().any(waits)
         });
         if let Some(reload) = self.reload.take_if(|_| is_over) {
@@ -300,24 +324,6 @@ impl Operations {
             state.note(Note::ReloadFailed { why });
         }
     }
-}
-
-/// The dependencies of a process, and those of each that is down and starts with it.
-fn started_with(state: &State, slot: ProcessId) -> Vec<ProcessId> {
-    let mut found = vec![slot];
-    let mut next = 0;
-    while let Some(&id) = found.get(next) {
-        if next == 0 || is_down(state, id) {
-            for &(on, _) in &state.process(id).dependencies {
-                if !found.contains(&on) {
-                    found.push(on);
-                }
-            }
-        }
-        next += 1;
-    }
-    found.remove(0);
-    found
 }
 
 impl State {

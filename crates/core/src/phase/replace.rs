@@ -149,8 +149,8 @@ impl Operations {
     pub(super) fn retire(&mut self, state: &mut State, slot: ProcessId) {
         self.replacements.retain(|one| !one.has(slot));
         self.followers.remove(&slot);
-        if let (Some(reload), Role::New { old }) = (&mut self.reload, state.role(slot)) {
-            reload.taken_back(slot, old);
+        if let Some(reload) = &mut self.reload {
+            reload.retired(slot);
         }
         for asked in &mut self.requests {
             asked.members.retain(|member| *member != slot);

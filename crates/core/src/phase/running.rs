@@ -93,7 +93,7 @@ impl Running {
     /// Whether every process is ready or complete now, also those that a reload adds.
     #[must_use]
     pub fn is_ready(&self, state: &State) -> bool {
-        self.serves(state) && self.operations.additions(state).next().is_none()
+        self.serves(state) && !self.operations.awaits_addition(state)
     }
 
     /// The same without those that a reload has not come to.

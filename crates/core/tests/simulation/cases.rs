@@ -88,10 +88,10 @@ impl Play {
         self.machine.handle(Time(MS(millis)), event).into_iter().filter_map(note).collect()
     }
 
-    /// The actions of a reload without the notes.
+    /// What a reload does at once, without the notes and the definitions of what stays.
     pub(super) fn reload(&mut self, millis: u64, new: &Spec, plan: &[Placed]) -> Vec<Action> {
         let mut actions = self.machine.reload(Time(MS(millis)), new, plan).unwrap();
-        actions.retain(|action| !matches!(action, Action::Note(_)));
+        actions.retain(|one| !matches!(one, Action::Note(_) | Action::Redefine { .. }));
         actions
     }
 

@@ -193,12 +193,13 @@ struct Reloading {
     plan: Vec<Placed>,
     /// Processes that are not yet as the new config has them.
     left: BTreeSet<usize>,
-    /// Slots without any action so far.
-    unbegun: BTreeSet<ProcessId>,
+    /// Processes whose step has begun.
+    begun: BTreeSet<usize>,
+    has_removed: bool,
+    /// The last step is the end of this one.
+    removing: Option<ProcessId>,
     /// Processes that have followed meanwhile.
     followed: BTreeSet<usize>,
-    /// Every step has begun, as far as none can begin any more.
-    is_whole: bool,
 }
 
 impl<'a> Checker<'a> {
@@ -525,15 +526,8 @@ impl<'a> Checker<'a> {
                 }
             }
         };
-        if let (Some(reload), Source::Config(_)) = (&mut self.reload, from) {
-            reload.unbegun.insert(slot);
-        } else if let Some(reload) = &mut self.reload {
-            // A slot of a step that will not begin may be free again.
-            reload.unbegun.remove(&slot);
-        }
         let is_free = self.roles.get(slot.index()).is_none_or(|role| *role == Role::Retired);
-        let reloads = self.reload.is_some() && matches!(from, Source::Copy(_));
-        self.hold(is_free || reloads, "a slot is taken that is in use");
+        self.hold(is_free, "a slot is taken that is in use");
         self.hold(slot.index() < 3 * self.slots.processes(), "slots are not used again");
         let proc = procs.get(slot.index()).copied().unwrap_or_default();
         self.hold(!proc.alive && !proc.group, "a slot is reused while its process is alive");
@@ -553,9 +547,13 @@ impl<'a> Checker<'a> {
         self.at[place].serves = false;
         self.at[place].gone = false;
         self.at[place].released = false;
+        self.at[place].started_as = 0;
         self.at[place].probe_failures = None;
         self.at[place].ready_by = None;
         self.at[place].complete_by = None;
+        if let Source::Config(_) = from {
+            self.step(slot);
+        }
     }
 
     fn add_slot(&mut self) {
@@ -567,7 +565,6 @@ impl<'a> Checker<'a> {
     /// now.
     fn replacing(&mut self, new: ProcessId, old: ProcessId, overlaps: bool, procs: &[Proc]) {
         self.hold(self.roles[new.index()] == Role::New { old }, "a replacement by another slot");
-        self.step(new);
         if !overlaps {
             self.slots.take_over(new);
             self.roles[new.index()] = Role::Current;
@@ -611,28 +608,37 @@ impl<'a> Checker<'a> {
         for ((process, of), _) in added.filter(|(_, placed)| **placed == Placed::New) {
             self.down[process.0] = !of.autostart;
         }
-        self.reload = Some(Reloading { plan, left, is_whole: true, ..Reloading::default() });
+        self.reload = Some(Reloading { plan, left, ..Reloading::default() });
         self.has_reloaded = true;
         self.window = config.spec.window;
     }
 
     /// A process of a new config begins: all that it needs is as that config has it.
     fn step(&mut self, slot: ProcessId) {
+        self.holds_one_step();
+        let process = self.slots.process(slot);
         let Some(reload) = &mut self.reload else { return };
-        if reload.unbegun.remove(&slot) {
-            let reload = self.reload.clone();
-            let left = reload.map(|reload| reload.left).unwrap_or_default();
-            let mut needs = self.of(slot).dependencies.iter();
-            let is_due = needs.all(|(on, _)| !left.contains(&on.index()));
-            self.hold(is_due, "replaced before what it needs");
-            // Its dependencies are started, too, unless it was stopped by hand itself.
-            let others: Vec<_> = self.slots.all().filter(|id| *id != slot).collect();
-            for other in others {
-                if self.above(other).contains(&slot) {
-                    self.down[self.slots.process(other)] = false;
-                }
+        reload.begun.insert(process);
+        reload.removing = None;
+        let left = reload.left.clone();
+        let mut needs = self.of(slot).dependencies.iter();
+        let is_due = needs.all(|(on, _)| !left.contains(&on.index()));
+        self.hold(is_due, "replaced before what it needs");
+        // Its dependencies are started, too, unless it was stopped by hand itself.
+        let others: Vec<_> = self.slots.all().filter(|id| *id != slot).collect();
+        for other in others {
+            if self.above(other).contains(&slot) {
+                self.down[self.slots.process(other)] = false;
             }
         }
+    }
+
+    /// A step of a reload begins when the one before it is over.
+    fn holds_one_step(&mut self) {
+        let Some(reload) = &self.reload else { return };
+        let is_over =
+            reload.begun.is_disjoint(&reload.left) && !self.roles.contains(&Role::Leaving);
+        self.hold(is_over, "a step of a reload before the end of the one before it");
     }
 
     /// A process is as the new config has it.
@@ -646,11 +652,19 @@ impl<'a> Checker<'a> {
     }
 
     /// A process is no longer in the config.
-    fn removing(&mut self, slot: ProcessId) {
+    fn removing(&mut self, slot: ProcessId, procs: &[Proc]) {
         self.hold(self.reload.is_some(), "a process is removed without a reload");
+        self.retire(procs);
+        self.holds_one_step();
+        if let Some(reload) = &mut self.reload {
+            (reload.has_removed, reload.removing) = (true, Some(slot));
+        }
         let process = self.slots.process(slot);
+        let plan = self.reload.as_ref().map(|reload| reload.plan.clone()).unwrap_or_default();
         let is_needed = self.slots.all().any(|id| {
-            let stays = !matches!(self.roles[id.index()], Role::Leaving | Role::Retired);
+            // One that is not replaced does not need it in the new config.
+            let stays = !matches!(self.roles[id.index()], Role::Leaving | Role::Retired)
+                && !plan.contains(&Placed::Same(id));
             let mut needs = self.of(id).dependencies.iter();
             stays && needs.any(|(on, _)| on.index() == process)
         });
@@ -664,11 +678,9 @@ impl<'a> Checker<'a> {
     /// The reload is answered.
     fn reloaded(&mut self, is_done: bool, procs: &[Proc]) {
         self.retire(procs);
-        self.steps_over();
         let Some(reload) = self.reload.take() else { return self.fail("an answer to no reload") };
         if is_done {
             self.hold(self.slots.are_new(), "reloaded, and not as the new config has it");
-            self.hold(reload.is_whole, "reloaded, and a step has not begun");
             let leaves = self.roles.contains(&Role::Leaving);
             self.hold(!leaves, "reloaded, and an old instance lives");
             for process in &reload.followed {
@@ -691,18 +703,6 @@ impl<'a> Checker<'a> {
         for process in reload.followed.iter().filter_map(|process| self.slots.current(*process)) {
             // One that survives KILL stays down after that.
             self.at[process.index()].follows &= !procs[process.index()].alive;
-        }
-    }
-
-    /// No further step of a reload begins: after a failure, what has not begun is over.
-    fn steps_over(&mut self) {
-        let Some(reload) = &mut self.reload else { return };
-        let unbegun = std::mem::take(&mut reload.unbegun);
-        reload.is_whole &= unbegun.is_empty();
-        for slot in unbegun {
-            self.leave(slot);
-            self.slots.remove(slot);
-            self.roles[slot.index()] = Role::Retired;
         }
     }
 
@@ -767,7 +767,6 @@ impl<'a> Checker<'a> {
         let is_first = role == Role::Current && self.at[slot.index()].started_as == 0;
         drop(others);
         self.hold(!(is_first && lives), "started first without having been asked to");
-        self.step(slot);
     }
 
     /// In a shutdown, what a count after the drain finds open is waited for while the time of the
@@ -813,18 +812,19 @@ impl<'a> Checker<'a> {
         let all_serve = currents.map(ProcessId::index).all(|current| {
             self.at[current].serves && !self.at[current].alone && !self.at[current].by_request
         });
+        let has_removed = self.reload.as_ref().is_some_and(|reload| reload.has_removed);
+        let adds = has_removed && self.slots.to_be_added().any(|of| of.required);
+        let removing = self.reload.as_ref().and_then(|reload| reload.removing);
+        let serves =
+            |slot: ProcessId| matches!(machine.state().life(slot), Lifecycle::Ready { .. });
+        let lacks_one = adds && !removing.is_some_and(serves);
         let is_ready = !running.was_ready() || running.is_ready(machine.state());
-        self.hold(is_ready || !all_serve, "not ready although every process serves");
+        self.hold(is_ready || !all_serve || lacks_one, "not ready although every process serves");
         let lives = |slot: ProcessId| procs[slot.index()].alive;
         let mut waiting = self.successors.iter().filter(|slot| self.of(**slot).required);
         let waits = waiting.any(|slot| self.slots_of(self.slots.process(*slot)).any(lives));
         self.hold(!waits || !running.is_ready(machine.state()), "ready although nothing serves");
-        let mut unbegun = self.reload.iter().flat_map(|reload| &reload.unbegun);
-        let adds = unbegun.any(|slot| machine.state().is_current(*slot) && self.of(*slot).required);
-        let mut removed = self.slots.all().filter(|slot| self.roles[slot.index()] == Role::Leaving);
-        let serves =
-            |slot: ProcessId| matches!(machine.state().life(slot), Lifecycle::Ready { .. });
-        let is_early = adds && !removed.any(serves) && running.is_ready(machine.state());
+        let is_early = lacks_one && running.is_ready(machine.state());
         self.hold(!is_early, "ready although a process that is added has not begun");
     }
 
@@ -877,6 +877,11 @@ impl<'a> Checker<'a> {
         self.holds_timeouts(now, procs);
         match *action {
             Action::Adopt { slot, from } => self.adopt(slot, from, procs),
+            Action::Redefine { slot, config } => {
+                let placed = self.reload.as_ref().map(|reload| reload.plan[config]);
+                self.hold(placed == Some(Placed::Same(slot)), "a process has the wrong definition");
+                self.slots.redefine(slot, config);
+            }
             Action::CheckCondition(process) => {
                 self.holds_start(process, procs);
                 self.at[process.index()].follows = false;
@@ -1114,10 +1119,7 @@ impl<'a> Checker<'a> {
                     if self.unready { self.ended_before } else { self.count_ends };
             }
             Action::ReleaseSockets(process) => {
-                let is_unbegun =
-                    self.reload.as_ref().is_some_and(|reload| reload.unbegun.contains(&process));
-                let is_over =
-                    is_unbegun || self.unready || self.roles[process.index()] != Role::Current;
+                let is_over = self.unready || self.roles[process.index()] != Role::Current;
                 // holds: C188
                 self.hold(is_over, "the sockets of a process are closed before a shutdown");
                 self.hold(!self.at[process.index()].released, "sockets are released twice");
@@ -1880,12 +1882,11 @@ impl<'a> Checker<'a> {
                 self.replacing(process, old, overlaps, procs)
             }
             Note::Adding(process) => {
-                self.step(process);
                 if !self.of(process).autostart {
                     self.stepped(process);
                 }
             }
-            Note::Removing(process) => self.removing(process),
+            Note::Removing(process) => self.removing(process, procs),
             Note::ReloadDone => self.reloaded(true, procs),
             Note::ReloadFailed { .. } => self.reloaded(false, procs),
             Note::Skipped(process) => {
@@ -1926,7 +1927,6 @@ impl<'a> Checker<'a> {
             }
             Note::Follows { process, .. } => {
                 self.retire(procs);
-                self.steps_over();
                 let place = process.index();
                 // holds: C209
                 self.hold(!self.unready, "a restart in a shutdown");

@@ -189,13 +189,6 @@ pub(crate) fn watch(
                 return Err(broken(now, why));
             }
             world.carry_out(&action);
-            if let Action::Note(Note::ReloadFailed { .. }) = action {
-                // A process whose step was not begun is in no config.
-                let is_free = |slot: &ProcessId| machine.state().role(*slot) == Role::Retired;
-                for slot in world.slots.all().filter(is_free) {
-                    world.slots.remove(slot);
-                }
-            }
         }
         checker.step_over(&machine, &world.procs);
         if let Some(exit_code) = checker.exit() {

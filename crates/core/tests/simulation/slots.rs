@@ -95,7 +95,7 @@ impl Slots {
         config.processes.iter().map(placed).collect()
     }
 
-    /// Takes a new config: what stays has its edges from now on.
+    /// Takes a new config.
     pub(crate) fn reload(&mut self, config: &NewConfig, plan: &[Placed]) {
         let process = |id: ProcessId| ProcessId(config.processes[id.index()].0 as u16);
         self.config.clear();
@@ -118,10 +118,6 @@ impl Slots {
             let follows: Vec<_> = follows(&config.spec, index)
                 .map(|(on, condition)| (config.processes[on].0, condition))
                 .collect();
-            if let Placed::Same(slot) = *placed {
-                self.slots[slot.index()].spec = spec.clone();
-                self.slots[slot.index()].follows.clone_from(&follows);
-            }
             self.config.push(Slot { process: *place, version: *version, spec, follows });
         }
     }
@@ -142,6 +138,11 @@ impl Slots {
         self.config.iter().filter(move |of| !is_new(of)).map(|of| &of.spec)
     }
 
+    /// The definitions of the newest config whose process has no slot.
+    pub(crate) fn to_be_added(&self) -> impl Iterator<Item = &ProcessSpec> {
+        self.config.iter().filter(|of| self.current[of.process].is_none()).map(|of| &of.spec)
+    }
+
     /// Gives a slot a definition.
     pub(crate) fn adopt(&mut self, slot: ProcessId, from: Source) {
         let new = match from {
@@ -156,6 +157,11 @@ impl Slots {
         } else {
             self.slots[slot.index()] = new;
         }
+    }
+
+    /// Gives a slot the definition of its process in the newest config.
+    pub(crate) fn redefine(&mut self, slot: ProcessId, config: usize) {
+        self.slots[slot.index()] = self.config[config].clone();
     }
 
     pub(crate) fn take_over(&mut self, slot: ProcessId) {

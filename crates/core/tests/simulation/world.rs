@@ -597,6 +597,7 @@ impl<'a> World<'a> {
                 self.slots.take_over(process);
             }
             Action::Note(Note::Removing(process)) => self.slots.remove(process),
+            Action::Redefine { slot, config } => self.slots.redefine(slot, config),
             Action::Adopt { .. }
             | Action::Signal { .. }
             | Action::ReleaseSockets(_)
