@@ -1881,11 +1881,8 @@ impl<'a> Checker<'a> {
             Note::Replacing { process, old, overlaps } => {
                 self.replacing(process, old, overlaps, procs)
             }
-            Note::Adding(process) => {
-                if !self.of(process).autostart {
-                    self.stepped(process);
-                }
-            }
+            Note::Adding(process) if !self.of(process).autostart => self.stepped(process),
+            Note::Adding(_) => {}
             Note::Removing(process) => self.removing(process, procs),
             Note::ReloadDone => self.reloaded(true, procs),
             Note::ReloadFailed { .. } => self.reloaded(false, procs),
