@@ -102,13 +102,14 @@ pub fn run(setup: Setup) -> u8 {
 
 fn run_to_the_end(setup: Setup) -> io::Result<u8> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let code = tokio::task::LocalSet::new().block_on(&runtime, supervise(setup));
+    let (code, over) = tokio::task::LocalSet::new().block_on(&runtime, supervise(setup))?;
     // With the tasks, the control socket was dropped, too.
-    stale_socket::finish_removals(LAST_SOCKETS);
-    code
+    stale_socket::finish_removals(Budget::at_the_end(LAST_SOCKETS, clock::now(), over));
+    Ok(code)
 }
 
-async fn supervise(setup: Setup) -> io::Result<u8> {
+/// Returns the exit code, and the end of the grace period.
+async fn supervise(setup: Setup) -> io::Result<(u8, Time)> {
     let (sender, receiver) = unbounded_channel();
     let Setup {
         config,
@@ -153,20 +154,16 @@ async fn supervise(setup: Setup) -> io::Result<u8> {
     let_others_run().await;
     let is_started = !event_loop.executor.has_failed_to_start();
     let code = if is_started && successes.contains(&code) { exit_code::OK } else { code };
-    let over = status_board.machine.borrow().state().grace_end;
-    let within = |longest| {
-        let now = clock::now();
-        Budget::at_the_end(longest, now, over.unwrap_or(now))
-    };
+    let over = status_board.machine.borrow().state().grace_end.unwrap_or_else(clock::now);
+    let within = |longest| Budget::at_the_end(longest, clock::now(), over);
     event_loop.executor.last_lines(within(LAST_LINES)).await;
-    stale_socket::finish_removals(within(FLUSH));
     event_loop.executor.finish_files(within(FLUSH));
     event_loop.executor.report(clock::now(), code, within(REPORT_FILE));
     // Best effort: a log line about it would have no reader either.
     let reserve = event_loop.executor.config().shutdown.reserve;
     let longest = reserve.saturating_sub(FLUSH).max(FLUSH);
     let _ = output.flush_patiently(within(FLUSH), within(longest)).await;
-    Ok(code)
+    Ok((code, over))
 }
 
 /// The supervisor, as the control endpoints see it.
