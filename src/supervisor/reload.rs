@@ -39,10 +39,7 @@ pub(crate) struct Prepared {
 }
 
 /// A config whose sockets are open, or why it cannot be used.
-pub(crate) struct Ready {
-    pub(crate) purpose: Purpose,
-    pub(crate) outcome: Result<(Candidate, Opened), String>,
-}
+pub(crate) type Ready = Result<(Candidate, Opened), String>;
 
 pub(crate) enum Purpose {
     Reload,
@@ -151,22 +148,17 @@ impl Reloads {
         spawn_local(prepare(source, Purpose::Plan { reply }, Vec::new(), sender));
     }
 
-    /// Begins to open the sockets of a config; a plan changes nothing.
-    /// [`Message::Opened`] follows.
-    pub(crate) fn open_sockets(&self, purpose: Purpose, candidate: Candidate, held: Held) {
+    /// Begins to open the sockets of a config: [`Message::Opened`] follows.
+    pub(crate) fn open_sockets(&self, candidate: Candidate, held: Held) {
         let sender = self.sender.clone();
         let wanted = sockets::wanted(&candidate.loaded.config);
-        let is_plan = matches!(purpose, Purpose::Plan { .. });
         spawn_local(async move {
-            let open = move || {
-                let opened = sockets::open(wanted, Some(&held))?;
-                if is_plan { Ok(opened) } else { opened.adapt() }
-            };
+            let open = move || sockets::open(wanted, Some(&held))?.adapt();
             let opened = on_thread(LONGEST_OPEN, open).await;
             let opened = opened.unwrap_or_else(|why| Err(format!("`listen`: {why}")));
-            let outcome = opened.map(|opened| (candidate, opened));
+            let ready = opened.map(|opened| (candidate, opened));
             // Fails only when the event loop has ended.
-            let _ = sender.send(Message::Opened(Box::new(Ready { purpose, outcome })));
+            let _ = sender.send(Message::Opened(Box::new(ready)));
         });
     }
 

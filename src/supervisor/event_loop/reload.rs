@@ -96,65 +96,50 @@ impl EventLoop {
     /// The config was read again.
     pub(super) fn prepared(&mut self, prepared: Prepared) {
         let Prepared { purpose, outcome } = prepared;
-        if self.has_to_wait(&purpose) {
+        if matches!(purpose, Purpose::Reload) && self.has_to_wait() {
             return self.executor.reloads.again();
         }
-        match outcome.and_then(|candidate| self.possible(candidate)) {
-            Ok(candidate) => {
-                let held = self.executor.held();
-                self.executor.reloads.open_sockets(purpose, candidate, held);
+        match (purpose, outcome.and_then(|candidate| self.possible(candidate))) {
+            (Purpose::Plan { reply }, outcome) => {
+                // As above.
+                let _ = reply.send(outcome.map(|candidate| self.plan(&candidate)));
             }
-            Err(why) => self.answer(purpose, Err(why)),
+            (Purpose::Reload, Ok(candidate)) => {
+                let held = self.executor.held();
+                self.executor.reloads.open_sockets(candidate, held);
+            }
+            (Purpose::Reload, Err(why)) => self.failed(why),
         }
     }
 
     /// The sockets of a config are open.
     pub(super) fn opened(&mut self, ready: Ready) -> io::Result<()> {
-        let Ready { purpose, outcome } = ready;
-        if self.has_to_wait(&purpose) {
+        if self.has_to_wait() {
             self.executor.reloads.again();
             return Ok(());
         }
-        let outcome = outcome.and_then(|(one, sockets)| Ok((self.possible(one)?, sockets)));
-        match (purpose, outcome) {
-            (purpose, Err(why)) => self.answer(purpose, Err(why)),
-            (purpose @ Purpose::Plan { .. }, Ok((candidate, _))) => {
-                let plan = self.plan(&candidate);
-                self.answer(purpose, Ok(plan));
+        let ready = ready.and_then(|(one, sockets)| Ok((self.possible(one)?, sockets)));
+        match ready.and_then(|(candidate, sockets)| self.apply(candidate, sockets)) {
+            Ok(actions) => {
+                self.carry_out_all(clock::now(), actions);
+                // Handles the events that they caused at once.
+                self.step(Event::Tick)?;
             }
-            (Purpose::Reload, Ok((candidate, sockets))) => match self.apply(candidate, sockets) {
-                Ok(actions) => {
-                    self.carry_out_all(clock::now(), actions);
-                    // Handles the events that they caused at once.
-                    self.step(Event::Tick)?;
-                }
-                Err(why) => self.answer(Purpose::Reload, Err(why)),
-            },
+            Err(why) => self.failed(why),
         }
         Ok(())
     }
 
     /// Whether another request has begun since a reload was asked for, or a stop signal has arrived,
     /// which keeps its meaning.
-    fn has_to_wait(&self, purpose: &Purpose) -> bool {
-        let is_blocked = self.may_reload().is_err() && !self.is_over() || self.stop_is_pending();
-        matches!(purpose, Purpose::Reload) && is_blocked
+    fn has_to_wait(&self) -> bool {
+        self.may_reload().is_err() && !self.is_over() || self.stop_is_pending()
     }
 
-    /// Answers those who have asked for a plan, or for a reload that has changed nothing.
-    fn answer(&mut self, purpose: Purpose, answer: Result<String, String>) {
-        match (purpose, answer) {
-            (Purpose::Plan { reply }, answer) => {
-                // As above.
-                let _ = reply.send(answer);
-            }
-            (Purpose::Reload, answer) => {
-                if let Err(why) = &answer {
-                    Self::refused(why);
-                }
-                self.executor.reloads.answer(answer.map(drop));
-            }
-        }
+    /// Answers those who have asked for a reload that has changed nothing.
+    fn failed(&mut self, why: String) {
+        Self::refused(&why);
+        self.executor.reloads.answer(Err(why));
     }
 
     /// Reports a reload that has changed nothing.
