@@ -32,16 +32,16 @@ pub(super) struct Reload {
     pending: VecDeque<ProcessId>,
     /// The slots of processes that the new config does not have, and that are not removed yet.
     gone: Vec<ProcessId>,
-    /// The last step that has begun, and the slots that it moves now.
-    step: Option<Step>,
+    /// The slots that the current step moves.
     under_way: Vec<ProcessId>,
     /// The slots of each process that follows: the one that did, and that of its new instance.
     followed: Vec<[ProcessId; 2]>,
     has_removed: bool,
+    /// The current step removes this slot.
+    removing: Option<ProcessId>,
     failed: Option<RequestError>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     /// A slot.
     Remove(ProcessId),
@@ -74,20 +74,17 @@ impl Reload {
         // What is not replaced needs no process that the new config does not have.
         let stays = |slot: &ProcessId| self.plan.contains(&Placed::Same(*slot));
         let is_free = |slot: &ProcessId| state.process(*slot).dependents.iter().all(stays);
-        let step = if let Some(place) = self.gone.iter().position(is_free) {
-            Step::Remove(self.gone.remove(place))
-        } else {
-            let next = *self.pending.front()?;
-            if let Placed::Changed(old) = self.plan[next.index()]
-                && state.doomed(old).is_some()
-            {
-                return None;
-            }
-            self.pending.pop_front();
-            Step::Place(next)
-        };
-        self.step = Some(step);
-        Some(step)
+        if let Some(place) = self.gone.iter().position(is_free) {
+            return Some(Step::Remove(self.gone.remove(place)));
+        }
+        let next = *self.pending.front()?;
+        if let Placed::Changed(old) = self.plan[next.index()]
+            && state.doomed(old).is_some()
+        {
+            return None;
+        }
+        self.pending.pop_front();
+        Some(Step::Place(next))
     }
 
     /// Gives a process of the new config a slot. `None` if there are too many.
@@ -184,10 +181,10 @@ impl Operations {
             slots: vec![None; plan.len()],
             pending: new.order.iter().copied().collect(),
             gone,
-            step: None,
             under_way: Vec::new(),
             followed: Vec::new(),
             has_removed: false,
+            removing: None,
             failed: None,
             new: Rc::new(new.clone()),
         });
@@ -200,13 +197,11 @@ impl Operations {
             return false;
         };
         let serves = |slot| matches!(state.life(slot), Lifecycle::Ready { .. });
-        if matches!(reload.step, Some(Step::Remove(slot)) if serves(slot)) {
-            return false;
-        }
-        reload.pending.iter().any(|process| {
-            let is_new = reload.plan[process.index()] == Placed::New;
-            is_new && reload.new.processes[process.index()].required
-        })
+        let mut pending = reload.pending.iter().map(|process| process.index());
+        !reload.removing.is_some_and(serves)
+            && pending.any(|process| {
+                reload.plan[process] == Placed::New && reload.new.processes[process].required
+            })
     }
 
     /// Begins the steps that are due.
@@ -215,15 +210,15 @@ impl Operations {
             match reload.next(state) {
                 None => return,
                 Some(Step::Remove(slot)) => {
-                    reload.has_removed = true;
+                    (reload.has_removed, reload.removing) = (true, Some(slot));
                     reload.under_way.push(slot);
                     state.note(Note::Removing(slot));
                     state.leave(slot);
                     self.bring_down(state, slot, Goal::Retired);
                 }
                 Some(Step::Place(process)) => {
-                    let new = reload.place(state, process);
-                    match (new, reload.plan[process.index()]) {
+                    reload.removing = None;
+                    match (reload.place(state, process), reload.plan[process.index()]) {
                         (Some(new), Placed::Changed(old)) => self.replace(state, new, old),
                         (Some(new), _) => self.add(state, new),
                         (None, _) => reload.failed = Some(RequestError::Reloading),
