@@ -1,5 +1,5 @@
-//! The tables of keys in docs/config.md are made of the declarations. `make reference` writes them
-//! anew.
+//! The tables of keys in docs/config.md and docs/config/ are made of the declarations. `make
+//! reference` writes them anew.
 
 use std::fs;
 
@@ -13,10 +13,8 @@ const IN_PROSE: [&str; 7] =
 // holds: C17
 #[test]
 fn the_reference_has_the_keys_of_today() {
-    let path = root().join("docs/config.md");
-    let page = fs::read_to_string(&path).unwrap();
-    let headings = page.lines().filter_map(|line| line.strip_prefix("##"));
-    let headings: Vec<_> = headings.map(|text| text.trim_start_matches('#').trim()).collect();
+    let pages = pages();
+    let headings: Vec<Heading> = pages.iter().flat_map(|page| headings(page)).collect();
     let mut left: Vec<&Keys> = Vec::new();
     for (keys, _) in tables() {
         let known = |left: &[&Keys], keys: &Keys| left.iter().any(|other| other.name == keys.name);
@@ -26,44 +24,124 @@ fn the_reference_has_the_keys_of_today() {
             }
         }
     }
-    let mut parts = page.split("<!--keys: ");
-    let mut written = parts.next().unwrap().to_owned();
-    for part in parts {
-        let (name, rest) = part.split_once("-->").unwrap();
-        let (_, rest) = rest.split_once("<!--end-->").unwrap();
-        let at = left.iter().position(|keys| keys.name == name);
-        let at = at.unwrap_or_else(|| panic!("no table `{name}`, or it is in the page twice"));
-        let table = table(left.remove(at), &headings);
-        written += &format!("<!--keys: {name}-->\n{table}<!--end-->{rest}");
+    for page in &pages {
+        let mut parts = page.text.split("<!--keys: ");
+        let mut written = parts.next().unwrap().to_owned();
+        for part in parts {
+            let (name, rest) = part.split_once("-->").unwrap();
+            let (_, rest) = rest.split_once("<!--end-->").unwrap();
+            let at = left.iter().position(|keys| keys.name == name);
+            let at = at.unwrap_or_else(|| panic!("no table `{name}`, or it is there twice"));
+            let table = table(left.remove(at), page, &headings);
+            written += &format!("<!--keys: {name}-->\n{table}<!--end-->{rest}");
+        }
+        if std::env::var_os("DRAINIT_WRITE_REFERENCE").is_some() {
+            fs::write(root().join("docs").join(&page.path), written).unwrap();
+        } else {
+            assert!(page.text == written, "docs/{} is not up to date: `make reference`", page.path);
+        }
     }
     let missing: Vec<_> = left.iter().map(|keys| keys.name).collect();
-    assert!(missing.is_empty(), "docs/config.md has no `<!--keys: NAME-->` for {missing:?}");
-    if std::env::var_os("DRAINIT_WRITE_REFERENCE").is_some() {
-        fs::write(path, written).unwrap();
-    } else {
-        assert!(page == written, "docs/config.md is not what the keys say: `make reference`");
+    assert!(missing.is_empty(), "no page has `<!--keys: NAME-->` for {missing:?}");
+}
+
+/// A page of the reference. Its path begins at docs/.
+struct Page {
+    path: String,
+    text: String,
+}
+
+fn pages() -> Vec<Page> {
+    let docs = root().join("docs");
+    let entries = fs::read_dir(docs.join("config")).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut paths: Vec<_> = names.map(|name| format!("config/{name}")).collect();
+    paths.sort();
+    paths.insert(0, "config.md".to_owned());
+    let text = |path: &String| fs::read_to_string(docs.join(path)).unwrap();
+    paths.into_iter().map(|path| Page { text: text(&path), path }).collect()
+}
+
+/// The title of a page, which a link names without an anchor, or another heading.
+struct Heading<'a> {
+    page: &'a Page,
+    is_title: bool,
+    text: &'a str,
+}
+
+impl Heading<'_> {
+    fn anchor(&self) -> String {
+        self.text.to_lowercase().replace(' ', "-")
+    }
+
+    fn link(&self, from: &Page) -> String {
+        match (self.page.path == from.path, self.is_title) {
+            (true, _) => format!("#{}", self.anchor()),
+            (false, true) => from.link(&self.page.path),
+            (false, false) => format!("{}#{}", from.link(&self.page.path), self.anchor()),
+        }
     }
 }
 
-fn table(keys: &Keys, headings: &[&str]) -> String {
-    let rows = keys.own.iter().map(|key| row(keys, key, headings));
+fn headings(page: &Page) -> impl Iterator<Item = Heading<'_>> {
+    let lines = page.text.lines().filter(|line| line.starts_with('#'));
+    lines.map(move |line| Heading {
+        page,
+        is_title: line.starts_with("# "),
+        text: line.trim_start_matches('#').trim(),
+    })
+}
+
+impl Page {
+    /// The link to another page, whose path begins at docs/.
+    fn link(&self, to: &str) -> String {
+        match (self.path.starts_with("config/"), to.strip_prefix("config/")) {
+            (true, Some(sibling)) => sibling.to_owned(),
+            (true, None) => format!("../{to}"),
+            (false, _) => to.to_owned(),
+        }
+    }
+
+    /// The text of a doc comment with its links: `#NAME` is a heading of any page of the
+    /// reference, `PAGE.md#NAME` one of a page of docs/.
+    fn with_links(&self, text: &str, headings: &[Heading]) -> String {
+        let mut parts = text.split("](");
+        let mut linked = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let (target, rest) = part.split_once(')').unwrap();
+            let target = match target.strip_prefix('#') {
+                Some(anchor) => {
+                    let heading = headings.iter().find(|heading| heading.anchor() == anchor);
+                    heading.unwrap_or_else(|| panic!("no heading `{anchor}`")).link(self)
+                }
+                None if target.contains("://") => target.to_owned(),
+                None => self.link(target),
+            };
+            linked += &format!("]({target}){rest}");
+        }
+        linked
+    }
+}
+
+fn table(keys: &Keys, page: &Page, headings: &[Heading]) -> String {
+    let rows = keys.own.iter().map(|key| row(keys, key, page, headings));
     let heads = ["| Key | Type, default | Meaning | Example |\n|---|---|---|---|\n".to_owned()];
     heads.into_iter().chain(rows).collect()
 }
 
-fn row(keys: &Keys, key: &Key, headings: &[&str]) -> String {
+fn row(keys: &Keys, key: &Key, page: &Page, headings: &[Heading]) -> String {
     let name = key.name;
-    let is_own = |heading: &&&str| match (keys.name, name) {
-        ("Process", "hooks") => **heading == "hooks of a process",
-        ("Process" | "Config", _) => heading.split(" and ").any(|word| word == name),
+    let is_own = |heading: &&Heading| match (keys.name, name) {
+        ("Process", "hooks") => heading.text == "hooks of a process",
+        ("Process" | "Config", _) => heading.text.split(" and ").any(|word| word == name),
         _ => false,
     };
     let cell = match headings.iter().find(is_own) {
-        Some(heading) => format!("[`{name}`](#{})", heading.replace(' ', "-")),
+        Some(heading) => format!("[`{name}`]({})", heading.link(page)),
         None => format!("`{name}`"),
     };
     let (meaning, example) = key.meaning.split_once("Example: ").unwrap_or((key.meaning, ""));
-    let (meaning, what) = (meaning.trim(), noun(&key.shape));
+    let (meaning, what) = (page.with_links(meaning.trim(), headings), noun(&key.shape));
     let default = key.default.map(default).unwrap_or_default();
     format!("| {cell} | {what}{default} | {meaning} | {example} |\n")
 }
