@@ -408,7 +408,7 @@ processes:
 // holds: S146, S160
 #[test]
 fn every_word_of_the_data_is_on_the_page() {
-    let page = include_str!("../../docs/shutdown.md");
+    let page = include_str!("../../docs/json.md");
     let arm = regex_lite::Regex::new(r#"=> \(?"([a-z_]+)""#).unwrap();
     let words = arm
         .captures_iter(include_str!("../../crates/core/src/report/data.rs"))

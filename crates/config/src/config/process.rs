@@ -38,7 +38,7 @@ pub struct Process {
     /// `readiness`, `liveness`, `drain`, `watch` or `update`. <!-- C152 --> Example: `type: oneshot`
     #[key(name = "type", default = "service")]
     pub kind: ProcessKind,
-    /// The exit codes that are no failure, wherever this page says "code 0". <!-- C153 --> The list
+    /// The exit codes that are no failure, wherever these pages say "code 0". <!-- C153 --> The list
     /// is complete: with `[2]`, 0 is a failure. <!-- C616 --> Example: `success_codes: [0, 2]`
     #[key(default = "[0]", value = vec![exit_code::OK])]
     pub success_codes: Vec<u8>,

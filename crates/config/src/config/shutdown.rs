@@ -34,7 +34,7 @@ pub struct Shutdown {
     /// The signals that stop the container. <!-- C85 --> Example: `signals: [TERM]`
     #[key(form = Signals, default = "[TERM, INT, QUIT]", value = vec![Signal::TERM, Signal::INT, Signal::QUIT])]
     pub signals: Vec<Signal>,
-    /// The file that [the report](shutdown.md#the-report-as-data) is written to at the end, as
+    /// The file that [the report](json.md#report) is written to at the end, as
     /// JSON. <!-- C86 --> It is replaced at once, so its directory must exist and be writable, and
     /// it must be a regular file; a failure is a warning. <!-- C607 -->
     /// Example: `report: /var/log/gw/report.json`
