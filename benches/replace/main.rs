@@ -105,9 +105,7 @@ fn bench() -> io::Result<bool> {
     println!("where drainit promises to lose nothing: {sent} requests, {lost} lost");
     if !is_quick && part.is_none() {
         let text = document::markdown(&results, &missing, took);
-        let table = format!("```\n{}```", table::text(&results));
-        let parts = [("results", text), ("cells", table)];
-        write_page("replace.md", "make bench-replace", &parts);
+        write_page("replace.md", "make bench-replace", &[("results", text)]);
         let picture = checkout().join("docs/replace.svg");
         fs::write(picture, picture::svg(&results))?;
         println!("written: docs/replace.md, docs/replace.svg");

@@ -27,7 +27,8 @@ pub(crate) fn markdown(rows: &[Row], results: &[Result], took: Duration) -> Stri
     text
 }
 
-/// Returns the losses, with one line for each kind of traffic.
+/// Returns the losses, with one line for each kind of traffic. The rows of an older version are one
+/// line, added up.
 fn summary(text: &mut String, rows: &[Row], results: &[Result]) {
     text.push_str(
         "Lost requests (failed and refused), and the seconds until drainit had exited:\n\n",
@@ -37,22 +38,43 @@ fn summary(text: &mut String, rows: &[Row], results: &[Result]) {
         let _ = write!(text, " {} |", mode.name());
     }
     text.push_str(" seconds |\n|---|---|--:|--:|--:|--:|--:|\n");
-    for (place, row) in rows.iter().enumerate() {
-        let is_slow = results.iter().any(|it| it.row == place && it.outcome.too_slow().is_some());
-        let mark = match row.impolite {
-            Some(_) => " *",
-            None if is_slow => " †",
-            None => "",
-        };
-        let _ = write!(text, "| {} | {}{mark} |", row.envoy, row.name);
-        let mut seconds = 0.0;
-        for Result { mode, outcome, .. } in results.iter().filter(|result| result.row == place) {
-            let bold = if *mode == Mode::Drainit { "**" } else { "" };
-            let _ = write!(text, " {bold}{}{bold} |", outcome.lost());
-            seconds = outcome.stop.as_secs_f64();
+    let newest = envoy::TESTED[envoy::TESTED.len() - 1];
+    for version in envoy::TESTED.iter().filter(|version| **version != newest) {
+        let is_of = |row: &Row| row.envoy == *version;
+        let count = rows.iter().filter(|row| is_of(row)).count();
+        if count > 0 {
+            let name = format!("{count} kinds, added up");
+            line(text, version, &name, results.iter().filter(|result| is_of(&rows[result.row])));
         }
-        let _ = writeln!(text, " {seconds:.1} |");
     }
+    for (place, row) in rows.iter().enumerate().filter(|(_, row)| row.envoy == newest) {
+        let mark = if row.impolite.is_some() { " *" } else { "" };
+        let of_row = results.iter().filter(|result| result.row == place);
+        line(text, row.envoy, &format!("{}{mark}", row.name), of_row);
+    }
+}
+
+/// Adds up what each way of stopping has lost, and writes the longest stop of drainit.
+fn line<'a>(
+    text: &mut String,
+    envoy: &str,
+    name: &str,
+    results: impl Iterator<Item = &'a Result> + Clone,
+) {
+    let is_slow = results.clone().any(|result| result.outcome.too_slow().is_some());
+    let _ = write!(text, "| {envoy} | {name}{} |", if is_slow { " †" } else { "" });
+    for mode in Mode::ALL {
+        let lost: u64 = results
+            .clone()
+            .filter(|result| result.mode == mode)
+            .map(|result| result.outcome.lost())
+            .sum();
+        let bold = if mode == Mode::Drainit { "**" } else { "" };
+        let _ = write!(text, " {bold}{lost}{bold} |");
+    }
+    let ours = results.filter(|result| result.mode == Mode::Drainit);
+    let seconds = ours.map(|result| result.outcome.stop.as_secs_f64()).fold(0.0, f64::max);
+    let _ = writeln!(text, " {seconds:.1} |");
 }
 
 /// Returns the rows in which clients cannot be notified in time, and drainit's report on each.

@@ -66,9 +66,7 @@ fn bench() -> io::Result<bool> {
     println!("{} rollouts in {} s", results.len(), begin.elapsed().as_secs());
     if argument.is_none() {
         let text = document::markdown(&rows, &results, begin.elapsed());
-        let table = format!("```\n{}```", table::text(&rows, &results));
-        let parts = [("results", text), ("rollouts", table)];
-        write_page("rollout.md", "make bench-rollout", &parts);
+        write_page("rollout.md", "make bench-rollout", &[("results", text)]);
         let picture = checkout().join("docs/rollout.svg");
         fs::write(picture, picture::svg(&rows, &results))?;
         println!("written: docs/rollout.md, docs/rollout.svg");

@@ -128,7 +128,7 @@ fn special() -> Vec<Row> {
     let stream = Requests { pace: Pace::AtOnce, kind: Kind::Stream(10 * SECOND), ..usual };
     rows.push(Row {
         impolite: Some(
-            "Envoy says goodbye in the head of a response, so a client hears it with its next stream: `time` must be twice \
+            "Envoy announces the close in the head of a response, so a client learns of it with its next stream: `time` must be twice \
              the longest stream, and is not here",
         ),
         ..requests("HTTP/1.1, streamed responses of 10 s", stream)
@@ -147,7 +147,9 @@ fn special() -> Vec<Row> {
     let idle = Requests { pace: Pace::Every { period: 20 * SECOND, spread: SECOND }, ..usual };
     rows.push(Row {
         after: 21 * SECOND,
-        impolite: Some("HTTP/1.1 can say goodbye only in a response, and there is none in time"),
+        impolite: Some(
+            "HTTP/1.1 can announce the close only in a response, and there is none in time",
+        ),
         ..requests("HTTP/1.1, a request every 20 s", idle)
     });
     for seconds in [0, 5] {
@@ -160,7 +162,7 @@ fn special() -> Vec<Row> {
         let length = Some(8 * SECOND);
         rows.push(sessions(&format!("{name}, sessions of 8 s"), transport, length));
         rows.push(Row {
-            impolite: Some("its protocol has no goodbye that a proxy could say, and it never ends"),
+            impolite: Some("its protocol has no announcement of a close, and it never ends"),
             ..sessions(&format!("{name}, without end"), transport, None)
         });
     }
