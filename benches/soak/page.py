@@ -33,11 +33,9 @@ def is_event(name):
 
 
 def operations(result):
-    """Both the calls and the events that drainit has written, the most frequent first."""
+    """The calls, the most frequent first."""
     counts = sorted(result["operations"].items(), key=lambda row: -row[1])
-    calls = [(name, f"{count:,}") for name, count in counts if not is_event(name)]
-    events = [(f"`{name[6:]}`", f"{count:,}") for name, count in counts if is_event(name)]
-    return "\n\n".join([kit.table(("operation", "number"), calls), kit.table(("[event](events.md)", "number"), events)])
+    return kit.table(("operation", "number"), [(name, f"{count:,}") for name, count in counts if not is_event(name)])
 
 
 def table(result):

@@ -1,4 +1,4 @@
-//! An axum server that drains itself: USR1 starts the drain, and the server reports its end on
+//! An axum server that drains itself: SIGUSR1 starts the drain, and the server reports its end on
 //! `NOTIFY_SOCKET`.
 //!
 //!     axum_server ADDRESS:PORT
@@ -100,7 +100,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (stop, stopped) = oneshot::channel::<()>();
     let mut signals = Signals::new([SIGUSR1, SIGTERM])?;
     thread::spawn(move || {
-        // TERM, and whatever comes after it, ends the drain, too.
+        // SIGTERM, and whatever comes after it, ends the drain, too.
         if signals.forever().next() == Some(SIGUSR1) {
             thread::spawn(move || {
                 drain(&traffic).unwrap_or_else(|error| eprintln!("cannot say so: {error}"));

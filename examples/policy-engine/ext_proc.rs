@@ -73,10 +73,10 @@ pub(crate) struct ProcessingResponse {
 /// The decision on the exchange.
 #[derive(Clone, PartialEq, Oneof)]
 pub(crate) enum Answer {
-    /// The request goes on.
+    /// The request continues.
     #[prost(message, tag = "1")]
     RequestHeaders(Continue),
-    /// The response goes on.
+    /// The response continues.
     #[prost(message, tag = "2")]
     ResponseHeaders(Continue),
     /// It is answered here and now.

@@ -4,7 +4,7 @@
 //!     policy-engine -listen SOCKET -executor SOCKET [-xds-server HOST:PORT]
 //!
 //! Its stop is graceful, as grpc-go's `GracefulStop` is: no new streams are accepted, and it ends
-//! once Envoy has ended all of its own. So it may be stopped only after the Router has ended:
+//! once Envoy has ended all of its own. It may be stopped only after the Router has ended:
 //! stopped earlier, it refuses requests that the Router still serves.
 
 #![allow(clippy::disallowed_methods, reason = "not part of drainit")]
@@ -125,7 +125,7 @@ fn listener(path: &Path) -> io::Result<UnixListener> {
     UnixListener::from_std(listener)
 }
 
-/// Resolves at the first TERM or INT.
+/// Resolves at the first SIGTERM or SIGINT.
 fn stop_signal() -> io::Result<tokio::sync::oneshot::Receiver<()>> {
     use signal_hook::consts::{SIGINT, SIGTERM};
     let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])?;

@@ -4,7 +4,7 @@
 //!     rollout [swarm] [stock] [recipe] [drainit] [parts]
 //!     rollout images
 //!
-//! The same gateway three times: with its bash entrypoint as newer releases run it (no admin, so no
+//! The gateway runs three times: with its bash entrypoint as newer releases run it (no admin, so no
 //! drain), with the admin enabled and the recipe `drain_listeners?graceful` and 15 s of sleep, and
 //! with drainit and `../drainit.yaml` in its place, which drain with nothing enabled. 100
 //! keep-alive clients send 1 request/s each through HAProxy, which learns 1 s after the stop signal

@@ -14,7 +14,7 @@ use super::{GRACE, Mode};
 
 /// Load before and after the update.
 const PAUSE: Duration = Duration::from_secs(3);
-/// The same for every entrypoint: Swarm adds a gateway to DNS, and stops the next one, when it passes.
+/// Every entrypoint has these: Swarm adds a gateway to DNS, and stops the next one, when it passes.
 const HEALTH: [&str; 4] = [
     "--health-cmd=curl -fsS -o /dev/null http://127.0.0.1:8080/",
     "--health-interval=1s",

@@ -111,7 +111,7 @@ pub struct DrainTimes {
 #[derive(Clone, Debug, PartialEq, Eq, Table)]
 #[table(settle = Self)]
 pub struct EnvoyDrain {
-    /// Envoy's admin address. Of a list, the first that is not left out:
+    /// Envoy's admin address. From a list, the first that is not left out:
     /// `{text: ADDRESS, only_if: …}`, as the parts of an [argument](#commands). <!-- C380 -->
     /// Example: `admin: unix:/run/envoy-admin.sock`
     #[key(
@@ -135,7 +135,7 @@ pub struct EnvoyDrain {
     #[key(default = "0")]
     pub exit_at: u32,
     /// `inbound`: only listeners with `traffic_direction: INBOUND` are drained, closed and counted;
-    /// [the egress of a sidecar goes on](envoy.md#a-sidecar). <!-- C385 --> `fail_healthcheck` is
+    /// [the egress of a sidecar continues](envoy.md#a-sidecar). <!-- C385 --> `fail_healthcheck` is
     /// then `false` by default. <!-- C642 --> Example: `direction: inbound`
     #[key(default = "all")]
     pub direction: Option<Direction>,
@@ -378,7 +378,7 @@ pub enum DrainUntil {
 pub enum Direction {
     #[default]
     All,
-    /// Only listeners with `traffic_direction: INBOUND`: the egress of a sidecar goes on.
+    /// Only listeners with `traffic_direction: INBOUND`: the egress of a sidecar continues.
     Inbound,
 }
 

@@ -38,12 +38,12 @@ pub struct Process {
     /// `readiness`, `liveness`, `drain`, `watch` or `update`. <!-- C152 --> Example: `type: oneshot`
     #[key(name = "type", default = "service")]
     pub kind: ProcessKind,
-    /// The exit codes that are no failure, wherever these pages say "code 0". <!-- C153 --> The list
+    /// The exit codes that do not count as a failure, wherever these pages say "code 0". <!-- C153 --> The list
     /// is complete: with `[2]`, 0 is a failure. <!-- C616 --> Example: `success_codes: [0, 2]`
     #[key(default = "[0]", value = vec![exit_code::OK])]
     pub success_codes: Vec<u8>,
     /// How long a oneshot may run. Then it is stopped like any process (`stop_signal`,
-    /// `stop_grace_period`, KILL) and has failed, whatever its exit code. <!-- C154 --> Once a
+    /// `stop_grace_period`, SIGKILL) and has failed, whatever its exit code. <!-- C154 --> Once a
     /// shutdown or a drain from outside has begun, it no longer counts: only the stop ends the
     /// oneshot. <!-- C513 --> Only for `type: oneshot`. <!-- C617 --> Example: `timeout: 60s`
     #[key(form = Positive, default = "none")]
@@ -57,7 +57,7 @@ pub struct Process {
     #[key(default = "none")]
     pub profiles: Vec<String>,
     /// `false`: it starts only by [`drainit start`](operating.md#stop-start-restart) or `restart`.
-    /// <!-- C684 --> Until then it is `stopped`, and the container goes on even if nothing else runs.
+    /// <!-- C684 --> Until then it is `stopped`, and the container runs even if nothing else does.
     /// `/readyz` never waits for it, before or after its start, as with `required: false`.
     /// <!-- C685 --> Once started it is supervised, drained and stopped as any other. <!-- C686 --> A
     /// reload does not start it, and a change of this key alone neither starts nor stops anything.
@@ -260,7 +260,7 @@ struct OnExitKeys {
     /// Example: `on_exit: {failure: failure-shutdown}`
     #[key(default = "shutdown")]
     failure: ExitPolicy,
-    /// A signal ended it, also KILL by the kernel's OOM killer. <!-- C690 -->
+    /// A signal ended it, also SIGKILL by the kernel's OOM killer. <!-- C690 -->
     /// Example: `on_exit: {success: ignore, signal: shutdown}`
     #[key(default = "that of `failure`")]
     signal: Option<ExitPolicy>,

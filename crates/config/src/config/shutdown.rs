@@ -16,9 +16,9 @@ pub struct Shutdown {
     /// whole shutdown is fitted into it. <!-- C602 --> Example: `grace_period: 60s`
     #[key(default = "30s")]
     pub grace_period: Duration,
-    /// The part of `grace_period` that is kept free at the end, for KILL, the last lines and the
+    /// The part of `grace_period` that is kept free at the end, for SIGKILL, the last lines and the
     /// report. <!-- C82 --> Must be shorter than `grace_period`. <!-- C603 --> With less than 1 s,
-    /// drainit may exit up to 1 s after the grace period if a process survives KILL or the output
+    /// drainit may exit up to 1 s after the grace period if a process survives SIGKILL or the output
     /// is not read. <!-- C604 --> Example: `reserve: 1s`
     #[key(default = "2s")]
     pub reserve: Duration,
