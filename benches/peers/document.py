@@ -34,8 +34,8 @@ def versions():
 
 
 def missed(rows):
-    names = [f"- {row.what}, {row.unit}: {table.number(row.ours)} where it is to be {row.target}." for row in rows if not row.met]
-    return "\n".join(["Missed:", "", *names]) if names else "Nothing is missed."
+    count = sum(1 for row in rows if not row.met)
+    return f"{count} targets are missed; the column *at least* says which." if count else "No target is missed."
 
 
 def write(rows, seconds):
