@@ -65,7 +65,7 @@ pub(crate) fn find(
 /// Writes one line for each kind of traffic, with a column for each way.
 fn summary(text: &mut String, results: &[Result]) {
     let modes = measured(results);
-    text.push_str("Failed / refused, and the slowest answer in seconds:\n\n| traffic |");
+    text.push_str("Failed/refused, and the slowest answer in seconds:\n\n| traffic |");
     for mode in &modes {
         let _ = write!(text, " {} |", mode.name());
     }
@@ -82,7 +82,7 @@ fn summary(text: &mut String, results: &[Result]) {
                 let counts = &outcome.counts;
                 let _ = write!(
                     text,
-                    " {bold}{} / {}{bold}, {:.2} |",
+                    " {bold}{}/{}{bold}, {:.2} |",
                     counts.failed,
                     counts.refused,
                     counts.slowest.as_secs_f64()
