@@ -109,7 +109,7 @@ impl Drop for Pod {
     }
 }
 
-/// The changes of docs/kubernetes.md that Podman needs, and names and ports that nothing else uses.
+/// The changes of docs/podman.md that Podman needs, and names and ports that nothing else uses.
 fn adapt(manifest: &str, name: &str, image: &str, outside: SocketAddr) -> String {
     let port = format!("containerPort: 8080, hostIP: 127.0.0.1, hostPort: {}", outside.port());
     let mut adapted = String::new();

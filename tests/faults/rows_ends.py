@@ -6,7 +6,7 @@ import tools
 from matrix import SUPERVISORS, US, group
 from tools import Service
 
-row, tested = group("Ends that nobody asked for, and failed starts")
+row, tested = group("Unasked ends and failed starts")
 # s6 has them only with s6-rc.
 ONESHOTS = (US, "supervisord", "Horust")
 

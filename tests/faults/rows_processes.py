@@ -1,4 +1,4 @@
-"""Processes that nobody waits for, and many of them."""
+"""Orphans, leftovers and large numbers."""
 
 import ctypes
 import fcntl
@@ -10,7 +10,7 @@ import kit
 from matrix import SUPERVISORS, US, group
 from tools import Service
 
-row, tested = group("Processes that nobody waits for, and many of them")
+row, tested = group("Orphans, leftovers and large numbers")
 
 PTRACE_SEIZE, PTRACE_INTERRUPT = 0x4206, 0x4207
 WALL = 0x40000000

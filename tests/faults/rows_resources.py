@@ -1,4 +1,4 @@
-"""Too little of something: processes, memory, descriptors, disk, privileges, file systems."""
+"""Shortage of resources: processes, memory, descriptors, disk, privileges, file systems."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from matrix import SUPERVISORS, group
 from run import Fault, Run
 from tools import Service
 
-row, tested = group("Too little of something")
+row, tested = group("Shortage of resources")
 
 
 # Horust needs a user with a name, see below.

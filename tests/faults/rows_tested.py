@@ -60,7 +60,7 @@ tested("a drain command hangs", "killed when its time is over", "drain_kinds::a_
 tested("a drain request is never answered", "given up when its time is over",
        "drain_kinds::a_request_without_an_answer_is_given_up_when_its_time_is_over")
 
-_, tested = group("Ends that nobody asked for, and failed starts")
+_, tested = group("Unasked ends and failed starts")
 
 # Supervisor#1588, #1223
 tested("a process holds up the start", "`status` shows what is ready and what starts",

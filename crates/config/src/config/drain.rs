@@ -139,9 +139,9 @@ pub struct EnvoyDrain {
     /// then `false` by default. <!-- C642 --> Example: `direction: inbound`
     #[key(default = "all")]
     pub direction: Option<Direction>,
-    /// Their connections do not count, such as those of a scraper, which would hold the drain until
-    /// `time` is over. <!-- C386 --> By `stat_prefix`, or where there is none, by address or name.
-    /// <!-- C643 --> Their requests count. <!-- C644 --> Example: `ignore_listeners: [prometheus]`
+    /// The connections of these listeners do not count, such as those of a scraper, which would hold
+    /// the drain until `time` is over. <!-- C386 --> A listener is named by its `stat_prefix`, or if
+    /// it has none, by its address or name. <!-- C643 --> Their requests count. <!-- C644 --> Example: `ignore_listeners: [prometheus]`
     #[key(form = List<Listener>, default = "none")]
     pub ignore_listeners: Vec<String>,
     #[key(flatten)]

@@ -16,14 +16,14 @@ pub struct Hooks {
     /// container stops with code 1. <!-- C637 --> Example: `pre_start: [mkdir, -p, /run/gw]`
     #[key(default = "none")]
     pub pre_start: Option<Hook>,
-    /// Runs before the `stop_signal`, when the dependents have ended; not for a new instance that
-    /// is taken back. <!-- C358 --> It is killed when its process ends. <!-- C510 --> Example:
+    /// Runs before the `stop_signal`, when the dependents have ended, but not for a new instance that
+    /// never became ready. <!-- C358 --> It is killed when its process ends. <!-- C510 --> Example:
     /// `pre_stop: [/app/flush]`
     #[key(default = "none")]
     pub pre_stop: Option<Hook>,
     /// Runs when the process was stopped or has ended for good, before its dependencies are
-    /// stopped; of two instances of the same definition ([`update`](#update)) only when the last
-    /// has, and not for a new one that is taken back. <!-- C359 --> Example:
+    /// stopped. It runs once for two instances of the same definition ([`update`](#update)), after
+    /// the last, and not for a new instance that never became ready. <!-- C359 --> Example:
     /// `post_stop: {command: [rm, -f, /run/app.pid], timeout: 1s}`
     #[key(default = "none")]
     pub post_stop: Option<Hook>,

@@ -69,10 +69,10 @@ pub struct Process {
     #[key(default = "none")]
     pub args: Option<ArgRoute>,
     /// Unix sockets that are removed before each start, after each end, and when the process is left
-    /// out. <!-- C157 --> Before its first start, one on which another process listens is an error:
-    /// a second drainit in the same container would take it away. <!-- C478 --> Anything that is not
-    /// a socket is kept, with a warning; so is a path through a symbolic link of a user other than
-    /// root or drainit's own. <!-- C618 --> No two processes may list the same socket, and none
+    /// out. <!-- C157 --> If another process listens on one before the first start, that is an
+    /// error: a second drainit in the container would remove the socket. <!-- C478 --> Anything that
+    /// is not a socket is kept, with a warning; so is a path through a symbolic link of a user other
+    /// than root or drainit's own. <!-- C618 --> No two processes may list the same socket, and none
     /// `control.socket`, which drainit never removes for a process, however its path is written.
     /// <!-- C619 --> Example: `sockets: [/run/gw/app.sock]`
     #[key(form = List<SocketPath>, default = "none")]
