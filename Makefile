@@ -160,7 +160,7 @@ budget: static static-tools python valgrind ## compares instructions and sizes o
 budget-update: static static-tools python valgrind ## writes benches/budget.toml anew
 	@benches/budget.py --update $(STATIC)/drainit
 
-faults: static bench-peers fault-tools $(ENVOY_TESTED:%=target/envoy/%/envoy) ## tries what can go wrong with drainit and its peers, and writes docs/faults.md; ROW="ignores TERM" selects rows by name
+faults: static bench-peers fault-tools $(ENVOY_TESTED:%=target/envoy/%/envoy) ## tries what can go wrong with drainit and its peers, and writes docs/faults.md; ROW="ignores SIGTERM" selects rows by name
 	$(CARGO) build --locked --quiet --package drainit --package testkit
 	@python3 -B tests/faults/main.py $(if $(ROW),"$(ROW)")
 

@@ -27,7 +27,7 @@ def connect(run, count, send):
     return kept
 
 
-@row("1,500 connections to the control socket that say nothing, and stay", "TERM still ends it in time with 0",
+@row("1,500 connections to the control socket that say nothing, and stay", "SIGTERM still ends it in time with 0",
      ("drainit", "supervisord", "Horust"),
      alone=True)
 def silent(run):
@@ -36,7 +36,7 @@ def silent(run):
     run.stop().ended_well("a").check(len(kept) == 1500, "")
 
 
-@row("garbage on the control socket, 1 MB on each of 100 connections", "TERM still ends it in time with 0",
+@row("garbage on the control socket, 1 MB on each of 100 connections", "SIGTERM still ends it in time with 0",
      ("drainit", "supervisord", "Horust"),
      alone=True)
 def garbage(run):

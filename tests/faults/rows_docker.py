@@ -20,7 +20,7 @@ def start(run, *services, options=()):
 
 
 # s6-overlay#204
-@row("`docker stop`", "TERM, 300 ms, 0 at once", alone=True)
+@row("`docker stop`", "SIGTERM, 300 ms, 0 at once", alone=True)
 def stop(run):
     start(run, run.service("a", "on=TERM:exit:0:300")).docker("stop").end(0).ended_well("a").promptly()
 
@@ -58,7 +58,7 @@ def pids(run):
     run.check(len(run.events("start", "a")) == 1, "restarted a").docker("stop").end(0).ended_well("a")
 
 
-@row("read-only, any user, no capabilities, no new privileges", "TERM, 300 ms, 0", alone=True)
+@row("read-only, any user, no capabilities, no new privileges", "SIGTERM, 300 ms, 0", alone=True)
 def hardened(run):
     run.as_user()
     options = ["--read-only", f"--user={run.uid}:{run.uid}", "--cap-drop=ALL", "--security-opt=no-new-privileges"]

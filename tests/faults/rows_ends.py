@@ -24,7 +24,7 @@ def crashes(run):
 
 # Horust#7, rossoctl/cortex#278
 # holds: S113
-@row("one of two processes exits with 7", "the other gets TERM and its time, the container ends with 7", SUPERVISORS)
+@row("one of two processes exits with 7", "the other gets SIGTERM and its time, the container ends with 7", SUPERVISORS)
 def one_of_two(run):
     run.start(run.service("base", "on=TERM:exit:0:300"), run.service("a", "sleep=800", "exit=7", after="base"))
     run.end(7).ended_well("base")
@@ -60,7 +60,7 @@ def unreadable(run):
 
 
 # pebble#240, multirun#26
-@row("a crash loop", "pauses between restarts, and TERM still ends it", SUPERVISORS)
+@row("a crash loop", "pauses between restarts, and SIGTERM still ends it", SUPERVISORS)
 def crash_loop(run):
     run.start(run.service("a", "exit=1", restart=True), run.service("b", restart=True)).wait("b")
     time.sleep(4)

@@ -12,7 +12,7 @@ from tools import Service
 row, tested = group("Output")
 
 
-@row("nobody reads the log, and the process writes at full speed", "it still gets TERM and ends in time")
+@row("nobody reads the log, and the process writes at full speed", "it still gets SIGTERM and ends in time")
 def no_reader(run):
     reader, writer = os.pipe()
     run.start(run.service("a", "flood", log=True), stdout=writer).wait("a")
@@ -33,7 +33,7 @@ def stdout_of_another(run):
     run.stop(None)
 
 
-@row("the reader of the log goes away", "nothing ends, TERM ends it with 0")
+@row("the reader of the log goes away", "nothing ends, SIGTERM ends it with 0")
 def reader_gone(run):
     reader, writer = os.pipe()
     run.start(run.service("a", f"await={run.dir}/go", "lines=100,x", log=True), stdout=writer).wait("a")

@@ -130,7 +130,7 @@ def noexec(run):
     run.wait("a").stop().ended_well("a")
 
 
-@row("no /proc", "a process and its daemon get TERM and their time, 0")
+@row("no /proc", "a process and its daemon get SIGTERM and their time, 0")
 def no_proc(run):
     daemon, process = (" ".join(run.child(*child)) for child in (("b", "on=TERM:exit:0:300"), ("a",)))
     run.start(Service("a", ["sh", "-c", f"setsid {daemon} & exec {process}"]), setup="mount -t tmpfs none /proc")

@@ -52,7 +52,7 @@ tested("a real Envoy is stopped (SIGSTOP) when it is to drain", "`min`, then the
        "crash_paths::an_envoy_that_hangs_when_it_is_to_drain_is_stopped_after_min")
 tested("a real Envoy is stopped (SIGSTOP) during the drain", "the wait is over after `time`",
        "crash_paths::an_envoy_that_hangs_during_the_drain_is_stopped_when_its_time_is_over")
-tested("TERM to Envoy too (`kill -TERM -1`)", "the cut requests are reported",
+tested("SIGTERM to Envoy too (`kill -TERM -1`)", "the cut requests are reported",
        "simultaneous_stop::an_envoy_that_ended_before_its_drain_is_reported")
 tested("the drain time is `abc`", "refused before anything starts",
        "drain_faults::a_drain_time_that_is_no_time_is_refused_before_anything_starts")
@@ -104,7 +104,7 @@ tested("a grace period of 30 s, where `docker stop` kills after 10 s", "a warnin
 tested("a socket of an API gateway never appears", "the others are stopped in order, 1, and the log says why",
        "docker::api_gateway::a_socket_that_never_appears_stops_the_others_and_the_log_says_why")
 # docker/cli#3909
-tested("HUP, USR1 and USR2 to an API gateway", "nothing ends, and Envoy gets USR1",
+tested("SIGHUP, SIGUSR1 and SIGUSR2 to an API gateway", "nothing ends, and Envoy gets SIGUSR1",
        "docker::api_gateway::each_process_gets_defaults_arguments_signals_and_a_prefix")
 
 _, tested = group(OURS)

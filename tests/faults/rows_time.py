@@ -34,7 +34,7 @@ def with_loader():
     raise Skip(f"none of {', '.join(str(program) for program in programs)} is linked dynamically with glibc")
 
 
-@row("the wall clock jumps a day back, two days forth, and back during the stop", "restarts go on, KILL comes in time",
+@row("the wall clock jumps a day back, two days forth, and back during the stop", "restarts continue, SIGKILL comes in time",
      SUPERVISORS)
 def wall_clock(run):
     run.drainit = with_loader() if run.tool == US else run.drainit
@@ -131,8 +131,8 @@ def late(run):
 
 
 # Horust#58, s6-overlay#566, pebble#502
-@row("TERM while it waits for a process that is not ready",
-     "prompt: the process gets TERM, what needs it never starts, 0", READY)
+@row("SIGTERM while it waits for a process that is not ready",
+     "prompt: the process gets SIGTERM, what needs it never starts, 0", READY)
 def term_while_waiting(run):
     run.start(run.service("a", ready=f"{run.dir}/never", ready_within=30), run.service("b", after="a")).wait("a")
     run.stop().ended_well("a").check(not run.events("start", "b"), "started b").check(run.took < 3, f"{run.took:.1f} s")
@@ -156,7 +156,7 @@ def flapping(run):
     run.check(len(run.events("start")) == 2, "restarted").stop().ended_well("a", "b")
 
 
-@row("TERM at every millisecond from 0 to 200 after the exec (peers: at every tenth)",
+@row("SIGTERM at every millisecond from 0 to 200 after the exec (peers: at every tenth)",
      "heard: at most 5 % come before the program can block them", alone=True)
 def term_at_start(run):
     step = 1 if run.tool == US else 10

@@ -14,7 +14,7 @@ const IN_PROSE: [&str; 7] =
 #[test]
 fn the_reference_has_the_keys_of_today() {
     let pages = pages();
-    let headings: Vec<Heading> = pages.iter().flat_map(|page| headings(page)).collect();
+    let headings: Vec<Heading> = pages.iter().flat_map(headings).collect();
     let mut left: Vec<&Keys> = Vec::new();
     for (keys, _) in tables() {
         let known = |left: &[&Keys], keys: &Keys| left.iter().any(|other| other.name == keys.name);
