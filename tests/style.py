@@ -12,7 +12,7 @@ PATTERNS = {
     "negates a noun": r"(?<!here )(?<!here\n  )\b((?:is|are|was|were|be) no (?!longer\b|more\b)\w+)",
     "is the short form": r"(?<![\w.`/={\[-])(TERM|KILL|HUP|USR[12])\b(?!`)",
 }
-PRONOUN = re.compile(r"^(it|one|that|they)_|_(it|one|ones|that|them|they|its)(_|$)")
+PRONOUN = re.compile(r"^(it|one|that|they)_|_(it|one|ones|them|they|its)(_|$)")
 
 
 def prose(path, text):
