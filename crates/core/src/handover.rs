@@ -14,7 +14,7 @@
 //! on; so is a doomed one, which hears no other signal. An old one that no newer one ends any more is
 //! asked, once its drain is over where there is one: a stop begins it, or that no newer one comes.
 //!
-//! Measured with Envoy 1.36.4, 1.37.0, 1.38.3, 1.39.3 and 1.40.0; `docs/envoy.md` has the details.
+//! Measured with Envoy 1.36.4, 1.37.0, 1.38.3, 1.39.3 and 1.40.0; `docs/hot-restart.md` has the details.
 
 use core::time::Duration;
 

@@ -159,7 +159,7 @@ fn admin_stays(wanted: &Process, args: &[String]) -> Result<(), String> {
 }
 
 /// Refuses another number of workers where Envoy serves HTTP/3: the packets of about half of the old
-/// connections would come to the wrong worker, and their clients be reset (docs/envoy.md).
+/// connections would come to the wrong worker, and their clients be reset (docs/hot-restart.md).
 fn keeps_workers(wanted: &Process, args: &[String], old: &[EnvoyFlags]) -> Result<(), String> {
     let new = bootstrap::flags(wanted, args).workers;
     let differs = old.iter().any(|old| old.workers != new);

@@ -3,7 +3,7 @@
 //! know of a config.
 //!
 //! The names are those of Docker Compose where it has one, else those of Kubernetes or systemd. A
-//! doc comment of a key is its row in docs/config.md, with the tests' anchors.
+//! doc comment of a key is its row in docs/config/, with the tests' anchors.
 
 mod address;
 pub(crate) mod drain;

@@ -1,6 +1,6 @@
 //! The keys of a config, as tables: one for each mapping, which `#[derive(Table)]` makes of the
 //! struct that holds the values. The reader, the overlays, `drainit schema` and the tables of
-//! docs/config.md use the same table.
+//! docs/config/ use the same table.
 
 use std::fmt;
 

@@ -1,6 +1,6 @@
 //! The report of the shutdown as data, and the JSON that programs read.
 //!
-//! The names of the fields and their meaning are kept: they are described in docs/shutdown.md.
+//! The names of the fields and their meaning are kept: they are described in docs/json.md.
 
 use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
