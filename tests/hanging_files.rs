@@ -4,7 +4,7 @@
 use std::fs;
 
 use crate::support::lease::Lease;
-use crate::support::{LONG, Rig, Signal, ms};
+use crate::support::{LONG, Rig, Signal, in_parallel, ms};
 
 /// Puts a program that hangs, and is none of those that run, into the directory of the rig.
 fn hanging_program(rig: &Rig) -> Option<Lease> {
@@ -143,6 +143,28 @@ fn a_start_does_not_wait_for_the_directory_of_a_socket_that_hangs() {
         ));
         ended.assert_code(78).assert_line("error: `(control|listen)`: timed out");
     }
+}
+
+// holds: C672
+#[test]
+fn a_start_waits_10_s_for_its_config_and_ends_at_once_at_a_stop_signal() {
+    in_parallel([false, true], |is_stopped| {
+        let Some((rig, hung)) = beside_hanging_files() else { return };
+        let config = format!("{hung}/drainit.yaml");
+        let drainit = rig.start_with(&["run", "-c", &config]);
+        if is_stopped {
+            let reads = |thread: fs::DirEntry| {
+                fs::read_to_string(thread.path().join("comm")).is_ok_and(|name| name == "files\n")
+            };
+            let threads = || fs::read_dir(format!("/proc/{}/task", drainit.pid())).unwrap();
+            drainit.wait_until("the config is read", || threads().flatten().any(reads));
+            let t0 = drainit.signal(Signal::SIGTERM);
+            drainit.wait_exit(LONG).assert_code(78).assert_took(t0, ms(0)..ms(5_000));
+        } else {
+            let says = format!("error: {config}, or a file that it names: timed out");
+            drainit.wait_exit(LONG).assert_code(78).assert_line(&says);
+        }
+    });
 }
 
 #[test]

@@ -19,14 +19,15 @@ use crate::load::{Diagnostic, Environment, Loaded, args};
 use crate::logging::Output;
 use crate::logging::format::own_line;
 use crate::logging::subscriber;
-use crate::os::on_thread::wait_for;
+use crate::os::on_thread::wait_unless;
 use crate::os::signal::fd::Signals;
-use crate::os::{boot, clock, panic_hook};
+use crate::os::signal::mask::only;
+use crate::os::{boot, clock, panic_hook, sys};
 use crate::supervisor;
-use crate::supervisor::reload::ConfigSource;
+use crate::supervisor::reload::{ConfigSource, LONGEST_READ};
 use crate::supervisor::sockets::LONGEST_OPEN;
 use crate::supervisor::{Setup, sockets};
-use crate::types::{Stream, exit_code, harmless, harmless_lines, human};
+use crate::types::{Signal, Stream, exit_code, harmless, harmless_lines, human};
 
 /// The time for a slow reader to take the errors before the supervisor starts.
 const FLUSH: Duration = Duration::from_millis(500);
@@ -71,9 +72,16 @@ pub(super) fn run(args: RunArgs) -> u8 {
         Some(mend) => format!("{error}; {mend}"),
         None => error.to_owned(),
     };
-    let loaded = match load::load(&paths, &environment) {
-        Ok(loaded) => loaded,
-        Err(problems) => {
+    let (files, variables) = (paths.clone(), environment.clone());
+    let read = move || Ok(load::load(&files, &variables));
+    let loaded = match wait_unless(LONGEST_READ, is_stopped, read) {
+        Ok(Ok(loaded)) => loaded,
+        Err(error) => {
+            let paths: Vec<_> = paths.iter().map(|path| path.to_string_lossy()).collect();
+            let why = format!("{}, or a file that it names: {error}", paths.join(", "));
+            return fail(format, &harmless(&why), exit_code::CONFIG);
+        }
+        Ok(Err(problems)) => {
             complain(&output, format, &problems);
             let why = mended("the config is wrong, nothing was started");
             return fail(format, &harmless(&why), exit_code::CONFIG);
@@ -94,17 +102,19 @@ pub(super) fn run(args: RunArgs) -> u8 {
         }
     };
     let control = loaded.config.control.clone();
-    let listeners = match wait_for(LONGEST_OPEN, move || Ok(Listeners::bind(&control))) {
-        Ok(Ok(listeners)) => listeners,
-        Ok(Err(error)) => return fail(format, &harmless(&error), exit_code::CONFIG),
-        Err(error) => return fail(format, &format!("`control`: {error}"), exit_code::CONFIG),
-    };
+    let listeners =
+        match wait_unless(LONGEST_OPEN, is_stopped, move || Ok(Listeners::bind(&control))) {
+            Ok(Ok(listeners)) => listeners,
+            Ok(Err(error)) => return fail(format, &harmless(&error), exit_code::CONFIG),
+            Err(error) => return fail(format, &format!("`control`: {error}"), exit_code::CONFIG),
+        };
     let wanted = sockets::wanted(&loaded.config);
-    let sockets = match wait_for(LONGEST_OPEN, move || Ok(sockets::open(wanted, None))) {
-        Ok(Ok(opened)) => opened.keep(),
-        Ok(Err(error)) => return fail(format, &harmless(&error), exit_code::CONFIG),
-        Err(error) => return fail(format, &format!("`listen`: {error}"), exit_code::CONFIG),
-    };
+    let sockets =
+        match wait_unless(LONGEST_OPEN, is_stopped, move || Ok(sockets::open(wanted, None))) {
+            Ok(Ok(opened)) => opened.keep(),
+            Ok(Err(error)) => return fail(format, &harmless(&error), exit_code::CONFIG),
+            Err(error) => return fail(format, &format!("`listen`: {error}"), exit_code::CONFIG),
+        };
     let level = match subscriber::level(environment.get(subscriber::LEVEL_VARIABLE)) {
         Ok(level) => level,
         Err(error) => {
@@ -134,6 +144,12 @@ pub(super) fn run(args: RunArgs) -> u8 {
         successes: Vec::new(),
     };
     supervisor::run(setup)
+}
+
+/// Whether a signal is pending that stops drainit unless a config says otherwise.
+fn is_stopped() -> bool {
+    let stops = [Signal::TERM, Signal::INT, Signal::QUIT];
+    stops.iter().any(|signal| sys::pending_signals() & only(*signal) != 0)
 }
 
 /// The default of `docker run --stop-timeout`.

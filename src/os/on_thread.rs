@@ -6,8 +6,9 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
+use std::sync::mpsc::RecvTimeoutError;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tokio::sync::oneshot;
@@ -25,6 +26,10 @@ static RUNNING: AtomicUsize = AtomicUsize::new(0);
 
 /// The longest search for a socket in the file system.
 const LONGEST_WAY: Duration = Duration::from_secs(5);
+
+/// The time between two looks whether the wait is over for another reason. What does not hang is done
+/// before the first look.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// Why there is no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -88,10 +93,30 @@ pub(crate) fn wait_for<T: Send + 'static>(
     within: Duration,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
+    wait_unless(within, || false, work)
+}
+
+/// As [`wait_for`], and gives up sooner if `is_over` holds.
+///
+/// # Errors
+/// As there.
+pub(crate) fn wait_unless<T: Send + 'static>(
+    within: Duration,
+    is_over: impl Fn() -> bool,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
     let (sender, receiver) = mpsc::channel();
     thread::Builder::new().name("files".to_owned()).spawn(move || {
         // Fails only when nobody waits any more.
         let _ = sender.send(work());
     })?;
-    receiver.recv_timeout(within).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    let until = Instant::now() + within;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        match receiver.recv_timeout(left.min(LOOK)) {
+            Ok(answer) => return answer,
+            Err(RecvTimeoutError::Timeout) if !left.is_zero() && !is_over() => {}
+            Err(_) => return Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
 }

@@ -22,7 +22,7 @@ use crate::supervisor::sockets::{Held, LONGEST_OPEN, Opened};
 use crate::types::harmless;
 
 /// The longest wait for the files: they may be on a file system that hangs.
-const LONGEST_READ: Duration = Duration::from_secs(10);
+pub(crate) const LONGEST_READ: Duration = Duration::from_secs(10);
 
 /// Where the config came from at the start.
 #[derive(Clone, Debug)]
