@@ -32,7 +32,7 @@ use crate::os::terminal;
 use crate::supervisor::children::{Ended, Rest};
 use crate::supervisor::executor::Executor;
 use crate::supervisor::file_watch::Seen;
-use crate::supervisor::message::{Message, Role, Start};
+use crate::supervisor::message::{Message, Role};
 use crate::supervisor::status::StatusBoard;
 use crate::types::{ProcessId, Signal, Time};
 
@@ -51,16 +51,6 @@ pub(crate) async fn let_others_run() {
     for _ in 0..TURNS {
         tokio::task::yield_now().await;
     }
-}
-
-/// Whether it is the start of a process, or its `pre_start` hook.
-fn begins(start: Start) -> bool {
-    matches!(start, Start::Process(_) | Start::Hook(HookId { stage: Stage::PreStart, .. }))
-}
-
-/// Whether the event is the answer to the start of this process.
-fn answers(event: &Event, process: ProcessId) -> bool {
-    matches!(*event, Event::Spawned(of) | Event::SpawnFailed { process: of, .. } if of == process)
 }
 
 pub(crate) struct EventLoop {
@@ -126,18 +116,14 @@ impl EventLoop {
 
     /// Handles the signals that have arrived first, so that nothing starts after a stop signal.
     fn start(&mut self, began: Time) -> io::Result<()> {
-        let pending = self.signals.take_pending()?;
-        self.received(pending, began)?;
+        self.take_pending(began)?;
         self.step(Event::Start)
     }
 
-    /// Sorts signals that were read together. Nothing may start because of one of them before the
-    /// core knows of a stop signal, which is no longer pending.
-    fn stops_first(&mut self, received: Vec<ReceivedSignal>) -> Vec<ReceivedSignal> {
-        let stops = |one: &ReceivedSignal| self.stop_signals & only(one.signal) != 0;
-        let (mut sorted, rest): (Vec<_>, Vec<_>) = received.into_iter().partition(stops);
-        sorted.extend(rest);
-        sorted
+    /// Handles the signals that have arrived.
+    fn take_pending(&mut self, at: Time) -> io::Result<()> {
+        let pending = self.signals.take_pending()?;
+        self.received(pending, at)
     }
 
     /// Whether a stop signal is pending that the core does not know yet: a step may start thousands
@@ -192,8 +178,7 @@ impl EventLoop {
     /// When a limit is due, what has happened before it and is not seen yet still counts: ends, and
     /// if drainit itself did not run for a while, what the processes said meanwhile.
     async fn catch_up(&mut self) -> io::Result<()> {
-        let pending = self.signals.take_pending()?;
-        self.received(pending, clock::now())?;
+        self.take_pending(clock::now())?;
         self.reap()?;
         if self.wakes_at.is_some_and(|due| clock::now().since(due) >= LATE) {
             let_others_run().await;
@@ -212,6 +197,10 @@ impl EventLoop {
     }
 
     fn message(&mut self, message: Message) -> io::Result<()> {
+        // A process that starts, or a reload that changes the meaning of signals, comes after it.
+        if self.stop_is_pending() {
+            self.take_pending(clock::now())?;
+        }
         match message {
             Message::Wake => self.has_ended = true,
             Message::Reload { reply } => self.reload_asked(reply),
@@ -221,8 +210,6 @@ impl EventLoop {
             Message::Reading => self.reads_config(),
             Message::Prepared(prepared) => self.prepared(*prepared),
             Message::Opened(ready) => self.opened(*ready)?,
-            // The shutdown that follows gives it up.
-            Message::FilesReady { start, .. } if begins(start) && self.stop_is_pending() => {}
             Message::File { name, watch, seen } => self.file(name, watch, seen)?,
             Message::Request { name, request, reply, has_looked: false } => {
                 let process = self.status_board.process(&name);
@@ -276,9 +263,9 @@ impl EventLoop {
     /// Handles signals that were read together, and those that arrive while the first stop signal is
     /// handled.
     fn received(&mut self, received: Vec<ReceivedSignal>, at: Time) -> io::Result<()> {
-        let mut sorted = VecDeque::from(self.stops_first(received));
+        let mut received = VecDeque::from(received);
         let mut has_stopped = false;
-        while let Some(one) = sorted.pop_front() {
+        while let Some(one) = received.pop_front() {
             self.has_ended |= one.signal == Signal::CHLD;
             self.signal(one, at)?;
             if self.stop_signals & only(one.signal) == 0 {
@@ -286,8 +273,7 @@ impl EventLoop {
             }
             self.step(Event::SignalHandled)?;
             if !std::mem::replace(&mut has_stopped, true) {
-                let meanwhile = self.signals.take_pending()?;
-                sorted.extend(self.stops_first(meanwhile));
+                received.extend(self.signals.take_pending()?);
             }
         }
         Ok(())
@@ -431,10 +417,9 @@ impl EventLoop {
             Action::Redefine { slot, config } => self.executor.redefine(slot, config),
             Action::CheckCondition(process) => self.queue.extend(self.executor.condition(process)),
             // The shutdown that follows gives it up.
-            Action::Spawn(_) if self.stop_is_pending() => {}
+            Action::Spawn(_) | Action::RunHook(HookId { stage: Stage::PreStart, .. })
+                if self.stop_is_pending() => {}
             Action::Spawn(process) => self.queue.extend(self.executor.spawn(process)),
-            Action::AbortSpawn(process)
-                if self.queue.iter().any(|event| answers(event, process)) => {}
             Action::AbortSpawn(process) => {
                 self.queue.push_back(self.executor.abort_spawn(process));
             }
@@ -444,8 +429,6 @@ impl EventLoop {
             Action::Stop { process, signal } => self.executor.stop(process, signal),
             Action::StopGroup { process, signal } => self.executor.stop_group(process, signal),
             Action::Kill(process) => self.executor.kill(process),
-            // The shutdown that follows does not wait for it.
-            Action::RunHook(HookId { stage: Stage::PreStart, .. }) if self.stop_is_pending() => {}
             Action::RunHook(hook) => self.queue.extend(self.executor.run_hook(hook)),
             Action::AbortHook(hook) => self.executor.abort_hook(hook),
             Action::StayReady => self.executor.stay_ready(),

@@ -130,10 +130,9 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Whether another request has begun since a reload was asked for, or a stop signal has arrived,
-    /// which keeps its meaning.
+    /// Whether another request has begun since a reload was asked for.
     fn has_to_wait(&self) -> bool {
-        self.may_reload().is_err() && !self.is_over() || self.stop_is_pending()
+        self.may_reload().is_err() && !self.is_over()
     }
 
     /// Answers those who have asked for a reload that has changed nothing.
