@@ -10,7 +10,7 @@ use crate::support::http::get_unix;
 use crate::support::namespace::is_root_for;
 use crate::support::record::Record;
 use crate::support::rig::NOBODY;
-use crate::support::{LONG, Rig, Signal, leave_socket, ms};
+use crate::support::{LONG, Rig, Signal, in_parallel, leave_socket, ms};
 
 // holds: S112, S121, S203, C353, C654
 #[test]
@@ -395,6 +395,25 @@ fn a_process_that_ends_right_after_its_readiness_was_ready() {
         let ended = drainit.wait_exit(LONG);
         ended.assert_code(0).assert_line("a: ready").assert_no_line("before it was ready");
     }
+}
+
+#[test]
+fn readiness_that_came_in_a_pause_of_drainit_counts_although_the_limit_is_over() {
+    in_parallel([("notify=READY=1", "notify: true"), ("print=up", "log: ^up$")], |(says, kind)| {
+        let Some(rig) = Rig::new() else { return };
+        let command = format!("[CHILD, a, await=DIR/go, {says}, touch=DIR/sent]");
+        let drainit = rig.start(&format!(
+            "processes: {{a: {{command: {command}, readiness: {{{kind}, timeout: 2s}}}}}}"
+        ));
+        drainit.wait_for_start(&["a"]);
+        drainit.signal(Signal::SIGSTOP);
+        drainit.touch("go");
+        drainit.wait_until("sent", || drainit.path("sent").exists());
+        std::thread::sleep(ms(2100));
+        drainit.signal(Signal::SIGCONT);
+        drainit.wait_for_line("everything is ready");
+        drainit.stop().assert_code(0).assert_no_line("not ready after");
+    });
 }
 
 #[test]
