@@ -81,6 +81,8 @@ pub(crate) fn all_stop_a_process(rig: Rig) {
             "  p{number}: {{command: [CHILD, p, record={number}], stop_signal: {number}, readiness: {{log: ready}}}}"
         );
     }
+    // With these there are more than start at the same time.
+    config.push_str("  x: {command: [sleep, '60']}\n  y: {command: [sleep, '60']}\n");
     let drainit = rig.start_ready(&config);
     send(&drainit, 15);
     let ended = drainit.wait_exit(LONG);
