@@ -3,7 +3,6 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
 use std::thread;
 
 use nix::sys::stat::Mode;
@@ -62,6 +61,19 @@ fn a_signal_that_comes_while_the_command_line_is_read_is_heard() {
     drainit.stop().assert_code(128 + 15);
 }
 
+#[test]
+fn a_signal_ends_a_command_that_is_no_init() {
+    let drainit = Rig::not_init().start_with(&["health", "--wait", "60s", "--socket", "DIR/none"]);
+    let fds = format!("/proc/{}/fd", drainit.pid());
+    let polls = |fd: fs::DirEntry| {
+        fs::read_link(fd.path()).is_ok_and(|target| target.ends_with("anon_inode:[eventpoll]"))
+    };
+    let waits = || fs::read_dir(&fds).unwrap().flatten().any(polls);
+    drainit.wait_until("waiting", waits);
+    let ended = drainit.stop();
+    assert!(ended.record.to_string().contains("signal: 15"), "{}", ended.record);
+}
+
 /// Makes a pipe with a writer for the config, so that drainit waits for its content.
 fn config_in_a_pipe(rig: &Rig) -> fs::File {
     let path = rig.path("pipe");
@@ -69,16 +81,13 @@ fn config_in_a_pipe(rig: &Rig) -> fs::File {
     fs::File::options().read(true).write(true).open(path).unwrap()
 }
 
-/// Waits until drainit has opened the config.
-fn wait_for_reader(drainit: &Running) {
-    let fds = format!("/proc/{}/fd", drainit.pid());
+/// Returns whether drainit has opened a pipe with a name.
+pub(crate) fn reads_a_pipe(drainit: &Running) -> bool {
     let is_pipe = |fd: fs::DirEntry| {
-        fs::read_link(fd.path()).is_ok_and(|target| {
-            fs::metadata(&target).is_ok_and(|target| target.file_type().is_fifo())
-        })
+        let is_named = fs::read_link(fd.path()).is_ok_and(|target| target.is_absolute());
+        is_named && fs::metadata(fd.path()).is_ok_and(|fd| fd.file_type().is_fifo())
     };
-    let has_opened = || fs::read_dir(Path::new(&fds)).unwrap().flatten().any(is_pipe);
-    drainit.wait_until("the config opened", has_opened);
+    fs::read_dir(format!("/proc/{}/fd", drainit.pid())).unwrap().flatten().any(is_pipe)
 }
 
 #[test]
@@ -86,7 +95,7 @@ fn a_signal_that_comes_while_the_config_is_read_is_heard() {
     let Some(rig) = Rig::new() else { return };
     let mut pipe = config_in_a_pipe(&rig);
     let drainit = rig.start_with(&["run", "-c", "DIR/pipe"]);
-    wait_for_reader(&drainit);
+    drainit.wait_until("the config opened", || reads_a_pipe(&drainit));
     assert_eq!(blocked(drainit.pid()), FULL);
     drainit.signal(Signal::SIGTERM);
     drainit.signal(Signal::SIGINT);

@@ -60,6 +60,7 @@ fn a_signal_to_drainit_that_nobody_gets_is_reported() {
     let ended = drainit.stop();
     ended
         .assert_code(0)
+        .assert_line("SIGHUP received from outside the container")
         .assert_no_line("SIGUSR1 has no effect")
         .assert_no_line("SIGCONT has no effect");
     ended.assert_no_line("SIGTERM has no effect");

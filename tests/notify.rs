@@ -1,5 +1,7 @@
 //! Tests which senders of sd_notify(3) messages drainit accepts, and how it prints their text.
 
+use std::os::unix::net::UnixDatagram;
+
 use crate::support::namespace::is_root_for;
 use crate::support::{LONG, Rig, Signal, Stream};
 
@@ -157,6 +159,18 @@ fn only_the_user_of_a_process_speaks_for_it() {
         let ended = drainit.wait_exit(LONG);
         ended.assert_no_line(if is_believed { "is not believed" } else { "a: ready" });
     }
+}
+
+#[test]
+fn a_service_manager_hears_that_everything_is_ready() {
+    let rig = Rig::not_init().env("NOTIFY_SOCKET", "DIR/manager");
+    let manager = UnixDatagram::bind(rig.path("manager")).unwrap();
+    manager.set_read_timeout(Some(LONG)).unwrap();
+    let drainit = rig.start("processes: {a: {command: [CHILD, a]}}");
+    let mut message = [0; 8];
+    let length = manager.recv(&mut message).unwrap();
+    assert_eq!(&message[..length], b"READY=1");
+    drainit.stop().assert_code(0);
 }
 
 fn has(program: &str) -> bool {

@@ -2,12 +2,16 @@
 //! replaced in order, and a config that cannot be used changes nothing.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
 use std::thread;
 
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use testkit::load::{IdleClose, Plan};
 
+use crate::early_signals::reads_a_pipe;
 use crate::support::example::under_load;
 use crate::support::http::{free_address, get};
 use crate::support::record::Record;
@@ -389,6 +393,49 @@ fn a_stop_wins_and_a_second_reload_waits() {
     // The end of PID 1 may be the end of the command, too.
     drainit.exec(&["kill", "-s", "USR1", "slow"]);
     drainit.wait_exit(LONG).assert_code(0).assert_no_line("four");
+}
+
+#[test]
+fn a_request_that_begins_while_the_config_is_read_comes_first() {
+    let Some(drainit) = started(
+        "
+        processes:
+          slow: {command: [CHILD, slow, print=one, 'on=TERM:ignore', 'on=USR1:exit:0'], stop_grace_period: 20s}
+        ",
+    ) else {
+        return;
+    };
+    drainit.wait_for_event("slow", "handling");
+    let restart = || drainit.exec_as(None, &["restart", "slow"]).spawn().unwrap();
+    let end_slow = |times| {
+        drainit.wait_for_events("slow", "got SIGTERM", times);
+        drainit.exec(&["kill", "-s", "USR1", "slow"]).assert(0, "");
+        drainit.wait_for_events("slow", "handling", times + 1);
+    };
+    let mut first = restart();
+    drainit.wait_for_event("slow", "got SIGTERM");
+    drainit.exec(&["reload"]).assert(1, "a reload or another request is under way");
+    end_slow(1);
+    assert!(first.wait().unwrap().success());
+    let config = drainit.path("drainit.yaml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::remove_file(&config).unwrap();
+    mkfifo(&config, Mode::S_IRWXU).unwrap();
+    let mut pipe = fs::File::options().read(true).write(true).open(&config).unwrap();
+    let mut reload = drainit.exec_as(None, &["reload"]).spawn().unwrap();
+    drainit.wait_until("read", || reads_a_pipe(&drainit));
+    fs::remove_file(&config).unwrap();
+    fs::write(&config, text.replace("print=one", "print=two")).unwrap();
+    let mut second = restart();
+    drainit.wait_for_events("slow", "got SIGTERM", 2);
+    pipe.write_all(text.as_bytes()).unwrap();
+    drop(pipe);
+    drainit.wait_until("the config closed", || !reads_a_pipe(&drainit));
+    end_slow(2);
+    assert!(second.wait().unwrap().success());
+    end_slow(3);
+    assert!(reload.wait().unwrap().success());
+    drainit.wait_for_line("two");
 }
 
 #[test]

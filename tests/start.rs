@@ -153,6 +153,7 @@ fn a_stop_signal_is_heard_between_two_starts_of_one_step() {
     );
     let ended = rig.run(&config);
     ended.assert_code(0).assert_line("stopping: SIGTERM received");
+    ended.assert_line(r"SIGTERM received from pid \d+ \(uid 0\)");
     let started = ended.text(Stream::Stderr).matches(": started").count();
     // 64 begin in the first step, which lasts longer than `first` needs.
     assert!(started < 50, "{started} were started");
