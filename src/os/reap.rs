@@ -40,11 +40,8 @@ pub fn reap_next() -> io::Result<Reaped> {
                     return Ok(Reaped::Child(pid, end));
                 }
             }
-            Err(error) => match errno(&error) {
-                Errno::EINTR => {}
-                Errno::ECHILD => return Ok(Reaped::NoChildren),
-                _ => return Err(error),
-            },
+            Err(error) if errno(&error) == Errno::ECHILD => return Ok(Reaped::NoChildren),
+            Err(error) => return Err(error),
         }
     }
 }
