@@ -438,9 +438,13 @@ mod tests {
         fs::write(base.join("b"), "other").unwrap();
         let content = look().fingerprint;
         assert_ne!(content, before.fingerprint, "what is read");
-        let late = File::options().write(true).open(base.join("d")).unwrap();
-        late.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
-        assert_ne!(look().fingerprint, content, "what is told apart by its time");
+        for (name, is_read) in [("b", true), ("d", false)] {
+            let file = File::options().write(true).open(base.join(name)).unwrap();
+            file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+            assert_eq!(look().fingerprint == content, is_read, "{name} is told apart by its time");
+        }
+        nix::unistd::mkfifo(&dir.path("fifo"), Mode::S_IRWXU).unwrap();
+        assert!(super::of(&dir.path("fifo")).unreadable.is_some(), "it has no writer");
         assert_eq!(of(&base), of(&base));
         // Endless, and without a size.
         let endless = within(Path::new("/proc/self/pagemap"), Limits::new(LONGEST, 100_000));
