@@ -200,9 +200,10 @@ fn a_user_that_drainit_cannot_become_is_a_warning() {
     }
     in_own_process("image::tests::a_user_that_drainit_cannot_become_is_a_warning", || {
         let dir = image();
+        let text = "processes: {a: {command: [good], user: '4711:4711'}}";
+        assert!(found(&dir, text, &[]).iter().all(|line| !line.contains("cannot become")));
         let nobody = nix::unistd::Uid::from_raw(65534);
         nix::unistd::setresuid(nobody, nobody, nobody).unwrap();
-        let text = "processes: {a: {command: [good], user: '4711:4711'}}";
         let found = found(&dir, text, &[]);
         let is_said = |line: &String| line.starts_with('W') && line.contains("cannot become 4711");
         assert!(found.iter().any(is_said), "{found:?}");
