@@ -490,6 +490,7 @@ fn a_socket_goes_to_another_process_only_while_nobody_has_it() {
             command: [CHILD, b, 'unix=DIR/y.sock']
             sockets: [DIR/y.sock]
             readiness: {unix: DIR/y.sock}
+          task: {command: [CHILD, task, exit=0], type: oneshot}
         ",
     ) else {
         return;
@@ -499,6 +500,7 @@ fn a_socket_goes_to_another_process_only_while_nobody_has_it() {
     for (from, to) in [("x.sock", "z.sock"), ("y.sock", "x.sock"), ("z.sock", "y.sock")] {
         edit(&drainit, from, to);
     }
+    edit(&drainit, "exit=0", "print=more, exit=0");
     for command in [["plan", "--reload"].as_slice(), &["reload"]] {
         let said = drainit.exec(command);
         said.assert(1, &format!("a: `sockets`: b runs, and has {}; ", y.display()));
@@ -508,7 +510,10 @@ fn a_socket_goes_to_another_process_only_while_nobody_has_it() {
     for path in [&x, &y] {
         UnixStream::connect(path).unwrap();
     }
-    for command in [["stop", "b"].as_slice(), &["reload"], &["start", "b"]] {
+    drainit.exec(&["stop", "b"]).assert(0, "");
+    let plan = drainit.exec(&["plan", "--reload"]);
+    plan.assert(0, "b     stays stopped").assert(0, "task  started");
+    for command in [["reload"].as_slice(), &["start", "b"]] {
         drainit.exec(command).assert(0, "");
     }
     for path in [&x, &y] {
