@@ -1,9 +1,9 @@
-//! Every way in which an Envoy's admin can fail, before and during a drain. drainit bounds each
-//! failure in time and memory, and reports it.
+//! The drain of an Envoy with an admin that works, and with one that fails in every way, before and
+//! during the drain. drainit bounds each failure in time and memory, and reports it. When it asks
+//! what, and how often, the simulation of the dialogue holds.
 
 use std::fs;
 use std::thread;
-use std::time::Duration;
 
 use crate::support::http::{free_address, post_unix};
 use crate::support::{Admin, Answer, LONG, Rig, Running, Signal, in_parallel, ms};
@@ -15,8 +15,11 @@ processes:
   router:
     command: [CHILD, router, 'on=TERM:touch:DIR/told', await=DIR/told, await=DIR/measured, exit=0]
     depends_on: [engine]
-    drain: {envoy: {admin: 'ADMIN', time: 18s, min: 200ms}}
+    drain: {envoy: {admin: 'ADMIN', time: 18s, min: 3s}}
 ";
+/// The requests of exactly one drain of an Envoy.
+pub(crate) const ONCE: [&str; 3] =
+    ["POST /drain_listeners?graceful&skip_exit", "POST /healthcheck/fail", "POST /drain_listeners"];
 /// More than drainit needs (a debug build has about 12 MB), and far less than the admin sends.
 const MOST_MEMORY_KB: u64 = 40_000;
 
@@ -31,6 +34,31 @@ fn start_with(admin: &Admin) -> Option<Running> {
     start(&format!("http://{}", admin.address()))
 }
 
+// holds: S26, S44, S88, C361, C381
+#[test]
+fn it_is_drained_then_polled_then_closed_and_only_then_asked_to_end() {
+    let admin = Admin::tcp(5);
+    let Some(drainit) = start_with(&admin) else { return };
+    drainit.touch("measured");
+    admin.wait_verified();
+    assert!(admin.seen().is_empty(), "a healthy Envoy is left alone");
+    drainit.signal(Signal::SIGTERM);
+    admin.wait_for(ONCE[1]);
+    // The connections are still open after several polls.
+    drainit.wait_until("polled", || {
+        admin.seen().iter().filter(|seen| seen.what.starts_with("GET /stats")).count() >= 5
+    });
+    assert!(drainit.record().event("router", "got SIGTERM").is_none());
+    admin.set_connections(0);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_stopped_in_order(&["router", "engine"]);
+    assert_eq!(admin.posts(), ONCE);
+    assert!(admin.wait_for(ONCE[2]) <= ended.event("router", "got SIGTERM").at);
+    ended.assert_line(
+        "drain router: .*no connection left; connections 5 at the start, 0 at the end",
+    );
+}
+
 /// Returns the peak memory of drainit, and lets the router end.
 fn peak_memory_kb(drainit: &Running) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", drainit.pid())).unwrap();
@@ -39,8 +67,8 @@ fn peak_memory_kb(drainit: &Running) -> u64 {
     peak.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// Fails unless the drain takes two seconds and `min`, the stop is in order, and the report gives
-/// the reason, whatever the admin does from T0 on.
+/// Fails unless `min` is held and no more, the stop is in order, and the report gives the reason,
+/// whatever the admin does from T0 on.
 #[track_caller]
 fn is_bounded_and_reported(drainit: Running, reason: &str) {
     let t0 = drainit.signal(Signal::SIGTERM);
@@ -50,7 +78,7 @@ fn is_bounded_and_reported(drainit: Running, reason: &str) {
     ended
         .assert_code(0)
         .assert_stopped_in_order(&["router", "engine"])
-        .assert_took(t0, ms(500)..ms(9000))
+        .assert_took(t0, ms(3000)..ms(9000))
         .assert_line("drain router: .*it did not accept the drain, so only min was held")
         .assert_line(&format!(r"Z   router: POST /drain_listeners\?graceful&skip_exit: {reason}"));
     assert!(memory < MOST_MEMORY_KB, "{memory} kB:\n{}", ended.record);
@@ -83,7 +111,7 @@ fn an_admin_that_fails_is_bounded_and_reported() {
     });
 }
 
-// holds: S49
+// holds: S49, S50
 #[test]
 fn an_admin_that_never_existed_is_bounded_and_reported() {
     let Some(drainit) = start(&format!("http://{}", free_address())) else { return };
@@ -139,46 +167,4 @@ fn a_failing_last_count_is_bounded_and_reported() {
             "drain router: .*connections 3 at the start, 3 when last seen [0-9.]+m?s before the end",
         );
     });
-}
-
-// holds: C387
-#[test]
-fn missing_permissions_are_reported_before_the_drain() {
-    let admin = Admin::tcp(0)
-        .faulty_throughout()
-        .answer("/drainit", &[Answer::Status(403)])
-        .answer("/healthcheck/fail", &[Answer::Status(403)])
-        .answer("/stats", &[Answer::Status(403)]);
-    let Some(drainit) = start_with(&admin) else { return };
-    drainit.wait_for_line(
-        r"warning: router: its drain will fail, its admin does not allow /healthcheck/fail, /stats\?filter=…; let `admin",
-    );
-    assert!(admin.posts().is_empty(), "{:?}", admin.posts());
-    let quiet = Admin::tcp(0);
-    let Some(drainit) = start_with(&quiet) else { return };
-    quiet.wait_verified();
-    drainit.touch("measured");
-    drainit.signal(Signal::SIGTERM);
-    // A busy machine may answer the drain itself late.
-    drainit.wait_exit(LONG).assert_no_line("warning: router: its");
-}
-
-// holds: S43
-#[test]
-fn a_drain_that_closes_nothing_is_reported() {
-    // The admin counts one more request at each poll, and no request closes its connection.
-    let admin = Admin::tcp(1).restless();
-    let Some(drainit) = start_with(&admin) else { return };
-    admin.wait_verified();
-    let t0 = drainit.signal(Signal::SIGTERM);
-    let line = drainit
-        .wait_for_line("warning: router: [0-9]+ requests since the drain began, and no connection was closed: .*MODIFY_ONLY");
-    assert!(line.at - t0 >= Duration::from_secs(2), "{:?}", line.at - t0);
-    drainit.touch("measured");
-    drainit.signal_again(Signal::SIGINT);
-    let ended = drainit.wait_exit(LONG);
-    ended.assert_line(r"Z   router: [0-9]+ requests since the drain began");
-    let told =
-        ended.record.lines.iter().filter(|line| line.text.contains("no connection was closed"));
-    assert_eq!(told.count(), 2, "once in the log, once in the report:\n{}", ended.record);
 }

@@ -19,6 +19,7 @@ fn start(drain: &'static str) -> Option<(Running, Client, Pid)> {
     Some((drainit, client, envoy))
 }
 
+// holds: S40
 #[test]
 fn an_envoy_that_dies_during_the_drain_is_not_waited_for() {
     let Some((drainit, _client, envoy)) = start("time: 9s, min: 8s") else { return };

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+use crate::admin_faults::ONCE;
 use crate::support::http::{free_address, get_unix};
 use crate::support::temp_dir::TempDir;
 use crate::support::{Admin, LONG, Rig, Running, Signal, in_parallel, ms};
@@ -26,9 +27,6 @@ processes:
     stop_grace_period: 1s
     drain: {DRAIN}
 ";
-/// The requests of exactly one drain of an Envoy.
-const ONCE: [&str; 3] =
-    ["POST /drain_listeners?graceful&skip_exit", "POST /healthcheck/fail", "POST /drain_listeners"];
 
 fn start_with(drain: &str) -> Option<Running> {
     let config = CONFIG.replace("DRAIN", drain).replace("LISTEN", &free_address().to_string());

@@ -1,6 +1,7 @@
 //! Runs drainit's column of the fault matrix, `tests/faults`. Its rows for the peers are tried by
 //! `make faults` only.
 
+use std::fs;
 use std::process::Command;
 
 use testkit::envoy::checkout;
@@ -34,7 +35,13 @@ fn the_tests_that_it_names_exist() {
     let tests = Command::new(std::env::current_exe().unwrap()).arg("--list").output().unwrap();
     let tests = String::from_utf8_lossy(&tests.stdout).into_owned();
     let named = matrix(&["--tests"]).output().unwrap();
+    let is_simulated = |name: &str| {
+        let (file, test) = name.strip_prefix("simulation::")?.split_once("::")?;
+        let file = checkout().join(format!("crates/core/tests/simulation/{file}.rs"));
+        Some(fs::read_to_string(file).unwrap().contains(&format!("fn {test}()")))
+    };
     for name in String::from_utf8_lossy(&named.stdout).lines() {
-        assert!(tests.lines().any(|line| line == format!("{name}: test")), "no test {name}");
+        let is_here = tests.lines().any(|line| line == format!("{name}: test"));
+        assert!(is_here || is_simulated(name) == Some(true), "no test {name}");
     }
 }

@@ -32,7 +32,6 @@ mod docker;
 mod docs;
 mod drain_command;
 mod drain_end;
-mod drain_faults;
 mod drain_kinds;
 mod early_signals;
 mod events;

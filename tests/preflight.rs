@@ -62,6 +62,7 @@ fn paths_are_tried_with_their_queries_and_nothing_is_done_by_it() {
     });
 }
 
+// holds: S43
 #[test]
 fn a_listener_that_ignores_the_drain_is_reported_during_it() {
     in_parallel(TESTED, |version| {

@@ -6,11 +6,11 @@ _, tested = group(DRAIN)
 
 # agentgateway#3334
 tested("`min` and the wait after it are longer than the grace period", "the drain leaves the stop its time",
-       "drain_faults::the_drain_leaves_the_stop_its_time")
-tested("no traffic at all", "the drain is over after `min`", "drain_faults::without_connections_it_is_over_after_min")
+       "simulation::cases::the_end_of_a_drain_has_its_reason")
+tested("no traffic at all", "the drain is over after `min`", "simulation::cases::an_idle_gateway_is_drained_for_min_and_stopped_in_order")
 # consul-dataplane#1072
 tested("the admin refuses connections", "`min` is held, because requests still arrive",
-       "drain_faults::min_is_held_where_the_admin_refuses_connections")
+       "admin_faults::an_admin_that_never_existed_is_bounded_and_reported")
 tested("the admin hangs, answers garbage or resets, from the start", "bounded, and reported",
        "admin_faults::an_admin_that_fails_is_bounded_and_reported")
 tested("the admin hangs, answers garbage or resets, during the drain", "bounded, and reported",
@@ -22,14 +22,14 @@ tested("there is no admin", "bounded, and reported",
        "admin_faults::an_admin_that_never_existed_is_bounded_and_reported")
 # The admin of these tests is as strict as Envoy's.
 tested("a GET in place of a POST to the admin (405)", "the calls are POSTs, in their order",
-       "drain_faults::it_is_drained_then_polled_then_closed_and_only_then_asked_to_end")
-tested("the admin refuses once", "tried again", "drain_faults::a_single_refusal_is_tried_again")
+       "admin_faults::it_is_drained_then_polled_then_closed_and_only_then_asked_to_end")
+tested("the admin refuses once", "tried again", "simulation::dialogue::the_dialogue_keeps_its_promises_with_any_admin")
 # mongodb-kubernetes#1278
 tested("the admin answers 403", "reported before the drain",
-       "admin_faults::missing_permissions_are_reported_before_the_drain")
-tested("the drain closes nothing", "reported", "admin_faults::a_drain_that_closes_nothing_is_reported")
+       "preflight::paths_are_tried_with_their_queries_and_nothing_is_done_by_it")
+tested("the drain closes nothing", "reported", "preflight::a_listener_that_ignores_the_drain_is_reported_during_it")
 tested("a statistic is missing", "unknown, not zero",
-       "drain_faults::a_statistic_that_is_missing_is_unknown_and_not_zero")
+       "simulation::dialogue::the_dialogue_keeps_its_promises_with_any_admin")
 # istio#60728, envoyproxy/gateway#7985
 tested("a scraper keeps a connection of an internal listener", "it holds no drain",
        "direction::a_scraper_does_not_hold_a_drain")
@@ -44,8 +44,7 @@ tested("a load balancer sends on until its own health check has failed", "no req
 tested("Envoy's `--drain-time-s` is shorter than `min`", "no connection is refused within `min`",
        "new_connections::a_short_drain_time_of_envoy_refuses_no_connection_within_min")
 tested("SIGINT during the drain", "the wait is cut, the order kept",
-       "drain_faults::a_second_signal_cuts_the_drain_and_keeps_the_order")
-tested("Envoy ends during the drain", "the drain ends at once", "drain_faults::the_end_of_the_process_ends_its_drain")
+       "drain_kinds::a_second_signal_kills_the_command")
 tested("a real Envoy is killed during the drain", "not waited for",
        "crash_paths::an_envoy_that_dies_during_the_drain_is_not_waited_for")
 tested("a real Envoy is stopped (SIGSTOP) when it is to drain", "`min`, then the stop",
@@ -55,7 +54,7 @@ tested("a real Envoy is stopped (SIGSTOP) during the drain", "the wait is over a
 tested("SIGTERM to Envoy too (`kill -TERM -1`)", "the cut requests are reported",
        "simultaneous_stop::an_envoy_that_ended_before_its_drain_is_reported")
 tested("the drain time is `abc`", "refused before anything starts",
-       "drain_faults::a_drain_time_that_is_no_time_is_refused_before_anything_starts")
+       "config_errors::every_problem_is_reported_at_once_with_its_place")
 tested("a drain command hangs", "killed when its time is over", "drain_kinds::a_command_that_takes_too_long_is_killed")
 tested("a drain request is never answered", "given up when its time is over",
        "drain_kinds::a_request_without_an_answer_is_given_up_when_its_time_is_over")

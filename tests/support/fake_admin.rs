@@ -36,8 +36,6 @@ pub(crate) enum Answer {
     HalfWay,
     /// Closes the connection without an answer.
     Close,
-    /// Answers 200 without the statistics whose names have this part.
-    Without(&'static str),
 }
 
 #[derive(Clone, Debug)]
@@ -58,8 +56,6 @@ struct State {
     answers: HashMap<String, Vec<Answer>>,
     active: u64,
     accepted: u64,
-    /// Whether a connection is opened and closed between any two polls.
-    restless: bool,
     /// Whether drainit has verified the healthy Envoy, after which the misbehaviour begins.
     is_verified: bool,
 }
@@ -136,20 +132,7 @@ impl Admin {
     /// Waits until drainit has verified the healthy Envoy.
     #[track_caller]
     pub(crate) fn wait_verified(&self) {
-        let until = Instant::now() + LONG;
-        let mut state = self.lock();
-        while !state.is_verified {
-            let left = until.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "the drain was not verified: {:?}", state.seen);
-            state =
-                self.state.1.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-    }
-
-    /// Simulates a connection that is opened and closed between any two polls of the statistics.
-    pub(crate) fn restless(self) -> Self {
-        self.lock().restless = true;
-        self
+        self.wait("verification", |state| state.is_verified.then_some(()));
     }
 
     /// Sets the number of open connections and returns the time.
@@ -174,11 +157,17 @@ impl Admin {
     /// Waits for a request and returns its time.
     #[track_caller]
     pub(crate) fn wait_for(&self, what: &str) -> Duration {
+        let find = |state: &State| Some(state.seen.iter().find(|seen| seen.what == what)?.at);
+        self.wait(what, find)
+    }
+
+    #[track_caller]
+    fn wait<T>(&self, what: &str, find: impl Fn(&State) -> Option<T>) -> T {
         let until = Instant::now() + LONG;
         let mut state = self.lock();
         loop {
-            if let Some(seen) = state.seen.iter().find(|seen| seen.what == what) {
-                return seen.at;
+            if let Some(found) = find(&state) {
+                return found;
             }
             let left = until.saturating_duration_since(Instant::now());
             assert!(!left.is_zero(), "no {what}: {:?}", state.seen);
@@ -221,7 +210,6 @@ impl Admin {
                 }
                 state.is_verified = counts || path == "/listeners";
                 self.state.1.notify_all();
-                state.accepted += u64::from(state.restless);
                 let stats = stats(state.active, state.accepted);
                 let answer = match state.answers.get_mut(path).filter(|_| counts) {
                     Some(answers) if answers.len() > 1 => answers.remove(0),
@@ -249,11 +237,6 @@ impl Admin {
                 }
                 Answer::Status(status) => {
                     writer.write_all(response(status, "no\n").as_bytes()).ok()?;
-                }
-                Answer::Without(missing) => {
-                    let left = stats.iter().filter(|stat| !stat.contains(missing));
-                    let left: Vec<_> = left.cloned().collect();
-                    writer.write_all(response(200, &listed(&left)).as_bytes()).ok()?;
                 }
                 Answer::Hang => {}
                 Answer::Close => return None,

@@ -1378,6 +1378,7 @@ fn hook(process: Option<ProcessId>, stage: Stage) -> HookId {
     HookId { process, stage }
 }
 
+// holds: S38
 #[test]
 fn the_end_of_a_drain_has_its_reason() {
     let why = |window, at: &[(u64, Event)]| {

@@ -481,6 +481,8 @@ impl World {
     fn ask(&mut self, lane: Lane, ask: Ask, limit: Duration) {
         let replaced = self.lanes.get(&lane).copied();
         self.check(replaced.is_none(), "two questions of one lane");
+        // holds: S42
+        self.check(limit <= CALL, "a question holds up the next one for too long");
         self.check(!self.is_ended || lane == Lane::Closing, "asked after the end");
         if let Some(replaced) = replaced {
             self.asked.remove(&replaced);
@@ -625,7 +627,7 @@ impl World {
     }
 }
 
-// holds: S30, S43
+// holds: S30, S43, S48, S51
 #[test]
 fn the_dialogue_keeps_its_promises_with_any_admin() {
     let runs = number("DRAINIT_SIM_RUNS").unwrap_or(10_000);

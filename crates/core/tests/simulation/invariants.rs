@@ -790,7 +790,7 @@ impl<'a> Checker<'a> {
     }
 
     /// A process that serves is drained before it is asked to end, unless there is no time for it.
-    // holds: S23, C239
+    // holds: S23, C239, C653
     fn holds_drained(&self, now: Time, slot: ProcessId) {
         let is_due = self.of(slot).drain.is_some() && self.at[slot.index()].was_serving;
         let is_drained = self.at[slot.index()].drained || self.at[slot.index()].not_drained;
