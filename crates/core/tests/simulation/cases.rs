@@ -4,7 +4,7 @@ use crate::replacements::{NEW, restart};
 use crate::*;
 use drainit_core::cause::Failure;
 use drainit_core::event::{Load, Unit};
-use drainit_core::note::{AfterEnd, Hurry};
+use drainit_core::note::AfterEnd;
 use drainit_core::phase::Phase;
 use drainit_core::spec::{DrainSpec, Wait};
 use drainit_core::state::Lifecycle;
@@ -145,51 +145,6 @@ fn an_idle_gateway_is_drained_for_min_and_stopped_in_order() {
     assert_eq!(play.at(5200, Event::Leftovers(0)), [Action::Exit(0)]);
 }
 
-// holds: S34
-#[test]
-fn rare_samples_show_quiet_only_with_a_fresh_one() {
-    let sample = Event::DrainSample { process: ROUTER, load: load(0, 100) };
-    let up = || {
-        let mut play = Play::up(gateway());
-        play.at(0, Event::Signal(Signal::TERM));
-        play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
-        assert!(play.at(1000, sample).is_empty());
-        assert!(play.at(3000, sample).is_empty());
-        play
-    };
-    let mut play = up();
-    assert!(play.at(4900, sample).is_empty());
-    assert_eq!(play.machine.next_wakeup(), Some(Time(MS(5000))));
-    assert_eq!(play.at(5000, Event::Tick), [Action::CloseListeners(ROUTER)]);
-    // Connections may have come since 3 s.
-    let mut play = up();
-    assert_eq!(play.machine.next_wakeup(), Some(Time(MS(15_000))));
-    assert!(play.at(5000, Event::Tick).is_empty());
-    assert_eq!(play.at(5100, sample), [Action::CloseListeners(ROUTER)]);
-}
-
-// holds: S34, S35, C384
-#[test]
-fn a_drain_is_over_when_no_more_than_exit_at_are_left() {
-    let mut spec = gateway();
-    spec.processes[ROUTER.index()].drain.as_mut().unwrap().exit_at = 2;
-    let mut play = Play::up(spec);
-    play.at(0, Event::Signal(Signal::TERM));
-    play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
-    assert!(play.samples(50, 6000, 3).is_empty(), "one too many");
-    let seen = play.samples(6050, 6250, 2);
-    assert_eq!(seen, [(6250, Action::CloseListeners(ROUTER))]);
-    assert!(play.at(6260, Event::ListenersClosed(ROUTER)).is_empty());
-    assert!(play.samples(6300, 6300, 3).is_empty(), "one slipped in before the close");
-    let sample = Event::DrainSample { process: ROUTER, load: load(2, 100) };
-    let notes = play.notes(6350, sample);
-    let is_over = |note: &Note| {
-        matches!(note, Note::DrainOver { why: DrainEnd::Quiet, last, .. }
-        if last.active == Some(2))
-    };
-    assert!(notes.iter().any(is_over), "{notes:?}");
-}
-
 // holds: S116, S117, S217
 #[test]
 fn an_end_before_the_drain_is_reported() {
@@ -238,38 +193,6 @@ fn a_long_drain_is_noted_once_a_minute() {
     assert_eq!(told, [60_000, 120_000, 180_000]);
 }
 
-// holds: S25
-#[test]
-fn a_drain_without_time_is_skipped_and_reported() {
-    let mut spec = gateway();
-    spec.window = MS(10_000);
-    let drain = DrainSpec { time: MS(15_000), min: MS(0), closes: true, exit_at: 0, signal: None };
-    spec.processes[ROUTER.index()].drain = Some(drain);
-    let mut play = Play::up(spec.clone());
-    assert_eq!(play.at(0, Event::Signal(Signal::TERM)), [Action::Unready, stop(ROUTER)]);
-    let mut play = Play::up(spec.clone());
-    assert!(play.notes(0, Event::Signal(Signal::TERM)).contains(&Note::NotDrained(ROUTER)));
-    // A drain that is turned off is not reported.
-    spec.processes[ROUTER.index()].drain = Some(DrainSpec { time: MS(0), ..drain });
-    let mut play = Play::up(spec);
-    assert!(!play.notes(0, Event::Signal(Signal::TERM)).contains(&Note::NotDrained(ROUTER)));
-}
-
-// holds: S48
-#[test]
-fn a_missing_statistic_is_unknown_never_zero() {
-    let mut play = Play::up(gateway());
-    play.at(0, Event::Signal(Signal::TERM));
-    play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
-    for millis in (50..15_000).step_by(50) {
-        let half = Load { active: Some(0), ..Load::default() };
-        for load in [Load::default(), half] {
-            assert!(play.at(millis, Event::DrainSample { process: ROUTER, load }).is_empty());
-        }
-    }
-    assert_eq!(play.at(15_000, Event::Tick), [Action::CloseListeners(ROUTER)]);
-}
-
 // holds: S34
 #[test]
 fn a_new_connection_restarts_the_quiet_time() {
@@ -290,34 +213,6 @@ fn a_new_connection_restarts_the_quiet_time() {
     assert!(play.at(8300, Event::Tick).is_empty());
     let look = Event::DrainSample { process: ROUTER, load };
     assert_eq!(play.at(8301, look), [Action::CloseListeners(ROUTER)]);
-}
-
-// holds: S234
-#[test]
-fn a_further_sigterm_changes_nothing() {
-    let mut play = Play::up(gateway());
-    play.at(0, TERM);
-    for at in [1000, 2000, 3000] {
-        assert_eq!(play.notes(at, TERM), [Note::Hurried(Hurry::Continue)]);
-    }
-    assert_eq!(play.at(4000, INT), [Action::EndDrain(ROUTER), stop(ROUTER)]);
-    assert_eq!(play.at(4100, TERM), []);
-    assert_eq!(play.at(4200, INT), [Action::Kill(ROUTER), Action::Kill(ENGINE)]);
-}
-
-// holds: S109
-#[test]
-fn a_signal_repeated_at_once_counts_once() {
-    let mut play = Play::up(gateway());
-    play.at(0, Event::Signal(Signal::TERM));
-    assert!(play.at(1, INT).is_empty());
-    assert!(play.at(2, INT).is_empty());
-    assert!(!play.at(500, INT).is_empty());
-    for (millis, is_one) in [(4, true), (6, false)] {
-        let mut play = Play::up(gateway());
-        play.at(0, Event::Signal(Signal::TERM));
-        assert_eq!(play.at(millis, INT).is_empty(), is_one, "{millis}");
-    }
 }
 
 // holds: S109
@@ -402,23 +297,6 @@ fn a_drain_leaves_later_drains_their_min() {
     assert_eq!(play.at(0, Event::Signal(Signal::TERM)), [Action::Unready, drain]);
 }
 
-// holds: C83, C605
-#[test]
-fn the_delay_is_for_what_was_ready() {
-    let delay = MS(3000);
-    let mut play = Play::up(Spec { readiness_delay: delay, ..gateway() });
-    assert_eq!(play.at(0, Event::Signal(Signal::TERM)), [Action::Unready]);
-    assert!(play.at(2999, Event::Tick).is_empty());
-    assert_eq!(play.at(3000, Event::Tick), [drain(15_000)]);
-    // The engine is not ready yet.
-    let mut spec = Spec { readiness_delay: delay, ..gateway() };
-    spec.processes[ENGINE.index()].readiness_timeout = Some(MS(10_000));
-    let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
-    play.at(0, Event::Start);
-    play.at(0, Event::Spawned(ENGINE));
-    assert_eq!(play.at(0, Event::Signal(Signal::TERM)), [Action::Unready, stop(ENGINE)]);
-}
-
 // holds: S13, S17, S18, S19, S20, S22, S219
 #[test]
 fn it_stays_ready_for_a_while_and_refuses_nobody_meanwhile() {
@@ -495,25 +373,6 @@ fn a_long_scan_leaves_time_to_reap() {
     assert_eq!(play.at(2519, Event::Leftovers(0)), [Action::Exit(137)]);
 }
 
-// holds: C347, C357, C359
-#[test]
-fn hooks_do_not_run_again_for_a_restart() {
-    let mut spec = gateway();
-    let hook = Some(Wait::new(None));
-    let engine = &mut spec.processes[ENGINE.index()];
-    engine.hooks = HookWaits { pre_start: hook, pre_stop: hook, post_stop: hook };
-    engine.restart.policy = RestartPolicy::Always;
-    let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
-    let id = HookId { process: Some(ENGINE), stage: Stage::PreStart };
-    assert_eq!(play.at(0, Event::Start), [Action::RunHook(id)]);
-    let started = play.at(0, Event::HookEnded { hook: id, success: true });
-    assert_eq!(started, [Action::Spawn(ENGINE)]);
-    assert_eq!(play.at(0, Event::Spawned(ENGINE)), [Action::Spawn(ROUTER)]);
-    play.at(0, Event::Spawned(ROUTER));
-    assert!(play.at(100, exited(ENGINE)).is_empty(), "no post_stop");
-    assert_eq!(play.at(1100, Event::Tick), [Action::Spawn(ENGINE)], "no pre_start");
-}
-
 // holds: C197
 #[test]
 fn a_dependency_that_has_ended_for_good_fulfils_every_condition() {
@@ -531,17 +390,6 @@ fn a_dependency_that_has_ended_for_good_fulfils_every_condition() {
         started.extend(play.at(100, crash));
         assert_eq!(started, [Action::Spawn(ROUTER)], "{condition:?}");
     }
-}
-
-// holds: S108
-#[test]
-fn a_stop_signal_after_a_crash_does_not_hurry() {
-    let mut play = Play::up(gateway());
-    play.at(0, Event::Exited { process: ENGINE, end: End::Code(7), remains: false });
-    assert_eq!(play.notes(100, Event::Signal(Signal::TERM)), [Note::Hurried(Hurry::Continue)]);
-    let second = play.at(200, INT);
-    assert_eq!(second, [Action::EndDrain(ROUTER), stop(ROUTER)]);
-    assert_eq!(play.at(300, INT), [Action::Kill(ROUTER)]);
 }
 
 fn undrained(mut processes: Vec<ProcessSpec>) -> Vec<ProcessSpec> {
@@ -571,7 +419,7 @@ fn a_requested_drain_stops_nothing_and_a_signal_continues_from_it() {
     assert_eq!(actions, [Action::EndDrain(ROUTER), stop(ROUTER)]);
 }
 
-// holds: S185, C641
+// holds: S46, S185, C641
 #[test]
 fn what_is_open_again_after_a_drain_is_waited_for_while_its_time_lasts() {
     let (closed, term) = (Event::ListenersClosed(ROUTER), Event::Signal(Signal::TERM));
@@ -656,56 +504,6 @@ fn held(spec: Spec) -> Play {
     play.at(5010, Event::ListenersClosed(ROUTER));
     assert_eq!(play.samples(5050, 5050, 0), [(5050, Action::EndDrain(ROUTER))]);
     play
-}
-
-// holds: S46
-#[test]
-fn a_process_drained_earlier_is_counted_again_before_its_stop() {
-    let look = || Action::CloseListeners(ROUTER);
-    let mut play = held(gateway());
-    assert_eq!(play.at(6000, Event::Signal(Signal::TERM)), [look()]);
-    let actions = play.at(6010, Event::ListenersClosed(ROUTER));
-    assert_eq!(actions, [Action::EndDrain(ROUTER), stop(ROUTER)]);
-    // An admin that hangs is not waited for long.
-    let mut play = held(gateway());
-    assert_eq!(play.at(6000, Event::Signal(Signal::TERM)), [look()]);
-    assert!(play.at(6249, Event::Tick).is_empty());
-    assert_eq!(play.machine.next_wakeup(), Some(Time(MS(6250))));
-    assert_eq!(play.at(6250, Event::Tick), [Action::EndDrain(ROUTER), stop(ROUTER)]);
-    assert!(play.at(6300, Event::ListenersClosed(ROUTER)).is_empty());
-    // After a second signal it is not waited for at all.
-    let mut play = held(gateway());
-    assert_eq!(play.at(6000, Event::Signal(Signal::TERM)), [look()]);
-    let second = play.at(6100, INT);
-    assert_eq!(second, [Action::EndDrain(ROUTER), stop(ROUTER)]);
-    // A process that is gone by then is not polled.
-    let mut play = held(gateway());
-    assert_eq!(play.at(6000, exited(ROUTER)), [stop(ENGINE)]);
-    let mut play = held(gateway());
-    assert_eq!(play.at(6000, Event::Signal(Signal::TERM)), [look()]);
-    assert_eq!(play.at(6100, exited(ROUTER)), [Action::EndDrain(ROUTER), stop(ENGINE)]);
-}
-
-// holds: C114, C115
-#[test]
-fn the_time_of_a_stop_counts_from_a_drain_that_was_requested_within_the_grace_period() {
-    let window_at = |millis| {
-        let mut play = Play::up(gateway());
-        play.at(0, Event::DrainRequested);
-        play.at(100, Event::DrainAnswered { process: ROUTER, accepted: false });
-        assert_eq!(play.at(5000, Event::Tick), [Action::EndDrain(ROUTER)]);
-        match play.notes(millis, Event::Signal(Signal::TERM))[..] {
-            [Note::ShutdownBegan { window, .. }, ..] => window,
-            ref other => panic!("{other:?}"),
-        }
-    };
-    // The kubelet sends TERM to a sidecar when the application has ended.
-    assert_eq!(window_at(20_000), MS(8000));
-    // It gives 2 s to a hook that has taken the whole grace period.
-    assert_eq!(window_at(27_500), MS(1000));
-    assert_eq!(window_at(29_999), MS(1000));
-    // Somebody has drained it by hand.
-    assert_eq!(window_at(30_000), MS(28_000));
 }
 
 // holds: S62, S74, C82, C501
@@ -798,29 +596,6 @@ fn a_requested_drain_ends_with_the_last_process_of_a_container() {
     assert!(notes.iter().any(began), "{notes:?}");
 }
 
-// holds: S8, S59
-#[test]
-fn an_earlier_wait_is_fitted_into_the_stop() {
-    let mut spec = gateway();
-    spec.window = MS(4000);
-    spec.processes[ROUTER.index()].drain = None;
-    for process in &mut spec.processes {
-        process.stop = Wait::new(None);
-    }
-    let crash = Event::Exited { process: ROUTER, end: End::Code(3), remains: true };
-    // The shutdown begins by the crash itself, or by a signal while a restart waits for the group.
-    for restart in [RestartPolicy::No, RestartPolicy::Always] {
-        spec.processes[ROUTER.index()].restart.policy = restart;
-        let mut play = Play::up(spec.clone());
-        play.at(0, crash);
-        play.at(0, Event::Signal(Signal::TERM));
-        let kill_at = play.machine.next_wakeup().unwrap();
-        assert_eq!(kill_at, Time(MS(3000)), "the engine's second is kept");
-        assert_eq!(play.at(3000, Event::Tick), [Action::Kill(ROUTER)]);
-        assert_eq!(play.at(3001, Event::GroupGone(ROUTER)), [stop(ENGINE)]);
-    }
-}
-
 #[test]
 fn a_process_is_restarted_once_the_rest_of_its_group_is_gone() {
     let mut spec = gateway();
@@ -837,20 +612,6 @@ fn a_process_is_restarted_once_the_rest_of_its_group_is_gone() {
         assert_eq!(play.at(5001, Event::GroupGone(ROUTER)), []);
         assert_eq!(play.at(5101, Event::Tick), [Action::Spawn(ROUTER)]);
     }
-}
-
-// holds: S64
-#[test]
-fn dependencies_do_not_wait_for_a_process_that_survives_kill() {
-    let mut play = Play::up(gateway());
-    play.at(0, Event::Signal(Signal::TERM));
-    play.at(1000, INT);
-    assert_eq!(play.at(6000, Event::Tick), [Action::Kill(ROUTER)]);
-    assert!(play.at(6199, Event::Tick).is_empty());
-    assert_eq!(play.at(6200, Event::Tick), [stop(ENGINE)]);
-    // It may still end.
-    assert!(play.at(6300, exited(ROUTER)).is_empty());
-    assert_eq!(play.at(6400, exited(ENGINE)), [Action::Sweep(Signal::TERM)]);
 }
 
 // holds: C96, C153, C170, C344, C345, C523
@@ -879,52 +640,6 @@ fn a_failed_process_is_missed_only_if_required() {
         let Phase::Running(running) = play.machine.phase() else { panic!("it goes on") };
         assert_eq!(running.is_ready(play.machine.state()), ready);
     }
-}
-
-// holds: C689, C690
-#[test]
-fn an_end_by_a_signal_can_mean_something_else_than_a_code() {
-    let [shutdown, ignore] = [ExitPolicy::Shutdown, ExitPolicy::Ignore];
-    let [stays_down, nothing, stops] = [AfterEnd::StaysDown, AfterEnd::Nothing, AfterEnd::Shutdown];
-    let ends =
-        [End::Code(0), End::Code(3), End::Code(7), End::Signal(Signal::TERM), End::OutOfMemory];
-    for (success, failure, signal, expected) in [
-        (ignore, shutdown, shutdown, [nothing, nothing, stops, stops, stops]),
-        (shutdown, ignore, shutdown, [stops, stops, stays_down, stops, stops]),
-        (shutdown, shutdown, ignore, [stops, stops, stops, stays_down, stays_down]),
-    ] {
-        for (end, next) in ends.into_iter().zip(expected) {
-            let mut spec = gateway();
-            let router = &mut spec.processes[ROUTER.index()];
-            router.on_exit = OnExit { success, failure, signal };
-            router.success_codes = vec![0, 3];
-            let mut play = Play::up(spec);
-            let exited = Event::Exited { process: ROUTER, end, remains: false };
-            let notes = play.notes(50, exited);
-            assert_eq!(notes[0], Note::Ended { process: ROUTER, end, next });
-            let begins = |note: &Note| matches!(note, Note::ShutdownBegan { .. });
-            assert_eq!(notes.iter().any(begins), next == stops, "{end}");
-        }
-    }
-}
-
-// holds: C691
-#[test]
-fn a_failed_start_or_liveness_check_counts_as_a_failure() {
-    let goes_on = |failure| {
-        let mut spec = gateway();
-        spec.processes = undrained(spec.processes);
-        let router = &mut spec.processes[ROUTER.index()];
-        let [success, signal] = [ExitPolicy::Shutdown; 2];
-        router.on_exit = OnExit { success, failure, signal };
-        router.liveness_retries = Some(1);
-        let mut play = Play::up(spec);
-        assert_eq!(play.at(50, Event::Unhealthy(ROUTER)), [stop(ROUTER)]);
-        // Its end was asked for: how it has ended does not matter.
-        play.at(60, exited(ROUTER));
-        matches!(play.machine.phase(), Phase::Running(_))
-    };
-    assert!(goes_on(ExitPolicy::Ignore) && !goes_on(ExitPolicy::Shutdown));
 }
 
 fn ask(process: ProcessId, request: Request) -> Event {
@@ -1021,17 +736,6 @@ fn a_process_with_autostart_false_waits_for_a_request() {
         assert_eq!(notes, [Note::Started(ROUTER), done(ROUTER, request)]);
         assert_eq!(play.at(2000, signal), [Action::Unready, drain(15_000)]);
     }
-}
-
-// holds: C684
-#[test]
-fn a_start_by_request_starts_dependencies() {
-    let mut spec = by_request();
-    spec.processes[ENGINE.index()].autostart = false;
-    let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
-    assert_eq!(play.at(0, Event::Start), []);
-    assert_eq!(play.at(1000, ask(ROUTER, Request::Start)), [Action::Spawn(ENGINE)]);
-    assert_eq!(play.at(1000, Event::Spawned(ENGINE)), [Action::Spawn(ROUTER)]);
 }
 
 // holds: C687
@@ -1149,22 +853,6 @@ fn a_process_that_asks_for_more_time_gets_what_the_later_stops_leave() {
     assert_eq!(play.notes(23_001, extended(ROUTER, 60_000)), []);
     let stopped = Note::Stopping { process: ENGINE, signal: Signal::TERM, limit: MS(4998) };
     assert!(play.notes(23_002, exited(ROUTER)).contains(&stopped));
-}
-
-// holds: S8
-#[test]
-fn a_shutdown_leaves_a_process_the_time_that_it_was_granted_before() {
-    let mut spec = gateway();
-    spec.processes = undrained(spec.processes);
-    spec.processes[1].stop = Wait::new(Some(MS(1000)));
-    let mut play = Play::up(spec);
-    let restart = Event::Requested { process: ROUTER, request: Request::Restart };
-    assert!(play.at(0, restart).contains(&stop(ROUTER)));
-    play.at(500, extended(ROUTER, 60_000));
-    play.at(10_000, Event::Signal(Signal::TERM));
-    // The engine needs 5 of 28 seconds.
-    assert!(play.at(32_999, Event::Tick).is_empty());
-    assert_eq!(play.at(33_000, Event::Tick), [Action::Kill(ROUTER)]);
 }
 
 /// An engine that is a oneshot with a `timeout` of 1 s, and a router that waits for it.
@@ -1330,41 +1018,6 @@ fn a_start_that_fails_fails_no_request_that_does_not_wait_for_it() {
     assert!(!notes.contains(&has_failed(ENGINE)), "{notes:?}");
     let notes = play.notes(1300, Event::Ready(ENGINE));
     assert!(notes.contains(&done(ENGINE, Request::Restart)), "{notes:?}");
-}
-
-// holds: C198, C201, C202, C203
-#[test]
-fn what_does_not_run_does_not_follow() {
-    let restart = |play: &mut Play, at: u64| {
-        play.at(at, ask(ENGINE, Request::Restart));
-        play.at(at, exited(ENGINE));
-        play.at(at, Event::Spawned(ENGINE))
-    };
-    // It was stopped by hand.
-    let mut play = followers(&[&[], &[0]], &[]);
-    assert_eq!(play.at(1000, ask(APP, Request::Stop)), [stop(APP)]);
-    play.at(1000, exited(APP));
-    assert_eq!(restart(&mut play, 2000), []);
-    // It waits for its own restart.
-    let mut play = followers(&[&[], &[0]], &[]);
-    play.at(1000, Event::Exited { process: APP, end: End::Code(7), remains: false });
-    assert_eq!(restart(&mut play, 1100), []);
-    assert_eq!(play.at(2000, Event::Tick), [Action::Spawn(APP)]);
-    // It is on its way down already.
-    let mut play = followers(&[&[], &[0]], &[]);
-    assert_eq!(play.at(1000, ask(APP, Request::Restart)), [stop(APP)]);
-    assert_eq!(restart(&mut play, 1100), []);
-    assert_eq!(play.at(1200, exited(APP)), [Action::Spawn(APP)]);
-    // The container stops, or is drained.
-    for event in [Event::Signal(Signal::TERM), Event::DrainRequested] {
-        let mut play = followers(&[&[], &[0]], &[0]);
-        play.at(1000, ask(ENGINE, Request::Restart));
-        play.at(1100, exited(ENGINE));
-        play.at(1100, Event::Spawned(ENGINE));
-        let first = play.at(1200, event);
-        assert!(!first.iter().any(|action| matches!(action, Action::Spawn(_))), "{first:?}");
-        assert_eq!(play.at(1300, Event::Ready(ENGINE)), []);
-    }
 }
 
 /// A gateway without a drain.

@@ -790,7 +790,7 @@ impl<'a> Checker<'a> {
     }
 
     /// A process that serves is drained before it is asked to end, unless there is no time for it.
-    // holds: S23, C239, C653
+    // holds: S23, S25, C239, C653
     fn holds_drained(&self, now: Time, slot: ProcessId) {
         let is_due = self.of(slot).drain.is_some() && self.at[slot.index()].was_serving;
         let is_drained = self.at[slot.index()].drained || self.at[slot.index()].not_drained;
@@ -986,7 +986,7 @@ impl<'a> Checker<'a> {
                         let may_differ = self.has_reloaded;
                         self.hold(
                             !goes_on || may_differ,
-                            // holds: C359
+                            // holds: C347, C359
                             "a post_stop hook of a process that goes on",
                         );
                     }
@@ -1217,7 +1217,7 @@ impl<'a> Checker<'a> {
         // holds: S5, C657
         self.hold(!runs(Stage::PreStart), "a pre_start hook goes on in a shutdown");
         if self.stop_signals >= 2 && self.deadline.is_some() {
-            // holds: S41, S106
+            // holds: S41, S106, S108
             self.hold(!self.at.iter().any(|seen| seen.draining), "a drain after a second signal");
             // holds: S106
             self.hold(!runs(Stage::PreStop), "a pre_stop hook after a second signal");
@@ -1256,7 +1256,7 @@ impl<'a> Checker<'a> {
             // A removed process may still be needed by a step that has not begun.
             let is_stopping = matches!(machine.phase(), Phase::Stopping(_)) && !self.has_reloaded;
             let is_due = is_stopping && !waits;
-            // holds: S53, S56
+            // holds: S53, S56, S64
             self.hold(!is_due || is_asked, "a stop waits for nothing");
         }
     }
@@ -1588,7 +1588,7 @@ impl<'a> Checker<'a> {
 
     /// A process that runs is not behind what it follows, unless that is on its way; and one that
     /// was stopped to follow is started again.
-    // holds: C199, C200, C201, C240, C655
+    // holds: C198, C199, C200, C201, C240, C655
     fn holds_followers(&mut self, procs: &[Proc]) {
         self.retire(procs);
         for id in self.slots.all().filter(|id| !self.unready && self.is_current(*id)) {
@@ -1908,13 +1908,8 @@ impl<'a> Checker<'a> {
                     End::Code(_) => of.on_exit.failure,
                     End::Signal(_) | End::OutOfMemory => of.on_exit.signal,
                 };
-                let (is_restart, stops) = (
-                    matches!(next, AfterEnd::Restart { .. }),
-                    matches!(next, AfterEnd::Shutdown | AfterEnd::Exhausted),
-                );
-                let is_ignored = policy == ExitPolicy::Ignore;
                 // holds: C689, C690
-                self.hold(is_restart || stops != is_ignored, "an end has another consequence");
+                self.hold(is_consequence(policy, next), "an end has another consequence");
                 self.at[process.index()].given_up = !matches!(next, AfterEnd::Restart { .. });
                 self.hold(self.is_current(process), "the end of what was replaced has an effect");
             }
@@ -2009,11 +2004,15 @@ impl<'a> Checker<'a> {
                 self.hold(is_late, "timed out before its limit");
                 self.at[process.index()].alone = true;
             }
-            Note::Failed { why: Failure::Unhealthy, .. } => {
-                self.hold(self.deadline.is_none() && !self.unready, "unhealthy in a shutdown");
-            }
-            Note::Failed { process, .. } => {
-                self.start_failed[self.slots.process(process)] = true;
+            Note::Failed { process, why, next } => {
+                let policy = self.of(process).on_exit.failure;
+                // holds: C691
+                self.hold(is_consequence(policy, next), "a failure has another consequence");
+                if why == Failure::Unhealthy {
+                    self.hold(self.deadline.is_none() && !self.unready, "unhealthy in a shutdown");
+                } else {
+                    self.start_failed[self.slots.process(process)] = true;
+                }
             }
             Note::Unhealthy(process) => {
                 self.failed_check.take_if(|failed| *failed == process);
@@ -2245,7 +2244,7 @@ impl<'a> Checker<'a> {
                 };
                 let is_over = self.deadline.is_some_and(|deadline| deadline <= now);
                 let is_due = now >= at + limit || now >= from + left || is_over;
-                // holds: S55, C162
+                // holds: S8, S55, C162
                 self.hold(is_due || is_obstructed, "a KILL before its limit");
             }
             Some((at, limit)) => {
@@ -2360,6 +2359,12 @@ impl<'a> Checker<'a> {
                 StartCondition::Completed => ended,
             }
     }
+}
+
+/// Whether an end, or a failure, of which `on_exit` says this may have this consequence.
+fn is_consequence(policy: ExitPolicy, next: AfterEnd) -> bool {
+    let stops = matches!(next, AfterEnd::Shutdown | AfterEnd::Exhausted);
+    matches!(next, AfterEnd::Restart { .. }) || stops == (policy != ExitPolicy::Ignore)
 }
 
 /// The process whose start has failed, if that ends the container.
