@@ -65,6 +65,16 @@ fn silent(config: &str, manifest: &str) {
     assert_eq!(checked.containers.len(), 1, "{manifest}");
 }
 
+/// Whether these are the problems: each has its place and severity, and then words of its message
+/// with a comma between them.
+fn are_these(found: &[String], expected: &[&str]) -> bool {
+    let is_it = |(found, expected): (&String, &&str)| {
+        let (place, words) = expected.split_at(expected.find(['E', 'W']).unwrap() + 2);
+        found.starts_with(place) && words.split(", ").all(|words| found.contains(words))
+    };
+    found.len() == expected.len() && found.iter().zip(expected).all(is_it)
+}
+
 /// Replaces text that must be present.
 #[track_caller]
 fn with(text: &str, from: &str, to: &str) -> String {
@@ -92,96 +102,50 @@ fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
         (
             "Seconds: 45",
             "Seconds: 20",
-            &[
-                "14:63 E `TERMINATION_GRACE_PERIOD_SECONDS` is 45s, and terminationGracePeriodSeconds is 20s",
-            ],
+            &["14:63 E is 45s, and terminationGracePeriodSeconds is 20s"],
         ),
         (
             "Seconds: 45",
             "Seconds: 90",
-            &[
-                "14:63 W `TERMINATION_GRACE_PERIOD_SECONDS` is 45s, and terminationGracePeriodSeconds is 1m 30s",
-            ],
+            &["14:63 W is 45s, and terminationGracePeriodSeconds is 1m 30s"],
         ),
-        (
-            pod,
-            "",
-            &[
-                "13:63 E `TERMINATION_GRACE_PERIOD_SECONDS` is 45s, and terminationGracePeriodSeconds is 30s by default",
-            ],
-        ),
+        (pod, "", &["13:63 E is 45s, and terminationGracePeriodSeconds is 30s by default"]),
         (
             "            - {name: TERMINATION_GRACE_PERIOD_SECONDS, value: \"45\"}\n",
             "",
-            &[
-                "9:17 W `gateway` has no `TERMINATION_GRACE_PERIOD_SECONDS`, which the config's `grace_period` uses: a container cannot read terminationGracePeriodSeconds",
-            ],
+            &["9:17 W has no `TERMINATION_GRACE_PERIOD_SECONDS`"],
         ),
-        (
-            "value: \"45\"",
-            "value: \"\"",
-            &[
-                "9:17 W `gateway` has no `TERMINATION_GRACE_PERIOD_SECONDS`, which the config's `grace_period` uses: a container cannot read terminationGracePeriodSeconds",
-            ],
-        ),
-        (
-            "value: \"45\"",
-            "value:",
-            &[
-                "9:17 W `gateway` has no `TERMINATION_GRACE_PERIOD_SECONDS`, which the config's `grace_period` uses: a container cannot read terminationGracePeriodSeconds",
-            ],
-        ),
+        ("value: \"45\"", "value: \"\"", &["9:17 W has no `TERMINATION_GRACE_PERIOD_SECONDS`"]),
+        ("value: \"45\"", "value:", &["9:17 W has no `TERMINATION_GRACE_PERIOD_SECONDS`"]),
         (
             "value: \"45\"",
             "valueFrom: {configMapKeyRef: {name: a, key: b}}",
-            &[
-                "14:56 W the config uses `TERMINATION_GRACE_PERIOD_SECONDS`, whose value is not known here: it counts as unset",
-            ],
+            &["14:56 W value is not known here"],
         ),
         // These cases concern preStop hooks.
         (
             image,
             &hook("{sleep: {seconds: 15}}"),
-            &[
-                "7:38 E after a preStop hook of 15s the shutdown takes up to 32.25s, and the kubelet kills after 45s",
-                "10:50 W this sleep of 15s is added to drainit's own drain: the pod only stops 15s later",
-            ],
+            &["7:38 E after a preStop hook of 15s", "10:50 W this sleep of 15s"],
         ),
-        (
-            image,
-            &hook("{exec: {command: [sleep, \"5\"]}}"),
-            &[
-                "10:50 W this sleep of 5s is added to drainit's own drain: the pod only stops 5s later",
-            ],
-        ),
+        (image, &hook("{exec: {command: [sleep, \"5\"]}}"), &["10:50 W this sleep of 5s"]),
         (
             image,
             &hook("{exec: {command: [sh, -c, \"echo bye; sleep 20\"]}}"),
-            &[
-                "7:38 E after a preStop hook of 20s the shutdown takes up to 32.25s, and the kubelet kills after 45s",
-                "10:50 W this sleep of 20s is added to drainit's own drain: the pod only stops 20s later",
-            ],
+            &["7:38 E after a preStop hook of 20s", "10:50 W this sleep of 20s"],
         ),
-        (
-            image,
-            &hook("{exec: {command: [/app/deregister]}}"),
-            &["10:50 W the grace period includes the time of this hook, which is not known here"],
-        ),
-        (
-            image,
-            &hook("{httpGet: {path: /bye, port: 80}}"),
-            &["10:32 W the grace period includes the time of this hook, which is not known here"],
-        ),
+        (image, &hook("{exec: {command: [/app/deregister]}}"), &["10:50 W not known here"]),
+        (image, &hook("{httpGet: {path: /bye, port: 80}}"), &["10:32 W not known here"]),
         (
             image,
             &hook("{exec: {command: [drainit, drain, --socket, /tmp/x.sock]}}"),
-            &["10:50 E `drainit drain` gets no answer at /tmp/x.sock"],
+            &["10:50 E `drainit drain`, /tmp/x.sock"],
         ),
         (image, &hook("{exec: {command: [drainit, drain]}}"), &[]),
         (
             ready_probe,
             "{exec: {command: [drainit, health, --socket, /wrong.sock]}, periodSeconds: 1, failureThreshold: 1}",
-            &["18:45 E `drainit health` gets no answer at /wrong.sock"],
+            &["18:45 E `drainit health`, /wrong.sock"],
         ),
         (
             ready_probe,
@@ -195,15 +159,11 @@ fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
         ),
         (image, &format!("          lifecycle: {{stopSignal: SIGQUIT}}\n{image}"), &[]),
         // These cases concern `command` and `args`.
-        (
-            "[drainit, run]",
-            "[sh, -c, drainit run]",
-            &["11:29 E the shell gets the signals, and drainit, its child, does not"],
-        ),
+        ("[drainit, run]", "[sh, -c, drainit run]", &["11:29 E the shell gets the signals"]),
         (
             "[drainit, run]",
             "[/bin/bash, -ec, \"prepare && drainit run -c /a\"]",
-            &["11:37 E the shell gets the signals, and drainit, its child, does not"],
+            &["11:37 E the shell gets the signals"],
         ),
         ("[drainit, run]", "[sh, -c, 'prepare && exec drainit run -- \"$@\"', x]", &[]),
         ("[drainit, run]", "[sh, -c, 'cp /drainit /tmp && exec /tmp/drainit run']", &[]),
@@ -215,114 +175,68 @@ fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
         (
             "[drainit, run]",
             "[sh, -c, 'exec 2>/dev/null; drainit run']",
-            &["11:29 E the shell gets the signals, and drainit, its child, does not"],
+            &["11:29 E the shell gets the signals"],
         ),
-        (
-            "[drainit, run]",
-            "[/entrypoint.sh]",
-            &["11:21 W the command of `gateway` does not run drainit"],
-        ),
+        ("[drainit, run]", "[/entrypoint.sh]", &["11:21 W does not run drainit"]),
         ("[drainit, run]", "[drainit, exec]", &["11:30 E `drainit exec` does not run a config"]),
         (
             "[drainit, run]",
             "[drainit]",
             &["12:18 E `drainit --rtr.concurrency` does not run a config"],
         ),
-        (
-            "--rtr.concurrency",
-            "--rt.concurrency",
-            &[
-                "12:18 E drainit would not start: argument `--rt.concurrency` is claimed by no process; known prefixes are `--rtr.`; did you mean `--rtr.concurrency`?",
-            ],
-        ),
-        (
-            "--rtr.concurrency, ",
-            "--rtr.config-path, ",
-            &[
-                "12:18 E drainit would not start: argument `--rtr.config-path` is refused: only the config sets `config-path` of process `router`",
-            ],
-        ),
+        ("--rtr.concurrency", "--rt.concurrency", &["12:18 E claimed by no process"]),
+        ("--rtr.concurrency, ", "--rtr.config-path, ", &["12:18 E is refused"]),
         (
             "--rtr.concurrency, ",
             "-c, /etc/drainit.yaml, --, stray, ",
-            &[
-                "12:45 E drainit would not start: argument `stray` is claimed by no process; known prefixes are `--rtr.`",
-            ],
+            &["12:45 E argument `stray` is claimed"],
         ),
         ("--rtr.concurrency, \"2\"", "--rtr.concurrency, $(UNSET)", &[]),
         // These cases concern probes.
         (
             live,
             "{path: /readyz, port: control}, failureThreshold: 1",
-            &[
-                "17:26 E this liveness probe would kill the container during the shutdown: `/readyz` is 503 from the beginning of the shutdown, and fails for up to 32.25s; the kubelet kills after 10s",
-            ],
+            &["17:26 E `/readyz` is 503, 32.25s, after 10s"],
         ),
         (live, "{path: /readyz, port: control}, periodSeconds: 30", &[]),
         (
             live,
             "{path: /ready, port: 9901}, periodSeconds: 4",
-            &[
-                "17:26 E this liveness probe would kill the container during the shutdown: Envoy's `/ready` turns 503 when the drain begins, and fails for up to 32.25s; the kubelet kills after 12s",
-            ],
+            &["17:26 E Envoy's `/ready`, 32.25s, after 12s"],
         ),
         (
             live,
             "{path: /, port: 8080}, periodSeconds: 4",
-            &[
-                "17:26 W this liveness probe would kill the container during the shutdown: if this is a listener of the drained Envoy, it is closed at the end of the drain, and fails for up to 17s; the kubelet kills after 12s",
-            ],
+            &["17:26 W a listener of the drained Envoy, 17s, after 12s"],
         ),
-        (
-            live,
-            "{path: /livez, port: 9903}",
-            &["17:57 W drainit does not answer `/livez` at port 9903"],
-        ),
-        (
-            ready,
-            "{path: /readyz, port: 9901}",
-            &["18:59 W drainit does not answer `/readyz` at port 9901"],
-        ),
+        (live, "{path: /livez, port: 9903}", &["17:57 W does not answer `/livez`"]),
+        (ready, "{path: /readyz, port: 9901}", &["18:59 W does not answer `/readyz`"]),
         (
             "livenessProbe: {httpGet: {path: /livez, port: control}}",
             "livenessProbe: {exec: {command: [curl, 'localhost:9902/readyz']}, failureThreshold: 1}",
-            &[
-                "17:26 E this liveness probe would kill the container during the shutdown: `/readyz` is 503 from the beginning of the shutdown, and fails for up to 32.25s; the kubelet kills after 10s",
-            ],
+            &["17:26 E `/readyz` is 503, 32.25s, after 10s"],
         ),
         (
             "          readinessProbe: {httpGet: {path: /readyz, port: 9902}, periodSeconds: 1, failureThreshold: 1}\n",
             "",
-            &[
-                "9:17 W `gateway` has no readiness probe: it gets requests before its processes are ready",
-            ],
+            &["9:17 W no readiness probe"],
         ),
-        (
-            ready,
-            "{path: /livez, port: 9902}",
-            &["18:44 W this readiness probe does not show the drain: `/livez` stays 200"],
-        ),
+        (ready, "{path: /livez, port: 9902}", &["18:44 W `/livez` stays 200"]),
         (
             ", periodSeconds: 1, failureThreshold: 1",
             ", periodSeconds: 2",
-            &[
-                "18:27 W after the end of a process the pod drains for 5s, and this readiness probe fails only after 6s",
-            ],
+            &["18:27 W fails only after 6s"],
         ),
         (ready, "{path: /ready, port: 9901}", &[]),
         (
             "httpGet: {path: /readyz, port: 9902}",
             "tcpSocket: {port: 8080}",
-            &[
-                "18:27 W this readiness probe does not show the drain: connections are accepted until the end",
-            ],
+            &["18:27 W does not show the drain"],
         ),
         (
             "livenessProbe: {httpGet: {path: /livez, port: control}}",
             "livenessProbe: {exec: {command: [drainit, health]}, periodSeconds: 5}",
-            &[
-                "17:26 E this liveness probe would kill the container during the shutdown: `/readyz` is 503 from the beginning of the shutdown, and fails for up to 32.25s; the kubelet kills after 15s",
-            ],
+            &["17:26 E `/readyz` is 503, 32.25s, after 15s"],
         ),
         (
             "livenessProbe: {httpGet: {path: /livez, port: control}}",
@@ -332,17 +246,13 @@ fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
         (
             "httpGet: {path: /readyz, port: 9902}",
             "exec: {command: [drainit, health, --live]}",
-            &["18:27 W this readiness probe does not show the drain: `/livez` stays 200"],
+            &["18:27 W `/livez` stays 200"],
         ),
         ("httpGet: {path: /readyz, port: 9902}", "exec: {command: [drainit, health]}", &[]),
         // These cases concern the manifest itself.
-        ("kind: Deployment", "kind: Service", &["0:0 E this file has no workload, only `Service`"]),
+        ("kind: Deployment", "kind: Service", &["0:0 E only `Service`"]),
         ("- name: gateway", "- name: other\n          image: x\n        - name: gateway", &[]),
-        (
-            "command: [drainit, run]",
-            "x: y\n        - name: other",
-            &["0:0 E the manifest does not show which container runs drainit"],
-        ),
+        ("command: [drainit, run]", "x: y\n        - name: other", &["0:0 E which container"]),
     ];
     let mut wrong = String::new();
     for (from, to, expected) in rows {
@@ -351,7 +261,7 @@ fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
             assert!(problem.help.is_some(), "no help: {problem}");
         }
         let found = lines(&checked);
-        if found != *expected {
+        if !are_these(&found, expected) {
             wrong += &format!("{to:?}\n    {found:#?}\n");
         }
     }
@@ -423,53 +333,23 @@ fn each_fault_of_the_config_for_its_pod_is_reported() {
     let image = "          image: gateway\n";
     let rows: &[(&str, &str, &str, &str, &[&str])] = &[
         (grace, "grace_period: 45s", "", "", &[]),
-        (
-            grace,
-            "grace_period: 30s",
-            "",
-            "",
-            &[
-                "7:38 W the config's `grace_period` is 30s, and terminationGracePeriodSeconds is 45s",
-            ],
-        ),
-        (
-            grace,
-            "grace_period: 60s",
-            "",
-            "",
-            &[
-                "7:38 E drainit's deadline is 58s after the stop signal, and the kubelet kills after 45s",
-            ],
-        ),
+        (grace, "grace_period: 30s", "", "", &["7:38 W `grace_period` is 30s"]),
+        (grace, "grace_period: 60s", "", "", &["7:38 E deadline is 58s"]),
         (
             grace,
             "grace_period: 60s, reserve: 50s",
             "",
             "",
-            &[
-                "10:59 W the declared waits do not fit into the shutdown: router drain time 15s + engine stop_grace_period 5s = 20s, and `grace_period` minus `reserve` is 10s",
-                "7:38 W the config's `grace_period` is 1m, and terminationGracePeriodSeconds is 45s",
-            ],
+            &["10:59 W = 20s, is 10s", "7:38 W `grace_period` is 1m"],
         ),
         // The time of the hook may be included in the config or in the pod.
-        (
-            grace,
-            "grace_period: 40s",
-            image,
-            sleep,
-            &[
-                "10:50 W this sleep of 5s is added to drainit's own drain: the pod only stops 5s later",
-            ],
-        ),
+        (grace, "grace_period: 40s", image, sleep, &["10:50 W this sleep of 5s"]),
         (
             grace,
             "grace_period: 33s",
             image,
             sleep,
-            &[
-                "7:38 W the config's `grace_period` is 33s, and terminationGracePeriodSeconds is 45s",
-                "10:50 W this sleep of 5s is added to drainit's own drain: the pod only stops 5s later",
-            ],
+            &["7:38 W `grace_period` is 33s", "10:50 W this sleep of 5s"],
         ),
         (", time: 15s, min: 5s", ", time: 0", image, sleep, &[]),
         (
@@ -477,30 +357,21 @@ fn each_fault_of_the_config_for_its_pod_is_reported() {
             "127.0.0.1",
             "",
             "",
-            &[
-                "17:57 E the kubelet cannot reach this port: it connects to the pod's address, and the config's `control.listen` is 127.0.0.1:9902",
-                "18:59 E the kubelet cannot reach this port: it connects to the pod's address, and the config's `control.listen` is 127.0.0.1:9902",
-            ],
+            &["17:57 E cannot reach, 127.0.0.1:9902", "18:59 E cannot reach, 127.0.0.1:9902"],
         ),
         (
             "'0.0.0.0:9902'",
             "'[::1]:9902'",
             "      containers:",
             "      hostNetwork: true\n      containers:",
-            &[
-                "18:57 E the kubelet cannot reach this port: it connects to the pod's address, and the config's `control.listen` is [::1]:9902",
-                "19:59 E the kubelet cannot reach this port: it connects to the pod's address, and the config's `control.listen` is [::1]:9902",
-            ],
+            &["18:57 E cannot reach, [::1]:9902", "19:59 E cannot reach, [::1]:9902"],
         ),
         (
             control,
             "",
             "",
             "",
-            &[
-                "17:57 W drainit does not answer `/livez` at port 9902",
-                "18:59 W drainit does not answer `/readyz` at port 9902",
-            ],
+            &["17:57 W does not answer `/livez`", "18:59 W does not answer `/readyz`"],
         ),
         (
             control,
@@ -508,9 +379,9 @@ fn each_fault_of_the_config_for_its_pod_is_reported() {
             image,
             drain,
             &[
-                "10:50 E `drainit drain` gets no answer: the config has `control: {socket: off}`",
-                "18:57 W drainit does not answer `/livez` at port 9902",
-                "19:59 W drainit does not answer `/readyz` at port 9902",
+                "10:50 E `drainit drain`, socket: off",
+                "18:57 W does not answer `/livez`",
+                "19:59 W does not answer `/readyz`",
             ],
         ),
         (
@@ -518,34 +389,23 @@ fn each_fault_of_the_config_for_its_pod_is_reported() {
             "control: {listen: '0.0.0.0:9902', socket: off}",
             image,
             drain,
-            &["10:50 E `drainit drain` gets no answer: the config has `control: {socket: off}`"],
+            &["10:50 E `drainit drain`, socket: off"],
         ),
         (
             control,
             "control: {socket: off}",
             "httpGet: {path: /readyz, port: 9902}",
             "exec: {command: [drainit, health]}",
-            &[
-                "17:57 W drainit does not answer `/livez` at port 9902",
-                "18:45 E `drainit health` gets no answer: the config has `control: {socket: off}`",
-            ],
+            &["17:57 W does not answer `/livez`", "18:45 E `drainit health`, socket: off"],
         ),
         (
             "time: 15s, ",
             "time: 15s, fail_healthcheck: false, ",
             "{path: /readyz, port: 9902}",
             "{path: /ready, port: 9901}",
-            &[
-                "18:44 W this readiness probe does not show the drain: with `fail_healthcheck: false` Envoy's `/ready` stays 200",
-            ],
+            &["18:44 W `/ready` stays 200"],
         ),
-        (
-            "time: 15s",
-            "tiem: 15s",
-            "",
-            "",
-            &["10:53 E unknown key `tiem` in `processes.router.drain.envoy`"],
-        ),
+        ("time: 15s", "tiem: 15s", "", "", &["10:53 E `tiem`"]),
     ];
     let mut wrong = String::new();
     for (from, to, in_manifest, instead, expected) in rows {
@@ -555,7 +415,7 @@ fn each_fault_of_the_config_for_its_pod_is_reported() {
             None,
             &[],
         ));
-        if found != *expected {
+        if !are_these(&found, expected) {
             wrong += &format!("{to:?} {instead:?}\n    {found:#?}\n");
         }
     }
