@@ -79,22 +79,13 @@ fn wrong_forms_are_reported() {
         ("render: [{from: /a, to: /b/..}]", "4:29 `to` is `/b/..`: not the path of a file"),
         ("render: [{from: /a, to: /b, mode: '0999'}]", "4:39 `mode` is `0999`"),
         ("render: [{from: /a, to: /b, mode: '64'}]", "4:39 `mode` is `64`"),
-        (
-            "render: [{from: /a, to: /a}]",
-            "4:29 `from` and `to` are the same file: the template would be overwritten",
-        ),
+        ("render: [{from: /a, to: /a}]", "4:29 `from` and `to` are the same file: the template"),
         (
             "render: [{from: /b/../a, to: //./a}]",
             "4:34 `from` and `to` are the same file: the template would be overwritten",
         ),
-        (
-            "render: [{from: ./a, to: a}]",
-            "4:30 `from` and `to` are the same file: the template would be overwritten",
-        ),
-        (
-            "render: [{from: /a, to: /b}, {from: /c, to: /b}]",
-            "4:49 process `a` already writes `/b`",
-        ),
+        ("render: [{from: ./a, to: a}]", "4:30 `from` and `to` are the same file: the template"),
+        ("render: [{from: /a, to: /b}, {from: /c, to: /b}]", "4:49 process `a` already writes"),
     ] {
         let found = problems(&process_with(keys));
         assert!(found.iter().all(Diagnostic::is_error), "{keys}: {found:?}");
