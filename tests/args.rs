@@ -61,15 +61,6 @@ fn a_command_runs_in_place_of_the_processes_where_the_config_says_so() {
     rig.args(&["--", "--help"]).run(&config).assert_code(2).assert_line("--help");
 }
 
-// holds: C175, C178
-#[test]
-fn a_refused_option_is_wrong_usage() {
-    for arg in ["--py.socket", "--py.socket=/x", "--py.listen"] {
-        let Some(ended) = refused(&["--", arg, "value"]) else { return };
-        ended.assert_line(arg);
-    }
-}
-
 // holds: S123
 #[test]
 fn an_unknown_option_or_command_is_wrong_usage() {

@@ -203,27 +203,7 @@ fn check_knows_whether_it_is_in_the_image() {
     }
 }
 
-// holds: C450
-#[test]
-fn a_later_file_overlays_the_earlier_ones() {
-    let Some(rig) = Rig::new() else { return };
-    rig.write(
-        "debug.yaml",
-        rig.fill(
-            "processes: {a: {command: [CHILD, debugged, report=DIR/a.json, exit=0], environment: {B: debug}}}",
-        ),
-    );
-    rig.write(
-        "base.yaml",
-        rig.fill("processes: {a: {command: [CHILD, a, exit=1], environment: {A: base, B: base}}}"),
-    );
-    let ended = rig.run_with(&["run", "-c", "DIR/base.yaml", "-c", "DIR/debug.yaml"]);
-    ended.assert_code(0).assert_no_event("a", "start");
-    let report = ended.report("a.json");
-    assert_eq!((&report["env"]["A"], &report["env"]["B"]), (&"base".into(), &"debug".into()));
-}
-
-// holds: C1, C469, C472
+// holds: C1, C2, C469, C472
 #[test]
 fn the_config_comes_from_the_variable_where_no_file_is_named() {
     let rig = Rig::not_init();

@@ -209,19 +209,6 @@ fn a_process_that_answers_by_its_end_is_drained_and_not_crashed() {
         .assert_line("stopping: SIGTERM received");
 }
 
-// holds: C612
-#[test]
-fn a_drain_whose_time_is_over_is_drained() {
-    let Some(drainit) = start_with("exec: {command: [CHILD, drainer], time: 300ms}") else {
-        return;
-    };
-    assert_drains(&drainit, &["-c", "DIR/drainit.yaml"]);
-    drainit.wait_for_line("router: drain over after .*: its time is over");
-    assert_all_alive(&drainit);
-    let ended = drainit.stop();
-    ended.assert_code(0).assert_line("  drain router: .*, its time is over");
-}
-
 // holds: C121, C126
 #[test]
 fn what_is_wrong_or_unset_elsewhere_in_the_config_does_not_matter() {

@@ -96,25 +96,6 @@ fn the_header_fields_are_sent_and_no_value_is_shown() {
     assert_eq!(admin.seen().len(), 1);
 }
 
-// holds: C367, C403, C638
-#[test]
-fn min_is_held_however_soon_the_answer_comes() {
-    let admin = Admin::tcp(0);
-    let url = format!("http://{}/drain", admin.address());
-    for (drain, steps) in [
-        (format!("http: {{url: '{url}', time: 8s, min: 800ms}}"), ""),
-        // It keeps running after its answer.
-        (
-            "notify: {signal: USR1, time: 8s, min: 800ms}".to_owned(),
-            "await=DIR/told, notify=DRAINED=1",
-        ),
-    ] {
-        let Some(drainit) = start(&drain, steps) else { return };
-        let (ended, t0) = stop(drainit, "complete");
-        assert_asked(&ended, t0, ms(800)..LATE);
-    }
-}
-
 // holds: C362, C372, C392
 #[test]
 fn a_request_that_is_refused_is_tried_again_for_2_s_and_then_only_min_is_held() {
@@ -135,17 +116,6 @@ fn a_request_that_is_refused_is_tried_again_for_2_s_and_then_only_min_is_held() 
     let (ended, _) = stop(drainit, "complete");
     ended.assert_no_line("warning");
     assert_eq!(hesitates.posts().len(), 3);
-}
-
-// holds: C391
-#[test]
-fn a_request_without_an_answer_is_given_up_when_its_time_is_over() {
-    let admin = Admin::tcp(0).answer("/drain", &[Answer::Hang]);
-    let drain = format!("http: {{url: 'http://{}/drain', time: 2s}}", admin.address());
-    let Some(drainit) = start(&drain, "") else { return };
-    let (ended, t0) = stop(drainit, "its time is over");
-    assert_asked(&ended, t0, ms(2000)..LATE);
-    assert_eq!(admin.posts().len(), 1);
 }
 
 // holds: C363, C372, C638

@@ -132,16 +132,6 @@ fn a_command_starts_clean() {
 }
 
 #[test]
-fn a_command_leads_its_own_group() {
-    for rig in Rig::both() {
-        let ended = rig.run_with(&["exec", "--", "CHILD", "a", "report=DIR/report", "exit=0"]);
-        let report = ended.report("report");
-        assert_eq!(report["pid"], report["pgid"]);
-        assert_ne!(report["pid"], report["sid"]);
-    }
-}
-
-#[test]
 fn a_group_gets_every_signal() {
     for (options, hears) in [(&["-g"][..], true), (&[], false)] {
         let Some(rig) = Rig::new() else { return };

@@ -208,34 +208,6 @@ fn a_pause_of_the_container_is_no_failure() {
     drainit.stop().assert_code(0).assert_no_line("failed its liveness check");
 }
 
-// holds: C106
-#[test]
-fn the_failure_of_the_last_probe_is_shown_as_long_as_the_process_runs() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
-        "
-        control: {socket: DIR/control.sock}
-        processes:
-          a:
-            command: [CHILD, a]
-            readiness: {exec: [test, -e, DIR/ready], interval: 10ms}
-            liveness: {exec: [test, -e, DIR/alive], interval: 10ms, retries: 1000000}
-        ",
-    );
-    let says = |state: &str, message: Option<&str>| {
-        drainit.wait_until(state, || {
-            status(&drainit, 0)
-                .is_some_and(|it| it["state"] == state && it["message"].as_str() == message)
-        });
-    };
-    says("starting", Some("its command exited with code 1"));
-    drainit.touch("ready");
-    says("ready", Some("its command exited with code 1"));
-    drainit.touch("alive");
-    says("ready", None);
-    drainit.stop().assert_code(0);
-}
-
 // holds: C231
 #[test]
 fn an_envoy_that_hangs_is_stopped_and_restarted() {

@@ -144,18 +144,3 @@ fn a_command_that_waits_blocks_nobody_and_its_end_does_not_cancel() {
     assert_eq!(state(&drainit, "slow").0, "stopped");
     drainit.stop().assert_code(0);
 }
-
-// holds: C684, C685, C686
-#[test]
-fn a_process_with_autostart_false_runs_from_its_first_start_by_request() {
-    let config = CONFIG.replace("    depends_on", "    autostart: false\n    depends_on");
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(&config);
-    drainit.wait_for_line("everything is ready");
-    assert_eq!(state(&drainit, "app"), ("stopped".to_owned(), None));
-    drainit.exec(&["health"]).assert(0, "");
-    drainit.exec(&["start", "app"]).assert(0, "");
-    drainit.wait_for_events("app", "handling", 1);
-    let ended = drainit.stop();
-    ended.assert_code(0).assert_order(&["drainer start", "app got SIGTERM", "store got SIGTERM"]);
-}

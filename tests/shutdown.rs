@@ -102,14 +102,6 @@ fn the_unasked_end_of_the_middle_stops_the_rest_in_order_with_its_code() {
         .assert_no_event("policy", "got SIGTERM");
 }
 
-// holds: S57, S88
-#[test]
-fn a_oneshot_that_still_runs_is_stopped_like_a_service() {
-    let config = "processes: {a: {command: [CHILD, a, 'on=TERM:exit:0:50'], type: oneshot}}";
-    let Some(drainit) = start(config, &["a"]) else { return };
-    drainit.stop().assert_code(0).assert_line("a: SIGTERM, then KILL after 10s");
-}
-
 // holds: S61
 #[test]
 fn what_a_oneshot_leaves_behind_is_a_leftover() {

@@ -36,25 +36,6 @@ fn each_process_starts_when_what_it_needs_is_ready() {
 }
 
 #[test]
-fn independent_processes_start_at_the_same_time() {
-    let Some(rig) = Rig::new() else { return };
-    // Each becomes ready only while the other runs.
-    let drainit = rig.start_ready(
-        "
-        processes:
-          a:
-            command: [CHILD, a, touch=DIR/a, await=DIR/b, touch=DIR/a.ready]
-            readiness: {file: DIR/a.ready, timeout: 5s}
-          b:
-            command: [CHILD, b, touch=DIR/b, await=DIR/a, touch=DIR/b.ready]
-            readiness: {file: DIR/b.ready, timeout: 5s}
-          c: {command: [CHILD, c], depends_on: [a, b]}
-        ",
-    );
-    drainit.wait_for_start(&["c"]);
-}
-
-#[test]
 fn a_process_that_fails_at_start_ends_the_others_in_order_with_its_code() {
     let Some(rig) = Rig::new() else { return };
     let ended = rig.run(

@@ -6,7 +6,6 @@ use std::os::unix::net::UnixListener;
 
 use serde_json::json;
 
-use crate::support::http::get_unix;
 use crate::support::namespace::is_root_for;
 use crate::support::record::Record;
 use crate::support::rig::NOBODY;
@@ -35,26 +34,6 @@ fn the_code_of_a_process_that_ends_becomes_the_containers() {
     }
 }
 
-// holds: C171, C355
-#[test]
-fn an_end_that_is_ignored_ends_nothing() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
-        "
-        processes:
-          a: {command: [CHILD, a, exit=5], on_exit: ignore}
-          b: {command: [CHILD, b]}
-          c: {command: [CHILD, c, exit=0], on_exit: ignore}
-        ",
-    );
-    drainit.wait_for_line("a: exited with code 5");
-    drainit.wait_for_line("c: exited with code 0");
-    drainit.wait_for_start(&["b"]);
-    let ended = drainit.stop();
-    ended.assert_code(0).assert_line("stopping: SIGTERM received");
-    ended.assert_order(&["a exit 5", "b got SIGTERM"]);
-}
-
 // holds: C349
 #[test]
 fn a_program_that_is_missing_at_a_restart_is_tried_again_as_restart_says() {
@@ -79,13 +58,6 @@ fn a_program_that_is_missing_at_a_restart_is_tried_again_as_restart_says() {
     rig.run("processes: {a: {command: [DIR/none], restart: always}}")
         .assert_code(127)
         .assert_no_line("restart 1");
-}
-
-// holds: S1, S120, C356
-#[test]
-fn only_tasks_and_all_done_is_a_success() {
-    let Some(rig) = Rig::new() else { return };
-    rig.run("processes: {a: {type: oneshot, command: [CHILD, a, exit=0]}}").assert_code(0);
 }
 
 // holds: C62, C65, C155, C197
@@ -331,29 +303,6 @@ fn a_stopped_process_is_woken_to_end() {
     drainit.wait_until("stopped", || drainit.children_in_state('T') == 1);
     let asked = drainit.signal(Signal::SIGTERM);
     drainit.wait_exit(LONG).assert_code(0).assert_took(asked, ms(0)..ms(8000));
-}
-
-// holds: C346
-#[test]
-fn a_service_that_may_be_missing_does_not_make_the_container_unready() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start_ready(
-        "
-        control: {socket: DIR/control.sock}
-        processes:
-          a: {command: [CHILD, a, exit=4], on_exit: ignore, required: false}
-          b: {command: [CHILD, b]}
-        ",
-    );
-    drainit.wait_for_line("a: exited with code 4");
-    drainit.wait_for_start(&["b"]);
-    let ready = || get_unix(&drainit.path("control.sock"), "/readyz").unwrap();
-    assert_eq!(ready().0, 200);
-    // Nor is it named as a reason.
-    drainit.exec(&["stop", "b"]).assert(0, "");
-    assert_eq!(ready(), (503, "not ready: b (stopped: exited with code 0)\n".to_owned()));
-    drainit.exec(&["start", "b"]).assert(0, "");
-    drainit.stop().assert_code(0);
 }
 
 // holds: S121, S202

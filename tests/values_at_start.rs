@@ -188,56 +188,6 @@ fn a_missing_value_is_a_failed_start() {
     }
 }
 
-// holds: C312, C315
-#[test]
-fn three_copies_run_and_are_stopped_before_what_they_need() {
-    let Some(rig) = Rig::new() else { return };
-    let rig = rig.env("WORKERS", "3");
-    let drainit = rig.start_ready(
-        "
-        processes:
-          base: {command: [CHILD, base]}
-          app:
-            command: [CHILD, 'app-${SCALE_INDEX}', print=hello, 'unix=DIR/app-${SCALE_INDEX}.sock']
-            scale: ${WORKERS}
-            depends_on: [base]
-            sockets: ['DIR/app-${SCALE_INDEX}.sock']
-            readiness: {unix: 'DIR/app-${SCALE_INDEX}.sock'}
-            log: {prefix: wrk}
-          front: {command: [CHILD, front], depends_on: [app]}
-        ",
-    );
-    drainit.wait_for_start(&["front"]);
-    let ended = drainit.stop();
-    ended.assert_code(0);
-    let lines = &ended.record.lines;
-    let place = |text: &str| lines.iter().position(|line| line.text.contains(text)).unwrap();
-    for copy in ["app-1", "app-2", "app-3"] {
-        let ready = place(&format!("{copy}: ready after"));
-        assert!(ready < place("front: started"), "{copy}\n{}", ended.record);
-        ended.assert_stopped_in_order(&["front", copy, "base"]);
-        ended.assert_line(&format!("stop {copy}: .*exited with code 0"));
-        ended.assert_line(&format!(r"^\[{}\] hello", copy.replace("app", "wrk")));
-    }
-}
-
-// holds: C269
-#[test]
-fn a_pre_start_writes_what_is_read_after_it() {
-    let Some(rig) = Rig::new() else { return };
-    rig.run(
-        "
-        processes:
-          app:
-            command: [sh, -c, 'echo got $A $B']
-            env_file: [{path: DIR/app.env, read: start, required: false}]
-            environment: {B: {file: DIR/b, required: false}}
-            hooks: {pre_start: [sh, -c, 'echo A=one >DIR/app.env; echo two >DIR/b']}
-        ",
-    )
-    .assert_line("^got one two$");
-}
-
 // holds: C276
 #[test]
 fn a_secret_that_only_root_may_read_is_for_another_user() {
@@ -294,28 +244,4 @@ fn a_template_is_rendered_before_pre_start_for_the_user_of_the_process() {
     drainit.stop().assert_code(0).assert_line("^admin ::1$").assert_line(
         "warning: app: template `.*/app.tmpl`, line 3: `UNSET` is not set and becomes",
     );
-}
-
-// holds: C2, C451
-#[test]
-fn a_directory_is_a_config_in_pieces() {
-    let rig = Rig::not_init();
-    fs::create_dir(rig.path("conf.d")).unwrap();
-    let app = rig.fill("processes: {app: {command: [CHILD, app, exit=0]}}");
-    rig.write("conf.d/10-app.yaml", app);
-    rig.write("conf.d/20-over.yml", "processes: {app: {environment: {A: two}}}");
-    rig.write("conf.d/15-report.yaml", rig.fill(
-        "processes: {app: {command: [CHILD, app, report=DIR/app.json, exit=0], environment: {A: one}}}",
-    ));
-    rig.write("conf.d/notes.txt", "no config");
-    let ended = rig.run_with(&["run", "-c", "DIR/conf.d"]);
-    ended.assert_code(0);
-    assert_eq!(variable(&ended, "app.json", "A").as_deref(), Some("two"));
-    for command in ["run", "check", "plan"] {
-        let rig = Rig::not_init();
-        fs::create_dir(rig.path("conf.d")).unwrap();
-        rig.run_with(&[command, "-c", "DIR/conf.d"]).assert_code(78).assert_line(
-            "error: `.*/conf.d` is a directory without a `\\*.yaml` or `\\*.yml` file",
-        );
-    }
 }

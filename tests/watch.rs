@@ -141,41 +141,6 @@ fn the_same_content_changes_nothing() {
     drainit.stop().assert_code(0).assert_no_line("hup");
 }
 
-// holds: C302, C665
-#[test]
-fn a_start_serves_what_was_written_before_it() {
-    // `follower` follows, and watches the same file.
-    let cases: [&[&str]; 3] = [&["restart", "base"], &["kill", "-s", "KILL", "base"], &[]];
-    in_parallel(cases, |command| {
-        let Some(rig) = Rig::new() else { return };
-        rig.write("config", "old");
-        let drainit = rig.start_ready(
-            "
-            processes:
-              base:
-                command: [CHILD, base]
-                restart: always
-                watch: [{path: DIR/config, action: restart}]
-              follower:
-                command: [CHILD, follower]
-                depends_on: {base: {restart: true}}
-                watch: [{path: DIR/config, action: restart}]
-            ",
-        );
-        drainit.wait_for_start(&["base", "follower"]);
-        replace(&drainit.path("config"), "new");
-        if !command.is_empty() {
-            drainit.exec(command).assert(0, "");
-        }
-        drainit.wait_for_events("follower", "start", 2);
-        thread::sleep(SETTLED);
-        let record = drainit.record();
-        let seen = (record.count("base", "start"), record.count("follower", "start"));
-        assert_eq!(seen, (2, 2), "{command:?}:\n{record}");
-        drainit.stop().assert_code(0);
-    });
-}
-
 // holds: C294, C632, C634
 #[test]
 fn a_signal_goes_to_what_is_ready_and_to_nobody_else() {

@@ -57,7 +57,7 @@ tested("the drain time is `abc`", "refused before anything starts",
        "config_errors::every_problem_is_reported_at_once_with_its_place")
 tested("a drain command hangs", "killed when its time is over", "drain_kinds::a_command_that_takes_too_long_is_killed")
 tested("a drain request is never answered", "given up when its time is over",
-       "drain_kinds::a_request_without_an_answer_is_given_up_when_its_time_is_over")
+       "drain_kinds::all_are_waited_for_together_each_within_its_own_time")
 
 _, tested = group("Unasked ends and failed starts")
 

@@ -545,7 +545,7 @@ fn drained_by_quit() -> Play {
     play
 }
 
-// holds: C398, C399
+// holds: C398, C399, C612
 #[test]
 fn an_end_that_answers_a_drain_is_no_reason_to_stop() {
     for (millis, end) in [
@@ -614,7 +614,7 @@ fn a_process_is_restarted_once_the_rest_of_its_group_is_gone() {
     }
 }
 
-// holds: C96, C153, C170, C344, C345, C523
+// holds: C96, C153, C170, C344, C345, C346, C355, C523
 #[test]
 fn a_failed_process_is_missed_only_if_required() {
     let limited = Restart { policy: RestartPolicy::Always, delay: MS(100), max: Some(0) };

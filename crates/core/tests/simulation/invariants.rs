@@ -2197,7 +2197,7 @@ impl<'a> Checker<'a> {
             );
         }
         if let Cause::Signal(_) = cause {
-            // holds: S120, S128, S129
+            // holds: S120, S128, S129, C356
             self.hold(code == if self.killed { 137 } else { 0 }, "asked to stop: 0 or 137");
         }
     }

@@ -9,11 +9,23 @@ fn draft(format: Format, text: &str) -> String {
 }
 
 /// Tests each option alone: one of its words must appear with the option, and must not without it.
+/// The words of an option in `named` are the option itself and its name.
 #[track_caller]
-fn none_vanishes(format: Format, rows: &[(&str, &[&str])], file: impl Fn(&str) -> String) {
+fn none_vanishes(
+    format: Format,
+    named: &str,
+    rows: &[(&str, &[&str])],
+    file: impl Fn(&str) -> String,
+) {
     let without = draft(format, &file(""));
+    let name = |option: &str| option.split('=').next().unwrap().to_owned();
+    let named =
+        named.split_whitespace().map(|option| (option, vec![option.to_owned(), name(option)]));
+    let rows = rows
+        .iter()
+        .map(|(option, words)| (*option, words.iter().map(|word| (*word).to_owned()).collect()));
     let mut lost = Vec::new();
-    for (option, words) in rows {
+    for (option, words) in named.chain(rows) {
         let with = draft(format, &file(option));
         if !words.iter().any(|word| with.contains(word) && !without.contains(word)) {
             lost.push(format!("{option:?}: none of {words:?} in\n{with}"));
@@ -26,69 +38,48 @@ fn none_vanishes(format: Format, rows: &[(&str, &[&str])], file: impl Fn(&str) -
 /// default, and with a variable.
 #[test]
 fn every_option_of_a_program_of_supervisord() {
+    let named = "numprocs=%(ENV_X)s numprocs=2000 numprocs=two priority=5 priority=%(ENV_X)s \
+        priority=high autostart=%(ENV_X)s autostart=maybe autorestart=%(ENV_X)s \
+        autorestart=maybe startsecs=10 startsecs=%(ENV_X)s exitcodes=%(ENV_X)s \
+        stopasgroup=true stopasgroup=%(ENV_X)s killasgroup=false killasgroup=%(ENV_X)s \
+        redirect_stderr=%(ENV_X)s stderr_logfile=/b.log stdout_logfile_maxbytes=1MB \
+        stdout_logfile_backups=3 stdout_capture_maxbytes=1MB stdout_events_enabled=true \
+        stdout_syslog=true stderr_logfile=NONE stderr_logfile_maxbytes=1MB \
+        stderr_logfile_backups=3 stderr_capture_maxbytes=1MB stderr_events_enabled=true \
+        stderr_syslog=true serverurl=AUTO socket=tcp://localhost:1 madeup=1";
     let rows: &[(&str, &[&str])] = &[
         ("process_name=other", &["other:"]),
         ("process_name=%(ENV_X)s", &["renamed from"]),
         ("numprocs=2", &["scale: 2"]),
         ("numprocs=2\nenvironment=N=%(process_num)d", &["\"N\": \"${SCALE_INDEX}\""]),
-        ("numprocs=%(ENV_X)s", &["numprocs=%(ENV_X)s"]),
-        ("numprocs=2000", &["numprocs=2000"]),
-        ("numprocs=two", &["numprocs=two"]),
         ("numprocs=2\nnumprocs_start=7", &["not converted: numprocs_start=7"]),
         ("numprocs_start=%(ENV_X)s", &["not converted: numprocs_start"]),
-        ("priority=5", &["priority=5"]),
-        ("priority=%(ENV_X)s", &["priority=%(ENV_X)s"]),
-        ("priority=high", &["priority=high"]),
         ("autostart=FALSE", &["autostart: false"]),
         ("autostart=no", &["autostart: false"]),
         ("autostart=Off", &["autostart: false"]),
         ("autostart=0", &["autostart: false"]),
         ("command=supervisorctl start b", &["supervisorctl has nobody to ask"]),
-        ("autostart=%(ENV_X)s", &["autostart=%(ENV_X)s"]),
-        ("autostart=maybe", &["autostart=maybe"]),
         ("autorestart=TRUE", &["restart: always"]),
         ("autorestart=Yes", &["restart: always"]),
         ("autorestart=on", &["restart: always"]),
         ("autorestart=1", &["restart: always"]),
         ("autorestart=OFF", &["restart: \"no\""]),
-        ("autorestart=%(ENV_X)s", &["autorestart=%(ENV_X)s"]),
-        ("autorestart=maybe", &["autorestart=maybe"]),
-        ("startsecs=10", &["startsecs=10"]),
-        ("startsecs=%(ENV_X)s", &["startsecs=%(ENV_X)s"]),
         ("startretries=7", &["restart_max: 7"]),
         ("startretries=%(ENV_X)s", &["restart_max: \"${X}\""]),
         ("startretries=%(ENV_X)s\nautorestart=false", &["startretries=%(ENV_X)s"]),
         ("exitcodes=0,2", &["success_codes: [\"0\", \"2\"]"]),
-        ("exitcodes=%(ENV_X)s", &["exitcodes=%(ENV_X)s"]),
         ("stopsignal=QUIT", &["stop_signal: QUIT"]),
         ("stopsignal=%(ENV_X)s", &["stop_signal: \"${X}\""]),
         ("stopwaitsecs=4", &["stop_grace_period: 4s"]),
         ("stopwaitsecs=%(ENV_X)s", &["stop_grace_period: \"${X}s\""]),
-        ("stopasgroup=true", &["stopasgroup"]),
-        ("stopasgroup=%(ENV_X)s", &["stopasgroup"]),
-        ("killasgroup=false", &["killasgroup"]),
-        ("killasgroup=%(ENV_X)s", &["killasgroup"]),
         ("user=www", &["user: www"]),
         ("redirect_stderr=true", &["stderr: stdout"]),
-        ("redirect_stderr=%(ENV_X)s", &["redirect_stderr"]),
         ("stdout_logfile=/a.log", &["log: {file: /a.log}"]),
         ("stdout_logfile=/a.log\nredirect_stderr=1", &["log: {file: /a.log, stderr: stdout}"]),
         ("stdout_logfile=/a.log\nstderr_logfile=/b.log", &["stderr_logfile=/b.log"]),
         ("stdout_logfile=NONE\nstderr_logfile=/dev/null", &["log: {mode: none}"]),
         ("stdout_logfile=NONE\nredirect_stderr=true", &["log: {mode: none}"]),
-        ("stderr_logfile=/b.log", &["stderr_logfile=/b.log"]),
         ("stdout_logfile=%(ENV_X)s", &["log: {file: \"${X}\"}"]),
-        ("stdout_logfile_maxbytes=1MB", &["stdout_logfile_maxbytes"]),
-        ("stdout_logfile_backups=3", &["stdout_logfile_backups"]),
-        ("stdout_capture_maxbytes=1MB", &["stdout_capture_maxbytes"]),
-        ("stdout_events_enabled=true", &["stdout_events_enabled"]),
-        ("stdout_syslog=true", &["stdout_syslog"]),
-        ("stderr_logfile=NONE", &["stderr_logfile=NONE"]),
-        ("stderr_logfile_maxbytes=1MB", &["stderr_logfile_maxbytes"]),
-        ("stderr_logfile_backups=3", &["stderr_logfile_backups"]),
-        ("stderr_capture_maxbytes=1MB", &["stderr_capture_maxbytes"]),
-        ("stderr_events_enabled=true", &["stderr_events_enabled"]),
-        ("stderr_syslog=true", &["stderr_syslog"]),
         ("environment=A=\"b\"", &["A: b"]),
         ("environment=NOVALUE", &["NOVALUE"]),
         ("directory=/srv", &["/srv"]),
@@ -96,11 +87,8 @@ fn every_option_of_a_program_of_supervisord() {
         ("umask=022", &["umask: \"022\""]),
         ("umask=%(ENV_X)s", &["not converted: umask"]),
         ("umask=rwx", &["not converted: umask"]),
-        ("serverurl=AUTO", &["serverurl"]),
-        ("socket=tcp://localhost:1", &["socket"]),
-        ("madeup=1", &["madeup"]),
     ];
-    none_vanishes(Format::Supervisord, rows, |option| {
+    none_vanishes(Format::Supervisord, named, rows, |option| {
         format!("[program:app]\ncommand=/bin/app\n{option}\n[program:last]\ncommand=/bin/last\n")
     });
 }
@@ -108,26 +96,15 @@ fn every_option_of_a_program_of_supervisord() {
 /// http://supervisord.org/configuration.html, the other sections.
 #[test]
 fn every_option_of_supervisord_itself_and_every_section() {
+    let named = "logfile=/a logfile_maxbytes=1 logfile_backups=1 loglevel=debug pidfile=/a \
+        nodaemon=true silent=true minfds=1024 minprocs=200 nocleanup=true \
+        childlogdir=/tmp user=www strip_ansi=true identifier=x";
     let rows: &[(&str, &[&str])] = &[
-        ("logfile=/a", &["logfile"]),
-        ("logfile_maxbytes=1", &["logfile_maxbytes"]),
-        ("logfile_backups=1", &["logfile_backups"]),
-        ("loglevel=debug", &["loglevel"]),
-        ("pidfile=/a", &["pidfile"]),
         ("umask=027", &["umask: \"027\""]),
-        ("nodaemon=true", &["nodaemon"]),
-        ("silent=true", &["silent"]),
-        ("minfds=1024", &["minfds"]),
-        ("minprocs=200", &["minprocs"]),
-        ("nocleanup=true", &["nocleanup"]),
-        ("childlogdir=/tmp", &["childlogdir"]),
-        ("user=www", &["user=www"]),
         ("directory=/srv", &["working_dir: /srv"]),
         ("directory=%(here)s", &["directory of supervisord.conf"]),
-        ("strip_ansi=true", &["strip_ansi"]),
         ("environment=A=b", &["A: b"]),
         ("environment=NOVALUE", &["NOVALUE"]),
-        ("identifier=x", &["identifier"]),
         ("[group:g]\nprograms=app", &["[group:g]"]),
         ("[eventlistener:e]\ncommand=/bin/e", &["[eventlistener:e]"]),
         ("[fcgi-program:f]\ncommand=/bin/f\nsocket=x", &["socket"]),
@@ -138,7 +115,7 @@ fn every_option_of_supervisord_itself_and_every_section() {
         ("[supervisorctl]\nx=y", &["[supervisorctl]"]),
         ("[madeup]\nx=y", &["[madeup]"]),
     ];
-    none_vanishes(Format::Supervisord, rows, |option| {
+    none_vanishes(Format::Supervisord, named, rows, |option| {
         format!("[program:app]\ncommand=/bin/app\n[supervisord]\n{option}\n")
     });
 }
@@ -154,11 +131,7 @@ fn every_key_of_a_service_of_compose() {
         pid pids_limit platform ports post_start pre_stop privileged provider pull_policy read_only runtime scale secrets \
         security_opt shm_size stdin_open storage_opt sysctls tmpfs tty ulimits use_api_socket userns_mode uts volumes \
         volumes_from madeup";
-    let plain: Vec<_> = KEYS.split_whitespace().map(|key| (format!("{key}: x"), key)).collect();
-    let keys: Vec<[&str; 1]> = plain.iter().map(|(_, key)| [*key]).collect();
-    let mut rows: Vec<(&str, &[&str])> =
-        plain.iter().zip(&keys).map(|((option, _), words)| (option.as_str(), &words[..])).collect();
-    rows.extend::<[(&str, &[&str]); 47]>([
+    let rows: &[(&str, &[&str])] = &[
         ("ulimits: {nofile: 65535}", &["ulimits: {nofile: 65535}"]),
         (
             "ulimits: {nofile: {soft: 1, hard: $H}, core: -1}",
@@ -218,10 +191,14 @@ fn every_key_of_a_service_of_compose() {
         ("working_dir: '${A-/b}'", &["${A:-/b}"]),
         ("working_dir: '${A:+b}'", &["$${A:+b}"]),
         ("command: [/bin/other]", &["/bin/other"]),
-    ]);
-    none_vanishes(Format::Compose, &rows, |option| {
+    ];
+    none_vanishes(Format::Compose, KEYS, rows, |option| {
         let command = if option.starts_with("command") { "" } else { "    command: [/bin/app]\n" };
-        let option = if option.is_empty() { String::new() } else { format!("    {option}\n") };
+        let option = match option {
+            "" => String::new(),
+            key if !key.contains(':') => format!("    {key}: x\n"),
+            option => format!("    {option}\n"),
+        };
         format!("services:\n  app:\n{command}{option}  db: {{command: [/bin/db]}}\n")
     });
 }
@@ -229,12 +206,9 @@ fn every_key_of_a_service_of_compose() {
 /// https://github.com/compose-spec/compose-spec/blob/main/spec.md
 #[test]
 fn every_key_of_a_compose_file() {
-    let keys = ["networks", "volumes", "configs", "secrets", "models", "include", "madeup"];
-    let options: Vec<_> = keys.iter().map(|key| format!("{key}: x")).collect();
-    let keys: Vec<[&str; 1]> = keys.iter().map(|key| [*key]).collect();
-    let rows: Vec<(&str, &[&str])> =
-        options.iter().zip(&keys).map(|(option, words)| (option.as_str(), &words[..])).collect();
-    none_vanishes(Format::Compose, &rows, |option| {
-        format!("{option}\nservices: {{app: {{command: [/bin/app]}}}}\n")
+    let keys = "networks volumes configs secrets models include madeup";
+    none_vanishes(Format::Compose, keys, &[], |key| {
+        let key = if key.is_empty() { String::new() } else { format!("{key}: x\n") };
+        format!("{key}services: {{app: {{command: [/bin/app]}}}}\n")
     });
 }

@@ -27,7 +27,7 @@ fn merged(over: &str) -> Vec<Process> {
     load(&[BASE, over], &[("HOST", "h")]).unwrap().config.processes
 }
 
-// holds: C454, C455, C458, C462
+// holds: C450, C454, C455, C458, C462
 #[test]
 fn a_debug_variant_is_a_few_lines() {
     let over = "
