@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::http::{free_address, get, get_unix};
-use crate::support::{Admin, LONG, Over, Rig, Running, Signal, ms};
+use crate::support::{LONG, Over, Rig, Running, Signal, ms};
 
 // holds: S9, S10, C95, C135, C609
 #[test]
@@ -43,41 +43,6 @@ fn readyz_follows_readiness_and_turns_at_t0_before_anything_is_stopped() {
     ended.assert_code(0).assert_stopped_in_order(&["b", "a"]).assert_gone("control.sock");
     let told = ended.event("b", "got SIGTERM").at - t0;
     assert!(told >= ms(3000), "asked after {told:?}:\n{}", ended.record);
-}
-
-// holds: S13, S14
-#[test]
-fn readyz_and_envoys_health_check_stay_good_while_the_drain_has_begun() {
-    let (address, admin) = (free_address(), Admin::tcp(0));
-    let Some(rig) = Rig::new() else { return };
-    let config = "
-        control: {listen: 'ADDRESS', socket: DIR/control.sock}
-        shutdown: {unready_delay: 4s}
-        processes:
-          a: {command: [CHILD, a], drain: {envoy: {admin: 'ADMIN', time: 8s, min: 200ms}}}
-        ";
-    let url = format!("http://{}", admin.address());
-    let config = config.replace("ADDRESS", &address.to_string()).replace("ADMIN", &url);
-    let drainit = rig.start(&config);
-    drainit.wait_for_start(&["a"]);
-    let status = |path: &str| get(address, path).map_or(0, |(status, _)| status);
-    drainit.wait_until("ready", || status("/readyz") == 200);
-    admin.wait_verified();
-    let t0 = drainit.signal(Signal::SIGTERM);
-    admin.wait_for("POST /drain_listeners?graceful&skip_exit");
-    assert_eq!(status("/readyz"), 200, "{}", drainit.record());
-    // A client that stays until its health check fails.
-    admin.set_connections(1);
-    let unready = drainit.wait_until("unready", || status("/readyz") != 200);
-    assert!(unready - t0 >= ms(3900), "{:?}", unready - t0);
-    admin.wait_for("POST /healthcheck/fail");
-    assert!(drainit.record().event("a", "got SIGTERM").is_none());
-    admin.set_connections(0);
-    let ended = drainit.wait_exit(LONG);
-    ended.assert_code(0).assert_line("drain over after [^;]*no connection left");
-    let posts = admin.posts();
-    let expected = ["/drain_listeners?graceful&skip_exit", "/healthcheck/fail", "/drain_listeners"];
-    assert_eq!(posts, expected.map(|path| format!("POST {path}")), "{posts:?}");
 }
 
 // holds: S125, S205, C91

@@ -127,50 +127,6 @@ fn a_sigterm_meanwhile_goes_on_with_it() {
     assert_eq!(admin.posts(), ONCE);
 }
 
-// holds: C651
-#[test]
-fn a_failed_request_reports_the_reason() {
-    let admin = Admin::tcp(0);
-    let Some(drainit) = start(&admin, "time: 1s, min: 0s") else { return };
-    let without = "control: {socket: off}\nprocesses: {a: {command: [a]}}";
-    std::fs::write(drainit.path("without.yaml"), without).unwrap();
-    std::fs::write(drainit.path("wrong.yaml"), "control: {sockt: /a.sock}").unwrap();
-    std::fs::write(drainit.path("tcp.yaml"), "control: {listen: '127.0.0.1:1', socket: off}")
-        .unwrap();
-    std::fs::write(drainit.path("unset.yaml"), "control: {socket: '${UNSET:?set it}/a'}").unwrap();
-    std::fs::write(drainit.path("empty.yaml"), "control: {socket: 'DIR/${UNSET}a'}").unwrap();
-    for (args, code, reason) in [
-        (["--socket", "DIR/nobody.sock"], 1, "/nobody.sock: no such file or directory"),
-        (["-c", "DIR/without.yaml"], 78, "the config has `control: {socket: off}`"),
-        (["-c", "DIR/tcp.yaml"], 78, "the config has `control: {socket: off}`"),
-        (
-            ["-c", "DIR/wrong.yaml"],
-            78,
-            "wrong.yaml:1: unknown key `sockt` in `control`; see `drainit",
-        ),
-        (
-            ["-c", "DIR/unset.yaml"],
-            78,
-            "`control` uses `UNSET`, which is not set here: if it is for",
-        ),
-        (["-c", "DIR/empty.yaml"], 1, "`control.socket`; `control` uses `UNSET`, which"),
-        (["-c", "DIR/missing.yaml"], 78, "missing.yaml` does not exist; see `drainit check`"),
-        (["--sockets", "DIR/control.sock"], 2, "--sockets"),
-    ] {
-        let output = drain(&drainit, &args);
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
-        assert!(said.contains(reason), "{args:?}: {said}");
-    }
-    assert!(admin.seen().is_empty());
-    assert_eq!(status(&drainit)["phase"], "running");
-    drainit.signal(Signal::SIGTERM);
-    let socket = drainit.path("control.sock");
-    let ended = drainit.wait_exit(LONG);
-    ended.assert_code(0);
-    assert!(!socket.exists());
-}
-
 // holds: C99, C125
 #[test]
 fn a_request_before_readiness_is_refused() {

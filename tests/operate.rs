@@ -23,12 +23,6 @@ fn start(config: &str) -> Option<Running> {
     Some(drainit)
 }
 
-/// The state and the pid of a process.
-fn state(drainit: &Running, name: &str) -> (String, Option<i64>) {
-    let process = &drainit.processes(&[name])[0];
-    (process["state"].as_str().unwrap().to_owned(), process["pid"].as_i64())
-}
-
 #[test]
 fn a_stop_takes_the_dependents_first_and_a_start_the_dependencies() {
     let Some(drainit) = start(CONFIG) else { return };
@@ -40,13 +34,13 @@ fn a_stop_takes_the_dependents_first_and_a_start_the_dependencies() {
     let alive = drainit.wait_for_event("store", "got SIGTERM alive:").what;
     assert_eq!(alive, "got SIGTERM alive:other", "the app was gone");
     for name in ["store", "app"] {
-        assert_eq!(state(&drainit, name).0, "stopped");
+        assert_eq!(drainit.state(name).0, "stopped");
     }
     drainit.exec(&["health"]).assert(1, "store (stopped");
     drainit.exec(&["stop", "store"]).assert(0, "");
     drainit.exec(&["start", "app"]).assert(0, "");
     for name in ["store", "app"] {
-        assert_eq!(state(&drainit, name).0, "ready");
+        assert_eq!(drainit.state(name).0, "ready");
         drainit.wait_for_events(name, "handling", 2);
     }
     drainit.exec(&["health"]).assert(0, "");
@@ -85,7 +79,7 @@ fn a_pattern_means_all_processes_whose_names_begin_so() {
           other: {command: [CHILD, other, print=up], update: start-first, readiness: {log: ^up$}}
         ",
     );
-    let copies = || ["app-1", "app-2", "app-3"].map(|copy| state(&drainit, copy));
+    let copies = || ["app-1", "app-2", "app-3"].map(|copy| drainit.state(copy));
     let before = copies();
     let shown = drainit.exec(&["status", "app-*"]).stdout;
     assert!(
@@ -99,7 +93,7 @@ fn a_pattern_means_all_processes_whose_names_begin_so() {
     drainit.exec(&["restart", "app-*"]).assert(0, "");
     drainit.exec(&["restart", "app-o*"]).assert(1, "what is meant is left out or has completed");
     drainit.exec(&["restart", "app-off"]).assert(1, "app-off is left out");
-    assert_eq!(state(&drainit, "app-migrate").0, "done");
+    assert_eq!(drainit.state("app-migrate").0, "done");
     for (before, after) in before.iter().zip(copies()) {
         assert!(after.0 == "ready" && after.1 != before.1, "{after:?}");
     }
@@ -137,10 +131,10 @@ fn a_command_that_waits_blocks_nobody_and_its_end_does_not_cancel() {
     gone.wait().unwrap();
     // Longer than another connection may last.
     std::thread::sleep(std::time::Duration::from_secs(6));
-    assert_eq!(state(&drainit, "slow").0, "stopping");
+    assert_eq!(drainit.state("slow").0, "stopping");
     drainit.exec(&["restart", "other"]).assert(0, "");
     drainit.exec(&["kill", "-s", "USR1", "slow"]).assert(0, "");
     Said::of(waits.wait_with_output().unwrap()).assert(0, "");
-    assert_eq!(state(&drainit, "slow").0, "stopped");
+    assert_eq!(drainit.state("slow").0, "stopped");
     drainit.stop().assert_code(0);
 }

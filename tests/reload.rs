@@ -36,15 +36,8 @@ fn names(drainit: &Running) -> Vec<String> {
         .collect()
 }
 
-/// The state and the pid of a process.
-fn state(drainit: &Running, name: &str) -> (String, Option<i64>) {
-    let all = drainit.processes(&[]);
-    let process = all.iter().find(|process| process["name"] == name).unwrap();
-    (process["state"].as_str().unwrap().to_owned(), process["pid"].as_i64())
-}
-
 fn pid(drainit: &Running, name: &str) -> i64 {
-    state(drainit, name).1.unwrap()
+    drainit.state(name).1.unwrap()
 }
 
 fn started(config: &str) -> Option<Running> {
@@ -361,7 +354,7 @@ fn a_stop_wins_and_a_second_reload_waits() {
     // Nothing else may begin meanwhile.
     drainit.exec(&["restart", "other"]).assert(1, "");
     drainit.exec(&["plan", "--reload"]).assert(1, "a reload or another request is under way");
-    assert_eq!(state(&drainit, "slow").0, "waiting");
+    assert_eq!(drainit.state("slow").0, "waiting");
     edit(&drainit, "print=two", "print=three");
     let mut second = reload();
     drainit.wait("the second", LONG, |record| {

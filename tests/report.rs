@@ -99,6 +99,15 @@ fn the_last_line_of_a_json_log_has_the_report_that_the_file_has() {
     ended.assert_code(137);
     let report = written(&ended, "report.json");
     let log = ended.text(Stream::Stderr);
+    // Each event is a line, with what only the supervisor knows.
+    for event in [
+        r#""event":"started","name":"policy".*"pid":[1-9]"#,
+        r#""event":"drained","name":"router".*"reason":"reported""#,
+        r#""event":"killed","name":"policy""#,
+        r#""event":"exit","exit_code":137"#,
+    ] {
+        ended.assert_line(event);
+    }
     let last: Value = serde_json::from_str(log.lines().next_back().unwrap()).unwrap();
     assert_eq!((&last["process"], &last["level"]), (&"drainit".into(), &"info".into()), "{last:#}");
     assert_eq!(last["report"], report);

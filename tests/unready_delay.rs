@@ -84,7 +84,7 @@ async fn balance(
     seen
 }
 
-// holds: S88, C84
+// holds: S14, S88, C84
 #[test]
 fn a_load_balancer_that_looks_only_at_the_health_check_loses_nothing() {
     in_parallel(TESTED, |version| {

@@ -133,6 +133,13 @@ impl Running {
         status["processes"].as_array().unwrap().clone()
     }
 
+    /// Returns the state and the pid of a process.
+    #[track_caller]
+    pub(crate) fn state(&self, name: &str) -> (String, Option<i64>) {
+        let process = &self.processes(&[name])[0];
+        (process["state"].as_str().unwrap().to_owned(), process["pid"].as_i64())
+    }
+
     /// Waits until all these children have installed their signal handlers and are listening, and
     /// drainit knows that they run, which it learns a moment after their exec. Where no line says so
     /// (JSON, `exec`, a child of another name), that moment is waited for.
