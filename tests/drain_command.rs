@@ -105,28 +105,6 @@ fn it_waits_until_all_is_drained_stops_nothing_and_sigterm_does_not_begin_again(
     assert_eq!(admin.posts(), ONCE);
 }
 
-// holds: C113, C124, C515
-#[test]
-fn a_sigterm_meanwhile_goes_on_with_it() {
-    let admin = Admin::tcp(2);
-    let Some(drainit) = start(&admin, "time: 8s, min: 200ms") else { return };
-    assert_drains(&drainit, &["-c", "DIR/drainit.yaml", "--no-wait"]);
-    admin.wait_for(ONCE[1]);
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_for_line("stopping: SIGTERM received");
-    // A request for a drain joins the drain in progress and waits for it.
-    thread::scope(|scope| {
-        let waiting = scope.spawn(|| assert_drains(&drainit, &["-c", "DIR/drainit.yaml"]));
-        thread::sleep(ms(400));
-        assert!(!waiting.is_finished());
-        assert_all_alive(&drainit);
-        admin.set_connections(0);
-    });
-    let ended = drainit.wait_exit(LONG);
-    ended.assert_code(0).assert_stopped_in_order(&["router", "engine"]);
-    assert_eq!(admin.posts(), ONCE);
-}
-
 // holds: C99, C125
 #[test]
 fn a_request_before_readiness_is_refused() {
@@ -143,26 +121,6 @@ fn a_request_before_readiness_is_refused() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("refuses to drain: not everything is ready yet"), "{said}");
     drainit.stop().assert_code(0);
-}
-
-// holds: C124, C399
-#[test]
-fn a_process_that_answers_by_its_end_is_drained_and_not_crashed() {
-    let Some(drainit) = start_with("signal: {signal: USR1, time: 5s}") else { return };
-    assert_drains(&drainit, &["-c", "DIR/drainit.yaml"]);
-    drainit.wait_for_event("router", "exit 0");
-    drainit.wait_until("drained and done", || {
-        let now = status(&drainit);
-        now["phase"] == "drained" && now["processes"][1]["state"] == "done"
-    });
-    thread::sleep(ms(300));
-    assert_eq!(status(&drainit)["phase"], "drained");
-    assert!(drainit.record().event("engine", "got SIGTERM").is_none());
-    drainit
-        .stop()
-        .assert_code(0)
-        .assert_order(&["router exit 0", "engine got SIGTERM"])
-        .assert_line("stopping: SIGTERM received");
 }
 
 // holds: C121, C126

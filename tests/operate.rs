@@ -1,8 +1,6 @@
 //! `drainit stop`, `start` and `restart`.
 
-use std::process::Stdio;
-
-use crate::support::{Rig, Running, Said};
+use crate::support::{Rig, Running};
 
 /// An app with a drain, and its dependency. The app is drained as soon as it is asked to.
 const CONFIG: &str = "
@@ -110,31 +108,4 @@ fn a_pattern_means_all_processes_whose_names_begin_so() {
         "app-2 got SIGTERM alive:app-1",
         "app-3 got SIGTERM alive:app-1+app-2",
     ]);
-}
-
-#[test]
-fn a_command_that_waits_blocks_nobody_and_its_end_does_not_cancel() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
-        "
-        processes:
-          slow: {command: [CHILD, slow, 'on=TERM:ignore', 'on=USR1:exit:0'], stop_grace_period: 25s}
-          other: {command: [CHILD, other]}
-        ",
-    );
-    drainit.wait_for_start(&["slow", "other"]);
-    drainit.wait_for_line("everything is ready");
-    let stop = || drainit.exec_as(None, &["stop", "slow"]).stderr(Stdio::piped()).spawn().unwrap();
-    let (mut gone, waits) = (stop(), stop());
-    drainit.wait_for_event("slow", "got SIGTERM");
-    gone.kill().unwrap();
-    gone.wait().unwrap();
-    // Longer than another connection may last.
-    std::thread::sleep(std::time::Duration::from_secs(6));
-    assert_eq!(drainit.state("slow").0, "stopping");
-    drainit.exec(&["restart", "other"]).assert(0, "");
-    drainit.exec(&["kill", "-s", "USR1", "slow"]).assert(0, "");
-    Said::of(waits.wait_with_output().unwrap()).assert(0, "");
-    assert_eq!(drainit.state("slow").0, "stopped");
-    drainit.stop().assert_code(0);
 }

@@ -112,19 +112,3 @@ pub(crate) fn all_can_end_a_process(rig: Rig) {
         ended.assert_line(&format!("p{number}: was ended by {} ", name.replace('+', "\\+")));
     }
 }
-
-// holds: C73
-#[test]
-fn invalid_signals_are_refused_and_nothing_is_started() {
-    for (keys, why) in [
-        ("stop_signal: STOP", "`stop_signal` is `STOP`: it only suspends a process"),
-        ("forward_signals: [KILL]", "a signal that no process can catch"),
-        ("forward_signals: [19]", "a signal that no process can catch"),
-        ("forward_signals: [CHLD]", "the exit of every child sends"),
-        ("forward_signals: [65]", "not a signal"),
-    ] {
-        let Some(rig) = Rig::new() else { return };
-        let config = format!("processes: {{a: {{command: [CHILD, a], {keys}}}}}");
-        rig.run(&config).assert_code(78).assert_line(why).assert_no_event("a", "start");
-    }
-}

@@ -24,32 +24,6 @@ fn start(config: &str, names: &[&str]) -> Option<Running> {
     Some(drainit)
 }
 
-// holds: S53
-#[test]
-fn each_process_is_asked_when_its_dependents_are_gone_and_independent_ones_at_the_same_time() {
-    // Each of the two ends only when the other one has been asked to, too.
-    let config = GRAPH
-        .replace(
-            "router, 'on=TERM:exit:0:60'",
-            "router, 'on=TERM:touch:DIR/router', await=DIR/router, await=DIR/alone, exit=0",
-        )
-        .replace(
-            "alone, 'on=TERM:exit:0:60'",
-            "alone, 'on=TERM:touch:DIR/alone', await=DIR/alone, await=DIR/router, exit=0",
-        );
-    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT] {
-        let Some(drainit) = start(&config, &["router", "alone"]) else { return };
-        drainit.signal(signal);
-        let ended = drainit.wait_exit(LONG);
-        ended
-            .assert_code(0)
-            .assert_line(&format!("stopping: {signal} received"))
-            .assert_stopped_in_order(&["router", "policy", "python"])
-            .assert_order(&["alone got SIGTERM", "router exit"])
-            .assert_order(&["router got SIGTERM", "alone exit"]);
-    }
-}
-
 // holds: S128
 #[test]
 fn a_process_that_ignores_term_is_killed_and_the_rest_still_stops_in_order() {
@@ -85,21 +59,6 @@ fn a_second_signal_keeps_the_order_and_a_third_kills() {
     let ended = drainit.wait_exit(LONG);
     ended.assert_code(137).assert_took(third, ms(0)..ms(8000)).assert_line("third stop signal");
     ended.assert_no_event("python", "got SIGTERM");
-}
-
-// holds: S110, S113
-#[test]
-fn the_unasked_end_of_the_middle_stops_the_rest_in_order_with_its_code() {
-    let config = GRAPH.replace("touch=DIR/policy]", "touch=DIR/policy, await=DIR/go, exit=7]");
-    let Some(drainit) = start(&config, &["router"]) else { return };
-    drainit.touch("go");
-    let ended = drainit.wait_exit(LONG);
-    ended
-        .assert_code(7)
-        .assert_line("policy: exited with code 7 without being asked to")
-        .assert_order(&["policy exit 7", "router got SIGTERM"])
-        .assert_stopped_in_order(&["router", "python"])
-        .assert_no_event("policy", "got SIGTERM");
 }
 
 // holds: S61

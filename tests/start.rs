@@ -3,38 +3,6 @@
 use crate::support::Rig;
 use crate::support::record::Stream;
 
-/// A config with the chain router → policy → python. Each is ready when it listens on its socket.
-const GATEWAY: &str = "
-processes:
-  python:
-    command: [CHILD, python, unix=DIR/python.sock]
-    readiness: {unix: DIR/python.sock}
-    log: {prefix: pye}
-  policy:
-    command: [CHILD, policy, unix=DIR/policy.sock]
-    depends_on: [python]
-    readiness: {unix: DIR/policy.sock}
-    log: {prefix: pol}
-  router:
-    command: [CHILD, router]
-    depends_on: [policy]
-    log: {prefix: rtr}
-";
-
-// holds: C159, C194
-#[test]
-fn each_process_starts_when_what_it_needs_is_ready() {
-    let Some(rig) = Rig::new() else { return };
-    let config = GATEWAY.replace("python, unix", "python, sleep=100, unix");
-    let drainit = rig.start_ready(&config);
-    drainit.wait_for_start(&["router"]);
-    drainit
-        .stop()
-        .assert_code(0)
-        .assert_order(&["python sleep", "policy start", "policy handling", "router start"])
-        .assert_line("python: ready after [0-9.]+m?s");
-}
-
 #[test]
 fn a_process_that_fails_at_start_ends_the_others_in_order_with_its_code() {
     let Some(rig) = Rig::new() else { return };
@@ -68,29 +36,6 @@ fn a_process_that_fails_at_start_ends_the_others_in_order_with_its_code() {
     let number = |line: &&str| told(line);
     let all: Vec<String> = (0..15).flat_map(|n| [format!("out {n}"), format!("err {n}")]).collect();
     assert_eq!(all.iter().map(String::as_str).filter(number).count(), 20, "{}", ended.record);
-}
-
-// holds: S114, S122, C220
-#[test]
-fn a_process_that_is_not_ready_in_time_ends_the_others_in_order_with_1() {
-    let Some(rig) = Rig::new() else { return };
-    rig.run(
-        "
-        processes:
-          base: {command: [CHILD, base, unix=DIR/base.sock], readiness: {unix: DIR/base.sock}}
-          slow:
-            command: [CHILD, slow, 'print=still thinking']
-            depends_on: [base]
-            readiness: {unix: DIR/slow.sock, timeout: 300ms}
-            log: {prefix: slow}
-          never: {command: [CHILD, never], depends_on: [slow]}
-        ",
-    )
-    .assert_code(1)
-    .assert_line(r"^\[drainit\].*slow: not ready after 300ms")
-    .assert_line(r"^\[drainit\].* still thinking$")
-    .assert_stopped_in_order(&["slow", "base"])
-    .assert_no_event("never", "start");
 }
 
 /// Blocks SIGTERM, sends it to itself and executes the command, so that SIGTERM is pending at the

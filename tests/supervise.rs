@@ -11,7 +11,7 @@ use crate::support::record::Record;
 use crate::support::rig::NOBODY;
 use crate::support::{LONG, Rig, Signal, in_parallel, leave_socket, ms};
 
-// holds: S112, S121, S203, C353, C654
+// holds: S110, S112, S121, S203, C353, C654
 #[test]
 fn the_code_of_a_process_that_ends_becomes_the_containers() {
     for (step, code, words) in [

@@ -298,15 +298,6 @@ mod tests {
     }
 
     #[test]
-    fn a_descriptor_that_cannot_be_written_is_dead() {
-        let (_reader, stderr) = pipe().unwrap();
-        let output = Output::new(File::open("/dev/null").unwrap(), stderr);
-        output.push(Stream::Stdout, b"one\n");
-        assert!(output.flush(LONG));
-        assert_eq!(output.dropped(Stream::Stdout), 1);
-    }
-
-    #[test]
     fn a_full_disk_loses_lines_and_is_retried() {
         let (_reader, stderr) = pipe().unwrap();
         let full = File::options().write(true).open("/dev/full").unwrap();

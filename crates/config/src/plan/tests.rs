@@ -159,111 +159,18 @@ processes:
   migrate: {command: [a], type: oneshot}
 ";
 
-// holds: S97, S99, S100, S101
+// holds: S97, S99, S100, S101, S102, S103, S104
 #[test]
-fn the_json_has_every_word_of_the_start() {
-    let text = |text: &str| json::json(&plan(text, &[]));
-    let value: serde_json::Value = serde_json::from_str(&text(WHOLE)).unwrap();
-    let needs = |process, condition| json!({"process": process, "condition": condition});
-    let nothing = json!({
-        "name": "", "type": "service", "waits_for": [], "only_if_path_exists": null,
-        "left_out": false, "pre_start": null, "readiness": null, "ready_within": null,
-        "ready_by": null,
-    });
-    let with = |but: serde_json::Value| {
-        let mut process = nothing.clone();
-        process.as_object_mut().unwrap().append(&mut but.as_object().unwrap().clone());
-        process
-    };
-    let expected = json!({
-        "ready_by": null,
-        "pre_start": 3.0,
-        "processes": [
-            with(json!({
-                "name": "engine", "only_if_path_exists": "/app/plugin", "pre_start": 1.0, "ready_by": 4.0,
-            })),
-            with(json!({
-                "name": "router", "waits_for": [needs("engine", "started")], "readiness": "tcp",
-                "ready_within": 2.0, "ready_by": 6.0,
-            })),
-            with(json!({"name": "debug", "left_out": true, "ready_by": 3.0})),
-            with(json!({"name": "migrate", "type": "oneshot"})),
-            with(json!({
-                "name": "side",
-                "waits_for": [needs("engine", "ready"), needs("migrate", "completed")],
-            })),
-        ],
-    });
-    assert_eq!(value["start"], expected, "{value:#}");
-    // Nothing waits for a task.
-    let services = text(&WHOLE.replace(", type: oneshot", ""));
-    let value: serde_json::Value = serde_json::from_str(&services).unwrap();
-    assert_eq!(value["start"]["ready_by"], 6.0);
-    let shown = super::text::text(&plan(&WHOLE.replace(", type: oneshot", ""), &[]));
-    assert!(shown.contains("  ready (tcp) within 2s, by 6s\n"), "{shown}");
-}
-
-// holds: S102, S103, S104
-#[test]
-fn the_json_has_every_step() {
+fn the_json_has_every_word_of_the_start_and_every_step() {
     let value: serde_json::Value = serde_json::from_str(&json::json(&plan(WHOLE, &[]))).unwrap();
-    let shutdown = &value["shutdown"];
-    let times = ["grace_period", "reserve", "deadline"].map(|key| shutdown[key].as_f64().unwrap());
-    assert_eq!(times, [12.0, 2.0, 10.0]);
-    let path = |case: &str| {
-        let case = &shutdown[case];
-        let names =
-            case["critical_path"].as_array().unwrap().iter().map(|name| name.as_str().unwrap());
-        (
-            case["total"].as_f64().unwrap(),
-            case["fits"].as_bool().unwrap(),
-            names.collect::<Vec<_>>().join(", "),
-        )
-    };
-    let rest =
-        "pre_stop router, stop router, post_stop router, stop engine, post_stop of the container";
-    let first = "readiness_delay, drain router, close router, count side";
-    assert_eq!(path("after_signal"), (10.5, false, format!("{first}, {rest}")));
-    let first = "readiness_delay, drain side, close side, count router";
-    assert_eq!(path("after_unasked_end"), (10.5, false, format!("{first}, {rest}")));
-    // The begin, the length, what is wanted, and whether it is declared, cut and critical.
-    let (no, yes) = (false, true);
-    let expected = [
-        ("readiness_delay", None, 0.0, 1.0, 1.0, [yes, no, yes], None),
-        ("pre_stop", None, 0.0, 0.5, 0.5, [yes, no, no], None),
-        ("drain", Some("side"), 1.0, 2.0, 2.0, [yes, no, no], Some(2.0)),
-        ("close", Some("side"), 3.0, 0.25, 0.25, [no, no, no], None),
-        ("drain", Some("router"), 1.0, 4.0, 4.0, [yes, no, yes], Some(1.0)),
-        ("close", Some("router"), 5.0, 0.25, 0.25, [no, no, yes], None),
-        ("count", Some("side"), 5.25, 0.25, 0.25, [no, no, yes], None),
-        ("stop", Some("side"), 5.5, 1.0, 1.0, [yes, no, no], None),
-        ("pre_stop", Some("router"), 5.5, 0.5, 0.5, [yes, no, yes], None),
-        ("stop", Some("router"), 6.0, 2.75, 10.0, [no, no, yes], None),
-        ("post_stop", Some("router"), 8.75, 0.25, 0.25, [yes, no, yes], None),
-        ("stop", Some("engine"), 9.0, 1.0, 1.0, [yes, no, yes], None),
-        ("leftovers", None, 10.0, 0.0, 0.0, [no, no, yes], None),
-        ("post_stop", None, 10.0, 0.5, 1.0, [yes, yes, yes], None),
-    ];
-    let steps = shutdown["after_signal"]["steps"].as_array().unwrap();
-    assert_eq!(steps.len(), expected.len());
-    for (step, (kind, process, begins, takes, wanted, [declared, cut, critical], min)) in
-        steps.iter().zip(expected)
-    {
-        let name = match (kind, process) {
-            ("readiness_delay", _) => kind.to_owned(),
-            ("leftovers", _) => "leftover processes".to_owned(),
-            (_, Some(process)) => format!("{kind} {process}"),
-            (_, None) => format!("{kind} of the container"),
-        };
-        let mut expected = json!({
-            "name": name, "step": kind, "process": process, "begins": begins, "ends": begins + takes,
-            "takes": takes, "wanted": wanted, "declared": declared, "cut": cut, "critical": critical,
-        });
-        if let Some(min) = min {
-            expected["min"] = json!(min);
-        }
-        assert_eq!(*step, expected);
-    }
+    let expected: serde_json::Value = serde_json::from_str(include_str!("whole.json")).unwrap();
+    assert_eq!(value, expected, "{value:#}");
+    // Nothing waits for a task.
+    let services = plan(&WHOLE.replace(", type: oneshot", ""), &[]);
+    let value: serde_json::Value = serde_json::from_str(&json::json(&services)).unwrap();
+    assert_eq!(value["start"]["ready_by"], 6.0);
+    let shown = text::text(&services);
+    assert!(shown.contains("  ready (tcp) within 2s, by 6s\n"), "{shown}");
 }
 
 #[test]
@@ -283,19 +190,6 @@ processes:
         "{said}"
     );
     assert!(said.contains("left out") && !said.contains("stop debug"), "{said}");
-}
-
-#[test]
-fn long_entries_take_several_lines() {
-    let path = format!("/app/{}", "x".repeat(60));
-    let config = format!(
-        "processes:\n  app: {{command: [a], only_if: {{path_exists: {path}}}, readiness: {{file: /a, timeout: 5s}}}}"
-    );
-    let shown = text::text(&plan(&config, &[]));
-    let expected =
-        format!("  app  at once,\n       if {path} exists\n       ready (file) within 5s\n");
-    assert!(shown.contains(&expected), "{shown}");
-    assert!(shown.lines().all(|line| line.chars().count() <= 100), "{shown}");
 }
 
 // holds: C684

@@ -13,7 +13,7 @@ fn only(keys: &str) -> (usize, String, String) {
     (found[0].column, found[0].message.clone(), found[0].help.clone().unwrap_or_default())
 }
 
-// holds: C6, C170, C624
+// holds: C6, C73, C170, C624
 #[test]
 fn every_kind_of_fault_of_a_process() {
     for (keys, column, message) in [
@@ -49,6 +49,7 @@ fn every_kind_of_fault_of_a_process() {
         ("drain: {envoy: {admin: 'http://127.0.0.1:1/x'}}", 28, "drainit adds the paths itself"),
         ("stop_signal: TREM", 18, "`stop_signal` is `TREM`: not a signal"),
         ("stop_signal: STOP", 18, "it only suspends a process"),
+        ("forward_signals: [CHLD]", 23, "the exit of every child sends"),
         ("forward_signals: [USR1, KILL]", 29, "no process can catch"),
         ("stop_grace_period: -1", 24, "`stop_grace_period` is `-1`: a negative duration"),
         ("user: nobody-here", 11, "`user` is `nobody-here`: no user of /nonexistent"),
