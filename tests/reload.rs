@@ -16,6 +16,7 @@ use crate::support::example::under_load;
 use crate::support::http::{free_address, get};
 use crate::support::record::Record;
 use crate::support::{LONG, Rig, Running, Signal, ms};
+use crate::watch::swap;
 
 const SERVER: &str = include_str!("fixtures/polite_server.py");
 
@@ -272,13 +273,6 @@ fn a_signal_and_a_watched_file_reload() {
     let Some(rig) = Rig::new() else { return };
     let volume = rig.path("etc");
     fs::create_dir(&volume).unwrap();
-    let swap = |version: &str, config: &str| {
-        let data = volume.join(format!("..{version}"));
-        fs::create_dir(&data).unwrap();
-        fs::write(data.join("drainit.yaml"), config).unwrap();
-        symlink(format!("..{version}"), volume.join("..data_tmp")).unwrap();
-        fs::rename(volume.join("..data_tmp"), volume.join("..data")).unwrap();
-    };
     let config = |number: u32| {
         rig.fill(&format!(
             "
@@ -292,19 +286,19 @@ fn a_signal_and_a_watched_file_reload() {
         ))
     };
     let configs: Vec<_> = (0..5).map(config).collect();
-    swap("0", &configs[0]);
-    symlink("..data/drainit.yaml", volume.join("drainit.yaml")).unwrap();
+    swap(&volume, "0", &configs[0]);
+    symlink("..data/file", volume.join("drainit.yaml")).unwrap();
     let path = volume.join("drainit.yaml").to_str().unwrap().to_owned();
     let drainit = rig.start_with(&["run", "-c", &path]);
     drainit.wait_for_line("everything is ready");
     let other = pid(&drainit, "other");
     for (number, config) in configs.iter().enumerate().take(3).skip(1) {
-        swap(&number.to_string(), config);
+        swap(&volume, &number.to_string(), config);
         drainit.wait_for_line("app: .*etc/drainit.yaml changed; reload");
         drainit.wait_for_line(&format!("version-{number}"));
     }
     // Before the watch sees it.
-    swap("3", &configs[3]);
+    swap(&volume, "3", &configs[3]);
     drainit.signal(Signal::SIGHUP);
     drainit.wait_for_line("version-3");
     // Longer than a change waits for the next one: this one was read already.

@@ -151,13 +151,6 @@ fn the_report_is_drawn_from_the_file_and_from_the_log() {
         assert!(svg.contains(text), "{text}:\n{svg}");
     }
     assert_eq!(drawn(&ended, &["log"]), (0, svg));
-
-    let piped = Command::new("sh")
-        .args(["-c", "tail -n 1 log | \"$0\" report -", env!("CARGO_BIN_EXE_drainit")])
-        .current_dir(ended.path("."))
-        .output()
-        .unwrap();
-    assert!(piped.status.success() && piped.stdout.starts_with(b"<svg "), "{piped:?}");
 }
 
 // holds: S141, C86, C607

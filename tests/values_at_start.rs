@@ -128,38 +128,12 @@ fn a_restart_reads_the_files_again() {
 #[test]
 fn a_missing_value_is_a_failed_start() {
     for (keys, expected) in [
-        (
-            "environment: {TOKEN: {file: DIR/none}}",
-            "app: cannot be started: variable `TOKEN`: `.*/none` does not exist; let a process",
-        ),
-        (
-            "env_file: [{path: DIR/none.env, read: start}]",
-            "app: cannot be started: `env_file`: `.*/none.env` does not exist; let a process",
-        ),
-        (
-            "env_file: [{path: DIR/bad.env, read: start}]",
-            "app: cannot be started: `env_file` `.*/bad.env`, line 2: this line",
-        ),
-        (
-            "render: [{from: DIR/none.tmpl, to: DIR/x}]",
-            "app: cannot be started: template `.*/none.tmpl` does not exist",
-        ),
-        (
-            "render: [{from: DIR/bad.tmpl, to: DIR/x}]",
-            "app: cannot be started: template `.*/bad.tmpl`, line 2: `NEEDED` is not set: why;",
-        ),
-        (
-            "render: [{from: DIR/good.tmpl, to: DIR/none/x}]",
-            "app: cannot be started: cannot write .*/none/x, rendered from .*/good.tmpl: its directory does not exist",
-        ),
-        (
-            "render: [{from: DIR/good.tmpl, to: DIR/null}]",
-            "app: cannot be started: cannot write .*/null, .*: it exists and is no regular file",
-        ),
-        (
-            "render: [{from: DIR/good.tmpl, to: DIR/link/good.tmpl}]",
-            "app: cannot be started: cannot write .*/link/good.tmpl, .*: it is the template itself",
-        ),
+        ("environment: {TOKEN: {file: DIR/none}}", "variable `TOKEN`: `.*/none` does not exist"),
+        ("env_file: [{path: DIR/bad.env, read: start}]", "`env_file` `.*/bad.env`, line 2: "),
+        ("render: [{from: DIR/bad.tmpl, to: DIR/x}]", "line 2: `NEEDED` is not set: why;"),
+        ("render: [{from: DIR/good.tmpl, to: DIR/none/x}]", "its directory does not exist"),
+        ("render: [{from: DIR/good.tmpl, to: DIR/null}]", "it exists and is no regular file"),
+        ("render: [{from: DIR/good.tmpl, to: DIR/link/good.tmpl}]", "it is the template itself"),
     ] {
         let Some(rig) = Rig::new() else { return };
         rig.write("bad.env", "A=geheim\nge heim=2\n");
@@ -180,7 +154,7 @@ fn a_missing_value_is_a_failed_start() {
         ));
         ended
             .assert_code(1)
-            .assert_line(expected)
+            .assert_line(&format!("app: cannot be started: .*{expected}"))
             .assert_no_line("geheim")
             .assert_no_event("app", "start")
             .assert_no_event("before", "start")

@@ -24,7 +24,7 @@ fn replace(path: &Path, content: &str) {
 }
 
 /// Swaps the content of a ConfigMap as the kubelet does.
-fn swap(volume: &Path, version: &str, content: &str) {
+pub(crate) fn swap(volume: &Path, version: &str, content: &str) {
     let old = fs::read_link(volume.join("..data")).ok();
     let data = volume.join(format!("..{version}"));
     fs::create_dir_all(&data).unwrap();

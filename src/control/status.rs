@@ -346,21 +346,11 @@ mod tests {
     // holds: C104, C105
     #[test]
     fn json_and_metrics_name_states_alike() {
-        let phases = ["starting", "running", "draining", "drained", "stopping"];
-        assert_eq!(ContainerPhase::ALL.map(ContainerPhase::name), phases);
-        let states = [
-            "waiting",
-            "starting",
-            "ready",
-            "draining",
-            "stopping",
-            "restarting",
-            "skipped",
-            "done",
-            "stopped",
-            "failed",
-        ];
-        assert_eq!(ProcessState::ALL.map(ProcessState::name), states);
+        let phases = "starting running draining drained stopping";
+        assert_eq!(ContainerPhase::ALL.map(ContainerPhase::name).join(" "), phases);
+        let states =
+            "waiting starting ready draining stopping restarting skipped done stopped failed";
+        assert_eq!(ProcessState::ALL.map(ProcessState::name).join(" "), states);
         for state in ProcessState::ALL {
             assert_eq!(serde_json::to_value(state).unwrap(), state.name());
         }

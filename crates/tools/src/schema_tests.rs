@@ -166,7 +166,7 @@ fn corpus() -> Vec<String> {
     }
     for place in places() {
         let words = words(place.shape);
-        for value in VALUES.iter().copied().chain(words.iter().map(String::as_str)) {
+        for value in VALUES.split(" | ").chain(words.iter().map(String::as_str)) {
             corpus.push(place.config(value));
         }
         let mut unknown = place.clone();
@@ -179,49 +179,12 @@ fn corpus() -> Vec<String> {
 }
 
 /// Values of every form, each of which some keys take.
-const VALUES: &[&str] = &[
-    "5s",
-    "1m 30s",
-    "0.5",
-    "0",
-    "-1",
-    "3",
-    "\"3\"",
-    "5x",
-    "TERM",
-    "sigterm",
-    "RTMIN+3",
-    "15",
-    "KILL",
-    "TREM",
-    "true",
-    "\"true\"",
-    "yes",
-    "word",
-    "/a",
-    "127.0.0.1:80",
-    "localhost:80",
-    "80",
-    "http://127.0.0.1:80",
-    "http://127.0.0.1:80/a",
-    "unix:/a",
-    "on-failure:3",
-    "on-failure:x",
-    "${A:-}",
-    "\"${A:-1}\"",
-    "~",
-    "{}",
-    "[]",
-    "[a]",
-    "[TERM]",
-    "[[a]]",
-    "{a: b}",
-    "{a: [b]}",
-    "{a: }",
-    "[{a: b}]",
-    "[{text: a}]",
-    "[{text: a, file: b}]",
-];
+const VALUES: &str = "\
+    5s | 1m 30s | 0.5 | 0 | -1 | 3 | \"3\" | 5x | TERM | sigterm | RTMIN+3 | 15 | KILL | \
+    TREM | true | \"true\" | yes | word | /a | 127.0.0.1:80 | localhost:80 | 80 | \
+    http://127.0.0.1:80 | http://127.0.0.1:80/a | unix:/a | on-failure:3 | on-failure:x | \
+    ${A:-} | \"${A:-1}\" | ~ | {} | [] | [a] | [TERM] | [[a]] | {a: b} | {a: [b]} | \
+    {a: } | [{a: b}] | [{text: a}] | [{text: a, file: b}]";
 
 /// A place of a key in a config.
 #[derive(Clone)]

@@ -703,78 +703,6 @@ fn by_request() -> Spec {
     spec
 }
 
-// holds: C684, C685, C686
-#[test]
-fn a_process_with_autostart_false_waits_for_a_request() {
-    let begin = || {
-        let mut play = Play { machine: Machine::new(Rc::new(by_request()), Time(Duration::ZERO)) };
-        assert_eq!(play.at(0, Event::Start), [Action::Spawn(ENGINE)]);
-        assert_eq!(play.at(0, Event::Spawned(ENGINE)), []);
-        assert!(is_ready(&play), "nobody waits for it");
-        assert_eq!(play.machine.state().life(ROUTER), Lifecycle::Stopped { failed: false });
-        play
-    };
-    // It takes no part in a shutdown before a request.
-    let mut play = begin();
-    let signal = Event::Signal(Signal::TERM);
-    assert_eq!(play.at(1000, signal), [Action::Unready, stop(ENGINE)]);
-    assert_eq!(play.at(1100, exited(ENGINE)), [Action::Sweep(Signal::TERM)]);
-    // The container goes on for it.
-    let mut spec = by_request();
-    spec.processes[ENGINE.index()].on_exit = OnExit::IGNORE;
-    let mut alone = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
-    alone.at(0, Event::Start);
-    alone.at(0, Event::Spawned(ENGINE));
-    assert_eq!(alone.at(100, exited(ENGINE)), []);
-    assert!(matches!(alone.machine.phase(), Phase::Running(_)));
-    // After a request it is drained and stopped as any other.
-    for request in [Request::Start, Request::Restart] {
-        let mut play = begin();
-        assert_eq!(play.at(1000, ask(ROUTER, request)), [Action::Spawn(ROUTER)]);
-        assert!(is_ready(&play), "nobody waits for it");
-        let notes = play.notes(1000, Event::Spawned(ROUTER));
-        assert_eq!(notes, [Note::Started(ROUTER), done(ROUTER, request)]);
-        assert_eq!(play.at(2000, signal), [Action::Unready, drain(15_000)]);
-    }
-}
-
-// holds: C687
-#[test]
-fn a_reload_starts_no_process_with_autostart_false() {
-    let is_down = |play: &Play, slot: ProcessId| {
-        play.machine.state().life(slot) == Lifecycle::Stopped { failed: false }
-    };
-    // It is added.
-    let mut alone = gateway();
-    alone.processes.truncate(1);
-    alone.processes[ENGINE.index()].dependents.clear();
-    alone.order.truncate(1);
-    let mut play = Play { machine: Machine::new(Rc::new(alone), Time(Duration::ZERO)) };
-    play.at(0, Event::Start);
-    play.at(0, Event::Spawned(ENGINE));
-    let plan = [Placed::Same(ENGINE), Placed::New];
-    let from = Source::Config(ROUTER.index());
-    assert_eq!(play.reload(1000, &by_request(), &plan), [Action::Adopt { slot: ROUTER, from }]);
-    assert!(is_down(&play, ROUTER) && is_ready(&play));
-    assert_eq!(play.at(2000, ask(ROUTER, Request::Start)), [Action::Spawn(ROUTER)]);
-    // It is changed after it has completed.
-    let mut spec = gateway();
-    spec.processes = undrained(spec.processes);
-    spec.processes[ROUTER.index()].oneshot = true;
-    let mut play = Play::up(spec.clone());
-    play.at(500, exited(ROUTER));
-    spec.processes[ROUTER.index()].autostart = false;
-    let plan = [Placed::Same(ENGINE), Placed::Changed(ROUTER)];
-    let from = Source::Config(ROUTER.index());
-    assert_eq!(play.reload(1000, &spec, &plan), [Action::Adopt { slot: NEW, from }]);
-    assert!(is_down(&play, NEW));
-    // It runs: then it is replaced as any other, and stays untouched where nothing else differs.
-    let mut play = Play::up(Spec { processes: undrained(gateway().processes), ..gateway() });
-    assert_eq!(play.reload(1000, &by_request(), &[Placed::Same(ENGINE), Placed::Same(ROUTER)]), []);
-    assert_eq!(play.reload(1000, &by_request(), &plan).last(), Some(&stop(ROUTER)));
-    assert_eq!(play.at(1100, exited(ROUTER)), [Action::Spawn(NEW)]);
-}
-
 // holds: C685
 #[test]
 fn a_changed_autostart_counts_from_the_reload() {
@@ -811,22 +739,6 @@ fn a_restart_leaves_dependents_alone_and_is_not_counted() {
     assert!(play.at(6999, Event::Tick).is_empty());
     assert_eq!(play.at(7000, Event::Tick), [Action::Kill(ENGINE)]);
     assert_eq!(play.at(7001, exited(ENGINE)), [Action::Spawn(ENGINE)]);
-}
-
-#[test]
-fn requests_for_the_same_process_do_not_mix() {
-    let mut play = Play::up(Spec { processes: undrained(gateway().processes), ..gateway() });
-    play.at(1000, ask(ROUTER, Request::Restart));
-    assert!(play.notes(1001, ask(ROUTER, Request::Restart)).is_empty(), "they share an answer");
-    let notes = play.notes(1002, ask(ROUTER, Request::Start));
-    let busy = failed(ROUTER, Request::Start, RequestError::Busy(ROUTER));
-    assert_eq!(notes, [began(ROUTER, Request::Start), busy]);
-    // A stop replaces it; the router was asked to end already.
-    let notes = play.notes(1003, ask(ENGINE, Request::Stop));
-    let superseded = failed(ROUTER, Request::Restart, RequestError::Superseded(ROUTER));
-    assert_eq!(notes, [began(ENGINE, Request::Stop), superseded]);
-    assert_eq!(play.at(1100, exited(ROUTER)), [stop(ENGINE)]);
-    assert_eq!(play.notes(1200, exited(ENGINE)).last(), Some(&done(ENGINE, Request::Stop)));
 }
 
 fn extended(process: ProcessId, by: u64) -> Event {

@@ -895,7 +895,7 @@ impl<'a> Checker<'a> {
                 self.hold(!self.unready, "a start after the shutdown has begun");
                 self.holds_start(process, procs);
                 let is_down = self.down[self.slots.process(process)];
-                // holds: C684
+                // holds: C684, C686
                 self.hold(!is_down, "a start that only a request may ask for");
                 // A restart does not look at what a new config has added.
                 let is_new = matches!(self.roles[process.index()], Role::New { .. });

@@ -299,30 +299,3 @@ fn an_epoch_that_is_asked_for_the_last_time_gets_no_more_of_it() {
     play.at(2005, Event::TimeoutExtended { process: NEW, by: MS(60_000) });
     assert!(play.notes(4000, Event::Tick).contains(&given_up));
 }
-
-#[test]
-fn a_stop_after_a_reload_takes_as_long_as_one_before_it() {
-    let mut spec = overlapping();
-    spec.processes[ROUTER.index()].drain = None;
-    let signal = Signal::TERM;
-    let stopping = |process| Note::Stopping { process, signal, limit: MS(5000) };
-    for engine in [Placed::Same(ENGINE), Placed::Changed(ENGINE)] {
-        let mut play = Play::up(spec.clone());
-        play.at(100, Event::Ready(ROUTER));
-        play.reload(1000, &spec, &[engine, Placed::Same(ROUTER)]);
-        let mut below = ENGINE;
-        if engine == Placed::Changed(ENGINE) {
-            assert_eq!(play.at(1100, exited(ENGINE)), [Action::Spawn(NEW)]);
-            assert!(play.notes(1100, Event::Spawned(NEW)).contains(&Note::ReloadDone));
-            below = NEW;
-        }
-        let notes = play.notes(2000, Event::Signal(signal));
-        assert!(notes.contains(&stopping(ROUTER)), "{notes:?}");
-        assert!(play.at(6999, Event::Tick).is_empty());
-        assert_eq!(play.at(7000, Event::Tick), [Action::Kill(ROUTER)]);
-        let notes = play.notes(7001, exited(ROUTER));
-        assert!(notes.contains(&stopping(below)), "{notes:?}");
-        assert!(play.at(12_000, Event::Tick).is_empty());
-        assert_eq!(play.at(12_001, Event::Tick), [Action::Kill(below)]);
-    }
-}
