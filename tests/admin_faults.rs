@@ -2,7 +2,6 @@
 //! during the drain. drainit bounds each failure in time and memory, and reports it. When it asks
 //! what, and how often, the simulation of the dialogue holds.
 
-use std::fs;
 use std::thread;
 
 use crate::support::http::{free_address, post_unix};
@@ -61,10 +60,9 @@ fn it_is_drained_then_polled_then_closed_and_only_then_asked_to_end() {
 
 /// Returns the peak memory of drainit, and lets the router end.
 fn peak_memory_kb(drainit: &Running) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", drainit.pid())).unwrap();
+    let peak = drainit.kilobytes("VmHWM");
     drainit.touch("measured");
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    peak.trim().trim_end_matches(" kB").parse().unwrap()
+    peak
 }
 
 /// Fails unless `min` is held and no more, the stop is in order, and the report gives the reason,

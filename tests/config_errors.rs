@@ -134,14 +134,6 @@ processes:
     rig.write("drainit.yaml", "processes: {a: {command: [no-such-program]}}");
     let ended = rig.run_with(&["check", "--strict", "-c", "DIR/drainit.yaml"]);
     ended.assert_code(0).assert_line("not looked at: `no-such-program`");
-    let twice = "{command: [CHILD, NAME], readiness: {file: DIR/drainit.yaml}}";
-    let config = ["a", "b"].map(|name| format!("  {name}: {}\n", twice.replace("NAME", name)));
-    let drainit = Rig::not_init().start(&format!("processes:\n{}", config.concat()));
-    drainit.wait_for_start(&["a", "b"]);
-    drainit
-        .stop()
-        .assert_code(0)
-        .assert_line("warning: `readiness` of `b` probes .*like that of `a`");
 }
 
 // holds: C30

@@ -81,9 +81,7 @@ fn where_drainit_gets_no_memory_all_processes_are_stopped() {
         let comment = format!("# {}\n", "x".repeat(3_900_000));
         std::fs::write(drainit.path("drainit.yaml"), comment).unwrap();
         let pid = drainit.pid().to_string();
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let size = status.lines().find_map(|line| line.strip_prefix("VmData:")).unwrap();
-        let size: u64 = size.trim().trim_end_matches(" kB").parse().unwrap();
+        let size = drainit.kilobytes("VmData");
         let limit = ["--pid", &pid, &format!("--data={}:", size * 1024 + 2_600_000)];
         assert!(Command::new("prlimit").args(limit).status().unwrap().success());
         let asked = drainit.signal(Signal::SIGHUP);

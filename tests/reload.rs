@@ -437,11 +437,7 @@ fn a_hundred_reloads_take_no_more_memory() {
         return;
     };
     let other = pid(&drainit, "other");
-    let memory = || {
-        let status = fs::read_to_string(format!("/proc/{}/status", drainit.pid())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
-    };
+    let memory = || drainit.kilobytes("VmRSS");
     let descriptors = || fs::read_dir(format!("/proc/{}/fd", drainit.pid())).unwrap().count();
     let mut before = (0, 0);
     for number in 0..100 {

@@ -6,29 +6,10 @@ use std::time::Duration;
 use crate::exec::machine::{Action, Event, Machine};
 use crate::exec::options::ExecOptions;
 use crate::exec::rewrite::Rewrite;
+use crate::testing::random::Random;
 use crate::types::{End, ONE_SIGNAL, Signal, Time};
 
 const AFTER_KILL: Duration = Duration::from_secs(2);
-
-/// xorshift64*: the same schedule for the same seed, on every machine.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % bound
-    }
-
-    fn one_in(&mut self, bound: u64) -> bool {
-        self.below(bound) == 0
-    }
-
-    fn millis(&mut self, bound: u64) -> Duration {
-        Duration::from_millis(self.below(bound))
-    }
-}
 
 /// A process below drainit: the command, a member of its group, or a daemon outside of it.
 struct Simulated {

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::fuzzing::{NEXT, TARGETS, Target};
+use crate::testing::random::Random;
 
 /// Bytes that mean something to one of the readers.
 const WORDS: [&[u8]; 16] = [
@@ -44,33 +45,21 @@ fn corpus(name: &str) -> Vec<Vec<u8>> {
     inputs
 }
 
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        // xorshift64*
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let high = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33;
-        usize::try_from(high).unwrap() % bound.max(1)
-    }
-}
-
 /// An input with one to four changes: a part is removed, or replaced by a part of another input, a
 /// word or a byte.
 fn mutated(random: &mut Random, corpus: &[Vec<u8>]) -> Vec<u8> {
-    let mut bytes = corpus[random.below(corpus.len())].clone();
-    for _ in 0..=random.below(4) {
-        let at = random.below(bytes.len() + 1);
-        let end = bytes.len().min(at + random.below(12));
-        let other = &corpus[random.below(corpus.len())];
-        let from = random.below(other.len() + 1);
-        let new = match random.below(4) {
+    let mut below = |bound: usize| usize::try_from(random.below(bound as u64)).unwrap();
+    let mut bytes = corpus[below(corpus.len())].clone();
+    for _ in 0..=below(4) {
+        let at = below(bytes.len() + 1);
+        let end = bytes.len().min(at + below(12));
+        let other = &corpus[below(corpus.len())];
+        let from = below(other.len() + 1);
+        let new = match below(4) {
             0 => Vec::new(),
-            1 => other[from..other.len().min(from + random.below(80))].to_vec(),
-            2 => WORDS[random.below(WORDS.len())].to_vec(),
-            _ => vec![u8::try_from(random.below(256)).unwrap()],
+            1 => other[from..other.len().min(from + below(80))].to_vec(),
+            2 => WORDS[below(WORDS.len())].to_vec(),
+            _ => vec![u8::try_from(below(256)).unwrap()],
         };
         bytes.splice(at..end, new);
     }

@@ -4,6 +4,8 @@
 pub(crate) mod http_server;
 #[cfg(test)]
 pub(crate) mod isolated;
+#[cfg(test)]
+pub(crate) mod random;
 
 #[cfg(test)]
 pub(crate) use drainit_config::testing::temp_dir;

@@ -140,6 +140,13 @@ impl Running {
         (process["state"].as_str().unwrap().to_owned(), process["pid"].as_i64())
     }
 
+    /// Returns a size in kB that the kernel knows of drainit, such as `VmRSS`.
+    pub(crate) fn kilobytes(&self, name: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.trim_matches([':', '\t', ' ', 'k', 'B']).parse().unwrap()
+    }
+
     /// Waits until all these children have installed their signal handlers and are listening, and
     /// drainit knows that they run, which it learns a moment after their exec. Where no line says so
     /// (JSON, `exec`, a child of another name), that moment is waited for.

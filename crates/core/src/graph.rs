@@ -292,15 +292,6 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_name_is_compared_with_the_known_ones() {
-        let errors =
-            Graph::build(&processes(&[("policy-engine", &[]), ("router", &["policy-enigne"])]))
-                .unwrap_err();
-        let GraphError::Unknown { suggestion, .. } = &errors[0] else { unreachable!() };
-        assert_eq!(suggestion.as_deref(), Some("policy-engine"));
-    }
-
-    #[test]
     fn the_first_unknown_names_are_compared_with_the_known_ones() {
         let unknown = ["enigne"; MAX_SUGGESTIONS + 1];
         let errors = Graph::build(&processes(&[("engine", &[]), ("router", &unknown)]));

@@ -311,25 +311,10 @@ fn it_stays_ready_for_a_while_and_refuses_nobody_meanwhile() {
         assert_eq!(play.at(8000, Event::Tick), [Action::Unready, Action::CloseListeners(ROUTER)]);
         assert!(!stays_ready(&play));
     }
-    // A second signal ends it: the processes are stopped.
-    let mut play = Play::up(spec.clone());
-    play.at(0, Event::Signal(Signal::TERM));
-    let hurried = play.at(1000, INT);
-    assert_eq!(hurried, [Action::EndDrain(ROUTER), Action::Unready, stop(ROUTER)]);
-    // So does the end of a process that it needs, and with an unasked end it does not begin.
-    let mut play = Play::up(spec.clone());
+    // The end of a process that it needs ends it.
+    let mut play = Play::up(spec);
     play.at(0, Event::Signal(Signal::TERM));
     assert_eq!(play.at(1000, exited(ENGINE)), [Action::Unready]);
-    let mut play = Play::up(spec.clone());
-    assert_eq!(play.at(0, exited(ENGINE)), [Action::Unready, drain(5000)]);
-    // Without a drain there is nothing to stay ready for.
-    let processes = undrained(gateway().processes);
-    let mut play = Play::up(Spec { processes, ..spec.clone() });
-    assert_eq!(play.at(0, Event::Signal(Signal::TERM)), [Action::Unready, stop(ROUTER)]);
-    // If it is longer than `time`, the drain is, too.
-    let mut play = Play::up(Spec { unready_delay: MS(17_000), ..spec });
-    let all = Action::Drain { process: ROUTER, min: MS(17_000), longest: MS(17_000) };
-    assert_eq!(play.at(0, Event::Signal(Signal::TERM)), [Action::StayReady, all]);
 }
 
 fn stays_ready(play: &Play) -> bool {

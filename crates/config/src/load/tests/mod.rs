@@ -19,6 +19,7 @@ mod tree;
 mod values;
 mod watch;
 
+use crate::config::Process;
 use crate::load::Diagnostic;
 use crate::load::testing::load;
 
@@ -42,4 +43,12 @@ fn lines(diagnostics: &[Diagnostic]) -> Vec<String> {
 /// Returns a config with one process `a` that has these additional keys.
 fn process_with(keys: &str) -> String {
     format!("processes:\n  a:\n    command: [a]\n    {keys}\n")
+}
+
+/// Returns this process, which has no warnings.
+#[track_caller]
+fn process_in(keys: &str, environment: &[(&str, &str)]) -> Process {
+    let mut loaded = load(&[&process_with(keys)], environment).unwrap();
+    assert_eq!(loaded.warnings, [], "{keys}");
+    loaded.config.processes.remove(0)
 }

@@ -2,13 +2,10 @@
 
 use crate::config::{DrainMethod, EnvoyDrain, OnlyIf, Paths, Process};
 use crate::load::testing::load;
-use crate::load::tests::process_with;
+use crate::load::tests::{process_in, process_with};
 
 fn process(keys: &str) -> Process {
-    let environment = [("ON", "true"), ("EMPTY", ""), ("MODE", "b")];
-    let loaded = load(&[&process_with(keys)], &environment).unwrap();
-    assert_eq!(loaded.warnings, [], "{keys}");
-    loaded.config.processes.into_iter().next().unwrap()
+    process_in(keys, &[("ON", "true"), ("EMPTY", ""), ("MODE", "b")])
 }
 
 const DRAIN: &str = "signal: {signal: USR1}";

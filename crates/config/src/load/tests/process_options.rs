@@ -7,12 +7,10 @@ use nix::sys::resource::Resource;
 
 use crate::config::{Limit, LogFile, LogMode, Process, RESOURCES, Ulimit};
 use crate::load::testing::load;
-use crate::load::tests::{lines, problems, process_with};
+use crate::load::tests::{lines, problems, process_in, process_with};
 
 fn process(keys: &str) -> Process {
-    let loaded = load(&[&process_with(keys)], &[("N", "512")]).unwrap();
-    assert_eq!(loaded.warnings, [], "{keys}");
-    loaded.config.processes.into_iter().next().unwrap()
+    process_in(keys, &[("N", "512")])
 }
 
 /// Asserts that each text is refused at this column with a message that begins so.

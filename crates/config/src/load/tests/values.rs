@@ -8,14 +8,11 @@ use crate::config::{
 };
 use crate::load::key::Table;
 use crate::load::testing::{load, variables};
-use crate::load::tests::process_with;
+use crate::load::tests::{process_in, process_with};
 use crate::types::Signal;
 
 fn process(keys: &str) -> Process {
-    let environment = [("HOST", "h"), ("EMPTY", ""), ("PROC", "proc")];
-    let loaded = load(&[&process_with(keys)], &environment).unwrap();
-    assert_eq!(loaded.warnings, [], "{keys}");
-    loaded.config.processes.into_iter().next().unwrap()
+    process_in(keys, &[("HOST", "h"), ("EMPTY", ""), ("PROC", "proc")])
 }
 
 fn environment(keys: &str) -> Vec<String> {
