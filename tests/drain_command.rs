@@ -123,27 +123,6 @@ fn a_request_before_readiness_is_refused() {
     drainit.stop().assert_code(0);
 }
 
-// holds: C121, C126
-#[test]
-fn what_is_wrong_or_unset_elsewhere_in_the_config_does_not_matter() {
-    let admin = Admin::tcp(0);
-    let Some(drainit) = start(&admin, "time: 5s, min: 100ms") else { return };
-    // `docker exec` lacks the variables that the entrypoint exported; so does this run.
-    let elsewhere = "
-        env: {DIRECTORY: 'DIR', TOKEN: '${SECRET:?set it}'}
-        shutdown: {grace_period: '${GRACE:?set it}'}
-        control: {socket: '${DIRECTORY}/other.sock'}
-        processes: {a: {command: [a, '${MUST:?set it}'], comand: x}}
-        ";
-    let dir = drainit.path("").display().to_string();
-    std::fs::write(drainit.path("a.yaml"), elsewhere.replace("DIR'", &format!("{dir}'"))).unwrap();
-    std::fs::write(drainit.path("b.yaml"), "control: {socket: '${DIRECTORY}/control.sock'}")
-        .unwrap();
-    assert_drains(&drainit, &["-c", "DIR/a.yaml", "-c", "DIR/b.yaml"]);
-    assert_eq!(status(&drainit)["phase"], "drained");
-    drainit.stop().assert_code(0);
-}
-
 /// The way in which a fake supervisor treats a connection.
 #[derive(Clone, Copy, Debug)]
 enum Does {

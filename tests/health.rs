@@ -80,7 +80,7 @@ fn a_supervisor_that_does_not_answer_is_not_waited_for() {
     assert!(health(&["--socket", path.to_str().unwrap(), "--timeout", "10ms"]).1.contains("10ms"));
 }
 
-// holds: C134, C651, C652
+// holds: C126, C134, C651, C652
 #[test]
 fn what_cannot_be_asked_has_other_codes() {
     let dir = TempDir::new();

@@ -5,8 +5,7 @@ use std::thread;
 
 use serde_json::Value;
 
-use crate::support::http::{free_address, get, get_unix};
-use crate::support::real_envoy::RealEnvoy;
+use crate::support::http::{free_address, get_unix};
 use crate::support::{Rig, Running, Signal, ms};
 
 /// The entry of a process in `/status`.
@@ -206,28 +205,6 @@ fn a_pause_of_the_container_is_no_failure() {
     drainit.exec(&["kill", "-s", "CONT", "b"]).assert(0, "");
     drainit.exec(&["kill", "-s", "CONT", "a"]).assert(0, "");
     drainit.stop().assert_code(0).assert_no_line("failed its liveness check");
-}
-
-// holds: C231
-#[test]
-fn an_envoy_that_hangs_is_stopped_and_restarted() {
-    let envoy = RealEnvoy {
-        keys:
-            "    liveness: {envoy: 'unix:DIR/admin.sock', interval: 100ms, timeout: 2s, retries: 2}
-    restart: on-failure
-    restart_delay: 10ms",
-        ..RealEnvoy::default()
-    };
-    let Some((drainit, address)) = envoy.start() else { return };
-    drainit.exec(&["kill", "-s", "STOP", "router"]).assert(0, "");
-    drainit.wait_for_line(r"router: liveness probe failed \(1 of 2\): ");
-    drainit.wait_for_line("router: failed its liveness check, stopping it");
-    drainit.wait_for_line("router: SIGTERM");
-    drainit.wait_for_line("router: failed its liveness check.*; restart 1 in 10ms");
-    drainit.wait_until("it serves again", || {
-        get(address, "/0").is_ok_and(|(status, _)| status == 200)
-    });
-    drainit.stop().assert_code(0);
 }
 
 // holds: C629

@@ -118,49 +118,6 @@ fn the_supervisord_conf_of_a_cloud() {
     });
 }
 
-/// A proxy for language models: two programs, each of which ends the container, and one that waits
-/// for a request.
-#[test]
-fn the_supervisord_conf_of_an_llm_proxy() {
-    if !is_installed("supervisord") {
-        return;
-    }
-    let each = BOTH.into_iter().flat_map(|by| [(by, true), (by, false)]);
-    in_parallel(each, |(by, is_asked)| {
-        let files = ["llm-proxy.conf", "llm-proxy.yaml"];
-        let Some(rig) = rig(&files) else { return };
-        let rig = rig.env("PROXY_ARGS", "print=alpha print=beta").env("SEPARATE_HEALTH", "1");
-        let rig = rig.env("STOP_SECONDS", "7");
-        let running = match by {
-            By::Original => start_supervisord(rig, files[0]),
-            By::Drainit => start_imported(rig, &files),
-        };
-        running.wait_for_event("main", "report");
-        running.wait_for_event("health", "report");
-        running.wait_for_line("beta$");
-        if by == By::Drainit {
-            running.wait_for_line("everything is ready");
-            running.exec(&["start", "tool"]).assert(0, "");
-            running.wait_for_event("tool", "handling");
-        }
-        let ended = if is_asked {
-            stop(running)
-        } else {
-            running.touch("fail");
-            running.wait_exit(LONG * 2)
-        };
-        // supervisord hides the code, so that nobody sees that it was a failure.
-        let code = if by == By::Drainit && !is_asked { 3 } else { 0 };
-        ended.assert_code(code).event("health", "got SIGINT");
-        if is_asked {
-            ended.event("main", "got SIGTERM");
-        }
-        assert!(ended.text(Stream::Stdout).contains("port 4001"), "{}", ended.record);
-        let (_, variables) = user_and_variables(&ended, "main.json", &["PYTHONUNBUFFERED"]);
-        assert_eq!(variables, ["true"], "{by:?}");
-    });
-}
-
 /// A DNS server's entrypoint in bash, which docs/migrating.md converts.
 #[test]
 fn the_bash_entrypoint_of_a_dns_server() {

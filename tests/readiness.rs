@@ -1,6 +1,5 @@
 //! Tests that every kind of probe delays the dependents and reports why it fails.
 
-use serde_json::json;
 use testkit::envoy::TESTED;
 
 use crate::support::http::{free_address, get_unix};
@@ -77,16 +76,6 @@ fn a_timeout_says_why_the_last_attempt_failed() {
 
 const BY_ENVOY: &str = "envoy: 'unix:DIR/admin.sock'";
 
-// holds: C224
-#[test]
-fn an_envoy_with_a_static_listener_is_ready_when_it_listens() {
-    in_parallel(TESTED, |version| {
-        let envoy = RealEnvoy { version, readiness: BY_ENVOY, ..RealEnvoy::default() };
-        let Some((_drainit, address)) = envoy.start() else { return };
-        assert!(std::net::TcpStream::connect(address).is_ok());
-    });
-}
-
 // holds: C213, C223
 #[test]
 fn an_envoy_without_its_control_plane_is_not_ready_although_it_says_so() {
@@ -111,20 +100,5 @@ fn an_envoy_without_its_control_plane_is_not_ready_although_it_says_so() {
         });
         let (code, why) = get("control.sock", "/readyz").unwrap();
         assert!(code == 503 && why.contains("xDS is not connected ("), "{code} {why}");
-    });
-}
-
-// holds: C225
-#[test]
-fn an_envoy_without_a_listener_is_not_ready() {
-    let envoy = RealEnvoy {
-        readiness: BY_ENVOY,
-        change: |config| config["static_resources"]["listeners"] = json!([]),
-        ..RealEnvoy::default()
-    };
-    let Some((drainit, _)) = envoy.launch() else { return };
-    drainit.wait_until("the reason", || {
-        get_unix(&drainit.path("control.sock"), "/readyz")
-            .is_ok_and(|(code, why)| code == 503 && why.contains("Envoy has no listener"))
     });
 }

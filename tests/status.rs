@@ -8,7 +8,6 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::support::http::get_unix;
 use crate::support::rig::NOBODY;
 use crate::support::{LONG, Rig, Running, Said, Signal, ms};
 
@@ -180,33 +179,6 @@ fn a_shutdown_shows_its_progress_and_watch_ends_with_it() {
     lines.by_ref().for_each(drop);
     watch.wait().unwrap();
     assert!(began.elapsed() < LONG);
-}
-
-#[test]
-fn a_process_that_failed_shows_its_last_lines_to_who_names_it() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
-        "
-        control: {socket: DIR/control.sock}
-        processes:
-          a: {command: [CHILD, a, print=fine], log: {}}
-          fails:
-            command: [CHILD, fails, print=one, eprint=two, exit=7]
-            restart: on-failure
-            restart_delay: 60s
-            log: {}
-        ",
-    );
-    drainit.wait_for_line("fails: exited with code 7");
-    let said = drainit.exec(&["status", "a", "fails"]).stdout;
-    let (_, shown) = said.split_once("fails has failed; its last lines were:\n").unwrap();
-    assert!(shown.contains("  one\n") && shown.contains("  two\n"), "{said}");
-    assert!(!said.contains("fine"), "{said}");
-    for path in ["/v1/status", "/status"] {
-        let (code, all) = get_unix(&drainit.path("control.sock"), path).unwrap();
-        assert!(code == 200 && !all.contains("last_lines"), "{all}");
-    }
-    drainit.stop().assert_code(0);
 }
 
 // holds: C93, C610

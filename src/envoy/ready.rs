@@ -162,7 +162,7 @@ mod tests {
         {"name":"listener_manager.lds.update_rejected","value":0},
         {"name":"listener_manager.lds.update_success","value":0}]}"#;
 
-    // holds: C213, C223, C224
+    // holds: C213, C223, C224, C225
     #[tokio::test]
     async fn ready_is_live_connected_and_listening() {
         let live = Answer(200, "LIVE\n");

@@ -194,10 +194,8 @@ mod tests {
     use nix::sys::socket::{
         AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket,
     };
-    use regex_lite::Regex;
 
     use super::*;
-    use crate::config::Pattern;
     use crate::testing::http_server::Behaviour::*;
     use crate::testing::http_server::Server;
     use crate::testing::temp_dir::TempDir;
@@ -234,24 +232,6 @@ mod tests {
 
         async fn ready(mut self) {
             timeout(SOON, &mut self.ready).await.unwrap_or_else(|_| panic!("{:?}", self.last));
-        }
-    }
-
-    #[tokio::test]
-    async fn a_ready_process_is_seen_at_once() {
-        let dir = TempDir::new();
-        let path = dir.path("a.sock");
-        let _listener = UnixListener::bind(&path).unwrap();
-        let server = Server::tcp(&[Answer(200, "")]);
-        let crate::config::Address::Tcp(port) = server.address else { panic!() };
-        let target = HttpTarget { address: server.address.clone(), path: "/ready".to_owned() };
-        for probe in [
-            Probe::Unix(path.clone()),
-            Probe::File(path.clone()),
-            Probe::Tcp(port),
-            Probe::Http(target),
-        ] {
-            Wait::on(probe, NEVER).ready().await;
         }
     }
 
@@ -304,13 +284,6 @@ mod tests {
         let own = socket.local_addr().unwrap();
         let stream = socket.connect(own).await.unwrap();
         assert_eq!(refuse_own_connection(&stream), Err("connection refused".to_owned()));
-    }
-
-    #[tokio::test]
-    async fn log_and_notify_never_return() {
-        for probe in [Probe::Notify, Probe::Log(Pattern(Regex::new("x").unwrap()))] {
-            assert_eq!(Wait::on(probe, NEVER).pending().await, "");
-        }
     }
 
     // holds: C218, C628

@@ -54,6 +54,20 @@ struct Shape {
     epochs: bool,
 }
 
+impl Shape {
+    fn feature(&mut self, name: &str) -> &mut bool {
+        match name {
+            "probes" => &mut self.probes,
+            "hooks" => &mut self.hooks,
+            "drains" => &mut self.drains,
+            "restarts" => &mut self.restarts,
+            "overlaps" => &mut self.overlaps,
+            "epochs" => &mut self.epochs,
+            _ => panic!("no feature {name}"),
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 struct World<'a> {
     now: Time,
@@ -646,124 +660,91 @@ fn search_world(&(count, shape, left): &(usize, Shape, Limits), most: usize) {
     eprintln!("{count} processes, {shape:?}, {left:?}: {states} states, all: {is_whole}");
 }
 
-const PLAIN: Shape = Shape {
-    probes: false,
-    hooks: false,
-    drains: false,
-    restarts: false,
-    overlaps: false,
-    epochs: false,
-};
 const LEFT: Limits =
     Limits { stop_signals: 1, requests: 0, drain_requests: 0, faults: 1, rests: 0, survivors: 0 };
 
-/// The worlds of `make search`.
-const WORLDS: [(usize, Shape, Limits); 41] = [
-    (
-        1,
-        Shape { probes: true, restarts: true, hooks: true, ..PLAIN },
-        Limits { requests: 2, faults: 2, rests: 2, ..LEFT },
-    ),
-    (
-        1,
-        Shape { probes: true, drains: true, overlaps: true, ..PLAIN },
-        Limits { requests: 1, rests: 2, ..LEFT },
-    ),
-    (
-        1,
-        Shape { hooks: true, drains: true, ..PLAIN },
-        Limits { stop_signals: 3, requests: 1, ..LEFT },
-    ),
-    (1, Shape { probes: true, restarts: true, ..PLAIN }, Limits { requests: 1, faults: 2, ..LEFT }),
-    (
-        1,
-        Shape { probes: true, drains: true, overlaps: true, ..PLAIN },
-        Limits { requests: 1, ..LEFT },
-    ),
-    (
-        1,
-        Shape { epochs: true, probes: true, drains: true, restarts: true, ..PLAIN },
-        Limits { requests: 2, faults: 2, ..LEFT },
-    ),
-    (
-        1,
-        Shape { epochs: true, probes: true, hooks: true, restarts: true, ..PLAIN },
-        Limits { requests: 1, faults: 2, ..LEFT },
-    ),
-    (1, Shape { epochs: true, probes: true, ..PLAIN }, Limits { requests: 3, faults: 2, ..LEFT }),
-    (
-        1,
-        Shape { probes: true, hooks: true, drains: true, restarts: true, overlaps: true, ..PLAIN },
-        Limits { requests: 1, ..LEFT },
-    ),
-    (2, Shape { epochs: true, probes: true, ..PLAIN }, Limits { requests: 1, ..LEFT }),
-    (2, PLAIN, Limits { stop_signals: 3, requests: 1, drain_requests: 1, faults: 2, ..LEFT }),
-    (2, PLAIN, Limits { stop_signals: 2, requests: 1, drain_requests: 1, rests: 1, ..LEFT }),
-    (2, Shape { restarts: true, ..PLAIN }, Limits { requests: 1, rests: 1, ..LEFT }),
-    (2, Shape { overlaps: true, ..PLAIN }, Limits { requests: 1, rests: 1, ..LEFT }),
-    (2, Shape { probes: true, ..PLAIN }, Limits { stop_signals: 2, requests: 1, ..LEFT }),
-    (2, Shape { hooks: true, ..PLAIN }, Limits { stop_signals: 2, requests: 1, ..LEFT }),
-    (2, Shape { drains: true, ..PLAIN }, Limits { requests: 1, ..LEFT }),
-    (2, Shape { drains: true, ..PLAIN }, Limits { stop_signals: 2, drain_requests: 1, ..LEFT }),
-    (2, Shape { restarts: true, ..PLAIN }, Limits { requests: 1, faults: 2, ..LEFT }),
-    (2, Shape { overlaps: true, probes: true, ..PLAIN }, Limits { requests: 1, ..LEFT }),
-    (2, Shape { overlaps: true, drains: true, ..PLAIN }, Limits { requests: 1, faults: 0, ..LEFT }),
-    (3, PLAIN, Limits { stop_signals: 2, ..LEFT }),
-    (3, PLAIN, Limits { requests: 1, faults: 0, ..LEFT }),
-    (3, PLAIN, Limits { requests: 1, drain_requests: 1, ..LEFT }),
-    (3, Shape { overlaps: true, probes: true, ..PLAIN }, Limits { requests: 1, faults: 0, ..LEFT }),
-    (3, Shape { probes: true, ..PLAIN }, LEFT),
-    (3, Shape { hooks: true, ..PLAIN }, LEFT),
-    (3, Shape { hooks: true, ..PLAIN }, Limits { requests: 1, faults: 0, ..LEFT }),
-    (3, Shape { drains: true, ..PLAIN }, LEFT),
-    (3, Shape { epochs: true, probes: true, ..PLAIN }, Limits { requests: 1, faults: 0, ..LEFT }),
-    (3, Shape { restarts: true, ..PLAIN }, LEFT),
-    (3, Shape { overlaps: true, ..PLAIN }, Limits { requests: 1, ..LEFT }),
-    (
-        1,
-        Shape { probes: true, restarts: true, hooks: true, ..PLAIN },
-        Limits { requests: 2, rests: 1, survivors: 1, ..LEFT },
-    ),
-    (
-        1,
-        Shape { epochs: true, probes: true, restarts: true, ..PLAIN },
-        Limits { requests: 2, survivors: 1, ..LEFT },
-    ),
-    (2, Shape { restarts: true, ..PLAIN }, Limits { requests: 2, survivors: 1, ..LEFT }),
-    (2, Shape { overlaps: true, ..PLAIN }, Limits { requests: 1, survivors: 1, ..LEFT }),
-    (3, Shape { probes: true, ..PLAIN }, Limits { requests: 1, faults: 0, survivors: 1, ..LEFT }),
-    (
-        2,
-        Shape { epochs: true, probes: true, ..PLAIN },
-        Limits { requests: 2, survivors: 1, ..LEFT },
-    ),
-    (2, Shape { restarts: true, ..PLAIN }, Limits { requests: 1, rests: 1, survivors: 2, ..LEFT }),
-    (2, Shape { hooks: true, ..PLAIN }, Limits { requests: 1, survivors: 1, ..LEFT }),
-    (3, Shape { restarts: true, ..PLAIN }, Limits { requests: 1, survivors: 1, ..LEFT }),
-];
+/// The worlds of `make search`, a line each: the number of processes, their features, and how often
+/// something happens where that is not as in [`LEFT`].
+const WORLDS: &str = "
+1 probes restarts hooks requests=2 faults=2 rests=2
+1 probes drains overlaps requests=1 rests=2
+1 hooks drains stop_signals=3 requests=1
+1 probes restarts requests=1 faults=2
+1 probes drains overlaps requests=1
+1 epochs probes drains restarts requests=2 faults=2
+1 epochs probes hooks restarts requests=1 faults=2
+1 epochs probes requests=3 faults=2
+1 probes hooks drains restarts overlaps requests=1
+2 epochs probes requests=1
+2 stop_signals=3 requests=1 drain_requests=1 faults=2
+2 stop_signals=2 requests=1 drain_requests=1 rests=1
+2 restarts requests=1 rests=1
+2 overlaps requests=1 rests=1
+2 probes stop_signals=2 requests=1
+2 hooks stop_signals=2 requests=1
+2 drains requests=1
+2 drains stop_signals=2 drain_requests=1
+2 restarts requests=1 faults=2
+2 overlaps probes requests=1
+2 overlaps drains requests=1 faults=0
+3 stop_signals=2
+3 requests=1 faults=0
+3 requests=1 drain_requests=1
+3 overlaps probes requests=1 faults=0
+3 probes
+3 hooks
+3 hooks requests=1 faults=0
+3 drains
+3 epochs probes requests=1 faults=0
+3 restarts
+3 overlaps requests=1
+1 probes restarts hooks requests=2 rests=1 survivors=1
+1 epochs probes restarts requests=2 survivors=1
+2 restarts requests=2 survivors=1
+2 overlaps requests=1 survivors=1
+3 probes requests=1 faults=0 survivors=1
+2 epochs probes requests=2 survivors=1
+2 restarts requests=1 rests=1 survivors=2
+2 hooks requests=1 survivors=1
+3 restarts requests=1 survivors=1
+";
 
 /// Worlds that are too large to be searched whole.
-const LARGE_WORLDS: [(usize, Shape, Limits); 7] = [
-    (
-        2,
-        Shape { hooks: true, drains: true, overlaps: true, ..PLAIN },
-        Limits { requests: 1, faults: 0, ..LEFT },
-    ),
-    (
-        2,
-        Shape { epochs: true, probes: true, hooks: true, drains: true, ..PLAIN },
-        Limits { requests: 1, faults: 0, ..LEFT },
-    ),
-    (3, Shape { drains: true, ..PLAIN }, Limits { requests: 1, faults: 0, ..LEFT }),
-    (3, Shape { drains: true, ..PLAIN }, Limits { drain_requests: 1, faults: 0, ..LEFT }),
-    (3, Shape { hooks: true, drains: true, ..PLAIN }, Limits { faults: 0, ..LEFT }),
-    (3, Shape { drains: true, overlaps: true, ..PLAIN }, Limits { requests: 1, faults: 0, ..LEFT }),
-    (
-        3,
-        Shape { hooks: true, drains: true, overlaps: true, ..PLAIN },
-        Limits { requests: 1, faults: 0, ..LEFT },
-    ),
-];
+const LARGE_WORLDS: &str = "
+2 hooks drains overlaps requests=1 faults=0
+2 epochs probes hooks drains requests=1 faults=0
+3 drains requests=1 faults=0
+3 drains drain_requests=1 faults=0
+3 hooks drains faults=0
+3 drains overlaps requests=1 faults=0
+3 hooks drains overlaps requests=1 faults=0
+";
+
+fn worlds(lines: &str) -> Vec<(usize, Shape, Limits)> {
+    let world = |line: &str| {
+        let (mut shape, mut left) = (Shape::default(), LEFT);
+        let (count, words) = line.split_once(' ').unwrap_or((line, ""));
+        for word in words.split_whitespace() {
+            let (name, number) = word.split_once('=').unwrap_or((word, "1"));
+            let limit = match name {
+                "stop_signals" => &mut left.stop_signals,
+                "requests" => &mut left.requests,
+                "drain_requests" => &mut left.drain_requests,
+                "faults" => &mut left.faults,
+                "rests" => &mut left.rests,
+                "survivors" => &mut left.survivors,
+                _ => {
+                    *shape.feature(name) = true;
+                    continue;
+                }
+            };
+            *limit = number.parse().unwrap();
+        }
+        (count.parse().unwrap(), shape, left)
+    };
+    lines.trim().lines().map(world).collect()
+}
+
 /// The number of states of such a world that are visited.
 const MOST_OF_LARGE: usize = 2_000_000;
 
@@ -771,13 +752,13 @@ const MOST_OF_LARGE: usize = 2_000_000;
 fn no_interleaving_of_a_small_world_breaks_a_promise() {
     // The nearest states of each world; `make search` visits more.
     let most = number("DRAINIT_SEARCH_STATES").unwrap_or(600) as usize;
-    on_all_cores(&WORLDS, |world| search_world(world, most));
-    on_all_cores(&LARGE_WORLDS, |world| search_world(world, most.min(MOST_OF_LARGE)));
+    on_all_cores(&worlds(WORLDS), |world| search_world(world, most));
+    on_all_cores(&worlds(LARGE_WORLDS), |world| search_world(world, most.min(MOST_OF_LARGE)));
 }
 
 #[test]
 fn a_core_that_forgets_an_edge_is_found() {
-    let shape = Shape { probes: true, ..PLAIN };
+    let shape = Shape { probes: true, ..Shape::default() };
     let ready = scenario(spec(2, &[(1, 0, StartCondition::Ready)], shape), false);
     let forgetful = Rc::new(spec(2, &[], shape));
     let breach = search(&ready, &forgetful, LEFT, usize::MAX).unwrap_err();

@@ -50,6 +50,8 @@ fn every_kind_of_fault_of_a_process() {
         ("stop_signal: TREM", 18, "`stop_signal` is `TREM`: not a signal"),
         ("stop_signal: STOP", 18, "it only suspends a process"),
         ("forward_signals: [CHLD]", 23, "the exit of every child sends"),
+        ("forward_signals: [STOP]", 23, "no process can catch"),
+        ("forward_signals: [65]", 23, "not a signal"),
         ("forward_signals: [USR1, KILL]", 29, "no process can catch"),
         ("stop_grace_period: -1", 24, "`stop_grace_period` is `-1`: a negative duration"),
         ("user: nobody-here", 11, "`user` is `nobody-here`: no user of /nonexistent"),
