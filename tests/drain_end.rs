@@ -57,51 +57,36 @@ fn an_envoy_that_is_not_live_is_stopped_at_once() {
     });
 }
 
-// holds: C383
-#[test]
-fn a_client_that_never_lets_go_is_waited_for_until_time_is_over() {
-    let drain = "time: 2s, min: 1s";
-    let Some((drainit, address)) = (RealEnvoy { drain, ..RealEnvoy::default() }).start() else {
-        return;
-    };
-    let mut client = Client::new(address);
-    assert_eq!(client.request(0).went, RequestResult::Answered { closes: false });
-    let asked = drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
-    ended.assert_code(0).assert_took(asked, ms(2000)..LATE).assert_line("1 connection still open");
-}
-
-#[test]
-fn a_connection_that_has_sent_nothing_to_a_listener_filter_is_open() {
-    let envoy = RealEnvoy {
-        drain: "time: 2s, min: 1s",
-        change: |config| {
-            let filter = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector";
-            config["static_resources"]["listeners"][0]["listener_filters"] = json!([
-                {"name": "tls", "typed_config": {"@type": format!("type.googleapis.com/{filter}")}},
-            ]);
-        },
-        ..RealEnvoy::default()
-    };
-    let Some((drainit, address)) = envoy.start() else { return };
-    let _silent = TcpStream::connect(address).unwrap();
-    let asked = drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
-    ended.assert_code(0).assert_took(asked, ms(2000)..LATE).assert_line("1 connection still open");
-}
-
+/// A client that keeps its connection, or has sent nothing yet, and what ends its drain.
 // holds: S176, C383
 #[test]
-fn until_requests_does_not_wait_for_it() {
-    let drain = "time: 9s, min: 1s, until: requests";
-    let Some((drainit, address)) = (RealEnvoy { drain, ..RealEnvoy::default() }).start() else {
-        return;
+fn a_client_that_never_lets_go_is_waited_for_unless_only_requests_are() {
+    let with_filter: fn(&mut Value) = |config| {
+        let filter = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector";
+        config["static_resources"]["listeners"][0]["listener_filters"] = json!([
+            {"name": "tls", "typed_config": {"@type": format!("type.googleapis.com/{filter}")}},
+        ]);
     };
-    let mut client = Client::new(address);
-    assert_eq!(client.request(0).went, RequestResult::Answered { closes: false });
-    let asked = drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
-    ended.assert_code(0).assert_took(asked, ms(1000)..LATE).assert_line("no request in flight");
+    for (drain, change, asks, least, why) in [
+        ("time: 2s, min: 1s", None, true, 2000, "1 connection still open"),
+        ("time: 2s, min: 1s", Some(with_filter), false, 2000, "1 connection still open"),
+        ("time: 9s, min: 1s, until: requests", None, true, 1000, "no request in flight"),
+    ] {
+        let change = change.unwrap_or(|_| {});
+        let Some((drainit, address)) =
+            (RealEnvoy { drain, change, ..RealEnvoy::default() }).start()
+        else {
+            return;
+        };
+        let mut client = Client::new(address);
+        let _silent = (!asks).then(|| TcpStream::connect(address).unwrap());
+        if asks {
+            assert_eq!(client.request(0).went, RequestResult::Answered { closes: false });
+        }
+        let asked = drainit.signal(Signal::SIGTERM);
+        let ended = drainit.wait_exit(LONG);
+        ended.assert_code(0).assert_took(asked, ms(least)..LATE).assert_line(why);
+    }
 }
 
 fn has_request(drainit: &Running) -> bool {

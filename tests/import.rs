@@ -1,21 +1,6 @@
-//! `drainit import`, whose output is a config that runs.
+//! What `drainit import` refuses. `migrations` runs what it prints.
 
-use crate::support::{Rig, Stream};
-
-#[test]
-fn the_printed_config_runs() {
-    let rig = Rig::not_init();
-    rig.write("Procfile", rig.fill("web: CHILD web print=$HELLO\nworker: CHILD worker\n"));
-    let imported = rig.env("HELLO", "hello").run_with(&["import", "DIR/Procfile"]);
-    imported.assert_code(0).assert_line("^1 comment to be read");
-    let config = imported.text(Stream::Stdout);
-
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.env("HELLO", "hello").start(&config);
-    drainit.wait_for_start(&["web", "worker"]);
-    drainit.wait_for_line(r"^\[web\] hello$");
-    drainit.stop().assert_code(0);
-}
+use crate::support::Rig;
 
 #[test]
 fn wrong_files_are_reported() {

@@ -34,7 +34,6 @@ mod drain_command;
 mod drain_end;
 mod drain_kinds;
 mod early_signals;
-mod exec;
 mod exec_drain;
 mod exec_options;
 mod exec_signals;

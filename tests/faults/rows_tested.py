@@ -35,7 +35,7 @@ tested("a scraper keeps a connection of an internal listener", "it holds no drai
        "direction::a_scraper_does_not_hold_a_drain")
 # istio#44690, #36534
 tested("a client of a real Envoy never lets go", "waited for until `time` is over",
-       "drain_end::a_client_that_never_lets_go_is_waited_for_until_time_is_over")
+       "drain_end::a_client_that_never_lets_go_is_waited_for_unless_only_requests_are")
 # A port that is closed at once: endpoints point to it for a second in a cluster, 15 s behind a load balancer.
 tested("endpoints still point to a container that is to end", "unready at once, nothing stopped for `readiness_delay`",
        "control::readyz_follows_readiness_and_turns_at_t0_before_anything_is_stopped")
