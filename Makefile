@@ -80,15 +80,13 @@ SIMULATION = $(CARGO) test --locked --profile simulate --package drainit-core --
 # Most integration tests wait, so many of them run at the same time. Busy ones race the kernel or a clock, such as the
 # half second that an admin has to answer, and run with one thread per core, like the unit tests.
 WAITING = 8
-BUSY = admin_faults:: drain_command:: early_signals:: exec_signals::while_nothing hardening:: minimal_environment:: preflight:: rolling_restart:: shutdown:: start::three storm::
+BUSY = admin_faults:: drain_command:: early_signals:: exec::signals::while_nothing hardening:: minimal_environment:: preflight:: rollout:: shutdown:: start::start::three storm::
 
 quick: ## runs the tests that need no network, root, container or Envoy: under two minutes on two cores once all is built
 	$(TEST) --offline --lib --bins
 	$(SIMULATION) --offline
 	$(TEST) --offline --test main -- --test-threads=$(WAITING) $(addsuffix ::,$(QUICK)) $(addprefix --skip ,$(BUSY))
-QUICK = args config_errors docs drain_kinds events exec exec_drain exec_options exec_signals exec_terminal health hooks \
-	import kill listen liveness operate plan pod process_options readiness report run_signals secrets simultaneous_stop \
-	start status supervise
+QUICK = config docs exec start commands drain_kinds health kill liveness report run_signals secrets status
 
 fuzz: ## runs each target of tests/fuzz for SECONDS=60, or those of TARGETS="config pod"; MERGE=1 keeps what they found in the corpus
 	@$(call need,g++,g++)

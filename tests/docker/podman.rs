@@ -11,7 +11,7 @@ use testkit::docker::{Container, LABEL, docker, succeed};
 use testkit::envoy::checkout;
 
 use super::{Answer, Client, GREETING};
-use crate::pod::rendered;
+use crate::config::pod::rendered;
 use crate::support::docker_gateway::{examples, gateway_images};
 use crate::support::http::free_address;
 use crate::support::namespace::skip_unless;

@@ -3,10 +3,12 @@
 
 use std::process::Command;
 
+use crate::drain::run_signals;
+use crate::exec::signals;
+use crate::host::minimal_environment;
 use crate::support::docker_images::static_drainit;
 use crate::support::elf;
 use crate::support::{Rig, Said};
-use crate::{exec_signals, minimal_environment, run_signals};
 
 /// Returns a rig with the static binary as PID 1, where that is possible, and one with it as an
 /// ordinary process.
@@ -17,7 +19,7 @@ fn both() -> impl Iterator<Item = Rig> {
 
 #[test]
 fn exec_passes_every_signal_on() {
-    both().for_each(exec_signals::all_are_passed_on);
+    both().for_each(signals::all_are_passed_on);
 }
 
 #[test]
@@ -37,7 +39,7 @@ fn every_signal_can_stop_the_container_and_a_process() {
 fn every_signal_can_be_an_end() {
     both().for_each(run_signals::all_can_end_a_process);
     for number in [1, 9, 11, 15, 32, 33, 34, 64] {
-        both().for_each(|rig| exec_signals::can_end(rig, number));
+        both().for_each(|rig| signals::can_end(rig, number));
     }
 }
 

@@ -10,90 +10,90 @@ tested("`min` and the wait after it are longer than the grace period", "the drai
 tested("no traffic at all", "the drain is over after `min`", "simulation::cases::an_idle_gateway_is_drained_for_min_and_stopped_in_order")
 # consul-dataplane#1072
 tested("the admin refuses connections", "`min` is held, because requests still arrive",
-       "admin_faults::an_admin_that_never_existed_is_bounded_and_reported")
+       "drain::admin_faults::an_admin_that_never_existed_is_bounded_and_reported")
 tested("the admin hangs, answers garbage or resets, from the start", "bounded, and reported",
-       "admin_faults::an_admin_that_fails_is_bounded_and_reported")
+       "drain::admin_faults::an_admin_that_fails_is_bounded_and_reported")
 tested("the admin hangs, answers garbage or resets, during the drain", "bounded, and reported",
-       "admin_faults::an_admin_that_fails_is_bounded_and_reported")
+       "drain::admin_faults::an_admin_that_fails_is_bounded_and_reported")
 tested("the statistics hang or are garbage during the drain", "bounded, and reported",
-       "admin_faults::statistics_that_fail_during_the_drain_are_bounded_and_reported")
-tested("the last count fails", "bounded, and reported", "admin_faults::a_failing_last_count_is_bounded_and_reported")
+       "drain::admin_faults::statistics_that_fail_during_the_drain_are_bounded_and_reported")
+tested("the last count fails", "bounded, and reported", "drain::admin_faults::a_failing_last_count_is_bounded_and_reported")
 tested("there is no admin", "bounded, and reported",
-       "admin_faults::an_admin_that_never_existed_is_bounded_and_reported")
+       "drain::admin_faults::an_admin_that_never_existed_is_bounded_and_reported")
 # The admin of these tests is as strict as Envoy's.
 tested("a GET in place of a POST to the admin (405)", "the calls are POSTs, in their order",
-       "admin_faults::it_is_drained_then_polled_then_closed_and_only_then_asked_to_end")
+       "drain::admin_faults::it_is_drained_then_polled_then_closed_and_only_then_asked_to_end")
 tested("the admin refuses once", "tried again", "simulation::dialogue::the_dialogue_keeps_its_promises_with_any_admin")
 # mongodb-kubernetes#1278
 tested("the admin answers 403", "reported before the drain",
-       "preflight::paths_are_tried_with_their_queries_and_nothing_is_done_by_it")
-tested("the drain closes nothing", "reported", "preflight::a_listener_that_ignores_the_drain_is_reported_during_it")
+       "envoy::preflight::paths_are_tried_with_their_queries_and_nothing_is_done_by_it")
+tested("the drain closes nothing", "reported", "envoy::preflight::a_listener_that_ignores_the_drain_is_reported_during_it")
 tested("a statistic is missing", "unknown, not zero",
        "simulation::dialogue::the_dialogue_keeps_its_promises_with_any_admin")
 # istio#60728, envoyproxy/gateway#7985
 tested("a scraper keeps a connection of an internal listener", "it holds no drain",
-       "direction::a_scraper_does_not_hold_a_drain")
+       "envoy::direction::a_scraper_does_not_hold_a_drain")
 # istio#44690, #36534
 tested("a client of a real Envoy never lets go", "waited for until `time` is over",
-       "drain_end::a_client_that_never_lets_go_is_waited_for_unless_only_requests_are")
+       "envoy::drain_end::a_client_that_never_lets_go_is_waited_for_unless_only_requests_are")
 # A port that is closed at once: endpoints point to it for a second in a cluster, 15 s behind a load balancer.
 tested("endpoints still point to a container that is to end", "unready at once, nothing stopped for `readiness_delay`",
-       "control::readyz_follows_readiness_and_turns_at_t0_before_anything_is_stopped")
+       "operate::control::readyz_follows_readiness_and_turns_at_t0_before_anything_is_stopped")
 tested("a load balancer sends on until its own health check has failed", "no request fails, with `unready_delay`",
-       "unready_delay::a_load_balancer_that_looks_only_at_the_health_check_loses_nothing")
+       "envoy::unready_delay::a_load_balancer_that_looks_only_at_the_health_check_loses_nothing")
 tested("Envoy's `--drain-time-s` is shorter than `min`", "no connection is refused within `min`",
-       "new_connections::a_short_drain_time_of_envoy_refuses_no_connection_within_min")
+       "envoy::new_connections::a_short_drain_time_of_envoy_refuses_no_connection_within_min")
 tested("SIGINT during the drain", "the wait is cut, the order kept",
-       "drain_kinds::a_second_signal_kills_the_command")
+       "drain::drain_kinds::a_second_signal_kills_the_command")
 tested("a real Envoy is killed during the drain", "not waited for",
-       "crash_paths::an_envoy_that_dies_during_the_drain_is_not_waited_for")
+       "envoy::crash_paths::an_envoy_that_dies_during_the_drain_is_not_waited_for")
 tested("a real Envoy is stopped (SIGSTOP) when it is to drain", "`min`, then the stop",
-       "crash_paths::an_envoy_that_hangs_when_it_is_to_drain_is_stopped_after_min")
+       "envoy::crash_paths::an_envoy_that_hangs_when_it_is_to_drain_is_stopped_after_min")
 tested("a real Envoy is stopped (SIGSTOP) during the drain", "the wait is over after `time`",
-       "crash_paths::an_envoy_that_hangs_during_the_drain_is_stopped_when_its_time_is_over")
+       "envoy::crash_paths::an_envoy_that_hangs_during_the_drain_is_stopped_when_its_time_is_over")
 tested("SIGTERM to Envoy too (`kill -TERM -1`)", "the cut requests are reported",
-       "simultaneous_stop::an_envoy_that_ended_before_its_drain_is_reported")
+       "envoy::simultaneous_stop::an_envoy_that_ended_before_its_drain_is_reported")
 tested("the drain time is `abc`", "refused before anything starts",
-       "config_errors::every_problem_is_reported_at_once_with_its_place")
-tested("a drain command hangs", "killed when its time is over", "drain_kinds::a_command_that_takes_too_long_is_killed")
+       "config::errors::every_problem_is_reported_at_once_with_its_place")
+tested("a drain command hangs", "killed when its time is over", "drain::drain_kinds::a_command_that_takes_too_long_is_killed")
 tested("a drain request is never answered", "given up when its time is over",
-       "drain_kinds::all_are_waited_for_together_each_within_its_own_time")
+       "drain::drain_kinds::all_are_waited_for_together_each_within_its_own_time")
 
 _, tested = group("Unasked ends and failed starts")
 
 # Supervisor#1588, #1223
 tested("a process holds up the start", "`status` shows what is ready and what starts",
-       "status::without_a_word_of_control_it_shows_every_process")
+       "operate::status::without_a_word_of_control_it_shows_every_process")
 
 _, tested = group("Signals, and processes that do not obey")
 
 # Supervisor#1073, #734
 tested("a second and a third stop signal", "the second keeps the order, the third kills all, 137",
-       "shutdown::a_second_signal_keeps_the_order_and_a_third_kills")
+       "drain::shutdown::a_second_signal_keeps_the_order_and_a_third_kills")
 # process-compose#354
 tested("a process holds up the stop", "`status` shows it, and the time that is left",
-       "status::a_shutdown_shows_its_progress_and_watch_ends_with_it")
+       "operate::status::a_shutdown_shows_its_progress_and_watch_ends_with_it")
 # tini#225, #104
 tested("`exec`: signals that the program would take amiss (`--rewrite`)", "rewritten or dropped",
-       "exec_signals::signals_are_rewritten_and_dropped")
+       "exec::signals::signals_are_rewritten_and_dropped")
 
 _, tested = group("Output")
 
 # Supervisor#1201, #1326, #553
 tested("a process writes to stdout and stderr", "each line gets the prefix and stays on its stream",
-       "output::lines_get_their_prefix_and_keep_their_stream")
+       "operate::output::lines_get_their_prefix_and_keep_their_stream")
 # Supervisor#1624
 tested("the log is read by a machine (`format: json`)", "each line is one object with the name of its process",
-       "output::json_is_one_object_per_line")
+       "operate::output::json_is_one_object_per_line")
 
 _, tested = group("Time")
 
 # No machine can be put to sleep here: the test asks which clock is read, and no peer can be asked that.
 tested("the machine sleeps", "its time counts: a deadline is not put off",
-       "shutdown::times_are_of_the_clock_that_runs_on_while_the_machine_sleeps")
+       "drain::shutdown::times_are_of_the_clock_that_runs_on_while_the_machine_sleeps")
 # istio#34855
 tested("20 s to end in a grace period of 10 s", "a warning with its line, and an error of `check --strict`",
-       "config_errors::a_warning_stops_nothing_unless_check_is_strict")
+       "config::errors::a_warning_stops_nothing_unless_check_is_strict")
 
 _, tested = group("In a Docker container")
 
@@ -110,40 +110,40 @@ _, tested = group(OURS)
 
 # s6-overlay#477
 tested("commands that are to run before and after a process, and last of all", "each runs at its moment",
-       "hooks::hooks_run_at_their_moments")
+       "start::hooks::hooks_run_at_their_moments")
 tested("a stop hook hangs or fails", "nothing is held up beyond its time",
-       "hooks::hooks_at_the_end_that_fail_or_hang_change_nothing")
+       "start::hooks::hooks_at_the_end_that_fail_or_hang_change_nothing")
 tested("a start hook hangs", "killed with its group, the start has failed",
-       "hooks::a_pre_start_that_takes_too_long_is_killed_with_its_group")
+       "start::hooks::a_pre_start_that_takes_too_long_is_killed_with_its_group")
 tested("a value or an `env_file` is missing", "a failed start, which names it",
-       "values_at_start::a_missing_value_is_a_failed_start")
+       "start::values_at_start::a_missing_value_is_a_failed_start")
 tested("a config that is empty, or only a comment", "refused soon, 78",
-       "config_errors::a_content_that_is_no_config_is_refused_quickly")
+       "config::errors::a_content_that_is_no_config_is_refused_quickly")
 tested("a binary for a config", "refused soon, 78",
-       "config_errors::a_content_that_is_no_config_is_refused_quickly")
+       "config::errors::a_content_that_is_no_config_is_refused_quickly")
 tested("a config of 10 MB", "refused soon in 300 MB of memory, 78",
-       "config_errors::a_content_that_is_no_config_is_refused_quickly")
+       "config::errors::a_content_that_is_no_config_is_refused_quickly")
 tested("a config of 100,000 brackets, each in the other", "refused soon, 78",
-       "config_errors::a_content_that_is_no_config_is_refused_quickly")
+       "config::errors::a_content_that_is_no_config_is_refused_quickly")
 tested("a config that never ends (a FIFO without a writer, `/dev/zero`)", "refused soon, 78",
-       "config_errors::a_path_that_is_no_config_file_is_refused_quickly")
+       "config::errors::a_path_that_is_no_config_file_is_refused_quickly")
 tested("an alias bomb in the config", "refused at once",
-       "config_errors::a_content_that_is_no_config_is_refused_quickly")
+       "config::errors::a_content_that_is_no_config_is_refused_quickly")
 tested("500 silent connections to the control port", "no client waits",
-       "control::five_hundred_connections_that_ask_nothing_take_no_answer_from_anybody")
+       "operate::control::five_hundred_connections_that_ask_nothing_take_no_answer_from_anybody")
 tested("no descriptor is left for the control port", "it waits and does not spin",
-       "control::without_a_descriptor_the_listeners_wait_and_do_not_spin")
+       "operate::control::without_a_descriptor_the_listeners_wait_and_do_not_spin")
 tested("the control port is in use", "refused before anything starts",
-       "control::a_port_in_use_is_found_before_anything_starts")
+       "operate::control::a_port_in_use_is_found_before_anything_starts")
 tested("a server hangs", "found by its liveness, drained and restarted",
-       "liveness::a_server_that_hangs_is_drained_stopped_and_restarted")
+       "replace::liveness::a_server_that_hangs_is_drained_stopped_and_restarted")
 tested("a process may not be signalled (other user, no CAP_KILL)", "reported, the stop goes on",
-       "shutdown::processes_that_may_not_be_signalled_are_reported")
+       "drain::shutdown::processes_that_may_not_be_signalled_are_reported")
 tested("drainit itself cannot go on", "all processes are stopped, 70",
-       "hardening::where_drainit_itself_cannot_go_on_all_processes_are_stopped")
+       "host::hardening::where_drainit_itself_cannot_go_on_all_processes_are_stopped")
 tested("drainit itself gets no memory", "all processes are stopped, 70",
-       "hardening::where_drainit_gets_no_memory_all_processes_are_stopped")
+       "host::hardening::where_drainit_gets_no_memory_all_processes_are_stopped")
 tested("a program is missing at a restart", "tried again as `restart` says",
-       "supervise::a_program_that_is_missing_at_a_restart_is_tried_again_as_restart_says")
+       "start::supervise::a_program_that_is_missing_at_a_restart_is_tried_again_as_restart_says")
 tested("a config that cannot be used, at a reload", "nothing changes, and it says why",
-       "reload::a_config_that_cannot_be_used_changes_nothing_and_is_explained")
+       "replace::reload::a_config_that_cannot_be_used_changes_nothing_and_is_explained")

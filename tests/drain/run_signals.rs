@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use crate::exec_signals::{SPECIAL, fatal, send};
+use crate::exec::signals::{SPECIAL, fatal, send};
 use crate::support::{LONG, Rig};
 
 /// Returns the signals that drainit can catch.

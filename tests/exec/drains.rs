@@ -3,7 +3,7 @@
 
 use std::thread;
 
-use crate::exec_options::{assert_refused, exec};
+use crate::exec::options::{assert_refused, exec};
 use crate::support::{Admin, LONG, Rig, Signal, ms};
 
 /// An Envoy that nobody can reach.

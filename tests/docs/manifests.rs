@@ -7,8 +7,8 @@ use std::process::{Command, Output, Stdio};
 
 use testkit::envoy::checkout;
 
-use crate::docs::{pages, split};
-use crate::pod::rendered;
+use crate::config::pod::rendered;
+use crate::docs::pages::{pages, split};
 use crate::support::python_tool;
 use crate::support::temp_dir::TempDir;
 

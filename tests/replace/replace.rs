@@ -6,7 +6,7 @@ use crate::support::example::under_load;
 use crate::support::http::{free_address, get};
 use crate::support::{LONG, Rig, Running};
 
-const SERVER: &str = include_str!("fixtures/polite_server.py");
+const SERVER: &str = include_str!("../fixtures/polite_server.py");
 
 const CONFIG: &str = "
 processes:

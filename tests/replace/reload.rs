@@ -11,14 +11,14 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use testkit::load::{IdleClose, Plan};
 
-use crate::early_signals::reads_a_pipe;
+use crate::host::early_signals::reads_a_pipe;
+use crate::replace::watch::swap;
 use crate::support::example::under_load;
 use crate::support::http::{free_address, get};
 use crate::support::record::Record;
 use crate::support::{LONG, Rig, Running, Signal, ms};
-use crate::watch::swap;
 
-const SERVER: &str = include_str!("fixtures/polite_server.py");
+const SERVER: &str = include_str!("../fixtures/polite_server.py");
 
 /// Replaces a text in the config.
 fn edit(drainit: &Running, from: &str, to: &str) {

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::admin_faults::ONCE;
+use crate::drain::admin_faults::ONCE;
 use crate::support::http::{free_address, get_unix};
 use crate::support::temp_dir::TempDir;
 use crate::support::{Admin, LONG, Rig, Running, Signal, in_parallel, ms};

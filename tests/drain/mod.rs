@@ -1,0 +1,7 @@
+//! A drain that needs no real Envoy, and the shutdown: order, times and signals.
+
+pub(crate) mod admin_faults;
+mod drain_command;
+mod drain_kinds;
+pub(crate) mod run_signals;
+mod shutdown;

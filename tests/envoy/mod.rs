@@ -1,0 +1,12 @@
+//! What only a real Envoy can show, above all that no request fails in a rollout.
+
+mod crash_paths;
+mod direction;
+mod drain_end;
+mod epochs;
+mod new_connections;
+mod preflight;
+mod report_counts;
+mod rollout;
+mod simultaneous_stop;
+mod unready_delay;

@@ -1,0 +1,9 @@
+//! The examples with real servers, and the files of other supervisors.
+
+mod certificates;
+mod migrations;
+mod overlap;
+mod policy_engine;
+mod self_draining;
+mod servers;
+mod streams;

@@ -1,0 +1,4 @@
+//! What a package and a release contain.
+
+mod refusals;
+mod tools;

@@ -1,0 +1,11 @@
+//! What drainit does until all is ready: order, values, options, probes, hooks, sockets.
+
+mod args;
+mod hooks;
+mod listen;
+mod notify;
+mod process_options;
+mod readiness;
+mod start;
+mod supervise;
+mod values_at_start;
