@@ -31,7 +31,7 @@ fn drainit_passes_every_row() {
 }
 
 #[test]
-fn the_tests_that_it_names_exist() {
+fn the_tests_named_by_the_matrix_exist() {
     let tests = Command::new(std::env::current_exe().unwrap()).arg("--list").output().unwrap();
     let tests = String::from_utf8_lossy(&tests.stdout).into_owned();
     let named = matrix(&["--tests"]).output().unwrap();

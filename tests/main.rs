@@ -1,8 +1,8 @@
 //! Tests of the real binary, as PID 1 and as an ordinary process: a folder for each subject, a file
 //! for each feature.
 //!
-//! What is not here:
-//! - what is pure, or needs only one room: beside the code, in `src` and `crates`;
+//! Other places for a test:
+//! - code that is pure, or needs only one room: beside the code, in `src` and `crates`;
 //! - an order, a limit or a decision of the core: a case of the simulation in `crates/core/tests`.
 //!
 //! A test that needs no root and no namespace begins with `Rig::not_init`, all others with
@@ -14,27 +14,27 @@
 
 mod support;
 
-// What drainit does until all is ready: order, values, options, probes, hooks, sockets.
+// The way to readiness: order, values, options, probes, hooks and sockets.
 mod start;
 // A drain that needs no real Envoy, and the shutdown: order, times and signals.
 mod drain;
-// What restarts or replaces a process while the others run: reload, `start-first`, `watch`.
+// Restarts and replacements while other processes run: reload, `start-first`, `watch`.
 mod replace;
 // `drainit exec`, also under the names `tini` and `dumb-init`.
 mod exec;
-// What only a real Envoy can show, above all that no request fails in a rollout.
+// Behaviour with a real Envoy, above all that no request fails in a rollout.
 mod envoy;
-// What an operator asks and sees: commands, endpoints, metrics, output, report.
+// The view of an operator: commands, endpoints, metrics, output and report.
 mod operate;
-// What reads a config or a manifest and starts nothing.
+// Commands that read a config or a manifest and start nothing.
 mod config;
-// An environment that is poor, hostile or overloaded.
+// Environments that are poor, hostile or overloaded.
 mod host;
-// What needs a container.
+// Tests in containers.
 mod docker;
 // The examples with real servers, and the files of other supervisors.
 mod examples;
-// What a package and a release contain.
+// The content of packages and releases.
 mod packaging;
 // Pages, manifests and rules: links lead somewhere, configs pass, each promise has a test.
 mod docs;

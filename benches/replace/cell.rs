@@ -23,7 +23,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 const BETWEEN: Duration = Duration::from_millis(1500);
 const LOOK: Duration = Duration::from_millis(10);
 
-/// What is measured.
+/// A measurement.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cell {
     pub(crate) mode: Mode,
@@ -36,7 +36,7 @@ pub(crate) struct Cell {
 pub(crate) struct Plan {
     /// The replacements of every cell.
     pub(crate) replacements: u32,
-    /// A cell at full speed that promises to lose nothing goes on for this long.
+    /// A cell at full speed that promises to lose nothing runs for this long.
     pub(crate) at_least: Duration,
 }
 

@@ -44,7 +44,7 @@ pub(crate) enum Problem {
     /// The server has said that it has not processed the request: GOAWAY with a lower stream
     /// identifier, or a Close frame that crossed it.
     NotProcessed,
-    /// None of the above, so a client must not repeat it.
+    /// Another failure; a client must not repeat it.
     Lost(Failure),
 }
 
@@ -71,7 +71,7 @@ pub(crate) struct Counts {
     pub(crate) losses: BTreeMap<Failure, (u64, Duration)>,
 }
 
-/// What the clients of a cell share.
+/// State that the clients of a cell share.
 #[derive(Clone, Debug)]
 pub(crate) struct Shared {
     pub(crate) address: SocketAddr,

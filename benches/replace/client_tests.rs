@@ -69,7 +69,7 @@ async fn read(stream: &mut TcpStream) -> bool {
 }
 
 #[test]
-fn an_answer_is_counted_and_a_request_without_one_has_failed() {
+fn an_answer_is_counted_and_a_request_without_an_answer_has_failed() {
     let cut = |mut stream| async move {
         assert!(read(&mut stream).await);
         stream.write_all(&ANSWER[..20]).await.unwrap();

@@ -101,7 +101,7 @@ impl Mode {
         }
     }
 
-    /// What is missing on this machine for it, if anything.
+    /// Names what the mode needs and this machine lacks.
     pub(crate) fn missing(self) -> Option<String> {
         let needed: &[&str] = match self {
             Self::Supervisor => &["supervisord", "supervisorctl"],
@@ -279,12 +279,12 @@ impl Running {
     }
 }
 
-/// What replaces the process once.
+/// The way to replace the process once.
 #[derive(Debug)]
 pub(crate) enum Replacement {
     /// A command, which returns when it is done.
     Command(Command),
-    /// HUP to Envoy's restarter, which is done when it has one child again.
+    /// SIGHUP to Envoy's restarter, which is done when it has one child again.
     Signal(u32),
 }
 

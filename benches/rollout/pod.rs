@@ -38,7 +38,7 @@ pub(crate) enum Mode {
     Plain,
     /// A script calls `drain_listeners?graceful`, sleeps, and then sends SIGTERM to Envoy.
     Recipe,
-    /// The same script, with Envoy's `--drain-time-s` as long as the sleep.
+    /// The script of the recipe, with Envoy's `--drain-time-s` as long as the sleep.
     RecipeWithDrainTime,
     /// drainit drains and stops Envoy.
     Drainit,

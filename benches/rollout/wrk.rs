@@ -6,7 +6,7 @@
 //!
 //! - A request whose connection ends before the complete answer, by FIN or RST, counts as one
 //!   `read` error and not as a request.
-//! - `Connection: close` is honoured and is no error.
+//! - `Connection: close` is honoured and is not an error.
 //! - An answer with a status of 400 or above counts as a request, and also in `Non-2xx or 3xx
 //!   responses`.
 //! - An answer after `--timeout` counts as a request, and also as a `timeout`. A request without

@@ -40,7 +40,7 @@ fn assert_three_problems(ended: &Ended) {
 
 // holds: S125, C15, C141
 #[test]
-fn every_problem_is_reported_at_once_with_its_place() {
+fn every_problem_is_reported_at_once_with_a_place() {
     let Some(rig) = Rig::new() else { return };
     assert_three_problems(&rig.run(WRONG));
     let ended = Rig::not_init().env("DRAINIT_LOG_FORMAT", "json").run(WRONG);
@@ -129,7 +129,7 @@ processes:
     let Some(rig) = Rig::new() else { return };
     check(rig, &["check", "--image=false"], false);
 
-    // A problem that exists only in the image is no error elsewhere, and does not prevent a start.
+    // A problem that exists only in the image is not an error elsewhere, and does not prevent a start.
     let rig = Rig::not_init();
     rig.write("drainit.yaml", "processes: {a: {command: [no-such-program]}}");
     let ended = rig.run_with(&["check", "--strict", "-c", "DIR/drainit.yaml"]);
@@ -138,7 +138,7 @@ processes:
 
 // holds: C30
 #[test]
-fn check_knows_whether_it_is_in_the_image() {
+fn check_recognizes_the_image() {
     const CONFIG: &str = "processes: {a: {command: [no-such-program]}}";
     const MISSING: &str = "`a` cannot be started: `no-such-program` is in none of the directories";
     let rig = || {
@@ -201,7 +201,7 @@ fn the_config_comes_from_the_variable_where_no_file_is_named() {
     let rig = Rig::not_init();
     rig.write("other.yaml", rig.fill("processes: {a: {command: [CHILD, a, exit=3]}}"));
     rig.env("DRAINIT_CONFIG", "DIR/other.yaml").run_with(&["run"]).assert_code(3);
-    // Of a directory.
+    // The variable may name a directory.
     let rig = Rig::not_init();
     fs::create_dir(rig.path("conf.d")).unwrap();
     rig.write("conf.d/a.yaml", rig.fill("processes: {a: {command: [CHILD, a, exit=5]}}"));

@@ -1,4 +1,4 @@
-//! What `drainit import` refuses. `migrations` runs what it prints.
+//! Input that `drainit import` refuses. `examples/migrations` runs the configs that it prints.
 
 use crate::support::Rig;
 

@@ -1,4 +1,4 @@
-//! What reads a config or a manifest and starts nothing.
+//! Commands that read a config or a manifest and start nothing.
 
 mod errors;
 mod import;

@@ -80,14 +80,14 @@ fn a_pod_that_drains_for_minutes_is_right() {
 }
 
 #[test]
-fn a_chart_is_checked_as_it_is_rendered() {
+fn a_rendered_chart_is_checked() {
     let output = check("drainit.yaml", Path::new("-"), &rendered(), &["--strict"]);
     assert_ends(&output, 0, "ok: Deployment gateway, container gateway");
 }
 
 // holds: S169, C4
 #[test]
-fn errors_fail_and_warnings_only_where_they_are_to() {
+fn errors_fail_and_warnings_only_with_strict() {
     let differ = rendered().replace("value: \"45\"", "value: \"40\"");
     let warned = |options: &[&str]| check("drainit.yaml", Path::new("-"), &differ, options);
     assert_ends(&warned(&[]), 0, "--> <stdin>:23:22\n");

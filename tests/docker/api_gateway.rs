@@ -126,7 +126,7 @@ fn each_process_gets_defaults_arguments_signals_and_a_prefix() {
 }
 
 #[test]
-fn without_a_registry_and_an_admin_over_tcp_it_drains_over_a_private_one() {
+fn a_gateway_without_registry_and_tcp_admin_drains_over_a_private_admin() {
     let Some(setup) = Setup::new() else { return };
     assert!(!BOOTSTRAP.contains("admin:"));
     // The stand-in could not bind its socket if that of an earlier run were still there.
@@ -197,7 +197,7 @@ fn other_arguments_are_refused_and_nothing_is_started() {
 }
 
 #[test]
-fn requests_go_through_a_real_policy_engine_and_its_executor_until_the_router_is_gone() {
+fn requests_pass_a_real_policy_engine_and_executor_until_the_router_is_gone() {
     let Some(setup) = Setup::new() else { return };
     let engine = examples().join("policy-engine");
     let engine = format!("--volume={}:/app/policy-engine:ro", engine.display());

@@ -76,7 +76,7 @@ fn docker_stop_drains_envoy_and_ends_with_0() {
 
 // holds: C49
 #[test]
-fn there_is_no_shell_in_it() {
+fn the_image_has_no_shell() {
     let Some(images) = images() else { return };
     let shells = ["sh", "bash", "dash", "ash", "busybox", "toybox"];
     let gateway =

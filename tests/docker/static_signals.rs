@@ -44,14 +44,14 @@ fn every_signal_can_be_an_end() {
 }
 
 #[test]
-fn it_starts_without_a_dev_null() {
+fn the_static_binary_starts_without_dev_null() {
     let Some(drainit) = static_drainit() else { return };
     minimal_environment::works_with_nothing(|rig| rig.drainit(drainit));
 }
 
 /// The image has the lean binary.
 #[test]
-fn a_binary_without_the_tools_says_what_it_was_built_without() {
+fn a_binary_without_the_tools_names_the_missing_feature() {
     let Some(drainit) = static_drainit() else { return };
     let rig = Rig::not_init();
     rig.write("drainit.yaml", "processes: {a: {command: [\"true\"]}}\n");
@@ -83,7 +83,7 @@ fn a_binary_without_the_tools_says_what_it_was_built_without() {
 }
 
 #[test]
-fn it_is_a_static_pie_with_full_relro() {
+fn the_binary_is_a_static_pie_with_full_relro() {
     let Some(drainit) = static_drainit() else { return };
     elf::assert_hardened(drainit);
 }

@@ -35,7 +35,7 @@ fn start_with(admin: &Admin) -> Option<Running> {
 
 // holds: S26, S44, S88, C361, C381
 #[test]
-fn it_is_drained_then_polled_then_closed_and_only_then_asked_to_end() {
+fn envoy_is_drained_then_polled_then_closed_and_only_then_stopped() {
     let admin = Admin::tcp(5);
     let Some(drainit) = start_with(&admin) else { return };
     drainit.touch("measured");

@@ -71,7 +71,7 @@ fn assert_all_alive(drainit: &Running) {
 
 // holds: C111, C112, C113, C120, C122, C124
 #[test]
-fn it_waits_until_all_is_drained_stops_nothing_and_sigterm_does_not_begin_again() {
+fn drain_waits_for_all_stops_nothing_and_sigterm_continues_from_there() {
     let admin = Admin::tcp(2);
     let Some(drainit) = start(&admin, "time: 8s, min: 200ms") else { return };
     thread::scope(|scope| {
@@ -225,7 +225,7 @@ fn a_failed_poll_does_not_end_the_drain() {
 #[test]
 fn only_a_supervisor_that_is_gone_has_been_stopped() {
     use Does::*;
-    // The socket file exists but no process listens on it, as after a KILL.
+    // The socket file exists but no process listens on it, as after a SIGKILL.
     for last in [DRAINING, Closes, Resets, Breaks] {
         assert_eq!(drain_against(&[Accepts, last], None), (0, String::new()), "{last:?}");
     }
@@ -236,7 +236,7 @@ fn only_a_supervisor_that_is_gone_has_been_stopped() {
 
 // holds: C124, C515
 #[test]
-fn a_supervisor_that_stops_its_processes_has_drained_them() {
+fn a_supervisor_below_drains_before_the_processes_stop() {
     const STOPPING: Does =
         Does::Says(r#"{"phase":"stopping","shutdown":{"deadline_in_seconds":0.1}}"#);
     const OVERDUE: Does =

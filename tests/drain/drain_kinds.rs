@@ -11,14 +11,14 @@ use crate::support::{Admin, Answer, Ended, LONG, Rig, Running, Signal, ms};
 /// or the deadline where `time` is shorter.
 const LATE: Duration = ms(6000);
 
-/// The config of an app with a drain and its dependency. The app continues when `DIR/told` exists,
-/// which USR1 creates.
+/// The config of an app with a drain and its dependency. The app continues when `DIR/drain`
+/// exists, which SIGUSR1 creates.
 const CONFIG: &str = "
 shutdown: {grace_period: 20s, reserve: 1s}
 processes:
   store: {command: [CHILD, store]}
   app:
-    command: [CHILD, app, 'on=USR1:touch:DIR/told', STEPS]
+    command: [CHILD, app, 'on=USR1:touch:DIR/drain', STEPS]
     depends_on: [store]
     stop_grace_period: 1s
     drain: {HOW}
@@ -187,10 +187,10 @@ fn the_end_of_the_process_answers_a_signal() {
 
 // holds: C106, C365, C400, C401, C402, C403
 #[test]
-fn a_notification_answers_and_its_status_is_shown_meanwhile() {
+fn a_notification_ends_a_drain_and_the_status_is_shown_meanwhile() {
     let address = free_address();
     let Some(rig) = Rig::new() else { return };
-    let steps = "'spawn=member,on=USR1:ignore', await=DIR/told, notify=STATUS=3 items left, \
+    let steps = "'spawn=member,on=USR1:ignore', await=DIR/drain, notify=STATUS=3 items left, \
                  await=DIR/go, notify=DRAINED=1";
     let config = CONFIG
         .replace("STEPS", steps)
@@ -222,7 +222,7 @@ fn a_notification_answers_and_its_status_is_shown_meanwhile() {
 
 // holds: S23, S36, C362, C363, C370, C391, C393
 #[test]
-fn all_are_waited_for_together_each_within_its_own_time() {
+fn drains_run_together_each_within_the_time_of_that_drain() {
     let admin = Admin::tcp(0).answer("/drain", &[Answer::Late(1200)]);
     let config = "
         shutdown: {grace_period: 20s, reserve: 1s}
@@ -237,7 +237,7 @@ fn all_are_waited_for_together_each_within_its_own_time() {
             command: [CHILD, by-signal, 'on=USR1:exit:0:600']
             drain: {signal: {signal: USR1, time: 8s}}
           by-message:
-            command: [CHILD, by-message, 'on=USR1:touch:DIR/told', await=DIR/told, notify=DRAINED=1]
+            command: [CHILD, by-message, 'on=USR1:touch:DIR/drain', await=DIR/drain, notify=DRAINED=1]
             drain: {notify: {signal: USR1, time: 8s, min: 400ms}}
           never:
             command: [CHILD, never]

@@ -91,7 +91,7 @@ pub(crate) fn all_stop_a_process(rig: Rig) {
 }
 
 #[test]
-fn every_signal_can_end_a_process_and_none_of_its_ends_is_lost() {
+fn every_signal_can_end_a_process_and_every_end_is_noticed() {
     Rig::both().for_each(all_can_end_a_process);
 }
 

@@ -81,7 +81,7 @@ fn what_a_oneshot_leaves_behind_is_a_leftover() {
 
 // holds: S61
 #[test]
-fn what_a_oneshot_that_is_stopped_leaves_ends_before_its_dependencies() {
+fn leftovers_of_a_stopped_oneshot_end_before_the_dependencies() {
     let config = "
         processes:
           db: {command: [CHILD, db]}
@@ -138,7 +138,7 @@ fn processes_that_may_not_be_signalled_are_reported() {
 
 // holds: S55, C161, C162
 #[test]
-fn a_member_of_a_killed_group_goes_with_it() {
+fn members_die_with_a_killed_group() {
     let config = "
         processes:
           a:
@@ -155,7 +155,7 @@ fn a_member_of_a_killed_group_goes_with_it() {
 
 // holds: S59
 #[test]
-fn a_member_that_outlives_its_process_gets_the_same_signal() {
+fn members_that_outlive_a_process_get_the_same_signal() {
     let config = "
         processes:
           db: {command: [CHILD, db]}

@@ -35,7 +35,7 @@ fn an_envoy_that_dies_during_the_drain_is_not_waited_for() {
 }
 
 #[test]
-fn an_envoy_that_hangs_when_it_is_to_drain_is_stopped_after_min() {
+fn an_envoy_that_hangs_before_the_drain_is_stopped_after_min() {
     let Some((drainit, _client, envoy)) = start("time: 9s, min: 3s") else { return };
     kill(envoy, Signal::SIGSTOP).unwrap();
     let asked = drainit.signal(Signal::SIGTERM);
@@ -48,7 +48,7 @@ fn an_envoy_that_hangs_when_it_is_to_drain_is_stopped_after_min() {
 }
 
 #[test]
-fn an_envoy_that_hangs_during_the_drain_is_stopped_when_its_time_is_over() {
+fn an_envoy_that_hangs_during_the_drain_is_stopped_after_time() {
     let Some((drainit, mut client, envoy)) = start("time: 5s, min: 500ms") else { return };
     let mut told = Client::new(client.address());
     let asked = drainit.signal(Signal::SIGTERM);

@@ -39,7 +39,7 @@ fn egress_of(address: SocketAddr) -> SocketAddr {
 
 // holds: C385
 #[test]
-fn the_egress_of_a_sidecar_lives_on_while_its_ingress_is_drained() {
+fn the_egress_of_a_sidecar_works_while_the_ingress_is_drained() {
     in_parallel(TESTED, |version| {
         let envoy = RealEnvoy {
             version,

@@ -186,7 +186,7 @@ fn a_wrong_config_is_refused_before_anything_is_started() {
 }
 
 #[test]
-fn a_new_epoch_that_cannot_serve_is_taken_back_and_the_old_one_goes_on() {
+fn a_new_epoch_that_cannot_serve_is_rolled_back_and_the_old_epoch_keeps_running() {
     let Some((drainit, address, _memory)) = start(&quick()) else { return };
     // Only the start shows that the port is in use.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -287,7 +287,7 @@ fn a_new_epoch_does_not_take_over_in_a_drain() {
 }
 
 #[test]
-fn a_crash_of_the_old_epoch_takes_the_new_one_back_and_starts_afresh() {
+fn a_crash_of_the_old_epoch_ends_the_new_epoch_and_restarts_envoy() {
     let envoy = RealEnvoy {
         keys: "    update: hot-restart\n    restart: always\n    restart_delay: 10ms",
         later: Some("exec sleep 1000"),
@@ -313,7 +313,7 @@ fn a_crash_of_the_old_epoch_takes_the_new_one_back_and_starts_afresh() {
 
 // holds: C330
 #[test]
-fn a_crash_of_the_new_epoch_leaves_the_old_one_which_hands_over_again() {
+fn a_crash_of_the_new_epoch_leaves_the_old_epoch_which_hands_over_again() {
     let envoy = RealEnvoy {
         keys: "    update: hot-restart\n    restart: always\n    restart_delay: 10ms",
         ..slow()
@@ -336,7 +336,7 @@ fn a_crash_of_the_new_epoch_leaves_the_old_one_which_hands_over_again() {
 }
 
 #[test]
-fn a_new_epoch_that_has_lost_the_old_one_is_not_replaced_and_is_killed_in_a_stop() {
+fn a_new_epoch_without_the_old_epoch_is_not_replaced_and_a_stop_kills_at_once() {
     let drain = "time: 3s, min: 1s";
     let Some((drainit, _, _memory)) = start(&RealEnvoy { drain, ..slow() }) else { return };
     let old = drainit.processes(&["router"])[0]["pid"].to_string();
@@ -348,7 +348,7 @@ fn a_new_epoch_that_has_lost_the_old_one_is_not_replaced_and_is_killed_in_a_stop
     let why = "Envoy aborts the newer one within 1";
     drainit.exec(&["restart", "router"]).assert(1, why);
     drainit.wait_for_line(&format!("router: restart failed: .*{why}"));
-    // Its abort would come 10 s after TERM, which is the time that a process has.
+    // Its abort would come 10 s after SIGTERM, which is the time that a process has.
     let asked = drainit.signal(Signal::SIGTERM);
     let ended = drainit.wait_exit(LONG);
     ended.assert_code(0).assert_took(asked, ms(1000)..ms(8000)).assert_nothing_left();
@@ -356,7 +356,7 @@ fn a_new_epoch_that_has_lost_the_old_one_is_not_replaced_and_is_killed_in_a_stop
 }
 
 #[test]
-fn the_example_replaces_its_envoy_when_its_config_changes() {
+fn the_example_replaces_envoy_when_the_config_changes() {
     let Some(rig) = Rig::new() else { return };
     let address = free_address();
     let _memory = SharedMemory(address.port());

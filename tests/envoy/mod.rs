@@ -1,4 +1,4 @@
-//! What only a real Envoy can show, above all that no request fails in a rollout.
+//! Behaviour with a real Envoy, above all that no request fails in a rollout.
 
 mod crash_paths;
 mod direction;

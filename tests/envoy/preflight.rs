@@ -39,7 +39,7 @@ fn mistakes_are_reported_before_the_drain() {
 
 // holds: C387
 #[test]
-fn paths_are_tried_with_their_queries_and_nothing_is_done_by_it() {
+fn preflight_tries_paths_with_their_queries_and_changes_nothing() {
     // An older one does not start with `allow_paths`.
     in_parallel(TESTED.into_iter().filter(|version| *version >= "1.37"), |version| {
         let envoy = RealEnvoy {
@@ -64,7 +64,7 @@ fn paths_are_tried_with_their_queries_and_nothing_is_done_by_it() {
 
 // holds: S43
 #[test]
-fn a_listener_that_ignores_the_drain_is_reported_during_it() {
+fn a_listener_that_ignores_the_drain_is_reported_during_the_drain() {
     in_parallel(TESTED, |version| {
         let envoy = RealEnvoy {
             version,

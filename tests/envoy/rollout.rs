@@ -79,7 +79,7 @@ fn no_request_fails_with_any_version_of_envoy() {
 }
 
 #[test]
-fn without_a_drain_about_every_client_loses_one() {
+fn without_a_drain_about_every_client_loses_a_request() {
     let outcome = restart(Runner::Plain, envoy::DEFAULT);
     assert!(outcome.report.total.failed >= 90, "{}", outcome.report);
 }

@@ -13,7 +13,7 @@ use crate::support::namespace::skip_unless;
 use crate::support::rig::NOBODY;
 use crate::support::{Ended, LONG, Rig, Running, Signal, Stream, in_parallel};
 
-/// What supervises the processes.
+/// The supervisor of the processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum By {
     Original,
@@ -78,7 +78,7 @@ fn user_and_variables(ended: &Ended, report: &str, names: &[&str]) -> (u64, Vec<
 }
 
 /// A cloud: everything at once, a job that ends and stays down, one that never starts well, one that
-/// ignores TERM. The draft runs as it is.
+/// ignores SIGTERM. The draft runs as it is.
 #[test]
 fn the_supervisord_conf_of_a_cloud() {
     if !is_installed("supervisord") {

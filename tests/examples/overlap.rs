@@ -136,7 +136,7 @@ fn axum_loses_nothing() {
     assert!(report.total.ok > 300 && report.total.told_to_close > 20, "{report}");
 }
 
-/// uvicorn closes its idle connections at TERM without a word, so a request may meet the close. It
+/// uvicorn closes its idle connections at SIGTERM without a word, so a request may meet the close. It
 /// refuses nobody.
 #[test]
 fn uvicorn_refuses_nobody() {

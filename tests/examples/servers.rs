@@ -90,7 +90,7 @@ fn nginx_and_php_fpm_lose_nothing() {
 
 /// nginx knows nothing of such work: it has ended before.
 #[test]
-fn php_fpm_finishes_what_a_script_does_after_its_answer() {
+fn php_fpm_finishes_work_after_the_answer() {
     let Some(php) = php_fpm() else { return };
     let is_done = |overlay: &str| {
         let overlay = format!("{{nginx: {{drain: !reset }}, php-fpm: {{{overlay}}}}}");
@@ -107,7 +107,7 @@ fn php_fpm_finishes_what_a_script_does_after_its_answer() {
     });
 }
 
-/// What the old worker has not taken is left for the new one.
+/// The new worker gets the items that the old worker has not taken.
 #[test]
 fn nginx_gunicorn_and_a_worker_lose_no_request_and_no_item() {
     if !(is_installed("nginx") && is_installed("gunicorn")) {

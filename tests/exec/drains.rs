@@ -53,7 +53,7 @@ fn the_end_of_the_command_is_remapped_in_the_report_too() {
 
 // holds: C418
 #[test]
-fn time_bounds_the_drain_and_0_turns_it_off() {
+fn drain_time_bounds_the_drain_and_0_turns_the_drain_off() {
     let admin = Admin::tcp(3);
     let url = format!("http://{}", admin.address());
     // If the drain is off, a `min` has nothing to bound.

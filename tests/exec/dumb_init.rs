@@ -1,4 +1,4 @@
-//! Compares drainit under the name `dumb-init` with dumb-init. `exec_terminal` tests terminals.
+//! Compares drainit under the name `dumb-init` with dumb-init. `terminal` tests terminals.
 
 use crate::support::namespace;
 use crate::support::peer::{Invocation, Peer, RunResult};
@@ -139,7 +139,7 @@ fn signals_are_passed_on_rewritten_and_dropped() {
 }
 
 #[test]
-fn the_whole_group_hears_unless_it_is_a_single_child() {
+fn the_whole_group_gets_signals_except_with_single_child() {
     let Some(peer) = Peer::installed("dumb-init") else { return };
     let out = peer.path("out");
     let script = format!(
@@ -187,7 +187,7 @@ fn the_rest_of_the_group_gets_term_when_the_child_has_gone() {
 }
 
 #[test]
-fn the_child_is_in_its_place_and_the_parent_is_in_the_root() {
+fn the_child_keeps_the_directory_and_the_parent_is_in_the_root() {
     let Some(peer) = Peer::installed("dumb-init") else { return };
     // The parent of the child runs at the same time.
     let show = "i=0; while [ \"$(readlink /proc/$PPID/cwd)\" != / ] && [ $i -lt 500 ]; do sleep 0.01; i=$((i+1)); done; \
@@ -224,7 +224,7 @@ fn what_was_ignored_or_blocked_is_not() {
 }
 
 #[test]
-fn it_stops_itself_with_its_child_and_goes_on_with_it() {
+fn parent_and_child_stop_and_continue_together() {
     let rig = Rig::not_init().wrapper(&["bash", "-c", "exec -a dumb-init \"$@\"", "bash"]);
     let drainit = rig.start_with(&["-v", "CHILD", "a"]);
     drainit.wait_for_start(&["a"]);
@@ -246,7 +246,7 @@ fn it_stops_itself_with_its_child_and_goes_on_with_it() {
 }
 
 #[test]
-fn in_a_first_line_it_runs_a_script() {
+fn a_first_line_of_a_script_can_name_dumb_init() {
     let peer = Peer::by_name("dumb-init");
     let text = format!("#!{} /bin/sh\necho \"$0 $1\"; exit 6\n", peer.drainit().display());
     let script = peer.write_script(&text);

@@ -38,7 +38,7 @@ fn codes_become_0_where_asked() {
 }
 
 #[test]
-fn a_command_that_has_left_its_group_is_killed_as_well() {
+fn a_command_that_has_left_the_group_is_killed_as_well() {
     let script = "setpgrp(0, getpgrp(getppid())); $SIG{TERM} = 'IGNORE'; $| = 1; print qq(ready\\n); sleep 60";
     let options = ["--grace-period", "300ms"];
     let drainit = exec(Rig::not_init(), &options, &["perl", "-e", script]);
@@ -47,7 +47,7 @@ fn a_command_that_has_left_its_group_is_killed_as_well() {
 }
 
 #[test]
-fn a_command_that_does_not_stop_is_killed_with_its_group_when_the_grace_period_is_over() {
+fn a_command_and_group_that_do_not_stop_are_killed_after_the_grace_period() {
     let Some(rig) = Rig::new() else { return };
     let command = ["CHILD", "a", "spawn=b,on=TERM:ignore", "on=TERM:ignore"];
     let drainit = exec(rig, &["--grace-period", "400ms"], &command);
@@ -60,7 +60,7 @@ fn a_command_that_does_not_stop_is_killed_with_its_group_when_the_grace_period_i
 }
 
 #[test]
-fn what_a_command_leaves_in_its_group_gets_term_and_in_the_end_kill() {
+fn leftovers_of_a_command_get_sigterm_and_after_the_time_sigkill() {
     for rig in Rig::both() {
         // The leftover process obeys, so no wait takes its full time.
         let command = ["CHILD", "a", "spawn=b,on=TERM:exit:0:100", "await=DIR/go", "exit=3"];
@@ -72,7 +72,7 @@ fn what_a_command_leaves_in_its_group_gets_term_and_in_the_end_kill() {
         ended.assert_code(3).assert_took(gone, ms(100)..ms(6000));
         ended.assert_order(&["a exit 3", "b got SIGTERM", "b exit 0"]);
     }
-    // The leftover process ignores TERM: the end is bounded, and the command's code stays.
+    // The leftover process ignores SIGTERM: the end is bounded, and the command's code stays.
     for rig in Rig::both() {
         let command = ["CHILD", "a", "spawn=b,on=TERM:ignore", "await=DIR/go", "exit=0"];
         let drainit = exec(rig, &["--grace-period", "300ms"], &command);
@@ -104,7 +104,7 @@ fn is_alive(pid: &str) -> bool {
 }
 
 #[test]
-fn when_the_parent_dies_its_signal_comes() {
+fn the_death_of_the_parent_sends_the_signal() {
     for (signal, hears) in [("TERM", true), ("RTMIN+2", false), ("KILL", false)] {
         let rig = Rig::not_init();
         let (out, pids) = (rig.path("out"), rig.path("pids"));
@@ -185,7 +185,7 @@ fn wrong_usage_is_reported_and_nothing_is_started() {
 }
 
 #[test]
-fn arguments_after_the_command_belong_to_it() {
+fn arguments_after_the_command_belong_to_the_command() {
     for words in [
         &["exec", "echo", "-v", "--group", "--", "x"][..],
         &["exec", "--", "echo", "-v", "--group", "--", "x"],

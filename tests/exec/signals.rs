@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::support::{LONG, Rig, Running, Signal, ms};
 
 const USR2: i32 = 12;
-/// KILL and STOP, which cannot be caught, and CHLD, which the end of a child sends.
+/// SIGKILL and SIGSTOP, which cannot be caught, and SIGCHLD, which the end of a child sends.
 pub(crate) const SPECIAL: [i32; 3] = [9, 17, 19];
 
 fn record(rig: Rig, options: &[&str]) -> Running {
@@ -43,7 +43,7 @@ pub(crate) fn all_are_passed_on(rig: Rig) {
 }
 
 #[test]
-fn every_signal_can_end_a_command_and_none_of_its_ends_is_lost() {
+fn every_signal_can_end_a_command_and_every_end_is_noticed() {
     for number in fatal() {
         can_end(Rig::not_init(), number);
     }
@@ -73,7 +73,7 @@ fn any_signal_can_ask_for_the_stop() {
         let Some(rig) = Rig::new() else { return };
         let options = ["--stop-signal", name, "--grace-period", "300ms"];
         let drainit = record(rig, &options);
-        // TERM is no longer a stop signal.
+        // SIGTERM is no longer a stop signal.
         send(&drainit, 15);
         drainit.wait_for_line("^got 15\\.");
         send(&drainit, number);

@@ -35,7 +35,7 @@ fn each(command: &[&'static str], run: impl Fn(&str, Terminal)) {
 }
 
 #[test]
-fn a_shell_has_its_keys_and_its_jobs() {
+fn a_shell_has_keys_and_jobs() {
     each(&BASH, |_, mut terminal| {
         terminal.wait_for_prompt();
         assert_eq!(terminal.count("job control"), 0, "{}", terminal.screen());
@@ -114,7 +114,7 @@ fn the_terminal_is_given_back() {
 }
 
 #[test]
-fn below_a_shell_it_is_a_job_like_others() {
+fn below_a_shell_drainit_is_a_job_like_others() {
     let mut terminal = Terminal::session(&BASH);
     terminal.wait_for_prompt();
     for command in ["sleep 60", "-g sleep 60", "sh -c 'sleep 60; true'"] {

@@ -192,7 +192,7 @@ fn usage_goes_where_tinis_goes() {
 }
 
 #[test]
-fn by_its_other_names_it_is_the_same() {
+fn other_names_of_tini_behave_the_same() {
     for name in ["tini", "tini-static", "docker-init"] {
         let tini = Peer::by_name(name);
         let did = tini.ours(&["--version"], PLAIN);

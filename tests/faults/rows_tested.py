@@ -22,12 +22,12 @@ tested("there is no admin", "bounded, and reported",
        "drain::admin_faults::an_admin_that_never_existed_is_bounded_and_reported")
 # The admin of these tests is as strict as Envoy's.
 tested("a GET in place of a POST to the admin (405)", "the calls are POSTs, in their order",
-       "drain::admin_faults::it_is_drained_then_polled_then_closed_and_only_then_asked_to_end")
+       "drain::admin_faults::envoy_is_drained_then_polled_then_closed_and_only_then_stopped")
 tested("the admin refuses once", "tried again", "simulation::dialogue::the_dialogue_keeps_its_promises_with_any_admin")
 # mongodb-kubernetes#1278
 tested("the admin answers 403", "reported before the drain",
-       "envoy::preflight::paths_are_tried_with_their_queries_and_nothing_is_done_by_it")
-tested("the drain closes nothing", "reported", "envoy::preflight::a_listener_that_ignores_the_drain_is_reported_during_it")
+       "envoy::preflight::preflight_tries_paths_with_their_queries_and_changes_nothing")
+tested("the drain closes nothing", "reported", "envoy::preflight::a_listener_that_ignores_the_drain_is_reported_during_the_drain")
 tested("a statistic is missing", "unknown, not zero",
        "simulation::dialogue::the_dialogue_keeps_its_promises_with_any_admin")
 # istio#60728, envoyproxy/gateway#7985
@@ -48,22 +48,22 @@ tested("SIGINT during the drain", "the wait is cut, the order kept",
 tested("a real Envoy is killed during the drain", "not waited for",
        "envoy::crash_paths::an_envoy_that_dies_during_the_drain_is_not_waited_for")
 tested("a real Envoy is stopped (SIGSTOP) when it is to drain", "`min`, then the stop",
-       "envoy::crash_paths::an_envoy_that_hangs_when_it_is_to_drain_is_stopped_after_min")
+       "envoy::crash_paths::an_envoy_that_hangs_before_the_drain_is_stopped_after_min")
 tested("a real Envoy is stopped (SIGSTOP) during the drain", "the wait is over after `time`",
-       "envoy::crash_paths::an_envoy_that_hangs_during_the_drain_is_stopped_when_its_time_is_over")
+       "envoy::crash_paths::an_envoy_that_hangs_during_the_drain_is_stopped_after_time")
 tested("SIGTERM to Envoy too (`kill -TERM -1`)", "the cut requests are reported",
-       "envoy::simultaneous_stop::an_envoy_that_ended_before_its_drain_is_reported")
+       "envoy::simultaneous_stop::an_envoy_that_ended_before_the_drain_is_reported")
 tested("the drain time is `abc`", "refused before anything starts",
-       "config::errors::every_problem_is_reported_at_once_with_its_place")
+       "config::errors::every_problem_is_reported_at_once_with_a_place")
 tested("a drain command hangs", "killed when its time is over", "drain::drain_kinds::a_command_that_takes_too_long_is_killed")
 tested("a drain request is never answered", "given up when its time is over",
-       "drain::drain_kinds::all_are_waited_for_together_each_within_its_own_time")
+       "drain::drain_kinds::drains_run_together_each_within_the_time_of_that_drain")
 
 _, tested = group("Unasked ends and failed starts")
 
 # Supervisor#1588, #1223
 tested("a process holds up the start", "`status` shows what is ready and what starts",
-       "operate::status::without_a_word_of_control_it_shows_every_process")
+       "operate::status::status_shows_every_process_without_a_control_section")
 
 _, tested = group("Signals, and processes that do not obey")
 
@@ -72,7 +72,7 @@ tested("a second and a third stop signal", "the second keeps the order, the thir
        "drain::shutdown::a_second_signal_keeps_the_order_and_a_third_kills")
 # process-compose#354
 tested("a process holds up the stop", "`status` shows it, and the time that is left",
-       "operate::status::a_shutdown_shows_its_progress_and_watch_ends_with_it")
+       "operate::status::status_shows_the_progress_of_a_shutdown_and_watch_ends_then")
 # tini#225, #104
 tested("`exec`: signals that the program would take amiss (`--rewrite`)", "rewritten or dropped",
        "exec::signals::signals_are_rewritten_and_dropped")
@@ -84,7 +84,7 @@ tested("a process writes to stdout and stderr", "each line gets the prefix and s
        "operate::output::lines_get_their_prefix_and_keep_their_stream")
 # Supervisor#1624
 tested("the log is read by a machine (`format: json`)", "each line is one object with the name of its process",
-       "operate::output::json_is_one_object_per_line")
+       "operate::output::json_has_an_object_per_line")
 
 _, tested = group("Time")
 
@@ -114,7 +114,7 @@ tested("commands that are to run before and after a process, and last of all", "
 tested("a stop hook hangs or fails", "nothing is held up beyond its time",
        "start::hooks::hooks_at_the_end_that_fail_or_hang_change_nothing")
 tested("a start hook hangs", "killed with its group, the start has failed",
-       "start::hooks::a_pre_start_that_takes_too_long_is_killed_with_its_group")
+       "start::hooks::a_pre_start_that_takes_too_long_is_killed_with_the_group")
 tested("a value or an `env_file` is missing", "a failed start, which names it",
        "start::values_at_start::a_missing_value_is_a_failed_start")
 tested("a config that is empty, or only a comment", "refused soon, 78",

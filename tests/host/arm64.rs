@@ -62,7 +62,7 @@ processes:
 }
 
 #[test]
-fn it_is_a_static_pie_with_full_relro() {
+fn the_binary_is_a_static_pie_with_full_relro() {
     if rig().is_some() {
         elf::assert_hardened(&binary());
     }

@@ -26,7 +26,7 @@ fn blocked(pid: Pid) -> u64 {
     mask.map_or(0, |mask| u64::from_str_radix(mask.trim(), 16).unwrap())
 }
 
-/// All signals but KILL and STOP, which cannot be blocked.
+/// All signals but SIGKILL and SIGSTOP, which cannot be blocked.
 const FULL: u64 = !(1 << 8 | 1 << 18);
 
 fn wait_for_full(drainit: &Running) {

@@ -1,5 +1,5 @@
 //! Files that hang when they are opened, as on a network file system whose server is gone: drainit
-//! goes on, and its deadline holds.
+//! keeps running, and its deadline holds.
 
 use std::fs;
 
@@ -147,7 +147,7 @@ fn a_start_does_not_wait_for_the_directory_of_a_socket_that_hangs() {
 
 // holds: C672
 #[test]
-fn a_start_waits_10_s_for_its_config_and_ends_at_once_at_a_stop_signal() {
+fn a_start_waits_10_s_for_the_config_and_a_stop_signal_ends_the_wait() {
     in_parallel([false, true], |is_stopped| {
         let Some((rig, hung)) = beside_hanging_files() else { return };
         let config = format!("{hung}/drainit.yaml");

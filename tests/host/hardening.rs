@@ -23,7 +23,7 @@ fn works(rig: Rig) -> crate::support::Ended {
 }
 
 #[test]
-fn without_privileges_it_cannot_become_another_user_and_reports_it() {
+fn a_change_of_user_without_privileges_fails_and_is_reported() {
     if !is_root_for("another user") {
         return;
     }

@@ -31,7 +31,7 @@ fn rig() -> Option<Rig> {
 fn no_link_of_another_user_leads_drainit_to_a_file() {
     let Some(rig) = rig() else { return };
     let _victim = UnixListener::bind(rig.path("victim/socket")).unwrap();
-    // What each of them is led to, and its keys.
+    // The key, the link that it leads to, and the config.
     let led = [
         ("log", "dir", "log: {file: DIR/theirs/dir/app.log}"),
         (
@@ -110,7 +110,7 @@ fn no_link_of_another_user_leads_a_socket_elsewhere() {
 }
 
 #[test]
-fn links_of_root_lead_where_they_did() {
+fn links_of_root_are_followed() {
     let Some(rig) = rig() else { return };
     // As a ConfigMap is mounted.
     fs::create_dir(rig.path("..1")).unwrap();

@@ -133,7 +133,7 @@ fn pid_1_stops_leftover_processes_without_a_proc() {
 }
 
 #[test]
-fn it_works_with_nothing_at_all() {
+fn drainit_works_with_nothing_at_all() {
     works_with_nothing(|rig| rig);
 }
 

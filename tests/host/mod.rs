@@ -1,4 +1,4 @@
-//! An environment that is poor, hostile or overloaded.
+//! Environments that are poor, hostile or overloaded.
 
 mod arm64;
 pub(crate) mod early_signals;

@@ -21,7 +21,7 @@ fn most_zombies_until(drainit: &Running, what: &str, has_happened: impl Fn() -> 
 }
 
 #[test]
-fn orphans_are_reaped_as_fast_as_they_are_made() {
+fn orphans_are_reaped_as_fast_as_the_kernel_makes_orphans() {
     let Some(init) = Rig::new() else { return };
     let run = init.start("processes: {a: {command: [CHILD, a, torrent=5000, touch=DIR/over]}}");
     survives(run);

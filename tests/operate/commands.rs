@@ -49,7 +49,7 @@ fn a_stop_takes_the_dependents_first_and_a_start_the_dependencies() {
 
 // holds: C331
 #[test]
-fn a_restart_drains_and_replaces_one_process_alone() {
+fn a_restart_drains_and_replaces_a_single_process() {
     let Some(drainit) = start(CONFIG) else { return };
     for times in 1..=2 {
         drainit.exec(&["restart", "app"]).assert(0, "");
@@ -87,7 +87,7 @@ fn a_pattern_means_all_processes_whose_names_begin_so() {
     drainit.exec(&["restart", "app"]).assert(1, "there is no process `app`; did you mean `app-*`?");
     drainit.exec(&["kill", "-s", "USR1", "app-*"]).assert(0, "");
     drainit.wait_for_line("heard-3");
-    // What has completed or is left out is passed over.
+    // A process that has completed or is left out is passed over.
     drainit.exec(&["restart", "app-*"]).assert(0, "");
     drainit.exec(&["restart", "app-o*"]).assert(1, "what is meant is left out or has completed");
     drainit.exec(&["restart", "app-off"]).assert(1, "app-off is left out");
@@ -95,7 +95,7 @@ fn a_pattern_means_all_processes_whose_names_begin_so() {
     for (before, after) in before.iter().zip(copies()) {
         assert!(after.0 == "ready" && after.1 != before.1, "{after:?}");
     }
-    // What is named twice is restarted once.
+    // A process that is named twice is restarted once.
     drainit.exec(&["restart", "other", "app-1", "other", "app*"]).assert(0, "");
     drainit.wait_for_line("restart of other, app-1, app-2, app-3 requested");
     drainit.exec(&["stop", "app-*"]).assert(0, "");

@@ -25,7 +25,7 @@ fn ask(command: &str, args: &[&str]) -> (i32, String) {
 
 // holds: C127, C129, C131, C132
 #[test]
-fn it_follows_readyz_from_the_start_to_the_end() {
+fn health_follows_readyz_from_the_start_to_the_end() {
     let address = free_address();
     let Some(rig) = Rig::new() else { return };
     let config = "
@@ -117,7 +117,7 @@ fn what_cannot_be_asked_has_other_codes() {
 
 // holds: C3, C130, C134
 #[test]
-fn of_the_config_it_needs_control_only() {
+fn health_reads_only_control() {
     let Some(rig) = Rig::new() else { return };
     let config = "
         env: {BASE: 'DIR'}
@@ -139,7 +139,7 @@ fn of_the_config_it_needs_control_only() {
 
 // holds: C128
 #[test]
-fn it_waits_until_everything_is_ready() {
+fn health_waits_until_everything_is_ready() {
     let Some(rig) = Rig::new() else { return };
     let (namespace, go) = (rig.path("ns"), rig.path("go-drainit"));
     let script =

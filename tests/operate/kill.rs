@@ -26,7 +26,7 @@ fn a_signal_goes_to_the_process_alone() {
 }
 
 #[test]
-fn without_a_signal_it_kills_and_the_policy_decides() {
+fn kill_without_a_signal_kills_and_the_policy_decides() {
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start_ready(
         "processes: {a: {command: [CHILD, a], restart: always, restart_delay: 10ms}, b: {command: [CHILD, b]}}",

@@ -1,4 +1,4 @@
-//! What an operator asks and sees: commands, endpoints, metrics, output, report.
+//! The view of an operator: commands, endpoints, metrics, output and report.
 
 mod commands;
 mod control;

@@ -41,7 +41,7 @@ fn a_last_line_without_newline_is_kept() {
     drainit.signal(Signal::SIGTERM);
     assert_eq!(drainit.wait_exit(LONG).lines_of(Stream::Stdout, "a"), ["farewell"]);
 
-    // Of processes that outlive those whose output they share.
+    // The output of processes that outlive those with which they share it.
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start(
         "processes: {a: {scale: 8, command: [CHILD, a, 'daemon=d,on=TERM:say:farewell'], log: {}}}",
@@ -83,7 +83,7 @@ fn assert_json(ended: &Ended) {
 
 // holds: C136, C140, C434
 #[test]
-fn json_is_one_object_per_line() {
+fn json_has_an_object_per_line() {
     let config = r#"
         processes:
           quiet: {type: oneshot, command: [CHILD, quiet, 'print=no log:', exit=0]}
@@ -153,7 +153,7 @@ fn an_unread_stdout_does_not_delay_a_stop() {
 
 // holds: C438, C440
 #[test]
-fn a_process_that_is_stuck_in_its_output_can_go_on_to_its_end() {
+fn a_process_stuck_in_a_write_can_end() {
     let (unread, pipe) = full_pipe();
     let Some(rig) = Rig::new() else { return };
     // The process writes more than all buffers hold, and ends only after its last line.

@@ -44,7 +44,7 @@ fn process<'r>(report: &'r Value, name: &str) -> &'r Value {
     processes.find(|process| process["name"] == name).unwrap_or_else(|| panic!("{report:#}"))
 }
 
-/// What `drainit report` prints with these arguments, in the directory of a run.
+/// The exit code and output of `drainit report` with these arguments, in the directory of a run.
 fn drawn(ended: &Ended, args: &[&str]) -> (i32, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_drainit"))
         .arg("report")

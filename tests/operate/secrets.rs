@@ -1,4 +1,4 @@
-//! What must stay secret is in no way out: the content of secret files, the values of an `env_file`
+//! No output contains a secret: the content of secret files, the values of an `env_file`
 //! and those of the container's environment.
 
 use std::fs::{self, File};
@@ -165,7 +165,7 @@ processes:
 }
 
 #[test]
-fn no_signal_makes_it_dump_its_core() {
+fn no_signal_makes_drainit_dump_core() {
     use Signal::{SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP, SIGXCPU, SIGXFSZ};
     // PID 1 would be spared by the kernel.
     let drainit = Rig::not_init().start_ready("processes: {a: {command: [CHILD, a]}}");

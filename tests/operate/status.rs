@@ -26,7 +26,7 @@ fn private(drainit: &Running) -> SocketAddr {
 
 // holds: C89
 #[test]
-fn without_a_word_of_control_it_shows_every_process() {
+fn status_shows_every_process_without_a_control_section() {
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start(
         "
@@ -79,7 +79,7 @@ fn without_a_word_of_control_it_shows_every_process() {
 
 // holds: C3
 #[test]
-fn it_needs_no_config_and_no_privileges() {
+fn status_needs_no_config_and_no_privileges() {
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.without_privileges().start("processes: {a: {command: [CHILD, a]}}");
     drainit.wait_for_line("everything is ready");
@@ -115,7 +115,7 @@ fn other_users_and_other_containers_are_refused() {
 }
 
 #[test]
-fn a_name_that_another_has_is_a_warning_and_its_answers_are_not_believed() {
+fn a_name_taken_by_another_process_is_a_warning_and_is_not_trusted() {
     let Some(rig) = Rig::new() else { return };
     let (namespace, go) = (rig.path("ns"), rig.path("go"));
     let script = rig.fill(
@@ -149,7 +149,7 @@ fn a_name_that_another_has_is_a_warning_and_its_answers_are_not_believed() {
 }
 
 #[test]
-fn a_shutdown_shows_its_progress_and_watch_ends_with_it() {
+fn status_shows_the_progress_of_a_shutdown_and_watch_ends_then() {
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start(
         "
@@ -197,7 +197,7 @@ fn with_the_socket_off_nobody_listens() {
 }
 
 #[test]
-fn a_socket_in_the_file_system_replaces_the_private_one() {
+fn a_socket_in_the_file_system_replaces_the_private_socket() {
     let Some(rig) = Rig::new() else { return };
     let drainit =
         rig.start_ready("{control: {socket: DIR/c.sock}, processes: {a: {command: [CHILD, a]}}}");
@@ -216,7 +216,7 @@ fn a_socket_in_the_file_system_replaces_the_private_one() {
 }
 
 #[test]
-fn without_a_drainit_as_pid_1_the_only_one_is_asked() {
+fn without_a_drainit_as_pid_1_the_only_drainit_is_asked() {
     let drainit = Rig::not_init().start_ready("processes: {a: {command: [CHILD, a]}}");
     let link = std::fs::read_link("/proc/self/ns/pid").unwrap();
     let inode = link.to_str().unwrap().trim_matches(|c: char| !c.is_ascii_digit()).to_owned();

@@ -1,4 +1,4 @@
-//! What a package and a release contain.
+//! The content of packages and releases.
 
 mod refusals;
 mod tools;

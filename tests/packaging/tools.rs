@@ -1,4 +1,4 @@
-//! What a package installs beside the binary: the schema, the completions, the manual page.
+//! The files that a package installs beside the binary: the schema, the completions, the manual page.
 
 use testkit::envoy::checkout;
 

@@ -97,7 +97,7 @@ fn the_first_message_is_due_after_the_process_is_ready() {
 
 // holds: C246
 #[test]
-fn a_process_can_fail_its_check_itself() {
+fn a_process_can_fail_the_check_itself() {
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start_ready(
         "
@@ -209,7 +209,7 @@ fn a_pause_of_the_container_is_no_failure() {
 
 // holds: C629
 #[test]
-fn a_command_that_hangs_is_killed_after_its_timeout() {
+fn a_command_that_hangs_is_killed_after_the_timeout() {
     let Some(rig) = Rig::new() else { return };
     // Only the first one hangs.
     let drainit = rig.start(

@@ -1,4 +1,4 @@
-//! What restarts or replaces a process while the others run: reload, `start-first`, `watch`.
+//! Restarts and replacements while other processes run: reload, `start-first`, `watch`.
 
 mod liveness;
 mod reload;

@@ -1,5 +1,5 @@
-//! Tests `drainit reload` and `drainit plan --reload`: what did not change goes on, the rest is
-//! replaced in order, and a config that cannot be used changes nothing.
+//! Tests `drainit reload` and `drainit plan --reload`: unchanged processes keep running, the
+//! rest is replaced in order, and a config that cannot be used changes nothing.
 
 use std::fs;
 use std::io::Write;
@@ -54,7 +54,7 @@ fn end(drainit: Running) {
 
 // holds: C570
 #[test]
-fn relative_paths_start_where_drainit_was_started_as_long_as_it_runs() {
+fn relative_paths_keep_the_start_directory_of_drainit() {
     let Some(rig) = Rig::new() else { return };
     rig.write("drainit.yaml", rig.fill("processes: {a: {command: [CHILD, a]}}"));
     let drainit = rig.start_with(&["run", "-c", "drainit.yaml"]);
@@ -68,7 +68,7 @@ fn relative_paths_start_where_drainit_was_started_as_long_as_it_runs() {
 }
 
 #[test]
-fn what_differs_is_replaced_and_the_rest_goes_on() {
+fn changed_processes_are_replaced_and_the_rest_keeps_running() {
     let Some(drainit) = started(
         "
         processes:
@@ -111,7 +111,7 @@ fn what_differs_is_replaced_and_the_rest_goes_on() {
     drainit.wait_for_line("two");
     drainit.wait_for_start(&["added"]);
 
-    // What is new is a process like all others.
+    // An added process is a process like all others.
     drainit.exec(&["restart", "added"]).assert(0, "");
     drainit.exec(&["stop", "old"]).assert(1, "there is no process `old`");
     drainit.exec(&["reload"]).assert(0, "");
@@ -230,7 +230,7 @@ fn a_new_instance_that_fails_leaves_the_old_definition() {
     edit(&drainit, "[USR2]", "[USR1]");
     assert_eq!(before, ["app", "other"].map(|name| pid(&drainit, name)));
     drainit.exec(&["health"]).assert(0, "");
-    // It has its old definition: the same change is a change once more, and none is no change.
+    // The process has its old definition: the same edit is a change again, and the old text is not.
     let plan = drainit.exec(&["plan", "--reload"]);
     assert!(plan.stdout.contains("`command` differs"), "{plan:?}");
     edit(&drainit, "exit=3", "print=up");
@@ -241,7 +241,7 @@ fn a_new_instance_that_fails_leaves_the_old_definition() {
 }
 
 #[test]
-fn the_container_has_its_new_values_at_once() {
+fn new_values_of_the_container_hold_at_once() {
     let text = "
         shutdown: {grace_period: 20s}
         processes: {a: {command: [CHILD, a]}}
@@ -461,7 +461,7 @@ fn a_hundred_reloads_take_no_more_memory() {
 }
 
 #[test]
-fn a_socket_goes_to_another_process_only_while_nobody_has_it() {
+fn a_socket_goes_to_another_process_only_while_nobody_holds_the_socket() {
     let Some(drainit) = started(
         "
         processes:
@@ -510,7 +510,7 @@ fn a_socket_goes_to_another_process_only_while_nobody_has_it() {
 }
 
 #[test]
-fn a_held_socket_gets_its_new_permissions_and_a_file_that_it_has_lost() {
+fn a_held_socket_gets_new_permissions_and_a_lost_file_again() {
     let held = "[{address: 'unix:DIR/app.sock', mode: '0600'}]";
     let config = format!("processes: {{app: {{command: [CHILD, app], listen: {held}}}}}");
     let Some(drainit) = started(&config) else { return };

@@ -63,7 +63,7 @@ fn every_kind_of_change_restarts_once() {
     ];
     in_parallel(cases, |(case, change)| {
         for path in ["DIR/volume/file", "DIR/volume"] {
-            // Of a directory only the files that are directly in it, or links there, are watched.
+            // In a directory, drainit watches only the files and links that are directly there.
             if path == "DIR/volume" && !case.starts_with("swap") {
                 continue;
             }

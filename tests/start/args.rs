@@ -23,7 +23,7 @@ fn refused(args: &[&str]) -> Option<Ended> {
 
 // holds: C151, C173, C176
 #[test]
-fn arguments_are_routed_by_prefix_with_or_without_dashes_before_them() {
+fn arguments_are_routed_by_prefix_with_or_without_leading_dashes() {
     for dashes in [&["--"][..], &[]] {
         let Some(rig) = Rig::new() else { return };
         let args = ["--rtr.concurrency", "4", "--py.workers=2", "--rtr.flag", "--rtr.x", "-1"];
@@ -73,7 +73,7 @@ fn an_unknown_option_or_command_is_wrong_usage() {
 }
 
 #[test]
-fn a_config_without_its_option_is_named_with_it() {
+fn a_config_without_the_option_is_named_with_the_option() {
     for (command, code) in [("check", 2), ("run", 78)] {
         let rig = Rig::not_init();
         rig.write("my.yaml", "processes: {a: {command: [sleep, '1']}}");

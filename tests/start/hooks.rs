@@ -83,7 +83,7 @@ fn a_pre_start_that_fails_is_a_failed_start() {
 
 // holds: C145, C614, C637
 #[test]
-fn a_pre_start_that_takes_too_long_is_killed_with_its_group() {
+fn a_pre_start_that_takes_too_long_is_killed_with_the_group() {
     let hook = "hooks: {pre_start: {command: [CHILD, first, 'on=TERM:ignore', 'spawn=member,on=TERM:ignore'], timeout: 300ms}}";
     for (config, name) in [
         (format!("{hook}\nprocesses: {{a: {{command: [CHILD, a]}}}}"), ""),
@@ -146,7 +146,7 @@ processes:
 
 // holds: C510
 #[test]
-fn a_pre_stop_hook_that_is_killed_with_its_process_has_not_failed() {
+fn a_pre_stop_hook_killed_with_the_process_has_not_failed() {
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start(OUTLIVED);
     drainit.wait_for_start(&["a"]);
@@ -180,7 +180,7 @@ fn hooks_of_the_container_have_drainits_environment_and_the_defaults() {
 
 // holds: C164, C166, C214, C327, C360, C395
 #[test]
-fn what_runs_beside_a_process_has_its_user_directory_limits_and_umask() {
+fn hooks_and_probes_have_the_user_directory_limits_and_umask_of_a_process() {
     if !is_root_for("another user") {
         return;
     }

@@ -45,7 +45,7 @@ fn start(rig: Rig, keys: &str) -> (Running, SocketAddr) {
 
 // holds: C179, C182, C183, C185, C186, C659
 #[test]
-fn a_process_gets_its_sockets_as_sd_listen_fds_has_it() {
+fn sockets_are_handed_over_as_for_sd_listen_fds() {
     let keys = "
             listen:
               - tcp://ADDRESS
@@ -134,7 +134,7 @@ fn rig_with_a_stale_socket() -> Option<Rig> {
 // holds: C187
 #[test]
 fn a_process_that_stops_gets_no_more_connections() {
-    // At TERM it closes its listener, as graceful servers do, and finishes what is in flight.
+    // At SIGTERM the server closes its listener, as graceful servers do, and finishes its requests.
     const GRACEFUL: &str = r#"
 import os, signal, socket, time
 listener = socket.socket(fileno=3)

@@ -1,4 +1,4 @@
-//! What drainit does until all is ready: order, values, options, probes, hooks, sockets.
+//! The way to readiness: order, values, options, probes, hooks and sockets.
 
 mod args;
 mod hooks;

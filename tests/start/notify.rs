@@ -9,7 +9,7 @@ const REFUSED: &str = r"warning: a: .*=.* is not believed: it comes from pid \d+
 
 // holds: C217, C405
 #[test]
-fn one_process_cannot_say_that_another_is_ready() {
+fn a_process_cannot_report_another_process_as_ready() {
     for rig in Rig::both() {
         let ended = rig.run(
             "
@@ -32,7 +32,7 @@ fn one_process_cannot_say_that_another_is_ready() {
 
 // holds: C404
 #[test]
-fn descendants_of_a_process_may_notify_for_it() {
+fn descendants_of_a_process_may_notify() {
     for command in [
         "[CHILD, a, notify=READY=1]",
         // It is ready once, however often it says so.
@@ -91,7 +91,7 @@ while os.path.exists(f'/proc/{leader}'):
 
 // holds: C404, C405
 #[test]
-fn no_stranger_joins_the_group_of_a_process_and_speaks_for_it() {
+fn no_stranger_in_the_group_of_a_process_may_notify() {
     if !has("python3") || !is_root_for("another user") {
         return;
     }
@@ -132,7 +132,7 @@ fn no_stranger_joins_the_group_of_a_process_and_speaks_for_it() {
 
 // holds: C404
 #[test]
-fn only_the_user_of_a_process_speaks_for_it() {
+fn only_the_user_of_a_process_may_notify() {
     if !is_root_for("another user") {
         return;
     }
@@ -180,7 +180,7 @@ fn has(program: &str) -> bool {
 
 // holds: C406
 #[test]
-fn a_sender_that_is_gone_is_believed_only_where_it_can_be_nobody_else() {
+fn a_sender_that_is_gone_is_trusted_only_if_the_process_is_certain() {
     const GONE: &str = "which had ended before drainit could see whose it was";
     let config = "
         processes:

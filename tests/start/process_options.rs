@@ -8,7 +8,7 @@ use crate::support::{Rig, Stream};
 
 // holds: C326, C327, C360
 #[test]
-fn limits_hold_for_the_process_and_its_hooks_only() {
+fn limits_hold_for_the_process_and_the_hooks_only() {
     let Some(rig) = Rig::new() else { return };
     let ended =
         rig.wrapper(&["sh", "-c", "ulimit -Sn 300; ulimit -Hn 400; exec \"$@\"", "sh"]).run(
@@ -57,7 +57,7 @@ fn a_limit_may_be_raised_before_the_user_is_changed() {
 
 // holds: C328, C329
 #[test]
-fn a_limit_that_may_not_be_raised_is_a_failed_start_that_names_it() {
+fn a_limit_that_may_not_be_raised_is_named_by_a_failed_start() {
     let Some(rig) = Rig::new() else { return };
     let limited = ["sh", "-c", "ulimit -n 400; exec \"$@\"", "sh"];
     rig.wrapper(&limited)
@@ -198,7 +198,7 @@ fn a_full_disk_does_not_block_a_process_and_dropped_lines_are_counted() {
 
 // holds: C350, C352
 #[test]
-fn a_process_that_may_be_missing_has_its_reason_in_the_log_and_in_the_report() {
+fn an_optional_process_that_is_missing_has_a_reason_in_log_and_report() {
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start_ready(
         "

@@ -10,7 +10,7 @@ use crate::support::{Rig, in_parallel};
 /// that step. `ADDRESS` is a free address.
 // holds: C160, C210, C211, C212, C214, C215, C216, C217, C258, C434
 #[test]
-fn every_kind_of_probe_holds_back_what_waits_for_it() {
+fn every_kind_of_probe_holds_back_the_dependents() {
     let cases = [
         ("unix: DIR/a.sock", "unix=DIR/a.sock"),
         ("tcp: 'ADDRESS'", "tcp=ADDRESS"),
@@ -78,7 +78,7 @@ const BY_ENVOY: &str = "envoy: 'unix:DIR/admin.sock'";
 
 // holds: C213, C223
 #[test]
-fn an_envoy_without_its_control_plane_is_not_ready_although_it_says_so() {
+fn an_envoy_without_a_control_plane_is_not_ready() {
     in_parallel(TESTED, |version| {
         let envoy = RealEnvoy {
             version,

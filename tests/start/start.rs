@@ -4,7 +4,7 @@ use crate::support::Rig;
 use crate::support::record::Stream;
 
 #[test]
-fn a_process_that_fails_at_start_ends_the_others_in_order_with_its_code() {
+fn a_failed_start_ends_the_others_in_order_and_gives_the_exit_code() {
     let Some(rig) = Rig::new() else { return };
     let ended = rig.run(
         "
@@ -68,7 +68,7 @@ fn after_a_stop_signal_nothing_is_started() {
 
 // holds: S6
 #[test]
-fn a_stop_signal_is_heard_between_two_starts_of_one_step() {
+fn a_stop_signal_is_noticed_between_two_starts_of_a_step() {
     let Some(rig) = Rig::new() else { return };
     // The first process to be started stops the container, and the others would be started in the
     // same step.

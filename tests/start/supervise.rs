@@ -62,7 +62,7 @@ fn a_program_that_is_missing_at_a_restart_is_tried_again_as_restart_says() {
 
 // holds: C62, C65, C155, C197
 #[test]
-fn only_if_leaves_a_process_out_and_its_dependents_go_on() {
+fn only_if_leaves_a_process_out_and_the_dependents_start() {
     let Some(rig) = Rig::new() else { return };
     rig.write("there", "");
     // An earlier run left this socket. A client that finds it must not wait for an answer.
@@ -124,7 +124,7 @@ fn a_process_starts_clean() {
 
 // holds: C165, C257
 #[test]
-fn a_user_is_taken_with_its_groups_and_nothing_of_roots() {
+fn a_user_has_the_groups_of_the_account_and_nothing_of_root() {
     if !is_root_for("another user") {
         return;
     }
@@ -307,7 +307,7 @@ fn a_stopped_process_is_woken_to_end() {
 
 // holds: S121, S202
 #[test]
-fn of_two_that_were_reaped_together_the_one_that_failed_is_the_reason() {
+fn the_failed_process_of_two_reaped_together_is_the_reason() {
     for failed in ["a", "b"] {
         let Some(rig) = Rig::new() else { return };
         let code = |name| if name == failed { 3 } else { 0 };
@@ -330,7 +330,7 @@ fn of_two_that_were_reaped_together_the_one_that_failed_is_the_reason() {
 
 // holds: C217
 #[test]
-fn a_process_that_ends_right_after_its_readiness_was_ready() {
+fn a_process_that_ends_right_after_readiness_was_ready() {
     for (says, readiness) in [("notify=READY=1", "{notify: true}"), ("print=up", "{log: ^up$}")] {
         let Some(rig) = Rig::new() else { return };
         let drainit = rig.start(&format!(
@@ -378,7 +378,7 @@ fn a_program_that_goes_into_the_background_is_told_to_stay() {
 }
 
 #[test]
-fn an_orphan_of_another_process_is_not_called_left_by_the_one_that_ends() {
+fn an_orphan_of_another_process_is_not_attributed_to_the_process_that_ends() {
     let Some(rig) = Rig::new() else { return };
     let waits = "[sh, -c, 'while [ ! -e DIR/go ]; do sleep 0.1; done; exit 0']";
     let drainit = rig.start(&format!(

@@ -48,7 +48,7 @@ const SECRET: &str = "geheim-1234";
 
 // holds: C270, C274
 #[test]
-fn a_secret_is_in_the_environment_of_its_process_only() {
+fn a_secret_is_in_the_environment_of_a_single_process() {
     let Some(rig) = Rig::new() else { return };
     rig.write("token", format!("{SECRET}\n"));
     fs::set_permissions(rig.path("token"), fs::Permissions::from_mode(0o600)).unwrap();

@@ -24,7 +24,7 @@ const AFTER: Duration = ms(1000);
 /// The number of clients. They pause between requests, so they often find their connection closed.
 const CLIENTS: u32 = 50;
 const RATE: f64 = 3.0;
-/// Fewer answers are no load.
+/// Fewer answers do not count as load.
 const LEAST: u64 = 500;
 
 /// A running pod.

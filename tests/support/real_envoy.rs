@@ -66,7 +66,7 @@ impl RealEnvoy {
         Some((drainit, address))
     }
 
-    /// The same without waiting.
+    /// Starts without waiting for readiness.
     pub(crate) fn launch(&self) -> Option<(Running, SocketAddr)> {
         let rig = Rig::new()?;
         let address = testkit::gateway::free_address().unwrap();

@@ -317,7 +317,7 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
-    /// What something else has run in the directory of a test, with this exit code.
+    /// The result of another program that ran in the directory of a test.
     pub(crate) fn of(code: i32, record: Record, dir: TempDir) -> Self {
         Self { code, record, dir }
     }

@@ -2,7 +2,7 @@
 //!
 //! A server that goes away sends GOAWAY, first with the highest stream identifier and then, when
 //! the client has surely seen it, with the last one that it serves (RFC 9113, section 6.8). Streams
-//! that are open go on until their client ends them.
+//! that are open last until their client ends them.
 
 use std::io;
 

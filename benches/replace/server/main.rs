@@ -7,9 +7,9 @@
 //! (`LISTEN_FDS`), in the same order. It takes `START_MILLISECONDS` to start and then reports
 //! `READY=1`.
 //!
-//! USR1 begins a drain, whose end it reports as `DRAINED=1`: every connection gets its goodbye. A
-//! server with sockets of its own goes on accepting; one whose sockets were handed over leaves new
-//! connections in the kernel's queue. TERM is the same without accepting, and it ends when its last
+//! SIGUSR1 begins a drain, whose end it reports as `DRAINED=1`: every connection gets its goodbye. A
+//! server with sockets of its own still accepts; one whose sockets were handed over leaves new
+//! connections in the kernel's queue. SIGTERM stops accepting as well, and the server ends when its last
 //! client has gone.
 #![allow(clippy::print_stderr)]
 
@@ -41,7 +41,7 @@ enum Phase {
     Serving,
     /// Says goodbye to its clients.
     Draining,
-    /// The same, and accepts no connection.
+    /// Drains, and accepts no connection.
     Stopping,
 }
 

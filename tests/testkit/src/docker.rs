@@ -152,7 +152,7 @@ impl Container {
         text(&of(self.engine, &["logs", &self.id]).output().unwrap())
     }
 
-    /// What `docker inspect` shows of it, by a Go template.
+    /// Returns the output of `docker inspect` with this Go template.
     #[track_caller]
     pub fn inspect(&self, format: &str) -> String {
         succeed(self.engine, &["inspect", "--format", format, &self.id])

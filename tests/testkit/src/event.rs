@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_are_read_as_they_are_written() {
+    fn an_event_survives_writing_and_reading() {
         let event = Event {
             at: Duration::from_nanos(123_456_789_012),
             name: "router".to_owned(),

@@ -185,7 +185,7 @@ impl Service {
         ids.lines().map(str::to_owned).collect()
     }
 
-    /// What selects its containers.
+    /// The filter that selects its containers.
     fn filter(&self) -> String {
         filter(&self.name)
     }
@@ -210,7 +210,7 @@ fn remove_service(name: &str) {
     }
 }
 
-/// What selects the containers of a service.
+/// The filter that selects the containers of a service.
 fn filter(service: &str) -> String {
     format!("label=com.docker.swarm.service.name={service}")
 }

@@ -1,7 +1,7 @@
 //! The process that drainit supervises in tests: `child NAME STEP…`.
 //!
 //! It runs the steps in order and then waits for a signal. Handlers are installed before the first
-//! step. Every step and signal is recorded in the event log. On TERM, INT and QUIT it exits with 0,
+//! step. Every step and signal is recorded in the event log. On SIGTERM, SIGINT and SIGQUIT it exits with 0,
 //! unless `on=SIGNAL:…` (see [`signals`]) sets another action.
 //!
 //! | step | action |
@@ -25,7 +25,7 @@
 //! | `daemon=NAME,STEP,…` | starts a grandchild in its own session, which becomes an orphan |
 //! | `storm=N` | leaves N orphans that end all at once |
 //! | `torrent=N` | leaves N orphans in quick succession; waits until they have ended |
-//! | `horde=N` | leaves N orphans that wait for TERM |
+//! | `horde=N` | leaves N orphans that wait for SIGTERM |
 //! | `relay=MICROSECONDS,PATH` | leaves a chain of orphans; PATH is locked while one lives |
 //! | `hog=N` | allocates N MiB of memory and keeps it |
 //! | `refuse=N PROGRAM ARGS…` | the only step: runs PROGRAM; system call N fails (see [`refuse`]) |

@@ -119,7 +119,7 @@ pub(crate) fn torrent(me: &Me, count: u32) {
     let _ = read(&end, &mut [0]);
 }
 
-/// Leaves `count` orphans that wait for TERM, each in its own session.
+/// Leaves `count` orphans that wait for SIGTERM, each in its own session.
 #[allow(unsafe_code)] // as above
 pub(crate) fn horde(count: u32) {
     // SAFETY: the forked processes only set a disposition, fork, sleep and `_exit`.
@@ -145,7 +145,7 @@ pub(crate) fn horde(count: u32) {
 }
 
 /// Leaves a chain of orphans, each of which forks its successor and ends. Each lives for the given
-/// microseconds, in its own session, and ignores TERM. While one of them lives, `path` is locked.
+/// microseconds, in its own session, and ignores SIGTERM. While one of them lives, `path` is locked.
 #[allow(unsafe_code)] // as above
 pub(crate) fn relay(micros: u64, path: &str) {
     let lock = Flock::lock(File::create(path).unwrap(), FlockArg::LockExclusiveNonblock).unwrap();
