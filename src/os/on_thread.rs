@@ -42,7 +42,16 @@ pub(crate) enum Unanswered {
     Late(Duration),
 }
 
-/// Begins the work. Who does not need its result drops the receiver.
+/// Starts a thread that takes no signal from drainit.
+fn start(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let run = || {
+        mask::block_here();
+        work();
+    };
+    thread::Builder::new().name("files".to_owned()).spawn(run).map(drop)
+}
+
+/// Begins the work. A caller that does not need the result drops the receiver.
 ///
 /// # Errors
 /// `NoThread`; then the work is dropped.
@@ -51,14 +60,11 @@ pub(crate) fn begin<T: Send + 'static>(
 ) -> Result<oneshot::Receiver<T>, Unanswered> {
     let (sender, receiver) = oneshot::channel();
     let run = move || {
-        mask::block_here();
         // Fails only when nobody waits any more.
         let _ = sender.send(work());
         RUNNING.fetch_sub(1, Ordering::Relaxed);
     };
-    let thread = thread::Builder::new().name("files".to_owned());
-    // Without a thread the receiver sees that the sender is gone.
-    if RUNNING.fetch_add(1, Ordering::Relaxed) >= MOST || thread.spawn(run).is_err() {
+    if RUNNING.fetch_add(1, Ordering::Relaxed) >= MOST || start(run).is_err() {
         RUNNING.fetch_sub(1, Ordering::Relaxed);
         return Err(Unanswered::NoThread);
     }
@@ -106,7 +112,7 @@ pub(crate) fn wait_unless<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     let (sender, receiver) = mpsc::channel();
-    thread::Builder::new().name("files".to_owned()).spawn(move || {
+    start(move || {
         // Fails only when nobody waits any more.
         let _ = sender.send(work());
     })?;

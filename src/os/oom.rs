@@ -19,7 +19,7 @@ use crate::os::on_thread::wait_for;
 const LONGEST: Duration = Duration::from_millis(100);
 
 /// The count of OOM kills, and how many of them were attributed to a process.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct OomKills {
     file: Option<PathBuf>,
     explained: u64,
@@ -35,7 +35,7 @@ impl OomKills {
 
     /// Counts all kills so far. This is right for PID 1 alone: its cgroup is as old as it is.
     pub(crate) fn since_the_containers_start() -> Self {
-        Self::find(Path::new("/"))
+        wait_for(LONGEST, || Ok(Self::find(Path::new("/")))).unwrap_or_default()
     }
 
     /// In drainit's own cgroup, or at the root, where only that one is mounted (Docker with cgroup
