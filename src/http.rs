@@ -3,11 +3,9 @@
 //! Hyper directly on a TCP or Unix stream: no proxy variables, redirects, name resolution, pool or
 //! thread. A request ends at its limit whatever the server does.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
 use std::path::Path;
-use std::pin::{Pin, pin};
-use std::task::Poll;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty};
@@ -18,6 +16,7 @@ use hyper_util::rt::TokioIo;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::Address;
@@ -234,11 +233,10 @@ pub(crate) fn build(
         .map_err(|_| RequestError::Path(path.to_owned()))
 }
 
-/// A connection and the future that reads and writes it, polled only during an exchange and in the
-/// same task: nothing is spawned, and dropping the connection closes it.
+/// A connection, and the task that reads and writes it. Dropping this closes the connection.
 pub(crate) struct Connection {
     sender: SendRequest<Empty<Bytes>>,
-    driver: Driver,
+    _driver: JoinSet<()>,
 }
 
 impl Connection {
@@ -251,14 +249,15 @@ impl Connection {
         }
     }
 
-    pub(crate) async fn over<S: AsyncRead + AsyncWrite + Unpin + 'static>(
+    pub(crate) async fn over<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         stream: S,
     ) -> Result<Self, RequestError> {
         let (sender, connection) =
             Builder::new().max_buf_size(MAX_HEAD).handshake(TokioIo::new(stream)).await?;
+        let mut driver = JoinSet::new();
         // Hyper passes its error to the waiting exchange.
-        let driver = Box::pin(async move { drop(connection.await) });
-        Ok(Self { sender, driver: Some(driver) })
+        driver.spawn(async move { drop(connection.await) });
+        Ok(Self { sender, _driver: driver })
     }
 
     /// Sends the request and reads the answer; without `max_body` only its head.
@@ -267,38 +266,15 @@ impl Connection {
         request: Request<Empty<Bytes>>,
         max_body: Option<usize>,
     ) -> Result<Response, RequestError> {
-        let Self { sender, driver } = self;
-        drive(driver, async {
-            sender.ready().await?;
-            let answer = sender.send_request(request).await?;
-            let status = answer.status();
-            let body = match max_body {
-                Some(max) => collect(answer.into_body(), max).await?,
-                None => Vec::new(),
-            };
-            Ok(Response { status, body })
-        })
-        .await
+        self.sender.ready().await?;
+        let answer = self.sender.send_request(request).await?;
+        let status = answer.status();
+        let body = match max_body {
+            Some(max) => collect(answer.into_body(), max).await?,
+            None => Vec::new(),
+        };
+        Ok(Response { status, body })
     }
-}
-
-/// The future that reads and writes a connection, until it ends.
-type Driver = Option<Pin<Box<dyn Future<Output = ()>>>>;
-
-/// Polls an exchange, and the driver of its connection.
-async fn drive<T>(driver: &mut Driver, exchange: impl Future<Output = T>) -> T {
-    let mut exchange = pin!(exchange);
-    poll_fn(|cx| {
-        if let Poll::Ready(answer) = exchange.as_mut().poll(cx) {
-            return Poll::Ready(answer);
-        }
-        if driver.as_mut().is_some_and(|driver| driver.as_mut().poll(cx).is_ready()) {
-            // Dropping it ends the exchange at once instead of at the limit.
-            *driver = None;
-        }
-        exchange.as_mut().poll(cx)
-    })
-    .await
 }
 
 async fn connect_unix(path: &Path) -> Result<UnixStream, RequestError> {
