@@ -111,7 +111,7 @@ pub(super) fn run(args: RunArgs) -> u8 {
     let wanted = sockets::wanted(&loaded.config);
     let sockets =
         match wait_unless(LONGEST_OPEN, is_stopped, move || Ok(sockets::open(wanted, None))) {
-            Ok(Ok(opened)) => opened.keep(),
+            Ok(Ok(sockets)) => sockets,
             Ok(Err(error)) => return fail(format, &harmless(&error), exit_code::CONFIG),
             Err(error) => return fail(format, &format!("`listen`: {error}"), exit_code::CONFIG),
         };

@@ -6,6 +6,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::sys::socket::{
@@ -26,6 +27,8 @@ const REMOVAL: Duration = Duration::from_secs(1);
 pub(crate) struct HeldSocket {
     descriptor: OwnedFd,
     file: Option<SocketFile>,
+    /// The permissions (of a Unix socket only) and the length of the queue that it was given.
+    given: Mutex<(u32, Option<u32>)>,
 }
 
 impl HeldSocket {
@@ -34,7 +37,8 @@ impl HeldSocket {
         let listener = TcpListener::bind(address)?;
         // A second listen(2) only changes the backlog.
         listen(&listener, queue(backlog))?;
-        Ok(Self { descriptor: listener.into(), file: None })
+        let given = Mutex::new((0, backlog));
+        Ok(Self { descriptor: listener.into(), file: None, given })
     }
 
     /// Listens on a Unix socket with these permissions. Replaces a socket without a listener. The
@@ -54,7 +58,8 @@ impl HeldSocket {
         bind(descriptor.as_raw_fd(), &UnixAddr::new(&place.address())?)?;
         let file = SocketFile::new(path);
         file.set_mode(mode)?;
-        let held = Self { descriptor, file: Some(file) };
+        let given = Mutex::new((mode, backlog));
+        let held = Self { descriptor, file: Some(file), given };
         listen(&held.descriptor, queue(backlog))?;
         Ok(held)
     }
@@ -71,12 +76,24 @@ impl HeldSocket {
         self.file.as_ref().is_none_or(SocketFile::is_there)
     }
 
+    /// Whether it has other permissions or another queue.
+    pub(crate) fn differs(&self, mode: u32, backlog: Option<u32>) -> bool {
+        let (given_mode, given_backlog) = *self.given();
+        self.file.is_some() && given_mode != mode || given_backlog != backlog
+    }
+
     /// Changes the permissions of a Unix socket, and the length of the queue.
     pub(crate) fn adapt(&self, mode: u32, backlog: Option<u32>) -> io::Result<()> {
         if let Some(file) = &self.file {
             file.set_mode(mode)?;
         }
-        Ok(listen(&self.descriptor, queue(backlog))?)
+        listen(&self.descriptor, queue(backlog))?;
+        *self.given() = (mode, backlog);
+        Ok(())
+    }
+
+    fn given(&self) -> MutexGuard<'_, (u32, Option<u32>)> {
+        self.given.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -210,7 +210,7 @@ impl EventLoop {
             Message::Reading => self.reads_config(),
             Message::Prepared(prepared) => self.prepared(*prepared),
             Message::Opened(ready) => self.opened(*ready)?,
-            Message::File { name, watch, seen } => self.file(name, watch, seen)?,
+            Message::File { name, watch, seen } => self.file(&name, &watch, seen)?,
             Message::Request { name, request, reply, has_looked: false } => {
                 let process = self.status_board.process(&name);
                 let again = Message::Request { name, request, reply, has_looked: true };
@@ -226,16 +226,18 @@ impl EventLoop {
     }
 
     /// A watched file was seen.
-    fn file(&mut self, name: String, watch: Watch, seen: Seen) -> io::Result<()> {
+    fn file(&mut self, name: &str, watch: &Watch, seen: Seen) -> io::Result<()> {
         if seen == Seen::Changed {
             // Others may watch the same file, and follow this process.
             drop(self.executor.file_watches.look(&|_| true));
         }
         if watch.action == WatchAction::Reload {
-            self.reload_file(name, watch, seen);
+            if seen == (Seen::Quiet { is_new: true }) {
+                self.reload_file(name, watch);
+            }
             return Ok(());
         }
-        for (process, watch) in self.executor.watches_of(&name, &watch) {
+        for (process, watch) in self.executor.watches_of(name, watch) {
             self.step(match seen {
                 Seen::Changed => Event::FileSeen { process, watch },
                 Seen::Quiet { is_new } => Event::FileQuiet { process, watch, is_new },

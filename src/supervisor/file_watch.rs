@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use crate::config::{OnlyIf, Process, Watch};
+use crate::config::{OnlyIf, Process, Watch, WatchAction};
 use crate::http::describe_io;
 use crate::local_task::LocalTask;
 use crate::os::fingerprint;
@@ -50,7 +50,8 @@ enum State {
     Quiet,
     /// It was seen to change, and its content is not known yet.
     Changed,
-    /// The same, and it was read meanwhile, at a start or a reload: nobody knows with which content.
+    /// It was seen to change, and was read since, by a start or a reload, nobody knows with which
+    /// content.
     Read,
 }
 
@@ -159,11 +160,13 @@ impl FileWatches {
 impl FileWatch {
     async fn run(mut self, sender: MessageSender) {
         loop {
-            let (is_known, seen) = match self.looks.recv().await {
+            let (before, seen) = match self.looks.recv().await {
                 Some(Look::Changed) => (self.becomes(State::Changed), Seen::Changed),
                 Some(Look::Quiet(content)) => {
-                    let is_known = self.becomes(State::Quiet);
-                    (is_known, Seen::Quiet { is_new: self.is_new(content) })
+                    let before = self.becomes(State::Quiet);
+                    // A later change than the one that a reload has read is seen itself.
+                    let is_read = before == State::Read && self.watch.action == WatchAction::Reload;
+                    (before, Seen::Quiet { is_new: self.is_new(content) && !is_read })
                 }
                 // After what the look has shown.
                 Some(Look::Answer(answer)) => {
@@ -181,8 +184,8 @@ impl FileWatch {
             };
             let unseen = match seen {
                 // It could not be read before, or there was nobody to look.
-                Seen::Quiet { is_new: true } if is_known => Some(Seen::Changed),
-                Seen::Quiet { is_new: false } if is_known => continue,
+                Seen::Quiet { is_new: true } if before == State::Quiet => Some(Seen::Changed),
+                Seen::Quiet { is_new: false } if before == State::Quiet => continue,
                 _ => None,
             };
             for seen in unseen.into_iter().chain([seen]) {
@@ -195,13 +198,13 @@ impl FileWatch {
         }
     }
 
-    /// Returns whether it was quiet before.
-    fn becomes(&mut self, state: State) -> bool {
+    /// Returns the state before.
+    fn becomes(&mut self, state: State) -> State {
         let before = self.shared.state.replace(state);
         if before == State::Read {
             self.known = None;
         }
-        before == State::Quiet
+        before
     }
 
     /// Returns whether the content is new.

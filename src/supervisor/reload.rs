@@ -18,7 +18,7 @@ use crate::supervisor::file_watch;
 use crate::supervisor::file_watch::{FileWatches, Watched};
 use crate::supervisor::message::{Message, MessageSender, TextReply};
 use crate::supervisor::sockets;
-use crate::supervisor::sockets::{Held, LONGEST_OPEN, Opened};
+use crate::supervisor::sockets::{Differing, Held, LONGEST_OPEN, Sockets};
 use crate::types::harmless;
 
 /// The longest wait for the files: they may be on a file system that hangs.
@@ -39,7 +39,7 @@ pub(crate) struct Prepared {
 }
 
 /// A config whose sockets are open, or why it cannot be used.
-pub(crate) type Ready = Result<(Candidate, Opened), String>;
+pub(crate) type Ready = Result<(Candidate, Vec<Sockets>), String>;
 
 pub(crate) enum Purpose {
     Reload,
@@ -70,8 +70,6 @@ pub(crate) struct Reloads {
     /// Those who wait for it.
     waiting: Vec<TextReply>,
     under_way: Option<UnderWay>,
-    /// Watched files whose action is a reload, and that were seen to change since the config was read.
-    seen: Vec<Watched>,
 }
 
 #[derive(Default)]
@@ -82,14 +80,7 @@ struct UnderWay {
 
 impl Reloads {
     pub(crate) fn new(source: Option<ConfigSource>, sender: MessageSender) -> Self {
-        Self {
-            source,
-            sender,
-            is_wanted: false,
-            waiting: Vec::new(),
-            under_way: None,
-            seen: Vec::new(),
-        }
+        Self { source, sender, is_wanted: false, waiting: Vec::new(), under_way: None }
     }
 
     /// Asks for a reload, of what the files hold from now on.
@@ -105,24 +96,6 @@ impl Reloads {
 
     pub(crate) fn is_under_way(&self) -> bool {
         self.under_way.is_some()
-    }
-
-    /// A watched file has changed whose action is a reload.
-    pub(crate) fn saw(&mut self, watched: Watched) {
-        if !self.seen.contains(&watched) {
-            self.seen.push(watched);
-        }
-    }
-
-    /// It is quiet. Returns whether it has changed since the config was read.
-    pub(crate) fn is_quiet(&mut self, watched: &Watched) -> bool {
-        let place = self.seen.iter().position(|seen| seen == watched);
-        place.map(|place| self.seen.swap_remove(place)).is_some()
-    }
-
-    /// The config is read from now on, with all that was seen to change before.
-    pub(crate) fn reads(&mut self) {
-        self.seen.clear();
     }
 
     /// Begins to read the config, after a look at the files that are watched already:
@@ -153,7 +126,7 @@ impl Reloads {
         let sender = self.sender.clone();
         let wanted = sockets::wanted(&candidate.loaded.config);
         spawn_local(async move {
-            let open = move || sockets::open(wanted, Some(&held))?.adapt();
+            let open = move || sockets::open(wanted, Some(&held));
             let opened = on_thread(LONGEST_OPEN, open).await;
             let opened = opened.unwrap_or_else(|why| Err(format!("`listen`: {why}")));
             let ready = opened.map(|opened| (candidate, opened));
@@ -169,13 +142,23 @@ impl Reloads {
         }
     }
 
-    /// The reload that is under way is over.
-    pub(crate) fn answer(&mut self, outcome: Result<(), String>) {
+    /// The reload that is under way is over. Sockets that differ from their definitions get these
+    /// before the answer.
+    pub(crate) fn answer(&mut self, outcome: Result<(), String>, differing: Vec<Differing>) {
         let Some(UnderWay { waiting, warnings }) = self.under_way.take() else { return };
-        for reply in waiting {
-            // A client that has gone away is not told.
-            let _ = reply.send(outcome.clone().map(|()| warnings.clone()));
+        let answer = move || {
+            for reply in waiting {
+                // A client that has gone away is not told.
+                let _ = reply.send(outcome.clone().map(|()| warnings.clone()));
+            }
+        };
+        if differing.is_empty() {
+            return answer();
         }
+        spawn_local(async move {
+            sockets::adapt(differing).await;
+            answer();
+        });
     }
 
     /// The reload that is under way could not begin, and is to begin anew.

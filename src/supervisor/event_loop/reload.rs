@@ -16,11 +16,11 @@ use crate::plan::changes;
 use crate::plan::reload::{Life, Reload, Running};
 use crate::report::event;
 use crate::supervisor::event_loop::EventLoop;
-use crate::supervisor::file_watch::{Seen, Watched};
+use crate::supervisor::file_watch::Watched;
 use crate::supervisor::message::TextReply;
 use crate::supervisor::reload::{Candidate, Prepared, Purpose, Ready};
 use crate::supervisor::slots::Definition;
-use crate::supervisor::sockets::Opened;
+use crate::supervisor::sockets::Sockets;
 use crate::types::harmless;
 use crate::types::suggest::list;
 
@@ -38,20 +38,10 @@ impl EventLoop {
         }
     }
 
-    /// A file was seen whose action is a reload. One that has begun since it was seen to change has
-    /// read it.
-    pub(super) fn reload_file(&mut self, name: String, watch: Watch, seen: Seen) {
-        let watches = self.executor.watches_of(&name, &watch);
-        let is_due = match seen {
-            Seen::Changed => {
-                self.executor.reloads.saw((name, watch.clone()));
-                false
-            }
-            Seen::Quiet { is_new } => {
-                self.executor.reloads.is_quiet(&(name, watch.clone())) && is_new
-            }
-        };
-        if let Some(&(process, watch_place)) = watches.first().filter(|_| is_due)
+    /// A file has new content that no reload has read, and its action is a reload.
+    pub(super) fn reload_file(&mut self, name: &str, watch: &Watch) {
+        let watches = self.executor.watches_of(name, watch);
+        if let Some(&(process, watch_place)) = watches.first()
             && !self.is_over()
         {
             let note = Note::FileChanged { process, watch: watch_place, action: watch.action };
@@ -63,7 +53,6 @@ impl EventLoop {
 
     /// The config is read from now on.
     pub(super) fn reads_config(&mut self) {
-        self.executor.reloads.reads();
         let is_read = |(_, watch): &Watched| watch.action == WatchAction::Reload;
         self.executor.file_watches.are_read(is_read);
     }
@@ -138,7 +127,7 @@ impl EventLoop {
     /// Answers those who have asked for a reload that has changed nothing.
     fn failed(&mut self, why: String) {
         Self::refused(&why);
-        self.executor.reloads.answer(Err(why));
+        self.executor.reloads.answer(Err(why), Vec::new());
     }
 
     /// Reports a reload that has changed nothing.
@@ -253,7 +242,11 @@ impl EventLoop {
     }
 
     /// Hands a config to the core, or changes nothing.
-    fn apply(&mut self, candidate: Candidate, opened: Opened) -> Result<Vec<Action>, String> {
+    fn apply(
+        &mut self,
+        candidate: Candidate,
+        sockets: Vec<Sockets>,
+    ) -> Result<Vec<Action>, String> {
         let warnings = candidate.warnings();
         let Candidate { loaded, args, watches } = candidate;
         let spec = loaded.config.spec(&loaded.graph);
@@ -272,7 +265,7 @@ impl EventLoop {
         self.executor.reloads.warn(warnings);
         self.take_signals(&loaded.config);
         self.executor.file_watches.add(watches);
-        let definitions = Definition::of(&loaded.config, args, opened.keep());
+        let definitions = Definition::of(&loaded.config, args, sockets);
         self.executor.begin_reload(Rc::new(loaded.config), definitions, &placed);
         Ok(actions)
     }

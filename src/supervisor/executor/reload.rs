@@ -5,14 +5,15 @@ use std::rc::Rc;
 
 use tokio::task::spawn_local;
 
-use crate::config::{Config, LogMode, Process, Watch};
+use crate::config::{Config, LogMode, Process, Watch, WatchAction};
 use crate::core::slots::Placed;
 use crate::core::state::State;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::file_watch;
+use crate::supervisor::file_watch::Watched;
 use crate::supervisor::message::Message;
 use crate::supervisor::slots::Definition;
-use crate::supervisor::sockets::{Held, adapt_later, changed_by};
+use crate::supervisor::sockets::{Held, differing};
 use crate::types::ProcessId;
 
 impl Executor {
@@ -35,7 +36,8 @@ impl Executor {
     pub(crate) fn held(&self) -> Held {
         let slots = self.status_board.slots.borrow();
         let of = |one: &Definition| {
-            one.process.listen.clone().into_iter().zip(one.sockets.clone()).collect::<Vec<_>>()
+            let addresses = one.process.listen.iter().map(|socket| socket.address.clone());
+            addresses.zip(one.sockets.clone()).collect::<Vec<_>>()
         };
         slots.all().flat_map(of).collect()
     }
@@ -56,23 +58,17 @@ impl Executor {
         self.config = config;
     }
 
-    /// The reload is answered: every slot has its definition. One that has failed may have left some
-    /// with that from before.
+    /// The reload is over: every slot has its definition, new or old.
     pub(super) fn reloaded(&mut self, outcome: Result<(), String>) {
-        let loaded = std::mem::take(&mut self.loading);
-        let tried: Vec<_> = loaded.iter().flat_map(|one| &one.process.listen).collect();
-        let watched: Vec<_> = {
-            let machine = self.status_board.machine.borrow();
-            let definitions = self.definitions(machine.state());
-            let each = definitions.flat_map(|(_, Definition { process, sockets, .. })| {
-                adapt_later(changed_by(&process, &sockets, &tried));
-                file_watch::watched(&process)
-            });
-            each.collect()
-        };
+        self.loading.clear();
+        let (mut watched, mut differ) = (Vec::new(), Vec::new());
+        for (_, definition) in self.definitions(self.status_board.machine.borrow().state()) {
+            watched.extend(file_watch::watched(&definition.process));
+            differ.extend(differing(&definition.process, &definition.sockets));
+        }
         self.file_watches.keep(&watched);
         self.drop_log_files();
-        self.reloads.answer(outcome);
+        self.reloads.answer(outcome, differ);
     }
 
     /// Drops the log files that no process has any more. Instances that end, and what they have left
@@ -123,7 +119,9 @@ impl Executor {
     pub(super) fn reads_files(&self, slot: ProcessId) {
         let process = self.process(slot);
         if !process.watch.is_empty() {
-            self.file_watches.are_read(|(of, _)| *of == process.name);
+            let is_read =
+                |(of, watch): &Watched| *of == process.name && watch.action != WatchAction::Reload;
+            self.file_watches.are_read(is_read);
         }
     }
 
