@@ -42,20 +42,9 @@ type FileId = (u64, u64);
 pub(crate) struct LogFiles(BTreeMap<PathBuf, Arc<Output>>);
 
 impl LogFiles {
-    /// The queue of a file, which is opened at the first call.
-    ///
-    /// # Errors
-    /// The file cannot be opened, or is no regular file.
-    pub(crate) fn open(&mut self, path: &Path, format: LogFormat) -> io::Result<Arc<Output>> {
-        if let Some(output) = self.0.get(path) {
-            return Ok(Arc::clone(output));
-        }
-        Ok(self.add(LogFile::open(path)?, format))
-    }
-
-    /// Whether [`Self::open`] opens nothing.
-    pub(crate) fn has(&self, path: &Path) -> bool {
-        self.0.contains_key(path)
+    /// The queue of a file that was added.
+    pub(crate) fn get(&self, path: &Path) -> Option<&Arc<Output>> {
+        self.0.get(path)
     }
 
     /// Adds a file that was opened elsewhere, unless there is one with its path.
@@ -206,10 +195,6 @@ impl Sink for LogFile {
         self.current().file = None;
     }
 
-    fn counts(&self) -> bool {
-        true
-    }
-
     fn report_dropped(&self, lines: u64, why: Option<Errno>) -> bool {
         tracing::warn!("{}; it is written again", dropped(&self.path, lines, why));
         self.current().is_reported = false;
@@ -315,7 +300,7 @@ mod tests {
         let dir = TempDir::new();
         let path = dir.root().join("app.log");
         let mut files = LogFiles::default();
-        let output = files.open(&path, LogFormat::Text).unwrap();
+        let output = files.add(LogFile::open(&path).unwrap(), LogFormat::Text);
         let is_open = || {
             fs::read_dir("/proc/self/fd").unwrap().any(|fd| {
                 let target = fd.and_then(|fd| fs::read_link(fd.path()));

@@ -35,8 +35,8 @@ pub(crate) enum StartError {
     Resources(#[from] io::Error),
     #[error("{}", harmless(&.0.to_string()))]
     Spawn(#[from] SpawnError),
-    #[error("cannot open its log file {path}: {}", describe_io(.error))]
-    LogFile { path: String, error: io::Error },
+    #[error("cannot open its log file {}: {}", harmless(&.path.to_string_lossy()), describe_io(.error))]
+    LogFile { path: PathBuf, error: io::Error },
     #[error(
         "was not started within {}: the file system of its program does not answer",
         human(LONGEST_START)
@@ -57,11 +57,6 @@ impl StartError {
             Self::Spawn(error) => error.exit_code(),
         }
     }
-}
-
-/// Why a log file cannot be used.
-pub(crate) fn no_log_file(path: &Path, error: io::Error) -> StartError {
-    StartError::LogFile { path: harmless(&path.to_string_lossy()).into_owned(), error }
 }
 
 /// The variable of sd_notify(3). drainit's own value, from a supervisor above it, is not passed on.

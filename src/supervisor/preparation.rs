@@ -78,8 +78,8 @@ impl Preparation {
         }
         let log = match &process.log.mode {
             LogMode::File(WantedLog { path, .. }) if self.opens_log => {
-                let opened = LogFile::open(path);
-                Some(opened.map_err(|error| launch::no_log_file(path, error))?)
+                let no_file = |error| StartError::LogFile { path: path.clone(), error };
+                Some(LogFile::open(path).map_err(no_file)?)
             }
             _ => None,
         };

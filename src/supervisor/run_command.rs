@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::os::kill::kill_group_of_child;
 use crate::os::on_thread::on_thread;
-use crate::os::spawn::{FailedExec, SpawnError, SpawnRequest};
+use crate::os::spawn::{FailedExec, SpawnError, SpawnRequest, open_directory};
 use crate::os::{Pid, is_own_lack};
 use crate::supervisor::executor::LONGEST_START;
 use crate::supervisor::message::{Role, SharedChildren};
@@ -92,13 +92,10 @@ pub(crate) async fn end_of(
     started: impl FnOnce(Pid),
 ) -> Result<End, SpawnError> {
     let path = request.command.first().map(PathBuf::from).unwrap_or_default();
-    let other = |error| SpawnError::Other { path, source: io::Error::other(error) };
-    if request.working_dir.is_some() && request.directory.is_none() {
-        let enter = move || request.enter().map(|()| request);
-        request = match on_thread(LONGEST_START, enter).await {
-            Ok(entered) => entered?,
-            Err(why) => return Err(other(why.to_string())),
-        };
+    let other = |error| SpawnError::Other { path: path.clone(), source: io::Error::other(error) };
+    if let (Some(path), None) = (request.working_dir.clone(), &request.directory) {
+        let opened = on_thread(LONGEST_START, move || open_directory(&path)).await;
+        request.directory = Some(opened.unwrap_or_else(|why| Err(other(why.to_string())))?);
     }
     let (sender, end) = oneshot::channel();
     let pid = children.borrow_mut().start(request, Role::Command(sender))?;

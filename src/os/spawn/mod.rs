@@ -72,11 +72,11 @@ impl SpawnRequest {
     }
 
     /// Starts the leader of a new session and process group. What its exec comes to is known later, and
-    /// both exist only then.
+    /// both exist only then. [`Self::directory`] is open if it has a working directory.
     ///
     /// # Errors
     /// With the cause and its exit code, where there is no new process.
-    pub fn start(mut self) -> Result<(Pid, Exec), SpawnError> {
+    pub fn start(self) -> Result<(Pid, Exec), SpawnError> {
         let setup = ChildSetup {
             mask: mask::given().unwrap_or(0),
             defaults: mask::ALL,
@@ -85,19 +85,9 @@ impl SpawnRequest {
             dies_with_us: false,
             listens: !self.sockets.is_empty(),
         };
-        self.enter()?;
+        let is_open = self.working_dir.is_none() || self.directory.is_some();
+        debug_assert!(is_open, "the working directory is not open");
         self.launch(setup)
-    }
-
-    /// Opens its working directory, as drainit's own user. May wait for a file system.
-    ///
-    /// # Errors
-    /// Where it cannot be entered.
-    pub(crate) fn enter(&mut self) -> Result<(), SpawnError> {
-        if let (Some(path), None) = (&self.working_dir, &self.directory) {
-            self.directory = Some(open_directory(path)?);
-        }
-        Ok(())
     }
 
     fn launch(self, setup: ChildSetup) -> Result<(Pid, Exec), SpawnError> {
@@ -317,7 +307,8 @@ mod tests {
 
     impl SpawnRequest {
         /// Starts it, and waits for its exec.
-        pub(crate) fn spawn(self) -> Result<Pid, SpawnError> {
+        pub(crate) fn spawn(mut self) -> Result<Pid, SpawnError> {
+            self.directory = self.working_dir.as_deref().map(open_directory).transpose()?;
             let (pid, mut exec) = self.start()?;
             loop {
                 match exec.outcome() {

@@ -81,7 +81,7 @@ impl Executor {
             Stage::PreStop => hooks.pre_stop.as_ref(),
             Stage::PostStop => hooks.post_stop.as_ref(),
         };
-        let request = hook.map(|hook| self.launcher(process)?.hook(hook, process));
+        let request = hook.map(|hook| self.launcher(process).hook(hook, process));
         if let (Some(process), Stage::PostStop) = (id.process, id.stage) {
             self.forget_values(process);
         }

@@ -53,7 +53,7 @@ pub(crate) use crate::supervisor::executor::start::LONGEST_START;
 use crate::supervisor::executor::start::Launching;
 use crate::supervisor::file_watch::FileWatches;
 use crate::supervisor::launch;
-use crate::supervisor::launch::{Launcher, StartError};
+use crate::supervisor::launch::Launcher;
 use crate::supervisor::message::{
     InstanceSender, Message, MessageSender, Role, SharedChildren, Start,
 };
@@ -495,7 +495,7 @@ impl Executor {
         };
         let running = RunningDrain::begin(drain, target, &children, |command| {
             let hook = Hook { command: command.to_vec(), timeout: None };
-            let launcher = self.launcher(Some(process_config))?;
+            let launcher = self.launcher(Some(process_config));
             let (request, log) = launcher.hook(&hook, Some(process_config))?;
             self.keep_open(log.as_ref());
             Ok(request)
@@ -528,16 +528,15 @@ impl Executor {
 
     /// Makes requests for a process, or for the container's hooks, whose lines go to its log file
     /// if it has one.
-    fn launcher(&mut self, process: Option<&Process>) -> Result<Launcher, StartError> {
+    fn launcher(&self, process: Option<&Process>) -> Launcher {
         let (base, format) = (Rc::clone(&self.base), self.config.logging.format);
         let output = match process.map(|process| &process.log.mode) {
-            Some(LogMode::File(LogFile { path, .. })) => {
-                // It was opened with the other files of the start.
-                self.files.open(path, format).map_err(|error| launch::no_log_file(path, error))?
-            }
-            _ => Arc::clone(&self.output),
+            // It was opened with the other files of the start. A reload may have dropped it since,
+            // and nothing is opened on this thread.
+            Some(LogMode::File(LogFile { path, .. })) => self.files.get(path),
+            _ => None,
         };
-        Ok(Launcher { base, output, format })
+        Launcher { base, output: Arc::clone(output.unwrap_or(&self.output)), format }
     }
 
     /// Writes what log files have not got yet.

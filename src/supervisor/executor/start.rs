@@ -118,7 +118,7 @@ impl Executor {
 
     /// Whether the log file of a process is not open yet.
     pub(super) fn opens_log(&self, process: ProcessId) -> bool {
-        matches!(&self.process(process).log.mode, LogMode::File(file) if !self.files.has(&file.path))
+        matches!(&self.process(process).log.mode, LogMode::File(file) if self.files.get(&file.path).is_none())
     }
 
     /// Gathers the files of a start or a hook, and goes on at once where there are none.
@@ -307,7 +307,7 @@ impl Executor {
     ) -> Result<(), StartError> {
         let socket = wanted.uses_notify().then(|| NotifySocket::bind(process)).transpose()?;
         let epoch = self.next_epoch(process)?;
-        let launcher = self.launcher(Some(&wanted))?;
+        let launcher = self.launcher(Some(&wanted));
         let definition = self.status_board.slots.borrow().of(process).clone();
         let handed = Handed {
             args: &definition.args,
