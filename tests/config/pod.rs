@@ -64,25 +64,13 @@ fn every_manifest_of_the_examples_is_right() {
         seen += 1;
     }
     assert_eq!(seen, 3);
-}
-
-#[test]
-fn a_pod_that_drains_for_minutes_is_right() {
-    let streams = examples().with_file_name("streams");
-    let config = streams.join("drainit.yaml");
-    let output =
-        check(config.to_str().unwrap(), &streams.join("deployment.yaml"), "", &["--strict"]);
-    assert_ends(
-        &output,
-        0,
-        "container streams (stops within 14m 12s; a repeated SIGTERM shortens no drain)",
-    );
-}
-
-#[test]
-fn a_rendered_chart_is_checked() {
     let output = check("drainit.yaml", Path::new("-"), &rendered(), &["--strict"]);
     assert_ends(&output, 0, "ok: Deployment gateway, container gateway");
+    // A pod that drains for minutes.
+    let streams = examples().with_file_name("streams");
+    let (config, pod) = (streams.join("drainit.yaml"), streams.join("deployment.yaml"));
+    let says = "container streams (stops within 14m 12s; a repeated SIGTERM shortens no drain)";
+    assert_ends(&check(config.to_str().unwrap(), &pod, "", &["--strict"]), 0, says);
 }
 
 // holds: S169, C4

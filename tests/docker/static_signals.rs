@@ -18,26 +18,14 @@ fn both() -> impl Iterator<Item = Rig> {
 }
 
 #[test]
-fn exec_passes_every_signal_on() {
+fn every_signal_is_passed_on_can_stop_and_can_be_an_end() {
     both().for_each(signals::all_are_passed_on);
-}
-
-#[test]
-fn run_passes_every_signal_on() {
     both().for_each(run_signals::all_are_passed_on);
-}
-
-#[test]
-fn every_signal_can_stop_the_container_and_a_process() {
+    both().for_each(run_signals::all_stop_a_process);
+    both().for_each(run_signals::all_can_end_a_process);
     for number in [1, 13, 20, 32, 33, 34, 64] {
         both().for_each(|rig| run_signals::stops_the_container(rig, number));
     }
-    both().for_each(run_signals::all_stop_a_process);
-}
-
-#[test]
-fn every_signal_can_be_an_end() {
-    both().for_each(run_signals::all_can_end_a_process);
     for number in [1, 9, 11, 15, 32, 33, 34, 64] {
         both().for_each(|rig| signals::can_end(rig, number));
     }

@@ -23,9 +23,8 @@ pub(crate) const ONCE: [&str; 3] =
 const MOST_MEMORY_KB: u64 = 40_000;
 
 fn start(admin: &str) -> Option<Running> {
-    let drainit = Rig::new()?.start(&CONFIG.replace("ADMIN", admin));
+    let drainit = Rig::new()?.start_ready(&CONFIG.replace("ADMIN", admin));
     drainit.wait_for_start(&["router"]);
-    drainit.wait_for_line("everything is ready");
     Some(drainit)
 }
 
@@ -159,9 +158,8 @@ fn a_failing_last_count_is_bounded_and_reported() {
         admin.answer_looks(fault);
         drainit.touch("measured");
         thread::sleep(ms(300));
-        let t0 = drainit.signal(Signal::SIGTERM);
-        let ended = drainit.wait_exit(LONG);
-        ended.assert_code(0).assert_took(t0, ms(0)..ms(6000)).assert_line(
+        let ended = drainit.stop();
+        ended.assert_code(0).assert_stopped_within(ms(0)..ms(6000)).assert_line(
             "drain router: .*connections 3 at the start, 3 when last seen [0-9.]+m?s before the end",
         );
     });

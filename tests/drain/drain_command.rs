@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::drain::admin_faults::ONCE;
 use crate::support::http::{free_address, get_unix};
 use crate::support::temp_dir::TempDir;
-use crate::support::{Admin, LONG, Rig, Running, Signal, in_parallel, ms};
+use crate::support::{Admin, LONG, Rig, Running, in_parallel, ms};
 
 /// The config of a router with a drain, its dependency, and both kinds of control address.
 const CONFIG: &str = "
@@ -30,9 +30,8 @@ processes:
 
 fn start_with(drain: &str) -> Option<Running> {
     let config = CONFIG.replace("DRAIN", drain).replace("LISTEN", &free_address().to_string());
-    let drainit = Rig::new()?.start(&config);
+    let drainit = Rig::new()?.start_ready(&config);
     drainit.wait_for_start(&["engine", "router"]);
-    drainit.wait_for_line("everything is ready");
     Some(drainit)
 }
 
@@ -92,11 +91,10 @@ fn drain_waits_for_all_stops_nothing_and_sigterm_continues_from_there() {
     assert_drains(&drainit, &["--socket", "DIR/control.sock"]);
     assert_all_alive(&drainit);
 
-    let t0 = drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
+    let ended = drainit.stop();
     ended
         .assert_code(0)
-        .assert_took(t0, ms(0)..ms(6000))
+        .assert_stopped_within(ms(0)..ms(6000))
         .assert_stopped_in_order(&["router", "engine"])
         .assert_line("drain requested; nothing is stopped yet")
         .assert_line("stopping: SIGTERM received")

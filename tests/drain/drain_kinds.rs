@@ -30,9 +30,8 @@ fn start(drain: &str, steps: &str) -> Option<Running> {
 
 fn start_in(rig: Rig, drain: &str, steps: &str) -> Running {
     let config = CONFIG.replace("STEPS", steps).replace("HOW", drain);
-    let drainit = rig.start(&config);
+    let drainit = rig.start_ready(&config);
     drainit.wait_for_start(&["store", "app"]);
-    drainit.wait_for_line("everything is ready");
     drainit
 }
 
@@ -45,16 +44,15 @@ fn assert_asked(ended: &Ended, since: Duration, range: std::ops::Range<Duration>
 
 /// Stops drainit, and checks what all kinds have in common.
 #[track_caller]
-fn stop(drainit: Running, why: &str) -> (Ended, Duration) {
-    let t0 = drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
+fn stop(drainit: Running, why: &str) -> Ended {
+    let ended = drainit.stop();
     ended
         .assert_code(0)
         .assert_line(&format!(r"^\[drainit\].* app: drain over after .*: {why}"))
         .assert_line(&format!(r"^\[drainit\].*  drain app: [^;]*{why}$"))
         .assert_stopped_in_order(&["app", "store"])
         .assert_no_line("left over");
-    (ended, t0)
+    ended
 }
 
 // holds: C389, C390
@@ -64,8 +62,8 @@ fn a_request_may_be_any_and_go_to_a_unix_socket() {
     // drainit verifies nothing before the drain if there is no Envoy.
     let admin = Admin::unix(0, &rig.path("app.sock")).faulty_throughout();
     let drain = "http: {url: 'unix:DIR/app.sock:/drain?now=1', method: PUT, time: 8s}";
-    let (ended, t0) = stop(start_in(rig, drain, ""), "complete");
-    assert_asked(&ended, t0, ms(0)..LATE);
+    let ended = stop(start_in(rig, drain, ""), "complete");
+    assert_asked(&ended, ended.asked, ms(0)..LATE);
     let seen: Vec<_> = admin.seen().into_iter().map(|seen| seen.what).collect();
     assert_eq!(seen, ["PUT /drain?now=1"]);
 }
@@ -80,7 +78,7 @@ fn the_header_fields_are_sent_and_no_value_is_shown() {
         "http: {{url: 'http://{}/drain', time: 8s, headers: {{Authorization: {{file: DIR/token}}, x-key: p1ain}}}}",
         admin.address()
     );
-    let (ended, _) = stop(start_in(rig, &drain, ""), "complete");
+    let ended = stop(start_in(rig, &drain, ""), "complete");
     let head = &admin.seen()[0].head;
     for field in ["authorization: Bearer s3cret", "x-key: p1ain"] {
         assert!(head.iter().any(|line| line == field), "{head:?}");
@@ -89,7 +87,7 @@ fn the_header_fields_are_sent_and_no_value_is_shown() {
 
     let Some(rig) = Rig::new() else { return };
     rig.write("token", "s3cret\u{1}");
-    let (ended, _) = stop(start_in(rig, &drain, ""), "it did not accept the drain.*");
+    let ended = stop(start_in(rig, &drain, ""), "it did not accept the drain.*");
     ended
         .assert_line("header field `authorization`: .*/token` has a character that HTTP forbids")
         .assert_no_line("s3cret");
@@ -102,8 +100,8 @@ fn a_request_that_is_refused_is_tried_again_for_2_s_and_then_only_min_is_held() 
     let refuses = Admin::tcp(0).answer("/drain", &[Answer::Status(503)]);
     let drain = format!("http: {{url: 'http://{}/drain', time: 8s, min: 3s}}", refuses.address());
     let Some(drainit) = start(&drain, "") else { return };
-    let (ended, t0) = stop(drainit, "it did not accept the drain, so only min was held");
-    assert_asked(&ended, t0, ms(3000)..LATE);
+    let ended = stop(drainit, "it did not accept the drain, so only min was held");
+    assert_asked(&ended, ended.asked, ms(3000)..LATE);
     ended
         .assert_line(r"^\[drainit\].* warning: app: its drain request: answered 503")
         .assert_line(r"^\[drainit\][^a-z]*  app: its drain request: answered 503");
@@ -113,7 +111,7 @@ fn a_request_that_is_refused_is_tried_again_for_2_s_and_then_only_min_is_held() 
         Admin::tcp(0).answer("/drain", &[Answer::Status(503), Answer::Close, Answer::Ok]);
     let drain = format!("http: {{url: 'http://{}/drain', time: 8s}}", hesitates.address());
     let Some(drainit) = start(&drain, "") else { return };
-    let (ended, _) = stop(drainit, "complete");
+    let ended = stop(drainit, "complete");
     ended.assert_no_line("warning");
     assert_eq!(hesitates.posts().len(), 3);
 }
@@ -127,8 +125,8 @@ fn a_command_that_fails_is_reported_and_min_is_held() {
     ] {
         let drain = format!("exec: {{command: {command}, time: 8s, min: 700ms}}");
         let Some(drainit) = start(&drain, "") else { return };
-        let (ended, t0) = stop(drainit, "it did not accept the drain, so only min was held");
-        assert_asked(&ended, t0, ms(700)..LATE);
+        let ended = stop(drainit, "it did not accept the drain, so only min was held");
+        assert_asked(&ended, ended.asked, ms(700)..LATE);
         ended
             .assert_line(&format!(r"^\[drainit\].* warning: app: its drain: {reason}"))
             .assert_line(&format!(r"^\[drainit\][^a-z]*  app: its drain: {reason}"));
@@ -140,8 +138,8 @@ fn a_command_that_fails_is_reported_and_min_is_held() {
 fn a_command_that_takes_too_long_is_killed() {
     let drain = "exec: {command: [CHILD, drainer, 'on=TERM:ignore'], time: 800ms}";
     let Some(drainit) = start(drain, "") else { return };
-    let (ended, t0) = stop(drainit, "its time is over");
-    assert_asked(&ended, t0, ms(800)..LATE);
+    let ended = stop(drainit, "its time is over");
+    assert_asked(&ended, ended.asked, ms(800)..LATE);
     // drainit kills the command here, and not at the end with the leftover processes.
     ended.assert_no_event("drainer", "got SIGTERM");
 }
@@ -172,11 +170,10 @@ fn the_end_of_the_process_answers_a_signal() {
         let drain = format!("{kind}: {{signal: USR2, time: 8s}}");
         let Some(drainit) = start(&drain, steps) else { return };
         drainit.wait_for_start(&["member"]);
-        let t0 = drainit.signal(Signal::SIGTERM);
-        let ended = drainit.wait_exit(LONG);
+        let ended = drainit.stop();
         ended
             .assert_code(0)
-            .assert_took(t0, ms(700)..LATE)
+            .assert_stopped_within(ms(700)..LATE)
             .assert_order(&["app got SIGUSR2", "app exit 0", "store got SIGTERM"])
             .assert_no_event("app", "got SIGTERM")
             .assert_no_event("member", "got SIGUSR2")
@@ -196,9 +193,8 @@ fn a_notification_ends_a_drain_and_the_status_is_shown_meanwhile() {
         .replace("STEPS", steps)
         .replace("HOW", "notify: {signal: USR1, time: 8s}")
         .replace("processes:", &format!("control: {{listen: '{address}'}}\nprocesses:"));
-    let drainit = rig.start(&config);
+    let drainit = rig.start_ready(&config);
     drainit.wait_for_start(&["app", "member"]);
-    drainit.wait_for_line("everything is ready");
     drainit.signal(Signal::SIGTERM);
     drainit.wait_until("a status", || {
         let status: Value = serde_json::from_str(&get(address, "/status").unwrap().1).unwrap();
@@ -244,12 +240,10 @@ fn drains_run_together_each_within_the_time_of_that_drain() {
             drain: {notify: {signal: USR1, time: 900ms}}
         ";
     let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(&config.replace("ADMIN", &admin.address().to_string()));
+    let drainit = rig.start_ready(&config.replace("ADMIN", &admin.address().to_string()));
     drainit.wait_for_start(&["by-request", "by-command", "by-signal", "by-message", "never"]);
-    drainit.wait_for_line("everything is ready");
-    let t0 = drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
-    ended.assert_code(0).assert_took(t0, ms(1200)..LATE);
+    let ended = drainit.stop();
+    ended.assert_code(0).assert_stopped_within(ms(1200)..LATE);
     let lines = &ended.record.lines;
     let begun = lines.iter().rposition(|line| line.text.contains(": draining, ")).unwrap();
     let over = lines.iter().position(|line| line.text.contains(": drain over")).unwrap();
@@ -262,11 +256,11 @@ fn drains_run_together_each_within_the_time_of_that_drain() {
         ("never", "its time is over", 900),
     ] {
         let over = ended.record.line(&format!("{name}: drain over after .*: {why}"));
-        let over = over.unwrap_or_else(|| panic!("{name}:\n{}", ended.record)).at - t0;
+        let over = over.unwrap_or_else(|| panic!("{name}:\n{}", ended.record)).at - ended.asked;
         let range = ms(least)..LATE;
         assert!(range.contains(&over), "{name} after {over:?}:\n{}", ended.record);
     }
     // No process is stopped while another one still serves.
-    let told = ended.event("never", "got SIGTERM").at - t0;
+    let told = ended.event("never", "got SIGTERM").at - ended.asked;
     assert!(told >= ms(1200), "{told:?}");
 }

@@ -43,7 +43,7 @@ fn the_egress_of_a_sidecar_works_while_the_ingress_is_drained() {
     in_parallel(TESTED, |version| {
         let envoy = RealEnvoy {
             version,
-            flags: &["--concurrency", "2", "--drain-strategy", "immediate"],
+            flags: "--concurrency 2 --drain-strategy immediate",
             drain: "time: 9s, min: 5s, direction: inbound",
             change: sidecar,
             ..RealEnvoy::default()
@@ -89,9 +89,8 @@ fn a_scraper_does_not_hold_a_drain() {
         let Some((drainit, address)) = envoy.start() else { return };
         let mut scraper = Client::new(egress_of(address));
         assert_eq!(scraper.request(0).went, STAYS);
-        let asked = drainit.signal(Signal::SIGTERM);
-        let ended = drainit.wait_exit(LONG);
-        ended.assert_code(0).assert_took(asked, ms(1000)..ms(8000));
+        let ended = drainit.stop();
+        ended.assert_code(0).assert_stopped_within(ms(1000)..ms(8000));
         ended
             .assert_line("drain over after [^;]*no connection left")
             .assert_no_line("no such listener");

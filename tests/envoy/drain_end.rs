@@ -46,11 +46,10 @@ fn an_envoy_that_is_not_live_is_stopped_at_once() {
             ..RealEnvoy::default()
         };
         let Some((drainit, _)) = envoy.start() else { return };
-        let asked = drainit.signal(Signal::SIGTERM);
-        let ended = drainit.wait_exit(LONG);
+        let ended = drainit.stop();
         ended
             .assert_code(0)
-            .assert_took(asked, ms(0)..ms(6000))
+            .assert_stopped_within(ms(0)..ms(6000))
             .assert_line("drain router: .*it was not live, so nothing was in flight")
             .assert_no_line("unknown")
             .assert_no_line("warning: .*drain");
@@ -83,9 +82,8 @@ fn a_client_that_never_lets_go_is_waited_for_unless_only_requests_are() {
         if asks {
             assert_eq!(client.request(0).went, RequestResult::Answered { closes: false });
         }
-        let asked = drainit.signal(Signal::SIGTERM);
-        let ended = drainit.wait_exit(LONG);
-        ended.assert_code(0).assert_took(asked, ms(least)..LATE).assert_line(why);
+        let ended = drainit.stop();
+        ended.assert_code(0).assert_stopped_within(ms(least)..LATE).assert_line(why);
     }
 }
 
@@ -148,11 +146,10 @@ fn until_requests_waits_for_a_response_that_a_client_still_reads() {
         let mut client = TcpStream::connect(address).unwrap();
         client.write_all(b"GET / HTTP/1.1\r\nHost: gateway\r\n\r\n").unwrap();
         client.read_exact(&mut [0; 20]).unwrap();
-        let asked = drainit.signal(Signal::SIGTERM);
-        let ended = drainit.wait_exit(LONG);
+        let ended = drainit.stop();
         ended
             .assert_code(0)
-            .assert_took(asked, ms(2000)..LATE)
+            .assert_stopped_within(ms(2000)..LATE)
             .assert_line("1 request still in flight");
         ended.assert_line("requests 0 completed, 1 cut");
     });

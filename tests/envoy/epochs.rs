@@ -23,14 +23,7 @@ const OVERLAY: &str = "examples/gateway/hot-restart.yaml";
 fn quick() -> RealEnvoy {
     RealEnvoy {
         is_hot: true,
-        flags: &[
-            "--concurrency",
-            "2",
-            "--drain-strategy",
-            "immediate",
-            "--parent-shutdown-time-s",
-            "2",
-        ],
+        flags: "--concurrency 2 --drain-strategy immediate --parent-shutdown-time-s 2",
         keys: "    update: hot-restart",
         ..RealEnvoy::default()
     }
@@ -39,14 +32,7 @@ fn quick() -> RealEnvoy {
 /// One whose old epochs live longer than a test.
 fn slow() -> RealEnvoy {
     RealEnvoy {
-        flags: &[
-            "--concurrency",
-            "2",
-            "--drain-strategy",
-            "immediate",
-            "--parent-shutdown-time-s",
-            "60",
-        ],
+        flags: "--concurrency 2 --drain-strategy immediate --parent-shutdown-time-s 60",
         ..quick()
     }
 }
@@ -104,6 +90,20 @@ impl Load {
         }
         all
     }
+
+    #[track_caller]
+    fn assert_all_answered(self) {
+        let (answered, failed) = self.finish();
+        assert!(answered > 0 && failed.is_empty(), "{failed:?}");
+    }
+}
+
+/// Asserts that this epoch is ready, and that there is no other epoch.
+#[track_caller]
+fn assert_alone(drainit: &Running, epoch: usize) {
+    let now = drainit.processes(&["router"]);
+    assert_eq!(now.len(), 1, "{now:?}");
+    assert_eq!((&now[0]["state"], &now[0]["epoch"]), (&"ready".into(), &epoch.into()));
 }
 
 /// Starts a restart whose end is not waited for.
@@ -132,9 +132,8 @@ fn replaced_under_load(version: &'static str, times: usize) {
     let (short, long) = (Load::start(address, 10, 0), Load::start(address, 4, 800));
     for epoch in 1..=times {
         drainit.exec(&["restart", "router"]).assert(0, "");
-        let now = drainit.processes(&["router"]);
-        assert_eq!(now.len(), 1, "the old one is gone when the command returns: {now:?}");
-        assert_eq!((&now[0]["state"], &now[0]["epoch"]), (&"ready".into(), &epoch.into()));
+        // The old epoch is gone when the command returns.
+        assert_alone(&drainit, epoch);
     }
     let ((answered, mut failed), (answered_late, failed_late)) = (short.finish(), long.finish());
     failed.extend(failed_late);
@@ -166,8 +165,7 @@ fn a_wrong_config_is_refused_before_anything_is_started() {
     .unwrap();
     let load = Load::start(address, 4, 0);
     drainit.exec(&["restart", "router"]).assert(1, "unknown cluster 'nowhere'");
-    let now = drainit.processes(&["router"]);
-    assert_eq!((now.len(), &now[0]["state"], &now[0]["epoch"]), (1, &"ready".into(), &0.into()));
+    assert_alone(&drainit, 0);
     // The admin moves.
     let mut config: Value = serde_json::from_str(&right).unwrap();
     let other = drainit.path("other.sock");
@@ -180,8 +178,7 @@ fn a_wrong_config_is_refused_before_anything_is_started() {
     fs::write(drainit.path("envoy.json"), right).unwrap();
     drainit.exec(&["restart", "router"]).assert(0, "");
     assert_eq!(drainit.processes(&["router"])[0]["epoch"], 1);
-    let (answered, failed) = load.finish();
-    assert!(answered > 0 && failed.is_empty(), "{failed:?}");
+    load.assert_all_answered();
     drainit.stop().assert_code(0).assert_line("router: Envoy's check of its config failed: ");
 }
 
@@ -199,13 +196,11 @@ fn a_new_epoch_that_cannot_serve_is_rolled_back_and_the_old_epoch_keeps_running(
     fs::write(drainit.path("envoy.json"), config.to_string()).unwrap();
     let load = Load::start(address, 4, 0);
     drainit.exec(&["restart", "router"]).assert(1, "before it was ready");
-    let now = drainit.processes(&["router"]);
-    assert_eq!((now.len(), &now[0]["state"], &now[0]["epoch"]), (1, &"ready".into(), &0.into()));
+    assert_alone(&drainit, 0);
     // Envoy permits one attempt.
     drop(taken);
     drainit.exec(&["restart", "router"]).assert(1, "Envoy permits no other one");
-    let (answered, failed) = load.finish();
-    assert!(answered > 0 && failed.is_empty(), "{failed:?}");
+    load.assert_all_answered();
     drainit.exec(&["stop", "router"]).assert(0, "");
     drainit.exec(&["start", "router"]).assert(0, "");
     drainit.exec(&["restart", "router"]).assert(0, "");
@@ -225,10 +220,8 @@ fn a_new_epoch_that_is_live_has_taken_over_whatever_readiness_says() {
     fs::write(drainit.path("fails"), "").unwrap();
     let load = Load::start(address, 4, 0);
     drainit.exec(&["restart", "router"]).assert(0, "");
-    let now = drainit.processes(&["router"]);
-    assert_eq!((now.len(), &now[0]["state"], &now[0]["epoch"]), (1, &"ready".into(), &1.into()));
-    let (answered, failed) = load.finish();
-    assert!(answered > 0 && failed.is_empty(), "{failed:?}");
+    assert_alone(&drainit, 1);
+    load.assert_all_answered();
     drainit.stop().assert_code(0).assert_nothing_left();
 }
 
@@ -349,9 +342,8 @@ fn a_new_epoch_without_the_old_epoch_is_not_replaced_and_a_stop_kills_at_once() 
     drainit.exec(&["restart", "router"]).assert(1, why);
     drainit.wait_for_line(&format!("router: restart failed: .*{why}"));
     // Its abort would come 10 s after SIGTERM, which is the time that a process has.
-    let asked = drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
-    ended.assert_code(0).assert_took(asked, ms(1000)..ms(8000)).assert_nothing_left();
+    let ended = drainit.stop();
+    ended.assert_code(0).assert_stopped_within(ms(1000)..ms(8000)).assert_nothing_left();
     ended.assert_line("router: SIGKILL").assert_no_line("still alive");
 }
 

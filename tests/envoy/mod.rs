@@ -7,6 +7,6 @@ mod epochs;
 mod new_connections;
 mod preflight;
 mod report_counts;
-mod rollout;
+pub(crate) mod rollout;
 mod simultaneous_stop;
 mod unready_delay;

@@ -68,7 +68,7 @@ fn a_listener_that_ignores_the_drain_is_reported_during_the_drain() {
     in_parallel(TESTED, |version| {
         let envoy = RealEnvoy {
             version,
-            flags: &["--drain-time-s", "1000000"],
+            flags: "--drain-time-s 1000000",
             drain: "time: 4s, min: 500ms",
             change: |config| {
                 config["static_resources"]["listeners"][0]["drain_type"] = "MODIFY_ONLY".into();

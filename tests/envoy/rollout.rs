@@ -2,6 +2,7 @@
 //! and drainit as PID 1. The common alternatives are measured for comparison.
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::json;
@@ -16,13 +17,12 @@ use crate::support::{in_parallel, namespace};
 /// Restarts a gateway with stock Envoy flags under 100 keep-alive clients at 1 request/s that
 /// notice a closed connection only when they use it. The load balancers learn the new endpoint 1 s
 /// after SIGTERM.
-fn restart(runner: Runner, version: &str) -> Outcome {
-    let before_1_37 = version.starts_with("1.36.").then(without_allow_paths);
+fn restart(runner: Runner, version: &str, overlays: Vec<PathBuf>) -> Outcome {
     let restart = RollingRestart {
         runner,
         envoy: envoy::binary(version).unwrap(),
         drain_seconds: 8,
-        overlays: before_1_37.iter().map(|directory| directory.join("overlay.yaml")).collect(),
+        overlays,
         clients: 100,
         rate: 1.0,
         idle_close: IdleClose::Unnoticed,
@@ -32,6 +32,24 @@ fn restart(runner: Runner, version: &str) -> Outcome {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(restart.run(|_| {})).unwrap()
+}
+
+/// Restarts the gateway, with drainit as PID 1, and asserts that no request failed. Returns the
+/// outcome and the output after SIGTERM, or `None` if PID namespaces are not permitted.
+#[track_caller]
+pub(crate) fn restart_without_loss(
+    version: &str,
+    overlays: Vec<PathBuf>,
+) -> Option<(Outcome, String)> {
+    if !namespace::is_possible() {
+        return None;
+    }
+    let outcome = restart(Runner::Init(env!("CARGO_BIN_EXE_drainit").into()), version, overlays);
+    let said: Vec<_> = outcome.lines.iter().map(|(_, line)| line.as_str()).collect();
+    let said = said.join("\n");
+    assert_eq!(outcome.report.total.failed, 0, "{}\n{said}", outcome.report);
+    assert_eq!(outcome.status.code(), Some(0), "{said}");
+    Some((outcome, said))
 }
 
 /// An overlay with another config of Envoy: one before 1.37 does not start with `allow_paths`.
@@ -48,15 +66,9 @@ fn without_allow_paths() -> TempDir {
 
 #[track_caller]
 fn assert_no_loss(version: &str) {
-    if !namespace::is_possible() {
-        return;
-    }
-    let binary = env!("CARGO_BIN_EXE_drainit").into();
-    let outcome = restart(Runner::Init(binary), version);
-    let said: Vec<_> = outcome.lines.iter().map(|(_, line)| line.as_str()).collect();
-    let said = said.join("\n");
-    assert_eq!(outcome.report.total.failed, 0, "{}\n{said}", outcome.report);
-    assert_eq!(outcome.status.code(), Some(0), "{said}");
+    let before_1_37 = version.starts_with("1.36.").then(without_allow_paths);
+    let overlays = before_1_37.iter().map(|directory| directory.join("overlay.yaml"));
+    let Some((outcome, said)) = restart_without_loss(version, overlays.collect()) else { return };
     // Envoy announced the end of every open connection, and the drain ended once none was left.
     assert!(outcome.report.total.told_to_close >= 100, "{}", outcome.report);
     assert!(said.contains("s: no connection left"), "not over early\n{said}");
@@ -80,6 +92,6 @@ fn no_request_fails_with_any_version_of_envoy() {
 
 #[test]
 fn without_a_drain_about_every_client_loses_a_request() {
-    let outcome = restart(Runner::Plain, envoy::DEFAULT);
+    let outcome = restart(Runner::Plain, envoy::DEFAULT, Vec::new());
     assert!(outcome.report.total.failed >= 90, "{}", outcome.report);
 }

@@ -41,7 +41,7 @@ fn with_health_check(config: &mut Value) {
 fn start(version: &'static str) -> Option<(Running, SocketAddr)> {
     let envoy = RealEnvoy {
         version,
-        flags: &["--concurrency", "1"],
+        flags: "--concurrency 1",
         drain: "time: 10s, min: 1s",
         shutdown: "grace_period: 16s, reserve: 2s, unready_delay: 4s",
         change: with_health_check,

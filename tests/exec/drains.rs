@@ -67,9 +67,8 @@ fn drain_time_bounds_the_drain_and_0_turns_the_drain_off() {
             let drainit = exec(rig, &options, &["CHILD", "a"]);
             drainit.wait_for_start(&["a"]);
             drainit.wait_for_line("everything is ready");
-            let t0 = drainit.signal(Signal::SIGTERM);
-            let ended = drainit.wait_exit(LONG);
-            let asked = ended.assert_code(0).event("a", "got SIGTERM").at - t0;
+            let ended = drainit.stop();
+            let asked = ended.assert_code(0).event("a", "got SIGTERM").at - ended.asked;
             assert!(range.contains(&asked), "{options:?}: {asked:?}\n{}", ended.record);
             if range.start.is_zero() {
                 ended.assert_no_line("drain child");
@@ -93,9 +92,8 @@ fn variables_are_options_that_the_command_line_overrides() {
     for (options, min) in [(&[][..], ms(700)), (&["--drain-min", "1200ms"], ms(1200))] {
         let drainit = exec(variables(""), options, &["CHILD", "a"]);
         drainit.wait_for_line("everything is ready");
-        let t0 = drainit.signal(Signal::SIGTERM);
-        let ended = drainit.wait_exit(LONG);
-        let asked = ended.assert_code(0).event("a", "got SIGTERM").at - t0;
+        let ended = drainit.stop();
+        let asked = ended.assert_code(0).event("a", "got SIGTERM").at - ended.asked;
         assert!((min..min + ms(6000)).contains(&asked), "{asked:?}\n{}", ended.record);
         ended.assert_line("drain child: ");
     }

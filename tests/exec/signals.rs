@@ -107,25 +107,21 @@ fn set_of(text: &str, name: &str) -> u64 {
 
 #[test]
 fn a_command_starts_clean() {
-    for rig in Rig::both() {
-        let careless = "trap '' HUP INT TERM CHLD PIPE TSTP TTIN TTOU USR1 42; exec \"$@\" 7</etc/passwd 250<&7";
-        let ended = rig
-            .wrapper(&["env", "--block-signal=USR2,40"])
-            .wrapper(&["bash", "-c", careless, "bash"])
-            .run_with(&["exec", "--", "CHILD", "a", "report=DIR/report", "print=x", "exit=3"]);
+    let careless = |rig: Rig| {
+        let ignores = "trap '' HUP INT TERM CHLD PIPE TSTP TTIN TTOU USR1 42; exec \"$@\" 7</etc/passwd 250<&7";
+        rig.wrapper(&["env", "--block-signal=USR2,40", "bash", "-c", ignores, "bash"])
+    };
+    for rig in Rig::both().map(careless) {
+        let command = ["exec", "--", "CHILD", "a", "report=DIR/report", "print=x", "exit=3"];
+        let ended = rig.run_with(&command);
         ended.assert_code(3);
         let fds = ended.report("report")["fds"].as_object().unwrap().clone();
         let numbers: Vec<_> = fds.keys().map(String::as_str).collect();
         assert_eq!(numbers, ["0", "1", "2"], "{fds:?}");
     }
-    for rig in Rig::both() {
-        let careless = "trap '' HUP INT TERM CHLD PIPE TSTP TTIN TTOU USR1 42; exec \"$@\"";
-        let ended = rig
-            .wrapper(&["env", "--block-signal=USR2,40"])
-            .wrapper(&["bash", "-c", careless, "bash"])
-            .run_with(&["exec", "--", "cat", "/proc/self/status"]);
-        ended.assert_code(0);
-        let status = ended.text(crate::support::Stream::Stdout);
+    for rig in Rig::both().map(careless) {
+        let ended = rig.run_with(&["exec", "--", "cat", "/proc/self/status"]);
+        let status = ended.assert_code(0).text(crate::support::Stream::Stdout);
         assert_eq!(set_of(&status, "SigIgn"), 0, "{status}");
         assert_eq!(set_of(&status, "SigBlk"), 1 << 11 | 1 << 39, "{status}");
     }

@@ -108,47 +108,16 @@ fn as_pid_1_too() {
 #[test]
 fn with_the_group_option_the_whole_group_gets_signals() {
     let Some(tini) = Peer::installed("tini") else { return };
-    let dir = tini.path("out");
-    let script = format!(
-        "exec 2>/dev/null; rm -f {0} {0}.ready; (trap 'echo inner >{0}; exit' USR1; >{0}.ready; while [ $((n+=1)) -lt 900 ]; do sleep 0.01; done) & \
-        trap : USR1; while [ ! -e {0}.ready ]; do sleep 0.01; done; \
-        kill -USR1 $PPID; i=0; while [ ! -s {0} ] && [ $i -lt LOOKS ]; do sleep 0.03; i=$((i+1)); done; cat {0} 2>/dev/null; kill $!",
-        dir.display()
-    );
-    for (args, env, heard) in [
-        (&["-s", "-g"][..], &[][..], "inner\n"),
-        (&["-s"], &[("TINI_KILL_PROCESS_GROUP", "")], "inner\n"),
-        (&["-s"], &[], ""),
-    ] {
-        // Waits for what is to be heard, and for a moment where nothing is.
-        let script = script.replace("LOOKS", if heard.is_empty() { "20" } else { "300" });
-        let args = [args, &["--", "sh", "-c", &script]].concat();
-        let did = tini.assert_same(&args, Invocation { env, ..PLAIN });
-        assert_eq!(did.stdout, heard);
-    }
+    tini.assert_group(&["-s", "-g", "--"], &[], true);
+    tini.assert_group(&["-s", "--"], &[("TINI_KILL_PROCESS_GROUP", "")], true);
+    tini.assert_group(&["-s", "--"], &[], false);
 }
 
 #[test]
 fn what_the_child_is_given_is_what_tini_gives() {
     let Some(tini) = Peer::installed("tini") else { return };
-    // Ignored signals, the signal mask and descriptors are inherited.
-    let careless =
-        ["bash", "-c", "trap '' HUP USR1 TTIN TTOU; exec 7</etc/passwd; exec \"$@\"", "bash"];
     let show = "grep -E '^Sig(Blk|Ign|Cgt)' /proc/self/status; readlink /proc/self/fd/7; ps -o pgid=,pid=,tpgid= -p $$ | awk '{print $1==$2, $3}'";
-    let did = |program: &std::path::Path| {
-        let output = std::process::Command::new("env")
-            .arg("--block-signal=USR2,ALRM")
-            .args(careless)
-            .arg(program)
-            .args(["-s", "--", "bash", "-c", show])
-            .stdin(std::process::Stdio::null())
-            .output()
-            .unwrap();
-        String::from_utf8(output.stdout).unwrap()
-    };
-    let ours = did(tini.drainit());
-    assert!(ours.contains("/etc/passwd"), "{ours}");
-    assert_eq!(ours, did(std::path::Path::new("/usr/bin/tini")));
+    tini.assert_same_start(&["-s", "--"], show);
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn rig() -> Option<Rig> {
 fn a_graph_is_started_drained_and_stopped() {
     let admin = Admin::tcp(2);
     let Some(rig) = rig() else { return };
-    let drainit = rig.start(&format!(
+    let drainit = rig.start_ready(&format!(
         "
 processes:
   base:
@@ -52,7 +52,6 @@ processes:
         admin.address()
     ));
     drainit.wait_for_start(&["base", "router"]);
-    drainit.wait_for_line("everything is ready");
     drainit.signal(Signal::SIGTERM);
     admin.wait_for("POST /healthcheck/fail");
     admin.set_connections(0);

@@ -4,7 +4,7 @@
 use std::fs;
 
 use crate::support::lease::Lease;
-use crate::support::{LONG, Rig, Signal, in_parallel, ms};
+use crate::support::{LONG, Rig, in_parallel, ms};
 
 /// Puts a program that hangs, and is none of those that run, into the directory of the rig.
 fn hanging_program(rig: &Rig) -> Option<Lease> {
@@ -28,9 +28,11 @@ fn a_stop_does_not_wait_for_a_program_that_hangs() {
         ",
     );
     drainit.wait_for_start(&["database"]);
-    let t0 = drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
-    ended.assert_code(0).assert_took(t0, ms(0)..ms(10_000)).assert_stopped_in_order(&["database"]);
+    let ended = drainit.stop();
+    ended
+        .assert_code(0)
+        .assert_stopped_within(ms(0)..ms(10_000))
+        .assert_stopped_in_order(&["database"]);
     ended.assert_no_line("hangs: started").assert_no_line("killed").assert_nothing_left();
 }
 
@@ -78,9 +80,8 @@ fn nothing_waits_for_a_file_system_that_hangs() {
     drainit.wait_for_line("mounted|skipped");
     drainit.wait_for_start(&["waits", "fine"]);
     drainit.exec(&["status"]).assert(0, "");
-    let t0 = drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
-    ended.assert_code(0).assert_took(t0, ms(0)..ms(10_000));
+    let ended = drainit.stop();
+    ended.assert_code(0).assert_stopped_within(ms(0)..ms(10_000));
     ended.assert_stopped_in_order(&["fine"]).assert_no_line("killed");
 }
 
@@ -93,40 +94,23 @@ sys.exit(covered)
 ";
 
 #[test]
-fn a_reload_does_not_wait_for_the_directory_of_a_socket_that_hangs() {
+fn neither_a_reload_nor_the_service_manager_holds_up_the_loop_if_a_socket_hangs() {
     let Some((rig, hung)) = beside_hanging_files() else { return };
-    let drainit = rig.start(
+    let rig = rig.env("NOTIFY_SOCKET", &format!("{hung}/notify"));
+    let drainit = rig.start_ready(
         "
         shutdown: {grace_period: 12s, reserve: 2s}
         processes:
           app: {command: [CHILD, app]}
         ",
     );
-    drainit.wait_for_start(&["app"]);
+    drainit.exec(&["status"]).assert(0, "app");
     let listen = format!("listen: ['unix:{hung}/app.sock'], command");
     let config = fs::read_to_string(drainit.path("drainit.yaml")).unwrap();
     fs::write(drainit.path("drainit.yaml"), config.replace("command", &listen)).unwrap();
     drainit.exec(&["reload"]).assert(1, "`listen`: a file system or a socket has not answered");
     drainit.exec(&["status"]).assert(0, "app");
-    let t0 = drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0).assert_took(t0, ms(0)..ms(5_000));
-}
-
-#[test]
-fn the_loop_does_not_wait_for_the_socket_of_a_service_manager_that_hangs() {
-    let Some((rig, hung)) = beside_hanging_files() else { return };
-    let socket = format!("{hung}/notify");
-    let drainit = rig.env("NOTIFY_SOCKET", &socket).start(
-        "
-        shutdown: {grace_period: 12s, reserve: 2s}
-        processes:
-          app: {command: [CHILD, app]}
-        ",
-    );
-    drainit.wait_for_line("everything is ready");
-    drainit.exec(&["status"]).assert(0, "app");
-    let t0 = drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0).assert_took(t0, ms(0)..ms(5_000));
+    drainit.stop().assert_code(0).assert_stopped_within(ms(0)..ms(5_000));
 }
 
 #[test]
@@ -158,8 +142,7 @@ fn a_start_waits_10_s_for_the_config_and_a_stop_signal_ends_the_wait() {
             };
             let threads = || fs::read_dir(format!("/proc/{}/task", drainit.pid())).unwrap();
             drainit.wait_until("the config is read", || threads().flatten().any(reads));
-            let t0 = drainit.signal(Signal::SIGTERM);
-            drainit.wait_exit(LONG).assert_code(78).assert_took(t0, ms(0)..ms(5_000));
+            drainit.stop().assert_code(78).assert_stopped_within(ms(0)..ms(5_000));
         } else {
             let says = format!("error: {config}, or a file that it names: timed out");
             drainit.wait_exit(LONG).assert_code(78).assert_line(&says);
@@ -185,6 +168,5 @@ fn the_exit_does_not_wait_for_the_directory_of_a_socket_that_hangs() {
         ",
     );
     drainit.wait_for_start(&["app"]);
-    let t0 = drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0).assert_took(t0, ms(0)..ms(5_000));
+    drainit.stop().assert_code(0).assert_stopped_within(ms(0)..ms(5_000));
 }

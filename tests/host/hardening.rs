@@ -6,22 +6,6 @@ use std::process::Command;
 use crate::support::namespace::is_root_for;
 use crate::support::{Duration, LONG, Rig, Running, Signal};
 
-const PAIR: &str = "
-processes:
-  base: {command: [CHILD, base, touch=DIR/base], readiness: {file: DIR/base}, log: {prefix: base}}
-  a: {command: [CHILD, a, print=hello, touch=DIR/a], depends_on: [base], log: {prefix: a}}
-";
-
-/// Runs two processes to a clean end.
-#[track_caller]
-fn works(rig: Rig) -> crate::support::Ended {
-    let drainit = rig.start(PAIR);
-    drainit.wait_for_event("a", "touch");
-    let ended = drainit.stop();
-    ended.assert_code(0).assert_stopped_in_order(&["a", "base"]);
-    ended
-}
-
 #[test]
 fn a_change_of_user_without_privileges_fails_and_is_reported() {
     if !is_root_for("another user") {
@@ -34,19 +18,13 @@ fn a_change_of_user_without_privileges_fails_and_is_reported() {
         .assert_line("a: .*10001");
 }
 
-#[test]
-fn a_signal_that_came_ignored_or_blocked_is_heard() {
-    let Some(rig) = Rig::new() else { return };
-    works(rig.wrapper(&["sh", "-c", "trap '' TERM INT QUIT HUP; exec \"$@\"", "sh"]));
-}
-
 // holds: S124, S204
 #[test]
 fn where_drainit_itself_cannot_go_on_all_processes_are_stopped() {
     let rig = Rig::not_init();
     let child = rig.fill("CHILD");
     let refused = nix::libc::SYS_timerfd_settime.to_string();
-    let drainit = rig.wrapper(&[&child, "wrapper", &format!("refuse={refused}")]).start(
+    let drainit = rig.wrapper(&[&child, "wrapper", &format!("refuse={refused}")]).start_ready(
         "
         processes:
           base: {command: [CHILD, base]}
@@ -54,7 +32,6 @@ fn where_drainit_itself_cannot_go_on_all_processes_are_stopped() {
         ",
     );
     drainit.wait_for_start(&["base", "a", "b"]);
-    drainit.wait_for_line("everything is ready");
     // SIGTERM is the first event for which drainit sets a timer.
     let asked = drainit.signal(Signal::SIGTERM);
     // Although `a`, which depends on it, has not ended.
@@ -74,9 +51,8 @@ fn where_drainit_gets_no_memory_all_processes_are_stopped() {
               base: {command: [CHILD, base]}
               a: {command: [CHILD, a, 'daemon=b', 'on=TERM:ignore'], depends_on: [base]}
             ";
-        let drainit = rig.start(config);
+        let drainit = rig.start_ready(config);
         drainit.wait_for_start(&["base", "a", "b"]);
-        drainit.wait_for_line("everything is ready");
         // There is room for the stack of the thread that reads, and none for the file.
         let comment = format!("# {}\n", "x".repeat(3_900_000));
         std::fs::write(drainit.path("drainit.yaml"), comment).unwrap();

@@ -5,8 +5,8 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
 use std::os::unix::net::UnixListener;
 
+use crate::support::Rig;
 use crate::support::namespace::is_root_for;
-use crate::support::{LONG, Rig, Signal};
 
 const THEIRS: u32 = 10_001;
 const SECRET: &str = "geheim-1234";
@@ -79,8 +79,7 @@ processes:
         );
         drainit.wait_for_line(&line);
     }
-    drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
+    let ended = drainit.stop();
     ended.assert_no_line(SECRET);
     let mut left: Vec<_> = fs::read_dir(ended.path("victim"))
         .unwrap()
@@ -118,7 +117,7 @@ fn links_of_root_are_followed() {
     for (target, link) in [("..1", "..data"), ("..data/env", "env"), ("victim", "run")] {
         symlink(target, rig.path(link)).unwrap();
     }
-    let drainit = rig.start(
+    let drainit = rig.start_ready(
         "
         control: {socket: DIR/run/control.sock}
         processes:
@@ -132,11 +131,9 @@ fn links_of_root_are_followed() {
             readiness: {file: DIR/run/secret}
         ",
     );
-    drainit.wait_for_line("everything is ready");
     let socket = drainit.path("run/control.sock").display().to_string();
     drainit.exec(&["status", "--socket", &socket]).assert(0, "ready");
-    drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
+    let ended = drainit.stop();
     ended.assert_code(0).assert_no_line("symbolic link");
     assert_eq!(ended.report("a.json")["env"]["A"], "mounted");
 }

@@ -61,11 +61,12 @@ fn works(lack: impl Fn(Rig) -> Rig) {
 }
 
 #[test]
-fn drainit_works_without_rights_files_and_descriptors() {
-    let all: [fn(Rig) -> Rig; 12] = [
+fn drainit_works_without_rights_files_descriptors_and_unignored_signals() {
+    let all: [fn(Rig) -> Rig; 13] = [
         |rig| rig.wrapper(&ANYBODY),
         |rig| rig.wrapper(&NO_CAPABILITIES),
         |rig| rig.wrapper(&NO_NEW_PRIVILEGES),
+        |rig| rig.wrapper(&["sh", "-c", "trap '' TERM INT QUIT HUP; exec \"$@\"", "sh"]),
         |rig| after(rig, READ_ONLY),
         |rig| after(rig, NO_PROC),
         |rig| after(rig, NO_DEVICES),
@@ -97,8 +98,7 @@ fn what_a_process_says_of_itself_is_heard_without_a_proc_as_well() {
             drain: {notify: {signal: USR1, time: 20s}}
         ";
     for rig in Rig::both() {
-        let drainit = after(rig, NO_PROC).start(CONFIG);
-        drainit.wait_for_line("everything is ready");
+        let drainit = after(rig, NO_PROC).start_ready(CONFIG);
         drainit.stop().assert_code(0).assert_line("complete");
     }
 }
@@ -116,15 +116,13 @@ fn pid_1_stops_leftover_processes_without_a_proc() {
         processes: {a: {command: [CHILD, a, 'relay=2000,DIR/relay', touch=DIR/a], readiness: {file: DIR/a}}}
         ";
     if let Some(rig) = Rig::new() {
-        let drainit = after(rig, NO_PROC).start(OBEYS);
-        drainit.wait_for_line("everything is ready");
+        let drainit = after(rig, NO_PROC).start_ready(OBEYS);
         drainit.signal(Signal::SIGTERM);
         // The code would be 137 if drainit had killed the processes.
         drainit.wait_exit(LONG).assert_code(0);
     }
     if let Some(rig) = Rig::new() {
-        let drainit = after(rig, NO_PROC).start(FLEES);
-        drainit.wait_for_line("everything is ready");
+        let drainit = after(rig, NO_PROC).start_ready(FLEES);
         assert!(is_locked(&drainit.path("relay")), "there is no relay");
         let ended = drainit.stop();
         ended.assert_code(137);

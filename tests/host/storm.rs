@@ -54,8 +54,7 @@ fn all_that_have_ended_in_a_pause_are_reaped() {
         drainit.wait_until("1500 zombies", || drainit.children_in_state('Z') == 1500);
         drainit.signal(Signal::SIGCONT);
         drainit.wait_until("reaped", || drainit.children_in_state('Z') == 0);
-        drainit.signal(Signal::SIGTERM);
-        drainit.wait_exit(LONG).assert_code(0);
+        drainit.stop().assert_code(0);
     }
 }
 
@@ -90,9 +89,8 @@ fn a_storm_holds_up_neither_probes_nor_logs_nor_the_stop() {
     assert!(ready - began < LONG, "ready after {:?}", ready - began);
     // The probe of the process may be answered before the process can handle a signal.
     drainit.wait_for_start(&["later"]);
-    let asked = drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
-    ended.assert_code(0).assert_took(asked, ms(0)..LONG);
+    let ended = drainit.stop();
+    ended.assert_code(0).assert_stopped_within(ms(0)..LONG);
     ended.assert_order(&["later exit 0", "late got SIGTERM", "late exit 0", "a got SIGTERM"]);
     assert_eq!(ended.lines_of(Stream::Stdout, "late").len(), 1000);
 }
@@ -123,8 +121,7 @@ fn a_flood_of_signals_holds_up_neither_probes_nor_the_drain_nor_the_stop() {
     );
     // It starts once a probe is answered, and drainit knows that `c` runs.
     drainit.wait_for_start(&["d"]);
-    let asked = drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
-    ended.assert_code(0).assert_took(asked, ms(0)..LONG);
+    let ended = drainit.stop();
+    ended.assert_code(0).assert_stopped_within(ms(0)..LONG);
     ended.assert_order(&["drain exit 0", "c got SIGTERM", "c exit 0", "b got SIGTERM"]);
 }

@@ -15,9 +15,8 @@ processes:
 ";
 
 fn start(config: &str) -> Option<Running> {
-    let drainit = Rig::new()?.start(config);
+    let drainit = Rig::new()?.start_ready(config);
     drainit.wait_for_start(&["store", "app", "other"]);
-    drainit.wait_for_line("everything is ready");
     Some(drainit)
 }
 

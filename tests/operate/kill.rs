@@ -5,7 +5,7 @@ use crate::support::{LONG, Rig, Signal};
 #[test]
 fn a_signal_goes_to_the_process_alone() {
     let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
+    let drainit = rig.start_ready(
         "
         processes:
           a: {command: [CHILD, a, 'on=HUP:print:reloaded']}
@@ -14,7 +14,6 @@ fn a_signal_goes_to_the_process_alone() {
         ",
     );
     drainit.wait_for_start(&["a", "b"]);
-    drainit.wait_for_line("everything is ready");
     drainit.exec(&["kill", "-s", "HUP", "a"]).assert(0, "");
     drainit.wait_for_line("reloaded");
     drainit.wait_for_line(r"a: SIGHUP sent, requested by pid \d+ \(uid 0\)");
@@ -44,11 +43,10 @@ fn kill_without_a_signal_kills_and_the_policy_decides() {
 #[test]
 fn a_signal_to_drainit_that_nobody_gets_is_reported() {
     let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
+    let drainit = rig.start_ready(
         "processes: {a: {command: [CHILD, a, 'on=USR1:print:got'], forward_signals: [USR1]}}",
     );
     drainit.wait_for_start(&["a"]);
-    drainit.wait_for_line("everything is ready");
     drainit.signal(Signal::SIGUSR1);
     drainit.wait_for_line("got");
     drainit.signal(Signal::SIGCONT);

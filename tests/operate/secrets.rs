@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 
 use crate::support::http::{free_address, get, get_unix};
 use crate::support::namespace::is_root_for;
-use crate::support::{LONG, Rig, Said, Signal};
+use crate::support::{Rig, Said, Signal};
 
 const SECRET: &str = "geheim-1234";
 
@@ -136,7 +136,7 @@ fn no_secret_stays_in_memory_after_the_start() {
             )
         };
         let [app, forked, asked] = ["app", "forked", "asked"].map(keys);
-        let drainit = rig.start(&format!(
+        let drainit = rig.start_ready(&format!(
             "
 control: {{socket: DIR/control.sock}}
 processes:
@@ -147,7 +147,6 @@ processes:
   asked: {{command: [CHILD, asked], {asked}, hooks: {{post_stop: ['true']}}, on_exit: ignore}}
 "
         ));
-        drainit.wait_for_line("everything is ready");
         let socket = drainit.path("control.sock").display().to_string();
         let pid = drainit.pid();
         assert!(is_in_memory(pid, &secret), "a hook needs it");
@@ -156,8 +155,7 @@ processes:
             drainit.exec(&[command, name, "--socket", &socket]).assert(0, "");
         }
         assert!(!is_in_memory(pid, &secret), "{} bytes", secret.len());
-        drainit.signal(Signal::SIGTERM);
-        let ended = drainit.wait_exit(LONG);
+        let ended = drainit.stop();
         ended.assert_code(0);
         let rendered = fs::read_to_string(ended.path("app.conf")).unwrap();
         assert_eq!(rendered, format!("is {secret} and $B {secret}\n"));

@@ -81,8 +81,7 @@ fn status_shows_every_process_without_a_control_section() {
 #[test]
 fn status_needs_no_config_and_no_privileges() {
     let Some(rig) = Rig::new() else { return };
-    let drainit = rig.without_privileges().start("processes: {a: {command: [CHILD, a]}}");
-    drainit.wait_for_line("everything is ready");
+    let drainit = rig.without_privileges().start_ready("processes: {a: {command: [CHILD, a]}}");
     for user in [None, Some(NOBODY)] {
         let mut command = drainit.exec_as(user, &["status"]);
         Said::of(command.env_remove("DRAINIT_CONFIG").output().unwrap()).assert(0, "ready");
@@ -96,8 +95,7 @@ fn status_needs_no_config_and_no_privileges() {
 #[test]
 fn other_users_and_other_containers_are_refused() {
     let Some(rig) = Rig::new() else { return };
-    let drainit = rig.readable_by_everybody().start("processes: {a: {command: [CHILD, a]}}");
-    drainit.wait_for_line("everything is ready");
+    let drainit = rig.readable_by_everybody().start_ready("processes: {a: {command: [CHILD, a]}}");
     for args in [&["status"][..], &["stop", "a"], &["kill", "a"], &["drain"]] {
         let said = Said::of(drainit.exec_as(Some(12_345), args).output().unwrap());
         said.assert(1, "the user 12345 may not ask; drainit's own user (0) and root may");

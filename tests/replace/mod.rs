@@ -2,5 +2,5 @@
 
 mod liveness;
 mod reload;
-mod replace;
+mod start_first;
 mod watch;

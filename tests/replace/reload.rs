@@ -15,7 +15,6 @@ use crate::host::early_signals::reads_a_pipe;
 use crate::replace::watch::swap;
 use crate::support::example::under_load;
 use crate::support::http::{free_address, get};
-use crate::support::record::Record;
 use crate::support::{LONG, Rig, Running, Signal, ms};
 
 const SERVER: &str = include_str!("../fixtures/polite_server.py");
@@ -69,8 +68,7 @@ fn relative_paths_keep_the_start_directory_of_drainit() {
 
 #[test]
 fn changed_processes_are_replaced_and_the_rest_keeps_running() {
-    let Some(drainit) = started(
-        "
+    let config = "
         processes:
           base: {command: [CHILD, base]}
           app: {command: [CHILD, app, print=one], depends_on: [base]}
@@ -78,10 +76,8 @@ fn changed_processes_are_replaced_and_the_rest_keeps_running() {
           old: {command: [CHILD, old]}
           older: {command: [CHILD, older], depends_on: [old]}
           # more
-        ",
-    ) else {
-        return;
-    };
+        ";
+    let Some(drainit) = started(config) else { return };
     drainit.wait_for_start(&["base", "app", "user", "old", "older"]);
     let before = ["base", "app", "user"].map(|name| pid(&drainit, name));
     let text = fs::read_to_string(drainit.path("drainit.yaml")).unwrap();
@@ -201,8 +197,7 @@ fn a_config_that_cannot_be_used_changes_nothing_and_is_explained() {
 
 #[test]
 fn a_new_instance_that_fails_leaves_the_old_definition() {
-    let Some(drainit) = started(
-        "
+    let config = "
         processes:
           app:
             command: [CHILD, app, 'on=USR1:print:got', print=up]
@@ -211,10 +206,8 @@ fn a_new_instance_that_fails_leaves_the_old_definition() {
             readiness: {log: ^up$}
             forward_signals: [USR1]
           other: {command: [CHILD, other, print=one], depends_on: [app]}
-        ",
-    ) else {
-        return;
-    };
+        ";
+    let Some(drainit) = started(config) else { return };
     let before = ["app", "other"].map(|name| pid(&drainit, name));
     edit(&drainit, "print=up", "exit=3");
     edit(&drainit, "[USR1]", "[USR2]");
@@ -304,8 +297,7 @@ fn a_signal_and_a_watched_file_reload() {
     assert_eq!(pid(&drainit, "other"), other);
     let ended = drainit.stop();
     ended.assert_code(0).assert_no_line("HUP has no effect");
-    let reloads = ended.record.lines.iter().filter(|line| line.text.contains("changed; reload"));
-    assert_eq!(reloads.count(), 2, "{}", ended.record);
+    assert_eq!(ended.record.lines_with("changed; reload"), 2, "{}", ended.record);
 }
 
 // holds: C649
@@ -317,9 +309,7 @@ fn a_file_of_a_command_is_read_again_by_a_reload_only() {
         rig.start_ready("{processes: {app: {command: [CHILD, app, {join: [{file: step}]}]}}}");
     fs::write(drainit.path("step"), "print=new").unwrap();
     drainit.exec(&["restart", "app"]).assert(0, "");
-    let has_old =
-        |record: &Record| record.lines.iter().filter(|line| line.text == "old").nth(1).map(|_| ());
-    drainit.wait("the second instance", LONG, has_old);
+    drainit.wait_for_lines("old", 2);
     assert!(drainit.record().line("^new$").is_none(), "{}", drainit.record());
     drainit.exec(&["reload"]).assert(0, "");
     drainit.wait_for_line("^new$");
@@ -329,15 +319,12 @@ fn a_file_of_a_command_is_read_again_by_a_reload_only() {
 // holds: C304
 #[test]
 fn a_stop_wins_and_a_second_reload_waits() {
-    let Some(drainit) = started(
-        "
+    let config = "
         processes:
           slow: {command: [CHILD, slow, print=one, 'on=TERM:ignore', 'on=USR1:exit:0'], stop_grace_period: 20s}
           other: {command: [CHILD, other]}
-        ",
-    ) else {
-        return;
-    };
+        ";
+    let Some(drainit) = started(config) else { return };
     drainit.wait_for_event("slow", "handling");
     let reload = || drainit.exec_as(None, &["reload"]).spawn().unwrap();
     edit(&drainit, "print=one", "print=two");
@@ -349,10 +336,7 @@ fn a_stop_wins_and_a_second_reload_waits() {
     assert_eq!(drainit.state("slow").0, "waiting");
     edit(&drainit, "print=two", "print=three");
     let mut second = reload();
-    drainit.wait("the second", LONG, |record| {
-        let asked = record.lines.iter().filter(|line| line.text.contains("reload requested"));
-        (asked.count() == 2).then_some(())
-    });
+    drainit.wait_for_lines("reload requested", 2);
     drainit.exec(&["kill", "-s", "USR1", "slow"]).assert(0, "");
     assert!(first.wait().unwrap().success());
     // The second reads what the file holds by then.
@@ -366,10 +350,7 @@ fn a_stop_wins_and_a_second_reload_waits() {
         (last > ready).then_some(())
     });
     let mut fourth = reload();
-    drainit.wait("the last request", LONG, |record| {
-        let asked = record.lines.iter().filter(|line| line.text.contains("reload requested"));
-        (asked.count() == 4).then_some(())
-    });
+    drainit.wait_for_lines("reload requested", 4);
     drainit.signal(Signal::SIGTERM);
     drainit.wait_for_line("stopping: SIGTERM");
     drainit.exec(&["plan", "--reload"]).assert(1, "the container is shutting down");
@@ -382,14 +363,11 @@ fn a_stop_wins_and_a_second_reload_waits() {
 
 #[test]
 fn a_request_that_begins_while_the_config_is_read_comes_first() {
-    let Some(drainit) = started(
-        "
+    let config = "
         processes:
           slow: {command: [CHILD, slow, print=one, 'on=TERM:ignore', 'on=USR1:exit:0'], stop_grace_period: 20s}
-        ",
-    ) else {
-        return;
-    };
+        ";
+    let Some(drainit) = started(config) else { return };
     drainit.wait_for_event("slow", "handling");
     let restart = || drainit.exec_as(None, &["restart", "slow"]).spawn().unwrap();
     let end_slow = |times| {
@@ -425,15 +403,12 @@ fn a_request_that_begins_while_the_config_is_read_comes_first() {
 
 #[test]
 fn a_hundred_reloads_take_no_more_memory() {
-    let Some(drainit) = started(
-        "
+    let config = "
         processes:
           app: {command: [CHILD, app, print=version-0], update: start-first, log: {prefix: app}}
           other: {command: [CHILD, other], log: {prefix: other}}
-        ",
-    ) else {
-        return;
-    };
+        ";
+    let Some(drainit) = started(config) else { return };
     let other = pid(&drainit, "other");
     let memory = || drainit.kilobytes("VmRSS");
     let descriptors = || fs::read_dir(format!("/proc/{}/fd", drainit.pid())).unwrap().count();
@@ -460,8 +435,7 @@ fn a_hundred_reloads_take_no_more_memory() {
 
 #[test]
 fn a_socket_goes_to_another_process_only_while_nobody_holds_the_socket() {
-    let Some(drainit) = started(
-        "
+    let config = "
         processes:
           a:
             command: [CHILD, a, 'unix=DIR/x.sock']
@@ -472,10 +446,8 @@ fn a_socket_goes_to_another_process_only_while_nobody_holds_the_socket() {
             sockets: [DIR/y.sock]
             readiness: {unix: DIR/y.sock}
           task: {command: [CHILD, task, exit=0], type: oneshot}
-        ",
-    ) else {
-        return;
-    };
+        ";
+    let Some(drainit) = started(config) else { return };
     let (x, y) = (drainit.path("x.sock"), drainit.path("y.sock"));
     let before = ["a", "b"].map(|name| pid(&drainit, name));
     for (from, to) in [("x.sock", "z.sock"), ("y.sock", "x.sock"), ("z.sock", "y.sock")] {

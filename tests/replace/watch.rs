@@ -5,16 +5,10 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::thread;
 
-use crate::support::record::Record;
-use crate::support::{LONG, Rig, in_parallel, ms};
+use crate::support::{Rig, in_parallel, ms};
 
 /// Longer than a change waits for the next one.
 const SETTLED: std::time::Duration = ms(3500);
-
-/// How many lines have this text.
-fn count(record: &Record, text: &str) -> usize {
-    record.lines.iter().filter(|line| line.text.contains(text)).count()
-}
 
 /// Replaces a file as editors and `mv` do.
 fn replace(path: &Path, content: &str) {
@@ -81,9 +75,8 @@ fn every_kind_of_change_restarts_once() {
                     watch: [{path: PATH, action: restart}]
                   top: {command: [CHILD, top], depends_on: [app]}
                 ";
-            let drainit = rig.start(&config.replace("PATH", path));
+            let drainit = rig.start_ready(&config.replace("PATH", path));
             drainit.wait_for_start(&["base", "app", "top"]);
-            drainit.wait_for_line("everything is ready");
             change(&drainit.path("volume"));
             drainit.wait_for_line(r"\[drainit\].* app: .*/volume.* changed; restart$");
             drainit.wait_for_line("app: restart done");
@@ -108,7 +101,7 @@ fn the_same_content_changes_nothing() {
     swap(&volume, "1", "old");
     symlink("..data/file", volume.join("file")).unwrap();
     fs::create_dir(volume.join("deeper")).unwrap();
-    let drainit = rig.start(
+    let drainit = rig.start_ready(
         "
         processes:
           app:
@@ -120,7 +113,6 @@ fn the_same_content_changes_nothing() {
         ",
     );
     drainit.wait_for_start(&["app"]);
-    drainit.wait_for_line("everything is ready");
     let volume = drainit.path("volume");
     swap(&volume, "2", "old");
     fs::write(volume.join("..2/file"), "old").unwrap();
@@ -134,7 +126,7 @@ fn the_same_content_changes_nothing() {
     fs::write(volume.join("..2/file"), "old").unwrap();
     thread::sleep(SETTLED);
     let record = drainit.record();
-    assert_eq!((record.count("app", "start"), count(&record, "changed")), (1, 0), "{record}");
+    assert_eq!((record.count("app", "start"), record.lines_with("changed")), (1, 0), "{record}");
     // Not even its directory was there.
     drainit.touch("later");
     drainit.wait_for_events("app", "start", 2);
@@ -160,18 +152,18 @@ fn a_signal_goes_to_what_is_ready_and_to_nobody_else() {
     fs::create_dir(&tls).unwrap();
     fs::write(tls.join("cert"), "1").unwrap();
     thread::sleep(SETTLED);
-    assert_eq!(count(&drainit.record(), "changed"), 0, "it is not ready:\n{}", drainit.record());
+    assert_eq!(drainit.record().lines_with("changed"), 0, "it is not ready:\n{}", drainit.record());
     drainit.touch("go");
     drainit.wait_for_line(r"app: /.*/tls changed; SIGHUP$");
     drainit.wait_for_line("hup");
     // Both files are one change.
     fs::write(tls.join("cert"), "2").unwrap();
     fs::write(tls.join("key"), "2").unwrap();
-    drainit.wait("the second signal", LONG, |record| (count(record, "hup") >= 2).then_some(()));
+    drainit.wait_for_lines("hup", 2);
     thread::sleep(SETTLED);
     let ended = drainit.stop();
     ended.assert_code(0).assert_no_line("wrong");
-    assert_eq!(count(&ended.record, "; SIGHUP"), 2, "{}", ended.record);
+    assert_eq!(ended.record.lines_with("; SIGHUP"), 2, "{}", ended.record);
     assert_eq!(ended.record.count("app", "start"), 1, "{}", ended.record);
 }
 

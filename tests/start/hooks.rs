@@ -1,7 +1,7 @@
 //! Hooks: the time at which they run, and the effect of their failure.
 
 use crate::support::namespace::is_root_for;
-use crate::support::{LONG, Rig, Signal, ms};
+use crate::support::{Rig, ms};
 
 // holds: S54, S71, C142, C143, C144, C357, C358
 #[test]
@@ -117,11 +117,10 @@ fn hooks_at_the_end_that_fail_or_hang_change_nothing() {
         ",
     );
     drainit.wait_for_start(&["a"]);
-    let asked = drainit.signal(Signal::SIGTERM);
     drainit
-        .wait_exit(LONG)
+        .stop()
         .assert_code(0)
-        .assert_took(asked, ms(1200)..ms(8000))
+        .assert_stopped_within(ms(1200)..ms(8000))
         .assert_line("pre_stop hook: killed, it took too long")
         .assert_line("warning: a: pre_stop hook: exited with code 8")
         .assert_line("a: post_stop hook: killed, it took too long")
@@ -150,11 +149,10 @@ fn a_pre_stop_hook_killed_with_the_process_has_not_failed() {
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start(OUTLIVED);
     drainit.wait_for_start(&["a"]);
-    let asked = drainit.signal(Signal::SIGTERM);
     drainit
-        .wait_exit(LONG)
+        .stop()
         .assert_code(0)
-        .assert_took(asked, ms(0)..ms(8000))
+        .assert_stopped_within(ms(0)..ms(8000))
         .assert_line("Z a: pre_stop hook: killed, because its process has ended")
         .assert_no_line("a: pre_stop hook: was ended by SIGKILL|left over")
         .assert_no_event("a", "got SIGTERM");
@@ -186,7 +184,7 @@ fn hooks_and_probes_have_the_user_directory_limits_and_umask_of_a_process() {
     }
     let Some(rig) = Rig::new() else { return };
     let say = "[sh, -c, 'echo $0 $(id -u):$(id -g) $(pwd) $(ulimit -Sn) $(umask)', ";
-    let drainit = rig.readable_by_everybody().start(&format!(
+    let drainit = rig.readable_by_everybody().start_ready(&format!(
         "
         processes:
           a:
@@ -201,7 +199,6 @@ fn hooks_and_probes_have_the_user_directory_limits_and_umask_of_a_process() {
             log: {{prefix: a}}
         "
     ));
-    drainit.wait_for_line("everything is ready");
     let ended = drainit.stop();
     for command in ["before", "ending", "after", "drained"] {
         ended.assert_line(&format!(r"^\[a\] {command} 10001:10002 /usr 200 0137$"));

@@ -118,8 +118,7 @@ fn no_stranger_in_the_group_of_a_process_may_notify() {
         ));
         drainit.wait_for_event("app", "handling");
         drainit.wait_for_line("everything is ready");
-        drainit.signal(Signal::SIGTERM);
-        let ended = drainit.wait_exit(LONG);
+        let ended = drainit.stop();
         ended
             .assert_code(0)
             .assert_line("cannot join: Operation not permitted")
@@ -155,8 +154,7 @@ fn only_the_user_of_a_process_may_notify() {
         let refused =
             r"it comes from pid \d+ \(child\), of user 10002, which is not that of the process";
         drainit.wait_for_line(if is_believed { "everything is ready" } else { refused });
-        drainit.signal(Signal::SIGTERM);
-        let ended = drainit.wait_exit(LONG);
+        let ended = drainit.stop();
         ended.assert_no_line(if is_believed { "is not believed" } else { "a: ready" });
     }
 }

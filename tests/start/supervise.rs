@@ -7,7 +7,6 @@ use std::os::unix::net::UnixListener;
 use serde_json::json;
 
 use crate::support::namespace::is_root_for;
-use crate::support::record::Record;
 use crate::support::rig::NOBODY;
 use crate::support::{LONG, Rig, Signal, in_parallel, leave_socket, ms};
 
@@ -47,11 +46,7 @@ fn a_program_that_is_missing_at_a_restart_is_tried_again_as_restart_says() {
     );
     drainit.wait_for_line("a: exited with code 127; restart 2 in");
     fs::rename(drainit.path("next"), drainit.path("app")).unwrap();
-    let is_ready = |record: &Record| {
-        let started = record.lines.iter().filter(|line| line.text.ends_with("a: started"));
-        (started.count() == 2).then_some(())
-    };
-    drainit.wait("second start", LONG, is_ready);
+    drainit.wait_for_lines("a: started", 2);
     drainit.stop().assert_code(0);
     // Before the first start it is unknown whether the file can be executed.
     let Some(rig) = Rig::new() else { return };
@@ -195,7 +190,7 @@ fn the_environment_is_what_the_config_says_on_top_of_the_containers() {
 fn a_variable_that_is_taken_away_reaches_nothing_that_runs_as_the_process_does() {
     let Some(rig) = Rig::new() else { return };
     rig.write("a.env", "FROM_FILE=file\nSTAYS=file\n");
-    let drainit = rig.env("GIVEN", "container").env("ALSO", "container").start(
+    let drainit = rig.env("GIVEN", "container").env("ALSO", "container").start_ready(
         "
         env: {DEFAULT: default}
         processes:
@@ -215,7 +210,6 @@ fn a_variable_that_is_taken_away_reaches_nothing_that_runs_as_the_process_does()
         ",
     );
     drainit.wait_for_start(&["a", "b"]);
-    drainit.wait_for_line("everything is ready");
     let ended = drainit.stop();
     ended.assert_code(0);
     for file in ["process", "readiness", "pre_start", "pre_stop", "post_stop", "drain"] {
@@ -301,8 +295,7 @@ fn a_stopped_process_is_woken_to_end() {
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start("processes: {a: {command: [CHILD, a, die=STOP]}}");
     drainit.wait_until("stopped", || drainit.children_in_state('T') == 1);
-    let asked = drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0).assert_took(asked, ms(0)..ms(8000));
+    drainit.stop().assert_code(0).assert_stopped_within(ms(0)..ms(8000));
 }
 
 // holds: S121, S202

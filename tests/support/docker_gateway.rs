@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use testkit::docker::{LABEL, docker};
+use testkit::docker::docker;
 use testkit::envoy::checkout;
 
 use super::child;
-use super::docker_images::{envoy_image, images};
+use super::docker_images::{docker_build, envoy_image, images};
 use super::temp_dir::TempDir;
 
 /// The ids of the images.
@@ -41,12 +41,12 @@ pub(crate) fn gateway_images() -> Option<&'static GatewayImages> {
         let drainit = format!("DRAINIT={}", named("drainit", drainit));
         let gateway = format!("GATEWAY={}", named("runtime", &runtime()));
         let context = context.to_str().unwrap();
-        let production = build(&["--build-arg", &drainit, "--build-arg", &gateway, context]);
+        let production = docker_build(&["--build-arg", &drainit, "--build-arg", &gateway, context]);
         let gateway = format!("GATEWAY={}", named("production", &production));
         let debugger = format!("DEBUGGER={}", named("debugger", &debugger()));
         let file = format!("{context}/Dockerfile.debug");
         let args = ["--file", &file, "--build-arg", &gateway, "--build-arg", &debugger, context];
-        GatewayImages { production, debug: build(&args) }
+        GatewayImages { production, debug: docker_build(&args) }
     }))
 }
 
@@ -55,7 +55,7 @@ fn debugger() -> String {
     let dir = TempDir::new();
     fs::copy(child(), dir.join("dlv")).unwrap();
     dir.write("Dockerfile", "FROM scratch\nCOPY dlv /usr/local/bin/dlv\n");
-    build(&[dir.path().to_str().unwrap()])
+    docker_build(&[dir.path().to_str().unwrap()])
 }
 
 /// Builds a stand-in for the gateway's runtime image, without its scripts.
@@ -84,7 +84,7 @@ fn runtime() -> String {
         fs::copy(&library, to).unwrap();
     }
     dir.write("Dockerfile", format!("FROM {}\nCOPY root /\n", envoy_image()));
-    build(&[dir.path().to_str().unwrap()])
+    docker_build(&[dir.path().to_str().unwrap()])
 }
 
 /// Returns the directory of the built examples.
@@ -97,13 +97,6 @@ fn libraries(program: &Path) -> Vec<String> {
     let output = Command::new("ldd").arg(program).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     text.split_whitespace().filter(|word| word.starts_with('/')).map(str::to_owned).collect()
-}
-
-fn build(args: &[&str]) -> String {
-    let dir = TempDir::new();
-    let id = dir.join("id");
-    docker(&[&["build", "--label", LABEL, "--iidfile", id.to_str().unwrap()], args].concat());
-    fs::read_to_string(&id).unwrap()
 }
 
 /// Tags an image, because not every builder accepts an id after `FROM`.

@@ -52,8 +52,7 @@ pub(crate) fn child_image() -> Option<&'static str> {
                 images.drainit
             ),
         );
-        let path = dir.path().to_str().unwrap();
-        docker(&["build", "--quiet", "--label", LABEL, path])
+        docker_build(&[dir.path().to_str().unwrap()])
     }))
 }
 
@@ -115,8 +114,7 @@ pub(crate) fn systemd_image() -> Option<&'static str> {
                 images.gateway
             ),
         );
-        let path = dir.path().to_str().unwrap();
-        Ok(docker(&["build", "--quiet", "--label", LABEL, path]))
+        Ok(docker_build(&[dir.path().to_str().unwrap()]))
     });
     skip_unless(image.as_ref().map(drop).map_err(Clone::clone)).then(|| image.as_deref().unwrap())
 }
@@ -175,14 +173,13 @@ fn build() -> Images {
 
 /// Builds `Dockerfile.example` and returns the id of the image.
 fn build_image(args: &[&str]) -> String {
-    let dir = TempDir::new();
-    let id = dir.join("id");
-    let checkout = envoy::checkout();
-    let file = checkout.join("Dockerfile.example");
-    let (file, checkout, iid) = (file.to_str(), checkout.to_str(), id.to_str());
-    let fixed = ["build", "--label", LABEL, "--iidfile", iid.unwrap(), "--file", file.unwrap()];
-    docker(&[&fixed, args, &[checkout.unwrap()]].concat());
-    fs::read_to_string(&id).unwrap()
+    let file = envoy::checkout().join("Dockerfile.example").display().to_string();
+    docker_build(&[&["--file", &file], args, &[envoy::checkout().to_str().unwrap()]].concat())
+}
+
+/// Runs `docker build` and returns the id of the image.
+pub(crate) fn docker_build(args: &[&str]) -> String {
+    docker(&[&["build", "--quiet", "--label", LABEL], args].concat())
 }
 
 /// Returns the stand-in for `rust:1-bookworm`.

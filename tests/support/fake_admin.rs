@@ -218,9 +218,8 @@ impl Admin {
                 };
                 (answer, stats)
             };
-            let listed_stats = listed(&stats);
             let body = match path {
-                "/stats" => listed_stats.as_str(),
+                "/stats" => stats.as_str(),
                 "/server_info" => SERVER_INFO,
                 "/listeners" => "listener_0::0.0.0.0:8080\n",
                 _ => "OK\n",
@@ -280,9 +279,9 @@ fn response(status: u16, body: &str) -> String {
 
 /// Formats the statistics as Envoy does for `/stats?format=json`. They include the admin's own
 /// listener, which drainit must not count.
-fn stats(active: u64, accepted: u64) -> Vec<String> {
+fn stats(active: u64, accepted: u64) -> String {
     let stat = |name: &str, value: u64| format!(r#"{{"name":"{name}","value":{value}}}"#);
-    vec![
+    let all = [
         stat("listener.admin.downstream_cx_active", 1),
         stat("listener.admin.downstream_cx_total", 7),
         stat("listener.admin.downstream_pre_cx_active", 0),
@@ -293,9 +292,6 @@ fn stats(active: u64, accepted: u64) -> Vec<String> {
         stat("http.ingress_http.downstream_rq_total", accepted),
         stat("http.ingress_http.downstream_cx_drain_close", 0),
         stat("http.ingress_http.downstream_cx_tx_bytes_buffered", 0),
-    ]
-}
-
-fn listed(stats: &[String]) -> String {
-    format!(r#"{{"stats":[{}]}}"#, stats.join(","))
+    ];
+    format!(r#"{{"stats":[{}]}}"#, all.join(","))
 }

@@ -92,6 +92,39 @@ impl Peer {
         assert!(theirs == ours, "{args:?} {how:?}\n--- theirs: {theirs}\n--- ours: {ours}");
         ours
     }
+
+    /// Asserts that a signal to both programs reaches a second process of the group, or does not.
+    /// `options` precede the command.
+    #[track_caller]
+    pub(crate) fn assert_group(&self, options: &[&str], env: &[(&str, &str)], is_reached: bool) {
+        // The script waits for the signal, and only for a moment where none is expected.
+        let (looks, heard) = if is_reached { (300, "inner\n") } else { (20, "") };
+        let script = format!(
+            "exec 2>/dev/null; rm -f {0} {0}.ready; sh -c \"trap 'echo inner >{0}; exit' USR1; >{0}.ready; while [ \\$((n+=1)) -lt 900 ]; do sleep 0.01; done\" & \
+            trap : USR1; while [ ! -e {0}.ready ]; do sleep 0.01; done; \
+            kill -USR1 $PPID; i=0; while [ ! -s {0} ] && [ $i -lt {looks} ]; do sleep 0.03; i=$((i+1)); done; cat {0} 2>/dev/null; kill $!; exit 3",
+            self.path("out").display()
+        );
+        let args = [options, &["sh", "-c", &script]].concat();
+        let did = self.assert_same(&args, Invocation { env, init: false });
+        assert_eq!((did.code, did.stdout.as_str()), (3, heard), "{options:?} {env:?}");
+    }
+
+    /// Asserts that the command of both programs has the same signals, descriptors and groups, as
+    /// the script shows. The programs start with blocked and ignored signals and a descriptor.
+    #[track_caller]
+    pub(crate) fn assert_same_start(&self, options: &[&str], show: &str) {
+        let did = |program: &Path| {
+            let mut command = Command::new("env");
+            command.args(["--block-signal=USR2,ALRM", "bash", "-c"]);
+            command.args(["trap '' HUP USR1 TTIN TTOU; exec 7</etc/passwd; exec \"$@\"", "bash"]);
+            command.arg(program).args(options).args(["bash", "-c", show]).stdin(Stdio::null());
+            String::from_utf8(command.output().unwrap().stdout).unwrap()
+        };
+        let ours = did(&self.drainit);
+        assert!(ours.contains("/etc/passwd"), "{ours}");
+        assert_eq!(ours, did(&self.original));
+    }
 }
 
 fn run(program: &Path, args: &[&str], how: Invocation<'_>) -> RunResult {

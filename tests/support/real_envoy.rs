@@ -22,7 +22,7 @@ exec ENVOY \"$@\"
 #[derive(Clone, Debug)]
 pub(crate) struct RealEnvoy {
     pub(crate) version: &'static str,
-    pub(crate) flags: &'static [&'static str],
+    pub(crate) flags: &'static str,
     /// The keys of `drain.envoy` other than `admin`.
     pub(crate) drain: &'static str,
     /// The keys of `shutdown`.
@@ -43,7 +43,7 @@ impl Default for RealEnvoy {
     fn default() -> Self {
         Self {
             version: envoy::DEFAULT,
-            flags: &["--concurrency", "2"],
+            flags: "--concurrency 2",
             drain: "time: 3s, min: 500ms",
             shutdown: "grace_period: 12s, reserve: 2s",
             readiness: "http: 'unix:DIR/admin.sock:/ready'",
@@ -86,7 +86,7 @@ impl RealEnvoy {
             true => command.extend(["--base-id".to_owned(), address.port().to_string()]),
             false => command.push("--disable-hot-restart".to_owned()),
         }
-        command.extend(self.flags.iter().map(|flag| (*flag).to_owned()));
+        command.extend(self.flags.split(' ').map(str::to_owned));
         let drainit = rig.env("DRAINIT_LOG_LEVEL", "debug").start(&format!(
             "
 shutdown: {{{}}}

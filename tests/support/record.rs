@@ -51,6 +51,11 @@ impl Record {
         self.lines.iter().find(|line| pattern.is_match(&line.text))
     }
 
+    /// Counts the lines that contain this text.
+    pub(crate) fn lines_with(&self, text: &str) -> usize {
+        self.lines.iter().filter(|line| line.text.contains(text)).count()
+    }
+
     /// Counts the events of this process that begin with `what`.
     pub(crate) fn count(&self, name: &str, what: &str) -> usize {
         let is_one = |event: &&Event| event.name == name && event.what.starts_with(what);

@@ -125,6 +125,13 @@ impl Running {
         self.wait(&format!("{times} events `{name} {what}`"), LONG, enough);
     }
 
+    /// Waits until this number of lines contain the text.
+    #[track_caller]
+    pub(crate) fn wait_for_lines(&self, text: &str, times: usize) {
+        let enough = |record: &Record| (record.lines_with(text) >= times).then_some(());
+        self.wait(&format!("{times} lines `{text}`"), LONG, enough);
+    }
+
     /// Returns the entries of these processes, or of all, in `drainit status --format json`.
     #[track_caller]
     pub(crate) fn processes(&self, names: &[&str]) -> Vec<Value> {
@@ -209,8 +216,8 @@ impl Running {
     /// Sends SIGTERM, and waits for the end.
     #[track_caller]
     pub(crate) fn stop(self) -> Ended {
-        self.signal(Signal::SIGTERM);
-        self.wait_exit(LONG)
+        let asked = self.signal(Signal::SIGTERM);
+        Ended { asked, ..self.wait_exit(LONG) }
     }
 
     /// Waits until drainit has ended and all of its output has been read.
@@ -229,7 +236,7 @@ impl Running {
             Err(record) => record,
         };
         let code = status.code().unwrap_or(-1);
-        Ended { code, record, dir: std::mem::replace(&mut self.dir, TempDir::new()) }
+        Ended::of(code, record, std::mem::replace(&mut self.dir, TempDir::new()))
     }
 
     /// Returns the PID of the process that executed drainit, once it has done so.
@@ -313,13 +320,15 @@ pub(crate) struct Ended {
     pub(crate) code: i32,
     /// The complete record of the run.
     pub(crate) record: Record,
+    /// The time at which [`Running::stop`] sent SIGTERM, or else of the start.
+    pub(crate) asked: Duration,
     dir: TempDir,
 }
 
 impl Ended {
     /// The result of another program that ran in the directory of a test.
     pub(crate) fn of(code: i32, record: Record, dir: TempDir) -> Self {
-        Self { code, record, dir }
+        Self { code, asked: record.started, record, dir }
     }
 
     /// Asserts that drainit ended with this code.
@@ -407,6 +416,12 @@ impl Ended {
         let took = self.since(since);
         assert!(range.contains(&took), "took {took:?}, and not {range:?}:\n{}", self.record);
         self
+    }
+
+    /// Asserts that drainit ended within this range after [`Running::stop`] sent SIGTERM.
+    #[track_caller]
+    pub(crate) fn assert_stopped_within(&self, range: std::ops::Range<Duration>) -> &Self {
+        self.assert_took(self.asked, range)
     }
 
     /// Returns all text that was written to one stream.
