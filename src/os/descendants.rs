@@ -50,17 +50,8 @@ pub(super) fn find(end: Time) -> io::Result<Vec<Descendant>> {
         return Err(io::Error::new(io::ErrorKind::Unsupported, message));
     }
     let mut by_parent: HashMap<Pid, Vec<Stat>> = HashMap::new();
-    for entry in fs::read_dir("/proc")? {
-        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else {
-            continue;
-        };
-        if clock::now() > end {
-            break;
-        }
-        // A process that has ended meanwhile needs no more.
-        if let Some(stat) = Stat::read(pid) {
-            by_parent.entry(stat.parent).or_default().push(stat);
-        }
+    for stat in processes()?.take_while(|_| clock::now() <= end) {
+        by_parent.entry(stat.parent).or_default().push(stat);
     }
     let mut found = Vec::new();
     let mut parents = vec![own];
@@ -101,10 +92,13 @@ pub(crate) fn has_only_zombies(leader: Pid) -> bool {
 }
 
 fn group_members(leader: Pid) -> Vec<Stat> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    let names = entries.flatten().map(|entry| entry.file_name());
-    let pids = names.filter_map(|name| name.to_str()?.parse().ok());
-    pids.filter_map(Stat::read).filter(|stat| stat.group == leader).collect()
+    processes().into_iter().flatten().filter(|stat| stat.group == leader).collect()
+}
+
+/// The processes in `/proc`, without those that end meanwhile.
+fn processes() -> io::Result<impl Iterator<Item = Stat>> {
+    let names = fs::read_dir("/proc")?.flatten().map(|entry| entry.file_name());
+    Ok(names.filter_map(|name| Stat::read(name.to_str()?.parse().ok()?)))
 }
 
 /// Whether a process belongs to a child of drainit.

@@ -105,19 +105,15 @@ impl EventLoop {
 
     /// Runs until the core decides to exit, and returns its exit code.
     pub(crate) async fn run(&mut self, began: Time) -> io::Result<u8> {
-        self.start(began)?;
+        // The signals that have arrived come first, so that nothing starts after a stop signal.
+        self.take_pending(began)?;
+        self.step(Event::Start)?;
         loop {
             if let Some(code) = self.exit {
                 return Ok(code);
             }
             self.turn().await?;
         }
-    }
-
-    /// Handles the signals that have arrived first, so that nothing starts after a stop signal.
-    fn start(&mut self, began: Time) -> io::Result<()> {
-        self.take_pending(began)?;
-        self.step(Event::Start)
     }
 
     /// Handles the signals that have arrived.
@@ -204,12 +200,10 @@ impl EventLoop {
         match message {
             Message::Wake => self.has_ended = true,
             Message::Reload { reply } => self.reload_asked(reply),
-            Message::PlanReload { reply } => {
-                self.executor.reloads.begin_plan(reply);
-            }
+            Message::PlanReload { reply } => self.executor.reloads.begin_plan(reply),
             Message::Reading => self.reads_config(),
-            Message::Prepared(prepared) => self.prepared(*prepared),
-            Message::Opened(ready) => self.opened(*ready)?,
+            Message::Prepared(candidate) => self.prepared(*candidate)?,
+            Message::ReadForPlan { reply, read } => self.plan(reply, *read),
             Message::File { name, watch, seen } => self.file(&name, &watch, seen)?,
             Message::Request { name, request, reply, has_looked: false } => {
                 let process = self.status_board.process(&name);

@@ -14,7 +14,7 @@ use crate::supervisor::children::Children;
 use crate::supervisor::file_watch::Seen;
 use crate::supervisor::launch::StartError;
 use crate::supervisor::preparation::Files;
-use crate::supervisor::reload::{Prepared, Ready};
+use crate::supervisor::reload::{Candidate, Read};
 use crate::types::{End, ProcessId};
 
 pub(crate) type MessageSender = UnboundedSender<Message>;
@@ -114,10 +114,13 @@ pub(crate) enum Message {
     },
     /// The config is read again from now on.
     Reading,
-    /// It was read.
-    Prepared(Box<Prepared>),
-    /// Its sockets were opened.
-    Opened(Box<Ready>),
+    /// It was read for a reload, or cannot be used for this reason.
+    Prepared(Box<Result<Candidate, String>>),
+    /// It was read for a plan.
+    ReadForPlan {
+        reply: TextReply,
+        read: Box<Result<Read, String>>,
+    },
     /// Only wakes the loop, which then reaps and scans groups.
     Wake,
 }

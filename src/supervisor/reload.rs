@@ -32,33 +32,16 @@ pub struct ConfigSource {
     pub arguments: Vec<String>,
 }
 
-/// A config that was read again, or why it cannot be used.
-pub(crate) struct Prepared {
-    pub(crate) purpose: Purpose,
-    pub(crate) outcome: Result<Candidate, String>,
-}
+/// A config without errors, and the container's arguments for each of its processes.
+pub(crate) type Read = (Loaded, Vec<Vec<String>>);
 
-/// A config whose sockets are open, or why it cannot be used.
-pub(crate) type Ready = Result<(Candidate, Vec<Sockets>), String>;
-
-pub(crate) enum Purpose {
-    Reload,
-    Plan { reply: TextReply },
-}
-
-/// A config without errors.
+/// A config that was read for a reload, with what it needs beside.
 pub(crate) struct Candidate {
-    pub(crate) loaded: Loaded,
-    pub(crate) args: Vec<Vec<String>>,
-    /// Of the files that are not watched yet.
+    pub(crate) read: Read,
+    /// The tasks for the files that were not watched before.
     pub(crate) watches: FileWatches,
-}
-
-impl Candidate {
-    /// The warnings as `check` prints them; empty if there are none.
-    pub(crate) fn warnings(&self) -> String {
-        text(&self.loaded.warnings)
-    }
+    /// The sockets of each process, in file order.
+    pub(crate) sockets: Vec<Sockets>,
 }
 
 /// The reload that is under way, and those who wait for it or for the next one.
@@ -100,7 +83,7 @@ impl Reloads {
 
     /// Begins to read the config, after a look at the files that are watched already:
     /// [`Message::Reading`] and [`Message::Prepared`] follow.
-    pub(crate) fn begin(&mut self, watches: &FileWatches) {
+    pub(crate) fn begin(&mut self, watches: &FileWatches, held: Held) {
         self.is_wanted = false;
         let waiting = std::mem::take(&mut self.waiting);
         self.under_way = Some(UnderWay { waiting, warnings: String::new() });
@@ -111,27 +94,19 @@ impl Reloads {
             look.await;
             // Fails only when the event loop has ended.
             let _ = sender.send(Message::Reading);
-            prepare(source, Purpose::Reload, known, sender).await;
+            let candidate = Box::new(candidate(source, known, held, &sender).await);
+            // As above.
+            let _ = sender.send(Message::Prepared(candidate));
         });
     }
 
-    /// Begins to read the config for `drainit plan --reload`.
+    /// Begins to read the config for `drainit plan --reload`: [`Message::ReadForPlan`] follows.
     pub(crate) fn begin_plan(&self, reply: TextReply) {
         let (source, sender) = (self.source.clone(), self.sender.clone());
-        spawn_local(prepare(source, Purpose::Plan { reply }, Vec::new(), sender));
-    }
-
-    /// Begins to open the sockets of a config: [`Message::Opened`] follows.
-    pub(crate) fn open_sockets(&self, candidate: Candidate, held: Held) {
-        let sender = self.sender.clone();
-        let wanted = sockets::wanted(&candidate.loaded.config);
         spawn_local(async move {
-            let open = move || sockets::open(wanted, Some(&held));
-            let opened = on_thread(LONGEST_OPEN, open).await;
-            let opened = opened.unwrap_or_else(|why| Err(format!("`listen`: {why}")));
-            let ready = opened.map(|opened| (candidate, opened));
-            // Fails only when the event loop has ended.
-            let _ = sender.send(Message::Opened(Box::new(ready)));
+            let read = Box::new(read(source).await);
+            // As above.
+            let _ = sender.send(Message::ReadForPlan { reply, read });
         });
     }
 
@@ -178,50 +153,39 @@ impl Reloads {
     }
 }
 
-async fn prepare(
-    source: Option<ConfigSource>,
-    purpose: Purpose,
-    known: Vec<Watched>,
-    sender: MessageSender,
-) {
-    let outcome = match source {
-        Some(source) => candidate(source, &purpose, known, &sender).await,
-        None => Err("there is no config file that could be read again".to_owned()),
-    };
-    // Fails only when the event loop has ended.
-    let _ = sender.send(Message::Prepared(Box::new(Prepared { purpose, outcome })));
-}
-
 async fn candidate(
-    source: ConfigSource,
-    purpose: &Purpose,
+    source: Option<ConfigSource>,
     known: Vec<Watched>,
+    held: Held,
     sender: &MessageSender,
 ) -> Result<Candidate, String> {
-    let read = on_thread(LONGEST_READ, move || read(&source)).await;
-    let (loaded, args) = read.map_err(|why| format!("the config cannot be read: {why}"))??;
-    let mut wanted = match purpose {
-        Purpose::Reload => {
-            loaded.config.processes.iter().flat_map(file_watch::watched).collect::<Vec<_>>()
-        }
-        Purpose::Plan { .. } => Vec::new(),
-    };
-    wanted.retain(|wanted| !known.contains(wanted));
-    let watches = FileWatches::begin(wanted, sender).await;
-    Ok(Candidate { loaded, args, watches })
+    let read = read(source).await?;
+    let processes = &read.0.config.processes;
+    let mut watched: Vec<_> = processes.iter().flat_map(file_watch::watched).collect();
+    watched.retain(|watched| !known.contains(watched));
+    let watches = FileWatches::begin(watched, sender).await;
+    let wanted = sockets::wanted(&read.0.config);
+    let opened = on_thread(LONGEST_OPEN, move || sockets::open(wanted, Some(&held))).await;
+    let sockets = opened.unwrap_or_else(|why| Err(format!("`listen`: {why}")))?;
+    Ok(Candidate { read, watches, sockets })
 }
 
 /// Reads the config exactly as at the start.
-fn read(source: &ConfigSource) -> Result<(Loaded, Vec<Vec<String>>), String> {
-    let loaded = load::load(&source.paths, &Environment::from_process())
-        .map_err(|problems| text(&problems) + "the config is wrong")?;
-    let args = args::route(&loaded.config, &source.arguments)
-        .map_err(|error| harmless(&error.to_string()).into_owned())?;
-    Ok((loaded, args))
+async fn read(source: Option<ConfigSource>) -> Result<Read, String> {
+    let source = source.ok_or("there is no config file that could be read again")?;
+    let read = move || {
+        let loaded = load::load(&source.paths, &Environment::from_process())
+            .map_err(|problems| text(&problems) + "the config is wrong")?;
+        let args = args::route(&loaded.config, &source.arguments)
+            .map_err(|error| harmless(&error.to_string()).into_owned())?;
+        Ok((loaded, args))
+    };
+    let read = on_thread(LONGEST_READ, read).await;
+    read.unwrap_or_else(|why| Err(format!("the config cannot be read: {why}")))
 }
 
-/// The problems as `check` prints them.
-fn text(problems: &[Diagnostic]) -> String {
+/// The problems as `check` prints them; empty if there are none.
+pub(crate) fn text(problems: &[Diagnostic]) -> String {
     let mut text = String::new();
     for problem in problems {
         let _ = writeln!(text, "{problem}");

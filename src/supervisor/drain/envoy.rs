@@ -108,7 +108,7 @@ impl EnvoyDrain {
     }
 
     fn carry_out(self: &Rc<Self>, outputs: Vec<Output>) {
-        let process = self.target.process;
+        let process = self.target.instance.process;
         let sampled = |load| {
             self.target.instance.send(Event::DrainSample { process, load });
         };
@@ -124,9 +124,7 @@ impl EnvoyDrain {
                     self.target.status_board.journal.borrow_mut().traffic_unknown(process);
                     sampled(Load::default());
                 }
-                Output::Answered { accepted } => {
-                    self.target.instance.send(Event::DrainAnswered { process, accepted });
-                }
+                Output::Answered { accepted } => self.target.answered(accepted),
                 Output::NothingToDrain => {
                     self.target.instance.send(Event::NothingToDrain(process));
                 }

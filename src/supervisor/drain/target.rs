@@ -9,11 +9,10 @@ use crate::os::Pid;
 use crate::os::kill::kill_child;
 use crate::supervisor::message::InstanceSender;
 use crate::supervisor::status::StatusBoard;
-use crate::types::{ProcessId, Signal, harmless};
+use crate::types::{Signal, harmless};
 
 /// The process to drain, and the way to report about it.
 pub(crate) struct DrainTarget {
-    pub(crate) process: ProcessId,
     pub(crate) instance: InstanceSender,
     /// The shortest and the longest wait that the core has granted.
     pub(crate) min: Duration,
@@ -36,10 +35,10 @@ impl DrainTarget {
     /// Reports the end of the request or command that drains the process.
     pub(super) fn ended<E: Display>(&self, result: Result<(), E>, what: &str) {
         match result {
-            Ok(()) => self.instance.send(Event::Drained(self.process)),
+            Ok(()) => self.instance.send(Event::Drained(self.instance.process)),
             Err(error) => {
                 self.warn(&format!("{what}: {error}"));
-                self.instance.send(Event::DrainAnswered { process: self.process, accepted: false });
+                self.answered(false);
             }
         }
     }
@@ -52,6 +51,11 @@ impl DrainTarget {
                 false
             }
         };
-        self.instance.send(Event::DrainAnswered { process: self.process, accepted });
+        self.answered(accepted);
+    }
+
+    /// Reports whether the process has accepted to drain.
+    pub(super) fn answered(&self, accepted: bool) {
+        self.instance.send(Event::DrainAnswered { process: self.instance.process, accepted });
     }
 }

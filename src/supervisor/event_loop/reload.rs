@@ -10,6 +10,7 @@ use crate::core::event::Event;
 use crate::core::note::{Note, RequestError};
 use crate::core::spec::Spec;
 use crate::core::state::Lifecycle;
+use crate::load::Loaded;
 use crate::load::check::own_address::normal;
 use crate::os::clock;
 use crate::plan::changes;
@@ -18,9 +19,8 @@ use crate::report::event;
 use crate::supervisor::event_loop::EventLoop;
 use crate::supervisor::file_watch::Watched;
 use crate::supervisor::message::TextReply;
-use crate::supervisor::reload::{Candidate, Prepared, Purpose, Ready};
+use crate::supervisor::reload::{Candidate, Read, text};
 use crate::supervisor::slots::Definition;
-use crate::supervisor::sockets::Sockets;
 use crate::types::harmless;
 use crate::types::suggest::list;
 
@@ -71,7 +71,9 @@ impl EventLoop {
             return;
         }
         match self.may_reload() {
-            Ok(()) => self.executor.reloads.begin(&self.executor.file_watches),
+            Ok(()) => {
+                self.executor.reloads.begin(&self.executor.file_watches, self.executor.held())
+            }
             Err(why @ (RequestError::ShuttingDown | RequestError::Drained)) => {
                 let why = self.status_board.failure(why);
                 Self::refused(&why);
@@ -82,33 +84,24 @@ impl EventLoop {
         }
     }
 
-    /// The config was read again.
-    pub(super) fn prepared(&mut self, prepared: Prepared) {
-        let Prepared { purpose, outcome } = prepared;
-        if matches!(purpose, Purpose::Reload) && self.has_to_wait() {
-            return self.executor.reloads.again();
-        }
-        match (purpose, outcome.and_then(|candidate| self.possible(candidate))) {
-            (Purpose::Plan { reply }, outcome) => {
-                // As above.
-                let _ = reply.send(outcome.map(|candidate| self.plan(&candidate)));
-            }
-            (Purpose::Reload, Ok(candidate)) => {
-                let held = self.executor.held();
-                self.executor.reloads.open_sockets(candidate, held);
-            }
-            (Purpose::Reload, Err(why)) => self.failed(why),
-        }
+    /// The config was read for a plan.
+    pub(super) fn plan(&self, reply: TextReply, read: Result<Read, String>) {
+        let plan = read.and_then(|read| {
+            self.check_possible(&read.0)?;
+            let spec = read.0.config.spec(&read.0.graph);
+            Ok(self.with_plan(&read.0.config, &spec, &read.1, |reload| reload.text()))
+        });
+        // As above.
+        let _ = reply.send(plan);
     }
 
-    /// The sockets of a config are open.
-    pub(super) fn opened(&mut self, ready: Ready) -> io::Result<()> {
+    /// The config was read again, and its sockets are open.
+    pub(super) fn prepared(&mut self, candidate: Result<Candidate, String>) -> io::Result<()> {
         if self.has_to_wait() {
             self.executor.reloads.again();
             return Ok(());
         }
-        let ready = ready.and_then(|(one, sockets)| Ok((self.possible(one)?, sockets)));
-        match ready.and_then(|(candidate, sockets)| self.apply(candidate, sockets)) {
+        match candidate.and_then(|candidate| self.apply(candidate)) {
             Ok(actions) => {
                 self.carry_out_all(clock::now(), actions);
                 // Handles the events that they caused at once.
@@ -135,13 +128,6 @@ impl EventLoop {
         let lines = if why.contains('\n') { "\n" } else { " " };
         let members = event::reload_failed(why).members();
         tracing::error!(members, "reload failed, nothing was changed:{lines}{why}");
-    }
-
-    /// Says what a reload would do.
-    fn plan(&self, candidate: &Candidate) -> String {
-        let Candidate { loaded, args, .. } = candidate;
-        let spec = loaded.config.spec(&loaded.graph);
-        self.with_plan(&loaded.config, &spec, args, |reload| reload.text())
     }
 
     /// Compares a config with what runs.
@@ -171,15 +157,14 @@ impl EventLoop {
     }
 
     /// Refuses a config that cannot be taken over at this moment.
-    fn possible(&self, candidate: Candidate) -> Result<Candidate, String> {
+    fn check_possible(&self, loaded: &Loaded) -> Result<(), String> {
         self.may_reload().map_err(|why| self.status_board.failure(why))?;
-        self.refuse_fixed(&candidate)?;
-        self.refuse_moved(&candidate)?;
-        Ok(candidate)
+        self.refuse_fixed(&loaded.config)?;
+        self.refuse_moved(&loaded.config)
     }
 
-    fn refuse_fixed(&self, candidate: &Candidate) -> Result<(), String> {
-        let keys = changes::fixed(self.executor.config(), &candidate.loaded.config);
+    fn refuse_fixed(&self, config: &Config) -> Result<(), String> {
+        let keys = changes::fixed(self.executor.config(), config);
         if keys.is_empty() {
             return Ok(());
         }
@@ -192,8 +177,8 @@ impl EventLoop {
     /// start after the end of the other, which two that exchange theirs cannot. A new process does:
     /// it waits for those that are removed. One that was stopped by hand stays down, unless another
     /// needs it.
-    fn refuse_moved(&self, candidate: &Candidate) -> Result<(), String> {
-        let wanted = &candidate.loaded.config.processes;
+    fn refuse_moved(&self, config: &Config) -> Result<(), String> {
+        let wanted = &config.processes;
         if wanted.iter().all(|process| process.sockets.is_empty()) {
             return Ok(());
         }
@@ -242,13 +227,10 @@ impl EventLoop {
     }
 
     /// Hands a config to the core, or changes nothing.
-    fn apply(
-        &mut self,
-        candidate: Candidate,
-        sockets: Vec<Sockets>,
-    ) -> Result<Vec<Action>, String> {
-        let warnings = candidate.warnings();
-        let Candidate { loaded, args, watches } = candidate;
+    fn apply(&mut self, candidate: Candidate) -> Result<Vec<Action>, String> {
+        let Candidate { read: (loaded, args), watches, sockets } = candidate;
+        self.check_possible(&loaded)?;
+        let warnings = text(&loaded.warnings);
         let spec = loaded.config.spec(&loaded.graph);
         let (placed, steps) = self.with_plan(&loaded.config, &spec, &args, |reload| {
             (reload.placed.clone(), reload.text())

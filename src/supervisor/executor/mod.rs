@@ -232,7 +232,7 @@ impl Executor {
             | Message::Reload { .. }
             | Message::PlanReload { .. }
             | Message::Prepared(_)
-            | Message::Opened(_) => None,
+            | Message::ReadForPlan { .. } => None,
             Message::FilesReady { start, task, files } => self.files_ready(start, task, *files),
         }
     }
@@ -378,14 +378,13 @@ impl Executor {
         let is_oom = end == End::Signal(Signal::KILL) && !is_ours && self.oom_kills.explain_one();
         let end = if is_oom { End::OutOfMemory } else { end };
         match role {
-            None if is_oom => {
-                self.status_board.journal.borrow_mut().orphans += 1;
-                tracing::warn!("pid {pid}, a descendant of a process, {end}");
-                None
-            }
             None => {
                 self.status_board.journal.borrow_mut().orphans += 1;
-                tracing::debug!("orphan {pid} {end}");
+                if is_oom {
+                    tracing::warn!("pid {pid}, a descendant of a process, {end}");
+                } else {
+                    tracing::debug!("orphan {pid} {end}");
+                }
                 None
             }
             Some(Role::Command(waiting)) => {
@@ -478,7 +477,6 @@ impl Executor {
         let process_config = &*process_config;
         let (Some(drain), Some(pid)) = (&process_config.drain, self.pid(process)) else { return };
         let target = DrainTarget {
-            process,
             instance: self.instance_sender(process),
             min,
             longest,
