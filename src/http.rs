@@ -63,7 +63,7 @@ pub enum RequestError {
     /// The exchange took longer than this.
     #[error("no answer within {}", human(*.0))]
     Timeout(Duration),
-    /// A status that is no success.
+    /// Another status than a success.
     #[error("answered {0}")]
     Status(StatusCode),
     /// The body is longer than this many bytes.
@@ -290,7 +290,7 @@ async fn connect_unix(path: &Path) -> Result<UnixStream, RequestError> {
 }
 
 /// Everybody can fill the backlog of an abstract name, and the kernel refuses a connect that does
-/// not block while it is full. So this tries again for a while.
+/// not block while it is full, which is why this tries again for a while.
 async fn connect_among_others(path: &Path) -> io::Result<UnixStream> {
     let until = Instant::now() + BACKLOG_PATIENCE;
     loop {
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_comes_with_its_status_and_body() {
+    async fn answer_has_status_and_body() {
         for server in
             [Server::tcp(&[Answer(404, "nothing")]), Server::unix(&[Answer(404, "nothing")])]
         {
@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_keeps_its_connection() {
+    async fn client_keeps_connection() {
         let server = Server::unix(&[KeepAlive(3), Answer(200, "second connection")]);
         let mut client = Client::new(server.address.clone());
         for _ in 0..3 {

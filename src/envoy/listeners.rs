@@ -28,7 +28,7 @@ listener.default_filter_chain",
     "/config_dump?resource=dynamic_listeners&mask=active_state.listener",
 ];
 
-/// The names of statistics that do not count. What is unknown counts: a drain then takes too long,
+/// The names of statistics that do not count. Unknown names count: a drain then takes too long,
 /// and cuts nobody.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Uncounted {
@@ -220,7 +220,7 @@ mod tests {
 
     // holds: C386, C643
     #[tokio::test]
-    async fn a_listener_is_ignored_by_its_name_its_address_or_its_prefix() {
+    async fn listener_is_ignored_by_name_address_or_prefix() {
         let uncounted = ask(Direction::All, &["prom", "127.0.0.1:9000", "x"], &[LIST]).await;
         for name in ["[__]_9090", "127.0.0.1_9000", "x", "prom"] {
             assert!(uncounted.listeners.iter().any(|it| it == name), "{name}: {uncounted:?}");

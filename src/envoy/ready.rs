@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_epoch_has_taken_over_when_it_answers_itself_and_is_initialized() {
+    async fn initialized_epoch_that_answers_has_taken_over() {
         let info = |epoch: &str, state: &str| {
             let body = format!(r#"{{"state":"{state}","command_line_options":{{{epoch}}}}}"#);
             Answer(200, body.leak())

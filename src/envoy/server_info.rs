@@ -1,4 +1,4 @@
-//! What an Envoy says of itself: its state, and the flags that it runs with.
+//! An Envoy's own report: its state, and the flags that it runs with.
 
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_first_epoch_is_unused_until_it_is_live() {
+    fn only_first_epoch_can_be_unused() {
         for (state, epoch, is_initializing, is_unused) in [
             ("PRE_INITIALIZING", 0, true, true),
             ("INITIALIZING", 0, true, true),

@@ -212,7 +212,7 @@ mod tests {
 
     // holds: S177
     #[test]
-    fn a_request_is_left_until_its_response_is_sent() {
+    fn request_counts_until_response_is_sent() {
         for (active, unsent, left) in [
             (Some(0), Some(0), Some(0)),
             (Some(0), Some(70_000), Some(1)),

@@ -121,7 +121,7 @@ impl LogFile {
     /// Opens it. May wait for a file system.
     ///
     /// # Errors
-    /// It cannot be opened, or is no regular file.
+    /// It cannot be opened, or is something other than a regular file.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let mut current = Current::new(open(path)?);
         current.file = None;
@@ -129,8 +129,8 @@ impl LogFile {
     }
 
     /// Opens the path if there is no open file, or if it no longer leads to that. As long as this
-    /// fails, the lines go on to the open file, if there is one. Returns whether the path leads to
-    /// the open file.
+    /// fails, the lines still get into the open file, if there is one. Returns whether the path
+    /// leads to the open file.
     #[allow(clippy::disallowed_methods, reason = "runs on the thread of the output")]
     fn follow(&self, current: &mut Current) -> nix::Result<bool> {
         let found = std::fs::symlink_metadata(&self.path).map(|found| id(&found));
@@ -226,9 +226,9 @@ impl Current {
     }
 }
 
-/// Opens or creates a file to append to. A symbolic link in its place is refused, because whoever may
-/// write to the directory could lead drainit to any other file; and so is anything that a write could
-/// wait for.
+/// Opens or creates a file to append to. A symbolic link in its place is refused, because whoever
+/// may write to the directory could lead drainit to any other file; and so is anything that a write
+/// could wait for.
 fn open(path: &Path) -> io::Result<(File, FileId)> {
     let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_NONBLOCK;
     let refused = |why| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
@@ -321,7 +321,7 @@ mod tests {
             }
             assert_eq!(fs::read_to_string(&path).unwrap(), lines);
         }
-        // There is no open file that the line could go on to.
+        // There is no open file that could take the line.
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
         write("3\n");
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_was_cut_by_a_full_disk_gets_its_end() {
+    fn line_cut_by_full_disk_is_terminated() {
         let dir = TempDir::new();
         let path = dir.root().join("app.log");
         let file = LogFile::open(&path).unwrap();
@@ -373,7 +373,7 @@ mod tests {
 
     // holds: C580
     #[test]
-    fn a_file_that_nobody_wants_any_more_stays_until_it_has_its_lines() {
+    fn unwanted_file_stays_until_lines_are_written() {
         let (reader, writer) = io::pipe().unwrap();
         let path = PathBuf::from("/nonexistent/slow.log");
         let output = Output::file(piped(&path, writer));
@@ -414,7 +414,7 @@ mod tests {
 
     // holds: C449
     #[test]
-    fn files_that_hang_share_one_deadline_and_their_lines_are_counted() {
+    fn hanging_files_share_a_deadline() {
         let mut files = LogFiles::default();
         let mut readers = Vec::new();
         for number in 0..6 {

@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_kept_as_they_are() {
+    fn lines_are_unchanged() {
         let lines = split(&[b"one\n\ntwo\r\nth", b"ree\nlast"]);
         assert_eq!(lines, [&b"one"[..], b"", b"two\r", b"three", b"last"]);
         assert_eq!(split(&[b"one\n"]), [b"one"]);
@@ -156,7 +156,7 @@ mod tests {
 
     // holds: C437
     #[test]
-    fn a_line_of_the_longest_length_is_one_piece() {
+    fn longest_line_is_not_split() {
         let line = vec![b'x'; LONGEST_LINE];
         let lines = split(&[&line, b"\n", &line]);
         assert_eq!(lines, [line.clone(), line]);

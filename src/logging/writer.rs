@@ -1,8 +1,8 @@
 //! One stream of drainit's output: a bounded queue, and the thread that writes it.
 //!
 //! The thread exists because a `write` to a full pipe blocks, and `O_NONBLOCK` would be shared with
-//! every process that has the same descriptor. So only this thread may block; all others only queue
-//! lines.
+//! every process that has the same descriptor. Therefore only this thread may block; all others
+//! only queue lines.
 //!
 //! ```text
 //! push ──▶ pending ──swap──▶ buffer of the thread ──write──▶ descriptor

@@ -1,7 +1,8 @@
 //! Prepares the process at its start: makes it a subreaper, and keeps inherited descriptors from
 //! its children.
 //!
-//! Descriptors 0, 1 and 2 are open here already: Rust opens `/dev/null` in their place before `main`.
+//! Descriptors 0, 1 and 2 are open here already: Rust opens `/dev/null` in their place before
+//! `main`.
 
 use std::io;
 use std::os::fd::RawFd;
@@ -40,7 +41,7 @@ pub(crate) fn is_subreaper() -> bool {
 }
 
 /// Marks inherited descriptors close-on-exec, except the first `but` of them, which are for the
-/// child. What drainit opens itself is marked from the start.
+/// child. drainit's own descriptors are marked from the start.
 pub(crate) fn keep_descriptors_from_children(but: u16) {
     let first = FIRST_INHERITED + RawFd::from(but);
     if sys::close_on_exec_from(first.unsigned_abs()).is_ok() {

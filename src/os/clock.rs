@@ -96,7 +96,7 @@ mod tests {
 
     // holds: S2
     #[test]
-    fn it_runs_on_while_the_machine_sleeps() {
+    fn clock_counts_suspended_time() {
         run(async {
             let timer = Timer::new().unwrap();
             let fdinfo = format!("/proc/self/fdinfo/{}", timer.timer.as_fd().as_raw_fd());
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unset_timer_does_not_fire_even_after_it_has_expired() {
+    fn unset_timer_does_not_fire() {
         run(async {
             let mut timer = Timer::new().unwrap();
             assert!(is_pending(&timer));

@@ -1,9 +1,10 @@
-//! The fingerprint of a file's content, or of the files in a directory: to see whether it is another.
+//! The fingerprint of a file's content, or of the files in a directory: to see whether it is
+//! another.
 //!
 //! A thread for each path looks once a second, and when it is asked to, because a file system may
-//! hang. It looks at the metadata, says at once when they are others, and reads the content only once
-//! they have been the same for a second: who replaces several files, or writes one in pieces, is done
-//! by then.
+//! hang. It looks at the metadata, says at once when they are others, and reads the content only
+//! once they have been the same for a second: who replaces several files, or writes one in pieces,
+//! is done by then.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -26,14 +27,14 @@ use crate::os::signal::mask;
 use crate::trusted_path::{ForeignLink, Place, is};
 use crate::types::human;
 
-/// A larger file is told apart by its size, time and inode: its content is not read.
+/// drainit compares a larger file by its size, time and inode, and does not read its content.
 const LARGEST: u64 = 16 * 1024 * 1024;
 
-/// Of a directory at most this many bytes are read; files that come later by name are told apart
+/// drainit reads at most this many bytes of a directory, and compares files that come later by name
 /// likewise.
 const LARGEST_TOTAL: u64 = 64 * 1024 * 1024;
 
-/// The longest look. What takes longer would load its file system all the time.
+/// The longest look. A longer one would load its file system all the time.
 const LONGEST: Duration = Duration::from_secs(10);
 
 /// A directory with more names is not read: it costs memory, and a thread for long.
@@ -67,7 +68,7 @@ pub(crate) struct Content {
     pub(crate) unreadable: Option<(PathBuf, io::Error)>,
 }
 
-/// What a look may still read, and what it has left out.
+/// The bytes and the time that a look has left, and the file that it could not read.
 struct Limits {
     until: Instant,
     /// In bytes.
@@ -88,7 +89,7 @@ impl Limits {
     }
 }
 
-/// What a look has shown.
+/// The result of a look.
 #[derive(Debug)]
 pub(crate) enum Look {
     /// It is not as it was at the look before.
@@ -122,7 +123,7 @@ pub(crate) fn follow(path: PathBuf) -> Followed {
         loop {
             if is_first || read.as_ref() != Some(&known) && since.elapsed() >= PAUSE {
                 let content = of(&path);
-                // What cannot be read now may be readable later with the same metadata.
+                // A file that cannot be read now may be readable later with the same metadata.
                 read = content.unreadable.is_none().then(|| known.clone());
                 let _ = sender.send(Look::Quiet(content));
                 is_first = false;
@@ -165,8 +166,8 @@ fn within(path: &Path, mut limits: Limits) -> Content {
     }
 }
 
-/// Files that are not directly in the directory do not count. Of one that may not be read only the
-/// name counts: the others are watched.
+/// Files that are not directly in the directory do not count. If a file may not be read, only
+/// its name counts: the others are watched.
 fn fingerprint(
     path: &Path,
     add: fn(&Place, &mut DefaultHasher, &mut Limits) -> io::Result<()>,
@@ -296,7 +297,7 @@ mod tests {
 
     // holds: C297, C300
     #[test]
-    fn it_is_that_of_the_content_alone() {
+    fn fingerprint_depends_on_content_alone() {
         let dir = TempDir::new();
         let path = dir.path("file");
         assert_eq!(of(&path), None);
@@ -318,7 +319,7 @@ mod tests {
 
     // holds: C293, C298, C299
     #[test]
-    fn a_directory_is_its_files() {
+    fn fingerprint_of_directory_covers_names_and_files() {
         let dir = TempDir::new();
         let base = dir.path("etc");
         fs::create_dir(&base).unwrap();
@@ -397,7 +398,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_look_that_is_asked_for_sees_a_change_before_its_answer() {
+    async fn requested_look_reports_change_before_answer() {
         let dir = TempDir::new();
         let path = dir.path("file");
         let Followed { mut looks, asks } = follow(path.clone());
@@ -425,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_directory_no_more_than_its_bound_is_read() {
+    fn reading_of_directory_is_bounded() {
         let dir = TempDir::new();
         let base = dir.path("etc");
         fs::create_dir(&base).unwrap();
@@ -465,7 +466,7 @@ mod tests {
 
     // holds: C504
     #[test]
-    fn a_file_that_cannot_be_read_hides_no_change_of_its_neighbours() {
+    fn unreadable_file_hides_no_change_of_neighbours() {
         let dir = TempDir::new();
         let base = dir.path("tls");
         fs::create_dir(&base).unwrap();

@@ -1,8 +1,8 @@
 //! Receives the messages of sd_notify(3): one datagram socket for each process, in the abstract
 //! namespace, which needs no file system.
 //!
-//! Abstract names belong to the network namespace, which the containers of a pod share. So the name
-//! is random, and the kernel's credentials of the sender are checked.
+//! Abstract names belong to the network namespace, which the containers of a pod share. The name
+//! is therefore random, and the kernel's credentials of the sender are checked.
 
 use std::collections::hash_map::RandomState;
 use std::fmt;
@@ -29,7 +29,7 @@ use crate::types::{ProcessId, harmless};
 const MAX_DATAGRAM: usize = 4096;
 
 /// At most this many datagrams are taken at once: the kernel keeps fewer by default
-/// (`net.unix.max_dgram_qlen`), and a descendant may go on to send.
+/// (`net.unix.max_dgram_qlen`), and a descendant may still send more.
 const MAX_WAITING: usize = 512;
 
 /// The assignments of a datagram that drainit knows. One with none of them is not reported.
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sender_without_a_pid_is_refused_whoever_would_accept_it() {
+    fn sender_without_pid_is_refused() {
         let message = || NotifyMessage { ready: true, ..NotifyMessage::default() };
         for (pid, is_accepted) in [(0, false), (1, true)] {
             let received = Some((Peer { pid, uid: 0 }, message()));

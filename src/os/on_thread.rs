@@ -1,6 +1,6 @@
 //! Does what may hang on a thread of its own, with a limit: a file system or a socket that does not
-//! answer must not keep the event loop from its signals. What has not answered in time is given up;
-//! its thread stays until the kernel lets it go.
+//! answer must not keep the event loop from its signals. drainit gives up work that has not
+//! answered in time; its thread stays until the kernel lets it go.
 
 use std::io;
 use std::path::PathBuf;
@@ -27,8 +27,8 @@ static RUNNING: AtomicUsize = AtomicUsize::new(0);
 /// The longest search for a socket in the file system.
 const LONGEST_WAY: Duration = Duration::from_secs(5);
 
-/// The time between two looks whether the wait is over for another reason. What does not hang is done
-/// before the first look.
+/// The time between two looks whether the wait is over for another reason. Work that does not hang
+/// is done before the first look.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// Why there is no result.
@@ -90,8 +90,8 @@ pub(crate) async fn peer_at(path: PathBuf) -> io::Result<Peer> {
     on_thread(LONGEST_WAY, move || Peer::at(&path)).await.map_err(io::Error::other)?
 }
 
-/// The same before anything has started and at the exit, when there is nothing else to do than to
-/// wait.
+/// Does the work and blocks, before anything has started and at the exit, when there is nothing
+/// else to do than to wait.
 ///
 /// # Errors
 /// Those of the work, and `TimedOut` if it takes longer than `within`.

@@ -1,10 +1,10 @@
 //! Counts the kills of the kernel's OOM killer in this container.
 //!
-//! The kernel does not report who sent a KILL. But the memory cgroup counts its OOM kills, before
-//! the signal is sent (cgroup v2: `oom_kill` in `memory.events`; v1, since Linux 4.13: the same key
-//! in `memory.oom_control`). A count that has risen is the best evidence there is. Where a whole
-//! cgroup is killed at once (`memory.oom.group`, which Kubernetes sets on cgroup v2), drainit is
-//! killed, too.
+//! The kernel does not report who sent a SIGKILL. But the memory cgroup counts its OOM kills,
+//! before the signal is sent (cgroup v2: `oom_kill` in `memory.events`; v1, since Linux 4.13: the
+//! same key in `memory.oom_control`). A count that has risen is the best evidence there is. Where a
+//! whole cgroup is killed at once (`memory.oom.group`, which Kubernetes sets on cgroup v2), drainit
+//! is killed, too.
 
 use std::fs;
 use std::io;
@@ -14,8 +14,8 @@ use std::time::Duration;
 use crate::load::limits::cgroups;
 use crate::os::on_thread::wait_for;
 
-/// The longest wait for the count. The kernel's own file system answers at once, one of FUSE (lxcfs)
-/// may hang.
+/// The longest wait for the count. The kernel's own file system answers at once, one of FUSE
+/// (lxcfs) may hang.
 const LONGEST: Duration = Duration::from_millis(100);
 
 /// The count of OOM kills, and how many of them were attributed to a process.
@@ -55,7 +55,7 @@ impl OomKills {
         Self { file: files.find(|path| count(path).is_some()), explained: 0 }
     }
 
-    /// Whether there was a kill that no earlier call has returned. Each explains one KILL.
+    /// Whether there was a kill that no earlier call has returned. Each explains one SIGKILL.
     pub(crate) fn explain_one(&mut self) -> bool {
         let is_new = self.count().is_some_and(|count| count > self.explained);
         self.explained += u64::from(is_new);

@@ -1,5 +1,5 @@
-//! Handles a panic of drainit itself, or that it gets no memory: reports it, stops all processes and
-//! exits with 70.
+//! Handles a panic of drainit itself, or that it gets no memory: reports it, stops all processes
+//! and exits with 70.
 //!
 //! All of it happens inside the panic hook, or the allocator, because an abort follows. An abort of
 //! PID 1 shows as exit code 139, and kills all processes without a message.
@@ -16,7 +16,7 @@ use crate::os::sweep::Sweep;
 use crate::os::{clock, sys, termination_log};
 use crate::types::{AFTER_KILL, Signal, Stream, exit_code};
 
-/// The time between TERM and KILL. There is no order here, and no drain.
+/// The time between SIGTERM and SIGKILL. There is no order here, and no drain.
 const STOP_TIME: Duration = Duration::from_secs(2);
 /// The pause between two scans for living processes.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -89,7 +89,8 @@ pub(crate) fn wait_if_failing() {
     }
 }
 
-/// Stops all descendants where drainit cannot go on: TERM, then KILL after [`STOP_TIME`].
+/// Stops all descendants where drainit itself has failed: SIGTERM, then SIGKILL after
+/// [`STOP_TIME`].
 pub(crate) fn stop_all() {
     bring_down(Signal::TERM, STOP_TIME);
     bring_down(Signal::KILL, AFTER_KILL);

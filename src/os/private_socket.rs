@@ -3,7 +3,7 @@
 //!
 //! Its name has the PID namespace and drainit's pid in it, because the containers of a pod, or
 //! all of a host, share the namespace of abstract names. A name proves nothing, and everybody there
-//! may connect. So both sides check the other's credentials, which come from the kernel.
+//! may connect. Therefore both sides check the other's credentials, which come from the kernel.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -65,8 +65,8 @@ pub(crate) fn of_init() -> io::Result<PathBuf> {
     Ok(path(&name(namespace()?, 1)))
 }
 
-/// The socket of PID 1 of this namespace, or of the only other drainit of it where PID 1 is none, as
-/// under `docker run --init` and with a shared PID namespace.
+/// The socket of PID 1 of this namespace, or of the only other drainit of it where PID 1 is none,
+/// as under `docker run --init` and with a shared PID namespace.
 ///
 /// # Errors
 /// Fails without `/proc`.
@@ -79,8 +79,8 @@ pub(crate) fn find() -> io::Result<PathBuf> {
     Ok(only_other(namespace()?, &table).unwrap_or(init))
 }
 
-/// The name of this namespace in `/proc/net/unix`, if there is just one. A connection has the name of
-/// its listener.
+/// The name of this namespace in `/proc/net/unix`, if there is just one. A connection has the name
+/// of its listener.
 fn only_other(namespace: u64, table: &str) -> Option<PathBuf> {
     let prefix = format!("@drainit/{namespace}/");
     let names = table.lines().filter_map(|line| line.rsplit_once(' ')?.1.strip_prefix(&*prefix));
@@ -89,7 +89,8 @@ fn only_other(namespace: u64, table: &str) -> Option<PathBuf> {
     only.map(|pid| path(&name(namespace, *pid)))
 }
 
-/// Whether somebody listens on an abstract name: a connect to it would wait where the backlog is full.
+/// Whether somebody listens on an abstract name: a connect to it would wait where the backlog is
+/// full.
 pub(crate) fn is_there(path: &Path) -> bool {
     let name = path.as_os_str().as_encoded_bytes();
     let address = UnixAddr::new_abstract(name.get(1..).unwrap_or_default());
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn only_one_drainit_of_the_namespace_is_found_without_its_name() {
+    fn only_drainit_of_namespace_is_found() {
         let table = "Num RefCount Protocol Flags Type St Inode Path
 0: 00000002 00000000 00010000 0001 01 100 @drainit/5/17
 0: 00000003 00000000 00000000 0001 03 101 @drainit/5/17
@@ -179,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn the_server_must_be_who_it_is_called() {
+    fn server_must_match_abstract_name() {
         let own = 1000;
         let check = |name: &str, pid, uid| check_server_for(own, &path(name), Peer { pid, uid });
         assert_eq!(check_server_for(0, &path("drainit/5/17"), Peer { pid: 17, uid: own }), Ok(()));

@@ -127,7 +127,7 @@ mod tests {
 
     // holds: S140, C283, C284, C631
     #[test]
-    fn a_file_is_replaced_with_its_permissions() {
+    fn replaced_file_has_new_content_and_permissions() {
         let dir = TempDir::new();
         let path = dir.write("a.conf", b"old");
         dir.write(".a.conf.drainit", b"left by one that was killed");
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_one_whichever_way_leads_to_it() {
+    fn paths_to_the_same_file_are_recognised() {
         let dir = TempDir::new();
         let (a, b) = (dir.write("a", b""), dir.write("b", b""));
         symlink("a", dir.path("link")).unwrap();
@@ -164,7 +164,7 @@ mod tests {
 
     // holds: C607
     #[test]
-    fn who_has_the_old_file_open_sees_no_part_of_the_new_one() {
+    fn open_reader_keeps_old_content() {
         let dir = TempDir::new();
         let path = dir.write("a.json", b"old");
         let old = File::open(&path).unwrap();
@@ -175,7 +175,7 @@ mod tests {
 
     // holds: C292
     #[test]
-    fn a_link_is_replaced_and_its_target_is_kept() {
+    fn link_is_replaced_and_target_kept() {
         let dir = TempDir::new();
         let target = dir.write("target", b"kept");
         symlink(&target, dir.path("link")).unwrap();
@@ -204,7 +204,7 @@ mod tests {
 
     // holds: S140, C283, C607, C608
     #[test]
-    fn a_failure_leaves_everything_as_it_was() {
+    fn failure_changes_nothing() {
         let dir = TempDir::new();
         fs::create_dir(dir.path("directory")).unwrap();
         assert!(replace(&dir.path("directory"), b"new", 0o600, None).is_err());

@@ -1,5 +1,5 @@
-//! Tells the service manager above drainit that everything is ready, as sd_notify(3) has it: systemd
-//! for a unit with `Type=notify`, Podman for `--sdnotify=container`, or another drainit.
+//! Tells the service manager above drainit that everything is ready, as sd_notify(3) has it:
+//! systemd for a unit with `Type=notify`, Podman for `--sdnotify=container`, or another drainit.
 
 use std::ffi::OsStr;
 use std::io;
@@ -11,9 +11,9 @@ use std::time::Duration;
 use crate::os::on_thread;
 use crate::types::harmless;
 
-/// Sends `READY=1` if a service manager has passed a `NOTIFY_SOCKET`, on a thread: its path may be on
-/// a file system that hangs. A failure is only logged: the processes serve, whoever waits for the
-/// message.
+/// Sends `READY=1` if a service manager has passed a `NOTIFY_SOCKET`, on a thread: its path may be
+/// on a file system that hangs. A failure is only logged: the processes serve, whoever waits for
+/// the message.
 pub(crate) fn ready() {
     let Some(address) = std::env::var_os("NOTIFY_SOCKET") else { return };
     let begun = on_thread::begin(move || {
@@ -48,7 +48,7 @@ mod tests {
     use crate::testing::temp_dir::TempDir;
 
     #[test]
-    fn it_finds_a_path_and_an_abstract_name() {
+    fn ready_reaches_path_and_abstract_name() {
         let directory = TempDir::new();
         let path = directory.path("notify");
         let abstract_name = format!("drainit-test/{}", std::process::id());

@@ -22,8 +22,8 @@ use crate::trusted_path::{Peer, Place, is};
 /// leads to it.
 ///
 /// # Errors
-/// Fails if the path is no socket or leads through a symbolic link of another user, it is the socket
-/// at `own`, or the kernel refuses.
+/// Fails if the path leads to something else than a socket or through a symbolic link of another
+/// user, it is the socket at `own`, or the kernel refuses.
 pub(crate) fn remove(path: &Path, own: Option<&Path>) -> io::Result<()> {
     match try_remove(path, own) {
         // ENOTDIR: a part of the path is a file, so there is no socket either.
@@ -85,8 +85,8 @@ pub(crate) fn is_taken(path: &Path, own: Option<&Path>) -> bool {
     !is_own && is_listening(path).unwrap_or(false)
 }
 
-/// The file of a socket that drainit has made. Dropping this has it removed on a thread, but nothing
-/// that has taken its place: see [`finish_removals`].
+/// The file of a socket that drainit has made. Dropping this has it removed on a thread, but
+/// nothing that has taken its place: see [`finish_removals`].
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
@@ -177,7 +177,7 @@ pub(crate) fn wait_for_removals(within: Duration, of: impl Fn(&PathBuf) -> bool)
     let _ = REMOVED.wait_timeout_while(removals(), within, |removals| removals.iter().any(&of));
 }
 
-/// The same for all sockets.
+/// Waits for the removals of all sockets.
 pub(crate) fn finish_removals(within: Duration) {
     wait_for_removals(within, |_| true);
 }
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_file_goes_with_its_socket_and_not_with_what_took_its_place() {
+    fn socket_file_is_removed_unless_replaced() {
         let dir = TempDir::new();
         let path = dir.root().join("s");
         let _socket = UnixListener::bind(&path).unwrap();

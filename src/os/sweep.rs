@@ -28,8 +28,8 @@ pub(crate) enum Swept {
 /// Sends one signal to all descendants, and CONT after it, as a stopped process would not act on
 /// it.
 ///
-/// A scan may miss what forks and ends faster than `/proc` is read. So it is repeated for as long
-/// as [`crate::os::reap::has_children`] is true.
+/// A scan may miss what forks and ends faster than `/proc` is read. It is therefore repeated
+/// for as long as [`crate::os::reap::has_children`] is true.
 #[derive(Debug)]
 pub(crate) struct Sweep {
     signal: Signal,
@@ -226,8 +226,8 @@ mod tests {
 
     // holds: S69
     #[test]
-    fn without_its_own_proc_only_an_init_signals_everybody() {
-        let name = "os::sweep::tests::without_its_own_proc_only_an_init_signals_everybody";
+    fn without_proc_only_init_signals_everything() {
+        let name = "os::sweep::tests::without_proc_only_init_signals_everything";
         in_own_pid_namespace(name, || {
             assert_eq!(std::process::id(), 1);
             assert!(descendants().is_err());

@@ -62,7 +62,7 @@ impl Terminal {
     }
 
     /// Gives up the controlling terminal for good. A session leader takes it from its whole
-    /// session, and the kernel sends HUP and CONT then.
+    /// session, and the kernel sends SIGHUP and SIGCONT then.
     pub(crate) fn detach() -> std::io::Result<()> {
         sys::detach_terminal()
     }

@@ -144,69 +144,61 @@ mod tests {
     }
 
     #[test]
-    fn a_role_lasts_until_its_child_is_reaped() {
-        in_own_process(
-            "supervisor::children::tests::a_role_lasts_until_its_child_is_reaped",
-            || {
-                let mut children = Children::default();
-                let nobody =
-                    children.start(request("/does/not/exist"), Role::Process(NOBODY)).unwrap();
-                let pid = children.start(request("true"), Role::Process(ROUTER)).unwrap();
-                let orphan = request("true").spawn().unwrap();
-                assert_eq!(process(children.role(pid)), Some(ROUTER));
-                let mut ended = Vec::new();
-                loop {
-                    let (batch, rest) = children.reap(1).unwrap();
-                    ended.extend(batch.into_iter().map(|one| {
-                        let code = one.failed.map(|failed| failed.diagnose().exit_code());
-                        (process(one.role.as_ref()), one.pid, code)
-                    }));
-                    match rest {
-                        Rest::None => break,
-                        Rest::More => {}
-                        Rest::Running => std::thread::yield_now(),
-                    }
+    fn role_lasts_until_child_is_reaped() {
+        in_own_process("supervisor::children::tests::role_lasts_until_child_is_reaped", || {
+            let mut children = Children::default();
+            let nobody = children.start(request("/does/not/exist"), Role::Process(NOBODY)).unwrap();
+            let pid = children.start(request("true"), Role::Process(ROUTER)).unwrap();
+            let orphan = request("true").spawn().unwrap();
+            assert_eq!(process(children.role(pid)), Some(ROUTER));
+            let mut ended = Vec::new();
+            loop {
+                let (batch, rest) = children.reap(1).unwrap();
+                ended.extend(batch.into_iter().map(|one| {
+                    let code = one.failed.map(|failed| failed.diagnose().exit_code());
+                    (process(one.role.as_ref()), one.pid, code)
+                }));
+                match rest {
+                    Rest::None => break,
+                    Rest::More => {}
+                    Rest::Running => std::thread::yield_now(),
                 }
-                ended.sort_unstable();
-                let expected = [
-                    (None, orphan, None),
-                    (Some(ROUTER), pid, None),
-                    (Some(NOBODY), nobody, Some(127)),
-                ];
-                assert_eq!(ended, expected);
-                assert!(children.children.is_empty());
-            },
-        );
+            }
+            ended.sort_unstable();
+            let expected = [
+                (None, orphan, None),
+                (Some(ROUTER), pid, None),
+                (Some(NOBODY), nobody, Some(127)),
+            ];
+            assert_eq!(ended, expected);
+            assert!(children.children.is_empty());
+        });
     }
 
     #[test]
-    fn a_batch_is_removed_before_its_ends_are_handled() {
-        in_own_process(
-            "supervisor::children::tests::a_batch_is_removed_before_its_ends_are_handled",
-            || {
-                let mut children = Children::default();
-                let mut pids: Vec<_> = (0..3)
-                    .map(|number| {
-                        let pid = children
-                            .start(request("true"), Role::Process(ProcessId(number)))
-                            .unwrap();
-                        // Ended, and not reaped.
-                        while crate::os::reap::is_living_child(pid) {
-                            std::thread::yield_now();
-                        }
-                        pid
-                    })
-                    .collect();
-                let (ended, rest) = children.reap(2).unwrap();
-                assert_eq!((ended.len(), rest), (2, Rest::More));
-                for one in ended {
-                    assert!(children.role(one.pid).is_none());
-                    pids.retain(|pid| *pid != one.pid);
-                }
-                // The third still has its pid.
-                assert!(children.children.keys().eq(&pids));
-                assert_eq!(children.reap(2).unwrap().1, Rest::None);
-            },
-        );
+    fn reaped_batch_leaves_table_at_once() {
+        in_own_process("supervisor::children::tests::reaped_batch_leaves_table_at_once", || {
+            let mut children = Children::default();
+            let mut pids: Vec<_> = (0..3)
+                .map(|number| {
+                    let pid =
+                        children.start(request("true"), Role::Process(ProcessId(number))).unwrap();
+                    // Ended, and not reaped.
+                    while crate::os::reap::is_living_child(pid) {
+                        std::thread::yield_now();
+                    }
+                    pid
+                })
+                .collect();
+            let (ended, rest) = children.reap(2).unwrap();
+            assert_eq!((ended.len(), rest), (2, Rest::More));
+            for one in ended {
+                assert!(children.role(one.pid).is_none());
+                pids.retain(|pid| *pid != one.pid);
+            }
+            // The third still has its pid.
+            assert!(children.children.keys().eq(&pids));
+            assert_eq!(children.reap(2).unwrap().1, Rest::None);
+        });
     }
 }

@@ -38,8 +38,8 @@ use crate::types::{ProcessId, Signal, Time};
 
 /// A limit is seen this late only when drainit was stopped or had no processor time.
 const LATE: Duration = Duration::from_millis(50);
-/// The turns that local tasks get before something that they should precede. In each, a part of them
-/// runs.
+/// The turns that local tasks get before something that they should precede. In each, a part of
+/// them runs.
 const TURNS: usize = 16;
 
 /// A terminal or its shell sends these, and nobody expects an effect. Without a terminal one may be
@@ -147,7 +147,7 @@ impl EventLoop {
         tokio::select! {
             received = self.signals.next() => {
                 self.received(received?, clock::now())?;
-                // Nor local tasks from theirs, which they get only while this future waits.
+                // Yield so that local tasks run too: they run only while this future waits.
                 tokio::task::yield_now().await;
             }
             fired = self.timer.fired() => {
@@ -256,8 +256,8 @@ impl EventLoop {
         signal != Signal::CONT && !(OF_A_TERMINAL.contains(&signal) && terminal::is_there())
     }
 
-    /// Handles signals that were read together, and those that arrive while the first stop signal is
-    /// handled.
+    /// Handles signals that were read together, and those that arrive while the first stop signal
+    /// is handled.
     fn received(&mut self, received: Vec<ReceivedSignal>, at: Time) -> io::Result<()> {
         let mut received = VecDeque::from(received);
         let mut has_stopped = false;

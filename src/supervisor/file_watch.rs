@@ -1,5 +1,5 @@
-//! Watches the files of `watch`: one task for each, which tells the event loop at once when a file is
-//! seen to change, and once it is quiet whether its content is new.
+//! Watches the files of `watch`: one task for each, which tells the event loop at once when a file
+//! is seen to change, and once it is quiet whether its content is new.
 //!
 //! A path where nothing is has no content, so what is removed changes nothing until it is back.
 
@@ -38,7 +38,7 @@ struct FileWatch {
     error: Option<(PathBuf, String)>,
 }
 
-/// What the task of a path shares with [`FileWatches`].
+/// The part of a path's task that it shares with [`FileWatches`].
 struct Shared {
     /// Asks for a look now.
     asks: RefCell<std::sync::mpsc::SyncSender<fingerprint::Asked>>,
@@ -55,7 +55,7 @@ enum State {
     Read,
 }
 
-/// What was seen of a watched file.
+/// A fact that was seen about a watched file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
     /// It is no longer as it was.
@@ -114,7 +114,7 @@ impl FileWatches {
         Self { tasks }
     }
 
-    /// Looks at the files of which this holds, now. What has changed is told before the future ends,
+    /// Looks at the files of which this holds, now. Changes are reported before the future ends,
     /// unless a file system hangs; it need not be awaited.
     pub(crate) fn look(
         &self,

@@ -45,8 +45,8 @@ pub(crate) fn watch(
             sleep(pace.interval).await;
             let began = Instant::now();
             let result = probe_once(&probe, pace.timeout, &*run).await;
-            // Twice in a row it is no pause: a process that hangs may leave drainit itself
-            // without processor time.
+            // Two late results in a row are the process's own: a process that hangs may leave
+            // drainit itself without processor time.
             let is_late = result.is_err() && began.elapsed() > pace.timeout + PAUSED;
             was_paused = is_late && !was_paused;
             if was_paused {

@@ -49,7 +49,7 @@ pub(crate) enum Role {
     Command(tokio::sync::oneshot::Sender<Result<End, FailedExec>>),
 }
 
-/// What is to be started.
+/// A process or a hook that is to be started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Start {
     Process(ProcessId),
@@ -59,7 +59,7 @@ pub(crate) enum Start {
 /// A message of a local task.
 pub(crate) enum Message {
     Event(Event),
-    /// What a start needs from the file system; ignored if it was given up.
+    /// The files that a start needs; ignored if it was given up.
     FilesReady {
         start: Start,
         task: tokio::task::Id,

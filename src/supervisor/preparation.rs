@@ -1,4 +1,4 @@
-//! What a start needs from the file system, gathered on a thread: the values of the process, its
+//! The files that a start needs, gathered on a thread: the values of the process, its
 //! rendered files, its working directory, its log file, and the places of its sockets.
 
 use std::ffi::OsString;
@@ -15,10 +15,10 @@ use crate::supervisor::executor::LONGEST_START;
 use crate::supervisor::launch;
 use crate::supervisor::launch::StartError;
 
-/// What a start, or a hook, is going to need.
+/// The files that a start or a hook is going to need.
 #[derive(Default)]
 pub(crate) struct Preparation {
-    /// drainit's own socket, which is no process's.
+    /// drainit's own socket, which belongs to no process.
     pub(crate) own_socket: Option<PathBuf>,
     /// Whether another program may not listen on its `sockets`.
     pub(crate) is_first: bool,
@@ -36,7 +36,7 @@ pub(crate) struct Preparation {
     pub(crate) is_wanted: Weak<()>,
 }
 
-/// What was gathered.
+/// The files that were gathered.
 #[derive(Default)]
 pub(crate) struct Files {
     pub(crate) with_values: Option<Process>,

@@ -3,7 +3,7 @@
 //!
 //! One reload at a time. Those who ask meanwhile get another one after it, because the files may
 //! have changed since they were read. A signal or a watched file waits until a reload is possible;
-//! an operator is told at once if it is not.
+//! an operator gets an answer at once if it is not.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -123,7 +123,7 @@ impl Reloads {
         let Some(UnderWay { waiting, warnings }) = self.under_way.take() else { return };
         let answer = move || {
             for reply in waiting {
-                // A client that has gone away is not told.
+                // A client that has gone away gets no answer.
                 let _ = reply.send(outcome.clone().map(|()| warnings.clone()));
             }
         };

@@ -19,7 +19,7 @@ pub(crate) type Sockets = Vec<Arc<HeldSocket>>;
 /// Sockets that are open, with the address of each.
 pub(crate) type Held = Vec<(Address, Arc<HeldSocket>)>;
 
-/// What one process is to listen on.
+/// The sockets that one process is to listen on.
 pub(crate) struct Wanted {
     name: String,
     listen: Vec<ListenSocket>,
@@ -32,7 +32,7 @@ pub(crate) struct Differing {
     pub(crate) socket: Arc<HeldSocket>,
 }
 
-/// What each process of a config listens on. A process that is left out has no sockets.
+/// The sockets that each process of a config listens on. A process that is left out has no sockets.
 pub(crate) fn wanted(config: &Config) -> Vec<Wanted> {
     let one = |process: &Process| Wanted {
         name: process.name.clone(),

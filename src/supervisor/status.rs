@@ -86,7 +86,8 @@ impl StatusBoard {
         rows.into_iter().map(|(.., slot, part)| (slot, part)).collect()
     }
 
-    /// The instances of the process of this name, without one that was replaced; the current one first.
+    /// The instances of the process of this name, without one that was replaced; the current one
+    /// first.
     pub(crate) fn watching(&self, name: &str) -> Vec<ProcessId> {
         let rows = self.rows(self.machine.borrow().state());
         let names = &self.journal.borrow().names;
@@ -122,7 +123,7 @@ impl StatusBoard {
         }
     }
 
-    /// What is known of a slot.
+    /// The known facts about a slot.
     pub(crate) fn history(&self, slot: ProcessId) -> RefMut<'_, History> {
         RefMut::map(self.journal.borrow_mut(), |journal| journal.of_mut(slot))
     }

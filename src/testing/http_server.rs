@@ -46,7 +46,7 @@ pub(crate) struct Server {
     pub(crate) address: Address,
     log: Arc<Mutex<Log>>,
     accepting: JoinHandle<()>,
-    /// Of the Unix socket.
+    /// The directory of the Unix socket.
     _dir: Option<TempDir>,
 }
 

@@ -1,4 +1,4 @@
-//! The same random numbers for the same seed, on every machine.
+//! Random numbers that are the same for one seed on every machine.
 
 use std::time::Duration;
 

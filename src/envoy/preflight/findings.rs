@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_drain_of_inbound_listeners_needs_one_and_a_short_time() {
+    fn inbound_drain_needs_inbound_listener_and_short_time() {
         let target = PreflightTarget { direction: Direction::Inbound, ..target(false) };
         let listener = |name: &str, is_inbound| Listener {
             name: name.to_owned(),
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn every_other_finding_names_its_remedy() {
+    fn every_finding_names_a_remedy() {
         let facts = Facts {
             refused: vec!["/healthcheck/fail", STATS],
             sample: Some(Sample { active: Some(0), ..Sample::default() }),

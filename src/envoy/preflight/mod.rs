@@ -39,7 +39,7 @@ const UNKNOWN_PATH: &str = "/drainit";
 /// The drain to check.
 #[derive(Clone, Debug)]
 struct PreflightTarget {
-    /// Of the process.
+    /// The name of the process.
     name: String,
     admin: Address,
     fail_healthcheck: bool,
@@ -49,7 +49,7 @@ struct PreflightTarget {
     wait: Duration,
 }
 
-/// Finds what speaks against the drain of a process; `None` if it is no Envoy with a drain. `window`
+/// Finds what speaks against the drain of a process; `None` without a drain of an Envoy. `window`
 /// is the longest possible shutdown.
 pub(crate) fn check(
     process: &Process,
@@ -93,7 +93,7 @@ async fn verify(target: &PreflightTarget, patience: Duration) -> Vec<String> {
         let (begin, close) = Call::of(target.direction == Direction::Inbound);
         for call in [begin, Call::FailHealthcheck, close] {
             let is_needed = target.fail_healthcheck || call != Call::FailHealthcheck;
-            // A lost answer is no finding.
+            // A lost answer shows nothing.
             if is_needed && status(&mut client, call.path()).await == Some(StatusCode::FORBIDDEN) {
                 facts.refused.push(call.path());
             }
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_admin_that_forbids_everything_gets_one_request_per_path() {
+    async fn forbidding_admin_gets_a_request_per_path() {
         let server = Server::unix(&[Answer(403, "")]);
         let findings = verify(&target(&server.address), SHORT).await;
         assert_eq!(findings.len(), 1, "{findings:?}");
@@ -304,7 +304,8 @@ mod tests {
         }
         let nothing = r#"{"stats":[]}"#;
         let (uncounted, unlisted) = (Answer(200, nothing), Answer(200, ""));
-        // Without a listener there is nothing yet that they could mean, and without statistics nothing that they leave out.
+        // Without a listener there is nothing yet that they could mean, and without statistics
+        // nothing that they leave out.
         let server = Server::unix(&[SERVES[0], SERVES[1], SERVES[2], SERVES[3], uncounted]);
         let ignored = vec!["gateway".to_owned()];
         let target_of_nothing = PreflightTarget { ignored, ..target(&server.address) };

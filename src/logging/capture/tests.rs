@@ -155,7 +155,7 @@ fn the_task_of_a_process_that_is_gone_does_not_wait_for_room() {
 }
 
 #[test]
-fn a_pipe_that_has_ended_is_closed_while_its_capture_is_kept() {
+fn ended_pipe_is_closed() {
     let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
     let rig = Rig::new();
     run(async {

@@ -111,7 +111,7 @@ impl SignalStream {
         Ok(take(self.readable.get_ref())?.0)
     }
 
-    /// Stops drainit as Ctrl-Z would, until it is continued. PID 1 goes on.
+    /// Stops drainit as Ctrl-Z would, until it is continued. PID 1 does not stop.
     ///
     /// # Errors
     /// None that the kernel documents.
@@ -135,8 +135,8 @@ mod tests {
     // Signals are sent to the thread of the test: they would kill that of the harness.
 
     #[test]
-    fn every_signal_arrives_with_its_sender() {
-        in_own_process("os::signal::fd::tests::every_signal_arrives_with_its_sender", || {
+    fn every_signal_arrives_with_sender() {
+        in_own_process("os::signal::fd::tests::every_signal_arrives_with_sender", || {
             let mut signals = Signals::install().unwrap();
             for signal in (1..=64).filter_map(Signal::from_number) {
                 if [Signal::KILL, Signal::STOP].contains(&signal) {

@@ -1,12 +1,12 @@
 //! Blocks all signals and waits for them, without a handler. `exec` waits here, the supervisor with
 //! [`crate::os::signal::fd`].
 //!
-//! The kernel keeps a blocked signal even for PID 1, and where its disposition is to be ignored. So
-//! every signal but KILL and STOP can be received, those included that the C libraries reserve (32,
-//! 33 and under musl 34). Children would inherit the mask, so they are started with the one that
-//! drainit was given. Faults of drainit itself, such as SEGV, still end it: the kernel does not let
-//! a program block them. Blocked TTIN and TTOU also keep drainit from being stopped by its own
-//! output in the background of a terminal with `stty tostop`.
+//! The kernel keeps a blocked signal even for PID 1, and where its disposition is to be ignored.
+//! Every signal but SIGKILL and SIGSTOP can therefore be received, those included that the C
+//! libraries reserve (32, 33 and under musl 34). Children would inherit the mask, so they are
+//! started with the one that drainit was given. Faults of drainit itself, such as SEGV, still end
+//! it: the kernel does not let a program block them. Blocked TTIN and TTOU also keep drainit from
+//! being stopped by its own output in the background of a terminal with `stty tostop`.
 
 use std::io;
 use std::sync::OnceLock;
@@ -27,7 +27,7 @@ pub(crate) const FIRST_31: SignalSet = (1 << 31) - 1;
 /// The mask that drainit was given, since [`hold`].
 static FOUND: OnceLock<SignalSet> = OnceLock::new();
 
-/// The same, since [`BlockedSignals::block`].
+/// The mask that drainit was given, since [`BlockedSignals::block`].
 static GIVEN: OnceLock<SignalSet> = OnceLock::new();
 
 /// Blocks every signal before the command line is read, as PID 1 loses a signal that it neither
@@ -39,7 +39,7 @@ pub(crate) fn hold() {
     }
 }
 
-/// Restores the mask that drainit was given, for a command that is no init. Signals that have
+/// Restores the mask that drainit was given, for a command other than an init. Signals that have
 /// arrived since [`hold`] take effect.
 pub(crate) fn release() {
     if let (Some(given), None) = (FOUND.get(), GIVEN.get()) {
@@ -127,9 +127,9 @@ impl BlockedSignals {
         Ok(arrived.and_then(ReceivedSignal::from_kernel))
     }
 
-    /// Stops drainit as Ctrl-Z would, until it is continued. PID 1 goes on, and so does a process
-    /// without a shell that could continue it. Returns whether it was stopped: the CONT that has
-    /// continued it is pending.
+    /// Stops drainit as Ctrl-Z would, until it is continued. PID 1 does not stop, nor does a
+    /// process without a shell that could continue it. Returns whether it was stopped: the CONT
+    /// that has continued it is pending.
     ///
     /// # Errors
     /// None that the kernel documents.
@@ -140,7 +140,7 @@ impl BlockedSignals {
         Ok(sys::pending_signals() & only(Signal::CONT) != 0)
     }
 
-    /// Stops drainit even without a shell that could continue it. Only PID 1 goes on.
+    /// Stops drainit even without a shell that could continue it. Only PID 1 does not stop.
     ///
     /// # Errors
     /// None that the kernel documents.
@@ -156,8 +156,8 @@ mod tests {
     use crate::testing::isolated::in_own_process;
 
     #[test]
-    fn a_signal_above_chld_does_not_wait_for_it() {
-        in_own_process("os::signal::mask::tests::a_signal_above_chld_does_not_wait_for_it", || {
+    fn signal_above_chld_does_not_wait_for_chld() {
+        in_own_process("os::signal::mask::tests::signal_above_chld_does_not_wait_for_chld", || {
             let blocked = BlockedSignals::block().unwrap();
             // To this thread: the others of the test do not block it.
             for signal in [nix::sys::signal::SIGCHLD, nix::sys::signal::SIGWINCH] {

@@ -2,8 +2,8 @@
 //! in its directory.
 //!
 //! Nothing here opens a file or waits: the child searches `PATH` and executes the program, in which
-//! the file system may hang, and [`Exec`] tells what has come of it. [`crate::os::reap`] reaps the pid
-//! that is returned.
+//! the file system may hang, and [`Exec`] tells what has come of it. [`crate::os::reap`] reaps the
+//! pid that is returned.
 
 pub mod diagnose;
 pub mod error;
@@ -71,8 +71,8 @@ impl SpawnRequest {
         Self { command, ..Self::default() }
     }
 
-    /// Starts the leader of a new session and process group. What its exec comes to is known later, and
-    /// both exist only then. [`Self::directory`] is open if it has a working directory.
+    /// Starts the leader of a new session and process group. The result of its exec is known later,
+    /// and both exist only then. [`Self::directory`] is open if it has a working directory.
     ///
     /// # Errors
     /// With the cause and its exit code, where there is no new process.
@@ -167,8 +167,8 @@ pub struct Exec {
 }
 
 impl Exec {
-    /// Whether it has succeeded, or the process has ended before, such as by KILL; `Err` gives it back
-    /// where neither is so.
+    /// Whether it has succeeded, or the process has ended before, such as by SIGKILL; `Err` gives
+    /// it back where neither is so.
     pub(crate) fn outcome(self) -> Result<Result<(), FailedExec>, Self> {
         match self.pending.outcome() {
             None => Err(self),
@@ -356,9 +356,9 @@ mod tests {
 
     // holds: C51, C74, C151, C164
     #[test]
-    fn a_process_gets_its_arguments_environment_and_directory() {
+    fn process_gets_arguments_environment_and_directory() {
         in_own_process(
-            "os::spawn::tests::a_process_gets_its_arguments_environment_and_directory",
+            "os::spawn::tests::process_gets_arguments_environment_and_directory",
             || {
                 let dir = TempDir::new();
                 dir.file("bin/tool", 0o755, "#!/bin/sh\necho $0 $1 $A; pwd; cat; exit 3\n");
@@ -380,8 +380,8 @@ mod tests {
 
     // holds: C150
     #[test]
-    fn a_process_leads_its_own_group() {
-        in_own_process("os::spawn::tests::a_process_leads_its_own_group", || {
+    fn process_leads_a_group() {
+        in_own_process("os::spawn::tests::process_leads_a_group", || {
             let pid = request(&["sleep", "60"]).spawn().unwrap();
             assert!(crate::os::kill::kill_group(pid, crate::types::Signal::KILL).unwrap());
             while reap_next().unwrap() != Reaped::NoChildren {
@@ -424,11 +424,11 @@ mod tests {
     }
 
     #[test]
-    fn each_failure_names_its_cause() {
+    fn each_failure_names_a_cause() {
         // A process that another thread starts meanwhile would hold the file open that is to be
         // executed here.
-        in_own_process("os::spawn::tests::each_failure_names_its_cause", || {
-            in_own_process("os::spawn::tests::each_failure_names_its_cause", || {
+        in_own_process("os::spawn::tests::each_failure_names_a_cause", || {
+            in_own_process("os::spawn::tests::each_failure_names_a_cause", || {
                 let dir = TempDir::new();
                 let elf = std::fs::read("/bin/sh").unwrap();
                 let at = elf.windows(7).position(|bytes| bytes == b"/lib64/").unwrap();
@@ -468,7 +468,7 @@ mod tests {
                         said.contains(expected) && said.contains(path.to_str().unwrap()),
                         "{said}"
                     );
-                    // The same from inside the directory.
+                    // A name from inside the directory leads to the same cause.
                     let mut relative = request(&[&format!("./{name}")]);
                     relative.working_dir = Some(dir.root().into());
                     assert_eq!(error(relative).0, code);

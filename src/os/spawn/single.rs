@@ -8,7 +8,7 @@ use crate::os::Pid;
 use crate::os::spawn::{Exec, SpawnError, SpawnRequest};
 pub(crate) use crate::os::sys::{ChildSetup, Place};
 
-/// Starts the command. What its exec comes to is known later, at the latest with its end.
+/// Starts the command. The result of its exec is known later, at the latest with its end.
 ///
 /// # Errors
 /// With the cause and its exit code, where there is no new process.

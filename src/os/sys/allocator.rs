@@ -8,8 +8,8 @@ use crate::os::panic_hook::out_of_memory;
 /// The system's allocator. Where it has no memory left, all processes are stopped, instead of the
 /// abort that Rust makes of that: it tells nobody, and writes a core with all that drainit knows.
 ///
-/// From the first secret on, what is given back is overwritten: a secret passes through many buffers
-/// on its way to a process, and none of them must keep it.
+/// From the first secret on, what is given back is overwritten: a secret passes through many
+/// buffers on its way to a process, and none of them must keep it.
 #[derive(Clone, Copy, Debug)]
 pub struct Allocator;
 
@@ -24,8 +24,8 @@ fn wipes() -> bool {
     HAS_SECRETS.load(Ordering::Relaxed)
 }
 
-// SAFETY: each function passes its arguments on to the system's allocator and returns its answer, or
-// does as the default of `realloc` does.
+// SAFETY: each function passes its arguments on to the system's allocator and returns its answer,
+// or does as the default of `realloc` does.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller promises what the system's allocator asks for.
@@ -49,7 +49,7 @@ unsafe impl GlobalAlloc for Allocator {
             return some(unsafe { System.realloc(memory, layout, size) }, size);
         }
         // SAFETY: the caller promises that the size fits the alignment. Both blocks have as many
-        // bytes as are copied, and the new one is no part of the old one.
+        // bytes as are copied, and the new one does not overlap the old one.
         unsafe {
             let new = self.alloc(Layout::from_size_align_unchecked(size, layout.align()));
             new.copy_from_nonoverlapping(memory, layout.size());

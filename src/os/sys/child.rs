@@ -1,8 +1,8 @@
 //! Creates children, and what happens in them between fork and exec.
 //!
 //! drainit does not wait for the exec of a child: the file system of its program may hang. drainit
-//! has other threads, whose locks a child inherits as they are, so what runs in it makes system calls
-//! only: no allocation, no lock, no panic.
+//! has other threads, whose locks a child inherits as they are, so what runs in it makes system
+//! calls only: no allocation, no lock, no panic.
 
 use std::convert::Infallible;
 use std::ffi::{CStr, CString, c_char, c_int, c_long};
@@ -112,7 +112,7 @@ pub(crate) struct PendingExec {
 
 impl PendingExec {
     /// Whether the exec has succeeded, or the child has ended before; `None` while neither is so.
-    /// The error of a failed one is told only once.
+    /// The error of a failed one is returned only once.
     pub(crate) fn outcome(&self) -> Option<Result<(), i32>> {
         let mut error = [0; size_of::<i32>()];
         match nix::unistd::read(&*self.report, &mut error) {
@@ -238,7 +238,8 @@ impl Child {
             Place::Group | Place::Foreground => call(libc::SYS_setpgid, [0; 5])?,
             Place::Session | Place::SessionWithTerminal => call(libc::SYS_setsid, [0; 5])?,
         };
-        // Best effort: the child can run without the terminal. Everything is blocked still, TTOU too.
+        // Best effort: the child can run without the terminal. Everything is blocked still, TTOU
+        // too.
         let stdin = argument(libc::STDIN_FILENO);
         if setup.place == Place::Foreground {
             let group: i32 = call(libc::SYS_getpid, [0; 5])?.try_into().unwrap_or(0);
@@ -252,8 +253,8 @@ impl Child {
             call(libc::SYS_prctl, [option, argument(signal), 0, 0, 0])?;
         }
         for number in (1..=64).filter(|number| setup.defaults >> (number - 1) & 1 == 1) {
-            // The kernel's structure has no more than four words, and all zeroes is the default. The C
-            // library would refuse its own signals. The kernel refuses KILL and STOP.
+            // The kernel's structure has no more than four words, and all zeroes is the default.
+            // The C library would refuse its own signals. The kernel refuses SIGKILL and SIGSTOP.
             static DEFAULT: [u64; 4] = [0; 4];
             let (default, length) = (DEFAULT.as_ptr().addr(), size_of::<SignalSet>());
             let _ = call(libc::SYS_rt_sigaction, [number, default, 0, length, 0]);
@@ -346,8 +347,8 @@ const fn argument(number: c_int) -> usize {
 /// call.
 fn call(number: c_long, arguments: [usize; 5]) -> Result<usize, i32> {
     let [a, b, c, d, e] = arguments;
-    // SAFETY: the callers are above; the kernel reads and writes what their arguments point to, which
-    // is valid for the call.
+    // SAFETY: the callers are above; the kernel reads and writes what their arguments point to,
+    // which is valid for the call.
     let result = unsafe { libc::syscall(number, a, b, c, d, e) };
     usize::try_from(result).map_err(|_| Errno::last_raw())
 }

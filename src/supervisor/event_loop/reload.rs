@@ -25,13 +25,13 @@ use crate::types::harmless;
 use crate::types::suggest::list;
 
 impl EventLoop {
-    /// An operator asks for a reload, and is told at once if it is not possible now.
+    /// An operator asks for a reload, and gets an answer at once if it is not possible now.
     pub(super) fn reload_asked(&mut self, reply: TextReply) {
         match self.may_reload() {
             Err(why) if !self.executor.reloads.is_under_way() => {
                 let why = self.status_board.failure(why);
                 Self::refused(&why);
-                // A client that has gone away is not told.
+                // A client that has gone away gets no answer.
                 let _ = reply.send(Err(why));
             }
             _ => self.executor.reloads.want(Some(reply)),

@@ -25,10 +25,10 @@ const FOREGROUND: [(&str, &str); 9] = [
 ];
 
 impl Executor {
-    /// What a process that has just ended with success has left running, as the end of a sentence
-    /// with the mend; `None` if there is nothing. An orphan with a session of its own may be of any
-    /// process, so it counts as left by this one only where no other has run beside it. Where others
-    /// have, its name decides, and the sentence says that it is not certain.
+    /// Names what a process that has just ended with success has left running, as the end of a
+    /// sentence with the mend; `None` if there is nothing. An orphan with a session of its own may
+    /// be of any process, so it counts as left by this one only where no other has run beside it.
+    /// Where others have, its name decides, and the sentence says that it is not certain.
     pub(super) fn in_background(&self, process: ProcessId) -> Option<String> {
         let group: Vec<_> = self.groups_of(process).flat_map(members_of_group).collect();
         let began = self.instances[process.index()].spawned.0.as_millis() / TICK.as_millis();
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_well_known_program_has_its_option() {
+    fn advice_names_option_of_well_known_program() {
         let left = [Descendant { pid: 7, name: "nginx".to_owned(), started: 0 }];
         for (command, end) in [
             (

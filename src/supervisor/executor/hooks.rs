@@ -146,7 +146,8 @@ impl Executor {
         self.abort_preparation(Start::Hook(id));
         let Some(hook) = self.hooks.remove(&id) else { return };
         hook.task.end();
-        // At once, and not when the task is dropped: a sweep may follow, whose TERM is not for it.
+        // At once, and not when the task is dropped: a sweep may follow, whose SIGTERM is not for
+        // it.
         if let Some(pid) = hook.pid.get()
             && matches!(self.children.borrow().role(pid), Some(Role::Command(_)))
         {

@@ -65,11 +65,11 @@ use crate::types::{End, ProcessId, Signal, Time, harmless};
 
 /// At least this many logs are kept before those that have ended are dropped.
 const MIN_OPEN_LOGS: usize = 16;
-/// Of the file of the report: readable by everybody, as a log is.
+/// The permissions of the report's file: readable by everybody, as a log is.
 const REPORT_MODE: u32 = 0o644;
 
 pub(crate) struct Executor {
-    /// The config that was taken over last. What runs is in the slots.
+    /// The config that was taken over last. The slots have the definitions that run.
     config: Rc<Config>,
     /// The processes of the config that is being loaded, until the reload is answered.
     loading: Vec<Definition>,
@@ -91,7 +91,7 @@ pub(crate) struct Executor {
     instances: Vec<Instance>,
     /// The processes whose start is under way.
     starting: BTreeSet<ProcessId>,
-    /// What gathers the files of starts and hooks that are under way.
+    /// The tasks that gather the files of starts and hooks that are under way.
     preparing: BTreeMap<Start, LocalTask>,
     /// Those whose start waits for that of others.
     to_start: VecDeque<ProcessId>,
@@ -131,7 +131,7 @@ struct Instance {
     liveness: Option<LocalTask>,
     drain: Option<RunningDrain>,
     preflight: Option<LocalTask>,
-    /// Of an Envoy that is hot-restarted.
+    /// The epoch of an Envoy that is hot-restarted.
     epoch: Option<Epoch>,
     /// Its readiness was reported.
     is_ready: bool,
@@ -219,7 +219,7 @@ impl Executor {
                 if let Err(why) = may {
                     let why = self.status_board.failure(why);
                     tracing::warn!("{name}: {} failed: {why}", request.name());
-                    // A client that has gone away is not told.
+                    // A client that has gone away gets no answer.
                     let _ = reply.send(Err(why));
                     return None;
                 }
@@ -247,7 +247,7 @@ impl Executor {
             Source::Config(place) => (self.loading[place].clone(), place, None),
         };
         self.status_board.adopt(now, slot, definition, place, from);
-        // The core no longer waits for a group that survives KILL.
+        // The core no longer waits for a group that survives SIGKILL.
         self.groups.retain(|left| left.process != slot);
         if slot.index() == self.instances.len() {
             self.instances.push(Instance::default());
@@ -262,8 +262,8 @@ impl Executor {
         self.status_board.slots.borrow_mut().redefine(slot, self.loading[config].clone());
     }
 
-    /// Removes the `sockets` of a process that no other instance may use. A start that has one of them
-    /// waits for it, and so does the exit, for a moment.
+    /// Removes the `sockets` of a process that no other instance may use. A start that has one of
+    /// them waits for it, and so does the exit, for a moment.
     fn remove_sockets(&mut self, slot: ProcessId) {
         let stale = self.stale_sockets(slot);
         if stale.is_empty() {
@@ -278,8 +278,8 @@ impl Executor {
         }
     }
 
-    /// The `sockets` of a process, except those that another instance, of this process or of another
-    /// one, may use.
+    /// The `sockets` of a process, except those that another instance, of this process or of
+    /// another one, may use.
     fn stale_sockets(&self, slot: ProcessId) -> Vec<PathBuf> {
         let process = self.process(slot);
         let is_stale = |path: &&PathBuf| !self.is_used_beside(slot, path);

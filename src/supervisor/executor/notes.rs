@@ -103,7 +103,7 @@ impl Executor {
         }
     }
 
-    /// Whether this is the restart of a process without which the container cannot go on.
+    /// Whether this is the restart of a process whose failure ends the container.
     fn may_not_be_missed(&self, process: ProcessId) -> bool {
         let machine = self.status_board.machine.borrow();
         let state = machine.state();

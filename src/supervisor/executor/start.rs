@@ -37,8 +37,8 @@ use crate::types::{ProcessId, Signal, Time, exit_code, harmless};
 
 /// At most this many processes are started at the same time: each takes memory and descriptors.
 const MOST_STARTS: usize = 64;
-/// The longest exec, and the longest wait for the files of a start. What is loaded over a network
-/// takes seconds, and a stop does not wait.
+/// The longest exec, and the longest wait for the files of a start. A program that is loaded over a
+/// network takes seconds, and a stop does not wait.
 pub(crate) const LONGEST_START: Duration = Duration::from_secs(60);
 
 /// A start that a stop has overtaken.
@@ -58,8 +58,8 @@ pub(super) struct Launching {
 }
 
 impl Executor {
-    /// Evaluates `only_if`, and answers later where that needs the file system. The stale sockets of a
-    /// skipped process are removed: nothing will listen on them.
+    /// Evaluates `only_if`, and answers later where that needs the file system. The stale sockets
+    /// of a skipped process are removed: nothing will listen on them.
     pub(crate) fn condition(&mut self, process: ProcessId) -> Option<Event> {
         let wanted = self.process(process);
         match &wanted.only_if {
@@ -121,7 +121,7 @@ impl Executor {
         matches!(&self.process(process).log.mode, LogMode::File(file) if self.files.get(&file.path).is_none())
     }
 
-    /// Gathers the files of a start or a hook, and goes on at once where there are none.
+    /// Gathers the files of a start or a hook, and begins it at once where there are none.
     pub(super) fn prepare(
         &mut self,
         start: Start,

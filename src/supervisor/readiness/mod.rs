@@ -28,8 +28,8 @@ pub(crate) struct ReadinessTarget {
     pub(crate) process: Process,
     pub(crate) readiness: Readiness,
     /// The admin and the epoch of an Envoy that takes over from another one. It is ready when it is
-    /// live, whatever `readiness` says: the other one has no listeners any more then, so that nothing
-    /// could go on in its place.
+    /// live, whatever `readiness` says: the other one has no listeners any more then, so that
+    /// nothing could serve in its place.
     pub(crate) epoch: Option<(Address, u32)>,
     pub(crate) log: Option<Rc<OutputCapture>>,
     /// Counts failed attempts.

@@ -1,8 +1,8 @@
 //! Receives the messages of one instance of a process on its `NOTIFY_SOCKET`.
 //!
-//! Every process in the network namespace finds the socket in `/proc/net/unix`. So a message is
-//! believed by the user of its sender first, and then if that is the process itself, a descendant,
-//! or in its session.
+//! Every process in the network namespace finds the socket in `/proc/net/unix`. A message is
+//! therefore believed by the user of its sender first, and then if that is the process itself, a
+//! descendant, or in its session.
 
 use std::cell::Cell;
 use std::future::pending;
@@ -156,10 +156,10 @@ impl Watchdog {
         }
     }
 
-    /// Whether it expires now that a time is over. A pause of the container has stopped the process,
-    /// too: after a long one it gets its limit again, and after one that is not seen a moment. Each
-    /// only once without a message: a process that hangs may leave drainit itself without processor
-    /// time.
+    /// Whether it expires now that a time is over. A pause of the container has stopped the
+    /// process, too: after a long one it gets its limit again, and after one that is not seen a
+    /// moment. Each only once without a message: a process that hangs may leave drainit itself
+    /// without processor time.
     fn expires(&mut self, alive_by: Instant, now: Instant) -> bool {
         let is_late = now.duration_since(alive_by) > PAUSED;
         let is_paused = is_late && !self.was_paused;
@@ -202,8 +202,9 @@ impl Source {
         self.instance.current.send(event);
     }
 
-    /// Whether a sender has the user of the process: that of the config, or the one that the process
-    /// has changed to, as under `gosu`. Who is root, or drainit's own user, could trace it anyway.
+    /// Whether a sender has the user of the process: that of the config, or the one that the
+    /// process has changed to, as under `gosu`. Who is root, or drainit's own user, could trace it
+    /// anyway.
     fn is_of_its_user(&self, sender: Peer) -> bool {
         let NotifySender { pid, user, .. } = &self.instance;
         sender.pid == *pid
@@ -260,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_message_it_expires_a_moment_after_its_limit() {
+    fn watchdog_expires_a_moment_after_limit() {
         let at = Instant::now();
         let mut watchdog = due(at);
         let seen = at + Duration::from_millis(1);

@@ -148,7 +148,7 @@ fn of_io(error: &io::Error) -> Failure {
     Failure { why: describe_io(error), is_own: is_own_lack(error) }
 }
 
-/// Tells a lack of descriptors apart, which is no answer of the server.
+/// Tells a lack of descriptors apart, which says nothing about the server.
 pub(crate) fn of_request(error: &RequestError) -> Failure {
     let is_own = matches!(error, RequestError::Io(error) if is_own_lack(error));
     Failure { why: error.to_string(), is_own }
@@ -237,7 +237,7 @@ mod tests {
 
     // holds: C210
     #[tokio::test]
-    async fn a_socket_is_seen_through_every_step_of_its_making() {
+    async fn socket_is_ready_only_when_listening() {
         let dir = TempDir::new();
         let base = dir.root();
         symlink("run", base.join("var")).unwrap();
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stale_socket_is_not_ready_until_it_is_replaced() {
+    async fn stale_socket_is_not_ready() {
         let dir = TempDir::new();
         let path = dir.path("a.sock");
         drop(UnixListener::bind(&path).unwrap());
