@@ -126,3 +126,28 @@ pub(crate) fn wait_unless<T: Send + 'static>(
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::os::descendants::status_field;
+    use crate::os::signal::mask::{ALL, BlockedSignals, only};
+    use crate::testing::isolated::in_own_process;
+    use crate::types::Signal;
+
+    #[test]
+    fn threads_take_no_signal_from_drainit() {
+        in_own_process("os::on_thread::tests::threads_take_no_signal_from_drainit", || {
+            let _blocked = BlockedSignals::block().unwrap();
+            let blocked = || status_field(nix::unistd::gettid().as_raw(), "SigBlk:").unwrap();
+            let waited = wait_for(Duration::from_secs(10), move || Ok(blocked())).unwrap();
+            let begun = begin(blocked).unwrap().blocking_recv().unwrap();
+            let all_but_two = ALL & !only(Signal::KILL) & !only(Signal::STOP);
+            assert_eq!(
+                [waited, begun],
+                [format!("{all_but_two:016x}"), format!("{all_but_two:016x}")]
+            );
+        });
+    }
+}
