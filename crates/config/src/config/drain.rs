@@ -226,7 +226,7 @@ impl Form for Headers {
 
     fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Vec<Header>> {
         let mut headers: Vec<Header> = Vec::new();
-        let entries = reader.entries(node, at)?.iter();
+        let entries = reader.entries(node, at)?.into_iter();
         for (key, node) in entries.filter(|(_, node)| !matches!(node.kind, Kind::Null)) {
             let (name, of_http) = (key.text.to_ascii_lowercase(), b"!#$%&'*+-.^_`|~");
             let fits = |c: u8| c.is_ascii_alphanumeric() || of_http.contains(&c);

@@ -169,7 +169,7 @@ fn merge_roots(problems: &mut Problems, roots: Roots) -> Option<Rc<Node>> {
     if merged.is_none() && !problems.has_errors() {
         problems.error(Span::whole(0), "no config file is given").help("name one with -c");
     }
-    merged.map(|root| overlay::without_resets(problems, &root))
+    merged
 }
 
 fn finish(

@@ -1,19 +1,17 @@
 //! Merges one file over another by Compose's rules: mappings merge key by key, single values
 //! replace, lists are appended to without duplicates. A `command` replaces.
 //!
-//! `!reset` removes a key, `!override` replaces a value that would be merged. A variable of
-//! `environment` with `!reset` is kept from the process, even where the container has it, so there
-//! the `!reset` stays in the merged tree for the reader.
+//! `!reset` removes a key, `!override` replaces a value that would be merged. A `!reset` that no
+//! earlier file has a value for stays in the merged tree: the reader takes it for absent, and
+//! checks its key. So does one of a variable of `environment`, which is kept from the process even
+//! where the container has it.
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use crate::load::diagnostics::diagnostic::quote;
-use crate::load::diagnostics::problems::Problems;
 use crate::load::key::{self, Keys, Merge};
 use crate::load::span::Span;
 use crate::load::yaml::node::{Key, Kind, Node, Tag};
-use crate::types::suggest::nearest;
 
 /// What the tables of keys say about the values at one place.
 #[derive(Clone, Copy)]
@@ -65,7 +63,7 @@ fn merge_at(spot: Spot, base: &Rc<Node>, over: &Rc<Node>) -> Rc<Node> {
     if matches!(over.kind, Kind::Null) && !spot.is_variable {
         return Rc::clone(base);
     }
-    if is_reset(base) {
+    if base.is_reset() {
         return Rc::clone(over);
     }
     let short = spot.keys.and_then(|keys| keys.short);
@@ -111,9 +109,9 @@ fn mappings(spot: Spot, base: &Entries, over: &Entries) -> Vec<(Key, Rc<Node>)> 
     let mut merged = Vec::with_capacity(base.len() + over.len());
     for (key, node) in base {
         match later.get(&*key.text) {
-            Some(over) if is_reset(over) => {
+            Some(over) if over.is_reset() => {
                 // A second `!reset` removes nothing either, so it stays to be checked.
-                if spot.merge == Merge::Pairs || is_reset(node) {
+                if spot.merge == Merge::Pairs || node.is_reset() {
                     merged.push((key.clone(), Rc::clone(over)));
                 }
             }
@@ -201,63 +199,4 @@ fn in_full(node: &Rc<Node>, key: &str) -> Rc<Node> {
         }
         _ => Rc::clone(node),
     }
-}
-
-fn is_reset(node: &Rc<Node>) -> bool {
-    node.tag == Some(Tag::Reset)
-}
-
-/// Empties the values still tagged `!reset` after the merge, since no earlier file had them: the
-/// reader takes them for absent, and checks their keys. Where keys are names, which it cannot
-/// check, removes them with a warning.
-pub(crate) fn without_resets(problems: &mut Problems, root: &Rc<Node>) -> Rc<Node> {
-    without_resets_at(problems, Spot::root(), root)
-}
-
-fn without_resets_at(problems: &mut Problems, spot: Spot, node: &Rc<Node>) -> Rc<Node> {
-    if !node.extent().has_reset || spot.merge == Merge::Pairs {
-        return Rc::clone(node);
-    }
-    let kind = match &node.kind {
-        Kind::Null | Kind::Scalar { .. } => return Rc::clone(node),
-        Kind::Sequence(items) => {
-            let item = |item| without_resets_at(problems, Spot::unknown(), item);
-            Kind::Sequence(items.iter().map(item).collect())
-        }
-        Kind::Mapping(entries) => {
-            let mut kept = Vec::with_capacity(entries.len());
-            for (key, node) in entries {
-                let inner = if !is_reset(node) {
-                    without_resets_at(problems, spot.inner(&key.text), node)
-                } else if matches!(spot.merge, Merge::Entries | Merge::Names) {
-                    nothing_to_remove(problems, key, entries);
-                    continue;
-                } else {
-                    Rc::new(Node::new(node.span, Kind::Null))
-                };
-                kept.push((key.clone(), inner));
-            }
-            Kind::Mapping(kept)
-        }
-    };
-    Rc::new(Node::new(node.span, kind))
-}
-
-/// Reports a `!reset` after a name that no earlier file has.
-fn nothing_to_remove(problems: &mut Problems, key: &Key, entries: &Entries) {
-    if key.text.starts_with("x-") {
-        return;
-    }
-    if problems.is_full() {
-        problems.warning(key.span, "`!reset` has nothing to remove");
-        return;
-    }
-    let others = entries.iter().filter(|(_, node)| !is_reset(node)).map(|(key, _)| &*key.text);
-    let help = match nearest(&key.text, others) {
-        Some(name) => format!("did you mean `{name}`?"),
-        None => "correct the name, or remove the line".to_owned(),
-    };
-    let message =
-        format!("`!reset` has nothing to remove: no earlier file has {}", quote(&key.text));
-    problems.warning(key.span, message).help(help);
 }

@@ -59,9 +59,10 @@ impl Form for DependsOn {
         };
         let mut wanted: Vec<Dependency> = Vec::new();
         match &node.kind {
-            Kind::Mapping(entries) => {
-                for (key, node) in entries.iter().filter(|(key, _)| !key.text.starts_with("x-")) {
-                    let at = At::ROOT.inner(at.key);
+            Kind::Mapping(_) => {
+                let at = At::ROOT.inner(at.key);
+                let entries = reader.entries(node, &at)?.into_iter();
+                for (key, node) in entries.filter(|(key, _)| !key.text.starts_with("x-")) {
                     let terms = match node.kind {
                         Kind::Null => None,
                         _ => Terms::read(reader, &at.inner(&key.text), node),

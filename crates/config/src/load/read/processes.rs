@@ -19,8 +19,8 @@ impl Form for Processes {
     const SHAPE: Shape = Shape::Processes(&Process::SHAPE);
 
     fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Vec<Process>> {
-        let entries = reader.entries(node, at)?;
-        let entries = entries.iter().filter(|(key, _)| !key.text.starts_with("x-"));
+        let entries = reader.entries(node, at)?.into_iter();
+        let entries = entries.filter(|(key, _)| !key.text.starts_with("x-"));
         let mut processes = Vec::new();
         let mut scaling = scale::Scaling::default();
         for (key, node) in entries.clone() {

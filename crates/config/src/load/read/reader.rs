@@ -71,7 +71,7 @@ impl<'n> Fields<'n> {
             return (key == name).then_some(node);
         }
         let (_, node) = self.entries.iter().find(|(key, _)| &*key.text == name)?;
-        (!matches!(node.kind, Kind::Null)).then_some(node)
+        (!node.is_absent()).then_some(node)
     }
 
     /// The place of a key, or else of the mapping.
@@ -197,13 +197,30 @@ impl<'a> Reader<'a> {
         self.key::<F>(fields, name)
     }
 
-    /// A mapping whose keys are names.
+    /// A mapping whose keys are names. Leaves out each `!reset`, with a warning: it has removed
+    /// nothing, and nothing else checks its name.
     pub(crate) fn entries<'n>(
         &mut self,
         node: &'n Node,
         what: &At<'_>,
-    ) -> Option<&'n [(Key, Rc<Node>)]> {
-        self.mapping(node, what, |_| "write `NAME: …` lines, indented under it".to_owned())
+    ) -> Option<Vec<&'n (Key, Rc<Node>)>> {
+        let help = |_: &str| "write `NAME: …` lines, indented under it".to_owned();
+        let entries = self.mapping(node, what, help)?.iter();
+        let (resets, entries): (Vec<_>, Vec<_>) = entries.partition(|(_, node)| node.is_reset());
+        for (key, _) in resets.iter().filter(|(key, _)| !key.text.starts_with("x-")) {
+            if self.problems.is_full() {
+                break; // the search for a similar name takes long
+            }
+            let others = entries.iter().map(|(key, _)| &*key.text);
+            let help = match nearest(&key.text, others) {
+                Some(name) => format!("did you mean `{name}`?"),
+                None => "correct the name, or remove the line".to_owned(),
+            };
+            let name = quote(&key.text);
+            let message = format!("`!reset` has nothing to remove: no earlier file has {name}");
+            self.problems.warning(key.span, message).help(help);
+        }
+        Some(entries)
     }
 
     /// Checks that `node` is a mapping. `help` is called with the name where it is not.

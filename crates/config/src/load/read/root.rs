@@ -22,7 +22,7 @@ pub(crate) fn config(reader: &mut Reader<'_>, node: &Node) -> Config {
     if config.processes.is_empty() && is_mapping && !fields.has_unknown {
         let has_key = fields.entries().iter().any(|(key, _)| &*key.text == "processes");
         let span = if has_key { fields.key("processes") } else { Span::whole(node.span.file()) };
-        if entries.iter().all(|(key, _)| key.text.starts_with("x-")) {
+        if entries.iter().all(|(key, node)| key.text.starts_with("x-") || node.is_reset()) {
             let problem = reader.problems.error(span, "there is no process");
             problem.help("add one: `processes: {NAME: {command: [PROGRAM, ARGUMENT]}}`");
         } else {

@@ -58,7 +58,7 @@ impl Scaling {
         so_far: usize,
     ) -> Option<u32> {
         let number = Copies::read(reader, &At::ROOT.inner("scale"), scale)?;
-        self.values += u64::from(number) * u64::from(entry.extent().size);
+        self.values += u64::from(number) * u64::from(entry.extent.size);
         let too_many = if so_far + number as usize > MOST_PROCESSES {
             format!("more than {MOST_PROCESSES} processes")
         } else if self.values > MOST_VALUES {

@@ -175,7 +175,7 @@ impl Builder<'_> {
                 }
                 let text = text.into_owned();
                 let kind = if null { Kind::Null } else { Kind::Scalar { text, quoted } };
-                self.complete(Node::measured(span, kind, tag, Extent::ONE), anchor, span)
+                self.complete(Node { span, kind, tag, extent: Extent::ONE }, anchor, span)
             }
             Event::SequenceStart(_, anchor, tag) => {
                 let (tag, _) = self.tag(tag.as_deref(), tag_span);
@@ -243,11 +243,11 @@ impl Builder<'_> {
                     self.is_first(key.span, &key.text, first)
                 });
                 for source in self.merge_sources(&merged) {
-                    extent.depth = extent.depth.max(source.extent().depth);
+                    extent.depth = extent.depth.max(source.extent.depth);
                     for (key, node) in source.entries() {
                         if !first.contains_key(&key.text) {
                             first.insert(Rc::clone(&key.text), key.span);
-                            extent.add(node.extent());
+                            extent.add(node.extent);
                             self.bound(extent, span)?;
                             entries.push((key.clone(), Rc::clone(node)));
                         }
@@ -256,7 +256,7 @@ impl Builder<'_> {
                 Kind::Mapping(entries)
             }
         };
-        self.complete(Node::measured(span, kind, tag, extent), anchor, span)
+        self.complete(Node { span, kind, tag, extent }, anchor, span)
     }
 
     /// Reports a key that is there already.
@@ -306,7 +306,7 @@ impl Builder<'_> {
         };
         // Keys do not count: they cannot be repeated by aliases.
         let is_key = matches!(&frame.content, Content::Mapping { pending: Pending::Key, .. });
-        frame.extent.add(if is_key { Extent { size: 0, ..node.extent() } } else { node.extent() });
+        frame.extent.add(if is_key { Extent { size: 0, ..node.extent } } else { node.extent });
         let extent = frame.extent;
         if let (Some(tag), Some(help)) = (node.tag, frame.content.refuses_tags()) {
             let message = format!("`{}` has no meaning here", tag.name());

@@ -35,10 +35,7 @@ pub struct Node {
     pub span: Span,
     pub kind: Kind,
     pub(crate) tag: Option<Tag>,
-    // The fields of an `Extent`, whose padding would make the node a size class larger.
-    has_reset: bool,
-    depth: u16,
-    size: u32,
+    pub(crate) extent: Extent,
 }
 
 /// The size of a subtree with every alias expanded. Aliases share one node, so a small file can be
@@ -48,19 +45,16 @@ pub(crate) struct Extent {
     /// In values.
     pub(crate) size: u32,
     pub(crate) depth: u16,
-    /// Whether a value in it has the tag `!reset`.
-    pub(crate) has_reset: bool,
 }
 
 impl Extent {
     /// A single value.
-    pub(crate) const ONE: Self = Self { size: 1, depth: 1, has_reset: false };
+    pub(crate) const ONE: Self = Self { size: 1, depth: 1 };
 
     /// Adds a child.
     pub(crate) fn add(&mut self, inner: Self) {
         self.size = self.size.saturating_add(inner.size);
         self.depth = self.depth.max(inner.depth.saturating_add(1));
-        self.has_reset |= inner.has_reset;
     }
 }
 
@@ -84,22 +78,21 @@ impl Node {
         let mut extent = Extent::ONE;
         match &kind {
             Kind::Null | Kind::Scalar { .. } => {}
-            Kind::Sequence(items) => items.iter().for_each(|item| extent.add(item.extent())),
+            Kind::Sequence(items) => items.iter().for_each(|item| extent.add(item.extent)),
             Kind::Mapping(entries) => {
-                entries.iter().for_each(|(_, node)| extent.add(node.extent()));
+                entries.iter().for_each(|(_, node)| extent.add(node.extent));
             }
         }
-        Self::measured(span, kind, None, extent)
+        Self { span, kind, tag: None, extent }
     }
 
-    /// Makes a node whose extent, except for its own tag, is known.
-    pub(crate) fn measured(span: Span, kind: Kind, tag: Option<Tag>, extent: Extent) -> Self {
-        let Extent { size, depth, has_reset } = extent;
-        Self { span, kind, tag, has_reset: has_reset || tag == Some(Tag::Reset), depth, size }
+    pub(crate) fn is_reset(&self) -> bool {
+        self.tag == Some(Tag::Reset)
     }
 
-    pub(crate) fn extent(&self) -> Extent {
-        Extent { size: self.size, depth: self.depth, has_reset: self.has_reset }
+    /// Whether its key counts as not written.
+    pub(crate) fn is_absent(&self) -> bool {
+        self.is_reset() || matches!(self.kind, Kind::Null)
     }
 
     /// The text of a scalar.
@@ -128,7 +121,7 @@ impl Node {
             Some((_, value)) => value,
             None => self.items().get(key.parse::<usize>().ok()?)?,
         };
-        (!matches!(value.kind, Kind::Null)).then_some(value)
+        (!value.is_absent()).then_some(value)
     }
 
     /// The value at a path of keys, such as `drain.envoy.min`.
