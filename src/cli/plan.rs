@@ -50,10 +50,8 @@ pub(super) fn plan(args: &PlanArgs) -> u8 {
         return fail("--socket is for --reload", exit_code::USAGE);
     }
     // Dropping it would only take time before the exit.
-    let loaded = ManuallyDrop::new(load::load_to_show(
-        &args.whom.files.paths(),
-        &Environment::from_process(),
-    ));
+    let loaded =
+        ManuallyDrop::new(load::load(&args.whom.files.paths(), &Environment::from_process()));
     let (problems, plan) = match &*loaded {
         Ok(Loaded { config, graph, warnings, .. }) => {
             (warnings, Some(ManuallyDrop::new(Plan::new(config, graph))))

@@ -24,8 +24,6 @@ pub struct Found {
 pub fn find(paths: &[PathBuf], environment: &Environment) -> Found {
     let mut problems = Problems::default();
     let roots = read_roots(&mut problems, paths, environment);
-    // The command exits soon: freeing the trees would only cost time.
-    std::mem::forget(roots.clone());
     found(problems, roots, environment)
 }
 

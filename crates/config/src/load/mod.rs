@@ -73,39 +73,26 @@ pub struct Loaded {
 /// # Errors
 /// Every problem, warnings too, in file order. At least one is an error.
 pub fn load(paths: &[PathBuf], environment: &Environment) -> Result<Loaded, Vec<Diagnostic>> {
-    read(paths, environment, false, None)
+    read(paths, environment, None)
 }
 
-/// Like [`load`], for a command that prints something and exits: the trees of the files are not
-/// freed, which would be a fifth of the work.
-pub fn load_to_show(
-    paths: &[PathBuf],
-    environment: &Environment,
-) -> Result<Loaded, Vec<Diagnostic>> {
-    read(paths, environment, true, None)
-}
-
-/// Like [`load_to_show`], for `check`: what will hardly work is an error, and `lookup` searches the
+/// Like [`load`], for `check`: what will hardly work is an error, and `lookup` searches the
 /// image for what the config names.
 pub fn load_to_check(
     paths: &[PathBuf],
     environment: &Environment,
     lookup: ImageLookup<'_>,
 ) -> Result<Loaded, Vec<Diagnostic>> {
-    read(paths, environment, true, Some(lookup))
+    read(paths, environment, Some(lookup))
 }
 
 fn read(
     paths: &[PathBuf],
     environment: &Environment,
-    ends_soon: bool,
     lookup: Option<ImageLookup<'_>>,
 ) -> Result<Loaded, Vec<Diagnostic>> {
     let mut problems = if lookup.is_some() { Problems::for_check() } else { Problems::default() };
     let roots = read_roots(&mut problems, paths, environment);
-    if ends_soon {
-        std::mem::forget(roots.clone());
-    }
     finish(problems, roots, environment, Accounts::new("/etc/passwd", "/etc/group"), lookup)
 }
 
