@@ -12,12 +12,10 @@ const DRAIN_TIME: Duration = Duration::from_secs(600);
 pub struct EnvoyFlags {
     /// `--base-id`, as it is written.
     pub base_id: Option<String>,
-    /// `--use-dynamic-base-id`
-    pub is_base_id_dynamic: bool,
+    /// `--disable-hot-restart` or `--use-dynamic-base-id`, which exclude a hot restart.
+    pub excluded_by: Option<&'static str>,
     /// `--restart-epoch` is an argument of its own, and not one that a shell puts together.
     pub has_restart_epoch: bool,
-    /// `--disable-hot-restart`
-    pub is_disabled: bool,
     /// `--parent-shutdown-time-s`: the old epoch is ended this long after the new one is live.
     pub parent_shutdown: Duration,
     /// `--drain-time-s`: the old epoch spreads the closing of its connections over this time; zero
@@ -38,15 +36,15 @@ impl EnvoyFlags {
         let direct: Vec<&str> = command.iter().map(String::as_str).collect();
         let value_of = |flag: &str| value(&direct, flag).or_else(|| value(&words, flag));
         let seconds = |flag: &str| value_of(flag)?.parse().ok().map(Duration::from_secs);
-        let has = |flag: &str| words.contains(&flag);
         let is_immediate = value_of("--drain-strategy") == Some("immediate");
         Self {
             base_id: value_of("--base-id").map(str::to_owned),
-            is_base_id_dynamic: has("--use-dynamic-base-id"),
+            excluded_by: ["--disable-hot-restart", "--use-dynamic-base-id"]
+                .into_iter()
+                .find(|flag| words.contains(flag)),
             has_restart_epoch: direct
                 .iter()
                 .any(|word| word.split('=').next() == Some("--restart-epoch")),
-            is_disabled: has("--disable-hot-restart"),
             parent_shutdown: seconds("--parent-shutdown-time-s").unwrap_or(PARENT_SHUTDOWN),
             drain: match is_immediate {
                 true => Duration::ZERO,
@@ -82,9 +80,8 @@ mod tests {
             of(&["envoy", "-c", "envoy.yaml"]),
             EnvoyFlags {
                 base_id: None,
-                is_base_id_dynamic: false,
+                excluded_by: None,
                 has_restart_epoch: false,
-                is_disabled: false,
                 parent_shutdown: Duration::from_secs(900),
                 drain: Duration::from_secs(600),
                 workers: None,
@@ -125,6 +122,7 @@ mod tests {
             "exec envoy --base-id 1 --disable-hot-restart --restart-epoch $RESTART_EPOCH",
         ]);
         assert_eq!(flags.base_id.as_deref(), Some("1"));
-        assert!(flags.is_disabled && !flags.is_direct && !flags.has_restart_epoch);
+        assert_eq!(flags.excluded_by, Some("--disable-hot-restart"));
+        assert!(!flags.is_direct && !flags.has_restart_epoch);
     }
 }

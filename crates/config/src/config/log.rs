@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::load::forms::leaf;
+use crate::load::forms::{leaf, words};
 use crate::load::key::{Shape, Table};
 use crate::load::read::reader::{Fields, Reader};
 use crate::load::read::scale;
@@ -52,7 +52,7 @@ pub(crate) struct LogKeys {
     #[key(form = Prefix)]
     prefix: Option<String>,
     /// `stdout`: its stderr goes where its stdout goes.
-    stderr: Option<ToStdout>,
+    stderr: Option<Stderr>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -62,16 +62,21 @@ enum Mode {
     None,
 }
 
-struct ToStdout;
+#[derive(Clone, Copy)]
+enum Stderr {
+    Stdout,
+}
+
+words! {
+    Mode { "inherit" => Inherit, "prefix" => Prefix, "none" => None }
+    Stderr { "stdout" => Stdout }
+}
+
 /// A file, which in an image for supervisord is often no file but a stream.
 struct FilePath;
 struct Prefix;
 
 leaf! {
-    Mode => Mode: Shape::Word(&["inherit", "prefix", "none"]), |text| values::choice(
-        text, &[("inherit", Mode::Inherit), ("prefix", Mode::Prefix), ("none", Mode::None)]);
-    ToStdout => ToStdout: Shape::Word(&["stdout"]),
-        |text| values::choice(text, &[("stdout", ())]).map(|()| ToStdout);
     FilePath => PathBuf: Shape::Filled("path"), file;
     Prefix => String: Shape::Filled("text"), prefix;
 }

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::load::key::{At, Form, List, Shape, Table};
+use crate::load::key::{At, Form, OneOrMore, Shape, Table};
 use crate::load::read::command::Verbatim;
 use crate::load::read::reader::{Fields, Reader};
-use crate::load::yaml::node::{Kind, Node};
+use crate::load::yaml::node::Node;
 use crate::trusted_path::exists;
 
 /// `only_if:`, as far as it is still open. Variables are already evaluated when the config is read.
@@ -64,33 +64,23 @@ pub(crate) struct Now;
 pub(crate) struct AtStart;
 
 /// A mapping, of which all must hold, or a list of them, of which any must.
-const SHAPE: Shape = Shape::Either(&[OnlyIfKeys::SHAPE, Shape::List(&OnlyIfKeys::SHAPE)]);
-
-/// The paths of each mapping whose value is as it must be.
-fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Vec<Paths>> {
-    match &node.kind {
-        Kind::Sequence(_) => {
-            Some(List::<OnlyIfKeys>::read(reader, at, node)?.into_iter().flatten().collect())
-        }
-        _ => Some(OnlyIfKeys::read(reader, at, node)?.into_iter().collect()),
-    }
-}
+type AnyOf = OneOrMore<OnlyIfKeys>;
 
 impl Form for Now {
     type Out = bool;
-    const SHAPE: Shape = SHAPE;
+    const SHAPE: Shape = AnyOf::SHAPE;
 
     fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<bool> {
-        Some(read(reader, at, node)?.iter().any(Paths::hold))
+        Some(AnyOf::read(reader, at, node)?.iter().flatten().any(Paths::hold))
     }
 }
 
 impl Form for AtStart {
     type Out = OnlyIf;
-    const SHAPE: Shape = SHAPE;
+    const SHAPE: Shape = AnyOf::SHAPE;
 
     fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<OnlyIf> {
-        let any = read(reader, at, node)?;
+        let any: Vec<Paths> = AnyOf::read(reader, at, node)?.into_iter().flatten().collect();
         match any.contains(&Paths::default()) {
             true => None,
             false if any.is_empty() => Some(OnlyIf::Never),
@@ -112,11 +102,11 @@ pub(crate) struct OnlyIfKeys {
     value: Option<String>,
     /// The `value` must equal this text, or one of these. <!-- C63 -->
     /// Example: `{value: "${MODE:-}", is: [debug, trace]}`
-    #[key(form = Texts, exclusive)]
+    #[key(form = OneOrMore<Verbatim>, exclusive)]
     is: Option<Vec<String>>,
     /// The `value` must equal none of these. <!-- C64 -->
     /// Example: `{value: "${TOKEN:-}", is_not: ""}`
-    #[key(form = Texts, exclusive)]
+    #[key(form = OneOrMore<Verbatim>, exclusive)]
     is_not: Option<Vec<String>>,
     /// The `value` is a list with commas, and must have this element. <!-- C674 -->
     /// Example: `{value: "${SERVICES:-}", contains: web}`
@@ -162,25 +152,5 @@ impl OnlyIfKeys {
             _ => true,
         };
         Some(holds.then_some(Paths { exists: self.path_exists, missing: self.path_missing }))
-    }
-}
-
-/// One text, or a list of them.
-struct Texts;
-
-impl Form for Texts {
-    type Out = Vec<String>;
-    const SHAPE: Shape = Shape::Either(&[Shape::Text, Shape::List(&Shape::Text)]);
-
-    fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Vec<String>> {
-        let Kind::Sequence(items) = &node.kind else {
-            return Some(vec![Verbatim::read(reader, at, node)?]);
-        };
-        if items.is_empty() {
-            let problem = reader.problems.error(node.span, format!("`{}` is empty", at.key));
-            problem.help("write a text, or a list of texts");
-            return None;
-        }
-        items.iter().map(|item| Verbatim::read(reader, at, item)).collect()
     }
 }

@@ -13,14 +13,14 @@ use crate::config::{
     Readiness, Render, Ulimit, Variable, Watch,
 };
 use crate::load::forms::{Positive, Signals, SocketPath, StopSignal, Umask, leaf};
-use crate::load::key::{At, Form, Leaf, List, Shape, Table};
+use crate::load::key::{At, Either, Form, Leaf, List, Shape, Table};
 use crate::load::read::command::Command;
 use crate::load::read::depends_on::DependsOn;
 use crate::load::read::environment::{EnvFiles, Environment};
 use crate::load::read::reader::{Fields, Reader};
 use crate::load::read::scale;
 use crate::load::values::{self, Invalid};
-use crate::load::yaml::node::{Kind, Node};
+use crate::load::yaml::node::Node;
 use crate::types::{ExitPolicy, OnExit, RestartPolicy, Signal, StartCondition, Update, exit_code};
 
 /// One entry of `processes:`.
@@ -103,9 +103,9 @@ pub struct Process {
     #[key(default = "unset")]
     pub stop_grace_period: Option<Duration>,
     /// Files with variables of this process. Example: `env_file: app.env`
-    // `environment` has them, too.
+    // Empty at the end: `environment` has them.
     #[key(form = EnvFiles, default = "none", merge = OneOrMore("path"))]
-    pub env_file: Vec<Variable>,
+    pub env_file: Vec<Vec<Variable>>,
     /// Variables of this process. Example: `environment: {GOMAXPROCS: "2"}`
     // Those of `env_file`, then those of `environment`; later entries win.
     #[key(form = Environment, default = "none", merge = Pairs)]
@@ -226,27 +226,16 @@ impl Process {
             self.only_if = Some(OnlyIf::Never);
         }
         let number = reader.variables.number().map(scale::variable);
+        let of_files = std::mem::take(&mut self.env_file);
         let own = std::mem::take(&mut self.environment);
         self.environment =
-            number.into_iter().chain(std::mem::take(&mut self.env_file)).chain(own).collect();
+            number.into_iter().chain(of_files.into_iter().flatten()).chain(own).collect();
         Some(self)
     }
 }
 
 /// One word for every end, or a mapping.
-struct EachEnd;
-
-impl Form for EachEnd {
-    type Out = OnExit;
-    const SHAPE: Shape = Shape::Either(&[ExitPolicy::SHAPE, OnExitKeys::SHAPE]);
-
-    fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<OnExit> {
-        match node.kind {
-            Kind::Mapping(_) => OnExitKeys::read(reader, at, node),
-            _ => ExitPolicy::read(reader, at, node).map(OnExit::always),
-        }
-    }
-}
+type EachEnd = Either<ExitPolicy, OnExitKeys>;
 
 /// `on_exit:` by the kind of the end.
 #[derive(Table)]
@@ -312,6 +301,12 @@ impl Process {
     #[must_use]
     pub fn new(name: String, command: Vec<String>) -> Self {
         Self { name, command, ..Self::default() }
+    }
+
+    /// Whether its condition can never hold, so that it is left out of everything.
+    #[must_use]
+    pub fn is_left_out(&self) -> bool {
+        self.only_if == Some(OnlyIf::Never)
     }
 
     /// The flags of an Envoy that is replaced by its own hot restart.

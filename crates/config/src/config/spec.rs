@@ -1,7 +1,7 @@
 //! What decisions need of a config: its graph, and its [`Spec`].
 
 use crate::config::{
-    Config, Drain, DrainMethod, Hook, Hooks, Liveness, OnlyIf, Process, ProcessKind, Restart,
+    Config, Drain, DrainMethod, Hook, Hooks, Liveness, Process, ProcessKind, Restart,
 };
 use crate::core::spec::{DrainSpec, HANDOVER_MARGIN, HookWaits, ProcessSpec, Spec, Wait};
 use crate::graph::{Graph, GraphError, Node};
@@ -54,7 +54,7 @@ impl Config {
                     ..waits(&process.hooks)
                 },
                 drain: process.drain.as_ref().map(drain),
-                listens: !process.listen.is_empty() && process.only_if != Some(OnlyIf::Never),
+                listens: !process.listen.is_empty() && !process.is_left_out(),
                 forward_signals: process.forward_signals.clone(),
                 watch: process.watch.iter().map(|watch| watch.action).collect(),
             })
@@ -76,7 +76,7 @@ impl Config {
             }
         }
         for (process, written) in spec.processes.iter_mut().zip(&self.processes) {
-            if written.only_if == Some(OnlyIf::Never) {
+            if written.is_left_out() {
                 process.leave_out();
             }
         }

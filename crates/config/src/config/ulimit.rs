@@ -3,10 +3,10 @@
 use nix::sys::resource::Resource;
 
 use crate::load::forms::leaf;
-use crate::load::key::{At, Form, Key, Keys, Merge, Shape, Table};
+use crate::load::key::{At, Either, Form, Key, Keys, Merge, Shape, Table};
 use crate::load::read::reader::{Fields, Reader};
 use crate::load::values::Invalid;
-use crate::load::yaml::node::{Kind, Node};
+use crate::load::yaml::node::Node;
 
 /// One entry of `ulimits:`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,17 +106,11 @@ impl Form for Ulimits {
 }
 
 /// The limits of a resource: one value for both, or a mapping.
-struct Both;
+type Both = Either<Limit, LimitKeys>;
 
-impl Form for Both {
-    type Out = (Limit, Limit);
-    const SHAPE: Shape = Shape::Either(&[Limit::SHAPE, LimitKeys::SHAPE]);
-
-    fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<(Limit, Limit)> {
-        match node.kind {
-            Kind::Mapping(_) => LimitKeys::read(reader, at, node),
-            _ => Limit::read(reader, at, node).map(|both| (both, both)),
-        }
+impl From<Limit> for (Limit, Limit) {
+    fn from(both: Limit) -> Self {
+        (both, both)
     }
 }
 

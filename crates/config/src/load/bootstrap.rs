@@ -82,17 +82,15 @@ fn timeouts(node: &Node, all: &mut Vec<Longest>) {
             }
             _ => {}
         }
-        timeouts(value, all);
     }
-    node.items().iter().for_each(|item| timeouts(item, all));
+    node.inner().for_each(|inner| timeouts(inner, all));
 }
 
 /// Whether the config in this file has an address of UDP, as HTTP/3 needs it.
 pub fn has_udp(path: &Path) -> bool {
     fn is_in(node: &Node) -> bool {
         get(node, &["protocol"]).is_some_and(|protocol| protocol.scalar() == Some("UDP"))
-            || node.entries().iter().any(|(_, value)| is_in(value))
-            || node.items().iter().any(|item| is_in(item))
+            || node.inner().any(is_in)
     }
     read(path).is_some_and(|config| is_in(&config))
 }

@@ -50,20 +50,22 @@ pub(crate) trait Word {
     fn word(self) -> &'static str;
 }
 
+/// Declares the words of enums.
 macro_rules! words {
     ($($of:ident { $($word:literal => $variant:ident),* $(,)? })*) => {$(
         leaf! {
-            $of => $of: Shape::Word(&[$($word),*]),
-                |text| values::choice(text, &[$(($word, $of::$variant)),*]);
+            $of => $of: $crate::load::key::Shape::Word(&[$($word),*]),
+                |text| $crate::load::values::choice(text, &[$(($word, $of::$variant)),*]);
         }
 
-        impl Word for $of {
+        impl $crate::load::forms::Word for $of {
             fn word(self) -> &'static str {
                 match self { $($of::$variant => $word),* }
             }
         }
     )*};
 }
+pub(crate) use words;
 
 words! {
     ProcessKind { "service" => Service, "oneshot" => Oneshot }

@@ -6,7 +6,7 @@ use std::fmt;
 
 use crate::load::read::reader::{Fields, Reader};
 use crate::load::values::Invalid;
-use crate::load::yaml::node::Node;
+use crate::load::yaml::node::{Kind, Node};
 use crate::types::Signal;
 
 pub(crate) use drainit_derive::Table;
@@ -215,6 +215,36 @@ impl<F: Form> Form for List<F> {
         // All are read, so that an error in one hides none in another.
         let read: Vec<_> = items.iter().map(|item| F::read(reader, at, item)).collect();
         read.into_iter().collect()
+    }
+}
+
+/// A value, or a list of them.
+pub(crate) struct OneOrMore<F>(F);
+
+impl<F: Form> Form for OneOrMore<F> {
+    type Out = Vec<F::Out>;
+    const SHAPE: Shape = Shape::Either(&[F::SHAPE, Shape::List(&F::SHAPE)]);
+
+    fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Self::Out> {
+        match node.kind {
+            Kind::Sequence(_) => List::<F>::read(reader, at, node),
+            _ => Some(vec![F::read(reader, at, node)?]),
+        }
+    }
+}
+
+/// A mapping, or a single value from which it follows.
+pub(crate) struct Either<S, M>(S, M);
+
+impl<S: Form<Out: Into<M::Out>>, M: Form> Form for Either<S, M> {
+    type Out = M::Out;
+    const SHAPE: Shape = Shape::Either(&[S::SHAPE, M::SHAPE]);
+
+    fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Self::Out> {
+        match node.kind {
+            Kind::Mapping(_) => M::read(reader, at, node),
+            _ => S::read(reader, at, node).map(Into::into),
+        }
     }
 }
 

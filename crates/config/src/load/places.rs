@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 
+use crate::config::{Config, Process};
 use crate::load::span::Span;
 use crate::load::yaml::node::Node;
 
@@ -26,6 +27,24 @@ impl Places {
     /// The place of the value at a path, or of the nearest one above it.
     pub(crate) fn at(&self, path: &str) -> Span {
         self.root.as_ref().map_or(Span::whole(0), |root| root.at(path).unwrap_or(root.span))
+    }
+}
+
+impl Places {
+    /// The processes that are not left out, each with its number and its entry.
+    pub(crate) fn running<'a>(
+        &'a self,
+        config: &'a Config,
+    ) -> impl Iterator<Item = (usize, &'a Process, &'a Entry)> {
+        let processes = config.processes.iter().zip(&self.processes).enumerate();
+        let processes = processes.map(|(index, (process, entry))| (index, process, entry));
+        processes.filter(|(_, process, _)| !process.is_left_out())
+    }
+
+    /// Whether another process of the same entry with `scale` stands for this one.
+    pub(crate) fn is_further_copy(&self, index: usize) -> bool {
+        let before = index.checked_sub(1).map(|before| &self.processes[before]);
+        before.is_some_and(|before| before.is_same(&self.processes[index]))
     }
 }
 

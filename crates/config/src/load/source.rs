@@ -38,6 +38,9 @@ const PLAIN: Limits = Limits {
 /// A config of 5,000 processes has about 1 MiB.
 const CONFIG: Limits = Limits { help: "a config is far smaller: is this the right file?", ..PLAIN };
 
+/// An `env_file` that is read together with the config.
+pub(crate) const ENV_FILE: Limits = Limits { is_secret: true, ..CONFIG };
+
 /// Becomes an argument of a process.
 pub(crate) const ARGUMENT: Limits = Limits {
     largest: LONGEST as u64,
@@ -135,12 +138,6 @@ impl Source {
             return Err(too_large(&MANIFEST));
         }
         text(out).map(|text| Self::new("<stdin>", text))
-    }
-
-    /// Forbids showing its lines.
-    pub(crate) fn secret(mut self) -> Self {
-        self.secret = true;
-        self
     }
 
     /// The place of a byte of the text, marked up to the `}` of a `${` if that is on the line.
@@ -363,7 +360,8 @@ mod tests {
         let source = Source::new("x", "a\nb\r\nc\rd".to_owned());
         let lines: Vec<_> = (0..=5).map(|n| source.line(n)).collect();
         assert_eq!(lines, [None, Some("a"), Some("b"), Some("c"), Some("d"), None]);
-        assert_eq!(Source::new("x", "a".to_owned()).secret().line(1), None);
+        let secret = Source { secret: true, ..Source::new("x", "a".to_owned()) };
+        assert_eq!(secret.line(1), None);
     }
 
     #[test]

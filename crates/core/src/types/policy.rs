@@ -86,6 +86,12 @@ impl OnExit {
     }
 }
 
+impl From<ExitPolicy> for OnExit {
+    fn from(policy: ExitPolicy) -> Self {
+        Self::always(policy)
+    }
+}
+
 /// The words of `on_exit:`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum ExitPolicy {

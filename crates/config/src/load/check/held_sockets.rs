@@ -1,13 +1,12 @@
 //! Refuses a probe that drainit's own socket of `listen` answers.
 
-use crate::config::{Config, ListenSocket, OnlyIf, Probe};
+use crate::config::{Config, ListenSocket, Probe};
 use crate::load::check::own_address::reaches;
 use crate::load::diagnostics::problems::Problems;
 use crate::load::places::Places;
 
 pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
-    let processes = config.processes.iter().zip(&places.processes);
-    for (process, place) in processes.filter(|(it, _)| it.only_if != Some(OnlyIf::Never)) {
+    for (_, process, place) in places.running(config) {
         let name = &process.name;
         for (key, probe) in process.probes() {
             if let Some(socket) = process.listen.iter().find(|socket| answers(probe, socket)) {

@@ -57,18 +57,13 @@ fn fault(process: &Process, flags: &EnvoyFlags) -> Option<(&'static str, String,
             "add `readiness: {envoy: \"http://127.0.0.1:9901\"}`, with the address of its admin",
         ),
         (
-            flags.is_disabled,
-            "command",
-            format!("`--disable-hot-restart` of `{name}` forbids its `update: hot-restart`"),
-            "remove the flag, and add `--base-id 1`: no other Envoy of the pod may have the same number",
-        ),
-        (
-            flags.is_base_id_dynamic,
+            flags.excluded_by.is_some(),
             "command",
             format!(
-                "`{name}` chooses its base ID itself, so that a new epoch does not know the old one's"
+                "`{}` of `{name}` excludes its `update: hot-restart`",
+                flags.excluded_by.unwrap_or_default()
             ),
-            "write `--base-id 1` in place of `--use-dynamic-base-id`: no other Envoy of the pod may have the same number",
+            "write `--base-id 1` in its place: no other Envoy of the pod may have the same number",
         ),
         (
             flags.has_restart_epoch,

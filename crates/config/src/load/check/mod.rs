@@ -12,7 +12,7 @@ pub(crate) mod unique;
 
 use std::time::Duration;
 
-use crate::config::{Config, OnlyIf, Process, ProcessKind};
+use crate::config::{Config, Process, ProcessKind};
 use crate::graph::Graph;
 use crate::load::diagnostics::problems::Problems;
 use crate::load::places::{Entry, Places};
@@ -38,7 +38,6 @@ pub(crate) fn check(
     drains_without_order(problems, config, graph, places);
     autostart(problems, config, places);
     reload_signal(problems, config, places);
-    own_address::check(problems, config, places);
     held_sockets::check(problems, config, places);
     hot_restart::check(problems, config, places);
 }
@@ -47,9 +46,7 @@ pub(crate) fn check(
 fn autostart(problems: &mut Problems, config: &Config, places: &Places) {
     let by_request: Vec<_> = config.processes.iter().filter(|it| !it.autostart).collect();
     for (index, process) in config.processes.iter().enumerate() {
-        // With `scale`, the first process of the entry stands for all.
-        let before = index.checked_sub(1).map(|before| &places.processes[before]);
-        if !process.autostart || before.is_some_and(|it| it.is_same(&places.processes[index])) {
+        if !process.autostart || places.is_further_copy(index) {
             continue;
         }
         let is_held = |name: &str| by_request.iter().any(|it| it.name == name);
@@ -143,15 +140,10 @@ fn too_long(
 /// is drained.
 fn written_minima(config: &Config) -> Vec<Duration> {
     let written = |process: &Process| match &process.drain {
-        Some(drain) if drain.method.times().min.is_some() && !never(process) => drain.min,
+        Some(drain) if drain.method.times().min.is_some() && !process.is_left_out() => drain.min,
         _ => Duration::ZERO,
     };
     config.processes.iter().map(written).collect()
-}
-
-/// Whether a process is left out: the shutdown does not wait for it.
-fn never(process: &Process) -> bool {
-    process.only_if == Some(OnlyIf::Never)
 }
 
 /// The place of the times of a drain.
@@ -205,7 +197,7 @@ fn shrink_default_minima(
         let mut taken = above[index];
         let span = place_of_drain(process, &places.processes[index], "min");
         // One that is left out takes no time.
-        let is_left_out = never(process);
+        let is_left_out = process.is_left_out();
         if let Some(drain) = process.drain.as_mut().filter(|_| !is_left_out) {
             // `below` includes this process, whose explicit `min` is 0 here.
             let left = room.saturating_sub(above[index]).saturating_sub(below[index]);
@@ -231,7 +223,7 @@ fn shrink_default_minima(
 /// The time that the config sets for a step of the shutdown.
 fn declared(config: &Config, what: StepKind, process: Option<ProcessId>) -> Option<Duration> {
     let process = process.map(|id| &config.processes[id.index()]);
-    if process.is_some_and(never) {
+    if process.is_some_and(Process::is_left_out) {
         return None;
     }
     let hooks = process.map_or(&config.hooks, |process| &process.hooks);
@@ -263,17 +255,12 @@ const WINDOW: &str = "`grace_period` minus `reserve`";
 /// empty `depends_on` says that it needs none of them.
 fn drains_without_order(problems: &mut Problems, config: &Config, graph: &Graph, places: &Places) {
     let mut checked = 0;
-    for (index, process) in config.processes.iter().enumerate() {
-        let place = &places.processes[index];
-        if process.drain.is_none() || never(process) || place.find("depends_on").is_some() {
+    for (index, process, place) in places.running(config) {
+        let is_meant = process.drain.is_some() && place.find("depends_on").is_none();
+        if !is_meant || places.is_further_copy(index) || checked == 50 {
             continue;
         }
         let span = place_of_drain(process, place, "");
-        // With `scale`, the first process of the entry stands for all.
-        let before = index.checked_sub(1).map(|before| &places.processes[before]);
-        if before.is_some_and(|before| before.is_same(place)) || checked == 50 {
-            continue;
-        }
         checked += 1; // each walks the whole graph
         let mut waits = vec![false; config.processes.len()];
         waits[index] = true;

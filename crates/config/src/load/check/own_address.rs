@@ -1,28 +1,9 @@
-//! Refuses drainit's own socket among those that a process would remove. Compares addresses and paths.
+//! Compares addresses and paths.
 
 use std::net::SocketAddr;
 use std::path::{Component, Path, PathBuf};
 
-use crate::config::{Address, Config};
-use crate::load::diagnostics::diagnostic::quote;
-use crate::load::diagnostics::problems::Problems;
-use crate::load::places::Places;
-
-pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
-    for (process, place) in config.processes.iter().zip(&places.processes) {
-        let name = &process.name;
-        for (number, path) in process.sockets.iter().enumerate() {
-            if let Some(own) = config.control.socket.path().filter(|own| is_same(own, path)) {
-                let message = format!(
-                    "`sockets` of `{name}` contains drainit's own `control.socket` {}, which would be removed",
-                    quote(&own.to_string_lossy())
-                );
-                let span = place.at(&format!("sockets.{number}"));
-                problems.error(span, message).help("remove it, or give one of them another path");
-            }
-        }
-    }
-}
+use crate::config::Address;
 
 /// Whether a connection to one of the addresses may reach the other.
 pub(crate) fn reaches(a: &Address, b: &Address) -> bool {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::config::{Address, Config, DrainMethod, OnlyIf, Probe, Process, Update};
+use crate::config::{Address, Config, DrainMethod, Probe, Process, Update};
 use crate::load::check::place_of_drain;
 use crate::load::diagnostics::problems::Problems;
 use crate::load::places::Places;
@@ -50,7 +50,7 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
 /// One server may answer for several processes, each at its own path, and a gateway may accept
 /// connections for what stands behind it.
 fn readiness(problems: &mut Problems, config: &Config, places: &Places) {
-    for (index, other, (address, _)) in sharing(config, asked) {
+    for (index, other, (address, _)) in sharing(config, places, asked) {
         let parts = &places.processes[index];
         let (name, at) = (&config.processes[index].name, text(&address));
         let of_other = &config.processes[other].name;
@@ -71,11 +71,8 @@ fn readiness(problems: &mut Problems, config: &Config, places: &Places) {
 
 /// A new instance beside the old one has the same readiness, so the old one would pass for it.
 fn instances(problems: &mut Problems, config: &Config, places: &Places) {
-    for (index, process) in running(config) {
-        if process.update != Update::StartFirst {
-            continue;
-        }
-        let parts = &places.processes[index];
+    let all = places.running(config);
+    for (_, process, parts) in all.filter(|(_, it, _)| it.update == Update::StartFirst) {
         let name = &process.name;
         if let Some((address, _)) = asked(process) {
             let span = parts.at("readiness");
@@ -100,7 +97,7 @@ fn instances(problems: &mut Problems, config: &Config, places: &Places) {
 
 /// Two Envoys with the same admin: one would be drained twice, the other never.
 fn admins(problems: &mut Problems, config: &Config, places: &Places) {
-    for (index, other, what) in sharing(config, admin_of) {
+    for (index, other, what) in sharing(config, places, admin_of) {
         let parts = &places.processes[index];
         let span = place_of_drain(&config.processes[index], parts, "");
         let message = format!(
@@ -117,10 +114,11 @@ fn admins(problems: &mut Problems, config: &Config, places: &Places) {
 /// what they share.
 fn sharing<'c, T: Clone + Eq + Hash>(
     config: &'c Config,
+    places: &'c Places,
     of: impl Fn(&'c Process) -> Option<T>,
 ) -> impl Iterator<Item = (usize, usize, T)> {
     let mut earlier: HashMap<T, Vec<usize>> = HashMap::new();
-    running(config).filter_map(move |(index, process)| {
+    places.running(config).filter_map(move |(index, process, _)| {
         let what = of(process)?;
         let others = earlier.entry(what.clone()).or_default();
         let is_beside = |other: &usize| may_both_run(&config.processes[*other], process);
@@ -140,9 +138,4 @@ fn admin_of(process: &Process) -> Option<Address> {
         DrainMethod::Envoy(envoy) => Some(local(envoy.admin.clone())),
         _ => None,
     }
-}
-
-fn running(config: &Config) -> impl Iterator<Item = (usize, &Process)> {
-    let processes = config.processes.iter().enumerate();
-    processes.filter(|(_, process)| process.only_if != Some(OnlyIf::Never))
 }

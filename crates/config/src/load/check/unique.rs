@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use crate::config::{Address, Config, OnlyIf, Process};
+use crate::config::{Address, Config, Process};
 use crate::load::check::own_address::normal;
 use crate::load::diagnostics::diagnostic::quote;
 use crate::load::diagnostics::problems::Problems;
@@ -35,7 +35,7 @@ fn claims(process: &Process) -> Vec<(Claim<'_>, String)> {
         claims.push((Claim::Rendered(normal(&render.to)), format!("render.{number}.to")));
     }
     // One that is left out listens on nothing.
-    if process.only_if != Some(OnlyIf::Never) {
+    if !process.is_left_out() {
         for (number, socket) in process.listen.iter().enumerate() {
             let address = match &socket.address {
                 Address::Unix(path) => format!("unix:{}", normal(path).display()),
@@ -50,8 +50,20 @@ fn claims(process: &Process) -> Vec<(Claim<'_>, String)> {
 pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
     let mut owners: HashMap<Claim<'_>, usize> = HashMap::new();
     let path = |path: &Path| quote(&path.to_string_lossy());
+    let own = config.control.socket.path().map(normal);
     for (index, (process, place)) in config.processes.iter().zip(&places.processes).enumerate() {
         for (claim, key) in claims(process) {
+            if let Claim::Socket(socket) = &claim
+                && Some(socket) == own.as_ref()
+            {
+                let message = format!(
+                    "`sockets` of `{}` contains drainit's own `control.socket` {}, which would be removed",
+                    process.name,
+                    path(socket)
+                );
+                let problem = problems.error(place.at(&key), message);
+                problem.help("remove it, or give one of them another path");
+            }
             let Some(&first) = owners.get(&claim) else {
                 owners.insert(claim, index);
                 continue;
@@ -86,8 +98,7 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
             });
         }
     }
-    let listens = config.processes.iter().zip(&places.processes);
-    for (process, place) in listens.filter(|(it, _)| it.only_if != Some(OnlyIf::Never)) {
+    for (_, process, place) in places.running(config) {
         for (number, socket) in process.listen.iter().enumerate() {
             // One that is left out removes its `sockets`, too.
             if let Address::Unix(path) = &socket.address

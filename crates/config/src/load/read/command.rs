@@ -7,17 +7,13 @@ use std::rc::Rc;
 use crate::config::only_if;
 use crate::load::diagnostics::diagnostic::quote;
 use crate::load::expand::LONGEST;
-use crate::load::key::{At, Form, Later, List, Shape, Table};
+use crate::load::key::{At, Either, Form, Later, List, Shape, Table};
 use crate::load::read::reader::{Fields, Reader};
 use crate::load::shell_split::{split, without_shell};
 use crate::load::source::{ARGUMENT, Source};
 use crate::load::span::Span;
 use crate::load::values;
 use crate::load::yaml::node::{Kind, Node};
-
-/// Each file counts as at least this many bytes, so that a small config cannot read files without
-/// end.
-const LEAST_FILE: usize = 4096;
 
 /// A program and its arguments: a list, or one string that is split into words.
 pub(crate) struct Command;
@@ -28,7 +24,6 @@ impl Form for Command {
 
     fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Vec<String>> {
         let what = at.key;
-        let first = reader.dollars();
         let words = match &node.kind {
             // All are read, so that an error in one hides none in another.
             Kind::Sequence(items) => {
@@ -66,7 +61,7 @@ impl Form for Command {
             problem.help("write `[PROGRAM, ARGUMENT, …]`");
         }
         if !words.iter().any(|word| reads_dollars(word)) {
-            reader.check_dollars(first, what, None);
+            reader.check_dollars(node, what, None);
         }
         Some(words)
     }
@@ -105,19 +100,7 @@ impl Form for Verbatim {
 }
 
 /// An argument; none where the conditions of all its parts do not hold.
-struct Element;
-
-impl Form for Element {
-    type Out = Option<String>;
-    const SHAPE: Shape = Shape::Either(&[Shape::Text, ElementKeys::SHAPE]);
-
-    fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Option<String>> {
-        match node.kind {
-            Kind::Mapping(_) => ElementKeys::read(reader, at, node),
-            _ => Verbatim::read(reader, at, node).map(Some),
-        }
-    }
-}
+type Element = Either<Verbatim, ElementKeys>;
 
 #[derive(Table)]
 #[table(settle = Option<String>, shared = "joined")]
@@ -187,9 +170,7 @@ fn file(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
             return None;
         }
     };
-    reader.charge(node.span, source.text.len().max(LEAST_FILE))?;
-    let raw = source.text.clone();
-    let file = reader.problems.add_source(source);
+    let (file, raw) = reader.add_file(node.span, source)?;
     let place = |reader: &Reader<'_>, at| match reader.problems.source(file) {
         Some(source) => source.place(file, at),
         None => Span::whole(file),

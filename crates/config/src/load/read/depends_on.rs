@@ -6,7 +6,6 @@ use crate::config::{Dependency, Process, ProcessKind, StartCondition};
 use crate::load::diagnostics::diagnostic::quote;
 use crate::load::forms::{Name, Word, leaf};
 use crate::load::key::{At, Form, Leaf, Shape, Table};
-use crate::load::places::Entry;
 use crate::load::read::command::Verbatim;
 use crate::load::read::reader::Reader;
 use crate::load::read::scale::Scaling;
@@ -135,16 +134,12 @@ fn expand(
     let Some(names) = scaling.names(on).map(<[String]>::to_vec) else {
         return vec![on.to_owned()];
     };
-    let place = |reader: &Reader<'_>| Entry::dependency(&reader.places.processes[index], on);
-    if !scaling.fit(names.len()) {
-        let (message, span) = (scaling.too_many(), place(reader));
-        reader.problems.error(span, message).help("let the copies depend on a single process");
-        return Vec::new();
-    }
+    let span = reader.places.processes[index].dependency(on);
     if names.contains(name) {
-        let (message, span) = (format!("process {} depends on itself", quote(on)), place(reader));
+        let message = format!("process {} depends on itself", quote(on));
         reader.problems.error(span, message).help("remove it here");
-        return Vec::new();
+    } else if scaling.take(reader, names.len() as u64, span) {
+        return names;
     }
-    names
+    Vec::new()
 }

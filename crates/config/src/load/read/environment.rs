@@ -6,18 +6,14 @@ use crate::config::{Moment, ValueFile, Variable};
 use crate::load::diagnostics::diagnostic::quote;
 use crate::load::env_file;
 use crate::load::forms::leaf;
-use crate::load::key::{At, Form, Shape, Table};
+use crate::load::key::{At, Form, OneOrMore, Shape, Table};
 use crate::load::read::reader::{Fields, Reader};
-use crate::load::source::Source;
+use crate::load::source::{ENV_FILE, Source};
 use crate::load::span::Span;
 use crate::load::values::Invalid;
 use crate::load::yaml::node::{Kind, Node, Tag};
 
 type Variables = Vec<Variable>;
-
-/// Each file counts as at least this many bytes, so that a small config cannot read files without
-/// end.
-const LEAST_FILE: usize = 4096;
 
 /// Defaults of variables. Each entry is visible to the following values; those that the container
 /// overrides are not exported.
@@ -33,9 +29,8 @@ impl Form for Env {
             if matches!(node.kind, Kind::Null) || !variable_name(reader, &key.text, key.span) {
                 continue;
             }
-            let first = reader.dollars();
             let Some(value) = reader.text(node, &key.text) else { continue };
-            reader.check_dollars(first, "env", Some(&value.text));
+            reader.check_dollars(node, "env", Some(&value.text));
             reader.variables.set_default(&key.text, &value.text);
             if reader.variables.container().get_non_empty(&key.text).is_none() {
                 exported.push((key.text.to_string(), value.text));
@@ -84,9 +79,8 @@ fn environment(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Variables {
                         );
                     }
                     _ => {
-                        let first = reader.dollars();
                         if let Some(value) = reader.text(node, &key.text) {
-                            reader.check_dollars(first, "environment", Some(&value.text));
+                            reader.check_dollars(node, "environment", Some(&value.text));
                             out.push(set(&key.text, value.text));
                         }
                     }
@@ -95,13 +89,12 @@ fn environment(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Variables {
         }
         Kind::Sequence(items) => {
             for item in items {
-                let first = reader.dollars();
                 let Some(text) = reader.text(item, "environment") else { continue };
                 let (name, value) = match text.text.split_once('=') {
                     Some((name, value)) => (name, Some(value)),
                     None => (text.text.as_str(), None),
                 };
-                reader.check_dollars(first, "environment", Some(value.unwrap_or_default()));
+                reader.check_dollars(item, "environment", Some(value.unwrap_or_default()));
                 if !variable_name(reader, name, item.span) {
                     continue;
                 }
@@ -170,24 +163,11 @@ impl FromFileKeys {
 }
 
 /// One file or a list, relative to the config.
-pub(crate) struct EnvFiles;
-
-impl Form for EnvFiles {
-    type Out = Variables;
-    const SHAPE: Shape = Shape::Either(&[EnvFileKeys::SHAPE, Shape::List(&EnvFileKeys::SHAPE)]);
-
-    fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Variables> {
-        if let Kind::Scalar { .. } | Kind::Mapping(_) = node.kind {
-            return EnvFileKeys::read(reader, at, node);
-        }
-        let items = reader.items(node, at.key)?.iter();
-        Some(items.filter_map(|item| EnvFileKeys::read(reader, at, item)).flatten().collect())
-    }
-}
+pub(crate) type EnvFiles = OneOrMore<EnvFileKeys>;
 
 #[derive(Table)]
 #[table(settle = Variables, short = "path")]
-struct EnvFileKeys {
+pub(crate) struct EnvFileKeys {
     /// The file. <!-- C265 --> Example: `path: /run/app.env`
     #[key(required = "write `{path: PATH}`")]
     path: PathBuf,
@@ -209,7 +189,7 @@ impl EnvFileKeys {
             return Some(vec![Variable::EnvFile(ValueFile { path, required })]);
         }
         let mut out = Vec::new();
-        match Source::read(&path) {
+        match Source::read_within(&path, &ENV_FILE) {
             Ok(source) => read_file(reader, source, span, &mut out),
             Err(why) if why.is_missing && !required => {}
             Err(why) => {
@@ -229,11 +209,7 @@ impl EnvFileKeys {
 }
 
 fn read_file(reader: &mut Reader<'_>, source: Source, span: Span, out: &mut Variables) {
-    let text = source.text.clone();
-    if reader.charge(span, text.len().max(LEAST_FILE)).is_none() {
-        return;
-    }
-    let file = reader.problems.add_source(source.secret());
+    let Some((file, text)) = reader.add_file(span, source) else { return };
     for entry in env_file::parse(&text) {
         let at = Span::new(file, entry.line, 1, 1);
         let (name, value) = match entry.variable(&mut reader.variables) {

@@ -11,6 +11,7 @@ use crate::load::environment::{Origin, Variables};
 use crate::load::expand::{Expanded, expand, shell_variables};
 use crate::load::key::{At, Form, Keys};
 use crate::load::places::Places;
+use crate::load::source::Source;
 use crate::load::span::Span;
 use crate::load::values::Invalid;
 use crate::load::yaml::node::{Key, Kind, Node};
@@ -18,6 +19,9 @@ use crate::types::suggest::{list, nearest};
 
 /// The limit for the text of all values together, after their variables are expanded.
 const MOST_TEXT: usize = 32 * 1024 * 1024;
+/// Each file counts as at least this many bytes, so that a small config cannot read files without
+/// end.
+const LEAST_FILE: usize = 4096;
 
 pub(crate) struct Reader<'a> {
     pub(crate) problems: &'a mut Problems,
@@ -31,8 +35,6 @@ pub(crate) struct Reader<'a> {
     /// The `args` of the entries with `scale: 0`, by name.
     pub(crate) unused_args: Vec<(String, ArgRoute)>,
     text_left: usize,
-    /// Each `$NAME` of the values so far, with its place.
-    dollars: Vec<(String, Span)>,
     /// The command that is read runs a program that expands variables itself.
     pub(crate) is_for_shell: bool,
 }
@@ -115,7 +117,6 @@ impl<'a> Reader<'a> {
             places: Places::default(),
             unused_args: Vec::new(),
             text_left: MOST_TEXT,
-            dollars: Vec::new(),
             is_for_shell: false,
         }
     }
@@ -293,12 +294,6 @@ impl<'a> Reader<'a> {
             return None;
         }
         self.charge(node.span, expanded.text.len())?;
-        if raw.contains('$') {
-            for (name, at) in shell_variables(raw) {
-                let span = self.inside(node.span, raw, at);
-                self.dollars.push((name.to_owned(), span));
-            }
-        }
         let is_changed = raw.contains('$') && expanded.text != *raw;
         let raw = is_changed.then(|| raw.clone());
         Some(Text { text: expanded.text, span: node.span, raw, used: expanded.used })
@@ -338,6 +333,14 @@ impl<'a> Reader<'a> {
         ));
     }
 
+    /// Adds a file that the config names, with the problems of its lines. Returns its number and its
+    /// text.
+    pub(crate) fn add_file(&mut self, span: Span, source: Source) -> Option<(usize, Rc<String>)> {
+        self.charge(span, source.text.len().max(LEAST_FILE))?;
+        let text = Rc::clone(&source.text);
+        Some((self.problems.add_source(source), text))
+    }
+
     /// Counts `bytes` against [`MOST_TEXT`].
     pub(crate) fn charge(&mut self, span: Span, bytes: usize) -> Option<()> {
         match self.text_left.checked_sub(bytes) {
@@ -358,22 +361,20 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The number of `$NAME` so far; [`Self::check_dollars`] takes it as `first`.
-    pub(crate) fn dollars(&self) -> usize {
-        self.dollars.len()
-    }
-
-    /// Reports each `$NAME` since `first` that looks like a variable: no shell will expand it. The
+    /// Reports each `$NAME` in a value that looks like a variable: no shell will expand it. The
     /// value of a variable (`of_variable`) may well contain a `$`: there it is a warning, where the
     /// name is that of a variable, or is the whole value.
-    pub(crate) fn check_dollars(&mut self, first: usize, what: &str, of_variable: Option<&str>) {
-        for (name, span) in self.dollars.split_off(first.min(self.dollars.len())) {
+    pub(crate) fn check_dollars(&mut self, node: &Node, what: &str, of_variable: Option<&str>) {
+        node.inner().for_each(|inner| self.check_dollars(inner, what, of_variable));
+        let raw = node.scalar().unwrap_or_default();
+        for (name, at) in shell_variables(raw) {
+            let span = self.inside(node.span, raw, at);
             let is_upper = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
             let is_likely = match of_variable {
-                Some(value) => value.strip_prefix('$') == Some(&name),
+                Some(value) => value.strip_prefix('$') == Some(name),
                 None => name.len() > 1 && name.chars().all(is_upper),
             };
-            if !is_likely && !self.variables.is_defined(&name) {
+            if !is_likely && !self.variables.is_defined(name) {
                 continue;
             }
             let message = format!("`${name}` in `{what}` is not expanded: no shell runs");
@@ -394,11 +395,10 @@ impl<'a> Reader<'a> {
         what: &str,
         parse: impl FnOnce(&str) -> Result<T, Invalid>,
     ) -> Option<T> {
-        let first = self.dollars();
         let text = self.text(node, what)?;
         // `log` is a regular expression, where `$` is the end of a line.
         if what != "log" {
-            self.check_dollars(first, what, None);
+            self.check_dollars(node, what, None);
         }
         parse(&text.text).map_err(|bad| self.refuse(&text, what, bad)).ok()
     }

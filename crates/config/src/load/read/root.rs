@@ -100,16 +100,10 @@ pub(crate) fn control_alone(reader: &mut Reader<'_>, node: &Node) -> (Control, V
 
 /// Collects the variables that a subtree uses.
 fn names(node: &Node, out: &mut Vec<String>) {
-    match &node.kind {
-        Kind::Null => {}
-        Kind::Scalar { text, .. } => {
-            for name in expand::names(text) {
-                if !out.contains(&name) {
-                    out.push(name);
-                }
-            }
+    for name in node.scalar().map(expand::names).unwrap_or_default() {
+        if !out.contains(&name) {
+            out.push(name);
         }
-        Kind::Sequence(items) => items.iter().for_each(|item| names(item, out)),
-        Kind::Mapping(entries) => entries.iter().for_each(|(_, node)| names(node, out)),
     }
+    node.inner().for_each(|inner| names(inner, out));
 }

@@ -9,6 +9,7 @@ use crate::load::diagnostics::diagnostic::quote;
 use crate::load::forms::leaf;
 use crate::load::key::{At, Form, Shape};
 use crate::load::read::reader::Reader;
+use crate::load::span::Span;
 use crate::load::values;
 use crate::load::values::Invalid;
 use crate::load::yaml::node::{Key, Node};
@@ -20,16 +21,14 @@ pub(crate) const VARIABLE: &str = "SCALE_INDEX";
 const MOST_OF_ONE: u32 = 1000;
 /// The limit for the processes of a config, as for a [`ProcessId`](crate::types::ProcessId).
 const MOST_PROCESSES: usize = u16::MAX as usize;
-/// The limit for the values of all these processes, so that a small config stays cheap to read.
+/// The limit for the values of all these processes, and their dependencies on each other, so that a
+/// small config stays cheap to read.
 const MOST_VALUES: u64 = 1_000_000;
-/// The limit for the dependencies on entries with `scale`.
-const MOST_DEPENDENCIES: usize = 100_000;
 
 /// The entries with `scale`.
 #[derive(Default)]
 pub(crate) struct Scaling {
     values: u64,
-    dependencies: usize,
     /// The names of the processes of each entry.
     groups: HashMap<String, Vec<String>>,
 }
@@ -58,32 +57,30 @@ impl Scaling {
         so_far: usize,
     ) -> Option<u32> {
         let number = Copies::read(reader, &At::ROOT.inner("scale"), scale)?;
-        self.values += u64::from(number) * u64::from(entry.extent.size);
-        let too_many = if so_far + number as usize > MOST_PROCESSES {
-            format!("more than {MOST_PROCESSES} processes")
-        } else if self.values > MOST_VALUES {
-            format!("more than {MOST_VALUES} values in all copies")
-        } else {
-            return Some(number);
-        };
-        let problem = reader.problems.error(scale.span, too_many);
-        problem.help("split them over several containers");
-        None
+        if so_far + number as usize > MOST_PROCESSES {
+            let message = format!("more than {MOST_PROCESSES} processes");
+            let problem = reader.problems.error(scale.span, message);
+            problem.help("split them over several containers");
+            return None;
+        }
+        let values = u64::from(number) * u64::from(entry.extent.size);
+        self.take(reader, values, scale.span).then_some(number)
+    }
+
+    /// Counts values of copies. Returns whether they are not too many.
+    pub(crate) fn take(&mut self, reader: &mut Reader<'_>, values: u64, span: Span) -> bool {
+        self.values += values;
+        let fits = self.values <= MOST_VALUES;
+        if !fits {
+            let message = format!("more than {MOST_VALUES} values in all copies");
+            reader.problems.error(span, message).help("split them over several containers");
+        }
+        fits
     }
 
     /// The names of all processes of an entry; `None` if it has no `scale`.
     pub(crate) fn names(&self, entry: &str) -> Option<&[String]> {
         self.groups.get(entry).map(Vec::as_slice)
-    }
-
-    /// Counts `more` dependencies. Returns whether that is not too many.
-    pub(crate) fn fit(&mut self, more: usize) -> bool {
-        self.dependencies += more;
-        self.dependencies <= MOST_DEPENDENCIES
-    }
-
-    pub(crate) fn too_many(&self) -> String {
-        format!("more than {MOST_DEPENDENCIES} dependencies of copies")
     }
 }
 

@@ -38,13 +38,13 @@ fn each_error_names_its_mend() {
         (
             "--disable-hot-restart",
             &[READY, DRAIN],
-            "4:`--disable-hot-restart` of `router` forbids",
-            "add `--base-id 1`",
+            "4:`--disable-hot-restart` of `router` excludes",
+            "write `--base-id 1`",
         ),
         (
             "--use-dynamic-base-id",
             &[READY, DRAIN],
-            "4:`router` chooses its base ID itself",
+            "4:`--use-dynamic-base-id` of `router` excludes",
             "write `--base-id 1`",
         ),
         ("", &[READY, DRAIN], "4:`router` has no `--base-id`", "add `--base-id 1`"),

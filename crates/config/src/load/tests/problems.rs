@@ -22,7 +22,6 @@ fn every_kind_of_fault_of_a_process() {
         ("only_if: {value: x}", 14, "`value` without `is`"),
         ("only_if: {is: x}", 14, "`processes.a.only_if` has no `value` to compare"),
         ("only_if: {value: x, is: x, is_not: y}", 40, "can have one of `is`"),
-        ("only_if: {value: x, is: []}", 29, "`is` is empty"),
         ("drain: {only_if: {is: x}, signal: {signal: USR1}}", 22, "has no `value`"),
         ("drain: {only_if: {value: x, is: y}}", 12, "`processes.a.drain` has no method"),
         ("args: {refuse: [x]}", 11, "`processes.a.args` has no `prefix`"),
@@ -288,23 +287,6 @@ error: duplicate key `command`
   |
   = help: remove one of them: it is already set on line 4"
     );
-}
-
-#[test]
-fn a_duplicate_of_any_key_of_a_long_mapping_is_found() {
-    // Up to 16 keys are searched, and more are looked up in another way.
-    for count in 15..=40 {
-        for same in 1..=count {
-            let keys: Vec<_> = (1..=count).map(|number| format!("key{number}: x\n")).collect();
-            let text = format!("{}key{same}: y\n", keys.concat());
-            let found = problems(&text);
-            let line = format!("{}:1 duplicate key `key{same}`", count + 1);
-            assert!(lines(&found).contains(&line), "{count} keys, the {same}th twice: {found:?}");
-            let first = format!("it is already set on line {same}");
-            let helps = found.iter().any(|problem| problem.to_string().contains(&first));
-            assert!(helps, "{count} keys, the {same}th twice: {found:?}");
-        }
-    }
 }
 
 // holds: C5, C6

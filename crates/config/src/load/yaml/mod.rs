@@ -170,9 +170,6 @@ impl Builder<'_> {
                 let (tag, is_text) = self.tag(tag.as_deref(), tag_span);
                 let quoted = is_text || style != ScalarStyle::Plain;
                 let null = !quoted && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
-                if !null && anchor == 0 && tag.is_none() && self.is_key(&text, quoted, span) {
-                    return Ok(());
-                }
                 let text = text.into_owned();
                 let kind = if null { Kind::Null } else { Kind::Scalar { text, quoted } };
                 self.complete(Node { span, kind, tag, extent: Extent::ONE }, anchor, span)
@@ -204,18 +201,6 @@ impl Builder<'_> {
             // Start and end of the stream, and events of parser options that are off.
             _ => Ok(()),
         }
-    }
-
-    /// Stores a text as the next key, if one is expected, without building a node: keys are half
-    /// of the scalars of a config.
-    fn is_key(&mut self, text: &str, quoted: bool, span: Span) -> bool {
-        let Some(Frame { extent, content, .. }) = self.stack.last_mut() else { return false };
-        let Content::Mapping { pending: pending @ Pending::Key, .. } = content else {
-            return false;
-        };
-        extent.depth = extent.depth.max(2);
-        *pending = key(text, quoted, span);
-        true
     }
 
     fn open(
@@ -317,7 +302,12 @@ impl Builder<'_> {
             Content::Mapping { entries, merged, pending } => {
                 *pending = match std::mem::replace(pending, Pending::Key) {
                     Pending::Key => match &node.kind {
-                        Kind::Scalar { text, quoted } => key(text, *quoted, span),
+                        Kind::Scalar { text, quoted: false } if text == MERGE => {
+                            Pending::Merge(span)
+                        }
+                        Kind::Scalar { text, .. } => {
+                            Pending::Value(Key { text: text.as_str().into(), span })
+                        }
                         _ => {
                             let what = node.kind_name();
                             let message = format!("a key must be text, not {what}");
@@ -381,12 +371,5 @@ impl Builder<'_> {
                 (None, false)
             }
         }
-    }
-}
-
-fn key(text: &str, quoted: bool, span: Span) -> Pending {
-    match text {
-        MERGE if !quoted => Pending::Merge(span),
-        _ => Pending::Value(Key { text: text.into(), span }),
     }
 }

@@ -110,6 +110,12 @@ impl Node {
         if let Kind::Sequence(items) = &self.kind { items } else { &[] }
     }
 
+    /// The values of a mapping, or the items of a list.
+    pub fn inner(&self) -> impl Iterator<Item = &Self> {
+        let values = self.entries().iter().map(|(_, value)| value);
+        values.chain(self.items()).map(Rc::as_ref)
+    }
+
     pub(crate) fn is_empty_list(&self) -> bool {
         matches!(&self.kind, Kind::Sequence(items) if items.is_empty())
     }
