@@ -4,7 +4,7 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io;
 
-use crate::compat::getopt::{Known, Options};
+use crate::compat::getopt::{LongName, Options};
 use crate::compat::{Answer, describe, leading_number, shown};
 use crate::exec::event_loop::{CommandLoop, Jobs, Step};
 use crate::exec::options::ExecOptions;
@@ -22,13 +22,9 @@ const NOT_STARTED: u8 = 2;
 /// The highest signal that can be rewritten.
 const LAST: i64 = 31;
 
-const KNOWN: [Known; 5] = [
-    Known { short: b'h', long: Some("help"), takes: false },
-    Known { short: b'c', long: Some("single-child"), takes: false },
-    Known { short: b'r', long: Some("rewrite"), takes: true },
-    Known { short: b'v', long: Some("verbose"), takes: false },
-    Known { short: b'V', long: Some("version"), takes: false },
-];
+const LETTERS: &str = "hcr:vV";
+const LONG_NAMES: [LongName; 5] =
+    [("help", 'h'), ("single-child", 'c'), ("rewrite", 'r'), ("verbose", 'v'), ("version", 'V')];
 
 #[derive(Debug)]
 pub(crate) struct DumbInit {
@@ -55,22 +51,22 @@ pub(crate) fn parse(called: &str, args: &[OsString]) -> Result<DumbInit, Answer>
     let answer = |text, code| Answer { stream: Stream::Stderr, text, code };
     let mut init = DumbInit { debug: false, options: ExecOptions::forwarding_all() };
     init.options.group = true;
-    let mut options = Options::new(&KNOWN, args);
+    let mut options = Options::new(LETTERS, &LONG_NAMES, args);
     loop {
         let (message, code) = match options.next() {
             Ok(None) => break,
-            Ok(Some(given)) => match given.short {
-                b'h' => (help(called), 0),
-                b'V' => (format!("{VERSION}\n"), 0),
-                b'v' => {
+            Ok(Some((letter, argument))) => match letter {
+                'h' => (help(called), 0),
+                'V' => (format!("{VERSION}\n"), 0),
+                'v' => {
                     init.debug = true;
                     continue;
                 }
-                b'c' => {
+                'c' => {
                     init.options.group = false;
                     continue;
                 }
-                _ if init.rewrite(&shown(given.argument.unwrap_or_default())) => continue,
+                _ if init.rewrite(&shown(argument.unwrap_or_default())) => continue,
                 _ => (BAD_REWRITE.to_owned(), USAGE),
             },
             Err(message) => (format!("{called}: {message}\n"), USAGE),

@@ -8,20 +8,17 @@ use std::os::unix::ffi::OsStrExt;
 
 use crate::compat::shown;
 
-pub(super) struct Known {
-    pub(super) short: u8,
-    pub(super) long: Option<&'static str>,
-    pub(super) takes: bool,
-}
+/// A long name, and the letter of the short option that it stands for.
+pub(super) type LongName = (&'static str, char);
 
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Given<'a> {
-    pub(super) short: u8,
-    pub(super) argument: Option<&'a OsStr>,
-}
+/// An option, by its letter, and the argument that it takes.
+pub(super) type Given<'a> = (char, Option<&'a OsStr>);
 
 pub(super) struct Options<'a> {
-    known: &'a [Known],
+    /// The letters as for `getopt(3)`: a colon follows the letter of an option that takes an
+    /// argument.
+    letters: &'static str,
+    long_names: &'static [LongName],
     rest: &'a [OsString],
     /// The rest of a bundle such as `-vc`.
     bundle: &'a [u8],
@@ -30,8 +27,12 @@ pub(super) struct Options<'a> {
 }
 
 impl<'a> Options<'a> {
-    pub(super) fn new(known: &'a [Known], args: &'a [OsString]) -> Self {
-        Self { known, rest: args, bundle: &[], is_ended: false }
+    pub(super) fn new(
+        letters: &'static str,
+        long_names: &'static [LongName],
+        args: &'a [OsString],
+    ) -> Self {
+        Self { letters, long_names, rest: args, bundle: &[], is_ended: false }
     }
 
     /// The arguments after the options.
@@ -60,9 +61,8 @@ impl<'a> Options<'a> {
                 self.is_ended = true;
                 return Ok(None);
             }
-            let has_long = self.known.iter().any(|known| known.long.is_some());
             if let Some(long) = argument.strip_prefix(b"--")
-                && has_long
+                && !self.long_names.is_empty()
             {
                 return self.long(long).map(Some);
             }
@@ -72,13 +72,13 @@ impl<'a> Options<'a> {
     }
 
     fn short(&mut self) -> Result<Given<'a>, String> {
-        let (short, after) = (self.bundle[0], &self.bundle[1..]);
-        let letter = char::from(short);
-        let known = self.known.iter().find(|known| known.short == short);
-        let known = known.ok_or_else(|| format!("invalid option -- '{letter}'"))?;
-        self.bundle = if known.takes { &[] } else { after };
+        let (letter, after) = (char::from(self.bundle[0]), &self.bundle[1..]);
+        if letter == ':' || !self.letters.contains(letter) {
+            return Err(format!("invalid option -- '{letter}'"));
+        }
+        self.bundle = if self.takes_argument(letter) { &[] } else { after };
         let attached = Some(after).filter(|after| !after.is_empty());
-        self.given(known, attached)
+        self.given(letter, attached)
             .ok_or_else(|| format!("option requires an argument -- '{letter}'"))
     }
 
@@ -86,41 +86,41 @@ impl<'a> Options<'a> {
     fn long(&mut self, text: &'a [u8]) -> Result<Given<'a>, String> {
         let mut parts = text.splitn(2, |byte| *byte == b'=');
         let (name, value) = (parts.next().unwrap_or_default(), parts.next());
-        let long = |known: &Known| known.long.unwrap_or_default();
         let candidates: Vec<_> =
-            self.known.iter().filter(|known| long(known).as_bytes().starts_with(name)).collect();
-        let exact = candidates.iter().find(|known| long(known).as_bytes() == name);
+            self.long_names.iter().filter(|(long, _)| long.as_bytes().starts_with(name)).collect();
+        let exact = candidates.iter().find(|(long, _)| long.as_bytes() == name);
         let text = shown(OsStr::from_bytes(text));
-        let known = match (exact, candidates.as_slice()) {
-            (Some(known), _) | (None, [known]) => *known,
+        let (long, letter) = match (exact, candidates.as_slice()) {
+            (Some(found), _) | (None, [found]) => **found,
             (None, []) => return Err(format!("unrecognized option '--{text}'")),
             (None, several) => {
-                let names: Vec<_> =
-                    several.iter().map(|known| format!("'--{}'", long(known))).collect();
+                let names: Vec<_> = several.iter().map(|(long, _)| format!("'--{long}'")).collect();
                 let names = names.join(" ");
                 return Err(format!("option '--{text}' is ambiguous; possibilities: {names}"));
             }
         };
-        let full = long(known);
-        if !known.takes && value.is_some() {
-            return Err(format!("option '--{full}' doesn't allow an argument"));
+        if !self.takes_argument(letter) && value.is_some() {
+            return Err(format!("option '--{long}' doesn't allow an argument"));
         }
-        self.given(known, value).ok_or_else(|| format!("option '--{full}' requires an argument"))
+        self.given(letter, value).ok_or_else(|| format!("option '--{long}' requires an argument"))
+    }
+
+    fn takes_argument(&self, letter: char) -> bool {
+        self.letters.split_once(letter).is_some_and(|(_, after)| after.starts_with(':'))
     }
 
     /// The option with the argument that it takes: the attached one, or the next word. `None` where
     /// there is neither.
-    fn given(&mut self, known: &Known, attached: Option<&'a [u8]>) -> Option<Given<'a>> {
-        let argument = match attached {
-            _ if !known.takes => None,
-            Some(attached) => Some(OsStr::from_bytes(attached)),
-            None => {
-                let (next, rest) = self.rest.split_first()?;
-                self.rest = rest;
-                Some(next.as_os_str())
-            }
-        };
-        Some(Given { short: known.short, argument })
+    fn given(&mut self, letter: char, attached: Option<&'a [u8]>) -> Option<Given<'a>> {
+        if !self.takes_argument(letter) {
+            return Some((letter, None));
+        }
+        if let Some(attached) = attached {
+            return Some((letter, Some(OsStr::from_bytes(attached))));
+        }
+        let (next, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        Some((letter, Some(next)))
     }
 }
 
@@ -129,21 +129,16 @@ impl<'a> Options<'a> {
 mod tests {
     use super::*;
 
-    const KNOWN: [Known; 4] = [
-        Known { short: b'c', long: Some("single-child"), takes: false },
-        Known { short: b'r', long: Some("rewrite"), takes: true },
-        Known { short: b'v', long: Some("verbose"), takes: false },
-        Known { short: b'V', long: Some("version"), takes: false },
-    ];
+    const LONG_NAMES: [LongName; 4] =
+        [("single-child", 'c'), ("rewrite", 'r'), ("verbose", 'v'), ("version", 'V')];
 
     /// Each option as `c` or `r=ARGUMENT`, and the rest; or the message.
-    fn read(known: &[Known], args: &[&str]) -> Result<(String, Vec<String>), String> {
+    fn read(args: &[&str]) -> Result<(String, Vec<String>), String> {
         let args: Vec<OsString> = args.iter().map(Into::into).collect();
-        let mut options = Options::new(known, &args);
+        let mut options = Options::new("cr:vV", &LONG_NAMES, &args);
         let mut given = Vec::new();
-        while let Some(one) = options.next()? {
-            let letter = char::from(one.short);
-            given.push(match one.argument {
+        while let Some((letter, argument)) = options.next()? {
+            given.push(match argument {
                 Some(argument) => format!("{letter}={}", shown(argument)),
                 None => letter.to_string(),
             });
@@ -155,7 +150,7 @@ mod tests {
     #[track_caller]
     fn reads(args: &[&str], given: &str, rest: &[&str]) {
         let rest = rest.iter().map(|arg| (*arg).to_owned()).collect();
-        assert_eq!(read(&KNOWN, args), Ok((given.to_owned(), rest)), "{args:?}");
+        assert_eq!(read(args), Ok((given.to_owned(), rest)), "{args:?}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io;
 
-use crate::compat::getopt::{Known, Options};
+use crate::compat::getopt::Options;
 use crate::compat::{Answer, describe, leading_number, shown};
 use crate::exec::event_loop::{CommandLoop, Jobs, Step};
 use crate::exec::options::ExecOptions;
@@ -26,20 +26,7 @@ const VERSION: &str = "tini version 0.19.0";
 /// The exit code for its own failures.
 const FAILURE: u8 = 1;
 
-const fn option(short: u8, takes: bool) -> Known {
-    Known { short, long: None, takes }
-}
-
-const KNOWN: [Known; 8] = [
-    option(b'p', true),
-    option(b'h', false),
-    option(b'v', false),
-    option(b'w', false),
-    option(b'g', false),
-    option(b'l', false),
-    option(b'e', true),
-    option(b's', false),
-];
+const LETTERS: &str = "p:hvwgle:s";
 
 /// `Info` and above go to standard output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,17 +73,17 @@ pub(crate) fn parse(called: &OsStr, name: &str, args: &[OsString]) -> Result<Tin
     for signal in [Signal::TTIN, Signal::TTOU] {
         tini.options.rewrites.set(signal, None);
     }
-    let mut options = Options::new(&KNOWN, args);
-    while let Some(given) = options
+    let mut options = Options::new(LETTERS, &[], args);
+    while let Some((letter, argument)) = options
         .next()
         .map_err(|message| misused(format!("{}: {message}\n{}", shown(called), usage(name))))?
     {
-        let argument = given.argument.unwrap_or_default();
-        match given.short {
-            b'h' => return Err(explained(usage(name))),
-            b'l' => return Err(explained(LICENSE.to_owned())),
-            short if tini.set(short, argument).is_none() => {
-                let message = format!("Not a valid option for -{}: ", char::from(short));
+        let argument = argument.unwrap_or_default();
+        match letter {
+            'h' => return Err(explained(usage(name))),
+            'l' => return Err(explained(LICENSE.to_owned())),
+            _ if tini.set(letter, argument).is_none() => {
+                let message = format!("Not a valid option for -{letter}: ");
                 return Err(misused(line("FATAL", &(message + &shown(argument)))));
             }
             _ => {}
@@ -117,13 +104,13 @@ pub(crate) fn parse(called: &OsStr, name: &str, args: &[OsString]) -> Result<Tin
 
 impl Tini {
     /// Applies one option; `None` if its argument is not valid.
-    fn set(&mut self, short: u8, argument: &OsStr) -> Option<()> {
-        match short {
-            b's' => self.options.subreaper = true,
-            b'p' => self.options.parent_death_signal = Some(by_full_name(argument)?),
-            b'v' => self.verbosity += 1,
-            b'w' => self.warn_on_reap = true,
-            b'g' => self.options.group = true,
+    fn set(&mut self, letter: char, argument: &OsStr) -> Option<()> {
+        match letter {
+            's' => self.options.subreaper = true,
+            'p' => self.options.parent_death_signal = Some(by_full_name(argument)?),
+            'v' => self.verbosity += 1,
+            'w' => self.warn_on_reap = true,
+            'g' => self.options.group = true,
             _ => self.options.remap_exit.push(exit_code(argument)?),
         }
         Some(())

@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{
-    Address, Arguments, Config, Control, Drain, DrainMethod, DrainTimes, Hooks, LogFormat, Logging,
-    Process, Shutdown, Variable,
+    Address, Config, Drain, DrainMethod, DrainTimes, LogFormat, Process, Shutdown, Variable,
 };
 use crate::core::spec::Wait;
 use crate::exec::options::ExecOptions;
@@ -170,17 +169,7 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
         drain: (!time.is_zero()).then_some(Drain { method, time, min }),
         ..Process::new(name, command)
     };
-    Ok(Config {
-        env: Vec::new(),
-        shutdown,
-        control: Control::default(),
-        logging: Logging::default(),
-        reload_signal: None,
-        arguments: Arguments::default(),
-        hooks: Hooks::default(),
-        processes: vec![process],
-        unused_args: Vec::new(),
-    })
+    Ok(Config { shutdown, processes: vec![process], ..Config::default() })
 }
 
 /// The warning for a `--drain-time` that does not fit. The default time is shortened without one.
