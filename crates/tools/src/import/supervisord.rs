@@ -21,8 +21,6 @@ const PRIORITIES: &str = "supervisord starts by priority, without waiting, and s
                           needs another, and a `readiness` to what is needed.";
 const SUPERVISORCTL: &str = "supervisorctl has nobody to ask here: write `drainit start`, or make this a `type: oneshot` \
                              that what it starts depends on, without `autostart`";
-const PIDPROXY: &str =
-    "pidproxy is part of supervisord: replace it by its program, run in the foreground";
 
 /// `%(NAME)s` and `%(NAME)02d`.
 static PLACEHOLDER: LazyLock<Regex> = LazyLock::new(|| pattern(r"%(?:%|\(([^)]*)\)[^sd]*[sd])"));
@@ -145,10 +143,8 @@ fn process(section: &Section, program: &str, whole: &Section) -> Process {
             process
                 .note(format!("{key}: `%(here)s`, the directory of supervisord.conf, is `.` here"));
         }
-        for (text, note) in [("supervisorctl", SUPERVISORCTL), ("pidproxy", PIDPROXY)] {
-            if key == "command" && raw.contains(text) {
-                process.note(note);
-            }
+        if key == "command" && raw.contains("supervisorctl") {
+            process.note(SUPERVISORCTL);
         }
     }
     let restart = match truth(section.get("autorestart")) {

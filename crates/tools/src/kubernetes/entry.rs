@@ -25,11 +25,7 @@ pub(super) fn entry(container: &Container) -> Entry {
     let Some(program) = command.first().cloned() else { return Entry::Image(args) };
     let all: Vec<_> = command.into_iter().chain(args).collect();
     if is_shell(&program.text) {
-        let script = all.iter().skip(1).skip_while(|word| !is_script_flag(&word.text)).nth(1);
-        return match script {
-            Some(script) => of_script(script),
-            None => Entry::Other(program),
-        };
+        return script(&all).map_or(Entry::Other(program), of_script);
     }
     match all.iter().position(|word| base(&word.text) == "drainit") {
         Some(place) => Entry::Drainit(all[place + 1..].to_vec()),
@@ -53,9 +49,12 @@ pub(super) fn is_shell(program: &str) -> bool {
     matches!(base(program), "sh" | "bash" | "dash" | "ash" | "zsh" | "ksh")
 }
 
-/// `-c`, also after other flags: `-ec`.
-pub(super) fn is_script_flag(word: &str) -> bool {
-    word.starts_with('-') && !word.starts_with("--") && word.ends_with('c')
+/// The script of a shell's command line: it follows `-c`, which may stand after other flags, as in
+/// `-ec`.
+pub(super) fn script(command: &[Word]) -> Option<&Word> {
+    let is_flag =
+        |word: &str| word.starts_with('-') && !word.starts_with("--") && word.ends_with('c');
+    command.iter().skip_while(|word| !is_flag(&word.text)).nth(1)
 }
 
 /// `exec drainit …` replaces the shell; without `exec` the shell stays as the parent.

@@ -13,7 +13,6 @@ mod grace;
 mod manifest;
 mod pre_stop;
 mod probes;
-mod restarts;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
@@ -138,7 +137,6 @@ pub fn check_manifest(
         crate::kubernetes::grace::check(&mut ctx, &before);
         crate::kubernetes::probes::check(&mut ctx);
         crate::kubernetes::traffic::check(&mut ctx, &before);
-        crate::kubernetes::restarts::check(&mut ctx);
     }
     diagnostics.extend(problems.finish());
     PodCheck { diagnostics, containers }

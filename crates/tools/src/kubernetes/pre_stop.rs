@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::config::ControlSocket;
-use crate::kubernetes::entry::{JOINS, is_script_flag, is_shell};
+use crate::kubernetes::entry::{JOINS, is_shell, script};
 use crate::kubernetes::manifest::{Word, base, key, seconds, text, words};
 use crate::kubernetes::{Context, Severity};
 use crate::load::span::Span;
@@ -79,22 +79,19 @@ fn stop_signal(ctx: &mut Context<'_>) {
 }
 
 fn read_command(ctx: &mut Context<'_>, command: &[Word], found: &mut PreStop) {
-    let program = command.first().map(|word| word.text.as_str()).unwrap_or_default();
-    if is_shell(program) {
-        let script = command.iter().skip_while(|word| !is_script_flag(&word.text)).nth(1);
-        let Some(script) = script else {
-            found.is_unknown = true;
-            return;
-        };
-        let parts = script.text.split(JOINS);
-        for part in parts.map(str::trim).filter(|part| !part.is_empty()) {
-            let words: Vec<_> = part.split_whitespace().collect();
-            let words = words.strip_prefix(&["exec"][..]).unwrap_or(&words);
-            one_command(ctx, words, script.span, found);
-        }
-    } else if let Some(first) = command.first() {
+    let Some(program) = command.first() else { return };
+    if !is_shell(&program.text) {
         let words: Vec<_> = command.iter().map(|word| word.text.as_str()).collect();
-        one_command(ctx, &words, first.span, found);
+        return one_command(ctx, &words, program.span, found);
+    }
+    let Some(script) = script(command) else {
+        found.is_unknown = true;
+        return;
+    };
+    for part in script.text.split(JOINS).filter(|part| !part.trim().is_empty()) {
+        let words: Vec<_> = part.split_whitespace().collect();
+        let words = words.strip_prefix(&["exec"][..]).unwrap_or(&words);
+        one_command(ctx, words, script.span, found);
     }
 }
 

@@ -572,31 +572,6 @@ fn a_template_must_be_rendered_first() {
 }
 
 #[test]
-fn restart_rules_that_undo_a_drain_or_do_not_help_are_reported() {
-    let rules = |rule: &str| {
-        let rules =
-            format!("          restartPolicy: Never\n          restartPolicyRules: [{rule}]\n");
-        let image = "          image: gateway\n";
-        lines(&check(CONFIG, &with(MANIFEST, image, &format!("{rules}{image}")), None, &[]))
-    };
-    let rule = |action: &str, codes: &str| {
-        rules(&format!("{{action: {action}, exitCodes: {{operator: In, values: [{codes}]}}}}"))
-    };
-    assert_eq!(rule("Restart", "1, 137"), [""; 0]);
-    let found = rule("Restart", "1, 78");
-    assert!(
-        found[0].starts_with("11:88 W drainit exits with this code where its config"),
-        "{found:?}"
-    );
-    let found = rule("RestartAllContainers", "1");
-    assert!(
-        found[0].starts_with("11:41 W this ends every container of the pod at once"),
-        "{found:?}"
-    );
-    assert_eq!(rules("{action: Restart, exitCodes: {operator: NotIn, values: [78]}}"), [""; 0]);
-}
-
-#[test]
 fn a_hook_that_requests_the_drain_over_tcp_is_refused() {
     let found = |hook: &str| {
         let image = "          image: gateway\n";
