@@ -28,15 +28,21 @@ pub(super) fn run<C: AsyncFnOnce(Found) -> Result<(), String>>(whom: &Whom, comm
         Ok(found) => found,
         Err(reason) => return fail(&reason, exit_code::CONFIG),
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&format!("cannot set up: {error}"), exit_code::SOFTWARE),
-    };
+    block_on(async move {
+        match command(found).await {
+            Ok(()) => exit_code::OK,
+            Err(reason) => fail(&reason, exit_code::NOT_READY),
+        }
+    })
+}
+
+/// Runs a command on one thread, and returns its exit code.
+pub(super) fn block_on(command: impl Future<Output = u8>) -> u8 {
     // The loop of the runtime is compiled once, not for each command.
-    let command: Pin<Box<dyn Future<Output = _>>> = Box::pin(command(found));
-    match runtime.block_on(command) {
-        Ok(()) => exit_code::OK,
-        Err(reason) => fail(&reason, exit_code::NOT_READY),
+    let command: Pin<Box<dyn Future<Output = u8> + '_>> = Box::pin(command);
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(command),
+        Err(error) => fail(&format!("cannot set up: {error}"), exit_code::SOFTWARE),
     }
 }
 

@@ -9,7 +9,7 @@ use clap::Args;
 use hyper::Method;
 use tokio::time::{Instant, sleep};
 
-use crate::cli::ask::{MAX_ANSWER, is_nobody, nobody, run};
+use crate::cli::ask::{MAX_ANSWER, is_cut, is_nobody, nobody, run};
 use crate::cli::control_address;
 use crate::cli::control_address::{Found, Whom};
 use crate::config::Address;
@@ -107,13 +107,14 @@ async fn status(address: &Address) -> Result<(bool, Option<Duration>), RequestEr
 
 /// Whether an error is transient: the supervisor is busy, or has closed the connection.
 fn may_pass(error: &RequestError) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut, WouldBlock};
+    use io::ErrorKind::{ConnectionAborted, TimedOut, WouldBlock};
     match error {
-        RequestError::Timeout(_) | RequestError::Incomplete => true,
-        RequestError::Io(error) => matches!(
-            error.kind(),
-            BrokenPipe | ConnectionAborted | ConnectionReset | TimedOut | WouldBlock
-        ),
-        _ => false,
+        RequestError::Timeout(_) => true,
+        RequestError::Io(error)
+            if matches!(error.kind(), ConnectionAborted | TimedOut | WouldBlock) =>
+        {
+            true
+        }
+        error => is_cut(error),
     }
 }

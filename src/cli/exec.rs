@@ -97,10 +97,7 @@ pub(super) fn exec(args: ExecArgs) -> u8 {
     match checked(args) {
         Ok((options, Some(drain))) => with_drain::run(&options, &drain),
         Ok((options, None)) => exec::run(&options),
-        Err(message) => {
-            exec::tell(&format!("error: {message}"));
-            exit_code::USAGE
-        }
+        Err(message) => exec::fail(&message, exit_code::USAGE),
     }
 }
 

@@ -10,7 +10,7 @@ use clap::Args;
 use hyper::Method;
 use tokio::time::{Instant, sleep};
 
-use crate::cli::ask::nobody;
+use crate::cli::ask::{block_on, nobody};
 use crate::cli::control_address;
 use crate::cli::control_address::{Found, Whom};
 use crate::config::HttpTarget;
@@ -56,21 +56,15 @@ pub(super) fn health(args: HealthArgs) -> u8 {
         Ok(found) => found,
         Err(reason) => return crate::cli::fail(&reason, exit_code::CONFIG),
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            return crate::cli::fail(&format!("cannot set up: {error}"), exit_code::SOFTWARE);
-        }
-    };
-    let (line, code) = runtime.block_on(async {
-        match wait {
+    block_on(async {
+        let (line, code) = match wait {
             None => ask(&found, &path, timeout).await,
             Some(longest) => ask_until_ready(&found, &path, timeout, longest).await,
-        }
-    });
-    // Best effort: stdout may have no reader.
-    let _ = writeln!(io::stdout(), "{line}");
-    code
+        };
+        // Best effort: stdout may have no reader.
+        let _ = writeln!(io::stdout(), "{line}");
+        code
+    })
 }
 
 /// Asks once.

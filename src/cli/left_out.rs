@@ -1,9 +1,9 @@
 //! Stands in for `tools.rs` in a binary without the feature `tools`.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
+use clap::error::{ContextKind, ContextValue};
 
 use crate::load::check::image::ImageLookup;
 use crate::load::{Diagnostic, Environment};
@@ -13,38 +13,22 @@ use crate::types::exit_code;
 /// Whether the help leaves out what needs the tools.
 pub(super) const ARE_HIDDEN: bool = true;
 
-/// The commands of the feature `tools`.
+/// The commands of the feature `tools`: none.
 #[derive(Debug, Subcommand)]
-pub(super) enum Tool {
-    #[command(hide = true)]
-    Import(AnyArgs),
-    #[command(hide = true)]
-    Report(AnyArgs),
-    #[command(hide = true)]
-    Schema(AnyArgs),
-    #[command(hide = true)]
-    Completions(AnyArgs),
-    #[command(hide = true)]
-    Man(AnyArgs),
-}
+pub(super) enum Tool {}
 
-/// Takes whatever such a command is given.
-#[derive(Debug, Args)]
-#[command(disable_help_flag = true)]
-pub struct AnyArgs {
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    _arguments: Vec<OsString>,
-}
+const NAMES: [&str; 5] = ["import", "report", "schema", "completions", "man"];
 
-/// Says that the command is not here.
 pub(super) fn run(tool: Tool) -> u8 {
-    report(match tool {
-        Tool::Import(_) => "`import`",
-        Tool::Report(_) => "`report`",
-        Tool::Schema(_) => "`schema`",
-        Tool::Completions(_) => "`completions`",
-        Tool::Man(_) => "`man`",
-    })
+    match tool {}
+}
+
+/// Says that the command is not here, if a command line has one of them.
+pub(super) fn refuse(error: &clap::Error) -> Option<u8> {
+    let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand) else {
+        return None;
+    };
+    NAMES.contains(&name.as_str()).then(|| report(&format!("`{name}`")))
 }
 
 pub(super) fn json(_: &Plan<'_>) -> Result<String, u8> {

@@ -80,6 +80,9 @@ fn carry_out(args: Vec<OsString>) -> u8 {
         Ok(cli) => cli.command,
         Err(error) => {
             mask::release();
+            if let Some(code) = tools::refuse(&error) {
+                return code;
+            }
             // Best effort: the stream may have no reader.
             let _ = error.print();
             if let Some(mend) = misread::of_usage(&error) {

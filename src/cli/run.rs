@@ -1,6 +1,7 @@
 //! `drainit run`: the supervisor.
 
 use std::ffi::OsString;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -27,7 +28,7 @@ use crate::supervisor;
 use crate::supervisor::reload::{ConfigSource, LONGEST_READ};
 use crate::supervisor::sockets::LONGEST_OPEN;
 use crate::supervisor::{Setup, sockets};
-use crate::types::{Signal, Stream, exit_code, harmless, harmless_lines, human};
+use crate::types::{Signal, Stream, Time, exit_code, harmless, harmless_lines, human};
 
 /// The time for a slow reader to take the errors before the supervisor starts.
 const FLUSH: Duration = Duration::from_millis(500);
@@ -42,6 +43,9 @@ pub struct RunArgs {
     args: Vec<String>,
 }
 
+/// Why nothing was started, and the exit code.
+type Refusal = (String, u8);
+
 /// Runs the supervisor. Returns the exit code of the container.
 pub(super) fn run(args: RunArgs) -> u8 {
     panic_hook::install();
@@ -55,95 +59,94 @@ pub(super) fn run(args: RunArgs) -> u8 {
         Some("json") => LogFormat::Json,
         _ => LogFormat::Text,
     };
-    let fail = |format: LogFormat, message: &str, code: u8| {
-        say(&output, format, Level::ERROR, "[drainit] error: ", message);
-        // Best effort: stderr may have no reader.
-        let _ = output.flush(FLUSH);
-        code
-    };
-    let signals = match signals {
-        Ok(signals) => signals,
-        Err(error) => return fail(format, &format!("cannot set up: {error}"), exit_code::SOFTWARE),
-    };
+    start(args, began, signals, &output, &environment, &mut format).unwrap_or_else(
+        |(message, code)| {
+            say(&output, format, Level::ERROR, "[drainit] error: ", &message);
+            // Best effort: stderr may have no reader.
+            let _ = output.flush(FLUSH);
+            code
+        },
+    )
+}
+
+/// Reads the config and runs it. `format` becomes that of the config.
+fn start(
+    args: RunArgs,
+    began: Time,
+    signals: io::Result<Signals>,
+    output: &Arc<Output>,
+    environment: &Environment,
+    format: &mut LogFormat,
+) -> Result<u8, Refusal> {
+    let signals =
+        signals.map_err(|error| (format!("cannot set up: {error}"), exit_code::SOFTWARE))?;
     let paths = args.files.paths();
     let first = args.args.first().filter(|_| args.files.named().is_empty());
     let mend = first.and_then(|word| misread::unnamed_config(word));
     let mended = |error: &str| match &mend {
-        Some(mend) => format!("{error}; {mend}"),
-        None => error.to_owned(),
+        Some(mend) => harmless(&format!("{error}; {mend}")).into_owned(),
+        None => harmless(error).into_owned(),
     };
     let (files, variables) = (paths.clone(), environment.clone());
-    let read = move || Ok(load::load(&files, &variables));
-    let loaded = match wait_unless(LONGEST_READ, is_stopped, read) {
-        Ok(Ok(loaded)) => loaded,
-        Err(error) => {
-            let paths: Vec<_> = paths.iter().map(|path| path.to_string_lossy()).collect();
-            let why = format!("{}, or a file that it names: {error}", paths.join(", "));
-            return fail(format, &harmless(&why), exit_code::CONFIG);
-        }
-        Ok(Err(problems)) => {
-            complain(&output, format, &problems);
-            let why = mended("the config is wrong, nothing was started");
-            return fail(format, &harmless(&why), exit_code::CONFIG);
-        }
-    };
-    format = loaded.config.logging.format;
-    complain(&output, format, &loaded.warnings);
+    let names = paths.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>().join(", ");
+    let what = harmless(&format!("{names}, or a file that it names")).into_owned();
+    let loaded = open(LONGEST_READ, &what, move || load::load(&files, &variables))?;
+    let loaded = loaded.map_err(|problems| {
+        complain(output, *format, &problems);
+        (mended("the config is wrong, nothing was started"), exit_code::CONFIG)
+    })?;
+    *format = loaded.config.logging.format;
+    complain(output, *format, &loaded.warnings);
     let arguments = args.args;
     if args::is_command(&loaded.config, &arguments) {
         let _ = output.flush(FLUSH);
         let command = arguments.into_iter().map(OsString::from).collect();
-        return exec::run(&ExecOptions::new(command));
+        return Ok(exec::run(&ExecOptions::new(command)));
     }
-    let args = match args::route(&loaded.config, &arguments) {
-        Ok(args) => args,
-        Err(error) => {
-            return fail(format, &harmless(&mended(&error.to_string())), exit_code::USAGE);
-        }
-    };
+    let args = args::route(&loaded.config, &arguments)
+        .map_err(|error| (mended(&error.to_string()), exit_code::USAGE))?;
+    let wrong = |error: String| (harmless(&error).into_owned(), exit_code::CONFIG);
     let control = loaded.config.control.clone();
-    let listeners =
-        match wait_unless(LONGEST_OPEN, is_stopped, move || Ok(Listeners::bind(&control))) {
-            Ok(Ok(listeners)) => listeners,
-            Ok(Err(error)) => return fail(format, &harmless(&error), exit_code::CONFIG),
-            Err(error) => return fail(format, &format!("`control`: {error}"), exit_code::CONFIG),
-        };
+    let listeners = open(LONGEST_OPEN, "`control`", move || Listeners::bind(&control))?;
+    let listeners = listeners.map_err(wrong)?;
     let wanted = sockets::wanted(&loaded.config);
-    let sockets =
-        match wait_unless(LONGEST_OPEN, is_stopped, move || Ok(sockets::open(wanted, None))) {
-            Ok(Ok(sockets)) => sockets,
-            Ok(Err(error)) => return fail(format, &harmless(&error), exit_code::CONFIG),
-            Err(error) => return fail(format, &format!("`listen`: {error}"), exit_code::CONFIG),
-        };
-    let level = match subscriber::level(environment.get(subscriber::LEVEL_VARIABLE)) {
-        Ok(level) => level,
-        Err(error) => {
-            say(&output, format, Level::WARN, "[drainit] warning: ", &error.to_string());
-            Level::INFO
-        }
-    };
-    output.set_format(format);
-    subscriber::install(Arc::clone(&output), level);
+    let sockets = open(LONGEST_OPEN, "`listen`", move || sockets::open(wanted, None))?;
+    let sockets = sockets.map_err(wrong)?;
+    let level = subscriber::level(environment.get(subscriber::LEVEL_VARIABLE));
+    let level = level.unwrap_or_else(|error| {
+        say(output, *format, Level::WARN, "[drainit] warning: ", &error.to_string());
+        Level::INFO
+    });
+    output.set_format(*format);
+    subscriber::install(Arc::clone(output), level);
     if is_stopped_by_docker() {
-        say_early_kill(&loaded, &environment);
+        say_early_kill(&loaded, environment);
     }
     if let Some(missing) = &listeners.missing {
         tracing::warn!("{missing}");
     }
-    let source = ConfigSource { paths, arguments };
-    let setup = Setup {
+    Ok(supervisor::run(Setup {
         config: loaded.config,
-        source: Some(source),
+        source: Some(ConfigSource { paths, arguments }),
         graph: loaded.graph,
         args,
-        output: Arc::clone(&output),
+        output: Arc::clone(output),
         signals,
         began,
         listeners: Some(listeners),
         sockets,
         successes: Vec::new(),
-    };
-    supervisor::run(setup)
+    }))
+}
+
+/// Waits for files or sockets, at most `within`, and no longer after a stop signal.
+fn open<T: Send + 'static>(
+    within: Duration,
+    what: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Refusal> {
+    wait_unless(within, is_stopped, move || Ok(work()))
+        .map_err(|error| (format!("{what}: {error}"), exit_code::CONFIG))
 }
 
 /// Whether a signal is pending that stops drainit unless a config says otherwise.

@@ -32,6 +32,11 @@ pub(super) fn run(tool: Tool) -> u8 {
     }
 }
 
+/// Says that a command is left out of this binary: never.
+pub(super) fn refuse(_: &clap::Error) -> Option<u8> {
+    None
+}
+
 /// The plan for programs.
 pub(super) fn json(plan: &Plan<'_>) -> Result<String, u8> {
     Ok(crate::plan::json::json(plan))

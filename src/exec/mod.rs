@@ -12,6 +12,7 @@ mod simulation;
 pub mod socket_activation;
 pub mod with_drain;
 
+use std::fmt::Display;
 use std::io;
 
 use crate::exec::event_loop::{CommandLoop, Jobs, Step};
@@ -43,11 +44,11 @@ pub fn run(options: &ExecOptions) -> u8 {
     match supervise(options) {
         Ok(code) => options.code(code),
         Err(error) => {
-            tell(&format!("error: {error}"));
-            match error {
+            let code = match &error {
                 ExecError::Spawn(error) => error.exit_code(),
                 ExecError::System(_) => exit_code::SOFTWARE,
-            }
+            };
+            fail(&error, code)
         }
     }
 }
@@ -102,6 +103,12 @@ fn supervise(options: &ExecOptions) -> Result<u8, ExecError> {
 /// Writes a line of drainit's own to stderr.
 pub(crate) fn tell(message: &str) {
     say(Stream::Stderr, &format!("[drainit] {}\n", harmless(message)));
+}
+
+/// Writes an error, and returns the exit code.
+pub(crate) fn fail(error: &dyn Display, code: u8) -> u8 {
+    tell(&format!("error: {error}"));
+    code
 }
 
 fn say_step(options: &ExecOptions, child: Pid, step: Step) {

@@ -2,6 +2,7 @@
 //! deadline, second and third stop signal and report are the same.
 
 use std::ffi::OsString;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use crate::config::{
 use crate::core::spec::Wait;
 use crate::exec::options::ExecOptions;
 use crate::exec::rewrite::Rewrites;
-use crate::exec::tell;
+use crate::exec::{fail, tell};
 use crate::graph::Graph;
 use crate::load::Environment;
 use crate::logging::Output;
@@ -51,13 +52,16 @@ const MIN: &str = "--drain-min (DRAINIT_DRAIN_MIN)";
 pub fn run(options: &ExecOptions, drain: &DrainOptions) -> u8 {
     panic_hook::install();
     let began = clock::now();
-    let signals = match boot::prepare().and_then(|()| Signals::install()) {
+    let set_up = || {
+        boot::prepare()?;
+        let signals = Signals::install()?;
+        options.parent_death_signal.map(boot::set_parent_death_signal).transpose()?;
+        io::Result::Ok(signals)
+    };
+    let signals = match set_up() {
         Ok(signals) => signals,
         Err(error) => return fail(&format!("cannot set up: {error}"), exit_code::SOFTWARE),
     };
-    if let Some(Err(error)) = options.parent_death_signal.map(boot::set_parent_death_signal) {
-        return fail(&format!("cannot set up: {error}"), exit_code::SOFTWARE);
-    }
     let mut config = match config(options, drain) {
         Ok(config) => config,
         Err(error) => return fail(&error, exit_code::USAGE),
@@ -66,7 +70,7 @@ pub fn run(options: &ExecOptions, drain: &DrainOptions) -> u8 {
     config.logging.format = match environment.get("DRAINIT_LOG_FORMAT").unwrap_or_default() {
         "json" => LogFormat::Json,
         "" | "text" => LogFormat::Text,
-        _ => return fail("`DRAINIT_LOG_FORMAT` is neither `text` nor `json`", exit_code::CONFIG),
+        _ => return fail(&"`DRAINIT_LOG_FORMAT` is neither `text` nor `json`", exit_code::CONFIG),
     };
     let graph = Graph::edgeless(config.processes.len());
     let output = Output::stdio();
@@ -183,11 +187,6 @@ fn cut_short(shutdown: &Shutdown, drain: &DrainOptions) -> Option<String> {
             human(shutdown.grace_period)
         )
     })
-}
-
-fn fail(message: &str, code: u8) -> u8 {
-    tell(&format!("error: {message}"));
-    code
 }
 
 #[cfg(test)]
