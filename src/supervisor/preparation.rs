@@ -50,7 +50,7 @@ impl Preparation {
         let reads = process.environment.iter().any(|variable| variable.file().is_some());
         self.uses_sockets && !process.sockets.is_empty()
             || self.values.is_some() && reads
-            || self.renders.is_some() && !process.render.is_empty()
+            || self.renders.is_some()
             || self.opens_log
             || process.working_dir.is_some()
     }

@@ -102,6 +102,7 @@ impl Executor {
         let was_started = self.status_board.history(process).started.is_some();
         // The next start renders anew.
         let is_rendered = std::mem::take(&mut self.instances[process.index()].is_rendered);
+        let renders = !is_rendered && !self.process(process).render.is_empty();
         let is_first = !was_started && !other_lives;
         let preparation = Preparation {
             own_socket: self.own_socket(),
@@ -109,7 +110,7 @@ impl Executor {
             uses_sockets: true,
             stale: self.stale_sockets(process),
             values: Some(self.config.env.clone()),
-            renders: (!is_rendered).then(|| self.base.to_vec()),
+            renders: renders.then(|| self.base.to_vec()),
             opens_log: self.opens_log(process),
             is_wanted: Weak::new(),
         };
