@@ -6,8 +6,8 @@
 # needs Docker and wrk (Debian: `apt install wrk`). DOCKER_OPTIONS has further options of `docker run`.
 #
 # 50 clients keep their connections and send requests for 6 s. After 3 s the container is stopped. An image that drains
-# goes on serving for `min` (5 s), answers every request, and tells each client to close. The load ends within these
-# 5 s, because there is no second container here that would take it over. What follows is for the eye: the report of
+# serves for `min` (5 s) more, answers every request, and tells each client to close. The load ends within these
+# 5 s, because there is no second container here that would take the load over. The last lines are for you to read: the report of
 # drainit says how long the drain took and whether a request was cut.
 set -eu
 image=$1 port=$2 path=${3:-/}

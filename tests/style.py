@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Finds patterns that CONTRIBUTING.md ("Style") forbids in Markdown, and in comments and test names of Rust files."""
+"""Finds patterns that CONTRIBUTING.md ("Style") forbids in Markdown, in comments of Rust, YAML and Dockerfiles, and in
+messages and test names of Rust."""
 
 import pathlib
 import re
@@ -17,8 +18,9 @@ PRONOUN = re.compile(r"^(it|one|that|they)_|_(it|one|ones|them|they|its)(_|$)")
 
 def prose(path, text):
     """The text without code, comments and generated tables. Its lines keep their numbers."""
-    if path.suffix == ".rs":
-        lines = (re.match(r"\s*//[/!]? ?(.*)", line) for line in text.splitlines())
+    if path.suffix != ".md":
+        sign = r"\s*//[/!]? ?(.*)" if path.suffix == ".rs" else r".*?(?:^|\s)# (.*)"
+        lines = (re.match(sign, line) for line in text.splitlines())
         return "\n".join(line[1] if line else "" for line in lines)
     blank = lambda match: re.sub(r"[^\n]", "", match[0])
     text = re.sub(r"(?ms)^ *```.*?^ *```$|<!-- make .*?<!-- end -->|<!--.*?-->", blank, text)
@@ -35,5 +37,5 @@ def hits(path):
 
 
 places = [path for place in map(pathlib.Path, sys.argv[1:]) for path in (sorted(place.rglob("*.*")) if place.is_dir() else [place])]
-found = [f"{path}:{before.count(chr(10)) + 1}: {what}" for path in places if path.suffix in (".md", ".rs") for before, what in hits(path)]
+found = [f"{path}:{before.count(chr(10)) + 1}: {what}" for path in places if path.suffix in (".md", ".rs", ".yaml") or path.name.startswith("Dockerfile") for before, what in hits(path)]
 sys.exit("\n".join(found) or 0)

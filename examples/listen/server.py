@@ -14,7 +14,7 @@ stopping = asyncio.Event()
 
 
 async def answer(reader, writer):
-    """Answers one request; returns whether the connection goes on."""
+    """Answers one request; returns whether the connection stays open."""
     try:
         head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), IDLE)
     except (asyncio.IncompleteReadError, asyncio.TimeoutError):
