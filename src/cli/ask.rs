@@ -85,8 +85,8 @@ pub(super) fn answer_of(
     match answer {
         Ok(answer) if answer.status == StatusCode::OK => Ok(answer.body),
         Ok(answer) if answer.status == StatusCode::NOT_FOUND => Err(format!(
-            "the drainit that runs at {address} is of another version than this one ({}), and does not know {}: {}; \
-             call the program that runs, such as /proc/1/exe",
+            "the drainit that runs at {address} has another version than this one ({}) and does \
+             not know {}: {}; call its own program, such as /proc/1/exe",
             env!("CARGO_PKG_VERSION"),
             path.split('?').next().unwrap_or_default(),
             control_address::first_line(&answer)
@@ -95,7 +95,7 @@ pub(super) fn answer_of(
         Ok(answer) => Err(control_address::first_line(&answer)),
         Err(error) => {
             let why = nobody(&error, found);
-            Err(format!("drainit cannot be asked at {address}: {error}{why}"))
+            Err(format!("drainit cannot be reached at {address}: {error}{why}"))
         }
     }
 }
@@ -120,9 +120,10 @@ pub(super) fn nobody(error: &RequestError, found: &Found) -> String {
     }
     let who = match &found.address {
         Address::Unix(path) if private_socket::is_abstract(path) => {
-            "; neither PID 1 nor just one other process of this PID and network namespace is a drainit with its own socket: name it with --socket"
+            "; neither PID 1 nor exactly one other process of this PID and network namespace is a \
+             drainit with a private socket: name the socket with --socket"
         }
-        Address::Unix(_) => "; drainit does not run, or with another `control.socket`",
+        Address::Unix(_) => "; drainit is not running, or has another `control.socket`",
         Address::Tcp(_) => "",
     };
     format!("{who}{}", found.doubt)

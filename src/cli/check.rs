@@ -23,16 +23,16 @@ pub struct CheckArgs {
     /// Treat warnings as errors
     #[arg(long)]
     strict: bool,
-    /// Check the config against this manifest: a Pod, Deployment, StatefulSet, DaemonSet,
+    /// Check the config against a manifest too: a Pod, Deployment, StatefulSet, DaemonSet,
     /// ReplicaSet, Job or CronJob; - reads standard input
     #[arg(long, value_name = "FILE", hide = tools::ARE_HIDDEN)]
     pod: Option<PathBuf>,
-    /// Whether this is the image that runs the config, so that the files it names must exist here
+    /// Whether this is the image that runs the config, so the files that the config names must exist
     /// [default: true if PID 1 is drainit, or the config has its default path in a container]
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     image: Option<bool>,
-    /// Name of the container that runs drainit [default: each whose command names drainit, else the
-    /// only one]
+    /// Name of the container that runs drainit [default: each container whose command names
+    /// drainit, else the only container]
     #[arg(long, value_name = "NAME", requires = "pod", hide = tools::ARE_HIDDEN)]
     container: Option<String>,
 }
@@ -95,7 +95,8 @@ fn not_looked_at(unchecked: &BTreeSet<String>, is_image: bool) -> io::Result<()>
     let why = match is_image {
         true => "volumes are mounted there",
         false => {
-            "this is not the image: `docker run --rm --entrypoint drainit IMAGE check` checks them there, `--image` here"
+            "this is not the image: `docker run --rm --entrypoint drainit IMAGE check` looks at \
+             them in the image, and `--image` looks at them here"
         }
     };
     writeln!(io::stderr(), "not looked at: {} ({why})", names.join(", "))

@@ -21,8 +21,8 @@ const MAX_LINE: usize = 1000;
 pub(super) struct Whom {
     #[command(flatten)]
     pub(super) files: ConfigFiles,
-    /// drainit's control socket, a path or @NAME [default: that of the config, else the private one
-    /// of PID 1]
+    /// The control socket of drainit: a path, or @NAME [default: the socket in the config, else the
+    /// private socket of PID 1]
     #[arg(long, value_name = "SOCKET")]
     pub(super) socket: Option<PathBuf>,
 }
@@ -42,8 +42,8 @@ impl From<Address> for Found {
 
 const NOBODY_LISTENS: &str = "the config has `control: {socket: off}` and no `control.listen`, so \
                               nobody listens; remove the one or add the other";
-const NO_SOCKET: &str = "the config has `control: {socket: off}`, so drainit cannot be asked; \
-                         remove it, or name a path";
+const NO_SOCKET: &str = "the config has `control: {socket: off}`, so no command can reach \
+                         drainit; remove it, or name a path";
 
 /// The address of the read-only endpoints: the control socket that is configured, else the TCP
 /// address, else the private socket.

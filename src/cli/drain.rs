@@ -60,7 +60,7 @@ async fn begin(found: &Found) -> Result<(), String> {
         };
         if !may_pass(&error) || Instant::now() >= until {
             let why = nobody(&error, found);
-            return Err(format!("drainit cannot be asked to drain at {address}: {error}{why}"));
+            return Err(format!("drainit cannot be reached at {address} to drain: {error}{why}"));
         }
         sleep(PAUSE).await;
     }
@@ -81,7 +81,7 @@ async fn wait(address: &Address) -> Result<(), String> {
             }
             // The supervisor has exited.
             Err(error) if is_nobody(&error) => return Ok(()),
-            Err(error) => format!("drainit does not say how far the drain is: {error}"),
+            Err(error) => format!("the progress of the drain cannot be read: {error}"),
         };
         if Instant::now() >= until {
             return Err(why);

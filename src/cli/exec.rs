@@ -29,7 +29,7 @@ const DRAIN: &str = "Drain before the stop";
         With a drain, its stdin is /dev/null, shutdown and exit codes are those of `drainit run`, and the default grace period is 30s. \
         The stop signal is sent when the command is drained or --drain-time is over:\n\
         \n  drainit exec --drain-envoy http://127.0.0.1:9901 --drain-time 15s -- envoy -c /etc/envoy.yaml\n\
-        \nDRAINIT_DRAIN_ENVOY, DRAINIT_DRAIN_TIME and DRAINIT_DRAIN_MIN are these options as variables. An option counts first."
+        \nDRAINIT_DRAIN_ENVOY, DRAINIT_DRAIN_TIME and DRAINIT_DRAIN_MIN are these options as variables. An option overrides its variable."
 )]
 pub struct ExecArgs {
     /// Send signals to the whole process group of the command
@@ -41,18 +41,18 @@ pub struct ExecArgs {
     /// Exit with 0 if the command exits with CODE, such as 143. May be repeated
     #[arg(short = 'e', long = "remap-exit", value_name = "CODE", allow_hyphen_values = true)]
     remap_exit: Vec<u8>,
-    /// Receive SIG when the parent of drainit dies; KILL kills the command, too
+    /// Receive SIG when the parent of drainit dies; SIGKILL kills the command, too
     #[arg(short, long, value_name = "SIG", value_parser = values::signal)]
     parent_death_signal: Option<Signal>,
     /// A signal that stops the command. May be repeated [default: TERM, INT and QUIT]
     #[arg(long = "stop-signal", value_name = "SIG", value_parser = values::catchable_signal)]
     stop_signals: Vec<Signal>,
-    /// Time from the stop signal to KILL, for the command and its process group. When the command
-    /// has ended, the rest of its group gets TERM, and KILL when the time is over [default: wait
-    /// for the command only, without a limit]
+    /// Time from the stop signal to SIGKILL, for the command and its process group. When the command
+    /// has ended, the rest of its group gets SIGTERM, and SIGKILL when the time is over [default:
+    /// wait for the command only, without a limit]
     #[arg(long, value_name = "DURATION", value_parser = values::positive_duration)]
     grace_period: Option<Duration>,
-    /// Inherit orphans although drainit is not PID 1: the default
+    /// Inherit orphans even if drainit is not PID 1 (the default)
     #[arg(short, long, overrides_with = "no_subreaper")]
     subreaper: bool,
     /// Do not inherit orphans if drainit is not PID 1
@@ -64,7 +64,7 @@ pub struct ExecArgs {
     /// Drain an Envoy with its admin at ADMIN: http://127.0.0.1:9901 or unix:/path
     #[arg(long, value_name = "ADMIN", value_parser = values::server, help_heading = DRAIN)]
     drain_envoy: Option<Address>,
-    /// Longest drain; 0 turns it off [default: 15s]
+    /// Longest drain; 0 turns the drain off [default: 15s]
     #[arg(long, value_name = "DURATION", value_parser = values::duration, help_heading = DRAIN)]
     drain_time: Option<Duration>,
     /// Shortest drain, while clients learn that this instance goes away [default: 5s, at most

@@ -28,7 +28,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 /// Options of `health`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The exit code is 0 if it is healthy, 1 if it is not or does not answer in time, 2 for a wrong command \
+    after_help = "The exit code is 0 if drainit is healthy, 1 if it is not or does not answer in time, 2 for a wrong command \
         line, 78 for a wrong config or one without a control address."
 )]
 pub struct HealthArgs {
@@ -37,14 +37,14 @@ pub struct HealthArgs {
     /// Ask whether drainit runs (/livez), not whether all processes are ready (/readyz)
     #[arg(long)]
     live: bool,
-    /// Its address: http://127.0.0.1:9902 or unix:/path. With a URL path, asks any server for that
-    /// instead
+    /// Address of drainit: http://127.0.0.1:9902 or unix:/path. With a path in the URL, ask any
+    /// server for that path instead
     #[arg(long, value_name = "URL", value_parser = values::http, conflicts_with = "socket")]
     url: Option<HttpTarget>,
-    /// Limit for the answer
+    /// Time limit for each answer
     #[arg(long, value_name = "DURATION", value_parser = values::positive_duration, default_value = "1s")]
     timeout: Duration,
-    /// Ask until the answer is good, at most for this time
+    /// Repeat until the answer is good, for at most this time
     #[arg(long, value_name = "DURATION", value_parser = values::positive_duration)]
     wait: Option<Duration>,
 }

@@ -13,5 +13,5 @@ pub(super) fn of_usage(error: &clap::Error) -> Option<String> {
 /// The mend for an argument that is a file where a config would need `-c`.
 pub(super) fn unnamed_config(word: &str) -> Option<String> {
     let is_yaml = [".yaml", ".yml"].iter().any(|end| word.ends_with(end));
-    (is_yaml && !word.starts_with('-')).then(|| format!("a config is named by `-c {word}`"))
+    (is_yaml && !word.starts_with('-')).then(|| format!("write `-c {word}` to name a config"))
 }

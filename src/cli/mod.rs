@@ -49,17 +49,17 @@ enum Command {
     Drain(crate::cli::drain::DrainArgs),
     /// Check whether the running container is healthy, for an exec probe or a HEALTHCHECK
     Health(crate::cli::health::HealthArgs),
-    /// Show the processes of the running container, and how far a shutdown is
+    /// Show the processes of the running container, and the progress of a shutdown
     Status(crate::cli::status::StatusArgs),
-    /// Stop single processes, their dependents first; they stay down until they are started
+    /// Stop processes, their dependents first; they stay down until they are started
     Stop(crate::cli::operate::OperateArgs),
-    /// Start single processes, their dependencies first
+    /// Start processes, their dependencies first
     Start(crate::cli::operate::OperateArgs),
-    /// Replace single processes
+    /// Restart processes, each as its `update` says
     Restart(crate::cli::operate::OperateArgs),
-    /// Read the config again, and replace what differs
+    /// Read the config again, and replace the processes that differ
     Reload(crate::cli::control_address::Whom),
-    /// Send a signal to single processes
+    /// Send a signal to processes
     Kill(crate::cli::operate::KillArgs),
     #[command(flatten)]
     Tool(Tool),

@@ -23,7 +23,7 @@ pub struct OperateArgs {
 /// Options of `kill`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The signal goes to the process, not to its children. If that ends it, `restart` and `on_exit` decide; \
+    after_help = "The signal goes to the process, not to its children. If the process ends, its `restart` and `on_exit` decide what happens; \
         `drainit stop` stops a process."
 )]
 pub struct KillArgs {

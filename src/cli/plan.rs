@@ -17,7 +17,7 @@ use crate::types::exit_code;
 pub struct PlanArgs {
     #[command(flatten)]
     whom: Whom,
-    /// Ask the running drainit what a reload of the files of its start would do
+    /// Show what `drainit reload` of the running container would change
     #[arg(long)]
     reload: bool,
     /// Output format
@@ -43,11 +43,11 @@ pub(super) fn plan(args: &PlanArgs) -> u8 {
     if args.reload {
         return match args.format {
             Format::Text => reload::plan(&args.whom),
-            Format::Json | Format::Svg => fail("a reload is shown as text", exit_code::USAGE),
+            Format::Json | Format::Svg => fail("--reload is shown as text only", exit_code::USAGE),
         };
     }
     if args.whom.socket.is_some() {
-        return fail("--socket is for --reload", exit_code::USAGE);
+        return fail("--socket needs --reload", exit_code::USAGE);
     }
     // Dropping it would only take time before the exit.
     let loaded =

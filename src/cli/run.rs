@@ -93,7 +93,7 @@ fn start(
     let loaded = open(LONGEST_READ, &what, move || load::load(&files, &variables))?;
     let loaded = loaded.map_err(|problems| {
         complain(output, *format, &problems);
-        (mended("the config is wrong, nothing was started"), exit_code::CONFIG)
+        (mended("the config is wrong; nothing was started"), exit_code::CONFIG)
     })?;
     *format = loaded.config.logging.format;
     complain(output, *format, &loaded.warnings);

@@ -43,13 +43,13 @@ enum Format {
 pub struct StatusArgs {
     #[command(flatten)]
     whom: Whom,
-    /// Show it again every second until drainit has ended
+    /// Show the status again every second until drainit has ended
     #[arg(long)]
     watch: bool,
     /// A table, or one JSON object
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: Format,
-    /// Only these processes
+    /// Show these processes only
     #[arg(value_name = "NAME")]
     names: Vec<String>,
 }

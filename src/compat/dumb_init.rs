@@ -259,9 +259,9 @@ Options:
    -c, --single-child   Send signals to the command only, and let it be in the session and process group of its init;
                         otherwise it leads a session, and signals go to its whole process group.
    -r, --rewrite s:r    Send signal r where signal s is received; 0 for r drops it. May be repeated.
-   -v, --verbose        Say on stderr what happens.
-   -h, --help           Say this, and exit.
-   -V, --version        Say which version of dumb-init this stands for, and exit.
+   -v, --verbose        Report on stderr what happens.
+   -h, --help           Print this help and exit.
+   -V, --version        Print the version of dumb-init that this stands for, and exit.
 "
     )
 }

@@ -277,21 +277,21 @@ Run PROGRAM as the child of an init: drainit, called as {name}
 
 Options:
 
-  --version  Say which version of tini this stands for, and exit.
-  -h         Say this, and exit.
-  -s         Take in orphans although this is not PID 1 (as a subreaper).
+  --version  Print the version of tini that this stands for, and exit.
+  -h         Print this help and exit.
+  -s         Adopt orphans although this is not PID 1 (as a subreaper).
   -p SIGNAL  Act on SIGNAL when the parent dies: \"-p SIGKILL\".
   -v         Say more; up to three times.
-  -w         Warn of every process that was reaped.
+  -w         Warn about every process that was reaped.
   -g         Send signals to the process group of the child.
-  -e CODE    End with 0 where the child ends with CODE (0 to 255); may be repeated.
-  -l         Print the licence, and exit.
+  -e CODE    Exit with 0 if the child exits with CODE (0 to 255); may be repeated.
+  -l         Print the licence and exit.
 
 Environment:
 
-  TINI_SUBREAPER           As -s, whatever its value.
+  TINI_SUBREAPER           Like -s, whatever its value.
   TINI_VERBOSITY           Log level, 0 to 3 (1 unless set).
-  TINI_KILL_PROCESS_GROUP  As -g, whatever its value.
+  TINI_KILL_PROCESS_GROUP  Like -g, whatever its value.
 
 "
     )

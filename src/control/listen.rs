@@ -90,8 +90,8 @@ impl BoundSocket {
             // Only another container of the pod or the host could have it.
             (name, Err(error)) => {
                 let why = format!(
-                    "no control socket, so `drainit status` and the like cannot ask: @{name}: {}; \
-                     `control: {{socket: PATH}}` names another one",
+                    "no control socket, so `drainit status` and similar commands cannot reach \
+                     drainit: @{name}: {}; `control: {{socket: PATH}}` names another socket",
                     describe_io(&error)
                 );
                 (None, Some(why))

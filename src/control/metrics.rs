@@ -55,12 +55,20 @@ fn container(text: &mut Metrics, status: &Status) {
         text.sample("drainit_phase_seconds", &[("phase", phase.name())], lasted.as_secs_f64());
     }
     const LINES: &str = "drainit_dropped_log_lines_total";
-    text.family(LINES, "counter", "Lines of output that were not read, or could not be written.");
+    text.family(
+        LINES,
+        "counter",
+        "Lines of output that were dropped, because nobody read them or they could not be written.",
+    );
     for (stream, dropped) in &status.dropped_lines {
         text.sample(LINES, &[("stream", stream)], count(*dropped));
     }
     const ORPHANS: &str = "drainit_reaped_orphans_total";
-    text.family(ORPHANS, "counter", "Ended processes that drainit had not started itself.");
+    text.family(
+        ORPHANS,
+        "counter",
+        "Ended processes that drainit had not started itself, and reaped.",
+    );
     text.sample(ORPHANS, &[], count(status.reaped_orphans));
 }
 
@@ -75,7 +83,7 @@ fn processes(text: &mut Metrics, status: &Status) {
     text.processes(INSTANCES, "gauge", help, instances);
     const EPOCH: &str = "drainit_process_epoch";
     if status.current().any(|process| process.epoch.is_some()) {
-        text.family(EPOCH, "gauge", "The number of an Envoy's start in its hot restarts.");
+        text.family(EPOCH, "gauge", "The restart epoch of an Envoy.");
         // An old or new slot without a process is about to be free, or not started yet.
         let shown =
             status.processes.iter().filter(|one| one.part == Part::Current || one.pid.is_some());
@@ -89,14 +97,14 @@ fn processes(text: &mut Metrics, status: &Status) {
     let help = "Exit code of the last end, 128 + the signal after a signal.";
     text.processes(CODE, "gauge", help, codes);
     const ENDS: &str = "drainit_process_ends_total";
-    text.family(ENDS, "counter", "Ends of the process.");
+    text.family(ENDS, "counter", "Ends of the process, by reason.");
     for (process, of) in both() {
         for (kind, ends) in EndKind::ALL.iter().zip(of.ends) {
             text.sample(ENDS, &[("process", process), ("reason", kind.name())], count(ends));
         }
     }
     const FAILURES: &str = "drainit_process_probe_failures_total";
-    text.family(FAILURES, "counter", "Failed attempts of a probe; some are usual in a start.");
+    text.family(FAILURES, "counter", "Failed attempts of a probe; some are normal during a start.");
     for process in status.current() {
         let readiness = process.tally.readiness_failures.as_ref().map(|counter| counter.get());
         let liveness = process.has_liveness.then_some(process.probe_failures);
@@ -121,7 +129,7 @@ fn drains(text: &mut Metrics, status: &Status) {
     let help = "Reasons why the drain of a healthy Envoy will not work as it should.";
     text.processes(WARNINGS, "gauge", help, warnings);
     const OVER: &str = "drainit_process_drains_total";
-    text.family(OVER, "counter", "Drains that are over, by the reason why they are.");
+    text.family(OVER, "counter", "Completed drains, by reason.");
     for process in status.current().filter(|process| process.has_drain) {
         for (why, over) in DrainEnd::ALL.iter().zip(process.tally.drains) {
             let labels = [("process", process.name.as_str()), ("reason", why.name())];
@@ -142,11 +150,11 @@ fn drains(text: &mut Metrics, status: &Status) {
     text.processes(REQUESTS, "gauge", help, requests);
     const ELAPSED: &str = "drainit_drain_duration_seconds";
     let elapsed = last().map(|(process, drain)| (process, drain.elapsed.as_secs_f64()));
-    let help = "Time since the drain began, at most until it was over.";
+    let help = "Time since the drain began, or the whole time of a completed drain.";
     text.processes(ELAPSED, "gauge", help, elapsed);
     const LEFT: &str = "drainit_drain_left_seconds";
     let left = last().map(|(process, drain)| (process, drain.left.as_secs_f64()));
-    let help = "Time until the longest wait is over; 0 once the drain is over.";
+    let help = "Time that the drain may still take; 0 once it is over.";
     text.processes(LEFT, "gauge", help, left);
 }
 

@@ -158,7 +158,7 @@ fn respond(
         return operate::unknown_path(path);
     }
     if !known.contains(&path) {
-        let body = format!("there are {}, and POST /drain\n", known.join(", "));
+        let body = format!("unknown path; drainit answers {}, and POST /drain\n", known.join(", "));
         return response(StatusCode::NOT_FOUND, TEXT, body);
     }
     if method != Method::GET && method != Method::HEAD {
@@ -201,7 +201,8 @@ fn drain<B>(
         return refuse("POST");
     }
     if !matches!(caller, Caller::Socket(_)) {
-        let body = "no drain over TCP, only over the control socket: `drainit drain` asks there\n";
+        let body = "a drain cannot be requested over TCP, only over the control socket, which \
+                    `drainit drain` uses\n";
         return response(StatusCode::FORBIDDEN, TEXT, body.to_owned());
     }
     if supervisor.status().phase == ContainerPhase::Starting {

@@ -28,7 +28,7 @@ pub(crate) enum Answered {
 impl Answered {
     /// Waits until the operation is done. It goes on where the client does not wait.
     pub(crate) async fn response(self) -> Response<Full<Bytes>> {
-        let gone = || "drainit has ended before that was done".to_owned();
+        let gone = || "drainit exited before the request was done".to_owned();
         match self {
             Self::Now(response) => response,
             Self::Later(outcomes) => {
@@ -60,7 +60,8 @@ pub(crate) fn answer<B>(
     supervisor: &dyn SupervisorHandle,
 ) -> Answered {
     let Caller::Socket(peer) = caller else {
-        let reason = "this is taken over the control socket only (`drainit status` and the like ask there)\n";
+        let reason = "only the control socket answers this request; `drainit status` and similar \
+                      commands use that socket\n";
         return Answered::Now(response(StatusCode::FORBIDDEN, TEXT, reason.to_owned()));
     };
     let (method, query) = (request.method(), request.uri().query().unwrap_or_default());
@@ -101,7 +102,9 @@ pub(crate) fn answer<B>(
     if query.processes.is_empty() {
         return bad(match query.has_pattern {
             true => {
-                format!("there is nothing to {path}: what is meant is left out or has completed")
+                format!(
+                    "there is nothing to {path}: these processes are left out or have completed"
+                )
             }
             false => format!("name the processes to {path}"),
         });
@@ -155,7 +158,7 @@ fn bad(reason: String) -> Answered {
 }
 
 fn busy() -> Response<Full<Bytes>> {
-    let reason = "too many others wait for an operation; try again later\n";
+    let reason = "too many operations are waiting; try again later\n";
     response(StatusCode::SERVICE_UNAVAILABLE, TEXT, reason.to_owned())
 }
 
@@ -192,7 +195,7 @@ impl Query {
                 }
                 "signal" => {
                     let signal = Signal::parse(value);
-                    query.signal = Some(signal.ok_or_else(|| format!("no signal: {value:?}"))?);
+                    query.signal = Some(signal.ok_or_else(|| format!("not a signal: {value:?}"))?);
                 }
                 _ => return Err(format!("unknown parameter: {key:?}")),
             }
@@ -235,7 +238,7 @@ fn unknown_process(name: &str, now: &Status) -> String {
         Some(near) => format!("there is no process `{name}`; did you mean `{near}`?"),
         // A hundred names would bury the reason.
         None if now.current().count() > 20 => {
-            format!("there is no process `{name}`; `drainit status` names all")
+            format!("there is no process `{name}`; `drainit status` lists all")
         }
         None => format!("there is no process `{name}`; there are {}", list(names())),
     }
@@ -245,7 +248,7 @@ fn kill(query: &Query, now: &Status, peer: Peer, supervisor: &dyn SupervisorHand
     let Some(signal) = query.signal else { return bad("name a signal".to_owned()) };
     if query.processes.is_empty() {
         return bad(match query.has_pattern {
-            true => "no process that is meant runs".to_owned(),
+            true => "none of these processes is running".to_owned(),
             false => "name the processes to signal".to_owned(),
         });
     }
@@ -258,7 +261,7 @@ fn kill(query: &Query, now: &Status, peer: Peer, supervisor: &dyn SupervisorHand
             Some(target) => targets.push(target),
             None => {
                 let ProcessStatus { name, state, .. } = process;
-                let reason = format!("{name} does not run: it is {}\n", state.name());
+                let reason = format!("{name} is not running: it is {}\n", state.name());
                 return Answered::Now(response(StatusCode::CONFLICT, TEXT, reason));
             }
         }

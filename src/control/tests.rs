@@ -253,7 +253,7 @@ async fn bad_requests_of_operators_are_explained() {
                 Method::POST,
                 "/v1/kill?signal=HUP&process=router&process=migrate",
                 409,
-                "migrate does not run: it is done",
+                "migrate is not running: it is done",
             ),
         ] {
             let (got, said) = ask_socket(&rig, method, path).await;

@@ -59,7 +59,7 @@ pub(crate) async fn check_epoch(
         let info = info.map_err(|error| format!("GET {SERVER_INFO}: {error}"))?;
         let found = info.command_line_options.restart_epoch;
         if found != epoch {
-            Err(format!("epoch {found} still answers, and not {epoch}"))
+            Err(format!("epoch {found} still answers in place of epoch {epoch}"))
         } else if info.is_initializing() {
             Err(format!("Envoy is {}", harmless(&info.state)))
         } else {

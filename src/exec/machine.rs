@@ -76,7 +76,7 @@ impl fmt::Display for Message {
             }
             Self::Killing => f.write_str("warning: killing what has not stopped"),
             Self::Unkillable => {
-                f.write_str("warning: exiting without processes that survived KILL")
+                f.write_str("warning: exiting while processes that survived SIGKILL are alive")
             }
         }
     }

@@ -121,7 +121,7 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
     let text = |arg: &OsString| {
         arg.to_str().map(str::to_owned).ok_or_else(|| {
             let arg = arg.to_string_lossy();
-            format!("`{arg}` is not UTF-8, which a command that is drained must be")
+            format!("`{arg}` is not UTF-8: a command with a drain must be UTF-8")
         })
     };
     let command = options.command.iter().map(text).collect::<Result<Vec<_>, _>>()?;
@@ -152,7 +152,7 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
     let min = min.min(time);
     if min > room || room.is_zero() {
         return Err(format!(
-            "{MIN} {} does not fit into --grace-period {} without its reserve of {}",
+            "{MIN} {} does not fit into --grace-period {} less its reserve of {}",
             human(min),
             human(grace_period),
             human(shutdown.reserve),
@@ -181,7 +181,8 @@ fn cut_short(shutdown: &Shutdown, drain: &DrainOptions) -> Option<String> {
     let (time, room) = (drain.time?, shutdown.window());
     (time > room).then(|| {
         format!(
-            "{TIME} {} is cut short to the {} that --grace-period {} leaves; make that longer, and the pod's, too",
+            "{TIME} {} is cut short to the {} that --grace-period {} leaves; raise it together \
+             with the grace period of the pod",
             human(time),
             human(room),
             human(shutdown.grace_period)

@@ -76,7 +76,7 @@ struct Checker<'a> {
     result: ImageCheck,
 }
 
-const UNREADABLE: &str = "may not be read by the user that runs drainit";
+const UNREADABLE: &str = "cannot be read by the user that runs drainit";
 
 const UNWRITABLE: &str = "cannot be written to";
 
@@ -355,7 +355,7 @@ impl<'a> Checker<'a> {
         let wrong = wrong_with_dir(dir).or_else(|| {
             let user = process.user.as_ref()?;
             let may = fs::metadata(dir).ok().is_none_or(|found| may_execute(&found, user));
-            let why = format!("uid {} may not", user.uid);
+            let why = format!("uid {} may not enter it", user.uid);
             (!may).then(|| SpawnError::WorkingDir { path: dir.to_owned(), why })
         });
         if let Some(wrong) = &wrong {

@@ -243,7 +243,7 @@ fn a_file_that_cannot_be_looked_at_is_not_called_missing() {
         let nobody = nix::unistd::Uid::from_raw(65534);
         nix::unistd::setresuid(nobody, nobody, nobody).unwrap();
         for (keys, expected) in [
-            ("environment: {A: {file: DIR/closed/secret}}", "may not be read by the user"),
+            ("environment: {A: {file: DIR/closed/secret}}", "cannot be read by the user"),
             ("render: [{from: /dev/null, to: DIR/closed/deeper/a}]", "cannot be written to"),
         ] {
             let text = format!("processes: {{a: {{command: [good], {keys}}}}}");

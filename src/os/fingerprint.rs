@@ -85,7 +85,7 @@ impl Limits {
         if Instant::now() < self.until {
             return Ok(());
         }
-        Err(io::Error::other(format!("a look at it takes longer than {}", human(LONGEST))))
+        Err(io::Error::other(format!("reading it takes longer than {}", human(LONGEST))))
     }
 }
 

@@ -35,7 +35,8 @@ const LOOK: Duration = Duration::from_millis(500);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(crate) enum Unanswered {
     #[error(
-        "there is no thread to do it: {MOST} wait for file systems already, or the container has reached its pids limit"
+        "there is no free thread: {MOST} threads already wait for file systems, or the container \
+         has reached its pids limit"
     )]
     NoThread,
     #[error("a file system or a socket has not answered within {}", human(*.0))]

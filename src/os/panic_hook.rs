@@ -65,7 +65,9 @@ pub(super) fn out_of_memory(size: usize) {
     if let Ok(mut reserved) = RESERVED.lock() {
         *reserved = Vec::new();
     }
-    report(&format!("drainit gets no memory ({size} bytes); all processes are stopped"));
+    report(&format!(
+        "drainit is out of memory (it asked for {size} bytes); all processes are stopped"
+    ));
     stop_all();
     sys::exit_now(exit_code::SOFTWARE);
 }

@@ -110,7 +110,7 @@ fn check_server_for(own: u32, path: &Path, server: Peer) -> Result<(), String> {
     let text = path.to_string_lossy();
     let named = text.rsplit_once('/').and_then(|(_, pid)| pid.parse::<Pid>().ok());
     let Peer { pid, uid } = server;
-    let says = |what: String| Err(format!("{what}, so it may not be drainit that answers"));
+    let says = |what: String| Err(format!("{what}, so the answer may not be drainit's"));
     match named {
         _ if pid == 0 => says("a process of another PID namespace has this name".to_owned()),
         Some(named) if named != pid => says(format!("pid {pid} has this name")),
@@ -141,7 +141,7 @@ pub(crate) fn check_client(client: Peer, is_private: bool) -> Result<(), String>
     if uid == 0 || uid == own {
         return Ok(());
     }
-    Err(format!("the user {uid} may not ask; drainit's own user ({own}) and root may"))
+    Err(format!("user {uid} may not send requests; only drainit's own user ({own}) and root may"))
 }
 
 /// The other side of a connection.

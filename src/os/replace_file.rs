@@ -56,7 +56,7 @@ pub(crate) fn replace(
     // Links are followed: /dev/stdout is one.
     let found = fstatat(directory, name, AtFlags::empty());
     if found.is_ok_and(|found| !is(&found, SFlag::S_IFREG)) {
-        return Err(io::Error::other("it exists and is no regular file, so it is left alone"));
+        return Err(io::Error::other("it exists and is not a regular file, so it is left alone"));
     }
     let unfinished = unfinished(name);
     // A drainit that was killed may have left one.

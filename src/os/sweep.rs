@@ -64,8 +64,8 @@ impl Sweep {
         let signal = self.signal;
         (!refused.is_empty()).then(|| {
             format!(
-                "not allowed to send {signal} to {}, most likely another user's; run drainit as root with the \
-                capability KILL, or all of them as one user",
+                "not allowed to send {signal} to {}, which most likely belong to another user; \
+                 run drainit as root with the capability KILL, or run all processes as one user",
                 list(&refused)
             )
         })

@@ -314,7 +314,7 @@ processes:
     let drain = &report.steps[0];
     assert_eq!((&*drain.step, drain.begins, drain.ends), ("drain", None, None));
     assert!(drain.planned.is_some() && report.processes[1].drain.is_none());
-    assert_eq!(report.warnings, ["router: not drained, the stop needs all the remaining time"]);
+    assert_eq!(report.warnings, ["router: not drained: stopping needs all the remaining time"]);
 }
 
 // holds: S154, S160, S211, S215

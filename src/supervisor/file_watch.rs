@@ -213,7 +213,7 @@ impl FileWatch {
         let error = unreadable.map(|(path, error)| (path, describe_io(&error)));
         if let Some((path, why)) = error.as_ref().filter(|_| error != self.error) {
             tracing::warn!(
-                "{}: {} cannot be read: {why}; drainit sees no change of its content",
+                "{}: {} cannot be read: {why}; drainit does not see when its content changes",
                 self.name,
                 shown(path)
             );

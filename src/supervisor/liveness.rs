@@ -56,7 +56,7 @@ pub(crate) fn watch(
                 if !std::mem::replace(&mut has_warned, true) {
                     let why = harmless(why);
                     tracing::warn!(
-                        "{name}: its liveness cannot be probed: {why}; this is no failure of it"
+                        "{name}: cannot probe its liveness: {why}; this does not count as a failure"
                     );
                 }
                 continue;

@@ -90,7 +90,7 @@ pub struct Setup {
 pub fn run(setup: Setup) -> u8 {
     let output = Arc::clone(&setup.output);
     run_to_the_end(setup).unwrap_or_else(|error| {
-        let line = format!("drainit cannot go on: {error}; all processes are stopped");
+        let line = format!("drainit cannot continue: {error}; all processes are stopped");
         tracing::error!("{line}");
         termination_log::write(&line);
         panic_hook::stop_all();

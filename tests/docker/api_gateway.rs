@@ -98,7 +98,7 @@ fn each_process_gets_defaults_arguments_signals_and_a_prefix() {
     let ended = gateway.stop("TERM");
     assert_stopped_in_order(&ended);
     ended
-        .assert_line("router: draining, at least 5s, at most 15s")
+        .assert_line("router: draining for at least 5s and at most 15s")
         .assert_line("no connection left");
     let xds = ["-xds-server", "gateway-controller:18001", "--log-format", "text"];
     assert_eq!(given(&ended, "policy-engine"), xds);

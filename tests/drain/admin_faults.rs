@@ -76,7 +76,9 @@ fn is_bounded_and_reported(drainit: Running, reason: &str) {
         .assert_code(0)
         .assert_stopped_in_order(&["router", "engine"])
         .assert_took(t0, ms(3000)..ms(9000))
-        .assert_line("drain router: .*it did not accept the drain, so only min was held")
+        .assert_line(
+            "drain router: .*it did not accept the drain, so drainit only waited for `min`",
+        )
         .assert_line(&format!(r"Z   router: POST /drain_listeners\?graceful&skip_exit: {reason}"));
     assert!(memory < MOST_MEMORY_KB, "{memory} kB:\n{}", ended.record);
 }

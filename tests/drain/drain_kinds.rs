@@ -100,7 +100,7 @@ fn a_request_that_is_refused_is_tried_again_for_2_s_and_then_only_min_is_held() 
     let refuses = Admin::tcp(0).answer("/drain", &[Answer::Status(503)]);
     let drain = format!("http: {{url: 'http://{}/drain', time: 8s, min: 3s}}", refuses.address());
     let Some(drainit) = start(&drain, "") else { return };
-    let ended = stop(drainit, "it did not accept the drain, so only min was held");
+    let ended = stop(drainit, "it did not accept the drain, so drainit only waited for `min`");
     assert_asked(&ended, ended.asked, ms(3000)..LATE);
     ended
         .assert_line(r"^\[drainit\].* warning: app: its drain request: answered 503")
@@ -125,7 +125,7 @@ fn a_command_that_fails_is_reported_and_min_is_held() {
     ] {
         let drain = format!("exec: {{command: {command}, time: 8s, min: 700ms}}");
         let Some(drainit) = start(&drain, "") else { return };
-        let ended = stop(drainit, "it did not accept the drain, so only min was held");
+        let ended = stop(drainit, "it did not accept the drain, so drainit only waited for `min`");
         assert_asked(&ended, ended.asked, ms(700)..LATE);
         ended
             .assert_line(&format!(r"^\[drainit\].* warning: app: its drain: {reason}"))

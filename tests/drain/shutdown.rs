@@ -37,7 +37,7 @@ fn a_process_that_ignores_term_is_killed_and_the_rest_still_stops_in_order() {
         .assert_code(137)
         .assert_stopped_within(ms(300)..ms(8000))
         .assert_stopped_in_order(&["router", "policy", "python"])
-        .assert_line("policy: still alive after [0-9.]+m?s, KILL to its process group")
+        .assert_line("policy: still alive after [0-9.]+m?s; sending SIGKILL to its process group")
         .assert_line("policy: was ended by SIGKILL")
         .assert_line("python: exited with code 0");
 }
@@ -93,7 +93,9 @@ fn leftovers_of_a_stopped_oneshot_end_before_the_dependencies() {
     drainit
         .stop()
         .assert_code(0)
-        .assert_line("task: others of its process group are alive, asking them to end")
+        .assert_line(
+            "task: other processes of its process group are still alive; asking them to end",
+        )
         .assert_order(&["task exit", "worker exit", "db got SIGTERM"]);
 }
 
@@ -131,7 +133,7 @@ fn processes_that_may_not_be_signalled_are_reported() {
         .assert_line(
             r"^\[drainit\] \S+   left over: not allowed to send SIGTERM to \d+ \(child\), ",
         )
-        .assert_line("error: leftover processes survive KILL");
+        .assert_line("error: leftover processes survive SIGKILL");
 }
 
 // holds: S55, C161, C162
@@ -147,7 +149,7 @@ fn members_die_with_a_killed_group() {
     drainit
         .stop()
         .assert_code(137)
-        .assert_line("a: still alive after [0-9.]+m?s, KILL to its process group")
+        .assert_line("a: still alive after [0-9.]+m?s; sending SIGKILL to its process group")
         .assert_no_event("member", "got SIGTERM");
 }
 
@@ -186,7 +188,7 @@ fn a_group_of_zombies_that_nobody_reaps_is_gone() {
     let Some(drainit) = start(config, &["db", "app", "keeper"]) else { return };
     drainit.wait_for_line("everything is ready");
     drainit.exec(&["restart", "app"]).assert(0, "");
-    let asked = drainit.wait_for_line("app: SIGTERM, then KILL after").at;
+    let asked = drainit.wait_for_line("app: sending SIGTERM; SIGKILL after").at;
     let took = drainit.wait_for_line("app: restart done").at - asked;
     assert!((ms(50)..ms(4000)).contains(&took), "{took:?}");
     drainit
@@ -194,7 +196,7 @@ fn a_group_of_zombies_that_nobody_reaps_is_gone() {
         .assert_code(0)
         .assert_order(&["app exit 0", "db got SIGTERM", "keeper got SIGTERM"])
         .assert_line("app: others of its process group are alive")
-        .assert_no_line("KILL to its process group");
+        .assert_no_line("sending SIGKILL to its process group");
 }
 
 // holds: S2

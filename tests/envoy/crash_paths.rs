@@ -42,7 +42,7 @@ fn an_envoy_that_hangs_before_the_drain_is_stopped_after_min() {
         .assert_code(0)
         .assert_stopped_within(ms(3000)..ms(8500))
         .assert_line(r"warning: router: POST /drain_listeners\?graceful&skip_exit: no answer within")
-        .assert_line("drain router: .*it did not accept the drain, so only min was held; connections unknown")
+        .assert_line("drain router: .*it did not accept the drain, so drainit only waited for `min`; connections unknown")
         .assert_line("stop router: .*, exited with code 0");
 }
 

@@ -336,9 +336,9 @@ fn a_new_epoch_without_the_old_epoch_is_not_replaced_and_a_stop_kills_at_once() 
     let mut restart = begin_restart(&drainit);
     drainit.wait_for_line("router: the new instance takes over");
     drainit.exec(&["exec", "--", "kill", "-KILL", &old]).assert(0, "");
-    drainit.wait_for_line("router: Envoy aborts it within 15s");
+    drainit.wait_for_line("router: Envoy will abort within 15s");
     assert!(!restart.wait().unwrap().success());
-    let why = "Envoy aborts the newer one within 1";
+    let why = "Envoy will abort the newer epoch within 1";
     drainit.exec(&["restart", "router"]).assert(1, why);
     drainit.wait_for_line(&format!("router: restart failed: .*{why}"));
     // Its abort would come 10 s after SIGTERM, which is the time that a process has.

@@ -23,7 +23,7 @@ fn assert_served_until_drained(version: &'static str, drain: &'static str) {
             let mut drain = Command::new(env!("CARGO_BIN_EXE_drainit"));
             drain.args(["drain", "--socket"]).arg(drainit.path("control.sock")).status().unwrap()
         });
-        let began = drainit.wait_for_line("router: draining, at least 5s").at;
+        let began = drainit.wait_for_line("router: draining for at least 5s").at;
         // Long after the 1 s of Envoy, and long before the end of `min`.
         while now() < t0 + ms(3500) {
             let asked = now();

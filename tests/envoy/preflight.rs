@@ -29,7 +29,7 @@ fn mistakes_are_reported_before_the_drain() {
         };
         let Some((drainit, _)) = envoy.start() else { return };
         for finding in [
-            r"its drain is too slow: spread over 10m \(--drain-time-s\), it has at most 0.5 % of the responses",
+            r"its drain is too slow: Envoy spreads it over 10m \(--drain-time-s\), so at most 0.5 % of the responses",
             r"Envoy has no statistic listener\.\*\.downstream_cx_active, so its drain cannot end early and always takes 3s",
         ] {
             drainit.wait_for_line(&format!("{WARNING}{finding}"));
@@ -54,7 +54,7 @@ fn preflight_tries_paths_with_their_queries_and_changes_nothing() {
         };
         let Some((drainit, address)) = envoy.start() else { return };
         drainit.wait_for_line(&format!(
-            r"{WARNING}its drain will fail, its admin does not allow /drain_listeners\?graceful&skip_exit, /stats\?filter=…; let `admin"
+            r"{WARNING}its drain will fail: its admin does not allow /drain_listeners\?graceful&skip_exit, /stats\?filter=…; extend `admin"
         ));
         let (status, ready) = get_unix(&drainit.path("admin.sock"), "/ready").unwrap();
         assert!(status == 200 && ready.contains("LIVE"), "{status} {ready}");

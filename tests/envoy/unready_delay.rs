@@ -112,7 +112,7 @@ fn a_load_balancer_that_looks_only_at_the_health_check_loses_nothing() {
             (load.finish().await, seen)
         });
         let t0 = t0.into_inner();
-        let began = old.wait_for_line("router: draining, at least 4s, at most 10s").at;
+        let began = old.wait_for_line("router: draining for at least 4s and at most 10s").at;
         let ended = old.wait_exit(LONG);
         let at = |at: Duration| at.saturating_sub(t0);
         let looks: Vec<_> = seen.iter().map(|(when, checks)| (at(*when), *checks)).collect();

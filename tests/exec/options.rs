@@ -43,7 +43,7 @@ fn a_command_that_has_left_the_group_is_killed_as_well() {
     let options = ["--grace-period", "300ms"];
     let drainit = exec(Rig::not_init(), &options, &["perl", "-e", script]);
     drainit.wait_for_line("ready");
-    drainit.stop().assert_code(137).assert_no_line("survived KILL");
+    drainit.stop().assert_code(137).assert_no_line("survived SIGKILL");
 }
 
 #[test]

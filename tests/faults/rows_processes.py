@@ -180,7 +180,7 @@ def relay_beside_an_init(run):
 def fast_relay_beside_an_init(run):
     relays = [run.dir / f"relay{number}" for number in range(10)]
     not_init(run, *(f"relay=0,{relay}" for relay in relays))
-    is_told = (run.dir / "code").read_text() == "137\n" and b"error: leftover processes survive KILL" in run.output
+    is_told = (run.dir / "code").read_text() == "137\n" and b"error: leftover processes survive SIGKILL" in run.output
     run.check(is_told or not any(map(is_locked, relays)), "orphans stay")
 
 

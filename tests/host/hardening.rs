@@ -37,7 +37,7 @@ fn where_drainit_itself_cannot_go_on_all_processes_are_stopped() {
     // Although `a`, which depends on it, has not ended.
     let told = drainit.wait_for_event("base", "got SIGTERM").at - asked;
     assert!(told < Duration::from_millis(1500), "{told:?}");
-    assert_gave_up(drainit, asked, "drainit cannot go on: .*");
+    assert_gave_up(drainit, asked, "drainit cannot continue: .*");
 }
 
 // holds: S124, S204

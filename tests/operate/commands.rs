@@ -88,7 +88,9 @@ fn a_pattern_means_all_processes_whose_names_begin_so() {
     drainit.wait_for_line("heard-3");
     // A process that has completed or is left out is passed over.
     drainit.exec(&["restart", "app-*"]).assert(0, "");
-    drainit.exec(&["restart", "app-o*"]).assert(1, "what is meant is left out or has completed");
+    drainit
+        .exec(&["restart", "app-o*"])
+        .assert(1, "these processes are left out or have completed");
     drainit.exec(&["restart", "app-off"]).assert(1, "app-off is left out");
     assert_eq!(drainit.state("app-migrate").0, "done");
     for (before, after) in before.iter().zip(copies()) {

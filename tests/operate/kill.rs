@@ -17,7 +17,7 @@ fn a_signal_goes_to_the_process_alone() {
     drainit.exec(&["kill", "-s", "HUP", "a"]).assert(0, "");
     drainit.wait_for_line("reloaded");
     drainit.wait_for_line(r"a: SIGHUP sent, requested by pid \d+ \(uid 0\)");
-    drainit.exec(&["kill", "-s", "1", "task"]).assert(1, "task does not run: it is done");
+    drainit.exec(&["kill", "-s", "1", "task"]).assert(1, "task is not running: it is done");
     drainit.exec(&["kill", "-s", "NONE", "a"]).assert(2, "write a name such as `TERM`");
     drainit.exec(&["kill", "-s", "HUP"]).assert(2, "NAME");
     drainit.exec(&["kill", "c"]).assert(1, "there is no process `c`");

@@ -175,7 +175,7 @@ fn a_process_that_is_busy_saving_gets_longer() {
     drainit
         .stop()
         .assert_code(0)
-        .assert_line("a: asks for more time, has 20s more")
+        .assert_line("a: asked for more time; 20s left")
         .event("a", "exit 0");
 }
 

@@ -246,7 +246,10 @@ fn new_values_of_the_container_hold_at_once() {
     );
     edit(&drainit, "DIR/", drainit.path("").to_str().unwrap());
     let plan = drainit.exec(&["plan", "--reload"]);
-    assert_eq!(plan.stdout, "from now on with the new `shutdown`\nnot touched: a\n", "{plan:?}");
+    assert_eq!(
+        plan.stdout, "from now on, the container has the new `shutdown`\nnot touched: a\n",
+        "{plan:?}"
+    );
     drainit.exec(&["reload"]).assert(0, "");
     assert_eq!(pid(&drainit, "a"), before);
     drainit.signal(Signal::SIGTERM);

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixDatagram;
 use crate::support::namespace::is_root_for;
 use crate::support::{LONG, Rig, Signal, Stream};
 
-const REFUSED: &str = r"warning: a: .*=.* is not believed: it comes from pid \d+ \(\w+\), which is neither the process itself";
+const REFUSED: &str = r"warning: a: .*=.* is ignored: it comes from pid \d+ \(\w+\), which is neither the process itself";
 
 // holds: C217, C405
 #[test]
@@ -25,7 +25,7 @@ fn a_process_cannot_report_another_process_as_ready() {
             .assert_no_line("a: ready")
             .assert_no_line("lies")
             .event("b", "touch");
-        let warnings = ended.text(Stream::Stderr).matches("is not believed").count();
+        let warnings = ended.text(Stream::Stderr).matches("is ignored").count();
         assert_eq!(warnings, 1, "{}", ended.record);
     }
 }
@@ -57,7 +57,7 @@ fn descendants_of_a_process_may_notify() {
                 continue;
             }
             drainit.wait_for_line("everything is ready");
-            drainit.stop().assert_no_line("is not believed");
+            drainit.stop().assert_no_line("is ignored");
         }
     }
 }
@@ -123,7 +123,7 @@ fn no_stranger_in_the_group_of_a_process_may_notify() {
             .assert_code(0)
             .assert_line("cannot join: Operation not permitted")
             .assert_line(&format!(
-                r"app: DRAINED=1 is not believed: it comes from pid \d+ \(python3\), {why}"
+                r"app: DRAINED=1 is ignored: it comes from pid \d+ \(python3\), {why}"
             ))
             .assert_line("app: drain over after .*: its time is over");
     }
@@ -155,7 +155,7 @@ fn only_the_user_of_a_process_may_notify() {
             r"it comes from pid \d+ \(child\), of user 10002, which is not that of the process";
         drainit.wait_for_line(if is_believed { "everything is ready" } else { refused });
         let ended = drainit.stop();
-        ended.assert_no_line(if is_believed { "is not believed" } else { "a: ready" });
+        ended.assert_no_line(if is_believed { "is ignored" } else { "a: ready" });
     }
 }
 
@@ -179,7 +179,7 @@ fn has(program: &str) -> bool {
 // holds: C406
 #[test]
 fn a_sender_that_is_gone_is_trusted_only_if_the_process_is_certain() {
-    const GONE: &str = "which had ended before drainit could see whose it was";
+    const GONE: &str = "which had ended before drainit could see to which process it belonged";
     let config = "
         processes:
           a:

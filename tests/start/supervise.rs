@@ -365,7 +365,7 @@ fn a_program_that_goes_into_the_background_is_told_to_stay() {
         let ended =
             rig.run(&format!("processes: {{a: {{command: [CHILD, a, '{left}', exit=0]}}}}"));
         ended.assert_code(0).assert_line(
-            r"error: a: exited with code 0 without being asked to; what it has started lives on: \d+ \(.*\); .*foreground",
+            r"error: a: exited with code 0 without being asked to; processes that it started are still running: \d+ \(.*\); .*foreground",
         );
     }
 }
@@ -385,6 +385,11 @@ fn an_orphan_of_another_process_is_not_attributed_to_the_process_that_ends() {
     drainit.wait_for_event("b", "daemon");
     drainit.touch("go");
     drainit.wait_for_line("a: exited with code 0");
-    drainit.wait_for_line("d: exited with code 0 .*; what it may have started lives on: ");
-    drainit.stop().assert_no_line("a: exited .* lives on").assert_no_line("has started lives on");
+    drainit.wait_for_line(
+        "d: exited with code 0 .*; processes that it started may still be running: ",
+    );
+    drainit
+        .stop()
+        .assert_no_line("a: exited .* are still running")
+        .assert_no_line("that it started are still running");
 }

@@ -6,7 +6,7 @@ use clap_complete::Shell;
 /// Options of `completions`.
 #[derive(Debug, Args)]
 pub struct CompletionsArgs {
-    /// The shell that reads the script
+    /// The shell that will read the script
     #[arg(value_enum)]
     shell: Shell,
 }

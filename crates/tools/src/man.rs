@@ -28,14 +28,17 @@ const SECTIONS: &[(&str, &[(&str, &str)])] = &[
     (
         "EXIT STATUS",
         &[
-            ("0", "Everything has ended well."),
+            ("0", "Everything ended well."),
             ("1", "Something failed that has no code of its own."),
             ("2", "The command line is wrong."),
             ("70", "The system refused something that drainit itself needs."),
             ("78", "The config is missing or wrong. Nothing was started."),
-            ("126, 127", "A command cannot be executed, does not exist."),
+            ("126, 127", "A command cannot be executed (126) or does not exist (127)."),
             ("137", "Something had to be killed to keep the deadline."),
-            ("other", "That of the process whose end stopped the container; 128+N for signal N."),
+            (
+                "other",
+                "The code of the process whose end stopped the container; 128+N for signal N.",
+            ),
         ],
     ),
 ];

@@ -36,7 +36,8 @@ pub(super) fn unusable(admin: &Address, error: &RequestError, patience: Duration
         _ => format!("has not answered for {}: {error}", human(patience)),
     };
     format!(
-        "it cannot be drained, its admin at {admin} {what}; let `drain.envoy.admin` be the `admin.address` of its config"
+        "it cannot be drained: its admin at {admin} {what}; set `drain.envoy.admin` to the \
+         `admin.address` of its config"
     )
 }
 
@@ -64,8 +65,9 @@ impl Facts {
     fn refusal(&self) -> Option<String> {
         (!self.refused.is_empty()).then(|| {
             format!(
-                "its drain will fail, its admin does not allow {}; let `admin.allow_paths` match them with their \
-                 queries: {{prefix: /drain_listeners}}, {{exact: /healthcheck/fail}}, {{prefix: \"/stats?filter=\"}}",
+                "its drain will fail: its admin does not allow {}; extend `admin.allow_paths` so \
+                 that it matches them with their queries: {{prefix: /drain_listeners}}, {{exact: \
+                 /healthcheck/fail}}, {{prefix: \"/stats?filter=\"}}",
                 self.refused.join(", ")
             )
         })
@@ -79,9 +81,9 @@ impl Facts {
             Direction::Inbound => "",
         };
         Some(format!(
-            "its drain is too slow: spread over {} (--drain-time-s), it has at most {:.1} % of the responses close \
-             their connection within the {} that are waited; {at_once}start it with `--drain-strategy immediate` or a \
-             --drain-time-s of {} or less, by which it then drains the old listener of an update, too",
+            "its drain is too slow: Envoy spreads it over {} (--drain-time-s), so at most {:.1} % of the responses close \
+             their connection within the {} of the drain; {at_once}start Envoy with `--drain-strategy immediate`, or with \
+             a --drain-time-s of {} or less, which then holds for the old listeners of an update, too",
             human(time),
             target.wait.as_secs_f64() / time.as_secs_f64() * 100.0,
             human(target.wait),
@@ -95,8 +97,9 @@ impl Facts {
         (!is_moot).then(|| {
             let names = listeners.iter().map(|listener| named(&listener.name));
             format!(
-                "`direction: inbound` drains nothing, none of its listeners ({}) has \
-                 `traffic_direction: INBOUND`; set that where clients connect, or leave `direction` out",
+                "`direction: inbound` drains nothing: none of its listeners ({}) has \
+                 `traffic_direction: INBOUND`; set that on the listeners for clients, or remove \
+                 `direction`",
                 names.collect::<Vec<_>>().join(", ")
             )
         })
@@ -105,8 +108,8 @@ impl Facts {
     fn ignored_in_vain(&self) -> Option<String> {
         (!self.not_there.is_empty()).then(|| {
             format!(
-                "`ignore_listeners` has {}, but Envoy has no such listener; write the name, the address or the \
-                 `stat_prefix` of one: its statistics have {}",
+                "`ignore_listeners` has {}, but Envoy has no such listener; write the name, the \
+                 address or the `stat_prefix` of a listener: Envoy's statistics have {}",
                 self.not_there.join(", "),
                 self.counted.join(", ")
             )
@@ -202,7 +205,7 @@ mod tests {
             assert_eq!(!findings.is_empty(), finding, "{time} {strategy}: {findings:?}");
         }
         let findings = healthy().findings(&target(false));
-        assert!(findings[0].contains("spread over 10m"), "{findings:?}");
+        assert!(findings[0].contains("spreads it over 10m"), "{findings:?}");
         assert!(findings[0].contains("at most 2.5 % of the responses"), "{findings:?}");
         // `skip_exit` keeps the listeners open when that time is over, so it may be shorter than
         // `min`.

@@ -47,7 +47,7 @@ impl DrainTarget {
         let accepted = match kill_child(self.pid, signal) {
             Ok(_) => true,
             Err(error) => {
-                self.warn(&format!("cannot be told to drain by {signal}: {error}"));
+                self.warn(&format!("cannot be asked to drain by {signal}: {error}"));
                 false
             }
         };

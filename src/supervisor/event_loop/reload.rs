@@ -215,8 +215,8 @@ impl EventLoop {
                 if *owner != process.name && !waits {
                     let path = path.to_string_lossy();
                     return Err(format!(
-                        "{}: `sockets`: {owner} runs, and has {}; `drainit stop` it, reload, \
-                         and `drainit start` it and what depends on it",
+                        "{}: `sockets`: {owner} is running and has {}; `drainit stop` that \
+                         process, reload, and `drainit start` it and its dependents",
                         process.name,
                         harmless(&path)
                     ));

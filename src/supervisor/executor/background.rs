@@ -1,5 +1,5 @@
 //! A program that goes into the background: the process that drainit has started ends with success,
-//! and what it has started lives on. drainit can then neither stop it in order nor see its end, so
+//! and what it started lives on. drainit can then neither stop it in order nor see its end, so
 //! the log says what happened and what to write.
 
 use std::time::Duration;
@@ -48,13 +48,13 @@ impl Executor {
         let own: Vec<_> = own.collect();
         let command = &self.process(process).command;
         if !own.is_empty() {
-            return Some(advice("what it has started lives on", &own, command));
+            return Some(advice("processes that it started are still running", &own, command));
         }
         let others = others.into_iter().map(|one| one.process);
         let namesakes: Vec<_> =
             others.filter(|one| names(command).any(|name| name == one.name)).collect();
         (!namesakes.is_empty())
-            .then(|| advice("what it may have started lives on", &namesakes, command))
+            .then(|| advice("processes that it started may still be running", &namesakes, command))
     }
 }
 
@@ -68,8 +68,8 @@ fn advice(what: &str, left: &[Descendant], command: &[String]) -> String {
     let example = FOREGROUND.iter().find(|(name, _)| names(command).any(|word| word == *name));
     let example = example.map(|(_, line)| format!(": `{line}`")).unwrap_or_default();
     format!(
-        "{what}: {}; drainit supervises the process that it starts itself, \
-         so let the program stay in the foreground{example}",
+        "{what}: {}; drainit supervises only the process that it starts itself, so run the \
+         program in the foreground{example}",
         list(left)
     )
 }
@@ -90,8 +90,11 @@ mod tests {
             (&["/app/serve", "nginx-like"], "foreground"),
         ] {
             let command: Vec<_> = command.iter().map(|word| (*word).to_owned()).collect();
-            let advice = advice("what it has started lives on", &left, &command);
-            assert!(advice.starts_with("what it has started lives on: 7 (nginx); "), "{advice}");
+            let advice = advice("processes that it started are still running", &left, &command);
+            assert!(
+                advice.starts_with("processes that it started are still running: 7 (nginx); "),
+                "{advice}"
+            );
             assert!(advice.ends_with(end), "{advice}");
         }
     }

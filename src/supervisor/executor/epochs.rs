@@ -60,8 +60,8 @@ impl Executor {
         }
         if self.others(process).any(|(_, other)| other.was_failed_on) {
             return Err(StartError::Unprepared(
-                "an earlier hot restart of the running Envoy failed, and Envoy permits no other one; `drainit stop` \
-                 and `drainit start` replace it, with a gap"
+                "an earlier hot restart of the running Envoy failed, and Envoy permits no further \
+                 hot restart; `drainit stop` and `drainit start` replace this Envoy, with a gap"
                     .to_owned(),
             ));
         }

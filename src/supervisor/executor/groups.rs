@@ -130,8 +130,9 @@ impl Executor {
         let members = members_of_group(left.leader);
         let pids = if members.is_empty() { String::new() } else { format!(" {}", list(&members)) };
         let line = format!(
-            "{name}: not allowed to signal those that live on in its process group{pids}, most likely another user's, so \
-            they are not waited for; run drainit as root with the capability KILL, or all of them as one user"
+            "{name}: not allowed to signal the processes that are left in its process \
+             group{pids}, which most likely belong to another user; no longer waiting for them; \
+             run drainit as root with the capability KILL, or run all processes as one user"
         );
         tracing::warn!("{line}");
         self.status_board.remark(&line);

@@ -65,8 +65,9 @@ impl Executor {
             }
             Swept::Everything => {
                 const AT_LEAST: usize = 1;
-                let line =
-                    format!("there is no /proc: {signal} to everything in this PID namespace");
+                let line = format!(
+                    "there is no /proc; sending {signal} to every process in this PID namespace"
+                );
                 tracing::info!("{line}");
                 report.remark(&line);
                 // Without /proc they cannot be counted; the reaper notices when none is left.

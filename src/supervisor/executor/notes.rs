@@ -10,8 +10,8 @@ use crate::supervisor::file_watch::shown;
 use crate::types::{ProcessId, Time};
 
 /// The mend for a restart that ends the container.
-const SLOW_RESTART: &str = "if the container is to go on without it, set `required: false` and `on_exit: ignore`, or \
-                            give it a longer `readiness.timeout`";
+const SLOW_RESTART: &str = "set `required: false` and `on_exit: ignore` if the container can run \
+                            without it, or a longer `readiness.timeout`";
 
 impl Executor {
     /// Does what a note is the moment for, before anything is written. Returns what only the

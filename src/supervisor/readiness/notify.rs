@@ -223,19 +223,23 @@ impl Source {
             // No process outside the PID namespace of PID 1 can send, so it is the only candidate.
             Some(Kin::Gone) if instance.is_alone.get() && std::process::id() == 1 => return true,
             Some(Kin::Gone) => {
-                "which had ended before drainit could see whose it was; let the sender wait as `systemd-notify` does without \
-                 --no-block, or send from the process itself"
+                "which had ended before drainit could see to which process it belonged; let the \
+                 sender wait, as `systemd-notify` does without --no-block, or send from the \
+                 process itself"
                     .to_owned()
             }
             Some(Kin::Stranger) => {
-                "which is neither the process itself, nor below it, nor in its session".to_owned()
+                "which is neither the process itself, nor a descendant of it, nor in its \
+                 session"
+                    .to_owned()
             }
             None => format!(
-                "of user {uid}, which is not that of the process; set its `user`, or send from the process itself"
+                "of user {uid}, but the process has another user; set its `user`, or send from \
+                 the process itself"
             ),
         };
         let line = format!(
-            "{}: {message} is not believed: it comes from pid {}, {why}",
+            "{}: {message} is ignored: it comes from pid {}, {why}",
             instance.name,
             describe(pid)
         );

@@ -216,7 +216,7 @@ struct Headers;
 #[derive(Table)]
 struct HeaderFile {
     /// The file with the value.
-    #[key(required = "write `{file: PATH}`; a value stands without braces")]
+    #[key(required = "write `{file: PATH}`, or the value itself without braces")]
     file: PathBuf,
 }
 
@@ -234,7 +234,7 @@ impl Form for Headers {
             let why = match &*name {
                 name if name.is_empty() || !name.bytes().all(fits) => "cannot be a header field",
                 name if own.contains(&name) => "is a header field that drainit sets itself",
-                name if headers.iter().any(|header| header.name == name) => "is there already",
+                name if headers.iter().any(|header| header.name == name) => "is listed twice",
                 _ => "",
             };
             if !why.is_empty() {

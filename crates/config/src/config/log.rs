@@ -131,10 +131,10 @@ impl LogKeys {
 fn file(text: &str) -> Result<PathBuf, Invalid> {
     match text {
         "/dev/stdout" | "/dev/stderr" | "/dev/fd/1" | "/dev/fd/2" => Err(Invalid::new(
-            "an output of drainit, where lines go without a `file`",
+            "drainit's own output, to which lines go without a `file`",
             "remove the `file`; `stderr: stdout` sends both streams to stdout",
         )),
-        "/dev/null" => Err(Invalid::new("no file", "write `mode: none` in its place")),
+        "/dev/null" => Err(Invalid::new("not a file", "write `mode: none` instead")),
         text => values::path(text),
     }
 }

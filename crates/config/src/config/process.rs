@@ -180,7 +180,7 @@ impl Process {
             ProcessKind::Oneshot => {
                 for key in ["readiness", "liveness", "drain", "watch", "update"] {
                     if fields.get(key).is_some() {
-                        let message = format!("a oneshot has no `{key}`: it exits by itself");
+                        let message = format!("a oneshot cannot have `{key}`: it exits by itself");
                         let problem = problems.error(fields.key(key), message);
                         problem.help(format!("remove `{key}`, or `type: oneshot`"));
                     }
@@ -198,7 +198,7 @@ impl Process {
         }
         if self.success_codes.is_empty() {
             let problem = problems.error(fields.value("success_codes"), "`success_codes` is empty");
-            problem.help("write the exit codes that are no failure, such as `[0, 2]`");
+            problem.help("write the exit codes that are not failures, such as `[0, 2]`");
             self.success_codes.push(exit_code::OK);
         }
         let needs_lines = matches!(self.readiness, Some(Readiness { probe: Probe::Log(_), .. }));

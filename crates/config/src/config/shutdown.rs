@@ -55,8 +55,8 @@ impl Shutdown {
         let Self { grace_period, reserve, readiness_delay, unready_delay, .. } = self;
         let problems = &mut *reader.problems;
         if !readiness_delay.is_zero() && !unready_delay.is_zero() {
-            let message = "`readiness_delay` and `unready_delay` exclude each other: \
-                           not ready before the drain, or ready during it";
+            let message = "`readiness_delay` and `unready_delay` exclude each other: the first \
+                           waits unready before the drain, the second stays ready during the drain";
             problems.error(fields.value("unready_delay"), message).help("keep one of them");
         }
         if reserve >= grace_period && reader.durations_known {
@@ -80,7 +80,7 @@ impl Shutdown {
         }
         if let Some(node) = fields.get("signals").filter(|node| node.is_empty_list()) {
             let problem =
-                problems.error(node.span, "with no `signals` the container cannot be stopped");
+                problems.error(node.span, "without `signals` the container cannot be stopped");
             problem.help("write `[TERM, INT, QUIT]`, or remove the key");
         }
         Some(self)

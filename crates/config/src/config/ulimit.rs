@@ -133,7 +133,7 @@ impl LimitKeys {
             _ => false,
         };
         if is_above {
-            let message = format!("the soft limit of `{}` is above the hard one", fields.at);
+            let message = format!("the soft limit of `{}` is above the hard limit", fields.at);
             let problem = reader.problems.error(fields.key("soft"), message);
             problem.help("make `soft` smaller, or `hard` larger");
         }

@@ -119,7 +119,7 @@ impl AccountFile {
             Some(known) => format!("did you mean `{known}`? A number needs no entry there"),
             None => format!("add it to {path}, or write its number"),
         };
-        Err(Invalid::new(format!("no {kind} of {path}"), help))
+        Err(Invalid::new(format!("not a {kind} in {path}"), help))
     }
 }
 
@@ -180,8 +180,8 @@ mod tests {
             );
         }
         assert!(accounts.find("evnoy").unwrap_err().help.starts_with("did you mean `envoy`?"));
-        assert!(accounts.find("nobody").unwrap_err().why.starts_with("no user of "));
-        assert!(accounts.find("envoy:web").unwrap_err().why.starts_with("no group of "));
+        assert!(accounts.find("nobody").unwrap_err().why.starts_with("not a user in "));
+        assert!(accounts.find("envoy:web").unwrap_err().why.starts_with("not a group in "));
         for text in ["", ":", "a:", ":b", "4294967295", "-1", "1:4294967296"] {
             assert!(accounts.find(text).is_err(), "{text}");
         }

@@ -76,8 +76,7 @@ fn present(
         Ok(source) => Ok(Some(source)),
         Err(why) if why.is_missing && !file.required => Ok(None),
         Err(why) => {
-            let missing = "let a process that it depends on write it; with `required: false` \
-                           it may be missing";
+            let missing = "let one of its dependencies write the file, or set `required: false`";
             Err(unreadable(&format!("{}:", what()), &file.path, why, missing))
         }
     }
@@ -151,7 +150,7 @@ pub struct Rendered {
 /// Why the template cannot be read, or what is wrong in it.
 pub fn render(from: &Path, environment: &Environment) -> Result<Rendered, String> {
     let source = Source::read_within(from, &AT_START).map_err(|why| {
-        unreadable("template", from, why, "let a process that it depends on write it")
+        unreadable("template", from, why, "let one of its dependencies write the file")
     })?;
     let mut variables = Variables::new(environment);
     variables.secret = Secret::Values;

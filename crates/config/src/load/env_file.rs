@@ -85,7 +85,7 @@ fn expanded(template: &str, variables: &Variables<'_>) -> Result<String, Invalid
     match expand(template, variables) {
         Ok(expanded) => Ok(expanded.text),
         Err(_) if check_syntax(template).is_err() => Err(Invalid::new(
-            "a `${` that no variable follows",
+            "a `${` without the name of a variable",
             "write `${VAR}`, `${VAR:-default}` or `${VAR:?message}`; put a value that holds `${` \
              itself into single quotes",
         )),

@@ -212,7 +212,7 @@ fn graph_error(problems: &mut Problems, config: &Config, places: &Places, error:
         GraphError::Unknown { process, dependency, unknown, suggestion, .. } => {
             let help = match suggestion {
                 _ if unknown.starts_with("x-") => {
-                    "give it another name: those with `x-` are left alone".to_owned()
+                    "give it another name: keys that begin with `x-` are left alone".to_owned()
                 }
                 Some(name) => format!("did you mean `{name}`?"),
                 None => "add it under `processes:`, or remove it here".to_owned(),

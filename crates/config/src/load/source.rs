@@ -261,7 +261,7 @@ fn cannot_open(error: &std::io::Error) -> Unreadable {
             Unreadable { is_missing: true, ..Unreadable::new("does not exist", "") }
         }
         ErrorKind::PermissionDenied => Unreadable::new(
-            "may not be read by the user that runs drainit",
+            "cannot be read by the user that runs drainit",
             "make the file readable, and its directories searchable, for that user",
         ),
         // open(2) of a Unix socket.

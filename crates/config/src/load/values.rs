@@ -127,7 +127,8 @@ pub fn umask(text: &str) -> Result<u32, Invalid> {
     octal(text.strip_prefix("0o").unwrap_or(text)).ok_or_else(|| {
         Invalid::new(
             "not an octal number from 000 to 777",
-            "write the permissions to take away, such as `\"027\"` for none to others and no write to the group",
+            "write the permissions to remove, such as `\"027\"`: no access for others, and no \
+             writing for the group",
         )
     })
 }
@@ -314,7 +315,7 @@ const URL_HELP: &str = "write `http://127.0.0.1:8080/ready`, or `unix:/run/app.s
 pub fn http(text: &str) -> Result<HttpTarget, Invalid> {
     let help = URL_HELP;
     if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return Err(Invalid::new("not a URL: it has a blank or a control character", help));
+        return Err(Invalid::new("not a URL: it has a space or a control character", help));
     }
     if let Some(rest) = text.strip_prefix("unix:") {
         let (socket, path) = match rest.split_once(":/") {

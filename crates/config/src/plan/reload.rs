@@ -125,7 +125,7 @@ impl<'a> Reload<'a> {
                         untouched.push(name);
                         continue;
                     }
-                    None => (false, "goes on".to_owned(), differ(keys)),
+                    None => (false, "continues".to_owned(), differ(keys)),
                 },
             };
             anew.extend(is_anew.then_some(name));
@@ -151,7 +151,7 @@ impl<'a> Reload<'a> {
         }
         if !self.of_container.is_empty() {
             let keys = list(self.of_container.iter().copied());
-            let _ = writeln!(out, "from now on with the new {keys}");
+            let _ = writeln!(out, "from now on, the container has the new {keys}");
         }
         if self.steps.is_empty() && self.of_container.is_empty() {
             out.push_str("nothing has changed\n");
@@ -284,7 +284,7 @@ processes:
             "\
 older   stopped                not in the config any more
 old     stopped                not in the config any more
-base    goes on                `update` differs
+base    continues              `update` differs
 engine  replaced, stop-first   `stop_signal` and `environment` differ
 router  replaced, stop-first   follows engine (`restart: true`)
 web     replaced, start-first  `command` differs
@@ -292,7 +292,7 @@ task    started                `command` differs
 manual  stays stopped          `command` differs; it starts if another process needs it
 added   started                new
 never   left out               new; its `only_if` does not hold
-from now on with the new `shutdown`
+from now on, the container has the new `shutdown`
 "
         );
         assert!(!shown.contains("secret"), "{shown}");
@@ -343,7 +343,7 @@ from now on with the new `shutdown`
             shown(&hot, &envoy(1, "hot-restart", ", -l, debug")),
             "e  replaced, hot-restart  `command` differs\n"
         );
-        assert_eq!(shown(&hot, &plain), "e  goes on  `update` differs\n");
+        assert_eq!(shown(&hot, &plain), "e  continues  `update` differs\n");
     }
 
     #[test]
@@ -375,7 +375,7 @@ from now on with the new `shutdown`
         };
         assert_eq!(
             text(old, new, life),
-            "a  goes on               `autostart` differs\n\
+            "a  continues             `autostart` differs\n\
              b  stays stopped         `command` differs; it waits for a request\n\
              c  stays stopped         `command` and `autostart` differ\n\
              d  replaced, stop-first  `command` and `autostart` differ\n\

@@ -70,7 +70,7 @@ Shutdown after a stop signal
         "  Critical path (#): readiness_delay 2s + drain router 15s + close router 250ms +",
         "    stop router 4.25s + post_stop router 500ms + stop engine 5s + stop executor 1s",
         "",
-        "Shutdown after an unasked end, with `min` as the longest wait of a drain",
+        "Shutdown after a process ends unasked, where a drain waits at most `min`",
         "",
     ] {
         assert_eq!(lines.next(), Some(expected), "{shown}");

@@ -25,7 +25,7 @@ pub fn text(plan: &Plan<'_>) -> String {
         (true, "Shutdown after a stop signal", &plan.after_signal, &plan.signal_in_oneshot),
         (
             false,
-            "Shutdown after an unasked end, with `min` as the longest wait of a drain",
+            "Shutdown after a process ends unasked, where a drain waits at most `min`",
             &plan.after_end,
             &plan.end_in_oneshot,
         ),

@@ -352,7 +352,8 @@ impl Dialogue {
             (Polls::WhatCounts, Answer::WhatCounts(told)) => {
                 if let Err(Failure { why, .. }) = told {
                     self.warn(format!(
-                        "its admin does not tell what `direction` or `ignore_listeners` leave out: {why}; it counts, too"
+                        "its admin did not list its listeners, so those that `direction` or \
+                         `ignore_listeners` leave out are counted, too: {why}"
                     ));
                 }
                 self.poll_first(now);
@@ -573,9 +574,10 @@ impl Dialogue {
     fn not_closing(&self, requests: u64) -> String {
         let mend = match (self.accepted, self.terms.fail_healthcheck) {
             (Accepted::AtOnce, _) => {
-                "is its listener's `drain_type` MODIFY_ONLY? Only those with DEFAULT take notice of healthcheck/fail"
+                "is its listener's `drain_type` MODIFY_ONLY? Only listeners with DEFAULT react to \
+                 healthcheck/fail"
             }
-            (_, true) => "healthcheck/fail, which would close them, was not done",
+            (_, true) => "healthcheck/fail, which would close them, has failed",
             (_, false) if self.terms.only_inbound => SLOW_INBOUND,
             (_, false) => "set `fail_healthcheck: true`, which closes them",
         };

@@ -62,7 +62,7 @@ pub fn request_error(why: RequestError, names: &Names) -> String {
         RequestError::Superseded(process) => {
             format!("{} was asked to stop meanwhile", name(process))
         }
-        RequestError::StillStarting => "not everything has been ready yet".to_owned(),
+        RequestError::StillStarting => "not every process has been ready yet".to_owned(),
         RequestError::Reloading => {
             "a reload or another request is under way; try again when that is done".to_owned()
         }
@@ -80,7 +80,7 @@ pub fn request_error(why: RequestError, names: &Names) -> String {
             format!("{} was ready, and then {end}", name(process))
         }
         RequestError::Unkillable(process) => format!(
-            "{} survives KILL (stuck in the kernel, or not permitted to signal it)",
+            "{} survives SIGKILL (stuck in the kernel, or not permitted to signal it)",
             name(process)
         ),
         RequestError::OldFailed(process) => format!(
@@ -88,8 +88,8 @@ pub fn request_error(why: RequestError, names: &Names) -> String {
             name(process)
         ),
         RequestError::EpochDoomed { process, left } => format!(
-            "the older epoch of {} has ended before its time: Envoy aborts the newer one within {}, and one that \
-             starts now with it",
+            "the parent epoch of {} exited early: Envoy will abort the newer epoch within {}, and \
+             any epoch that starts until then",
             name(process),
             human(left)
         ),
@@ -111,13 +111,15 @@ pub fn drain_end(why: DrainEnd, last: Load) -> String {
     let open = still_open(last);
     match why {
         // Only `exit_at` ends a drain before all are gone.
-        DrainEnd::Quiet if last.active > Some(0) => format!("no more than `exit_at` allows{open}"),
+        DrainEnd::Quiet if last.active > Some(0) => format!("`exit_at` is reached{open}"),
         DrainEnd::Quiet if last.unit == Unit::Requests => "no request in flight".to_owned(),
         DrainEnd::Quiet => "no connection left".to_owned(),
         DrainEnd::Reported => "complete".to_owned(),
         DrainEnd::TimeOver => format!("its time is over{open}"),
-        DrainEnd::NotAccepted => "it did not accept the drain, so only min was held".to_owned(),
-        DrainEnd::Deadline => format!("the stop needs the rest of the time{open}"),
+        DrainEnd::NotAccepted => {
+            "it did not accept the drain, so drainit only waited for `min`".to_owned()
+        }
+        DrainEnd::Deadline => format!("stopping needs the rest of the time{open}"),
         DrainEnd::ProcessGone => "the process has ended".to_owned(),
         DrainEnd::Hurried => format!("cut short by a second signal{open}"),
         DrainEnd::NotLive => "it was not live, so nothing was in flight".to_owned(),

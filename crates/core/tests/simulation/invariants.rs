@@ -1452,7 +1452,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The other epoch of the process, if it lives and has not survived KILL.
+    /// The other epoch of the process, if it lives and has not survived SIGKILL.
     fn other_epoch(&self, now: Time, slot: ProcessId, procs: &[Proc]) -> Option<ProcessId> {
         let mut others = self.slots_of(self.slots.process(slot)).filter(|id| *id != slot);
         others.find(|id| {

@@ -16,7 +16,7 @@ const MAX_INPUT: u64 = 16 * 1024 * 1024;
 /// Options of `report`.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
-    /// The file of `shutdown.report`, or a log in JSON to its last line; `-` is standard input
+    /// The file of `shutdown.report`, or a complete log in JSON; `-` reads standard input
     file: PathBuf,
 }
 

@@ -31,11 +31,11 @@ pub fn find(text: &str) -> Result<ShutdownReport, String> {
             None => checked(value),
         },
         Err(error) if text.trim_start().starts_with('{') && !text.contains("\n{") => {
-            Err(format!("no JSON: {}", harmless(&error.to_string())))
+            Err(format!("not JSON: {}", harmless(&error.to_string())))
         }
         Err(_) => {
-            Err("there is no report: it takes the file of `shutdown: {report: FILE}`, or a log \
-                       with `logging: {format: json}` to its last line"
+            Err("it has no report: pass the file of `shutdown: {report: FILE}`, or a log with \
+                 `logging: {format: json}` up to its last line"
                 .to_owned())
         }
     }

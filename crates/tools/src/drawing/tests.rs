@@ -125,7 +125,7 @@ fn what_is_no_report_is_refused_with_the_reason() {
         ("a log\nin text\n".to_owned(), "there is no report"),
         ("{\"message\":\"a\"}\n{\"message\":\"b\"}\n".to_owned(), "there is no report"),
         (deep, "there is no report"),
-        ("{\"version\": 1,".to_owned(), "no JSON: EOF"),
+        ("{\"version\": 1,".to_owned(), "not JSON: EOF"),
         ("{}".to_owned(), "it has no `version`"),
         ("{\"report\": {}}".to_owned(), "it has no `version`"),
         ("{\"version\": 1}".to_owned(), "missing field `drainit`"),

@@ -13,7 +13,7 @@ use crate::{Refused, Shown};
 pub struct ImportArgs {
     /// A Procfile, a Compose file or a supervisord.conf
     file: PathBuf,
-    /// Format of the file [default: by its name]
+    /// Format of the file [default: known by its name]
     #[arg(long, value_enum)]
     format: Option<Format>,
 }

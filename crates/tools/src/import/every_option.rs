@@ -55,7 +55,7 @@ fn every_option_of_a_program_of_supervisord() {
         ("numprocs=2\nnumprocs_start=7", &["not converted: numprocs_start=7"]),
         ("numprocs_start=%(ENV_X)s", &["not converted: numprocs_start"]),
         ("autostart=no", &["autostart: false"]),
-        ("command=supervisorctl start b", &["supervisorctl has nobody to ask"]),
+        ("command=supervisorctl start b", &["no supervisord that supervisorctl could ask"]),
         ("autorestart=1", &["restart: always"]),
         ("autorestart=OFF", &["restart: \"no\""]),
         ("startretries=7", &["restart_max: 7"]),

@@ -19,7 +19,7 @@ const CONTAINER: &str =
     "AUTO syslog /dev/stdout /dev/stderr /dev/fd/1 /dev/fd/2 /proc/self/fd/1 /proc/self/fd/2";
 const PRIORITIES: &str = "supervisord starts by priority, without waiting, and stops in reverse: add `depends_on` where one \
                           needs another, and a `readiness` to what is needed.";
-const SUPERVISORCTL: &str = "supervisorctl has nobody to ask here: write `drainit start`, or make this a `type: oneshot` \
+const SUPERVISORCTL: &str = "there is no supervisord that supervisorctl could ask: write `drainit start`, or make this a `type: oneshot` \
                              that what it starts depends on, without `autostart`";
 
 /// `%(NAME)s` and `%(NAME)02d`.

@@ -48,8 +48,9 @@ fn local(ctx: &mut Context<'_>) {
     if ctx.loaded.config.processes.iter().all(|process| process.drain.is_none()) {
         return;
     }
-    let message = "with `Local` the load balancer sends to a node until its own health check fails, and a pod that is not \
-                   ready meanwhile loses that: drainit turns unready as soon as it is stopped";
+    let message = "with `Local` the load balancer sends requests to a node until its own health \
+                   check fails, and a pod that is not ready loses them: drainit turns unready as \
+                   soon as it is stopped";
     ctx.add(Severity::Warning, span, message).help(
         "set `shutdown: {unready_delay: 10s}` in the config, with the time that the load balancer's health check takes, and \
          a longer `time` of the drain",

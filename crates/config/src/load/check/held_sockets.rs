@@ -11,7 +11,8 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
         for (key, probe) in process.probes() {
             if let Some(socket) = process.listen.iter().find(|socket| answers(probe, socket)) {
                 let message = format!(
-                    "`{key}` of `{name}` always holds: drainit itself listens on {socket} for it"
+                    "`{key}` of `{name}` always succeeds: drainit itself listens on {socket} for \
+                     the process"
                 );
                 let help =
                     "use `http`, `exec`, `log` or `notify`, which only the process can answer";

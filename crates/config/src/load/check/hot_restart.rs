@@ -51,8 +51,8 @@ fn fault(process: &Process, flags: &EnvoyFlags) -> Option<(&'static str, String,
             process.readiness.is_none() || process.tells_readiness(),
             "update",
             format!(
-                "`update: hot-restart` of `{name}` needs a `readiness` that asks Envoy: without it a new epoch that \
-                 cannot serve would not be taken back"
+                "`update: hot-restart` of `{name}` needs a `readiness` that asks Envoy: without \
+                 one, a new epoch that cannot serve would not be rolled back"
             ),
             "add `readiness: {envoy: \"http://127.0.0.1:9901\"}`, with the address of its admin",
         ),
@@ -100,18 +100,18 @@ fn times(
             human(window)
         );
         problems.warning(command, message).help(format!(
-            "set `--parent-shutdown-time-s {}`, in which its requests can end",
+            "set `--parent-shutdown-time-s {}`, which is enough for its requests to end",
             process.drain.as_ref().map_or(window, |drain| drain.time.min(window)).as_secs().max(1)
         ));
     } else if flags.drain >= shutdown {
         let message = format!(
             "an old epoch of `{name}` is ended after {} (`--parent-shutdown-time-s`), but Envoy spreads the closing of \
-             its connections over {} (`--drain-time-s`): those still open then are cut",
+             its connections over {} (`--drain-time-s`): connections that are still open then are cut",
             human(shutdown),
             human(flags.drain)
         );
         problems.warning(command, message).help(
-            "add `--drain-strategy immediate`, by which every response of the old epoch closes its connection, or a \
+            "add `--drain-strategy immediate`, with which every response of the old epoch closes its connection, or a \
              shorter `--drain-time-s`",
         );
     }

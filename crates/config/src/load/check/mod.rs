@@ -56,9 +56,9 @@ fn autostart(problems: &mut Problems, config: &Config, places: &Places) {
                 "`{name}` starts by itself, but needs `{on}`, which has `autostart: false`"
             );
             let span = places.processes[index].dependency(on);
-            problems.error(span, message).help(
-                "write `autostart: false` here too, or remove it from the process that this one needs",
-            );
+            problems
+                .error(span, message)
+                .help("write `autostart: false` here too, or remove it there");
         }
     }
 }
@@ -243,8 +243,8 @@ fn declared_waits(problems: &mut Problems, config: &Config, graph: &Graph, place
     if let Some((span, sum)) = too_long(config, graph, places, "time", of) {
         let message = format!("the declared waits do not fit into the shutdown: {sum}");
         problems.warning(span, message).help(
-            "shorten one, or make `shutdown.grace_period` (and the pod's) longer: drainit cuts them short, as \
-             `drainit plan` shows",
+            "shorten one of them, or make `shutdown.grace_period` (and the pod's) longer: \
+             otherwise drainit cuts them short, as `drainit plan` shows",
         );
     }
 }

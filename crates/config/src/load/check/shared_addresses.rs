@@ -77,18 +77,19 @@ fn instances(problems: &mut Problems, config: &Config, places: &Places) {
         if let Some((address, _)) = asked(process) {
             let span = parts.at("readiness");
             let message = format!(
-                "`readiness` of `{name}` probes {}, where its old instance answers, too: with `update: start-first` a \
-                 new one that does not work would take over",
+                "`readiness` of `{name}` probes {}, where its old instance answers, too: with \
+                 `update: start-first` a new instance that does not work would take over",
                 text(&address)
             );
             problems.error_in_check(span, message).help(
-                "use `notify` or `log`, which only the new one can answer, or `update: stop-first`",
+                "use `notify` or `log`, which only the new instance can answer, or `update: \
+                 stop-first`",
             );
         } else if process.readiness.is_none() {
             let span = parts.at("update");
             let message = format!(
-                "`{name}` has no `readiness`: with `update: start-first` the old instance ends as soon as the new one \
-                 runs, also if that does not work"
+                "`{name}` has no `readiness`: with `update: start-first` the old instance ends as \
+                 soon as the new instance runs, even if that one does not work"
             );
             problems.warning(span, message).help("add a `readiness` by `notify` or `log`");
         }

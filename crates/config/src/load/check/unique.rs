@@ -76,13 +76,10 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
                     format!("has the prefix {}", quote(prefix)),
                     "give each process a prefix of its own",
                 ),
-                Claim::Rest => (
-                    "has `rest`".to_owned(),
-                    "let one process have the arguments that no other one claims",
-                ),
+                Claim::Rest => ("has `rest`".to_owned(), "set `rest: true` at one process only"),
                 Claim::Socket(socket) => (
                     format!("has the socket {}", path(socket)),
-                    "keep it at the process that listens on it: the start of either removes the socket",
+                    "list it only at the process that listens on it: each start removes the socket",
                 ),
                 Claim::Listens(address) => {
                     (format!("listens on {address}"), "give each socket an address of its own")

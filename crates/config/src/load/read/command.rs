@@ -47,7 +47,8 @@ impl Form for Command {
             }
         };
         if words.first().is_none_or(String::is_empty) {
-            let problem = reader.problems.error(node.span, format!("`{what}` names no program"));
+            let problem =
+                reader.problems.error(node.span, format!("`{what}` does not name a program"));
             problem.help("write `[PROGRAM, ARGUMENT, …]`");
             return None;
         }
@@ -116,7 +117,7 @@ impl ElementKeys {
         let text = texts.join("\n");
         // `>=`, because its NUL counts too.
         if text.len() >= LONGEST {
-            let message = format!("`join` becomes {} bytes", text.len());
+            let message = format!("the result of `join` has {} bytes", text.len());
             let help = "let the program read the file itself: no argument can have 128 KiB";
             reader.problems.error(fields.value("join"), message).help(help);
             return None;

@@ -129,7 +129,7 @@ fn set(name: &str, value: String) -> Variable {
 #[table(settle = ValueFile)]
 struct FromFileKeys {
     /// The file with the value. <!-- C277 --> Example: `file: /run/secrets/token`
-    #[key(form = MaybePath, required = "write `{file: PATH}`; a value stands without braces")]
+    #[key(form = MaybePath, required = "write `{file: PATH}`, or the value itself without braces")]
     file: PathBuf,
     /// `false`: where the file is missing, or the path is empty, it is as if the variable were not
     /// here, so the container's own value counts. <!-- C278 --> Example: `required: false`
@@ -156,7 +156,7 @@ impl FromFileKeys {
             reader
                 .problems
                 .error(span, "`file` is empty: an empty path")
-                .help("write the path, and `required: false` beside it if there may be none");
+                .help("write the path, and `required: false` beside it if the file may be missing");
         }
         None
     }

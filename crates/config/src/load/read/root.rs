@@ -23,7 +23,7 @@ pub(crate) fn config(reader: &mut Reader<'_>, node: &Node) -> Config {
         let has_key = fields.entries().iter().any(|(key, _)| &*key.text == "processes");
         let span = if has_key { fields.key("processes") } else { Span::whole(node.span.file()) };
         if entries.iter().all(|(key, node)| key.text.starts_with("x-") || node.is_reset()) {
-            let problem = reader.problems.error(span, "there is no process");
+            let problem = reader.problems.error(span, "the config has no processes");
             problem.help("add one: `processes: {NAME: {command: [PROGRAM, ARGUMENT]}}`");
         } else {
             let message = "there is nothing to start: every `scale` is 0";

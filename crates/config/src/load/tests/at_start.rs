@@ -161,7 +161,7 @@ fn a_file_that_cannot_be_read_is_reported_at_once() {
     dir.write("real", b"abc\n");
     symlink("real", dir.path("link")).unwrap();
     for (name, expected) in [
-        ("none", "does not exist; let a process that it depends on write it"),
+        ("none", "does not exist; let one of its dependencies write the file"),
         ("dangling", "does not exist"),
         ("loop", "cannot be opened"),
         ("pipe", "is a pipe"),
@@ -214,8 +214,8 @@ fn a_bad_line_is_named_and_not_shown() {
         ("A='geheim\n", "line 1: a quote is not closed"),
         ("A=geheim\nB=${A:?geht ${A} nicht}\nC=${D:?set ${A}}", "line 3: `D` is not set; set D"),
         ("A=${D:?geheim}", "line 1: `D` is not set; set D"),
-        ("A=${geheim", "line 1: a `${` that no variable follows"),
-        ("A=x${geheim!y}", "line 1: a `${` that no variable follows"),
+        ("A=${geheim", "line 1: a `${` without the name of a variable"),
+        ("A=x${geheim!y}", "line 1: a `${` without the name of a variable"),
         ("A=1\nA=x\0", "line 2, has a NUL byte"),
     ] {
         let path = dir.write("a.env", content.as_bytes());

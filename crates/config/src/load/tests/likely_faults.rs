@@ -78,12 +78,10 @@ fn a_variable_that_only_a_shell_would_expand() {
 fn a_probe_that_the_old_instance_answers() {
     let answered = |at: &str| {
         vec![format!(
-            "E `readiness` of `a` probes {at}, where its old instance answers, too: with `update: start-first` a new \
-             one that does not work would take over"
+            "E `readiness` of `a` probes {at}, where its old instance answers, too: with `update: start-first` a new instance that does not work would take over"
         )]
     };
-    let none = "W `a` has no `readiness`: with `update: start-first` the old instance ends as soon as the new one \
-                runs, also if that does not work";
+    let none = "W `a` has no `readiness`: with `update: start-first` the old instance ends as soon as the new instance runs, even if that one does not work";
     for (keys, expected) in [
         ("listen: ['tcp://127.0.0.1:80'], http: 'http://127.0.0.1:80/x'", answered("127.0.0.1:80")),
         ("http: 'http://127.0.0.1:80/x'", answered("127.0.0.1:80")),

@@ -42,12 +42,12 @@ fn wrong_sockets() {
         ("listen: ['unix:/run/a', 'unix:/var/run/a']", "`a` already listens on unix:/run/a"),
         ("listen: ['tcp://[::]:80', 'tcp://[::]:80']", "`a` already listens on tcp://[::]:80"),
         ("listen: ['unix:/a'], sockets: [/a]", "`sockets` of `a` would remove unix:/a"),
-        ("listen: ['unix:/a'], readiness: {unix: /a}", "`readiness` of `a` always holds"),
+        ("listen: ['unix:/a'], readiness: {unix: /a}", "`readiness` of `a` always succeeds"),
         (
             "listen: ['tcp://0.0.0.0:80'], readiness: {tcp: '127.0.0.1:80'}",
             "drainit itself listens on tcp://0.0.0.0:80 for it",
         ),
-        ("listen: ['unix:/a'], liveness: {unix: /a}", "`liveness` of `a` always holds"),
+        ("listen: ['unix:/a'], liveness: {unix: /a}", "`liveness` of `a` always succeeds"),
     ] {
         let keys = keys.replace("], ", "]\n    ");
         let found = problems(&process_with(&keys));

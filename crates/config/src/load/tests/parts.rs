@@ -112,7 +112,7 @@ fn a_file_that_cannot_be_an_argument_is_refused() {
         ("{join: [{file: binary}]}", "binary` has a NUL byte at byte 4"),
         ("{join: [{file: latin}]}", "latin` is not UTF-8 at byte 0"),
         ("{join: [{file: large}]}", "large` is larger than 128 KiB"),
-        ("{join: [{file: long}]}", "`join` becomes 131072 bytes"),
+        ("{join: [{file: long}]}", "the result of `join` has 131072 bytes"),
         ("{join: [{file: pipe}]}", "pipe` is a pipe"),
         ("{join: [{file: half}, {file: half}]}", "`join` becomes 131073 bytes"),
         ("{join: [{file: ''}]}", "`file` is empty: an empty path"),
@@ -170,5 +170,5 @@ fn wrong_elements_say_so() {
     assert_eq!(message, "unknown key `txet` in `processes.a.command.join`");
     let all_left_out =
         problems("processes: {a: {command: [{join: [{text: a, only_if: {value: x, is: y}}]}]}}");
-    assert_eq!(all_left_out[0].message, "`command` names no program");
+    assert_eq!(all_left_out[0].message, "`command` does not name a program");
 }

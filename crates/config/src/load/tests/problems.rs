@@ -43,7 +43,7 @@ fn every_kind_of_fault_of_a_process() {
         ("readiness: {notify: false}", 25, "`notify` is `false`: `true` is the only value"),
         ("readiness: {log: '('}", 22, "not a regular expression: found open group"),
         ("readiness: {http: 'https://127.0.0.1/'}", 23, "drainit has no TLS"),
-        ("readiness: {exec: []}", 23, "`exec` names no program"),
+        ("readiness: {exec: []}", 23, "`exec` does not name a program"),
         ("drain: {envoy: {time: 5s}}", 20, "`processes.a.drain.envoy` has no `admin`"),
         ("drain: {envoy: {admin: 'http://127.0.0.1:1/x'}}", 28, "drainit adds the paths itself"),
         ("stop_signal: TREM", 18, "`stop_signal` is `TREM`: not a signal"),
@@ -53,7 +53,7 @@ fn every_kind_of_fault_of_a_process() {
         ("forward_signals: [65]", 23, "not a signal"),
         ("forward_signals: [USR1, KILL]", 29, "no process can catch"),
         ("stop_grace_period: -1", 24, "`stop_grace_period` is `-1`: a negative duration"),
-        ("user: nobody-here", 11, "`user` is `nobody-here`: no user of /nonexistent"),
+        ("user: nobody-here", 11, "`user` is `nobody-here`: not a user in /nonexistent"),
         ("restart: sometimes", 14, "`restart` is `sometimes`: not a known value"),
         ("restart: unless-stopped", 14, "not needed here"),
         ("restart: 'on-failure:x'", 14, "`restart` is `on-failure:x`: not a whole number"),
@@ -97,7 +97,7 @@ fn what_a_oneshot_does_not_have_is_reported_once() {
     ] {
         let keys = format!("type: oneshot\n    {key}: {value}");
         let found = lines(&problems(&process_with(&keys)));
-        assert_eq!(found, [format!("5:5 a oneshot has no `{key}`: it exits by itself")]);
+        assert_eq!(found, [format!("5:5 a oneshot cannot have `{key}`: it exits by itself")]);
     }
 }
 
@@ -139,18 +139,18 @@ fn a_process_needs_a_command() {
         ("processes: {a: {}}", "1:13 process `a` has no `command`"),
         ("processes: {a: }", "1:13 process `a` has no `command`"),
         ("processes: {a: {command: }}", "1:13 process `a` has no `command`"),
-        ("processes: {a: {command: []}}", "1:26 `command` names no program"),
-        ("processes: {a: {command: ''}}", "1:26 `command` names no program"),
-        ("processes: {a: {command: ['']}}", "1:26 `command` names no program"),
+        ("processes: {a: {command: []}}", "1:26 `command` does not name a program"),
+        ("processes: {a: {command: ''}}", "1:26 `command` does not name a program"),
+        ("processes: {a: {command: ['']}}", "1:26 `command` does not name a program"),
         ("processes: {a: {command: [sleep 10]}}", "1:26 `command` is one word"),
         ("processes: {a: {command: [a, null]}}", "1:30 `command` must be a single value"),
         ("processes: {a: {command: {a: b}}}", "1:26 `command` must be a command, not a mapping"),
         ("processes: {a: [x]}", "1:16 `processes.a` must be a mapping, not a list"),
         ("processes: {a: {command: a | b}}", "1:26 `command` is `a | b`: no shell runs"),
         ("processes: {'a b': {command: [a]}}", "1:13 `a b` cannot be the name of a process"),
-        ("processes: {}", "1:1 there is no process"),
-        ("processes:", "1:1 there is no process"),
-        ("shutdown: {}", "0:0 there is no process"),
+        ("processes: {}", "1:1 the config has no processes"),
+        ("processes:", "1:1 the config has no processes"),
+        ("shutdown: {}", "0:0 the config has no processes"),
         ("process: {a: {command: [a]}}", "1:1 unknown key `process` at the top level"),
         ("processes: [a]", "1:12 `processes` must be a mapping, not a list"),
         ("[a]", "1:1 a config must be a mapping, not a list"),
@@ -167,7 +167,7 @@ fn faults_outside_of_processes() {
     let long = format!("control: {{socket: /{}}}", "a".repeat(110));
     for (text, message) in [
         ("proceses: {}", "unknown key `proceses` at the top level"),
-        ("shutdown: {signals: []}", "with no `signals` the container cannot be stopped"),
+        ("shutdown: {signals: []}", "without `signals` the container cannot be stopped"),
         ("shutdown: {signals: [CHLD]}", "a signal that the exit of every child sends"),
         ("control: {listen: 9902}", "`listen` is `9902`: a port without an address"),
         ("logging: {format: yaml}", "`format` is `yaml`: not a known value"),
@@ -191,7 +191,7 @@ fn a_process_whose_name_begins_with_x_is_missed() {
     let found = problems(text);
     assert_eq!(lines(&found), ["4:42 process `a` depends on `x-w`, which does not exist"]);
     let help = found[0].help.as_deref();
-    assert_eq!(help, Some("give it another name: those with `x-` are left alone"));
+    assert_eq!(help, Some("give it another name: keys that begin with `x-` are left alone"));
 }
 
 // holds: C526
@@ -248,7 +248,7 @@ processes:
             "15:18 process `router` depends on `engnie`, which does not exist",
             "16:23 `UNSET` is not set and becomes empty",
             "16:38 `MUST` is not set: say where",
-            "20:5 a oneshot has no `readiness`: it exits by itself",
+            "20:5 a oneshot cannot have `readiness`: it exits by itself",
             "23:38 `router` is a service, which never completes",
             "23:68 `condition` is `service_healthy`: its name in Compose",
         ]
@@ -294,7 +294,7 @@ error: duplicate key `command`
 fn broken_yaml_is_explained() {
     for (text, place, message) in [
         ("a: b: c", "1:5", "unexpected `:`"),
-        ("a:\n\t- b", "2:2", "a tab where blanks are needed"),
+        ("a:\n\t- b", "2:2", "a tab where spaces are needed"),
         ("a: [\"x]", "1:5", "this quote is not closed"),
         ("a: 'x\nb: y", "2:1", "quoted text continues on this line, which is not indented"),
         ("a:\n   b: c\n  d: e", "3:3", "wrong indentation"),
@@ -434,7 +434,6 @@ fn automatic_processes_cannot_depend_on_autostart_false() {
             "5:41 `web-1` starts by itself, but needs `tool-2`, which has `autostart: false`",
         ]
     );
-    let help =
-        "write `autostart: false` here too, or remove it from the process that this one needs";
+    let help = "write `autostart: false` here too, or remove it there";
     assert_eq!(found[0].help.as_deref(), Some(help));
 }

@@ -80,12 +80,12 @@ fn wrong_ulimits_are_refused() {
         (
             "ulimits: {nofile: {soft: 5, hard: 4}}",
             24,
-            "the soft limit of `processes.a.ulimits.nofile` is above the hard one",
+            "the soft limit of `processes.a.ulimits.nofile` is above the hard limit",
         ),
         (
             "ulimits: {core: {soft: -1, hard: 4}}",
             22,
-            "the soft limit of `processes.a.ulimits.core` is above the hard one",
+            "the soft limit of `processes.a.ulimits.core` is above the hard limit",
         ),
     ]);
 }
@@ -119,8 +119,8 @@ fn output_goes_to_a_file_or_nowhere_and_stderr_to_stdout() {
         ("log: {mode: none, file: /a}", 23, "output goes to a `file` or by a `mode`, not both"),
         ("log: {mode: none, prefix: a}", 23, "with `mode: none` there are no lines to prefix"),
         ("log: {file: ''}", 17, "`file` is empty: an empty path"),
-        ("log: {file: /dev/stdout}", 17, "`file` is `/dev/stdout`: an output of drainit, where"),
-        ("log: {file: /dev/null}", 17, "`file` is `/dev/null`: no file"),
+        ("log: {file: /dev/stdout}", 17, "`file` is `/dev/stdout`: drainit's own output"),
+        ("log: {file: /dev/null}", 17, "`file` is `/dev/null`: not a file"),
         ("log: {mode: none}\n    readiness: {log: x}", 5, "`readiness: {log: …}` needs the"),
     ]);
 }

@@ -199,7 +199,7 @@ fn an_unready_delay_fits_and_has_no_readiness_delay_beside_it() {
     assert_eq!(
         found("unready_delay: 9s, readiness_delay: 1s"),
         [
-            "1:27 `readiness_delay` and `unready_delay` exclude each other: not ready before the drain, or ready during it"
+            "1:27 `readiness_delay` and `unready_delay` exclude each other: the first waits unready before the drain, the second stays ready during the drain"
         ]
     );
     assert_eq!(

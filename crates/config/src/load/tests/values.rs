@@ -267,7 +267,7 @@ fn header_fields_are_checked_and_no_value_is_shown() {
         ("{'a b': x}", "`a b` cannot be a header field"),
         ("{'': x}", "`` cannot be a header field"),
         ("{Host: x}", "`Host` is a header field that drainit sets itself"),
-        ("{a: x, A: y}", "`A` is there already"),
+        ("{a: x, A: y}", "`A` is listed twice"),
         ("{a: [x]}", "`a` must be a single value, not a list"),
         ("{a: {path: x}}", "unknown key `path` in `processes.a.drain.http.headers.a`"),
         ("{a: '${TOKEN}'}", "the value of `processes.a.drain.http.headers.a` has a character"),

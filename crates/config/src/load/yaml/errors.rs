@@ -21,7 +21,7 @@ pub(crate) fn explain(complaint: &Complaint, line: &str) -> (String, String) {
         | C::TabInBlockIndentation
         | C::TabInIndentation
         | C::TabAtBlockScalarStart
-        | C::TabInPlainScalar => ("a tab where blanks are needed", "indent with blanks"),
+        | C::TabInPlainScalar => ("a tab where spaces are needed", "indent with spaces"),
         C::MappingValueNotAllowed | C::InvalidColonPlacement => (
             "unexpected `:`",
             "put the value into quotes if it contains `: `; else check for a missing `:`, `]` or `}` before it",
@@ -59,7 +59,7 @@ pub(crate) fn explain(complaint: &Complaint, line: &str) -> (String, String) {
         }
         C::InvalidSimpleKey | C::SimpleKeyExpected => (
             "not a `KEY: VALUE` line",
-            "add the `:` with a blank after it, and check the indentation",
+            "add the `:` with a space after it, and check the indentation",
         ),
         C::InvalidIndentation
         | C::ExpectedBlockSequenceEntry
@@ -67,7 +67,7 @@ pub(crate) fn explain(complaint: &Complaint, line: &str) -> (String, String) {
         | C::InvalidFlowScalarIndent
         | C::ExpectedBlockMappingKey
         | C::InvalidBlockScalarIndent => {
-            ("wrong indentation", "indent the line like its neighbours, with blanks")
+            ("wrong indentation", "indent the line like its neighbours, with spaces")
         }
         other => {
             let help = "check quotes, brackets and indentation on this line and the one before";

@@ -56,7 +56,7 @@ impl Journal {
                     .seconds(after)
             }
             Note::Overdue { process: id, after, .. } => {
-                let text = format!("not completed after {}, stopping it", human(after));
+                let text = format!("not complete after {}; stopping it", human(after));
                 of(id, "timed_out", &text).and(detail).at(Warning).seconds(after)
             }
             Note::Failed { process: id, why, next } => match why {
@@ -66,7 +66,7 @@ impl Journal {
                 _ => of(id, "start_failed", &failure(why)).then(next, ""),
             },
             Note::HookTimedOut(hook) => {
-                let text = format!("{}: killed, it took too long", hook_name(hook, names));
+                let text = format!("{}: took too long and was killed", hook_name(hook, names));
                 plain("hook_timed_out", &text).whole().at(Warning).with(|event| {
                     event.process = hook.process.map(|id| names.of(id).to_owned());
                     event.hook = Some(hook.stage.name());
@@ -101,7 +101,8 @@ impl Journal {
                 entry.request(request).cause(cause)
             }
             Note::Follows { process: id, on } => {
-                let text = format!("restarting it, because {} was started again", names.of(on));
+                let text =
+                    format!("restarting, because its dependency {} was restarted", names.of(on));
                 of(id, "follows", &text)
                     .with(|event| event.dependency = Some(names.of(on).to_owned()))
             }
@@ -109,34 +110,34 @@ impl Journal {
                 of(id, "replacing", "a new instance starts beside the running one")
             }
             Note::Replacing { process: id, old, .. } if self.of(old).pid.is_none() => {
-                of(id, "replacing", "changed while it was down")
+                of(id, "replacing", "its definition changed while it was down")
             }
             Note::Replacing { process: id, .. } => {
-                of(id, "replacing", "changed, the old instance ends first")
+                of(id, "replacing", "changed; the old instance is stopped first")
             }
             Note::TakesOver { process: id, .. } => {
-                of(id, "takes_over", "the new instance takes over, the old one ends")
+                of(id, "takes_over", "the new instance takes over; the old instance is stopped")
             }
             Note::HandedOver { process: id, limit, .. } => {
-                let text = "drains by itself until the new instance ends it, KILL after";
+                let text = "drains by itself until the new epoch ends it; SIGKILL after";
                 one(id, "handed_over", &format!("{text} {}", human(limit))).at_most(limit)
             }
             Note::EpochDoomed { process: id, within } => {
-                let why = "the older epoch has ended before its time";
-                let text = format!("Envoy aborts it within {}: {why}", human(within));
+                let why = "its parent epoch exited early";
+                let text = format!("Envoy will abort within {}: {why}", human(within));
                 one(id, "epoch_doomed", &text).at(Warning).at_most(within)
             }
             Note::TakenBack { process: id, why, .. } => {
                 let cause = request_error(why, names);
                 let old = match why {
                     RequestError::OldFailed(_) | RequestError::Superseded(_) => "",
-                    _ => ", the old one goes on",
+                    _ => "; the old instance keeps running",
                 };
-                let text = format!("the new instance is taken back{old}: {cause}");
+                let text = format!("rolled back{old}: {cause}");
                 of(id, "taken_back", &text).at(request_failed(why)).cause(cause)
             }
             Note::Adding(id) => of(id, "adding", "new in the config"),
-            Note::Removing(id) => of(id, "removing", "no longer in the config, stopping it"),
+            Note::Removing(id) => of(id, "removing", "no longer in the config; stopping it"),
             Note::ReloadDone => plain("reload_done", "reload done"),
             Note::ReloadFailed { why } => {
                 let cause = request_error(why, names);
@@ -151,10 +152,10 @@ impl Journal {
                 })
             }
             Note::TimeoutExtended { process: id, limit } => {
-                let text = format!("asks for more time, has {} more", human(limit));
+                let text = format!("asked for more time; {} left", human(limit));
                 one(id, "timeout_extended", &text).at_most(limit)
             }
-            Note::Unhealthy(id) => one(id, "unhealthy", "failed its liveness check, stopping it")
+            Note::Unhealthy(id) => one(id, "unhealthy", "failed its liveness check; stopping it")
                 .because(&self.of(id).unhealthy)
                 .at(Warning),
             Note::ShutdownBegan { cause, window } => {
@@ -167,7 +168,8 @@ impl Journal {
                 plain("shutdown", &text).at(level).cause(why).at_most(window)
             }
             Note::GroupRemains(id) => {
-                let text = "others of its process group are alive, asking them to end";
+                let text =
+                    "other processes of its process group are still alive; asking them to end";
                 one(id, "group_remains", text)
             }
             Note::Hurried(hurry) => {
@@ -175,7 +177,8 @@ impl Journal {
                 entry.with(|event| event.reason = Some(hurry.name()))
             }
             Note::DrainBegan { process: id, longest, min, .. } => {
-                let text = format!("draining, at least {}, at most {}", human(min), human(longest));
+                let text =
+                    format!("draining for at least {} and at most {}", human(min), human(longest));
                 one(id, "draining", &text)
                     .at_most(longest)
                     .with(|event| event.min_seconds = Some(min))
@@ -186,7 +189,7 @@ impl Journal {
                 one(id, "still_draining", &text).open(load).at_most(left)
             }
             Note::NotDrained(id) => {
-                let text = "not drained, the stop needs all the remaining time";
+                let text = "not drained: stopping needs all the remaining time";
                 one(id, "not_drained", text).at(Warning)
             }
             Note::DrainOver { process: id, why, took, last } => {
@@ -197,7 +200,7 @@ impl Journal {
             }
             Note::OpenAgain { process: id, load, longest } => {
                 let (open, limit) = (still_open(load), human(longest));
-                let text = format!("in use again{open}; waiting for it, at most {limit}");
+                let text = format!("in use again{open}; waiting for at most {limit}");
                 one(id, "open_again", &text).open(load).at_most(longest)
             }
             Note::EndedUndrained(id) => {
@@ -205,22 +208,26 @@ impl Journal {
                 one(id, "ended_undrained", text).at(Warning)
             }
             Note::Stopping { process: id, signal: Signal::KILL, .. } => {
-                one(id, "stopping", "SIGKILL").signal(Signal::KILL)
+                one(id, "stopping", "sending SIGKILL").signal(Signal::KILL)
             }
             Note::Stopping { process: id, signal, limit } => {
-                let text = format!("{signal}, then KILL after {}", human(limit));
+                let text = format!("sending {signal}; SIGKILL after {}", human(limit));
                 one(id, "stopping", &text).signal(signal).at_most(limit)
             }
             Note::Killed { process: id, after: None } => {
-                one(id, "killed", "KILL to its process group").at(Warning)
+                one(id, "killed", "sending SIGKILL to its process group").at(Warning)
             }
             Note::Killed { process: id, after: Some(after) } => {
-                let text = format!("still alive after {}, KILL to its process group", human(after));
+                let text = format!(
+                    "still alive after {}; sending SIGKILL to its process group",
+                    human(after)
+                );
                 one(id, "killed", &text).at(Warning).seconds(after)
             }
             Note::LeftoversRemain => {
-                let text = "leftover processes survive KILL (stuck in the kernel, not permitted to \
-                     signal them, or forking faster than they are found), no longer waiting";
+                let text = "leftover processes survive SIGKILL (stuck in the kernel, not \
+                            permitted to signal them, or forking faster than drainit finds them); \
+                            no longer waiting for them";
                 plain("leftovers_remain", text).at(Error)
             }
             Note::Stopped { process: id, end, took, killed, handed_over } => {
@@ -235,8 +242,8 @@ impl Journal {
                 plain("deadline_passed", text).at(Warning)
             }
             Note::Unkillable(id) => {
-                let text = "survives KILL (stuck in the kernel, or not permitted to signal it), no \
-                     longer waiting";
+                let text = "survives SIGKILL (stuck in the kernel, or not permitted to signal \
+                            it); no longer waiting for it";
                 one(id, "unkillable", text).at(Error)
             }
         }
