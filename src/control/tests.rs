@@ -246,7 +246,7 @@ async fn bad_requests_of_operators_are_explained() {
             ),
             (Method::GET, "/v1/status?colour=x", 400, "unknown parameter: \"colour\""),
             (Method::POST, "/v1/kill?process=router", 400, "name a signal"),
-            (Method::POST, "/v1/kill?signal=65&process=router", 400, "no signal: \"65\""),
+            (Method::POST, "/v1/kill?signal=65&process=router", 400, "not a signal: \"65\""),
             (Method::POST, "/v1/kill?signal=HUP", 400, "name the processes"),
             // None of them is signalled.
             (

@@ -220,9 +220,9 @@ mod tests {
         let old = info(r#""restart_epoch":1"#, "LIVE");
         let cases = [
             (info(r#""restart_epoch":2"#, "LIVE"), Ok(())),
-            (old, Err("epoch 1 still answers, and not 2")),
+            (old, Err("epoch 1 still answers in place of epoch 2")),
             // Envoy leaves 0 out.
-            (info("", "LIVE"), Err("epoch 0 still answers, and not 2")),
+            (info("", "LIVE"), Err("epoch 0 still answers in place of epoch 2")),
             (info(r#""restart_epoch":2"#, "PRE_INITIALIZING"), Err("Envoy is PRE_INITIALIZING")),
             (Answer(403, ""), Err("GET /server_info: answered 403 Forbidden")),
             (Answer(200, "{}"), Err("GET /server_info: answered something else")),

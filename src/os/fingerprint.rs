@@ -460,7 +460,7 @@ mod tests {
             let late = within(path, Limits::new(Duration::ZERO, LARGEST_TOTAL));
             let (at, error) = late.unreadable.unwrap();
             assert!(late.fingerprint.is_none() && at == path, "{at:?}");
-            assert_eq!(error.to_string(), "a look at it takes longer than 10s");
+            assert_eq!(error.to_string(), "reading it takes longer than 10s");
         }
     }
 

@@ -195,7 +195,7 @@ mod tests {
         symlink("/dev/null", dir.path("device")).unwrap();
         for name in ["fifo", "socket", "device"] {
             let error = replace(&dir.path(name), b"new", 0o600, None).unwrap_err().to_string();
-            assert!(error.contains("no regular file"), "{name}: {error}");
+            assert!(error.contains("not a regular file"), "{name}: {error}");
             let found = fs::symlink_metadata(dir.path(name)).unwrap();
             assert!(!found.is_file(), "{name} was replaced");
         }

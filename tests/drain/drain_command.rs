@@ -249,10 +249,10 @@ fn an_unresponsive_supervisor_is_an_error_after_a_bound() {
     const SHORT: Does = Says(r#"{"phase":"draining","shutdown":{"deadline_in_seconds":0.1}}"#);
     const OVERDUE: Does = Says(r#"{"phase":"draining","shutdown":{"deadline_in_seconds":0.0}}"#);
     let cases = [
-        (Resets, "does not say how far the drain is: "),
-        (Closes, "does not say how far the drain is: closed the connection"),
-        (Fails, "does not say how far the drain is: answered 503"),
-        (Stalls, "does not say how far the drain is: no answer within 2s"),
+        (Resets, "the progress of the drain cannot be read: "),
+        (Closes, "the progress of the drain cannot be read: closed the connection"),
+        (Fails, "the progress of the drain cannot be read: answered 503"),
+        (Stalls, "the progress of the drain cannot be read: no answer within 2s"),
         (OVERDUE, "the drain takes longer than the grace period"),
     ];
     in_parallel(cases, |(then, says)| {

@@ -199,7 +199,7 @@ fn a_new_epoch_that_cannot_serve_is_rolled_back_and_the_old_epoch_keeps_running(
     assert_alone(&drainit, 0);
     // Envoy permits one attempt.
     drop(taken);
-    drainit.exec(&["restart", "router"]).assert(1, "Envoy permits no other one");
+    drainit.exec(&["restart", "router"]).assert(1, "Envoy permits no further hot restart");
     load.assert_all_answered();
     drainit.exec(&["stop", "router"]).assert(0, "");
     drainit.exec(&["start", "router"]).assert(0, "");
@@ -248,7 +248,7 @@ fn a_stop_drains_both_epochs() {
     // The new one learns of the closed connections of the old one within 5 s.
     ended.assert_code(0).assert_took(asked, ms(500)..ms(11000)).assert_nothing_left();
     ended.assert_no_line("killed").assert_no_line("signal 6|SIGABRT|ABRT");
-    ended.assert_line(r"router \(epoch 0\): drains by itself until the new instance ends it");
+    ended.assert_line(r"router \(epoch 0\): drains by itself until the new epoch ends it");
     ended.assert_line(r"^\S+   stop router \(epoch 1\): |  stop router \(epoch 1\): ");
 }
 

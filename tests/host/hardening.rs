@@ -61,7 +61,7 @@ fn where_drainit_gets_no_memory_all_processes_are_stopped() {
         let limit = ["--pid", &pid, &format!("--data={}:", size * 1024 + 2_600_000)];
         assert!(Command::new("prlimit").args(limit).status().unwrap().success());
         let asked = drainit.signal(Signal::SIGHUP);
-        assert_gave_up(drainit, asked, "drainit gets no memory .[0-9]+ bytes.");
+        assert_gave_up(drainit, asked, "drainit is out of memory .it asked for [0-9]+ bytes.");
     }
 }
 
@@ -98,7 +98,8 @@ fn an_unsignallable_group_member_does_not_prevent_a_restart() {
             restart_delay: 20ms
         ",
     );
-    let refused = r"a: not allowed to signal those that live on in its process group \d+ \(sleep\)";
+    let refused =
+        r"a: not allowed to signal the processes that are left in its process group \d+ \(sleep\)";
     let times =
         ended.record.lines.iter().filter(|line| line.text.contains("not allowed to signal"));
     // There is one warning for each run; the last one belongs to the shutdown and its report.

@@ -44,7 +44,7 @@ fn no_config_at_the_usual_places_leaves_the_private_socket() {
     );
     let Some(said) = in_namespace(&script) else { return };
     said.assert(0, "running, ready").assert(0, "\nready\n").assert(0, "code 1");
-    said.assert(0, "neither PID 1 nor just one other process")
+    said.assert(0, "neither PID 1 nor exactly one other process")
         .assert(0, "no config here that could");
 }
 

@@ -98,7 +98,7 @@ fn other_users_and_other_containers_are_refused() {
     let drainit = rig.readable_by_everybody().start_ready("processes: {a: {command: [CHILD, a]}}");
     for args in [&["status"][..], &["stop", "a"], &["kill", "a"], &["drain"]] {
         let said = Said::of(drainit.exec_as(Some(12_345), args).output().unwrap());
-        said.assert(1, "the user 12345 may not ask; drainit's own user (0) and root may");
+        said.assert(1, "user 12345 may not send requests");
     }
     // This test is root, but of another PID namespace.
     let mut stream = UnixStream::connect_addr(&private(&drainit)).unwrap();
@@ -136,13 +136,17 @@ fn a_name_taken_by_another_process_is_a_warning_and_is_not_trusted() {
     });
     let drainit =
         rig.wrapper(&["sh", "-c", &script, "sh"]).start("processes: {a: {command: [CHILD, a]}}");
-    drainit
-        .wait_for_line("warning: no control socket, so `drainit status` and the like cannot ask");
+    drainit.wait_for_line(
+        "warning: no control socket, so `drainit status` and similar commands cannot",
+    );
     drainit.wait_for_line("everything is ready");
     let said = drainit.exec(&["status"]);
-    said.assert(1, "a process of another PID namespace has this name, so it may not be drainit");
+    said.assert(
+        1,
+        "a process of another PID namespace has this name, so the answer may not be drainit's",
+    );
     drop(taking.join().unwrap());
-    drainit.exec(&["status"]).assert(1, "connection refused; neither PID 1 nor just one other");
+    drainit.exec(&["status"]).assert(1, "connection refused; neither PID 1 nor exactly one other");
     drainit.stop().assert_code(0);
 }
 
@@ -222,7 +226,7 @@ fn without_a_drainit_as_pid_1_the_only_drainit_is_asked() {
     drainit.exec(&["status", "--socket", &name]).assert(0, "running, ready");
     // Other tests run others at the same time, or not.
     let said = drainit.exec(&["status", "-c", drainit.path("drainit.yaml").to_str().unwrap()]);
-    assert!(said.code == 0 || said.stderr.contains("name it with --socket"), "{said:?}");
+    assert!(said.code == 0 || said.stderr.contains("name the socket with --socket"), "{said:?}");
 
     // Somebody who is not the named process.
     let pid = std::process::id();
@@ -230,5 +234,5 @@ fn without_a_drainit_as_pid_1_the_only_drainit_is_asked() {
     let address = SocketAddr::from_abstract_name(&forged).unwrap();
     let _listener = UnixListener::bind_addr(&address).unwrap();
     let said = drainit.exec(&["status", "--socket", &format!("@{forged}")]);
-    said.assert(1, &format!("pid {pid} has this name, so it may not be drainit"));
+    said.assert(1, &format!("pid {pid} has this name, so the answer may not be drainit's"));
 }

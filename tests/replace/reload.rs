@@ -459,8 +459,8 @@ fn a_socket_goes_to_another_process_only_while_nobody_holds_the_socket() {
     edit(&drainit, "exit=0", "print=more, exit=0");
     for command in [["plan", "--reload"].as_slice(), &["reload"]] {
         let said = drainit.exec(command);
-        said.assert(1, &format!("a: `sockets`: b runs, and has {}; ", y.display()));
-        said.assert(1, "`drainit stop` it, reload, and `drainit start` it");
+        said.assert(1, &format!("a: `sockets`: b is running and has {}; ", y.display()));
+        said.assert(1, "`drainit stop` that process, reload, and `drainit start` it");
     }
     assert_eq!(before, ["a", "b"].map(|name| pid(&drainit, name)));
     for path in [&x, &y] {

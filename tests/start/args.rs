@@ -79,6 +79,6 @@ fn a_config_without_the_option_is_named_with_the_option() {
         rig.write("my.yaml", "processes: {a: {command: [sleep, '1']}}");
         let directory = rig.path("");
         let ended = rig.cwd(directory).run_with(&[command, "DIR/my.yaml"]);
-        ended.assert_code(code).assert_line("a config is named by `-c .*my.yaml`");
+        ended.assert_code(code).assert_line("write `-c .*my.yaml` to name a config");
     }
 }

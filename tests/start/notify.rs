@@ -96,7 +96,7 @@ fn no_stranger_in_the_group_of_a_process_may_notify() {
         return;
     }
     for (user, why) in [
-        ("user: '10001:10001'", "of user 10001, which is not that of the process"),
+        ("user: '10001:10001'", "of user 10001, but the process has another user"),
         ("umask: '022'", "which is neither the process itself"),
     ] {
         let Some(rig) = Rig::new() else { return };
@@ -152,7 +152,7 @@ fn only_the_user_of_a_process_may_notify() {
             "
         ));
         let refused =
-            r"it comes from pid \d+ \(child\), of user 10002, which is not that of the process";
+            r"it comes from pid \d+ \(child\), of user 10002, but the process has another user";
         drainit.wait_for_line(if is_believed { "everything is ready" } else { refused });
         let ended = drainit.stop();
         ended.assert_no_line(if is_believed { "is ignored" } else { "a: ready" });

@@ -132,7 +132,7 @@ fn a_missing_value_is_a_failed_start() {
         ("env_file: [{path: DIR/bad.env, read: start}]", "`env_file` `.*/bad.env`, line 2: "),
         ("render: [{from: DIR/bad.tmpl, to: DIR/x}]", "line 2: `NEEDED` is not set: why;"),
         ("render: [{from: DIR/good.tmpl, to: DIR/none/x}]", "its directory does not exist"),
-        ("render: [{from: DIR/good.tmpl, to: DIR/null}]", "it exists and is no regular file"),
+        ("render: [{from: DIR/good.tmpl, to: DIR/null}]", "it exists and is not a regular file"),
         ("render: [{from: DIR/good.tmpl, to: DIR/link/good.tmpl}]", "it is the template itself"),
     ] {
         let Some(rig) = Rig::new() else { return };

@@ -235,7 +235,7 @@ mod tests {
         assert!(internal.findings(&target).is_empty(), "none for clients yet");
         let none = none.findings(&target);
         let expected =
-            "`direction: inbound` drains nothing, none of its listeners (out, without a name) has";
+            "`direction: inbound` drains nothing: none of its listeners (out, without a name) has";
         assert!(none[0].starts_with(expected), "{none:?}");
         assert!(with("15s", Vec::new()).findings(&target).is_empty(), "no listener yet");
     }
@@ -251,9 +251,9 @@ mod tests {
         };
         let findings = facts.findings(&target(true));
         let expected = [
-            "its drain will fail, its admin does not allow /healthcheck/fail, /stats?filter=…; let `admin.allow_paths`",
+            "its drain will fail: its admin does not allow /healthcheck/fail, /stats?filter=…; extend `admin.allow_paths`",
             "`ignore_listeners` has prom, but Envoy has no such listener; write the name, the address or the \
-             `stat_prefix` of one: its statistics have 0.0.0.0_8080, x",
+             `stat_prefix` of a listener: Envoy's statistics have 0.0.0.0_8080, x",
             "Envoy has no statistic listener.*.downstream_cx_total, so its drain cannot end early and always takes 15s",
         ];
         assert_eq!(findings.len(), expected.len(), "{findings:?}");

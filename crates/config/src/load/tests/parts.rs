@@ -114,7 +114,7 @@ fn a_file_that_cannot_be_an_argument_is_refused() {
         ("{join: [{file: large}]}", "large` is larger than 128 KiB"),
         ("{join: [{file: long}]}", "the result of `join` has 131072 bytes"),
         ("{join: [{file: pipe}]}", "pipe` is a pipe"),
-        ("{join: [{file: half}, {file: half}]}", "`join` becomes 131073 bytes"),
+        ("{join: [{file: half}, {file: half}]}", "the result of `join` has 131073 bytes"),
         ("{join: [{file: ''}]}", "`file` is empty: an empty path"),
     ] {
         let errors = load_in(&dir, elements).unwrap_err();

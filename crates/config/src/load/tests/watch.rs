@@ -17,7 +17,10 @@ fn wrong_values_are_reported() {
         ("watch: [{action: HUP}]", "4:13 `processes.a.watch` has no `path`"),
         ("watch: [{path: '', action: HUP}]", "4:20 `path` is empty: an empty path"),
         ("watch: [{path: /a, action: start}]", "4:32 `action` is `start`: neither `restart`"),
-        ("type: oneshot\n    watch: [{path: /a, action: HUP}]", "5:5 a oneshot cannot have `watch`"),
+        (
+            "type: oneshot\n    watch: [{path: /a, action: HUP}]",
+            "5:5 a oneshot cannot have `watch`",
+        ),
     ] {
         let found = lines(&problems(&process_with(keys)));
         assert!(found.len() == 1 && found[0].starts_with(expected), "{keys}: {found:?}");
