@@ -155,7 +155,7 @@ bench-replace: build envoy bench-replace-tools target/bench-tools/hot-restarter.
 budget: static static-tools python valgrind ## compares instructions and sizes of the static binaries with benches/budget.toml
 	@benches/budget.py $(STATIC)/drainit
 
-budget-update: static static-tools python valgrind ## writes benches/budget.toml anew
+budget-update: static static-tools python valgrind ## writes benches/budget.toml again
 	@benches/budget.py --update $(STATIC)/drainit
 
 faults: static bench-peers fault-tools $(ENVOY_TESTED:%=target/envoy/%/envoy) ## tries what can go wrong with drainit and its peers, and writes docs/faults.md; ROW="ignores SIGTERM" selects rows by name
@@ -189,10 +189,10 @@ msrv: ## checks that the oldest Rust that Cargo.toml permits compiles drainit
 	@CARGO_TARGET_DIR=target/msrv $(CARGO) +$(RUST_VERSION) check --locked --quiet
 RUST_VERSION = $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
-schema: ## writes docs/drainit.schema.json anew, after a change to the keys of the config
+schema: ## writes docs/drainit.schema.json again, after a change to the keys of the config
 	@$(CARGO) run --quiet --locked -- schema >target/schema.json && mv target/schema.json docs/drainit.schema.json
 
-reference: ## writes the tables of keys in docs/config.md and docs/config/ anew, after a change to the keys of the config
+reference: ## writes the tables of keys in docs/config.md and docs/config/ again, after a change to the keys of the config
 	@DRAINIT_WRITE_REFERENCE=1 $(CARGO) test --quiet --locked --package drainit-tools reference_tests >/dev/null
 
 clean: ## removes everything that was built or downloaded

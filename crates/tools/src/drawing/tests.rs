@@ -121,10 +121,10 @@ fn a_report_is_found_in_a_file_and_in_a_log() {
 fn what_is_no_report_is_refused_with_the_reason() {
     let deep = "[".repeat(100_000);
     for (text, reason) in [
-        (String::new(), "there is no report: it takes the file of `shutdown: {report: FILE}`"),
-        ("a log\nin text\n".to_owned(), "there is no report"),
-        ("{\"message\":\"a\"}\n{\"message\":\"b\"}\n".to_owned(), "there is no report"),
-        (deep, "there is no report"),
+        (String::new(), "it has no report: pass the file of `shutdown: {report: FILE}`"),
+        ("a log\nin text\n".to_owned(), "it has no report"),
+        ("{\"message\":\"a\"}\n{\"message\":\"b\"}\n".to_owned(), "it has no report"),
+        (deep, "it has no report"),
         ("{\"version\": 1,".to_owned(), "not JSON: EOF"),
         ("{}".to_owned(), "it has no `version`"),
         ("{\"report\": {}}".to_owned(), "it has no `version`"),

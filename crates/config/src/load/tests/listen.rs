@@ -45,7 +45,7 @@ fn wrong_sockets() {
         ("listen: ['unix:/a'], readiness: {unix: /a}", "`readiness` of `a` always succeeds"),
         (
             "listen: ['tcp://0.0.0.0:80'], readiness: {tcp: '127.0.0.1:80'}",
-            "drainit itself listens on tcp://0.0.0.0:80 for it",
+            "drainit itself listens on tcp://0.0.0.0:80 for the process",
         ),
         ("listen: ['unix:/a'], liveness: {unix: /a}", "`liveness` of `a` always succeeds"),
     ] {
