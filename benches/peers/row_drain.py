@@ -39,7 +39,7 @@ ENVOY & pid=$!
 echo 'everything is ready' >&2
 drain() {
     curl -s -X POST --unix-socket DIR/admin.sock 'http://admin/drain_listeners?graceful' >/dev/null && sleep SECONDS
-    echo 'router: SIGTERM' >&2
+    echo 'router: sending SIGTERM' >&2
     kill -TERM $pid
     wait $pid
     exit 0
@@ -99,7 +99,7 @@ def one_round(directory, command):
         for line in process.stderr:
             if b"everything is ready" in line:
                 told.append(line)
-            if b"router: SIGTERM" in line:
+            if b"router: sending SIGTERM" in line:
                 asked.append(time.monotonic())
 
     listener = threading.Thread(target=listen, daemon=True)

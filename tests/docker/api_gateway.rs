@@ -229,9 +229,9 @@ fn requests_pass_a_real_policy_engine_and_executor_until_the_router_is_gone() {
     let stops = [
         "router: draining",
         "router: exited with code 0",
-        "policy-engine: SIGTERM",
+        "policy-engine: sending SIGTERM",
         "policy-engine: exited with code 0",
-        "python-executor: SIGTERM",
+        "python-executor: sending SIGTERM",
     ];
     assert_lines_in_order(&ended, &stops);
 }

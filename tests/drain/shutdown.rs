@@ -195,7 +195,7 @@ fn a_group_of_zombies_that_nobody_reaps_is_gone() {
         .stop()
         .assert_code(0)
         .assert_order(&["app exit 0", "db got SIGTERM", "keeper got SIGTERM"])
-        .assert_line("app: others of its process group are alive")
+        .assert_line("app: other processes of its process group are still alive")
         .assert_no_line("sending SIGKILL to its process group");
 }
 

@@ -260,7 +260,7 @@ fn a_new_epoch_does_not_take_over_in_a_drain() {
     let mut restart = begin_restart(&drainit);
     drainit.wait_for_line("router: started, epoch 1");
     drainit.signal(Signal::SIGTERM);
-    drainit.wait_for_line(r"router \(epoch 1\): SIGKILL");
+    drainit.wait_for_line(r"router \(epoch 1\): sending SIGKILL");
     // Every answer says goodbye from the first goodbye on. Ask for longer than the new one would
     // take, and for less than `min`, so that the end of the drain cannot come between.
     let (until, mut closed) = (Instant::now() + ms(3000), 0);
