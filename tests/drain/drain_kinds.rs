@@ -245,7 +245,7 @@ fn drains_run_together_each_within_the_time_of_that_drain() {
     let ended = drainit.stop();
     ended.assert_code(0).assert_stopped_within(ms(1200)..LATE);
     let lines = &ended.record.lines;
-    let begun = lines.iter().rposition(|line| line.text.contains(": draining, ")).unwrap();
+    let begun = lines.iter().rposition(|line| line.text.contains(": draining for ")).unwrap();
     let over = lines.iter().position(|line| line.text.contains(": drain over")).unwrap();
     assert!(begun < over, "one after the other:\n{}", ended.record);
     for (name, why, least) in [
