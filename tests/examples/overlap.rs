@@ -65,7 +65,7 @@ fn replace(drainit: &Running, name: &str) {
         "a new instance starts beside",
         "ready after",
         "the new instance takes over",
-        "SIGTERM",
+        "sending SIGTERM",
         "exited",
     ];
     assert!(order.map(at).is_sorted(), "{record}");

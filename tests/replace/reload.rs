@@ -348,7 +348,8 @@ fn a_stop_wins_and_a_second_reload_waits() {
     edit(&drainit, "print=three", "print=four");
     let mut third = reload();
     drainit.wait("the last stop", LONG, |record| {
-        let last = record.lines.iter().rposition(|line| line.text.contains("slow: sending SIGTERM"))?;
+        let last =
+            record.lines.iter().rposition(|line| line.text.contains("slow: sending SIGTERM"))?;
         let ready = record.lines.iter().rposition(|line| line.text == "three")?;
         (last > ready).then_some(())
     });

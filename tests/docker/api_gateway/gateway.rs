@@ -194,7 +194,11 @@ pub(super) fn assert_lines_in_order(ended: &Ended, texts: &[&str]) {
 #[track_caller]
 pub(super) fn assert_stopped_in_order(ended: &Ended) {
     ended.assert_code(0).assert_stopped_in_order(&["policy-engine", "python-executor"]);
-    let stops =
-        ["router: draining", "router: drain over", "router: exited", "policy-engine: sending SIGTERM"];
+    let stops = [
+        "router: draining",
+        "router: drain over",
+        "router: exited",
+        "policy-engine: sending SIGTERM",
+    ];
     assert_lines_in_order(ended, &stops);
 }
