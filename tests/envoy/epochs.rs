@@ -344,7 +344,7 @@ fn a_new_epoch_without_the_old_epoch_is_not_replaced_and_a_stop_kills_at_once() 
     // Its abort would come 10 s after SIGTERM, which is the time that a process has.
     let ended = drainit.stop();
     ended.assert_code(0).assert_stopped_within(ms(1000)..ms(8000)).assert_nothing_left();
-    ended.assert_line("router: SIGKILL").assert_no_line("still alive");
+    ended.assert_line("router: sending SIGKILL").assert_no_line("still alive");
 }
 
 #[test]

@@ -14,9 +14,9 @@ fn no_request_fails_also_with_a_router_that_drains_itself() {
         let at = |what: &str| said.find(what).unwrap_or_else(|| panic!("no {what}\n{said}"));
         let order = [
             "router: exited",
-            "policy-engine: SIGTERM",
+            "policy-engine: sending SIGTERM",
             "policy-engine: exited",
-            "python-executor: SIGTERM",
+            "python-executor: sending SIGTERM",
         ];
         assert!(order.map(|what| at(&format!(" {what}"))).is_sorted(), "{said}");
         assert!(said.contains("policy engine is done"), "{said}");
