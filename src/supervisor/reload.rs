@@ -172,7 +172,8 @@ async fn candidate(
 
 /// Reads the config exactly as at the start.
 async fn read(source: Option<ConfigSource>) -> Result<Read, String> {
-    let source = source.ok_or("drainit runs without a config file, so there is nothing to reload")?;
+    let source =
+        source.ok_or("drainit runs without a config file, so there is nothing to reload")?;
     let read = move || {
         let loaded = load::load(&source.paths, &Environment::from_process())
             .map_err(|problems| text(&problems) + "the config is wrong")?;
