@@ -103,13 +103,13 @@ pub(crate) fn wait_for<T: Send + 'static>(
     wait_unless(within, || false, work)
 }
 
-/// As [`wait_for`], and gives up sooner if `is_over` holds.
+/// As [`wait_for`], and gives up sooner if a stop signal has arrived.
 ///
 /// # Errors
-/// As there.
+/// As there, and `Interrupted` after a stop signal.
 pub(crate) fn wait_unless<T: Send + 'static>(
     within: Duration,
-    is_over: impl Fn() -> bool,
+    is_stopped: impl Fn() -> bool,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     let (sender, receiver) = mpsc::channel();
@@ -122,7 +122,11 @@ pub(crate) fn wait_unless<T: Send + 'static>(
         let left = until.saturating_duration_since(Instant::now());
         match receiver.recv_timeout(left.min(LOOK)) {
             Ok(answer) => return answer,
-            Err(RecvTimeoutError::Timeout) if !left.is_zero() && !is_over() => {}
+            Err(RecvTimeoutError::Timeout) if is_stopped() => {
+                let why = "it had not answered when a stop signal arrived";
+                return Err(io::Error::new(io::ErrorKind::Interrupted, why));
+            }
+            Err(RecvTimeoutError::Timeout) if !left.is_zero() => {}
             Err(_) => return Err(io::ErrorKind::TimedOut.into()),
         }
     }

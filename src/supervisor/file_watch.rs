@@ -18,7 +18,7 @@ use crate::local_task::LocalTask;
 use crate::os::fingerprint;
 use crate::os::fingerprint::{Content, Fingerprint, Followed, Look};
 use crate::supervisor::message::{Message, MessageSender};
-use crate::types::harmless;
+use crate::types::{harmless, human};
 
 /// The pause before the next try where there was no thread to look on.
 const NO_THREAD: Duration = Duration::from_secs(1);
@@ -103,8 +103,17 @@ impl FileWatches {
         let mut tasks = Vec::with_capacity(watches.len());
         for mut watch in watches {
             // A look that takes longer, or fails, finds a change when it succeeds.
-            if let Ok(Some(Look::Quiet(content))) = timeout_at(until, watch.looks.recv()).await {
-                watch.is_new(content);
+            match timeout_at(until, watch.looks.recv()).await {
+                Ok(Some(Look::Quiet(content))) => {
+                    watch.is_new(content);
+                }
+                Ok(_) => {}
+                Err(_) => tracing::warn!(
+                    "{}: {} has not been read within {}; drainit sees no change of it before it has been",
+                    watch.name,
+                    shown(&watch.watch.path),
+                    human(LONGEST_LOOK)
+                ),
             }
             let watched = (watch.name.clone(), watch.watch.clone());
             let shared = Rc::clone(&watch.shared);

@@ -73,16 +73,22 @@ fn nothing_waits_for_a_file_system_that_hangs() {
           logs: {command: [CHILD, logs], log: {file: DIR/hung/log}}
           directory: {command: [CHILD, directory], working_dir: DIR/hung}
           sockets: {command: [CHILD, sockets], sockets: [DIR/hung/socket]}
+          watches: {command: [CHILD, watches], watch: [{path: DIR/hung/w, action: restart}]}
+          drains:
+            command: [CHILD, drains]
+            drain: {http: {url: 'http://127.0.0.1:1/d', time: 2s, headers: {a: {file: DIR/hung/a}}}}
           hook: {command: [CHILD, hook], working_dir: DIR/hung, hooks: {pre_start: [CHILD, pre]}}
           fine: {command: [CHILD, fine]}
         ",
     );
     drainit.wait_for_line("mounted|skipped");
     drainit.wait_for_start(&["waits", "fine"]);
+    drainit.wait_for_line("watches: .*hung/w has not been read within 1s");
     drainit.exec(&["status"]).assert(0, "");
     let ended = drainit.stop();
     ended.assert_code(0).assert_stopped_within(ms(0)..ms(10_000));
     ended.assert_stopped_in_order(&["fine"]).assert_no_line("killed");
+    ended.assert_line("drains: .*its header fields cannot be read: .* has not answered within 1s");
 }
 
 /// Covers a directory with the file system that hangs.
@@ -142,7 +148,9 @@ fn a_start_waits_10_s_for_the_config_and_a_stop_signal_ends_the_wait() {
             };
             let threads = || fs::read_dir(format!("/proc/{}/task", drainit.pid())).unwrap();
             drainit.wait_until("the config is read", || threads().flatten().any(reads));
-            drainit.stop().assert_code(78).assert_stopped_within(ms(0)..ms(5_000));
+            let ended = drainit.stop();
+            ended.assert_code(78).assert_stopped_within(ms(0)..ms(5_000));
+            ended.assert_line("it had not answered when a stop signal arrived");
         } else {
             let says = format!("error: {config}, or a file that it names: timed out");
             drainit.wait_exit(LONG).assert_code(78).assert_line(&says);
