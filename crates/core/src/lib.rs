@@ -7,8 +7,8 @@
 //! The crate is `no_std`, so it cannot name a file, a clock, a thread or the environment. Within it:
 //!
 //! ```text
-//! report ─▶ machine ─▶ phase ─▶ drain, restart ─▶ state ─▶ budget ─▶ spec ─▶ types
-//!       └▶ timeline ─▶ budget       all of them ─▶ event, action, note, cause    graph ─▶ types
+//! timeline, report ─▶ machine ─▶ phase ─▶ drain, restart ─▶ state ─▶ budget ─▶ spec ─▶ types
+//!                                 all of them ─▶ event, action, note, cause    graph ─▶ types
 //! ```
 //!
 //! ```text

@@ -74,12 +74,12 @@ fn step(plan: &Plan<'_>, step: &Step, asked: bool, is_critical: bool) -> Value {
         "name": plan.label(step),
         "step": step.kind.name(),
         "process": step.process.and_then(|id| plan.names.get(id.index())),
-        "begins": seconds(step.begins),
-        "ends": seconds(step.ends()),
-        "takes": seconds(step.takes),
+        "begins": seconds(step.begins.0),
+        "ends": seconds((step.begins + step.takes()).0),
+        "takes": seconds(step.takes()),
         "wanted": seconds(wanted),
         "declared": declared,
-        "cut": declared && step.takes < wanted,
+        "cut": declared && step.takes() < wanted,
         "critical": is_critical,
     });
     if let Some(min) = plan.min(step) {

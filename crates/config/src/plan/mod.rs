@@ -1,8 +1,6 @@
 //! The plan of a config: the order of the start, and the longest shutdown compared to its deadline.
 //!
-//! Pure. The times come from [`crate::core::budget`], so the plan is exact, not an estimate;
-//! the tests of the core play the worst case and compare every step. [`crate::load`] adds up
-//! declared waits with the same [`timeline`].
+//! Pure. The core itself is played for it ([`timeline`]), so the plan is exact, not an estimate.
 
 pub mod changes;
 pub mod json;
@@ -134,7 +132,7 @@ impl<'c> Plan<'c> {
     }
 
     /// The time that a step would take without a deadline, and whether the config declares it.
-    /// `asked`: see [`Timeline::worst`].
+    /// `asked`: as for [`Timeline::worst`].
     #[must_use]
     pub fn wish(&self, step: &Step, asked: bool) -> (Duration, bool) {
         let process = step.process.map(|id| &self.spec.processes[id.index()]);
@@ -143,14 +141,17 @@ impl<'c> Plan<'c> {
             StepKind::ReadinessDelay => return (self.spec.readiness_delay, true),
             StepKind::Drain => {
                 let drain = process.and_then(|process| process.drain);
-                return (drain.map_or(step.takes, |drain| budget::drain_wish(drain, asked)), true);
+                return (
+                    drain.map_or(step.takes(), |drain| budget::drain_wish(drain, asked)),
+                    true,
+                );
             }
             StepKind::Close | StepKind::Count | StepKind::Leftovers => None,
             StepKind::PreStop => hooks.pre_stop,
             StepKind::PostStop => hooks.post_stop,
             StepKind::Stop => process.map(|process| process.stop),
         };
-        wait.map_or((step.takes, false), |wait| (wait.limit, wait.is_declared()))
+        wait.map_or((step.takes(), false), |wait| (wait.limit, wait.is_declared()))
     }
 
     /// The `min` of a drain.
@@ -168,7 +169,7 @@ impl<'c> Plan<'c> {
     ) -> impl Iterator<Item = (&'a Step, Duration)> {
         timeline.steps.iter().filter_map(move |step| {
             let (wish, declared) = self.wish(step, asked);
-            (declared && step.takes < wish).then_some((step, wish))
+            (declared && step.takes() < wish).then_some((step, wish))
         })
     }
 }

@@ -168,12 +168,12 @@ fn bars(out: &mut String, plan: &Plan<'_>, timeline: &Timeline, asked: bool) {
     };
     for ((place, step), name) in shown.into_iter().zip(&labels) {
         let (wish, declared) = plan.wish(step, asked);
-        let times = match human(step.takes) {
-            takes if declared && step.takes < wish => format!("{takes} of {}", human(wish)),
+        let times = match human(step.takes()) {
+            takes if declared && step.takes() < wish => format!("{takes} of {}", human(wish)),
             takes => takes,
         };
         let bar = if timeline.is_critical(place) { &critical } else { &other };
-        row(name, &times, step.begins, step.ends(), bar);
+        row(name, &times, step.begins.0, (step.begins + step.takes()).0, bar);
     }
     let reserved = human(plan.reserve);
     row(&reserve, &reserved, plan.window(), plan.grace_period, &free);
@@ -181,20 +181,20 @@ fn bars(out: &mut String, plan: &Plan<'_>, timeline: &Timeline, asked: bool) {
 
 /// Drains and stops are always shown, other steps only if they take time.
 pub fn is_shown(step: &Step) -> bool {
-    !step.takes.is_zero() || matches!(step.kind, StepKind::Drain | StepKind::Stop)
+    !step.takes().is_zero() || matches!(step.kind, StepKind::Drain | StepKind::Stop)
 }
 
 fn below(out: &mut String, plan: &Plan<'_>, timeline: &Timeline, asked: bool) {
     paragraph(out, "Critical path (#):", " +", path(plan, timeline));
     let cuts = plan.cuts(timeline, asked).map(|(step, wish)| {
-        format!("{} gets {} of {}", plan.label(step), human(step.takes), human(wish))
+        format!("{} gets {} of {}", plan.label(step), human(step.takes()), human(wish))
     });
     paragraph(out, "Cut, because the waits do not fit:", ",", cuts);
 }
 
 fn path(plan: &Plan<'_>, timeline: &Timeline) -> impl Iterator<Item = String> {
     let path = timeline.critical_steps();
-    path.map(|step| format!("{} {}", plan.label(step), human(step.takes)))
+    path.map(|step| format!("{} {}", plan.label(step), human(step.takes())))
 }
 
 /// Wraps items between, not within them. Writes nothing if there are none.

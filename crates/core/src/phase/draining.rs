@@ -190,6 +190,11 @@ impl Draining {
         drains.chain(self.delay_until).chain(self.unready_at).chain(self.hook_until).min()
     }
 
+    /// Whether the drains of a shutdown wait for load balancers to see that `/readyz` answers 503.
+    pub(crate) fn delays(&self) -> bool {
+        self.delay_until.is_some() && !self.held
+    }
+
     /// Whether `/readyz` still answers 200.
     #[must_use]
     pub fn stays_ready(&self) -> bool {

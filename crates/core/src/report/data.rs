@@ -10,10 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::cause::{Cause, Failure};
 use crate::prelude::*;
 use crate::report::history::Drain;
-use crate::report::steps::{Key, RealStep};
 use crate::report::{Journal, messages};
 use crate::state::State;
-use crate::timeline::{StepKind, Timeline};
+use crate::timeline::{Key, Step, StepKind, Timeline, part};
 use crate::types::{End, ProcessId, Time, harmless, seconds};
 
 /// The version of the format. It grows when a field goes or changes its meaning, not when one is
@@ -272,91 +271,56 @@ impl Journal {
         }
     }
 
-    /// The steps of the plan that happened, each with its planned times, and those that happened
-    /// without a plan. Of those that did not happen, only drains that there was no time for.
+    /// The steps that happened, in the order of the plan and with its times, and the drains that
+    /// there was no time for.
     fn steps(&self, t0: Time, cause: Cause, state: &State) -> Vec<StepData> {
-        let spec = &state.spec;
-        let mut real: BTreeMap<Key, RealStep> = BTreeMap::new();
-        for step in self.steps.all() {
+        let mut real: BTreeMap<Key, Step> = BTreeMap::new();
+        // The close of the listeners is the end of the drain.
+        for step in self.steps.all().filter(|step| step.kind != StepKind::Close) {
             // The last one, if a step happened again.
-            let known = real.entry(step.key).or_insert(step);
+            let known = real.entry(step.key()).or_insert(step);
             if step.begins > known.begins {
                 *known = step;
             }
         }
-        let plan = Timeline::worst(spec, cause.is_asked());
-        let mut planned: BTreeMap<Key, PlannedData> = BTreeMap::new();
-        let mut order: BTreeMap<Key, usize> = BTreeMap::new();
+        let mut planned: BTreeMap<Key, (usize, PlannedData)> = BTreeMap::new();
+        let plan = Timeline::worst(&state.spec, cause.is_asked());
         for (place, step) in plan.steps.iter().enumerate() {
-            let (begins, ends) = (seconds(step.begins), seconds(step.ends()));
-            match step.kind {
-                // In the report it is the end of the drain.
-                StepKind::Close => {
-                    if let Some(drain) = planned.get_mut(&(StepKind::Drain, step.process)) {
-                        drain.ends = ends;
-                    }
-                }
-                kind => {
-                    planned.insert((kind, step.process), PlannedData { begins, ends });
-                    order.insert((kind, step.process), place);
-                }
-            }
-        }
-        let mut keys: Vec<Key> = real.keys().copied().collect();
-        let delay = (StepKind::ReadinessDelay, None);
-        let delay_ends = self.delay_ends(t0, state);
-        keys.extend(delay_ends.map(|_| delay));
-        let not_drained = spec.ids().map(|id| (StepKind::Drain, Some(id)));
-        keys.extend(not_drained.filter(|key| {
-            let is_stopped = key.1.is_some_and(|id| self.of(id).stop.is_some());
-            is_stopped && planned.contains_key(key) && !real.contains_key(key)
-        }));
-        let begins = |key: &Key| real.get(key).map_or(t0, |step| step.begins);
-        let mut keys: Vec<_> = keys
-            .into_iter()
-            .map(|key| (place_of(key), order.get(&key).copied(), begins(&key), key))
-            .collect();
-        keys.sort_by_key(|(place, order, begins, key)| {
-            (*place, order.unwrap_or(usize::MAX), *begins, key.1)
-        });
-        let steps = keys.into_iter().map(|(.., key)| {
-            let (begins, ends) = match (key == delay, real.get(&key)) {
-                (true, _) => (Some(t0), delay_ends),
-                (false, Some(step)) => (Some(step.begins), step.ends),
-                (false, None) => (None, None),
+            let begins = seconds(step.begins.0);
+            let ends = seconds(step.ends.unwrap_or(step.begins).0);
+            let key = match step.kind {
+                StepKind::Close => (StepKind::Drain, step.process),
+                kind => (kind, step.process),
             };
-            let name = key.1.map(|id| clean(self.names.of(id)));
-            let label_of = key.1.map(|id| clean(&self.name_of(id)));
-            let instance = key.1.and_then(|id| self.of(id).instance.as_deref());
+            let planned = planned.entry(key).or_insert((place, PlannedData { begins, ends }));
+            planned.1.ends = ends;
+        }
+        let not_drained = state.spec.ids().filter(|id| self.of(*id).stop.is_some());
+        let not_drained = not_drained.map(|id| (StepKind::Drain, Some(id)));
+        let not_drained =
+            not_drained.filter(|key| planned.contains_key(key) && !real.contains_key(key));
+        let mut keys: Vec<_> = not_drained.chain(real.keys().copied()).collect();
+        keys.sort_by_key(|key| {
+            let place = planned.get(key).map_or(usize::MAX, |(place, _)| *place);
+            let begins = real.get(key).map_or(t0, |step| step.begins);
+            (part(*key), place, begins, key.1)
+        });
+        let steps = keys.into_iter().map(|key| {
+            let (kind, process) = key;
+            let real = real.get(&key);
+            let label_of = process.map(|id| clean(&self.name_of(id)));
+            let instance = process.and_then(|id| self.of(id).instance.as_deref());
             StepData {
-                name: label(key.0, label_of.as_deref()),
+                name: label(kind, label_of.as_deref()),
                 instance: instance.map(clean),
-                step: key.0.name().into(),
-                process: name,
-                begins: begins.map(|at| between(t0, at)),
-                ends: ends.map(|at| between(t0, at)),
-                planned: planned.get(&key).copied(),
+                step: kind.name().into(),
+                process: process.map(|id| clean(self.names.of(id))),
+                begins: real.map(|step| between(t0, step.begins)),
+                ends: real.and_then(|step| step.ends).map(|at| between(t0, at)),
+                planned: planned.get(&key).map(|(_, planned)| *planned),
             }
         });
         steps.collect()
-    }
-
-    /// The end of the readiness delay; `None` if there was none. The core does not note it: it ends
-    /// at its time, or when the stop begins.
-    fn delay_ends(&self, t0: Time, state: &State) -> Option<Time> {
-        // After a requested drain it was over long ago.
-        let is_due = self.all_ready.is_some() && !self.drain_requested;
-        if state.spec.readiness_delay.is_zero() || !is_due {
-            return None;
-        }
-        let mut phases = self.steps.phases();
-        let (name, _) = phases.next()?;
-        if name != "draining" {
-            return None;
-        }
-        let over = phases.next().map(|(_, begins)| begins);
-        let over = over.into_iter().chain(self.draining_since).min()?;
-        Some(over.min(t0 + state.spec.readiness_delay))
     }
 }
 
@@ -393,18 +357,6 @@ fn label(kind: StepKind, process: Option<&str>) -> String {
         (StepKind::Leftovers, _) => "leftover processes".to_owned(),
         (kind, Some(name)) => format!("{} {name}", kind.name()),
         (kind, None) => format!("{} of the container", kind.name()),
-    }
-}
-
-/// The part of the shutdown that a step belongs to.
-fn place_of((kind, process): Key) -> u8 {
-    match (kind, process) {
-        (StepKind::ReadinessDelay, _) | (StepKind::PreStop, None) => 0,
-        (StepKind::Drain | StepKind::Close | StepKind::Count, _) => 1,
-        (StepKind::PreStop | StepKind::Stop | StepKind::PostStop, Some(_))
-        | (StepKind::Stop, None) => 2,
-        (StepKind::Leftovers, _) => 3,
-        (StepKind::PostStop, None) => 4,
     }
 }
 

@@ -32,7 +32,7 @@ use crate::report::state::{ContainerPhase, ProcessState};
 use crate::report::steps::Steps;
 use crate::slots::Role;
 use crate::state::State;
-use crate::timeline::StepKind;
+use crate::timeline::{Step, StepKind};
 use crate::types::{End, ProcessId, Time, harmless, human};
 
 #[derive(Debug)]
@@ -177,6 +177,11 @@ impl Journal {
     /// Takes an action of the core other than a note.
     pub fn action(&mut self, now: Time, action: &Action) {
         self.steps.action(now, action);
+    }
+
+    /// The steps of the shutdown, those that are not over last.
+    pub(crate) fn all_steps(&self) -> impl Iterator<Item = Step> {
+        self.steps.all()
     }
 
     /// Takes a note of the core, and says what is written of it. `detail`: what only the supervisor

@@ -1,7 +1,6 @@
 //! Records the steps of a shutdown: what was waited for, from when to when.
 //!
-//! The steps are those of the plan, so that both can be shown side by side. One differs: what the
-//! plan shows as the close of a drained process is here the end of its drain.
+//! The longest shutdown is recorded as a real one is, so both can be shown side by side.
 
 use alloc::collections::BTreeMap;
 
@@ -10,24 +9,13 @@ use crate::event::Event;
 use crate::phase::Phase;
 use crate::prelude::*;
 use crate::spec::{HookId, Stage};
-use crate::timeline::StepKind;
+use crate::timeline::{Key, Step, StepKind};
 use crate::types::{ProcessId, Time};
-
-/// A step, and its process; `None` for a step of the container.
-pub(crate) type Key = (StepKind, Option<ProcessId>);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct RealStep {
-    pub(crate) key: Key,
-    pub(crate) begins: Time,
-    /// `None`: it was not over at the end.
-    pub(crate) ends: Option<Time>,
-}
 
 #[derive(Debug, Default)]
 pub(crate) struct Steps {
-    over: Vec<RealStep>,
-    open: BTreeMap<Key, RealStep>,
+    over: Vec<Step>,
+    open: BTreeMap<Key, Step>,
     /// When the container began to drain, to stop, and to finish.
     phases: [Option<Time>; 3],
     /// The shutdown has begun, or a drain that was requested.
@@ -42,12 +30,17 @@ impl Steps {
     }
 
     /// All steps, those that are not over last.
-    pub(crate) fn all(&self) -> impl Iterator<Item = RealStep> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = Step> {
         self.over.iter().chain(self.open.values()).copied()
     }
 
     /// Takes the phase after each step of the core.
     pub(crate) fn phase(&mut self, now: Time, phase: &Phase) {
+        let delay = (StepKind::ReadinessDelay, None);
+        match phase {
+            Phase::Draining(draining) if draining.delays() => self.begin(now, delay),
+            _ => self.end(now, Some(delay)),
+        }
         let place = match phase {
             Phase::Running(_) | Phase::Done => return,
             Phase::Draining(_) => 0,
@@ -80,11 +73,13 @@ impl Steps {
             Action::AbortHook(hook) => self.end(now, hook_key(hook)),
             Action::CloseListeners(process) => {
                 let is_draining = self.open.contains_key(&(StepKind::Drain, Some(process)));
-                if !is_draining {
-                    self.begin(now, (StepKind::Count, Some(process)));
-                }
+                let kind = if is_draining { StepKind::Close } else { StepKind::Count };
+                self.begin(now, (kind, Some(process)));
             }
-            Action::EndDrain(process) => self.end(now, Some((StepKind::Count, Some(process)))),
+            Action::EndDrain(process) => {
+                self.end(now, Some((StepKind::Close, Some(process))));
+                self.end(now, Some((StepKind::Count, Some(process))));
+            }
             Action::Sweep(_) => self.begin(now, (StepKind::Leftovers, None)),
             _ => {}
         }
@@ -102,16 +97,16 @@ impl Steps {
 
     /// Forgets the earlier stop of a process that was started, for a restart.
     pub(super) fn started(&mut self, process: ProcessId) {
-        self.over.retain(|step| step.key != (StepKind::Stop, Some(process)));
+        self.over.retain(|step| step.key() != (StepKind::Stop, Some(process)));
     }
 
     /// A process has ended, and its stop goes on with its group.
     pub(super) fn remains(&mut self, now: Time, process: ProcessId) {
         let key = (StepKind::Stop, Some(process));
-        match self.over.iter().rposition(|step| step.key == key) {
+        match self.over.iter().rposition(|step| step.key() == key) {
             Some(place) => {
                 let step = self.over.swap_remove(place);
-                self.open.insert(key, RealStep { ends: None, ..step });
+                self.open.insert(key, Step { ends: None, ..step });
             }
             None => self.begin(now, key),
         }
@@ -119,14 +114,19 @@ impl Steps {
 
     /// Begins a step, unless it is under way.
     pub(super) fn begin(&mut self, now: Time, key: Key) {
-        self.open.entry(key).or_insert(RealStep { key, begins: now, ends: None });
+        self.open.entry(key).or_insert(Step {
+            kind: key.0,
+            process: key.1,
+            begins: now,
+            ends: None,
+        });
     }
 
     pub(super) fn end(&mut self, now: Time, key: Option<Key>) {
         let step = key.and_then(|key| self.open.remove(&key));
         // Before a shutdown, only a stop may go on once more: with the group of its process.
-        let step = step.filter(|step| self.is_shutdown || step.key.0 == StepKind::Stop);
-        self.over.extend(step.map(|step| RealStep { ends: Some(now), ..step }));
+        let step = step.filter(|step| self.is_shutdown || step.kind == StepKind::Stop);
+        self.over.extend(step.map(|step| Step { ends: Some(now), ..step }));
     }
 }
 

@@ -9,17 +9,17 @@
 //!   comes. From then on the shutdown ends by itself, in order and in time. In safety mode a later
 //!   fault could hide that it would not.
 //!
-//! `tests` plays random graphs. Single schedules with known actions are in `cases`. `agreement` compares
-//! the worst case of `timeline` with that of the core.
+//! `tests` plays random graphs. Single schedules with known actions are in `cases`. `longest` checks the
+//! longest shutdowns of `timeline`.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
-mod agreement;
 mod cases;
 mod count;
 mod dialogue;
 mod graphs;
 mod invariants;
+mod longest;
 mod replacements;
 pub(crate) mod scenario;
 mod search;

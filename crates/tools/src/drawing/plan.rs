@@ -38,7 +38,7 @@ fn chart(plan: &Plan<'_>, timeline: &Timeline, asked: bool, title: String, text:
     let shown = timeline.steps.iter().enumerate().filter(|(_, step)| is_shown(step));
     let rows = shown.map(|(place, step)| {
         let (wish, declared) = plan.wish(step, asked);
-        let is_cut = declared && step.takes < wish;
+        let is_cut = declared && step.takes() < wish;
         let look = match (is_cut, timeline.is_critical(place)) {
             (true, _) => Look::Short,
             (false, true) => Look::Good,
@@ -47,12 +47,12 @@ fn chart(plan: &Plan<'_>, timeline: &Timeline, asked: bool, title: String, text:
         Row {
             label: plan.label(step),
             times: match is_cut {
-                true => format!("{} of {}", human(step.takes), human(wish)),
-                false => human(step.takes),
+                true => format!("{} of {}", human(step.takes()), human(wish)),
+                false => human(step.takes()),
             },
             bars: vec![Bar {
-                from: step.begins.as_secs_f64(),
-                to: step.ends().as_secs_f64(),
+                from: step.begins.0.as_secs_f64(),
+                to: (step.begins + step.takes()).0.as_secs_f64(),
                 look,
             }],
         }

@@ -1,7 +1,5 @@
 //! Checks of the whole config: whether the waits fit into the grace period, and whether the order
 //! makes sense.
-//!
-//! Only [`Timeline::walk`] knows the order of a shutdown's steps.
 
 pub(crate) mod held_sockets;
 pub(crate) mod hot_restart;
@@ -17,7 +15,7 @@ use crate::graph::Graph;
 use crate::load::diagnostics::problems::Problems;
 use crate::load::places::{Entry, Places};
 use crate::load::span::Span;
-use crate::plan::timeline::{Oneshots, Step, StepKind, Timeline};
+use crate::plan::timeline::StepKind;
 use crate::types::suggest::list;
 use crate::types::{ProcessId, human};
 
@@ -86,8 +84,42 @@ pub(crate) fn each_min(problems: &mut Problems, config: &Config, places: &Places
     minima(problems, config, &Graph::edgeless(config.processes.len()), places);
 }
 
-/// Where the critical path of a shutdown, whose steps take the time given by `of`, is longer than it
-/// may be: the place of its longest step, and the sum of all. `of_drain` is the key of a drain's time.
+/// A wait of the shutdown that the config sets; the process is `None` for one of the container.
+type Wait = (StepKind, Option<ProcessId>, Duration);
+
+/// The waits that determine the end of a shutdown if each takes the time given by `of`.
+fn longest_waits(
+    graph: &Graph,
+    of: impl Fn(StepKind, Option<ProcessId>) -> Option<Duration>,
+) -> Vec<Wait> {
+    let wait = |kind, process| Some((kind, process, of(kind, process)?));
+    let mut waits: Vec<_> = wait(StepKind::PreStop, None).into_iter().collect();
+    let delay = wait(StepKind::ReadinessDelay, None);
+    if delay.map(|delay| delay.2) >= waits.first().map(|hook| hook.2) {
+        waits = delay.into_iter().collect();
+    }
+    let stop = [StepKind::PreStop, StepKind::Stop, StepKind::PostStop];
+    for kinds in [&[StepKind::Drain][..], &stop] {
+        let own = |id| kinds.iter().filter_map(move |kind| wait(*kind, Some(id)));
+        let ids = (0..).map(ProcessId).take(graph.order.len());
+        let sums: Vec<_> = ids.clone().map(|id| own(id).map(|wait| wait.2).sum()).collect();
+        let sums = below(graph, &sums);
+        let heaviest = |a: ProcessId, b: ProcessId| {
+            if sums[b.index()] > sums[a.index()] { b } else { a }
+        };
+        let next = |id: &ProcessId| {
+            let needed = graph.dependencies[id.index()].iter();
+            needed.map(|(on, _)| *on).reduce(heaviest)
+        };
+        waits.extend(std::iter::successors(ids.reduce(heaviest), next).flat_map(own));
+    }
+    waits.extend(wait(StepKind::PostStop, None));
+    waits.retain(|(.., takes)| !takes.is_zero());
+    waits
+}
+
+/// Where the longest shutdown, whose steps take the time given by `of`, is longer than it may be: the
+/// place of its longest step, and the sum of all. `of_drain` is the key of a drain's time.
 fn too_long(
     config: &Config,
     graph: &Graph,
@@ -95,37 +127,35 @@ fn too_long(
     of_drain: &str,
     of: impl Fn(StepKind, Option<ProcessId>) -> Option<Duration>,
 ) -> Option<(Span, String)> {
-    let walk = Timeline::walk(&config.spec(graph), &Oneshots::LikeServices, |what, process, _| {
-        of(what, process)
-    });
-    let path: Vec<_> = walk.critical_steps().collect();
-    let sum = path.iter().fold(Duration::ZERO, |sum, step| sum.saturating_add(step.takes));
+    let path = longest_waits(graph, of);
+    let sum = path.iter().fold(Duration::ZERO, |sum, (.., takes)| sum.saturating_add(*takes));
     if sum <= config.shutdown.window() {
         return None;
     }
-    let process = |step: &Step| step.process.map(|id| (&config.processes[id.index()], id.index()));
-    let key = |step: &Step| match (step.kind, of_drain) {
+    let key = |kind: StepKind| match (kind, of_drain) {
         (StepKind::ReadinessDelay, _) => ("readiness_delay", "shutdown.readiness_delay"),
         (StepKind::Drain, "min") => ("min", ""),
         (StepKind::Drain, _) => ("drain time", ""),
         (StepKind::Stop, _) => ("stop_grace_period", "stop_grace_period"),
         (StepKind::PreStop, _) => ("pre_stop timeout", "hooks.pre_stop.timeout"),
         (StepKind::PostStop, _) => ("post_stop timeout", "hooks.post_stop.timeout"),
-        (StepKind::Close | StepKind::Count | StepKind::Leftovers, _) => (step.kind.name(), ""),
+        (StepKind::Close | StepKind::Count | StepKind::Leftovers, _) => (kind.name(), ""),
     };
     // `max_by_key` returns the last maximum, which in reverse is the first.
-    let is_meant = |step: &&&Step| of_drain != "min" || step.kind == StepKind::Drain;
-    let longest = path.iter().rev().filter(is_meant).max_by_key(|step| step.takes)?;
-    let span = match process(longest) {
-        Some((process, id)) if longest.kind == StepKind::Drain => {
-            place_of_drain(process, &places.processes[id], of_drain)
+    let is_meant = |(kind, ..): &&Wait| of_drain != "min" || *kind == StepKind::Drain;
+    let (kind, process, _) = path.iter().rev().filter(is_meant).max_by_key(|(.., takes)| takes)?;
+    let span = match process.map(ProcessId::index) {
+        Some(id) if *kind == StepKind::Drain => {
+            place_of_drain(&config.processes[id], &places.processes[id], of_drain)
         }
-        Some((_, id)) => places.processes[id].at(key(longest).1),
-        None => places.at(key(longest).1),
+        Some(id) => places.processes[id].at(key(*kind).1),
+        None => places.at(key(*kind).1),
     };
-    let terms = path.iter().map(|step| match process(step) {
-        Some((process, _)) => format!("{} {} {}", process.name, key(step).0, human(step.takes)),
-        None => format!("{} {}", key(step).0, human(step.takes)),
+    let terms = path.iter().map(|(kind, process, takes)| match process {
+        Some(id) => {
+            format!("{} {} {}", config.processes[id.index()].name, key(*kind).0, human(*takes))
+        }
+        None => format!("{} {}", key(*kind).0, human(*takes)),
     });
     let terms: Vec<_> = terms.collect();
     let sum = match terms.len() {
@@ -261,7 +291,7 @@ fn drains_without_order(problems: &mut Problems, config: &Config, graph: &Graph,
             continue;
         }
         let span = place_of_drain(process, place, "");
-        checked += 1; // each walks the whole graph
+        checked += 1; // each search goes through the whole graph
         let mut waits = vec![false; config.processes.len()];
         waits[index] = true;
         let mut todo = vec![index];

@@ -1,0 +1,156 @@
+//! Plays the longest shutdown with the core.
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::rc::Rc;
+
+use crate::action::Action;
+use crate::event::Event;
+use crate::machine::Machine;
+use crate::note::Note;
+use crate::prelude::*;
+use crate::report::Journal;
+use crate::report::messages::Names;
+use crate::spec::{ProcessSpec, Spec, Stage};
+use crate::timeline::{Step, StepKind, Timeline};
+use crate::types::{End, OnExit, ProcessId, RestartPolicy, Signal, StartCondition, Time, Update};
+
+/// A run in which nothing ends before it must.
+pub(super) struct Play {
+    spec: Rc<Spec>,
+    machine: Machine,
+    journal: Journal,
+    /// Goes on from the start to the end of the shutdown; T0 is zero.
+    now: Time,
+    events: VecDeque<Event>,
+    /// The oneshots that still run at T0.
+    running: BTreeSet<ProcessId>,
+    has_begun: bool,
+    /// Drains for which there is no time.
+    undrained: Vec<Step>,
+}
+
+impl Play {
+    /// `running`: a oneshot that is not complete at T0. `asked`: as for [`Timeline::worst`].
+    pub(super) fn of(spec: &Spec, running: Option<ProcessId>, asked: bool) -> Timeline {
+        // With a oneshot may run what it needs only to have started.
+        let mut running = BTreeSet::from_iter(running);
+        for id in spec.order.iter().rev() {
+            if running.contains(id) {
+                let needed = spec.processes[id.index()].dependencies.iter();
+                let started = needed.filter(|(_, condition)| *condition == StartCondition::Started);
+                running.extend(started.map(|(on, _)| *on));
+            }
+        }
+        let mut played = spec.clone();
+        for process in &mut played.processes {
+            (process.autostart, process.timeout) = (true, None);
+        }
+        // One more process, which needs no time, ends, or keeps the container alive until T0.
+        let cause = ProcessId(u16::try_from(played.processes.len()).unwrap_or(u16::MAX));
+        let Some(first) = spec.processes.first() else { return Timeline::default() };
+        played.processes.push(cause_of_shutdown(first.clone()));
+        played.order.push(cause);
+        let played = Rc::new(played);
+        let mut play = Self {
+            machine: Machine::new(Rc::clone(&played), Time::default()),
+            journal: Journal::new(
+                Names(vec![String::new(); played.processes.len()]),
+                Time::default(),
+            ),
+            spec: played,
+            now: Time::default(),
+            events: [Event::Start].into(),
+            running,
+            has_begun: false,
+            undrained: Vec::new(),
+        };
+        play.settle();
+        play.has_begun = true;
+        play.events.push_back(match asked {
+            true => Event::Signal(play.spec.stop_signals.first().copied().unwrap_or(Signal::TERM)),
+            false => Event::Exited { process: cause, end: End::Code(0), remains: false },
+        });
+        play.settle();
+        while let Some(due) = play.machine.next_wakeup().filter(|due| *due > play.now) {
+            play.now = due;
+            play.events.push_back(Event::Tick);
+            play.settle();
+        }
+        let mut steps: Vec<_> = play.journal.all_steps().chain(play.undrained).collect();
+        steps.retain(|step| step.process != Some(cause));
+        // The close of the listeners is a step of its own.
+        let closes = steps.iter().filter(|step| step.kind == StepKind::Close);
+        let closes: BTreeMap<_, _> = closes.map(|step| (step.process, step.begins)).collect();
+        for step in steps.iter_mut().filter(|step| step.kind == StepKind::Drain) {
+            step.ends = closes.get(&step.process).copied().or(step.ends);
+        }
+        Timeline::new(&play.spec, steps, play.now.0)
+    }
+
+    /// Whether a drained process can be made to close its listeners.
+    fn closes(&self, process: ProcessId) -> bool {
+        self.spec.processes[process.index()].drain.is_some_and(|drain| drain.closes)
+    }
+
+    /// Handles all events of this moment.
+    fn settle(&mut self) {
+        while let Some(event) = self.events.pop_front() {
+            let actions = self.machine.handle(self.now, event);
+            self.journal.event(self.now, event, self.machine.phase());
+            for action in actions {
+                self.journal.action(self.now, &action);
+                self.answer(&action);
+            }
+        }
+    }
+
+    fn answer(&mut self, action: &Action) {
+        let ended = |process, end| Event::Exited { process, end, remains: false };
+        let answer = match *action {
+            Action::CheckCondition(process) => {
+                let holds = !self.spec.processes[process.index()].left_out;
+                Event::Condition { process, holds }
+            }
+            Action::Spawn(process) => {
+                self.events.push_back(Event::Spawned(process));
+                let spec = &self.spec.processes[process.index()];
+                match (spec.oneshot, spec.readiness_timeout) {
+                    (true, _) if self.running.contains(&process) => return,
+                    (true, _) => ended(process, End::Code(0)),
+                    (false, Some(_)) => Event::Ready(process),
+                    (false, None) => return,
+                }
+            }
+            Action::RunHook(hook) if hook.stage == Stage::PreStart || !self.has_begun => {
+                Event::HookEnded { hook, success: true }
+            }
+            // Only the answer of an Envoy makes a difference.
+            Action::Drain { process, .. } if self.closes(process) => {
+                Event::DrainAnswered { process, accepted: true }
+            }
+            Action::Kill(process) => ended(process, End::Signal(Signal::KILL)),
+            Action::Sweep(signal) => Event::Leftovers(usize::from(signal != Signal::KILL)),
+            Action::Note(note) => {
+                if let Note::NotDrained(process) = note {
+                    let (begins, ends) = (self.now, Some(self.now));
+                    let process = Some(process);
+                    self.undrained.push(Step { kind: StepKind::Drain, process, begins, ends });
+                }
+                self.journal.record(self.now, &note, self.machine.state());
+                return;
+            }
+            _ => return,
+        };
+        self.events.push_back(answer);
+    }
+}
+
+/// A process that needs no other, and no time to stop; its end stops the container.
+fn cause_of_shutdown(mut process: ProcessSpec) -> ProcessSpec {
+    process.retire();
+    (process.left_out, process.conditional, process.oneshot) = (false, false, false);
+    (process.handover, process.base_id, process.update) = (None, None, Update::default());
+    process.restart.policy = RestartPolicy::No;
+    process.on_exit = OnExit::SHUTDOWN;
+    process
+}
