@@ -1,5 +1,6 @@
 //! `/metrics`: the status in the text format of Prometheus, version 0.0.4.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crate::control::status::{Part, Status};
@@ -75,9 +76,13 @@ fn container(text: &mut Metrics, status: &Status) {
 fn processes(text: &mut Metrics, status: &Status) {
     let both = || status.current().map(|process| (process.name.as_str(), &process.tally));
     const INSTANCES: &str = "drainit_process_instances";
+    let mut running: BTreeMap<&str, u32> = BTreeMap::new();
+    for process in &status.processes {
+        *running.entry(&process.name).or_default() += u32::from(process.pid.is_some());
+    }
     let instances = status.current().map(|process| {
-        let same = status.processes.iter().filter(|one| one.name == process.name);
-        (process.name.as_str(), count(same.filter(|one| one.pid.is_some()).count() as u64))
+        let name = process.name.as_str();
+        (name, running.get(name).copied().unwrap_or_default())
     });
     let help = "Running instances: 2 while one replaces another.";
     text.processes(INSTANCES, "gauge", help, instances);
