@@ -2,7 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -13,21 +13,25 @@ pub(super) struct Client {
     at_once: usize,
     /// Whether it sends; a server waits for the first byte of the request.
     sends: bool,
+    /// Who waits for the first byte of the answer.
+    reader: Option<Waker>,
 }
 
 impl Client {
     pub(super) fn new(bytes: &[u8], at_once: u8, sends: bool) -> Self {
-        Self { bytes: bytes.to_vec(), at: 0, at_once: usize::from(at_once) * 16 + 1, sends }
+        let at_once = usize::from(at_once) * 16 + 1;
+        Self { bytes: bytes.to_vec(), at: 0, at_once, sends, reader: None }
     }
 }
 
 impl AsyncRead for Client {
     fn poll_read(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if !self.sends {
+            self.reader = Some(context.waker().clone());
             return Poll::Pending;
         }
         let end = self.bytes.len().min(self.at + self.at_once.min(buffer.remaining()));
@@ -44,6 +48,7 @@ impl AsyncWrite for Client {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.sends = true;
+        self.reader.take().into_iter().for_each(Waker::wake);
         Poll::Ready(Ok(bytes.len()))
     }
 
