@@ -96,7 +96,7 @@ impl State {
             Some(drain) => {
                 let wish = budget::drain_wish(drain, full).max(hold);
                 let mut drain = DrainSpec { min: drain.min.max(hold), ..drain };
-                if self.is_left_to_newer(process) {
+                if self.is_handed_over(process) {
                     drain = DrainSpec { closes: false, signal: None, ..drain };
                 }
                 Active::begin(self, process, drain, wish, deadline)
@@ -351,7 +351,7 @@ impl Active {
             return Progress::Over;
         }
         state.note(Note::DrainBegan { process, longest, min, counted: drain.closes });
-        if !state.is_left_to_newer(process) {
+        if !state.is_handed_over(process) {
             state.act(Action::Drain { process, min, longest });
         }
         state[process].drain_signalled = drain.signal.map(|_| now);

@@ -135,9 +135,7 @@ impl Machine {
         state.touched.clear();
         state.arrived.clear();
         state.met.clear();
-        // The end of a doomed epoch may not be seen yet.
-        let expired = state.timers_at;
-        state.doomed.retain(|_, until| expired < *until);
+        state.epochs.expire(state.timers_at);
     }
 
     /// Handles the events that depend on the lifecycle of one process only. Returns

@@ -224,6 +224,7 @@ impl State {
             self[other].is_copy = false;
         }
         self.missing.remove(&slot);
+        self.epochs.forget(slot);
         self.disconnect(slot);
         let spec = Rc::make_mut(&mut self.spec);
         for dependent in core::mem::take(&mut spec.processes[slot.index()].dependents) {

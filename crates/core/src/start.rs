@@ -63,7 +63,7 @@ impl State {
         if self.process(process).hooks.pre_start.is_none() {
             self.forget_changes(process);
         }
-        self.begin_epoch(process);
+        self.epoch_started(process);
         self.set(process, Lifecycle::Spawning);
         self.act(Action::Spawn(process));
     }
@@ -119,7 +119,7 @@ impl State {
 
     pub(crate) fn ready(&mut self, process: ProcessId, since: Time) {
         self.set(process, Lifecycle::Ready { since });
-        self.epoch_took_over(process);
+        self.epoch_is_live(process);
         if self.process(process).liveness_retries.is_some() {
             self.probe_succeeded(process);
             self.act(Action::WatchLiveness(process));

@@ -9,7 +9,7 @@ use core::time::Duration;
 use crate::action::Action;
 use crate::budget::Budget;
 use crate::drain::Progress;
-use crate::handover::{Epoch, Hold};
+use crate::epochs::Epochs;
 use crate::note::Note;
 use crate::prelude::*;
 use crate::slots::Role;
@@ -175,7 +175,6 @@ pub struct Slot {
     pub(super) beside: Option<ProcessId>,
     /// It has the definition of the slot beside it.
     pub(super) is_copy: bool,
-    pub(super) epoch: Epoch,
     life: Lifecycle,
     reached: Reached,
     /// Whether the `pre_start` hook or an instance of the process has run since it was last over
@@ -233,13 +232,7 @@ pub struct State {
     /// The time of the current step.
     pub now: Time,
     pub(super) slots: Vec<Slot>,
-    /// Epochs that are to end, and are not signalled.
-    pub(super) holds: BTreeMap<ProcessId, Hold>,
-    /// Epochs whose older one has ended before they had ended it, and the latest time of the abort
-    /// that Envoy makes of that.
-    pub(super) doomed: BTreeMap<ProcessId, Time>,
-    /// Processes whose start waits for the end of their other epoch.
-    pub(super) delayed_starts: BTreeSet<ProcessId>,
+    pub(crate) epochs: Epochs,
     /// Processes whose lifecycle was set in this step, possibly more than once.
     pub touched: Vec<ProcessId>,
     /// Processes for which drainit holds sockets.
@@ -286,9 +279,7 @@ impl State {
             budget: Budget::new(&spec),
             now,
             slots,
-            holds: BTreeMap::new(),
-            doomed: BTreeMap::new(),
-            delayed_starts: BTreeSet::new(),
+            epochs: Epochs::default(),
             touched: Vec::new(),
             held_sockets: spec.ids().filter(|id| spec.processes[id.index()].listens).collect(),
             arrived: Vec::new(),
@@ -553,12 +544,7 @@ impl State {
     /// The first timer of a process.
     #[must_use]
     pub(crate) fn wakes_at(&self) -> Option<Time> {
-        self.timers
-            .first()
-            .map(|(time, _)| time)
-            .into_iter()
-            .chain(self.doomed.values())
-            .min()
-            .copied()
+        let aborts = self.epochs.doomed().map(|(_, until)| until);
+        self.timers.first().map(|(time, _)| *time).into_iter().chain(aborts).min()
     }
 }

@@ -8,15 +8,17 @@ use crate::action::Action;
 use crate::budget::Budget;
 use crate::drain::Progress;
 use crate::event::Event;
-use crate::handover::Hold;
 use crate::note::{DrainEnd, Note};
 use crate::spec::{HookId, Stage};
 use crate::state::{Lifecycle, State};
-use crate::types::{End, ProcessId, Time};
+use crate::types::{End, ProcessId, Signal, Time};
 
 /// The longest wait for the end of a killed process while no deadline presses. To free the memory of
 /// a large one takes the kernel seconds.
 const UNHURRIED_AFTER_KILL: Duration = Duration::from_secs(5);
+
+/// The longest time to the end of a process whose stop signal is SIGKILL.
+const LONGEST_END: Duration = Duration::from_secs(1);
 
 impl State {
     /// Begins to stop a process that runs. `hurried`: its `pre_stop` hook is skipped.
@@ -27,7 +29,6 @@ impl State {
             Some(within) if !within.is_zero() && !hurried && !self.has_not_taken_over(process) => {
                 let until = self.run_hook(Some(process), Stage::PreStop, within);
                 self.set(process, Lifecycle::PreStop { until });
-                self.leave_to_newer(process);
             }
             _ => self.ask(process, deadline),
         }
@@ -35,9 +36,9 @@ impl State {
 
     /// Asks a process to end.
     pub(crate) fn ask(&mut self, process: ProcessId, deadline: Time) {
-        if !self.hold(process) {
+        if !self.hold_epoch(process) {
             let limit = self.budget.stop(&self.spec, process, self.now, deadline);
-            self.signal_stop(process, limit.min(self.longest_end(process)));
+            self.signal_stop(process, limit);
             self.pass_on(process, deadline);
         }
         self.kill_if_due(process, deadline);
@@ -59,10 +60,16 @@ impl State {
     /// Sends the stop signal. `limit`: the time until KILL.
     pub(crate) fn signal_stop(&mut self, process: ProcessId, limit: Duration) {
         let signal = self.stop_signal(process);
+        let limit = if self.needs_kill(process) { limit.min(LONGEST_END) } else { limit };
         self.act(Action::Stop { process, signal });
         self.note(Note::Stopping { process, signal, limit });
         let (since, kill_at) = (self.now, self.now + limit);
         self.set(process, Lifecycle::Stopping { since, kill_at });
+    }
+
+    /// The signal that ends a process, and no other one.
+    fn stop_signal(&self, process: ProcessId) -> Signal {
+        if self.needs_kill(process) { Signal::KILL } else { self.process(process).stop_signal }
     }
 
     /// Asks the processes to end whose `pre_stop` hooks run, without waiting for these any longer.
@@ -125,7 +132,7 @@ impl State {
     /// it, at most half of the time to the deadline.
     fn rest_limit(&self, process: ProcessId, deadline: Time) -> Duration {
         let limit = self.budget.stop(&self.spec, process, self.now, deadline);
-        let waits = self.older(process).is_some_and(|older| self.is_left_to_newer(older));
+        let waits = self.older(process).is_some_and(|older| self.is_handed_over(older));
         if waits { limit.min(deadline.since(self.now) / 2) } else { limit }
     }
 
@@ -218,8 +225,7 @@ impl State {
 
     /// Handles the end of a process that is being stopped, or ends during a shutdown.
     fn exited(&mut self, id: ProcessId, end: End, remains: bool, deadline: Time) {
-        let hold = self.holds.remove(&id);
-        let is_left_to_newer = matches!(hold, Some(Hold::HandedOver | Hold::Passed));
+        let is_left_to_newer = self.is_left_to_newer(id);
         let in_hook = matches!(self.life(id), Lifecycle::PreStop { .. });
         if in_hook {
             self.abort_hook(Some(id), Stage::PreStop);
@@ -236,26 +242,22 @@ impl State {
         let end = if killed { end.plainly() } else { end };
         let handed_over = is_left_to_newer && !killed;
         self.note(Note::Stopped { process: id, end, took, killed, handed_over });
-        self.end_epoch(id, remains);
+        let held_until = self.epoch_ended(id, remains);
         self.end_drain(id, DrainEnd::ProcessGone);
         if !remains {
             self.after_end(id, deadline);
         } else if let Lifecycle::Killed { holds_until, .. } = self.life(id) {
             // The KILL was for its group, too, of which some are not gone yet.
             self.set(id, Lifecycle::RestKilled { holds_until });
+        } else if let Some(kill_at) = held_until {
+            // One of them may be the Envoy.
+            self.set(id, Lifecycle::Remains { kill_at });
         } else {
             let kill_at = match self.life(id) {
                 Lifecycle::Stopping { kill_at, .. } => kill_at,
-                _ if is_left_to_newer => self.now + self.handover_of(id),
                 _ => self.now + self.rest_limit(id, deadline),
             };
-            if is_left_to_newer {
-                // One of them may be the Envoy.
-                self.holds.insert(id, Hold::HandedOver);
-                self.set(id, Lifecycle::Remains { kill_at });
-            } else {
-                self.stop_rest(id, kill_at);
-            }
+            self.stop_rest(id, kill_at);
         }
     }
 

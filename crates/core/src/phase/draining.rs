@@ -20,10 +20,9 @@ use crate::note::{DrainEnd, Hurry, Note};
 use crate::phase::stopping::Stopping;
 use crate::phase::{Phase, Shutdown};
 use crate::prelude::*;
-use crate::slots::Role;
 use crate::spec::{HookId, Stage};
 use crate::state::{Lifecycle, State};
-use crate::types::{End, ExitPolicy, ProcessId, Time, Update};
+use crate::types::{End, ExitPolicy, ProcessId, Time};
 
 /// A stop has at least this much when its deadline counts from an earlier drain. The kubelet gives
 /// 2 s to a container whose `preStop` hook has used up the grace period (`minimumGracePeriodInSeconds`
@@ -115,7 +114,7 @@ impl Draining {
             unready_at,
             hook_until: None,
             drained,
-            new_ones: state.spec.ids().filter(|id| is_new(state, *id)).collect(),
+            new_ones: state.spec.ids().filter(|id| state.has_not_taken_over(*id)).collect(),
             only_min: vec![false; state.spec.processes.len()],
         };
         if !held {
@@ -132,8 +131,8 @@ impl Draining {
         let before_ready =
             matches!(event, Event::Exited { process, .. } if state.awaits_ready(process));
         // It has served nobody yet.
-        let was_pending =
-            matches!(event, Event::Exited { process, .. } if state.is_pending(process));
+        let was_new =
+            matches!(event, Event::Exited { process, .. } if state.has_not_taken_over(process));
         // While the drain is held, nothing is to stop, and an end is no loss.
         let was_undrained = !self.held
             && matches!(event, Event::Exited { process, .. } if state.is_undrained(process));
@@ -156,7 +155,7 @@ impl Draining {
                 if was_undrained {
                     state.note(Note::EndedUndrained(process));
                 }
-                if !was_pending {
+                if !was_new {
                     self.exited(state, process, end);
                 }
                 let spec = state.process(process);
@@ -369,11 +368,4 @@ impl Draining {
         self.turn_unready(state);
         Stopping::enter(self.shutdown, state)
     }
-}
-
-/// Whether this is a new instance beside the old one, which is drained in its place: it accepts
-/// connections, too, or an epoch of an Envoy is about to take over from the one that is drained.
-fn is_new(state: &State, process: ProcessId) -> bool {
-    let is_new = matches!(state.role(process), Role::New { .. });
-    is_new && state.process(process).update == Update::StartFirst || state.is_pending(process)
 }

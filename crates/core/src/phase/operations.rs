@@ -530,8 +530,8 @@ impl Operations {
 
     /// Fails the restarts whose new epoch is doomed, and the reload that has started it.
     fn fail_doomed(&mut self, state: &mut State) {
-        for process in state.doomed.keys().copied().collect::<Vec<_>>() {
-            let Some(why) = state.doomed(process) else { continue };
+        for (process, until) in state.epochs.doomed().collect::<Vec<_>>() {
+            let why = RequestError::EpochDoomed { process, left: until.since(state.now) };
             self.fail(state, |asked| {
                 let is_hit = (asked.process, asked.request) == (process, Request::Restart);
                 is_hit.then_some(why)

@@ -17,7 +17,7 @@ use crate::note::{Note, RequestError};
 use crate::phase::operations::{Goal, Operations};
 use crate::slots::Role;
 use crate::state::{Lifecycle, State};
-use crate::types::ProcessId;
+use crate::types::{ProcessId, Update};
 
 /// A process that has two slots.
 #[derive(Clone, Copy, Debug)]
@@ -110,7 +110,9 @@ impl Operations {
     /// Takes a new epoch back whose old one does not serve any more: it could not take over from it,
     /// and would abort only seconds later. `restart` decides about the old one.
     pub(crate) fn old_failed(&mut self, state: &mut State, old: ProcessId) {
-        if let Some(new) = state.pending_beside(old)
+        if let Some(new) = state[old].beside
+            && matches!(state.role(new), Role::New { .. })
+            && state.process(new).update == Update::HotRestart
             && self.goals.contains_key(&new)
         {
             self.start_failed(state, new, RequestError::OldFailed(old));

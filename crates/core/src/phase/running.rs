@@ -199,7 +199,7 @@ impl Running {
             Event::NotLive(process) => state.not_live(process),
             Event::Exited { process, end, remains } => {
                 if !self.operations.stops(process) {
-                    state.end_epoch(process, remains);
+                    state.epoch_ended(process, remains);
                     self.operations.old_failed(state, process);
                 }
                 let completes = state.completes(process, end);
