@@ -67,7 +67,9 @@ enum Event {
     OlderLost { until: Time },
     /// Envoy would have aborted it by now.
     Survived,
-    /// It has ended.
+    /// It has ended, but for the rest of its process group.
+    Ended,
+    /// Nothing of it is left that may be the Envoy.
     Gone,
 }
 
@@ -83,12 +85,11 @@ impl EpochState {
             (Self::Free | Self::Pending { .. }, Event::OlderLost { until }) => {
                 Self::Doomed { until }
             }
-            (Self::Doomed { .. }, Event::Survived) => Self::Free,
+            (Self::Doomed { .. }, Event::Survived | Event::Ended) => Self::Free,
             (
                 Self::HandedOver | Self::Orphaned | Self::Passed | Self::Delayed,
                 Event::Asked | Event::Gone,
             ) => Self::Free,
-            (Self::Doomed { .. }, Event::Gone) => Self::Free,
             (state, _) => state,
         }
     }
@@ -291,6 +292,7 @@ impl State {
         {
             self.set_drained(older, true);
         }
+        self.epochs.happens(process, Event::Ended);
         if !remains || is_killed {
             self.epochs.happens(process, Event::Gone);
         }

@@ -1,5 +1,5 @@
 //! The epochs of an Envoy that is replaced by its own hot restart: their numbers, what forbids a
-//! further one, and the check of the config before. `core/handover.rs` decides in which order they
+//! further one, and the check of the config before. `core/epochs.rs` decides in which order they
 //! end.
 
 use std::rc::Rc;
