@@ -31,10 +31,7 @@ enum EpochState {
     Free,
     /// It has not taken over from the older epoch, so only SIGKILL ends it: SIGTERM would also end
     /// the older one.
-    Pending {
-        /// When its time to get ready was over, if it was. It is then asked for the last time.
-        overdue: Option<Time>,
-    },
+    Pending,
     /// A newer epoch has taken over, and ends it in place of drainit. It drains by itself.
     HandedOver,
     /// The same, but no newer epoch ends it any more. Its stop signal follows its drain.
@@ -44,8 +41,8 @@ enum EpochState {
     /// It is to end, and gets its stop signal once the newer epoch is gone, which is killed.
     Delayed,
     /// The older epoch has ended too early, so Envoy aborts this one by `until`. It hears no signal
-    /// but SIGKILL.
-    Doomed { until: Time },
+    /// but SIGKILL. `was_live`: it had taken over before.
+    Doomed { until: Time, was_live: bool },
 }
 
 /// An event in a chain of epochs.
@@ -77,15 +74,18 @@ impl EpochState {
     /// The table of `docs/hot-restart.md`. What it does not name changes nothing.
     fn after(self, event: Event) -> Self {
         match (self, event) {
-            (Self::Pending { .. }, Event::Live) => Self::Free,
+            (Self::Pending, Event::Live) => Self::Free,
             (Self::Free | Self::HandedOver, Event::NewerLive) => Self::HandedOver,
             (Self::HandedOver, Event::NewerFailed) => Self::Orphaned,
             (Self::HandedOver, Event::NewerAsked) => Self::Passed,
             (Self::Free, Event::ToEnd) => Self::Delayed,
-            (Self::Free | Self::Pending { .. }, Event::OlderLost { until }) => {
-                Self::Doomed { until }
-            }
-            (Self::Doomed { .. }, Event::Survived | Event::Ended) => Self::Free,
+            (Self::Free, Event::OlderLost { until }) => Self::Doomed { until, was_live: true },
+            (Self::Pending, Event::OlderLost { until }) => Self::Doomed { until, was_live: false },
+            (Self::Doomed { until, .. }, Event::Live) => Self::Doomed { until, was_live: true },
+            (Self::Doomed { was_live, .. }, Event::Survived | Event::Ended) => match was_live {
+                true => Self::Free,
+                false => Self::Pending,
+            },
             (
                 Self::HandedOver | Self::Orphaned | Self::Passed | Self::Delayed,
                 Event::Asked | Event::Gone,
@@ -105,6 +105,8 @@ impl EpochState {
 struct Epoch {
     state: EpochState,
     started: Time,
+    /// When its time to get ready was over, if it was. It is then asked for the last time.
+    overdue: Option<Time>,
     /// The longest time that an older epoch lives beside it.
     handover: Duration,
     /// Its connections have counted in a drain of the newer epoch that is over, or its own drain has
@@ -140,7 +142,7 @@ impl Epochs {
     /// The end of a doomed epoch may not be seen before `expired` is past.
     pub(crate) fn expire(&mut self, expired: Time) {
         for epoch in self.all.values_mut() {
-            if matches!(epoch.state, EpochState::Doomed { until } if until <= expired) {
+            if matches!(epoch.state, EpochState::Doomed { until, .. } if until <= expired) {
                 epoch.state = epoch.state.after(Event::Survived);
             }
         }
@@ -149,7 +151,7 @@ impl Epochs {
     /// The epochs that Envoy is about to abort.
     pub(crate) fn doomed(&self) -> impl Iterator<Item = (ProcessId, Time)> {
         self.all.iter().filter_map(|(process, epoch)| match epoch.state {
-            EpochState::Doomed { until } => Some((*process, until)),
+            EpochState::Doomed { until, .. } => Some((*process, until)),
             _ => None,
         })
     }
@@ -170,10 +172,11 @@ impl State {
             self.epochs.happens(survivor, Event::Live);
         }
         let state = match is_beside {
-            true => EpochState::Pending { overdue: None },
+            true => EpochState::Pending,
             false => EpochState::Free,
         };
-        let epoch = Epoch { state, started: self.now, handover, is_drained: false };
+        let started = self.now;
+        let epoch = Epoch { state, started, overdue: None, handover, is_drained: false };
         self.epochs.all.insert(process, epoch);
         self.renew_handover(process, readiness_timeout);
     }
@@ -207,12 +210,12 @@ impl State {
     /// probe, and nobody would listen in its place. Returns whether its answer is waited for.
     pub(crate) fn ask_epoch(&mut self, process: ProcessId) -> bool {
         let Lifecycle::Starting { since, ready_by } = self.life(process) else { return false };
-        let Some(Epoch { state: EpochState::Pending { overdue: overdue @ None }, .. }) =
-            self.epochs.all.get_mut(&process)
-        else {
+        if !self.is_pending(process) || self.overdue(process).is_some() {
             return false;
-        };
-        *overdue = Some(ready_by);
+        }
+        if let Some(epoch) = self.epochs.all.get_mut(&process) {
+            epoch.overdue = Some(ready_by);
+        }
         self.act(Action::AskEpoch(process));
         self.set(process, Lifecycle::Starting { since, ready_by: self.now + LAST_ANSWER });
         true
@@ -375,7 +378,8 @@ impl State {
 impl State {
     /// Whether this epoch was started beside an older epoch, and has not taken over from it.
     fn is_pending(&self, process: ProcessId) -> bool {
-        matches!(self.epochs.state(process), EpochState::Pending { .. })
+        let state = self.epochs.state(process);
+        matches!(state, EpochState::Pending | EpochState::Doomed { was_live: false, .. })
     }
 
     /// Whether this instance was to replace another one, and has not taken over from it.
@@ -385,10 +389,7 @@ impl State {
 
     /// When the time of a process to get ready was over.
     pub(crate) fn overdue(&self, process: ProcessId) -> Option<Time> {
-        match self.epochs.state(process) {
-            EpochState::Pending { overdue } => overdue,
-            _ => None,
-        }
+        self.epochs.all.get(&process)?.overdue
     }
 
     /// Whether a newer epoch has taken over from this one, which drains by itself.
@@ -409,13 +410,13 @@ impl State {
     /// Whether only SIGKILL ends this process, and no other one.
     pub(crate) fn needs_kill(&self, process: ProcessId) -> bool {
         let state = self.epochs.state(process);
-        matches!(state, EpochState::Pending { .. } | EpochState::Doomed { .. })
+        matches!(state, EpochState::Pending | EpochState::Doomed { .. })
     }
 
     /// Why no newer epoch may start beside this one.
     pub(crate) fn doomed(&self, process: ProcessId) -> Option<RequestError> {
         match self.epochs.state(process) {
-            EpochState::Doomed { until } => {
+            EpochState::Doomed { until, .. } => {
                 Some(RequestError::EpochDoomed { process, left: until.since(self.now) })
             }
             _ => None,

@@ -1028,9 +1028,7 @@ impl<'a> Checker<'a> {
                 let is_left = self.at[process.index()].handed_over && is_newer_alive;
                 self.hold(!is_left, "the rest of an epoch is asked before a newer one ends");
                 let is_killed = signal == Signal::KILL;
-                // Without the older epoch SIGTERM ends no other one.
-                let seen = &self.at[process.index()];
-                let is_pending = seen.pending && !seen.doomed;
+                let is_pending = self.at[process.index()].pending;
                 self.hold(is_killed == is_pending, "TERM to the rest of an epoch, or KILL");
                 self.at[process.index()].rest_signalled = true;
             }
