@@ -217,6 +217,25 @@ fn the_pre_stop_hook_of_an_old_epoch_ends_when_the_new_one_is_asked() {
 }
 
 #[test]
+fn a_doomed_epoch_that_has_not_taken_over_runs_no_pre_stop_hook() {
+    let mut spec = envoys();
+    let router = &mut spec.processes[ROUTER.index()];
+    (router.drain, router.hooks.pre_stop) = (None, Some(Wait::new(Some(MS(9000)))));
+    let mut play = epochs_of(spec);
+    let hook = HookId { process: Some(ROUTER), stage: Stage::PreStop };
+    play.at(1500, Event::Ready(NEW));
+    play.at(1600, Event::HookEnded { hook, success: true });
+    // The new epoch crashes, and is started again beside the old epoch, which crashes, too.
+    play.at(2000, killed(NEW));
+    assert_eq!(play.at(3000, Event::Tick), [Action::Spawn(NEW)]);
+    play.at(3000, Event::Spawned(NEW));
+    let doomed = Note::EpochDoomed { process: NEW, within: MS(15_000) };
+    assert_eq!(play.notes(3100, killed(ROUTER)).last(), Some(&doomed));
+    let stopped = play.at(3200, Event::Requested { process: NEW, request: Request::Stop });
+    assert_eq!(stopped, [Action::Stop { process: NEW, signal: Signal::KILL }]);
+}
+
+#[test]
 fn a_reload_fails_when_envoy_is_about_to_abort_its_new_epoch() {
     let mut play = Play::up(envoys());
     play.at(100, Event::Ready(ROUTER));
