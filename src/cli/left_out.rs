@@ -48,7 +48,7 @@ pub(super) fn check_pod(
     Err(report("`check --pod`"))
 }
 
-/// Reports what is not in this binary; the code, for the caller to end with.
+/// Reports what is not in this binary, and returns the exit code for the caller.
 fn report(what: &str) -> u8 {
     let message = format!(
         "this binary was built without {what}; use one with the tools: `drainit-tools-…` of a release, or what \

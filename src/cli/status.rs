@@ -144,7 +144,8 @@ impl Meter {
         }
     }
 
-    /// Percent of one CPU since the last reading; at the first since the start of the process.
+    /// Percent of one CPU since the last reading, or, at the first reading, since the start of the
+    /// process.
     fn cpu(&mut self, pid: Pid) -> Option<f64> {
         let stat = Stat::read(pid)?;
         let uptime = fs::read_to_string("/proc/uptime").ok()?;

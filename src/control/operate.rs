@@ -172,8 +172,8 @@ struct Query {
 }
 
 impl Query {
-    /// Names of processes need no escapes: they consist of letters, digits, `_`, `-` and `.`.
-    /// A pattern passes over those that have nothing to do with the request.
+    /// Names of processes need no escapes: they consist of letters, digits, `_`, `-` and `.`. A
+    /// pattern passes over processes for which the request would do nothing.
     fn parse(path: &str, text: &str, now: &Status) -> Result<Self, String> {
         let mut query = Self::default();
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {

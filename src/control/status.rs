@@ -79,14 +79,15 @@ pub struct ProcessStatus {
     /// Why it is not ready yet, or its last liveness probe failed, how it ended, or its `STATUS=`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// From the start of drainit until it was started for the first time.
+    /// The time from the start of drainit until the process was started for the first time.
     #[serde(
         rename = "started_after_seconds",
         serialize_with = "serialize_some_seconds",
         skip_serializing_if = "Option::is_none"
     )]
     pub started: Option<Duration>,
-    /// From the start of drainit until it was ready for the first time; a oneshot: complete.
+    /// The time from the start of drainit until the process was ready for the first time, or, for a
+    /// oneshot, until it was complete.
     #[serde(
         rename = "ready_after_seconds",
         serialize_with = "serialize_some_seconds",
@@ -123,8 +124,8 @@ pub struct ProcessStatus {
 }
 
 impl ProcessStatus {
-    /// Whether this is the entry that counts of a process with this name, or of one whose name begins
-    /// with what stands before the `*`.
+    /// Whether this is the entry of the current instance of a process whose name is `pattern`, or
+    /// begins with the part of `pattern` before the `*`.
     #[must_use]
     pub fn is_named(&self, pattern: &str) -> bool {
         self.part == Part::Current && is_meant(pattern, &self.name)

@@ -139,8 +139,8 @@ pub(crate) fn parse(dump: &Value, list: &str) -> Vec<Listener> {
     configs.iter().filter(|config| !config.is_null()).map(listener).collect()
 }
 
-/// The names in the statistics of the addresses that a named listener has. A line of `/listeners`
-/// is `NAME::ADDRESS`.
+/// The addresses of the listener `name`, in the form that the names of Envoy's statistics use. A
+/// line of `/listeners` is `NAME::ADDRESS`.
 fn addresses(list: &str, name: &str) -> impl Iterator<Item = String> {
     let of_name = move |line: &str| {
         let address = line.strip_prefix(name)?.strip_prefix("::")?;

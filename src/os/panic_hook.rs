@@ -1,5 +1,5 @@
-//! Handles a panic of drainit itself, or that it gets no memory: reports it, stops all processes
-//! and exits with 70.
+//! Handles a panic of drainit itself, and a failure to get memory: reports the failure, stops all
+//! processes and exits with 70.
 //!
 //! All of it happens inside the panic hook, or the allocator, because an abort follows. An abort of
 //! PID 1 shows as exit code 139, and kills all processes without a message.

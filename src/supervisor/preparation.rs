@@ -22,7 +22,8 @@ pub(crate) struct Preparation {
     pub(crate) own_socket: Option<PathBuf>,
     /// Whether another program may not listen on its `sockets`.
     pub(crate) is_first: bool,
-    /// Whether its program may make its `sockets`, whose removal has to be over.
+    /// Whether the program of the process may make its `sockets`: then the removal of old sockets
+    /// at these paths has to be over first.
     pub(crate) uses_sockets: bool,
     /// Those of its `sockets` that are removed.
     pub(crate) stale: Vec<PathBuf>,

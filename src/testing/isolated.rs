@@ -1,4 +1,5 @@
-//! Runs a test that reaps, handles signals or changes its process in a process of its own.
+//! Runs a test in a process of its own, for tests that reap, handle signals or change their
+//! process.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 

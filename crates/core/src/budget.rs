@@ -254,7 +254,8 @@ fn share(Wait { limit, need }: Wait, after: Duration, left: Duration) -> Duratio
     limit.min(left.saturating_sub(after).max(proportion(need, after, left)))
 }
 
-/// The same for a wait that is no stop: it takes nothing of `stops`, what the later stops keep.
+/// Like [`share`], for a wait that is not a stop: the wait takes nothing of `stops`, which is the time
+/// that the later stops keep.
 fn share_beside(stops: Duration, wait: Wait, after: Duration, left: Duration) -> Duration {
     share(wait, after, left).min(left.saturating_sub(stops))
 }

@@ -139,7 +139,7 @@ impl Epochs {
         self.all.remove(&slot);
     }
 
-    /// The end of a doomed epoch may not be seen before `expired` is past.
+    /// A doomed epoch whose time is over at `expired`, and whose end was not seen, has survived.
     pub(crate) fn expire(&mut self, expired: Time) {
         for epoch in self.all.values_mut() {
             if matches!(epoch.state, EpochState::Doomed { until, .. } if until <= expired) {
@@ -457,8 +457,8 @@ impl State {
         self.is_handed_over(process) && !self.newer(process).is_some_and(holds_up)
     }
 
-    /// Whether a process that was started has ended, but for the rest of its process group, and is not
-    /// started again by itself.
+    /// Whether a process that was started has ended and drainit does not start it again without a
+    /// request. Other members of its process group may still live.
     pub(crate) fn has_given_up(&self, process: ProcessId) -> bool {
         match self.life(process) {
             life if life.has_rest() => self[process].restart_after.is_none(),

@@ -231,9 +231,11 @@ pub enum RequestError {
     Reloading,
     /// Its `only_if` does not hold.
     Skipped(ProcessId),
-    /// Its start has failed, or its liveness check before what follows was done.
+    /// The process failed to start, or failed its liveness check before the rest of the request was
+    /// done.
     Failed { process: ProcessId, why: Failure },
-    /// It ended before it was ready, or before what follows was done, or a oneshot failed.
+    /// The process ended before it was ready, or before the rest of the request was done, or a
+    /// oneshot failed.
     Ended { process: ProcessId, end: End, was_ready: bool },
     /// KILL does not end it.
     Unkillable(ProcessId),
@@ -281,7 +283,7 @@ pub enum Hurry {
 pub enum DrainEnd {
     /// Nothing is open, and nothing new has come for [`QUIET`](crate::drain::QUIET).
     Quiet,
-    /// The process reported it.
+    /// The process reported that its drain is over.
     Reported,
     /// `time` is over (`min` if an end began the shutdown).
     TimeOver,

@@ -131,7 +131,7 @@ pub struct DrainSpec {
     pub closes: bool,
     /// It is quiet with at most this number of connections (or requests).
     pub exit_at: u64,
-    /// The signal that asks it to drain, if its end may be the answer.
+    /// The signal that asks the process to drain, if the process may answer by its end.
     pub signal: Option<Signal>,
 }
 

@@ -75,7 +75,8 @@ impl Facts {
 
     fn slowness(&self, target: &PreflightTarget) -> Option<String> {
         let time = self.gradual().filter(|time| *time > target.wait && !target.fail_healthcheck)?;
-        // It would close the connections of the other listeners, too.
+        // `fail_healthcheck` would close the connections of the other listeners, too, so it is no
+        // remedy for a drain of the inbound listeners.
         let at_once = match target.direction {
             Direction::All => "set `fail_healthcheck: true`, or ",
             Direction::Inbound => "",

@@ -293,7 +293,7 @@ impl OutputCapture {
                 self.matched.set(true);
                 self.changed.notify_waiters();
             }
-            // A read of many newlines grows many times by its prefixes.
+            // Every line gets a prefix, so a read with many newlines becomes many times larger.
             if lines.len() >= CHUNK {
                 self.queue(side.stream, lines);
             }

@@ -21,8 +21,8 @@ pub struct Limits {
     largest: u64,
     /// The help where the file is larger.
     help: &'static str,
-    /// Whether the config names it, and not the command line: then it is no pipe, and behind no
-    /// symbolic link of another user.
+    /// Whether the config names the file, and not the command line. Then the file must not be a
+    /// pipe, and no symbolic link of another user may lead to it.
     is_of_config: bool,
     /// Whether its lines are never shown.
     is_secret: bool,

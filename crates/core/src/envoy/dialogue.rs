@@ -22,7 +22,8 @@ use crate::prelude::*;
 use crate::report::history::Moment;
 use crate::types::Time;
 
-/// The limit of the sample after the closing of the listeners. The core waits no longer for both.
+/// The limit of the sample after the closing of the listeners. The budget has a limit of its own
+/// for the closing and the sample together.
 const LAST_POLL: Duration = Duration::from_millis(100);
 /// The remedy for a drain of inbound listeners that closes no connections.
 const SLOW_INBOUND: &str = "start it with `--drain-strategy immediate`, or a --drain-time-s shorter than the drain's `time`";

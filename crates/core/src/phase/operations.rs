@@ -47,7 +47,7 @@ pub(super) enum Goal {
     Down,
     /// Down: its start by request has failed. Its dependents did not start, or run without it.
     Failed,
-    /// Down, and the slot is free: it was replaced, or is taken back.
+    /// Down, and the slot is free: the instance was replaced, or is rolled back.
     Retired,
     /// Down, then up again.
     Again,

@@ -23,8 +23,8 @@ pub struct Running {
     hook_until: Option<Time>,
     /// `Note::AllReady` was given.
     all_ready: bool,
-    /// All processes were considered for a start. From then on only those are whose dependencies
-    /// have met a further condition.
+    /// All processes were considered for a start. From then on, a process is considered only if its
+    /// dependencies have met a further condition.
     has_scanned: bool,
     pub(crate) operations: Operations,
 }

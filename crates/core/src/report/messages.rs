@@ -144,7 +144,7 @@ pub(crate) fn still_open(last: Load) -> String {
 pub fn stopped(end: End, took: Option<Duration>, killed: bool) -> String {
     match took {
         Some(took) => format!("{end}, {} after it was asked to stop", human(took)),
-        // There was no time to ask.
+        // drainit killed the process and had no time to ask it to stop.
         None if killed => end.to_string(),
         None => format!("{end}, without being asked to"),
     }

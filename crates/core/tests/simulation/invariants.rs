@@ -155,9 +155,9 @@ struct Seen {
     alone: bool,
     /// Processes that a request stops after their dependents.
     by_request: bool,
-    /// They have failed their liveness check, so that they are drained only for `min`.
+    /// Processes that have failed their liveness check, so that they are drained only for `min`.
     unhealthy: bool,
-    /// Their stop has begun before the shutdown.
+    /// Processes whose stop has begun before the shutdown.
     stops_early: bool,
     /// drainit holds no sockets for them any more.
     released: bool,
@@ -432,7 +432,7 @@ impl<'a> Checker<'a> {
             true => Duration::ZERO,
             false => self.needed_after(process),
         };
-        // One that was asked by KILL has nothing left to ask for.
+        // A process that was stopped by SIGKILL cannot ask for more time.
         let is_killed =
             self.at[index].group_killed || self.at[index].pending || self.at[index].doomed;
         let is_in_time = |at: Time| now < at || self.was_paused(at, now) && now <= self.seen_at(at);
@@ -561,8 +561,8 @@ impl<'a> Checker<'a> {
         self.at.push(Seen::default());
     }
 
-    /// A new instance is about to replace a running one. In an overlap nothing happens to that for
-    /// now.
+    /// A new instance is about to replace a running one. In an overlap nothing happens to the
+    /// running instance for now.
     fn replacing(&mut self, new: ProcessId, old: ProcessId, overlaps: bool, procs: &[Proc]) {
         self.hold(self.roles[new.index()] == Role::New { old }, "a replacement by another slot");
         if !overlaps {
@@ -1586,8 +1586,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// A process that runs is not behind what it follows, unless that is on its way; and one that
-    /// was stopped to follow is started again.
+    /// A process that runs has followed every new instance of its dependencies, unless it is about
+    /// to follow; and a process that was stopped to follow is started again.
     // holds: C198, C199, C200, C201, C240, C655
     fn holds_followers(&mut self, procs: &[Proc]) {
         self.retire(procs);

@@ -193,8 +193,8 @@ pub(crate) struct Behaviour {
 }
 
 impl Scenario {
-    /// When drainit sees what happens at this time, both since the start: later, if it does not run
-    /// then.
+    /// When drainit sees what happens at the time `at`: later than `at` if drainit does not run
+    /// then. Both times count from the start.
     pub(crate) fn seen_at(&self, at: Duration) -> Duration {
         // One may begin where the one before it ends.
         let end = |at, (from, to): &_| if (*from..*to).contains(&at) { *to } else { at };

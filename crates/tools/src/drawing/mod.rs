@@ -21,9 +21,9 @@ const BARS: f64 = WIDTH - LEFT - 10.0;
 const ROW: f64 = 22.0;
 /// The height of a title and the line below it.
 const HEAD: f64 = 56.0;
-/// The characters of a line in small letters.
+/// The number of characters that fit into a line in the small font.
 const LINE: usize = 165;
-/// The characters of a title.
+/// The number of characters that fit into a title.
 const TITLE: usize = 100;
 
 /// Steps on a time axis. Times are seconds.
@@ -59,7 +59,8 @@ enum Look {
     Good,
     /// Off the critical path.
     Aside,
-    /// Cut, or later than planned.
+    /// In a plan, a step that gets less time than it asks for. In a report, a step that took longer
+    /// than planned.
     Short,
     Killed,
     /// What was planned, behind what happened.

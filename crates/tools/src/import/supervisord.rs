@@ -194,9 +194,9 @@ fn truth(value: Option<&str>) -> Option<bool> {
 /// The values of placeholders.
 struct Names<'a> {
     program: &'a str,
-    /// That of a copy.
+    /// The number of a copy.
     number: &'a str,
-    /// Whose values are expanded already. The last one of a name counts.
+    /// The variables, with expanded values. If a name occurs twice, the last one counts.
     variables: Vec<(String, String)>,
 }
 

@@ -270,7 +270,7 @@ stdout_logfile=/var/log/%(ENV_PORT)s.log
     assert_eq!(processes(Format::Supervisord, text), meant);
 }
 
-/// Nothing expands it in the original, so `check` need not ask what is meant.
+/// Nothing expands a plain `$` in the original format, so `check` need not ask what is meant.
 #[test]
 fn a_plain_dollar_stays_one() {
     let of = |format, text: &str| {

@@ -224,7 +224,8 @@ impl<'a> Reader<'a> {
         Some(entries)
     }
 
-    /// Checks that `node` is a mapping. `help` is called with the name where it is not.
+    /// Checks that `node` is a mapping. If `node` is not a mapping, `help` is called with the name of
+    /// `node`.
     fn mapping<'n>(
         &mut self,
         node: &'n Node,

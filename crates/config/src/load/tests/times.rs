@@ -181,7 +181,8 @@ processes:
   cache: {command: [a]}
   router: {command: [a], depends_on: [cache], drain: {envoy: {admin: 'unix:/b', time: 15s}}}
 ";
-    // No path contains both, but no process is stopped before every drain is over.
+    // No path contains both `router` and `db`, but no process is stopped before every drain is
+    // over.
     assert_eq!(
         lines(&problems(text)),
         [

@@ -120,7 +120,8 @@ impl Node {
         matches!(&self.kind, Kind::Sequence(items) if items.is_empty())
     }
 
-    /// The value of a key, or of a number in a list, unless it is empty.
+    /// The value of a key of a mapping, or the item at an index of a list, unless the value is
+    /// empty.
     fn step(&self, key: &str) -> Option<&Rc<Self>> {
         let of_key = self.entries().iter().find(|(name, _)| &*name.text == key);
         let value = match of_key {
