@@ -37,20 +37,20 @@ pub enum Action {
     Stop { process: ProcessId, signal: Signal },
     /// Send a signal to the process group.
     StopGroup { process: ProcessId, signal: Signal },
-    /// KILL the process group.
+    /// Send SIGKILL to the process group.
     Kill(ProcessId),
     /// Start the command of a hook.
     RunHook(HookId),
-    /// KILL the process group of a hook that takes too long. Its end is not reported.
+    /// Send SIGKILL to the process group of a hook that takes too long. Its end is not reported.
     AbortHook(HookId),
     /// The shutdown has begun, and `/readyz` stays good: probes end. Drains that begin from now on
     /// leave the health check of their process as it is, until [`Action::Unready`].
     StayReady,
     /// The shutdown has begun: `/readyz` turns 503, probes end.
     Unready,
-    /// Drain the process. Of an Envoy, answer with `Event::DrainAnswered`, then send
+    /// Drain the process. For an Envoy, answer with `Event::DrainAnswered`, then send
     /// `Event::DrainSample`s: seldom at first, often from [`QUIET`](crate::drain::QUIET) before
-    /// `min` is over. Of others, answer with `Event::Drained` when it is complete.
+    /// `min` is over. For any other process, answer with `Event::Drained` when it is complete.
     Drain {
         process: ProcessId,
         /// The shortest wait from now: no sample ends the drain before.

@@ -17,7 +17,7 @@ const MIN_DRAIN: Duration = Duration::from_secs(1);
 const MAX_CLOSING: Duration = Duration::from_millis(250);
 /// drainit exits this long before the grace period ends; also the shortest final wait.
 const EXIT_MARGIN: Duration = Duration::from_millis(100);
-/// The time of leftover processes between TERM and KILL.
+/// The time of leftover processes between SIGTERM and SIGKILL.
 const MAX_LEFTOVERS: Duration = Duration::from_secs(2);
 
 /// The time to reserve after each process, computed once: the longest path through its
@@ -26,7 +26,7 @@ const MAX_LEFTOVERS: Duration = Duration::from_secs(2);
 pub struct Budget {
     /// Stops of this process and, after it, of everything that it depends on.
     stop_path: Vec<Duration>,
-    /// The same without hooks.
+    /// Like `stop_path`, without hooks.
     bare_path: Vec<Duration>,
     /// The part of it that nothing else may take, as far as it is a quarter of the window.
     least_path: Vec<Duration>,
@@ -38,7 +38,7 @@ pub struct Budget {
     stop_least: Duration,
     /// The `min`s of the longest path of drains.
     drain_all: Duration,
-    /// The same without the first drain of each path.
+    /// Like `drain_all`, without the first drain of each path.
     drain_rest: Duration,
 }
 
@@ -86,7 +86,7 @@ impl Budget {
         share_beside(self.stop_least, delay, self.drain_and_stop_all(), left)
     }
 
-    /// The time for which `/readyz` stays good. The first drains go on meanwhile.
+    /// The time for which `/readyz` stays good. The first drains continue meanwhile.
     #[must_use]
     pub fn unready_delay(&self, spec: &Spec, now: Time, deadline: Time) -> Duration {
         let (delay, left) = (Wait::new(Some(spec.unready_delay)), deadline.since(now));
@@ -132,8 +132,8 @@ impl Budget {
         MAX_CLOSING.min(deadline.since(now) / 4)
     }
 
-    /// The longest wait of the dependencies of a killed process for its end. It may survive KILL,
-    /// and they need time to stop, too.
+    /// The longest wait of the dependencies of a killed process for its end. It may survive
+    /// SIGKILL, and they need time to stop, too.
     #[must_use]
     pub fn after_kill(now: Time, deadline: Time) -> Duration {
         AFTER_KILL.min(deadline.since(now) / 4)
@@ -145,13 +145,13 @@ impl Budget {
         over.since(now).saturating_sub(EXIT_MARGIN).max(EXIT_MARGIN).min(longest)
     }
 
-    /// The time of leftover processes between TERM and KILL.
+    /// The time of leftover processes between SIGTERM and SIGKILL.
     #[must_use]
     pub fn leftovers(now: Time, deadline: Time) -> Duration {
         MAX_LEFTOVERS.min(deadline.since(now))
     }
 
-    /// The time from the stop signal to KILL for a process that is asked to stop now.
+    /// The time from the stop signal to SIGKILL for a process that is asked to stop now.
     ///
     /// A declared time is kept if it fits. Otherwise the wait is the time that all later needs
     /// leave, but at least its share in proportion to the needs of all stops, and [`MIN_STOP`] if
@@ -254,8 +254,8 @@ fn share(Wait { limit, need }: Wait, after: Duration, left: Duration) -> Duratio
     limit.min(left.saturating_sub(after).max(proportion(need, after, left)))
 }
 
-/// Like [`share`], for a wait that is not a stop: the wait takes nothing of `stops`, which is the time
-/// that the later stops keep.
+/// Like [`share`], for a wait that is not a stop: the wait takes nothing of `stops`, the time that
+/// the later stops keep.
 fn share_beside(stops: Duration, wait: Wait, after: Duration, left: Duration) -> Duration {
     share(wait, after, left).min(left.saturating_sub(stops))
 }

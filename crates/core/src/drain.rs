@@ -37,7 +37,8 @@ const NOTED_EVERY: Duration = Duration::from_secs(60);
 pub(crate) enum Progress {
     NotDue,
     Active(Active),
-    /// Over, and last counted at `at`. What is open is counted once more before the stop.
+    /// Over, and last counted at `at`. The open connections or requests are counted once more
+    /// before the stop.
     Drained {
         at: Time,
         /// The end of the time of the drain.
@@ -172,12 +173,14 @@ impl State {
     /// A count was answered. The sample came before.
     fn counted(&mut self, process: ProcessId, mut count: FinalCount) {
         let allowed = self.process(process).drain.map_or(0, |drain| drain.exit_at);
-        // What was open and is not known now may still be open.
+        // Connections or requests that were open, and whose number is not known now, may still be
+        // open.
         let is_open = count.load.active.map_or(count.is_noted, |active| active > allowed);
         if !is_open || self.is_past(count.until) {
             self.end_final_count(process);
             if !self.is_past(count.until) {
-                // Clients may go on while others are waited for.
+                // Clients may send more requests while the drains of other processes are waited
+                // for.
                 let (at, until) = (self.now, count.until);
                 self[process].drain = Progress::Drained { at, until, is_counted: true };
             }

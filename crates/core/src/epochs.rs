@@ -71,7 +71,7 @@ enum Event {
 }
 
 impl EpochState {
-    /// The table of `docs/hot-restart.md`. What it does not name changes nothing.
+    /// The table of `docs/hot-restart.md`. An event that the table does not name changes nothing.
     fn after(self, event: Event) -> Self {
         match (self, event) {
             (Self::Pending, Event::Live) => Self::Free,
@@ -123,7 +123,7 @@ pub(crate) struct Epochs {
 }
 
 impl Epochs {
-    /// A process that is no epoch is free.
+    /// A process that is not an epoch is free.
     fn state(&self, process: ProcessId) -> EpochState {
         self.all.get(&process).map_or(EpochState::Free, |epoch| epoch.state)
     }
@@ -306,7 +306,8 @@ impl State {
     }
 
     /// Asks the epochs to end that no newer epoch ends any more, and starts those that have waited
-    /// for the end of another one. `may_stop`: no drain goes on for which an old epoch has to live.
+    /// for the end of another one. `may_stop`: no drain is under way for which an old epoch has to
+    /// live.
     pub(crate) fn settle_epochs(&mut self, may_stop: bool, deadline: Time) {
         for process in self.held_epochs() {
             if may_stop {

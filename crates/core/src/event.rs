@@ -75,8 +75,8 @@ pub enum Event {
         process: ProcessId,
         is_alive: bool,
     },
-    /// A process asks for more time (`EXTEND_TIMEOUT_USEC`): its start has not failed, or KILL does
-    /// not follow, before this much time from now has passed.
+    /// A process asks for more time (`EXTEND_TIMEOUT_USEC`): its start has not failed, or SIGKILL
+    /// does not follow, before this much time from now has passed.
     TimeoutExtended {
         process: ProcessId,
         by: Duration,
@@ -123,8 +123,8 @@ pub enum Request {
     Stop,
     /// Start it after the dependencies that are down. Done at once if it is ready.
     Start,
-    /// Drain it, stop it and start it; its dependents are not touched. The same as `Start` if it
-    /// does not run.
+    /// Drain it, stop it and start it; its dependents are not touched. If the process does not run,
+    /// this is the same as `Start`.
     Restart,
 }
 

@@ -16,7 +16,7 @@
 //!            end that stops all                   over                    gone
 //!  Running ──────────────────────▶ Draining ─────────────▶ Stopping ──────────────▶ Finishing ──▶ Done
 //!  starts, supervises,             readiness_delay,        dependents first,        leftovers,
-//!  restarts                        pre_stop, drains        KILL at each limit       post_stop
+//!  restarts                        pre_stop, drains        SIGKILL at each limit    post_stop
 //! ```
 //!
 //! Each phase is a type that consumes the previous one, so there is no way back; this is the only

@@ -98,7 +98,7 @@ pub enum Note {
         process: ProcessId,
         /// The newer one.
         to: ProcessId,
-        /// Time until KILL.
+        /// Time until SIGKILL.
         limit: Duration,
     },
     /// The older epoch of this one has ended before its time: Envoy aborts this one, too.
@@ -159,7 +159,7 @@ pub enum Note {
         /// Its traffic is polled meanwhile.
         counted: bool,
     },
-    /// A drain that is polled goes on for another minute or more.
+    /// A drain that is polled takes another minute or more.
     StillDraining {
         process: ProcessId,
         load: Load,
@@ -187,7 +187,7 @@ pub enum Note {
     Stopping {
         process: ProcessId,
         signal: Signal,
-        /// Time until KILL.
+        /// Time until SIGKILL.
         limit: Duration,
     },
     Killed {
@@ -195,7 +195,7 @@ pub enum Note {
         /// Time since it was asked to end; `None` if there was no time to ask.
         after: Option<Duration>,
     },
-    /// Descendants are alive that KILL has not ended, or has not reached.
+    /// Descendants are alive that SIGKILL has not ended, or has not reached.
     LeftoversRemain,
     /// A process has ended during the shutdown.
     Stopped {
@@ -203,14 +203,14 @@ pub enum Note {
         end: End,
         /// Time since it was asked to end; `None` if it was not.
         took: Option<Duration>,
-        /// drainit had sent KILL.
+        /// drainit had sent SIGKILL.
         killed: bool,
         /// A newer epoch of it has ended it.
         handed_over: bool,
     },
     /// The deadline has come and a process is still alive.
     DeadlinePassed,
-    /// KILL does not end the process (it hangs in the kernel); drainit no longer waits for it.
+    /// SIGKILL does not end the process (it hangs in the kernel); drainit no longer waits for it.
     Unkillable(ProcessId),
 }
 
@@ -237,7 +237,7 @@ pub enum RequestError {
     /// The process ended before it was ready, or before the rest of the request was done, or a
     /// oneshot failed.
     Ended { process: ProcessId, end: End, was_ready: bool },
-    /// KILL does not end it.
+    /// SIGKILL does not end it.
     Unkillable(ProcessId),
     /// Its running instance has ended, or has failed its liveness check, before the new one had taken
     /// over from it, which then cannot.
@@ -255,9 +255,9 @@ pub enum AfterEnd {
         /// Consecutive restarts, starting at 1.
         attempt: u32,
     },
-    /// Nothing: it is no failure.
+    /// Nothing: the end is not a failure.
     Nothing,
-    /// It stays down after a failure, and the container goes on.
+    /// The process stays down after a failure, and the container continues.
     StaysDown,
     /// It stays down: the restart limit is reached.
     GivesUp,

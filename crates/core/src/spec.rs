@@ -83,7 +83,7 @@ pub struct ProcessSpec {
     /// Those of them that are restarted when a new instance of it has met the condition.
     pub followers: Vec<(ProcessId, StartCondition)>,
     pub oneshot: bool,
-    /// The exit codes that are no failure.
+    /// The exit codes that do not count as a failure.
     pub success_codes: Vec<u8>,
     /// The time after which a oneshot is stopped and has failed.
     pub timeout: Option<Duration>,
@@ -109,7 +109,7 @@ pub struct ProcessSpec {
     /// The container is not ready once this process has ended for good with a failure.
     pub required: bool,
     pub stop_signal: Signal,
-    /// Time from `stop_signal` to KILL.
+    /// Time from `stop_signal` to SIGKILL.
     pub stop: Wait,
     pub hooks: HookWaits,
     pub drain: Option<DrainSpec>,
@@ -136,8 +136,8 @@ pub struct DrainSpec {
 }
 
 impl Spec {
-    /// The wait after the deadline for a process that survives KILL: half of the reserve, but long
-    /// enough to reap.
+    /// The wait after the deadline for a process that survives SIGKILL: half of the reserve, but
+    /// long enough to reap.
     #[must_use]
     pub fn after_deadline(&self) -> Duration {
         (self.reserve / 2).clamp(AFTER_KILL, LONGEST_AFTER_KILL)
@@ -168,13 +168,13 @@ impl Spec {
 }
 
 impl ProcessSpec {
-    /// Whether an end is no failure.
+    /// Whether an end does not count as a failure.
     #[must_use]
     pub fn is_success(&self, end: End) -> bool {
         matches!(end, End::Code(code) if self.success_codes.contains(&code))
     }
 
-    /// Whether the container goes on without it even if its start fails.
+    /// Whether the container continues without the process even if its start fails.
     #[must_use]
     pub fn may_be_missing(&self) -> bool {
         !self.required && self.on_exit.failure == ExitPolicy::Ignore

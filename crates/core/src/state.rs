@@ -46,13 +46,13 @@ pub enum Lifecycle {
     },
     /// It runs; its `pre_stop` hook runs, too, and is killed at `until`.
     PreStop { until: Time },
-    /// It was asked to end. KILL follows at `kill_at`.
+    /// It was asked to end. SIGKILL follows at `kill_at`.
     Stopping { since: Time, kill_at: Time },
     /// It was killed and is not reaped yet.
     Killed {
         /// When it was asked to end; `None` if it was not.
         asked: Option<Time>,
-        /// Its dependencies wait for its end until then; `None`: no longer, it survives KILL.
+        /// Its dependencies wait for its end until then; `None`: no longer, it survives SIGKILL.
         holds_until: Option<Time>,
     },
     /// It has ended, and other members of its process group are alive.
@@ -136,14 +136,14 @@ impl Lifecycle {
         matches!(self, Self::Remains { .. } | Self::RestKilled { .. })
     }
 
-    /// Whether its dependencies need not wait for it: it is gone, or survives KILL.
+    /// Whether its dependencies need not wait for it: it is gone, or survives SIGKILL.
     #[must_use]
     pub fn releases_dependencies(self) -> bool {
         matches!(self, Self::Done | Self::Stopped { .. }) || self.survives_kill()
     }
 
-    /// Whether the process, or the rest of its process group, survives KILL: it is not waited for any
-    /// more.
+    /// Whether the process, or the rest of its process group, survives SIGKILL: it is not waited
+    /// for any more.
     #[must_use]
     pub fn survives_kill(self) -> bool {
         matches!(
@@ -247,7 +247,7 @@ pub struct State {
     busy: usize,
     /// Number of processes that the container waits for to be ready.
     unsettled: usize,
-    /// Required processes that stay down after a failure, while the container goes on.
+    /// Required processes that stay down after a failure, while the container continues.
     pub missing: BTreeSet<ProcessId>,
     /// Watched files that have changed since the process was started, and whose action has not begun:
     /// a process and an index into its `watch`. Whether the file is quiet, so that the action is due.

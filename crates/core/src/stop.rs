@@ -1,4 +1,4 @@
-//! The stop of one process: its `pre_stop` hook, the stop signal, KILL, the rest of its process
+//! The stop of one process: its `pre_stop` hook, the stop signal, SIGKILL, the rest of its process
 //! group, its `post_stop` hook. A shutdown and the requests of the operator share it; they differ in
 //! the deadline and in what has to be gone before.
 
@@ -57,7 +57,7 @@ impl State {
         }
     }
 
-    /// Sends the stop signal. `limit`: the time until KILL.
+    /// Sends the stop signal. `limit`: the time until SIGKILL.
     pub(crate) fn signal_stop(&mut self, process: ProcessId, limit: Duration) {
         let signal = self.stop_signal(process);
         let limit = if self.needs_kill(process) { limit.min(LONGEST_END) } else { limit };
@@ -193,8 +193,8 @@ impl State {
     }
 
     /// Handles the expired waits of processes that are being stopped: asks when a `pre_stop` hook
-    /// takes too long, kills what is alive after its time, stops waiting for what survives KILL and
-    /// for `post_stop` hooks that take too long.
+    /// takes too long, kills what is alive after its time, stops waiting for what survives SIGKILL
+    /// and for `post_stop` hooks that take too long.
     pub(crate) fn expire(&mut self, deadline: Time) {
         for process in self.by_rank(self.due()).into_iter().rev() {
             match self.life(process) {
@@ -238,7 +238,7 @@ impl State {
             _ => self[id].drain_signalled.map(|since| self.now.since(since)),
         };
         let killed = matches!(self.life(id), Lifecycle::Killed { .. });
-        // drainit sent this KILL, so there is no need to guess another sender.
+        // drainit sent this SIGKILL, so there is no need to guess another sender.
         let end = if killed { end.plainly() } else { end };
         let handed_over = is_left_to_newer && !killed;
         self.note(Note::Stopped { process: id, end, took, killed, handed_over });
@@ -247,7 +247,7 @@ impl State {
         if !remains {
             self.after_end(id, deadline);
         } else if let Lifecycle::Killed { holds_until, .. } = self.life(id) {
-            // The KILL was for its group, too, of which some are not gone yet.
+            // The SIGKILL was for its group, too, of which some are not gone yet.
             self.set(id, Lifecycle::RestKilled { holds_until });
         } else if let Some(kill_at) = held_until {
             // One of them may be the Envoy.
@@ -261,9 +261,9 @@ impl State {
         }
     }
 
-    /// Whether this end answers the signal that asked the process to drain, and is no failure. A
-    /// program that handles the signal, such as a shell or a JVM, may end with the code that a shell
-    /// shows for it.
+    /// Whether this end answers the signal that asked the process to drain, and is not a failure. A
+    /// program that handles the signal, such as a shell or a JVM, may end with the code that a
+    /// shell shows for it.
     #[must_use]
     pub fn is_answer(&self, id: ProcessId, end: End) -> bool {
         let signal = self.process(id).drain.and_then(|drain| drain.signal).map(End::Signal);
@@ -272,8 +272,8 @@ impl State {
         self[id].drain_signalled.is_some() && (self.process(id).is_success(end) || is_of_signal)
     }
 
-    /// Runs the `post_stop` hook of a process that has ended for good: no other instance goes on, and
-    /// something has run since the hook did.
+    /// Runs the `post_stop` hook of a process that has ended for good: no other instance continues,
+    /// and something has run since the hook did.
     pub fn after_end(&mut self, id: ProcessId, deadline: Time) {
         let has_run = core::mem::take(&mut self[id].has_run);
         let heir = self[id].beside.filter(|_| self.goes_on_beside(id));

@@ -11,8 +11,8 @@ use crate::load::source::Unreadable;
 const MOST_FILES: usize = 100;
 
 /// The `*.yaml` and `*.yml` files of a directory in the order of their names, byte by byte; `None`
-/// if `path` is no directory. Directories are left out, and hidden files: those of editors, and those that
-/// Kubernetes puts beside the files of a ConfigMap.
+/// if `path` is not a directory. Directories are left out, and hidden files: those of editors, and
+/// those that Kubernetes puts beside the files of a ConfigMap.
 ///
 /// # Errors
 /// If the directory cannot be read, has no such file or too many.

@@ -23,7 +23,7 @@ pub struct Keys {
     pub own: &'static [Key],
     /// Further keys of the same mapping.
     pub flat: &'static [&'static Keys],
-    /// The key that a value stands for that is no mapping.
+    /// The key for which a value that is not a mapping stands.
     pub short: Option<&'static str>,
 }
 

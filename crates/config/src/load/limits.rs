@@ -65,7 +65,8 @@ pub fn cgroups(root: &Path, controller: &str) -> Vec<PathBuf> {
     out
 }
 
-/// The number at this place of a file; `None` for `max` and for -1, which are no limit.
+/// The number at this place of a file; `None` for `max` and for -1, which mean that there is no
+/// limit.
 fn number(file: &Path, place: usize) -> Option<u64> {
     read_to_string(file).ok()?.split_whitespace().nth(place)?.parse().ok()
 }

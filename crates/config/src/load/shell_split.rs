@@ -60,7 +60,7 @@ struct Line {
     operator: Option<&'static str>,
     /// A `#` begins a word outside quotes.
     has_comment: bool,
-    /// Every quote is closed, and the last character is no backslash.
+    /// Every quote is closed, and the last character is not a backslash.
     is_closed: bool,
 }
 
@@ -84,7 +84,7 @@ impl Line {
             match (quote, c) {
                 (Some(open), _) if open == c => quote = None,
                 (Some('\''), _) => word.get_or_insert_default().push(c),
-                // A line break behind a backslash is no character of a word.
+                // A line break behind a backslash is not a character of a word.
                 (_, '\\') => match chars.next() {
                     Some('\n') => {}
                     None => line.is_closed = false,

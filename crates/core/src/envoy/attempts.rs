@@ -55,7 +55,7 @@ pub(super) struct Attempts {
     resumes: Option<Time>,
 }
 
-/// What is to be done next.
+/// The next thing to do.
 pub(super) enum Next {
     /// Make a call within this limit.
     Make(Call, Duration),

@@ -1,4 +1,4 @@
-//! Detects an Envoy that does not close connections while it drains: requests go on, and no
+//! Detects an Envoy that does not close connections while it drains: requests continue, and no
 //! connection is closed. Pure.
 
 use core::time::Duration;
@@ -35,8 +35,9 @@ impl ClosingWatch {
     /// Takes a sample of the drain. Returns, once, the number of requests that began and ended without
     /// a closed connection, when there are too many. A missing statistic proves nothing.
     ///
-    /// Nor does a stream that ends, if it began before: its head was sent by then, and Envoy announces
-    /// a close in the head. Which requests are still active is unknown, so all of them count as new.
+    /// A stream that began before the drain proves nothing by its end: its head was sent by then,
+    /// and Envoy announces a close in the head. Which requests are still active is unknown, so all
+    /// of them count as new.
     pub(crate) fn check(&mut self, now: Time, sample: &Sample) -> Option<u64> {
         let (total, active) = (sample.requests_total?, sample.requests_active?);
         let closed = sample.drain_close?;

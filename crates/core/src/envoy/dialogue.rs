@@ -27,7 +27,7 @@ use crate::types::Time;
 const LAST_POLL: Duration = Duration::from_millis(100);
 /// The remedy for a drain of inbound listeners that closes no connections.
 const SLOW_INBOUND: &str = "start it with `--drain-strategy immediate`, or a --drain-time-s shorter than the drain's `time`";
-/// The pause before a state that was not told is asked for again.
+/// The pause before drainit asks again for a state that it did not learn.
 const ASKED_AGAIN: Duration = Duration::from_millis(250);
 /// By when connections must have closed, where every response closes its own.
 const CLOSING_SEEN: Duration = Duration::from_secs(2);

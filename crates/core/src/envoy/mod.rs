@@ -25,13 +25,13 @@ use core::fmt;
 pub enum Call {
     /// Begin to drain, and keep accepting.
     DrainListeners,
-    /// The same for listeners with `traffic_direction: INBOUND` only.
+    /// Like `DrainListeners`, but only for listeners with `traffic_direction: INBOUND`.
     DrainInbound,
     /// Every response closes its connection.
     FailHealthcheck,
     /// Stop accepting.
     CloseListeners,
-    /// The same for listeners with `traffic_direction: INBOUND` only.
+    /// Like `CloseListeners`, but only for listeners with `traffic_direction: INBOUND`.
     CloseInbound,
 }
 

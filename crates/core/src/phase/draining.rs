@@ -77,8 +77,8 @@ impl Draining {
         let unready_at =
             (stays_ready && !unready_delay.is_zero()).then(|| state.now + unready_delay);
         state.act(if unready_at.is_some() { Action::StayReady } else { Action::Unready });
-        // Nothing is started from now on, and readiness is not waited for. What requests have begun
-        // to stop ends within the deadline.
+        // Nothing is started from now on, and readiness is not waited for. Processes that requests
+        // have begun to stop end within the deadline.
         for process in state.spec.ids() {
             state.cancel_start(process, shutdown.deadline);
         }
@@ -91,8 +91,8 @@ impl Draining {
         }
         let delay = state.budget.readiness_delay(&state.spec, state.now, shutdown.deadline);
         let delay_until = was_ready.then(|| state.now + delay);
-        // Only a ready process can have traffic. A drain that a request has begun goes on, also that of
-        // an old epoch.
+        // Only a ready process can have traffic. A drain that a request has begun continues, also
+        // the drain of an old epoch.
         let mut drained = Vec::new();
         for process in Rc::clone(&state.spec).order.iter().rev().copied() {
             let goes_on = matches!(state[process].drain, Progress::Active(_));
@@ -133,7 +133,7 @@ impl Draining {
         // It has served nobody yet.
         let was_new =
             matches!(event, Event::Exited { process, .. } if state.has_not_taken_over(process));
-        // While the drain is held, nothing is to stop, and an end is no loss.
+        // While the drain is held, nothing is to stop, and an end is not a loss.
         let was_undrained = !self.held
             && matches!(event, Event::Exited { process, .. } if state.is_undrained(process));
         state.handle_stop(event, deadline);

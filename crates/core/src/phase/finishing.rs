@@ -1,5 +1,5 @@
-//! The last phase: leftover descendants get TERM, then KILL; the container's `post_stop` runs;
-//! exit.
+//! The last phase: leftover descendants get SIGTERM, then SIGKILL; the container's `post_stop`
+//! runs; exit.
 
 use crate::action::Action;
 use crate::budget::Budget;
@@ -26,7 +26,7 @@ enum Step {
 }
 
 impl Finishing {
-    /// Every process of the graph is gone. `killing_all`: there is no time for TERM.
+    /// Every process of the graph is gone. `killing_all`: there is no time for SIGTERM.
     pub(crate) fn enter(shutdown: Shutdown, killing_all: bool, state: &mut State) -> Phase {
         if killing_all {
             return Self::kill(shutdown, state);
@@ -114,7 +114,7 @@ impl Finishing {
 
     /// The next event after a scan is its answer. Among thousands of processes a scan takes long:
     /// the pause before the next one is as long, so that there is time to reap, and the limit after
-    /// KILL counts from the end of the scan.
+    /// SIGKILL counts from the end of the scan.
     fn take_answer(&mut self, state: &State) {
         let latest = self.shutdown.hard_end(state);
         if let Step::Sweep { signal, until, began, again: again @ None } = &mut self.step {

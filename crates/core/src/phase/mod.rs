@@ -60,7 +60,7 @@ impl Shutdown {
         self.last_signal = self.last_signal.map(|_| now);
     }
 
-    /// The time at which drainit gives up even on a process that survives KILL.
+    /// The time at which drainit gives up even on a process that survives SIGKILL.
     #[must_use]
     pub fn hard_end(&self, state: &State) -> Time {
         self.deadline + state.spec.after_deadline()

@@ -79,7 +79,7 @@ pub(super) struct Asked {
 }
 
 impl Operations {
-    /// Whether a process is on its way down, so that its end is no failure.
+    /// Whether a process is on its way down, so that its end is not a failure.
     pub(crate) fn stops(&self, process: ProcessId) -> bool {
         self.goals.get(&process).is_some_and(|goal| !matches!(goal, Goal::Up { .. }))
     }
@@ -505,7 +505,7 @@ impl Operations {
         judged
     }
 
-    /// Fails the starts that wait for the next start of a process that KILL does not end.
+    /// Fails the starts that wait for the next start of a process that SIGKILL does not end.
     fn give_up(&mut self, state: &mut State) {
         if !self.requests.is_empty() || self.reload.is_some() {
             for process in state.spec.ids() {

@@ -138,7 +138,7 @@ impl Reload {
         started
     }
 
-    /// KILL does not end a process, so its step or what follows it comes to no end.
+    /// SIGKILL does not end a process, so its step or what follows it comes to no end.
     pub(super) fn unkillable(&mut self, process: ProcessId) {
         let left = self.under_way.len() + self.followed.len();
         if self.under_way.contains(&process) {

@@ -137,7 +137,7 @@ impl Operations {
         }
     }
 
-    /// Stops a new instance; the old one goes on.
+    /// Stops a new instance; the old instance continues.
     pub(super) fn take_back(&mut self, state: &mut State, new: ProcessId, why: RequestError) {
         if let Role::New { old } = state.role(new)
             && !self.stops(new)

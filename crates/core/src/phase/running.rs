@@ -478,7 +478,7 @@ fn consequence(
     }
 }
 
-/// Handles a process that stays down while the container goes on.
+/// Handles a process that stays down while the container continues.
 fn stay_down(state: &mut State, process: ProcessId, failed: bool) {
     if failed && state.process(process).required {
         state.missing.insert(process);

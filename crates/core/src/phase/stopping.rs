@@ -17,7 +17,7 @@ pub struct Stopping {
     pub shutdown: Shutdown,
     /// Everything is killed without order: after a third signal, or at the deadline.
     killing_all: bool,
-    /// When drainit gives up even on a process that survives KILL.
+    /// When drainit gives up even on a process that survives SIGKILL.
     give_up_at: Time,
     /// Every process is due for review, not only those with an event.
     review_all: bool,

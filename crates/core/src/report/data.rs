@@ -138,7 +138,7 @@ pub struct StopData {
     pub begins: Option<f64>,
     pub ends: Option<f64>,
     pub signal: Option<String>,
-    /// The time that was granted until KILL.
+    /// The time that was granted until SIGKILL.
     pub limit: Option<f64>,
     pub killed: bool,
 }

@@ -18,7 +18,7 @@ const FRESH: Duration = Duration::from_millis(50);
 /// Why something fails; whoever asks a process keeps it up to date. `None` after a success.
 pub type Reason = Rc<RefCell<Option<String>>>;
 
-/// What has happened in a slot.
+/// The events in a slot.
 #[derive(Clone, Debug, Default)]
 pub struct History {
     /// The first start of the process.
@@ -34,7 +34,7 @@ pub struct History {
     pub epoch: Option<u32>,
     /// The epoch or PID of an instance beside which another one ran.
     pub instance: Option<String>,
-    /// drainit has sent it KILL, because somebody asked for it.
+    /// drainit has sent it SIGKILL, because somebody asked for it.
     pub is_killed: bool,
     pub state: ProcessState,
     /// Since when it is in its state.
@@ -58,7 +58,7 @@ pub struct History {
     pub unhealthy: Reason,
     /// What speaks against its drain; `None` as long as that is not known.
     pub drain_warnings: Option<Rc<[String]>>,
-    /// When it was asked to end, by which signal, and the time until KILL.
+    /// When it was asked to end, by which signal, and the time until SIGKILL.
     pub(super) asked: Option<(Time, Signal, Duration)>,
     /// Its stop, once a shutdown has begun.
     pub(super) stop: Option<Stop>,

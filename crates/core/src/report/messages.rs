@@ -168,7 +168,7 @@ pub fn failure(why: Failure) -> String {
     }
 }
 
-/// The same as a sentence with the name of the process.
+/// Describes the failure in a sentence with the name of the process.
 fn failed(name: &str, why: Failure) -> String {
     match why {
         Failure::Hook => format!("the pre_start hook of {name} failed"),

@@ -307,7 +307,7 @@ impl Journal {
                 self.steps.begin(now, (StepKind::Stop, Some(process)));
             }
             Note::Killed { process, .. } => {
-                // A KILL for a restart, before the shutdown, is not part of it.
+                // A SIGKILL for a restart, before the shutdown, is not part of it.
                 if self.shutdown.is_some() {
                     self.going(now, process);
                     self.stop(process).killed = true;

@@ -100,7 +100,7 @@ impl Steps {
         self.over.retain(|step| step.key() != (StepKind::Stop, Some(process)));
     }
 
-    /// A process has ended, and its stop goes on with its group.
+    /// A process has ended, and its stop continues with its group.
     pub(super) fn remains(&mut self, now: Time, process: ProcessId) {
         let key = (StepKind::Stop, Some(process));
         match self.over.iter().rposition(|step| step.key() == key) {
@@ -124,13 +124,13 @@ impl Steps {
 
     pub(super) fn end(&mut self, now: Time, key: Option<Key>) {
         let step = key.and_then(|key| self.open.remove(&key));
-        // Before a shutdown, only a stop may go on once more: with the group of its process.
+        // Before a shutdown, only a stop may continue once more: with the group of its process.
         let step = step.filter(|step| self.is_shutdown || step.kind == StepKind::Stop);
         self.over.extend(step.map(|step| Step { ends: Some(now), ..step }));
     }
 }
 
-/// The step of a hook; `None` before a start, which is no part of a shutdown.
+/// The step of a hook; `None` for a hook before a start, which is not part of a shutdown.
 fn hook_key(hook: HookId) -> Option<Key> {
     match hook.stage {
         Stage::PreStart => None,

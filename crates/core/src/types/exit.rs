@@ -13,7 +13,7 @@ pub enum End {
     Code(u8),
     /// A signal ended it.
     Signal(Signal),
-    /// A KILL that drainit did not send ended it, and the kernel's count of OOM kills in this
+    /// A SIGKILL that drainit did not send ended it, and the kernel's count of OOM kills in this
     /// container has grown: most likely by this one.
     OutOfMemory,
 }
@@ -39,7 +39,7 @@ impl End {
         }
     }
 
-    /// The same without the guess about the sender of KILL.
+    /// The same without the guess about the sender of SIGKILL.
     #[must_use]
     pub fn plainly(self) -> Self {
         match self {
@@ -80,14 +80,14 @@ pub enum EndKind {
     Error,
     /// By a signal, such as its stop signal.
     Signal,
-    /// By a KILL of drainit, because its time was over.
+    /// By a SIGKILL of drainit, because its time was over.
     Killed,
     /// By the kernel's OOM killer.
     OomKilled,
 }
 
 impl EndKind {
-    /// The kind of an end; `killed`: drainit had sent KILL.
+    /// The kind of an end; `killed`: drainit had sent SIGKILL.
     #[must_use]
     pub fn of(end: End, killed: bool) -> Self {
         match end {
@@ -102,7 +102,7 @@ impl EndKind {
 
 /// The exit codes of drainit that do not come from a process.
 pub mod exit_code {
-    /// Asked to stop, and every process ended without KILL.
+    /// Asked to stop, and every process ended without SIGKILL.
     pub const OK: u8 = 0;
     /// A process did not become ready in time, or ended with code 0 where that is a failure.
     pub const NOT_READY: u8 = 1;

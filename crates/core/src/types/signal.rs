@@ -7,7 +7,7 @@ use core::time::Duration;
 /// then to its group, and the kernel merges equal signals that are pending.
 pub const ONE_SIGNAL: Duration = Duration::from_millis(5);
 
-/// The time that the kernel gets to end a process after KILL.
+/// The time that the kernel gets to end a process after SIGKILL.
 pub const AFTER_KILL: Duration = Duration::from_millis(200);
 
 /// A signal number, 1 to 64. `nix`'s enum has no real-time signals.

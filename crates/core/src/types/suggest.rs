@@ -2,7 +2,8 @@
 
 use crate::prelude::*;
 
-/// Longer names are not compared: they are no typing errors, and the comparison is quadratic.
+/// Longer names are not compared: such names are not typing errors, and the comparison is
+/// quadratic.
 const LONGEST: usize = 64;
 
 /// Whether a name is meant: `worker-*` means all that begin with `worker-`.

@@ -1,4 +1,4 @@
-//! Typed values of the tree. Reading goes on after each problem, so that one load reports all of
+//! Typed values of the tree. Reading continues after each problem, so that one load reports all of
 //! them.
 
 pub(crate) mod command;

@@ -224,8 +224,7 @@ impl<'a> Reader<'a> {
         Some(entries)
     }
 
-    /// Checks that `node` is a mapping. If `node` is not a mapping, `help` is called with the name of
-    /// `node`.
+    /// Checks that `node` is a mapping. If not, `help` is called with the name of `node`.
     fn mapping<'n>(
         &mut self,
         node: &'n Node,
