@@ -82,7 +82,10 @@ fn an_operator_needs_nothing_but_the_container() {
     };
     assert_eq!(as_user("0").0, Some(0), "{}", as_user("0").1);
     let (code, said) = as_user("10002");
-    assert!(code == Some(1) && said.contains("user 10002 may not send requests"), "{code:?} {said}");
+    assert!(
+        code == Some(1) && said.contains("user 10002 may not send requests"),
+        "{code:?} {said}"
+    );
     run.stop(30);
     assert_eq!(run.exit_code(), 0, "{}", run.logs());
 }
