@@ -195,6 +195,10 @@ impl Sink for LogFile {
         self.current().file = None;
     }
 
+    fn counts(&self) -> bool {
+        true
+    }
+
     fn report_dropped(&self, lines: u64, why: Option<Errno>) -> bool {
         tracing::warn!("{}; it is written again", dropped(&self.path, lines, why));
         self.current().is_reported = false;
