@@ -104,7 +104,6 @@ impl From<hyper::Error> for RequestError {
 }
 
 /// An I/O error in lower case and without its number: `connection refused`.
-#[must_use]
 pub fn describe_io(error: &io::Error) -> String {
     if error.kind() == io::ErrorKind::WouldBlock {
         // EAGAIN of connect(2) on a Unix socket: the backlog of the listener is full.
@@ -172,7 +171,6 @@ pub struct Client {
 
 impl Client {
     /// Connects at the first request.
-    #[must_use]
     pub fn new(address: Address) -> Self {
         Self { address, kept: None }
     }

@@ -66,7 +66,6 @@ enum Command {
 }
 
 /// Parses the command line and carries it out.
-#[must_use]
 pub fn main() -> ExitCode {
     // A stop signal may arrive right after the exec.
     mask::hold();

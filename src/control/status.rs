@@ -126,7 +126,6 @@ pub struct ProcessStatus {
 impl ProcessStatus {
     /// Whether this is the entry of the current instance of a process whose name is `pattern`, or
     /// begins with the part of `pattern` before the `*`.
-    #[must_use]
     pub fn is_named(&self, pattern: &str) -> bool {
         self.part == Part::Current && is_meant(pattern, &self.name)
     }
@@ -146,7 +145,6 @@ pub enum Part {
 
 impl Part {
     /// Its name in metrics.
-    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Current => "current",
@@ -223,7 +221,6 @@ impl Status {
 
     /// Why the container is not ready, in one line: `not ready: router (waiting), policy-engine
     /// (starting: connection refused)`.
-    #[must_use]
     pub fn not_ready_reason(&self) -> String {
         if let Some(shutdown) = &self.shutdown {
             return match shutdown.is_held {

@@ -38,7 +38,6 @@ enum ExecError {
 
 /// Runs the command. Returns the exit code for drainit: that of the command, 128 plus the signal
 /// that ended it, or 126 or 127 where it could not be started.
-#[must_use]
 pub fn run(options: &ExecOptions) -> u8 {
     panic_hook::handle_panics();
     match supervise(options) {

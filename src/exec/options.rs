@@ -28,7 +28,6 @@ pub struct ExecOptions {
 
 impl ExecOptions {
     /// A command with the default options.
-    #[must_use]
     pub fn new(command: Vec<OsString>) -> Self {
         Self {
             command,
@@ -44,7 +43,6 @@ impl ExecOptions {
     }
 
     /// As tini and dumb-init have it: every signal but CHLD is just forwarded.
-    #[must_use]
     pub fn forwarding_all() -> Self {
         let mut options = Self::new(Vec::new());
         options.stop_signals.clear();
@@ -54,7 +52,6 @@ impl ExecOptions {
     }
 
     /// Whether this signal stops the command: one that is dropped begins nothing.
-    #[must_use]
     pub fn stops(&self, signal: Signal) -> bool {
         self.stop_signals.contains(&signal) && self.rewrites.of(signal).is_some()
     }

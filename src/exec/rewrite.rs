@@ -19,13 +19,11 @@ pub struct Rewrite {
 
 impl Rewrites {
     /// The signal to forward for `signal`, if any.
-    #[must_use]
     pub fn of(&self, signal: Signal) -> Option<Signal> {
         self.rule(signal).unwrap_or(Some(signal))
     }
 
     /// What the last rule for `signal` makes of it; `None` without a rule.
-    #[must_use]
     pub fn rule(&self, signal: Signal) -> Option<Option<Signal>> {
         self.0.iter().rev().find(|rewrite| rewrite.from == signal).map(|rewrite| rewrite.to)
     }

@@ -48,7 +48,6 @@ const MIN: &str = "--drain-min (DRAINIT_DRAIN_MIN)";
 
 /// Runs the command and drains it before the stop. Returns the exit code for drainit, which is that
 /// of `run`.
-#[must_use]
 pub fn run(options: &ExecOptions, drain: &DrainOptions) -> u8 {
     panic_hook::install();
     let began = clock::now();

@@ -13,7 +13,6 @@ const LAST_SECOND: Duration = Duration::from_secs(253_402_300_799);
 
 /// Writes a time as RFC 3339, in UTC, with milliseconds. A time before 1970 or after 9999 becomes
 /// the nearest in between.
-#[must_use]
 pub fn stamp(now: SystemTime) -> String {
     let now = UNIX_EPOCH + now.duration_since(UNIX_EPOCH).unwrap_or_default().min(LAST_SECOND);
     humantime::format_rfc3339_millis(now).to_string()
@@ -21,7 +20,6 @@ pub fn stamp(now: SystemTime) -> String {
 
 /// Formats a message of drainit: in text every line gets the prefix and the time, and the first one
 /// the level unless it is `info`; in JSON it is one object.
-#[must_use]
 pub fn own_line(
     format: LogFormat,
     stream: Stream,

@@ -42,13 +42,11 @@ pub struct Output {
 impl Output {
     /// Writes to descriptors 1 and 2. Never changes their flags, which are shared with other
     /// processes.
-    #[must_use]
     pub fn stdio() -> Arc<Self> {
         Self::new(io::stdout(), io::stderr())
     }
 
     /// Writes to any two descriptors, and drops their owners when everything is written.
-    #[must_use]
     pub fn new<O, E>(stdout: O, stderr: E) -> Arc<Self>
     where
         O: AsFd + Send + Sync + 'static,
@@ -63,7 +61,6 @@ impl Output {
     }
 
     /// Writes both streams to one file.
-    #[must_use]
     pub(crate) fn file(file: LogFile) -> Arc<Self> {
         let json = Arc::new(AtomicBool::new(false));
         let writer = StreamWriter::new(Stream::Stdout, Box::new(file), Arc::clone(&json));
@@ -71,7 +68,6 @@ impl Output {
     }
 
     /// The format of drainit's own lines; text until it is set.
-    #[must_use]
     pub fn format(&self) -> LogFormat {
         if self.json.load(Relaxed) { LogFormat::Json } else { LogFormat::Text }
     }
@@ -142,7 +138,6 @@ impl Output {
     }
 
     /// The number of dropped lines.
-    #[must_use]
     pub fn dropped(&self, stream: Stream) -> u64 {
         self.writer(stream).lost()
     }

@@ -47,7 +47,6 @@ impl Splitter {
     }
 
     /// The incomplete line; empty if there is none.
-    #[must_use]
     pub fn partial(&self) -> &[u8] {
         &self.partial
     }
@@ -79,13 +78,11 @@ pub enum Form {
 
 impl Form {
     /// `[prefix] line`
-    #[must_use]
     pub fn prefix(prefix: &str) -> Self {
         Self::Prefix(format!("[{prefix}] ").into_bytes())
     }
 
     /// `{"time":…,"process":…,"stream":…,"message":…}`
-    #[must_use]
     pub fn json(process: &str, stream: Stream) -> Self {
         let mut middle = b"\",\"process\":".to_vec();
         write_json_string(process, &mut middle);

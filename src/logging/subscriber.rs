@@ -50,7 +50,6 @@ pub struct OwnLines {
 
 impl OwnLines {
     /// Sends events of this level and above to `output`.
-    #[must_use]
     pub fn new(output: Arc<Output>, level: Level) -> Self {
         Self { output, level }
     }

@@ -17,7 +17,6 @@ use crate::os::sys;
 use crate::types::Time;
 
 /// The time since boot.
-#[must_use]
 pub fn now() -> Time {
     // Every kernel since Linux 2.6.39 has it.
     let read = clock_gettime(ClockId::CLOCK_BOOTTIME).unwrap_or_else(|_| TimeSpec::new(0, 0));

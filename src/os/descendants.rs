@@ -77,7 +77,6 @@ pub(crate) fn living_children() -> Vec<Stat> {
 }
 
 /// The living members of a process group; empty where there is no `/proc`.
-#[must_use]
 pub(crate) fn members_of_group(leader: Pid) -> Vec<Descendant> {
     let alive = group_members(leader).into_iter().filter(|stat| stat.is_alive);
     alive.map(|stat| stat.process).collect()
@@ -85,7 +84,6 @@ pub(crate) fn members_of_group(leader: Pid) -> Vec<Descendant> {
 
 /// Whether all members of a process group have ended, and their parents, which are not drainit, do
 /// not reap them. False where there is no `/proc` of our PID namespace.
-#[must_use]
 pub(crate) fn has_only_zombies(leader: Pid) -> bool {
     let members = group_members(leader);
     is_proc_ours() && !members.is_empty() && members.iter().all(|stat| !stat.is_alive)
@@ -178,7 +176,6 @@ fn is_proc_ours() -> bool {
 }
 
 /// Names processes in one line, at most [`MAX_LISTED`] of them.
-#[must_use]
 pub(crate) fn list(processes: &[Descendant]) -> String {
     let name = |process: &Descendant| match process.name.as_str() {
         "" => process.pid.to_string(),

@@ -66,7 +66,6 @@ pub enum Group {
 }
 
 /// Probes a process group without sending a signal.
-#[must_use]
 pub fn group(leader: Pid) -> Group {
     let Ok(leader) = only_one(leader) else { return Group::Gone };
     match nix::sys::signal::killpg(NixPid::from_raw(leader), None) {

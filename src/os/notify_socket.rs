@@ -125,7 +125,6 @@ impl NotifySocket {
     }
 
     /// The value of `NOTIFY_SOCKET` for the process.
-    #[must_use]
     pub fn env_value(&self) -> String {
         format!("@{}", self.name)
     }

@@ -42,7 +42,6 @@ pub(crate) struct Sweep {
 }
 
 impl Sweep {
-    #[must_use]
     pub(crate) const fn new(signal: Signal) -> Self {
         Self { signal, seen: BTreeSet::new(), refused: Vec::new(), is_done: false }
     }
@@ -52,7 +51,6 @@ impl Sweep {
     }
 
     /// Whether no scan has found a process yet.
-    #[must_use]
     pub(crate) fn is_new(&self) -> bool {
         self.seen.is_empty()
     }

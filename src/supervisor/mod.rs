@@ -86,7 +86,6 @@ pub struct Setup {
 /// Runs the processes until the container is to end, and returns the exit code. Where the kernel
 /// refuses what drainit itself needs (descriptors, a timer), an error is logged, all processes are
 /// stopped, and the code is 70.
-#[must_use]
 pub fn run(setup: Setup) -> u8 {
     let output = Arc::clone(&setup.output);
     run_to_the_end(setup).unwrap_or_else(|error| {

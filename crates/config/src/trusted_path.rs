@@ -153,7 +153,6 @@ fn by_descriptor(file: &impl AsRawFd) -> Option<PathBuf> {
 }
 
 /// Whether something is at a path.
-#[must_use]
 pub fn exists(path: &Path) -> bool {
     Place::behind(path).and_then(|place| place.stat()).is_ok()
 }

@@ -43,7 +43,6 @@ pub struct Budget {
 }
 
 impl Budget {
-    #[must_use]
     pub fn new(spec: &Spec) -> Self {
         let mut stop_path = vec![Duration::ZERO; spec.processes.len()];
         let mut drain_path = vec![Duration::ZERO; spec.processes.len()];
@@ -80,14 +79,12 @@ impl Budget {
     }
 
     /// The time for which `/readyz` answers 503 before the drains begin.
-    #[must_use]
     pub fn readiness_delay(&self, spec: &Spec, now: Time, deadline: Time) -> Duration {
         let (delay, left) = (Wait::new(Some(spec.readiness_delay)), deadline.since(now));
         share_beside(self.stop_least, delay, self.drain_and_stop_all(), left)
     }
 
     /// The time for which `/readyz` stays good. The first drains continue meanwhile.
-    #[must_use]
     pub fn unready_delay(&self, spec: &Spec, now: Time, deadline: Time) -> Duration {
         let (delay, left) = (Wait::new(Some(spec.unready_delay)), deadline.since(now));
         let after = self.drain_rest.saturating_add(self.stop_all);
@@ -95,7 +92,6 @@ impl Budget {
     }
 
     /// The limit of the container's `pre_stop` hook; `None` if there is none.
-    #[must_use]
     pub fn container_pre_stop(&self, spec: &Spec, now: Time, deadline: Time) -> Option<Duration> {
         let (wait, left) = (spec.hooks.pre_stop?, deadline.since(now));
         Some(share_beside(self.stop_least, wait, self.drain_and_stop_all(), left))
@@ -103,7 +99,6 @@ impl Budget {
 
     /// The limit of the container's `post_stop` hook, which may use a part of the reserve; `None`
     /// if there is none.
-    #[must_use]
     pub fn container_post_stop(spec: &Spec, now: Time, deadline: Time) -> Option<Duration> {
         let left = (deadline + spec.after_deadline()).since(now);
         Some(spec.hooks.post_stop?.limit.min(left))
@@ -111,7 +106,6 @@ impl Budget {
 
     /// The longest wait of a drain that begins now. `min` is kept even if the later stops have to
     /// shrink for it, but not to nothing.
-    #[must_use]
     pub fn drain(
         &self,
         id: ProcessId,
@@ -127,26 +121,22 @@ impl Budget {
 
     /// The limit for a drained process to close its listeners. Most of the remaining time belongs
     /// to the stops.
-    #[must_use]
     pub fn closing(now: Time, deadline: Time) -> Duration {
         MAX_CLOSING.min(deadline.since(now) / 4)
     }
 
     /// The longest wait of the dependencies of a killed process for its end. It may survive
     /// SIGKILL, and they need time to stop, too.
-    #[must_use]
     pub fn after_kill(now: Time, deadline: Time) -> Duration {
         AFTER_KILL.min(deadline.since(now) / 4)
     }
 
     /// The limit of a final wait, so that the grace period is not exceeded.
-    #[must_use]
     pub fn at_the_end(longest: Duration, now: Time, over: Time) -> Duration {
         over.since(now).saturating_sub(EXIT_MARGIN).max(EXIT_MARGIN).min(longest)
     }
 
     /// The time of leftover processes between SIGTERM and SIGKILL.
-    #[must_use]
     pub fn leftovers(now: Time, deadline: Time) -> Duration {
         MAX_LEFTOVERS.min(deadline.since(now))
     }
@@ -156,7 +146,6 @@ impl Budget {
     /// A declared time is kept if it fits. Otherwise the wait is the time that all later needs
     /// leave, but at least its share in proportion to the needs of all stops, and [`MIN_STOP`] if
     /// all have that.
-    #[must_use]
     pub fn stop(&self, spec: &Spec, id: ProcessId, now: Time, deadline: Time) -> Duration {
         let process = &spec.processes[id.index()];
         let after = self.after_stop(process).saturating_add(need(process.hooks.post_stop));
@@ -171,7 +160,6 @@ impl Budget {
 
     /// The longest time that a process which is being stopped may still take: what the later needs
     /// leave.
-    #[must_use]
     pub fn longest_stop(&self, spec: &Spec, id: ProcessId, now: Time, deadline: Time) -> Duration {
         let process = &spec.processes[id.index()];
         let after = self.after_stop(process).saturating_add(need(process.hooks.post_stop));
@@ -179,7 +167,6 @@ impl Budget {
     }
 
     /// The limit of the `pre_stop` hook of a process; `None` if there is none.
-    #[must_use]
     pub fn pre_stop(
         &self,
         spec: &Spec,
@@ -194,7 +181,6 @@ impl Budget {
     }
 
     /// The limit of the `post_stop` hook of a process that is gone; `None` if there is none.
-    #[must_use]
     pub fn post_stop(
         &self,
         spec: &Spec,
@@ -222,7 +208,6 @@ impl Budget {
 /// The longest wait of a drain without a deadline. Clients get all of `time` only if the stop was
 /// asked for and every dependency is alive (`full`); otherwise `min`, but at least [`MIN_DRAIN`],
 /// so that the request to drain has an effect.
-#[must_use]
 pub fn drain_wish(drain: DrainSpec, full: bool) -> Duration {
     if full { drain.time } else { drain.min.max(drain.time.min(MIN_DRAIN)) }
 }

@@ -52,14 +52,12 @@ pub enum Failure {
 
 impl Cause {
     /// Whether the shutdown was requested from outside.
-    #[must_use]
     pub fn is_asked(self) -> bool {
         matches!(self, Self::Signal(_) | Self::DrainRequested)
     }
 
     /// The exit code of the container. The code of the process that caused the shutdown is more
     /// useful than 137, so it takes precedence.
-    #[must_use]
     pub fn exit_code(self, killed: bool) -> u8 {
         match self {
             Self::Signal(_) | Self::DrainRequested | Self::AllEnded if killed => exit_code::KILLED,

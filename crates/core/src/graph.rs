@@ -63,7 +63,6 @@ const MAX_SUGGESTIONS: usize = 20;
 
 impl Graph {
     /// A graph of `count` processes without dependencies.
-    #[must_use]
     pub fn edgeless(count: usize) -> Self {
         let ids = (0..count).filter_map(|index| u16::try_from(index).ok()).map(ProcessId);
         Self {

@@ -23,7 +23,6 @@ pub struct Machine {
 
 impl Machine {
     /// Creates a machine that waits for [`Event::Start`].
-    #[must_use]
     pub fn new(spec: Rc<Spec>, now: Time) -> Self {
         Self { state: State::new(spec, now), phase: Phase::Running(Running::default()) }
     }
@@ -169,7 +168,6 @@ impl Machine {
 
     /// When [`Event::Tick`] is due if no other event comes first. Later than the last `now`, except
     /// after [`Self::handle_early`].
-    #[must_use]
     pub fn next_wakeup(&self) -> Option<Time> {
         let of_phase = match &self.phase {
             Phase::Running(running) => running.wakes_at(&self.state),
@@ -181,12 +179,10 @@ impl Machine {
         of_phase.into_iter().chain(self.state.wakes_at()).min()
     }
 
-    #[must_use]
     pub fn phase(&self) -> &Phase {
         &self.phase
     }
 
-    #[must_use]
     pub fn state(&self) -> &State {
         &self.state
     }

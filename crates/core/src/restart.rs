@@ -29,7 +29,6 @@ pub enum Verdict {
 
 /// Decides after an end that was not asked for. `failed`: it is a failure. `in_a_row` is the number
 /// of consecutive restarts so far, `lived` the time since the last start.
-#[must_use]
 pub fn verdict(restart: Restart, failed: bool, in_a_row: u32, lived: Duration) -> Verdict {
     let wanted = match restart.policy {
         RestartPolicy::No => false,

@@ -49,13 +49,11 @@ pub enum Placed {
 }
 
 impl State {
-    #[must_use]
     pub fn role(&self, slot: ProcessId) -> Role {
         self[slot].role
     }
 
     /// Whether the slot is the one that requests, `/readyz` and restarts are about.
-    #[must_use]
     pub fn is_current(&self, slot: ProcessId) -> bool {
         self.role(slot) == Role::Current
     }

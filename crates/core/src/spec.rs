@@ -54,13 +54,11 @@ impl Wait {
     pub const DEFAULT: Self = Self { limit: Duration::from_secs(10), need: Duration::from_secs(1) };
 
     /// Whether the config declares it, so that it is kept in full if it fits.
-    #[must_use]
     pub fn is_declared(self) -> bool {
         self.limit == self.need
     }
 
     /// A declared time is reserved in full; otherwise 1 s is reserved, and up to 10 s are used.
-    #[must_use]
     pub fn new(declared: Option<Duration>) -> Self {
         declared.map_or(Self::DEFAULT, |limit| Self { limit, need: limit })
     }
@@ -138,13 +136,11 @@ pub struct DrainSpec {
 impl Spec {
     /// The wait after the deadline for a process that survives SIGKILL: half of the reserve, but
     /// long enough to reap.
-    #[must_use]
     pub fn after_deadline(&self) -> Duration {
         (self.reserve / 2).clamp(AFTER_KILL, LONGEST_AFTER_KILL)
     }
 
     /// All direct and indirect dependents.
-    #[must_use]
     pub fn above(&self, of: ProcessId) -> Vec<ProcessId> {
         let mut seen = vec![false; self.processes.len()];
         let mut found = vec![of];
@@ -169,26 +165,22 @@ impl Spec {
 
 impl ProcessSpec {
     /// Whether an end does not count as a failure.
-    #[must_use]
     pub fn is_success(&self, end: End) -> bool {
         matches!(end, End::Code(code) if self.success_codes.contains(&code))
     }
 
     /// Whether the container continues without the process even if its start fails.
-    #[must_use]
     pub fn may_be_missing(&self) -> bool {
         !self.required && self.on_exit.failure == ExitPolicy::Ignore
     }
 
     /// Whether an instance of it starts beside one of this definition, to replace it. An Envoy takes
     /// over from one that has the same base ID, and was started for it.
-    #[must_use]
     pub fn overlaps(&self, old: &Self) -> bool {
         self.update.overlaps() && !self.oneshot && !self.is_apart(old)
     }
 
     /// Whether it is an Envoy that cannot take over from one of this definition.
-    #[must_use]
     pub fn is_apart(&self, old: &Self) -> bool {
         self.update == Update::HotRestart && self.base_id != old.base_id
     }

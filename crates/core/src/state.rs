@@ -76,7 +76,6 @@ pub enum Lifecycle {
 
 impl Lifecycle {
     /// Whether there is a process to signal.
-    #[must_use]
     pub fn is_alive(self) -> bool {
         matches!(
             self,
@@ -89,7 +88,6 @@ impl Lifecycle {
     }
 
     /// Whether it runs, and its stop has begun.
-    #[must_use]
     pub fn is_being_stopped(self) -> bool {
         matches!(self, Self::PreStop { .. } | Self::Stopping { .. } | Self::Killed { .. })
     }
@@ -131,20 +129,17 @@ impl Lifecycle {
     }
 
     /// Whether the process has ended, and other members of its process group have not.
-    #[must_use]
     pub fn has_rest(self) -> bool {
         matches!(self, Self::Remains { .. } | Self::RestKilled { .. })
     }
 
     /// Whether its dependencies need not wait for it: it is gone, or survives SIGKILL.
-    #[must_use]
     pub fn releases_dependencies(self) -> bool {
         matches!(self, Self::Done | Self::Stopped { .. }) || self.survives_kill()
     }
 
     /// Whether the process, or the rest of its process group, survives SIGKILL: it is not waited
     /// for any more.
-    #[must_use]
     pub fn survives_kill(self) -> bool {
         matches!(
             self,
@@ -268,7 +263,6 @@ pub struct State {
 }
 
 impl State {
-    #[must_use]
     pub fn new(spec: Rc<Spec>, now: Time) -> Self {
         let count = spec.processes.len();
         let mut slots = vec![Slot::new(Role::Current, Lifecycle::Waiting); count];
@@ -298,7 +292,6 @@ impl State {
         }
     }
 
-    #[must_use]
     pub fn life(&self, id: ProcessId) -> Lifecycle {
         self[id].life
     }
@@ -338,7 +331,6 @@ impl State {
 
     /// Whether this end completes a oneshot. What it leaves behind then are leftovers, which nobody
     /// waits for; what one that has failed or was asked to end leaves has to end with it.
-    #[must_use]
     pub fn completes(&self, id: ProcessId, end: End) -> bool {
         let spec = self.process(id);
         let is_asked =
@@ -375,7 +367,6 @@ impl State {
         }
     }
 
-    #[must_use]
     pub fn reached(&self, id: ProcessId) -> Reached {
         self[id].reached
     }
@@ -387,32 +378,27 @@ impl State {
     }
 
     /// Whether every process is gone for good.
-    #[must_use]
     pub fn is_done(&self) -> bool {
         self.busy == 0
     }
 
     /// Whether every process is ready, or gone for good.
-    #[must_use]
     pub fn is_settled(&self) -> bool {
         self.unsettled == 0
     }
 
     /// Whether the container is not ready because of this process, which is not ready yet or is to
     /// be started again.
-    #[must_use]
     pub fn waits_for(&self, id: ProcessId) -> bool {
         self.is_waited_for(id, self.life(id))
     }
 
     /// The position of a process in the order.
-    #[must_use]
     pub fn rank(&self, id: ProcessId) -> u16 {
         self[id].rank
     }
 
     /// The same processes in the order.
-    #[must_use]
     pub fn by_rank(&self, ids: impl Iterator<Item = ProcessId>) -> Vec<ProcessId> {
         let mut ids: Vec<_> = ids.collect();
         ids.sort_unstable_by_key(|id| self.rank(*id));
@@ -425,20 +411,17 @@ impl State {
     }
 
     /// A deadline for waits while no shutdown is under way: they get all of their declared time.
-    #[must_use]
     pub fn no_deadline(&self) -> Time {
         self.now + NO_DEADLINE
     }
 
     /// The same in file order.
-    #[must_use]
     pub fn due_in_order(&self) -> Vec<ProcessId> {
         let mut due: Vec<_> = self.due().collect();
         due.sort_unstable();
         due
     }
 
-    #[must_use]
     pub fn process(&self, id: ProcessId) -> &ProcessSpec {
         &self.spec.processes[id.index()]
     }
@@ -457,7 +440,6 @@ impl State {
         self.held_sockets = held;
     }
 
-    #[must_use]
     pub fn is_past(&self, time: Time) -> bool {
         time <= self.timers_at
     }
@@ -542,7 +524,6 @@ impl State {
     }
 
     /// The first timer of a process.
-    #[must_use]
     pub(crate) fn wakes_at(&self) -> Option<Time> {
         let aborts = self.epochs.doomed().map(|(_, until)| until);
         self.timers.first().map(|(time, _)| *time).into_iter().chain(aborts).min()

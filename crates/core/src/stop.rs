@@ -183,7 +183,6 @@ impl State {
     }
 
     /// When to stop waiting for the end of a process that is killed now.
-    #[must_use]
     pub fn after_kill(&self, deadline: Time) -> Option<Time> {
         let wait = match deadline == self.no_deadline() {
             true => UNHURRIED_AFTER_KILL,
@@ -264,7 +263,6 @@ impl State {
     /// Whether this end answers the signal that asked the process to drain, and is not a failure. A
     /// program that handles the signal, such as a shell or a JVM, may end with the code that a
     /// shell shows for it.
-    #[must_use]
     pub fn is_answer(&self, id: ProcessId, end: End) -> bool {
         let signal = self.process(id).drain.and_then(|drain| drain.signal).map(End::Signal);
         let is_of_signal =

@@ -48,7 +48,6 @@ pub struct Step {
 
 impl Step {
     /// The time of a step that is over.
-    #[must_use]
     pub fn takes(&self) -> Duration {
         self.ends.unwrap_or(self.begins).since(self.begins)
     }
@@ -90,14 +89,12 @@ pub struct Timeline {
 impl Timeline {
     /// The longest shutdown once every process is ready and every oneshot complete. `asked`: the
     /// cause is a stop signal; otherwise a process has ended, and drains wait only for `min`.
-    #[must_use]
     pub fn worst(spec: &Spec, asked: bool) -> Self {
         Play::of(spec, None, asked)
     }
 
     /// The longest shutdown while a oneshot still runs, with everything that need not wait for it,
     /// and the oneshot; `None` if there is no oneshot.
-    #[must_use]
     pub fn worst_in_oneshot(spec: &Spec, asked: bool) -> Option<(ProcessId, Self)> {
         let runs = |id: &ProcessId| {
             let process = &spec.processes[id.index()];
@@ -109,7 +106,6 @@ impl Timeline {
     }
 
     /// Whether the step at this index determines the end.
-    #[must_use]
     pub fn is_critical(&self, place: usize) -> bool {
         // Each step comes after those that it waits for, so the path is ascending.
         self.critical.binary_search(&place).is_ok()
@@ -122,7 +118,6 @@ impl Timeline {
     }
 
     /// Time from T0 until the last drain is over and the stop begins.
-    #[must_use]
     pub fn drained_at(&self) -> Duration {
         let before = self.steps.iter().filter(|step| step.part() < 3);
         before.filter_map(|step| step.ends).max().unwrap_or_default().0

@@ -56,7 +56,6 @@ pub fn named(input: TokenStream) -> TokenStream {
         impl #ident {
             pub const ALL: [Self; #count] = [#(Self::#variants),*];
 
-            #[must_use]
             pub fn name(self) -> &'static str {
                 match self { #(Self::#variants => #names),* }
             }
@@ -244,7 +243,6 @@ fn more(table: &Ident, options: &Options, keys: &[Key]) -> Tokens {
         out.extend(quote! {
             impl #table {
                 /// Its key.
-                #[must_use]
                 #[allow(dead_code)]
                 pub fn key(&self) -> &'static str {
                     match self { #(#arms),* }
@@ -270,7 +268,6 @@ fn more(table: &Ident, options: &Options, keys: &[Key]) -> Tokens {
         out.extend(quote! {
             impl #table {
                 /// The keys whose values differ, in the order of the reference.
-                #[must_use]
                 pub fn differing(&self, other: &Self) -> Vec<&'static str> {
                     let mut keys = Vec::new();
                     #(#keys)*

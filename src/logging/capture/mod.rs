@@ -55,7 +55,6 @@ struct Scratch {
 }
 
 /// The forms of the lines on stdout and stderr, or `None` if drainit does not capture them.
-#[must_use]
 pub fn forms(process: &Process, format: LogFormat) -> Option<[Form; 2]> {
     match (format, &process.log.mode) {
         (_, LogMode::None) => None,
@@ -170,13 +169,11 @@ impl OutputCapture {
     }
 
     /// Whether both pipes have ended.
-    #[must_use]
     pub fn is_finished(&self) -> bool {
         self.sides.iter().all(Side::has_ended)
     }
 
     /// Whether a line has matched the pattern.
-    #[must_use]
     pub fn has_matched(&self) -> bool {
         self.matched.get()
     }
@@ -200,7 +197,6 @@ impl OutputCapture {
 
     /// The last lines of both streams in the order of their reads, each shortened, including lines
     /// without a newline. Bytes that are not UTF-8 are replaced.
-    #[must_use]
     pub fn last_lines(&self) -> Vec<String> {
         let mut last = self.last.borrow().clone();
         for side in &self.sides {

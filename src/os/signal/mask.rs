@@ -62,7 +62,6 @@ pub(crate) fn block_here() {
 }
 
 /// The set of one signal.
-#[must_use]
 pub(crate) fn only(signal: Signal) -> SignalSet {
     1 << (signal.number() - 1)
 }

@@ -77,7 +77,6 @@ impl SpawnError {
     }
 
     /// 127 where the command does not exist, 126 where it cannot be executed, as shells have it.
-    #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::NoCommand | Self::NotInPath { .. } | Self::Missing { .. } => exit_code::NOT_FOUND,

@@ -66,7 +66,6 @@ pub struct SpawnRequest {
 
 impl SpawnRequest {
     /// A command that inherits everything but stdin, which is empty.
-    #[must_use]
     pub fn new(command: Vec<OsString>) -> Self {
         Self { command, ..Self::default() }
     }

@@ -26,7 +26,6 @@ pub struct Drain {
 
 impl Drain {
     /// The same drain, which ends when no client is connected.
-    #[must_use]
     pub fn by_connections(mut self) -> Self {
         if let DrainMethod::Envoy(envoy) = &mut self.method {
             envoy.until = DrainUntil::Connections;
@@ -196,7 +195,6 @@ pub enum HeaderValue {
 impl HeaderValue {
     /// Whether HTTP allows it in a field: no line break, and nothing else that a terminal would act
     /// on.
-    #[must_use]
     pub fn is_valid(text: &str) -> bool {
         text.bytes().all(|byte| byte == b'\t' || (b' '..=b'~').contains(&byte))
     }
@@ -286,7 +284,6 @@ pub struct SignalDrain {
 
 impl DrainMethod {
     /// The drain of an Envoy, as it is where a config has only `admin`.
-    #[must_use]
     pub fn envoy(admin: Address) -> Self {
         Self::Envoy(EnvoyDrain {
             admin,
@@ -312,7 +309,6 @@ impl DrainMethod {
     /// The default of `min`. The removal of an endpoint takes time to spread, and an Envoy without
     /// connections does not know about it. All other methods report the end of the drain
     /// themselves.
-    #[must_use]
     pub const fn default_min(&self) -> Duration {
         match self {
             Self::Envoy(_) => Duration::from_secs(5),

@@ -30,7 +30,6 @@ pub struct EnvoyFlags {
 }
 
 impl EnvoyFlags {
-    #[must_use]
     pub fn of(command: &[String]) -> Self {
         let words: Vec<&str> = command.iter().flat_map(|word| word.split_whitespace()).collect();
         let direct: Vec<&str> = command.iter().map(String::as_str).collect();

@@ -90,7 +90,6 @@ impl LivenessKeys {
 
 impl Liveness {
     /// The number of failures in a row after which the check has failed.
-    #[must_use]
     pub fn retries(&self) -> u32 {
         match self {
             Self::Probe { retries, .. } => *retries,
@@ -98,7 +97,6 @@ impl Liveness {
         }
     }
 
-    #[must_use]
     pub fn probe(&self) -> Option<&Probe> {
         match self {
             Self::Probe { probe, .. } => Some(probe),

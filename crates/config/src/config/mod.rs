@@ -127,7 +127,6 @@ pub enum ControlSocket {
 
 impl ControlSocket {
     /// The path, if it has one.
-    #[must_use]
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::Path(path) => Some(path),

@@ -27,7 +27,6 @@ pub struct Paths {
 
 impl Paths {
     /// Whether it holds now. A path that drainit cannot stat (EACCES) counts as missing.
-    #[must_use]
     pub fn hold(&self) -> bool {
         self.exists.as_deref().is_none_or(exists) && !self.missing.as_deref().is_some_and(exists)
     }
@@ -35,7 +34,6 @@ impl Paths {
 
 impl OnlyIf {
     /// Whether it holds now.
-    #[must_use]
     pub fn holds(&self) -> bool {
         match self {
             Self::Any(paths) => paths.iter().any(Paths::hold),

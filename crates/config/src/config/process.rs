@@ -298,25 +298,21 @@ impl Form for User {
 
 impl Process {
     /// A process with all defaults.
-    #[must_use]
     pub fn new(name: String, command: Vec<String>) -> Self {
         Self { name, command, ..Self::default() }
     }
 
     /// Whether its condition can never hold, so that it is left out of everything.
-    #[must_use]
     pub fn is_left_out(&self) -> bool {
         self.only_if == Some(OnlyIf::Never)
     }
 
     /// The flags of an Envoy that is replaced by its own hot restart.
-    #[must_use]
     pub fn hot_restart(&self) -> Option<EnvoyFlags> {
         (self.update == Update::HotRestart).then(|| EnvoyFlags::of(&self.command))
     }
 
     /// Whether it has commands that run after its start, with its environment.
-    #[must_use]
     pub fn runs_commands(&self) -> bool {
         let is_drained_by_one =
             self.drain.as_ref().is_some_and(|drain| matches!(drain.method, DrainMethod::Exec(_)));
@@ -336,19 +332,16 @@ impl Process {
     }
 
     /// Whether it reports its readiness itself, with `READY=1`.
-    #[must_use]
     pub fn tells_readiness(&self) -> bool {
         matches!(self.readiness, Some(Readiness { probe: Probe::Notify, .. }))
     }
 
     /// Whether it reports the end of its drain itself, with `DRAINED=1`.
-    #[must_use]
     pub fn tells_drained(&self) -> bool {
         matches!(self.drain, Some(Drain { method: DrainMethod::Notify(_), .. }))
     }
 
     /// Whether it gets a `NOTIFY_SOCKET`.
-    #[must_use]
     pub fn uses_notify(&self) -> bool {
         let tells_life = matches!(self.liveness, Some(Liveness::Notify(_)));
         self.tells_readiness() || self.tells_drained() || tells_life
@@ -356,7 +349,6 @@ impl Process {
 
     /// Whether drainit lets Envoy check its config before each hot restart: without a `pre_start`,
     /// and where a flag can be added to the command.
-    #[must_use]
     pub fn is_validated(&self) -> bool {
         self.hooks.pre_start.is_none() && self.hot_restart().is_some_and(|flags| flags.is_direct)
     }

@@ -89,7 +89,6 @@ fn pattern(text: &str) -> Result<Pattern, Invalid> {
 
 impl Probe {
     /// Where it asks; `None` if that is no address. A file counts as a socket at its path.
-    #[must_use]
     pub fn address(&self) -> Option<Address> {
         match self {
             Self::Unix(path) | Self::File(path) => Some(Address::Unix(path.clone())),

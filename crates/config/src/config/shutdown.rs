@@ -44,7 +44,6 @@ pub struct Shutdown {
 
 impl Shutdown {
     /// The time from T0 to the deadline.
-    #[must_use]
     pub fn window(&self) -> Duration {
         self.grace_period.saturating_sub(self.reserve)
     }

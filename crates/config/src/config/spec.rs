@@ -17,7 +17,6 @@ impl Config {
     }
 
     /// What the core knows of the config.
-    #[must_use]
     pub fn spec(&self, graph: &Graph) -> Spec {
         let edges = graph.dependencies.iter().zip(&graph.dependents);
         let processes = self

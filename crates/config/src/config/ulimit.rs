@@ -81,7 +81,6 @@ resources! {
 
 impl Ulimit {
     /// The name of its resource in a config.
-    #[must_use]
     pub fn name(&self) -> &'static str {
         let resource = RESOURCES.iter().find(|(_, resource)| *resource == self.resource);
         resource.map_or("", |(name, _)| name)

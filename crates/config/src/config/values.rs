@@ -22,7 +22,6 @@ pub enum Variable {
 
 impl Variable {
     /// Its file, if it is read at each start.
-    #[must_use]
     pub fn file(&self) -> Option<&ValueFile> {
         match self {
             Self::FromFile { file, .. } | Self::EnvFile(file) => Some(file),

@@ -72,7 +72,6 @@ pub fn route(config: &Config, args: &[String]) -> Result<Vec<Vec<String>>, ArgsE
 }
 
 /// Whether the arguments are a command in place of the processes, as in `docker run IMAGE sh`.
-#[must_use]
 pub fn is_command(config: &Config, args: &[String]) -> bool {
     let takes_rest = routes(config).any(|(_, route)| route.rest);
     config.arguments == Arguments::Exec

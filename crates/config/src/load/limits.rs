@@ -45,7 +45,6 @@ fn cpus(root: &Path) -> Option<u64> {
 }
 
 /// The directories of the cgroup of drainit and of those above it, as far as the container shows them.
-#[must_use]
 pub fn cgroups(root: &Path, controller: &str) -> Vec<PathBuf> {
     let own = read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
     let mut out = Vec::new();

@@ -12,7 +12,6 @@ pub struct Definition<'a> {
 }
 
 /// The keys whose values differ, in the order of the reference. Both have the same name.
-#[must_use]
 pub fn of_process(old: Definition<'_>, new: Definition<'_>) -> Vec<&'static str> {
     let mut keys = new.process.differing(old.process);
     if new.args != old.args && !keys.contains(&"args") {
@@ -22,14 +21,12 @@ pub fn of_process(old: Definition<'_>, new: Definition<'_>) -> Vec<&'static str>
 }
 
 /// The keys of the container that have changed, and have other values from now on.
-#[must_use]
 pub fn taken_over(old: &Config, new: &Config) -> Vec<&'static str> {
     of_container(old, new).0
 }
 
 /// The keys of the container that have changed, but cannot while it runs: their values are given to
 /// every process, or were used at its start.
-#[must_use]
 pub fn fixed(old: &Config, new: &Config) -> Vec<&'static str> {
     of_container(old, new).1
 }

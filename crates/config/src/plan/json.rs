@@ -7,7 +7,6 @@ use crate::plan::timeline::{Step, Timeline};
 use crate::plan::{InOneshot, Plan, Start};
 use crate::types::seconds;
 
-#[must_use]
 pub fn json(plan: &Plan<'_>) -> String {
     let shutdown = json!({
         "grace_period": seconds(plan.grace_period),

@@ -66,7 +66,6 @@ pub struct Start<'c> {
 
 impl Start<'_> {
     /// It is left out if none of these paths is as it must be.
-    #[must_use]
     pub fn only_if(&self) -> Option<String> {
         let only_if = self.process.only_if.as_ref();
         only_if.filter(|it| **it != OnlyIf::Never).map(OnlyIf::to_string)
@@ -74,7 +73,6 @@ impl Start<'_> {
 }
 
 impl<'c> Plan<'c> {
-    #[must_use]
     pub fn new(config: &'c Config, graph: &Graph) -> Self {
         let spec = config.spec(graph);
         let (after_signal, after_end) =
@@ -99,20 +97,17 @@ impl<'c> Plan<'c> {
     }
 
     /// The longest shutdown after a stop signal, whether a oneshot still runs or not.
-    #[must_use]
     pub fn longest(&self) -> Duration {
         self.signal_in_oneshot.as_ref().map_or(self.after_signal.total, |it| it.timeline.total)
     }
 
     /// Time from T0 to the deadline.
-    #[must_use]
     pub fn window(&self) -> Duration {
         self.spec.window
     }
 
     /// The latest time at which every process is ready; `None` if a oneshot may delay it without
     /// limit.
-    #[must_use]
     pub fn ready_by(&self) -> Option<Duration> {
         let first = self.pre_start.unwrap_or_default();
         let own = self.start.iter().filter(|start| start.left_out || start.stays_down.is_none());
@@ -120,7 +115,6 @@ impl<'c> Plan<'c> {
     }
 
     /// The name of a step: `drain router`, `stop router`, `readiness_delay`.
-    #[must_use]
     pub fn label(&self, step: &Step) -> String {
         let name = step.process.and_then(|id| self.names.get(id.index()));
         match (step.kind, name) {
@@ -133,7 +127,6 @@ impl<'c> Plan<'c> {
 
     /// The time that a step would take without a deadline, and whether the config declares it.
     /// `asked`: as for [`Timeline::worst`].
-    #[must_use]
     pub fn wish(&self, step: &Step, asked: bool) -> (Duration, bool) {
         let process = step.process.map(|id| &self.spec.processes[id.index()]);
         let hooks = process.map_or(&self.spec.hooks, |process| &process.hooks);
@@ -155,7 +148,6 @@ impl<'c> Plan<'c> {
     }
 
     /// The `min` of a drain.
-    #[must_use]
     pub fn min(&self, step: &Step) -> Option<Duration> {
         let process = &self.spec.processes[step.process?.index()];
         (step.kind == StepKind::Drain).then_some(process.drain?.min)

@@ -70,7 +70,6 @@ struct Known<'r, 'a> {
 impl<'a> Reload<'a> {
     /// `new`: the new config, with its spec and the container's arguments for each process.
     /// `running` has each process after those that it depends on.
-    #[must_use]
     pub fn new(
         old: &Config,
         running: &[Running<'a>],
@@ -141,7 +140,6 @@ impl<'a> Reload<'a> {
     }
 
     /// The steps for a terminal, one a line.
-    #[must_use]
     pub fn text(&self) -> String {
         let mut out = String::new();
         let width = |of: &dyn Fn(&Step<'_>) -> usize| self.steps.iter().map(of).max().unwrap_or(0);

@@ -15,7 +15,6 @@ pub const LABEL: usize = 36;
 /// The width of the times in front of the bars, `12.75s of 15s`.
 pub(crate) const TIMES: usize = 16;
 
-#[must_use]
 pub fn text(plan: &Plan<'_>) -> String {
     let mut out = String::from("Start\n\n");
     start(&mut out, plan);

@@ -205,7 +205,6 @@ pub struct Dialogue {
 
 impl Dialogue {
     /// Begins the drain.
-    #[must_use]
     pub fn begin(now: Time, terms: Terms) -> (Self, Vec<Output>) {
         let mut dialogue = Self {
             stays_ready: terms.stays_ready && terms.fail_healthcheck,
@@ -244,7 +243,6 @@ impl Dialogue {
     }
 
     /// When [`tick`](Self::tick) is due.
-    #[must_use]
     pub fn wakes_at(&self) -> Option<Time> {
         let poll = match self.polls {
             Polls::Waits { at } => Some(at),

@@ -37,7 +37,6 @@ pub enum Call {
 
 impl Call {
     /// Path and query.
-    #[must_use]
     pub fn path(self) -> &'static str {
         match self {
             Self::DrainListeners => "/drain_listeners?graceful&skip_exit",
@@ -49,7 +48,6 @@ impl Call {
     }
 
     /// The call that begins a drain, and the one that closes the listeners.
-    #[must_use]
     pub fn of(only_inbound: bool) -> (Self, Self) {
         match only_inbound {
             false => (Self::DrainListeners, Self::CloseListeners),

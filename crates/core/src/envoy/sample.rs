@@ -41,21 +41,18 @@ impl Sample {
 
     /// Whether no connection was accepted as far as the statistics tell. It may have no listeners
     /// yet, and no statistics of any.
-    #[must_use]
     pub fn has_accepted_none(&self) -> bool {
         [self.active, self.accepted_total].iter().all(|count| count.unwrap_or(0) == 0)
     }
 
     /// Requests whose response is not complete at the client's socket. How many responses the unsent
     /// bytes belong to is unknown, so they count as one, if no other does.
-    #[must_use]
     pub fn requests_left(&self) -> Option<u64> {
         let unsent = self.unsent.is_some_and(|bytes| bytes > 0);
         self.requests_active.map(|active| active.max(unsent.into()))
     }
 
     /// What the core is told.
-    #[must_use]
     pub fn load(&self, unit: Unit) -> Load {
         match unit {
             Unit::Connections => Load { unit, active: self.active, total: self.accepted_total },
@@ -66,7 +63,6 @@ impl Sample {
     }
 
     /// What the report has of it.
-    #[must_use]
     pub fn traffic(&self) -> Traffic {
         Traffic {
             connections: self.active,

@@ -195,7 +195,6 @@ impl Draining {
     }
 
     /// Whether `/readyz` still answers 200.
-    #[must_use]
     pub fn stays_ready(&self) -> bool {
         self.unready_at.is_some()
     }
@@ -207,7 +206,6 @@ impl Draining {
     }
 
     /// Whether everything is drained, and nothing is stopped before there is a reason.
-    #[must_use]
     pub fn is_resting(&self, state: &State) -> bool {
         self.held && self.is_over(state)
     }

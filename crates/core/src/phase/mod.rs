@@ -61,7 +61,6 @@ impl Shutdown {
     }
 
     /// The time at which drainit gives up even on a process that survives SIGKILL.
-    #[must_use]
     pub fn hard_end(&self, state: &State) -> Time {
         self.deadline + state.spec.after_deadline()
     }
@@ -69,7 +68,6 @@ impl Shutdown {
 
 impl Phase {
     /// `None` before the shutdown, and after the exit.
-    #[must_use]
     pub fn shutdown(&self) -> Option<&Shutdown> {
         match self {
             Self::Running(_) | Self::Done => None,

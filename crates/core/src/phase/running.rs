@@ -80,7 +80,6 @@ impl Running {
     }
 
     /// Whether every process was ready or complete once.
-    #[must_use]
     pub fn was_ready(&self) -> bool {
         self.all_ready
     }
@@ -91,7 +90,6 @@ impl Running {
     }
 
     /// Whether every process is ready or complete now, also those that a reload adds.
-    #[must_use]
     pub fn is_ready(&self, state: &State) -> bool {
         self.serves(state) && !self.operations.awaits_addition(state)
     }

@@ -168,7 +168,6 @@ pub struct PlannedData {
 
 impl ShutdownReport {
     /// One line of JSON.
-    #[must_use]
     pub fn json(&self) -> String {
         // No type here can fail to be serialised.
         serde_json::to_string(self).unwrap_or_default()
@@ -177,7 +176,6 @@ impl ShutdownReport {
 
 impl Journal {
     /// The report as data; `None` if there was no shutdown. `stamp` writes a time as RFC 3339.
-    #[must_use]
     pub fn data(
         &self,
         now: Time,

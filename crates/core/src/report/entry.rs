@@ -149,7 +149,6 @@ impl Entry {
     }
 
     /// The line in the log.
-    #[must_use]
     pub fn line(&self) -> String {
         let text = &self.text;
         match (self.event.process.as_ref().filter(|_| !self.is_whole), &self.beside) {

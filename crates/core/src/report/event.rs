@@ -68,7 +68,6 @@ pub struct Event {
 
 impl Event {
     /// The members of a JSON object, without its braces.
-    #[must_use]
     pub fn members(&self) -> String {
         // Strings and numbers can always be written.
         let object = serde_json::to_string(self).unwrap_or_default();
@@ -78,14 +77,12 @@ impl Event {
 
 /// The event of a reload that was refused before the core heard of it. Only the last line of `why`:
 /// others may hold text of the config.
-#[must_use]
 pub fn reload_failed(why: &str) -> Event {
     let cause = why.lines().last().map(str::to_owned);
     Event { event: "reload_failed", cause, ..Event::default() }
 }
 
 /// The last event: drainit exits with this code, so long after T0.
-#[must_use]
 pub fn exit(exit_code: u8, took: Option<Duration>) -> Event {
     Event { event: "exit", exit_code: Some(exit_code), seconds: took, ..Event::default() }
 }

@@ -68,7 +68,6 @@ pub struct History {
 
 impl History {
     /// Why it is not ready yet, or its last liveness probe failed, how it ended, or its `STATUS=`.
-    #[must_use]
     pub fn why(&self) -> Option<String> {
         let of = |reason: &Reason| reason.borrow().clone();
         match self.state {
@@ -173,14 +172,12 @@ pub(super) type Counts = (ConnectionData, Option<RequestData>, Option<Duration>)
 
 impl Drain {
     /// The traffic at the last poll.
-    #[must_use]
     pub fn traffic(&self) -> Traffic {
         let last = self.last.filter(|_| !self.is_unknown);
         last.map(|(_, traffic, _)| traffic).unwrap_or_default()
     }
 
     /// The time since its begin, at most until it was over.
-    #[must_use]
     pub fn elapsed(&self, now: Time) -> Duration {
         self.over.map_or_else(|| now.since(self.began), |(_, _, took, _)| took)
     }

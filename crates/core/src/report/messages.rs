@@ -22,14 +22,12 @@ impl Names {
         self.0[slot.index()] = name;
     }
 
-    #[must_use]
     pub fn of(&self, id: ProcessId) -> &str {
         self.0.get(id.index()).map_or("?", String::as_str)
     }
 }
 
 /// Why the container stops.
-#[must_use]
 pub fn why(cause: Cause, names: &Names) -> String {
     match cause {
         Cause::Signal(signal) => format!("{signal} received"),
@@ -45,7 +43,6 @@ pub fn why(cause: Cause, names: &Names) -> String {
 }
 
 /// Why a request failed, as a sentence for the operator.
-#[must_use]
 pub fn request_error(why: RequestError, names: &Names) -> String {
     let name = |id| names.of(id);
     match why {
@@ -96,7 +93,6 @@ pub fn request_error(why: RequestError, names: &Names) -> String {
     }
 }
 
-#[must_use]
 pub fn hook_name(hook: HookId, names: &Names) -> String {
     let stage = hook.stage.name();
     match hook.process {
@@ -106,7 +102,6 @@ pub fn hook_name(hook: HookId, names: &Names) -> String {
 }
 
 /// Why a drain is over.
-#[must_use]
 pub fn drain_end(why: DrainEnd, last: Load) -> String {
     let open = still_open(last);
     match why {
@@ -140,7 +135,6 @@ pub(crate) fn still_open(last: Load) -> String {
 }
 
 /// Describes the end of a process during the shutdown.
-#[must_use]
 pub fn stopped(end: End, took: Option<Duration>, killed: bool) -> String {
     match took {
         Some(took) => format!("{end}, {} after it was asked to stop", human(took)),
@@ -151,13 +145,11 @@ pub fn stopped(end: End, took: Option<Duration>, killed: bool) -> String {
 }
 
 /// Describes the end of an old epoch. Whether the newer one has ended it, nobody can tell.
-#[must_use]
 pub fn after_handover(end: End) -> String {
     format!("{end}, after the new instance had taken over")
 }
 
 /// How a process has failed.
-#[must_use]
 pub fn failure(why: Failure) -> String {
     match why {
         Failure::Spawn { .. } => "could not be started".to_owned(),

@@ -64,7 +64,6 @@ pub struct Journal {
 }
 
 impl Journal {
-    #[must_use]
     pub fn new(names: Names, began: Time) -> Self {
         let slots = (0..).map(ProcessId).zip(&names.0);
         let tallies = slots
@@ -116,7 +115,6 @@ impl Journal {
         tally.slots.push(slot);
     }
 
-    #[must_use]
     pub fn of(&self, slot: ProcessId) -> &History {
         &self.slots[slot.index()]
     }
@@ -131,13 +129,11 @@ impl Journal {
     }
 
     /// The same, as it is now.
-    #[must_use]
     pub fn counted(&self, slot: ProcessId) -> Tally {
         self.tallies.get(self.names.of(slot)).cloned().unwrap_or_default()
     }
 
     /// The last drain of the process that has this slot, unless it was started anew since.
-    #[must_use]
     pub fn last_drain(&self, slot: ProcessId) -> Option<(ProcessId, &Drain)> {
         let drained = self.tallies.get(self.names.of(slot))?.drained?;
         Some((drained, self.of(drained).drain.as_ref()?))
@@ -443,7 +439,6 @@ impl Journal {
     }
 
     /// The time until everything was ready; `None` before that.
-    #[must_use]
     pub fn start_took(&self) -> Option<Duration> {
         Some(self.all_ready?.since(self.began))
     }
@@ -458,7 +453,6 @@ impl Journal {
     }
 
     /// The time in each phase until now. A phase may come again.
-    #[must_use]
     pub fn phases(&self, now: Time) -> Vec<(ContainerPhase, Duration)> {
         let mut phases = self.phases.clone();
         let lasted = now.since(self.phase_since);
@@ -470,7 +464,6 @@ impl Journal {
     }
 
     /// The time since T0; `None` before it.
-    #[must_use]
     pub fn took(&self, now: Time) -> Option<Duration> {
         self.shutdown.map(|(t0, ..)| now.since(t0))
     }

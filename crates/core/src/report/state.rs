@@ -26,7 +26,6 @@ pub enum ContainerPhase {
 
 impl ContainerPhase {
     /// The phase of the container, and whether it is ready.
-    #[must_use]
     pub fn of(machine: &Machine) -> (Self, bool) {
         match machine.phase() {
             Phase::Running(running) if running.was_ready() => {
@@ -71,7 +70,6 @@ pub enum ProcessState {
 
 impl ProcessState {
     /// Whether the container can be ready with a required process in this state.
-    #[must_use]
     pub fn is_settled(self) -> bool {
         matches!(self, Self::Ready | Self::Skipped | Self::Done)
     }

@@ -10,7 +10,6 @@ use crate::types::{ProcessId, Time, human};
 
 impl Journal {
     /// The report: a summary in the first line, then a line for each step.
-    #[must_use]
     pub fn text(&self, now: Time, code: u8) -> String {
         let Some((t0, cause, window)) = self.shutdown else { return String::new() };
         let mut text = format!(

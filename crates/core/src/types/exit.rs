@@ -20,7 +20,6 @@ pub enum End {
 
 impl End {
     /// The code that a shell would report: its own, or 128 plus the number of the signal.
-    #[must_use]
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Code(code) => code,
@@ -30,7 +29,6 @@ impl End {
     }
 
     /// The signal that ended it.
-    #[must_use]
     pub fn signal(self) -> Option<Signal> {
         match self {
             Self::Code(_) => None,
@@ -40,7 +38,6 @@ impl End {
     }
 
     /// The same without the guess about the sender of SIGKILL.
-    #[must_use]
     pub fn plainly(self) -> Self {
         match self {
             Self::OutOfMemory => Self::Signal(Signal::KILL),
@@ -49,7 +46,6 @@ impl End {
     }
 
     /// Whether it exited with code 0.
-    #[must_use]
     pub fn is_success(self) -> bool {
         self == Self::Code(0)
     }
@@ -88,7 +84,6 @@ pub enum EndKind {
 
 impl EndKind {
     /// The kind of an end; `killed`: drainit had sent SIGKILL.
-    #[must_use]
     pub fn of(end: End, killed: bool) -> Self {
         match end {
             _ if killed => Self::Killed,

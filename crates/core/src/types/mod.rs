@@ -22,7 +22,6 @@ pub struct ProcessId(pub u16);
 
 impl ProcessId {
     /// The index into any table that has one entry for each process.
-    #[must_use]
     pub fn index(self) -> usize {
         usize::from(self.0)
     }

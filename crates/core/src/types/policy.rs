@@ -27,7 +27,6 @@ pub enum Update {
 
 impl Update {
     /// Whether the old and the new one run beside each other for a while.
-    #[must_use]
     pub fn overlaps(self) -> bool {
         self != Self::StopFirst
     }
@@ -71,12 +70,10 @@ impl OnExit {
     pub const SHUTDOWN: Self = Self::always(ExitPolicy::Shutdown);
     pub const IGNORE: Self = Self::always(ExitPolicy::Ignore);
 
-    #[must_use]
     pub const fn always(policy: ExitPolicy) -> Self {
         Self { success: policy, failure: policy, signal: policy }
     }
 
-    #[must_use]
     pub fn of(self, end: End, is_success: bool) -> ExitPolicy {
         match end {
             End::Code(_) if is_success => self.success,

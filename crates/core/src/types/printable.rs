@@ -3,7 +3,6 @@
 use alloc::borrow::Cow;
 
 /// Replaces a character that controls a terminal by a visible one.
-#[must_use]
 pub fn visible(c: char) -> char {
     match c {
         '\t' => ' ',
@@ -23,7 +22,6 @@ pub fn visible(c: char) -> char {
 
 /// Makes untrusted text (the name of a process, a response, a path) a single line without control
 /// characters. Otherwise it could forge a line of drainit's log.
-#[must_use]
 pub fn harmless(text: &str) -> Cow<'_, str> {
     if text.chars().all(|c| visible(c) == c) {
         return Cow::Borrowed(text);
@@ -32,7 +30,6 @@ pub fn harmless(text: &str) -> Cow<'_, str> {
 }
 
 /// The same as [`harmless`], but keeps line breaks.
-#[must_use]
 pub fn harmless_lines(text: &str) -> Cow<'_, str> {
     let keep = |c| if c == '\n' { c } else { visible(c) };
     if text.chars().all(|c| keep(c) == c) {

@@ -74,13 +74,11 @@ impl Signal {
     pub const WINCH: Self = Self(28);
 
     /// `None` unless the number is from 1 to 64.
-    #[must_use]
     pub fn from_number(number: i32) -> Option<Self> {
         (1..=RTMAX).contains(&number).then_some(Self(number))
     }
 
     /// Reads `TERM`, `SIGTERM`, `term`, `15`, `RTMIN+3` or `RTMAX-2`.
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         if let Ok(number) = text.parse() {
@@ -103,7 +101,6 @@ impl Signal {
         (RTMIN..=RTMAX).contains(&number).then_some(Self(number))
     }
 
-    #[must_use]
     pub fn number(self) -> i32 {
         self.0
     }

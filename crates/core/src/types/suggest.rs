@@ -7,7 +7,6 @@ use crate::prelude::*;
 const LONGEST: usize = 64;
 
 /// Whether a name is meant: `worker-*` means all that begin with `worker-`.
-#[must_use]
 pub fn is_meant(pattern: &str, name: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(start) => name.starts_with(start),

@@ -16,7 +16,6 @@ impl Time {
     pub const NEVER: Self = Self(Duration::MAX);
 
     /// The time since `earlier`; zero if `earlier` is later.
-    #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
     }
@@ -37,7 +36,6 @@ impl Sub<Duration> for Time {
 }
 
 /// Formats a duration for people: `850ms`, `1.5s`, `12s`, `2m 5s`.
-#[must_use]
 pub fn human(duration: Duration) -> String {
     let millis = duration.as_millis();
     if millis < 1000 {
@@ -56,7 +54,6 @@ pub fn human(duration: Duration) -> String {
 }
 
 /// Seconds for programs, rounded to milliseconds: finer digits are artefacts.
-#[must_use]
 pub fn seconds(duration: Duration) -> f64 {
     ((duration.as_nanos() + 500_000) / 1_000_000) as f64 / 1000.0
 }

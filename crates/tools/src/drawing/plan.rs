@@ -7,7 +7,6 @@ use crate::plan::{InOneshot, Plan};
 use crate::types::human;
 
 /// Draws the longest shutdown after a stop signal and after an unasked end.
-#[must_use]
 pub fn svg(plan: &Plan<'_>) -> String {
     let charts = [
         (true, "Shutdown after a stop signal", &plan.after_signal, &plan.signal_in_oneshot),

@@ -10,7 +10,6 @@ use crate::types::{harmless, human};
 const TOLERANCE: f64 = 0.1;
 
 /// Draws what happened in the shutdown over what was planned.
-#[must_use]
 pub fn svg(report: &ShutdownReport) -> String {
     crate::drawing::svg("A shutdown, and its plan", &[shutdown(report)])
 }
