@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use crate::note::Note;
-use crate::slots::Source;
+use crate::slots::{ConfigIndex, Source};
 use crate::spec::HookId;
 use crate::types::{ProcessId, Signal};
 
@@ -13,9 +13,8 @@ pub enum Action {
     /// Prepare a slot for a new instance, which has this definition: a further slot at the end, or
     /// one that was retired. Held sockets are shared with the other slot of the process.
     Adopt { slot: ProcessId, from: Source },
-    /// From now on the process has this definition, an index into those of the config that is being
-    /// loaded. It differs in nothing that a running instance would have to be replaced for.
-    Redefine { slot: ProcessId, config: usize },
+    /// From now on the process has this definition of the config that is being loaded. It differs in nothing that a running instance would have to be replaced for.
+    Redefine { slot: ProcessId, config: ConfigIndex },
     /// Evaluate `only_if`. Answer with `Event::Condition`, which may take long and come when nobody
     /// waits for it any more: a file system may hang.
     CheckCondition(ProcessId),

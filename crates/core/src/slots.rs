@@ -28,13 +28,28 @@ pub enum Role {
     Retired,
 }
 
+/// A process of the config that a reload brings, by its place in the file. What runs has slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConfigIndex(pub usize);
+
+impl ConfigIndex {
+    /// In the `Spec` of a config that does not run yet, ids are places in the file.
+    pub(crate) fn of(id: ProcessId) -> Self {
+        Self(id.index())
+    }
+
+    pub(crate) fn definition(self, new: &Spec) -> &ProcessSpec {
+        &new.processes[self.0]
+    }
+}
+
 /// Where the definition of a slot comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// The same as that of this slot.
     Copy(ProcessId),
-    /// An index into the processes of the config that is being loaded.
-    Config(usize),
+    /// That of a process of the config that is being loaded.
+    Config(ConfigIndex),
 }
 
 /// The place of a process of a new config among those that run.
@@ -83,10 +98,10 @@ impl State {
     pub(crate) fn adopt_new(
         &mut self,
         new: &Spec,
-        process: ProcessId,
+        process: ConfigIndex,
         role: Role,
     ) -> Option<ProcessId> {
-        let mut definition = new.processes[process.index()].clone();
+        let mut definition = process.definition(new).clone();
         definition.dependencies.clear();
         definition.dependents.clear();
         definition.followers.clear();
@@ -95,7 +110,7 @@ impl State {
             self.share_dependents(slot, old);
             self.inherit_conditions(slot, old);
         }
-        self.act(Action::Adopt { slot, from: Source::Config(process.index()) });
+        self.act(Action::Adopt { slot, from: Source::Config(process) });
         Some(slot)
     }
 
@@ -120,15 +135,17 @@ impl State {
         slot: ProcessId,
         place: usize,
         new: &Spec,
-        process: ProcessId,
+        process: ConfigIndex,
         slots: &[Option<ProcessId>],
     ) {
         self.disconnect(slot);
         let spec = Rc::make_mut(&mut self.spec);
-        for &(on, condition) in &new.processes[process.index()].dependencies {
-            let Some(below) = slots[on.index()] else { continue };
+        for &(on, condition) in &process.definition(new).dependencies {
+            let on = ConfigIndex::of(on);
+            let Some(below) = slots[on.0] else { continue };
             spec.processes[slot.index()].dependencies.push((below, condition));
-            let follows = new.processes[on.index()].followers.iter().find(|(id, _)| *id == process);
+            let followers = &on.definition(new).followers;
+            let follows = followers.iter().find(|(id, _)| ConfigIndex::of(*id) == process);
             let below = &mut spec.processes[below.index()];
             below.dependents.push(slot);
             below.followers.extend(follows.map(|(_, condition)| (slot, *condition)));

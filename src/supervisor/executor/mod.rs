@@ -25,7 +25,7 @@ use tokio::time::timeout;
 use crate::config::{Config, Hook, LogFile, LogFormat, LogMode, Process};
 use crate::core::cause::{Cause, Failure};
 use crate::core::event::Event;
-use crate::core::slots::Source;
+use crate::core::slots::{ConfigIndex, Source};
 use crate::core::spec::HookId;
 use crate::envoy::preflight;
 use crate::load::check::own_address::is_same;
@@ -244,7 +244,7 @@ impl Executor {
                 let slots = self.status_board.slots.borrow();
                 (slots.of(from).clone(), slots.place(from), Some(from))
             }
-            Source::Config(place) => (self.loading[place].clone(), place, None),
+            Source::Config(ConfigIndex(place)) => (self.loading[place].clone(), place, None),
         };
         self.status_board.adopt(now, slot, definition, place, from);
         // The core no longer waits for a group that survives SIGKILL.
@@ -258,8 +258,8 @@ impl Executor {
         }
     }
 
-    pub(crate) fn redefine(&self, slot: ProcessId, config: usize) {
-        self.status_board.slots.borrow_mut().redefine(slot, self.loading[config].clone());
+    pub(crate) fn redefine(&self, slot: ProcessId, config: ConfigIndex) {
+        self.status_board.slots.borrow_mut().redefine(slot, self.loading[config.0].clone());
     }
 
     /// Removes the `sockets` of a process that no other instance may use. A start that has one of

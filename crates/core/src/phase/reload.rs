@@ -17,7 +17,7 @@ use crate::note::{Note, RequestError};
 use crate::phase::operations::{Goal, Operations, is_down, is_gone};
 use crate::phase::replace::Replacement;
 use crate::prelude::*;
-use crate::slots::{Placed, Role};
+use crate::slots::{ConfigIndex, Placed, Role};
 use crate::spec::Spec;
 use crate::state::{Lifecycle, State};
 use crate::types::ProcessId;
@@ -26,10 +26,10 @@ use crate::types::ProcessId;
 #[derive(Clone, Debug)]
 pub(super) struct Reload {
     new: Rc<Spec>,
-    /// By the ids of the new config, as all of these.
+    /// By [`ConfigIndex`], as the slots.
     plan: Vec<Placed>,
     slots: Vec<Option<ProcessId>>,
-    pending: VecDeque<ProcessId>,
+    pending: VecDeque<ConfigIndex>,
     /// The slots of processes that the new config does not have, and that are not removed yet.
     gone: Vec<ProcessId>,
     /// The slots that the current step moves.
@@ -43,10 +43,8 @@ pub(super) struct Reload {
 }
 
 enum Step {
-    /// A slot.
     Remove(ProcessId),
-    /// An id of the new config.
-    Place(ProcessId),
+    Place(ConfigIndex),
 }
 
 impl Reload {
@@ -63,11 +61,11 @@ impl Reload {
             return None;
         }
         while let Some(&process) = self.pending.front()
-            && let Placed::Same(slot) = self.plan[process.index()]
+            && let Placed::Same(slot) = self.plan[process.0]
         {
             self.pending.pop_front();
-            state.take_over_settings(slot, &self.new.processes[process.index()]);
-            state.act(Action::Redefine { slot, config: process.index() });
+            state.take_over_settings(slot, process.definition(&self.new));
+            state.act(Action::Redefine { slot, config: process });
             self.connect(state, process, slot);
         }
         state.reorder();
@@ -78,7 +76,7 @@ impl Reload {
             return Some(Step::Remove(self.gone.remove(place)));
         }
         let next = *self.pending.front()?;
-        if let Placed::Changed(old) = self.plan[next.index()]
+        if let Placed::Changed(old) = self.plan[next.0]
             && state.doomed(old).is_some()
         {
             return None;
@@ -88,8 +86,8 @@ impl Reload {
     }
 
     /// Gives a process of the new config a slot. `None` if there are too many.
-    fn place(&mut self, state: &mut State, process: ProcessId) -> Option<ProcessId> {
-        let role = match self.plan[process.index()] {
+    fn place(&mut self, state: &mut State, process: ConfigIndex) -> Option<ProcessId> {
+        let role = match self.plan[process.0] {
             Placed::Same(old) | Placed::Changed(old) => Role::New { old },
             Placed::New => Role::Current,
         };
@@ -100,8 +98,8 @@ impl Reload {
     }
 
     /// A process has its slot in the new config: its dependencies have theirs already.
-    fn connect(&mut self, state: &mut State, process: ProcessId, slot: ProcessId) {
-        self.slots[process.index()] = Some(slot);
+    fn connect(&mut self, state: &mut State, process: ConfigIndex, slot: ProcessId) {
+        self.slots[process.0] = Some(slot);
         let place = self.new.order.len() - self.pending.len() - 1;
         state.connect(slot, place, &self.new, process, &self.slots);
     }
@@ -179,7 +177,7 @@ impl Operations {
         self.reload = Some(Reload {
             plan: plan.to_vec(),
             slots: vec![None; plan.len()],
-            pending: new.order.iter().copied().collect(),
+            pending: new.order.iter().copied().map(ConfigIndex::of).collect(),
             gone,
             under_way: Vec::new(),
             followed: Vec::new(),
@@ -197,11 +195,10 @@ impl Operations {
             return false;
         };
         let serves = |slot| matches!(state.life(slot), Lifecycle::Ready { .. });
-        let mut pending = reload.pending.iter().map(|process| process.index());
-        !reload.removing.is_some_and(serves)
-            && pending.any(|process| {
-                reload.plan[process] == Placed::New && reload.new.processes[process].required
-            })
+        let is_awaited = |process: &ConfigIndex| {
+            reload.plan[process.0] == Placed::New && process.definition(&reload.new).required
+        };
+        !reload.removing.is_some_and(serves) && reload.pending.iter().any(is_awaited)
     }
 
     /// Begins the steps that are due.
@@ -218,7 +215,7 @@ impl Operations {
                 }
                 Some(Step::Place(process)) => {
                     reload.removing = None;
-                    match (reload.place(state, process), reload.plan[process.index()]) {
+                    match (reload.place(state, process), reload.plan[process.0]) {
                         (Some(new), Placed::Changed(old)) => self.replace(state, new, old),
                         (Some(new), _) => self.add(state, new),
                         (None, _) => reload.failed = Some(RequestError::Reloading),

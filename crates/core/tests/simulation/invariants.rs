@@ -517,7 +517,7 @@ impl<'a> Checker<'a> {
                 self.hold(self.at[old.index()].serves, "nothing serves beside the new one");
                 Role::New { old }
             }
-            Source::Config(index) => {
+            Source::Config(ConfigIndex(index)) => {
                 let placed = self.reload.as_ref().map(|reload| reload.plan[index]);
                 match placed {
                     Some(Placed::Changed(old)) => Role::New { old },
@@ -878,7 +878,7 @@ impl<'a> Checker<'a> {
         match *action {
             Action::Adopt { slot, from } => self.adopt(slot, from, procs),
             Action::Redefine { slot, config } => {
-                let placed = self.reload.as_ref().map(|reload| reload.plan[config]);
+                let placed = self.reload.as_ref().map(|reload| reload.plan[config.0]);
                 self.hold(placed == Some(Placed::Same(slot)), "a process has the wrong definition");
                 self.slots.redefine(slot, config);
             }

@@ -246,7 +246,7 @@ fn a_reload_fails_when_envoy_is_about_to_abort_its_new_epoch() {
     assert_eq!(play.notes(1700, killed(ROUTER)).last(), Some(&failed));
     // None starts beside it.
     assert_eq!(play.reload(2000, &envoys(), &[Placed::Same(ENGINE), Placed::Changed(NEW)]), []);
-    let from = Source::Config(ROUTER.index());
+    let from = Source::Config(ConfigIndex(ROUTER.index()));
     let aborted = play.at(12_000, killed(NEW));
     assert_eq!(aborted.first(), Some(&Action::Adopt { slot: ROUTER, from }), "{aborted:?}");
 }

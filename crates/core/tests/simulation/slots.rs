@@ -147,7 +147,7 @@ impl Slots {
     pub(crate) fn adopt(&mut self, slot: ProcessId, from: Source) {
         let new = match from {
             Source::Copy(old) => self.slots[old.index()].clone(),
-            Source::Config(index) => self.config[index].clone(),
+            Source::Config(ConfigIndex(index)) => self.config[index].clone(),
         };
         if self.current[new.process].is_none() {
             self.current[new.process] = Some(slot);
@@ -160,8 +160,8 @@ impl Slots {
     }
 
     /// Gives a slot the definition of its process in the newest config.
-    pub(crate) fn redefine(&mut self, slot: ProcessId, config: usize) {
-        self.slots[slot.index()] = self.config[config].clone();
+    pub(crate) fn redefine(&mut self, slot: ProcessId, config: ConfigIndex) {
+        self.slots[slot.index()] = self.config[config.0].clone();
     }
 
     pub(crate) fn take_over(&mut self, slot: ProcessId) {
