@@ -44,7 +44,7 @@ fn all() -> Vec<Note> {
         Note::TakesOver { process, old: process },
         Note::HandedOver { process, to: process, limit: SECOND },
         Note::EpochDoomed { process, within: SECOND },
-        Note::TakenBack {
+        Note::RolledBack {
             process,
             old: process,
             why: RequestError::Failed { process, why: Failure::Hook },

@@ -6,35 +6,36 @@ use crate::prelude::*;
 use crate::spec::{DrainSpec, ProcessSpec, Spec, Wait};
 use crate::types::{AFTER_KILL, ProcessId, Time};
 
-/// Each stop keeps at least this, or its shorter need. Delays, drains and hooks leave that much for
-/// all later stops together, but at most a quarter of the window.
+/// Each stop keeps at least this time, or its need if that is shorter. Delays, drains and hooks
+/// leave that much for all later stops together, but at most a quarter of the window.
 const MIN_STOP: Duration = Duration::from_secs(1);
 
-/// The shortest drain after an end that was not asked for, even if `min` is less.
+/// The shortest drain after an unasked end, even if `min` is shorter.
 const MIN_DRAIN: Duration = Duration::from_secs(1);
 
-/// The limit for closing the listeners; the admin interface is local.
+/// The limit for closing the listeners: short, because the admin interface is local.
 const MAX_CLOSING: Duration = Duration::from_millis(250);
-/// drainit exits this long before the grace period ends; also the shortest final wait.
+/// drainit exits this long before the grace period ends. No final wait is shorter.
 const EXIT_MARGIN: Duration = Duration::from_millis(100);
 /// The time of leftover processes between SIGTERM and SIGKILL.
 const MAX_LEFTOVERS: Duration = Duration::from_secs(2);
 
-/// The time to reserve after each process, computed once: the longest path through its
-/// dependencies.
+/// The time to reserve for what comes after each process: the longest path through its
+/// dependencies, computed once.
 #[derive(Clone, Debug)]
 pub struct Budget {
-    /// Stops of this process and, after it, of everything that it depends on.
+    /// The stop of this process and, after it, of everything that it depends on.
     stop_path: Vec<Duration>,
     /// Like `stop_path`, without hooks.
     bare_path: Vec<Duration>,
-    /// The part of it that nothing else may take, as far as it is a quarter of the window.
+    /// The part of `stop_path` that delays, drains and hooks leave alone, if it is at most a
+    /// quarter of the window.
     least_path: Vec<Duration>,
     /// The `min`s of the drains that come after the drain of this process.
     drains_after: Vec<Duration>,
-    /// Stop of the whole graph.
+    /// The stop of the whole graph.
     stop_all: Duration,
-    /// The part of it that nothing else may take.
+    /// The part of `stop_all` that delays, drains and hooks leave alone.
     stop_least: Duration,
     /// The `min`s of the longest path of drains.
     drain_all: Duration,
@@ -84,7 +85,7 @@ impl Budget {
         share_beside(self.stop_least, delay, self.drain_and_stop_all(), left)
     }
 
-    /// The time for which `/readyz` stays good. The first drains continue meanwhile.
+    /// The time for which `/readyz` stays good in a shutdown. The first drains run meanwhile.
     pub fn unready_delay(&self, spec: &Spec, now: Time, deadline: Time) -> Duration {
         let (delay, left) = (Wait::new(Some(spec.unready_delay)), deadline.since(now));
         let after = self.drain_rest.saturating_add(self.stop_all);
@@ -104,8 +105,8 @@ impl Budget {
         Some(spec.hooks.post_stop?.limit.min(left))
     }
 
-    /// The longest wait of a drain that begins now. `min` is kept even if the later stops have to
-    /// shrink for it, but not to nothing.
+    /// The longest wait of a drain that begins now. The later stops shrink for its `min`, but not
+    /// to nothing.
     pub fn drain(
         &self,
         id: ProcessId,
@@ -119,33 +120,33 @@ impl Budget {
         longest.min(free.max(min)).min(left.saturating_sub(self.stop_least))
     }
 
-    /// The limit for a drained process to close its listeners. Most of the remaining time belongs
+    /// The limit for a drained process to close its listeners. It leaves most of the remaining time
     /// to the stops.
     pub fn closing(now: Time, deadline: Time) -> Duration {
         MAX_CLOSING.min(deadline.since(now) / 4)
     }
 
-    /// The longest wait of the dependencies of a killed process for its end. It may survive
-    /// SIGKILL, and they need time to stop, too.
+    /// How long the dependencies of a killed process wait for its end. The process may survive
+    /// SIGKILL, and its dependencies need time to stop, too.
     pub fn after_kill(now: Time, deadline: Time) -> Duration {
         AFTER_KILL.min(deadline.since(now) / 4)
     }
 
-    /// The limit of a final wait, so that the grace period is not exceeded.
+    /// The limit of a final wait, which has to end before the grace period does.
     pub fn at_the_end(longest: Duration, now: Time, over: Time) -> Duration {
         over.since(now).saturating_sub(EXIT_MARGIN).max(EXIT_MARGIN).min(longest)
     }
 
-    /// The time of leftover processes between SIGTERM and SIGKILL.
+    /// The time of leftovers between SIGTERM and SIGKILL.
     pub fn leftovers(now: Time, deadline: Time) -> Duration {
         MAX_LEFTOVERS.min(deadline.since(now))
     }
 
     /// The time from the stop signal to SIGKILL for a process that is asked to stop now.
     ///
-    /// A declared time is kept if it fits. Otherwise the wait is the time that all later needs
-    /// leave, but at least its share in proportion to the needs of all stops, and [`MIN_STOP`] if
-    /// all have that.
+    /// A declared time is kept if it fits. Otherwise the wait is what the later stops and hooks
+    /// leave, but at least its share in proportion to the needs of all stops. It is also at least
+    /// [`MIN_STOP`] if every later stop can have that.
     pub fn stop(&self, spec: &Spec, id: ProcessId, now: Time, deadline: Time) -> Duration {
         let process = &spec.processes[id.index()];
         let after = self.after_stop(process).saturating_add(need(process.hooks.post_stop));
@@ -158,8 +159,8 @@ impl Budget {
         process.stop.limit.min(left.saturating_sub(after).max(own))
     }
 
-    /// The longest time that a process which is being stopped may still take: what the later needs
-    /// leave.
+    /// The longest time for which a process that is being stopped may still run, so that the later
+    /// stops get what they need.
     pub fn longest_stop(&self, spec: &Spec, id: ProcessId, now: Time, deadline: Time) -> Duration {
         let process = &spec.processes[id.index()];
         let after = self.after_stop(process).saturating_add(need(process.hooks.post_stop));
@@ -194,36 +195,36 @@ impl Budget {
         Some(share_beside(stops, wait, self.after_stop(process), left))
     }
 
-    /// The time needed once this process is gone.
+    /// The time that the stops after this process need.
     fn after_stop(&self, process: &ProcessSpec) -> Duration {
         heaviest(process, &self.stop_path)
     }
 
-    /// The time that the drains (at least) and the stop of the whole graph need.
+    /// The time that the whole graph needs for its stops and for the `min`s of its drains.
     fn drain_and_stop_all(&self) -> Duration {
         self.drain_all.saturating_add(self.stop_all)
     }
 }
 
-/// The longest wait of a drain without a deadline. Clients get all of `time` only if the stop was
-/// asked for and every dependency is alive (`full`); otherwise `min`, but at least [`MIN_DRAIN`],
-/// so that the request to drain has an effect.
+/// The longest wait of a drain, before the deadline limits it. `full`: the stop was requested and
+/// every dependency is alive, so clients get all of `time`. Otherwise they get `min`, but at least
+/// [`MIN_DRAIN`], so that the request to drain has an effect.
 pub fn drain_wish(drain: DrainSpec, full: bool) -> Duration {
     if full { drain.time } else { drain.min.max(drain.time.min(MIN_DRAIN)) }
 }
 
-/// The heaviest of the paths that end at a dependency of this process.
+/// The largest of these times among the dependencies of a process.
 fn heaviest(process: &ProcessSpec, paths: &[Duration]) -> Duration {
     let needed = process.dependencies.iter().map(|(on, _)| paths[on.index()]);
     needed.max().unwrap_or_default()
 }
 
-/// The time of a stop that nothing else may take.
+/// The time of a stop that delays, drains and hooks leave alone.
 fn least_stop(process: &ProcessSpec) -> Duration {
     process.stop.need.min(MIN_STOP)
 }
 
-/// The time that the stop of one process needs.
+/// The time that the stop of one process needs with its hooks.
 fn stop_need(process: &ProcessSpec) -> Duration {
     let hooks = need(process.hooks.pre_stop).saturating_add(need(process.hooks.post_stop));
     process.stop.need.saturating_add(hooks)
@@ -233,19 +234,19 @@ fn need(hook: Option<Wait>) -> Duration {
     hook.map_or(Duration::ZERO, |wait| wait.need)
 }
 
-/// The limit if it fits; otherwise what `after` leaves of `left`, but at least a share of `left` in
-/// proportion to the need.
+/// The limit if it fits. Otherwise the part of `left` that `after` does not need, but at least a
+/// share of `left` in proportion to the need.
 fn share(Wait { limit, need }: Wait, after: Duration, left: Duration) -> Duration {
     limit.min(left.saturating_sub(after).max(proportion(need, after, left)))
 }
 
-/// Like [`share`], for a wait that is not a stop: the wait takes nothing of `stops`, the time that
-/// the later stops keep.
+/// Like [`share`], for a wait that is not a stop: it leaves `stops` alone, the time that the later
+/// stops keep.
 fn share_beside(stops: Duration, wait: Wait, after: Duration, left: Duration) -> Duration {
     share(wait, after, left).min(left.saturating_sub(stops))
 }
 
-/// The part of `left` that is for `need` if the rest is for `after`.
+/// The part of `left` for `need` when `need` and `after` share `left` in proportion.
 fn proportion(need: Duration, after: Duration, left: Duration) -> Duration {
     let total = need.saturating_add(after);
     if total.is_zero() {

@@ -8,15 +8,15 @@ use crate::types::{End, ProcessId, Signal, exit_code};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     Signal(Signal),
-    /// A process ended without being asked to.
+    /// A process ended, and nobody had asked it to.
     Ended {
         process: ProcessId,
         end: End,
-        /// Its code is one of its `success_codes`.
+        /// Whether its code is one of its `success_codes`.
         is_success: bool,
-        /// It had a readiness probe and was not ready yet.
+        /// Whether it had a readiness probe and was not ready yet.
         before_ready: bool,
-        /// Its end is a failure even with code 0 (`on_exit: failure-shutdown`).
+        /// Whether its end is a failure even with code 0 (`on_exit: failure-shutdown`).
         is_failure: bool,
     },
     /// A process has failed, and is not restarted.
@@ -32,7 +32,7 @@ pub enum Cause {
     AllEnded,
 }
 
-/// How a process has failed before it has ended.
+/// How a process failed without an end of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// Its command could not be executed.
@@ -51,19 +51,19 @@ pub enum Failure {
 }
 
 impl Cause {
-    /// Whether the shutdown was requested from outside.
+    /// Whether somebody outside requested the shutdown.
     pub fn is_asked(self) -> bool {
         matches!(self, Self::Signal(_) | Self::DrainRequested)
     }
 
-    /// The exit code of the container. The code of the process that caused the shutdown is more
-    /// useful than 137, so it takes precedence.
+    /// The exit code of the container. `killed`: SIGKILL ended a process. The code of the process
+    /// that caused the shutdown says more than 137, so it takes precedence.
     pub fn exit_code(self, killed: bool) -> u8 {
         match self {
             Self::Signal(_) | Self::DrainRequested | Self::AllEnded if killed => exit_code::KILLED,
             Self::Signal(_) | Self::DrainRequested | Self::AllEnded => exit_code::OK,
-            // A failed start must not look like a success, nor must an end that the config calls a
-            // failure; and an end that it calls a success must not look like a failure.
+            // A failed start must not look like a success. An end looks like what the config calls
+            // it: a success or a failure.
             Self::Ended { end, is_success, before_ready, is_failure, .. } => {
                 match (is_success, end.exit_code()) {
                     (true, _) if before_ready || is_failure => exit_code::NOT_READY,

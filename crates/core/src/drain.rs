@@ -4,10 +4,11 @@
 //!  NotDue ──▶ Active: answered ─ samples, reports ─▶ [closing ─▶ closed] ──▶ Over
 //! ```
 //!
-//! The drain of an Envoy is over when samples show no traffic; it is then made to refuse new
-//! connections and polled once more. All other drains are over when the process reports it. Every
-//! drain is over at `until`. Others may take longer, and open connections carry new requests
-//! meanwhile: before the stop an Envoy is counted again, and waited for once more until `until`.
+//! The drain of an Envoy is over when samples show no traffic; Envoy is then made to refuse new
+//! connections and polled once more. The drain of any other process is over when the process
+//! reports it. Every drain is over at `until`. While other drains still run, open connections carry
+//! new requests: drainit therefore counts an Envoy once more before its stop, and waits for open
+//! traffic until `until`.
 
 use core::time::Duration;
 
@@ -20,16 +21,15 @@ use crate::spec::DrainSpec;
 use crate::state::{Lifecycle, State};
 use crate::types::{ProcessId, Time};
 
-/// A process is quiet if nothing is open (or no more than `exit_at` allows) and nothing new has come
-/// for this long. Longer than the
-/// pause between two samples near the end, and than the time from a connect to the first request.
-/// An older sample says nothing about the present.
+/// A process is quiet if, for this long, nothing is open (or at most `exit_at`) and nothing new has
+/// come. This is longer than the pause between two samples near the end of a drain, and than the
+/// time from a connect to the first request. A sample that is older says nothing about the present.
 pub const QUIET: Duration = Duration::from_millis(200);
 
-/// The pause between two counts after the drain.
+/// The pause between two final counts.
 const RECOUNT: Duration = Duration::from_millis(100);
 
-/// The pause between two notes on a drain that lasts.
+/// The pause between two notes about one drain.
 const NOTED_EVERY: Duration = Duration::from_secs(60);
 
 /// The progress of the drain of one process.
@@ -37,28 +37,28 @@ const NOTED_EVERY: Duration = Duration::from_secs(60);
 pub(crate) enum Progress {
     NotDue,
     Active(Active),
-    /// Over, and last counted at `at`. The open connections or requests are counted once more
-    /// before the stop.
+    /// The drain is over, and `at` is the time of the last count. The open connections or requests
+    /// are counted once more before the stop.
     Drained {
         at: Time,
-        /// The end of the time of the drain.
+        /// The end of the time that the drain was granted.
         until: Time,
-        /// It was counted for the stop, which waits for nothing else.
+        /// The final count is done, and the stop waits for other processes only.
         is_counted: bool,
     },
     FinalCount(FinalCount),
-    /// There is nothing to wait for.
+    /// Nothing is left to wait for.
     #[default]
     Over,
 }
 
 impl Progress {
-    /// Whether the traffic of the process is no longer waited for.
+    /// Whether the wait for the traffic of the process is over.
     pub(crate) fn is_drained(&self) -> bool {
         matches!(self, Self::Drained { .. } | Self::FinalCount(_) | Self::Over)
     }
 
-    /// The next timer.
+    /// When the next timer is due.
     pub(crate) fn wakes_at(&self, now: Time) -> Option<Time> {
         match self {
             Self::Active(active) => Some(active.wakes_at(now)),
@@ -68,24 +68,24 @@ impl Progress {
     }
 }
 
-/// The count of what is open between the drain and the stop.
+/// The final count: how much is open between the drain and the stop.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FinalCount {
-    /// The wait for the answer ends, or the next count begins.
+    /// When the wait for an answer ends, or the next count begins.
     next: Time,
     is_asked: bool,
-    /// Until then what is open again is waited for.
+    /// The longest wait for traffic that is open again.
     until: Time,
-    /// The last sample since it was asked for.
+    /// The sample that came since the count began.
     load: Load,
-    /// That it is waited for was noted.
+    /// Whether a note has said that open traffic is waited for.
     is_noted: bool,
 }
 
 impl State {
-    /// Begins the drain of a process. `full`: for all of `time`, if the deadline allows. `hold`: it
-    /// is not over before, because load balancers send new connections until then. An old epoch
-    /// drains by itself, and nobody answers for it: it is only waited for.
+    /// Begins the drain of a process. `full`: for all of `time`, if the deadline allows. `hold`:
+    /// the drain lasts at least this long, because load balancers send new connections until then.
+    /// An old epoch drains by itself and sends no answers, so drainit only waits for it.
     pub(crate) fn begin_drain(
         &mut self,
         process: ProcessId,
@@ -124,9 +124,9 @@ impl State {
         self[process].drain = Progress::Over;
     }
 
-    /// Counts what is open before the stop, and again while there is too much: an open connection
-    /// carries new requests until then. A count is good for a moment, in which others are counted.
-    /// Returns whether that of this process is done.
+    /// Counts what is open before the stop, and counts again while there is too much: an open
+    /// connection carries new requests until the stop. A count stays valid for [`QUIET`], while
+    /// other processes are counted. Returns whether this process need not be waited for.
     pub(crate) fn step_final_count(&mut self, process: ProcessId, deadline: Time) -> bool {
         match self[process].drain {
             Progress::Drained { at, until, is_counted } => {
@@ -136,7 +136,7 @@ impl State {
                 // In the step in which the drain is over nothing can be new.
                 let is_counted = is_counted || at == self.now;
                 if is_counted && left.is_zero() {
-                    // Nothing could be waited for.
+                    // No time is left to wait for open traffic.
                     self[process].drain = Progress::Over;
                 } else if is_counted && self.now.since(at) <= QUIET {
                     self[process].drain = Progress::Drained { at, until, is_counted };
@@ -148,7 +148,7 @@ impl State {
             }
             Progress::FinalCount(count) if self.is_past(count.next) => {
                 if count.is_asked && !(count.is_noted && self.now < count.until) {
-                    // There is no answer.
+                    // The count got no answer in time.
                     self.end_final_count(process);
                 } else {
                     self.count(process, count, deadline);
@@ -161,7 +161,6 @@ impl State {
 
     fn count(&mut self, process: ProcessId, count: FinalCount, deadline: Time) {
         if self.is_past(deadline) {
-            // There is no time for it.
             return self.end_final_count(process);
         }
         self.act(Action::CloseListeners(process));
@@ -170,17 +169,15 @@ impl State {
         self[process].drain = Progress::FinalCount(count);
     }
 
-    /// A count was answered. The sample came before.
+    /// Evaluates a count that was answered. Its sample came before.
     fn counted(&mut self, process: ProcessId, mut count: FinalCount) {
         let allowed = self.process(process).drain.map_or(0, |drain| drain.exit_at);
-        // Connections or requests that were open, and whose number is not known now, may still be
-        // open.
+        // An unknown number counts as open if too much was open before.
         let is_open = count.load.active.map_or(count.is_noted, |active| active > allowed);
         if !is_open || self.is_past(count.until) {
             self.end_final_count(process);
             if !self.is_past(count.until) {
-                // Clients may send more requests while the drains of other processes are waited
-                // for.
+                // Clients may send more requests while the drains of other processes last.
                 let (at, until) = (self.now, count.until);
                 self[process].drain = Progress::Drained { at, until, is_counted: true };
             }
@@ -205,7 +202,7 @@ impl State {
         }
     }
 
-    /// Waits no longer than `min` for a drain under way.
+    /// Shortens a drain under way to `min`.
     pub(crate) fn drain_only_min(&mut self, process: ProcessId) {
         let now = self.now;
         match &mut self[process].drain {
@@ -224,8 +221,8 @@ impl State {
         }
     }
 
-    /// Whether the end of this process would cut traffic now. Processes other than Envoy may end in
-    /// answer to their drain.
+    /// Whether the end of this process would cut traffic now. Other processes than Envoy may end as
+    /// an answer to their drain.
     pub(crate) fn is_undrained(&self, process: ProcessId) -> bool {
         let serves = matches!(self.life(process), Lifecycle::Ready { .. });
         if !serves || !self.is_current(process) {
@@ -241,7 +238,7 @@ impl State {
         }
     }
 
-    /// When the longest wait for a drain under way is over.
+    /// The time until which a drain under way may last.
     pub fn drained_by(&self, process: ProcessId) -> Option<Time> {
         match &self[process].drain {
             Progress::Active(active) => Some(active.until),
@@ -250,7 +247,7 @@ impl State {
         }
     }
 
-    /// Takes what a drain reports.
+    /// Handles an event of a drain.
     pub(crate) fn handle_drain(&mut self, event: Event) {
         let process = match event {
             Event::DrainAnswered { process, .. }
@@ -295,7 +292,7 @@ impl State {
     }
 }
 
-/// A drain that is waited for.
+/// A drain under way.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Active {
     since: Time,
@@ -303,40 +300,40 @@ pub(crate) struct Active {
     until: Time,
     /// Why the drain is over at `until`.
     at_end: DrainEnd,
-    /// It can be polled, and made to refuse new connections.
+    /// Whether drainit can poll the process, and make it refuse new connections.
     closes: bool,
-    /// The number of connections, or requests, that need not be waited for.
+    /// The number of open connections, or requests, at which the drain is over.
     exit_at: u64,
     /// Whether the process has accepted the drain; `None` before its answer.
     accepted: Option<bool>,
-    /// The process has reported that it is drained.
+    /// Whether the process has reported that it is drained.
     reported: bool,
     last: Load,
-    /// The first of the samples that show nothing (or few enough) open and nothing new.
+    /// The time of the first of the latest samples that all show at most `exit_at` open and nothing
+    /// new.
     quiet_since: Option<Time>,
-    /// The last sample. Only samples can show that the process is quiet, not their absence.
+    /// The time of the last sample. Missing samples do not show that the process is quiet.
     sampled_at: Time,
-    /// The last note on its progress.
+    /// The time of the last note about this drain.
     noted_at: Time,
     closing: Closing,
 }
 
-/// The last step before the process is asked to end: it refuses new connections, so that none is
-/// accepted and then cut.
+/// The last step before the stop: the process refuses new connections, so that the stop cuts none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Closing {
     NotYet,
-    /// Requested, and not waited for beyond `until`.
+    /// The request was sent; drainit waits for its answer until `until`.
     Asked {
         until: Time,
         why: DrainEnd,
     },
-    /// No new connection can come; only the open ones are waited for.
+    /// No new connection can come; only the open ones are left.
     Closed,
 }
 
 impl Active {
-    /// Begins the drain. `wish` is the longest wait without a deadline, which may allow less.
+    /// Begins the drain. `wish` is the longest wait, before the deadline limits it.
     fn begin(
         state: &mut State,
         process: ProcessId,
@@ -375,14 +372,14 @@ impl Active {
         })
     }
 
-    /// If the process has not accepted the drain, only `min` is waited: new requests still arrive,
-    /// and clients are not asked to leave.
+    /// If the process has not accepted the drain, drainit waits for `min` only: new requests still
+    /// arrive, and nobody asks clients to leave.
     fn answered(&mut self, accepted: bool) {
         if self.accepted.is_none() {
             self.accepted = Some(accepted);
             if !accepted {
                 self.only_min();
-                // The deadline of a shutdown that has begun since may not allow it.
+                // A shutdown that has begun since may leave less than `min`.
                 if self.until == self.min_until {
                     self.at_end = DrainEnd::NotAccepted;
                 }
@@ -394,7 +391,7 @@ impl Active {
     fn sampled(&mut self, now: Time, load: Load) {
         let no_new = match (self.last.total, load.total) {
             (Some(before), Some(after)) => before == after,
-            // The first sample: quiet counts from here.
+            // This is the first sample: the quiet time counts from here.
             (None, Some(_)) => true,
             (_, None) => false,
         };
@@ -408,7 +405,7 @@ impl Active {
         self.sampled_at = now;
     }
 
-    /// Notes from time to time what a long drain waits for.
+    /// Notes once a minute what a long drain waits for.
     fn note(&mut self, state: &mut State, process: ProcessId) {
         if state.now.since(self.noted_at) >= NOTED_EVERY {
             self.noted_at = state.now;
@@ -417,11 +414,12 @@ impl Active {
         }
     }
 
-    /// The request to close was answered or given up. Returns whether the drain is over.
+    /// Handles the answer to the request to close, or its failure. Returns whether the drain is
+    /// over.
     fn closed(&mut self, state: &mut State, process: ProcessId) -> bool {
         match self.closing {
             Closing::Asked { why: DrainEnd::Quiet, .. } if !state.is_past(self.until) => {
-                // A connection accepted just before is still waited for: the next sample shows it.
+                // The next sample shows a connection that was accepted just before.
                 self.closing = Closing::Closed;
                 self.quiet_since = None;
                 false
@@ -435,7 +433,7 @@ impl Active {
         }
     }
 
-    /// Keeps to a deadline that did not exist when the drain began.
+    /// Shortens the drain for a deadline that did not exist when it began.
     fn fit(&mut self, state: &State, process: ProcessId, deadline: Time) {
         let (left, min_left) = (self.until.since(state.now), self.min_until.since(state.now));
         let longest = state.budget.drain(process, left, min_left, state.now, deadline);
@@ -448,12 +446,12 @@ impl Active {
         }
     }
 
-    /// Waits no longer than `min`.
+    /// Shortens the drain to `min`.
     fn only_min(&mut self) {
         self.until = self.until.min(self.min_until);
     }
 
-    /// The next timer.
+    /// When the next timer is due.
     fn wakes_at(&self, now: Time) -> Time {
         match self.closing {
             Closing::Asked { until, .. } => until,
@@ -474,8 +472,8 @@ impl Active {
             }
             Closing::Closed if self.quiet_since.is_some() => Some(DrainEnd::Quiet),
             Closing::NotYet | Closing::Closed if state.is_past(self.until) => {
-                // This counts what is open, too, even if the listeners are closed already. An admin
-                // that does not answer would not close them; at the deadline there is no time.
+                // Close the listeners also to count what is open, even if they are closed already.
+                // Skip this at the deadline, or if the admin does not answer.
                 let closes =
                     self.closes && self.accepted != Some(false) && !state.is_past(deadline);
                 if closes {
@@ -488,7 +486,8 @@ impl Active {
                 None
             }
             Closing::Asked { until, why: DrainEnd::Quiet } if state.is_past(until) => {
-                // Closed or not: only a fresh sample shows that no connection has slipped in.
+                // With or without an answer, only a new sample can show a connection that was
+                // accepted meanwhile.
                 self.closing = Closing::Closed;
                 self.quiet_since = None;
                 state.is_past(self.until).then_some(self.at_end)
@@ -509,7 +508,7 @@ impl Active {
         state.note(Note::DrainOver { process, why, took, last: self.last });
     }
 
-    /// The progress after the drain: connections are counted once more if the process can tell.
+    /// The progress after the drain. If the process can be polled, a final count follows.
     fn drained(&self, now: Time) -> Progress {
         if self.closes && self.accepted == Some(true) {
             Progress::Drained { at: now, until: self.until, is_counted: false }
@@ -527,7 +526,7 @@ impl Active {
 
     fn close(&mut self, state: &mut State, process: ProcessId, why: DrainEnd, deadline: Time) {
         state.act(Action::CloseListeners(process));
-        // `step` has handled the deadline itself.
+        // The caller has handled the deadline.
         let until = state.now + Budget::closing(state.now, deadline);
         self.closing = Closing::Asked { until, why };
     }

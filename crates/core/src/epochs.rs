@@ -1,10 +1,10 @@
 //! Hot restarts: in which order the epochs of an Envoy may end.
 //!
-//! A new epoch takes the sockets and the admin over from the old epoch, reads its statistics as long
-//! as it lives, and ends it: after `--parent-shutdown-time-s`, and at once when the new epoch is
-//! asked to end itself. If the old epoch is gone before, Envoy aborts the new epoch 10 to 15 s later,
-//! together with any third epoch. [`EpochState::after`] is the table of these rules; the same table
-//! and the measurements are in `docs/hot-restart.md`.
+//! A new epoch takes the sockets and the admin over from the old epoch and reads its statistics
+//! while it lives. The new epoch ends the old epoch after `--parent-shutdown-time-s`, or at once
+//! when somebody asks the new epoch to end. If the old epoch ends earlier, Envoy aborts the new
+//! epoch 10 to 15 s later, together with any third epoch. [`EpochState::after`] is the table of
+//! these rules; `docs/hot-restart.md` has the table and the measurements.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::time::Duration;
@@ -17,61 +17,65 @@ use crate::spec::{HANDOVER_MARGIN, Stage};
 use crate::state::{Lifecycle, State};
 use crate::types::{ProcessId, Time, Update};
 
-/// The longest wait for the last answer of an epoch that is not ready in time. A probe takes at
-/// most 1 s.
+/// The longest wait for the last probe of an epoch that is not ready in time. A probe takes at most
+/// 1 s.
 const LAST_ANSWER: Duration = Duration::from_secs(2);
 
 /// Envoy aborts a doomed epoch at most this long after the end of the older epoch.
 const ABORTS_WITHIN: Duration = Duration::from_secs(15);
 
-/// The state of an epoch says what may end it. Whether the epoch lives is in its lifecycle.
+/// This state says what may end an epoch. The lifecycle of the process says whether the epoch
+/// lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum EpochState {
-    /// Its stop signal ends it: no other epoch has a say in that.
+    /// Its stop signal ends this epoch, and no other epoch matters.
     Free,
-    /// It has not taken over from the older epoch, so only SIGKILL ends it: SIGTERM would also end
-    /// the older one.
+    /// The epoch has not taken over from the older epoch, so only SIGKILL may end it: SIGTERM would
+    /// also end the older epoch.
     Pending,
-    /// A newer epoch has taken over, and ends it in place of drainit. It drains by itself.
+    /// A newer epoch has taken over, and ends this epoch in place of drainit. This epoch drains by
+    /// itself.
     HandedOver,
-    /// The same, but no newer epoch ends it any more. Its stop signal follows its drain.
+    /// Like `HandedOver`, but the latest newer epoch has ended before it took over, so no epoch
+    /// will end this one. Its stop signal follows its drain.
     Orphaned,
-    /// The newer epoch was asked to end, and has passed that on.
+    /// A newer epoch was asked to end, and has asked this epoch to end in turn.
     Passed,
-    /// It is to end, and gets its stop signal once the newer epoch is gone, which is killed.
+    /// This epoch is to end. It gets its stop signal once the newer epoch, which is killed, is
+    /// gone.
     Delayed,
-    /// The older epoch has ended too early, so Envoy aborts this one by `until`. It hears no signal
-    /// but SIGKILL. `was_live`: it had taken over before.
+    /// The older epoch has ended too early, so Envoy aborts this epoch by `until`. This epoch
+    /// reacts to no signal but SIGKILL. `was_live`: it had taken over before.
     Doomed { until: Time, was_live: bool },
 }
 
-/// An event in a chain of epochs.
+/// An event that changes the state of an epoch.
 #[derive(Clone, Copy, Debug)]
 enum Event {
-    /// It has taken over from the older epoch.
+    /// The epoch has taken over from the older epoch.
     Live,
-    /// A newer epoch has taken over from it.
+    /// A newer epoch has taken over from this epoch.
     NewerLive,
-    /// A newer epoch has ended that had not taken over from it.
+    /// A newer epoch has ended before it took over from this epoch.
     NewerFailed,
-    /// A newer epoch that has taken over from it was asked to end.
+    /// A newer epoch that has taken over from this epoch was asked to end.
     NewerAsked,
-    /// It is to end while a newer epoch lives.
+    /// The epoch is to end while a newer epoch lives.
     ToEnd,
-    /// It gets its stop signal: no newer epoch lives.
+    /// The epoch gets its stop signal: no newer epoch lives.
     Asked,
-    /// The older epoch has ended before this one has ended it.
+    /// The older epoch has ended before this epoch ended it.
     OlderLost { until: Time },
-    /// Envoy would have aborted it by now.
+    /// The time is over in which Envoy would have aborted this epoch.
     Survived,
-    /// It has ended, but for the rest of its process group.
+    /// The epoch has ended; the rest of its process group may live.
     Ended,
-    /// Nothing of it is left that may be the Envoy.
+    /// The epoch has ended, and so have all members of its process group that may be the Envoy.
     Gone,
 }
 
 impl EpochState {
-    /// The table of `docs/hot-restart.md`. An event that the table does not name changes nothing.
+    /// The table of `docs/hot-restart.md`. Other events change nothing.
     fn after(self, event: Event) -> Self {
         match (self, event) {
             (Self::Pending, Event::Live) => Self::Free,
@@ -94,7 +98,7 @@ impl EpochState {
         }
     }
 
-    /// Whether it gets no signal, because a newer epoch ends it or has to be gone before.
+    /// Whether the epoch gets no signal, because a newer epoch ends it or must be gone first.
     fn is_held(self) -> bool {
         matches!(self, Self::HandedOver | Self::Orphaned | Self::Passed | Self::Delayed)
     }
@@ -105,12 +109,12 @@ impl EpochState {
 struct Epoch {
     state: EpochState,
     started: Time,
-    /// When its time to get ready was over, if it was. It is then asked for the last time.
+    /// When its time to get ready was over. The epoch is then probed for the last time.
     overdue: Option<Time>,
-    /// The longest time that an older epoch lives beside it.
+    /// How long an older epoch may live beside this epoch.
     handover: Duration,
-    /// Its connections have counted in a drain of the newer epoch that is over, or its own drain has
-    /// begun.
+    /// Whether its own drain has begun, or a drain of the newer epoch has waited for its
+    /// connections and is over.
     is_drained: bool,
 }
 
@@ -118,12 +122,12 @@ struct Epoch {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Epochs {
     all: BTreeMap<ProcessId, Epoch>,
-    /// Processes whose start waits for the end of their other epoch.
+    /// Processes whose start waits for the end of the other epoch.
     delayed_starts: BTreeSet<ProcessId>,
 }
 
 impl Epochs {
-    /// A process that is not an epoch is free.
+    /// The state of an epoch. A process that is not an epoch is `Free`.
     fn state(&self, process: ProcessId) -> EpochState {
         self.all.get(&process).map_or(EpochState::Free, |epoch| epoch.state)
     }
@@ -134,12 +138,12 @@ impl Epochs {
         }
     }
 
-    /// The slot is free for another process.
+    /// Forgets the epoch of a slot that another process will get.
     pub(crate) fn forget(&mut self, slot: ProcessId) {
         self.all.remove(&slot);
     }
 
-    /// A doomed epoch whose time is over at `expired`, and whose end was not seen, has survived.
+    /// Doomed epochs survive if their time is over at `expired` and they have not ended.
     pub(crate) fn expire(&mut self, expired: Time) {
         for epoch in self.all.values_mut() {
             if matches!(epoch.state, EpochState::Doomed { until, .. } if until <= expired) {
@@ -157,9 +161,9 @@ impl Epochs {
     }
 }
 
-/// What happens to an epoch.
+/// The events of an epoch.
 impl State {
-    /// An instance is started.
+    /// Handles the start of an instance.
     pub(crate) fn epoch_started(&mut self, process: ProcessId) {
         let spec = self.process(process);
         let handover = spec.handover.filter(|_| spec.update == Update::HotRestart);
@@ -168,7 +172,8 @@ impl State {
         let other = self[process].beside.filter(|other| self.epochs.all.contains_key(other));
         let is_beside = other.is_some_and(|other| self.lives(other));
         if let Some(survivor) = other.filter(|_| !is_beside) {
-            // Its end, whenever that comes, says nothing about this one, which was started after it.
+            // The other epoch has ended, or survives SIGKILL. Its later end must not count as the
+            // end of an epoch that is newer than this one.
             self.epochs.happens(survivor, Event::Live);
         }
         let state = match is_beside {
@@ -181,7 +186,7 @@ impl State {
         self.renew_handover(process, readiness_timeout);
     }
 
-    /// A new epoch is ready: it has taken over.
+    /// Handles a new epoch that is ready, so it has taken over.
     pub(crate) fn epoch_is_live(&mut self, process: ProcessId) {
         if !self.is_pending(process) {
             return;
@@ -194,7 +199,7 @@ impl State {
         self.renew_handover(process, Duration::ZERO);
     }
 
-    /// The time of an old epoch counts anew from the start of another epoch that ends it.
+    /// Gives an old epoch its whole time again, because another epoch that will end it has started.
     fn renew_handover(&mut self, newer: ProcessId, more: Duration) {
         let Some(old) = self[newer].beside else { return };
         if let Lifecycle::Stopping { since, .. } = self.life(old)
@@ -206,8 +211,9 @@ impl State {
         }
     }
 
-    /// Asks an epoch that is not ready in time once more: it may have taken over since the last
-    /// probe, and nobody would listen in its place. Returns whether its answer is waited for.
+    /// Probes an epoch that is not ready in time once more: it may have taken over since its last
+    /// probe, and then killing it would leave no listener. Returns whether the core waits for the
+    /// answer.
     pub(crate) fn ask_epoch(&mut self, process: ProcessId) -> bool {
         let Lifecycle::Starting { since, ready_by } = self.life(process) else { return false };
         if !self.is_pending(process) || self.overdue(process).is_some() {
@@ -221,7 +227,7 @@ impl State {
         true
     }
 
-    /// An epoch that was asked once more has not taken over.
+    /// Handles the answer that the epoch, probed once more, has not taken over.
     pub(crate) fn not_live(&mut self, process: ProcessId) {
         if let Lifecycle::Starting { since, .. } = self.life(process)
             && self.overdue(process).is_some()
@@ -230,7 +236,8 @@ impl State {
         }
     }
 
-    /// An epoch is to end. Returns whether it gets no signal now.
+    /// Holds an epoch that is to end, if a newer epoch ends it or must be gone first. Returns
+    /// whether the epoch is held.
     pub(crate) fn hold_epoch(&mut self, process: ProcessId) -> bool {
         let newer = self.newer(process).filter(|newer| self.lives(*newer) || self.pauses(*newer));
         match (self.epochs.state(process), newer) {
@@ -250,11 +257,12 @@ impl State {
         true
     }
 
-    /// An epoch was asked to end: it asks an older epoch that it has to end.
+    /// An epoch that was asked to end asks the older epoch to end, too.
     pub(crate) fn pass_on(&mut self, process: ProcessId, deadline: Time) {
         let older = self.older(process).filter(|older| self.is_handed_over(*older));
         let Some(older) = older.filter(|_| !self.needs_kill(process)) else { return };
-        // Not since its hand-over: more than its own limit is time that it has asked for.
+        // The limit counts from now, not from the hand-over: the older epoch has asked for any time
+        // beyond its limit.
         let since = self.now;
         let kill_at = since + self.budget.stop(&self.spec, older, self.now, deadline);
         let life = match self.life(older) {
@@ -273,8 +281,8 @@ impl State {
         self.kill_if_due(older, deadline);
     }
 
-    /// An epoch has ended. `remains`: the Envoy may be one of its process group that has not ended.
-    /// Returns until when that is left to the newer epoch, if it is.
+    /// Handles the end of an epoch. `remains`: another member of its process group lives, and may
+    /// be the Envoy. Returns until when the newer epoch has to end that rest, if it has to.
     pub(crate) fn epoch_ended(&mut self, process: ProcessId, remains: bool) -> Option<Time> {
         let is_killed = matches!(self.life(process), Lifecycle::Killed { .. });
         if !remains
@@ -305,9 +313,8 @@ impl State {
         })
     }
 
-    /// Asks the epochs to end that no newer epoch ends any more, and starts those that have waited
-    /// for the end of another one. `may_stop`: no drain is under way for which an old epoch has to
-    /// live.
+    /// Stops the epochs that no newer epoch will end, and starts those that have waited for the end
+    /// of another epoch. `may_stop`: no drain is under way that needs an old epoch alive.
     pub(crate) fn settle_epochs(&mut self, may_stop: bool, deadline: Time) {
         for process in self.held_epochs() {
             if may_stop {
@@ -324,8 +331,8 @@ impl State {
         }
     }
 
-    /// Asks an epoch to end, or what is left of it. An epoch that the newer one has asked keeps its
-    /// time.
+    /// Stops an epoch, or the rest of its process group. An epoch that the newer epoch has asked to
+    /// end keeps its time.
     fn ask_alone(&mut self, process: ProcessId, deadline: Time) {
         let now = self.now;
         let own = self.budget.stop(&self.spec, process, now, deadline);
@@ -341,8 +348,8 @@ impl State {
         self.kill_if_due(process, deadline);
     }
 
-    /// Waits for the drains before an old epoch, or the rest of it, is asked to end, and not for a
-    /// newer one. Returns whether its own drain is to begin.
+    /// Makes an old epoch, or its rest, wait for the drains and for no newer epoch. Returns whether
+    /// its own drain has to begin.
     pub(crate) fn wait_alone(&mut self, process: ProcessId) -> bool {
         let kill_at = Time::NEVER;
         match self.life(process) {
@@ -355,8 +362,8 @@ impl State {
         !self.set_drained(process, true)
     }
 
-    /// Starts a process after its pause, once no other epoch of it is about to end. `anew`: from its
-    /// `only_if` on.
+    /// Starts a process after its pause, once no other epoch of it is about to end. `anew`: its
+    /// `only_if` comes first.
     pub(crate) fn start_again(&mut self, process: ProcessId, anew: bool) {
         if self.waits_for_end(process) {
             self.set(process, Lifecycle::Backoff { until: Time::NEVER, anew });
@@ -368,14 +375,14 @@ impl State {
         }
     }
 
-    /// Returns what was known before.
+    /// Sets whether an epoch is drained, and returns the value before.
     fn set_drained(&mut self, process: ProcessId, is_drained: bool) -> bool {
         let epoch = self.epochs.all.get_mut(&process);
         epoch.is_some_and(|epoch| core::mem::replace(&mut epoch.is_drained, is_drained))
     }
 }
 
-/// What others have to know of an epoch.
+/// Questions of other modules about an epoch.
 impl State {
     /// Whether this epoch was started beside an older epoch, and has not taken over from it.
     fn is_pending(&self, process: ProcessId) -> bool {
@@ -383,22 +390,22 @@ impl State {
         matches!(state, EpochState::Pending | EpochState::Doomed { was_live: false, .. })
     }
 
-    /// Whether this instance was to replace another one, and has not taken over from it.
+    /// Whether this instance is to replace another one, and has not taken over from it.
     pub(super) fn has_not_taken_over(&self, process: ProcessId) -> bool {
         self.is_pending(process) || matches!(self.role(process), Role::New { .. })
     }
 
-    /// When the time of a process to get ready was over.
+    /// When the time of an epoch to get ready was over, if it was.
     pub(crate) fn overdue(&self, process: ProcessId) -> Option<Time> {
         self.epochs.all.get(&process)?.overdue
     }
 
-    /// Whether a newer epoch has taken over from this one, which drains by itself.
+    /// Whether a newer epoch has taken over from this epoch, which drains by itself.
     pub(crate) fn is_handed_over(&self, process: ProcessId) -> bool {
         matches!(self.epochs.state(process), EpochState::HandedOver | EpochState::Orphaned)
     }
 
-    /// Whether a newer epoch ends this one, or was to.
+    /// Whether a newer epoch ends this epoch, or was to end it.
     pub(crate) fn is_left_to_newer(&self, process: ProcessId) -> bool {
         self.is_handed_over(process) || self.epochs.state(process) == EpochState::Passed
     }
@@ -408,13 +415,13 @@ impl State {
         self.is_handed_over(process) || self.epochs.state(process) == EpochState::Delayed
     }
 
-    /// Whether only SIGKILL ends this process, and no other one.
+    /// Whether only SIGKILL can end this epoch and spare the others.
     pub(crate) fn needs_kill(&self, process: ProcessId) -> bool {
         let state = self.epochs.state(process);
         matches!(state, EpochState::Pending | EpochState::Doomed { .. })
     }
 
-    /// Why no newer epoch may start beside this one.
+    /// The error for a request while Envoy is about to abort this epoch.
     pub(crate) fn doomed(&self, process: ProcessId) -> Option<RequestError> {
         match self.epochs.state(process) {
             EpochState::Doomed { until, .. } => {
@@ -424,7 +431,7 @@ impl State {
         }
     }
 
-    /// The old epochs, or what is left of them, that go on without a newer one that serves.
+    /// Old epochs, or their rests, without a newer epoch that serves.
     pub(crate) fn left_alone(&self) -> Vec<ProcessId> {
         let serves = |newer| self.life(newer).is_alive() && !self.is_pending(newer);
         let mut alone = self.held_epochs();
@@ -432,7 +439,8 @@ impl State {
         alone
     }
 
-    /// The other slot of the process, if both are epochs and that one is the newer one.
+    /// The other slot of the process, if both slots are epochs and the other slot is the newer
+    /// epoch.
     pub(crate) fn newer(&self, process: ProcessId) -> Option<ProcessId> {
         let other = self[process].beside?;
         let is_newer =
@@ -441,25 +449,25 @@ impl State {
         (is_newer && are_epochs).then_some(other)
     }
 
-    /// The epoch that this one ends.
+    /// The epoch that this epoch is to end.
     pub(crate) fn older(&self, process: ProcessId) -> Option<ProcessId> {
         self[process].beside.filter(|older| self.newer(*older) == Some(process))
     }
 
-    /// The time that the newer epoch has to end this one.
+    /// The time that the newer epoch has to end this epoch.
     fn handover_of(&self, process: ProcessId) -> Duration {
         let newer = self.newer(process).and_then(|newer| self.epochs.all.get(&newer));
         newer.map_or(Duration::ZERO, |newer| newer.handover)
     }
 
-    /// Whether nobody ends this epoch in place of drainit any more.
+    /// Whether no newer epoch will end this epoch any more.
     pub(crate) fn is_left_to_nobody(&self, process: ProcessId) -> bool {
         let holds_up = |newer| self.holds_up(newer, true);
         self.is_handed_over(process) && !self.newer(process).is_some_and(holds_up)
     }
 
-    /// Whether a process that was started has ended and drainit does not start it again without a
-    /// request. Other members of its process group may still live.
+    /// Whether a process has ended and drainit starts it again only at a request. Other members of
+    /// its process group may still live.
     pub(crate) fn has_given_up(&self, process: ProcessId) -> bool {
         match self.life(process) {
             life if life.has_rest() => self[process].restart_after.is_none(),
@@ -470,7 +478,7 @@ impl State {
 
 /// The conditions of the transitions.
 impl State {
-    /// The epochs that are to end, or the rests of them, and get no signal now.
+    /// The held epochs that are to end, or whose process groups are.
     fn held_epochs(&self) -> Vec<ProcessId> {
         let is_to_end = |process: &ProcessId| {
             let life = self.life(*process);
@@ -481,7 +489,7 @@ impl State {
         held.map(|(process, _)| *process).filter(is_to_end).collect()
     }
 
-    /// Whether an epoch that is to end gets its stop signal now.
+    /// Whether a held epoch gets its stop signal now.
     fn is_due(&self, process: ProcessId, may_stop: bool) -> bool {
         let is_overdue = match self.life(process) {
             Lifecycle::Stopping { kill_at, .. } | Lifecycle::Remains { kill_at } => {
@@ -502,10 +510,10 @@ impl State {
         }
     }
 
-    /// Whether Envoy aborts this epoch if the older epoch ends now, and not because this one has ended
-    /// it. That comes some time after this one is live, which may be long before drainit sees it, as
-    /// the machine may sleep: its start is known. A new one beside a current one needs it, too, but is
-    /// rolled back.
+    /// Whether Envoy aborts this epoch if the older epoch ends now. Envoy does not if this epoch
+    /// has ended the older one, as it does `--parent-shutdown-time-s` after it is live. drainit may
+    /// see much later that it is live, because the machine may sleep, so the time counts from its
+    /// start. A new epoch beside a current one also needs the older epoch, but is rolled back.
     fn needs_older(&self, process: ProcessId) -> bool {
         let Some(Epoch { handover, started, .. }) = self.epochs.all.get(&process) else {
             return false;
@@ -517,7 +525,7 @@ impl State {
         needs && self.now < *started + handover.saturating_sub(HANDOVER_MARGIN)
     }
 
-    /// Whether there is a process, or a part of one, that SIGKILL has not failed to end.
+    /// Whether the process or a member of its group exists and is not known to survive SIGKILL.
     fn lives(&self, process: ProcessId) -> bool {
         let life = self.life(process);
         let exists = life.is_alive() || life.has_rest() || life == Lifecycle::Spawning;
@@ -532,21 +540,21 @@ impl State {
         matches!(self.life(process), Lifecycle::Stopping { .. } | Lifecycle::Killed { .. })
     }
 
-    /// Whether a process that does not live is about to be started again.
+    /// Whether a process that does not live is about to start again.
     fn comes_back(&self, process: ProcessId) -> bool {
         let is_beginning =
             matches!(self.life(process), Lifecycle::Checking | Lifecycle::PreStart { .. });
         self.pauses(process) || is_beginning
     }
 
-    /// Whether an older epoch waits for this one, or for what is left of its group, which has been asked
-    /// to end. It does not wait for that beyond its own time.
+    /// Whether an older epoch waits for the newer one or for the rest of its group, which was asked
+    /// to end. The older epoch waits for such a rest only within its own time.
     fn holds_up(&self, newer: ProcessId, is_overdue: bool) -> bool {
         self.lives(newer) && !(is_overdue && self.life(newer).has_rest())
     }
 
-    /// Whether another epoch is about to end: it could neither hand over to this one nor take over
-    /// from it.
+    /// Whether the other epoch is about to end: this epoch could neither take over from it nor hand
+    /// over to it.
     fn waits_for_end(&self, process: ProcessId) -> bool {
         let other = self[process].beside.filter(|other| self.epochs.all.contains_key(other));
         let Some(other) = other else { return false };

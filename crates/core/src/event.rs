@@ -18,8 +18,8 @@ pub enum Event {
     },
     /// `Action::Spawn` succeeded.
     Spawned(ProcessId),
-    /// `Action::Spawn` failed, or what comes before a `pre_start` hook, such as reading the values
-    /// of the process: nothing runs.
+    /// `Action::Spawn` failed, or a step before the `pre_start` hook did, such as reading the
+    /// values of the process. Nothing runs.
     SpawnFailed {
         process: ProcessId,
         /// 126 or 127, as in a shell.
@@ -27,9 +27,8 @@ pub enum Event {
     },
     /// The readiness probe of the running instance succeeded.
     Ready(ProcessId),
-    /// The answer to `Action::AskEpoch`: it has not taken over, or does not say so.
+    /// The answer to `Action::AskEpoch`: the epoch has not taken over, or does not say that it has.
     NotLive(ProcessId),
-    /// The process was reaped.
     Exited {
         process: ProcessId,
         end: End,
@@ -46,16 +45,17 @@ pub enum Event {
     },
     /// drainit received a signal.
     Signal(Signal),
-    /// The actions of a stop signal were carried out, which may have taken a while: one that has
-    /// arrived meanwhile came at once with it.
+    /// The actions of a stop signal were carried out. They may have taken a while: a stop signal
+    /// that has arrived meanwhile counts as sent together with the first one.
     SignalHandled,
-    /// The requests to drain an Envoy were answered or given up, or another kind of drain has failed.
+    /// The requests to drain an Envoy were answered or given up, or a drain of another kind has
+    /// failed.
     DrainAnswered {
         process: ProcessId,
         /// At least one of the requests to drain succeeded.
         accepted: bool,
     },
-    /// A process reports that its drain is complete: by a message, or because the request or the
+    /// The drain of a process is complete: the process said so in a message, or the request or
     /// command that drains it has ended.
     Drained(ProcessId),
     /// `Action::Drain` found an Envoy that is not live yet: it has never accepted a connection.
@@ -63,46 +63,45 @@ pub enum Event {
     NothingToDrain(ProcessId),
     /// `POST /drain`: a drain without a stop.
     DrainRequested,
-    /// A request of the operator for one process. Answered exactly once, before the exit, by
-    /// `Note::RequestDone` or `Note::RequestFailed`. Requests that are equal and not answered yet
-    /// share one answer.
+    /// An operator's request for one process. `Note::RequestDone` or `Note::RequestFailed` answers
+    /// it exactly once, before the exit. Equal requests that are not answered yet share one answer.
     Requested {
         process: ProcessId,
         request: Request,
     },
-    /// The result of a liveness probe. After enough failures in a row it is [`Event::Unhealthy`].
+    /// The result of a liveness probe. Enough failures in a row count as [`Event::Unhealthy`].
     LivenessProbed {
         process: ProcessId,
         is_alive: bool,
     },
-    /// A process asks for more time (`EXTEND_TIMEOUT_USEC`): its start has not failed, or SIGKILL
-    /// does not follow, before this much time from now has passed.
+    /// A process asks for more time (`EXTEND_TIMEOUT_USEC`). Until this much time from now has
+    /// passed, its start does not fail, or SIGKILL does not follow.
     TimeoutExtended {
         process: ProcessId,
         by: Duration,
     },
-    /// A process that is ready has failed its liveness check: it is stopped in order, with its
-    /// drain, and then its `restart` decides as after a failure. Ignored unless it is ready, and
-    /// while a request stops or restarts it.
+    /// A ready process has failed its liveness check. It is drained and stopped, and its `restart`
+    /// then decides as after a failure. Ignored if the process is not ready, or while a request
+    /// stops or restarts it.
     Unhealthy(ProcessId),
-    /// A watched file is no longer as it was; [`Event::FileQuiet`] follows once it is not written
-    /// any more. A start that begins from now on reads what it holds.
+    /// A watched file has changed; [`Event::FileQuiet`] follows once nobody writes to the file any
+    /// more. A start that begins from now on reads the new content.
     FileSeen {
         process: ProcessId,
         /// An index into the `watch` of the process.
         watch: usize,
     },
-    /// A watched file that was seen to change has been quiet since, and `is_new`: has other content
-    /// than before. Its action begins as soon as the process is ready, no request stops or restarts
-    /// it, and no dependency that it follows is about to have a new instance; a start that has begun
-    /// since it was seen takes its place.
+    /// A watched file that changed has been quiet since. `is_new`: its content differs from before.
+    /// The action of the watch begins once the process is ready, no request stops or restarts the
+    /// process, and no dependency that the process follows is about to get a new instance. A start
+    /// that has begun since the change makes the action needless.
     FileQuiet {
         process: ProcessId,
         /// As for [`Event::FileSeen`].
         watch: usize,
         is_new: bool,
     },
-    /// A poll of a process that is being drained.
+    /// A sample of the traffic of a process that is being drained.
     DrainSample {
         process: ProcessId,
         load: Load,
@@ -111,20 +110,21 @@ pub enum Event {
     ListenersClosed(ProcessId),
     /// The number of descendants that `Action::Sweep` found; zero when the last one is gone.
     Leftovers(usize),
-    /// A timer has expired. Also sent when there is no other event.
+    /// A timer has expired. The supervisor sends it if no other event comes first.
     Tick,
 }
 
 /// A request of the operator for one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Named)]
 pub enum Request {
-    /// Stop it after its dependents. It stays down until it is asked to start, and the container
-    /// does not end for it.
+    /// Stop the process after its dependents. It stays down until an operator starts it, and the
+    /// container does not end for it.
     Stop,
-    /// Start it after the dependencies that are down. Done at once if it is ready.
+    /// Start the process after the dependencies that are down. Done at once if the process is
+    /// ready.
     Start,
-    /// Drain it, stop it and start it; its dependents are not touched. If the process does not run,
-    /// this is the same as `Start`.
+    /// Drain the process, stop it and start it, without touching its dependents. If the process
+    /// does not run, this request does what `Start` does.
     Restart,
 }
 

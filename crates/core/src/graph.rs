@@ -12,15 +12,15 @@ use crate::types::{ProcessId, StartCondition};
 /// The dependencies between processes. [`Graph::build`] rejects unknown names and cycles.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Graph {
-    /// For each process, what it needs before its start.
+    /// The dependencies of each process, with their conditions.
     pub dependencies: Vec<Vec<(ProcessId, StartCondition)>>,
-    /// For each process, the processes that need it, in ascending order.
+    /// The dependents of each process, in ascending order.
     pub dependents: Vec<Vec<ProcessId>>,
     /// All processes, dependencies before dependents, otherwise in file order.
     pub order: Vec<ProcessId>,
 }
 
-/// A process, and what it needs before its start.
+/// A process and its dependencies.
 #[derive(Clone, Debug)]
 pub struct Node<'a> {
     pub name: &'a str,
@@ -28,8 +28,8 @@ pub struct Node<'a> {
     pub needs: Vec<(&'a str, StartCondition)>,
 }
 
-/// Why the dependencies are invalid. `process` is an index into the list of processes, `dependency`
-/// into the `depends_on` of that process.
+/// Why the dependencies are invalid. `process` is an index into the list of processes, and
+/// `dependency` an index into the `depends_on` of the process.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum GraphError {
     #[error("process `{name}` depends on `{unknown}`, which does not exist")]
@@ -45,7 +45,7 @@ pub enum GraphError {
     Itself { process: usize, dependency: usize, name: String },
     #[error("circular dependency `{path}`")]
     Cycle {
-        /// The first process of the cycle in file order.
+        /// The process of the cycle that is first in the file.
         process: usize,
         dependency: usize,
         /// The whole cycle: `a -> b -> a`.
@@ -56,9 +56,10 @@ pub enum GraphError {
     TooMany,
 }
 
-/// At most this many cycles are reported; one edge can be part of very many.
+/// At most this many cycles are reported, because one edge can be part of very many.
 const MAX_CYCLES: usize = 20;
-/// At most this many unknown names get a suggestion: each is compared with every known name.
+/// At most this many unknown names get a suggestion, because each is compared with every known
+/// name.
 const MAX_SUGGESTIONS: usize = 20;
 
 impl Graph {
@@ -76,7 +77,7 @@ impl Graph {
     /// recursion.
     ///
     /// # Errors
-    /// Every unknown name, every process that depends on itself, and the cycles.
+    /// All unknown names, all processes that depend on themselves, and the first cycles.
     pub fn build(processes: &[Node<'_>]) -> Result<Self, Vec<GraphError>> {
         if processes.len() > usize::from(u16::MAX) {
             return Err(vec![GraphError::TooMany]);
@@ -116,7 +117,7 @@ impl Graph {
         if errors.is_empty() { Ok(graph) } else { Err(errors) }
     }
 
-    /// Kahn's algorithm. The second value is false if there is a cycle.
+    /// Sorts by Kahn's algorithm. The second value is false if there is a cycle.
     pub(crate) fn sorted(dependencies: Vec<Vec<(ProcessId, StartCondition)>>) -> (Self, bool) {
         let count = dependencies.len();
         let mut dependents: Vec<Vec<ProcessId>> = vec![Vec::new(); count];
@@ -139,7 +140,7 @@ impl Graph {
                 }
             }
         }
-        // Only now: above, a dependency that is listed twice counts twice on both sides.
+        // Not earlier: the loop above counts a dependency that is listed twice on both sides.
         dependents.iter_mut().for_each(Vec::dedup);
         let is_complete = order.len() == count;
         (Self { dependencies, dependents, order }, is_complete)
@@ -151,7 +152,7 @@ impl Graph {
         #[derive(Clone, Copy, PartialEq)]
         enum Seen {
             Not,
-            /// On the path, at this index.
+            /// The process is at this index of the path.
             OnPath(usize),
             Done,
         }
@@ -197,7 +198,7 @@ fn all_ids() -> impl Iterator<Item = ProcessId> {
     (0..=u16::MAX).map(ProcessId)
 }
 
-/// Makes the error for a cycle, beginning with the process that is first in the file.
+/// Makes the error for a cycle. Its path begins with the process that is first in the file.
 fn cycle_error(processes: &[Node<'_>], cycle: &[usize]) -> GraphError {
     let first = (0..cycle.len()).min_by_key(|&place| cycle[place]).unwrap_or(0);
     let turned = || cycle.iter().cycle().skip(first).copied();
@@ -244,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dependency_listed_twice_is_one_dependent() {
+    fn a_dependency_listed_twice_counts_once() {
         let graph = Graph::build(&processes(&[("a", &[]), ("b", &["a", "a"])])).unwrap();
         assert_eq!(graph.dependents[0], [ProcessId(1)]);
         assert_eq!(graph.order.len(), 2);
@@ -272,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cycle_begins_with_its_first_process_in_file_order() {
+    fn a_cycle_begins_with_the_process_that_is_first_in_the_file() {
         let list = processes(&[("x", &["b"]), ("a", &["y", "b"]), ("b", &["a"]), ("y", &[])]);
         let errors = Graph::build(&list).unwrap_err();
         assert_eq!(
@@ -291,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_unknown_names_are_compared_with_the_known_ones() {
+    fn only_the_first_unknown_names_get_a_suggestion() {
         let unknown = ["enigne"; MAX_SUGGESTIONS + 1];
         let errors = Graph::build(&processes(&[("engine", &[]), ("router", &unknown)]));
         let is_compared = |error: &GraphError| matches!(error, GraphError::Unknown { suggestion: Some(name), .. } if name == "engine");
@@ -305,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn there_are_no_more_processes_than_ids() {
+    fn more_processes_than_ids_are_an_error() {
         let most = usize::from(u16::MAX);
         let names: Vec<String> = (0..=most).map(|n| format!("p{n}")).collect();
         let nodes = named(&names);

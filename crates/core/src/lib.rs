@@ -1,10 +1,11 @@
 //! The pure core: all decisions of `drainit run`, without clock, system calls and async.
 //!
 //! [`Machine::handle`](machine::Machine::handle) takes the time and one [`Event`](event::Event),
-//! and returns [`Action`](action::Action)s, so the promises of `docs/shutdown.md` are tested by
-//! simulation, not by sleeping.
+//! and returns [`Action`](action::Action)s. The promises of `docs/shutdown.md` are therefore tested
+//! by a simulation, and not by sleeping.
 //!
-//! The crate is `no_std`, so it cannot name a file, a clock, a thread or the environment. Within it:
+//! The crate is `no_std`, so it cannot name a file, a clock, a thread or the environment. Its
+//! modules import each other in this direction:
 //!
 //! ```text
 //! timeline, report ─▶ machine ─▶ phase ─▶ drain, restart ─▶ state ─▶ budget ─▶ spec ─▶ types
@@ -19,8 +20,8 @@
 //!  restarts                        pre_stop, drains        SIGKILL at each limit    post_stop
 //! ```
 //!
-//! Each phase is a type that consumes the previous one, so there is no way back; this is the only
-//! cycle of imports. [`state`] is what all phases share: the lifecycle of each process, and the
+//! Each phase is a type that consumes the previous phase, so there is no way back. The phases are
+//! the only cycle of imports. All phases share [`state`]: the lifecycle of each process, and the
 //! actions of the current step.
 
 #![cfg_attr(not(test), no_std)]
@@ -49,7 +50,7 @@ pub mod stop;
 pub mod timeline;
 pub mod types;
 
-/// What `std` has in scope without `use`.
+/// The names that every `std` crate has without `use`.
 mod prelude {
     pub(crate) use alloc::borrow::ToOwned;
     pub(crate) use alloc::string::{String, ToString};

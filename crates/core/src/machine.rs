@@ -1,4 +1,4 @@
-//! The state machine: the only entry for events.
+//! The state machine, which takes every event.
 
 use alloc::rc::Rc;
 
@@ -27,16 +27,17 @@ impl Machine {
         Self { state: State::new(spec, now), phase: Phase::Running(Running::default()) }
     }
 
-    /// Handles one event and returns the actions to carry out, in this order.
+    /// Handles one event, and returns the actions in the order in which the supervisor has to carry
+    /// them out.
     ///
-    /// `now` must not go back. Timers that have expired by `now` are handled in the same step.
+    /// `now` must not go back. Timers that have expired by `now` take effect in the same step.
     pub fn handle(&mut self, now: Time, event: Event) -> Vec<Action> {
         self.state.timers_at = self.state.timers_at.max(now);
         self.handle_early(now, event)
     }
 
-    /// Handles one event, and leaves the timers that have expired since the last step to a later
-    /// one. For an event that is handled after a limit, and may have happened before it.
+    /// Handles one event that may have happened before a limit that is already due. Timers that
+    /// have expired since the last step wait for a later step.
     pub fn handle_early(&mut self, now: Time, event: Event) -> Vec<Action> {
         self.begin_step(now);
         let state = &mut self.state;
@@ -66,7 +67,7 @@ impl Machine {
         self.end_step()
     }
 
-    /// Adds what every step ends with, and returns the actions of this one.
+    /// Adds the actions that end every step, and returns all actions of this step.
     fn end_step(&mut self) -> Vec<Action> {
         if self.phase.shutdown().is_some() {
             self.state.release_sockets();
@@ -75,14 +76,14 @@ impl Machine {
     }
 
     /// Replaces the config while the container runs, and returns the first actions. `new` is the
-    /// spec of the new config, with ids of its own; `plan` has the place of each of its processes.
-    /// Processes that run and have no place are removed. Answered exactly once, before the exit, by
-    /// `Note::ReloadDone` or `Note::ReloadFailed`.
+    /// spec of the new config, with its own ids; `plan` says where each of its processes belongs.
+    /// Running processes that `plan` does not name are removed. `Note::ReloadDone` or
+    /// `Note::ReloadFailed` answers exactly once, before the exit.
     ///
     /// # Errors
-    /// It is refused, and nothing changes, before all processes were ready once, from the begin of a
-    /// drain or a shutdown on, and while a request, a replacement or another reload is under way, or
-    /// has not come to its end.
+    /// The reload is refused, and nothing changes, in three cases: not all processes were ready
+    /// once, a drain or a shutdown has begun, or a request, a replacement or another reload is not
+    /// over.
     pub fn reload(
         &mut self,
         now: Time,
@@ -100,7 +101,7 @@ impl Machine {
         Ok(self.end_step())
     }
 
-    /// Whether [`Self::reload`] would be taken now.
+    /// Whether [`Self::reload`] would succeed now.
     ///
     /// # Errors
     /// Why it would be refused.
@@ -113,12 +114,12 @@ impl Machine {
         why.map_or(Ok(()), Err)
     }
 
-    /// Whether this request may be given now. A restart that comes once the new instance of an
-    /// earlier one has begun is not done with that: it may have read what has changed since.
+    /// Whether this request may be given now. A new restart cannot share the answer of an earlier
+    /// one whose new instance has begun: that instance may not have read the latest changes.
     ///
     /// # Errors
-    /// Why it is refused. That is known for equal requests only, which share one answer; all others
-    /// are answered by a note.
+    /// Why the request is refused. Only requests that equal one under way can be refused here; a
+    /// note answers all others.
     pub fn may_request(&self, process: ProcessId, request: Request) -> Result<(), RequestError> {
         let why = match &self.phase {
             Phase::Running(running) => running.operations.refuses(&self.state, process, request),
@@ -127,7 +128,7 @@ impl Machine {
         why.map_or(Ok(()), Err)
     }
 
-    /// Forgets what only the last step was about.
+    /// Begins a step: forgets the results of the last one.
     pub fn begin_step(&mut self, now: Time) {
         let state = &mut self.state;
         state.now = now.max(state.now);
@@ -137,8 +138,8 @@ impl Machine {
         state.epochs.expire(state.timers_at);
     }
 
-    /// Handles the events that depend on the lifecycle of one process only. Returns
-    /// [`Event::Unhealthy`] if its liveness check has failed.
+    /// Handles the events that concern the lifecycle of only one process. Returns
+    /// [`Event::Unhealthy`] if a probe has failed too often.
     fn judge(&mut self, event: Event) -> Event {
         let state = &mut self.state;
         let is_running = matches!(self.phase, Phase::Running(_));
@@ -156,7 +157,7 @@ impl Machine {
                 state[process].probe_failures += 1;
             }
             Event::TimeoutExtended { process, by } => {
-                // While a drain is held, there is none yet.
+                // A held drain has no deadline yet.
                 let is_stop = |shutdown: &&Shutdown| shutdown.cause != Cause::DrainRequested;
                 let stop = self.phase.shutdown().filter(is_stop);
                 state.extend_timeout(process, by, stop.map(|stop| stop.deadline));
@@ -166,8 +167,8 @@ impl Machine {
         event
     }
 
-    /// When [`Event::Tick`] is due if no other event comes first. Later than the last `now`, except
-    /// after [`Self::handle_early`].
+    /// When [`Event::Tick`] is due if no other event comes first. This is later than the last
+    /// `now`, except after [`Self::handle_early`].
     pub fn next_wakeup(&self) -> Option<Time> {
         let of_phase = match &self.phase {
             Phase::Running(running) => running.wakes_at(&self.state),
@@ -187,9 +188,9 @@ impl Machine {
         &self.state
     }
 
-    /// Whether the container is not ready because of this process: it is not ready yet, is to be
-    /// added or started again, or is on its way down, which matters of an optional one only for a
-    /// restart.
+    /// Whether the container is not ready because of this process: the process is not ready yet, is
+    /// to be added or started again, or is being stopped. An optional process counts while it is
+    /// being stopped only for a restart.
     pub fn waits_for(&self, process: ProcessId) -> bool {
         let is_missed = match &self.phase {
             Phase::Running(running) => running.misses(&self.state, process),
@@ -199,7 +200,7 @@ impl Machine {
     }
 }
 
-/// Why no request is taken in a shutdown.
+/// The error for a request in a shutdown.
 fn refusal(shutdown: &Shutdown) -> RequestError {
     let is_held = shutdown.cause == Cause::DrainRequested;
     if is_held { RequestError::Drained } else { RequestError::ShuttingDown }

@@ -1,4 +1,4 @@
-//! The decisions that are reported to the user. The wording is in `report::entry::notes`.
+//! The notes: decisions that users should see. `report::entry::notes` has their wording.
 
 use core::time::Duration;
 
@@ -28,7 +28,7 @@ pub enum Note {
         /// Time since its start.
         after: Duration,
     },
-    /// A process ended without being asked to.
+    /// An unasked end of a process.
     Ended {
         process: ProcessId,
         end: End,
@@ -51,7 +51,7 @@ pub enum Note {
     HookTimedOut(HookId),
     /// `POST /drain`: a drain without a stop was requested.
     DrainRequested,
-    /// The operator has requested this, and it begins.
+    /// A request of the operator begins.
     RequestBegan {
         process: ProcessId,
         request: Request,
@@ -63,18 +63,18 @@ pub enum Note {
         watch: usize,
         action: WatchAction,
     },
-    /// Answers `Event::Requested`, or ends the restart after `FileChanged`.
+    /// Answers `Event::Requested`, or says that the restart after `FileChanged` is complete.
     RequestDone {
         process: ProcessId,
         request: Request,
     },
-    /// As `RequestDone`.
+    /// Answers `Event::Requested`, or says that the restart after `FileChanged` has failed.
     RequestFailed {
         process: ProcessId,
         request: Request,
         why: RequestError,
     },
-    /// A dependency was started again, and this process follows: it is stopped and started.
+    /// A dependency was started again, so this process is stopped and started, too.
     Follows {
         process: ProcessId,
         /// The dependency.
@@ -82,10 +82,10 @@ pub enum Note {
     },
     /// A new instance is about to replace a running one.
     Replacing {
-        /// The slot of the new one.
+        /// The slot of the new instance.
         process: ProcessId,
         old: ProcessId,
-        /// It starts beside the old one, and not after its end.
+        /// The new instance starts beside the old one, and not after its end.
         overlaps: bool,
     },
     /// A new instance is ready, and the old one is drained and stopped.
@@ -93,22 +93,22 @@ pub enum Note {
         process: ProcessId,
         old: ProcessId,
     },
-    /// A newer epoch of an Envoy ends this one, which is only waited for.
+    /// A newer epoch of an Envoy ends this epoch; drainit only waits for it.
     HandedOver {
         process: ProcessId,
-        /// The newer one.
+        /// The newer epoch.
         to: ProcessId,
         /// Time until SIGKILL.
         limit: Duration,
     },
-    /// The older epoch of this one has ended before its time: Envoy aborts this one, too.
+    /// The older epoch has ended too early, so Envoy will abort this epoch, too.
     EpochDoomed {
         process: ProcessId,
         within: Duration,
     },
-    /// A new instance did not get ready, or is no longer wanted: it is stopped, and the old one goes
-    /// on.
-    TakenBack {
+    /// A new instance did not get ready, or is no longer wanted. It is stopped, and the old
+    /// instance keeps running.
+    RolledBack {
         process: ProcessId,
         old: ProcessId,
         why: RequestError,
@@ -117,38 +117,38 @@ pub enum Note {
     Adding(ProcessId),
     /// A process is no longer in the config: it is drained and stopped.
     Removing(ProcessId),
-    /// Every process is as the new config has it.
+    /// All processes match the new config.
     ReloadDone,
-    /// A process could not be replaced or started; what had not begun by then is as it was.
+    /// A process could not be replaced or started. Steps of the reload that had not begun are left
+    /// out.
     ReloadFailed {
         why: RequestError,
     },
-    /// A liveness probe has failed, and the check has not yet.
+    /// A liveness probe has failed, but the check has not failed yet.
     ProbeFailed {
         process: ProcessId,
-        /// In a row.
+        /// The probes that have failed in a row.
         failures: u32,
-        /// The check has failed after so many.
+        /// The number of failures in a row after which the check has failed.
         retries: u32,
     },
-    /// A process has more time to start or to end, because it asked for it.
+    /// A process has asked for more time to start or to end, and has got it.
     TimeoutExtended {
         process: ProcessId,
-        /// From now.
+        /// The time from now.
         limit: Duration,
     },
     /// A process has failed its liveness check, and is stopped.
     Unhealthy(ProcessId),
-    /// T0.
+    /// A shutdown has begun (T0).
     ShutdownBegan {
         cause: Cause,
         /// Time until the deadline.
         window: Duration,
     },
-    /// A process has ended, and other members of its process group are alive: they are asked to
-    /// end.
+    /// A process has ended. Other members of its process group are alive and were asked to end.
     GroupRemains(ProcessId),
-    /// A further stop signal has come.
+    /// Another stop signal has come.
     Hurried(Hurry),
     DrainBegan {
         process: ProcessId,
@@ -156,10 +156,10 @@ pub enum Note {
         longest: Duration,
         /// The shortest wait.
         min: Duration,
-        /// Its traffic is polled meanwhile.
+        /// The traffic is polled during the drain.
         counted: bool,
     },
-    /// A drain that is polled takes another minute or more.
+    /// A polled drain has taken another minute.
     StillDraining {
         process: ProcessId,
         load: Load,
@@ -175,7 +175,7 @@ pub enum Note {
         /// The last sample.
         last: Load,
     },
-    /// After its drain, more is open than is allowed: it is waited for again before the stop.
+    /// After its drain, a process has more open than it may have. The stop waits for that.
     OpenAgain {
         process: ProcessId,
         load: Load,
@@ -192,20 +192,20 @@ pub enum Note {
     },
     Killed {
         process: ProcessId,
-        /// Time since it was asked to end; `None` if there was no time to ask.
+        /// The time since the process was asked to end; `None` if there was no time to ask.
         after: Option<Duration>,
     },
-    /// Descendants are alive that SIGKILL has not ended, or has not reached.
+    /// Some descendants are alive: they survive SIGKILL, or did not get it.
     LeftoversRemain,
     /// A process has ended during the shutdown.
     Stopped {
         process: ProcessId,
         end: End,
-        /// Time since it was asked to end; `None` if it was not.
+        /// The time since the process was asked to end; `None` if it was not.
         took: Option<Duration>,
         /// drainit had sent SIGKILL.
         killed: bool,
-        /// A newer epoch of it has ended it.
+        /// A newer epoch has ended this epoch.
         handed_over: bool,
     },
     /// The deadline has come and a process is still alive.
@@ -214,12 +214,12 @@ pub enum Note {
     Unkillable(ProcessId),
 }
 
-/// Why a request of the operator failed. The process is the named one or a dependency of it.
+/// Why a request of the operator failed. The process is the requested one or a dependency of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestError {
     /// The container stops.
     ShuttingDown,
-    /// A drain was requested: nothing is started or stopped until the container stops.
+    /// A drain was requested: until the container stops, nothing is started or stopped.
     Drained,
     /// Another request stops or restarts this process.
     Busy(ProcessId),
@@ -231,23 +231,21 @@ pub enum RequestError {
     Reloading,
     /// Its `only_if` does not hold.
     Skipped(ProcessId),
-    /// The process failed to start, or failed its liveness check before the rest of the request was
-    /// done.
+    /// The process failed to start, or failed its liveness check before the request was done.
     Failed { process: ProcessId, why: Failure },
-    /// The process ended before it was ready, or before the rest of the request was done, or a
-    /// oneshot failed.
+    /// A oneshot failed, or the process ended before it was ready or before the request was done.
     Ended { process: ProcessId, end: End, was_ready: bool },
-    /// SIGKILL does not end it.
+    /// The process survives SIGKILL.
     Unkillable(ProcessId),
-    /// Its running instance has ended, or has failed its liveness check, before the new one had taken
-    /// over from it, which then cannot.
+    /// The running instance has ended, or has failed its liveness check, before the new instance
+    /// had taken over from it.
     OldFailed(ProcessId),
-    /// Its older epoch has ended before its time: Envoy aborts this one within `left`, and one that
-    /// starts beside it.
+    /// The older epoch has ended too early, so Envoy will abort this epoch within `left`, and with
+    /// it any epoch that starts beside it.
     EpochDoomed { process: ProcessId, left: Duration },
 }
 
-/// The consequence of an end that was not asked for.
+/// The consequence of an unasked end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AfterEnd {
     Restart {
@@ -259,7 +257,7 @@ pub enum AfterEnd {
     Nothing,
     /// The process stays down after a failure, and the container continues.
     StaysDown,
-    /// It stays down: the restart limit is reached.
+    /// The process stays down: the restart limit is reached.
     GivesUp,
     /// The container stops.
     Shutdown,
@@ -270,9 +268,10 @@ pub enum AfterEnd {
 /// The effect of a further stop signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Named)]
 pub enum Hurry {
-    /// None: it is a further SIGTERM, or the first signal after an end that began the shutdown.
+    /// The signal changes nothing: it is another SIGTERM, or the first signal after an end that
+    /// began the shutdown.
     Continue,
-    /// Waits are cut short, the order is kept.
+    /// Waits are cut short; the order is kept.
     CutWaits,
     /// Everything is killed.
     KillAll,
@@ -285,14 +284,14 @@ pub enum DrainEnd {
     Quiet,
     /// The process reported that its drain is over.
     Reported,
-    /// `time` is over (`min` if an end began the shutdown).
+    /// `time` is over, or `min` if an end began the shutdown.
     TimeOver,
-    /// The process did not accept the drain; `min` was waited.
+    /// The process did not accept the drain, and `min` is over.
     NotAccepted,
-    /// The stop needs the rest of the time.
+    /// The stop needs the remaining time.
     Deadline,
     ProcessGone,
-    /// A second stop signal.
+    /// A second stop signal has come.
     Hurried,
     /// An Envoy was not live yet: it has never accepted a connection.
     NotLive,

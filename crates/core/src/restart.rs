@@ -4,13 +4,13 @@ use core::time::Duration;
 
 use crate::types::{Restart, RestartPolicy};
 
-/// The pause doubles up to this, unless `restart_delay` is longer.
+/// The longest pause, unless `restart_delay` is longer.
 const MAX_DELAY: Duration = Duration::from_secs(30);
-/// After a life of this length the start counts as good: the pause and the count start again.
+/// After a life of this length, the pause and the count of restarts begin again.
 const STABLE_AFTER: Duration = Duration::from_secs(60);
 
-/// The least time from one start to the next, so that what fails at once with a `restart_delay` of 0
-/// does not use up the CPU: without it, 2,800 restarts a second were counted.
+/// The shortest time from one start to the next. Without it, a process that fails at once with a
+/// `restart_delay` of 0 was restarted 2,800 times a second and used up the CPU.
 const MIN_PERIOD: Duration = Duration::from_millis(100);
 
 /// The decision after an end.
@@ -21,14 +21,14 @@ pub enum Verdict {
         /// Consecutive restarts, starting at 1.
         attempt: u32,
     },
-    /// It was restarted `max` times in a row.
+    /// The process was restarted `max` times in a row.
     Exhausted,
-    /// The policy does not restart it.
+    /// The policy asks for no restart.
     No,
 }
 
-/// Decides after an end that was not asked for. `failed`: it is a failure. `in_a_row` is the number
-/// of consecutive restarts so far, `lived` the time since the last start.
+/// Decides after an unasked end. `failed`: the end counts as a failure. `in_a_row` is the number of
+/// consecutive restarts so far, and `lived` the time since the last start.
 pub fn verdict(restart: Restart, failed: bool, in_a_row: u32, lived: Duration) -> Verdict {
     let wanted = match restart.policy {
         RestartPolicy::No => false,
@@ -58,7 +58,7 @@ mod tests {
 
     // holds: C169, C340
     #[test]
-    fn pauses_double_up_to_the_limit_then_it_gives_up() {
+    fn pauses_double_up_to_the_limit_before_the_verdict_is_exhausted() {
         let pauses: Vec<_> = (0..8)
             .map(|in_a_row| match verdict(RESTART, true, in_a_row, SHORT) {
                 Verdict::Again { delay, .. } => delay.as_secs(),
@@ -71,7 +71,7 @@ mod tests {
 
     // holds: C341
     #[test]
-    fn without_a_limit_it_never_gives_up() {
+    fn restarts_never_end_without_a_limit() {
         let restart = Restart { max: None, ..RESTART };
         let again = verdict(restart, true, u32::MAX - 1, SHORT);
         let delay = Duration::from_secs(30);
@@ -82,7 +82,7 @@ mod tests {
 
     // holds: C475
     #[test]
-    fn what_fails_at_once_starts_ten_times_a_second_at_most() {
+    fn a_process_that_fails_at_once_starts_at_most_ten_times_a_second() {
         let restart = Restart { delay: Duration::ZERO, ..RESTART };
         for (lived, pause) in [(0, 100), (60, 40), (100, 0), (5000, 0)] {
             let again = verdict(restart, true, 3, Duration::from_millis(lived));

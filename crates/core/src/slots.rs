@@ -1,7 +1,7 @@
-//! Slots: a process has one, and a second one while a new instance replaces the running one.
+//! Slots: a process has one slot, and a second one while a new instance replaces the running one.
 //!
-//! A [`ProcessId`] is a slot. The slots of one process have the same name, and a dependency of one
-//! is a dependency of both. A slot that is over for good is *retired*: it has no edges, is not shown
+//! A [`ProcessId`] is a slot. Both slots of a process have its name, and whatever depends on one of
+//! them depends on both. A slot that is over for good is *retired*: it has no edges, is not shown
 //! anywhere, and is reused by the next replacement.
 
 use alloc::rc::Rc;
@@ -15,20 +15,20 @@ use crate::types::{ProcessId, StartCondition};
 /// The part that a slot plays for its process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Role {
-    /// The slot that requests, `/readyz` and restarts are about.
+    /// The slot that requests, `/readyz` and restarts refer to.
     #[default]
     Current,
-    /// It starts beside this slot, and becomes the current one when it is ready. If it does not
-    /// become ready, it is taken back.
+    /// The instance starts beside the slot `old`, and becomes the current one when it is ready. If
+    /// it does not become ready, it is rolled back.
     New { old: ProcessId },
-    /// It was replaced, or its process is no longer in the config: it is drained and stopped, and
-    /// its end is no failure.
+    /// The instance was replaced, or its process is no longer in the config. It is drained and
+    /// stopped, and its end does not count as a failure.
     Leaving,
-    /// It is over for good, and free.
+    /// The slot is free: its instance is gone for good.
     Retired,
 }
 
-/// A process of the config that a reload brings, by its place in the file. What runs has slots.
+/// A process of the config that a reload brings, by its place in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConfigIndex(pub usize);
 
@@ -46,13 +46,13 @@ impl ConfigIndex {
 /// Where the definition of a slot comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// The same as that of this slot.
+    /// The definition of this slot.
     Copy(ProcessId),
-    /// That of a process of the config that is being loaded.
+    /// The definition of this process in the config that is being loaded.
     Config(ConfigIndex),
 }
 
-/// The place of a process of a new config among those that run.
+/// Where a process of a new config belongs among those that run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placed {
     /// This slot has the same definition; only its dependencies and its `update` may differ.
@@ -68,13 +68,13 @@ impl State {
         self[slot].role
     }
 
-    /// Whether the slot is the one that requests, `/readyz` and restarts are about.
+    /// Whether requests, `/readyz` and restarts refer to this slot.
     pub fn is_current(&self, slot: ProcessId) -> bool {
         self.role(slot) == Role::Current
     }
 
-    /// Makes a slot for a further instance of the process of this slot, with the same edges: what
-    /// needs one of them needs both. `None` if there are too many slots.
+    /// Makes a slot for another instance of the process, with the same edges: dependents need both
+    /// slots. `None` if there are too many slots.
     pub(crate) fn adopt_copy(&mut self, old: ProcessId) -> Option<ProcessId> {
         let slot = self.allocate(self.process(old).clone(), Role::New { old })?;
         self.share_dependents(slot, old);
@@ -94,7 +94,7 @@ impl State {
         Some(slot)
     }
 
-    /// Makes a slot for a process of a new config, without edges of that.
+    /// Makes a slot for a process of a new config. [`Self::connect`] adds its edges.
     pub(crate) fn adopt_new(
         &mut self,
         new: &Spec,
@@ -114,7 +114,7 @@ impl State {
         Some(slot)
     }
 
-    /// What needs this old slot needs the new one, too, and follows it as it follows the old one.
+    /// Makes the dependents and followers of the old slot those of the new slot, too.
     fn share_dependents(&mut self, slot: ProcessId, old: ProcessId) {
         let spec = Rc::make_mut(&mut self.spec);
         let ProcessSpec { dependents, followers, .. } = spec.processes[old.index()].clone();
@@ -127,9 +127,9 @@ impl State {
         spec.processes[slot.index()].followers = followers;
     }
 
-    /// Gives a slot the dependencies of its process in a new config, and its place in the order.
-    /// `slots`: those of the processes before it in the order of that config. [`Self::reorder`] has to
-    /// follow.
+    /// Gives a slot the dependencies that its process has in a new config, and its place in the
+    /// order. `slots` are the slots of the processes before it in that config's order. Call
+    /// [`Self::reorder`] afterwards.
     pub(crate) fn connect(
         &mut self,
         slot: ProcessId,
@@ -156,7 +156,7 @@ impl State {
         }
     }
 
-    /// A slot needs nothing any more.
+    /// Removes all dependencies of a slot.
     fn disconnect(&mut self, slot: ProcessId) {
         let spec = Rc::make_mut(&mut self.spec);
         for (on, _) in core::mem::take(&mut spec.processes[slot.index()].dependencies) {
@@ -166,7 +166,7 @@ impl State {
         }
     }
 
-    /// Takes over what a new config says of the container.
+    /// Takes over the settings of the container from a new config.
     pub(crate) fn take_over_container(&mut self, new: &Spec) {
         let spec = Rc::make_mut(&mut self.spec);
         spec.window = new.window;
@@ -177,7 +177,7 @@ impl State {
         spec.hooks = new.hooks;
     }
 
-    /// Gives the first free slot, or a further one, a definition and a role.
+    /// Gives a definition and a role to the first free slot, or to another one at the end.
     fn allocate(&mut self, spec: ProcessSpec, role: Role) -> Option<ProcessId> {
         let free = self.slots.iter().position(|slot| slot.role == Role::Retired);
         let slot = ProcessId(u16::try_from(free.unwrap_or(self.slots.len())).ok()?);
@@ -201,7 +201,8 @@ impl State {
         Some(slot)
     }
 
-    /// Makes a new slot the current one of its process: it inherits what outlives an instance.
+    /// Makes a new slot the current one of its process. The slot inherits the counts that outlive
+    /// an instance.
     pub(crate) fn take_over(&mut self, slot: ProcessId, old: ProcessId) {
         self.set_role(old, Role::Leaving);
         self.set_role(slot, Role::Current);
@@ -217,8 +218,8 @@ impl State {
         self.forget_changes(old);
     }
 
-    /// The conditions that the old instance has met are those of the process, unless it has met them
-    /// all by failing for good.
+    /// Copies the conditions that the old instance has met. A process that has failed for good
+    /// counts as having met them all, so its conditions are not copied.
     fn inherit_conditions(&mut self, slot: ProcessId, old: ProcessId) {
         let is_down = matches!(self.life(old), Lifecycle::Stopped { .. } | Lifecycle::Done);
         if !is_down || self[old].went_well {
@@ -226,7 +227,7 @@ impl State {
         }
     }
 
-    /// Frees a slot that is over for good, and removes it from the graph.
+    /// Frees a slot that is over for good, and removes its edges.
     pub(crate) fn retire(&mut self, slot: ProcessId) {
         if self.held_sockets.contains(&slot) {
             self.held_sockets.retain(|held| *held != slot);
@@ -250,7 +251,7 @@ impl State {
         self.reorder();
     }
 
-    /// Computes what follows from the order and the edges anew.
+    /// Computes the ranks and the budget again, after a change of the order or the edges.
     pub(crate) fn reorder(&mut self) {
         for (id, place) in self.spec.order.iter().zip(0..) {
             self.slots[id.index()].rank = place;

@@ -1,4 +1,4 @@
-//! The part of a config that decisions need.
+//! The part of a config that the core needs for its decisions.
 
 use core::time::Duration;
 
@@ -10,33 +10,34 @@ use crate::types::{
     WatchAction,
 };
 
-/// A process with much memory needs more than [`AFTER_KILL`].
+/// The longest wait after the deadline: a process with much memory takes longer than [`AFTER_KILL`]
+/// to end.
 const LONGEST_AFTER_KILL: Duration = Duration::from_millis(500);
-/// The shortest pause between two scans for leftover descendants. A single scan may miss a process
-/// that forks and ends all the time.
+/// The shortest pause between two scans for leftovers. A single scan may miss a process that forks
+/// and ends all the time.
 pub const SWEEP_PAUSE: Duration = Duration::from_millis(20);
 
-/// The time after `--parent-shutdown-time-s` in which an old epoch of an Envoy has to end. Longer than
-/// the 5 s between two reads of its statistics.
+/// How much longer than `--parent-shutdown-time-s` an old epoch of an Envoy may take to end. This
+/// is longer than the 5 s between two reads of its statistics.
 pub const HANDOVER_MARGIN: Duration = Duration::from_secs(10);
 
-/// The container.
+/// The container and its processes.
 #[derive(Clone, Debug)]
 pub struct Spec {
     /// Time from T0 to the deadline: grace period − reserve.
     pub window: Duration,
     /// Time that is kept free after the deadline.
     pub reserve: Duration,
-    /// `/readyz` answers 503 this long before the drain begins.
+    /// The time for which `/readyz` answers 503 before the drains begin.
     pub readiness_delay: Duration,
-    /// `/readyz` stays good this long after T0, and no drain is over before.
+    /// The time from T0 for which `/readyz` stays good and no drain may end.
     pub unready_delay: Duration,
     pub stop_signals: Vec<Signal>,
     /// Hooks of the container.
     pub hooks: HookWaits,
-    /// By [`ProcessId`].
+    /// The processes. The index is the [`ProcessId`].
     pub processes: Vec<ProcessSpec>,
-    /// Dependencies before dependents.
+    /// All processes, dependencies before dependents.
     pub order: Vec<ProcessId>,
 }
 
@@ -50,15 +51,15 @@ pub struct Wait {
 }
 
 impl Wait {
-    /// Without a declared time.
+    /// The wait if the config declares no time.
     pub const DEFAULT: Self = Self { limit: Duration::from_secs(10), need: Duration::from_secs(1) };
 
-    /// Whether the config declares it, so that it is kept in full if it fits.
+    /// Whether the config declares the time. A declared time is kept in full if it fits.
     pub fn is_declared(self) -> bool {
         self.limit == self.need
     }
 
-    /// A declared time is reserved in full; otherwise 1 s is reserved, and up to 10 s are used.
+    /// Reserves a declared time in full. Without one, 1 s is reserved, and up to 10 s are used.
     pub fn new(declared: Option<Duration>) -> Self {
         declared.map_or(Self::DEFAULT, |limit| Self { limit, need: limit })
     }
@@ -74,47 +75,48 @@ pub struct HookWaits {
 
 #[derive(Clone, Debug)]
 pub struct ProcessSpec {
-    /// The processes that it needs before its start.
+    /// The dependencies, each with the condition that the start needs.
     pub dependencies: Vec<(ProcessId, StartCondition)>,
-    /// The processes that need it.
+    /// The processes that depend on this one.
     pub dependents: Vec<ProcessId>,
-    /// Those of them that are restarted when a new instance of it has met the condition.
+    /// The dependents that are restarted when a new instance of this process has met the condition.
     pub followers: Vec<(ProcessId, StartCondition)>,
     pub oneshot: bool,
     /// The exit codes that do not count as a failure.
     pub success_codes: Vec<u8>,
     /// The time after which a oneshot is stopped and has failed.
     pub timeout: Option<Duration>,
-    /// Its `only_if` cannot hold: it is never started.
+    /// Whether its `only_if` can never hold, so that it is never started.
     pub left_out: bool,
-    /// It starts with the container, or with the reload that adds it. Otherwise it is held as if a
-    /// request had stopped it, and the container is ready without it; it is not `required` then.
+    /// Whether it starts with the container, or with the reload that adds it. Otherwise the process
+    /// stays down as if a request had stopped it, the container is ready without it, and it is not
+    /// `required`.
     pub autostart: bool,
-    /// It has an `only_if` that is evaluated at its start.
+    /// Whether an `only_if` is evaluated at its start.
     pub conditional: bool,
     /// The limit of its readiness probe, if it has one.
     pub readiness_timeout: Option<Duration>,
-    /// The number of failures in a row after which its liveness check has failed, if it has one.
+    /// The number of consecutive failures after which its liveness check has failed, if it has one.
     pub liveness_retries: Option<u32>,
     /// How a new instance replaces it.
     pub update: Update,
-    /// With hot-restart: the longest time that an old instance lives beside this one, which ends it.
+    /// With `hot-restart`: how long an old epoch lives beside this one, before this one ends it.
     pub handover: Option<Duration>,
-    /// The base ID of an Envoy that is hot-restarted, by which its epochs find each other.
+    /// The base ID of an Envoy with `hot-restart`, by which its epochs find each other.
     pub base_id: Option<String>,
     pub restart: Restart,
     pub on_exit: OnExit,
-    /// The container is not ready once this process has ended for good with a failure.
+    /// Whether the container is not ready once this process has failed for good.
     pub required: bool,
     pub stop_signal: Signal,
-    /// Time from `stop_signal` to SIGKILL.
+    /// The time from `stop_signal` to SIGKILL.
     pub stop: Wait,
     pub hooks: HookWaits,
     pub drain: Option<DrainSpec>,
-    /// drainit holds listening sockets for it.
+    /// Whether drainit holds listening sockets for it.
     pub listens: bool,
     pub forward_signals: Vec<Signal>,
-    /// The action that follows a change, for each watched file.
+    /// For each watched file, the action that follows a change.
     pub watch: Vec<WatchAction>,
 }
 
@@ -125,17 +127,17 @@ pub struct DrainSpec {
     pub time: Duration,
     /// The shortest wait.
     pub min: Duration,
-    /// Its connections can be counted, and it can be made to refuse new ones (Envoy).
+    /// Whether its connections can be counted, and it can be made to refuse new ones (Envoy).
     pub closes: bool,
-    /// It is quiet with at most this number of connections (or requests).
+    /// The drain is over at this number of open connections, or requests.
     pub exit_at: u64,
-    /// The signal that asks the process to drain, if the process may answer by its end.
+    /// The signal that asks the process to drain, if its end may be the answer.
     pub signal: Option<Signal>,
 }
 
 impl Spec {
-    /// The wait after the deadline for a process that survives SIGKILL: half of the reserve, but
-    /// long enough to reap.
+    /// The wait after the deadline for a process that survives SIGKILL: half of the reserve, within
+    /// limits.
     pub fn after_deadline(&self) -> Duration {
         (self.reserve / 2).clamp(AFTER_KILL, LONGEST_AFTER_KILL)
     }
@@ -157,14 +159,14 @@ impl Spec {
         found
     }
 
-    /// All slots; without a replacement the processes in file order.
+    /// All slots. Without replacements these are the processes in file order.
     pub fn ids(&self) -> impl Iterator<Item = ProcessId> + use<> {
         (0..self.processes.len()).filter_map(|index| u16::try_from(index).ok()).map(ProcessId)
     }
 }
 
 impl ProcessSpec {
-    /// Whether an end does not count as a failure.
+    /// Whether this end does not count as a failure.
     pub fn is_success(&self, end: End) -> bool {
         matches!(end, End::Code(code) if self.success_codes.contains(&code))
     }
@@ -174,18 +176,18 @@ impl ProcessSpec {
         !self.required && self.on_exit.failure == ExitPolicy::Ignore
     }
 
-    /// Whether an instance of it starts beside one of this definition, to replace it. An Envoy takes
-    /// over from one that has the same base ID, and was started for it.
+    /// Whether a new instance with this definition starts beside an instance with the `old`
+    /// definition. An Envoy takes over only from an Envoy with `hot-restart` and the same base ID.
     pub fn overlaps(&self, old: &Self) -> bool {
         self.update.overlaps() && !self.oneshot && !self.is_apart(old)
     }
 
-    /// Whether it is an Envoy that cannot take over from one of this definition.
+    /// Whether this is an Envoy that cannot take over from an instance with the `old` definition.
     pub fn is_apart(&self, old: &Self) -> bool {
         self.update == Update::HotRestart && self.base_id != old.base_id
     }
 
-    /// Makes this the definition of a slot without a process.
+    /// Turns this definition into that of a free slot.
     pub(crate) fn retire(&mut self) {
         self.leave_out();
         self.dependencies.clear();

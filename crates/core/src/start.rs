@@ -1,4 +1,4 @@
-//! The start of one process: its dependencies, `only_if`, its `pre_start` hook, the spawn, its
+//! The start of one process: its dependencies, `only_if`, its `pre_start` hook, the spawn, and its
 //! readiness.
 
 use crate::action::Action;
@@ -26,7 +26,7 @@ impl State {
         above.filter(|id| self.life(*id) == Lifecycle::Waiting)
     }
 
-    /// Those of them that are not started because they need this one.
+    /// The direct dependents of a process that are not started because its condition does not hold.
     pub(crate) fn waiting_for(&self, process: ProcessId) -> Vec<ProcessId> {
         let reached = self.reached(process);
         let waits = |id: &ProcessId| {
@@ -36,7 +36,7 @@ impl State {
         self.waiting_dependents(process).filter(waits).collect()
     }
 
-    /// Starts a process, from its `only_if` on.
+    /// Starts a process; its `only_if` comes first.
     pub(crate) fn begin(&mut self, process: ProcessId) {
         if self.process(process).conditional {
             self.set(process, Lifecycle::Checking);
@@ -59,7 +59,8 @@ impl State {
     }
 
     pub(crate) fn spawn(&mut self, process: ProcessId) {
-        // A hook may have read what has changed since, and copied it.
+        // A `pre_start` hook has forgotten the earlier changes. A later change stays, because the
+        // hook may have copied the old content.
         if self.process(process).hooks.pre_start.is_none() {
             self.forget_changes(process);
         }
@@ -75,7 +76,8 @@ impl State {
         }
     }
 
-    /// A watched file is quiet. Nothing is due if a start has read it, or if it is as it was.
+    /// A watched file is quiet. The change is forgotten if the content is as before. A start that
+    /// has read the file has forgotten the change already.
     pub(crate) fn file_quiet(&mut self, process: ProcessId, watch: usize, is_new: bool) {
         let change = (process, watch);
         if let Some(is_due) = self.changed.get_mut(&change) {
@@ -110,7 +112,8 @@ impl State {
         }
     }
 
-    /// Notes that a new instance has met a condition. Nobody follows one that may be taken back.
+    /// Records that a new instance has met a condition. A new instance that may be rolled back has
+    /// no followers.
     fn meet(&mut self, process: ProcessId, condition: StartCondition) {
         if self.is_current(process) {
             self.met.push((process, condition));

@@ -19,13 +19,13 @@ use crate::types::{End, ProcessId, StartCondition, Time};
 /// Longer than any wait, and short enough to calculate with.
 const NO_DEADLINE: Duration = Duration::from_secs(u32::MAX as u64);
 
-/// A process that asks for more time all the time is noted only so often.
+/// The notes about one process that asks for more time are at least this far apart.
 const EXTENSION_NOTES: Duration = Duration::from_secs(1);
 
 /// The lifecycle of a process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Lifecycle {
-    /// It waits for its dependencies.
+    /// The process waits for its dependencies.
     #[default]
     Waiting,
     /// Its `only_if` is being evaluated.
@@ -34,48 +34,49 @@ pub enum Lifecycle {
     PreStart { until: Time },
     /// `Action::Spawn` was given and not answered yet.
     Spawning,
-    /// It runs and is not ready. At `ready_by` the start has failed.
+    /// The process runs and is not ready. At `ready_by` its start has failed.
     Starting { since: Time, ready_by: Time },
-    /// It runs and is ready.
+    /// The process runs and is ready.
     Ready { since: Time },
-    /// It has ended and will be started again at `until`.
+    /// The process has ended and will be started again at `until`.
     Backoff {
         until: Time,
-        /// It was over for good before, so `only_if` and its `pre_start` hook come first.
+        /// Whether it had ended for good, so that `only_if` and its `pre_start` hook come first.
         anew: bool,
     },
-    /// It runs; its `pre_stop` hook runs, too, and is killed at `until`.
+    /// The process and its `pre_stop` hook run. The hook is killed at `until`.
     PreStop { until: Time },
-    /// It was asked to end. SIGKILL follows at `kill_at`.
+    /// The process was asked to end. SIGKILL follows at `kill_at`.
     Stopping { since: Time, kill_at: Time },
-    /// It was killed and is not reaped yet.
+    /// The process was killed and is not reaped yet.
     Killed {
-        /// When it was asked to end; `None` if it was not.
+        /// When the process was asked to end; `None` if it was not.
         asked: Option<Time>,
-        /// Its dependencies wait for its end until then; `None`: no longer, it survives SIGKILL.
+        /// Its dependencies wait for its end until then; `None` if they no longer wait, because it
+        /// survives SIGKILL.
         holds_until: Option<Time>,
     },
-    /// It has ended, and other members of its process group are alive.
+    /// The process has ended, and other members of its process group are alive.
     Remains { kill_at: Time },
     /// The other members of its process group were killed and are not gone yet.
     RestKilled {
         /// As for [`Lifecycle::Killed`].
         holds_until: Option<Time>,
     },
-    /// It is gone; its `post_stop` hook runs, and is killed at `until`.
+    /// The process is gone; its `post_stop` hook runs, and is killed at `until`.
     PostStop { until: Time },
-    /// A request has stopped it, its start by request has failed, or it has no `autostart`. It stays
-    /// down until it is asked to start, and the container does not end for it.
+    /// A request has stopped the process, its start by request has failed, or it has no
+    /// `autostart`. It stays down until a request starts it, and the container does not end for it.
     Stopped {
-        /// Its start by request has failed.
+        /// Whether its start by request has failed.
         failed: bool,
     },
-    /// It is gone for good, or was never started.
+    /// The process is gone for good, or was never started.
     Done,
 }
 
 impl Lifecycle {
-    /// Whether there is a process to signal.
+    /// Whether there is a process that can get a signal.
     pub fn is_alive(self) -> bool {
         matches!(
             self,
@@ -87,7 +88,7 @@ impl Lifecycle {
         )
     }
 
-    /// Whether it runs, and its stop has begun.
+    /// Whether the process runs and its stop has begun.
     pub fn is_being_stopped(self) -> bool {
         matches!(self, Self::PreStop { .. } | Self::Stopping { .. } | Self::Killed { .. })
     }
@@ -100,8 +101,8 @@ impl Lifecycle {
         )
     }
 
-    /// Whether the container does not have to wait for it to be ready: neither for a process that
-    /// is gone for good, nor for one that is not `required` and that a request stops.
+    /// Whether the readiness of the container does not depend on this process: it is ready, it is
+    /// gone for good, or it is not `required` and a request stops it.
     fn is_settled(self, required: bool) -> bool {
         match self {
             Self::Ready { .. } | Self::Done => true,
@@ -113,7 +114,7 @@ impl Lifecycle {
         }
     }
 
-    /// The expiry of the timer of this state.
+    /// When the timer of this state is due.
     fn wakes_at(self) -> Option<Time> {
         match self {
             Self::PreStart { until }
@@ -133,13 +134,13 @@ impl Lifecycle {
         matches!(self, Self::Remains { .. } | Self::RestKilled { .. })
     }
 
-    /// Whether its dependencies need not wait for it: it is gone, or survives SIGKILL.
+    /// Whether its dependencies need not wait for this process: it is gone, or survives SIGKILL.
     pub fn releases_dependencies(self) -> bool {
         matches!(self, Self::Done | Self::Stopped { .. }) || self.survives_kill()
     }
 
-    /// Whether the process, or the rest of its process group, survives SIGKILL: it is not waited
-    /// for any more.
+    /// Whether the process, or the rest of its process group, survives SIGKILL. Nothing waits for
+    /// it then.
     pub fn survives_kill(self) -> bool {
         matches!(
             self,
@@ -149,12 +150,12 @@ impl Lifecycle {
 }
 
 /// The conditions that a process has met at least once. A restart does not reset them, so
-/// dependents are not disturbed.
+/// dependents keep running.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reached {
     pub started: bool,
     pub ready: bool,
-    /// It has completed, or its end does not matter.
+    /// Whether it has completed, or may be missing.
     pub completed: bool,
 }
 
@@ -162,38 +163,38 @@ impl Reached {
     pub const ALL: Self = Self { started: true, ready: true, completed: true };
 }
 
-/// What is known of a slot. See [`slots`](crate::slots).
+/// The state of one slot. See [`slots`](crate::slots).
 #[derive(Clone, Debug, Default)]
 pub struct Slot {
     pub(super) role: Role,
     /// The other slot of the same process, if it has two.
     pub(super) beside: Option<ProcessId>,
-    /// It has the definition of the slot beside it.
+    /// Whether it has the definition of the slot beside it.
     pub(super) is_copy: bool,
     life: Lifecycle,
     reached: Reached,
-    /// Whether the `pre_start` hook or an instance of the process has run since it was last over
-    /// for good: then its end owes its `post_stop` hook, and a restart runs no `pre_start` hook.
+    /// Whether the `pre_start` hook or an instance has run since the process last ended for good.
+    /// If so, its end runs the `post_stop` hook, and a restart runs no `pre_start` hook.
     pub(super) has_run: bool,
     /// The pause before the process is started again, once the rest of its group is gone.
     pub(super) restart_after: Option<Duration>,
     /// The position in the order.
     pub(super) rank: u16,
-    /// Since the start of the container.
+    /// The restarts since the start of the container.
     pub restarts: u32,
-    /// Consecutive ones, without a long life between them.
+    /// The consecutive restarts, without a long life between them.
     pub(super) restarts_in_a_row: u32,
     /// The failures of the liveness check since the start of the container.
     pub probe_failures: u64,
-    /// Since the process became ready, without a success between them.
+    /// The consecutive failures of the liveness check since the process became ready.
     pub(super) failures_in_a_row: u32,
-    /// When it was last noted that the process asks for more time.
+    /// When a note last said that the process asks for more time.
     extension_noted: Option<Time>,
-    /// Whether the process is down because it has completed, or because it is left out.
+    /// Whether the process is down and well: it has completed, or is left out.
     pub(super) went_well: bool,
     /// The drain of the running instance.
     pub(crate) drain: Progress,
-    /// When the process was asked to drain by a signal, which it may answer by its end.
+    /// When a signal asked the process to drain, which the process may answer by its end.
     pub(super) drain_signalled: Option<Time>,
 }
 
@@ -217,9 +218,9 @@ impl IndexMut<ProcessId> for State {
     }
 }
 
-/// There may be thousands of processes. An event must not cost time for those that it does not
-/// concern, so [`State::set`] and [`State::reach`] maintain counters and timers instead of
-/// searching for them at every step.
+/// There may be thousands of processes, and an event must not cost time for each of them.
+/// [`State::set`] and [`State::reach`] therefore maintain counters and timers, so that no step
+/// searches for them.
 #[derive(Clone, Debug)]
 pub struct State {
     pub spec: Rc<Spec>,
@@ -228,33 +229,36 @@ pub struct State {
     pub now: Time,
     pub(super) slots: Vec<Slot>,
     pub(crate) epochs: Epochs,
-    /// Processes whose lifecycle was set in this step, possibly more than once.
+    /// Processes whose lifecycle was set in this step, some of them more than once.
     pub touched: Vec<ProcessId>,
     /// Processes for which drainit holds sockets.
     pub(super) held_sockets: Vec<ProcessId>,
-    /// Processes that have met a further condition in this step.
+    /// Processes that have met another condition in this step.
     pub arrived: Vec<ProcessId>,
-    /// The conditions that new instances have met in this step, even if earlier ones had.
+    /// The conditions that new instances have met in this step, even if earlier instances had met
+    /// them.
     pub met: Vec<(ProcessId, StartCondition)>,
     /// The timers of all processes.
     timers: BTreeSet<(Time, ProcessId)>,
     /// Number of processes that are not [`Lifecycle::Done`].
     busy: usize,
-    /// Number of processes that the container waits for to be ready.
+    /// The number of processes that keep the container from being ready.
     unsettled: usize,
-    /// Required processes that stay down after a failure, while the container continues.
+    /// Required processes that stay down after a failure while the container continues.
     pub missing: BTreeSet<ProcessId>,
-    /// Watched files that have changed since the process was started, and whose action has not begun:
-    /// a process and an index into its `watch`. Whether the file is quiet, so that the action is due.
+    /// Watched files that have changed since the start of the process, and whose action has not
+    /// begun. The key is a process and an index into its `watch`; the value says whether the file
+    /// is quiet, so that the action is due.
     pub changed: BTreeMap<(ProcessId, usize), bool>,
-    /// [`Event::Start`](crate::event::Event::Start) has come: before it there is nothing that a hook could undo.
+    /// Whether [`Event::Start`](crate::event::Event::Start) has come. Before it no hook has
+    /// anything to undo.
     pub has_begun: bool,
-    /// A process was killed since T0.
+    /// Whether a process was killed since T0.
     pub killed: bool,
-    /// The end of the grace period; set with the exit.
+    /// The end of the grace period. It is set at the exit.
     pub grace_end: Option<Time>,
-    /// Timers up to this time take effect: `now`; in [`Machine::handle_early`], the time of the last
-    /// step that was not early.
+    /// Timers up to this time take effect. In [`Machine::handle_early`] it is the time of the last
+    /// step that was not early, otherwise `now`.
     ///
     /// [`Machine::handle_early`]: crate::machine::Machine::handle_early
     pub timers_at: Time,
@@ -303,12 +307,12 @@ impl State {
         self.touched.push(id);
     }
 
-    /// Takes over what may change while a process runs.
+    /// Takes over the settings that may change while a process runs.
     pub(super) fn take_over_settings(&mut self, slot: ProcessId, new: &ProcessSpec) {
         self.unsettled -= usize::from(self.is_waited_for(slot, self.life(slot)));
         let of = &mut Rc::make_mut(&mut self.spec).processes[slot.index()];
         (of.autostart, of.required) = (new.autostart, new.required);
-        // The check of the config of a hot restart is a hook.
+        // The hooks are needed for a hot restart: one of them checks the config.
         (of.update, of.handover, of.hooks) = (new.update, new.handover, new.hooks);
         of.base_id.clone_from(&new.base_id);
         self.unsettled += usize::from(self.is_waited_for(slot, self.life(slot)));
@@ -317,20 +321,21 @@ impl State {
         }
     }
 
-    /// Whether the container waits for a process that is in this state.
+    /// Whether the container is not ready while this process is in this state.
     fn is_waited_for(&self, id: ProcessId, life: Lifecycle) -> bool {
         let of = self.process(id);
         self.is_current(id) && of.autostart && !life.is_settled(of.required)
     }
 
-    /// Whether the process runs, and its readiness is waited for.
+    /// Whether the process runs and has to become ready.
     pub(super) fn awaits_ready(&self, id: ProcessId) -> bool {
         let is_starting = matches!(self.life(id), Lifecycle::Starting { .. });
         is_starting && self.process(id).readiness_timeout.is_some()
     }
 
-    /// Whether this end completes a oneshot. What it leaves behind then are leftovers, which nobody
-    /// waits for; what one that has failed or was asked to end leaves has to end with it.
+    /// Whether this end completes a oneshot. Nothing waits for the rest of its process group then:
+    /// these are leftovers. The rest of a oneshot that has failed or was asked to end has to end,
+    /// too.
     pub fn completes(&self, id: ProcessId, end: End) -> bool {
         let spec = self.process(id);
         let is_asked =
@@ -343,9 +348,9 @@ impl State {
         self[id].beside.is_some_and(|other| self.life(other).is_alive())
     }
 
-    /// Whether the process goes on with another instance, whose end will run the same `post_stop`
-    /// hook, or which was to be replaced by this one.
-    pub(super) fn goes_on_beside(&self, id: ProcessId) -> bool {
+    /// Whether another instance continues the process: the end of that instance will run the same
+    /// `post_stop` hook, or this instance was to replace it.
+    pub(super) fn continues_beside(&self, id: ProcessId) -> bool {
         let Some(other) = self[id].beside else { return false };
         let life = self.life(other);
         let is_up = (life.is_alive() || life.has_rest()) && !life.survives_kill()
@@ -387,7 +392,7 @@ impl State {
         self.unsettled == 0
     }
 
-    /// Whether the container is not ready because of this process, which is not ready yet or is to
+    /// Whether the container is not ready because of this process, which is not ready yet or will
     /// be started again.
     pub fn waits_for(&self, id: ProcessId) -> bool {
         self.is_waited_for(id, self.life(id))
@@ -398,7 +403,7 @@ impl State {
         self[id].rank
     }
 
-    /// The same processes in the order.
+    /// Sorts processes by their position in the order.
     pub fn by_rank(&self, ids: impl Iterator<Item = ProcessId>) -> Vec<ProcessId> {
         let mut ids: Vec<_> = ids.collect();
         ids.sort_unstable_by_key(|id| self.rank(*id));
@@ -410,12 +415,12 @@ impl State {
         self.timers.iter().take_while(|(time, _)| *time <= self.timers_at).map(|(_, id)| *id)
     }
 
-    /// A deadline for waits while no shutdown is under way: they get all of their declared time.
+    /// A deadline that limits no wait, for the time before a shutdown.
     pub fn no_deadline(&self) -> Time {
         self.now + NO_DEADLINE
     }
 
-    /// The same in file order.
+    /// The processes whose timer has expired, in file order.
     pub fn due_in_order(&self) -> Vec<ProcessId> {
         let mut due: Vec<_> = self.due().collect();
         due.sort_unstable();
@@ -426,8 +431,8 @@ impl State {
         &self.spec.processes[id.index()]
     }
 
-    /// During a shutdown, releases the sockets of every process that was asked to end, is gone, or
-    /// is never started.
+    /// In a shutdown, releases the sockets of every process that was asked to end, is gone, or will
+    /// never start.
     pub(crate) fn release_sockets(&mut self) {
         let mut held = core::mem::take(&mut self.held_sockets);
         held.retain(|&process| {
@@ -465,16 +470,17 @@ impl State {
         failures >= retries
     }
 
-    /// Forgets earlier failures of the liveness check: the process is ready, or has answered.
+    /// Forgets earlier failures of the liveness check, because the process is ready or has
+    /// answered.
     pub fn probe_succeeded(&mut self, id: ProcessId) {
         self[id].failures_in_a_row = 0;
     }
 
-    /// Gives a process that asks for it more time to become ready, or to end: `by` from now, unless
-    /// its time is over. A shutdown grants no more than the later stops can spare.
+    /// Grants a process more time to become ready, or to end: `by` from now, unless its time is
+    /// over. In a shutdown it gets no more than the later stops can spare.
     pub fn extend_timeout(&mut self, id: ProcessId, by: Duration, deadline: Option<Time>) {
         let (before, longest) = match self.life(id) {
-            // The time of an epoch that is asked once more is over.
+            // An epoch that was probed once more has no time left.
             Lifecycle::Starting { ready_by, .. } if self.overdue(id).is_none() => {
                 (ready_by, Duration::MAX)
             }
@@ -486,7 +492,7 @@ impl State {
         };
         let granted = by.min(longest);
         let longer = self.now + granted;
-        // A limit that is seen late may lie before now.
+        // A limit that is noticed late may lie before now.
         if granted.is_zero() || self.is_past(before) || longer <= before {
             return;
         }
@@ -506,7 +512,7 @@ impl State {
         }
     }
 
-    /// Starts a hook and returns when it must be over.
+    /// Starts a hook, and returns when its time is over.
     pub fn run_hook(&mut self, process: Option<ProcessId>, stage: Stage, within: Duration) -> Time {
         self.act(Action::RunHook(HookId { process, stage }));
         self.now + within
@@ -523,7 +529,7 @@ impl State {
         self.note(Note::HookTimedOut(HookId { process, stage }));
     }
 
-    /// The first timer of a process.
+    /// When the first timer of all processes is due.
     pub(crate) fn wakes_at(&self) -> Option<Time> {
         let aborts = self.epochs.doomed().map(|(_, until)| until);
         self.timers.first().map(|(time, _)| *time).into_iter().chain(aborts).min()

@@ -1,6 +1,6 @@
 //! The stop of one process: its `pre_stop` hook, the stop signal, SIGKILL, the rest of its process
-//! group, its `post_stop` hook. A shutdown and the requests of the operator share it; they differ in
-//! the deadline and in what has to be gone before.
+//! group, and its `post_stop` hook. A shutdown and the requests of the operator share this code.
+//! They differ in the deadline, and in which processes must be gone first.
 
 use core::time::Duration;
 
@@ -13,19 +13,20 @@ use crate::spec::{HookId, Stage};
 use crate::state::{Lifecycle, State};
 use crate::types::{End, ProcessId, Signal, Time};
 
-/// The longest wait for the end of a killed process while no deadline presses. To free the memory of
-/// a large one takes the kernel seconds.
+/// The longest wait for the end of a killed process outside a shutdown: the kernel takes seconds to
+/// free the memory of a large process.
 const UNHURRIED_AFTER_KILL: Duration = Duration::from_secs(5);
 
 /// The longest time to the end of a process whose stop signal is SIGKILL.
 const LONGEST_END: Duration = Duration::from_secs(1);
 
 impl State {
-    /// Begins to stop a process that runs. `hurried`: its `pre_stop` hook is skipped.
+    /// Begins to stop a process that runs. `hurried`: without its `pre_stop` hook.
     pub(crate) fn begin_stop(&mut self, process: ProcessId, hurried: bool, deadline: Time) {
         self[process].drain = Progress::Over;
         match self.budget.pre_stop(&self.spec, process, self.now, deadline) {
-            // A new instance that has not taken over serves nobody, and could do so meanwhile.
+            // A new instance that has not taken over serves nobody, but could begin to serve during
+            // the hook.
             Some(within) if !within.is_zero() && !hurried && !self.has_not_taken_over(process) => {
                 let until = self.run_hook(Some(process), Stage::PreStop, within);
                 self.set(process, Lifecycle::PreStop { until });
@@ -44,7 +45,7 @@ impl State {
         self.kill_if_due(process, deadline);
     }
 
-    /// Kills a process, or what is left of its group, that has no time, or no more, to end.
+    /// Kills a process, or the rest of its process group, if its time to end is over.
     pub(crate) fn kill_if_due(&mut self, process: ProcessId, deadline: Time) {
         match self.life(process) {
             Lifecycle::Stopping { since, kill_at } if self.is_past(kill_at) => {
@@ -67,12 +68,12 @@ impl State {
         self.set(process, Lifecycle::Stopping { since, kill_at });
     }
 
-    /// The signal that ends a process, and no other one.
+    /// The signal that ends a process without ending another epoch.
     fn stop_signal(&self, process: ProcessId) -> Signal {
         if self.needs_kill(process) { Signal::KILL } else { self.process(process).stop_signal }
     }
 
-    /// Asks the processes to end whose `pre_stop` hooks run, without waiting for these any longer.
+    /// Kills all `pre_stop` hooks, and asks their processes to end.
     pub(crate) fn cut_pre_stops(&mut self, deadline: Time) {
         for process in self.spec.ids() {
             if let Lifecycle::PreStop { .. } = self.life(process) {
@@ -82,7 +83,8 @@ impl State {
         }
     }
 
-    /// Kills a process, or what is left of its group. `asked`: when it was asked to end.
+    /// Kills a process, or the rest of its process group. `asked`: when the process was asked to
+    /// end.
     pub(crate) fn kill(&mut self, process: ProcessId, asked: Option<Time>, deadline: Time) {
         self.act(Action::Kill(process));
         self.note(Note::Killed { process, after: asked.map(|asked| self.now.since(asked)) });
@@ -95,7 +97,8 @@ impl State {
         self.killed = true;
     }
 
-    /// Cancels the start of a process: nothing is started, and readiness is not waited for.
+    /// Cancels the start of a process: nothing starts any more, and nothing waits for its
+    /// readiness.
     pub(crate) fn cancel_start(&mut self, process: ProcessId, deadline: Time) {
         match self.life(process) {
             Lifecycle::Waiting
@@ -110,7 +113,7 @@ impl State {
                 self.abort_hook(Some(process), Stage::PreStart);
                 self.set(process, Lifecycle::Done);
             }
-            // Its answer comes next.
+            // The answer comes next.
             Lifecycle::Spawning => self.act(Action::AbortSpawn(process)),
             life if life.has_rest() => {
                 self[process].restart_after = None;
@@ -128,15 +131,15 @@ impl State {
         self.set(process, Lifecycle::Remains { kill_at });
     }
 
-    /// The longest time that the rest of a process group has to end: where an older epoch waits for
-    /// it, at most half of the time to the deadline.
+    /// The time that the rest of a process group gets to end. If an older epoch waits for the rest,
+    /// this is at most half of the time to the deadline.
     fn rest_limit(&self, process: ProcessId, deadline: Time) -> Duration {
         let limit = self.budget.stop(&self.spec, process, self.now, deadline);
         let waits = self.older(process).is_some_and(|older| self.is_handed_over(older));
         if waits { limit.min(deadline.since(self.now) / 2) } else { limit }
     }
 
-    /// Fits waits that began before the shutdown, or while a drain was held, into its deadline.
+    /// Shortens waits that began before the shutdown, or during a held drain, for the deadline.
     pub(crate) fn fit_waits(&mut self, deadline: Time) {
         for id in self.spec.ids() {
             match self.life(id) {
@@ -145,12 +148,12 @@ impl State {
                     let until = until.min(self.now + limit.unwrap_or_default());
                     self.set(id, Lifecycle::PreStop { until });
                 }
-                // The newer one is asked, or ends, in time.
+                // The newer epoch ends this one in time, or is itself gone in time.
                 Lifecycle::Stopping { .. } | Lifecycle::Remains { .. }
                     if self.waits_for_newer(id) => {}
                 Lifecycle::Stopping { since, kill_at } => {
                     let mut limit = self.budget.stop(&self.spec, id, self.now, deadline);
-                    // It may have asked for more time than its own.
+                    // The process may have asked for more time than its limit.
                     if kill_at.since(since) > self.process(id).stop.limit {
                         let spare = self.budget.longest_stop(&self.spec, id, self.now, deadline);
                         limit = limit.max(spare);
@@ -191,9 +194,10 @@ impl State {
         (!wait.is_zero()).then_some(self.now + wait)
     }
 
-    /// Handles the expired waits of processes that are being stopped: asks when a `pre_stop` hook
-    /// takes too long, kills what is alive after its time, stops waiting for what survives SIGKILL
-    /// and for `post_stop` hooks that take too long.
+    /// Handles expired waits of processes that are being stopped. A process whose `pre_stop` hook
+    /// takes too long is asked to end, and a process whose time is over is killed. Nothing waits
+    /// any longer for a process that survives SIGKILL, or for a `post_stop` hook that takes too
+    /// long.
     pub(crate) fn expire(&mut self, deadline: Time) {
         for process in self.by_rank(self.due()).into_iter().rev() {
             match self.life(process) {
@@ -201,7 +205,7 @@ impl State {
                     self.time_out_hook(Some(process), Stage::PreStop);
                     self.ask(process, deadline);
                 }
-                // It is asked first.
+                // `settle_epochs` sends its stop signal first.
                 Lifecycle::Stopping { .. } | Lifecycle::Remains { .. }
                     if self.is_left_to_nobody(process) => {}
                 Lifecycle::Stopping { .. } | Lifecycle::Remains { .. } => {
@@ -222,7 +226,7 @@ impl State {
         }
     }
 
-    /// Handles the end of a process that is being stopped, or ends during a shutdown.
+    /// Handles the end of a process that is being stopped, or any end in a shutdown.
     fn exited(&mut self, id: ProcessId, end: End, remains: bool, deadline: Time) {
         let is_left_to_newer = self.is_left_to_newer(id);
         let in_hook = matches!(self.life(id), Lifecycle::PreStop { .. });
@@ -246,10 +250,10 @@ impl State {
         if !remains {
             self.after_end(id, deadline);
         } else if let Lifecycle::Killed { holds_until, .. } = self.life(id) {
-            // The SIGKILL was for its group, too, of which some are not gone yet.
+            // drainit has killed the whole group, and some members are not gone yet.
             self.set(id, Lifecycle::RestKilled { holds_until });
         } else if let Some(kill_at) = held_until {
-            // One of them may be the Envoy.
+            // The Envoy may be one of the remaining members.
             self.set(id, Lifecycle::Remains { kill_at });
         } else {
             let kill_at = match self.life(id) {
@@ -260,9 +264,9 @@ impl State {
         }
     }
 
-    /// Whether this end answers the signal that asked the process to drain, and is not a failure. A
-    /// program that handles the signal, such as a shell or a JVM, may end with the code that a
-    /// shell shows for it.
+    /// Whether this end answers the signal that asked the process to drain, and so is not a
+    /// failure. A program that handles the signal, such as a shell or a JVM, may end with the code
+    /// that a shell shows for that signal.
     pub fn is_answer(&self, id: ProcessId, end: End) -> bool {
         let signal = self.process(id).drain.and_then(|drain| drain.signal).map(End::Signal);
         let is_of_signal =
@@ -270,13 +274,15 @@ impl State {
         self[id].drain_signalled.is_some() && (self.process(id).is_success(end) || is_of_signal)
     }
 
-    /// Runs the `post_stop` hook of a process that has ended for good: no other instance continues,
-    /// and something has run since the hook did.
+    /// Runs the `post_stop` hook of a process that has ended for good, if something has run since
+    /// its last `post_stop` hook. If another instance continues the process, the hook waits for the
+    /// end of that instance.
     pub fn after_end(&mut self, id: ProcessId, deadline: Time) {
         let has_run = core::mem::take(&mut self[id].has_run);
-        let heir = self[id].beside.filter(|_| self.goes_on_beside(id));
+        let heir = self[id].beside.filter(|_| self.continues_beside(id));
         if let Some(heir) = heir {
-            // Its end runs the hook for both, even if it is never started.
+            // The end of the other instance runs the hook for both, even if that instance never
+            // starts.
             self[heir].has_run |= has_run;
         }
         match self.budget.post_stop(&self.spec, id, self.now, deadline) {
@@ -288,14 +294,14 @@ impl State {
         }
     }
 
-    /// Handles the events of a process that is being stopped, or of any during a shutdown.
+    /// Handles an event of a process that is being stopped, or any event in a shutdown.
     pub(crate) fn handle_stop(&mut self, event: Event, deadline: Time) {
         match event {
             Event::Exited { process, end, remains } if self.life(process).is_alive() => {
                 self.exited(process, end, remains, deadline)
             }
             Event::GroupGone(process) if self.life(process).has_rest() => {
-                // That of an old epoch that is left alone.
+                // An old epoch whose rest drains alone has a drain to end here.
                 self.end_drain(process, DrainEnd::ProcessGone);
                 self.after_end(process, deadline);
             }

@@ -1,4 +1,4 @@
-//! Calls to the admin that are repeated until they are done or their time is over.
+//! Repeats calls to the admin until they succeed or their time is over.
 
 use core::fmt;
 use core::time::Duration;
@@ -10,20 +10,19 @@ use crate::types::Time;
 
 /// The limit of a single call.
 pub(crate) const CALL_LIMIT: Duration = Duration::from_millis(500);
-/// The limit of all attempts to begin a drain.
+/// The limit of all attempts of one group of calls.
 pub const LIMIT: Duration = Duration::from_secs(2);
 /// The first pause between attempts; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// The longest pause between attempts.
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
-/// The outcome of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallOutcome {
     pub call: Call,
     /// At least 1.
     pub attempts: u32,
-    /// The error is that of the last attempt.
+    /// The error of the last attempt.
     pub result: Result<(), Failure>,
 }
 
@@ -42,20 +41,19 @@ impl fmt::Display for CallOutcome {
     }
 }
 
-/// Calls under way, one after the other. The attempts alternate, so that a call which always fails
-/// takes no time from the other.
+/// A group of calls to the admin. The attempts take turns, so that a call which always fails takes
+/// no time from the others.
 #[derive(Clone, Debug)]
 pub(super) struct Attempts {
     calls: Vec<(Call, Option<CallOutcome>)>,
-    /// The call that is made, or is next.
+    /// The index of the call under way or, between calls, of the next one.
     place: usize,
     deadline: Time,
     pause: Duration,
-    /// The next round begins then; `None` while a call is made.
+    /// When the next round begins; `None` while a call is under way.
     resumes: Option<Time>,
 }
 
-/// The next thing to do.
 pub(super) enum Next {
     /// Make a call within this limit.
     Make(Call, Duration),
@@ -65,7 +63,7 @@ pub(super) enum Next {
 }
 
 impl Attempts {
-    /// Begins with the first of the calls.
+    /// Begins a group of calls, and returns what to do first.
     pub(super) fn begin(now: Time, calls: &[Call]) -> (Self, Next) {
         let calls = calls.iter().map(|call| (*call, None)).collect();
         let deadline = now + LIMIT;
@@ -79,7 +77,7 @@ impl Attempts {
         self.resumes
     }
 
-    /// Takes the answer of the call that was made.
+    /// Handles the answer to the call under way.
     pub(super) fn answered(&mut self, now: Time, result: Result<(), Failure>) -> Next {
         if let Some((call, outcome)) = self.calls.get_mut(self.place) {
             let attempts = outcome.as_ref().map_or(0, |outcome| outcome.attempts) + 1;
@@ -89,7 +87,7 @@ impl Attempts {
         self.proceed(now)
     }
 
-    /// Begins a round that is due.
+    /// Begins the next round if it is due.
     pub(super) fn resume(&mut self, now: Time) -> Next {
         if self.resumes.is_none_or(|at| now < at) {
             return Next::Wait;
@@ -103,7 +101,7 @@ impl Attempts {
         let left = self.deadline.since(now);
         let is_due = |(_, outcome): &(Call, Option<CallOutcome>)| {
             outcome.as_ref().is_none_or(|outcome| {
-                // An attempt without enough time would only hide the error of the one before.
+                // An attempt with too little time would only hide the earlier error.
                 outcome.result.is_err() && left >= FIRST_PAUSE
             })
         };
@@ -135,8 +133,8 @@ mod tests {
 
     const BOTH: &[Call] = &[Call::DrainListeners, Call::FailHealthcheck];
 
-    /// Makes the calls with an admin that takes `took` for the answer to each attempt. Returns the
-    /// outcomes as text, and the time that they took.
+    /// Makes the calls with an admin that takes `took` to answer each attempt. Returns the outcomes
+    /// as text, the number of attempts of each call, and the time that all took.
     fn play(
         took: Duration,
         is_done: impl Fn(Call, u32) -> bool,

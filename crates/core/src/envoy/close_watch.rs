@@ -1,23 +1,23 @@
-//! Detects an Envoy that does not close connections while it drains: requests continue, and no
-//! connection is closed. Pure.
+//! Detects an Envoy that does not close connections while it drains: requests continue, and Envoy
+//! closes no connection. Pure.
 
 use core::time::Duration;
 
 use crate::envoy::sample::Sample;
 use crate::types::Time;
 
-/// At least this many requests must begin and end without a closed connection: a few may have begun
-/// before the drain took effect in every worker.
+/// At least this many requests must begin and end without a closed connection before there is a
+/// verdict. A few may have begun before the drain took effect in every worker.
 const REQUESTS: u64 = 20;
 
 /// Watches one drain.
 #[derive(Debug)]
 pub(crate) struct ClosingWatch {
-    /// No verdict before this is over.
+    /// The verdict comes at the earliest after this time.
     patience: Duration,
     /// Connections that Envoy had closed for a drain before this one.
     closed_before: Option<u64>,
-    /// The first check since the drain began, and the requests that had begun by then.
+    /// The time of the first check in the drain, and the requests that had begun by then.
     since: Option<(Time, u64)>,
     is_settled: bool,
 }
@@ -27,17 +27,17 @@ impl ClosingWatch {
         Self { patience, closed_before: None, since: None, is_settled: false }
     }
 
-    /// Takes the sample from before the drain.
+    /// Takes the last sample before the drain.
     pub(crate) fn before(&mut self, sample: &Sample) {
         self.closed_before = sample.drain_close;
     }
 
-    /// Takes a sample of the drain. Returns, once, the number of requests that began and ended without
-    /// a closed connection, when there are too many. A missing statistic proves nothing.
+    /// Takes a sample of the drain. If too many requests began and ended without a closed
+    /// connection, returns their number, but only once. A missing statistic proves nothing.
     ///
-    /// A stream that began before the drain proves nothing by its end: its head was sent by then,
-    /// and Envoy announces a close in the head. Which requests are still active is unknown, so all
-    /// of them count as new.
+    /// The end of a stream that began before the drain proves nothing: Envoy announces a close in
+    /// the head of a response, and that head was already sent. The statistics do not say which
+    /// requests are still active, so all of them count as new.
     pub(crate) fn check(&mut self, now: Time, sample: &Sample) -> Option<u64> {
         let (total, active) = (sample.requests_total?, sample.requests_active?);
         let closed = sample.drain_close?;
@@ -68,7 +68,7 @@ mod tests {
         }
     }
 
-    /// The verdicts on samples half a second apart.
+    /// The verdicts on samples that are half a second apart.
     fn verdicts(samples: &[Sample]) -> Vec<Option<u64>> {
         let begin = Time::default();
         let mut watch = ClosingWatch::new(PATIENCE);
@@ -86,17 +86,17 @@ mod tests {
 
     // holds: S180
     #[test]
-    fn streams_that_began_before_the_drain_prove_nothing_when_they_end() {
+    fn the_end_of_an_old_stream_proves_nothing() {
         let ending: Vec<_> = (0..8).map(|step| sample(100 + step, 80 - step * 10, 7)).collect();
         assert!(verdicts(&ending).iter().all(Option::is_none));
-        // Each gives way to another one.
+        // Each stream that ends is replaced by another.
         let replaced: Vec<_> = (0..8).map(|step| sample(100 + step * 10, 80, 7)).collect();
         assert!(verdicts(&replaced).iter().all(Option::is_none));
     }
 
     // holds: S43
     #[test]
-    fn few_requests_or_those_in_flight_prove_nothing() {
+    fn few_requests_or_requests_in_flight_prove_nothing() {
         let few: Vec<_> = (0..8).map(|step| sample(100 + step, 0, 7)).collect();
         assert!(verdicts(&few).iter().all(Option::is_none));
         let at_once = |ended: u64| {
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn one_closed_connection_settles_it() {
+    fn a_closed_connection_prevents_the_warning() {
         let mut samples: Vec<_> = (0..8).map(|step| sample(100 + step * 10, 0, 8)).collect();
         assert!(verdicts(&samples).iter().all(Option::is_none));
         samples[0].drain_close = Some(7);

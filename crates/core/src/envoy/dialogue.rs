@@ -1,8 +1,8 @@
-//! The dialogue with the admin of an Envoy that is drained. Pure: answers, commands and the time in,
-//! questions and reports out.
+//! The dialogue with the admin of an Envoy that is drained. Pure: answers, commands and the time go
+//! in; questions and reports come out.
 //!
 //! ```text
-//!  polls    [what counts] ─▶ first sample ─▶ [state, where nothing was accepted] ─▶ sample ─▶ sample …
+//!  polls    [what counts] ─▶ first sample ─▶ [state, if nothing was accepted] ─▶ sample ─▶ sample …
 //!  begin                          after it: drain_listeners?graceful, [healthcheck/fail]
 //!  late                                     healthcheck/fail, once the container is not ready
 //!  closing                                              drain_listeners, then a last sample
@@ -22,38 +22,38 @@ use crate::prelude::*;
 use crate::report::history::Moment;
 use crate::types::Time;
 
-/// The limit of the sample after the closing of the listeners. The budget has a limit of its own
-/// for the closing and the sample together.
+/// The limit of the last sample, after the listeners are closed. The budget limits the closing and
+/// this sample together.
 const LAST_POLL: Duration = Duration::from_millis(100);
 /// The remedy for a drain of inbound listeners that closes no connections.
 const SLOW_INBOUND: &str = "start it with `--drain-strategy immediate`, or a --drain-time-s shorter than the drain's `time`";
-/// The pause before drainit asks again for a state that it did not learn.
+/// The pause before drainit asks again for a state that the admin did not give.
 const ASKED_AGAIN: Duration = Duration::from_millis(250);
-/// By when connections must have closed, where every response closes its own.
+/// After this time connections must have closed, if every response closes its connection.
 const CLOSING_SEEN: Duration = Duration::from_secs(2);
 
-/// What a drain is told at its begin.
+/// The terms of a drain.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms {
-    /// Before this the drain cannot be over.
+    /// The drain cannot be over before this time.
     pub min_until: Time,
-    /// The longest wait, as granted.
+    /// The longest wait that the budget has granted.
     pub longest: Duration,
     /// Only listeners with `traffic_direction: INBOUND` are drained.
     pub only_inbound: bool,
-    /// Every response is made to close its connection.
+    /// Whether every response is made to close its connection.
     pub fail_healthcheck: bool,
-    /// The health check stays good for now: [`Dialogue::unready`] follows.
+    /// Whether the health check stays good until [`Dialogue::unready`].
     pub stays_ready: bool,
-    /// Some listeners do not count.
+    /// Whether some listeners do not count, so that the admin is asked for them.
     pub asks_what_counts: bool,
-    /// What is waited for.
+    /// Whether the drain waits for connections or for requests.
     pub unit: Unit,
-    /// The number of connections, or requests, that need not be waited for.
+    /// The number of open connections, or requests, at which the drain is over.
     pub exit_at: u64,
 }
 
-/// Where a question belongs. A new question of a lane replaces the one before.
+/// The group of a question. A new question of a lane replaces the earlier question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lane {
     Polls,
@@ -65,7 +65,7 @@ pub enum Lane {
 /// A question to the admin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ask {
-    /// Which listeners do not count. The one who asks keeps the answer for the samples.
+    /// Which listeners do not count. The supervisor keeps the answer for the samples.
     WhatCounts,
     Sample,
     /// Whether this Envoy has never been live.
@@ -78,22 +78,22 @@ pub enum Ask {
 pub enum Answer {
     WhatCounts(Result<(), Failure>),
     Sample(Result<Sample, Failure>),
-    /// `None`: it does not say.
+    /// `None` if the answer does not say.
     State {
         is_unused: Option<bool>,
     },
     Call(Result<(), Failure>),
 }
 
-/// Why there is no answer, or not the one that was asked for.
+/// Why a question has no answer, or an unusable one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     pub why: String,
-    /// The admin has answered with another status than 200.
+    /// Whether the admin has answered with another status than 200.
     pub is_refusal: bool,
 }
 
-/// What the dialogue asks for or reports.
+/// A question or a report of the dialogue.
 #[derive(Clone, Debug)]
 pub enum Output {
     Ask {
@@ -109,7 +109,7 @@ pub enum Output {
     },
     /// The traffic is unknown.
     Unknown,
-    /// Whether the drain was accepted. Once, unless the drain is over before.
+    /// Whether the drain was accepted. Reported once, unless the drain is over earlier.
     Answered {
         accepted: bool,
     },
@@ -137,29 +137,29 @@ enum Accepted {
     AtOnce,
 }
 
-/// How far the polls are.
+/// The state of the polls.
 #[derive(Clone, Copy, Debug)]
 enum Polls {
-    /// There are none, or none any more.
+    /// The polls are over.
     Over,
     WhatCounts,
     First {
         began: Time,
     },
-    /// Nothing was accepted: the state is asked for.
+    /// No connection was accepted so far, so the admin was asked for Envoy's state.
     State {
         began: Time,
         pause: Duration,
         sample: Sample,
     },
-    /// It is not live: the drain begins nevertheless, and then the state is asked for once more.
+    /// Envoy is not live. The drain begins nevertheless, and then its state is asked for once more.
     Unused {
-        /// It was not told, and is asked for again then.
+        /// When to ask again, if the admin has not given the state.
         again: Option<Time>,
     },
-    /// It is asked for once more.
+    /// The state was asked for once more.
     StillUnused,
-    /// The next poll begins then.
+    /// The next poll begins at this time.
     Waits {
         at: Time,
     },
@@ -174,31 +174,32 @@ enum Polls {
 #[derive(Debug)]
 pub struct Dialogue {
     terms: Terms,
-    /// The health check stays good for now.
+    /// Whether the health check still has to stay good.
     stays_ready: bool,
     polls: Polls,
     pace: Pace,
     watch: ClosingWatch,
-    /// The next poll is due at once.
+    /// Whether the next poll is due at once.
     is_poll_due: bool,
-    /// The last poll has failed.
+    /// Whether the last poll has failed.
     is_failing: bool,
     begin: Option<Attempts>,
-    /// The calls that begin the drain were answered.
+    /// Whether the calls that begin the drain were answered.
     has_begun: bool,
     late: Option<Attempts>,
     accepted: Accepted,
-    /// The core knows whether the drain was accepted.
+    /// Whether the core knows that the drain was accepted or not.
     is_answered: bool,
-    /// When the last sample of the closing was asked for.
+    /// When the last sample was asked for, if its answer is missing.
     last_poll: Option<Time>,
-    /// The number of closings: the result of a poll that began before one is discarded.
+    /// The number of closings. If a closing came since a poll began, the result of the poll is
+    /// discarded.
     closings: u32,
-    /// A closing is not answered yet.
+    /// Whether the closing under way has no answer yet.
     is_closing: bool,
-    /// Envoy has confirmed that its listeners are closed.
+    /// Whether Envoy has confirmed that its listeners are closed.
     is_closed: bool,
-    /// What is sampled from now on does not belong to the drain.
+    /// Whether later samples no longer belong to the drain.
     is_over: bool,
     outputs: Vec<Output>,
 }
@@ -213,8 +214,8 @@ impl Dialogue {
             watch: ClosingWatch::new(if terms.fail_healthcheck {
                 CLOSING_SEEN
             } else {
-                // By then a gradual drain of that length has closed a quarter of the connections in
-                // use.
+                // By then a gradual drain of that length has closed a quarter of the busy
+                // connections.
                 CLOSING_SEEN.max(terms.longest / 2)
             }),
             terms,
@@ -233,7 +234,7 @@ impl Dialogue {
             outputs: Vec::new(),
         };
         if terms.asks_what_counts {
-            // Three requests at most, each within the limit.
+            // The supervisor makes at most three requests for it, each within the limit.
             dialogue.ask(Lane::Polls, Ask::WhatCounts, CALL_LIMIT);
         } else {
             dialogue.poll_first(now);
@@ -253,7 +254,7 @@ impl Dialogue {
         calls.chain(poll).min()
     }
 
-    /// Does what is due.
+    /// Asks what is due.
     pub fn tick(&mut self, now: Time) -> Vec<Output> {
         self.poll_if_due(now);
         for lane in [Lane::Begin, Lane::Late] {
@@ -264,7 +265,7 @@ impl Dialogue {
         self.said()
     }
 
-    /// Takes the answer to the question of a lane, or its failure within the limit.
+    /// Handles the answer to the question of a lane, or its failure.
     pub fn answered(&mut self, now: Time, lane: Lane, answer: Answer) -> Vec<Output> {
         match (lane, answer) {
             (Lane::Polls, answer) => self.polled(now, answer),
@@ -282,7 +283,7 @@ impl Dialogue {
                 }
                 self.is_closing = false;
                 self.outputs.push(Output::ListenersClosed);
-                // The next poll shows the core whether a connection slipped in before.
+                // The next poll shows the core a connection that was accepted before the closing.
                 self.is_poll_due = true;
                 self.poll_if_due(now);
             }
@@ -291,7 +292,7 @@ impl Dialogue {
         self.said()
     }
 
-    /// Fails the health check, if that has stayed good so far.
+    /// Fails the health check, if it has stayed good so far.
     pub fn unready(&mut self, now: Time) -> Vec<Output> {
         if core::mem::take(&mut self.stays_ready) && !self.is_over {
             self.call(now, Lane::Late, &[Call::FailHealthcheck]);
@@ -299,13 +300,12 @@ impl Dialogue {
         self.said()
     }
 
-    /// Closes the listeners unless they are closed, polls, and reports in any case.
+    /// Closes the listeners if they are open, takes a last sample, and reports in any case.
     pub fn close(&mut self, now: Time) -> Vec<Output> {
-        // The drain may have been over for a while: after `drainit drain` it is held until the
-        // stop.
+        // The drain may have been over for a while: `drainit drain` holds a drain until the stop.
         self.is_over = false;
         if core::mem::replace(&mut self.is_closing, true) {
-            // That closing is answered soon.
+            // The closing under way reports soon.
         } else if self.is_closed {
             self.poll_last(now);
         } else {
@@ -315,8 +315,8 @@ impl Dialogue {
         self.said()
     }
 
-    /// Ends the drain, but not a closing under way; warns if it is unknown whether it ever began.
-    /// Answers of the other lanes are not taken any more.
+    /// Ends the drain, but not a closing under way. Later answers of the other lanes are ignored.
+    /// Warns if the admin has not answered yet.
     pub fn end(&mut self) -> Vec<Output> {
         self.polls = Polls::Over;
         self.begin = None;
@@ -339,8 +339,8 @@ impl Dialogue {
         self.outputs.push(Output::Warn(what.into()));
     }
 
-    /// The baseline. It is asked before the calls take effect, which wait for it at most its limit.
-    /// If it fails, the next poll reports that.
+    /// Takes the first sample, before the calls take effect. They wait for it at most as long as
+    /// its limit. If it fails, the next poll reports the failure.
     fn poll_first(&mut self, now: Time) {
         self.polls = Polls::First { began: now };
         self.ask(Lane::Polls, Ask::Sample, CALL_LIMIT);
@@ -348,8 +348,8 @@ impl Dialogue {
 
     fn polled(&mut self, now: Time, answer: Answer) {
         match (self.polls, answer) {
-            (Polls::WhatCounts, Answer::WhatCounts(told)) => {
-                if let Err(Failure { why, .. }) = told {
+            (Polls::WhatCounts, Answer::WhatCounts(listed)) => {
+                if let Err(Failure { why, .. }) = listed {
                     self.warn(format!(
                         "its admin did not list its listeners, so those that `direction` or \
                          `ignore_listeners` leave out are counted, too: {why}"
@@ -363,7 +363,7 @@ impl Dialogue {
                     Err(_) => Duration::ZERO,
                 };
                 match sample {
-                    // An admin that does not tell its statistics may tell its state as late.
+                    // An admin that gives no statistics would also give the state too late.
                     Ok(sample) if sample.has_accepted_none() => {
                         self.polls = Polls::State { began, pause, sample };
                         self.ask(Lane::Polls, Ask::State, CALL_LIMIT);
@@ -374,14 +374,14 @@ impl Dialogue {
             (Polls::State { began, .. }, Answer::State { is_unused: Some(true) }) => {
                 self.polls = Polls::Unused { again: None };
                 self.record(began, Sample::NOTHING, Moment::Start);
-                // It may become live while a drain that was requested is held.
+                // Envoy may become live while a requested drain is held.
                 self.call_begin(now);
             }
             (Polls::StillUnused, Answer::State { is_unused: Some(true) }) => {
                 self.polls = Polls::Over;
                 self.outputs.push(Output::NothingToDrain);
             }
-            // It has become live meanwhile.
+            // Envoy has become live meanwhile.
             (Polls::StillUnused, Answer::State { is_unused: Some(false) }) => {
                 self.wait(now, Duration::ZERO);
             }
@@ -427,7 +427,7 @@ impl Dialogue {
             Next::Wait => {}
             Next::Over(outcomes) => {
                 *self.attempts(lane) = None;
-                self.told(outcomes);
+                self.record_outcomes(outcomes);
                 self.has_begun |= lane == Lane::Begin;
                 self.answer();
                 if lane == Lane::Late {
@@ -436,15 +436,15 @@ impl Dialogue {
                 if matches!(self.polls, Polls::Unused { .. }) {
                     return self.ask_if_still_unused();
                 }
-                // The watch counts from the first poll after this.
+                // The watch counts from the poll that follows.
                 self.is_poll_due = true;
                 self.poll_if_due(now);
             }
         }
     }
 
-    /// Warns of failed calls.
-    fn told(&mut self, outcomes: Vec<CallOutcome>) {
+    /// Remembers what the calls have achieved, and warns of failed calls.
+    fn record_outcomes(&mut self, outcomes: Vec<CallOutcome>) {
         let mut accepted = Accepted::Nothing;
         for outcome in outcomes {
             match (&outcome.result, outcome.call) {
@@ -461,8 +461,8 @@ impl Dialogue {
         self.accepted > Accepted::Nothing
     }
 
-    /// Reports whether the drain was accepted. If nothing was, that is not known before the call that
-    /// fails the health check later.
+    /// Reports whether the drain was accepted. While nothing was, the answer waits for the late
+    /// call that fails the health check.
     fn answer(&mut self) {
         let accepted = self.is_accepted();
         let is_last = self.has_begun && self.late.is_none() && !self.stays_ready;
@@ -496,7 +496,8 @@ impl Dialogue {
         }
     }
 
-    /// Takes a poll of the drain. `is_fresh`: no closing was answered since it began.
+    /// Handles the answer to a poll of the drain. `is_fresh`: no closing has come since the poll
+    /// began.
     fn sampled(
         &mut self,
         now: Time,
@@ -513,7 +514,7 @@ impl Dialogue {
             Ok(sample) if is_fresh => {
                 self.is_failing = false;
                 self.record(began, sample, moment);
-                // While the health check stays good, few connections have to close.
+                // While the health check stays good, Envoy closes few connections.
                 if self.is_accepted()
                     && !self.stays_ready
                     && let Some(requests) = self.watch.check(now, &sample)
@@ -546,13 +547,13 @@ impl Dialogue {
         match &outcome.result {
             Ok(()) => {}
             Err(Failure { is_refusal: true, .. }) => self.warn(outcome.to_string()),
-            // An Envoy that ends by itself closes its admin, and refuses nothing by that.
+            // An Envoy that ends by itself closes its admin: a failed connection is not a refusal.
             Err(_) => self.outputs.push(Output::Log(outcome.to_string())),
         }
         self.poll_last(now);
     }
 
-    /// Requests in flight now are cut when the process is stopped next.
+    /// Takes the last sample: the next stop cuts requests that are in flight now.
     fn poll_last(&mut self, now: Time) {
         self.closings += 1;
         self.last_poll = Some(now);
@@ -565,7 +566,7 @@ impl Dialogue {
         }
     }
 
-    /// The moment, for the report, of a poll that begins now.
+    /// The moment in the report of a poll that begins now.
     fn moment(&self) -> Moment {
         if self.is_closed { Moment::Closed } else { Moment::Meanwhile }
     }

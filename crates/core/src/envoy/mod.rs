@@ -1,7 +1,8 @@
 //! The drain of an Envoy: what its admin is asked, when, and what the answers mean.
 //!
-//! [`dialogue::Dialogue`] decides; a thin task of the supervisor carries out what it asks. The
-//! simulation of `tests/simulation/dialogue.rs` plays both it and the core against a model of Envoy.
+//! [`dialogue::Dialogue`] decides, and a small task of the supervisor asks the admin. The
+//! simulation of `tests/simulation/dialogue.rs` plays the dialogue and the core against a model of
+//! Envoy.
 
 pub mod attempts;
 pub mod close_watch;
@@ -14,29 +15,29 @@ use core::fmt;
 /// A `POST` to the admin.
 ///
 /// - `/drain_listeners?graceful&skip_exit` asks clients to close their connections, but with
-///   Envoy's default strategy only some of them. Without `skip_exit` Envoy closes every listener
-///   when its `--drain-time-s` is over, which may be before `min` is.
-/// - `/healthcheck/fail` makes every response from then on close its connection.
-/// - Plain `/drain_listeners` closes the listen sockets at once; accepted connections stay, and stay
-///   counted.
+///   Envoy's default strategy only some of them. Without `skip_exit` Envoy closes every listener at
+///   the end of its `--drain-time-s`, which may be earlier than the end of `min`.
+/// - `/healthcheck/fail` makes every later response close its connection.
+/// - Plain `/drain_listeners` closes the listen sockets at once. Accepted connections stay, and
+///   Envoy still counts them.
 ///
 /// This holds for Envoy 1.36.4 to 1.40.0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Call {
-    /// Begin to drain, and keep accepting.
+    /// Begin to drain, and keep accepting connections.
     DrainListeners,
     /// Like `DrainListeners`, but only for listeners with `traffic_direction: INBOUND`.
     DrainInbound,
-    /// Every response closes its connection.
+    /// Make every response close its connection.
     FailHealthcheck,
-    /// Stop accepting.
+    /// Stop accepting connections.
     CloseListeners,
     /// Like `CloseListeners`, but only for listeners with `traffic_direction: INBOUND`.
     CloseInbound,
 }
 
 impl Call {
-    /// Path and query.
+    /// The path and query of the URL.
     pub fn path(self) -> &'static str {
         match self {
             Self::DrainListeners => "/drain_listeners?graceful&skip_exit",
@@ -47,7 +48,7 @@ impl Call {
         }
     }
 
-    /// The call that begins a drain, and the one that closes the listeners.
+    /// The call that begins a drain, and the call that closes the listeners.
     pub fn of(only_inbound: bool) -> (Self, Self) {
         match only_inbound {
             false => (Self::DrainListeners, Self::CloseListeners),

@@ -1,27 +1,28 @@
-//! The pauses between polls of the statistics of a draining Envoy. An answer costs Envoy time for
-//! each statistic that it has, so polls are rare while the drain cannot be over, and never cost
-//! more than a few per cent of a core. Pure.
+//! The pauses between polls of the statistics of a draining Envoy. For each statistic the answer
+//! costs Envoy time, so polls are rare while the drain cannot be over, and never cost more than a
+//! few per cent of a core. Pure.
 
 use core::time::Duration;
 
 use crate::drain::QUIET;
 use crate::types::Time;
 
-/// The shortest pause while the drain can be over.
+/// The shortest pause once the drain can be over.
 const OFTEN: Duration = Duration::from_millis(25);
-/// The shortest pause while it cannot.
+/// The shortest pause before the drain can be over.
 const SELDOM: Duration = Duration::from_millis(250);
-/// A pause is at least this many times as long as the answer took: 3 % of a core for any Envoy.
+/// A pause is at least this many times as long as the answer took: polls cost any Envoy at most 3 %
+/// of a core.
 const FACTOR: u32 = 30;
-/// The pause before a second poll that confirms quiet: nothing open, and nothing new.
+/// The pause before a second poll that confirms that nothing is open and nothing new has come.
 const CONFIRM: Duration = QUIET.saturating_add(Duration::from_millis(5));
-/// The least time for the answers to the two polls that show quiet just before `min` is over.
+/// The shortest time for the answers to the two polls that show quiet just before the end of `min`.
 const SPARE: Duration = Duration::from_millis(20);
 
 /// The pauses of one drain.
 #[derive(Debug)]
 pub(crate) struct Pace {
-    /// Before this the drain cannot be over.
+    /// The drain cannot be over before this time.
     min_until: Time,
     was_quiet: bool,
     /// Consecutive polls without an answer.
@@ -52,12 +53,13 @@ impl Pace {
         let is_quiet = active == Some(0);
         let has_turned_quiet = is_quiet && !self.was_quiet;
         self.was_quiet = is_quiet;
-        // Only on the change to quiet: connections that come and go would cause constant polls.
+        // Confirm only the change to quiet: connections that come and go would cause constant
+        // polls.
         if has_turned_quiet { CONFIRM } else { OFTEN.max(rest) }
     }
 
-    /// The pause after a poll that failed after `took`: longer each time, because an Envoy that is
-    /// too large to answer in time works for it nevertheless.
+    /// The pause after a poll that failed after `took`. Each pause is longer, because an Envoy that
+    /// is too large to answer in time works for the poll nevertheless.
     pub(crate) fn after_failure(&mut self, took: Duration) -> Duration {
         self.was_quiet = false;
         let patience = SELDOM * (1 << self.failures.min(6));
@@ -75,8 +77,8 @@ mod tests {
         Duration::from_millis(millis)
     }
 
-    /// The times of the polls of an Envoy that answers after `took`, and the share of the time that
-    /// it works for them.
+    /// The times of the polls of an Envoy that answers after `took`, and the part of the time for
+    /// which it works on answers.
     fn polls(min: u64, end: u64, took: u64, active: impl Fn(u64) -> u64) -> (Vec<u64>, f64) {
         let mut pace = Pace::new(Time(ms(min)));
         let (mut now, mut asked) = (0, Vec::new());
@@ -96,14 +98,14 @@ mod tests {
 
     // holds: S31, S32
     #[test]
-    fn polls_are_rare_until_shortly_before_min_is_over_and_cheap_for_any_size() {
+    fn polls_are_rare_before_the_end_of_min_and_cheap_for_any_size() {
         for (took, most) in [(1, 0.01), (3, 0.02), (20, 0.05), (60, 0.06), (250, 0.10)] {
             let (asked, part) = polls(15_000, 15_000, took, |_| 3);
             assert!(part <= most, "{took} ms: {part}, {asked:?}");
             let early = asked.iter().filter(|at| **at < 14_000);
             assert!(early.count() <= 60, "{took} ms: {asked:?}");
         }
-        // After it, a small one is asked as often as is useful.
+        // After `min` a small Envoy is polled as often as is useful.
         let (asked, part) = polls(0, 1000, 1, |_| 3);
         assert!(asked.len() > 25 && part < 0.04, "{part}, {asked:?}");
         for (min, took, pause) in [(0, 20, 600), (60_000, 20, 600), (0, 1, 30), (60_000, 1, 250)] {
@@ -138,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn connections_that_come_and_go_cost_no_more_than_twice_as_much() {
+    fn connections_that_come_and_go_at_most_double_the_cost() {
         let flapping = std::cell::Cell::new(0);
         let (_, part) = polls(0, 60_000, 60, |_| {
             flapping.set(1 - flapping.get());

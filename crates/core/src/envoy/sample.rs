@@ -17,13 +17,13 @@ pub struct Sample {
     pub requests_total: Option<u64>,
     /// Connections that Envoy closed because it drains (`http.*.downstream_cx_drain_close`).
     pub drain_close: Option<u64>,
-    /// Those of which listener filters (such as the TLS inspector) wait for the first bytes
+    /// Open connections whose first bytes a listener filter (such as the TLS inspector) waits for
     /// (`listener.*.downstream_pre_cx_active`).
     pub in_filters: Option<u64>,
     /// Bytes that Envoy holds because a client has not read enough yet
-    /// (`http.*.downstream_cx_tx_bytes_buffered`). Envoy takes a request for ended as soon as its
-    /// response is here. 0 for a connection without a request, of HTTP/1.1 and of HTTP/2 (measured
-    /// with Envoy 1.36.4 and 1.40.0).
+    /// (`http.*.downstream_cx_tx_bytes_buffered`): Envoy counts a request as ended once it has its
+    /// response. The value is 0 for a connection without a request, with HTTP/1.1 and with HTTP/2
+    /// (measured with Envoy 1.36.4 and 1.40.0).
     pub unsent: Option<u64>,
 }
 
@@ -39,20 +39,20 @@ impl Sample {
         unsent: Some(0),
     };
 
-    /// Whether no connection was accepted as far as the statistics tell. It may have no listeners
-    /// yet, and no statistics of any.
+    /// Whether no statistic shows an accepted connection. An Envoy without listeners has no such
+    /// statistics.
     pub fn has_accepted_none(&self) -> bool {
         [self.active, self.accepted_total].iter().all(|count| count.unwrap_or(0) == 0)
     }
 
-    /// Requests whose response is not complete at the client's socket. How many responses the unsent
-    /// bytes belong to is unknown, so they count as one, if no other does.
+    /// Requests whose response has not reached the client's socket. Nobody knows how many responses
+    /// the unsent bytes belong to, so the bytes count as one request if no other request is active.
     pub fn requests_left(&self) -> Option<u64> {
         let unsent = self.unsent.is_some_and(|bytes| bytes > 0);
         self.requests_active.map(|active| active.max(unsent.into()))
     }
 
-    /// What the core is told.
+    /// The load that the core gets.
     pub fn load(&self, unit: Unit) -> Load {
         match unit {
             Unit::Connections => Load { unit, active: self.active, total: self.accepted_total },
@@ -62,7 +62,7 @@ impl Sample {
         }
     }
 
-    /// What the report has of it.
+    /// The traffic for the report.
     pub fn traffic(&self) -> Traffic {
         Traffic {
             connections: self.active,

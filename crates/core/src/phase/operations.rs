@@ -199,7 +199,7 @@ impl Operations {
         });
         for &id in &stopped {
             match state.role(id) {
-                Role::New { old } => self.take_back(state, id, RequestError::Superseded(old)),
+                Role::New { old } => self.roll_back(state, id, RequestError::Superseded(old)),
                 // It is on its way down already.
                 Role::Leaving | Role::Retired => {}
                 Role::Current => self.bring_down(state, id, Goal::Down),
@@ -411,7 +411,7 @@ impl Operations {
         if is_own && state.is_current(process) {
             self.bring_down(state, process, Goal::Failed);
         } else if is_own {
-            self.take_back(state, process, why);
+            self.roll_back(state, process, why);
         }
         is_own
     }

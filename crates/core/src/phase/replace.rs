@@ -138,11 +138,11 @@ impl Operations {
     }
 
     /// Stops a new instance; the old instance continues.
-    pub(super) fn take_back(&mut self, state: &mut State, new: ProcessId, why: RequestError) {
+    pub(super) fn roll_back(&mut self, state: &mut State, new: ProcessId, why: RequestError) {
         if let Role::New { old } = state.role(new)
             && !self.stops(new)
         {
-            state.note(Note::TakenBack { process: new, old, why });
+            state.note(Note::RolledBack { process: new, old, why });
             self.bring_down(state, new, Goal::Retired);
         }
     }

@@ -1895,7 +1895,7 @@ impl<'a> Checker<'a> {
                 self.stepped(process);
             }
             Note::TakesOver { process, old } => self.took_over(process, old, procs),
-            Note::TakenBack { process, old, .. } => {
+            Note::RolledBack { process, old, .. } => {
                 let is_new = self.roles[process.index()] == Role::New { old };
                 // holds: C335
                 self.hold(is_new, "what serves is taken back");

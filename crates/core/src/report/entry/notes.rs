@@ -127,7 +127,7 @@ impl Journal {
                 let text = format!("Envoy will abort within {}: {why}", human(within));
                 one(id, "epoch_doomed", &text).at(Warning).at_most(within)
             }
-            Note::TakenBack { process: id, why, .. } => {
+            Note::RolledBack { process: id, why, .. } => {
                 let cause = request_error(why, names);
                 let old = match why {
                     RequestError::OldFailed(_) | RequestError::Superseded(_) => "",
