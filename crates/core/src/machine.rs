@@ -192,11 +192,11 @@ impl Machine {
     /// to be added or started again, or is being stopped. An optional process counts while it is
     /// being stopped only for a restart.
     pub fn waits_for(&self, process: ProcessId) -> bool {
-        let is_missed = match &self.phase {
-            Phase::Running(running) => running.misses(&self.state, process),
+        let is_blocked = match &self.phase {
+            Phase::Running(running) => running.blocks_readiness(&self.state, process),
             _ => false,
         };
-        is_missed || self.state.waits_for(process)
+        is_blocked || self.state.waits_for(process)
     }
 }
 

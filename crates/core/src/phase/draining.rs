@@ -1,13 +1,12 @@
-//! The second phase: traffic is taken away; nothing is stopped yet.
+//! The second phase: drainit takes traffic away, and stops nothing yet.
 //!
 //! The container's `pre_stop` hook and the readiness delay come first. Then each process with a
-//! `drain` is drained: a dependency after the processes that send it requests, independent ones
-//! concurrently.
+//! `drain` is drained: a dependency after its dependents, independent processes at once.
 //!
-//! A drain requested from outside (`POST /drain`) is *held*: when it is over, nothing is stopped
-//! until there is a reason to stop. The shutdown then continues from there. Nothing is started or
-//! restarted meanwhile: a drain cannot be undone, so a process that has ended is replaced together
-//! with its container.
+//! A drain without a stop (`POST /drain`) is *held*: when it is over, nothing is stopped until
+//! there is a reason. The shutdown then continues from there. Nothing starts or restarts during a
+//! held drain: a drain cannot be undone, so a process that has ended is replaced together with its
+//! container.
 
 use alloc::rc::Rc;
 use core::time::Duration;
@@ -24,33 +23,34 @@ use crate::spec::{HookId, Stage};
 use crate::state::{Lifecycle, State};
 use crate::types::{End, ExitPolicy, ProcessId, Time};
 
-/// A stop has at least this much when its deadline counts from an earlier drain. The kubelet gives
-/// 2 s to a container whose `preStop` hook has used up the grace period (`minimumGracePeriodInSeconds`
+/// The shortest time for a stop whose deadline counts from an earlier drain. The kubelet gives 2 s
+/// to a container whose `preStop` hook has used up the grace period (`minimumGracePeriodInSeconds`
 /// in `pkg/kubelet/kuberuntime/kuberuntime_container.go`).
 const LEAST: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug)]
 pub struct Draining {
     pub shutdown: Shutdown,
-    /// The drain was requested without a stop.
+    /// Whether the drain was requested without a stop, and there is no reason to stop yet.
     held: bool,
-    /// A process has ended unasked while the drain was held.
+    /// Whether a process has ended unasked during the held drain.
     has_lost_one: bool,
     delay_until: Option<Time>,
-    /// `/readyz` stays good until then.
+    /// The time until which `/readyz` stays good, if it does.
     unready_at: Option<Time>,
     hook_until: Option<Time>,
     /// The processes with a drain, dependents first.
     drained: Vec<ProcessId>,
-    /// New instances beside those that are drained: they are stopped as soon as they run.
+    /// New instances that have not taken over. They are stopped as soon as they run.
     new_ones: Vec<ProcessId>,
-    /// A dependency has ended: requests fail, so the drain waits only for `min`.
+    /// Whether a dependency of the process has ended. Its requests fail, so its drain waits for
+    /// `min` only.
     only_min: Vec<bool>,
 }
 
 impl Draining {
-    /// T0. `was_ready`: `/readyz` was 200, so load balancers must see that it no longer is.
-    /// `is_ready`: it is so now, and may stay so for a while.
+    /// Begins a shutdown (T0). `was_ready`: `/readyz` was 200 once, so load balancers must see that
+    /// it changes. `is_ready`: it is 200 now, and may stay so for a while.
     pub(crate) fn enter(
         shutdown: Shutdown,
         was_ready: bool,
@@ -63,7 +63,8 @@ impl Draining {
         } else {
             state.note(Note::ShutdownBegan { cause: shutdown.cause, window: state.spec.window });
         }
-        // Somebody must serve meanwhile, and a drain that a request has begun ends when it ends.
+        // `/readyz` may stay good only if some process can serve meanwhile, and no request has
+        // begun a drain, which could end earlier.
         let serves = |id| {
             matches!(state.life(id), Lifecycle::Ready { .. })
                 && matches!(state[id].drain, Progress::NotDue)
@@ -77,8 +78,8 @@ impl Draining {
         let unready_at =
             (stays_ready && !unready_delay.is_zero()).then(|| state.now + unready_delay);
         state.act(if unready_at.is_some() { Action::StayReady } else { Action::Unready });
-        // Nothing is started from now on, and readiness is not waited for. Processes that requests
-        // have begun to stop end within the deadline.
+        // Nothing starts from now on, and nothing waits for readiness. The stops of earlier
+        // requests must end within the deadline.
         for process in state.spec.ids() {
             state.cancel_start(process, shutdown.deadline);
         }
@@ -91,12 +92,12 @@ impl Draining {
         }
         let delay = state.budget.readiness_delay(&state.spec, state.now, shutdown.deadline);
         let delay_until = was_ready.then(|| state.now + delay);
-        // Only a ready process can have traffic. A drain that a request has begun continues, also
-        // the drain of an old epoch.
+        // Only a ready process can have traffic. A drain that has begun earlier continues, even
+        // that of an old epoch.
         let mut drained = Vec::new();
         for process in Rc::clone(&state.spec).order.iter().rev().copied() {
-            let goes_on = matches!(state[process].drain, Progress::Active(_));
-            if !goes_on && !matches!(state.life(process), Lifecycle::Ready { .. }) {
+            let has_begun = matches!(state[process].drain, Progress::Active(_));
+            if !has_begun && !matches!(state.life(process), Lifecycle::Ready { .. }) {
                 state[process].drain = Progress::Over;
             } else if state.process(process).drain.is_some() {
                 state.fit_drain(process, shutdown.deadline);
@@ -125,15 +126,15 @@ impl Draining {
 
     pub(crate) fn handle(mut self, state: &mut State, event: Event) -> Phase {
         let deadline = self.deadline(state);
-        // A request had begun to stop it before the drain was requested.
+        // Whether a request had begun to stop the process before the drain was requested.
         let was_stopped = matches!(event, Event::Exited { process, .. }
             if state.life(process).is_being_stopped());
         let before_ready =
             matches!(event, Event::Exited { process, .. } if state.awaits_ready(process));
-        // It has served nobody yet.
+        // Whether the instance has not served anybody yet.
         let was_new =
             matches!(event, Event::Exited { process, .. } if state.has_not_taken_over(process));
-        // While the drain is held, nothing is to stop, and an end is not a loss.
+        // During a held drain there is no shutdown yet in which an end would cut traffic.
         let was_undrained = !self.held
             && matches!(event, Event::Exited { process, .. } if state.is_undrained(process));
         state.handle_stop(event, deadline);
@@ -160,7 +161,7 @@ impl Draining {
                 }
                 let spec = state.process(process);
                 let is_done = spec.oneshot && spec.is_success(end) || state.is_answer(process, end);
-                // Regardless of `restart`.
+                // This does not depend on `restart`: nothing restarts during a drain.
                 let was_stopped = was_stopped || !state.is_current(process);
                 self.has_lost_one |= !was_stopped;
                 let is_success = spec.is_success(end);
@@ -178,12 +179,12 @@ impl Draining {
         self.advance(state)
     }
 
-    /// While the drain is held, there is no deadline yet.
+    /// The deadline. A held drain has none, so each wait may take the whole window.
     fn deadline(&self, state: &State) -> Time {
         if self.held { state.now + state.spec.window } else { self.shutdown.deadline }
     }
 
-    /// The next timer.
+    /// When the next timer is due.
     pub(crate) fn wakes_at(&self, state: &State) -> Option<Time> {
         let drains = self.progress(state).filter_map(|progress| progress.wakes_at(state.now));
         drains.chain(self.delay_until).chain(self.unready_at).chain(self.hook_until).min()
@@ -205,12 +206,12 @@ impl Draining {
         }
     }
 
-    /// Whether everything is drained, and nothing is stopped before there is a reason.
+    /// Whether a held drain is over.
     pub fn is_resting(&self, state: &State) -> bool {
         self.held && self.is_over(state)
     }
 
-    /// Whether nothing is waited for but the final counts.
+    /// Whether only the final counts are left.
     fn is_over(&self, state: &State) -> bool {
         self.progress(state).all(Progress::is_drained)
             && self.delay_until.is_none()
@@ -232,9 +233,9 @@ impl Draining {
         }
     }
 
-    /// Handles a reason to stop while the drain is held. The drain does not begin again. Within the
-    /// grace period its time counts, because the kubelet's grace period includes the `preStop` hook
-    /// that requested the drain. A later stop has a grace period of its own.
+    /// Begins the stop after a held drain. The drain does not begin again. If the grace period of
+    /// the drain is not over, the stop has its rest, because the kubelet's grace period includes
+    /// the `preStop` hook that requested the drain. A later stop has a new grace period.
     fn stop(&mut self, state: &mut State, cause: Cause) {
         self.held = false;
         self.shutdown.cause = cause;
@@ -258,17 +259,19 @@ impl Draining {
         self.run_pre_stop(state);
     }
 
-    /// Handles the end of a process: those that send requests to it are drained only for `min`.
+    /// Handles the end of a process. Its dependents are drained for `min` only, because their
+    /// requests fail.
     fn exited(&mut self, state: &mut State, gone: ProcessId, end: End) {
         let spec = state.process(gone);
-        // Of two slots, the other one serves, unless it has not been started yet.
+        // The end of an old or a new instance cuts nobody off if the other instance runs or nothing
+        // depends on the process.
         let is_covered =
             !state.is_current(gone) && (state.runs_beside(gone) || spec.dependents.is_empty());
         let on_exit = spec.on_exit.of(end, spec.is_success(end));
         if spec.oneshot || on_exit == ExitPolicy::Ignore || is_covered {
             return;
         }
-        // The rest of the container may not be able to serve.
+        // The other processes may not be able to serve without this one.
         self.turn_unready(state);
         for id in state.spec.above(gone) {
             self.only_min[id.index()] = true;
@@ -303,8 +306,7 @@ impl Draining {
                 state.begin_stop(process, false, deadline);
             }
         }
-        // Dependents first, so that one pass is enough when several drains are over in the same
-        // step.
+        // Dependents come first: one pass is enough if several drains end in one step.
         for place in 0..self.drained.len() {
             state.step_drain(self.drained[place], self.shutdown.deadline);
         }
@@ -323,7 +325,7 @@ impl Draining {
         }
     }
 
-    /// Counts what is open in drained processes once more. Returns whether that is done.
+    /// Counts what is open in drained processes once more. Returns whether the counts are done.
     fn has_final_counts(&self, state: &mut State) -> bool {
         let mut done = true;
         for &process in &self.drained {
@@ -352,7 +354,7 @@ impl Draining {
         state.begin_drain(process, full, hold, self.shutdown.deadline);
     }
 
-    /// Handles a second stop signal: no more waits, the stop begins, in order.
+    /// Handles a second stop signal: the stop begins at once, and keeps the order.
     fn hurry(mut self, state: &mut State) -> Phase {
         state.note(Note::Hurried(Hurry::CutWaits));
         if self.hook_until.take().is_some() {
@@ -361,7 +363,7 @@ impl Draining {
         for process in state.spec.ids() {
             state.end_drain(process, DrainEnd::Hurried);
         }
-        // A request, or a failed check, may have begun them.
+        // An operator's request or a failed liveness check may have begun these hooks.
         state.cut_pre_stops(self.shutdown.deadline);
         self.turn_unready(state);
         Stopping::enter(self.shutdown, state)

@@ -1,5 +1,5 @@
-//! The last phase: leftover descendants get SIGTERM, then SIGKILL; the container's `post_stop`
-//! runs; exit.
+//! The last phase: leftovers get SIGTERM, then SIGKILL, and the container's `post_stop` hook runs.
+//! Then drainit exits.
 
 use crate::action::Action;
 use crate::budget::Budget;
@@ -18,15 +18,16 @@ pub struct Finishing {
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// Descendants get this signal, including those that a later scan finds. `again`: the next
-    /// scan; `None` until the scan that began at `began` is answered.
+    /// Each descendant gets this signal, also a descendant that only a later scan finds. `again`:
+    /// the time of the next scan; `None` until the scan that began at `began` is answered.
     Sweep { signal: Signal, until: Time, began: Time, again: Option<Time> },
     /// The container's `post_stop` hook runs.
     Hook { until: Time },
 }
 
 impl Finishing {
-    /// Every process of the graph is gone. `killing_all`: there is no time for SIGTERM.
+    /// Begins the phase once all processes are gone or given up. `killing_all`: no time is left for
+    /// SIGTERM.
     pub(crate) fn enter(shutdown: Shutdown, killing_all: bool, state: &mut State) -> Phase {
         if killing_all {
             return Self::kill(shutdown, state);
@@ -73,7 +74,7 @@ impl Finishing {
         self.advance(state)
     }
 
-    /// The next timer.
+    /// When the next timer is due.
     pub(crate) fn wakes_at(&self) -> Option<Time> {
         match self.step {
             Step::Sweep { until, again, .. } => Some(again.map_or(until, |again| until.min(again))),
@@ -112,9 +113,9 @@ impl Finishing {
         Self { shutdown, step: Step::Sweep { signal, until, began: state.now, again: None } }
     }
 
-    /// The next event after a scan is its answer. Among thousands of processes a scan takes long:
-    /// the pause before the next one is as long, so that there is time to reap, and the limit after
-    /// SIGKILL counts from the end of the scan.
+    /// Handles the answer to a scan, which is the next event after it. A scan of thousands of
+    /// processes takes long. The pause before the next scan is therefore as long, so that there is
+    /// time to reap, and the limit after SIGKILL counts from the end of the scan.
     fn take_answer(&mut self, state: &State) {
         let latest = self.shutdown.hard_end(state);
         if let Step::Sweep { signal, until, began, again: again @ None } = &mut self.step {
@@ -126,7 +127,7 @@ impl Finishing {
         }
     }
 
-    /// The `post_stop` hook gets the remaining time and a part of the reserve.
+    /// Runs the `post_stop` hook of the container in the remaining time and a part of the reserve.
     fn hook(shutdown: Shutdown, state: &mut State) -> Phase {
         match Budget::container_post_stop(&state.spec, state.now, shutdown.deadline) {
             Some(within) if !within.is_zero() && shutdown.signals < 3 && state.has_begun => {

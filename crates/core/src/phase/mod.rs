@@ -1,4 +1,4 @@
-//! The phases of a container. Each is a type that consumes the previous one.
+//! The phases of a container. Each phase is a type that consumes the previous phase.
 
 pub mod draining;
 pub mod finishing;
@@ -30,18 +30,18 @@ pub enum Phase {
 #[derive(Clone, Copy, Debug)]
 pub struct Shutdown {
     pub cause: Cause,
-    /// The moment of the cause.
+    /// When the shutdown began.
     pub t0: Time,
     pub deadline: Time,
-    /// The number of stop signals.
+    /// The number of stop signals that count.
     pub signals: u32,
     pub last_signal: Option<Time>,
 }
 
 impl Shutdown {
-    /// Counts a further stop signal and returns the new count; `None` if it repeats the last one.
-    /// A further SIGTERM counts as the first stop signal: node shutdowns, systemd and wrappers send
-    /// it more than once, and nobody asks for haste by it.
+    /// Counts a stop signal and returns the new count; `None` if the signal only repeats the last
+    /// one. Another SIGTERM counts as the first stop signal: node shutdowns, systemd and wrappers
+    /// send SIGTERM more than once without a wish to hurry.
     pub(crate) fn count_signal(&mut self, signal: Signal, now: Time) -> Option<u32> {
         let is_again = self.last_signal.is_some_and(|last| now.since(last) < ONE_SIGNAL);
         self.last_signal = Some(now);
@@ -55,19 +55,20 @@ impl Shutdown {
         Some(self.signals)
     }
 
-    /// The last stop signal was handled only now.
+    /// Restarts the time in which a repeated signal does not count: the last one was handled only
+    /// now.
     pub(crate) fn signal_handled(&mut self, now: Time) {
         self.last_signal = self.last_signal.map(|_| now);
     }
 
-    /// The time at which drainit gives up even on a process that survives SIGKILL.
+    /// When drainit gives up even on a process that survives SIGKILL.
     pub fn hard_end(&self, state: &State) -> Time {
         self.deadline + state.spec.after_deadline()
     }
 }
 
 impl Phase {
-    /// `None` before the shutdown, and after the exit.
+    /// The facts of the shutdown; `None` before it, and after the exit.
     pub fn shutdown(&self) -> Option<&Shutdown> {
         match self {
             Self::Running(_) | Self::Done => None,

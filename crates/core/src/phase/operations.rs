@@ -1,18 +1,19 @@
-//! Requests of the operator, failed liveness checks, changes of watched files, and restarts of
-//! dependents that ask for it, while the container runs.
+//! The operations while the container runs: requests of the operator, failed liveness checks,
+//! changes of watched files, and restarts of dependents with `restart: true`.
 //!
-//! A request gives goals: a stop to the process and everything above it, a start to the process and
-//! whatever is down below it, a restart to the process alone. A process has at most one goal, and
-//! follows it as soon as the order allows. The request is answered once its process is where it was
-//! to be, or cannot get there.
+//! An operation gives goals to processes. A stop gives one to the process and all of its
+//! dependents, a start to the process and its dependencies that are down, a restart to the process
+//! alone. A process has at most one goal, and moves towards it as soon as the order allows. The
+//! request is answered once its process has reached the goal, or cannot reach it.
 //!
-//! A stop replaces other goals, and fails the starts that need what it stops. A start or restart is
-//! refused while a process that it concerns is being stopped or restarted. When the shutdown
-//! begins, all requests fail, and goals are forgotten: stops under way are fitted into its deadline.
+//! A stop replaces other goals, and fails the starts that need a process that it stops. A start or
+//! restart is refused while one of its processes is being stopped or restarted. When the shutdown
+//! begins, all requests fail, and the goals are dropped; stops under way must end within the
+//! deadline.
 //!
-//! Whenever a new instance of a dependency meets the condition of a dependent with `restart: true`
-//! that runs, the dependent follows: it gets a goal once no other dependency that it follows is on
-//! its way, so that it is restarted once, after all of them.
+//! A dependent with `restart: true` follows a dependency: if the dependent runs when a new instance
+//! of the dependency meets its condition, the dependent is restarted. It gets its goal once no
+//! other dependency that it follows is on its way, so that it is restarted once, after all of them.
 
 use alloc::collections::BTreeMap;
 use alloc::rc::Rc;
@@ -36,33 +37,37 @@ pub(crate) struct Operations {
     pub(super) requests: Vec<Asked>,
     pub(super) replacements: Vec<Replacement>,
     pub(super) reload: Option<Reload>,
-    /// Processes that run and have not followed this dependency yet.
+    /// Running processes that still have to follow, each with the dependency that has started
+    /// again.
     pub(super) followers: BTreeMap<ProcessId, ProcessId>,
 }
 
-/// The goal of an operation on a process.
+/// How far an operation moves a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Goal {
-    /// Down, after its dependents, until it is asked to start.
+    /// Stop the process after its dependents. It stays down until a request starts it.
     Down,
-    /// Down: its start by request has failed. Its dependents did not start, or run without it.
+    /// Stop the process: its start by request has failed. Its dependents did not start, or run
+    /// without it.
     Failed,
-    /// Down, and the slot is free: the instance was replaced, or is rolled back.
+    /// Stop the instance and free its slot: it was replaced, or is rolled back.
     Retired,
-    /// Down, then up again.
+    /// Stop the process, then start it again.
     Again,
-    /// Down, then up again as after a failure, so that a start that fails may end the container.
+    /// Stop the process, then start it again as after a failure: if the start fails, the container
+    /// may end.
     Following,
-    /// Down; then its `restart` decides. `since`: when it was started.
+    /// Stop the process after a failure; then its `restart` decides. `since`: when it was started.
     Judged { since: Time, why: Failure },
-    /// Up: a failure does not end the container. `begun`: the start has begun.
+    /// Start the process. If the start fails, the container does not end. `begun`: the start has
+    /// begun.
     Up { begun: bool },
 }
 
-/// A process that is down after a failure.
+/// A process that was stopped after a failure. Its `restart` has to decide.
 pub(crate) struct Judged {
     pub(crate) process: ProcessId,
-    /// When it was started.
+    /// When the process was started.
     pub(crate) since: Time,
     pub(crate) why: Failure,
 }
@@ -73,18 +78,19 @@ pub(super) struct Asked {
     /// The current slot of the process.
     pub(super) process: ProcessId,
     pub(super) request: Request,
-    /// A stop: all that it stops. A start: the process, and the dependencies that did not run. A
-    /// replacement: the new slot, and the old one once it is to end.
+    /// The slots that the request waits for. For a stop: all that it stops. For a start: the
+    /// process, and the dependencies that did not run. For a restart: the new slot, and later the
+    /// old one.
     pub(super) members: Vec<ProcessId>,
 }
 
 impl Operations {
-    /// Whether a process is on its way down, so that its end is not a failure.
+    /// Whether an operation stops this process, so that its end is not a failure.
     pub(crate) fn stops(&self, process: ProcessId) -> bool {
         self.goals.get(&process).is_some_and(|goal| !matches!(goal, Goal::Up { .. }))
     }
 
-    /// Whether a request that is not answered yet stops a process, or would if it ran.
+    /// Whether a process has to stay down for an operation or for a stop that is not answered yet.
     fn is_busy(&self, state: &State, process: ProcessId) -> bool {
         let mut stops = self.requests.iter().filter(|one| one.request == Request::Stop);
         self.stops(process)
@@ -93,21 +99,21 @@ impl Operations {
             })
     }
 
-    /// Whether the container is not ready because of this process: it is on its way down, and is
-    /// required or [has failed](Self::is_judged).
-    pub(crate) fn misses(&self, state: &State, process: ProcessId) -> bool {
-        let is_missed = state.is_current(process) && state.process(process).required;
-        is_missed && self.stops(process) || self.is_judged(state, process)
+    /// Whether an operation on this process makes the container not ready: it stops a required
+    /// process, or a process [that has failed](Self::failure_blocks_readiness).
+    pub(crate) fn blocks_readiness(&self, state: &State, process: ProcessId) -> bool {
+        let is_needed = state.is_current(process) && state.process(process).required;
+        is_needed && self.stops(process) || self.failure_blocks_readiness(state, process)
     }
 
-    /// Whether there is such a process that has begun.
-    pub(crate) fn miss_one(&self, state: &State) -> bool {
-        self.goals.keys().any(|process| self.misses(state, *process))
+    /// Whether an operation on any process makes the container not ready.
+    pub(crate) fn any_blocks_readiness(&self, state: &State) -> bool {
+        self.goals.keys().any(|process| self.blocks_readiness(state, *process))
     }
 
-    /// Whether a process is on its way down because it has failed, and is required or restarted. The
-    /// container is not ready, as while a process waits for its restart.
-    fn is_judged(&self, state: &State, process: ProcessId) -> bool {
+    /// Whether this process is being stopped after a failure, and is required or will be restarted.
+    /// The container is not ready then, as during the pause before a restart.
+    fn failure_blocks_readiness(&self, state: &State, process: ProcessId) -> bool {
         let spec = state.process(process);
         let goal = self.goals.get(&process);
         goal.is_some_and(|goal| matches!(goal, Goal::Judged { .. }))
@@ -117,18 +123,18 @@ impl Operations {
             && (spec.required || spec.restart.policy != RestartPolicy::No)
     }
 
-    /// Whether there is one that has failed.
-    pub(crate) fn judges(&self, state: &State) -> bool {
-        self.goals.keys().any(|process| self.is_judged(state, *process))
+    /// Whether the failure of any process makes the container not ready.
+    pub(crate) fn any_failure_blocks_readiness(&self, state: &State) -> bool {
+        self.goals.keys().any(|process| self.failure_blocks_readiness(state, *process))
     }
 
-    /// The next timer of a drain.
+    /// When the next timer of a drain is due.
     pub(crate) fn wakes_at(&self, state: &State) -> Option<Time> {
         let drains = self.goals.keys().map(|id| &state[*id].drain);
         drains.filter_map(|progress| progress.wakes_at(state.now)).min()
     }
 
-    /// Takes a request.
+    /// Begins a request, or fails it.
     pub(crate) fn request(&mut self, state: &mut State, process: ProcessId, request: Request) {
         if self.requests.iter().any(|one| (one.process, one.request) == (process, request)) {
             return;
@@ -138,7 +144,7 @@ impl Operations {
             _ if self.reload.is_some() => Err(RequestError::Reloading),
             _ if !state.is_current(process) => Err(RequestError::Busy(process)),
             Request::Stop => Ok(self.stop(state, process)),
-            // Its program may run already, and have read what has changed since.
+            // A process whose spawn is not answered may already have read what has changed since.
             Request::Restart
                 if runs(state, process) || state.life(process) == Lifecycle::Spawning =>
             {
@@ -152,7 +158,7 @@ impl Operations {
         }
     }
 
-    /// Why a request would be refused that is equal to one without an answer.
+    /// Why a request is refused although an equal request has no answer yet.
     pub(crate) fn refuses(
         &self,
         state: &State,
@@ -178,8 +184,8 @@ impl Operations {
                 return Vec::new();
             }
             if !went_well {
-                // Neither a reload nor a change of a watched file starts it any more. What runs
-                // without it is stopped, and so is another instance of it.
+                // From now on no reload and no watched file starts the process. The stop continues:
+                // dependents may run without it, and another instance may run, too.
                 state.set(process, Lifecycle::Stopped { failed: false });
             }
         }
@@ -200,7 +206,7 @@ impl Operations {
         for &id in &stopped {
             match state.role(id) {
                 Role::New { old } => self.roll_back(state, id, RequestError::Superseded(old)),
-                // It is on its way down already.
+                // The instance is being stopped already.
                 Role::Leaving | Role::Retired => {}
                 Role::Current => self.bring_down(state, id, Goal::Down),
             }
@@ -219,10 +225,11 @@ impl Operations {
         if let Some(why) = state.doomed(process) {
             return Err(why);
         }
-        Ok(vec![self.bring_anew(state, process, Goal::Again)])
+        Ok(vec![self.replace_or_restart(state, process, Goal::Again)])
     }
 
-    /// Starts a process and the dependencies that are down, and returns all that do not run yet.
+    /// Starts a process and its dependencies that are down. Returns all of them that do not run
+    /// yet.
     pub(super) fn start(
         &mut self,
         state: &mut State,
@@ -249,7 +256,7 @@ impl Operations {
             next += 1;
         }
         for &id in &needs {
-            // Its pause begins once the rest of its group is gone.
+            // Whether the process will be restarted once the rest of its group is gone.
             let pauses = state[id].restart_after.is_some();
             match state.life(id) {
                 _ if self.goals.contains_key(&id) || pauses && id != process => {}
@@ -279,7 +286,7 @@ impl Operations {
         Ok(needs)
     }
 
-    /// Begins the actions of changed files that can begin now. Returns whether there was a restart.
+    /// Begins the due actions of changed files. Returns whether one of them was a restart.
     pub(crate) fn follow_changes(&mut self, state: &mut State) -> bool {
         let mut restarts = false;
         let due = state.changed.iter().filter(|(_, is_due)| **is_due).map(|(change, _)| *change);
@@ -287,7 +294,7 @@ impl Operations {
         if due.is_empty() {
             return false;
         }
-        // One that follows is restarted once, after what it follows.
+        // A follower is restarted once, after the dependency that it follows.
         let waits = self.waiting_to_follow(state);
         for (process, watch) in due {
             let Some(&action) = state.process(process).watch.get(watch) else { continue };
@@ -310,11 +317,11 @@ impl Operations {
                     if is_free && state.doomed(process).is_none() =>
                 {
                     state.note(note);
-                    let members = vec![self.bring_anew(state, process, Goal::Again)];
+                    let members = vec![self.replace_or_restart(state, process, Goal::Again)];
                     self.requests.push(Asked { process, request, members });
                     restarts = true;
                 }
-                // The content that made its last start fail may be mended.
+                // The last start has failed, and the new content may make the next one succeed.
                 (Lifecycle::Stopped { failed: true }, WatchAction::Restart)
                     if is_free && self.may_start_alone(state, process) =>
                 {
@@ -333,8 +340,8 @@ impl Operations {
         restarts
     }
 
-    /// The slots of which a dependency that they follow is about to have a new instance: it is on its
-    /// way, or has a changed file to be restarted for.
+    /// For each slot, whether it follows a dependency that is about to have a new instance: the
+    /// dependency has a goal or is being replaced, or is to be restarted for a changed file.
     fn waiting_to_follow(&self, state: &State) -> Vec<bool> {
         let spec = &state.spec;
         let mut waits = vec![false; spec.processes.len()];
@@ -356,7 +363,7 @@ impl Operations {
         waits
     }
 
-    /// Whether a start of this process starts no other.
+    /// Whether a start of this process would start no other process.
     fn may_start_alone(&self, state: &State, process: ProcessId) -> bool {
         let mut needs = state.process(process).dependencies.iter();
         needs.all(|(on, _)| {
@@ -377,8 +384,8 @@ impl Operations {
         }
     }
 
-    /// Handles the failure of a start. Returns whether a request had begun it, so that it does not
-    /// end the container.
+    /// Handles the failure of a start. Returns whether a request had begun the start, so that the
+    /// container does not end.
     pub(crate) fn start_failed(
         &mut self,
         state: &mut State,
@@ -389,7 +396,8 @@ impl Operations {
         let reload = self.reload.as_mut();
         let mut waiting = reload.map_or_else(Vec::new, |reload| reload.start_failed(process, why));
         if is_own {
-            // Nothing starts it again for those of earlier requests, which needed no start of it.
+            // Earlier requests may have dependents that wait for this process, which nothing starts
+            // again.
             waiting.extend(state.waiting_dependents(process));
             self.fail(state, |asked| {
                 let is_hit = asked.request != Request::Stop && waiting.contains(&asked.process);
@@ -400,11 +408,11 @@ impl Operations {
             let is_hit = asked.request != Request::Stop && asked.members.contains(&process);
             is_hit.then(|| waiting.extend(&asked.members)).map(|()| why)
         });
-        // They were to start only after it.
+        // These dependents were to start after the process.
         for id in state.spec.above(process) {
             let is_waiting = waiting.contains(&id) && state.life(id) == Lifecycle::Waiting;
             if is_waiting && matches!(self.goals.get(&id), Some(Goal::Up { .. })) {
-                // Another request may wait for it, too.
+                // Other requests may wait for this dependent, too.
                 self.start_failed(state, id, why);
             }
         }
@@ -416,7 +424,7 @@ impl Operations {
         is_own
     }
 
-    /// Handles a process that is left out: only a request for itself fails.
+    /// Handles a process that its `only_if` leaves out. Only requests for this process fail.
     pub(crate) fn skipped(&mut self, state: &mut State, process: ProcessId) {
         self.fail(state, |asked| {
             let is_hit = asked.request != Request::Stop && asked.process == process;
@@ -424,7 +432,7 @@ impl Operations {
         });
     }
 
-    /// All requests fail: the shutdown has begun.
+    /// Fails all requests, because a shutdown or a held drain has begun.
     pub(crate) fn abandon(&mut self, state: &mut State, why: RequestError) {
         self.goals.clear();
         self.replacements.clear();
@@ -460,16 +468,16 @@ impl Operations {
         loop {
             let (replacements, steps) = (self.replacements.len(), self.steps());
             judged.extend(self.pass(state, may_start));
-            // A dependent, or a step of a reload, may have waited for the end of a replacement, or
-            // of the reload.
-            let goes_on = self.replacements.len() < replacements || self.steps() < steps;
-            if !goes_on && !self.answer_reload(state) {
+            // Dependents and steps of a reload may have waited for the end of a replacement.
+            // Followers may have waited for the end of the reload.
+            let has_progress = self.replacements.len() < replacements || self.steps() < steps;
+            if !has_progress && !self.answer_reload(state) {
                 return judged;
             }
         }
     }
 
-    /// Returns the number of steps that are left of a reload.
+    /// The number of steps that are left of a reload.
     fn steps(&self) -> usize {
         self.reload.as_ref().map_or(0, Reload::left)
     }
@@ -485,7 +493,7 @@ impl Operations {
             return judged;
         }
         let spec = Rc::clone(&state.spec);
-        // A process that is not gone holds back the dependencies that are to be stopped.
+        // A process that is not gone holds back the stop of its dependencies.
         let mut holds = vec![false; spec.processes.len()];
         for &process in spec.order.iter().rev() {
             let mut above = spec.processes[process.index()].dependents.iter();
@@ -505,7 +513,7 @@ impl Operations {
         judged
     }
 
-    /// Fails the starts that wait for the next start of a process that SIGKILL does not end.
+    /// Fails the starts that wait for a process that survives SIGKILL, and so cannot start again.
     fn give_up(&mut self, state: &mut State) {
         if !self.requests.is_empty() || self.reload.is_some() {
             for process in state.spec.ids() {
@@ -517,7 +525,7 @@ impl Operations {
         let survives = |id: &ProcessId| self.stops(*id) && state.life(*id).survives_kill();
         for process in self.goals.keys().copied().filter(survives).collect::<Vec<_>>() {
             if let Some(Goal::Down | Goal::Failed | Goal::Again) = self.goals.get(&process) {
-                // It is down until it is asked to start.
+                // Only a request can start the process from now on.
                 state.reach(process, Reached::default());
             }
             for slot in state.waiting_for(process) {
@@ -528,7 +536,7 @@ impl Operations {
         }
     }
 
-    /// Fails the restarts whose new epoch is doomed, and the reload that has started it.
+    /// Fails the restarts and the reload whose new epoch Envoy will abort.
     fn fail_doomed(&mut self, state: &mut State) {
         for (process, until) in state.epochs.doomed().collect::<Vec<_>>() {
             let why = RequestError::EpochDoomed { process, left: until.since(state.now) };
@@ -542,7 +550,7 @@ impl Operations {
         }
     }
 
-    /// Gives a goal to the processes that follow a dependency, dependencies first.
+    /// Gives goals to the followers of new instances, dependencies first.
     fn follow(&mut self, state: &mut State) {
         let spec = Rc::clone(&state.spec);
         for (on, met) in core::mem::take(&mut state.met) {
@@ -554,10 +562,10 @@ impl Operations {
         if self.followers.is_empty() {
             return;
         }
-        // One that does not run, or is on its way down, will be newer than its dependency anyway.
+        // A process that does not run, or is being stopped, will start after its dependency anyway.
         let mut followers = core::mem::take(&mut self.followers);
         followers.retain(|id, _| runs(state, *id) && !self.stops(*id));
-        // Each follows once, when all is as the new config has it.
+        // Followers wait until all steps of a reload are done, so that they follow only once.
         if self.reload.as_ref().is_some_and(|reload| reload.left() > 0) {
             self.followers = followers;
             return;
@@ -574,7 +582,7 @@ impl Operations {
                 state.note(Note::Follows { process, on });
                 let is_asked = self.reload.is_some() || self.goals.contains_key(&process);
                 let goal = if is_asked { Goal::Again } else { Goal::Following };
-                let new = self.bring_anew(state, process, goal);
+                let new = self.replace_or_restart(state, process, goal);
                 if let Some(reload) = &mut self.reload {
                     reload.follows(process, new);
                 }
@@ -597,14 +605,14 @@ impl Operations {
         self.followers = followers;
     }
 
-    /// Moves a process on its way down. `above`: a dependent is not gone.
+    /// Moves a process on its way down. `above`: a dependent is not gone yet.
     fn descend(&mut self, state: &mut State, process: ProcessId, above: bool) -> Option<Judged> {
         let goal = *self.goals.get(&process)?;
         let deadline = state.no_deadline();
         if let Lifecycle::Ready { .. } = state.life(process) {
             let waits = above && goal == Goal::Down;
             if state.is_handed_over(process) {
-                // It drains by itself, and answers nobody.
+                // The old epoch drains by itself, and sends no answers.
                 state[process].drain = Progress::Over;
             } else if matches!(state[process].drain, Progress::NotDue) && !waits {
                 let full = !matches!(goal, Goal::Judged { .. });
@@ -638,7 +646,7 @@ impl Operations {
                 }
             }
         } else if life.releases_dependencies() {
-            // Nothing starts what waits for it.
+            // Nothing starts the processes that wait for this one.
             let waiting = state.waiting_for(process);
             self.fail(state, |asked| {
                 let waits = asked.request != Request::Stop && waiting.contains(&asked.process);
@@ -651,11 +659,11 @@ impl Operations {
             if goal == Goal::Again {
                 self.goals.insert(process, Goal::Failed);
             }
-            // Its successor cannot start.
+            // The new instance cannot start either.
             let of_process = self.replacements.iter().find(|one| one.old == process);
             if let Some(Replacement { new, overlaps: false, .. }) = of_process.copied() {
                 self.bring_down(state, new, Goal::Failed);
-                // Its turn in this step may be over.
+                // The new slot may have had its turn in this step.
                 return self.descend(state, new, false);
             }
         }
@@ -674,7 +682,7 @@ impl Operations {
         state.begin_if_possible(process);
         let is_up = match state.life(process) {
             Lifecycle::Ready { .. } => true,
-            // It has completed, or is left out.
+            // The process has completed, or is left out.
             Lifecycle::PostStop { .. } | Lifecycle::Done => begun,
             _ => false,
         };
@@ -683,7 +691,7 @@ impl Operations {
         }
     }
 
-    /// Answers the requests whose process is where it was to be.
+    /// Answers the requests whose process has reached its goal.
     fn answer(&mut self, state: &mut State) {
         let is_still = |id: &ProcessId| !self.goals.contains_key(id);
         self.requests.retain(|Asked { process, request, members }| {
@@ -694,7 +702,7 @@ impl Operations {
                 Request::Start | Request::Restart => {
                     let is_up = matches!(life, Lifecycle::Ready { .. });
                     let is_over = state.process(process).oneshot && is_gone(life);
-                    // For a start it is enough that one instance serves.
+                    // A start is complete when one instance serves.
                     let is_replaced = request == Request::Restart
                         && self.replacements.iter().any(|one| one.has(process));
                     is_still(&process) && !is_replaced && (is_up || is_over)
@@ -708,18 +716,18 @@ impl Operations {
     }
 }
 
-/// Whether there is a process that becomes ready or is.
+/// Whether the process runs, is not being stopped, and is ready or will be.
 fn runs(state: &State, process: ProcessId) -> bool {
     matches!(state.life(process), Lifecycle::Starting { .. } | Lifecycle::Ready { .. })
 }
 
-/// Whether the process is down, with nothing left to wait for.
+/// Whether the process is down, and so is the rest of its group.
 pub(super) fn is_gone(life: Lifecycle) -> bool {
     matches!(life, Lifecycle::Stopped { .. } | Lifecycle::Done)
 }
 
 /// Whether a dependency needs no start: it is ready, has completed, is left out, or has ended for
-/// good and its end does not matter.
+/// good and may be missing.
 fn is_fine(state: &State, process: ProcessId) -> bool {
     match state.life(process) {
         Lifecycle::Ready { .. } => true,

@@ -1,13 +1,14 @@
-//! A reload: the processes of a running container become those of a new config, one after the other.
+//! A reload: a running container takes over the processes of a new config, one after the other.
 //!
-//! Each process is a step, in the order of the new config: it is added, replaced, or gets other
-//! dependencies only. So all that it needs is as that config has it already. A process that is not in
-//! the new config is removed as soon as nothing needs it that is still to be replaced. A step begins
-//! when the one before it is over; after a failure none begins, and the rest stays as it was.
+//! Each process is a step, in the order of the new config: it is added, replaced, or only gets
+//! other dependencies. At its step, its dependencies already match the new config. A process that
+//! the new config does not have is removed once no process that is still to be replaced needs it. A
+//! step begins when the last one is over. After a failure no step begins, and the remaining
+//! processes stay as they were.
 //!
-//! When no step is left, what follows a replaced process is replaced, too, and the reload ends with
-//! that. It does so once: a dependency that ends again and again does not keep the reload from its
-//! end.
+//! After the last step, the followers of replaced processes are restarted, and the reload is over
+//! when these restarts are. Each process follows only once: a dependency that ends again and again
+//! does not keep the reload from its end.
 
 use alloc::collections::VecDeque;
 use alloc::rc::Rc;
@@ -22,22 +23,23 @@ use crate::spec::Spec;
 use crate::state::{Lifecycle, State};
 use crate::types::ProcessId;
 
-/// A reload that is not answered yet. Its `new` config has ids of its own.
+/// A reload that is not answered yet. The `new` config has its own ids.
 #[derive(Clone, Debug)]
 pub(super) struct Reload {
     new: Rc<Spec>,
-    /// By [`ConfigIndex`], as the slots.
+    /// Where each process of the new config belongs. The index is the [`ConfigIndex`], also for
+    /// `slots`.
     plan: Vec<Placed>,
     slots: Vec<Option<ProcessId>>,
     pending: VecDeque<ConfigIndex>,
-    /// The slots of processes that the new config does not have, and that are not removed yet.
+    /// The slots of processes that are not in the new config and not removed yet.
     gone: Vec<ProcessId>,
-    /// The slots that the current step moves.
+    /// The slots that the current step starts or stops.
     under_way: Vec<ProcessId>,
-    /// The slots of each process that follows: the one that did, and that of its new instance.
+    /// The slots of each process that has followed: the old one, and the one of its new instance.
     followed: Vec<[ProcessId; 2]>,
     has_removed: bool,
-    /// The current step removes this slot.
+    /// The slot that the current step removes.
     removing: Option<ProcessId>,
     failed: Option<RequestError>,
 }
@@ -48,14 +50,14 @@ enum Step {
 }
 
 impl Reload {
-    /// The number of steps that are left, and of slots that the current one moves.
+    /// Twice the number of remaining steps, plus the number of slots that the current step moves.
     pub(super) fn left(&self) -> usize {
         let steps = if self.failed.is_none() { self.pending.len() + self.gone.len() } else { 0 };
         2 * steps + self.under_way.len()
     }
 
-    /// The next step, if it can begin now. Processes that are not replaced have their place in the new
-    /// config before it.
+    /// The next step, if it can begin now. Processes before it that are not replaced get their
+    /// place in the new config at once.
     fn next(&mut self, state: &mut State) -> Option<Step> {
         if !self.under_way.is_empty() || self.left() == 0 {
             return None;
@@ -69,7 +71,7 @@ impl Reload {
             self.connect(state, process, slot);
         }
         state.reorder();
-        // What is not replaced needs no process that the new config does not have.
+        // A dependent that is not replaced does not need this process in the new config.
         let stays = |slot: &ProcessId| self.plan.contains(&Placed::Same(*slot));
         let is_free = |slot: &ProcessId| state.process(*slot).dependents.iter().all(stays);
         if let Some(place) = self.gone.iter().position(is_free) {
@@ -85,7 +87,7 @@ impl Reload {
         Some(Step::Place(next))
     }
 
-    /// Gives a process of the new config a slot. `None` if there are too many.
+    /// Gives a process of the new config a slot; `None` if there are too many slots.
     fn place(&mut self, state: &mut State, process: ConfigIndex) -> Option<ProcessId> {
         let role = match self.plan[process.0] {
             Placed::Same(old) | Placed::Changed(old) => Role::New { old },
@@ -97,19 +99,20 @@ impl Reload {
         Some(slot)
     }
 
-    /// A process has its slot in the new config: its dependencies have theirs already.
+    /// Connects a slot to the dependencies that its process has in the new config. They have their
+    /// slots already.
     fn connect(&mut self, state: &mut State, process: ConfigIndex, slot: ProcessId) {
         self.slots[process.0] = Some(slot);
         let place = self.new.order.len() - self.pending.len() - 1;
         state.connect(slot, place, &self.new, process, &self.slots);
     }
 
-    /// A process follows: this slot is to have a new instance, in the other one.
+    /// Records that a process follows: its slot `old` gets a new instance in the slot `new`.
     pub(super) fn follows(&mut self, old: ProcessId, new: ProcessId) {
         self.followed.push([old, new]);
     }
 
-    /// A slot is free for another process. What has followed has only the other one.
+    /// Handles a slot that is free now. A follower with this slot keeps only its other slot.
     pub(super) fn retired(&mut self, slot: ProcessId) {
         for slots in &mut self.followed {
             match *slots {
@@ -120,13 +123,13 @@ impl Reload {
         }
     }
 
-    /// Whether a process has followed already.
+    /// Whether the process of this slot has followed already.
     pub(super) fn has_followed(&self, slot: ProcessId) -> bool {
         self.followed.iter().any(|slots| slots.contains(&slot))
     }
 
-    /// The start of this process has failed. Returns those that wait for it, if it is one of this
-    /// reload.
+    /// Handles the failure of a start. If the reload has begun this start, the reload fails.
+    /// Returns all slots that the reload has started then.
     pub(super) fn start_failed(&mut self, process: ProcessId, why: RequestError) -> Vec<ProcessId> {
         let started = [&*self.under_way, self.followed.as_flattened()].concat();
         if !started.contains(&process) {
@@ -136,7 +139,7 @@ impl Reload {
         started
     }
 
-    /// SIGKILL does not end a process, so its step or what follows it comes to no end.
+    /// Fails the reload if it waits for this process, which survives SIGKILL.
     pub(super) fn unkillable(&mut self, process: ProcessId) {
         let left = self.under_way.len() + self.followed.len();
         if self.under_way.contains(&process) {
@@ -152,7 +155,7 @@ impl Reload {
 impl Operations {
     /// Why a reload cannot begin now.
     pub(crate) fn refuses_reload(&self, state: &State) -> Option<RequestError> {
-        // One that has failed may still be on its way down.
+        // A process that has failed, or that follows, is on its way down without a request.
         let is_settled = |goal: &Goal| matches!(goal, Goal::Judged { .. } | Goal::Following);
         let is_busy = self.reload.is_some()
             || !self.requests.is_empty()
@@ -163,7 +166,7 @@ impl Operations {
         is_busy.then_some(why)
     }
 
-    /// Takes a new config.
+    /// Begins a reload.
     pub(crate) fn reload(&mut self, state: &mut State, new: &Spec, plan: &[Placed]) {
         let mut stays = vec![false; state.spec.processes.len()];
         for placed in plan {
@@ -188,8 +191,8 @@ impl Operations {
         });
     }
 
-    /// Whether the container is not ready because a reload has removed a process that served, and has
-    /// not come to a required one that it adds, which may be the same by another name.
+    /// Whether the container is not ready because a reload has removed a process that served, and
+    /// has not yet added a required process. The new process may be the old one under another name.
     pub(crate) fn awaits_addition(&self, state: &State) -> bool {
         let Some(reload) = self.reload.as_ref().filter(|reload| reload.has_removed) else {
             return false;
@@ -210,7 +213,7 @@ impl Operations {
                     (reload.has_removed, reload.removing) = (true, Some(slot));
                     reload.under_way.push(slot);
                     state.note(Note::Removing(slot));
-                    state.leave(slot);
+                    state.mark_removed(slot);
                     self.bring_down(state, slot, Goal::Retired);
                 }
                 Some(Step::Place(process)) => {
@@ -241,7 +244,7 @@ impl Operations {
         let overlaps = may_overlap && serves && !self.stops(old);
         state.note(Note::Replacing { process: new, old, overlaps });
         self.replacements.push(Replacement { old, new, overlaps, is_changed: true });
-        self.moves(old);
+        self.add_to_step(old);
         let stays_down = life == Lifecycle::Stopped { failed: false }
             || !state.process(new).autostart && is_gone(life);
         if !overlaps {
@@ -250,23 +253,23 @@ impl Operations {
         if stays_down {
             state.reach(new, state.reached(old));
             state.set(new, Lifecycle::Stopped { failed: false });
-            self.moves(new);
+            self.add_to_step(new);
         } else {
             self.bring_up(state, new);
         }
     }
 
-    /// Starts a process of a new config, and what it needs and is down.
+    /// Starts a process of a new config, and its dependencies that are down.
     fn bring_up(&mut self, state: &mut State, slot: ProcessId) {
         state.set(slot, Lifecycle::Waiting);
         self.goals.insert(slot, Goal::Up { begun: true });
-        self.moves(slot);
+        self.add_to_step(slot);
         let needs = state.process(slot).dependencies.clone();
         for (on, _) in needs {
             if is_down(state, on) && state.is_current(on) && !self.goals.contains_key(&on) {
                 match self.start(state, on) {
-                    Ok(members) => members.into_iter().for_each(|slot| self.moves(slot)),
-                    // Its dependency does not come.
+                    Ok(members) => members.into_iter().for_each(|slot| self.add_to_step(slot)),
+                    // A dependency cannot start.
                     Err(why) => {
                         self.start_failed(state, slot, why);
                         return;
@@ -276,29 +279,29 @@ impl Operations {
         }
     }
 
-    /// The step that has begun moves this slot.
-    fn moves(&mut self, slot: ProcessId) {
+    /// Records that the current step starts or stops this slot.
+    fn add_to_step(&mut self, slot: ProcessId) {
         self.reload.iter_mut().for_each(|reload| reload.under_way.push(slot));
     }
 
-    /// Ends the step that is over.
+    /// Ends the current step if it is over.
     pub(super) fn settle(&mut self) {
         if let Some(mut reload) = self.reload.take() {
-            reload.under_way.retain(|slot| self.moves_now(*slot));
+            reload.under_way.retain(|slot| self.is_moving(*slot));
             self.reload = Some(reload);
         }
     }
 
-    fn moves_now(&self, slot: ProcessId) -> bool {
+    fn is_moving(&self, slot: ProcessId) -> bool {
         self.goals.contains_key(&slot) || self.is_replaced(slot)
     }
 
-    /// Answers when no step is left. Returns whether it does.
+    /// Answers the reload when nothing of it is left. Returns whether it was answered.
     pub(super) fn answer_reload(&mut self, state: &mut State) -> bool {
         let is_over = self.reload.as_ref().is_some_and(|reload| {
             let waits = |id: &ProcessId| state.doomed(*id).is_some() && !reload.has_followed(*id);
             reload.left() == 0
-                && !reload.followed.iter().flatten().any(|slot| self.moves_now(*slot))
+                && !reload.followed.iter().flatten().any(|slot| self.is_moving(*slot))
                 && !self.followers.keys().any(waits)
         });
         if let Some(reload) = self.reload.take_if(|_| is_over) {
@@ -310,7 +313,7 @@ impl Operations {
         is_over
     }
 
-    /// The shutdown has begun.
+    /// Fails the reload, because a shutdown or a held drain has begun.
     pub(super) fn abandon_reload(&mut self, state: &mut State, why: RequestError) {
         if self.reload.take().is_some() {
             state.note(Note::ReloadFailed { why });
@@ -319,8 +322,8 @@ impl Operations {
 }
 
 impl State {
-    /// The process of this slot is no longer in the config.
-    fn leave(&mut self, slot: ProcessId) {
+    /// Handles a process that is no longer in the config.
+    fn mark_removed(&mut self, slot: ProcessId) {
         self.set_role(slot, Role::Leaving);
         self.missing.remove(&slot);
         self.forget_changes(slot);

@@ -1,4 +1,4 @@
-//! Replacements: a new instance of a process starts beside the running one, in a slot of its own.
+//! Replacements: a new instance of a process starts beside the running one, in its own slot.
 //!
 //! ```text
 //!  old:  Current ────────────────────▶ Leaving: drained, stopped ─▶ Retired
@@ -6,8 +6,8 @@
 //!                    └ does not get ready, or is not wanted: stopped ─▶ Retired
 //! ```
 //!
-//! Until the new one is ready, the old one serves and nothing happens to it. If it ends by itself
-//! meanwhile, its `restart` and `on_exit` decide as ever.
+//! Until the new instance is ready, the old instance serves and nothing happens to it. If the old
+//! instance ends by itself meanwhile, its `restart` and `on_exit` decide as always.
 
 use core::time::Duration;
 
@@ -24,9 +24,9 @@ use crate::types::{ProcessId, Update};
 pub(super) struct Replacement {
     pub(super) old: ProcessId,
     pub(super) new: ProcessId,
-    /// The new one starts beside the old one.
+    /// Whether the new instance starts beside the old one.
     pub(super) overlaps: bool,
-    /// They have different definitions.
+    /// Whether the two slots have different definitions.
     pub(super) is_changed: bool,
 }
 
@@ -37,21 +37,21 @@ impl Replacement {
 }
 
 impl Operations {
-    /// Whether this is one of two slots of a process.
+    /// Whether the process of this slot has two slots.
     pub(super) fn is_replaced(&self, slot: ProcessId) -> bool {
         self.replacements.iter().any(|one| one.has(slot))
     }
 
-    /// Replaces a process that runs: beside the old instance if its `update` has it so, else by this
-    /// goal. Returns the slot of the new instance.
-    pub(super) fn bring_anew(
+    /// Replaces a running process. Its new instance starts beside the old one if its `update` says
+    /// so; otherwise the process gets this goal. Returns the slot of the new instance.
+    pub(super) fn replace_or_restart(
         &mut self,
         state: &mut State,
         process: ProcessId,
         goal: Goal,
     ) -> ProcessId {
         let spec = state.process(process);
-        // There is nothing to lose where nothing serves.
+        // A process that does not serve needs no overlap.
         let serves = matches!(state.life(process), Lifecycle::Ready { .. });
         let overlaps = spec.overlaps(spec) && serves;
         if overlaps
@@ -70,7 +70,7 @@ impl Operations {
         process
     }
 
-    /// Whether this slot has another definition than the one that it replaces.
+    /// Whether this new slot has another definition than the old one.
     pub(crate) fn is_changed(&self, slot: ProcessId) -> bool {
         self.replacements.iter().any(|one| one.new == slot && one.is_changed)
     }
@@ -80,7 +80,7 @@ impl Operations {
         self.replacements.iter().any(|one| one.new == slot && !one.overlaps)
     }
 
-    /// Makes new slots that are ready the current ones. Their old ones are drained and stopped.
+    /// Makes ready new slots the current ones. The old slots are drained and stopped.
     pub(super) fn take_over(&mut self, state: &mut State) {
         for place in 0..self.replacements.len() {
             let Replacement { old, new, .. } = self.replacements[place];
@@ -93,7 +93,7 @@ impl Operations {
         }
     }
 
-    /// Makes a new slot the current one of its process, and brings the old one down.
+    /// Makes a new slot the current one of its process, and stops the old slot.
     pub(crate) fn swap(&mut self, state: &mut State, new: ProcessId, old: ProcessId) {
         state.take_over(new, old);
         for asked in &mut self.requests {
@@ -107,8 +107,8 @@ impl Operations {
         self.bring_down(state, old, Goal::Retired);
     }
 
-    /// Takes a new epoch back whose old one does not serve any more: it could not take over from it,
-    /// and would abort only seconds later. `restart` decides about the old one.
+    /// Rolls back a new epoch whose old epoch no longer serves: the new epoch could not take over,
+    /// and would abort only seconds later. `restart` decides about the old epoch.
     pub(crate) fn old_failed(&mut self, state: &mut State, old: ProcessId) {
         if let Some(new) = state[old].beside
             && matches!(state.role(new), Role::New { .. })
@@ -119,9 +119,9 @@ impl Operations {
         }
     }
 
-    /// Begins the drains of old epochs whose newer one a request or a failed liveness check stops, and
-    /// which has ended before its own drain was over: their connections counted in that. And of those
-    /// whose newer one has ended for good.
+    /// Begins the drain of each old epoch whose newer epoch no longer serves. The newer epoch has
+    /// either ended for good, or ended while a request or a failed liveness check was draining it.
+    /// That drain had counted the connections of both epochs.
     pub(crate) fn drain_old_epochs(&self, state: &mut State) {
         for old in state.left_alone() {
             let Some(newer) = state.newer(old) else { continue };
@@ -147,7 +147,7 @@ impl Operations {
         }
     }
 
-    /// Frees a slot that is over.
+    /// Frees a slot whose instance is gone for good.
     pub(super) fn retire(&mut self, state: &mut State, slot: ProcessId) {
         self.replacements.retain(|one| !one.has(slot));
         self.followers.remove(&slot);

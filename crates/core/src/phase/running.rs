@@ -1,4 +1,4 @@
-//! The first phase: starts processes, supervises and restarts them; ends at the first reason to
+//! The first phase: it starts, supervises and restarts processes, and ends at the first reason to
 //! stop.
 
 use alloc::rc::Rc;
@@ -21,15 +21,15 @@ use crate::types::{End, ExitPolicy, ProcessId, StartCondition, Time};
 pub struct Running {
     /// When the `pre_start` hook of the container is killed; `None` while it does not run.
     hook_until: Option<Time>,
-    /// `Note::AllReady` was given.
+    /// Whether `Note::AllReady` was given.
     all_ready: bool,
-    /// All processes were considered for a start. From then on, a process is considered only if its
-    /// dependencies have met a further condition.
+    /// Whether all processes were considered for a start. From then on, a process is considered
+    /// only when one of its dependencies meets another condition.
     has_scanned: bool,
     pub(crate) operations: Operations,
 }
 
-/// The error is the cause of the shutdown.
+/// The error is the cause of a shutdown.
 type Step = Result<(), Cause>;
 
 impl Running {
@@ -38,13 +38,13 @@ impl Running {
         self.finish(state, step)
     }
 
-    /// Takes a new config, unless it is refused.
+    /// Takes over a new config. The caller has checked that this is possible now.
     pub(crate) fn reload(mut self, state: &mut State, spec: &Spec, plan: &[Placed]) -> Phase {
         self.operations.reload(state, spec, plan);
         self.finish(state, Ok(()))
     }
 
-    /// Why no new config is taken now.
+    /// Why a reload cannot begin now.
     pub(crate) fn refuses_reload(&self, state: &State) -> Option<RequestError> {
         let is_starting = (!self.all_ready).then_some(RequestError::StillStarting);
         is_starting.or_else(|| self.operations.refuses_reload(state))
@@ -74,34 +74,36 @@ impl Running {
         }
     }
 
-    /// The next timer that is not one of a process.
+    /// When the next timer is due, apart from the timers of processes.
     pub(crate) fn wakes_at(&self, state: &State) -> Option<Time> {
         self.hook_until.into_iter().chain(self.operations.wakes_at(state)).min()
     }
 
-    /// Whether every process was ready or complete once.
+    /// Whether every process was ready or complete at one time.
     pub fn was_ready(&self) -> bool {
         self.all_ready
     }
 
     /// Whether the container is not ready because of an operation on this process.
-    pub fn misses(&self, state: &State, process: ProcessId) -> bool {
-        self.operations.misses(state, process)
+    pub fn blocks_readiness(&self, state: &State, process: ProcessId) -> bool {
+        self.operations.blocks_readiness(state, process)
     }
 
-    /// Whether every process is ready or complete now, also those that a reload adds.
+    /// Whether every process is ready or complete now, including those that a reload adds.
     pub fn is_ready(&self, state: &State) -> bool {
         self.serves(state) && !self.operations.awaits_addition(state)
     }
 
-    /// The same without those that a reload has not come to.
+    /// Like [`Self::is_ready`], but without processes that a reload has yet to add.
     fn serves(&self, state: &State) -> bool {
-        self.all_ready && self.is_settled(state) && !self.operations.miss_one(state)
+        self.all_ready && self.is_settled(state) && !self.operations.any_blocks_readiness(state)
     }
 
-    /// Whether no process is waited for.
+    /// Whether no process keeps the container from being ready.
     fn is_settled(&self, state: &State) -> bool {
-        state.is_settled() && state.missing.is_empty() && !self.operations.judges(state)
+        state.is_settled()
+            && state.missing.is_empty()
+            && !self.operations.any_failure_blocks_readiness(state)
     }
 
     fn take(&mut self, state: &mut State, event: Event) -> Step {
@@ -120,7 +122,8 @@ impl Running {
             Event::Signal(signal) if state.spec.stop_signals.contains(&signal) => {
                 return Err(Cause::Signal(signal));
             }
-            // Before that there is nothing to drain, and no reason to give up the start.
+            // Before all processes were ready there is nothing to drain, and no reason to give up
+            // the start.
             Event::DrainRequested if self.all_ready => return Err(Cause::DrainRequested),
             Event::Requested { process, request } => {
                 self.operations.request(state, process, request);
@@ -176,10 +179,10 @@ impl Running {
                     return Ok(());
                 }
                 if state.reached(process).started {
-                    // It could be started before, so `restart` decides: the reason may be
-                    // temporary.
+                    // The process could be started before, so the reason may be temporary:
+                    // `restart` decides.
                     state.set(process, Lifecycle::Ready { since: state.now });
-                    // Whatever `success_codes` has: it never ran.
+                    // The process never ran, so `success_codes` does not count.
                     let (since, end) = (state.now, End::Code(exit_code));
                     return ended(state, process, since, end, false, false);
                 }
@@ -188,7 +191,7 @@ impl Running {
                 }
                 return Err(Cause::Failed { process, why });
             }
-            // A oneshot has no readiness: it completes, or its time is over.
+            // A oneshot has no readiness: it completes, or its time runs out.
             Event::Ready(process) if !state.process(process).oneshot => {
                 if let Lifecycle::Starting { since, .. } = state.life(process) {
                     state.ready(process, since);
@@ -259,7 +262,8 @@ impl Running {
         Ok(())
     }
 
-    /// Whether a request had begun the start that has failed, so that only the request fails.
+    /// Handles the failure of a start. Returns whether a request had begun it: then only the
+    /// request fails.
     fn start_failed(&mut self, state: &mut State, process: ProcessId, why: Failure) -> bool {
         self.operations.start_failed(state, process, RequestError::Failed { process, why })
     }
@@ -271,7 +275,7 @@ impl Running {
         if self.start_failed(state, process, why) {
             return Ok(());
         }
-        // It could be started before, so `restart` decides: the reason may be temporary.
+        // The process could be started before, so the reason may be temporary: `restart` decides.
         if state.process(process).may_be_missing() || state.reached(process).started {
             return judge(state, process, Duration::ZERO, why);
         }
@@ -297,7 +301,7 @@ impl Running {
                 Lifecycle::Starting { since, ready_by } => {
                     let after = state.overdue(process).unwrap_or(ready_by).since(since);
                     let spec = state.process(process);
-                    let goes_on = spec.oneshot || spec.may_be_missing();
+                    let may_continue = spec.oneshot || spec.may_be_missing();
                     let why = match spec.oneshot {
                         true => Failure::TimedOut { after },
                         false => Failure::NotReady { after },
@@ -306,7 +310,7 @@ impl Running {
                     if self.start_failed(state, process, why) {
                         continue;
                     }
-                    if !goes_on {
+                    if !may_continue {
                         return Err(Cause::Failed { process, why });
                     }
                     self.operations.bring_down(state, process, Goal::Judged { since, why });
@@ -355,7 +359,7 @@ impl Running {
     }
 }
 
-/// The dependents of processes that have met a further condition in this step, in order.
+/// The dependents of processes that have met another condition in this step, in order.
 fn dependents_of_arrived(state: &State) -> Vec<ProcessId> {
     let dependents = |id: &ProcessId| &state.process(*id).dependents;
     let mut waiting = state.by_rank(state.arrived.iter().flat_map(dependents).copied());
@@ -363,7 +367,7 @@ fn dependents_of_arrived(state: &State) -> Vec<ProcessId> {
     waiting
 }
 
-/// Handles an end that was not asked for.
+/// Handles an unasked end.
 fn exited(state: &mut State, process: ProcessId, end: End, remains: bool) -> Step {
     let (Lifecycle::Starting { since, .. } | Lifecycle::Ready { since }) = state.life(process)
     else {
@@ -386,7 +390,7 @@ fn exited(state: &mut State, process: ProcessId, end: End, remains: bool) -> Ste
 }
 
 /// Handles the end of a service, or the failure of a oneshot. `since`: when it was started.
-/// `remains`: others of its process group are alive.
+/// `remains`: other members of its process group are alive.
 fn ended(
     state: &mut State,
     process: ProcessId,
@@ -401,7 +405,7 @@ fn ended(
     let next = consequence(state, process, on_exit, !is_success, state.now.since(since));
     if let AfterEnd::Restart { delay, .. } = next {
         let until = state.now + delay;
-        // A start that fails before its `pre_start` hook has run leaves that to the next one.
+        // If the `pre_start` hook has not run yet, the next start runs it.
         let anew = !state[process].has_run;
         state.set(process, Lifecycle::Backoff { until, anew });
         state[process].restart_after = remains.then_some(delay);
@@ -420,15 +424,15 @@ fn ended(
             Ok(())
         }
         AfterEnd::Shutdown | AfterEnd::Exhausted => {
-            // Its `post_stop` hook is part of the shutdown that begins now.
+            // The `post_stop` hook of the process runs in the shutdown that begins now.
             let is_failure = on_exit == ExitPolicy::FailureShutdown;
             Err(Cause::Ended { process, end, is_success, before_ready, is_failure })
         }
     }
 }
 
-/// Handles a process that is gone after it was stopped for a failure, or whose start has failed:
-/// `restart` decides.
+/// Lets `restart` decide about a process whose start has failed, or that was stopped after a
+/// failure.
 fn judge(state: &mut State, process: ProcessId, lived: Duration, why: Failure) -> Step {
     let on_exit = state.process(process).on_exit.failure;
     let next = consequence(state, process, on_exit, true, lived);
@@ -451,7 +455,7 @@ fn judge(state: &mut State, process: ProcessId, lived: Duration, why: Failure) -
     Ok(())
 }
 
-/// The consequence of an end, or of a failed liveness check. Counts a restart.
+/// The consequence of an end or of a failure. Counts the restart if there is one.
 fn consequence(
     state: &mut State,
     process: ProcessId,
@@ -481,6 +485,6 @@ fn stay_down(state: &mut State, process: ProcessId, failed: bool) {
     if failed && state.process(process).required {
         state.missing.insert(process);
     }
-    // Its end does not matter, so no dependent may wait for it any longer.
+    // The process may be missing, so dependents no longer wait for it.
     state.reach(process, Reached::ALL);
 }

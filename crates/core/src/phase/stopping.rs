@@ -1,4 +1,4 @@
-//! The third phase: every process is asked to end, each when all of its dependents are gone.
+//! The third phase: every process is asked to end once all of its dependents are gone.
 
 use alloc::collections::BinaryHeap;
 use alloc::rc::Rc;
@@ -15,15 +15,15 @@ use crate::types::{AFTER_KILL, ProcessId, Time};
 #[derive(Clone, Debug)]
 pub struct Stopping {
     pub shutdown: Shutdown,
-    /// Everything is killed without order: after a third signal, or at the deadline.
+    /// Whether everything is killed without an order, after a third signal or at the deadline.
     killing_all: bool,
     /// When drainit gives up even on a process that survives SIGKILL.
     give_up_at: Time,
-    /// Every process is due for review, not only those with an event.
+    /// Whether every process is due for review, and not only those with an event.
     review_all: bool,
-    /// For each process, the number of dependents that it still has to wait for.
+    /// For each process, the number of dependents that are not gone yet.
     holders: Vec<usize>,
-    /// Processes that their dependencies no longer wait for.
+    /// For each process, whether its dependencies no longer wait for it.
     released: Vec<bool>,
 }
 
@@ -61,12 +61,12 @@ impl Stopping {
         self.advance(state)
     }
 
-    /// The next timer that is not one of a process.
+    /// When the next timer is due, apart from the timers of processes.
     pub(crate) fn wakes_at(&self) -> Option<Time> {
         Some(if self.killing_all { self.give_up_at } else { self.shutdown.deadline })
     }
 
-    /// Handles a second stop signal: hooks are not waited for any longer. The processes keep their
+    /// Handles a second stop signal: nothing waits for hooks any longer. The processes keep their
     /// time.
     fn cut_waits(&mut self, state: &mut State) {
         state.note(Note::Hurried(Hurry::CutWaits));
@@ -77,7 +77,8 @@ impl Stopping {
         if !self.killing_all && state.is_past(self.shutdown.deadline) && !state.is_done() {
             state.note(Note::DeadlinePassed);
             self.kill_all();
-            // After a pause of the container or a suspend of the machine this may be long past.
+            // The deadline may be long past, if the container was paused or the machine was
+            // suspended.
             self.give_up_at = self.give_up_at.max(state.now + AFTER_KILL);
         }
         state.expire(self.deadline(state));
@@ -112,7 +113,7 @@ impl Stopping {
         Phase::Stopping(self)
     }
 
-    /// While everything is killed there is no time left, not even for hooks.
+    /// The deadline. Once everything is killed no time is left, not even for hooks.
     fn deadline(&self, state: &State) -> Time {
         if self.killing_all { state.now } else { self.shutdown.deadline }
     }
@@ -122,7 +123,7 @@ impl Stopping {
         self.review_all = true;
     }
 
-    /// Stops a process without dependents, and releases dependencies.
+    /// Stops a process without living dependents. If it is gone, releases its dependencies.
     fn review(&mut self, state: &mut State, process: ProcessId, queue: &mut Queue) {
         let is_free = self.holders[process.index()] == 0;
         match state.life(process) {
