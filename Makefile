@@ -37,10 +37,7 @@ demo: build envoy python ## replaces a gateway under traffic without a failed re
 
 rollout: static envoy rollout-tools ## replaces two gateway containers under load, with bash entrypoints and with drainit, and the parts of one
 	$(CARGO) build --locked --quiet --example policy-engine
-	@$(CARGO) run --locked --quiet --example rollout -- $(SWARM) $(MODES)
-
-rollout-swarm: ## replaces three gateways by a rolling update of Docker Swarm, with bash entrypoints and with drainit
-	@$(MAKE) --no-print-directory rollout SWARM=swarm
+	@$(CARGO) run --locked --quiet --example rollout -- $(MODES)
 
 kubernetes: static envoy rollout-tools ## rolls the gateway in a real Kubernetes, which it builds once (5 to 10 minutes), in 23 minutes; ROW="rollout manifests" selects tests by name
 	@$(call need,openssl pgrep iptables containerd,openssl procps iptables containerd)

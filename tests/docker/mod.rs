@@ -9,7 +9,6 @@ mod podman;
 mod postgresql;
 mod rehearse;
 mod static_signals;
-mod swarm;
 mod systemd;
 
 use std::io::{BufRead, BufReader, Read, Write};

@@ -56,16 +56,6 @@ pub(crate) fn child_image() -> Option<&'static str> {
     }))
 }
 
-/// Returns an image with HAProxy, or `None` if [`images`] returns `None` or HAProxy is not installed.
-pub(crate) fn haproxy_image() -> Option<&'static str> {
-    static IMAGE: OnceLock<Result<String, String>> = OnceLock::new();
-    images()?;
-    let image = IMAGE.get_or_init(|| {
-        package("haproxy", ["haproxy", "-v"], r#"CMD ["haproxy", "-db", "-f", "/etc/haproxy.cfg"]"#)
-    });
-    skip_unless(image.as_ref().map(drop).map_err(Clone::clone)).then(|| image.as_deref().unwrap())
-}
-
 /// Returns an image with PostgreSQL, gunicorn and psycopg2, or `None` if [`images`]
 /// returns `None` or one of them is not installed.
 pub(crate) fn postgresql_image() -> Option<&'static str> {

@@ -1,7 +1,7 @@
 //! Two gateway containers behind a load balancer are replaced one after the other, under load:
 //! `make rollout`.
 //!
-//!     rollout [swarm] [stock] [recipe] [drainit] [parts]
+//!     rollout [stock] [recipe] [drainit] [parts]
 //!     rollout images
 //!
 //! The gateway runs three times: with its bash entrypoint as newer releases run it (no admin, so no
@@ -13,9 +13,6 @@
 //! `parts` replaces the Policy Engine and the Python Executor of one gateway, with
 //! `../replace.yaml`, and no gateway.
 //!
-//! With `swarm` they are three gateways of a service of Docker Swarm, which replaces them, once with
-//! each update order: `make rollout-swarm`. HAProxy asks Docker's name server where they are.
-//!
 //! `images` only builds the images, for `make kubernetes`.
 //!
 //! Exits with 1 if a request failed with drainit.
@@ -25,7 +22,6 @@
 mod balancer;
 mod images;
 mod roll;
-mod swarm;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -79,11 +75,7 @@ impl Mode {
 const PARTS: &str = "parts";
 
 fn main() -> ExitCode {
-    let mut wanted: Vec<String> = std::env::args().skip(1).collect();
-    let in_swarm = wanted.first().is_some_and(|word| word == "swarm");
-    if in_swarm {
-        wanted.remove(0);
-    }
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
     let only_images = wanted == ["images"];
     let is_known = |name: &str| name == PARTS || Mode::ALL.iter().any(|mode| mode.name() == name);
     if let Some(unknown) = wanted.iter().find(|name| !only_images && !is_known(name)) {
@@ -97,12 +89,8 @@ fn main() -> ExitCode {
     if only_images {
         return ExitCode::SUCCESS;
     }
-    let mut lost = match (in_swarm, &modes[..]) {
-        (true, modes) => swarm_update(&images, modes),
-        (false, []) => false,
-        (false, modes) => rollout(&images, modes),
-    };
-    if !in_swarm && is_wanted(PARTS) {
+    let mut lost = !modes.is_empty() && rollout(&images, &modes);
+    if is_wanted(PARTS) {
         lost |= parts(&images);
     }
     if lost { ExitCode::FAILURE } else { ExitCode::SUCCESS }
@@ -139,32 +127,6 @@ fn parts(images: &Images) -> bool {
     let total = roll::replace_parts(images).total;
     println!("{:10} {:>9} requests {:>7} failed", PARTS, total.ok + total.failed, total.failed);
     total.failed > 0
-}
-
-/// Returns whether a request failed with drainit.
-fn swarm_update(images: &Images, modes: &[Mode]) -> bool {
-    println!("Three gateways behind HAProxy, replaced by `docker service update`.");
-    println!("100 keep-alive clients of each kind, 1 request/s each.\n");
-    println!("{:22} {:>8} {:>6} {:>8} {:>6}", "", "http", "failed", "tcp", "failed");
-    let mut lost = false;
-    for order in ["start-first", "stop-first"] {
-        for &mode in modes {
-            let swarm::Outcome { http, tcp, stops, took } = swarm::update(images, mode, order);
-            let stops: Vec<_> = stops.iter().map(|stop| stop.took).collect();
-            println!(
-                "{:10} {order:11} {:>8} {:>6} {:>8} {:>6}   took {:.0} s; from SIGTERM to exit {} s",
-                mode.name(),
-                http.total.ok + http.total.failed,
-                http.total.failed,
-                tcp.total.ok + tcp.total.failed,
-                tcp.total.failed,
-                took.as_secs_f64(),
-                seconds(&stops)
-            );
-            lost |= mode == Mode::Drainit && http.total.failed + tcp.total.failed > 0;
-        }
-    }
-    lost
 }
 
 fn seconds(stops: &[Duration]) -> String {

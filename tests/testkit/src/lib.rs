@@ -11,4 +11,3 @@ pub mod gateway;
 pub mod load;
 pub mod measured;
 pub mod rolling_restart;
-pub mod swarm;
