@@ -1,8 +1,8 @@
-//! The steps of a shutdown: those that happened, and those of the longest one.
+//! The steps of a shutdown: of a real one, or of the longest possible one.
 //!
-//! The longest shutdown is the core, played: every process becomes ready at once, and every hook,
-//! drain and stop takes all the time that it may. The journal records the steps, as it does for a
-//! real shutdown.
+//! The longest shutdown is played with the core: every process becomes ready at once, and every
+//! hook, drain and stop takes all of its time. The journal records the steps, as in a real
+//! shutdown.
 
 mod play;
 
@@ -20,18 +20,18 @@ use crate::types::{ProcessId, Time};
 /// The kind of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Named)]
 pub enum StepKind {
-    /// `/readyz` answers 503; nothing else happens.
+    /// `/readyz` answers 503, and nothing else happens.
     ReadinessDelay,
     PreStop,
     Drain,
     /// A drained process closes its listeners.
     Close,
-    /// A process that was drained before others counts its connections once more.
+    /// A process that was drained before other processes counts its connections once more.
     Count,
-    /// From the stop signal to SIGKILL.
+    /// The time from the stop signal to SIGKILL.
     Stop,
     PostStop,
-    /// Leftover processes, from SIGTERM to SIGKILL.
+    /// The time of leftovers, from SIGTERM to SIGKILL.
     Leftovers,
 }
 
@@ -42,12 +42,12 @@ pub struct Step {
     /// `None` for a step of the container.
     pub process: Option<ProcessId>,
     pub begins: Time,
-    /// `None`: it was not over at the end.
+    /// `None` if the step was not over at the exit.
     pub ends: Option<Time>,
 }
 
 impl Step {
-    /// The time of a step that is over.
+    /// The duration of a step that is over.
     pub fn takes(&self) -> Duration {
         self.ends.unwrap_or(self.begins).since(self.begins)
     }
@@ -61,10 +61,10 @@ impl Step {
     }
 }
 
-/// A step, and its process; `None` for a step of the container.
+/// The kind of a step, and its process; `None` for a step of the container.
 pub(crate) type Key = (StepKind, Option<ProcessId>);
 
-/// The part of the shutdown that a step belongs to.
+/// The number of the part of the shutdown that a step belongs to.
 pub(crate) fn part((kind, process): Key) -> u8 {
     match (kind, process) {
         (StepKind::ReadinessDelay, _) | (StepKind::PreStop, None) => 0,
@@ -76,25 +76,25 @@ pub(crate) fn part((kind, process): Key) -> u8 {
     }
 }
 
-/// All steps of the longest shutdown, which begins at zero.
+/// All steps of the longest shutdown. T0 is zero.
 #[derive(Clone, Debug, Default)]
 pub struct Timeline {
     /// Each step comes after those that it waits for.
     pub steps: Vec<Step>,
-    /// The indexes of the steps that determine the end, first to last.
+    /// The indexes of the steps that determine the end, from the first to the last.
     pub critical: Vec<usize>,
     pub total: Duration,
 }
 
 impl Timeline {
     /// The longest shutdown once every process is ready and every oneshot complete. `asked`: the
-    /// cause is a stop signal; otherwise a process has ended, and drains wait only for `min`.
+    /// cause is a stop signal. Otherwise a process has ended, and drains wait for `min` only.
     pub fn worst(spec: &Spec, asked: bool) -> Self {
         Play::of(spec, None, asked)
     }
 
-    /// The longest shutdown while a oneshot still runs, with everything that need not wait for it,
-    /// and the oneshot; `None` if there is no oneshot.
+    /// The longest shutdown while a oneshot still runs, beside all processes that need not wait for
+    /// it. Returns the oneshot, too; `None` if there is no oneshot.
     pub fn worst_in_oneshot(spec: &Spec, asked: bool) -> Option<(ProcessId, Self)> {
         let runs = |id: &ProcessId| {
             let process = &spec.processes[id.index()];
@@ -107,23 +107,23 @@ impl Timeline {
 
     /// Whether the step at this index determines the end.
     pub fn is_critical(&self, place: usize) -> bool {
-        // Each step comes after those that it waits for, so the path is ascending.
+        // Each step comes after those that it waits for, so `critical` is sorted.
         self.critical.binary_search(&place).is_ok()
     }
 
-    /// The steps that determine the end, without those that take no time.
+    /// The steps that determine the end, without steps that take no time.
     pub fn critical_steps(&self) -> impl Iterator<Item = &Step> {
         let steps = self.critical.iter().filter_map(|place| self.steps.get(*place));
         steps.filter(|step| !step.takes().is_zero())
     }
 
-    /// Time from T0 until the last drain is over and the stop begins.
+    /// The time from T0 until the last drain is over and the stop begins.
     pub fn drained_at(&self) -> Duration {
         let before = self.steps.iter().filter(|step| step.part() < 3);
         before.filter_map(|step| step.ends).max().unwrap_or_default().0
     }
 
-    /// `total`: the time from T0 to the exit.
+    /// Orders the steps. `total`: the time from T0 to the exit.
     fn new(spec: &Spec, mut steps: Vec<Step>, total: Duration) -> Self {
         let mut rank = vec![0; spec.processes.len()];
         for (place, id) in spec.order.iter().enumerate() {
@@ -143,7 +143,8 @@ impl Timeline {
     }
 }
 
-/// The step whose end a step has waited for. `last`: the last step of each process in each part.
+/// The step whose end another step has waited for. `last`: the last step of each process in each
+/// part.
 fn before(
     spec: &Spec,
     steps: &[Step],
@@ -157,7 +158,8 @@ fn before(
         if let Some(own) = own.filter(|own| steps[*own].part() == step.part()) {
             return Some(own);
         }
-        // Its dependents, or where these have no step, theirs.
+        // The step waits for its dependents. A dependent without a step is replaced by its own
+        // dependents.
         let mut seen = BTreeSet::new();
         let mut above: VecDeque<_> = [process].into();
         while let Some(id) = above.pop_front() {

@@ -1,6 +1,6 @@
-//! The report of the shutdown as data, and the JSON that programs read.
+//! The report of the shutdown as data, and as JSON for programs.
 //!
-//! The names of the fields and their meaning are kept: they are described in docs/json.md.
+//! docs/json.md describes the fields, so their names and meaning must stay.
 
 use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
@@ -15,14 +15,14 @@ use crate::state::State;
 use crate::timeline::{Key, Step, StepKind, Timeline, part};
 use crate::types::{End, ProcessId, Time, harmless, seconds};
 
-/// The version of the format. It grows when a field goes or changes its meaning, not when one is
-/// added.
+/// The version of the format. It grows when a field is removed or changes its meaning, but not when
+/// a field is added.
 pub const VERSION: u32 = 1;
 
 type Text = Cow<'static, str>;
 
-/// The whole report. Times are seconds; those of the shutdown count from T0, those of the start
-/// from the start of drainit.
+/// The whole report. Times are in seconds. Times of the start count from the start of drainit, all
+/// others from T0.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ShutdownReport {
     /// [`VERSION`].
@@ -75,16 +75,16 @@ pub struct StartData {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProcessData {
     pub name: String,
-    /// Its epoch or PID, where another instance ran beside it.
+    /// The epoch or PID of its instance, if another instance ran beside it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
-    /// The first start; null if there was none.
+    /// When it first started; null if it never did.
     pub started: Option<f64>,
     pub ready: Option<f64>,
     /// The limit of its readiness probe.
     pub ready_within: Option<f64>,
     pub restarts: u32,
-    /// The end of its last instance; null if it was not seen.
+    /// The end of its last instance; null if drainit did not see it.
     pub end: Option<EndData>,
     pub drain: Option<DrainData>,
     pub stop: Option<StopData>,
@@ -102,22 +102,22 @@ pub struct EndData {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DrainData {
     pub begins: f64,
-    /// Null if it was not over at the end.
+    /// Null if the drain was not over at the exit.
     pub ends: Option<f64>,
-    /// The times that were granted.
+    /// The granted times: the shortest and the longest wait.
     pub min: f64,
     pub longest: f64,
     pub why: Option<Text>,
     /// The reason as in the log.
     pub text: String,
-    /// Null if they were not counted.
+    /// Null if the connections were not counted.
     pub connections: Option<ConnectionData>,
     pub requests: Option<RequestData>,
-    /// The age of the last count; null if it was taken at the end.
+    /// The age of the last count at the end of the drain; null if the count is from the end.
     pub counted_before_end: Option<f64>,
 }
 
-/// Null is unknown.
+/// A null number is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ConnectionData {
     pub start: Option<u64>,
@@ -127,7 +127,7 @@ pub struct ConnectionData {
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RequestData {
-    /// Null is unknown.
+    /// Null if unknown.
     pub completed: Option<u64>,
     pub cut: u64,
 }
@@ -149,17 +149,17 @@ pub struct StepData {
     pub step: Text,
     /// Null for a step of the container.
     pub process: Option<String>,
-    /// As for a process.
+    /// As for [`ProcessData`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
-    /// Null if it did not happen.
+    /// Null if the step did not happen.
     pub begins: Option<f64>,
-    /// Null if it did not happen, or was not over at the end.
+    /// Null if the step did not happen, or was not over at the exit.
     pub ends: Option<f64>,
     pub planned: Option<PlannedData>,
 }
 
-/// The same step in the worst case, as `drainit plan` shows it.
+/// The step in the worst case, as `drainit plan` shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlannedData {
     pub begins: f64,
@@ -169,7 +169,7 @@ pub struct PlannedData {
 impl ShutdownReport {
     /// One line of JSON.
     pub fn json(&self) -> String {
-        // No type here can fail to be serialised.
+        // All types here can be serialised, so this never fails.
         serde_json::to_string(self).unwrap_or_default()
     }
 }
@@ -192,7 +192,7 @@ impl Journal {
             begins: between(t0, *begins),
             ends: between(t0, ends),
         });
-        // In file order, without the slots that are over.
+        // In file order, without retired slots.
         let mut in_use = spec.order.clone();
         in_use.sort_unstable();
         Some(ShutdownReport {
@@ -269,13 +269,13 @@ impl Journal {
         }
     }
 
-    /// The steps that happened, in the order of the plan and with its times, and the drains that
-    /// there was no time for.
+    /// The steps that happened, with the times of the plan and in its order, and the drains that
+    /// had no time.
     fn steps(&self, t0: Time, cause: Cause, state: &State) -> Vec<StepData> {
         let mut real: BTreeMap<Key, Step> = BTreeMap::new();
-        // The close of the listeners is the end of the drain.
+        // The report counts the closing of the listeners as part of the drain.
         for step in self.steps.all().filter(|step| step.kind != StepKind::Close) {
-            // The last one, if a step happened again.
+            // Keep the last one if a step happened more than once.
             let known = real.entry(step.key()).or_insert(step);
             if step.begins > known.begins {
                 *known = step;
@@ -343,7 +343,7 @@ impl Drain {
     }
 }
 
-/// Text from outside, as it may be shown on a terminal.
+/// Makes text from outside safe to show on a terminal.
 fn clean(text: &str) -> String {
     harmless(text).into_owned()
 }
@@ -358,7 +358,7 @@ fn label(kind: StepKind, process: Option<&str>) -> String {
     }
 }
 
-/// Seconds from one moment to another; negative if it was before.
+/// The seconds between two moments; negative if `to` is earlier.
 fn between(from: Time, to: Time) -> f64 {
     if to >= from { seconds(to.since(from)) } else { 0.0 - seconds(from.since(to)) }
 }

@@ -1,4 +1,5 @@
-//! What a note says, as a line of the log and as an [`Event`] for programs. `notes` has the words.
+//! The text of a note, as a line of the log and as an [`Event`] for programs. `notes` has the
+//! wording.
 
 mod notes;
 
@@ -19,18 +20,18 @@ pub enum Level {
     Info,
 }
 
-/// What a note says, before it is written.
+/// The text of a note before it is written.
 #[derive(Clone, Debug)]
 pub struct Entry {
     pub level: Level,
-    /// The instance, where the note is about a single one of its process.
+    /// The instance, if the note is about a single instance of its process.
     pub instance: Option<ProcessId>,
-    /// The epoch or PID of this instance, where another one of the same process is there.
+    /// The epoch or PID of this instance, if another instance of the process is there.
     pub(super) beside: Option<String>,
     /// The sentence, without the name of the process.
     text: String,
     pub event: Event,
-    /// The text names what it is about.
+    /// Whether the text already names its subject.
     is_whole: bool,
 }
 
@@ -86,7 +87,8 @@ impl Entry {
         })
     }
 
-    /// Adds what follows an end or a failure. `last`: how a sentence ends before a shutdown.
+    /// Adds the consequence of an end or a failure. `last`: the end of the sentence before a
+    /// shutdown.
     fn then(self, next: AfterEnd, last: &str) -> Self {
         let what = &self.text;
         let (level, name, text) = match next {
@@ -117,12 +119,12 @@ impl Entry {
         })
     }
 
-    /// The text names the process, or which instance it is.
+    /// Marks a text that already names the process or the instance.
     fn whole(self) -> Self {
         Self { is_whole: true, ..self }
     }
 
-    /// Adds what helps against an end.
+    /// Adds a remedy for this kind of end.
     fn mend(mut self, end: End) -> Self {
         if end == End::OutOfMemory {
             self.level = self.level.min(Level::Warning);
@@ -131,7 +133,7 @@ impl Entry {
         self
     }
 
-    /// Adds a reason, where one is known.
+    /// Adds the reason, if it is known.
     fn because(mut self, reason: &Reason) -> Self {
         if let Some(reason) = reason.borrow().as_ref() {
             self.text += &format!(": {reason}");
@@ -139,7 +141,7 @@ impl Entry {
         self
     }
 
-    /// Adds what the supervisor knows: at least a warning.
+    /// Adds a detail from the supervisor. The line is then at least a warning.
     fn and(mut self, detail: Option<&str>) -> Self {
         if let Some(detail) = detail {
             self.level = self.level.min(Level::Warning);

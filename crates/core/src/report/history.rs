@@ -1,4 +1,4 @@
-//! What has happened to a process: in one of its slots, and over all of its instances.
+//! The history of a slot, and the counts of a process over all of its instances.
 
 use alloc::rc::Rc;
 use core::cell::{Cell, RefCell};
@@ -11,63 +11,65 @@ use crate::report::data::{ConnectionData, RequestData};
 use crate::report::state::ProcessState;
 use crate::types::{End, EndKind, ProcessId, Signal, Time};
 
-/// A count at most this long before the end is reported as the count at the end: the time from a
-/// poll to the signal that follows it.
+/// A count that is at most this old at the end is reported as the count at the end. This is longer
+/// than the time from a poll to the signal that follows it.
 const FRESH: Duration = Duration::from_millis(50);
 
-/// Why something fails; whoever asks a process keeps it up to date. `None` after a success.
+/// Why a check of a process fails; `None` after a success. The task that checks keeps it up to
+/// date.
 pub type Reason = Rc<RefCell<Option<String>>>;
 
-/// The events in a slot.
+/// The history of a slot: its instances and their state.
 #[derive(Clone, Debug, Default)]
 pub struct History {
     /// The first start of the process.
     pub started: Option<Time>,
-    /// A oneshot is ready when it has completed, a service without `readiness` when it is started.
-    /// The first time counts.
+    /// When the process was first ready. A oneshot is ready when it has completed, a service
+    /// without `readiness` when it has started.
     pub ready: Option<Time>,
-    /// `None` once it is reaped.
+    /// The PID of the running instance; `None` once it is reaped.
     pub pid: Option<i32>,
-    /// The same, also after its end, until a start fails.
+    /// The PID of the last instance, which stays after its end; `None` after a failed start.
     pub(super) last_pid: Option<i32>,
-    /// The number of the last start of an Envoy that is hot-restarted.
+    /// The epoch of the last start of an Envoy with `hot-restart`.
     pub epoch: Option<u32>,
-    /// The epoch or PID of an instance beside which another one ran.
+    /// The epoch or PID of the instance, if another instance ran beside it.
     pub instance: Option<String>,
-    /// drainit has sent it SIGKILL, because somebody asked for it.
+    /// Whether drainit has sent it SIGKILL for a request of an operator.
     pub is_killed: bool,
     pub state: ProcessState,
-    /// Since when it is in its state.
+    /// Since when the process is in this state.
     pub since: Time,
     pub(super) is_skipped: bool,
     pub(super) is_draining: bool,
-    /// `restart_max` is reached, or it has failed its liveness check: the process stays down,
-    /// whatever its last exit code.
+    /// Whether the process stays down after `restart_max` restarts or a failure, whatever its last
+    /// exit code.
     pub(super) gave_up: bool,
-    /// When and how the last instance ended; `None` while the next one runs.
+    /// When and how the last instance ended; `None` while another instance runs.
     pub(super) end: Option<(Time, End)>,
-    /// How it ended, also while the next one runs.
+    /// How the last instance ended. This stays while the next instance runs.
     pub last_end: Option<End>,
-    /// Why it is down, as far as drainit knows.
+    /// Why the process is down, as far as drainit knows.
     pub message: Option<String>,
-    /// Better than how it will end, or has just ended: why.
+    /// A better reason than the end that will follow, or has just come.
     pub why_ended: Option<String>,
-    /// Why it is not ready yet, or its `STATUS=`.
+    /// Why the process is not ready yet, or the text of its `STATUS=`.
     pub failure: Reason,
     /// Why its last liveness probe failed.
     pub unhealthy: Reason,
-    /// What speaks against its drain; `None` as long as that is not known.
+    /// What may go wrong in its drain; `None` until that is known.
     pub drain_warnings: Option<Rc<[String]>>,
-    /// When it was asked to end, by which signal, and the time until SIGKILL.
+    /// When the process was asked to end, by which signal, and the time from then to SIGKILL.
     pub(super) asked: Option<(Time, Signal, Duration)>,
     /// Its stop, once a shutdown has begun.
     pub(super) stop: Option<Stop>,
-    /// The drain that was begun last.
+    /// The last drain that has begun.
     pub drain: Option<Drain>,
 }
 
 impl History {
-    /// Why it is not ready yet, or its last liveness probe failed, how it ended, or its `STATUS=`.
+    /// The reason that the status shows: why the process is not ready, why its last liveness probe
+    /// failed, how it ended, or its `STATUS=`.
     pub fn why(&self) -> Option<String> {
         let of = |reason: &Reason| reason.borrow().clone();
         match self.state {
@@ -84,30 +86,30 @@ impl History {
 /// A stop in the shutdown.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Stop {
-    /// Its place among the drains and stops.
+    /// The position among all drains and stops.
     pub(super) place: usize,
     pub(super) took: Option<Duration>,
     pub(super) killed: bool,
-    /// It was an epoch that a newer one had taken over from.
+    /// Whether this was an epoch from which a newer epoch had taken over.
     pub(super) handed_over: bool,
 }
 
-/// What is counted of a process, over all of its instances.
+/// The counts of a process, over all of its instances.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
-    /// Its slots, retired ones too.
+    /// All slots of the process, including retired slots.
     pub(super) slots: Vec<ProcessId>,
     /// The code of its last end, as a shell reports it; `None` before its first end.
     pub last_exit_code: Option<u8>,
-    /// Its ends, by [`EndKind::ALL`].
+    /// The number of its ends of each kind, in the order of [`EndKind::ALL`].
     pub ends: [u64; EndKind::ALL.len()],
-    /// Failed attempts of its `readiness`; `None` where it has none.
+    /// The failed attempts of its `readiness`; `None` if it has no `readiness`.
     pub readiness_failures: Option<Rc<Cell<u64>>>,
-    /// The time from its last start until it was ready, or complete.
+    /// The time from its last start until it was ready or complete.
     pub start: Option<Duration>,
-    /// Its drains that are over, by [`DrainEnd::ALL`].
+    /// The number of its completed drains for each reason, in the order of [`DrainEnd::ALL`].
     pub drains: [u64; DrainEnd::ALL.len()],
-    /// The slot of the drain that was begun last, unless the process was started anew since.
+    /// The slot of the last drain, unless the process has started again since.
     pub drained: Option<ProcessId>,
     /// The last lines of its last instance that failed.
     pub last_lines: Rc<Vec<String>>,
@@ -120,7 +122,7 @@ impl Tally {
     }
 }
 
-/// The traffic of a drained process. `None` is unknown.
+/// The traffic of a drained process. An unknown number is `None`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// Open connections.
@@ -140,34 +142,34 @@ pub enum Moment {
     Start,
     /// During the drain, or after it.
     Meanwhile,
-    /// The same, with closed listeners: no connection can be added.
+    /// During the drain or after it, with closed listeners, so that no connection can be added.
     Closed,
 }
 
 /// A drain, and its traffic.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Drain {
-    /// As for [`Stop`].
+    /// The position among all drains and stops.
     pub(super) place: usize,
     pub(super) began: Time,
     pub(super) min: Duration,
     pub(super) longest: Duration,
-    /// Its traffic is polled.
+    /// Whether its traffic is polled.
     pub(super) counted: bool,
-    /// When it was over and why, how long it took, and the last sample.
+    /// When the drain was over and why, how long it took, and the last sample.
     pub(super) over: Option<(Time, DrainEnd, Duration, Load)>,
     pub(super) first: Option<Traffic>,
     pub(super) last: Option<(Time, Traffic, Moment)>,
-    /// The poll after `last` has failed.
+    /// Whether the poll after `last` has failed.
     pub(super) is_unknown: bool,
-    /// The end of the drain; later, when the process was asked to end, or ended.
+    /// When the drain was over. Once the process was asked to end, or has ended, the time of that.
     pub(super) end: Option<Time>,
     pub(super) is_stopped: bool,
-    /// It was over before the shutdown began.
+    /// Whether the drain was over before the shutdown began.
     pub(super) is_past: bool,
 }
 
-/// The counts of a drain, and the age of the last one at the end; `None` if it still holds there.
+/// The counts of a drain, and the age of the last count at the end; `None` if it still holds there.
 pub(super) type Counts = (ConnectionData, Option<RequestData>, Option<Duration>);
 
 impl Drain {
@@ -177,25 +179,25 @@ impl Drain {
         last.map(|(_, traffic, _)| traffic).unwrap_or_default()
     }
 
-    /// The time since its begin, at most until it was over.
+    /// The time since the drain began, or until it was over.
     pub fn elapsed(&self, now: Time) -> Duration {
         self.over.map_or_else(|| now.since(self.began), |(_, _, took, _)| took)
     }
 
-    /// The age of a count at the end; `None` if it still holds there.
+    /// The age of a count at the end of the drain; `None` if the count still holds there.
     fn age(&self, seen: Time, traffic: Traffic, moment: Moment) -> Option<Duration> {
         let age = self.end.map(|end| end.since(seen)).unwrap_or_default();
         let is_quiet = matches!(self.over, Some((_, DrainEnd::Quiet, ..)));
         let is_last = match moment {
-            // The end was not foreseen, unless this poll led to it.
+            // An end comes unexpectedly, unless this poll has led to it.
             Moment::Start | Moment::Meanwhile => is_quiet && age <= FRESH,
-            // The listeners are closed: after 0 no connection can come.
+            // With closed listeners no connection can follow a count of 0.
             Moment::Closed => age <= FRESH || traffic.connections == Some(0),
         };
         (!is_last).then_some(age)
     }
 
-    /// Only an Envoy can be polled; `None` if nothing is known.
+    /// The counts of this drain; `None` if nothing was counted. Only an Envoy can be polled.
     pub(super) fn counts(&self) -> Option<Counts> {
         let (seen, last, moment) = self.last?;
         let first = self.first.unwrap_or_default();

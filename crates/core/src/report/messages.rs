@@ -9,12 +9,12 @@ use crate::prelude::*;
 use crate::spec::HookId;
 use crate::types::{End, ProcessId, human};
 
-/// The names of the processes, by [`ProcessId`].
+/// The names of the processes. The index is the [`ProcessId`].
 #[derive(Clone, Debug)]
 pub struct Names(pub Vec<String>);
 
 impl Names {
-    /// Names a slot: one that was free, or a further one at the end.
+    /// Names a slot: a free one, or a new one at the end.
     pub fn set(&mut self, slot: ProcessId, name: String) {
         if slot.index() >= self.0.len() {
             self.0.resize(slot.index() + 1, String::new());
@@ -105,7 +105,7 @@ pub fn hook_name(hook: HookId, names: &Names) -> String {
 pub fn drain_end(why: DrainEnd, last: Load) -> String {
     let open = still_open(last);
     match why {
-        // Only `exit_at` ends a drain before all are gone.
+        // Only `exit_at` ends a drain while connections are open.
         DrainEnd::Quiet if last.active > Some(0) => format!("`exit_at` is reached{open}"),
         DrainEnd::Quiet if last.unit == Unit::Requests => "no request in flight".to_owned(),
         DrainEnd::Quiet => "no connection left".to_owned(),
@@ -144,7 +144,7 @@ pub fn stopped(end: End, took: Option<Duration>, killed: bool) -> String {
     }
 }
 
-/// Describes the end of an old epoch. Whether the newer one has ended it, nobody can tell.
+/// Describes the end of an old epoch. Nobody can tell whether the newer epoch has ended it.
 pub fn after_handover(end: End) -> String {
     format!("{end}, after the new instance had taken over")
 }
@@ -160,7 +160,7 @@ pub fn failure(why: Failure) -> String {
     }
 }
 
-/// Describes the failure in a sentence with the name of the process.
+/// Describes a failure in a sentence with the name of the process.
 fn failed(name: &str, why: Failure) -> String {
     match why {
         Failure::Hook => format!("the pre_start hook of {name} failed"),

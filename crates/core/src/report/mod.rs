@@ -1,8 +1,9 @@
-//! The journal: what has happened since the start, by process and as the steps of the shutdown.
+//! The journal: everything that has happened to each process since the start, and the steps of the
+//! shutdown.
 //!
-//! It takes each [`Note`] of the core, each count and whatever else happens, each with its time. The
-//! status, the metrics, the critical chain of the start and the report of the shutdown are read from
-//! it.
+//! The supervisor gives it each [`Note`] of the core, each sample of traffic and other events, with
+//! their times. The status, the metrics, the critical chain of the start and the report of the
+//! shutdown read it.
 
 pub mod data;
 pub mod entry;
@@ -41,21 +42,21 @@ pub struct Journal {
     pub began: Time,
     pub names: Names,
     slots: Vec<History>,
-    /// By the name of the process.
+    /// The counts of each process, by its name.
     tallies: BTreeMap<String, Tally>,
     /// Slots with a note since the last update.
     noted: Vec<ProcessId>,
     all_ready: Option<Time>,
     phase: ContainerPhase,
     phase_since: Time,
-    /// The time in the phases before, in their order.
+    /// The time in each earlier phase, in their order.
     phases: Vec<(ContainerPhase, Duration)>,
-    /// Processes that were handed to drainit by the death of their parent, and have ended.
+    /// The number of processes that drainit got from a dead parent and has reaped.
     pub orphans: u64,
     /// T0, the cause of the shutdown, and the time until the deadline.
     shutdown: Option<(Time, Cause, Duration)>,
     draining_since: Option<Time>,
-    /// The drain was requested before the shutdown.
+    /// Whether a drain was requested before the shutdown.
     drain_requested: bool,
     steps: Steps,
     /// The number of drains and stops so far.
@@ -88,8 +89,8 @@ impl Journal {
         }
     }
 
-    /// Gives a slot to a process: what it knows of the slot is of another one. `from`: a slot of the
-    /// same process; `None` if the process is new.
+    /// Gives a slot to a process, and forgets the earlier process of the slot. `from`: another slot
+    /// of the same process; `None` if the process is new.
     pub fn adopt(&mut self, now: Time, slot: ProcessId, name: String, from: Option<ProcessId>) {
         let mut history = History { since: now, ..History::default() };
         if let Some(from) = from.map(|from| self.of(from)) {
@@ -123,28 +124,28 @@ impl Journal {
         &mut self.slots[slot.index()]
     }
 
-    /// The counts of the process that has this slot.
+    /// The counts of the process of this slot, to change.
     pub fn tally(&mut self, slot: ProcessId) -> &mut Tally {
         self.tallies.entry(self.names.of(slot).to_owned()).or_default()
     }
 
-    /// The same, as it is now.
+    /// A copy of the counts of the process of this slot.
     pub fn counted(&self, slot: ProcessId) -> Tally {
         self.tallies.get(self.names.of(slot)).cloned().unwrap_or_default()
     }
 
-    /// The last drain of the process that has this slot, unless it was started anew since.
+    /// The last drain of the process of this slot, unless the process has started again since.
     pub fn last_drain(&self, slot: ProcessId) -> Option<(ProcessId, &Drain)> {
         let drained = self.tallies.get(self.names.of(slot))?.drained?;
         Some((drained, self.of(drained).drain.as_ref()?))
     }
 
-    /// The counter of failed attempts of the `readiness` of a process that has one.
+    /// The counter of failed attempts of the `readiness` of a process.
     pub fn readiness_failures(&mut self, slot: ProcessId) -> Rc<Cell<u64>> {
         Rc::clone(self.tally(slot).readiness_failures.get_or_insert_default())
     }
 
-    /// Takes the start of an instance. Nothing is known to be wrong with it.
+    /// Records the start of an instance, and forgets the faults of the earlier one.
     pub fn spawned(&mut self, slot: ProcessId, pid: i32, epoch: Option<u32>) {
         let history = self.of_mut(slot);
         (history.pid, history.last_pid, history.epoch) = (Some(pid), Some(pid), epoch);
@@ -153,35 +154,35 @@ impl Journal {
         history.is_killed = false;
     }
 
-    /// Takes the end of an instance.
+    /// Records the end of an instance.
     pub fn reaped(&mut self, slot: ProcessId) {
         let history = self.of_mut(slot);
         (history.pid, history.drain_warnings) = (None, None);
         history.is_killed = false;
     }
 
-    /// Takes an event that the core has handled, and the phase that followed.
+    /// Records an event that the core has handled, and the phase that followed.
     pub fn event(&mut self, now: Time, event: Event, phase: &Phase) {
         if let Event::SpawnFailed { process, .. } = event {
-            // What follows is of no instance.
+            // No instance runs, so later notes belong to no PID.
             self.of_mut(process).last_pid = None;
         }
         self.steps.event(now, event);
         self.steps.phase(now, phase);
     }
 
-    /// Takes an action of the core other than a note.
+    /// Records an action of the core that is not a note.
     pub fn action(&mut self, now: Time, action: &Action) {
         self.steps.action(now, action);
     }
 
-    /// The steps of the shutdown, those that are not over last.
+    /// The steps of the shutdown. Those that are not over come last.
     pub(crate) fn all_steps(&self) -> impl Iterator<Item = Step> {
         self.steps.all()
     }
 
-    /// Takes a note of the core, and says what is written of it. `detail`: what only the supervisor
-    /// knows: the path of the file that has changed, or the last lines of a process.
+    /// Records a note of the core, and returns its text. `detail` is a fact that only the
+    /// supervisor knows: the path of the file that has changed, or the last lines of a process.
     pub fn note(&mut self, now: Time, note: &Note, state: &State, detail: Option<&str>) -> Entry {
         let is_remark = self.record(now, note, state);
         let mut entry = self.entry(note, detail);
@@ -192,14 +193,14 @@ impl Journal {
                 self.of_mut(slot).instance.clone_from(&entry.beside);
             }
         }
-        // A process may give up any number of times in the life of a container.
+        // Keep each line once: a process may give up many times in the life of a container.
         if is_remark && !self.remarks.contains(&entry.line()) {
             self.remarks.push(entry.line());
         }
         entry
     }
 
-    /// Takes a note of the core. Returns whether the report has its line.
+    /// Records a note of the core. Returns whether the report has a line for it.
     pub fn record(&mut self, now: Time, note: &Note, state: &State) -> bool {
         match *note {
             Note::Skipped(process) => {
@@ -211,7 +212,8 @@ impl Journal {
                 let history = self.noted(process);
                 (history.end, history.asked, history.why_ended) = (None, None, None);
                 (history.is_skipped, history.gave_up) = (false, false);
-                // It keeps its name when the other instance is gone, but not for the next.
+                // The instance keeps this name after the other one is gone, but the next instance
+                // loses it.
                 history.instance = None;
                 history.started.get_or_insert(now);
                 if is_ready {
@@ -241,7 +243,7 @@ impl Journal {
             Note::Failed { process, why, next } => {
                 let history = self.noted(process);
                 history.gave_up = matches!(next, AfterEnd::StaysDown | AfterEnd::GivesUp);
-                // That of a failed spawn is better.
+                // For a failed spawn the supervisor has set a better message.
                 if !matches!(why, Failure::Spawn { .. }) {
                     history.message = Some(messages::failure(why));
                 }
@@ -249,7 +251,7 @@ impl Journal {
             }
             Note::Ended { process, end, next } => {
                 self.ended(now, process, end, false);
-                // That it gave up explains much, and the log may have rotated.
+                // Keep this in the report: it explains much, and the log may have rotated.
                 let gave_up = next == AfterEnd::GivesUp;
                 self.of_mut(process).gave_up = gave_up;
                 return gave_up;
@@ -303,7 +305,7 @@ impl Journal {
                 self.steps.begin(now, (StepKind::Stop, Some(process)));
             }
             Note::Killed { process, .. } => {
-                // A SIGKILL for a restart, before the shutdown, is not part of it.
+                // A SIGKILL before the shutdown is not part of it.
                 if self.shutdown.is_some() {
                     self.going(now, process);
                     self.stop(process).killed = true;
@@ -335,7 +337,8 @@ impl Journal {
         self.tally(process).ended(end, killed);
     }
 
-    /// Records the first of: asked to end, killed, ended. The age of the last count refers to it.
+    /// Records when the process was asked to end, was killed or ended, whichever comes first. The
+    /// age of the last sample refers to this time.
     fn going(&mut self, now: Time, process: ProcessId) {
         let drain = self.of_mut(process).drain.as_mut();
         if let Some(drain) = drain.filter(|drain| !drain.is_stopped) {
@@ -351,7 +354,7 @@ impl Journal {
         self.of_mut(process).stop.get_or_insert(Stop { place, ..Stop::default() })
     }
 
-    /// Drops what requests have drained before; a drain under way belongs to the shutdown now.
+    /// Begins the shutdown. Earlier drains do not belong to it, but a drain under way does.
     fn open(&mut self) {
         if self.steps.open() {
             self.draining_since = None;
@@ -361,7 +364,7 @@ impl Journal {
         }
     }
 
-    /// The epoch or PID of an instance, where there is another one of the same process.
+    /// The epoch or PID of an instance, if another instance of the process is there.
     fn beside(&self, slot: ProcessId, state: &State) -> Option<String> {
         let name = |slot| {
             let History { epoch, last_pid, .. } = self.of(slot);
@@ -372,7 +375,7 @@ impl Journal {
         self.others(slot).any(is_there).then(|| name(slot))?
     }
 
-    /// The slots that a process has or had.
+    /// The slots that the process has or had.
     pub fn slots_of(&self, name: &str) -> impl Iterator<Item = ProcessId> {
         let tally = self.tallies.get(name);
         tally.map(|tally| tally.slots.as_slice()).unwrap_or_default().iter().copied()
@@ -383,7 +386,7 @@ impl Journal {
         self.slots_of(self.names.of(slot)).filter(move |other| *other != slot)
     }
 
-    /// The name of a process, and which of its instances it is.
+    /// The name of a process, with its instance if there were two.
     fn name_of(&self, slot: ProcessId) -> String {
         match &self.of(slot).instance {
             Some(instance) => format!("{} ({instance})", self.names.of(slot)),
@@ -391,7 +394,7 @@ impl Journal {
         }
     }
 
-    /// Takes the result of a poll that began at `began`.
+    /// Records a sample of the traffic, whose poll began at `began`.
     pub fn traffic(&mut self, began: Time, process: ProcessId, traffic: Traffic, moment: Moment) {
         if let Some(drain) = &mut self.of_mut(process).drain {
             if moment == Moment::Start {
@@ -402,22 +405,22 @@ impl Journal {
         }
     }
 
-    /// Takes a poll that has failed.
+    /// Records a poll that has failed.
     pub fn traffic_unknown(&mut self, process: ProcessId) {
         if let Some(drain) = &mut self.of_mut(process).drain {
             drain.is_unknown = true;
         }
     }
 
-    /// Adds a line about a fact that only the supervisor knows.
+    /// Adds a line to the report, about a fact that only the supervisor knows.
     pub fn remark(&mut self, remark: &str) {
         if self.steps.is_shutdown {
             self.remarks.push(harmless(remark).into_owned());
         }
     }
 
-    /// Keeps since when each process, and the container, is in its state, after each step of the
-    /// core. Checks only the processes that the step has changed.
+    /// Records the new state of the container and of each process that the last step of the core
+    /// has changed.
     pub fn update(&mut self, now: Time, machine: &Machine) {
         let (phase, _) = ContainerPhase::of(machine);
         if self.phase != phase {
@@ -438,12 +441,13 @@ impl Journal {
         }
     }
 
-    /// The time until everything was ready; `None` before that.
+    /// The time until every process was ready; `None` before that.
     pub fn start_took(&self) -> Option<Duration> {
         Some(self.all_ready?.since(self.began))
     }
 
-    /// The line of the log: `everything is ready after 3.2s; router took longest: 1.7s`.
+    /// The line of the log for `AllReady`: `everything is ready after 3.2s; router took longest:
+    /// 1.7s`.
     fn start_line(&self) -> String {
         let took = human(self.start_took().unwrap_or_default());
         let times = self.tallies.iter().filter_map(|(name, of)| Some((of.start?, name)));
@@ -452,7 +456,7 @@ impl Journal {
         format!("everything is ready after {took}{}", slowest.unwrap_or_default())
     }
 
-    /// The time in each phase until now. A phase may come again.
+    /// The time in each phase until now. A phase can come more than once.
     pub fn phases(&self, now: Time) -> Vec<(ContainerPhase, Duration)> {
         let mut phases = self.phases.clone();
         let lasted = now.since(self.phase_since);

@@ -1,4 +1,5 @@
-//! The words for how far a process and the container are, in the status and in metrics.
+//! The states of a process and the phases of the container, as the status and the metrics name
+//! them.
 
 use drainit_derive::Named;
 use serde::Serialize;
@@ -12,13 +13,13 @@ use crate::state::Lifecycle;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Named, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ContainerPhase {
-    /// Not everything has been ready yet.
+    /// Not every process has been ready yet.
     Starting,
-    /// Everything has been ready once.
+    /// Every process has been ready once.
     Running,
-    /// Processes drain, and still serve.
+    /// Processes drain and still serve.
     Draining,
-    /// All drains are over; nothing is stopped until a stop signal or an end.
+    /// All drains of a held drain are over. Nothing is stopped until a stop signal or an end.
     Drained,
     /// Processes are being stopped.
     Stopping,
@@ -45,26 +46,26 @@ impl ContainerPhase {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Named, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ProcessState {
-    /// Waits for its dependencies.
+    /// The process waits for its dependencies.
     #[default]
     Waiting,
-    /// Runs, and is not ready yet.
+    /// The process runs, and is not ready yet.
     Starting,
-    /// Runs, and is ready.
+    /// The process runs, and is ready.
     Ready,
-    /// Runs, and drains.
+    /// The process runs, and drains.
     Draining,
-    /// Runs, and got its stop signal.
+    /// The process runs, and was asked to end.
     Stopping,
-    /// Ended, and is restarted after a pause.
+    /// The process has ended, and is restarted after a pause.
     Restarting,
     /// Its `only_if` does not hold.
     Skipped,
-    /// Ended with code 0, or by its stop signal.
+    /// The process ended with a success code, or by its stop signal.
     Done,
-    /// Stopped by hand, until it is asked to start.
+    /// An operator has stopped the process. It stays down until a request starts it.
     Stopped,
-    /// Ended otherwise.
+    /// The process ended in another way.
     Failed,
 }
 
@@ -74,8 +75,8 @@ impl ProcessState {
         matches!(self, Self::Ready | Self::Skipped | Self::Done)
     }
 
-    /// `restarts`: it is started again once the rest of its group is gone. `succeeded`: its last end
-    /// was no failure.
+    /// The state for a lifecycle. `restarts`: the process is started again once the rest of its
+    /// group is gone. `succeeded`: its last end does not count as a failure.
     pub(super) fn of(life: Lifecycle, restarts: bool, past: &History, succeeded: bool) -> Self {
         match life {
             Lifecycle::Waiting
@@ -96,15 +97,15 @@ impl ProcessState {
             Lifecycle::Stopped { failed: true } => Self::Failed,
             Lifecycle::Stopped { failed: false } => Self::Stopped,
             Lifecycle::PostStop { .. } | Lifecycle::Done if past.is_skipped => Self::Skipped,
-            // Its `post_stop` hook is a part of the stop.
+            // The `post_stop` hook is a part of the stop.
             Lifecycle::PostStop { .. } if past.state == Self::Stopping => Self::Stopping,
             Lifecycle::PostStop { .. } | Lifecycle::Done => match (past.end, past.state) {
                 _ if past.gave_up => Self::Failed,
-                // By hand, before the shutdown began.
+                // An operator had stopped the process before the shutdown began.
                 (_, Self::Stopped) => Self::Stopped,
                 (None, _) => Self::Done,
                 _ if succeeded => Self::Done,
-                // Ended by the signal that asked it to.
+                // The stop signal has ended the process.
                 (_, Self::Stopping | Self::Done) => Self::Done,
                 _ => Self::Failed,
             },

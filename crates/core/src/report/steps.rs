@@ -1,6 +1,6 @@
-//! Records the steps of a shutdown: what was waited for, from when to when.
+//! Records the steps of a shutdown: each wait with its begin and end.
 //!
-//! The longest shutdown is recorded as a real one is, so both can be shown side by side.
+//! The longest shutdown is recorded like a real one, so both can be shown side by side.
 
 use alloc::collections::BTreeMap;
 
@@ -18,23 +18,23 @@ pub(crate) struct Steps {
     open: BTreeMap<Key, Step>,
     /// When the container began to drain, to stop, and to finish.
     phases: [Option<Time>; 3],
-    /// The shutdown has begun, or a drain that was requested.
+    /// Whether the shutdown, or a requested drain, has begun.
     pub(super) is_shutdown: bool,
 }
 
 impl Steps {
-    /// The begins of the phases that there were, with their names.
+    /// The names and begins of the phases so far.
     pub(crate) fn phases(&self) -> impl Iterator<Item = (&'static str, Time)> {
         let named = ["draining", "stopping", "finishing"].into_iter().zip(self.phases);
         named.filter_map(|(name, begins)| Some((name, begins?)))
     }
 
-    /// All steps, those that are not over last.
+    /// All steps. Those that are not over come last.
     pub(crate) fn all(&self) -> impl Iterator<Item = Step> {
         self.over.iter().chain(self.open.values()).copied()
     }
 
-    /// Takes the phase after each step of the core.
+    /// Records the phase after a step of the core.
     pub(crate) fn phase(&mut self, now: Time, phase: &Phase) {
         let delay = (StepKind::ReadinessDelay, None);
         match phase {
@@ -63,7 +63,7 @@ impl Steps {
         match *action {
             Action::RunHook(hook) => {
                 if let Some(key) = hook_key(hook) {
-                    // The container's last hook runs when no leftover process is waited for.
+                    // This hook runs once the wait for leftovers is over.
                     if key == (StepKind::PostStop, None) {
                         self.end(now, Some((StepKind::Leftovers, None)));
                     }
@@ -85,8 +85,9 @@ impl Steps {
         }
     }
 
-    /// Begins the shutdown, or a drain that is requested before it. Drains and stops of earlier
-    /// requests are over, those under way belong to it. Returns whether it had not begun.
+    /// Begins the shutdown, or a drain that is requested before it. Steps of earlier requests are
+    /// forgotten if they are over; steps under way belong to the shutdown. Returns whether this is
+    /// the first call.
     pub(super) fn open(&mut self) -> bool {
         let is_first = !core::mem::replace(&mut self.is_shutdown, true);
         if is_first {
@@ -95,12 +96,12 @@ impl Steps {
         is_first
     }
 
-    /// Forgets the earlier stop of a process that was started, for a restart.
+    /// Forgets the earlier stop of a process that has started again.
     pub(super) fn started(&mut self, process: ProcessId) {
         self.over.retain(|step| step.key() != (StepKind::Stop, Some(process)));
     }
 
-    /// A process has ended, and its stop continues with its group.
+    /// Continues the stop of a process that has ended, but whose group has not.
     pub(super) fn remains(&mut self, now: Time, process: ProcessId) {
         let key = (StepKind::Stop, Some(process));
         match self.over.iter().rposition(|step| step.key() == key) {
@@ -112,7 +113,7 @@ impl Steps {
         }
     }
 
-    /// Begins a step, unless it is under way.
+    /// Begins a step, unless it is under way already.
     pub(super) fn begin(&mut self, now: Time, key: Key) {
         self.open.entry(key).or_insert(Step {
             kind: key.0,
@@ -124,13 +125,14 @@ impl Steps {
 
     pub(super) fn end(&mut self, now: Time, key: Option<Key>) {
         let step = key.and_then(|key| self.open.remove(&key));
-        // Before a shutdown, only a stop may continue once more: with the group of its process.
+        // Before a shutdown, only a stop matters later: it may continue with the group of its
+        // process.
         let step = step.filter(|step| self.is_shutdown || step.kind == StepKind::Stop);
         self.over.extend(step.map(|step| Step { ends: Some(now), ..step }));
     }
 }
 
-/// The step of a hook; `None` for a hook before a start, which is not part of a shutdown.
+/// The step of a hook; `None` for a `pre_start` hook, which is not part of a shutdown.
 fn hook_key(hook: HookId) -> Option<Key> {
     match hook.stage {
         Stage::PreStart => None,

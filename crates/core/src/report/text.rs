@@ -62,7 +62,7 @@ impl Drain {
         let count = |count: Option<u64>| {
             count.map_or_else(|| "unknown".to_owned(), |count| count.to_string())
         };
-        // Without a poll at the end it is unknown what happened after the last one.
+        // Without a poll at the end, nobody knows what happened after the last one.
         let (at, cut) = match age {
             None => ("at the end".to_owned(), "cut"),
             Some(age) => (

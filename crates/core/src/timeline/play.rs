@@ -14,25 +14,26 @@ use crate::spec::{ProcessSpec, Spec, Stage};
 use crate::timeline::{Step, StepKind, Timeline};
 use crate::types::{End, OnExit, ProcessId, RestartPolicy, Signal, StartCondition, Time, Update};
 
-/// A run in which nothing ends before it must.
+/// A shutdown in which every wait takes as long as it may.
 pub(super) struct Play {
     spec: Rc<Spec>,
     machine: Machine,
     journal: Journal,
-    /// Goes on from the start to the end of the shutdown; T0 is zero.
+    /// The current time. T0 is zero.
     now: Time,
     events: VecDeque<Event>,
     /// The oneshots that still run at T0.
     running: BTreeSet<ProcessId>,
     has_begun: bool,
-    /// Drains for which there is no time.
+    /// Drains that have no time.
     undrained: Vec<Step>,
 }
 
 impl Play {
-    /// `running`: a oneshot that is not complete at T0. `asked`: as for [`Timeline::worst`].
+    /// Plays a shutdown. `running`: a oneshot that is not complete at T0. `asked`: as for
+    /// [`Timeline::worst`].
     pub(super) fn of(spec: &Spec, running: Option<ProcessId>, asked: bool) -> Timeline {
-        // With a oneshot may run what it needs only to have started.
+        // While a oneshot runs, processes may run that it needs only with the condition `started`.
         let mut running = BTreeSet::from_iter(running);
         for id in spec.order.iter().rev() {
             if running.contains(id) {
@@ -45,7 +46,8 @@ impl Play {
         for process in &mut played.processes {
             (process.autostart, process.timeout) = (true, None);
         }
-        // One more process, which needs no time, ends, or keeps the container alive until T0.
+        // An additional process needs no time to stop. It keeps the container alive until T0, and
+        // its end can be the cause of the shutdown.
         let cause = ProcessId(u16::try_from(played.processes.len()).unwrap_or(u16::MAX));
         let Some(first) = spec.processes.first() else { return Timeline::default() };
         played.processes.push(cause_of_shutdown(first.clone()));
@@ -78,7 +80,7 @@ impl Play {
         }
         let mut steps: Vec<_> = play.journal.all_steps().chain(play.undrained).collect();
         steps.retain(|step| step.process != Some(cause));
-        // The close of the listeners is a step of its own.
+        // The timeline shows the closing of the listeners as its own step.
         let closes = steps.iter().filter(|step| step.kind == StepKind::Close);
         let closes: BTreeMap<_, _> = closes.map(|step| (step.process, step.begins)).collect();
         for step in steps.iter_mut().filter(|step| step.kind == StepKind::Drain) {
@@ -92,7 +94,7 @@ impl Play {
         self.spec.processes[process.index()].drain.is_some_and(|drain| drain.closes)
     }
 
-    /// Handles all events of this moment.
+    /// Handles all events of the current time.
     fn settle(&mut self) {
         while let Some(event) = self.events.pop_front() {
             let actions = self.machine.handle(self.now, event);
@@ -124,7 +126,7 @@ impl Play {
             Action::RunHook(hook) if hook.stage == Stage::PreStart || !self.has_begun => {
                 Event::HookEnded { hook, success: true }
             }
-            // Only the answer of an Envoy makes a difference.
+            // An answer makes a difference only for an Envoy.
             Action::Drain { process, .. } if self.closes(process) => {
                 Event::DrainAnswered { process, accepted: true }
             }
@@ -145,7 +147,7 @@ impl Play {
     }
 }
 
-/// A process that needs no other, and no time to stop; its end stops the container.
+/// A process without dependencies that needs no time to stop. Its end stops the container.
 fn cause_of_shutdown(mut process: ProcessSpec) -> ProcessSpec {
     process.retire();
     (process.left_out, process.conditional, process.oneshot) = (false, false, false);

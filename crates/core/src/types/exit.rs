@@ -9,17 +9,17 @@ use crate::types::Signal;
 /// The end of a process: its exit code, or the signal that ended it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// It exited with this code.
+    /// The process exited with this code.
     Code(u8),
-    /// A signal ended it.
+    /// This signal ended the process.
     Signal(Signal),
-    /// A SIGKILL that drainit did not send ended it, and the kernel's count of OOM kills in this
-    /// container has grown: most likely by this one.
+    /// SIGKILL ended the process, and drainit had not sent it. The kernel's count of OOM kills in
+    /// this container has grown, so the OOM killer is the most likely sender.
     OutOfMemory,
 }
 
 impl End {
-    /// The code that a shell would report: its own, or 128 plus the number of the signal.
+    /// The code that a shell would report: the exit code, or 128 plus the number of the signal.
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Code(code) => code,
@@ -28,7 +28,7 @@ impl End {
         }
     }
 
-    /// The signal that ended it.
+    /// The signal that ended the process.
     pub fn signal(self) -> Option<Signal> {
         match self {
             Self::Code(_) => None,
@@ -37,7 +37,7 @@ impl End {
         }
     }
 
-    /// The same without the guess about the sender of SIGKILL.
+    /// This end without a guess about the sender of SIGKILL.
     pub fn plainly(self) -> Self {
         match self {
             Self::OutOfMemory => Self::Signal(Signal::KILL),
@@ -45,7 +45,6 @@ impl End {
         }
     }
 
-    /// Whether it exited with code 0.
     pub fn is_success(self) -> bool {
         self == Self::Code(0)
     }
@@ -67,18 +66,18 @@ impl fmt::Display for End {
     }
 }
 
-/// How a process ended. The names are Kubernetes' words where it has one.
+/// How a process ended. The names are the words of Kubernetes, if it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Named)]
 pub enum EndKind {
-    /// With code 0.
+    /// The process exited with code 0.
     Completed,
-    /// With another code.
+    /// The process exited with another code.
     Error,
-    /// By a signal, such as its stop signal.
+    /// A signal ended the process, such as its stop signal.
     Signal,
-    /// By a SIGKILL of drainit, because its time was over.
+    /// drainit sent SIGKILL, because the time of the process was over.
     Killed,
-    /// By the kernel's OOM killer.
+    /// The kernel's OOM killer ended the process.
     OomKilled,
 }
 
@@ -97,13 +96,13 @@ impl EndKind {
 
 /// The exit codes of drainit that do not come from a process.
 pub mod exit_code {
-    /// Asked to stop, and every process ended without SIGKILL.
+    /// The container was asked to stop, and every process ended without SIGKILL.
     pub const OK: u8 = 0;
-    /// A process did not become ready in time, or ended with code 0 where that is a failure.
+    /// A process did not become ready in time, or an end with code 0 was a failure.
     pub const NOT_READY: u8 = 1;
-    /// Wrong usage of the command line.
+    /// The command line is wrong.
     pub const USAGE: u8 = 2;
-    /// An internal error of drainit (`EX_SOFTWARE`).
+    /// drainit has an internal error (`EX_SOFTWARE`).
     pub const SOFTWARE: u8 = 70;
     /// The config is missing or wrong (`EX_CONFIG`).
     pub const CONFIG: u8 = 78;
@@ -111,7 +110,7 @@ pub mod exit_code {
     pub const CANNOT_EXECUTE: u8 = 126;
     /// A command does not exist.
     pub const NOT_FOUND: u8 = 127;
-    /// A process had to be killed to keep the deadline; a container killed from outside has the
-    /// same code.
+    /// A process had to be killed to keep the deadline. A container that is killed from outside has
+    /// the same code.
     pub const KILLED: u8 = 137;
 }

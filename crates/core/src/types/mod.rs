@@ -1,4 +1,4 @@
-//! Values that all rooms share. They contain no decisions and do not touch the system.
+//! Values that all modules share. They decide nothing, and do not touch the system.
 
 mod exit;
 mod policy;
@@ -15,8 +15,8 @@ pub use signal::{AFTER_KILL, ONE_SIGNAL, Signal};
 pub use stream::Stream;
 pub use time::{Time, human, seconds, serialize_seconds, serialize_some_seconds};
 
-/// A slot of the graph: at first the index of a process in the config file, not a PID. While a
-/// process is replaced it has a second one.
+/// A slot of the graph, and not a PID. At first a slot is the index of a process in the config. A
+/// process that is being replaced has a second slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProcessId(pub u16);
 

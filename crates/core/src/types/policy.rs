@@ -1,4 +1,5 @@
-//! The choices of the config that decisions need, each with the words of its key.
+//! The choices in the config that the core needs for its decisions. The names are the words of the
+//! config.
 
 use core::time::Duration;
 
@@ -9,64 +10,66 @@ use crate::types::{End, Signal};
 pub enum StartCondition {
     Started,
     Ready,
-    /// It ended with code 0.
+    /// The process has ended with a success code.
     Completed,
 }
 
 /// `update:`: how a running process is replaced by a new instance of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Update {
-    /// The old one is drained and stopped, then the new one starts.
+    /// The old instance is drained and stopped, then the new instance starts.
     #[default]
     StopFirst,
-    /// The new one is ready before the old one is drained and stopped.
+    /// The new instance is ready before the old instance is drained and stopped.
     StartFirst,
-    /// The same by Envoy's own hot restart: the new one takes over the sockets, and ends the old one.
+    /// The new instance is ready first, by Envoy's own hot restart: it takes over the sockets, and
+    /// ends the old instance.
     HotRestart,
 }
 
 impl Update {
-    /// Whether the old and the new one run beside each other for a while.
+    /// Whether the old and the new instance run at once for a while.
     pub fn overlaps(self) -> bool {
         self != Self::StopFirst
     }
 }
 
-/// `restart:`, `restart_delay:`, `restart_max:`.
+/// The keys `restart:`, `restart_delay:` and `restart_max:`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Restart {
     pub policy: RestartPolicy,
-    /// The first pause. It doubles up to 30 s, and starts again after 60 s of life. Default 1 s.
+    /// The first pause, 1 s by default. It doubles up to 30 s, and is back at this value after 60 s
+    /// of life.
     pub delay: Duration,
-    /// At most this many consecutive restarts; after them `on_exit` decides. `None`, the default:
+    /// The largest number of consecutive restarts; then `on_exit` decides. `None`, the default, is
     /// no limit.
     pub max: Option<u32>,
 }
 
-/// `restart:`.
+/// The key `restart:`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum RestartPolicy {
     #[default]
     No,
-    /// After an end with a signal or a code other than 0.
+    /// After an end by a signal or with a code that is not a success code.
     OnFailure,
     /// After every end that drainit did not ask for.
     Always,
 }
 
-/// `on_exit:`, by the kind of the end.
+/// The key `on_exit:`, for each kind of end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct OnExit {
-    /// With one of the success codes.
+    /// The process exited with a success code.
     pub success: ExitPolicy,
-    /// With another code, or a failure without an end: a start or a liveness check.
+    /// The process exited with another code, or a start or a liveness check failed.
     pub failure: ExitPolicy,
-    /// By a signal, whoever sent it.
+    /// A signal ended the process, whoever sent it.
     pub signal: ExitPolicy,
 }
 
 impl OnExit {
-    /// Whatever the end.
+    /// One policy for every end.
     pub const SHUTDOWN: Self = Self::always(ExitPolicy::Shutdown);
     pub const IGNORE: Self = Self::always(ExitPolicy::Ignore);
 
@@ -89,23 +92,23 @@ impl From<ExitPolicy> for OnExit {
     }
 }
 
-/// The words of `on_exit:`.
+/// A word of `on_exit:`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum ExitPolicy {
-    /// The container stops, with the code of the process.
+    /// The container stops with the code of the process.
     #[default]
     Shutdown,
-    /// The container stops; code 0 of the process becomes code 1 of the container, so that the
-    /// runtime starts it again.
+    /// The container stops. Code 0 of the process becomes code 1 of the container, so that the
+    /// runtime starts the container again.
     FailureShutdown,
-    /// Nothing.
+    /// The container continues.
     Ignore,
 }
 
-/// `action:` of an entry of `watch:`.
+/// The key `action:` of an entry of `watch:`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WatchAction {
-    /// The process is replaced as by `drainit restart`.
+    /// The process is restarted, as by `drainit restart`.
     Restart,
     /// The config is read again, as by `drainit reload`.
     Reload,

@@ -2,14 +2,14 @@
 
 use alloc::borrow::Cow;
 
-/// Replaces a character that controls a terminal by a visible one.
+/// Replaces a character that controls a terminal with a visible one.
 pub fn visible(c: char) -> char {
     match c {
         '\t' => ' ',
         '\0'..='\u{1f}' => char::from_u32(0x2400 + u32::from(c)).unwrap_or('\u{fffd}'),
         '\u{7f}' => '\u{2421}',
         '\u{80}'..='\u{9f}' => '\u{fffd}',
-        // Marks that reorder text or have no width would misrepresent the content of the line.
+        // Characters that reorder text or have no width would make the line look different.
         '\u{200b}'..='\u{200f}'
         | '\u{2028}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}'
@@ -21,7 +21,7 @@ pub fn visible(c: char) -> char {
 }
 
 /// Makes untrusted text (the name of a process, a response, a path) a single line without control
-/// characters. Otherwise it could forge a line of drainit's log.
+/// characters. Otherwise the text could forge a line of drainit's log.
 pub fn harmless(text: &str) -> Cow<'_, str> {
     if text.chars().all(|c| visible(c) == c) {
         return Cow::Borrowed(text);
@@ -29,7 +29,7 @@ pub fn harmless(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(visible).collect())
 }
 
-/// The same as [`harmless`], but keeps line breaks.
+/// Makes untrusted text harmless like [`harmless`], but keeps line breaks.
 pub fn harmless_lines(text: &str) -> Cow<'_, str> {
     let keep = |c| if c == '\n' { c } else { visible(c) };
     if text.chars().all(|c| keep(c) == c) {

@@ -3,19 +3,19 @@
 use core::fmt;
 use core::time::Duration;
 
-/// Stop signals less than this apart count as one: some programs send a signal to a process and
-/// then to its group, and the kernel merges equal signals that are pending.
+/// Stop signals less than this apart count as one signal: some programs send a signal to a process
+/// and then to its group, and the kernel merges equal pending signals.
 pub const ONE_SIGNAL: Duration = Duration::from_millis(5);
 
 /// The time that the kernel gets to end a process after SIGKILL.
 pub const AFTER_KILL: Duration = Duration::from_millis(200);
 
-/// A signal number, 1 to 64. `nix`'s enum has no real-time signals.
+/// A signal number from 1 to 64. The enum of `nix` has no real-time signals.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Signal(i32);
 
-/// `SIGRTMIN` of glibc, whatever C library drainit is linked with: `RTMIN+3` (systemd's "halt") is
-/// written with that in mind.
+/// `SIGRTMIN` of glibc, even if drainit is linked with another C library: users write `RTMIN+3`
+/// (systemd's "halt") for glibc's numbers.
 const RTMIN: i32 = 34;
 const RTMAX: i32 = 64;
 
@@ -73,7 +73,7 @@ impl Signal {
     pub const TTOU: Self = Self(22);
     pub const WINCH: Self = Self(28);
 
-    /// `None` unless the number is from 1 to 64.
+    /// The signal with this number; `None` unless the number is from 1 to 64.
     pub fn from_number(number: i32) -> Option<Self> {
         (1..=RTMAX).contains(&number).then_some(Self(number))
     }

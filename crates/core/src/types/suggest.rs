@@ -1,12 +1,11 @@
-//! Names as people write them: patterns, suggestions for misspelt ones, lists.
+//! Names that people write: patterns, suggestions for misspelt names, and lists.
 
 use crate::prelude::*;
 
-/// Longer names are not compared: such names are not typing errors, and the comparison is
-/// quadratic.
+/// Longer names are not compared: they are not typing errors, and the comparison is quadratic.
 const LONGEST: usize = 64;
 
-/// Whether a name is meant: `worker-*` means all that begin with `worker-`.
+/// Whether the pattern matches the name: `worker-*` matches all names that begin with `worker-`.
 pub fn is_meant(pattern: &str, name: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(start) => name.starts_with(start),
@@ -14,7 +13,7 @@ pub fn is_meant(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// The known name that is most similar, if one is similar enough.
+/// The most similar known name, if it is similar enough.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if name.len() > LONGEST {
         return None;
@@ -35,7 +34,7 @@ fn fold(name: &str) -> String {
     name.to_lowercase().replace('-', "_")
 }
 
-/// `` `a`, `b` and `c` ``
+/// Writes a list of names: `` `a`, `b` and `c` ``.
 pub fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let mut names: Vec<_> = names.into_iter().map(|name| format!("`{name}`")).collect();
     let last = names.pop().unwrap_or_default();

@@ -7,7 +7,8 @@ use serde::Serializer;
 
 use crate::prelude::*;
 
-/// The time since boot, on a clock that runs on while the machine is suspended (`CLOCK_BOOTTIME`).
+/// The time since boot, on a clock that also runs while the machine is suspended
+/// (`CLOCK_BOOTTIME`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(pub Duration);
 
@@ -53,7 +54,7 @@ pub fn human(duration: Duration) -> String {
     humantime::format_duration(Duration::from_secs(duration.as_secs())).to_string()
 }
 
-/// Seconds for programs, rounded to milliseconds: finer digits are artefacts.
+/// Seconds for programs, rounded to milliseconds. More digits would be meaningless.
 pub fn seconds(duration: Duration) -> f64 {
     ((duration.as_nanos() + 500_000) / 1_000_000) as f64 / 1000.0
 }

@@ -1,4 +1,4 @@
-//! The words of each [`Note`], written for the person who reads the log at 3 a.m.
+//! The wording of each [`Note`], for the person who reads the log at 3 a.m.
 
 use crate::cause::{Cause, Failure};
 use crate::event::Request;
@@ -12,17 +12,17 @@ use crate::report::messages::{
 use crate::types::{End, ProcessId, Signal, WatchAction, human};
 
 impl Journal {
-    /// Says what a note says. Every note has a line and an event. `detail` as for
+    /// Returns the text and the event of a note. Every note has both. `detail`: as for
     /// [`Journal::note`].
     pub(crate) fn entry(&self, note: &Note, detail: Option<&str>) -> Entry {
         use Level::{Error, Warning};
         let names = &self.names;
         let plain = |event, text: &str| Entry::new(event, text);
-        // About a process.
+        // The note is about a process.
         let of = |process: ProcessId, event, text: &str| {
             Entry::new(event, text).with(|event| event.process = Some(names.of(process).to_owned()))
         };
-        // About one instance of it.
+        // The note is about one instance of a process.
         let one = |process: ProcessId, event, text: &str| Entry {
             instance: Some(process),
             ..of(process, event, text)
@@ -161,7 +161,8 @@ impl Journal {
             Note::ShutdownBegan { cause, window } => {
                 let why = why(cause, names);
                 let text = format!("stopping: {why}; {} until the deadline", human(window));
-                // All other failures have a line of their own. A failed hook mostly ends nothing.
+                // Other failures have their own line at level `error`. A failed hook
+                // usually ends no process, so it has none.
                 let is_failure =
                     matches!(cause, Cause::HookFailed | Cause::Failed { why: Failure::Hook, .. });
                 let level = if is_failure { Error } else { Level::Info };
@@ -250,7 +251,7 @@ impl Journal {
     }
 }
 
-/// A failure that leaves a process down, or alive against all will, is an error.
+/// An error leaves a process down, or alive although it must end.
 fn request_failed(why: RequestError) -> Level {
     match why {
         RequestError::Failed { .. } | RequestError::Ended { .. } | RequestError::Unkillable(_) => {
