@@ -27,7 +27,7 @@ def connect(run, count, send):
     return kept
 
 
-@row("1,500 connections to the control socket that say nothing, and stay", "SIGTERM still ends it in time with 0",
+@row("1,500 connections to the control socket that say nothing, and stay", "SIGTERM still ends the container in time with 0",
      ("drainit", "supervisord", "Horust"),
      alone=True)
 def silent(run):
@@ -36,7 +36,7 @@ def silent(run):
     run.stop().ended_well("a").check(len(kept) == 1500, "")
 
 
-@row("garbage on the control socket, 1 MB on each of 100 connections", "SIGTERM still ends it in time with 0",
+@row("garbage on the control socket, 1 MB on each of 100 connections", "SIGTERM still ends the container in time with 0",
      ("drainit", "supervisord", "Horust"),
      alone=True)
 def garbage(run):
@@ -45,13 +45,13 @@ def garbage(run):
     run.stop().ended_well("a").check(len(kept) == 100, "")
 
 
-@row("a command that is to run after the end of a process hangs", "given up, and the container ends in time",
+@row("a command that runs after the end of a process hangs", "the tool gives the command up, and the container ends in time",
      ("drainit", "s6"))
 def post_stop(run):
     run.start(run.service("a", post_stop=["sleep", "60"])).wait("a").stop(None).ended_well("a")
 
 
-@row("an argument of 1 MB, more than the kernel takes", "refused with a code that is not 0, in time", SUPERVISORS)
+@row("an argument of 1 MB, more than the kernel takes", "refused in time, with another code than 0", SUPERVISORS)
 def too_long(run):
     run.start(Service("a", ["sleep", "60", "x" * 1_000_000]))
     time.sleep(1)

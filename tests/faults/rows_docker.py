@@ -20,12 +20,12 @@ def start(run, *services, options=()):
 
 
 # s6-overlay#204
-@row("`docker stop`", "SIGTERM, 300 ms, 0 at once", alone=True)
+@row("`docker stop`", "the process gets SIGTERM and 300 ms; then the container ends with 0 at once", alone=True)
 def stop(run):
     start(run, run.service("a", "on=TERM:exit:0:300")).docker("stop").end(0).ended_well("a").promptly()
 
 
-@row("`docker pause` for 3 s, then `docker stop`", "nothing is restarted, 0", alone=True)
+@row("`docker pause` for 3 s, then `docker stop`", "nothing is restarted, code 0", alone=True)
 def pause(run):
     start(run, run.service("a")).docker("pause")
     time.sleep(3)
@@ -43,7 +43,7 @@ def memory(run):
 
 
 @row("no process can be forked (`--pids-limit`) when one is to be restarted",
-     "tried again until it can; the others run on", ("drainit", "s6", "supervisord"), alone=True)
+     "the restart is tried again until it succeeds; the other processes keep running", ("drainit", "s6", "supervisord"), alone=True)
 def pids(run):
     go = run.dir / "go"
     start(run, run.service("a", restart=True), run.service("b", f"await={go}", "exit=1", restart=True),
@@ -58,7 +58,7 @@ def pids(run):
     run.check(len(run.events("start", "a")) == 1, "restarted a").docker("stop").end(0).ended_well("a")
 
 
-@row("read-only, any user, no capabilities, no new privileges", "SIGTERM, 300 ms, 0", alone=True)
+@row("read-only, any user, no capabilities, no new privileges", "the process gets SIGTERM and 300 ms, code 0", alone=True)
 def hardened(run):
     run.as_user()
     options = ["--read-only", f"--user={run.uid}:{run.uid}", "--cap-drop=ALL", "--security-opt=no-new-privileges"]
@@ -67,7 +67,7 @@ def hardened(run):
 
 # s6-overlay#182
 # holds: S68
-@row("the PID namespace of another container (`--pid`)", "it runs and stops, and touches no process of the other",
+@row("the PID namespace of another container (`--pid`)", "runs and stops, and signals no process of the other container",
      ("drainit", "tini", "s6", "supervisord"), alone=True)
 def shared_namespace(run):
     with Run("tini") as other:

@@ -12,7 +12,7 @@ from tools import Service
 row, tested = group("Output")
 
 
-@row("nobody reads the log, and the process writes at full speed", "it still gets SIGTERM and ends in time")
+@row("nobody reads the log, and the process writes at full speed", "the process still gets SIGTERM and ends in time")
 def no_reader(run):
     reader, writer = os.pipe()
     run.start(run.service("a", "flood", log=True), stdout=writer).wait("a")
@@ -25,7 +25,7 @@ def no_reader(run):
 
 
 # envoyproxy/envoy#14066, webdevops#207: a pipe belongs to who made it, and /dev/stdout opens it anew.
-@row("a process of another user (`user`) opens `/dev/stdout`", "its line arrives (drainit: with `log`)",
+@row("a process of another user (`user`) opens `/dev/stdout`", "the line arrives (drainit: with `log`)",
      ("drainit", "s6", "supervisord"))
 def stdout_of_another(run):
     run.start(Service("a", ["sh", "-c", "echo through >/dev/stdout; exec sleep 60"], log=True, user="nobody"))
@@ -33,7 +33,7 @@ def stdout_of_another(run):
     run.stop(None)
 
 
-@row("the reader of the log goes away", "nothing ends, SIGTERM ends it with 0")
+@row("the reader of the log goes away", "nothing ends; SIGTERM ends the container with 0")
 def reader_gone(run):
     reader, writer = os.pipe()
     run.start(run.service("a", f"await={run.dir}/go", "lines=100,x", log=True), stdout=writer).wait("a")
@@ -43,14 +43,14 @@ def reader_gone(run):
     run.wait("a", what="lines").stop().ended_well("a")
 
 
-@row("stdout and stderr are closed", "runs and stops, 0")
+@row("stdout and stderr are closed", "runs and stops, code 0")
 def closed(run):
     run.start(run.service("a", "raw=x", log=True), prefix=["sh", "-c", 'exec "$@" >&- 2>&-', "sh"])
     run.wait("a", what="raw").stop().ended_well("a")
 
 
 # holds: C437
-@row("a line of 1 GB", "not a byte is lost, and the init stays below 64 MiB", alone=True)
+@row("a line of 1 GB", "no byte is lost, and the tool uses less than 64 MiB", alone=True)
 def gigabyte(run):
     reader, writer = os.pipe()
     seen = []
@@ -88,7 +88,7 @@ def bytes_of_any_kind(run):
     run.stop(None)
 
 
-@row("a last line without a newline", "not lost")
+@row("a last line without a newline", "the line arrives")
 def last_line(run):
     run.start(Service("a", ["sh", "-c", "printf last; exit 3"], log=True)).end()
     run.check(b"last" in run.text(), "lost")
@@ -96,7 +96,7 @@ def last_line(run):
 
 # docker/docs#17298
 # holds: C436
-@row("8 processes write lines of 20,000 characters at the same time", "no line is mixed with another, and none is lost",
+@row("8 processes write lines of 20,000 characters at the same time", "no lines are mixed or lost",
      SUPERVISORS)
 def long_lines(run):
     names, number, length = "abcdefgh", 50, 20_000

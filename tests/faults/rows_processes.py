@@ -17,7 +17,7 @@ WALL = 0x40000000
 
 
 # multirun#15, Supervisor#936, apple/container#1225, containerd#13334, #9979
-@row("20,000 orphans end as fast as they can be forked", "all are reaped, then SIGTERM ends it with 0")
+@row("20,000 orphans end as fast as they can be forked", "all are reaped, then SIGTERM ends the container with 0")
 def storm(run):
     over = run.dir / "over"
     run.start(run.service("a", "torrent=20000", f"touch={over}")).wait("a")
@@ -28,36 +28,36 @@ def storm(run):
 
 # dumb-init#212, #80, #141
 # holds: S65
-@row("a daemon (double fork) that takes 300 ms to end", "it gets SIGTERM and this time, 0")
+@row("a daemon (double fork) that takes 300 ms to end", "the daemon gets SIGTERM and this time, code 0")
 def daemon(run):
     run.start(run.service("a", "daemon=b,on=TERM:exit:0:300")).wait("b").stop(0).ended_well("a", "b")
 
 
-@row("a daemon that ignores SIGTERM", "killed, and the code shows it: 137")
+@row("a daemon that ignores SIGTERM", "the daemon is killed, and the container ends with 137")
 def stubborn_daemon(run):
     run.start(run.service("a", "daemon=b,on=TERM:ignore")).wait("b").stop(137).ended_well("a")
     run.check(run.events("got SIGTERM", "b"), "killed cold")
 
 
 # Supervisor#1101, #1158, #1396
-@row("a child of the process outlives it (same process group)", "it gets SIGTERM and 300 ms, 0")
+@row("a child of the process outlives it (same process group)", "gets SIGTERM and 300 ms, code 0")
 def grandchild(run):
     run.start(run.service("a", "spawn=b,on=TERM:exit:0:300")).wait("b").stop(0).ended_well("a", "b")
 
 
-@row("a daemon outlives a process that exits with 3", "it gets SIGTERM, and the container ends with 3")
+@row("a daemon outlives a process that exits with 3", "the daemon gets SIGTERM, and the container ends with 3")
 def daemon_of_the_dead(run):
     run.start(run.service("a", "daemon=b,on=TERM:exit:0:300", "exit=3")).end(3).ended_well("b")
 
 
 # Those that do not stop daemons at all leave them to the kernel.
-@row("10,000 daemons", "they are stopped in time, 0", ("drainit", "s6", "Horust"), alone=True)
+@row("10,000 daemons", "all are stopped in time, code 0", ("drainit", "s6", "Horust"), alone=True)
 def horde(run):
     run.start(run.service("a", "horde=10000")).wait("a", what="horde")
     run.check(len(run.inside()) > 9000, "the machine has no room").stop(0)
 
 
-@row("50 levels of processes, each in a session of its own", "all get SIGTERM and end in time, 0")
+@row("50 levels of processes, each in a session of its own", "all get SIGTERM and end in time, code 0")
 def deep(run):
     script, deepest = run.dir / "level", run.dir / "deepest"
     script.write_text(f"""#!/bin/sh
@@ -72,7 +72,7 @@ wait
     run.check(len(asked) == 51, f"{51 - len(asked)} killed cold")
 
 
-@row("50 services in a chain", "stopped one after the other, in order, 0", SUPERVISORS)
+@row("50 services in a chain", "stopped one after the other, in order, code 0", SUPERVISORS)
 def fifty(run):
     names = [f"p{number}" for number in range(50)]
     run.start(*(run.service(name, after=after) for name, after in zip(names, ["", *names])))
@@ -80,7 +80,7 @@ def fifty(run):
     run.wait(*names).stop().in_order(*reversed(names))
 
 
-@row("the process is stopped by a debugger", "SIGKILL at its deadline, 137")
+@row("the process is stopped by a debugger", "SIGKILL at the deadline, and the container ends with 137")
 def traced(run):
     run.start(Service("a", ["sleep", "60"]))
     (pid,) = run.until(lambda: run.inside("sleep"), "process")
@@ -120,7 +120,7 @@ ctypes.CDLL(None).syscall(60 if os.uname().machine == "x86_64" else 93, 0)
 """
 
 
-@row("a daemon whose main thread has ended (it looks like a zombie)", "it gets SIGTERM and 300 ms, 0")
+@row("a daemon whose main thread has ended (it looks like a zombie)", "gets SIGTERM and 300 ms, code 0")
 def leaderless(run):
     script = run.dir / "daemon.py"
     script.write_text(LEADERLESS)
@@ -131,7 +131,7 @@ def leaderless(run):
 
 
 # holds: S66
-@row("a daemon that forks and ends at full speed, so that no scan finds it", "the container ends in time, 137",
+@row("a daemon that forks and ends at full speed, so that no scan finds it", "the container ends in time, with 137",
      ("drainit", "s6"))
 def relay(run):
     run.start(run.service("a", f"relay=0,{run.dir}/relay")).wait("a", what="relay").stop(137)
@@ -164,19 +164,19 @@ def is_locked(path):
 
 
 # linuxserver/docker-openssh-server#76, s6-overlay#634
-@row("not as PID 1: a daemon that takes 300 ms to end", "it gets SIGTERM and this time, nothing stays", BESIDE)
+@row("not as PID 1: a daemon that takes 300 ms to end", "the daemon gets SIGTERM and this time, and no process stays behind", BESIDE)
 def daemon_beside_an_init(run):
     not_init(run, "daemon=b,on=TERM:exit:0:300")
     run.check(not run.inside("child"), "an orphan stays").ended_well("a", "b")
 
 
-@row("not as PID 1: a daemon that forks and ends every 2 ms and ignores SIGTERM", "nothing stays", (US,))
+@row("not as PID 1: a daemon that forks and ends every 2 ms and ignores SIGTERM", "no process stays behind", (US,))
 def relay_beside_an_init(run):
     not_init(run, f"relay=2000,{run.dir}/relay")
     run.check(not is_locked(run.dir / "relay"), "an orphan stays")
 
 
-@row("not as PID 1: ten daemons that fork and end at full speed", "nothing stays, or the code shows it: 137", (US,))
+@row("not as PID 1: ten daemons that fork and end at full speed", "no process stays behind, or the exit code is 137", (US,))
 def fast_relay_beside_an_init(run):
     relays = [run.dir / f"relay{number}" for number in range(10)]
     not_init(run, *(f"relay=0,{relay}" for relay in relays))
@@ -186,7 +186,7 @@ def fast_relay_beside_an_init(run):
 
 # s6-overlay#182
 # holds: S68
-@row("not as PID 1: beside processes of others", "they are left alone", BESIDE)
+@row("not as PID 1: other processes run beside the tool", "the other processes get no signal", BESIDE)
 def bystander(run):
     not_init(run, f"touch={run.dir}/up")
     run.check(run.inside("sleep"), "stops the other").ended_well("a")

@@ -31,7 +31,7 @@ def empty(filler):
 
 
 @row("no process can be forked (`prlimit --nproc`) when one is to be restarted",
-     "tried again until it can; the others run on", ("drainit", "s6", "supervisord"))
+     "the restart is tried again until it succeeds; the other processes keep running", ("drainit", "s6", "supervisord"))
 def no_fork(run):
     run.as_user(limits=["prlimit", "--nproc=60"])
     run.start(run.service("a", restart=True), run.service("b", restart=True)).wait("a", "b")
@@ -56,7 +56,7 @@ def outside(run, name):
     return None
 
 
-@row("64 MiB of address space for the init and its processes", "runs and stops, or refuses with a code that is not 0")
+@row("64 MiB of address space for the tool and its processes", "runs and stops, or refuses with another code than 0")
 def no_memory(run):
     run.start(run.service("a", log=True), prefix=["prlimit", f"--as={64 << 20}"])
     time.sleep(2)
@@ -66,7 +66,7 @@ def no_memory(run):
         run.wait("a").stop().ended_well("a")
 
 
-@row("20 descriptors", "three processes with logs run, or it refuses with a code that is not 0", SUPERVISORS)
+@row("20 descriptors", "three processes with logs run, or the tool refuses with another code than 0", SUPERVISORS)
 def no_descriptors(run):
     names = ["a", "b", "c"]
     run.start(*(run.service(name, log=True) for name in names), prefix=["prlimit", "--nofile=20"])
@@ -77,7 +77,7 @@ def no_descriptors(run):
         run.wait(*names).stop().ended_well(*names)
 
 
-@row("the disk of a log file is full (a tmpfs)", "the process is not held up", SUPERVISORS)
+@row("the disk of a log file is full (a tmpfs)", "the process is not blocked", SUPERVISORS)
 def disk_full(run):
     full, done = run.dir / "full", run.dir / "done"
     full.mkdir()
@@ -113,7 +113,7 @@ def restarts(run):
     run.stop(None).check(many < few + 5, f"{many - few} stay")
 
 
-@row("a read-only root file system with one writable directory", "runs and stops, 0")
+@row("a read-only root file system with one writable directory", "runs and stops, code 0")
 def read_only(run):
     run.start(run.service("a"),
               setup=f"mount -t proc none /proc && mount --bind {run.dir} {run.dir} && mount -o remount,bind,ro /")
@@ -121,7 +121,7 @@ def read_only(run):
 
 
 # s6-overlay#600, #526, #578, #551, #397, #427
-@row("the files of the tool lie on a `noexec` mount, as `/run` often is", "runs and stops, 0",
+@row("the files of the tool lie on a `noexec` mount, as `/run` often is", "runs and stops, code 0",
      ("drainit", "s6", "supervisord"))
 def noexec(run):
     run.start(run.service("a"),
@@ -130,21 +130,21 @@ def noexec(run):
     run.wait("a").stop().ended_well("a")
 
 
-@row("no /proc", "a process and its daemon get SIGTERM and their time, 0")
+@row("no /proc", "a process and its daemon get SIGTERM and their time, code 0")
 def no_proc(run):
     daemon, process = (" ".join(run.child(*child)) for child in (("b", "on=TERM:exit:0:300"), ("a",)))
     run.start(Service("a", ["sh", "-c", f"setsid {daemon} & exec {process}"]), setup="mount -t tmpfs none /proc")
     run.wait("a", "b").stop().ended_well("a", "b")
 
 
-@row("no /dev", "runs and stops, 0")
+@row("no /dev", "runs and stops, code 0")
 def no_dev(run):
     run.start(run.service("a"), setup="mount -t proc none /proc && mount -t tmpfs none /dev").wait("a")
     run.stop().ended_well("a")
 
 
 # SeleniumHQ/docker-selenium#802, rstudio/helm#263, pulsar-manager#407
-@row("any user, no capability, no new privileges", "runs and stops, 0")
+@row("any user, no capability, no new privileges", "runs and stops, code 0")
 def no_privileges(run):
     run.as_user(limits=["setpriv", "--no-new-privs"])
     run.start(run.service("a")).wait("a").stop().ended_well("a")
@@ -176,19 +176,19 @@ def survey(run, option, limits):
     run.check(not faults, f"{len(faults)} of {len(limits)}: {', '.join(faults[:2])}")
 
 
-@row("every number of descriptors from 12 to 40", "runs and stops, or refuses with a code that is not 0", NAMELESS,
+@row("every number of descriptors from 12 to 40", "runs and stops, or refuses with another code than 0", NAMELESS,
      alone=True)
 def descriptors(run):
     survey(run, "nofile", range(12, 41))
 
 
-@row("every number of processes and threads from 1 to 20", "runs and stops, or refuses with a code that is not 0",
+@row("every number of processes and threads from 1 to 20", "runs and stops, or refuses with another code than 0",
      NAMELESS, alone=True)
 def processes(run):
     survey(run, "nproc", range(1, 21))
 
 
-@row("every size of address space from 24 to 64 MiB", "runs and stops, or refuses with a code that is not 0", NAMELESS,
+@row("every size of address space from 24 to 64 MiB", "runs and stops, or refuses with another code than 0", NAMELESS,
      alone=True)
 def memory(run):
     survey(run, "as", [limit << 20 for limit in range(24, 65, 2)])

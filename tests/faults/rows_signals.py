@@ -12,13 +12,13 @@ row, tested = group("Signals, and processes that do not obey")
 
 
 # s6-overlay#204, #628, #331: the grace period is always slept in full.
-@row("SIGTERM", "the process gets it, and the container ends with 0 as soon as it has ended")
+@row("SIGTERM", "the process gets SIGTERM, and the container ends with 0 as soon as the process has ended")
 def term(run):
     run.start(run.service("a", "on=TERM:exit:0:300")).wait("a").stop().ended_well("a").promptly()
 
 
 # Supervisor#122, process-compose#145; docker/compose#9800 slow.
-@row("SIGTERM, three processes in a chain", "each ends before the one that it needs is asked to", SUPERVISORS)
+@row("SIGTERM, three processes in a chain", "each process ends before its dependency gets SIGTERM", SUPERVISORS)
 def chain(run):
     run.start(run.service("a", "on=TERM:exit:0:100"), run.service("b", "on=TERM:exit:0:100", after="a"),
               run.service("c", "on=TERM:exit:0:100", after="b"))
@@ -26,17 +26,17 @@ def chain(run):
 
 
 # process-compose#280
-@row("a process ignores SIGTERM", "SIGKILL at its deadline, and the code shows it: 137")
+@row("a process ignores SIGTERM", "SIGKILL at the deadline, and the container ends with 137")
 def ignores(run):
     run.start(run.service("a", "on=TERM:ignore")).wait("a").stop(137)
 
 
-@row("a process and its child ignore SIGTERM", "SIGKILL to both at the deadline, 137")
+@row("a process and its child ignore SIGTERM", "SIGKILL to both at the deadline, and the container ends with 137")
 def ignore_together(run):
     run.start(run.service("a", "spawn=b,on=TERM:ignore", "on=TERM:ignore")).wait("a", "b").stop(137)
 
 
-@row("the first of a chain to stop ignores SIGTERM", "the others still stop in order", SUPERVISORS)
+@row("the first of a chain to stop ignores SIGTERM", "the other processes still stop in order", SUPERVISORS)
 def ignores_first(run):
     run.start(run.service("a", "on=TERM:exit:0:100"), run.service("b", "on=TERM:exit:0:100", after="a"),
               run.service("c", "on=TERM:ignore", after="b"))
@@ -44,20 +44,20 @@ def ignores_first(run):
 
 
 # s6-overlay#554, #337, #457, #333, emissary#4112
-@row("all of ten processes in a chain ignore SIGTERM", "the grace period of the container is kept, 137", SUPERVISORS)
+@row("all of ten processes in a chain ignore SIGTERM", "the container ends within its grace period, with 137", SUPERVISORS)
 def all_ignore(run):
     names = [f"p{number}" for number in range(10)]
     services = [run.service(name, "on=TERM:ignore", after=after) for name, after in zip(names, ["", *names])]
     run.start(*services).wait(*names).stop(137)
 
 
-@row("SIGTERM twice at once", "one stop, 0")
+@row("SIGTERM twice at once", "one stop, code 0")
 def twice(run):
     run.start(run.service("a", "on=TERM:exit:0:300")).wait("a").signal().stop().ended_well("a")
 
 
 # docker/cli#3909
-@row("SIGHUP, SIGUSR1 and SIGUSR2", "nothing ends: the process has no handlers for them")
+@row("SIGHUP, SIGUSR1 and SIGUSR2", "nothing ends, although the process has no handlers for these signals")
 def user_signals(run):
     starts = run.dir / "starts"
     run.start(Service("a", ["sh", "-c", f"echo start >>{starts}; exec sleep 60"]))
@@ -70,7 +70,7 @@ def user_signals(run):
     run.stop(None)
 
 
-@row("10,000 signals a second for 2 s (CHLD, CONT, WINCH)", "SIGTERM is still heard in time")
+@row("10,000 signals a second for 2 s (CHLD, CONT, WINCH)", "SIGTERM still ends the container in time")
 def flood(run):
     run.start(run.service("a")).wait("a")
     pid, began = run.pid, time.monotonic()
@@ -80,7 +80,7 @@ def flood(run):
     run.stop().ended_well("a")
 
 
-@row("SIGTERM to every process at once", "all end in time, 0")
+@row("SIGTERM to every process at once", "all processes end in time, code 0")
 def everybody(run):
     run.start(run.service("a", "on=TERM:exit:0:200")).wait("a")
     inside = run.inside()
@@ -90,14 +90,14 @@ def everybody(run):
     run.end(0).ended_well("a")
 
 
-@row("the process is stopped (SIGSTOP)", "it is woken to end by itself, 0")
+@row("the process is stopped (SIGSTOP)", "the process is continued (SIGCONT) and ends by itself, code 0")
 def stopped(run):
     run.start(run.service("a", "on=TERM:exit:0:100")).wait("a")
     run.signal(signal.SIGSTOP, pid=run.inside("child")[0]).stop().ended_well("a")
 
 
 # docker/compose#2619, #9800
-@row("SIGTERM, three processes that do not need each other", "asked to end at the same time", SUPERVISORS)
+@row("SIGTERM, three independent processes", "all get SIGTERM at the same time", SUPERVISORS)
 def independent(run):
     names = ("a", "b", "c")
     run.start(*(run.service(name, "on=TERM:exit:0:500") for name in names)).wait(*names).stop(None).ended_well(*names)
@@ -110,7 +110,7 @@ EXEC = {"drainit": [kit.DRAINIT, "exec"], "tini": [kit.which("tini")]}
 
 
 # moby#43776, sapcc/helm-charts#11680
-@row("SIGTERM to the whole process group (`drainit exec -g`, `tini -g`)", "a child of the process gets it and its time",
+@row("SIGTERM to the whole process group (`drainit exec -g`, `tini -g`)", "a child of the process gets SIGTERM and its time",
      tuple(EXEC))
 def whole_group(run):
     command = run.child("a", "spawn=b,on=TERM:exit:0:100", "on=TERM:exit:0:300")

@@ -17,7 +17,7 @@ READY = ("drainit", "s6", "Horust")
 DAY = 86400
 
 
-@row("a machine that has been up for 100 days (time namespace)", "runs and stops, 0")
+@row("a machine that has been up for 100 days (time namespace)", "runs and stops, code 0")
 def uptime(run):
     offset = str(100 * DAY)
     run.start(run.service("a"), options=["--time", "--boottime", offset, "--monotonic", offset])
@@ -72,7 +72,7 @@ def suspend(run, seconds):
     run.since = since
 
 
-@row("everything is suspended for 3 s (SIGSTOP and SIGCONT to all)", "goes on, nothing is restarted, 0")
+@row("everything is suspended for 3 s (SIGSTOP and SIGCONT to all)", "the processes keep running, nothing is restarted, code 0")
 def suspended(run):
     run.start(run.service("a")).wait("a")
     suspend(run, 3)
@@ -91,7 +91,7 @@ while True:
 """
 
 
-@row("everything is suspended for 3 s, with a watchdog of 1 s", "goes on, nothing is restarted, 0", (US,))
+@row("everything is suspended for 3 s, with a watchdog of 1 s", "the processes keep running, nothing is restarted, code 0", (US,))
 def suspended_with_watchdog(run):
     starts = run.dir / "starts"
     run.start(Service("a", ["/usr/bin/python3", "-c", WATCHDOG, str(starts)], restart=True,
@@ -104,7 +104,7 @@ def suspended_with_watchdog(run):
     run.check(starts.read_text() == "start\n", "restarted").stop(None)
 
 
-@row("everything is suspended for 3 s during the stop", "it ends soon after")
+@row("everything is suspended for 3 s during the stop", "the container ends soon after")
 def suspended_stop(run):
     run.start(run.service("a", "on=TERM:exit:0:800")).wait("a").signal()
     time.sleep(0.3)
@@ -112,14 +112,14 @@ def suspended_stop(run):
     run.end()
 
 
-@row("never ready", "the container ends with 1, what needs it never starts", READY)
+@row("never ready", "the container ends with 1, and the dependent never starts", READY)
 def never_ready(run):
     run.start(run.service("a", ready=f"{run.dir}/never"), run.service("b", after="a"))
     run.end(1).check(not run.events("start", "b"), "started b").ended_well("a")
 
 
 # Supervisor#122, #805, #954, #1336, #1450
-@row("ready after 1.5 s", "what needs it waits", READY)
+@row("ready after 1.5 s", "the dependent waits", READY)
 def late(run):
     ready = run.dir / "ready"
     run.start(run.service("a", "sleep=1500", f"touch={ready}", ready=str(ready), ready_within=5),
@@ -131,14 +131,14 @@ def late(run):
 
 
 # Horust#58, s6-overlay#566, pebble#502
-@row("SIGTERM while it waits for a process that is not ready",
-     "prompt: the process gets SIGTERM, what needs it never starts, 0", READY)
+@row("SIGTERM while a process is not ready yet",
+     "the process gets SIGTERM at once, the dependent never starts, code 0", READY)
 def term_while_waiting(run):
     run.start(run.service("a", ready=f"{run.dir}/never", ready_within=30), run.service("b", after="a")).wait("a")
     run.stop().ended_well("a").check(not run.events("start", "b"), "started b").check(run.took < 3, f"{run.took:.1f} s")
 
 
-@row("a readiness probe that hangs", "given up in time: the container ends with 1", READY)
+@row("a readiness probe that hangs", "the container ends in time with 1", READY)
 def probe_hangs(run):
     run.start(run.service("a", probe="sleep 60"), run.service("b", after="a"))
     run.end(1).check(not run.events("start", "b"), "started b")
@@ -157,7 +157,7 @@ def flapping(run):
 
 
 @row("SIGTERM at every millisecond from 0 to 200 after the exec (peers: at every tenth)",
-     "heard: at most 5 % come before the program can block them", alone=True)
+     "SIGTERM ends the container; at most 5 % arrive before the program can block signals", alone=True)
 def term_at_start(run):
     step = 1 if run.tool == US else 10
 

@@ -178,7 +178,8 @@ class Run:
     def wait(self, *names, what="handling"):
         """Waits until these children have recorded it."""
         for name in names:
-            self.until(lambda name=name: self.events(what, name), f"`{what}` of {name}")
+            missing = f"start of {name}" if what == "handling" else f"`{what}` of {name}"
+            self.until(lambda name=name: self.events(what, name), missing)
         return self
 
     def signal(self, number=signal.SIGTERM, pid=None):
