@@ -57,7 +57,7 @@ pub struct History {
     pub failure: Reason,
     /// Why its last liveness probe failed.
     pub unhealthy: Reason,
-    /// What may go wrong in its drain; `None` until that is known.
+    /// The risks of its drain; `None` while they are unknown.
     pub drain_warnings: Option<Rc<[String]>>,
     /// When the process was asked to end, by which signal, and the time from then to SIGKILL.
     pub(super) asked: Option<(Time, Signal, Duration)>,

@@ -148,7 +148,7 @@ fn an_idle_gateway_is_drained_for_min_and_stopped_in_order() {
 // holds: S116, S117, S217
 #[test]
 fn an_end_before_the_drain_is_reported() {
-    let is_told = |spec: Spec, before: &[(u64, Event)], end| {
+    let is_passed = |spec: Spec, before: &[(u64, Event)], end| {
         let mut play = Play::up(spec);
         for (at, event) in before {
             play.at(*at, *event);
@@ -158,15 +158,15 @@ fn an_end_before_the_drain_is_reported() {
     let term = (1000, Event::Signal(Signal::TERM));
     let by_term = Event::Exited { process: ROUTER, end: End::Signal(Signal::TERM), remains: false };
     for end in [exited(ROUTER), by_term] {
-        assert!(is_told(gateway(), &[term], end), "an Envoy does not end in answer to its drain");
-        assert!(!is_told(gateway(), &[term, (1080, INT)], end), "asked to end");
-        assert!(!is_told(gateway(), &[], end), "nothing else stops");
+        assert!(is_passed(gateway(), &[term], end), "an Envoy does not end in answer to its drain");
+        assert!(!is_passed(gateway(), &[term, (1080, INT)], end), "asked to end");
+        assert!(!is_passed(gateway(), &[], end), "nothing else stops");
     }
     let mut spec = gateway();
     spec.processes[ROUTER.index()].drain.as_mut().unwrap().closes = false;
-    assert!(!is_told(spec.clone(), &[term], exited(ROUTER)), "its end may be its answer");
+    assert!(!is_passed(spec.clone(), &[term], exited(ROUTER)), "its end may be its answer");
     spec.readiness_delay = MS(5000);
-    assert!(is_told(spec, &[term], exited(ROUTER)), "nobody has asked it yet");
+    assert!(is_passed(spec, &[term], exited(ROUTER)), "nobody has asked it yet");
 }
 
 // holds: S235

@@ -1,4 +1,4 @@
-//! Plays many scenarios, and adds up what they were.
+//! Plays many scenarios, and counts the results.
 
 use std::ops::Range;
 use std::sync::Mutex;
@@ -8,13 +8,13 @@ use std::thread;
 use crate::scenario::Scenario;
 use crate::{Broken, run};
 
-/// A thread takes so many seeds at a time.
+/// A thread takes this many seeds at a time.
 const CHUNK: u64 = 1000;
 
-/// No further seeds are played after so many that broke a promise.
+/// After this many breaches no more seeds are played.
 const ENOUGH: usize = 100;
 
-/// The sum of some runs.
+/// The sums of many runs.
 #[derive(Debug, Default)]
 pub(super) struct Count {
     pub(super) runs: u64,
@@ -46,7 +46,7 @@ impl Count {
     }
 }
 
-/// Plays the scenarios of some seeds on all cores. Runs that broke a promise are in the order of their seeds.
+/// Plays the scenarios of these seeds on all cores. Breaches are in the order of their seeds.
 pub(super) fn count(seeds: Range<u64>, scenario: impl Fn(u64) -> Scenario + Sync) -> Count {
     let sum = Mutex::new(Count::default());
     let chunks: Vec<u64> = seeds.clone().step_by(CHUNK as usize).collect();
@@ -66,7 +66,7 @@ pub(super) fn count(seeds: Range<u64>, scenario: impl Fn(u64) -> Scenario + Sync
     sum
 }
 
-/// Does something with each of these, in order, on all cores.
+/// Calls `work` with each element, in order, on all cores.
 pub(super) fn on_all_cores<T: Sync>(all: &[T], work: impl Fn(&T) + Sync) {
     let next = AtomicUsize::new(0);
     let work = || {
@@ -78,7 +78,7 @@ pub(super) fn on_all_cores<T: Sync>(all: &[T], work: impl Fn(&T) + Sync) {
     thread::scope(|scope| (0..cores).for_each(|_| drop(scope.spawn(work))));
 }
 
-/// Names the seed of a panic.
+/// Prints the seed if its run panics.
 struct Named(u64);
 
 impl Drop for Named {

@@ -927,9 +927,9 @@ impl<'a> Checker<'a> {
                 let other = other.filter(|_| self.of(process).update == Update::HotRestart);
                 if let Some(other) = other {
                     let proc = procs[other.index()];
-                    let is_spoilt = proc.was_failed_on && self.is_current(process);
+                    let is_spoilt = proc.newer_failed && self.is_current(process);
                     self.hold(!is_spoilt, "a start beside an epoch that lets no other take over");
-                    let ends = proc.is_told
+                    let ends = proc.is_passed
                         || self.at[other.index()].signalled
                         || self.at[other.index()].group_killed
                         || self.at[other.index()].asked.is_some()

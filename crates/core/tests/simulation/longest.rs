@@ -1,4 +1,4 @@
-//! What holds for the longest shutdown of every graph.
+//! Promises that hold for the longest shutdown of every graph.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use drainit_core::spec::Spec;
 use drainit_core::timeline::{Step, StepKind, Timeline};
 use drainit_core::types::{StartCondition, Time};
 
-/// The random graph of a seed, changed so that every process can become ready.
+/// The random graph of a seed, changed so that every process becomes ready.
 fn startable(seed: u64) -> Spec {
     let mut spec = Spec::clone(&Scenario::new(seed).spec);
     for index in 0..spec.processes.len() {
@@ -60,7 +60,7 @@ fn the_critical_path_leads_without_a_gap_from_t0_to_an_end_in_time() {
 
 // holds: S11, S12, C615
 #[test]
-fn drains_begin_after_the_delay_and_the_hook_which_begin_together() {
+fn drains_begin_after_the_delay_and_the_hook() {
     for_each(|spec, timeline, _| {
         let is_first = |step: &&Step| match step.kind {
             StepKind::ReadinessDelay => true,
@@ -76,7 +76,7 @@ fn drains_begin_after_the_delay_and_the_hook_which_begin_together() {
 
 // holds: S38, S111
 #[test]
-fn drains_last_at_most_their_time_and_after_an_unasked_end_min() {
+fn drains_last_at_most_time_or_after_an_unasked_end_min() {
     for_each(|spec, timeline, asked| {
         for step in timeline.steps.iter().filter(|step| step.kind == StepKind::Drain) {
             let drain = spec.processes[step.process.unwrap().index()].drain.unwrap();

@@ -1,4 +1,4 @@
-//! Simulation: the core against random processes, faults and timing, instead of sleeping.
+//! A simulation plays the core against random processes, faults and timing, without sleeping.
 //!
 //! A seed determines a [`Scenario`]. [`run`] plays it in simulated time, and [`Checker`] compares
 //! every step with the promises of `docs/shutdown.md`. There are two modes:
@@ -6,11 +6,11 @@
 //! - *Safety* ([`Scenario::new`]): faults may happen at any time, and every promise holds at every
 //!   step.
 //! - *Liveness* ([`Scenario::live`]): after a random time no more faults happen and a stop signal
-//!   comes. From then on the shutdown ends by itself, in order and in time. In safety mode a later
-//!   fault could hide that it would not.
+//!   comes. From then on the shutdown must end by itself, in order and in time. In safety mode a
+//!   later fault could hide a shutdown that does not.
 //!
-//! `tests` plays random graphs. Single schedules with known actions are in `cases`. `longest` checks the
-//! longest shutdowns of `timeline`.
+//! `tests` plays random graphs. `cases` has single schedules with known actions. `longest` checks
+//! the longest shutdowns of `timeline`.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
@@ -50,7 +50,7 @@ use drainit_core::types::{
 /// Longer than any scenario may take.
 const FOREVER: Duration = Duration::from_secs(3600);
 
-/// More than any scenario has, unless it goes round in a circle at one moment.
+/// More events than any scenario has, unless it repeats itself without an end.
 const MOST_EVENTS: u64 = 1_000_000;
 
 /// A promise that a run has broken.
@@ -80,8 +80,8 @@ pub(crate) enum Seen<'a> {
     Action(&'a Action),
 }
 
-/// What was seen of a watched file, for another slot of its process.
-fn of_file(event: Event, process: ProcessId) -> Event {
+/// Moves an event of a watched file to another slot of its process.
+fn for_slot(event: Event, process: ProcessId) -> Event {
     match event {
         Event::FileSeen { watch, .. } => Event::FileSeen { process, watch },
         Event::FileQuiet { watch, is_new, .. } => Event::FileQuiet { process, watch, is_new },
@@ -97,7 +97,7 @@ pub(crate) fn run(scenario: &Scenario) -> Result<Run, Broken> {
     watch(scenario, &mut |_, _| {})
 }
 
-/// The same, and shows every step.
+/// Plays one scenario to its end, and passes every step to `seen`.
 pub(crate) fn watch(
     scenario: &Scenario,
     seen: &mut dyn FnMut(Time, Seen<'_>),
@@ -128,10 +128,10 @@ pub(crate) fn watch(
             && machine.state().completes(*process, *end)
         {
             *remains = false;
-            world.leaves_behind(*process);
+            world.drop_group(*process);
         }
         if now.since(start) > FOREVER || events > MOST_EVENTS {
-            return Err(broken(now, "it never ends"));
+            return Err(broken(now, "the run never ends"));
         }
         if let Event::Requested { process, request } = event
             && machine.may_request(process, request).is_err()
@@ -142,11 +142,11 @@ pub(crate) fn watch(
         if let Event::FileSeen { process: old, watch }
         | Event::FileQuiet { process: old, watch, .. } = event
         {
-            // An instance that is about to replace this one watches its files, too.
+            // A new instance that is about to replace this one watches its own files.
             let state = machine.state();
             let new = world.slots.all().find(|id| state.role(*id) == Role::New { old });
             let new = new.filter(|id| watch < state.process(*id).watch.len());
-            first.extend(new.map(|process| of_file(event, process)));
+            first.extend(new.map(|process| for_slot(event, process)));
         }
         checker.event(now, event);
         let actions = match reload {
@@ -162,7 +162,7 @@ pub(crate) fn watch(
             }
             None => {
                 seen(now, Seen::Event(event));
-                // As the supervisor does: what happens at a limit comes before it.
+                // As in the supervisor, an event comes before a limit at the same time.
                 match machine.next_wakeup() {
                     Some(due) if due <= now && event != Event::Tick => {
                         machine.handle_early(now, event)
@@ -200,15 +200,15 @@ pub(crate) fn watch(
     };
     let run = Run { end: world.now, events, killed: journal.killed() };
     checker.holds_report(run.killed);
-    // A part of the runs is enough.
+    // Checking some of the runs is enough.
     if scenario.seed.is_multiple_of(8) {
         let report = journal.data(run.end, exit_code, machine.state(), |_| String::new());
         checker.holds_steps(&report);
     }
-    // Later events have no effect.
+    // Events after the exit have no effect.
     for event in [Event::Tick, Event::Signal(Signal::TERM), Event::Leftovers(3)] {
         if !machine.handle(run.end + Duration::from_secs(9), event).is_empty() {
-            checker.fail("something is done after the exit");
+            checker.fail("the core acts after the exit");
         }
     }
     match checker.broken() {

@@ -1,8 +1,9 @@
-//! The events of a run: the behaviour of each process, signals, requests and faults.
+//! The scenario of a run: the behaviour of each process, signals, requests and faults.
 
 use crate::*;
 
-/// A small generator (xorshift64*), so that a seed gives the same scenario with every version.
+/// A small generator (xorshift64*), so that a seed gives the same scenario with every version of
+/// Rust.
 pub(crate) struct Rng(u64);
 
 impl Rng {
@@ -34,7 +35,7 @@ impl Rng {
         Duration::from_millis(self.below(below))
     }
 
-    /// A time around a limit, half of all times a short one.
+    /// A time around a limit; in half of all cases a short time.
     fn about(&mut self, limit: Duration) -> Duration {
         let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX / 8);
         let below = if self.once_in(2) { limit / 16 } else { limit + limit / 4 };
@@ -50,22 +51,22 @@ impl Rng {
     }
 }
 
-/// A kind of fault, or of what else may go wrong.
+/// A kind of fault.
 #[derive(Clone, Copy, Debug)]
 enum Fault {
     /// A process ends by itself, or a oneshot fails.
     Ends,
-    /// Its command cannot be executed.
+    /// The command of a process cannot be executed.
     SpawnFails,
-    /// It is never ready.
+    /// A process never becomes ready.
     NeverReady,
-    /// Its liveness probes fail.
+    /// The liveness probes of a process fail.
     Hangs,
-    /// It does not end after its stop signal.
+    /// A process does not end after its stop signal.
     IgnoresStop,
-    /// It does not end after KILL.
+    /// A process does not end after SIGKILL.
     SurvivesKill,
-    /// Its process group outlives it.
+    /// The process group outlives the process.
     LeavesGroup,
     /// A hook does not end.
     HookHangs,
@@ -73,26 +74,26 @@ enum Fault {
     /// A request to drain is not answered.
     DrainUnanswered,
     DrainRefused,
-    /// It never reports that it is drained.
+    /// A process never reports that it is drained.
     NeverReports,
     /// A request to close the listeners is not answered.
     CloseUnanswered,
-    /// Its connections cannot be counted.
+    /// The connections of a process cannot be counted.
     NoStatistics,
     /// An Envoy is not live when its drain begins.
     NotLive,
-    /// Leftover processes.
+    /// Leftovers exist.
     Leftovers,
 }
 
-/// Probabilities of one scenario, each `1 in n`. They are drawn for each seed, and so is which kinds
-/// of faults there are at all: with all of them at fixed rates, two rare ones would hardly ever
-/// coincide, and frequent ones would hide each other.
+/// Probabilities of one scenario, each `1 in n`. A seed draws them, and also which kinds of faults
+/// exist at all: with all kinds at fixed rates, two rare faults would hardly ever come together,
+/// and frequent faults would hide each other.
 pub(super) struct Odds {
     faults: [u64; Fault::Leftovers as usize + 1],
-    /// The container outlives a process.
+    /// The container outlives the end of a process.
     pub(super) ignore: u64,
-    /// There is a hook.
+    /// A hook exists.
     pub(super) hook: u64,
     /// The longest window, in milliseconds.
     pub(super) window: u64,
@@ -101,7 +102,7 @@ pub(super) struct Odds {
 }
 
 impl Odds {
-    /// As good as never.
+    /// Practically never.
     const NEVER: u64 = 1_000_000;
 
     pub(super) fn new(rng: &mut Rng) -> Self {
@@ -127,7 +128,7 @@ pub(crate) struct Scenario {
     pub(crate) seed: u64,
     pub(crate) spec: Rc<Spec>,
     pub(crate) behaviours: Vec<Behaviour>,
-    /// How every second of the new instances behaves that replace one.
+    /// The behaviour of every second new instance that replaces another.
     pub(crate) variants: Vec<Behaviour>,
     pub(crate) signals: Vec<(Duration, Signal)>,
     /// The time of a `POST /drain`.
@@ -140,28 +141,29 @@ pub(crate) struct Scenario {
     pub(crate) reloads: Vec<(Duration, NewConfig)>,
     /// Events that make no sense at their time.
     pub(crate) noise: Vec<(Duration, Event)>,
-    /// From when to when drainit does not run, in order.
+    /// The times in which drainit does not run: begin and end, in order.
     pub(crate) pauses: Vec<(Duration, Duration)>,
-    /// Clients send requests on open connections after a drain was over.
+    /// Whether clients send requests on open connections after a drain is over.
     pub(crate) open_again: bool,
     pub(crate) starts: StartOdds,
-    /// The ends of the container's hooks.
+    /// When and how the container's hooks end.
     pub(crate) hooks: HookEnds,
     pub(crate) leftovers: usize,
     pub(crate) missed_scans: u64,
     pub(crate) leftovers_end_after_term: Option<Duration>,
-    /// A stop signal is pending before the start.
+    /// Whether a stop signal is pending before the start.
     pub(crate) stopped_before_start: bool,
-    /// From then on no fault begins and every process obeys: see [`Scenario::live`].
+    /// From this time on no fault begins and every process obeys: see [`Scenario::live`].
     pub(crate) faults_end: Option<Duration>,
 }
 
-/// A config that replaces the one before.
+/// A config for a reload.
 #[derive(Clone, Debug)]
 pub(crate) struct NewConfig {
-    /// With ids of its own.
+    /// The processes of the config, with its own ids.
     pub(crate) spec: Spec,
-    /// For each of its processes: which one it is, and the version of its definition.
+    /// For each process of the config: its index among all processes, and the version of its
+    /// definition.
     pub(crate) processes: Vec<(usize, u32)>,
 }
 
@@ -171,32 +173,33 @@ pub(crate) struct Behaviour {
     pub(crate) hooks: HookEnds,
     pub(crate) spawn_fails: Option<u8>,
     pub(crate) ready_after: Option<Duration>,
-    /// Codes from 200 on are signals.
+    /// Codes from 200 on stand for signals.
     pub(crate) dies_after: Option<(Duration, u8)>,
     pub(crate) ends_after_term: Option<Duration>,
     pub(crate) ends_after_kill: Option<Duration>,
-    /// Its liveness probes fail from then on.
+    /// When its liveness probes begin to fail.
     pub(crate) hangs_after: Option<Duration>,
-    /// It asks for more time so long after its start, and after its stop signal.
+    /// When it asks for more time, after its start and after its stop signal, and for how much.
     pub(crate) extends: Option<(Duration, Duration)>,
-    /// Its process group outlives it, until this long after the stop signal; `Err`: until KILL.
+    /// How long its process group lives after the stop signal, if it outlives the process; `Err`:
+    /// until SIGKILL.
     pub(crate) group: Option<Result<Duration, ()>>,
     pub(crate) drain_answer: Option<(Duration, bool)>,
-    /// When it reports that it is drained, if it cannot be polled.
+    /// When it reports that it is drained. An Envoy never reports that.
     pub(crate) reports_after: Option<Duration>,
     pub(crate) close_answer: Option<Duration>,
     pub(crate) stats_unknown: bool,
-    /// When it says that it was never live.
+    /// When it says that it has never been live.
     pub(crate) not_live: Option<Duration>,
     pub(crate) endpoint_removed: Duration,
     pub(crate) connections_end: Duration,
 }
 
 impl Scenario {
-    /// When drainit sees what happens at the time `at`: later than `at` if drainit does not run
+    /// When drainit notices an event at the time `at`: later than `at` if drainit does not run
     /// then. Both times count from the start.
     pub(crate) fn seen_at(&self, at: Duration) -> Duration {
-        // One may begin where the one before it ends.
+        // A pause may begin where the earlier one ends.
         let end = |at, (from, to): &_| if (*from..*to).contains(&at) { *to } else { at };
         self.pauses.iter().fold(at, end)
     }
@@ -207,7 +210,7 @@ impl Scenario {
         };
         let (behaviours, variants) = (behaviours(), behaviours());
         let drain_requested = rng.once_in(3).then(|| rng.millis(odds.signal));
-        // SIGTERM follows as after a `preStop` hook.
+        // SIGTERM follows, as after a `preStop` hook.
         let follows = if rng.once_in(2) { drain_requested } else { None };
         let mut at = match follows {
             Some(asked) => asked + rng.millis(odds.window),
@@ -233,7 +236,7 @@ impl Scenario {
             reloads: Vec::new(),
             noise: Vec::new(),
             pauses: pauses(seed, odds),
-            // A generator of its own.
+            // This draw has its own generator.
             open_again: Rng::new(seed ^ 0x0A6A).once_in(4),
             starts: StartOdds::new(seed),
             hooks: hook_ends(rng, &spec.hooks, odds),
@@ -251,18 +254,18 @@ impl Scenario {
     }
 }
 
-/// Probabilities of what goes wrong at one start and not at another, each `1 in n`.
+/// Probabilities of faults that may happen at one start and not at another, each `1 in n`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StartOdds {
-    /// Its command cannot be executed, although it could be before.
+    /// The command cannot be executed, although it could be before.
     pub(crate) spawn_fails: u64,
-    /// The values that it needs cannot be read, so that its `pre_start` hook does not run.
+    /// The values of the process cannot be read, so that its `pre_start` hook does not run.
     pub(crate) values_missing: u64,
-    /// Its `only_if` has the other answer.
+    /// The `only_if` has another answer than before.
     pub(crate) condition_changes: u64,
-    /// It is left out, because a stop signal is pending.
+    /// The start is left out, because a stop signal is pending.
     pub(crate) left_out: u64,
-    /// It takes a while, because a file system is slow.
+    /// The start takes a while, because a file system is slow.
     pub(crate) slow: u64,
 }
 
@@ -275,12 +278,12 @@ impl StartOdds {
         slow: Odds::NEVER,
     };
 
-    /// Whether an `only_if` may have another answer than before.
+    /// Whether an `only_if` may change its answer.
     pub(crate) fn may_change_conditions(&self) -> bool {
         self.condition_changes != Odds::NEVER
     }
 
-    /// They have a generator of their own, and so has what is drawn with them.
+    /// Draws the odds. They have their own generator, so that other draws stay as they are.
     fn new(seed: u64) -> Self {
         let rng = &mut Rng::new(seed ^ 0x57A7);
         if rng.once_in(2) {
@@ -337,7 +340,7 @@ impl Behaviour {
     }
 }
 
-/// For each [`Stage`]: when its hook ends, if it does, and whether it succeeds.
+/// For each [`Stage`]: when the hook ends, if it ever does, and whether it succeeds.
 type HookEnds = [Option<(Duration, bool)>; 3];
 
 fn hook_ends(rng: &mut Rng, hooks: &HookWaits, odds: &Odds) -> HookEnds {
@@ -349,7 +352,7 @@ fn hook_ends(rng: &mut Rng, hooks: &HookWaits, odds: &Odds) -> HookEnds {
     })
 }
 
-/// Requests at random times, often several in a row. They have a generator of their own.
+/// Draws requests at random times, often several in a row. They have their own generator.
 fn requests(seed: u64, count: u16, odds: &Odds) -> Vec<(Duration, Event)> {
     let rng = &mut Rng::new(seed ^ 0x0A5C);
     if rng.once_in(3) {
@@ -365,7 +368,8 @@ fn requests(seed: u64, count: u16, odds: &Odds) -> Vec<(Duration, Event)> {
             1 => Request::Start,
             _ => Request::Restart,
         };
-        // Not while the action of another event is carried out, as in the supervisor.
+        // As in the supervisor, no request comes while the actions of another event are carried
+        // out.
         let off = Duration::from_nanos(2 + requests.len() as u64);
         requests.push((at + off, Event::Requested { process, request }));
         at += rng.millis(gap);
@@ -373,8 +377,8 @@ fn requests(seed: u64, count: u16, odds: &Odds) -> Vec<(Duration, Event)> {
     requests
 }
 
-/// Changes of watched files at random times, often several in a row. They have a generator of their
-/// own.
+/// Draws changes of watched files at random times, often several in a row. They have their own
+/// generator.
 fn changes(seed: u64, spec: &Spec, odds: &Odds) -> Vec<(Duration, Event)> {
     let rng = &mut Rng::new(seed ^ 0x3A7D);
     let watched = spec.ids().flat_map(|process| {
@@ -387,10 +391,10 @@ fn changes(seed: u64, spec: &Spec, odds: &Odds) -> Vec<(Duration, Event)> {
     let mut at = rng.millis(odds.signal);
     let mut changes: Vec<(Duration, Event)> = Vec::new();
     for _ in 0..rng.below(7) {
-        // As for requests, and not together with one.
+        // As for requests; a change also never comes together with a request.
         let off = Duration::from_nanos(100 + changes.len() as u64);
         let Some(&(process, watch)) = rng.pick(&watched) else { break };
-        // It may change again before it is quiet.
+        // The file may change again before it is quiet.
         changes.retain(|(after, event)| {
             let is_same = matches!(event, Event::FileQuiet { process: of, watch: place, .. }
                 if (*of, *place) == (process, watch));
@@ -405,7 +409,8 @@ fn changes(seed: u64, spec: &Spec, odds: &Odds) -> Vec<(Duration, Event)> {
     changes
 }
 
-/// Times in which drainit gets no processor time, or is stopped. They have a generator of their own.
+/// Draws times in which drainit gets no processor time, or is stopped. They have their own
+/// generator.
 fn pauses(seed: u64, odds: &Odds) -> Vec<(Duration, Duration)> {
     let rng = &mut Rng::new(seed ^ 0x9A05);
     if !rng.once_in(4) {

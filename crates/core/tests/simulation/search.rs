@@ -1,13 +1,13 @@
-//! Every interleaving of small worlds: a breadth-first search over what can happen next.
+//! All interleavings of small worlds: a breadth-first search over all possible events.
 //!
 //! A state is the core, the world around it and the history of the [`Checker`]. From each state
-//! everything that is possible happens: the answers to actions, ends, signals, requests, and the
-//! next timer. Every promise holds at every step, and from every state a stop signal leads to an
-//! exit, whether the processes obey or have to be killed.
+//! every possible event follows: answers to actions, ends, signals, requests, and the next timer.
+//! Every promise must hold at every step, and from every state a stop signal must lead to an exit,
+//! whether the processes obey or have to be killed.
 //!
-//! Two abstractions keep it finite. Time passes only with timers: what happens between two of them
-//! happens at the first one, in every order. And each kind of fault and request happens at most as
-//! often as its [`Limits`] say. States are told apart by their `Debug` form, in which every time is
+//! Two abstractions keep the search finite. Time passes only with timers: events between two timers
+//! happen at the first one, in every order. Each kind of fault and request happens at most as often
+//! as its [`Limits`] allow. Two states are equal if their `Debug` forms are, in which every time is
 //! relative to the present.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
@@ -25,18 +25,18 @@ use drainit_core::event::Load;
 use drainit_core::spec::DrainSpec;
 use drainit_core::types::{Restart, RestartPolicy};
 
-/// How often something may still happen.
+/// How often each kind of event may still happen.
 #[derive(Clone, Copy, Debug, Default)]
 struct Limits {
     stop_signals: u8,
     /// Requests of the operator.
     requests: u8,
     drain_requests: u8,
-    /// Ends that nobody asked for, failed starts and failed hooks.
+    /// Unasked ends, failed starts and failed hooks.
     faults: u8,
-    /// Process groups that outlive their service.
+    /// Process groups that outlive their process.
     rests: u8,
-    /// Processes, or the rest of their groups, that KILL does not end while a timer expires.
+    /// Processes, or the rests of their groups, that survive SIGKILL for longer than a timer.
     survivors: u8,
 }
 
@@ -46,11 +46,11 @@ struct Shape {
     probes: bool,
     hooks: bool,
     drains: bool,
-    /// They are restarted after an end, and the container goes on.
+    /// Whether processes are restarted after an end, and the container continues.
     restarts: bool,
-    /// A new instance starts before the old one is stopped.
+    /// Whether a new instance starts before the old one is stopped.
     overlaps: bool,
-    /// They are Envoys that are hot-restarted.
+    /// Whether the processes are Envoys with `hot-restart`.
     epochs: bool,
 }
 
@@ -75,13 +75,13 @@ struct World<'a> {
     checker: Checker<'a>,
     slots: Slots,
     procs: Vec<Proc>,
-    /// Answers of the supervisor, which come before anything else.
+    /// Answers of the supervisor. They come before all other events.
     at_once: VecDeque<Answer>,
     hooks: BTreeSet<HookId>,
     asked: BTreeSet<Asked>,
-    /// When an Envoy aborts that has lost the older one.
+    /// When Envoy aborts an epoch that has lost the older one.
     aborts_at: BTreeMap<ProcessId, Time>,
-    /// They survive KILL, and may end at any time, or never.
+    /// Processes that survive SIGKILL. They may end at any time, or never.
     survivors: BTreeSet<ProcessId>,
     left: Limits,
 }
@@ -93,11 +93,11 @@ enum Answer {
     Sweep,
 }
 
-/// A thing that a process may still do.
+/// Something that a process may still do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Asked {
     BeReady(ProcessId),
-    /// Say for the last time whether it has taken over.
+    /// Answer the last probe of an epoch.
     BeLive(ProcessId),
     End(ProcessId),
     Drain(ProcessId),
@@ -105,7 +105,7 @@ enum Asked {
     Close(ProcessId),
 }
 
-/// A state that breaks a promise, and the events that lead to it.
+/// A breach of a promise, and the events that lead to it.
 #[derive(Debug)]
 struct Breach {
     why: &'static str,
@@ -203,20 +203,22 @@ impl<'a> World<'a> {
         }
         let mut must_end = self.slots.all().filter(|slot| self.must_end(*slot));
         let survive = usize::from(self.left.survivors);
-        let goes_on = must_end.all(|slot| self.is_killed(slot)) && self.killed().count() <= survive;
-        if self.next_time().is_some() && goes_on {
+        let may_pass =
+            must_end.all(|slot| self.is_killed(slot)) && self.killed().count() <= survive;
+        if self.next_time().is_some() && may_pass {
             events.push(Event::Tick);
         }
         events
     }
 
-    /// KILL works at once, unless it is survived, and an Envoy aborts at its time.
+    /// Whether a process ends before time passes: SIGKILL works at once, unless the process
+    /// survives it, and Envoy aborts at its time.
     fn must_end(&self, slot: ProcessId) -> bool {
         let aborts = self.aborts_at.get(&slot).is_some_and(|at| *at <= self.now);
         self.is_killed(slot) || self.procs[slot.index()].alive && aborts
     }
 
-    /// It, or the rest of its group, was killed, and has not been seen to survive that.
+    /// Whether a process or the rest of its group was killed, and has not survived yet.
     fn is_killed(&self, slot: ProcessId) -> bool {
         let proc = &self.procs[slot.index()];
         (proc.alive || proc.group) && proc.killed && !self.survivors.contains(&slot)
@@ -226,7 +228,7 @@ impl<'a> World<'a> {
         self.slots.all().filter(|slot| self.is_killed(*slot))
     }
 
-    /// It was asked to end, or has a reason of its own.
+    /// Whether a process may end now: it was asked to, or has its own reason.
     fn may_end(&self, slot: ProcessId) -> bool {
         let newer = self.newer(slot).filter(|newer| self.ends_older_at(*newer) <= Some(self.now));
         let is_ended = newer.is_some_and(|newer| self.procs[newer.index()].is_live);
@@ -240,14 +242,14 @@ impl<'a> World<'a> {
         own.chain(self.machine.next_wakeup()).min()
     }
 
-    /// When an epoch may end the older one.
+    /// When an epoch may end the older epoch.
     fn ends_older_at(&self, slot: ProcessId) -> Option<Time> {
         let proc = &self.procs[slot.index()];
-        let lives_on = self.slots.of(slot).handover?.saturating_sub(MARGIN);
-        proc.started.filter(|_| proc.alive && proc.older.is_some()).map(|at| at + lives_on)
+        let ends_older_after = self.slots.of(slot).handover?.saturating_sub(MARGIN);
+        proc.started.filter(|_| proc.alive && proc.older.is_some()).map(|at| at + ends_older_after)
     }
 
-    /// The epoch that was started beside this one.
+    /// The epoch that was started beside this epoch.
     fn newer(&self, slot: ProcessId) -> Option<ProcessId> {
         let is_newer = |newer: &ProcessId| {
             let newer = &self.procs[newer.index()];
@@ -256,14 +258,14 @@ impl<'a> World<'a> {
         self.slots.all().find(is_newer)
     }
 
-    /// A new epoch needs the answer of the older one.
+    /// Whether a process can become ready. A new epoch needs the answer of the older epoch.
     fn can_be_ready(&self, slot: ProcessId) -> bool {
         let proc = &self.procs[slot.index()];
         let answers = |(older, _): (ProcessId, u32)| !self.procs[older.index()].killed;
         proc.is_live || !proc.killed && proc.older.is_some_and(answers)
     }
 
-    /// The epoch that runs beside this one.
+    /// The epoch that runs beside this epoch.
     fn other_epoch(&self, slot: ProcessId) -> Option<ProcessId> {
         let process = self.slots.process(slot);
         let is_other = |other: &ProcessId| {
@@ -274,12 +276,12 @@ impl<'a> World<'a> {
         self.slots.all().find(is_other).filter(|_| is_epoch)
     }
 
-    /// It cannot be started beside an epoch that lets no other take over.
+    /// Whether a start fails, because another epoch lets no new epoch take over.
     fn is_refused(&self, slot: ProcessId) -> bool {
-        self.other_epoch(slot).is_some_and(|other| self.procs[other.index()].was_failed_on)
+        self.other_epoch(slot).is_some_and(|other| self.procs[other.index()].newer_failed)
     }
 
-    /// It runs now; as an epoch, beside the one that runs.
+    /// Starts a process. An epoch starts beside the one that runs.
     fn starts(&mut self, slot: ProcessId) {
         let older = self.other_epoch(slot);
         let is_epoch = self.slots.of(slot).update == Update::HotRestart;
@@ -290,15 +292,15 @@ impl<'a> World<'a> {
         proc.started = is_epoch.then_some(self.now);
     }
 
-    /// It has ended. An epoch that has not ended the older one itself aborts without it, and one that
-    /// has not been taken over from lets no other take over.
+    /// Ends a process. A newer epoch aborts if it has not ended this one. If this epoch had not
+    /// taken over, no other epoch can take over from the older one.
     fn ends(&mut self, slot: ProcessId) {
         let newer = self.newer(slot);
         self.procs[slot.index()].alive = false;
         let ended = self.procs[slot.index()];
         self.aborts_at.remove(&slot);
         if let Some((older, _)) = ended.older.filter(|_| !ended.is_live) {
-            self.procs[older.index()].was_failed_on = true;
+            self.procs[older.index()].newer_failed = true;
         }
         let Some(newer) = newer else { return };
         let at = self.ends_older_at(newer);
@@ -311,7 +313,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Lets something happen. A tick is the next timer.
+    /// Plays one event. A tick goes to the next timer.
     fn step(&mut self, event: Event) {
         self.at_once.pop_front();
         match event {
@@ -399,7 +401,7 @@ impl<'a> World<'a> {
                 self.asked.insert(Asked::End(process));
                 if let Some((older, _)) = self.procs[process.index()].older {
                     self.procs[process.index()].has_ended_older = true;
-                    self.procs[older.index()].is_told = true;
+                    self.procs[older.index()].is_passed = true;
                     self.asked.insert(Asked::End(older));
                 }
             }
@@ -435,7 +437,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// A stop has begun; a drain that was requested is none.
+    /// Whether a stop has begun. A requested drain does not count.
     fn has_been_asked(&self) -> bool {
         let shutdown = self.machine.phase().shutdown();
         shutdown.is_some_and(|shutdown| shutdown.cause != Cause::DrainRequested)
@@ -445,8 +447,8 @@ impl<'a> World<'a> {
         self.checker.exit().is_some()
     }
 
-    /// A stop signal comes, and no process does more than it must. `obeys`: they end when they are
-    /// asked to; otherwise when they are killed. Returns what is wrong, and when.
+    /// Plays a stop signal, after which no process does more than it must. `obeys`: processes end
+    /// when they are asked to; otherwise SIGKILL has to end them. Returns the first breach.
     fn stops(mut self, obeys: bool) -> Result<(), Breach> {
         let mut path = Vec::new();
         self.left = Limits { stop_signals: 1, ..Limits::default() };
@@ -468,7 +470,12 @@ impl<'a> World<'a> {
                     Event::Signal(Signal::TERM)
                 }
                 None if possible.contains(&Event::Tick) => Event::Tick,
-                None => return Err(Breach { why: "nothing can happen after a stop signal", path }),
+                None => {
+                    return Err(Breach {
+                        why: "nothing is left that can happen after a stop signal",
+                        path,
+                    });
+                }
             };
             path.push(next);
             self.step(next);
@@ -482,7 +489,7 @@ impl<'a> World<'a> {
         Err(Breach { why: "a stop does not end", path })
     }
 
-    /// Equal for states from which the same can happen.
+    /// A hash that is equal for states from which the same events are possible.
     fn digest(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         relative(&format!("{self:?}"), self.now).hash(&mut hasher);
@@ -503,7 +510,8 @@ impl Asked {
     }
 }
 
-/// Replaces every time in a text by the distance from the present: `Time(1003s)` at 1000 s by `+3`.
+/// Replaces every time in a text with its distance from the present: `Time(1003s)` at 1000 s
+/// becomes `+3000`.
 fn relative(text: &str, now: Time) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -511,7 +519,7 @@ fn relative(text: &str, now: Time) -> String {
         let (time, after) = after.split_once("s)").unwrap();
         out.push_str(before);
         match time.parse::<f64>() {
-            // Whole milliseconds below a day: exact.
+            // Whole milliseconds below a day are exact.
             Ok(time) if time < 86_400.0 => {
                 let millis = (time - now.0.as_secs_f64()) * 1000.0;
                 write!(out, "{:+}", millis.round()).unwrap();
@@ -524,7 +532,7 @@ fn relative(text: &str, now: Time) -> String {
     out
 }
 
-/// The result of a search: the number of states.
+/// Searches the states of one graph, and returns their number.
 fn search(
     scenario: &Scenario,
     core: &Rc<Spec>,
@@ -565,8 +573,8 @@ fn search(
     Ok(known.len())
 }
 
-/// All graphs of so many processes: for each the condition, if any, under which a process needs an
-/// earlier one.
+/// All graphs of `count` processes. Each process may depend on each earlier process, under any
+/// condition.
 fn graphs(count: usize) -> impl Iterator<Item = Vec<(usize, usize, StartCondition)>> {
     let pairs: Vec<_> = (0..count).flat_map(|by| (0..by).map(move |on| (by, on))).collect();
     (0..4_usize.pow(pairs.len() as u32)).map(move |code| {
@@ -583,7 +591,8 @@ fn graphs(count: usize) -> impl Iterator<Item = Vec<(usize, usize, StartConditio
     })
 }
 
-/// A process that another one waits for with `completed` is a oneshot, every other one a service.
+/// The config of a graph. A process whose dependents wait for `completed` is a oneshot; all others
+/// are services.
 fn spec(count: usize, edges: &[(usize, usize, StartCondition)], shape: Shape) -> Spec {
     let mut spec = gateway();
     let second = Wait::new(Some(Duration::from_secs(1)));
@@ -629,7 +638,7 @@ fn spec(count: usize, edges: &[(usize, usize, StartCondition)], shape: Shape) ->
     spec
 }
 
-/// Everything is as the config has it. `survive`: KILL may not work.
+/// A scenario without faults of its own. `survive`: SIGKILL may not work.
 fn scenario(spec: Spec, survive: bool) -> Scenario {
     let rng = &mut Rng::new(0);
     let odds = Odds::new(rng);
@@ -643,7 +652,7 @@ fn scenario(spec: Spec, survive: bool) -> Scenario {
     scenario
 }
 
-/// Searches all graphs of a world, at most so many states, but some of each graph.
+/// Searches all graphs of a world. `most` limits the number of states, but each graph gets some.
 fn search_world(&(count, shape, left): &(usize, Shape, Limits), most: usize) {
     let of_each = (most / 4_usize.pow((count * (count - 1) / 2) as u32)).max(30);
     let (mut states, mut is_whole) = (0, true);
@@ -663,8 +672,8 @@ fn search_world(&(count, shape, left): &(usize, Shape, Limits), most: usize) {
 const LEFT: Limits =
     Limits { stop_signals: 1, requests: 0, drain_requests: 0, faults: 1, rests: 0, survivors: 0 };
 
-/// The worlds of `make search`, a line each: the number of processes, their features, and how often
-/// something happens where that is not as in [`LEFT`].
+/// The worlds of `make search`, one on each line: the number of processes, their features, and the
+/// limits that differ from [`LEFT`].
 const WORLDS: &str = "
 1 probes restarts hooks requests=2 faults=2 rests=2
 1 probes drains overlaps requests=1 rests=2
@@ -709,7 +718,7 @@ const WORLDS: &str = "
 3 restarts requests=1 survivors=1
 ";
 
-/// Worlds that are too large to be searched whole.
+/// Worlds that are too large for a complete search.
 const LARGE_WORLDS: &str = "
 2 hooks drains overlaps requests=1 faults=0
 2 epochs probes hooks drains requests=1 faults=0
@@ -745,19 +754,19 @@ fn worlds(lines: &str) -> Vec<(usize, Shape, Limits)> {
     lines.trim().lines().map(world).collect()
 }
 
-/// The number of states of such a world that are visited.
+/// The largest number of states of a large world that are visited.
 const MOST_OF_LARGE: usize = 2_000_000;
 
 #[test]
 fn no_interleaving_of_a_small_world_breaks_a_promise() {
-    // The nearest states of each world; `make search` visits more.
+    // Only the nearest states of each world are visited here; `make search` visits more.
     let most = number("DRAINIT_SEARCH_STATES").unwrap_or(600) as usize;
     on_all_cores(&worlds(WORLDS), |world| search_world(world, most));
     on_all_cores(&worlds(LARGE_WORLDS), |world| search_world(world, most.min(MOST_OF_LARGE)));
 }
 
 #[test]
-fn a_core_that_forgets_an_edge_is_found() {
+fn the_search_finds_a_core_that_ignores_a_dependency() {
     let shape = Shape { probes: true, ..Shape::default() };
     let ready = scenario(spec(2, &[(1, 0, StartCondition::Ready)], shape), false);
     let forgetful = Rc::new(spec(2, &[], shape));

@@ -4,13 +4,13 @@ use crate::scenario::NewConfig;
 use crate::*;
 use drainit_core::state::{Lifecycle, State};
 
-/// The definitions of slots. Their edges name processes, not slots.
+/// The definitions of all slots. Their edges name processes, and not slots.
 #[derive(Clone, Debug)]
 pub(crate) struct Slots {
     slots: Vec<Slot>,
     /// The current slot of each process.
     current: Vec<Option<ProcessId>>,
-    /// Those of the newest config.
+    /// The definitions in the newest config.
     config: Vec<Slot>,
 }
 
@@ -19,7 +19,7 @@ struct Slot {
     process: usize,
     version: u32,
     spec: ProcessSpec,
-    /// The processes that it follows, by the rules of its own config.
+    /// The processes that it follows, by the config that its definition is from.
     follows: Vec<(usize, StartCondition)>,
 }
 
@@ -45,17 +45,17 @@ impl Slots {
         Self { slots, current, config: Vec::new() }
     }
 
-    /// Returns the definition of the process of this slot.
+    /// The definition of the process of this slot.
     pub(crate) fn of(&self, slot: ProcessId) -> &ProcessSpec {
         &self.slots[slot.index()].spec
     }
 
-    /// Whether the instance of this slot follows a process that has met this condition.
+    /// Whether the instance of this slot follows a process when that meets this condition.
     pub(crate) fn follows(&self, slot: ProcessId, on: usize, met: StartCondition) -> bool {
         self.slots[slot.index()].follows.contains(&(on, met))
     }
 
-    /// Whether it follows this process at all.
+    /// Whether the instance of this slot follows a process at all.
     pub(crate) fn follows_any(&self, slot: ProcessId, on: usize) -> bool {
         self.slots[slot.index()].follows.iter().any(|(process, _)| *process == on)
     }
@@ -68,7 +68,7 @@ impl Slots {
         self.current[process]
     }
 
-    /// The number of all processes, also of those that are in no config now.
+    /// The number of all processes, including those that the current config does not have.
     pub(crate) fn processes(&self) -> usize {
         self.current.len()
     }
@@ -81,7 +81,7 @@ impl Slots {
         (0..self.slots.len() as u16).map(ProcessId)
     }
 
-    /// Where the processes of a new config are. What has failed is tried again.
+    /// Where the processes of a new config belong. A failed process is started again.
     pub(crate) fn plan(&self, config: &NewConfig, state: &State) -> Vec<Placed> {
         let placed = |(process, version): &(usize, u32)| {
             let current = self.current[*process].filter(|slot| state.is_current(*slot));
@@ -95,14 +95,14 @@ impl Slots {
         config.processes.iter().map(placed).collect()
     }
 
-    /// Takes a new config.
+    /// Takes over a new config.
     pub(crate) fn reload(&mut self, config: &NewConfig, plan: &[Placed]) {
         let process = |id: ProcessId| ProcessId(config.processes[id.index()].0 as u16);
         self.config.clear();
         let processes = config.spec.processes.iter().zip(&config.processes).zip(plan);
         for (index, ((spec, (place, version)), placed)) in processes.enumerate() {
             if *placed == Placed::New {
-                // An earlier reload may not have come to it.
+                // An earlier reload may have ended before it added this process.
                 self.current[*place] = None;
             }
             let mut spec = spec.clone();
@@ -122,14 +122,14 @@ impl Slots {
         }
     }
 
-    /// Whether the current slots are those of the newest config.
+    /// Whether all current slots have the definitions of the newest config.
     pub(crate) fn are_new(&self) -> bool {
         let count = self.current.iter().flatten().count();
         self.missing().next().is_none() && count == self.config.len()
     }
 
-    /// The definitions of the newest config that no current slot has: its reload has not come to
-    /// them, or ended before it did.
+    /// The definitions in the newest config that no current slot has yet: the reload has not come
+    /// so far, or has failed.
     pub(crate) fn missing(&self) -> impl Iterator<Item = &ProcessSpec> {
         let is_new = |of: &&Slot| {
             let slot = self.current[of.process].map(|slot| &self.slots[slot.index()]);
@@ -138,12 +138,12 @@ impl Slots {
         self.config.iter().filter(move |of| !is_new(of)).map(|of| &of.spec)
     }
 
-    /// The definitions of the newest config whose process has no slot.
+    /// The definitions in the newest config whose process has no slot.
     pub(crate) fn to_be_added(&self) -> impl Iterator<Item = &ProcessSpec> {
         self.config.iter().filter(|of| self.current[of.process].is_none()).map(|of| &of.spec)
     }
 
-    /// Gives a slot a definition.
+    /// Gives a slot its first definition.
     pub(crate) fn adopt(&mut self, slot: ProcessId, from: Source) {
         let new = match from {
             Source::Copy(old) => self.slots[old.index()].clone(),
@@ -169,7 +169,7 @@ impl Slots {
         self.current[process] = Some(slot);
     }
 
-    /// Its process is in no config any more.
+    /// The process of this slot is no longer in any config.
     pub(crate) fn remove(&mut self, slot: ProcessId) {
         let process = self.process(slot);
         self.current[process] = self.current[process].filter(|current| *current != slot);

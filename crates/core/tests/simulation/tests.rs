@@ -1,4 +1,5 @@
-//! Random graphs in both modes. A failure prints its seed. To replay it with all steps:
+//! Random graphs in both modes. A failure prints its seed, which these commands replay with all
+//! steps:
 //!
 //! ```text
 //! DRAINIT_SIM_SEED=42 cargo test -p drainit-core tests::safety -- --nocapture
@@ -10,9 +11,9 @@
 use crate::count::{Count, count};
 use crate::*;
 
-/// Seeds, most of them above those of `cargo test`, that have broken a promise, or of which the
-/// simulation itself thought so. A breach that no invariant would find again has a case as well, because a change of
-/// the generator makes another schedule of a seed.
+/// Seeds that have shown a breach, or a mistake of the simulation itself. Most of them are above
+/// the seeds of `cargo test`. A breach that no invariant would find again also has a case, because
+/// a change of the generator gives the seed another schedule.
 const FAILED: &[u64] = &[
     10_976, 17_633, 48_919, 100_691, 155_439, 216_139, 427_783, 524_825, 815_866, 818_183, 848_681,
     909_046, 1_040_371, 1_103_522, 1_123_265, 1_353_629, 1_603_843, 1_998_072, 2_144_429,
@@ -31,12 +32,13 @@ fn liveness_without_further_faults_every_stop_ends_in_order_and_in_time() {
     play_all("liveness", Scenario::live);
 }
 
-/// A number in the environment.
+/// Reads a number from the environment.
 pub(super) fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().unwrap())
 }
 
-/// Plays `DRAINIT_SIM_RUNS` seeds and those that have failed; only `DRAINIT_SIM_SEED` with all steps if it is set.
+/// Plays the [`FAILED`] seeds and `DRAINIT_SIM_RUNS` seeds. If `DRAINIT_SIM_SEED` is set, plays
+/// only that seed, and prints all of its steps.
 fn play_all(mode: &str, scenario: impl Fn(u64) -> Scenario + Copy + Sync) {
     if let Some(seed) = number("DRAINIT_SIM_SEED") {
         let scenario = scenario(seed);

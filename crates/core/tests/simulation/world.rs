@@ -1,4 +1,4 @@
-//! The simulated world: processes, hooks, clients and the kernel, as a scenario has them behave.
+//! The simulated world: processes, hooks, clients and the kernel. They behave as the scenario says.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
@@ -8,9 +8,9 @@ use crate::slots::Slots;
 use crate::*;
 use drainit_core::event::Load;
 
-/// The pause between two samples once the drain can soon be over.
+/// The pause between two samples when the drain can soon be over.
 const SAMPLES: Duration = Duration::from_millis(50);
-/// The pause before that.
+/// The pause between two earlier samples.
 const SELDOM: Duration = Duration::from_millis(700);
 /// Samples become frequent this long before `min` is over.
 const SOON: Duration = Duration::from_millis(300);
@@ -18,13 +18,14 @@ const SOON: Duration = Duration::from_millis(300);
 const OBEYS_WITHIN: Duration = Duration::from_millis(2);
 /// The pause between two liveness probes.
 const PROBES: Duration = Duration::from_millis(400);
-/// The pause between two questions whether a new epoch of an Envoy has taken over.
+/// The pause between two probes of a new epoch that has not taken over.
 const EPOCH_POLLS: Duration = Duration::from_millis(50);
 /// The longest start, in milliseconds.
 const LONGEST_START: u64 = 3000;
-/// `ProcessSpec::handover` less the time after which an epoch ends the older one.
+/// The difference between `ProcessSpec::handover` and the time after which an epoch ends the older
+/// one.
 pub(super) const MARGIN: Duration = Duration::from_secs(10);
-/// An epoch of an Envoy aborts this long after an older one that it has not ended itself.
+/// Envoy aborts an epoch this long after the early end of the older epoch.
 pub(super) const ABORTS_AFTER: Duration = Duration::from_secs(12);
 
 /// The simulated world of one run.
@@ -34,30 +35,30 @@ pub(super) struct World<'a> {
     pub(super) now: Time,
     queue: BinaryHeap<Reverse<(Time, u64, Happening)>>,
     sequence: u64,
-    /// Events that the actions of a step caused at once: they come before what else happens.
+    /// Events that the actions of a step have caused at once. They come before all other events.
     at_once: VecDeque<Event>,
     /// The index of an event is its [`EventKey`].
     events: Vec<Event>,
-    /// By slot, as everything else about a process.
+    /// The process of each slot. The index is the slot, as in all of these lists.
     pub(super) procs: Vec<Proc>,
     pub(super) slots: Slots,
     behaviours: Vec<Behaviour>,
     /// The number of replacements so far.
     replaced: usize,
     leftovers: usize,
-    /// The next scans for leftover processes that miss them.
+    /// The number of coming scans for leftovers that find none.
     missed_scans: u64,
-    /// The end of each hook that runs.
+    /// The event that ends each running hook.
     hook_ends: BTreeMap<HookId, EventKey>,
-    /// Events that are not sent: the ends of hooks that were killed.
+    /// Events that are not sent: the ends of killed hooks.
     dropped: BTreeSet<EventKey>,
-    /// It draws what goes wrong at one start and not at another.
+    /// Draws the faults that may happen at one start and not at another.
     luck: Rng,
-    /// It draws how long a start takes.
+    /// Draws how long a start takes.
     slowness: Rng,
-    /// Processes are not started, because of a stop signal that comes next.
+    /// Whether no process starts, because a stop signal comes next.
     stop_is_pending: bool,
-    /// The starts that are not answered, each with its number; `None` of one that was left out.
+    /// The starts without an answer, each with its number. A start that is left out has none.
     starting: BTreeMap<ProcessId, Option<u64>>,
     /// The number of starts so far.
     starts: u64,
@@ -66,17 +67,17 @@ pub(super) struct World<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Happening {
     Deliver(EventKey),
-    /// The same, for the current slot of its process.
+    /// Sends the event to the current slot of its process.
     DeliverTo(EventKey),
-    /// A new config.
+    /// Loads a new config.
     Reload(usize),
-    /// The same, unless the process has been started again since.
+    /// Sends the event, unless the process has been started again since.
     DeliverFrom {
         key: EventKey,
         process: u16,
         instance: u32,
     },
-    /// `asked`: it is the answer to a signal of drainit.
+    /// `asked`: the process answers a signal of drainit.
     Dies {
         process: u16,
         instance: u32,
@@ -91,7 +92,7 @@ enum Happening {
         process: u16,
         instance: u32,
     },
-    /// The answer to the last question whether an epoch has taken over.
+    /// The answer to the last probe of an epoch.
     LastAnswer {
         process: u16,
         instance: u32,
@@ -114,18 +115,18 @@ enum Happening {
         process: u16,
         instance: u32,
     },
-    /// An epoch of an Envoy ends the older one.
+    /// An epoch of an Envoy ends the older epoch.
     EndsOlder {
         process: u16,
         instance: u32,
     },
 }
 
-/// The next thing to happen.
+/// The next event of a run.
 pub(super) enum Next<'a> {
     Event(Event),
     Reload(&'a NewConfig),
-    /// It has become pointless.
+    /// The event has become pointless.
     Nothing,
 }
 
@@ -135,7 +136,7 @@ type EventKey = usize;
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Proc {
     pub(crate) alive: bool,
-    /// Other members of its process group are alive without it.
+    /// Whether other members of its process group outlive the process.
     pub(super) group: bool,
     pub(super) killed: bool,
     instance: u32,
@@ -144,22 +145,23 @@ pub(crate) struct Proc {
     sampling: bool,
     closed: bool,
     accepted: u64,
-    /// An epoch of an Envoy that is hot-restarted.
+    /// Whether this is an Envoy with `hot-restart`.
     pub(crate) is_epoch: bool,
-    /// The epoch that it was started beside, as an instance of a slot.
+    /// The epoch beside which this epoch was started: its slot and instance.
     pub(super) older: Option<(ProcessId, u32)>,
-    /// It has taken over from the older one.
+    /// Whether this epoch has taken over from the older one.
     pub(crate) is_live: bool,
-    /// That is known.
+    /// Whether drainit has noticed that this epoch is live.
     is_seen: bool,
-    /// It has ended the older one.
+    /// Whether this epoch has ended the older one.
     pub(super) has_ended_older: bool,
-    /// The older one has ended before, so it aborts, and hears no signal but KILL.
+    /// Whether the older epoch has ended too early: this epoch will abort, and reacts only to
+    /// SIGKILL.
     pub(crate) aborts: bool,
-    /// A newer one has ended before it took over.
-    pub(crate) was_failed_on: bool,
-    /// A newer one was asked to end, and has passed that on.
-    pub(crate) is_told: bool,
+    /// Whether a newer epoch has ended before it took over.
+    pub(crate) newer_failed: bool,
+    /// Whether a newer epoch that was asked to end has asked this epoch to end in turn.
+    pub(crate) is_passed: bool,
     pub(crate) started: Option<Time>,
 }
 
@@ -205,8 +207,8 @@ impl<'a> World<'a> {
         world
     }
 
-    /// Takes what happens next, unless a timer of the core expires before. `None`: nothing is left
-    /// to happen.
+    /// Takes the next event, or a tick if a timer of the core is due earlier. `None`: nothing is
+    /// left that can happen.
     pub(super) fn next(&mut self, wakeup: Option<Time>) -> Option<Next<'a>> {
         if let Some(event) = self.at_once.pop_front() {
             return Some(Next::Event(event));
@@ -225,15 +227,15 @@ impl<'a> World<'a> {
         })
     }
 
-    /// When drainit sees what happens at this time: later, if it does not run then. After what was
-    /// handled early, a limit may be over already.
+    /// When drainit notices an event at this time: later if drainit does not run then. After an
+    /// event that was handled early, a limit may already be over.
     fn seen_at(&self, at: Time) -> Time {
         let at = self.now.max(at);
         self.start + self.scenario.seen_at(at.since(self.start))
     }
 
-    /// A oneshot that completed leaves its group behind, which is no part of it any more.
-    pub(super) fn leaves_behind(&mut self, process: ProcessId) {
+    /// A completed oneshot leaves its group behind: these processes are leftovers from now on.
+    pub(super) fn drop_group(&mut self, process: ProcessId) {
         self.procs[process.index()].group = false;
     }
 
@@ -280,7 +282,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// The same event, for the current slot of its process, if it has one.
+    /// Sends an event to the current slot of its process; `None` if there is none.
     fn to_current(&self, event: Event) -> Option<Event> {
         let slot = |process: ProcessId| self.slots.current(process.index());
         Some(match event {
@@ -290,9 +292,9 @@ impl<'a> World<'a> {
             Event::FileSeen { process, watch } | Event::FileQuiet { process, watch, .. } => {
                 let process = slot(process)?;
                 let is_watched = watch < self.spec(process).watch.len();
-                return is_watched.then_some(of_file(event, process));
+                return is_watched.then_some(for_slot(event, process));
             }
-            // They come once, from the start.
+            // The core asks for one answer, so a second one is never sent.
             Event::Spawned(process) | Event::SpawnFailed { process, .. } => {
                 return (!self.starting.contains_key(&process)).then_some(event);
             }
@@ -300,12 +302,12 @@ impl<'a> World<'a> {
         })
     }
 
-    /// Whether something goes wrong at a start whose odds are these.
+    /// Whether a fault with these odds happens at a start.
     fn fails(&mut self, once_in: u64) -> bool {
         !self.obeys() && self.luck.once_in(once_in)
     }
 
-    /// Whether a start is left out because of a stop signal, which is pending and comes next.
+    /// Whether a start is left out, because a stop signal is pending. The signal comes next.
     fn is_left_out(&mut self) -> bool {
         if !self.stop_is_pending
             && let Some(signal) = self.scenario.spec.stop_signals.first().copied()
@@ -322,12 +324,12 @@ impl<'a> World<'a> {
         self.scenario.faults_end.is_some_and(|after| self.start + after <= self.now)
     }
 
-    /// The drawn time, or a short one after the time of faults.
+    /// The drawn time, or a short time after the time of faults.
     fn unless_obeying(&self, drawn: Option<Duration>) -> Option<Duration> {
         if self.obeys() { Some(OBEYS_WITHIN) } else { drawn }
     }
 
-    /// The event that the event loop would send.
+    /// The event of a happening, as the supervisor would send it, if there is one.
     fn happen(&mut self, happening: Happening) -> Option<Event> {
         match happening {
             Happening::Deliver(key) => (!self.dropped.contains(&key)).then_some(self.events[key]),
@@ -361,7 +363,7 @@ impl<'a> World<'a> {
                 let id = ProcessId(process);
                 let remains = self.behaviour(id).group.is_some();
                 if remains && self.procs[id.index()].killed {
-                    // They had the same KILL.
+                    // SIGKILL has ended the rest of the group, too.
                     self.end_group(id, Duration::from_millis(1));
                 }
                 self.epoch_ended(id, remains);
@@ -380,7 +382,7 @@ impl<'a> World<'a> {
                     return None;
                 }
                 if proc.older.is_some() {
-                    // The next poll shows it.
+                    // The next probe of the epoch shows this.
                     self.deliver_of(self.now + EPOCH_POLLS, id, Event::Ready(id));
                     return None;
                 }
@@ -443,7 +445,8 @@ impl<'a> World<'a> {
         }
     }
 
-    /// New connections come while the endpoint exists; open ones close during the drain.
+    /// The traffic of a process. New connections come until its endpoint is removed; open
+    /// connections close during the drain.
     fn load(&mut self, id: ProcessId) -> Load {
         let behaviour = *self.behaviour(id);
         let proc = &mut self.procs[id.index()];
@@ -455,7 +458,7 @@ impl<'a> World<'a> {
         if elapsed < behaviour.endpoint_removed && !proc.closed {
             proc.accepted += 1;
         }
-        // Two connections, of which one stays longer.
+        // One of two connections stays longer.
         let end = behaviour.connections_end;
         let mut active = u64::from(elapsed < end) + u64::from(elapsed < end / 2);
         if self.scenario.open_again && (end * 3 / 2..end * 2).contains(&elapsed) {
@@ -491,7 +494,7 @@ impl<'a> World<'a> {
                 let answer = Happening::LastAnswer { process: process.0, instance };
                 self.push(now + Duration::from_millis(1), answer);
             }
-            // Only an epoch that has not taken over, or that aborts.
+            // drainit stops an epoch with SIGKILL if it has not taken over, or aborts.
             Action::Stop { process, signal: Signal::KILL } => {
                 self.procs[process.index()].killed = true;
                 if let Some(after) = self.unless_obeying(self.behaviour(process).ends_after_kill) {
@@ -502,7 +505,7 @@ impl<'a> World<'a> {
             Action::Stop { process, .. } => {
                 self.extend(process);
                 if let Some(older) = self.older(process) {
-                    self.procs[older.index()].is_told = true;
+                    self.procs[older.index()].is_passed = true;
                     self.end_older(process);
                 }
                 if let Some(after) = self.unless_obeying(self.behaviour(process).ends_after_term) {
@@ -608,7 +611,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// A start may take a while, in which drainit does other things.
+    /// Begins a start, which may take a while.
     fn spawn(&mut self, process: ProcessId) {
         if self.is_left_out() {
             self.starting.insert(process, None);
@@ -629,11 +632,11 @@ impl<'a> World<'a> {
         }
     }
 
-    /// A start is given up, unless the program runs already.
+    /// Gives up a start, unless the program already runs.
     fn abort_spawn(&mut self, process: ProcessId) {
         if !self.starting.contains_key(&process) {
             let answers = |event: &Event| matches!(event, Event::Spawned(id) | Event::SpawnFailed { process: id, .. } if *id == process);
-            assert!(self.at_once.iter().any(answers), "a start is given up that is not under way");
+            assert!(self.at_once.iter().any(answers), "a start is given up, but is not under way");
             return;
         }
         let is_fast =
@@ -659,7 +662,7 @@ impl<'a> World<'a> {
         }
         let is_epoch = self.spec(process).update == Update::HotRestart;
         let older = self.other_epoch(process).filter(|_| is_epoch);
-        if older.is_some_and(|older| self.procs[older.index()].was_failed_on) {
+        if older.is_some_and(|older| self.procs[older.index()].newer_failed) {
             return Event::SpawnFailed { process, exit_code: 126 };
         }
         let older = older.map(|older| (older, self.procs[older.index()].instance));
@@ -679,7 +682,7 @@ impl<'a> World<'a> {
         Event::Spawned(process)
     }
 
-    /// Another epoch of the same process that lives.
+    /// Another epoch of the process that lives.
     fn other_epoch(&self, process: ProcessId) -> Option<ProcessId> {
         let is_other = |id: &ProcessId| {
             *id != process && self.slots.process(*id) == self.slots.process(process)
@@ -688,15 +691,15 @@ impl<'a> World<'a> {
         others.find(|id| self.procs[id.index()].alive && self.procs[id.index()].is_epoch)
     }
 
-    /// The epoch that this one was started beside, if it lives.
+    /// The epoch beside which this epoch was started, if it lives.
     fn older(&self, process: ProcessId) -> Option<ProcessId> {
         let (id, instance) = self.procs[process.index()].older?;
         let older = self.procs[id.index()];
         (older.alive && older.instance == instance).then_some(id)
     }
 
-    /// A process becomes ready. Returns whether it can: an epoch needs the older one for it, which
-    /// has to answer, and which it ends some time later.
+    /// Handles a process that becomes ready. Returns whether it can: an epoch needs the answer of
+    /// the older epoch, and ends the older epoch some time later.
     fn goes_live(&mut self, process: ProcessId) -> bool {
         if self.procs[process.index()].is_live {
             return true;
@@ -709,16 +712,16 @@ impl<'a> World<'a> {
         }
         proc.is_live = true;
         let ends = Happening::EndsOlder { process: process.0, instance: proc.instance };
-        self.push(self.now + self.lives_on(process).max(2 * EPOCH_POLLS), ends);
+        self.push(self.now + self.ends_older_after(process).max(2 * EPOCH_POLLS), ends);
         true
     }
 
-    /// The time after which an epoch that is live ends the older one.
-    fn lives_on(&self, newer: ProcessId) -> Duration {
+    /// The time from which on a live epoch ends the older epoch.
+    fn ends_older_after(&self, newer: ProcessId) -> Duration {
         self.spec(newer).handover.unwrap_or_default().saturating_sub(MARGIN)
     }
 
-    /// An epoch ends the older one: after its time, or because it is asked to end itself.
+    /// An epoch ends the older epoch, after some time or because it was asked to end itself.
     fn end_older(&mut self, process: ProcessId) {
         let Some(older) = self.older(process) else { return };
         self.procs[process.index()].has_ended_older = true;
@@ -727,34 +730,35 @@ impl<'a> World<'a> {
         }
     }
 
-    /// An epoch has ended. A newer one that has not ended it aborts, and an older one that has not
-    /// been taken over from lets no other take over. What remains of its group may be the Envoy.
+    /// Handles the end of an epoch. A newer epoch aborts if it has not ended this one. If this
+    /// epoch had not taken over, no other epoch can take over from the older one. If its group
+    /// remains, the Envoy may still live.
     fn epoch_ended(&mut self, process: ProcessId, remains: bool) {
         let ended = self.procs[process.index()];
         let older = self.older(process).filter(|_| !ended.is_seen);
         if let Some(older) = older {
-            self.procs[older.index()].was_failed_on = true;
+            self.procs[older.index()].newer_failed = true;
         }
         let is_newer = |newer: &ProcessId| {
             let newer = self.procs[newer.index()];
             newer.older == Some((process, ended.instance)) && newer.alive
         };
         let newer = self.slots.all().find(is_newer).filter(|_| !remains);
-        // Nobody can tell an end in the last moments from one that the newer one has brought about,
-        // because nobody knows since when that is live.
+        // Nobody knows exactly since when the newer epoch is live. In the last moments, nobody can
+        // tell whether the newer epoch has caused this end.
         let is_ended = |newer: &ProcessId| {
             let proc = self.procs[newer.index()];
-            let from = proc.started.map(|started| started + self.lives_on(*newer));
+            let from = proc.started.map(|started| started + self.ends_older_after(*newer));
             proc.has_ended_older || proc.is_live && from.is_some_and(|from| from <= self.now)
         };
         if let Some(newer) = newer.filter(|newer| !is_ended(newer)) {
-            // One that waits for the answer of a killed one has nothing to abort for, but its limit.
+            // An epoch that waits for the answer of a killed epoch only runs into its own limit.
             self.procs[newer.index()].aborts = self.procs[newer.index()].is_live || !ended.killed;
             self.die(newer, ABORTS_AFTER, 200 + 6, true);
         }
     }
 
-    /// The process asks for more time.
+    /// A process asks for more time.
     fn extend(&mut self, process: ProcessId) {
         let instance = self.procs[process.index()].instance;
         if let Some((after, _)) = self.behaviour(process).extends {
