@@ -77,8 +77,8 @@ pub enum DrainMethod {
     /// Drained by calls to Envoy's admin, until no client is connected. <!-- C361 -->
     /// Example: `envoy: {admin: "unix:/run/envoy-admin.sock"}`
     Envoy(EnvoyDrain),
-    /// Drained by a request, until the head of a 2xx has come, at once or later; the connection is
-    /// closed then. <!-- C362 --> Example: `http: {url: "http://127.0.0.1:8080/drain"}`
+    /// Drained by a request, until the head of a 2xx answer arrives, at once or later; drainit then
+    /// closes the connection. <!-- C362 --> Example: `http: {url: "http://127.0.0.1:8080/drain"}`
     Http(HttpDrain),
     /// Drained by a command, until it ends with code 0. <!-- C363 -->
     /// Example: `exec: [/app/drain, --wait]`
@@ -98,10 +98,10 @@ pub struct DrainTimes {
     /// The longest wait. `0` turns draining off. <!-- C366 --> Example: `time: 20s`
     #[key(default = "15s")]
     pub time: Duration,
-    /// The shortest wait, while load balancers remove the endpoint. <!-- C367 --> Held even if the
-    /// process is drained sooner, and if the drain fails, but not once the process has ended.
-    /// <!-- C638 --> Cut to `time` where that is shorter, with a warning of `check`. <!-- C639 -->
-    /// Example: `min: 8s`
+    /// The shortest wait, while load balancers remove the endpoint. <!-- C367 --> It applies even
+    /// if the process is drained sooner or the drain fails, but not once the process has ended.
+    /// <!-- C638 --> A `min` longer than `time` is cut to `time`, with a warning of `check`.
+    /// <!-- C639 --> Example: `min: 8s`
     #[key(default = "5s for `envoy`, else 0s")]
     pub min: Option<Duration>,
 }
@@ -110,9 +110,9 @@ pub struct DrainTimes {
 #[derive(Clone, Debug, PartialEq, Eq, Table)]
 #[table(settle = Self)]
 pub struct EnvoyDrain {
-    /// Envoy's admin address. From a list, the first that is not left out:
-    /// `{text: ADDRESS, only_if: …}`, as the parts of an [argument](#commands). <!-- C380 -->
-    /// Example: `admin: unix:/run/envoy-admin.sock`
+    /// Envoy's admin address. In a list, the first address that is not left out counts;
+    /// `{text: ADDRESS, only_if: …}` is written like a part of an [argument](#commands).
+    /// <!-- C380 --> Example: `admin: unix:/run/envoy-admin.sock`
     #[key(
         form = Admin,
         required = "add it: `admin: http://127.0.0.1:9901` or `admin: unix:/run/envoy-admin.sock`",
@@ -129,7 +129,7 @@ pub struct EnvoyDrain {
     #[key(default = "connections")]
     pub until: DrainUntil,
     /// The drain is over when at most this number of connections, or requests, is left.
-    /// <!-- C384 --> They are cut by the stop. <!-- C641 --> For streams that never end.
+    /// <!-- C384 --> The stop cuts those that are left. <!-- C641 --> For streams that never end.
     /// Example: `exit_at: 2`
     #[key(default = "0")]
     pub exit_at: u32,
@@ -138,9 +138,10 @@ pub struct EnvoyDrain {
     /// then `false` by default. <!-- C642 --> Example: `direction: inbound`
     #[key(default = "all")]
     pub direction: Option<Direction>,
-    /// The connections of these listeners do not count, such as those of a scraper, which would hold
-    /// the drain until `time` is over. <!-- C386 --> A listener is named by its `stat_prefix`, or if
-    /// it has none, by its address or name. <!-- C643 --> Their requests count. <!-- C644 --> Example: `ignore_listeners: [prometheus]`
+    /// The connections of these listeners do not count, such as those of a scraper, which would
+    /// hold the drain until `time` is over. <!-- C386 --> A listener is named by its `stat_prefix`,
+    /// or if it has none, by its address or name. <!-- C643 --> Requests to these listeners count.
+    /// <!-- C644 --> Example: `ignore_listeners: [prometheus]`
     #[key(form = List<Listener>, default = "none")]
     pub ignore_listeners: Vec<String>,
     #[key(flatten)]
@@ -167,10 +168,10 @@ pub struct HttpDrain {
     /// The method. The request has no body. <!-- C390 --> Example: `method: PUT`
     #[key(default = "POST")]
     pub method: HttpMethod,
-    /// Header fields that are sent with it. `{file: PATH}` in place of a value: the content of the
-    /// file, which is read when the drain begins. <!-- C680 --> drainit never shows a value.
-    /// <!-- C681 --> It sets `host`, `connection` and the length itself.
-    /// Example: `headers: {authorization: {file: /run/secrets/token}}`
+    /// Header fields of the request. `{file: PATH}` in place of a value is the content of the file,
+    /// which drainit reads when the drain begins. <!-- C680 --> drainit never shows a value.
+    /// <!-- C681 --> It sets `host`, `connection` and the length itself. Example:
+    /// `headers: {authorization: {file: /run/secrets/token}}`
     #[key(form = Headers, default = "none")]
     pub headers: Vec<Header>,
     #[key(flatten)]
@@ -263,7 +264,8 @@ impl Form for Headers {
 #[derive(Clone, Debug, PartialEq, Eq, Table)]
 #[table(short = "command")]
 pub struct ExecDrain {
-    /// The command that drains it. <!-- C393 --> Example: `command: [touch, /run/nginx/draining]`
+    /// The command that drains the process. <!-- C393 --> Example:
+    /// `command: [touch, /run/nginx/draining]`
     #[key(form = Command, required = "add it: `command: [/app/drain]`", merge = Replace)]
     pub command: Vec<String>,
     #[key(flatten)]

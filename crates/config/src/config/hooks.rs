@@ -22,7 +22,7 @@ pub struct Hooks {
     #[key(default = "none")]
     pub pre_stop: Option<Hook>,
     /// Runs when the process was stopped or has ended for good, before its dependencies are
-    /// stopped. It runs once for two instances of the same definition ([`update`](#update)), after
+    /// stopped. For two instances of the same definition ([`update`](#update)) it runs once, after
     /// the last, and not for a new instance that never became ready. <!-- C359 --> Example:
     /// `post_stop: {command: [rm, -f, /run/app.pid], timeout: 1s}`
     #[key(default = "none")]

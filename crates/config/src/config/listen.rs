@@ -17,7 +17,7 @@ pub struct ListenSocket {
     /// `tcp://HOST:PORT` or `unix:/PATH`. Example: `address: unix:/run/app.sock`
     #[key(form = ListenOn, required = "add `address: tcp://0.0.0.0:8080` or `address: unix:/run/app.sock`")]
     pub address: Address,
-    /// Its name in `LISTEN_FDNAMES`. <!-- C182 --> Example: `name: admin`
+    /// The name of the socket in `LISTEN_FDNAMES`. <!-- C182 --> Example: `name: admin`
     #[key(form = SocketName, default = "the name of the process", value = String::new())]
     pub name: String,
     /// Who may connect to a Unix socket. <!-- C183 --> Example: `mode: "0660"`

@@ -43,8 +43,8 @@ pub(crate) struct LivenessKeys {
     /// After this many failures in a row the check has failed. <!-- C237 --> Example: `retries: 5`
     #[key(form = AtLeastOne, default = "3")]
     retries: u32,
-    /// No probe for this long after the process became ready. <!-- C238 -->
-    /// Example: `start_period: 30s`
+    /// No probe is made for this long after the process became ready. <!-- C238 --> Example:
+    /// `start_period: 30s`
     #[key(default = "0s")]
     start_period: Duration,
 }
@@ -67,8 +67,8 @@ enum Check {
     /// Alive while the command exits with 0. Example: `exec: [/app/check]`
     #[key(form = Command, merge = Replace)]
     Exec(Vec<String>),
-    /// Alive while it sends `WATCHDOG=1` to `NOTIFY_SOCKET` at least this often;
-    /// [accepted senders](#notify). <!-- C232 --> Example: `notify: 30s`
+    /// Alive while the process sends `WATCHDOG=1` to `NOTIFY_SOCKET` at least this often; [accepted
+    /// senders](#notify). <!-- C232 --> Example: `notify: 30s`
     #[key(form = Positive)]
     Notify(Duration),
 }

@@ -48,7 +48,8 @@ pub(crate) struct LogKeys {
     /// The file that its output is appended to.
     #[key(form = FilePath, exclusive)]
     file: Option<PathBuf>,
-    /// Precedes each line, in brackets. Unset: the name of the process, or nothing with `file`.
+    /// The text in brackets before each line. Unset: the name of the process, or nothing with
+    /// `file`.
     #[key(form = Prefix)]
     prefix: Option<String>,
     /// `stdout`: its stderr goes where its stdout goes.

@@ -91,9 +91,9 @@ impl Form for AtStart {
 #[derive(Table)]
 #[table(settle = Option<Paths>, shared = "only_if")]
 pub(crate) struct OnlyIfKeys {
-    /// Something must exist at this path. <!-- C62 --> Example: `{path_exists: /app/plugin}`
+    /// This path must exist. <!-- C62 --> Example: `{path_exists: /app/plugin}`
     path_exists: Option<PathBuf>,
-    /// Nothing must exist at this path. <!-- C673 --> Example: `{path_missing: /app/disabled}`
+    /// This path must not exist. <!-- C673 --> Example: `{path_missing: /app/disabled}`
     path_missing: Option<PathBuf>,
     /// The text to compare. Example: `{value: "${MODE:-}", is: debug}`
     #[key(form = Verbatim)]

@@ -44,37 +44,38 @@ pub struct Process {
     pub success_codes: Vec<u8>,
     /// How long a oneshot may run. Then it is stopped like any process (`stop_signal`,
     /// `stop_grace_period`, SIGKILL) and has failed, whatever its exit code. <!-- C154 --> Once a
-    /// shutdown or a drain from outside has begun, it no longer counts: only the stop ends the
-    /// oneshot. <!-- C513 --> Only for `type: oneshot`. <!-- C617 --> Example: `timeout: 60s`
+    /// shutdown or a `drainit drain` has begun, the timeout no longer applies: only the stop ends
+    /// the oneshot. <!-- C513 --> Only for `type: oneshot`. <!-- C617 --> Example: `timeout: 60s`
     #[key(form = Positive, default = "none")]
     pub timeout: Option<Duration>,
     /// If it does not hold, the process is left out, and counts as ready and completed.
     /// <!-- C155 --> Example: `only_if: {path_exists: /app/plugin}`
     #[key(form = AtStart, default = "none", merge = Replace)]
     pub only_if: Option<OnlyIf>,
-    /// It is left out unless `DRAINIT_PROFILES`, a list with commas, has one of these, or `*`.
-    /// <!-- C676 --> Without it, no profile decides. Example: `profiles: [debug]`
+    /// The process is left out unless `DRAINIT_PROFILES`, a list with commas, has one of these
+    /// profiles, or `*`. <!-- C676 --> Without this key, profiles do not matter. Example:
+    /// `profiles: [debug]`
     #[key(default = "none")]
     pub profiles: Vec<String>,
-    /// `false`: it starts only by [`drainit start`](operating.md#stop-start-restart) or `restart`.
-    /// <!-- C684 --> Until then it is `stopped`, and the container runs even if nothing else does.
-    /// `/readyz` never waits for it, before or after its start, as with `required: false`.
-    /// <!-- C685 --> Once started it is supervised, drained and stopped as any other. <!-- C686 --> A
-    /// reload does not start it, and a change of this key alone neither starts nor stops anything.
-    /// <!-- C687 --> A process that starts by itself cannot depend on it. <!-- C688 -->
-    /// Example: `autostart: false`
+    /// `false`: the process starts only by [`drainit start`](operating.md#stop-start-restart) or
+    /// `restart`. <!-- C684 --> Until then it is `stopped`, and the container runs even if nothing
+    /// else does. `/readyz` never waits for it, before or after its start, as with
+    /// `required: false`. <!-- C685 --> Once started, it is supervised, drained and stopped like
+    /// any other process. <!-- C686 --> A reload does not start it, and a change of this key alone
+    /// neither starts nor stops anything. <!-- C687 --> A process that starts by itself cannot
+    /// depend on it. <!-- C688 --> Example: `autostart: false`
     #[key(default = "true")]
     pub autostart: bool,
     /// Which of the container's arguments it gets. <!-- C156 --> Example: `args: {prefix: "--app."}`
     #[key(default = "none")]
     pub args: Option<ArgRoute>,
-    /// Unix sockets that are removed before each start, after each end, and when the process is left
-    /// out. <!-- C157 --> If another process listens on one before the first start, that is an
-    /// error: a second drainit in the container would remove the socket. <!-- C478 --> Anything that
-    /// is not a socket is kept, with a warning; so is a path through a symbolic link of a user other
-    /// than root or drainit's own. <!-- C618 --> No two processes may list the same socket, and none
-    /// `control.socket`, which drainit never removes for a process, however its path is written.
-    /// <!-- C619 --> Example: `sockets: [/run/gw/app.sock]`
+    /// Unix sockets that are removed before each start, after each end, and when the process is
+    /// left out. <!-- C157 --> If another process listens on one before the first start, that is an
+    /// error: a second drainit in the container would remove the socket. <!-- C478 --> Anything
+    /// that is not a socket is kept, with a warning; so is a path through a symbolic link of a user
+    /// other than root or drainit's own. <!-- C618 --> Only one process may list a socket, and no
+    /// process may list `control.socket`, however its path is written: drainit never removes it for
+    /// a process. <!-- C619 --> Example: `sockets: [/run/gw/app.sock]`
     #[key(form = List<SocketPath>, default = "none")]
     pub sockets: Vec<PathBuf>,
     /// Sockets that drainit opens, holds over restarts and hands over. <!-- C158 -->
@@ -85,16 +86,16 @@ pub struct Process {
     /// <!-- C159 --> Example: `depends_on: [database]`
     #[key(form = DependsOn, default = "none", merge = Names)]
     pub depends_on: Vec<Dependency>,
-    /// When it is ready. Without it: as soon as it runs. <!-- C160 -->
-    /// Example: `readiness: {tcp: "127.0.0.1:8080"}`
+    /// When the process is ready. Without this key: as soon as it runs. <!-- C160 --> Example:
+    /// `readiness: {tcp: "127.0.0.1:8080"}`
     #[key(default = "none")]
     pub readiness: Option<Readiness>,
-    /// How drainit sees, once it is ready, that it still works.
-    /// Example: `liveness: {http: "http://127.0.0.1:8080/healthz"}`
+    /// How drainit checks that the process still works after it became ready. Example:
+    /// `liveness: {http: "http://127.0.0.1:8080/healthz"}`
     #[key(form = LivenessKeys, default = "none")]
     pub liveness: Option<Liveness>,
-    /// The signal that asks it to end, sent to the process and not to its group. <!-- C161 --> CONT
-    /// comes with it, in case the process is stopped. <!-- C620 --> Example: `stop_signal: QUIT`
+    /// The signal that asks it to end, sent to the process and not to its group. <!-- C161 -->
+    /// SIGCONT follows, in case the process is stopped. <!-- C620 --> Example: `stop_signal: QUIT`
     #[key(form = StopSignal, default = "TERM")]
     pub stop_signal: Signal,
     /// The time after which its whole process group is killed. <!-- C162 --> Unset: up to 10 s of
@@ -128,7 +129,7 @@ pub struct Process {
     /// The user that it runs as. <!-- C165 --> Example: `user: "10001:10001"`
     #[key(default = "drainit's")]
     pub user: Option<User>,
-    /// The permissions that the files it creates do not get, for its hooks too, in octal.
+    /// The permissions, in octal, that new files of the process and its hooks do not get.
     /// <!-- C166 --> Example: `umask: "027"`
     #[key(form = Umask, default = "drainit's")]
     pub umask: Option<u32>,
@@ -138,7 +139,8 @@ pub struct Process {
     /// How a new instance replaces the running one. Example: `update: start-first`
     #[key(default = "stop-first")]
     pub update: Update,
-    /// Whether it is started again after an unasked end. <!-- C167 --> Example: `restart: on-failure`
+    /// Whether it is started again when it ends without being asked to. <!-- C167 --> Example:
+    /// `restart: on-failure`
     // It decides about an end before `on_exit` does.
     #[key(form = Policy, default = "no")]
     pub restart: RestartPolicy,
@@ -153,12 +155,12 @@ pub struct Process {
     /// failure. <!-- C170 --> `false` needs `on_exit: ignore`, at least for `failure` and `signal`. <!-- C624 --> Example: `required: false`
     #[key(default = "true")]
     pub required: bool,
-    /// What its unasked end does to the container, if it is not restarted. <!-- C171 -->
-    /// Example: `on_exit: ignore`
+    /// What the container does if the process ends without being asked to and is not restarted.
+    /// <!-- C171 --> Example: `on_exit: ignore`
     #[key(form = EachEnd, default = "shutdown", value = OnExit::default())]
     pub on_exit: OnExit,
-    /// Signals to drainit that are passed on to the process. <!-- C172 --> Those of
-    /// `shutdown.signals` are not passed on. <!-- C625 --> Example: `forward_signals: [USR1, HUP]`
+    /// The signals that drainit passes on to the process. <!-- C172 --> It does not pass on those
+    /// of `shutdown.signals`. <!-- C625 --> Example: `forward_signals: [USR1, HUP]`
     #[key(form = Signals, default = "none")]
     pub forward_signals: Vec<Signal>,
     /// Commands at its start and end. Example: `hooks: {pre_start: [/app/migrate]}`
@@ -244,9 +246,8 @@ struct OnExitKeys {
     /// It ended with code 0. <!-- C689 --> Not for a oneshot, which completes. Example: `on_exit: {success: ignore}`
     #[key(default = "shutdown")]
     success: ExitPolicy,
-    /// It ended with another code, its start has failed, it has failed its liveness check, or the
-    /// `timeout` of a oneshot was over. <!-- C691 -->
-    /// Example: `on_exit: {failure: failure-shutdown}`
+    /// It ended with another code, its start or its liveness check has failed, or the `timeout` of
+    /// a oneshot was over. <!-- C691 --> Example: `on_exit: {failure: failure-shutdown}`
     #[key(default = "shutdown")]
     failure: ExitPolicy,
     /// A signal ended it, also SIGKILL by the kernel's OOM killer. <!-- C690 -->
@@ -373,11 +374,12 @@ pub struct ArgRoute {
     /// prefix. <!-- C626 --> Example: `prefix: "--rtr."`
     #[key(form = ArgPrefix)]
     pub prefix: Option<String>,
-    /// It also gets every argument that no other process claims, as it is. <!-- C679 -->
+    /// The process also gets every argument that no other process claims, unchanged. <!-- C679 -->
     /// Example: `rest: true`
     #[key(default = "false")]
     pub rest: bool,
-    /// Options that are refused from outside. <!-- C175 --> Example: `refuse: [socket, listen]`
+    /// Options that the container's arguments may not pass to this process. <!-- C175 --> Example:
+    /// `refuse: [socket, listen]`
     #[key(default = "none")]
     pub refuse: Vec<String>,
 }

@@ -17,12 +17,12 @@ use crate::load::values::Invalid;
 pub struct Readiness {
     #[key(flatten)]
     pub probe: Probe,
-    /// The longest pause between two attempts. <!-- C218 --> Pauses grow from 1 ms; `exec` always
-    /// waits this long. <!-- C628 --> Example: `interval: 250ms`
+    /// The longest pause between two attempts. <!-- C218 --> Pauses grow from 1 ms to this length;
+    /// `exec` always pauses this long. <!-- C628 --> Example: `interval: 250ms`
     #[key(form = Positive, default = "100ms")]
     pub interval: Duration,
-    /// The time from each start of the process after which the start has failed. <!-- C219 -->
-    /// Example: `timeout: 10s`
+    /// A start fails if the process is not ready after this time. <!-- C219 --> Example:
+    /// `timeout: 10s`
     #[key(form = Positive, default = "30s")]
     pub timeout: Duration,
 }
@@ -55,8 +55,8 @@ pub enum Probe {
     /// ([syntax](https://docs.rs/regex-lite)); drainit then reads its output, with or without
     /// `log`. <!-- C216 --> Example: `log: '^listening on'`
     Log(Pattern),
-    /// Ready when it sends `READY=1` to `NOTIFY_SOCKET`, as sd_notify(3) does;
-    /// [accepted senders](#notify). <!-- C217 --> Example: `notify: true`
+    /// Ready when the process sends `READY=1` to `NOTIFY_SOCKET`, as sd_notify(3) does; [accepted
+    /// senders](#notify). <!-- C217 --> Example: `notify: true`
     #[key(form = True)]
     Notify,
 }

@@ -22,7 +22,7 @@ pub struct Render {
     #[key(form = Target, required = "write `{from: TEMPLATE, to: PATH}`")]
     pub to: PathBuf,
     /// Its permissions. It belongs to the `user` of the process. <!-- C284 --> By default nobody
-    /// else may read it, since it may have a secret put in. <!-- C631 --> Example: `mode: "0640"`
+    /// else may read it, since it may contain a secret. <!-- C631 --> Example: `mode: "0640"`
     #[key(form = Permissions, default = "0600")]
     pub mode: u32,
 }

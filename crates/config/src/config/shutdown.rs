@@ -22,22 +22,21 @@ pub struct Shutdown {
     /// is not read. <!-- C604 --> Example: `reserve: 1s`
     #[key(default = "2s")]
     pub reserve: Duration,
-    /// How long `/readyz` answers 503 before the drain begins. <!-- C83 --> Skipped if it has not
-    /// answered 200 before, and when no process is left. <!-- C605 --> Example: `readiness_delay: 3s`
+    /// How long `/readyz` answers 503 before the drain begins. <!-- C83 --> Skipped if `/readyz`
+    /// has never answered 200, or no process is left. <!-- C605 --> Example: `readiness_delay: 3s`
     #[key(default = "0s")]
     pub readiness_delay: Duration,
-    /// How long `/readyz`, and Envoy's own health check, stay good after the stop signal:
-    /// [first the drain, then unready](shutdown.md#ready-during-the-drain). <!-- C84 --> Not
-    /// together with `readiness_delay`. <!-- C606 --> Example: `unready_delay: 10s`
+    /// How long `/readyz`, and Envoy's own health check, stay good after the stop signal: [first
+    /// the drain, then unready](shutdown.md#ready-during-the-drain). <!-- C84 --> `unready_delay`
+    /// cannot be combined with `readiness_delay`. <!-- C606 --> Example: `unready_delay: 10s`
     #[key(default = "0s")]
     pub unready_delay: Duration,
     /// The signals that stop the container. <!-- C85 --> Example: `signals: [TERM]`
     #[key(form = Signals, default = "[TERM, INT, QUIT]", value = vec![Signal::TERM, Signal::INT, Signal::QUIT])]
     pub signals: Vec<Signal>,
-    /// The file that [the report](json.md#report) is written to at the end, as
-    /// JSON. <!-- C86 --> It is replaced at once, so its directory must exist and be writable, and
-    /// it must be a regular file; a failure is a warning. <!-- C607 -->
-    /// Example: `report: /var/log/gw/report.json`
+    /// The file that [the report](json.md#report) is written to at the end, as JSON. <!-- C86 -->
+    /// It is a regular file, which is replaced atomically, so its directory must exist and be
+    /// writable; a failure is a warning. <!-- C607 --> Example: `report: /var/log/gw/report.json`
     #[key(default = "none")]
     pub report: Option<PathBuf>,
 }

@@ -139,7 +139,7 @@ struct PartKeys {
     #[key(form = Later<PathBuf>, exclusive)]
     #[allow(dead_code, reason = "`text` is the other one")]
     file: Option<()>,
-    /// Left out where one of these conditions does not hold.
+    /// The part is left out if this condition does not hold.
     #[key(form = only_if::Now, value = true)]
     only_if: bool,
 }

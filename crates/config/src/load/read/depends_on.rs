@@ -16,7 +16,7 @@ use crate::load::yaml::node::{Kind, Node, get};
 #[derive(Table)]
 #[table(default)]
 struct Terms {
-    /// What must be true of the dependency. Without it `ready`, or `completed` for a oneshot.
+    /// What must be true of the dependency; by default `ready`, or `completed` for a oneshot.
     /// Example: `condition: started`
     #[key(form = Condition)]
     condition: Option<StartCondition>,

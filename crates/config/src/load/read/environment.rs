@@ -131,8 +131,8 @@ struct FromFileKeys {
     /// The file with the value. <!-- C277 --> Example: `file: /run/secrets/token`
     #[key(form = MaybePath, required = "write `{file: PATH}`, or the value itself without braces")]
     file: PathBuf,
-    /// `false`: where the file is missing, or the path is empty, it is as if the variable were not
-    /// here, so the container's own value counts. <!-- C278 --> Example: `required: false`
+    /// `false`: if the file is missing or the path is empty, drainit ignores this entry, so the
+    /// container's own value counts. <!-- C278 --> Example: `required: false`
     #[key(default = "true")]
     required: bool,
 }
