@@ -128,8 +128,8 @@ fn special() -> Vec<Row> {
     let stream = Requests { pace: Pace::AtOnce, kind: Kind::Stream(10 * SECOND), ..usual };
     rows.push(Row {
         impolite: Some(
-            "Envoy announces the close in the head of a response, so a client learns of it with its next stream: `time` must be twice \
-             the longest stream, and is not here",
+            "Envoy announces a close only at the start of a response, so a client learns of it with its next stream; \
+             here `time` is less than twice the longest stream",
         ),
         ..requests("HTTP/1.1, streamed responses of 10 s", stream)
     });
@@ -148,7 +148,7 @@ fn special() -> Vec<Row> {
     rows.push(Row {
         after: 21 * SECOND,
         impolite: Some(
-            "HTTP/1.1 can announce the close only in a response, and there is none in time",
+            "HTTP/1.1 can announce a close only in a response, and no response comes in time",
         ),
         ..requests("HTTP/1.1, a request every 20 s", idle)
     });
@@ -162,7 +162,7 @@ fn special() -> Vec<Row> {
         let length = Some(8 * SECOND);
         rows.push(sessions(&format!("{name}, sessions of 8 s"), transport, length));
         rows.push(Row {
-            impolite: Some("its protocol has no announcement of a close, and it never ends"),
+            impolite: Some("the protocol cannot announce a close, and the session never ends"),
             ..sessions(&format!("{name}, without end"), transport, None)
         });
     }
