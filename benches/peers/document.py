@@ -35,7 +35,7 @@ def versions():
 
 def missed(rows):
     count = sum(1 for row in rows if not row.met)
-    return f"{count} targets are missed; the column *at least* says which." if count else "No target is missed."
+    return f"{count} targets are missed; the column *target* says which." if count else "No target is missed."
 
 
 def write(rows, seconds):

@@ -17,16 +17,16 @@ def size(*programs):
 
 def measure():
     figures = {US: Path(kit.DRAINIT).stat().st_size / 2**20}
-    alone = "does a part of it: one process"
+    alone = "runs one process"
     for name in ("tini", "tini-static", "dumb-init", "catatonit", "bash"):
         figures[name] = size(name)
     figures["s6-svscan and s6-supervise"] = size("s6-svscan", "s6-supervise")
     figures["runsvdir and runsv"] = size("runsvdir", "runsv")
     figures["Horust"] = size("horust")
     figures["Python, for supervisord"] = size("/usr/bin/python3")
-    why = dict.fromkeys(("tini-static", "catatonit"), f"{alone}, no config, HTTP or drain")
-    why |= dict.fromkeys(("tini", "dumb-init"), f"{alone}, and needs libc beside it")
+    why = dict.fromkeys(("tini-static", "catatonit"), f"{alone}; no config, HTTP or drain")
+    why |= dict.fromkeys(("tini", "dumb-init"), f"{alone}, and needs libc")
     why |= dict.fromkeys(("s6-svscan and s6-supervise", "runsvdir and runsv"),
-                         "need libc and a shell beside them; no log prefix, HTTP or drain")
-    why |= {"bash": "needs libc, curl and sleep beside it", "Python, for supervisord": "needs libc and its library beside it"}
+                         "need libc and a shell; no log prefix, HTTP or drain")
+    why |= {"bash": "needs libc, curl and sleep", "Python, for supervisord": "needs libc and its library"}
     return [Row("binary, static and stripped", "MiB", figures, f"{LIMIT} MiB", figures[US] <= LIMIT, why=why)]

@@ -123,7 +123,7 @@ def measure(directory):
     times = [one_round(directory / f"drain-{number}", drainit) for number in range(kit.rounds(9, 2))]
     figures = {US: kit.median(times), "bash entrypoint": one_round(directory / "drain-script", script)}
     worst = max(times)
-    return [Row("drain of Envoy 1.40: from the last connection closed to its SIGTERM", "ms", figures, "300 ms at the most",
+    return [Row("drain of Envoy 1.40: from the last closed connection to SIGTERM", "ms", figures, "at most 300 ms",
                 worst <= 300,
-                short="from the last connection closed to SIGTERM for Envoy, ms",
+                short="from the last closed connection to SIGTERM for Envoy, ms",
                 detail=f"the longest of {len(times)}: {worst:.0f}")]

@@ -77,10 +77,10 @@ def measure():
             unordered.append(supervisor.name)
     together = "stops everything at once, in no order"
     return [
-        Row("graph up: a chain of three, from exec to the last one started", "ms", up, "20 ms", up[US] <= 20,
-            short="a chain of three started, ms",
-            why={"supervisord": "waits for nothing: it only forks in an order"}),
-        Row("stop: time beyond what the processes take themselves", "ms", stop, "5 ms", stop[US] <= 5 and US not in unordered,
-            short="stopped again, beyond what the processes take, ms",
+        Row("start: a chain of three processes, from exec until the last has started", "ms", up, "20 ms", up[US] <= 20,
+            short="start a chain of three, ms",
+            why={"supervisord": "does not wait: it only forks in an order"}),
+        Row("stop: time beyond what the processes themselves take", "ms", stop, "5 ms", stop[US] <= 5 and US not in unordered,
+            short="stop the chain, beyond the time that its processes take, ms",
             detail="in order" if US not in unordered else "NOT in order", why={name: together for name in unordered}),
     ]

@@ -69,7 +69,7 @@ def idle_rows(what, idle, short=False):
     return [
         Row(f"idle, {what}", "wake-ups a second", wakeups, "0", wakeups[US] == 0,
             short="wake-ups a second while idle" if short else ""),
-        Row(f"idle, {what}", f"ms of CPU in a minute, of {SECONDS} s measured", cpu, "0", cpu[US] == 0),
+        Row(f"idle, {what}", f"ms of CPU in a minute ({SECONDS} s measured)", cpu, "0", cpu[US] == 0),
     ]
 
 
@@ -79,7 +79,7 @@ def memory_rows(what, idle, limit, why, short=""):
     anonymous = {name: sizes[0] for name, sizes in memory.items()}
     proportional = {name: sizes[1] for name, sizes in memory.items()}
     return [
-        Row(f"memory that cannot be reclaimed, {what}", "KiB anonymous", anonymous, f"{limit} KiB", anonymous[US] <= limit,
+        Row(f"memory that the kernel cannot reclaim, {what}", "KiB anonymous", anonymous, f"{limit} KiB", anonymous[US] <= limit,
             why=why, short=short),
         Row(f"memory with code pages, {what}", "KiB proportional", proportional, why=why,
             detail="all containers of an image share the code"),
@@ -94,11 +94,11 @@ def memory_of_one(idle):
 def memory_of_three(idle, directory):
     # Its endpoints are on, so they are used: an answer takes memory.
     row_scale.status(directory / US / "control.sock", "GET", "/status", about=b"router")
-    small = "small C programs without a log prefix, HTTP, conditions, a deadline or a drain; libc is shared with all that use it"
+    small = "small C programs without a log prefix, HTTP, conditions, a deadline or a drain; they share libc with other programs"
     why = dict.fromkeys(("s6", "runit"), small)
-    why["bash entrypoint"] = "seven bashes share most of their pages; no HTTP, restarts, deadline or KILL"
+    why["bash entrypoint"] = "seven bashes share most of their pages; no HTTP, restarts, deadline or SIGKILL"
     return memory_rows("three processes, control surfaces on", idle, LIMIT_THREE, why,
-                       short="memory that cannot be reclaimed, three processes, KiB")
+                       short="memory that the kernel cannot reclaim, three processes, KiB")
 
 
 def measure():

@@ -57,16 +57,16 @@ def throughput():
     speeds, single = speeds_of(BLOCK, 4_000_000), speeds_of(1, SINGLE_LINES)
     ours, slowest = speeds[US], speeds["bash `while read`"]
     rivals = [speeds[name] for name in ("sed -u", "awk", "s6-log")]
-    why = {"awk": BLOCKS, UNPREFIXED: "copies blocks as they come, and lines of several processes mix"}
+    why = {"awk": BLOCKS, UNPREFIXED: "copies blocks without splitting lines, so lines of several processes mix"}
     return [
-        Row("logs: 156-byte lines with a prefix", "lines a CPU second", speeds,
-            "100 times bash, not behind sed -u, awk, s6-log",
+        Row("logs: 156-byte lines with a prefix", "lines per CPU second", speeds,
+            "100 times bash, and not slower than sed -u, awk, s6-log",
             ours >= 100 * slowest and all(rival and ours >= rival for rival in rivals), more_is_better=True,
-            short="lines with a prefix a CPU second", detail=f"{ours / slowest:.0f} times bash", why=why),
-        Row("logs: the same, each line written alone", "lines a CPU second", single, more_is_better=True,
+            short="lines with a prefix per CPU second", detail=f"{ours / slowest:.0f} times bash", why=why),
+        Row("logs: the same, each line written alone", "lines per CPU second", single, more_is_better=True,
             detail=f"{single[US] / single['bash `while read`']:.0f} times bash",
             why=why | dict.fromkeys(("s6-log", "awk, a line at a time"),
-                                    "one process between two pipes, with no queue that protects the others")),
+                                    "serves one process, and needs no queue to protect other processes")),
     ]
 
 
@@ -86,14 +86,14 @@ def waiting():
     waits = {logger.name: logger.available() and kit.attempt(logger.name, waits_of, logger, count) or None
              for logger in loggers.PREFIXERS}
     p99 = {name: times and times[1] for name, times in waits.items()}
-    detail = f"half of them {waits[US][0]:.2g}, the longest {waits[US][2]:.2g}"
-    return Row(f"logs: how long a line waits at {RATE:,} lines/s, 99 % of them", "ms", p99, "under 1 ms", p99[US] < 1,
+    detail = f"median {waits[US][0]:.2g}, longest {waits[US][2]:.2g}"
+    return Row(f"logs: delay of a line at {RATE:,} lines/s, 99th percentile", "ms", p99, "under 1 ms", p99[US] < 1,
                detail=detail,
-               short="how long a line waits at 10,000 lines/s, 99 % of them, ms",
+               short="delay of a line at 10,000 lines/s, 99th percentile, ms",
                why={"awk, a line at a time": "one filter, which has no other work",
                     "supervisord": "passes blocks on as they come, without a prefix"} | dict.fromkeys(
                    ("sed -u", "bash `while read`", "s6-log"),
-                   "one process between two pipes, with no queue that protects the others"))
+                   "serves one process, and needs no queue to protect other processes"))
 
 
 def settle(processes):
@@ -122,7 +122,7 @@ def mixing():
             good, lost, _ = running.answer()
             broken[logger.name] = lost
     return Row(f"logs: {WRITERS} processes at once, lines of up to 6,000 bytes", f"of {count:,} lines mixed or lost", broken, "0",
-               broken[US] == 0, short=f"lines of {WRITERS} processes mixed, of {count:,}")
+               broken[US] == 0, short=f"mixed lines of {WRITERS} processes, of {count:,} lines")
 
 
 def inherited():

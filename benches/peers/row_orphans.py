@@ -94,5 +94,5 @@ def measure():
             why=dict.fromkeys(took, kernel + "forking them is most of the time")),
         Row(f"orphans: {COUNT:,} forked at full speed", "ms of CPU of the init", cost, "less than tini",
             cost[US] < cost["tini"],
-            why=dict.fromkeys(cost, kernel + "who wakes up less often finds more of them at a time")),
+            why=dict.fromkeys(cost, kernel + "an init that wakes up less often reaps more at a time")),
     ]

@@ -88,6 +88,6 @@ def measure():
         for clusters, listeners, name in sizes:
             statistics, part, idle = one(directory / name, clusters, listeners)
             rows.append(Row(f"polls of a drain: an Envoy with {statistics:,} statistics during `min`", "% of a core",
-                            {US: part}, "5 % at the most", part <= 5,
-                            detail=f"{idle:.1f} while nobody asks"))
+                            {US: part}, "at most 5 %", part <= 5,
+                            detail=f"{idle:.1f} without polls"))
     return rows

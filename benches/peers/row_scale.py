@@ -114,17 +114,17 @@ def measure():
     for column, what in enumerate(("start", "stop")):
         each = {count: above(column, count, ours[count]) for count in SIZES}
         # With few processes, the fixed cost of drainit is a large part of each one's share.
-        rows.append(Row(f"scale: {what} of {BESIDE:,} processes, each, beyond fork and exec", "ms",
+        rows.append(Row(f"scale: {what} of {BESIDE:,} processes, per process, beyond fork and exec", "ms",
                         figures(lambda result: above(column, BESIDE, result)), f"under {LIMIT_MS} ms at every size",
                         all(value < LIMIT_MS for value in each.values()),
                         detail=f"{listed(each, lambda value: f'{value:.2f}')}; fork and exec {floor[most][column] / most:.2f}",
                         why={"s6": "starts and stops all of them at once, in no order",
-                             "supervisord": "waits for nothing"}))
+                             "supervisord": "does not wait"}))
     each = {count: memory(count) for count in SIZES[1:]} | {few: 0}
     anonymous = {name: result and result[2] / BESIDE for name, result in beside.items()}
-    rows.append(Row(f"scale: memory that cannot be reclaimed, {BESIDE:,} processes, each", "KiB anonymous", anonymous,
-                    f"under {LIMIT_KIB} KiB for each one more", all(value < LIMIT_KIB for value in each.values()),
-                    detail=", ".join(f"one more of {count:,}: {each[count]:.1f}" for count in SIZES[1:])))
+    rows.append(Row(f"scale: memory that the kernel cannot reclaim, {BESIDE:,} processes, per process", "KiB anonymous", anonymous,
+                    f"under {LIMIT_KIB} KiB per added process", all(value < LIMIT_KIB for value in each.values()),
+                    detail=", ".join(f"added up to {count:,}: {each[count]:.1f}" for count in SIZES[1:])))
     asking = {count: ours[count][3] for count in SIZES}
     # Not compared with 100 processes, where the fixed cost of an answer would hide the rest.
     many = SIZES[-2]

@@ -99,5 +99,5 @@ def short(rows):
 
 
 def markdown(rows):
-    head = ["what", "drainit", "the others", "at least", "behind, and why"]
+    head = ["what", "drainit", "the others", "target", "ahead of drainit, and why"]
     return kit.table(head, [row.cells() for row in rows], numbers=False)
