@@ -6,7 +6,7 @@ _, tested = group(DRAIN)
 
 # agentgateway#3334
 tested("`min` and the wait after it are longer than the grace period", "the drain leaves the stop its time",
-       "simulation::cases::the_end_of_a_drain_has_its_reason")
+       "simulation::cases::the_reason_why_a_drain_is_over_is_noted")
 tested("no traffic at all", "the drain is over after `min`", "simulation::cases::an_idle_gateway_is_drained_for_min_and_stopped_in_order")
 # consul-dataplane#1072
 tested("the admin refuses connections", "`min` is held, because requests still arrive",
@@ -23,13 +23,13 @@ tested("there is no admin", "bounded, and reported",
 # The admin of these tests is as strict as Envoy's.
 tested("a GET in place of a POST to the admin (405)", "the calls are POSTs, in their order",
        "drain::admin_faults::envoy_is_drained_then_polled_then_closed_and_only_then_stopped")
-tested("the admin refuses once", "tried again", "simulation::dialogue::the_dialogue_keeps_its_promises_with_any_admin")
+tested("the admin refuses once", "tried again", "simulation::dialogue::every_promise_of_the_dialogue_holds_with_any_admin")
 # mongodb-kubernetes#1278
 tested("the admin answers 403", "reported before the drain",
        "envoy::preflight::preflight_tries_paths_with_their_queries_and_changes_nothing")
 tested("the drain closes nothing", "reported", "envoy::preflight::a_listener_that_ignores_the_drain_is_reported_during_the_drain")
 tested("a statistic is missing", "unknown, not zero",
-       "simulation::dialogue::the_dialogue_keeps_its_promises_with_any_admin")
+       "simulation::dialogue::every_promise_of_the_dialogue_holds_with_any_admin")
 # istio#60728, envoyproxy/gateway#7985
 tested("a scraper keeps a connection of an internal listener", "it holds no drain",
        "envoy::direction::a_scraper_does_not_hold_a_drain")

@@ -1,4 +1,4 @@
-//! Single schedules with known actions: the promises one by one.
+//! Single schedules with known actions, for one promise at a time.
 
 use crate::replacements::{NEW, restart};
 use crate::*;
@@ -14,10 +14,10 @@ pub(super) const ENGINE: ProcessId = ProcessId(0);
 pub(super) const ROUTER: ProcessId = ProcessId(1);
 pub(super) const MS: fn(u64) -> Duration = Duration::from_millis;
 const TERM: Event = Event::Signal(Signal::TERM);
-/// A stop signal that hurries when it repeats another one.
+/// A second stop signal of this kind means haste.
 const INT: Event = Event::Signal(Signal::INT);
 
-/// A router that depends on an engine, both without readiness probes; the window is 30 s − 2 s.
+/// A router that depends on an engine, both without readiness probes. The window is 28 s.
 pub(super) fn gateway() -> Spec {
     let process = |dependencies: &[ProcessId], dependents: &[ProcessId]| ProcessSpec {
         dependencies: dependencies.iter().map(|on| (*on, StartCondition::Ready)).collect(),
@@ -88,14 +88,15 @@ impl Play {
         self.machine.handle(Time(MS(millis)), event).into_iter().filter_map(note).collect()
     }
 
-    /// What a reload does at once, without the notes and the definitions of what stays.
+    /// The first actions of a reload, without notes and without new definitions of unchanged
+    /// processes.
     pub(super) fn reload(&mut self, millis: u64, new: &Spec, plan: &[Placed]) -> Vec<Action> {
         let mut actions = self.machine.reload(Time(MS(millis)), new, plan).unwrap();
         actions.retain(|one| !matches!(one, Action::Note(_) | Action::Redefine { .. }));
         actions
     }
 
-    /// Sends samples and returns the actions with their times.
+    /// Sends samples, and returns the actions with their times.
     fn samples(&mut self, from: u64, to: u64, active: u64) -> Vec<(u64, Action)> {
         let mut seen = Vec::new();
         for millis in (from..=to).step_by(50) {
@@ -135,8 +136,12 @@ fn an_idle_gateway_is_drained_for_min_and_stopped_in_order() {
     assert_eq!(play.at(0, Event::Signal(Signal::TERM)), [Action::Unready, drain(15_000)]);
     assert!(play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true }).is_empty());
     let seen = play.samples(50, 5000, 0);
-    assert_eq!(seen, [(5000, Action::CloseListeners(ROUTER))], "quiet before, but min is held");
-    // Only a poll after the close shows that no connection slipped in.
+    assert_eq!(
+        seen,
+        [(5000, Action::CloseListeners(ROUTER))],
+        "quiet earlier, but `min` is not over"
+    );
+    // Only a poll after the closing can show a connection that was accepted before it.
     assert!(play.at(5010, Event::ListenersClosed(ROUTER)).is_empty());
     let seen = play.samples(5050, 5050, 0);
     assert_eq!(seen, [(5050, Action::EndDrain(ROUTER)), (5050, stop(ROUTER))]);
@@ -158,15 +163,15 @@ fn an_end_before_the_drain_is_reported() {
     let term = (1000, Event::Signal(Signal::TERM));
     let by_term = Event::Exited { process: ROUTER, end: End::Signal(Signal::TERM), remains: false };
     for end in [exited(ROUTER), by_term] {
-        assert!(is_passed(gateway(), &[term], end), "an Envoy does not end in answer to its drain");
-        assert!(!is_passed(gateway(), &[term, (1080, INT)], end), "asked to end");
-        assert!(!is_passed(gateway(), &[], end), "nothing else stops");
+        assert!(is_passed(gateway(), &[term], end), "the end of an Envoy never answers its drain");
+        assert!(!is_passed(gateway(), &[term, (1080, INT)], end), "the router was asked to end");
+        assert!(!is_passed(gateway(), &[], end), "there is no shutdown");
     }
     let mut spec = gateway();
     spec.processes[ROUTER.index()].drain.as_mut().unwrap().closes = false;
-    assert!(!is_passed(spec.clone(), &[term], exited(ROUTER)), "its end may be its answer");
+    assert!(!is_passed(spec.clone(), &[term], exited(ROUTER)), "the end may answer the drain");
     spec.readiness_delay = MS(5000);
-    assert!(is_passed(spec, &[term], exited(ROUTER)), "nobody has asked it yet");
+    assert!(is_passed(spec, &[term], exited(ROUTER)), "the drain has not begun");
 }
 
 // holds: S235
@@ -179,7 +184,7 @@ fn a_long_drain_is_noted_once_a_minute() {
     let mut play = Play::up(spec);
     play.at(0, Event::Signal(Signal::TERM));
     play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
-    let told: Vec<_> = (1000..200_000)
+    let noted: Vec<_> = (1000..200_000)
         .step_by(250)
         .filter(|millis| {
             let sample = Event::DrainSample { process: ROUTER, load: load(3, 100) };
@@ -190,7 +195,7 @@ fn a_long_drain_is_noted_once_a_minute() {
             })
         })
         .collect();
-    assert_eq!(told, [60_000, 120_000, 180_000]);
+    assert_eq!(noted, [60_000, 120_000, 180_000]);
 }
 
 // holds: S34
@@ -199,7 +204,8 @@ fn a_new_connection_restarts_the_quiet_time() {
     let mut play = Play::up(gateway());
     play.at(0, Event::Signal(Signal::TERM));
     play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
-    // Connections open and close between two samples: never open, never quiet.
+    // Connections open and close between two samples: no sample shows an open one, but the router
+    // is never quiet.
     for (count, millis) in (50..=8000).step_by(50).enumerate() {
         let load = load(0, count as u64);
         assert!(
@@ -209,7 +215,7 @@ fn a_new_connection_restarts_the_quiet_time() {
     }
     let load = load(0, 159);
     assert!(play.at(8050, Event::DrainSample { process: ROUTER, load }).is_empty());
-    // The absence of samples shows nothing.
+    // Missing samples do not show that the router is quiet.
     assert!(play.at(8300, Event::Tick).is_empty());
     let look = Event::DrainSample { process: ROUTER, load };
     assert_eq!(play.at(8301, look), [Action::CloseListeners(ROUTER)]);
@@ -245,7 +251,7 @@ fn example(window: u64) -> Spec {
 
 // holds: S78, S79, S82, S83, S84, S85, S86, S87, C621
 #[test]
-fn the_examples_of_the_page_have_their_figures() {
+fn the_core_agrees_with_the_examples_of_the_page() {
     let [python, engine, router] = [0, 1, 2].map(ProcessId);
     let limit = |notes: &[Note]| {
         notes.iter().find_map(|note| match note {
@@ -253,8 +259,8 @@ fn the_examples_of_the_page_have_their_figures() {
             _ => None,
         })
     };
-    // The window, the drain, and the times of the router after all of it, of the engine and of
-    // python after quick ones.
+    // For each window: the longest drain, and the times of the router after that drain, and of the
+    // engine and of python after quick stops.
     for (window, longest, times) in
         [(28_000, 15_000, [10_000, 10_000, 10_000]), (8000, 5000, [1000, 2000, 3000])]
     {
@@ -299,19 +305,22 @@ fn a_drain_leaves_later_drains_their_min() {
 
 // holds: S13, S17, S18, S19, S20, S22, S219
 #[test]
-fn it_stays_ready_for_a_while_and_refuses_nobody_meanwhile() {
+fn readyz_stays_good_for_unready_delay_while_the_drain_runs() {
     let spec = Spec { unready_delay: MS(8000), ..gateway() };
     let held = Action::Drain { process: ROUTER, min: MS(8000), longest: MS(15_000) };
     for cause in [Event::Signal(Signal::TERM), Event::DrainRequested] {
         let mut play = Play::up(spec.clone());
         assert_eq!(play.at(0, cause), [Action::StayReady, held.clone()]);
         play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
-        assert!(play.samples(50, 7950, 0).is_empty(), "quiet, and still ready");
+        assert!(
+            play.samples(50, 7950, 0).is_empty(),
+            "`/readyz` stays good although the router is quiet"
+        );
         assert!(stays_ready(&play));
         assert_eq!(play.at(8000, Event::Tick), [Action::Unready, Action::CloseListeners(ROUTER)]);
         assert!(!stays_ready(&play));
     }
-    // The end of a process that it needs ends it.
+    // The end of a dependency ends the delay.
     let mut play = Play::up(spec);
     play.at(0, Event::Signal(Signal::TERM));
     assert_eq!(play.at(1000, exited(ENGINE)), [Action::Unready]);
@@ -352,7 +361,7 @@ fn a_long_scan_leaves_time_to_reap() {
     assert_eq!(play.at(620, Event::Tick), [Action::Sweep(Signal::TERM)]);
     assert!(play.at(920, Event::Tick).is_empty());
     assert_eq!(play.at(2020, Event::Tick), [Action::Sweep(Signal::KILL)]);
-    // The last of them was killed just now.
+    // SIGKILL counts from the end of this scan.
     assert!(play.at(2320, Event::Leftovers(5000)).is_empty());
     assert!(play.at(2519, Event::Tick).is_empty());
     assert_eq!(play.at(2519, Event::Leftovers(0)), [Action::Exit(137)]);
@@ -365,7 +374,7 @@ fn a_dependency_that_has_ended_for_good_fulfils_every_condition() {
         let mut spec = gateway();
         let engine = &mut spec.processes[ENGINE.index()];
         (engine.on_exit, engine.required) = (OnExit::IGNORE, false);
-        // It ends before it is ready.
+        // The engine ends before it is ready.
         engine.readiness_timeout = Some(MS(3000));
         spec.processes[ROUTER.index()].dependencies = vec![(ENGINE, condition)];
         let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
@@ -386,15 +395,15 @@ fn undrained(mut processes: Vec<ProcessSpec>) -> Vec<ProcessSpec> {
 
 // holds: C111, C112, C114, C117
 #[test]
-fn a_requested_drain_stops_nothing_and_a_signal_continues_from_it() {
+fn a_stop_signal_continues_a_held_drain() {
     let mut play = Play::up(gateway());
     assert_eq!(play.at(0, Event::DrainRequested), [Action::Unready, drain(15_000)]);
     assert_eq!(play.machine.state().drained_by(ROUTER), Some(Time(MS(15_000))));
     assert!(play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true }).is_empty());
-    assert!(play.at(10, Event::DrainRequested).is_empty(), "asked again");
+    assert!(play.at(10, Event::DrainRequested).is_empty(), "requested again");
     assert_eq!(play.samples(50, 5000, 0), [(5000, Action::CloseListeners(ROUTER))]);
     play.at(5010, Event::ListenersClosed(ROUTER));
-    assert_eq!(play.samples(5050, 5050, 0), [(5050, Action::EndDrain(ROUTER))], "and no stop");
+    assert_eq!(play.samples(5050, 5050, 0), [(5050, Action::EndDrain(ROUTER))], "no stop follows");
     assert_eq!(play.machine.next_wakeup(), None);
     // The kubelet's grace period began with the drain: 28 s − 6 s are left.
     let notes = play.notes(6000, Event::Signal(Signal::TERM));
@@ -406,7 +415,7 @@ fn a_requested_drain_stops_nothing_and_a_signal_continues_from_it() {
 
 // holds: S46, S185, C641
 #[test]
-fn what_is_open_again_after_a_drain_is_waited_for_while_its_time_lasts() {
+fn the_stop_waits_for_new_requests_while_the_drain_time_lasts() {
     let (closed, term) = (Event::ListenersClosed(ROUTER), Event::Signal(Signal::TERM));
     let open = |active| {
         let load = Load { active: Some(active), total: Some(9), unit: Unit::Requests };
@@ -414,23 +423,23 @@ fn what_is_open_again_after_a_drain_is_waited_for_while_its_time_lasts() {
     };
     let again = |play: &mut Play, at| {
         assert!(play.at(at, open(1)).is_empty());
-        assert_eq!(play.machine.state().drained_by(ROUTER), None, "nothing is known to be open");
-        assert!(play.at(at, closed).is_empty(), "it is waited for");
+        assert_eq!(play.machine.state().drained_by(ROUTER), None, "no open request is known");
+        assert!(play.at(at, closed).is_empty(), "the stop waits for the request");
         assert_eq!(play.machine.state().drained_by(ROUTER), Some(Time(MS(15_000))));
         assert_eq!(play.machine.next_wakeup(), Some(Time(MS(at + 100))));
-        // An answer that comes twice is none to the next count.
+        // A second answer to one count does not answer the next count.
         play.at(at + 50, open(0));
         assert!(play.at(at + 50, closed).is_empty());
         assert_eq!(play.at(at + 100, Event::Tick), [Action::CloseListeners(ROUTER)]);
     };
     let is_over = [Action::EndDrain(ROUTER), stop(ROUTER)];
-    // Until nothing is open.
+    // The stop waits until nothing is open.
     let mut play = held(gateway());
     assert_eq!(play.at(6000, term), [Action::CloseListeners(ROUTER)]);
     again(&mut play, 6010);
     play.at(6120, open(0));
     assert_eq!(play.at(6120, closed), is_over);
-    // Until the time of the drain is over, and it is counted for the last time.
+    // The stop waits until the time of the drain is over, and counts for the last time.
     let mut play = held(gateway());
     play.at(14_980, term);
     play.at(14_990, open(1));
@@ -441,46 +450,46 @@ fn what_is_open_again_after_a_drain_is_waited_for_while_its_time_lasts() {
     assert_eq!(play.at(15_000, Event::Tick), [Action::CloseListeners(ROUTER)]);
     play.at(15_010, open(1));
     assert_eq!(play.at(15_010, closed), is_over);
-    // The same where the last answer is lost.
+    // It waits as long if the last answer is lost.
     let mut play = held(gateway());
     play.at(14_640, term);
     again(&mut play, 14_650);
     assert_eq!(play.at(15_000, Event::Tick), is_over);
-    // A poll for a count whose answer is lost says nothing of the next one.
+    // If the answer to a count is lost, its sample says nothing about the next count.
     let mut play = held(gateway());
     play.at(6000, term);
     again(&mut play, 6010);
     play.at(6120, open(0));
     assert_eq!(play.at(6360, Event::Tick), [Action::CloseListeners(ROUTER)]);
     assert!(play.at(6370, closed).is_empty());
-    // Its end is told of: it cuts what it was waited for.
+    // An end during the wait is noted, because it cuts the open request.
     let mut play = held(gateway());
     play.at(6000, term);
     play.at(6010, open(1));
     play.at(6010, closed);
     let notes = play.notes(6020, exited(ROUTER));
     assert!(notes.contains(&Note::EndedUndrained(ROUTER)));
-    // Until a second signal, and while it is paused.
+    // The wait ends at a second stop signal, even during the pause between two counts.
     let mut play = held(gateway());
     play.at(6000, term);
     play.at(6010, open(1));
     play.at(6010, closed);
     assert_eq!(play.at(6020, INT), is_over);
-    // The connections that `exit_at` allows are not waited for.
+    // The stop does not wait for as many requests as `exit_at` allows.
     let mut spec = gateway();
     spec.processes[ROUTER.index()].drain.as_mut().unwrap().exit_at = 1;
     let mut play = held(spec);
     play.at(6000, term);
     play.at(6010, open(1));
     assert_eq!(play.at(6010, closed), is_over);
-    // Not for what the stop of the container for a failure would need.
+    // A stop after a failure does not wait.
     let mut play = held(gateway());
     play.at(6000, Event::Exited { process: ENGINE, end: End::Code(7), remains: false });
     play.at(6010, open(1));
     assert_eq!(play.at(6010, closed), is_over);
 }
 
-/// A gateway with a requested drain that is over at 5.05 s.
+/// A gateway with a held drain that is over at 5.05 s.
 fn held(spec: Spec) -> Play {
     let mut play = Play::up(spec);
     play.at(0, Event::DrainRequested);
@@ -493,10 +502,10 @@ fn held(spec: Spec) -> Play {
 
 // holds: S62, S74, C82, C501
 #[test]
-fn after_a_pause_beyond_the_deadline_ends_are_still_reaped() {
+fn processes_are_reaped_after_a_pause_beyond_the_deadline() {
     let mut play = Play::up(gateway());
     play.at(0, Event::Signal(Signal::TERM));
-    // The container was paused.
+    // The container was paused meanwhile.
     let kills = [ENGINE, ROUTER].map(Action::Kill);
     let mut actions = play.at(90_000, Event::Tick);
     assert_eq!(actions.remove(0), Action::EndDrain(ROUTER));
@@ -507,7 +516,7 @@ fn after_a_pause_beyond_the_deadline_ends_are_still_reaped() {
     assert!(play.at(90_010, killed(ENGINE)).is_empty());
     assert_eq!(play.at(90_020, killed(ROUTER)), [Action::Sweep(Signal::KILL)]);
     assert_eq!(play.at(90_020, Event::Leftovers(0)), [Action::Exit(137)]);
-    // A process that survives KILL is not waited for.
+    // drainit does not wait for a process that survives SIGKILL.
     for (deadline, gives_up) in [(28_000, 28_500), (90_000, 90_200)] {
         let mut play = Play::up(gateway());
         play.at(0, Event::Signal(Signal::TERM));
@@ -518,7 +527,7 @@ fn after_a_pause_beyond_the_deadline_ends_are_still_reaped() {
     }
 }
 
-/// A router that QUIT drains, and a drain of it that was requested.
+/// A gateway whose router drains at SIGQUIT, with a requested drain.
 fn drained_by_quit() -> Play {
     let mut spec = gateway();
     let signal = Some(Signal::QUIT);
@@ -532,12 +541,12 @@ fn drained_by_quit() -> Play {
 
 // holds: C398, C399, C612
 #[test]
-fn an_end_that_answers_a_drain_is_no_reason_to_stop() {
+fn an_end_that_answers_a_drain_stops_nothing() {
     for (millis, end) in [
         (2000, End::Code(0)),
         (2000, End::Signal(Signal::QUIT)),
         (2000, End::Code(131)),
-        // Its time was over already.
+        // The time of the drain is over.
         (20_000, End::Code(0)),
     ] {
         let mut play = drained_by_quit();
@@ -548,7 +557,7 @@ fn an_end_that_answers_a_drain_is_no_reason_to_stop() {
             notes[0],
             Note::Stopped { process: ROUTER, end, took, killed: false, handed_over: false }
         );
-        assert_eq!(play.machine.next_wakeup(), None, "nothing is stopped");
+        assert_eq!(play.machine.next_wakeup(), None, "nothing is being stopped");
         assert_eq!(play.at(21_000, Event::Signal(Signal::TERM)), [stop(ENGINE)]);
         play.at(21_100, exited(ENGINE));
         assert_eq!(play.at(21_100, Event::Leftovers(0)), [Action::Exit(0)]);
@@ -557,7 +566,7 @@ fn an_end_that_answers_a_drain_is_no_reason_to_stop() {
 
 // holds: C119
 #[test]
-fn any_other_end_during_a_requested_drain_is_a_reason_to_stop() {
+fn any_other_end_during_a_held_drain_begins_the_stop() {
     for (end, code) in
         [(End::Code(7), 7), (End::Signal(Signal::KILL), 137), (End::OutOfMemory, 137)]
     {
@@ -571,7 +580,7 @@ fn any_other_end_during_a_requested_drain_is_a_reason_to_stop() {
 
 // holds: C514
 #[test]
-fn a_requested_drain_ends_with_the_last_process_of_a_container() {
+fn a_held_drain_ends_with_the_last_process() {
     let mut spec = gateway();
     spec.processes.iter_mut().for_each(|process| process.on_exit = OnExit::IGNORE);
     let mut play = held(spec);
@@ -582,7 +591,7 @@ fn a_requested_drain_ends_with_the_last_process_of_a_container() {
 }
 
 #[test]
-fn a_process_is_restarted_once_the_rest_of_its_group_is_gone() {
+fn a_restart_waits_for_the_rest_of_the_group() {
     let mut spec = gateway();
     let restart = Restart { policy: RestartPolicy::Always, delay: MS(100), max: None };
     spec.processes[ROUTER.index()].restart = restart;
@@ -601,7 +610,7 @@ fn a_process_is_restarted_once_the_rest_of_its_group_is_gone() {
 
 // holds: C96, C153, C170, C344, C345, C346, C355, C523
 #[test]
-fn a_failed_process_is_missed_only_if_required() {
+fn a_failed_process_blocks_readiness_only_if_required() {
     let limited = Restart { policy: RestartPolicy::Always, delay: MS(100), max: Some(0) };
     let never = Restart { policy: RestartPolicy::No, ..limited };
     let (gives_up, nothing) = (AfterEnd::GivesUp, AfterEnd::Nothing);
@@ -622,7 +631,9 @@ fn a_failed_process_is_missed_only_if_required() {
         let end = End::Code(code);
         let crash = Event::Exited { process: ROUTER, end, remains: false };
         assert_eq!(play.notes(50, crash), [Note::Ended { process: ROUTER, end, next }]);
-        let Phase::Running(running) = play.machine.phase() else { panic!("it goes on") };
+        let Phase::Running(running) = play.machine.phase() else {
+            panic!("the container continues")
+        };
         assert_eq!(running.is_ready(play.machine.state()), ready);
     }
 }
@@ -644,11 +655,11 @@ fn began(process: ProcessId, request: Request) -> Note {
 }
 
 fn is_ready(play: &Play) -> bool {
-    let Phase::Running(running) = play.machine.phase() else { panic!("it goes on") };
+    let Phase::Running(running) = play.machine.phase() else { panic!("the container continues") };
     running.is_ready(play.machine.state())
 }
 
-/// A gateway that a request stops, from its drain to the end of the engine.
+/// A gateway after a request that stopped the engine, and so the router before it.
 fn stopped() -> Play {
     let mut play = Play::up(gateway());
     assert_eq!(play.at(1000, ask(ENGINE, Request::Stop)), [drain(15_000)], "dependents first");
@@ -663,7 +674,7 @@ fn stopped() -> Play {
 
 // holds: C206
 #[test]
-fn a_stopped_process_stays_down_and_the_container_up() {
+fn a_stopped_process_stays_down_while_the_container_continues() {
     let mut play = stopped();
     assert_eq!(play.machine.next_wakeup(), None);
     for process in [ENGINE, ROUTER] {
@@ -674,13 +685,13 @@ fn a_stopped_process_stays_down_and_the_container_up() {
     let again = [began(ENGINE, Request::Stop), done(ENGINE, Request::Stop)];
     assert_eq!(play.notes(7000, ask(ENGINE, Request::Stop)), again);
     assert_eq!(play.machine.state()[ProcessId(0)].restarts, 0);
-    // Nothing is left to stop.
+    // No process is left to stop.
     let signal = play.at(8000, Event::Signal(Signal::TERM));
     assert_eq!(signal, [Action::Unready, Action::Sweep(Signal::TERM)]);
     assert_eq!(play.at(8000, Event::Leftovers(0)), [Action::Exit(0)]);
 }
 
-/// A gateway whose router waits for a request.
+/// A gateway whose router starts only at a request.
 fn by_request() -> Spec {
     let mut spec = gateway();
     let router = &mut spec.processes[ROUTER.index()];
@@ -690,22 +701,22 @@ fn by_request() -> Spec {
 
 // holds: C685
 #[test]
-fn a_changed_autostart_counts_from_the_reload() {
+fn a_changed_autostart_takes_effect_at_the_reload() {
     let mut play = Play::up(Spec { processes: undrained(gateway().processes), ..gateway() });
     let mut spec = by_request();
     spec.processes[ROUTER.index()].required = false;
     let same = [Placed::Same(ENGINE), Placed::Same(ROUTER)];
     assert_eq!(play.reload(1000, &spec, &same), []);
     play.at(1100, ask(ROUTER, Request::Stop));
-    assert!(is_ready(&play), "nobody waits for it");
-    // It counts again.
+    assert!(is_ready(&play), "the router does not count for readiness");
+    // After the next reload the router counts again.
     let before = Spec { processes: undrained(gateway().processes), ..gateway() };
     play.at(1200, exited(ROUTER));
     assert_eq!(play.reload(1300, &before, &same), []);
     play.at(1400, ask(ROUTER, Request::Start));
     play.at(1400, Event::Spawned(ROUTER));
     play.at(1500, ask(ROUTER, Request::Stop));
-    assert!(!is_ready(&play), "it is on its way down");
+    assert!(!is_ready(&play), "the router is being stopped");
 }
 
 // holds: C207, C331
@@ -713,13 +724,13 @@ fn a_changed_autostart_counts_from_the_reload() {
 fn a_restart_leaves_dependents_alone_and_is_not_counted() {
     let mut play = Play::up(Spec { processes: undrained(gateway().processes), ..gateway() });
     assert_eq!(play.at(1000, ask(ENGINE, Request::Restart)), [stop(ENGINE)]);
-    // A crash meanwhile is an end like any other.
+    // A crash during the restart is an end like any other.
     let crash = Event::Exited { process: ENGINE, end: End::Code(7), remains: false };
     assert_eq!(play.at(1100, crash), [Action::Spawn(ENGINE)]);
     let notes = play.notes(1100, Event::Spawned(ENGINE));
     assert_eq!(notes, [Note::Started(ENGINE), done(ENGINE, Request::Restart)]);
     assert_eq!(play.machine.state()[ProcessId(0)].restarts, 0);
-    // A process that ignores its signal is killed, as in a shutdown, and started again.
+    // A process that ignores its stop signal is killed, as in a shutdown, and started again.
     play.at(2000, ask(ENGINE, Request::Restart));
     assert!(play.at(6999, Event::Tick).is_empty());
     assert_eq!(play.at(7000, Event::Tick), [Action::Kill(ENGINE)]);
@@ -732,18 +743,22 @@ fn extended(process: ProcessId, by: u64) -> Event {
 
 // holds: C252, C253, C254, C255
 #[test]
-fn a_process_that_asks_for_more_time_gets_what_the_later_stops_leave() {
+fn more_time_is_granted_as_far_as_the_later_stops_allow() {
     let mut spec = gateway();
     spec.processes = undrained(spec.processes);
     let mut play = Play::up(spec);
     assert_eq!(play.at(0, Event::Signal(Signal::TERM)), [Action::Unready, stop(ROUTER)]);
     let longer = |limit| Note::TimeoutExtended { process: ROUTER, limit: MS(limit) };
-    assert_eq!(play.notes(1000, extended(ROUTER, 2000)), [], "it has 4 s");
+    assert_eq!(play.notes(1000, extended(ROUTER, 2000)), [], "4 s are left already");
     assert_eq!(play.notes(4000, extended(ROUTER, 10_000)), [longer(10_000)]);
     assert_eq!(play.machine.next_wakeup(), Some(Time(MS(14_000))));
-    assert_eq!(play.notes(4500, extended(ROUTER, 10_000)), [], "noted a moment ago");
+    assert_eq!(
+        play.notes(4500, extended(ROUTER, 10_000)),
+        [],
+        "the last note is less than 1 s old"
+    );
     assert_eq!(play.machine.next_wakeup(), Some(Time(MS(14_500))));
-    // The engine needs 5 of 28 seconds.
+    // The engine needs 5 s of the window.
     assert_eq!(play.notes(13_000, extended(ROUTER, 60_000)), [longer(10_000)]);
     assert!(play.at(22_999, Event::Tick).is_empty());
     assert_eq!(play.at(23_000, Event::Tick), [Action::Kill(ROUTER)]);
@@ -752,7 +767,8 @@ fn a_process_that_asks_for_more_time_gets_what_the_later_stops_leave() {
     assert!(play.notes(23_002, exited(ROUTER)).contains(&stopped));
 }
 
-/// An engine that is a oneshot with a `timeout` of 1 s, and a router that waits for it.
+/// A gateway whose engine is a oneshot with a `timeout` of 1 s, and whose router waits for the
+/// oneshot.
 fn slow_task(keys: impl Fn(&mut ProcessSpec)) -> Play {
     let mut spec = gateway();
     let engine = &mut spec.processes[ENGINE.index()];
@@ -773,7 +789,7 @@ fn a_oneshot_that_takes_too_long_is_stopped_and_has_failed() {
     let stop = Action::Stop { process: ENGINE, signal: Signal::TERM };
     let gone = |code| Event::Exited { process: ENGINE, end: End::Code(code), remains: false };
     let why = Failure::TimedOut { after: MS(1000) };
-    // Also if it ends well at the last moment.
+    // The oneshot has failed even if it ends with code 0 just after its `timeout`.
     let mut play = slow_task(|_| {});
     assert_eq!(play.at(1000, Event::Tick), std::slice::from_ref(&stop));
     let notes = play.notes(1050, gone(0));
@@ -783,7 +799,8 @@ fn a_oneshot_that_takes_too_long_is_stopped_and_has_failed() {
     assert!(notes.contains(&Note::ShutdownBegan { cause, window: MS(28_000) }), "{notes:?}");
     assert_eq!(cause.exit_code(false), 1);
 
-    // It is killed, and restarted by its policy; what waits for it starts once it completes.
+    // The oneshot is killed and restarted by its policy. The router starts once the oneshot
+    // completes.
     let mut play = slow_task(|engine| engine.restart.policy = RestartPolicy::OnFailure);
     assert_eq!(play.at(1000, Event::Tick), std::slice::from_ref(&stop));
     assert_eq!(play.at(1200, Event::Tick), [Action::Kill(ENGINE)]);
@@ -793,18 +810,18 @@ fn a_oneshot_that_takes_too_long_is_stopped_and_has_failed() {
     play.at(2201, Event::Spawned(ENGINE));
     assert_eq!(play.at(2300, gone(0)), [Action::Spawn(ROUTER)]);
 
-    // With `on_exit: ignore` the container goes on, and is not ready.
+    // With `on_exit: ignore` the container continues, and is not ready.
     let mut play = slow_task(|engine| engine.on_exit = OnExit::IGNORE);
     assert_eq!(play.at(1000, Event::Tick), [stop]);
     assert_eq!(play.at(1050, gone(0)), [Action::Spawn(ROUTER)]);
     play.at(1050, Event::Spawned(ROUTER));
-    let Phase::Running(running) = play.machine.phase() else { panic!("it goes on") };
+    let Phase::Running(running) = play.machine.phase() else { panic!("the container continues") };
     assert!(!running.is_ready(play.machine.state()));
 }
 
 // holds: S1, C220, C350, C351
 #[test]
-fn the_container_goes_on_without_a_process_that_may_be_missing() {
+fn the_container_continues_without_a_process_that_may_be_missing() {
     let optional = |restart: RestartPolicy| {
         let mut spec = gateway();
         let engine = &mut spec.processes[ENGINE.index()];
@@ -816,13 +833,13 @@ fn the_container_goes_on_without_a_process_that_may_be_missing() {
     let failed = |why, next| Note::Failed { process: ENGINE, why, next };
     let spawn_failed = Event::SpawnFailed { process: ENGINE, exit_code: 127 };
 
-    // Its command does not exist: what depends on it is started.
+    // The command of the engine does not exist, and its dependent starts.
     let mut missing = play(optional(RestartPolicy::No));
     missing.at(0, Event::Start);
     assert_eq!(missing.at(1, spawn_failed), [Action::Spawn(ROUTER)]);
     assert!(missing.notes(2, Event::Spawned(ROUTER)).contains(&Note::AllReady));
 
-    // It is tried again.
+    // The start of the engine is repeated.
     let mut missing = play(optional(RestartPolicy::OnFailure));
     missing.at(0, Event::Start);
     let next = AfterEnd::Restart { delay: MS(100), attempt: 1 };
@@ -830,7 +847,7 @@ fn the_container_goes_on_without_a_process_that_may_be_missing() {
     assert_eq!(missing.at(101, Event::Tick), [Action::Spawn(ENGINE)]);
     assert_eq!(missing.at(101, Event::Spawned(ENGINE)), [Action::Spawn(ROUTER)]);
 
-    // Its hook fails.
+    // The hook of the engine fails.
     let mut spec = optional(RestartPolicy::No);
     spec.processes[ENGINE.index()].hooks.pre_start = Some(Wait::DEFAULT);
     let mut hook = play(spec);
@@ -839,7 +856,7 @@ fn the_container_goes_on_without_a_process_that_may_be_missing() {
     let ended = Event::HookEnded { hook: id, success: false };
     assert_eq!(hook.at(1, ended), [Action::Spawn(ROUTER)]);
 
-    // Its values cannot be read, so that its hook does not run.
+    // The values of the engine cannot be read, so its hook does not run.
     let mut spec = optional(RestartPolicy::No);
     spec.processes[ENGINE.index()].hooks.pre_start = Some(Wait::DEFAULT);
     let mut values = play(spec.clone());
@@ -854,7 +871,7 @@ fn the_container_goes_on_without_a_process_that_may_be_missing() {
     let window = gateway().window;
     assert_eq!(values.notes(1, failed), [Note::ShutdownBegan { cause, window }]);
 
-    // It is not ready in time, and is stopped.
+    // The engine is not ready in time, and is stopped.
     let mut spec = optional(RestartPolicy::No);
     spec.processes[ENGINE.index()].readiness_timeout = Some(MS(1000));
     let mut slow = play(spec);
@@ -867,8 +884,8 @@ fn the_container_goes_on_without_a_process_that_may_be_missing() {
     assert_eq!(slow.at(1001, gone), [Action::Spawn(ROUTER)]);
 }
 
-/// Processes without drains where each follows the dependencies that are named, and is not ready at
-/// once if it is in `slow`. All are up.
+/// Processes without drains that have all started. `of` names the dependencies that each process
+/// follows. A process in `slow` has a readiness probe.
 pub(super) fn followers(of: &[&[u16]], slow: &[u16]) -> Play {
     let mut spec = gateway();
     let mut one = undrained(spec.processes).remove(ENGINE.index());
@@ -901,7 +918,7 @@ pub(super) const APP: ProcessId = ProcessId(1);
 pub(super) const WEB: ProcessId = ProcessId(2);
 
 #[test]
-fn a_start_that_fails_fails_no_request_that_does_not_wait_for_it() {
+fn a_failed_start_fails_only_requests_that_wait_for_the_process() {
     let mut play = followers(&[&[], &[]], &[0]);
     play.at(1000, ask(ENGINE, Request::Restart));
     play.at(1000, ask(APP, Request::Restart));
@@ -930,7 +947,7 @@ fn hook(process: Option<ProcessId>, stage: Stage) -> HookId {
 
 // holds: S38
 #[test]
-fn the_end_of_a_drain_has_its_reason() {
+fn the_reason_why_a_drain_is_over_is_noted() {
     let why = |window, at: &[(u64, Event)]| {
         let mut play = Play::up(Spec { window: MS(window), ..gateway() });
         let mut found = None;
@@ -951,7 +968,7 @@ fn the_end_of_a_drain_has_its_reason() {
     assert_eq!(why(24_000, &at_time(14_000)), DrainEnd::Deadline);
     let refused = [(0, TERM), answered(false), (5000, Event::Tick)];
     assert_eq!(why(28_000, &refused), DrainEnd::NotAccepted);
-    // A stop during a held drain that leaves it its time, and one that does not.
+    // A second stop signal during the held drain leaves the drain its time.
     let held = |window: u64, over| {
         let drain = (0, Event::DrainRequested);
         why(window, &[drain, answered(true), (10, TERM), (over, Event::Tick), (over + 10, closed)])
@@ -961,7 +978,7 @@ fn the_end_of_a_drain_has_its_reason() {
 
 // holds: C625
 #[test]
-fn a_signal_is_forwarded_to_running_processes_that_ask_for_it() {
+fn a_signal_is_forwarded_to_running_processes_with_forward_signals() {
     let mut spec = plain();
     spec.stop_signals = vec![Signal::TERM, Signal::INT];
     for process in &mut spec.processes {
@@ -972,13 +989,17 @@ fn a_signal_is_forwarded_to_running_processes_that_ask_for_it() {
     let other = Event::Signal(Signal::USR1);
     assert_eq!(play.at(10, other), [to(ENGINE), to(ROUTER)]);
     assert_eq!(play.at(10, Event::Signal(Signal::HUP)), []);
-    assert_eq!(play.at(20, TERM), [Action::Unready, stop(ROUTER)], "a stop signal is not");
+    assert_eq!(
+        play.at(20, TERM),
+        [Action::Unready, stop(ROUTER)],
+        "a stop signal is not forwarded"
+    );
     play.at(30, exited(ROUTER));
     assert_eq!(play.at(40, other), [to(ENGINE)]);
 }
 
 #[test]
-fn a_start_repeats_no_task_that_has_completed() {
+fn a_start_does_not_repeat_a_completed_oneshot() {
     let mut spec = plain();
     spec.processes[ENGINE.index()].oneshot = true;
     spec.processes[ROUTER.index()].dependencies = vec![(ENGINE, StartCondition::Completed)];
@@ -994,7 +1015,7 @@ fn a_start_repeats_no_task_that_has_completed() {
 
 // holds: S172
 #[test]
-fn a_late_end_after_kill_starts_nothing_again() {
+fn a_process_that_ends_long_after_sigkill_is_not_restarted() {
     let mut play = Play::up(plain());
     play.at(0, restart(ROUTER));
     assert_eq!(play.at(5000, Event::Tick), [Action::Kill(ROUTER)]);
@@ -1002,7 +1023,7 @@ fn a_late_end_after_kill_starts_nothing_again() {
     assert!(play.notes(10_000, Event::Tick).contains(&unkillable));
     assert_eq!(play.at(19_000, exited(ROUTER)), []);
     assert_eq!(play.machine.state().life(ROUTER), Lifecycle::Stopped { failed: true });
-    // One that a reload puts in its place does not start, either.
+    // A new instance of a reload does not start, either.
     let mut play = Play::up(plain());
     play.reload(0, &plain(), &[Placed::Same(ENGINE), Placed::Changed(ROUTER)]);
     assert_eq!(play.at(5000, Event::Tick), [Action::Kill(ROUTER)]);
@@ -1015,7 +1036,7 @@ fn a_late_end_after_kill_starts_nothing_again() {
 
 // holds: S201
 #[test]
-fn a_third_signal_ends_the_hook_of_the_container() {
+fn a_third_signal_ends_the_post_stop_hook_of_the_container() {
     let after = hook(None, Stage::PostStop);
     let mut spec = plain();
     spec.hooks.post_stop = Some(Wait::new(Some(MS(10_000))));
@@ -1024,13 +1045,13 @@ fn a_third_signal_ends_the_hook_of_the_container() {
     play.at(10, exited(ROUTER));
     play.at(20, exited(ENGINE));
     assert_eq!(play.at(20, Event::Leftovers(0)), [Action::RunHook(after)]);
-    assert_eq!(play.at(100, INT), [], "the second one cuts nothing here");
+    assert_eq!(play.at(100, INT), [], "the second signal cuts no hook here");
     assert_eq!(play.at(200, INT), [Action::AbortHook(after), Action::Exit(0)]);
 }
 
 // holds: C481, C482
 #[test]
-fn a_hook_that_fails_before_a_restart_is_a_failed_start() {
+fn a_failed_hook_before_a_restart_is_a_failed_start() {
     let mut spec = plain();
     let router = &mut spec.processes[ROUTER.index()];
     router.liveness_retries = Some(1);
@@ -1059,7 +1080,7 @@ fn a_hook_that_fails_before_a_restart_is_a_failed_start() {
 }
 
 #[test]
-fn a_process_that_survives_kill_refuses_a_reload() {
+fn a_reload_is_refused_while_a_process_survives_sigkill() {
     for request in [ask(ROUTER, Request::Stop), restart(ROUTER)] {
         let mut play = Play::up(plain());
         play.at(0, request);

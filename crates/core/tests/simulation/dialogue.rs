@@ -1,9 +1,9 @@
-//! The dialogue with the admin of an Envoy, and the core, against a model of Envoy and its clients.
+//! Plays the dialogue with Envoy's admin, and the core, against a model of Envoy and its clients.
 //!
-//! The model closes a connection with a response: always after `healthcheck/fail`, else with the
-//! probability of the default strategy, which grows with the time of the drain. Its admin answers
-//! late, partly, with another status, or not at all, from a moment on or by chance; it may not be
-//! live, and may be replaced by the next epoch, whose statistics begin anew.
+//! The model closes a connection with a response: always after `healthcheck/fail`, otherwise with
+//! the probability of the default strategy, which grows with the time of the drain. The admin may
+//! answer late, in part, with another status, or not at all; it does so from some time on, or by
+//! chance. Envoy may not be live, and the next epoch may replace it and begin new statistics.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
@@ -23,17 +23,17 @@ use drainit_core::spec::DrainSpec;
 
 /// The limit of one call.
 const CALL: Duration = Duration::from_millis(500);
-/// The longest time until a healthy admin has shown that nothing is open any more.
+/// The longest time in which a healthy admin shows that nothing is open any more.
 const SEEN: Duration = Duration::from_millis(1500);
-/// More attempts than the pauses between them allow.
+/// More attempts than their pauses allow within the limit.
 const MOST_ATTEMPTS: u32 = 14;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Thing {
-    /// The admin takes what it answers with.
+    /// The admin handles a question, and fixes its answer.
     Takes(u64),
     Answers(u64),
-    /// A client connects, if it is let in.
+    /// A client connects, if Envoy accepts it.
     Connects,
     /// A request begins on a connection.
     Begins(u64),
@@ -52,7 +52,7 @@ struct Connection {
     request: Option<Time>,
 }
 
-/// Envoy as its clients and its admin see it.
+/// The state of Envoy for its clients and its admin.
 #[derive(Default)]
 struct Envoy {
     connections: BTreeMap<u64, Connection>,
@@ -64,13 +64,13 @@ struct Envoy {
     is_closed: bool,
 }
 
-/// A question to the admin without an answer.
+/// A question to the admin that has no answer yet.
 #[derive(Clone, Debug)]
 struct Asked {
     lane: Lane,
     ask: Ask,
     answer: Option<Answer>,
-    /// The moment of the sample that it has.
+    /// The moment at which the admin fixed the answer.
     taken: Time,
 }
 
@@ -89,35 +89,36 @@ struct World {
     asked: BTreeMap<u64, Asked>,
     /// The last question of each lane.
     lanes: BTreeMap<Lane, u64>,
-    /// The attempts of each call, the first of them, and whether one was answered with 200.
+    /// For each call: the number of attempts, the time of the first, and whether one of them was
+    /// answered with 200.
     calls: BTreeMap<Call, (u32, Time, bool)>,
     instance: u32,
     runs: bool,
-    /// Once in so many answers of the admin is wrong, or late; never, with 0.
+    /// One in so many answers of the admin is wrong, or late; 0 stands for never.
     wrong: u64,
     late: u64,
-    /// No answer comes from then on.
+    /// No answer comes from this time on.
     lost_at: Time,
     live_at: Time,
-    /// No client comes from then on.
+    /// No client comes from this time on.
     removed_at: Time,
     drain_time: Duration,
     longest_request: u64,
     /// The samples of this drain, with the moments that they show.
     taken: Vec<(Time, Sample)>,
-    /// The last sample that the core was told of.
-    told: Option<(Time, Sample)>,
-    told_at: Time,
-    /// Envoy has closed its listeners then, and has said so.
+    /// The last sample that the core got.
+    reported: Option<(Time, Sample)>,
+    reported_at: Time,
+    /// When Envoy closed its listeners, if it has confirmed that.
     closed_at: Option<Time>,
-    /// The last answer about the state.
+    /// The moment of the last answer about the state.
     was_unused_at: Time,
     until: Time,
     is_answered: bool,
     closing_asked: Option<Time>,
     is_hurried: bool,
     is_ended: bool,
-    /// The last moment with traffic that is waited for.
+    /// The last moment with traffic that the drain waits for.
     busy_at: Time,
     broken: Option<String>,
     exit: bool,
@@ -169,8 +170,8 @@ impl World {
             drain_time: MS(rng.one_of([5000, 600_000])),
             longest_request: rng.one_of([50, 2000, 20_000]),
             taken: Vec::new(),
-            told: None,
-            told_at: start,
+            reported: None,
+            reported_at: start,
             closed_at: None,
             was_unused_at: start,
             until: Time::NEVER,
@@ -205,7 +206,7 @@ impl World {
             world.push(at, Thing::Replaced);
         }
         if world.live_at > start && world.rng.once_in(2) {
-            // It becomes live while its drain begins.
+            // Envoy becomes live while its drain begins.
             world.live_at = start + stop + world.rng.millis(30);
         }
         let removed = stop + world.rng.millis(4500);
@@ -240,12 +241,12 @@ impl World {
                 self.step(event);
                 continue;
             }
-            self.check(self.now.since(start) < MS(300_000), "it never ends");
+            self.check(self.now.since(start) < MS(300_000), "the run never ends");
             let wakes = self.dialogue.as_ref().and_then(Dialogue::wakes_at);
             let due = self.machine.next_wakeup().unwrap_or(Time::NEVER);
             let next = self.queue.peek().map_or(Time::NEVER, |Reverse((at, ..))| *at);
             if let Some(at) = wakes.filter(|at| *at <= due && *at <= next) {
-                // It may be late.
+                // The timer may be late.
                 let late = if self.rng.once_in(4) { self.rng.millis(3) } else { Duration::ZERO };
                 self.now = self.now.max(at) + late;
                 self.with(Dialogue::tick);
@@ -260,7 +261,7 @@ impl World {
         }
     }
 
-    /// The number of connections or requests that are waited for.
+    /// The number of connections or requests that the drain waits for.
     fn left(&self) -> u64 {
         self.count().load(self.terms.unit).active.unwrap_or_default()
     }
@@ -288,7 +289,7 @@ impl World {
             }
             Thing::Replaced => {
                 self.envoy = Envoy::default();
-                (self.told, self.closed_at) = (None, None);
+                (self.reported, self.closed_at) = (None, None);
             }
             Thing::Connects => self.connect(),
             Thing::Begins(connection) => self.begin_request(connection),
@@ -341,12 +342,12 @@ impl World {
         } else if !self.rng.once_in(4) {
             let pause = self.rng.millis(800);
             self.push(pause, Thing::Begins(key));
-        } // Otherwise it stays idle.
+        } // Otherwise the connection stays idle.
     }
 
     fn count(&self) -> Sample {
         if self.now < self.live_at && self.envoy.accepted == 0 {
-            // It has no listeners yet, and no statistics of any.
+            // Without listeners Envoy has no statistics about them.
             return Sample::default();
         }
         let requests = self.envoy.connections.values().filter(|one| one.request.is_some()).count();
@@ -361,7 +362,7 @@ impl World {
         }
     }
 
-    /// The admin takes what it answers with, and does what it is asked.
+    /// The admin handles a question: it fixes the answer, and carries out a call.
     fn take(&mut self, key: u64) {
         let wrong = self.wrong > 0 && self.rng.once_in(self.wrong);
         let is_there = self.runs && self.now < self.lost_at;
@@ -439,12 +440,12 @@ impl World {
                 Output::Sampled { sample, moment, .. } => {
                     let taken = self.taken.iter().rfind(|(_, taken)| *taken == sample);
                     let is_counted = taken.is_some()
-                        // The first one may have failed.
+                        // The first poll may have failed.
                         || moment == Moment::Start && sample == Sample::default()
                         || sample == Sample::NOTHING && self.was_unused_at < self.live_at;
-                    self.told = taken.copied();
-                    self.told_at = self.now;
-                    self.check(is_counted, "what was not counted is told");
+                    self.reported = taken.copied();
+                    self.reported_at = self.now;
+                    self.check(is_counted, "the core gets a sample that was not counted");
                     let load = sample.load(self.terms.unit);
                     self.at_once.push_back(Event::DrainSample { process: ROUTER, load });
                 }
@@ -459,11 +460,11 @@ impl World {
                     };
                     let was_accepted = self.calls.iter().any(begins);
                     self.check(!self.is_answered, "the drain is answered twice");
-                    self.check(was_accepted || !accepted, "what was refused counts as accepted");
-                    self.check(accepted || !was_accepted, "what was accepted counts as refused");
+                    self.check(was_accepted || !accepted, "a refused drain counts as accepted");
+                    self.check(accepted || !was_accepted, "an accepted drain counts as refused");
                     let may_follow = self.stays_ready || self.lanes.contains_key(&Lane::Late);
                     let is_early = !accepted && self.terms.fail_healthcheck && may_follow;
-                    self.check(!is_early, "refused before the last call");
+                    self.check(!is_early, "the drain counts as refused before the last call");
                     self.is_answered = true;
                     let process = ROUTER;
                     self.at_once.push_back(Event::DrainAnswered { process, accepted });
@@ -480,10 +481,13 @@ impl World {
 
     fn ask(&mut self, lane: Lane, ask: Ask, limit: Duration) {
         let replaced = self.lanes.get(&lane).copied();
-        self.check(replaced.is_none(), "two questions of one lane");
+        self.check(replaced.is_none(), "a lane has two questions");
         // holds: S42
-        self.check(limit <= CALL, "a question holds up the next one for too long");
-        self.check(!self.is_ended || lane == Lane::Closing, "asked after the end");
+        self.check(limit <= CALL, "a question delays the next question for too long");
+        self.check(
+            !self.is_ended || lane == Lane::Closing,
+            "a question follows the end of the drain",
+        );
         if let Some(replaced) = replaced {
             self.asked.remove(&replaced);
         }
@@ -497,7 +501,7 @@ impl World {
                 let is_early = self.now < self.terms.min_until && !self.is_hurried;
                 self.check(!is_early, "the listeners are closed within `min`");
             } else {
-                // `healthcheck/fail` may be called first with the others, and later.
+                // `healthcheck/fail` may be called together with the first calls, or later.
                 let is_within = self.now.since(since) <= LIMIT + CALL || self.stays_ready;
                 self.check(is_within, format!("{call} is repeated for too long"));
                 self.check(attempts <= MOST_ATTEMPTS, format!("{call} is repeated too often"));
@@ -511,7 +515,7 @@ impl World {
         let takes = if is_late { self.rng.millis(900) } else { self.rng.millis(6) };
         let answers = takes + self.rng.millis(if is_late { 300 } else { 6 });
         self.push(takes, Thing::Takes(key));
-        // What comes later is not heard, but what was asked for is done.
+        // An answer after the limit is ignored, but the admin still carries out the call.
         self.push(answers.min(limit), Thing::Answers(key));
     }
 
@@ -540,7 +544,7 @@ impl World {
                 self.lanes.clear();
                 self.calls.clear();
                 self.taken.clear();
-                (self.told, self.closed_at) = (None, None);
+                (self.reported, self.closed_at) = (None, None);
                 self.until = self.now + longest;
                 (self.is_answered, self.is_ended) = (false, false);
                 let (min_until, stays_ready) = (self.now + min, self.stays_ready);
@@ -553,8 +557,8 @@ impl World {
                 self.closing_asked = Some(self.now);
                 let until = self.machine.state().drained_by(ROUTER);
                 let is_quiet = !self.is_ended && until.is_some_and(|until| self.now < until);
-                let age = self.now.since(self.told_at);
-                self.check(!is_quiet || age <= QUIET, "closed by an old sample");
+                let age = self.now.since(self.reported_at);
+                self.check(!is_quiet || age <= QUIET, "an old sample closes the listeners");
                 self.with(Dialogue::close);
             }
             Action::EndDrain(_) => {
@@ -572,7 +576,7 @@ impl World {
                     && !self.is_ended;
                 self.with(Dialogue::unready);
                 let is_failed = self.calls.contains_key(&Call::FailHealthcheck);
-                self.check(!is_due || is_failed, "the health check is not failed");
+                self.check(!is_due || is_failed, "the health check stays good");
             }
             Action::Stop { process: ENGINE, .. } | Action::Kill(ENGINE) => {
                 let end = End::Code(0);
@@ -589,38 +593,47 @@ impl World {
         }
     }
 
-    /// A drain is over.
+    /// Checks the end of a drain.
     fn over(&mut self, why: DrainEnd) {
         match why {
             DrainEnd::Quiet => {
-                let Some((taken, sample)) = self.told else { return };
+                let Some((taken, sample)) = self.reported else { return };
                 let is_late = self.closed_at.is_none_or(|closed| closed <= taken);
-                self.check(is_late, "over by a sample from before the closing");
+                self.check(is_late, "a sample from before the closing ends the drain");
                 let is_old = |one: &&Connection| match self.terms.unit {
                     Unit::Connections => one.since < taken,
                     Unit::Requests => one.request.is_some_and(|began| began < taken),
                 };
                 let left = self.envoy.connections.values().filter(is_old).count() as u64;
-                self.check(left <= self.terms.exit_at, "over while counted traffic is in flight");
+                self.check(
+                    left <= self.terms.exit_at,
+                    "the drain is over while counted traffic is in flight",
+                );
                 let counted = sample.load(self.terms.unit).active;
-                self.check(counted.is_some(), "over by a sample that is unknown");
-                self.check(self.now >= self.terms.min_until, "over within `min`");
+                self.check(counted.is_some(), "an unknown sample ends the drain");
+                self.check(self.now >= self.terms.min_until, "the drain is over within `min`");
             }
             DrainEnd::TimeOver => {
-                self.check(self.now >= self.until, "its time is not over");
+                self.check(self.now >= self.until, "the drain is over before `time`");
                 let is_healthy = self.wrong + self.late == 0 && self.lost_at == Time::NEVER;
                 let is_busy = self.left() > self.terms.exit_at
                     || self.now.since(self.busy_at) < SEEN
                     || self.until.since(self.terms.min_until) < SEEN;
-                self.check(!is_healthy || is_busy, "nothing was open, and it was not seen");
+                self.check(
+                    !is_healthy || is_busy,
+                    "nothing was open, but the drain lasted for all of `time`",
+                );
             }
             DrainEnd::NotLive => {
                 let was_unused = self.was_unused_at < self.live_at;
-                self.check(was_unused, "over as not live, but it was live");
-                self.check(self.now.since(self.was_unused_at) <= CALL, "that was known long ago");
+                self.check(was_unused, "the drain is over as not live, but Envoy was live");
+                self.check(
+                    self.now.since(self.was_unused_at) <= CALL,
+                    "the drain ends long after its reason is known",
+                );
             }
             DrainEnd::NotAccepted => {
-                self.check(self.now >= self.terms.min_until, "`min` is not held");
+                self.check(self.now >= self.terms.min_until, "the drain is over within `min`");
             }
             _ => {}
         }
@@ -629,7 +642,7 @@ impl World {
 
 // holds: S30, S43, S48, S51
 #[test]
-fn the_dialogue_keeps_its_promises_with_any_admin() {
+fn every_promise_of_the_dialogue_holds_with_any_admin() {
     let runs = number("DRAINIT_SIM_RUNS").unwrap_or(10_000);
     let seeds = number("DRAINIT_SIM_SEED").map_or(0..runs, |seed| seed..seed + 1);
     for seed in seeds {

@@ -9,7 +9,7 @@ use drainit_core::types::{Restart, RestartPolicy};
 const ADDED: usize = 2;
 
 impl Scenario {
-    /// A random graph, and what happens to it.
+    /// A random graph with random events.
     pub(crate) fn new(seed: u64) -> Self {
         let rng = &mut Rng::new(seed);
         let odds = Odds::new(rng);
@@ -20,8 +20,8 @@ impl Scenario {
             behaviours.extend(added.iter().map(|process| Behaviour::new(rng, process, &odds)));
         }
         scenario.reloads = reloads(seed, &scenario.spec, &odds);
-        // Not at whole milliseconds, when everything else happens: the supervisor never sends false
-        // events about a start that is under way.
+        // Noise never comes at whole milliseconds, when all other events do: the supervisor never
+        // sends false events about a start that is under way.
         let off = Duration::from_nanos(1);
         let count = scenario.spec.processes.len() as u16;
         scenario.noise =
@@ -30,7 +30,7 @@ impl Scenario {
         scenario
     }
 
-    /// Liveness mode: after a random time no more faults begin, and a stop signal follows. A
+    /// Liveness mode: after a random time no more faults begin, and then a stop signal comes. A
     /// process that hangs by then continues to hang. A shutdown that begins later must end by
     /// itself, in order and in time.
     pub(crate) fn live(seed: u64) -> Self {
@@ -48,7 +48,7 @@ impl Scenario {
         give_time(&mut spec);
         scenario.spec = Rc::new(spec);
         scenario.stopped_before_start = false;
-        // At most one earlier signal that may have begun the shutdown; then only the last one.
+        // Keep at most one earlier signal, which may have begun the shutdown.
         scenario.signals.truncate(usize::from(rng.once_in(8)));
         scenario.signals.retain(|(at, _)| *at < faults_end);
         scenario.drain_requested = scenario.drain_requested.filter(|at| *at < stop);
@@ -59,7 +59,7 @@ impl Scenario {
     }
 }
 
-/// Without time a process is killed, whatever it does.
+/// Gives each stop some time. Without time a process is killed, whatever it does.
 fn give_time(spec: &mut Spec) {
     for process in &mut spec.processes {
         let declared = process.stop.is_declared().then_some(process.stop.limit);
@@ -101,7 +101,8 @@ fn process(rng: &mut Rng, id: u16, odds: &Odds) -> ProcessSpec {
             let condition = match rng.below(3) {
                 0 => StartCondition::Started,
                 1 => StartCondition::Ready,
-                // A service never completes: an error in a config, harmless here.
+                // A service never completes. `drainit check` refuses such a config, but here it is
+                // harmless.
                 _ => StartCondition::Completed,
             };
             dependencies.push((ProcessId(on), condition));
@@ -112,7 +113,7 @@ fn process(rng: &mut Rng, id: u16, odds: &Odds) -> ProcessSpec {
         let min = rng.millis(6000).min(time);
         let closes = !rng.once_in(3);
         let signal = (!closes && rng.once_in(2)).then_some(Signal::USR1);
-        // Derived, so that the seeds go on meaning what they meant.
+        // This value is derived and not drawn, so that older seeds keep their meaning.
         let exit_at = if closes { (min.as_millis() as u64 % 4).saturating_sub(1) } else { 0 };
         DrainSpec { time, min, closes, exit_at, signal }
     });
@@ -190,16 +191,16 @@ fn watch(seed: u64, processes: &mut [ProcessSpec]) {
 /// Makes a process an Envoy that is hot-restarted.
 fn hot_restart(rng: &mut Rng, process: &mut ProcessSpec) {
     process.update = Update::HotRestart;
-    // Not at the same moment as anything else.
+    // The odd time keeps the end of the older epoch apart from all other events.
     let off = Duration::from_nanos(1_000_300);
     process.handover = Some(rng.millis(10_000) + Duration::from_secs(10) + off);
     process.base_id = Some("0".to_owned());
-    // Which `drainit check` demands.
+    // `drainit check` demands a readiness probe.
     process.readiness_timeout.get_or_insert(Duration::from_secs(3));
 }
 
-/// New configs at random times, in which processes are changed, added or missing, or need others.
-/// They have a generator of their own.
+/// Draws new configs at random times. They change, add or remove processes, or change dependencies.
+/// They have their own generator.
 fn reloads(seed: u64, spec: &Spec, odds: &Odds) -> Vec<(Duration, NewConfig)> {
     let rng = &mut Rng::new(seed ^ 0x4E10);
     if rng.once_in(2) {
@@ -207,7 +208,7 @@ fn reloads(seed: u64, spec: &Spec, odds: &Odds) -> Vec<(Duration, NewConfig)> {
     }
     let mut at = rng.millis(odds.signal);
     let mut version = 0;
-    // Dependencies name processes here, as those of the first config do.
+    // Dependencies name processes here, by the index in the first config.
     let mut known: Vec<Option<(u32, ProcessSpec)>> =
         spec.processes.iter().map(|process| Some((0, process.clone()))).collect();
     known.extend([(); ADDED].map(|()| None));
@@ -252,8 +253,8 @@ fn reloads(seed: u64, spec: &Spec, odds: &Odds) -> Vec<(Duration, NewConfig)> {
     reloads
 }
 
-/// The config of these processes, by their place in the first one: the version and the definition
-/// of each, or none.
+/// The config of the processes in `known`. The index is the process; each entry has the version and
+/// the definition, or is `None`.
 fn config(
     known: &[Option<(u32, ProcessSpec)>],
     spec: &Spec,
@@ -289,9 +290,9 @@ fn config(
     Some(NewConfig { spec: Spec { window, processes, order, ..spec.clone() }, processes: versions })
 }
 
-/// Sometimes a request stops a process and two levels above it, before a config comes in which that
-/// process is changed and a new one needs the last of them; and some of them fail. They have a
-/// generator of their own.
+/// Sometimes plays a rare case, with its own generator: a request stops a process and two levels of
+/// dependents. Then a config comes that changes the process, and adds a process that depends on the
+/// highest level. Some of these processes fail.
 fn stop_before_reload(seed: u64, scenario: &mut Scenario, odds: &Odds) {
     let rng = &mut Rng::new(seed ^ 0x57AC);
     let spec = Rc::clone(&scenario.spec);
@@ -318,7 +319,7 @@ fn stop_before_reload(seed: u64, scenario: &mut Scenario, odds: &Odds) {
     let stop = Event::Requested { process, request: Request::Stop };
     scenario.requests.push((at + Duration::from_nanos(1), stop));
     scenario.reloads.clear();
-    // The first one may be refused, because the stop takes longer.
+    // The first reload may be refused, because the stop takes longer.
     for number in 0..2 {
         at += rng.millis(30_000);
         scenario.reloads.push((at + Duration::from_nanos(200 + number), config.clone()));
@@ -339,7 +340,7 @@ fn stop_before_reload(seed: u64, scenario: &mut Scenario, odds: &Odds) {
     }
 }
 
-/// It has a generator of its own.
+/// Draws `unready_delay`, with its own generator.
 fn unready_delay(seed: u64) -> Duration {
     let rng = &mut Rng::new(seed ^ 0x0E4D);
     if rng.once_in(3) { rng.millis(15_000) } else { Duration::ZERO }
@@ -354,7 +355,7 @@ fn hooks(rng: &mut Rng, odds: &Odds) -> HookWaits {
     HookWaits { pre_start: hook(), pre_stop: hook(), post_stop: hook() }
 }
 
-/// Makes some dependents follow a restart. They have a generator of their own.
+/// Makes some dependents follow a restart. The choice has its own generator.
 fn follow(seed: u64, processes: &mut [ProcessSpec]) {
     let rng = &mut Rng::new(seed ^ 0xF011);
     let once_in = rng.one_of([1, 2, 6, 1_000_000]);
@@ -367,7 +368,7 @@ fn follow(seed: u64, processes: &mut [ProcessSpec]) {
     }
 }
 
-/// Makes some ends mean something else than others. They have a generator of their own.
+/// Gives some kinds of ends another policy. The choice has its own generator.
 fn by_kind(seed: u64, processes: &mut [ProcessSpec]) {
     let rng = &mut Rng::new(seed ^ 0x0E41);
     if rng.once_in(2) {
@@ -385,8 +386,8 @@ fn by_kind(seed: u64, processes: &mut [ProcessSpec]) {
     }
 }
 
-/// Makes some processes wait for a request. What starts by itself needs none of them. They have a
-/// generator of their own.
+/// Makes some processes wait for a request, unless a process that starts by itself depends on them.
+/// The choice has its own generator.
 fn hold(seed: u64, processes: &mut [ProcessSpec]) {
     let rng = &mut Rng::new(seed ^ 0xA070);
     let once_in = rng.one_of([2, 4, 1_000_000, 1_000_000]);

@@ -9,10 +9,10 @@ use drainit_core::spec::Wait;
 use drainit_core::state::Lifecycle;
 use drainit_core::types::RestartPolicy;
 
-/// The first slot after those of the config.
+/// The first slot that is not a process of the config.
 pub(super) const NEW: ProcessId = ProcessId(2);
 
-/// A gateway whose router is ready 1 s after its start at the latest, and overlaps.
+/// A gateway whose router has a readiness timeout of 1 s, and `update: start-first`.
 pub(super) fn overlapping() -> Spec {
     let mut spec = gateway();
     spec.processes[ROUTER.index()].update = Update::StartFirst;
@@ -24,14 +24,14 @@ pub(super) fn restart(process: ProcessId) -> Event {
     Event::Requested { process, request: Request::Restart }
 }
 
-/// Everything is ready at 100.
+/// A gateway that is ready at 100.
 pub(super) fn up() -> Play {
     let mut play = Play::up(overlapping());
     play.at(100, Event::Ready(ROUTER));
     play
 }
 
-/// The same, with a new router that has been started at 1000.
+/// A ready gateway whose router gets a new instance at 1000.
 pub(super) fn beside() -> Play {
     let mut play = up();
     let from = Source::Copy(ROUTER);
@@ -54,7 +54,7 @@ fn is_ready(play: &Play) -> bool {
 
 // holds: C206, C332, C656
 #[test]
-fn the_old_one_is_drained_and_stopped_once_the_new_one_is_ready() {
+fn the_old_instance_is_drained_and_stopped_once_the_new_instance_is_ready() {
     let mut play = beside();
     assert!(is_ready(&play));
     assert_eq!(play.at(1500, Event::Ready(NEW)), [drain_of(ROUTER)]);
@@ -64,15 +64,15 @@ fn the_old_one_is_drained_and_stopped_once_the_new_one_is_ready() {
     let notes = play.notes(7100, exited(ROUTER));
     let done = Note::RequestDone { process: NEW, request: Request::Restart };
     assert_eq!(notes.last(), Some(&done));
-    // The next one takes the slot that is free.
+    // The next instance takes the free slot.
     let from = Source::Copy(NEW);
     let begun = play.at(8000, restart(NEW));
     assert_eq!(begun, [Action::Adopt { slot: ROUTER, from }, Action::Spawn(ROUTER)]);
 }
 
 #[test]
-fn a_process_that_goes_on_has_the_hooks_of_its_new_update() {
-    // The check of the config of a hot restart is a `pre_start` hook.
+fn an_unchanged_process_gets_the_hooks_of_the_new_config() {
+    // One of the hooks checks the config for a hot restart.
     let engine = |pre_start: Option<Wait>| {
         changed(|spec| {
             let engine = &mut spec.processes[ENGINE.index()];
@@ -80,27 +80,27 @@ fn a_process_that_goes_on_has_the_hooks_of_its_new_update() {
         })
     };
     let hook = HookId { process: Some(ENGINE), stage: Stage::PreStart };
-    let goes_on = [Placed::Same(ENGINE), Placed::Same(ROUTER)];
+    let unchanged = [Placed::Same(ENGINE), Placed::Same(ROUTER)];
     let mut play = Play::up(engine(None));
     play.at(100, Event::Ready(ROUTER));
-    play.reload(1000, &engine(Some(Wait::DEFAULT)), &goes_on);
+    play.reload(1000, &engine(Some(Wait::DEFAULT)), &unchanged);
     play.at(2000, restart(ENGINE));
     assert_eq!(play.at(2100, exited(ENGINE)), [Action::RunHook(hook)]);
     play.at(2200, Event::HookEnded { hook, success: true });
     play.at(2200, Event::Spawned(ENGINE));
-    play.reload(3000, &engine(None), &goes_on);
+    play.reload(3000, &engine(None), &unchanged);
     play.at(4000, restart(ENGINE));
     assert_eq!(play.at(4100, exited(ENGINE)), [Action::Spawn(ENGINE)]);
 }
 
-/// The gateway again, with changes.
+/// The overlapping gateway, with changes.
 pub(super) fn changed(change: impl Fn(&mut Spec)) -> Spec {
     let mut spec = overlapping();
     change(&mut spec);
     spec
 }
 
-/// A router that is an Envoy, and follows its engine. An old epoch lives for 12 s at most.
+/// A gateway whose router is an Envoy, and follows its engine. An old epoch lives for at most 12 s.
 fn envoys() -> Spec {
     changed(|spec| {
         spec.processes[ENGINE.index()].followers = vec![(ROUTER, StartCondition::Ready)];
@@ -112,7 +112,7 @@ fn envoys() -> Spec {
     })
 }
 
-/// The same, with a new epoch that was started at 1000.
+/// The gateway with an Envoy, whose new epoch has started at 1000.
 pub(super) fn epochs() -> Play {
     epochs_of(envoys())
 }
@@ -129,7 +129,7 @@ fn why_doomed(left: u64) -> RequestError {
     RequestError::EpochDoomed { process: NEW, left: MS(left) }
 }
 
-/// An app that follows an engine, a web that follows the app, and a reload that replaces the engine.
+/// A web that follows an app, which follows an engine; and a reload that replaces the engine.
 fn followed(change: impl Fn(&mut Spec)) -> Play {
     let mut play = followers(&[&[], &[0], &[1]], &[1, 2]);
     let mut spec = (*play.machine.state().spec).clone();
@@ -140,22 +140,22 @@ fn followed(change: impl Fn(&mut Spec)) -> Play {
     play
 }
 
-/// The slot of the new engine, and the one after it.
+/// The slot of the new engine, and the next free slot after that.
 const NEWER: ProcessId = ProcessId(3);
 const BESIDE: ProcessId = ProcessId(0);
 
 // holds: C208, C477
 #[test]
-fn a_reload_fails_with_what_follows() {
+fn a_reload_fails_with_a_follower() {
     let mut play = followed(|_| {});
     play.at(1100, Event::Spawned(NEWER));
     play.at(1200, exited(APP));
     play.at(1200, Event::Spawned(APP));
-    assert_eq!(play.at(4200, Event::Tick), [stop(APP)], "the container goes on");
+    assert_eq!(play.at(4200, Event::Tick), [stop(APP)], "the container continues");
     let why = RequestError::Failed { process: APP, why: Failure::NotReady { after: MS(3000) } };
     assert_eq!(play.notes(4300, exited(APP)).last(), Some(&Note::ReloadFailed { why }));
     assert_eq!(play.machine.state().life(APP), Lifecycle::Stopped { failed: true });
-    // With an overlap the old one goes on.
+    // With an overlap the old instance keeps running.
     let mut play = followed(|spec| spec.processes[APP.index()].update = Update::StartFirst);
     play.at(1100, Event::Spawned(NEWER));
     play.at(1100, Event::Spawned(BESIDE));
@@ -163,7 +163,7 @@ fn a_reload_fails_with_what_follows() {
     let why = RequestError::Failed { process: BESIDE, why: Failure::NotReady { after: MS(3000) } };
     assert_eq!(play.notes(4200, exited(BESIDE)).last(), Some(&Note::ReloadFailed { why }));
     assert!(play.machine.state().is_current(APP));
-    // A stop wins.
+    // A stop signal ends the reload.
     let mut play = followed(|_| {});
     play.at(1100, Event::Spawned(NEWER));
     let why = RequestError::ShuttingDown;
@@ -177,28 +177,32 @@ fn killed(process: ProcessId) -> Event {
 }
 
 #[test]
-fn the_drain_goes_on_for_an_old_epoch_when_the_new_one_crashes() {
+fn the_drain_continues_for_the_old_epoch_when_the_new_epoch_crashes() {
     let mut play = epochs();
     play.at(1500, Event::Ready(NEW));
     assert_eq!(play.at(2000, Event::Signal(Signal::TERM)), [Action::Unready, drain_of(NEW)]);
     let notes = play.notes(4000, killed(NEW));
     let (longest, min) = (MS(15_000), MS(5000));
     let began = Note::DrainBegan { process: ROUTER, longest, min, counted: false };
-    assert_eq!(notes.last(), Some(&began), "its admin is closed: it is not asked");
-    assert_eq!(play.at(18_999, Event::Tick), [], "it is not killed when it would have been over");
+    assert_eq!(
+        notes.last(),
+        Some(&began),
+        "the old epoch gets no request, because its admin is closed"
+    );
+    assert_eq!(play.at(18_999, Event::Tick), [], "the end of the handover kills nothing now");
     assert_eq!(play.at(19_000, Event::Tick), [Action::EndDrain(ROUTER), stop(ROUTER)]);
     assert_eq!(play.at(19_100, exited(ROUTER)), [stop(ENGINE)]);
-    // Connections of an old epoch count in the drain of the new one.
+    // The drain of the new epoch has counted the connections of the old epoch.
     let mut play = epochs();
     play.at(1500, Event::Ready(NEW));
     play.at(2000, Event::DrainRequested);
     play.at(2010, Event::DrainAnswered { process: NEW, accepted: false });
-    assert_eq!(play.at(7000, Event::Tick), [Action::EndDrain(NEW)], "only min is held");
+    assert_eq!(play.at(7000, Event::Tick), [Action::EndDrain(NEW)], "only `min` counts");
     assert_eq!(play.at(8000, killed(NEW)), [stop(ROUTER)]);
 }
 
 #[test]
-fn the_pre_stop_hook_of_an_old_epoch_ends_when_the_new_one_is_asked() {
+fn a_stop_of_the_new_epoch_ends_the_pre_stop_hook_of_the_old_epoch() {
     let mut spec = overlapping();
     let router = &mut spec.processes[ROUTER.index()];
     (router.update, router.handover) = (Update::HotRestart, Some(MS(12_000)));
@@ -210,7 +214,7 @@ fn the_pre_stop_hook_of_an_old_epoch_ends_when_the_new_one_is_asked() {
     let hook = |slot| HookId { process: Some(slot), stage: Stage::PreStop };
     assert_eq!(play.at(1500, Event::Ready(NEW)), [Action::RunHook(hook(ROUTER))]);
     play.at(2000, Event::Requested { process: NEW, request: Request::Stop });
-    // Envoy ends the old one with it.
+    // Envoy ends the old epoch together with the new epoch.
     let asked = play.at(2100, Event::HookEnded { hook: hook(NEW), success: true });
     assert_eq!(asked, [stop(NEW), Action::AbortHook(hook(ROUTER))]);
     assert_eq!(play.at(2200, exited(NEW)), [stop(ROUTER)]);
@@ -236,7 +240,7 @@ fn a_doomed_epoch_that_has_not_taken_over_runs_no_pre_stop_hook() {
 }
 
 #[test]
-fn a_reload_fails_when_envoy_is_about_to_abort_its_new_epoch() {
+fn a_reload_fails_when_envoy_will_abort_the_new_epoch() {
     let mut play = Play::up(envoys());
     play.at(100, Event::Ready(ROUTER));
     play.reload(1000, &envoys(), &[Placed::Same(ENGINE), Placed::Changed(ROUTER)]);
@@ -244,7 +248,7 @@ fn a_reload_fails_when_envoy_is_about_to_abort_its_new_epoch() {
     play.at(1500, Event::Ready(NEW));
     let failed = Note::ReloadFailed { why: why_doomed(15_000) };
     assert_eq!(play.notes(1700, killed(ROUTER)).last(), Some(&failed));
-    // None starts beside it.
+    // No epoch starts beside the doomed epoch.
     assert_eq!(play.reload(2000, &envoys(), &[Placed::Same(ENGINE), Placed::Changed(NEW)]), []);
     let from = Source::Config(ConfigIndex(ROUTER.index()));
     let aborted = play.at(12_000, killed(NEW));
@@ -252,14 +256,14 @@ fn a_reload_fails_when_envoy_is_about_to_abort_its_new_epoch() {
 }
 
 #[test]
-fn an_old_epoch_without_a_newer_one_is_asked_when_its_time_is_over() {
+fn an_old_epoch_without_a_newer_epoch_is_stopped_after_the_handover_time() {
     let mut play = epochs();
     play.at(1500, Event::Ready(NEW));
-    assert_eq!(play.at(13_000, killed(NEW)), [], "the next one takes over from it");
+    assert_eq!(play.at(13_000, killed(NEW)), [], "the next epoch takes over from the old epoch");
     assert_eq!(play.at(13_500, Event::Tick), [stop(ROUTER)]);
-    assert_eq!(play.at(14_000, Event::Tick), [], "none starts beside one that ends");
+    assert_eq!(play.at(14_000, Event::Tick), [], "no epoch starts beside an epoch that ends");
     assert_eq!(play.at(14_100, exited(ROUTER)), [Action::Spawn(NEW)]);
-    // It has all of its own time to end.
+    // The old epoch has all of its own time to end.
     let mut play = epochs();
     play.at(1500, Event::Ready(NEW));
     play.at(13_000, killed(NEW));
@@ -267,7 +271,7 @@ fn an_old_epoch_without_a_newer_one_is_asked_when_its_time_is_over() {
     play.at(14_000, Event::Tick);
     let limit = play.machine.state().process(ROUTER).stop.limit;
     assert_eq!(wakes_at(&play), 13_500 + u64::try_from(limit.as_millis()).unwrap());
-    // The same is due to what it leaves.
+    // The rest of its group has as much time.
     let mut play = epochs();
     play.at(1500, Event::Ready(NEW));
     play.at(2000, Event::Exited { process: ROUTER, end: End::Code(0), remains: true });
@@ -280,7 +284,7 @@ fn an_old_epoch_without_a_newer_one_is_asked_when_its_time_is_over() {
 
 // holds: S52
 #[test]
-fn a_drain_lasts_only_for_min_when_a_reload_was_about_to_replace_the_dependency() {
+fn a_drain_lasts_for_min_if_a_dependency_ends_before_the_new_instance_serves() {
     let end_of_drain = |mut play: Play| {
         play.at(1600, Event::Signal(Signal::TERM));
         play.at(1610, Event::DrainAnswered { process: ROUTER, accepted: true });
@@ -293,7 +297,7 @@ fn a_drain_lasts_only_for_min_when_a_reload_was_about_to_replace_the_dependency(
     let mut play = up();
     play.reload(1500, &overlapping(), &[Placed::Changed(ENGINE), Placed::Same(ROUTER)]);
     assert_eq!(end_of_drain(play), 6600);
-    // A new instance serves already.
+    // A new instance of the engine serves already.
     let mut spec = overlapping();
     spec.processes[ENGINE.index()].update = Update::StartFirst;
     let mut play = Play::up(spec);
@@ -305,14 +309,14 @@ fn a_drain_lasts_only_for_min_when_a_reload_was_about_to_replace_the_dependency(
 
 // holds: C253
 #[test]
-fn an_epoch_that_is_asked_for_the_last_time_gets_no_more_of_it() {
+fn the_last_probe_of_an_epoch_grants_no_more_time() {
     let mut play = epochs();
     assert_eq!(play.at(2000, Event::Tick), [Action::AskEpoch(NEW)]);
     play.at(2005, Event::TimeoutExtended { process: NEW, by: MS(60_000) });
     let (after, process) = (MS(1000), NEW);
     let given_up = Note::Overdue { process, why: Failure::NotReady { after }, after };
     assert!(play.notes(2010, Event::NotLive(NEW)).contains(&given_up));
-    // Nor if it does not answer.
+    // An epoch that does not answer gets no more time, either.
     let mut play = epochs();
     play.at(2000, Event::Tick);
     play.at(2005, Event::TimeoutExtended { process: NEW, by: MS(60_000) });
