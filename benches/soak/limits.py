@@ -6,7 +6,7 @@ import kit
 # an amount. They are read when all is quiet after the round; those of COSTS are what it has taken.
 MEASURES = {
     "rss": ("resident memory, KiB", 0.05, 128),
-    "anonymous": ("of it anonymous, KiB", 0.05, 128),
+    "anonymous": ("anonymous memory, KiB", 0.05, 128),
     "descriptors": ("descriptors", 0, 0),
     "threads": ("threads", 0, 0),
     "children": ("children", 0, 0),
@@ -23,7 +23,7 @@ COSTS = {"cpu", "switches"}
 NEVER = {
     "zombies": "zombies for 3 s or longer",
     "failed": "failed requests",
-    "failed operations": "operations with another end than expected",
+    "failed operations": "operations with an unexpected result",
     "lost lines": "lost lines",
 }
 
