@@ -1,32 +1,33 @@
 //! drainit: the init that drains before it stops.
 //!
-//! A room imports only from rooms to its right:
+//! A module imports only from modules to its right:
 //!
 //! ```text
 //! cli ─▶ compat, exec ─▶ supervisor ─▶ control, envoy, logging, report ─▶ http, os, plan, core
 //!  └───▶ image, tools ─▶ load ─▶ plan ─▶ config ─▶ core, graph ─▶ types
 //! ```
 //!
-//! - `core`, with `graph` and `types`, is a crate of its own, which cannot touch the world. It decides:
-//!   a state machine without clock, system calls or async. Its tests play it against random
+//! - `core`, with `graph` and `types`, is a crate of its own that performs no I/O. It decides: it
+//!   is a state machine without a clock, system calls or async. Its tests run it against random
 //!   processes and faults.
-//! - `config`, `load` and `plan` are a crate of their own, too: the typed config, its reader, which
-//!   reports all problems at once, and the worst-case timeline of its shutdown.
+//! - `config`, `load` and `plan` are also a crate of their own: the typed config, its reader, which
+//!   reports all problems at once, and the worst-case timeline of the shutdown.
 //! - `supervisor` is `drainit run`: it carries out the decisions of the core.
 //! - `exec` is `drainit exec`: one process without a config, so that it starts fast.
-//! - `report` has the tests of the report of the core, with configs.
+//! - `report` has those tests of the core's report that need a config.
 //! - `os` holds the kernel primitives and the only `unsafe` code.
-//! - `local_task` is a task of the event loop's thread that ends when it is dropped.
-//! - `image` checks a config against the file system of its image, `compat` reads the command lines of
-//!   tini and dumb-init.
-//! - `drainit_tools` has what never runs in PID 1, and is left out without the feature `tools`.
+//! - `local_task` is a task on the event loop's thread that ends when it is dropped.
+//! - `image` checks a config against the file system of its image.
+//! - `compat` reads the command lines of tini and dumb-init.
+//! - `drainit_tools` has the commands that never run in PID 1. It is left out without the feature
+//!   `tools`.
 //!
-//! Only [`cli::main`] and its [`Allocator`] are public, `types` for the integration tests, and with
-//! the feature `fuzzing` what is fuzzed.
+//! Only [`cli::main`] and [`Allocator`] are public, `types` for the integration tests, and with the
+//! feature `fuzzing` the functions that are fuzzed.
 
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "a test may wait"))]
 
-#[allow(clippy::disallowed_methods, reason = "runs before the loop, or is no PID 1")]
+#[allow(clippy::disallowed_methods, reason = "runs before the loop, or not in PID 1")]
 pub mod cli;
 mod compat;
 mod control;

@@ -12,13 +12,13 @@ use nix::errno::Errno;
 use crate::os::sys;
 pub(crate) use crate::os::sys::set_parent_death_signal;
 
-/// The first descriptor that is not standard input, output or error.
+/// The first descriptor after standard input, output and error.
 const FIRST_INHERITED: RawFd = 3;
 
-/// Prepares everything but signals. Call it once, before there is a child.
+/// Prepares everything but signals. Call this once, before drainit has a child.
 ///
 /// # Errors
-/// Fails if the kernel refuses a setting without which orphans would be lost.
+/// Fails if the kernel refuses a setting without which drainit would lose orphans.
 pub fn prepare() -> io::Result<()> {
     keep_descriptors_from_children(0);
     become_subreaper()
@@ -30,7 +30,8 @@ pub fn prepare() -> io::Result<()> {
 /// Fails if the kernel does not support it (before Linux 3.4).
 pub(crate) fn become_subreaper() -> io::Result<()> {
     if std::process::id() != 1 {
-        // PID 1 inherits orphans anyway. Otherwise they would go to the nearest init above drainit.
+        // PID 1 inherits orphans anyway. Another process would lose them to the nearest init above
+        // it.
         nix::sys::prctl::set_child_subreaper(true)?;
     }
     Ok(())
@@ -40,14 +41,14 @@ pub(crate) fn is_subreaper() -> bool {
     nix::sys::prctl::get_child_subreaper().unwrap_or(false)
 }
 
-/// Marks inherited descriptors close-on-exec, except the first `but` of them, which are for the
-/// child. drainit's own descriptors are marked from the start.
+/// Marks inherited descriptors close-on-exec, except the first `but` of them, which the child gets.
+/// drainit opens its own descriptors close-on-exec.
 pub(crate) fn keep_descriptors_from_children(but: u16) {
     let first = FIRST_INHERITED + RawFd::from(but);
     if sys::close_on_exec_from(first.unsigned_abs()).is_ok() {
         return;
     }
-    // ENOSYS or EINVAL from an old kernel, EPERM from an old seccomp profile.
+    // ENOSYS or EINVAL mean an old kernel, EPERM an old seccomp profile.
     let descriptors = open_descriptors().unwrap_or_default();
     for fd in descriptors.into_iter().filter(|fd| *fd >= first) {
         match sys::close_on_exec(fd) {
@@ -77,7 +78,7 @@ mod tests {
     use std::os::fd::{AsRawFd, IntoRawFd};
 
     #[test]
-    fn an_old_kernel_lists_the_open_descriptors() {
+    fn open_descriptors_are_listed() {
         let file = File::open("/").unwrap();
         assert!(open_descriptors().unwrap().contains(&file.as_raw_fd()));
     }
@@ -95,37 +96,40 @@ mod tests {
 
     // holds: C150
     #[test]
-    fn children_start_clean() {
-        in_own_process("os::boot::tests::children_start_clean", || {
-            use nix::sys::signal::{SigSet, Signal};
-            // As a careless parent leaves things: a descriptor, ignored signals, and a mask.
-            let leaked = nix::unistd::dup(File::open("/etc/passwd").unwrap()).unwrap();
-            let leaked = leaked.into_raw_fd();
-            for ignored in [Signal::SIGHUP, Signal::SIGTSTP, Signal::SIGTTOU] {
-                sys::ignore(ignored as i32).unwrap();
-            }
-            SigSet::from(Signal::SIGUSR2).thread_block().unwrap();
-            let before = output_of(&["ls", "/proc/self/fd"]);
-            assert!(before.lines().any(|fd| fd == leaked.to_string()), "{before}");
+    fn children_inherit_no_descriptors_or_ignored_signals() {
+        in_own_process(
+            "os::boot::tests::children_inherit_no_descriptors_or_ignored_signals",
+            || {
+                use nix::sys::signal::{SigSet, Signal};
+                // A careless parent leaves an open descriptor, ignored signals and a signal mask.
+                let leaked = nix::unistd::dup(File::open("/etc/passwd").unwrap()).unwrap();
+                let leaked = leaked.into_raw_fd();
+                for ignored in [Signal::SIGHUP, Signal::SIGTSTP, Signal::SIGTTOU] {
+                    sys::ignore(ignored as i32).unwrap();
+                }
+                SigSet::from(Signal::SIGUSR2).thread_block().unwrap();
+                let before = output_of(&["ls", "/proc/self/fd"]);
+                assert!(before.lines().any(|fd| fd == leaked.to_string()), "{before}");
 
-            prepare().unwrap();
-            let mut signals = Signals::install().unwrap();
-            let after = output_of(&["ls", "/proc/self/fd"]);
-            assert!(!after.lines().any(|fd| fd == leaked.to_string()), "{after}");
-            let status = output_of(&["cat", "/proc/self/status"]);
-            let mask = |name: &str| {
-                let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-                u64::from_str_radix(line.trim(), 16).unwrap()
-            };
-            let bit = |signal: Signal| 1_u64 << (signal as i32 - 1);
-            assert_eq!(mask("SigIgn:"), 0, "{status}");
-            assert_eq!(mask("SigCgt:"), 0, "{status}");
-            assert_eq!(mask("SigBlk:"), bit(Signal::SIGUSR2), "{status}");
-            // drainit itself receives a signal that it was given blocked.
-            nix::sys::signal::raise(Signal::SIGUSR2).unwrap();
-            let received = std::iter::from_fn(|| signals.wait().ok()).flatten();
-            let mut received = received.map(|one| one.signal);
-            assert!(received.any(|signal| signal == crate::types::Signal::USR2));
-        });
+                prepare().unwrap();
+                let mut signals = Signals::install().unwrap();
+                let after = output_of(&["ls", "/proc/self/fd"]);
+                assert!(!after.lines().any(|fd| fd == leaked.to_string()), "{after}");
+                let status = output_of(&["cat", "/proc/self/status"]);
+                let mask = |name: &str| {
+                    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+                    u64::from_str_radix(line.trim(), 16).unwrap()
+                };
+                let bit = |signal: Signal| 1_u64 << (signal as i32 - 1);
+                assert_eq!(mask("SigIgn:"), 0, "{status}");
+                assert_eq!(mask("SigCgt:"), 0, "{status}");
+                assert_eq!(mask("SigBlk:"), bit(Signal::SIGUSR2), "{status}");
+                // drainit itself receives a signal that its parent had blocked.
+                nix::sys::signal::raise(Signal::SIGUSR2).unwrap();
+                let received = std::iter::from_fn(|| signals.wait().ok()).flatten();
+                let mut received = received.map(|one| one.signal);
+                assert!(received.any(|signal| signal == crate::types::Signal::USR2));
+            },
+        );
     }
 }

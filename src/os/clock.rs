@@ -1,5 +1,5 @@
-//! A clock and a timer that keep running while the machine is suspended, as grace periods do.
-//! tokio's timers stand still then.
+//! A clock and a timer that keep running while the machine is suspended, like the grace periods of
+//! orchestrators. tokio's timers stop during that time.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,7 +18,7 @@ use crate::types::Time;
 
 /// The time since boot.
 pub fn now() -> Time {
-    // Every kernel since Linux 2.6.39 has it.
+    // Every kernel since Linux 2.6.39 has this clock, so the fallback is never used.
     let read = clock_gettime(ClockId::CLOCK_BOOTTIME).unwrap_or_else(|_| TimeSpec::new(0, 0));
     Time(Duration::from(read))
 }
@@ -43,17 +43,17 @@ impl Timer {
         Ok(Self { timer, readable })
     }
 
-    /// Sets the timer, in place of an earlier setting. In the past means at once; `None` disarms
-    /// it.
+    /// Sets the timer, and replaces an earlier setting. A time in the past fires at once; `None`
+    /// disarms the timer.
     ///
     /// # Errors
-    /// Those of `timerfd_settime`, which has none for a timer of this kind.
+    /// Those of `timerfd_settime`, which has no error for such a timer.
     pub fn set(&mut self, at: Option<Time>) -> io::Result<()> {
         let Some(at) = at.filter(|at| *at != Time::NEVER) else {
             return Ok(self.timer.unset()?);
         };
-        // All zeroes would turn the timer off, and more seconds than the kernel can count is an
-        // error.
+        // A value of zero would turn the timer off, and the kernel refuses more seconds than it can
+        // count.
         let value = at.0.clamp(Duration::from_nanos(1), Duration::from_secs(u64::from(u32::MAX)));
         Ok(self.timer.set(
             Expiration::OneShot(TimeSpec::from(value)),
@@ -61,7 +61,7 @@ impl Timer {
         )?)
     }
 
-    /// Waits until the timer fires; for ever while it is not set. Returns once for each
+    /// Waits until the timer fires; for ever if it is not set. Returns once for each
     /// [`Timer::set`]. Cancel safe.
     ///
     /// # Errors
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn the_timer_fires_on_time_and_once() {
+    fn timer_fires_once_and_on_time() {
         run(async {
             let mut timer = Timer::new().unwrap();
             let at = now() + Duration::from_millis(10);

@@ -1,7 +1,7 @@
 //! Finds the descendants of drainit in `/proc`, among them daemons that left their process group.
 //!
-//! Only descendants are listed. Where the PID namespace is shared, and for what `docker exec`
-//! starts in it (its parent is 0), other processes are not ours.
+//! Other processes are not drainit's: those of a shared PID namespace, and those that `docker exec`
+//! starts (their parent is 0).
 
 use std::collections::HashMap;
 use std::fs;
@@ -12,9 +12,9 @@ use nix::unistd::getsid;
 use crate::os::{Pid, clock};
 use crate::types::{Time, harmless};
 
-/// A walk up to the parents starts again at most this often, when one of them ends meanwhile.
+/// A walk from parent to parent starts again if a parent ends meanwhile; at most this often.
 const MAX_WALKS: usize = 16;
-/// The longest chain of parents that is followed.
+/// The most parents that a walk follows.
 const MAX_DEPTH: usize = 256;
 /// At most this many processes are named in a message.
 const MAX_LISTED: usize = 10;
@@ -23,26 +23,26 @@ const MAX_LISTED: usize = 10;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Descendant {
     pub(crate) pid: Pid,
-    /// Its name (`comm`, at most 15 bytes), without control characters, as the process may have
-    /// chosen it itself. Empty where there is no `/proc`.
+    /// The `comm` of the process (at most 15 bytes), which it may have chosen itself. Control
+    /// characters are replaced. Empty without `/proc`.
     pub(crate) name: String,
-    /// Its start, in ticks since boot: together with the pid it identifies a process. 0 where there
-    /// is no `/proc`.
+    /// The start of the process, in ticks since boot. The start and the pid together identify a
+    /// process. 0 without `/proc`.
     pub(crate) started: u64,
 }
 
 impl Descendant {
-    /// Whether its pid still belongs to the process that was found.
+    /// Whether the pid still belongs to the process that was found.
     pub(super) fn is_same(&self) -> bool {
         Stat::read(self.pid).is_some_and(|now| now.process.started == self.started)
     }
 }
 
-/// Finds all living descendants of drainit. The scan stops at `end`: on a machine with very
-/// many processes `/proc` cannot be read in time.
+/// Finds all living descendants of drainit. The scan stops at `end`, because `/proc` may list too
+/// many processes to read them in time.
 ///
 /// # Errors
-/// Fails if there is no `/proc`, or it is that of another PID namespace.
+/// Fails if there is no `/proc`, or if it shows another PID namespace.
 pub(super) fn find(end: Time) -> io::Result<Vec<Descendant>> {
     let own = std::process::id().cast_signed();
     if !is_proc_ours() {
@@ -67,8 +67,9 @@ pub(super) fn find(end: Time) -> io::Result<Vec<Descendant>> {
     Ok(found)
 }
 
-/// The living children of the main thread, to which all orphans go (`find_new_reaper` in the
-/// kernel's exit.c). Empty where the kernel does not list them (`CONFIG_PROC_CHILDREN`).
+/// The living children of the main thread, to which the kernel gives all orphans
+/// (`find_new_reaper` in exit.c). Empty if the kernel does not list children
+/// (`CONFIG_PROC_CHILDREN`).
 pub(crate) fn living_children() -> Vec<Stat> {
     let own = std::process::id();
     let list = fs::read_to_string(format!("/proc/self/task/{own}/children")).unwrap_or_default();
@@ -76,14 +77,14 @@ pub(crate) fn living_children() -> Vec<Stat> {
     pids.filter_map(Stat::read).filter(|stat| stat.is_alive).collect()
 }
 
-/// The living members of a process group; empty where there is no `/proc`.
+/// The living members of a process group; empty without `/proc`.
 pub(crate) fn members_of_group(leader: Pid) -> Vec<Descendant> {
     let alive = group_members(leader).into_iter().filter(|stat| stat.is_alive);
     alive.map(|stat| stat.process).collect()
 }
 
-/// Whether all members of a process group have ended, and their parents, which are not drainit, do
-/// not reap them. False where there is no `/proc` of our PID namespace.
+/// Whether all members of a process group are zombies, which parents other than drainit do not
+/// reap. False without a `/proc` of drainit's PID namespace.
 pub(crate) fn has_only_zombies(leader: Pid) -> bool {
     let members = group_members(leader);
     is_proc_ours() && !members.is_empty() && members.iter().all(|stat| !stat.is_alive)
@@ -102,17 +103,18 @@ fn processes() -> io::Result<impl Iterator<Item = Stat>> {
 /// Whether a process belongs to a child of drainit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kin {
-    /// It is the child itself, a descendant of it, or in its session.
+    /// The process is the child itself, a descendant of the child, or in the child's session.
     Own,
     Stranger,
-    /// It has ended, so this cannot be found out.
+    /// The process has ended, so drainit cannot find out.
     Gone,
 }
 
-/// Finds out whether `pid` belongs to the child `leader`, which leads a session. Going up from parent
-/// to parent, the first child of drainit decides (`is_child` says which pids are children). An
-/// orphan that drainit has inherited is recognized by its session only, which nobody can join; so is
-/// every process where there is no `/proc` of our PID namespace.
+/// Finds out whether `pid` belongs to the child `leader`, which leads a session. Walks from parent
+/// to parent up to the first child of drainit (`is_child` says which pids are children) and
+/// compares it with `leader`. An orphan that drainit has inherited is recognized by its session,
+/// which no other process can join. Without a `/proc` of drainit's PID namespace, every process is
+/// recognized that way.
 pub(crate) fn kin(pid: Pid, leader: Pid, is_child: impl Fn(Pid) -> bool) -> Kin {
     let by_session = || match getsid(Some(nix::unistd::Pid::from_raw(pid))) {
         Ok(session) if session.as_raw() == leader => Kin::Own,
@@ -141,7 +143,7 @@ pub(crate) fn kin(pid: Pid, leader: Pid, is_child: impl Fn(Pid) -> bool) -> Kin 
                     next = stat.parent;
                 }
                 None if next == pid => return by_session(),
-                // A parent has ended meanwhile, and its child has another one.
+                // A parent has ended meanwhile, and its child has another parent now.
                 None => continue 'again,
             }
         }
@@ -149,27 +151,28 @@ pub(crate) fn kin(pid: Pid, leader: Pid, is_child: impl Fn(Pid) -> bool) -> Kin 
     by_session()
 }
 
-/// The user that a process has now; `None` where it has ended, or there is no `/proc` of our PID
-/// namespace.
+/// The user id that a process has now; `None` if the process has ended, or without a `/proc` of
+/// drainit's PID namespace.
 pub(crate) fn user_of(pid: Pid) -> Option<u32> {
     let users = status_field(pid, "Uid:").filter(|_| is_proc_ours())?;
     users.split_ascii_whitespace().next()?.parse().ok()
 }
 
-/// A field of `/proc/PID/status`, in which the name of the program may have any bytes.
+/// A field of `/proc/PID/status`, which need not be UTF-8: the name of the program may have any
+/// bytes.
 pub(crate) fn status_field(pid: Pid, name: &str) -> Option<String> {
     let status = fs::read(format!("/proc/{pid}/status")).ok()?;
     let status = String::from_utf8_lossy(&status);
     Some(status.lines().find_map(|line| line.strip_prefix(name))?.trim().to_owned())
 }
 
-/// Pid and name of a process for a message; the pid alone where the name is not known.
+/// The pid and the name of a process for a message; the pid alone if the name is unknown.
 pub(crate) fn describe(pid: Pid) -> String {
     let name = Stat::read(pid).map(|stat| stat.process.name).unwrap_or_default();
     list(&[Descendant { pid, name, started: 0 }])
 }
 
-/// Whether `/proc` is that of our PID namespace.
+/// Whether `/proc` shows drainit's PID namespace.
 fn is_proc_ours() -> bool {
     let own = std::process::id().to_string();
     fs::read_link("/proc/self").is_ok_and(|target| target.to_str() == Some(own.as_str()))
@@ -196,7 +199,7 @@ pub(crate) struct Stat {
     pub(crate) parent: Pid,
     pub(crate) group: Pid,
     pub(crate) session: Pid,
-    /// The processor time that it has used, in ticks.
+    /// The processor time that the process has used, in ticks.
     pub(crate) used: u64,
     is_alive: bool,
 }
@@ -206,7 +209,7 @@ impl Stat {
         Self::parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
     }
 
-    /// Parses `PID (NAME) STATE PPID …`. The name may hold blanks and parentheses, so the last `)`
+    /// Parses `PID (NAME) STATE PPID …`. The name may contain blanks and parentheses; the last `)`
     /// ends it.
     pub(crate) fn parse(stat: &[u8]) -> Option<Self> {
         let text = String::from_utf8_lossy(stat);
@@ -228,7 +231,7 @@ impl Stat {
             group: field(5)?.parse().ok()?,
             session: field(6)?.parse().ok()?,
             used: number(14)?.saturating_add(number(15)?),
-            // A main thread that has ended before the others looks like a zombie.
+            // A process whose main thread has ended before the others looks like a zombie.
             is_alive: !is_dead || threads > 1,
         })
     }
@@ -240,7 +243,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_may_hold_anything() {
+    fn a_name_may_contain_blanks_and_parentheses() {
         let line = b"42 (a) b (c) R 7 1 1 0 -1 0 0 0 0 0 150 50 0 0 20 0 3 0 9000 0\n";
         let stat = Stat::parse(line).unwrap();
         let process = Descendant { pid: 42, name: "a) b (c".to_owned(), started: 9000 };

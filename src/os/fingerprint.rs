@@ -1,10 +1,10 @@
-//! The fingerprint of a file's content, or of the files in a directory: to see whether it is
-//! another.
+//! The fingerprint of a file's content, or of the files in a directory. It shows whether the
+//! content has changed.
 //!
-//! A thread for each path looks once a second, and when it is asked to, because a file system may
-//! hang. It looks at the metadata, says at once when they are others, and reads the content only
-//! once they have been the same for a second: who replaces several files, or writes one in pieces,
-//! is done by then.
+//! Each path has a thread of its own, because a file system may hang. The thread looks once a
+//! second, and on request. It compares the metadata, and reports a change at once. It reads the
+//! content only after the metadata has been the same for a second: somebody who replaces several
+//! files, or writes one file in pieces, has finished by then.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -27,42 +27,42 @@ use crate::os::signal::mask;
 use crate::trusted_path::{ForeignLink, Place, is};
 use crate::types::human;
 
-/// drainit compares a larger file by its size, time and inode, and does not read its content.
+/// A larger file is compared by its size, time and inode, and its content is not read.
 const LARGEST: u64 = 16 * 1024 * 1024;
 
-/// drainit reads at most this many bytes of a directory, and compares files that come later by name
-/// likewise.
+/// The number of bytes of a directory that are read. Later files (by name) are compared by size,
+/// time and inode, too.
 const LARGEST_TOTAL: u64 = 64 * 1024 * 1024;
 
-/// The longest look. A longer one would load its file system all the time.
+/// The longest time for one look. A longer look would put permanent load on the file system.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// A directory with more names is not read: it costs memory, and a thread for long.
+/// A directory with more names is not read, because that takes much memory and time.
 const MOST_NAMES: usize = 10_000;
 
-/// The names `.` and `..`, which every directory has.
+/// The number of the names `.` and `..`, which every directory has.
 const DOTS: usize = 2;
 
 /// The pause between two looks.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// More looks than these are not asked for while the thread hangs.
+/// The number of requested looks that may wait while the thread hangs.
 const MOST_ASKED: usize = 16;
 
-/// The stack of the thread that looks, in bytes.
+/// The stack size of the thread, in bytes.
 const STACK: usize = 64 * 1024;
 
 /// The size of a read, in bytes.
 const CHUNK: usize = 16 * 1024;
 
-/// Two contents with the same fingerprint are the same, as far as drainit is concerned.
+/// drainit treats two contents with the same fingerprint as the same content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Fingerprint(u64);
 
 /// The content of a path, as far as it can be read.
 #[derive(Debug)]
 pub(crate) struct Content {
-    /// `None` where nothing is there, or where that cannot be read.
+    /// `None` if nothing is there, or if drainit cannot read it.
     pub(crate) fingerprint: Option<Fingerprint>,
     /// The path itself, or the first file of a directory, that cannot be read, and why.
     pub(crate) unreadable: Option<(PathBuf, io::Error)>,
@@ -71,7 +71,7 @@ pub(crate) struct Content {
 /// The bytes and the time that a look has left, and the file that it could not read.
 struct Limits {
     until: Instant,
-    /// In bytes.
+    /// The bytes that may still be read.
     left: u64,
     unreadable: Option<(PathBuf, io::Error)>,
 }
@@ -89,18 +89,18 @@ impl Limits {
     }
 }
 
-/// The result of a look.
+/// A report of the thread.
 #[derive(Debug)]
 pub(crate) enum Look {
-    /// It is not as it was at the look before.
+    /// The metadata has changed since the look before.
     Changed,
-    /// It has been the same for a second, or this is the first look.
+    /// The metadata has been the same for a second, or this is the first look.
     Quiet(Content),
-    /// The look that was asked for is over. Whoever waits for it has the other end.
+    /// The requested look is over. The other end of the channel belongs to whoever waits for it.
     Answer(Asked),
 }
 
-/// Dropped when the look that was asked for is over, or cannot begin.
+/// Dropped when the requested look is over, or cannot begin.
 pub(crate) type Asked = mpsc::Sender<()>;
 
 /// A path that is looked at until this is dropped.
@@ -109,13 +109,13 @@ pub(crate) struct Followed {
     pub(crate) asks: SyncSender<Asked>,
 }
 
-/// Returns the content at once, and again whenever it may be another.
+/// Sends the content at once, and again whenever it may have changed.
 pub(crate) fn follow(path: PathBuf) -> Followed {
     let (sender, looks) = mpsc::unbounded_channel();
     let (asks, asked) = sync_channel(MOST_ASKED);
     let follow = move || {
         mask::block_here();
-        // Before the content: what changes meanwhile is seen later.
+        // The metadata is read before the content, so that a change in between is seen later.
         let mut known = metadata(&path);
         let mut since = Instant::now();
         let mut read = None;
@@ -123,7 +123,7 @@ pub(crate) fn follow(path: PathBuf) -> Followed {
         loop {
             if is_first || read.as_ref() != Some(&known) && since.elapsed() >= PAUSE {
                 let content = of(&path);
-                // A file that cannot be read now may be readable later with the same metadata.
+                // An unreadable file may become readable without a change of its metadata.
                 read = content.unreadable.is_none().then(|| known.clone());
                 let _ = sender.send(Look::Quiet(content));
                 is_first = false;
@@ -143,12 +143,12 @@ pub(crate) fn follow(path: PathBuf) -> Followed {
             }
         }
     };
-    // Without a thread the receiver sees that the sender is gone.
+    // If the thread cannot start, the receiver sees that the sender is gone.
     let _ = thread::Builder::new().name("watch".to_owned()).stack_size(STACK).spawn(follow);
     Followed { looks, asks }
 }
 
-/// While this is the same, so is the content.
+/// A fingerprint of the metadata: if this is unchanged, the content is unchanged.
 fn metadata(path: &Path) -> Result<Option<Fingerprint>, String> {
     let mut limits = Limits::new(LONGEST, LARGEST_TOTAL);
     fingerprint(path, add_metadata, &mut limits).map_err(|error| error.to_string())
@@ -166,8 +166,8 @@ fn within(path: &Path, mut limits: Limits) -> Content {
     }
 }
 
-/// Files that are not directly in the directory do not count. If a file may not be read, only
-/// its name counts: the others are watched.
+/// Computes a fingerprint. Files in subdirectories do not count. If drainit may not read a file,
+/// only its name counts, so that the other files are still watched.
 fn fingerprint(
     path: &Path,
     add: fn(&Place, &mut DefaultHasher, &mut Limits) -> io::Result<()>,
@@ -190,7 +190,7 @@ fn fingerprint(
                 return Err(io::Error::other(why));
             }
             let name = OsStr::from_bytes(entry.file_name().to_bytes()).to_owned();
-            // Through links, as a reader would; a link to nowhere is no file.
+            // Follows links, as a reader would. A link to nowhere does not count as a file.
             let place = Place::below(&directory, &name);
             let is_file = match there(place.and_then(|place| place.stat())) {
                 Ok(about) => about.is_some_and(|about| is(&about, SFlag::S_IFREG)),
@@ -219,17 +219,18 @@ fn fingerprint(
     Ok(Some(Fingerprint(hasher.finish())))
 }
 
-/// Stands for the content of a file that may not be read.
+/// Stands for the content of a file that drainit may not read.
 const UNREADABLE: &str = "unreadable";
 
-/// Whether this is so until somebody changes it: no fault of the file system or of drainit itself.
+/// Whether the error lasts until somebody changes the file or its permissions: it is not a failure
+/// of the file system or of drainit.
 fn is_denied(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw);
     matches!(errno, Some(Errno::EACCES | Errno::EPERM | Errno::ELOOP))
         || ForeignLink::of(error).is_some()
 }
 
-/// Adds what changes with a file to a fingerprint.
+/// Adds the metadata that changes with a file to a fingerprint.
 fn add_metadata(place: &Place, hasher: &mut DefaultHasher, limits: &mut Limits) -> io::Result<()> {
     limits.check_time()?;
     let about = place.stat()?;
@@ -238,9 +239,9 @@ fn add_metadata(place: &Place, hasher: &mut DefaultHasher, limits: &mut Limits) 
     Ok(())
 }
 
-/// Adds a file to a fingerprint.
+/// Adds the content of a file to a fingerprint.
 fn add_content(place: &Place, hasher: &mut DefaultHasher, limits: &mut Limits) -> io::Result<()> {
-    // A FIFO would wait for its writer.
+    // Without O_NONBLOCK, the open of a FIFO would wait for a writer.
     let file = place.open(OFlag::O_RDONLY | OFlag::O_NONBLOCK, Mode::empty())?;
     let about = file.metadata()?;
     if !about.is_file() {
@@ -253,7 +254,7 @@ fn add_content(place: &Place, hasher: &mut DefaultHasher, limits: &mut Limits) -
         return Ok(());
     }
     let mut chunk = vec![0; CHUNK];
-    // Some files of `/proc` have no size, and no end.
+    // Some files of `/proc` report a size of 0 and never end.
     let mut file = file.take(largest);
     loop {
         limits.check_time()?;
@@ -266,7 +267,7 @@ fn add_content(place: &Place, hasher: &mut DefaultHasher, limits: &mut Limits) -
     Ok(())
 }
 
-/// `None` where the path does not exist.
+/// Turns the error for a missing path into `None`.
 fn there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
@@ -288,7 +289,7 @@ mod tests {
     use super::*;
     use crate::testing::temp_dir::TempDir;
 
-    /// The fingerprint where everything can be read.
+    /// The fingerprint of a path that can be read completely.
     fn of(path: &Path) -> Option<Fingerprint> {
         let Content { fingerprint, unreadable, .. } = super::of(path);
         assert!(unreadable.is_none(), "{unreadable:?}");
@@ -306,7 +307,7 @@ mod tests {
         assert!(one.is_some());
         let again = dir.path("again");
         fs::write(&again, "one").unwrap();
-        assert_eq!(of(&again), one, "another file with the same content");
+        assert_eq!(of(&again), one, "the path does not count");
         fs::write(&path, "two").unwrap();
         assert_ne!(of(&path), one);
         let large = File::create(&path).unwrap();
@@ -344,7 +345,7 @@ mod tests {
     fn every_kind_of_change_shows_in_the_metadata() {
         let dir = TempDir::new();
         let base = dir.root();
-        // As the kubelet mounts a ConfigMap.
+        // The kubelet mounts a ConfigMap like this.
         fs::create_dir(base.join("..1")).unwrap();
         fs::write(base.join("..1/file"), "1").unwrap();
         symlink("..1", base.join("..data")).unwrap();
@@ -412,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_of_too_many_names_is_an_error() {
+    fn directory_with_too_many_names_is_an_error() {
         let dir = TempDir::new();
         let base = dir.path("etc");
         fs::create_dir(&base).unwrap();
@@ -447,13 +448,13 @@ mod tests {
         nix::unistd::mkfifo(&dir.path("fifo"), Mode::S_IRWXU).unwrap();
         assert!(super::of(&dir.path("fifo")).unreadable.is_some(), "it has no writer");
         assert_eq!(of(&base), of(&base));
-        // Endless, and without a size.
+        // This file never ends, and reports a size of 0.
         let endless = within(Path::new("/proc/self/pagemap"), Limits::new(LONGEST, 100_000));
         assert!(endless.fingerprint.is_some() && endless.unreadable.is_none(), "{endless:?}");
     }
 
     #[test]
-    fn a_look_that_takes_too_long_is_an_error() {
+    fn slow_look_is_an_error() {
         let dir = TempDir::new();
         fs::write(dir.path("a"), "1").unwrap();
         for path in [dir.root(), &dir.path("a")] {
@@ -471,7 +472,7 @@ mod tests {
         let base = dir.path("tls");
         fs::create_dir(&base).unwrap();
         fs::write(base.join("tls.crt"), "one").unwrap();
-        // Root may read everything, but follows no loop either.
+        // Root may read every file, but cannot follow a loop of links.
         symlink("old.key", base.join("old.key")).unwrap();
         let one = super::of(&base);
         let (path, error) = one.unreadable.unwrap();

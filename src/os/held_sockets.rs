@@ -1,6 +1,6 @@
-//! Listening sockets, for drainit itself and for its processes. drainit holds those of a process over
-//! its restarts: while it does not accept, connections wait in the kernel's queue instead of being
-//! refused.
+//! Listening sockets, for drainit itself and for its processes. drainit keeps the sockets of a
+//! process open over its restarts: until the process accepts again, connections wait in the
+//! kernel's queue instead of being refused.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -19,20 +19,21 @@ use crate::os::stale_socket;
 use crate::os::stale_socket::SocketFile;
 use crate::trusted_path::Place;
 
-/// The longest wait for the removal of a socket that may have had the same path.
+/// The longest wait for the removal of a socket that had the same path.
 const REMOVAL: Duration = Duration::from_secs(1);
 
-/// A listening socket. Dropping it closes drainit's descriptor, and has a Unix socket removed.
+/// A listening socket. Dropping it closes drainit's descriptor, and removes the file of a Unix
+/// socket.
 #[derive(Debug)]
 pub(crate) struct HeldSocket {
     descriptor: OwnedFd,
     file: Option<SocketFile>,
-    /// The permissions (of a Unix socket only) and the length of the queue that it was given.
+    /// The permissions (only of a Unix socket) and the length of the queue.
     given: Mutex<(u32, Option<u32>)>,
 }
 
 impl HeldSocket {
-    /// Listens on a TCP address, with a queue as long as the kernel allows unless `backlog` is set.
+    /// Listens on a TCP address. Without `backlog`, the queue is as long as the kernel allows.
     pub(crate) fn tcp(address: SocketAddr, backlog: Option<u32>) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         // A second listen(2) only changes the backlog.
@@ -41,8 +42,8 @@ impl HeldSocket {
         Ok(Self { descriptor: listener.into(), file: None, given })
     }
 
-    /// Listens on a Unix socket with these permissions. Replaces a socket without a listener. The
-    /// file system may hang.
+    /// Listens on a Unix socket with these permissions. Replaces a socket without a listener. May
+    /// hang with the file system.
     pub(crate) fn unix(path: &Path, mode: u32, backlog: Option<u32>) -> io::Result<Self> {
         stale_socket::wait_for_removals(REMOVAL, |removed| is_same(removed, path));
         if stale_socket::is_listening(path)? {
@@ -53,7 +54,8 @@ impl HeldSocket {
         let descriptor =
             socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
         // Before the socket has a name: Linux makes the file with the mode of the descriptor, less
-        // the umask, which is that of all threads and of what they start.
+        // the umask. The umask is not changed, because it also applies to other threads and their
+        // children.
         fchmod(&descriptor, Mode::from_bits_truncate(mode))?;
         bind(descriptor.as_raw_fd(), &UnixAddr::new(&place.address())?)?;
         let file = SocketFile::new(path);
@@ -66,17 +68,17 @@ impl HeldSocket {
 }
 
 impl HeldSocket {
-    /// The descriptor, and what removes the file of a Unix socket.
+    /// The descriptor, and the owner of the file of a Unix socket.
     pub(crate) fn into_parts(self) -> (OwnedFd, Option<SocketFile>) {
         (self.descriptor, self.file)
     }
 
-    /// Whether clients can find it: the file of a Unix socket may have been removed.
+    /// Whether clients can find the socket: the file of a Unix socket may have been removed.
     pub(crate) fn has_address(&self) -> bool {
         self.file.as_ref().is_none_or(SocketFile::is_there)
     }
 
-    /// Whether it has other permissions or another queue.
+    /// Whether the socket has other permissions or another queue length.
     pub(crate) fn differs(&self, mode: u32, backlog: Option<u32>) -> bool {
         let (given_mode, given_backlog) = *self.given();
         self.file.is_some() && given_mode != mode || given_backlog != backlog
@@ -103,7 +105,7 @@ impl AsFd for HeldSocket {
     }
 }
 
-/// The kernel cuts it to `net.core.somaxconn` (listen(2)).
+/// The length of the queue. The kernel limits it to `net.core.somaxconn` (listen(2)).
 fn queue(backlog: Option<u32>) -> Backlog {
     let wanted = backlog.and_then(|backlog| i32::try_from(backlog).ok());
     wanted.and_then(|wanted| Backlog::new(wanted).ok()).unwrap_or(Backlog::MAXALLOWABLE)

@@ -12,15 +12,15 @@ use crate::os::reap::{has_child_in_group, is_child};
 use crate::os::{Pid, errno, sys};
 use crate::types::Signal;
 
-/// Sends a signal to one process. Returns `false` where there is none.
+/// Sends a signal to one process. Returns `false` if it does not exist.
 ///
 /// # Errors
-/// `EPERM` where it belongs to another user; `EINVAL` for what is not a pid.
+/// `EPERM` if the process belongs to another user; `EINVAL` if the number is not a pid.
 pub fn kill(pid: Pid, signal: Signal) -> io::Result<bool> {
     send(only_one(pid)?, signal)
 }
 
-/// As [`kill`], for a child that is not reaped, which debug builds check.
+/// As [`kill`], for a child that is not reaped. Debug builds check this.
 ///
 /// # Errors
 /// As for [`kill`].
@@ -29,20 +29,20 @@ pub(crate) fn kill_child(pid: Pid, signal: Signal) -> io::Result<bool> {
     kill(pid, signal)
 }
 
-/// Sends a signal to every member of the process group that `leader` leads. Returns `false` where
-/// there is none.
+/// Sends a signal to every member of the process group that `leader` leads. Returns `false` if the
+/// group does not exist.
 ///
 /// Only for a leader that is not reaped, or whose group is known to have a member: otherwise the
-/// number may be reused.
+/// kernel may have reused the number.
 ///
 /// # Errors
-/// As for [`kill`]; `EPERM` only where not a single member could be signalled.
+/// As for [`kill`]; `EPERM` only if not a single member could be signalled.
 pub fn kill_group(leader: Pid, signal: Signal) -> io::Result<bool> {
     send(-only_one(leader)?, signal)
 }
 
-/// As [`kill_group`], for a leader that is a child and not reaped, or whose group has a child, which
-/// debug builds check.
+/// As [`kill_group`], for a leader that is a child and not reaped, or whose group has a child.
+/// Debug builds check this.
 ///
 /// # Errors
 /// As for [`kill_group`].
@@ -50,7 +50,7 @@ pub(crate) fn kill_group_of_child(leader: Pid, signal: Signal) -> io::Result<boo
     let is_ours = || is_child(leader) || has_child_in_group(leader);
     debug_assert!(is_ours(), "{signal} to group {leader}, which has no child");
     match kill_group(leader, signal) {
-        // It makes its group just before its exec.
+        // The child makes its group just before its exec, so there may be no group yet.
         Ok(false) if is_child(leader) => kill(leader, signal),
         sent => sent,
     }
@@ -59,7 +59,7 @@ pub(crate) fn kill_group_of_child(leader: Pid, signal: Signal) -> io::Result<boo
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
     Gone,
-    /// It has a member that may be signalled, or a zombie.
+    /// The group has a member that may be signalled, or a zombie.
     Lives,
     /// No member may be signalled (EPERM).
     Refuses,
@@ -88,7 +88,7 @@ fn send(target: i32, signal: Signal) -> io::Result<bool> {
     }
 }
 
-/// The process group of a process or zombie; `None` where there is none.
+/// The process group of a process or zombie; `None` if it does not exist.
 pub(crate) fn group_of(pid: Pid) -> Option<Pid> {
     let pid = NixPid::from_raw(only_one(pid).ok()?);
     Some(getpgid(Some(pid)).ok()?.as_raw())
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     #[cfg_attr(not(debug_assertions), ignore = "checked in debug builds")]
-    fn a_debug_build_finds_a_signal_to_what_is_reaped() {
+    fn debug_build_panics_on_signal_to_reaped_process() {
         let mut child = Command::new("true").process_group(0).spawn().unwrap();
         let pid = child.id().cast_signed();
         child.wait().unwrap();

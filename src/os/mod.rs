@@ -9,7 +9,7 @@ pub mod descendants;
 pub(crate) mod fingerprint;
 #[allow(
     clippy::disallowed_methods,
-    reason = "to bind takes no time, unless the path is on a file system that hangs"
+    reason = "binding returns at once, except on a file system that hangs"
 )]
 pub mod held_sockets;
 pub mod kill;
@@ -43,7 +43,7 @@ use std::io;
 
 use nix::errno::Errno;
 
-/// Whether drainit itself had no descriptor or no memory for it.
+/// Whether drainit itself lacked a descriptor or memory.
 pub(crate) fn is_own_lack(error: &io::Error) -> bool {
     matches!(errno(error), Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::ENOBUFS)
 }
@@ -56,11 +56,11 @@ pub(crate) fn errno(error: &io::Error) -> Errno {
 /// A process id as the kernel counts them.
 pub type Pid = i32;
 
-/// Another process, as the kernel names it.
+/// Another process, as the kernel identifies it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// 0 for a process outside our PID namespace, such as the container runtime.
+    /// 0 for a process outside drainit's PID namespace, such as the container runtime.
     pub pid: Pid,
-    /// Its real user id; on a socket, the effective one when it connected.
+    /// The real user id of the process; on a socket, its effective user id when it connected.
     pub uid: u32,
 }

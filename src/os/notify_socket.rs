@@ -28,23 +28,24 @@ use crate::types::{ProcessId, harmless};
 /// The limit of systemd.
 const MAX_DATAGRAM: usize = 4096;
 
-/// At most this many datagrams are taken at once: the kernel keeps fewer by default
-/// (`net.unix.max_dgram_qlen`), and a descendant may still send more.
+/// At most this many datagrams are taken at once. The kernel queues fewer by default
+/// (`net.unix.max_dgram_qlen`), but a process may send more while they are taken.
 const MAX_WAITING: usize = 512;
 
-/// The assignments of a datagram that drainit knows. One with none of them is not reported.
+/// The assignments of a datagram that drainit knows. A datagram without any of them is not
+/// reported.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NotifyMessage {
     /// `READY=1`
     pub ready: bool,
     /// `STOPPING=1`
     pub stopping: bool,
-    /// `DRAINED=1`: the answer to the signal of `drain: {notify: …}`. It is drainit's own; systemd
-    /// ignores it.
+    /// `DRAINED=1`: the answer to the signal of `drain: {notify: …}`. An extension of drainit,
+    /// which systemd ignores.
     pub drained: bool,
     /// `WATCHDOG=1`
     pub alive: bool,
-    /// `WATCHDOG=trigger`: the process has found a fault of its own.
+    /// `WATCHDOG=trigger`: the process has found a failure of its own.
     pub trigger: bool,
     /// `EXTEND_TIMEOUT_USEC=…`
     pub extend: Option<Duration>,
@@ -87,7 +88,7 @@ fn split(line: &[u8]) -> Option<(&[u8], Result<&str, Utf8Error>)> {
     Some((&line[..equals], str::from_utf8(&line[equals + 1..])))
 }
 
-/// Lists the assignments.
+/// Lists the names of the assignments that are set.
 impl fmt::Display for NotifyMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let flags = [
@@ -107,13 +108,13 @@ impl fmt::Display for NotifyMessage {
 /// The socket for the messages of one process.
 pub struct NotifySocket {
     socket: UnixDatagram,
-    /// Without the leading zero byte.
+    /// The abstract name, without its leading zero byte.
     name: String,
 }
 
 impl NotifySocket {
     /// # Errors
-    /// When the kernel has no descriptor or memory left.
+    /// Fails if the kernel has no descriptor or memory left.
     pub fn bind(process: ProcessId) -> io::Result<Self> {
         let random = RandomState::new().build_hasher().finish();
         let name = format!("drainit/{}/{random:016x}/{}", std::process::id(), process.0);
@@ -131,11 +132,11 @@ impl NotifySocket {
 
     /// Waits for the next message whose sender `accepts` accepts. Cancel safe.
     ///
-    /// The sender may have exited by then, such as `systemd-notify --no-block`. Senders outside our
-    /// PID namespace have no pid here and are refused.
+    /// The sender may have exited already, like `systemd-notify --no-block`. A sender outside
+    /// drainit's PID namespace has no pid here and is refused.
     ///
     /// # Errors
-    /// When the socket is broken, which the kernel has no reason for.
+    /// Fails if the socket is broken, for which the kernel has no reason.
     pub(crate) async fn recv(
         &self,
         accepts: impl Fn(Peer, &NotifyMessage) -> bool,
@@ -157,7 +158,7 @@ impl NotifySocket {
         accepts: impl Fn(Peer, &NotifyMessage) -> bool,
     ) -> Vec<NotifyMessage> {
         let mut messages = Vec::new();
-        // A direct read: the runtime may not know yet that the socket is readable.
+        // Reads directly: the runtime may not know yet that the socket is readable.
         for _ in 0..MAX_WAITING {
             let Ok(received) = receive(self.socket.as_raw_fd()) else { break };
             messages.extend(accepted(received, &accepts));
@@ -166,19 +167,20 @@ impl NotifySocket {
     }
 }
 
-/// Returns a message that has a content, and a sender that `accepts` accepts.
+/// Returns a message that has an assignment and whose sender `accepts` accepts.
 fn accepted(
     received: Option<(Peer, NotifyMessage)>,
     accepts: &impl Fn(Peer, &NotifyMessage) -> bool,
 ) -> Option<NotifyMessage> {
     let (sender, message) = received?;
-    let is_one = message != NotifyMessage::default() && sender.pid > 0 && accepts(sender, &message);
-    is_one.then_some(message)
+    let is_accepted =
+        message != NotifyMessage::default() && sender.pid > 0 && accepts(sender, &message);
+    is_accepted.then_some(message)
 }
 
-/// Receives one datagram with its sender; `None` if it is too long or without credentials. The
-/// buffer for control data has room for the credentials only: the kernel closes descriptors that
-/// come with it (`FDSTORE`, `BARRIER`), and that is what a barrier waits for.
+/// Receives one datagram with its sender; `None` if the datagram is too long or has no credentials.
+/// The buffer for control data has room for the credentials only, so the kernel closes descriptors
+/// that come with them (`FDSTORE`, `BARRIER`). A sender of `BARRIER` waits for just that.
 fn receive(fd: i32) -> io::Result<Option<(Peer, NotifyMessage)>> {
     let mut buffer = [0; MAX_DATAGRAM];
     let mut control = cmsg_space!(libc::ucred);
@@ -197,15 +199,15 @@ fn receive(fd: i32) -> io::Result<Option<(Peer, NotifyMessage)>> {
     Ok(sender(&control).map(|sender| (sender, NotifyMessage::parse(&buffer[..length]))))
 }
 
-/// The credentials, which are the first of the control data. nix shows no control data where some
-/// did not fit, as the descriptors do not.
+/// The credentials, which come first in the control data. They are parsed by hand, because nix
+/// returns no control data if a part of it, such as the descriptors, did not fit.
 fn sender(control: &[u8]) -> Option<Peer> {
     let number = |at| Some(i32::from_ne_bytes(*control.get(at..)?.first_chunk()?));
     let data = size_of::<libc::cmsghdr>();
     let kind = (number(data - 8)?, number(data - 4)?);
-    let is_it = kind == (libc::SOL_SOCKET, libc::SCM_CREDENTIALS);
+    let is_credentials = kind == (libc::SOL_SOCKET, libc::SCM_CREDENTIALS);
     let sender = || Some(Peer { pid: number(data)?, uid: number(data + 4)?.cast_unsigned() });
-    is_it.then(sender)?
+    is_credentials.then(sender)?
 }
 
 #[cfg(test)]
@@ -237,7 +239,7 @@ mod tests {
 
     // holds: C247
     #[tokio::test]
-    async fn messages_arrive_and_the_rest_does_not() {
+    async fn known_messages_arrive() {
         let socket = listener();
         assert!(socket.env_value().starts_with("@drainit/"), "{}", socket.env_value());
         send(&socket, b"");
@@ -319,12 +321,12 @@ mod tests {
         .unwrap();
         drop(write);
         assert!(next(&socket).await.unwrap().ready);
-        // The end of the pipe: its other end is closed everywhere.
+        // The read end sees the end of file: every copy of the write end is closed.
         assert_eq!(io::Read::read(&mut read, &mut [0]).unwrap(), 0);
     }
 
     #[tokio::test]
-    async fn what_has_arrived_is_taken_without_waiting() {
+    async fn take_all_does_not_wait() {
         let socket = listener();
         let own = i32::try_from(std::process::id()).unwrap();
         assert_eq!(socket.take_all(|_, _| true), []);

@@ -1,6 +1,6 @@
-//! Does what may hang on a thread of its own, with a limit: a file system or a socket that does not
-//! answer must not keep the event loop from its signals. drainit gives up work that has not
-//! answered in time; its thread stays until the kernel lets it go.
+//! Runs work that may hang on a thread of its own, with a time limit: a file system or a socket
+//! that does not answer must not keep the event loop from its signals. drainit gives up work that
+//! has not finished in time; its thread stays until the kernel returns.
 
 use std::io;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ use crate::os::signal::mask;
 use crate::trusted_path::Peer;
 use crate::types::human;
 
-/// At most this many of them exist: a file system that hangs must not take all threads of the
+/// At most this many threads run: a file system that hangs must not take all threads of the
 /// container.
 const MOST: usize = 256;
 
@@ -27,11 +27,11 @@ static RUNNING: AtomicUsize = AtomicUsize::new(0);
 /// The longest search for a socket in the file system.
 const LONGEST_WAY: Duration = Duration::from_secs(5);
 
-/// The time between two looks whether the wait is over for another reason. Work that does not hang
-/// is done before the first look.
+/// The interval at which a wait checks whether a stop signal has ended it. Work that does not hang
+/// is done before the first check.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Why there is no result.
+/// The reason why there is no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(crate) enum Unanswered {
     #[error(
@@ -55,13 +55,13 @@ fn start(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
 /// Begins the work. A caller that does not need the result drops the receiver.
 ///
 /// # Errors
-/// `NoThread`; then the work is dropped.
+/// `NoThread`; the work is dropped then.
 pub(crate) fn begin<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<oneshot::Receiver<T>, Unanswered> {
     let (sender, receiver) = oneshot::channel();
     let run = move || {
-        // Fails only when nobody waits any more.
+        // Fails only if nobody waits any more.
         let _ = sender.send(work());
         RUNNING.fetch_sub(1, Ordering::Relaxed);
     };
@@ -72,7 +72,8 @@ pub(crate) fn begin<T: Send + 'static>(
     Ok(receiver)
 }
 
-/// Does the work, and waits at most `limit` for it. Dropping the future gives it up, too.
+/// Does the work, and waits at most `limit` for its result. Dropping the future also gives up the
+/// work.
 pub(crate) async fn on_thread<T: Send + 'static>(
     limit: Duration,
     work: impl FnOnce() -> T + Send + 'static,
@@ -86,13 +87,13 @@ pub(crate) async fn on_thread<T: Send + 'static>(
 /// As [`Peer::at`].
 ///
 /// # Errors
-/// As there, and where the file system does not answer.
+/// As for [`Peer::at`]; also fails if the file system does not answer.
 pub(crate) async fn peer_at(path: PathBuf) -> io::Result<Peer> {
     on_thread(LONGEST_WAY, move || Peer::at(&path)).await.map_err(io::Error::other)?
 }
 
-/// Does the work and blocks, before anything has started and at the exit, when there is nothing
-/// else to do than to wait.
+/// Does the work and blocks. For the time before anything has started and for the exit, when
+/// nothing else is to be done.
 ///
 /// # Errors
 /// Those of the work, and `TimedOut` if it takes longer than `within`.
@@ -103,10 +104,10 @@ pub(crate) fn wait_for<T: Send + 'static>(
     wait_unless(within, || false, work)
 }
 
-/// As [`wait_for`], and gives up sooner if a stop signal has arrived.
+/// As [`wait_for`], but gives up early if a stop signal has arrived.
 ///
 /// # Errors
-/// As there, and `Interrupted` after a stop signal.
+/// As for [`wait_for`], and `Interrupted` after a stop signal.
 pub(crate) fn wait_unless<T: Send + 'static>(
     within: Duration,
     is_stopped: impl Fn() -> bool,
@@ -114,7 +115,7 @@ pub(crate) fn wait_unless<T: Send + 'static>(
 ) -> io::Result<T> {
     let (sender, receiver) = mpsc::channel();
     start(move || {
-        // Fails only when nobody waits any more.
+        // Fails only if nobody waits any more.
         let _ = sender.send(work());
     })?;
     let until = Instant::now() + within;

@@ -1,10 +1,10 @@
 //! Counts the kills of the kernel's OOM killer in this container.
 //!
-//! The kernel does not report who sent a SIGKILL. But the memory cgroup counts its OOM kills,
-//! before the signal is sent (cgroup v2: `oom_kill` in `memory.events`; v1, since Linux 4.13: the
-//! same key in `memory.oom_control`). A count that has risen is the best evidence there is. Where a
-//! whole cgroup is killed at once (`memory.oom.group`, which Kubernetes sets on cgroup v2), drainit
-//! is killed, too.
+//! The kernel does not report who sent a SIGKILL. But the memory cgroup counts OOM kills before the
+//! signal is sent (cgroup v2: `oom_kill` in `memory.events`; v1 since Linux 4.13: `oom_kill` in
+//! `memory.oom_control`). A count that has risen is the best evidence. If the kernel kills the
+//! whole cgroup at once (`memory.oom.group`, which Kubernetes sets on cgroup v2), it kills drainit,
+//! too.
 
 use std::fs;
 use std::io;
@@ -14,11 +14,11 @@ use std::time::Duration;
 use crate::load::limits::cgroups;
 use crate::os::on_thread::wait_for;
 
-/// The longest wait for the count. The kernel's own file system answers at once, one of FUSE
-/// (lxcfs) may hang.
+/// The longest wait for the count. The kernel's own file system answers at once, but a FUSE file
+/// system (lxcfs) may hang.
 const LONGEST: Duration = Duration::from_millis(100);
 
-/// The count of OOM kills, and how many of them were attributed to a process.
+/// The count of OOM kills, and the number of them that were attributed to a process.
 #[derive(Debug, Default)]
 pub(crate) struct OomKills {
     file: Option<PathBuf>,
@@ -26,20 +26,22 @@ pub(crate) struct OomKills {
 }
 
 impl OomKills {
-    /// Ignores the kills so far.
+    /// Ignores all earlier kills.
     pub(crate) fn from_now_on() -> Self {
         let mut kills = Self::since_the_containers_start();
         kills.explained = kills.count().unwrap_or(0);
         kills
     }
 
-    /// Counts all kills so far. This is right for PID 1 alone: its cgroup is as old as it is.
+    /// Counts all kills since the start of the container. Only for PID 1, whose cgroup is as old as
+    /// itself.
     pub(crate) fn since_the_containers_start() -> Self {
         wait_for(LONGEST, || Ok(Self::find(Path::new("/")))).unwrap_or_default()
     }
 
-    /// In drainit's own cgroup, or at the root, where only that one is mounted (Docker with cgroup
-    /// v1) or the name is that of another namespace. One between them counts the kills of others.
+    /// Finds the file in drainit's own cgroup. Takes the root cgroup if only that is mounted
+    /// (Docker with cgroup v1), or if the name is one of another namespace. A cgroup between them
+    /// also counts kills of other containers.
     fn find(root: &Path) -> Self {
         let mount = root.join("sys/fs/cgroup");
         let roots = [mount.join("memory"), mount];
@@ -55,14 +57,14 @@ impl OomKills {
         Self { file: files.find(|path| count(path).is_some()), explained: 0 }
     }
 
-    /// Whether there was a kill that no earlier call has returned. Each explains one SIGKILL.
+    /// Whether there was a kill that no earlier call has returned. Each kill explains one SIGKILL.
     pub(crate) fn explain_one(&mut self) -> bool {
         let is_new = self.count().is_some_and(|count| count > self.explained);
         self.explained += u64::from(is_new);
         is_new
     }
 
-    /// A file that has not answered in time is not asked again.
+    /// Reads the count. Does not ask again after a timeout.
     fn count(&mut self) -> Option<u64> {
         let file = self.file.clone()?;
         let counted = wait_for(LONGEST, move || Ok(count(&file)));
@@ -90,10 +92,10 @@ mod tests {
     use crate::testing::temp_dir::TempDir;
 
     #[test]
-    fn a_file_that_hangs_is_asked_once_and_not_waited_for() {
+    fn hanging_file_is_read_once() {
         let dir = TempDir::new();
         let file = dir.path("memory.events");
-        // To open it waits for a writer.
+        // Opening a FIFO waits for a writer.
         mkfifo(&file, Mode::S_IRWXU).unwrap();
         let began = Instant::now();
         let mut kills = OomKills { file: Some(file), explained: 0 };
@@ -103,12 +105,12 @@ mod tests {
 
     // holds: S115
     #[test]
-    fn the_count_is_found_under_both_versions() {
+    fn count_is_found_in_both_cgroup_versions() {
         let v2 = "low 0\nhigh 0\nmax 3\noom 1\noom_kill 1\noom_group_kill 0\n";
         let v1 = "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n";
         for (own, file, content) in [
             ("0::/pods/app\n", "pods/app/memory.events", v2),
-            // In a cgroup namespace of its own, and where the path is that of the host.
+            // drainit has a cgroup namespace of its own, or the path is that of the host.
             ("0::/\n", "memory.events", v2),
             ("0::/../../host/path\n", "memory.events", v2),
             (
@@ -124,7 +126,7 @@ mod tests {
             let mut kills = OomKills::find(root.root());
             assert!(kills.explain_one(), "{own}");
             assert!(!kills.explain_one(), "{own}");
-            // Two at once, reported one after the other.
+            // Two kills at once are reported one after the other.
             root.file(
                 &format!("sys/fs/cgroup/{file}"),
                 0o644,
@@ -134,11 +136,11 @@ mod tests {
         }
         let nothing = TempDir::new();
         assert!(!OomKills::find(nothing.root()).explain_one());
-        // One above drainit's own counts the kills of others.
+        // A cgroup above drainit's own also counts kills of other containers.
         nothing.file("proc/self/cgroup", 0o644, "0::/pods/app\n");
         nothing.file("sys/fs/cgroup/pods/memory.events", 0o644, v2);
         assert!(!OomKills::find(nothing.root()).explain_one());
-        // Before Linux 4.13.
+        // Kernels before Linux 4.13 have no count.
         nothing.file("proc/self/cgroup", 0o644, "5:memory:/\n");
         let control = "sys/fs/cgroup/memory/memory.oom_control";
         nothing.file(control, 0o644, "oom_kill_disable 0\nunder_oom 0\n");

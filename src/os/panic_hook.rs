@@ -1,8 +1,8 @@
 //! Handles a panic of drainit itself, and a failure to get memory: reports the failure, stops all
 //! processes and exits with 70.
 //!
-//! All of it happens inside the panic hook, or the allocator, because an abort follows. An abort of
-//! PID 1 shows as exit code 139, and kills all processes without a message.
+//! All this happens inside the panic hook or the allocator, because an abort follows. An abort of
+//! PID 1 kills all processes without a message, and shows as exit code 139.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -16,26 +16,28 @@ use crate::os::sweep::Sweep;
 use crate::os::{clock, sys, termination_log};
 use crate::types::{AFTER_KILL, Signal, Stream, exit_code};
 
-/// The time between SIGTERM and SIGKILL. There is no order here, and no drain.
+/// The time between SIGTERM and SIGKILL. The processes are stopped without an order and without a
+/// drain.
 const STOP_TIME: Duration = Duration::from_secs(2);
 /// The pause between two scans for living processes.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// The bytes that the report and the scans of `/proc` may need where there is no memory left. They
-/// take only address space, as they are never written to.
+/// The bytes that the report and the scans of `/proc` may need when there is no memory left. They
+/// take only address space, because they are never written to.
 const RESERVE: usize = 1 << 20;
 static RESERVED: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
-/// The thread that handles a failure; 0: none.
+/// The id of the thread that handles a failure, or 0.
 static FAILING: AtomicI32 = AtomicI32::new(0);
 
-/// Handles panics from now on, on every thread, and keeps memory to handle that there is none.
+/// Handles panics on every thread from now on, and reserves memory for the report of a lack of
+/// memory.
 pub fn install() {
     handle_panics();
     keep_memory();
 }
 
-/// Keeps memory to handle that there is none.
+/// Reserves memory for the report of a lack of memory.
 pub(crate) fn keep_memory() {
     let reserve = Vec::with_capacity(RESERVE);
     if let Ok(mut reserved) = RESERVED.lock() {
@@ -43,7 +45,7 @@ pub(crate) fn keep_memory() {
     }
 }
 
-/// Handles panics from now on, on every thread.
+/// Handles panics on every thread from now on.
 pub(crate) fn handle_panics() {
     std::panic::set_hook(Box::new(|info| {
         if begin() {
@@ -56,8 +58,8 @@ pub(crate) fn handle_panics() {
     }));
 }
 
-/// Handles that the system has refused memory. Returns where there is none to do that either: the
-/// abort follows.
+/// Handles a refused allocation. Returns if a failure is already being handled on this thread: then
+/// the abort follows.
 pub(super) fn out_of_memory(size: usize) {
     if !begin() {
         return;
@@ -72,8 +74,9 @@ pub(super) fn out_of_memory(size: usize) {
     sys::exit_now(exit_code::SOFTWARE);
 }
 
-/// Returns whether this thread is to handle a failure now, and not already at it. Another thread
-/// that fails meanwhile must neither interfere nor abort before this is over, so it stays here.
+/// Returns whether this thread is to handle a failure now; false if it already does. If another
+/// thread handles a failure, this thread waits here for ever: it must neither interfere nor abort
+/// earlier.
 fn begin() -> bool {
     let own = gettid().as_raw();
     let first = FAILING.compare_exchange(0, own, Ordering::Relaxed, Ordering::Relaxed);
@@ -83,22 +86,22 @@ fn begin() -> bool {
     first.is_ok()
 }
 
-/// Does not return while a failure of another thread is being handled: the processes that it stops
-/// must not be restarted.
+/// Does not return while another thread handles a failure: the processes that it stops must not be
+/// restarted.
 pub(crate) fn wait_if_failing() {
     while FAILING.load(Ordering::Relaxed) != 0 {
         std::thread::park();
     }
 }
 
-/// Stops all descendants where drainit itself has failed: SIGTERM, then SIGKILL after
+/// Stops all descendants after a failure of drainit itself: sends SIGTERM, and SIGKILL after
 /// [`STOP_TIME`].
 pub(crate) fn stop_all() {
     bring_down(Signal::TERM, STOP_TIME);
     bring_down(Signal::KILL, AFTER_KILL);
 }
 
-/// Writes directly, because the output queues may be what has failed.
+/// Writes directly, because the failure may be in the output queues.
 fn report(what: &str) {
     let text = format!("[drainit] error: {what}\n");
     say(Stream::Stderr, &text);
@@ -112,7 +115,7 @@ fn bring_down(signal: Signal, within: Duration) {
     let end = clock::now() + within;
     loop {
         match reap_next() {
-            // Orphans may arrive as fast as they are reaped.
+            // Orphans may arrive as fast as drainit reaps them, so the time is checked here, too.
             Ok(Reaped::Child(..)) if clock::now() < end => {}
             Ok(Reaped::NoneNow) if clock::now() < end => {
                 std::thread::sleep(PAUSE);
@@ -146,7 +149,7 @@ mod tests {
             let _children = [script, stubborn].map(|script| {
                 let mut child = Command::new("sh");
                 let mut child = child.args(["-c", script]).stdout(Stdio::piped()).spawn().unwrap();
-                // The line says that its trap is set.
+                // The shell writes the line after it has set its trap.
                 child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
                 child
             });

@@ -1,9 +1,10 @@
 //! drainit's private control socket: an abstract Unix socket, which needs no directory and no
 //! permission, so that it works in every container.
 //!
-//! Its name has the PID namespace and drainit's pid in it, because the containers of a pod, or
-//! all of a host, share the namespace of abstract names. A name proves nothing, and everybody there
-//! may connect. Therefore both sides check the other's credentials, which come from the kernel.
+//! The name of the socket contains the PID namespace and drainit's pid, because the containers of a
+//! pod, or all containers of a host, share the namespace of abstract names. A name proves nothing,
+//! and every process of that namespace may connect. Therefore each side checks the credentials of
+//! the other, which come from the kernel.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,7 +19,7 @@ use nix::unistd::geteuid;
 use crate::os::stale_socket::has_listener;
 use crate::os::{Peer, Pid};
 
-/// The inode of our PID namespace.
+/// The inode of drainit's PID namespace.
 ///
 /// # Errors
 /// Fails without `/proc`.
@@ -28,12 +29,12 @@ pub(crate) fn namespace() -> io::Result<u64> {
     inode.and_then(|inode| inode.parse().ok()).ok_or(io::ErrorKind::InvalidData.into())
 }
 
-/// The name of the socket of the drainit with this pid, without the byte 0 before it.
+/// The socket name of the drainit with this pid, without the leading byte 0.
 fn name(namespace: u64, pid: Pid) -> String {
     format!("drainit/{namespace}/{pid}")
 }
 
-/// An abstract name as a path, which has a byte 0 before it (unix(7)).
+/// An abstract name as a path, with a leading byte 0 (unix(7)).
 pub(crate) fn path(name: &str) -> PathBuf {
     PathBuf::from(format!("\0{name}"))
 }
@@ -43,10 +44,11 @@ pub(crate) fn is_abstract(path: &Path) -> bool {
     path.as_os_str().as_encoded_bytes().starts_with(b"\0")
 }
 
-/// Listens on the socket of this process in this PID namespace. Also returns its name.
+/// Listens on the socket of this process in this PID namespace. Also returns the name of the
+/// socket.
 ///
 /// # Errors
-/// Fails if somebody else has the name.
+/// Fails if another process has the name.
 pub(crate) fn listen(namespace: u64) -> (String, io::Result<UnixListener>) {
     let name = name(namespace, std::process::id().cast_signed());
     let bound = SocketAddr::from_abstract_name(&name).and_then(|address| {
@@ -65,8 +67,8 @@ pub(crate) fn of_init() -> io::Result<PathBuf> {
     Ok(path(&name(namespace()?, 1)))
 }
 
-/// The socket of PID 1 of this namespace, or of the only other drainit of it where PID 1 is none,
-/// as under `docker run --init` and with a shared PID namespace.
+/// The socket of PID 1 of this namespace. If PID 1 is not a drainit, as under `docker run --init`
+/// or with a shared PID namespace, the socket of the only drainit in the namespace.
 ///
 /// # Errors
 /// Fails without `/proc`.
@@ -79,8 +81,8 @@ pub(crate) fn find() -> io::Result<PathBuf> {
     Ok(only_other(namespace()?, &table).unwrap_or(init))
 }
 
-/// The name of this namespace in `/proc/net/unix`, if there is just one. A connection has the name
-/// of its listener.
+/// The name of this namespace in `/proc/net/unix`, if there is exactly one. An accepted connection
+/// has the name of its listener.
 fn only_other(namespace: u64, table: &str) -> Option<PathBuf> {
     let prefix = format!("@drainit/{namespace}/");
     let names = table.lines().filter_map(|line| line.rsplit_once(' ')?.1.strip_prefix(&*prefix));
@@ -89,19 +91,18 @@ fn only_other(namespace: u64, table: &str) -> Option<PathBuf> {
     only.map(|pid| path(&name(namespace, *pid)))
 }
 
-/// Whether somebody listens on an abstract name: a connect to it would wait where the backlog is
-/// full.
+/// Whether a process listens on an abstract name. Does not wait, even if the backlog is full.
 pub(crate) fn is_there(path: &Path) -> bool {
     let name = path.as_os_str().as_encoded_bytes();
     let address = UnixAddr::new_abstract(name.get(1..).unwrap_or_default());
     address.and_then(|address| has_listener(&address)).unwrap_or(false)
 }
 
-/// Checks on the side of a client that the server is the process that its abstract name names, and
-/// that its user is trusted by ours.
+/// Checks for a client that the server is the process whose pid is in the abstract name, and that
+/// the client's user trusts the server's user.
 ///
 /// # Errors
-/// Says who has taken the name.
+/// Returns a message that says who has taken the name.
 pub(crate) fn check_server(path: &Path, server: Peer) -> Result<(), String> {
     check_server_for(geteuid().as_raw(), path, server)
 }
@@ -115,7 +116,7 @@ fn check_server_for(own: u32, path: &Path, server: Peer) -> Result<(), String> {
         _ if pid == 0 => says("a process of another PID namespace has this name".to_owned()),
         Some(named) if named != pid => says(format!("pid {pid} has this name")),
         None => says("the name is not one of drainit's".to_owned()),
-        // Nobody else can be PID 1 of our namespace; and root asks the drainit of every user.
+        // Only the init of this namespace can be PID 1, and root may ask the drainit of any user.
         Some(_) if pid == 1 || uid == 0 || own == 0 || uid == own => Ok(()),
         Some(_) => {
             says(format!("pid {pid} belongs to the user {uid}, who is neither you nor root"))
@@ -123,11 +124,11 @@ fn check_server_for(own: u32, path: &Path, server: Peer) -> Result<(), String> {
     }
 }
 
-/// Checks on the side of drainit that this client may ask. `is_private`: it came over the private
-/// socket, which everybody can connect to.
+/// Checks for the server that this client may send requests. `is_private`: the client came over the
+/// private socket, which everybody can connect to.
 ///
 /// # Errors
-/// Says who may.
+/// Returns a message that says who may send requests.
 pub(crate) fn check_client(client: Peer, is_private: bool) -> Result<(), String> {
     let Peer { pid, uid } = client;
     let own = geteuid().as_raw();
@@ -156,8 +157,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_can_be_taken_once() {
-        // No namespace has this inode.
+    fn name_has_only_one_listener() {
+        // No namespace has the inode 1.
         let first = listen(1).1.unwrap();
         assert_eq!(listen(1).1.unwrap_err().kind(), io::ErrorKind::AddrInUse);
         drop(first);

@@ -1,5 +1,5 @@
-//! Reaps children. Nothing else in drainit waits for them: the kernel does not reuse the pid of a
-//! child before it is reaped here, and so signals by pid are safe.
+//! Reaps children. Nothing else in drainit reaps them. The kernel does not reuse the pid of a child
+//! before it is reaped, so drainit can safely signal its children by pid.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
@@ -13,23 +13,23 @@ use crate::os::kill::only_one;
 use crate::os::{Pid, errno, sys};
 use crate::types::{End, Signal};
 
-/// At most this many children are reaped in a row: a storm of orphans must not delay a stop.
+/// At most this many children are reaped in a row: many orphans at once must not delay a stop.
 pub(crate) const REAP_AT_ONCE: usize = 256;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reaped {
-    /// This child has ended, which may be an inherited orphan.
+    /// This child has ended. It may be an orphan that drainit inherited.
     Child(Pid, End),
     /// All children are running.
     NoneNow,
     NoChildren,
 }
 
-/// Reaps one child that has ended, without waiting. One CHLD may stand for several: call it until
-/// none is left.
+/// Reaps one child that has ended, without waiting. One SIGCHLD may stand for several ends, so call
+/// this until it returns something other than `Child`.
 ///
 /// # Errors
-/// None that the kernel documents.
+/// The kernel documents no error.
 pub fn reap_next() -> io::Result<Reaped> {
     loop {
         match sys::wait_any() {
@@ -57,30 +57,31 @@ fn end_of(status: ExitStatus) -> Option<End> {
 /// The signal that has stopped this child since the last call.
 ///
 /// # Errors
-/// None that the kernel documents.
+/// The kernel documents no error.
 pub(crate) fn stopped_by(child: Pid) -> io::Result<Option<Signal>> {
     let child = NixPid::from_raw(only_one(child)?);
     match waitid(Id::Pid(child), WaitPidFlag::WSTOPPED | WaitPidFlag::WNOHANG) {
         Ok(WaitStatus::Stopped(_, signal)) => Ok(Signal::from_number(signal as i32)),
-        // It has ended meanwhile.
+        // The child has ended meanwhile.
         Ok(_) | Err(Errno::ECHILD) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Whether a child is in this process group, reaped ones excluded. While there is one, the number
-/// of the group is not reused, and it may be signalled although its leader is reaped.
+/// Whether a child that is not reaped is in this process group. While there is such a child, the
+/// kernel does not reuse the number of the group, so the group may be signalled even if its leader
+/// is reaped.
 pub(crate) fn has_child_in_group(leader: Pid) -> bool {
     only_one(leader).is_ok_and(|leader| exists(Id::PGid(NixPid::from_raw(leader))))
 }
 
 /// Whether there is any child that is not reaped. Unlike a scan of `/proc`, this does not miss
-/// short-lived ones.
+/// short-lived children.
 pub(crate) fn has_children() -> bool {
     exists(Id::All)
 }
 
-/// Whether this is a child of drainit that is not reaped: its pid may be signalled.
+/// Whether this is a child of drainit that is not reaped. If so, its pid may be signalled.
 pub(crate) fn is_child(pid: Pid) -> bool {
     only_one(pid).is_ok_and(|pid| exists(Id::Pid(NixPid::from_raw(pid))))
 }
@@ -91,13 +92,13 @@ pub(crate) fn is_living_child(pid: Pid) -> bool {
     look(Id::Pid(NixPid::from_raw(pid))) == Ok(WaitStatus::StillAlive)
 }
 
-/// Whether there is a child among these that is not reaped. `EINVAL` is a real-time signal that ended
-/// it, which nix does not know.
+/// Whether `id` includes a child that is not reaped. An `EINVAL` means that a real-time signal,
+/// which nix does not know, has ended the child.
 fn exists(id: Id<'_>) -> bool {
     look(id) != Err(Errno::ECHILD)
 }
 
-/// Looks at a child among these without reaping it.
+/// Looks at a child that `id` includes, without reaping it.
 fn look(id: Id<'_>) -> nix::Result<WaitStatus> {
     waitid(id, WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT)
 }
@@ -128,8 +129,8 @@ mod tests {
     }
 
     #[test]
-    fn ends_are_told_apart() {
-        in_own_process("os::reap::tests::ends_are_told_apart", || {
+    fn exit_codes_and_signals_are_distinguished() {
+        in_own_process("os::reap::tests::exit_codes_and_signals_are_distinguished", || {
             assert_eq!(reap(), None);
             let pid = start("exit 7");
             assert_eq!(reap(), Some((pid, End::Code(7))));
@@ -147,8 +148,8 @@ mod tests {
 
     // holds: S59
     #[test]
-    fn a_group_is_signalled_as_a_whole() {
-        in_own_process("os::reap::tests::a_group_is_signalled_as_a_whole", || {
+    fn group_signal_reaches_all_members() {
+        in_own_process("os::reap::tests::group_signal_reaches_all_members", || {
             nix::sys::prctl::set_child_subreaper(true).unwrap();
             let leader = start("sleep 60 & sleep 60 & wait");
             assert!(kill_group(leader, Signal::KILL).unwrap());

@@ -1,5 +1,5 @@
-//! Replaces a file as a whole: a reader sees the old content or the new one, never a part, and the
-//! new one never with wider permissions.
+//! Replaces a file as a whole: a reader sees either the old content or the new content, never a
+//! part of it. The new content is never readable with wider permissions.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Permissions};
@@ -19,7 +19,7 @@ use crate::config::User;
 use crate::os::on_thread::wait_for;
 use crate::trusted_path::{Place, is};
 
-/// Does so on a thread of its own: a file system that hangs must not delay the exit.
+/// As [`replace`], on a thread of its own: a hanging file system must not delay the exit.
 ///
 /// # Errors
 /// Those of [`replace`], and `TimedOut` if it takes longer than `within`.
@@ -32,14 +32,14 @@ pub(crate) fn replace_within(
     wait_for(within, move || replace(&path, content.as_bytes(), mode, None))
 }
 
-/// Writes `content` to a file of its own in the directory of `path`, and renames it to `path`. It
-/// belongs to `user`, or without one to drainit's. Without fsync(2): it need not survive a crash of
-/// the machine.
+/// Writes `content` to a temporary file in the directory of `path`, and renames that to `path`. The
+/// file belongs to `user`, or without `user` to drainit's own user. Does not call fsync(2), because
+/// the file need not survive a crash of the machine.
 ///
 /// # Errors
-/// Fails if something other than a regular file is there, if the directory is missing or refuses
-/// it, if the path leads through a symbolic link of another user, or if drainit may not give the
-/// file to the user. Then `path` is as it was.
+/// Fails if `path` is something other than a regular file, if its directory is missing or refuses
+/// the file, if the path leads through a symbolic link of another user, or if drainit may not give
+/// the file to `user`. `path` is unchanged then.
 pub(crate) fn replace(
     path: &Path,
     content: &[u8],
@@ -52,14 +52,14 @@ pub(crate) fn replace(
     let place = Place::of(path)
         .map_err(|error| explained(error, Errno::ENOENT, "its directory does not exist"))?;
     let (directory, name) = place.parts();
-    // Root may rename over a device, and everything on the machine that uses /dev/null would fail.
-    // Links are followed: /dev/stdout is one.
+    // Root may rename a file over a device such as /dev/null, and then everything on the machine
+    // that uses the device would fail. Links are followed, because /dev/stdout is a link.
     let found = fstatat(directory, name, AtFlags::empty());
     if found.is_ok_and(|found| !is(&found, SFlag::S_IFREG)) {
         return Err(io::Error::other("it exists and is not a regular file, so it is left alone"));
     }
     let unfinished = unfinished(name);
-    // A drainit that was killed may have left one.
+    // A drainit that was killed may have left an unfinished file.
     let _ = unlinkat(directory, &*unfinished, UnlinkatFlags::NoRemoveDir);
     let written = write(directory, &unfinished, content, mode, user).and_then(|()| {
         let renamed = renameat(directory, &*unfinished, directory, name);
@@ -72,13 +72,13 @@ pub(crate) fn replace(
     written
 }
 
-/// Whether both paths lead to the same file, through whatever links.
+/// Whether both paths lead to the same file, also through links.
 pub(crate) fn is_one_file(a: &Path, b: &Path) -> bool {
     let identity = |path: &Path| path.metadata().ok().map(|file| (file.dev(), file.ino()));
     identity(a).is_some_and(|a| identity(b) == Some(a))
 }
 
-/// Replaces the message of one error of the system.
+/// Replaces the message of one error number of the system.
 fn explained(error: io::Error, errno: Errno, message: &str) -> io::Error {
     if error.raw_os_error() == Some(errno as i32) { io::Error::other(message) } else { error }
 }
@@ -105,7 +105,7 @@ fn write(
     {
         fchown(&file, Some(user.uid), Some(user.gid))?;
     }
-    // After the change of the owner, which clears the set-user-ID bits.
+    // The change of the owner clears the set-user-ID bits, so the mode is set after it.
     file.set_permissions(Permissions::from_mode(mode))?;
     file.write_all(content)
 }
@@ -191,7 +191,7 @@ mod tests {
         let fifo = dir.path("fifo");
         nix::unistd::mkfifo(&fifo, Mode::S_IRWXU).unwrap();
         let _listener = std::os::unix::net::UnixListener::bind(dir.path("socket")).unwrap();
-        // As /dev/stdout is.
+        // /dev/stdout is such a link.
         symlink("/dev/null", dir.path("device")).unwrap();
         for name in ["fifo", "socket", "device"] {
             let error = replace(&dir.path(name), b"new", 0o600, None).unwrap_err().to_string();
@@ -216,7 +216,7 @@ mod tests {
 
     // holds: S141
     #[test]
-    fn a_file_system_that_hangs_is_not_waited_for() {
+    fn hanging_file_system_is_not_waited_for() {
         let (answer, hangs) = mpsc::channel::<()>();
         let waited =
             wait_for(Duration::from_millis(10), move || hangs.recv().map_err(io::Error::other));
@@ -226,7 +226,7 @@ mod tests {
 
     // holds: C284
     #[test]
-    fn the_file_belongs_to_the_user() {
+    fn file_belongs_to_given_user() {
         if !geteuid().is_root() {
             return;
         }

@@ -1,5 +1,6 @@
-//! Tells the service manager above drainit that everything is ready, as sd_notify(3) has it:
-//! systemd for a unit with `Type=notify`, Podman for `--sdnotify=container`, or another drainit.
+//! Reports to the service manager above drainit that everything is ready, with sd_notify(3): to
+//! systemd for a unit with `Type=notify`, to Podman with `--sdnotify=container`, or to another
+//! drainit.
 
 use std::ffi::OsStr;
 use std::io;
@@ -11,9 +12,9 @@ use std::time::Duration;
 use crate::os::on_thread;
 use crate::types::harmless;
 
-/// Sends `READY=1` if a service manager has passed a `NOTIFY_SOCKET`, on a thread: its path may be
-/// on a file system that hangs. A failure is only logged: the processes serve, whoever waits for
-/// the message.
+/// Sends `READY=1` if a service manager has passed a `NOTIFY_SOCKET`. This runs on a thread,
+/// because the socket may be on a file system that hangs. A failure is only logged, because the
+/// processes serve anyway.
 pub(crate) fn ready() {
     let Some(address) = std::env::var_os("NOTIFY_SOCKET") else { return };
     let begun = on_thread::begin(move || {
@@ -66,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_there_and_a_queue_that_stays_full_are_errors() {
+    fn missing_receiver_and_full_queue_are_errors() {
         let directory = TempDir::new();
         let path = directory.path("notify");
         let missing = send(path.as_os_str(), b"READY=1").unwrap_err();

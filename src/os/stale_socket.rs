@@ -1,5 +1,5 @@
-//! Removes the socket that an earlier run of a process has left, or that drainit has made: nothing
-//! but sockets, and not through links of other users.
+//! Removes the socket that an earlier run of a process has left, or that drainit has made. Removes
+//! only sockets, and follows no symbolic link of another user.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -18,15 +18,15 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 use crate::os::{errno, on_thread};
 use crate::trusted_path::{Peer, Place, is};
 
-/// Removes the socket at `path`, if there is one, but never the one at `own`, whichever way `path`
-/// leads to it.
+/// Removes the socket at `path`, if there is one. Never removes the socket at `own`, even if `path`
+/// leads there through links.
 ///
 /// # Errors
-/// Fails if the path leads to something else than a socket or through a symbolic link of another
-/// user, it is the socket at `own`, or the kernel refuses.
+/// Fails if the path leads through a symbolic link of another user, or to something other than a
+/// socket, or to the socket at `own`, or if the kernel refuses.
 pub(crate) fn remove(path: &Path, own: Option<&Path>) -> io::Result<()> {
     match try_remove(path, own) {
-        // ENOTDIR: a part of the path is a file, so there is no socket either.
+        // ENOTDIR: a part of the path is a file, so the socket does not exist.
         Err(error) if matches!(errno(&error), Errno::ENOENT | Errno::ENOTDIR) => Ok(()),
         removed => removed,
     }
@@ -34,7 +34,8 @@ pub(crate) fn remove(path: &Path, own: Option<&Path>) -> io::Result<()> {
 
 fn try_remove(path: &Path, own: Option<&Path>) -> io::Result<()> {
     let place = Place::of(path)?;
-    // The entries of the directory can still change, but not which directory it is.
+    // Other processes can still change the entries of the directory, but not which directory this
+    // is.
     let found = place.stat()?;
     if !is(&found, SFlag::S_IFSOCK) {
         return Err(io::Error::other("it is not a socket, so it is left alone"));
@@ -47,12 +48,12 @@ fn try_remove(path: &Path, own: Option<&Path>) -> io::Result<()> {
     Ok(unlinkat(directory, name, UnlinkatFlags::NoRemoveDir)?)
 }
 
-/// Whether a process listens on the socket at `path`. Does not wait for a hung listener with a full
-/// backlog.
+/// Whether a process listens on the socket at `path`. Does not wait, even if the listener hangs and
+/// its backlog is full.
 ///
 /// # Errors
-/// Fails if the path leads through a symbolic link of another user, or the kernel refuses for
-/// another reason than a missing listener or file.
+/// Fails if the path leads through a symbolic link of another user, or if the kernel refuses for a
+/// reason other than a missing listener or file.
 pub(crate) fn is_listening(path: &Path) -> io::Result<bool> {
     let peer = match Peer::at(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -78,19 +79,20 @@ const PERMISSIONS: u32 = 0o7777;
 /// Why a socket cannot be taken.
 pub(crate) const IN_USE: &str = "another process listens on it";
 
-/// Whether another process than this one listens on the socket at `path`; `own` is that of drainit.
-/// A socket that cannot be asked, such as one for datagrams, is nobody's.
+/// Whether a process other than this one listens on the socket at `path`; `own` is the path of
+/// drainit's own socket. False for a socket that drainit cannot connect to, such as one for
+/// datagrams.
 pub(crate) fn is_taken(path: &Path, own: Option<&Path>) -> bool {
     let is_own = own.and_then(identity).is_some_and(|own| identity(path) == Some(own));
     !is_own && is_listening(path).unwrap_or(false)
 }
 
-/// The file of a socket that drainit has made. Dropping this has it removed on a thread, but
-/// nothing that has taken its place: see [`finish_removals`].
+/// The file of a socket that drainit has made. Dropping this removes the file on a thread, but not
+/// a file that has taken its place. See [`finish_removals`].
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
-    /// Device and inode.
+    /// The device and the inode of the file.
     made: Option<(u64, u64)>,
 }
 
@@ -100,12 +102,12 @@ impl SocketFile {
         Self { path: path.to_owned(), made: identity(path) }
     }
 
-    /// Whether it is still there, so that clients find the socket.
+    /// Whether the file is still there, so that clients find the socket.
     pub(crate) fn is_there(&self) -> bool {
         self.made.is_some() && identity(&self.path) == self.made
     }
 
-    /// Changes its permissions.
+    /// Changes the permissions of the file.
     ///
     /// # Errors
     /// Fails if something else is in its place, or the kernel refuses.
@@ -118,7 +120,7 @@ impl SocketFile {
         if found.st_mode & PERMISSIONS == mode {
             return Ok(());
         }
-        // By its descriptor, because a link could take its place after that look.
+        // The path is not used again, because a link could have taken the place of the file since.
         let found = format!("/proc/self/fd/{}", file.as_raw_fd());
         fs::set_permissions(found, Permissions::from_mode(mode))
     }
@@ -128,7 +130,7 @@ impl Drop for SocketFile {
     fn drop(&mut self) {
         let (path, made) = (std::mem::take(&mut self.path), self.made);
         let removal = Removal::begin(vec![path]);
-        // Best effort: without a thread, the next start removes it.
+        // Errors are ignored: if there is no thread, the next start removes the file.
         let _ = on_thread::begin(move || {
             for path in &removal.paths {
                 if made.is_some() && identity(path) == made {
@@ -147,7 +149,7 @@ fn removals() -> MutexGuard<'static, Vec<PathBuf>> {
     REMOVALS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A removal that is under way, until this is dropped.
+/// A removal that is under way until this is dropped.
 pub(crate) struct Removal {
     pub(crate) paths: Vec<PathBuf>,
 }
@@ -171,9 +173,9 @@ impl Drop for Removal {
     }
 }
 
-/// Waits until no socket is being removed of which this holds, but no longer than `within`.
+/// Waits until no path for which `of` returns true is being removed, at most for `within`.
 pub(crate) fn wait_for_removals(within: Duration, of: impl Fn(&PathBuf) -> bool) {
-    // Best effort, as the removal itself.
+    // A timeout is ignored, like a failed removal.
     let _ = REMOVED.wait_timeout_while(removals(), within, |removals| removals.iter().any(&of));
 }
 
@@ -201,7 +203,7 @@ mod tests {
 
     // holds: C157, C618
     #[test]
-    fn sockets_are_removed_and_nothing_else() {
+    fn only_sockets_are_removed() {
         let dir = TempDir::new();
         let at = |name: &str| dir.root().join(name);
         fs::create_dir(at("real")).unwrap();
@@ -230,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_of_drainit_is_neither_taken_nor_foreign() {
+    fn own_socket_is_kept_and_not_in_use() {
         let dir = TempDir::new();
         let at = |name: &str| dir.root().join(name);
         let own = UnixListener::bind(at("own")).unwrap();
@@ -275,7 +277,7 @@ mod tests {
     #[test]
     fn a_link_of_another_user_is_not_followed() {
         if !geteuid().is_root() {
-            return; // only root can give it away
+            return; // only root can change the owner
         }
         let dir = TempDir::new();
         let at = |name: &str| dir.root().join(name);
@@ -292,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_file_that_was_made_gets_the_permissions() {
+    fn permissions_change_only_on_the_file_that_was_made() {
         let dir = TempDir::new();
         let at = |name: &str| dir.root().join(name);
         let mode = |name: &str| at(name).metadata().unwrap().permissions().mode() & 0o777;

@@ -10,11 +10,11 @@ use crate::types::Stream;
 /// The longest text that a pipe with room takes without blocking (`PIPE_BUF`).
 const AT_ONCE: usize = 4096;
 
-/// Writes the text at once, so that lines of other processes do not interrupt it. Drops it where
-/// that would block.
+/// Writes the text with one call, so that lines of other processes do not interrupt it. Drops the
+/// text if the write would block.
 pub(crate) fn say(stream: Stream, text: &str) {
     let text = &text.as_bytes()[..text.len().min(AT_ONCE)];
-    // Best effort. `println` would panic without a reader.
+    // Errors are ignored. `println` would panic without a reader.
     let _ = match stream {
         Stream::Stdout if has_room(io::stdout().as_fd()) => {
             let mut out = io::stdout().lock();
@@ -25,7 +25,8 @@ pub(crate) fn say(stream: Stream, text: &str) {
     };
 }
 
-/// Whether a short write would not block. A pipe has room when it has `PIPE_BUF` bytes of it.
+/// Whether a write of at most `PIPE_BUF` bytes would succeed without blocking: poll(2) reports a
+/// pipe as writable only with that much room.
 fn has_room(descriptor: BorrowedFd<'_>) -> bool {
     let mut wanted = [PollFd::new(descriptor, PollFlags::POLLOUT)];
     match poll(&mut wanted, PollTimeout::ZERO) {

@@ -1,5 +1,5 @@
-//! Signals every descendant of drainit, those included that no process of the config knows any
-//! more.
+//! Signals every descendant of drainit, also those that left the process group of the process that
+//! started them.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -25,19 +25,19 @@ pub(crate) enum Swept {
     Everything,
 }
 
-/// Sends one signal to all descendants, and CONT after it, as a stopped process would not act on
-/// it.
+/// Sends one signal to all descendants, followed by SIGCONT, because a stopped process would not
+/// act on the signal.
 ///
-/// A scan may miss what forks and ends faster than `/proc` is read. It is therefore repeated
-/// for as long as [`crate::os::reap::has_children`] is true.
+/// A scan may miss a process that forks and ends faster than `/proc` is read. The caller therefore
+/// repeats the scan for as long as [`crate::os::reap::has_children`] is true.
 #[derive(Debug)]
 pub(crate) struct Sweep {
     signal: Signal,
-    /// The processes that were found, by pid and start.
+    /// The processes that were found, by pid and start time.
     seen: BTreeSet<(Pid, u64)>,
-    /// The processes we may not signal (EPERM), not reported yet.
+    /// The processes that drainit may not signal (EPERM) and has not reported yet.
     refused: Vec<Descendant>,
-    /// `kill(-1)` has reached every process at once, and the children that they forked meanwhile.
+    /// `kill(-1)` has reached every process of the PID namespace, so there is nothing left to scan.
     is_done: bool,
 }
 
@@ -55,8 +55,8 @@ impl Sweep {
         self.seen.is_empty()
     }
 
-    /// Takes the message about processes that may not be signalled, which belong to another user.
-    /// Each is reported once.
+    /// Takes the message about processes that drainit may not signal. Each process is reported
+    /// once.
     pub(crate) fn refusal(&mut self) -> Option<String> {
         let refused = std::mem::take(&mut self.refused);
         let signal = self.signal;
@@ -69,8 +69,8 @@ impl Sweep {
         })
     }
 
-    /// Sends the signal to all descendants that have not had it, and to those that they start
-    /// meanwhile.
+    /// Sends the signal to all descendants that have not had it, also to those that are started
+    /// during the scan.
     pub(crate) fn scan(&mut self) -> Swept {
         let began = clock::now();
         let mut hit = Vec::new();
@@ -79,7 +79,8 @@ impl Sweep {
         }
         for pass in 0..MAX_PASSES {
             let Ok(found) = find(began + MAX_TIME) else {
-                // drainit cannot tell its descendants apart, but as PID 1 there is nobody else.
+                // Without `/proc`, drainit does not know its descendants; as PID 1 it has no other
+                // processes beside it.
                 if pass == 0 && std::process::id() == 1 && signal_everything(self.signal).is_ok() {
                     self.is_done = true;
                     return Swept::Everything;
@@ -90,8 +91,8 @@ impl Sweep {
                 break;
             }
         }
-        // A process whose parent ends before the scan reaches it is our child by then. The list of
-        // children is short.
+        // A process whose parent ends during the scan becomes a child of drainit, and may have been
+        // missed. The list of children is short.
         for _ in 0..MAX_PASSES {
             let children = living_children().into_iter().map(|stat| stat.process).collect();
             if !self.signal_new(children, &mut hit) {
@@ -101,7 +102,7 @@ impl Sweep {
         Swept::Signalled(hit)
     }
 
-    /// Signals those that are new to this sweep. Returns whether there was one.
+    /// Signals the processes that are new to this sweep. Returns whether there was such a process.
     fn signal_new(&mut self, found: Vec<Descendant>, hit: &mut Vec<Descendant>) -> bool {
         let mut is_new = false;
         for process in found {
@@ -124,9 +125,9 @@ fn signal_everything(signal: Signal) -> io::Result<()> {
     sys::kill(EVERYTHING, Signal::CONT)
 }
 
-/// Signals a process if it is still the one that was found; `false` where it has ended. Its parent
-/// may reap it at any time, and the kernel may reuse its pid; a pidfd that was opened before the
-/// check keeps its meaning.
+/// Signals the process that was found; returns `false` if it has ended. Its parent may reap it at
+/// any time, and the kernel may reuse its pid. A pidfd that was opened before the check keeps
+/// referring to the process that was checked.
 fn send(process: &Descendant, signal: Signal) -> io::Result<bool> {
     let handle = sys::pidfd_open(process.pid);
     if !process.is_same() {
@@ -140,7 +141,7 @@ fn send(process: &Descendant, signal: Signal) -> io::Result<bool> {
     match sent {
         Ok(()) => Ok(true),
         Err(error) if error.raw_os_error() == Some(Errno::ESRCH as i32) => Ok(false),
-        // An old kernel, or a seccomp profile that does not know pidfds.
+        // The kernel is old, or a seccomp profile refuses pidfds.
         Err(_) => send_by_pid(process.pid, signal),
     }
 }
@@ -169,11 +170,11 @@ mod tests {
 
     // holds: S68
     #[test]
-    fn daemons_are_found_and_others_are_not() {
-        in_own_process("os::sweep::tests::daemons_are_found_and_others_are_not", || {
+    fn daemons_are_found() {
+        in_own_process("os::sweep::tests::daemons_are_found", || {
             nix::sys::prctl::set_child_subreaper(true).unwrap();
             assert_eq!(descendants().unwrap(), []);
-            // Two generations away from us, in a session of their own.
+            // The sleeps are two generations below drainit, in a session of their own.
             let script = "setsid sh -c 'sleep 60 & sleep 60 & echo $!; wait' & read gone";
             let mut shell = Command::new("sh")
                 .args(["-c", script])
@@ -192,7 +193,7 @@ mod tests {
 
             let found = descendants().unwrap();
             assert_eq!(found.len(), 3, "{found:?}");
-            // Any of them may still be before its exec, except the first, which wrote after it.
+            // Only the shell that wrote the line has certainly executed its program.
             assert!(found.iter().any(|process| process.name == "sh"), "{found:?}");
             assert!(found.iter().any(|process| process.pid == sleeper), "{found:?}");
             assert!(kill(sleeper, Signal::CONT).unwrap());
@@ -207,19 +208,16 @@ mod tests {
 
     // holds: S68
     #[test]
-    fn a_pid_that_belongs_to_somebody_else_by_now_is_left_alone() {
-        in_own_process(
-            "os::sweep::tests::a_pid_that_belongs_to_somebody_else_by_now_is_left_alone",
-            || {
-                let mut child = Command::new("sleep").arg("60").spawn().unwrap();
-                let mut found = descendants().unwrap();
-                found[0].started += 1;
-                assert!(!send(&found[0], Signal::KILL).unwrap());
-                found[0].started -= 1;
-                assert!(send(&found[0], Signal::KILL).unwrap());
-                assert!(!child.wait().unwrap().success());
-            },
-        );
+    fn a_reused_pid_is_not_signalled() {
+        in_own_process("os::sweep::tests::a_reused_pid_is_not_signalled", || {
+            let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+            let mut found = descendants().unwrap();
+            found[0].started += 1;
+            assert!(!send(&found[0], Signal::KILL).unwrap());
+            found[0].started -= 1;
+            assert!(send(&found[0], Signal::KILL).unwrap());
+            assert!(!child.wait().unwrap().success());
+        });
     }
 
     // holds: S69

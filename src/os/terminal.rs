@@ -8,7 +8,7 @@ use nix::unistd::{Pid as NixPid, getpgrp, getsid, tcgetpgrp, tcsetpgrp};
 use crate::os::Pid;
 use crate::os::sys;
 
-/// Whether drainit may get signals from a terminal: one is on stdin, or controls it.
+/// Whether drainit may get signals from a terminal: a terminal is on stdin, or controls drainit.
 pub(crate) fn is_there() -> bool {
     stdin().is_terminal() || File::open("/dev/tty").is_ok()
 }
@@ -21,7 +21,8 @@ pub(crate) struct Terminal {
 }
 
 impl Terminal {
-    /// Finds out whether there is a terminal to lend, which is where drainit is in its foreground.
+    /// Takes note of whether there is a terminal to lend: there is one if drainit is in its
+    /// foreground.
     pub(crate) fn find() -> Self {
         let mut terminal = Self { own: getpgrp(), lent: false };
         terminal.lent = terminal.is_ours();
@@ -33,11 +34,11 @@ impl Terminal {
         self.lent
     }
 
-    /// Puts the group of the child into the foreground if drainit is there, as after `fg` in a
-    /// shell. Returns whether it was.
+    /// Puts the group of the child into the foreground if drainit is in the foreground, as after
+    /// `fg` in a shell. Returns whether drainit was in the foreground.
     pub(crate) fn lend(&mut self, child: Pid) -> bool {
         let is_ours = self.is_ours();
-        // TTOU, which would stop a background process, is blocked.
+        // SIGTTOU would stop a background process here, but drainit blocks it.
         if is_ours && tcsetpgrp(stdin(), NixPid::from_raw(child)).is_ok() {
             self.lent = true;
         }
@@ -49,7 +50,7 @@ impl Terminal {
         tcgetpgrp(stdin()).is_ok_and(|group| group == self.own)
     }
 
-    /// Notes that the shell takes the terminal back, because drainit stops.
+    /// Takes note that the shell takes the terminal back, because drainit stops.
     pub(crate) fn forget(&mut self) {
         self.lent = false;
     }
@@ -61,8 +62,8 @@ impl Terminal {
         }
     }
 
-    /// Gives up the controlling terminal for good. A session leader takes it from its whole
-    /// session, and the kernel sends SIGHUP and SIGCONT then.
+    /// Gives up the controlling terminal for good. If drainit leads its session, the whole session
+    /// loses the terminal, and the kernel sends SIGHUP and SIGCONT.
     pub(crate) fn detach() -> std::io::Result<()> {
         sys::detach_terminal()
     }

@@ -13,9 +13,9 @@ use crate::types::harmless_lines;
 
 /// Kubernetes creates this file; drainit never does.
 const PATH: &str = "/dev/termination-log";
-/// Kubernetes shows no more bytes.
+/// The number of bytes that Kubernetes shows.
 const MAX: usize = 4096;
-/// The longest write: a file system that hangs must not delay the exit.
+/// The longest write: a hanging file system must not delay the exit.
 const LONGEST: Duration = Duration::from_millis(200);
 
 /// Writes the text if the file exists.
@@ -36,7 +36,7 @@ fn write_to(path: &Path, text: &str) {
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    // Where a container has a pipe there, opening it must not delay the exit.
+    // If the path is a pipe, opening it must not delay the exit.
     let flags = OFlag::O_WRONLY | OFlag::O_TRUNC | OFlag::O_NONBLOCK;
     let opened = Place::behind(path).and_then(|place| place.open(flags, Mode::empty()));
     let written = opened.and_then(|mut file| file.write_all(&text.as_bytes()[..end]));
@@ -54,9 +54,9 @@ mod tests {
     use crate::testing::temp_dir::TempDir;
 
     #[test]
-    fn a_link_of_another_user_leads_nowhere() {
+    fn link_of_another_user_is_not_followed() {
         if !nix::unistd::geteuid().is_root() {
-            return; // only root can give it away
+            return; // only root can change the owner
         }
         let dir = TempDir::new();
         let (file, link) = (dir.write("file", b"kept"), dir.path("termination-log"));

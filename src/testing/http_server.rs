@@ -1,5 +1,5 @@
-//! An HTTP server for tests that misbehaves on request: one behaviour per connection, the last one
-//! for all that follow.
+//! An HTTP server for tests that misbehaves on request: it has one behaviour for each connection,
+//! and the last one for all further connections.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::sync::{Arc, Mutex};
@@ -16,23 +16,23 @@ use crate::testing::temp_dir::TempDir;
 pub(crate) enum Behaviour {
     /// Answers with this status and body and closes.
     Answer(u16, &'static str),
-    /// Answers this many requests with `kept` on one connection and closes it.
+    /// Answers this many requests with `kept` on one connection, and then closes it.
     KeepAlive(usize),
     /// Reads the request and never answers.
     Hang,
     /// Sends its answer one byte every 20 ms.
     Trickle,
-    /// A body without end, as fast as it is read.
+    /// Sends a body without end, as fast as it is read.
     Endless,
     /// Announces a body of 1 GB.
     Oversized,
-    /// Header lines without end.
+    /// Sends header lines without end.
     EndlessHead,
     /// Closes in the middle of the body.
     CloseHalfWay,
     /// Closes without an answer.
     CloseAtOnce,
-    /// Speaks something else.
+    /// Speaks another protocol.
     NotHttp,
 }
 
@@ -92,7 +92,7 @@ impl Server {
         self.log.lock().unwrap().connections
     }
 
-    /// Method and path of each request.
+    /// The method and the path of each request.
     pub(crate) fn seen(&self) -> Vec<String> {
         self.log.lock().unwrap().requests.clone()
     }
@@ -177,7 +177,7 @@ async fn answer<S: AsyncWrite + Unpin>(
     }
 }
 
-/// The request line without the version, or `None` at the end of the connection.
+/// The request line without the version; `None` at the end of the connection.
 async fn read_request<S: AsyncRead + Unpin>(stream: &mut S) -> Option<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {

@@ -1,5 +1,5 @@
-//! Runs a test in a process of its own, for tests that reap, handle signals or change their
-//! process.
+//! Runs a test in a process of its own, for tests that reap children, handle signals or change
+//! their own process.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
@@ -8,8 +8,8 @@ use std::process::Command;
 
 const MARK: &str = "DRAINIT_TEST_ALONE";
 
-/// Runs `body` in a new process: the test binary again, with only the test `name` (its full path).
-/// It leads its own group, so that its signals do not reach the test run.
+/// Runs `body` in a new process. This starts the test binary again, with only the test `name` (its
+/// full path). The process leads a group, so that its signals do not reach the test run.
 pub(crate) fn in_own_process(name: &str, body: impl FnOnce()) {
     again(name, Command::new(std::env::current_exe().unwrap()), body);
 }

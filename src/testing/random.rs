@@ -1,4 +1,4 @@
-//! Random numbers that are the same for one seed on every machine.
+//! Random numbers that are the same for the same seed on every machine.
 
 use std::time::Duration;
 

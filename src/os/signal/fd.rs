@@ -1,12 +1,12 @@
 //! Reads all signals, with their senders, from a signalfd.
 //!
-//! The kernel drops a signal to PID 1 whose disposition is the default, so all are blocked at once:
-//! [`Signals::install`] is called before the config is read, and before there is a second thread.
-//! [`Signals::into_stream`] follows once there is a runtime; signals that arrive in between are
-//! kept.
+//! The kernel drops a signal to PID 1 whose disposition is the default, so drainit blocks all
+//! signals first: [`Signals::install`] is called before the config is read, and before there is a
+//! second thread. [`Signals::into_stream`] is called once there is a runtime; the kernel keeps the
+//! signals that arrive in between.
 //!
-//! Two signals of one kind become one while the first is not read, as everywhere in Unix; real-time
-//! signals do not.
+//! Two signals with the same number are merged while the first is unread, as everywhere in Unix.
+//! Real-time signals are not merged.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -18,7 +18,7 @@ use crate::os::signal::ReceivedSignal;
 use crate::os::signal::mask::{ALL, BlockedSignals};
 use crate::os::sys;
 
-/// At most this many signals are taken in a row: real-time signals queue up by the thousand.
+/// At most this many signals are taken in a row: thousands of real-time signals may be queued.
 const AT_ONCE: usize = 64;
 
 /// All signals, blocked and waiting to be read.
@@ -34,8 +34,9 @@ impl Signals {
     /// # Errors
     /// Fails if no file descriptor is left.
     pub fn install() -> io::Result<Self> {
-        // When a process starts its first thread, the C library unblocks its own signals on the
-        // calling one: 32 and 33, under musl 33 and 34. Without a thread now, that happens later.
+        // When a process starts its first thread, the C library unblocks the signals that it
+        // reserves (32 and 33, under musl 33 and 34) on the calling thread. A thread that is
+        // started now makes this happen before the signals are blocked.
         if let Ok(first) = std::thread::Builder::new().spawn(|| {}) {
             let _ = first.join();
         }
@@ -43,7 +44,7 @@ impl Signals {
         Ok(Self { blocked, descriptor: sys::signal_fd(ALL)? })
     }
 
-    /// Waits for signals without a runtime, and takes them. May return none.
+    /// Waits for signals without a runtime, and takes them. The list may be empty.
     #[cfg(test)]
     pub(crate) fn wait(&mut self) -> io::Result<Vec<ReceivedSignal>> {
         use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -52,7 +53,7 @@ impl Signals {
         Ok(take(&self.descriptor)?.0)
     }
 
-    /// Registers the descriptor with the runtime that this is called in.
+    /// Registers the descriptor with the runtime of the caller.
     ///
     /// # Errors
     /// Fails if no file descriptor is left.
@@ -64,7 +65,7 @@ impl Signals {
     }
 }
 
-/// Takes pending signals. Returns whether these were all of them.
+/// Takes pending signals, and returns whether these were all pending signals.
 fn take(descriptor: &OwnedFd) -> io::Result<(Vec<ReceivedSignal>, bool)> {
     let mut received = Vec::new();
     for _ in 0..AT_ONCE {
@@ -84,8 +85,8 @@ pub struct SignalStream {
 }
 
 impl SignalStream {
-    /// Waits for signals and takes them, lower numbers first; never empty. CHLD, which asks for a
-    /// reap, is among them. Cancel safe.
+    /// Waits for at least one signal, and returns all that are pending, lower numbers first.
+    /// SIGCHLD, which asks for a reap, is among them. Cancel safe.
     ///
     /// # Errors
     /// Fails if the runtime is shutting down.
@@ -94,7 +95,7 @@ impl SignalStream {
             let mut ready = self.readable.readable().await?;
             let (received, is_all) = take(ready.get_inner())?;
             if is_all {
-                // A signal that has arrived since is a new event.
+                // A signal that arrives after the last read makes a new event.
                 ready.clear_ready();
             }
             if !received.is_empty() {
@@ -103,18 +104,18 @@ impl SignalStream {
         }
     }
 
-    /// Takes the signals that have arrived, without waiting for one.
+    /// Takes the signals that have arrived, without waiting.
     ///
     /// # Errors
-    /// None that the kernel documents.
+    /// The kernel documents no error.
     pub(crate) fn take_pending(&self) -> io::Result<Vec<ReceivedSignal>> {
         Ok(take(self.readable.get_ref())?.0)
     }
 
-    /// Stops drainit as Ctrl-Z would, until it is continued. PID 1 does not stop.
+    /// Stops drainit as Ctrl-Z would, until SIGCONT. The kernel does not stop PID 1.
     ///
     /// # Errors
-    /// None that the kernel documents.
+    /// The kernel documents no error.
     pub fn stop_self(&self) -> io::Result<()> {
         self.blocked.stop_self().map(drop)
     }
@@ -132,7 +133,7 @@ mod tests {
         i32::try_from(std::process::id()).unwrap()
     }
 
-    // Signals are sent to the thread of the test: they would kill that of the harness.
+    // The tests signal their own thread: a signal to the whole process would kill the test harness.
 
     #[test]
     fn every_signal_arrives_with_sender() {
@@ -144,7 +145,7 @@ mod tests {
                 }
                 sys::raise(signal).unwrap();
                 let sender = Peer { pid: own_pid(), uid: nix::unistd::getuid().as_raw() };
-                // PIPE from itself is ignored.
+                // A SIGPIPE that drainit causes itself is ignored.
                 let expected = ReceivedSignal { signal, sender: Some(sender) };
                 let expected = Some(expected).filter(|_| signal != Signal::PIPE);
                 let received = signals.wait().unwrap();
@@ -154,8 +155,8 @@ mod tests {
     }
 
     #[test]
-    fn what_arrives_before_the_runtime_is_kept() {
-        in_own_process("os::signal::fd::tests::what_arrives_before_the_runtime_is_kept", || {
+    fn signals_before_the_runtime_are_kept() {
+        in_own_process("os::signal::fd::tests::signals_before_the_runtime_are_kept", || {
             let signals = Signals::install().unwrap();
             sys::raise(Signal::TERM).unwrap();
             let runtime =

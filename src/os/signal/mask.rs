@@ -1,12 +1,12 @@
 //! Blocks all signals and waits for them, without a handler. `exec` waits here, the supervisor with
 //! [`crate::os::signal::fd`].
 //!
-//! The kernel keeps a blocked signal even for PID 1, and where its disposition is to be ignored.
-//! Every signal but SIGKILL and SIGSTOP can therefore be received, those included that the C
+//! The kernel keeps a blocked signal even for PID 1, and even if its disposition is to be ignored.
+//! drainit can therefore receive every signal but SIGKILL and SIGSTOP, also those that the C
 //! libraries reserve (32, 33 and under musl 34). Children would inherit the mask, so they are
-//! started with the one that drainit was given. Faults of drainit itself, such as SEGV, still end
-//! it: the kernel does not let a program block them. Blocked TTIN and TTOU also keep drainit from
-//! being stopped by its own output in the background of a terminal with `stty tostop`.
+//! started with the mask that drainit was given. Faults of drainit itself, such as SIGSEGV, still
+//! end drainit: a program cannot block them. As SIGTTIN and SIGTTOU are blocked, output does not
+//! stop drainit when it runs in the background of a terminal with `stty tostop`.
 
 use std::io;
 use std::sync::OnceLock;
@@ -21,17 +21,17 @@ use crate::types::Signal;
 
 pub(crate) const ALL: SignalSet = SignalSet::MAX;
 
-/// Every signal but the real-time ones.
+/// Every signal but the real-time signals.
 pub(crate) const FIRST_31: SignalSet = (1 << 31) - 1;
 
-/// The mask that drainit was given, since [`hold`].
+/// The mask that drainit was given, as [`hold`] found it.
 static FOUND: OnceLock<SignalSet> = OnceLock::new();
 
-/// The mask that drainit was given, since [`BlockedSignals::block`].
+/// The mask that drainit was given, as [`BlockedSignals::block`] found it.
 static GIVEN: OnceLock<SignalSet> = OnceLock::new();
 
-/// Blocks every signal before the command line is read, as PID 1 loses a signal that it neither
-/// blocks nor handles. Afterwards either [`BlockedSignals::block`] or [`release`] is called.
+/// Blocks every signal before the command line is read, because PID 1 loses a signal that it
+/// neither blocks nor handles. [`BlockedSignals::block`] or [`release`] is called later.
 pub(crate) fn hold() {
     // The kernel documents no error.
     if let Ok(given) = sys::set_mask(ALL) {
@@ -52,8 +52,8 @@ pub(crate) fn given() -> Option<SignalSet> {
     GIVEN.get().copied()
 }
 
-/// Blocks every signal on this thread, after [`BlockedSignals::block`]. The C libraries unblock
-/// their own signals on a new thread.
+/// Blocks every signal on this thread if [`BlockedSignals::block`] has been called. The C libraries
+/// unblock the signals that they reserve on each new thread.
 pub(crate) fn block_here() {
     if GIVEN.get().is_some() {
         // The kernel documents no error.
@@ -66,7 +66,7 @@ pub(crate) fn only(signal: Signal) -> SignalSet {
     1 << (signal.number() - 1)
 }
 
-/// All signals, blocked.
+/// The proof that all signals are blocked.
 #[derive(Debug)]
 pub(crate) struct BlockedSignals {
     given: SignalSet,
@@ -76,12 +76,13 @@ impl BlockedSignals {
     /// Blocks every signal for good. Call it before there is another thread.
     ///
     /// # Errors
-    /// None that the kernel documents.
+    /// The kernel documents no error.
     pub(crate) fn block() -> io::Result<Self> {
         let before = sys::set_mask(ALL)?;
         let given = *GIVEN.get_or_init(|| FOUND.get().copied().unwrap_or(before));
-        // The parent of drainit may have ignored them. With CHLD ignored, the kernel does not
-        // report how children end; without the default of TSTP, drainit cannot stop with its child.
+        // The parent of drainit may have ignored these signals. If SIGCHLD is ignored, the kernel
+        // does not report how children end; without the default of SIGTSTP, drainit cannot stop
+        // with its child.
         for signal in [Signal::CHLD, Signal::TSTP] {
             sys::stop_ignoring(signal.number())?;
         }
@@ -92,11 +93,11 @@ impl BlockedSignals {
         self.given
     }
 
-    /// Waits for a signal and takes it, the lowest number first. `None` when `timeout` is over, or
-    /// spuriously.
+    /// Waits for a signal and takes it, the lowest number first. Returns `None` after `timeout`, or
+    /// without a cause.
     ///
     /// # Errors
-    /// None that the kernel documents.
+    /// The kernel documents no error.
     pub(crate) fn wait(&self, timeout: Option<Duration>) -> io::Result<Option<ReceivedSignal>> {
         Self::wait_for(ALL, timeout)
     }
@@ -104,12 +105,12 @@ impl BlockedSignals {
     /// Takes this signal if it has arrived.
     ///
     /// # Errors
-    /// None that the kernel documents.
+    /// The kernel documents no error.
     pub(crate) fn take(&self, signal: Signal) -> io::Result<Option<ReceivedSignal>> {
         Self::wait_for(only(signal), Some(Duration::ZERO))
     }
 
-    /// As [`Self::wait`], except for CHLD.
+    /// As [`Self::wait`], but leaves SIGCHLD pending.
     pub(crate) fn wait_but_for_children(
         &self,
         timeout: Duration,
@@ -126,12 +127,12 @@ impl BlockedSignals {
         Ok(arrived.and_then(ReceivedSignal::from_kernel))
     }
 
-    /// Stops drainit as Ctrl-Z would, until it is continued. PID 1 does not stop, nor does a
-    /// process without a shell that could continue it. Returns whether it was stopped: the CONT
-    /// that has continued it is pending.
+    /// Stops drainit as Ctrl-Z would, until SIGCONT. The kernel does not stop PID 1, or a process
+    /// without a shell that could continue it. Returns whether drainit was stopped: then the
+    /// SIGCONT is pending.
     ///
     /// # Errors
-    /// None that the kernel documents.
+    /// The kernel documents no error.
     pub(crate) fn stop_self(&self) -> io::Result<bool> {
         sys::kill(std::process::id().cast_signed(), Signal::TSTP)?;
         sys::set_mask(ALL & !only(Signal::TSTP))?;
@@ -139,10 +140,10 @@ impl BlockedSignals {
         Ok(sys::pending_signals() & only(Signal::CONT) != 0)
     }
 
-    /// Stops drainit even without a shell that could continue it. Only PID 1 does not stop.
+    /// Stops drainit even without a shell that could continue it. The kernel does not stop PID 1.
     ///
     /// # Errors
-    /// None that the kernel documents.
+    /// The kernel documents no error.
     pub(crate) fn halt_self(&self) -> io::Result<()> {
         sys::kill(std::process::id().cast_signed(), Signal::STOP)
     }
@@ -158,7 +159,8 @@ mod tests {
     fn signal_above_chld_does_not_wait_for_chld() {
         in_own_process("os::signal::mask::tests::signal_above_chld_does_not_wait_for_chld", || {
             let blocked = BlockedSignals::block().unwrap();
-            // To this thread: the others of the test do not block it.
+            // The signals go to this thread, because the other threads of the test do not block
+            // them.
             for signal in [nix::sys::signal::SIGCHLD, nix::sys::signal::SIGWINCH] {
                 nix::sys::signal::raise(signal).unwrap();
             }

@@ -11,13 +11,13 @@ use crate::types::Signal;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReceivedSignal {
     pub signal: Signal,
-    /// `None` where the kernel sent it (a terminal, a timer, the end of a child).
+    /// `None` if the kernel sent it (because of a terminal, a timer or the end of a child).
     pub sender: Option<Peer>,
 }
 
 impl ReceivedSignal {
-    /// Converts a signal of the kernel. `None` for a PIPE from drainit itself: an output without a
-    /// reader means nothing.
+    /// Converts a signal of the kernel. `None` for a SIGPIPE that drainit caused itself by writing
+    /// to an output without a reader.
     pub(crate) fn from_kernel(arrived: Arrived) -> Option<Self> {
         let signal = Signal::from_number(arrived.number)?;
         let sender = arrived.sender.map(|(pid, uid)| Peer { pid, uid });

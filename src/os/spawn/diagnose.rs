@@ -1,8 +1,8 @@
-//! Finds out why a process could not be started, or would not start.
+//! Finds out why a process could not be started, or why its start would fail.
 //!
-//! The kernel has one number for many causes: `ENOENT` is a missing program, a missing interpreter
-//! or a missing working directory. The file system is examined after the failure, so that a
-//! successful start costs nothing.
+//! The kernel has one number for many causes: `ENOENT` means a missing program, a missing
+//! interpreter or a missing working directory. drainit examines the file system only after a
+//! failure, so that a successful start costs nothing.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -21,10 +21,10 @@ use crate::trusted_path::{Place, is};
 
 /// A start that was or would be attempted.
 pub(crate) struct Attempt<'a> {
-    /// Counts from the working directory of the child.
+    /// Relative to the working directory of the child.
     pub(crate) program: &'a Path,
     pub(crate) working_dir: Option<&'a Path>,
-    /// `None` where the user does not change.
+    /// `None` if the user does not change.
     pub(crate) user: Option<&'a User>,
 }
 
@@ -44,7 +44,8 @@ pub(crate) fn diagnose(
     let path = attempt.file();
     match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
         errno @ (Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES | Errno::ELOOP) => {
-            // Whether the user may is known with the error.
+            // Permissions are left out here: the error of the kernel already says whether the user
+            // may execute.
             let seen = || foresee(attempt, search, |_, _| true);
             match attempt.working_dir.and_then(wrong_with_dir).or_else(seen) {
                 Some(wrong) => wrong,
@@ -68,7 +69,7 @@ pub(crate) fn diagnose(
     }
 }
 
-/// The error that a start would give, as far as the file system shows. `path` is the PATH of the
+/// The error that a start would give, as far as the file system shows. `path` is the `PATH` of the
 /// program; `may` returns whether a user may execute a file or enter a directory.
 pub(crate) fn foresee(
     attempt: &Attempt<'_>,
@@ -99,7 +100,7 @@ pub(crate) fn foresee(
     if !allowed {
         return Some(denied(attempt, file));
     }
-    // A file that cannot be read may be executable all the same; then nothing more can be checked.
+    // A file that cannot be read may still be executable, but drainit cannot check more of it.
     File::open(&file).ok()?;
     let head = head(&file);
     if let Some((what, interpreter, hint)) = interpreter(&head) {
@@ -119,8 +120,8 @@ pub(crate) fn foresee(
     (!is_elf).then(|| SpawnError::Format { why: wrong_with_format(&file), path: file })
 }
 
-/// Whether the kernel takes a carriage return as part of the name of the interpreter, as it does
-/// without an argument.
+/// Whether the kernel takes a carriage return as part of the interpreter's name: it does if the
+/// line has no argument.
 fn is_cut_by_return(head: &[u8]) -> bool {
     let line = head.strip_prefix(b"#!").and_then(|rest| rest.split(|byte| *byte == b'\n').next());
     line.is_some_and(|line| {
@@ -128,7 +129,7 @@ fn is_cut_by_return(head: &[u8]) -> bool {
     })
 }
 
-/// The program that `#!/usr/bin/env NAME` names, if it is not in the path.
+/// The program that `#!/usr/bin/env NAME` names, if it is not in `PATH`.
 fn behind_env(head: &[u8], path: Option<&OsStr>, dir: Option<&Path>) -> Option<String> {
     let line = head.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
     let mut words = line.trim_ascii().split(u8::is_ascii_whitespace).filter(|w| !w.is_empty());
@@ -161,7 +162,7 @@ fn denied(attempt: &Attempt<'_>, path: PathBuf) -> SpawnError {
     SpawnError::Denied { path, whom: format!("uid {uid}") }
 }
 
-/// The first 4 KiB of a file; empty where it cannot be read.
+/// The first 4 KiB of a file; empty if it cannot be read.
 fn head(path: &Path) -> Vec<u8> {
     let mut head = Vec::new();
     if let Ok(file) = File::open(path) {
@@ -170,7 +171,8 @@ fn head(path: &Path) -> Vec<u8> {
     head
 }
 
-/// How a program names its interpreter, the interpreter, and the usual cause if it is missing.
+/// How a program names its interpreter, the interpreter, and the usual cause if the interpreter is
+/// missing.
 fn interpreter(head: &[u8]) -> Option<(&'static str, String, &'static str)> {
     if let Some(line) = head.strip_prefix(b"#!") {
         let line = line.split(|byte| *byte == b'\n').next()?;

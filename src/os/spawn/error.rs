@@ -24,7 +24,7 @@ pub enum SpawnError {
     },
     #[error("`{}` does not exist", path.display())]
     Missing { path: PathBuf },
-    /// The program exists, but its interpreter or loader does not.
+    /// The program exists, but not its interpreter or loader.
     #[error("`{}` exists, but {what} `{interpreter}`, which does not exist in this image{hint}", path.display())]
     NoInterpreter {
         path: PathBuf,
@@ -39,7 +39,7 @@ pub enum SpawnError {
     /// The file has no execute permission.
     #[error("`{}` is not executable; `chmod +x` it in the image", path.display())]
     NotExecutable { path: PathBuf },
-    /// The kernel denies it for another reason.
+    /// The kernel refuses the file for a reason other than its mode.
     #[error("{whom} may not execute `{}`: it needs the permission for the file, for every directory above it \
         and for its interpreter, on file systems that are not mounted noexec", path.display())]
     Denied { path: PathBuf, whom: String },
@@ -76,7 +76,7 @@ impl SpawnError {
         Self::NotInPath { name: name.into_owned(), searched: searched.into_owned() }
     }
 
-    /// 127 where the command does not exist, 126 where it cannot be executed, as shells have it.
+    /// 127 if the command does not exist, 126 if it cannot be executed, like the codes of a shell.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::NoCommand | Self::NotInPath { .. } | Self::Missing { .. } => exit_code::NOT_FOUND,

@@ -11,7 +11,7 @@ use crate::os::sys::ChildLimit;
 /// CAP_SYS_RESOURCE, which may raise a hard limit (capabilities(7)).
 const SYS_RESOURCE: u64 = 1 << 24;
 
-/// The numbers of the limits; `max` is the hard limit that drainit has now.
+/// Converts the limits to numbers; `max` is drainit's own hard limit.
 pub(super) fn resolve(ulimits: &[Ulimit]) -> io::Result<Vec<ChildLimit>> {
     let resolve = |ulimit: &Ulimit| -> io::Result<ChildLimit> {
         let resource = ulimit.resource;
@@ -30,13 +30,13 @@ fn number(limit: Limit, own: rlim_t) -> rlim_t {
     }
 }
 
-/// The first limit that drainit may not set, if a start failed for that (EPERM).
+/// The first limit that drainit may not set. Called after a start that failed with EPERM.
 pub(crate) fn refused(ulimits: &[Ulimit]) -> Option<SpawnError> {
     let may_raise = has_capabilities(SYS_RESOURCE);
     ulimits.iter().find_map(|ulimit| {
         let (_, own) = getrlimit(ulimit.resource).ok()?;
         let wanted = number(ulimit.hard, own);
-        // With the capability only `nofile` has a bound: /proc/sys/fs/nr_open.
+        // With the capability, only `nofile` has an upper bound: /proc/sys/fs/nr_open.
         let is_refused = wanted > own && (!may_raise || ulimit.resource == Resource::RLIMIT_NOFILE);
         is_refused.then(|| SpawnError::Limit {
             resource: ulimit.name(),

@@ -1,9 +1,9 @@
 //! Starts the processes of a config: each in its own group, with default signals, as its user and
 //! in its directory.
 //!
-//! Nothing here opens a file or waits: the child searches `PATH` and executes the program, in which
-//! the file system may hang, and [`Exec`] tells what has come of it. [`crate::os::reap`] reaps the
-//! pid that is returned.
+//! Nothing here opens a file or waits. The child searches `PATH` and executes the program, for
+//! which the file system may hang; [`Exec`] returns the outcome. [`crate::os::reap`] reaps the
+//! returned pid.
 
 pub mod diagnose;
 pub mod error;
@@ -39,12 +39,14 @@ use crate::trusted_path;
 
 #[derive(Debug, Default)]
 pub struct SpawnRequest {
-    /// The program and its arguments. A bare name is searched in the `PATH` of [`Self::env`].
+    /// The program and its arguments. A name without a slash is searched for in the `PATH` of
+    /// [`Self::env`].
     pub command: Vec<OsString>,
-    /// The whole environment; a later entry replaces an earlier one of that name. `None`: drainit's
-    /// own.
+    /// The whole environment; a later entry replaces an earlier entry of the same name. `None`:
+    /// drainit's own environment.
     pub env: Option<Vec<(OsString, OsString)>>,
-    /// Its working directory; `None`: drainit's own. Relative program names count from here.
+    /// The working directory; `None`: drainit's own. Relative program names count from this
+    /// directory.
     pub working_dir: Option<PathBuf>,
     /// `None`: drainit's own.
     pub user: Option<User>,
@@ -52,15 +54,15 @@ pub struct SpawnRequest {
     pub umask: Option<u32>,
     /// The limits that differ from drainit's own.
     pub ulimits: Vec<Ulimit>,
-    /// It gets drainit's own stdin in place of an empty one.
+    /// Whether the process gets drainit's own stdin in place of an empty one.
     pub inherits_stdin: bool,
-    /// Closed here after the start; `None`: drainit's own.
+    /// Closed here after the start. `None`: drainit's own stdout.
     pub stdout: Option<OwnedFd>,
     /// As `stdout`.
     pub stderr: Option<OwnedFd>,
     /// [`Self::working_dir`], once it is open.
     pub(crate) directory: Option<File>,
-    /// The sockets that it gets as descriptors from 3 on, as sd_listen_fds(3) has it.
+    /// The sockets that the process gets as descriptors from 3 on, as in sd_listen_fds(3).
     pub sockets: Vec<OwnedFd>,
 }
 
@@ -71,15 +73,16 @@ impl SpawnRequest {
     }
 
     /// Starts the leader of a new session and process group. The result of its exec is known later,
-    /// and both exist only then. [`Self::directory`] is open if it has a working directory.
+    /// and the session and the group exist only from then on. The caller has opened
+    /// [`Self::directory`] if there is a working directory.
     ///
     /// # Errors
-    /// With the cause and its exit code, where there is no new process.
+    /// With the cause and its exit code, if there is no new process.
     pub fn start(self) -> Result<(Pid, Exec), SpawnError> {
         let setup = ChildSetup {
             mask: mask::given().unwrap_or(0),
             defaults: mask::ALL,
-            // A stranger can join a group of its own session, whatever its user.
+            // A process of another user cannot join a group in a session of its own.
             place: Place::Session,
             dies_with_us: false,
             listens: !self.sockets.is_empty(),
@@ -117,14 +120,14 @@ impl SpawnRequest {
             umask: self.umask,
             setup,
         };
-        // An empty one.
+        // The child gets an empty stdin.
         let pipe = if null().is_none() { Some(io::pipe()?.0) } else { None };
         let empty = null().map(AsFd::as_fd).or(pipe.as_ref().map(AsFd::as_fd));
         let stdin = empty.filter(|_| !self.inherits_stdin);
         let stdio =
             [stdin, self.stdout.as_ref().map(AsFd::as_fd), self.stderr.as_ref().map(AsFd::as_fd)];
         let (pid, pending) = sys::start(plan, stdio, &self.sockets)?;
-        // The child has its own.
+        // The child has its own copies.
         self.sockets.clear();
         self.directory = None;
         (self.stdout, self.stderr) = (None, None);
@@ -141,10 +144,10 @@ impl SpawnRequest {
         }
     }
 
-    /// The environment for `execve`; `None`: that of drainit.
+    /// The environment for `execve`; `None`: drainit's own.
     fn environment(&self) -> Result<Option<Vec<CString>>, NulError> {
         let Some(env) = &self.env else { return Ok(None) };
-        // As a map, in which a later entry replaces an earlier one.
+        // In a map, a later entry replaces an earlier one.
         let last: BTreeMap<_, _> = env.iter().map(|(key, value)| (key, value)).collect();
         let entry = |(key, value): (&OsString, &OsString)| {
             [key.as_bytes(), b"=", value.as_bytes()].concat()
@@ -157,17 +160,17 @@ fn c_strings(words: impl Iterator<Item = Vec<u8>>) -> Result<Vec<CString>, NulEr
     words.map(CString::new).collect()
 }
 
-/// The exec of a process that was started, which may be under way.
+/// The exec of a process that was started. The exec may be under way.
 #[derive(Debug)]
 pub struct Exec {
     pending: PendingExec,
-    /// Without its descriptors.
+    /// The request, without its descriptors.
     request: Box<SpawnRequest>,
 }
 
 impl Exec {
-    /// Whether it has succeeded, or the process has ended before, such as by SIGKILL; `Err` gives
-    /// it back where neither is so.
+    /// Returns the outcome: whether the exec has succeeded, or the process has ended before it, for
+    /// example by SIGKILL. Returns `self` as an error if the outcome is not known yet.
     pub(crate) fn outcome(self) -> Result<Result<(), FailedExec>, Self> {
         match self.pending.outcome() {
             None => Err(self),
@@ -176,14 +179,14 @@ impl Exec {
         }
     }
 
-    /// Waits for the outcome. The future is independent of this.
+    /// Waits for the outcome. The future does not borrow `self`.
     pub(crate) fn watch(&self) -> io::Result<impl Future<Output = ()> + use<>> {
         let report = sys::watch(self.pending.report(), Interest::READABLE)?;
         Ok(async move { drop(report.readable().await) })
     }
 }
 
-/// A failed exec, whose process ends.
+/// A failed exec. Its process ends.
 #[derive(Debug)]
 pub struct FailedExec {
     request: Box<SpawnRequest>,
@@ -195,7 +198,7 @@ impl FailedExec {
         io::Error::from_raw_os_error(self.error)
     }
 
-    /// The cause, as far as the number of the kernel shows it.
+    /// The cause, as far as the error number of the kernel shows it.
     pub(crate) fn undiagnosed(&self) -> SpawnError {
         let path = self.request.command.first().map(PathBuf::from).unwrap_or_default();
         match Errno::from_raw(self.error) {
@@ -204,7 +207,7 @@ impl FailedExec {
         }
     }
 
-    /// Looks for the cause. Opens files, and so it may hang.
+    /// Looks for the cause. May hang, because it opens files.
     pub(crate) fn diagnose(&self) -> SpawnError {
         let request = &self.request;
         let Some(name) = request.command.first() else { return SpawnError::NoCommand };
@@ -231,7 +234,7 @@ impl FailedExec {
 /// Opens a working directory, as drainit's own user. May wait for a file system.
 ///
 /// # Errors
-/// Where it cannot be entered.
+/// Fails if the directory cannot be entered.
 pub(crate) fn open_directory(path: &Path) -> Result<File, SpawnError> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
     let opened =
@@ -242,14 +245,13 @@ pub(crate) fn open_directory(path: &Path) -> Result<File, SpawnError> {
     })
 }
 
-/// `/dev/null`, which is opened once; `None` where there is none.
+/// `/dev/null`, which is opened once; `None` if it does not exist.
 pub(crate) fn null() -> Option<&'static File> {
     static NULL: OnceLock<Option<File>> = OnceLock::new();
     NULL.get_or_init(|| OpenOptions::new().read(true).write(true).open("/dev/null").ok()).as_ref()
 }
 
-/// The error that changing to `user` would give, as far as drainit's own user and capabilities
-/// tell.
+/// The error that changing to `user` would give, judged by drainit's own user and capabilities.
 pub(crate) fn cannot_change_user(user: &User) -> Option<SpawnError> {
     let wanted = difference(user)?;
     let groups = if wanted.gid.is_some() || wanted.groups.is_some() { SET_GID } else { 0 };
@@ -257,18 +259,18 @@ pub(crate) fn cannot_change_user(user: &User) -> Option<SpawnError> {
     (!has_capabilities(groups | uid)).then(|| cannot_become(user, remedy()))
 }
 
-/// CAP_SETGID and CAP_SETUID (capabilities(7)). Root may have lost them.
+/// CAP_SETGID and CAP_SETUID (capabilities(7)). Even root may lack them.
 const SET_GID: u64 = 1 << 6;
 const SET_UID: u64 = 1 << 7;
 
-/// Whether the effective capabilities include these; true where that cannot be read.
+/// Whether the effective capabilities include the needed ones; true if drainit cannot read them.
 fn has_capabilities(needed: u64) -> bool {
     let effective = status_field(std::process::id().cast_signed(), "CapEff:");
     let effective = effective.and_then(|hex| u64::from_str_radix(&hex, 16).ok());
     effective.is_none_or(|bits| bits & needed == needed)
 }
 
-/// The changes to become `user`. `None` where drainit is that user already: then it keeps the
+/// The changes that make drainit `user`. `None` if drainit already is that user: then it keeps the
 /// groups of the container, such as Kubernetes' `fsGroup`.
 fn difference(user: &User) -> Option<sys::NewUser> {
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
@@ -305,7 +307,7 @@ mod tests {
     }
 
     impl SpawnRequest {
-        /// Starts it, and waits for its exec.
+        /// Starts the process, and waits for its exec.
         pub(crate) fn spawn(mut self) -> Result<Pid, SpawnError> {
             self.directory = self.working_dir.as_deref().map(open_directory).transpose()?;
             let (pid, mut exec) = self.start()?;
@@ -314,7 +316,8 @@ mod tests {
                     Ok(Ok(())) => return Ok(pid),
                     Ok(Err(failed)) => {
                         let error = failed.diagnose();
-                        // Nothing else of the test may reap it.
+                        // The failed process is reaped here, and nothing else of the test may reap
+                        // it.
                         while crate::os::reap::is_living_child(pid) {
                             std::thread::yield_now();
                         }
@@ -331,7 +334,7 @@ mod tests {
         }
     }
 
-    /// Runs it to its end; its output, and how it ended.
+    /// Runs the process to its end. Returns its output, and how it ended.
     fn run(mut request: SpawnRequest) -> (String, End) {
         let (mut read, write) = io::pipe().unwrap();
         request.stderr = Some(write.try_clone().unwrap().into());
@@ -409,7 +412,7 @@ mod tests {
                  CapPrm: 0000000000000000\nCapEff: 0000000000000000\nCapAmb: 0000000000000000\n"
             );
             assert!(as_user(10001, 0, &[]).contains("Groups: \n"));
-            // Already that user: the groups given to the container stay.
+            // The user is the same, so the groups of the container stay.
             assert!(as_user(0, 0, &[]).contains("Groups: 0 7 \n"));
 
             let nobody = nix::unistd::Uid::from_raw(65534);
@@ -424,8 +427,8 @@ mod tests {
 
     #[test]
     fn each_failure_names_a_cause() {
-        // A process that another thread starts meanwhile would hold the file open that is to be
-        // executed here.
+        // In a process of its own: a child that another test starts meanwhile would keep the file
+        // open for writing that is executed here.
         in_own_process("os::spawn::tests::each_failure_names_a_cause", || {
             in_own_process("os::spawn::tests::each_failure_names_a_cause", || {
                 let dir = TempDir::new();

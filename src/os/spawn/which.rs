@@ -8,11 +8,11 @@ use nix::unistd::AccessFlags;
 
 use crate::os::spawn::error::SpawnError;
 
-/// The search path without a `PATH`: that of musl, and a superset of that of glibc.
+/// The search path if `PATH` is not set: that of musl, which includes that of glibc.
 const DEFAULT_PATH: &str = "/usr/local/bin:/bin:/usr/bin";
 
-/// The files that `program` may be, in the order of the `path`. A relative one counts from the working
-/// directory of the child. A name with a slash is one file.
+/// The files that `program` may be, in the order of `path`. A relative file counts from the working
+/// directory of the child. A name with a slash is a file itself, and is not searched for.
 pub(super) fn candidates(program: &OsStr, path: Option<&OsStr>) -> Vec<PathBuf> {
     if program.as_bytes().contains(&b'/') {
         return vec![program.into()];
@@ -21,19 +21,19 @@ pub(super) fn candidates(program: &OsStr, path: Option<&OsStr>) -> Vec<PathBuf> 
     let directories = path.as_bytes().split(|byte| *byte == b':').filter(|_| !program.is_empty());
     directories
         .map(|directory| {
-            // An empty entry is the working directory, and the name must keep a slash.
+            // An empty entry means the working directory. `./` keeps a slash in the name.
             let directory = if directory.is_empty() { b"." } else { directory };
             Path::new(OsStr::from_bytes(directory)).join(program)
         })
         .collect()
 }
 
-/// Searches for `program` in the `path` and from the `working_dir` of the child. A relative result
-/// counts from that directory, too. A name with a slash is returned as it is; whether there is such
-/// a file is not checked.
+/// Searches for `program` in `path`, as seen from the `working_dir` of the child. A relative result
+/// also counts from that directory. A name with a slash is returned unchanged, even if there is no
+/// such file.
 ///
 /// # Errors
-/// Fails if no file has the name, or none of them may be executed.
+/// Fails if no file has the name, or if none of the files with the name may be executed.
 pub(crate) fn which(
     program: &OsStr,
     path: Option<&OsStr>,
@@ -88,14 +88,14 @@ mod tests {
 
     // holds: C51
     #[test]
-    fn a_name_with_a_slash_is_not_searched_for() {
+    fn name_with_a_slash_is_not_searched() {
         for name in ["./tool", "/bin/nothing", "bin/tool"] {
             assert_eq!(which(OsStr::new(name), None, None).unwrap(), Path::new(name));
         }
     }
 
     #[test]
-    fn without_a_path_the_usual_places_are_searched() {
+    fn default_path_is_searched_without_path() {
         which(OsStr::new("sh"), None, None).unwrap();
     }
 }

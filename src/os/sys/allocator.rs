@@ -5,17 +5,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::os::panic_hook::out_of_memory;
 
-/// The system's allocator. Where it has no memory left, all processes are stopped, instead of the
-/// abort that Rust makes of that: it tells nobody, and writes a core with all that drainit knows.
+/// The system's allocator. If it has no memory left, drainit stops all processes. Rust would abort,
+/// without a message and with a core file of all that drainit knows.
 ///
-/// From the first secret on, what is given back is overwritten: a secret passes through many
-/// buffers on its way to a process, and none of them must keep it.
+/// From the first secret on, freed memory is overwritten: a secret passes through many buffers on
+/// its way to a process, and no buffer may keep it.
 #[derive(Clone, Copy, Debug)]
 pub struct Allocator;
 
 static HAS_SECRETS: AtomicBool = AtomicBool::new(false);
 
-/// Overwrites what is given back from now on: a secret is to be read.
+/// Overwrites freed memory from now on. Call this before a secret is read.
 pub(crate) fn wipe_from_now_on() {
     HAS_SECRETS.store(true, Ordering::Relaxed);
 }
@@ -69,7 +69,7 @@ unsafe impl GlobalAlloc for Allocator {
     }
 }
 
-/// Overwrites memory, also where nothing reads it any more.
+/// Overwrites memory. The compiler cannot leave this out, although nothing reads the memory later.
 ///
 /// # Safety
 /// The memory is valid to write for this many bytes.

@@ -1,8 +1,8 @@
-//! Creates children, and what happens in them between fork and exec.
+//! Creates children, and prepares them between fork and exec.
 //!
-//! drainit does not wait for the exec of a child: the file system of its program may hang. drainit
-//! has other threads, whose locks a child inherits as they are, so what runs in it makes system
-//! calls only: no allocation, no lock, no panic.
+//! drainit does not wait for the exec of a child, because the file system of the program may hang.
+//! drainit has other threads, and a child inherits their locks in the state of the fork. Therefore
+//! the code that runs in the child makes system calls only: it does not allocate, lock or panic.
 
 use std::convert::Infallible;
 use std::ffi::{CStr, CString, c_char, c_int, c_long};
@@ -21,10 +21,11 @@ use crate::types::Signal;
 
 /// The first descriptor of a socket activation.
 const FIRST_SOCKET: RawFd = 3;
-/// The code of a child whose exec has failed. Nobody sees it: the error is reported.
+/// The exit code of a child whose exec has failed. It is never shown, because drainit reports the
+/// error instead.
 const FAILED: usize = 127;
 
-/// The user and groups that a child changes to; `None` keeps what it has.
+/// The user and groups that a child changes to; `None` means no change.
 #[derive(Debug, Default)]
 pub(crate) struct NewUser {
     pub(crate) groups: Option<Vec<Gid>>,
@@ -39,46 +40,47 @@ pub(crate) struct ChildLimit {
     pub(crate) hard: rlim_t,
 }
 
-/// Signals, group and session that a child starts with.
+/// The signals, group and session that a child starts with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ChildSetup {
     /// The blocked signals.
     pub(crate) mask: SignalSet,
-    /// The signals that get their default disposition; the others keep that of drainit.
+    /// The signals that get their default disposition. The others keep drainit's.
     pub(crate) defaults: SignalSet,
     pub(crate) place: Place,
-    /// The kernel kills it when drainit dies.
+    /// Whether the kernel kills the child when drainit dies.
     pub(crate) dies_with_us: bool,
-    /// It gets the descriptors of a socket activation: `LISTEN_PID` is its pid.
+    /// Whether the child gets the descriptors of a socket activation: `LISTEN_PID` is its pid.
     pub(crate) listens: bool,
 }
 
 /// The process group and session of a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// Those of drainit.
+    /// The group and session of drainit.
     Same,
-    /// It leads a group.
+    /// The child leads a group.
     Group,
-    /// It leads a group in the foreground of the terminal on stdin.
+    /// The child leads a group in the foreground of the terminal on stdin.
     Foreground,
-    /// It leads a session.
+    /// The child leads a session.
     Session,
-    /// It leads a session, whose controlling terminal is the one on stdin.
+    /// The child leads a session whose controlling terminal is the one on stdin.
     SessionWithTerminal,
 }
 
 /// Everything that a child needs for its exec.
 #[derive(Debug)]
 pub(crate) struct ChildPlan {
-    /// The program, or the files that the search in `PATH` may find, in its order.
+    /// The program, or the files that a search in `PATH` tries, in that order.
     pub(crate) programs: Vec<CString>,
     pub(crate) args: Vec<CString>,
-    /// `None`: that of drainit.
+    /// `None`: drainit's own environment.
     pub(crate) env: Option<Vec<CString>>,
-    /// `/bin/sh` runs a file that the kernel cannot execute (ENOEXEC), as execvp(3) has it.
+    /// Whether `/bin/sh` runs a file that the kernel cannot execute (ENOEXEC), as in execvp(3).
     pub(crate) runs_scripts: bool,
-    /// A directory, which is open until the child was created. `None`: that of drainit.
+    /// A directory that is open at least until the child is created. `None`: drainit's own
+    /// directory.
     pub(crate) working_dir: Option<RawFd>,
     pub(crate) user: Option<NewUser>,
     pub(crate) limits: Vec<ChildLimit>,
@@ -89,30 +91,31 @@ pub(crate) struct ChildPlan {
 /// The memory that a child uses until its exec.
 struct Child {
     plan: ChildPlan,
-    /// Descriptors 0, 1 and 2; `None`: those of drainit.
+    /// The descriptors 0, 1 and 2; `None`: drainit's own.
     stdio: [Option<RawFd>; 3],
-    /// Those from 3 on.
+    /// The descriptors from 3 on.
     sockets: Vec<RawFd>,
     programs: Vec<*const c_char>,
     argv: Vec<*const c_char>,
-    /// For `/bin/sh`, which finds the name of the script at 1; empty where there is none.
+    /// The arguments of `/bin/sh`, with room for the name of the script at index 1; empty without
+    /// `runs_scripts`.
     script: Vec<*const c_char>,
     envp: Vec<*const c_char>,
     /// `LISTEN_PID=` and room for any pid.
     listen_pid: Box<[u8; 24]>,
-    /// Gets the error of a failed exec, and is closed by one that succeeds.
+    /// The pipe that gets the error of a failed exec. A successful exec closes it.
     report: RawFd,
 }
 
-/// A child whose exec is under way, or was the last time that somebody looked.
+/// A child whose exec was still under way at the last check.
 #[derive(Debug)]
 pub(crate) struct PendingExec {
     report: Rc<OwnedFd>,
 }
 
 impl PendingExec {
-    /// Whether the exec has succeeded, or the child has ended before; `None` while neither is so.
-    /// The error of a failed one is returned only once.
+    /// Whether the exec has succeeded, or the child has ended before it; `None` if the exec is
+    /// still under way. The error of a failed exec is returned only once.
     pub(crate) fn outcome(&self) -> Option<Result<(), i32>> {
         let mut error = [0; size_of::<i32>()];
         match nix::unistd::read(&*self.report, &mut error) {
@@ -122,15 +125,15 @@ impl PendingExec {
         }
     }
 
-    /// It is readable once there is an outcome.
+    /// The descriptor is readable once there is an outcome.
     pub(crate) fn report(&self) -> Rc<OwnedFd> {
         Rc::clone(&self.report)
     }
 }
 
-/// Creates a child, and does not wait for its exec. If it is to lead a group, the group exists.
-/// `stdio` are its descriptors 0, 1 and 2, or `None` for those of drainit; none of them may be 0, 1
-/// or 2 here. `sockets` are those from 3 on.
+/// Creates a child, and does not wait for its exec. If the child is to lead a group, the group
+/// exists on return. `stdio` are its descriptors 0, 1 and 2, or `None` for drainit's own; drainit's
+/// numbers of them must be above 2. `sockets` become its descriptors from 3 on.
 pub(crate) fn start(
     plan: ChildPlan,
     stdio: [Option<BorrowedFd<'_>>; 3],
@@ -139,7 +142,7 @@ pub(crate) fn start(
     let (report, mut write) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
     let mut kept = Vec::new();
     if let (false, Ok(count)) = (sockets.is_empty(), RawFd::try_from(sockets.len())) {
-        // Not where a socket of the child comes to lie.
+        // Moves the descriptors out of the range that the sockets of the child will have.
         let above = FIRST_SOCKET.saturating_add(count);
         write = duplicate(&write, above)?;
         kept = sockets.iter().map(|socket| duplicate(socket, above)).collect::<io::Result<_>>()?;
@@ -154,7 +157,8 @@ pub(crate) fn start(
         ForkResult::Parent { child } => child,
     };
     if matches!(place, Place::Group | Place::Foreground) {
-        // As the child does itself: who is the first does not matter. It may have ended already.
+        // The child does this as well, and either of the two may be first. The child may have
+        // ended.
         let _ = nix::unistd::setpgid(pid, Pid::from_raw(0));
     }
     Ok((pid.as_raw(), PendingExec { report: Rc::new(report) }))
@@ -164,7 +168,7 @@ pub(crate) fn start(
 fn run(child: &mut Child) -> ! {
     let Err(error) = child.execute();
     let error = (&raw const error).addr();
-    // Nothing more can be done about an error.
+    // If the write fails, there is nothing to do about it.
     let _ = call(libc::SYS_write, [argument(child.report), error, size_of::<i32>(), 0, 0]);
     loop {
         let _ = call(libc::SYS_exit_group, [FAILED, 0, 0, 0, 0]);
@@ -195,7 +199,7 @@ impl Child {
         child
     }
 
-    /// Becomes the program. The error is that of the kernel.
+    /// Becomes the program. Returns the error number of the kernel.
     fn execute(&mut self) -> Result<Infallible, i32> {
         for (source, target) in self.stdio.iter().zip(0..) {
             if let Some(source) = *source {
@@ -205,7 +209,8 @@ impl Child {
         if let Some(directory) = self.plan.working_dir {
             call(libc::SYS_fchdir, [argument(directory), 0, 0, 0, 0])?;
         }
-        // Before the user: another one may not raise a limit.
+        // The limits are set before the user, because the new user may not be allowed to raise
+        // them.
         for ChildLimit { resource, soft, hard } in &self.plan.limits {
             let limit = libc::rlimit64 { rlim_cur: *soft, rlim_max: *hard };
             let limit = (&raw const limit).addr();
@@ -230,7 +235,7 @@ impl Child {
         Err(self.try_programs())
     }
 
-    /// Group, session, terminal and signals.
+    /// Sets the group, session, terminal and signals.
     fn set_up(&self) -> Result<(), i32> {
         let setup = &self.plan.setup;
         match setup.place {
@@ -238,8 +243,8 @@ impl Child {
             Place::Group | Place::Foreground => call(libc::SYS_setpgid, [0; 5])?,
             Place::Session | Place::SessionWithTerminal => call(libc::SYS_setsid, [0; 5])?,
         };
-        // Best effort: the child can run without the terminal. Everything is blocked still, TTOU
-        // too.
+        // Errors are ignored, because the child can run without the terminal. All signals, also
+        // SIGTTOU, are still blocked.
         let stdin = argument(libc::STDIN_FILENO);
         if setup.place == Place::Foreground {
             let group: i32 = call(libc::SYS_getpid, [0; 5])?.try_into().unwrap_or(0);
@@ -253,8 +258,9 @@ impl Child {
             call(libc::SYS_prctl, [option, argument(signal), 0, 0, 0])?;
         }
         for number in (1..=64).filter(|number| setup.defaults >> (number - 1) & 1 == 1) {
-            // The kernel's structure has no more than four words, and all zeroes is the default.
-            // The C library would refuse its own signals. The kernel refuses SIGKILL and SIGSTOP.
+            // The kernel's structure has at most four words, and all zeroes mean the default. The C
+            // library would refuse the signals that it reserves. The kernel refuses SIGKILL and
+            // SIGSTOP.
             static DEFAULT: [u64; 4] = [0; 4];
             let (default, length) = (DEFAULT.as_ptr().addr(), size_of::<SignalSet>());
             let _ = call(libc::SYS_rt_sigaction, [number, default, 0, length, 0]);
@@ -262,7 +268,7 @@ impl Child {
         Ok(())
     }
 
-    /// Executes the first program that there is, as execvp(3) does.
+    /// Executes the first program that exists, as execvp(3) does.
     fn try_programs(&mut self) -> i32 {
         let envp = match &self.plan.env {
             Some(_) => self.envp.as_ptr().addr(),
@@ -297,10 +303,10 @@ unsafe extern "C" {
     static environ: *const *mut c_char;
 }
 
-/// Changes the user. Groups come first: without the user id of root they cannot be changed.
+/// Changes the user. The groups are changed first, because only root may change them.
 fn become_user(user: &NewUser) -> Result<(), i32> {
     if let Some(groups) = &user.groups {
-        // A Gid is no more than its number.
+        // A `Gid` has the same layout as its number.
         call(libc::SYS_setgroups, [groups.len(), groups.as_ptr().addr(), 0, 0, 0])?;
     }
     if let Some(gid) = user.gid {
@@ -314,7 +320,7 @@ fn become_user(user: &NewUser) -> Result<(), i32> {
     Ok(())
 }
 
-/// Writes `LISTEN_PID=` and the number, which ends with a NUL.
+/// Writes `LISTEN_PID=` and the number, with a NUL at the end.
 fn name_pid(text: &mut [u8; 24], pid: usize) {
     const NAME: &[u8] = b"LISTEN_PID=";
     let mut digits = [0; 12];
@@ -333,18 +339,18 @@ fn name_pid(text: &mut [u8; 24], pid: usize) {
     }
 }
 
-/// The array of pointers for `execve`.
+/// The array of pointers for `execve`, with a null pointer at the end.
 fn pointers(words: &[CString]) -> Vec<*const c_char> {
     words.iter().map(|word| word.as_ptr()).chain([ptr::null()]).collect()
 }
 
-/// A number that is not negative, as an argument of a system call.
+/// Converts a number that is not negative to an argument of a system call.
 const fn argument(number: c_int) -> usize {
     number as usize
 }
 
-/// A system call. The error is its number. Every address among the arguments must be valid for that
-/// call.
+/// Makes a system call, and returns its error number on failure. Every address among the arguments
+/// must be valid for that call.
 fn call(number: c_long, arguments: [usize; 5]) -> Result<usize, i32> {
     let [a, b, c, d, e] = arguments;
     // SAFETY: the callers are above; the kernel reads and writes what their arguments point to,

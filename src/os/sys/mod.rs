@@ -1,6 +1,6 @@
-//! The only module with `unsafe`: system calls that neither std nor nix offers, or only without
-//! real-time signals. Each function is memory safe; its effect on other processes is up to the
-//! caller.
+//! The only module with `unsafe`: system calls that neither std nor nix offers, or that they offer
+//! without real-time signals. Each function is memory safe; the caller is responsible for its
+//! effect on other processes.
 
 #![allow(unsafe_code)]
 
@@ -30,9 +30,9 @@ fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
-/// `waitpid(-1, WNOHANG)`: a child that has ended, or `None` where all children still run. No
-/// children at all is `ECHILD`. nix's own fails with `EINVAL` on a child that a real-time signal
-/// ended, after the kernel has dropped it.
+/// `waitpid(-1, WNOHANG)`: a child that has ended, or `None` if all children still run; `ECHILD` if
+/// there is no child. The function of nix fails with `EINVAL` if a real-time signal has ended the
+/// child, and its end is lost then.
 pub(crate) fn wait_any() -> io::Result<Option<(i32, ExitStatus)>> {
     let mut raw = 0;
     // SAFETY: `raw` is a valid, writable c_int for the duration of the call.
@@ -84,14 +84,14 @@ pub(crate) fn close_on_exec_from(first: u32) -> io::Result<()> {
     checked(libc::c_int::try_from(result).unwrap_or(-1)).map(drop)
 }
 
-/// Marks one descriptor close-on-exec; `EBADF` where it is not open.
+/// Marks one descriptor close-on-exec; `EBADF` if it is not open.
 pub(crate) fn close_on_exec(fd: RawFd) -> io::Result<()> {
     // SAFETY: takes three integers; the descriptor stays open. FD_CLOEXEC is the only flag there
     // is.
     checked(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) }).map(drop)
 }
 
-/// Restores the default disposition of an ignored signal. Returns `false` where it was not ignored.
+/// Restores the default disposition of an ignored signal. Returns `false` if it was not ignored.
 pub(crate) fn stop_ignoring(signal: i32) -> io::Result<bool> {
     // SAFETY: all zeroes is a valid sigaction: SIG_DFL, an empty mask, no flags.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
@@ -127,7 +127,7 @@ pub(crate) fn raise(signal: Signal) -> io::Result<()> {
     checked(libc::c_int::try_from(result).unwrap_or(-1)).map(drop)
 }
 
-/// Ignores a signal, as a careless parent may.
+/// Ignores a signal, as a careless parent might.
 #[cfg(test)]
 pub(crate) fn ignore(signal: i32) -> io::Result<()> {
     // SAFETY: ignoring a signal runs no code of ours.
@@ -146,14 +146,14 @@ pub(crate) fn watch<D: AsRawFd + Borrow<OwnedFd>>(
     Ok(watched?)
 }
 
-/// The kernel's set of signals: bit `n - 1` is signal `n`. The calls of the C libraries exclude
-/// their own signals (32, 33 and under musl 34); those here do not.
+/// The kernel's set of signals: bit `n - 1` is signal `n`. The functions of the C libraries leave
+/// out the signals that they reserve (32, 33 and under musl 34); the functions here do not.
 pub(crate) type SignalSet = u64;
 
 /// `sizeof(sigset_t)` of the kernel.
 const SET_BYTES: usize = size_of::<SignalSet>();
 
-/// Replaces the mask of blocked signals of the calling thread, and returns the one before.
+/// Replaces the signal mask of the calling thread, and returns the old mask.
 pub(crate) fn set_mask(mask: SignalSet) -> io::Result<SignalSet> {
     let mut before: SignalSet = 0;
     // SAFETY: both sets are valid for the duration of the call, and as long as the last argument
@@ -178,7 +178,8 @@ fn is_sent(code: i32) -> bool {
     matches!(code, libc::SI_USER | libc::SI_TKILL | libc::SI_QUEUE)
 }
 
-/// Duplicates a descriptor to the lowest free number that is not below `least`, closed at an exec.
+/// Duplicates a descriptor to the lowest free number from `least` on. The duplicate is
+/// close-on-exec.
 pub(crate) fn duplicate(descriptor: &impl AsRawFd, least: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: takes integers.
     let fd = unsafe { libc::fcntl(descriptor.as_raw_fd(), libc::F_DUPFD_CLOEXEC, least) };
@@ -187,7 +188,7 @@ pub(crate) fn duplicate(descriptor: &impl AsRawFd, least: RawFd) -> io::Result<O
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// A descriptor that is readable while a signal in `set` is pending. They must be blocked.
+/// A descriptor that is readable while a signal of `set` is pending. These signals must be blocked.
 pub(crate) fn signal_fd(set: SignalSet) -> io::Result<OwnedFd> {
     const NONE_YET: RawFd = -1;
     let flags = libc::SFD_NONBLOCK | libc::SFD_CLOEXEC;
@@ -199,7 +200,7 @@ pub(crate) fn signal_fd(set: SignalSet) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Takes the next signal from a descriptor of [`signal_fd`]; `None` where none is pending.
+/// Takes the next signal from a descriptor of [`signal_fd`]; `None` if no signal is pending.
 pub(crate) fn read_signal(descriptor: impl AsFd) -> io::Result<Option<Arrived>> {
     let mut info = MaybeUninit::<libc::signalfd_siginfo>::zeroed();
     let length = size_of::<libc::signalfd_siginfo>();
@@ -220,7 +221,7 @@ pub(crate) fn read_signal(descriptor: impl AsFd) -> io::Result<Option<Arrived>> 
     }
 }
 
-/// Waits for a signal in `set` and takes it; `None` when `timeout` is over. They must be blocked.
+/// Waits for a signal of `set` and takes it; `None` after `timeout`. These signals must be blocked.
 pub(crate) fn wait_signal(
     set: SignalSet,
     timeout: Option<Duration>,
@@ -250,14 +251,14 @@ pub(crate) fn wait_signal(
     }
 }
 
-/// Asks the kernel for a signal when our parent dies. nix does not support real-time signals.
+/// Asks the kernel for a signal when drainit's parent dies. nix does not support real-time signals.
 pub(crate) fn set_parent_death_signal(signal: Signal) -> io::Result<()> {
     // SAFETY: takes integers and no memory of ours.
     checked(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal.number()) }).map(drop)
 }
 
-/// Gives up the controlling terminal, which must be on stdin. The whole session of a session leader
-/// loses it.
+/// Gives up the controlling terminal, which must be on stdin. If drainit leads its session, the
+/// whole session loses the terminal.
 pub(crate) fn detach_terminal() -> io::Result<()> {
     // SAFETY: takes two integers.
     checked(unsafe { libc::ioctl(libc::STDIN_FILENO, libc::TIOCNOTTY) }).map(drop)
@@ -272,7 +273,8 @@ pub(crate) fn describe(signal: Signal) -> String {
     text.map_or_else(|| number.to_string(), |text| text.to_string_lossy().into_owned())
 }
 
-/// Exits at once, without destructors, handlers, or waiting for threads that block in a write.
+/// Exits at once: runs no destructors or exit handlers, and does not wait for threads that block in
+/// a write.
 pub(crate) fn exit_now(code: u8) -> ! {
     // SAFETY: `_exit` takes any number and does not return.
     unsafe { libc::_exit(i32::from(code)) }
