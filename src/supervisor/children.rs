@@ -11,8 +11,9 @@ use crate::types::End;
 
 /// The children, each with its role.
 ///
-/// Spawning and entering are one step on one thread, so no child is reaped before it is known. A
-/// reaped pid that is not in here is an orphan that drainit inherited.
+/// A start and its entry here are one step on one thread, so that drainit knows every child before
+/// it is reaped. A reaped pid that is not in this table belongs to an orphan that drainit
+/// inherited.
 #[derive(Debug, Default)]
 pub(crate) struct Children {
     children: BTreeMap<Pid, Child>,
@@ -21,14 +22,14 @@ pub(crate) struct Children {
 #[derive(Debug)]
 struct Child {
     role: Role,
-    /// `None` where its exec has succeeded, as far as that was asked for.
+    /// `None` once drainit has seen that the exec has succeeded.
     exec: Option<Result<Exec, FailedExec>>,
-    /// Since its start drainit has had no other one.
+    /// Whether drainit has had no other child since this one started.
     is_only: bool,
 }
 
 impl Child {
-    /// Whether its exec is over.
+    /// Checks the exec, and returns whether it is over.
     fn settle(&mut self) -> bool {
         if let Some(Ok(exec)) = self.exec.take_if(|exec| exec.is_ok()) {
             self.exec = match exec.outcome() {
@@ -41,32 +42,32 @@ impl Child {
     }
 }
 
-/// A reaped child, no longer in the table: its pid may be reused.
+/// A reaped child, which is no longer in the table because the kernel may reuse its pid.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) pid: Pid,
     pub(crate) end: End,
     /// `None` for an orphan.
     pub(crate) role: Option<Role>,
-    /// It has ended because its exec has failed.
+    /// The failed exec, if the child has ended because of that.
     pub(crate) failed: Option<FailedExec>,
-    /// drainit had no other child with a role while this one lived.
+    /// Whether drainit had no other child with a role while this child lived.
     pub(crate) was_only: bool,
 }
 
 /// The children that remain after a batch was reaped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rest {
-    /// More of them may have ended.
+    /// More children may have ended.
     More,
-    /// All of them run.
+    /// All children run.
     Running,
     /// There are no children.
     None,
 }
 
 impl Children {
-    /// Starts a process and enters it with its role. Its exec may be under way.
+    /// Starts a process and enters it with its role. Does not wait for its exec.
     pub(crate) fn start(&mut self, request: SpawnRequest, role: Role) -> Result<Pid, SpawnError> {
         let (pid, exec) = request.start()?;
         let is_only = self.children.is_empty();
@@ -78,8 +79,8 @@ impl Children {
         Ok(pid)
     }
 
-    /// Waits for the end of the exec of a child that was just started. The future is independent of
-    /// this.
+    /// Returns a future that waits for the end of the exec of a child that was just started. The
+    /// future does not borrow `self`.
     pub(crate) fn exec_over(&self, pid: Pid) -> io::Result<impl Future<Output = ()> + use<>> {
         match self.children.get(&pid).and_then(|child| child.exec.as_ref()) {
             Some(Ok(exec)) => exec.watch(),
@@ -93,8 +94,8 @@ impl Children {
         child.is_some_and(|child| child.settle() && child.exec.is_none())
     }
 
-    /// Reaps at most `max` children that have ended, and removes each at that moment: the kernel
-    /// may give its pid to the next process while the ends of this batch are handled.
+    /// Reaps at most `max` children that have ended. Removes each child from the table at once,
+    /// because the kernel may give its pid to a new process while these ends are handled.
     pub(crate) fn reap(&mut self, max: usize) -> io::Result<(Vec<Ended>, Rest)> {
         let mut ended = Vec::new();
         while ended.len() < max {
@@ -183,7 +184,7 @@ mod tests {
                 .map(|number| {
                     let pid =
                         children.start(request("true"), Role::Process(ProcessId(number))).unwrap();
-                    // Ended, and not reaped.
+                    // The children have ended and are not reaped.
                     while crate::os::reap::is_living_child(pid) {
                         std::thread::yield_now();
                     }
@@ -196,7 +197,7 @@ mod tests {
                 assert!(children.role(one.pid).is_none());
                 pids.retain(|pid| *pid != one.pid);
             }
-            // The third still has its pid.
+            // The third child still has its pid.
             assert!(children.children.keys().eq(&pids));
             assert_eq!(children.reap(2).unwrap().1, Rest::None);
         });

@@ -1,8 +1,8 @@
-//! Joins the core and the kernel: events go into the machine, its actions are carried out.
+//! Joins the core and the kernel: gives events to the machine, and carries out its actions.
 //!
-//! Everything runs on one thread, so spawning, bookkeeping and reaping cannot overtake each other.
-//! Whatever may take time (probes, drains, logs) is a local task that sends an event when it is
-//! done.
+//! Everything runs on one thread, so that starting, bookkeeping and reaping cannot overtake each
+//! other. Work that may take time (probes, drains, logs) is a local task that sends an event when
+//! it is done.
 
 mod reload;
 
@@ -36,14 +36,14 @@ use crate::supervisor::message::{Message, Role};
 use crate::supervisor::status::StatusBoard;
 use crate::types::{ProcessId, Signal, Time};
 
-/// A limit is seen this late only when drainit was stopped or had no processor time.
+/// drainit notices a due limit this late only if it was stopped or had no processor time.
 const LATE: Duration = Duration::from_millis(50);
-/// The turns that local tasks get before something that they should precede. In each, a part of
-/// them runs.
+/// The number of turns that local tasks get before something that they should precede. Each turn
+/// runs only some of the tasks.
 const TURNS: usize = 16;
 
-/// A terminal or its shell sends these, and nobody expects an effect. Without a terminal one may be
-/// the image's STOPSIGNAL, such as WINCH.
+/// Signals that a terminal or its shell sends, and from which nobody expects an effect. Without a
+/// terminal, such a signal may be the image's STOPSIGNAL, for example SIGWINCH.
 const OF_A_TERMINAL: [Signal; 4] = [Signal::TSTP, Signal::TTIN, Signal::TTOU, Signal::WINCH];
 
 /// Lets local tasks do what they can do without waiting.
@@ -63,9 +63,9 @@ pub(crate) struct EventLoop {
     wakes_at: Option<Time>,
     receiver: UnboundedReceiver<Message>,
     reload_signal: Option<Signal>,
-    /// Events that the actions of a step caused at once.
+    /// Events that the actions of a step have caused directly.
     queue: VecDeque<Event>,
-    /// A child may have ended that is not reaped yet.
+    /// Whether a child may have ended that is not reaped yet.
     has_ended: bool,
     exit: Option<u8>,
 }
@@ -88,7 +88,7 @@ impl EventLoop {
             receiver,
             reload_signal: None,
             queue: VecDeque::new(),
-            // A program that exec'd drainit may have left children.
+            // A program that has exec'd drainit may have left children.
             has_ended: true,
             exit: None,
         };
@@ -105,7 +105,7 @@ impl EventLoop {
 
     /// Runs until the core decides to exit, and returns its exit code.
     pub(crate) async fn run(&mut self, began: Time) -> io::Result<u8> {
-        // The signals that have arrived come first, so that nothing starts after a stop signal.
+        // Signals that have arrived are handled first, so that nothing starts after a stop signal.
         self.take_pending(began)?;
         self.step(Event::Start)?;
         loop {
@@ -122,13 +122,13 @@ impl EventLoop {
         self.received(pending, at)
     }
 
-    /// Whether a stop signal is pending that the core does not know yet: a step may start thousands
-    /// of processes.
+    /// Whether a stop signal is pending that the core does not know yet. This is checked during a
+    /// step, because a step may start thousands of processes.
     fn stop_is_pending(&self) -> bool {
         sys::pending_signals() & self.stop_signals != 0
     }
 
-    /// Begins the starts that waited for others, unless a stop signal has arrived.
+    /// Begins the starts that were waiting for other starts, unless a stop signal has arrived.
     fn start_next(&mut self) -> io::Result<()> {
         while !self.stop_is_pending()
             && let Some(process) = self.executor.next_start()
@@ -157,12 +157,12 @@ impl EventLoop {
             }
             Some(message) = self.receiver.recv() => self.message(message)?,
         }
-        // Only when needed: waitid(2) searches all children for one that has ended. During the
-        // sweep it also reports when there are none left.
+        // Only when needed, because waitid(2) searches all children for one that has ended. During
+        // the sweep, reaping also shows that no child is left.
         if std::mem::take(&mut self.has_ended) || self.executor.is_sweeping() {
             self.reap()?;
         }
-        // Another reap was asked for meanwhile.
+        // Something has asked for another reap in the meantime.
         if self.has_ended {
             self.executor.wake_loop();
         }
@@ -171,8 +171,8 @@ impl EventLoop {
         Ok(())
     }
 
-    /// When a limit is due, what has happened before it and is not seen yet still counts: ends, and
-    /// if drainit itself did not run for a while, what the processes said meanwhile.
+    /// Handles, before a due limit, what happened before it: the ends of children, and if drainit
+    /// itself did not run for a while, the messages of processes.
     async fn catch_up(&mut self) -> io::Result<()> {
         self.take_pending(clock::now())?;
         self.reap()?;
@@ -184,7 +184,7 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Handles the messages that wait.
+    /// Handles the messages that are waiting.
     fn messages(&mut self) -> io::Result<()> {
         while let Ok(message) = self.receiver.try_recv() {
             self.message(message)?;
@@ -193,13 +193,14 @@ impl EventLoop {
     }
 
     fn message(&mut self, message: Message) -> io::Result<()> {
-        // A process that starts, or a reload that changes the meaning of signals, comes after it.
+        // A pending stop signal is handled before the message, which may start a process or change
+        // the meaning of signals.
         if self.stop_is_pending() {
             self.take_pending(clock::now())?;
         }
         match message {
             Message::Wake => self.has_ended = true,
-            Message::Reload { reply } => self.reload_asked(reply),
+            Message::Reload { reply } => self.reload_requested(reply),
             Message::PlanReload { reply } => self.executor.reloads.begin_plan(reply),
             Message::Reading => self.reads_config(),
             Message::Prepared(candidate) => self.prepared(*candidate)?,
@@ -219,10 +220,11 @@ impl EventLoop {
         Ok(())
     }
 
-    /// A watched file was seen.
+    /// Handles a report about a watched file.
     fn file(&mut self, name: &str, watch: &Watch, seen: Seen) -> io::Result<()> {
         if seen == Seen::Changed {
-            // Others may watch the same file, and follow this process.
+            // Other processes may watch the same file and follow this process, so all files are
+            // looked at.
             drop(self.executor.file_watches.look(&|_| true));
         }
         if watch.action == WatchAction::Reload {
@@ -240,8 +242,9 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Whether a signal is a stop signal, or forwarded to a process of which this holds. The slots
-    /// say so: a reload that was taken back leaves another config.
+    /// Whether a signal is a stop signal, or is forwarded to a process for whose lifecycle `holds`
+    /// is true. The slots are asked and not the config, because a reload that was rolled back
+    /// leaves another config behind.
     fn is_for(&self, signal: Signal, holds: impl Fn(Lifecycle) -> bool) -> bool {
         let machine = self.status_board.machine.borrow();
         let state = machine.state();
@@ -251,12 +254,13 @@ impl EventLoop {
         self.stop_signals & only(signal) != 0 || state.spec.ids().any(gets_it)
     }
 
-    /// Whether a signal without effect is worth a warning. CONT has continued drainit.
+    /// Whether a signal without effect is worth a warning. SIGCONT has an effect: it continues
+    /// drainit.
     fn is_missed(signal: Signal) -> bool {
         signal != Signal::CONT && !(OF_A_TERMINAL.contains(&signal) && terminal::is_there())
     }
 
-    /// Handles signals that were read together, and those that arrive while the first stop signal
+    /// Handles signals that were read together, and signals that arrive while the first stop signal
     /// is handled.
     fn received(&mut self, received: Vec<ReceivedSignal>, at: Time) -> io::Result<()> {
         let mut received = VecDeque::from(received);
@@ -299,8 +303,8 @@ impl EventLoop {
         }
         let has_effect = self.is_for(received.signal, Lifecycle::is_alive);
         self.step_at(at, Event::Signal(received.signal))?;
-        // Ctrl-Z stops the job of the terminal. A TSTP sent by a process belongs to the children
-        // that it is forwarded to, if there are any.
+        // Ctrl-Z stops the job of the terminal, and drainit with it. A SIGTSTP that a process sent
+        // is for the children to which it is forwarded, if there are any.
         if received.signal == Signal::TSTP
             && (received.sender.is_none() || !self.is_for(Signal::TSTP, |_| true))
         {
@@ -316,25 +320,26 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Whether a process has ended that is not to end like this.
+    /// Whether the ended child is a process that has failed.
     fn has_failed(&self, ended: &Ended) -> bool {
         let machine = self.status_board.machine.borrow();
         matches!(ended.role, Some(Role::Process(process))
             if !machine.state().process(process).is_success(ended.end))
     }
 
-    /// Reaps children, known ones and orphans.
+    /// Reaps children that have ended, both known children and orphans.
     fn reap(&mut self) -> io::Result<()> {
         let (mut ended, rest) = self.executor.reap(REAP_AT_ONCE)?;
-        // Nobody knows in which order they ended. Where one ends because of another, a failure is
-        // the more probable reason.
+        // The order in which they ended is unknown. Failures come first, because they probably
+        // caused the other ends.
         ended.sort_by_key(|one| !self.has_failed(one));
         if rest == Rest::More {
-            // Their SIGCHLD may have been consumed already.
+            // Their SIGCHLD may already have been consumed.
             self.executor.wake_loop();
         }
-        // Before the core decides anything: the id of a group that is gone may be reused from now
-        // on. After the reaping: members that ended together with their leader do not outlive it.
+        // Checked before the core decides anything, because the kernel may reuse the id of an empty
+        // group from now on. Checked after the reaping, because members that ended together with
+        // their leader do not outlive it.
         let gone = self.executor.groups_gone();
         let remains: Vec<_> = ended.iter().map(|one| self.executor.leaves_a_group(one)).collect();
         for one in &ended {
@@ -343,13 +348,13 @@ impl EventLoop {
             }
         }
         let has_words = self.executor.last_words(&ended);
-        // The words of a process come before its end.
+        // The messages of a process are handled before its end.
         if has_words {
             self.messages()?;
         }
         for one in &ended {
             if let Some(Role::Process(process)) = one.role {
-                // Before it is started again.
+                // Looked at before the process is started again.
                 drop(self.executor.look(process));
             }
         }
@@ -372,14 +377,14 @@ impl EventLoop {
         self.step_at(clock::now(), event)
     }
 
-    /// As [`Self::step`], for an event of this time, or of the last step's if that was later.
+    /// As [`Self::step`], for an event at `at`, or at the time of the last step if that is later.
     fn step_at(&mut self, at: Time, event: Event) -> io::Result<()> {
         let mut now = at.max(self.status_board.machine.borrow().state().now);
         self.queue.push_back(event);
         while let Some(event) = self.queue.pop_front() {
             let mut machine = self.status_board.machine.borrow_mut();
-            // A limit that is due takes effect in a tick, which comes next. It may have become due
-            // while the event before was handled: a step may start thousands of processes.
+            // A due limit takes effect in a tick, which comes next. It may have become due during
+            // the event before, because a step may start thousands of processes.
             let is_due = machine.next_wakeup().is_some_and(|due| due <= now);
             let is_early = is_due && event != Event::Tick;
             let actions = match is_early {
@@ -412,7 +417,7 @@ impl EventLoop {
             Action::Adopt { slot, from } => self.executor.adopt(now, slot, from),
             Action::Redefine { slot, config } => self.executor.redefine(slot, config),
             Action::CheckCondition(process) => self.queue.extend(self.executor.condition(process)),
-            // The shutdown that follows gives it up.
+            // The shutdown that follows gives up this start.
             Action::Spawn(_) | Action::RunHook(HookId { stage: Stage::PreStart, .. })
                 if self.stop_is_pending() => {}
             Action::Spawn(process) => self.queue.extend(self.executor.spawn(process)),

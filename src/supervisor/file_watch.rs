@@ -1,7 +1,7 @@
-//! Watches the files of `watch`: one task for each, which tells the event loop at once when a file
-//! is seen to change, and once it is quiet whether its content is new.
+//! Watches the files of `watch`, with one task for each file. The task tells the event loop at once
+//! when a file changes, and after the file has been quiet for a second, whether its content is new.
 //!
-//! A path where nothing is has no content, so what is removed changes nothing until it is back.
+//! A missing file has no content, so its removal is not new content.
 
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
@@ -20,27 +20,27 @@ use crate::os::fingerprint::{Content, Fingerprint, Followed, Look};
 use crate::supervisor::message::{Message, MessageSender};
 use crate::types::{harmless, human};
 
-/// The pause before the next try where there was no thread to look on.
+/// The pause before the next try if there was no thread for a look.
 const NO_THREAD: Duration = Duration::from_secs(1);
-/// A start waits at most this long for a look at the files before it.
+/// The longest time that a start waits for a look at the files.
 const LONGEST_LOOK: Duration = Duration::from_secs(1);
 
 /// One watched path.
 struct FileWatch {
-    /// The process.
+    /// The name of the process.
     name: String,
     watch: Watch,
     looks: UnboundedReceiver<Look>,
     shared: Rc<Shared>,
-    /// The content that the process knows, or will know from its start.
+    /// The content that the process has read, or will read at its start.
     known: Option<Fingerprint>,
-    /// The path that could not be read the last time, and why; reported once.
+    /// The path that could not be read at the last look, and the reason. Each is reported once.
     error: Option<(PathBuf, String)>,
 }
 
-/// The part of a path's task that it shares with [`FileWatches`].
+/// The state that the task of a path shares with [`FileWatches`].
 struct Shared {
-    /// Asks for a look now.
+    /// Requests a look now.
     asks: RefCell<std::sync::mpsc::SyncSender<fingerprint::Asked>>,
     state: Cell<State>,
 }
@@ -48,19 +48,19 @@ struct Shared {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Quiet,
-    /// It was seen to change, and its content is not known yet.
+    /// The file has changed, and its new content is not known yet.
     Changed,
-    /// It was seen to change, and was read since, by a start or a reload, nobody knows with which
-    /// content.
+    /// The file has changed, and a start or a reload has read it since. It is not known which
+    /// content was read.
     Read,
 }
 
-/// A fact that was seen about a watched file.
+/// A report about a watched file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
-    /// It is no longer as it was.
+    /// The file has changed.
     Changed,
-    /// It is not written any more. `is_new`: it has other content.
+    /// The file is no longer being written. `is_new`: its content is new.
     Quiet { is_new: bool },
 }
 
@@ -78,7 +78,7 @@ struct Task {
     shared: Rc<Shared>,
 }
 
-/// Returns the files that are watched for a process.
+/// Returns the watched files of a process.
 pub(crate) fn watched(process: &Process) -> impl Iterator<Item = Watched> + use<> {
     let watches = match process.only_if {
         Some(OnlyIf::Never) => Vec::new(),
@@ -89,8 +89,8 @@ pub(crate) fn watched(process: &Process) -> impl Iterator<Item = Watched> + use<
 }
 
 impl FileWatches {
-    /// Begins to watch files, and returns when it is known what they hold, so that no later change
-    /// is missed.
+    /// Begins to watch files. Returns when their content is known, so that no later change is
+    /// missed.
     pub(crate) async fn begin(wanted: Vec<Watched>, sender: &MessageSender) -> Self {
         let mut watches = Vec::new();
         for (name, watch) in wanted {
@@ -102,7 +102,7 @@ impl FileWatches {
         let until = Instant::now() + LONGEST_LOOK;
         let mut tasks = Vec::with_capacity(watches.len());
         for mut watch in watches {
-            // A look that takes longer, or fails, finds a change when it succeeds.
+            // A look that takes longer, or fails, reports a change when it succeeds.
             match timeout_at(until, watch.looks.recv()).await {
                 Ok(Some(Look::Quiet(content))) => {
                     watch.is_new(content);
@@ -123,8 +123,8 @@ impl FileWatches {
         Self { tasks }
     }
 
-    /// Looks at the files of which this holds, now. Changes are reported before the future ends,
-    /// unless a file system hangs; it need not be awaited.
+    /// Requests a look now at the files for which `which` is true. Changes are reported before the
+    /// future ends, unless a file system hangs. The caller need not await it.
     pub(crate) fn look(
         &self,
         which: &dyn Fn(&Watched) -> bool,
@@ -132,7 +132,7 @@ impl FileWatches {
         let (asked, mut answers) = mpsc::channel(1);
         for (watched, task) in &self.tasks {
             if task.shared.state.get() != State::Changed && which(watched) {
-                // Without a thread, or where it hangs, there is no look.
+                // Fails if there is no thread, or if it hangs. Then there is no look.
                 let _ = task.shared.asks.borrow().try_send(asked.clone());
             }
         }
@@ -142,7 +142,7 @@ impl FileWatches {
         }
     }
 
-    /// The files of which this holds are read from now on, at a start or a reload.
+    /// Notes that a start or a reload now reads the files for which `which` is true.
     pub(crate) fn are_read(&self, which: impl Fn(&Watched) -> bool) {
         for (watched, task) in &self.tasks {
             if task.shared.state.get() == State::Changed && which(watched) {
@@ -155,12 +155,12 @@ impl FileWatches {
         self.tasks.append(&mut others.tasks);
     }
 
-    /// Ends all others.
+    /// Ends the watches that are not in `wanted`.
     pub(crate) fn keep(&mut self, wanted: &[Watched]) {
         self.tasks.retain(|(known, _)| wanted.contains(known));
     }
 
-    /// Returns everything that is watched.
+    /// Returns all watched files.
     pub(crate) fn all(&self) -> Vec<Watched> {
         self.tasks.iter().map(|(watched, _)| watched.clone()).collect()
     }
@@ -173,17 +173,18 @@ impl FileWatch {
                 Some(Look::Changed) => (self.becomes(State::Changed), Seen::Changed),
                 Some(Look::Quiet(content)) => {
                     let before = self.becomes(State::Quiet);
-                    // A later change than the one that a reload has read is seen itself.
+                    // A reload has read the file. A change after that is reported as a change of
+                    // its own.
                     let is_read = before == State::Read && self.watch.action == WatchAction::Reload;
                     (before, Seen::Quiet { is_new: self.is_new(content) && !is_read })
                 }
-                // After what the look has shown.
+                // The answer follows the results of the look.
                 Some(Look::Answer(answer)) => {
                     drop(answer);
                     continue;
                 }
                 None => {
-                    // There was no thread to look on.
+                    // There was no thread for the look.
                     sleep(NO_THREAD).await;
                     let Followed { looks, asks } = fingerprint::follow(self.watch.path.clone());
                     self.looks = looks;
@@ -192,14 +193,15 @@ impl FileWatch {
                 }
             };
             let unseen = match seen {
-                // It could not be read before, or there was nobody to look.
+                // The file could not be read before, or there was no thread, so its change was not
+                // reported.
                 Seen::Quiet { is_new: true } if before == State::Quiet => Some(Seen::Changed),
                 Seen::Quiet { is_new: false } if before == State::Quiet => continue,
                 _ => None,
             };
             for seen in unseen.into_iter().chain([seen]) {
                 let (name, watch) = (self.name.clone(), self.watch.clone());
-                // Fails only when the event loop has ended.
+                // Fails only if the event loop has ended.
                 if sender.send(Message::File { name, watch, seen }).is_err() {
                     return;
                 }
@@ -207,7 +209,7 @@ impl FileWatch {
         }
     }
 
-    /// Returns the state before.
+    /// Sets the state, and returns the old state.
     fn becomes(&mut self, state: State) -> State {
         let before = self.shared.state.replace(state);
         if before == State::Read {
@@ -216,7 +218,7 @@ impl FileWatch {
         before
     }
 
-    /// Returns whether the content is new.
+    /// Keeps the content as known, and returns whether it is new.
     fn is_new(&mut self, content: Content) -> bool {
         let Content { fingerprint, unreadable } = content;
         let error = unreadable.map(|(path, error)| (path, describe_io(&error)));
@@ -234,7 +236,7 @@ impl FileWatch {
     }
 }
 
-/// A path for the log.
+/// Formats a path for the log.
 pub(crate) fn shown(path: &Path) -> String {
     harmless(&path.to_string_lossy()).into_owned()
 }

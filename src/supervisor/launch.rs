@@ -27,10 +27,10 @@ use crate::os::sys::allocator::wipe_from_now_on;
 use crate::supervisor::executor::LONGEST_START;
 use crate::types::{Stream, exit_code, harmless, human};
 
-/// Why a process or hook was not started.
+/// The reason why a process or hook was not started.
 #[derive(Debug, Error)]
 pub(crate) enum StartError {
-    /// A pipe or socket for it could not be made, most likely for want of descriptors.
+    /// A pipe or socket could not be made, most likely because descriptors ran out.
     #[error("cannot be started: {0}")]
     Resources(#[from] io::Error),
     #[error("{}", harmless(&.0.to_string()))]
@@ -42,14 +42,14 @@ pub(crate) enum StartError {
         human(LONGEST_START)
     )]
     Late,
-    /// A value is missing that is read at the start, or a template cannot be rendered.
+    /// A value that is read at the start is missing, or a template cannot be rendered.
     #[error("cannot be started: {}", harmless(.0))]
     Unprepared(String),
 }
 
 impl StartError {
-    /// 126 or 127, as a shell has it; 1 if the start was not even attempted, as for a failed
-    /// `pre_start`.
+    /// 126 or 127, like the codes of a shell; 1 if the start was not even attempted, as after a
+    /// failed `pre_start`.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Resources(_) | Self::LogFile { .. } | Self::Late => exit_code::CANNOT_EXECUTE,
@@ -61,16 +61,16 @@ impl StartError {
 
 /// The variable of sd_notify(3). drainit's own value, from a supervisor above it, is not passed on.
 const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
-/// The variables of sd_watchdog_enabled(3), in the same way. drainit does not set `WATCHDOG_PID`,
-/// so that a child of the process may send.
+/// The variables of sd_watchdog_enabled(3). drainit's own values are not passed on either. drainit
+/// does not set `WATCHDOG_PID`, so that a child of the process may send.
 const WATCHDOG_USEC: &str = "WATCHDOG_USEC";
 const WATCHDOG_PID: &str = "WATCHDOG_PID";
 
-/// The flag and the variable with the number of an Envoy's instance. Envoy reads the flag; the
-/// variable has its name from Envoy's own restarter, and is for scripts that start Envoy.
+/// The flag and the variable for the epoch of an Envoy. Envoy reads the flag. The variable is for
+/// scripts that start Envoy; its name comes from Envoy's own restarter.
 const RESTART_EPOCH_FLAG: &str = "--restart-epoch";
 const RESTART_EPOCH: &str = "RESTART_EPOCH";
-/// The arguments with which Envoy checks its config and ends.
+/// The arguments that make Envoy check its config and exit.
 const VALIDATE: [&str; 2] = ["--mode", "validate"];
 
 /// The environment of every process: drainit's own environment, and the `env:` defaults.
@@ -81,7 +81,7 @@ pub(crate) fn base_environment(config: &Config) -> Vec<(OsString, OsString)> {
     own.chain(defaults).collect()
 }
 
-/// The process with the values that are read at its start; `None` where it has none.
+/// The process with the values that are read at its start; `None` if it has no such values.
 pub(crate) fn with_values(
     process: &Process,
     env: &[(String, String)],
@@ -95,7 +95,8 @@ pub(crate) fn with_values(
     Ok(Some(Process { environment, ..process.clone() }))
 }
 
-/// Writes the files of `render`, with the variables of the process; `process` has its values.
+/// Writes the files of `render` with the variables of the process. `process` already has its
+/// values.
 pub(crate) fn render(process: &Process, base: &[(OsString, OsString)]) -> Result<(), StartError> {
     if process.render.is_empty() {
         return Ok(());
@@ -110,7 +111,7 @@ pub(crate) fn render(process: &Process, base: &[(OsString, OsString)]) -> Result
         for warning in rendered.warnings {
             tracing::warn!("{}: {}", process.name, harmless(&warning));
         }
-        // The check of the config compares paths, and a part of one may be a symbolic link.
+        // The check of the config compares only paths, and a part of a path may be a symbolic link.
         let written = match replace_file::is_one_file(to, from) {
             true => Err(io::Error::other("it is the template itself; write another path to `to`")),
             false => {
@@ -125,32 +126,32 @@ pub(crate) fn render(process: &Process, base: &[(OsString, OsString)]) -> Result
     Ok(())
 }
 
-/// The part of a start that comes from drainit itself.
+/// The drainit-wide part of a start.
 pub(crate) struct Launcher {
     /// The variables of every process.
     pub(crate) base: Rc<[(OsString, OsString)]>,
-    /// Where captured lines go: drainit's own output, or the log file of the process.
+    /// The destination of captured lines: drainit's own output, or the log file of the process.
     pub(crate) output: Arc<Output>,
     pub(crate) format: LogFormat,
 }
 
-/// The part that an instance of a process gets from drainit, beside its config.
+/// The parts that an instance gets from drainit and not from its config.
 pub(crate) struct Handed<'a> {
-    /// Its part of the container's arguments.
+    /// The process's part of the container's arguments.
     pub(crate) args: &'a [String],
     /// The value of `NOTIFY_SOCKET`.
     pub(crate) notify: Option<String>,
-    /// The number of this instance, for an Envoy that is replaced by its hot restart.
+    /// The epoch, for an Envoy with hot restart.
     pub(crate) epoch: Option<u32>,
-    /// Those of `listen`, in its order.
+    /// The sockets of `listen`, in the same order.
     pub(crate) sockets: &'a [Arc<HeldSocket>],
 }
 
-/// A request, and the capture of the output if drainit reads it.
+/// A request, and the capture of the output if drainit captures it.
 type Launch = Result<(SpawnRequest, Option<Rc<OutputCapture>>), StartError>;
 
 impl Launcher {
-    /// A request for the process itself; `process` has its values.
+    /// Makes the request for the process itself. `process` has its values.
     pub(crate) fn process(&self, process: &Process, handed: Handed<'_>) -> Launch {
         let epoch = handed.epoch.map(|epoch| epoch.to_string());
         let flag = epoch.clone().map(|epoch| [RESTART_EPOCH_FLAG.to_owned(), epoch]);
@@ -166,7 +167,7 @@ impl Launcher {
             env.push((WATCHDOG_USEC.into(), limit.as_micros().to_string().into()));
         }
         if !handed.sockets.is_empty() {
-            // It is set for the child, whose pid is not known yet.
+            // It is set in the child, because the child's pid is not known yet.
             env.retain(|(name, _)| name != "LISTEN_PID");
             let names: Vec<_> = process.listen.iter().map(|socket| socket.name.as_str()).collect();
             env.push(("LISTEN_FDS".into(), handed.sockets.len().to_string().into()));
@@ -185,7 +186,7 @@ impl Launcher {
         Ok((request, log))
     }
 
-    /// A request for a hook of a process, or of the container.
+    /// Makes the request for a hook of a process or of the container.
     pub(crate) fn hook(&self, hook: &Hook, process: Option<&Process>) -> Launch {
         let mut request = request(hook.command.iter(), environment(&self.base, process), process);
         let own = || {
@@ -200,7 +201,8 @@ impl Launcher {
     }
 }
 
-/// Sets where the output goes: to pipes if lines need a form, else to /dev/null or drainit's own.
+/// Directs the output: to pipes if drainit formats the lines, or else to /dev/null or drainit's own
+/// output.
 fn direct(
     request: &mut SpawnRequest,
     process: Option<&Process>,
@@ -225,7 +227,7 @@ fn direct(
     Ok(None)
 }
 
-/// Drops the output; without a /dev/null it goes where that of drainit goes.
+/// Drops the output. Without /dev/null, the output goes to drainit's own output.
 fn to_nowhere(request: &mut SpawnRequest) {
     let nowhere = || spawn::null()?.as_fd().try_clone_to_owned().ok();
     if let (Some(stdout), Some(stderr)) = (nowhere(), nowhere()) {
@@ -234,8 +236,8 @@ fn to_nowhere(request: &mut SpawnRequest) {
     }
 }
 
-/// A request that lets an Envoy check its config, with its arguments from outside. Its stdout goes
-/// to /dev/null, its stderr to `stderr`.
+/// A request that lets an Envoy check its config with the arguments of its process. Its stdout goes
+/// to /dev/null, and its stderr to `stderr`.
 pub(crate) fn validation(
     process: &Process,
     args: &[String],
@@ -288,7 +290,7 @@ fn environment(
             match variable {
                 Variable::Set { name, value } => env.push((name.into(), value.into())),
                 Variable::Removed(name) => env.retain(|(other, _)| other != name.as_str()),
-                // Not in a process whose values were read.
+                // Values that were read at the start are `Set` here.
                 Variable::FromFile { .. } | Variable::EnvFile(_) => {}
             }
         }
@@ -296,9 +298,9 @@ fn environment(
     env
 }
 
-/// Refuses the first start of a process while another program listens on one of its `sockets`: that
-/// is most likely of a second drainit in the same container, which would lose it. `own` is that of
-/// drainit.
+/// Refuses the first start of a process while another program listens on one of its `sockets`. That
+/// program most likely belongs to a second drainit in the same container, and would lose its
+/// socket. `own` is the path of drainit's own socket.
 pub(crate) fn check_sockets(process: &Process, own: Option<&Path>) -> Result<(), StartError> {
     match process.sockets.iter().find(|path| stale_socket::is_taken(path, own)) {
         None => Ok(()),
@@ -309,8 +311,8 @@ pub(crate) fn check_sockets(process: &Process, own: Option<&Path>) -> Result<(),
     }
 }
 
-/// Removes sockets of an earlier instance of a process. Only sockets: a typo in the config must not
-/// delete a file.
+/// Removes sockets of an earlier instance of a process. It removes only sockets, because a typo in
+/// the config must not delete a file.
 pub(crate) fn remove_sockets(name: &str, paths: &[PathBuf], own: Option<&Path>) {
     for path in paths {
         if let Err(error) = stale_socket::remove(path, own) {

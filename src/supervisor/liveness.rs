@@ -1,4 +1,4 @@
-//! Probes a process that is ready, as its `liveness` says: one task for each instance.
+//! Probes a ready process as configured in its `liveness`: one task for each instance.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -14,8 +14,8 @@ use crate::supervisor::readiness::probe::{Reason, RunCommand, attempt, of_reques
 use crate::supervisor::run_command::Failure;
 use crate::types::harmless;
 
-/// A limit that is seen this late was over during a pause of the container, or drainit had no
-/// processor time. The process had none either, so that the limit says nothing about it.
+/// If a limit is noticed this late, the container was paused, or drainit had no processor time. The
+/// process could not run either, so the limit says nothing about it.
 pub(crate) const PAUSED: Duration = Duration::from_millis(100);
 
 /// The times of the probes.
@@ -28,7 +28,8 @@ pub(crate) struct Pace {
     pub(crate) timeout: Duration,
 }
 
-/// Begins to probe; sends the result of each probe, after its reason in `failure`.
+/// Begins to probe. Writes the reason of a failure to `failure`, and then sends the result of each
+/// probe.
 pub(crate) fn watch(
     instance: InstanceSender,
     name: String,
@@ -45,8 +46,8 @@ pub(crate) fn watch(
             sleep(pace.interval).await;
             let began = Instant::now();
             let result = probe_once(&probe, pace.timeout, &*run).await;
-            // Two late results in a row are the process's own: a process that hangs may leave
-            // drainit itself without processor time.
+            // The second of two late results in a row counts, because a process that hangs may
+            // leave drainit itself without processor time.
             let is_late = result.is_err() && began.elapsed() > pace.timeout + PAUSED;
             was_paused = is_late && !was_paused;
             if was_paused {
@@ -69,7 +70,7 @@ pub(crate) fn watch(
     })
 }
 
-/// Every kind of probe keeps the limit.
+/// Probes once. Every kind of probe keeps the limit.
 async fn probe_once(probe: &Probe, limit: Duration, run: &RunCommand) -> Result<(), Failure> {
     match probe {
         Probe::Envoy(admin) => {
@@ -92,7 +93,7 @@ mod tests {
     use crate::supervisor::readiness::probe::RunningCommand;
     use crate::types::ProcessId;
 
-    /// Probes with a command that has these results, and returns the first that counts.
+    /// Probes with a command that has these results, and returns the first result that counts.
     async fn first_result(
         pace: Pace,
         run: impl Fn() -> Result<(), Failure> + 'static,
@@ -119,7 +120,7 @@ mod tests {
 
     // holds: C248
     #[tokio::test]
-    async fn a_probe_that_a_pause_has_made_late_has_no_result() {
+    async fn late_probe_after_a_pause_has_no_result() {
         let (start_period, interval) = (Duration::ZERO, Duration::from_millis(1));
         let timeout = Duration::from_secs(1);
         let pace = Pace { start_period, interval, timeout };
@@ -128,24 +129,24 @@ mod tests {
             if runs.replace(runs.get() + 1) > 0 {
                 return Ok(());
             }
-            // drainit is stopped, too: a little longer than the limit of the probe.
+            // drainit is stopped as well, for a little longer than the limit of the probe.
             thread::sleep(timeout + PAUSED * 2);
             Err("its command had not ended".to_owned().into())
         });
         assert_eq!(result.await, Some(true));
         let failed = first_result(pace, || Err("its command exited with code 1".to_owned().into()));
-        assert_eq!(failed.await, Some(false), "in time");
+        assert_eq!(failed.await, Some(false), "a failure in time counts");
         let short = Pace { timeout: Duration::from_millis(1), ..pace };
         let always_late = first_result(short, || {
             thread::sleep(PAUSED * 2);
             Err("its command had not ended".to_owned().into())
         });
-        assert_eq!(always_late.await, Some(false), "twice is no pause");
+        assert_eq!(always_late.await, Some(false), "the second late result counts");
     }
 
     // holds: C502
     #[tokio::test]
-    async fn a_probe_that_drainit_cannot_make_has_no_result() {
+    async fn probe_without_resources_has_no_result() {
         let moment = Duration::from_millis(1);
         let pace = Pace { start_period: moment, interval: moment, timeout: Duration::from_secs(9) };
         let runs = Cell::new(0);

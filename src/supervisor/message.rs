@@ -19,7 +19,7 @@ use crate::types::{End, ProcessId};
 
 pub(crate) type MessageSender = UnboundedSender<Message>;
 
-/// An instance of a process, and the way to report what happens to it.
+/// An instance of a process, and the channel to report its events.
 #[derive(Clone)]
 pub(crate) struct InstanceSender {
     pub(crate) process: ProcessId,
@@ -30,18 +30,18 @@ pub(crate) struct InstanceSender {
 impl InstanceSender {
     pub(crate) fn send(&self, event: Event) {
         let Self { process, instance, .. } = *self;
-        // Fails only when the event loop has ended.
+        // Fails only if the event loop has ended.
         let _ = self.sender.send(Message::OfInstance { process, instance, event });
     }
 }
 
-/// The answer to a request of the operator; the error is a sentence for the operator.
+/// Takes the answer to a request of the operator. The error is a sentence for the operator.
 pub(crate) type RequestReply = tokio::sync::oneshot::Sender<Result<(), String>>;
 
-/// The answer to a request that has a text, as a plan is one.
+/// Takes the answer to a request that is answered with text, such as a plan.
 pub(crate) type TextReply = tokio::sync::oneshot::Sender<Result<String, String>>;
 
-/// Why drainit has started a child.
+/// The purpose of a child.
 #[derive(Debug)]
 pub(crate) enum Role {
     Process(ProcessId),
@@ -59,7 +59,7 @@ pub(crate) enum Start {
 /// A message of a local task.
 pub(crate) enum Message {
     Event(Event),
-    /// The files that a start needs; ignored if it was given up.
+    /// The files that a start needs were gathered. Ignored if the start was given up.
     FilesReady {
         start: Start,
         task: tokio::task::Id,
@@ -71,57 +71,57 @@ pub(crate) enum Message {
         pid: Pid,
         is_late: bool,
     },
-    /// Why the exec of a process has failed, which has ended.
+    /// The exec of a process has failed and the process has ended; `error` is the cause.
     ExecFailed {
         process: ProcessId,
         pid: Pid,
         error: SpawnError,
     },
-    /// Something that an instance of a process reports; ignored if it is an earlier one.
+    /// An event of an instance of a process. Ignored if the instance is not the current one.
     OfInstance {
         process: ProcessId,
         instance: u32,
         event: Event,
     },
-    /// A hook has ended; ignored if it is not the last one, or was aborted.
+    /// A hook has ended. Ignored if the hook was aborted or has begun again.
     HookOver {
         hook: HookId,
         task: tokio::task::Id,
         event: Event,
     },
-    /// A request of the operator. `reply` gets its answer.
+    /// A request of the operator. `reply` gets the answer.
     Request {
-        /// The process, whatever its slot is by then.
+        /// The name of the process, because its slot may change until the request is handled.
         name: String,
         request: Request,
         reply: RequestReply,
-        /// drainit has looked at its watched files for it.
+        /// Whether drainit has looked at the watched files for this request.
         has_looked: bool,
     },
-    /// A watched file of this process was seen.
+    /// A report about a watched file of this process.
     File {
         name: String,
         watch: Watch,
         seen: Seen,
     },
-    /// The operator wants the config to be read again. `reply` gets the answer, with the warnings.
+    /// An operator requests a reload. `reply` gets the answer, with the warnings.
     Reload {
         reply: TextReply,
     },
-    /// The operator asks what a reload would do.
+    /// An operator asks what a reload would do.
     PlanReload {
         reply: TextReply,
     },
-    /// The config is read again from now on.
+    /// The config is being read for a reload from now on.
     Reading,
-    /// It was read for a reload, or cannot be used for this reason.
+    /// The config was read for a reload, or cannot be used for this reason.
     Prepared(Box<Result<Candidate, String>>),
-    /// It was read for a plan.
+    /// The config was read for a plan.
     ReadForPlan {
         reply: TextReply,
         read: Box<Result<Read, String>>,
     },
-    /// Only wakes the loop, which then reaps and scans groups.
+    /// Wakes the event loop, which then reaps children and scans groups.
     Wake,
 }
 

@@ -1,4 +1,4 @@
-//! `drainit run`: carries out the actions of the core, and turns what happens into its events.
+//! `drainit run`: carries out the actions of the core, and reports events to it.
 
 pub(crate) mod children;
 pub(crate) mod drain;
@@ -47,45 +47,46 @@ use crate::supervisor::sockets::Sockets;
 use crate::supervisor::status::StatusBoard;
 use crate::types::{ProcessId, Signal, Stream, Time, exit_code};
 
-/// The longest wait for the last lines of processes at the end. It takes longer only where a
-/// leftover process holds a pipe open.
+/// The longest wait for the last lines of processes at the end. Only a leftover process that holds
+/// a pipe open can make drainit wait so long.
 const LAST_LINES: Duration = Duration::from_millis(200);
-/// The longest wait for the removal of sockets at the end: their file system may hang.
+/// The longest wait for the removal of sockets at the end, because their file system may hang.
 const LAST_SOCKETS: Duration = Duration::from_millis(200);
-/// The longest wait for the file of the report: its file system may hang.
+/// The longest wait for the file of the report, because its file system may hang.
 const REPORT_FILE: Duration = Duration::from_millis(500);
 /// The longest wait for the reader of drainit's output at the exit.
 const FLUSH: Duration = Duration::from_millis(500);
 
-/// Everything that a run needs, made and checked before anything starts.
+/// Everything that a run needs. It is made and checked before anything starts.
 pub struct Setup {
     /// The checked config.
     pub config: Config,
-    /// Where it can be read again.
+    /// The files and arguments to read the config again.
     pub source: Option<ConfigSource>,
     /// The dependency order of its processes.
     pub graph: Graph,
     /// The container's arguments for each process, in file order.
     pub args: Vec<Vec<String>>,
-    /// drainit's stdout and stderr.
+    /// The writer of drainit's stdout and stderr.
     pub output: Arc<Output>,
-    /// Blocked since `began`.
+    /// All signals, blocked since `began`.
     pub signals: Signals,
-    /// Since when signals are blocked: a shutdown that was requested before the start counts from
-    /// here.
+    /// The time at which signals were blocked. A shutdown that was requested before the start
+    /// counts from this time.
     pub began: Time,
-    /// Bound already, so that a port in use is found before anything starts.
+    /// The listeners of the control endpoints, which are already bound: drainit finds a port in use
+    /// before anything starts.
     pub listeners: Option<Listeners>,
-    /// The sockets of `listen`, for each process; bound already, too.
+    /// The sockets of `listen` for each process, which are also bound.
     pub(crate) sockets: Vec<Sockets>,
-    /// Exit codes that count as success: drainit exits with 0 in their place, unless they are those
-    /// of a start that failed.
+    /// Exit codes that count as success: drainit exits with 0 in their place, unless a start failed
+    /// with them.
     pub successes: Vec<u8>,
 }
 
-/// Runs the processes until the container is to end, and returns the exit code. Where the kernel
-/// refuses what drainit itself needs (descriptors, a timer), an error is logged, all processes are
-/// stopped, and the code is 70.
+/// Runs the processes until the container is to end, and returns the exit code. If the kernel
+/// refuses what drainit itself needs (descriptors, a timer), drainit logs an error, stops all
+/// processes, and returns 70.
 pub fn run(setup: Setup) -> u8 {
     let output = Arc::clone(&setup.output);
     run_to_the_end(setup).unwrap_or_else(|error| {
@@ -93,7 +94,7 @@ pub fn run(setup: Setup) -> u8 {
         tracing::error!("{line}");
         termination_log::write(&line);
         panic_hook::stop_all();
-        // Best effort: the exit code says the same.
+        // Errors are ignored, because the exit code already reports a failure.
         let _ = output.flush(FLUSH);
         exit_code::SOFTWARE
     })
@@ -102,7 +103,7 @@ pub fn run(setup: Setup) -> u8 {
 fn run_to_the_end(setup: Setup) -> io::Result<u8> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (code, over) = tokio::task::LocalSet::new().block_on(&runtime, supervise(setup))?;
-    // With the tasks, the control socket was dropped, too.
+    // The control socket was dropped together with the tasks, so its removal is awaited, too.
     stale_socket::finish_removals(Budget::at_the_end(LAST_SOCKETS, clock::now(), over));
     Ok(code)
 }
@@ -149,7 +150,8 @@ async fn supervise(setup: Setup) -> io::Result<(u8, Time)> {
     let mut event_loop =
         EventLoop::new(&config, executor, Rc::clone(&status_board), signals, receiver)?;
     let code = event_loop.run(began).await?;
-    // The last step may have answered a request whose client would take it for failed.
+    // A client whose request was answered in the last step gets its answer now. Otherwise it would
+    // take the request for failed.
     let_others_run().await;
     let is_started = !event_loop.executor.has_failed_to_start();
     let code = if is_started && successes.contains(&code) { exit_code::OK } else { code };
@@ -158,7 +160,7 @@ async fn supervise(setup: Setup) -> io::Result<(u8, Time)> {
     event_loop.executor.last_lines(within(LAST_LINES)).await;
     event_loop.executor.finish_files(within(FLUSH));
     event_loop.executor.report(clock::now(), code, within(REPORT_FILE));
-    // Best effort: a log line about it would have no reader either.
+    // Errors are ignored, because a log line about them would have no reader either.
     let reserve = event_loop.executor.config().shutdown.reserve;
     let longest = reserve.saturating_sub(FLUSH).max(FLUSH);
     let _ = output.flush_patiently(within(FLUSH), within(longest)).await;
@@ -185,14 +187,14 @@ impl SupervisorHandle for Handle {
     }
 
     fn drain(&self) {
-        // Fails only when the event loop has ended, with nothing left to drain.
+        // Fails only if the event loop has ended. Then nothing is left to drain.
         let _ = self.sender.send(Message::Event(Event::DrainRequested));
     }
 
     fn request(&self, names: Vec<String>, request: Request) -> Outcome {
         let (reply, answer) = oneshot::channel();
         let (status_board, sender) = (Rc::clone(&self.status_board), self.sender.clone());
-        // A client that goes away does not end it.
+        // If the client goes away, its request is still carried out.
         tokio::task::spawn_local(async move {
             for (done, name) in names.iter().enumerate() {
                 match requests::send(&status_board, &sender, name, request).await {
@@ -205,11 +207,11 @@ impl SupervisorHandle for Handle {
                         let _ = reply.send(Err(why));
                         return;
                     }
-                    // The event loop has ended; then the answer is that the sender is gone.
+                    // The event loop has ended. The client sees that the sender is gone.
                     Err(_) => return,
                 }
             }
-            // As above.
+            // A client that has gone away gets no answer.
             let _ = reply.send(Ok("done\n".to_owned()));
         });
         answer
@@ -228,7 +230,8 @@ impl SupervisorHandle for Handle {
     }
 
     fn signal(&self, process: ProcessId, signal: Signal) -> io::Result<()> {
-        // The board has no pid that is reaped: both happen on this thread, without an await.
+        // The pid is not reaped: the status board forgets a pid when it is reaped, and both run on
+        // this thread without an await in between.
         let pid = self.status_board.history(process).pid;
         match pid.map(|pid| kill_child(pid, signal)).transpose()? {
             Some(true) => {

@@ -1,5 +1,5 @@
-//! The files that a start needs, gathered on a thread: the values of the process, its
-//! rendered files, its working directory, its log file, and the places of its sockets.
+//! The files that a start needs: the values of the process, its rendered files, its working
+//! directory, its log file, and the places of its sockets. They are gathered on a thread.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -15,25 +15,26 @@ use crate::supervisor::executor::LONGEST_START;
 use crate::supervisor::launch;
 use crate::supervisor::launch::StartError;
 
-/// The files that a start or a hook is going to need.
+/// The files that a start or a hook needs.
 #[derive(Default)]
 pub(crate) struct Preparation {
-    /// drainit's own socket, which belongs to no process.
+    /// drainit's own socket. No process may remove it.
     pub(crate) own_socket: Option<PathBuf>,
-    /// Whether another program may not listen on its `sockets`.
+    /// Whether this is the first start, at which no other program may listen on the `sockets` of
+    /// the process.
     pub(crate) is_first: bool,
-    /// Whether the program of the process may make its `sockets`: then the removal of old sockets
+    /// Whether the program of the process may make its `sockets`. If so, the removal of old sockets
     /// at these paths has to be over first.
     pub(crate) uses_sockets: bool,
-    /// Those of its `sockets` that are removed.
+    /// The paths of the process's `sockets` that are removed.
     pub(crate) stale: Vec<PathBuf>,
-    /// `env` of the config, where the values of the process are read.
+    /// The `env` of the config, if the values of the process are to be read.
     pub(crate) values: Option<Vec<(String, String)>>,
-    /// The environment of every process, where its files are rendered.
+    /// The environment of every process, if the files of the process are to be rendered.
     pub(crate) renders: Option<Vec<(OsString, OsString)>>,
-    /// Whether its log file is not open yet.
+    /// Whether the log file of the process is to be opened.
     pub(crate) opens_log: bool,
-    /// Nothing is done once nobody waits for it any more.
+    /// Nothing is prepared any more once this is dropped.
     pub(crate) is_wanted: Weak<()>,
 }
 
@@ -46,7 +47,7 @@ pub(crate) struct Files {
 }
 
 impl Preparation {
-    /// Whether any of it touches the file system.
+    /// Whether the preparation touches the file system.
     pub(crate) fn is_needed(&self, process: &Process) -> bool {
         let reads = process.environment.iter().any(|variable| variable.file().is_some());
         self.uses_sockets && !process.sockets.is_empty()
@@ -56,14 +57,14 @@ impl Preparation {
             || process.working_dir.is_some()
     }
 
-    /// Does all of it.
+    /// Gathers the files.
     pub(crate) fn run(self, process: Process) -> Result<Files, StartError> {
         let own = self.own_socket.as_deref();
         let is_own = |path: &PathBuf| process.sockets.iter().any(|socket| is_same(socket, path));
         if self.uses_sockets {
             stale_socket::wait_for_removals(LONGEST_START, is_own);
         }
-        // A later start may have made the sockets meanwhile.
+        // If the start was given up, a later start may have made the sockets meanwhile.
         if self.is_wanted.strong_count() == 0 {
             return Ok(Files::default());
         }

@@ -1,9 +1,9 @@
-//! `drainit reload`: reads the config again, on a thread of its own because a file system may hang,
-//! and hands what differs to the core.
+//! `drainit reload`: reads the config again and gives the differences to the core. It reads on a
+//! thread of its own, because a file system may hang.
 //!
-//! One reload at a time. Those who ask meanwhile get another one after it, because the files may
-//! have changed since they were read. A signal or a watched file waits until a reload is possible;
-//! an operator gets an answer at once if it is not.
+//! There is only one reload at a time. Requests that arrive meanwhile get another reload after it,
+//! because the files may have changed since they were read. A signal or a watched file waits until
+//! a reload is possible; an operator gets an answer at once if it is not possible.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -21,36 +21,36 @@ use crate::supervisor::sockets;
 use crate::supervisor::sockets::{Differing, Held, LONGEST_OPEN, Sockets};
 use crate::types::harmless;
 
-/// The longest wait for the files: they may be on a file system that hangs.
+/// The longest wait for the files, which may be on a file system that hangs.
 pub(crate) const LONGEST_READ: Duration = Duration::from_secs(10);
 
-/// Where the config came from at the start.
+/// The source of the config at the start.
 #[derive(Clone, Debug)]
 pub struct ConfigSource {
     pub paths: Vec<PathBuf>,
-    /// Those of the container.
+    /// The arguments of the container.
     pub arguments: Vec<String>,
 }
 
 /// A config without errors, and the container's arguments for each of its processes.
 pub(crate) type Read = (Loaded, Vec<Vec<String>>);
 
-/// A config that was read for a reload, with what it needs beside.
+/// A config that was read for a reload, with its new watches and its sockets.
 pub(crate) struct Candidate {
     pub(crate) read: Read,
-    /// The tasks for the files that were not watched before.
+    /// The tasks for files that were not watched before.
     pub(crate) watches: FileWatches,
     /// The sockets of each process, in file order.
     pub(crate) sockets: Vec<Sockets>,
 }
 
-/// The reload that is under way, and those who wait for it or for the next one.
+/// The reload that is under way, and the clients that wait for it or for the next reload.
 pub(crate) struct Reloads {
     source: Option<ConfigSource>,
     sender: MessageSender,
-    /// One is to begin as soon as that is possible.
+    /// Whether a reload is to begin as soon as it is possible.
     is_wanted: bool,
-    /// Those who wait for it.
+    /// The clients that wait for the next reload.
     waiting: Vec<TextReply>,
     under_way: Option<UnderWay>,
 }
@@ -66,13 +66,13 @@ impl Reloads {
         Self { source, sender, is_wanted: false, waiting: Vec::new(), under_way: None }
     }
 
-    /// Asks for a reload, of what the files hold from now on.
+    /// Requests a reload of the files as they are from now on.
     pub(crate) fn want(&mut self, reply: Option<TextReply>) {
         self.is_wanted = true;
         self.waiting.extend(reply);
     }
 
-    /// Whether one is to begin, and none is under way.
+    /// Whether a reload is to begin, and no other reload is under way.
     pub(crate) fn is_due(&self) -> bool {
         self.is_wanted && self.under_way.is_none()
     }
@@ -81,8 +81,8 @@ impl Reloads {
         self.under_way.is_some()
     }
 
-    /// Begins to read the config, after a look at the files that are watched already:
-    /// [`Message::Reading`] and [`Message::Prepared`] follow.
+    /// Begins to read the config, after a look at the files that are already watched. Sends
+    /// [`Message::Reading`] and later [`Message::Prepared`].
     pub(crate) fn begin(&mut self, watches: &FileWatches, held: Held) {
         self.is_wanted = false;
         let waiting = std::mem::take(&mut self.waiting);
@@ -92,33 +92,34 @@ impl Reloads {
         let sender = self.sender.clone();
         spawn_local(async move {
             look.await;
-            // Fails only when the event loop has ended.
+            // Fails only if the event loop has ended.
             let _ = sender.send(Message::Reading);
             let candidate = Box::new(candidate(source, known, held, &sender).await);
-            // As above.
+            // Fails only if the event loop has ended.
             let _ = sender.send(Message::Prepared(candidate));
         });
     }
 
-    /// Begins to read the config for `drainit plan --reload`: [`Message::ReadForPlan`] follows.
+    /// Begins to read the config for `drainit plan --reload`, and sends [`Message::ReadForPlan`]
+    /// later.
     pub(crate) fn begin_plan(&self, reply: TextReply) {
         let (source, sender) = (self.source.clone(), self.sender.clone());
         spawn_local(async move {
             let read = Box::new(read(source).await);
-            // As above.
+            // Fails only if the event loop has ended.
             let _ = sender.send(Message::ReadForPlan { reply, read });
         });
     }
 
-    /// Keeps the warnings of the new config for those who wait.
+    /// Keeps the warnings of the new config for the answer.
     pub(crate) fn warn(&mut self, warnings: String) {
         if let Some(under_way) = &mut self.under_way {
             under_way.warnings = warnings;
         }
     }
 
-    /// The reload that is under way is over. Sockets that differ from their definitions get these
-    /// before the answer.
+    /// Ends the reload that is under way. Before the answer, sockets that differ from their
+    /// definitions are changed.
     pub(crate) fn answer(&mut self, outcome: Result<(), String>, differing: Vec<Differing>) {
         let Some(UnderWay { waiting, warnings }) = self.under_way.take() else { return };
         let answer = move || {
@@ -136,7 +137,7 @@ impl Reloads {
         });
     }
 
-    /// The reload that is under way could not begin, and is to begin anew.
+    /// Requests the reload that is under way again, because it could not begin.
     pub(crate) fn again(&mut self) {
         if let Some(UnderWay { waiting, .. }) = self.under_way.take() {
             self.is_wanted = true;
@@ -144,7 +145,7 @@ impl Reloads {
         }
     }
 
-    /// No reload begins any more, for this reason.
+    /// Refuses all waiting reloads, for this reason.
     pub(crate) fn give_up(&mut self, why: &str) {
         self.is_wanted = false;
         for reply in std::mem::take(&mut self.waiting) {
@@ -185,7 +186,7 @@ async fn read(source: Option<ConfigSource>) -> Result<Read, String> {
     read.unwrap_or_else(|why| Err(format!("the config cannot be read: {why}")))
 }
 
-/// The problems as `check` prints them; empty if there are none.
+/// The problems as `check` prints them; empty if there are no problems.
 pub(crate) fn text(problems: &[Diagnostic]) -> String {
     let mut text = String::new();
     for problem in problems {

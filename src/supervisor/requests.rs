@@ -9,7 +9,8 @@ use crate::core::event::Request;
 use crate::supervisor::message::{Message, MessageSender, RequestReply};
 use crate::supervisor::status::StatusBoard;
 
-/// Asks the event loop for something. The sender is gone without an answer when that has ended.
+/// Sends a request to the event loop. If the event loop has ended, the sender of the answer is
+/// dropped.
 pub(crate) fn send(
     status_board: &StatusBoard,
     sender: &MessageSender,
@@ -23,17 +24,17 @@ pub(crate) fn send(
             let _ = sender.send(Message::Request { name, request, reply, has_looked });
         }
         None => {
-            // A reload has removed it meanwhile.
+            // A reload has removed the process meanwhile.
             let _ = reply.send(Err(format!("there is no process `{name}` any more")));
         }
     }
     answer
 }
 
-/// Those who wait for the answer to a request. Equal requests share one answer.
+/// The clients that wait for the answer to a request. Equal requests share one answer.
 #[derive(Default)]
 pub(crate) struct Requests {
-    /// By the name of the process: its slot may change meanwhile.
+    /// The replies by the name of the process, because its slot may change meanwhile.
     waiting: RefCell<BTreeMap<(String, Request), Vec<RequestReply>>>,
 }
 
@@ -43,7 +44,7 @@ impl Requests {
         self.waiting.borrow_mut().entry(key).or_default().push(reply);
     }
 
-    /// Passes an answer of the core to those who wait for it.
+    /// Passes an answer of the core to the clients that wait for it.
     pub(crate) fn answer(&self, process: &str, request: Request, answer: &Result<(), String>) {
         let key = (process.to_owned(), request);
         for reply in self.waiting.borrow_mut().remove(&key).unwrap_or_default() {

@@ -22,14 +22,15 @@ const DIAGNOSIS: Duration = Duration::from_secs(2);
 /// Why a command or a probe failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
-    /// For people.
+    /// The reason, as text for people.
     pub(crate) why: String,
-    /// drainit lacked a descriptor, a PID or memory for it, which says nothing about the process.
+    /// Whether the reason is that drainit lacked a descriptor, a pid or memory. That says nothing
+    /// about the process.
     pub(crate) is_own: bool,
 }
 
 impl Failure {
-    /// Says where it failed.
+    /// Adds the place of the failure.
     pub(crate) fn at(self, place: &dyn Display) -> Self {
         Self { why: format!("{place}: {}", self.why), ..self }
     }
@@ -60,15 +61,15 @@ struct Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // The sender is in the table of children as long as the pid is not reaped.
+        // The sender is in the table of children until the pid is reaped.
         if matches!(self.end.try_recv(), Err(TryRecvError::Empty)) {
             let _ = kill_group_of_child(self.pid, Signal::KILL);
         }
     }
 }
 
-/// Runs a command; the error says why it failed. Kills its process group after `limit`, or when
-/// this is dropped.
+/// Runs a command. The error says why it failed. Kills the process group of the command after
+/// `limit`, or when the future is dropped.
 pub(crate) async fn run(
     request: SpawnRequest,
     children: SharedChildren,
@@ -82,10 +83,11 @@ pub(crate) async fn run(
     }
 }
 
-/// Runs a command to its end. Kills its process group when this is dropped. `started` gets its pid.
+/// Runs a command to its end. Kills its process group when the future is dropped. `started` gets
+/// the pid.
 ///
 /// # Errors
-/// Where it could not be executed.
+/// Fails if the command could not be executed.
 pub(crate) async fn end_of(
     mut request: SpawnRequest,
     children: SharedChildren,
@@ -124,7 +126,7 @@ mod tests {
 
     // holds: C502
     #[test]
-    fn a_lack_of_drainits_own_is_told_apart() {
+    fn own_lack_of_resources_is_distinguished() {
         let path = std::path::PathBuf::from("/bin/check");
         let because = |errno: Errno| SpawnError::Other {
             path: path.clone(),

@@ -1,4 +1,4 @@
-//! The definition of each slot, for everything that carries out what the core decides.
+//! The definition of each slot, for the code that carries out the decisions of the core.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,18 +11,18 @@ use crate::logging::Output;
 use crate::supervisor::sockets::Sockets;
 use crate::types::{ProcessId, Stream};
 
-/// A process of a config, with what it gets beside it.
+/// A process of a config, with its arguments and sockets.
 #[derive(Clone)]
 pub(crate) struct Definition {
     pub(crate) process: Rc<Process>,
-    /// Its part of the container's arguments.
+    /// The process's part of the container's arguments.
     pub(crate) args: Vec<String>,
-    /// Those of `listen`; the slots of one process share them.
+    /// The sockets of `listen`. All slots of the process share them.
     pub(crate) sockets: Sockets,
 }
 
 impl Definition {
-    /// Those of a config, in file order.
+    /// The definitions of a config, in file order.
     pub(crate) fn of(config: &Config, args: Vec<Vec<String>>, sockets: Vec<Sockets>) -> Vec<Self> {
         let one = |((process, args), sockets): ((&Process, Vec<String>), Sockets)| Self {
             process: Rc::new(process.clone()),
@@ -33,16 +33,16 @@ impl Definition {
     }
 }
 
-/// By slot. A process has a second slot while it is replaced.
+/// The slots, in the order of their ids. A process has a second slot while it is being replaced.
 pub(crate) struct Slots {
     slots: Vec<Slot>,
 }
 
 struct Slot {
     definition: Definition,
-    /// Its place in the file.
+    /// The position of the process in the config file.
     place: usize,
-    /// Where its lines go, if that is a file.
+    /// The log file of the process, if it has one.
     log_file: Option<LogTarget>,
 }
 
@@ -54,7 +54,7 @@ impl Slots {
         Self { slots: definitions.into_iter().enumerate().map(slot).collect() }
     }
 
-    /// Gives a slot, or a further one, a definition.
+    /// Gives a slot a new definition. The slot may be one more than the known slots.
     pub(crate) fn put(&mut self, slot: ProcessId, definition: Definition, place: usize) {
         let new = Slot { definition, place, log_file: None };
         match self.slots.get_mut(slot.index()) {
@@ -63,13 +63,13 @@ impl Slots {
         }
     }
 
-    /// Gives a slot a definition that differs only in what drainit may take over while the process
-    /// runs.
+    /// Changes the definition of a slot to one that drainit may apply while the process runs.
     pub(crate) fn redefine(&mut self, slot: ProcessId, definition: Definition) {
         self.slots[slot.index()].definition = definition;
     }
 
-    /// Gives all slots their place in a new file; what is not in it comes last.
+    /// Sets the place of each slot in a new file. Slots of processes that are not in the file come
+    /// last.
     pub(crate) fn set_places(&mut self, placed: &[Placed]) {
         self.slots.iter_mut().for_each(|slot| slot.place = usize::MAX);
         for (place, placed) in placed.iter().enumerate() {

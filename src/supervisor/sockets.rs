@@ -1,5 +1,5 @@
-//! The sockets of `listen`: opened before anything starts, and again at a reload. All of this may
-//! hang with a file system, so it happens on a thread.
+//! The sockets of `listen`. They are opened before anything starts, and at a reload. This happens
+//! on a thread, because a file system may hang.
 
 use std::io;
 use std::sync::Arc;
@@ -10,13 +10,13 @@ use crate::http::describe_io;
 use crate::os::held_sockets::HeldSocket;
 use crate::os::on_thread::on_thread;
 
-/// The longest wait for all of them.
+/// The longest wait until all sockets are open.
 pub(crate) const LONGEST_OPEN: Duration = Duration::from_secs(10);
 
-/// Those of one process, in the order of its `listen`. The slots of a process share them.
+/// The sockets of one process, in the order of its `listen`. All slots of the process share them.
 pub(crate) type Sockets = Vec<Arc<HeldSocket>>;
 
-/// Sockets that are open, with the address of each.
+/// Open sockets, each with its address.
 pub(crate) type Held = Vec<(Address, Arc<HeldSocket>)>;
 
 /// The sockets that one process is to listen on.
@@ -25,7 +25,7 @@ pub(crate) struct Wanted {
     listen: Vec<ListenSocket>,
 }
 
-/// A socket of a process that has other permissions or another queue than its definition.
+/// A socket of a process whose permissions or queue differ from its definition.
 pub(crate) struct Differing {
     pub(crate) name: String,
     pub(crate) wanted: ListenSocket,
@@ -44,11 +44,12 @@ pub(crate) fn wanted(config: &Config) -> Vec<Wanted> {
     config.processes.iter().map(one).collect()
 }
 
-/// Opens the sockets of each process, except those that are held already: they stay open, and
-/// connections wait in them. `held`: `None` at the start, when nothing runs.
+/// Opens the sockets of each process. Sockets that are already held stay open, and connections wait
+/// in them. `held` is `None` at the start, when nothing runs.
 ///
 /// # Errors
-/// Says which one cannot be opened, and why. Those that were opened are closed again.
+/// Says which socket cannot be opened, and why. Sockets that were already opened by this call are
+/// closed.
 pub(crate) fn open(wanted: Vec<Wanted>, held: Option<&Held>) -> Result<Vec<Sockets>, String> {
     let all = |Wanted { name, listen }: Wanted| {
         listen.iter().map(|wanted| open_one(&name, wanted, held)).collect()
@@ -64,7 +65,7 @@ fn open_one(
     let (mode, backlog) = (wanted.mode, wanted.backlog);
     let known = held.into_iter().flatten().find(|(address, _)| *address == wanted.address);
     if let Some((_, socket)) = known
-        // A socket that has lost its file is opened anew if its process is replaced anyway.
+        // A socket that has lost its file is opened again if its process is replaced anyway.
         && (!socket.differs(mode, backlog) || socket.has_address())
     {
         return Ok(Arc::clone(socket));
@@ -83,7 +84,7 @@ fn open_one(
     })
 }
 
-/// The sockets of a process that are to have other permissions or another queue.
+/// The sockets of a process that are to get other permissions or another queue.
 pub(crate) fn differing(process: &Process, sockets: &Sockets) -> Vec<Differing> {
     let all = process.listen.iter().zip(sockets);
     let differ = all.filter(|(wanted, socket)| socket.differs(wanted.mode, wanted.backlog));

@@ -1,4 +1,4 @@
-//! The data of `/status` and `/metrics`: the state of the machine, and the journal.
+//! The data of `/status` and `/metrics`, taken from the state of the machine and the journal.
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::rc::Rc;
@@ -22,15 +22,15 @@ use crate::supervisor::requests::Requests;
 use crate::supervisor::slots::{Definition, Slots};
 use crate::types::{ProcessId, Time};
 
-/// Shared between the event loop, which writes, and the control endpoints, which read. No borrow is
-/// held over an await.
+/// The state that the event loop writes and the control endpoints read. No borrow is held over an
+/// await.
 pub(crate) struct StatusBoard {
     pub(crate) machine: RefCell<Machine>,
     pub(crate) journal: RefCell<Journal>,
     pub(crate) slots: RefCell<Slots>,
     pub(crate) requests: Requests,
     pid_namespace: Option<u64>,
-    /// The shutdown, also after the exit of the machine, while the last lines are written.
+    /// The shutdown. It stays set after the exit of the machine, while the last lines are written.
     shutdown: Cell<Option<phase::Shutdown>>,
 }
 
@@ -47,8 +47,8 @@ impl StatusBoard {
         })
     }
 
-    /// Prepares a slot for a new instance of a process. `from`: its other slot; `None` if it may be
-    /// a new process.
+    /// Prepares a slot for a new instance of a process. `from`: the other slot of the process;
+    /// `None` if it may be a new process.
     pub(crate) fn adopt(
         &self,
         now: Time,
@@ -60,14 +60,14 @@ impl StatusBoard {
         let (machine, mut journal) = (self.machine.borrow(), self.journal.borrow_mut());
         let name = definition.process.name.clone();
         let is_in_use = |id: &ProcessId| machine.state().role(*id) != Role::Retired;
-        // A slot that was of the same process is as good, if it has no other one.
+        // Without another slot in use, the new instance continues an earlier slot of the process.
         let known = |id: &ProcessId| *id == slot || is_in_use(id);
         let same = journal.slots_of(&name).filter(known).max_by_key(|id| *id != slot);
         journal.adopt(now, slot, name, from.or(same));
         self.slots.borrow_mut().put(slot, definition, place);
     }
 
-    /// The slots in file order, those of one process together and the current one first.
+    /// The slots in file order. The slots of one process are together, with the current slot first.
     fn rows(&self, state: &State) -> Vec<(ProcessId, Part)> {
         let slots = self.slots.borrow();
         let all = (0..slots.len()).filter_map(|slot| u16::try_from(slot).ok()).map(ProcessId);
@@ -86,8 +86,8 @@ impl StatusBoard {
         rows.into_iter().map(|(.., slot, part)| (slot, part)).collect()
     }
 
-    /// The instances of the process of this name, without one that was replaced; the current one
-    /// first.
+    /// The slots of the process of this name, without those that are being replaced. The current
+    /// slot comes first.
     pub(crate) fn watching(&self, name: &str) -> Vec<ProcessId> {
         let rows = self.rows(self.machine.borrow().state());
         let names = &self.journal.borrow().names;
@@ -96,7 +96,7 @@ impl StatusBoard {
         rows.into_iter().filter(of_name).map(|(slot, _)| slot).collect()
     }
 
-    /// The process of this name.
+    /// The current slot of the process of this name.
     pub(crate) fn process(&self, name: &str) -> Option<ProcessId> {
         let rows = self.rows(self.machine.borrow().state());
         let names = &self.journal.borrow().names;
@@ -104,7 +104,7 @@ impl StatusBoard {
         current.find(|(slot, _)| names.of(*slot) == name).map(|(slot, _)| slot)
     }
 
-    /// Why a request failed, with the reason that the core does not know.
+    /// The reason why a request failed, with the details that the core does not know.
     pub(crate) fn failure(&self, why: RequestError) -> String {
         let journal = self.journal.borrow();
         let text = messages::request_error(why, &journal.names);
@@ -128,12 +128,12 @@ impl StatusBoard {
         RefMut::map(self.journal.borrow_mut(), |journal| journal.of_mut(slot))
     }
 
-    /// Adds a line to the report about a fact that only the supervisor knows.
+    /// Adds a line to the shutdown report about a fact that only the supervisor knows.
     pub(crate) fn remark(&self, remark: &str) {
         self.journal.borrow_mut().remark(remark);
     }
 
-    /// Shows the machine after a step.
+    /// Shows the state of the machine after a step.
     pub(crate) fn update(&self, now: Time, machine: &Machine) {
         self.journal.borrow_mut().update(now, machine);
         if let Some(shutdown) = machine.phase().shutdown() {
@@ -141,7 +141,7 @@ impl StatusBoard {
         }
     }
 
-    /// Everything except what the output knows.
+    /// The status, except for the facts that only the output knows.
     pub(crate) fn status(&self, now: Time) -> Status {
         let machine = self.machine.borrow();
         let world = machine.state();
@@ -194,7 +194,7 @@ impl StatusBoard {
         let processes = rows.collect();
         let shutdown = self.shutdown.get().map(|shutdown| {
             let is_held = shutdown.cause == Cause::DrainRequested;
-            // A stop that comes later has a grace period of its own.
+            // A later stop has a grace period of its own.
             let has_deadline = !is_held || phase != ContainerPhase::Drained;
             ShutdownStatus {
                 cause: messages::why(shutdown.cause, &journal.names),
@@ -230,7 +230,7 @@ mod tests {
     use crate::load::testing::load;
     use crate::types::{End, Signal};
 
-    /// The board of a container with the process `a`.
+    /// The status board of a container with the process `a`.
     fn board(config: &str, now: Time) -> Rc<StatusBoard> {
         let loaded = load(&[config], &[]).unwrap();
         let spec = Rc::new(loaded.config.spec(&loaded.graph));

@@ -1,4 +1,4 @@
-//! Carries out the dialogue with the admin of an Envoy that is drained.
+//! Carries out the dialogue with the admin of an Envoy that is being drained.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -25,13 +25,13 @@ pub(crate) struct EnvoyDrain {
     keys: Keys,
     unit: Unit,
     dialogue: RefCell<Dialogue>,
-    /// The question of each lane that was asked last.
+    /// The task of the last question in each lane.
     lanes: RefCell<BTreeMap<Lane, LocalTask>>,
-    /// Its connection is kept between polls.
+    /// The client whose connection is kept between polls.
     client: RefCell<Option<Client>>,
-    /// The listeners that do not count, as soon as they are known.
+    /// The listeners that do not count, once they are known.
     uncounted: RefCell<Rc<Uncounted>>,
-    /// The dialogue may have to wake up earlier.
+    /// Notified when the dialogue may have to wake up earlier.
     changed: Rc<Notify>,
     _clock: LocalTask,
 }
@@ -72,17 +72,17 @@ impl EnvoyDrain {
         drain
     }
 
-    /// Fails the health check, if that has stayed good so far.
+    /// Fails the health check, if it has succeeded so far.
     pub(crate) fn unready(self: &Rc<Self>) {
         self.with(Dialogue::unready);
     }
 
-    /// Closes the listeners, and counts once more.
+    /// Closes the listeners, and counts again.
     pub(crate) fn close(self: &Rc<Self>) {
         self.with(Dialogue::close);
     }
 
-    /// Ends the drain, but not a closing under way.
+    /// Ends the drain, but lets a closing of listeners finish.
     pub(crate) fn end(self: &Rc<Self>) {
         self.lanes.borrow_mut().retain(|lane, _| *lane == Lane::Closing);
         self.with(|dialogue, _| dialogue.end());
@@ -137,7 +137,7 @@ impl EnvoyDrain {
         }
     }
 
-    /// Asks the admin, and gives the dialogue the answer.
+    /// Asks the admin, and gives the answer to the dialogue.
     fn ask(self: &Rc<Self>, lane: Lane, ask: Ask, limit: Duration) {
         let drain = Rc::downgrade(self);
         let keys = self.keys.clone();

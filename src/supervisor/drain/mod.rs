@@ -1,4 +1,4 @@
-//! Drains under way, one per process, of any kind. Envoy's is in [`envoy`].
+//! Drains under way, one for each process, of all kinds. The Envoy drain is in [`envoy`].
 
 pub(crate) mod envoy;
 pub(crate) mod target;
@@ -22,7 +22,7 @@ use crate::supervisor::launch::StartError;
 use crate::supervisor::message::SharedChildren;
 use crate::supervisor::run_command;
 
-/// A failed request is retried for this long.
+/// The time for which a failed request is retried.
 const RETRY: Duration = Duration::from_secs(2);
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
@@ -35,12 +35,12 @@ pub(crate) enum RunningDrain {
     Signalled,
 }
 
-/// The core ends a drain when its time is over. When both are late, a task must not say first that
-/// there was no answer.
+/// The core ends a drain when its time is over. If both are late, the task must not be the first to
+/// report that there was no answer.
 const AFTER_THE_END: Duration = Duration::from_secs(60);
 
 impl RunningDrain {
-    /// Begins to drain the process. `command` makes the request for an `exec`.
+    /// Begins to drain the process. `command` makes the request for an `exec` drain.
     pub(crate) fn begin(
         drain: &Drain,
         target: DrainTarget,
@@ -52,7 +52,8 @@ impl RunningDrain {
             DrainMethod::Envoy(keys) => Self::Envoy(EnvoyDrain::begin(target, keys)),
             DrainMethod::Http(http) => {
                 let http = http.clone();
-                // Within the drain, so that its report names a file that does not answer.
+                // Reading ends within the drain, so that a file that does not answer is named in
+                // the report.
                 let reading = RETRY.min(target.longest / 2);
                 Self::Task(LocalTask::begin(async move {
                     let result = send_request(&http, reading, limit).await;
@@ -78,7 +79,7 @@ impl RunningDrain {
         }
     }
 
-    /// Fails the health check of an Envoy that has stayed good so far.
+    /// Fails the health check of an Envoy that has succeeded so far.
     pub(crate) fn unready(&self) {
         if let Self::Envoy(drain) = self {
             drain.unready();
@@ -93,7 +94,7 @@ impl RunningDrain {
         }
     }
 
-    /// Ends the drain: the core no longer waits for it.
+    /// Ends the drain, because the core no longer waits for it.
     pub(crate) fn end(&self) {
         match self {
             Self::Envoy(drain) => drain.end(),
@@ -103,8 +104,8 @@ impl RunningDrain {
     }
 }
 
-/// Retries the request until it is accepted; reads its headers within `reading`, and waits for the
-/// answer within `limit`.
+/// Sends the request, and retries until it is accepted. Reads the headers within `reading`, and
+/// waits for the answer within `limit`.
 async fn send_request(http: &HttpDrain, reading: Duration, limit: Duration) -> Result<(), String> {
     let (target, headers) = (&http.url, headers(&http.headers, reading).await?);
     let method = match http.method {
@@ -123,7 +124,8 @@ async fn send_request(http: &HttpDrain, reading: Duration, limit: Duration) -> R
     let began = Instant::now();
     loop {
         let left = limit.saturating_sub(began.elapsed());
-        // A refusal is retried, and what was accepted must not be sent again: the body does not matter.
+        // A refused request is retried, an accepted one is never sent again. The body of the answer
+        // does not matter.
         let error = match send(&target.address, request.clone(), left).await {
             Ok(status) if status.is_success() => return Ok(()),
             Ok(status) => RequestError::Status(status),
@@ -136,7 +138,7 @@ async fn send_request(http: &HttpDrain, reading: Duration, limit: Duration) -> R
     }
 }
 
-/// Reads the header fields within `limit`, since a file system may not answer.
+/// Reads the header fields within `limit`, because a file system may not answer.
 async fn headers(headers: &[Header], limit: Duration) -> Result<Vec<(String, String)>, String> {
     if headers.is_empty() {
         return Ok(Vec::new());

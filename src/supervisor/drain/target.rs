@@ -1,4 +1,5 @@
-//! The process that a drain is for, and how the drain reports to the core, the log and the report.
+//! The process that is being drained, and the reports of its drain to the core, the log and the
+//! shutdown report.
 
 use std::fmt::Display;
 use std::rc::Rc;
@@ -11,13 +12,13 @@ use crate::supervisor::message::InstanceSender;
 use crate::supervisor::status::StatusBoard;
 use crate::types::{Signal, harmless};
 
-/// The process to drain, and the way to report about it.
+/// The process to drain, and where its drain reports to.
 pub(crate) struct DrainTarget {
     pub(crate) instance: InstanceSender,
-    /// The shortest and the longest wait that the core has granted.
+    /// The shortest wait that the core has granted.
     pub(crate) min: Duration,
     pub(crate) longest: Duration,
-    /// Its health check stays good for now.
+    /// Whether the health check of the process still succeeds for now.
     pub(crate) stays_ready: bool,
     pub(crate) name: String,
     pub(crate) pid: Pid,
@@ -25,7 +26,7 @@ pub(crate) struct DrainTarget {
 }
 
 impl DrainTarget {
-    /// Adds a warning to the log and to the report.
+    /// Adds a warning to the log and to the shutdown report.
     pub(crate) fn warn(&self, what: &str) {
         let line = format!("{}: {}", self.name, harmless(what));
         tracing::warn!("{line}");

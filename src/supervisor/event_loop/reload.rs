@@ -1,4 +1,4 @@
-//! The steps of a reload: who asks, when it begins, and what the core is given.
+//! The steps of a reload: who requests it, when it begins, and what the core gets.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -25,8 +25,9 @@ use crate::types::harmless;
 use crate::types::suggest::list;
 
 impl EventLoop {
-    /// An operator asks for a reload, and gets an answer at once if it is not possible now.
-    pub(super) fn reload_asked(&mut self, reply: TextReply) {
+    /// Handles a reload request of an operator, who gets an answer at once if a reload is not
+    /// possible now.
+    pub(super) fn reload_requested(&mut self, reply: TextReply) {
         match self.may_reload() {
             Err(why) if !self.executor.reloads.is_under_way() => {
                 let why = self.status_board.failure(why);
@@ -38,7 +39,7 @@ impl EventLoop {
         }
     }
 
-    /// A file has new content that no reload has read, and its action is a reload.
+    /// Handles new content of a file whose action is a reload, if no reload has read that content.
     pub(super) fn reload_file(&mut self, name: &str, watch: &Watch) {
         let watches = self.executor.watches_of(name, watch);
         if let Some(&(process, watch_place)) = watches.first()
@@ -51,7 +52,7 @@ impl EventLoop {
         }
     }
 
-    /// The config is read from now on.
+    /// Notes that the config is read from now on.
     pub(super) fn reads_config(&mut self) {
         let is_read = |(_, watch): &Watched| watch.action == WatchAction::Reload;
         self.executor.file_watches.are_read(is_read);
@@ -65,7 +66,7 @@ impl EventLoop {
         matches!(self.may_reload(), Err(RequestError::ShuttingDown | RequestError::Drained))
     }
 
-    /// Begins the reload that is wanted, as soon as that is possible.
+    /// Begins the requested reload as soon as it is possible.
     pub(super) fn begin_reload(&mut self) {
         if !self.executor.reloads.is_due() {
             return;
@@ -79,23 +80,23 @@ impl EventLoop {
                 Self::refused(&why);
                 self.executor.reloads.give_up(&why);
             }
-            // Asked again after the next step.
+            // Tried again after the next step.
             Err(_) => {}
         }
     }
 
-    /// The config was read for a plan.
+    /// Answers a plan request once the config was read for it.
     pub(super) fn plan(&self, reply: TextReply, read: Result<Read, String>) {
         let plan = read.and_then(|read| {
             self.check_possible(&read.0)?;
             let spec = read.0.config.spec(&read.0.graph);
             Ok(self.with_plan(&read.0.config, &spec, &read.1, |reload| reload.text()))
         });
-        // As above.
+        // A client that has gone away gets no answer.
         let _ = reply.send(plan);
     }
 
-    /// The config was read again, and its sockets are open.
+    /// Handles a config that was read again, and whose sockets are open.
     pub(super) fn prepared(&mut self, candidate: Result<Candidate, String>) -> io::Result<()> {
         if self.has_to_wait() {
             self.executor.reloads.again();
@@ -104,7 +105,7 @@ impl EventLoop {
         match candidate.and_then(|candidate| self.apply(candidate)) {
             Ok(actions) => {
                 self.carry_out_all(clock::now(), actions);
-                // Handles the events that they caused at once.
+                // Handles the events that the actions have caused directly.
                 self.step(Event::Tick)?;
             }
             Err(why) => self.failed(why),
@@ -112,25 +113,25 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Whether another request has begun since a reload was asked for.
+    /// Whether another request has begun since the reload was requested.
     fn has_to_wait(&self) -> bool {
         self.may_reload().is_err() && !self.is_over()
     }
 
-    /// Answers those who have asked for a reload that has changed nothing.
+    /// Answers the clients of a reload that has changed nothing.
     fn failed(&mut self, why: String) {
         Self::refused(&why);
         self.executor.reloads.answer(Err(why), Vec::new());
     }
 
-    /// Reports a reload that has changed nothing.
+    /// Logs a reload that has changed nothing.
     fn refused(why: &str) {
         let lines = if why.contains('\n') { "\n" } else { " " };
         let members = event::reload_failed(why).members();
         tracing::error!(members, "reload failed, nothing was changed:{lines}{why}");
     }
 
-    /// Compares a config with what runs.
+    /// Compares a config with the running processes.
     fn with_plan<T>(
         &self,
         config: &Config,
@@ -156,7 +157,7 @@ impl EventLoop {
         with(&Reload::new(self.executor.config(), &running, config, spec, args))
     }
 
-    /// Refuses a config that cannot be taken over at this moment.
+    /// Refuses a config that cannot be applied at this moment.
     fn check_possible(&self, loaded: &Loaded) -> Result<(), String> {
         self.may_reload().map_err(|why| self.status_board.failure(why))?;
         self.refuse_fixed(&loaded.config)?;
@@ -173,10 +174,11 @@ impl EventLoop {
         Err(format!("{keys} {differ}, which only a restart of the container can change"))
     }
 
-    /// Refuses to give one of the `sockets` of a process that runs to another one. It would have to
-    /// start after the end of the other, which two that exchange theirs cannot. A new process does:
-    /// it waits for those that are removed. One that was stopped by hand stays down, unless another
-    /// needs it.
+    /// Refuses to move a `sockets` path from a running process to another process. The other
+    /// process would have to start after the end of the first, and two processes that exchange
+    /// their paths cannot both do that. A new process may take over the path of a process that the
+    /// reload removes, because it waits for that removal. A process that was stopped by hand stays
+    /// down and needs no path, unless another process depends on it.
     fn refuse_moved(&self, config: &Config) -> Result<(), String> {
         let wanted = &config.processes;
         if wanted.iter().all(|process| process.sockets.is_empty()) {
@@ -226,7 +228,7 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Hands a config to the core, or changes nothing.
+    /// Gives a config to the core, or changes nothing.
     fn apply(&mut self, candidate: Candidate) -> Result<Vec<Action>, String> {
         let Candidate { read: (loaded, args), watches, sockets } = candidate;
         self.check_possible(&loaded)?;
@@ -237,7 +239,7 @@ impl EventLoop {
         });
         for warning in &loaded.warnings {
             let warning = warning.to_string();
-            // The log names the severity itself.
+            // The log prints the severity itself.
             tracing::warn!("{}", warning.trim_start_matches("warning: "));
         }
         tracing::info!("reload:\n  {}", steps.trim_end().replace('\n', "\n  "));

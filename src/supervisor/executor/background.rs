@@ -1,6 +1,6 @@
-//! A program that goes into the background: the process that drainit has started ends with success,
-//! and what it started lives on. drainit can then neither stop it in order nor see its end, so
-//! the log says what happened and what to write.
+//! Detects a program that puts itself into the background: the process that drainit has started
+//! ends with success, and processes that it started keep running. drainit can neither stop those in
+//! order nor see their end, so the log says what happened and how to fix it.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use crate::os::descendants::{Descendant, Stat, list, living_children, members_of
 use crate::supervisor::executor::Executor;
 use crate::types::ProcessId;
 
-/// The unit of starts in `/proc/PID/stat`, on every architecture that drainit runs on.
+/// The unit of start times in `/proc/PID/stat`, on every architecture that drainit runs on.
 const TICK: Duration = Duration::from_millis(10);
 
-/// How well-known programs are kept in the foreground, by the names of their files.
+/// The commands that keep well-known programs in the foreground, by the names of their files.
 const FOREGROUND: [(&str, &str); 9] = [
     ("nginx", "nginx -g 'daemon off;'"),
     ("httpd", "httpd -DFOREGROUND"),
@@ -25,16 +25,16 @@ const FOREGROUND: [(&str, &str); 9] = [
 ];
 
 impl Executor {
-    /// Names what a process that has just ended with success has left running, as the end of a
-    /// sentence with the mend; `None` if there is nothing. An orphan with a session of its own may
-    /// be of any process, so it counts as left by this one only where no other has run beside it.
-    /// Where others have, its name decides, and the sentence says that it is not certain.
+    /// Names the processes that a process has left running when it ended with success, as the end
+    /// of a sentence with the remedy; `None` if there are none. An orphan with a session of its own
+    /// may belong to any process. It counts as left by this process only if no other process has
+    /// run meanwhile. Otherwise its name decides, and the sentence says that it is not certain.
     pub(super) fn in_background(&self, process: ProcessId) -> Option<String> {
         let group: Vec<_> = self.groups_of(process).flat_map(members_of_group).collect();
         let began = self.instances[process.index()].spawned.0.as_millis() / TICK.as_millis();
         let (pid, was_only) = self.instances[process.index()].gone?;
         let children = self.children.borrow();
-        // Those that are older are of another process.
+        // Older orphans belong to another process.
         let is_orphan = |one: &Stat| {
             let one = &one.process;
             u128::from(one.started) >= began

@@ -1,6 +1,6 @@
-//! The epochs of an Envoy that is replaced by its own hot restart: their numbers, what forbids a
-//! further one, and the check of the config before. `core/epochs.rs` decides in which order they
-//! end.
+//! The epochs of an Envoy that is replaced by hot restart: their numbers, the reasons against a
+//! further hot restart, and the check of the config before it. `core/epochs.rs` decides in which
+//! order the epochs end.
 
 use std::rc::Rc;
 
@@ -19,19 +19,19 @@ use crate::types::{ProcessId, exit_code, harmless};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Epoch {
     pub(super) number: u32,
-    /// It has not taken over yet.
+    /// Whether the epoch has not taken over yet.
     pub(super) is_new: bool,
-    /// A newer epoch has ended before it took over.
-    was_failed_on: bool,
+    /// Whether a newer epoch has ended before it took over.
+    has_failed_successor: bool,
 }
 
-/// The number of an epoch that starts while these live.
+/// The number of an epoch that starts while these epochs live.
 fn next(living: impl Iterator<Item = u32>) -> u32 {
     living.max().map_or(0, |newest| newest + 1)
 }
 
 impl Executor {
-    /// The other epochs of the process that live.
+    /// The other living epochs of the process.
     fn others(&self, process: ProcessId) -> impl Iterator<Item = (ProcessId, Epoch)> {
         let others = self.other_slots(process).into_iter();
         others.filter_map(|id| Some((id, self.living_epoch(id)?)))
@@ -42,23 +42,23 @@ impl Executor {
         instance.epoch.filter(|_| instance.pid.is_some())
     }
 
-    /// Whether another epoch of the process lives. It has the same sockets in the file system.
+    /// Whether another epoch of the process lives. Both epochs use the same socket files.
     pub(super) fn has_other_epoch(&self, process: ProcessId) -> bool {
         self.others(process).next().is_some()
     }
 
-    /// Whether an older epoch lives, whose connections are in the statistics of this one.
+    /// Whether an older epoch lives. Its connections are in the statistics of this epoch.
     pub(super) fn has_older_epoch(&self, process: ProcessId) -> bool {
         let own = self.instances[process.index()].epoch;
         own.is_some_and(|own| self.others(process).any(|(_, other)| other.number < own.number))
     }
 
-    /// The epoch that starts now; `None` if the process is not hot-restarted.
+    /// The epoch that starts now; `None` if the process has no hot restart.
     pub(super) fn next_epoch(&self, process: ProcessId) -> Result<Option<Epoch>, StartError> {
         if self.process(process).hot_restart().is_none() {
             return Ok(None);
         }
-        if self.others(process).any(|(_, other)| other.was_failed_on) {
+        if self.others(process).any(|(_, other)| other.has_failed_successor) {
             return Err(StartError::Unprepared(
                 "an earlier hot restart of the running Envoy failed, and Envoy permits no further \
                  hot restart; `drainit stop` and `drainit start` replace this Envoy, with a gap"
@@ -66,7 +66,7 @@ impl Executor {
             ));
         }
         let number = next(self.others(process).map(|(_, other)| other.number));
-        Ok(Some(Epoch { number, is_new: number > 0, was_failed_on: false }))
+        Ok(Some(Epoch { number, is_new: number > 0, has_failed_successor: false }))
     }
 
     /// The admin that a new epoch has to take over.
@@ -81,26 +81,26 @@ impl Executor {
         }
     }
 
-    /// The newest epoch serves.
+    /// Takes note that the newest epoch serves.
     pub(super) fn epoch_took_over(&mut self, process: ProcessId) {
         if let Some(epoch) = &mut self.instances[process.index()].epoch {
             epoch.is_new = false;
         }
     }
 
-    /// An epoch has ended.
+    /// Takes note that an epoch has ended.
     pub(super) fn epoch_ended(&mut self, process: ProcessId) {
         let Some(ended) = self.instances[process.index()].epoch.take() else { return };
         let others: Vec<_> = self.others(process).filter(|_| ended.is_new).collect();
         for (id, _) in others {
             if let Some(epoch) = &mut self.instances[id.index()].epoch {
-                epoch.was_failed_on = true;
+                epoch.has_failed_successor = true;
             }
         }
     }
 
-    /// Lets Envoy check its config in place of a `pre_start` hook, if another epoch runs. Returns
-    /// the event of the end where there is nothing to check.
+    /// Lets Envoy check its config in place of a `pre_start` hook if another epoch runs. Returns an
+    /// event if there is nothing to check.
     pub(super) fn validate(&mut self, hook: HookId, process: ProcessId) -> Option<Event> {
         if !self.has_other_epoch(process) {
             return Some(Event::HookEnded { hook, success: true });
@@ -142,8 +142,8 @@ impl Executor {
     }
 }
 
-/// Refuses a config that has the admin elsewhere: drainit would not see that the new epoch has taken
-/// over, and kill it when the old one does not listen any more.
+/// Refuses a config that has the admin at another address: drainit would not see that the new epoch
+/// has taken over, and would kill it when the old epoch no longer listens.
 fn admin_stays(wanted: &Process, args: &[String]) -> Result<(), String> {
     let admin = match wanted.drain.as_ref().map(|drain| &drain.method) {
         Some(DrainMethod::Envoy(envoy)) => &envoy.admin,
@@ -158,8 +158,8 @@ fn admin_stays(wanted: &Process, args: &[String]) -> Result<(), String> {
     ))
 }
 
-/// Refuses another number of workers where Envoy serves HTTP/3: the packets of about half of the old
-/// connections would come to the wrong worker, and their clients be reset (docs/hot-restart.md).
+/// Refuses another number of workers if Envoy serves HTTP/3: the packets of about half of the old
+/// connections would reach the wrong worker, which would reset them (docs/hot-restart.md).
 fn keeps_workers(wanted: &Process, args: &[String], old: &[EnvoyFlags]) -> Result<(), String> {
     let new = bootstrap::flags(wanted, args).workers;
     let differs = old.iter().any(|old| old.workers != new);
@@ -179,7 +179,7 @@ mod tests {
     use crate::testing::temp_dir::TempDir;
 
     #[test]
-    fn another_number_of_workers_is_refused_for_http3_only() {
+    fn other_worker_count_is_refused_only_for_http3() {
         let dir = TempDir::new();
         let path = dir.path("envoy.yaml");
         let command = |workers: &str| {
@@ -198,10 +198,10 @@ mod tests {
     }
 
     #[test]
-    fn the_epoch_follows_the_newest_that_lives() {
+    fn new_epoch_follows_newest_living_epoch() {
         assert_eq!(next([].into_iter()), 0);
         assert_eq!(next([0].into_iter()), 1);
-        // The newest has crashed while the one before it drains.
+        // The newest epoch has crashed while the epoch before it drains.
         assert_eq!(next([3].into_iter()), 4);
         assert_eq!(next([3, 4].into_iter()), 5);
     }

@@ -1,4 +1,4 @@
-//! Process groups that outlive their leader: signalled, and waited for until they are empty.
+//! Process groups that outlive their leader: drainit signals them, and waits until they are empty.
 
 use std::io;
 use std::time::Duration;
@@ -13,8 +13,8 @@ use crate::supervisor::executor::{Executor, with_cont};
 use crate::supervisor::message::{Message, Role};
 use crate::types::{ProcessId, Signal, Time};
 
-/// The pause between two scans of the groups. Their members need not be descendants of drainit, and
-/// the kernel reports only the ends of descendants.
+/// The pause between two scans of the groups. The scans are needed because members of a group need
+/// not be descendants of drainit, and the kernel reports only the ends of descendants.
 const SCAN_PAUSE: Duration = Duration::from_millis(50);
 /// The longest pause between two searches of `/proc` for a living member of a group.
 const MAX_SEARCH_PAUSE: Duration = Duration::from_secs(1);
@@ -23,11 +23,11 @@ const MAX_SEARCH_PAUSE: Duration = Duration::from_secs(1);
 pub(super) struct LeftGroup {
     pub(super) process: ProcessId,
     leader: Pid,
-    /// Since when drainit may signal none of its members (EPERM).
+    /// The time since which drainit may signal no member (EPERM).
     refuses: Option<Time>,
-    /// When to search for a living member, and the pause after that.
+    /// The time of the next search for a living member, and the pause after it.
     search: (Time, Duration),
-    /// The last search has found none.
+    /// Whether the last search found no living member.
     was_dead: bool,
 }
 
@@ -37,15 +37,16 @@ impl LeftGroup {
         Self { process, leader, refuses: None, search, was_dead: false }
     }
 
-    /// Whether its members have ended, but for the reaping by their parents: the kernel takes a
-    /// zombie for a member, and its parent may never reap it.
+    /// Whether the group has only zombies. The kernel counts a zombie as a member, and its parent
+    /// may never reap it.
     fn is_dead(&mut self, now: Time) -> bool {
         let (at, pause) = self.search;
         if now < at {
             return false;
         }
         let is_dead = has_only_zombies(self.leader);
-        // Twice, because one search may miss what a member starts before its own end.
+        // Two searches in a row are needed, because one may miss a process that a member starts
+        // just before its own end.
         let was_dead = std::mem::replace(&mut self.was_dead, is_dead);
         let pause = if is_dead { SCAN_PAUSE } else { MAX_SEARCH_PAUSE.min(2 * pause) };
         self.search = (now + pause, pause);
@@ -54,11 +55,11 @@ impl LeftGroup {
 }
 
 impl Executor {
-    /// Whether the process group of a process that has ended has other members. They are signalled
-    /// from now on. Not those of a oneshot that has completed.
+    /// Whether the process group of a process that has ended has other members. If so, drainit
+    /// signals the group from now on. The group of a oneshot that has completed does not count.
     pub(crate) fn leaves_a_group(&mut self, ended: &Ended) -> bool {
         let Some(Role::Process(process)) = ended.role else { return false };
-        // It was given up, or its program never ran.
+        // The start was given up, or the program never ran.
         let current = [self.instances[process.index()].pid, self.launching(process)];
         if ended.failed.is_some() || !current.contains(&Some(ended.pid)) {
             return false;
@@ -75,22 +76,22 @@ impl Executor {
     pub(crate) fn stop_group(&self, process: ProcessId, signal: Signal) {
         for leader in self.groups_of(process) {
             let sent = with_cont(signal).map(|signal| kill_group(leader, signal));
-            // EPERM is reported only when it lasts.
-            let is_news = |error: &io::Error| error.kind() != io::ErrorKind::PermissionDenied;
-            if let Some(error) = sent.into_iter().find_map(|sent| sent.err().filter(is_news)) {
+            // EPERM is reported only if it lasts.
+            let is_reported = |error: &io::Error| error.kind() != io::ErrorKind::PermissionDenied;
+            if let Some(error) = sent.into_iter().find_map(|sent| sent.err().filter(is_reported)) {
                 let name = &self.process(process).name;
                 tracing::warn!("{name}: cannot send {signal} to its process group: {error}");
             }
         }
     }
 
-    /// The ids of the process groups that a process has left.
+    /// The ids of the remaining process groups of a process.
     pub(super) fn groups_of(&self, process: ProcessId) -> impl Iterator<Item = Pid> {
         self.groups.iter().filter(move |left| left.process == process).map(|left| left.leader)
     }
 
-    /// Drops the groups that are empty, or hold only zombies or processes that drainit may not
-    /// signal; returns the process of each, whose sockets are removed.
+    /// Drops groups that are empty, or that have only zombies or only processes that drainit may
+    /// not signal. Returns the process of each group, and removes its sockets.
     pub(crate) fn groups_gone(&mut self) -> Vec<ProcessId> {
         let now = clock::now();
         let mut gone = Vec::new();
@@ -107,7 +108,8 @@ impl Executor {
                 Group::Lives => None,
                 Group::Refuses => Some(left.refuses.unwrap_or(now)),
             };
-            // Not at once: a member that has ended may not be reaped yet by its parent.
+            // Not at the first refusal: it may come from a member that has ended, but is not reaped
+            // by its parent yet.
             if left.refuses.is_some_and(|since| now.since(since) >= SCAN_PAUSE) {
                 self.report_refusal(&left);
                 gone.push(left.process);
@@ -124,7 +126,7 @@ impl Executor {
         gone
     }
 
-    /// Reports members that drainit may not signal. They are no longer waited for.
+    /// Reports members that drainit may not signal, and for which it no longer waits.
     fn report_refusal(&self, left: &LeftGroup) {
         let name = &self.process(left.process).name;
         let members = members_of_group(left.leader);

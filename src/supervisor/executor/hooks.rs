@@ -1,4 +1,4 @@
-//! Hooks under way: starts their commands, and kills those that take too long.
+//! Hooks under way: starts their commands, and kills them if they take too long.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -17,22 +17,22 @@ use crate::supervisor::preparation::{Files, Preparation};
 use crate::supervisor::run_command;
 use crate::types::{ProcessId, Signal};
 
-/// A hook under way, or the check of an Envoy's config in place of one.
+/// A hook under way, or the check of an Envoy's config in its place.
 pub(super) struct RunningHook {
     task: LocalTask,
-    /// Set once its command has started.
+    /// The pid of the command, once it has started.
     pid: Rc<Cell<Option<Pid>>>,
 }
 
 impl Executor {
-    /// Starts the command of a hook; returns the event of its end where that failed at once.
+    /// Starts the command of a hook. Returns the event of its end if that failed at once.
     pub(crate) fn run_hook(&mut self, id: HookId) -> Option<Event> {
         let Some(process) = id.process else { return self.begin_hook(id, Ok(Files::default())) };
         let mut preparation =
             Preparation { opens_log: self.opens_log(process), ..Preparation::default() };
         if id.stage == Stage::PreStart {
             self.reads_files(process);
-            // An earlier start may have ended with its hook.
+            // An earlier start may have ended during its hook.
             self.instances[process.index()].is_rendered = false;
             preparation.values = Some(self.config.env.clone());
             preparation.renders = Some(self.base.to_vec());
@@ -40,7 +40,7 @@ impl Executor {
         self.prepare(Start::Hook(id), process, preparation)
     }
 
-    /// Starts the command of a hook, whose files were gathered.
+    /// Starts the command of a hook after its files were gathered.
     pub(super) fn begin_hook(
         &mut self,
         id: HookId,
@@ -58,13 +58,14 @@ impl Executor {
             }
             (Some(process), stage, Ok(mut files)) => {
                 if stage != Stage::PreStart {
-                    // Those of its start.
+                    // The hook gets the values of the process's start.
                     files.with_values =
                         self.instances[process.index()].with_values.as_deref().cloned();
                 }
                 directory = self.take_files(process, files);
                 if stage == Stage::PreStart {
-                    // Once a start, so that the hook may check or change what was written.
+                    // The files are rendered once for each start, so that the hook may check or
+                    // change them.
                     self.instances[process.index()].is_rendered = true;
                     if self.process(process).is_validated() {
                         return self.validate(id, process);
@@ -101,7 +102,7 @@ impl Executor {
             run_command::end_of(request, Rc::clone(&self.children), move |is| pid.set(Some(is)));
         self.run_as_hook(id, started, async move {
             let end = end.await;
-            // Its last lines come before the line about its end.
+            // The last lines of the hook come before the line about its end.
             if let Some(log) = log {
                 log.pump();
             }
@@ -120,8 +121,8 @@ impl Executor {
         None
     }
 
-    /// Runs a task that takes the place of a hook and returns its event. The task sets `pid` once
-    /// it has started a command.
+    /// Runs a task in place of a hook; the task returns the hook's event. It sets `pid` when it has
+    /// started a command.
     pub(super) fn run_as_hook(
         &mut self,
         id: HookId,
@@ -131,7 +132,7 @@ impl Executor {
         let sender = self.sender.clone();
         let task = LocalTask::begin(async move {
             let event = work.await;
-            // Fails only when the event loop has ended.
+            // Fails only if the event loop has ended.
             let _ = sender.send(Message::HookOver { hook: id, task: tokio::task::id(), event });
         });
         self.hooks.insert(id, RunningHook { task, pid });
@@ -146,8 +147,8 @@ impl Executor {
         self.abort_preparation(Start::Hook(id));
         let Some(hook) = self.hooks.remove(&id) else { return };
         hook.task.end();
-        // At once, and not when the task is dropped: a sweep may follow, whose SIGTERM is not for
-        // it.
+        // The hook is killed now and not when the task is dropped, because a sweep may follow, and
+        // the hook is not to get the SIGTERM of the sweep.
         if let Some(pid) = hook.pid.get()
             && matches!(self.children.borrow().role(pid), Some(Role::Command(_)))
         {
@@ -159,7 +160,7 @@ impl Executor {
         }
     }
 
-    /// The event of a hook that is over, if it is still waited for: by now it may run again.
+    /// Returns the event of a hook that is over, unless the hook was aborted or has begun again.
     pub(super) fn hook_over(
         &mut self,
         hook: HookId,

@@ -17,11 +17,11 @@ impl Executor {
     /// Signals every living descendant that has not had this signal yet, and counts them.
     pub(crate) fn sweep(&mut self, signal: Signal) -> Event {
         let (children, instances) = (self.children.borrow(), &self.instances);
-        // Whether drainit has killed a child already.
+        // Whether drainit has already killed a child with this pid.
         let is_killed = |pid| match children.role(pid) {
-            // With its hook or drain.
+            // The command was killed together with its hook or drain.
             Some(Role::Command(_)) => true,
-            // It was given up.
+            // The start of the process was given up.
             Some(Role::Process(process)) => {
                 let current = &instances[process.index()];
                 ![current.pid, current.launching_pid()].contains(&Some(pid))
@@ -33,7 +33,7 @@ impl Executor {
             Some(sweep) if sweep.signal() == signal => sweep,
             other => other.insert(Sweep::new(signal)),
         };
-        // Every descendant is below a child of drainit.
+        // Every descendant of drainit has one of drainit's children above it.
         if !has_children() {
             return Event::Leftovers(0);
         }
@@ -45,15 +45,17 @@ impl Executor {
             report.remark(&line);
         }
         match swept {
-            // The scan missed a descendant; the reaper notices when the last one is gone.
+            // The scan missed a descendant. The reaper notices when the last child is gone.
             Swept::Signalled(found) if found.is_empty() => Event::Tick,
             Swept::Signalled(mut found) => {
                 let count = found.len();
-                // One that was killed with its process group is not reaped yet, and no leftover.
+                // A process that was killed with its process group may not be reaped yet. It is not
+                // a leftover.
                 found.retain(|left| !is_killed(group_of(left.pid).unwrap_or(left.pid)));
                 if !found.is_empty() {
                     let line = format!("left over: {}", list(&found));
-                    // A process that flees by forking would fill the log.
+                    // Only the first line goes to the log: a process that flees by forking would
+                    // fill it.
                     if is_new {
                         tracing::info!("{line}; sending {signal}");
                         report.remark(&format!("{line}; {signal} sent"));
@@ -70,7 +72,8 @@ impl Executor {
                 );
                 tracing::info!("{line}");
                 report.remark(&line);
-                // Without /proc they cannot be counted; the reaper notices when none is left.
+                // Without /proc, drainit cannot count them. The reaper notices when no child is
+                // left.
                 Event::Leftovers(AT_LEAST)
             }
         }

@@ -1,4 +1,4 @@
-//! Carries out the actions of the core, and keeps what runs for each process.
+//! Carries out the actions of the core, and keeps the running parts of each process.
 
 mod background;
 mod epochs;
@@ -65,11 +65,11 @@ use crate::types::{End, ProcessId, Signal, Time, harmless};
 
 /// At least this many logs are kept before those that have ended are dropped.
 const MIN_OPEN_LOGS: usize = 16;
-/// The permissions of the report's file: readable by everybody, as a log is.
+/// The permissions of the report's file: everybody may read it, like a log.
 const REPORT_MODE: u32 = 0o644;
 
 pub(crate) struct Executor {
-    /// The config that was taken over last. The slots have the definitions that run.
+    /// The config that was applied last. The slots have the definitions that run.
     config: Rc<Config>,
     /// The processes of the config that is being loaded, until the reload is answered.
     loading: Vec<Definition>,
@@ -82,48 +82,49 @@ pub(crate) struct Executor {
     sender: MessageSender,
     status_board: Rc<StatusBoard>,
     children: SharedChildren,
-    /// No config had another process than the one that it has.
+    /// Whether drainit has had only one process in all its configs.
     is_alone: Rc<Cell<bool>>,
     oom_kills: OomKills,
-    /// The shutdown has begun, and health checks stay good for now.
+    /// Whether the shutdown has begun, but health checks still succeed for now.
     stays_ready: bool,
-    /// By slot.
+    /// The instances, in the order of their slots.
     instances: Vec<Instance>,
     /// The processes whose start is under way.
     starting: BTreeSet<ProcessId>,
-    /// The tasks that gather the files of starts and hooks that are under way.
+    /// The tasks that gather the files for starts and hooks.
     preparing: BTreeMap<Start, LocalTask>,
-    /// Those whose start waits for that of others.
+    /// The processes whose start waits for other starts.
     to_start: VecDeque<ProcessId>,
     hooks: BTreeMap<HookId, RunningHook>,
-    /// The task that sends the last request once drainit has looked at its watched files.
+    /// The task that sends the last request after drainit has looked at its watched files.
     last_look: Option<JoinHandle<()>>,
     /// Captures with a pipe that may still hold output.
     open_logs: Vec<Rc<OutputCapture>>,
-    /// At this length of `open_logs`, the ended ones are dropped.
+    /// The length of `open_logs` at which ended logs are dropped.
     max_open_logs: usize,
     /// The final sweep, if it has begun.
     sweep: Option<Sweep>,
     groups: Vec<LeftGroup>,
-    /// The task that has the groups scanned.
+    /// The task that asks for scans of the groups.
     group_scan: Option<LocalTask>,
 }
 
-/// The running instance of a process, or the one that ran last.
+/// The running instance of a process, or its last instance.
 #[derive(Default)]
 struct Instance {
-    /// Tells messages of this instance from those of earlier ones.
+    /// Distinguishes messages of this instance from messages of earlier instances.
     number: u32,
-    /// With the values that were read at its start; `None` where it has none.
+    /// The process with the values that were read at its start; `None` if it has no such values.
     with_values: Option<Rc<Process>>,
-    /// The files of `render` are written for the start under way.
+    /// Whether the files of `render` are written for the start under way.
     is_rendered: bool,
-    /// Its exec is under way.
+    /// The exec that is under way.
     launching: Option<Launching>,
     pid: Option<Pid>,
-    /// The pid of the one that has ended last, and whether drainit had no other child meanwhile.
+    /// The pid of the last instance that ended, and whether drainit had no other child while it
+    /// ran.
     gone: Option<(Pid, bool)>,
-    /// When it was started.
+    /// The time at which it was started.
     spawned: Time,
     log: Option<Rc<OutputCapture>>,
     readiness: Option<LocalTask>,
@@ -133,7 +134,7 @@ struct Instance {
     preflight: Option<LocalTask>,
     /// The epoch of an Envoy that is hot-restarted.
     epoch: Option<Epoch>,
-    /// Its readiness was reported.
+    /// Whether its readiness was reported.
     is_ready: bool,
 }
 
@@ -143,7 +144,7 @@ impl Instance {
         self.launching.as_ref().map(|launching| launching.pid)
     }
 
-    /// Ends what asks the process questions while it serves.
+    /// Ends the probes of a process that serves.
     fn end_probes(&mut self) {
         (self.readiness, self.liveness, self.preflight) = (None, None, None);
     }
@@ -188,7 +189,7 @@ impl Executor {
         }
     }
 
-    /// Turns a message of a local task into an event; `None` where it is of an earlier instance.
+    /// Turns a message of a local task into an event; `None` if it comes from an earlier instance.
     pub(crate) fn event(&mut self, message: Message) -> Option<Event> {
         match message {
             Message::Event(event) => Some(event),
@@ -201,7 +202,7 @@ impl Executor {
                 (is_current && !std::mem::replace(&mut current.is_ready, true)).then(|| {
                     let mut history = self.status_board.history(process);
                     if current.readiness.take().is_some() {
-                        // The last failure of its probe; no `STATUS=`.
+                        // The last failure of its probe is outdated. A `STATUS=` is not.
                         *history.failure.borrow_mut() = None;
                     }
                     history.message = None;
@@ -213,7 +214,7 @@ impl Executor {
             }
             Message::HookOver { hook, task, event } => self.hook_over(hook, task, event),
             Message::Request { name, request, reply, .. } => {
-                // Where it is gone, the one who asked sees that the reply was dropped.
+                // If the process is gone, the client sees that the reply was dropped.
                 let process = self.status_board.process(&name)?;
                 let may = self.status_board.machine.borrow().may_request(process, request);
                 if let Err(why) = may {
@@ -237,7 +238,7 @@ impl Executor {
         }
     }
 
-    /// Prepares a slot for a new instance. Nothing of the process that it had is left.
+    /// Prepares a slot for a new instance. Nothing remains of the process that the slot had before.
     pub(crate) fn adopt(&mut self, now: Time, slot: ProcessId, from: Source) {
         let (definition, place, from) = match from {
             Source::Copy(from) => {
@@ -263,7 +264,7 @@ impl Executor {
     }
 
     /// Removes the `sockets` of a process that no other instance may use. A start that has one of
-    /// them waits for it, and so does the exit, for a moment.
+    /// these paths waits for the removal, and the exit waits for it briefly.
     fn remove_sockets(&mut self, slot: ProcessId) {
         let stale = self.stale_sockets(slot);
         if stale.is_empty() {
@@ -278,8 +279,7 @@ impl Executor {
         }
     }
 
-    /// The `sockets` of a process, except those that another instance, of this process or of
-    /// another one, may use.
+    /// The `sockets` of a process, except those that an instance in another slot may use.
     fn stale_sockets(&self, slot: ProcessId) -> Vec<PathBuf> {
         let process = self.process(slot);
         let is_stale = |path: &&PathBuf| !self.is_used_beside(slot, path);
@@ -290,40 +290,40 @@ impl Executor {
         self.config.control.socket.path().map(Path::to_owned)
     }
 
-    /// Whether an instance in another slot has this path in its `sockets`. In a reload that may be
-    /// one of another process.
+    /// Whether an instance in another slot has this path in its `sockets`. During a reload, that
+    /// may be an instance of another process.
     fn is_used_beside(&self, slot: ProcessId, path: &Path) -> bool {
         let slots = (0..self.instances.len()).filter_map(|slot| u16::try_from(slot).ok());
         let mut beside = slots.map(ProcessId).filter(|other| *other != slot && self.lives(*other));
-        // The name first, because the rest is dear where there are thousands of processes.
+        // The file name is compared first, because the full comparison is slow with thousands of
+        // processes.
         let is_it = |other: &PathBuf| other.file_name() == path.file_name() && is_same(other, path);
         beside.any(|other| self.process(other).sockets.iter().any(is_it))
     }
 
-    /// Whether an instance runs in a slot, or others of its process group do.
+    /// Whether an instance runs in a slot, or other members of its process group do.
     fn lives(&self, slot: ProcessId) -> bool {
         self.instances[slot.index()].pid.is_some() || self.groups_of(slot).next().is_some()
     }
 
-    /// Whether this instance of the process runs.
+    /// Whether this instance of the process is the one that runs.
     fn is_current(&self, process: ProcessId, instance: u32) -> bool {
         let current = &self.instances[process.index()];
         current.number == instance && current.pid.is_some()
     }
 
-    /// Reports of the current instance of a process.
+    /// The sender for events of the current instance of a process.
     fn instance_sender(&self, process: ProcessId) -> InstanceSender {
         let instance = self.instances[process.index()].number;
         InstanceSender { process, instance, sender: self.sender.clone() }
     }
 
-    /// Wakes the event loop once more, after everything else that waits.
+    /// Wakes the event loop once more, after all messages that are waiting.
     pub(crate) fn wake_loop(&self) {
         let _ = self.sender.send(Message::Wake);
     }
 
-    /// Keeps a log for its last lines at the end, and drops those that have ended, with their
-    /// pipes.
+    /// Keeps a log for its last lines at the end. Drops logs that have ended, with their pipes.
     fn keep_open(&mut self, log: Option<&Rc<OutputCapture>>) {
         if self.open_logs.len() >= self.max_open_logs {
             self.open_logs.retain(|log| !log.is_finished());
@@ -332,12 +332,12 @@ impl Executor {
         self.open_logs.extend(log.cloned());
     }
 
-    /// Reaps at most `most` children. They are not signalled any more.
+    /// Reaps at most `max` children. drainit does not signal these pids any more.
     pub(crate) fn reap(&mut self, max: usize) -> io::Result<(Vec<Ended>, Rest)> {
         self.children.borrow_mut().reap(max)
     }
 
-    /// The pid of a process, as long as it is not reaped.
+    /// The pid of a process, if it is not reaped.
     fn pid(&self, process: ProcessId) -> Option<Pid> {
         let is_its_own = |role: &Role| matches!(role, Role::Process(of) if *of == process);
         self.instances[process.index()]
@@ -345,8 +345,9 @@ impl Executor {
             .filter(|pid| self.children.borrow().role(*pid).is_some_and(is_its_own))
     }
 
-    /// Takes what the processes that have ended said before, which may still be in a pipe or a
-    /// socket: messages about them wait in the queue now. Returns whether there may be some.
+    /// Reads the last output and messages of processes that have ended, which may still be in a
+    /// pipe or a socket. Events for them are in the queue afterwards. Returns whether there may be
+    /// such events.
     pub(crate) fn last_words(&self, ended: &[Ended]) -> bool {
         let mut is_any = false;
         for one in ended {
@@ -388,7 +389,7 @@ impl Executor {
                 None
             }
             Some(Role::Command(waiting)) => {
-                // A dropped hook, probe or drain does not wait any more.
+                // Fails if the hook, probe or drain was dropped, and does not wait any more.
                 let _ = waiting.send(failed.map_or(Ok(end), Err));
                 None
             }
@@ -396,12 +397,13 @@ impl Executor {
                 self.explain(process, pid, failed?);
                 None
             }
-            // The slot has another process since: this one could not be killed before.
+            // The slot no longer has this instance: it survived SIGKILL until now, or its start was
+            // given up.
             Some(Role::Process(process)) if self.instances[process.index()].pid != Some(pid) => {
                 None
             }
             Some(Role::Process(process)) => {
-                // The rest of its group may still serve on them.
+                // The rest of the group may still serve on these sockets.
                 if !remains {
                     self.remove_sockets(process);
                 }
@@ -436,7 +438,7 @@ impl Executor {
                 tracing::warn!("{name}: cannot kill its process group: {error}");
             }
         }
-        // It may have left the group that it was started in.
+        // The process may have left the group in which it was started.
         if let Some(pid) = pid {
             let _ = kill_child(pid, Signal::KILL);
         }
@@ -446,7 +448,7 @@ impl Executor {
         self.status_board.slots.borrow_mut().release_sockets(process);
     }
 
-    /// The shutdown begins, and health checks stay good for now.
+    /// Begins the shutdown, but lets health checks succeed for now.
     pub(crate) fn stay_ready(&mut self) {
         self.unready();
         self.stays_ready = true;
@@ -486,7 +488,8 @@ impl Executor {
             status_board: Rc::clone(&self.status_board),
         };
         let children = Rc::clone(&self.children);
-        // The requests of an old epoch are known only every few seconds: its connections count.
+        // The statistics report the requests of an old epoch only every few seconds, so its
+        // connections count.
         let drain = &match self.has_older_epoch(process) {
             true => drain.clone().by_connections(),
             false => drain.clone(),
@@ -514,7 +517,7 @@ impl Executor {
         }
     }
 
-    /// Begins to check whether the drain of a process that serves will work.
+    /// Begins to check whether the drain of a serving process will work.
     fn verify(&mut self, process: ProcessId) {
         let window = self.config.shutdown.window();
         let (board, definition) = (Rc::clone(&self.status_board), self.process(process));
@@ -524,25 +527,25 @@ impl Executor {
         self.instances[process.index()].preflight = check.map(LocalTask::begin);
     }
 
-    /// Makes requests for a process, or for the container's hooks, whose lines go to its log file
-    /// if it has one.
+    /// Makes the requests for a process, or for the container's hooks. The output of a process goes
+    /// to its log file if it has one.
     fn launcher(&self, process: Option<&Process>) -> Launcher {
         let (base, format) = (Rc::clone(&self.base), self.config.logging.format);
         let output = match process.map(|process| &process.log.mode) {
-            // It was opened with the other files of the start. A reload may have dropped it since,
-            // and nothing is opened on this thread.
+            // The file was opened with the other files of the start. If a reload has dropped it
+            // since, it is not opened again, because nothing is opened on this thread.
             Some(LogMode::File(LogFile { path, .. })) => self.files.get(path),
             _ => None,
         };
         Launcher { base, output: Arc::clone(output.unwrap_or(&self.output)), format }
     }
 
-    /// Writes what log files have not got yet.
+    /// Writes the lines that log files have not got yet.
     pub(crate) fn finish_files(&self, within: Duration) {
         self.files.finish(within);
     }
 
-    /// Reads the last lines out of all pipes.
+    /// Reads the last lines from all pipes.
     pub(crate) async fn last_lines(&mut self, within: Duration) {
         let logs = std::mem::take(&mut self.open_logs);
         let all = async {
@@ -563,8 +566,8 @@ impl Executor {
         matches!(cause, Some(Cause::Failed { why: Failure::Spawn { .. }, .. }))
     }
 
-    /// Writes the report of the shutdown, as the last line. It is made as data only where that is
-    /// asked for. The file gets at most `within`.
+    /// Writes the report of the shutdown as the last line. Makes it as JSON only if the config asks
+    /// for that. The write of the file may take at most `within`.
     pub(crate) fn report(&self, now: Time, code: u8, within: Duration) {
         let (file, format) = (&self.config.shutdown.report, self.config.logging.format);
         let is_json = format == LogFormat::Json;
@@ -600,8 +603,9 @@ impl Executor {
     }
 }
 
-/// A stop signal together with CONT, for a process that may be stopped. CONT discards pending
-/// stop signals (signal(7)), so it comes before them, and after every other signal.
+/// A stop signal together with SIGCONT, for a process that may be stopped. SIGCONT discards pending
+/// SIGTSTP, SIGTTIN and SIGTTOU (signal(7)), so it comes before these, and after every other
+/// signal.
 fn with_cont(signal: Signal) -> [Signal; 2] {
     match signal {
         Signal::TSTP | Signal::TTIN | Signal::TTOU => [Signal::CONT, signal],

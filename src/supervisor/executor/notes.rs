@@ -1,4 +1,4 @@
-//! Does what a note is the moment for, and writes its line.
+//! Performs the actions that are due at a note, and writes the line of the note.
 
 use crate::config::{LogFormat, Watch};
 use crate::core::cause::Failure;
@@ -9,13 +9,13 @@ use crate::supervisor::executor::Executor;
 use crate::supervisor::file_watch::shown;
 use crate::types::{ProcessId, Time};
 
-/// The mend for a restart that ends the container.
+/// The remedy for a failed restart that ends the container.
 const SLOW_RESTART: &str = "set `required: false` and `on_exit: ignore` if the container can run \
                             without it, or a longer `readiness.timeout`";
 
 impl Executor {
-    /// Does what a note is the moment for, before anything is written. Returns what only the
-    /// supervisor knows for its line.
+    /// Performs the actions that are due at a note, before its line is written. Returns the details
+    /// for the line that only the supervisor knows.
     pub(crate) fn follow(&mut self, note: &Note) -> Option<String> {
         match *note {
             Note::Started(process) if self.process(process).readiness.is_none() => {
@@ -40,8 +40,8 @@ impl Executor {
             Note::Overdue { process, why, .. } => {
                 let is_start = matches!(why, Failure::NotReady { .. });
                 let is_missed = is_start && self.may_not_be_missed(process);
-                let mend = is_missed.then(|| SLOW_RESTART.to_owned());
-                return join([mend, self.failed(process)]);
+                let remedy = is_missed.then(|| SLOW_RESTART.to_owned());
+                return join([remedy, self.failed(process)]);
             }
             Note::Ended { process, end, next } => {
                 let (is_success, is_oneshot) = {
@@ -77,7 +77,7 @@ impl Executor {
         None
     }
 
-    /// Keeps the last lines of an instance that failed.
+    /// Keeps the last lines of an instance that failed, and returns them as text.
     fn failed(&self, process: ProcessId) -> Option<String> {
         let log = self.instances[process.index()].log.as_ref()?;
         log.pump();
@@ -87,7 +87,7 @@ impl Executor {
         lines
     }
 
-    /// Takes a note into the journal, and writes its line.
+    /// Adds a note to the journal, and writes its line.
     pub(crate) fn write(&self, now: Time, note: &Note, detail: Option<&str>) {
         let machine = self.status_board.machine.borrow();
         let mut journal = self.status_board.journal.borrow_mut();
@@ -103,7 +103,7 @@ impl Executor {
         }
     }
 
-    /// Whether this is the restart of a process whose failure ends the container.
+    /// Whether the process was restarted, and its failure ends the container.
     fn may_not_be_missed(&self, process: ProcessId) -> bool {
         let machine = self.status_board.machine.borrow();
         let state = machine.state();

@@ -21,8 +21,8 @@ impl Executor {
         &self.config
     }
 
-    /// The processes as they are, without instances on their way down, each after those that it
-    /// depends on.
+    /// The current definitions of the processes, without instances that are being stopped. Each
+    /// process comes after the processes that it depends on.
     pub(crate) fn definitions(
         &self,
         state: &State,
@@ -32,7 +32,7 @@ impl Executor {
         current.map(|slot| (slot, self.status_board.slots.borrow().of(slot).clone()))
     }
 
-    /// The sockets that are held, with the address of each.
+    /// The open sockets of all slots, each with its address.
     pub(crate) fn held(&self) -> Held {
         let slots = self.status_board.slots.borrow();
         let of = |one: &Definition| {
@@ -42,7 +42,7 @@ impl Executor {
         slots.all().flat_map(of).collect()
     }
 
-    /// Takes over a config. `Source::Config` means these definitions, until [`Self::reloaded`].
+    /// Applies a config. Until [`Self::reloaded`], `Source::Config` refers to these definitions.
     pub(crate) fn begin_reload(
         &mut self,
         config: Rc<Config>,
@@ -58,7 +58,7 @@ impl Executor {
         self.config = config;
     }
 
-    /// The reload is over: every slot has its definition, new or old.
+    /// Ends a reload: every slot has its old or its new definition now.
     pub(super) fn reloaded(&mut self, outcome: Result<(), String>) {
         self.loading.clear();
         let (mut watched, mut differ) = (Vec::new(), Vec::new());
@@ -71,8 +71,8 @@ impl Executor {
         self.reloads.answer(outcome, differ);
     }
 
-    /// Drops the log files that no process has any more. Instances that end, and what they have left
-    /// behind, may still write to theirs.
+    /// Drops the log files that no process has any more. A file is kept while an ending instance,
+    /// or a leftover process, may still write to it.
     fn drop_log_files(&mut self) {
         self.open_logs.retain(|log| !log.is_finished());
         let wanted: BTreeSet<_> = {
@@ -90,8 +90,8 @@ impl Executor {
         });
     }
 
-    /// Sends a message to the event loop once drainit has looked at the watched files of a process,
-    /// and after the messages for which this was called before: requests keep their order.
+    /// Sends a message to the event loop after drainit has looked at the watched files of a
+    /// process, and after the messages of earlier calls. Requests keep their order that way.
     pub(crate) fn after_look(&mut self, process: Option<ProcessId>, message: Message) {
         let look = process.map(|slot| self.look(slot));
         let sender = self.sender.clone();
@@ -104,7 +104,7 @@ impl Executor {
                 // Fails only at the end of the runtime.
                 let _ = earlier.await;
             }
-            // Fails only when the event loop has ended.
+            // Fails only if the event loop has ended.
             let _ = sender.send(message);
         }));
     }
@@ -115,7 +115,7 @@ impl Executor {
         self.file_watches.look(&|(of, _)| *of == process.name)
     }
 
-    /// The watched files of a process are read by a start that begins now.
+    /// Notes that a start reads the watched files of a process now.
     pub(super) fn reads_files(&self, slot: ProcessId) {
         let process = self.process(slot);
         if !process.watch.is_empty() {
@@ -125,8 +125,9 @@ impl Executor {
         }
     }
 
-    /// The instances of a process that have this entry in their `watch`, each with its place: the
-    /// current one, and one that is about to replace it, which may have read what was there before.
+    /// The instances of a process that have this entry in their `watch`, each with its position
+    /// there. These are the current instance, and an instance that is about to replace it and may
+    /// have read the old content.
     pub(crate) fn watches_of(&self, name: &str, watch: &Watch) -> Vec<(ProcessId, usize)> {
         let place =
             |slot: &ProcessId| self.process(*slot).watch.iter().position(|one| one == watch);

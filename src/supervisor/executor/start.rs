@@ -38,10 +38,10 @@ use crate::types::{ProcessId, Signal, Time, exit_code, harmless};
 /// At most this many processes are started at the same time: each takes memory and descriptors.
 const MOST_STARTS: usize = 64;
 /// The longest exec, and the longest wait for the files of a start. A program that is loaded over a
-/// network takes seconds, and a stop does not wait.
+/// network takes seconds; a stop does not wait for it.
 pub(crate) const LONGEST_START: Duration = Duration::from_secs(60);
 
-/// A start that a stop has overtaken.
+/// The event of a start that was given up because of a stop.
 fn given_up(process: ProcessId) -> Event {
     Event::SpawnFailed { process, exit_code: exit_code::CANNOT_EXECUTE }
 }
@@ -49,7 +49,7 @@ fn given_up(process: ProcessId) -> Event {
 /// An instance whose exec is under way.
 pub(super) struct Launching {
     pub(super) pid: Pid,
-    /// With its values.
+    /// The process with its values.
     wanted: Rc<Process>,
     socket: Option<NotifySocket>,
     epoch: Option<Epoch>,
@@ -58,8 +58,8 @@ pub(super) struct Launching {
 }
 
 impl Executor {
-    /// Evaluates `only_if`, and answers later where that needs the file system. The stale sockets
-    /// of a skipped process are removed: nothing will listen on them.
+    /// Evaluates `only_if`. If that needs the file system, returns `None` and sends the answer
+    /// later. Removes the stale sockets of a skipped process, because nothing will listen on them.
     pub(crate) fn condition(&mut self, process: ProcessId) -> Option<Event> {
         let wanted = self.process(process);
         match &wanted.only_if {
@@ -90,7 +90,7 @@ impl Executor {
         None
     }
 
-    /// Begins to start a process. Returns the event of a start that has failed at once.
+    /// Begins to start a process. Returns an event if the start failed at once.
     pub(crate) fn spawn(&mut self, process: ProcessId) -> Option<Event> {
         if self.starting.len() >= MOST_STARTS {
             self.to_start.push_back(process);
@@ -100,7 +100,7 @@ impl Executor {
         self.starting.insert(process);
         let other_lives = self.other_slots(process).into_iter().any(|other| self.lives(other));
         let was_started = self.status_board.history(process).started.is_some();
-        // The next start renders anew.
+        // The next start renders the files again.
         let is_rendered = std::mem::take(&mut self.instances[process.index()].is_rendered);
         let renders = !is_rendered && !self.process(process).render.is_empty();
         let is_first = !was_started && !other_lives;
@@ -117,12 +117,12 @@ impl Executor {
         self.prepare(Start::Process(process), process, preparation)
     }
 
-    /// Whether the log file of a process is not open yet.
+    /// Whether the log file of a process is still to be opened.
     pub(super) fn opens_log(&self, process: ProcessId) -> bool {
         matches!(&self.process(process).log.mode, LogMode::File(file) if self.files.get(&file.path).is_none())
     }
 
-    /// Gathers the files of a start or a hook, and begins it at once where there are none.
+    /// Gathers the files of a start or a hook. Continues at once if there are no files to gather.
     pub(super) fn prepare(
         &mut self,
         start: Start,
@@ -136,7 +136,7 @@ impl Executor {
             Start::Process(_) | Start::Hook(_) => self.process(process),
         };
         if !preparation.is_needed(&wanted) {
-            return self.go_on(start, Ok(Files::default()));
+            return self.continue_start(start, Ok(Files::default()));
         }
         let (sender, wanted) = (self.sender.clone(), Process::clone(&wanted));
         let is_wanted = Arc::new(());
@@ -152,7 +152,7 @@ impl Executor {
         None
     }
 
-    /// The files of a start or a hook were gathered.
+    /// Continues a start or a hook whose files were gathered.
     pub(super) fn files_ready(
         &mut self,
         start: Start,
@@ -163,10 +163,10 @@ impl Executor {
             return None;
         }
         self.preparing.remove(&start);
-        self.go_on(start, files)
+        self.continue_start(start, files)
     }
 
-    fn go_on(&mut self, start: Start, files: Result<Files, StartError>) -> Option<Event> {
+    fn continue_start(&mut self, start: Start, files: Result<Files, StartError>) -> Option<Event> {
         match start {
             Start::Hook(hook) => self.begin_hook(hook, files),
             Start::Process(process) => {
@@ -183,7 +183,7 @@ impl Executor {
         }
     }
 
-    /// Keeps the values and the log file of a start, and returns its working directory.
+    /// Keeps the values and the log file of a start, and returns the working directory.
     pub(super) fn take_files(&mut self, process: ProcessId, files: Files) -> Option<File> {
         if let Some(log) = files.log {
             self.files.add(log, self.config.logging.format);
@@ -192,17 +192,17 @@ impl Executor {
         files.directory
     }
 
-    /// Gives up what gathers the files of a start or a hook.
+    /// Gives up the gathering of the files of a start or a hook.
     pub(super) fn abort_preparation(&mut self, start: Start) {
         self.preparing.remove(&start);
     }
 
-    /// The next process whose start waits for that of others, if it may begin now.
+    /// Takes the next process whose start waits for other starts, if it may begin now.
     pub(crate) fn next_start(&mut self) -> Option<ProcessId> {
         if self.starting.len() < MOST_STARTS { self.to_start.pop_front() } else { None }
     }
 
-    /// Gives up a start that is not answered, unless the program runs already.
+    /// Gives up a start that is under way, unless the program already runs.
     pub(crate) fn abort_spawn(&mut self, process: ProcessId) -> Event {
         self.to_start.retain(|other| *other != process);
         self.starting.remove(&process);
@@ -231,7 +231,7 @@ impl Executor {
         }
     }
 
-    /// The exec of a process is over, or has taken too long.
+    /// Handles the end of the exec of a process, or that it takes too long.
     pub(super) fn exec_over(
         &mut self,
         process: ProcessId,
@@ -244,21 +244,21 @@ impl Executor {
         if self.children.borrow_mut().has_begun(pid) {
             return self.begun(process);
         }
-        // Why it has failed is known with its end.
+        // The reason for a failure is known when the child ends.
         is_late.then(|| {
             self.give_up(process, pid);
             self.spawn_failed(process, &StartError::Late)
         })
     }
 
-    /// The event of a process that has begun and ended before that was seen.
+    /// Returns the event of a process that ended before drainit saw that its exec had succeeded.
     pub(crate) fn begun_before_its_end(&mut self, ended: &Ended) -> Option<Event> {
         let Some(Role::Process(process)) = ended.role else { return None };
         let is_it = self.launching(process) == Some(ended.pid) && ended.failed.is_none();
         if is_it { self.begun(process) } else { None }
     }
 
-    /// The exec of a process has failed, and `error` is the reason.
+    /// Handles a failed exec of a process; `error` is the reason.
     pub(super) fn exec_failed(
         &mut self,
         process: ProcessId,
@@ -281,7 +281,7 @@ impl Executor {
         });
     }
 
-    /// Reports why a process could not be started.
+    /// Logs why a process could not be started.
     pub(super) fn spawn_failed(&self, process: ProcessId, error: &StartError) -> Event {
         let reason = error.to_string();
         tracing::error!("{}: {reason}", self.process(process).name);
@@ -295,7 +295,7 @@ impl Executor {
         with_values.unwrap_or_else(|| self.process(process))
     }
 
-    /// Forgets the values that were read at the start, once nothing gets them any more.
+    /// Forgets the values that were read at the start, once nothing needs them any more.
     pub(super) fn forget_values(&mut self, process: ProcessId) {
         self.instances[process.index()].with_values = None;
     }
@@ -337,7 +337,7 @@ impl Executor {
         Ok(())
     }
 
-    /// A process has begun: its exec has succeeded.
+    /// Takes note that a process has begun, because its exec has succeeded.
     fn begun(&mut self, process: ProcessId) -> Option<Event> {
         let launching = self.instances[process.index()].launching.take()?;
         self.starting.remove(&process);
@@ -398,7 +398,7 @@ impl Executor {
         Some(Event::Spawned(process))
     }
 
-    /// Asks a new epoch once more, in place of its readiness probe.
+    /// Checks a new epoch once more, in place of its readiness probe.
     pub(crate) fn ask_epoch(&mut self, process: ProcessId) {
         let wanted = self.with_values(process);
         let instance = self.instance_sender(process);
@@ -409,7 +409,7 @@ impl Executor {
         });
     }
 
-    /// Begins the liveness check of a process that is ready.
+    /// Begins the liveness check of a ready process.
     pub(crate) fn watch_liveness(&mut self, process: ProcessId) {
         let wanted = self.with_values(process);
         let instance = self.instance_sender(process);

@@ -1,6 +1,6 @@
 //! Lets an Envoy check its config before a hot restart. A new epoch that ends before it serves has
-//! closed the admin of the old one, or made any further hot restart of it impossible; Envoy's
-//! `--mode validate` touches neither.
+//! already closed the admin of the old epoch, or made a further hot restart impossible. Envoy's
+//! `--mode validate` does neither.
 
 use std::io::{self, pipe};
 use std::os::fd::OwnedFd;
@@ -16,18 +16,19 @@ use crate::supervisor::message::SharedChildren;
 use crate::supervisor::run_command;
 use crate::types::harmless;
 
-/// The part of what Envoy writes that is kept.
+/// The number of bytes of Envoy's output that are kept.
 const KEPT: usize = 64 * 1024;
-/// The limit for the last lines, after Envoy's end.
+/// The limit for reading the last lines after Envoy's end.
 const LAST_LINES: Duration = Duration::from_millis(100);
-/// The core aborts the check before, as it does with a hook.
+/// The time limit of the check. The core aborts the check earlier, as it does with a hook.
 const LIMIT: Duration = Duration::from_secs(3600);
 /// The longest reason, in characters.
 const LONGEST: usize = 500;
-/// The mark of Envoy's own lines of the highest level.
+/// The mark of Envoy's own log lines of the highest level.
 const CRITICAL: &str = "[critical]";
 
-/// Runs the check; the error is Envoy's own reason. `request` makes it, with this stderr.
+/// Runs the check. The error is Envoy's own reason. `request` makes the command with the given
+/// stderr.
 pub(super) async fn validate(
     request: impl FnOnce(OwnedFd) -> SpawnRequest,
     children: SharedChildren,
@@ -64,8 +65,8 @@ fn keep(output: &mut Vec<u8>, chunk: &[u8]) {
     output.drain(..output.len().saturating_sub(KEPT));
 }
 
-/// The last critical line, with the lines that continue it and without what Envoy puts before it;
-/// or the last line.
+/// The last critical line with its continuation lines, without Envoy's prefix; or else the last
+/// line.
 fn reason(output: &str) -> Option<String> {
     let lines: Vec<&str> = output.lines().filter(|line| !line.trim().is_empty()).collect();
     let text = match lines.iter().rposition(|line| line.contains(CRITICAL)) {
@@ -88,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_reason_is_the_last_critical_line() {
+    fn last_critical_line_is_the_reason() {
         let found = reason(
             "[2026-11-21 04:33:34.6][1][info][main] [source/server/server.cc:4] initializing\n\
              [2026-11-21 04:33:34.6][1][critical][main] [source/server/config_validation/server.cc:76] error \

@@ -1,5 +1,5 @@
-//! Runs the readiness probe of a process: one task per instance, which ends with the instance or
-//! once it is ready.
+//! Runs the readiness probe of a process: one task for each instance. It ends when the instance is
+//! ready or has ended.
 
 pub(crate) mod notify;
 pub(crate) mod probe;
@@ -27,16 +27,16 @@ const EXEC_LIMIT: Duration = Duration::from_secs(10);
 pub(crate) struct ReadinessTarget {
     pub(crate) process: Process,
     pub(crate) readiness: Readiness,
-    /// The admin and the epoch of an Envoy that takes over from another one. It is ready when it is
-    /// live, whatever `readiness` says: the other one has no listeners any more then, so that
-    /// nothing could serve in its place.
+    /// The admin and the epoch of an Envoy that takes over from an older epoch. Such an Envoy is
+    /// ready when it is live, whatever `readiness` says: by then the older epoch has no listeners,
+    /// so nothing else could serve.
     pub(crate) epoch: Option<(Address, u32)>,
     pub(crate) log: Option<Rc<OutputCapture>>,
     /// Counts failed attempts.
     pub(crate) failures: Rc<Cell<u64>>,
 }
 
-/// Begins to probe; reports readiness once, and keeps the last failure in `failure`.
+/// Begins to probe. Reports readiness once, and keeps the last failure in `failure`.
 pub(crate) fn watch(
     target: ReadinessTarget,
     base: Rc<[(OsString, OsString)]>,

@@ -1,8 +1,8 @@
 //! Receives the messages of one instance of a process on its `NOTIFY_SOCKET`.
 //!
-//! Every process in the network namespace finds the socket in `/proc/net/unix`. A message is
-//! therefore believed by the user of its sender first, and then if that is the process itself, a
-//! descendant, or in its session.
+//! Every process in the network namespace can find the socket in `/proc/net/unix`. Therefore a
+//! message counts only if its sender has the right user, and if the sender is the process itself,
+//! its descendant, or in its session.
 
 use std::cell::Cell;
 use std::future::pending;
@@ -25,37 +25,37 @@ use crate::supervisor::message::{InstanceSender, SharedChildren};
 use crate::supervisor::readiness::probe::Reason;
 use crate::types::human;
 
-/// Listens until it is dropped.
+/// Listens until this is dropped.
 pub(crate) struct Listener {
     _task: LocalTask,
     watchdog: watch::Sender<Option<Duration>>,
     source: Rc<Source>,
 }
 
-/// The socket of an instance, and who hears what arrives there.
+/// The socket of an instance, and the receivers of its messages.
 struct Source {
     socket: NotifySocket,
     instance: NotifySender,
     has_warned: Cell<bool>,
 }
 
-/// The instance that sends.
+/// The instance that sends, and the receivers of its messages.
 pub(crate) struct NotifySender {
     pub(crate) name: String,
     pub(crate) current: InstanceSender,
     pub(crate) pid: Pid,
     pub(crate) children: SharedChildren,
-    /// Its readiness is `READY=1`, and not another probe.
+    /// Whether `READY=1` makes the process ready, and not another probe.
     pub(crate) tells_readiness: bool,
-    /// Its drain ends with `DRAINED=1`, and not with an answer or a count.
+    /// Whether `DRAINED=1` ends the drain of the process, and not an answer or a count.
     pub(crate) tells_drained: bool,
-    /// The user that the config gives it.
+    /// The user of the process in the config.
     pub(crate) user: Option<u32>,
-    /// There was never another process, also not before a reload.
+    /// Whether drainit has had only this process, in all its configs.
     pub(crate) is_alone: Rc<Cell<bool>>,
-    /// Gets its `STATUS=`.
+    /// Gets the `STATUS=` of the process.
     pub(crate) status: Reason,
-    /// Gets the reason why its liveness check failed.
+    /// Gets the reason why the liveness check failed.
     pub(crate) unhealthy: Reason,
 }
 
@@ -71,7 +71,7 @@ impl Listener {
                 loop {
                     let accepts = |sender, message: &NotifyMessage| source.accepts(sender, message);
                     let received = tokio::select! {
-                        // Messages that have arrived already count before the watchdog expires.
+                        // Messages that have arrived are handled before the watchdog expires.
                         biased;
                         received = source.socket.recv(accepts) => Some(received),
                         () = watchdog.expired() => None,
@@ -107,22 +107,24 @@ impl Listener {
         }
     }
 
-    /// From now on a `WATCHDOG=1` must come at least this often.
+    /// Requires a `WATCHDOG=1` at least this often from now on.
     pub(crate) fn expect_watchdog(&self, limit: Duration) {
-        // Fails only when the socket is broken.
+        // Fails only if the socket is broken.
         let _ = self.watchdog.send(Some(limit));
     }
 }
 
-/// The limit of the next `WATCHDOG=1`.
+/// The time limit for the next `WATCHDOG=1`.
 struct Watchdog {
     /// Set when the process is ready.
     limit: watch::Receiver<Option<Duration>>,
-    /// `None` before that, and after it expired.
+    /// The end of the limit; `None` before the process is ready, and after the watchdog has
+    /// expired.
     alive_by: Option<Instant>,
-    /// The limit is over; [`Self::alive_by`] is the end of the moment after it.
+    /// Whether the limit is over. Then [`Self::alive_by`] is the end of a short grace period after
+    /// it.
     is_overdue: bool,
-    /// It has its limit again because of a pause.
+    /// Whether the process has its limit again because of a pause.
     was_paused: bool,
 }
 
@@ -139,7 +141,7 @@ impl Watchdog {
         }
     }
 
-    /// Returns once for each time that it expires. Cancel safe.
+    /// Returns each time that the watchdog expires. Cancel safe.
     async fn expired(&mut self) {
         loop {
             let Some(alive_by) = self.alive_by else {
@@ -156,10 +158,11 @@ impl Watchdog {
         }
     }
 
-    /// Whether it expires now that a time is over. A pause of the container has stopped the
-    /// process, too: after a long one it gets its limit again, and after one that is not seen a
-    /// moment. Each only once without a message: a process that hangs may leave drainit itself
-    /// without processor time.
+    /// Whether the watchdog expires when the time `alive_by` is over. A pause of the container has
+    /// stopped the process, too: after a long pause the process gets its whole limit again, and
+    /// after a pause too short to notice it gets a short grace period. It gets each only once
+    /// without a message, because a process that hangs may also leave drainit without processor
+    /// time.
     fn expires(&mut self, alive_by: Instant, now: Instant) -> bool {
         let is_late = now.duration_since(alive_by) > PAUSED;
         let is_paused = is_late && !self.was_paused;
@@ -202,9 +205,9 @@ impl Source {
         self.instance.current.send(event);
     }
 
-    /// Whether a sender has the user of the process: that of the config, or the one that the
-    /// process has changed to, as under `gosu`. Who is root, or drainit's own user, could trace it
-    /// anyway.
+    /// Whether a sender has the user of the process: the user in the config, or the user that the
+    /// process has changed to, as under `gosu`. Root and drainit's own user are accepted, because
+    /// they could trace the process anyway.
     fn is_of_its_user(&self, sender: Peer) -> bool {
         let NotifySender { pid, user, .. } = &self.instance;
         sender.pid == *pid
@@ -212,7 +215,8 @@ impl Source {
             || user_of(*pid) == Some(sender.uid)
     }
 
-    /// Whether a message is from the process or belongs to it. Warns the first time it does not.
+    /// Whether a message comes from the process or belongs to it. Warns about the first message
+    /// that does not.
     fn accepts(&self, sender: Peer, message: &NotifyMessage) -> bool {
         let instance = &self.instance;
         let is_child = |pid| instance.children.borrow().role(pid).is_some();
@@ -220,7 +224,8 @@ impl Source {
         let Peer { pid, uid } = sender;
         let why = match self.is_of_its_user(sender).then(kin) {
             Some(Kin::Own) => return true,
-            // No process outside the PID namespace of PID 1 can send, so it is the only candidate.
+            // Only processes in the PID namespace of PID 1 can send here, so the process is the
+            // only candidate.
             Some(Kin::Gone) if instance.is_alone.get() && std::process::id() == 1 => return true,
             Some(Kin::Gone) => {
                 "which had ended before drainit could see to which process it belonged; let the \
@@ -265,39 +270,40 @@ mod tests {
     }
 
     #[test]
-    fn watchdog_expires_a_moment_after_limit() {
+    fn watchdog_expires_after_a_grace_period() {
         let at = Instant::now();
         let mut watchdog = due(at);
         let seen = at + Duration::from_millis(1);
         assert!(!watchdog.expires(at, seen), "the process may have been paused until now");
-        let moment_over = seen + PAUSED;
-        assert_eq!(watchdog.alive_by, Some(moment_over));
-        assert!(watchdog.expires(moment_over, moment_over));
+        let grace_over = seen + PAUSED;
+        assert_eq!(watchdog.alive_by, Some(grace_over));
+        assert!(watchdog.expires(grace_over, grace_over));
         assert_eq!(watchdog.alive_by, None);
     }
 
     // holds: C248
     #[test]
-    fn after_a_pause_shorter_than_the_limit_there_is_the_whole_limit_again() {
+    fn pause_gives_the_whole_limit_again() {
         let at = Instant::now();
         let mut watchdog = due(at);
         let seen = at + Duration::from_millis(850);
         assert!(!watchdog.expires(at, seen));
         assert_eq!((watchdog.alive_by, watchdog.is_overdue), (Some(seen + LIMIT), false));
-        // A pause in the moment after the limit counts, too.
+        // A pause during the grace period after the limit counts, too.
         let mut watchdog = due(at);
         assert!(!watchdog.expires(at, at));
         let seen = at + PAUSED + Duration::from_secs(1);
         assert!(!watchdog.expires(at + PAUSED, seen));
         assert_eq!((watchdog.alive_by, watchdog.is_overdue), (Some(seen + LIMIT), false));
-        // Once: it may hang, and leave drainit no processor time.
+        // The second time it expires: the process may hang, and leave drainit without processor
+        // time.
         let late = seen + LIMIT + PAUSED * 2;
         assert!(!watchdog.expires(seen + LIMIT, late));
         assert!(watchdog.expires(late + PAUSED, late + PAUSED * 3));
     }
 
     #[test]
-    fn a_message_in_the_moment_after_the_limit_counts() {
+    fn message_in_the_grace_period_counts() {
         let at = Instant::now();
         let mut watchdog = due(at);
         assert!(!watchdog.expires(at, at));

@@ -1,7 +1,7 @@
-//! Waits until a process is ready, as its `readiness` says, and keeps the last failure.
+//! Waits until the `readiness` probe of a process succeeds, and keeps the last failure.
 //!
-//! A command is run every `interval`. Every other probe is retried first after a millisecond, then
-//! after an eighth of the time already waited, at most `interval`.
+//! A command runs every `interval`. The first pause of every other probe is a millisecond; later
+//! pauses are an eighth of the time already waited, at most `interval`.
 
 use std::cell::Cell;
 use std::fmt::Display;
@@ -30,17 +30,17 @@ const ATTEMPT_LIMIT: Duration = Duration::from_secs(1);
 /// The first pause between two attempts.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 
-/// Runs the command of an `exec` probe to its end; the error says why it failed. Limits and reaps
-/// the command itself, also when it is dropped.
+/// Runs the command of an `exec` probe to its end. The error says why the command failed. The
+/// function kills the command after a limit and when its future is dropped, and reaps it.
 pub(crate) type RunCommand = dyn Fn(&[String]) -> RunningCommand;
 
-/// A command of a [`RunCommand`].
+/// A command that a [`RunCommand`] runs.
 pub(crate) type RunningCommand = Pin<Box<dyn Future<Output = Result<(), Failure>>>>;
 
-/// Returns when the probe succeeds, and adds failed attempts to `failures`. Without a limit: the
-/// caller drops it.
+/// Returns when the probe succeeds, and adds failed attempts to `failures`. There is no time limit;
+/// the caller drops the future.
 ///
-/// `log` and `notify` are handled elsewhere; for them this never returns.
+/// `log` and `notify` are handled elsewhere, and this never returns for them.
 pub(crate) async fn wait_ready(
     probe: &Probe,
     interval: Duration,
@@ -67,8 +67,8 @@ pub(crate) async fn wait_ready(
     }
 }
 
-/// Returns when this epoch of an Envoy has taken over the admin from the one before. Without a
-/// limit, as [`wait_ready`].
+/// Returns when this epoch of an Envoy has taken over the admin from the older epoch. As with
+/// [`wait_ready`], there is no time limit.
 pub(crate) async fn wait_epoch(
     epoch: &(Address, u32),
     interval: Duration,
@@ -82,7 +82,7 @@ pub(crate) async fn wait_epoch(
     wait_retrying(interval, try_once).await;
 }
 
-/// Asks once whether this epoch of an Envoy has taken over.
+/// Checks once whether this epoch of an Envoy has taken over.
 pub(crate) async fn ask_epoch(
     (admin, epoch): &(Address, u32),
     last_failure: &Reason,
@@ -92,8 +92,8 @@ pub(crate) async fn ask_epoch(
     })
 }
 
-/// Tries once, for at most `limit`; a command has the limit of `run`. For `log` and `notify` this
-/// never returns.
+/// Tries once, for at most `limit`. A command has the limit of `run` instead. Never returns for
+/// `log` and `notify`.
 pub(crate) async fn attempt(
     probe: &Probe,
     limit: Duration,
@@ -121,7 +121,7 @@ pub(crate) async fn attempt(
     }
 }
 
-/// Retries until it succeeds.
+/// Retries until an attempt succeeds.
 async fn wait_retrying(interval: Duration, attempt: impl AsyncFn() -> Result<(), ()>) {
     let begin = Instant::now();
     while attempt().await.is_err() {
@@ -148,7 +148,7 @@ fn of_io(error: &io::Error) -> Failure {
     Failure { why: describe_io(error), is_own: is_own_lack(error) }
 }
 
-/// Tells a lack of descriptors apart, which says nothing about the server.
+/// Distinguishes a lack of descriptors, which says nothing about the server.
 pub(crate) fn of_request(error: &RequestError) -> Failure {
     let is_own = matches!(error, RequestError::Io(error) if is_own_lack(error));
     Failure { why: error.to_string(), is_own }
@@ -164,8 +164,8 @@ fn exists(path: &Path) -> Result<(), String> {
     found.map(drop).map_err(|error| describe_io(&error))
 }
 
-/// A connect to an ephemeral port without a listener may connect to itself (simultaneous open of
-/// TCP).
+/// Refuses a connection to itself, which TCP allows: connecting to a port without a listener can
+/// succeed if the port is also the local port (simultaneous open).
 fn refuse_own_connection(stream: &TcpStream) -> Result<(), String> {
     match (stream.local_addr(), stream.peer_addr()) {
         (Ok(local), Ok(peer)) if local != peer => Ok(()),
@@ -200,11 +200,11 @@ mod tests {
     use crate::testing::http_server::Server;
     use crate::testing::temp_dir::TempDir;
 
-    /// Long enough that a test which depends on it fails.
+    /// A time that is long enough to make a test fail that waits for it.
     const NEVER: Duration = Duration::from_secs(30);
     const SOON: Duration = Duration::from_millis(250);
 
-    /// A probe that is under way.
+    /// A probe that is being waited for.
     struct Wait {
         ready: Pin<Box<dyn Future<Output = ()>>>,
         last: Reason,
@@ -223,7 +223,8 @@ mod tests {
             Self { ready, last }
         }
 
-        /// Checks that it is not ready, and returns the reason without the name of the target.
+        /// Checks that the probe has not succeeded, and returns the reason without the name of the
+        /// target.
         async fn pending(&mut self) -> String {
             assert!(timeout(Duration::from_millis(30), &mut self.ready).await.is_err(), "is ready");
             let last = self.last.borrow().clone().unwrap_or_default();
@@ -246,7 +247,7 @@ mod tests {
         assert_eq!(wait.pending().await, "no such file or directory");
         fs::create_dir_all(base.join("run/gw")).unwrap();
         assert_eq!(wait.pending().await, "no such file or directory");
-        // Bound, but not listening: connections are refused.
+        // The socket is bound but does not listen, so connections are refused.
         let unbound =
             socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
         bind(std::os::fd::AsRawFd::as_raw_fd(&unbound), &UnixAddr::new(&path).unwrap()).unwrap();
@@ -269,7 +270,7 @@ mod tests {
 
     // holds: C222
     #[tokio::test]
-    async fn an_attempt_without_an_answer_is_given_up_for_the_next() {
+    async fn unanswered_attempt_is_followed_by_another() {
         let server = Server::tcp(&[Hang, Answer(200, "")]);
         let target = HttpTarget { address: server.address.clone(), path: "/ready".to_owned() };
         let wait = Wait::on(Probe::Http(target), Duration::from_millis(10));
@@ -278,7 +279,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_to_itself_is_refused() {
+    async fn connection_to_own_port_is_refused() {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let own = socket.local_addr().unwrap();
