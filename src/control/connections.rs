@@ -1,15 +1,16 @@
 //! Accepts and answers a bounded number of connections at once, each for a bounded time.
 //!
 //! Each listener has its own loop and its own bound, so TCP clients take nothing from the private
-//! socket. At the bound a new connection is not refused: the oldest one without a request is closed,
-//! else the oldest. A real client sends its request at once and is answered within a millisecond, so
-//! an old connection is one that is held without a request.
+//! socket. At the bound, a new connection is not refused. Instead, the oldest connection without a
+//! request is closed, or else the oldest connection. A real client sends its request immediately
+//! and is answered within a millisecond, so an old connection is most likely held without a
+//! request.
 //!
-//! Everybody can connect to the private socket. Those who may not ask get a few places of their own,
-//! in which they are told so: they take none from those who may.
+//! Everybody can connect to the private socket. Clients that may not send requests get a few places
+//! of their own, where they learn the reason. They take no places from other clients.
 //!
-//! Operations last as long as what was asked for. At most half of the connections
-//! of a listener may, and these are never closed for others.
+//! An operation lasts as long as it needs. At most half of the connections of a listener may wait
+//! for operations, and these are never closed for others.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -29,22 +30,22 @@ use crate::control::Server;
 use crate::os::Peer;
 use crate::os::private_socket;
 
-/// At most this many connections of one listener at once.
+/// The highest number of connections of one listener.
 const MAX_CONNECTIONS: u64 = 64;
-/// One listener may take this fraction (one in 16) of drainit's descriptors; the rest is for its
-/// processes.
+/// The share of drainit's descriptors that one listener may take (one in 16). The other descriptors
+/// are for drainit's processes.
 const SHARE: u64 = 16;
-/// Enough to answer two simultaneous probes.
+/// Two connections are enough to answer two simultaneous probes.
 const MIN_CONNECTIONS: u64 = 2;
-/// At most this many connections of strangers at once, next to the others.
+/// The highest number of connections of strangers, beside the other connections.
 const MAX_STRANGERS: usize = 4;
-/// The pause after a failed accept, most likely for want of descriptors.
+/// The pause after a failed accept, most likely because descriptors ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The limits of a connection.
 #[derive(Clone, Copy)]
 pub(crate) struct Limits {
-    /// From the accept to the last byte of the head of its request.
+    /// From the accept to the last byte of the request's head.
     pub(crate) head: Duration,
     /// From the accept to the last byte of the answer.
     pub(crate) whole: Duration,
@@ -55,15 +56,15 @@ pub(crate) struct Limits {
 pub(crate) enum Caller {
     /// Root or drainit's own user, over the control socket.
     Socket(Peer),
-    /// Has reached the control socket, and may ask nothing; the reason, for the answer.
+    /// A client of the control socket that may not send requests, with the reason for the answer.
     Stranger(String),
-    /// Reaches the port, from this address.
+    /// A client of the TCP port, with its address.
     Tcp(IpAddr),
 }
 
 pub(crate) enum Listener {
     Tcp(TcpListener),
-    /// The control socket; `is_private`: everybody can connect to it.
+    /// The control socket. `is_private`: everybody can connect to it.
     Unix {
         listener: UnixListener,
         is_private: bool,
@@ -91,14 +92,14 @@ impl Listener {
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
 
-/// How far a connection is, which decides how long it may take.
+/// The progress of a connection, which decides how long it may take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Progress {
     #[default]
     NoHead,
-    /// The answer is ready, and only has to be read.
+    /// The answer is ready, and the client only has to read it.
     Answering,
-    /// The answer takes as long as what was asked for.
+    /// The answer takes as long as the requested operation.
     Lasting,
 }
 
@@ -106,7 +107,7 @@ enum Progress {
 #[derive(Clone, Default)]
 pub(crate) struct Stage {
     progress: Rc<Cell<Progress>>,
-    /// Lasting connections of the listener, and their bound.
+    /// The number of lasting connections of the listener.
     lasting: Rc<Cell<usize>>,
     max_lasting: usize,
 }
@@ -116,12 +117,13 @@ impl Stage {
         Self { max_lasting, ..Self::default() }
     }
 
-    /// The head is complete, and the answer ready.
+    /// Notes that the head is complete and the answer is ready.
     pub(crate) fn answer(&self) {
         self.progress.set(Progress::Answering);
     }
 
-    /// The head is complete, and the answer may last; `false` if too many of them last already.
+    /// Notes that the head is complete and the answer may last. Returns `false` if too many answers
+    /// already last.
     pub(crate) fn last(&self) -> bool {
         let lasting = self.lasting.get();
         if lasting >= self.max_lasting {
@@ -138,7 +140,7 @@ impl Stage {
     }
 }
 
-/// Gives the place of a lasting connection back.
+/// Gives back the place of a lasting connection.
 struct Leave(Stage);
 
 impl Drop for Leave {
@@ -149,13 +151,13 @@ impl Drop for Leave {
     }
 }
 
-/// The bound of one listener, low enough never to exhaust drainit's descriptors.
+/// The bound of one listener, which is low enough not to exhaust drainit's descriptors.
 pub(crate) fn max_connections() -> usize {
     let soft = getrlimit(Resource::RLIMIT_NOFILE).map_or(MAX_CONNECTIONS * SHARE, |(soft, _)| soft);
     usize::try_from((soft / SHARE).clamp(MIN_CONNECTIONS, MAX_CONNECTIONS)).unwrap_or(usize::MAX)
 }
 
-/// Accepts as long as it is polled, at most `max` connections at once. Needs a `LocalSet`.
+/// Accepts while it is polled, at most `max` connections at once. Needs a `LocalSet`.
 pub(crate) async fn accept(
     listener: Listener,
     max: usize,
@@ -163,7 +165,7 @@ pub(crate) async fn accept(
     server: Rc<Server>,
 ) -> Infallible {
     let mut tasks = JoinSet::new();
-    // In the order of their accept.
+    // The open connections, in the order of their accept.
     let mut open: Vec<Open> = Vec::new();
     let mut strangers: Vec<Open> = Vec::new();
     let lasting = Rc::new(Cell::new(0));
@@ -193,7 +195,7 @@ pub(crate) async fn accept(
                 });
                 open.push(Open { task, stage: progress });
                 // Polls the task before the next accept: a request that came with the connection is
-                // answered however many connections wait behind it.
+                // answered, however many connections wait behind it.
                 yield_now().await;
             }
             Err(_) => {
@@ -210,7 +212,8 @@ struct Open {
     stage: Stage,
 }
 
-/// Closes the oldest connection without a request, else the oldest, but none whose answer may last.
+/// Closes the oldest connection without a request, or else the oldest connection. Never closes a
+/// lasting connection.
 fn close_oldest(open: &mut Vec<Open>) {
     let closable = open.iter().enumerate().filter(|(_, it)| !it.stage.is_lasting());
     let oldest = closable.min_by_key(|(_, it)| it.stage.progress.get() != Progress::NoHead);

@@ -19,15 +19,15 @@ const MODE: u32 = 0o600;
 pub struct Listeners {
     pub(crate) tcp: Option<TcpListener>,
     pub(crate) unix: Option<BoundSocket>,
-    /// Why there is no private socket although the config does not turn it off.
+    /// The reason why there is no private socket, although the config does not turn it off.
     pub(crate) missing: Option<String>,
 }
 
 impl Listeners {
-    /// Binds the listeners that are set.
+    /// Binds the configured listeners.
     ///
     /// # Errors
-    /// When one of them cannot be bound; then none is.
+    /// Fails if one listener cannot be bound; then none stays bound.
     pub fn bind(control: &Control) -> Result<Self, String> {
         let tcp = control.listen.map(bind_tcp).transpose()?;
         let (unix, missing) = match &control.socket {
@@ -39,7 +39,7 @@ impl Listeners {
     }
 }
 
-/// Names the missing directory, where that is the reason.
+/// Describes the error. Names the directory if it is missing.
 fn why_not(path: &Path, error: &io::Error) -> String {
     match path.parent() {
         Some(directory) if error.kind() == io::ErrorKind::NotFound => {
@@ -51,8 +51,8 @@ fn why_not(path: &Path, error: &io::Error) -> String {
 
 fn bind_tcp(address: SocketAddr) -> Result<TcpListener, String> {
     let bind = || {
-        // With the longest backlog: in a burst of connections a shorter one drops a real request,
-        // and the client retries only after a second.
+        // With the longest backlog, because a shorter backlog drops real requests in a burst of
+        // connections, and a client retries only after a second.
         let listener = TcpListener::from(HeldSocket::tcp(address, None)?.into_parts().0);
         listener.set_nonblocking(true)?;
         Ok(listener)
@@ -60,11 +60,12 @@ fn bind_tcp(address: SocketAddr) -> Result<TcpListener, String> {
     bind().map_err(|error| format!("control.listen {address}: {}", describe_io(&error)))
 }
 
-/// A Unix socket: private, or in the file system with mode 0600 and removed at the end.
+/// A Unix socket: either private, or in the file system with mode 0600. The file is removed at the
+/// end.
 #[derive(Debug)]
 pub(crate) struct BoundSocket {
     pub(crate) listener: UnixListener,
-    /// `None` for the private socket, which leaves nothing behind.
+    /// `None` for the private socket, which has no file.
     pub(crate) name: Option<SocketFile>,
 }
 
@@ -81,13 +82,15 @@ impl BoundSocket {
         })
     }
 
-    /// The private socket, or why there is none. It is for people, so drainit starts without it.
+    /// The private socket, or the reason why there is none. drainit also starts without it, because
+    /// it is only for people.
     fn bind_privately() -> (Option<Self>, Option<String>) {
-        // Where even /proc is missing on purpose, a warning at every start would only annoy.
+        // If even /proc is missing, this is intended, and a warning at every start would only
+        // annoy.
         let Ok(namespace) = private_socket::namespace() else { return (None, None) };
         match private_socket::listen(namespace) {
             (_, Ok(listener)) => (Some(Self { listener, name: None }), None),
-            // Only another container of the pod or the host could have it.
+            // Only another container of the pod or the host can have the name.
             (name, Err(error)) => {
                 let why = format!(
                     "no control socket, so `drainit status` and similar commands cannot reach \
@@ -121,7 +124,7 @@ mod tests {
 
     // holds: C89
     #[test]
-    fn without_control_there_is_the_private_socket_only() {
+    fn default_is_the_private_socket() {
         let listeners = Listeners::bind(&Control::default()).unwrap();
         assert!(listeners.tcp.is_none() && listeners.unix.is_some_and(|unix| unix.name.is_none()));
         let off = Control { socket: ControlSocket::Off, ..Control::default() };
@@ -131,7 +134,7 @@ mod tests {
 
     // holds: C93, C609
     #[test]
-    fn the_socket_is_private_and_removed_at_the_end() {
+    fn socket_has_mode_0600_and_is_removed_at_the_end() {
         let dir = TempDir::new();
         let path = dir.path("control.sock");
         let bound = socket_at(&path).unwrap();
@@ -142,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn only_our_own_socket_is_removed_at_the_end() {
+    fn replaced_socket_is_not_removed_at_the_end() {
         let dir = TempDir::new();
         let path = dir.path("control.sock");
         let bound = socket_at(&path).unwrap();
@@ -156,10 +159,11 @@ mod tests {
 
     // holds: C93, C609
     #[test]
-    fn a_stale_socket_is_replaced_and_a_living_one_is_not() {
+    fn only_stale_socket_is_replaced() {
         let dir = TempDir::new();
         let path = dir.path("control.sock");
-        // Bound, but not listening: a child of another test may hold the descriptor for a moment.
+        // The stale socket is bound but does not listen, even if a child of another test holds its
+        // descriptor for a moment.
         let stale = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None);
         bind(stale.unwrap().as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
         let living = socket_at(&path).unwrap();

@@ -18,7 +18,7 @@ pub(crate) fn render(status: &Status) -> String {
     text.family("drainit_ready", "gauge", "1 while /readyz answers 200.");
     text.sample("drainit_ready", &[], status.ready);
     text.family("drainit_shutting_down", "gauge", "1 from the beginning of the shutdown.");
-    // A drain on request stops nothing.
+    // A held drain stops nothing.
     let shutdown = status.shutdown.as_ref().filter(|shutdown| !shutdown.is_held);
     text.sample("drainit_shutting_down", &[], shutdown.is_some());
     if let Some(deadline_in) = shutdown.and_then(|shutdown| shutdown.deadline_in) {
@@ -89,7 +89,7 @@ fn processes(text: &mut Metrics, status: &Status) {
     const EPOCH: &str = "drainit_process_epoch";
     if status.current().any(|process| process.epoch.is_some()) {
         text.family(EPOCH, "gauge", "The restart epoch of an Envoy.");
-        // An old or new slot without a process is about to be free, or not started yet.
+        // An old or new slot without a process is about to be freed, or is not started yet.
         let shown =
             status.processes.iter().filter(|one| one.part == Part::Current || one.pid.is_some());
         for (process, epoch) in shown.filter_map(|one| Some((one, one.epoch?))) {
@@ -163,7 +163,7 @@ fn drains(text: &mut Metrics, status: &Status) {
     text.processes(LEFT, "gauge", help, left);
 }
 
-/// Prometheus keeps a sample as `f64`, too: exact up to 2^53.
+/// Prometheus also keeps a sample as an `f64`, which is exact up to 2^53.
 #[allow(clippy::cast_precision_loss)]
 fn count(number: u64) -> f64 {
     number as f64
@@ -192,7 +192,7 @@ impl Metrics {
         let _ = writeln!(self.0, " {}", value.into());
     }
 
-    /// A metric with one sample for each of these processes.
+    /// Writes a metric with one sample for each of these processes.
     fn processes<'a, V: Into<f64>>(
         &mut self,
         name: &str,
@@ -227,7 +227,7 @@ mod tests {
     use super::*;
     use crate::control::status::{DrainStatus, ProcessStatus, ShutdownStatus, example};
 
-    /// [`example`], with every metric.
+    /// [`example`] with a value for every metric.
     fn measured() -> Status {
         let mut status = example();
         status.phase = ContainerPhase::Draining;
@@ -276,7 +276,7 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
-        // An unknown value is left out: 0 would be wrong.
+        // An unknown value is left out, because 0 would be wrong.
         for absent in ["last_exit_code{process=\"migrate\"}", "drains_total{process=\"migrate\""] {
             assert!(!text.contains(absent), "{text}");
         }
@@ -303,12 +303,12 @@ mod tests {
         status.processes[router + 1] = old;
         assert_eq!(epochs(&status), ["role=\"current\"} 2", "role=\"old\"} 1"]);
         status.processes[router + 1].pid = None;
-        assert_eq!(epochs(&status), ["role=\"current\"} 2"], "it has ended");
+        assert_eq!(epochs(&status), ["role=\"current\"} 2"], "the old epoch has ended");
     }
 
     // holds: C98, C104
     #[test]
-    fn every_metric_is_documented_with_its_type() {
+    fn metrics_and_types_are_documented() {
         let mut status = measured();
         status.shutdown = Some(ShutdownStatus {
             cause: "SIGTERM".to_owned(),
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_escaped_and_families_are_not_torn_apart() {
+    fn names_are_escaped_and_families_are_contiguous() {
         let mut status = measured();
         status.processes[0].name = "a\"b\\c\nd".to_owned();
         let text = render(&status);

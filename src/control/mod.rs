@@ -1,9 +1,9 @@
 //! The control endpoints: `/livez`, `/readyz`, `/status`, `/metrics` and `POST /drain` over
-//! HTTP/1.1, and over the control socket those of drainit's own commands.
+//! HTTP/1.1, and the endpoints of drainit's own commands over the control socket.
 //!
-//! One request per connection, one second for its head, five for all of it unless it waits for an
-//! operation, and a bounded number of connections per listener: a slow or
-//! greedy client neither slows the supervision nor blocks other clients.
+//! A connection carries one request. It has one second for the head, and five seconds in total
+//! unless the request waits for an operation. The number of connections of a listener is bounded.
+//! Therefore a slow or greedy client neither slows the supervision nor blocks other clients.
 
 pub(crate) mod connections;
 pub mod listen;
@@ -47,36 +47,37 @@ const MAX_HEAD: usize = 16 * 1024;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// What an operation comes to, later: a text, or why it failed.
+/// The later result of an operation: a text, or the reason why it failed.
 pub type Outcome = oneshot::Receiver<Result<String, String>>;
 
-/// The supervisor, as the endpoints need it.
+/// The supervisor, as the endpoints see it.
 pub trait SupervisorHandle {
     /// The status at this moment.
     fn status(&self) -> Status;
-    /// Begins to drain, and stops nothing. Has no effect the second time, or during a shutdown.
+    /// Begins to drain, and stops nothing. Has no effect a second time, or during a shutdown.
     fn drain(&self);
     /// Begins to stop, start or restart these processes, one after the other, until one fails. The
-    /// answer comes when that is done or has failed, however long it takes; the error is a sentence
-    /// for the operator. The sender is gone without an answer only when drainit itself ends.
+    /// answer comes when all are done or one has failed, however long that takes. The error is a
+    /// sentence for the operator. The sender is dropped without an answer only if drainit itself
+    /// ends.
     fn request(&self, names: Vec<String>, request: Operation) -> Outcome;
-    /// Reads the config again. The answer comes when every process is as the new config has it, or
-    /// says why not; it has the warnings.
+    /// Reads the config again. The answer comes when every process is as the new config says, or
+    /// when the reload has failed. It contains the warnings, or the reason.
     fn reload(&self) -> Outcome;
     /// Answers what a reload would do.
     fn plan_reload(&self) -> Outcome;
-    /// Sends a signal to a process, not to its group.
+    /// Sends a signal to a process, but not to its group.
     ///
     /// # Errors
-    /// It does not run, or the kernel refuses.
+    /// Fails if the process does not run, or the kernel refuses.
     fn signal(&self, process: ProcessId, signal: Signal) -> io::Result<()>;
 }
 
-/// Serves until it is dropped, which closes all connections and removes the socket. Needs a
+/// Serves until the future is dropped, which closes all connections and removes the socket. Needs a
 /// `LocalSet`.
 ///
 /// # Errors
-/// When the runtime cannot watch the listeners, for want of descriptors.
+/// Fails if the runtime cannot watch the listeners because descriptors ran out.
 pub async fn serve(
     listeners: Listeners,
     supervisor: impl SupervisorHandle + 'static,
@@ -91,7 +92,7 @@ async fn serve_within(
 ) -> io::Result<Infallible> {
     let Listeners { tcp, unix, missing: _ } = listeners;
     let tcp = tcp.map(TcpListener::from_std).transpose()?.map(Listener::Tcp);
-    // Its `Drop` removes the socket.
+    // Dropping `_name` removes the socket.
     let (unix, _name) = unix.map(|bound| (bound.listener, bound.name)).unzip();
     let is_private = matches!(_name, Some(None));
     let unix = unix.map(UnixListener::from_std).transpose()?;
@@ -108,24 +109,25 @@ async fn serve_within(
     }
 }
 
-/// Answers on every listener.
+/// Answers the requests of all listeners.
 pub(crate) struct Server {
     supervisor: Box<dyn SupervisorHandle>,
 }
 
 impl Server {
-    /// Reads one request from the stream and answers it. Moves `stage` on once the head is complete.
+    /// Reads one request from the stream and answers it. Advances `stage` when the head is
+    /// complete.
     async fn converse(&self, stream: Box<dyn Stream>, caller: Caller, stage: &Stage) {
         let answer = |request: Request<Incoming>| {
             stage.answer();
             let answered = self.answer(&request, &caller, stage);
             async move { Ok::<_, Infallible>(answered.response().await) }
         };
-        // An error of a connection concerns only its client.
+        // An error on a connection concerns only its client.
         let _ = http1::Builder::new()
             .keep_alive(false)
             .max_buf_size(MAX_HEAD)
-            // The limits around the exchange replace the timer of hyper.
+            // The limits around the exchange replace hyper's timer.
             .header_read_timeout(None)
             .serve_connection(TokioIo::new(stream), service_fn(answer))
             .await;
@@ -146,7 +148,7 @@ impl Server {
     }
 }
 
-/// Answers everything but `/drain`. Hyper omits the body for HEAD.
+/// Answers everything but `/drain`. Hyper leaves out the body for HEAD.
 fn respond(
     method: &Method,
     path: &str,
@@ -189,9 +191,9 @@ fn status(now: &Status) -> Response<Full<Bytes>> {
     }
 }
 
-/// 202: the drain has begun, now or earlier. 403: over TCP, where an address proves nothing, because
-/// a mesh, a port-forward and a misconfigured gateway all come from this machine. 409: not
-/// everything is ready yet.
+/// Answers 202 if the drain has begun, now or earlier. Answers 403 over TCP, where an address
+/// proves nothing: a mesh, a port-forward and a misconfigured gateway all connect from this
+/// machine. Answers 409 if not everything is ready yet.
 fn drain<B>(
     request: &Request<B>,
     caller: &Caller,

@@ -1,7 +1,7 @@
-//! The endpoints of drainit's own commands, over the control socket only: `/v1/status`, `/v1/kill`,
-//! `/v1/stop`, `/v1/start`, `/v1/restart` and `/v1/reload`.
+//! The endpoints of drainit's own commands, which exist only on the control socket: `/v1/status`,
+//! `/v1/kill`, `/v1/stop`, `/v1/start`, `/v1/restart` and `/v1/reload`.
 //!
-//! The version is part of the path: another one is answered with a line that says so.
+//! The version is part of the path. A request with another version gets an answer that says so.
 
 use http_body_util::Full;
 use hyper::body::Bytes;
@@ -19,14 +19,14 @@ use crate::types::suggest::{list, nearest};
 /// The prefix of the paths, with the version of this protocol.
 pub(crate) const PREFIX: &str = "/v1/";
 
-/// An answer, at once or when the operation is done.
+/// An answer that is ready, or that comes when the operation is done.
 pub(crate) enum Answered {
     Now(Response<Full<Bytes>>),
     Later(Vec<Outcome>),
 }
 
 impl Answered {
-    /// Waits until the operation is done. It goes on where the client does not wait.
+    /// Waits until the operation is done. The operation continues even if the client does not wait.
     pub(crate) async fn response(self) -> Response<Full<Bytes>> {
         let gone = || "drainit exited before the request was done".to_owned();
         match self {
@@ -39,7 +39,7 @@ impl Answered {
                         Err(reason) => failures.push(reason),
                     }
                 }
-                // Equal where one process holds up several others.
+                // The texts are equal if one process holds up several others.
                 texts.dedup();
                 failures.dedup();
                 match failures.is_empty() {
@@ -51,7 +51,7 @@ impl Answered {
     }
 }
 
-/// Answers a request of an operator; `path` is that after [`PREFIX`].
+/// Answers a request of an operator. `path` is the part after [`PREFIX`].
 pub(crate) fn answer<B>(
     request: &hyper::Request<B>,
     path: &str,
@@ -88,7 +88,7 @@ pub(crate) fn answer<B>(
             for place in query.processes {
                 let process = &mut now.processes[place];
                 if process.state == ProcessState::Ready {
-                    continue; // The failure is over.
+                    continue; // its last failure is over
                 }
                 process.last_lines.clone_from(&process.tally.last_lines);
             }
@@ -115,7 +115,8 @@ pub(crate) fn answer<B>(
     let names: Vec<_> = query.named(&now).map(|process| process.name.clone()).collect();
     let Peer { pid, uid } = *peer;
     tracing::info!("{path} of {} requested by pid {pid} (uid {uid})", names.join(", "));
-    // With a pattern they are restarted one after the other, so that the others serve.
+    // With a pattern, the processes are restarted one after the other, so that the others serve
+    // meanwhile.
     if operation == Request::Restart && query.has_pattern {
         return Answered::Later(vec![supervisor.request(names, operation)]);
     }
@@ -123,7 +124,7 @@ pub(crate) fn answer<B>(
     Answered::Later(names.into_iter().map(ask).collect())
 }
 
-/// GET: what a reload would do. POST: does it.
+/// GET answers what a reload would do. POST does the reload.
 fn reload(
     method: &Method,
     query: &str,
@@ -145,7 +146,7 @@ fn reload(
     Answered::Later(vec![supervisor.reload()])
 }
 
-/// Refuses a path that this version of drainit does not know; another one may.
+/// Refuses a path that this version of drainit does not know. Another version may know it.
 pub(crate) fn unknown_path(path: &str) -> Response<Full<Bytes>> {
     let version = env!("CARGO_PKG_VERSION");
     let body =
@@ -172,8 +173,8 @@ struct Query {
 }
 
 impl Query {
-    /// Names of processes need no escapes: they consist of letters, digits, `_`, `-` and `.`. A
-    /// pattern passes over processes for which the request would do nothing.
+    /// Parses the parameters. Names of processes need no escapes, because they consist of letters,
+    /// digits, `_`, `-` and `.`. A pattern skips processes for which the request would do nothing.
     fn parse(path: &str, text: &str, now: &Status) -> Result<Self, String> {
         let mut query = Self::default();
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
@@ -203,7 +204,7 @@ impl Query {
         Ok(query)
     }
 
-    /// Adds what a name means. What is named twice is meant once.
+    /// Adds the processes that a name stands for, each only once.
     fn add(&mut self, meant: impl Iterator<Item = usize>) {
         for one in meant {
             if !self.processes.contains(&one) {
@@ -212,14 +213,14 @@ impl Query {
         }
     }
 
-    /// The processes that are named.
+    /// The selected processes.
     fn named<'a>(&'a self, now: &'a Status) -> impl Iterator<Item = &'a ProcessStatus> {
         self.processes.iter().map(|place| &now.processes[*place])
     }
 }
 
-/// Whether a request by a pattern is for this process: a signal for what runs, a start or a restart not
-/// for what is left out or has completed, such as a migration.
+/// Whether a request with a pattern includes this process. A signal is for running processes. A
+/// start or restart is not for processes that are left out or have completed, such as a migration.
 fn concerns(path: &str, process: &ProcessStatus) -> bool {
     match path {
         "kill" => process.pid.is_some(),
@@ -236,7 +237,7 @@ fn unknown_process(name: &str, now: &Status) -> String {
     }
     match nearest(name, names()) {
         Some(near) => format!("there is no process `{name}`; did you mean `{near}`?"),
-        // A hundred names would bury the reason.
+        // Hundreds of names would hide the reason.
         None if now.current().count() > 20 => {
             format!("there is no process `{name}`; `drainit status` lists all")
         }
@@ -252,10 +253,10 @@ fn kill(query: &Query, now: &Status, peer: Peer, supervisor: &dyn SupervisorHand
             false => "name the processes to signal".to_owned(),
         });
     }
-    // All or none.
+    // Either all processes get the signal, or no process does.
     let mut targets = Vec::new();
     for process in query.named(now) {
-        // Until a new instance runs, the one that ends before it.
+        // Until a new instance runs, the signal goes to the instance before it, which is ending.
         let runs = |one: &&ProcessStatus| one.name == process.name && one.pid.is_some();
         match Some(process).filter(runs).or_else(|| now.processes.iter().find(runs)) {
             Some(target) => targets.push(target),

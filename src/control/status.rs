@@ -14,35 +14,36 @@ use crate::types::{ProcessId, serialize_seconds, serialize_some_seconds};
 /// The whole container at one moment.
 #[derive(Clone, Debug, Serialize)]
 pub struct Status {
-    /// Of drainit.
+    /// The version of drainit.
     pub version: &'static str,
-    /// Of drainit.
+    /// The pid of drainit.
     pub pid: u32,
     /// The inode of the namespace in which the pids are valid; `None` without `/proc`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid_namespace: Option<u64>,
-    /// Its phase.
+    /// The phase of the container.
     pub phase: ContainerPhase,
-    /// `/readyz` answers 200: everything is ready, and no shutdown has begun.
+    /// Whether `/readyz` answers 200: everything is ready, and no shutdown has begun.
     pub ready: bool,
-    /// Since drainit began.
+    /// The time since drainit began.
     #[serde(rename = "uptime_seconds", serialize_with = "serialize_seconds")]
     pub uptime: Duration,
-    /// The measured start, once everything was ready.
+    /// The measured start, once everything is ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub startup: Option<StartupStatus>,
-    /// In file order; a process that is replaced has a second entry after its first.
+    /// The processes in file order. A process that is being replaced has a second entry after its
+    /// first.
     pub processes: Vec<ProcessStatus>,
-    /// From T0 on.
+    /// The shutdown, from T0 on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shutdown: Option<ShutdownStatus>,
-    /// The time spent in each phase so far; a phase that has not come is not in it.
+    /// The time spent in each phase so far. A phase that has not begun is left out.
     #[serde(skip)]
     pub phases: Vec<(ContainerPhase, Duration)>,
-    /// Lines of output that were dropped: of `stdout` and `stderr`, and of log files by their paths.
+    /// The number of dropped lines of `stdout`, `stderr` and each log file, by name or path.
     #[serde(skip)]
     pub dropped_lines: Vec<(String, u64)>,
-    /// Processes that were handed to drainit by the death of their parent, and have ended.
+    /// The number of reaped orphans: processes that drainit inherited from a parent that ended.
     #[serde(skip)]
     pub reaped_orphans: u64,
 }
@@ -52,31 +53,33 @@ pub struct Status {
 pub struct ProcessStatus {
     #[serde(skip)]
     pub slot: ProcessId,
-    /// Its key in the config.
+    /// The key of the process in the config.
     pub name: String,
-    /// Of two entries of a process: which one this is.
+    /// The kind of this entry, if the process has two.
     #[serde(flatten)]
     pub part: Part,
-    /// Its state.
+    /// The state of the process.
     pub state: ProcessState,
-    /// `null` unless it runs.
+    /// The pid; `null` if the process does not run.
     pub pid: Option<i32>,
-    /// Of an Envoy that is hot-restarted: the number of its last start.
+    /// The epoch of an Envoy with hot restart: the number of its last start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u32>,
-    /// It runs, is ready, and is neither drained nor stopped.
+    /// Whether the process runs, is ready, and is neither drained nor stopped.
     pub ready: bool,
-    /// Restarts so far.
+    /// The number of restarts so far.
     pub restarts: u32,
-    /// Failed liveness probes so far.
+    /// The number of failed liveness probes so far.
     pub probe_failures: u64,
-    /// In this state.
+    /// The time in this state.
     #[serde(rename = "since_seconds", serialize_with = "serialize_seconds")]
     pub since: Duration,
-    /// Whether the container is not ready because of it: one that is not `required` may be down.
+    /// Whether the container is not ready because of this process. A process that is not `required`
+    /// may be down.
     #[serde(skip)]
     pub is_missed: bool,
-    /// Why it is not ready yet, or its last liveness probe failed, how it ended, or its `STATUS=`.
+    /// The reason why the process is not ready yet, the failure of its last liveness probe, how it
+    /// ended, or its `STATUS=`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// The time from the start of drainit until the process was started for the first time.
@@ -94,27 +97,27 @@ pub struct ProcessStatus {
         skip_serializing_if = "Option::is_none"
     )]
     pub first_ready: Option<Duration>,
-    /// What is wrong although it may be ready: its drain will not work, lines of its log file were
+    /// Faults that a ready process may have: its drain will not work, or lines of its log file were
     /// dropped.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
-    /// Those about its drain; `None` as long as nothing is known.
+    /// The warnings about its drain; `None` while nothing is known.
     #[serde(skip)]
     pub drain_warnings: Option<Rc<[String]>>,
-    /// How it ended the last time, also while it runs again.
+    /// How the process ended the last time, even if it runs again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_exit: Option<String>,
-    /// Of its last instance that failed; only for operators who name the process.
+    /// The last lines of its last failed instance, only for operators who name the process.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub last_lines: Vec<String>,
-    /// The last count of its traffic, once it is drained.
+    /// The last count of its traffic, if it is being drained.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain: Option<DrainStatus>,
-    /// What is counted of the process, over all of its instances.
+    /// The counts of the process, over all of its instances.
     #[serde(skip)]
     pub tally: Tally,
-    /// The last drain of the process, in whichever slot. It stays until the exit, unless the process
-    /// is started anew.
+    /// The last drain of the process, in any slot. It is kept until drainit exits or the process is
+    /// started again.
     #[serde(skip)]
     pub last_drain: Option<DrainStatus>,
     #[serde(skip)]
@@ -131,20 +134,20 @@ impl ProcessStatus {
     }
 }
 
-/// The part of an instance while its process is replaced.
+/// The part that an instance has while its process is being replaced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Part {
-    /// It is the one that counts.
+    /// The instance counts as the process.
     #[default]
     Current,
-    /// It starts, and replaces the current one when it is ready.
+    /// The instance starts, and replaces the current instance when it is ready.
     New,
-    /// It was replaced, and ends.
+    /// The instance was replaced, and is ending.
     Old,
 }
 
 impl Part {
-    /// Its name in metrics.
+    /// The name of the part in metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Current => "current",
@@ -167,27 +170,27 @@ impl Serialize for Part {
     }
 }
 
-/// The traffic of a process that is drained; what is unknown is absent.
+/// The traffic of a process that is being drained. Unknown counts are absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct DrainStatus {
-    /// Open connections of clients.
+    /// The open connections of clients.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connections: Option<u64>,
-    /// Requests in flight.
+    /// The requests in flight.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests: Option<u64>,
-    /// Since its begin, at most until it was over.
+    /// The time since the drain began, or its whole duration once it is over.
     #[serde(skip)]
     pub elapsed: Duration,
-    /// Until its longest wait is over; zero once it is over.
+    /// The time until the longest wait of the drain is over; zero after its end.
     #[serde(skip)]
     pub left: Duration,
 }
 
-/// How long the start took.
+/// The duration of the start.
 #[derive(Clone, Debug, Serialize)]
 pub struct StartupStatus {
-    /// From the start of drainit until everything was ready.
+    /// The time from the start of drainit until everything was ready.
     #[serde(rename = "seconds", serialize_with = "serialize_seconds")]
     pub took: Duration,
 }
@@ -195,32 +198,32 @@ pub struct StartupStatus {
 /// A shutdown under way.
 #[derive(Clone, Debug, Serialize)]
 pub struct ShutdownStatus {
-    /// Its cause: `SIGTERM`, `router exited with code 7`.
+    /// The cause of the shutdown: `SIGTERM`, `router exited with code 7`.
     pub cause: String,
-    /// Since T0.
+    /// The time since T0.
     #[serde(rename = "elapsed_seconds", serialize_with = "serialize_seconds")]
     pub elapsed: Duration,
-    /// Until the deadline; zero after it. `None` where a requested drain is over, and no shutdown has
-    /// begun.
+    /// The time until the deadline; zero after it. `None` if a requested drain is over and no
+    /// shutdown has begun.
     #[serde(
         rename = "deadline_in_seconds",
         serialize_with = "serialize_some_seconds",
         skip_serializing_if = "Option::is_none"
     )]
     pub deadline_in: Option<Duration>,
-    /// It is a requested drain, which stops nothing.
+    /// Whether this is a requested drain, which stops nothing.
     #[serde(skip)]
     pub is_held: bool,
 }
 
 impl Status {
-    /// The entries that count, one for each process.
+    /// The current entries, one for each process.
     pub fn current(&self) -> impl Iterator<Item = &ProcessStatus> {
         self.processes.iter().filter(|process| process.part == Part::Current)
     }
 
-    /// Why the container is not ready, in one line: `not ready: router (waiting), policy-engine
-    /// (starting: connection refused)`.
+    /// The reason why the container is not ready, in one line: `not ready: router (waiting),
+    /// policy-engine (starting: connection refused)`.
     pub fn not_ready_reason(&self) -> String {
         if let Some(shutdown) = &self.shutdown {
             return match shutdown.is_held {
@@ -300,7 +303,7 @@ mod tests {
 
     // holds: S167, C97, C250
     #[test]
-    fn json_keeps_its_fields() {
+    fn json_fields_are_stable() {
         let mut status = example();
         status.processes.truncate(1);
         assert_eq!(
@@ -359,14 +362,14 @@ mod tests {
 
     // holds: C96
     #[test]
-    fn the_reason_names_the_processes_that_are_not_ready() {
+    fn reason_names_unready_processes() {
         let mut status = example();
         status.ready = false;
         assert_eq!(status.not_ready_reason(), "not ready");
         status.processes[0].state = ProcessState::Starting;
         status.processes[0].message = Some("connection refused".to_owned());
         status.processes[1].state = ProcessState::Waiting;
-        assert_eq!(status.not_ready_reason(), "not ready", "they are not required");
+        assert_eq!(status.not_ready_reason(), "not ready", "the processes are not required");
         status.processes[..2].iter_mut().for_each(|process| process.is_missed = true);
         assert_eq!(
             status.not_ready_reason(),

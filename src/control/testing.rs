@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use crate::control::status::example;
 use crate::control::*;
 
-/// A stand-in for the supervisor that only counts the requests.
+/// A supervisor that only counts the requests.
 #[derive(Clone)]
 pub(crate) struct CountingSupervisor {
     pub(crate) status: Rc<RefCell<Status>>,
@@ -14,7 +14,7 @@ pub(crate) struct CountingSupervisor {
     pub(crate) drains: Rc<Cell<u32>>,
     pub(crate) signals: Rc<RefCell<Vec<(ProcessId, Signal)>>>,
     pub(crate) requests: Rc<RefCell<Vec<Requested>>>,
-    /// Reloads, and plans of one.
+    /// The number of reloads, and of plans of reloads.
     pub(crate) reloads: Rc<Cell<usize>>,
 }
 
@@ -70,7 +70,7 @@ impl CountingSupervisor {
     }
 }
 
-/// Has the server converse with a client over a stream without a kernel.
+/// Lets the server converse with a client over a stream without a kernel.
 pub(crate) async fn converse(
     supervisor: CountingSupervisor,
     caller: Caller,

@@ -1,4 +1,4 @@
-//! Tests the control server through its clients.
+//! Tests the control server from the side of its clients.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::future::Future;
@@ -19,7 +19,7 @@ use crate::http::request;
 use crate::os::stale_socket;
 use crate::testing::temp_dir::TempDir;
 
-/// A server on both kinds of listener, with a status that the test can change.
+/// A server on both kinds of listener. The test can change its status.
 struct Rig {
     address: SocketAddr,
     socket: PathBuf,
@@ -59,7 +59,7 @@ impl Rig {
     }
 
     async fn ask(&self, method: Method, path: &str) -> (u16, String) {
-        // Everything here runs in one thread, and the machine may be busy.
+        // Everything here runs in one thread, and the machine may be busy, so the limit is long.
         let limit = Duration::from_secs(60);
         let address = Address::Tcp(self.address);
         let answer = request(&address, method.clone(), path, limit, 65536).await.unwrap();
@@ -103,7 +103,7 @@ async fn drain(stream: &mut (impl AsyncRead + Unpin)) -> usize {
 
 // holds: C101
 #[tokio::test]
-async fn a_client_that_does_not_finish_its_request_is_cut_off() {
+async fn unfinished_request_is_cut_off() {
     let limit = Duration::from_millis(200);
     let limits = Limits { head: limit, whole: limit * 20 };
     Rig::run(limits, async |rig: Rig| {
@@ -119,10 +119,10 @@ async fn a_client_that_does_not_finish_its_request_is_cut_off() {
 
 // holds: C101
 #[tokio::test]
-async fn a_client_that_does_not_read_is_cut_off() {
+async fn unread_answer_is_cut_off() {
     let limit = Duration::from_millis(200);
     Rig::run(Limits { head: limit / 2, whole: limit }, async |rig: Rig| {
-        // The answer is longer than the kernel buffers between the two.
+        // The answer is longer than the buffers of the kernel between client and server.
         rig.status.borrow_mut().processes[0].message = Some("x".repeat(10_000_000));
         let mut lazy = UnixStream::connect(&rig.socket).await.unwrap();
         lazy.write_all(b"GET /status HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
@@ -164,7 +164,7 @@ async fn status_of(rig: &Rig, request: &str) -> String {
 
 // holds: C107
 #[tokio::test]
-async fn over_tcp_a_drain_is_refused() {
+async fn drain_over_tcp_is_refused() {
     Rig::run(LIMITS, async |rig: Rig| {
         for head in [
             "POST /drain HTTP/1.1\r\nHost: localhost:9902",
@@ -184,7 +184,7 @@ async fn over_tcp_a_drain_is_refused() {
 
 // holds: C102
 #[tokio::test]
-async fn at_the_bound_the_oldest_connection_without_a_request_is_closed() {
+async fn oldest_connection_without_request_is_closed_at_the_bound() {
     Rig::run(Limits { head: Duration::from_secs(20), ..LIMITS }, async |rig: Rig| {
         let mut held = Vec::new();
         for _ in 0..max_connections() {
@@ -207,7 +207,7 @@ async fn ask_socket(rig: &Rig, method: Method, path: &str) -> (u16, String) {
 }
 
 #[tokio::test]
-async fn nothing_for_operators_is_taken_over_tcp() {
+async fn operator_requests_over_tcp_are_refused() {
     Rig::run(LIMITS, async |rig: Rig| {
         for request in [
             "GET /v1/status",
@@ -248,7 +248,7 @@ async fn bad_requests_of_operators_are_explained() {
             (Method::POST, "/v1/kill?process=router", 400, "name a signal"),
             (Method::POST, "/v1/kill?signal=65&process=router", 400, "not a signal: \"65\""),
             (Method::POST, "/v1/kill?signal=HUP", 400, "name the processes"),
-            // None of them is signalled.
+            // The signal must not reach `router` either.
             (
                 Method::POST,
                 "/v1/kill?signal=HUP&process=router&process=migrate",
@@ -271,7 +271,8 @@ async fn bad_requests_of_operators_are_explained() {
         let (code, status) = ask_socket(&rig, Method::GET, both).await;
         let status: serde_json::Value = serde_json::from_str(&status).unwrap();
         assert_eq!((code, &status["pid"]), (200, &1.into()));
-        // Only of those that are named and not ready, and only here: everybody may read `/status`.
+        // Last lines are shown only for named processes that are not ready, and only here, because
+        // everybody may read `/status`.
         assert_eq!(status["processes"][2]["last_lines"][0], "a last line");
         let has_lines = |place: usize| status["processes"][place].get("last_lines").is_some();
         assert!(!has_lines(0) && !has_lines(1));
@@ -281,7 +282,7 @@ async fn bad_requests_of_operators_are_explained() {
 }
 
 #[tokio::test]
-async fn an_operation_outlasts_the_limit_and_its_client() {
+async fn operation_outlasts_limit_and_client() {
     let limits = Limits { whole: LIMITS.head, ..LIMITS };
     Rig::run(limits, async |rig: Rig| {
         let path = "/v1/stop?process=router&process=migrate";
@@ -300,7 +301,7 @@ async fn an_operation_outlasts_the_limit_and_its_client() {
         let (answer, ()) = tokio::join!(asking, answering);
         assert_eq!(answer, (409, "it hangs\n".to_owned()));
 
-        // The client goes away; nobody withdraws the request.
+        // If the client goes away, the request stays.
         let mut client = UnixStream::connect(&rig.socket).await.unwrap();
         let head = "POST /v1/start?process=router HTTP/1.1\r\nHost: a\r\n\r\n";
         client.write_all(head.as_bytes()).await.unwrap();
@@ -315,7 +316,7 @@ async fn an_operation_outlasts_the_limit_and_its_client() {
 }
 
 #[tokio::test]
-async fn those_who_wait_block_nobody() {
+async fn waiting_clients_do_not_block_others() {
     Rig::run(LIMITS, async |rig: Rig| {
         let bound = max_connections() / 2;
         let mut held = Vec::new();
@@ -334,7 +335,7 @@ async fn those_who_wait_block_nobody() {
             }
             held.push(client);
         }
-        // Idle clients are closed, and those who wait are not.
+        // Idle clients are closed, but not the clients that wait.
         let mut idle = Vec::new();
         for _ in 0..2 * max_connections() {
             idle.push(UnixStream::connect(&rig.socket).await.unwrap());
@@ -354,7 +355,7 @@ async fn those_who_wait_block_nobody() {
 
 // holds: C107
 #[tokio::test]
-async fn a_stranger_gets_no_answer_but_the_reason() {
+async fn stranger_gets_only_the_reason() {
     let server = Server { supervisor: Box::new(CountingSupervisor::new()) };
     for path in ["/livez", "/status", "/v1/status", "/drain"] {
         let request = Request::get(path).body(()).unwrap();

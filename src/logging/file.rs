@@ -1,9 +1,10 @@
-//! Log files of processes: appended to, made anew when they were moved or removed, and never in
-//! the way of a process.
+//! Log files of processes. drainit appends to them, makes a file again if it was moved or removed,
+//! and never blocks a process.
 //!
-//! Each file has a queue and a thread of its own, as stdout and stderr have. The thread compares
-//! the path with the open file before each write, and closes a file that is not written to, so that
-//! log rotation needs no signal, and a removed file takes no room on the disk.
+//! Each file has a queue and a thread of its own, like stdout and stderr. Before each write, the
+//! thread checks whether the path still leads to the open file, and it closes a file that is not
+//! written to. Therefore log rotation needs no signal, and a removed file takes no room on the
+//! disk.
 
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata};
@@ -25,16 +26,17 @@ use crate::logging::writer::Sink;
 use crate::trusted_path::Place;
 use crate::types::harmless;
 
-/// Read and write for drainit's user, read for its group.
+/// Read and write for drainit's user, read for drainit's group.
 const MODE: Mode = Mode::from_bits_truncate(0o640);
 
 const NOT_REGULAR: &str = "it is not a regular file; without `log`, or with `log: {mode: none}`, \
                            output goes to no file";
 
-/// [`LogFiles::keep`] blocks its thread for at most this long: it is that of the event loop.
+/// The longest time for which [`LogFiles::keep`] blocks its thread, which is the thread of the
+/// event loop.
 const MOMENT: Duration = Duration::from_millis(20);
 
-/// Device and inode.
+/// The device and the inode.
 type FileId = (u64, u64);
 
 /// The log files that are in use, by their paths.
@@ -42,12 +44,12 @@ type FileId = (u64, u64);
 pub(crate) struct LogFiles(BTreeMap<PathBuf, Arc<Output>>);
 
 impl LogFiles {
-    /// The queue of a file that was added.
+    /// The queue of a file that was added before.
     pub(crate) fn get(&self, path: &Path) -> Option<&Arc<Output>> {
         self.0.get(path)
     }
 
-    /// Adds a file that was opened elsewhere, unless there is one with its path.
+    /// Adds an open file, unless there is already a file with its path.
     pub(crate) fn add(&mut self, file: LogFile, format: LogFormat) -> Arc<Output> {
         let path = file.path.clone();
         let output = self.0.entry(path).or_insert_with(|| {
@@ -58,14 +60,13 @@ impl LogFiles {
         Arc::clone(output)
     }
 
-    /// As [`Output::stop_waiting`], for all of them.
+    /// As [`Output::stop_waiting`], for all files.
     pub(crate) fn stop_waiting(&self) {
         self.0.values().for_each(|output| output.stop_waiting());
     }
 
-    /// Lets go of the files that are not wanted any more, and of the thread of each. Nothing is
-    /// queued for them any more. One that does not take its last lines at once stays until the next
-    /// call.
+    /// Drops the files that are not wanted, and ends the thread of each. Nothing may be queued for
+    /// them any more. A file that does not take its last lines in time stays until the next call.
     pub(crate) fn keep(&mut self, is_wanted: impl Fn(&Path, &Arc<Output>) -> bool) {
         let deadline = Instant::now() + MOMENT;
         self.0.retain(|path, output| {
@@ -78,7 +79,8 @@ impl LogFiles {
         });
     }
 
-    /// Writes what is queued, at most for `within` in all, and reports what could not be written.
+    /// Writes all queued lines, for at most `within` in total, and reports the lines that could not
+    /// be written.
     pub(crate) fn finish(&self, within: Duration) {
         let deadline = Instant::now() + within;
         for (path, output) in &self.0 {
@@ -106,31 +108,31 @@ pub(crate) struct LogFile {
 }
 
 struct Current {
-    /// `None` until the first line, and after a second without one.
+    /// `None` before the first line, and after a second without a line.
     file: Option<File>,
     id: FileId,
-    /// The last byte that was written is not the end of a line.
+    /// Whether the last byte that was written is not a newline.
     is_in_line: bool,
-    /// A write failed in the middle of a line, whose rest is dropped.
+    /// Whether a write has failed in the middle of a line, so that the rest of the line is dropped.
     is_torn: bool,
-    /// That it cannot be written, or not be opened anew, was reported.
+    /// Whether it was reported that the file cannot be written or opened again.
     is_reported: bool,
 }
 
 impl LogFile {
-    /// Opens it. May wait for a file system.
+    /// Opens the file. May wait for a file system.
     ///
     /// # Errors
-    /// It cannot be opened, or is something other than a regular file.
+    /// Fails if the file cannot be opened, or is not a regular file.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let mut current = Current::new(open(path)?);
         current.file = None;
         Ok(Self { path: path.to_owned(), current: Mutex::new(current) })
     }
 
-    /// Opens the path if there is no open file, or if it no longer leads to that. As long as this
-    /// fails, the lines still get into the open file, if there is one. Returns whether the path
-    /// leads to the open file.
+    /// Opens the path if there is no open file, or if the path no longer leads to the open file.
+    /// While this fails, lines are still written to the open file, if there is one. Returns whether
+    /// the path leads to the open file.
     #[allow(clippy::disallowed_methods, reason = "runs on the thread of the output")]
     fn follow(&self, current: &mut Current) -> nix::Result<bool> {
         let found = std::fs::symlink_metadata(&self.path).map(|found| id(&found));
@@ -162,7 +164,7 @@ impl Sink for LogFile {
         let followed = self.follow(&mut current);
         let result = followed.and_then(|_| current.write(bytes));
         match result {
-            // The next fault is another one.
+            // The file is in order again, so the next failure is reported again.
             Ok(written) if followed == Ok(true) && written == bytes.len() => {
                 current.is_reported = false;
             }
@@ -181,7 +183,7 @@ impl Sink for LogFile {
         Ok(true)
     }
 
-    /// The disk may have room again, or another file may take its place.
+    /// The disk may have room again, or another file may be at the path.
     fn may_recover(&self, _: Errno) -> bool {
         true
     }
@@ -190,7 +192,7 @@ impl Sink for LogFile {
         self.current().file.is_some()
     }
 
-    /// A file that was moved or removed meanwhile would stay open until the next line.
+    /// Otherwise a file that was moved or removed would stay open until the next line.
     fn let_go(&self) {
         self.current().file = None;
     }
@@ -230,9 +232,9 @@ impl Current {
     }
 }
 
-/// Opens or creates a file to append to. A symbolic link in its place is refused, because whoever
-/// may write to the directory could lead drainit to any other file; and so is anything that a write
-/// could wait for.
+/// Opens or creates a file to append to. Refuses a symbolic link in its place, because whoever may
+/// write to the directory could lead drainit to any other file. Also refuses everything that could
+/// make a write wait.
 fn open(path: &Path) -> io::Result<(File, FileId)> {
     let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_NONBLOCK;
     let refused = |why| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
@@ -242,7 +244,7 @@ fn open(path: &Path) -> io::Result<(File, FileId)> {
         Err(error) if error.raw_os_error() == Some(Errno::ELOOP as i32) => {
             return refused("it is a symbolic link; write the path that it leads to");
         }
-        // A FIFO without a reader, or a socket.
+        // The path is a FIFO without a reader, or a socket.
         Err(error) if error.raw_os_error() == Some(Errno::ENXIO as i32) => {
             return refused(NOT_REGULAR);
         }
@@ -283,7 +285,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(20);
 
     #[test]
-    fn a_file_that_cannot_be_opened_anew_is_written_on() {
+    fn failed_reopening_keeps_open_file() {
         let dir = TempDir::new();
         let path = dir.root().join("app.log");
         let file = LogFile::open(&path).unwrap();
@@ -300,7 +302,7 @@ mod tests {
 
     // holds: C447
     #[test]
-    fn a_file_that_is_not_written_to_is_not_held_open() {
+    fn idle_file_is_closed() {
         let dir = TempDir::new();
         let path = dir.root().join("app.log");
         let mut files = LogFiles::default();
@@ -357,7 +359,7 @@ mod tests {
         let path = dir.root().join("app.log");
         let file = LogFile::open(&path).unwrap();
         file.write(b"whole\ncut").unwrap();
-        // As if the write of the rest had failed.
+        // The rest of the line was not written.
         file.current.lock().unwrap().is_torn = true;
         file.write(b"next\n").unwrap();
         file.write(b"long ").unwrap();
@@ -365,7 +367,7 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "whole\ncut\nnext\nlong line\n");
     }
 
-    /// A file that no path leads to, or a device.
+    /// Makes a log file from a file without a path, or from a device.
     fn opened(path: &Path, file: File) -> LogFile {
         let id = id(&file.metadata().unwrap());
         LogFile { path: path.to_owned(), current: Mutex::new(Current::new((file, id))) }
@@ -395,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn each_fault_is_reported_once() {
+    fn each_failure_is_reported_once() {
         let dir = TempDir::new();
         let full = || File::options().write(true).open("/dev/full").unwrap();
         let file = opened(Path::new("/dev/full"), full());
@@ -422,7 +424,7 @@ mod tests {
         let mut files = LogFiles::default();
         let mut readers = Vec::new();
         for number in 0..6 {
-            // A write to it hangs as one to a file system that does not answer.
+            // A write to this pipe hangs like a write to a file system that does not answer.
             let (reader, writer) = io::pipe().unwrap();
             readers.push(reader);
             let path = PathBuf::from(format!("/nonexistent/{number}.log"));

@@ -12,14 +12,14 @@ use crate::types::{Stream, harmless_lines};
 const LAST_SECOND: Duration = Duration::from_secs(253_402_300_799);
 
 /// Writes a time as RFC 3339, in UTC, with milliseconds. A time before 1970 or after 9999 becomes
-/// the nearest in between.
+/// the nearest time in that range.
 pub fn stamp(now: SystemTime) -> String {
     let now = UNIX_EPOCH + now.duration_since(UNIX_EPOCH).unwrap_or_default().min(LAST_SECOND);
     humantime::format_rfc3339_millis(now).to_string()
 }
 
-/// Formats a message of drainit: in text every line gets the prefix and the time, and the first one
-/// the level unless it is `info`; in JSON it is one object.
+/// Formats a message of drainit. In text, every line gets the prefix and the time, and the first
+/// line gets the level unless it is `info`. In JSON, the message is one object.
 pub fn own_line(
     format: LogFormat,
     stream: Stream,
@@ -28,7 +28,7 @@ pub fn own_line(
     message: &str,
 ) -> Vec<u8> {
     let time = stamp(now);
-    // No escape sequence in the message may reach a terminal.
+    // Escape sequences in the message must not reach a terminal.
     let message = harmless_lines(message.trim_end_matches('\n'));
     let mut out = Vec::with_capacity(message.len() + 128);
     match format {

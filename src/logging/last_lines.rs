@@ -9,14 +9,14 @@ use crate::types::harmless;
 
 pub(crate) const LAST_LINES: usize = 20;
 
-/// In bytes; longer lines are cut.
+/// The number of bytes that are kept of a line.
 pub(crate) const LAST_LINE_LENGTH: usize = 500;
 
-/// The last lines, each shortened; reuses its buffers.
+/// The last lines, each shortened. The buffers of old lines are reused.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LastLines(VecDeque<Vec<u8>>);
 
-/// Where the last lines begin in the bytes of one read.
+/// The position in the bytes of one read at which the last lines begin.
 pub(crate) fn begin_of_last(bytes: &[u8]) -> usize {
     memrchr_iter(b'\n', bytes).nth(LAST_LINES).map_or(0, |end| end + 1)
 }

@@ -1,9 +1,9 @@
 //! drainit's stdout and stderr. A slow or dead reader never blocks drainit.
 //!
 //! Each stream has its own queue and thread ([`StreamWriter`]), started at the first line. Lines of
-//! processes wait for room, so that a process whose output is not read blocks in its own `write`,
-//! as it would without drainit, and nothing is lost. drainit's own lines never wait: they are
-//! dropped and counted, and a line reports that when there is room again.
+//! processes wait for room: a process whose output is not read blocks in its own `write`, as it
+//! would without drainit, and no line is lost. drainit's own lines never wait. If there is no room,
+//! they are dropped and counted, and a later line reports that.
 
 pub mod capture;
 pub mod file;
@@ -28,11 +28,11 @@ use crate::logging::writer::{Source, StreamWriter};
 use crate::types::Stream;
 
 /// [`Output::flush_patiently`] blocks its thread for at most this long at a time. Between two such
-/// slices other tasks run, only briefly, so that a fast reader does not wait for drainit.
+/// slices other tasks run for a short time, so that a fast reader does not wait for drainit.
 const FLUSH_SLICE: Duration = Duration::from_millis(20);
 const FLUSH_PAUSE: Duration = Duration::from_millis(1);
 
-/// Both streams; shared between threads.
+/// Both streams. Threads share this.
 pub struct Output {
     stdout: Arc<StreamWriter>,
     stderr: Arc<StreamWriter>,
@@ -46,7 +46,7 @@ impl Output {
         Self::new(io::stdout(), io::stderr())
     }
 
-    /// Writes to any two descriptors, and drops their owners when everything is written.
+    /// Writes to any two descriptors, and drops their owners after everything was written.
     pub fn new<O, E>(stdout: O, stderr: E) -> Arc<Self>
     where
         O: AsFd + Send + Sync + 'static,
@@ -77,34 +77,34 @@ impl Output {
         self.json.store(format == LogFormat::Json, Relaxed);
     }
 
-    /// Queues whole, formatted lines of drainit itself; drops and counts them if too many wait.
-    /// Never blocks.
+    /// Queues whole, formatted lines of drainit itself. Drops and counts them if too many lines are
+    /// waiting. Never blocks.
     pub fn push(&self, stream: Stream, lines: &[u8]) {
         self.writer(stream).push(Source::Own, lines);
     }
 
     /// Queues whole, formatted lines of a process. Never blocks: the caller awaits [`Output::room`]
-    /// before; otherwise lines are dropped and counted once 1 MiB waits.
+    /// first. Otherwise lines are dropped and counted while 1 MiB is waiting.
     pub fn push_process(&self, stream: Stream, lines: &[u8]) {
         self.writer(stream).push(Source::Process, lines);
     }
 
-    /// Resolves when less than 256 KiB of lines of processes wait to be written.
+    /// Resolves when less than 256 KiB of lines of processes are waiting.
     pub async fn room(&self, stream: Stream) {
         self.writer(stream).room().await;
     }
 
-    /// Called when a shutdown begins: [`Output::room`] now also resolves when nothing could be
-    /// written for 500 ms, so that a process blocked in a full pipe can end. Lines that do not fit
-    /// are dropped and counted.
+    /// Called when a shutdown begins. From then on [`Output::room`] also resolves when nothing
+    /// could be written for 500 ms, so that a process blocked in a full pipe can end. Lines that do
+    /// not fit are dropped and counted.
     pub fn stop_waiting(&self) {
         self.stdout.stop_waiting();
         self.stderr.stop_waiting();
     }
 
-    /// Blocks until everything queued is written or the descriptor is broken, at most for `within`;
-    /// whether it was in time. drainit can exit otherwise, too: a thread that hangs in `write` does
-    /// not outlive `_exit`.
+    /// Blocks until everything queued is written or the descriptor is broken, at most for `within`.
+    /// Returns whether it was in time. Otherwise drainit can exit as well, because a thread that
+    /// hangs in `write` does not outlive `_exit`.
     pub fn flush(&self, within: Duration) -> bool {
         let deadline = Instant::now() + within;
         let stdout = self.stdout.flush(deadline);
@@ -112,8 +112,9 @@ impl Output {
         stdout && stderr
     }
 
-    /// As [`Output::flush`], as long as the reader makes progress within each `patience`, at most
-    /// for `longest`. Other tasks of the thread run meanwhile, if it takes more than a moment.
+    /// As [`Output::flush`], but waits as long as the reader makes progress within each `patience`,
+    /// at most for `longest`. If it takes longer than [`FLUSH_SLICE`], other tasks of the thread
+    /// run meanwhile.
     pub async fn flush_patiently(&self, patience: Duration, longest: Duration) -> bool {
         let began = Instant::now();
         loop {
@@ -127,12 +128,13 @@ impl Output {
         }
     }
 
-    /// The number of lines that were dropped on stdout and not reported, or are not written yet.
+    /// The number of lines for stdout that were dropped without a report, or are not written yet.
     pub(crate) fn unwritten(&self) -> u64 {
         self.stdout.unwritten()
     }
 
-    /// Why they were dropped or are not written; `None` for want of room or of time.
+    /// The error because of which lines were dropped or are not written; `None` if room or time was
+    /// missing.
     pub(crate) fn failed(&self) -> Option<Errno> {
         self.stdout.failed()
     }
@@ -142,7 +144,7 @@ impl Output {
         self.writer(stream).lost()
     }
 
-    /// Ends the threads when everything queued is written. Nothing may be queued afterwards.
+    /// Ends the threads after everything queued was written. Nothing may be queued afterwards.
     pub(crate) fn close(&self) {
         self.stdout.close();
         self.stderr.close();
@@ -175,7 +177,7 @@ mod tests {
     use super::*;
     use crate::logging::writer::{BOUND, LIMIT};
 
-    /// Far more than anything here takes, and far less than for ever.
+    /// Far longer than anything in these tests takes.
     const LONG: Duration = Duration::from_secs(20);
 
     fn output() -> (Arc<Output>, PipeReader, PipeReader) {
@@ -189,7 +191,7 @@ mod tests {
         runtime.block_on(async { tokio::time::timeout(LONG, future).await.expect("it hangs") })
     }
 
-    /// Whether there is room at once.
+    /// Whether there is room immediately.
     async fn has_room(output: &Output) -> bool {
         tokio::select! {
             biased;
@@ -198,10 +200,10 @@ mod tests {
         }
     }
 
-    /// Pushes lines of 100 bytes as a process until there is no room; returns their number.
+    /// Pushes lines of 100 bytes as a process until there is no room. Returns the number of lines.
     async fn fill(output: &Output) -> usize {
         let mut lines = 0;
-        // The thread first fills the pipe.
+        // The thread fills the pipe first.
         while has_room(output).await || lines < (2 * BOUND + 65_536) / 100 {
             output.push_process(Stream::Stdout, format!("{lines:099}\n").as_bytes());
             lines += 1;
@@ -226,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_room_again_when_the_reader_has_read() {
+    fn room_returns_after_reader_has_read() {
         let (output, stdout, _stderr) = output();
         block_on(async {
             let lines = fill(&output).await;
@@ -242,9 +244,9 @@ mod tests {
     }
 
     #[test]
-    fn the_last_flush_waits_for_a_slow_reader_and_lets_others_run() {
+    fn patient_flush_waits_for_slow_reader_and_runs_other_tasks() {
         let (output, mut stdout, _stderr) = output();
-        // Far more than a pipe holds, so that one buffer takes the thread for seconds.
+        // This is far more than a pipe holds, so that the thread needs seconds for one buffer.
         output.push_process(Stream::Stdout, &b"a line\n".repeat(30_000));
         let reader = thread::spawn(move || {
             let (mut page, mut read) = ([0; 4096], 0);
@@ -293,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_loses_lines_and_is_retried() {
+    fn write_is_retried_after_full_disk() {
         let (_reader, stderr) = pipe().unwrap();
         let full = File::options().write(true).open("/dev/full").unwrap();
         let output = Output::new(full, stderr);

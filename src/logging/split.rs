@@ -1,22 +1,21 @@
-//! Splits the output of a process into lines and formats each. The lines do not depend on how the
-//! bytes were cut into reads. Pure.
+//! Splits the output of a process into lines and formats each line. The lines do not depend on the
+//! size of the reads. This module does no I/O.
 
 use memchr::memchr;
 
 use crate::types::Stream;
 
-/// A longer line is split into lines of at most this many bytes, so that drainit never buffers an
-/// endless line.
+/// The longest line. A longer line is split, so that drainit never buffers an endless line.
 pub const LONGEST_LINE: usize = 64 * 1024;
 
-/// Splits a stream of bytes into lines; keeps the incomplete one.
+/// Splits a stream of bytes into lines, and keeps an incomplete line.
 #[derive(Debug, Default)]
 pub struct Splitter {
     partial: Vec<u8>,
 }
 
 impl Splitter {
-    /// Calls `each` with every line that `bytes` completes, without its newline but with a `\r`.
+    /// Calls `each` with every line that `bytes` completes, without the newline but with any `\r`.
     pub fn feed(&mut self, mut bytes: &[u8], mut each: impl FnMut(&[u8])) {
         while let Some(end) = memchr(b'\n', bytes) {
             let (line, rest) = (&bytes[..end], &bytes[end + 1..]);
@@ -38,7 +37,7 @@ impl Splitter {
         }
     }
 
-    /// Ends the stream: calls `each` with a last line without a newline.
+    /// Ends the stream: calls `each` with a last line that has no newline.
     pub fn finish(&mut self, mut each: impl FnMut(&[u8])) {
         if !self.partial.is_empty() {
             each(&self.partial);
@@ -56,7 +55,7 @@ impl Splitter {
 /// returns.
 fn take_pieces<'a>(mut line: &'a [u8], each: &mut impl FnMut(&[u8])) -> &'a [u8] {
     while line.len() > LONGEST_LINE {
-        // Never within a UTF-8 character, which has at most three continuation bytes (10xxxxxx).
+        // Cuts between UTF-8 characters, which have at most three continuation bytes (10xxxxxx).
         let cut = (LONGEST_LINE - 3..=LONGEST_LINE).rfind(|&at| line[at] & 0xC0 != 0x80);
         let (piece, rest) = line.split_at(cut.unwrap_or(LONGEST_LINE));
         each(piece);
@@ -68,11 +67,11 @@ fn take_pieces<'a>(mut line: &'a [u8], each: &mut impl FnMut(&[u8])) -> &'a [u8]
 /// The form of the lines of one stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// Unchanged.
+    /// The line is not changed.
     Plain,
-    /// With this prefix.
+    /// The line gets this prefix.
     Prefix(Vec<u8>),
-    /// As one JSON object; these bytes stand between the values of `time` and `message`.
+    /// The line becomes a JSON object, with these bytes between the values of `time` and `message`.
     Json(Vec<u8>),
 }
 
@@ -90,15 +89,16 @@ impl Form {
         Self::Json(middle)
     }
 
-    /// Appends `line` in this form, and a newline. Only JSON uses `time`, which must need no
+    /// Appends `line` in this form, and a newline. Only JSON uses `time`, which must not need
     /// escaping.
     pub fn write(&self, time: &str, line: &[u8], out: &mut Vec<u8>) {
         match self {
             Self::Plain => out.extend_from_slice(line),
             Self::Prefix(prefix) => {
-                // One reservation for all of it.
+                // Reserves room for the whole line at once.
                 out.reserve(prefix.len() + line.len() + 1);
-                // Byte by byte: one call of musl's `memcpy` takes as long as a few dozen bytes.
+                // Pushes single bytes, because one call of musl's `memcpy` takes as long as a few
+                // dozen bytes.
                 for byte in prefix {
                     out.push(*byte);
                 }

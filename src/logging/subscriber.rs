@@ -1,6 +1,7 @@
 //! Writes `tracing` events as drainit's own lines to stderr.
 //!
-//! The formatter of `tracing-subscriber` would block the caller, and panics where it cannot write.
+//! The formatter of `tracing-subscriber` would block the caller, and would panic if it could not
+//! write.
 
 use std::fmt::{self, Write};
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use crate::types::Stream;
 /// The environment variable that sets the level: `error`, `warn`, `info` (the default) or `debug`.
 pub const LEVEL_VARIABLE: &str = "DRAINIT_LOG_LEVEL";
 
-/// The field of an event with more members of its line, if that is JSON.
+/// The name of an event's field that holds further members for a line in JSON.
 const MEMBERS: &str = "members";
 
 /// Sends all events of this level and above to `output`, from every thread. Only the first call has
@@ -28,10 +29,10 @@ pub fn install(output: Arc<Output>, level: Level) {
     let _ = tracing::subscriber::set_global_default(OwnLines::new(output, level));
 }
 
-/// Reads the value of [`LEVEL_VARIABLE`]; unset or empty is `info`.
+/// Reads the value of [`LEVEL_VARIABLE`]. Unset or empty means `info`.
 ///
 /// # Errors
-/// A message with the value and the valid ones.
+/// Returns a message with the value and the valid values.
 pub fn level(value: Option<&str>) -> Result<Level, String> {
     match value.unwrap_or_default() {
         "error" => Ok(Level::ERROR),
@@ -42,7 +43,7 @@ pub fn level(value: Option<&str>) -> Result<Level, String> {
     }
 }
 
-/// The subscriber; ignores spans.
+/// The subscriber. It ignores spans.
 pub struct OwnLines {
     output: Arc<Output>,
     level: Level,
@@ -116,7 +117,7 @@ impl Visit for Message {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        // Fails only where the `fmt` of the value fails.
+        // Fails only if the `fmt` of the value fails.
         let _ = if field.name() == "message" {
             write!(self.text, "{value:?}")
         } else {
@@ -169,7 +170,7 @@ mod tests {
 
     // holds: C138, C471
     #[test]
-    fn the_level_is_kept() {
+    fn lower_levels_are_dropped() {
         let events = || {
             debug!("d");
             info!("i");
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn the_level_is_read() {
+    fn level_is_parsed() {
         assert_eq!(level(None), Ok(Level::INFO));
         assert_eq!(level(Some("")), Ok(Level::INFO));
         assert_eq!(level(Some("debug")), Ok(Level::DEBUG));

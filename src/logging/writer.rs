@@ -1,7 +1,7 @@
 //! One stream of drainit's output: a bounded queue, and the thread that writes it.
 //!
-//! The thread exists because a `write` to a full pipe blocks, and `O_NONBLOCK` would be shared with
-//! every process that has the same descriptor. Therefore only this thread may block; all others
+//! The thread is needed because a `write` to a full pipe blocks, and because `O_NONBLOCK` would
+//! apply to every process with the same descriptor. Only this thread may block; all other threads
 //! only queue lines.
 //!
 //! ```text
@@ -27,34 +27,36 @@ use crate::logging::format::own_line;
 use crate::os::signal::mask;
 use crate::types::Stream;
 
-/// At most this many bytes of lines of processes are queued before [`StreamWriter::room`] makes the
-/// readers of their pipes wait, and at most this many of drainit's own lines before they are
-/// dropped. Counted apart, so that a process that writes more than the reader takes cannot silence
-/// drainit.
+/// The number of queued bytes from which [`StreamWriter::room`] makes the readers of process pipes
+/// wait, and from which drainit's own lines are dropped. Both kinds are counted separately, so that
+/// a process that writes more than the reader takes cannot silence drainit.
 pub(crate) const BOUND: usize = 256 * 1024;
 
-/// Lines of processes that do not wait for room (the last lines of a process, or all lines in a
-/// shutdown without a reader) are dropped once this many bytes wait.
+/// The number of queued bytes from which lines of processes are dropped. Only lines that do not
+/// wait for room get so far: the last lines of a process, and all lines in a shutdown without a
+/// reader.
 pub(crate) const LIMIT: usize = 1024 * 1024;
 
 /// In a shutdown, [`StreamWriter::room`] stops waiting after this long without progress.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Larger buffers are freed after [`IDLE`], and the sink may let go of what it holds. Not at once:
-/// with a reader that is a little too slow, the queue is empty for a moment after each read.
+/// Larger buffers are freed after [`IDLE`], and the sink may then close what it holds. This does
+/// not happen immediately, because with a reader that is a little too slow the queue is empty for a
+/// moment after each read.
 const KEEP: usize = 4096;
 
-/// See [`KEEP`].
+/// The idle time described at [`KEEP`].
 const IDLE: Duration = Duration::from_secs(1);
 
-/// Bytes are written in slices of whole lines of at most this length, if the lines allow. Such a
-/// write to a pipe is atomic (pipe(7), `PIPE_BUF`), so lines stay whole beside those of processes
-/// with the same descriptor, and the progress of a slow reader shows.
+/// Bytes are written in slices of whole lines with at most this length, if the lines are short
+/// enough. Such a write to a pipe is atomic (pipe(7), `PIPE_BUF`), so lines stay whole beside lines
+/// of processes with the same descriptor. It also makes the progress of a slow reader visible.
 const SLICE: usize = 4096;
 
 const STACK: usize = 64 * 1024;
 
-/// The pause before another attempt to start the thread (there may be a limit on tasks).
+/// The pause before another attempt to start the thread, which may fail because of a limit on
+/// tasks.
 const THREAD_RETRY: Duration = Duration::from_millis(100);
 
 /// The destination of the lines.
@@ -65,33 +67,33 @@ pub(crate) trait Sink: Send + Sync {
     /// Whether a write would find room within this time.
     fn wait_for_room(&self, within: PollTimeout) -> nix::Result<bool>;
 
-    /// Whether a later write may succeed although this one did not.
+    /// Whether a later write may succeed after this error.
     fn may_recover(&self, errno: Errno) -> bool {
         is_passing(errno)
     }
 
-    /// Whether it holds something that it needs for a write only.
+    /// Whether the sink holds something that it needs only for writes.
     fn holds(&self) -> bool {
         false
     }
 
-    /// Lets go of that: nothing was written for a while.
+    /// Drops what [`Self::holds`] reports, because nothing was written for a while.
     fn let_go(&self) {}
 
-    /// Reports dropped lines elsewhere; `why` is `None` for want of room. By default they are
-    /// reported between the lines, by the writer.
+    /// Reports dropped lines in the sink's own way, and returns whether it did; `why` is `None` if
+    /// room was missing. By default the writer reports them between the lines.
     fn report_dropped(&self, _lines: u64, _why: Option<Errno>) -> bool {
         false
     }
 
-    /// Whether lines that are not written at the end are reported. Counting takes a third of the
-    /// instructions of drainit for a line.
+    /// Whether lines that are not written at the end are reported. Counting takes a third of
+    /// drainit's instructions for a line, so it is optional.
     fn counts(&self) -> bool {
         false
     }
 }
 
-/// A descriptor; closed with this only if this owns it.
+/// A descriptor as a sink.
 impl<D: AsFd + Send + Sync> Sink for D {
     fn write(&self, bytes: &[u8]) -> nix::Result<usize> {
         write(self, bytes)
@@ -115,40 +117,40 @@ pub(crate) struct StreamWriter {
     sink: Box<dyn Sink>,
     json: Arc<AtomicBool>,
     state: Mutex<State>,
-    /// Something is pending, or the writer is closing.
+    /// Notified when something is pending, or the writer is closing.
     work: Condvar,
-    /// Nothing is pending or being written, or nothing ever will be.
+    /// Notified when nothing is pending or being written, or the descriptor is broken.
     idle: Condvar,
-    /// The queue was emptied, or waiting for it has become pointless.
+    /// Notified when the queue was emptied, or waiting for room has become pointless.
     room: Notify,
     born: Instant,
-    /// When the thread last took or wrote bytes, in milliseconds after `born`.
+    /// The time at which the thread last took or wrote bytes, in milliseconds after `born`.
     progress: AtomicU64,
-    /// Lines that the thread has taken and not written yet, if the sink counts them.
+    /// The number of lines that the thread has taken and not written yet, if the sink counts lines.
     taken: AtomicU64,
 }
 
 #[derive(Default)]
 struct State {
     pending: Vec<u8>,
-    /// Bytes of `pending` by source.
+    /// The bytes of drainit's own lines in `pending`.
     own: usize,
     process: usize,
-    /// Lines dropped since the last report; the error unless for want of room.
+    /// The number of lines dropped since the last report.
     dropped: u64,
     failed: Option<Errno>,
-    /// All dropped lines.
+    /// The number of all dropped lines.
     lost: u64,
     started: bool,
-    /// The thread has taken a buffer and is writing it.
+    /// Whether the thread is writing a buffer that it has taken.
     busy: bool,
-    /// The thread waits for work.
+    /// Whether the thread waits for work.
     sleeping: bool,
-    /// The descriptor is broken: everything is dropped from now on.
+    /// Whether the descriptor is broken. Then everything is dropped.
     dead: bool,
-    /// A shutdown has begun.
+    /// Whether a shutdown has begun.
     impatient: bool,
-    /// The thread ends when nothing is pending.
+    /// Whether the thread ends when nothing is pending.
     closing: bool,
 }
 
@@ -180,7 +182,7 @@ impl StreamWriter {
         })
     }
 
-    /// Queues whole lines, or drops them; never blocks.
+    /// Queues whole lines, or drops them. Never blocks.
     pub(crate) fn push(self: &Arc<Self>, source: Source, lines: &[u8]) {
         let mut state = self.lock();
         let fits = match source {
@@ -198,7 +200,7 @@ impl StreamWriter {
         }
         self.start(&mut state);
         let sleeping = mem::take(&mut state.sleeping);
-        // The woken thread needs the lock at once.
+        // The thread that is woken needs the lock immediately.
         drop(state);
         if sleeping {
             self.work.notify_one();
@@ -227,14 +229,14 @@ impl StreamWriter {
         }
     }
 
-    /// From now on [`StreamWriter::room`] waits only for a reader that makes progress.
+    /// Makes [`StreamWriter::room`] wait only for a reader that makes progress.
     pub(crate) fn stop_waiting(&self) {
         self.lock().impatient = true;
         self.room.notify_waiters();
     }
 
-    /// Blocks until everything is written or the descriptor is broken, at most until `deadline`;
-    /// whether it was in time.
+    /// Blocks until everything is written or the descriptor is broken, at most until `deadline`.
+    /// Returns whether it was in time.
     pub(crate) fn flush(self: &Arc<Self>, deadline: Instant) -> bool {
         let mut state = self.lock();
         if !state.pending.is_empty() {
@@ -251,8 +253,8 @@ impl StreamWriter {
         state.is_flushed()
     }
 
-    /// The fallback at the end where no thread can start. No write blocks: none is longer than the
-    /// room of a pipe that polls writable.
+    /// Writes at the end if no thread can be started. No write blocks, because none is longer than
+    /// the room of a pipe that polls writable.
     fn write_without_thread(&self, state: &mut State, deadline: Instant) -> bool {
         let mut written = 0;
         while let rest @ [_, ..] = &state.pending[written..] {
@@ -276,23 +278,23 @@ impl StreamWriter {
         state.is_flushed()
     }
 
-    /// Lines dropped since the last report, and those that are not written yet.
+    /// The number of lines dropped since the last report and of lines that are not written yet.
     pub(crate) fn unwritten(&self) -> u64 {
         let state = self.lock();
         state.dropped + count_lines(&state.pending) + self.taken.load(Relaxed)
     }
 
-    /// Why the last write failed, as far as it was not reported.
+    /// The error of the last write, if it was not reported.
     pub(crate) fn failed(&self) -> Option<Errno> {
         self.lock().failed
     }
 
-    /// All dropped lines.
+    /// The number of all dropped lines.
     pub(crate) fn lost(&self) -> u64 {
         self.lock().lost
     }
 
-    /// Ends the thread when everything pending is written.
+    /// Ends the thread after everything pending was written.
     pub(crate) fn close(&self) {
         self.lock().closing = true;
         self.work.notify_one();
@@ -312,7 +314,7 @@ impl StreamWriter {
         state.started = thread.spawn(move || writer.write_until_closed()).is_ok();
     }
 
-    /// Time since the last progress of the thread.
+    /// The time since the last progress of the thread.
     pub(crate) fn quiet(&self) -> Duration {
         self.born.elapsed().saturating_sub(Duration::from_millis(self.progress.load(Relaxed)))
     }
@@ -341,12 +343,13 @@ impl StreamWriter {
                 }
             }
         }
-        // The writer may be kept for longer than its thread.
+        // The writer may live longer than its thread.
         self.sink.let_go();
     }
 
-    /// Waits until something is pending and takes it into `buffer`; `None` if the writer is closed.
-    /// Returns the number of lines dropped since the last report: they came after the pending ones.
+    /// Waits until something is pending, and takes it into `buffer`; `None` if the writer is
+    /// closed. Returns the number of lines that were dropped since the last report. These lines
+    /// would have come after the pending lines.
     fn take(&self, buffer: &mut Vec<u8>) -> Option<u64> {
         buffer.clear();
         let mut state = self.lock();
@@ -388,7 +391,7 @@ impl StreamWriter {
         if result.timed_out() {
             free(buffer);
             free(&mut state.pending);
-            // It may take time, and nobody may wait for it.
+            // Closing may take time, so the lock is not held.
             drop(state);
             self.sink.let_go();
             state = self.lock();
@@ -427,7 +430,7 @@ impl StreamWriter {
         state.failed = None;
     }
 
-    /// Writes until everything is written or a write fails; also returns the number of bytes
+    /// Writes until everything is written or a write fails. Also returns the number of bytes
     /// written.
     fn write(&self, bytes: &[u8]) -> (usize, Result<(), Errno>) {
         let mut written = 0;
@@ -456,7 +459,7 @@ impl StreamWriter {
         (written, Ok(()))
     }
 
-    /// Marks the descriptor as broken, and wakes all that wait.
+    /// Marks the descriptor as broken, and wakes all waiting tasks and threads.
     fn die(&self, mut state: MutexGuard<'_, State>) {
         let pending = mem::take(&mut state.pending);
         state.drop_lines(&pending);
@@ -479,12 +482,12 @@ fn slice_of_lines(bytes: &[u8]) -> usize {
     end.map_or(bytes.len(), |at| at + 1)
 }
 
-/// Whether a later write may succeed although this one did not.
+/// Whether a later write may succeed after this error.
 fn is_passing(errno: Errno) -> bool {
     matches!(errno, Errno::ENOSPC | Errno::EDQUOT | Errno::ENOBUFS | Errno::ENOMEM)
 }
 
-/// Frees a large buffer, unless something came at the last moment.
+/// Frees a large buffer if it is empty.
 fn free(buffer: &mut Vec<u8>) {
     if buffer.is_empty() && buffer.capacity() > KEEP {
         *buffer = Vec::new();
@@ -498,7 +501,7 @@ mod tests {
 
     use super::*;
 
-    /// Far more than anything here takes.
+    /// Far longer than anything in these tests takes.
     const LONG: Duration = Duration::from_secs(20);
 
     #[test]
@@ -506,7 +509,7 @@ mod tests {
         let (reader, writer) = pipe().unwrap();
         let queue = StreamWriter::new(Stream::Stdout, Box::new(writer), Arc::default());
         let lines = "a line\n".repeat(BOUND / 7 + 1);
-        // As if no thread could start when the lines came.
+        // No thread could be started when these lines came.
         queue.lock().pending.extend_from_slice(lines.as_bytes());
         queue.lock().process += lines.len();
         let reading = thread::spawn(move || io::read_to_string(reader).unwrap());

@@ -1,7 +1,8 @@
-//! Captures the output of one process: two pipes, read only when there is room for their lines.
+//! Captures the output of one process through two pipes. The pipes are read only when there is room
+//! for their lines.
 //!
-//! Only for processes that need it: with a prefix, in JSON, or with a `log` readiness. All others
-//! write to the descriptors of drainit.
+//! Only processes that need it are captured: those with a prefix, a log file or a `log` readiness,
+//! and all processes if the log is in JSON. All other processes write to drainit's descriptors.
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -39,12 +40,12 @@ const CHUNK: usize = 64 * 1024;
 /// unprivileged process can set (pipe(7), `pipe-max-size`).
 const PUMP: usize = 1024 * 1024;
 
-/// A read of at least this many bytes is followed by a yield, so that a chatty process does not
-/// block the event loop.
+/// After a read of at least this many bytes the task yields, so that a process that writes much
+/// does not block the event loop.
 const LONG_READ: usize = 4096;
 
 thread_local! {
-    /// The buffers of one read. Empty between reads, so all pipes share them.
+    /// The buffers of one read. They are empty between reads, so all pipes share them.
     static SCRATCH: RefCell<Scratch> =
         RefCell::new(Scratch { chunk: vec![0; CHUNK], lines: Vec::new() });
 }
@@ -75,8 +76,8 @@ pub fn forms(process: &Process, format: LogFormat) -> Option<[Form; 2]> {
     }
 }
 
-/// The write ends of the pipes. The caller drops them after the spawn: the pipes do not end while
-/// they are open.
+/// The write ends of the pipes. The caller drops them after the process has started, because a pipe
+/// does not end while they are open.
 #[derive(Debug)]
 pub struct WriteEnds {
     /// For descriptor 1.
@@ -93,7 +94,7 @@ pub struct OutputCapture {
     /// The pattern of the readiness, until a line has matched.
     pattern: RefCell<Option<Regex>>,
     matched: Cell<bool>,
-    /// A line has matched, or a pipe has ended.
+    /// Notified when a line has matched, or a pipe has ended.
     changed: Notify,
 }
 
@@ -101,20 +102,21 @@ pub struct OutputCapture {
 struct Side {
     stream: Stream,
     form: Form,
-    /// Closed at its end: the captures of earlier instances are kept for a while.
+    /// `None` after the end of the pipe, because captures of earlier instances are kept for a
+    /// while.
     pipe: RefCell<Option<Receiver>>,
     splitter: RefCell<Splitter>,
 }
 
 impl OutputCapture {
-    /// Makes the pipes and reads them in a local task until all write ends are closed. Needs a
+    /// Makes the pipes, and reads them in a local task until all write ends are closed. Needs a
     /// tokio `LocalSet`. The first line that matches `pattern` resolves [`OutputCapture::matched`].
     ///
     /// The pipes belong to `user`: many programs open `/dev/stdout`, and Linux then checks the
     /// permission again.
     ///
     /// # Errors
-    /// Too many open files, or too much memory in pipes.
+    /// Fails if too many files are open, or if pipes use too much memory.
     pub fn open(
         output: Arc<Output>,
         forms: [Form; 2],
@@ -140,13 +142,13 @@ impl OutputCapture {
         Ok((log, WriteEnds { stdout, stderr }))
     }
 
-    /// Reads the pipes empty, room or not. Called when the process has ended, so that its last
-    /// lines come before the line about its end. Never blocks.
+    /// Reads the pipes until they are empty, even without room for the lines. Called when the
+    /// process has ended, so that its last lines come before the line about its end. Never blocks.
     pub fn pump(&self) {
         for side in &self.sides {
             let mut left = PUMP;
             while left > 0 {
-                // A direct read: the runtime may not know yet that the pipe is readable.
+                // Reads directly, because the runtime may not know yet that the pipe is readable.
                 match SCRATCH.with_borrow_mut(|Scratch { chunk, lines }| {
                     let pipe = side.pipe.borrow();
                     let count = read(pipe.as_ref().ok_or(Errno::EBADF)?, chunk)?;
@@ -162,8 +164,8 @@ impl OutputCapture {
         }
     }
 
-    /// Resolves when both pipes have ended. A daemonised grandchild may keep them open: the caller
-    /// sets the limit.
+    /// Resolves when both pipes have ended. The caller sets a time limit, because a grandchild in
+    /// the background may keep them open.
     pub async fn finished(&self) {
         self.wait_until(|| self.is_finished()).await;
     }
@@ -178,7 +180,7 @@ impl OutputCapture {
         self.matched.get()
     }
 
-    /// Whether its lines go there.
+    /// Whether the captured lines go to this output.
     pub(crate) fn writes_to(&self, output: &Arc<Output>) -> bool {
         Arc::ptr_eq(&self.output, output)
     }
@@ -188,15 +190,15 @@ impl OutputCapture {
         self.wait_until(|| self.has_matched()).await;
     }
 
-    /// Writes last lines without a newline.
+    /// Writes the last lines that have no newline.
     pub fn finish(&self) {
         for side in &self.sides {
             self.pass_on(side, None, &mut Vec::new());
         }
     }
 
-    /// The last lines of both streams in the order of their reads, each shortened, including lines
-    /// without a newline. Bytes that are not UTF-8 are replaced.
+    /// The last lines of both streams in the order of their reads, each shortened. Lines without a
+    /// newline are included. Bytes that are not UTF-8 are replaced.
     pub fn last_lines(&self) -> Vec<String> {
         let mut last = self.last.borrow().clone();
         for side in &self.sides {
@@ -208,7 +210,7 @@ impl OutputCapture {
         last.texts()
     }
 
-    /// Reads one pipe to its end, which a pump may find first.
+    /// Reads one pipe to its end. [`Self::pump`] may reach the end first.
     async fn forward_to_end(&self, side: &Side) {
         tokio::select! {
             biased;
@@ -220,18 +222,19 @@ impl OutputCapture {
     /// Reads one pipe as long as there is room for its lines.
     async fn forward(&self, side: &Side) {
         while !side.has_ended() {
-            // Waits for room only when the pipe is readable: many silent processes would all get
-            // room, and could then all write at once.
+            // Waits for room only when the pipe is readable. Otherwise many silent processes would
+            // all get room, and could then all write at once.
             let readable = poll_fn(|context| match &*side.pipe.borrow() {
                 Some(pipe) => pipe.poll_read_ready(context),
                 None => Poll::Pending,
             })
             .await;
-            // Readiness does not wait for room; lines without room are dropped and counted.
+            // A process with a pattern does not wait for room, because its readiness must not wait.
+            // Lines without room are dropped and counted.
             if self.pattern.borrow().is_none() {
                 self.output.room(side.stream).await;
             }
-            // No await in between, so the room is still there.
+            // There is no await in between, so there is still room.
             match readable.and(self.read(side).await) {
                 Ok(Some(count)) if count >= LONG_READ => yield_now().await,
                 Ok(_) => {}
@@ -240,7 +243,7 @@ impl OutputCapture {
         }
     }
 
-    /// Reads without waiting: a pump may have emptied the pipe.
+    /// Reads without waiting, because a pump may have emptied the pipe.
     async fn read(&self, side: &Side) -> io::Result<Option<usize>> {
         poll_fn(|context| {
             SCRATCH.with_borrow_mut(|Scratch { chunk, lines }| {
@@ -260,7 +263,7 @@ impl OutputCapture {
         .await
     }
 
-    /// Handles the bytes of a read; none is the end of the pipe.
+    /// Handles the bytes of a read. No bytes mean the end of the pipe.
     fn take(&self, side: &Side, bytes: &[u8], lines: &mut Vec<u8>) {
         if bytes.is_empty() {
             self.pass_on(side, None, lines);
@@ -271,7 +274,7 @@ impl OutputCapture {
         }
     }
 
-    /// Queues the lines that `bytes` complete; without `bytes` the incomplete one.
+    /// Queues the lines that `bytes` completes; without `bytes`, queues the incomplete line.
     fn pass_on(&self, side: &Side, bytes: Option<&[u8]>, lines: &mut Vec<u8>) {
         let time = match side.form {
             Form::Json(_) => stamp(SystemTime::now()),
@@ -289,7 +292,8 @@ impl OutputCapture {
                 self.matched.set(true);
                 self.changed.notify_waiters();
             }
-            // Every line gets a prefix, so a read with many newlines becomes many times larger.
+            // Lines are queued in between, because every line gets a prefix: a read with many
+            // newlines becomes many times larger.
             if lines.len() >= CHUNK {
                 self.queue(side.stream, lines);
             }
@@ -328,8 +332,7 @@ impl Side {
     fn open(stream: Stream, form: Form, user: Option<&User>) -> io::Result<(Self, PipeWriter)> {
         let (read_end, write_end) = pipe()?;
         if let Some(user) = user {
-            // Without the privilege the process runs as drainit's user, which owns the pipe
-            // already.
+            // Without the privilege, the process runs as drainit's user, who already owns the pipe.
             let _ =
                 fchown(&write_end, Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid)));
         }

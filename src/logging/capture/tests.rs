@@ -26,7 +26,7 @@ impl Rig {
         OutputCapture::open(self.output.clone(), [form.clone(), form], None, None).unwrap()
     }
 
-    /// Everything that was written, once all other references to the output are dropped.
+    /// Everything that was written. All other references to the output must be dropped.
     fn texts(self) -> (String, String) {
         let Self { output, mut stdout, mut stderr } = self;
         drop(output);
@@ -49,7 +49,7 @@ fn run<F: Future>(future: F) -> F::Output {
 
 // holds: S72
 #[test]
-fn a_pump_has_the_last_lines_at_once() {
+fn pump_reads_last_lines_without_waiting() {
     let rig = Rig::new();
     run(async {
         let (log, mut ends) = rig.open(Form::prefix("p"));
@@ -58,7 +58,7 @@ fn a_pump_has_the_last_lines_at_once() {
         }
         ends.stderr.write_all(&[b'x'; 600]).unwrap();
         ends.stderr.write_all(b"\r\nbye \xff").unwrap();
-        // Not one await since the lines were written.
+        // There was no await since the lines were written.
         log.pump();
         let last = log.last_lines();
         assert_eq!(last.len(), LAST_LINES);
@@ -76,7 +76,7 @@ fn a_pump_has_the_last_lines_at_once() {
 }
 
 #[test]
-fn the_last_line_does_not_wait_for_a_grandchild() {
+fn last_line_does_not_wait_for_grandchild() {
     let rig = Rig::new();
     run(async {
         let (log, mut ends) = rig.open(Form::prefix("p"));
@@ -94,7 +94,7 @@ fn the_last_line_does_not_wait_for_a_grandchild() {
     assert_eq!(rig.texts().0, "[p] last\n[p] later\n");
 }
 
-/// Writes `count` numbered lines from a thread, blocking as a process does.
+/// Writes `count` numbered lines from a thread, which blocks as a process would.
 fn write_numbers(mut pipe: PipeWriter, count: usize) -> thread::JoinHandle<()> {
     thread::spawn(move || {
         let lines: String = (0..count).map(|number| format!("{number}\n")).collect();
@@ -103,15 +103,15 @@ fn write_numbers(mut pipe: PipeWriter, count: usize) -> thread::JoinHandle<()> {
 }
 
 #[test]
-fn many_silent_processes_that_write_at_once_lose_nothing() {
-    // Each fills its pipe: together far more than the queue takes.
+fn simultaneous_writers_lose_no_lines() {
+    // Each process fills its pipe. Together they write far more than the queue takes.
     const PROCESSES: usize = 48;
     const LINES: usize = 10_000;
     let mut rig = Rig::new();
     let reader = run(async {
         let (logs, ends): (Vec<_>, Vec<_>) =
             (0..PROCESSES).map(|_| rig.open(Form::prefix("p"))).unzip();
-        // All are silent, and there is room.
+        // All processes are silent, so there is room.
         for _ in 0..10 {
             yield_now().await;
         }
@@ -125,7 +125,7 @@ fn many_silent_processes_that_write_at_once_lose_nothing() {
             }
         };
         let bounded = tokio::time::timeout(Duration::from_millis(100), all()).await;
-        assert!(bounded.is_err(), "they wait for the reader");
+        assert!(bounded.is_err(), "the processes wait for the reader");
         let stdout = std::mem::replace(&mut rig.stdout, pipe().unwrap().0);
         let reader = thread::spawn(move || text_of(&mut { stdout }));
         all().await;
@@ -136,12 +136,12 @@ fn many_silent_processes_that_write_at_once_lose_nothing() {
 }
 
 #[test]
-fn the_task_of_a_process_that_is_gone_does_not_wait_for_room() {
+fn task_of_ended_process_does_not_wait_for_room() {
     let rig = Rig::new();
     run(async {
         let (log, mut ends) = rig.open(Form::Plain);
         rig.output.push_process(Stream::Stdout, &b"x\n".repeat(400_000));
-        // The thread hangs in its write now, so that what comes next stays in the queue.
+        // The thread hangs in its write now, so the next lines stay in the queue.
         assert!(!rig.output.flush(Duration::from_millis(50)));
         rig.output.push_process(Stream::Stdout, &b"x\n".repeat(400_000));
         ends.stdout.write_all(b"last\n").unwrap();
@@ -177,7 +177,7 @@ fn ended_pipe_is_closed() {
                 yield_now().await;
             }
         }
-        // Other tests open some at the same time.
+        // Other tests may open descriptors at the same time.
         assert!(open() < before + 100, "{} of {before}", open());
     });
 }
