@@ -1,7 +1,7 @@
-//! An HTTP/1.1 client for servers on this machine; each request has a limit of time and of size.
+//! An HTTP/1.1 client for servers on this machine. Each request has a limit of time and of size.
 //!
-//! Hyper directly on a TCP or Unix stream: no proxy variables, redirects, name resolution, pool or
-//! thread. A request ends at its limit whatever the server does.
+//! It uses hyper directly on a TCP or Unix stream: there are no proxy variables, redirects, name
+//! resolution, pool or threads. A request ends at its limit, whatever the server does.
 
 use std::future::Future;
 use std::io;
@@ -24,14 +24,14 @@ use crate::os::on_thread::peer_at;
 use crate::os::private_socket;
 use crate::types::{harmless, human};
 
-/// The limit of the head of an answer and of hyper's read buffer, in bytes.
+/// The limit of an answer's head and of hyper's read buffer, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
 
-/// The time in which a connect to an abstract name is tried again.
+/// The time for which a connect to an abstract name is retried.
 const BACKLOG_PATIENCE: Duration = Duration::from_secs(3);
 const BACKLOG_PAUSE: Duration = Duration::from_millis(2);
 
-/// A complete answer, whatever its status.
+/// A complete answer with any status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
     /// The status.
@@ -41,7 +41,7 @@ pub struct Response {
 }
 
 impl Response {
-    /// The body of a 200; anything else is an error.
+    /// The body of an answer with 200.
     ///
     /// # Errors
     /// [`RequestError::Status`] for every other status.
@@ -54,7 +54,7 @@ impl Response {
     }
 }
 
-/// Why a request has no usable answer; the text follows the name of the server.
+/// The reason why a request has no usable answer. Its text follows the name of the server.
 #[derive(Debug, Error)]
 pub enum RequestError {
     /// The connect failed, or the connection broke.
@@ -63,7 +63,7 @@ pub enum RequestError {
     /// The exchange took longer than this.
     #[error("no answer within {}", human(*.0))]
     Timeout(Duration),
-    /// Another status than a success.
+    /// The status is not a success.
     #[error("answered {0}")]
     Status(StatusCode),
     /// The body is longer than this many bytes.
@@ -75,10 +75,10 @@ pub enum RequestError {
     /// The answer is not HTTP/1.
     #[error("answered something that is not HTTP ({0})")]
     Protocol(hyper::Error),
-    /// The body has another format than expected.
+    /// The body does not have the expected format.
     #[error("answered something else than asked for ({})", harmless(.0))]
     Malformed(String),
-    /// The server of an abstract name is not who the name says.
+    /// The server of an abstract name is not the process that the name names.
     #[error("{0}")]
     Untrusted(String),
     /// The path is not valid in a request.
@@ -103,14 +103,14 @@ impl From<hyper::Error> for RequestError {
     }
 }
 
-/// An I/O error in lower case and without its number: `connection refused`.
+/// An I/O error in lower case and without its number, such as `connection refused`.
 pub fn describe_io(error: &io::Error) -> String {
     if error.kind() == io::ErrorKind::WouldBlock {
-        // EAGAIN of connect(2) on a Unix socket: the backlog of the listener is full.
+        // connect(2) on a Unix socket fails with EAGAIN if the backlog of the listener is full.
         return "does not accept connections (its backlog is full)".to_owned();
     }
     if error.kind() == io::ErrorKind::AddrInUse && error.raw_os_error().is_some() {
-        // The words of musl and glibc differ.
+        // musl and glibc have different texts for this error.
         return error.kind().to_string();
     }
     let text = error.to_string();
@@ -119,11 +119,11 @@ pub fn describe_io(error: &io::Error) -> String {
     chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
 }
 
-/// Sends one request on its own connection; `limit` covers everything from the connect to the last
-/// byte of the body.
+/// Sends one request on a connection of its own. `limit` covers everything from the connect to the
+/// last byte of the body.
 ///
 /// # Errors
-/// Whenever there is no complete answer of at most `max_body` bytes within `limit`.
+/// Fails if there is no complete answer of at most `max_body` bytes within `limit`.
 pub async fn request(
     address: &Address,
     method: Method,
@@ -141,7 +141,7 @@ pub async fn request(
 /// Sends a request and returns its status without waiting for the body.
 ///
 /// # Errors
-/// Whenever there is no head of an answer within `limit`.
+/// Fails if there is no head of an answer within `limit`.
 pub async fn status(
     address: &Address,
     method: Method,
@@ -151,7 +151,7 @@ pub async fn status(
     send(address, build(address, method, path)?, limit).await
 }
 
-/// Sends a request and returns its status, as [`status`] does.
+/// As [`status`], for a request that is already built.
 pub(crate) async fn send(
     address: &Address,
     request: Request<Empty<Bytes>>,
@@ -175,10 +175,11 @@ impl Client {
         Self { address, kept: None }
     }
 
-    /// Sends a `GET`; if the kept connection is stale, again on a new one. `limit` covers both.
+    /// Sends a `GET`. If the kept connection is stale, sends it again on a new connection. `limit`
+    /// covers both.
     ///
     /// # Errors
-    /// As [`request`]; an error closes the connection.
+    /// As for [`request`]. An error closes the connection.
     pub async fn get(
         &mut self,
         path: &str,
@@ -187,7 +188,8 @@ impl Client {
     ) -> Result<Response, RequestError> {
         let request = build(&self.address, Method::GET, path)?;
         within(limit, async {
-            // Taken out, so that a dropped call leaves no connection with half an answer.
+            // The connection is taken out, so that a call that is dropped leaves no connection with
+            // half an answer.
             if let Some(mut kept) = self.kept.take() {
                 match kept.exchange(request.clone(), Some(max_body)).await {
                     Err(RequestError::Incomplete | RequestError::Io(_)) => {}
@@ -258,7 +260,7 @@ impl Connection {
         Ok(Self { sender, _driver: driver })
     }
 
-    /// Sends the request and reads the answer; without `max_body` only its head.
+    /// Sends the request and reads the answer. Without `max_body`, reads only the head.
     pub(crate) async fn exchange(
         &mut self,
         request: Request<Empty<Bytes>>,
@@ -281,14 +283,14 @@ async fn connect_unix(path: &Path) -> Result<UnixStream, RequestError> {
         return UnixStream::connect(&peer.address).await.map_err(RequestError::Io);
     }
     let stream = connect_among_others(path).await.map_err(RequestError::Io)?;
-    // Everybody could take an abstract name, so its server must prove who it is.
+    // Everybody could take an abstract name, so the server must prove its identity.
     let server = private_socket::peer(&stream).map_err(RequestError::Io)?;
     private_socket::check_server(path, server).map_err(RequestError::Untrusted)?;
     Ok(stream)
 }
 
-/// Everybody can fill the backlog of an abstract name, and the kernel refuses a connect that does
-/// not block while it is full, which is why this tries again for a while.
+/// Connects to an abstract name. Everybody can fill its backlog, and while that is full the kernel
+/// refuses a connect that does not block. Therefore this retries for a while.
 async fn connect_among_others(path: &Path) -> io::Result<UnixStream> {
     let until = Instant::now() + BACKLOG_PATIENCE;
     loop {
@@ -362,7 +364,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_that_cannot_be_reached_says_why() {
+    async fn connect_error_is_described() {
         let address = Server::tcp_refusing();
         let error = request(&address, Method::GET, "/", LIMIT, 10).await.unwrap_err();
         assert_eq!(error.to_string(), "connection refused");
@@ -389,14 +391,13 @@ mod tests {
             assert_eq!(client.get("/", LIMIT, 100).await.unwrap().body, b"kept");
         }
         assert_eq!(server.connections(), 1);
-        // The server has closed it meanwhile, which the caller of the fourth request does not
-        // notice.
+        // The server has closed the connection meanwhile, but the fourth request succeeds.
         assert_eq!(client.get("/", LIMIT, 100).await.unwrap().body, b"second connection");
         assert_eq!(server.connections(), 2);
     }
 
     #[tokio::test]
-    async fn a_client_goes_on_after_a_failed_and_an_abandoned_call() {
+    async fn client_is_usable_after_failed_and_abandoned_calls() {
         let server = Server::tcp(&[Hang, Trickle, Answer(200, "fine")]);
         let mut client = Client::new(server.address.clone());
         assert!(matches!(client.get("/", LIMIT, 100).await, Err(RequestError::Timeout(_))));

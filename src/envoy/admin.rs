@@ -1,5 +1,5 @@
-//! Requests to Envoy's admin for a drain. Only a 200 counts as done, and every wait has a limit: an
-//! admin that refuses, forbids or hangs makes an error, not a delay.
+//! Requests to Envoy's admin for a drain. Only an answer with 200 counts as success, and every
+//! request has a time limit: an admin that refuses or hangs causes an error, not a delay.
 
 use std::time::Duration;
 
@@ -13,24 +13,24 @@ use crate::envoy::server_info::ServerInfo;
 use crate::envoy::stats::{self, STATS_PATH};
 use crate::http::{Client, RequestError, request};
 
-/// The limit of a single request, unless the caller has another one.
+/// The limit of a single request, unless the caller has its own limit.
 const LIMIT: Duration = Duration::from_millis(500);
-/// The largest answer to a call, in bytes; Envoy sends a word or a sentence.
+/// The largest answer to a call, in bytes. Envoy sends a word or a sentence.
 const MAX_REPLY: usize = 4096;
-/// About 90 bytes per statistic, two for each listener and worker: enough for 300 listeners on 64
-/// workers.
+/// The largest answer with statistics. A statistic has about 90 bytes, and there are two for each
+/// listener and worker, so this is enough for 300 listeners on 64 workers.
 const MAX_STATS: usize = 4 * 1024 * 1024;
 
 /// Polls the statistics, within 500 ms. The client keeps its connection between polls.
 ///
-/// # Errors
+/// Fails if there is no complete, valid answer.
 /// When there is no complete, valid answer.
 pub async fn sample(client: &mut Client, uncounted: &Uncounted) -> Result<Sample, RequestError> {
     let answer = client.get(STATS_PATH, LIMIT, MAX_STATS).await?;
     stats::sample(&answer.into_ok_body()?, uncounted)
 }
 
-/// Whether Envoy has not been live yet, if it says so within the limit.
+/// Whether Envoy has not been live yet; `None` if Envoy does not answer within the limit.
 pub(crate) async fn is_unused(client: &mut Client, limit: Duration) -> Option<bool> {
     ServerInfo::ask(client, limit).await.ok().map(|info| info.is_unused())
 }
@@ -38,7 +38,7 @@ pub(crate) async fn is_unused(client: &mut Client, limit: Duration) -> Option<bo
 /// Makes a call once.
 ///
 /// # Errors
-/// When there is no 200 within the limit.
+/// Fails if there is no answer with 200 within the limit.
 pub(crate) async fn post(admin: &Address, call: Call, limit: Duration) -> Result<(), RequestError> {
     let answer = request(admin, Method::POST, call.path(), limit, MAX_REPLY).await?;
     answer.into_ok_body().map(drop)
@@ -56,7 +56,7 @@ mod tests {
     const SHORT: Duration = Duration::from_millis(100);
 
     #[tokio::test]
-    async fn an_admin_that_misbehaves_takes_no_longer_than_the_limit() {
+    async fn misbehaving_admin_cannot_exceed_the_limit() {
         for (behaviour, message) in [
             (Hang, "no answer within"),
             (Trickle, "no answer within"),
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_sample_is_read_or_an_error() {
+    async fn incomplete_sample_is_an_error() {
         let server = Server::tcp(&[
             Answer(200, r#"{"stats":[{"name":"listener.a.downstream_cx_active","value":2}]}"#),
             Answer(403, ""),

@@ -1,9 +1,10 @@
-//! Which listeners and connection managers of an Envoy count for a drain, by the names that their
-//! statistics have.
+//! Finds the listeners and connection managers of an Envoy that count for a drain, by the names in
+//! their statistics.
 //!
-//! `listener.<stat_prefix, or else the address with `_` for `:`>.…` counts connections,
-//! `http.<stat_prefix of the connection manager>.…` requests. Only `/config_dump` has the traffic
-//! direction; `/listeners` has names and addresses. Checked with Envoy 1.36.4 to 1.40.0.
+//! `listener.<name>.…` counts connections; the name is the listener's `stat_prefix`, or else its
+//! address with `_` for `:`. `http.<stat_prefix of the connection manager>.…` counts requests. Only
+//! `/config_dump` contains the traffic direction; `/listeners` contains names and addresses.
+//! Checked with Envoy 1.36.4 to 1.40.0.
 
 use std::time::Duration;
 
@@ -12,15 +13,17 @@ use serde_json::Value;
 use crate::config::Direction;
 use crate::http::{Client, RequestError};
 
-/// The largest dump of listeners. One of a thousand routes has about half a megabyte.
+/// The largest dump of listeners, in bytes. A listener with a thousand routes takes about half a
+/// megabyte.
 const MAX_DUMP: usize = 8 * 1024 * 1024;
-/// The largest list of listeners.
+/// The largest list of listeners, in bytes.
 const MAX_LIST: usize = 1024 * 1024;
 
-/// Every listener with its addresses.
+/// The path that lists every listener with its addresses.
 pub(crate) const LISTENERS: &str = "/listeners";
-/// The keys of listeners that [`parse`] reads; the mask keeps the dump small. Envoy (1.36.4 to
-/// 1.40.0) takes no longer mask for those of LDS: 400, "could not be successfully used".
+/// The paths with the fields of listeners that [`parse`] reads; the mask keeps the dump small. For
+/// listeners of LDS, Envoy (1.36.4 to 1.40.0) refuses a longer mask with 400, "could not be
+/// successfully used".
 const DUMPS: [&str; 2] = [
     "/config_dump?resource=static_listeners&mask=listener.name,listener.address,\
 listener.stat_prefix,listener.traffic_direction,listener.filter_chains,\
@@ -28,20 +31,20 @@ listener.default_filter_chain",
     "/config_dump?resource=dynamic_listeners&mask=active_state.listener",
 ];
 
-/// The names of statistics that do not count. Unknown names count: a drain then takes too long,
-/// and cuts nobody.
+/// The names of statistics that do not count. Unknown names count, so that a drain may take too
+/// long but does not cut off a client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Uncounted {
-    /// Between `listener.` and `.downstream_cx_active`.
+    /// The names between `listener.` and `.downstream_cx_active`.
     pub(crate) listeners: Vec<String>,
-    /// Between `http.` and `.downstream_rq_active`.
+    /// The names between `http.` and `.downstream_rq_active`.
     pub(crate) managers: Vec<String>,
 }
 
 /// A listener of a dump.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Listener {
-    /// Empty without one.
+    /// Empty if the listener has no name.
     pub(crate) name: String,
     pub(crate) is_inbound: bool,
     /// The names that its statistics may have.
@@ -51,11 +54,11 @@ pub(crate) struct Listener {
 }
 
 impl Uncounted {
-    /// Asks the admin, within `limit` a request.
+    /// Asks the admin, within `limit` for each request.
     ///
     /// # Errors
-    /// When the admin does not tell what has to be known; then everything counts but what is
-    /// ignored by the name of its statistics.
+    /// Fails if the admin does not report what is needed. Then everything counts except the names
+    /// in `ignored`.
     pub(crate) async fn ask(
         client: &mut Client,
         direction: Direction,
@@ -91,12 +94,13 @@ impl Uncounted {
     }
 }
 
-/// The names of the statistics that a word of `ignore_listeners` may mean.
+/// The names in statistics that a word of `ignore_listeners` may stand for.
 pub(crate) fn statistics_of(word: &str, list: &str) -> Vec<String> {
     [word.to_owned(), statistic(word)].into_iter().chain(addresses(list, word)).collect()
 }
 
-/// All listeners with what only the dump knows of them. `list` is the answer of `/listeners`.
+/// All listeners, with the details that only the dump contains. `list` is the answer of
+/// `/listeners`.
 pub(crate) async fn dump(
     client: &mut Client,
     list: &str,
@@ -139,8 +143,8 @@ pub(crate) fn parse(dump: &Value, list: &str) -> Vec<Listener> {
     configs.iter().filter(|config| !config.is_null()).map(listener).collect()
 }
 
-/// The addresses of the listener `name`, in the form that the names of Envoy's statistics use. A
-/// line of `/listeners` is `NAME::ADDRESS`.
+/// The addresses of the listener `name`, in the form that Envoy's statistics use. A line of
+/// `/listeners` is `NAME::ADDRESS`.
 fn addresses(list: &str, name: &str) -> impl Iterator<Item = String> {
     let of_name = move |line: &str| {
         let address = line.strip_prefix(name)?.strip_prefix("::")?;
@@ -166,7 +170,7 @@ fn find_managers(part: &Value, found: &mut Vec<String>) {
     }
 }
 
-/// A name as Envoy writes it in a statistic.
+/// A name in the form that Envoy's statistics use.
 fn statistic(name: &str) -> String {
     name.replace(':', "_")
 }
@@ -202,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_stat_prefix_is_none() {
+    fn empty_stat_prefix_is_ignored() {
         let listener = serde_json::json!({"name": "in", "stat_prefix": ""});
         let dump = serde_json::json!({"configs": [{"listener": listener}]});
         assert_eq!(parse(&dump, LIST)[0].statistics, ["0.0.0.0_8080", "[__]_8080"]);
@@ -231,7 +235,7 @@ mod tests {
 
     // holds: C385
     #[test]
-    fn only_what_is_inbound_counts() {
+    fn only_inbound_listeners_count() {
         let mut uncounted = Uncounted::default();
         let listeners = parse(&serde_json::from_str(&statics()).unwrap(), LIST);
         assert_eq!(listeners[0].statistics, ["0.0.0.0_8080", "[__]_8080"]);
@@ -241,7 +245,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_the_admin_does_not_tell_counts() {
+    async fn unreported_listeners_count() {
         let server = Server::tcp(&[Answer(200, LIST), Answer(403, "")]);
         let mut client = Client::new(server.address.clone());
         let ignored = ["prom".to_owned()];

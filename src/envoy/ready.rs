@@ -1,8 +1,9 @@
 //! Whether an Envoy can serve: it is live, has a listener, and its control plane has answered.
 //!
-//! `/ready` alone does not show it: when `initial_fetch_timeout` (15 s) is over, Envoy is `LIVE`
-//! without having seen its control plane. And `control_plane.connected_state` is 1 as soon as the
-//! connection is open, also to a server that never answers. Seen with Envoy 1.37.0 and 1.40.0.
+//! `/ready` alone does not show this: after `initial_fetch_timeout` (15 s), Envoy is `LIVE` even if
+//! it has not reached its control plane. And `control_plane.connected_state` is 1 as soon as the
+//! connection is open, even if the server never answers. Both were seen with Envoy 1.37.0 and
+//! 1.40.0.
 
 use std::time::Duration;
 
@@ -19,36 +20,37 @@ use crate::http::{Client, RequestError, Response};
 use crate::types::{harmless, human};
 
 const READY: &str = "/ready";
-/// The filter, percent-encoded, is
+/// The statistics of the control plane. The filter, percent-encoded, is
 /// `(^|\.)control_plane\.connected_state$|\.[cl]ds\.update_(attempt|success|rejected)$`.
 const XDS_STATS: &str = "/stats?filter=(%5E%7C%5C.)control_plane%5C.connected_state%24%7C\
 %5C.%5Bcl%5Dds%5C.update_(attempt%7Csuccess%7Crejected)%24&format=json";
-/// Far more than a state, a list of listeners, or the statistics above.
+/// The largest answer, which is far more than a state, a list of listeners, or these statistics
+/// need.
 const MAX_ANSWER: usize = 1024 * 1024;
 
 /// Checks once, within `limit`.
 ///
 /// # Errors
-/// Why it cannot serve, for people.
+/// Says why it cannot serve, as text for people.
 pub(crate) async fn check_ready(admin: &Address, limit: Duration) -> Result<(), String> {
     let late = || format!("no answer within {}", human(limit));
     timeout(limit, can_serve(admin, limit)).await.unwrap_or_else(|_| Err(late()))
 }
 
-/// Checks that the admin answers, within `limit`: its main thread works. Whatever the answer: an
-/// Envoy that has lost its control plane serves with the configuration that it has.
+/// Checks that the admin answers within `limit`, because then its main thread works. The answer
+/// does not matter: an Envoy that has lost its control plane serves with its last configuration.
 ///
 /// # Errors
-/// Why there is no answer.
+/// Says why there is no answer.
 pub(crate) async fn check_alive(admin: &Address, limit: Duration) -> Result<(), RequestError> {
     crate::http::status(admin, Method::GET, READY, limit).await.map(drop)
 }
 
-/// Checks once, within `limit`, that this epoch of an Envoy has taken over: until then the admin's
-/// address belongs to the one before, which answers that it is ready.
+/// Checks once, within `limit`, that this epoch of an Envoy has taken over. Until then the admin's
+/// address belongs to the older epoch, which answers that it is ready.
 ///
 /// # Errors
-/// Why it has not, for people.
+/// Says why the epoch has not taken over, as text for people.
 pub(crate) async fn check_epoch(
     admin: &Address,
     epoch: u32,
@@ -75,7 +77,7 @@ async fn can_serve(admin: &Address, limit: Duration) -> Result<(), String> {
     let ready = get(&mut client, READY, limit).await.map_err(|error| error.to_string())?;
     let state = match ready.status {
         StatusCode::OK => None,
-        // The body is the state.
+        // The body contains the state.
         StatusCode::SERVICE_UNAVAILABLE => {
             let state = String::from_utf8_lossy(&ready.body);
             Some(format!("Envoy is {}", state.trim()))
@@ -107,8 +109,8 @@ async fn get(
     client.get(path, limit, MAX_ANSWER).await
 }
 
-/// The statistics of the control plane. A missing one is unknown: there is no control plane, or
-/// `stats_config` hides it.
+/// The statistics of the control plane. If one is missing, there is no control plane, or
+/// `stats_config` hides the statistic.
 pub(crate) struct XdsStats(Vec<Stat>);
 
 impl XdsStats {
@@ -221,7 +223,7 @@ mod tests {
         let cases = [
             (info(r#""restart_epoch":2"#, "LIVE"), Ok(())),
             (old, Err("epoch 1 still answers in place of epoch 2")),
-            // Envoy leaves 0 out.
+            // Envoy leaves out the field for epoch 0.
             (info("", "LIVE"), Err("epoch 0 still answers in place of epoch 2")),
             (info(r#""restart_epoch":2"#, "PRE_INITIALIZING"), Err("Envoy is PRE_INITIALIZING")),
             (Answer(403, ""), Err("GET /server_info: answered 403 Forbidden")),
@@ -240,7 +242,7 @@ mod tests {
 
     // holds: C222
     #[tokio::test]
-    async fn an_admin_that_hangs_is_neither_ready_nor_alive() {
+    async fn hanging_admin_is_neither_ready_nor_alive() {
         let limit = Duration::from_millis(50);
         let server = Server::tcp(&[Hang, Hang]);
         let why = Err("no answer within 50ms".to_owned());
@@ -251,7 +253,7 @@ mod tests {
 
     // holds: C231
     #[tokio::test]
-    async fn alive_is_any_answer() {
+    async fn any_answer_counts_as_alive() {
         for status in [200, 403, 503] {
             let server = Server::unix(&[Answer(status, "")]);
             assert!(check_alive(&server.address, LIMIT).await.is_ok());

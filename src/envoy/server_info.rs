@@ -1,4 +1,4 @@
-//! An Envoy's own report: its state, and the flags that it runs with.
+//! An Envoy's report about itself: its state, and the flags that it runs with.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use serde::Deserialize;
 
 use crate::http::{Client, RequestError, Response};
 
-/// The path.
+/// The path of the report.
 pub(crate) const SERVER_INFO: &str = "/server_info";
-/// The answer has the command line, which may contain a whole config.
+/// The largest answer. It contains the command line, which may contain a whole config.
 const MAX_ANSWER: usize = 1024 * 1024;
 
-/// The parts of `/server_info` that matter.
+/// The fields of `/server_info` that drainit uses.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct ServerInfo {
     pub(crate) state: String,
@@ -34,7 +34,7 @@ impl ServerInfo {
     /// Asks within `limit`.
     ///
     /// # Errors
-    /// Why there is no answer, or not one of an Envoy.
+    /// Says why there is no answer, or why the answer is not from an Envoy.
     pub(crate) async fn ask(client: &mut Client, limit: Duration) -> Result<Self, RequestError> {
         let answer = client.get(SERVER_INFO, limit, MAX_ANSWER).await;
         let body = answer.and_then(Response::into_ok_body)?;
@@ -42,13 +42,13 @@ impl ServerInfo {
             .map_err(|error| RequestError::Malformed(format!("not Envoy's state: {error}")))
     }
 
-    /// Whether it is not live yet (`PRE_INITIALIZING` or `INITIALIZING`): its workers accept no
-    /// connection. The epoch before it may do so.
+    /// Whether Envoy is not live yet (`PRE_INITIALIZING` or `INITIALIZING`). Then its workers
+    /// accept no connections, but the older epoch may accept some.
     pub(crate) fn is_initializing(&self) -> bool {
         self.state.ends_with("INITIALIZING")
     }
 
-    /// Whether no connection can be in flight: it is not live, and there is no epoch before it.
+    /// Whether no connection can be open, because Envoy is not live and there is no older epoch.
     pub(crate) fn is_unused(&self) -> bool {
         self.is_initializing() && self.command_line_options.restart_epoch == 0
     }

@@ -1,9 +1,9 @@
 //! Reads Envoy's statistics into the few numbers that a drain needs.
 //!
 //! The names were checked with Envoy 1.36.4, 1.37.0, 1.38.3, 1.39.3 and 1.40.0 (the fixtures of the
-//! tests). They do not show whether a connection manager is behind an internal listener (a request
-//! then counts once for each that it passes), nor whether a listener with a `stat_prefix` is an
-//! internal one.
+//! tests). The names do not show whether a connection manager is behind an internal listener; then
+//! a request counts once for each connection manager that it passes. They also do not show whether
+//! a listener with a `stat_prefix` is internal.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -22,7 +22,7 @@ struct Stats {
     stats: Vec<Stat>,
 }
 
-/// One entry; histograms and text readouts have other fields, and do not match by name.
+/// One entry. Histograms and text readouts have other fields, and their names do not match.
 #[derive(Deserialize)]
 pub(super) struct Stat {
     #[serde(default)]
@@ -41,8 +41,8 @@ pub(super) fn parse(body: &[u8]) -> Result<Vec<Stat>, RequestError> {
 /// Reads an answer of `/stats?format=json`.
 ///
 /// # Errors
-/// [`RequestError::Malformed`] also when a single value is not a count: half a sum would look like
-/// fewer connections than there are.
+/// [`RequestError::Malformed`] also if a single value is not a count, because half a sum would look
+/// like fewer connections.
 pub fn sample(body: &[u8], uncounted: &Uncounted) -> Result<Sample, RequestError> {
     let mut sample = Sample::default();
     for Stat { name, value } in &parse(body)? {
@@ -57,7 +57,7 @@ pub fn sample(body: &[u8], uncounted: &Uncounted) -> Result<Sample, RequestError
     Ok(sample)
 }
 
-/// The sum that a statistic of this name is added to, if any.
+/// The sum to which a statistic with this name is added, if any.
 fn sum_for<'a>(
     sample: &'a mut Sample,
     name: &str,
@@ -91,7 +91,8 @@ fn sum_for<'a>(
     }
 }
 
-/// The listeners for clients in an answer of `/stats?format=json`, as their statistics name them.
+/// The listeners for clients in an answer of `/stats?format=json`, with the names from the
+/// statistics.
 pub(crate) fn listener_names(body: &str) -> Vec<String> {
     let stats = parse(body.as_bytes()).unwrap_or_default();
     let name = |stat: Stat| {
@@ -101,9 +102,9 @@ pub(crate) fn listener_names(body: &str) -> Vec<String> {
     stats.into_iter().filter_map(name).collect()
 }
 
-/// Whether this is the total of a listener that clients connect to: not the admin (its connections
-/// are ours), not an internal listener (its connections come from Envoy itself and may never end),
-/// not the share of one thread.
+/// Whether this is the total of a listener that clients connect to. It is not the admin, whose
+/// connections are drainit's own. It is not an internal listener, whose connections come from Envoy
+/// itself and may never end. It is not the share of one thread.
 fn serves_clients(listener: &str) -> bool {
     let thread_share = listener.rsplit_once('.').is_some_and(|(_, last)| {
         last == "main_thread"
@@ -124,10 +125,10 @@ fn is_user_agent_copy(prefix: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// From real Envoys with two workers that held 5 client connections (two on 127.0.0.1:18080,
-    /// one each on `[::1]`, a Unix socket and a listener with a `stat_prefix`) of 6 accepted, 2 or
-    /// 3 connections on an internal listener, a `stat_prefix` with a dot, `user_agent` copies, and
-    /// a polled admin.
+    /// The fixtures come from real Envoys with two workers. They had accepted 6 client connections
+    /// and held 5 of them: two on 127.0.0.1:18080, and one each on `[::1]`, a Unix socket and a
+    /// listener with a `stat_prefix`. They also had 2 or 3 connections on an internal listener, a
+    /// `stat_prefix` with a dot, `user_agent` copies, and an admin that was being polled.
     // holds: S47
     #[test]
     fn real_envoys_are_read() {
@@ -177,7 +178,7 @@ mod tests {
             ("listener.admin.main_thread.downstream_cx_active", false),
             ("listener.envoy_internal_mesh.downstream_cx_active", false),
             ("listener.downstream_cx_active", false),
-            ("listener.0.0.0.0_8080.downstream_pre_cx_active", false), // not without the other
+            ("listener.0.0.0.0_8080.downstream_pre_cx_active", false), // only added to cx_active
             ("listener.admin.downstream_pre_cx_active", false),
             ("listener_manager.downstream_cx_active", false),
         ] {
@@ -187,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn none_is_accepted_while_no_count_says_so() {
+    fn has_accepted_none_until_a_count_is_positive() {
         for (active, accepted_total, expected) in [
             (None, None, true),
             (Some(0), Some(0), true),
@@ -201,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_in_listener_filters_is_open() {
+    fn connection_in_listener_filters_counts_as_open() {
         let body = stats(&[
             ("listener.a.downstream_cx_active", "0"),
             ("listener.a.downstream_pre_cx_active", "1"),
@@ -245,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_count_is_left_out() {
+    fn uncounted_listeners_and_managers_are_left_out() {
         let body = stats(&[
             ("listener.a.downstream_cx_active", "2"),
             ("listener.prom.x.downstream_cx_active", "3"),
@@ -261,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn absent_is_unknown_and_present_is_summed() {
+    fn absent_statistics_are_unknown_and_others_are_summed() {
         assert_eq!(sample(br#"{"stats":[]}"#, &Uncounted::default()).unwrap(), Sample::default());
         let body = stats(&[
             ("listener.a.downstream_cx_active", "0"),
@@ -281,13 +282,13 @@ mod tests {
     }
 
     #[test]
-    fn histograms_and_texts_do_not_disturb() {
+    fn histograms_and_texts_are_ignored() {
         let body = br#"{"stats":[{"name":"x.y","value":"text"},{"histograms":{"supported_quantiles":[0]}}]}"#;
         assert_eq!(sample(body, &Uncounted::default()).unwrap(), Sample::default());
     }
 
     #[test]
-    fn half_an_answer_is_an_error() {
+    fn incomplete_answer_is_an_error() {
         let whole = stats(&[("listener.a.downstream_cx_active", "3")]);
         for length in 0..whole.len() {
             assert!(

@@ -1,4 +1,5 @@
-//! Judges the drain of a healthy Envoy from its answers; each finding names its remedy. Pure.
+//! Judges the drain of a healthy Envoy from its answers. Each finding names its remedy. This module
+//! does no I/O.
 
 use std::time::Duration;
 
@@ -12,24 +13,25 @@ use crate::types::human;
 /// The path of the statistics in a finding.
 pub(super) const STATS: &str = "/stats?filter=…";
 
-/// The facts about an Envoy. Nothing follows from an unknown one (`None`).
+/// The facts about an Envoy. An unknown fact (`None`) leads to no finding.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
     pub(super) options: Option<EnvoyOptions>,
     /// Paths that the drain needs and the admin forbids.
     pub(super) refused: Vec<&'static str>,
     pub(super) sample: Option<Sample>,
-    /// Has a listener for clients.
+    /// Whether Envoy has a listener for clients.
     pub(super) serves: Option<bool>,
-    /// All listeners, for a drain of those that are inbound; otherwise they are not asked for.
+    /// All listeners, for a drain of inbound listeners. A drain in another direction does not need
+    /// them.
     pub(super) listeners: Option<Vec<Listener>>,
-    /// Words of `ignore_listeners` that mean no listener.
+    /// Words of `ignore_listeners` that match no listener.
     pub(super) not_there: Vec<String>,
-    /// The listeners that they could mean.
+    /// The names that these words could have been.
     pub(super) counted: Vec<String>,
 }
 
-/// The finding that the admin has not answered as an Envoy admin for `patience`.
+/// The finding that the admin has not answered like an Envoy admin for `patience`.
 pub(super) fn unusable(admin: &Address, error: &RequestError, patience: Duration) -> String {
     let what = match error {
         RequestError::Status(status) if status.is_client_error() => error.to_string(),
@@ -42,7 +44,8 @@ pub(super) fn unusable(admin: &Address, error: &RequestError, patience: Duration
 }
 
 impl Facts {
-    /// The time over which Envoy spreads its drain; `None` if at once or unknown.
+    /// The time over which Envoy spreads its drain; `None` if the drain is immediate, or if
+    /// unknown.
     fn gradual(&self) -> Option<Duration> {
         let options =
             self.options.as_ref().filter(|options| options.drain_strategy != "Immediate")?;
@@ -50,7 +53,7 @@ impl Facts {
         Duration::try_from_secs_f64(seconds).ok()
     }
 
-    /// One sentence per finding.
+    /// Returns one sentence for each finding.
     pub(super) fn findings(&self, target: &PreflightTarget) -> Vec<String> {
         let all = [
             self.refusal(),
@@ -75,8 +78,8 @@ impl Facts {
 
     fn slowness(&self, target: &PreflightTarget) -> Option<String> {
         let time = self.gradual().filter(|time| *time > target.wait && !target.fail_healthcheck)?;
-        // `fail_healthcheck` would close the connections of the other listeners, too, so it is no
-        // remedy for a drain of the inbound listeners.
+        // `fail_healthcheck` would also close the connections of the other listeners, so it is not
+        // a remedy for a drain of the inbound listeners.
         let at_once = match target.direction {
             Direction::All => "set `fail_healthcheck: true`, or ",
             Direction::Inbound => "",
@@ -146,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_admin_that_refuses_has_answered() {
+    fn refusal_counts_as_an_answer() {
         use hyper::StatusCode;
         for (code, has_answered) in
             [(StatusCode::NOT_FOUND, true), (StatusCode::INTERNAL_SERVER_ERROR, false)]
@@ -185,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_healthy_or_unknown_envoy_has_no_findings() {
+    fn healthy_or_unknown_envoy_has_no_findings() {
         assert!(healthy().findings(&target(true)).is_empty());
         assert!(Facts::default().findings(&target(false)).is_empty());
         let idle = Facts { sample: Some(Sample::default()), serves: Some(false), ..healthy() };
@@ -208,7 +211,7 @@ mod tests {
         let findings = healthy().findings(&target(false));
         assert!(findings[0].contains("spreads it over 10m"), "{findings:?}");
         assert!(findings[0].contains("at most 2.5 % of the responses"), "{findings:?}");
-        // `skip_exit` keeps the listeners open when that time is over, so it may be shorter than
+        // With `skip_exit` the listeners stay open after that time, so the time may be shorter than
         // `min`.
         assert!(findings[0].contains("a --drain-time-s of 15 or less"), "{findings:?}");
     }
@@ -230,10 +233,13 @@ mod tests {
         assert!(with("15s", both.clone()).findings(&target).is_empty());
         let slow = with("600s", both).findings(&target);
         assert!(slow[0].contains("a --drain-time-s of 15 or less"), "{slow:?}");
-        assert!(!slow[0].contains("fail_healthcheck"), "it would close egress, too: {slow:?}");
+        assert!(
+            !slow[0].contains("fail_healthcheck"),
+            "the remedy would also close egress: {slow:?}"
+        );
         let none = with("15s", vec![listener("out", false), listener("", false)]);
         let internal = Facts { serves: Some(false), ..with("15s", vec![listener("out", false)]) };
-        assert!(internal.findings(&target).is_empty(), "none for clients yet");
+        assert!(internal.findings(&target).is_empty(), "there is no listener for clients yet");
         let none = none.findings(&target);
         let expected =
             "`direction: inbound` drains nothing: none of its listeners (out, without a name) has";

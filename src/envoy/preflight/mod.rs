@@ -1,10 +1,11 @@
-//! Checks, while an Envoy is healthy, whether its drain will work, and warns if not: a mistake in
-//! the configuration would otherwise show only in a shutdown that fails.
+//! Checks, while an Envoy is healthy, whether its drain will work, and warns if it will not.
+//! Otherwise a mistake in the configuration would show only when a shutdown fails.
 //!
-//! Every request is a `GET`. Envoy (1.36.4 to 1.40.0) answers 405 to the `GET` of a `POST`
-//! call, and 403 where `admin.allow_paths` does not match the path with its query, so a call can be
-//! tried without being made. It logs the 405 as an error, so the calls are tried only where there
-//! is an `allow_paths`: Envoy then answers 403 to an unknown path, and without one 404.
+//! Every request is a `GET`. Envoy (1.36.4 to 1.40.0) answers a `GET` of a `POST` call with 405,
+//! and with 403 if `admin.allow_paths` does not match the path with its query. Therefore drainit
+//! can test a call without making it. Envoy logs the 405 as an error, so drainit tests the calls
+//! only if there is an `allow_paths`. In that case Envoy answers 403 to an unknown path, and
+//! otherwise 404.
 
 pub mod findings;
 
@@ -26,13 +27,13 @@ use crate::types::harmless;
 
 /// The limit of a single request; the supervisor does not wait for it.
 const CALL_LIMIT: Duration = Duration::from_secs(2);
-/// The limit for the admin to answer and Envoy to be initialized.
+/// The time within which the admin must answer and Envoy must be initialized.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// The first pause between attempts; it doubles.
+/// The first pause between attempts. It doubles after each attempt.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause between attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// Lists of listeners and their configs may be long.
+/// The largest answer, in bytes. Lists of listeners and their configs may be long.
 const MAX_ANSWER: usize = 1024 * 1024;
 
 const UNKNOWN_PATH: &str = "/drainit";
@@ -45,12 +46,12 @@ struct PreflightTarget {
     fail_healthcheck: bool,
     direction: Direction,
     ignored: Vec<String>,
-    /// The longest that the drain can last.
+    /// The longest duration of the drain.
     wait: Duration,
 }
 
-/// Finds what speaks against the drain of a process; `None` without a drain of an Envoy. `window`
-/// is the longest possible shutdown.
+/// Finds the faults in the drain of a process; `None` if it has no Envoy drain. `window` is the
+/// longest possible shutdown.
 pub(crate) fn check(
     process: &Process,
     window: Duration,
@@ -77,13 +78,13 @@ pub(crate) fn check(
     })
 }
 
-/// One sentence per finding, with the remedy.
+/// Returns one sentence for each finding, with its remedy.
 async fn verify(target: &PreflightTarget, patience: Duration) -> Vec<String> {
     let mut client = Client::new(target.admin.clone());
     let mut facts = Facts::default();
     match until_initialized(&mut client, patience).await {
         Ok(server) => facts.options = Some(server.command_line_options),
-        // The paths of the drain may be allowed nevertheless.
+        // The paths of the drain may still be allowed.
         Err(RequestError::Status(StatusCode::FORBIDDEN)) => {}
         Err(error) => {
             return vec![unusable(&target.admin, &error, patience)];
@@ -93,7 +94,7 @@ async fn verify(target: &PreflightTarget, patience: Duration) -> Vec<String> {
         let (begin, close) = Call::of(target.direction == Direction::Inbound);
         for call in [begin, Call::FailHealthcheck, close] {
             let is_needed = target.fail_healthcheck || call != Call::FailHealthcheck;
-            // A lost answer shows nothing.
+            // A lost answer proves nothing.
             if is_needed && status(&mut client, call.path()).await == Some(StatusCode::FORBIDDEN) {
                 facts.refused.push(call.path());
             }
@@ -126,7 +127,7 @@ async fn verify(target: &PreflightTarget, patience: Duration) -> Vec<String> {
     facts.findings(target)
 }
 
-/// Polls until Envoy is initialized. After `patience` the last answer counts.
+/// Polls until Envoy is initialized. Returns the last answer after `patience`.
 async fn until_initialized(
     client: &mut Client,
     patience: Duration,
@@ -161,7 +162,7 @@ async fn ok_text(client: &mut Client, path: &str) -> Option<String> {
     String::from_utf8(body).ok()
 }
 
-/// The findings of an answer of `/server_info`.
+/// The findings for an answer of `/server_info`.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn of_server_info(body: &[u8]) -> Vec<String> {
     let target = PreflightTarget {
@@ -176,7 +177,7 @@ pub(crate) fn of_server_info(body: &[u8]) -> Vec<String> {
     Facts { options: options.ok(), ..Facts::default() }.findings(&target)
 }
 
-/// Whether clients can connect to a listener; a line is `NAME::ADDRESS`.
+/// Whether clients can connect to a listener. A line of `listeners` is `NAME::ADDRESS`.
 pub(crate) fn serves_clients(listeners: &str) -> bool {
     listeners.lines().any(|line| !line.contains("::envoy://"))
 }
@@ -203,7 +204,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_admin_that_does_not_answer_is_waited_for_and_then_reported() {
+    async fn silent_admin_is_retried_and_reported() {
         for behaviour in
             [CloseAtOnce, CloseHalfWay, NotHttp, EndlessHead, Answer(500, ""), Oversized]
         {
@@ -220,7 +221,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_address_that_is_no_envoy_admin_is_reported_at_once() {
+    async fn other_server_is_reported_immediately() {
         let server = Server::tcp(&[Answer(404, "")]);
         let findings = verify(&target(&server.address), PATIENCE).await;
         assert!(findings[0].contains("answered 404 Not Found"), "{findings:?}");
@@ -228,7 +229,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_envoy_that_is_not_initialized_is_waited_for() {
+    async fn check_waits_until_envoy_is_initialized() {
         let server = Server::unix(&[
             Answer(503, ""),
             Answer(200, r#"{"state":"INITIALIZING"}"#),
@@ -264,7 +265,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_the_paths_that_the_drain_needs_are_tried() {
+    async fn only_needed_paths_are_tried() {
         let server = Server::unix(&[Answer(403, "")]);
         let target = PreflightTarget { fail_healthcheck: false, ..target(&server.address) };
         let findings = verify(&target, SHORT).await;
@@ -275,7 +276,7 @@ mod tests {
         assert!(findings[0].contains(refused), "{findings:?}");
     }
 
-    /// Answers of an Envoy that serves on one port, and spreads its drain over ten minutes.
+    /// The answers of an Envoy that serves on one port, and spreads its drain over ten minutes.
     const SERVES: [Behaviour; 5] = [
         Answer(
             200,
@@ -290,7 +291,7 @@ mod tests {
         {"name":"listener.0.0.0.0_8080.downstream_cx_total","value":0}]}"#;
 
     #[tokio::test]
-    async fn ignored_listeners_are_looked_for_where_envoy_serves() {
+    async fn unknown_ignored_listeners_are_reported() {
         for (ignored, found) in [
             (&[][..], None),
             (&["other"], Some("`ignore_listeners` has other, but Envoy has no such listener")),
@@ -304,8 +305,8 @@ mod tests {
         }
         let nothing = r#"{"stats":[]}"#;
         let (uncounted, unlisted) = (Answer(200, nothing), Answer(200, ""));
-        // Without a listener there is nothing yet that they could mean, and without statistics
-        // nothing that they leave out.
+        // Without a listener, the words of `ignore_listeners` cannot match anything yet. Without
+        // statistics, they leave nothing out.
         let server = Server::unix(&[SERVES[0], SERVES[1], SERVES[2], SERVES[3], uncounted]);
         let ignored = vec!["gateway".to_owned()];
         let target_of_nothing = PreflightTarget { ignored, ..target(&server.address) };
