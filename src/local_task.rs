@@ -1,8 +1,8 @@
-//! A task of the event loop's thread that ends when nobody needs it any more.
+//! A task on the event loop's thread that ends when its owner drops it.
 
 use tokio::task::{AbortHandle, Id, spawn_local};
 
-/// A local task; dropping this ends it.
+/// A local task. Dropping this ends the task.
 #[derive(Debug)]
 pub(crate) struct LocalTask(AbortHandle);
 

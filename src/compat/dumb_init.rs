@@ -29,7 +29,8 @@ const LONG_NAMES: [LongName; 5] =
 #[derive(Debug)]
 pub(crate) struct DumbInit {
     debug: bool,
-    /// With `group` the child leads a session, and signals go to its whole process group.
+    /// The options. With `group`, the child leads a session, and signals go to its whole process
+    /// group.
     options: ExecOptions,
 }
 
@@ -85,7 +86,7 @@ pub(crate) fn parse(called: &str, args: &[OsString]) -> Result<DumbInit, Answer>
 }
 
 impl DumbInit {
-    /// Parses `S:R` as `sscanf("%d:%d")` does. Returns whether it is valid.
+    /// Parses `S:R` like `sscanf("%d:%d")`. Returns whether the text is valid.
     fn rewrite(&mut self, spec: &str) -> bool {
         let pair = leading_number(spec).and_then(|(from, rest)| {
             let (to, _) = leading_number(rest.strip_prefix(':')?)?;
@@ -93,7 +94,7 @@ impl DumbInit {
         });
         let Some((from @ 1..=LAST, to @ 0..=LAST)) = pair else { return false };
         let signal = |number| Signal::from_number(i32::try_from(number).ok()?);
-        // The end of a child is never forwarded.
+        // SIGCHLD is never forwarded.
         if let Some(from) = signal(from).filter(|from| *from != Signal::CHLD) {
             self.options.rewrites.set(from, signal(to));
         }
@@ -111,7 +112,7 @@ impl DumbInit {
         }
         if self.options.group {
             // The group of a session leader is orphaned, and these signals do not stop a member of
-            // such a group.
+            // such a group, so SIGSTOP takes their place.
             for signal in [Signal::TSTP, Signal::TTIN, Signal::TTOU] {
                 if self.options.rewrites.rule(signal).is_none() {
                     self.options.rewrites.set(signal, Some(Signal::STOP));
@@ -124,7 +125,7 @@ impl DumbInit {
         let options = &self.options;
         let signals = BlockedSignals::block()?;
         let place = if options.group { self.give_terminal_up(&signals)? } else { Place::Same };
-        // The child starts with nothing blocked or ignored; real-time signals are left as they are.
+        // In the child, no signal is blocked or ignored; real-time signals are left unchanged.
         let setup =
             ChildSetup { mask: 0, defaults: FIRST_31, place, dies_with_us: false, listens: false };
         let not_started = |error: &io::Error| {
@@ -146,7 +147,7 @@ impl DumbInit {
             Place::SessionWithTerminal => self.debug("setsid complete."),
             _ => {}
         }
-        // Does not keep a mount busy.
+        // The working directory must not keep a mount busy.
         if let Err(error) = env::set_current_dir("/") {
             self.debug(&failed("chdir(\"/\")", &error));
         }
@@ -157,7 +158,7 @@ impl DumbInit {
         }
         if let Some(signal) = self.translated(Signal::TERM) {
             if options.group {
-                // Stops the rest of its group. The number cannot be reused this soon.
+                // Stops the rest of the group. The kernel cannot reuse its number so soon.
                 let _ = kill_group(child, signal);
             }
             self.debug(&format!("Forwarded signal {} to children.", signal.number()));
@@ -174,7 +175,7 @@ impl DumbInit {
                 self.debug(
                     "Detached from controlling tty, ignoring the first SIGHUP and SIGCONT we receive.",
                 );
-                // The kernel has sent them at once.
+                // The kernel has sent these signals immediately.
                 for signal in [Signal::HUP, Signal::CONT] {
                     if signals.take(signal)?.is_some() {
                         let number = signal.number();
@@ -213,7 +214,7 @@ impl DumbInit {
         }
     }
 
-    /// What becomes of a signal on its way to the child.
+    /// The signal that is sent to the child in place of `signal`, if any.
     fn translated(&self, signal: Signal) -> Option<Signal> {
         let to = self.options.rewrites.of(signal);
         let other = to.map_or(0, Signal::number);

@@ -1,7 +1,7 @@
 //! Parses options like `getopt(3)` and `getopt_long(3)`, with their messages.
 //!
-//! The first argument that is no option ends them, as in POSIX and musl. glibc accepts options
-//! after it by default, which would take those of the command.
+//! The first argument that is not an option ends the options, as in POSIX and musl. By default
+//! glibc also accepts later options, and would take the options of the command.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -11,18 +11,17 @@ use crate::compat::shown;
 /// A long name, and the letter of the short option that it stands for.
 pub(super) type LongName = (&'static str, char);
 
-/// An option, by its letter, and the argument that it takes.
+/// The letter of an option, and the argument of the option.
 pub(super) type Given<'a> = (char, Option<&'a OsStr>);
 
 pub(super) struct Options<'a> {
-    /// The letters as for `getopt(3)`: a colon follows the letter of an option that takes an
-    /// argument.
+    /// The letters as for `getopt(3)`: a colon follows the letter of an option with an argument.
     letters: &'static str,
     long_names: &'static [LongName],
     rest: &'a [OsString],
-    /// The rest of a bundle such as `-vc`.
+    /// The unread letters of a bundle such as `-vc`.
     bundle: &'a [u8],
-    /// A `--` has ended the options.
+    /// Whether a `--` has ended the options.
     is_ended: bool,
 }
 
@@ -48,7 +47,7 @@ impl<'a> Options<'a> {
     /// The next option; `None` after the last one.
     ///
     /// # Errors
-    /// With the message, without the name of the program.
+    /// Returns the message without the name of the program.
     pub(super) fn next(&mut self) -> Result<Option<Given<'a>>, String> {
         if self.bundle.is_empty() {
             let Some((argument, rest)) = self.rest.split_first() else { return Ok(None) };
@@ -109,8 +108,8 @@ impl<'a> Options<'a> {
         self.letters.split_once(letter).is_some_and(|(_, after)| after.starts_with(':'))
     }
 
-    /// The option with the argument that it takes: the attached one, or the next word. `None` where
-    /// there is neither.
+    /// The option with its argument, which is attached or the next word. `None` if the argument is
+    /// missing.
     fn given(&mut self, letter: char, attached: Option<&'a [u8]>) -> Option<Given<'a>> {
         if !self.takes_argument(letter) {
             return Some((letter, None));
@@ -132,7 +131,7 @@ mod tests {
     const LONG_NAMES: [LongName; 4] =
         [("single-child", 'c'), ("rewrite", 'r'), ("verbose", 'v'), ("version", 'V')];
 
-    /// Each option as `c` or `r=ARGUMENT`, and the rest; or the message.
+    /// Returns each option as `c` or `r=ARGUMENT` and the rest, or the message.
     fn read(args: &[&str]) -> Result<(String, Vec<String>), String> {
         let args: Vec<OsString> = args.iter().map(Into::into).collect();
         let mut options = Options::new("cr:vV", &LONG_NAMES, &args);

@@ -1,8 +1,8 @@
-//! drainit as `tini` or `dumb-init`, when it is called by that name.
+//! drainit as `tini` or `dumb-init`, if it is called by one of these names.
 //!
-//! A symlink puts drainit in their place, in images and scripts that stay as they are: options,
-//! environment variables, messages and exit codes are those of their documentation and of Debian's
-//! packages. The tests compare them.
+//! With a symlink, drainit takes their place in images and scripts, which need no other change. The
+//! options, environment variables, messages and exit codes are those of their documentation and of
+//! Debian's packages. The tests compare them.
 
 pub mod dumb_init;
 pub mod getopt;
@@ -43,7 +43,7 @@ impl Answer {
     }
 }
 
-/// The text of `strerror(3)` in glibc, with any C library.
+/// The text of `strerror(3)` in glibc, also with other C libraries.
 fn describe(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(libc::ENOTTY) => "Inappropriate ioctl for device".to_owned(),
@@ -61,14 +61,14 @@ fn shown(text: &OsStr) -> std::borrow::Cow<'_, str> {
     text.to_string_lossy()
 }
 
-/// Parses the number at the start of a text as C does: blanks, a sign, digits. Returns it with the
-/// rest; `None` without a digit.
+/// Parses the number at the start of a text as C does: blanks, a sign, digits. Returns the number
+/// and the rest; `None` if there is no digit.
 fn leading_number(text: &str) -> Option<(i64, &str)> {
     let text = text.trim_start_matches([' ', '\t', '\n', '\x0b', '\x0c', '\r']);
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
     let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
     let (number, rest) = text.split_at(text.len() - digits.len() + end);
-    // A number that does not fit is outside of every accepted range.
+    // A number that does not fit is outside every accepted range.
     let far = if number.starts_with('-') { i64::MIN } else { i64::MAX };
     (end > 0).then(|| (number.parse().unwrap_or(far), rest))
 }
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_read_as_c_reads_them() {
+    fn leading_numbers_follow_c_rules() {
         assert_eq!(leading_number("15:3"), Some((15, ":3")));
         assert_eq!(leading_number(" \t+07x"), Some((7, "x")));
         assert_eq!(leading_number("-5"), Some((-5, "")));
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn other_names_run_nothing() {
+    fn unknown_names_are_refused() {
         let run = |name: &str| run(&[name.into()]);
         assert_eq!(run("drainit"), None);
         assert_eq!(run("/usr/bin/tinier"), None);

@@ -1,8 +1,8 @@
 //! drainit as tini 0.19: its options, variables, messages and exit codes.
 //!
-//! Three differences: it does not wake up every second; it also forwards the signals that tini
-//! leaves to the kernel, such as ABRT; and options end at the command, as in builds of tini with
-//! musl, so that `tini ls -l` works.
+//! There are three differences. drainit does not wake up every second. It also forwards signals
+//! that tini leaves to the kernel, such as SIGABRT. And options end at the command, as in builds of
+//! tini with musl, so that `tini ls -l` works.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -23,12 +23,12 @@ use crate::os::terminal::Terminal;
 use crate::types::{Signal, Stream};
 
 const VERSION: &str = "tini version 0.19.0";
-/// The exit code for its own failures.
+/// The exit code for failures of tini itself.
 const FAILURE: u8 = 1;
 
 const LETTERS: &str = "p:hvwgle:s";
 
-/// `Info` and above go to standard output.
+/// The level of a message. `Info` and higher levels go to standard output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Level {
     Fatal,
@@ -45,7 +45,7 @@ pub(crate) struct Tini {
     options: ExecOptions,
 }
 
-/// Runs as tini. `called` is `argv[0]`, `name` its last part.
+/// Runs as tini. `called` is `argv[0]`, and `name` is its last part.
 pub(super) fn run(called: &OsStr, name: &str, args: &[OsString]) -> u8 {
     let mut tini = match parse(called, name, args) {
         Ok(tini) => tini,
@@ -69,7 +69,7 @@ pub(crate) fn parse(called: &OsStr, name: &str, args: &[OsString]) -> Result<Tin
     }
     let mut tini =
         Tini { verbosity: 1, warn_on_reap: false, options: ExecOptions::forwarding_all() };
-    // tini ignores these, which a terminal sends to background processes.
+    // tini ignores these signals, which a terminal sends to background processes.
     for signal in [Signal::TTIN, Signal::TTOU] {
         tini.options.rewrites.set(signal, None);
     }
@@ -90,8 +90,8 @@ pub(crate) fn parse(called: &OsStr, name: &str, args: &[OsString]) -> Result<Tin
         }
     }
     let mut command = options.rest().to_vec();
-    // `PROGRAM -- ARGS` is what its usage says, and glibc's getopt takes the first `--` wherever it
-    // is.
+    // tini's usage shows `PROGRAM -- ARGS`, and glibc's getopt removes the first `--` at any
+    // position.
     if !options.is_ended() && command.get(1).is_some_and(|second| second == "--") {
         command.remove(1);
     }
@@ -117,13 +117,13 @@ impl Tini {
     }
 
     fn read_environment(&mut self) {
-        // Any value counts, also an empty one.
+        // Any value counts, even an empty value.
         self.options.subreaper |= env::var_os("TINI_SUBREAPER").is_some();
         self.options.group |= env::var_os("TINI_KILL_PROCESS_GROUP").is_some();
         if let Some(verbosity) = env::var_os("TINI_VERBOSITY") {
             let verbosity = shown(&verbosity);
             self.verbosity = match leading_number(&verbosity).map_or(0, |(number, _)| number) {
-                // It is unsigned in tini.
+                // The number is unsigned in tini.
                 ..=-1 => i64::MAX,
                 verbosity => verbosity,
             };
@@ -146,8 +146,8 @@ impl Tini {
         let place = if Terminal::find().is_lent() { Place::Foreground } else { Place::Group };
         let setup = ChildSetup {
             mask: signals.given(),
-            // Other ignored signals stay ignored, as `nohup` needs, but for TSTP, which drainit itself
-            // no longer ignores. Rust's runtime ignores PIPE for drainit.
+            // Other ignored signals stay ignored, as `nohup` needs, except SIGTSTP, which drainit
+            // itself has reset. Rust's runtime ignores SIGPIPE for drainit.
             defaults: only(Signal::PIPE),
             place,
             dies_with_us: false,
@@ -170,7 +170,7 @@ impl Tini {
         self.log(Level::Info, &format!("Spawned child process '{name}' with pid '{child}'"));
         let say = |step| self.say(child, step);
         let end = CommandLoop::new(options, &signals, child, Jobs::Ignore, &say).run()?;
-        // Everything that has ended is reaped before the exit.
+        // All children that have ended are reaped before the exit.
         loop {
             let reaped = reap_next()?;
             say(Step::Reaped(reaped));
@@ -241,7 +241,7 @@ fn line(word: &str, message: &str) -> String {
     format!("[{word} tini ({})] {message}\n", std::process::id())
 }
 
-/// Parses `-e` as `strtol` does: an empty text is 0.
+/// Parses the argument of `-e` like `strtol`: an empty text is 0.
 fn exit_code(argument: &OsStr) -> Option<u8> {
     match leading_number(argument.to_str()?) {
         Some((code, "")) => u8::try_from(code).ok(),
@@ -250,7 +250,7 @@ fn exit_code(argument: &OsStr) -> Option<u8> {
     }
 }
 
-/// Parses `-p`, which accepts `SIGTERM`, but neither `TERM` nor `15`.
+/// Parses the argument of `-p`, which accepts `SIGTERM`, but neither `TERM` nor `15`.
 fn by_full_name(argument: &OsStr) -> Option<Signal> {
     let name = argument.to_str()?;
     let is_full = name.starts_with("SIG") && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
@@ -303,7 +303,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_parents_signal_is_named_in_full() {
+    fn parent_death_signal_needs_full_name() {
         assert_eq!(by_full_name(OsStr::new("SIGKILL")), Some(Signal::KILL));
         for text in ["KILL", "9", "sigkill", "SIGCLD", "SIG", "", "SIGRTMIN+1", "SIG9"] {
             assert_eq!(by_full_name(OsStr::new(text)), None, "{text}");

@@ -1,6 +1,6 @@
-//! Carries out what [`crate::exec::machine`] decides: reads signals, reaps, sends, and lends the
-//! terminal. Says nothing itself: `exec`, tini and dumb-init each have their own words for a
-//! [`Step`].
+//! Carries out the decisions of [`crate::exec::machine`]: reads signals, reaps children, sends
+//! signals, and lends the terminal. It writes no messages itself, because `exec`, tini and
+//! dumb-init each have their own words for a [`Step`].
 
 use std::io;
 use std::time::Duration;
@@ -16,47 +16,48 @@ use crate::os::{Pid, clock};
 use crate::types::{End, Signal, Time};
 
 /// Orphans that end within this time of each other are reaped in batches of [`BATCH`]. A wakeup for
-/// each of them would take the processor from their parent and from all other processes.
+/// each orphan would take the processor from its parent and from all other processes.
 const STORM: Duration = Duration::from_millis(1);
 const BATCH: Duration = Duration::from_micros(300);
 /// The signals that stop a process, as Ctrl-Z does.
 const STOPS: [Signal; 4] = [Signal::STOP, Signal::TSTP, Signal::TTIN, Signal::TTOU];
 
-/// What has happened.
+/// An event of the loop that may be reported.
 pub(crate) enum Step {
     Received(ReceivedSignal),
-    /// A signal was sent to the command, or to its group. `false`: there was no such process.
+    /// A signal was sent to the command, or to its group. `false`: the process did not exist.
     Sent(Signal, io::Result<bool>),
     Reaped(Reaped),
-    /// drainit stops itself, because it has forwarded a signal that stops.
+    /// drainit stops itself, because it has forwarded a signal that stops a process.
     Halting,
     /// The command was killed, and not by drainit.
     KilledByOther,
     Decided(Message),
 }
 
-/// What drainit does when its command is stopped, as by Ctrl-Z.
+/// The reaction of drainit when its command is stopped, for example by Ctrl-Z.
 pub(crate) enum Jobs<'a> {
-    /// It lends the command its terminal, and stops where the command has stopped.
+    /// drainit lends the command its terminal, and stops when the command has stopped.
     Follow(&'a mut Terminal),
-    /// It stops itself after it has forwarded a signal that stops.
+    /// drainit stops itself after it has forwarded a signal that stops a process.
     Halt,
     Ignore,
 }
 
-/// Runs the command until it has ended, and carries out what the machine decides.
+/// Runs the command until it has ended, and carries out the decisions of the machine.
 pub(crate) struct CommandLoop<'a> {
     options: &'a ExecOptions,
     signals: &'a BlockedSignals,
     jobs: Jobs<'a>,
     say: &'a dyn Fn(Step),
     machine: Machine<'a>,
-    /// The pid of the command, and the number of its process group for as long as that has a
+    /// The pid of the command, which is also the number of its process group while that has a
     /// member.
     child: Pid,
-    /// A signal was forwarded that may stop the command, so that it does not happen by accident.
+    /// Whether a signal that stops a process was forwarded. If so, a stop of the command is
+    /// intended.
     may_stop: bool,
-    /// More children may have ended, for which CHLD has been read already.
+    /// Whether more children may have ended for which SIGCHLD was already read.
     has_more: bool,
     last_orphans: Option<Time>,
 }
@@ -82,7 +83,7 @@ impl<'a> CommandLoop<'a> {
         }
     }
 
-    /// Runs until nothing is waited for, and returns how the command has ended.
+    /// Runs until drainit is to exit, and returns how the command has ended.
     pub(crate) fn run(mut self) -> io::Result<End> {
         loop {
             let timeout = if self.has_more { Some(Duration::ZERO) } else { self.timeout() };
@@ -93,7 +94,7 @@ impl<'a> CommandLoop<'a> {
             if let Some(end) = self.reap()? {
                 return Ok(end);
             }
-            if received.is_some_and(is_of_a_child) {
+            if received.is_some_and(is_about_child) {
                 self.follow_stop()?;
             }
             if let Some(end) = self.handle(Event::Tick) {
@@ -108,11 +109,11 @@ impl<'a> CommandLoop<'a> {
 
     fn receive(&mut self, received: ReceivedSignal) -> io::Result<()> {
         (self.say)(Step::Received(received));
-        if is_of_a_child(received) {
+        if is_about_child(received) {
             return Ok(());
         }
         let signal = received.signal;
-        // A signal alone never leads to the exit.
+        // A signal alone never makes drainit exit.
         let _ = self.handle(Event::Signal(signal));
         if let Jobs::Halt = self.jobs
             && STOPS.contains(&signal)
@@ -123,8 +124,8 @@ impl<'a> CommandLoop<'a> {
         Ok(())
     }
 
-    /// Passes an event to the machine and carries out its actions. Returns how the command has
-    /// ended when drainit is to exit.
+    /// Passes an event to the machine and carries out its actions. If drainit is to exit, returns
+    /// how the command has ended.
     fn handle(&mut self, event: Event) -> Option<End> {
         let now = clock::now();
         let actions = self.machine.handle(now, event);
@@ -155,19 +156,19 @@ impl<'a> CommandLoop<'a> {
     }
 
     fn signal_group(&self, signal: Signal) {
-        // While a child is in the group, its number is not reused.
+        // While a child is in the group, the kernel does not reuse the number of the group.
         if !self.machine.has_ended() || has_child_in_group(self.child) {
             let _ = kill_group_of_child(self.child, signal);
-            // A stopped process would not act on it.
+            // A stopped process would not act on the signal.
             let _ = kill_group_of_child(self.child, Signal::CONT);
         }
-        // It may have left its group.
+        // The command may have left its group.
         if !self.machine.has_ended() {
             let _ = kill_child(self.child, signal);
         }
     }
 
-    /// Stops drainit where the command has stopped, so that the shell above sees it and takes its
+    /// Stops drainit when the command has stopped, so that the shell above sees this and takes its
     /// terminal back.
     fn follow_stop(&mut self) -> io::Result<()> {
         let Jobs::Follow(terminal) = &mut self.jobs else { return Ok(()) };
@@ -175,29 +176,30 @@ impl<'a> CommandLoop<'a> {
             return Ok(());
         }
         let Some(by) = stopped_by(self.child)? else { return Ok(()) };
-        let is_meant = std::mem::take(&mut self.may_stop);
+        let is_intended = std::mem::take(&mut self.may_stop);
         let wants_terminal = [Signal::TTIN, Signal::TTOU].contains(&by);
         if wants_terminal && terminal.lend(self.child) {
-            // drainit was brought into the foreground meanwhile, and its command did not know.
+            // drainit was brought into the foreground meanwhile, but not its command.
             kill_group_of_child(self.child, Signal::CONT)?;
         } else if Terminal::is_without_shell() {
-            // No shell could continue it. As PID 1 the command itself would not have been stopped
-            // by Ctrl-Z.
-            if !is_meant && by == Signal::TSTP {
+            // No shell could continue the command. If the command were PID 1 itself, Ctrl-Z would
+            // not have stopped it.
+            if !is_intended && by == Signal::TSTP {
                 kill_group_of_child(self.child, Signal::CONT)?;
             }
         } else if terminal.is_lent() || wants_terminal || by == Signal::TSTP {
             if self.signals.stop_self()? {
                 terminal.forget();
-            } else if !is_meant && by == Signal::TSTP {
-                // The same below a script, which is no shell with jobs.
+            } else if !is_intended && by == Signal::TSTP {
+                // The parent is a script, which has no job control, so nobody would continue the
+                // command.
                 kill_group_of_child(self.child, Signal::CONT)?;
             }
         }
         Ok(())
     }
 
-    /// Reaps the command and orphans. Returns how the command has ended when drainit is to exit.
+    /// Reaps the command and orphans. If drainit is to exit, returns how the command has ended.
     fn reap(&mut self) -> io::Result<Option<End>> {
         self.has_more = false;
         let mut has_orphans = false;
@@ -236,14 +238,15 @@ impl<'a> CommandLoop<'a> {
         Ok(None)
     }
 
-    /// Whether the rest of the command's group is waited for: a plain `exec` waits for nothing.
+    /// Whether drainit waits for the rest of the command's group. Without a grace period it waits
+    /// only for the command.
     fn has_group(&self) -> bool {
         self.options.grace_period.is_some() && has_child_in_group(self.child)
     }
 
-    /// Waits for more orphans where they come in a storm, and for any other signal: the kernel
-    /// delivers the lowest number first, so signals above CHLD would wait for as long as orphans
-    /// come.
+    /// If many orphans end at once, waits for more of them or for another signal. The kernel
+    /// delivers the lowest number first, so signals above SIGCHLD would otherwise wait as long as
+    /// orphans keep ending.
     fn let_orphans_gather(&mut self) -> io::Result<()> {
         let now = clock::now();
         let last = self.last_orphans.replace(now);
@@ -257,8 +260,8 @@ impl<'a> CommandLoop<'a> {
     }
 }
 
-/// Whether the kernel says with this signal that a child has ended or stopped. From a process, CHLD
-/// is a signal like any other.
-fn is_of_a_child(received: ReceivedSignal) -> bool {
+/// Whether the kernel reports with this signal that a child has ended or stopped. A SIGCHLD from a
+/// process is handled like any other signal.
+fn is_about_child(received: ReceivedSignal) -> bool {
     received.signal == Signal::CHLD && received.sender.is_none()
 }

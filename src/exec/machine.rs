@@ -1,5 +1,5 @@
-//! The decisions of `exec`: where a signal is sent, when KILL follows, and when drainit exits.
-//! Pure: events and the time in, actions out.
+//! The decisions of `exec`: where a signal is sent, when SIGKILL follows, and when drainit exits.
+//! The machine does no I/O: it gets events and the time, and returns actions.
 //!
 //! ```text
 //! running ── stop signal ──▶ stopping ── grace period over ──▶ killed
@@ -7,7 +7,7 @@
 //!    └─────────────────────────▶┴──── the command has ended ◀────┘
 //!                                               │
 //!                                               ▼
-//!     the rest of its process group, if there is a grace period: TERM, the rest of the time, KILL
+//!     the rest of its process group, if there is a grace period: SIGTERM, the rest of the time, SIGKILL
 //! ```
 
 use std::fmt;
@@ -16,24 +16,24 @@ use std::time::Duration;
 use crate::exec::options::ExecOptions;
 use crate::types::{End, ONE_SIGNAL, Signal, Time, human};
 
-/// The longest wait for killed processes. Only one that the kernel keeps, such as in a device,
-/// takes longer.
+/// The longest wait for killed processes. Only a process that the kernel holds, for example in a
+/// device, needs longer.
 const AFTER_KILL: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     Signal(Signal),
-    /// The command has ended. `has_group`: there is a grace period, and a child of drainit is left in
-    /// the process group of the command.
+    /// The command has ended. `has_group`: there is a grace period, and the process group of the
+    /// command still has a child of drainit.
     Ended {
         end: End,
         has_group: bool,
     },
-    /// Everything that had ended is reaped.
+    /// Every child that had ended is reaped.
     Reaped {
         has_group: bool,
     },
-    /// The moment of [`Machine::next_wakeup`] may have come.
+    /// The time of [`Machine::next_wakeup`] may have come.
     Tick,
 }
 
@@ -43,10 +43,10 @@ pub(crate) enum Action {
     Forward(Signal),
     /// Sends a signal to the process group of the command, while it has a member.
     SignalGroup(Signal),
-    /// The command was killed, and not by drainit: finds out whether it was the OOM killer.
+    /// The command was killed, and not by drainit: asks whether the OOM killer killed it.
     ExplainKill,
     Report(Message),
-    /// The machine waits for nothing any more.
+    /// The machine waits for nothing more.
     Exit(End),
 }
 
@@ -60,7 +60,7 @@ pub(crate) enum Message {
 }
 
 impl Message {
-    /// Whether it is written only with `--verbose`.
+    /// Whether the message is written only with `--verbose`.
     pub(crate) fn is_verbose(self) -> bool {
         matches!(self, Self::Dropped(_) | Self::StoppingLeftover)
     }
@@ -86,12 +86,12 @@ impl fmt::Display for Message {
 #[derive(Debug)]
 pub(crate) struct Machine<'a> {
     options: &'a ExecOptions,
-    /// The end of the command.
+    /// How the command has ended.
     end: Option<End>,
-    /// A stop signal has arrived.
+    /// Whether a stop signal has arrived.
     is_stopping: bool,
     last_stop: Option<Time>,
-    /// The time of KILL; after that, the time of the exit.
+    /// The time of SIGKILL; after that, the time of the exit.
     deadline: Option<Time>,
     is_killed: bool,
     actions: Vec<Action>,
@@ -110,7 +110,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// Takes one event, and returns the actions in their order. `now` must not go back.
+    /// Takes one event, and returns the actions in their order. `now` must not go backwards.
     pub(crate) fn handle(&mut self, now: Time, event: Event) -> Vec<Action> {
         match event {
             Event::Signal(signal) if self.options.stops(signal) => self.stop(now, signal),
@@ -122,7 +122,7 @@ impl<'a> Machine<'a> {
         std::mem::take(&mut self.actions)
     }
 
-    /// When [`Event::Tick`] is due.
+    /// The time at which [`Event::Tick`] is due.
     pub(crate) fn next_wakeup(&self) -> Option<Time> {
         self.deadline
     }
@@ -131,8 +131,8 @@ impl<'a> Machine<'a> {
         self.end.is_some()
     }
 
-    /// The first stop signal begins the stop. When the command has ended, the first sends TERM to the
-    /// rest of its group and the second KILL.
+    /// The first stop signal begins the stop. If the command has already ended, the first stop
+    /// signal sends SIGTERM to the rest of its group, and the second sends SIGKILL.
     fn stop(&mut self, now: Time, signal: Signal) {
         let last = self.last_stop.replace(now);
         let is_same = last.is_some_and(|last| now.since(last) < ONE_SIGNAL);

@@ -1,7 +1,7 @@
 //! `drainit exec`: one command without a config, in place of tini or dumb-init.
 //!
-//! There is no runtime, thread or timer here: between two signals drainit waits in one system call,
-//! and its start-up time stays short.
+//! This code uses no runtime, thread or timer. Between two signals drainit waits in one system
+//! call, and its start-up time is short.
 
 pub mod event_loop;
 mod machine;
@@ -36,8 +36,8 @@ enum ExecError {
     System(#[from] io::Error),
 }
 
-/// Runs the command. Returns the exit code for drainit: that of the command, 128 plus the signal
-/// that ended it, or 126 or 127 where it could not be started.
+/// Runs the command. Returns the exit code for drainit: the code of the command, or 128 plus the
+/// signal that ended it, or 126 or 127 if it could not be started.
 pub fn run(options: &ExecOptions) -> u8 {
     panic_hook::handle_panics();
     match supervise(options) {
@@ -53,8 +53,8 @@ pub fn run(options: &ExecOptions) -> u8 {
 }
 
 fn supervise(options: &ExecOptions) -> Result<u8, ExecError> {
-    // Signals are blocked since `main`. Those that arrive before the command runs are forwarded to
-    // it.
+    // Signals are blocked since `main`. Signals that arrive before the command runs are forwarded
+    // to it.
     let signals = BlockedSignals::block()?;
     let handed_over = crate::exec::socket_activation::handed_over();
     boot::keep_descriptors_from_children(handed_over.unwrap_or(0));
@@ -69,14 +69,14 @@ fn supervise(options: &ExecOptions) -> Result<u8, ExecError> {
         mask: signals.given(),
         defaults: mask::ALL,
         place: if terminal.is_lent() { Place::Foreground } else { Place::Group },
-        // drainit cannot act on KILL, which would leave the command behind.
+        // drainit cannot act on SIGKILL itself, and would leave the command behind.
         dies_with_us: options.parent_death_signal == Some(Signal::KILL),
         listens: handed_over.is_some(),
     };
     let started = start(&options.command, &setup);
-    // The rest of the preparation takes its time beside the command, not before it.
+    // The rest of the preparation runs beside the command, so it does not delay the start.
     panic_hook::keep_memory();
-    // The command has its working directory. drainit itself must not keep a file system from being
+    // The command already has its working directory. drainit must not keep a file system from being
     // unmounted.
     let _ = std::env::set_current_dir("/");
     let end = started.map_err(ExecError::from).and_then(|(child, exec)| {
@@ -86,20 +86,20 @@ fn supervise(options: &ExecOptions) -> Result<u8, ExecError> {
         let say = |step| say_step(options, child, step);
         let jobs = Jobs::Follow(&mut terminal);
         let end = CommandLoop::new(options, &signals, child, jobs, &say).run();
-        // Unless drainit is PID 1, the command would outlive it.
+        // If drainit is not PID 1, the command would outlive it.
         let end = end.inspect_err(|_| panic_hook::stop_all())?;
-        // It has ended, so this is known.
+        // The command has ended, so the outcome is known.
         match exec.outcome() {
             Ok(Err(failed)) => Err(failed.diagnose().into()),
             _ => Ok(end),
         }
     });
-    // A script above drainit may go on with this terminal.
+    // A script above drainit may continue to use this terminal.
     terminal.take_back();
     end.map(|end| end.exit_code())
 }
 
-/// Writes a line of drainit's own to stderr.
+/// Writes one of drainit's own lines to stderr.
 pub(crate) fn tell(message: &str) {
     say(Stream::Stderr, &format!("[drainit] {}\n", harmless(message)));
 }
@@ -134,8 +134,8 @@ fn say_step(options: &ExecOptions, child: Pid, step: Step) {
     }
 }
 
-/// Reports a kill by the OOM killer. Only PID 1 knows that there was no kill before: any other
-/// process would have to count them at its start.
+/// Reports a kill by the OOM killer. Only PID 1 knows that there was no earlier kill: any other
+/// process would have to count the kills at its start.
 fn explain_kill() {
     if std::process::id() == 1 && OomKills::since_the_containers_start().explain_one() {
         tell(&format!("warning: the command {}", End::OutOfMemory));

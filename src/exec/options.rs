@@ -10,18 +10,17 @@ use crate::types::{Signal, exit_code};
 #[derive(Clone, Debug)]
 pub struct ExecOptions {
     pub command: Vec<OsString>,
-    /// Signals go to the whole process group of the command.
+    /// Whether signals go to the whole process group of the command.
     pub group: bool,
     pub rewrites: Rewrites,
-    /// Exit codes of the command that become 0.
+    /// The exit codes of the command that become 0.
     pub remap_exit: Vec<u8>,
-    /// The signal to drainit when its parent dies.
+    /// The signal that drainit gets when its parent dies.
     pub parent_death_signal: Option<Signal>,
     pub stop_signals: Vec<Signal>,
-    /// The time from the stop signal to KILL, for the command and what is left of its process
-    /// group.
+    /// The time from the stop signal to SIGKILL, for the command and the rest of its process group.
     pub grace_period: Option<Duration>,
-    /// drainit inherits orphans although it is not PID 1.
+    /// Whether drainit inherits orphans although it is not PID 1.
     pub subreaper: bool,
     pub verbose: bool,
 }
@@ -42,7 +41,7 @@ impl ExecOptions {
         }
     }
 
-    /// As tini and dumb-init have it: every signal but CHLD is just forwarded.
+    /// The options of tini and dumb-init, which just forward every signal but SIGCHLD.
     pub fn forwarding_all() -> Self {
         let mut options = Self::new(Vec::new());
         options.stop_signals.clear();
@@ -51,7 +50,7 @@ impl ExecOptions {
         options
     }
 
-    /// Whether this signal stops the command: one that is dropped begins nothing.
+    /// Whether this signal stops the command. A signal that is dropped does not.
     pub fn stops(&self, signal: Signal) -> bool {
         self.stop_signals.contains(&signal) && self.rewrites.of(signal).is_some()
     }

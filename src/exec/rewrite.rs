@@ -1,4 +1,4 @@
-//! Signal rewriting: `--rewrite S:R` forwards signal R when S arrives.
+//! Signal rewriting: `--rewrite S:R` forwards signal R when signal S arrives.
 
 use std::str::FromStr;
 
@@ -9,7 +9,7 @@ use crate::types::Signal;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rewrites(Vec<Rewrite>);
 
-/// One `S:R`.
+/// One rule `S:R`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rewrite {
     pub from: Signal,
@@ -23,12 +23,12 @@ impl Rewrites {
         self.rule(signal).unwrap_or(Some(signal))
     }
 
-    /// What the last rule for `signal` makes of it; `None` without a rule.
+    /// The result of the last rule for `signal`; `None` if there is no rule.
     pub fn rule(&self, signal: Signal) -> Option<Option<Signal>> {
         self.0.iter().rev().find(|rewrite| rewrite.from == signal).map(|rewrite| rewrite.to)
     }
 
-    /// Adds a rule, which wins against those before it.
+    /// Adds a rule, which overrides earlier rules.
     pub fn set(&mut self, from: Signal, to: Option<Signal>) {
         self.0.push(Rewrite { from, to });
     }
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_rewritten_stays_and_the_last_rule_wins() {
+    fn last_rule_wins_and_other_signals_are_unchanged() {
         let rules = ["TERM:QUIT", "HUP:0", "TERM:INT"].map(|text| text.parse::<Rewrite>().unwrap());
         let rewrites: Rewrites = rules.into_iter().collect();
         assert_eq!(rewrites.of(Signal::TERM), Some(Signal::INT));

@@ -1,4 +1,4 @@
-//! Plays [`Machine`] with random options, commands and signals, in simulated time, and checks the
+//! Runs [`Machine`] with random options, commands and signals in simulated time, and checks the
 //! promises of `exec`.
 
 use std::time::Duration;
@@ -11,12 +11,12 @@ use crate::types::{End, ONE_SIGNAL, Signal, Time};
 
 const AFTER_KILL: Duration = Duration::from_secs(2);
 
-/// A process below drainit: the command, a member of its group, or a daemon outside of it.
+/// A process below drainit: the command, a member of its group, or a daemon outside the group.
 struct Simulated {
     is_in_group: bool,
-    /// The time from TERM or INT to the end; `None`: it ignores them.
+    /// The time from SIGTERM or SIGINT to the end; `None` if the process ignores both.
     obeys_after: Option<Duration>,
-    /// It survives even KILL for longer than drainit waits.
+    /// Whether the process survives even SIGKILL for longer than drainit waits.
     is_stuck: bool,
     ends: Option<(Time, End)>,
     is_gone: bool,
@@ -41,12 +41,12 @@ struct Run<'a> {
     options: &'a ExecOptions,
     machine: Machine<'a>,
     now: Time,
-    /// The command first.
+    /// The processes. The command comes first.
     processes: Vec<Simulated>,
     command_end: Option<End>,
     /// The signal that was forwarded last.
     forwarded: Option<Signal>,
-    /// Stop signals that must be forwarded by some time.
+    /// Stop signals that must be forwarded by the given time.
     owed: Vec<(Signal, Time)>,
     first_stop: Option<Time>,
     stop_signals_after_end: u32,
@@ -92,7 +92,7 @@ impl Run<'_> {
             self.killed_at.get_or_insert(self.now);
         } else {
             assert_eq!(signal, Signal::TERM);
-            assert!(self.killed_at.is_none(), "TERM after KILL");
+            assert!(self.killed_at.is_none(), "SIGTERM after SIGKILL");
             self.term_to_leftover = true;
         }
     }
@@ -103,7 +103,7 @@ impl Run<'_> {
         alive.filter(|process| which(process)).for_each(|process| process.signal(now, signal));
     }
 
-    /// A signal arrives at drainit. Notes what it must lead to.
+    /// Sends a signal to drainit, and notes the required reaction.
     fn signal(&mut self, signal: Signal) {
         let is_dropped = self.options.rewrites.of(signal).is_none();
         if is_dropped || !self.options.stop_signals.contains(&signal) {
@@ -126,7 +126,7 @@ impl Run<'_> {
     }
 
     fn check_owed(&mut self) {
-        // Neither a command that has ended nor one that was sent KILL needs a stop signal.
+        // A stop signal need not reach a command that has ended or was killed.
         if self.command_end.is_some() || self.killed_at.is_some() {
             self.owed.clear();
         }
@@ -161,11 +161,11 @@ impl Run<'_> {
 
     fn check_kill(&self) {
         let Some(killed) = self.killed_at else { return };
-        // Either the grace period is over, or a second stop signal has come after the end of the
-        // command.
+        // SIGKILL is allowed after the grace period, or after a second stop signal that came after
+        // the end of the command.
         let grace = self.options.grace_period.unwrap_or_default();
         let is_due = killed >= Time(grace);
-        assert!(is_due || self.stop_signals_after_end > 0, "KILL before its time");
+        assert!(is_due || self.stop_signals_after_end > 0, "SIGKILL is too early");
     }
 
     fn check_exit(&self, end: End) {
@@ -224,7 +224,7 @@ fn play(seed: u64) {
         let at = Time(random.millis(25_000));
         signals.push((at, signal));
         if random.one_in(3) {
-            // The same signal once more, as a terminal and a shell send it.
+            // A terminal and a shell send the same signal a second time.
             signals.push((at + random.millis(10), signal));
         }
     }
@@ -251,8 +251,11 @@ fn play(seed: u64) {
         let ends = ends.filter_map(|process| Some(process.ends?.0)).min();
         let arrives = signals.peek().map(|(at, _)| *at);
         let tick = run.machine.next_wakeup();
-        assert!(tick.is_none_or(|tick| tick > run.now || run.now.0.is_zero()), "it does not sleep");
-        // No event is left: the command runs on, because it got no stop signal or ignores it.
+        assert!(
+            tick.is_none_or(|tick| tick > run.now || run.now.0.is_zero()),
+            "the machine does not sleep"
+        );
+        // No event is left. The command keeps running, because it got no stop signal or ignores it.
         let Some(next) = ends.into_iter().chain(arrives).chain(tick).min() else {
             let must_end = run.first_stop.is_some() && options.grace_period.is_some();
             assert!(!must_end, "drainit waits for ever");
@@ -271,7 +274,7 @@ fn play(seed: u64) {
         if let (Some(first), Some(grace), None) = (run.first_stop, options.grace_period, run.exit) {
             assert!(
                 run.now < first + grace || run.killed_at.is_some(),
-                "no KILL after the grace period"
+                "no SIGKILL after the grace period"
             );
         }
         if let Some(end) = run.exit {
@@ -279,13 +282,13 @@ fn play(seed: u64) {
         }
         assert!(
             run.command_end.is_none() || run.term_to_leftover || run.killed_at.is_some(),
-            "no TERM"
+            "no SIGTERM"
         );
     }
 }
 
 #[test]
-fn the_promises_of_exec_hold_in_random_schedules() {
+fn promises_of_exec_hold_in_random_schedules() {
     for seed in 1..=20_000 {
         let played = std::panic::catch_unwind(|| play(seed));
         assert!(played.is_ok(), "seed {seed}");

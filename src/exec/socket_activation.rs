@@ -1,8 +1,8 @@
 //! Socket activation, see sd_listen_fds(3): the parent of drainit (systemd, podman) passes
-//! descriptors from 3 on for the command. `LISTEN_FDS` is their number, `LISTEN_PID` their owner,
-//! and `LISTEN_FDNAMES` their names.
+//! descriptors from 3 on for the command. `LISTEN_FDS` is their number, `LISTEN_PID` is the pid of
+//! their owner, and `LISTEN_FDNAMES` has their names.
 
-/// The number of descriptors for the command; `None` where `LISTEN_PID` is not drainit.
+/// The number of descriptors for the command; `None` if `LISTEN_PID` is not drainit's pid.
 pub(crate) fn handed_over() -> Option<u16> {
     let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
     let is_meant = number("LISTEN_PID")? == std::process::id();

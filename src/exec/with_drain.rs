@@ -1,5 +1,5 @@
-//! `exec` with a drain: the supervisor of `run` with a config of one process, so that drain,
-//! deadline, second and third stop signal and report are the same.
+//! `exec` with a drain. It uses the supervisor of `run` with a config of one process, so that the
+//! drain, the deadline, the second and third stop signal and the report are the same.
 
 use std::ffi::OsString;
 use std::io;
@@ -24,30 +24,30 @@ use crate::supervisor;
 use crate::supervisor::Setup;
 use crate::types::{Signal, exit_code, harmless, human};
 
-/// The time that neither the drain nor the stop claims.
+/// The time that is left for delays besides the drain and the stop.
 const SLACK: Duration = Duration::from_secs(1);
 
 /// The drain of an Envoy.
 #[derive(Clone, Debug)]
 pub struct DrainOptions {
     pub admin: Address,
-    /// The longest drain; `None`: the default of a config. Zero turns draining off.
+    /// The longest drain; `None` means the default of a config. Zero turns the drain off.
     pub time: Option<Duration>,
-    /// The shortest drain; `None`: the default of a config, or less if it would not fit.
+    /// The shortest drain; `None` means the default of a config, or less if the default does not
+    /// fit.
     pub min: Option<Duration>,
 }
 
-/// The variables of the admin and of the longest and the shortest drain. They are for the outermost
-/// `exec`: what it runs does not get them.
+/// The variables for the admin, the longest drain and the shortest drain. They apply to the
+/// outermost `exec`, and its command does not get them.
 pub const DRAIN_VARIABLES: [&str; 3] =
     ["DRAINIT_DRAIN_ENVOY", "DRAINIT_DRAIN_TIME", "DRAINIT_DRAIN_MIN"];
 
-/// The options and variables of the times, as messages name them.
+/// The names of the options and variables in messages.
 const TIME: &str = "--drain-time (DRAINIT_DRAIN_TIME)";
 const MIN: &str = "--drain-min (DRAINIT_DRAIN_MIN)";
 
-/// Runs the command and drains it before the stop. Returns the exit code for drainit, which is that
-/// of `run`.
+/// Runs the command, and drains it before the stop. Returns the exit code for drainit, like `run`.
 pub fn run(options: &ExecOptions, drain: &DrainOptions) -> u8 {
     panic_hook::install();
     let began = clock::now();
@@ -102,13 +102,13 @@ pub fn run(options: &ExecOptions, drain: &DrainOptions) -> u8 {
 /// Converts the options to a config.
 ///
 /// # Errors
-/// Fails if options contradict each other, or a config cannot express them.
+/// Fails if options contradict each other, or if a config cannot express them.
 pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, String> {
     for (option, is_set) in [
         ("--group", options.group),
         ("--rewrite", options.rewrites != Rewrites::default()),
         ("--no-subreaper", !options.subreaper),
-        // It leaves no time to drain.
+        // With this signal, no time would be left for the drain.
         ("--parent-death-signal KILL", options.parent_death_signal == Some(Signal::KILL)),
     ] {
         if is_set {
@@ -133,7 +133,7 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
     let grace_period = options.grace_period.unwrap_or(defaults.grace_period);
     let shutdown = Shutdown {
         grace_period,
-        // A tenth of a short grace period.
+        // The reserve is a tenth of a short grace period.
         reserve: defaults.reserve.min(grace_period / 10),
         readiness_delay: Duration::ZERO,
         unready_delay: Duration::ZERO,
@@ -157,14 +157,14 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
             human(shutdown.reserve),
         ));
     }
-    // Envoy can use each of them: USR1 reopens its logs.
+    // Envoy can use all of these signals; SIGUSR1 reopens its logs.
     let is_forwarded = |signal: &Signal| {
         ![Signal::KILL, Signal::CHLD].contains(signal) && !options.stop_signals.contains(signal)
     };
     let process = Process {
         stop_signal: options.stop_signals.first().copied().unwrap_or(Signal::TERM),
-        // The time that the longest drain leaves, if that is more than the default. A drain that
-        // begins a moment late must not be cut short for it.
+        // The time that the longest drain leaves, if that is more than the default. It is a little
+        // less, so that a drain that begins a moment late is not cut short.
         stop_grace_period: Some(room.saturating_sub(time).saturating_sub(SLACK))
             .filter(|rest| *rest > Wait::DEFAULT.limit),
         forward_signals: (1..=64).filter_map(Signal::from_number).filter(is_forwarded).collect(),
@@ -175,7 +175,8 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
     Ok(Config { shutdown, processes: vec![process], ..Config::default() })
 }
 
-/// The warning for a `--drain-time` that does not fit. The default time is shortened without one.
+/// The warning for a `--drain-time` that does not fit. The default time is shortened without a
+/// warning.
 fn cut_short(shutdown: &Shutdown, drain: &DrainOptions) -> Option<String> {
     let (time, room) = (drain.time?, shutdown.window());
     (time > room).then(|| {
@@ -216,20 +217,20 @@ mod tests {
 
     // holds: C420, C422
     #[test]
-    fn the_options_become_a_config() {
+    fn options_become_a_config() {
         let mut options = options(Some(60), &[]);
         options.stop_signals = vec![Signal::USR2, Signal::INT];
         let config = config(&options, &drain(Some(15), None)).unwrap();
         let process = &config.processes[0];
         assert_eq!(process.stop_signal, Signal::USR2);
         assert_eq!(process.name, "envoy");
-        // Variables are not expanded.
+        // Variables are not expanded in the command.
         assert_eq!(process.command, ["/usr/bin/envoy", "${PATH}"]);
         assert_eq!(config.shutdown.grace_period, seconds(60));
         assert_eq!(config.shutdown.reserve, seconds(2));
         let drain = process.drain.as_ref().unwrap();
         assert_eq!((drain.time, drain.min), (seconds(15), seconds(5)));
-        // All that the longest drain leaves.
+        // The stop gets all the time that the longest drain leaves.
         assert_eq!(process.stop_grace_period, Some(seconds(60 - 2 - 15 - 1)));
         for (signal, forwarded) in [(Signal::USR1, true), (Signal::HUP, true), (Signal::INT, false)]
         {
@@ -239,20 +240,20 @@ mod tests {
 
     // holds: C424
     #[test]
-    fn a_min_that_is_not_given_gives_way() {
+    fn default_min_is_shortened_to_fit() {
         for (grace, time, min) in [(30, 15, 5000), (30, 3, 3000), (3, 15, 2700), (1, 15, 900)] {
             let config = config(&options(Some(grace), &[]), &drain(Some(time), None)).unwrap();
             let drain = config.processes[0].drain.as_ref().unwrap();
             assert_eq!(drain.min, Duration::from_millis(min), "{grace} {time}");
-            // Otherwise the default, or the time that is left.
+            // In the other cases the stop has the default limit.
             assert_eq!(config.processes[0].stop_grace_period.is_some(), grace == 30);
         }
         assert!(config(&options(Some(3), &[]), &drain(Some(15), Some(3))).is_err());
         assert!(config(&options(None, &["TERM:QUIT"]), &drain(None, None)).is_err());
-        for (time, is_told) in [(Some(60), true), (Some(28), false), (None, false)] {
+        for (time, is_warned) in [(Some(60), true), (Some(28), false), (None, false)] {
             let drain = drain(time, None);
             let config = config(&options(None, &[]), &drain).unwrap();
-            assert_eq!(cut_short(&config.shutdown, &drain).is_some(), is_told, "{time:?}");
+            assert_eq!(cut_short(&config.shutdown, &drain).is_some(), is_warned, "{time:?}");
         }
         assert!(
             config(&options(None, &[]), &drain(Some(0), None)).unwrap().processes[0]
