@@ -1,4 +1,4 @@
-//! Asks the running supervisor, for its own commands, and explains where that fails.
+//! Sends the requests of drainit's own commands to the running supervisor, and explains failures.
 
 use std::future::Future;
 use std::io;
@@ -16,13 +16,13 @@ use crate::http::{RequestError, Response, request};
 use crate::os::private_socket;
 use crate::types::{exit_code, harmless, harmless_lines};
 
-/// Limit of a request that is answered at once.
+/// The limit of a request that is answered immediately.
 pub(super) const LIMIT: Duration = Duration::from_secs(5);
 
-/// The largest answer: a status has some 200 bytes for each process.
+/// The largest answer, in bytes. A status has some 200 bytes for each process.
 pub(super) const MAX_ANSWER: usize = 16 * 1024 * 1024;
 
-/// Finds drainit, and runs a command on one thread; an error is printed, and is code 1.
+/// Finds drainit, and runs a command on one thread. An error is printed, and the exit code is 1.
 pub(super) fn run<C: AsyncFnOnce(Found) -> Result<(), String>>(whom: &Whom, command: C) -> u8 {
     let found = match of_operator(whom) {
         Ok(found) => found,
@@ -38,7 +38,7 @@ pub(super) fn run<C: AsyncFnOnce(Found) -> Result<(), String>>(whom: &Whom, comm
 
 /// Runs a command on one thread, and returns its exit code.
 pub(super) fn block_on(command: impl Future<Output = u8>) -> u8 {
-    // The loop of the runtime is compiled once, not for each command.
+    // A boxed future lets the loop of the runtime be compiled once, and not for each command.
     let command: Pin<Box<dyn Future<Output = u8> + '_>> = Box::pin(command);
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(command),
@@ -46,10 +46,10 @@ pub(super) fn block_on(command: impl Future<Output = u8>) -> u8 {
     }
 }
 
-/// The query of these processes, as `process=a&process=b`.
+/// The parameters for these processes, each as `process=NAME`.
 ///
 /// # Errors
-/// A name that no process can have.
+/// Fails for a name that no process can have.
 pub(super) fn query(names: &[String]) -> Result<Vec<String>, String> {
     let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '*');
     let pair = |name: &String| {
@@ -61,10 +61,10 @@ pub(super) fn query(names: &[String]) -> Result<Vec<String>, String> {
     names.iter().map(pair).collect()
 }
 
-/// Sends a request and returns the body of a 200.
+/// Sends a request and returns the body of an answer with 200.
 ///
 /// # Errors
-/// Says what to do about it.
+/// Says what went wrong, and how to fix it.
 pub(super) async fn ask(
     found: &Found,
     method: Method,
@@ -75,7 +75,7 @@ pub(super) async fn ask(
     answer_of(answer, path, found)
 }
 
-/// The body of a 200, or an explanation.
+/// The body of an answer with 200, or an explanation.
 pub(super) fn answer_of(
     answer: Result<Response, RequestError>,
     path: &str,
@@ -100,20 +100,21 @@ pub(super) fn answer_of(
     }
 }
 
-/// The last line, which is the reason. Problems of a config stand before it, as `drainit check`
-/// shows them.
+/// Returns the last line, which is the reason. Prints the problems of a config before it, as
+/// `drainit check` shows them.
 fn refusal(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let text = text.trim_end();
     let (problems, reason) = text.rsplit_once('\n').unwrap_or(("", text));
     if !problems.is_empty() {
-        // Best effort: stderr may have no reader.
+        // Errors are ignored, because stderr may have no reader.
         let _ = writeln!(io::stderr(), "{}", harmless_lines(problems));
     }
     reason.to_owned()
 }
 
-/// Why nothing listens. Somebody who listens is hardly at the wrong address.
+/// The reason why nothing listens; empty for other errors, because a listener shows that the
+/// address is right.
 pub(super) fn nobody(error: &RequestError, found: &Found) -> String {
     if !is_nobody(error) {
         return String::new();
@@ -129,13 +130,13 @@ pub(super) fn nobody(error: &RequestError, found: &Found) -> String {
     format!("{who}{}", found.doubt)
 }
 
-/// Whether nothing listens.
+/// Whether the error means that nothing listens.
 pub(super) fn is_nobody(error: &RequestError) -> bool {
     use io::ErrorKind::{ConnectionRefused, NotFound};
     matches!(error, RequestError::Io(error) if matches!(error.kind(), NotFound | ConnectionRefused))
 }
 
-/// Whether the connection was closed before an answer: drainit has ended meanwhile.
+/// Whether the connection was closed before an answer, because drainit has ended meanwhile.
 pub(super) fn is_cut(error: &RequestError) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionReset};
     match error {

@@ -37,7 +37,7 @@ pub struct CheckArgs {
     container: Option<String>,
 }
 
-/// Prints the problems. Returns 0 without errors, and with --strict without warnings.
+/// Prints the problems. Returns 0 if there are no errors, and with `--strict` no warnings either.
 pub(super) fn check(args: &CheckArgs) -> u8 {
     let (paths, environment) = (args.files.paths(), Environment::from_process());
     let is_image =
@@ -66,14 +66,15 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
             Ok(mut loaded) => {
                 let processes = plural(loaded.config.processes.len(), "process", "processes");
                 let warnings = std::mem::take(&mut loaded.warnings);
-                // Dropping it would only take time before the exit.
+                // Freeing the memory would only take time before the exit.
                 std::mem::forget(loaded);
                 (warnings, processes)
             }
             Err(problems) => (problems, String::new()),
         },
     };
-    // Best effort: the reader may have closed the pipe. The exit code has the result.
+    // Errors are ignored, because the reader may have closed the pipe. The exit code has the
+    // result.
     let _ = write(&problems, &fine);
     if !problems.iter().any(Diagnostic::is_error) {
         let _ = not_looked_at(&unchecked.into_inner(), is_image.get());

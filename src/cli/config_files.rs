@@ -10,12 +10,12 @@ use crate::load::Environment;
 use crate::load::control;
 use crate::load::control::Found;
 
-/// The variable that names the file without `-c`.
+/// The variable that names the config file if there is no `-c`.
 pub(super) const VARIABLE: &str = "DRAINIT_CONFIG";
-/// The file without `-c` and without the variable.
+/// The config file if there is neither `-c` nor the variable.
 const DEFAULT: &str = "/etc/drainit.yaml";
-/// The file where there is no default one. After it, so that what lies in the working directory
-/// never replaces the config of an image.
+/// The config file if there is no default file either. It comes last, so that a file in the working
+/// directory never replaces the config of an image.
 const LOCAL: &str = "drainit.yaml";
 
 /// `-c FILE`.
@@ -38,13 +38,13 @@ impl ConfigFiles {
         ]
     }
 
-    /// Those of `-c`.
+    /// The files that `-c` names.
     pub(super) fn named(&self) -> &[PathBuf] {
         &self.config
     }
 
     /// The control address of the supervisor that runs this config; `None` if no file is named and
-    /// none lies at the usual places.
+    /// no file exists at the usual places.
     pub(super) fn control(&self) -> Option<Found> {
         let paths = self.paths();
         let is_named = !self.config.is_empty() || variable().is_some();
@@ -52,7 +52,7 @@ impl ConfigFiles {
         is_any.then(|| control::find(&paths, &Environment::from_process()))
     }
 
-    /// Whether it is the default file.
+    /// Whether the config is the default file.
     pub(super) fn is_default(&self) -> bool {
         self.paths() == [PathBuf::from(DEFAULT)]
     }
@@ -63,14 +63,15 @@ fn variable() -> Option<OsString> {
     std::env::var_os(VARIABLE).filter(|value| !value.is_empty())
 }
 
-/// The default file, unless only the local one is there.
+/// The default file, or the local file if only that exists.
 fn unnamed(default: &Path, local: &Path) -> PathBuf {
     let chosen =
         if !is_there(default) && local.symlink_metadata().is_ok() { local } else { default };
     chosen.to_owned()
 }
 
-/// Whether there is a file. One that cannot be looked at is reported rather than passed over.
+/// Whether there is a file. A file that cannot be examined counts as present, so that its error is
+/// reported.
 fn is_there(path: &Path) -> bool {
     !path.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound)
 }
@@ -82,13 +83,13 @@ mod tests {
 
     // holds: C1
     #[test]
-    fn the_local_file_is_used_only_without_a_default_one() {
+    fn local_file_is_used_only_without_default_file() {
         let dir = TempDir::new();
         let (default, local) = (dir.path("etc.yaml"), dir.path("local.yaml"));
         assert_eq!(unnamed(&default, &local), default);
         dir.write("local.yaml", b"");
         assert_eq!(unnamed(&default, &local), local);
-        // Even a default that leads nowhere: its error is clear.
+        // Even a default that is a broken link takes precedence, because its error is clear.
         assert!(std::os::unix::fs::symlink("nowhere", &default).is_ok());
         assert_eq!(unnamed(&default, &local), default);
     }

@@ -1,6 +1,7 @@
-//! The control address of the running supervisor, for the commands that ask it.
+//! The control address of the running supervisor, for the commands that send requests.
 //!
-//! Only `control` is read of a config: the rest may need variables that only the supervisor has.
+//! Only `control` is read from the config, because the rest may need variables that only the
+//! supervisor has.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -27,10 +28,11 @@ pub(super) struct Whom {
     pub(super) socket: Option<PathBuf>,
 }
 
-/// An address, and a hint for the error when it does not answer.
+/// An address, and a hint for the error if nothing answers there.
 pub(super) struct Found {
     pub(super) address: Address,
-    /// Why the address may be wrong, to append to an error; empty if it is certain.
+    /// A reason why the address may be wrong, to append to an error. Empty if the address is
+    /// certain.
     pub(super) doubt: String,
 }
 
@@ -45,8 +47,8 @@ const NOBODY_LISTENS: &str = "the config has `control: {socket: off}` and no `co
 const NO_SOCKET: &str = "the config has `control: {socket: off}`, so no command can reach \
                          drainit; remove it, or name a path";
 
-/// The address of the read-only endpoints: the control socket that is configured, else the TCP
-/// address, else the private socket.
+/// The address of the read-only endpoints: the configured control socket, or else the TCP address,
+/// or else the private socket.
 pub(super) fn of_probes(whom: &Whom) -> Result<Found, String> {
     find(whom, |control| match (&control.socket, control.listen) {
         (ControlSocket::Path(socket), _) => Ok(Address::Unix(socket.clone())),
@@ -87,31 +89,31 @@ fn find(
     };
     match found.control {
         Ok(control) => Ok(Found { address: choose(&control)?, doubt }),
-        // The file may have changed, or be missing in a debug container. A drainit with a private
-        // socket can be asked anyway, if it is certain to be the one that is meant.
+        // The file may have changed, or be missing in a debug container. The private socket of PID
+        // 1 is used then, because it certainly belongs to the intended drainit.
         Err(problems) => {
             if let Ok(path) = private_socket::of_init()
                 && private_socket::is_there(&path)
             {
                 return Ok(Found { address: Address::Unix(path), doubt });
             }
-            // One line, as a probe shows no more.
+            // The reason is one line, because a probe shows no more.
             let first = problems.iter().find(|problem| problem.is_error());
             let first = first.map(|problem| format!(": {}", problem.in_a_line()));
-            let mend = if doubt.is_empty() { "; see `drainit check`" } else { &doubt };
-            Err(format!("the config is wrong{}{mend}", first.unwrap_or_default()))
+            let remedy = if doubt.is_empty() { "; see `drainit check`" } else { &doubt };
+            Err(format!("the config is wrong{}{remedy}", first.unwrap_or_default()))
         }
     }
 }
 
-/// The private socket of the drainit of this PID namespace.
+/// The private socket of the drainit in this PID namespace.
 fn private() -> Result<Address, String> {
     private_socket::find().map(Address::Unix).map_err(|error| {
         format!("/proc/self/ns/pid cannot be read ({error}), so the name of drainit's socket is unknown: use --socket")
     })
 }
 
-/// A wildcard address is asked on the loopback address.
+/// The TCP address to connect to. For a wildcard address, this is the loopback address.
 fn over_tcp(listen: SocketAddr) -> Result<Address, String> {
     let ip = match listen {
         _ if !listen.ip().is_unspecified() => listen.ip(),

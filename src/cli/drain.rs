@@ -1,6 +1,7 @@
-//! `drainit drain`: drains the running supervisor, and waits until that is done.
+//! `drainit drain`: drains the running supervisor, and waits until the drain is done.
 //!
-//! For a `preStop` hook or an operator. It stops nothing; a SIGTERM goes on from there.
+//! For a `preStop` hook or an operator. It stops nothing; a later SIGTERM continues from the
+//! drained state.
 
 use std::io;
 use std::time::Duration;
@@ -15,13 +16,13 @@ use crate::cli::control_address::{Found, Whom};
 use crate::config::Address;
 use crate::http::{RequestError, Response, request};
 
-/// Limit of one request.
+/// The limit of one request.
 const LIMIT: Duration = Duration::from_secs(2);
-/// Limit for the supervisor to accept the drain.
+/// The limit for the supervisor to accept the drain.
 const ASKING: Duration = Duration::from_secs(10);
-/// Limit for the first answer with the supervisor's own deadline.
+/// The limit for the first answer that contains the supervisor's own deadline.
 const UNKNOWN: Duration = Duration::from_secs(30);
-/// Added to the supervisor's deadline.
+/// The time that is added to the supervisor's deadline.
 const SLACK: Duration = Duration::from_secs(5);
 /// The pause between two polls.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -44,8 +45,8 @@ pub(super) fn drain(args: &DrainArgs) -> u8 {
     })
 }
 
-/// Returns when the drain is accepted. The request is idempotent, so it is repeated after transient
-/// errors.
+/// Returns when the supervisor has accepted the drain. The request is idempotent, so it is repeated
+/// after transient errors.
 async fn begin(found: &Found) -> Result<(), String> {
     let address = &found.address;
     let until = Instant::now() + ASKING;
@@ -67,7 +68,7 @@ async fn begin(found: &Found) -> Result<(), String> {
 }
 
 /// Returns when the accepted drain is done, or the supervisor has exited. Any other error says
-/// nothing about the drain, so the poll goes on until [`SLACK`] after the supervisor's deadline.
+/// nothing about the drain, so polling continues until [`SLACK`] after the supervisor's deadline.
 async fn wait(address: &Address) -> Result<(), String> {
     let mut until = Instant::now() + UNKNOWN;
     loop {
@@ -94,7 +95,8 @@ async fn send(address: &Address, method: Method, path: &str) -> Result<Response,
     request(address, method, path, LIMIT, MAX_ANSWER).await
 }
 
-/// Whether the drain is done, and the time until the deadline, if there is one and it has not passed.
+/// Whether the drain is done, and the time until the deadline; `None` if there is no deadline or it
+/// has passed.
 async fn status(address: &Address) -> Result<(bool, Option<Duration>), RequestError> {
     let body = send(address, Method::GET, "/status").await.and_then(Response::into_ok_body)?;
     let malformed = |error: serde_json::Error| RequestError::Malformed(error.to_string());

@@ -44,7 +44,7 @@ pub struct ExecArgs {
     /// Receive SIG when the parent of drainit dies; SIGKILL kills the command, too
     #[arg(short, long, value_name = "SIG", value_parser = values::signal)]
     parent_death_signal: Option<Signal>,
-    /// A signal that stops the command. May be repeated [default: TERM, INT and QUIT]
+    /// A signal that stops the command. May be repeated [default: SIGTERM, SIGINT and SIGQUIT]
     #[arg(long = "stop-signal", value_name = "SIG", value_parser = values::catchable_signal)]
     stop_signals: Vec<Signal>,
     /// Time from the stop signal to SIGKILL, for the command and its process group. When the command
@@ -76,10 +76,11 @@ pub struct ExecArgs {
     command: Vec<OsString>,
 }
 
-/// Runs `drainit exec [--] CMD`, without options and drain; `None` for any other command line.
+/// Runs `drainit exec [--] CMD` without options and without a drain; `None` for any other command
+/// line.
 ///
-/// This is the usual form. clap would take 250,000 instructions, four times as many as everything
-/// else.
+/// This is the usual form. clap would take 250,000 instructions for it, four times as many as
+/// everything else.
 pub(super) fn exec_plainly(args: &[OsString]) -> Option<u8> {
     let (verb, rest) = args.get(1..)?.split_first()?;
     let command = match rest.split_first()? {
@@ -92,7 +93,7 @@ pub(super) fn exec_plainly(args: &[OsString]) -> Option<u8> {
     is_plain.then(|| exec::run(&ExecOptions::new(command.to_vec())))
 }
 
-/// Runs the command; returns the exit code for drainit.
+/// Runs the command, and returns the exit code for drainit.
 pub(super) fn exec(args: ExecArgs) -> u8 {
     match checked(args) {
         Ok((options, Some(drain))) => with_drain::run(&options, &drain),
@@ -101,7 +102,7 @@ pub(super) fn exec(args: ExecArgs) -> u8 {
     }
 }
 
-/// The options; the error is why they contradict each other.
+/// The options. The error says why they contradict each other.
 pub(super) fn checked(args: ExecArgs) -> Result<(ExecOptions, Option<DrainOptions>), String> {
     let drain = drain(&args)?;
     let mut options = ExecOptions::new(args.command);
@@ -121,7 +122,7 @@ pub(super) fn checked(args: ExecArgs) -> Result<(ExecOptions, Option<DrainOption
     Ok((options, drain))
 }
 
-/// The drain, by options or else by variables.
+/// The drain, from the options or else from the variables.
 fn drain(args: &ExecArgs) -> Result<Option<DrainOptions>, String> {
     let [of_admin, of_time, of_min] = DRAIN_VARIABLES;
     let admin = given(args.drain_envoy.as_ref(), of_admin, values::server)?;
@@ -152,7 +153,7 @@ fn given<T: Clone>(
     }
 }
 
-/// A variable of the environment; an empty one counts as unset.
+/// A variable of the environment. An empty variable counts as unset.
 fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|text| !text.is_empty())
 }

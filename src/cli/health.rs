@@ -1,7 +1,7 @@
-//! `drainit health`: asks the running supervisor whether it is ready, once for an exec probe or
-//! Docker's HEALTHCHECK, or until it is for a script.
+//! `drainit health`: asks the running supervisor whether it is ready. It asks once for an exec
+//! probe or Docker's HEALTHCHECK, or until the supervisor is ready for a script.
 //!
-//! It runs every few seconds, so it is cheap: one thread, one request.
+//! It runs every few seconds, so it must be cheap: it uses one thread and one request.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -18,10 +18,11 @@ use crate::http::{RequestError, Response, request};
 use crate::load::values;
 use crate::types::{exit_code, harmless, human};
 
-/// An answer names every process that is not ready.
+/// The largest answer, in bytes. An answer names every process that is not ready.
 const MAX_ANSWER: usize = 1024 * 1024;
 
-/// The pauses of `--wait`: each is twice as long as the one before.
+/// The first pause of `--wait`. Each pause is twice as long as the one before, up to
+/// `LONGEST_PAUSE`.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
@@ -49,7 +50,7 @@ pub struct HealthArgs {
     wait: Option<Duration>,
 }
 
-/// Returns 0 for a 2xx, else 1: the codes that Docker knows.
+/// Returns 0 for a 2xx, or else 1. These are the codes that Docker knows.
 pub(super) fn health(args: HealthArgs) -> u8 {
     let (timeout, wait) = (args.timeout, args.wait);
     let (found, path) = match target(args) {
@@ -61,13 +62,13 @@ pub(super) fn health(args: HealthArgs) -> u8 {
             None => ask(&found, &path, timeout).await,
             Some(longest) => ask_until_ready(&found, &path, timeout, longest).await,
         };
-        // Best effort: stdout may have no reader.
+        // Errors are ignored, because stdout may have no reader.
         let _ = writeln!(io::stdout(), "{line}");
         code
     })
 }
 
-/// Asks once.
+/// Sends one request.
 async fn ask(found: &Found, path: &str, timeout: Duration) -> (String, u8) {
     let address = found.address.clone();
     let answer = request(&address, Method::GET, path, timeout, MAX_ANSWER).await;
@@ -75,7 +76,8 @@ async fn ask(found: &Found, path: &str, timeout: Duration) -> (String, u8) {
     judge(answer, &HttpTarget { address, path: path.to_owned() }, &doubt)
 }
 
-/// Asks again until the answer is good. drainit may still be starting, so that nobody answers yet.
+/// Repeats the request until the answer is good. drainit may still be starting, so that nothing
+/// answers yet.
 async fn ask_until_ready(
     found: &Found,
     path: &str,
@@ -99,7 +101,7 @@ async fn ask_until_ready(
     }
 }
 
-/// The address and the path to ask.
+/// The address and the path of the request.
 fn target(args: HealthArgs) -> Result<(Found, String), String> {
     let path = if args.live { "/livez" } else { "/readyz" };
     let found = match args.url {

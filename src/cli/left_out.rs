@@ -1,4 +1,4 @@
-//! Stands in for `tools.rs` in a binary without the feature `tools`.
+//! Takes the place of `tools.rs` in a binary without the feature `tools`.
 
 use std::path::{Path, PathBuf};
 
@@ -10,10 +10,10 @@ use crate::load::{Diagnostic, Environment};
 use crate::plan::Plan;
 use crate::types::exit_code;
 
-/// Whether the help leaves out what needs the tools.
+/// Whether the help leaves out the options that need the tools.
 pub(super) const ARE_HIDDEN: bool = true;
 
-/// The commands of the feature `tools`: none.
+/// The commands of the feature `tools`, which this binary does not have.
 #[derive(Debug, Subcommand)]
 pub(super) enum Tool {}
 
@@ -23,7 +23,8 @@ pub(super) fn run(tool: Tool) -> u8 {
     match tool {}
 }
 
-/// Says that the command is not here, if a command line has one of them.
+/// Reports that this binary does not have the command, if the command line names a command of the
+/// tools.
 pub(super) fn refuse(error: &clap::Error) -> Option<u8> {
     let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand) else {
         return None;
@@ -48,7 +49,7 @@ pub(super) fn check_pod(
     Err(report("`check --pod`"))
 }
 
-/// Reports what is not in this binary, and returns the exit code for the caller.
+/// Reports the missing feature, and returns the exit code for the caller.
 fn report(what: &str) -> u8 {
     let message = format!(
         "this binary was built without {what}; use one with the tools: `drainit-tools-…` of a release, or what \

@@ -67,7 +67,7 @@ enum Command {
 
 /// Parses the command line and carries it out.
 pub fn main() -> ExitCode {
-    // A stop signal may arrive right after the exec.
+    // Signals are blocked first, because a stop signal may arrive right after the exec.
     mask::hold();
     let args: Vec<_> = std::env::args_os().collect();
     let code = compat::run(&args).or_else(|| crate::cli::exec::exec_plainly(&args));
@@ -82,10 +82,10 @@ fn carry_out(args: Vec<OsString>) -> u8 {
             if let Some(code) = tools::refuse(&error) {
                 return code;
             }
-            // Best effort: the stream may have no reader.
+            // Errors are ignored, because the stream may have no reader.
             let _ = error.print();
-            if let Some(mend) = misread::of_usage(&error) {
-                let _ = writeln!(io::stderr(), "[drainit] {}", harmless(&mend));
+            if let Some(remedy) = misread::of_usage(&error) {
+                let _ = writeln!(io::stderr(), "[drainit] {}", harmless(&remedy));
             }
             return if error.use_stderr() { exit_code::USAGE } else { exit_code::OK };
         }
@@ -110,7 +110,7 @@ fn carry_out(args: Vec<OsString>) -> u8 {
     }
 }
 
-/// Parses a command line, and checks it as far as it can be checked without running it.
+/// Parses a command line, and checks it without running it.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn parse(args: Vec<OsString>) {
     match Cli::try_parse_from(args) {
@@ -120,8 +120,8 @@ pub(crate) fn parse(args: Vec<OsString>) {
     }
 }
 
-/// Prints what was asked for. Ends the command where nobody reads any more, as `head` does, and where
-/// stdout cannot be written.
+/// Prints the requested output. Exits with 0 if nobody reads any more, as with `head`, and with 1
+/// if stdout cannot be written.
 fn print(text: &[u8]) {
     let mut stdout = io::stdout();
     if let Err(error) = stdout.write_all(text).and_then(|()| stdout.flush()) {
@@ -135,7 +135,7 @@ fn print(text: &[u8]) {
 
 /// Prints an error, and returns the exit code.
 fn fail(message: &str, code: u8) -> u8 {
-    // Best effort: stderr may have no reader.
+    // Errors are ignored, because stderr may have no reader.
     let _ = writeln!(io::stderr(), "[drainit] error: {}", harmless(message));
     code
 }

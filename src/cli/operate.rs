@@ -34,14 +34,14 @@ pub struct KillArgs {
     operate: OperateArgs,
 }
 
-/// Stops, starts or restarts; returns 0 when it is done. An interrupted command does not interrupt
-/// the operation.
+/// Stops, starts or restarts processes, and returns 0 when that is done. Interrupting the command
+/// does not interrupt the operation.
 pub(super) fn operate(verb: &str, args: &OperateArgs) -> u8 {
-    // As long as a drain and a stop may take: drainit bounds both.
+    // There is no limit here, because drainit itself limits drains and stops.
     post(args, verb, None, Duration::MAX)
 }
 
-/// Returns 0 when the signal was sent to all of them.
+/// Returns 0 when the signal was sent to all named processes.
 pub(super) fn kill(args: &KillArgs) -> u8 {
     post(&args.operate, "kill", Some(format!("signal={}", args.signal.number())), LIMIT)
 }

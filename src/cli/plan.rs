@@ -1,4 +1,4 @@
-//! `drainit plan`: shows start order and longest shutdown of a config.
+//! `drainit plan`: shows the start order and the longest shutdown of a config.
 
 use std::io::{self, Write};
 use std::mem::ManuallyDrop;
@@ -49,7 +49,7 @@ pub(super) fn plan(args: &PlanArgs) -> u8 {
     if args.whom.socket.is_some() {
         return fail("--socket needs --reload", exit_code::USAGE);
     }
-    // Dropping it would only take time before the exit.
+    // Freeing the memory would only take time before the exit.
     let loaded =
         ManuallyDrop::new(load::load(&args.whom.files.paths(), &Environment::from_process()));
     let (problems, plan) = match &*loaded {
@@ -58,7 +58,7 @@ pub(super) fn plan(args: &PlanArgs) -> u8 {
         }
         Err(problems) => (problems, None),
     };
-    // Best effort: the reader may have closed the pipe.
+    // Errors are ignored, because the reader may have closed the pipe.
     for problem in problems {
         let _ = writeln!(io::stderr(), "{problem}");
     }

@@ -10,16 +10,16 @@ use crate::cli::control_address::{Found, Whom};
 use crate::cli::print;
 use crate::types::harmless_lines;
 
-/// drainit gives up the files after 10 s.
+/// The limit of a plan. drainit itself gives up reading the files after 10 s.
 const LIMIT: Duration = Duration::from_secs(15);
 
-/// Returns 0 when every process is as the config has it. An interrupted command does not interrupt
+/// Returns 0 when every process is as the config says. Interrupting the command does not interrupt
 /// the reload.
 pub(super) fn reload(whom: &Whom) -> u8 {
     run(whom, async |found: Found| {
-        // As long as drains, stops and starts may take: drainit bounds each.
+        // There is no limit here, because drainit itself limits drains, stops and starts.
         let warnings = ask(&found, Method::POST, "/v1/reload", Duration::MAX).await?;
-        // Best effort: stderr may have no reader.
+        // Errors are ignored, because stderr may have no reader.
         let _ = io::stderr().write_all(shown(&warnings).as_bytes());
         Ok(())
     })

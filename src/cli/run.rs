@@ -43,18 +43,18 @@ pub struct RunArgs {
     args: Vec<String>,
 }
 
-/// Why nothing was started, and the exit code.
+/// The reason why nothing was started, and the exit code.
 type Refusal = (String, u8);
 
 /// Runs the supervisor. Returns the exit code of the container.
 pub(super) fn run(args: RunArgs) -> u8 {
     panic_hook::install();
-    // Before there is another thread, so that it blocks the signals, too.
+    // Signals are blocked before there is another thread, so that all threads block them.
     let began = clock::now();
     let signals = boot::prepare().and_then(|()| Signals::install());
     let output = Output::stdio();
     let environment = Environment::from_process();
-    // `logging` is not known before the config is read, so the variable decides.
+    // `logging` of the config is not known yet, so the variable decides.
     let mut format = match environment.get_non_empty("DRAINIT_LOG_FORMAT") {
         Some("json") => LogFormat::Json,
         _ => LogFormat::Text,
@@ -62,14 +62,14 @@ pub(super) fn run(args: RunArgs) -> u8 {
     start(args, began, signals, &output, &environment, &mut format).unwrap_or_else(
         |(message, code)| {
             say(&output, format, Level::ERROR, "[drainit] error: ", &message);
-            // Best effort: stderr may have no reader.
+            // Errors are ignored, because stderr may have no reader.
             let _ = output.flush(FLUSH);
             code
         },
     )
 }
 
-/// Reads the config and runs it. `format` becomes that of the config.
+/// Reads the config and runs it. `format` is set to the format in the config.
 fn start(
     args: RunArgs,
     began: Time,
@@ -82,9 +82,9 @@ fn start(
         signals.map_err(|error| (format!("cannot set up: {error}"), exit_code::SOFTWARE))?;
     let paths = args.files.paths();
     let first = args.args.first().filter(|_| args.files.named().is_empty());
-    let mend = first.and_then(|word| misread::unnamed_config(word));
-    let mended = |error: &str| match &mend {
-        Some(mend) => harmless(&format!("{error}; {mend}")).into_owned(),
+    let remedy = first.and_then(|word| misread::unnamed_config(word));
+    let with_remedy = |error: &str| match &remedy {
+        Some(remedy) => harmless(&format!("{error}; {remedy}")).into_owned(),
         None => harmless(error).into_owned(),
     };
     let (files, variables) = (paths.clone(), environment.clone());
@@ -93,7 +93,7 @@ fn start(
     let loaded = open(LONGEST_READ, &what, move || load::load(&files, &variables))?;
     let loaded = loaded.map_err(|problems| {
         complain(output, *format, &problems);
-        (mended("the config is wrong; nothing was started"), exit_code::CONFIG)
+        (with_remedy("the config is wrong; nothing was started"), exit_code::CONFIG)
     })?;
     *format = loaded.config.logging.format;
     complain(output, *format, &loaded.warnings);
@@ -104,7 +104,7 @@ fn start(
         return Ok(exec::run(&ExecOptions::new(command)));
     }
     let args = args::route(&loaded.config, &arguments)
-        .map_err(|error| (mended(&error.to_string()), exit_code::USAGE))?;
+        .map_err(|error| (with_remedy(&error.to_string()), exit_code::USAGE))?;
     let wrong = |error: String| (harmless(&error).into_owned(), exit_code::CONFIG);
     let control = loaded.config.control.clone();
     let listeners = open(LONGEST_OPEN, "`control`", move || Listeners::bind(&control))?;
@@ -139,7 +139,7 @@ fn start(
     }))
 }
 
-/// Waits for files or sockets, at most `within`, and no longer after a stop signal.
+/// Waits for files or sockets, at most for `within`, and not any longer after a stop signal.
 fn open<T: Send + 'static>(
     within: Duration,
     what: &str,
@@ -149,7 +149,7 @@ fn open<T: Send + 'static>(
         .map_err(|error| (format!("{what}: {error}"), exit_code::CONFIG))
 }
 
-/// Whether a signal is pending that stops drainit unless a config says otherwise.
+/// Whether a pending signal is one that stops drainit by default.
 fn is_stopped() -> bool {
     let stops = [Signal::TERM, Signal::INT, Signal::QUIT];
     stops.iter().any(|signal| sys::pending_signals() & only(*signal) != 0)
@@ -158,7 +158,8 @@ fn is_stopped() -> bool {
 /// The default of `docker run --stop-timeout`.
 const DOCKER_STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Warns where Docker may kill before the deadline: no container can learn its stop timeout.
+/// Warns if Docker may kill the container before the deadline. No container can learn its stop
+/// timeout.
 fn say_early_kill(loaded: &Loaded, environment: &Environment) {
     let grace = loaded.config.shutdown.grace_period;
     let variables = &loaded.grace_variables;
@@ -167,11 +168,11 @@ fn say_early_kill(loaded: &Loaded, environment: &Environment) {
         return;
     }
     let (seconds, planned) = (grace.as_secs(), human(grace));
-    let mend = match variables.first() {
+    let remedy = match variables.first() {
         Some(name) => {
             format!("pass `--stop-timeout {seconds} -e {name}={seconds}`, or `-e {name}=10`")
         }
-        // It may well fit, so this is no warning.
+        // The period may well fit, so the message is only informative.
         None if loaded.has_grace_period => {
             tracing::info!(
                 "the shutdown is planned for {planned}: without `--stop-timeout {seconds}`, \
@@ -186,20 +187,20 @@ fn say_early_kill(loaded: &Loaded, environment: &Environment) {
     };
     tracing::warn!(
         "no grace period was passed: `docker stop` kills after 10s by default, and the shutdown is \
-         planned for {planned}; {mend}"
+         planned for {planned}; {remedy}"
     );
 }
 
 fn complain(output: &Output, format: LogFormat, problems: &[Diagnostic]) {
     for problem in problems {
         let level = if problem.is_error() { Level::ERROR } else { Level::WARN };
-        // The text names its severity.
+        // The text already contains the severity.
         say(output, format, level, "", &problem.to_string());
     }
 }
 
 /// Writes a line through the queue, so that a blocked reader of stderr does not delay the start.
-/// `head` precedes the message in text, not in JSON.
+/// `head` precedes the message only in text.
 fn say(output: &Output, format: LogFormat, level: Level, head: &str, message: &str) {
     let line = match format {
         LogFormat::Text => format!("{head}{}\n", harmless_lines(message)).into_bytes(),

@@ -1,7 +1,7 @@
 //! `drainit status`: one line for each process, and the progress of a shutdown.
 //!
-//! drainit sends its status; memory and CPU are read here, from `/proc`, so that they cost PID 1
-//! nothing.
+//! drainit sends its status. This command reads memory and CPU from `/proc` itself, so that PID 1
+//! does not have to.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -24,12 +24,12 @@ use crate::plan::text::cut_to as cut;
 use crate::types::suggest::is_meant;
 use crate::types::{harmless, human};
 
-/// The pause between two lines of `--watch`.
+/// The pause between two requests of `--watch`.
 const PAUSE: Duration = Duration::from_secs(1);
-/// The width of a table that does not go to a terminal: nothing is cut.
+/// The width of a table that does not go to a terminal, which is not cut.
 const WIDTH: usize = usize::MAX;
-/// The unit of times in `/proc/PID/stat`, in milliseconds: `USER_HZ` is 100 on every architecture that
-/// drainit runs on.
+/// The unit of times in `/proc/PID/stat`, in milliseconds. `USER_HZ` is 100 on every architecture
+/// that drainit runs on.
 const TICK: u64 = 10;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -54,7 +54,7 @@ pub struct StatusArgs {
     names: Vec<String>,
 }
 
-/// Returns 0 if drainit answers, whatever state it is in.
+/// Returns 0 if drainit answers, in whatever state it is.
 pub(super) fn status(args: &StatusArgs) -> u8 {
     run(&args.whom, async |found: Found| {
         let mut meter = Meter::default();
@@ -76,7 +76,7 @@ pub(super) fn status(args: &StatusArgs) -> u8 {
     })
 }
 
-/// Asks once; `None` if it is asked again, and drainit has ended meanwhile.
+/// Asks for the status; `None` if this is a repetition and drainit has ended meanwhile.
 async fn show(
     args: &StatusArgs,
     found: &Found,
@@ -99,7 +99,7 @@ async fn show(
             args.names.iter().any(|pattern| is_meant(pattern, name))
         });
         if args.format == Format::Text {
-            // It is about other processes, too.
+            // The time of the start includes other processes.
             status["startup"] = Value::Null;
         }
     }
@@ -111,12 +111,12 @@ async fn show(
 }
 
 fn show_text(text: &str, screen: bool) {
-    // Home, and clear what is below.
+    // Moves the cursor home, and clears the screen below.
     let clear = if screen { "\u{1b}[H\u{1b}[2J" } else { "" };
     print(format!("{clear}{text}").as_bytes());
 }
 
-/// Reads the memory and the CPU time of processes, and keeps the latter for the next time.
+/// Reads the memory and the CPU time of processes, and keeps the CPU time for the next reading.
 #[derive(Default)]
 struct Meter {
     /// The CPU time of each pid at the last reading, in seconds.
@@ -124,8 +124,8 @@ struct Meter {
 }
 
 impl Meter {
-    /// Adds `memory_bytes` and `cpu_percent` to every process that runs in our own PID namespace:
-    /// elsewhere its pid is that of another.
+    /// Adds `memory_bytes` and `cpu_percent` to every process, if the pids are valid in this PID
+    /// namespace. In another namespace, a pid would name another process.
     fn measure(&mut self, status: &mut Value) {
         let own = private_socket::namespace().ok();
         if own.is_none() || status["pid_namespace"].as_u64() != own {
@@ -144,8 +144,8 @@ impl Meter {
         }
     }
 
-    /// Percent of one CPU since the last reading, or, at the first reading, since the start of the
-    /// process.
+    /// The percentage of one CPU since the last reading, or at the first reading since the start of
+    /// the process.
     fn cpu(&mut self, pid: Pid) -> Option<f64> {
         let stat = Stat::read(pid)?;
         let uptime = fs::read_to_string("/proc/uptime").ok()?;
@@ -157,22 +157,22 @@ impl Meter {
             Some((then, before)) => (used - before, (now - then).as_secs_f64()),
             None => (used, uptime - started),
         };
-        // In its first hundredth of a second nothing is known.
+        // In the first hundredth of a second, the value is unknown.
         (within >= 0.01).then(|| (spent / within * 100.0).max(0.0))
     }
 }
 
-/// Its resident memory in bytes.
+/// The resident memory of a process, in bytes.
 fn memory(pid: Pid) -> Option<u64> {
     let kibibytes = status_field(pid, "VmRSS:")?;
     Some(kibibytes.trim_end_matches(" kB").parse::<u64>().ok()? * 1024)
 }
 
 const HEAD: [&str; 8] = ["NAME", "STATE", "PID", "SINCE", "RESTARTS", "CPU", "MEMORY", "NOTE"];
-/// Numbers stand on the right.
+/// The columns that are aligned to the right, because they contain numbers.
 const RIGHT: [bool; 8] = [false, false, true, true, true, true, true, false];
-/// The names of processes are cut where the table would be wider than the terminal, but not to less
-/// than this.
+/// The shortest length to which names of processes are cut if the table would be wider than the
+/// terminal.
 const SHORTEST_NAME: usize = 12;
 
 /// The head line, and the table.
@@ -194,7 +194,7 @@ fn text(status: &Value, width: usize) -> String {
         }
     }
     let fixed: usize = widths[1..7].iter().map(|width| width + 2).sum();
-    // The note needs some room, too.
+    // The column NOTE needs some room, too.
     widths[0] = widths[0].min(width.saturating_sub(fixed + 12).max(SHORTEST_NAME));
     for row in &rows {
         let mut line = String::new();
@@ -220,7 +220,7 @@ fn text(status: &Value, width: usize) -> String {
     out
 }
 
-/// The container in one line; during a shutdown its progress.
+/// The container in one line, with the progress of a shutdown.
 fn head_line(status: &Value) -> String {
     let word = |value: &Value| harmless(value.as_str().unwrap_or("?")).into_owned();
     let seconds = |value: &Value| value.as_f64().map(age);
@@ -246,7 +246,7 @@ fn head_line(status: &Value) -> String {
         let none = Vec::new();
         let processes = status["processes"].as_array().unwrap_or(&none);
         let counts = processes.iter().filter_map(|process| process["drain"][key].as_u64());
-        // Unknown is not zero.
+        // An unknown count is not zero.
         if let Some(sum) = counts.reduce(|a, b| a + b) {
             let _ = write!(line, ", {sum} {}", if sum == 1 { one } else { many });
         }
@@ -255,7 +255,7 @@ fn head_line(status: &Value) -> String {
     line
 }
 
-/// How long the start took; `None` before it is over, and in a shutdown.
+/// The duration of the start; `None` before everything is ready, and in a shutdown.
 fn start_line(status: &Value) -> Option<String> {
     let took = status["startup"]["seconds"].as_f64().filter(|_| !status["shutdown"].is_object())?;
     Some(format!("started in {}", human(Duration::try_from_secs_f64(took).ok()?)))
@@ -284,9 +284,9 @@ fn row(process: &Value) -> [String; 8] {
     ]
 }
 
-/// Seconds in at most two units: `5s`, `2m5s`, `3h2m`, `4d1h`.
+/// Formats seconds in at most two units: `5s`, `2m5s`, `3h2m`, `4d1h`.
 fn age(seconds: f64) -> String {
-    // Durations of a status are at most 49 days and not negative.
+    // Durations in a status are at most 49 days and not negative.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let seconds = seconds.max(0.0) as u64;
     let (days, hours) = (seconds / 86_400, seconds / 3600 % 24);
@@ -299,7 +299,7 @@ fn age(seconds: f64) -> String {
     }
 }
 
-/// `12K`, `3.4M`, `1.2G`, of 1024.
+/// Formats bytes in units of 1024: `12K`, `3.4M`, `1.2G`.
 fn bytes(bytes: u64) -> String {
     let kibi = bytes / 1024;
     let tenths = |unit: u64| format!("{}.{}", kibi / unit, kibi % unit * 10 / unit);
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_ready_process_is_in_its_note() {
+    fn warnings_are_in_the_note() {
         let mut status = example();
         status["processes"][0]["warnings"] =
             json!(["it cannot be drained", "7 lines dropped\u{1b}"]);
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_fits() {
+    fn table_fits_the_terminal() {
         for width in [80, 100, 200, 60] {
             let text = text(&example(), width);
             assert!(text.lines().all(|line| line.chars().count() <= width), "{width}:\n{text}");
@@ -367,14 +367,14 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_of_another_kind_is_shown_as_far_as_it_goes() {
+    fn unknown_answers_are_shown() {
         for status in [json!({}), json!([]), json!({"processes": [{}, 5]}), Value::Null] {
             assert!(text(&status, 80).contains("NAME"));
         }
     }
 
     #[test]
-    fn a_program_with_a_name_that_is_no_text_is_measured() {
+    fn program_with_invalid_utf8_name_is_measured() {
         let dir = TempDir::new();
         let program = dir.root().join(OsStr::from_bytes(b"sh\xff"));
         std::os::unix::fs::symlink("/bin/sh", &program).unwrap();
@@ -382,13 +382,13 @@ mod tests {
         let mut child = command.args(["-c", "read line"]).stdin(Stdio::piped()).spawn().unwrap();
         let pid = child.id().cast_signed();
         let measured = (memory(pid), Stat::read(pid));
-        // Its input ends.
+        // `wait` closes the input of the child, which ends it.
         child.wait().unwrap();
         assert!(matches!(measured, (Some(_), Some(_))), "{measured:?}");
     }
 
     #[test]
-    fn numbers_are_short() {
+    fn ages_and_sizes_are_short() {
         for (seconds, shown) in
             [(0.9, "0s"), (59.0, "59s"), (125.0, "2m5s"), (3725.0, "1h2m"), (90_061.0, "1d1h")]
         {

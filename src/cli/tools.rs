@@ -1,4 +1,5 @@
-//! The commands and options of the feature `tools`; `left_out.rs` stands in for them where a binary has none.
+//! The commands and options of the feature `tools`. In a binary without the feature, `left_out.rs`
+//! takes the place of this file.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -13,12 +14,12 @@ use crate::types::exit_code;
 pub(super) use drainit_tools::Tool;
 use drainit_tools::{Refused, Shown, drawing, kubernetes};
 
-/// Whether the help leaves out what needs them.
+/// Whether the help leaves out the options that need the tools.
 pub(super) const ARE_HIDDEN: bool = false;
 
 /// Runs a command.
 pub(super) fn run(tool: Tool) -> u8 {
-    // Best effort: stderr may have no reader.
+    // Errors are ignored, because stderr may have no reader.
     match tool.run(Cli::command()) {
         Ok(Shown { text, note }) => {
             print(text.as_bytes());
@@ -32,12 +33,12 @@ pub(super) fn run(tool: Tool) -> u8 {
     }
 }
 
-/// Says that a command is left out of this binary: never.
+/// Refuses nothing, because this binary has all commands.
 pub(super) fn refuse(_: &clap::Error) -> Option<u8> {
     None
 }
 
-/// The plan for programs.
+/// The plan as JSON, for programs.
 pub(super) fn json(plan: &Plan<'_>) -> Result<String, u8> {
     Ok(crate::plan::json::json(plan))
 }
@@ -47,7 +48,7 @@ pub(super) fn svg(plan: &Plan<'_>) -> Result<String, u8> {
     Ok(drawing::plan::svg(plan))
 }
 
-/// Checks a config against a manifest; also says what was checked.
+/// Checks a config against a manifest. Also returns which containers were checked.
 pub(super) fn check_pod(
     paths: &[PathBuf],
     (pod, container): (&Path, Option<&str>),

@@ -1,4 +1,4 @@
-//! Whether this file system is that of the image which runs the config.
+//! Whether this file system belongs to the image that runs the config.
 
 use std::fs;
 use std::path::Path;
@@ -6,9 +6,10 @@ use std::path::Path;
 /// Inits that start their command as a child.
 const INITS: &[&str] = &["docker-init", "tini", "dumb-init", "catatonit"];
 
-/// drainit is PID 1, as with `docker run IMAGE check`, or the child of an init that is; or PID 1 is
-/// drainit, as with `docker exec`. A container alone proves nothing, since CI runs in one too; but
-/// CI does not have the config at its default path.
+/// Whether drainit runs in the image. It does if drainit is PID 1, as with `docker run IMAGE
+/// check`, or the child of an init that is PID 1, or if PID 1 is a drainit, as with `docker exec`.
+/// A container alone proves nothing, because CI also runs in containers. But CI does not have the
+/// config at its default path.
 pub(crate) fn is_image(config_is_at_its_place: bool) -> bool {
     let init = || fs::read_to_string("/proc/1/comm").unwrap_or_default();
     std::process::id() == 1
@@ -17,7 +18,7 @@ pub(crate) fn is_image(config_is_at_its_place: bool) -> bool {
         || config_is_at_its_place && is_container()
 }
 
-/// By the marks of Docker, Podman and Kubernetes.
+/// Whether this is a container, by the marks of Docker, Podman and Kubernetes.
 fn is_container() -> bool {
     ["/.dockerenv", "/run/.containerenv"].iter().any(|mark| Path::new(mark).exists())
         || std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
@@ -30,7 +31,7 @@ pub(crate) fn is_stopped_by_docker() -> bool {
         && std::env::var_os("KUBERNETES_SERVICE_HOST").is_none()
 }
 
-/// Whether PATH has no program but drainit, as in drainit's own image: a config there was mounted
+/// Whether PATH has no program but drainit, as in drainit's own image. A config there was mounted
 /// to be checked.
 pub(crate) fn is_bare() -> bool {
     let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());

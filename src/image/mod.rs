@@ -1,7 +1,8 @@
-//! `check` in the image: looks for the programs, directories and users of a config in this file
+//! `check` in the image: looks for the programs, directories and users of a config in the file
 //! system.
 //!
-//! It runs no program, so it finds certain failures of a start, and not whether a program works.
+//! It runs no program. It finds failures that a start would certainly have, but does not show
+//! whether a program works.
 
 pub(crate) mod detect;
 #[cfg(test)]
@@ -35,14 +36,14 @@ use crate::types::human;
 #[derive(Debug, Default)]
 pub(crate) struct ImageCheck {
     pub(crate) findings: Vec<Finding>,
-    /// Paths and programs that could not be checked, for display.
+    /// Paths and programs that could not be checked, as text.
     pub(crate) unchecked: BTreeSet<String>,
     /// Whether any program of the config exists here.
     pub(crate) has_program: bool,
 }
 
-/// Checks everything that a config names, except below `mounts`; without `is_image` everything is
-/// unchecked.
+/// Checks everything that a config names, except below `mounts`. Without `is_image`, everything
+/// counts as unchecked.
 pub(crate) fn check(
     config: &Config,
     environment: &Environment,
@@ -80,12 +81,12 @@ const UNREADABLE: &str = "cannot be read by the user that runs drainit";
 
 const UNWRITABLE: &str = "cannot be written to";
 
-/// What is at a path, as the running drainit finds it.
+/// The entry at a path, as the running drainit would find it.
 fn look(path: &Path) -> io::Result<FileStat> {
     Place::behind(path)?.stat()
 }
 
-/// Why a path cannot be used; `other` where the error does not tell.
+/// The reason why a path cannot be used; `other` if the error does not say it.
 fn reason(error: &io::Error, other: &str) -> String {
     match ForeignLink::of(error) {
         Some(link) => format!("cannot be used: {link}"),
@@ -94,7 +95,7 @@ fn reason(error: &io::Error, other: &str) -> String {
     }
 }
 
-/// Whether nothing is at a path. Another error does not show that.
+/// Whether the error shows that nothing is at the path.
 fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
@@ -103,7 +104,7 @@ impl<'a> Checker<'a> {
     fn process(&mut self, index: usize, process: &Process) {
         match &process.only_if {
             Some(OnlyIf::Never) => return,
-            // It will not be started either, unless a volume brings the path.
+            // The process will not be started either, unless a volume contains the path.
             Some(only_if) if self.is_image && !only_if.holds() => return,
             _ => {}
         }
@@ -123,13 +124,13 @@ impl<'a> Checker<'a> {
         if let Some(dir) = &process.working_dir {
             let is_wrong = self.can_check(dir) && self.directory(index, process, dir, severity);
             if is_wrong {
-                // The other paths may be relative to it.
+                // Other paths may be relative to the working directory.
                 return;
             }
         }
         self.values(index, process, severity);
         self.log_file(index, process, severity);
-        // Its own hook may install its program.
+        // The `pre_start` hook of the process may install its program.
         let brings = process.hooks.pre_start.is_some();
         let of_program = if brings { Severity::Warning } else { severity };
         self.command(at("command"), &process.command, of_program);
@@ -161,7 +162,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Compares a drain with Envoy's own config: the admin that it asks, and the time that it has.
+    /// Compares a drain with Envoy's own config: the address of the admin, and the time of the
+    /// drain.
     fn envoy(&mut self, index: usize, process: &Process, admin: &Address, severity: Severity) {
         let Some(path) = bootstrap::config_file(process, &[]) else { return };
         let is_rendered = process.render.iter().any(|render| render.to == path);
@@ -192,7 +194,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Checks the files that are read at the start: never their content, which may be secret.
+    /// Checks the files that are read at the start, but never their content, which may be secret.
     fn values(&mut self, index: usize, process: &Process, severity: Severity) {
         for variable in &process.environment {
             let Some(file) = variable.file() else { continue };
@@ -227,7 +229,7 @@ impl<'a> Checker<'a> {
     /// Checks that the log file can be opened or created.
     fn log_file(&mut self, index: usize, process: &Process, severity: Severity) {
         let LogMode::File(LogFile { path, .. }) = &process.log.mode else { return };
-        // A symbolic link is not followed.
+        // drainit does not follow a symbolic link to a log file.
         let found = Place::of(path).and_then(|place| place.stat()).ok().filter(|_| self.is_image);
         let (what, why) = match found {
             Some(found) if !is(&found, SFlag::S_IFREG) => {
@@ -245,19 +247,20 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Why a file cannot be read here; `None` also where that cannot be checked.
+    /// The reason why a file cannot be read here; `None` also if that cannot be checked.
     fn unreadable(&mut self, path: &Path) -> Option<String> {
         let kind = (SFlag::S_IFREG, "is not a regular file");
         self.unusable(path, kind, (AccessFlags::R_OK, UNREADABLE))
     }
 
-    /// Why no file can be written into a directory here; `None` also where that cannot be checked.
+    /// The reason why no file can be written into a directory here; `None` also if that cannot be
+    /// checked.
     fn unwritable(&mut self, directory: &Path) -> Option<String> {
         let kind = (SFlag::S_IFDIR, "is not a directory");
         self.unusable(directory, kind, (AccessFlags::W_OK | AccessFlags::X_OK, UNWRITABLE))
     }
 
-    /// Why what is at a path is not of this kind, or may not be accessed so.
+    /// The reason why the entry at a path is not of this kind, or may not be accessed in this way.
     fn unusable(
         &mut self,
         path: &Path,
@@ -274,8 +277,9 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// A warning where something that runs before the process may create what it needs, such as
-    /// `pre_start: [mkdir, -p, /run/app]`, or where the container goes on without the process.
+    /// The severity of a missing path. It is a warning if a hook or a oneshot may create the path
+    /// before the start, such as `pre_start: [mkdir, -p, /run/app]`, or if the container continues
+    /// without the process.
     fn severity(&self, index: usize) -> Severity {
         let others = self.config.processes.iter().enumerate().filter(|(other, _)| *other != index);
         let mut before = others
@@ -293,7 +297,7 @@ impl<'a> Checker<'a> {
         self.is_image && !self.mounts.iter().any(|mount| path.starts_with(mount))
     }
 
-    /// Whether a path can be checked; else records it.
+    /// Whether a path can be checked. Records the path if not.
     fn can_check(&mut self, path: &Path) -> bool {
         let can_check = self.is_here(path);
         if !can_check {
@@ -329,7 +333,8 @@ impl<'a> Checker<'a> {
         self.result.findings.push(Finding { at, severity, message, help });
     }
 
-    /// A socket that is bound before anything is started, so nothing can create its directory.
+    /// Checks a socket that is bound before anything is started, so that nothing can create its
+    /// directory.
     fn socket(&mut self, at: At, key: &str, socket: &Path) {
         let directory = parent(socket);
         let message = if let Some(why) = self.unwritable(directory) {
@@ -371,7 +376,7 @@ impl<'a> Checker<'a> {
         let dir = process.and_then(|process| process.working_dir.as_deref());
         let is_path = name.contains('/');
         let below = if is_path { dir.unwrap_or(Path::new("")).join(name) } else { name.into() };
-        // A path may be below a mount; the directories of PATH are those of the image.
+        // A path may be below a mount. The directories of PATH belong to the image.
         let can_check = if is_path { self.can_check(&below) } else { self.is_image };
         if !can_check {
             self.result.unchecked.insert(below.display().to_string());
@@ -392,7 +397,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The PATH of a process, or without one, that of the container's hooks.
+    /// The `PATH` of a process, or of the container's hooks.
     fn path(&self, process: Option<&Process>) -> Option<OsString> {
         let own = process.map_or(&[][..], |process| &process.environment);
         for variable in own.iter().rev() {
@@ -418,7 +423,7 @@ fn parent(path: &Path) -> &Path {
 }
 
 /// Whether the mode lets a user execute a file or enter a directory. root may enter every
-/// directory, and execute a file with any execute bit.
+/// directory, and may execute a file with any execute bit.
 fn may_execute(found: &fs::Metadata, user: &User) -> bool {
     use std::os::unix::fs::MetadataExt;
     let mode = found.mode();

@@ -1,11 +1,12 @@
-//! Each fault of an image that `check` reports.
+//! The faults of an image that `check` reports.
 
 use super::*;
 use crate::load::testing;
 use crate::testing::isolated::in_own_process;
 use crate::testing::temp_dir::TempDir;
 
-/// The findings for a config, one line each, after `E` or `W`. `DIR` is the test's directory.
+/// The findings for a config, one line each, which begins with `E` or `W`. `DIR` stands for the
+/// test's directory.
 fn found(dir: &TempDir, text: &str, mounts: &[PathBuf]) -> Vec<String> {
     let text = text.replace("DIR", dir.root().to_str().unwrap());
     let config = testing::config(&text);
@@ -30,10 +31,10 @@ fn image() -> TempDir {
     dir
 }
 
-/// drainit opens them before anything runs that could create what is missing.
+/// drainit opens these paths before it runs anything that could create a missing path.
 // holds: C24, C479
 #[test]
-fn what_is_opened_before_the_start_is_reported() {
+fn sockets_opened_before_the_start_are_checked() {
     let dir = image();
     let _socket = std::os::unix::net::UnixListener::bind(dir.root().join("socket")).unwrap();
     for (keys, expected) in [
@@ -69,9 +70,9 @@ fn what_is_opened_before_the_start_is_reported() {
 
 // holds: C21, C22, C23, C29
 #[test]
-fn a_process_that_could_not_be_started_is_reported() {
+fn failing_starts_are_reported() {
     let dir = image();
-    // The keys of a process, and what is found.
+    // Each block has the keys of a process, and the expected findings.
     let rows = "
 command: [good]
 
@@ -134,14 +135,14 @@ W `a` cannot be started: `DIR/none` does not exist
 
 // holds: C24
 #[test]
-fn a_directory_that_drainit_may_not_write_to_is_reported() {
+fn unwritable_directory_is_reported() {
     if !nix::unistd::geteuid().is_root() {
         return;
     }
-    in_own_process("image::tests::a_directory_that_drainit_may_not_write_to_is_reported", || {
+    in_own_process("image::tests::unwritable_directory_is_reported", || {
         let dir = image();
         dir.file("a.tmpl", 0o644, "x");
-        // It is root again before it removes the directory.
+        // The test becomes root again before it removes the directory.
         nix::unistd::seteuid(nix::unistd::Uid::from_raw(65534)).unwrap();
         for (top, keys, said) in [
             ("control: {socket: DIR/bin/s}", "", "the directory of `control.socket`, `DIR/bin`,"),
@@ -165,7 +166,7 @@ fn a_directory_that_drainit_may_not_write_to_is_reported() {
 
 // holds: C24, C28, C291
 #[test]
-fn an_earlier_process_or_hook_may_create_a_missing_path() {
+fn missing_path_is_a_warning_if_a_hook_may_create_the_path() {
     let dir = image();
     for before in [
         "hooks: {pre_start: [good]}\nprocesses:\n",
@@ -176,29 +177,29 @@ fn an_earlier_process_or_hook_may_create_a_missing_path() {
         let found = found(&dir, &text, &[]);
         assert!(found.len() == 1 && found[0].starts_with("W `a`"), "{found:?}");
     }
-    // Its own hook may install its program.
+    // The process's own hook may install its program.
     let text = "processes: {a: {command: [DIR/bin/made], hooks: {pre_start: [good]}}}";
     let said = found(&dir, text, &[]);
     assert!(said.len() == 1 && said[0].starts_with("W `a`"), "{said:?}");
-    // Not for drainit's own socket, which is bound first.
+    // A hook cannot help drainit's own socket, which is bound first.
     let text = "control: {socket: DIR/made/s}\nhooks: {pre_start: [good]}\nprocesses: {a: {command: [good]}}\n";
     let said = "E the directory of `control.socket`, `DIR/made`, does not exist";
     assert_eq!(found(&dir, text, &[]), [said]);
     let text = text.replace("made", "bin/good");
     let said = "E the directory of `control.socket`, `DIR/bin/good`, is not a directory";
     assert_eq!(found(&dir, &text, &[]), [said]);
-    // Below the mount point of a volume nothing is checked.
+    // Nothing is checked below the mount point of a volume.
     let mounts = [dir.root().to_owned()];
     assert_eq!(found(&dir, &text, &mounts), [""; 0]);
 }
 
 // holds: C27
 #[test]
-fn a_user_that_drainit_cannot_become_is_a_warning() {
+fn unavailable_user_is_a_warning() {
     if !nix::unistd::geteuid().is_root() {
         return;
     }
-    in_own_process("image::tests::a_user_that_drainit_cannot_become_is_a_warning", || {
+    in_own_process("image::tests::unavailable_user_is_a_warning", || {
         let dir = image();
         let text = "processes: {a: {command: [good], user: '4711:4711'}}";
         assert!(found(&dir, text, &[]).iter().all(|line| !line.contains("cannot become")));
@@ -221,7 +222,7 @@ fn the_user_of_a_process_needs_permission() {
     let may = |process: &str| {
         let text = format!("processes:\n  a: {{{process}, user: '4711:4711'}}\n");
         let found = found(&dir, &text, &[]);
-        // Whether drainit may change to this user depends on the user of the test.
+        // Whether drainit may change to this user depends on the user that runs the test.
         !found.iter().any(|line| line.starts_with('E'))
     };
     assert!(may("command: [good]"));
@@ -231,11 +232,11 @@ fn the_user_of_a_process_needs_permission() {
 }
 
 #[test]
-fn a_file_that_cannot_be_looked_at_is_not_called_missing() {
+fn inaccessible_file_is_not_called_missing() {
     if !nix::unistd::geteuid().is_root() {
         return;
     }
-    in_own_process("image::tests::a_file_that_cannot_be_looked_at_is_not_called_missing", || {
+    in_own_process("image::tests::inaccessible_file_is_not_called_missing", || {
         let dir = image();
         dir.file("closed/secret", 0o600, "");
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
@@ -255,7 +256,7 @@ fn a_file_that_cannot_be_looked_at_is_not_called_missing() {
 
 // holds: C31
 #[test]
-fn outside_the_image_everything_is_named_as_unchecked() {
+fn everything_is_unchecked_outside_the_image() {
     let config = testing::config(
         "control: {socket: /run/x/s}\nprocesses:\n  a: {command: [/no/such], working_dir: /no}\n  b: {command: [envoy], only_if: {path_exists: /no}}\n  c: {command: [never], only_if: {value: '', is: x}}\n",
     );
@@ -267,7 +268,7 @@ fn outside_the_image_everything_is_named_as_unchecked() {
 
 // holds: C666
 #[test]
-fn a_link_of_another_user_is_a_fault() {
+fn link_of_another_user_is_reported() {
     if !nix::unistd::geteuid().is_root() {
         return;
     }
@@ -291,7 +292,7 @@ fn a_link_of_another_user_is_a_fault() {
 
 // holds: C24, C25, C26, C291
 #[test]
-fn the_files_that_a_start_reads_and_writes_are_looked_for() {
+fn files_of_a_start_are_checked() {
     let dir = image();
     dir.file("secret", 0o600, "geheim");
     dir.file("a.tmpl", 0o644, "x");
@@ -335,14 +336,14 @@ fn the_files_that_a_start_reads_and_writes_are_looked_for() {
         let expected: Vec<_> =
             expected.iter().map(|why| format!("E `a` cannot be started: {why}")).collect();
         assert_eq!(found(&dir, &text, &[]), expected, "{text}");
-        // A oneshot may write it.
+        // A oneshot may write the file.
         let text = format!("{text}  b: {{command: [good], type: oneshot}}\n");
         assert_eq!(found(&dir, &text, &[]).concat(), expected.concat().replace("E `", "W `"));
     }
 }
 
 #[test]
-fn a_header_of_a_drain_needs_its_file() {
+fn missing_file_of_drain_header_is_reported() {
     let headers = "headers: {authorization: {file: DIR/none}}";
     let drain = format!("drain: {{http: {{url: 'http://127.0.0.1:80/', {headers}}}}}");
     let found = found(&image(), &format!("processes: {{a: {{command: [good], {drain}}}}}"), &[]);
@@ -351,7 +352,7 @@ fn a_header_of_a_drain_needs_its_file() {
 
 // holds: C671
 #[test]
-fn the_admin_of_a_drain_is_compared_with_that_of_envoys_config() {
+fn admin_is_compared_with_envoy_config() {
     let dir = image();
     dir.file(
         "envoy.yaml",
@@ -369,14 +370,14 @@ fn the_admin_of_a_drain_is_compared_with_that_of_envoys_config() {
     dir.file("none.yaml", 0o644, "static_resources: {}");
     let none = with("good, -c, DIR/none.yaml", "http://127.0.0.1:9901").concat();
     assert!(none.ends_with("and in `DIR/none.yaml` there is none"), "{none}");
-    // What overrides the file is not known.
+    // An option that overrides the file makes its address unknown.
     let other = format!("{file}, --config-yaml, x");
     assert_eq!(with(&other, "http://127.0.0.1:9901"), [""; 0]);
 }
 
 // holds: C683
 #[test]
-fn a_drain_that_is_shorter_than_a_timeout_of_envoy_is_reported() {
+fn drain_shorter_than_envoy_timeout_is_reported() {
     let dir = image();
     let admin = "admin: {address: {socket_address: {port_value: 9901}}}";
     dir.file("envoy.yaml", 0o644, format!("{admin}\nx: [{{route: {{timeout: 600s}}}}]"));
