@@ -1,7 +1,7 @@
 //! Functions that read input from outside, which must neither panic nor hang.
 //!
-//! `tests/fuzz` runs them under libFuzzer. The tests below replay its corpus, and go on from there
-//! with a generator of their own, on any toolchain.
+//! `tests/fuzz` runs them under libFuzzer. The tests in `tests.rs` replay its corpus and then
+//! mutate it with a generator of their own, which works with any toolchain.
 
 mod stream;
 #[cfg(test)]
@@ -40,10 +40,10 @@ use crate::plan::reload::{Life, Reload, Running};
 use crate::types::Stream;
 use drainit_tools::import::input::InputFile;
 
-/// A reader of bytes; it panics where drainit would be wrong.
+/// A function that reads the bytes. It panics if drainit does something wrong.
 pub type Target = fn(&[u8]);
 
-/// By the name of its corpus.
+/// The targets, by the name of their corpus.
 pub const TARGETS: [(&str, Target); 17] = [
     ("accounts", accounts),
     ("args", args),
@@ -64,19 +64,20 @@ pub const TARGETS: [(&str, Target); 17] = [
     ("report", report),
 ];
 
-/// Separates the files of one input: it is in no UTF-8.
+/// Separates the files of one input. No UTF-8 text contains it.
 const NEXT: u8 = 0xFF;
 /// A value that no message may show.
 const SECRET: &str = "hunter2-hunter2";
 
-/// A config, through every check and every view of its plan.
+/// Loads a config with every check, and shows its plan in every form.
 fn config(bytes: &[u8]) {
     let Some(text) = text(bytes) else { return };
     shown(&testing::checked(&text, &[("HOST", "h")]));
     plan(testing::load(&[&text], &[("HOST", "h"), ("N", "3")]));
 }
 
-/// Up to three configs on top of each other, and the reload from the first one to all of them.
+/// Loads up to three configs as overlays, and plans the reload from the first config to all of
+/// them.
 fn overlay(bytes: &[u8]) {
     let Some(texts) = bytes.splitn(3, |byte| *byte == NEXT).map(text).collect::<Option<Vec<_>>>()
     else {
@@ -102,7 +103,7 @@ fn overlay(bytes: &[u8]) {
     plan(merged);
 }
 
-/// Shows a config in every form, or its problems.
+/// Shows the plan of a config in every form, or shows its problems.
 fn plan(loaded: Result<Loaded, Vec<Diagnostic>>) {
     let loaded = match loaded {
         Ok(loaded) => loaded,
@@ -118,7 +119,8 @@ fn plan(loaded: Result<Loaded, Vec<Diagnostic>>) {
     serde_json::from_str::<serde_json::Value>(&crate::plan::json::json(&plan)).expect("JSON");
 }
 
-/// Diagnostics are printed to terminals.
+/// Checks that diagnostics do not contain control characters, because they are printed to
+/// terminals.
 fn shown(problems: &[Diagnostic]) {
     for problem in problems {
         assert!(!problem.message.contains('\n'), "{:?}", problem.message);
@@ -128,7 +130,7 @@ fn shown(problems: &[Diagnostic]) {
     }
 }
 
-/// `${…}` in a value and in a template.
+/// Expands `${…}` in a value and in a template.
 fn expand(bytes: &[u8]) {
     let Some(text) = text(bytes) else { return };
     let environment = environment(SECRET);
@@ -144,7 +146,7 @@ fn expand(bytes: &[u8]) {
     crate::load::expand::names(&text);
 }
 
-/// An `env_file` that is read when a process starts; no message shows a value.
+/// Reads an `env_file` as at the start of a process, and checks that no message shows a value.
 fn env_file(bytes: &[u8]) {
     let Some(text) = text(bytes) else { return };
     let source = Source::new("f", text);
@@ -157,14 +159,14 @@ fn env_file(bytes: &[u8]) {
         read.err().into_iter().chain(rendered.err().map(|bad| bad.message)).collect::<Vec<_>>()
     };
     for message in messages(SECRET) {
-        // A file that spells it by itself gets the same message with another token.
+        // If the file itself contains the value, the message is the same with another value.
         let is_shown = message.contains(SECRET) && !messages("another").contains(&message);
         assert!(!is_shown, "{message}");
         assert!(!message.contains('\n'), "{message}");
     }
 }
 
-/// A manifest for `check --pod`; what follows the separator is the config.
+/// Checks a manifest as `check --pod` does. The text behind the separator is the config.
 fn pod(bytes: &[u8]) {
     const CONFIG: &str = "
 shutdown: {grace_period: '${TERMINATION_GRACE_PERIOD_SECONDS:-30}', readiness_delay: '${DELAY:-0}'}
@@ -189,7 +191,7 @@ processes:
     shown(&checked.diagnostics);
 }
 
-/// A file of another program; the first byte is its format. The draft is always YAML.
+/// Imports a file of another program. The first byte selects the format. The draft must be YAML.
 fn import(bytes: &[u8]) {
     use drainit_tools::import::Format::{Compose, Procfile, Supervisord};
     let Some((format, bytes)) = bytes.split_first() else { return };
@@ -204,31 +206,31 @@ fn import(bytes: &[u8]) {
     }
 }
 
-/// The report of a shutdown, for `drainit report`.
+/// Draws the report of a shutdown, as `drainit report` does.
 fn report(bytes: &[u8]) {
     if let Ok(report) = drainit_tools::drawing::read::find(&String::from_utf8_lossy(bytes)) {
         let _ = drainit_tools::drawing::report::svg(&report);
     }
 }
 
-/// Words that end with a NUL.
+/// Splits the input into words that end with a NUL.
 fn words(bytes: &[u8]) -> impl Iterator<Item = OsString> {
     bytes.split(|byte| *byte == 0).map(|word| OsString::from_vec(word.to_vec()))
 }
 
-/// drainit's own command line.
+/// Parses drainit's own command line.
 fn exec(bytes: &[u8]) {
     crate::cli::parse([OsString::from("drainit")].into_iter().chain(words(bytes)).collect());
 }
 
-/// The command lines of tini and dumb-init.
+/// Parses the command lines of tini and dumb-init.
 fn compat(bytes: &[u8]) {
     let args: Vec<_> = words(bytes).collect();
     let _ = crate::compat::tini::parse("tini".as_ref(), "tini", &args);
     let _ = crate::compat::dumb_init::parse("dumb-init", &args);
 }
 
-/// The arguments of the container.
+/// Routes the arguments of the container.
 fn args(bytes: &[u8]) {
     thread_local! {
         static CONFIG: crate::config::Config = testing::config("
@@ -245,7 +247,8 @@ processes:
     });
 }
 
-/// A connection to the control server; the first two bytes are the caller and the size of a read.
+/// Serves a connection of the control server. The first two bytes select the caller and the size of
+/// a read.
 fn control(bytes: &[u8]) {
     thread_local! {
         static SUPERVISOR: OnceCell<CountingSupervisor> = const { OnceCell::new() };
@@ -265,17 +268,17 @@ fn control(bytes: &[u8]) {
         let asked = supervisor.requests.take().len() + supervisor.signals.take().len();
         let asked = asked + supervisor.reloads.take();
         let drains = supervisor.drains.take();
-        // Operations last.
+        // Only operations of an operator may outlast the input.
         assert!(is_operator || has_ended, "never ends");
         assert!(is_operator || asked == 0, "an operation");
         assert!(is_operator || drains == 0, "a drain");
     });
 }
 
-/// An exchange with bytes that are there at once takes no longer, even on a busy machine.
+/// The limit for an exchange whose bytes are all there, even on a busy machine.
 const ENDS_WITHIN: Duration = Duration::from_secs(10);
 
-/// The answer of an HTTP server; the first byte is the size of a read.
+/// Reads the answer of an HTTP server. The first byte selects the size of a read.
 fn http(bytes: &[u8]) {
     const MOST: usize = 4096;
     let Some((at_once, bytes)) = bytes.split_first() else { return };
@@ -294,15 +297,15 @@ fn http(bytes: &[u8]) {
     runtime.block_on(async { timeout(ENDS_WITHIN, exchange).await.expect("an end") });
 }
 
-/// Polls a future that reads this input and needs no runtime, and returns whether it has ended.
+/// Polls a future that reads this input and needs no runtime. Returns whether it has ended.
 fn poll(input: &[u8], future: impl Future) -> bool {
     let mut future = pin!(future);
     let mut context = Context::from_waker(Waker::noop());
-    // A byte that is read alone may take a poll.
+    // Each byte may be read alone and take a poll.
     (0..100 + 2 * input.len()).any(|_| future.as_mut().poll(&mut context).is_ready())
 }
 
-/// The answers of Envoy's admin; what follows the separator is that of `/listeners`.
+/// Reads the answers of Envoy's admin. The text behind the separator is the answer of `/listeners`.
 fn envoy(bytes: &[u8]) {
     let mut parts = bytes.splitn(2, |byte| *byte == NEXT);
     let body = parts.next().unwrap_or_default();
@@ -319,14 +322,14 @@ fn envoy(bytes: &[u8]) {
     }
 }
 
-/// A datagram of sd_notify(3).
+/// Parses a datagram of sd_notify(3).
 fn notify(bytes: &[u8]) {
     let message = NotifyMessage::parse(bytes);
     assert!(message.status.as_ref().is_none_or(|status| !status.contains(char::is_control)));
     let _ = message.to_string();
 }
 
-/// `/proc/PID/stat` with a name that a process chooses for itself, which changes none of the other
+/// Parses `/proc/PID/stat` with a name that the process has chosen. The name must not change other
 /// fields.
 fn proc(bytes: &[u8]) {
     let _ = Stat::parse(bytes);
@@ -338,7 +341,8 @@ fn proc(bytes: &[u8]) {
     assert_eq!((stat.used, stat.process.started), (50, 9000));
 }
 
-/// A `user`, `/etc/passwd` and `/etc/group`; the number for "as before" is no one's.
+/// Finds a `user` in `/etc/passwd` and `/etc/group`. The result never contains the number that
+/// means "unchanged".
 fn accounts(bytes: &[u8]) {
     let texts: Vec<_> =
         bytes.splitn(3, |byte| *byte == NEXT).map(String::from_utf8_lossy).collect();
@@ -348,15 +352,15 @@ fn accounts(bytes: &[u8]) {
     }
 }
 
-/// The output of a process: no byte is lost, however it is cut into reads. The first byte is the
-/// size of a read, and [`NEXT`] a long part of a line.
+/// Splits the output of a process, and checks that no byte is lost with any size of reads. The
+/// first byte selects the size of a read, and [`NEXT`] stands for a long part of a line.
 fn logs(bytes: &[u8]) {
     let Some((at_once, bytes)) = bytes.split_first() else { return };
     let mut output = Vec::new();
     let mut longs = 0;
     for byte in bytes {
         match *byte {
-            // Two make a line of two pieces.
+            // Two such parts make a line that is split into two pieces.
             NEXT if longs < 2 => {
                 longs += 1;
                 output.extend_from_slice("é".repeat(LONGEST_LINE / 3).as_bytes());
@@ -390,7 +394,7 @@ fn logs(bytes: &[u8]) {
     }
 }
 
-/// The text of a file, as [`Source`] accepts it.
+/// The text of a file, if [`Source`] accepts it.
 fn text(bytes: &[u8]) -> Option<String> {
     crate::load::source::text(bytes.to_vec()).ok()
 }

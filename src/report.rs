@@ -1,4 +1,4 @@
-//! The report that the core has recorded.
+//! The report that the core records, and its tests with configs.
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

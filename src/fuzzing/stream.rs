@@ -1,4 +1,4 @@
-//! A client or a server that sends bytes whatever it receives, without a kernel.
+//! A client or a server that sends the same bytes whatever it receives, without a kernel.
 
 use std::io;
 use std::pin::Pin;
@@ -9,11 +9,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 pub(super) struct Client {
     bytes: Vec<u8>,
     at: usize,
-    /// The most that one read returns.
+    /// The most bytes that one read returns.
     at_once: usize,
-    /// Whether it sends; a server waits for the first byte of the request.
+    /// Whether this end may send. A server first waits for a byte of the request.
     sends: bool,
-    /// Who waits for the first byte of the answer.
+    /// The reader that waits for the first byte of the answer.
     reader: Option<Waker>,
 }
 

@@ -1,4 +1,4 @@
-//! Replays the corpus, and mutates it, with the same inputs in every run.
+//! Replays the corpus, and mutates it. Every run has the same inputs.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::fuzzing::{NEXT, TARGETS, Target};
 use crate::testing::random::Random;
 
-/// Bytes that mean something to one of the readers.
+/// Words with a meaning for one of the readers.
 const WORDS: [&[u8]; 16] = [
     b"\n",
     b"\0",
@@ -27,10 +27,10 @@ const WORDS: [&[u8]; 16] = [
     &[NEXT],
 ];
 const LONGEST: usize = 2000;
-/// One input, in a build without optimization on a busy machine.
+/// The CPU time for one input, in a build without optimization.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The inputs of a target. `tests/fuzz/run.sh` describes the file, and packs it.
+/// The inputs of a target. `tests/fuzz/run.sh` packs the file, and describes its format.
 fn corpus(name: &str) -> Vec<Vec<u8>> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus");
     let packed = std::fs::read(directory.join(name)).unwrap();
@@ -45,8 +45,8 @@ fn corpus(name: &str) -> Vec<Vec<u8>> {
     inputs
 }
 
-/// An input with one to four changes: a part is removed, or replaced by a part of another input, a
-/// word or a byte.
+/// An input with one to four changes. A change removes a part, or replaces it by a part of another
+/// input, a word or a byte.
 fn mutated(random: &mut Random, corpus: &[Vec<u8>]) -> Vec<u8> {
     let mut below = |bound: usize| usize::try_from(random.below(bound as u64)).unwrap();
     let mut bytes = corpus[below(corpus.len())].clone();
@@ -83,7 +83,7 @@ fn run(name: &str, target: Target, bytes: &[u8]) {
 }
 
 #[test]
-fn inputs_are_answered() {
+fn inputs_neither_panic_nor_hang() {
     let runs = std::env::var("DRAINIT_FUZZ_RUNS").ok().and_then(|runs| runs.parse().ok());
     std::thread::scope(|scope| {
         for (name, target) in TARGETS {

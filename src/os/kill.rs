@@ -50,7 +50,7 @@ pub(crate) fn kill_group_of_child(leader: Pid, signal: Signal) -> io::Result<boo
     let is_ours = || is_child(leader) || has_child_in_group(leader);
     debug_assert!(is_ours(), "{signal} to group {leader}, which has no child");
     match kill_group(leader, signal) {
-        // The child makes its group just before its exec, so there may be no group yet.
+        // The child makes its group just before its exec, so the group may not exist yet.
         Ok(false) if is_child(leader) => kill(leader, signal),
         sent => sent,
     }

@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn name_has_only_one_listener() {
+    fn name_has_a_single_listener() {
         // No namespace has the inode 1.
         let first = listen(1).1.unwrap();
         assert_eq!(listen(1).1.unwrap_err().kind(), io::ErrorKind::AddrInUse);

@@ -1,4 +1,4 @@
-//! The events, compared with their page.
+//! Compares the events with their page in the docs.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -80,7 +80,7 @@ fn value(note: &Note) -> Value {
 }
 
 #[test]
-fn events_have_the_facts_of_their_note() {
+fn events_contain_the_facts_of_their_note() {
     let process = ProcessId(0);
     let end = End::Code(7);
     let next = AfterEnd::Restart { delay: Duration::from_millis(1500), attempt: 2 };
@@ -117,7 +117,7 @@ fn events_have_the_facts_of_their_note() {
     assert_eq!(members, "\"event\":\"exit\",\"exit_code\":0,\"seconds\":1.0");
 }
 
-/// The words in the first column of the tables of a page.
+/// The words in the first column of a page's tables.
 fn documented(page: &str) -> BTreeSet<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(page);
     let text = fs::read_to_string(path).unwrap();
@@ -126,14 +126,14 @@ fn documented(page: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_event_and_every_field_is_documented() {
+fn events_and_fields_are_documented() {
     let mut known: BTreeSet<String> = ["exit".to_owned()].into();
     for note in all() {
         let value = value(&note);
         known.insert(value["event"].as_str().unwrap().to_owned());
         known.extend(value.as_object().unwrap().keys().cloned());
     }
-    // These come in `started` and in the event of a drain that counts requests.
+    // `pid` is in the event `started`, and `requests` in an event of a drain that counts requests.
     known.extend(["pid", "requests"].map(str::to_owned));
     assert_eq!(documented("events.md"), known);
 }

@@ -1,4 +1,4 @@
-//! How long a start took.
+//! The line about the duration of a start.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ impl Start {
         Self(Noted::load(config, Time(Duration::from_secs(10))))
     }
 
-    /// Notes something about a process, at a time in milliseconds since the start.
+    /// Makes a note about a process, at a time in milliseconds since the start.
     fn note(&mut self, millis: u64, name: &str, note: impl Fn(ProcessId) -> Note) {
         let id = self.0.names.0.iter().position(|known| known == name).unwrap_or_default();
         let now = Time(Duration::from_millis(10_000 + millis));
@@ -28,7 +28,7 @@ impl Start {
 
 // holds: S162, S168
 #[test]
-fn the_line_about_the_start_names_the_slowest_process() {
+fn start_line_names_slowest_process() {
     let mut start = Start::new(
         "processes: {migrate: {command: [a], type: oneshot}, logger: {command: [a]}, router: {command: [a], readiness: \
          {unix: /run/c.sock}, depends_on: {migrate: {condition: completed}}}}",

@@ -1,4 +1,4 @@
-//! A journal beside a machine that does nothing, for tests that make the notes themselves.
+//! A journal with the state of a core that does nothing, for tests that make the notes themselves.
 
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
@@ -17,14 +17,14 @@ pub(super) struct Noted {
 }
 
 impl Noted {
-    /// With these processes.
+    /// A journal for these processes.
     pub(super) fn of(names: &[&str]) -> Self {
         let processes: Vec<_> =
             names.iter().map(|name| format!("{name}: {{command: [a]}}")).collect();
         Self::load(&format!("processes: {{{}}}", processes.join(", ")), Time::default())
     }
 
-    /// With the processes of a config, since a moment.
+    /// A journal for the processes of a config, which began at this time.
     #[track_caller]
     pub(super) fn load(config: &str, began: Time) -> Self {
         let loaded = load(&[config], &[]).unwrap();

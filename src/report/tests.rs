@@ -1,4 +1,4 @@
-//! The report's lines and counts.
+//! The lines and counts of the report.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -18,8 +18,8 @@ use crate::report::testing::Noted;
 use crate::report::*;
 use crate::types::{End, ProcessId, Signal, Time, human};
 
-/// The counts in the report of a drain with these polls, at times in milliseconds. The drain is
-/// over at 5 s, and the process is asked to end at `stopped`.
+/// The counts in the report of a drain with these polls, whose times are in milliseconds. The drain
+/// is over at 5 s, and the process gets its stop signal at `stopped`.
 fn counts(seen: &[(u64, Traffic, Moment)], stopped: u64) -> String {
     let router = ProcessId(0);
     let mut report = Noted::of(&["router"]);
@@ -42,7 +42,7 @@ fn counts(seen: &[(u64, Traffic, Moment)], stopped: u64) -> String {
     }
     let signal = Signal::TERM;
     report.note(at(stopped), &Note::Stopping { process: router, signal, limit: took });
-    // The time that the process takes to end makes no difference.
+    // The time that the process takes to end does not matter.
     report.note(
         at(stopped + 900),
         &Note::Stopped {
@@ -69,11 +69,12 @@ fn seen(connections: u64, received: u64, requests: u64) -> Traffic {
 
 // holds: S135
 #[test]
-fn an_old_count_is_reported_with_its_age() {
+fn old_count_is_reported_with_age() {
     let start = (0, seen(90, 100, 5), Moment::Start);
     for (millis, moment, stopped, connections, text) in [
         (4990, Moment::Closed, 5000, 73, "73 at the end, 0 new; requests 22 completed, 3 cut"),
-        // The last poll was not answered: the one before is reported with its age.
+        // The last poll was not answered, so the count of the poll before it is reported with its
+        // age.
         (
             4900,
             Moment::Closed,
@@ -81,7 +82,7 @@ fn an_old_count_is_reported_with_its_age() {
             73,
             "73 when last seen 100ms before the end, 0 new; requests 22 completed, 3 in flight when last seen",
         ),
-        // The listeners are open: a connection may come at any time.
+        // The listeners are open, so a connection may come at any time.
         (
             4990,
             Moment::Meanwhile,
@@ -89,9 +90,9 @@ fn an_old_count_is_reported_with_its_age() {
             73,
             "73 when last seen 10ms before the end, 0 new; requests 22 completed, 3 in flight when last seen",
         ),
-        // The listeners are closed: after 0 no connection can come.
+        // The listeners are closed, so no connection can come after a count of 0.
         (3000, Moment::Closed, 5000, 0, "0 at the end, 0 new; requests 22 completed, 3 cut"),
-        // It was drained long before its stop, and then polled again, or not.
+        // The process was drained long before its stop. In the first case it was polled again.
         (60_000, Moment::Closed, 60_001, 73, "73 at the end, 0 new; requests 22 completed, 3 cut"),
         (
             4990,
@@ -106,13 +107,13 @@ fn an_old_count_is_reported_with_its_age() {
     }
 }
 
-/// Plays a shutdown of this config, and returns its report as data.
+/// Runs a shutdown of this config, and returns its report as data.
 #[track_caller]
 fn played(config: &str, events: impl Fn(&mut Played)) -> data::ShutdownReport {
     reported(config, events).0
 }
 
-/// The same, and the report as text.
+/// As [`played`], and also returns the report as text.
 #[track_caller]
 fn reported(config: &str, events: impl Fn(&mut Played)) -> (data::ShutdownReport, String) {
     let loaded = load(&[config], &[]).unwrap();
@@ -133,7 +134,7 @@ fn reported(config: &str, events: impl Fn(&mut Played)) -> (data::ShutdownReport
     (report.data(now, code, machine.state(), stamp).unwrap(), text)
 }
 
-/// The core, with what the supervisor does for the report.
+/// The core, with the parts of the supervisor that matter for the report.
 struct Played {
     machine: Machine,
     report: Journal,
@@ -142,7 +143,8 @@ struct Played {
 }
 
 impl Played {
-    /// Handles an event, at a time in milliseconds since the start. Every process can be started.
+    /// Handles an event, at a time in milliseconds since the start. Every process starts
+    /// successfully.
     fn at(&mut self, millis: u64, event: Event) {
         self.now = Time(Duration::from_secs(100) + Duration::from_millis(millis));
         let mut events = VecDeque::from([event]);
@@ -213,7 +215,7 @@ fn assert_is_in_file(name: &str, value: &serde_json::Value) {
 // holds: S131, S137, S143, S144, S145, S147, S148, S149, S150, S151, S152, S153, S154, S155, S156, S157
 // holds: S158, S159, S160, S161, S214, S215, S216
 #[test]
-fn the_report_as_data_has_every_process_and_every_step_beside_its_plan() {
+fn report_data_compares_processes_and_steps_with_the_plan() {
     let (data, text) = gateway();
     let json = data.json().replace(env!("CARGO_PKG_VERSION"), "VERSION");
     assert_is_in_file("gateway", &serde_json::from_str(&json).unwrap());
@@ -230,7 +232,7 @@ fn the_report_as_data_has_every_process_and_every_step_beside_its_plan() {
 
 // holds: S146, S207, S208
 #[test]
-fn each_cause_has_its_word_and_its_process() {
+fn causes_have_a_kind_and_a_process() {
     let (process, end) = (ProcessId(0), End::Code(7));
     let ended =
         Cause::Ended { process, end, is_success: false, before_ready: false, is_failure: false };
@@ -262,7 +264,7 @@ fn each_cause_has_its_word_and_its_process() {
 
 // holds: S151, S152, S153, S155, S156, S158, S209, S216
 #[test]
-fn what_did_not_happen_is_missing_and_processes_are_in_file_order() {
+fn missing_events_are_left_out_and_processes_are_in_file_order() {
     let config = "
 shutdown: {grace_period: 12s, reserve: 2s}
 processes:
@@ -294,7 +296,7 @@ processes:
 
 // holds: S154, S212, S216
 #[test]
-fn a_drain_without_time_has_no_begin() {
+fn skipped_drain_has_no_begin() {
     let config = "
 shutdown: {grace_period: 12s, reserve: 2s}
 processes:
@@ -319,7 +321,7 @@ processes:
 
 // holds: S154, S160, S211, S215
 #[test]
-fn the_counts_of_envoys_are_in_the_data() {
+fn counts_of_envoys_are_in_the_data() {
     let config = "
 shutdown: {grace_period: 12s, reserve: 2s}
 processes:
@@ -350,14 +352,15 @@ processes:
         envoys.exits(9100, 0, End::Code(0));
         envoys.exits(9100, 1, End::Code(0));
     });
-    // The close of a drain is part of it, and the last count a step of its own.
+    // The closing at the end of a drain is part of the drain, and the last count is a step of its
+    // own.
     let data = serde_json::json!({"processes": report.processes, "steps": report.steps});
     assert_is_in_file("counts", &data);
 }
 
 // holds: S146, S160
 #[test]
-fn every_word_of_the_data_is_on_the_page() {
+fn words_of_the_data_are_documented() {
     let page = include_str!("../../docs/json.md");
     let arm = regex_lite::Regex::new(r#"=> \(?"([a-z_]+)""#).unwrap();
     let words = arm
@@ -365,7 +368,7 @@ fn every_word_of_the_data_is_on_the_page() {
         .map(|found| found[1].to_owned());
     let words: Vec<_> = words.chain(DrainEnd::ALL.map(|why| why.name().to_owned())).collect();
     assert!(words.len() > 14, "{words:?}");
-    // A drain that is requested has no report before there is a reason to stop.
+    // A requested drain has no report before there is a reason to stop.
     for word in words.iter().filter(|word| *word != "drain_requested") {
         assert!(page.contains(&format!("`{word}`")), "{word}");
     }
@@ -373,7 +376,7 @@ fn every_word_of_the_data_is_on_the_page() {
 
 // holds: S213
 #[test]
-fn a_count_that_is_unknown_is_null() {
+fn unknown_count_is_null() {
     let config = "
 shutdown: {grace_period: 12s, reserve: 2s}
 processes:
@@ -411,7 +414,7 @@ processes:
     assert_eq!(of(None, None), [unknown.clone(), unknown]);
 }
 
-/// The engine is never ready, so that the router is not started, and survives KILL.
+/// The engine never becomes ready, so the router is not started. The engine survives SIGKILL.
 fn stuck() -> data::ShutdownReport {
     let config = "
 processes:
@@ -429,7 +432,7 @@ processes:
 
 // holds: S214, S216
 #[test]
-fn what_never_came_has_no_time() {
+fn missing_events_have_no_time() {
     let report = serde_json::to_value(stuck()).unwrap();
     let null = serde_json::Value::Null;
     let [engine, router] = [0, 1].map(|place| &report["processes"][place]);
@@ -443,7 +446,7 @@ fn what_never_came_has_no_time() {
 }
 
 #[test]
-fn the_journal_does_not_grow_with_the_life_of_the_container() {
+fn journal_does_not_grow_over_time() {
     let mut report = Noted::of(&["a", "b"]);
     let sizes = [100, 200].map(|replacements| {
         for process in std::iter::repeat_n([ProcessId(0), ProcessId(1)], replacements).flatten() {
