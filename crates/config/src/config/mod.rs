@@ -106,10 +106,11 @@ pub struct Control {
     /// TCP address of the HTTP endpoints. <!-- C92 --> Example: `listen: 127.0.0.1:9902`
     #[key(default = "none")]
     pub listen: Option<SocketAddr>,
-    /// Unix socket of drainit's own commands, for its own user and root (mode 0600), in a
-    /// directory that exists. <!-- C93 --> A stale socket is replaced; the socket is removed at
-    /// the end. <!-- C609 --> With `off` there is none. <!-- C610 --> Without the key it is a
-    /// [private socket](operating.md#the-socket) without a path. Example: `socket: /run/drainit.sock`
+    /// Unix socket of drainit's own commands, for its own user and root (mode 0600), in a directory
+    /// that exists. <!-- C93 --> A stale socket is replaced; the socket is removed at the end.
+    /// <!-- C609 --> With `off` there is none. <!-- C610 --> Without the key, drainit has a
+    /// [private socket](operating.md#the-socket) without a path. Example:
+    /// `socket: /run/drainit.sock`
     pub socket: ControlSocket,
 }
 

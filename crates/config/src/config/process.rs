@@ -38,8 +38,8 @@ pub struct Process {
     /// `readiness`, `liveness`, `drain`, `watch` or `update`. <!-- C152 --> Example: `type: oneshot`
     #[key(name = "type", default = "service")]
     pub kind: ProcessKind,
-    /// The exit codes that do not count as a failure, wherever these pages say "code 0". <!-- C153 --> The list
-    /// is complete: with `[2]`, 0 is a failure. <!-- C616 --> Example: `success_codes: [0, 2]`
+    /// The exit codes that count as success, wherever these pages say "code 0". <!-- C153 --> The
+    /// list is complete: with `[2]`, 0 is a failure. <!-- C616 --> Example: `success_codes: [0, 2]`
     #[key(default = "[0]", value = vec![exit_code::OK])]
     pub success_codes: Vec<u8>,
     /// How long a oneshot may run. Then it is stopped like any process (`stop_signal`,
@@ -70,12 +70,12 @@ pub struct Process {
     #[key(default = "none")]
     pub args: Option<ArgRoute>,
     /// Unix sockets that are removed before each start, after each end, and when the process is
-    /// left out. <!-- C157 --> If another process listens on one before the first start, that is an
-    /// error: a second drainit in the container would remove the socket. <!-- C478 --> Anything
-    /// that is not a socket is kept, with a warning; so is a path through a symbolic link of a user
-    /// other than root or drainit's own. <!-- C618 --> Only one process may list a socket, and no
-    /// process may list `control.socket`, however its path is written: drainit never removes it for
-    /// a process. <!-- C619 --> Example: `sockets: [/run/gw/app.sock]`
+    /// left out. <!-- C157 --> If another process listens on such a socket before the first start,
+    /// that is an error: a second drainit in the container would remove the socket. <!-- C478 -->
+    /// Anything that is not a socket is kept, with a warning; so is a path with a symbolic link of
+    /// a user other than root or drainit's own. <!-- C618 --> Only one process may list a socket,
+    /// and no process may list `control.socket`, however its path is written: drainit never removes
+    /// it for a process. <!-- C619 --> Example: `sockets: [/run/gw/app.sock]`
     #[key(form = List<SocketPath>, default = "none")]
     pub sockets: Vec<PathBuf>,
     /// Sockets that drainit opens, holds over restarts and hands over. <!-- C158 -->

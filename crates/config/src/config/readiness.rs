@@ -41,15 +41,15 @@ pub enum Probe {
     /// Ready when a `GET` is answered with a status from 200 to 399. <!-- C212 -->
     /// Example: `http: "http://127.0.0.1:9901/ready"`
     Http(HttpTarget),
-    /// The admin of an Envoy, `http://HOST:PORT` or `unix:/SOCKET`: ready when it is live, has a
-    /// listener, and its control plane has answered. <!-- C213 -->
-    /// Example: `envoy: "http://127.0.0.1:9901"`
+    /// The admin of an Envoy, `http://HOST:PORT` or `unix:/SOCKET`: ready when Envoy is live, has a
+    /// listener, and its control plane has answered. <!-- C213 --> Example:
+    /// `envoy: "http://127.0.0.1:9901"`
     Envoy(Address),
     /// Ready when the command exits with 0; it runs as the process does, its output is dropped, and
     /// it is killed after 10 s. <!-- C214 --> Example: `exec: [pg_isready, -q]`
     #[key(form = Command, merge = Replace)]
     Exec(Vec<String>),
-    /// Ready when something exists at this path. <!-- C215 --> Example: `file: /run/app.ready`
+    /// Ready when this path exists. <!-- C215 --> Example: `file: /run/app.ready`
     File(PathBuf),
     /// Ready when a line of its output matches this regular expression
     /// ([syntax](https://docs.rs/regex-lite)); drainit then reads its output, with or without

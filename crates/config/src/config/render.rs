@@ -21,8 +21,9 @@ pub struct Render {
     /// never replaced: the start fails. <!-- C630 --> Example: `to: /run/app.conf`
     #[key(form = Target, required = "write `{from: TEMPLATE, to: PATH}`")]
     pub to: PathBuf,
-    /// Its permissions. It belongs to the `user` of the process. <!-- C284 --> By default nobody
-    /// else may read it, since it may contain a secret. <!-- C631 --> Example: `mode: "0640"`
+    /// The permissions of the file, which belongs to the `user` of the process. <!-- C284 --> By
+    /// default nobody else may read it, since it may contain a secret. <!-- C631 --> Example:
+    /// `mode: "0640"`
     #[key(form = Permissions, default = "0600")]
     pub mode: u32,
 }
