@@ -1,5 +1,6 @@
-//! Compares every step of a run with the promises. Limits are repeated here on purpose: the checker
-//! must not share a mistake with the core.
+//! Compares every step of a run with the promises. It repeats the limits of the core on purpose, so
+//! that both do not share a mistake. A function `holds_…` checks one promise, and `hold` records a
+//! breach.
 
 use std::cell::Cell;
 use std::collections::btree_map::Entry;
@@ -14,56 +15,55 @@ use drainit_core::phase::Phase;
 use drainit_core::slots::Role;
 use drainit_core::state::Lifecycle;
 
-/// What a stop has at least after a held drain.
+/// The shortest time for a stop after a held drain.
 const LEAST: Duration = Duration::from_secs(1);
 
-/// The history of a run, as far as promises refer to it.
+/// The history of a run, as far as the promises need it.
 #[derive(Clone, Debug)]
 pub(crate) struct Checker<'a> {
     scenario: &'a Scenario,
     slots: Slots,
-    /// By slot.
+    /// The history of each slot.
     at: Vec<Seen>,
     roles: Vec<Role>,
-    /// The time from T0 to the deadline, by the newest config.
+    /// The time from T0 to the deadline in the newest config.
     window: Duration,
-    /// A new config was taken, and is not answered yet.
+    /// The reload that is not answered yet.
     reload: Option<Reloading>,
-    /// A new config was taken: processes of several may stop together, and a few promises about the
-    /// length of waits are checked for one config only.
+    /// Whether a reload has begun. Processes of several configs may then stop together, and a few
+    /// promises about the length of waits are checked for one config only.
     has_reloaded: bool,
-    /// The number of starts of all slots, and that of the last start of each.
+    /// The number of starts of all slots so far.
     starts: u32,
-    /// Their starts were aborted before they were answered.
+    /// Slots whose start was aborted before its answer.
     aborted: BTreeSet<ProcessId>,
-    /// The first promise that did not hold.
+    /// The first breach.
     broken: Cell<Option<&'static str>>,
-    /// The shutdown has begun: no process may be started any more.
+    /// Whether the shutdown or a held drain has begun, so that no process may start any more.
     unready: bool,
-    /// Since then.
+    /// When `unready` was set.
     unready_since: Option<Time>,
-    /// `/readyz` was 200 before.
+    /// Whether `/readyz` was 200 before.
     was_good: bool,
-    /// `/readyz` stays good, since then.
+    /// Since when `/readyz` stays good in a shutdown.
     stays_ready: Option<Time>,
-    /// The same, with the number of processes that have ended.
+    /// The number of processes that had ended when `unready` was set.
     ended_before: usize,
     /// The number of processes that have ended so far.
     count_ends: usize,
-    /// The start came before the shutdown.
+    /// Whether the start came before the shutdown.
     has_begun: bool,
     start: Time,
     t0: Option<Time>,
-    /// A process has ended unasked since a `POST /drain`.
+    /// Whether a process has ended unasked since a `POST /drain`.
     has_lost_one: bool,
     /// Processes that have run since their last `post_stop` hook.
     owes_post_stop: BTreeSet<usize>,
-    /// The last end, or start that has failed, and whether that is a success; once the shutdown has
-    /// begun, the last before that.
+    /// The last end or failed start before the shutdown, and whether it was a success.
     last_end: Option<(End, bool)>,
-    /// Slots whose `only_if` holds since they were last asked to end, or over for good.
+    /// Slots whose `only_if` holds. Another stop, or the end for good, clears this.
     admitted: BTreeSet<ProcessId>,
-    /// The same of their `pre_start` hook.
+    /// Slots whose `pre_start` hook has succeeded. Another stop, or the end for good, clears this.
     prepared: BTreeSet<ProcessId>,
     /// Slots whose `pre_start` hook or instance has run since the last `post_stop` hook.
     has_run: BTreeSet<ProcessId>,
@@ -75,130 +75,132 @@ pub(crate) struct Checker<'a> {
     killed: bool,
     has_hung: bool,
     sweeping: Option<Signal>,
-    /// When leftover processes were first asked to end.
+    /// When leftovers were first asked to end.
     swept_at: Option<Time>,
-    /// By process, whatever the slot: an instance was started, was ready, has ended.
+    /// For each process and all of its slots: whether an instance was started, skipped, ready,
+    /// ended.
     was_started: Vec<bool>,
     was_skipped: Vec<bool>,
     was_ready: Vec<bool>,
     ended: Vec<bool>,
-    /// A process that serves has failed its liveness check in this step.
+    /// The process that has failed its liveness check in this step.
     failed_check: Option<ProcessId>,
-    /// Processes whose first start has failed, and the container goes on.
+    /// Whether the first start of a process has failed while the container continues.
     start_failed: Vec<bool>,
     /// When a drain was requested.
     held_at: Option<Time>,
-    /// Hooks that run.
+    /// The hooks that run now.
     hooks: BTreeSet<HookId>,
-    /// Requests that are not answered yet. Equal ones share an answer.
+    /// Requests that are not answered yet. Equal requests share one answer.
     asked_for: BTreeSet<(usize, Request)>,
-    /// The number of starts at the last of equal requests, and whether the process was alive before
-    /// the first.
+    /// For each request: the number of starts when the last equal request came, and whether the
+    /// process was alive before the first.
     began: BTreeMap<(usize, Request), (u32, bool)>,
     /// Slots that start once the instance that they replace is gone.
     successors: BTreeSet<ProcessId>,
-    /// Processes that have completed or are left out, and are not started again since.
+    /// Processes that have completed or are left out, and have not been started again.
     went_well: BTreeSet<usize>,
-    /// Watched files that were seen to change, which neither an action nor a start has followed, and
-    /// whether they are quiet.
+    /// Changed files that no action and no start has followed yet, and whether they are quiet.
     changed: BTreeMap<(ProcessId, usize), bool>,
-    /// Processes without `autostart`, and those that a request has stopped while they ran, until one
-    /// asks to start them.
+    /// Whether a process has no `autostart`, or was stopped by a request while it ran. A request to
+    /// start it clears this.
     down: Vec<bool>,
-    /// `alone` and `by_request` before the request that has come in this step.
+    /// `alone` and `by_request` of all slots before the request that came in this step.
     before: Option<Vec<(bool, bool)>>,
 }
 
-/// What was seen of a slot.
+/// The history of a slot.
 #[derive(Clone, Debug, Default)]
 struct Seen {
     started_as: u32,
-    /// It became ready, and was not asked to end since.
+    /// Whether it became ready, and was not asked to end since.
     was_serving: bool,
-    /// There was no time for its drain.
+    /// Whether its drain had no time.
     not_drained: bool,
     asked: Option<(Time, Duration)>,
-    /// It has got more time to end than it had.
+    /// Whether it has got more time to end.
     extended: bool,
     group_killed: bool,
     killed_in_shutdown: bool,
-    /// From then on a killed process counts as one that survives KILL.
+    /// When a killed process counts as one that survives SIGKILL.
     survives_at: Option<Time>,
     drain: Option<(Time, Duration)>,
-    /// Its drain began before the shutdown.
+    /// Whether its drain began before the shutdown.
     drained_early: bool,
     draining: bool,
     drained: bool,
-    /// Its drain is over, and not because it has ended; or there was no time for it.
+    /// Whether its drain is over for another reason than its end, or had no time.
     drain_over: bool,
-    /// It was over because nothing was open.
+    /// Whether its drain was over because nothing was open.
     was_quiet: bool,
-    /// It has said that it was never live.
+    /// Whether it has said that it was never live.
     not_live: bool,
     /// The number of processes that had ended when the drain began.
     ended_before_drain: usize,
     last_active: Option<u64>,
     accepted: Option<bool>,
-    /// Failed liveness probes in a row, and how many it takes; `None` after a failure at once.
+    /// The number of failed liveness probes in a row, and the number that fails the check; `None`
+    /// after an immediate failure.
     probe_failures: Option<(u32, u32)>,
-    /// When the start of a process may fail.
+    /// When its start may fail.
     ready_by: Option<Time>,
-    /// When a oneshot must have completed.
+    /// When it must have completed, as a oneshot.
     complete_by: Option<Time>,
-    /// They are ready, and nothing stops them.
+    /// Whether it is ready, and nothing stops it.
     serves: bool,
-    /// Slots that a restart was to stop, and has failed because they survive KILL, until they are
-    /// started again or left out.
+    /// Whether a restart of it has failed because it survives SIGKILL. Another start, or being left
+    /// out, clears this.
     stuck: bool,
-    /// Processes that stop without their dependents: for a restart, or because their start or their
-    /// liveness check has failed.
+    /// Whether it stops without its dependents: for a restart, or after a failed start or liveness
+    /// check.
     alone: bool,
-    /// Processes that a request stops after their dependents.
+    /// Whether a request stops it after its dependents.
     by_request: bool,
-    /// Processes that have failed their liveness check, so that they are drained only for `min`.
+    /// Whether it has failed its liveness check, so that its drain lasts for `min` only.
     unhealthy: bool,
-    /// Processes whose stop has begun before the shutdown.
+    /// Whether its stop has begun before the shutdown.
     stops_early: bool,
-    /// drainit holds no sockets for them any more.
+    /// Whether drainit has released its held sockets.
     released: bool,
-    /// They are gone, and not started again.
+    /// Whether it is gone, and not started again.
     gone: bool,
-    /// Epochs of an Envoy that have not taken over from the older one beside them.
+    /// Whether it is an epoch that has not taken over from the older epoch beside it.
     pending: bool,
-    /// Epochs that a newer one ends.
+    /// Whether it is an epoch that a newer epoch ends.
     handed_over: bool,
-    /// Epochs that a newer one has taken over from.
+    /// Whether it is an epoch from which a newer epoch has taken over.
     taken_over: bool,
-    /// They have ended, and are not started again.
+    /// Whether it has ended, and is not started again.
     given_up: bool,
-    /// Epochs that Envoy aborts, because the older one has ended before they have ended it.
+    /// Whether it is an epoch that Envoy will abort, because the older epoch has ended too early.
     doomed: bool,
-    /// They were sent their stop signal.
+    /// Whether it got its stop signal.
     signalled: bool,
-    /// The rest of their process group was sent it.
+    /// Whether the rest of its process group got the stop signal.
     rest_signalled: bool,
-    /// `Note::Started` was given for the instance.
+    /// Whether `Note::Started` was given for the instance.
     started: bool,
-    /// A new instance of a dependency that they follow has met its condition since their start.
+    /// Whether it has to follow a new instance of a dependency that has met its condition.
     behind: bool,
-    /// They have begun to follow, and are not started again yet.
+    /// Whether it has begun to follow, and is not started again yet.
     follows: bool,
-    /// From the begin of a start, or from an end, until the instance is ready or complete.
+    /// Whether it is on its way up: from the begin of a start, or from an end, until it is ready or
+    /// complete.
     on_its_way: bool,
 }
 
-/// A new config that is not answered yet.
+/// A reload that is not answered yet.
 #[derive(Clone, Debug, Default)]
 struct Reloading {
     plan: Vec<Placed>,
-    /// Processes that are not yet as the new config has them.
+    /// Processes that do not match the new config yet.
     left: BTreeSet<usize>,
     /// Processes whose step has begun.
     begun: BTreeSet<usize>,
     has_removed: bool,
-    /// The last step is the end of this one.
+    /// The process that the last step removes.
     removing: Option<ProcessId>,
-    /// Processes that have followed meanwhile.
+    /// Processes that have followed during the reload.
     followed: BTreeSet<usize>,
 }
 
@@ -268,7 +270,7 @@ impl<'a> Checker<'a> {
         self.exit
     }
 
-    /// The first promise that did not hold, if any. What comes after it has no meaning.
+    /// The first breach, if there is one. Later breaches have no meaning.
     pub(crate) fn broken(&self) -> Option<&'static str> {
         self.broken.get()
     }
@@ -277,13 +279,14 @@ impl<'a> Checker<'a> {
         self.broken.set(self.broken.get().or(Some(why)));
     }
 
+    /// Records a breach, `why`, unless the promise holds.
     fn hold(&self, holds: bool, why: &'static str) {
         if !holds {
             self.fail(why);
         }
     }
 
-    /// When drainit sees what is due at this time.
+    /// When drainit notices a limit at this time.
     fn seen_at(&self, at: Time) -> Time {
         self.start + self.scenario.seen_at(at.since(self.start))
     }
@@ -296,12 +299,12 @@ impl<'a> Checker<'a> {
         self.scenario.pauses.iter().any(is_within)
     }
 
-    /// The same of the shutdown, whose time was not drainit's own then.
+    /// Whether drainit did not run for a part of the shutdown.
     fn has_lost_time(&self, now: Time) -> bool {
         self.was_paused(self.held_at.or(self.t0).unwrap_or(now), now)
     }
 
-    /// When the core stops waiting for a process that is killed now.
+    /// When the core no longer waits for a process that is killed now.
     fn survivor_at(&self, now: Time) -> Time {
         let held = self.unready.then_some(self.scenario.spec.window);
         match self.deadline.map(|deadline| deadline.since(now)).or(held) {
@@ -310,7 +313,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// There is less time for what survives KILL, too.
+    /// Leaves less time for processes that survive SIGKILL, too.
     fn fit_survivors(&mut self, now: Time, left: Duration) {
         let latest = now + wait_after_kill(left);
         for at in self.at.iter_mut().filter_map(|seen| seen.survives_at.as_mut()) {
@@ -322,7 +325,7 @@ impl<'a> Checker<'a> {
         if let Event::Exited { process, .. } | Event::GroupGone(process) = event
             && self.deadline.is_some_and(|deadline| deadline.since(now) <= self.window / 4)
         {
-            // All that is left may be for the stops of its dependencies.
+            // The stops of its dependencies may need all of the remaining time.
             self.owes_post_stop.remove(&self.slots.process(process));
         }
         self.holds_no_dead_sockets();
@@ -369,7 +372,7 @@ impl<'a> Checker<'a> {
             Event::FileSeen { process, watch } => {
                 self.changed.entry((process, watch)).or_default();
             }
-            // A start that has begun since it was seen to change serves what it holds.
+            // A start that has begun since the change has read the new content.
             Event::FileQuiet { process, watch, is_new } => {
                 if let Entry::Occupied(mut seen) = self.changed.entry((process, watch)) {
                     *seen.get_mut() |= is_new;
@@ -416,14 +419,14 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Notes that a process may take longer: as long as it asks for, but not beyond what the
-    /// processes and hooks that come after it need before the deadline.
+    /// Grants a process the time that it asks for, as far as the later processes and hooks can
+    /// spare it before the deadline.
     fn extend(&mut self, now: Time, process: ProcessId, by: Duration) {
         let index = process.index();
         if let Some(ready_by) = self.at[index].ready_by.filter(|at| now < *at) {
             self.at[index].ready_by = Some(ready_by.max(now + by));
         }
-        // An event at the limit comes before it.
+        // An event at a limit comes before the limit.
         if let Some(complete_by) = self.at[index].complete_by.filter(|at| now <= self.seen_at(*at))
         {
             self.at[index].complete_by = Some(complete_by.max(now + by));
@@ -432,7 +435,7 @@ impl<'a> Checker<'a> {
             true => Duration::ZERO,
             false => self.needed_after(process),
         };
-        // A process that was stopped by SIGKILL cannot ask for more time.
+        // A process that is stopped with SIGKILL cannot ask for more time.
         let is_killed =
             self.at[index].group_killed || self.at[index].pending || self.at[index].doomed;
         let is_in_time = |at: Time| now < at || self.was_paused(at, now) && now <= self.seen_at(at);
@@ -448,31 +451,33 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The need of the hook after the end of a process, and of the longest path below it.
+    /// The need of the hook after the end of a process, and of the longest path of dependencies
+    /// after it.
     fn needed_after(&self, slot: ProcessId) -> Duration {
         let of = &self.scenario.spec.processes[self.slots.process(slot)];
         self.path_from(slot, stop_need) - hook_need(of.hooks.pre_stop) - of.stop.need
     }
 
-    /// The need of all slots in turn, whatever the order: more than any path of several configs
-    /// has. What a reload had no time to begin counts, too, as it does in the core's budget, which
-    /// is that of the new config.
+    /// The need of all slots one after the other, which is more than any path of several configs.
+    /// Processes that a reload could not add yet count, too: the core has the budget of the new
+    /// config.
     fn needed_by_all(&self) -> Duration {
         let in_use = self.slots.all().filter(|id| self.roles[id.index()] != Role::Retired);
         in_use.map(|id| self.of(id)).chain(self.slots.missing()).map(stop_need).sum()
     }
 
-    /// The time that the stops of a process and of the longest path below it keep.
+    /// The time that no other wait may take from a process and the longest path of its
+    /// dependencies.
     fn least_from(&self, slot: ProcessId) -> Duration {
         self.path_from(slot, least_stop)
     }
 
-    /// The need of the same stops, without hooks.
+    /// The need of the stops of a process and its longest path, without hooks.
     fn needed_from(&self, slot: ProcessId) -> Duration {
         self.path_from(slot, |process| process.stop.need)
     }
 
-    /// The longest path from a process through what it depends on.
+    /// The longest path from a process through its dependencies.
     fn path_from(&self, slot: ProcessId, weight: impl Fn(&ProcessSpec) -> Duration) -> Duration {
         let spec = &self.scenario.spec;
         let mut below = vec![Duration::ZERO; spec.processes.len()];
@@ -492,29 +497,29 @@ impl<'a> Checker<'a> {
         self.roles[slot.index()] == Role::Current
     }
 
-    /// The slots of a process that are not over.
+    /// The slots of a process that are not free.
     fn slots_of(&self, process: usize) -> impl Iterator<Item = ProcessId> {
         let slots = self.slots.all().filter(move |id| self.slots.process(*id) == process);
         slots.filter(|id| self.roles[id.index()] != Role::Retired)
     }
 
-    /// Whether the process of this slot has two.
+    /// Whether the process of this slot has two slots.
     fn is_replaced(&self, slot: ProcessId) -> bool {
         self.slots_of(self.slots.process(slot)).count() > 1
     }
 
-    /// A replacement begins: there is none yet of the process, and a free slot is used.
+    /// Checks the begin of a replacement: the process has only one slot, and the new slot is free.
     fn adopt(&mut self, slot: ProcessId, from: Source, procs: &[Proc]) {
         self.hold(!self.unready, "a replacement in a shutdown");
         self.retire(procs);
         let role = match from {
             Source::Copy(old) => {
-                self.hold(self.is_current(old), "what was replaced is replaced");
-                self.hold(!self.is_replaced(old), "two replacements at a time");
+                self.hold(self.is_current(old), "an instance that was replaced is replaced again");
+                self.hold(!self.is_replaced(old), "two replacements of a process at a time");
                 // holds: C330
-                self.hold(self.of(old).update.overlaps(), "an overlap that was not asked for");
+                self.hold(self.of(old).update.overlaps(), "an overlap without such an `update`");
                 // holds: C330, C656
-                self.hold(self.at[old.index()].serves, "nothing serves beside the new one");
+                self.hold(self.at[old.index()].serves, "an overlap while nothing serves");
                 Role::New { old }
             }
             Source::Config(ConfigIndex(index)) => {
@@ -522,13 +527,13 @@ impl<'a> Checker<'a> {
                 match placed {
                     Some(Placed::Changed(old)) => Role::New { old },
                     Some(Placed::New) => Role::Current,
-                    _ => return self.fail("a definition that is not new"),
+                    _ => return self.fail("a new slot for an unchanged process"),
                 }
             }
         };
         let is_free = self.roles.get(slot.index()).is_none_or(|role| *role == Role::Retired);
-        self.hold(is_free, "a slot is taken that is in use");
-        self.hold(slot.index() < 3 * self.slots.processes(), "slots are not used again");
+        self.hold(is_free, "a new instance in a slot that is in use");
+        self.hold(slot.index() < 3 * self.slots.processes(), "free slots are not used again");
         let proc = procs.get(slot.index()).copied().unwrap_or_default();
         self.hold(!proc.alive && !proc.group, "a slot is reused while its process is alive");
         if self.broken().is_some() {
@@ -561,15 +566,15 @@ impl<'a> Checker<'a> {
         self.at.push(Seen::default());
     }
 
-    /// A new instance is about to replace a running one. In an overlap nothing happens to the
-    /// running instance for now.
+    /// Checks a new instance that is about to replace a running one. With an overlap nothing
+    /// happens to the running instance yet.
     fn replacing(&mut self, new: ProcessId, old: ProcessId, overlaps: bool, procs: &[Proc]) {
-        self.hold(self.roles[new.index()] == Role::New { old }, "a replacement by another slot");
+        self.hold(self.roles[new.index()] == Role::New { old }, "a replacement in another slot");
         if !overlaps {
             self.slots.take_over(new);
             self.roles[new.index()] = Role::Current;
             self.successors.insert(new);
-            // It may stay down.
+            // The new instance may stay down.
             if self.at[old.index()].by_request {
                 self.at[new.index()].by_request = true;
                 self.stepped(new);
@@ -584,7 +589,7 @@ impl<'a> Checker<'a> {
         let (new_spec, old_spec) = (self.of(new), self.of(old));
         let takes_over =
             new_spec.update != Update::HotRestart || new_spec.base_id == old_spec.base_id;
-        self.hold(takes_over, "an Envoy beside one that it cannot take over from");
+        self.hold(takes_over, "an Envoy beside another from which it cannot take over");
         for place in [new.index(), old.index()] {
             self.at[place].alone = false;
             self.at[place].follows = false;
@@ -592,7 +597,7 @@ impl<'a> Checker<'a> {
         self.at[old.index()].on_its_way = false;
     }
 
-    /// A new config has come. `is_taken`: it was not refused.
+    /// Records a new config. `is_taken`: the reload was not refused.
     pub(crate) fn reload(&mut self, config: &NewConfig, plan: &[Placed], is_taken: bool) {
         if !is_taken {
             return;
@@ -613,7 +618,7 @@ impl<'a> Checker<'a> {
         self.window = config.spec.window;
     }
 
-    /// A process of a new config begins: all that it needs is as that config has it.
+    /// Checks the begin of a step: all dependencies of the process match the new config already.
     fn step(&mut self, slot: ProcessId) {
         self.holds_one_step();
         let process = self.slots.process(slot);
@@ -623,8 +628,8 @@ impl<'a> Checker<'a> {
         let left = reload.left.clone();
         let mut needs = self.of(slot).dependencies.iter();
         let is_due = needs.all(|(on, _)| !left.contains(&on.index()));
-        self.hold(is_due, "replaced before what it needs");
-        // Its dependencies are started, too, unless it was stopped by hand itself.
+        self.hold(is_due, "a process is replaced before its dependencies");
+        // Dependencies are started, too, unless a request has stopped the process itself.
         let others: Vec<_> = self.slots.all().filter(|id| *id != slot).collect();
         for other in others {
             if self.above(other).contains(&slot) {
@@ -633,15 +638,15 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// A step of a reload begins when the one before it is over.
+    /// Checks that the last step of the reload is over.
     fn holds_one_step(&mut self) {
         let Some(reload) = &self.reload else { return };
         let is_over =
             reload.begun.is_disjoint(&reload.left) && !self.roles.contains(&Role::Leaving);
-        self.hold(is_over, "a step of a reload before the end of the one before it");
+        self.hold(is_over, "a step of a reload before the end of the last step");
     }
 
-    /// A process is as the new config has it.
+    /// Records that a process matches the new config.
     fn stepped(&mut self, slot: ProcessId) {
         let process = self.slots.process(slot);
         if let Some(reload) =
@@ -651,7 +656,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// A process is no longer in the config.
+    /// Checks the removal of a process that is no longer in the config.
     fn removing(&mut self, slot: ProcessId, procs: &[Proc]) {
         self.hold(self.reload.is_some(), "a process is removed without a reload");
         self.retire(procs);
@@ -662,62 +667,67 @@ impl<'a> Checker<'a> {
         let process = self.slots.process(slot);
         let plan = self.reload.as_ref().map(|reload| reload.plan.clone()).unwrap_or_default();
         let is_needed = self.slots.all().any(|id| {
-            // One that is not replaced does not need it in the new config.
+            // A process that is not replaced does not need it in the new config.
             let stays = !matches!(self.roles[id.index()], Role::Leaving | Role::Retired)
                 && !plan.contains(&Placed::Same(id));
             let mut needs = self.of(id).dependencies.iter();
             stays && needs.any(|(on, _)| on.index() == process)
         });
-        self.hold(!is_needed, "a process is removed before what needs it");
+        self.hold(!is_needed, "a process is removed before its dependents");
         self.slots.remove(slot);
-        // One of the same name that a later config adds is another process.
+        // A later config may add another process with the same name.
         self.down[process] = false;
         self.leave(slot);
     }
 
-    /// The reload is answered.
+    /// Checks the answer to a reload.
     fn reloaded(&mut self, is_done: bool, procs: &[Proc]) {
         self.retire(procs);
-        let Some(reload) = self.reload.take() else { return self.fail("an answer to no reload") };
+        let Some(reload) = self.reload.take() else {
+            return self.fail("an answer without a reload");
+        };
         if is_done {
-            self.hold(self.slots.are_new(), "reloaded, and not as the new config has it");
+            self.hold(self.slots.are_new(), "a reload is done, but a process has not changed");
             let leaves = self.roles.contains(&Role::Leaving);
-            self.hold(!leaves, "reloaded, and an old instance lives");
+            self.hold(!leaves, "a reload is done, but an old instance lives");
             for process in &reload.followed {
                 let is_replaced = self.slots_of(*process).count() > 1;
                 let current = self.slots.current(*process).map(ProcessId::index);
                 let moves = current.is_some_and(|it| self.at[it].follows || self.at[it].on_its_way);
                 // holds: C477
-                self.hold(!is_replaced && !moves, "reloaded, and what follows is not replaced");
+                self.hold(!is_replaced && !moves, "a reload is done, but a follower is not");
             }
             for id in self.slots.all() {
                 let has_followed = reload.followed.contains(&self.slots.process(id));
                 let is_behind = self.is_current(id) && self.at[id.index()].behind && !has_followed;
-                // Its dependency may follow once more, as soon as the reload is over.
+                // A dependency may follow once more as soon as the reload is over.
                 let waits = self.may_stay_behind(id, procs)
                     || self.waits_to_follow(id, procs, |on| self.at[on].behind);
                 // holds: C477
-                self.hold(!is_behind || waits, "reloaded, and a dependent does not follow");
+                self.hold(!is_behind || waits, "a reload is done, but a dependent does not follow");
             }
         }
         for process in reload.followed.iter().filter_map(|process| self.slots.current(*process)) {
-            // One that survives KILL stays down after that.
+            // A process that survives SIGKILL stays down after the reload.
             self.at[process.index()].follows &= !procs[process.index()].alive;
         }
     }
 
-    /// A new instance takes over.
+    /// Checks a new instance that takes over.
     fn took_over(&mut self, new: ProcessId, old: ProcessId, procs: &[Proc]) {
         self.hold(!self.unready, "a replacement in a shutdown");
-        self.hold(self.roles[new.index()] == Role::New { old }, "another slot takes over");
+        self.hold(
+            self.roles[new.index()] == Role::New { old },
+            "a slot that is not new takes over",
+        );
         let is_left_out = self.of(new).conditional && self.reload.is_some();
         let is_ready = self.at[new.index()].serves || is_left_out;
         // holds: C332, C656
-        self.hold(is_ready, "the old one ends before the new one is ready");
+        self.hold(is_ready, "the old instance is stopped before the new instance is ready");
         self.slots.take_over(new);
         self.roles[new.index()] = Role::Current;
         self.leave(old);
-        // It drains by itself from then on.
+        // The old epoch drains by itself from now on.
         let are_epochs = procs[old.index()].is_epoch && procs[new.index()].is_epoch;
         self.at[old.index()].taken_over = are_epochs;
         self.at[old.index()].not_drained |= are_epochs;
@@ -729,7 +739,7 @@ impl<'a> Checker<'a> {
         self.stepped(new);
     }
 
-    /// A slot is drained and stopped from now on, whatever needs its process.
+    /// Records that a slot is drained and stopped from now on, even if other processes need it.
     fn leave(&mut self, slot: ProcessId) {
         self.successors.remove(&slot);
         let place = slot.index();
@@ -741,7 +751,7 @@ impl<'a> Checker<'a> {
         self.at[place].on_its_way = false;
     }
 
-    /// Slots that are over are free from now on.
+    /// Frees the slots whose instances are gone for good.
     fn retire(&mut self, procs: &[Proc]) {
         for slot in self.slots.all() {
             let proc = procs[slot.index()];
@@ -754,24 +764,24 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Only a slot that is not on its way down is started.
+    /// Checks a start: no operation stops the slot.
     fn holds_start(&mut self, slot: ProcessId, procs: &[Proc]) {
         let role = self.roles[slot.index()];
         let may_start = matches!(role, Role::Current | Role::New { .. });
-        self.hold(may_start, "a start of what was replaced");
-        // One that is about to replace this one may live beside it.
+        self.hold(may_start, "a start of an instance that was replaced");
+        // The slot that replaces this one may be in use.
         let is_other =
             |id: ProcessId| id != slot && self.roles[id.index()] != Role::New { old: slot };
         let mut others = self.slots_of(self.slots.process(slot)).filter(|id| is_other(*id));
         let lives = others.any(|id| procs[id.index()].alive || procs[id.index()].group);
         let is_first = role == Role::Current && self.at[slot.index()].started_as == 0;
         drop(others);
-        self.hold(!(is_first && lives), "started first without having been asked to");
+        self.hold(!(is_first && lives), "an overlap in spite of `update: stop-first`");
     }
 
-    /// In a shutdown, what a count after the drain finds open is waited for while the time of the
-    /// drain lasts. An end shortens that time, and so may the deadline, where the drain began before
-    /// the shutdown.
+    /// In a shutdown, the stop waits for requests that the final count finds open, while the time
+    /// of the drain lasts. An end shortens that time. The deadline may also shorten it, if the
+    /// drain began before the shutdown.
     fn holds_open(&self, now: Time, slot: ProcessId) {
         let place = slot.index();
         let Some(((since, longest), times)) = self.at[place].drain.zip(self.of(slot).drain) else {
@@ -789,7 +799,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// A process that serves is drained before it is asked to end, unless there is no time for it.
+    /// A process that serves is drained before its stop, unless there is no time.
     // holds: S23, S25, C239, C653
     fn holds_drained(&self, now: Time, slot: ProcessId) {
         let is_due = self.of(slot).drain.is_some() && self.at[slot.index()].was_serving;
@@ -801,8 +811,8 @@ impl<'a> Checker<'a> {
         self.holds_open(now, slot);
     }
 
-    /// The container is ready while every process serves, also while one is replaced, and not while
-    /// the end of one is waited for.
+    /// The container is ready while every process serves, even during a replacement with an
+    /// overlap. It is not ready while a new instance waits for the end of the old one.
     // holds: C96, C611
     fn holds_readiness(&mut self, machine: &Machine, procs: &[Proc]) {
         let Phase::Running(running) = machine.phase() else { return };
@@ -823,21 +833,24 @@ impl<'a> Checker<'a> {
         let lives = |slot: ProcessId| procs[slot.index()].alive;
         let mut waiting = self.successors.iter().filter(|slot| self.of(**slot).required);
         let waits = waiting.any(|slot| self.slots_of(self.slots.process(*slot)).any(lives));
-        self.hold(!waits || !running.is_ready(machine.state()), "ready although nothing serves");
+        self.hold(
+            !waits || !running.is_ready(machine.state()),
+            "ready while a required process is down",
+        );
         let is_early = lacks_one && running.is_ready(machine.state());
-        self.hold(!is_early, "ready although a process that is added has not begun");
+        self.hold(!is_early, "ready before a required process is added");
     }
 
-    /// A reload or a request ends, at the latest when nothing goes on any more.
+    /// Every reload and request is answered, at the latest when no timer is left.
     fn holds_answers(&self, machine: &Machine) {
         let is_open = self.reload.is_some() || !self.asked_for.is_empty();
         if !is_open || self.unready || machine.next_wakeup().is_some() {
             return;
         }
         let state = machine.state();
-        let goes_on = self.slots.all().any(|slot| match state.life(slot) {
+        let has_progress = self.slots.all().any(|slot| match state.life(slot) {
             Lifecycle::Waiting => self.of(slot).dependencies.iter().any(|(on, condition)| {
-                // A service never completes: an error in a config.
+                // A service never completes. `drainit check` refuses such a config.
                 let current = self.slots.current(on.index());
                 let is_service = current.is_some_and(|current| !self.of(current).oneshot);
                 *condition == StartCondition::Completed && is_service
@@ -849,10 +862,10 @@ impl<'a> Checker<'a> {
             | Lifecycle::RestKilled { .. } => false,
             _ => true,
         });
-        self.hold(goes_on, "nothing goes on, and a request or a reload is not answered");
+        self.hold(has_progress, "no timer is left, but a request or a reload is not answered");
     }
 
-    /// All actions of a step are carried out.
+    /// Checks the state after all actions of a step.
     pub(crate) fn step_over(&mut self, machine: &Machine, procs: &[Proc]) {
         self.holds_liveness();
         self.holds_no_forgotten_change(procs);
@@ -863,7 +876,7 @@ impl<'a> Checker<'a> {
         self.holds_answers(machine);
         self.holds_shutdown(machine, procs);
         for slot in self.slots.all().filter(|_| !self.unready) {
-            // An old epoch whose stop has begun may wait for the end of a newer one.
+            // An old epoch whose stop has begun may still wait for the end of a newer epoch.
             let is_stopping = matches!(machine.state().life(slot), Lifecycle::Stopping { .. });
             self.at[slot.index()].stops_early |= is_stopping;
         }
@@ -873,7 +886,7 @@ impl<'a> Checker<'a> {
     }
 
     pub(crate) fn action(&mut self, now: Time, action: &Action, procs: &[Proc]) {
-        self.hold(self.exit.is_none(), "something is done after the exit");
+        self.hold(self.exit.is_none(), "the core acts after the exit");
         self.holds_timeouts(now, procs);
         match *action {
             Action::Adopt { slot, from } => self.adopt(slot, from, procs),
@@ -889,15 +902,15 @@ impl<'a> Checker<'a> {
             }
             Action::Spawn(process) => {
                 let proc = procs[process.index()];
-                self.hold(!proc.alive && !proc.group, "a start of what is alive");
+                self.hold(!proc.alive && !proc.group, "a start of a process that is alive");
                 self.at[process.index()].gone = false;
                 // holds: S4, C118, C660
                 self.hold(!self.unready, "a start after the shutdown has begun");
                 self.holds_start(process, procs);
                 let is_down = self.down[self.slots.process(process)];
                 // holds: C684, C686
-                self.hold(!is_down, "a start that only a request may ask for");
-                // A restart does not look at what a new config has added.
+                self.hold(!is_down, "a process starts by itself that only a request may start");
+                // A restart ignores dependencies that a new config has added.
                 let is_new = matches!(self.roles[process.index()], Role::New { .. });
                 let has_run = is_new || self.at[process.index()].started_as > 0;
                 let is_again = self.has_reloaded && has_run;
@@ -905,11 +918,11 @@ impl<'a> Checker<'a> {
                     self.hold(
                         is_again || self.is_reached(*on, *condition),
                         // holds: C159, C193, C194
-                        "a start before what it depends on",
+                        "a start before its dependency",
                     );
                     let is_down = self.down[on.index()] && !is_again;
                     // holds: C571
-                    self.hold(!is_down, "a start without what it depends on");
+                    self.hold(!is_down, "a start without its dependency");
                     let is_first = self.at[process.index()].started_as == 0
                         && !is_new
                         && !self.prepared.contains(&process);
@@ -918,7 +931,7 @@ impl<'a> Checker<'a> {
                     self.hold(
                         !(is_first && is_stuck && !is_again),
                         // holds: C571
-                        "a start that needs what a restart has left down",
+                        "a start without a dependency that a restart has left down",
                     );
                 }
                 self.starts += 1;
@@ -928,7 +941,7 @@ impl<'a> Checker<'a> {
                 if let Some(other) = other {
                     let proc = procs[other.index()];
                     let is_spoilt = proc.newer_failed && self.is_current(process);
-                    self.hold(!is_spoilt, "a start beside an epoch that lets no other take over");
+                    self.hold(!is_spoilt, "a start beside an epoch that cannot hand over");
                     let ends = proc.is_passed
                         || self.at[other.index()].signalled
                         || self.at[other.index()].group_killed
@@ -945,7 +958,7 @@ impl<'a> Checker<'a> {
                 let of = self.of(process);
                 let is_admitted = !of.conditional || self.admitted.contains(&process);
                 // holds: C481
-                self.hold(is_admitted, "a start although only_if was not asked");
+                self.hold(is_admitted, "a start although `only_if` was not evaluated");
                 let is_prepared = of.hooks.pre_start.is_none() || self.prepared.contains(&process);
                 // holds: C481
                 self.hold(is_prepared, "a start without its pre_start hook");
@@ -957,7 +970,7 @@ impl<'a> Checker<'a> {
                 self.hold(self.has_begun, "a hook before the start");
                 let is_new = self.hooks.insert(hook);
                 // holds: C657
-                self.hold(is_new, "a hook that runs already");
+                self.hold(is_new, "a hook starts that is running already");
                 match (process, stage) {
                     (Some(process), Stage::PreStart) => {
                         self.holds_start(process, procs);
@@ -969,7 +982,7 @@ impl<'a> Checker<'a> {
                     (Some(process), Stage::PreStop) => {
                         self.at[process.index()].serves = false;
                         let takes_over = !self.is_new(process) && !self.at[process.index()].pending;
-                        self.hold(takes_over, "a pre_stop hook of one that has not taken over");
+                        self.hold(takes_over, "a `pre_stop` hook of a new instance");
                         self.holds_stop(now, process, procs);
                         self.at[process.index()].stops_early |= !self.unready;
                     }
@@ -978,16 +991,17 @@ impl<'a> Checker<'a> {
                         self.is_over(process);
                         self.holds_last_hook(process, procs);
                         let mut others = self.slots_of(self.slots.process(process));
-                        let goes_on = others.any(|id| {
+                        let continues = others.any(|id| {
                             let survives_at = self.at[id.index()].survives_at;
                             procs[id.index()].alive && survives_at.is_none_or(|at| now < at)
                         });
-                        // The hook of the old definition runs at its end.
+                        // After a reload, the hook of the old definition runs at the end of the old
+                        // instance.
                         let may_differ = self.has_reloaded;
                         self.hold(
-                            !goes_on || may_differ,
+                            !continues || may_differ,
                             // holds: C347, C359
-                            "a post_stop hook of a process that goes on",
+                            "a `post_stop` hook of a process that continues",
                         );
                     }
                     (None, _) => {}
@@ -997,19 +1011,19 @@ impl<'a> Checker<'a> {
                 self.hold(!is_late, "a pre_start hook after the shutdown has begun");
                 let is_last = hook == HookId { process: None, stage: Stage::PostStop };
                 // holds: S107, S201, C657
-                self.hold(!is_last || self.stop_signals < 3, "a hook after a third signal");
+                self.hold(!is_last || self.stop_signals < 3, "a last hook after a third signal");
             }
             Action::Stop { process, signal } => {
                 self.is_over(process);
                 self.holds_epochs(now, process, signal, procs);
-                // A new instance is stopped first of all.
+                // A new instance is stopped before all others.
                 let is_new = self.is_new(process) || self.at[process.index()].pending;
                 self.at[process.index()].stops_early |= is_new;
                 let is_early = self.at[process.index()].stops_early;
                 // holds: S19
-                self.hold(self.stays_ready.is_none() || is_early, "a stop while it is ready");
-                self.hold(procs[process.index()].alive, "a stop for what is gone");
-                self.hold(!self.at[process.index()].signalled, "asked to stop twice");
+                self.hold(self.stays_ready.is_none() || is_early, "a stop while `/readyz` is good");
+                self.hold(procs[process.index()].alive, "a stop signal to a process that is gone");
+                self.hold(!self.at[process.index()].signalled, "two stop signals to a process");
                 self.at[process.index()].signalled = true;
                 let was_noted = self.at[process.index()].asked.is_some();
                 self.at[process.index()].serves = false;
@@ -1026,10 +1040,10 @@ impl<'a> Checker<'a> {
             Action::StopGroup { process, signal } => {
                 let is_newer_alive = self.other_epoch(now, process, procs).is_some();
                 let is_left = self.at[process.index()].handed_over && is_newer_alive;
-                self.hold(!is_left, "the rest of an epoch is asked before a newer one ends");
+                self.hold(!is_left, "the rest of an epoch is stopped before a newer epoch");
                 let is_killed = signal == Signal::KILL;
                 let is_pending = self.at[process.index()].pending;
-                self.hold(is_killed == is_pending, "TERM to the rest of an epoch, or KILL");
+                self.hold(is_killed == is_pending, "the wrong signal to the rest of an epoch");
                 self.at[process.index()].rest_signalled = true;
             }
             Action::Kill(process) if procs[process.index()].group => {
@@ -1040,11 +1054,11 @@ impl<'a> Checker<'a> {
             }
             Action::Kill(process) => {
                 let is_early = self.at[process.index()].stops_early;
-                self.hold(self.deadline.is_some() || is_early, "a KILL without a stop");
+                self.hold(self.deadline.is_some() || is_early, "a SIGKILL without a stop");
                 let obeys = self.has_faultless_shutdown() && !is_early && !self.has_lost_time(now);
-                self.hold(!obeys, "a KILL although every process obeys");
-                self.hold(procs[process.index()].alive, "a KILL for what is gone");
-                self.hold(!self.at[process.index()].group_killed, "killed twice");
+                self.hold(!obeys, "a SIGKILL although every process obeys");
+                self.hold(procs[process.index()].alive, "a SIGKILL to a process that is gone");
+                self.hold(!self.at[process.index()].group_killed, "two SIGKILLs to a process");
                 self.holds_handover(now, process, procs);
                 self.holds_asked(now, process, self.at[process.index()].signalled, procs);
                 if self.stop_signals < 3 {
@@ -1060,17 +1074,17 @@ impl<'a> Checker<'a> {
                 self.has_hung |= hook.stage == Stage::PostStop;
             }
             Action::WatchLiveness(process) => {
-                self.hold(procs[process.index()].alive, "a liveness check of what is gone");
+                self.hold(procs[process.index()].alive, "a liveness check of a gone process");
                 // holds: C229, C242
                 self.hold(!self.unready, "a liveness check in a shutdown");
                 let retries = self.of(process).liveness_retries;
                 self.at[process.index()].probe_failures = retries.map(|retries| (0, retries));
             }
             Action::StayReady => {
-                self.hold(!self.unready, "ready again in a shutdown");
+                self.hold(!self.unready, "`/readyz` is good again in a shutdown");
                 let is_asked = self.cause.is_none_or(|cause| cause.is_asked());
                 // holds: S20
-                self.hold(is_asked, "ready although the stop was not asked for");
+                self.hold(is_asked, "`/readyz` stays good although the stop was not requested");
                 self.unready = true;
                 self.unready_since = Some(now);
                 self.stays_ready = Some(now);
@@ -1083,7 +1097,7 @@ impl<'a> Checker<'a> {
                 if let Some(since) = self.stays_ready.take() {
                     self.holds_ready(now, since);
                 } else {
-                    self.hold(!self.unready, "unready twice");
+                    self.hold(!self.unready, "`/readyz` turns 503 twice");
                     self.ended_before = self.count_ends;
                     self.unready_since = Some(now);
                 }
@@ -1097,14 +1111,20 @@ impl<'a> Checker<'a> {
                 self.at[process.index()].serves = false;
                 for dependent in self.above(process).into_iter().filter(|_| self.unready) {
                     // holds: S23, C370
-                    self.hold(!self.at[dependent.index()].draining, "drained while a dependent is");
+                    self.hold(
+                        !self.at[dependent.index()].draining,
+                        "a drain during the drain of a dependent",
+                    );
                 }
                 let Some(((_, granted), times)) =
                     self.at[process.index()].drain.zip(self.of(process).drain)
                 else {
                     return self.fail("a drain without a note");
                 };
-                self.hold(min <= longest && longest == granted, "a drain of another length");
+                self.hold(
+                    min <= longest && longest == granted,
+                    "the times of a drain and its note differ",
+                );
                 self.holds_drain(now, process, min, longest, procs);
                 if !self.unready {
                     self.holds_stop(now, process, procs);
@@ -1127,8 +1147,8 @@ impl<'a> Checker<'a> {
             }
             Action::CloseListeners(process) => {
                 // holds: S15, S21
-                self.hold(self.stays_ready.is_none(), "refuses connections while it is ready");
-                self.hold(procs[process.index()].alive, "a poll of a process that is gone");
+                self.hold(self.stays_ready.is_none(), "connections are refused while ready");
+                self.hold(procs[process.index()].alive, "a count of a process that is gone");
                 self.at[process.index()].draining = true;
             }
             Action::EndDrain(process) => {
@@ -1140,8 +1160,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// A drain of a shutdown begins after the delay and the hook of the container, after those of
-    /// its dependents, and with the time that it has where that fits.
+    /// A drain in a shutdown begins after the delay and the hook of the container, and after the
+    /// drains of the dependents. It gets all of its time if that fits.
     fn holds_drain(
         &self,
         now: Time,
@@ -1158,7 +1178,7 @@ impl<'a> Checker<'a> {
             let is_early =
                 self.at[below.index()].drain.is_none() || self.at[below.index()].drained_early;
             // holds: S23, C370, C658
-            self.hold(is_early, "drained after what it depends on");
+            self.hold(is_early, "a drain after the drain of a dependency");
         }
         let spec = &self.scenario.spec;
         let Some(times) = self.of(process).drain else { return };
@@ -1177,11 +1197,11 @@ impl<'a> Checker<'a> {
         let deadline = self.deadline.or(self.held_at.map(|at| at + spec.window));
         let left = deadline.map_or(spec.window, |deadline| deadline.since(now));
         // holds: S79
-        self.hold(min >= times.min || drains + stops > left, "less than its min although it fits");
+        self.hold(min >= times.min || drains + stops > left, "less than `min` although `min` fits");
         let is_full = longest >= times.time || !is_asked || times.time + drains + stops > left;
         let has_ended = self.count_ends > self.ended_before;
         // holds: S79
-        self.hold(is_full || has_ended, "less than its time although all fits");
+        self.hold(is_full || has_ended, "less than `time` although `time` fits");
         let before = spec.readiness_delay.max(hook_need(spec.hooks.pre_stop));
         let is_delayed = now >= since + spec.readiness_delay || !self.was_good;
         let window = self.held_at.map_or(spec.window, |_| left);
@@ -1191,7 +1211,7 @@ impl<'a> Checker<'a> {
         self.hold(is_delayed || !fits || is_empty, "a drain before the delay is over");
     }
 
-    /// Leftover processes have 2 s between TERM and KILL, where the deadline leaves so much.
+    /// Leftovers have 2 s between SIGTERM and SIGKILL, if the deadline leaves that much.
     // holds: S65
     fn holds_leftovers(&mut self, now: Time, signal: Signal) {
         let since = *self.swept_at.get_or_insert(now);
@@ -1200,13 +1220,14 @@ impl<'a> Checker<'a> {
         match signal {
             Signal::KILL => {
                 let is_due = !is_asked || now >= over || self.stop_signals >= 3;
-                self.hold(is_due, "leftover processes are killed too early");
+                self.hold(is_due, "leftovers are killed too early");
             }
-            _ => self.hold(now < over || !is_asked, "leftover processes are killed too late"),
+            _ => self.hold(now < over || !is_asked, "leftovers are killed too late"),
         }
     }
 
-    /// All that a stop signal and the deadline end has ended, and no stop waits for nothing.
+    /// A stop signal and the deadline end all waits that they should end, and no stop waits without
+    /// a reason.
     fn holds_shutdown(&self, machine: &Machine, procs: &[Proc]) {
         if !self.unready || self.exit.is_some() {
             // holds: S9, C611
@@ -1215,14 +1236,14 @@ impl<'a> Checker<'a> {
         }
         let runs = |stage| self.hooks.iter().any(|hook| hook.stage == stage);
         // holds: S5, C657
-        self.hold(!runs(Stage::PreStart), "a pre_start hook goes on in a shutdown");
+        self.hold(!runs(Stage::PreStart), "a `pre_start` hook runs in a shutdown");
         if self.stop_signals >= 2 && self.deadline.is_some() {
             // holds: S41, S106, S108
             self.hold(!self.at.iter().any(|seen| seen.draining), "a drain after a second signal");
             // holds: S106
             self.hold(!runs(Stage::PreStop), "a pre_stop hook after a second signal");
         }
-        // An event at the deadline comes before it.
+        // An event at the deadline comes before the deadline.
         let expired = machine.state().timers_at;
         let is_over = self.stop_signals >= 3 || self.deadline.is_some_and(|at| at <= expired);
         for id in
@@ -1231,13 +1252,13 @@ impl<'a> Checker<'a> {
             let place = id.index();
             let is_killed = self.at[place].survives_at.is_some();
             // holds: S57, S62, S107
-            self.hold(!is_over || is_killed, "it lives on after the deadline or a third signal");
+            self.hold(!is_over || is_killed, "no SIGKILL after the deadline or a third signal");
             let runs = |id, stage| self.hooks.contains(&HookId { process: Some(id), stage });
             let is_asked = self.at[place].asked.is_some()
                 || is_killed
                 || runs(id, Stage::PreStop)
                 || self.newer_epoch(expired, id, procs).is_some()
-                // A newer epoch may be one of its process group.
+                // A newer epoch may be a member of its process group.
                 || self.slots_of(self.slots.process(id)).any(|other| {
                     let is_starting = machine.state().life(other) == Lifecycle::Spawning;
                     procs[other.index()].group || is_starting
@@ -1245,7 +1266,8 @@ impl<'a> Checker<'a> {
             let mut above = self.above(id).into_iter();
             let waits = above.any(|id| {
                 let proc = procs[id.index()];
-                // A moment later if it was killed before the shutdown.
+                // A process that was killed before the shutdown may hold up the stop for a moment
+                // longer.
                 let survives_at = self.at[id.index()].survives_at;
                 let survives =
                     survives_at.is_some_and(|at| at + Duration::from_millis(200) <= expired);
@@ -1253,15 +1275,15 @@ impl<'a> Checker<'a> {
                 let life = machine.state().life(id);
                 is_alive && !survives || runs(id, Stage::PostStop) || life == Lifecycle::Spawning
             });
-            // A removed process may still be needed by a step that has not begun.
+            // A step that has not begun may still need a process that the reload removes.
             let is_stopping = matches!(machine.phase(), Phase::Stopping(_)) && !self.has_reloaded;
             let is_due = is_stopping && !waits;
             // holds: S53, S56, S64
-            self.hold(!is_due || is_asked, "a stop waits for nothing");
+            self.hold(!is_due || is_asked, "a stop waits without a reason");
         }
     }
 
-    /// `/readyz` turns 503 now, and not before its delay is over, where that fits.
+    /// `/readyz` turns 503 at the end of `unready_delay` and not earlier, if the delay fits.
     // holds: C84
     fn holds_ready(&self, now: Time, since: Time) {
         let spec = &self.scenario.spec;
@@ -1271,14 +1293,14 @@ impl<'a> Checker<'a> {
         });
         let fits = spec.unready_delay + drains + stops <= spec.window;
         let has_ended = self.count_ends > self.ended_before;
-        // Nothing else may hold up the stop.
+        // A further signal, or an Envoy that was never live, may end the wait earlier.
         let is_cut = self.stop_signals >= 2 || self.at.iter().any(|seen| seen.not_live);
         let is_due = now >= since + spec.unready_delay || self.has_reloaded;
         // holds: S13
-        self.hold(is_due || !fits || has_ended || is_cut, "unready before its delay is over");
+        self.hold(is_due || !fits || has_ended || is_cut, "not ready before the delay is over");
     }
 
-    /// No connection waits for a process that was asked to end or is gone in a shutdown.
+    /// In a shutdown, no connection waits for a process that was asked to end or is gone.
     // holds: C187
     fn holds_no_dead_sockets(&self) {
         for slot in self.slots.all() {
@@ -1289,12 +1311,12 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// A oneshot never runs longer than its `timeout` and its stop, while the container runs.
+    /// While the container runs, a oneshot runs no longer than its `timeout` and its stop.
     // holds: C154
     fn holds_timeouts(&self, now: Time, procs: &[Proc]) {
         for (place, seen) in self.at.iter().enumerate() {
             let Some(complete_by) = seen.complete_by else { continue };
-            // A request stops it after its dependents.
+            // A request stops the oneshot after its dependents.
             if self.unready || !procs[place].alive || seen.by_request {
                 continue;
             }
@@ -1311,7 +1333,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// A failed liveness check stops the process at once, unless it is on its way down.
+    /// A failed liveness check stops the process at once, unless something stops it already.
     // holds: C237
     fn holds_liveness(&mut self) {
         let Some(process) = self.failed_check.take() else { return };
@@ -1321,14 +1343,15 @@ impl<'a> Checker<'a> {
         self.hold(is_down || is_over, "a failed liveness check has no consequence");
     }
 
-    /// A change of a watched file is followed as soon as it is quiet, unless its process does not
-    /// serve, is on its way somewhere, or waits for what it follows.
+    /// The action of a changed file begins as soon as the file is quiet, unless the process does
+    /// not serve, has an operation, or waits for a dependency that it follows.
     // holds: C301
     fn holds_no_forgotten_change(&self, procs: &[Proc]) {
         if self.unready || !self.asked_for.is_empty() || self.reload.is_some() {
             return;
         }
-        // A stop that has failed because something survives KILL goes on.
+        // A stop has failed because a process survives SIGKILL, but still goes through the other
+        // processes.
         let rests = |id: ProcessId| {
             let place = id.index();
             !self.at[place].by_request && !self.is_replaced(id) && !self.at[place].doomed
@@ -1342,42 +1365,48 @@ impl<'a> Checker<'a> {
         let mut due = self.changed.iter().filter(|((id, _), is_quiet)| {
             **is_quiet && self.at[id.index()].serves && rests(*id) && !waits(*id)
         });
-        self.hold(due.next().is_none(), "a change is forgotten");
+        self.hold(due.next().is_none(), "a change of a file is forgotten");
     }
 
-    /// Whether a watched file was seen to change that a slot is restarted for.
+    /// Whether a slot has a changed file that asks for a restart.
     fn is_to_restart(&self, slot: ProcessId) -> bool {
         let watch = &self.of(slot).watch;
         let mut changes = self.changed.range((slot, 0)..=(slot, usize::MAX));
         changes.any(|((_, place), _)| watch.get(*place) == Some(&WatchAction::Restart))
     }
 
-    /// The action of a change begins.
+    /// Checks the begin of the action of a changed file.
     fn changed(&mut self, process: ProcessId, watch: usize, action: WatchAction, procs: &[Proc]) {
         // holds: C303
         self.hold(!self.unready, "the action of a change after the shutdown has begun");
         let is_down = self.down[self.slots.process(process)];
         // holds: C303
-        self.hold(!is_down, "a change starts what was stopped by hand");
-        self.hold(self.is_current(process), "a change of what was replaced");
+        self.hold(!is_down, "a change starts a process that a request has stopped");
+        self.hold(
+            self.is_current(process),
+            "the action of a change of an instance that was replaced",
+        );
         let is_due = self.changed.remove(&(process, watch));
         // holds: C302
-        self.hold(is_due.is_some(), "the action of no change, or of one that a start has served");
-        self.hold(is_due != Some(false), "the action of a change that is not over");
+        self.hold(is_due.is_some(), "an action without a change to follow");
+        self.hold(is_due != Some(false), "an action before the file is quiet");
         let followed = (0..self.slots.processes())
             .filter(|on| self.slots.follows_any(process, *on))
             .filter_map(|on| self.slots.current(on));
         let mut followed = followed.filter(|on| self.at[on.index()].serves);
         let is_first = !followed.any(|on| self.is_to_restart(on));
         // holds: C665
-        self.hold(is_first, "a change before what its process follows");
+        self.hold(is_first, "an action before a dependency that the process follows");
         let proc = procs[process.index()];
         match action {
             WatchAction::Restart => {
-                self.hold(self.at[process.index()].serves || !proc.alive, "a restart of a start");
+                self.hold(
+                    self.at[process.index()].serves || !proc.alive,
+                    "a restart of a process that is starting",
+                );
                 let key = (self.slots.process(process), Request::Restart);
                 let is_only = self.asked_for.insert(key);
-                self.hold(is_only, "two replacements at a time");
+                self.hold(is_only, "two restarts of a process at a time");
                 self.began.insert(key, (self.starts, proc.alive));
                 self.at[process.index()].alone = true;
             }
@@ -1385,26 +1414,26 @@ impl<'a> Checker<'a> {
             WatchAction::Signal(_) => {
                 self.hold(
                     proc.alive && self.at[process.index()].serves,
-                    "a signal before it is ready",
+                    "a signal before the process is ready",
                 );
             }
         }
     }
 
-    /// The next start begins anew: `only_if` and the `pre_start` hook come first.
+    /// Records that the next start evaluates `only_if` and runs the `pre_start` hook.
     fn is_over(&mut self, slot: ProcessId) {
         self.admitted.remove(&slot);
         self.prepared.remove(&slot);
     }
 
-    /// The `post_stop` hook is for what has run since the last one, and is gone, in all slots with
-    /// the same definition.
+    /// The `post_stop` hook runs once after all instances with the same definition that have run
+    /// since the last hook.
     fn holds_last_hook(&mut self, slot: ProcessId, procs: &[Proc]) {
         let process = self.slots.process(slot);
         let own: BTreeSet<_> =
             self.slots.all().filter(|id| self.slots.process(*id) == process).collect();
         // holds: C359
-        self.hold(!self.has_run.is_disjoint(&own), "a post_stop hook twice");
+        self.hold(!self.has_run.is_disjoint(&own), "a second `post_stop` hook in a row");
         match self.has_reloaded {
             true => drop(self.has_run.remove(&slot)),
             false => self.has_run.retain(|id| {
@@ -1414,7 +1443,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// A process has a new instance.
+    /// Forgets the history of the last instance: the process has a new one.
     fn forget(&mut self, process: ProcessId) {
         let seen = &mut self.at[process.index()];
         *seen = Seen {
@@ -1433,7 +1462,7 @@ impl<'a> Checker<'a> {
         };
     }
 
-    /// A new instance has met a condition.
+    /// Records that a new instance has met a condition.
     fn met(&mut self, process: ProcessId, met: StartCondition, procs: &[Proc]) {
         let place = process.index();
         if met != StartCondition::Started {
@@ -1452,7 +1481,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The other epoch of the process, if it lives and has not survived SIGKILL.
+    /// The other epoch of the process, if it lives and does not survive SIGKILL.
     fn other_epoch(&self, now: Time, slot: ProcessId, procs: &[Proc]) -> Option<ProcessId> {
         let mut others = self.slots_of(self.slots.process(slot)).filter(|id| *id != slot);
         others.find(|id| {
@@ -1461,35 +1490,35 @@ impl<'a> Checker<'a> {
         })
     }
 
-    /// The same, if it is the newer one.
+    /// The other epoch of the process, if it lives and is newer.
     fn newer_epoch(&self, now: Time, slot: ProcessId, procs: &[Proc]) -> Option<ProcessId> {
         let started = |slot: ProcessId| self.at[slot.index()].started_as;
         self.other_epoch(now, slot, procs).filter(|other| started(*other) > started(slot))
     }
 
-    /// An epoch of an Envoy may get a signal now: none that is older than another one, which would
-    /// abort; and only KILL, which it cannot pass on, before it has taken over.
+    /// An epoch of an Envoy gets no signal while a newer epoch lives, which would abort. Before it
+    /// has taken over, it gets only SIGKILL, because it would pass SIGTERM on.
     fn holds_epochs(&self, now: Time, slot: ProcessId, signal: Signal, procs: &[Proc]) {
         if !procs[slot.index()].is_epoch {
             return;
         }
         let newer = self.newer_epoch(now, slot, procs);
-        self.hold(newer.is_none(), "asked before a newer epoch ends");
+        self.hold(newer.is_none(), "an epoch is asked to end before a newer epoch ends");
         let is_killed = signal == Signal::KILL;
         let is_due = self.at[slot.index()].pending || procs[slot.index()].aborts;
-        self.hold(is_killed == is_due, "TERM to an epoch, or KILL, in its turn");
+        self.hold(is_killed == is_due, "the wrong signal to an epoch");
         let others: Vec<_> =
             self.slots_of(self.slots.process(slot)).filter(|id| *id != slot).collect();
         let is_old = self.is_taken_over(slot);
-        let was_told = others.iter().any(|other| self.at[other.index()].asked.is_some());
+        let was_asked = others.iter().any(|other| self.at[other.index()].asked.is_some());
         let is_cut =
-            self.unready && self.at.iter().any(|seen| seen.draining) && is_old && !was_told;
-        self.hold(!is_cut, "an old epoch is asked while a drain goes on");
-        // One that has taken over, and was asked to end, has passed that on.
+            self.unready && self.at.iter().any(|seen| seen.draining) && is_old && !was_asked;
+        self.hold(!is_cut, "an old epoch is asked to end during a drain");
+        // An epoch that has taken over and was asked to end has asked the older epoch, too.
         let is_passed_on = |other: &ProcessId| {
             self.at[other.index()].asked.is_some() && !self.at[other.index()].pending
         };
-        // An Envoy has a drain, which `drainit check` demands.
+        // `drainit check` demands a drain for an Envoy.
         let is_drained = |id: &ProcessId| {
             self.at[id.index()].drain_over || is_passed_on(id) || self.of(*id).drain.is_none()
         };
@@ -1501,16 +1530,17 @@ impl<'a> Checker<'a> {
         let is_hurried = self.stop_signals >= 2;
         self.hold(
             !is_left || is_over || is_hurried,
-            "an old epoch is asked before its drain is over",
+            "an old epoch is stopped before its drain is over",
         );
     }
 
-    /// Whether a newer epoch has taken over from this one, which drains by itself since.
+    /// Whether a newer epoch has taken over from this epoch, which drains by itself since then.
     fn is_taken_over(&self, slot: ProcessId) -> bool {
         self.roles[slot.index()] == Role::Leaving && self.at[slot.index()].taken_over
     }
 
-    /// An epoch is killed beside a newer one only when that had its time to end it.
+    /// An epoch beside a newer one is killed only after the time that the newer epoch has to end
+    /// it.
     fn holds_handover(&self, now: Time, slot: ProcessId, procs: &[Proc]) {
         let newer = self.other_epoch(now, slot, procs);
         let newer = newer.filter(|_| self.at[slot.index()].handed_over && self.stop_signals < 3);
@@ -1523,8 +1553,8 @@ impl<'a> Checker<'a> {
         self.hold(is_asked || had_time || is_over, "killed before a newer epoch could end it");
     }
 
-    /// Nothing is killed that was not asked to end, but by the deadline or a third signal, and but an
-    /// epoch beside a newer one, which ends it in place of drainit.
+    /// A process is killed only after it was asked to end. Exceptions: the deadline, a third
+    /// signal, and an epoch that a newer epoch ends in place of drainit.
     fn holds_asked(&self, now: Time, slot: ProcessId, was_asked: bool, procs: &[Proc]) {
         let is_over = self.deadline.is_some_and(|deadline| deadline <= now);
         let mut others = self.slots_of(self.slots.process(slot));
@@ -1532,16 +1562,16 @@ impl<'a> Checker<'a> {
             let place = other.index();
             let survives = self.at[place].survives_at.is_some_and(|at| at <= now);
             let is_newer = self.at[place].started_as > self.at[slot.index()].started_as;
-            // One that was asked has passed that on.
+            // A newer epoch that was asked to end has asked this epoch.
             let lives = procs[place].alive || procs[place].group && self.at[place].signalled;
             is_newer && lives && !survives
         });
         let is_excused = is_over || self.stop_signals >= 3 || is_left;
         // holds: S55
-        self.hold(was_asked || is_excused, "killed, and nobody has asked it to end");
+        self.hold(was_asked || is_excused, "a SIGKILL without a request to end");
     }
 
-    /// An epoch that is asked to end ends the older one with it.
+    /// Records that an epoch which is asked to end ends the older epoch, too.
     fn pass_on(&mut self, now: Time, slot: ProcessId, signal: Signal, procs: &[Proc]) {
         let other = self.other_epoch(now, slot, procs).filter(|_| signal != Signal::KILL);
         let Some(other) = other.filter(|other| self.at[other.index()].handed_over) else { return };
@@ -1556,19 +1586,19 @@ impl<'a> Checker<'a> {
         });
     }
 
-    /// A new epoch does not go on without the old one, from which it could not take over.
+    /// A new epoch does not run on without the old epoch, from which it could not take over.
     fn holds_pending(&self, procs: &[Proc]) {
         for id in self.slots.all().filter(|id| self.at[id.index()].pending && self.is_new(*id)) {
             let Role::New { old } = self.roles[id.index()] else { continue };
             let place = id.index();
             let is_stopped = self.at[place].asked.is_some() || self.at[place].group_killed;
             let is_lost = procs[place].alive && !procs[old.index()].alive && !is_stopped;
-            self.hold(!is_lost, "a new epoch goes on without the old one");
+            self.hold(!is_lost, "a new epoch runs on without the old epoch");
         }
     }
 
-    /// Since the begin of a drain or a shutdown, no new instance accepts connections beside the one
-    /// that is drained, and no epoch of an Envoy is about to.
+    /// From the begin of a drain or a shutdown, no new instance runs on beside an instance that is
+    /// drained, and no epoch of an Envoy waits to take over.
     // holds: C336
     fn holds_new_ones(&self, machine: &Machine, procs: &[Proc]) {
         let is_draining = matches!(machine.phase(), Phase::Draining(_));
@@ -1582,12 +1612,12 @@ impl<'a> Checker<'a> {
                 || self.hooks.contains(&hook) && !self.at[place].pending
                 || !procs[place].alive
                 || machine.state().life(id) == Lifecycle::Spawning;
-            self.hold(!is_new || is_stopped, "a new instance goes on beside one that is drained");
+            self.hold(!is_new || is_stopped, "a new instance runs on beside a drained one");
         }
     }
 
-    /// A process that runs has followed every new instance of its dependencies, unless it is about
-    /// to follow; and a process that was stopped to follow is started again.
+    /// A running process has followed every new instance of its dependencies, or is about to. A
+    /// process that was stopped to follow is started again.
     // holds: C198, C199, C200, C201, C240, C655
     fn holds_followers(&mut self, procs: &[Proc]) {
         self.retire(procs);
@@ -1604,7 +1634,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Whether a process is stopped anyway, or waits for another one that is on its way.
+    /// Whether a process need not follow now: something stops it, or it waits for another process.
     fn may_stay_behind(&self, id: ProcessId, procs: &[Proc]) -> bool {
         let place = id.index();
         self.at[place].stops_early
@@ -1619,8 +1649,8 @@ impl<'a> Checker<'a> {
             })
     }
 
-    /// Whether a process that this one follows, itself or through others that run, is on its way or
-    /// is replaced.
+    /// Whether any process that this one follows, also through other running processes, is on its
+    /// way or is being replaced.
     fn waits_to_follow(
         &self,
         slot: ProcessId,
@@ -1650,7 +1680,7 @@ impl<'a> Checker<'a> {
         matches!(self.roles[slot.index()], Role::New { .. })
     }
 
-    /// A process may be stopped, or drained for that, now.
+    /// Checks that a process may now be stopped, or drained for a stop.
     fn holds_stop(&self, now: Time, process: ProcessId, procs: &[Proc]) {
         let above = self.above(process);
         let is_back =
@@ -1666,21 +1696,21 @@ impl<'a> Checker<'a> {
             }
         } else {
             // holds: C112, C513
-            self.hold(self.deadline.is_some(), "a stop while the drain is held");
+            self.hold(self.deadline.is_some(), "a stop during a held drain");
             // holds: S24
-            self.hold(!self.at.iter().any(|seen| seen.draining), "a stop while a drain goes on");
+            self.hold(!self.at.iter().any(|seen| seen.draining), "a stop during a drain");
         }
         for dependent in above {
             let proc = procs[dependent.index()];
             let is_gone = !proc.alive && !proc.group;
             let survives = self.at[dependent.index()].survives_at.is_some_and(|at| at <= now);
             // holds: S53, S58, S113, S200, S220, C159, C358
-            self.hold(is_gone || survives, "stopped before a dependent");
+            self.hold(is_gone || survives, "a stop before the stop of a dependent");
         }
     }
 
     fn began(&mut self, process: ProcessId, request: Request, procs: &[Proc]) {
-        self.hold(!self.unready, "a request begins after the shutdown has begun");
+        self.hold(!self.unready, "a request begins in a shutdown");
         let base = self.slots.process(process);
         let is_alive = self.slots_of(base).any(|slot| procs[slot.index()].alive);
         self.began.insert((base, request), (self.starts, is_alive));
@@ -1693,7 +1723,8 @@ impl<'a> Checker<'a> {
                     if self.roles[id.index()] == Role::Leaving {
                         continue;
                     }
-                    // The stop of what is gone may be nothing, and end no restart above it.
+                    // The stop of a process that is gone may do nothing, and so may not end a
+                    // restart of a dependent.
                     self.at[id.index()].alone &= !is_alive;
                     self.at[id.index()].by_request = true;
                 }
@@ -1710,26 +1741,26 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// A request is refused without an answer that equal ones share.
+    /// Checks a request that is refused at once: an equal request must be under way.
     pub(crate) fn refused(&self, process: ProcessId, request: Request) {
         let is_equal = self.asked_for.contains(&(self.slots.process(process), request));
-        self.hold(is_equal && request == Request::Restart, "refused, and nothing is under way");
+        self.hold(is_equal && request == Request::Restart, "refused without an equal request");
     }
 
     fn answered(&mut self, process: ProcessId, request: Request) {
         let is_asked = self.asked_for.remove(&(self.slots.process(process), request));
-        self.hold(is_asked, "an answer to no request");
+        self.hold(is_asked, "an answer without a request");
     }
 
     fn done(&mut self, process: ProcessId, request: Request, procs: &[Proc]) {
         self.answered(process, request);
         let base = self.slots.process(process);
         let Some(&(starts, was_alive)) = self.began.get(&(base, request)) else {
-            return self.fail("done before it began");
+            return self.fail("a request is done before it began");
         };
         let oneshot = self.of(process).oneshot;
         let Some(current) = self.slots.current(base) else {
-            return self.fail("done, and removed");
+            return self.fail("a request is done for a process that was removed");
         };
         let is_up = procs[current.index()].alive || oneshot;
         match request {
@@ -1737,25 +1768,25 @@ impl<'a> Checker<'a> {
                 let mut slots = self.slots_of(base);
                 let lives = slots.any(|id| procs[id.index()].alive || procs[id.index()].group);
                 // holds: C202
-                self.hold(!lives, "stopped, and alive");
+                self.hold(!lives, "a stop is done, but the process is alive");
                 drop(slots);
                 let mut above = self.above(current).into_iter();
                 let lives = above.any(|id| procs[id.index()].alive || procs[id.index()].group);
                 let is_needed = !self.went_well.contains(&base);
-                self.hold(!(lives && is_needed), "stopped, and what needs it is alive");
+                self.hold(!(lives && is_needed), "a stop is done, but a dependent is alive");
                 self.down[base] = was_alive;
             }
-            Request::Start => self.hold(is_up, "started, and not alive"),
+            Request::Start => self.hold(is_up, "a start is done, but the process is not alive"),
             Request::Restart => {
-                self.hold(is_up, "restarted, and not alive");
-                self.hold(!self.at[current.index()].doomed, "restarted, and Envoy aborts it");
+                self.hold(is_up, "a restart is done, but the process is not alive");
+                self.hold(!self.at[current.index()].doomed, "restarted, but Envoy will abort it");
                 self.hold(
                     self.at[current.index()].started_as > starts,
-                    "restarted, and it is the old one",
+                    "restarted without a new instance",
                 );
                 let mut others = self.slots_of(base).filter(|id| *id != current);
                 let lives = others.any(|id| procs[id.index()].alive || procs[id.index()].group);
-                self.hold(!lives, "restarted, and the old one lives");
+                self.hold(!lives, "a restart is done, but the old instance lives");
             }
         }
     }
@@ -1775,7 +1806,7 @@ impl<'a> Checker<'a> {
                 self.at[process.index()].alone = false;
             }
             RequestError::Busy(_) | RequestError::Reloading | RequestError::EpochDoomed { .. } => {
-                // It was refused at once.
+                // The request was refused at once.
                 if let Some(before) = self.before.take() {
                     for (seen, before) in self.at.iter_mut().zip(before) {
                         (seen.alone, seen.by_request) = before;
@@ -1785,11 +1816,11 @@ impl<'a> Checker<'a> {
             _ => {}
         }
         let is_late = matches!(why, RequestError::ShuttingDown | RequestError::Drained);
-        self.hold(!self.unready || is_late, "another reason than the shutdown");
+        self.hold(!self.unready || is_late, "a request in a shutdown fails for another reason");
     }
 
-    /// Each drain and each stop of the report is a step that ends where it ends, and no step is
-    /// outside of the shutdown.
+    /// Each drain and each stop of the report is a step with the same begin and end, and no step
+    /// lies outside of the shutdown.
     // holds: S149, S154, S161, S214
     pub(crate) fn holds_steps(&self, report: &Option<ShutdownReport>) {
         let Some(report) = report else { return self.fail("there is no report") };
@@ -1804,7 +1835,7 @@ impl<'a> Checker<'a> {
                 let is_same = step("drain").is_some_and(|step| {
                     step.begins == Some(drain.begins) && step.ends == drain.ends
                 });
-                self.hold(is_same, "a drain is a step of the report");
+                self.hold(is_same, "a drain of the report is not one of its steps");
             }
             let asked = process.stop.as_ref().and_then(|stop| stop.begins);
             if let (Some(asked), end) = (asked, &process.end) {
@@ -1812,24 +1843,24 @@ impl<'a> Checker<'a> {
                     let ends = step.ends.unwrap_or(f64::MAX);
                     step.begins == Some(asked) && end.as_ref().is_none_or(|end| end.at <= ends)
                 });
-                self.hold(is_same, "a stop is a step of the report");
+                self.hold(is_same, "a stop of the report is not one of its steps");
             }
         }
         for step in &report.steps {
             let (begins, ends) =
                 (step.begins.unwrap_or_default(), step.ends.unwrap_or(report.took));
-            self.hold(begins <= ends && ends <= report.took, "a step within the shutdown");
+            self.hold(begins <= ends && ends <= report.took, "a step outside of the shutdown");
         }
         let phases = report.phases.iter();
         // holds: S151
-        self.hold(phases.is_sorted_by_key(|phase| phase.begins), "the phases follow each other");
+        self.hold(phases.is_sorted_by_key(|phase| phase.begins), "the phases are not in order");
     }
 
-    /// The report counts the processes that were killed in the shutdown, not those killed before.
+    /// The report counts only the processes that were killed in the shutdown.
     // holds: S150
     pub(crate) fn holds_report(&self, killed: usize) {
         let really = self.at.iter().filter(|seen| seen.killed_in_shutdown).count();
-        self.hold(killed == really, "the report counts other kills than there were");
+        self.hold(killed == really, "the report counts the wrong number of kills");
     }
 
     fn note(&mut self, now: Time, note: Note, procs: &[Proc]) {
@@ -1837,27 +1868,27 @@ impl<'a> Checker<'a> {
             Note::ShutdownBegan { cause, window } => {
                 self.hold(self.deadline.is_none(), "two shutdowns");
                 // holds: S2
-                self.hold(window <= self.window, "more time than there is");
+                self.hold(window <= self.window, "a shutdown has more time than its window");
                 let is_whole = window == self.window || self.held_at.is_some();
                 // holds: S2
-                self.hold(is_whole, "less time than there is");
+                self.hold(is_whole, "a shutdown has less time than its window");
                 let is_left = cause == Cause::AllEnded && self.held_at.is_some();
-                self.hold(!is_left || self.has_lost_one, "a held drain ends although nothing has");
+                self.hold(!is_left || self.has_lost_one, "a held drain ends, but no process ended");
                 if let Cause::Ended { process, .. } = cause {
                     let is_asked = self.at[process.index()].stops_early;
-                    self.hold(!is_asked, "an end that was asked for is a reason to stop");
+                    self.hold(!is_asked, "an end that was asked for begins the shutdown");
                     let is_current = self.is_current(process);
-                    self.hold(is_current, "the end of what was replaced is a reason to stop");
+                    self.hold(is_current, "an end of an old instance begins the shutdown");
                 }
                 if let Some(held_at) = self.held_at {
                     let is_within = now < held_at + self.window + self.scenario.spec.reserve;
                     let left = (held_at + self.window).since(now).max(LEAST.min(self.window));
                     let counts = if is_within { left } else { self.window };
                     // holds: C114, C115
-                    self.hold(window == counts, "the time does not count from the held drain");
+                    self.hold(window == counts, "the deadline does not count from the held drain");
                 }
-                // The core waits until the deadline for a process that survives the KILL of an
-                // earlier stop.
+                // The core may wait until the deadline for a process that has survived an earlier
+                // SIGKILL.
                 let mut earlier = procs.iter().zip(&self.at);
                 let survives = |(proc, seen): (&Proc, &Seen)| {
                     (proc.alive || proc.group) && seen.survives_at.is_some()
@@ -1868,7 +1899,7 @@ impl<'a> Checker<'a> {
                     let may_be_missing =
                         !spec.required && spec.on_exit.failure == ExitPolicy::Ignore;
                     // holds: C350
-                    self.hold(!may_be_missing, "the end for a process that may be missing");
+                    self.hold(!may_be_missing, "a process that may be missing begins the shutdown");
                 }
                 self.t0 = Some(now);
                 self.deadline = Some(now + window);
@@ -1898,7 +1929,7 @@ impl<'a> Checker<'a> {
             Note::RolledBack { process, old, .. } => {
                 let is_new = self.roles[process.index()] == Role::New { old };
                 // holds: C335
-                self.hold(is_new, "what serves is taken back");
+                self.hold(is_new, "an instance that serves is rolled back");
                 self.leave(process);
             }
             Note::Ended { process, end, next } => {
@@ -1909,9 +1940,9 @@ impl<'a> Checker<'a> {
                     End::Signal(_) | End::OutOfMemory => of.on_exit.signal,
                 };
                 // holds: C689, C690
-                self.hold(is_consequence(policy, next), "an end has another consequence");
+                self.hold(is_consequence(policy, next), "an end does not follow `on_exit`");
                 self.at[process.index()].given_up = !matches!(next, AfterEnd::Restart { .. });
-                self.hold(self.is_current(process), "the end of what was replaced has an effect");
+                self.hold(self.is_current(process), "the end of an old instance has an effect");
             }
             Note::NotDrained(process) => {
                 self.at[process.index()].not_drained = true;
@@ -1921,15 +1952,15 @@ impl<'a> Checker<'a> {
                 self.retire(procs);
                 let place = process.index();
                 // holds: C209
-                self.hold(!self.unready, "a restart in a shutdown");
+                self.hold(!self.unready, "a process follows in a shutdown");
                 // holds: C203
-                self.hold(self.at[place].behind, "a restart without a reason");
-                self.hold(!self.at[place].stops_early, "a restart of what is stopped");
+                self.hold(self.at[place].behind, "a process follows without a reason");
+                self.hold(!self.at[place].stops_early, "a process follows that is being stopped");
                 let waits = self.waits_to_follow(process, procs, |on| {
                     procs[on].alive && self.at[on].on_its_way
                 });
                 // holds: C204, C205
-                self.hold(!waits, "restarted before what it follows");
+                self.hold(!waits, "a process follows before a dependency that it also follows");
                 self.at[place].behind = false;
                 self.at[place].alone = true;
                 self.at[place].follows = true;
@@ -1937,7 +1968,7 @@ impl<'a> Checker<'a> {
                 let base = self.slots.process(process);
                 let is_first =
                     self.reload.as_mut().is_none_or(|reload| reload.followed.insert(base));
-                self.hold(is_first, "followed twice in a reload");
+                self.hold(is_first, "a process follows twice in a reload");
             }
             Note::Ready { process, .. } => {
                 self.at[process.index()].serves = true;
@@ -1949,19 +1980,16 @@ impl<'a> Checker<'a> {
             }
             Note::HandedOver { process, to, limit } => {
                 let place = process.index();
-                self.hold(self.roles[place] == Role::Leaving, "what serves is handed over");
-                self.hold(self.is_current(to), "handed over to what has not taken over");
+                self.hold(self.roles[place] == Role::Leaving, "a current epoch is handed over");
+                self.hold(self.is_current(to), "an epoch is handed over to a new instance");
                 let is_renewed = self.at[place].handed_over;
-                self.hold(
-                    is_renewed || self.at[place].asked.is_none(),
-                    "handed over, and asked to end",
-                );
+                self.hold(is_renewed || self.at[place].asked.is_none(), "handed over after a stop");
                 self.at[place].handed_over = true;
                 self.at[place].stops_early |= !self.unready;
                 self.at[place].asked = Some((now, limit));
             }
             Note::EpochDoomed { process, .. } => {
-                self.hold(procs[process.index()].aborts, "Envoy does not abort it");
+                self.hold(procs[process.index()].aborts, "doomed, but Envoy does not abort it");
                 self.at[process.index()].doomed = true;
             }
             Note::Completed { process, .. } => {
@@ -1978,7 +2006,7 @@ impl<'a> Checker<'a> {
                     spec.readiness_timeout.map(|within| now + within);
                 self.at[process.index()].complete_by = spec.timeout.map(|within| now + within);
                 self.at[process.index()].serves = is_ready;
-                // A process that is removed or stopped while it is spawned has served nobody.
+                // A process that is removed or stopped during its spawn has not served anybody.
                 let leaves =
                     self.roles[process.index()] == Role::Leaving || self.aborted.remove(&process);
                 self.at[process.index()].was_serving = is_ready && !self.unready && !leaves;
@@ -2001,13 +2029,13 @@ impl<'a> Checker<'a> {
             Note::RequestFailed { process, request, why } => self.failed(process, request, why),
             Note::Overdue { process, why: Failure::TimedOut { .. }, .. } => {
                 let is_late = self.at[process.index()].complete_by.is_some_and(|at| at <= now);
-                self.hold(is_late, "timed out before its limit");
+                self.hold(is_late, "a oneshot times out before its `timeout`");
                 self.at[process.index()].alone = true;
             }
             Note::Failed { process, why, next } => {
                 let policy = self.of(process).on_exit.failure;
                 // holds: C691
-                self.hold(is_consequence(policy, next), "a failure has another consequence");
+                self.hold(is_consequence(policy, next), "a failure does not follow `on_exit`");
                 if why == Failure::Unhealthy {
                     self.hold(self.deadline.is_none() && !self.unready, "unhealthy in a shutdown");
                 } else {
@@ -2019,9 +2047,9 @@ impl<'a> Checker<'a> {
                 let failures = self.at[process.index()].probe_failures;
                 let is_due = failures.is_none_or(|(so_far, retries)| so_far >= retries);
                 // holds: C237
-                self.hold(is_due, "unhealthy after too few failures");
+                self.hold(is_due, "a liveness check fails after too few failed probes");
                 self.hold(self.deadline.is_none() && !self.unready, "unhealthy in a shutdown");
-                self.hold(procs[process.index()].alive, "unhealthy, and gone");
+                self.hold(procs[process.index()].alive, "a gone process fails its liveness check");
                 self.at[process.index()].serves = false;
                 self.at[process.index()].alone = true;
                 self.at[process.index()].unhealthy = true;
@@ -2029,16 +2057,19 @@ impl<'a> Checker<'a> {
             Note::Overdue { process, .. } => {
                 let is_late = self.at[process.index()].ready_by.is_some_and(|at| at <= now);
                 // holds: C219, C252
-                self.hold(is_late, "not ready before its limit");
+                self.hold(is_late, "a start fails before its readiness timeout");
                 let is_live = self.at[process.index()].pending && procs[process.index()].is_live;
                 // holds: C474
-                self.hold(!is_live, "an epoch that has taken over is given up");
+                self.hold(!is_live, "a start of an epoch fails that has taken over");
                 self.at[process.index()].alone = true;
             }
             Note::EndedUndrained(process) => {
-                self.hold(!procs[process.index()].alive, "ended, and alive");
-                self.hold(self.at[process.index()].asked.is_none(), "by itself, and asked to");
-                self.hold(self.deadline.is_some(), "undrained, and nothing stops");
+                self.hold(!procs[process.index()].alive, "a process counts as ended that is alive");
+                self.hold(
+                    self.at[process.index()].asked.is_none(),
+                    "an end counts as undrained that was asked for",
+                );
+                self.hold(self.deadline.is_some(), "an end counts as undrained without a shutdown");
             }
             Note::Stopping { process, limit, signal } => {
                 self.at[process.index()].asked.get_or_insert((now, limit)).1 = limit;
@@ -2049,8 +2080,8 @@ impl<'a> Checker<'a> {
                         let (stop, left) = (self.of(process).stop, deadline.since(now));
                         self.hold(limit <= left, "a limit beyond the deadline");
                         // holds: S77
-                        self.hold(limit <= stop.limit, "more time to stop than it has");
-                        // Two epochs need time for the hand-over, too.
+                        self.hold(limit <= stop.limit, "more time to stop than the process has");
+                        // Two epochs also need time for the hand-over.
                         let is_handed_over = self.at.iter().any(|seen| seen.handed_over);
                         let needed = match self.has_reloaded {
                             true => self.needed_by_all(),
@@ -2059,17 +2090,17 @@ impl<'a> Checker<'a> {
                         let fits = !is_handed_over && needed + stop.limit <= left;
                         let is_cut = limit < stop.limit;
                         // holds: S75, S81
-                        self.hold(!fits || !is_cut, "less time to stop although all fits");
+                        self.hold(!fits || !is_cut, "less time to stop although all of it fits");
                         if !self.has_reloaded && !is_handed_over {
                             let least = least_stop(self.of(process));
                             let fits = self.least_from(process) <= left;
                             // holds: S80
-                            self.hold(!fits || limit >= least, "less to stop than each one keeps");
+                            self.hold(!fits || limit >= least, "less time than every stop keeps");
                             let share = fraction(stop.need, self.needed_from(process));
                             let fair = left.mul_f64(share).min(least);
                             let is_fair = limit + Duration::from_millis(1) >= fair;
                             // holds: S80
-                            self.hold(is_fair, "the time of a stop is kept for hooks");
+                            self.hold(is_fair, "a stop has less than its share, for hooks");
                         }
                     }
                     None if self.unready || self.at[process.index()].handed_over => {}
@@ -2083,10 +2114,11 @@ impl<'a> Checker<'a> {
                 self.at[process.index()].drain = Some((now, longest));
                 self.at[process.index()].drained_early = !self.unready;
                 if self.is_taken_over(process) {
-                    // It drains by itself, and did so before. Its time to end begins after that.
+                    // The old epoch was draining by itself before. Its time to end begins after the
+                    // drain.
                     self.at[process.index()].drained_early = true;
                     self.at[process.index()].draining = true;
-                    // Its `pre_stop` hook may run until later.
+                    // The `pre_stop` hook of the old epoch may run until later.
                     if self.at[process.index()].handed_over {
                         self.at[process.index()].asked = Some((now, Duration::MAX));
                     }
@@ -2102,7 +2134,7 @@ impl<'a> Checker<'a> {
                 let Some(((since, longest), times)) =
                     self.at[process.index()].drain.zip(self.of(process).drain)
                 else {
-                    return self.fail("over without a begin");
+                    return self.fail("a drain is over that has not begun");
                 };
                 let is_cut = matches!(
                     why,
@@ -2112,43 +2144,54 @@ impl<'a> Checker<'a> {
                         | DrainEnd::NotLive
                 );
                 // holds: S15
-                self.hold(self.stays_ready.is_none() || is_cut, "over while it is ready");
+                self.hold(self.stays_ready.is_none() || is_cut, "a drain is over while ready");
                 let held = now.since(since) >= times.min.min(longest);
                 match why {
                     DrainEnd::Quiet => {
                         // holds: S34
-                        self.hold(held, "quiet before min");
+                        self.hold(held, "a drain is over as quiet before `min`");
                         let last = self.at[process.index()].last_active;
                         let is_low = last.is_some_and(|active| active <= times.exit_at);
                         // holds: S35, C384
-                        self.hold(is_low, "quiet with more connections than allowed");
+                        self.hold(is_low, "a drain is over as quiet with too many connections");
                         self.hold(
                             self.at[process.index()].accepted == Some(true),
                             // holds: S39
-                            "quiet though it was never told",
+                            "a drain is over as quiet that was not accepted",
                         );
                     }
                     // holds: S36, C367, C638
-                    DrainEnd::Reported => self.hold(held, "over before min, whatever it reports"),
-                    // holds: S39, S50, C367, C638
-                    DrainEnd::NotAccepted => self.hold(held, "min was not held"),
-                    DrainEnd::TimeOver => self.hold(held, "over before min"),
-                    DrainEnd::Deadline => {}
-                    DrainEnd::ProcessGone => {
-                        self.hold(!procs[process.index()].alive, "gone, and alive")
+                    DrainEnd::Reported => {
+                        self.hold(held, "a drain is over as reported before `min`")
                     }
-                    DrainEnd::Hurried => self.hold(self.stop_signals >= 2, "hurried by nobody"),
+                    // holds: S39, S50, C367, C638
+                    DrainEnd::NotAccepted => {
+                        self.hold(held, "a drain is over as not accepted before `min`")
+                    }
+                    DrainEnd::TimeOver => self.hold(held, "a drain is over before `min`"),
+                    DrainEnd::Deadline => {}
+                    DrainEnd::ProcessGone => self.hold(
+                        !procs[process.index()].alive,
+                        "a drain is over as if the process was gone",
+                    ),
+                    DrainEnd::Hurried => self.hold(
+                        self.stop_signals >= 2,
+                        "a drain is cut short without a second signal",
+                    ),
                     // holds: S231
                     DrainEnd::NotLive => {
-                        self.hold(self.at[process.index()].not_live, "not live, says nobody");
+                        self.hold(
+                            self.at[process.index()].not_live,
+                            "not live, but nobody said so",
+                        );
                     }
                 }
                 let closing = Duration::from_millis(250);
                 let over = self.seen_at(self.seen_at(since + longest) + closing);
-                // Statistics that were seen late are asked for once more.
+                // A sample that came late is asked for once more.
                 let again = if self.was_paused(since, now) { closing } else { Duration::ZERO };
                 // holds: S37, S45, C116
-                self.hold(now <= self.seen_at(over + again), "a drain longer than its bound");
+                self.hold(now <= self.seen_at(over + again), "a drain is longer than its bound");
             }
             _ => {}
         }
@@ -2167,7 +2210,7 @@ impl<'a> Checker<'a> {
             let hooks = |place: &usize| self.scenario.spec.processes[*place].hooks.post_stop;
             let is_owed = self.owes_post_stop.iter().any(|place| hooks(place).is_some());
             // holds: C359
-            self.hold(!is_owed, "a process has ended for good without its post_stop hook");
+            self.hold(!is_owed, "a process has ended for good without its `post_stop` hook");
         }
         let spec = &self.scenario.spec;
         let reap = (spec.reserve / 2).clamp(Duration::from_millis(200), Duration::from_millis(500));
@@ -2175,34 +2218,34 @@ impl<'a> Checker<'a> {
         let in_time = hard_end + Duration::from_millis(200);
         let mut latest = self.seen_at(self.seen_at(hard_end) + Duration::from_millis(200));
         if latest > in_time {
-            // Processes that are seen late are killed and swept later.
+            // If the end of processes is noticed late, they are killed and swept later.
             latest = self.seen_at(latest + Duration::from_millis(100));
         }
         // holds: S74, S218, S220, C81, C602, C604
-        self.hold(now <= latest, "later than the deadline allows");
+        self.hold(now <= latest, "an exit later than the deadline allows");
         if procs.iter().any(|proc| proc.alive || proc.group) {
             // holds: S74
-            self.hold(now >= hard_end, "an exit with a process alive");
+            self.hold(now >= hard_end, "an exit while a process is alive");
         }
         // holds: S112, S121
         self.hold(code == self.exit_code(cause), "the wrong exit code");
-        // A process that hung before may use the time until the deadline.
+        // A process that had hung before may use all of the time until the deadline.
         if self.has_faultless_shutdown() && !self.killed && !self.has_hung {
-            // One that was asked before the faults ended may end with the deadline, and its hook
-            // after it.
+            // A process that was asked to end before the faults ended may end at the deadline, and
+            // its hook after that.
             let moment = Duration::from_millis(10);
             self.hold(
                 now <= self.seen_at(deadline + moment) + moment,
-                "later than the deadline, though all obey",
+                "an exit after the deadline although all processes obey",
             );
         }
         if let Cause::Signal(_) = cause {
             // holds: S120, S128, S129, C356
-            self.hold(code == if self.killed { 137 } else { 0 }, "asked to stop: 0 or 137");
+            self.hold(code == if self.killed { 137 } else { 0 }, "a code other than 0 or 137");
         }
     }
 
-    /// The exit code after this cause; that of an end by what was seen of it.
+    /// The exit code for this cause. For an end, it follows from the end that the checker saw.
     fn exit_code(&self, cause: Cause) -> u8 {
         let Cause::Ended { process, before_ready, .. } = cause else {
             return cause.exit_code(self.killed);
@@ -2216,28 +2259,28 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Whether no fault has begun since the begin of the shutdown.
+    /// Whether no fault has begun in the shutdown.
     fn has_faultless_shutdown(&self) -> bool {
         let from = self.scenario.faults_end.map(|after| self.start + after);
         self.t0.is_some_and(|t0| from.is_some_and(|from| from <= t0))
     }
 
-    /// Before a KILL the process was asked to stop and had its share of the time, except after a
+    /// Before SIGKILL, a process was asked to stop and had its share of the time, except after a
     /// third signal.
     fn was_asked_in_time(&self, now: Time, process: ProcessId) {
         if self.has_reloaded || self.has_lost_time(now) {
             return;
         }
         let share = self.share(process);
-        // A process that survives KILL takes time from the others, but not all of it.
+        // A process that survives SIGKILL takes a part of the time of the others.
         let mut behaviours = self.scenario.behaviours.iter().chain(&self.scenario.variants);
         let is_obstructed = behaviours.any(|of| of.ends_after_kill.is_none());
         match self.at[process.index()].asked {
             Some((at, limit)) if self.at[process.index()].stops_early => {
-                // The shutdown has cut its time since.
+                // The shutdown may have shortened its time.
                 let from = self.held_at.or(self.t0).map_or(at, |from| from.max(at));
                 let later = self.needed_after(process);
-                // Nor is time that it was granted lost, as far as the deadline has room for it.
+                // Time that was granted stays granted, as far as the deadline allows.
                 let left = match self.at[process.index()].extended {
                     true => self.scenario.spec.window.saturating_sub(later),
                     false => share,
@@ -2245,23 +2288,23 @@ impl<'a> Checker<'a> {
                 let is_over = self.deadline.is_some_and(|deadline| deadline <= now);
                 let is_due = now >= at + limit || now >= from + left || is_over;
                 // holds: S8, S55, C162
-                self.hold(is_due || is_obstructed, "a KILL before its limit");
+                self.hold(is_due || is_obstructed, "a SIGKILL before the limit");
             }
             Some((at, limit)) => {
-                self.hold(now >= at + limit, "a KILL before its limit");
+                self.hold(now >= at + limit, "a SIGKILL before the limit");
                 // holds: S63, S76, S78, S200, C149
                 self.hold(is_obstructed || limit >= share, "less time to stop than its share");
             }
             None => {
                 let is_due = share >= Duration::from_millis(1);
                 // holds: S63
-                self.hold(!is_due, "a KILL without having been asked to stop");
+                self.hold(!is_due, "a SIGKILL without a stop signal");
             }
         }
     }
 
-    /// The shortest time of a process between its stop signal and KILL: its part of the time that
-    /// the drains leave for the stops, in proportion to the needs along its longest path.
+    /// The shortest time of a process between its stop signal and SIGKILL: its part of the time
+    /// that the drains leave for the stops, in proportion to the needs along its longest path.
     fn share(&self, process: ProcessId) -> Duration {
         let spec = &self.scenario.spec;
         let need = |id: ProcessId| stop_need(&spec.processes[id.index()]);
@@ -2273,30 +2316,30 @@ impl<'a> Checker<'a> {
         let before_drains =
             spec.readiness_delay.max(hook_need(spec.hooks.pre_stop)) + spec.unready_delay;
         let total = before_drains + self.longest_path(min) + all;
-        // A held drain may have used up the rest.
+        // A held drain may have used up all time but the shortest.
         let window = spec.window.min(self.held_at.map_or(spec.window, |_| LEAST));
         let left = window
             .mul_f64(fraction(all, total))
             .min(self.longest_path(least).min(window / 4))
             .min(all);
-        // A part of it is for closing listeners and counting connections once more.
+        // Half of it is left after the closing of listeners and the final counts.
         let left = left / 2;
         let process = ProcessId(self.slots.process(process) as u16);
         let path = self.path_through(process, need);
         let stop = spec.processes[process.index()].stop;
-        // A part of it is for the effect of each KILL.
+        // Each SIGKILL takes a moment to work.
         let moments = Duration::from_millis(3 * self.slots.count() as u64);
         let least = least_stop(&spec.processes[process.index()]);
         left.mul_f64(fraction(stop.need, path)).min(least).saturating_sub(moments)
     }
 
-    /// The longest path of dependencies.
+    /// The largest sum along any path of dependencies.
     fn longest_path(&self, weight: impl Fn(ProcessId) -> Duration) -> Duration {
         let ids = self.scenario.spec.ids();
         ids.map(|id| self.path_through(id, &weight)).max().unwrap_or_default()
     }
 
-    /// The longest path through this process.
+    /// The largest sum along a path through this process.
     fn path_through(&self, process: ProcessId, weight: impl Fn(ProcessId) -> Duration) -> Duration {
         let spec = &self.scenario.spec;
         let count = spec.processes.len();
@@ -2314,7 +2357,7 @@ impl<'a> Checker<'a> {
         above[process.index()] + weight(process) + below[process.index()]
     }
 
-    /// The slots of all processes that need this one.
+    /// The slots of all direct and indirect dependents.
     fn above(&self, slot: ProcessId) -> Vec<ProcessId> {
         let mut found = vec![slot];
         let mut next = 0;
@@ -2361,13 +2404,13 @@ impl<'a> Checker<'a> {
     }
 }
 
-/// Whether an end, or a failure, of which `on_exit` says this may have this consequence.
+/// Whether an end or a failure with this policy of `on_exit` may have this consequence.
 fn is_consequence(policy: ExitPolicy, next: AfterEnd) -> bool {
     let stops = matches!(next, AfterEnd::Shutdown | AfterEnd::Exhausted);
     matches!(next, AfterEnd::Restart { .. }) || stops == (policy != ExitPolicy::Ignore)
 }
 
-/// The process whose start has failed, if that ends the container.
+/// The process whose failed start has begun the shutdown.
 fn failed_start(cause: Cause) -> Option<ProcessId> {
     match cause {
         Cause::Failed { why: Failure::Unhealthy, .. } => None,
@@ -2376,12 +2419,12 @@ fn failed_start(cause: Cause) -> Option<ProcessId> {
     }
 }
 
-/// The wait for the end of a killed process, with so much time left to the deadline.
+/// The wait for the end of a killed process, if this much time is left to the deadline.
 fn wait_after_kill(left: Duration) -> Duration {
     Duration::from_millis(200).min(left / 4)
 }
 
-/// The need of a hook; none without it.
+/// The need of a hook; zero without a hook.
 fn hook_need(wait: Option<Wait>) -> Duration {
     wait.map_or(Duration::ZERO, |wait| wait.need)
 }
@@ -2391,7 +2434,7 @@ fn stop_need(of: &ProcessSpec) -> Duration {
     hook_need(of.hooks.pre_stop) + of.stop.need + hook_need(of.hooks.post_stop)
 }
 
-/// The time that a stop keeps, whatever comes before it.
+/// The time of a stop that no other wait may take.
 fn least_stop(process: &ProcessSpec) -> Duration {
     process.stop.need.min(Duration::from_secs(1))
 }

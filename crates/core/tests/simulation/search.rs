@@ -771,6 +771,6 @@ fn the_search_finds_a_core_that_ignores_a_dependency() {
     let ready = scenario(spec(2, &[(1, 0, StartCondition::Ready)], shape), false);
     let forgetful = Rc::new(spec(2, &[], shape));
     let breach = search(&ready, &forgetful, LEFT, usize::MAX).unwrap_err();
-    assert_eq!(breach.why, "a start before what it depends on");
+    assert_eq!(breach.why, "a start before its dependency");
     assert!(breach.path.len() <= 1, "the shortest way: {:?}", breach.path);
 }
