@@ -28,16 +28,17 @@ pub struct Budget {
     stop_path: Vec<Duration>,
     /// Like `stop_path`, without hooks.
     bare_path: Vec<Duration>,
-    /// The part of `stop_path` that delays, drains and hooks leave alone, if it is at most a
-    /// quarter of the window.
+    /// The part of `stop_path` that delays, drains and hooks leave alone. They leave at most a
+    /// quarter of the window alone.
     least_path: Vec<Duration>,
-    /// The `min`s of the drains that come after the drain of this process.
+    /// The largest sum of `min`s on a path of drains after the drain of this process.
     drains_after: Vec<Duration>,
     /// The stop of the whole graph.
     stop_all: Duration,
-    /// The part of `stop_all` that delays, drains and hooks leave alone.
+    /// The part of `stop_all` that delays, drains and hooks leave alone: at most a quarter of the
+    /// window.
     stop_least: Duration,
-    /// The `min`s of the longest path of drains.
+    /// The largest sum of `min`s on a path of drains.
     drain_all: Duration,
     /// Like `drain_all`, without the first drain of each path.
     drain_rest: Duration,
@@ -213,7 +214,7 @@ pub fn drain_wish(drain: DrainSpec, full: bool) -> Duration {
     if full { drain.time } else { drain.min.max(drain.time.min(MIN_DRAIN)) }
 }
 
-/// The largest of these times among the dependencies of a process.
+/// The largest time in `paths` among the dependencies of a process.
 fn heaviest(process: &ProcessSpec, paths: &[Duration]) -> Duration {
     let needed = process.dependencies.iter().map(|(on, _)| paths[on.index()]);
     needed.max().unwrap_or_default()

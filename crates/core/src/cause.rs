@@ -32,7 +32,7 @@ pub enum Cause {
     AllEnded,
 }
 
-/// How a process failed without an end of its own.
+/// The failure of a process, other than an unasked end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// Its command could not be executed.

@@ -126,14 +126,14 @@ impl State {
 
     /// Counts what is open before the stop, and counts again while there is too much: an open
     /// connection carries new requests until the stop. A count stays valid for [`QUIET`], while
-    /// other processes are counted. Returns whether this process need not be waited for.
+    /// other processes are counted. Returns whether the stop need not wait for this process.
     pub(crate) fn step_final_count(&mut self, process: ProcessId, deadline: Time) -> bool {
         match self[process].drain {
             Progress::Drained { at, until, is_counted } => {
                 let left = until.since(self.now);
                 let left = self.budget.drain(process, left, Duration::ZERO, self.now, deadline);
                 let until = self.now + left;
-                // In the step in which the drain is over nothing can be new.
+                // Nothing can have changed if the drain is over in this step.
                 let is_counted = is_counted || at == self.now;
                 if is_counted && left.is_zero() {
                     // No time is left to wait for open traffic.
@@ -169,10 +169,10 @@ impl State {
         self[process].drain = Progress::FinalCount(count);
     }
 
-    /// Evaluates a count that was answered. Its sample came before.
+    /// Handles the answer to a count. Its sample has come before.
     fn counted(&mut self, process: ProcessId, mut count: FinalCount) {
         let allowed = self.process(process).drain.map_or(0, |drain| drain.exit_at);
-        // An unknown number counts as open if too much was open before.
+        // Without a number, traffic counts as open if it was open at the last count.
         let is_open = count.load.active.map_or(count.is_noted, |active| active > allowed);
         if !is_open || self.is_past(count.until) {
             self.end_final_count(process);
@@ -213,7 +213,7 @@ impl State {
         }
     }
 
-    /// Fits a drain that began before the shutdown into its deadline.
+    /// Shortens a drain that began before the shutdown, for its deadline.
     pub(crate) fn fit_drain(&mut self, process: ProcessId, deadline: Time) {
         if let Progress::Active(mut active) = self[process].drain {
             active.fit(self, process, deadline);
@@ -472,8 +472,9 @@ impl Active {
             }
             Closing::Closed if self.quiet_since.is_some() => Some(DrainEnd::Quiet),
             Closing::NotYet | Closing::Closed if state.is_past(self.until) => {
-                // Close the listeners also to count what is open, even if they are closed already.
-                // Skip this at the deadline, or if the admin does not answer.
+                // The answer also counts what is open, even if the listeners are closed already. An
+                // admin that did not accept the drain would not answer, and at the deadline there
+                // is no time.
                 let closes =
                     self.closes && self.accepted != Some(false) && !state.is_past(deadline);
                 if closes {

@@ -109,7 +109,7 @@ impl EpochState {
 struct Epoch {
     state: EpochState,
     started: Time,
-    /// When its time to get ready was over. The epoch is then probed for the last time.
+    /// When its time to get ready was over, if it was. The epoch is then probed for the last time.
     overdue: Option<Time>,
     /// How long an older epoch may live beside this epoch.
     handover: Duration,
@@ -478,7 +478,7 @@ impl State {
 
 /// The conditions of the transitions.
 impl State {
-    /// The held epochs that are to end, or whose process groups are.
+    /// The held epochs that are to end, also those of which only the process group is left.
     fn held_epochs(&self) -> Vec<ProcessId> {
         let is_to_end = |process: &ProcessId| {
             let life = self.life(*process);

@@ -32,7 +32,7 @@ pub enum Event {
     Exited {
         process: ProcessId,
         end: End,
-        /// Other members of its process group are alive; [`Event::GroupGone`] follows.
+        /// Whether other members of its process group are alive; then [`Event::GroupGone`] follows.
         remains: bool,
     },
     /// The process group of an ended process has no members any more.
@@ -40,7 +40,7 @@ pub enum Event {
     /// The command of a hook has ended, or could not be started.
     HookEnded {
         hook: HookId,
-        /// It ended with code 0.
+        /// Whether it ended with code 0.
         success: bool,
     },
     /// drainit received a signal.
@@ -52,7 +52,7 @@ pub enum Event {
     /// failed.
     DrainAnswered {
         process: ProcessId,
-        /// At least one of the requests to drain succeeded.
+        /// Whether at least one of the requests to drain succeeded.
         accepted: bool,
     },
     /// The drain of a process is complete: the process said so in a message, or the request or

@@ -140,7 +140,7 @@ impl Graph {
                 }
             }
         }
-        // Not earlier: the loop above counts a dependency that is listed twice on both sides.
+        // This comes after the loop, which counts a dependency that is listed twice on both sides.
         dependents.iter_mut().for_each(Vec::dedup);
         let is_complete = order.len() == count;
         (Self { dependencies, dependents, order }, is_complete)

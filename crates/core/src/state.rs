@@ -190,7 +190,7 @@ pub struct Slot {
     pub(super) failures_in_a_row: u32,
     /// When a note last said that the process asks for more time.
     extension_noted: Option<Time>,
-    /// Whether the process is down and well: it has completed, or is left out.
+    /// Whether the process is down without a failure: it has completed, or is left out.
     pub(super) went_well: bool,
     /// The drain of the running instance.
     pub(crate) drain: Progress,

@@ -39,7 +39,7 @@ pub struct Terms {
     pub min_until: Time,
     /// The longest wait that the budget has granted.
     pub longest: Duration,
-    /// Only listeners with `traffic_direction: INBOUND` are drained.
+    /// Whether only listeners with `traffic_direction: INBOUND` are drained.
     pub only_inbound: bool,
     /// Whether every response is made to close its connection.
     pub fail_healthcheck: bool,
@@ -214,7 +214,8 @@ impl Dialogue {
             watch: ClosingWatch::new(if terms.fail_healthcheck {
                 CLOSING_SEEN
             } else {
-                // By then a gradual drain of that length has closed a quarter of the busy
+                // By half of its time, a gradual drain has closed a quarter of the busy
+                // connections.
                 // connections.
                 CLOSING_SEEN.max(terms.longest / 2)
             }),
@@ -234,7 +235,8 @@ impl Dialogue {
             outputs: Vec::new(),
         };
         if terms.asks_what_counts {
-            // The supervisor makes at most three requests for it, each within the limit.
+            // To learn which listeners count, the supervisor makes at most three requests, each
+            // within the limit.
             dialogue.ask(Lane::Polls, Ask::WhatCounts, CALL_LIMIT);
         } else {
             dialogue.poll_first(now);
@@ -254,7 +256,7 @@ impl Dialogue {
         calls.chain(poll).min()
     }
 
-    /// Asks what is due.
+    /// Asks the questions that are due.
     pub fn tick(&mut self, now: Time) -> Vec<Output> {
         self.poll_if_due(now);
         for lane in [Lane::Begin, Lane::Late] {

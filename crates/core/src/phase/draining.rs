@@ -234,8 +234,8 @@ impl Draining {
     }
 
     /// Begins the stop after a held drain. The drain does not begin again. If the grace period of
-    /// the drain is not over, the stop has its rest, because the kubelet's grace period includes
-    /// the `preStop` hook that requested the drain. A later stop has a new grace period.
+    /// the drain is not over, the stop gets the rest of it, because the kubelet's grace period
+    /// includes the `preStop` hook that requested the drain. A later stop has a new grace period.
     fn stop(&mut self, state: &mut State, cause: Cause) {
         self.held = false;
         self.shutdown.cause = cause;

@@ -18,7 +18,7 @@ pub struct Finishing {
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// Each descendant gets this signal, also a descendant that only a later scan finds. `again`:
+    /// Each descendant gets this signal, even a descendant that only a later scan finds. `again`:
     /// the time of the next scan; `None` until the scan that began at `began` is answered.
     Sweep { signal: Signal, until: Time, began: Time, again: Option<Time> },
     /// The container's `post_stop` hook runs.

@@ -42,7 +42,7 @@ pub(crate) struct Operations {
     pub(super) followers: BTreeMap<ProcessId, ProcessId>,
 }
 
-/// How far an operation moves a process.
+/// The aim of an operation for a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Goal {
     /// Stop the process after its dependents. It stays down until a request starts it.
@@ -396,7 +396,8 @@ impl Operations {
         let reload = self.reload.as_mut();
         let mut waiting = reload.map_or_else(Vec::new, |reload| reload.start_failed(process, why));
         if is_own {
-            // Earlier requests may have dependents that wait for this process, which nothing starts
+            // Earlier requests may wait for dependents of this process, which nothing will start
+            // now.
             // again.
             waiting.extend(state.waiting_dependents(process));
             self.fail(state, |asked| {

@@ -20,7 +20,7 @@ impl Scenario {
             behaviours.extend(added.iter().map(|process| Behaviour::new(rng, process, &odds)));
         }
         scenario.reloads = reloads(seed, &scenario.spec, &odds);
-        // Noise never comes at whole milliseconds, when all other events do: the supervisor never
+        // All other events come at whole milliseconds. Noise does not, because the supervisor never
         // sends false events about a start that is under way.
         let off = Duration::from_nanos(1);
         let count = scenario.spec.processes.len() as u16;

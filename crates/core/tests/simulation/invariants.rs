@@ -1,6 +1,6 @@
-//! Compares every step of a run with the promises. It repeats the limits of the core on purpose, so
-//! that both do not share a mistake. A function `holds_…` checks one promise, and `hold` records a
-//! breach.
+//! Compares every step of a run with the promises. The checker repeats the limits of the core on
+//! purpose: it must not share a mistake with the core. A function `holds_…` checks one promise, and
+//! `hold` records a breach.
 
 use std::cell::Cell;
 use std::collections::btree_map::Entry;
@@ -1350,7 +1350,7 @@ impl<'a> Checker<'a> {
         if self.unready || !self.asked_for.is_empty() || self.reload.is_some() {
             return;
         }
-        // A stop has failed because a process survives SIGKILL, but still goes through the other
+        // A stop that has failed because a process survives SIGKILL still stops the other
         // processes.
         let rests = |id: ProcessId| {
             let place = id.index();
@@ -1496,8 +1496,9 @@ impl<'a> Checker<'a> {
         self.other_epoch(now, slot, procs).filter(|other| started(*other) > started(slot))
     }
 
-    /// An epoch of an Envoy gets no signal while a newer epoch lives, which would abort. Before it
-    /// has taken over, it gets only SIGKILL, because it would pass SIGTERM on.
+    /// An epoch of an Envoy gets no signal while a newer epoch lives, because the newer epoch would
+    /// abort. Before an epoch has taken over, it gets only SIGKILL, because it would pass SIGTERM
+    /// on.
     fn holds_epochs(&self, now: Time, slot: ProcessId, signal: Signal, procs: &[Proc]) {
         if !procs[slot.index()].is_epoch {
             return;

@@ -7,7 +7,7 @@
 //!   step.
 //! - *Liveness* ([`Scenario::live`]): after a random time no more faults happen and a stop signal
 //!   comes. From then on the shutdown must end by itself, in order and in time. In safety mode a
-//!   later fault could hide a shutdown that does not.
+//!   later fault could hide a shutdown that never ends.
 //!
 //! `tests` plays random graphs. `cases` has single schedules with known actions. `longest` checks
 //! the longest shutdowns of `timeline`.

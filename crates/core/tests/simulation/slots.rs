@@ -50,7 +50,7 @@ impl Slots {
         &self.slots[slot.index()].spec
     }
 
-    /// Whether the instance of this slot follows a process when that meets this condition.
+    /// Whether the instance of this slot follows a process that has met this condition.
     pub(crate) fn follows(&self, slot: ProcessId, on: usize, met: StartCondition) -> bool {
         self.slots[slot.index()].follows.contains(&(on, met))
     }

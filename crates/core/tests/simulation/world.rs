@@ -39,7 +39,7 @@ pub(super) struct World<'a> {
     at_once: VecDeque<Event>,
     /// The index of an event is its [`EventKey`].
     events: Vec<Event>,
-    /// The process of each slot. The index is the slot, as in all of these lists.
+    /// The process of each slot. The index is the slot, also for `behaviours`.
     pub(super) procs: Vec<Proc>,
     pub(super) slots: Slots,
     behaviours: Vec<Behaviour>,
@@ -329,7 +329,7 @@ impl<'a> World<'a> {
         if self.obeys() { Some(OBEYS_WITHIN) } else { drawn }
     }
 
-    /// The event of a happening, as the supervisor would send it, if there is one.
+    /// The event that the supervisor would send for a happening; `None` if it would send none.
     fn happen(&mut self, happening: Happening) -> Option<Event> {
         match happening {
             Happening::Deliver(key) => (!self.dropped.contains(&key)).then_some(self.events[key]),
@@ -382,7 +382,7 @@ impl<'a> World<'a> {
                     return None;
                 }
                 if proc.older.is_some() {
-                    // The next probe of the epoch shows this.
+                    // drainit notices this at its next probe of the epoch.
                     self.deliver_of(self.now + EPOCH_POLLS, id, Event::Ready(id));
                     return None;
                 }
