@@ -71,8 +71,8 @@ pub struct Config {
     /// The format of lines.
     pub logging: Logging,
     /// The signal at which drainit [reads the config again](operating.md#reload), as systemd's
-    /// `ReloadSignal=`; default none. <!-- C76 --> It must not stop the container, nor be
-    /// forwarded. <!-- C601 --> Example: `reload_signal: HUP`
+    /// `ReloadSignal=`; default none. <!-- C76 --> It must not be a stop signal or a forwarded
+    /// signal. <!-- C601 --> Example: `reload_signal: HUP`
     #[key(form = Catchable)]
     pub reload_signal: Option<Signal>,
     /// Whether an argument of the container that no process claims is refused. With `exec`, if it
