@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_status_is_known_before_the_body_arrives() {
+    async fn status_is_returned_before_the_body_arrives() {
         let server = Server::tcp(&[Endless]);
         assert_eq!(status(&server.address, Method::GET, "/", LIMIT).await.unwrap(), StatusCode::OK);
         let server = Server::tcp(&[Hang]);

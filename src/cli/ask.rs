@@ -9,7 +9,7 @@ use std::time::Duration;
 use hyper::{Method, StatusCode};
 
 use crate::cli::control_address;
-use crate::cli::control_address::{Found, Whom, of_operator};
+use crate::cli::control_address::{Found, Whom, for_operator};
 use crate::cli::fail;
 use crate::config::Address;
 use crate::http::{RequestError, Response, request};
@@ -24,7 +24,7 @@ pub(super) const MAX_ANSWER: usize = 16 * 1024 * 1024;
 
 /// Finds drainit, and runs a command on one thread. An error is printed, and the exit code is 1.
 pub(super) fn run<C: AsyncFnOnce(Found) -> Result<(), String>>(whom: &Whom, command: C) -> u8 {
-    let found = match of_operator(whom) {
+    let found = match for_operator(whom) {
         Ok(found) => found,
         Err(reason) => return fail(&reason, exit_code::CONFIG),
     };
@@ -94,7 +94,7 @@ pub(super) fn answer_of(
         Ok(answer) if answer.status == StatusCode::CONFLICT => Err(refusal(&answer.body)),
         Ok(answer) => Err(control_address::first_line(&answer)),
         Err(error) => {
-            let why = nobody(&error, found);
+            let why = why_unreachable(&error, found);
             Err(format!("drainit cannot be reached at {address}: {error}{why}"))
         }
     }
@@ -115,8 +115,8 @@ fn refusal(body: &[u8]) -> String {
 
 /// The reason why nothing listens; empty for other errors, because a listener shows that the
 /// address is right.
-pub(super) fn nobody(error: &RequestError, found: &Found) -> String {
-    if !is_nobody(error) {
+pub(super) fn why_unreachable(error: &RequestError, found: &Found) -> String {
+    if !is_unreachable(error) {
         return String::new();
     }
     let who = match &found.address {
@@ -131,13 +131,13 @@ pub(super) fn nobody(error: &RequestError, found: &Found) -> String {
 }
 
 /// Whether the error means that nothing listens.
-pub(super) fn is_nobody(error: &RequestError) -> bool {
+pub(super) fn is_unreachable(error: &RequestError) -> bool {
     use io::ErrorKind::{ConnectionRefused, NotFound};
     matches!(error, RequestError::Io(error) if matches!(error.kind(), NotFound | ConnectionRefused))
 }
 
 /// Whether the connection was closed before an answer, because drainit has ended meanwhile.
-pub(super) fn is_cut(error: &RequestError) -> bool {
+pub(super) fn is_cut_off(error: &RequestError) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionReset};
     match error {
         RequestError::Incomplete => true,

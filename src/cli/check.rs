@@ -27,8 +27,8 @@ pub struct CheckArgs {
     /// ReplicaSet, Job or CronJob; - reads standard input
     #[arg(long, value_name = "FILE", hide = tools::ARE_HIDDEN)]
     pod: Option<PathBuf>,
-    /// Whether this is the image that runs the config, so the files that the config names must exist
-    /// [default: true if PID 1 is drainit, or the config has its default path in a container]
+    /// Whether this is the image that runs the config, so the files that the config names must
+    /// exist [default: true if PID 1 is drainit, or the config has its default path in a container]
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     image: Option<bool>,
     /// Name of the container that runs drainit [default: each container whose command names
@@ -77,14 +77,14 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
     // result.
     let _ = write(&problems, &fine);
     if !problems.iter().any(Diagnostic::is_error) {
-        let _ = not_looked_at(&unchecked.into_inner(), is_image.get());
+        let _ = list_unchecked(&unchecked.into_inner(), is_image.get());
     }
     let failed = problems.iter().any(|problem| args.strict || problem.is_error());
     if failed { exit_code::CONFIG } else { exit_code::OK }
 }
 
 /// Writes one line with the paths and programs that could not be checked here.
-fn not_looked_at(unchecked: &BTreeSet<String>, is_image: bool) -> io::Result<()> {
+fn list_unchecked(unchecked: &BTreeSet<String>, is_image: bool) -> io::Result<()> {
     const SHOWN: usize = 8;
     if unchecked.is_empty() {
         return Ok(());

@@ -49,7 +49,7 @@ const NO_SOCKET: &str = "the config has `control: {socket: off}`, so no command 
 
 /// The address of the read-only endpoints: the configured control socket, or else the TCP address,
 /// or else the private socket.
-pub(super) fn of_probes(whom: &Whom) -> Result<Found, String> {
+pub(super) fn for_probes(whom: &Whom) -> Result<Found, String> {
     find(whom, |control| match (&control.socket, control.listen) {
         (ControlSocket::Path(socket), _) => Ok(Address::Unix(socket.clone())),
         (_, Some(listen)) => over_tcp(listen),
@@ -59,7 +59,7 @@ pub(super) fn of_probes(whom: &Whom) -> Result<Found, String> {
 }
 
 /// The control socket, for an operator.
-pub(super) fn of_operator(whom: &Whom) -> Result<Found, String> {
+pub(super) fn for_operator(whom: &Whom) -> Result<Found, String> {
     find(whom, |control| match &control.socket {
         ControlSocket::Path(socket) => Ok(Address::Unix(socket.clone())),
         ControlSocket::Private => private(),
@@ -92,7 +92,7 @@ fn find(
         // The file may have changed, or be missing in a debug container. The private socket of PID
         // 1 is used then, because it certainly belongs to the intended drainit.
         Err(problems) => {
-            if let Ok(path) = private_socket::of_init()
+            if let Ok(path) = private_socket::init_socket()
                 && private_socket::is_there(&path)
             {
                 return Ok(Found { address: Address::Unix(path), doubt });

@@ -10,7 +10,7 @@ use clap::Args;
 use hyper::Method;
 use tokio::time::{Instant, sleep};
 
-use crate::cli::ask::{MAX_ANSWER, is_cut, is_nobody, nobody, run};
+use crate::cli::ask::{MAX_ANSWER, is_cut_off, is_unreachable, run, why_unreachable};
 use crate::cli::control_address;
 use crate::cli::control_address::{Found, Whom};
 use crate::config::Address;
@@ -59,8 +59,8 @@ async fn begin(found: &Found) -> Result<(), String> {
             }
             Err(error) => error,
         };
-        if !may_pass(&error) || Instant::now() >= until {
-            let why = nobody(&error, found);
+        if !is_transient(&error) || Instant::now() >= until {
+            let why = why_unreachable(&error, found);
             return Err(format!("drainit cannot be reached at {address} to drain: {error}{why}"));
         }
         sleep(PAUSE).await;
@@ -80,8 +80,8 @@ async fn wait(address: &Address) -> Result<(), String> {
                 }
                 "the drain takes longer than the grace period".to_owned()
             }
-            // The supervisor has exited.
-            Err(error) if is_nobody(&error) => return Ok(()),
+            // Nothing listens any more, because the supervisor has exited.
+            Err(error) if is_unreachable(&error) => return Ok(()),
             Err(error) => format!("the progress of the drain cannot be read: {error}"),
         };
         if Instant::now() >= until {
@@ -108,7 +108,7 @@ async fn status(address: &Address) -> Result<(bool, Option<Duration>), RequestEr
 }
 
 /// Whether an error is transient: the supervisor is busy, or has closed the connection.
-fn may_pass(error: &RequestError) -> bool {
+fn is_transient(error: &RequestError) -> bool {
     use io::ErrorKind::{ConnectionAborted, TimedOut, WouldBlock};
     match error {
         RequestError::Timeout(_) => true,
@@ -117,6 +117,6 @@ fn may_pass(error: &RequestError) -> bool {
         {
             true
         }
-        error => is_cut(error),
+        error => is_cut_off(error),
     }
 }

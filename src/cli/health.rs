@@ -10,7 +10,7 @@ use clap::Args;
 use hyper::Method;
 use tokio::time::{Instant, sleep};
 
-use crate::cli::ask::{block_on, nobody};
+use crate::cli::ask::{block_on, why_unreachable};
 use crate::cli::control_address;
 use crate::cli::control_address::{Found, Whom};
 use crate::config::HttpTarget;
@@ -72,7 +72,8 @@ pub(super) fn health(args: HealthArgs) -> u8 {
 async fn ask(found: &Found, path: &str, timeout: Duration) -> (String, u8) {
     let address = found.address.clone();
     let answer = request(&address, Method::GET, path, timeout, MAX_ANSWER).await;
-    let doubt = answer.as_ref().err().map(|error| nobody(error, found)).unwrap_or_default();
+    let doubt =
+        answer.as_ref().err().map(|error| why_unreachable(error, found)).unwrap_or_default();
     judge(answer, &HttpTarget { address, path: path.to_owned() }, &doubt)
 }
 
@@ -107,7 +108,7 @@ fn target(args: HealthArgs) -> Result<(Found, String), String> {
     let found = match args.url {
         Some(url) if url.path != "/" => return Ok((url.address.into(), url.path)),
         Some(url) => url.address.into(),
-        None => control_address::of_probes(&args.whom)?,
+        None => control_address::for_probes(&args.whom)?,
     };
     Ok((found, path.to_owned()))
 }

@@ -3,7 +3,7 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// The remedy for a command line that clap refuses.
-pub(super) fn of_usage(error: &clap::Error) -> Option<String> {
+pub(super) fn remedy_for(error: &clap::Error) -> Option<String> {
     match (error.kind(), error.get(ContextKind::InvalidArg)) {
         (ErrorKind::UnknownArgument, Some(ContextValue::String(word))) => unnamed_config(word),
         _ => None,

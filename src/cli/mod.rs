@@ -84,7 +84,7 @@ fn carry_out(args: Vec<OsString>) -> u8 {
             }
             // Errors are ignored, because the stream may have no reader.
             let _ = error.print();
-            if let Some(remedy) = misread::of_usage(&error) {
+            if let Some(remedy) = misread::remedy_for(&error) {
                 let _ = writeln!(io::stderr(), "[drainit] {}", harmless(&remedy));
             }
             return if error.use_stderr() { exit_code::USAGE } else { exit_code::OK };

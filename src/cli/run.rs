@@ -120,7 +120,7 @@ fn start(
     output.set_format(*format);
     subscriber::install(Arc::clone(output), level);
     if is_stopped_by_docker() {
-        say_early_kill(&loaded, environment);
+        warn_of_early_kill(&loaded, environment);
     }
     if let Some(missing) = &listeners.missing {
         tracing::warn!("{missing}");
@@ -160,7 +160,7 @@ const DOCKER_STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Warns if Docker may kill the container before the deadline. No container can learn its stop
 /// timeout.
-fn say_early_kill(loaded: &Loaded, environment: &Environment) {
+fn warn_of_early_kill(loaded: &Loaded, environment: &Environment) {
     let grace = loaded.config.shutdown.grace_period;
     let variables = &loaded.grace_variables;
     let is_passed = variables.iter().any(|name| environment.get_non_empty(name).is_some());

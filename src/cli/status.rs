@@ -14,7 +14,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::cli::ask::{LIMIT, MAX_ANSWER, answer_of, is_cut, is_nobody, query, run};
+use crate::cli::ask::{LIMIT, MAX_ANSWER, answer_of, is_cut_off, is_unreachable, query, run};
 use crate::cli::control_address::{Found, Whom};
 use crate::cli::print;
 use crate::http::request;
@@ -85,7 +85,7 @@ async fn show(
 ) -> Result<Option<String>, String> {
     let path = format!("/v1/status?{}", query(&args.names)?.join("&"));
     let answer = request(&found.address, Method::GET, &path, LIMIT, MAX_ANSWER).await;
-    if again && answer.as_ref().is_err_and(|error| is_nobody(error) || is_cut(error)) {
+    if again && answer.as_ref().is_err_and(|error| is_unreachable(error) || is_cut_off(error)) {
         return Ok(None);
     }
     let body = answer_of(answer, &path, found)?;

@@ -17,7 +17,6 @@ use drainit_tools::{Refused, Shown, drawing, kubernetes};
 /// Whether the help leaves out the options that need the tools.
 pub(super) const ARE_HIDDEN: bool = false;
 
-/// Runs a command.
 pub(super) fn run(tool: Tool) -> u8 {
     // Errors are ignored, because stderr may have no reader.
     match tool.run(Cli::command()) {

@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_of_options() {
+    fn options_take_arguments() {
         reads(&["-r", "15:3", "x"], "r=15:3", &["x"]);
         reads(&["-vr15:3", "x"], "v r=15:3", &["x"]);
         reads(&["-r", "--", "x"], "r=--", &["x"]);

@@ -117,13 +117,13 @@ impl Stage {
         Self { max_lasting, ..Self::default() }
     }
 
-    /// Notes that the head is complete and the answer is ready.
+    /// Records that the head is complete and the answer is ready.
     pub(crate) fn answer(&self) {
         self.progress.set(Progress::Answering);
     }
 
-    /// Notes that the head is complete and the answer may last. Returns `false` if too many answers
-    /// already last.
+    /// Records that the head is complete and the answer may last. Returns `false` if too many
+    /// answers already last.
     pub(crate) fn last(&self) -> bool {
         let lasting = self.lasting.get();
         if lasting >= self.max_lasting {

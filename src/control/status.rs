@@ -346,7 +346,7 @@ mod tests {
 
     // holds: C104, C105
     #[test]
-    fn json_and_metrics_name_states_alike() {
+    fn json_and_metrics_use_the_same_state_names() {
         let phases = "starting running draining drained stopping";
         assert_eq!(ContainerPhase::ALL.map(ContainerPhase::name).join(" "), phases);
         let states =

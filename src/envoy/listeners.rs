@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn unreported_listeners_count() {
+    async fn listeners_count_if_the_admin_does_not_answer() {
         let server = Server::tcp(&[Answer(200, LIST), Answer(403, "")]);
         let mut client = Client::new(server.address.clone());
         let ignored = ["prom".to_owned()];

@@ -131,7 +131,7 @@ mod tests {
     /// `stat_prefix` with a dot, `user_agent` copies, and an admin that was being polled.
     // holds: S47
     #[test]
-    fn real_envoys_are_read() {
+    fn statistics_of_real_envoys_are_parsed() {
         for (version, body) in [
             ("1.36.4", include_str!("../../tests/fixtures/envoy-stats-1.36.4.json")),
             ("1.37.0", include_str!("../../tests/fixtures/envoy-stats-1.37.0.json")),

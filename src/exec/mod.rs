@@ -137,7 +137,7 @@ fn say_step(options: &ExecOptions, child: Pid, step: Step) {
 /// Reports a kill by the OOM killer. Only PID 1 knows that there was no earlier kill: any other
 /// process would have to count the kills at its start.
 fn explain_kill() {
-    if std::process::id() == 1 && OomKills::since_the_containers_start().explain_one() {
+    if std::process::id() == 1 && OomKills::since_container_start().explain_one() {
         tell(&format!("warning: the command {}", End::OutOfMemory));
     }
 }

@@ -103,7 +103,7 @@ impl Run<'_> {
         alive.filter(|process| which(process)).for_each(|process| process.signal(now, signal));
     }
 
-    /// Sends a signal to drainit, and notes the required reaction.
+    /// Sends a signal to drainit, and records the required reaction.
     fn signal(&mut self, signal: Signal) {
         let is_dropped = self.options.rewrites.of(signal).is_none();
         if is_dropped || !self.options.stop_signals.contains(&signal) {

@@ -213,7 +213,7 @@ fn unavailable_user_is_a_warning() {
 
 // holds: C21, C23, C27
 #[test]
-fn the_user_of_a_process_needs_permission() {
+fn process_user_needs_permission() {
     let dir = image();
     dir.file("bin/mine", 0o700, "#!/bin/sh\n");
     dir.file("closed/inside", 0o755, "#!/bin/sh\n");

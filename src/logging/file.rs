@@ -101,7 +101,6 @@ fn report_unwritten(path: &Path, output: &Output) {
     }
 }
 
-/// A log file.
 pub(crate) struct LogFile {
     path: PathBuf,
     current: Mutex<Current>,

@@ -17,7 +17,7 @@ pub(crate) const LAST_LINE_LENGTH: usize = 500;
 pub(crate) struct LastLines(VecDeque<Vec<u8>>);
 
 /// The position in the bytes of one read at which the last lines begin.
-pub(crate) fn begin_of_last(bytes: &[u8]) -> usize {
+pub(crate) fn start_of_last_lines(bytes: &[u8]) -> usize {
     memrchr_iter(b'\n', bytes).nth(LAST_LINES).map_or(0, |end| end + 1)
 }
 

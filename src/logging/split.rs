@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_is_written() {
+    fn lines_are_written_in_every_form() {
         assert_eq!(written(&Form::Plain, b"x"), "x\n");
         assert_eq!(written(&Form::prefix("rtr"), b""), "[rtr] \n");
         let json = written(&Form::json("a\"b", Stream::Stderr), b"tab\t\xff\"\r");
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_leaves_bytes_that_are_not_utf8() {
+    fn prefix_keeps_invalid_utf8() {
         let mut out = Vec::new();
         Form::prefix("p").write("", b"\xff\x00\xfe", &mut out);
         assert_eq!(out, b"[p] \xff\x00\xfe\n");

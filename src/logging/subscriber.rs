@@ -155,7 +155,7 @@ mod tests {
 
     // holds: C138
     #[test]
-    fn events_become_lines() {
+    fn events_are_written_as_lines() {
         let text = traced(Level::INFO, LogFormat::Text, || {
             info!("two\nlines");
             warn!("{} of {}", 1, 2);
@@ -184,7 +184,7 @@ mod tests {
 
     // holds: C140
     #[test]
-    fn members_are_in_a_json_line_only() {
+    fn members_are_only_in_json_lines() {
         let event = || info!(members = "\"event\":\"ready\",\"name\":\"a\"", "a: ready {{}}");
         let json: serde_json::Value =
             serde_json::from_str(&traced(Level::INFO, LogFormat::Json, event)).unwrap();

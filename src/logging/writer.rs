@@ -69,7 +69,7 @@ pub(crate) trait Sink: Send + Sync {
 
     /// Whether a later write may succeed after this error.
     fn may_recover(&self, errno: Errno) -> bool {
-        is_passing(errno)
+        is_transient(errno)
     }
 
     /// Whether the sink holds something that it needs only for writes.
@@ -483,7 +483,7 @@ fn slice_of_lines(bytes: &[u8]) -> usize {
 }
 
 /// Whether a later write may succeed after this error.
-fn is_passing(errno: Errno) -> bool {
+fn is_transient(errno: Errno) -> bool {
     matches!(errno, Errno::ENOSPC | Errno::EDQUOT | Errno::ENOBUFS | Errno::ENOMEM)
 }
 

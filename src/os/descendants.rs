@@ -1,7 +1,7 @@
 //! Finds the descendants of drainit in `/proc`, among them daemons that left their process group.
 //!
-//! Other processes are not drainit's: those of a shared PID namespace, and those that `docker exec`
-//! starts (their parent is 0).
+//! Other processes are left out: those of other containers in a shared PID namespace, and those
+//! that `docker exec` starts (their parent is 0).
 
 use std::collections::HashMap;
 use std::fs;
@@ -12,7 +12,8 @@ use nix::unistd::getsid;
 use crate::os::{Pid, clock};
 use crate::types::{Time, harmless};
 
-/// A walk from parent to parent starts again if a parent ends meanwhile; at most this often.
+/// The number of times that a walk from parent to parent may begin, because it begins again if a
+/// parent ends meanwhile.
 const MAX_WALKS: usize = 16;
 /// The most parents that a walk follows.
 const MAX_DEPTH: usize = 256;
@@ -83,8 +84,8 @@ pub(crate) fn members_of_group(leader: Pid) -> Vec<Descendant> {
     alive.map(|stat| stat.process).collect()
 }
 
-/// Whether all members of a process group are zombies, which parents other than drainit do not
-/// reap. False without a `/proc` of drainit's PID namespace.
+/// Whether a process group has only zombies. Their parents are not drainit, and do not reap them.
+/// False without a `/proc` of drainit's PID namespace.
 pub(crate) fn has_only_zombies(leader: Pid) -> bool {
     let members = group_members(leader);
     is_proc_ours() && !members.is_empty() && members.iter().all(|stat| !stat.is_alive)

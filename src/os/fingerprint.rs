@@ -328,7 +328,7 @@ mod tests {
         fs::create_dir(base.join("deeper")).unwrap();
         fs::write(base.join("deeper/file"), "x").unwrap();
         symlink("nowhere", base.join("link")).unwrap();
-        assert_eq!(of(&base), empty, "one level");
+        assert_eq!(of(&base), empty, "only one level counts");
         fs::write(base.join("nowhere"), "x").unwrap();
         let two = of(&base);
         assert_ne!(two, empty);
@@ -439,14 +439,14 @@ mod tests {
         assert_eq!(look().fingerprint, before.fingerprint, "nothing has changed");
         fs::write(base.join("b"), "other").unwrap();
         let content = look().fingerprint;
-        assert_ne!(content, before.fingerprint, "what is read");
+        assert_ne!(content, before.fingerprint, "the content is read");
         for (name, is_read) in [("b", true), ("d", false)] {
             let file = File::options().write(true).open(base.join(name)).unwrap();
             file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
             assert_eq!(look().fingerprint == content, is_read, "{name} is told apart by its time");
         }
         nix::unistd::mkfifo(&dir.path("fifo"), Mode::S_IRWXU).unwrap();
-        assert!(super::of(&dir.path("fifo")).unreadable.is_some(), "it has no writer");
+        assert!(super::of(&dir.path("fifo")).unreadable.is_some(), "the FIFO has no writer");
         assert_eq!(of(&base), of(&base));
         // This file never ends, and reports a size of 0.
         let endless = within(Path::new("/proc/self/pagemap"), Limits::new(LONGEST, 100_000));
@@ -483,6 +483,6 @@ mod tests {
         let two = super::of(&base).fingerprint;
         assert_ne!(two, one.fingerprint);
         fs::remove_file(base.join("old.key")).unwrap();
-        assert_ne!(of(&base), two, "a file that goes");
+        assert_ne!(of(&base), two, "a removed file counts");
     }
 }

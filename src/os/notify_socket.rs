@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn descriptors_that_come_along_are_closed() {
+    async fn received_descriptors_are_closed() {
         let socket = listener();
         let (mut read, write) = io::pipe().unwrap();
         let sender = net::UnixDatagram::unbound().unwrap();

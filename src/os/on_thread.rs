@@ -92,8 +92,8 @@ pub(crate) async fn peer_at(path: PathBuf) -> io::Result<Peer> {
     on_thread(LONGEST_WAY, move || Peer::at(&path)).await.map_err(io::Error::other)?
 }
 
-/// Does the work and blocks. For the time before anything has started and for the exit, when
-/// nothing else is to be done.
+/// Does the work and blocks. Called before anything has started and at the exit, when drainit has
+/// nothing else to do.
 ///
 /// # Errors
 /// Those of the work, and `TimedOut` if it takes longer than `within`.

@@ -28,14 +28,14 @@ pub(crate) struct OomKills {
 impl OomKills {
     /// Ignores all earlier kills.
     pub(crate) fn from_now_on() -> Self {
-        let mut kills = Self::since_the_containers_start();
+        let mut kills = Self::since_container_start();
         kills.explained = kills.count().unwrap_or(0);
         kills
     }
 
     /// Counts all kills since the start of the container. Only for PID 1, whose cgroup is as old as
     /// itself.
-    pub(crate) fn since_the_containers_start() -> Self {
+    pub(crate) fn since_container_start() -> Self {
         wait_for(LONGEST, || Ok(Self::find(Path::new("/")))).unwrap_or_default()
     }
 

@@ -30,14 +30,13 @@ static RESERVED: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 /// The id of the thread that handles a failure, or 0.
 static FAILING: AtomicI32 = AtomicI32::new(0);
 
-/// Handles panics on every thread from now on, and reserves memory for the report of a lack of
-/// memory.
+/// Handles panics on every thread from now on, and reserves memory for `out_of_memory`.
 pub fn install() {
     handle_panics();
     keep_memory();
 }
 
-/// Reserves memory for the report of a lack of memory.
+/// Reserves memory that `out_of_memory` needs for its report.
 pub(crate) fn keep_memory() {
     let reserve = Vec::with_capacity(RESERVE);
     if let Ok(mut reserved) = RESERVED.lock() {
@@ -139,7 +138,7 @@ mod tests {
     /// Runs the test binary again, which starts children and panics.
     // holds: S124, S204
     #[test]
-    fn a_panic_brings_everything_down_and_is_70() {
+    fn panic_stops_all_processes_and_exits_with_70() {
         if std::env::var_os(MARK).is_some() {
             nix::sys::prctl::set_child_subreaper(true).unwrap();
             install();
@@ -155,7 +154,7 @@ mod tests {
             });
             panic!("on purpose");
         }
-        let name = "os::panic_hook::tests::a_panic_brings_everything_down_and_is_70";
+        let name = "os::panic_hook::tests::panic_stops_all_processes_and_exits_with_70";
         #[allow(clippy::disallowed_methods)]
         let output = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", name, "--nocapture", "--test-threads=1"])

@@ -63,7 +63,7 @@ pub(crate) fn listen(namespace: u64) -> (String, io::Result<UnixListener>) {
 ///
 /// # Errors
 /// Fails without `/proc`.
-pub(crate) fn of_init() -> io::Result<PathBuf> {
+pub(crate) fn init_socket() -> io::Result<PathBuf> {
     Ok(path(&name(namespace()?, 1)))
 }
 
@@ -73,7 +73,7 @@ pub(crate) fn of_init() -> io::Result<PathBuf> {
 /// # Errors
 /// Fails without `/proc`.
 pub(crate) fn find() -> io::Result<PathBuf> {
-    let init = of_init()?;
+    let init = init_socket()?;
     if is_there(&init) {
         return Ok(init);
     }

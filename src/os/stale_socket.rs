@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn own_socket_is_kept_and_not_in_use() {
+    fn own_socket_is_neither_removed_nor_in_use() {
         let dir = TempDir::new();
         let at = |name: &str| dir.root().join(name);
         let own = UnixListener::bind(at("own")).unwrap();
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn permissions_change_only_on_the_file_that_was_made() {
+    fn replaced_socket_keeps_permissions_of_other_file() {
         let dir = TempDir::new();
         let at = |name: &str| dir.root().join(name);
         let mode = |name: &str| at(name).metadata().unwrap().permissions().mode() & 0o777;

@@ -21,8 +21,8 @@ pub(crate) struct Terminal {
 }
 
 impl Terminal {
-    /// Takes note of whether there is a terminal to lend: there is one if drainit is in its
-    /// foreground.
+    /// Finds out whether drainit has a terminal to lend. It has one if it is in the foreground of
+    /// the terminal on stdin.
     pub(crate) fn find() -> Self {
         let mut terminal = Self { own: getpgrp(), lent: false };
         terminal.lent = terminal.is_ours();
@@ -50,7 +50,7 @@ impl Terminal {
         tcgetpgrp(stdin()).is_ok_and(|group| group == self.own)
     }
 
-    /// Takes note that the shell takes the terminal back, because drainit stops.
+    /// Records that the shell takes the terminal back, because drainit stops.
     pub(crate) fn forget(&mut self) {
         self.lent = false;
     }

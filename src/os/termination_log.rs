@@ -70,7 +70,7 @@ mod tests {
 
     // holds: S130
     #[test]
-    fn the_text_is_cut_and_no_file_is_made() {
+    fn long_text_is_cut_and_missing_file_is_not_made() {
         let dir = TempDir::new();
         let path = dir.path("termination-log");
         write_to(&path, "stopped in");

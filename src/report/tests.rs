@@ -127,7 +127,7 @@ fn reported(config: &str, events: impl Fn(&mut Played)) -> (data::ShutdownReport
         code: None,
     };
     events(&mut played);
-    let code = played.code.expect("it did not exit");
+    let code = played.code.expect("drainit did not exit");
     let Played { report, machine, now, .. } = played;
     let stamp = |at: Time| format!("at {}", human(at.since(start)));
     let text = report.text(now, code);

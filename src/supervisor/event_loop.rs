@@ -46,7 +46,7 @@ const TURNS: usize = 16;
 /// terminal, such a signal may be the image's STOPSIGNAL, for example SIGWINCH.
 const OF_A_TERMINAL: [Signal; 4] = [Signal::TSTP, Signal::TTIN, Signal::TTOU, Signal::WINCH];
 
-/// Lets local tasks do what they can do without waiting.
+/// Lets local tasks do the work that they can do without waiting.
 pub(crate) async fn let_others_run() {
     for _ in 0..TURNS {
         tokio::task::yield_now().await;
@@ -59,7 +59,7 @@ pub(crate) struct EventLoop {
     signals: SignalStream,
     stop_signals: SignalSet,
     timer: Timer,
-    /// When the timer fires.
+    /// The time at which the timer fires.
     wakes_at: Option<Time>,
     receiver: UnboundedReceiver<Message>,
     reload_signal: Option<Signal>,
@@ -143,7 +143,8 @@ impl EventLoop {
     /// Waits for one event, and handles it and every child that has ended.
     async fn turn(&mut self) -> io::Result<()> {
         panic_hook::wait_if_failing();
-        // Not `biased`: a flood of signals must not keep the other branches from their turn.
+        // The branches are not `biased`, because a flood of signals must not keep the others from
+        // their turn.
         tokio::select! {
             received = self.signals.next() => {
                 self.received(received?, clock::now())?;
@@ -202,7 +203,7 @@ impl EventLoop {
             Message::Wake => self.has_ended = true,
             Message::Reload { reply } => self.reload_requested(reply),
             Message::PlanReload { reply } => self.executor.reloads.begin_plan(reply),
-            Message::Reading => self.reads_config(),
+            Message::Reading => self.mark_config_read(),
             Message::Prepared(candidate) => self.prepared(*candidate)?,
             Message::ReadForPlan { reply, read } => self.plan(reply, *read),
             Message::File { name, watch, seen } => self.file(&name, &watch, seen)?,
@@ -245,7 +246,7 @@ impl EventLoop {
     /// Whether a signal is a stop signal, or is forwarded to a process for whose lifecycle `holds`
     /// is true. The slots are asked and not the config, because a reload that was rolled back
     /// leaves another config behind.
-    fn is_for(&self, signal: Signal, holds: impl Fn(Lifecycle) -> bool) -> bool {
+    fn has_receiver(&self, signal: Signal, holds: impl Fn(Lifecycle) -> bool) -> bool {
         let machine = self.status_board.machine.borrow();
         let state = machine.state();
         let gets_it = |id: ProcessId| {
@@ -256,7 +257,7 @@ impl EventLoop {
 
     /// Whether a signal without effect is worth a warning. SIGCONT has an effect: it continues
     /// drainit.
-    fn is_missed(signal: Signal) -> bool {
+    fn is_worth_warning(signal: Signal) -> bool {
         signal != Signal::CONT && !(OF_A_TERMINAL.contains(&signal) && terminal::is_there())
     }
 
@@ -301,15 +302,15 @@ impl EventLoop {
             self.executor.reloads.want(None);
             return Ok(());
         }
-        let has_effect = self.is_for(received.signal, Lifecycle::is_alive);
+        let has_effect = self.has_receiver(received.signal, Lifecycle::is_alive);
         self.step_at(at, Event::Signal(received.signal))?;
         // Ctrl-Z stops the job of the terminal, and drainit with it. A SIGTSTP that a process sent
         // is for the children to which it is forwarded, if there are any.
         if received.signal == Signal::TSTP
-            && (received.sender.is_none() || !self.is_for(Signal::TSTP, |_| true))
+            && (received.sender.is_none() || !self.has_receiver(Signal::TSTP, |_| true))
         {
             self.signals.stop_self()?;
-        } else if !has_effect && Self::is_missed(received.signal) {
+        } else if !has_effect && Self::is_worth_warning(received.signal) {
             let name = received.signal;
             tracing::warn!(
                 "{name} has no effect: no running process has it in forward_signals; \
@@ -341,15 +342,15 @@ impl EventLoop {
         // group from now on. Checked after the reaping, because members that ended together with
         // their leader do not outlive it.
         let gone = self.executor.groups_gone();
-        let remains: Vec<_> = ended.iter().map(|one| self.executor.leaves_a_group(one)).collect();
+        let remains: Vec<_> = ended.iter().map(|one| self.executor.leaves_group(one)).collect();
         for one in &ended {
-            if let Some(begun) = self.executor.begun_before_its_end(one) {
+            if let Some(begun) = self.executor.begun_unseen(one) {
                 self.step(begun)?;
             }
         }
-        let has_words = self.executor.last_words(&ended);
+        let has_messages = self.executor.last_messages(&ended);
         // The messages of a process are handled before its end.
-        if has_words {
+        if has_messages {
             self.messages()?;
         }
         for one in &ended {

@@ -142,8 +142,8 @@ impl FileWatches {
         }
     }
 
-    /// Notes that a start or a reload now reads the files for which `which` is true.
-    pub(crate) fn are_read(&self, which: impl Fn(&Watched) -> bool) {
+    /// Records that a start or a reload now reads the files for which `which` is true.
+    pub(crate) fn mark_read(&self, which: impl Fn(&Watched) -> bool) {
         for (watched, task) in &self.tasks {
             if task.shared.state.get() == State::Changed && which(watched) {
                 task.shared.state.set(State::Read);

@@ -220,7 +220,7 @@ fn direct(
         return Ok(Some(log));
     }
     if process.is_some_and(|process| process.log.mode == LogMode::None) {
-        to_nowhere(request);
+        discard_output(request);
     } else if is_merged {
         request.stderr = Some(io::stdout().as_fd().try_clone_to_owned()?);
     }
@@ -228,7 +228,7 @@ fn direct(
 }
 
 /// Drops the output. Without /dev/null, the output goes to drainit's own output.
-fn to_nowhere(request: &mut SpawnRequest) {
+fn discard_output(request: &mut SpawnRequest) {
     let nowhere = || spawn::null()?.as_fd().try_clone_to_owned().ok();
     if let (Some(stdout), Some(stderr)) = (nowhere(), nowhere()) {
         request.stdout = Some(stdout);
@@ -247,7 +247,7 @@ pub(crate) fn validation(
     let flags = VALIDATE.map(str::to_owned);
     let command = process.command.iter().chain(args).chain(&flags);
     let mut request = request(command, environment(base, Some(process)), Some(process));
-    to_nowhere(&mut request);
+    discard_output(&mut request);
     request.stderr = Some(stderr);
     request
 }
@@ -259,7 +259,7 @@ pub(crate) fn probe(
     base: &[(OsString, OsString)],
 ) -> SpawnRequest {
     let mut request = request(command.iter(), environment(base, Some(process)), Some(process));
-    to_nowhere(&mut request);
+    discard_output(&mut request);
     request
 }
 

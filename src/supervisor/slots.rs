@@ -114,7 +114,6 @@ impl Slots {
         self.slots[slot.index()].place
     }
 
-    /// The number of slots.
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
     }

@@ -240,7 +240,7 @@ mod tests {
 
     // holds: C611
     #[test]
-    fn no_phase_of_a_shutdown_is_ready() {
+    fn container_is_unready_in_every_phase_of_a_shutdown() {
         let (now, process) = (Time(Duration::from_secs(1000)), ProcessId(0));
         let drained = "drain: {exec: {command: [b], time: 9s, min: 0s}}";
         let board = board(&format!("processes: {{a: {{command: [a], {drained}}}}}"), now);

@@ -59,7 +59,7 @@ impl Facts {
             self.refusal(),
             self.slowness(target),
             self.nothing_inbound(),
-            self.ignored_in_vain(),
+            self.unknown_ignored_listeners(),
             self.missing_statistics(target),
         ];
         all.into_iter().flatten().collect()
@@ -109,7 +109,7 @@ impl Facts {
         })
     }
 
-    fn ignored_in_vain(&self) -> Option<String> {
+    fn unknown_ignored_listeners(&self) -> Option<String> {
         (!self.not_there.is_empty()).then(|| {
             format!(
                 "`ignore_listeners` has {}, but Envoy has no such listener; write the name, the \

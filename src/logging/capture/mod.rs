@@ -29,7 +29,7 @@ use tokio::task::{spawn_local, yield_now};
 use crate::config::{LogFile, LogFormat, LogMode, Probe, Process, User};
 use crate::logging::Output;
 use crate::logging::format::stamp;
-use crate::logging::last_lines::{LastLines, begin_of_last, text};
+use crate::logging::last_lines::{LastLines, start_of_last_lines, text};
 use crate::logging::split::{Form, Splitter};
 use crate::types::Stream;
 
@@ -193,7 +193,7 @@ impl OutputCapture {
     /// Writes the last lines that have no newline.
     pub fn finish(&self) {
         for side in &self.sides {
-            self.pass_on(side, None, &mut Vec::new());
+            self.queue_lines(side, None, &mut Vec::new());
         }
     }
 
@@ -266,16 +266,16 @@ impl OutputCapture {
     /// Handles the bytes of a read. No bytes mean the end of the pipe.
     fn take(&self, side: &Side, bytes: &[u8], lines: &mut Vec<u8>) {
         if bytes.is_empty() {
-            self.pass_on(side, None, lines);
+            self.queue_lines(side, None, lines);
             side.pipe.take();
             self.changed.notify_waiters();
         } else {
-            self.pass_on(side, Some(bytes), lines);
+            self.queue_lines(side, Some(bytes), lines);
         }
     }
 
     /// Queues the lines that `bytes` completes; without `bytes`, queues the incomplete line.
-    fn pass_on(&self, side: &Side, bytes: Option<&[u8]>, lines: &mut Vec<u8>) {
+    fn queue_lines(&self, side: &Side, bytes: Option<&[u8]>, lines: &mut Vec<u8>) {
         let time = match side.form {
             Form::Json(_) => stamp(SystemTime::now()),
             Form::Plain | Form::Prefix(_) => String::new(),
@@ -301,7 +301,7 @@ impl OutputCapture {
         let mut splitter = side.splitter.borrow_mut();
         match bytes {
             Some(bytes) => {
-                let (first, rest) = bytes.split_at(begin_of_last(bytes));
+                let (first, rest) = bytes.split_at(start_of_last_lines(bytes));
                 splitter.feed(first, |line| each(line, false));
                 splitter.feed(rest, |line| each(line, true));
             }

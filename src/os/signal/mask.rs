@@ -94,7 +94,7 @@ impl BlockedSignals {
     }
 
     /// Waits for a signal and takes it, the lowest number first. Returns `None` after `timeout`, or
-    /// without a cause.
+    /// spuriously.
     ///
     /// # Errors
     /// The kernel documents no error.

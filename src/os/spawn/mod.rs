@@ -82,7 +82,8 @@ impl SpawnRequest {
         let setup = ChildSetup {
             mask: mask::given().unwrap_or(0),
             defaults: mask::ALL,
-            // A process of another user cannot join a group in a session of its own.
+            // The session is a new one, because every process of a session may join its groups,
+            // even a process of another user.
             place: Place::Session,
             dies_with_us: false,
             listens: !self.sockets.is_empty(),

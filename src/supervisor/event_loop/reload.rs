@@ -52,10 +52,10 @@ impl EventLoop {
         }
     }
 
-    /// Notes that the config is read from now on.
-    pub(super) fn reads_config(&mut self) {
+    /// Records that the config is read from now on.
+    pub(super) fn mark_config_read(&mut self) {
         let is_read = |(_, watch): &Watched| watch.action == WatchAction::Reload;
-        self.executor.file_watches.are_read(is_read);
+        self.executor.file_watches.mark_read(is_read);
     }
 
     fn may_reload(&self) -> Result<(), RequestError> {

@@ -81,14 +81,14 @@ impl Executor {
         }
     }
 
-    /// Takes note that the newest epoch serves.
+    /// Records that the newest epoch serves.
     pub(super) fn epoch_took_over(&mut self, process: ProcessId) {
         if let Some(epoch) = &mut self.instances[process.index()].epoch {
             epoch.is_new = false;
         }
     }
 
-    /// Takes note that an epoch has ended.
+    /// Records that an epoch has ended.
     pub(super) fn epoch_ended(&mut self, process: ProcessId) {
         let Some(ended) = self.instances[process.index()].epoch.take() else { return };
         let others: Vec<_> = self.others(process).filter(|_| ended.is_new).collect();
@@ -121,8 +121,8 @@ impl Executor {
                 Ok(()) => {
                     let wanted = Process::clone(&wanted);
                     let fits = move || {
-                        admin_stays(&wanted, &args)
-                            .and_then(|()| keeps_workers(&wanted, &args, &old))
+                        check_admin(&wanted, &args)
+                            .and_then(|()| check_workers(&wanted, &args, &old))
                     };
                     let fits = on_thread(LONGEST_START, fits).await;
                     fits.unwrap_or_else(|why| Err(why.to_string()))
@@ -144,7 +144,7 @@ impl Executor {
 
 /// Refuses a config that has the admin at another address: drainit would not see that the new epoch
 /// has taken over, and would kill it when the old epoch no longer listens.
-fn admin_stays(wanted: &Process, args: &[String]) -> Result<(), String> {
+fn check_admin(wanted: &Process, args: &[String]) -> Result<(), String> {
     let admin = match wanted.drain.as_ref().map(|drain| &drain.method) {
         Some(DrainMethod::Envoy(envoy)) => &envoy.admin,
         _ => return Ok(()),
@@ -160,7 +160,7 @@ fn admin_stays(wanted: &Process, args: &[String]) -> Result<(), String> {
 
 /// Refuses another number of workers if Envoy serves HTTP/3: the packets of about half of the old
 /// connections would reach the wrong worker, which would reset them (docs/hot-restart.md).
-fn keeps_workers(wanted: &Process, args: &[String], old: &[EnvoyFlags]) -> Result<(), String> {
+fn check_workers(wanted: &Process, args: &[String], old: &[EnvoyFlags]) -> Result<(), String> {
     let new = bootstrap::flags(wanted, args).workers;
     let differs = old.iter().any(|old| old.workers != new);
     let path = bootstrap::config_file(wanted, args).filter(|_| differs);
@@ -193,7 +193,7 @@ mod tests {
             let listener =
                 format!("a: [{{address: {{socket_address: {{protocol: {protocol}}}}}}}]");
             std::fs::write(&path, listener).unwrap();
-            assert_eq!(keeps_workers(&wanted, &[], &old(workers)).is_ok(), fits, "{protocol}");
+            assert_eq!(check_workers(&wanted, &[], &old(workers)).is_ok(), fits, "{protocol}");
         }
     }
 

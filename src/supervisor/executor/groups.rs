@@ -19,7 +19,7 @@ const SCAN_PAUSE: Duration = Duration::from_millis(50);
 /// The longest pause between two searches of `/proc` for a living member of a group.
 const MAX_SEARCH_PAUSE: Duration = Duration::from_secs(1);
 
-/// A process group that outlives the process that led it.
+/// A process group that outlives its leader.
 pub(super) struct LeftGroup {
     pub(super) process: ProcessId,
     leader: Pid,
@@ -57,7 +57,7 @@ impl LeftGroup {
 impl Executor {
     /// Whether the process group of a process that has ended has other members. If so, drainit
     /// signals the group from now on. The group of a oneshot that has completed does not count.
-    pub(crate) fn leaves_a_group(&mut self, ended: &Ended) -> bool {
+    pub(crate) fn leaves_group(&mut self, ended: &Ended) -> bool {
         let Some(Role::Process(process)) = ended.role else { return false };
         // The start was given up, or the program never ran.
         let current = [self.instances[process.index()].pid, self.launching(process)];

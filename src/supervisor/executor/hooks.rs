@@ -31,7 +31,7 @@ impl Executor {
         let mut preparation =
             Preparation { opens_log: self.opens_log(process), ..Preparation::default() };
         if id.stage == Stage::PreStart {
-            self.reads_files(process);
+            self.mark_files_read(process);
             // An earlier start may have ended during its hook.
             self.instances[process.index()].is_rendered = false;
             preparation.values = Some(self.config.env.clone());

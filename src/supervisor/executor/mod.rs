@@ -63,7 +63,7 @@ use crate::supervisor::slots::Definition;
 use crate::supervisor::status::StatusBoard;
 use crate::types::{End, ProcessId, Signal, Time, harmless};
 
-/// At least this many logs are kept before those that have ended are dropped.
+/// At least this many logs are kept before ended logs are dropped.
 const MIN_OPEN_LOGS: usize = 16;
 /// The permissions of the report's file: everybody may read it, like a log.
 const REPORT_MODE: u32 = 0o644;
@@ -282,7 +282,7 @@ impl Executor {
     /// The `sockets` of a process, except those that an instance in another slot may use.
     fn stale_sockets(&self, slot: ProcessId) -> Vec<PathBuf> {
         let process = self.process(slot);
-        let is_stale = |path: &&PathBuf| !self.is_used_beside(slot, path);
+        let is_stale = |path: &&PathBuf| !self.is_used_elsewhere(slot, path);
         process.sockets.iter().filter(is_stale).cloned().collect()
     }
 
@@ -292,7 +292,7 @@ impl Executor {
 
     /// Whether an instance in another slot has this path in its `sockets`. During a reload, that
     /// may be an instance of another process.
-    fn is_used_beside(&self, slot: ProcessId, path: &Path) -> bool {
+    fn is_used_elsewhere(&self, slot: ProcessId, path: &Path) -> bool {
         let slots = (0..self.instances.len()).filter_map(|slot| u16::try_from(slot).ok());
         let mut beside = slots.map(ProcessId).filter(|other| *other != slot && self.lives(*other));
         // The file name is compared first, because the full comparison is slow with thousands of
@@ -348,7 +348,7 @@ impl Executor {
     /// Reads the last output and messages of processes that have ended, which may still be in a
     /// pipe or a socket. Events for them are in the queue afterwards. Returns whether there may be
     /// such events.
-    pub(crate) fn last_words(&self, ended: &[Ended]) -> bool {
+    pub(crate) fn last_messages(&self, ended: &[Ended]) -> bool {
         let mut is_any = false;
         for one in ended {
             let Some(Role::Process(process)) = one.role else { continue };

@@ -39,7 +39,7 @@ impl Executor {
             }
             Note::Overdue { process, why, .. } => {
                 let is_start = matches!(why, Failure::NotReady { .. });
-                let is_missed = is_start && self.may_not_be_missed(process);
+                let is_missed = is_start && self.failure_ends_container(process);
                 let remedy = is_missed.then(|| SLOW_RESTART.to_owned());
                 return join([remedy, self.failed(process)]);
             }
@@ -104,7 +104,7 @@ impl Executor {
     }
 
     /// Whether the process was restarted, and its failure ends the container.
-    fn may_not_be_missed(&self, process: ProcessId) -> bool {
+    fn failure_ends_container(&self, process: ProcessId) -> bool {
         let machine = self.status_board.machine.borrow();
         let state = machine.state();
         state[process].restarts > 0 && !state.process(process).may_be_missing()

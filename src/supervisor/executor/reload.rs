@@ -115,13 +115,13 @@ impl Executor {
         self.file_watches.look(&|(of, _)| *of == process.name)
     }
 
-    /// Notes that a start reads the watched files of a process now.
-    pub(super) fn reads_files(&self, slot: ProcessId) {
+    /// Records that a start reads the watched files of a process now.
+    pub(super) fn mark_files_read(&self, slot: ProcessId) {
         let process = self.process(slot);
         if !process.watch.is_empty() {
             let is_read =
                 |(of, watch): &Watched| *of == process.name && watch.action != WatchAction::Reload;
-            self.file_watches.are_read(is_read);
+            self.file_watches.mark_read(is_read);
         }
     }
 

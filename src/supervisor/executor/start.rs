@@ -96,7 +96,7 @@ impl Executor {
             self.to_start.push_back(process);
             return None;
         }
-        self.reads_files(process);
+        self.mark_files_read(process);
         self.starting.insert(process);
         let other_lives = self.other_slots(process).into_iter().any(|other| self.lives(other));
         let was_started = self.status_board.history(process).started.is_some();
@@ -252,7 +252,7 @@ impl Executor {
     }
 
     /// Returns the event of a process that ended before drainit saw that its exec had succeeded.
-    pub(crate) fn begun_before_its_end(&mut self, ended: &Ended) -> Option<Event> {
+    pub(crate) fn begun_unseen(&mut self, ended: &Ended) -> Option<Event> {
         let Some(Role::Process(process)) = ended.role else { return None };
         let is_it = self.launching(process) == Some(ended.pid) && ended.failed.is_none();
         if is_it { self.begun(process) } else { None }
@@ -337,7 +337,7 @@ impl Executor {
         Ok(())
     }
 
-    /// Takes note that a process has begun, because its exec has succeeded.
+    /// Records that a process has begun, because its exec has succeeded.
     fn begun(&mut self, process: ProcessId) -> Option<Event> {
         let launching = self.instances[process.index()].launching.take()?;
         self.starting.remove(&process);

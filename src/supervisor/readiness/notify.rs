@@ -121,7 +121,7 @@ struct Watchdog {
     /// The end of the limit; `None` before the process is ready, and after the watchdog has
     /// expired.
     alive_by: Option<Instant>,
-    /// Whether the limit is over. Then [`Self::alive_by`] is the end of a short grace period after
+    /// Whether the limit is over. Then [`Self::alive_by`] is the end of a short extra time after
     /// it.
     is_overdue: bool,
     /// Whether the process has its limit again because of a pause.
@@ -160,7 +160,7 @@ impl Watchdog {
 
     /// Whether the watchdog expires when the time `alive_by` is over. A pause of the container has
     /// stopped the process, too: after a long pause the process gets its whole limit again, and
-    /// after a pause too short to notice it gets a short grace period. It gets each only once
+    /// after a pause too short to notice it gets a short extra time. It gets each only once
     /// without a message, because a process that hangs may also leave drainit without processor
     /// time.
     fn expires(&mut self, alive_by: Instant, now: Instant) -> bool {
@@ -208,7 +208,7 @@ impl Source {
     /// Whether a sender has the user of the process: the user in the config, or the user that the
     /// process has changed to, as under `gosu`. Root and drainit's own user are accepted, because
     /// they could trace the process anyway.
-    fn is_of_its_user(&self, sender: Peer) -> bool {
+    fn has_process_user(&self, sender: Peer) -> bool {
         let NotifySender { pid, user, .. } = &self.instance;
         sender.pid == *pid
             || [Some(0), Some(geteuid().as_raw()), *user].contains(&Some(sender.uid))
@@ -222,7 +222,7 @@ impl Source {
         let is_child = |pid| instance.children.borrow().role(pid).is_some();
         let kin = || kin(sender.pid, instance.pid, is_child);
         let Peer { pid, uid } = sender;
-        let why = match self.is_of_its_user(sender).then(kin) {
+        let why = match self.has_process_user(sender).then(kin) {
             Some(Kin::Own) => return true,
             // Only processes in the PID namespace of PID 1 can send here, so the process is the
             // only candidate.
@@ -270,14 +270,14 @@ mod tests {
     }
 
     #[test]
-    fn watchdog_expires_after_a_grace_period() {
+    fn watchdog_expires_after_extra_time() {
         let at = Instant::now();
         let mut watchdog = due(at);
         let seen = at + Duration::from_millis(1);
         assert!(!watchdog.expires(at, seen), "the process may have been paused until now");
-        let grace_over = seen + PAUSED;
-        assert_eq!(watchdog.alive_by, Some(grace_over));
-        assert!(watchdog.expires(grace_over, grace_over));
+        let extra_over = seen + PAUSED;
+        assert_eq!(watchdog.alive_by, Some(extra_over));
+        assert!(watchdog.expires(extra_over, extra_over));
         assert_eq!(watchdog.alive_by, None);
     }
 
@@ -289,7 +289,7 @@ mod tests {
         let seen = at + Duration::from_millis(850);
         assert!(!watchdog.expires(at, seen));
         assert_eq!((watchdog.alive_by, watchdog.is_overdue), (Some(seen + LIMIT), false));
-        // A pause during the grace period after the limit counts, too.
+        // A pause during the extra time after the limit counts, too.
         let mut watchdog = due(at);
         assert!(!watchdog.expires(at, at));
         let seen = at + PAUSED + Duration::from_secs(1);
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn message_in_the_grace_period_counts() {
+    fn message_in_extra_time_counts() {
         let at = Instant::now();
         let mut watchdog = due(at);
         assert!(!watchdog.expires(at, at));
