@@ -19,6 +19,7 @@ use gateway::{
 use super::Client;
 use crate::support::docker_gateway::{BOOTSTRAP, examples};
 use crate::support::http::{get, get_unix};
+use crate::support::said;
 use crate::support::{LONG, Stream, leave_socket, ms};
 
 const SOCKETS: &str = "/var/run/api-platform";
@@ -99,7 +100,7 @@ fn each_process_gets_defaults_arguments_signals_and_a_prefix() {
     assert_stopped_in_order(&ended);
     ended
         .assert_line("router: draining for at least 5s and at most 15s")
-        .assert_line("no connection left");
+        .assert_line(said::NO_CONNECTION_LEFT);
     let xds = ["-xds-server", "gateway-controller:18001", "--log-format", "text"];
     assert_eq!(given(&ended, "policy-engine"), xds);
     let socket = format!("{SOCKETS}/python-executor.sock");
@@ -168,7 +169,7 @@ fn a_gateway_without_registry_and_tcp_admin_drains_over_a_private_admin() {
     assert!(!gateway.sockets.join("python-executor.sock").exists());
 
     gateway.container.signal("TERM");
-    gateway.container.await_line("router: draining");
+    gateway.container.await_line(&said::draining("router"));
     for _ in 0..10 {
         assert_eq!(Client::connect(address).get().body, HELLO);
     }
@@ -176,7 +177,7 @@ fn a_gateway_without_registry_and_tcp_admin_drains_over_a_private_admin() {
     assert_eq!(fs::read_dir(gateway.sockets.path()).unwrap().count(), 0);
     let ended = gateway.wait();
     ended.assert_line("python-executor: left out").assert_no_event("python-executor", "");
-    ended.assert_line("no connection left").assert_no_line("warning: router");
+    ended.assert_line(said::NO_CONNECTION_LEFT).assert_no_line("warning: router");
     assert_eq!(given(&ended, "policy-engine"), ["-xds-server", "ctl:28001"]);
 }
 
@@ -218,7 +219,7 @@ fn requests_pass_a_real_policy_engine_and_executor_until_the_router_is_gone() {
             answer
         });
         gateway.container.signal("TERM");
-        gateway.container.await_line("router: draining");
+        gateway.container.await_line(&said::draining("router"));
         for _ in 0..10 {
             assert_eq!(Client::connect(address).get().body, HELLO);
         }

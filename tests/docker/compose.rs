@@ -11,6 +11,7 @@ use testkit::envoy::checkout;
 use super::{Client, PORT};
 use crate::support::docker_images::images;
 use crate::support::namespace::skip_unless;
+use crate::support::said;
 use crate::support::temp_dir::TempDir;
 use crate::support::{LONG, ms};
 
@@ -24,7 +25,7 @@ fn compose_waits_for_health_and_stops_the_gateway_first() {
     // The first check comes after the `interval`, and only it finds the app healthy.
     let pause = started(&gateway) - started(&app);
     assert!(pause >= 1.0, "the gateway was started {pause} s after the app: before its check");
-    gateway.await_line("envoy: ready after");
+    gateway.await_line(&said::ready("envoy"));
 
     let began = Instant::now();
     thread::scope(|scope| {
@@ -32,7 +33,7 @@ fn compose_waits_for_health_and_stops_the_gateway_first() {
         let mut client = Client::connect(gateway.address(PORT));
         client.get();
         scope.spawn(|| project.compose(&["stop"]));
-        gateway.await_line("envoy: draining");
+        gateway.await_line(&said::draining("envoy"));
         while !client.get().closes {
             sleep(ms(20));
         }

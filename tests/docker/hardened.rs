@@ -9,6 +9,7 @@ use testkit::docker::{Container, Process};
 
 use super::{Client, GREETING, PORT};
 use crate::support::docker_images::images;
+use crate::support::said;
 use crate::support::temp_dir::TempDir;
 use crate::support::{LONG, ms};
 
@@ -59,7 +60,7 @@ fn a_gateway_without_rights_is_reloaded_and_drained() {
     let publish = format!("--publish=127.0.0.1::{PORT}");
     let options = [&OPTIONS[..], &[&volume, &publish]].concat();
     let container = Container::start(&images.gateway, &options, &[]);
-    container.await_line("everything is ready");
+    container.await_line(said::ALL_READY);
     let address = container.address(PORT);
     let mut old = Client::connect(address);
     old.get();
@@ -85,7 +86,7 @@ fn a_gateway_without_rights_is_reloaded_and_drained() {
     let began = Instant::now();
     thread::scope(|scope| {
         scope.spawn(|| container.stop(20));
-        container.await_line("router: draining");
+        container.await_line(&said::draining("router"));
         // The connection of the first client holds the drain.
         let other = Client::connect(address).get();
         assert_eq!(other.body, GREETING, "{}", container.logs());

@@ -6,6 +6,7 @@ use std::thread;
 use testkit::docker::{Container, mount};
 
 use crate::support::docker_images::child_image;
+use crate::support::said;
 use crate::support::temp_dir::TempDir;
 
 /// Two processes, one of which leaves a daemon behind.
@@ -102,7 +103,7 @@ fn the_stock_time_of_docker_stop_is_said_at_the_start() {
     let start = |options: &[&str]| {
         let options = [options, &[config.as_str()]].concat();
         let container = Container::start(image, &options, &["run"]);
-        container.await_line("everything is ready");
+        container.await_line(said::ALL_READY);
         container.logs()
     };
     let said = "`docker stop` kills after 10s by default, and the shutdown is planned for 30s; \

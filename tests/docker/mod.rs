@@ -22,6 +22,7 @@ use testkit::envoy::checkout;
 use crate::support::docker_gateway::gateway_images;
 use crate::support::docker_images::images;
 use crate::support::http::get;
+use crate::support::said;
 use crate::support::temp_dir::TempDir;
 use crate::support::{Duration, LONG, ms};
 
@@ -36,7 +37,7 @@ fn docker_stop_drains_envoy_and_ends_with_0() {
     let env = ["--env=ENVOY_DRAIN_SECONDS=6", "--env=TERMINATION_GRACE_PERIOD_SECONDS=12"];
     let options = [&env[..], &[&publish]].concat();
     let container = Container::start(&images.gateway, &options, &["--envoy.concurrency", "2"]);
-    container.await_line("envoy: ready after");
+    container.await_line(&said::ready("envoy"));
 
     let processes = container.processes();
     let [init, envoy] = &processes[..] else { panic!("not drainit and Envoy: {processes:?}") };
@@ -54,7 +55,7 @@ fn docker_stop_drains_envoy_and_ends_with_0() {
     let began = Instant::now();
     thread::scope(|scope| {
         scope.spawn(|| container.stop(12));
-        container.await_line("envoy: draining");
+        container.await_line(&said::draining("envoy"));
         // An answer, not a reset, asks the client to close, and a new client is still served. Every
         // answer closes once the drain has begun, whereas a stock Envoy closes one in a thousand.
         let told = (0..50).any(|_| {

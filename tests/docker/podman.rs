@@ -15,6 +15,7 @@ use crate::config::pod::rendered;
 use crate::support::docker_gateway::{examples, gateway_images};
 use crate::support::http::free_address;
 use crate::support::namespace::skip_unless;
+use crate::support::said;
 use crate::support::temp_dir::TempDir;
 use crate::support::{Duration, in_parallel, ms};
 
@@ -91,7 +92,7 @@ impl Pod {
             _config: dir,
         };
         assert!(play.status.success(), "{}", String::from_utf8_lossy(&play.stderr));
-        pod.container.await_line("everything is ready");
+        pod.container.await_line(said::ALL_READY);
         pod
     }
 

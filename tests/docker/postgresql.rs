@@ -9,6 +9,7 @@ use testkit::envoy::checkout;
 use crate::support::Duration;
 use crate::support::docker_images::{postgresql_image, static_drainit};
 use crate::support::http::get;
+use crate::support::said;
 
 /// The time of `docker stop`.
 const STOCK: Duration = Duration::from_secs(10);
@@ -35,7 +36,7 @@ fn docker_stop_leaves_nothing_to_recover() {
     assert_eq!(container.exit_code(), if is_late { 137 } else { 0 }, "{logs}");
 
     docker(&["start", container.id()]);
-    container.await_line_again("everything is ready", 2);
+    container.await_line_again(said::ALL_READY, 2);
     let again = &container.logs()[logs.len()..];
     assert!(again.contains(CLEAN), "{again}");
     assert!(!UNCLEAN.iter().any(|line| again.contains(line)), "{again}");

@@ -5,6 +5,7 @@
 use std::thread;
 
 use crate::support::http::{free_address, post_unix};
+use crate::support::said;
 use crate::support::{Admin, Answer, LONG, Rig, Running, Signal, in_parallel, ms};
 
 const CONFIG: &str = "
@@ -156,7 +157,7 @@ fn a_failing_last_count_is_bounded_and_reported() {
         let drainit = rig.start_ready(&format!("control: {{socket: DIR/control.sock}}\n{config}"));
         admin.wait_verified();
         assert_eq!(post_unix(&drainit.path("control.sock"), "/drain").unwrap().0, 202);
-        drainit.wait_for_line("router: drain over after .*: its time is over");
+        drainit.wait_for_line(said::TIME_IS_OVER);
         admin.answer_looks(fault);
         drainit.touch("measured");
         thread::sleep(ms(300));

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::drain::admin_faults::ONCE;
 use crate::support::http::{free_address, get_unix};
+use crate::support::said;
 use crate::support::temp_dir::TempDir;
 use crate::support::{Admin, LONG, Rig, Running, in_parallel, ms};
 
@@ -97,7 +98,7 @@ fn drain_waits_for_all_stops_nothing_and_sigterm_continues_from_there() {
         .assert_stopped_within(ms(0)..ms(6000))
         .assert_stopped_in_order(&["router", "engine"])
         .assert_line("drain requested; nothing is stopped yet")
-        .assert_line("stopping: SIGTERM received")
+        .assert_line(said::STOPPING)
         .assert_line("drain router: .*connections 2 at the start, 0 at the end")
         .assert_gone("control.sock");
     assert_eq!(admin.posts(), ONCE);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::support::http::{free_address, get};
+use crate::support::said;
 use crate::support::{Admin, Answer, Ended, LONG, Rig, Running, Signal, ms};
 
 /// Later than anything that ends a drain early on a busy machine, and well before the 8 s of `time`,
@@ -51,7 +52,7 @@ fn stop(drainit: Running, why: &str) -> Ended {
         .assert_line(&format!(r"^\[drainit\].* app: drain over after .*: {why}"))
         .assert_line(&format!(r"^\[drainit\].*  drain app: [^;]*{why}$"))
         .assert_stopped_in_order(&["app", "store"])
-        .assert_no_line("left over");
+        .assert_no_line(said::LEFT_OVER);
     ended
 }
 
@@ -159,7 +160,7 @@ fn a_second_signal_kills_the_command() {
         .assert_stopped_in_order(&["app", "store"])
         .assert_line("drain app: .*cut short by a second signal")
         .assert_no_event("drainer", "got SIGTERM")
-        .assert_no_line("left over");
+        .assert_no_line(said::LEFT_OVER);
 }
 
 // holds: C364, C365, C397

@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use crate::support::namespace::{is_root_for, skip_unless};
+use crate::support::said;
 use crate::support::{LONG, Rig, Running, Signal, ms};
 
 /// A config with the chain router → policy → python and an independent process. Each takes a moment
@@ -52,7 +53,7 @@ fn a_second_signal_keeps_the_order_and_a_third_kills() {
     drainit.signal_again(Signal::SIGTERM);
     drainit.wait_for_line("the shutdown is already under way");
     drainit.signal_again(Signal::SIGINT);
-    drainit.wait_for_line("second stop signal");
+    drainit.wait_for_line(said::HURRIED);
     assert!(drainit.record().event("policy", "got SIGTERM").is_none());
     let third = drainit.signal_again(Signal::SIGINT);
     let ended = drainit.wait_exit(LONG);
@@ -186,10 +187,10 @@ fn a_group_of_zombies_that_nobody_reaps_is_gone() {
             stop_grace_period: 20s
         ";
     let Some(drainit) = start(config, &["db", "app", "keeper"]) else { return };
-    drainit.wait_for_line("everything is ready");
+    drainit.wait_for_line(said::ALL_READY);
     drainit.exec(&["restart", "app"]).assert(0, "");
     let asked = drainit.wait_for_line("app: sending SIGTERM; SIGKILL after").at;
-    let took = drainit.wait_for_line("app: restart done").at - asked;
+    let took = drainit.wait_for_line(&said::restarted("app")).at - asked;
     assert!((ms(50)..ms(4000)).contains(&took), "{took:?}");
     drainit
         .stop()

@@ -7,6 +7,7 @@ use nix::unistd::Pid;
 
 use crate::support::client::{Client, RequestResult};
 use crate::support::real_envoy::RealEnvoy;
+use crate::support::said;
 use crate::support::{LONG, Running, Signal, ms};
 
 /// Starts an Envoy with a drain of these times and a client that keeps its connection. Also returns
@@ -24,7 +25,7 @@ fn start(drain: &'static str) -> Option<(Running, Client, Pid)> {
 fn an_envoy_that_dies_during_the_drain_is_not_waited_for() {
     let Some((drainit, _client, envoy)) = start("time: 9s, min: 8s") else { return };
     let asked = drainit.signal(Signal::SIGTERM);
-    drainit.wait_for_line("router: draining");
+    drainit.wait_for_line(&said::draining("router"));
     kill(envoy, Signal::SIGKILL).unwrap();
     drainit
         .wait_exit(LONG)
@@ -51,7 +52,7 @@ fn an_envoy_that_hangs_during_the_drain_is_stopped_after_time() {
     let Some((drainit, mut client, envoy)) = start("time: 5s, min: 500ms") else { return };
     let mut told = Client::new(client.address());
     let asked = drainit.signal(Signal::SIGTERM);
-    drainit.wait_for_line("router: draining");
+    drainit.wait_for_line(&said::draining("router"));
     while told.request(0).went != (RequestResult::Answered { closes: true }) {}
     // The drain is begun by two calls, and either may tell the client.
     thread::sleep(ms(400));

@@ -9,6 +9,7 @@ use testkit::envoy::TESTED;
 use crate::support::client::{Client, RequestResult};
 use crate::support::http::get_unix;
 use crate::support::real_envoy::RealEnvoy;
+use crate::support::said;
 use crate::support::{LONG, Signal, in_parallel, ms};
 
 const STAYS: RequestResult = RequestResult::Answered { closes: false };
@@ -52,7 +53,7 @@ fn the_egress_of_a_sidecar_works_while_the_ingress_is_drained() {
         let (mut inbound, mut old) = (Client::new(address), Client::new(egress_of(address)));
         assert_eq!((inbound.request(0).went, old.request(0).went), (STAYS, STAYS));
         let asked = drainit.signal(Signal::SIGTERM);
-        drainit.wait_for_line("router: draining");
+        drainit.wait_for_line(&said::draining("router"));
         // Envoy answers half a second later, after the call.
         assert_eq!(inbound.request(500).went, CLOSES);
         let mut new = Client::new(egress_of(address));
@@ -62,7 +63,7 @@ fn the_egress_of_a_sidecar_works_while_the_ingress_is_drained() {
         // The two connections of the egress stay open, and are not waited for.
         let ended = drainit.wait_exit(LONG);
         ended.assert_code(0).assert_took(asked, ms(5000)..ms(8500));
-        ended.assert_line("drain over after [^;]*no connection left");
+        ended.assert_line(said::NO_CONNECTION_LEFT);
         ended.assert_line(
             "connections 1 at the start, 0 at the end, 0 new; requests [12] completed",
         );
@@ -91,9 +92,7 @@ fn a_scraper_does_not_hold_a_drain() {
         assert_eq!(scraper.request(0).went, STAYS);
         let ended = drainit.stop();
         ended.assert_code(0).assert_stopped_within(ms(1000)..ms(8000));
-        ended
-            .assert_line("drain over after [^;]*no connection left")
-            .assert_no_line("no such listener");
+        ended.assert_line(said::NO_CONNECTION_LEFT).assert_no_line("no such listener");
     }
 }
 

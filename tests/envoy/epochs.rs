@@ -14,6 +14,7 @@ use testkit::envoy;
 use crate::support::client::{Client, Request, RequestResult};
 use crate::support::http::{free_address, get};
 use crate::support::real_envoy::RealEnvoy;
+use crate::support::said;
 use crate::support::{LONG, Rig, Running, Signal, in_parallel, ms};
 
 const BASE: &str = "examples/gateway/drainit.yaml";
@@ -121,7 +122,7 @@ fn taken_over(
     let mut on_old = Client::new(address);
     assert_eq!(on_old.request(0).went, RequestResult::Answered { closes: false });
     let restart = begin_restart(drainit);
-    drainit.wait_for_line("router: the new instance takes over");
+    drainit.wait_for_line(&said::takes_over("router"));
     (restart, thread::spawn(move || on_old.request(answer_after)))
 }
 
@@ -334,7 +335,7 @@ fn a_new_epoch_without_the_old_epoch_is_not_replaced_and_a_stop_kills_at_once() 
     let Some((drainit, _, _memory)) = start(&RealEnvoy { drain, ..slow() }) else { return };
     let old = drainit.processes(&["router"])[0]["pid"].to_string();
     let mut restart = begin_restart(&drainit);
-    drainit.wait_for_line("router: the new instance takes over");
+    drainit.wait_for_line(&said::takes_over("router"));
     drainit.exec(&["exec", "--", "kill", "-KILL", &old]).assert(0, "");
     drainit.wait_for_line("router: Envoy will abort within 15s");
     assert!(!restart.wait().unwrap().success());
@@ -362,11 +363,11 @@ fn the_example_replaces_envoy_when_the_config_changes() {
         .env("ROUTER_OLD_SECONDS", "2")
         .env("TERMINATION_GRACE_PERIOD_SECONDS", "30")
         .start_with(&["run", "-c", BASE, "-c", OVERLAY]);
-    drainit.wait_for_line("everything is ready");
+    drainit.wait_for_line(said::ALL_READY);
     let config = drainit.path("envoy.yaml");
     let text = fs::read_to_string(&config).unwrap();
     fs::write(&config, format!("{text}\n# Changed.\n")).unwrap();
-    drainit.wait_for_line("router: the new instance takes over");
+    drainit.wait_for_line(&said::takes_over("router"));
     assert_eq!(get(address, "/").unwrap().0, 200);
     drainit.wait_for_line(
         r"router \(epoch 0\): exited with code 0, after the new instance had taken over",

@@ -8,6 +8,7 @@ use testkit::envoy::{DEFAULT, TESTED};
 
 use crate::support::client::{Client, RequestResult};
 use crate::support::real_envoy::RealEnvoy;
+use crate::support::said;
 use crate::support::{in_parallel, ms, now};
 
 /// Asserts that new connections are served until the drain is over. By default, Envoy closes its
@@ -46,7 +47,7 @@ fn assert_served_until_drained(version: &'static str, drain: &'static str) {
         drainit.record()
     );
     let ended = drainit.stop();
-    ended.assert_code(0).assert_line("drain over after .*: no connection left");
+    ended.assert_code(0).assert_line(said::NO_CONNECTION_LEFT);
 }
 
 // holds: S24, S29

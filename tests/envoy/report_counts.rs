@@ -8,6 +8,7 @@ use testkit::envoy;
 
 use crate::support::client::{Client, Request, RequestResult};
 use crate::support::real_envoy::RealEnvoy;
+use crate::support::said;
 use crate::support::{Ended, LONG, Signal, in_parallel, ms, now};
 
 /// The counts in the report.
@@ -85,7 +86,7 @@ fn assert_exact(version: &'static str) {
             .extend(slow.into_iter().chain(new).chain(long).map(|thread| thread.join().unwrap()));
         (ended, still_open as u64)
     });
-    ended.assert_code(0).assert_line("its time is over").assert_no_line(r"\[drainit\].* warning: ");
+    ended.assert_code(0).assert_line(said::TIME_IS_OVER).assert_no_line(r"\[drainit\].* warning: ");
     let completed = count(&requests, |went| went == RequestResult::Answered { closes: true });
     let cut = count(&requests, |went| went == RequestResult::Cut);
     assert_eq!((completed, cut), (20 + 15, 7), "{}", ended.record);

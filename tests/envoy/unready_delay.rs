@@ -15,6 +15,7 @@ use tokio::time::sleep;
 
 use crate::support::http::get_unix;
 use crate::support::real_envoy::RealEnvoy;
+use crate::support::said;
 use crate::support::{LONG, Running, Signal, in_parallel, ms, now};
 
 /// The load balancer looks this often.
@@ -124,6 +125,6 @@ fn a_load_balancer_that_looks_only_at_the_health_check_loses_nothing() {
         assert!(early.clone().count() >= 3, "{said}");
         assert!(early.clone().all(|(_, checks)| *checks == [true; 3]), "{said}");
         assert_eq!(looks.last().unwrap().1, [false; 3], "{said}");
-        ended.assert_code(0).assert_line("drain over after [^;]*no connection left");
+        ended.assert_code(0).assert_line(said::NO_CONNECTION_LEFT);
     });
 }

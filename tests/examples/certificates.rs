@@ -16,6 +16,7 @@ use testkit::load::{IdleClose, Load, Plan, Service};
 use crate::support::example::is_installed;
 use crate::support::http::free_address;
 use crate::support::namespace::skip_unless;
+use crate::support::said;
 use crate::support::{LONG, Over, Rig, Signal, ms};
 
 /// Writes a certificate with this name as a version of a Secret, and swaps it in as the kubelet
@@ -78,7 +79,7 @@ fn rotates(configs: &[&str], prefix: &str, change: &str, keeps: bool) {
     let mut command = vec!["run"];
     command.extend(configs.iter().flat_map(|config| ["-c", config]));
     let drainit = rig.start_with(&command);
-    drainit.wait_for_line("everything is ready");
+    drainit.wait_for_line(said::ALL_READY);
     assert_eq!(served(tls).as_deref(), Some("one"));
 
     let (is_over, handshakes) = (AtomicBool::new(false), AtomicU32::new(0));

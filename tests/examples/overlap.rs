@@ -10,6 +10,7 @@ use testkit::load::{Failure, IdleClose, Plan, Report};
 
 use crate::support::example::{is_installed, under_load};
 use crate::support::http::{free_address, get};
+use crate::support::said;
 use crate::support::{LONG, Rig, Running, Signal, ms};
 
 /// The server of examples/go, once it is built.
@@ -39,7 +40,7 @@ fn start(configs: &[&str], address: SocketAddr) -> Option<Running> {
         .env("TERMINATION_GRACE_PERIOD_SECONDS", "30");
     let args = configs.iter().flat_map(|config| ["-c", config]);
     let drainit = rig.start_with(&["run"].into_iter().chain(args).collect::<Vec<_>>());
-    drainit.wait_for_line("everything is ready");
+    drainit.wait_for_line(said::ALL_READY);
     Some(drainit)
 }
 

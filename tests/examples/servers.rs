@@ -8,6 +8,7 @@ use testkit::envoy::checkout;
 
 use crate::support::example::{Example, Rolled, is_installed, roll};
 use crate::support::http::{free_address, get};
+use crate::support::said;
 use crate::support::temp_dir::TempDir;
 use crate::support::{LONG, Rig, Running, Signal, in_parallel, ms};
 
@@ -147,7 +148,7 @@ fn worker(queue: &TempDir, control: &str, overlay: &str) -> Option<Running> {
     rig.write("overlay.yaml", overlay);
     let base = "examples/queue-worker/drainit.yaml";
     let drainit = rig.start_with(&["run", "-c", base, "-c", "DIR/overlay.yaml"]);
-    drainit.wait_for_line("everything is ready");
+    drainit.wait_for_line(said::ALL_READY);
     Some(drainit)
 }
 

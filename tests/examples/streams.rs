@@ -7,6 +7,7 @@ use std::thread;
 use testkit::envoy::{self, checkout};
 
 use crate::support::http::free_address;
+use crate::support::said;
 use crate::support::{LONG, Rig, Signal};
 
 /// Opens a stream, and returns what reads it to its end.
@@ -43,7 +44,7 @@ fn streams_that_are_open_at_the_stop_end_whole() {
         .env("STREAMS_CONTROL", &control.to_string())
         .env("TERMINATION_GRACE_PERIOD_SECONDS", "900")
         .start_with(&["run", "-c", "examples/streams/drainit.yaml"]);
-    drainit.wait_for_line("everything is ready");
+    drainit.wait_for_line(said::ALL_READY);
     // Longer than `min`, so that only the streams hold the drain.
     let streams: Vec<_> = (8..16).map(|seconds| open(address, seconds)).collect();
     drainit.signal(Signal::SIGTERM);

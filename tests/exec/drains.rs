@@ -4,6 +4,7 @@
 use std::thread;
 
 use crate::exec::options::{assert_refused, exec};
+use crate::support::said;
 use crate::support::{Admin, LONG, Rig, Signal, ms};
 
 /// An Envoy that nobody can reach.
@@ -66,7 +67,7 @@ fn drain_time_bounds_the_drain_and_0_turns_the_drain_off() {
             let options = [&["--drain-envoy", &url][..], times].concat();
             let drainit = exec(rig, &options, &["CHILD", "a"]);
             drainit.wait_for_start(&["a"]);
-            drainit.wait_for_line("everything is ready");
+            drainit.wait_for_line(said::ALL_READY);
             let ended = drainit.stop();
             let asked = ended.assert_code(0).event("a", "got SIGTERM").at - ended.asked;
             assert!(range.contains(&asked), "{options:?}: {asked:?}\n{}", ended.record);
@@ -91,7 +92,7 @@ fn variables_are_options_that_the_command_line_overrides() {
     };
     for (options, min) in [(&[][..], ms(700)), (&["--drain-min", "1200ms"], ms(1200))] {
         let drainit = exec(variables(""), options, &["CHILD", "a"]);
-        drainit.wait_for_line("everything is ready");
+        drainit.wait_for_line(said::ALL_READY);
         let ended = drainit.stop();
         let asked = ended.assert_code(0).event("a", "got SIGTERM").at - ended.asked;
         assert!((min..min + ms(6000)).contains(&asked), "{asked:?}\n{}", ended.record);
@@ -107,7 +108,7 @@ fn variables_are_options_that_the_command_line_overrides() {
     for options in [&[][..], &["-v"]] {
         let rig = |time| variables(time).env("DRAINIT_DRAIN_ENVOY", "");
         let ended = exec(rig("2s"), options, &["CHILD", "a", "exit=3"]).wait_exit(LONG);
-        ended.assert_code(3).assert_no_line("everything is ready");
+        ended.assert_code(3).assert_no_line(said::ALL_READY);
         let refused = exec(rig("ever"), options, &["CHILD", "a", "exit=3"]).wait_exit(LONG);
         refused.assert_code(2).assert_no_event("a", "start").assert_line("DRAINIT_DRAIN_TIME: ");
     }
@@ -148,7 +149,7 @@ fn conflicting_options_are_refused_and_nothing_is_started() {
 fn the_format_of_the_log_is_that_of_the_environment() {
     let rig = Rig::not_init().env("DRAINIT_LOG_FORMAT", "json");
     let drainit = exec(rig, &NOBODY, &["CHILD", "a", "print=of the command"]);
-    drainit.wait_for_line("everything is ready");
+    drainit.wait_for_line(said::ALL_READY);
     drainit.wait_for_line(r#""process":"child","stream":"stdout","message":"of the command""#);
     drainit.signal(Signal::SIGTERM);
     drainit.signal_again(Signal::SIGINT);

@@ -1,5 +1,6 @@
 //! Tests tens of thousands of orphans and signals, as fast as the kernel can create them.
 
+use crate::support::said;
 use crate::support::{Duration, LONG, Rig, Running, Signal, Stream, ms, now};
 
 /// The maximum number of zombies at a time. 40 to 70 were measured, and more when drainit has to
@@ -82,10 +83,10 @@ fn a_storm_holds_up_neither_probes_nor_logs_nor_the_stop() {
     let began = now();
     drainit.touch("go");
     let most = most_zombies_until(&drainit, "readiness", || {
-        drainit.record().line("everything is ready").is_some()
+        drainit.record().line(said::ALL_READY).is_some()
     });
     assert!(most < FEW, "{most} zombies at a time");
-    let ready = drainit.wait_for_line("everything is ready").at;
+    let ready = drainit.wait_for_line(said::ALL_READY).at;
     assert!(ready - began < LONG, "ready after {:?}", ready - began);
     // The probe of the process may be answered before the process can handle a signal.
     drainit.wait_for_start(&["later"]);

@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Instant;
 
 use crate::support::http::free_address;
+use crate::support::said;
 use crate::support::temp_dir::TempDir;
 use crate::support::{LONG, Rig, Signal, ms};
 
@@ -51,7 +52,7 @@ fn health_follows_readyz_from_the_start_to_the_end() {
     };
     assert_all(1, "not ready: a (");
     drainit.touch("go");
-    drainit.wait_for_line("everything is ready");
+    drainit.wait_for_line(said::ALL_READY);
     assert_all(0, "ready");
     assert_eq!(health(&["--url", &format!("{http}/livez"), "--timeout", "20s"]).1, "ok\n");
     let (code, said) = health(&["--url", &format!("{http}/nothing"), "--timeout", "20s"]);

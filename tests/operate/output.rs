@@ -6,6 +6,7 @@ use std::fs;
 use serde_json::Value;
 
 use crate::support::rig::full_pipe;
+use crate::support::said;
 use crate::support::{Ended, LONG, Rig, Signal, Stream, ms};
 
 // holds: C429, C435
@@ -165,7 +166,7 @@ fn a_process_stuck_in_a_write_can_end() {
             log: {prefix: a}
         ",
     );
-    drainit.wait_for_line("everything is ready");
+    drainit.wait_for_line(said::ALL_READY);
     let ended = drainit.stop();
     ended.assert_code(0).assert_stopped_within(ms(500)..ms(8000));
     drop(unread);

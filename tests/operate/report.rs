@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::support::namespace::is_root_for;
 use crate::support::record::Stream;
+use crate::support::said;
 use crate::support::{Ended, Rig};
 
 /// The chain router → policy → python. The policy ignores its stop signal, the router is drained.
@@ -25,7 +26,7 @@ fn stopped(rig: Rig, report: &str) -> Ended {
     let drainit = rig.start(&GRAPH.replace("REPORT", report));
     drainit.wait_for_start(&["router", "policy"]);
     // A process may run before drainit knows that its exec has succeeded.
-    drainit.wait_for_line("everything is ready");
+    drainit.wait_for_line(said::ALL_READY);
     drainit.stop()
 }
 

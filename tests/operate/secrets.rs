@@ -8,6 +8,7 @@ use nix::unistd::Pid;
 
 use crate::support::http::{free_address, get, get_unix};
 use crate::support::namespace::is_root_for;
+use crate::support::said;
 use crate::support::{Rig, Said, Signal};
 
 const SECRET: &str = "geheim-1234";
@@ -169,7 +170,7 @@ fn no_signal_makes_drainit_dump_core() {
     let drainit = Rig::not_init().start_ready("processes: {a: {command: [CHILD, a]}}");
     for signal in [SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP, SIGXCPU, SIGXFSZ] {
         drainit.signal(signal);
-        drainit.wait_for_line(&format!("{signal} has no effect"));
+        drainit.wait_for_line(&said::without_effect(signal.as_ref()));
     }
     drainit.stop().assert_code(0);
 }

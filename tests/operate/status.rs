@@ -9,6 +9,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use crate::support::rig::NOBODY;
+use crate::support::said;
 use crate::support::{LONG, Rig, Running, Said, Signal, ms};
 
 fn json(drainit: &Running) -> Value {
@@ -139,7 +140,7 @@ fn a_name_taken_by_another_process_is_a_warning_and_is_not_trusted() {
     drainit.wait_for_line(
         "warning: no control socket, so `drainit status` and similar commands cannot",
     );
-    drainit.wait_for_line("everything is ready");
+    drainit.wait_for_line(said::ALL_READY);
     let said = drainit.exec(&["status"]);
     said.assert(
         1,
@@ -173,7 +174,7 @@ fn status_shows_the_progress_of_a_shutdown_and_watch_ends_then() {
     );
     // Two that are pending at the same time are one.
     drainit.signal_again(Signal::SIGINT);
-    drainit.wait_for_line("second stop signal");
+    drainit.wait_for_line(said::HURRIED);
     drainit.signal_again(Signal::SIGINT);
     drainit.wait_exit(LONG);
     // The end of PID 1 is the end of its namespace, in which the command runs.

@@ -15,6 +15,7 @@ use crate::host::early_signals::reads_a_pipe;
 use crate::replace::watch::swap;
 use crate::support::example::under_load;
 use crate::support::http::{free_address, get};
+use crate::support::said;
 use crate::support::{LONG, Rig, Running, Signal, ms};
 
 const SERVER: &str = include_str!("../fixtures/polite_server.py");
@@ -57,7 +58,7 @@ fn relative_paths_keep_the_start_directory_of_drainit() {
     let Some(rig) = Rig::new() else { return };
     rig.write("drainit.yaml", rig.fill("processes: {a: {command: [CHILD, a]}}"));
     let drainit = rig.start_with(&["run", "-c", "drainit.yaml"]);
-    drainit.wait_for_line("everything is ready");
+    drainit.wait_for_line(said::ALL_READY);
     edit(&drainit, "{a: {", "{b: {command: [sleep, infinity]}, a: {");
     drainit.exec(&["reload"]).assert(0, "");
     assert_eq!(names(&drainit), ["b", "a"]);
@@ -228,7 +229,7 @@ fn a_new_instance_that_fails_leaves_the_old_definition() {
     drainit.exec(&["plan", "--reload"]).assert(0, "");
     assert_eq!(drainit.exec(&["plan", "--reload"]).stdout, "nothing has changed\n");
     drainit.exec(&["restart", "app"]).assert(0, "");
-    drainit.stop().assert_code(0).assert_no_line("USR1 has no effect");
+    drainit.stop().assert_code(0).assert_no_line(&said::without_effect("USR1"));
 }
 
 #[test]
@@ -253,7 +254,7 @@ fn new_values_of_the_container_hold_at_once() {
     drainit.exec(&["reload"]).assert(0, "");
     assert_eq!(pid(&drainit, "a"), before);
     drainit.signal(Signal::SIGTERM);
-    drainit.wait_for_line("SIGTERM has no effect");
+    drainit.wait_for_line(&said::without_effect("SIGTERM"));
     drainit.signal_again(Signal::SIGUSR2);
     drainit.wait_for_line("stopping: SIGUSR2 received; 38s until the deadline");
     let ended = drainit.wait_exit(LONG);
@@ -284,7 +285,7 @@ fn a_signal_and_a_watched_file_reload() {
     symlink("..data/file", volume.join("drainit.yaml")).unwrap();
     let path = volume.join("drainit.yaml").to_str().unwrap().to_owned();
     let drainit = rig.start_with(&["run", "-c", &path]);
-    drainit.wait_for_line("everything is ready");
+    drainit.wait_for_line(said::ALL_READY);
     let other = pid(&drainit, "other");
     for (number, config) in configs.iter().enumerate().take(3).skip(1) {
         swap(&volume, &number.to_string(), config);
@@ -299,7 +300,7 @@ fn a_signal_and_a_watched_file_reload() {
     thread::sleep(ms(3500));
     assert_eq!(pid(&drainit, "other"), other);
     let ended = drainit.stop();
-    ended.assert_code(0).assert_no_line("HUP has no effect");
+    ended.assert_code(0).assert_no_line(&said::without_effect("HUP"));
     assert_eq!(ended.record.lines_with("changed; reload"), 2, "{}", ended.record);
 }
 

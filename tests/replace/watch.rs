@@ -5,6 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::thread;
 
+use crate::support::said;
 use crate::support::{Rig, in_parallel, ms};
 
 /// Longer than a change waits for the next one.
@@ -79,7 +80,7 @@ fn every_kind_of_change_restarts_once() {
             drainit.wait_for_start(&["base", "app", "top"]);
             change(&drainit.path("volume"));
             drainit.wait_for_line(r"\[drainit\].* app: .*/volume.* changed; restart$");
-            drainit.wait_for_line("app: restart done");
+            drainit.wait_for_line(&said::restarted("app"));
             thread::sleep(SETTLED);
             let record = drainit.record();
             assert_eq!(record.count("app", "start"), 2, "{case}:\n{record}");
@@ -194,7 +195,7 @@ fn what_fails_with_the_new_content_is_started_by_the_next() {
     drainit.wait_for_line("error: app: restart failed: app exited with code 7 before it was ready");
     assert!(drainit.exec(&["status"]).stdout.contains("failed"));
     fs::write(&config, "good").unwrap();
-    drainit.wait_for_line("app: restart done");
+    drainit.wait_for_line(&said::restarted("app"));
     drainit.wait_for_events("app", "start", 2);
     drainit.exec(&["stop", "app"]).assert(0, "");
     fs::write(&config, "better").unwrap();

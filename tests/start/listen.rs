@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 
 use crate::support::http::{free_address, get, get_unix};
+use crate::support::said;
 use crate::support::{LONG, Rig, Running, Signal, leave_socket};
 
 /// A server on the sockets of sd_listen_fds(3). It answers with its environment, and ends at
@@ -157,7 +158,7 @@ while True:
             listen: [tcp://ADDRESS]
             readiness: {log: ^serving$}";
     let (drainit, address) = start(rig, keys);
-    drainit.wait_for_line("app: ready");
+    drainit.wait_for_line(&said::ready("app"));
     TcpStream::connect(address).unwrap();
     drainit.signal(Signal::SIGTERM);
     drainit.wait_for_line("^closed$");

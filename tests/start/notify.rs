@@ -3,6 +3,7 @@
 use std::os::unix::net::UnixDatagram;
 
 use crate::support::namespace::is_root_for;
+use crate::support::said;
 use crate::support::{LONG, Rig, Signal, Stream};
 
 const REFUSED: &str = r"warning: a: .*=.* is ignored: it comes from pid \d+ \(\w+\), which is neither the process itself";
@@ -22,7 +23,7 @@ fn a_process_cannot_report_another_process_as_ready() {
             .assert_code(1)
             .assert_line("a: not ready after")
             .assert_line(REFUSED)
-            .assert_no_line("a: ready")
+            .assert_no_line(&said::ready("a"))
             .assert_no_line("lies")
             .event("b", "touch");
         let warnings = ended.text(Stream::Stderr).matches("is ignored").count();
@@ -56,7 +57,7 @@ fn descendants_of_a_process_may_notify() {
             if command.contains("systemd-notify") && !has("systemd-notify") {
                 continue;
             }
-            drainit.wait_for_line("everything is ready");
+            drainit.wait_for_line(said::ALL_READY);
             drainit.stop().assert_no_line("is ignored");
         }
     }
@@ -117,7 +118,7 @@ fn no_stranger_in_the_group_of_a_process_may_notify() {
             "
         ));
         drainit.wait_for_event("app", "handling");
-        drainit.wait_for_line("everything is ready");
+        drainit.wait_for_line(said::ALL_READY);
         let ended = drainit.stop();
         ended
             .assert_code(0)
@@ -125,7 +126,7 @@ fn no_stranger_in_the_group_of_a_process_may_notify() {
             .assert_line(&format!(
                 r"app: DRAINED=1 is ignored: it comes from pid \d+ \(python3\), {why}"
             ))
-            .assert_line("app: drain over after .*: its time is over");
+            .assert_line(said::TIME_IS_OVER);
     }
 }
 
@@ -153,7 +154,7 @@ fn only_the_user_of_a_process_may_notify() {
         ));
         let refused =
             r"it comes from pid \d+ \(child\), of user 10002, but the process has another user";
-        drainit.wait_for_line(if is_believed { "everything is ready" } else { refused });
+        drainit.wait_for_line(if is_believed { said::ALL_READY } else { refused });
         let ended = drainit.stop();
         ended.assert_no_line(if is_believed { "is ignored" } else { "a: ready" });
     }
@@ -194,7 +195,7 @@ fn a_sender_that_is_gone_is_trusted_only_if_the_process_is_certain() {
         drainit.touch("go");
         drainit.wait_until("sent", || drainit.path("sent").exists());
         drainit.signal(Signal::SIGCONT);
-        drainit.wait_for_line(if is_believed { "everything is ready" } else { GONE });
+        drainit.wait_for_line(if is_believed { said::ALL_READY } else { GONE });
         drainit.stop().assert_code(0);
     }
 }

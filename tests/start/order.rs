@@ -2,6 +2,7 @@
 
 use crate::support::Rig;
 use crate::support::record::Stream;
+use crate::support::said;
 
 #[test]
 fn a_failed_start_ends_the_others_in_order_and_gives_the_exit_code() {
@@ -60,7 +61,7 @@ fn after_a_stop_signal_nothing_is_started() {
         ",
     )
     .assert_code(0)
-    .assert_line("stopping: SIGTERM received")
+    .assert_line(said::STOPPING)
     .assert_no_event("a", "start")
     .assert_gone("pre_start")
     .assert_gone("post_stop");
@@ -78,7 +79,7 @@ fn a_stop_signal_is_noticed_between_two_starts_of_a_step() {
         others.collect::<String>()
     );
     let ended = rig.run(&config);
-    ended.assert_code(0).assert_line("stopping: SIGTERM received");
+    ended.assert_code(0).assert_line(said::STOPPING);
     ended.assert_line(r"SIGTERM received from pid \d+ \(uid 0\)");
     let started = ended.text(Stream::Stderr).matches(": started").count();
     // 64 begin in the first step, which lasts longer than `first` needs.

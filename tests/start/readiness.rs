@@ -4,6 +4,7 @@ use testkit::envoy::TESTED;
 
 use crate::support::http::{free_address, get_unix};
 use crate::support::real_envoy::{RealEnvoy, add_control_plane};
+use crate::support::said;
 use crate::support::{Rig, in_parallel};
 
 /// `a` performs a step some time after its start, and `b` waits for `a`: it is not started before
@@ -38,7 +39,7 @@ fn every_kind_of_probe_holds_back_the_dependents() {
             .stop()
             .assert_code(0)
             .assert_order(&["a sleep", "b start"])
-            .assert_line("a: ready after")
+            .assert_line(&said::ready("a"))
             .assert_stopped_in_order(&["b", "a"]);
     });
 }

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::support::namespace::is_root_for;
 use crate::support::rig::NOBODY;
+use crate::support::said;
 use crate::support::{LONG, Rig, Signal, in_parallel, leave_socket, ms};
 
 // holds: S110, S112, S121, S203, C353, C654
@@ -335,7 +336,7 @@ fn a_process_that_ends_right_after_readiness_was_ready() {
         drainit.wait_until("ended", || drainit.children_in_state('Z') == 1);
         drainit.signal(Signal::SIGCONT);
         let ended = drainit.wait_exit(LONG);
-        ended.assert_code(0).assert_line("a: ready").assert_no_line("before it was ready");
+        ended.assert_code(0).assert_line(&said::ready("a")).assert_no_line("before it was ready");
     }
 }
 
@@ -353,7 +354,7 @@ fn readiness_that_came_in_a_pause_of_drainit_counts_although_the_limit_is_over()
         drainit.wait_until("sent", || drainit.path("sent").exists());
         std::thread::sleep(ms(2100));
         drainit.signal(Signal::SIGCONT);
-        drainit.wait_for_line("everything is ready");
+        drainit.wait_for_line(said::ALL_READY);
         drainit.stop().assert_code(0).assert_no_line("not ready after");
     });
 }

@@ -1,6 +1,7 @@
 //! Runs an example as a pod, with drainit as PID 1 on a free port, and replaces it with a second
 //! such pod under load.
 
+use crate::support::said;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -67,7 +68,7 @@ impl Example {
         rig.write("overlay.yaml", format!("x-nothing: 0\n{overlay}\n"));
         let base = format!("examples/{}/drainit.yaml", self.name);
         let running = rig.start_with(&["run", "-c", &base, "-c", "DIR/overlay.yaml"]);
-        running.wait_for_line("everything is ready");
+        running.wait_for_line(said::ALL_READY);
         Some(Pod { running, address })
     }
 }

@@ -15,6 +15,7 @@ pub(crate) mod real_envoy;
 pub(crate) mod record;
 pub(crate) mod rig;
 pub(crate) mod running;
+pub(crate) mod said;
 pub(crate) mod temp_dir;
 pub(crate) mod terminal;
 

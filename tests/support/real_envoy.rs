@@ -1,5 +1,6 @@
 //! Runs a real Envoy under drainit, in front of a server that answers after a given delay.
 
+use crate::support::said;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::thread;
@@ -61,7 +62,7 @@ impl RealEnvoy {
     pub(crate) fn start(&self) -> Option<(Running, SocketAddr)> {
         let (drainit, address) = self.launch()?;
         drainit.wait("readiness of Envoy", Duration::from_secs(30), |record| {
-            record.line("everything is ready").map(drop)
+            record.line(said::ALL_READY).map(drop)
         });
         Some((drainit, address))
     }

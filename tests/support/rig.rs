@@ -1,5 +1,6 @@
 //! Runs drainit in a test with a config, arguments, an environment and privileges.
 
+use crate::support::said;
 use std::fs::{self, File};
 use std::io::{self, PipeReader};
 use std::os::unix::fs::PermissionsExt;
@@ -178,7 +179,7 @@ impl Rig {
     #[track_caller]
     pub(crate) fn start_ready(self, config: &str) -> Running {
         let running = self.start(config);
-        running.wait_for_line("everything is ready");
+        running.wait_for_line(said::ALL_READY);
         running
     }
 

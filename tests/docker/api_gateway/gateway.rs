@@ -11,6 +11,7 @@ use testkit::event::{Event, LOG_VARIABLE, now};
 use crate::support::docker_gateway::{GatewayImages, gateway_images};
 use crate::support::http::get;
 use crate::support::record::{Line, Record};
+use crate::support::said;
 use crate::support::temp_dir::TempDir;
 use crate::support::{Ended, Stream, ms};
 
@@ -93,7 +94,7 @@ impl Gateway {
     /// Waits until all processes are ready, and the Router answers its clients.
     #[track_caller]
     pub(super) fn await_served(&self) -> SocketAddr {
-        self.container.await_line("everything is ready");
+        self.container.await_line(said::ALL_READY);
         let address = self.container.address(8080);
         let hello = (200, "hello from the gateway\n".to_owned());
         let served = (0..600).any(|_| {
