@@ -75,9 +75,9 @@ pub struct Config {
     /// signal. <!-- C601 --> Example: `reload_signal: HUP`
     #[key(form = Catchable)]
     pub reload_signal: Option<Signal>,
-    /// Whether an argument of the container that no process claims is refused. With `exec`, if it
-    /// is the first argument and not an option, the arguments run as a command in place of the
-    /// processes, as by `drainit exec`. <!-- C682 --> Example: `arguments: exec`
+    /// What drainit does with an argument of the container that no process claims. `refuse`: an
+    /// error. `exec`: if it is the first argument and not an option, the arguments run as a command
+    /// in place of the processes, as by `drainit exec`. <!-- C682 --> Example: `arguments: exec`
     #[key(default = "refuse")]
     pub arguments: Arguments,
     /// Commands at the start and the end of the container.
