@@ -473,8 +473,8 @@ impl Active {
             Closing::Closed if self.quiet_since.is_some() => Some(DrainEnd::Quiet),
             Closing::NotYet | Closing::Closed if state.is_past(self.until) => {
                 // The answer also counts what is open, even if the listeners are closed already. An
-                // admin that did not accept the drain would not answer, and at the deadline there
-                // is no time.
+                // admin that did not accept the drain would not answer, and at the deadline no time
+                // is left.
                 let closes =
                     self.closes && self.accepted != Some(false) && !state.is_past(deadline);
                 if closes {

@@ -258,7 +258,7 @@ impl State {
     }
 
     /// An epoch that was asked to end asks the older epoch to end, too.
-    pub(crate) fn pass_on(&mut self, process: ProcessId, deadline: Time) {
+    pub(crate) fn pass_stop_on(&mut self, process: ProcessId, deadline: Time) {
         let older = self.older(process).filter(|older| self.is_handed_over(*older));
         let Some(older) = older.filter(|_| !self.needs_kill(process)) else { return };
         // The limit counts from now, not from the hand-over: the older epoch has asked for any time
@@ -321,7 +321,7 @@ impl State {
                 self.step_drain(process, deadline);
             }
             if self.is_due(process, may_stop) {
-                self.ask_alone(process, deadline);
+                self.stop_held_epoch(process, deadline);
             }
         }
         for process in core::mem::take(&mut self.epochs.delayed_starts) {
@@ -333,7 +333,7 @@ impl State {
 
     /// Stops an epoch, or the rest of its process group. An epoch that the newer epoch has asked to
     /// end keeps its time.
-    fn ask_alone(&mut self, process: ProcessId, deadline: Time) {
+    fn stop_held_epoch(&mut self, process: ProcessId, deadline: Time) {
         let now = self.now;
         let own = self.budget.stop(&self.spec, process, now, deadline);
         let is_passed = self.epochs.state(process) == EpochState::Passed;
@@ -350,7 +350,7 @@ impl State {
 
     /// Makes an old epoch, or its rest, wait for the drains and for no newer epoch. Returns whether
     /// its own drain has to begin.
-    pub(crate) fn wait_alone(&mut self, process: ProcessId) -> bool {
+    pub(crate) fn wait_for_drains_only(&mut self, process: ProcessId) -> bool {
         let kill_at = Time::NEVER;
         match self.life(process) {
             Lifecycle::Stopping { since, .. } => {
@@ -365,7 +365,7 @@ impl State {
     /// Starts a process after its pause, once no other epoch of it is about to end. `anew`: its
     /// `only_if` comes first.
     pub(crate) fn start_again(&mut self, process: ProcessId, anew: bool) {
-        if self.waits_for_end(process) {
+        if self.other_epoch_is_ending(process) {
             self.set(process, Lifecycle::Backoff { until: Time::NEVER, anew });
             self.epochs.delayed_starts.insert(process);
         } else if anew {
@@ -432,7 +432,7 @@ impl State {
     }
 
     /// Old epochs, or their rests, without a newer epoch that serves.
-    pub(crate) fn left_alone(&self) -> Vec<ProcessId> {
+    pub(crate) fn epochs_without_successor(&self) -> Vec<ProcessId> {
         let serves = |newer| self.life(newer).is_alive() && !self.is_pending(newer);
         let mut alone = self.held_epochs();
         alone.retain(|id| self.is_handed_over(*id) && !self.newer(*id).is_some_and(serves));
@@ -461,9 +461,9 @@ impl State {
     }
 
     /// Whether no newer epoch will end this epoch any more.
-    pub(crate) fn is_left_to_nobody(&self, process: ProcessId) -> bool {
-        let holds_up = |newer| self.holds_up(newer, true);
-        self.is_handed_over(process) && !self.newer(process).is_some_and(holds_up)
+    pub(crate) fn is_left_to_drainit(&self, process: ProcessId) -> bool {
+        let delays_older = |newer| self.delays_older(newer, true);
+        self.is_handed_over(process) && !self.newer(process).is_some_and(delays_older)
     }
 
     /// Whether a process has ended and drainit starts it again only at a request. Other members of
@@ -471,7 +471,7 @@ impl State {
     pub(crate) fn has_given_up(&self, process: ProcessId) -> bool {
         match self.life(process) {
             life if life.has_rest() => self[process].restart_after.is_none(),
-            _ => !self.lives(process) && !self.comes_back(process),
+            _ => !self.lives(process) && !self.is_about_to_start(process),
         }
     }
 }
@@ -498,13 +498,13 @@ impl State {
             _ => return false,
         };
         let newer = self.newer(process);
-        if newer.is_some_and(|newer| self.holds_up(newer, is_overdue)) {
+        if newer.is_some_and(|newer| self.delays_older(newer, is_overdue)) {
             return false;
         }
         let is_drained = self[process].drain.is_drained();
-        let comes_back = newer.is_some_and(|newer| self.comes_back(newer));
+        let is_about_to_start = newer.is_some_and(|newer| self.is_about_to_start(newer));
         match self.epochs.state(process) {
-            EpochState::HandedOver => may_stop && (is_drained && !comes_back || is_overdue),
+            EpochState::HandedOver => may_stop && (is_drained && !is_about_to_start || is_overdue),
             EpochState::Orphaned => may_stop && (is_drained || is_overdue),
             state => state.is_held(),
         }
@@ -541,7 +541,7 @@ impl State {
     }
 
     /// Whether a process that does not live is about to start again.
-    fn comes_back(&self, process: ProcessId) -> bool {
+    fn is_about_to_start(&self, process: ProcessId) -> bool {
         let is_beginning =
             matches!(self.life(process), Lifecycle::Checking | Lifecycle::PreStart { .. });
         self.pauses(process) || is_beginning
@@ -549,13 +549,13 @@ impl State {
 
     /// Whether an older epoch waits for the newer one or for the rest of its group, which was asked
     /// to end. The older epoch waits for such a rest only within its own time.
-    fn holds_up(&self, newer: ProcessId, is_overdue: bool) -> bool {
+    fn delays_older(&self, newer: ProcessId, is_overdue: bool) -> bool {
         self.lives(newer) && !(is_overdue && self.life(newer).has_rest())
     }
 
     /// Whether the other epoch is about to end: this epoch could neither take over from it nor hand
     /// over to it.
-    fn waits_for_end(&self, process: ProcessId) -> bool {
+    fn other_epoch_is_ending(&self, process: ProcessId) -> bool {
         let other = self[process].beside.filter(|other| self.epochs.all.contains_key(other));
         let Some(other) = other else { return false };
         let ends = match self.epochs.state(other) {

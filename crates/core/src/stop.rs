@@ -31,16 +31,15 @@ impl State {
                 let until = self.run_hook(Some(process), Stage::PreStop, within);
                 self.set(process, Lifecycle::PreStop { until });
             }
-            _ => self.ask(process, deadline),
+            _ => self.ask_to_end(process, deadline),
         }
     }
 
-    /// Asks a process to end.
-    pub(crate) fn ask(&mut self, process: ProcessId, deadline: Time) {
+    pub(crate) fn ask_to_end(&mut self, process: ProcessId, deadline: Time) {
         if !self.hold_epoch(process) {
             let limit = self.budget.stop(&self.spec, process, self.now, deadline);
             self.signal_stop(process, limit);
-            self.pass_on(process, deadline);
+            self.pass_stop_on(process, deadline);
         }
         self.kill_if_due(process, deadline);
     }
@@ -78,7 +77,7 @@ impl State {
         for process in self.spec.ids() {
             if let Lifecycle::PreStop { .. } = self.life(process) {
                 self.abort_hook(Some(process), Stage::PreStop);
-                self.ask(process, deadline);
+                self.ask_to_end(process, deadline);
             }
         }
     }
@@ -203,11 +202,11 @@ impl State {
             match self.life(process) {
                 Lifecycle::PreStop { .. } => {
                     self.time_out_hook(Some(process), Stage::PreStop);
-                    self.ask(process, deadline);
+                    self.ask_to_end(process, deadline);
                 }
                 // `settle_epochs` sends its stop signal first.
                 Lifecycle::Stopping { .. } | Lifecycle::Remains { .. }
-                    if self.is_left_to_nobody(process) => {}
+                    if self.is_left_to_drainit(process) => {}
                 Lifecycle::Stopping { .. } | Lifecycle::Remains { .. } => {
                     self.kill_if_due(process, deadline);
                 }
@@ -309,7 +308,7 @@ impl State {
                 hook: HookId { process: Some(process), stage: Stage::PreStop },
                 ..
             } if matches!(self.life(process), Lifecycle::PreStop { .. }) => {
-                self.ask(process, deadline);
+                self.ask_to_end(process, deadline);
             }
             // The stop began between `Action::Spawn` and its answer.
             Event::Spawned(process) if self.life(process) == Lifecycle::Spawning => {

@@ -34,7 +34,7 @@ pub struct Draining {
     /// Whether the drain was requested without a stop, and there is no reason to stop yet.
     held: bool,
     /// Whether a process has ended unasked during the held drain.
-    has_lost_one: bool,
+    has_unasked_end: bool,
     delay_until: Option<Time>,
     /// The time until which `/readyz` stays good, if it does.
     unready_at: Option<Time>,
@@ -42,7 +42,7 @@ pub struct Draining {
     /// The processes with a drain, dependents first.
     drained: Vec<ProcessId>,
     /// New instances that have not taken over. They are stopped as soon as they run.
-    new_ones: Vec<ProcessId>,
+    new_instances: Vec<ProcessId>,
     /// Whether a dependency of the process has ended. Its requests fail, so its drain waits for
     /// `min` only.
     only_min: Vec<bool>,
@@ -110,12 +110,12 @@ impl Draining {
         let mut draining = Self {
             shutdown,
             held,
-            has_lost_one: false,
+            has_unasked_end: false,
             delay_until,
             unready_at,
             hook_until: None,
             drained,
-            new_ones: state.spec.ids().filter(|id| state.has_not_taken_over(*id)).collect(),
+            new_instances: state.spec.ids().filter(|id| state.has_not_taken_over(*id)).collect(),
             only_min: vec![false; state.spec.processes.len()],
         };
         if !held {
@@ -163,7 +163,7 @@ impl Draining {
                 let is_done = spec.oneshot && spec.is_success(end) || state.is_answer(process, end);
                 // This does not depend on `restart`: nothing restarts during a drain.
                 let was_stopped = was_stopped || !state.is_current(process);
-                self.has_lost_one |= !was_stopped;
+                self.has_unasked_end |= !was_stopped;
                 let is_success = spec.is_success(end);
                 let on_exit = spec.on_exit.of(end, is_success);
                 if self.held && !was_stopped && on_exit != ExitPolicy::Ignore && !is_done {
@@ -295,13 +295,13 @@ impl Draining {
         let deadline = self.deadline(state);
         state.expire(deadline);
         state.settle_epochs(false, deadline);
-        for process in state.left_alone() {
-            if state.wait_alone(process) {
+        for process in state.epochs_without_successor() {
+            if state.wait_for_drains_only(process) {
                 self.begin_drain(state, process);
                 self.drained.push(process);
             }
         }
-        for &process in &self.new_ones {
+        for &process in &self.new_instances {
             if let Lifecycle::Starting { .. } = state.life(process) {
                 state.begin_stop(process, false, deadline);
             }
@@ -314,10 +314,10 @@ impl Draining {
         if is_due && self.progress(state).any(|progress| matches!(progress, Progress::NotDue)) {
             self.begin_due(state);
         }
-        if self.held && self.has_lost_one && state.is_done() {
+        if self.held && self.has_unasked_end && state.is_done() {
             self.stop(state, Cause::AllEnded);
         }
-        if self.is_over(state) && !self.held && self.has_final_counts(state) {
+        if self.is_over(state) && !self.held && self.step_final_counts(state) {
             self.turn_unready(state);
             Stopping::enter(self.shutdown, state)
         } else {
@@ -326,7 +326,7 @@ impl Draining {
     }
 
     /// Counts what is open in drained processes once more. Returns whether the counts are done.
-    fn has_final_counts(&self, state: &mut State) -> bool {
+    fn step_final_counts(&self, state: &mut State) -> bool {
         let mut done = true;
         for &process in &self.drained {
             done &= state.step_final_count(process, self.shutdown.deadline);

@@ -248,7 +248,9 @@ impl Operations {
             if !runs(state, id) {
                 let needed = spec.processes[id.index()].dependencies.iter();
                 for (on, _) in needed.filter(|(on, _)| state.is_current(*on)) {
-                    if !needs.contains(on) && (self.is_busy(state, *on) || !is_fine(state, *on)) {
+                    if !needs.contains(on)
+                        && (self.is_busy(state, *on) || !needs_no_start(state, *on))
+                    {
                         needs.push(*on);
                     }
                 }
@@ -367,7 +369,7 @@ impl Operations {
     fn may_start_alone(&self, state: &State, process: ProcessId) -> bool {
         let mut needs = state.process(process).dependencies.iter();
         needs.all(|(on, _)| {
-            !state.is_current(*on) || is_fine(state, *on) && !self.is_busy(state, *on)
+            !state.is_current(*on) || needs_no_start(state, *on) && !self.is_busy(state, *on)
         })
     }
 
@@ -500,13 +502,13 @@ impl Operations {
             let mut above = spec.processes[process.index()].dependents.iter();
             let above = above.any(|id| holds[id.index()]);
             if self.stops(process) {
-                judged.extend(self.descend(state, process, above));
+                judged.extend(self.move_down(state, process, above));
             }
             holds[process.index()] = above || !state.life(process).releases_dependencies();
         }
         for &process in spec.order.iter().filter(|_| may_start) {
             if let Some(Goal::Up { begun }) = self.goals.get(&process).copied() {
-                self.ascend(state, process, begun);
+                self.move_up(state, process, begun);
             }
         }
         self.answer(state);
@@ -607,7 +609,7 @@ impl Operations {
     }
 
     /// Moves a process on its way down. `above`: a dependent is not gone yet.
-    fn descend(&mut self, state: &mut State, process: ProcessId, above: bool) -> Option<Judged> {
+    fn move_down(&mut self, state: &mut State, process: ProcessId, above: bool) -> Option<Judged> {
         let goal = *self.goals.get(&process)?;
         let deadline = state.no_deadline();
         if let Lifecycle::Ready { .. } = state.life(process) {
@@ -665,14 +667,14 @@ impl Operations {
             if let Some(Replacement { new, overlaps: false, .. }) = of_process.copied() {
                 self.bring_down(state, new, Goal::Failed);
                 // The new slot may have had its turn in this step.
-                return self.descend(state, new, false);
+                return self.move_down(state, new, false);
             }
         }
         None
     }
 
     /// Moves a process on its way up.
-    fn ascend(&mut self, state: &mut State, process: ProcessId, begun: bool) {
+    fn move_up(&mut self, state: &mut State, process: ProcessId, begun: bool) {
         if self.waits_for_old(process) {
             return;
         }
@@ -729,7 +731,7 @@ pub(super) fn is_gone(life: Lifecycle) -> bool {
 
 /// Whether a dependency needs no start: it is ready, has completed, is left out, or has ended for
 /// good and may be missing.
-fn is_fine(state: &State, process: ProcessId) -> bool {
+fn needs_no_start(state: &State, process: ProcessId) -> bool {
     match state.life(process) {
         Lifecycle::Ready { .. } => true,
         Lifecycle::Done
@@ -744,5 +746,5 @@ fn is_fine(state: &State, process: ProcessId) -> bool {
 
 /// Whether a dependency is down and has to be started.
 pub(super) fn is_down(state: &State, process: ProcessId) -> bool {
-    is_gone(state.life(process)) && !is_fine(state, process)
+    is_gone(state.life(process)) && !needs_no_start(state, process)
 }

@@ -123,7 +123,7 @@ impl Operations {
     /// either ended for good, or ended while a request or a failed liveness check was draining it.
     /// That drain had counted the connections of both epochs.
     pub(crate) fn drain_old_epochs(&self, state: &mut State) {
-        for old in state.left_alone() {
+        for old in state.epochs_without_successor() {
             let Some(newer) = state.newer(old) else { continue };
             let full = match self.goals.get(&newer) {
                 Some(Goal::Down) => true,
@@ -131,7 +131,7 @@ impl Operations {
                 None if state.has_given_up(newer) => true,
                 _ => continue,
             };
-            if state.wait_alone(old) {
+            if state.wait_for_drains_only(old) {
                 state.begin_drain(old, full, Duration::ZERO, state.no_deadline());
             }
         }

@@ -56,7 +56,7 @@ pub(crate) struct Checker<'a> {
     start: Time,
     t0: Option<Time>,
     /// Whether a process has ended unasked since a `POST /drain`.
-    has_lost_one: bool,
+    has_unasked_end: bool,
     /// Processes that have run since their last `post_stop` hook.
     owes_post_stop: BTreeSet<usize>,
     /// The last end or failed start before the shutdown, and whether it was a success.
@@ -227,7 +227,7 @@ impl<'a> Checker<'a> {
             has_begun: false,
             start: now,
             t0: None,
-            has_lost_one: false,
+            has_unasked_end: false,
             owes_post_stop: BTreeSet::new(),
             last_end: None,
             admitted: BTreeSet::new(),
@@ -350,7 +350,7 @@ impl<'a> Checker<'a> {
                     self.last_end = Some((end, is_success));
                 }
                 self.count_ends += 1;
-                self.has_lost_one |=
+                self.has_unasked_end |=
                     self.held_at.is_some() && self.at[process.index()].asked.is_none();
                 self.ended[self.slots.process(process)] = true;
                 self.at[process.index()].serves = false;
@@ -827,9 +827,12 @@ impl<'a> Checker<'a> {
         let removing = self.reload.as_ref().and_then(|reload| reload.removing);
         let serves =
             |slot: ProcessId| matches!(machine.state().life(slot), Lifecycle::Ready { .. });
-        let lacks_one = adds && !removing.is_some_and(serves);
+        let lacks_process = adds && !removing.is_some_and(serves);
         let is_ready = !running.was_ready() || running.is_ready(machine.state());
-        self.hold(is_ready || !all_serve || lacks_one, "not ready although every process serves");
+        self.hold(
+            is_ready || !all_serve || lacks_process,
+            "not ready although every process serves",
+        );
         let lives = |slot: ProcessId| procs[slot.index()].alive;
         let mut waiting = self.successors.iter().filter(|slot| self.of(**slot).required);
         let waits = waiting.any(|slot| self.slots_of(self.slots.process(*slot)).any(lives));
@@ -837,7 +840,7 @@ impl<'a> Checker<'a> {
             !waits || !running.is_ready(machine.state()),
             "ready while a required process is down",
         );
-        let is_early = lacks_one && running.is_ready(machine.state());
+        let is_early = lacks_process && running.is_ready(machine.state());
         self.hold(!is_early, "ready before a required process is added");
     }
 
@@ -870,7 +873,7 @@ impl<'a> Checker<'a> {
         self.holds_liveness();
         self.holds_no_forgotten_change(procs);
         self.holds_followers(procs);
-        self.holds_new_ones(machine, procs);
+        self.holds_new_instances(machine, procs);
         self.holds_pending(procs);
         self.holds_readiness(machine, procs);
         self.holds_answers(machine);
@@ -1035,7 +1038,7 @@ impl<'a> Checker<'a> {
                 if !was_noted || self.at[process.index()].handed_over {
                     self.at[process.index()].asked = Some((now, Duration::MAX));
                 }
-                self.pass_on(now, process, signal, procs);
+                self.pass_stop_on(now, process, signal, procs);
             }
             Action::StopGroup { process, signal } => {
                 let is_newer_alive = self.other_epoch(now, process, procs).is_some();
@@ -1573,7 +1576,7 @@ impl<'a> Checker<'a> {
     }
 
     /// Records that an epoch which is asked to end ends the older epoch, too.
-    fn pass_on(&mut self, now: Time, slot: ProcessId, signal: Signal, procs: &[Proc]) {
+    fn pass_stop_on(&mut self, now: Time, slot: ProcessId, signal: Signal, procs: &[Proc]) {
         let other = self.other_epoch(now, slot, procs).filter(|_| signal != Signal::KILL);
         let Some(other) = other.filter(|other| self.at[other.index()].handed_over) else { return };
         let limit = match self.deadline {
@@ -1601,7 +1604,7 @@ impl<'a> Checker<'a> {
     /// From the begin of a drain or a shutdown, no new instance runs on beside an instance that is
     /// drained, and no epoch of an Envoy waits to take over.
     // holds: C336
-    fn holds_new_ones(&self, machine: &Machine, procs: &[Proc]) {
+    fn holds_new_instances(&self, machine: &Machine, procs: &[Proc]) {
         let is_draining = matches!(machine.phase(), Phase::Draining(_));
         for id in self.slots.all().filter(|_| is_draining) {
             let place = id.index();
@@ -1874,7 +1877,10 @@ impl<'a> Checker<'a> {
                 // holds: S2
                 self.hold(is_whole, "a shutdown has less time than its window");
                 let is_left = cause == Cause::AllEnded && self.held_at.is_some();
-                self.hold(!is_left || self.has_lost_one, "a held drain ends, but no process ended");
+                self.hold(
+                    !is_left || self.has_unasked_end,
+                    "a held drain ends, but no process ended",
+                );
                 if let Cause::Ended { process, .. } = cause {
                     let is_asked = self.at[process.index()].stops_early;
                     self.hold(!is_asked, "an end that was asked for begins the shutdown");
