@@ -32,6 +32,9 @@ def hits(path):
     sentences = prose(path, text)
     for why, pattern in PATTERNS.items():
         yield from ((sentences[: hit.start(1)], f'"{hit[1]}" {why}') for hit in re.finditer(pattern, sentences))
+    if path.suffix == ".md":
+        anchors = re.finditer(r"(?m)^ *<!-- [CS]\d", text)
+        yield from ((text[: it.start()], "an anchor begins a line, so Markdown shows the line as HTML") for it in anchors)
     if path.suffix == ".rs":
         yield from ((text[: it.start(1)], f"{it[1]} has a pronoun") for it in tests.finditer(text) if PRONOUN.search(it[1]))
 
