@@ -23,8 +23,8 @@ const MAX_STATS: usize = 4 * 1024 * 1024;
 
 /// Polls the statistics, within 500 ms. The client keeps its connection between polls.
 ///
+/// # Errors
 /// Fails if there is no complete, valid answer.
-/// When there is no complete, valid answer.
 pub async fn sample(client: &mut Client, uncounted: &Uncounted) -> Result<Sample, RequestError> {
     let answer = client.get(STATS_PATH, LIMIT, MAX_STATS).await?;
     stats::sample(&answer.into_ok_body()?, uncounted)

@@ -31,7 +31,7 @@ const MAX_ANSWER: usize = 1024 * 1024;
 /// Checks once, within `limit`.
 ///
 /// # Errors
-/// Says why it cannot serve, as text for people.
+/// Says why Envoy cannot serve, as text for people.
 pub(crate) async fn check_ready(admin: &Address, limit: Duration) -> Result<(), String> {
     let late = || format!("no answer within {}", human(limit));
     timeout(limit, can_serve(admin, limit)).await.unwrap_or_else(|_| Err(late()))

@@ -7,7 +7,7 @@
 //!    └─────────────────────────▶┴──── the command has ended ◀────┘
 //!                                               │
 //!                                               ▼
-//!     the rest of its process group, if there is a grace period: SIGTERM, the rest of the time, SIGKILL
+//!    its process group, if there is a grace period: SIGTERM, the rest of the time, SIGKILL
 //! ```
 
 use std::fmt;
@@ -43,7 +43,7 @@ pub(crate) enum Action {
     Forward(Signal),
     /// Sends a signal to the process group of the command, while it has a member.
     SignalGroup(Signal),
-    /// The command was killed, and not by drainit: asks whether the OOM killer killed it.
+    /// Asks whether the OOM killer killed the command, because drainit did not.
     ExplainKill,
     Report(Message),
     /// The machine waits for nothing more.

@@ -163,7 +163,7 @@ impl Sink for LogFile {
         let followed = self.follow(&mut current);
         let result = followed.and_then(|_| current.write(bytes));
         match result {
-            // The file is in order again, so the next failure is reported again.
+            // The write has succeeded, so the next failure is reported again.
             Ok(written) if followed == Ok(true) && written == bytes.len() => {
                 current.is_reported = false;
             }

@@ -102,9 +102,9 @@ impl Output {
         self.stderr.stop_waiting();
     }
 
-    /// Blocks until everything queued is written or the descriptor is broken, at most for `within`.
-    /// Returns whether it was in time. Otherwise drainit can exit as well, because a thread that
-    /// hangs in `write` does not outlive `_exit`.
+    /// Blocks until everything queued is written or the descriptor is broken, at most for
+    /// `within`. Returns whether that was in time. If it was not, drainit can exit all the same,
+    /// because a thread that hangs in `write` does not outlive `_exit`.
     pub fn flush(&self, within: Duration) -> bool {
         let deadline = Instant::now() + within;
         let stdout = self.stdout.flush(deadline);

@@ -67,8 +67,8 @@ pub(crate) fn init_socket() -> io::Result<PathBuf> {
     Ok(path(&name(namespace()?, 1)))
 }
 
-/// The socket of PID 1 of this namespace. If PID 1 is not a drainit, as under `docker run --init`
-/// or with a shared PID namespace, the socket of the only drainit in the namespace.
+/// Returns the socket of PID 1 of this namespace. If PID 1 is not a drainit, as under `docker run
+/// --init` or with a shared PID namespace, returns the socket of the only drainit in the namespace.
 ///
 /// # Errors
 /// Fails without `/proc`.

@@ -126,7 +126,7 @@ pub(crate) fn render(process: &Process, base: &[(OsString, OsString)]) -> Result
     Ok(())
 }
 
-/// The drainit-wide part of a start.
+/// The environment, the output and the format that drainit adds to a start.
 pub(crate) struct Launcher {
     /// The variables of every process.
     pub(crate) base: Rc<[(OsString, OsString)]>,
@@ -167,7 +167,7 @@ impl Launcher {
             env.push((WATCHDOG_USEC.into(), limit.as_micros().to_string().into()));
         }
         if !handed.sockets.is_empty() {
-            // It is set in the child, because the child's pid is not known yet.
+            // `LISTEN_PID` is set in the child, because the child's pid is not known yet.
             env.retain(|(name, _)| name != "LISTEN_PID");
             let names: Vec<_> = process.listen.iter().map(|socket| socket.name.as_str()).collect();
             env.push(("LISTEN_FDS".into(), handed.sockets.len().to_string().into()));

@@ -1,9 +1,9 @@
 //! Starts the processes of a config: each in its own group, with default signals, as its user and
 //! in its directory.
 //!
-//! Nothing here opens a file or waits. The child searches `PATH` and executes the program, for
-//! which the file system may hang; [`Exec`] returns the outcome. [`crate::os::reap`] reaps the
-//! returned pid.
+//! Nothing here opens a file or waits. The child searches `PATH` and executes the program, while
+//! the file system may hang; [`Exec`] returns the outcome. [`crate::os::reap`] reaps the returned
+//! pid.
 
 pub mod diagnose;
 pub mod error;

@@ -121,8 +121,8 @@ impl Executor {
         None
     }
 
-    /// Runs a task in place of a hook; the task returns the hook's event. It sets `pid` when it has
-    /// started a command.
+    /// Runs a task in place of a hook. The task returns the hook's event, and sets `pid` when it
+    /// has started a command.
     pub(super) fn run_as_hook(
         &mut self,
         id: HookId,

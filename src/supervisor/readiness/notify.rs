@@ -159,10 +159,10 @@ impl Watchdog {
     }
 
     /// Whether the watchdog expires when the time `alive_by` is over. A pause of the container has
-    /// stopped the process, too: after a long pause the process gets its whole limit again, and
-    /// after a pause too short to notice it gets a short extra time. It gets each only once
-    /// without a message, because a process that hangs may also leave drainit without processor
-    /// time.
+    /// stopped the process, too. After a long pause, the process gets its whole limit again. After
+    /// a pause that is too short to notice, the process gets a short extra time. It gets each of
+    /// the two only once without a message, because a process that hangs may also leave drainit
+    /// without processor time.
     fn expires(&mut self, alive_by: Instant, now: Instant) -> bool {
         let is_late = now.duration_since(alive_by) > PAUSED;
         let is_paused = is_late && !self.was_paused;
