@@ -52,9 +52,9 @@ async fn begin(found: &Found) -> Result<(), String> {
     let until = Instant::now() + ASKING;
     loop {
         let error = match send(address, Method::POST, "/drain").await {
-            Ok(told) if told.status.is_success() => return Ok(()),
-            Ok(told) => {
-                let said = control_address::first_line(&told);
+            Ok(answer) if answer.status.is_success() => return Ok(()),
+            Ok(answer) => {
+                let said = control_address::first_line(&answer);
                 return Err(format!("drainit refuses to drain: {said}"));
             }
             Err(error) => error,

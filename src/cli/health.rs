@@ -1,5 +1,5 @@
-//! `drainit health`: asks the running supervisor whether it is ready. It asks once for an exec
-//! probe or Docker's HEALTHCHECK, or until the supervisor is ready for a script.
+//! `drainit health`: asks the running supervisor whether it is ready. For an exec probe or Docker's
+//! HEALTHCHECK it asks once. For a script it can repeat the request until the supervisor is ready.
 //!
 //! It runs every few seconds, so it must be cheap: it uses one thread and one request.
 

@@ -217,8 +217,8 @@ mod tests {
         let server = Server::tcp(&answers);
         let mut client = Client::new(server.address.clone());
         let ignored: Vec<_> = ignored.iter().map(|name| (*name).to_owned()).collect();
-        let (uncounted, told) = Uncounted::ask(&mut client, direction, &ignored, LIMIT).await;
-        assert!(told.is_ok(), "{told:?}");
+        let (uncounted, answered) = Uncounted::ask(&mut client, direction, &ignored, LIMIT).await;
+        assert!(answered.is_ok(), "{answered:?}");
         uncounted
     }
 
@@ -249,9 +249,9 @@ mod tests {
         let server = Server::tcp(&[Answer(200, LIST), Answer(403, "")]);
         let mut client = Client::new(server.address.clone());
         let ignored = ["prom".to_owned()];
-        let (uncounted, told) =
+        let (uncounted, answered) =
             Uncounted::ask(&mut client, Direction::Inbound, &ignored, LIMIT).await;
-        assert!(told.is_err());
+        assert!(answered.is_err());
         assert_eq!(uncounted.listeners, ["prom", "prom", "[__]_9090"]);
     }
 }

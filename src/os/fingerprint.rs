@@ -314,7 +314,7 @@ mod tests {
         large.set_len(LARGEST + 1).unwrap();
         let before = of(&path);
         large.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
-        assert_ne!(of(&path), before, "told apart by its time");
+        assert_ne!(of(&path), before, "its time counts");
         assert!(super::of(Path::new("/dev/zero")).unreadable.is_some());
     }
 
@@ -443,7 +443,7 @@ mod tests {
         for (name, is_read) in [("b", true), ("d", false)] {
             let file = File::options().write(true).open(base.join(name)).unwrap();
             file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
-            assert_eq!(look().fingerprint == content, is_read, "{name} is told apart by its time");
+            assert_eq!(look().fingerprint == content, is_read, "{name}: whether its time counts");
         }
         nix::unistd::mkfifo(&dir.path("fifo"), Mode::S_IRWXU).unwrap();
         assert!(super::of(&dir.path("fifo")).unreadable.is_some(), "the FIFO has no writer");

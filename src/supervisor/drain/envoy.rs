@@ -150,10 +150,10 @@ impl EnvoyDrain {
                 Ask::WhatCounts => {
                     let direction = keys.direction.unwrap_or_default();
                     let ignored = &keys.ignore_listeners;
-                    let (uncounted, told) =
+                    let (uncounted, answered) =
                         Uncounted::ask(&mut client, direction, ignored, limit).await;
                     counts = Some(Rc::new(uncounted));
-                    Answer::WhatCounts(told.map_err(failure))
+                    Answer::WhatCounts(answered.map_err(failure))
                 }
                 Ask::Sample => {
                     let sample = timeout(limit, admin::sample(&mut client, &uncounted)).await;
