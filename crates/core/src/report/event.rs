@@ -50,13 +50,13 @@ pub struct Event {
     /// The number of consecutive failed probes after which the check fails.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retries: Option<u32>,
-    /// The time that it took.
+    /// The time that the noted step has taken.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "serialize_some_seconds")]
     pub seconds: Option<Duration>,
-    /// The shortest time that it will take.
+    /// The shortest time that the noted wait will take.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "serialize_some_seconds")]
     pub min_seconds: Option<Duration>,
-    /// The longest time that it may take.
+    /// The longest time that the noted wait may take.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "serialize_some_seconds")]
     pub max_seconds: Option<Duration>,
     /// Open connections at the end of a drain.

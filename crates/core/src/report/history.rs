@@ -35,7 +35,7 @@ pub struct History {
     pub epoch: Option<u32>,
     /// The epoch or PID of the instance, if another instance ran beside it.
     pub instance: Option<String>,
-    /// Whether drainit has sent it SIGKILL for a request of an operator.
+    /// Whether drainit has sent the instance SIGKILL for a request of an operator.
     pub is_killed: bool,
     pub state: ProcessState,
     /// Since when the process is in this state.
@@ -51,7 +51,7 @@ pub struct History {
     pub last_end: Option<End>,
     /// Why the process is down, as far as drainit knows.
     pub message: Option<String>,
-    /// A better reason than the end that will follow, or has just come.
+    /// A reason that explains more than the end that will follow or has just come.
     pub why_ended: Option<String>,
     /// Why the process is not ready yet, or the text of its `STATUS=`.
     pub failure: Reason,

@@ -124,7 +124,7 @@ impl Journal {
         &mut self.slots[slot.index()]
     }
 
-    /// The counts of the process of this slot, to change.
+    /// The counts of the process of this slot, for changes.
     pub fn tally(&mut self, slot: ProcessId) -> &mut Tally {
         self.tallies.entry(self.names.of(slot).to_owned()).or_default()
     }
@@ -260,18 +260,18 @@ impl Journal {
                 self.ended(now, process, end, killed);
                 self.of_mut(process).gave_up = false;
                 if self.steps.is_shutdown {
-                    self.going(now, process);
+                    self.mark_stopped(now, process);
                     let stop = self.stop(process);
                     (stop.took, stop.handed_over) = (took, handed_over);
                 }
                 self.steps.end(now, Some((StepKind::Stop, Some(process))));
             }
             Note::DrainRequested => {
-                self.open();
+                self.begin_shutdown();
                 self.drain_requested = true;
             }
             Note::ShutdownBegan { cause, window } => {
-                self.open();
+                self.begin_shutdown();
                 self.shutdown = Some((now, cause, window));
             }
             Note::DrainBegan { process, counted, min, longest } => {
@@ -297,7 +297,7 @@ impl Journal {
                 self.steps.end(now, Some((StepKind::Drain, Some(process))));
             }
             Note::Stopping { process, signal, limit } => {
-                self.going(now, process);
+                self.mark_stopped(now, process);
                 self.of_mut(process).asked = Some((now, signal, limit));
                 if self.steps.is_shutdown {
                     self.stop(process);
@@ -307,7 +307,7 @@ impl Journal {
             Note::Killed { process, .. } => {
                 // A SIGKILL before the shutdown is not part of it.
                 if self.shutdown.is_some() {
-                    self.going(now, process);
+                    self.mark_stopped(now, process);
                     self.stop(process).killed = true;
                 }
                 self.steps.begin(now, (StepKind::Stop, Some(process)));
@@ -339,7 +339,7 @@ impl Journal {
 
     /// Records when the process was asked to end, was killed or ended, whichever comes first. The
     /// age of the last sample refers to this time.
-    fn going(&mut self, now: Time, process: ProcessId) {
+    fn mark_stopped(&mut self, now: Time, process: ProcessId) {
         let drain = self.of_mut(process).drain.as_mut();
         if let Some(drain) = drain.filter(|drain| !drain.is_stopped) {
             drain.is_stopped = true;
@@ -354,9 +354,10 @@ impl Journal {
         self.of_mut(process).stop.get_or_insert(Stop { place, ..Stop::default() })
     }
 
-    /// Begins the shutdown. Earlier drains do not belong to it, but a drain under way does.
-    fn open(&mut self) {
-        if self.steps.open() {
+    /// Begins the shutdown, or a requested drain before it. Earlier drains do not belong to it, but a
+    /// drain under way does.
+    fn begin_shutdown(&mut self) {
+        if self.steps.begin_shutdown() {
             self.draining_since = None;
             for drain in self.slots.iter_mut().filter_map(|history| history.drain.as_mut()) {
                 drain.is_past = drain.over.is_some();

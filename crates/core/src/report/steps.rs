@@ -88,7 +88,7 @@ impl Steps {
     /// Begins the shutdown, or a drain that is requested before it. Steps of earlier requests are
     /// forgotten if they are over; steps under way belong to the shutdown. Returns whether this is
     /// the first call.
-    pub(super) fn open(&mut self) -> bool {
+    pub(super) fn begin_shutdown(&mut self) -> bool {
         let is_first = !core::mem::replace(&mut self.is_shutdown, true);
         if is_first {
             self.over.clear();
