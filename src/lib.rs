@@ -38,7 +38,7 @@ mod exec;
 #[allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
 pub mod fuzzing;
 mod http;
-#[allow(clippy::disallowed_methods, reason = "`check`, and what `run` looks at before the loop")]
+#[allow(clippy::disallowed_methods, reason = "used by `check`, and by `run` before the loop")]
 mod image;
 mod local_task;
 mod logging;

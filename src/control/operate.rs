@@ -88,7 +88,7 @@ pub(crate) fn answer<B>(
             for place in query.processes {
                 let process = &mut now.processes[place];
                 if process.state == ProcessState::Ready {
-                    continue; // its last failure is over
+                    continue; // the last failure is over
                 }
                 process.last_lines.clone_from(&process.tally.last_lines);
             }

@@ -17,7 +17,7 @@ pub mod notify_socket;
 pub(crate) mod on_thread;
 #[allow(clippy::disallowed_methods, reason = "/proc and /sys answer without a wait")]
 pub mod oom;
-#[allow(clippy::disallowed_methods, reason = "drainit ends")]
+#[allow(clippy::disallowed_methods, reason = "drainit is about to exit")]
 pub mod panic_hook;
 #[allow(clippy::disallowed_methods, reason = "an abstract socket has no file")]
 pub(crate) mod private_socket;
@@ -28,14 +28,14 @@ pub(crate) mod service_manager;
 pub mod signal;
 #[allow(
     clippy::disallowed_methods,
-    reason = "/proc, and a program that could not be executed: callers have a thread"
+    reason = "reads /proc and programs that could not be executed; callers have a thread"
 )]
 pub mod spawn;
 pub mod stale_socket;
 pub mod stdio;
 pub mod sweep;
 pub mod sys;
-#[allow(clippy::disallowed_methods, reason = "a terminal, not a file")]
+#[allow(clippy::disallowed_methods, reason = "opens a terminal, not a file")]
 pub mod terminal;
 pub mod termination_log;
 
