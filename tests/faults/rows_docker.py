@@ -20,7 +20,7 @@ def start(run, *services, options=()):
 
 
 # s6-overlay#204
-@row("`docker stop`", "the process gets SIGTERM and 300 ms; then the container ends with 0 at once", alone=True)
+@row("`docker stop`", "the process gets SIGTERM and 300 ms, then code 0 at once", alone=True)
 def stop(run):
     start(run, run.service("a", "on=TERM:exit:0:300")).docker("stop").end(0).ended_well("a").promptly()
 
@@ -43,7 +43,7 @@ def memory(run):
 
 
 @row("no process can be forked (`--pids-limit`) when one is to be restarted",
-     "the restart is tried again until it succeeds; the other processes keep running", ("drainit", "s6", "supervisord"), alone=True)
+     "restarted as soon as possible; the other processes keep running", ("drainit", "s6", "supervisord"), alone=True)
 def pids(run):
     go = run.dir / "go"
     start(run, run.service("a", restart=True), run.service("b", f"await={go}", "exit=1", restart=True),

@@ -24,7 +24,7 @@ def crashes(run):
 
 # Horust#7, rossoctl/cortex#278
 # holds: S113
-@row("one of two processes exits with 7", "the other process gets SIGTERM and its time, and the container ends with 7", SUPERVISORS)
+@row("one of two processes exits with 7", "the other process gets SIGTERM and its time, code 7", SUPERVISORS)
 def one_of_two(run):
     run.start(run.service("base", "on=TERM:exit:0:300"), run.service("a", "sleep=800", "exit=7", after="base"))
     run.end(7).ended_well("base")
@@ -43,13 +43,13 @@ def not_executable(run):
     run.start(Service("a", [f"{run.dir}/program"])).end(126)
 
 
-@row("a user that does not exist", "the process never starts, and the container ends with another code than 0", SUPERVISORS)
+@row("a user that does not exist", "the process never starts, and the container ends, code not 0", SUPERVISORS)
 def wrong_user(run):
     run.start(run.service("base"), run.service("a", user="nobody-of-that-name", after="base"))
     run.end().check(run.code() != 0, "code 0").check(not run.events("start", "a"), "started")
 
 
-@row("the config is unreadable (a directory)", "refused, with another code than 0", SUPERVISORS)
+@row("the config is unreadable (a directory)", "refused, code not 0", SUPERVISORS)
 def unreadable(run):
     name = {"drainit": "drainit.yaml", "supervisord": "supervisord.conf", "s6": "scan/a/run",
             "Horust": "services/a.toml"}[run.tool]
@@ -76,7 +76,7 @@ def port_in_use(run):
     run.wait("a").stop().ended_well("a")
 
 
-@row("a process ends before its dependent has started", "the dependent never starts, and the container ends with 3", SUPERVISORS)
+@row("a process ends before its dependent has started", "the dependent never starts, code 3", SUPERVISORS)
 def dependency_dies(run):
     run.start(run.service("a", "sleep=300", "exit=3", ready=f"{run.dir}/a"), run.service("b", after="a"))
     run.end(3).check(not run.events("start", "b"), "started it")
@@ -84,7 +84,7 @@ def dependency_dies(run):
 
 # s6-overlay#183
 # holds: C152
-@row("a oneshot fails", "the dependent never starts, and the container ends with the oneshot's code", ONESHOTS)
+@row("a oneshot fails", "the dependent never starts, and the code is that of the oneshot", ONESHOTS)
 def oneshot_fails(run):
     run.start(run.service("a", "sleep=300", "exit=6", oneshot=True), run.service("b", after="a"))
     run.end(6).check(not run.events("start", "b"), "started it")
@@ -101,7 +101,7 @@ def oneshot_is_slow(run):
 
 # Supervisor#733, #1373
 # holds: C340
-@row("a process fails at each of its three restarts", "growing pauses, then the container ends with the code of the process", SUPERVISORS)
+@row("a process fails at each of its three restarts", "growing pauses, then the code of the process", SUPERVISORS)
 def restarts_are_limited(run):
     # Horust counts only failures before a process is ready.
     run.start(run.service("a", "exit=4", restarts=3, ready=f"{run.dir}/never")).end(4, within=20)

@@ -33,7 +33,7 @@ def daemon(run):
     run.start(run.service("a", "daemon=b,on=TERM:exit:0:300")).wait("b").stop(0).ended_well("a", "b")
 
 
-@row("a daemon that ignores SIGTERM", "the daemon is killed, and the container ends with 137")
+@row("a daemon that ignores SIGTERM", "the daemon is killed, code 137")
 def stubborn_daemon(run):
     run.start(run.service("a", "daemon=b,on=TERM:ignore")).wait("b").stop(137).ended_well("a")
     run.check(run.events("got SIGTERM", "b"), "killed cold")
@@ -45,7 +45,7 @@ def grandchild(run):
     run.start(run.service("a", "spawn=b,on=TERM:exit:0:300")).wait("b").stop(0).ended_well("a", "b")
 
 
-@row("a daemon outlives a process that exits with 3", "the daemon gets SIGTERM, and the container ends with 3")
+@row("a daemon outlives a process that exits with 3", "the daemon gets SIGTERM, code 3")
 def daemon_of_the_dead(run):
     run.start(run.service("a", "daemon=b,on=TERM:exit:0:300", "exit=3")).end(3).ended_well("b")
 
@@ -80,7 +80,7 @@ def fifty(run):
     run.wait(*names).stop().in_order(*reversed(names))
 
 
-@row("the process is stopped by a debugger", "SIGKILL at the deadline, and the container ends with 137")
+@row("the process is stopped by a debugger", "SIGKILL at the deadline, code 137")
 def traced(run):
     run.start(Service("a", ["sleep", "60"]))
     (pid,) = run.until(lambda: run.inside("sleep"), "process")
@@ -131,7 +131,7 @@ def leaderless(run):
 
 
 # holds: S66
-@row("a daemon that forks and ends at full speed, so that no scan finds it", "the container ends in time, with 137",
+@row("a daemon that forks and ends at full speed, so that no scan finds it", "the container ends in time, code 137",
      ("drainit", "s6"))
 def relay(run):
     run.start(run.service("a", f"relay=0,{run.dir}/relay")).wait("a", what="relay").stop(137)
@@ -176,7 +176,7 @@ def relay_beside_an_init(run):
     run.check(not is_locked(run.dir / "relay"), "an orphan stays")
 
 
-@row("not as PID 1: ten daemons that fork and end at full speed", "no process stays behind, or the exit code is 137", (US,))
+@row("not as PID 1: ten daemons that fork and end at full speed", "no process stays behind, or code 137", (US,))
 def fast_relay_beside_an_init(run):
     relays = [run.dir / f"relay{number}" for number in range(10)]
     not_init(run, *(f"relay=0,{relay}" for relay in relays))

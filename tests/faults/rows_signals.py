@@ -12,7 +12,7 @@ row, tested = group("Signals, and processes that do not obey")
 
 
 # s6-overlay#204, #628, #331: the grace period is always slept in full.
-@row("SIGTERM", "the process gets SIGTERM, and the container ends with 0 as soon as the process has ended")
+@row("SIGTERM", "the process gets SIGTERM, and the container ends with 0 right after the process")
 def term(run):
     run.start(run.service("a", "on=TERM:exit:0:300")).wait("a").stop().ended_well("a").promptly()
 
@@ -26,12 +26,12 @@ def chain(run):
 
 
 # process-compose#280
-@row("a process ignores SIGTERM", "SIGKILL at the deadline, and the container ends with 137")
+@row("a process ignores SIGTERM", "SIGKILL at the deadline, code 137")
 def ignores(run):
     run.start(run.service("a", "on=TERM:ignore")).wait("a").stop(137)
 
 
-@row("a process and its child ignore SIGTERM", "SIGKILL to both at the deadline, and the container ends with 137")
+@row("a process and its child ignore SIGTERM", "SIGKILL to both at the deadline, code 137")
 def ignore_together(run):
     run.start(run.service("a", "spawn=b,on=TERM:ignore", "on=TERM:ignore")).wait("a", "b").stop(137)
 
@@ -44,7 +44,7 @@ def ignores_first(run):
 
 
 # s6-overlay#554, #337, #457, #333, emissary#4112
-@row("all of ten processes in a chain ignore SIGTERM", "the container ends within its grace period, with 137", SUPERVISORS)
+@row("all of ten processes in a chain ignore SIGTERM", "the container ends within its grace period, code 137", SUPERVISORS)
 def all_ignore(run):
     names = [f"p{number}" for number in range(10)]
     services = [run.service(name, "on=TERM:ignore", after=after) for name, after in zip(names, ["", *names])]
