@@ -21,7 +21,7 @@ def prose(path, text):
     if path.suffix != ".md":
         sign = r"\s*//[/!]? ?(.*)" if path.suffix == ".rs" else r".*?(?:^|\s)# (.*)"
         lines = (re.match(sign, line) for line in text.splitlines())
-        return "\n".join(line[1] if line else "" for line in lines)
+        return "\n".join(re.sub("`[^`]+`", "``", line[1]) if line else "" for line in lines)
     blank = lambda match: re.sub(r"[^\n]", "", match[0])
     text = re.sub(r"(?ms)^ *```.*?^ *```$|<!-- make .*?<!-- end -->|<!--.*?-->", blank, text)
     return re.sub(r"\]\([^)]*\)|`+[^`]+`+", lambda match: "`" + blank(match) + "`", text)

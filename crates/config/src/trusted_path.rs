@@ -1,12 +1,11 @@
-//! Finds what a path of the config leads to, through no symbolic link of a user whom drainit does
-//! not trust.
+//! Resolves a path of the config, and refuses symbolic links of users whom drainit does not trust.
 //!
-//! drainit is often root, and a directory on the way often belongs to a process that is not. That
-//! process could put a link there, and drainit would read, write or remove a file of somebody else.
-//! So a path is walked part by part, and a link is followed only if it belongs to root, as `/var/run`
-//! and the `..data` of a ConfigMap do, or to drainit's own user.
+//! drainit often runs as root, and a directory on the path often belongs to a process that does
+//! not. That process could put a link there, and drainit would read, write or remove a file of
+//! somebody else. Therefore drainit walks a path part by part, and follows a link only if the link
+//! belongs to root, like `/var/run` and the `..data` of a ConfigMap, or to drainit's own user.
 //!
-//! Every call here may wait for a file system.
+//! Every call of this module may wait for a file system.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -23,16 +22,16 @@ use nix::unistd::geteuid;
 /// The kernel follows at most this many symbolic links in one path (path_resolution(7)).
 const MAX_LINKS: u32 = 40;
 
-/// Opens nothing yet, and follows no link.
+/// The flags that only look at a name, without following a link.
 const LOOK: OFlag = OFlag::O_PATH.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
-/// A name in a directory that is held open, so that nobody can swap a part of the way to it.
+/// A name in a directory that is held open, so that nobody can swap a part of the path to it.
 #[derive(Debug)]
 pub struct Place {
     directory: OwnedFd,
     name: OsString,
     path: PathBuf,
-    /// Only root and drainit's own user can let `path` lead to another directory.
+    /// Whether only root and drainit's own user can make `path` lead to another directory.
     is_fixed: bool,
 }
 
@@ -44,12 +43,12 @@ pub struct ForeignLink {
 }
 
 impl ForeignLink {
-    /// The link, where that is the reason of an error.
+    /// The foreign link that is the reason of an error, if there is one.
     pub fn of(error: &io::Error) -> Option<&Self> {
         error.get_ref()?.downcast_ref()
     }
 
-    /// What is wrong.
+    /// The reason of the refusal, for a message.
     pub fn why(&self) -> String {
         let (link, owner, own) = (self.link.display(), self.owner, geteuid());
         format!(
@@ -58,7 +57,7 @@ impl ForeignLink {
         )
     }
 
-    /// How to mend it.
+    /// The correction, for a message.
     pub fn mend(&self) -> String {
         format!("write the path without the link, or `chown -h 0 {}`", self.link.display())
     }
@@ -73,31 +72,33 @@ impl fmt::Display for ForeignLink {
 impl std::error::Error for ForeignLink {}
 
 impl Place {
-    /// Where something is made, replaced or removed: a link with the last name is not followed.
+    /// Finds the place where a file is made, replaced or removed. If the last name is a link, the
+    /// link is not followed.
     ///
     /// # Errors
-    /// Those of open(2) for its directory, and [`ForeignLink`].
+    /// Those of open(2) for the directory, and [`ForeignLink`].
     pub fn of(path: &Path) -> io::Result<Self> {
         Walk::from(AT_FDCWD, path, true)?.end_of(false)
     }
 
-    /// What is read or connected to: a link with the last name is followed as all others.
+    /// Finds the file that is read or connected to. If the last name is a link, the link is
+    /// followed like all others.
     ///
     /// # Errors
-    /// Those of open(2) for its directory, `ENOENT`, and [`ForeignLink`].
+    /// Those of open(2) for the directory, `ENOENT`, and [`ForeignLink`].
     pub fn behind(path: &Path) -> io::Result<Self> {
         Walk::from(AT_FDCWD, path, true)?.end_of(true)
     }
 
-    /// As [`Self::behind`], for a name in an open directory.
+    /// Like [`Self::behind`], for a name in an open directory.
     ///
     /// # Errors
-    /// As above.
+    /// Those of [`Self::behind`].
     pub fn below(directory: impl AsFd, name: &OsStr) -> io::Result<Self> {
         Walk::from(directory, Path::new(name), false)?.end_of(true)
     }
 
-    /// Opens what has the name; `ELOOP` for a link.
+    /// Opens the file with the name, and fails with `ELOOP` if it is a link.
     ///
     /// # Errors
     /// Those of open(2).
@@ -106,7 +107,7 @@ impl Place {
         Ok(File::from(openat(&self.directory, &*self.name, flags, mode)?))
     }
 
-    /// What has the name; it may be a link.
+    /// The status of the file with the name, which may be a link.
     ///
     /// # Errors
     /// Those of stat(2).
@@ -119,18 +120,19 @@ impl Place {
         (&self.directory, &self.name)
     }
 
-    /// The address for bind(2), which takes no descriptor. Who asks for the name of the socket gets
-    /// it, so it is the path itself where that cannot lead elsewhere. It is valid as long as this lives.
+    /// The address for bind(2), which does not take a descriptor. getsockname(2) returns this
+    /// address, so it is the path itself, unless that could lead elsewhere. The address is valid as
+    /// long as this value lives.
     pub fn address(&self) -> PathBuf {
         let by_descriptor = by_descriptor(&self.directory).filter(|_| !self.is_fixed);
         by_descriptor.map_or_else(|| self.path.clone(), |directory| directory.join(&self.name))
     }
 }
 
-/// What a socket is connected to: the file itself, whatever takes its place.
+/// A Unix socket to connect to: the file itself, even if another file takes its path.
 #[derive(Debug)]
 pub struct Peer {
-    /// For connect(2), as long as this lives.
+    /// The address for connect(2), which is valid as long as this value lives.
     pub address: PathBuf,
     _file: File,
 }
@@ -146,13 +148,13 @@ impl Peer {
     }
 }
 
-/// `None` where there is no /proc; then nothing but the path can be named.
+/// The path of a file by its descriptor; `None` without /proc.
 fn by_descriptor(file: &impl AsRawFd) -> Option<PathBuf> {
     let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
     path.symlink_metadata().is_ok().then_some(path)
 }
 
-/// Whether something is at a path.
+/// Whether a file of any kind exists at a path.
 pub fn exists(path: &Path) -> bool {
     Place::behind(path).and_then(|place| place.stat()).is_ok()
 }
@@ -162,13 +164,13 @@ pub fn is(stat: &FileStat, kind: SFlag) -> bool {
     SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == kind
 }
 
-/// The way to a place.
+/// A walk along a path to a place.
 struct Walk {
     at: OwnedFd,
-    /// What is `at`, without links, for messages.
+    /// The path of `at` without links, for messages.
     walked: PathBuf,
     path: PathBuf,
-    /// The parts that are left, the last one first.
+    /// The remaining parts of the path, the last part first.
     todo: Vec<OsString>,
     links: u32,
     is_fixed: bool,
@@ -183,7 +185,7 @@ impl Walk {
         Ok(Self { at, walked, path, todo, links: 0, is_fixed })
     }
 
-    /// Without `follows`, the last name is not looked at.
+    /// Walks to the end. Without `follows`, the last name is not looked at.
     fn end_of(mut self, follows: bool) -> io::Result<Place> {
         while let Some(step) = self.todo.pop() {
             let is_name = self.todo.is_empty()
@@ -197,7 +199,7 @@ impl Walk {
             }
             self.enter(next, &step)?;
         }
-        // `/`, `.` or `..`: a directory.
+        // The path is `/`, or ends with `.` or `..`, so it names a directory.
         Ok(self.end(OsString::from(".")))
     }
 
@@ -205,7 +207,7 @@ impl Walk {
         Place { directory: self.at, name, path: self.path, is_fixed: self.is_fixed }
     }
 
-    /// What one part leads to; `None` for a link, whose parts come next.
+    /// The file to which one part leads; `None` for a link, whose parts are walked next.
     fn step(&mut self, step: &OsStr) -> io::Result<Option<(OwnedFd, FileStat)>> {
         let next = openat(&self.at, step, LOOK, Mode::empty())?;
         let stat = fstat(&next)?;
@@ -225,7 +227,7 @@ impl Walk {
         Ok(None)
     }
 
-    /// Makes a directory the next place.
+    /// Enters a directory, in which the walk continues.
     fn enter(&mut self, (next, stat): (OwnedFd, FileStat), step: &OsStr) -> io::Result<()> {
         self.is_fixed = self.is_fixed && (step == "/" || self.keeps(&stat)?);
         self.walked.push(step);
@@ -233,7 +235,7 @@ impl Walk {
         Ok(())
     }
 
-    /// Whether only root and drainit's own user can put something in the place of what is `at`.
+    /// Whether only root and drainit's own user can replace this entry of the directory `at`.
     fn keeps(&self, entry: &FileStat) -> io::Result<bool> {
         let directory = fstat(&self.at)?;
         let mode = Mode::from_bits_truncate(directory.st_mode);
@@ -247,7 +249,7 @@ fn is_trusted(user: u32) -> bool {
     user == 0 || user == geteuid().as_raw()
 }
 
-/// The parts of a path, the last one first. An absolute path begins with the part `/`.
+/// The parts of a path, the last part first. An absolute path begins with the part `/`.
 fn steps(path: &Path) -> Vec<OsString> {
     let parts = path.components().filter(|part| *part != Component::CurDir);
     let mut steps: Vec<_> = parts.map(|part| part.as_os_str().to_owned()).collect();
@@ -275,10 +277,10 @@ mod tests {
     }
 
     #[test]
-    fn links_of_root_and_of_the_own_user_lead_to_the_file() {
+    fn links_of_root_and_of_the_own_user_are_followed() {
         let dir = TempDir::new();
         let at = |name: &str| dir.root().join(name);
-        // As a ConfigMap is mounted.
+        // Kubernetes mounts a ConfigMap like this.
         fs::create_dir(at("..2026")).unwrap();
         fs::write(at("..2026/key"), "value").unwrap();
         symlink("..2026", at("..data")).unwrap();
@@ -300,15 +302,15 @@ mod tests {
             let error = content(&at(name)).unwrap_err();
             assert_eq!(error.raw_os_error(), Some(errno as i32), "{name}");
         }
-        // The last link is what `of` names.
+        // `of` names the last link itself.
         assert!(is(&Place::of(&at("key")).unwrap().stat().unwrap(), SFlag::S_IFLNK));
         assert!(Place::of(&at("key")).unwrap().open(OFlag::O_RDONLY, Mode::empty()).is_err());
     }
 
     #[test]
-    fn a_link_of_another_user_is_refused_by_its_name() {
+    fn a_link_of_another_user_is_refused_and_named() {
         if !geteuid().is_root() {
-            return; // only root can give it away
+            return; // only root can give a file to another user
         }
         let dir = TempDir::new();
         let at = |name: &str| dir.root().join(name);
@@ -336,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_is_swapped_later_leads_nowhere_else() {
+    fn a_directory_that_is_swapped_later_does_not_matter() {
         let dir = TempDir::new();
         let at = |name: &str| dir.root().join(name);
         fs::create_dir(at("was")).unwrap();
@@ -360,7 +362,7 @@ mod tests {
             mode(bits);
             let place = Place::of(&at("a/b/s")).unwrap();
             assert_eq!(place.address() == at("a/b/s"), keeps, "{bits:o}");
-            // Who may write to the last directory cannot swap that.
+            // A user who may write to the last directory cannot swap that directory.
             assert_eq!(Place::of(&at("a/s")).unwrap().address(), at("a/s"), "{bits:o}");
             let listener = UnixListener::bind(place.address()).unwrap();
             let peer = Peer::at(&at("a/b/s")).unwrap();

@@ -1,30 +1,31 @@
-//! `#[derive(Table)]`: the keys of a mapping of the config, each declared once, at its field.
+//! `#[derive(Table)]` declares the keys of a mapping of the config, each once, at its field.
 //!
-//! A struct is a mapping. A field is a key of that name; its type says how the value is read, its
-//! doc comment what it means. An enum with `one` is a choice of keys of which exactly one is
-//! written. The derive makes the table of keys (`KEYS`), which the reader, the overlays, the schema
-//! and the reference use, and the code that reads them.
+//! A struct is a mapping. A field is a key with the name of the field. The type of the field says
+//! how the value is read, and its doc comment is the meaning in the reference. An enum with `one`
+//! is a choice of keys, exactly one of which must be present. The derive makes the table of keys
+//! (`KEYS`), which the reader, the overlays, the schema and the reference use, and the code that
+//! reads the keys.
 //!
 //! `#[table(…)]`
-//! - `settle = T`: `fn settled(self, reader, fields) -> Option<T>` checks and completes what was
-//!   read; without it the struct itself is the value.
-//! - `short = "KEY"`: a value that is no mapping is that of this key.
-//! - `shared = "NAME"`: the table has many places, and this name in the schema.
-//! - `one = "NOUN"`: for an enum; the noun is that of a message about a missing key.
-//! - `default`: implements `Default` by the defaults of the keys.
+//! - `settle = T`: `fn settled(self, reader, fields) -> Option<T>` checks and completes the read
+//!   values. Without `settle` the struct itself is the value.
+//! - `short = "KEY"`: if the value is not a mapping, it is read as the value of this key.
+//! - `shared = "NAME"`: several keys use the table, which has this name in the schema.
+//! - `one = "NOUN"`: makes an enum a choice of keys. A message about a missing key has the noun.
+//! - `default`: implements `Default` with the defaults of the keys.
 //! - `differing`: makes `fn differing(&self, other) -> Vec<&'static str>`, the keys that differ.
 //!
 //! `#[key(…)]`
-//! - `form = TYPE`: reads the value in place of the field's type.
-//! - `name = "KEY"`: the key, where that is not the name of the field.
-//! - `default = "TEXT"`: the default as it would be written. An `Option` is `None` and a `Vec` is
-//!   empty without the key; then the text is for the reference only.
-//! - `value = EXPR`: the default, where it is no single value.
-//! - `required = "HELP"`: an error with this help without the key.
-//! - `merge = RULE`: how an overlay changes it, a `Merge`.
-//! - `exclusive`: it excludes the other keys with this mark, as those of an enum do.
-//! - `flatten`: the keys of that table stand beside the others.
-//! - `skip`: no key. `uncompared`: a key that never differs.
+//! - `form = TYPE`: the type that reads the value, in place of the field's type.
+//! - `name = "KEY"`: the key, if it differs from the name of the field.
+//! - `default = "TEXT"`: the default as text in a config. Without the key, an `Option` is `None`
+//!   and a `Vec` is empty, so for these types the text is only for the reference.
+//! - `value = EXPR`: the default, if it cannot be parsed from one text.
+//! - `required = "HELP"`: a missing key is an error with this help.
+//! - `merge = RULE`: the `Merge` by which an overlay changes the value.
+//! - `exclusive`: the keys with this mark exclude each other, like the keys of an enum.
+//! - `flatten`: the keys of the field's table belong to this mapping.
+//! - `skip`: the field is not a key. `uncompared`: `differing` ignores the key.
 
 use proc_macro::TokenStream;
 use proc_macro2::TokenStream as Tokens;
@@ -41,8 +42,8 @@ pub fn table(input: TokenStream) -> TokenStream {
     expand(&input).unwrap_or_else(|error| error.to_compile_error()).into()
 }
 
-/// Gives an enum without values `ALL`, its variants, and `name`, the name of each in snake case, as
-/// programs read it in JSON and metrics.
+/// Gives an enum without values the constant `ALL` with its variants, and the function `name`,
+/// which returns the name of a variant in snake case, for JSON and metrics.
 #[proc_macro_derive(Named)]
 pub fn named(input: TokenStream) -> TokenStream {
     let DeriveInput { ident, data, .. } = parse_macro_input!(input as DeriveInput);
@@ -81,7 +82,7 @@ struct Key {
     name: String,
     form: Type,
     meaning: String,
-    /// What it is without the key.
+    /// The value of the field if the key is missing.
     absent: Tokens,
     default: Option<LitStr>,
     required: Option<LitStr>,
@@ -90,7 +91,7 @@ struct Key {
     flatten: bool,
     skip: bool,
     uncompared: bool,
-    /// A variant that holds its value.
+    /// Whether this is a variant with a value in it.
     holds: bool,
 }
 
@@ -197,7 +198,7 @@ fn shape(options: &Options, keys: &[Key]) -> Tokens {
     }
 }
 
-/// Reads every key, so that an error in one hides none in another.
+/// Reads every key, so that an error in one key does not hide an error in another.
 fn read_all(keys: &[Key]) -> Tokens {
     let reads = keys.iter().filter(|key| !key.skip).map(|key| {
         let Key { ident, name, form, .. } = key;
@@ -219,7 +220,7 @@ fn read_all(keys: &[Key]) -> Tokens {
     quote!(#(#reads)* Some(Self { #(#fields),* }))
 }
 
-/// Reads the one key that is written.
+/// Reads the one key of a choice that is present.
 fn read_one(keys: &[Key], noun: &LitStr) -> Tokens {
     let arms = keys.iter().map(|key| {
         let Key { ident, name, form, holds, .. } = key;
@@ -235,14 +236,14 @@ fn read_one(keys: &[Key], noun: &LitStr) -> Tokens {
     }
 }
 
-/// What only some tables have.
+/// Code that only some tables need.
 fn more(table: &Ident, options: &Options, keys: &[Key]) -> Tokens {
     let mut out = Tokens::new();
     if options.one.is_some() {
         let arms = keys.iter().map(|Key { ident, name, .. }| quote!(Self::#ident { .. } => #name));
         out.extend(quote! {
             impl #table {
-                /// Its key.
+                /// The key of this variant.
                 #[allow(dead_code)]
                 pub fn key(&self) -> &'static str {
                     match self { #(#arms),* }

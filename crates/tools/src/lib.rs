@@ -1,7 +1,7 @@
-//! What never runs in PID 1: the commands of the feature `tools`, `check --pod`, and the drawing of a
-//! plan.
+//! Code that never runs in PID 1: the commands of the feature `tools`, `check --pod`, and the
+//! drawing of a plan.
 //!
-//! - `import` makes a config of the files of other programs.
+//! - `import` makes a config from a file of another program.
 //! - `kubernetes` is `check --pod`.
 //! - `drawing` draws a plan, or the report of a shutdown.
 
@@ -40,15 +40,15 @@ pub enum Tool {
     Man,
 }
 
-/// What a command prints.
+/// The output of a command.
 #[derive(Debug, Default)]
 pub struct Shown {
     pub text: String,
-    /// On stderr, below the text.
+    /// Printed to stderr after the text.
     pub note: String,
 }
 
-/// Why a command shows nothing.
+/// The reason why a command fails, and its exit code.
 #[derive(Debug)]
 pub struct Refused {
     pub why: String,
@@ -56,7 +56,7 @@ pub struct Refused {
 }
 
 impl Tool {
-    /// Runs the command. `drainit` is the whole command line, for those that describe it.
+    /// Runs the command. `drainit` is the whole command line, for the commands that describe it.
     pub fn run(self, drainit: Command) -> Result<Shown, Refused> {
         let text = match self {
             Self::Import(args) => return import::command::run(&args),

@@ -1,4 +1,4 @@
-//! `drainit man`: prints the manual page, made of the help of all commands.
+//! `drainit man`: prints the manual page, which contains the help of all commands.
 
 use std::io;
 
@@ -68,7 +68,7 @@ pub(super) fn page(mut drainit: Command) -> io::Result<String> {
             rest.control("TP", []).text([bold(*name)]).text([roman(*meaning)]);
         }
     }
-    // Without a date, so that each build gives the same page.
+    // The page has no date, so that each build gives the same page.
     Ok(format!(".TH DRAINIT 1 \"\" \"drainit {version}\"\n{text}{}", rest.to_roff()))
 }
 
@@ -81,7 +81,7 @@ fn subcommand(mut command: Command) -> io::Result<String> {
     head.text([roman(format!("{}.", about.unwrap_or_default().trim_end_matches('.')))]);
     let mut options = Vec::new();
     let after = command.get_after_help().map(ToString::to_string);
-    // All commands have the same two.
+    // All commands have these two options.
     let command = command.mut_args(|arg| match arg.get_id().as_str() {
         "help" | "version" => arg.hide(true),
         _ => arg,

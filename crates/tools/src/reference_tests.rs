@@ -1,18 +1,18 @@
-//! The tables of keys in docs/config.md and docs/config/ are made of the declarations. `make
-//! reference` writes them anew.
+//! Checks that the tables of keys in docs/config.md and docs/config/ match the declarations. `make
+//! reference` writes the tables anew.
 
 use std::fs;
 
 use crate::load::key::{Key, Keys, Shape};
 use crate::schema_tests::{root, tables};
 
-/// The tables of values that the text explains.
+/// Tables of keys that a page explains in its text, so that they have no table there.
 const IN_PROSE: [&str; 7] =
     ["HeaderFile", "DrainKeys", "ElementKeys", "AdminKeys", "Ulimits", "LimitKeys", "Hook"];
 
 // holds: C17
 #[test]
-fn the_reference_has_the_keys_of_today() {
+fn the_reference_matches_the_declarations() {
     let pages = pages();
     let headings: Vec<Heading> = pages.iter().flat_map(headings).collect();
     let mut left: Vec<&Keys> = Vec::new();
@@ -62,7 +62,7 @@ fn pages() -> Vec<Page> {
     paths.into_iter().map(|path| Page { text: text(&path), path }).collect()
 }
 
-/// The title of a page, which a link names without an anchor, or another heading.
+/// A heading of a page. A link to the title of a page has no anchor.
 struct Heading<'a> {
     page: &'a Page,
     is_title: bool,
@@ -102,8 +102,8 @@ impl Page {
         }
     }
 
-    /// The text of a doc comment with its links: `#NAME` is a heading of any page of the
-    /// reference, `PAGE.md#NAME` one of a page of docs/.
+    /// The text of a doc comment with its links: `#NAME` is a heading on any page of the reference,
+    /// and `PAGE.md#NAME` a heading on a page of docs/.
     fn with_links(&self, text: &str, headings: &[Heading]) -> String {
         let mut parts = text.split("](");
         let mut linked = parts.next().unwrap_or_default().to_owned();
@@ -153,7 +153,7 @@ fn default(text: &str) -> String {
     if is_words { format!(", {text}") } else { format!(", `{text}`") }
 }
 
-/// What a value is called.
+/// The noun for a value of this shape.
 fn noun(shape: &Shape) -> String {
     let noun = match shape {
         Shape::Text => "text",

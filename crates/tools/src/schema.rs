@@ -1,7 +1,7 @@
 //! `drainit schema`: the tables of keys as a JSON Schema, for editors.
 //!
-//! Draft 7, which all editors know. A schema sees one file, which may be laid over another. So it
-//! requires no key, and judges the form of values only: `check` knows the rest.
+//! The schema uses draft 7, which all editors know. It sees only one file, which may overlay
+//! another file, so it requires no key and judges only the form of values. `check` judges the rest.
 
 use std::collections::BTreeSet;
 
@@ -34,7 +34,7 @@ struct Schema {
 #[derive(Default)]
 struct Accepted {
     types: BTreeSet<&'static str>,
-    /// Of text; empty where any text will do.
+    /// The patterns of accepted text; empty if any text is accepted.
     patterns: Vec<String>,
     keywords: Map<String, Value>,
     /// The values that an editor offers.
@@ -54,7 +54,7 @@ impl Schema {
         table.insert("patternProperties".to_owned(), json!({"^x-": {}}));
         table.insert("additionalProperties".to_owned(), json!(false));
         if keys.exclusive().nth(1).is_some() {
-            // An editor shows a refused key of a dependency at the key itself.
+            // As a dependency, an editor shows the refused key at the key itself.
             let mut dependencies = Map::new();
             for key in keys.exclusive() {
                 let mut others = Map::new();
@@ -68,7 +68,7 @@ impl Schema {
         table
     }
 
-    /// The value of a key. An empty one counts as absent.
+    /// The value of a key. An empty value counts as absent, so it is accepted.
     fn property(&mut self, key: &Key) -> Value {
         let mut value = self.value(&key.shape, true);
         if let Value::Object(value) = &mut value {
@@ -260,7 +260,7 @@ fn alternatives(words: impl Iterator<Item = String>) -> String {
     words.collect::<Vec<_>>().join("|")
 }
 
-/// A regular expression for a word in upper and lower case.
+/// A regular expression for a word in any case.
 fn any_case(word: &str) -> String {
     let letter = |c: char| match c.is_ascii_alphabetic() {
         true => format!("[{}{}]", c.to_ascii_uppercase(), c.to_ascii_lowercase()),

@@ -1,5 +1,4 @@
-//! Compares the schema with the reader and with the documentation. A key is added to a table, to its
-//! reader and to docs/config.md; each of these tests fails where one of them is forgotten.
+//! Compares the schema with the reader and with the committed schema file.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -18,7 +17,7 @@ use crate::load::yaml::node::{Kind, Node};
 use crate::schema::schema;
 use drainit_config::testing::rust_source::string_literals;
 
-/// Errors that a schema can find: it must refuse a config with one of them, too.
+/// The errors that a schema can find: it must refuse a config with one of these errors.
 const FORM: &[&str] = &[
     "unknown key",
     "must be a mapping",
@@ -65,7 +64,7 @@ fn check_and_the_schema_agree() {
         let of_form =
             errors.iter().find(|error| FORM.iter().any(|form| error.message.contains(form)));
         match (of_form, schema.first()) {
-            // Its variable is not set here, so the value that is refused is not the one written.
+            // A variable is unset in this test, so `check` judges another value than the schema.
             (Some(error), None) if error.message.contains(", from ") => {}
             (Some(error), None) => {
                 let _ = writeln!(wrong, "only check refuses ({}):\n{text}", error.message);
@@ -83,7 +82,7 @@ fn check_and_the_schema_agree() {
     assert!(right > 300 && refused > 300, "{right} are right, {refused} refused");
 }
 
-/// Any key may be in the file that this one is laid over.
+/// A key that is missing in one file may be in the file that it overlays.
 // holds: C18
 #[test]
 fn the_schema_requires_no_key() {
@@ -101,7 +100,7 @@ fn the_schema_requires_no_key() {
     assert!(!requires_a_key(&schema()));
 }
 
-/// Each row of a table is read: a value of a wrong form is an error of the reader.
+/// Proves that each key is read: a value of a wrong form must be an error of the reader.
 #[test]
 fn every_key_of_the_tables_is_read() {
     for place in places() {
@@ -117,14 +116,14 @@ fn every_key_of_the_tables_is_read() {
     }
 }
 
-/// Editors take the schema from the repository, and each example names it.
+/// Editors take the schema from the repository, and each example names its path.
 // holds: C17
 #[test]
-fn editors_find_the_schema_of_today() {
+fn the_committed_schema_is_up_to_date() {
     let written = fs::read_to_string(root().join("docs/drainit.schema.json")).unwrap_or_default();
     assert!(
         written == format!("{:#}\n", schema()),
-        "docs/drainit.schema.json is not what the tables say; write it anew: `make schema`"
+        "docs/drainit.schema.json is not up to date; write it anew: `make schema`"
     );
     for example in files(&root().join("examples"), "yaml") {
         let text = fs::read_to_string(&example).unwrap();
@@ -141,7 +140,8 @@ pub(crate) fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
-/// A file with examples, an input of another test, or made of the tables.
+/// Configs for the comparison: examples, blocks of the docs, inputs of other tests, and configs
+/// made from the tables.
 fn corpus() -> Vec<String> {
     let root = root();
     let mut corpus = Vec::new();
@@ -160,7 +160,7 @@ fn corpus() -> Vec<String> {
             let is_config =
                 keys_of_root().names().any(|name| literal.contains(&format!("{name}:")));
             corpus.extend(is_config.then_some(literal.clone()));
-            // Tests add such lines to a process.
+            // Many tests add such a literal to a process.
             corpus.push(format!("processes:\n  a:\n    command: [a]\n    {literal}\n"));
         }
     }
@@ -178,7 +178,7 @@ fn corpus() -> Vec<String> {
     corpus
 }
 
-/// Values of every form, each of which some keys take.
+/// Values of every form. Each is accepted by some keys.
 const VALUES: &str = "\
     5s | 1m 30s | 0.5 | 0 | -1 | 3 | \"3\" | 5x | TERM | sigterm | RTMIN+3 | 15 | KILL | \
     TREM | true | \"true\" | yes | word | /a | 127.0.0.1:80 | localhost:80 | 80 | \
@@ -186,16 +186,16 @@ const VALUES: &str = "\
     ${A:-} | \"${A:-1}\" | ~ | {} | [] | [a] | [TERM] | [[a]] | {a: b} | {a: [b]} | \
     {a: } | [{a: b}] | [{text: a}] | [{text: a, file: b}]";
 
-/// A place of a key in a config.
+/// The place of a key in a config.
 #[derive(Clone)]
 struct KeyPlace {
-    /// Keys from the root. `*` stands for an element of a list.
+    /// The keys from the root. `*` stands for an element of a list.
     path: Vec<String>,
     shape: &'static Shape,
 }
 
 impl KeyPlace {
-    /// A config with this value at the place, and a command for its process.
+    /// A config with this value at the place, and a command for the process.
     fn config(&self, value: &str) -> String {
         let mut text = value.to_owned();
         for (depth, key) in self.path.iter().enumerate().rev() {
@@ -261,8 +261,8 @@ fn words(shape: &Shape) -> Vec<String> {
     }
 }
 
-/// The JSON value that an editor sees: plain scalars by the core schema of YAML 1.2. `None` where
-/// the text is no YAML.
+/// The JSON value that an editor sees, with plain scalars by the core schema of YAML 1.2. `None` if
+/// the text is not YAML.
 fn instance(text: &str) -> Option<Value> {
     let mut problems = Problems::default();
     let root = parse_source(&mut problems, Source::new("0.yaml", text.to_owned()))?;
@@ -295,9 +295,9 @@ fn json_of(node: &Node) -> Value {
     }
 }
 
-/// The errors of each instance. `None` where there is no validator, which is an error in CI.
+/// The errors of each instance. `None` if there is no validator, which is an error in CI.
 fn validate<'i>(instances: impl Iterator<Item = &'i Value>) -> Option<Vec<Vec<String>>> {
-    // Debian's Python, which has Debian's python3-jsonschema.
+    // Debian's Python finds Debian's python3-jsonschema.
     let python = "/usr/bin/python3";
     let has_validator =
         Command::new(python).args(["-c", "import jsonschema"]).stderr(Stdio::null()).status();

@@ -13,7 +13,7 @@ pub struct HttpTarget {
     pub path: String,
 }
 
-/// As it is written in a config.
+/// Writes the target as a config does.
 impl fmt::Display for HttpTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.address {
@@ -31,7 +31,7 @@ pub enum Address {
     Unix(PathBuf),
 }
 
-/// As it is written in a config.
+/// Writes the address as a config does.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -14,7 +14,7 @@ use crate::load::read::reader::{Fields, Reader};
 use crate::load::yaml::node::{Kind, Node};
 use crate::types::{Signal, human};
 
-/// What `drain:` means.
+/// The drain of a process, as `drain:` defines it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drain {
     pub method: DrainMethod,
@@ -25,7 +25,7 @@ pub struct Drain {
 }
 
 impl Drain {
-    /// The same drain, which ends when no client is connected.
+    /// Makes the drain of an Envoy end when no client is connected.
     pub fn by_connections(mut self) -> Self {
         if let DrainMethod::Envoy(envoy) = &mut self.method {
             envoy.until = DrainUntil::Connections;
@@ -34,27 +34,27 @@ impl Drain {
     }
 }
 
-/// `drain:`.
+/// The keys of `drain:`.
 #[derive(Table)]
 #[table(settle = Drain)]
 pub(crate) struct DrainKeys {
     #[key(flatten)]
     method: DrainMethod,
-    /// Left out where one of these conditions does not hold.
+    /// Without a condition that holds, the process is not drained.
     #[key(form = only_if::Now, value = true, merge = Replace)]
     only_if: bool,
 }
 
 impl DrainKeys {
-    /// Absent where `time` is 0, or `only_if` does not hold. A disabled drain is read all the same,
-    /// so that its mistakes show before it is enabled.
+    /// Returns `None` if `time` is 0 or `only_if` does not hold. The keys of a disabled drain are
+    /// read nevertheless, so that their mistakes show before the drain is enabled.
     fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Drain> {
         let Self { method, only_if: holds } = self;
         let DrainTimes { time, min } = *method.times();
         if time.is_zero() || !holds {
             return None;
         }
-        // A `time` from a variable may well be shorter where it runs.
+        // Only `check` warns, because a variable may give a shorter `time` in the container.
         if let (Some(written), true) = (min.filter(|min| *min > time), reader.problems.is_check()) {
             let (from, to) = (human(written), human(time));
             let message =
@@ -106,7 +106,7 @@ pub struct DrainTimes {
     pub min: Option<Duration>,
 }
 
-/// `drain.envoy`: through Envoy's admin interface.
+/// `drain.envoy`: drainit drains an Envoy through its admin interface.
 #[derive(Clone, Debug, PartialEq, Eq, Table)]
 #[table(settle = Self)]
 pub struct EnvoyDrain {
@@ -119,8 +119,8 @@ pub struct EnvoyDrain {
         merge = Replace
     )]
     pub admin: Address,
-    /// Also `POST /healthcheck/fail`, so that every response closes its connection. <!-- C381 -->
-    /// Example: `fail_healthcheck: true`
+    /// Also send `POST /healthcheck/fail`, so that every response closes its connection.
+    /// <!-- C381 --> Example: `fail_healthcheck: true`
     #[key(default = "true")]
     pub fail_healthcheck: bool,
     /// The drain is over when there are no open connections, or no requests in flight.
@@ -151,7 +151,7 @@ pub struct EnvoyDrain {
 impl EnvoyDrain {
     fn settled(mut self, _: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Self> {
         if fields.get("fail_healthcheck").is_none() {
-            // It would close the connections of egress listeners, too.
+            // A failed health check would also close the connections of egress listeners.
             self.fail_healthcheck = self.direction != Some(Direction::Inbound);
         }
         Some(self)
@@ -189,29 +189,28 @@ pub struct Header {
 #[derive(Clone, PartialEq, Eq)]
 pub enum HeaderValue {
     Text(String),
-    /// The content of a file, read when the request is made.
+    /// The content of a file, which is read when the request is made.
     File(PathBuf),
 }
 
 impl HeaderValue {
-    /// Whether HTTP allows it in a field: no line break, and nothing else that a terminal would act
-    /// on.
+    /// Whether HTTP allows the text in a header field: only printable ASCII and tabs.
     pub fn is_valid(text: &str) -> bool {
         text.bytes().all(|byte| byte == b'\t' || (b' '..=b'~').contains(&byte))
     }
 }
 
-/// Without the value, which may be secret.
+/// Omits the value, because it may be secret.
 impl fmt::Debug for Header {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)
     }
 }
 
-/// A mapping of names to values.
+/// The header fields of a request, as a mapping of names to values.
 struct Headers;
 
-/// A value of a header field that is in a file.
+/// The value of a header field, if a file contains it.
 #[derive(Table)]
 struct HeaderFile {
     /// The file with the value.
@@ -260,7 +259,7 @@ impl Form for Headers {
     }
 }
 
-/// `drain.exec`: a command; its end with code 0 reports that the drain is complete.
+/// `drain.exec`: a command that ends with code 0 when the drain is complete.
 #[derive(Clone, Debug, PartialEq, Eq, Table)]
 #[table(short = "command")]
 pub struct ExecDrain {
@@ -272,8 +271,8 @@ pub struct ExecDrain {
     pub times: DrainTimes,
 }
 
-/// `drain.signal` and `drain.notify`. The end of the process, or `DRAINED=1` on `NOTIFY_SOCKET` for
-/// the second, reports that the drain is complete.
+/// `drain.signal` and `drain.notify`: a signal that begins the drain. The drain is complete when
+/// the process ends, or with `drain.notify`, when it sends `DRAINED=1` to `NOTIFY_SOCKET`.
 #[derive(Clone, Debug, PartialEq, Eq, Table)]
 pub struct SignalDrain {
     /// The signal that begins the drain, sent to the process and not to its group.
@@ -285,7 +284,7 @@ pub struct SignalDrain {
 }
 
 impl DrainMethod {
-    /// The drain of an Envoy, as it is where a config has only `admin`.
+    /// The drain of an Envoy with the defaults for all keys except `admin`.
     pub fn envoy(admin: Address) -> Self {
         Self::Envoy(EnvoyDrain {
             admin,
@@ -298,7 +297,7 @@ impl DrainMethod {
         })
     }
 
-    /// The times as they are written.
+    /// The times as the config has them, without the default of `min`.
     pub(crate) fn times(&self) -> &DrainTimes {
         match self {
             Self::Envoy(envoy) => &envoy.times,
@@ -308,9 +307,9 @@ impl DrainMethod {
         }
     }
 
-    /// The default of `min`. The removal of an endpoint takes time to spread, and an Envoy without
-    /// connections does not know about it. All other methods report the end of the drain
-    /// themselves.
+    /// The default of `min`. Load balancers learn late that an endpoint was removed, and an Envoy
+    /// without connections cannot tell whether they know. With all other methods, the process
+    /// itself reports the end of its drain.
     pub const fn default_min(&self) -> Duration {
         match self {
             Self::Envoy(_) => Duration::from_secs(5),
@@ -319,8 +318,8 @@ impl DrainMethod {
     }
 }
 
-/// An address, or a list of which the first counts that is not left out: Envoy has one admin, and a
-/// variable may decide where it is.
+/// An address, or a list in which the first address whose condition holds counts: Envoy has one
+/// admin, and a variable may decide about its address.
 struct Admin;
 
 impl Form for Admin {
@@ -329,7 +328,7 @@ impl Form for Admin {
 
     fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Address> {
         let Kind::Sequence(items) = &node.kind else { return Address::read(reader, at, node) };
-        // All are read, so that an error in one hides none in another.
+        // Reads all items first, so that an error in one item does not hide an error in another.
         let hold: Vec<_> = items.iter().map(|item| AdminKeys::read(reader, at, item)).collect();
         let hold: Vec<bool> = hold.into_iter().collect::<Option<_>>()?;
         let Some((item, _)) = items.iter().zip(hold).find(|(_, holds)| *holds) else {
@@ -348,13 +347,13 @@ struct AdminKeys {
     /// Envoy's admin address.
     #[key(form = Later<Address>, required = "write `{text: ADDRESS, only_if: …}`")]
     text: (),
-    /// Left out where one of these conditions does not hold.
+    /// Without a condition that holds, the address is left out.
     #[key(form = only_if::Now, value = true)]
     only_if: bool,
 }
 
 impl AdminKeys {
-    /// Whether its condition holds.
+    /// Whether the condition of the address holds.
     fn settled(self, _: &mut Reader<'_>, _: &Fields<'_>) -> Option<bool> {
         let Self { text: (), only_if } = self;
         Some(only_if)
@@ -380,7 +379,7 @@ pub enum Direction {
     Inbound,
 }
 
-/// The method of a request that drains.
+/// The method of the request of `drain.http`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum HttpMethod {
     #[default]

@@ -14,7 +14,7 @@ pub struct EnvoyFlags {
     pub base_id: Option<String>,
     /// `--disable-hot-restart` or `--use-dynamic-base-id`, which exclude a hot restart.
     pub excluded_by: Option<&'static str>,
-    /// `--restart-epoch` is an argument of its own, and not one that a shell puts together.
+    /// Whether `--restart-epoch` is an argument of the command itself, not text for a shell.
     pub has_restart_epoch: bool,
     /// `--parent-shutdown-time-s`: the old epoch is ended this long after the new one is live.
     pub parent_shutdown: Duration,
@@ -23,9 +23,10 @@ pub struct EnvoyFlags {
     pub drain: Duration,
     /// `--concurrency`, as it is written.
     pub workers: Option<String>,
-    /// The file of `-c`, where no `--config-yaml` changes what it says.
+    /// The file of `-c`, unless `--config-yaml` overrides parts of the file.
     pub config: Option<String>,
-    /// The flags are arguments of the command itself, so that more can be added at its end.
+    /// Whether the flags are arguments of the command itself, so that drainit can add a flag at its
+    /// end.
     pub is_direct: bool,
 }
 
@@ -91,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_follows_its_flag() {
+    fn values_are_read_after_their_flags() {
         let flags = of(&[
             "envoy",
             "--base-id",
@@ -109,12 +110,12 @@ mod tests {
         assert_eq!(flags.drain, Duration::ZERO);
         assert!(flags.has_restart_epoch);
         assert!(of(&["envoy", "--restart-epoch=1"]).has_restart_epoch);
-        // A longer flag with the same beginning is another one.
+        // A longer flag with the same beginning is a different flag.
         assert_eq!(of(&["envoy", "--base-id-path", "/run/id"]).base_id, None);
     }
 
     #[test]
-    fn the_flags_in_a_line_of_a_shell_count_and_its_epoch_is_the_variable() {
+    fn flags_in_a_shell_command_are_found() {
         let flags = of(&[
             "sh",
             "-c",

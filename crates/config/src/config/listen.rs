@@ -21,7 +21,7 @@ pub struct ListenSocket {
     #[key(form = SocketName, default = "the name of the process", value = String::new())]
     pub name: String,
     /// Who may connect to a Unix socket. <!-- C183 --> Example: `mode: "0660"`
-    // As systemd's `SocketMode`.
+    // The default is that of systemd's `SocketMode=`.
     #[key(form = Permissions, default = "0666")]
     pub mode: u32,
     /// At most this many connections wait (`net.core.somaxconn` is the limit). <!-- C184 -->
@@ -44,7 +44,7 @@ impl ListenSocket {
     }
 }
 
-/// As it is written in a config.
+/// Writes the socket as a config does.
 impl fmt::Display for ListenSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.address {
@@ -56,7 +56,7 @@ impl fmt::Display for ListenSocket {
 
 /// `tcp://HOST:PORT` or `unix:/PATH`.
 struct ListenOn;
-/// The name of a descriptor.
+/// A name for `LISTEN_FDNAMES`.
 struct SocketName;
 
 leaf! {
@@ -75,7 +75,8 @@ fn address(text: &str) -> Result<Address, Invalid> {
     }
 }
 
-/// `LISTEN_FDNAMES` separates names by colons (sd_listen_fds(3)).
+/// Refuses a colon in a name, because `LISTEN_FDNAMES` separates names by colons
+/// (sd_listen_fds(3)).
 fn name(text: &str) -> Result<String, Invalid> {
     let fits = |c: char| c.is_ascii_graphic() && c != ':';
     match !text.is_empty() && text.len() <= 255 && text.chars().all(fits) {

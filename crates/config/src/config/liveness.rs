@@ -10,12 +10,12 @@ use crate::load::key::Table;
 use crate::load::read::command::Command;
 use crate::load::read::reader::{Fields, Reader};
 
-/// What `liveness:` means.
+/// The liveness check of a process, as `liveness:` defines it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Liveness {
-    /// drainit probes it.
+    /// drainit probes the process.
     Probe {
-        /// Not [`Probe::File`], [`Probe::Log`] or [`Probe::Notify`].
+        /// Never [`Probe::File`], [`Probe::Log`] or [`Probe::Notify`].
         probe: Probe,
         interval: Duration,
         timeout: Duration,
@@ -23,11 +23,11 @@ pub enum Liveness {
         retries: u32,
         start_period: Duration,
     },
-    /// It must send `WATCHDOG=1` to `NOTIFY_SOCKET` at least this often (sd_notify(3)).
+    /// The process must send `WATCHDOG=1` to `NOTIFY_SOCKET` at least this often (sd_notify(3)).
     Notify(Duration),
 }
 
-/// `liveness:`.
+/// The keys of `liveness:`.
 #[derive(Table)]
 #[table(settle = Liveness)]
 pub(crate) struct LivenessKeys {
@@ -61,7 +61,7 @@ enum Check {
     /// Alive while a `GET` is answered with a status from 200 to 399.
     /// Example: `http: "http://127.0.0.1:8080/healthz"`
     Http(HttpTarget),
-    /// Alive while the admin of this Envoy answers, whatever it says: an Envoy that has lost its
+    /// Alive while the admin of this Envoy answers, with any status: an Envoy that has lost its
     /// control plane still serves. <!-- C231 --> Example: `envoy: "http://127.0.0.1:9901"`
     Envoy(Address),
     /// Alive while the command exits with 0. Example: `exec: [/app/check]`

@@ -8,11 +8,11 @@ use crate::load::read::reader::{Fields, Reader};
 use crate::load::read::scale;
 use crate::load::values::{self, Invalid};
 
-/// What `log:` means.
+/// Where the output of a process goes, as `log:` defines it.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Log {
     pub mode: LogMode,
-    /// Its stderr goes where its stdout goes.
+    /// Whether stderr goes where stdout goes.
     pub stderr_to_stdout: bool,
 }
 
@@ -21,23 +21,23 @@ pub enum LogMode {
     /// The process gets drainit's own stdout and stderr.
     #[default]
     Inherit,
-    /// Through drainit, which writes `[prefix] ` before each line.
+    /// The output passes through drainit, which writes `[prefix] ` before each line.
     Prefix(String),
-    /// Nowhere.
+    /// The output is dropped.
     None,
-    /// To a file.
+    /// drainit appends the output to a file.
     File(LogFile),
 }
 
-/// The log file of a process. drainit writes it, with its own permissions.
+/// The log file of a process. drainit opens and writes it, so drainit's user needs the permission.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogFile {
     pub path: PathBuf,
-    /// `[prefix] ` before each line.
+    /// drainit writes `[prefix] ` before each line if there is a prefix.
     pub prefix: Option<String>,
 }
 
-/// `log:`.
+/// The keys of `log:`.
 #[derive(Table)]
 #[table(settle = Log)]
 pub(crate) struct LogKeys {
@@ -73,7 +73,7 @@ words! {
     Stderr { "stdout" => Stdout }
 }
 
-/// A file, which in an image for supervisord is often no file but a stream.
+/// The path of a log file. Configs for supervisord often have `/dev/stdout` here, which is refused.
 struct FilePath;
 struct Prefix;
 
@@ -82,7 +82,7 @@ leaf! {
     Prefix => String: Shape::Filled("text"), prefix;
 }
 
-/// The prefix of drainit's own lines: those of a process must not look like them.
+/// The prefix of drainit's own lines. A process must not have it.
 pub(crate) const OWN: &str = "drainit";
 
 impl LogKeys {
@@ -105,9 +105,9 @@ impl LogKeys {
             let problem = reader.problems.error(fields.key("prefix"), without);
             problem.help("remove the `prefix`, or the `mode`");
         }
-        // Only the redirection is written, so everything else stays as it is without `log`.
+        // If `stderr` is the only key, stdout stays inherited, as without `log`.
         let is_redirection = mode.is_none() && prefix.is_none() && fields.get("stderr").is_some();
-        // Each copy has a prefix of its own, unless the config gives it one.
+        // The prefix of a copy gets its number, unless the config already writes the number there.
         let prefix = prefix.map(|prefix| {
             let written = fields.get("prefix").and_then(|node| node.scalar());
             let is_numbered = written.is_some_and(|text| text.contains(scale::VARIABLE));

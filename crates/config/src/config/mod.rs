@@ -1,9 +1,9 @@
 //! The config: a struct for each mapping of the file, whose fields are its keys
-//! ([`crate::load::key`]). [`crate::load::load`] makes it. `spec` tells the core what it needs to
-//! know of a config.
+//! ([`crate::load::key`]). [`crate::load::load`] reads a config from YAML. `spec` passes on the
+//! part that the core needs.
 //!
-//! The names are those of Docker Compose where it has one, else those of Kubernetes or systemd. A
-//! doc comment of a key is its row in docs/config/, with the tests' anchors.
+//! The keys have the names of Docker Compose, or else those of Kubernetes or systemd. The doc
+//! comment of a key is its row in docs/config/, with the anchors that tie its promises to tests.
 
 mod address;
 pub(crate) mod drain;
@@ -60,8 +60,8 @@ pub use crate::types::{
 #[table(default, differing)]
 pub struct Config {
     /// Defaults of variables, for `${…}` and for every process.
-    // The first, because all other values may use them. In file order; without those that the
-    // container's environment overrides.
+    // This field is the first, because all other values may use the variables. They are in file
+    // order, without those that the container's environment overrides.
     #[key(form = Env, merge = Entries)]
     pub env: Vec<(String, String)>,
     /// The time for the shutdown, and the signals that begin it.
@@ -75,7 +75,7 @@ pub struct Config {
     /// signal. <!-- C601 --> Example: `reload_signal: HUP`
     #[key(form = Catchable)]
     pub reload_signal: Option<Signal>,
-    /// What drainit does with an argument of the container that no process claims. `refuse`: an
+    /// How drainit treats an argument of the container that no process claims. `refuse`: an
     /// error. `exec`: if it is the first argument and not an option, the arguments run as a command
     /// in place of the processes, as by `drainit exec`. <!-- C682 --> Example: `arguments: exec`
     #[key(default = "refuse")]
@@ -127,7 +127,7 @@ pub enum ControlSocket {
 }
 
 impl ControlSocket {
-    /// The path, if it has one.
+    /// The path of a socket in the file system.
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::Path(path) => Some(path),

@@ -9,16 +9,17 @@ use crate::load::read::reader::{Fields, Reader};
 use crate::load::yaml::node::Node;
 use crate::trusted_path::exists;
 
-/// `only_if:`, as far as it is still open. Variables are already evaluated when the config is read.
+/// The conditions of `only_if:` that are open until the start of the process. The comparisons of
+/// values are already evaluated when the config is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OnlyIf {
-    /// Holds if any of these holds at the moment of the start.
+    /// Holds if any of these paths hold at the moment of the start.
     Any(Vec<Paths>),
-    /// No variable has a required value.
+    /// Cannot hold: each comparison of a value has failed, or no profile of the process is enabled.
     Never,
 }
 
-/// What must and what must not exist.
+/// A path that must exist, and a path that must be missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Paths {
     pub exists: Option<PathBuf>,
@@ -26,14 +27,14 @@ pub struct Paths {
 }
 
 impl Paths {
-    /// Whether it holds now. A path that drainit cannot stat (EACCES) counts as missing.
+    /// Whether the paths hold now. A path that drainit cannot stat (EACCES) counts as missing.
     pub fn hold(&self) -> bool {
         self.exists.as_deref().is_none_or(exists) && !self.missing.as_deref().is_some_and(exists)
     }
 }
 
 impl OnlyIf {
-    /// Whether it holds now.
+    /// Whether the condition holds now.
     pub fn holds(&self) -> bool {
         match self {
             Self::Any(paths) => paths.iter().any(Paths::hold),
@@ -55,13 +56,14 @@ impl fmt::Display for OnlyIf {
     }
 }
 
-/// A condition that is evaluated now.
+/// Evaluates a condition when the config is read.
 pub(crate) struct Now;
-/// A condition of which the paths are checked when the process is to start. Absent where it always
-/// holds.
+/// Reads a condition whose paths are checked at the start of the process. Returns `None` if the
+/// condition always holds.
 pub(crate) struct AtStart;
 
-/// A mapping, of which all must hold, or a list of them, of which any must.
+/// One mapping, or a list of mappings. A mapping holds if all its keys do, a list if any mapping
+/// does.
 type AnyOf = OneOrMore<OnlyIfKeys>;
 
 impl Form for Now {
@@ -87,7 +89,7 @@ impl Form for AtStart {
     }
 }
 
-/// `only_if:`. Settled as what must exist, where the value is as it must be.
+/// The keys of `only_if:`. They settle as the paths to check, or as `None` if the comparison fails.
 #[derive(Table)]
 #[table(settle = Option<Paths>, shared = "only_if")]
 pub(crate) struct OnlyIfKeys {
@@ -145,7 +147,7 @@ impl OnlyIfKeys {
             (Some(value), .., Some(element)) => {
                 value.split(',').any(|text| text.trim() == element.trim())
             }
-            // One of the two is invalid.
+            // The value or the text that it is compared with is invalid.
             _ if has("value") => return None,
             _ => true,
         };

@@ -27,7 +27,7 @@ use crate::types::{ExitPolicy, OnExit, RestartPolicy, Signal, StartCondition, Up
 #[derive(Clone, Debug, Table)]
 #[table(settle = Self, default, differing)]
 pub struct Process {
-    // Its key in the file, with `-1` and so on if the entry has `scale`.
+    // The key of the process in the file, with `-1` and so on if the entry has `scale`.
     #[key(skip)]
     pub name: String,
     /// The program and its arguments. <!-- C151 --> Example: `command: [/app/server, --port, "8080"]`
@@ -104,11 +104,11 @@ pub struct Process {
     #[key(default = "unset")]
     pub stop_grace_period: Option<Duration>,
     /// Files with variables of this process. Example: `env_file: app.env`
-    // Empty at the end: `environment` has them.
+    // `settled` moves the variables into `environment`, so this field is empty afterwards.
     #[key(form = EnvFiles, default = "none", merge = OneOrMore("path"))]
     pub env_file: Vec<Vec<Variable>>,
     /// Variables of this process. Example: `environment: {GOMAXPROCS: "2"}`
-    // Those of `env_file`, then those of `environment`; later entries win.
+    // The variables of `env_file`, then those of `environment`; later entries win.
     #[key(form = Environment, default = "none", merge = Pairs)]
     pub environment: Vec<Variable>,
     /// Templates that are written to files before each start.
@@ -119,8 +119,8 @@ pub struct Process {
     /// Example: `watch: [{path: /etc/app.yaml, action: restart}]`
     #[key(default = "none", merge = OneOrMore("path"))]
     pub watch: Vec<Watch>,
-    /// How many such processes there are, from 0 to 1000: NAME-1, NAME-2 and so on, each with its
-    /// SCALE_INDEX. <!-- C163 --> Example: `scale: ${WORKERS:-2}`
+    /// The number of copies, from 0 to 1000: NAME-1, NAME-2 and so on, each with its SCALE_INDEX.
+    /// <!-- C163 --> Example: `scale: ${WORKERS:-2}`
     #[key(form = scale::Copies, default = "none", uncompared)]
     pub scale: Option<u32>,
     /// Its working directory. <!-- C164 --> Example: `working_dir: /`
@@ -141,7 +141,7 @@ pub struct Process {
     pub update: Update,
     /// Whether it is started again when it ends without being asked to. <!-- C167 --> Example:
     /// `restart: on-failure`
-    // It decides about an end before `on_exit` does.
+    // `on_exit` decides only about an end after which the process is not restarted.
     #[key(form = Policy, default = "no")]
     pub restart: RestartPolicy,
     /// The first pause before a restart. <!-- C168 --> Example: `restart_delay: 200ms`
@@ -155,7 +155,7 @@ pub struct Process {
     /// failure. <!-- C170 --> `false` needs `on_exit: ignore`, at least for `failure` and `signal`. <!-- C624 --> Example: `required: false`
     #[key(default = "true")]
     pub required: bool,
-    /// What the container does if the process ends without being asked to and is not restarted.
+    /// How the container reacts if the process ends without being asked to and is not restarted.
     /// <!-- C171 --> Example: `on_exit: ignore`
     #[key(form = EachEnd, default = "shutdown", value = OnExit::default())]
     pub on_exit: OnExit,
@@ -166,7 +166,7 @@ pub struct Process {
     /// Commands at its start and end. Example: `hooks: {pre_start: [/app/migrate]}`
     pub hooks: Hooks,
     /// How it is drained before it is stopped. Example: `drain: {envoy: {admin: "http://127.0.0.1:9901"}}`
-    // `None` if `time` is 0.
+    // `None` also if `time` is 0, or if `only_if` does not hold.
     #[key(form = DrainKeys, default = "none")]
     pub drain: Option<Drain>,
     /// Where its output goes. Example: `log: {prefix: app}`
@@ -236,7 +236,7 @@ impl Process {
     }
 }
 
-/// One word for every end, or a mapping.
+/// One policy for every kind of end, or a mapping with a policy for each kind.
 type EachEnd = Either<ExitPolicy, OnExitKeys>;
 
 /// `on_exit:` by the kind of the end.
@@ -257,7 +257,7 @@ struct OnExitKeys {
 }
 
 impl OnExitKeys {
-    #[allow(clippy::unnecessary_wraps, reason = "as every table settles")]
+    #[allow(clippy::unnecessary_wraps, reason = "the derive expects an `Option`")]
     fn settled(self, _: &mut Reader<'_>, _: &Fields<'_>) -> Option<OnExit> {
         let Self { success, failure, signal } = self;
         Some(OnExit { success, failure, signal: signal.unwrap_or(failure) })
@@ -303,27 +303,28 @@ impl Process {
         Self { name, command, ..Self::default() }
     }
 
-    /// Whether its condition can never hold, so that it is left out of everything.
+    /// Whether the condition of the process can never hold, so that the process is left out.
     pub fn is_left_out(&self) -> bool {
         self.only_if == Some(OnlyIf::Never)
     }
 
-    /// The flags of an Envoy that is replaced by its own hot restart.
+    /// The flags of the command, if this is an Envoy that is replaced by a hot restart.
     pub fn hot_restart(&self) -> Option<EnvoyFlags> {
         (self.update == Update::HotRestart).then(|| EnvoyFlags::of(&self.command))
     }
 
-    /// Whether it has commands that run after its start, with its environment.
+    /// Whether drainit runs further commands with the environment of the process after its start:
+    /// hooks, probes or a drain.
     pub fn runs_commands(&self) -> bool {
-        let is_drained_by_one =
+        let is_drained_by_command =
             self.drain.as_ref().is_some_and(|drain| matches!(drain.method, DrainMethod::Exec(_)));
-        is_drained_by_one
+        is_drained_by_command
             || self.hooks.pre_stop.is_some()
             || self.hooks.post_stop.is_some()
             || self.probes().any(|(_, probe)| matches!(probe, Probe::Exec(_)))
     }
 
-    /// The probes by their keys.
+    /// The probes of the process, each with the key that defines it.
     pub fn probes(&self) -> impl Iterator<Item = (&'static str, &Probe)> {
         let ready = self.readiness.as_ref().map(|readiness| &readiness.probe);
         let alive = self.liveness.as_ref().and_then(Liveness::probe);
@@ -332,24 +333,24 @@ impl Process {
             .filter_map(|(key, probe)| Some((key, probe?)))
     }
 
-    /// Whether it reports its readiness itself, with `READY=1`.
+    /// Whether the process reports its readiness itself, with `READY=1`.
     pub fn tells_readiness(&self) -> bool {
         matches!(self.readiness, Some(Readiness { probe: Probe::Notify, .. }))
     }
 
-    /// Whether it reports the end of its drain itself, with `DRAINED=1`.
+    /// Whether the process reports the end of its drain itself, with `DRAINED=1`.
     pub fn tells_drained(&self) -> bool {
         matches!(self.drain, Some(Drain { method: DrainMethod::Notify(_), .. }))
     }
 
-    /// Whether it gets a `NOTIFY_SOCKET`.
+    /// Whether the process gets a `NOTIFY_SOCKET`.
     pub fn uses_notify(&self) -> bool {
         let tells_life = matches!(self.liveness, Some(Liveness::Notify(_)));
         self.tells_readiness() || self.tells_drained() || tells_life
     }
 
-    /// Whether drainit lets Envoy check its config before each hot restart: without a `pre_start`,
-    /// and where a flag can be added to the command.
+    /// Whether drainit lets Envoy check its config before each hot restart: if there is no
+    /// `pre_start`, and if drainit can add a flag to the command.
     pub fn is_validated(&self) -> bool {
         self.hooks.pre_start.is_none() && self.hot_restart().is_some_and(|flags| flags.is_direct)
     }
@@ -414,7 +415,8 @@ pub struct Dependency {
     /// The name of the required process.
     pub process: String,
     pub condition: StartCondition,
-    /// Whether this process is restarted when a new instance of the other one meets the condition.
+    /// Whether this process is restarted when a new instance of the required process meets the
+    /// condition.
     pub restart: bool,
 }
 

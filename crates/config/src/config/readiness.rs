@@ -61,7 +61,7 @@ pub enum Probe {
     Notify,
 }
 
-/// A regular expression. Two are equal if they are written alike.
+/// A regular expression. Two patterns are equal if their texts are equal.
 #[derive(Clone, Debug)]
 pub struct Pattern(pub Regex);
 
@@ -88,7 +88,8 @@ fn pattern(text: &str) -> Result<Pattern, Invalid> {
 }
 
 impl Probe {
-    /// Where it asks; `None` if that is no address. A file counts as a socket at its path.
+    /// The address that the probe connects to, if there is one. The path of a file counts as that
+    /// of a socket.
     pub fn address(&self) -> Option<Address> {
         match self {
             Self::Unix(path) | Self::File(path) => Some(Address::Unix(path.clone())),

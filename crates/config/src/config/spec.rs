@@ -1,4 +1,4 @@
-//! What decisions need of a config: its graph, and its [`Spec`].
+//! Makes the graph and the [`Spec`] of a config, from which the core decides.
 
 use crate::config::{
     Config, Drain, DrainMethod, Hook, Hooks, Liveness, Process, ProcessKind, Restart,
@@ -10,13 +10,13 @@ impl Config {
     /// Resolves the dependencies.
     ///
     /// # Errors
-    /// Every unknown name, every process that depends on itself, and the cycles.
+    /// Returns every unknown name, every process that depends on itself, and the cycles.
     pub fn graph(&self) -> Result<Graph, Vec<GraphError>> {
         let nodes: Vec<Node<'_>> = self.processes.iter().map(node).collect();
         Graph::build(&nodes)
     }
 
-    /// What the core knows of the config.
+    /// The part of the config that the core knows.
     pub fn spec(&self, graph: &Graph) -> Spec {
         let edges = graph.dependencies.iter().zip(&graph.dependents);
         let processes = self

@@ -14,7 +14,7 @@ pub struct Ulimit {
     pub resource: Resource,
     /// The limit that the kernel enforces.
     pub soft: Limit,
-    /// Up to where the process may raise the soft limit by itself.
+    /// The highest soft limit that the process may set by itself.
     pub hard: Limit,
 }
 
@@ -116,10 +116,10 @@ impl From<Limit> for (Limit, Limit) {
 #[derive(Table)]
 #[table(settle = (Limit, Limit))]
 struct LimitKeys {
-    /// What the kernel enforces.
+    /// The limit that the kernel enforces.
     #[key(required = "write both, such as `{soft: 1024, hard: max}`")]
     soft: Limit,
-    /// Up to where it may raise the soft limit.
+    /// The highest soft limit that the process may set.
     #[key(required = "write both, such as `{soft: 1024, hard: max}`")]
     hard: Limit,
 }

@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-/// One source of a process's variables; later ones win.
+/// One source of variables of a process. A later source wins over an earlier one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Variable {
     Set {
         name: String,
         value: String,
     },
-    /// Kept from the process, even if the container has it.
+    /// The process does not get the variable, even if the container has it.
     Removed(String),
     /// `environment: {NAME: {file: …}}`: the content of a file, read at each start.
     FromFile {
@@ -21,7 +21,7 @@ pub enum Variable {
 }
 
 impl Variable {
-    /// Its file, if it is read at each start.
+    /// The file of the source, if that file is read at each start.
     pub fn file(&self) -> Option<&ValueFile> {
         match self {
             Self::FromFile { file, .. } | Self::EnvFile(file) => Some(file),
@@ -34,15 +34,15 @@ impl Variable {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ValueFile {
     pub path: PathBuf,
-    /// The start fails without it.
+    /// Whether the start fails without the file.
     pub required: bool,
 }
 
 /// `read:` of an `env_file`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Moment {
-    /// Together with the config.
+    /// drainit reads the file together with the config.
     Config,
-    /// At each start of the process.
+    /// drainit reads the file at each start of the process.
     Start,
 }

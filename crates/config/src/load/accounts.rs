@@ -1,7 +1,7 @@
 //! Looks up `user:` in `/etc/passwd` and `/etc/group`, as Docker does.
 //!
-//! The files are parsed here because the C library's lookup may load plugins (NSS), which a static
-//! PID 1 must not do.
+//! drainit parses the files itself, because the C library's lookup may load plugins (NSS), which a
+//! static PID 1 must not do.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use crate::types::suggest::nearest;
 /// At most this many bytes of each file are read.
 const LARGEST: u64 = 4 * 1024 * 1024;
 
-/// The accounts of the image, each file read on first use.
+/// The accounts of the image. Each file is read on first use.
 #[derive(Debug)]
 pub struct Accounts {
     passwd: AccountFile,
@@ -23,7 +23,7 @@ pub struct Accounts {
 #[derive(Debug)]
 struct AccountFile {
     path: PathBuf,
-    /// For messages.
+    /// The word for an entry in messages.
     kind: &'static str,
     parse: fn(&str) -> Vec<Entry>,
     entries: Option<Vec<Entry>>,
@@ -34,7 +34,7 @@ struct AccountFile {
 struct Entry {
     name: String,
     id: u32,
-    /// Of a user, the group; of a group, the members.
+    /// The group of a user, or the members of a group.
     more: String,
 }
 
@@ -47,7 +47,7 @@ impl Accounts {
         }
     }
 
-    /// Accounts of these texts, for fuzzing.
+    /// Reads accounts from texts in place of files, for fuzzing.
     #[cfg(any(test, feature = "testing"))]
     pub fn of(passwd: &str, group: &str) -> Self {
         let mut accounts = Self::new("passwd", "group");
@@ -56,8 +56,9 @@ impl Accounts {
         accounts
     }
 
-    /// Resolves `UID`, `UID:GID`, `NAME` or `NAME:GROUP`. A number needs no entry; a user that has
-    /// one gets its group and its further groups, unless a group is given.
+    /// Resolves `UID`, `UID:GID`, `NAME` or `NAME:GROUP`. A number needs no entry in the files.
+    /// Unless `text` has a group, a user with an entry gets the group of the entry, and all groups
+    /// that have the user as a member.
     pub fn find(&mut self, text: &str) -> Result<User, Invalid> {
         let (user, group) = match text.split_once(':') {
             Some((user, group)) => (user, Some(group)),
@@ -94,7 +95,7 @@ impl AccountFile {
     fn entries(&mut self) -> &[Entry] {
         self.entries.get_or_insert_with(|| {
             let mut bytes = Vec::new();
-            // An image from scratch has no such file.
+            // An image from scratch has neither file.
             if let Ok(file) = std::fs::File::open(&self.path) {
                 let _ = file.take(LARGEST).read_to_end(&mut bytes);
             }
@@ -102,7 +103,7 @@ impl AccountFile {
         })
     }
 
-    /// The entry of a name or a number; a number without one has no name.
+    /// The entry of a name or a number. A number without an entry gets one without a name.
     fn find(&mut self, text: &str) -> Result<Entry, Invalid> {
         let (path, kind, number) = (self.path.clone(), self.kind, id(text));
         let entries = self.entries();
@@ -138,7 +139,8 @@ fn groups(text: &str) -> Vec<Entry> {
     text.lines().filter_map(entry).collect()
 }
 
-/// The highest number belongs to no user: to the kernel it means to keep the present one, such as root.
+/// Parses an id. The highest number is refused, because the kernel takes it as "keep the current
+/// id", such as that of root.
 fn id(text: &str) -> Option<u32> {
     text.parse().ok().filter(|id| *id != u32::MAX)
 }

@@ -1,5 +1,5 @@
-//! Routes each of the container's arguments to the process that claims it by `args.prefix`, or to the
-//! one with `args.rest`.
+//! Routes each of the container's arguments to the process that claims it by `args.prefix`, or else
+//! to the process with `args.rest`.
 
 use thiserror::Error;
 
@@ -19,7 +19,7 @@ pub enum ArgsError {
     #[error("argument `{arg}` is refused: only the config sets `{option}` of process `{process}`")]
     Refused {
         arg: String,
-        /// Without its prefix and value.
+        /// The option without its prefix and value.
         option: String,
         process: String,
     },
@@ -30,11 +30,12 @@ pub enum ArgsError {
 /// Returns the further arguments of each process, in the order of [`Config::processes`].
 ///
 /// An argument that begins with a prefix goes to its process with `--` in place of the prefix; the
-/// longest matching prefix wins. The next argument goes along as its value, unless it begins with
-/// `--` or with a prefix itself. Every other argument goes to the process with `rest`, as it is.
+/// longest matching prefix wins. The next argument goes to the same process as the value, unless it
+/// begins with `--` or with a prefix. Every other argument goes to the process with `rest`,
+/// unchanged.
 ///
 /// # Errors
-/// The first argument that no process claims, or that `refuse` names.
+/// Names the first argument that no process claims, or that `refuse` lists.
 pub fn route(config: &Config, args: &[String]) -> Result<Vec<Vec<String>>, ArgsError> {
     let mut routed = vec![Vec::new(); config.processes.len()];
     let mut args = args.iter().peekable();
@@ -50,7 +51,7 @@ pub fn route(config: &Config, args: &[String]) -> Result<Vec<Vec<String>>, ArgsE
         }
         let is_value = |next: &String| !next.starts_with("--") && claim(config, next).is_none();
         let value = args.next_if(|next| claimed.is_some() && is_value(next)).cloned();
-        // After an option without a value, one with a single dash is an option as well.
+        // If the value begins with a dash, it may be an option, so it is checked like one.
         let further = value.as_ref().filter(|value| value.starts_with('-'));
         let is_option = claimed.is_some() || arg.starts_with('-');
         let own = is_option.then_some((arg, option));
@@ -85,8 +86,8 @@ fn name(option: &str) -> &str {
     option.split_once('=').map_or(option, |(name, _)| name)
 }
 
-/// The names and routes of the processes that claim arguments. An entry with `scale: 0` does so, too:
-/// the number must not decide whether the container's arguments are right.
+/// The names and routes of the processes that claim arguments. An entry with `scale: 0` also claims
+/// them, because the number of copies must not decide whether an argument is accepted.
 fn routes(config: &Config) -> impl Iterator<Item = (&str, &ArgRoute)> {
     let used = config.processes.iter();
     let used = used.filter_map(|process| Some((process.name.as_str(), process.args.as_ref()?)));
@@ -138,20 +139,20 @@ mod tests {
 
     // holds: C626
     #[test]
-    fn a_value_begins_with_no_prefix() {
+    fn an_argument_with_a_prefix_is_not_a_value() {
         let config = config(
             "{processes: {a: {command: [x], args: {prefix: a.}}, b: {command: [x], args: {prefix: --b.}}}}",
         );
         let args = ["--b.x", "a.y", "1", "--b.z", "--b.v"].map(str::to_owned);
         assert_eq!(route(&config, &args).unwrap(), [vec!["--y", "1"], vec!["--x", "--z", "--v"]]);
-        // Nor with two dashes, even if nobody else takes it.
+        // An argument with two dashes is not a value either, even if no process claims it.
         let stray = route(&config, &["a.y", "--stray"].map(str::to_owned));
         assert!(matches!(stray, Err(ArgsError::Unclaimed { .. })), "{stray:?}");
     }
 
     // holds: C156, C174, C177, C626
     #[test]
-    fn each_argument_goes_where_its_prefix_says() {
+    fn arguments_are_routed_by_prefix() {
         let out = routed(&["--rtr.concurrency", "4", "--py.x=1", "--rtr.sub.a", "--rtr.v", "-1"])
             .unwrap();
         assert_eq!(out[0], ["--x=1"]);
@@ -159,7 +160,7 @@ mod tests {
         assert_eq!(out[2], ["--concurrency", "4", "--v", "-1"]);
         assert_eq!(out[3], ["--a"]);
         assert_eq!(routed(&[]).unwrap().len(), 4);
-        // The longest prefix counts, wherever it stands.
+        // The longest prefix wins, whatever the order of the processes.
         let two = ["--a.", "--a.b."]
             .map(|prefix| format!("{{command: [x], args: {{prefix: '{prefix}'}}}}"));
         for (text, at) in [
@@ -195,7 +196,7 @@ mod tests {
 
     // holds: C679
     #[test]
-    fn one_process_gets_what_no_other_one_claims() {
+    fn unclaimed_arguments_go_to_the_process_with_rest() {
         let config = config(
             r#"
             processes:
@@ -218,7 +219,7 @@ mod tests {
 
     // holds: C682
     #[test]
-    fn a_first_argument_that_is_no_option_is_a_command_where_the_config_says_so() {
+    fn arguments_exec_takes_a_first_argument_without_a_dash_as_a_command() {
         let processes = "processes: {a: {command: [a], args: {prefix: p.}}}";
         for (text, args, expected) in [
             (format!("{{arguments: exec, {processes}}}"), ["sh", "-c"], true),

@@ -1,5 +1,5 @@
 //! Reads the values of a process that are known only when it starts: secrets in files, an
-//! `env_file` that another process has written, and templates. The parsers and limits are those of
+//! `env_file` that another process has written, and templates. The parsers and limits are those for
 //! a config.
 //!
 //! An error or warning is one line, and never contains a value.
@@ -22,10 +22,10 @@ const MOST_RENDERED: usize = 4 * 1024 * 1024;
 /// At most this many unset variables of a template are reported.
 const MAX_UNSET: usize = 10;
 
-/// The variables of a process, with the content of all files.
+/// Reads the variables of a process, including those in files.
 ///
 /// # Errors
-/// Why one of them cannot be read.
+/// Says why a variable cannot be read.
 pub fn variables(
     process: &Process,
     env: &[(String, String)],
@@ -66,7 +66,7 @@ pub fn variables(
     Ok(out)
 }
 
-/// The file; `None` if it is missing and may be.
+/// The file, or `None` if it is missing and not required.
 fn present(
     read: Result<Source, Unreadable>,
     file: &ValueFile,
@@ -82,7 +82,7 @@ fn present(
     }
 }
 
-/// The message for a file that cannot be used; `missing` helps where there is none.
+/// The message for a file that cannot be used. `missing` is the help if the reader has none.
 fn unreadable(what: &str, path: &Path, why: Unreadable, missing: &str) -> String {
     let line = if why.line > 0 { format!(", line {},", why.line) } else { String::new() };
     let message = format!("{what} {}{line} {}", quoted(path), why.message);
@@ -113,10 +113,10 @@ pub fn env_file(
     Ok(())
 }
 
-/// The header fields of a drain's request, each with its name and value.
+/// Reads the values of the header fields of a drain's request, and returns each with its name.
 ///
 /// # Errors
-/// Why the value of one of them cannot be read; never the value.
+/// Says why a value cannot be read, without quoting the value.
 pub fn headers(headers: &[Header]) -> Result<Vec<(String, String)>, String> {
     let read = |header: &Header| {
         let name = header.name.clone();
@@ -136,18 +136,18 @@ pub fn headers(headers: &[Header]) -> Result<Vec<(String, String)>, String> {
     headers.iter().map(read).collect()
 }
 
-/// A template with its variables put in.
+/// The text of a template after its variables were inserted.
 #[derive(Debug)]
 pub struct Rendered {
     pub text: String,
-    /// One for each variable that is not set.
+    /// A warning for each variable that is not set.
     pub warnings: Vec<String>,
 }
 
-/// Reads a template and puts the variables of a process in.
+/// Reads a template and inserts the variables of a process.
 ///
 /// # Errors
-/// Why the template cannot be read, or what is wrong in it.
+/// Says why the template cannot be read or expanded.
 pub fn render(from: &Path, environment: &Environment) -> Result<Rendered, String> {
     let source = Source::read_within(from, &AT_START).map_err(|why| {
         unreadable("template", from, why, "let one of its dependencies write the file")

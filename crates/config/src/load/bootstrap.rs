@@ -1,5 +1,5 @@
-//! What a drain needs to know of Envoy's own config: the address of the admin, and how long a request
-//! may take.
+//! Reads from Envoy's own config the facts that a drain needs: the address of the admin, and how
+//! long a request may take.
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -11,23 +11,23 @@ use crate::load::source::{AT_START, Source};
 use crate::load::yaml;
 use crate::load::yaml::node::{Node, get};
 
-/// The flags of the command of a process with these further arguments.
+/// The Envoy flags in the command of a process, to which `args` are added.
 pub fn flags(process: &Process, args: &[String]) -> EnvoyFlags {
     let command: Vec<String> = process.command.iter().chain(args).cloned().collect();
     EnvoyFlags::of(&command)
 }
 
-/// Envoy's config: the file of `-c` in the command of a process with these further arguments; `None`
-/// where `--config-yaml` may change what it says.
+/// The path of Envoy's config, from `-c` in the command of a process, to which `args` are added;
+/// `None` if `--config-yaml` may override the file.
 pub fn config_file(process: &Process, args: &[String]) -> Option<PathBuf> {
     let config = flags(process, args).config?;
     Some(process.working_dir.as_deref().unwrap_or(Path::new("")).join(config))
 }
 
-/// Where the config in this file has the admin, if that is another place than `expected`: "it is at
-/// port 9902", "there is none". Of a TCP address only the ports are compared: `0.0.0.0` is reached by
-/// any of the machine's. `None` also where the file cannot be read: Envoy itself says what is wrong
-/// with it.
+/// Says where the Envoy config in this file has the admin, if that differs from `expected`: "it is
+/// at port 9902", "there is none". For TCP only the ports are compared, because `0.0.0.0` is
+/// reached by every address of the machine. Returns `None` also if the file cannot be read, because
+/// Envoy itself reports that.
 pub fn other_admin(path: &Path, expected: &Address) -> Option<String> {
     let config = read(path)?;
     if get(&config, &["admin"]).is_none() && !config.entries().is_empty() {
@@ -51,17 +51,17 @@ pub fn other_admin(path: &Path, expected: &Address) -> Option<String> {
 pub struct Longest {
     pub time: Duration,
     pub key: &'static str,
-    /// In the file, from 1.
+    /// The line in the file, from 1.
     pub line: usize,
 }
 
-/// `None` where the file sets none or cannot be read. A limit of 0 is none in Envoy, and no drain can
-/// wait for what never ends, so it does not count.
+/// Finds the longest limit; `None` if the file sets no limit or cannot be read. Envoy takes 0 as
+/// "no limit", for which a drain cannot wait, so a 0 does not count.
 pub fn longest_request(path: &Path) -> Option<Longest> {
     let mut all = Vec::new();
     let config = read(path)?;
     timeouts(&config, &mut all);
-    // The first of equals is the one to show.
+    // If several are equally long, the first in the file is shown.
     all.into_iter().rev().max_by_key(|longest| longest.time)
 }
 
@@ -86,7 +86,7 @@ fn timeouts(node: &Node, all: &mut Vec<Longest>) {
     node.inner().for_each(|inner| timeouts(inner, all));
 }
 
-/// Whether the config in this file has an address of UDP, as HTTP/3 needs it.
+/// Whether the Envoy config in this file has a UDP address, which HTTP/3 needs.
 pub fn has_udp(path: &Path) -> bool {
     fn is_in(node: &Node) -> bool {
         get(node, &["protocol"]).is_some_and(|protocol| protocol.scalar() == Some("UDP"))

@@ -1,8 +1,8 @@
 //! Reads only `control` of a config, for commands that ask the running supervisor.
 //!
-//! Such a command often has fewer variables than the supervisor: `docker exec` does not get what
-//! the entrypoint exported. And the rest of the files may have changed since the start. Neither
-//! must keep a healthy container from answering.
+//! Such a command often has fewer variables than the supervisor: `docker exec` does not get those
+//! that the entrypoint exported. The rest of the files may also have changed since the start. The
+//! command must work nevertheless.
 
 use std::path::PathBuf;
 
@@ -16,7 +16,8 @@ use crate::load::{Diagnostic, Problems, merge_roots, read_roots};
 #[derive(Debug)]
 pub struct Found {
     pub control: Result<Control, Vec<Diagnostic>>,
-    /// The variables that `control` uses and that are not set here; the supervisor may have them.
+    /// The variables that `control` uses and that this command does not have; the supervisor may
+    /// have them.
     pub unset: Vec<String>,
 }
 
@@ -27,7 +28,7 @@ pub fn find(paths: &[PathBuf], environment: &Environment) -> Found {
     found(problems, roots, environment)
 }
 
-/// Like [`find`], from parsed files.
+/// Like [`find`], but takes parsed files.
 pub(crate) fn found(
     mut problems: Problems,
     roots: crate::load::Roots,
@@ -79,7 +80,7 @@ processes: {a: {command: [a, '${MUST:?set it}'], user: nobody-at-all, comand: x,
         let control = found.control.unwrap();
         assert_eq!(control.socket.path(), Some(Path::new("/run/d.sock")));
         assert_eq!(control.listen, Some("127.0.0.1:1".parse().unwrap()));
-        // A duplicate key, an unknown one, no processes.
+        // A duplicate key, an unknown key and missing processes do not matter.
         assert_eq!(
             socket(&["control: {socket: /s}\nsomething: 1\nhooks: {}\nhooks: {}"], &[]),
             PathBuf::from("/s")
@@ -91,7 +92,7 @@ processes: {a: {command: [a, '${MUST:?set it}'], user: nobody-at-all, comand: x,
 
     // holds: C121
     #[test]
-    fn the_entries_of_env_that_it_uses_are_read() {
+    fn the_entries_of_env_that_control_uses_are_read() {
         let text = format!("control: {{socket: '${{DIR}}/d.sock'}}{REST}");
         assert_eq!(socket(&[&text], &[]), PathBuf::from("/run/gw/d.sock"));
         assert_eq!(socket(&[&text], &[("BASE", "/tmp")]), PathBuf::from("/tmp/gw/d.sock"));
@@ -116,7 +117,7 @@ processes: {a: {command: [a, '${MUST:?set it}'], user: nobody-at-all, comand: x,
     }
 
     #[test]
-    fn later_files_overlay_earlier_ones() {
+    fn later_files_overlay_earlier_files() {
         let base = format!("control: {{socket: /a.sock, listen: '127.0.0.1:1'}}{REST}");
         let control = find(&[&base, "control: {socket: /b.sock}"], &[]).control.unwrap();
         assert_eq!(control.socket.path(), Some(Path::new("/b.sock")));

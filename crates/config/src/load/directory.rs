@@ -11,11 +11,11 @@ use crate::load::source::Unreadable;
 const MOST_FILES: usize = 100;
 
 /// The `*.yaml` and `*.yml` files of a directory in the order of their names, byte by byte; `None`
-/// if `path` is not a directory. Directories are left out, and hidden files: those of editors, and
-/// those that Kubernetes puts beside the files of a ConfigMap.
+/// if `path` is not a directory. Directories and hidden files are left out: editors make hidden
+/// files, and Kubernetes puts some beside the files of a ConfigMap.
 ///
 /// # Errors
-/// If the directory cannot be read, has no such file or too many.
+/// Fails if the directory cannot be read, or has no such file or too many.
 pub fn files(path: &Path) -> Option<Result<Vec<PathBuf>, Unreadable>> {
     path.is_dir().then(|| match list(path) {
         Ok(files) if files.is_empty() => Err(Unreadable::new(
@@ -39,7 +39,7 @@ fn list(path: &Path) -> io::Result<Vec<PathBuf>> {
     for entry in fs::read_dir(path)? {
         let entry = entry?;
         let name = entry.file_name();
-        // Of a link, the kind of what it leads to counts: the files of a ConfigMap are links.
+        // `is_dir` follows symbolic links, because the files of a ConfigMap are links.
         if names.len() <= MOST_FILES && is_config(&name) && !entry.path().is_dir() {
             names.push(name);
         }

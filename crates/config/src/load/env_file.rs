@@ -6,16 +6,16 @@ use crate::load::values::Invalid;
 
 /// A line that is neither empty nor a comment.
 pub(crate) struct Entry<'t> {
-    /// From 1.
+    /// The number of the line, from 1.
     pub(crate) line: usize,
     content: Result<(&'t str, Value), Invalid>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 enum Value {
-    /// `NAME` without `=`: the container's variable is passed on.
+    /// A `NAME` without `=`: the process gets the container's variable.
     PassedOn,
-    /// In single quotes: not expanded.
+    /// Text in single quotes, which is not expanded.
     Literal(String),
     /// Text with variables to expand.
     Template(String),
@@ -24,8 +24,8 @@ enum Value {
 pub(crate) fn parse(text: &str) -> impl Iterator<Item = Entry<'_>> {
     text.lines().zip(1..).filter_map(|(text, line)| {
         let text = text.trim();
-        let says_something = !text.is_empty() && !text.starts_with('#');
-        says_something.then(|| Entry { line, content: entry(text) })
+        let has_content = !text.is_empty() && !text.starts_with('#');
+        has_content.then(|| Entry { line, content: entry(text) })
     })
 }
 
@@ -59,8 +59,8 @@ fn entry(line: &str) -> Result<(&str, Value), Invalid> {
 }
 
 impl<'t> Entry<'t> {
-    /// The name, and the value with its variables put in; `None` for one that is passed on, and that
-    /// the container does not have. An error never quotes the value, nor another one: they may be
+    /// The name, and the value after its variables were inserted; `None` for a `NAME` without `=`
+    /// that the container does not have. An error never quotes a value, because values may be
     /// secrets.
     pub(crate) fn variable(
         self,
@@ -93,7 +93,7 @@ fn expanded(template: &str, variables: &Variables<'_>) -> Result<String, Invalid
     }
 }
 
-/// Cuts at a `#` that stands at the start or after a blank.
+/// Cuts the text at a `#` that is at the start or follows a blank.
 fn without_comment(text: &str) -> &str {
     let comment = text
         .match_indices('#')
@@ -146,7 +146,7 @@ mod tests {
 
     // holds: C263, C264
     #[test]
-    fn lines_are_read_as_compose_reads_them() {
+    fn lines_are_read_as_by_compose() {
         let template = |text: &str| Value::Template(text.to_owned());
         for (line, name, value) in [
             ("A=1", "A", template("1")),
@@ -171,7 +171,7 @@ mod tests {
 
     // holds: C263
     #[test]
-    fn lines_keep_their_numbers() {
+    fn entries_have_line_numbers() {
         let lines: Vec<_> = parse("# a\n\nA=1\r\n  # b\nB=2").map(|entry| entry.line).collect();
         assert_eq!(lines, [3, 5]);
     }

@@ -5,12 +5,12 @@ use std::ffi::OsString;
 
 use crate::load::read::scale;
 
-/// The variables of drainit itself.
+/// The variables that configure drainit itself.
 const OWN: [&str; 4] =
     ["DRAINIT_CONFIG", "DRAINIT_LOG_FORMAT", "DRAINIT_LOG_LEVEL", "DRAINIT_PROFILES"];
 
-/// A snapshot of the container's environment, without variables that are not UTF-8. [`OWN`] ones are
-/// there nevertheless: such a value is wrong, and not missing.
+/// A snapshot of the container's environment, without variables that are not UTF-8. Those in
+/// [`OWN`] are kept nevertheless, so that drainit reports a wrong value in place of a missing one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Environment(BTreeMap<String, String>);
 
@@ -38,7 +38,7 @@ impl Environment {
         list.split(',').map(str::trim).filter(|profile| !profile.is_empty())
     }
 
-    /// The value, unless it is empty: a set but empty variable counts as unset.
+    /// The value, or `None` if it is empty: an empty variable counts as unset.
     pub fn get_non_empty(&self, name: &str) -> Option<&str> {
         self.get(name).filter(|value| !value.is_empty())
     }
@@ -66,17 +66,18 @@ pub(crate) enum Origin {
     Scale,
 }
 
-/// What of a text and its variables must not be in a message.
+/// The parts of a text that a message must not contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Secret {
     Nothing,
-    /// The values of the variables.
+    /// The values of the variables in the text.
     Values,
-    /// The text, too: it is itself a value.
+    /// The whole text, because it is the value of a variable.
     All,
 }
 
-/// The variables of `${…}`: the container's, then those of the `env_file` being read, then `env:`.
+/// The variables that `${…}` can use. The container's come first, then those of the `env_file` that
+/// is being read, then those of `env:`.
 #[derive(Debug)]
 pub struct Variables<'a> {
     container: &'a Environment,
@@ -84,7 +85,7 @@ pub struct Variables<'a> {
     file: BTreeMap<String, String>,
     /// The number that `scale` gives the process that is being read.
     number: Option<String>,
-    /// What must not be in a message.
+    /// The parts that a message must not contain.
     pub secret: Secret,
 }
 
@@ -134,7 +135,7 @@ impl<'a> Variables<'a> {
         container.or_else(file).or_else(env)
     }
 
-    /// Whether any source sets it, even to an empty value.
+    /// Whether any source sets the variable, even to an empty value.
     pub(crate) fn is_defined(&self, name: &str) -> bool {
         self.get_non_empty(name).is_some()
             || self.container.get(name).is_some()

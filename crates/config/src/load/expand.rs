@@ -1,5 +1,5 @@
-//! Expands `${VAR}`, `${VAR:-default}`, `${VAR:?message}` and `$$`, and the limits of the container:
-//! `${memory_bytes}`, `${memory_mib:66%}`, `${cpus}`.
+//! Expands `${VAR}`, `${VAR:-default}`, `${VAR:?message}` and `$$`, and also the limits of the
+//! container: `${memory_bytes}`, `${memory_mib:66%}`, `${cpus}`.
 //!
 //! The result is never parsed as YAML and never expanded again, so a variable cannot change the
 //! structure of a config.
@@ -29,7 +29,7 @@ enum Otherwise<'t> {
     Empty,
     Default(Vec<Part<'t>>),
     Message(Vec<Part<'t>>),
-    /// So many percent of a limit of the container.
+    /// This percentage of a limit of the container.
     Share(u64),
 }
 
@@ -39,7 +39,7 @@ pub struct Malformed {
     /// One line.
     pub message: String,
     pub(crate) help: String,
-    /// The byte of the text.
+    /// The byte of the text at which the fault is.
     pub(crate) at: usize,
 }
 
@@ -58,7 +58,8 @@ pub fn expand(text: &str, variables: &Variables<'_>) -> Result<Expanded, Malform
     expand_up_to(text, variables, (LONGEST, help))
 }
 
-/// Expands the variables of a text that may have so many bytes afterwards; else with this help.
+/// Expands the variables of a text. `limit` is the most bytes that the result may have, and the
+/// help of the error for a longer result.
 pub(crate) fn expand_up_to(
     text: &str,
     variables: &Variables<'_>,
@@ -73,7 +74,7 @@ pub(crate) fn expand_up_to(
     Ok(out)
 }
 
-/// Checks the syntax of a text without any variable.
+/// Checks the syntax of a text, without the values of its variables.
 pub fn check_syntax(text: &str) -> Result<(), Malformed> {
     Scanner { text, at: 0, depth: 0 }.parts().map(drop)
 }
@@ -94,7 +95,7 @@ pub fn names(text: &str) -> Vec<String> {
     out
 }
 
-/// Finds each `$NAME` without braces, which only a shell would expand, with the byte of its `$`.
+/// Finds each `$NAME` without braces, and the byte of its `$`. Only a shell would expand it.
 pub(crate) fn shell_variables(text: &str) -> Vec<(&str, usize)> {
     let mut out = Vec::new();
     let mut at = 0;
@@ -179,7 +180,7 @@ fn put(
     Ok(())
 }
 
-/// Replaces control characters, line breaks too, by blanks.
+/// Replaces control characters, including line breaks, with blanks.
 fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
@@ -199,7 +200,7 @@ impl<'t> Scanner<'t> {
         self.text.get(start..self.at).unwrap_or_default()
     }
 
-    /// Scans up to the end of the text, or within a default up to its `}`.
+    /// Scans up to the end of the text, or inside a default, up to the `}` of the default.
     fn parts(&mut self) -> Result<Vec<Part<'t>>, Malformed> {
         let mut parts = Vec::new();
         let mut start = self.at;
@@ -229,7 +230,7 @@ impl<'t> Scanner<'t> {
         }
     }
 
-    /// Scans from `${` to its `}`.
+    /// Scans a variable from `${` to its `}`.
     fn variable(&mut self) -> Result<Part<'t>, Malformed> {
         let at = self.at;
         let wrong = |message: String, help: &str| Malformed { message, help: help.to_owned(), at };

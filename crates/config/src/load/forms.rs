@@ -1,4 +1,4 @@
-//! The forms of single values: each has a shape for the schema and a parser of `values`.
+//! The forms of single values: each has a shape for the schema, and a parser from `values`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -46,7 +46,7 @@ pub(crate) use leaf;
 
 /// A value that is one of several words.
 pub(crate) trait Word {
-    /// As it is written.
+    /// The word that a config has for the value.
     fn word(self) -> &'static str;
 }
 
@@ -87,9 +87,9 @@ words! {
 
 /// A duration longer than 0.
 pub(crate) struct Positive;
-/// At least 1.
+/// A number of at least 1.
 pub(crate) struct AtLeastOne;
-/// `true`, which is all that can be written.
+/// The value `true`; anything else is refused.
 pub(crate) struct True;
 /// A signal that drainit can catch.
 pub(crate) struct Catchable;
@@ -104,7 +104,7 @@ pub(crate) struct Name;
 /// A listener of an Envoy.
 pub(crate) struct Listener;
 pub(crate) struct Umask;
-/// Permissions, as chmod(1) has them.
+/// Permissions in the form of chmod(1).
 pub(crate) struct Permissions;
 
 leaf! {
@@ -131,7 +131,7 @@ leaf! {
     Permissions => u32: Shape::Number("three octal digits", "^0?[0-7]{3}$"), values::permissions;
 }
 
-/// A list of signals, each once.
+/// A list of signals without duplicates.
 pub(crate) struct Signals;
 
 impl Form for Signals {

@@ -1,6 +1,6 @@
-//! The keys of a config, as tables: one for each mapping, which `#[derive(Table)]` makes of the
-//! struct that holds the values. The reader, the overlays, `drainit schema` and the tables of
-//! docs/config/ use the same table.
+//! The tables of keys of a config, one table for each mapping. `#[derive(Table)]` makes a table
+//! from the struct that holds the values. The reader, the overlays, `drainit schema` and the tables
+//! of docs/config/ all use it.
 
 use std::fmt;
 
@@ -18,17 +18,17 @@ pub fn root() -> &'static Keys {
 
 /// The keys of one mapping.
 pub struct Keys {
-    /// The name of the type that has them.
+    /// The name of the struct or enum that declares the keys.
     pub name: &'static str,
     pub own: &'static [Key],
     /// Further keys of the same mapping.
     pub flat: &'static [&'static Keys],
-    /// The key for which a value that is not a mapping stands.
+    /// If the value is not a mapping, it is taken as the value of this key.
     pub short: Option<&'static str>,
 }
 
 impl Keys {
-    /// A choice first.
+    /// All keys of the mapping. Keys of a choice come first.
     pub fn all(&self) -> impl Iterator<Item = &'static Key> + use<> {
         let is_choice = |keys: &Keys| keys.own.first().is_some_and(|key| key.exclusive);
         let flat = move |choice| {
@@ -55,10 +55,10 @@ impl Keys {
 /// A row of a table.
 pub struct Key {
     pub name: &'static str,
-    /// Whether it excludes the other keys with this mark.
+    /// Whether this key and the other keys with this mark exclude each other.
     pub exclusive: bool,
     pub(crate) merge: Merge,
-    /// The keys of its value, if that is a mapping with known keys.
+    /// The keys of the value, if that is a mapping with known keys.
     pub(crate) keys: Option<&'static Keys>,
     #[cfg(feature = "schema")]
     pub shape: Shape,
@@ -70,7 +70,7 @@ pub struct Key {
 }
 
 impl Key {
-    /// Only the schema and the reference need the shape, the meaning and the default.
+    /// Drops the meaning and the default unless the schema and the reference need them.
     #[cfg_attr(not(feature = "schema"), allow(unused_variables))]
     pub const fn new(
         name: &'static str,
@@ -98,25 +98,27 @@ impl Key {
 /// How an overlay changes a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Merge {
-    /// Mappings key by key, lists by appending; a single value replaces.
+    /// Mappings are merged key by key, lists are appended, and a single value replaces the earlier
+    /// value.
     ByKind,
     Replace,
-    /// A mapping whose keys are names.
+    /// A mapping whose keys are any names.
     Entries,
     /// A list of names, or a mapping with these keys.
     Names,
     /// A list of `NAME=VALUE`, or a mapping.
     Pairs,
-    /// A list or a single value; a mapping in it replaces the one with the same value of this key.
+    /// A list or a single value. A mapping in the list replaces the earlier mapping with the same
+    /// value of this key.
     OneOrMore(&'static str),
 }
 
-/// The form of a value, as far as it can be judged without the rest of the config. Every single
-/// value may also be text with a `${VAR}`.
+/// The form of a value, without rules that depend on the rest of the config. Every single value may
+/// also be text with a `${VAR}`.
 pub enum Shape {
     /// Any single value.
     Text,
-    /// A single value that is not empty; the noun for it.
+    /// A single value that is not empty, with the noun for it.
     Filled(&'static str),
     Duration,
     /// A duration longer than 0.
@@ -124,9 +126,9 @@ pub enum Shape {
     /// A whole number from 0 up.
     Count,
     Bool,
-    /// `true` only.
+    /// The value `true` and no other.
     True,
-    /// A signal that the parser takes.
+    /// A signal that this parser accepts.
     Signal(fn(&str) -> Result<Signal, Invalid>),
     /// `HOST:PORT`
     HostPort,
@@ -134,25 +136,25 @@ pub enum Shape {
     Url,
     /// One of these words.
     Word(&'static [&'static str]),
-    /// The noun for text that matches a regular expression, in what ECMA-262 and Rust's `regex` have
-    /// in common.
+    /// Text that matches a regular expression: the noun for the text, and the expression, in syntax
+    /// that ECMA-262 and Rust's `regex` share.
     Pattern(&'static str, &'static str),
-    /// The noun for a number, or text that matches such a regular expression.
+    /// Like `Pattern`, but the value may also be a number.
     Number(&'static str, &'static str),
     List(&'static Shape),
-    /// A mapping of any names.
+    /// A mapping whose keys are any names.
     Map(&'static Shape),
-    /// A mapping of process names. Those that begin with `x-` are left alone.
+    /// A mapping whose keys are process names. Keys that begin with `x-` are ignored.
     Processes(&'static Shape),
     Table(&'static Keys),
     /// Any of several shapes.
     Either(&'static [Shape]),
-    /// A table that has many places, with its name in the schema.
+    /// A table that several keys use, with its name in the schema.
     Named(&'static str, &'static Keys),
 }
 
 impl Shape {
-    /// The keys of the mapping that such a value is or contains.
+    /// The keys of the mapping that a value of this shape is or contains.
     const fn keys(&self) -> Option<&'static Keys> {
         match self {
             Self::Table(keys) | Self::Named(_, keys) => Some(keys),
@@ -172,13 +174,12 @@ impl Shape {
     }
 }
 
-/// How a value is read. Each problem is reported, with its place.
+/// How a value is read. `read` reports each problem with its place.
 pub(crate) trait Form {
-    /// The value.
     type Out;
     const SHAPE: Shape;
 
-    /// `None` after an error, and where the value counts as absent.
+    /// Returns `None` after an error, and if the value counts as absent.
     fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Self::Out>;
 }
 
@@ -186,7 +187,7 @@ pub(crate) trait Form {
 pub(crate) trait Leaf: Form {
     fn parse(text: &str) -> Result<Self::Out, Invalid>;
 
-    /// The default of a key.
+    /// Parses the default of a key.
     #[allow(clippy::panic, reason = "every default is read by tests")]
     fn given(text: &'static str) -> Self::Out {
         match Self::parse(text) {
@@ -212,7 +213,7 @@ impl<F: Form> Form for List<F> {
 
     fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Self::Out> {
         let items = reader.items(node, at.key)?;
-        // All are read, so that an error in one hides none in another.
+        // Reads all items first, so that an error in one item does not hide an error in another.
         let read: Vec<_> = items.iter().map(|item| F::read(reader, at, item)).collect();
         read.into_iter().collect()
     }
@@ -233,7 +234,7 @@ impl<F: Form> Form for OneOrMore<F> {
     }
 }
 
-/// A mapping, or a single value from which it follows.
+/// A mapping, or a single value that converts to the same type.
 pub(crate) struct Either<S, M>(S, M);
 
 impl<S: Form<Out: Into<M::Out>>, M: Form> Form for Either<S, M> {
@@ -248,7 +249,7 @@ impl<S: Form<Out: Into<M::Out>>, M: Form> Form for Either<S, M> {
     }
 }
 
-/// A value that is read only if a condition beside it holds.
+/// A value that the caller reads later, if a condition beside it holds.
 pub(crate) struct Later<F>(F);
 
 impl<F: Form> Form for Later<F> {
@@ -260,7 +261,7 @@ impl<F: Form> Form for Later<F> {
     }
 }
 
-/// The place of a value in the config: its key, and that of the mapping around it.
+/// The place of a value in the config: its key, and the place of the mapping around it.
 #[derive(Clone, Copy)]
 pub(crate) struct At<'a> {
     above: Option<&'a At<'a>>,
@@ -276,7 +277,7 @@ impl<'a> At<'a> {
     }
 }
 
-/// `processes.router.drain`; nothing for the whole config.
+/// Writes the place as `processes.router.drain`, and the whole config as an empty text.
 impl fmt::Display for At<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.above {

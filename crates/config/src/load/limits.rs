@@ -1,5 +1,6 @@
-//! The memory and the processors of the container, as `${memory_bytes}`, `${memory_mib}` and `${cpus}`:
-//! the lowest limit of its cgroups (v1 or v2), else what the machine has.
+//! The memory and the processors of the container, as `${memory_bytes}`, `${memory_mib}` and
+//! `${cpus}`: the lowest limit of its cgroups (v1 or v2), or the machine's own if there is no
+//! limit.
 
 use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// The names of these values.
 pub(crate) const NAMES: [&str; 3] = ["memory_bytes", "memory_mib", "cpus"];
 
-/// One of these values; `None` if the kernel does not tell it.
+/// The value with one of these names; `None` if the kernel does not report it.
 pub(crate) fn value(name: &str) -> Option<u64> {
     let root = Path::new("/");
     match name {
@@ -18,7 +19,7 @@ pub(crate) fn value(name: &str) -> Option<u64> {
     }
 }
 
-/// In bytes. A cgroup without a limit has `max` (v2), or a number above all memory (v1).
+/// The memory in bytes. A cgroup without a limit has `max` (v2), or a number above all memory (v1).
 fn memory(root: &Path) -> Option<u64> {
     let machine = read_to_string(root.join("proc/meminfo")).ok()?;
     let total = machine.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
@@ -29,7 +30,8 @@ fn memory(root: &Path) -> Option<u64> {
     limits.flatten().chain([total * 1024]).min()
 }
 
-/// Rounded up, and at least 1: those that drainit may run on, and no more than its cgroups grant.
+/// The number of processors that drainit may run on, but at most the quota of its cgroups, rounded
+/// up and at least 1.
 fn cpus(root: &Path) -> Option<u64> {
     let status = read_to_string(root.join("proc/self/status")).ok()?;
     let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed:"))?;
@@ -44,7 +46,8 @@ fn cpus(root: &Path) -> Option<u64> {
     granted.chain([allowed]).min().map(|cpus| cpus.max(1))
 }
 
-/// The directories of the cgroup of drainit and of those above it, as far as the container shows them.
+/// The directories of drainit's cgroup and of the cgroups above it, as far as they are visible in
+/// the container.
 pub fn cgroups(root: &Path, controller: &str) -> Vec<PathBuf> {
     let own = read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
     let mut out = Vec::new();

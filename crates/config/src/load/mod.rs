@@ -1,4 +1,5 @@
-//! YAML in, [`Config`](crate::config::Config) out, or every problem at once, each with its place.
+//! Reads YAML into a [`Config`](crate::config::Config), or reports every problem at once, each with
+//! its place.
 //!
 //! ```text
 //! source ──▶ yaml ──▶ overlay ──▶ read (expand, values) ──▶ graph ──▶ check
@@ -59,25 +60,26 @@ pub struct Loaded {
     pub graph: Graph,
     /// The variables that `grace_period` uses.
     pub grace_variables: Vec<String>,
-    /// The config sets `grace_period`.
+    /// Whether the config sets `grace_period`.
     pub has_grace_period: bool,
     /// In file order.
     pub warnings: Vec<Diagnostic>,
 }
 
-/// Reads the files, each on top of those before it. A directory stands for its files.
+/// Reads the files and merges each over those before it. A directory stands for its files.
 ///
 /// Takes milliseconds and little memory whatever the files hold. Waits only for a pipe that has a
 /// writer, for at most two seconds.
 ///
 /// # Errors
-/// Every problem, warnings too, in file order. At least one is an error.
+/// Returns every problem in file order, including warnings. At least one problem is an
+/// error.
 pub fn load(paths: &[PathBuf], environment: &Environment) -> Result<Loaded, Vec<Diagnostic>> {
     read(paths, environment, None)
 }
 
-/// Like [`load`], for `check`: what will hardly work is an error, and `lookup` searches the
-/// image for what the config names.
+/// Like [`load`], for `check`: probable mistakes are errors too, and `lookup` searches the image
+/// for the files that the config names.
 pub fn load_to_check(
     paths: &[PathBuf],
     environment: &Environment,
@@ -96,7 +98,7 @@ fn read(
     finish(problems, roots, environment, Accounts::new("/etc/passwd", "/etc/group"), lookup)
 }
 
-/// The tree of each file; `None` where a file cannot be read.
+/// The tree of each file; `None` for a file that cannot be read.
 type Roots = Vec<Option<Rc<Node>>>;
 
 fn read_roots(problems: &mut Problems, paths: &[PathBuf], environment: &Environment) -> Roots {
@@ -147,9 +149,9 @@ pub fn parse_source(problems: &mut Problems, source: Source) -> Option<Rc<Node>>
     Some(root)
 }
 
-/// Merges all files; `None`, and at least one error, where one of them is missing.
+/// Merges all files. If a file is missing, returns `None` and reports at least one error.
 fn merge_roots(problems: &mut Problems, roots: Roots) -> Option<Rc<Node>> {
-    // With a file missing, most problems of the others would be false.
+    // If a file is missing, most problems found in the others would be false.
     let complete: Option<Vec<_>> = roots.into_iter().collect();
     let merged = complete
         .and_then(|roots| roots.into_iter().reduce(|base, over| overlay::merge(&base, &over)));

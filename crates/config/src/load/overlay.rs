@@ -1,10 +1,11 @@
-//! Merges one file over another by Compose's rules: mappings merge key by key, single values
-//! replace, lists are appended to without duplicates. A `command` replaces.
+//! Merges one file over another by Compose's rules: mappings merge key by key, a single value
+//! replaces the earlier one, and a list is appended without duplicates. A `command` replaces the
+//! earlier command.
 //!
-//! `!reset` removes a key, `!override` replaces a value that would be merged. A `!reset` that no
-//! earlier file has a value for stays in the merged tree: the reader takes it for absent, and
-//! checks its key. So does one of a variable of `environment`, which is kept from the process even
-//! where the container has it.
+//! `!reset` removes a key, and `!override` replaces a value that would be merged. If no earlier
+//! file has the key, its `!reset` stays in the merged tree: the reader checks the key, and treats
+//! the value as absent. A `!reset` of a variable of `environment` also stays, because the process
+//! must not get the variable even if the container has it.
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
@@ -13,11 +14,11 @@ use crate::load::key::{self, Keys, Merge};
 use crate::load::span::Span;
 use crate::load::yaml::node::{Key, Kind, Node, Tag};
 
-/// What the tables of keys say about the values at one place.
+/// The facts of the tables of keys that apply to the values at one place.
 #[derive(Clone, Copy)]
 struct Spot {
     merge: Merge,
-    /// The keys of the mapping, or of those in it.
+    /// The keys of the mapping, or of the mappings in it.
     keys: Option<&'static Keys>,
     /// Whether this is a variable of `environment`.
     is_variable: bool,
@@ -58,8 +59,8 @@ fn merge_at(spot: Spot, base: &Rc<Node>, over: &Rc<Node>) -> Rc<Node> {
     if over.tag == Some(Tag::Override) {
         return Rc::clone(over);
     }
-    // An empty value in the later file changes nothing; `!reset` removes. Only a variable without
-    // a value has a meaning: the container's is passed on.
+    // An empty value in the later file changes nothing. The exception is a variable of
+    // `environment`: without a value, the process gets the container's.
     if matches!(over.kind, Kind::Null) && !spot.is_variable {
         return Rc::clone(base);
     }
@@ -83,7 +84,7 @@ fn merge_at(spot: Spot, base: &Rc<Node>, over: &Rc<Node>) -> Rc<Node> {
     merged.unwrap_or_else(|| Rc::clone(over))
 }
 
-/// Merges mappings and lists; `None` where one replaces the other.
+/// Merges two mappings or two lists; `None` for values of other kinds, which replace each other.
 fn by_kind(spot: Spot, base: &Rc<Node>, over: &Rc<Node>) -> Option<Rc<Node>> {
     let kind = match (&base.kind, &over.kind) {
         (Kind::Mapping(base), Kind::Mapping(over)) => Kind::Mapping(mappings(spot, base, over)),
@@ -110,7 +111,7 @@ fn mappings(spot: Spot, base: &Entries, over: &Entries) -> Vec<(Key, Rc<Node>)> 
     for (key, node) in base {
         match later.get(&*key.text) {
             Some(over) if over.is_reset() => {
-                // A second `!reset` removes nothing either, so it stays to be checked.
+                // A second `!reset` has nothing to remove, so it stays in the tree like the first.
                 if spot.merge == Merge::Pairs || node.is_reset() {
                     merged.push((key.clone(), Rc::clone(over)));
                 }
@@ -126,7 +127,8 @@ fn mappings(spot: Spot, base: &Entries, over: &Entries) -> Vec<(Key, Rc<Node>)> 
     merged
 }
 
-/// Merges lists whose items are single values, or mappings that the key of this rule identifies.
+/// Merges lists whose items are single values, or mappings that are identified by the key in
+/// `rule`.
 fn lists(rule: Merge, base: &[Rc<Node>], over: &[Rc<Node>]) -> Vec<Rc<Node>> {
     let name = |item: &Rc<Node>| -> Option<Rc<str>> {
         let of_key = || match rule {
@@ -142,7 +144,7 @@ fn lists(rule: Merge, base: &[Rc<Node>], over: &[Rc<Node>]) -> Vec<Rc<Node>> {
     }
     for item in over {
         match name(item).and_then(|name| places.get(&name)) {
-            // The same path from two files is the earlier one's.
+            // If two files list one path, the earlier item stays.
             Some(place) if merged[*place].scalar().is_some() && item.scalar().is_some() => {}
             Some(place) => merged[*place] = Rc::clone(item),
             None => merged.push(Rc::clone(item)),
@@ -151,7 +153,7 @@ fn lists(rule: Merge, base: &[Rc<Node>], over: &[Rc<Node>]) -> Vec<Rc<Node>> {
     merged
 }
 
-/// Converts a list of names to a mapping. Anything else stays as it is, for the reader to refuse.
+/// Converts a list of names to a mapping. Anything else stays unchanged, and the reader refuses it.
 fn named(node: &Rc<Node>, entry: fn(&str, Span) -> (Key, Node)) -> Rc<Node> {
     let Kind::Sequence(items) = &node.kind else { return Rc::clone(node) };
     let mut entries: Vec<(Key, Rc<Node>)> = Vec::with_capacity(items.len());
@@ -190,7 +192,7 @@ fn listed(node: &Rc<Node>) -> Rc<Node> {
     }
 }
 
-/// Converts the short form of a mapping, the value of this key alone.
+/// Converts the short form of a mapping, in which only the value of `key` is written.
 fn in_full(node: &Rc<Node>, key: &str) -> Rc<Node> {
     match node.kind {
         Kind::Scalar { .. } | Kind::Sequence(_) => {

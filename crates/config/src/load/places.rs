@@ -1,5 +1,5 @@
-//! The places of values that only the whole config can judge: each is looked up in the merged tree,
-//! by the path of its keys.
+//! Finds the place of a value in the merged tree by the path of its keys, for checks that need the
+//! whole config.
 
 use std::rc::Rc;
 
@@ -10,7 +10,7 @@ use crate::load::yaml::node::Node;
 #[derive(Default)]
 pub(crate) struct Places {
     root: Option<Rc<Node>>,
-    /// In the order of the processes.
+    /// The entry of each process, in the order of [`Config::processes`].
     pub(crate) processes: Vec<Entry>,
 }
 
@@ -24,14 +24,14 @@ impl Places {
         self.root.as_ref()?.find(path)
     }
 
-    /// The place of the value at a path, or of the nearest one above it.
+    /// The place of the value at a path, or of the nearest value above it.
     pub(crate) fn at(&self, path: &str) -> Span {
         self.root.as_ref().map_or(Span::whole(0), |root| root.at(path).unwrap_or(root.span))
     }
 }
 
 impl Places {
-    /// The processes that are not left out, each with its number and its entry.
+    /// The processes that are not left out, each with its index and its entry.
     pub(crate) fn running<'a>(
         &'a self,
         config: &'a Config,
@@ -41,24 +41,23 @@ impl Places {
         processes.filter(|(_, process, _)| !process.is_left_out())
     }
 
-    /// Whether another process of the same entry with `scale` stands for this one.
+    /// Whether this process is a copy, by `scale`, of the process before it.
     pub(crate) fn is_further_copy(&self, index: usize) -> bool {
         let before = index.checked_sub(1).map(|before| &self.processes[before]);
         before.is_some_and(|before| before.is_same(&self.processes[index]))
     }
 }
 
-/// The entry of `processes` that a process was read from; the same for all copies of one with
-/// `scale`.
+/// The entry of `processes` that a process was read from. All copies by `scale` share one entry.
 #[derive(Clone)]
 pub(crate) struct Entry {
-    /// The place of its name.
+    /// The place of the entry's name.
     pub(crate) name: Span,
     pub(crate) node: Rc<Node>,
 }
 
 impl Entry {
-    /// Whether both are of one entry with `scale`.
+    /// Whether both are the same entry, so that their processes are copies by `scale`.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.name == other.name
     }
@@ -68,7 +67,7 @@ impl Entry {
         self.node.find(path)
     }
 
-    /// The place of the value at a path, or of the nearest one above it; at last that of the name.
+    /// The place of the value at a path, or of the nearest value above it, or of the name.
     pub(crate) fn at(&self, path: &str) -> Span {
         self.node.at(path).unwrap_or(self.name)
     }
@@ -76,7 +75,7 @@ impl Entry {
     /// The place of a name in `depends_on`.
     pub(crate) fn dependency(&self, name: &str) -> Span {
         let Some(node) = self.find("depends_on") else { return self.name };
-        // The entry of a copy has its name without the number.
+        // The name in the file is that of a copy without its number.
         let entry = name.rsplit_once('-').map_or(name, |(entry, _)| entry);
         let is = |text: &str| text == name || text == entry;
         let key = node.entries().iter().find(|(key, _)| is(&key.text)).map(|(key, _)| key.span);

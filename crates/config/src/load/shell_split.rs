@@ -1,4 +1,4 @@
-//! Splits a command written as one string into words as a shell would; no shell runs.
+//! Splits a command written as one string into words as a shell would, without running a shell.
 
 use crate::load::values::Invalid;
 
@@ -6,7 +6,7 @@ const NOT_CLOSED: &str = "a quote is not closed, or the last character is a back
 
 const COMMENT: &str = "a `#` at the beginning of a word would drop the rest, as a comment";
 
-/// Splits a command, in which variables are inserted.
+/// Splits a command after its variables were inserted.
 pub(crate) fn split(text: &str) -> Result<Vec<String>, Invalid> {
     let line = Line::scan(text);
     if line.has_comment {
@@ -20,7 +20,7 @@ pub(crate) fn split(text: &str) -> Result<Vec<String>, Invalid> {
 
 /// Refuses a command line that needs a shell.
 pub(crate) fn without_shell(text: &str) -> Result<(), Invalid> {
-    // A line break before or after all words separates nothing.
+    // A line break before the first word or after the last one does not separate commands.
     let operator = Line::scan(text.trim()).operator;
     let Some(operator) = operator else { return without_assignment(text) };
     let shell = text.trim().replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
@@ -34,7 +34,7 @@ pub(crate) fn without_shell(text: &str) -> Result<(), Invalid> {
     Err(Invalid::new(no_shell(operator), help))
 }
 
-/// Refuses a variable before the program, which only a shell would set.
+/// Refuses a `NAME=VALUE` before the program, because only a shell would set the variable.
 fn without_assignment(text: &str) -> Result<(), Invalid> {
     let Some((name, _)) = text.trim_start().split_once('=') else { return Ok(()) };
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -55,12 +55,13 @@ fn no_shell(operator: &str) -> String {
 /// A command line, as a shell reads it.
 struct Line {
     words: Vec<String>,
-    /// The first operator that only a shell understands: `|`, `&`, `;`, `<` or `>` outside quotes, a
-    /// backtick, or `$(`. A line break between words is one: a shell would run two commands.
+    /// The first operator that only a shell understands: `|`, `&`, `;`, `<` or `>` outside quotes,
+    /// a backtick, or `$(`. A line break between words counts, because a shell would run two
+    /// commands.
     operator: Option<&'static str>,
-    /// A `#` begins a word outside quotes.
+    /// Whether a `#` begins a word outside quotes.
     has_comment: bool,
-    /// Every quote is closed, and the last character is not a backslash.
+    /// Whether every quote is closed, and the last character is not a backslash.
     is_closed: bool,
 }
 
@@ -84,7 +85,7 @@ impl Line {
             match (quote, c) {
                 (Some(open), _) if open == c => quote = None,
                 (Some('\''), _) => word.get_or_insert_default().push(c),
-                // A line break behind a backslash is not a character of a word.
+                // A line break after a backslash is dropped.
                 (_, '\\') => match chars.next() {
                     Some('\n') => {}
                     None => line.is_closed = false,
@@ -119,7 +120,7 @@ mod tests {
 
     // holds: C48
     #[test]
-    fn words_are_split_as_a_shell_would() {
+    fn words_are_split_as_by_a_shell() {
         for (text, words) in [
             ("envoy -c /etc/e.yaml", &["envoy", "-c", "/etc/e.yaml"][..]),
             ("a 'b c' \"d e\" f\\ g", &["a", "b c", "d e", "f g"]),
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_comment_is_refused_and_no_other_number_sign() {
+    fn only_a_number_sign_that_begins_a_comment_is_refused() {
         for text in
             ["#", "a #1 --port 80", "a\t#b", "a 'b' #c", "a\n# b\nc", "a \"b\\\"\" #c", "a \\\n#b"]
         {

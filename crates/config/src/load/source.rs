@@ -17,14 +17,14 @@ use crate::trusted_path::{ForeignLink, Place};
 
 /// The limits for one use of a file.
 pub struct Limits {
-    /// In bytes: whole KiB or MiB.
+    /// The limit of the size in bytes, a multiple of 1 KiB.
     largest: u64,
-    /// The help where the file is larger.
+    /// The help for a file that is larger.
     help: &'static str,
-    /// Whether the config names the file, and not the command line. Then the file must not be a
-    /// pipe, and no symbolic link of another user may lead to it.
+    /// Whether the config names the file, rather than the command line. If so, the file must not be
+    /// a pipe, and the path must not have a symbolic link of another user.
     is_of_config: bool,
-    /// Whether its lines are never shown.
+    /// Whether diagnostics must not show lines of the file.
     is_secret: bool,
 }
 
@@ -35,47 +35,49 @@ const PLAIN: Limits = Limits {
     is_secret: false,
 };
 
-/// A config of 5,000 processes has about 1 MiB.
+/// The limits for a config. A config of 5,000 processes has about 1 MiB.
 const CONFIG: Limits = Limits { help: "a config is far smaller: is this the right file?", ..PLAIN };
 
-/// An `env_file` that is read together with the config.
+/// The limits for an `env_file` that is read together with the config.
 pub(crate) const ENV_FILE: Limits = Limits { is_secret: true, ..CONFIG };
 
-/// Becomes an argument of a process.
+/// The limits for a file that becomes an argument of a process.
 pub(crate) const ARGUMENT: Limits = Limits {
     largest: LONGEST as u64,
     help: "let the program read the file itself: no argument can be that long",
     ..AT_START
 };
 
-/// Becomes a variable of a process.
+/// The limits for a file that becomes a variable of a process.
 pub(crate) const VARIABLE: Limits =
     Limits { largest: LONGEST as u64, help: NO_VARIABLE, is_secret: true, ..AT_START };
 
 pub(crate) const NO_VARIABLE: &str =
     "let the program read the file itself: no variable can be that long";
 
-/// An `env_file` or a template that is read at a start. Without pipes, since drainit must not wait
-/// for their writers while processes run.
+/// The limits for an `env_file` or a template that is read at a start. Pipes are refused, because
+/// drainit must not wait for a writer while processes run.
 pub(crate) const AT_START: Limits = Limits { is_of_config: true, ..PLAIN };
 
-/// Enough for the output of `helm template` of a large chart.
+/// The limits for a Kubernetes manifest. The output of `helm template` for a large chart fits.
 pub const MANIFEST: Limits =
     Limits { largest: 16 * 1024 * 1024, help: "keep only the workload that runs drainit", ..PLAIN };
 
-/// More than `read_to_end` reads to the stack to see whether a file has ended, in bytes.
+/// Spare room of a buffer, in bytes. With less, `read_to_end` reads the end of a file into a buffer
+/// on the stack.
 const ROOM: usize = 64;
 
-/// The longest silence of a pipe, and the pause between two polls.
+/// The longest wait for a pipe that has a writer but no data.
 const PIPE_PATIENCE: Duration = Duration::from_secs(2);
+/// The pause between two polls of a pipe.
 const PIPE_PAUSE: Duration = Duration::from_millis(5);
 
 /// A file whose text is UTF-8 without NUL.
 #[derive(Debug)]
 pub struct Source {
-    /// As given on the command line or in the config.
+    /// The path as the command line or the config has it.
     pub(crate) path: PathBuf,
-    /// Without a byte order mark.
+    /// The text without a byte order mark.
     pub text: Rc<String>,
     /// The byte at which each line starts, computed on first use.
     lines: OnceCell<Vec<usize>>,
@@ -89,7 +91,7 @@ pub struct Unreadable {
     /// Follows the name of the file in the message.
     pub message: String,
     pub(crate) help: String,
-    /// From 1; 0 for the whole file.
+    /// The line from 1, or 0 for the whole file.
     pub(crate) line: usize,
     /// Whether there is no file with this name.
     pub(crate) is_missing: bool,
@@ -100,7 +102,7 @@ impl Unreadable {
         Self { message: message.into(), help: help.into(), line: 0, is_missing: false }
     }
 
-    /// Its own help, or else `other`.
+    /// The help of this error, or `other` if there is none.
     pub(crate) fn help_or(self, other: impl FnOnce() -> String) -> String {
         if self.help.is_empty() { other() } else { self.help }
     }
@@ -112,17 +114,17 @@ impl Source {
         Self { path: path.into(), text: Rc::new(text), lines: OnceCell::new(), secret: false }
     }
 
-    /// A file that could not be read, so that problems can name it.
+    /// A stand-in for a file that could not be read, so that problems can name the file.
     pub fn unread(path: &Path) -> Self {
         Self::new(path, String::new())
     }
 
-    /// Reads a config. Waits only for a pipe that has a writer, for at most two seconds.
+    /// Reads a config. Waits only for a pipe with a writer, and for at most two seconds.
     pub fn read(path: &Path) -> Result<Self, Unreadable> {
         Self::read_within(path, &CONFIG)
     }
 
-    /// Reads a file within these limits. Waits as [`Self::read`] does, and never for a file that the
+    /// Reads a file within these limits. Waits like [`Self::read`], but never for a file that the
     /// config names.
     pub fn read_within(path: &Path, limits: &Limits) -> Result<Self, Unreadable> {
         let source = Self::new(path, text(bytes(path, limits)?)?);
@@ -140,7 +142,8 @@ impl Source {
         text(out).map(|text| Self::new("<stdin>", text))
     }
 
-    /// The place of a byte of the text, marked up to the `}` of a `${` if that is on the line.
+    /// The place of a byte of the text. The mark ends at the next `}` of the line, such as that of
+    /// a `${`, or at the end of the line.
     pub(crate) fn place(&self, file: usize, at: usize) -> Span {
         let lines = self.lines();
         let line = lines.partition_point(|start| *start <= at);
@@ -153,7 +156,7 @@ impl Source {
         Span::new(file, line, column, len)
     }
 
-    /// A line by its number from 1, without its line end; `None` where it must not be shown.
+    /// A line by its number from 1, without its line end; `None` if the line must not be shown.
     pub fn line(&self, number: usize) -> Option<&str> {
         if self.secret {
             return None;
@@ -208,8 +211,8 @@ fn bytes(path: &Path, limits: &Limits) -> Result<Vec<u8>, Unreadable> {
     if metadata.len() > largest {
         return Err(too_large(limits));
     }
-    // With room for all of it, as `read_to_end` would otherwise leave the begin of a secret on the
-    // stack, where nothing overwrites it.
+    // The buffer has room for the whole file. Otherwise `read_to_end` would leave the beginning of
+    // a secret on the stack, where nothing overwrites it.
     let mut out = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default() + ROOM);
     if kind.is_fifo() {
         read_pipe(&mut file, largest, &mut out)?;
@@ -264,7 +267,7 @@ fn cannot_open(error: &std::io::Error) -> Unreadable {
             "cannot be read by the user that runs drainit",
             "make the file readable, and its directories searchable, for that user",
         ),
-        // open(2) of a Unix socket.
+        // open(2) fails with ENXIO for a Unix socket.
         _ if error.raw_os_error() == Some(libc::ENXIO) => {
             Unreadable::new("is a device or a socket", "name a regular file")
         }
@@ -337,14 +340,15 @@ mod tests {
     }
 
     #[test]
-    fn pipes_are_read_and_one_without_a_writer_does_not_hang() {
+    fn pipes_are_read_and_a_pipe_without_a_writer_does_not_hang() {
         let dir = TempDir::new();
         let path = dir.path("pipe");
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
         assert_eq!(*Source::read(&path).unwrap().text, "", "nobody writes");
 
-        // More than a pipe holds: the writer exits only after the reader has started. Opened for
-        // both, so that the reader finds a writer.
+        // The text is longer than the pipe's buffer, so the writer ends only after the reader has
+        // started. Opening the pipe for reading too does not block, and lets the reader find a
+        // writer.
         let text = "# a comment\n".repeat(20_000);
         let mut both = OpenOptions::new().read(true).write(true).open(&path).unwrap();
         let written = text.clone();
@@ -356,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_end_where_yaml_ends_them() {
+    fn line_ends_are_those_of_yaml() {
         let source = Source::new("x", "a\nb\r\nc\rd".to_owned());
         let lines: Vec<_> = (0..=5).map(|n| source.line(n)).collect();
         assert_eq!(lines, [None, Some("a"), Some("b"), Some("c"), Some("d"), None]);

@@ -10,7 +10,8 @@ pub struct Span {
 }
 
 impl Span {
-    /// `u32` saves memory, since every node has a span; no accepted file exceeds it.
+    /// Stores the numbers as `u32`, because every node has a span. No accepted file has larger
+    /// numbers.
     pub fn new(file: usize, line: usize, column: usize, len: usize) -> Self {
         let small = |figure: usize| u32::try_from(figure).unwrap_or(u32::MAX);
         Self { file: small(file), line: small(line), column: small(column), len: small(len) }
@@ -20,22 +21,22 @@ impl Span {
         Self::new(file, 0, 0, 0)
     }
 
-    /// The number of the file in the load.
+    /// The index of the file among the files of the load.
     pub(crate) fn file(self) -> usize {
         self.file as usize
     }
 
-    /// From 1; 0 for the whole file.
+    /// The line from 1, or 0 for the whole file.
     pub fn line(self) -> usize {
         self.line as usize
     }
 
-    /// In characters, from 1.
+    /// The column in characters, from 1.
     pub(crate) fn column(self) -> usize {
         self.column as usize
     }
 
-    /// In characters.
+    /// The length in characters.
     pub(crate) fn len(self) -> usize {
         self.len as usize
     }

@@ -17,7 +17,7 @@ pub fn load(texts: &[&str], environment: &[(&str, &str)]) -> Result<Loaded, Vec<
     load_in(texts, &environment.iter().copied().collect())
 }
 
-/// Like [`load`].
+/// Like [`load`], with an [`Environment`].
 pub fn load_in(texts: &[&str], environment: &Environment) -> Result<Loaded, Vec<Diagnostic>> {
     let (problems, roots) = parse(texts);
     crate::load::finish(
@@ -29,7 +29,7 @@ pub fn load_in(texts: &[&str], environment: &Environment) -> Result<Loaded, Vec<
     )
 }
 
-/// The trees of texts that are named `0.yaml`, `1.yaml`, and so on.
+/// Parses texts as if they were files named `0.yaml`, `1.yaml`, and so on.
 fn parse(texts: &[&str]) -> (Problems, Roots) {
     let mut problems = Problems::default();
     let named = texts.iter().enumerate().map(|(number, text)| (format!("{number}.yaml"), text));
@@ -55,8 +55,8 @@ fn text_of(file: &ValueFile) -> String {
     format!("{}{}", file.path.display(), if file.required { "" } else { "?" })
 }
 
-/// The variables of a process: `A=1`, `!A` where it does not get one, `A from PATH`, or the path of
-/// an `env_file`; a file with a `?` may be missing.
+/// The variables of a process as texts: `A=1`, `!A` for a variable that the process does not get,
+/// `A from PATH`, or the path of an `env_file`. A `?` follows a file that may be missing.
 pub fn variables(process: &Process) -> Vec<String> {
     let text = |variable: &Variable| match variable {
         Variable::Set { name, value } => format!("{name}={value}"),
@@ -67,7 +67,7 @@ pub fn variables(process: &Process) -> Vec<String> {
     process.environment.iter().map(text).collect()
 }
 
-/// Reads only `control` of texts, which are named as by [`load`].
+/// Reads only `control` from texts, which are named as by [`load`].
 pub fn find_control(texts: &[&str], environment: &Environment) -> crate::load::control::Found {
     let (problems, roots) = parse(texts);
     crate::load::control::found(problems, roots, environment)

@@ -12,7 +12,7 @@ use crate::config::{Address, ControlSocket, HttpTarget};
 use crate::types::Signal;
 use crate::types::suggest::{list, nearest};
 
-/// Why a value is refused, and how to mend it.
+/// Why a value is refused, and how to correct it.
 #[derive(Debug, PartialEq, Eq, Error)]
 #[error("{why}; {help}")]
 pub struct Invalid {
@@ -27,13 +27,13 @@ impl Invalid {
     }
 }
 
-/// Longer durations are typing errors.
+/// Longer durations are taken for typing errors.
 const TEN_YEARS: f64 = 10.0 * 365.0 * 24.0 * 3600.0;
 
 const DURATION_HELP: &str =
     "write a number of seconds, or a duration such as `500ms`, `15s` or `1m 30s`";
 
-/// `500ms`, `15s`, `2m`, `1m 30s`, or a bare number of seconds.
+/// Parses `500ms`, `15s`, `2m`, `1m 30s`, or a bare number of seconds.
 pub fn duration(text: &str) -> Result<Duration, Invalid> {
     let not = || Invalid::new("not a duration", DURATION_HELP);
     let mut rest = text.trim();
@@ -69,7 +69,7 @@ pub fn duration(text: &str) -> Result<Duration, Invalid> {
     if seconds > TEN_YEARS {
         return Err(Invalid::new("longer than ten years", DURATION_HELP));
     }
-    // Through whole microseconds, so that 0.1 is 100 ms and not a nanosecond less.
+    // Rounds to whole microseconds, so that 0.1 is 100 ms and not a nanosecond less.
     Duration::try_from_secs_f64((seconds * 1e6).round() / 1e6).map_err(|_| not())
 }
 
@@ -89,7 +89,7 @@ pub(crate) fn boolean(text: &str) -> Result<bool, Invalid> {
     }
 }
 
-/// `true`.
+/// Parses `true`, and refuses `false`.
 pub(crate) fn only_true(text: &str) -> Result<bool, Invalid> {
     match boolean(text)? {
         true => Ok(true),
@@ -241,12 +241,12 @@ pub(crate) fn control_socket(text: &str) -> Result<ControlSocket, Invalid> {
     }
 }
 
-/// `host:port` to listen on; the kernel chooses the port for 0.
+/// Parses `host:port` to listen on. With port 0 the kernel chooses the port.
 pub(crate) fn listen(text: &str) -> Result<SocketAddr, Invalid> {
     host_port(text, None)
 }
 
-/// `host:port` to connect to.
+/// Parses `host:port` to connect to.
 pub(crate) fn tcp(text: &str) -> Result<SocketAddr, Invalid> {
     nonzero_port(host_port(text, None)?)
 }
@@ -348,7 +348,7 @@ pub fn http(text: &str) -> Result<HttpTarget, Invalid> {
 pub fn server(text: &str) -> Result<Address, Invalid> {
     let help = "write `http://127.0.0.1:9901` or `unix:/run/envoy-admin.sock`";
     let target = http(text).map_err(|bad| match bad.help.as_str() {
-        // The example of a URL has a path, which is wrong here.
+        // The general help shows a URL with a path, which would be wrong here.
         URL_HELP => Invalid { help: help.to_owned(), ..bad },
         own => Invalid { help: format!("{own}; {help}"), ..bad },
     })?;

@@ -1,17 +1,18 @@
-//! The difference of two configs, for a reload: which keys of a process have changed, and which of
-//! the container. Names keys only, never values, which may be secret.
+//! The difference between two configs, for a reload: the changed keys of each process and of the
+//! container. Only keys are named, because values may be secret.
 
 use crate::config::{Config, Process};
 
-/// A process as it runs, or as it would run.
+/// The definition of a process, from the old or the new config.
 #[derive(Clone, Copy, Debug)]
 pub struct Definition<'a> {
     pub process: &'a Process,
-    /// Its part of the container's arguments.
+    /// The container's arguments that go to the process.
     pub args: &'a [String],
 }
 
-/// The keys whose values differ, in the order of the reference. Both have the same name.
+/// The keys whose values differ between two definitions of one process, in the order of the
+/// reference.
 pub fn of_process(old: Definition<'_>, new: Definition<'_>) -> Vec<&'static str> {
     let mut keys = new.process.differing(old.process);
     if new.args != old.args && !keys.contains(&"args") {
@@ -20,13 +21,13 @@ pub fn of_process(old: Definition<'_>, new: Definition<'_>) -> Vec<&'static str>
     keys
 }
 
-/// The keys of the container that have changed, and have other values from now on.
+/// The changed keys of the container whose new values a reload takes over.
 pub fn taken_over(old: &Config, new: &Config) -> Vec<&'static str> {
     of_container(old, new).0
 }
 
-/// The keys of the container that have changed, but cannot while it runs: their values are given to
-/// every process, or were used at its start.
+/// The changed keys of the container that a reload cannot take over: every process has their
+/// values, or drainit used them at its start.
 pub fn fixed(old: &Config, new: &Config) -> Vec<&'static str> {
     of_container(old, new).1
 }
@@ -96,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn its_part_of_the_arguments_is_compared() {
+    fn arguments_of_a_process_are_compared() {
         let config = config("processes: {a: {command: [a], args: {prefix: --a.}}}");
         let args = ["--b".to_owned()];
         let of = |args| Definition { process: process_of(&config), args };
@@ -105,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_used_at_the_start_cannot_change() {
+    fn keys_that_were_used_at_the_start_cannot_change() {
         let base = "processes: {a: {command: [a]}}";
         for (text, expected) in [
             ("env: {A: b}", "env"),

@@ -1,4 +1,4 @@
-//! The plan as JSON. Times are seconds; what has no limit is null.
+//! The plan as JSON. Times are in seconds. A time without a limit is null.
 
 use serde_json::{Value, json};
 
@@ -41,7 +41,7 @@ fn process(start: &Start<'_>) -> Value {
     })
 }
 
-/// `in_oneshot`: where a oneshot that still runs makes it longer.
+/// One case of the shutdown. `in_oneshot` is set if a oneshot that still runs makes it longer.
 fn case(
     plan: &Plan<'_>,
     timeline: &Timeline,

@@ -1,6 +1,6 @@
 //! The plan of a config: the order of the start, and the longest shutdown compared to its deadline.
 //!
-//! Pure. The core itself is played for it ([`timeline`]), so the plan is exact, not an estimate.
+//! The plan is pure, and exact rather than an estimate, because [`timeline`] runs the core itself.
 
 pub mod changes;
 pub mod json;
@@ -30,12 +30,15 @@ pub struct Plan<'c> {
     pub after_signal: Timeline,
     /// The longest shutdown after the unasked end of a process: each drain waits only for `min`.
     pub after_end: Timeline,
-    /// The longest shutdowns while a oneshot still runs, where they are longer than those above.
+    /// The longest shutdown after a stop signal while a oneshot still runs, if that is longer than
+    /// `after_signal`.
     pub signal_in_oneshot: Option<InOneshot<'c>>,
+    /// The longest shutdown after an unasked end while a oneshot still runs, if that is longer than
+    /// `after_end`.
     pub end_in_oneshot: Option<InOneshot<'c>>,
-    /// Time from T0 until the container is killed from outside.
+    /// The time from T0 until the container is killed from outside.
     pub grace_period: Duration,
-    /// The part of it that is kept free at its end.
+    /// The part of `grace_period` that is kept free at its end.
     pub reserve: Duration,
     names: Vec<&'c str>,
     spec: Spec,
@@ -48,24 +51,25 @@ pub struct InOneshot<'c> {
     pub timeline: Timeline,
 }
 
-/// The start of a process. Without a readiness probe a service is ready as soon as it runs, a oneshot
-/// when it has completed.
+/// The start of a process. Without a readiness probe, a service is ready as soon as it runs, and a
+/// oneshot when it has completed.
 #[derive(Clone, Debug)]
 pub struct Start<'c> {
     pub process: &'c Process,
-    /// Its `only_if` cannot hold.
+    /// Whether the process is left out, because its `only_if` cannot hold.
     pub left_out: bool,
-    /// Why it does not start with the container, for people.
+    /// The reason, for people, why the process does not start with the container.
     pub stays_down: Option<&'static str>,
-    /// The limit of its `pre_start` hook.
+    /// The limit of the process's `pre_start` hook.
     pub pre_start: Option<Duration>,
-    /// The latest time at which it is ready, from the start of drainit, if nothing is restarted.
-    /// `None`: it waits for a oneshot, which has no time limit, or for a request.
+    /// The latest time at which the process is ready, from the start of drainit, if nothing is
+    /// restarted. `None` if the process waits for a request, or for a oneshot, which has no time
+    /// limit.
     pub ready_by: Option<Duration>,
 }
 
 impl Start<'_> {
-    /// It is left out if none of these paths is as it must be.
+    /// The open path conditions as text, if there are any.
     pub fn only_if(&self) -> Option<String> {
         let only_if = self.process.only_if.as_ref();
         only_if.filter(|it| **it != OnlyIf::Never).map(OnlyIf::to_string)
@@ -101,7 +105,7 @@ impl<'c> Plan<'c> {
         self.signal_in_oneshot.as_ref().map_or(self.after_signal.total, |it| it.timeline.total)
     }
 
-    /// Time from T0 to the deadline.
+    /// The time from T0 to the deadline.
     pub fn window(&self) -> Duration {
         self.spec.window
     }
@@ -126,7 +130,7 @@ impl<'c> Plan<'c> {
     }
 
     /// The time that a step would take without a deadline, and whether the config declares it.
-    /// `asked`: as for [`Timeline::worst`].
+    /// `asked` is that of [`Timeline::worst`].
     pub fn wish(&self, step: &Step, asked: bool) -> (Duration, bool) {
         let process = step.process.map(|id| &self.spec.processes[id.index()]);
         let hooks = process.map_or(&self.spec.hooks, |process| &process.hooks);
@@ -153,7 +157,7 @@ impl<'c> Plan<'c> {
         (step.kind == StepKind::Drain).then_some(process.drain?.min)
     }
 
-    /// The steps that get less than their declared time, with that time.
+    /// The steps that get less than their declared time, each with that declared time.
     pub fn cuts<'a>(
         &'a self,
         timeline: &'a Timeline,
@@ -166,7 +170,7 @@ impl<'c> Plan<'c> {
     }
 }
 
-/// Latest start and ready times; `None` if there is no limit.
+/// The latest start and ready times of a process; `None` if there is no limit.
 #[derive(Clone, Copy, Default)]
 struct Latest {
     started: Option<Duration>,

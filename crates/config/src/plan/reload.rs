@@ -1,5 +1,5 @@
-//! The plan of a reload: the place of each process of the new config among those that run, and what
-//! differs, in order.
+//! The plan of a reload: for each process of the new config the slot that it has now, and the steps
+//! of the reload in order.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
@@ -13,8 +13,8 @@ use crate::plan::changes::Definition;
 use crate::types::ProcessId;
 use crate::types::suggest::list;
 
-/// The keys that say only how drainit treats a process later. Where nothing else differs, it goes
-/// on untouched.
+/// The keys that only say how drainit will treat a process later. If no other key differs, the
+/// process continues untouched.
 const TAKEN_OVER: [&str; 3] = ["autostart", "depends_on", "update"];
 
 /// A process that drainit has.
@@ -26,15 +26,15 @@ pub struct Running<'a> {
     pub life: Life,
 }
 
-/// How far a process is, as far as a reload cares.
+/// The state of a process, as far as it matters for a reload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
     Runs,
-    /// It has ended for good, or was left out.
+    /// The process has ended for good, or was left out.
     Over,
-    /// A requested start or the last reload could not bring it up.
+    /// A requested start or the last reload could not start the process.
     Failed,
-    /// It was stopped by hand, and stays down.
+    /// The process was stopped by hand, and stays down.
     Stopped,
 }
 
@@ -42,11 +42,12 @@ pub enum Life {
 pub struct Reload<'a> {
     /// The place of each process of the new config.
     pub placed: Vec<Placed>,
-    /// First the removed processes, dependents first; then the others, dependencies first.
+    /// The steps of the removed processes, dependents first, and then those of the others,
+    /// dependencies first.
     steps: Vec<Step<'a>>,
-    /// The processes that nothing happens to.
+    /// The processes that the reload does not touch.
     untouched: Vec<&'a str>,
-    /// Keys of the container that have other values from now on.
+    /// The changed keys of the container whose new values the reload takes over.
     of_container: Vec<&'static str>,
 }
 
@@ -63,13 +64,13 @@ struct Known<'r, 'a> {
     one: &'r Running<'a>,
     /// The keys that differ.
     keys: Vec<&'static str>,
-    /// Whether it gets a new instance.
+    /// Whether the process gets a new instance.
     is_replaced: bool,
 }
 
 impl<'a> Reload<'a> {
-    /// `new`: the new config, with its spec and the container's arguments for each process.
-    /// `running` has each process after those that it depends on.
+    /// `spec` and `args` belong to the new config; `args` are the container's arguments for each
+    /// process. `running` has each process after its dependencies.
     pub fn new(
         old: &Config,
         running: &[Running<'a>],
@@ -80,7 +81,7 @@ impl<'a> Reload<'a> {
         let known = found(running, new, spec, args);
         let mut steps: Vec<_> = removed(running, new).collect();
         let mut untouched = Vec::new();
-        // A process that is started anew has those follow that ask for it.
+        // The processes that are started anew. Dependents with `restart: true` follow them.
         let mut anew = HashSet::new();
         for id in &spec.order {
             let (process, spec) = (&new.processes[id.index()], &spec.processes[id.index()]);
@@ -139,7 +140,7 @@ impl<'a> Reload<'a> {
         Self { placed, steps, untouched, of_container: changes::taken_over(old, new) }
     }
 
-    /// The steps for a terminal, one a line.
+    /// The steps as text for a terminal, one step a line.
     pub fn text(&self) -> String {
         let mut out = String::new();
         let width = |of: &dyn Fn(&Step<'_>) -> usize| self.steps.iter().map(of).max().unwrap_or(0);
@@ -160,7 +161,8 @@ impl<'a> Reload<'a> {
     }
 }
 
-/// "`command` differs"; what has failed is tried again although nothing differs.
+/// The reason of a step: "`command` differs", or "has failed" if no key differs, because a failed
+/// process is tried again.
 fn differ(keys: &[&'static str]) -> String {
     let names = || list(keys.iter().copied());
     match keys.len() {
@@ -170,7 +172,7 @@ fn differ(keys: &[&'static str]) -> String {
     }
 }
 
-/// For each process of the new config, the one that drainit has.
+/// For each process of the new config, the process with its name that drainit already has.
 fn found<'r, 'a>(
     running: &'r [Running<'a>],
     new: &'a Config,
@@ -183,7 +185,7 @@ fn found<'r, 'a>(
     let known = processes.map(|((process, args), spec)| {
         let one = *by_name.get(process.name.as_str())?;
         let keys = changes::of_process(one.definition, Definition { process, args });
-        // A later hot restart needs an instance that was started for it.
+        // A later hot restart needs an instance that was started for a hot restart.
         let is_replaced = one.life == Life::Failed
             || keys.iter().any(|key| !TAKEN_OVER.contains(key))
             || spec.is_apart(one.spec);
@@ -215,7 +217,8 @@ mod tests {
         load(&[text], &[]).unwrap()
     }
 
-    /// Runs a function with the reload from one config to another; `life` is that of each process.
+    /// Runs a function with the reload from one config to another. `life` gives the state of each
+    /// process.
     fn between<T>(
         old: &str,
         new: &str,
@@ -275,7 +278,7 @@ processes:
     }
 
     #[test]
-    fn each_step_says_what_and_why_and_no_value() {
+    fn each_step_has_an_action_and_a_reason_and_no_value() {
         let shown = text(OLD, NEW, life);
         assert_eq!(
             shown,
@@ -297,7 +300,7 @@ from now on, the container has the new `shutdown`
     }
 
     #[test]
-    fn nothing_has_changed() {
+    fn a_reload_without_changes_says_so() {
         assert_eq!(text(OLD, OLD, life), "nothing has changed\n");
         let other = OLD.replace("[web]", "[web, -v]");
         assert_eq!(
@@ -308,7 +311,7 @@ from now on, the container has the new `shutdown`
     }
 
     #[test]
-    fn what_has_failed_is_tried_again() {
+    fn failed_processes_are_tried_again() {
         let config = "processes: {a: {command: [a]}, b: {command: [b], depends_on: [a]}}";
         let failed = |name: &str| if name == "b" { Life::Failed } else { Life::Runs };
         assert_eq!(text(config, config, failed), "b  started  has failed\nnot touched: a\n");
@@ -317,7 +320,7 @@ from now on, the container has the new `shutdown`
     }
 
     #[test]
-    fn an_envoy_takes_over_only_from_one_that_was_started_for_it() {
+    fn an_envoy_takes_over_only_from_an_epoch_that_was_started_for_a_hot_restart() {
         let envoy = |base: u32, update: &str, more: &str| {
             format!(
                 "processes: {{e: {{command: [envoy, -c, /e, --base-id, '{base}', \

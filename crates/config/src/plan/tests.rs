@@ -77,7 +77,8 @@ Shutdown after a stop signal
     }
 }
 
-/// The worst case is drawn as it usually is; what a oneshot changes is said.
+/// The bars show the worst case without the oneshot, and a line gives the longest shutdown while
+/// the oneshot runs.
 // holds: S103, S173
 #[test]
 fn a_oneshot_that_still_runs_makes_the_shutdown_longer() {
@@ -110,7 +111,7 @@ processes:
     let path = json!(["stop migrate", "leftover processes"]);
     let expected = json!({"process": "migrate", "total": 10.0, "critical_path": path});
     assert_eq!(case["in_oneshot"], expected);
-    // Beside it, what does not wait for it.
+    // The logger does not wait for the oneshot and takes longer, so the oneshot changes nothing.
     let config = config.replace("500ms", "9s");
     let plan = self::plan(&config, &[]);
     assert!(plan.signal_in_oneshot.is_none(), "{}", text::text(&plan));
@@ -122,7 +123,7 @@ fn cuts_are_reported() {
     let shown = text::text(&plan(GATEWAY, &[("GRACE", "20")]));
     let cut = "  drain router                    8.5s of 15s  ";
     assert!(shown.lines().any(|line| line.starts_with(cut)), "{shown}");
-    // The stop of the router gets 3.82 s of 10 s, which are not declared.
+    // The stop of the router gets 3.82 s of 10 s, but the config does not declare the 10 s.
     let cuts = "
   Cut, because the waits do not fit: drain router gets 8.5s of 15s,
     post_stop router gets 478ms of 500ms, stop engine gets 4.78s of 5s
@@ -131,7 +132,7 @@ fn cuts_are_reported() {
     assert!(shown.contains(cuts), "{shown}");
 }
 
-/// Every kind of step, and every word of the start.
+/// A config with every kind of step, and every word of the start.
 const WHOLE: &str = "
 shutdown: {grace_period: 12s, reserve: 2s, readiness_delay: 1s}
 hooks:
@@ -165,7 +166,7 @@ fn the_json_has_every_word_of_the_start_and_every_step() {
     let value: serde_json::Value = serde_json::from_str(&json::json(&plan(WHOLE, &[]))).unwrap();
     let expected: serde_json::Value = serde_json::from_str(include_str!("whole.json")).unwrap();
     assert_eq!(value, expected, "{value:#}");
-    // Nothing waits for a task.
+    // Without a oneshot, the start has a latest time.
     let services = plan(&WHOLE.replace(", type: oneshot", ""), &[]);
     let value: serde_json::Value = serde_json::from_str(&json::json(&services)).unwrap();
     assert_eq!(value["start"]["ready_by"], 6.0);

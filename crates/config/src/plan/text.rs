@@ -12,7 +12,7 @@ use crate::types::human;
 pub(crate) const COLUMNS: usize = 100;
 /// The maximal width of the labels in front of the bars.
 pub const LABEL: usize = 36;
-/// The width of the times in front of the bars, `12.75s of 15s`.
+/// The width of the times in front of the bars, such as `12.75s of 15s`.
 pub(crate) const TIMES: usize = 16;
 
 pub fn text(plan: &Plan<'_>) -> String {
@@ -146,7 +146,7 @@ fn bars(out: &mut String, plan: &Plan<'_>, timeline: &Timeline, asked: bool) {
     let whole = plan.grace_period.max(timeline.total);
     let column = |at: Duration| {
         let share = at.as_secs_f64() / whole.as_secs_f64().max(f64::MIN_POSITIVE);
-        // From 0 to `width`.
+        // The result is from 0 to `width`.
         #[allow(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -196,7 +196,8 @@ fn path(plan: &Plan<'_>, timeline: &Timeline) -> impl Iterator<Item = String> {
     path.map(|step| format!("{} {}", plan.label(step), human(step.takes())))
 }
 
-/// Wraps items between, not within them. Writes nothing if there are none.
+/// Writes a title and items, and wraps lines only between items. Writes nothing if there are no
+/// items.
 pub(crate) fn paragraph(
     out: &mut String,
     title: &str,
@@ -222,7 +223,7 @@ pub(crate) fn paragraph(
     let _ = writeln!(out, "{line}");
 }
 
-/// At most so many characters, the last one an ellipsis if there are more.
+/// Cuts a text to `most` characters. The last character of a cut text is an ellipsis.
 pub fn cut_to(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         Some(_) => text.chars().take(most.saturating_sub(1)).chain(['…']).collect(),

@@ -1,4 +1,4 @@
-//! Helpers of tests.
+//! Helpers for tests.
 
 pub mod rust_source;
 pub mod temp_dir;

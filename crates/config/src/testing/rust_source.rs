@@ -33,7 +33,7 @@ pub fn string_literals(source: &str) -> Vec<Literal> {
             literals.push(Literal { text, at });
             at += 1 + length;
         } else if let Some(quoted) = rest.strip_prefix('\'') {
-            // A character, or a lifetime.
+            // The quote begins a character or a lifetime.
             let first = quoted.chars().next().map_or(0, char::len_utf8);
             at += match quoted.strip_prefix('\\') {
                 Some(escape) => {
@@ -49,7 +49,7 @@ pub fn string_literals(source: &str) -> Vec<Literal> {
     literals
 }
 
-/// Returns the text up to the closing quote, and its length in the source with that quote.
+/// Returns the text up to the closing quote, and its length in the source, including the quote.
 fn unescape(source: &str) -> (String, usize) {
     let mut text = String::new();
     let mut chars = source.char_indices().peekable();

@@ -7,7 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A new directory, removed with this value. Its path is short enough for a socket in it.
+/// A new directory, which is removed when this value is dropped. Its path is short enough for a
+/// socket in it.
 pub struct TempDir(PathBuf);
 
 impl TempDir {
@@ -16,7 +17,7 @@ impl TempDir {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let (pid, number) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(format!("drainit-{pid}-{number}"));
-        // An earlier process with this pid may have been killed.
+        // An earlier process with this pid may have been killed, and have left the directory.
         let _ = fs::remove_dir_all(&path);
         fs::create_dir(&path).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();

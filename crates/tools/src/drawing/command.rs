@@ -10,7 +10,7 @@ use crate::Refused;
 use crate::drawing::{read, report};
 use crate::types::{exit_code, harmless};
 
-/// At most so much is read: a report of thousands of processes has a few MiB.
+/// The limit for the input, in bytes. A report of thousands of processes has a few MiB.
 const MAX_INPUT: u64 = 16 * 1024 * 1024;
 
 /// Options of `report`.
@@ -20,7 +20,7 @@ pub struct ReportArgs {
     file: PathBuf,
 }
 
-/// The drawing.
+/// Reads the report and draws it.
 pub(crate) fn run(args: &ReportArgs) -> Result<String, Refused> {
     let name = args.file.display().to_string();
     let name = if name == "-" { "standard input" } else { &name };
@@ -32,7 +32,8 @@ pub(crate) fn run(args: &ReportArgs) -> Result<String, Refused> {
     read.map(|report| report::svg(&report)).map_err(refused)
 }
 
-/// The input, of a longer file its end. Bytes of processes that are no UTF-8 do not matter.
+/// Reads the input, or only the end of a longer file. Processes may have written bytes that are not
+/// UTF-8 to a log, so those are replaced.
 fn content(args: &ReportArgs) -> Result<String, String> {
     let mut content = Vec::new();
     let mut read = |input: &mut dyn Read| input.take(MAX_INPUT + 1).read_to_end(&mut content);

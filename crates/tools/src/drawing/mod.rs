@@ -1,4 +1,4 @@
-//! Draws a shutdown as an SVG image: the worst case of a plan, or the report of one that has happened.
+//! Draws a shutdown as an SVG image: the worst case of a plan, or the report of a past shutdown.
 //!
 //! [`plan`] and [`report`] make [`Chart`]s, and [`svg`] draws them.
 
@@ -15,8 +15,9 @@ use std::fmt::Write as _;
 use crate::plan::text::{LABEL, cut_to};
 
 const WIDTH: f64 = 880.0;
-/// The left edge and the full width of the bars.
+/// The left edge of the bars.
 const LEFT: f64 = 300.0;
+/// The full width of the bars.
 const BARS: f64 = WIDTH - LEFT - 10.0;
 const ROW: f64 = 22.0;
 /// The height of a title and the line below it.
@@ -34,7 +35,7 @@ struct Chart {
     text: String,
     /// The first and the last moment.
     span: (f64, f64),
-    /// From the deadline to the end of the grace period.
+    /// The time from the deadline to the end of the grace period.
     reserve: (f64, f64),
     rows: Vec<Row>,
 }
@@ -43,7 +44,7 @@ struct Chart {
 struct Row {
     label: String,
     times: String,
-    /// A later one covers an earlier one.
+    /// A later bar covers an earlier bar.
     bars: Vec<Bar>,
 }
 
@@ -57,13 +58,13 @@ struct Bar {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Look {
     Good,
-    /// Off the critical path.
+    /// A step of a plan that is not on the critical path.
     Aside,
     /// In a plan, a step that gets less time than it asks for. In a report, a step that took longer
     /// than planned.
     Short,
     Killed,
-    /// What was planned, behind what happened.
+    /// The planned time of a step, drawn behind the real time.
     Planned,
     Reserve,
 }
@@ -137,7 +138,7 @@ fn bar(out: &mut String, chart: &Chart, bar: Bar, (y, height): (f64, f64)) {
     );
 }
 
-/// Text of at most so many characters.
+/// Text of at most `most` characters, escaped for SVG.
 fn escaped(text: &str, most: usize) -> String {
     let text = cut_to(text, most);
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")

@@ -1,12 +1,12 @@
-//! Reads a report that drainit has written: the file of `shutdown.report`, or a log in JSON, of
-//! which one of the last lines has it. The input may be anything.
+//! Reads a report that drainit has written: the file of `shutdown.report`, or a log in JSON, with
+//! the report in one of the last lines. The input is not trusted.
 
 use serde_json::Value;
 
 use crate::report::data::{ShutdownReport, VERSION};
 use crate::types::harmless;
 
-/// A member that each line of a log with a report has.
+/// The start of the JSON member that holds the report in a line of a log.
 const MEMBER: &str = "\"report\":";
 
 /// Finds the last report in a text.
@@ -14,7 +14,7 @@ const MEMBER: &str = "\"report\":";
 /// # Errors
 /// Says why there is no report in it, and how to get one.
 pub fn find(text: &str) -> Result<ShutdownReport, String> {
-    // A log may put something before each line: the name of the container, or a time.
+    // Log tools may put a prefix before each line: the name of the container, or a time.
     let lines = text.lines().rev().filter(|line| line.contains(MEMBER));
     for line in lines {
         let json = line.find('{').map(|at| &line[at..]).unwrap_or_default();
@@ -25,7 +25,7 @@ pub fn find(text: &str) -> Result<ShutdownReport, String> {
         }
     }
     match serde_json::from_str::<Value>(text) {
-        // Such a line that somebody has made readable.
+        // Accepts such a line also after a tool has spread it over several lines.
         Ok(mut value) => match value.get_mut("report") {
             Some(report) => checked(report.take()),
             None => checked(value),

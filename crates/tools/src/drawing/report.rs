@@ -1,4 +1,4 @@
-//! The chart of the report of a shutdown that has happened.
+//! The chart of a report of a past shutdown.
 
 use std::time::Duration;
 
@@ -6,10 +6,11 @@ use crate::drawing::{Bar, Chart, Look, Row};
 use crate::report::data::{ShutdownReport, StepData};
 use crate::types::{harmless, human};
 
-/// A real time above its plan by no more than this is not an excess: the plan knows no overhead.
+/// A step is late if it exceeds its planned time by more than this, in seconds. The plan does not
+/// include the overhead of drainit.
 const TOLERANCE: f64 = 0.1;
 
-/// Draws what happened in the shutdown over what was planned.
+/// Draws the real times of the shutdown over the planned times.
 pub fn svg(report: &ShutdownReport) -> String {
     crate::drawing::svg("A shutdown, and its plan", &[shutdown(report)])
 }
@@ -17,7 +18,7 @@ pub fn svg(report: &ShutdownReport) -> String {
 fn shutdown(report: &ShutdownReport) -> Chart {
     let rows: Vec<_> =
         report.steps.iter().filter(|step| is_shown(step)).map(|step| row(report, step)).collect();
-    // A drain that was requested began before T0.
+    // A drain that was requested before the shutdown began before T0.
     let (mut first, mut last) = (0.0_f64, report.grace_period.max(report.took).max(0.001));
     for bar in rows.iter().flat_map(|row| &row.bars) {
         (first, last) = (first.min(bar.from), last.max(bar.to));
@@ -85,7 +86,7 @@ fn summary(report: &ShutdownReport) -> String {
     )
 }
 
-/// Seconds for people. Those of a report that was read are bounded.
+/// Formats seconds for people. A value that a `Duration` cannot have becomes 0.
 fn time(seconds: f64) -> String {
     human(Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or_default())
 }

@@ -44,7 +44,7 @@ fn bars(picture: &str, colour: &str) -> usize {
 
 // holds: S105
 #[test]
-fn the_plan_has_a_bar_for_each_step() {
+fn the_drawing_of_a_plan_has_a_bar_for_each_step() {
     let picture = drawn_plan(CONFIG);
     // The counts are those of the cut steps, the rest of the critical path, and all other steps.
     let counts = ["#e07b39", "#1f9d72", "#9aa3ad"].map(|colour| bars(&picture, colour));
@@ -55,7 +55,7 @@ fn the_plan_has_a_bar_for_each_step() {
 }
 
 #[test]
-fn the_plan_names_the_oneshot_that_makes_a_stop_longer() {
+fn the_drawing_of_a_plan_names_the_oneshot_that_makes_the_stop_longer() {
     let picture = drawn_plan(
         "
 shutdown: {grace_period: 20s, reserve: 1s}
@@ -69,7 +69,7 @@ processes:
 
 // holds: S142
 #[test]
-fn the_report_has_what_happened_over_what_was_planned() {
+fn the_drawing_of_a_report_has_real_times_over_planned_times() {
     let picture = report::svg(&gateway());
     for text in [
         ">Stopped in 6s of 10s, exit code 137: SIGTERM received<",
@@ -84,7 +84,7 @@ fn the_report_has_what_happened_over_what_was_planned() {
     let counts = ["#d64550", "#e07b39", "#1f9d72", "#9aa3ad"].map(|colour| bars(&picture, colour));
     assert_eq!(counts, [1, 0, 5, 0], "{picture}");
     assert_eq!(picture.matches("fill-opacity=\".4\"").count(), 6, "{picture}");
-    // It took 2 s, although no more than 1 s was planned.
+    // The step took 2 s, although at most 1 s was planned.
     let late = serde_json::from_str(&changed("/steps/1/planned/ends", 2.0.into())).unwrap();
     assert_eq!(bars(&report::svg(&late), "#e07b39"), 1);
 }
@@ -101,7 +101,7 @@ fn a_report_is_found_in_a_file_and_in_a_log() {
         format!("{value:#}").replace("\"exit_code\": 3", "\"exit_code\": 137"),
         line(&json),
         format!("{:#}\n", serde_json::from_str::<serde_json::Value>(&line(&json)).unwrap()),
-        // The last one counts, and lines of processes may follow it.
+        // The last report counts, and lines of processes may follow it.
         format!(
             "starting\n{}\ngw-1  | {}\n{{\"message\":\"bye\"}}\n{{\"report\":7\n",
             line(&value.to_string()),
@@ -118,7 +118,7 @@ fn a_report_is_found_in_a_file_and_in_a_log() {
 
 // holds: S144, S206
 #[test]
-fn what_is_no_report_is_refused_with_the_reason() {
+fn other_input_than_a_report_is_refused_with_the_reason() {
     let deep = "[".repeat(100_000);
     for (text, reason) in [
         (String::new(), "it has no report: pass the file of `shutdown: {report: FILE}`"),
@@ -139,7 +139,7 @@ fn what_is_no_report_is_refused_with_the_reason() {
 }
 
 #[test]
-fn a_drawing_is_harmless_whatever_the_names_are() {
+fn names_in_a_drawing_are_escaped() {
     let mut report = gateway();
     let name = "</text><script>\u{1b}[31m\u{202e}&amp;".repeat(20);
     for process in &mut report.processes {

@@ -1,4 +1,4 @@
-//! Reads a Compose file. A service, which is a container, becomes a process, so its keys about the
+//! Reads a Compose file. A service, which is a container, becomes a process. The keys about the
 //! container (image, network, volumes) are only listed in a comment.
 
 use std::collections::BTreeSet;
@@ -68,8 +68,8 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
     Ok(draft)
 }
 
-/// Converts what depends on other processes: which of them are tasks, and what a failed healthcheck
-/// means.
+/// Converts the parts that depend on other services: a service whose completion another one waits
+/// for becomes a oneshot, and a failed healthcheck matters only to services that wait for it.
 fn relate(draft: &mut Draft) {
     let waited_for = |condition| -> BTreeSet<String> {
         draft.processes.iter().flat_map(|process| process.needs(condition)).cloned().collect()
@@ -126,7 +126,8 @@ fn process(name: &str, service: &Node) -> Process {
     process
 }
 
-/// Sets the command: a list, or a string, which both split after they have expanded variables.
+/// Sets the command, from a list or a string. Compose and drainit both split a string after they
+/// have expanded its variables.
 fn command(process: &mut Process, service: &Node) {
     let image = text(service, "image").unwrap_or("its Dockerfile");
     let entrypoint = get(service, &["entrypoint"]).filter(|it| !matches!(it.kind, Kind::Null));
@@ -151,8 +152,8 @@ fn command(process: &mut Process, service: &Node) {
     }
 }
 
-/// Reads `environment:`, a mapping or a list. Names without a value need no entry: a process
-/// inherits the container's variables.
+/// Reads `environment:`, a mapping or a list. Names without a value need no entry, because a
+/// process inherits the container's variables.
 fn environment(process: &mut Process, node: &Node) {
     let entries = node.entries().iter();
     let of_mapping = entries.filter_map(|(key, value)| Some((&*key.text, value.scalar()?)));
@@ -191,13 +192,13 @@ fn restart(process: &mut Process, written: &str) {
         "always" | "on-failure" => process.set("restart", policy),
         _ => return process.lose(format!("restart: {written}")),
     }
-    // Docker's 0 means no limit, which is the default of a config.
+    // In Docker, 0 means that there is no limit, which is the default of a config.
     if max != "0" {
         process.set("restart_max", number(max));
     }
 }
 
-/// Reads `healthcheck:`. A config uses it only at the start.
+/// Reads `healthcheck:` as `readiness`, which drainit probes only at the start.
 fn readiness(process: &mut Process, check: &Node) {
     let test = get(check, &["test"]);
     let is_text = test.is_some_and(|node| node.scalar().is_some());
@@ -212,7 +213,7 @@ fn readiness(process: &mut Process, check: &Node) {
         return process.lose("healthcheck.test");
     };
     let command: Vec<_> = shell.iter().chain(words).map(|word| interpolate(word)).collect();
-    // The time after which Compose counts it as unhealthy.
+    // The timeout is the time after which Compose counts the service as unhealthy.
     let time = |key, otherwise| {
         let written = text(check, key).and_then(|text| duration(text).ok());
         written.unwrap_or(Duration::from_secs(otherwise))
@@ -230,7 +231,7 @@ fn readiness(process: &mut Process, check: &Node) {
     }
 }
 
-/// A value whose form is the same in a config.
+/// Converts a value whose form is the same in Compose and in a config.
 fn value(node: &Node) -> Value {
     match &node.kind {
         Kind::Sequence(items) => items.iter().map(|item| value(item)).collect(),
@@ -248,10 +249,10 @@ fn value(node: &Node) -> Value {
 fn interpolate(text: &str) -> String {
     let convert = |found: &Captures| match &found[1] {
         "$" => "$$".to_owned(),
-        // `:+` has no counterpart and becomes text.
+        // A variable with `:+` has no counterpart and becomes text.
         "{" => "$${".to_owned(),
         variable if variable.ends_with(['-', '?']) => {
-            // A config has only the forms in which set but empty counts as unset.
+            // In a config, an empty variable always counts as unset.
             let (name, mark) = variable.split_at(variable.len() - 1);
             format!("${}:{mark}", name.trim_end_matches(':'))
         }

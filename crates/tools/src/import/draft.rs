@@ -1,4 +1,5 @@
-//! The draft of a config, for a person to review: keys, values and comments, and their YAML.
+//! The draft of a config for a person to review: its keys, values and comments, and how they are
+//! written as YAML.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -18,16 +19,16 @@ pub(super) struct Draft {
     /// Comments on the whole config.
     pub(super) notes: Vec<String>,
     pub(super) env: Map<String, Value>,
-    /// In file order.
+    /// The processes in file order.
     pub(super) processes: Vec<Process>,
 }
 
-/// A process. Text is already escaped, see [`literal`].
+/// A process. Its texts are already escaped by [`literal`] or converted.
 #[derive(Debug, Default)]
 pub(super) struct Process {
     pub(super) name: String,
     notes: Vec<String>,
-    /// Options without a counterpart.
+    /// Options that have no counterpart in a config.
     lost: Vec<String>,
     entries: BTreeMap<&'static str, Value>,
 }
@@ -36,12 +37,12 @@ pub(super) struct Process {
 const ORDER: &str = "type profiles autostart command scale environment env_file working_dir user umask ulimits depends_on readiness \
                      restart restart_max on_exit required success_codes stop_signal stop_grace_period log";
 
-/// Escapes what a config would expand.
+/// Escapes `$`, which a config would expand.
 pub(super) fn literal(text: &str) -> String {
     text.replace('$', "$$")
 }
 
-/// A number, or a text with a variable that holds one.
+/// A number, or text that a variable makes a number.
 pub(super) fn number(text: &str) -> Value {
     text.parse::<u32>().map_or_else(|_| text.into(), Value::from)
 }
@@ -55,17 +56,18 @@ impl Process {
         self.notes.push(note.into());
     }
 
-    /// Adds an option without a counterpart, for the last of the comments.
+    /// Adds an option that has no counterpart in a config. The last comment of the process lists
+    /// these.
     pub(super) fn lose(&mut self, option: impl Into<String>) {
         self.lost.push(option.into());
     }
 
-    /// Sets a key. The last one counts where an option is repeated.
+    /// Sets a key. If an option is repeated, the last value counts.
     pub(super) fn set(&mut self, key: &'static str, value: impl Into<Value>) {
         self.entries.insert(key, value.into());
     }
 
-    /// Adds variables. Those that it has already override them.
+    /// Adds variables. Variables that the process already has take precedence.
     pub(super) fn add_environment(&mut self, variables: impl Iterator<Item = (String, String)>) {
         let mut all: Map<_, _> = variables.map(|(name, value)| (name, value.into())).collect();
         if let Some(Value::Object(own)) = self.entries.remove("environment") {
@@ -90,7 +92,7 @@ impl Process {
         needs[valid_name(name)] = terms;
     }
 
-    /// The processes on which it depends with this condition.
+    /// The processes on which this process depends with this condition.
     pub(super) fn needs(&self, condition: &str) -> impl Iterator<Item = &String> {
         let needs = self.entries.get("depends_on").and_then(Value::as_object).into_iter().flatten();
         needs.filter(move |(_, terms)| terms["condition"] == condition).map(|(name, _)| name)
@@ -115,7 +117,7 @@ impl Draft {
         self.notes.len() + self.processes.iter().map(of).sum::<usize>()
     }
 
-    /// Makes every name valid in a config, and unique.
+    /// Makes every name of a process unique and valid in a config.
     pub(super) fn fix_names(&mut self) {
         let mut taken = BTreeSet::new();
         for process in &mut self.processes {
@@ -165,7 +167,7 @@ fn valid_name(name: &str) -> String {
 
 fn comments(out: &mut String, indent: usize, notes: &[String]) {
     for note in notes {
-        // YAML forbids control characters in comments, too.
+        // YAML forbids control characters also in comments.
         let _ = writeln!(out, "{:indent$}# {}", "", harmless(note));
     }
 }
@@ -190,7 +192,7 @@ fn write_entry(out: &mut String, name: &str, value: &Value) {
     }
 }
 
-/// A key with its `:`. YAML wants a `?` before one of more than 1024 characters.
+/// A key with its `:`. YAML requires a `?` before a key of more than 1024 characters.
 fn key(indent: usize, name: &str) -> String {
     const LONGEST: usize = 1000;
     let key = scalar(name);
@@ -211,8 +213,8 @@ fn flow(value: &Value) -> String {
     }
 }
 
-/// Plain where every YAML parser reads it as this text, else in double quotes with JSON's escapes,
-/// which are valid in YAML.
+/// Writes a text without quotes if every YAML parser reads it as this text. Otherwise writes it in
+/// double quotes with JSON's escapes, which are valid in YAML.
 fn scalar(text: &str) -> String {
     /// A word, a path or a duration.
     static PLAIN: LazyLock<Regex> =
@@ -222,7 +224,7 @@ fn scalar(text: &str) -> String {
     if PLAIN.is_match(text) && !is_reserved && text.parse::<f64>().is_err() {
         return text.to_owned();
     }
-    // JSON escapes less than YAML wants: DEL, C1 and what is no character.
+    // YAML requires more escapes than JSON: DEL, the C1 control characters, and noncharacters.
     let escape = |c: char| match c {
         '\u{7f}'..='\u{9f}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => {
             format!("\\u{:04x}", u32::from(c))

@@ -8,8 +8,9 @@ fn draft(format: Format, text: &str) -> String {
     imported.unwrap_or_else(|problems| panic!("{text}\n{problems:?}")).text
 }
 
-/// Tests each option alone: one of its words must appear with the option, and must not without it.
-/// The words of an option in `named` are the option itself and its name.
+/// Tests each option alone: the draft must contain one of the option's words, and the draft of a
+/// file without the option must not. The words of an option in `named` are the option itself and
+/// its name.
 #[track_caller]
 fn none_vanishes(
     format: Format,
@@ -34,10 +35,10 @@ fn none_vanishes(
     assert!(lost.is_empty(), "{}", lost.join("\n"));
 }
 
-/// http://supervisord.org/configuration.html#program-x-section-values, with a value that is not the
-/// default, and with a variable.
+/// Each option of http://supervisord.org/configuration.html#program-x-section-values, with a value
+/// that is not the default, and with a variable.
 #[test]
-fn every_option_of_a_program_of_supervisord() {
+fn options_of_a_program_of_supervisord_are_converted_or_named() {
     let named = "numprocs=%(ENV_X)s numprocs=2000 numprocs=two priority=5 priority=%(ENV_X)s \
         priority=high autostart=%(ENV_X)s autostart=maybe autorestart=%(ENV_X)s \
         autorestart=maybe startsecs=10 startsecs=%(ENV_X)s exitcodes=%(ENV_X)s \
@@ -86,9 +87,9 @@ fn every_option_of_a_program_of_supervisord() {
     });
 }
 
-/// http://supervisord.org/configuration.html, the other sections.
+/// The other sections of http://supervisord.org/configuration.html.
 #[test]
-fn every_option_of_supervisord_itself_and_every_section() {
+fn other_sections_of_supervisord_are_converted_or_named() {
     let named = "logfile=/a logfile_maxbytes=1 logfile_backups=1 loglevel=debug pidfile=/a \
         nodaemon=true silent=true minfds=1024 minprocs=200 nocleanup=true \
         childlogdir=/tmp user=www strip_ansi=true identifier=x";
@@ -115,7 +116,7 @@ fn every_option_of_supervisord_itself_and_every_section() {
 
 /// https://github.com/compose-spec/compose-spec/blob/main/05-services.md
 #[test]
-fn every_key_of_a_service_of_compose() {
+fn keys_of_a_compose_service_are_converted_or_named() {
     const KEYS: &str = "annotations attach build blkio_config cpu_count cpu_percent cpu_shares cpu_period cpu_quota \
         cpu_rt_runtime cpu_rt_period cpus cpuset cap_add cap_drop cgroup cgroup_parent configs container_name \
         credential_spec deploy develop device_cgroup_rules devices dns dns_opt dns_search domainname driver_opts expose \
@@ -198,7 +199,7 @@ fn every_key_of_a_service_of_compose() {
 
 /// https://github.com/compose-spec/compose-spec/blob/main/spec.md
 #[test]
-fn every_key_of_a_compose_file() {
+fn other_keys_of_a_compose_file_are_converted_or_named() {
     let keys = "networks volumes configs secrets models include madeup";
     none_vanishes(Format::Compose, keys, &[], |key| {
         let key = if key.is_empty() { String::new() } else { format!("{key}: x\n") };

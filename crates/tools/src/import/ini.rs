@@ -1,6 +1,6 @@
-//! Parses INI as supervisord does with Python's configparser: sections, `key = value`, values that
-//! continue on lines that are indented deeper, lines with `;` and `#`, and ` ;` and ` #` after a value as comments.
-//! A repeated section continues the first.
+//! Parses INI like supervisord, which uses Python's configparser. It has sections and `key = value`
+//! lines. A line that is indented deeper continues the value before. A `;` or `#` begins a comment
+//! at the start of a line or after a blank. A repeated section continues the first.
 
 use std::sync::LazyLock;
 
@@ -13,7 +13,7 @@ static COMMENT: LazyLock<Regex> = LazyLock::new(|| pattern(r"(^|\s)[;#].*"));
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Section {
     pub(super) name: String,
-    /// From 1.
+    /// The line of the section's header, from 1.
     pub(super) line: usize,
     pub(super) entries: Vec<(String, String)>,
 }
@@ -36,7 +36,7 @@ pub(super) struct BadLine {
 pub(super) fn read(text: &str) -> Result<Vec<Section>, BadLine> {
     let mut sections: Vec<Section> = Vec::new();
     let mut current = 0;
-    // The indentation of the last key; none directly after a section header.
+    // The indentation of the last key; `None` directly after a section header.
     let mut key_indent = None;
     for (index, raw) in text.lines().enumerate() {
         let line = index + 1;
@@ -99,7 +99,8 @@ mod tests {
         assert_eq!(sections[0].get("x"), Some("sh -c \"\n[ -f /b ] && c\""));
     }
 
-    /// As in Python, where a line continues the value of a key only if it is indented deeper than it.
+    /// In Python, a line continues the value of a key only if the line is indented deeper than the
+    /// key.
     #[test]
     fn indented_keys_are_keys() {
         let sections =

@@ -18,7 +18,7 @@ pub struct InputFile {
 
 impl InputFile {
     /// # Errors
-    /// The file is missing, too large, or not text.
+    /// Fails if the file is missing, too large, or not text.
     pub(crate) fn read(path: &Path) -> Result<Self, Vec<Diagnostic>> {
         let mut problems = Problems::default();
         match Source::read(path) {
@@ -39,10 +39,10 @@ impl InputFile {
         self.problems.source(self.file).map(|source| source.text.clone()).unwrap_or_default()
     }
 
-    /// Parses it as YAML.
+    /// Parses the file as YAML.
     ///
     /// # Errors
-    /// Every syntax error.
+    /// Returns every syntax error.
     pub fn tree(mut self) -> Result<(Self, Rc<Node>), Vec<Diagnostic>> {
         match yaml::parse(&mut self.problems, self.file) {
             Some(root) if !self.problems.has_errors() => Ok((self, root)),
@@ -50,7 +50,7 @@ impl InputFile {
         }
     }
 
-    /// Ends the import with one error, about a whole line.
+    /// Ends the import with one error about a whole line.
     pub(crate) fn fail(mut self, line: usize, message: &str, help: &str) -> Vec<Diagnostic> {
         let text = self.problems.source(self.file).and_then(|source| source.line(line));
         let len = text.map_or(1, |text| text.trim_end().chars().count().max(1));

@@ -24,7 +24,7 @@ use regex_lite::Regex;
 use crate::import::input::InputFile;
 use crate::load::Diagnostic;
 
-/// A pattern of this program, which is valid.
+/// Compiles a regular expression of the importers themselves, which is always valid.
 #[allow(clippy::unwrap_used)]
 fn pattern(text: &str) -> Regex {
     Regex::new(text).unwrap()
@@ -42,7 +42,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// By the usual names of these files.
+    /// Finds the format by the usual names of such files.
     pub fn of(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_str()?.to_ascii_lowercase();
         match name.rsplit_once('.').map_or("", |(_, extension)| extension) {
@@ -54,7 +54,7 @@ impl Format {
     }
 }
 
-/// For programs that keep running when one of their processes exits.
+/// The comment for formats whose program keeps running when one of its processes exits.
 const ON_EXIT: &str = "`on_exit: ignore` keeps the original behaviour: the other processes run on. Without it the exit of \
                        a process stops the container, which is usually better: the container is restarted. So does a command that cannot be executed at \
                        the start, unless the process has `required: false`.";
@@ -67,7 +67,8 @@ pub struct Imported {
 }
 
 /// # Errors
-/// Why the file cannot be parsed.
+///
+/// Says why the file cannot be parsed.
 pub fn import(path: &Path, format: Format) -> Result<Imported, Vec<Diagnostic>> {
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
     convert(InputFile::read(path)?, &name, format)

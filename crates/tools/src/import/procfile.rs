@@ -12,7 +12,7 @@ use crate::load::Diagnostic;
 
 /// Foreman's PORT for the first process.
 const PORT: usize = 5000;
-/// Heroku runs this process alone, before a deployment.
+/// The name of the process that Heroku runs alone, before a deployment.
 const RELEASE: &str = "release";
 const HELP: &str = "write `NAME: COMMAND`, like `web: gunicorn app`";
 const NOTE: &str = "A Procfile has no order: all processes start and stop at once. Add `depends_on` where one needs another. \
@@ -23,7 +23,7 @@ const NOTE: &str = "A Procfile has no order: all processes start and stop at onc
 static PLAIN: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"^[\w./:@%+,-]+([ \t]+[\w./:@%+,=-]+)*$"));
 static ASSIGNMENT: LazyLock<Regex> = LazyLock::new(|| pattern(r"^[A-Za-z_]\w*="));
-/// What only a shell understands, if it is not in quotes.
+/// Characters outside quotes that only a shell understands.
 const JOINS: [char; 8] = [';', '&', '|', '<', '>', '(', ')', '`'];
 
 pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
@@ -39,8 +39,8 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
         };
         let mut process = Process::new(&found[1]);
         set_command(&mut process, &found[2]);
-        // Foreman numbers the ports by the place of the process. The platform's PORT is for the first
-        // one that stays.
+        // Foreman numbers the ports by the place of the process. The first process except `release`
+        // gets the container's PORT.
         if draft.processes.iter().any(|before| before.name != RELEASE) {
             let port = (PORT + 100 * draft.processes.len()).to_string();
             process.set("environment", json!({ "PORT": port }));
@@ -67,8 +67,8 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
     Ok(draft)
 }
 
-/// Sets the command, without a shell where that makes no difference, and replaces the shell by the
-/// program where it can: a shell forwards no signals.
+/// Sets the command, without a shell if that makes no difference. Otherwise the program replaces
+/// the shell by `exec` if possible, because a shell does not forward signals.
 fn set_command(process: &mut Process, command: &str) {
     let program = command.strip_prefix("exec ").unwrap_or(command).trim_start();
     let script = if PLAIN.is_match(program) {

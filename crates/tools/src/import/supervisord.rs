@@ -14,7 +14,7 @@ use crate::load::values;
 
 /// The largest `scale`.
 const MOST_COPIES: u32 = 1000;
-/// Log files that are the container's log.
+/// Log files that mean the container's log.
 const CONTAINER: &str =
     "AUTO syslog /dev/stdout /dev/stderr /dev/fd/1 /dev/fd/2 /proc/self/fd/1 /proc/self/fd/2";
 const PRIORITIES: &str = "supervisord starts by priority, without waiting, and stops in reverse: add `depends_on` where one \
@@ -22,7 +22,7 @@ const PRIORITIES: &str = "supervisord starts by priority, without waiting, and s
 const SUPERVISORCTL: &str = "there is no supervisord that supervisorctl could ask: write `drainit start`, or make this a `type: oneshot` \
                              that what it starts depends on, without `autostart`";
 
-/// `%(NAME)s` and `%(NAME)02d`.
+/// A placeholder such as `%(NAME)s` or `%(NAME)02d`.
 static PLACEHOLDER: LazyLock<Regex> = LazyLock::new(|| pattern(r"%(?:%|\(([^)]*)\)[^sd]*[sd])"));
 /// A part of `A="b",C=d`.
 static PART: LazyLock<Regex> = LazyLock::new(|| pattern(r#"(?:"[^"]*"|'[^']*'|[^,\n"'])+"#));
@@ -119,7 +119,7 @@ fn process(section: &Section, program: &str, whole: &Section) -> Process {
             "startretries" if truth(section.get("autorestart")) != Some(false) => {
                 process.set("restart_max", number(&value));
             }
-            // Read above and below.
+            // Other lines of this function read these keys.
             "environment" | "process_name" => {}
             "autorestart" if value == "unexpected" || truth(Some(&value)).is_some() => {}
             "redirect_stderr" if truth(Some(&value)).is_some() => {}
@@ -158,7 +158,7 @@ fn process(section: &Section, program: &str, whole: &Section) -> Process {
     process
 }
 
-/// Where the output goes; both streams go to one place here.
+/// The `log` of a process. A config has one place for both streams.
 fn log(name: &str, get: impl Fn(&str) -> Option<String>) -> Value {
     let stdout = get("stdout_logfile").unwrap_or_else(|| "AUTO".to_owned());
     let is_joined = truth(get("redirect_stderr").as_deref()) == Some(true);
@@ -182,7 +182,7 @@ fn is_nowhere(file: &str) -> bool {
     matches!(file, "NONE" | "/dev/null")
 }
 
-/// As supervisord parses it; `None` for `unexpected`, a variable, or nothing.
+/// A boolean as supervisord parses it; `None` for `unexpected`, a variable, or a missing value.
 fn truth(value: Option<&str>) -> Option<bool> {
     match value?.to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" | "1" => Some(true),
@@ -191,12 +191,12 @@ fn truth(value: Option<&str>) -> Option<bool> {
     }
 }
 
-/// The values of placeholders.
+/// The values for placeholders.
 struct Names<'a> {
     program: &'a str,
     /// The number of a copy.
     number: &'a str,
-    /// The variables, with expanded values. If a name occurs twice, the last one counts.
+    /// The variables, with expanded values. If a name occurs twice, the last value counts.
     variables: Vec<(String, String)>,
 }
 
@@ -205,7 +205,7 @@ impl Names<'_> {
     fn expand(&self, text: &str) -> String {
         let expand = |found: &Captures| match found.get(1).map(|name| name.as_str()) {
             None => "%".to_owned(),
-            // The two differ only in a [group:…].
+            // The two names differ only in a [group:…].
             Some("program_name" | "group_name") => self.program.to_owned(),
             Some("process_num") => self.number.to_owned(),
             Some("here") => ".".to_owned(),
@@ -221,7 +221,7 @@ impl Names<'_> {
         PLACEHOLDER.replace_all(&literal(text), expand).into_owned()
     }
 
-    /// Parses and expands `A="b",C=d`. Also returns what is not `NAME=VALUE`.
+    /// Parses and expands `A="b",C=d`. Also returns the parts that are not `NAME=VALUE`.
     fn variables(&self, text: &str) -> (Vec<(String, String)>, Vec<String>) {
         let (mut variables, mut odd) = (Vec::new(), Vec::new());
         for part in PART.find_iter(text) {

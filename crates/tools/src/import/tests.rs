@@ -25,7 +25,7 @@ fn problem(format: Format, text: &str) -> (usize, String) {
 }
 
 #[test]
-fn a_procfile() {
+fn a_procfile_is_converted() {
     let text = r#"
 # what runs
 web: bundle exec puma -p $PORT
@@ -64,7 +64,7 @@ release: rake db:migrate
 }
 
 #[test]
-fn a_compose_file() {
+fn a_compose_file_is_converted() {
     let text = r#"
 x-check: &check {interval: 5s, retries: 4}
 services:
@@ -119,7 +119,7 @@ services:
 }
 
 #[test]
-fn a_supervisord_conf() {
+fn a_supervisord_conf_is_converted() {
     let text = r#"
 [supervisord]
 nodaemon=true
@@ -169,9 +169,9 @@ command=quit.sh
     assert_eq!(processes(Format::Supervisord, text), meant);
 }
 
-/// Docker gives a shell all words after `CMD-SHELL`: the first is the script.
+/// Docker passes all words after `CMD-SHELL` to a shell, which takes the first word as the script.
 #[test]
-fn the_first_word_of_a_healthcheck_says_how_it_is_run() {
+fn the_first_word_of_a_healthcheck_selects_the_shell() {
     for (test, probe, note) in [
         (
             "[CMD-SHELL, pg_isready, -U, $USER]",
@@ -193,9 +193,9 @@ fn the_first_word_of_a_healthcheck_says_how_it_is_run() {
     }
 }
 
-/// Compose marks it unhealthy and lets the others run on.
+/// Compose only marks an unhealthy service, and lets the others run on.
 #[test]
-fn a_service_that_gets_unhealthy_ends_nothing_that_does_not_wait_for_it() {
+fn an_unhealthy_service_does_not_end_independent_services() {
     let text = "services:
   db: {entrypoint: db, healthcheck: {test: [CMD, pg_isready]}}
   app: {entrypoint: app, depends_on: {db: {condition: service_healthy}}, healthcheck: {test: [CMD, ok]}}
@@ -218,7 +218,7 @@ fn a_service_that_gets_unhealthy_ends_nothing_that_does_not_wait_for_it() {
 }
 
 #[test]
-fn a_task_with_a_healthcheck_has_no_readiness() {
+fn a_oneshot_with_a_healthcheck_has_no_readiness() {
     let text = "services:
   job: {command: job, healthcheck: {test: [CMD, ok]}}
   web: {command: web, depends_on: {job: {condition: service_completed_successfully}}}
@@ -230,9 +230,10 @@ fn a_task_with_a_healthcheck_has_no_readiness() {
     assert!(!draft.contains("others wait until it is healthy"), "{draft}");
 }
 
-/// As in supervisord, where they override the container's, in the values of options, too.
+/// In supervisord, the variables of `[supervisord]` override the container's, also in the values of
+/// options.
 #[test]
-fn variables_of_supervisord_are_those_of_each_program() {
+fn programs_get_the_variables_of_the_section_supervisord() {
     let text = "
 [supervisord]
 environment=PATH=/opt/bin:%(ENV_PATH)s,OPTIONS=-v,QUOTE=\"it's\"
@@ -249,9 +250,9 @@ command=a %(ENV_OPTIONS)s
     assert_eq!(processes(Format::Supervisord, text), meant);
 }
 
-/// As in supervisord 4, which reads `environment` first.
+/// supervisord 4 reads `environment` before the other options.
 #[test]
-fn variables_of_a_program_are_those_of_its_other_options() {
+fn options_of_a_program_can_use_variables_of_the_program() {
     let text = r#"
 [program:app]
 command=/bin/echo "port=%(ENV_PORT)s" %(ENV_OPTIONS)s %(ENV_OTHER)s
@@ -270,9 +271,10 @@ stdout_logfile=/var/log/%(ENV_PORT)s.log
     assert_eq!(processes(Format::Supervisord, text), meant);
 }
 
-/// Nothing expands a plain `$` in the original format, so `check` need not ask what is meant.
+/// The original formats do not expand a plain `$`, so the draft escapes it, and `check` does not
+/// warn.
 #[test]
-fn a_plain_dollar_stays_one() {
+fn a_plain_dollar_is_escaped() {
     let of = |format, text: &str| {
         let config = convert(InputFile::new("FILE", text), "FILE", format).unwrap().text;
         let problems = testing::checked(&config, &[("HOME", "/root")]);
@@ -310,7 +312,7 @@ fn included_files_are_named() {
 }
 
 #[test]
-fn dockers_0_is_no_limit_of_restarts() {
+fn zero_restarts_in_docker_become_no_limit() {
     for (restart, written) in [
         ("on-failure:0", &["restart: on-failure"][..]),
         ("on-failure:3", &["restart: on-failure", "restart_max: 3"]),
@@ -367,7 +369,7 @@ fn unusual_files_become_valid_configs() {
 }
 
 #[test]
-fn names_that_are_repeated_are_numbered() {
+fn repeated_names_are_numbered() {
     let text = "a: x\n".repeat(1000);
     let names: Vec<_> = processes(Format::Procfile, &text)
         .lines()
@@ -377,7 +379,7 @@ fn names_that_are_repeated_are_numbered() {
 }
 
 #[test]
-fn keys_may_be_longer_than_yaml_wants_them() {
+fn very_long_keys_are_valid_yaml() {
     let long = "n".repeat(1500);
     for (format, text) in [
         (Format::Procfile, format!("{long}: x\nb: y\n")),
@@ -397,7 +399,7 @@ fn keys_may_be_longer_than_yaml_wants_them() {
 }
 
 #[test]
-fn a_format_is_known_by_the_name_of_its_file() {
+fn a_format_is_found_by_file_name() {
     for (name, format) in [
         ("Procfile", Some(Format::Procfile)),
         ("a/Procfile.dev", Some(Format::Procfile)),

@@ -5,7 +5,7 @@ use crate::kubernetes::{Context, Severity};
 use crate::load::args;
 use crate::load::args::ArgsError;
 
-/// Between the commands of a script.
+/// The separators between the commands of a script.
 pub(super) const JOINS: [char; 4] = [';', '\n', '&', '|'];
 
 /// The program that the container runs, as far as the manifest shows.
@@ -49,8 +49,8 @@ pub(super) fn is_shell(program: &str) -> bool {
     matches!(base(program), "sh" | "bash" | "dash" | "ash" | "zsh" | "ksh")
 }
 
-/// The script of a shell's command line: it follows `-c`, which may stand after other flags, as in
-/// `-ec`.
+/// The script in a shell's command line. It follows `-c`, which may be combined with other flags,
+/// as in `-ec`.
 pub(super) fn script(command: &[Word]) -> Option<&Word> {
     let is_flag =
         |word: &str| word.starts_with('-') && !word.starts_with("--") && word.ends_with('c');
@@ -60,16 +60,18 @@ pub(super) fn script(command: &[Word]) -> Option<&Word> {
 /// `exec drainit …` replaces the shell; without `exec` the shell stays as the parent.
 fn of_script(script: &Word) -> Entry {
     let text = script.text.replace("\\\n", " ");
-    // Only with a subcommand: a script may also copy the binary.
+    // The word `drainit` counts only before a subcommand, because a script may also copy the
+    // binary.
     let starts = |pair: &[&str]| base(pair[0]) == "drainit" && matches!(pair[1], "run" | "exec");
     for command in text.split(JOINS) {
         let words: Vec<_> = command.split_whitespace().collect();
         let Some(place) = words.windows(2).position(starts) else { continue };
-        // Programs such as `env` and `su-exec` may stand between: they do not stay either.
+        // Programs such as `env` and `su-exec` may stand between `exec` and `drainit`, because they
+        // also replace themselves.
         if !words[..place].contains(&"exec") {
             return Entry::ShellChild(script.clone());
         }
-        // The shell expands the further arguments, so they are unknown.
+        // The shell expands the further arguments, so their values are unknown.
         let subcommand = Word { text: words[place + 1].to_owned(), span: script.span };
         return Entry::Drainit(vec![subcommand]);
     }
@@ -92,7 +94,7 @@ pub(super) fn check(ctx: &mut Context<'_>) {
             return;
         }
         Entry::Drainit(words) => words,
-        // An ENTRYPOINT of `drainit`, or of `drainit run`.
+        // The image's ENTRYPOINT may be `drainit` or `drainit run`.
         Entry::Image(words) => {
             let words = match words.first() {
                 Some(word) if base(&word.text) == "drainit" => words[1..].to_vec(),
@@ -138,7 +140,7 @@ fn route(ctx: &mut Context<'_>, words: &[Word]) {
         };
     }
     let texts: Vec<_> = rest.iter().map(|word| ctx.env.substitute(&word.text)).collect();
-    // With an unknown value, no argument can be judged.
+    // If one value is unknown, the check skips all arguments.
     let Some(texts) = texts.into_iter().collect::<Option<Vec<_>>>() else { return };
     if args::is_command(&ctx.loaded.config, &texts) {
         return;

@@ -1,4 +1,4 @@
-//! The environment that a manifest gives the container, as far as it is known here.
+//! The environment that a manifest gives the container, as far as this command knows it.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::load::yaml::node::Node;
 #[derive(Debug, Default)]
 pub(super) struct PodEnv {
     known: BTreeMap<String, Word>,
-    /// With `valueFrom`.
+    /// Variables with `valueFrom` whose values are not known here.
     unknown: BTreeMap<String, Span>,
 }
 
@@ -23,8 +23,8 @@ pub(super) enum Value<'a> {
 }
 
 impl PodEnv {
-    /// Reads `env` and `envFrom` of a container. `here`, the environment of this command, may have
-    /// the values that the manifest takes from elsewhere.
+    /// Reads `env` and `envFrom` of a container. `here` is the environment of this command, which
+    /// may have the values that the manifest takes from elsewhere.
     pub(super) fn read(container: &Node, here: &Environment) -> Self {
         let mut env = Self::default();
         for item in items(container, &["env"]) {
@@ -72,7 +72,7 @@ impl PodEnv {
     }
 
     /// Expands `$(NAME)` as Kubernetes does in `value`, `command` and `args`; an undefined name
-    /// stays as it is. `None` where an unknown value is needed.
+    /// stays unchanged. Returns `None` if the text needs an unknown value.
     pub(super) fn substitute(&self, text: &str) -> Option<String> {
         let (mut out, mut rest) = (String::new(), text);
         while let Some(at) = rest.find('$') {

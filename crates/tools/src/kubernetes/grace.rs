@@ -12,7 +12,7 @@ use crate::types::human;
 
 const NAME: &str = "terminationGracePeriodSeconds";
 
-/// Compares the plan with the time that the kubelet gives.
+/// Compares the plan with the time that the kubelet grants.
 pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
     let pod = std::rc::Rc::clone(&ctx.workload.pod);
     let (given, span) = match seconds(&pod, &[NAME]) {
@@ -81,21 +81,22 @@ fn variable(
     severity: Severity,
 ) -> bool {
     let Some(first) = ctx.loaded.grace_variables.first().cloned() else { return false };
-    // Where one is in the default of another, the first that is set counts.
+    // If one variable is in the default of another, the first that is set counts.
     let names = ctx.loaded.grace_variables.clone();
     let is_set = |word: &Word| !word.text.is_empty();
     let known =
         names.iter().find(|name| matches!(ctx.env.get(name), Value::Known(word) if is_set(word)));
     let name = known.unwrap_or(&first);
-    // The rest for drainit after a hook that sleeps.
+    // The time that is left for drainit after a hook that sleeps.
     let left = given.saturating_sub(before.sleeps).as_secs();
     let raised = ctx.plan.grace_period.saturating_add(before.sleeps).as_secs();
     let (message, span, help) = match ctx.env.get(name) {
         Value::Known(word) if is_set(word) => {
             let span = word.span;
-            // It may be a part of the time, which the caller compares.
+            // The variable may be only a part of `grace_period`. Then the caller compares the
+            // whole.
             let Ok(value) = values::duration(&word.text) else { return false };
-            // The value may be without the time of a hook that sleeps.
+            // The value may leave out the time of a hook that sleeps.
             if value == given || value.saturating_add(before.sleeps) == given {
                 return false;
             }
@@ -111,7 +112,7 @@ fn variable(
         }
         // Already reported.
         Value::Unknown(_) => return true,
-        // For a config, an empty one counts as unset.
+        // In a config, an empty variable counts as unset.
         Value::Missing | Value::Known(_) => {
             let message = format!(
                 "`{}` has no `{name}`, which the config's `grace_period` uses: a container cannot read {NAME}",

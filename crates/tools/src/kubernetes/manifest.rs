@@ -17,11 +17,11 @@ pub(super) struct Workload {
     pub(super) pod: Rc<Node>,
     /// The `metadata` of the pod.
     pub(super) metadata: Option<Rc<Node>>,
-    /// Where a Service that selects it says `externalTrafficPolicy: Local`.
+    /// The place of `externalTrafficPolicy: Local` in a Service that selects the workload.
     pub(super) local: Option<Span>,
 }
 
-/// A Service, as far as it says what traffic comes.
+/// The parts of a Service that say which traffic comes.
 struct Service {
     selector: Rc<Node>,
     /// The place of `externalTrafficPolicy: Local`.
@@ -36,7 +36,7 @@ impl Service {
         Some(Self { selector: Rc::clone(selector), local: local.map(|policy| policy.span) })
     }
 
-    /// Whether each label of the selector is one of these.
+    /// Whether these labels contain each label of the selector.
     fn selects(&self, labels: &Node) -> bool {
         let wanted = self.selector.entries();
         let has = |name: &str, value: &Node| {
@@ -53,7 +53,8 @@ pub(super) struct Container {
     /// The place of the name.
     pub(super) span: Span,
     pub(super) node: Rc<Node>,
-    /// An init container with `restartPolicy: Always`, which lives as long as the pod.
+    /// Whether this is an init container with `restartPolicy: Always`, which lives as long as the
+    /// pod.
     pub(super) is_sidecar: bool,
 }
 
@@ -112,7 +113,7 @@ pub(super) fn workloads(documents: &[Rc<Node>]) -> (Vec<Workload>, Vec<String>) 
     (found, others)
 }
 
-/// The containers of a pod that live as long as it does.
+/// The containers that live as long as the pod: the main containers and the sidecars.
 pub(super) fn containers(pod: &Node) -> Vec<Container> {
     let container = |node: &Rc<Node>, is_sidecar| {
         let name = text(node, &["name"]);
@@ -145,7 +146,7 @@ pub(super) fn text(node: &Node, path: &[&str]) -> Option<Word> {
     word(get(node, path)?)
 }
 
-/// The items of a list; empty without one.
+/// The items of the list at a path; empty if there is no list.
 pub(super) fn items<'n>(node: &'n Node, path: &[&str]) -> &'n [Rc<Node>] {
     match get(node, path).map(|node| &node.kind) {
         Some(Kind::Sequence(items)) => items,

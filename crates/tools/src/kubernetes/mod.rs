@@ -36,14 +36,15 @@ use crate::types::suggest::list;
 pub struct PodCheck {
     /// Problems of the config, then those of the manifest.
     pub diagnostics: Vec<Diagnostic>,
-    /// The checked containers: `Deployment gateway, container router`, with the longest shutdown if
-    /// that drains.
+    /// The checked containers, such as `Deployment gateway, container router`, with the longest
+    /// shutdown if that has a drain.
     pub containers: Vec<String>,
 }
 
-/// Reads a manifest (`-`: standard input) and checks the config against each of its containers that
-/// runs drainit: the container `name`, else each whose command names drainit, else the only one.
-/// `here` has the values of variables that the manifest takes from elsewhere.
+/// Reads a manifest (`-`: standard input), and checks the config against its containers that run
+/// drainit. These are the container `name`, or without a name, all containers whose command names
+/// drainit, or else the only container. `here` may have the values of variables that the manifest
+/// takes from elsewhere.
 pub fn check(
     configs: &[PathBuf],
     manifest: &Path,
@@ -84,8 +85,8 @@ fn mentions(config: &str, name: &str) -> bool {
     config.contains(&format!("${{{name}}}")) || config.contains(&format!("${{{name}:"))
 }
 
-/// Checks against a parsed manifest. `load` reads the config; `mentions` says whether it names a
-/// variable.
+/// Like [`check`], for a parsed manifest. `load` reads the config, and `mentions` says whether the
+/// config names a variable.
 pub fn check_manifest(
     mut problems: Problems,
     file: usize,
@@ -111,7 +112,7 @@ pub fn check_manifest(
                 Ok(loaded) => (loaded.warnings.clone(), Some(loaded)),
                 Err(diagnostics) => (diagnostics, None),
             };
-        // Several containers may run the same config.
+        // Several containers may run the same config, whose problems are reported once.
         let new: Vec<_> =
             more.into_iter().filter(|problem| !diagnostics.contains(problem)).collect();
         diagnostics.extend(new);
@@ -166,7 +167,7 @@ impl Context<'_> {
     }
 }
 
-/// The containers that run drainit.
+/// The containers that run drainit, by the rules of [`check`].
 fn find(problems: &mut Problems, file: usize, name: Option<&str>) -> Vec<(Workload, Container)> {
     let text_has_braces = problems.source(file).is_some_and(|source| source.text.contains("{{"));
     let whole = Span::whole(file);

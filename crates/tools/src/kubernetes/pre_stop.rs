@@ -16,9 +16,9 @@ pub(super) struct PreStop {
     pub(super) span: Option<Span>,
     /// The sleep before drainit gets the stop signal.
     pub(super) sleeps: Duration,
-    /// It runs `drainit drain`, so that drainit counts the time.
+    /// Whether the hook runs `drainit drain`, so that drainit counts the time.
     pub(super) drains: bool,
-    /// It does something else, for an unknown time.
+    /// Whether the hook runs anything else, for an unknown time.
     pub(super) is_unknown: bool,
 }
 
@@ -52,8 +52,8 @@ pub(super) fn check(ctx: &mut Context<'_>) -> PreStop {
     found
 }
 
-/// Refuses a request to `/drain` by `httpGet` or by a command such as curl: a hook that is refused
-/// makes no event, so nobody would see it.
+/// Refuses a hook that requests `/drain` by `httpGet` or by a command such as curl. drainit would
+/// refuse the request, and since Kubernetes makes no event for that, nobody would notice.
 fn over_tcp(ctx: &mut Context<'_>, command: &[Word]) {
     let get = text(&ctx.container.node, &["lifecycle", "preStop", "httpGet", "path"]);
     let Some(listen) = ctx.loaded.config.control.listen else { return };
@@ -138,7 +138,8 @@ pub(super) fn other_socket<'w>(
     Some(path)
 }
 
-/// A sidecar gets TERM after the main containers have exited, but its `preStop` hook runs at once.
+/// Warns of a sidecar without a `preStop` hook that drains. A sidecar gets SIGTERM only after the
+/// main containers have exited, but its `preStop` hook runs at once.
 pub(super) fn sidecar(ctx: &mut Context<'_>, before: &PreStop) {
     if !ctx.container.is_sidecar || before.drains {
         return;

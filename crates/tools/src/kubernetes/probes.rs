@@ -11,22 +11,22 @@ use crate::load::span::Span;
 use crate::load::yaml::node::{Node, get};
 use crate::types::human;
 
-/// The defaults of a probe.
+/// The default period and threshold of a probe.
 const PERIOD: Duration = Duration::from_secs(10);
 const THRESHOLD: u32 = 3;
 
 /// One probe of the container.
 struct Probe {
     span: Span,
-    /// The time from its first failure to the failed state.
+    /// The time from the first failure until the probe counts as failed.
     fails_after: Duration,
-    /// Who answers at its port, and the port with its place.
+    /// The owner of the probed port, and the port with its place.
     target: Option<(Target, u16, Span)>,
-    /// Of an HTTP probe, without the query; `None` for other kinds.
+    /// The path of an HTTP probe, without the query; `None` for other kinds.
     path: Option<Word>,
-    /// It names another address than the pod's.
+    /// Whether the probe sets `host`, so that it does not go to the pod's address.
     has_host: bool,
-    /// The endpoint of drainit that its command uses, if it is recognized.
+    /// The endpoint of drainit that the probe's command uses, if the command is recognized.
     command_endpoint: Option<&'static str>,
 }
 
@@ -35,7 +35,7 @@ impl Probe {
         self.path.as_ref().map(|path| path.text.as_str()).unwrap_or_default()
     }
 
-    /// Who answers at its port.
+    /// The owner of the probed port.
     fn target(&self) -> Option<Target> {
         self.target.map(|(target, ..)| target)
     }
@@ -45,11 +45,11 @@ impl Probe {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Target {
     Control,
-    /// The admin of an Envoy. `fails`: the drain fails its health check.
+    /// The admin of an Envoy. `fails` says whether the drain makes its health check fail.
     Admin {
         fails: bool,
     },
-    /// Not in the config, such as a listener of Envoy.
+    /// A port that the config does not name, such as that of a listener of Envoy.
     Other,
 }
 
@@ -126,7 +126,8 @@ fn command_endpoint(ctx: &mut Context<'_>, node: &Node) -> Option<&'static str> 
     Some(if has("--live") { "/livez" } else { "/readyz" })
 }
 
-/// A number, or the name of one of the container's ports.
+/// The number of a port, which a manifest gives as a number or as the name of one of the
+/// container's ports.
 fn number(container: &Node, port: &str) -> Option<u16> {
     let is_named =
         |port: &str, node: &Node| text(node, &["name"]).is_some_and(|it| it.text == port);
@@ -150,7 +151,7 @@ fn owner(ctx: &Context<'_>, port: u16) -> Target {
     admin.map_or(Target::Other, |(_, fails)| Target::Admin { fails })
 }
 
-/// Checks that the kubelet reaches drainit, and that drainit answers what only it knows.
+/// Checks that the kubelet reaches drainit, and that probes for drainit's own paths go to drainit.
 fn answered(ctx: &mut Context<'_>, probe: &Probe) {
     let Some((target, port, span)) = probe.target else { return };
     let listen = ctx.loaded.config.control.listen;
@@ -172,7 +173,7 @@ fn answered(ctx: &mut Context<'_>, probe: &Probe) {
     }
 }
 
-/// Warns of a liveness probe that fails during the drain, so that the kubelet kills the container.
+/// Reports a liveness probe that fails during the drain, so that the kubelet kills the container.
 fn liveness(ctx: &mut Context<'_>, probe: &Probe) {
     let whole = ctx.plan.longest();
     let after_signal = &ctx.plan.after_signal;
@@ -233,8 +234,8 @@ fn notices(ctx: &mut Context<'_>, probe: &Probe) {
     );
 }
 
-/// Warns of a readiness probe that still succeeds during the drain. A listener of a process, or a
-/// command that is not recognized, may fail.
+/// Warns of a readiness probe that still succeeds during the drain. A probe of a process's
+/// listener, or a command that is not recognized, gets no warning, because it may fail.
 fn readiness(ctx: &mut Context<'_>, probe: &Probe) {
     if !ctx.takes_traffic_away() {
         return;

@@ -65,8 +65,8 @@ fn silent(config: &str, manifest: &str) {
     assert_eq!(checked.containers.len(), 1, "{manifest}");
 }
 
-/// Whether these are the problems: each has its place and severity, and then words of its message
-/// with a comma between them.
+/// Whether the problems are the expected ones. Each expected problem has a place and a severity,
+/// and then parts of the message with commas between them.
 fn are_these(found: &[String], expected: &[&str]) -> bool {
     let is_it = |(found, expected): (&String, &&str)| {
         let (place, words) = expected.split_at(expected.find(['E', 'W']).unwrap() + 2);
@@ -306,13 +306,13 @@ fn the_help_for_a_grace_period_fits_the_cause() {
     let checked = check(CONFIG, &empty, None, &[]);
     let help = format!("write `{{name: {name}, value: \"45\"}}` under `env`");
     assert_eq!(checked.diagnostics[0].help, Some(help));
-    // Of two variables, the one that is set counts.
+    // If `grace_period` uses two variables, the variable that is set counts.
     silent(&nested, MANIFEST);
 }
 
-/// The longest stop may be that of a oneshot that has not completed yet.
+/// The longest shutdown may be that in which a oneshot still runs.
 #[test]
-fn a_oneshot_that_still_runs_has_to_fit_beside_a_hook() {
+fn the_stop_of_a_running_oneshot_must_fit_beside_a_hook() {
     let config = CONFIG.replace(
         "processes:\n",
         "processes:\n  index: {type: oneshot, command: [index], stop_grace_period: 43s}\n",
@@ -325,7 +325,7 @@ fn a_oneshot_that_still_runs_has_to_fit_beside_a_hook() {
 }
 
 #[test]
-fn each_fault_of_the_config_for_its_pod_is_reported() {
+fn each_mismatch_of_config_and_pod_is_reported() {
     let grace = "grace_period: '${TERMINATION_GRACE_PERIOD_SECONDS:-30}'";
     let control = "control: {listen: '0.0.0.0:9902', socket: /run/drainit.sock}";
     let sleep = "          lifecycle: {preStop: {sleep: {seconds: 5}}}\n          image: gateway\n";
@@ -437,14 +437,14 @@ fn every_kind_of_workload_is_found() {
     let pod = &MANIFEST[MANIFEST.find("    spec:").unwrap()..];
     silent(CONFIG, &format!("kind: Pod\n{}", pod.replace("\n    ", "\n").trim_start()));
     silent(CONFIG, &format!("kind: List\nitems:\n- {}", indented(MANIFEST, "  ")));
-    // `helm template` prints this.
+    // `helm template` prints such documents.
     let others =
         "---\n# Source: a.yaml\n---\napiVersion: v1\nkind: Secret\ndata: !!binary aGk=\n---\n";
     silent(CONFIG, &format!("{others}{MANIFEST}---\n{}", others.replace("Secret", "Service")));
 }
 
 #[test]
-fn the_container_is_found_by_its_command_or_by_name() {
+fn the_container_is_found_by_command_or_by_name() {
     let quiet = with(MANIFEST, "          command: [drainit, run]\n", "");
     silent(CONFIG, &quiet);
     let two = with(
@@ -506,7 +506,7 @@ fn a_sidecar_needs_a_pre_stop_hook_that_drains() {
 fn the_config_sees_the_variables_of_the_manifest() {
     let variable = "            - {name: TERMINATION_GRACE_PERIOD_SECONDS, value: \"45\"}\n";
     let more = |more: &str| with(MANIFEST, variable, &format!("{variable}            - {more}\n"));
-    // A delay too long for the config shows that the variable was read.
+    // With a delay that is too long for the config, the problem shows that the variable was read.
     let reported = |manifest: &str, here: &[(&str, &str)]| {
         lines(&check(CONFIG, manifest, None, here)).len().min(1)
     };
@@ -518,7 +518,7 @@ fn the_config_sees_the_variables_of_the_manifest() {
     assert_eq!(
         reported(MANIFEST, &[("DELAY", "50s")]),
         0,
-        "this command's environment is not the pod's"
+        "the environment of this command does not count"
     );
     let secret = more("{name: DELAY, valueFrom: {secretKeyRef: {name: a, key: b}}}");
     assert_eq!(
@@ -531,7 +531,7 @@ fn the_config_sees_the_variables_of_the_manifest() {
 }
 
 #[test]
-fn the_network_of_the_node_has_the_loopback_address_of_the_kubelet() {
+fn a_probe_of_the_loopback_address_works_with_host_network() {
     let config = with(CONFIG, "0.0.0.0", "127.0.0.1");
     let manifest =
         with(MANIFEST, "      containers:", "      hostNetwork: true\n      containers:");
@@ -539,7 +539,7 @@ fn the_network_of_the_node_has_the_loopback_address_of_the_kubelet() {
 }
 
 #[test]
-fn the_variables_of_a_directory_are_seen() {
+fn variables_in_a_directory_of_configs_are_seen() {
     let dir = TempDir::new();
     let (settings, processes) = CONFIG.split_once("processes:").unwrap();
     dir.write("10.yaml", settings.as_bytes());
@@ -572,7 +572,7 @@ fn a_template_must_be_rendered_first() {
 }
 
 #[test]
-fn a_hook_that_requests_the_drain_over_tcp_is_refused() {
+fn a_hook_that_requests_a_drain_over_tcp_is_an_error() {
     let found = |hook: &str| {
         let image = "          image: gateway\n";
         let hook = format!("          lifecycle: {{preStop: {hook}}}\n");
@@ -591,7 +591,7 @@ fn a_hook_that_requests_the_drain_over_tcp_is_refused() {
 }
 
 #[test]
-fn a_drain_without_a_min_needs_time_for_the_endpoint() {
+fn a_drain_without_min_gets_a_warning() {
     let drain = "{exec: [drain]}";
     let config = |drain: &str| {
         with(CONFIG, "{envoy: {admin: 'http://127.0.0.1:9901', time: 15s, min: 5s}}", drain)
@@ -613,7 +613,7 @@ fn a_drain_without_a_min_needs_time_for_the_endpoint() {
 }
 
 #[test]
-fn a_load_balancer_that_sends_to_nodes_needs_an_unready_delay() {
+fn a_service_with_policy_local_needs_an_unready_delay() {
     let labels = with(
         MANIFEST,
         "  template:\n",
@@ -634,10 +634,10 @@ fn a_load_balancer_that_sends_to_nodes_needs_an_unready_delay() {
     silent(CONFIG, &service("Cluster", "{app: gateway}"));
     silent(CONFIG, &service("Local", "{app: gateway, tier: core}"));
     silent(CONFIG, &service("Local", "{}"));
-    // The first one that says so counts, not the first one.
+    // The first Service with `Local` counts, even if another Service selects the pod before.
     let second = local.replace("---", "---\nkind: Service\nspec: {selector: {app: gateway}}\n---");
     assert_eq!(lines(&check(CONFIG, &second, None, &[])).len(), 1);
-    // Only a Service has that key.
+    // Other kinds than a Service do not count.
     silent(CONFIG, &with(&local, "kind: Service", "kind: Gateway"));
     let undrained = with(CONFIG, "time: 15s", "time: 0");
     let undrained = lines(&check(&undrained, &local, None, &[]));

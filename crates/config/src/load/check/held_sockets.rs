@@ -1,4 +1,5 @@
-//! Refuses a probe that drainit's own socket of `listen` answers.
+//! Refuses a probe that succeeds without the process, because drainit itself holds the probed
+//! socket of `listen`.
 
 use crate::config::{Config, ListenSocket, Probe};
 use crate::load::check::own_address::reaches;
@@ -22,7 +23,7 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
     }
 }
 
-/// Whether the kernel accepts the connection of this probe for drainit's socket.
+/// Whether the probe only connects, and connects to this socket, so that the kernel accepts it.
 fn answers(probe: &Probe, socket: &ListenSocket) -> bool {
     let needs_no_answer = matches!(probe, Probe::Tcp(_) | Probe::Unix(_) | Probe::File(_));
     let asked = probe.address().filter(|_| needs_no_answer);

@@ -1,5 +1,5 @@
-//! Checks `update: hot-restart`: whether Envoy's own flags allow it, and whether their times go
-//! together with the shutdown.
+//! Checks `update: hot-restart`: whether Envoy's own flags allow a hot restart, and whether their
+//! times fit the shutdown.
 
 use std::collections::HashMap;
 
@@ -82,7 +82,7 @@ fn fault(process: &Process, flags: &EnvoyFlags) -> Option<(&'static str, String,
     found.map(|(_, key, message, help)| (key, message, help))
 }
 
-/// Warns where Envoy's times cut connections, or keep an old epoch for longer than anyone waits.
+/// Warns if Envoy's times cut connections, or keep an old epoch for longer than the shutdown waits.
 fn times(
     problems: &mut Problems,
     config: &Config,

@@ -10,17 +10,19 @@ use crate::load::diagnostics::problems::Problems;
 use crate::load::environment::Environment;
 use crate::load::places::Places;
 
-/// Searches for what a config names, in this environment, but not below these paths.
+/// Searches the image for the files that a config names. The paths are mount points, below which it
+/// does not search.
 pub(crate) type Find<'a> = &'a dyn Fn(&Config, &Environment, &[PathBuf]) -> Vec<Finding>;
 
 #[derive(Clone, Copy)]
 pub struct ImageLookup<'a> {
     pub find: Find<'a>,
-    /// Mount points of volumes: their present content means nothing.
+    /// Mount points of volumes, which may have other content in the container.
     pub mounts: &'a [PathBuf],
 }
 
-/// The index of a process, or none for the container, and the path of a key.
+/// The place of a finding: the index of a process, or `None` for the container, and the path of a
+/// key.
 pub type At = (Option<usize>, &'static str);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +47,7 @@ pub(crate) fn check(
             Some(index) => places.processes[index].at(key),
             None => places.at(key),
         };
-        // Of the processes of an entry with `scale`, one stands for all that have the same fault.
+        // A fault that all copies of an entry with `scale` share is reported once.
         if let Some(index) = process
             && let fault = finding.message.replacen(&config.processes[index].name, "", 1)
             && !of_entries.insert((span, fault))

@@ -1,5 +1,5 @@
-//! Checks of the whole config: whether the waits fit into the grace period, and whether the order
-//! makes sense.
+//! Checks that need the whole config: whether the waits fit into the grace period, and whether the
+//! order makes sense.
 
 pub(crate) mod held_sockets;
 pub(crate) mod hot_restart;
@@ -19,7 +19,7 @@ use crate::plan::timeline::StepKind;
 use crate::types::suggest::list;
 use crate::types::{ProcessId, human};
 
-/// Checks times and order; cuts each default `min` until it fits.
+/// Checks times and order, and shortens each default `min` until it fits.
 pub(crate) fn check(
     problems: &mut Problems,
     config: &mut Config,
@@ -40,7 +40,7 @@ pub(crate) fn check(
     hot_restart::check(problems, config, places);
 }
 
-/// Refuses a process that starts by itself and needs one that does not.
+/// Refuses a process that starts by itself and depends on a process with `autostart: false`.
 fn autostart(problems: &mut Problems, config: &Config, places: &Places) {
     let by_request: Vec<_> = config.processes.iter().filter(|it| !it.autostart).collect();
     for (index, process) in config.processes.iter().enumerate() {
@@ -61,7 +61,7 @@ fn autostart(problems: &mut Problems, config: &Config, places: &Places) {
     }
 }
 
-/// Refuses a `reload_signal` that has another meaning already.
+/// Refuses a `reload_signal` that stops the container, or that is forwarded to a process.
 fn reload_signal(problems: &mut Problems, config: &Config, places: &Places) {
     let Some(signal) = config.reload_signal else { return };
     let span = places.at("reload_signal");
@@ -79,12 +79,12 @@ fn reload_signal(problems: &mut Problems, config: &Config, places: &Places) {
     }
 }
 
-/// Checks each explicit `min` by itself, where a circle of dependencies leaves no order.
+/// Checks each explicit `min` by itself, for a config whose dependencies give no order.
 pub(crate) fn each_min(problems: &mut Problems, config: &Config, places: &Places) {
     minima(problems, config, &Graph::edgeless(config.processes.len()), places);
 }
 
-/// A wait of the shutdown that the config sets; the process is `None` for one of the container.
+/// A wait of the shutdown that the config sets. The process is `None` for a wait of the container.
 type Wait = (StepKind, Option<ProcessId>, Duration);
 
 /// The waits that determine the end of a shutdown if each takes the time given by `of`.
@@ -118,8 +118,9 @@ fn longest_waits(
     waits
 }
 
-/// Where the longest shutdown, whose steps take the time given by `of`, is longer than it may be: the
-/// place of its longest step, and the sum of all. `of_drain` is the key of a drain's time.
+/// Adds up the longest shutdown, whose steps take the time given by `of`. If it exceeds the window,
+/// returns the place of its longest step, and the sum as text. `of_drain` is the key of a drain's
+/// time.
 fn too_long(
     config: &Config,
     graph: &Graph,
@@ -141,7 +142,7 @@ fn too_long(
         (StepKind::PostStop, _) => ("post_stop timeout", "hooks.post_stop.timeout"),
         (StepKind::Close | StepKind::Count | StepKind::Leftovers, _) => (kind.name(), ""),
     };
-    // `max_by_key` returns the last maximum, which in reverse is the first.
+    // `max_by_key` returns the last maximum, so the reversed order gives the first.
     let is_meant = |(kind, ..): &&Wait| of_drain != "min" || *kind == StepKind::Drain;
     let (kind, process, _) = path.iter().rev().filter(is_meant).max_by_key(|(.., takes)| takes)?;
     let span = match process.map(ProcessId::index) {
@@ -166,8 +167,8 @@ fn too_long(
     Some((span, format!("{}{sum}, and {WINDOW} is {window}", terms.join(" + "))))
 }
 
-/// The `min` of the drain that each process writes; zero where that is a default, or where nothing
-/// is drained.
+/// The explicit `min` of each process; zero if `min` is a default, or if the process is not
+/// drained.
 fn written_minima(config: &Config) -> Vec<Duration> {
     let written = |process: &Process| match &process.drain {
         Some(drain) if drain.method.times().min.is_some() && !process.is_left_out() => drain.min,
@@ -176,7 +177,7 @@ fn written_minima(config: &Config) -> Vec<Duration> {
     config.processes.iter().map(written).collect()
 }
 
-/// The place of the times of a drain.
+/// The place of a key in the drain of a process.
 fn place_of_drain(process: &Process, place: &Entry, key: &str) -> Span {
     let method = process.drain.as_ref().map_or("", |drain| drain.method.key());
     place.at(&format!("drain.{method}.{key}"))
@@ -200,7 +201,8 @@ fn minima(problems: &mut Problems, config: &Config, graph: &Graph, places: &Plac
     false
 }
 
-/// For each process, the largest sum of `of` along a path of its dependencies, itself included.
+/// For each process, the largest sum of `of` along a path of its dependencies, including the
+/// process itself.
 fn below(graph: &Graph, of: &[Duration]) -> Vec<Duration> {
     let mut sums = vec![Duration::ZERO; of.len()];
     for id in &graph.order {
@@ -210,7 +212,7 @@ fn below(graph: &Graph, of: &[Duration]) -> Vec<Duration> {
     sums
 }
 
-/// Cuts each default `min` to the time that the explicit ones leave, dependents first.
+/// Cuts each default `min` to the time that the explicit `min`s leave, dependents first.
 fn shrink_default_minima(
     problems: &mut Problems,
     config: &mut Config,
@@ -226,7 +228,7 @@ fn shrink_default_minima(
         let process = &mut config.processes[index];
         let mut taken = above[index];
         let span = place_of_drain(process, &places.processes[index], "min");
-        // One that is left out takes no time.
+        // A process that is left out takes no time.
         let is_left_out = process.is_left_out();
         if let Some(drain) = process.drain.as_mut().filter(|_| !is_left_out) {
             // `below` includes this process, whose explicit `min` is 0 here.
@@ -267,7 +269,7 @@ fn declared(config: &Config, what: StepKind, process: Option<ProcessId>) -> Opti
     }
 }
 
-/// Warns where the declared waits take longer than the shutdown may.
+/// Warns if the declared waits take longer than the shutdown may.
 fn declared_waits(problems: &mut Problems, config: &Config, graph: &Graph, places: &Places) {
     let of = |what, process| declared(config, what, process);
     if let Some((span, sum)) = too_long(config, graph, places, "time", of) {
@@ -281,8 +283,8 @@ fn declared_waits(problems: &mut Problems, config: &Config, graph: &Graph, place
 
 const WINDOW: &str = "`grace_period` minus `reserve`";
 
-/// Warns where no dependency orders a drained process before others, so that all stop at once. An
-/// empty `depends_on` says that it needs none of them.
+/// Warns if no dependency orders a drained process before the others, so that all stop at once. An
+/// empty `depends_on` says that the process does not need the others.
 fn drains_without_order(problems: &mut Problems, config: &Config, graph: &Graph, places: &Places) {
     let mut checked = 0;
     for (index, process, place) in places.running(config) {
@@ -291,7 +293,7 @@ fn drains_without_order(problems: &mut Problems, config: &Config, graph: &Graph,
             continue;
         }
         let span = place_of_drain(process, place, "");
-        checked += 1; // each search goes through the whole graph
+        checked += 1; // limited, because each search goes through the whole graph
         let mut waits = vec![false; config.processes.len()];
         waits[index] = true;
         let mut todo = vec![index];

@@ -1,5 +1,5 @@
-//! Reports addresses that two processes share, or two instances of one: the answer of one would pass
-//! for the other's.
+//! Reports addresses that two processes share, or two instances of one process: an answer from one
+//! would be taken for an answer from the other.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -10,7 +10,7 @@ use crate::load::check::place_of_drain;
 use crate::load::diagnostics::problems::Problems;
 use crate::load::places::Places;
 
-/// An address of this machine: a connection to `0.0.0.0` goes to it, too.
+/// Replaces `0.0.0.0` by `127.0.0.1`, where a connection to it goes, and `::` by `::1`.
 fn local(address: Address) -> Address {
     match address {
         Address::Tcp(address) if address.ip().is_unspecified() => {
@@ -31,7 +31,7 @@ fn text(address: &Address) -> String {
     }
 }
 
-/// The address of a readiness probe, and the path of an HTTP one.
+/// The address of a readiness probe, and the path of an HTTP probe.
 fn asked(process: &Process) -> Option<(Address, Option<&str>)> {
     let probe = &process.readiness.as_ref()?.probe;
     let path = match probe {
@@ -47,8 +47,8 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
     admins(problems, config, places);
 }
 
-/// One server may answer for several processes, each at its own path, and a gateway may accept
-/// connections for what stands behind it.
+/// Reports two readiness probes of one address. HTTP probes with different paths are fine, because
+/// one server may answer for several processes.
 fn readiness(problems: &mut Problems, config: &Config, places: &Places) {
     for (index, other, (address, _)) in sharing(config, places, asked) {
         let parts = &places.processes[index];
@@ -69,7 +69,7 @@ fn readiness(problems: &mut Problems, config: &Config, places: &Places) {
     }
 }
 
-/// A new instance beside the old one has the same readiness, so the old one would pass for it.
+/// Reports a readiness probe that an old instance would answer for the new instance beside it.
 fn instances(problems: &mut Problems, config: &Config, places: &Places) {
     let all = places.running(config);
     for (_, process, parts) in all.filter(|(_, it, _)| it.update == Update::StartFirst) {
@@ -96,7 +96,7 @@ fn instances(problems: &mut Problems, config: &Config, places: &Places) {
     }
 }
 
-/// Two Envoys with the same admin: one would be drained twice, the other never.
+/// Reports two Envoys with one admin address: one would be drained twice, and the other never.
 fn admins(problems: &mut Problems, config: &Config, places: &Places) {
     for (index, other, what) in sharing(config, places, admin_of) {
         let parts = &places.processes[index];
@@ -111,8 +111,8 @@ fn admins(problems: &mut Problems, config: &Config, places: &Places) {
     }
 }
 
-/// The processes that share what `of` returns with an earlier one, if both may be started: both, and
-/// what they share.
+/// Finds each process for which `of` returns the same value as for an earlier process, if both may
+/// be started. Returns both indexes, and the value.
 fn sharing<'c, T: Clone + Eq + Hash>(
     config: &'c Config,
     places: &'c Places,
@@ -129,7 +129,7 @@ fn sharing<'c, T: Clone + Eq + Hash>(
     })
 }
 
-/// Of two processes with a condition, only one may be started.
+/// Whether both processes may run together. Two processes with conditions may be alternatives.
 fn may_both_run(one: &Process, other: &Process) -> bool {
     one.only_if.is_none() || other.only_if.is_none()
 }

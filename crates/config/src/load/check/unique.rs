@@ -20,7 +20,7 @@ enum Claim<'c> {
     Rendered(PathBuf),
 }
 
-/// What a process claims, each with the path of its key.
+/// The claims of a process, each with the path of its key.
 fn claims(process: &Process) -> Vec<(Claim<'_>, String)> {
     let mut claims = Vec::new();
     if let Some(route) = &process.args {
@@ -34,7 +34,7 @@ fn claims(process: &Process) -> Vec<(Claim<'_>, String)> {
     for (number, render) in process.render.iter().enumerate() {
         claims.push((Claim::Rendered(normal(&render.to)), format!("render.{number}.to")));
     }
-    // One that is left out listens on nothing.
+    // A process that is left out does not listen.
     if !process.is_left_out() {
         for (number, socket) in process.listen.iter().enumerate() {
             let address = match &socket.address {
@@ -97,7 +97,7 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
     }
     for (_, process, place) in places.running(config) {
         for (number, socket) in process.listen.iter().enumerate() {
-            // One that is left out removes its `sockets`, too.
+            // Even a process that is left out removes its `sockets`.
             if let Address::Unix(path) = &socket.address
                 && let Some(first) = owners.get(&Claim::Socket(normal(path)))
             {

@@ -10,7 +10,7 @@ pub enum Severity {
     /// The config is refused.
     #[default]
     Error,
-    /// The config works, but probably not as meant.
+    /// The config works, but probably not as intended.
     Warning,
 }
 
@@ -20,12 +20,12 @@ pub struct Diagnostic {
     /// One line.
     pub message: String,
     pub(crate) file: PathBuf,
-    /// From 1; 0 for the whole file.
+    /// The line from 1, or 0 for the whole file.
     pub line: usize,
-    /// In characters, from 1; 0 for the whole file.
+    /// The column in characters, from 1, or 0 for the whole file.
     pub column: usize,
-    /// The line, made safe for a terminal and cut around the column where it is long. Empty for a
-    /// binary file, and for an `env_file`, whose lines may hold secrets.
+    /// The text of the line, made safe for a terminal. A long line is cut around the column. Empty
+    /// for a binary file, and for an `env_file`, whose lines may contain secrets.
     pub(crate) source_line: String,
     /// The start of the problem in `source_line`, in characters from 0.
     pub(crate) offset: usize,
@@ -39,7 +39,8 @@ impl Diagnostic {
         self.severity == Severity::Error
     }
 
-    /// Place and message on one line. The message about a whole file names it already.
+    /// The place and the message on one line. The message about a whole file already names the
+    /// file.
     pub fn in_a_line(&self) -> String {
         match self.line {
             0 => self.message.clone(),
@@ -48,8 +49,8 @@ impl Diagnostic {
     }
 }
 
-/// Formats as the Rust compiler does, without a trailing newline. Shows the offending line only:
-/// its neighbours may hold secrets.
+/// Formats like the Rust compiler, without a trailing newline. Shows only the line with the
+/// problem, because its neighbours may contain secrets.
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let severity = match self.severity {
@@ -107,7 +108,7 @@ pub(crate) fn excerpt(line: &str, column: usize) -> (String, usize) {
 /// Messages quote at most this many characters.
 const QUOTED: usize = 80;
 
-/// Puts `text` in backticks: on one line, safe for a terminal, and cut where it is long.
+/// Puts `text` in backticks, on one line and safe for a terminal. A long text is cut.
 pub fn quote(text: &str) -> String {
     let mut out = String::from("`");
     let mut chars = text.chars();

@@ -7,12 +7,12 @@ use crate::load::source::{Source, Unreadable};
 use crate::load::span::Span;
 use crate::types::harmless;
 
-/// At most this many problems are shown: more would not help to mend the file.
+/// At most this many problems are shown: more would not help to correct the file.
 const SHOWN: usize = 50;
 /// At most this many problems are stored.
 const KEPT: usize = 1000;
 
-/// The problems so far, and their files.
+/// The problems so far, and the files in which they are.
 #[derive(Debug, Default)]
 pub struct Problems {
     sources: Vec<Source>,
@@ -20,7 +20,7 @@ pub struct Problems {
     more: usize,
     errors: bool,
     overflow: Problem,
-    /// `check` refuses what `run` only warns of.
+    /// Whether this is `check`, which refuses some configs for which `run` only warns.
     is_check: bool,
 }
 
@@ -40,7 +40,7 @@ impl Problem {
 }
 
 impl Problems {
-    /// For `check`: [`Self::error_in_check`] adds errors.
+    /// Problems for `check`, in which [`Self::error_in_check`] adds errors.
     pub(crate) fn for_check() -> Self {
         Self { is_check: true, ..Self::default() }
     }
@@ -60,7 +60,7 @@ impl Problems {
         self.push(Severity::Error, span, message.into())
     }
 
-    /// Adds an error about a file that cannot be read. `help` is used where `why` has none.
+    /// Adds an error about a file that cannot be read. `help` is used if `why` has no help.
     pub fn unreadable(&mut self, path: &Path, why: Unreadable, help: impl FnOnce() -> String) {
         let file = self.add_source(Source::unread(path));
         let span = Span::new(file, why.line, why.line.min(1), 0);
@@ -77,7 +77,8 @@ impl Problems {
         (self.list, self.more, self.errors) = (Vec::new(), 0, false);
     }
 
-    /// Adds what will hardly work: an error in `check`; a warning in `run`, since it may be meant.
+    /// Adds a probable mistake. It is an error in `check`, and a warning in `run`, because it may
+    /// be intended.
     pub(crate) fn error_in_check(
         &mut self,
         span: Span,
@@ -147,7 +148,7 @@ impl Problems {
         let room = source_line.chars().count().saturating_sub(offset);
         Diagnostic {
             severity: problem.severity,
-            // They may quote names of any file.
+            // Messages may quote names from any file.
             message: harmless(&problem.message).into_owned(),
             file: source.map(|s| s.path.clone()).unwrap_or_default(),
             line: span.line(),
@@ -169,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn problems_come_in_order_and_once() {
+    fn problems_are_sorted_without_duplicates() {
         let mut problems = Problems::default();
         problems.error(at(3), "c");
         problems.warning(at(1), "a").help("fix");
@@ -183,7 +184,7 @@ mod tests {
 
     // holds: C13
     #[test]
-    fn a_flood_is_cut_and_counted_and_warnings_go_first() {
+    fn many_problems_are_cut_and_counted_and_warnings_are_dropped_first() {
         let mut problems = Problems::default();
         for line in 1..=200 {
             problems.warning(at(line), "w");

@@ -1,5 +1,5 @@
-//! Commands: a list of arguments, or one string. An argument may be joined of parts, and a part may
-//! have a condition.
+//! Reads commands: a list of arguments, or one string. An argument may be joined from parts, and a
+//! part may have a condition.
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -25,7 +25,8 @@ impl Form for Command {
     fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Vec<String>> {
         let what = at.key;
         let words = match &node.kind {
-            // All are read, so that an error in one hides none in another.
+            // Reads all items first, so that an error in one item does not hide an error in
+            // another.
             Kind::Sequence(items) => {
                 let of_shell = |item: &Rc<Node>| item.scalar().is_some_and(reads_dollars);
                 reader.is_for_shell = items.iter().any(of_shell);
@@ -88,7 +89,7 @@ fn reads_dollars(word: &str) -> bool {
     KNOWN.contains(&name)
 }
 
-/// A single value as it is written, in which a `$` may stand for itself.
+/// A single value that is read without a parser, and without a report about `$NAME`.
 pub(crate) struct Verbatim;
 
 impl Form for Verbatim {
@@ -100,13 +101,13 @@ impl Form for Verbatim {
     }
 }
 
-/// An argument; none where the conditions of all its parts do not hold.
+/// An argument; `None` if it has parts, and the condition of each part fails.
 type Element = Either<Verbatim, ElementKeys>;
 
 #[derive(Table)]
 #[table(settle = Option<String>, shared = "joined")]
 struct ElementKeys {
-    /// One argument, of parts with a newline between them.
+    /// One argument, joined from parts with a newline between them.
     #[key(form = List<PartKeys>, required = "add it: `join: [{file: PATH}]`")]
     join: Vec<Option<String>>,
 }
@@ -115,7 +116,7 @@ impl ElementKeys {
     fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Option<String>> {
         let texts: Vec<_> = self.join.into_iter().flatten().collect();
         let text = texts.join("\n");
-        // `>=`, because its NUL counts too.
+        // `>=`, because the NUL after the text counts too.
         if text.len() >= LONGEST {
             let message = format!("the result of `join` has {} bytes", text.len());
             let help = "let the program read the file itself: no argument can have 128 KiB";
@@ -137,7 +138,7 @@ struct PartKeys {
     /// The content of this file, with variables inserted. <!-- C53 -->
     /// Example: `{file: /etc/envoy/override.yaml}`
     #[key(form = Later<PathBuf>, exclusive)]
-    #[allow(dead_code, reason = "`text` is the other one")]
+    #[allow(dead_code, reason = "if `text` is `None`, `file` is set")]
     file: Option<()>,
     /// The part is left out if this condition does not hold.
     #[key(form = only_if::Now, value = true)]
@@ -145,8 +146,8 @@ struct PartKeys {
 }
 
 impl PartKeys {
-    /// None where its condition does not hold: then only its keys are checked, since the file or
-    /// the variable that it names may be missing.
+    /// Returns `Some(None)` if the condition does not hold. Then only the keys are checked, because
+    /// the file or the variable that the part names may be missing.
     fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Option<String>> {
         let (_, node) = reader.one_of(fields, Self::KEYS, "kind")?;
         match (self.only_if, self.text) {

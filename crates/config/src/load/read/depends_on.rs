@@ -12,12 +12,12 @@ use crate::load::read::scale::Scaling;
 use crate::load::values::Invalid;
 use crate::load::yaml::node::{Kind, Node, get};
 
-/// The terms of a dependency.
+/// The keys of one dependency.
 #[derive(Table)]
 #[table(default)]
 struct Terms {
-    /// What must be true of the dependency; by default `ready`, or `completed` for a oneshot.
-    /// Example: `condition: started`
+    /// The condition that the dependency must meet; by default `ready`, or `completed` for a
+    /// oneshot. Example: `condition: started`
     #[key(form = Condition)]
     condition: Option<StartCondition>,
     /// Whether this process is restarted after the dependency was. <!-- C196 -->
@@ -42,7 +42,8 @@ fn condition(text: &str) -> Result<StartCondition, Invalid> {
     Err(Invalid::new("its name in Compose", format!("write `{}`", ours.word())))
 }
 
-/// Dependencies without duplicates. [`resolve`] sets the conditions that are not written.
+/// Reads dependencies without duplicates. [`resolve`] later sets the conditions that the config
+/// leaves out.
 pub(crate) struct DependsOn;
 
 impl Form for DependsOn {
@@ -89,7 +90,7 @@ impl Form for DependsOn {
 }
 
 /// Completes `depends_on` of all processes: the name of an entry with `scale` means all of its
-/// processes, and the default condition depends on the kind of the other one.
+/// processes, and the default condition depends on the kind of the dependency.
 pub(crate) fn resolve(reader: &mut Reader<'_>, processes: &mut [Process], scaling: &mut Scaling) {
     let kinds: HashMap<String, ProcessKind> =
         processes.iter().map(|process| (process.name.clone(), process.kind)).collect();

@@ -15,8 +15,8 @@ use crate::load::yaml::node::{Kind, Node, Tag};
 
 type Variables = Vec<Variable>;
 
-/// Defaults of variables. Each entry is visible to the following values; those that the container
-/// overrides are not exported.
+/// Reads defaults of variables. The values after an entry can use it. Entries that the container
+/// overrides are left out of the result.
 pub(crate) struct Env;
 
 impl Form for Env {
@@ -40,8 +40,8 @@ impl Form for Env {
     }
 }
 
-/// A mapping or a list of `NAME=VALUE`. A name alone passes the container's variable on; in a
-/// mapping, `NAME: !reset` keeps it from the process.
+/// A mapping or a list of `NAME=VALUE`. With a name alone the process gets the container's
+/// variable; with `NAME: !reset` in a mapping, it does not.
 pub(crate) struct Environment;
 
 impl Form for Environment {
@@ -145,7 +145,7 @@ leaf! {
 }
 
 impl FromFileKeys {
-    /// With an empty path, and not required, it is absent.
+    /// Returns `None` for an empty path, which is an error if the file is required.
     fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<ValueFile> {
         let Self { file, required } = self;
         let span = fields.value("file");
@@ -228,7 +228,7 @@ fn read_file(reader: &mut Reader<'_>, source: Source, span: Span, out: &mut Vari
     }
 }
 
-/// Whether a variable can have this name; else reports it.
+/// Returns whether a variable can have this name, and reports a wrong name.
 fn variable_name(reader: &mut Reader<'_>, name: &str, span: Span) -> bool {
     let right = !name.is_empty() && !name.contains(['=', '\0']);
     if !right {

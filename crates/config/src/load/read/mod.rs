@@ -1,5 +1,5 @@
-//! Typed values of the tree. Reading continues after each problem, so that one load reports all of
-//! them.
+//! Reads typed values from the tree. Reading continues after each problem, so that one load reports
+//! all problems.
 
 pub(crate) mod command;
 pub(crate) mod depends_on;

@@ -1,4 +1,4 @@
-//! `processes:`, entry by entry.
+//! Reads `processes:` entry by entry.
 
 use std::rc::Rc;
 
@@ -11,7 +11,7 @@ use crate::load::read::{depends_on, scale};
 use crate::load::span::Span;
 use crate::load::yaml::node::{Kind, Node};
 
-/// Every process, also those with errors, so that references to them can be checked.
+/// Reads every process, including those with errors, so that references to them can be checked.
 pub(crate) struct Processes;
 
 impl Form for Processes {
@@ -26,7 +26,7 @@ impl Form for Processes {
         for (key, node) in entries.clone() {
             name(reader, &key.text, key.span);
             let scale = scaling.read(reader, &key.text, node, processes.len());
-            // With `scale: 0`, too, the entry must be valid.
+            // An entry with `scale: 0` is read once, because it must be valid too.
             for number in 1..=scale.unwrap_or(1).max(1) {
                 reader.variables.set_number(scale.map(|_| number.to_string()));
                 reader.process = match scale {

@@ -1,4 +1,4 @@
-//! Reads mappings, lists and single values, and reports what is wrong with each.
+//! Reads mappings, lists and single values, and reports the problems of each.
 
 use std::fmt::Display;
 use std::rc::Rc;
@@ -19,8 +19,8 @@ use crate::types::suggest::{list, nearest};
 
 /// The limit for the text of all values together, after their variables are expanded.
 const MOST_TEXT: usize = 32 * 1024 * 1024;
-/// Each file counts as at least this many bytes, so that a small config cannot read files without
-/// end.
+/// Each file counts as at least this many bytes, so that a small config cannot read endlessly many
+/// files.
 const LEAST_FILE: usize = 4096;
 
 pub(crate) struct Reader<'a> {
@@ -35,7 +35,7 @@ pub(crate) struct Reader<'a> {
     /// The `args` of the entries with `scale: 0`, by name.
     pub(crate) unused_args: Vec<(String, ArgRoute)>,
     text_left: usize,
-    /// The command that is read runs a program that expands variables itself.
+    /// Whether the command that is being read runs a program that expands variables itself.
     pub(crate) is_for_shell: bool,
 }
 
@@ -44,20 +44,21 @@ pub(crate) struct Reader<'a> {
 pub(crate) struct Fields<'n> {
     pub(crate) at: At<'n>,
     pub(crate) span: Span,
-    /// Whether a key was unknown: then a missing one may be misspelled, and is not reported.
+    /// Whether a key was unknown. If so, a missing key is not reported, because the unknown key may
+    /// be that key, misspelled.
     pub(crate) has_unknown: bool,
     entries: &'n [(Key, Rc<Node>)],
-    /// The value that stands for a mapping with this key only.
+    /// In the short form, the key whose value was written in place of the mapping, and the value.
     short: Option<(&'static str, &'n Node)>,
 }
 
 impl<'n> Fields<'n> {
-    /// For a mapping that is missing.
+    /// The fields of a missing mapping.
     pub(crate) fn empty(at: At<'n>, span: Span) -> Self {
         Self { at, span, has_unknown: false, entries: &[], short: None }
     }
 
-    /// The whole config, without the check for unknown keys.
+    /// The fields of the whole config, without the check for unknown keys.
     pub(crate) fn unchecked(node: &'n Node) -> Self {
         Self { entries: node.entries(), ..Self::empty(At::ROOT, node.span) }
     }
@@ -67,7 +68,7 @@ impl<'n> Fields<'n> {
         self.entries
     }
 
-    /// The value of a key, unless it is empty.
+    /// The value of a key, unless the value is empty.
     pub(crate) fn get(&self, name: &str) -> Option<&'n Node> {
         if let Some((key, node)) = self.short {
             return (key == name).then_some(node);
@@ -97,7 +98,7 @@ impl<'n> Fields<'n> {
 pub(crate) struct Text {
     pub(crate) text: String,
     pub(crate) span: Span,
-    /// As written, where expansion changed it.
+    /// The text in the config, if expansion changed it.
     raw: Option<String>,
     used: Vec<(String, Origin)>,
 }
@@ -121,7 +122,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Checks that `node` is a mapping with known keys only, or the short form of one.
+    /// Checks that `node` is a mapping with known keys only, or the short form of such a mapping.
     pub(crate) fn table<'n>(
         &mut self,
         node: &'n Node,
@@ -174,7 +175,7 @@ impl<'a> Reader<'a> {
         Some(Fields { has_unknown, entries, ..Fields::empty(*at, node.span) })
     }
 
-    /// The value of a key, if it is written and valid.
+    /// The value of a key, if the key is present and the value is valid.
     pub(crate) fn key<F: Form>(
         &mut self,
         fields: &Fields<'_>,
@@ -190,7 +191,7 @@ impl<'a> Reader<'a> {
         name: &'static str,
         help: &str,
     ) -> Option<F::Out> {
-        // An unknown key may be this one, misspelt.
+        // An unknown key may be this key, misspelled.
         if fields.get(name).is_none() && !fields.has_unknown {
             let message = format!("`{}` has no `{name}`", fields.at);
             self.problems.error(fields.span, message).help(help);
@@ -198,8 +199,8 @@ impl<'a> Reader<'a> {
         self.key::<F>(fields, name)
     }
 
-    /// A mapping whose keys are names. Leaves out each `!reset`, with a warning: it has removed
-    /// nothing, and nothing else checks its name.
+    /// The entries of a mapping whose keys are names. Leaves out each `!reset` with a warning,
+    /// because it had nothing to remove, and its name may be misspelled.
     pub(crate) fn entries<'n>(
         &mut self,
         node: &'n Node,
@@ -224,7 +225,8 @@ impl<'a> Reader<'a> {
         Some(entries)
     }
 
-    /// Checks that `node` is a mapping. If not, `help` is called with the name of `node`.
+    /// Checks that `node` is a mapping. If not, reports an error with the help that `help` returns
+    /// for the name of `node`.
     fn mapping<'n>(
         &mut self,
         node: &'n Node,
@@ -241,7 +243,7 @@ impl<'a> Reader<'a> {
         None
     }
 
-    /// The only one of the keys of a choice, with its value. Reports a missing and a second one.
+    /// The key that is present of a choice, with its value. Reports a missing key and a second key.
     pub(crate) fn one_of<'n>(
         &mut self,
         fields: &Fields<'n>,
@@ -333,8 +335,8 @@ impl<'a> Reader<'a> {
         ));
     }
 
-    /// Adds a file that the config names, with the problems of its lines. Returns its number and its
-    /// text.
+    /// Adds a file that the config names, so that problems can show its lines. Returns its number
+    /// and its text.
     pub(crate) fn add_file(&mut self, span: Span, source: Source) -> Option<(usize, Rc<String>)> {
         self.charge(span, source.text.len().max(LEAST_FILE))?;
         let text = Rc::clone(&source.text);
@@ -361,9 +363,9 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reports each `$NAME` in a value that looks like a variable: no shell will expand it. The
-    /// value of a variable (`of_variable`) may well contain a `$`: there it is a warning, where the
-    /// name is that of a variable, or is the whole value.
+    /// Reports each `$NAME` in a value that looks like a variable, because no shell expands it. In
+    /// the value of a variable (`of_variable`), where a `$` may be intended, this is a warning, and
+    /// only if `NAME` is a known variable, or `$NAME` the whole value.
     pub(crate) fn check_dollars(&mut self, node: &Node, what: &str, of_variable: Option<&str>) {
         node.inner().for_each(|inner| self.check_dollars(inner, what, of_variable));
         let raw = node.scalar().unwrap_or_default();
@@ -388,7 +390,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A single value, parsed.
+    /// Reads and parses a single value.
     pub(crate) fn typed<T>(
         &mut self,
         node: &Node,
@@ -396,14 +398,14 @@ impl<'a> Reader<'a> {
         parse: impl FnOnce(&str) -> Result<T, Invalid>,
     ) -> Option<T> {
         let text = self.text(node, what)?;
-        // `log` is a regular expression, where `$` is the end of a line.
+        // `log` is a regular expression, in which `$` means the end of a line.
         if what != "log" {
             self.check_dollars(node, what, None);
         }
         parse(&text.text).map_err(|bad| self.refuse(&text, what, bad)).ok()
     }
 
-    /// Reports a refused value, its text in the config, and the sources of its variables.
+    /// Reports a refused value, with its text in the config, and with the sources of its variables.
     pub(crate) fn refuse(&mut self, text: &Text, what: &str, bad: Invalid) {
         let value = if text.text.is_empty() { "empty".to_owned() } else { quote(&text.text) };
         let from =
@@ -422,7 +424,8 @@ impl<'a> Reader<'a> {
             .help(help);
     }
 
-    /// The place of a byte of a value where its line holds the value verbatim, else of the value.
+    /// The place of a byte of a value, if the line contains the value verbatim; otherwise the place
+    /// of the value.
     fn inside(&self, span: Span, raw: &str, at: usize) -> Span {
         let exact = || {
             let line = self.problems.source(span.file())?.line(span.line())?;
@@ -443,7 +446,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Keys of Compose and of other init systems, and those of drainit.
+/// Keys of Compose and of other init systems, each with drainit's key for it.
 const OTHER_WORDS: &[(&str, &str)] = &[
     ("cmd", "command"),
     ("entrypoint", "command"),
@@ -484,7 +487,7 @@ fn as_mapping(node: &Node, known: &Keys) -> Option<String> {
     })
 }
 
-/// The written key whose value is a mapping that knows this name.
+/// The key among `entries` whose mapping has a key with this name.
 fn inner(name: &str, entries: &[(Key, Rc<Node>)], known: &Keys) -> Option<&'static str> {
     let is_written = |key: &&str| entries.iter().any(|(written, _)| *written.text == **key);
     let outer = known.all().filter(|key| key.keys.is_some_and(|keys| keys.has(name)));

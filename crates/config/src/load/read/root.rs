@@ -38,7 +38,7 @@ pub(crate) fn config(reader: &mut Reader<'_>, node: &Node) -> Config {
     config
 }
 
-/// Warns of each enabled profile that no process has: it is mistyped.
+/// Warns of each enabled profile that no process has, because it is probably mistyped.
 fn unknown_profiles(reader: &mut Reader<'_>, root: &Node, config: &Config) {
     let known: Vec<_> = config.processes.iter().flat_map(|process| &process.profiles).collect();
     for enabled in reader.variables.container().profiles() {
@@ -71,8 +71,8 @@ fn log_format(reader: &mut Reader<'_>, root: &Node) -> Option<LogFormat> {
     format.ok()
 }
 
-/// Reads `control` and the entries of `env` that it uses. Also returns the variables that it uses
-/// and that are not set.
+/// Reads `control`, and the entries of `env` that `control` uses. Also returns the variables that
+/// `control` uses and that are not set.
 pub(crate) fn control_alone(reader: &mut Reader<'_>, node: &Node) -> (Control, Vec<String>) {
     let fields = Fields::unchecked(node);
     let mut used = Vec::new();
@@ -81,7 +81,7 @@ pub(crate) fn control_alone(reader: &mut Reader<'_>, node: &Node) -> (Control, V
     }
     let mut defaults = Vec::new();
     if let Some(node) = fields.get("env") {
-        // In reverse, because each entry may use those before it.
+        // In reverse, because each entry may use the entries before it.
         for (key, value) in node.entries().iter().rev() {
             let is_set = reader.variables.container().get_non_empty(&key.text).is_some();
             if !is_set && used.iter().any(|name| **name == *key.text) {

@@ -1,5 +1,5 @@
-//! `scale:` of an entry: how many processes it becomes. Once the config is read, they are processes
-//! like any other.
+//! `scale:` of an entry: the number of processes that drainit makes from the entry. Once the config
+//! is read, they are ordinary processes.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
@@ -14,27 +14,30 @@ use crate::load::values;
 use crate::load::values::Invalid;
 use crate::load::yaml::node::{Key, Node};
 
-/// The variable with the number of the process, in `${…}` of the entry and in its environment.
+/// The variable with the number of the process, for `${…}` in the entry and for the environment of
+/// the process.
 pub(crate) const VARIABLE: &str = "SCALE_INDEX";
 
 /// The limit for the processes of one entry.
 const MOST_OF_ONE: u32 = 1000;
-/// The limit for the processes of a config, as for a [`ProcessId`](crate::types::ProcessId).
+/// The limit for the processes of a config, which is that of a
+/// [`ProcessId`](crate::types::ProcessId).
 const MOST_PROCESSES: usize = u16::MAX as usize;
-/// The limit for the values of all these processes, and their dependencies on each other, so that a
-/// small config stays cheap to read.
+/// The limit for the values of all copies, including dependencies between copies, so that a small
+/// config stays cheap to read.
 const MOST_VALUES: u64 = 1_000_000;
 
 /// The entries with `scale`.
 #[derive(Default)]
 pub(crate) struct Scaling {
     values: u64,
-    /// The names of the processes of each entry.
+    /// The names of the processes of each entry with `scale`.
     groups: HashMap<String, Vec<String>>,
 }
 
 impl Scaling {
-    /// Reads `scale:`; `None` if the entry has none. `so_far` is the number of processes before it.
+    /// Reads `scale:`; `None` if the entry does not have the key. `so_far` is the number of
+    /// processes before the entry.
     pub(crate) fn read(
         &mut self,
         reader: &mut Reader<'_>,
@@ -67,7 +70,7 @@ impl Scaling {
         self.take(reader, values, scale.span).then_some(number)
     }
 
-    /// Counts values of copies. Returns whether they are not too many.
+    /// Counts values of copies. Returns whether the total is within the limit.
     pub(crate) fn take(&mut self, reader: &mut Reader<'_>, values: u64, span: Span) -> bool {
         self.values += values;
         let fits = self.values <= MOST_VALUES;

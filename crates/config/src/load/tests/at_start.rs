@@ -1,5 +1,5 @@
-//! Values that are read when a process starts: secrets, `env_file`s and templates. No message has a
-//! value in it.
+//! Values that are read when a process starts: secrets, `env_file`s and templates. No message
+//! contains a value.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -30,7 +30,7 @@ fn at_start(keys: &str, container: &[(&str, &str)]) -> Result<Vec<String>, Strin
 
 // holds: C265, C266, C267, C277
 #[test]
-fn the_forms_of_env_file_and_of_a_secret_are_read() {
+fn every_form_of_env_file_and_secret_is_read() {
     let process = process(
         "env_file: [{path: /a.env, read: start}, {path: /none.env, required: false}, \
          {path: /b.env, read: start, required: false}]\n    \
@@ -105,7 +105,7 @@ fn the_file_conventions_of_images_work() {
     let dir = TempDir::new();
     let file = dir.write("pw", b"geheim\n").display().to_string();
     assert_eq!(of(&[("PW_FILE", &file), ("PW", "old")]).unwrap(), ["PW=geheim"]);
-    // The container's own PW stays.
+    // drainit does not set PW, so the process gets the container's.
     assert_eq!(of(&[("PW", "old")]).unwrap(), [""; 0]);
     assert_eq!(of(&[("PW_FILE", "/none")]).unwrap(), [""; 0]);
 }
@@ -120,12 +120,12 @@ fn the_content_of_a_file_becomes_the_value() {
     };
     assert_eq!(token(b"abc\n").unwrap(), ["T=abc"]);
     assert_eq!(token(b"a\nb\r\n\n").unwrap(), ["T=a\nb"]);
-    assert_eq!(token(b"${A} $$ # 'x'").unwrap(), ["T=${A} $$ # 'x'"], "it is no template");
+    assert_eq!(token(b"${A} $$ # 'x'").unwrap(), ["T=${A} $$ # 'x'"], "the file is not a template");
     assert_eq!(token(b"").unwrap(), ["T="]);
     assert!(token(b"geheim\0").unwrap_err().contains("has a NUL byte at byte 6"));
     assert!(token(b"geheim\xff").unwrap_err().contains("is not UTF-8 at byte 6"));
     assert!(token(&[b'g'; 128 * 1024 + 1]).unwrap_err().contains("is larger than 128 KiB"));
-    // `T=`, the value and a NUL are what the kernel takes.
+    // The kernel counts `T=`, the value and a NUL.
     let longest = [b'g'; 128 * 1024 - 3];
     assert_eq!(token(&longest).unwrap()[0].len(), 128 * 1024 - 1);
     let error = token(&[b'g'; 128 * 1024 - 2]).unwrap_err();
@@ -184,13 +184,13 @@ fn a_file_that_cannot_be_read_is_reported_at_once() {
     let link = dir.path("link");
     let found = at_start(&format!("environment: {{T: {{file: {}}}}}", link.display()), &[]);
     assert_eq!(found.unwrap(), ["T=abc"]);
-    // Only a missing file may be missing.
+    // `required: false` does not excuse other errors.
     let keys = format!("environment: {{T: {{file: {}, required: false}}}}", dir.root().display());
     assert!(at_start(&keys, &[]).unwrap_err().contains("is a directory"));
 }
 
 #[test]
-fn an_env_file_at_the_start_is_read_as_one_of_the_config() {
+fn env_files_are_read_alike_at_the_start_and_with_the_config() {
     let dir = TempDir::new();
     let keys = |required: bool| {
         let path = dir.path("a.env").display().to_string();
@@ -238,7 +238,7 @@ fn a_small_env_file_cannot_fill_the_memory() {
 
 // holds: C46, C282, C285, C286, C287
 #[test]
-fn a_template_gets_the_variables_and_its_errors_have_a_place() {
+fn templates_get_variables_and_errors_in_templates_have_a_place() {
     let dir = TempDir::new();
     let environment: Environment = [("A", "1"), ("EMPTY", "")].into_iter().collect();
     let render = |text: &str| at_start::render(&dir.write("t", text.as_bytes()), &environment);
@@ -257,7 +257,7 @@ fn a_template_gets_the_variables_and_its_errors_have_a_place() {
     let longest = 4 * 1024 * 1024;
     assert_eq!(render(&"x".repeat(longest)).unwrap().text.len(), longest);
     assert!(render(&"x".repeat(longest + 1)).unwrap_err().contains("is larger than 4 MiB"));
-    // Longer than any argument of a process could be.
+    // This text is longer than any argument of a process could be.
     assert_eq!(render(&"${A}\n".repeat(200_000)).unwrap().text.len(), 400_000);
     let long = "x".repeat(100_000);
     let environment: Environment = [("A", long.as_str())].into_iter().collect();
@@ -267,7 +267,7 @@ fn a_template_gets_the_variables_and_its_errors_have_a_place() {
 
 // holds: C459, C460
 #[test]
-fn overlays_know_the_forms() {
+fn values_from_files_are_overlaid() {
     let base = "
 processes:
   a:

@@ -1,4 +1,4 @@
-//! Tests the example of the documentation, value by value.
+//! Tests the example in the documentation, value by value.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -70,7 +70,7 @@ fn seconds(seconds: u64) -> Duration {
 
 // holds: S2, S82, C81, C82, C85, C92, C602
 #[test]
-fn the_values_outside_of_processes() {
+fn values_outside_of_processes_are_read() {
     let loaded = load(&[EXAMPLE], &[]).unwrap();
     assert_eq!(loaded.warnings, []);
     let config = loaded.config;
@@ -92,7 +92,7 @@ fn the_values_outside_of_processes() {
 
 // holds: C168, C380
 #[test]
-fn the_values_of_the_processes() {
+fn values_of_processes_are_read() {
     let config = load(&[EXAMPLE], &[]).unwrap().config;
     let [python, _, router] = &config.processes[..] else { panic!("{:?}", config.processes) };
     let socket = PathBuf::from("/var/run/gw/python-executor.sock");
@@ -144,7 +144,7 @@ fn the_environment_overrides_the_defaults() {
     assert_eq!((drain.time, drain.min), (seconds(3), seconds(3)));
     let DrainMethod::Envoy(EnvoyDrain { admin, .. }) = &drain.method else { panic!() };
     assert_eq!(*admin, Address::Tcp("127.0.0.1:9000".parse().unwrap()));
-    // A format that is written is overridden, too.
+    // `DRAINIT_LOG_FORMAT` also overrides a format in the config.
     let written = "logging: {format: text}\nprocesses: {a: {command: [a]}}";
     let config = load(&[written], &[("DRAINIT_LOG_FORMAT", "json")]).unwrap().config;
     assert_eq!(config.logging.format, LogFormat::Json);
@@ -159,7 +159,7 @@ fn a_drain_time_of_zero_turns_the_drain_off() {
 }
 
 #[test]
-fn an_invalid_variable_is_reported_with_its_source() {
+fn an_invalid_value_is_reported_with_the_source_of_the_variable() {
     let errors = load(&[EXAMPLE], &[("ROUTER_DRAIN_TIME_SECONDS", "abc")]).unwrap_err();
     let expected = "\
 error: `time` is `abc`, from `${ROUTER_DRAIN_TIME_SECONDS}`: not a duration

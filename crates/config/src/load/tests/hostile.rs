@@ -11,8 +11,8 @@ fn used() -> Duration {
     nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap().into()
 }
 
-/// Returns what `work` does, and asserts that it takes little time: all of these are read in about a
-/// second, and a file that has its way costs minutes.
+/// Returns the result of `work`, and asserts that `work` takes little time. Each file here is read
+/// in about a second; without the limits it would take minutes.
 #[track_caller]
 fn soon<T>(work: impl FnOnce() -> T) -> T {
     let start = used();
@@ -22,7 +22,7 @@ fn soon<T>(work: impl FnOnce() -> T) -> T {
     done
 }
 
-/// Returns all problems, which are found soon.
+/// Returns all problems of a text, and asserts that finding them takes little time.
 #[track_caller]
 fn soon_found(text: &str) -> String {
     soon(|| lines(&problems(text))).join("\n")
@@ -98,7 +98,7 @@ fn large_files_are_read_or_refused_soon() {
 }
 
 #[test]
-fn variables_cannot_blow_up() {
+fn expanded_variables_are_bounded() {
     let mut text = "env:\n  A0: xxxxxxxxxxxxxxxx\n".to_owned();
     (1..60).for_each(|n| writeln!(text, "  A{n}: ${{A{}}}${{A{}}}", n - 1, n - 1).unwrap());
     assert!(
@@ -135,7 +135,7 @@ fn large(count: usize) -> String {
 }
 
 #[test]
-fn a_thousand_processes_cost_a_thousand_times_one() {
+fn the_cost_of_processes_is_linear() {
     is_linear(|count| {
         let loaded = load(&[&large(count)], &[]).unwrap();
         assert_eq!(loaded.graph.order.len(), count);
@@ -149,7 +149,7 @@ fn a_thousand_processes_cost_a_thousand_times_one() {
 }
 
 #[test]
-fn a_thousand_wrong_processes_cost_a_thousand_times_one() {
+fn the_cost_of_wrong_processes_is_linear() {
     is_linear(|count| {
         let text = large(count).replace("depends_on: [p", "depends_on: [q");
         assert_eq!(problems(&text.replace("timeout", "timeot")).len(), 51);

@@ -6,7 +6,7 @@ const RIGHT: &str = "--base-id 1 --drain-strategy immediate --parent-shutdown-ti
 const READY: &str = "readiness: {envoy: 'unix:/run/admin${SCALE_INDEX:-0}.sock'}";
 const DRAIN: &str = "drain: {envoy: {admin: 'unix:/run/admin${SCALE_INDEX:-0}.sock', time: 15s}}";
 
-/// The problems of an Envoy with these flags and keys, as `line:message; help`.
+/// The problems of an Envoy with these flags and keys, each as `line:message; help`.
 fn problems(flags: &str, keys: &[&str]) -> Vec<String> {
     let words: Vec<_> = flags.split_whitespace().collect();
     let text = format!(
@@ -20,14 +20,14 @@ fn problems(flags: &str, keys: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn an_envoy_with_all_it_needs_is_right() {
+fn an_envoy_with_all_flags_and_keys_is_accepted() {
     assert_eq!(problems(RIGHT, &[READY, DRAIN]), [""; 0]);
 }
 
 // holds: C334
 #[test]
-fn each_error_names_its_mend() {
-    for (flags, keys, message, mend) in [
+fn each_error_has_a_correction() {
+    for (flags, keys, message, remedy) in [
         (RIGHT, &[READY][..], "5:`update: hot-restart` is for an Envoy", "`update: start-first`"),
         (
             RIGHT,
@@ -57,13 +57,13 @@ fn each_error_names_its_mend() {
     ] {
         let found = problems(flags, keys);
         assert_eq!(found.len(), 1, "{flags} {keys:?}: {found:#?}");
-        assert!(found[0].starts_with(message) && found[0].contains(mend), "{found:#?}");
+        assert!(found[0].starts_with(message) && found[0].contains(remedy), "{found:#?}");
     }
 }
 
 #[test]
-fn times_that_cut_connections_or_last_too_long_are_warned_of() {
-    for (flags, message, mend) in [
+fn times_that_cut_connections_or_last_too_long_get_a_warning() {
+    for (flags, message, remedy) in [
         (
             "--base-id 1",
             "lives for 15m (`--parent-shutdown-time-s`), and until then nothing else replaces it; a shutdown keeps at \
@@ -78,12 +78,12 @@ fn times_that_cut_connections_or_last_too_long_are_warned_of() {
     ] {
         let found = problems(flags, &[READY, DRAIN]);
         assert_eq!(found.len(), 1, "{flags}: {found:#?}");
-        assert!(found[0].contains(message) && found[0].contains(mend), "{found:#?}");
+        assert!(found[0].contains(message) && found[0].contains(remedy), "{found:#?}");
     }
 }
 
 #[test]
-fn each_envoy_has_a_base_id_of_its_own() {
+fn each_envoy_needs_a_separate_base_id() {
     let flags = format!("{RIGHT} --base-id-path /run/id");
     let found = problems(&flags, &[READY, DRAIN, "scale: 2"]);
     assert_eq!(found.len(), 1, "{found:#?}");

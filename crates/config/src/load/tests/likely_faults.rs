@@ -27,7 +27,7 @@ fn reported(text: &str, environment: &[(&str, &str)]) -> Vec<String> {
 
 // holds: C20, C43, C44, C525
 #[test]
-fn a_variable_that_only_a_shell_would_expand() {
+fn variables_that_only_a_shell_would_expand_are_reported() {
     let set = &[("port", "80"), ("HOST", "h")];
     for (process, expected) in [
         ("command: [app, --port, $PORT]", "E PORT command"),
@@ -75,7 +75,7 @@ fn a_variable_that_only_a_shell_would_expand() {
 
 // holds: C337, C338
 #[test]
-fn a_probe_that_the_old_instance_answers() {
+fn probes_that_the_old_instance_answers_are_reported() {
     let answered = |at: &str| {
         vec![format!(
             "E `readiness` of `a` probes {at}, where its old instance answers, too: with `update: start-first` a new instance that does not work would take over"
@@ -106,7 +106,7 @@ fn a_probe_that_the_old_instance_answers() {
 
 // holds: C20, C226
 #[test]
-fn a_probe_that_another_process_answers() {
+fn probes_that_another_process_answers_are_reported() {
     let asked = |at: &str| {
         format!(
             "E `readiness` of `b` probes {at}, like that of `a`: it is ready as soon as the other answers"
@@ -150,7 +150,7 @@ fn a_probe_that_another_process_answers() {
 
 // holds: C20
 #[test]
-fn two_envoys_with_one_admin() {
+fn two_envoys_with_the_same_admin_are_reported() {
     let text = "processes:
   a: {command: [a], drain: {envoy: {admin: 'http://127.0.0.1:9901'}}}
   b: {command: [b], depends_on: [a], drain: {envoy: {admin: 'http://localhost:9901'}}}

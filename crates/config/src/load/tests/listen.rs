@@ -29,7 +29,7 @@ fn an_address_stands_alone_or_in_a_mapping() {
 
 // holds: C190
 #[test]
-fn wrong_sockets() {
+fn wrong_sockets_are_refused() {
     for (keys, message) in [
         ("listen: [80]", "`listen` is `80`: not an address to listen on"),
         ("listen: ['tcp://1.2.3.4:0']", "no process can be reached at port 0"),

@@ -45,7 +45,7 @@ fn process_with(keys: &str) -> String {
     format!("processes:\n  a:\n    command: [a]\n    {keys}\n")
 }
 
-/// Returns this process, which has no warnings.
+/// Returns the process of [`process_with`], and asserts that there are no warnings.
 #[track_caller]
 fn process_in(keys: &str, environment: &[(&str, &str)]) -> Process {
     let mut loaded = load(&[&process_with(keys)], environment).unwrap();

@@ -50,7 +50,7 @@ fn a_value_is_compared_when_the_config_is_read() {
 
 // holds: C62, C66
 #[test]
-fn the_path_of_a_process_is_checked_at_its_start() {
+fn paths_are_checked_at_the_start_of_a_process() {
     let path =
         Some(OnlyIf::Any(vec![Paths { exists: Some("/nonexistent".into()), missing: None }]));
     let either =
@@ -75,7 +75,7 @@ fn the_path_of_a_process_is_checked_at_its_start() {
 
 // holds: C676
 #[test]
-fn a_process_is_left_out_without_one_of_its_profiles() {
+fn a_process_is_left_out_unless_a_profile_is_enabled() {
     for (enabled, holds) in
         [("", false), ("web", true), ("debug, all", true), ("debug", false), ("*", true)]
     {

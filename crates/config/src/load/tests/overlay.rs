@@ -82,7 +82,7 @@ fn lists_grow_and_commands_replace() {
 
 // holds: C463
 #[test]
-fn a_short_hook_gains_a_timeout() {
+fn an_overlay_can_add_a_timeout_to_a_hook_in_short_form() {
     let processes = merged("processes: {engine: {hooks: {pre_stop: {timeout: 3s}}}}");
     let hook = processes[0].hooks.pre_stop.as_ref().unwrap();
     assert_eq!((hook.command.len(), hook.timeout), (2, Some(Duration::from_secs(3))));
@@ -112,7 +112,7 @@ processes:
 
 // holds: C520
 #[test]
-fn a_misspelt_key_with_reset_removes_nothing_and_is_refused() {
+fn a_reset_of_a_misspelled_key_is_refused() {
     for (over, key) in [
         ("processes: {engine: {raediness: !reset }}", "raediness"),
         ("processes: {engine: {readiness: {tcpp: !reset }}}", "tcpp"),
@@ -140,7 +140,7 @@ fn a_misspelt_key_with_reset_removes_nothing_and_is_refused() {
 
 // holds: C520
 #[test]
-fn a_name_with_reset_that_is_not_there_is_a_warning() {
+fn a_reset_of_an_unknown_name_is_a_warning() {
     let over = "
 env: {NAME: !reset }
 processes:

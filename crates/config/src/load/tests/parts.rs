@@ -1,4 +1,4 @@
-//! Tests arguments of a command that are joined of parts.
+//! Tests arguments of a command that are joined from parts.
 
 use crate::load;
 use crate::load::testing::load;
@@ -47,7 +47,7 @@ fn load_in(dir: &TempDir, elements: &str) -> Result<Vec<String>, Vec<Diagnostic>
 
 // holds: C53, C58, C60, C74
 #[test]
-fn a_file_is_read_with_its_variables() {
+fn variables_in_a_file_are_expanded() {
     let dir = TempDir::new();
     dir.write("override.yaml", b"node: {id: ${HOST}}\n# $HOST $$x\nkey: ${NONE:-d}\n\r\n\n");
     assert_eq!(
@@ -73,7 +73,7 @@ fn a_file_is_read_with_its_variables() {
 
 // holds: C60
 #[test]
-fn problems_in_a_file_have_their_place() {
+fn problems_in_a_file_have_a_place() {
     let dir = TempDir::new();
     dir.write("bad.yaml", "ok: 1\nä: ${MUST:?say where} x\nb: ${NONE}\nc: ${X\n".as_bytes());
     let errors = load_in(&dir, "{join: [{file: bad.yaml}]}").unwrap_err();
@@ -127,7 +127,7 @@ fn a_file_that_cannot_be_an_argument_is_refused() {
 }
 
 #[test]
-fn files_named_countless_times_are_refused() {
+fn a_file_that_is_named_countless_times_is_refused() {
     let dir = TempDir::new();
     dir.write("x", b"");
     let mut text = "x: &x [{file: x}".to_owned();
@@ -143,7 +143,7 @@ fn files_named_countless_times_are_refused() {
 
 // holds: C600
 #[test]
-fn wrong_elements_say_so() {
+fn wrong_elements_are_reported() {
     let one = |element: &str| {
         let found = problems(&format!("processes: {{a: {{command: [a, {element}]}}}}"));
         assert_eq!(found.len(), 1, "{element}: {found:#?}");

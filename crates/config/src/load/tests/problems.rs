@@ -15,7 +15,7 @@ fn only(keys: &str) -> (usize, String, String) {
 
 // holds: C6, C73, C170, C624
 #[test]
-fn every_kind_of_fault_of_a_process() {
+fn every_fault_of_a_process_has_a_message_and_a_place() {
     for (keys, column, message) in [
         ("comand: [b]", 5, "unknown key `comand` in `processes.a`"),
         ("only_if: {}", 14, "`processes.a.only_if` has no condition"),
@@ -86,7 +86,7 @@ fn every_kind_of_fault_of_a_process() {
 
 // holds: C152
 #[test]
-fn what_a_oneshot_does_not_have_is_reported_once() {
+fn keys_that_a_oneshot_cannot_have_are_reported_once() {
     for (key, value) in [
         ("readiness", "{file: /a}"),
         ("liveness", "{exec: [a]}"),
@@ -163,7 +163,7 @@ fn a_process_needs_a_command() {
 
 // holds: C7, C470, C646
 #[test]
-fn faults_outside_of_processes() {
+fn faults_outside_of_processes_are_reported() {
     let long = format!("control: {{socket: /{}}}", "a".repeat(110));
     for (text, message) in [
         ("proceses: {}", "unknown key `proceses` at the top level"),
@@ -186,7 +186,7 @@ fn faults_outside_of_processes() {
 
 // holds: C78
 #[test]
-fn a_process_whose_name_begins_with_x_is_missed() {
+fn entries_that_begin_with_x_are_not_processes() {
     let text = "processes:\n  x-w: {command: [w]}\n  x-t: &t {command: [t]}\n  a: {<<: *t, command: [a], depends_on: [x-w]}";
     let found = problems(text);
     assert_eq!(lines(&found), ["4:42 process `a` depends on `x-w`, which does not exist"]);
@@ -196,7 +196,7 @@ fn a_process_whose_name_begins_with_x_is_missed() {
 
 // holds: C526
 #[test]
-fn no_line_of_a_process_can_look_like_one_of_drainits() {
+fn the_prefix_of_drainit_is_reserved() {
     for (text, expected) in [
         ("processes: {drainit: {command: [a]}}", "1:13 `drainit`"),
         ("processes: {a: {command: [a], log: {prefix: drainit}}}", "1:45 `prefix`"),
@@ -257,7 +257,7 @@ processes:
 
 // holds: C13
 #[test]
-fn diagnostics_look_like_this() {
+fn diagnostics_have_the_format_of_the_rust_compiler() {
     let text = "processes:\n  router:\n    comand: [envoy]\n    command: [envoy, \"${A-b}\"]\n    command: x\n";
     let shown: Vec<_> = problems(text).iter().map(ToString::to_string).collect();
     assert_eq!(
@@ -384,7 +384,7 @@ processes:
             assert!(found[0].message.contains(what) && found[0].line == 4, "{found:#?}");
         }
     }
-    // The same path is written in two ways.
+    // Two processes list one socket by different paths.
     let found = problems(
         "processes:\n  a: {command: [x], sockets: [/run/s]}\n  b: {command: [x], sockets: [/var/run/./s]}\n",
     );
@@ -396,7 +396,7 @@ processes:
 }
 
 #[test]
-fn what_was_written_for_another_program_leads_to_the_mend() {
+fn mistakes_from_other_programs_have_a_helpful_message() {
     for (text, help) in [
         (
             "services: {a: {image: x}}",

@@ -1,4 +1,4 @@
-//! Tests the options of a process that shape what it is started with: `umask`, `ulimits`, `log`.
+//! Tests options of a process such as `umask`, `ulimits`, `log` and `on_exit`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,7 +13,7 @@ fn process(keys: &str) -> Process {
     process_in(keys, &[("N", "512")])
 }
 
-/// Asserts that each text is refused at this column with a message that begins so.
+/// Asserts that each text is refused, with this column and this beginning of the message.
 #[track_caller]
 fn refused(rows: &[(&str, usize, &str)]) {
     for (keys, column, message) in rows {
@@ -91,7 +91,7 @@ fn wrong_ulimits_are_refused() {
 }
 
 #[test]
-fn output_goes_to_a_file_or_nowhere_and_stderr_to_stdout() {
+fn every_form_of_log_is_read() {
     let file = |prefix: Option<&str>| {
         let path = PathBuf::from("/var/log/a.log");
         LogMode::File(LogFile { path, prefix: prefix.map(str::to_owned) })
@@ -127,7 +127,7 @@ fn output_goes_to_a_file_or_nowhere_and_stderr_to_stdout() {
 
 // holds: C153, C154, C617
 #[test]
-fn success_codes_and_a_timeout() {
+fn success_codes_and_a_timeout_are_read() {
     assert_eq!(process("x-a: b").success_codes, [0]);
     assert_eq!(process("success_codes: [0, 2, 143]").success_codes, [0, 2, 143]);
     assert_eq!(process("success_codes: [3, 255]").success_codes, [3, 255]);
@@ -145,7 +145,7 @@ fn success_codes_and_a_timeout() {
 
 // holds: C149, C657
 #[test]
-fn a_written_timeout_of_a_hook_is_time_that_the_stop_needs() {
+fn the_stop_needs_the_explicit_timeout_of_a_hook() {
     let waits = |hooks: &str| {
         let process = format!("processes: {{a: {{command: [a], hooks: {{{hooks}}}}}}}");
         let config = load(&[&format!("hooks: {{{hooks}}}\n{process}")], &[]).unwrap().config;
@@ -165,7 +165,7 @@ fn a_written_timeout_of_a_hook_is_time_that_the_stop_needs() {
 
 // holds: C162, C621, C622
 #[test]
-fn a_stop_grace_period_of_0_is_not_that_of_one_unset() {
+fn a_stop_grace_period_of_0_differs_from_an_unset_stop_grace_period() {
     for (keys, limit, need) in [
         ("stop_grace_period: 0", 0, 0),
         ("stop_grace_period: 25s", 25, 25),

@@ -1,4 +1,4 @@
-//! `reload_signal`.
+//! Tests `reload_signal`.
 
 use crate::load::testing::config;
 use crate::load::tests::{lines, problems, process_with};
@@ -6,7 +6,7 @@ use crate::types::Signal;
 
 // holds: C76
 #[test]
-fn it_is_one_signal_and_none_by_default() {
+fn reload_signal_is_unset_by_default() {
     let text = format!("reload_signal: SIGHUP\n{}", process_with(""));
     assert_eq!(config(&text).reload_signal, Some(Signal::HUP));
     assert_eq!(config(&process_with("")).reload_signal, None);

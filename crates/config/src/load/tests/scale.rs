@@ -1,4 +1,4 @@
-//! `scale`: an entry becomes several processes.
+//! Tests `scale`, which makes several processes from an entry.
 
 use super::{lines, problems, problems_in};
 use crate::config::{Config, LogMode};
@@ -27,7 +27,7 @@ processes:
 
 // holds: C47, C163, C312, C314, C315, C317
 #[test]
-fn each_copy_has_its_number() {
+fn each_copy_has_a_number() {
     let config = scaled(WORKERS, &[("N", "3")]);
     assert_eq!(names(&config), ["cache", "app-1", "app-2", "app-3", "front"]);
     let second = &config.processes[2];
@@ -35,16 +35,16 @@ fn each_copy_has_its_number() {
     assert_eq!(variables(second), ["SCALE_INDEX=2"]);
     assert_eq!(second.log.mode, LogMode::Prefix("wrk-2".to_owned()));
     let front = &config.processes[4];
-    assert_eq!(front.command[1], "none", "only these processes have the variable");
+    assert_eq!(front.command[1], "none", "only copies have the variable");
     let needs: Vec<_> = front.depends_on.iter().map(|on| on.process.as_str()).collect();
     assert_eq!(needs, ["app-1", "app-2", "app-3"]);
-    // A single one has its number, too.
+    // A single copy also has a number.
     assert_eq!(names(&scaled(WORKERS, &[("N", "1")])), ["cache", "app-1", "front"]);
 }
 
 // holds: C318, C319
 #[test]
-fn with_a_scale_of_zero_nobody_waits() {
+fn dependents_do_not_wait_for_a_scale_of_zero() {
     let config = scaled(WORKERS, &[("N", "0")]);
     assert_eq!(names(&config), ["cache", "front"]);
     assert!(config.processes[1].depends_on.is_empty());
@@ -66,7 +66,7 @@ fn the_number_wins_over_a_variable_of_the_container() {
 
 // holds: C163, C313, C316
 #[test]
-fn wrong_copies_are_reported() {
+fn wrong_scales_are_reported() {
     for (text, expected) in [
         ("processes: {a: {command: [a], scale: 1001}}", "1:38 `scale` is `1001`: more than 1000"),
         (
@@ -111,13 +111,13 @@ fn wrong_copies_are_reported() {
 }
 
 #[test]
-fn a_small_config_cannot_become_a_huge_one() {
+fn the_number_of_processes_and_values_is_bounded() {
     let many = (0..70).map(|n| format!("  p{n}: {{command: [a], scale: 1000}}\n"));
     let text = format!("processes:\n{}", many.collect::<String>());
     let start = std::time::Instant::now();
     let found = lines(&problems(&text));
     assert!(found[0].contains("more than 65535 processes"), "{found:?}");
-    // Each copy of one depends on each copy of the one before.
+    // Each copy of an entry depends on each copy of the entry before.
     let many = (1..10)
         .map(|n| format!("  p{n}: {{command: [a], scale: 1000, depends_on: [p{}]}}\n", n - 1));
     let text =

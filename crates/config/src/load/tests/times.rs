@@ -24,14 +24,14 @@ fn chain(db: &str, engine: &str, router: &str, shutdown: &str) -> String {
 #[test]
 fn waits_that_fit_are_not_reported() {
     assert_eq!(problems(&chain("5s", "time: 10s, min: 4s", "time: 13s, min: 9s", "")), []);
-    // One after the other they would take 40 s.
+    // The two stops run at the same time. One after the other, they would take 40 s.
     let beside = "processes: {a: {command: [a], stop_grace_period: 20s}, b: {command: [b], stop_grace_period: 20s}}";
     assert_eq!(problems(beside), []);
 }
 
 // holds: S89, C87, C373
 #[test]
-fn explicit_minima_that_do_not_fit_are_an_error_with_the_sum() {
+fn explicit_mins_that_do_not_fit_are_an_error_with_the_sum() {
     let text = chain(
         "1s",
         "time: 20s, min: 10s",
@@ -55,7 +55,7 @@ fn explicit_minima_that_do_not_fit_are_an_error_with_the_sum() {
 
 // holds: C373
 #[test]
-fn a_default_minimum_is_cut_to_fit() {
+fn a_default_min_is_cut_to_fit() {
     let text = chain("0", "time: 1s", "time: 6s", "grace_period: 6s, reserve: 1s");
     let loaded = load(&[&text], &[]).unwrap();
     let min = |index: usize| loaded.config.processes[index].drain.as_ref().unwrap().min;
@@ -72,7 +72,7 @@ fn a_default_minimum_is_cut_to_fit() {
 }
 
 #[test]
-fn a_process_that_is_left_out_cuts_no_default_minimum() {
+fn a_process_that_is_left_out_does_not_shorten_the_min_of_others() {
     let both = chain("0", "time: 6s", "time: 6s, min: 4s", "grace_period: 6s, reserve: 1s");
     let alone = both.replace("[envoy]", "[envoy]\n    only_if: {value: '', is: x}");
     let min = |text: &str| config(text).processes[1].drain.as_ref().unwrap().min;
@@ -81,7 +81,7 @@ fn a_process_that_is_left_out_cuts_no_default_minimum() {
 
 // holds: C639
 #[test]
-fn a_minimum_that_is_longer_than_its_time_is_cut_with_a_warning() {
+fn a_min_above_time_is_cut_and_check_warns() {
     let text = chain("0", "time: 3s, min: 10s", "min: 16s", "");
     let drains = config(&text).processes.into_iter().filter_map(|process| process.drain);
     assert!(drains.map(|drain| drain.min.as_secs()).eq([3, 15]));
@@ -92,8 +92,8 @@ fn a_minimum_that_is_longer_than_its_time_is_cut_with_a_warning() {
             "8:44 `min` is cut from 16s to 15s, which is the `time` of the drain",
         ]
     );
-    assert_eq!(lines(&problems(&text)), [""; 0], "the `time` of where it runs may well be shorter");
-    // The default is 5s, and may be cut.
+    assert_eq!(lines(&problems(&text)), [""; 0], "only `check` warns");
+    // A cut of the default `min`, which is 5s, is not reported.
     let text = chain("0", "time: 3s", "time: 4s, min: 4s", "");
     assert_eq!(checked(&text, &[]), []);
     let drains = config(&text).processes.into_iter().filter_map(|process| process.drain);
@@ -102,7 +102,7 @@ fn a_minimum_that_is_longer_than_its_time_is_cut_with_a_warning() {
 
 // holds: S81, S89, S90, C88, C657
 #[test]
-fn declared_waits_are_added_up_along_the_longest_path() {
+fn the_declared_waits_of_the_longest_path_are_added_up() {
     let text = "
 hooks: {pre_stop: {command: [x], timeout: 2s}, post_stop: [y]}
 processes:
@@ -121,7 +121,7 @@ processes:
 
 // holds: C374
 #[test]
-fn a_drain_beside_others_is_a_warning() {
+fn a_drain_without_depends_on_is_a_warning() {
     let text = "
 processes:
   engine: {command: [a]}
@@ -142,19 +142,19 @@ processes:
     assert!(problems(&copies)[0].help.as_ref().unwrap().ends_with("the others are `engine`"));
     let alone = "processes: {a: {command: [a], scale: 3, drain: {exec: [b]}}}";
     assert_eq!(problems(alone), []);
-    // An empty `depends_on` says that it needs none.
+    // An empty `depends_on` says that the process does not need the others.
     assert!(found[0].help.as_ref().unwrap().contains("`[]` for none"));
     for none in ["[]", "{}"] {
         let needs_none = text.replace("router: {", &format!("router: {{depends_on: {none}, "));
         assert_eq!(problems(&needs_none), []);
     }
-    // There is no warning if all other processes depend on it.
+    // There is no warning if all other processes depend on the drained process.
     assert_eq!(problems(&text.replace("engine: {", "engine: {depends_on: [router], ")), []);
 }
 
 // holds: C82, C603
 #[test]
-fn the_reserve_is_shorter_than_the_grace_period() {
+fn the_reserve_must_be_shorter_than_the_grace_period() {
     for shutdown in ["grace_period: 2", "grace_period: 5s, reserve: 5s", "reserve: 1m"] {
         let found = problems(&chain("0", "time: 1s", "time: 1s", shutdown));
         assert_eq!(found.len(), 1, "{found:?}");
@@ -163,7 +163,7 @@ fn the_reserve_is_shorter_than_the_grace_period() {
 }
 
 #[test]
-fn a_min_that_cannot_fit_is_found_beside_a_cycle() {
+fn a_min_that_does_not_fit_is_reported_beside_a_cycle() {
     let text = chain("1s", "time: 50s, min: 50s", "time: 1s", "")
         .replace("[db], s", "[db], depends_on: [router], s");
     let found = lines(&problems(&text));
@@ -173,7 +173,7 @@ fn a_min_that_cannot_fit_is_found_beside_a_cycle() {
 
 // holds: S90
 #[test]
-fn drains_of_one_branch_and_stops_of_another_add_up() {
+fn drains_and_stops_of_separate_branches_add_up() {
     let text = "
 shutdown: {grace_period: 30s}
 processes:
@@ -194,7 +194,7 @@ processes:
 
 // holds: S16, C84, C606
 #[test]
-fn an_unready_delay_fits_and_has_no_readiness_delay_beside_it() {
+fn an_unready_delay_must_fit_and_excludes_a_readiness_delay() {
     let found = |keys: &str| lines(&problems(&chain("1s", "time: 5s", "time: 5s", keys)));
     assert!(found("unready_delay: 9s").is_empty());
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Tests the tree of a YAML file: keys, tags, merges, and its bounds.
+//! Tests the tree of a YAML file: keys, tags, merges and limits.
 
 use std::fmt::Write as _;
 
@@ -28,7 +28,7 @@ fn a_quoted_key_is_never_merged() {
 }
 
 #[test]
-fn the_tags_of_yaml_are_known() {
+fn tags_of_yaml_are_known() {
     let text = "processes: {app: {command: [!!str null, !!int 5, !!bool true, !!float 1.5]}}";
     assert_eq!(config(text).processes[0].command[..], ["null", "5", "true", "1.5"]);
     let found = lines(&problems("processes: {app: {command: [!mine a]}}")).join("\n");
@@ -42,7 +42,7 @@ fn the_tags_of_yaml_are_known() {
 }
 
 #[test]
-fn the_bounds_are_met_exactly() {
+fn the_limits_are_exact() {
     let found = |text: &str| lines(&problems(text)).join("\n");
     for (lists, inner, fits) in [(63, "", true), (64, "", false), (62, "x", true), (63, "x", false)]
     {

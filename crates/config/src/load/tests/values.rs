@@ -21,7 +21,7 @@ fn environment(keys: &str) -> Vec<String> {
 
 // holds: C12
 #[test]
-fn text_stays_as_it_is_written() {
+fn text_is_not_interpreted() {
     let process = process(
         "environment: {A: no, B: 0777, C: 1.10, D: \"${HOST}: #x\", E: '$${F}', G: ~, H: 'null'}",
     );
@@ -47,7 +47,7 @@ fn a_key_without_a_value_counts_as_absent() {
 
 // holds: C11, C259, C260, C645
 #[test]
-fn the_environment_can_be_a_list_and_passes_variables_on() {
+fn environment_can_be_a_list_and_takes_variables_from_the_container() {
     assert_eq!(
         environment("environment: [A=1, B=, HOST, EMPTY, NONE]"),
         ["A=1", "B=", "HOST=h", "EMPTY="]
@@ -57,7 +57,7 @@ fn the_environment_can_be_a_list_and_passes_variables_on() {
 
 // holds: C521, C522
 #[test]
-fn a_command_on_several_lines_is_one_only_where_a_shell_would_run_one() {
+fn line_breaks_in_a_command_are_refused_if_a_shell_would_run_two_commands() {
     let of = |value: &str| format!("processes:\n  a:\n    {value}");
     let command =
         |value: &str| load(&[&of(value)], &[]).unwrap().config.processes[0].command.clone();
@@ -102,13 +102,13 @@ fn a_command_can_be_a_string() {
 
 // holds: C167, C170, C171, C343, C523
 #[test]
-fn restart_and_the_rest() {
+fn restart_policies_and_signals_are_read() {
     let restart = process("restart: 'on-failure:3'");
     assert_eq!(
         (restart.restart, restart.restart_max, restart.restart_delay),
         (RestartPolicy::OnFailure, Some(3), Duration::from_secs(1))
     );
-    // Docker's 0 means the opposite.
+    // In Docker, 0 means "no limit".
     let zero = "processes: {a: {command: [a], restart: 'on-failure:0'}}";
     let loaded = load(&[zero], &[]).unwrap();
     assert_eq!(loaded.config.processes[0].restart_max, Some(0));
@@ -129,7 +129,7 @@ fn restart_and_the_rest() {
 
 // holds: C430
 #[test]
-fn log_modes() {
+fn every_log_mode_is_read() {
     let prefix = |text: &str| LogMode::Prefix(text.to_owned());
     for (log, mode) in [
         ("{prefix: x}", prefix("x")),
@@ -144,7 +144,7 @@ fn log_modes() {
 
 // holds: C230, C233, C235
 #[test]
-fn liveness_has_the_words_of_compose_and_the_defaults_of_kubernetes() {
+fn liveness_has_keys_of_compose_and_defaults_of_kubernetes() {
     let seconds = Duration::from_secs;
     let of = |text: &str| process(&format!("liveness: {{{text}}}")).liveness.unwrap();
     for (text, expected) in [
@@ -182,7 +182,7 @@ processes:
 
 // holds: C8
 #[test]
-fn anchors_aliases_and_merge_keys() {
+fn anchors_aliases_and_merge_keys_work() {
     let text = "
 x-common: &common
   restart: always
@@ -307,7 +307,8 @@ fn each_kind_of_drain_is_read() {
         envoy.method,
         DrainMethod::Envoy(EnvoyDrain { exit_at: 3, fail_healthcheck: true, .. })
     ));
-    // healthcheck/fail would close the connections of egress listeners, too.
+    // `fail_healthcheck` is off by default for `inbound`, because it would also close the
+    // connections of egress listeners.
     for (keys, expected, fails) in [
         ("", None, true),
         ("direction: all, ", Some(Direction::All), true),

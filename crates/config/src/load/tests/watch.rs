@@ -1,4 +1,4 @@
-//! `watch:` of a process.
+//! Tests `watch:` of a process.
 
 use crate::config::{Watch, WatchAction};
 use crate::load::testing::load;
@@ -29,7 +29,7 @@ fn wrong_values_are_reported() {
 
 // holds: C461
 #[test]
-fn a_later_entry_for_the_same_path_replaces() {
+fn a_later_entry_replaces_the_entry_for_the_same_path() {
     let base = process_with("watch: [{path: /a, action: restart}, {path: /b, action: HUP}]");
     let over = "processes: {a: {watch: [{path: /a, action: USR2}, {path: /c, action: restart}]}}";
     let loaded = load(&[&base, over], &[]).unwrap();
@@ -46,7 +46,7 @@ fn a_later_entry_for_the_same_path_replaces() {
 
 // holds: C309
 #[test]
-fn what_a_process_reads_can_be_watched() {
+fn files_that_a_process_reads_can_be_watched() {
     let dir = TempDir::new();
     let files = ["a.tmpl", "argument", "a.env", "token"];
     let [template, argument, env_file, secret] =

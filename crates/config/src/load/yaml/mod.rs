@@ -1,9 +1,9 @@
-//! Parses YAML text into [`Node`]s. The only file that uses the YAML crate.
+//! Parses YAML text into [`Node`]s. No other file uses the YAML crate.
 //!
-//! granit-parser looks ahead for a bounded distance. Other scanners keep a flow collection in
-//! memory as long as it could be a key: 700 MB for a file of 4 MB. Events are read one by one,
-//! without recursion, with limits on nesting and on the number of values, also after aliases are
-//! expanded. So time and memory for a hostile file are bounded by its length.
+//! The time and memory for a hostile file are bounded by its length. granit-parser looks ahead for
+//! a bounded distance, whereas other scanners keep a flow collection in memory as long as it could
+//! be a key: 700 MB for a file of 4 MB. Events are read one by one, without recursion. Nesting and
+//! the number of values are limited, and values that aliases repeat count each time.
 
 pub(crate) mod errors;
 pub mod node;
@@ -19,9 +19,9 @@ use crate::load::diagnostics::problems::Problems;
 use crate::load::span::Span;
 use crate::load::yaml::node::{Extent, Key, Kind, Node, Tag};
 
-/// Deeper than any config, and safe for recursion over the tree.
+/// The limit for nesting: deeper than any config, and safe for recursion over the tree.
 const DEEPEST: u16 = 64;
-/// A config of five thousand processes has about 200,000 values.
+/// The limit for values. A config of five thousand processes has about 200,000.
 const MOST_VALUES: u32 = 400_000;
 
 /// Parses the only document of a file; `None` after an error. An empty file is null.
@@ -44,7 +44,7 @@ enum Form {
 }
 
 fn documents(problems: &mut Problems, file: usize, form: Form) -> Option<Vec<Rc<Node>>> {
-    // The parser borrows the text while problems are reported.
+    // The parser borrows the text while the builder changes `problems`, so both share it.
     let text = Rc::clone(&problems.source(file)?.text);
     let mut builder = Builder {
         problems,
@@ -71,7 +71,7 @@ fn documents(problems: &mut Problems, file: usize, form: Form) -> Option<Vec<Rc<
     Some(builder.roots)
 }
 
-/// The rest of the file cannot be parsed; the problem is reported.
+/// The rest of the file cannot be parsed. The problem is already reported.
 struct Fatal;
 
 /// A collection that is not yet complete.
@@ -85,7 +85,8 @@ struct Frame {
 
 enum Content {
     Sequence(Vec<Rc<Node>>),
-    /// In file order, with duplicates; `merged` is the value of each `<<`, with its place.
+    /// The entries are in file order and include duplicates. `merged` is the value of each `<<`,
+    /// with its place.
     Mapping {
         entries: Entries,
         merged: Vec<(Span, Rc<Node>)>,
@@ -94,7 +95,7 @@ enum Content {
 }
 
 impl Content {
-    /// The help where `!reset` and `!override` have no meaning: on a key and on a list item.
+    /// The help for `!reset` or `!override` on a key or on a list item, where they have no meaning.
     fn refuses_tags(&self) -> Option<&'static str> {
         match self {
             Self::Mapping { pending: Pending::Key, .. } => {
@@ -118,7 +119,7 @@ type Entries = Vec<(Key, Rc<Node>)>;
 enum Pending {
     Key,
     Value(Key),
-    /// The value of the `<<` at this place.
+    /// The value of a `<<` that is at this place.
     Merge(Span),
     /// The value of a refused key.
     Refused,
@@ -151,7 +152,7 @@ impl Builder<'_> {
     }
 
     fn event(&mut self, event: Event<'_>, span: granit_parser::Span) -> Result<(), Fatal> {
-        // The tag's place is before that of the value.
+        // A tag stands before its value and has a place of its own.
         let tag_span = span.tag_start.map(|start| granit_parser::Span::new(start, span.start));
         let tag_span = self.span(tag_span.unwrap_or(span));
         let span = self.span(span);
@@ -198,7 +199,8 @@ impl Builder<'_> {
                     Err(Fatal)
                 }
             },
-            // Start and end of the stream, and events of parser options that are off.
+            // These are the start and the end of the stream, and events of parser options that are
+            // off.
             _ => Ok(()),
         }
     }
@@ -244,7 +246,7 @@ impl Builder<'_> {
         self.complete(Node { span, kind, tag, extent }, anchor, span)
     }
 
-    /// Reports a key that is there already.
+    /// Reports a key that the mapping already has.
     fn is_first(&mut self, at: Span, key: &str, first: Span) -> bool {
         if at != first {
             let problem = self.problems.error(at, format!("duplicate key {}", quote(key)));
@@ -253,7 +255,7 @@ impl Builder<'_> {
         at == first
     }
 
-    /// The mappings that `<<` names; the first takes precedence.
+    /// The mappings that `<<` names. The first has precedence.
     fn merge_sources(&mut self, merged: &[(Span, Rc<Node>)]) -> Vec<Rc<Node>> {
         let Some((first, node)) = merged.first() else { return Vec::new() };
         for (span, _) in merged {
@@ -283,13 +285,14 @@ impl Builder<'_> {
         self.attach(node, span)
     }
 
-    /// Adds a node to the open collection. `span` is its place here; for an alias, the alias's.
+    /// Adds a node to the open collection. `span` is the place of the node, or for an alias, the
+    /// place of the alias.
     fn attach(&mut self, node: Rc<Node>, span: Span) -> Result<(), Fatal> {
         let Some(frame) = self.stack.last_mut() else {
             self.roots.push(node);
             return Ok(());
         };
-        // Keys do not count: they cannot be repeated by aliases.
+        // Keys do not count, because an alias cannot repeat them.
         let is_key = matches!(&frame.content, Content::Mapping { pending: Pending::Key, .. });
         frame.extent.add(if is_key { Extent { size: 0, ..node.extent } } else { node.extent });
         let extent = frame.extent;
@@ -351,7 +354,7 @@ impl Builder<'_> {
         Fatal
     }
 
-    /// Returns the overlay tag, and whether the tag makes plain text a string.
+    /// Returns the overlay tag, and whether the tag is `!!str`, which makes plain text a string.
     fn tag(&mut self, tag: Option<&YamlTag>, span: Span) -> (Option<Tag>, bool) {
         let Some(tag) = tag else { return (None, false) };
         match (tag.handle(), tag.suffix()) {

@@ -1,6 +1,7 @@
 //! The tree of a YAML file, with the place of every node.
 //!
-//! Scalars stay text: `no`, `0777` and `1.10` are kept as written, and each reader decides.
+//! Scalars stay text: `no`, `0777` and `1.10` keep their characters, and each reader interprets
+//! them.
 
 use std::rc::Rc;
 
@@ -15,7 +16,7 @@ pub struct Key {
 /// Compose's tags for overlays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tag {
-    /// `!reset`: removes the key; in `environment`, the variable.
+    /// `!reset`: removes the key, or in `environment`, the variable.
     Reset,
     /// `!override`: replaces the value instead of merging.
     Override,
@@ -38,11 +39,11 @@ pub struct Node {
     pub(crate) extent: Extent,
 }
 
-/// The size of a subtree with every alias expanded. Aliases share one node, so a small file can be
-/// a huge tree.
+/// The size of a subtree after all aliases were expanded. Aliases share one node, so a small file
+/// can be a huge tree.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Extent {
-    /// In values.
+    /// The number of values.
     pub(crate) size: u32,
     pub(crate) depth: u16,
 }
@@ -62,18 +63,18 @@ impl Extent {
 pub enum Kind {
     /// Empty, `null` or `~`.
     Null,
-    /// Verbatim.
+    /// The text is as in the file.
     Scalar {
         text: String,
         quoted: bool,
     },
     Sequence(Vec<Rc<Node>>),
-    /// In file order; keys are unique.
+    /// The entries are in file order, and their keys are unique.
     Mapping(Vec<(Key, Rc<Node>)>),
 }
 
 impl Node {
-    /// Makes a node of others, and computes its extent.
+    /// Makes a node from other nodes, and computes its extent.
     pub(crate) fn new(span: Span, kind: Kind) -> Self {
         let mut extent = Extent::ONE;
         match &kind {
@@ -90,7 +91,7 @@ impl Node {
         self.tag == Some(Tag::Reset)
     }
 
-    /// Whether its key counts as not written.
+    /// Whether the key of this value counts as missing.
     pub(crate) fn is_absent(&self) -> bool {
         self.is_reset() || matches!(self.kind, Kind::Null)
     }
@@ -131,13 +132,13 @@ impl Node {
         (!value.is_absent()).then_some(value)
     }
 
-    /// The value at a path of keys, such as `drain.envoy.min`.
+    /// The value at a path of keys such as `drain.envoy.min`.
     pub(crate) fn find(&self, path: &str) -> Option<&Self> {
         path.split('.').try_fold(self, |node, key| node.step(key).map(Rc::as_ref))
     }
 
-    /// The place of the value at a path, or of the nearest one above it; `None` if there is none
-    /// but this one.
+    /// The place of the value at a path, or of the nearest value above it; `None` if only this node
+    /// is above it.
     pub(crate) fn at(&self, path: &str) -> Option<Span> {
         let (mut node, mut found) = (self, None);
         for key in path.split('.') {
@@ -147,7 +148,7 @@ impl Node {
         found
     }
 
-    /// For messages.
+    /// The kind of the value in messages.
     pub fn kind_name(&self) -> &'static str {
         match self.kind {
             Kind::Null => "empty",
