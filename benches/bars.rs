@@ -1,4 +1,5 @@
-//! Draws losses: a row for each kind of traffic, and a column of logarithmic bars for each way.
+//! Draws losses: a row for each kind of traffic, and a column of logarithmic bars for each way to
+//! stop or replace.
 //!
 //! The greys are readable on both a light and a dark page.
 
@@ -22,11 +23,11 @@ pub(crate) struct Column {
 }
 
 pub(crate) struct Picture {
-    /// For those who cannot see it.
+    /// The title for readers who cannot see the picture.
     pub(crate) title: &'static str,
     /// The heading, and two lines below it.
     pub(crate) heading: [String; 3],
-    /// The widths of the column of names and of the others.
+    /// The width of the column of names, and the width of each other column.
     pub(crate) widths: (f64, f64),
     pub(crate) columns: Vec<Column>,
     /// The names, and the losses in each column that was measured.

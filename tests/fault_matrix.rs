@@ -1,5 +1,5 @@
-//! Runs drainit's column of the fault matrix, `tests/faults`. Its rows for the peers are tried by
-//! `make faults` only.
+//! Runs drainit's column of the fault matrix, `tests/faults`. Only `make faults` runs the rows of
+//! the peers.
 
 use std::fs;
 use std::process::Command;

@@ -2,12 +2,12 @@
 //! for each feature.
 //!
 //! Other places for a test:
-//! - code that is pure, or needs only one room: beside the code, in `src` and `crates`;
+//! - code that is pure, or needs only one module: beside the code, in `src` and `crates`;
 //! - an order, a limit or a decision of the core: a case of the simulation in `crates/core/tests`.
 //!
 //! A test that needs no root and no namespace begins with `Rig::not_init`, all others with
-//! `Rig::new`. `support` has what only these tests need, `testkit` what the benches and examples
-//! need, too. A test that races a clock belongs in `BUSY` of the Makefile.
+//! `Rig::new`. `support` has helpers for these tests only, and `testkit` helpers that benches and
+//! examples use as well. A test that races a clock belongs in `BUSY` of the Makefile.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 // The disallowed methods would reap drainit's children, but the tests are another process.
 #![allow(clippy::disallowed_methods)]

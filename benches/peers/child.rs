@@ -106,19 +106,19 @@ fn lines(count: u64, at_once: u64) {
     kernel::wait_for_a_signal();
 }
 
-/// Continues to read at the end, so that no writer blocks.
+/// Reads lines, and continues after the last one, so that no writer blocks.
 fn count(wanted: u64) {
     let mut buffer = vec![0; 1 << 16];
-    let (mut seen, mut told) = (0, false);
+    let (mut seen, mut is_printed) = (0, false);
     loop {
         let count = stdin().read(&mut buffer).unwrap();
         if count == 0 {
             return;
         }
         seen += buffer[..count].iter().filter(|byte| **byte == b'\n').count() as u64;
-        if seen >= wanted && !told {
+        if seen >= wanted && !is_printed {
             println!("{seen}");
-            told = true;
+            is_printed = true;
         }
     }
 }
@@ -175,7 +175,8 @@ fn waited(wanted: usize) {
     });
 }
 
-/// From 20 to about 6,000 bytes: below and above PIPE_BUF, up to which a write is atomic.
+/// Returns a length from 20 to about 6,000 bytes. PIPE_BUF, up to which a write is atomic, is in
+/// between.
 fn length_of(id: u64, number: u64) -> usize {
     let mut hash = (id << 32 | number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     hash ^= hash >> 29;
@@ -195,7 +196,8 @@ fn mixed(id: u64, count: u64) {
         out.write_all(first.as_bytes()).unwrap();
         out.write_all(second.as_bytes()).unwrap();
     }
-    // Waits, so that lines in flight at the end of a process do not affect the count.
+    // The writer does not exit, so that lines in flight at the end of a process do not affect the
+    // count.
     kernel::wait_for_a_signal();
 }
 

@@ -31,7 +31,7 @@ pub(crate) struct Cell {
     pub(crate) pace: Pace,
 }
 
-/// How much is measured.
+/// The amount of measurements.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
     /// The replacements of every cell.

@@ -1,8 +1,8 @@
 //! A client with one connection that sends one request at a time.
 //!
-//! It behaves as a good client does: it honours `Connection: close`, GOAWAY and the Close frame of a
+//! The client behaves well: it honours `Connection: close`, GOAWAY and the Close frame of a
 //! WebSocket, and notices when its connection ends between two requests. It repeats a request only
-//! if the protocol says that the server has not processed it; see [`Problem`].
+//! if the protocol says that the server has not processed the request; see [`Problem`].
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -27,7 +27,7 @@ const AFTER_FAILURE: Duration = Duration::from_millis(100);
 /// WebSocket.
 pub(crate) const SESSION: Duration = Duration::from_millis(1500);
 
-/// Whether the connection lives on after an answer.
+/// Whether the connection can be used after an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     /// The next request can be sent on it.
@@ -39,7 +39,8 @@ pub(crate) enum Next {
 /// Why a request has no answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Problem {
-    /// The connection had ended, or had got its goodbye, before the request was written.
+    /// The connection had ended, or the server had announced its end, before the request was
+    /// written.
     NotSent,
     /// The server has said that it has not processed the request: GOAWAY with a lower stream
     /// identifier, or a Close frame that crossed it.
@@ -67,7 +68,8 @@ pub(crate) struct Counts {
     pub(crate) repeated: u64,
     /// The longest time from when a request was due until its answer was complete.
     pub(crate) slowest: Duration,
-    /// The number of losses of each kind, and when the first was, since the start of the cell.
+    /// The number of losses of each kind, and the time of the first one since the start of the
+    /// cell.
     pub(crate) losses: BTreeMap<Failure, (u64, Duration)>,
 }
 
@@ -77,7 +79,7 @@ pub(crate) struct Shared {
     pub(crate) address: SocketAddr,
     pub(crate) protocol: Protocol,
     pub(crate) pace: Pace,
-    /// Whether WebSockets are ended by their clients, because a proxy cannot say goodbye.
+    /// Whether the clients end their WebSockets, because a proxy cannot announce the end.
     pub(crate) ends_websockets: bool,
     pub(crate) counts: Arc<Mutex<Counts>>,
     pub(crate) start: Instant,
@@ -137,7 +139,8 @@ impl Connection {
             Self::Http1(connection) => connection.ended().await,
             Self::WebSocket(connection) => connection.ended().await,
             Self::Tcp(connection) => connection.ended().await,
-            // Notices GOAWAY when it sends the next request; a task reads its connection.
+            // A task reads these connections, so the client notices GOAWAY when it sends the next
+            // request.
             Self::Http2(_) | Self::Grpc(_) => std::future::pending().await,
         }
     }
@@ -157,7 +160,7 @@ impl Connection {
 pub(crate) struct Client {
     shared: Shared,
     connection: Option<Connection>,
-    /// When the client ends its session.
+    /// The time at which the client ends its session.
     session_end: Instant,
 }
 

@@ -38,7 +38,7 @@ use crate::cell::{Cell, Outcome, Plan, measure};
 use crate::mode::Mode;
 use crate::protocol::{Pace, Protocol};
 
-/// The number of cells with a rate that run at a time. Those at full speed run alone.
+/// The number of cells with a rate that run at a time. Cells at full speed run alone.
 const AT_ONCE: usize = 16;
 /// The time of a cell at full speed that promises to lose nothing, so that all of them together
 /// send 10 million requests.
@@ -118,7 +118,7 @@ fn name(cell: Cell) -> String {
     format!("{}, {protocol}, {pace}", mode.name())
 }
 
-/// Returns all cells. A quick run has those that promise to lose nothing, at one rate, and one
+/// Returns all cells. A quick run has the cells that promise to lose nothing, at one rate, and one
 /// protocol at full speed.
 fn cells(is_quick: bool) -> impl Iterator<Item = Cell> {
     let all = Mode::ALL.into_iter().flat_map(|mode| {

@@ -1,4 +1,4 @@
-//! The ways to replace a process, and the configs of those who do it.
+//! The ways to replace a process, and the configs of the supervisors that do it.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -18,7 +18,7 @@ use testkit::gateway::children;
 
 use crate::protocol::Protocol;
 
-/// The time that the server takes to start. docs/replace.md has it, and the two below.
+/// The time that the server takes to start. docs/replace.md shows this figure and the next two.
 const START_MILLISECONDS: u32 = 300;
 /// Envoy's `--drain-time-s` and `--parent-shutdown-time-s` of a hot restart: long enough for a
 /// client that sends once a second, and for the sessions.
@@ -27,8 +27,8 @@ const PARENT_SECONDS: u32 = 6;
 /// The longest time that a replacement, or an orderly end, may take.
 const LONGEST: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(10);
-/// Below the ports that the kernel gives to clients, which could take the port of a server that is
-/// being restarted.
+/// The first port of the servers. It is below the kernel's ports for clients, because a client
+/// could take the port of a server that is being restarted.
 const FIRST_PORT: u16 = 17_000;
 
 /// A column of the table.
@@ -84,7 +84,7 @@ impl Mode {
         matches!(self, Self::Listen | Self::StartFirst | Self::HotRestart)
     }
 
-    /// Whether an Envoy is replaced. Else it is the server of the bench.
+    /// Whether an Envoy is replaced, and not the server of the bench.
     pub(crate) fn is_envoy(self) -> bool {
         matches!(self, Self::EnvoyStopFirst | Self::HotRestart | Self::HotRestarter)
     }
@@ -101,7 +101,7 @@ impl Mode {
         }
     }
 
-    /// Names what the mode needs and this machine lacks.
+    /// Names a program that the mode needs and that this machine lacks.
     pub(crate) fn missing(self) -> Option<String> {
         let needed: &[&str] = match self {
             Self::Supervisor => &["supervisord", "supervisorctl"],
@@ -177,7 +177,7 @@ impl Addresses {
     }
 }
 
-/// A running process with the one who replaces it. Both are stopped on drop.
+/// A running process with the supervisor that replaces it. Both are stopped on drop.
 #[derive(Debug)]
 pub(crate) struct Running {
     mode: Mode,
@@ -191,7 +191,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Starts it in a directory of its own.
+    /// Starts both in a separate directory.
     pub(crate) fn start(mode: Mode, directory: &Path) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
         let mut addresses = Addresses::free()?;
@@ -282,14 +282,14 @@ impl Running {
 /// The way to replace the process once.
 #[derive(Debug)]
 pub(crate) enum Replacement {
-    /// A command, which returns when it is done.
+    /// A command, which returns when the process is replaced.
     Command(Command),
-    /// SIGHUP to Envoy's restarter, which is done when it has one child again.
+    /// SIGHUP to Envoy's restarter. The process is replaced when the restarter has one child again.
     Signal(u32),
 }
 
 impl Replacement {
-    /// Replaces the process, and returns when it is done.
+    /// Replaces the process, and returns when the replacement is complete.
     pub(crate) fn run(self) -> io::Result<()> {
         match self {
             Self::Command(mut command) => {
@@ -320,13 +320,14 @@ impl Drop for Running {
         let supervised = children(self.child.id());
         terminate(&mut self.child);
         for pid in supervised {
-            // Gone already, unless its supervisor had to be killed or does not stop it.
+            // The process is already gone, unless its supervisor had to be killed or does not stop
+            // it.
             let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
         }
         if let Some(upstream) = &mut self.upstream {
             terminate(upstream);
         }
-        // Envoy does not remove it.
+        // Envoy leaves the file of its shared memory behind.
         let _ = fs::remove_file(format!("/dev/shm/envoy_shared_memory_{}0", self.base_id));
     }
 }

@@ -8,7 +8,7 @@ use crate::client::{Next, Problem};
 
 const MESSAGE: &[u8] = b"hello\n";
 
-/// A session. TCP has no goodbye, so the session is lost if the server ends it first.
+/// A session. TCP cannot announce an end, so the session is lost if the server ends it first.
 pub(crate) struct Tcp(TcpStream);
 
 impl Tcp {
@@ -24,13 +24,13 @@ impl Tcp {
         if echo == MESSAGE { Ok(Next::SameConnection) } else { Err(Failure::Nonsense.into()) }
     }
 
-    /// The server never ends a session or sends anything unasked.
+    /// Fails if the server ends the session or sends anything, because it must do neither.
     pub(crate) async fn ended(&mut self) -> Result<(), Failure> {
         self.0.read_u8().await?;
         Err(Failure::Nonsense)
     }
 
-    /// Ends the session and waits until the server has ended it, too.
+    /// Ends the session and waits until the server has also ended it.
     pub(crate) async fn end(&mut self) -> Result<Next, Failure> {
         self.0.shutdown().await?;
         match self.0.read(&mut [0; 1]).await? {

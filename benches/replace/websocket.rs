@@ -1,7 +1,7 @@
 //! The WebSocket client.
 //!
-//! A server says goodbye with a Close frame. It answers no message after it (RFC 6455, section
-//! 5.5.1), so the client repeats a message that has crossed the Close frame.
+//! A server announces the end with a Close frame, after which it answers no message (RFC 6455,
+//! section 5.5.1). The client repeats a message that has crossed the Close frame.
 
 use std::io;
 
@@ -44,7 +44,8 @@ impl WebSocket {
         Err(status.and_then(Result::ok).map_or(Failure::Nonsense, Failure::Status))
     }
 
-    /// Sends a message, unless the server has said goodbye, and waits until it is back.
+    /// Sends a message, unless the server has announced the end, and waits until the message is
+    /// back.
     pub(crate) async fn ask(&mut self) -> Result<Next, Problem> {
         if self.has_frame() || !is_silent(&self.stream, &mut self.input) {
             self.ended().await?;
@@ -80,7 +81,7 @@ impl WebSocket {
         self.input.get(1).is_some_and(|length| self.input.len() >= 2 + usize::from(*length))
     }
 
-    /// Reads one frame. Can be dropped and called again.
+    /// Reads one frame. The future can be dropped, and the function called again.
     async fn read_frame(&mut self) -> Result<Vec<u8>, Failure> {
         while !self.has_frame() {
             if self.stream.read_buf(&mut self.input).await? == 0 {
@@ -91,7 +92,7 @@ impl WebSocket {
         Ok(self.input.drain(..length).collect())
     }
 
-    /// Answers the goodbye of the server.
+    /// Answers the Close frame of the server.
     async fn answer_close(&mut self, frame: &[u8]) -> Result<(), Failure> {
         if frame.first() != Some(&CLOSE) || frame.get(2..4) != Some(&GOING_AWAY) {
             return Err(Failure::Nonsense);
@@ -105,7 +106,7 @@ impl WebSocket {
     }
 }
 
-/// Reads what is there already. Returns whether that is nothing.
+/// Reads the bytes that have already arrived. Returns whether there are none.
 fn is_silent(stream: &TcpStream, input: &mut Vec<u8>) -> bool {
     let read = stream.try_read_buf(input);
     read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)

@@ -1,7 +1,7 @@
 //! A client that sends requests over one connection at a time and never retries.
 //!
-//! It honours `Connection: close` and GOAWAY, and knows the address of the service only, never that
-//! of a pod.
+//! The client honours `Connection: close` and GOAWAY. It knows only the address of the service, and
+//! never that of a pod.
 
 use std::fmt;
 use std::net::SocketAddr;

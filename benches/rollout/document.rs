@@ -27,8 +27,8 @@ pub(crate) fn markdown(rows: &[Row], results: &[Result], took: Duration) -> Stri
     text
 }
 
-/// Returns the losses, with one line for each kind of traffic. The rows of an older version are one
-/// line, added up.
+/// Returns the losses, with one line for each kind of traffic. The rows of an older version are
+/// added up in one line.
 fn summary(text: &mut String, rows: &[Row], results: &[Result]) {
     text.push_str(
         "Lost requests (failed and refused), and the seconds until drainit had exited:\n\n",

@@ -3,8 +3,8 @@
 //! a few of them in a minute.
 //!
 //! Prints the table. The full run also writes `docs/rollout.md` and `docs/rollout.svg`. The exit
-//! code is 1 if drainit lost a request although the protocol lets a server announce the end of a
-//! connection, and where namespaces are not permitted.
+//! code is 1 if namespaces are not permitted, or if drainit lost a request although the protocol
+//! lets a server announce the end of a connection.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
 
 #[path = "../bars.rs"]
@@ -52,7 +52,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Selects the rows: a few for `--quick`; for any other argument, those whose name contains it.
+/// Selects the rows: a few for `--quick`, or the rows whose name contains any other argument.
 fn bench() -> io::Result<bool> {
     let argument = std::env::args().nth(1);
     let rows = match argument.as_deref() {

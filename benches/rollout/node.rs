@@ -84,11 +84,11 @@ pub(crate) fn directory() -> PathBuf {
 /// of the signal.
 fn end_with_signals(unshare: u32) -> io::Result<Arc<AtomicI32>> {
     let signalled = Arc::new(AtomicI32::new(0));
-    let told = Arc::clone(&signalled);
+    let received = Arc::clone(&signalled);
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     thread::spawn(move || {
         for signal in signals.forever() {
-            told.store(signal, Ordering::Relaxed);
+            received.store(signal, Ordering::Relaxed);
             for pid in children(unshare) {
                 let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
             }

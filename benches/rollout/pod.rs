@@ -19,7 +19,7 @@ use tokio::time::sleep;
 use crate::node::{self, Network};
 use crate::upstream::Upstream;
 
-/// The time that an Envoy has until its first answer, on a busy machine.
+/// The longest time until the first answer of an Envoy, on a busy machine.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(5);
 /// The port for HTTP/1.1, HTTP/2 and WebSocket.

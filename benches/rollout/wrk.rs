@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_wrk_says_is_read() {
+    fn the_output_of_wrk_is_read() {
         let all_well = "  49881 requests in 1.00s, 1.92MB read\nRequests/sec:  49885.50\n";
         assert_eq!(parse(all_well, 0), Some(Counts { served: 49881, ..Counts::default() }));
         let errors = "  100 requests in 1.00s, 1.92MB read\n  \

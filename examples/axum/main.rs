@@ -100,7 +100,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (stop, stopped) = oneshot::channel::<()>();
     let mut signals = Signals::new([SIGUSR1, SIGTERM])?;
     thread::spawn(move || {
-        // SIGTERM, and whatever comes after it, ends the drain, too.
+        // The server ends at SIGTERM, with or without a drain before.
         if signals.forever().next() == Some(SIGUSR1) {
             thread::spawn(move || {
                 drain(&traffic).unwrap_or_else(|error| eprintln!("cannot say so: {error}"));

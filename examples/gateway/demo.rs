@@ -16,7 +16,7 @@ use testkit::rolling_restart::{Outcome, Phase, RollingRestart, Tick};
 
 /// The demo is read in a terminal of this many columns.
 const COLUMNS: usize = 80;
-/// Columns taken by the time before a line.
+/// The columns of the time before a line.
 const TIME: usize = 9;
 
 fn main() -> ExitCode {
@@ -112,7 +112,7 @@ fn tell(outcome: &Outcome, mode: &str) {
     }
 }
 
-/// drainit's own lines without their time of day: the column on the left says when.
+/// Removes the time of day from drainit's own lines, because the column on the left shows the time.
 fn without_clock(text: &str) -> String {
     match text.strip_prefix("[drainit] ").and_then(|rest| rest.split_once("Z ")) {
         Some((_, message)) => format!("[drainit] {message}"),

@@ -1,5 +1,5 @@
-//! The client side of the Python Executor: HTTP/1.1 over a Unix socket, connections kept, no second
-//! attempt.
+//! The client of the Python Executor. It uses HTTP/1.1 over a Unix socket, keeps its connections,
+//! and does not retry.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -15,7 +15,8 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
-/// Shorter than the 5 s of the server, so that the client is the one to close.
+/// The time after which the client closes an idle connection: shorter than the 5 s of the server,
+/// so that the server never closes first.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 
 type Problem = Box<dyn Error + Send + Sync>;
@@ -24,7 +25,7 @@ type Connection = SendRequest<Full<Bytes>>;
 #[derive(Debug)]
 pub(crate) struct Client {
     socket: PathBuf,
-    /// Each with the time of its last answer.
+    /// The idle connections, each with the time of its last answer.
     idle: Mutex<Vec<(Instant, Connection)>>,
 }
 

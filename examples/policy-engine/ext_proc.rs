@@ -1,7 +1,7 @@
-//! Envoy's `ext_proc` protocol, as far as this Policy Engine speaks it: what Envoy sends about a
-//! request, and what it is answered. Fields have their numbers from
-//! `envoy/service/ext_proc/v3/external_processor.proto` and `envoy/config/core/v3/base.proto`; what
-//! is not named here is skipped on the wire.
+//! The part of Envoy's `ext_proc` protocol that this Policy Engine uses: the messages of Envoy
+//! about a request, and the answers. Fields have their numbers from
+//! `envoy/service/ext_proc/v3/external_processor.proto` and `envoy/config/core/v3/base.proto`;
+//! other fields are skipped on the wire.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -79,12 +79,12 @@ pub(crate) enum Answer {
     /// The response continues.
     #[prost(message, tag = "2")]
     ResponseHeaders(Continue),
-    /// It is answered here and now.
+    /// The Policy Engine answers the request itself.
     #[prost(message, tag = "7")]
     Immediate(ImmediateResponse),
 }
 
-/// `HeadersResponse` without a mutation: as it is.
+/// A `HeadersResponse` without a mutation, which leaves the headers unchanged.
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
 pub(crate) struct Continue {}
 

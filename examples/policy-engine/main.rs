@@ -1,11 +1,11 @@
-//! A Policy Engine: the Router asks it about every request over gRPC (Envoy's `ext_proc`), and it
-//! asks the Python Executor.
+//! A Policy Engine. The Router asks it about every request over gRPC (Envoy's `ext_proc`), and the
+//! Policy Engine asks the Python Executor.
 //!
 //!     policy-engine -listen SOCKET -executor SOCKET [-xds-server HOST:PORT]
 //!
-//! Its stop is graceful, as grpc-go's `GracefulStop` is: no new streams are accepted, and it ends
-//! once Envoy has ended all of its own. It may be stopped only after the Router has ended:
-//! stopped earlier, it refuses requests that the Router still serves.
+//! It stops gracefully, like `GracefulStop` of grpc-go: it accepts no new streams, and ends once
+//! Envoy has ended all streams. It must be stopped only after the Router has ended. Otherwise it
+//! refuses requests that the Router still serves.
 
 #![allow(clippy::disallowed_methods, reason = "not part of drainit")]
 #![allow(clippy::print_stdout, clippy::print_stderr)]
@@ -44,7 +44,7 @@ struct Options {
 }
 
 impl Options {
-    /// With one dash, as Go's flags are written, or with two.
+    /// Reads options with one dash, like those of Go, or with two.
     fn read(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
         let socket = |name: &str| PathBuf::from(DIRECTORY).join(name);
         let executor = std::env::var_os("PYTHON_EXECUTOR_SOCKET");
@@ -57,7 +57,8 @@ impl Options {
             match arg.trim_start_matches('-') {
                 "listen" => options.listen = value.into(),
                 "executor" => options.executor = value.into(),
-                // Where a real one would get its policies from; there is one policy here.
+                // A real Policy Engine would get its policies from there. This one has a single
+                // policy.
                 "xds-server" => println!("policy engine: policies from {value}"),
                 _ => return Err(format!("no such option: {arg}")),
             }
@@ -76,7 +77,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     if let Ok(port) = std::env::var("POLICY_ENGINE_ADMIN_PORT") {
         answer_health(port.parse()?);
     }
-    // Before the socket exists, so that a process that finds it can already stop this one.
+    // The handler is installed before the socket exists, so that a process that finds the socket
+    // can already stop this process.
     let stop = stop_signal()?;
     let connections = UnixListenerStream::new(listener(&options.listen)?);
     println!("policy engine listens on {}", options.listen.display());
@@ -96,7 +98,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Answers every request on this port with 200, as soon as an instance that is replaced has left it.
+/// Answers every request on this port with 200, once the replaced instance has released the port.
 fn answer_health(port: u16) {
     std::thread::spawn(move || {
         let listener = loop {
@@ -129,8 +131,8 @@ fn listener(path: &Path) -> io::Result<UnixListener> {
 fn stop_signal() -> io::Result<tokio::sync::oneshot::Receiver<()>> {
     use signal_hook::consts::{SIGINT, SIGTERM};
     let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])?;
-    let (told, stop) = tokio::sync::oneshot::channel();
-    std::thread::spawn(move || signals.forever().next().map(|_| told.send(())));
+    let (sender, stop) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || signals.forever().next().map(|_| sender.send(())));
     Ok(stop)
 }
 
@@ -141,7 +143,7 @@ struct Engine {
 }
 
 impl Engine {
-    /// One stream is one HTTP exchange: its request, later its response.
+    /// Answers one stream, which is one HTTP exchange: first the request, later the response.
     fn process(self: &Arc<Self>, requests: Streaming<ProcessingRequest>) -> Answers {
         self.streams.fetch_add(1, Relaxed);
         let engine = Arc::clone(self);

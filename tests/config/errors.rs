@@ -52,8 +52,8 @@ fn every_problem_is_reported_at_once_with_a_place() {
 
 // holds: C4
 #[test]
-fn check_reports_the_same() {
-    let told = |ended: &Ended| -> Vec<String> {
+fn check_reports_the_errors_of_run() {
+    let errors_of = |ended: &Ended| -> Vec<String> {
         let lines = ended.record.lines.iter().map(|line| line.text.clone());
         lines.filter(|line| line.starts_with("error: ")).collect()
     };
@@ -61,7 +61,7 @@ fn check_reports_the_same() {
     rig.write("drainit.yaml", WRONG);
     let checked = rig.run_with(&["check", "-c", "DIR/drainit.yaml"]);
     assert_three_problems(&checked);
-    assert_eq!(told(&checked), told(&Rig::not_init().run(WRONG)));
+    assert_eq!(errors_of(&checked), errors_of(&Rig::not_init().run(WRONG)));
 }
 
 // holds: C4
@@ -149,7 +149,8 @@ fn check_recognizes_the_image() {
     let check = ["check", "-c", "DIR/drainit.yaml"];
     let link = |link: &Path| symlink(env!("CARGO_BIN_EXE_drainit"), link).unwrap();
 
-    // It is PID 1, whatever its name; but not in an image that has no other program.
+    // As PID 1, drainit knows that this is the image, whatever the name of its binary; but an image
+    // without another program is not recognized.
     let Some(other_name) = rig() else { return };
     let init = other_name.path("init");
     link(&init);
@@ -161,7 +162,7 @@ fn check_recognizes_the_image() {
     let ended = bare.wrapper(&["env", &path]).run_with(&check);
     ended.assert_code(0).assert_line("not looked at: `no-such-program`");
 
-    // It is the child of an init; drainit is one by the name of tini.
+    // drainit is the child of an init, which here is drainit under the name tini.
     let Some(child) = rig() else { return };
     let tini = child.path("tini");
     link(&tini);
@@ -171,7 +172,7 @@ fn check_recognizes_the_image() {
         .assert_code(78)
         .assert_line(MISSING);
 
-    // PID 1 is a drainit.
+    // PID 1 is another drainit.
     let Some(beside) = rig() else { return };
     let drainit = beside.start("processes: {a: {command: [CHILD, a]}}");
     drainit.wait_for_start(&["a"]);
@@ -197,7 +198,7 @@ fn check_recognizes_the_image() {
 
 // holds: C1, C2, C469, C472
 #[test]
-fn the_config_comes_from_the_variable_where_no_file_is_named() {
+fn the_config_comes_from_the_variable_if_no_option_names_a_file() {
     let rig = Rig::not_init();
     rig.write("other.yaml", rig.fill("processes: {a: {command: [CHILD, a, exit=3]}}"));
     rig.env("DRAINIT_CONFIG", "DIR/other.yaml").run_with(&["run"]).assert_code(3);
@@ -206,7 +207,7 @@ fn the_config_comes_from_the_variable_where_no_file_is_named() {
     fs::create_dir(rig.path("conf.d")).unwrap();
     rig.write("conf.d/a.yaml", rig.fill("processes: {a: {command: [CHILD, a, exit=5]}}"));
     rig.env("DRAINIT_CONFIG", "DIR/conf.d").run_with(&["run"]).assert_code(5);
-    // An empty one is none.
+    // An empty variable counts as unset.
     let rig = Rig::not_init();
     rig.write("drainit.yaml", rig.fill("processes: {a: {command: [CHILD, a, exit=4]}}"));
     let directory = rig.path("");
@@ -215,8 +216,8 @@ fn the_config_comes_from_the_variable_where_no_file_is_named() {
     rig.cwd(directory).run_with(&["run"]).assert_code(4).assert_no_line("DRAINIT_");
 }
 
-/// Fails unless drainit refuses the config with 78, in 300 MB of address space, and soon: a bomb would
-/// take minutes.
+/// Asserts that drainit refuses the config with code 78, within 300 MB of address space, and
+/// quickly. An alias bomb that is expanded would take minutes.
 #[track_caller]
 fn refuses_quickly(rig: Rig, path: &str, message: &str) {
     let rig = rig.wrapper(&["sh", "-c", "ulimit -v 300000; exec \"$@\"", "sh"]);
@@ -231,7 +232,7 @@ fn refuses_quickly(rig: Rig, path: &str, message: &str) {
 
 // holds: S125, C453
 #[test]
-fn a_path_that_is_no_config_file_is_refused_quickly() {
+fn paths_that_are_not_config_files_are_refused_quickly() {
     refuses_quickly(Rig::not_init(), "DIR/none.yaml", "none.yaml` does not exist");
     refuses_quickly(Rig::not_init(), "DIR", "directory");
     refuses_quickly(Rig::not_init(), "/dev/zero", "");
@@ -243,7 +244,7 @@ fn a_path_that_is_no_config_file_is_refused_quickly() {
 
 // holds: C5
 #[test]
-fn a_content_that_is_no_config_is_refused_quickly() {
+fn content_that_is_not_a_config_is_refused_quickly() {
     let mut bomb = "x-a: &x0 [lol, lol, lol, lol, lol, lol, lol, lol, lol, lol]\n".to_owned();
     for level in 1..30 {
         let aliases = vec![format!("*x{}", level - 1); 10].join(", ");

@@ -1,4 +1,5 @@
-//! Input that `drainit import` refuses. `examples/migrations` runs the configs that it prints.
+//! Tests input that `drainit import` refuses. `examples/migrations` runs the configs that `drainit
+//! import` prints.
 
 use crate::support::Rig;
 

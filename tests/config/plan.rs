@@ -31,7 +31,7 @@ fn the_plan_is_shown_and_nothing_is_started() {
 
 // holds: S98, C473
 #[test]
-fn no_variable_sets_a_grace_period_that_the_config_lacks() {
+fn variables_do_not_set_a_grace_period_that_the_config_leaves_out() {
     let rig = Rig::not_init();
     rig.write("drainit.yaml", "processes: {a: {command: [a]}}");
     let names = ["TERMINATION_GRACE_PERIOD_SECONDS", "GRACE_PERIOD", "DRAINIT_GRACE_PERIOD"];

@@ -51,7 +51,7 @@ pub(crate) fn rendered() -> String {
 }
 
 #[test]
-fn every_manifest_of_the_examples_is_right() {
+fn manifests_of_the_examples_pass_the_check() {
     let mut seen = 0;
     for entry in fs::read_dir(examples()).unwrap() {
         let path = entry.unwrap().path();
@@ -66,7 +66,7 @@ fn every_manifest_of_the_examples_is_right() {
     assert_eq!(seen, 3);
     let output = check("drainit.yaml", Path::new("-"), &rendered(), &["--strict"]);
     assert_ends(&output, 0, "ok: Deployment gateway, container gateway");
-    // A pod that drains for minutes.
+    // This pod drains for minutes.
     let streams = examples().with_file_name("streams");
     let (config, pod) = (streams.join("drainit.yaml"), streams.join("deployment.yaml"));
     let says = "container streams (stops within 14m 12s; a repeated SIGTERM shortens no drain)";
@@ -75,7 +75,7 @@ fn every_manifest_of_the_examples_is_right() {
 
 // holds: S169, C4
 #[test]
-fn errors_fail_and_warnings_only_with_strict() {
+fn errors_fail_the_check_and_warnings_only_with_strict() {
     let differ = rendered().replace("value: \"45\"", "value: \"40\"");
     let warned = |options: &[&str]| check("drainit.yaml", Path::new("-"), &differ, options);
     assert_ends(&warned(&[]), 0, "--> <stdin>:23:22\n");

@@ -1,7 +1,7 @@
-//! The contract of the bash entrypoint that `examples/api-gateway` replaces, line by line, in
-//! containers with an unprivileged user and a read-only root, with a real Envoy as the Router and
-//! stand-ins for the Policy Engine and the Python Executor at their real paths. In one container
-//! the Policy Engine is that of `examples/policy-engine`, and requests go through it.
+//! Tests that `examples/api-gateway` keeps, line by line, the contract of the bash entrypoint that
+//! it replaces. The containers have an unprivileged user, a read-only root, a real Envoy as the
+//! Router, and stand-ins for the Policy Engine and the Python Executor at their real paths. One
+//! container has the Policy Engine of `examples/policy-engine`, and requests go through it.
 
 mod gateway;
 
@@ -25,7 +25,7 @@ use crate::support::{LONG, Stream, leave_socket, ms};
 const SOCKETS: &str = "/var/run/api-platform";
 const HELLO: &str = "hello from the gateway\n";
 const EXT_PROC: &str = include_str!("../fixtures/api-gateway/envoy-ext-proc.yaml");
-/// Longer than Envoy needs for its delayed close.
+/// A drain that is longer than Envoy's delayed close.
 const SHORT_DRAIN: &str = "--env=ROUTER_DRAIN_TIME_SECONDS=2";
 
 #[test]
@@ -69,7 +69,10 @@ fn each_process_gets_defaults_arguments_signals_and_a_prefix() {
     assert_variables(&processes, &variables);
     let [python, _, router] = &processes;
     let own = fs::read_to_string(format!("/proc/{}/environ", python.pid)).unwrap();
-    assert!(!own.contains("PYTHON_EXECUTOR_LISTEN"), "taken away from it: {own}");
+    assert!(
+        !own.contains("PYTHON_EXECUTOR_LISTEN"),
+        "the process must not have the variable: {own}"
+    );
     let begins = "/usr/local/bin/envoy -c /etc/envoy/envoy.yaml --config-yaml # The config that";
     assert!(router.command.starts_with(begins), "{router:?}");
     assert!(router.command.ends_with("--component-log-level admin:critical"), "{router:?}");
@@ -94,7 +97,7 @@ fn each_process_gets_defaults_arguments_signals_and_a_prefix() {
         thread::sleep(ms(50));
     }
     let after: Vec<_> = gateway.container.processes().iter().map(|process| process.pid).collect();
-    assert!(processes.iter().all(|process| after.contains(&process.pid)), "one has ended");
+    assert!(processes.iter().all(|process| after.contains(&process.pid)), "a process has ended");
 
     let ended = gateway.stop("TERM");
     assert_stopped_in_order(&ended);
@@ -130,7 +133,8 @@ fn each_process_gets_defaults_arguments_signals_and_a_prefix() {
 fn a_gateway_without_registry_and_tcp_admin_drains_over_a_private_admin() {
     let Some(setup) = Setup::new() else { return };
     assert!(!BOOTSTRAP.contains("admin:"));
-    // The stand-in could not bind its socket if that of an earlier run were still there.
+    // Leaves sockets as of an earlier run. A stand-in can bind its socket only after drainit has
+    // removed the old one.
     for name in ["python-executor.sock", "policy-engine.sock"] {
         leave_socket(setup.sockets.join(name));
     }
@@ -209,8 +213,8 @@ fn requests_pass_a_real_policy_engine_and_executor_until_the_router_is_gone() {
     assert_eq!(get(address, "/refused").unwrap().0, 403);
     thread::scope(|scope| {
         // The drain lasts as long as this request is in flight, which gives the other requests
-        // their time. A draining Envoy waits 6 s for a client that does not close when it is asked
-        // to: 5 s of `drain_timeout` and 1 s of its delayed close.
+        // time. A draining Envoy waits 6 s for a client that does not close its connection when
+        // asked: 5 s of `drain_timeout` and 1 s of delayed close.
         let slow = scope.spawn(move || {
             let mut stream = TcpStream::connect(address).unwrap();
             stream.write_all(b"GET /slow HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
@@ -267,7 +271,7 @@ fn the_debug_variant_has_a_debugger_no_python_and_sixty_seconds() {
     gateway.await_served();
     let ended = gateway.stop("TERM");
     ended.assert_code(0).assert_no_line("python-executor").assert_no_event("python-executor", "");
-    // Through dlv.
+    // These arguments pass through dlv.
     let xds = ["-xds-server", "gateway-controller:18001", "--log-format", "text"];
     assert_eq!(given(&ended, "policy-engine"), xds);
     ended.assert_line(r"policy-engine: ready after 1[0-9]");

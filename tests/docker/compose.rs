@@ -22,9 +22,12 @@ fn compose_waits_for_health_and_stops_the_gateway_first() {
     project.compose(&["up", "--detach"]);
     let [app, gateway] = ["app", "gateway"].map(|service| project.container(service));
     assert_eq!(app.health(), "healthy");
-    // The first check comes after the `interval`, and only it finds the app healthy.
+    // The app is healthy only after its first health check, which comes after `interval`.
     let pause = started(&gateway) - started(&app);
-    assert!(pause >= 1.0, "the gateway was started {pause} s after the app: before its check");
+    assert!(
+        pause >= 1.0,
+        "the gateway was started {pause} s after the app, before the first health check"
+    );
     gateway.await_line(&said::ready("envoy"));
 
     let began = Instant::now();
@@ -38,17 +41,20 @@ fn compose_waits_for_health_and_stops_the_gateway_first() {
             sleep(ms(20));
         }
     });
-    assert!(began.elapsed() < 2 * LONG, "it had to be killed: {:?}", began.elapsed());
+    assert!(began.elapsed() < 2 * LONG, "a container had to be killed: {:?}", began.elapsed());
     for container in [&app, &gateway] {
         let logs = container.logs();
         assert_eq!(container.exit_code(), 0, "{logs}");
         assert!(logs.contains("drain envoy: "), "not drained:\n{logs}");
     }
     let (drained, asked) = (said(&gateway, "exit code 0: "), said(&app, "SIGTERM received"));
-    assert!(drained <= asked, "the app was asked at {asked}, the gateway had gone at {drained}");
+    assert!(
+        drained <= asked,
+        "the app got the signal at {asked}, and the gateway ended at {drained}"
+    );
 }
 
-/// The command of Compose. Without it, the test is skipped, which is an error in CI.
+/// The command of Compose. Without Compose, the test is skipped, which is an error in CI.
 pub(super) fn installed() -> Option<&'static [&'static str]> {
     let found = [&["docker", "compose"][..], &["docker-compose"]].into_iter().find(|command| {
         let mut version = Command::new(command[0]);
@@ -80,7 +86,7 @@ struct Project {
     command: &'static [&'static str],
     name: String,
     image: String,
-    /// Has the labels and the shorter drain of the test, as an overlay.
+    /// The directory of an overlay with the labels and the shorter drain of the test.
     overlay: TempDir,
 }
 
@@ -97,7 +103,7 @@ impl Project {
         })
     }
 
-    /// Runs `docker compose` to its end, which must be good.
+    /// Runs `docker compose` to its end, and asserts that it succeeded.
     #[track_caller]
     fn compose(&self, args: &[&str]) -> String {
         let mut command = Command::new(self.command[0]);
@@ -105,7 +111,7 @@ impl Project {
         command.arg(checkout().join("examples/compose/compose.yaml"));
         command.arg("--file").arg(self.overlay.join("test.yaml")).args(args);
         command.env("APP_IMAGE", &self.image).env("GATEWAY_IMAGE", &self.image);
-        // Any free port.
+        // The address without a port means any free port.
         command.env("GATEWAY_PORT", "127.0.0.1:").env("GRACE_SECONDS", "20");
         let output = command.stdin(Stdio::null()).output().unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
@@ -121,7 +127,8 @@ impl Project {
 
 impl Drop for Project {
     fn drop(&mut self) {
-        // The containers have removed themselves; if the test fails, they have not ended.
+        // The containers remove themselves at their end, so only the network is left. If the test
+        // has failed, they may still run.
         let network = format!("{}_default", self.name);
         let _ = Command::new("docker").args(["network", "rm", &network]).output();
     }

@@ -1,5 +1,5 @@
-//! A real gateway with no rights that it does not need: an ordinary user, Docker's own seccomp
-//! profile, no capabilities, no new privileges, a read-only root.
+//! Tests a real gateway without rights that it does not need: it has an ordinary user, Docker's own
+//! seccomp profile, no capabilities, no new privileges and a read-only root.
 
 use std::fs;
 use std::thread::{self, sleep};
@@ -20,7 +20,7 @@ const OPTIONS: [&str; 8] = [
     // For the sockets.
     "--tmpfs=/run/gateway",
     "--security-opt=no-new-privileges",
-    // For Envoy's hot restart; the least that there can be.
+    // For Envoy's hot restart. This is the smallest possible size.
     "--shm-size=64k",
     "--env=DRAINIT_CONFIG=/etc/gateway/drainit.yaml",
     "--env=TERMINATION_GRACE_PERIOD_SECONDS=20",
@@ -68,7 +68,7 @@ fn a_gateway_without_rights_is_reloaded_and_drained() {
     dir.write("drainit.yaml", config("2"));
     thread::scope(|scope| {
         let reload = scope.spawn(|| container.exec(&["/usr/local/bin/drainit", "reload"]));
-        // A connection of the old epoch is answered, and asked to close.
+        // The old epoch answers its client, and asks the client to close the connection.
         while !old.get().closes {
             assert!(!reload.is_finished(), "not replaced: {}", container.logs());
             sleep(ms(20));
@@ -103,7 +103,8 @@ fn a_gateway_without_rights_is_reloaded_and_drained() {
     }
 }
 
-/// By the kernel: a user, no capability of any kind, no new privileges, and a seccomp filter.
+/// Asserts that, for the kernel, the process has an ordinary user, no capabilities of any kind, no
+/// new privileges, and a seccomp filter.
 #[track_caller]
 fn assert_has_no_rights(process: &Process) {
     let status = fs::read_to_string(format!("/proc/{}/status", process.pid)).unwrap();

@@ -1,5 +1,6 @@
-//! The static drainit as the entrypoint of a container: its memory, its operator and the time of
-//! `docker stop`. Rows of tests/faults try the other options of a container.
+//! Tests the static drainit as the entrypoint of a container: too little memory, the commands of an
+//! operator, and the time of `docker stop`. Rows of tests/faults try the other options of a
+//! container.
 
 use std::thread;
 
@@ -23,7 +24,7 @@ processes:
 
 // holds: S115
 #[test]
-fn a_process_killed_by_the_oom_killer_is_reported_as_such() {
+fn an_end_by_the_oom_killer_is_reported() {
     let Some(image) = child_image() else { return };
     let dir = TempDir::new();
     dir.write(
@@ -75,7 +76,7 @@ fn an_operator_needs_nothing_but_the_container() {
     asked(&["stop", "base"], "");
     asked(&["status", "app"], "stopped");
     asked(&["start", "app"], "");
-    // The root user of the container, and another user.
+    // The root user of the container may send requests, and another user may not.
     let as_user = |user: &str| {
         let command = ["exec", "--user", user, run.id(), "/drainit", "status"];
         let output = std::process::Command::new("docker").args(command).output().unwrap();
@@ -92,7 +93,7 @@ fn an_operator_needs_nothing_but_the_container() {
 }
 
 #[test]
-fn the_stock_time_of_docker_stop_is_said_at_the_start() {
+fn the_start_mentions_the_default_timeout_of_docker_stop() {
     let Some(image) = child_image() else { return };
     let dir = TempDir::new();
     let grace = |period: &str| {
@@ -112,12 +113,13 @@ fn the_stock_time_of_docker_stop_is_said_at_the_start() {
     assert!(logs.contains(said), "{logs}");
     let logs = start(&["--env=GRACE=30"]);
     assert!(!logs.contains("docker stop"), "{logs}");
-    // A config that decides may fit the time that Docker was given, which nobody can see.
+    // The config itself sets the time, which may be the timeout that Docker has. drainit cannot see
+    // that timeout, so this is not a warning.
     grace("30s");
     let logs = start(&[]);
     assert!(logs.contains("planned for 30s: without `--stop-timeout 30`, `docker stop`"), "{logs}");
     assert!(!logs.contains("warning"), "{logs}");
-    // The kubelet waits for the pod's own time.
+    // In a pod, `docker stop` does not matter: the kubelet waits for the pod's grace period.
     let logs = start(&["--env=KUBERNETES_SERVICE_HOST=10.0.0.1"]);
     assert!(!logs.contains("docker stop"), "{logs}");
 }

@@ -56,19 +56,24 @@ fn docker_stop_drains_envoy_and_ends_with_0() {
     thread::scope(|scope| {
         scope.spawn(|| container.stop(12));
         container.await_line(&said::draining("envoy"));
-        // An answer, not a reset, asks the client to close, and a new client is still served. Every
-        // answer closes once the drain has begun, whereas a stock Envoy closes one in a thousand.
-        let told = (0..50).any(|_| {
+        // An answer, and not a reset, asks the client to close its connection, and a new client is
+        // still served. Once the drain has begun, every answer does so, whereas a stock Envoy does
+        // so in one of a thousand answers.
+        let asks_to_close = (0..50).any(|_| {
             thread::sleep(ms(20));
             client.get().closes
         });
-        assert!(told, "the client was not told to go");
+        assert!(asks_to_close, "no answer asked the client to close its connection");
         assert_eq!(get(address, "/").unwrap(), (200, GREETING.to_owned()));
     });
     let took = began.elapsed();
-    assert!(took >= Duration::from_secs(5), "it did not wait for the drain: {took:?}");
+    assert!(took >= Duration::from_secs(5), "the stop did not wait for the drain: {took:?}");
     let logs = container.logs();
-    assert_eq!(container.exit_code(), 0, "Docker had to kill it after {took:?}:\n{logs}");
+    assert_eq!(
+        container.exit_code(),
+        0,
+        "Docker had to kill the container after {took:?}:\n{logs}"
+    );
     for part in ["exit code 0: SIGTERM received", "drain envoy: ", "stop envoy: "] {
         assert!(logs.contains(part), "no {part:?} in the report:\n{logs}");
     }
@@ -90,10 +95,10 @@ fn the_image_has_no_shell() {
 }
 
 #[test]
-fn the_code_of_a_crashed_process_is_the_containers() {
+fn the_container_ends_with_the_code_of_a_crashed_process() {
     let Some(images) = images() else { return };
     let dir = TempDir::new();
-    // Any program that fails is enough; this one is drainit's own `check`.
+    // Any program that fails will do. This one is drainit's own `check`.
     dir.write(
         "crash.yaml",
         "processes: {worker: {command: [drainit, check, -c, /missing.yaml], depends_on: [envoy]}}\n",

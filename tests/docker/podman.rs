@@ -65,7 +65,7 @@ fn podman_drains_the_pods_of_the_manifests() {
 struct Pod {
     name: String,
     container: Container,
-    /// Where the host reaches its listener.
+    /// The address at which the host reaches the pod's listener.
     outside: SocketAddr,
     _config: TempDir,
 }
@@ -110,7 +110,8 @@ impl Drop for Pod {
     }
 }
 
-/// The changes of docs/podman.md that Podman needs, and names and ports that nothing else uses.
+/// Makes the changes for Podman that docs/podman.md names, and sets names and ports that nothing
+/// else uses.
 fn adapt(manifest: &str, name: &str, image: &str, outside: SocketAddr) -> String {
     let port = format!("containerPort: 8080, hostIP: 127.0.0.1, hostPort: {}", outside.port());
     let mut adapted = String::new();
@@ -128,7 +129,7 @@ fn adapt(manifest: &str, name: &str, image: &str, outside: SocketAddr) -> String
         ("{name: run, ", &format!("{{name: {name}-pod-0, ")),
         ("- name: run\n", &format!("- name: {name}-pod-0\n")),
         ("{name: http, containerPort: 8080}", &format!("{{name: http, {port}}}")),
-        // Not published: podman publishes every port of the container otherwise.
+        // Removed, because Podman would publish every port of the container.
         ("            - {name: control, containerPort: 9902}\n", ""),
     ] {
         assert!(adapted.contains(from), "no {from:?} in:\n{manifest}");
@@ -165,7 +166,8 @@ impl Image {
             ),
         );
         let built = docker(&["build", "--quiet", "--label", LABEL, dir.path().to_str().unwrap()]);
-        // One layer is imported in a tenth of the time that `podman load` takes for all.
+        // Importing a single layer takes a tenth of the time of `podman load`, which loads all
+        // layers.
         let container = Container::of(docker(&["create", "--label", LABEL, &built]));
         let mut export = Command::new("docker");
         let mut export =
@@ -190,7 +192,7 @@ fn podman(args: &[&str]) -> String {
     succeed("podman", args)
 }
 
-/// Checks that Podman is available, and the network that needs no bridge.
+/// Checks that Podman is available, and slirp4netns, which is a network without a bridge.
 fn possible() -> Result<(), String> {
     for program in ["podman", "slirp4netns"] {
         let output = Command::new(program).arg("--version").output();

@@ -1,4 +1,4 @@
-//! `examples/postgresql` under a plain `docker stop`, which kills after 10 s.
+//! Tests `examples/postgresql` with a plain `docker stop`, which kills after 10 s.
 
 use std::thread;
 use std::time::Instant;
@@ -15,7 +15,8 @@ use crate::support::said;
 const STOCK: Duration = Duration::from_secs(10);
 /// PostgreSQL says this at each start after a complete stop.
 const CLEAN: &str = "LOG:  database system was shut down at";
-/// It says one of these after any other one: it recovers, or refuses for the file of the old one.
+/// PostgreSQL says one of these after an incomplete stop: it recovers, or it does not start because
+/// the lock file is still there.
 const UNCLEAN: [&str; 2] = ["LOG:  database system was interrupted", "FATAL:  lock file"];
 
 #[test]
@@ -31,7 +32,8 @@ fn docker_stop_leaves_nothing_to_recover() {
     assert!(took < STOCK, "{took:?}\n{logs}");
     let stopped = ["stop app: ", "stop postgres: "].map(|line| logs.find(line).expect(line));
     assert!(stopped.is_sorted() && logs.contains("postgres: exited with code 0"), "{logs}");
-    // On a busy machine gunicorn may take longer than its 4 s. PostgreSQL has its time even then.
+    // On a busy machine gunicorn may take longer than its 4 s. Even then PostgreSQL has enough
+    // time.
     let is_late = logs.contains("app: still alive after 4");
     assert_eq!(container.exit_code(), if is_late { 137 } else { 0 }, "{logs}");
 
@@ -40,12 +42,14 @@ fn docker_stop_leaves_nothing_to_recover() {
     let again = &container.logs()[logs.len()..];
     assert!(again.contains(CLEAN), "{again}");
     assert!(!UNCLEAN.iter().any(|line| again.contains(line)), "{again}");
-    // The row of each answer is there, and that of the request that was cut is not.
+    // The database has the row of each answered request, and does not have the row of the request
+    // that was cut.
     assert_eq!(ask_database(&container, "SELECT count(*) FROM visits"), "4");
 }
 
-/// Starts a container, and stops it by a plain `docker stop` while three requests of 2 s are under
-/// way, which are answered, and one of a minute. Returns how long that took.
+/// Starts a container, and stops it by a plain `docker stop` during three requests of 2 s, which
+/// are answered, and a request of a minute, which is cut. Returns the container and the duration of
+/// the stop.
 fn stop_with_requests(options: &[&str], args: &[&str]) -> Option<(Container, Duration)> {
     let image = postgresql_image()?;
     let example = mount(&checkout().join("examples/postgresql"), "/examples/postgresql");

@@ -1,5 +1,5 @@
-//! The static binary: how it is linked, what it was built without, and every signal, because its C library reserves other
-//! signals than glibc.
+//! Tests the static binary: its linking, its missing features, and every signal, because its C
+//! library reserves other signals than glibc.
 
 use std::process::Command;
 
@@ -10,15 +10,15 @@ use crate::support::docker_images::static_drainit;
 use crate::support::elf;
 use crate::support::{Rig, Said};
 
-/// Returns a rig with the static binary as PID 1, where that is possible, and one with it as an
-/// ordinary process.
+/// Returns a rig with the static binary as PID 1, if that is possible, and a rig with the static
+/// binary as an ordinary process.
 fn both() -> impl Iterator<Item = Rig> {
     let drainit = static_drainit();
     Rig::both().filter_map(move |rig| Some(rig.drainit(drainit?)))
 }
 
 #[test]
-fn every_signal_is_passed_on_can_stop_and_can_be_an_end() {
+fn every_signal_works_with_the_static_binary() {
     both().for_each(signals::all_are_passed_on);
     both().for_each(run_signals::all_are_passed_on);
     both().for_each(run_signals::all_stop_a_process);
@@ -37,7 +37,7 @@ fn the_static_binary_starts_without_dev_null() {
     minimal_environment::works_with_nothing(|rig| rig.drainit(drainit));
 }
 
-/// The image has the lean binary.
+/// The image has the binary without the feature `tools`.
 #[test]
 fn a_binary_without_the_tools_names_the_missing_feature() {
     let Some(drainit) = static_drainit() else { return };

@@ -1,4 +1,4 @@
-//! The unit of `examples/systemd`, under a systemd that is PID 1 of a container.
+//! Tests the unit of `examples/systemd` with a systemd that is PID 1 of a container.
 
 use std::path::Path;
 use std::thread::{self, sleep};
@@ -45,10 +45,11 @@ fn systemctl_stop_drains_the_gateway_and_a_wrong_config_is_not_restarted() {
 
 const UNIT: &str = "/etc/systemd/system/gateway.service";
 
-/// Starts systemd, and waits until it has booted. It makes cgroups below that of its container.
+/// Starts systemd, and waits until it has booted. systemd makes cgroups below the cgroup of its
+/// container.
 fn boot() -> Option<Container> {
     let image = systemd_image()?;
-    // With version 1 of cgroups, the hierarchy of systemd alone.
+    // With cgroups v1, systemd needs only its own hierarchy.
     let cgroups = ["/sys/fs/cgroup/systemd", "/sys/fs/cgroup"];
     let cgroups = cgroups.into_iter().find(|path| Path::new(path).exists()).unwrap();
     let systemd = Container::start(
@@ -65,7 +66,8 @@ fn boot() -> Option<Container> {
         ],
         &[],
     );
-    // Nothing listens at first. `degraded` is what misses some of a machine, such as a terminal.
+    // At first, systemctl cannot connect. The state `degraded` is fine: a container lacks parts of
+    // a machine, such as a terminal.
     let began = Instant::now();
     loop {
         let state = systemd.exec(&["systemctl", "is-system-running", "--wait"]);
@@ -78,7 +80,7 @@ fn boot() -> Option<Container> {
     }
 }
 
-/// How the unit has ended: the result, the exit code, and how often it was restarted.
+/// The end of the unit: its result, its exit code, and the number of its restarts.
 fn ended(systemd: &Container) -> String {
     let properties = ["Result", "ExecMainStatus", "NRestarts"].map(|name| {
         let property = format!("--property={name}");

@@ -1,4 +1,4 @@
-//! Validates every manifest of the examples and the docs, and what the chart renders, with
+//! Validates every manifest of the examples and the docs, and the output of the chart, with
 //! `kubernetes-validate --strict`, which has the schemas of Kubernetes itself.
 
 use std::fs;
@@ -12,7 +12,8 @@ use crate::docs::pages::{pages, split};
 use crate::support::python_tool;
 use crate::support::temp_dir::TempDir;
 
-/// The newest version that the tool knows, and the oldest that all manifests are for.
+/// The newest version that the tool knows, and the oldest version for which all manifests are
+/// meant.
 const VERSIONS: [&[&str]; 2] = [&[], &["--kubernetes-version", "1.30"]];
 
 #[test]

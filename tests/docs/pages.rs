@@ -55,7 +55,7 @@ fn anchors(prose: &str) -> Vec<String> {
     prose.lines().filter_map(heading).map(slug).collect()
 }
 
-/// The targets of all links and images, with those that are broken over two lines.
+/// The targets of all links and images, including those broken over two lines.
 fn links(prose: &str) -> Vec<String> {
     let without_code: String = prose.split('`').step_by(2).collect();
     let targets = without_code.split("](").skip(1);
@@ -116,7 +116,7 @@ fn the_configs_of_the_docs_pass_check() {
             let rig = Rig::not_init();
             rig.write("drainit.yaml", code);
             let ended = rig.run_with(&["check", "--image=false", "-c", "DIR/drainit.yaml"]);
-            // Files of an image are not here, and an overlay has no command.
+            // The files of an image are missing here, and an overlay may lack a command.
             let is_expected =
                 |text: &str| text.ends_with("does not exist") || text.ends_with("has no `command`");
             let lines = ended.record.lines.iter().map(|line| &line.text);
@@ -127,8 +127,8 @@ fn the_configs_of_the_docs_pass_check() {
     assert!(seen > 20, "only {seen} configs were found");
 }
 
-/// `<!-- S31, S32 -->` behind a sentence is its anchor, `// holds: S31` marks what fails without it, or
-/// `# holds: S31` a row of the fault matrix.
+/// `<!-- S31, S32 -->` behind a sentence is the anchor of its promises. `// holds: S31` marks the
+/// test that fails without the promise, and `# holds: S31` a row of the fault matrix.
 #[test]
 fn every_promise_is_held_by_a_test() {
     let mut anchors = BTreeSet::new();
@@ -154,7 +154,8 @@ fn every_promise_is_held_by_a_test() {
     assert!(marks.is_subset(&anchors), "no page has {:?}", without(&marks, &anchors));
 }
 
-/// `S31` of the shutdown, or `C31` of the config. The benches mark their tables by other comments.
+/// Whether this is the name of a promise: `S31` of the shutdown, or `C31` of the config. The
+/// benches mark their tables by other comments.
 fn is_promise(name: &str) -> bool {
     let number = name.strip_prefix(['S', 'C']).unwrap_or_default();
     !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())

@@ -1,5 +1,5 @@
-//! The examples for Prometheus and Grafana: the rules have tests, and every metric that they name is
-//! one of drainit's.
+//! Tests the examples for Prometheus and Grafana: the rules pass their own tests, and drainit has
+//! every metric that the examples name.
 
 use std::collections::BTreeSet;
 use std::fs;

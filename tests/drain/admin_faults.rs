@@ -1,6 +1,6 @@
-//! The drain of an Envoy with an admin that works, and with one that fails in every way, before and
-//! during the drain. drainit bounds each failure in time and memory, and reports it. When it asks
-//! what, and how often, the simulation of the dialogue holds.
+//! Tests the drain of an Envoy whose admin works, and of an Envoy whose admin fails in various
+//! ways, before and during the drain. drainit bounds each failure in time and memory, and reports
+//! it. The simulation of the dialogue tests which calls drainit makes, and how often.
 
 use std::thread;
 
@@ -17,10 +17,11 @@ processes:
     depends_on: [engine]
     drain: {envoy: {admin: 'ADMIN', time: 18s, min: 3s}}
 ";
-/// The requests of exactly one drain of an Envoy.
+/// The requests of a single drain of an Envoy.
 pub(crate) const ONCE: [&str; 3] =
     ["POST /drain_listeners?graceful&skip_exit", "POST /healthcheck/fail", "POST /drain_listeners"];
-/// More than drainit needs (a debug build has about 12 MB), and far less than the admin sends.
+/// The limit for drainit's memory, in kB: more than drainit needs (a debug build has about 12 MB),
+/// and far less than the admin sends.
 const MOST_MEMORY_KB: u64 = 40_000;
 
 fn start(admin: &str) -> Option<Running> {
@@ -65,8 +66,8 @@ fn peak_memory_kb(drainit: &Running) -> u64 {
     peak
 }
 
-/// Fails unless `min` is held and no more, the stop is in order, and the report gives the reason,
-/// whatever the admin does from T0 on.
+/// Stops drainit, whose admin fails from T0 on. Asserts that the drain lasts for `min` and not
+/// longer, that the stop is in order, and that the report gives the reason.
 #[track_caller]
 fn is_bounded_and_reported(drainit: Running, reason: &str) {
     let t0 = drainit.signal(Signal::SIGTERM);
@@ -126,7 +127,7 @@ fn statistics_that_fail_during_the_drain_are_bounded_and_reported() {
     in_parallel(FAULTS, |(fault, reason)| {
         // The limit for statistics is larger.
         let reason = reason.replace("4096", "4194304");
-        // A busy machine needs longer for so much than drainit waits for an answer.
+        // On a busy machine, an answer of that size may take longer than drainit waits.
         let reason = format!("({reason}|no answer within)");
         let admin = Admin::tcp(3).answer("/stats", &[Answer::Ok, Answer::Ok, fault]);
         let Some(rig) = Rig::new() else { return };
@@ -144,8 +145,8 @@ fn statistics_that_fail_during_the_drain_are_bounded_and_reported() {
     });
 }
 
-/// Lets the admin fail while the container is stopped, after a requested drain is over: there is no
-/// last count, so the one before is reported with its age.
+/// Lets the admin fail while the container is stopped after a requested drain. There is no last
+/// count then, so the report has the count before, with its age.
 // holds: S45
 #[test]
 fn a_failing_last_count_is_bounded_and_reported() {
@@ -158,7 +159,7 @@ fn a_failing_last_count_is_bounded_and_reported() {
         admin.wait_verified();
         assert_eq!(post_unix(&drainit.path("control.sock"), "/drain").unwrap().0, 202);
         drainit.wait_for_line(said::TIME_IS_OVER);
-        admin.answer_looks(fault);
+        admin.answer_polls(fault);
         drainit.touch("measured");
         thread::sleep(ms(300));
         let ended = drainit.stop();

@@ -1,5 +1,5 @@
-//! A requested drain, by `drainit drain` or `POST /drain`. It stops no process, and a later
-//! shutdown continues from it.
+//! Tests a drain that is requested by `drainit drain` or `POST /drain`. The drain stops no process,
+//! and a later shutdown continues from there.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -64,8 +64,8 @@ fn status(drainit: &Running) -> Value {
 #[track_caller]
 fn assert_all_alive(drainit: &Running) {
     for name in ["engine", "router"] {
-        let told = drainit.record().event(name, "got SIGTERM").is_some();
-        assert!(!told, "{name} was told to end:\n{}", drainit.record());
+        let is_stopped = drainit.record().event(name, "got SIGTERM").is_some();
+        assert!(!is_stopped, "{name} was asked to end:\n{}", drainit.record());
     }
 }
 
@@ -161,8 +161,8 @@ impl Does {
 }
 
 /// Runs `drainit drain --socket` against a server that treats one connection after the other as
-/// `does` says, and all further ones as `then` says; if `then` is `None`, the server ends. Returns
-/// the exit code and stderr.
+/// `does` says, and all further connections as `then` says. If `then` is `None`, the server ends.
+/// Returns the exit code and stderr.
 fn drain_against(does: &[Does], then: Option<Does>) -> (i32, String) {
     let dir = TempDir::new();
     let path = dir.join("control.sock");
@@ -222,7 +222,7 @@ fn a_failed_poll_does_not_end_the_drain() {
 
 // holds: C123
 #[test]
-fn only_a_supervisor_that_is_gone_has_been_stopped() {
+fn a_supervisor_that_ends_after_the_request_counts_as_drained() {
     use Does::*;
     // The socket file exists but no process listens on it, as after a SIGKILL.
     for last in [DRAINING, Closes, Resets, Breaks] {
@@ -235,7 +235,7 @@ fn only_a_supervisor_that_is_gone_has_been_stopped() {
 
 // holds: C124, C515
 #[test]
-fn a_supervisor_below_drains_before_the_processes_stop() {
+fn the_drain_is_over_when_the_supervisor_stops_processes() {
     const STOPPING: Does =
         Does::Says(r#"{"phase":"stopping","shutdown":{"deadline_in_seconds":0.1}}"#);
     const OVERDUE: Does =
@@ -262,7 +262,7 @@ fn an_unresponsive_supervisor_is_an_error_after_a_bound() {
         assert!(code == 1 && said.contains(says), "{then:?}: {code} {said}");
         assert!((ms(4000)..LONG).contains(&began.elapsed()), "{then:?}: {:?}", began.elapsed());
     });
-    // The client does not repeat the request for ever.
+    // The client does not repeat the request forever.
     let (code, said) = drain_against(&[], Some(Closes));
     assert!(code == 1 && said.contains("cannot be reached"), "{code} {said}");
 }

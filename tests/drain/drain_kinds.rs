@@ -1,4 +1,4 @@
-//! Every kind of drain but Envoy's: its end, its failures, and several drains at the same time.
+//! Tests every kind of drain except Envoy's: ends, failures, and several drains at the same time.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use crate::support::http::{free_address, get};
 use crate::support::said;
 use crate::support::{Admin, Answer, Ended, LONG, Rig, Running, Signal, ms};
 
-/// Later than anything that ends a drain early on a busy machine, and well before the 8 s of `time`,
-/// or the deadline where `time` is shorter.
+/// A bound for drains that end early. They end before this even on a busy machine, and it is well
+/// before the 8 s of `time`, or the deadline if `time` is shorter.
 const LATE: Duration = ms(6000);
 
 /// The config of an app with a drain and its dependency. The app continues when `DIR/drain`
@@ -36,14 +36,14 @@ fn start_in(rig: Rig, drain: &str, steps: &str) -> Running {
     drainit
 }
 
-/// Fails unless the app was asked to end in this range of time after `since`.
+/// Asserts that the app was asked to end in this range of time after `since`.
 #[track_caller]
 fn assert_asked(ended: &Ended, since: Duration, range: std::ops::Range<Duration>) {
     let took = ended.event("app", "got SIGTERM").at - since;
     assert!(range.contains(&took), "asked after {took:?}, and not {range:?}:\n{}", ended.record);
 }
 
-/// Stops drainit, and checks what all kinds have in common.
+/// Stops drainit, and asserts what all kinds of drain have in common.
 #[track_caller]
 fn stop(drainit: Running, why: &str) -> Ended {
     let ended = drainit.stop();
@@ -58,7 +58,7 @@ fn stop(drainit: Running, why: &str) -> Ended {
 
 // holds: C389, C390
 #[test]
-fn a_request_may_be_any_and_go_to_a_unix_socket() {
+fn a_request_may_have_any_method_and_go_to_a_unix_socket() {
     let Some(rig) = Rig::new() else { return };
     // drainit verifies nothing before the drain if there is no Envoy.
     let admin = Admin::unix(0, &rig.path("app.sock")).faulty_throughout();
@@ -97,7 +97,7 @@ fn the_header_fields_are_sent_and_no_value_is_shown() {
 
 // holds: C362, C372, C392
 #[test]
-fn a_request_that_is_refused_is_tried_again_for_2_s_and_then_only_min_is_held() {
+fn a_refused_request_is_repeated_for_2_s_and_then_only_min_is_held() {
     let refuses = Admin::tcp(0).answer("/drain", &[Answer::Status(503)]);
     let drain = format!("http: {{url: 'http://{}/drain', time: 8s, min: 3s}}", refuses.address());
     let Some(drainit) = start(&drain, "") else { return };
@@ -141,7 +141,7 @@ fn a_command_that_takes_too_long_is_killed() {
     let Some(drainit) = start(drain, "") else { return };
     let ended = stop(drainit, "its time is over");
     assert_asked(&ended, ended.asked, ms(800)..LATE);
-    // drainit kills the command here, and not at the end with the leftover processes.
+    // drainit kills the command now, and not later with the leftover processes.
     ended.assert_no_event("drainer", "got SIGTERM");
 }
 
@@ -165,7 +165,7 @@ fn a_second_signal_kills_the_command() {
 
 // holds: C364, C365, C397
 #[test]
-fn the_end_of_the_process_answers_a_signal() {
+fn a_drain_by_signal_is_over_when_the_process_ends() {
     let steps = "'on=USR2:exit:0:700', 'spawn=member,on=USR2:ignore'";
     for kind in ["signal", "notify"] {
         let drain = format!("{kind}: {{signal: USR2, time: 8s}}");
@@ -207,14 +207,14 @@ fn a_notification_ends_a_drain_and_the_status_is_shown_meanwhile() {
     });
     assert!(drainit.record().event("app", "got SIGTERM").is_none());
     drainit.touch("go");
-    let told = drainit.wait_for_event("app", "notify").at;
+    let notified = drainit.wait_for_event("app", "notify").at;
     let ended = drainit.wait_exit(LONG);
     ended
         .assert_code(0)
         .assert_line("drain app: [^;]*complete$")
         .assert_no_event("member", "got SIGUSR1")
         .assert_stopped_in_order(&["app", "store"]);
-    assert_asked(&ended, told, ms(0)..LATE);
+    assert_asked(&ended, notified, ms(0)..LATE);
 }
 
 // holds: S23, S36, C362, C363, C370, C391, C393
@@ -261,7 +261,7 @@ fn drains_run_together_each_within_the_time_of_that_drain() {
         let range = ms(least)..LATE;
         assert!(range.contains(&over), "{name} after {over:?}:\n{}", ended.record);
     }
-    // No process is stopped while another one still serves.
-    let told = ended.event("never", "got SIGTERM").at - ended.asked;
-    assert!(told >= ms(1200), "{told:?}");
+    // No process is stopped while another process still serves.
+    let stopped = ended.event("never", "got SIGTERM").at - ended.asked;
+    assert!(stopped >= ms(1200), "{stopped:?}");
 }

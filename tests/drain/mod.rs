@@ -1,4 +1,4 @@
-//! A drain that needs no real Envoy, and the shutdown: order, times and signals.
+//! Tests drains that need no real Envoy, and the shutdown: order, times and signals.
 
 pub(crate) mod admin_faults;
 mod drain_command;

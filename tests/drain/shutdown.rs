@@ -63,7 +63,7 @@ fn a_second_signal_keeps_the_order_and_a_third_kills() {
 
 // holds: S61
 #[test]
-fn what_a_oneshot_leaves_behind_is_a_leftover() {
+fn children_of_a_completed_oneshot_are_leftovers() {
     let config = "
         processes:
           a: {command: [CHILD, a, 'spawn=member,on=TERM:exit:0:50', exit=0], type: oneshot}
@@ -177,7 +177,7 @@ fn members_that_outlive_a_process_get_the_same_signal() {
 // holds: S58, S171
 #[test]
 fn a_group_of_zombies_that_nobody_reaps_is_gone() {
-    // The parent of `true` becomes a daemon that does not reap it.
+    // The parent of `true` becomes a daemon that does not reap its child.
     let config = "
         processes:
           db: {command: [CHILD, db]}
@@ -202,8 +202,9 @@ fn a_group_of_zombies_that_nobody_reaps_is_gone() {
 
 // holds: S2
 #[test]
-fn times_are_of_the_clock_that_runs_on_while_the_machine_sleeps() {
-    // The other clock is far ahead, as after a suspend it is behind.
+fn times_include_the_sleep_of_the_machine() {
+    // CLOCK_MONOTONIC, which stops during a suspend, differs from the clock that drainit must use:
+    // here it is far ahead.
     let ahead = ["unshare", "--time", "--monotonic", "1000000", "--fork"];
     let can = Command::new("unshare").args(&ahead[1..]).arg("true").status();
     if !can.is_ok_and(|status| status.success()) {

@@ -1,4 +1,5 @@
-//! A real Envoy dies or hangs while it is stopped: the stop is bounded, and the report says why.
+//! Tests a real Envoy that dies or hangs while it is stopped: the stop is bounded, and the report
+//! gives the reason.
 
 use std::thread;
 
@@ -50,11 +51,11 @@ fn an_envoy_that_hangs_before_the_drain_is_stopped_after_min() {
 #[test]
 fn an_envoy_that_hangs_during_the_drain_is_stopped_after_time() {
     let Some((drainit, mut client, envoy)) = start("time: 5s, min: 500ms") else { return };
-    let mut told = Client::new(client.address());
+    let mut leaving = Client::new(client.address());
     let asked = drainit.signal(Signal::SIGTERM);
     drainit.wait_for_line(&said::draining("router"));
-    while told.request(0).went != (RequestResult::Answered { closes: true }) {}
-    // The drain is begun by two calls, and either may tell the client.
+    while leaving.request(0).went != (RequestResult::Answered { closes: true }) {}
+    // Two calls begin the drain, and after either of them Envoy may ask the client to close.
     thread::sleep(ms(400));
     kill(envoy, Signal::SIGSTOP).unwrap();
     drainit

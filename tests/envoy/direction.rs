@@ -1,4 +1,4 @@
-//! Which listeners of a real Envoy are drained, and whose connections count.
+//! Tests which listeners of a real Envoy are drained, and whose connections count.
 
 use std::net::SocketAddr;
 use std::thread;
@@ -54,13 +54,13 @@ fn the_egress_of_a_sidecar_works_while_the_ingress_is_drained() {
         assert_eq!((inbound.request(0).went, old.request(0).went), (STAYS, STAYS));
         let asked = drainit.signal(Signal::SIGTERM);
         drainit.wait_for_line(&said::draining("router"));
-        // Envoy answers half a second later, after the call.
+        // Envoy answers this request half a second later, after drainit's call.
         assert_eq!(inbound.request(500).went, CLOSES);
         let mut new = Client::new(egress_of(address));
         for egress in [&mut old, &mut new] {
             assert_eq!((egress.request(500).went, egress.request(0).went), (STAYS, STAYS));
         }
-        // The two connections of the egress stay open, and are not waited for.
+        // The two connections of the egress stay open, and drainit does not wait for them.
         let ended = drainit.wait_exit(LONG);
         ended.assert_code(0).assert_took(asked, ms(5000)..ms(8500));
         ended.assert_line(said::NO_CONNECTION_LEFT);

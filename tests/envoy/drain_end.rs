@@ -1,4 +1,5 @@
-//! The end of the drain of a real Envoy: it is as early as is safe, and never later than `time`.
+//! Tests the end of the drain of a real Envoy, which is as early as is safe, and never later than
+//! `time`.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -13,12 +14,13 @@ use crate::support::client::{Client, RequestResult};
 use crate::support::real_envoy::RealEnvoy;
 use crate::support::{Duration, LONG, Running, Signal, in_parallel, ms};
 
-/// Later than the end of an early drain on a busy machine, and before its `time`.
+/// A bound for drains that end early. They end before this even on a busy machine, and it is before
+/// their `time`.
 const LATE: Duration = ms(8000);
-/// Bytes of a response that no socket buffer holds as a whole.
+/// The size of a response, in bytes, which does not fit into socket buffers.
 const BODY: usize = 4 * 1024 * 1024;
 
-/// Waits for a control plane that nobody runs.
+/// Makes Envoy wait for a control plane that does not run.
 fn without_control_plane(config: &mut Value) {
     let source = json!({"ads": {}, "resource_api_version": "V3"});
     let services = json!([{"envoy_grpc": {"cluster_name": "upstream"}}]);
@@ -56,10 +58,11 @@ fn an_envoy_that_is_not_live_is_stopped_at_once() {
     });
 }
 
-/// A client that keeps its connection, or has sent nothing yet, and what ends its drain.
+/// A client that keeps its connection, or has sent nothing yet, holds the drain only with `until:
+/// connections`.
 // holds: S176, C383
 #[test]
-fn a_client_that_never_lets_go_is_waited_for_unless_only_requests_are() {
+fn idle_connections_hold_a_drain_unless_only_requests_count() {
     let with_filter: fn(&mut Value) = |config| {
         let filter = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector";
         config["static_resources"]["listeners"][0]["listener_filters"] = json!([
@@ -131,7 +134,7 @@ fn until_requests_waits_for_a_response_that_a_client_still_reads() {
             drain: "time: 2s, min: 1s, until: requests",
             change: |config| {
                 let listener = &mut config["static_resources"]["listeners"][0];
-                // SO_SNDBUF: the rest stays in Envoy.
+                // The small SO_SNDBUF keeps most of the response in Envoy.
                 listener["socket_options"] =
                     serde_json::json!([{"level": 1, "name": 7, "int_value": 65536}]);
                 let routes =

@@ -1,5 +1,5 @@
-//! `update: hot-restart` with real Envoys: replaced under load without a failed request, taken back,
-//! and stopped with two epochs alive.
+//! Tests `update: hot-restart` with real Envoys, which are replaced under load without a failed
+//! request, rolled back, and stopped while two epochs are alive.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -30,7 +30,7 @@ fn quick() -> RealEnvoy {
     }
 }
 
-/// One whose old epochs live longer than a test.
+/// An Envoy whose old epochs live longer than a test.
 fn slow() -> RealEnvoy {
     RealEnvoy {
         flags: "--concurrency 2 --drain-strategy immediate --parent-shutdown-time-s 60",
@@ -38,7 +38,8 @@ fn slow() -> RealEnvoy {
     }
 }
 
-/// Starts it, and has the file of its shared memory removed at the end: Envoy leaves it behind.
+/// Starts an Envoy. The third value removes the file of Envoy's shared memory on drop, because
+/// Envoy leaves the file behind.
 fn start(envoy: &RealEnvoy) -> Option<(Running, SocketAddr, SharedMemory)> {
     let (drainit, address) = envoy.start()?;
     Some((drainit, address, SharedMemory(address.port())))
@@ -59,7 +60,7 @@ struct Load {
 }
 
 impl Load {
-    /// `count` clients, whose requests take this long.
+    /// Starts `count` clients, whose requests take `answer_after` milliseconds.
     fn start(address: SocketAddr, count: usize, answer_after: u64) -> Self {
         let is_over = Arc::new(AtomicBool::new(false));
         let clients = (0..count).map(|_| {
@@ -80,7 +81,7 @@ impl Load {
         Self { is_over, clients }
     }
 
-    /// Ends the clients; returns the number of answers and the requests that failed.
+    /// Ends the clients. Returns the number of answers and the failed requests.
     fn finish(self) -> (u64, Vec<RequestResult>) {
         self.is_over.store(true, Ordering::Relaxed);
         let mut all = (0, Vec::new());
@@ -107,13 +108,14 @@ fn assert_alone(drainit: &Running, epoch: usize) {
     assert_eq!((&now[0]["state"], &now[0]["epoch"]), (&"ready".into(), &epoch.into()));
 }
 
-/// Starts a restart whose end is not waited for.
+/// Starts a restart, without waiting for its end.
 fn begin_restart(drainit: &Running) -> std::process::Child {
     drainit.exec_as(None, &["restart", "router"]).spawn().unwrap()
 }
 
-/// Restarts an Envoy that serves a client, until the new epoch has taken over. The client's connection
-/// stays with the old one, which answers its next request after these milliseconds.
+/// Begins the restart of an Envoy that serves a client, and waits until the new epoch has taken
+/// over. The client's connection stays with the old epoch, which answers the next request after
+/// `answer_after` milliseconds.
 fn taken_over(
     drainit: &Running,
     address: SocketAddr,
@@ -167,7 +169,7 @@ fn a_wrong_config_is_refused_before_anything_is_started() {
     let load = Load::start(address, 4, 0);
     drainit.exec(&["restart", "router"]).assert(1, "unknown cluster 'nowhere'");
     assert_alone(&drainit, 0);
-    // The admin moves.
+    // The new config has the admin at another address.
     let mut config: Value = serde_json::from_str(&right).unwrap();
     let other = drainit.path("other.sock");
     config["admin"]["address"]["pipe"]["path"] = other.to_string_lossy().into();
@@ -175,7 +177,7 @@ fn a_wrong_config_is_refused_before_anything_is_started() {
     let said = drainit.exec(&["restart", "router"]);
     said.assert(1, "other.sock: change `readiness` and `drain`, too");
     assert_eq!(drainit.processes(&["router"]).len(), 1);
-    // It is as replaceable as before.
+    // The refused configs do not prevent the next restart.
     fs::write(drainit.path("envoy.json"), right).unwrap();
     drainit.exec(&["restart", "router"]).assert(0, "");
     assert_eq!(drainit.processes(&["router"])[0]["epoch"], 1);
@@ -186,7 +188,7 @@ fn a_wrong_config_is_refused_before_anything_is_started() {
 #[test]
 fn a_new_epoch_that_cannot_serve_is_rolled_back_and_the_old_epoch_keeps_running() {
     let Some((drainit, address, _memory)) = start(&quick()) else { return };
-    // Only the start shows that the port is in use.
+    // Envoy's check of the config does not notice that the port is in use.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut config: Value =
         serde_json::from_slice(&fs::read(drainit.path("envoy.json")).unwrap()).unwrap();
@@ -198,7 +200,7 @@ fn a_new_epoch_that_cannot_serve_is_rolled_back_and_the_old_epoch_keeps_running(
     let load = Load::start(address, 4, 0);
     drainit.exec(&["restart", "router"]).assert(1, "before it was ready");
     assert_alone(&drainit, 0);
-    // Envoy permits one attempt.
+    // Envoy permits only one attempt.
     drop(taken);
     drainit.exec(&["restart", "router"]).assert(1, "Envoy permits no further hot restart");
     load.assert_all_answered();
@@ -240,13 +242,13 @@ fn a_stop_drains_both_epochs() {
     drainit.wait_for_line(r"router \(epoch 1\): draining");
     assert!(matches!(on_new.request(0).went, RequestResult::Answered { .. }));
     drop(on_new);
-    // The old one is not cut.
+    // The request to the old epoch is not cut.
     let request = request.join().unwrap();
     assert_eq!(request.went, RequestResult::Answered { closes: true });
     let ended = drainit.wait_exit(LONG);
     assert!(ended.at() > request.over, "{}", ended.record);
     assert!(!restart.wait().unwrap().success());
-    // The new one learns of the closed connections of the old one within 5 s.
+    // The new epoch learns within 5 s that the connections of the old epoch are closed.
     ended.assert_code(0).assert_took(asked, ms(500)..ms(11000)).assert_nothing_left();
     ended.assert_no_line("killed").assert_no_line("signal 6|SIGABRT|ABRT");
     ended.assert_line(r"router \(epoch 0\): drains by itself until the new epoch ends it");
@@ -262,19 +264,20 @@ fn a_new_epoch_does_not_take_over_in_a_drain() {
     drainit.wait_for_line("router: started, epoch 1");
     drainit.signal(Signal::SIGTERM);
     drainit.wait_for_line(r"router \(epoch 1\): sending SIGKILL");
-    // Every answer says goodbye from the first goodbye on. Ask for longer than the new one would
-    // take, and for less than `min`, so that the end of the drain cannot come between.
+    // Once an answer has asked the client to close, every later answer must do so too. The client
+    // asks for longer than the new epoch would take to start, and for less than `min`, so that the
+    // drain cannot end meanwhile.
     let (until, mut closed) = (Instant::now() + ms(3000), 0);
     let mut client = Client::new(address);
     while Instant::now() < until {
         match client.request(0).went {
             RequestResult::Answered { closes: true } => closed += 1,
             RequestResult::Answered { closes: false } if closed == 0 => {}
-            other => panic!("{other:?} after {closed} goodbyes\n{}", drainit.record()),
+            other => panic!("{other:?} after {closed} answers that close\n{}", drainit.record()),
         }
         thread::sleep(ms(20));
     }
-    assert!(closed > 0, "no goodbye in 3 s");
+    assert!(closed > 0, "no answer asked the client to close in 3 s");
     let ended = drainit.wait_exit(LONG);
     assert!(!restart.wait().unwrap().success());
     ended.assert_code(0).assert_nothing_left().assert_no_line("takes over");
@@ -342,7 +345,7 @@ fn a_new_epoch_without_the_old_epoch_is_not_replaced_and_a_stop_kills_at_once() 
     let why = "Envoy will abort the newer epoch within 1";
     drainit.exec(&["restart", "router"]).assert(1, why);
     drainit.wait_for_line(&format!("router: restart failed: .*{why}"));
-    // Its abort would come 10 s after SIGTERM, which is the time that a process has.
+    // Envoy would abort 10 s after SIGTERM, when the time of its stop is over.
     let ended = drainit.stop();
     ended.assert_code(0).assert_stopped_within(ms(1000)..ms(8000)).assert_nothing_left();
     ended.assert_line("router: sending SIGKILL").assert_no_line("still alive");

@@ -1,4 +1,4 @@
-//! Behaviour with a real Envoy, above all that no request fails in a rollout.
+//! Tests the behaviour with a real Envoy, above all that no request fails in a rollout.
 
 mod crash_paths;
 mod direction;

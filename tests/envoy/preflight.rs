@@ -40,7 +40,7 @@ fn mistakes_are_reported_before_the_drain() {
 // holds: C387
 #[test]
 fn preflight_tries_paths_with_their_queries_and_changes_nothing() {
-    // An older one does not start with `allow_paths`.
+    // An older Envoy does not start with `allow_paths`.
     in_parallel(TESTED.into_iter().filter(|version| *version >= "1.37"), |version| {
         let envoy = RealEnvoy {
             version,
@@ -88,10 +88,10 @@ fn a_listener_that_ignores_the_drain_is_reported_during_the_drain() {
             });
             drainit.wait_exit(LONG)
         });
-        let told =
+        let complaint =
             "[0-9]+ requests since the drain began, and no connection was closed: .*MODIFY_ONLY";
-        ended.assert_code(0).assert_line(&format!("{WARNING}{told}"));
-        ended.assert_line(&format!("Z   router: {told}"));
+        ended.assert_code(0).assert_line(&format!("{WARNING}{complaint}"));
+        ended.assert_line(&format!("Z   router: {complaint}"));
     });
 }
 
@@ -122,7 +122,7 @@ fn a_healthy_envoy_gets_no_warning_even_without_a_listener() {
             assert!(drainit.record().line(WARNING).is_none(), "{}", drainit.record());
             let ended = drainit.stop();
             ended.assert_code(0).assert_no_line(r"\[error\]");
-            // Whatever the machine does, an answer of Envoy may come late.
+            // On a busy machine an answer of Envoy may come late.
             let warnings = ended.record.lines.iter().filter(|line| line.text.contains("warning: "));
             let others = warnings.filter(|line| !line.text.contains("no answer within"));
             assert_eq!(others.count(), 0, "{}", ended.record);

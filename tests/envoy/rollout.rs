@@ -52,7 +52,7 @@ pub(crate) fn restart_without_loss(
     Some((outcome, said))
 }
 
-/// An overlay with another config of Envoy: one before 1.37 does not start with `allow_paths`.
+/// An overlay with a config for Envoy before 1.37, which does not start with `allow_paths`.
 fn without_allow_paths() -> TempDir {
     let directory = TempDir::new();
     let config = fs::read_to_string(envoy::checkout().join("examples/gateway/envoy.yaml")).unwrap();
@@ -69,9 +69,9 @@ fn assert_no_loss(version: &str) {
     let before_1_37 = version.starts_with("1.36.").then(without_allow_paths);
     let overlays = before_1_37.iter().map(|directory| directory.join("overlay.yaml"));
     let Some((outcome, said)) = restart_without_loss(version, overlays.collect()) else { return };
-    // Envoy announced the end of every open connection, and the drain ended once none was left.
+    // Envoy announced the end of every open connection, and the drain ended once all were closed.
     assert!(outcome.report.total.told_to_close >= 100, "{}", outcome.report);
-    assert!(said.contains("s: no connection left"), "not over early\n{said}");
+    assert!(said.contains("s: no connection left"), "the drain did not end early\n{said}");
     let order: Vec<_> = outcome.went.iter().map(|(_, name)| *name).collect();
     assert_eq!(order, ["router", "policy-engine", "python-executor"], "{said}");
     // On a busy machine the last poll is too old to count as the end, and the report says so.

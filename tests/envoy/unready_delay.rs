@@ -1,5 +1,5 @@
-//! First the drain, then unready, with a real Envoy behind a load balancer that looks only at its
-//! health check.
+//! Tests `unready_delay`: a real Envoy is drained first and turns unready later, behind a load
+//! balancer that looks only at the health check.
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -18,12 +18,12 @@ use crate::support::real_envoy::RealEnvoy;
 use crate::support::said;
 use crate::support::{LONG, Running, Signal, in_parallel, ms, now};
 
-/// The load balancer looks this often.
+/// The period of the load balancer's health checks.
 const PERIOD: Duration = ms(200);
-/// It takes an endpoint out after so many bad looks in a row.
+/// The number of failed checks in a row after which the load balancer removes an endpoint.
 const THRESHOLD: u32 = 3;
 
-/// Answers itself, and its health check at `/healthz`.
+/// Makes Envoy answer requests itself, and adds a health check at `/healthz`.
 fn with_health_check(config: &mut Value) {
     let listeners = &mut config["static_resources"]["listeners"];
     let manager = &mut listeners[0]["filter_chains"][0]["filters"][0]["typed_config"];
@@ -51,8 +51,8 @@ fn start(version: &'static str) -> Option<(Running, SocketAddr)> {
     envoy.start()
 }
 
-/// Asks as a load balancer does, and hangs up: while Envoy drains, it takes 5 s until it closes a
-/// connection itself.
+/// Checks the health like a load balancer, and closes the connection itself, because a draining
+/// Envoy would take 5 s for that.
 async fn is_healthy(address: SocketAddr) -> bool {
     let Ok(mut stream) = TcpStream::connect(address).await else { return false };
     let request = b"GET /healthz HTTP/1.1\r\nHost: gateway\r\n\r\n";
@@ -63,8 +63,9 @@ fn is_good(answer: std::io::Result<(u16, String)>) -> bool {
     answer.is_ok_and(|(status, _)| status == 200)
 }
 
-/// Takes endpoints out by their health check alone, until the old one is out. Returns what the
-/// checks of the old one (Envoy's health check, its `/ready`, and `/readyz`) said, and when.
+/// Removes endpoints by their health checks alone, until the old endpoint is removed. Returns the
+/// results of the old endpoint's checks (Envoy's health check, Envoy's `/ready`, and `/readyz`),
+/// with their times.
 async fn balance(
     old: &Running,
     endpoints: [SocketAddr; 2],

@@ -1,5 +1,5 @@
-//! Certificates that rotate, with real servers and mostly with the examples: after the swap of a
-//! Secret a new one is served, and no request has failed.
+//! Tests that real servers, mostly those of the examples, rotate certificates: after the swap of a
+//! Secret, they serve the new certificate, and no request has failed.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -54,9 +54,9 @@ fn served(address: SocketAddr) -> Option<String> {
     Some(subject.trim_start_matches("CN").trim_start_matches([' ', '=']).to_owned())
 }
 
-/// Serves with one certificate, then with another, under load. `change`: the line about it.
-/// `keeps`: the server closes no connection at the moment when a client sends its next request on
-/// it.
+/// Serves with one certificate and then with another, under load. `change` is the line of the log
+/// that reports the change. `keeps` says that the server does not close a connection on which a
+/// client may be sending a request.
 fn rotates(configs: &[&str], prefix: &str, change: &str, keeps: bool) {
     if !is_installed("openssl") || !is_installed("curl") {
         return;
@@ -85,7 +85,7 @@ fn rotates(configs: &[&str], prefix: &str, change: &str, keeps: bool) {
     let (is_over, handshakes) = (AtomicBool::new(false), AtomicU32::new(0));
     thread::scope(|scope| {
         let _over = Over(&is_over);
-        // New connections over TLS, one after the other.
+        // Opens new TLS connections, one after the other.
         let client = scope.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {
                 let mut curl = Command::new("curl");
@@ -112,7 +112,7 @@ fn rotates(configs: &[&str], prefix: &str, change: &str, keeps: bool) {
                 in_a_row = if new.as_deref() == Some("two") { in_a_row + 1 } else { 0 };
             }
             assert_eq!(in_a_row, 5, "not the new certificate:\n{}", drainit.record());
-            // Not before there was some load, however slow the machine.
+            // Waits until there was some load, even on a slow machine.
             let some = || load.report().total.ok > 200 && handshakes.load(Ordering::Relaxed) > 10;
             while !some() && std::time::Instant::now() < until + LONG {
                 tokio::time::sleep(ms(20)).await;
@@ -144,7 +144,7 @@ fn overlay_rotates(server: &str, prefix: &str, signal: &str, keeps: bool) {
 // holds: C310
 #[test]
 fn nginx_serves_a_new_certificate_and_fails_no_new_connection() {
-    // The workers that leave close what is idle.
+    // The old workers close idle connections when they exit.
     overlay_rotates("nginx", "NGINX_", "SIGHUP", false);
 }
 

@@ -1,5 +1,6 @@
-//! Files of other supervisors, with the features that well-known images use, converted by `drainit
-//! import` or by docs/migrating.md. The original runs, too, where it can, and both behave alike.
+//! Runs files of other supervisors, with the features that well-known images use, after a
+//! conversion by `drainit import` or by docs/migrating.md. If possible, the original supervisor
+//! runs too, and both must behave alike.
 
 use std::fs;
 use std::process::Command;
@@ -22,7 +23,7 @@ enum By {
 
 const BOTH: [By; 2] = [By::Original, By::Drainit];
 
-/// A rig with these files of tests/fixtures/migrations, and with its programs readable by the users
+/// A rig with these files of tests/fixtures/migrations, whose programs are readable for the users
 /// that the files name.
 fn rig(files: &[&str]) -> Option<Rig> {
     let is_root = Uid::effective().is_root();
@@ -77,10 +78,10 @@ fn user_and_variables(ended: &Ended, report: &str, names: &[&str]) -> (u64, Vec<
     (report["uid"].as_u64().unwrap(), names.iter().map(text).collect())
 }
 
-/// A cloud: everything at once, a job that ends and stays down, one that never starts well, one that
-/// ignores SIGTERM. The draft runs as it is.
+/// In this image of a cloud application, all programs start at once. One job ends and stays down,
+/// another one never starts successfully, and a third ignores SIGTERM. The draft runs unchanged.
 #[test]
-fn the_supervisord_conf_of_a_cloud() {
+fn a_supervisord_conf_behaves_alike_after_the_import() {
     if !is_installed("supervisord") {
         return;
     }
@@ -107,7 +108,7 @@ fn the_supervisord_conf_of_a_cloud() {
             "{by:?}"
         );
         let ended = stop(running);
-        // drainit says by its code that it had to kill.
+        // drainit's exit code says that a process had to be killed.
         ended.assert_code(if by == By::Original { 0 } else { 137 });
         ended.event("php-fpm", "got SIGTERM");
         ended.event("cron", "got SIGTERM");
@@ -118,13 +119,13 @@ fn the_supervisord_conf_of_a_cloud() {
     });
 }
 
-/// A DNS server's entrypoint in bash, which docs/migrating.md converts.
+/// docs/migrating.md converts this entrypoint of a DNS server.
 #[test]
-fn the_bash_entrypoint_of_a_dns_server() {
+fn a_bash_entrypoint_behaves_alike_after_the_conversion() {
     in_parallel(BOTH, |by| {
         let Some(rig) = rig(&["entrypoint.sh", "entrypoint.yaml"]) else { return };
         let rig = rig.env("UPSTREAM", "9.9.9.9");
-        // A template of `render` has braces.
+        // A template for `render` needs braces.
         let name = if by == By::Original { "@UPSTREAM@" } else { "${UPSTREAM}" };
         rig.write("dns.template", format!("server={name}\n"));
         let running = match by {
@@ -149,7 +150,7 @@ fn the_bash_entrypoint_of_a_dns_server() {
     });
 }
 
-/// Which end stops a Procfile's processes: a signal, or that of one of them.
+/// The reason why the processes of a Procfile stop: a signal, or the end of one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     Asked,
@@ -157,10 +158,10 @@ enum End {
     Of(&'static str, &'static str, i32),
 }
 
-/// A release step, a port, variables, a pipe. Whichever process ends, and with whichever code, the
-/// others are stopped, too.
+/// The Procfile has a release step, a port, variables and a pipe. Whichever process ends, with
+/// whatever code, the others are stopped too.
 #[test]
-fn a_procfile_with_a_release() {
+fn a_procfile_with_a_release_runs_after_the_import() {
     let ends = [End::Asked, End::Of("worker", "fail", 3), End::Of("clock", "done", 0)];
     in_parallel(ends, |end| {
         let Some(rig) = rig(&["Procfile"]) else { return };
@@ -187,8 +188,8 @@ fn a_procfile_with_a_release() {
         for name in all {
             ended.assert_order(&["release exit 0", &format!("{name} start")]);
         }
-        // All are asked at once, with no shell between: `log` is stopped with the group of its
-        // shell.
+        // All processes get the signal at once, without a shell in between. `log` gets it with the
+        // group of its shell.
         for name in all {
             match end {
                 End::Of(first, ..) if name == first => ended.assert_no_event(name, "got "),
@@ -210,7 +211,7 @@ fn a_procfile_with_a_release() {
 /// The draft of a large Compose file: the order of the starts and stops, what is restarted, signals,
 /// users, variables and output.
 #[test]
-fn a_large_compose_file() {
+fn a_large_compose_file_runs_after_the_import() {
     let Some(rig) = rig(&["compose.yaml"]) else { return };
     rig.write("worker.env", "FROM_FILE=yes\nQUEUE=low\n");
     rig.write("password", "secret\n");
@@ -223,7 +224,7 @@ fn a_large_compose_file() {
     kill_child(&running, "worker");
     running.wait_for_events("cache", "handling", 2);
     running.wait_for_events("worker", "handling", 3);
-    // It has `restart: true`, which follows a crash in drainit only.
+    // `web` has `restart: true`, which in drainit also follows a crash.
     running.wait_for_events("web", "handling", 2);
     let ended = stop(running);
     ended.assert_code(0).assert_order(&["db unix", "migrate start", "migrate exit 0", "web start"]);
@@ -232,7 +233,7 @@ fn a_large_compose_file() {
     for (name, times) in times {
         assert_eq!(ended.record.count(name, "handling"), times, "{name}:\n{}", ended.record);
     }
-    // Dependents first, each with its signal.
+    // Dependents stop first, each by its own signal.
     let db = ended.event("db", "got SIGINT").at;
     for name in ["web", "worker"] {
         ended.event(name, "got SIGTERM");

@@ -1,4 +1,4 @@
-//! The examples with real servers, and the files of other supervisors.
+//! Tests the examples with real servers, and the files of other supervisors.
 
 mod certificates;
 mod migrations;

@@ -44,7 +44,8 @@ fn start(configs: &[&str], address: SocketAddr) -> Option<Running> {
     Some(drainit)
 }
 
-/// Replaces a process, and asserts that the old instance was stopped only when the new one was ready.
+/// Replaces a process, and asserts that the old instance was stopped only when the new instance was
+/// ready.
 #[track_caller]
 fn replace(drainit: &Running, name: &str) {
     let before = drainit.record().lines.len();
@@ -55,7 +56,7 @@ fn replace(drainit: &Running, name: &str) {
     });
     let record = drainit.record();
     let at = |what: &str| {
-        // While two instances run, the name is followed by which of them.
+        // While two instances run, a line names the instance after the process.
         let (name, what) = (format!(" {name}"), format!(": {what}"));
         let mut lines = record.lines[before..].iter();
         lines
@@ -115,7 +116,7 @@ fn a_server_in_go_loses_nothing() {
     let mut build = Command::new("go");
     build.args(["build", "-o", GO_SERVER, "examples/go/main.go"]).env("GOCACHE", cache);
     assert!(build.current_dir(checkout()).status().unwrap().success());
-    // Its replacement takes so little time that a few would meet hardly any request.
+    // A replacement is so quick that hardly any request meets it, so the test makes more of them.
     assert_nothing_lost(&["examples/go/drainit.yaml"], &["server"; 4]);
 }
 
@@ -126,7 +127,7 @@ fn gunicorn_loses_nothing() {
     }
 }
 
-/// During the drain of the old instance the clients move to the new one.
+/// During the drain of the old instance, the clients move to the new instance.
 #[test]
 fn axum_loses_nothing() {
     let address = free_address();
@@ -137,8 +138,8 @@ fn axum_loses_nothing() {
     assert!(report.total.ok > 300 && report.total.told_to_close > 20, "{report}");
 }
 
-/// uvicorn closes its idle connections at SIGTERM without a word, so a request may meet the close. It
-/// refuses nobody.
+/// At SIGTERM, uvicorn closes idle connections without an announcement, so a request may be cut.
+/// But no connection is refused.
 #[test]
 fn uvicorn_refuses_nobody() {
     if !is_installed("uvicorn") {

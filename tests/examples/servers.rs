@@ -73,12 +73,12 @@ fn axum_loses_nothing() {
     loses_nothing(&AXUM, &[], "", "complete", &["server"]);
 }
 
-/// The overlay that names php-fpm, or `None` if it or nginx is missing; the test is then skipped.
+/// The overlay that names php-fpm. `None` if php-fpm or nginx is missing; the test is then skipped.
 fn php_fpm() -> Option<String> {
     let is_php = |name: &String| name.starts_with("php-fpm");
     let name = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string();
     let mut names = fs::read_dir("/usr/sbin").unwrap().filter_map(|entry| name(entry).ok());
-    // Debian's name has the version.
+    // Debian's name contains the version.
     let php = names.find(is_php).unwrap_or_else(|| "php-fpm".to_owned());
     (is_installed("nginx") && is_installed(&php)).then(|| format!("env: {{PHP_FPM: {php}}}"))
 }
@@ -89,9 +89,10 @@ fn nginx_and_php_fpm_lose_nothing() {
     loses_nothing(&PHP_FPM, &[], &php, "complete", &["nginx", "php-fpm"]);
 }
 
-/// nginx knows nothing of such work: it has ended before.
+/// A request may leave work for php-fpm after its answer. nginx does not know of that work, and
+/// ends before.
 #[test]
-fn php_fpm_finishes_work_after_the_answer() {
+fn php_fpm_finishes_work_that_follows_the_answer() {
     let Some(php) = php_fpm() else { return };
     let is_done = |overlay: &str| {
         let overlay = format!("{{nginx: {{drain: !reset }}, php-fpm: {{{overlay}}}}}");
@@ -108,7 +109,7 @@ fn php_fpm_finishes_work_after_the_answer() {
     });
 }
 
-/// The new worker gets the items that the old worker has not taken.
+/// The new worker gets the items that the old worker did not take.
 #[test]
 fn nginx_gunicorn_and_a_worker_lose_no_request_and_no_item() {
     if !(is_installed("nginx") && is_installed("gunicorn")) {
@@ -129,7 +130,7 @@ fn nginx_gunicorn_and_a_worker_lose_no_request_and_no_item() {
         items += count(&directory.path());
         taken_by += usize::from(directory.file_name().to_string_lossy().starts_with("taken-by-"));
     }
-    // The new worker was killed, whereas the old one has finished what it had taken.
+    // The new worker was killed, whereas the old worker has finished the items that it had taken.
     assert_eq!((items, taken_by), (rolled.report.total.ok as usize, 1), "{}", rolled.ended.record);
     assert!(count(&queue.join("done")) > 20, "{}", rolled.ended.record);
 }

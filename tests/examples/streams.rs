@@ -1,4 +1,5 @@
-//! Tests the example of long streams: each that is open when the container stops ends whole.
+//! Tests the example of long streams: a stream that is open when the container stops ends
+//! completely.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -10,7 +11,7 @@ use crate::support::http::free_address;
 use crate::support::said;
 use crate::support::{LONG, Rig, Signal};
 
-/// Opens a stream, and returns what reads it to its end.
+/// Opens a stream, and returns a thread that reads the stream to its end.
 fn open(address: SocketAddr, seconds: u32) -> thread::JoinHandle<String> {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(stream, "GET /chat?seconds={seconds} HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
@@ -45,7 +46,7 @@ fn streams_that_are_open_at_the_stop_end_whole() {
         .env("TERMINATION_GRACE_PERIOD_SECONDS", "900")
         .start_with(&["run", "-c", "examples/streams/drainit.yaml"]);
     drainit.wait_for_line(said::ALL_READY);
-    // Longer than `min`, so that only the streams hold the drain.
+    // The streams last longer than `min`, so that only they hold the drain.
     let streams: Vec<_> = (8..16).map(|seconds| open(address, seconds)).collect();
     drainit.signal(Signal::SIGTERM);
     for stream in streams {

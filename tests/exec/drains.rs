@@ -29,8 +29,8 @@ fn an_envoy_alone_is_drained_first() {
     let quiet = admin.set_connections(0);
     let ended = drainit.wait_exit(LONG);
     ended.assert_code(0);
-    let told = ended.event("a", "got SIGTERM").at;
-    assert!(told >= quiet && told - asked >= ms(300) && told - quiet < ms(6000));
+    let stopped = ended.event("a", "got SIGTERM").at;
+    assert!(stopped >= quiet && stopped - asked >= ms(300) && stopped - quiet < ms(6000));
     ended.assert_line(r"^\[drainit\].*drain");
     assert_eq!(
         admin.posts().first().map(String::as_str),
@@ -40,7 +40,7 @@ fn an_envoy_alone_is_drained_first() {
 
 // holds: C426, C503
 #[test]
-fn the_end_of_the_command_is_remapped_in_the_report_too() {
+fn the_report_has_the_remapped_exit_code() {
     let Some(rig) = Rig::new() else { return };
     let options = [&NOBODY[..], &["-e", "9"]].concat();
     let ended = exec(rig, &options, &["CHILD", "a", "exit=9"]).wait_exit(LONG);
@@ -54,7 +54,7 @@ fn the_end_of_the_command_is_remapped_in_the_report_too() {
 
 // holds: C418
 #[test]
-fn drain_time_bounds_the_drain_and_0_turns_the_drain_off() {
+fn drain_time_bounds_the_drain_and_zero_disables_the_drain() {
     let admin = Admin::tcp(3);
     let url = format!("http://{}", admin.address());
     // If the drain is off, a `min` has nothing to bound.
@@ -63,7 +63,7 @@ fn drain_time_bounds_the_drain_and_0_turns_the_drain_off() {
         (&["--drain-time", "0", "--drain-min", "3s"], ms(0)..ms(2500)),
     ] {
         for rig in Rig::both() {
-            let told = admin.posts().len();
+            let calls = admin.posts().len();
             let options = [&["--drain-envoy", &url][..], times].concat();
             let drainit = exec(rig, &options, &["CHILD", "a"]);
             drainit.wait_for_start(&["a"]);
@@ -73,7 +73,7 @@ fn drain_time_bounds_the_drain_and_0_turns_the_drain_off() {
             assert!(range.contains(&asked), "{options:?}: {asked:?}\n{}", ended.record);
             if range.start.is_zero() {
                 ended.assert_no_line("drain child");
-                assert_eq!(admin.posts().len(), told);
+                assert_eq!(admin.posts().len(), calls);
             } else {
                 ended.assert_line("drain child: [^;]*its time is over");
             }
@@ -104,7 +104,7 @@ fn variables_are_options_that_the_command_line_overrides() {
     refused
         .assert_code(2)
         .assert_line(r"\(DRAINIT_DRAIN_MIN\) 700ms is longer than .*\(DRAINIT_DRAIN_TIME\)");
-    // Without an admin, there is no drain whose times these could be.
+    // Without an admin there is no drain, and the times have no effect.
     for options in [&[][..], &["-v"]] {
         let rig = |time| variables(time).env("DRAINIT_DRAIN_ENVOY", "");
         let ended = exec(rig("2s"), options, &["CHILD", "a", "exit=3"]).wait_exit(LONG);
@@ -115,7 +115,7 @@ fn variables_are_options_that_the_command_line_overrides() {
 }
 
 #[test]
-fn a_command_that_ends_by_itself_is_not_waited_for() {
+fn a_command_that_ends_by_itself_is_not_drained() {
     let Some(rig) = Rig::new() else { return };
     let ended = exec(rig, &NOBODY, &["CHILD", "a", "exit=3"]).wait_exit(LONG);
     ended.assert_code(3).assert_took(ended.event("a", "exit").at, ms(0)..ms(3000));

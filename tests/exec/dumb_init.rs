@@ -28,7 +28,7 @@ fn sorted(mut did: RunResult) -> RunResult {
 }
 
 #[test]
-fn codes_and_messages_are_dumb_inits() {
+fn codes_and_messages_match_dumb_init() {
     let Some(peer) = Peer::installed("dumb-init") else { return };
     for args in [
         &["true"][..],
@@ -84,7 +84,7 @@ fn codes_and_messages_are_dumb_inits() {
 }
 
 #[test]
-fn variables_are_dumb_inits() {
+fn variables_have_the_meaning_of_dumb_init() {
     let Some(peer) = Peer::installed("dumb-init") else { return };
     for env in [
         &[("DUMB_INIT_DEBUG", "1")][..],
@@ -176,7 +176,7 @@ fn the_rest_of_the_group_gets_term_when_the_child_has_gone() {
 #[test]
 fn the_child_keeps_the_directory_and_the_parent_is_in_the_root() {
     let Some(peer) = Peer::installed("dumb-init") else { return };
-    // The parent of the child runs at the same time.
+    // The parent changes its directory at the same time, so the script waits.
     let show = "i=0; while [ \"$(readlink /proc/$PPID/cwd)\" != / ] && [ $i -lt 500 ]; do sleep 0.01; i=$((i+1)); done; \
         readlink /proc/$PPID/cwd; [ $(pwd) = / ] || echo stays; \
         ps -o sid=,pgid=,pid= -p $$ | awk '{print $1==$3, $2==$3}'; grep -E '^Sig(Blk|Ign)' /proc/self/status";
@@ -188,7 +188,7 @@ fn the_child_keeps_the_directory_and_the_parent_is_in_the_root() {
 }
 
 #[test]
-fn what_was_ignored_or_blocked_is_not() {
+fn ignored_and_blocked_signals_are_reset() {
     let Some(peer) = Peer::installed("dumb-init") else { return };
     let show = "grep -E '^Sig(Blk|Ign)' /proc/self/status; readlink /proc/self/fd/7";
     peer.assert_same_start(&[], show);
@@ -209,7 +209,7 @@ fn parent_and_child_stop_and_continue_together() {
         drainit.wait_until("stopped", || is_stopped(child) && is_stopped(drainit.pid().as_raw()));
         drainit.signal(Signal::SIGCONT);
         drainit
-            .wait_until("going on", || !is_stopped(child) && !is_stopped(drainit.pid().as_raw()));
+            .wait_until("continued", || !is_stopped(child) && !is_stopped(drainit.pid().as_raw()));
     }
     drainit.wait_for_line(r"^\[dumb-init\] Translating signal 20 to 19\.");
     drainit.wait_for_line(r"^\[dumb-init\] Suspending self due to TTY signal\.");
@@ -217,7 +217,7 @@ fn parent_and_child_stop_and_continue_together() {
 }
 
 #[test]
-fn a_first_line_of_a_script_can_name_dumb_init() {
+fn a_shebang_can_name_dumb_init() {
     let peer = Peer::by_name("dumb-init");
     let text = format!("#!{} /bin/sh\necho \"$0 $1\"; exit 6\n", peer.drainit().display());
     let script = peer.write_script(&text);

@@ -23,7 +23,7 @@ pub(crate) fn assert_refused(options: &[&str], message: &str) {
 }
 
 #[test]
-fn codes_become_0_where_asked() {
+fn remapped_codes_become_0() {
     for (code, expected) in [("0", 0), ("5", 0), ("143", 0), ("6", 6), ("255", 255)] {
         let step = format!("exit={code}");
         let options = ["-e", "5", "--remap-exit", "143"];
@@ -33,7 +33,7 @@ fn codes_become_0_where_asked() {
     }
     let options = ["-e", "143", "-e", "127"];
     exec(Rig::not_init(), &options, &["CHILD", "a", "die=TERM"]).wait_exit(LONG).assert_code(0);
-    // The command never started, so it has no end that could be remapped.
+    // The command never started, so there is no exit code to remap.
     exec(Rig::not_init(), &options, &["no-such-program"]).wait_exit(LONG).assert_code(127);
 }
 
@@ -61,7 +61,7 @@ fn a_command_and_group_that_do_not_stop_are_killed_after_the_grace_period() {
 #[test]
 fn leftovers_of_a_command_get_sigterm_and_after_the_time_sigkill() {
     for rig in Rig::both() {
-        // The leftover process obeys, so no wait takes its full time.
+        // The leftover process obeys, so drainit does not use the whole grace period.
         let command = ["CHILD", "a", "spawn=b,on=TERM:exit:0:100", "await=DIR/go", "exit=3"];
         let drainit = exec(rig, &["--grace-period", "8s"], &command);
         drainit.wait_for_start(&["a", "b"]);
@@ -85,7 +85,7 @@ fn leftovers_of_a_command_get_sigterm_and_after_the_time_sigkill() {
 }
 
 #[test]
-fn what_has_stopped_hears_of_the_stop_all_the_same() {
+fn a_suspended_command_gets_the_stop_signal() {
     let Some(rig) = Rig::new() else { return };
     let script = "sh -c 'trap \"echo bye; exit\" TERM; echo $$; kill -STOP $$; echo woken' & read go <DIR/go";
     nix::unistd::mkfifo(&rig.path("go"), nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
@@ -103,7 +103,7 @@ fn is_alive(pid: &str) -> bool {
 }
 
 #[test]
-fn the_death_of_the_parent_sends_the_signal() {
+fn the_death_of_the_parent_sends_the_chosen_signal() {
     for (signal, hears) in [("TERM", true), ("RTMIN+2", false), ("KILL", false)] {
         let rig = Rig::not_init();
         let (out, pids) = (rig.path("out"), rig.path("pids"));
@@ -145,7 +145,7 @@ fn the_death_of_the_parent_sends_the_signal() {
 }
 
 #[test]
-fn orphans_go_to_others_if_asked() {
+fn orphans_go_to_another_process_without_subreaper() {
     for (options, here) in [(&[][..], true), (&["-s"], true), (&["--no-subreaper"], false)] {
         let drainit =
             exec(Rig::not_init(), options, &["CHILD", "a", "daemon=b,await=DIR/x,exit=0"]);
@@ -197,7 +197,7 @@ fn arguments_after_the_command_belong_to_the_command() {
 }
 
 #[test]
-fn a_reader_that_is_gone_or_full_holds_nothing_up() {
+fn a_closed_or_full_output_delays_nothing() {
     let (reader, full) = crate::support::rig::full_pipe();
     let rig = Rig::not_init().stdout(full).wrapper(&["sh", "-c", "exec \"$@\" 2>&1", "sh"]);
     let drainit = exec(rig, &["-v"], &["CHILD", "a"]);
@@ -214,7 +214,7 @@ fn a_reader_that_is_gone_or_full_holds_nothing_up() {
     drainit.signal(Signal::SIGUSR1);
     drainit.wait_for_event("a", "got SIGUSR1");
     drainit.signal(Signal::SIGTERM);
-    // drainit passed on no PIPE that it had caused itself.
+    // drainit did not pass on the SIGPIPE that it had caused itself.
     drainit.wait_exit(LONG).assert_code(0).assert_no_event("a", "got SIGPIPE");
 }
 

@@ -1,5 +1,5 @@
-//! `drainit exec` and every signal: it is passed on, named in options, or ends a command. Also the
-//! dispositions that a command starts with.
+//! Tests every signal with `drainit exec`: as a signal that is passed on, in options, and as the
+//! end of a command. Also tests the signal dispositions with which a command starts.
 
 use std::process::Command;
 
@@ -106,7 +106,7 @@ fn set_of(text: &str, name: &str) -> u64 {
 }
 
 #[test]
-fn a_command_starts_clean() {
+fn a_command_starts_with_default_signals_and_descriptors() {
     let careless = |rig: Rig| {
         let ignores = "trap '' HUP INT TERM CHLD PIPE TSTP TTIN TTOU USR1 42; exec \"$@\" 7</etc/passwd 250<&7";
         rig.wrapper(&["env", "--block-signal=USR2,40", "bash", "-c", ignores, "bash"])

@@ -15,8 +15,8 @@ fn under(exec: &[&'static str], command: &[&'static str]) -> Vec<&'static str> {
     [exec, command].concat()
 }
 
-/// Runs drainit under each of its names, as the leader of a session that is not PID 1, and as PID 1
-/// where that is possible.
+/// Runs drainit under each of its names, as the leader of a session that is not PID 1, and if
+/// possible, as PID 1.
 fn each(command: &[&'static str], run: impl Fn(&str, Terminal)) {
     for name in ["drainit", "tini", "dumb-init"] {
         let program: Vec<&str> = match name {
@@ -75,7 +75,7 @@ fn a_change_of_the_size_reaches_the_command() {
 }
 
 #[test]
-fn keys_reach_a_command_that_is_no_shell() {
+fn keys_reach_a_command_that_is_not_a_shell() {
     each(&["cat"], |name, mut terminal| {
         terminal.wait_for_foreground("cat");
         terminal.type_in("hello\n");

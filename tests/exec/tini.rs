@@ -4,12 +4,12 @@ use crate::support::namespace;
 use crate::support::peer::{Invocation, Peer};
 use crate::support::{Rig, Signal};
 
-/// Runs it as an ordinary process; `INIT` runs it as PID 1.
+/// `PLAIN` runs the program as an ordinary process, and `INIT` as PID 1.
 const PLAIN: Invocation<'_> = Invocation { env: &[], init: false };
 const INIT: Invocation<'_> = Invocation { env: &[], init: true };
 
 #[test]
-fn codes_and_messages_are_tinis() {
+fn codes_and_messages_match_tini() {
     let Some(tini) = Peer::installed("tini") else { return };
     for args in [
         &["-s", "--", "true"][..],
@@ -63,7 +63,7 @@ fn codes_and_messages_are_tinis() {
 }
 
 #[test]
-fn variables_are_tinis() {
+fn variables_have_the_meaning_of_tini() {
     let Some(tini) = Peer::installed("tini") else { return };
     for env in [
         &[("TINI_SUBREAPER", "")][..],
@@ -82,7 +82,7 @@ fn variables_are_tinis() {
 }
 
 #[test]
-fn as_pid_1_too() {
+fn codes_and_messages_match_tini_as_pid_1() {
     let Some(tini) = Peer::installed("tini") else { return };
     if !namespace::is_possible() {
         return;
@@ -114,14 +114,14 @@ fn with_the_group_option_the_whole_group_gets_signals() {
 }
 
 #[test]
-fn what_the_child_is_given_is_what_tini_gives() {
+fn a_child_starts_as_with_tini() {
     let Some(tini) = Peer::installed("tini") else { return };
     let show = "grep -E '^Sig(Blk|Ign|Cgt)' /proc/self/status; readlink /proc/self/fd/7; ps -o pgid=,pid=,tpgid= -p $$ | awk '{print $1==$2, $3}'";
     tini.assert_same_start(&["-s", "--"], show);
 }
 
 #[test]
-fn a_script_without_a_first_line_is_the_shells() {
+fn a_shell_runs_a_script_without_a_shebang() {
     for (name, options) in [("tini", &["-s", "--"][..]), ("dumb-init", &[])] {
         let Some(peer) = Peer::installed(name) else { return };
         let script = peer.write_script("echo \"$0 $1\"; exit 5\n");
@@ -131,7 +131,7 @@ fn a_script_without_a_first_line_is_the_shells() {
 }
 
 #[test]
-fn usage_goes_where_tinis_goes() {
+fn usage_goes_to_the_stream_of_tini() {
     let Some(tini) = Peer::installed("tini") else { return };
     for args in [
         &[][..],

@@ -35,7 +35,7 @@ tested("a scraper keeps a connection of an internal listener", "it holds no drai
        "envoy::direction::a_scraper_does_not_hold_a_drain")
 # istio#44690, #36534
 tested("a client of a real Envoy never lets go", "waited for until `time` is over",
-       "envoy::drain_end::a_client_that_never_lets_go_is_waited_for_unless_only_requests_are")
+       "envoy::drain_end::idle_connections_hold_a_drain_unless_only_requests_count")
 # A port that is closed at once: endpoints point to it for a second in a cluster, 15 s behind a load balancer.
 tested("endpoints still point to a container that is to end", "unready at once, nothing stopped for `readiness_delay`",
        "operate::control::readyz_follows_readiness_and_turns_at_t0_before_anything_is_stopped")
@@ -90,7 +90,7 @@ _, tested = group("Time")
 
 # No machine can be put to sleep here: the test asks which clock is read, and no peer can be asked that.
 tested("the machine sleeps", "its time counts: a deadline is not put off",
-       "drain::shutdown::times_are_of_the_clock_that_runs_on_while_the_machine_sleeps")
+       "drain::shutdown::times_include_the_sleep_of_the_machine")
 # istio#34855
 tested("20 s to end in a grace period of 10 s", "a warning with its line, and an error of `check --strict`",
        "config::errors::a_warning_stops_nothing_unless_check_is_strict")
@@ -99,7 +99,7 @@ _, tested = group("In a Docker container")
 
 # kubernetes#50032
 tested("a grace period of 30 s, where `docker stop` kills after 10 s", "a warning at the start",
-       "docker::matrix::the_stock_time_of_docker_stop_is_said_at_the_start")
+       "docker::matrix::the_start_mentions_the_default_timeout_of_docker_stop")
 tested("a socket of an API gateway never appears", "the others are stopped in order, 1, and the log says why",
        "docker::api_gateway::a_socket_that_never_appears_stops_the_others_and_the_log_says_why")
 # docker/cli#3909
@@ -110,7 +110,7 @@ _, tested = group(OURS)
 
 # s6-overlay#477
 tested("commands that are to run before and after a process, and last of all", "each runs at its moment",
-       "start::hooks::hooks_run_at_their_moments")
+       "start::hooks::hooks_run_at_the_documented_moments")
 tested("a stop hook hangs or fails", "nothing is held up beyond its time",
        "start::hooks::hooks_at_the_end_that_fail_or_hang_change_nothing")
 tested("a start hook hangs", "killed with its group, the start has failed",
@@ -118,19 +118,19 @@ tested("a start hook hangs", "killed with its group, the start has failed",
 tested("a value or an `env_file` is missing", "a failed start, which names it",
        "start::values_at_start::a_missing_value_is_a_failed_start")
 tested("a config that is empty, or only a comment", "refused soon, 78",
-       "config::errors::a_content_that_is_no_config_is_refused_quickly")
+       "config::errors::content_that_is_not_a_config_is_refused_quickly")
 tested("a binary for a config", "refused soon, 78",
-       "config::errors::a_content_that_is_no_config_is_refused_quickly")
+       "config::errors::content_that_is_not_a_config_is_refused_quickly")
 tested("a config of 10 MB", "refused soon in 300 MB of memory, 78",
-       "config::errors::a_content_that_is_no_config_is_refused_quickly")
+       "config::errors::content_that_is_not_a_config_is_refused_quickly")
 tested("a config of 100,000 brackets, each in the other", "refused soon, 78",
-       "config::errors::a_content_that_is_no_config_is_refused_quickly")
+       "config::errors::content_that_is_not_a_config_is_refused_quickly")
 tested("a config that never ends (a FIFO without a writer, `/dev/zero`)", "refused soon, 78",
-       "config::errors::a_path_that_is_no_config_file_is_refused_quickly")
+       "config::errors::paths_that_are_not_config_files_are_refused_quickly")
 tested("an alias bomb in the config", "refused at once",
-       "config::errors::a_content_that_is_no_config_is_refused_quickly")
+       "config::errors::content_that_is_not_a_config_is_refused_quickly")
 tested("500 silent connections to the control port", "no client waits",
-       "operate::control::five_hundred_connections_that_ask_nothing_take_no_answer_from_anybody")
+       "operate::control::five_hundred_idle_connections_do_not_block_other_clients")
 tested("no descriptor is left for the control port", "it waits and does not spin",
        "operate::control::without_a_descriptor_the_listeners_wait_and_do_not_spin")
 tested("the control port is in use", "refused before anything starts",
@@ -140,10 +140,10 @@ tested("a server hangs", "found by its liveness, drained and restarted",
 tested("a process may not be signalled (other user, no CAP_KILL)", "reported, the stop goes on",
        "drain::shutdown::processes_that_may_not_be_signalled_are_reported")
 tested("drainit itself cannot go on", "all processes are stopped, 70",
-       "host::hardening::where_drainit_itself_cannot_go_on_all_processes_are_stopped")
+       "host::hardening::all_processes_are_stopped_if_drainit_cannot_continue")
 tested("drainit itself gets no memory", "all processes are stopped, 70",
-       "host::hardening::where_drainit_gets_no_memory_all_processes_are_stopped")
+       "host::hardening::all_processes_are_stopped_if_drainit_gets_no_memory")
 tested("a program is missing at a restart", "tried again as `restart` says",
-       "start::supervise::a_program_that_is_missing_at_a_restart_is_tried_again_as_restart_says")
+       "start::supervise::a_program_that_is_missing_at_a_restart_is_tried_again")
 tested("a config that cannot be used, at a reload", "nothing changes, and it says why",
        "replace::reload::a_config_that_cannot_be_used_changes_nothing_and_is_explained")

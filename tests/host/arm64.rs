@@ -1,4 +1,4 @@
-//! The static binary for arm64, under an emulator.
+//! Tests the static binary for arm64 with an emulator.
 #![cfg(target_arch = "x86_64")]
 
 use std::io::Write;
@@ -16,8 +16,8 @@ fn binary() -> PathBuf {
     checkout().join("target/static/aarch64/drainit")
 }
 
-/// Returns a rig with drainit as PID 1 of a namespace under the emulator. It is `None`, and the
-/// test is skipped, without the namespace, the emulator or the binary.
+/// Returns a rig with drainit as PID 1 of a namespace under the emulator. Without the namespace,
+/// the emulator or the binary it is `None`, and the test is skipped.
 fn rig() -> Option<Rig> {
     let drainit = binary();
     let emulator = PathBuf::from("/usr/bin/qemu-aarch64-static");

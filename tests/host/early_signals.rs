@@ -1,4 +1,5 @@
-//! Signals that come right after the exec, before drainit has read its command line or its config.
+//! Tests signals that come right after the exec, before drainit has read its command line or its
+//! config.
 
 use std::fs;
 use std::io::Write;
@@ -43,7 +44,7 @@ fn with_many_arguments(rig: Rig) -> Running {
 
 // holds: S3
 #[test]
-fn a_signal_that_comes_while_the_command_line_is_read_is_heard() {
+fn a_signal_while_drainit_reads_the_command_line_is_handled() {
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT] {
         let Some(rig) = Rig::new() else { return };
         let drainit = with_many_arguments(rig);
@@ -62,7 +63,7 @@ fn a_signal_that_comes_while_the_command_line_is_read_is_heard() {
 }
 
 #[test]
-fn a_signal_ends_a_command_that_is_no_init() {
+fn a_signal_ends_a_command_that_does_not_supervise() {
     let drainit = Rig::not_init().start_with(&["health", "--wait", "60s", "--socket", "DIR/none"]);
     let fds = format!("/proc/{}/fd", drainit.pid());
     let polls = |fd: fs::DirEntry| {
@@ -91,7 +92,7 @@ pub(crate) fn reads_a_pipe(drainit: &Running) -> bool {
 }
 
 #[test]
-fn a_signal_that_comes_while_the_config_is_read_is_heard() {
+fn a_signal_while_drainit_reads_the_config_is_handled() {
     let Some(rig) = Rig::new() else { return };
     let mut pipe = config_in_a_pipe(&rig);
     let drainit = rig.start_with(&["run", "-c", "DIR/pipe"]);
@@ -101,6 +102,6 @@ fn a_signal_that_comes_while_the_config_is_read_is_heard() {
     drainit.signal(Signal::SIGINT);
     pipe.write_all(b"processes: {a: {command: [sleep, '60']}}\n").unwrap();
     drop(pipe);
-    // Both are of the same time, and the first leads to further steps.
+    // Both signals are pending at the same time, so either may come first.
     drainit.wait_exit(LONG).assert_code(0).assert_line("stopping: SIG(TERM|INT) received");
 }

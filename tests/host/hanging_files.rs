@@ -1,12 +1,13 @@
-//! Files that hang when they are opened, as on a network file system whose server is gone: drainit
-//! keeps running, and its deadline holds.
+//! Tests files that hang when they are opened, as on a network file system whose server is gone:
+//! drainit keeps running, and meets its deadline.
 
 use std::fs;
 
 use crate::support::lease::Lease;
 use crate::support::{LONG, Rig, in_parallel, ms};
 
-/// Puts a program that hangs, and is none of those that run, into the directory of the rig.
+/// Puts a program whose execution hangs into the directory of the rig. No running process uses the
+/// file.
 fn hanging_program(rig: &Rig) -> Option<Lease> {
     let path = rig.path("hangs");
     fs::copy("/bin/sleep", &path).unwrap();

@@ -20,7 +20,7 @@ fn a_change_of_user_without_privileges_fails_and_is_reported() {
 
 // holds: S124, S204
 #[test]
-fn where_drainit_itself_cannot_go_on_all_processes_are_stopped() {
+fn all_processes_are_stopped_if_drainit_cannot_continue() {
     let rig = Rig::not_init();
     let child = rig.fill("CHILD");
     let refused = nix::libc::SYS_timerfd_settime.to_string();
@@ -34,15 +34,15 @@ fn where_drainit_itself_cannot_go_on_all_processes_are_stopped() {
     drainit.wait_for_start(&["base", "a", "b"]);
     // SIGTERM is the first event for which drainit sets a timer.
     let asked = drainit.signal(Signal::SIGTERM);
-    // Although `a`, which depends on it, has not ended.
-    let told = drainit.wait_for_event("base", "got SIGTERM").at - asked;
-    assert!(told < Duration::from_millis(1500), "{told:?}");
+    // `base` gets SIGTERM although `a`, which depends on it, has not ended.
+    let took = drainit.wait_for_event("base", "got SIGTERM").at - asked;
+    assert!(took < Duration::from_millis(1500), "{took:?}");
     assert_gave_up(drainit, asked, "drainit cannot continue: .*");
 }
 
 // holds: S124, S204
 #[test]
-fn where_drainit_gets_no_memory_all_processes_are_stopped() {
+fn all_processes_are_stopped_if_drainit_gets_no_memory() {
     let as_init = Rig::new();
     for rig in as_init.into_iter().chain([Rig::not_init()]) {
         let config = "
@@ -53,7 +53,8 @@ fn where_drainit_gets_no_memory_all_processes_are_stopped() {
             ";
         let drainit = rig.start_ready(config);
         drainit.wait_for_start(&["base", "a", "b"]);
-        // There is room for the stack of the thread that reads, and none for the file.
+        // The memory is enough for the stack of the thread that reads the file, and not for the
+        // file.
         let comment = format!("# {}\n", "x".repeat(3_900_000));
         std::fs::write(drainit.path("drainit.yaml"), comment).unwrap();
         let pid = drainit.pid().to_string();
@@ -104,7 +105,7 @@ fn an_unsignallable_group_member_does_not_prevent_a_restart() {
         ended.record.lines.iter().filter(|line| line.text.contains("not allowed to signal"));
     // There is one warning for each run; the last one belongs to the shutdown and its report.
     assert_eq!(times.filter(|line| line.text.contains("warning: ")).count(), 3, "{}", ended.record);
-    // Neither a restart waits for them, whose limit is 10 s, nor the stop, whose limit is 4 s.
+    // Neither a restart (limit 10 s) nor the stop (limit 4 s) waits for the members of the group.
     let ends: Vec<_> =
         ended.record.lines.iter().filter(|line| line.text.contains("a: exited with")).collect();
     let last = ended.record.line(r"\] .* stopped in").unwrap();

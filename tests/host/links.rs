@@ -1,5 +1,5 @@
-//! A process of another user puts symbolic links where a config leads drainit, which is root: none
-//! of them is followed.
+//! Tests that drainit, running as root, follows none of the symbolic links that a process of
+//! another user puts into the paths of a config.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
@@ -11,8 +11,8 @@ use crate::support::namespace::is_root_for;
 const THEIRS: u32 = 10_001;
 const SECRET: &str = "geheim-1234";
 
-/// A rig with a directory of the other user, `theirs`, and one that only root may enter, `victim`,
-/// with a secret.
+/// A rig with a directory `theirs` of the other user, and a directory `victim` with a secret, which
+/// only root may enter.
 fn rig() -> Option<Rig> {
     if !is_root_for("another user") {
         return None;
@@ -31,7 +31,7 @@ fn rig() -> Option<Rig> {
 fn no_link_of_another_user_leads_drainit_to_a_file() {
     let Some(rig) = rig() else { return };
     let _victim = UnixListener::bind(rig.path("victim/socket")).unwrap();
-    // The key, the link that it leads to, and the config.
+    // The name of the process, the link to which its config leads, and the config.
     let led = [
         ("log", "dir", "log: {file: DIR/theirs/dir/app.log}"),
         (
@@ -111,7 +111,7 @@ fn no_link_of_another_user_leads_a_socket_elsewhere() {
 #[test]
 fn links_of_root_are_followed() {
     let Some(rig) = rig() else { return };
-    // As a ConfigMap is mounted.
+    // Kubernetes mounts a ConfigMap like this.
     fs::create_dir(rig.path("..1")).unwrap();
     rig.write("..1/env", "A=mounted\n");
     for (target, link) in [("..1", "..data"), ("..data/env", "env"), ("victim", "run")] {

@@ -1,5 +1,6 @@
-//! drainit without privileges, file systems, devices or descriptors. `run` and `exec`, as PID 1 and
-//! as an ordinary process, start and stop in order without each of these, and without all of them.
+//! Tests drainit without privileges, file systems, devices or descriptors. `run` and `exec`, as PID
+//! 1 and as an ordinary process, start and stop in order if each of these is missing, and if all
+//! are.
 
 use std::io;
 
@@ -22,13 +23,13 @@ const NO_PROC: &str = "mount -t tmpfs none /proc";
 const NO_DEVICES: &str = "mount -t tmpfs none /dev";
 const READ_ONLY: &str = "mount --bind DIR DIR && mount -o remount,bind,ro /";
 
-/// Runs a command in its own mount namespace, after a script.
+/// Makes the rig run drainit in its own mount namespace, after a script.
 fn after(rig: Rig, script: &str) -> Rig {
     let script = rig.fill(&format!("{script} && exec \"$@\""));
     rig.wrapper(&["unshare", "--mount", "sh", "-c", &script, "sh"])
 }
 
-/// Runs a command with these redirections of a shell.
+/// Makes the rig run drainit with these redirections of a shell.
 fn redirected(rig: Rig, redirections: &str) -> Rig {
     rig.wrapper(&["sh", "-c", &format!("exec \"$@\" {redirections}"), "sh"])
 }
@@ -86,7 +87,7 @@ fn drainit_works_without_rights_files_descriptors_and_unignored_signals() {
 
 // holds: C407
 #[test]
-fn what_a_process_says_of_itself_is_heard_without_a_proc_as_well() {
+fn notifications_of_a_process_work_without_proc() {
     if !is_root_for("a mount") || !is_possible() {
         return;
     }
@@ -105,7 +106,7 @@ fn what_a_process_says_of_itself_is_heard_without_a_proc_as_well() {
 
 // holds: S69
 #[test]
-fn pid_1_stops_leftover_processes_without_a_proc() {
+fn pid_1_stops_leftover_processes_without_proc() {
     if !is_root_for("a mount") || !is_possible() {
         return;
     }
@@ -126,7 +127,7 @@ fn pid_1_stops_leftover_processes_without_a_proc() {
         assert!(is_locked(&drainit.path("relay")), "there is no relay");
         let ended = drainit.stop();
         ended.assert_code(137);
-        assert!(!is_locked(&ended.path("relay")), "the relay goes on:\n{}", ended.record);
+        assert!(!is_locked(&ended.path("relay")), "the relay still runs:\n{}", ended.record);
     }
 }
 

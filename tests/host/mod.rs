@@ -1,4 +1,4 @@
-//! Environments that are poor, hostile or overloaded.
+//! Tests environments that are poor, hostile or overloaded.
 
 mod arm64;
 pub(crate) mod early_signals;

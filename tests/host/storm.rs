@@ -40,9 +40,10 @@ fn survives(drainit: Running) {
     drainit.stop().assert_code(0);
 }
 
-/// More than are reaped in one go end while drainit cannot run: the kernel tells of them once.
+/// While drainit cannot run, more processes end than it reaps in one step. The kernel sends a
+/// single SIGCHLD for all of them.
 #[test]
-fn all_that_have_ended_in_a_pause_are_reaped() {
+fn all_processes_that_end_in_a_pause_are_reaped() {
     let steps = ["a", "await=DIR/go", "storm=1500", "touch=DIR/over"];
     let Some(init) = Rig::new() else { return };
     let run = init.start(&format!("processes: {{a: {{command: [CHILD, {}]}}}}", steps.join(", ")));
@@ -120,7 +121,7 @@ fn a_flood_of_signals_holds_up_neither_probes_nor_the_drain_nor_the_stop() {
             depends_on: [c]
         ",
     );
-    // It starts once a probe is answered, and drainit knows that `c` runs.
+    // `d` starts once a probe is answered and drainit knows that `c` runs.
     drainit.wait_for_start(&["d"]);
     let ended = drainit.stop();
     ended.assert_code(0).assert_stopped_within(ms(0)..LONG);

@@ -1,4 +1,4 @@
-//! `drainit stop`, `start` and `restart`.
+//! Tests `drainit stop`, `start` and `restart`.
 
 use crate::support::{Rig, Running};
 
@@ -62,7 +62,7 @@ fn a_restart_drains_and_replaces_a_single_process() {
 }
 
 #[test]
-fn a_pattern_means_all_processes_whose_names_begin_so() {
+fn a_pattern_selects_processes_by_the_beginning_of_the_name() {
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start_ready(
         "
@@ -86,7 +86,7 @@ fn a_pattern_means_all_processes_whose_names_begin_so() {
     drainit.exec(&["restart", "app"]).assert(1, "there is no process `app`; did you mean `app-*`?");
     drainit.exec(&["kill", "-s", "USR1", "app-*"]).assert(0, "");
     drainit.wait_for_line("heard-3");
-    // A process that has completed or is left out is passed over.
+    // A pattern skips processes that have completed or are left out.
     drainit.exec(&["restart", "app-*"]).assert(0, "");
     drainit
         .exec(&["restart", "app-o*"])

@@ -1,4 +1,4 @@
-//! The control endpoints that a kubelet polls, before, during and at the end of a run.
+//! Tests the control endpoints that a kubelet polls, before, during and at the end of a run.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -41,8 +41,8 @@ fn readyz_follows_readiness_and_turns_at_t0_before_anything_is_stopped() {
     assert!(drainit.record().event("b", "got SIGTERM").is_none());
     let ended = drainit.wait_exit(LONG);
     ended.assert_code(0).assert_stopped_in_order(&["b", "a"]).assert_gone("control.sock");
-    let told = ended.event("b", "got SIGTERM").at - t0;
-    assert!(told >= ms(3000), "asked after {told:?}:\n{}", ended.record);
+    let stopped = ended.event("b", "got SIGTERM").at - t0;
+    assert!(stopped >= ms(3000), "asked after {stopped:?}:\n{}", ended.record);
 }
 
 // holds: S125, S205, C91
@@ -59,15 +59,15 @@ fn a_port_in_use_is_found_before_anything_starts() {
         .assert_no_event("a", "start");
 }
 
-/// Bounds the life of the holders, so that they end even if the test fails. No test needs them for
-/// so long.
+/// The longest life of the threads that hold connections, so that they end even if the test fails.
+/// Every test is shorter.
 const HOLDERS_END: Duration = Duration::from_secs(60);
 
 /// Holds a connection until the server closes it, and then opens the next one, until `is_over`.
 fn hold(address: SocketAddr, sends: &str, trickles: bool, is_over: &AtomicBool) {
     let until = Instant::now() + HOLDERS_END;
-    let goes_on = || !is_over.load(Ordering::Relaxed) && Instant::now() < until;
-    while goes_on() {
+    let is_needed = || !is_over.load(Ordering::Relaxed) && Instant::now() < until;
+    while is_needed() {
         let Ok(mut stream) = TcpStream::connect_timeout(&address, ms(1000)) else {
             // A connection is refused at once after drainit has ended; hundreds of threads must not
             // spin.
@@ -85,13 +85,13 @@ fn hold(address: SocketAddr, sends: &str, trickles: bool, is_over: &AtomicBool) 
                     .read(&mut [0])
                     .is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
         };
-        while is_held(&mut stream) && goes_on() {}
+        while is_held(&mut stream) && is_needed() {}
     }
 }
 
-/// Runs `drainit health --live`, and returns its exit code and its output. It waits for an answer
-/// for longer than a busy machine needs, and not for as long as 500 clients could hold the places of
-/// a listener: 64 of them at a time, for 1 s each.
+/// Runs `drainit health --live`, and returns its exit code and its output. The timeout is longer
+/// than a busy machine needs, and shorter than 500 clients could hold all places of a listener,
+/// which are 64 at a time, for 1 s each.
 fn health(args: [&str; 2]) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_drainit"));
     let output = command
@@ -105,7 +105,7 @@ fn health(args: [&str; 2]) -> (Option<i32>, String) {
 
 // holds: C103
 #[test]
-fn five_hundred_connections_that_ask_nothing_take_no_answer_from_anybody() {
+fn five_hundred_idle_connections_do_not_block_other_clients() {
     let address = free_address();
     let Some(rig) = Rig::new() else { return };
     let config = "

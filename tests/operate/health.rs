@@ -1,4 +1,4 @@
-//! `drainit health`, as an exec probe or Docker's HEALTHCHECK runs it.
+//! Tests `drainit health`, which exec probes and Docker's HEALTHCHECK run.
 
 use std::os::unix::net::UnixListener;
 use std::process::{Command, Stdio};
@@ -40,7 +40,7 @@ fn health_follows_readyz_from_the_start_to_the_end() {
     let path = |name: &str| drainit.path(name).display().to_string();
     let (config, socket) = (path("drainit.yaml"), path("control.sock"));
     let (http, unix) = (format!("http://{address}"), format!("unix:{socket}"));
-    // Each way to ask gives the same answer.
+    // All ways to address drainit give the same answer.
     let assert_all = |code: i32, says: &str| {
         for args in [["-c", &config], ["--socket", &socket], ["--url", &http], ["--url", &unix]] {
             let (got, said) = health(&[&args[..], &["--timeout", "20s"]].concat());
@@ -69,7 +69,7 @@ fn health_follows_readyz_from_the_start_to_the_end() {
 
 // holds: C133
 #[test]
-fn a_supervisor_that_does_not_answer_is_not_waited_for() {
+fn health_does_not_wait_for_a_supervisor_that_does_not_answer() {
     let dir = TempDir::new();
     let path = dir.join("silent.sock");
     let _listens = UnixListener::bind(&path).unwrap();
@@ -83,7 +83,7 @@ fn a_supervisor_that_does_not_answer_is_not_waited_for() {
 
 // holds: C126, C134, C651, C652
 #[test]
-fn what_cannot_be_asked_has_other_codes() {
+fn wrong_addresses_and_configs_have_separate_codes() {
     let dir = TempDir::new();
     dir.write("off.yaml", "control: {socket: off}\nprocesses: {a: {command: [a]}}\n");
     dir.write("wrong.yaml", "control: {sockt: /a.sock}\n");
@@ -125,7 +125,7 @@ fn health_reads_only_control() {
         control: {socket: '${BASE}/control.sock'}
         processes: {a: {command: [CHILD, '${MUST:?set it}']}}
         ";
-    // The entrypoint exported the variable, and the probe does not have it.
+    // The entrypoint exported the variable `MUST`, and the probe does not have it.
     let drainit = rig.env("MUST", "a").start_ready(config);
     let path = |name: &str| drainit.path(name).display().to_string();
     let ask = |args: &[&str]| health(&[args, &["--timeout", "20s"]].concat());

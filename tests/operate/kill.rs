@@ -1,4 +1,4 @@
-//! `drainit kill`, and signals to drainit itself that nobody gets.
+//! Tests `drainit kill`, and signals to drainit itself that no process gets.
 
 use crate::support::said;
 use crate::support::{LONG, Rig, Signal};
@@ -36,13 +36,13 @@ fn kill_without_a_signal_kills_and_the_policy_decides() {
     drainit.wait_until("restarted", || {
         drainit.exec(&["status"]).stdout.contains("last exit: was ended by SIGKILL")
     });
-    // The end of PID 1 may be the end of the command, too.
+    // The end of PID 1 may also kill the command, so its result does not matter.
     drainit.exec(&["kill", "b"]);
     drainit.wait_exit(LONG).assert_code(137);
 }
 
 #[test]
-fn a_signal_to_drainit_that_nobody_gets_is_reported() {
+fn a_signal_to_drainit_without_effect_is_reported() {
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start_ready(
         "processes: {a: {command: [CHILD, a, 'on=USR1:print:got'], forward_signals: [USR1]}}",

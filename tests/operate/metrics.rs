@@ -1,4 +1,4 @@
-//! `/metrics` of the real binary: what it counts, and that it is answered until the end.
+//! Tests the counts in `/metrics` of the real binary, and that drainit answers it until the end.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use crate::support::example::is_installed;
 use crate::support::http::{free_address, get};
 use crate::support::{Admin, LONG, Rig, Signal, ms, now};
 
-/// Asserts that Prometheus accepts a text of metrics and finds no fault with its names.
+/// Asserts that Prometheus accepts these metrics and has no complaint about their names.
 #[track_caller]
 fn assert_no_lint(text: &str) {
     let mut promtool = Command::new("promtool");

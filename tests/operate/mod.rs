@@ -1,4 +1,4 @@
-//! The view of an operator: commands, endpoints, metrics, output and report.
+//! Tests the view of an operator: commands, endpoints, metrics, output and report.
 
 mod commands;
 mod control;

@@ -1,5 +1,5 @@
-//! Tests that output arrives as whole lines, each with its prefix on its own stream, that nothing
-//! is lost, and that a reader that does not read blocks nothing else.
+//! Tests that output arrives as whole lines, each with its prefix on its own stream, that no line
+//! is lost, and that an output that nobody reads does not block drainit.
 
 use std::fs;
 
@@ -42,7 +42,7 @@ fn a_last_line_without_newline_is_kept() {
     drainit.signal(Signal::SIGTERM);
     assert_eq!(drainit.wait_exit(LONG).lines_of(Stream::Stdout, "a"), ["farewell"]);
 
-    // The output of processes that outlive those with which they share it.
+    // Daemons share the output of a process, and outlive the process.
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start(
         "processes: {a: {scale: 8, command: [CHILD, a, 'daemon=d,on=TERM:say:farewell'], log: {}}}",
@@ -156,7 +156,7 @@ fn an_unread_stdout_does_not_delay_a_stop() {
 fn a_process_stuck_in_a_write_can_end() {
     let (unread, pipe) = full_pipe();
     let Some(rig) = Rig::new() else { return };
-    // The process writes more than all buffers hold, and ends only after its last line.
+    // The process writes more than fits into all buffers, and ends only after its last line.
     let drainit = rig.stdout(pipe).start(
         "
         processes:
@@ -197,10 +197,10 @@ fn an_unread_stderr_does_not_delay_drainit() {
 
 // holds: C647
 #[test]
-fn a_level_that_there_is_not_is_info_with_a_warning() {
+fn an_unknown_log_level_is_info_with_a_warning() {
     let loud = || Some(Rig::new()?.env("DRAINIT_LOG_LEVEL", "loud"));
     let (Some(run), Some(exec)) = (loud(), loud()) else { return };
-    // Where debug is logged, so is the end of an orphan.
+    // At the level `debug`, drainit would log the end of the orphan.
     let config = "processes: {a: {command: [sh, -c, '(true &)']}}";
     let drained = ["exec", "--drain-envoy", "unix:/nobody", "--", "sh", "-c", "(true &)"];
     for ended in [run.run(config), exec.run_with(&drained)] {

@@ -1,4 +1,4 @@
-//! The private socket where drainit is not PID 1, and among those who mean it no good.
+//! Tests the private socket if drainit is not PID 1, and against hostile processes.
 
 use std::process::Command;
 
@@ -37,7 +37,7 @@ const READY: &str =
 
 // holds: C120, C129
 #[test]
-fn no_config_at_the_usual_places_leaves_the_private_socket() {
+fn the_private_socket_works_without_a_config_at_a_usual_place() {
     let script = format!(
         "$D run -c $CONFIG >/dev/null 2>&1 & {READY} $D status; $D health; $D stop a; kill $!; \
          wait $!; $D status || echo code $?"

@@ -10,7 +10,7 @@ use crate::support::record::Stream;
 use crate::support::said;
 use crate::support::{Ended, Rig};
 
-/// The chain router → policy → python. The policy ignores its stop signal, the router is drained.
+/// The chain router → policy → python. `policy` ignores its stop signal, and `router` is drained.
 const GRAPH: &str = "
 shutdown: {grace_period: 8s, REPORT}
 processes:
@@ -30,7 +30,7 @@ fn stopped(rig: Rig, report: &str) -> Ended {
     drainit.stop()
 }
 
-/// The report of the file, after checks that hold for every report.
+/// Reads the report from a file, and asserts what holds for every report.
 #[track_caller]
 fn written(ended: &Ended, name: &str) -> Value {
     let report = ended.report(name);
@@ -60,14 +60,14 @@ fn drawn(ended: &Ended, args: &[&str]) -> (i32, String) {
 
 // holds: S138, S139, C140
 #[test]
-fn the_last_line_of_a_json_log_has_the_report_that_the_file_has() {
+fn the_last_line_of_a_json_log_contains_the_report() {
     let Some(rig) = Rig::new() else { return };
     let rig = rig.env("DRAINIT_LOG_FORMAT", "json");
     let ended = stopped(rig, "report: DIR/report.json");
     ended.assert_code(137);
     let report = written(&ended, "report.json");
     let log = ended.text(Stream::Stderr);
-    // Each event is a line, with what only the supervisor knows.
+    // Each event is a line, with facts that only the supervisor knows.
     for event in [
         r#""event":"started","name":"policy".*"pid":[1-9]"#,
         r#""event":"drained","name":"router".*"reason":"reported""#,
@@ -80,7 +80,7 @@ fn the_last_line_of_a_json_log_has_the_report_that_the_file_has() {
     assert_eq!((&last["process"], &last["level"]), (&"drainit".into(), &"info".into()), "{last:#}");
     assert_eq!(last["report"], report);
 
-    // The text has the same.
+    // The text of the line has the same facts.
     let text = last["message"].as_str().unwrap();
     let seconds = |value: &Value| value.as_f64().unwrap_or_else(|| panic!("{value} {report:#}"));
     assert!(text.starts_with("stopped in "), "{text}");
@@ -102,7 +102,8 @@ fn the_last_line_of_a_json_log_has_the_report_that_the_file_has() {
             None => Some(took.strip_suffix('s')?.parse::<f64>().ok()? * 1000.0),
         });
         let took: f64 = took.unwrap_or_else(|| panic!("{text}"));
-        // Both are measured, a moment apart, in which a busy machine may pause.
+        // drainit measures the two times one after the other, and a busy machine may pause in
+        // between.
         assert!((took - millis(name)).abs() <= 1000.0, "{name}: {took}, {text}, {report:#}");
     }
     let drain = &process(&report, "router")["drain"];
@@ -127,7 +128,7 @@ fn the_last_line_of_a_json_log_has_the_report_that_the_file_has() {
         names,
         ["drain router", "stop router", "stop policy", "stop python", "leftover processes"]
     );
-    // The plan of the same config.
+    // The planned times are those of the same config.
     let planned = &report["steps"][2]["planned"];
     assert!((seconds(&planned["ends"]) - seconds(&planned["begins"]) - 0.3).abs() < 0.002);
     let ready = seconds(&report["start"]["ready"]);
@@ -141,7 +142,7 @@ fn the_report_is_drawn_from_the_file_and_from_the_log() {
     let ended = stopped(rig, "report: DIR/report.json");
     ended.assert_code(137);
     let report = written(&ended, "report.json");
-    // The log is text, as ever.
+    // The log is still text.
     ended.assert_line(r"^\[drainit\].* stopped in .*s of 6s, exit code 137: SIGTERM received$");
     ended.assert_no_line("\"version\"");
     let log = format!("{{\"message\":\"x\"}}\n{{\"message\":\"m\",\"report\":{report}}}\n");
@@ -169,7 +170,7 @@ fn a_report_that_cannot_be_written_is_a_warning_and_changes_nothing() {
 
 // holds: S130
 #[test]
-fn the_report_is_what_kubernetes_shows_of_a_container() {
+fn the_report_is_in_the_termination_log() {
     let Some(rig) = Rig::new() else { return };
     if !is_root_for("a mount") {
         return;

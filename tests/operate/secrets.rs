@@ -1,5 +1,5 @@
-//! No output contains a secret: the content of secret files, the values of an `env_file`
-//! and those of the container's environment.
+//! Tests that no output contains a secret: the content of secret files, and the values of an
+//! `env_file` and of the container's environment.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -14,8 +14,8 @@ use crate::support::{Rig, Said, Signal};
 const SECRET: &str = "geheim-1234";
 
 #[test]
-fn no_way_out_shows_a_value() {
-    // A file of the process with this name, and a content that does not work.
+fn no_output_shows_a_secret() {
+    // For each process, its name, and the content of its file, which is wrong.
     let broken = [
         ("quote", format!("P='{SECRET}\n")),
         ("name", format!("{SECRET} x=1\n")),
@@ -76,7 +76,7 @@ processes:
         assert_eq!(ask(&command.split(' ').collect::<Vec<_>>()), 0, "{command}");
     }
     ask(&["reload"]);
-    // These read the config and its files themselves.
+    // These commands read the config and its files themselves.
     for command in ["check", "plan", "plan --format json"] {
         let words: Vec<_> = command.split(' ').collect();
         let said = Said::of(drainit.exec_as(None, &words).env("GIVEN", SECRET).output().unwrap());
@@ -95,7 +95,7 @@ processes:
         assert!(text.len() > 2 && !text.contains(SECRET), "{what}: {text}");
     }
     ended.assert_no_line(SECRET);
-    // They were there.
+    // The processes did get the values.
     let all = format!("{SECRET} {SECRET} {SECRET}\n");
     assert_eq!(fs::read_to_string(ended.path("app.conf")).unwrap(), all);
     assert_eq!(ended.report("app.json")["env"]["LATER"], format!("x {SECRET}"));
@@ -120,7 +120,7 @@ fn no_secret_stays_in_memory_after_the_start() {
     if !is_root_for("another process's memory") {
         return;
     }
-    // One that fits on a stack by chance, and one that does not.
+    // A short secret could remain on a stack by chance, and a long secret could not.
     for secret in ["kurz-97531".to_owned(), "lang-86420-".repeat(2000)] {
         let Some(rig) = Rig::new() else { return };
         for (name, text) in [
@@ -166,7 +166,7 @@ processes:
 #[test]
 fn no_signal_makes_drainit_dump_core() {
     use Signal::{SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP, SIGXCPU, SIGXFSZ};
-    // PID 1 would be spared by the kernel.
+    // drainit is an ordinary process here, because the kernel protects PID 1 from such signals.
     let drainit = Rig::not_init().start_ready("processes: {a: {command: [CHILD, a]}}");
     for signal in [SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP, SIGXCPU, SIGXFSZ] {
         drainit.signal(signal);

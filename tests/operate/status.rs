@@ -1,4 +1,5 @@
-//! `drainit status` in the container of a running drainit, and the private socket that it asks.
+//! Tests `drainit status` in the container of a running drainit, and the private socket that it
+//! uses.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::linux::net::SocketAddrExt;
@@ -88,7 +89,7 @@ fn status_needs_no_config_and_no_privileges() {
         Said::of(command.env_remove("DRAINIT_CONFIG").output().unwrap()).assert(0, "ready");
         Said::of(drainit.exec_as(user, &["status"]).output().unwrap()).assert(0, "ready");
     }
-    // A config that has been broken since.
+    // `status` does not need a valid config.
     let mut command = drainit.exec_as(None, &["status", "-c", "/proc/self/status"]);
     Said::of(command.output().unwrap()).assert(0, "ready");
 }
@@ -101,7 +102,7 @@ fn other_users_and_other_containers_are_refused() {
         let said = Said::of(drainit.exec_as(Some(12_345), args).output().unwrap());
         said.assert(1, "user 12345 may not send requests");
     }
-    // This test is root, but of another PID namespace.
+    // This test runs as root, but in another PID namespace.
     let mut stream = UnixStream::connect_addr(&private(&drainit)).unwrap();
     stream.write_all(b"POST /v1/kill?signal=9&process=a HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     let mut answer = String::new();
@@ -172,12 +173,12 @@ fn status_shows_the_progress_of_a_shutdown_and_watch_ends_then() {
         progress.starts_with("stopping (SIGTERM received) for ") && progress.contains(" left"),
         "{progress}"
     );
-    // Two that are pending at the same time are one.
+    // Two SIGINT that are pending at the same time count as one, so the test waits for the first.
     drainit.signal_again(Signal::SIGINT);
     drainit.wait_for_line(said::HURRIED);
     drainit.signal_again(Signal::SIGINT);
     drainit.wait_exit(LONG);
-    // The end of PID 1 is the end of its namespace, in which the command runs.
+    // The end of PID 1 ends its namespace, in which the command runs.
     let began = Instant::now();
     lines.by_ref().for_each(drop);
     watch.wait().unwrap();
@@ -186,7 +187,7 @@ fn status_shows_the_progress_of_a_shutdown_and_watch_ends_then() {
 
 // holds: C93, C610
 #[test]
-fn with_the_socket_off_nobody_listens() {
+fn without_a_socket_the_commands_name_the_reason() {
     let Some(rig) = Rig::new() else { return };
     let drainit =
         rig.start_ready("{control: {socket: off}, processes: {a: {command: [CHILD, a]}}}");
@@ -208,7 +209,7 @@ fn a_socket_in_the_file_system_replaces_the_private_socket() {
     drainit.exec(&["status"]).assert(0, "ready");
     let path = drainit.path("c.sock").display().to_string();
     drainit.exec(&["status", "--socket", &path]).assert(0, "ready");
-    // Its mode may be changed; its users are checked anyway.
+    // Even if the mode of the socket is changed, drainit checks the users.
     let opened = Command::new("chmod").args(["666", &path]).status().unwrap();
     assert!(opened.success());
     let open = Command::new("chmod").arg("755").arg(drainit.path("")).status().unwrap();
@@ -225,11 +226,11 @@ fn without_a_drainit_as_pid_1_the_only_drainit_is_asked() {
     let inode = link.to_str().unwrap().trim_matches(|c: char| !c.is_ascii_digit()).to_owned();
     let name = format!("@drainit/{inode}/{}", drainit.pid());
     drainit.exec(&["status", "--socket", &name]).assert(0, "running, ready");
-    // Other tests run others at the same time, or not.
+    // Other tests may run other drainits at the same time.
     let said = drainit.exec(&["status", "-c", drainit.path("drainit.yaml").to_str().unwrap()]);
     assert!(said.code == 0 || said.stderr.contains("name the socket with --socket"), "{said:?}");
 
-    // Somebody who is not the named process.
+    // The name of a socket can be forged, so the process behind it is checked.
     let pid = std::process::id();
     let forged = format!("drainit/{inode}/{}", pid + 1);
     let address = SocketAddr::from_abstract_name(&forged).unwrap();

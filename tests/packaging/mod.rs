@@ -1,4 +1,4 @@
-//! The content of packages and releases.
+//! Tests the content of packages and releases.
 
 mod refusals;
 mod tools;

@@ -1,4 +1,4 @@
-//! Tests what `packaging` refuses before it builds anything.
+//! Tests a release that `packaging` refuses before it builds anything.
 
 use std::process::Command;
 

@@ -1,4 +1,5 @@
-//! The files that a package installs beside the binary: the schema, the completions, the manual page.
+//! Tests the files that a package installs beside the binary: the schema, the completions, the
+//! manual page.
 
 use testkit::envoy::checkout;
 

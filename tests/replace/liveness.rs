@@ -1,4 +1,4 @@
-//! Tests that a process which no longer works is drained, stopped and restarted, and that a process
+//! Tests that a process that no longer works is drained, stopped and restarted, and that a process
 //! can ask for more time.
 
 use std::thread;
@@ -50,14 +50,14 @@ fn a_server_that_hangs_is_drained_stopped_and_restarted() {
         "drain exit 0",
         "a got SIGTERM",
     ]);
-    // The others went on, except that which asked for a restart.
+    // The other processes keep running.
     let others = |name| ended.record.count(name, "start");
     assert_eq!((others("base"), others("b")), (1, 1), "{}", ended.record);
 }
 
 // holds: C232, C241, C243, C244, C245, C258
 #[test]
-fn a_watchdog_that_is_no_longer_fed_ends_the_container_if_nothing_restarts_the_process() {
+fn missing_watchdog_messages_end_the_container_if_nothing_restarts_the_process() {
     let Some(rig) = Rig::new() else { return };
     let fed = "notify=WATCHDOG=1, sleep=400, ".repeat(5);
     let ended = rig.env("WATCHDOG_PID", "1").run(&format!(
@@ -122,7 +122,7 @@ fn a_process_can_fail_the_check_itself() {
 
 // holds: C230, C235, C238, C240, C250
 #[test]
-fn a_failed_check_counts_as_a_failure_and_the_rest_goes_on() {
+fn a_failed_check_counts_as_a_failure_and_the_others_keep_running() {
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start(
         "
@@ -136,8 +136,8 @@ fn a_failed_check_counts_as_a_failure_and_the_rest_goes_on() {
         ",
     );
     let failed = drainit.wait_for_line(r"a: failed its liveness check.*: its command exited with");
-    // A pause comes before each of the three probes. It is counted from the start, because the test may
-    // read the line that says it is ready late.
+    // A pause comes before each of the three probes. The test counts from the start of drainit,
+    // because it may read the line "ready" late.
     assert!(failed.at - drainit.record().started >= ms(900), "{}", drainit.record());
     drainit.wait_until("the status", || {
         status(&drainit, 0).is_some_and(|a| a["state"] == "failed" && a["probe_failures"] == 3)
@@ -151,7 +151,7 @@ fn a_failed_check_counts_as_a_failure_and_the_rest_goes_on() {
 
 // holds: C251
 #[test]
-fn a_process_that_is_busy_saving_gets_longer() {
+fn a_process_can_ask_for_more_time_while_saving() {
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start_ready(
         "
@@ -181,7 +181,7 @@ fn a_process_that_is_busy_saving_gets_longer() {
 
 // holds: C248
 #[test]
-fn a_pause_of_the_container_is_no_failure() {
+fn a_pause_of_the_container_is_not_a_failure() {
     let Some(rig) = Rig::new() else { return };
     let fed = "notify=WATCHDOG=1, sleep=100, ".repeat(200);
     let config = format!(
@@ -197,7 +197,8 @@ fn a_pause_of_the_container_is_no_failure() {
     let drainit = rig.start_ready(&config.replace("ADDRESS", &free_address().to_string()));
     drainit.exec(&["kill", "-s", "STOP", "b"]).assert(0, "");
     drainit.exec(&["kill", "-s", "STOP", "a"]).assert(0, "");
-    // A probe is under way by then, and its time is over during the pause, as is that of a message.
+    // By then a probe is under way. Its timeout, and the limit for the next message, end during the
+    // pause.
     thread::sleep(ms(300));
     drainit.signal(Signal::SIGSTOP);
     thread::sleep(ms(4000));
@@ -211,7 +212,7 @@ fn a_pause_of_the_container_is_no_failure() {
 #[test]
 fn a_command_that_hangs_is_killed_after_the_timeout() {
     let Some(rig) = Rig::new() else { return };
-    // Only the first one hangs.
+    // Only the first probe hangs.
     let drainit = rig.start(
         "
         processes:

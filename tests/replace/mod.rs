@@ -1,4 +1,4 @@
-//! Restarts and replacements while other processes run: reload, `start-first`, `watch`.
+//! Tests restarts and replacements while other processes run: reload, `start-first`, `watch`.
 
 mod liveness;
 mod reload;

@@ -1,5 +1,5 @@
-//! Tests `drainit reload` and `drainit plan --reload`: unchanged processes keep running, the
-//! rest is replaced in order, and a config that cannot be used changes nothing.
+//! Tests `drainit reload` and `drainit plan --reload`: unchanged processes keep running, the others
+//! are replaced in order, and a config that cannot be used changes nothing.
 
 use std::fs;
 use std::io::Write;
@@ -92,7 +92,7 @@ fn changed_processes_are_replaced_and_the_rest_keeps_running() {
         &format!("          added: {{command: [{child}, added], depends_on: [app]}}\n"),
     );
 
-    // First what it would do.
+    // The plan shows the steps, and changes nothing.
     let plan = drainit.exec(&["plan", "--reload"]);
     plan.assert(0, "");
     let lines: Vec<_> = plan.stdout.lines().map(|line| line.split("  ").next().unwrap()).collect();
@@ -140,7 +140,7 @@ fn a_changed_process_is_replaced_under_load_and_no_request_fails() {
                 drainit.exec(&["reload"]).assert(0, "");
                 assert_eq!(get(address, "/").unwrap().1, format!("version-{}", number + 1));
             }
-            // Another name on the same socket.
+            // A process with another name gets the same socket.
             edit(&drainit, "app:", "renamed:");
             drainit.exec(&["reload"]).assert(0, "");
         });
@@ -148,7 +148,7 @@ fn a_changed_process_is_replaced_under_load_and_no_request_fails() {
         assert!(report.total.ok > 100, "{report}");
         assert_eq!(names(&drainit), ["renamed"]);
         assert_eq!(drainit.processes(&[]).len(), 1);
-        // A socket that nobody has any more is closed, a new one is open.
+        // The socket that no process has any more is closed, and the new socket is open.
         let other = free_address();
         edit(&drainit, &address.to_string(), &other.to_string());
         drainit.exec(&["reload"]).assert(0, "");
@@ -222,7 +222,8 @@ fn a_new_instance_that_fails_leaves_the_old_definition() {
     edit(&drainit, "[USR2]", "[USR1]");
     assert_eq!(before, ["app", "other"].map(|name| pid(&drainit, name)));
     drainit.exec(&["health"]).assert(0, "");
-    // The process has its old definition: the same edit is a change again, and the old text is not.
+    // The process keeps its old definition: the plan still shows the edit as a change, and not the
+    // old text.
     let plan = drainit.exec(&["plan", "--reload"]);
     assert!(plan.stdout.contains("`command` differs"), "{plan:?}");
     edit(&drainit, "exit=3", "print=up");
@@ -233,7 +234,7 @@ fn a_new_instance_that_fails_leaves_the_old_definition() {
 }
 
 #[test]
-fn new_values_of_the_container_hold_at_once() {
+fn new_values_of_the_container_apply_at_once() {
     let text = "
         shutdown: {grace_period: 20s}
         processes: {a: {command: [CHILD, a]}}
@@ -292,11 +293,12 @@ fn a_signal_and_a_watched_file_reload() {
         drainit.wait_for_line("app: .*etc/drainit.yaml changed; reload");
         drainit.wait_for_line(&format!("version-{number}"));
     }
-    // Before the watch sees it.
+    // The signal comes before the watch sees the new file.
     swap(&volume, "3", &configs[3]);
     drainit.signal(Signal::SIGHUP);
     drainit.wait_for_line("version-3");
-    // Longer than a change waits for the next one: this one was read already.
+    // The test waits longer than a change waits for the next change. The reload has read this
+    // change already, so the watch does not reload again.
     thread::sleep(ms(3500));
     assert_eq!(pid(&drainit, "other"), other);
     let ended = drainit.stop();
@@ -334,7 +336,7 @@ fn a_stop_wins_and_a_second_reload_waits() {
     edit(&drainit, "print=one", "print=two");
     let mut first = reload();
     drainit.wait_for_event("slow", "got SIGTERM");
-    // Nothing else may begin meanwhile.
+    // No other request may begin during a reload.
     drainit.exec(&["restart", "other"]).assert(1, "");
     drainit.exec(&["plan", "--reload"]).assert(1, "a reload or another request is under way");
     assert_eq!(drainit.state("slow").0, "waiting");
@@ -343,7 +345,7 @@ fn a_stop_wins_and_a_second_reload_waits() {
     drainit.wait_for_lines("reload requested", 2);
     drainit.exec(&["kill", "-s", "USR1", "slow"]).assert(0, "");
     assert!(first.wait().unwrap().success());
-    // The second reads what the file holds by then.
+    // The second reload reads the file when the first is over.
     assert!(second.wait().unwrap().success());
     drainit.wait_for_line("three");
     edit(&drainit, "print=three", "print=four");
@@ -430,7 +432,7 @@ fn a_hundred_reloads_take_no_more_memory() {
             before = (memory(), descriptors());
         }
     }
-    // The output of the last instance may not have been read to its end yet.
+    // drainit may still be reading the output of the last instance.
     drainit.wait_until("all closed", || descriptors() <= before.1 + 2);
     let after = memory();
     assert!(after <= before.0 + 1024, "{before:?} -> {after:?}");
@@ -477,7 +479,7 @@ fn a_socket_goes_to_another_process_only_while_nobody_holds_the_socket() {
     for path in [&x, &y] {
         UnixStream::connect(path).unwrap();
     }
-    // A new process waits for the end of one that is removed.
+    // A new process waits for the end of the removed process, which has the socket.
     edit(&drainit, "          a:", "          renamed:");
     drainit.exec(&["reload"]).assert(0, "");
     UnixStream::connect(&y).unwrap();
@@ -494,7 +496,7 @@ fn a_held_socket_gets_new_permissions_and_a_lost_file_again() {
         edit(&drainit, from, to);
         drainit.exec(&["reload"]).assert(0, "");
         assert_eq!(socket.metadata().unwrap().permissions().mode() & 0o777, mode);
-        // As a server does that removes its socket at its end.
+        // Some servers remove their socket at their end.
         fs::remove_file(&socket).unwrap();
     }
     end(drainit);

@@ -1,4 +1,5 @@
-//! Tests `update: start-first`: the new instance is ready before the old one is drained and stopped.
+//! Tests `update: start-first`: the new instance is ready before the old instance is drained and
+//! stopped.
 
 use testkit::load::{IdleClose, Plan};
 
@@ -59,7 +60,7 @@ fn a_signal_drains_the_old_instance() {
 
 // holds: C180, C332
 #[test]
-fn restarts_under_load_fail_and_refuse_nothing() {
+fn restarts_under_load_lose_no_request_and_refuse_no_connection() {
     let address = free_address();
     let Some(drainit) = start(address) else { return };
     let mut pids = vec![pid(&drainit)];

@@ -1,4 +1,4 @@
-//! `watch`: files that restart a process, or send it a signal, when they change.
+//! Tests `watch`: changed files that restart a process, or send it a signal.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -8,17 +8,17 @@ use std::thread;
 use crate::support::said;
 use crate::support::{Rig, in_parallel, ms};
 
-/// Longer than a change waits for the next one.
+/// Longer than a change waits for the next change.
 const SETTLED: std::time::Duration = ms(3500);
 
-/// Replaces a file as editors and `mv` do.
+/// Replaces a file like editors and `mv`.
 fn replace(path: &Path, content: &str) {
     let beside = path.with_extension("new");
     fs::write(&beside, content).unwrap();
     fs::rename(beside, path).unwrap();
 }
 
-/// Swaps the content of a ConfigMap as the kubelet does.
+/// Swaps the content of a ConfigMap like the kubelet.
 pub(crate) fn swap(volume: &Path, version: &str, content: &str) {
     let old = fs::read_link(volume.join("..data")).ok();
     let data = volume.join(format!("..{version}"));
@@ -119,7 +119,7 @@ fn the_same_content_changes_nothing() {
     fs::write(volume.join("..2/file"), "old").unwrap();
     replace(&volume.join("..2/file"), "old");
     fs::write(volume.join("deeper/file"), "new").unwrap();
-    // There and back in a moment.
+    // The content changes and changes back at once.
     fs::write(volume.join("..2/file"), "new").unwrap();
     fs::write(volume.join("..2/file"), "old").unwrap();
     thread::sleep(SETTLED);
@@ -128,7 +128,7 @@ fn the_same_content_changes_nothing() {
     thread::sleep(SETTLED);
     let record = drainit.record();
     assert_eq!((record.count("app", "start"), record.lines_with("changed")), (1, 0), "{record}");
-    // Not even its directory was there.
+    // At the start, not even the directory of `later` existed.
     drainit.touch("later");
     drainit.wait_for_events("app", "start", 2);
     drainit.stop().assert_code(0).assert_no_line("hup");
@@ -136,7 +136,7 @@ fn the_same_content_changes_nothing() {
 
 // holds: C294, C632, C634
 #[test]
-fn a_signal_goes_to_what_is_ready_and_to_nobody_else() {
+fn a_signal_goes_only_to_the_process_and_only_when_ready() {
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start(
         "
@@ -153,11 +153,16 @@ fn a_signal_goes_to_what_is_ready_and_to_nobody_else() {
     fs::create_dir(&tls).unwrap();
     fs::write(tls.join("cert"), "1").unwrap();
     thread::sleep(SETTLED);
-    assert_eq!(drainit.record().lines_with("changed"), 0, "it is not ready:\n{}", drainit.record());
+    assert_eq!(
+        drainit.record().lines_with("changed"),
+        0,
+        "the process is not ready:\n{}",
+        drainit.record()
+    );
     drainit.touch("go");
     drainit.wait_for_line(r"app: /.*/tls changed; SIGHUP$");
     drainit.wait_for_line("hup");
-    // Both files are one change.
+    // Changes of both files count as one change.
     fs::write(tls.join("cert"), "2").unwrap();
     fs::write(tls.join("key"), "2").unwrap();
     drainit.wait_for_lines("hup", 2);
@@ -170,7 +175,7 @@ fn a_signal_goes_to_what_is_ready_and_to_nobody_else() {
 
 // holds: C305, C306, C648
 #[test]
-fn what_fails_with_the_new_content_is_started_by_the_next() {
+fn a_process_that_fails_with_new_content_starts_with_the_next() {
     let Some(rig) = Rig::new() else { return };
     rig.write("config", "0");
     let drainit = rig.start_ready(

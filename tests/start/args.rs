@@ -1,5 +1,5 @@
-//! The container's arguments: each goes to the process that claims it, and an argument that no
-//! process claims is an error.
+//! Tests the container's arguments: each goes to the process that claims it, and an argument that
+//! no process claims is an error.
 
 use serde_json::json;
 
@@ -52,7 +52,7 @@ fn an_unclaimed_argument_is_wrong_usage() {
 
 // holds: C682
 #[test]
-fn a_command_runs_in_place_of_the_processes_where_the_config_says_so() {
+fn arguments_exec_runs_a_command_in_place_of_the_processes() {
     let Some(rig) = Rig::new() else { return };
     let config = format!("arguments: exec\n{CONFIG}");
     let ended = rig.args(&["--", "sh", "-c", "echo it is $$; sleep 0.1 & exit 7"]).run(&config);

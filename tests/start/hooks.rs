@@ -1,11 +1,11 @@
-//! Hooks: the time at which they run, and the effect of their failure.
+//! Tests hooks: the time at which they run, and the effect of their failure.
 
 use crate::support::namespace::is_root_for;
 use crate::support::{Rig, ms};
 
 // holds: S54, S71, C142, C143, C144, C357, C358
 #[test]
-fn hooks_run_at_their_moments() {
+fn hooks_run_at_the_documented_moments() {
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start(
         "
@@ -134,7 +134,7 @@ fn hooks_at_the_end_that_fail_or_hang_change_nothing() {
         ]);
 }
 
-/// A process that ends when its `pre_stop` hook has begun, which does not end by itself.
+/// A process that ends when its `pre_stop` hook has begun. The hook does not end by itself.
 const OUTLIVED: &str = "
 processes:
   a:
@@ -160,7 +160,7 @@ fn a_pre_stop_hook_killed_with_the_process_has_not_failed() {
 
 // holds: C146
 #[test]
-fn hooks_of_the_container_have_drainits_environment_and_the_defaults() {
+fn hooks_of_the_container_have_the_environment_of_drainit_and_the_defaults() {
     let Some(rig) = Rig::new() else { return };
     let say = "[sh, -c, 'echo $0 $GIVEN $DEFAULT $OWN. $(id -u)', ";
     let ended = rig.env("GIVEN", "container").run(&format!(

@@ -29,14 +29,14 @@ while True:
             sys.exit(3)
 "#;
 
-/// Starts an app whose command is that server, with these further keys.
+/// Starts an app whose command is [`SERVER`], with these additional keys.
 fn serve(keys: &str) -> Option<(Running, SocketAddr)> {
     let rig = Rig::new()?;
     rig.write("server.py", SERVER);
     Some(start(rig, &format!("\n            command: [python3, DIR/server.py]{keys}")))
 }
 
-/// Starts an app with these keys, in which ADDRESS is a free one.
+/// Starts an app with these keys, in which ADDRESS stands for a free address.
 fn start(rig: Rig, keys: &str) -> (Running, SocketAddr) {
     let address = free_address();
     let keys = keys.replace("ADDRESS", &address.to_string());
@@ -61,7 +61,7 @@ fn sockets_are_handed_over_as_for_sd_listen_fds() {
     drainit.wait_for_event("alive", "exit");
     let (status, tcp) = get(address, "/").unwrap();
     assert_eq!(status, 200);
-    // Descriptors 0 to 4, and the one of the listing.
+    // The server has descriptors 0 to 4, and the descriptor for the listing.
     assert!(tcp.ends_with(" 3 app:local 6"), "{tcp}");
     let (_, unix) = get_unix(&socket, "/").unwrap();
     assert!(unix.ends_with(" 4 app:local 6"), "{unix}");
@@ -91,7 +91,7 @@ fn connections_wait_while_the_process_is_started_again() {
         assert_eq!(status, 200);
         assert_ne!(first, next);
     }
-    // By hand, too, and while it is stopped.
+    // Connections also wait during a restart by hand, and while the process is stopped.
     drainit.exec(&["restart", "app"]).assert(0, "");
     assert_eq!(get(address, "/").unwrap().0, 200);
     drainit.exec(&["stop", "app"]).assert(0, "");
@@ -107,7 +107,7 @@ fn connections_wait_while_the_process_is_started_again() {
 
 // holds: C181, C189
 #[test]
-fn a_socket_without_a_listener_is_replaced_and_another_file_is_not() {
+fn a_stale_socket_is_replaced_and_another_file_is_kept() {
     let Some(rig) = Rig::new() else { return };
     rig.write("app.sock", "precious");
     let config = "processes: {app: {command: [CHILD, app], listen: ['unix:DIR/app.sock']}}";
@@ -135,7 +135,8 @@ fn rig_with_a_stale_socket() -> Option<Rig> {
 // holds: C187
 #[test]
 fn a_process_that_stops_gets_no_more_connections() {
-    // At SIGTERM the server closes its listener, as graceful servers do, and finishes its requests.
+    // At SIGTERM this server closes its listener, like other graceful servers, and finishes its
+    // requests.
     const GRACEFUL: &str = r#"
 import os, signal, socket, time
 listener = socket.socket(fileno=3)

@@ -1,4 +1,4 @@
-//! The way to readiness: order, values, options, probes, hooks and sockets.
+//! Tests the way to readiness: order, values, options, probes, hooks and sockets.
 
 mod args;
 mod hooks;

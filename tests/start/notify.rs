@@ -36,7 +36,7 @@ fn a_process_cannot_report_another_process_as_ready() {
 fn descendants_of_a_process_may_notify() {
     for command in [
         "[CHILD, a, notify=READY=1]",
-        // It is ready once, however often it says so.
+        // The process becomes ready once, even if it reports that twice.
         "[CHILD, a, notify=READY=1, notify=READY=1]",
         "[CHILD, a, 'spawn=c,notify=READY=1']",
         // The sender is in a separate session, and below that session's leader.
@@ -63,8 +63,8 @@ fn descendants_of_a_process_may_notify() {
     }
 }
 
-/// Sends its arguments to every notify socket of a PID 1, as an orphan that has tried to join the
-/// process group in a file. It is there as long as the leader of that.
+/// A program that sends its arguments to every notify socket of PID 1, as an orphan that has tried
+/// to join the process group whose leader is in a file. The program lives as long as that leader.
 const ATTACK: &str = "import os, signal, socket, sys, time
 leader = int(open(sys.argv[1]).read())
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -92,7 +92,7 @@ while os.path.exists(f'/proc/{leader}'):
 
 // holds: C404, C405
 #[test]
-fn no_stranger_in_the_group_of_a_process_may_notify() {
+fn another_process_cannot_join_the_group_to_notify() {
     if !has("python3") || !is_root_for("another user") {
         return;
     }
@@ -138,10 +138,10 @@ fn only_the_user_of_a_process_may_notify() {
     }
     const BECOME: &str = "setpriv --reuid 10002 --clear-groups";
     for (script, is_believed) in [
-        // It becomes another user itself, as an entrypoint with gosu.
+        // The process itself becomes another user, like an entrypoint with gosu.
         (format!("exec {BECOME} CHILD a notify=READY=1"), true),
         (format!("exec {BECOME} CHILD a spawn=c,notify=READY=1"), true),
-        // One of its descendants does.
+        // A descendant of the process becomes another user.
         (format!("{BECOME} CHILD c notify=READY=1 & wait"), false),
     ] {
         let Some(rig) = Rig::new() else { return };
@@ -161,7 +161,7 @@ fn only_the_user_of_a_process_may_notify() {
 }
 
 #[test]
-fn a_service_manager_hears_that_everything_is_ready() {
+fn drainit_notifies_a_service_manager_when_everything_is_ready() {
     let rig = Rig::not_init().env("NOTIFY_SOCKET", "DIR/manager");
     let manager = UnixDatagram::bind(rig.path("manager")).unwrap();
     manager.set_read_timeout(Some(LONG)).unwrap();
@@ -179,7 +179,7 @@ fn has(program: &str) -> bool {
 
 // holds: C406
 #[test]
-fn a_sender_that_is_gone_is_trusted_only_if_the_process_is_certain() {
+fn a_sender_that_has_ended_is_trusted_only_if_the_process_is_certain() {
     const GONE: &str = "which had ended before drainit could see to which process it belonged";
     let config = "
         processes:
@@ -202,7 +202,7 @@ fn a_sender_that_is_gone_is_trusted_only_if_the_process_is_certain() {
 
 // holds: C139
 #[test]
-fn a_name_and_last_lines_are_harmless() {
+fn control_characters_in_names_and_last_lines_are_escaped() {
     let Some(rig) = Rig::new() else { return };
     // The message is `x`, a newline, and `[drainit] no` after an escape character.
     let drainit = rig.start(

@@ -32,15 +32,16 @@ fn a_failed_start_ends_the_others_in_order_and_gives_the_exit_code() {
         .assert_stopped_in_order(&["side", "base"])
         .assert_no_event("never", "start");
     // drainit's own log repeats the last 20 lines of the process, but not the older ones.
-    let told = |line: &str| ended.record.line(&format!(r"^\[drainit\] .* {line}$")).is_some();
-    assert!(told("out 14") && told("err 14"), "{}", ended.record);
-    let number = |line: &&str| told(line);
+    let is_repeated =
+        |line: &str| ended.record.line(&format!(r"^\[drainit\] .* {line}$")).is_some();
+    assert!(is_repeated("out 14") && is_repeated("err 14"), "{}", ended.record);
+    let number = |line: &&str| is_repeated(line);
     let all: Vec<String> = (0..15).flat_map(|n| [format!("out {n}"), format!("err {n}")]).collect();
     assert_eq!(all.iter().map(String::as_str).filter(number).count(), 20, "{}", ended.record);
 }
 
-/// Blocks SIGTERM, sends it to itself and executes the command, so that SIGTERM is pending at the
-/// start.
+/// A program that blocks SIGTERM, sends SIGTERM to itself and executes the command, so that SIGTERM
+/// is pending at the start.
 const PENDING: &str = "
 import os, signal, sys
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
@@ -82,6 +83,6 @@ fn a_stop_signal_is_noticed_between_two_starts_of_a_step() {
     ended.assert_code(0).assert_line(said::STOPPING);
     ended.assert_line(r"SIGTERM received from pid \d+ \(uid 0\)");
     let started = ended.text(Stream::Stderr).matches(": started").count();
-    // 64 begin in the first step, which lasts longer than `first` needs.
+    // 64 processes start in the first step, which lasts longer than `first` needs.
     assert!(started < 50, "{started} were started");
 }

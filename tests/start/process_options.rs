@@ -1,4 +1,4 @@
-//! Options of a process: what it is started with, and where its output goes.
+//! Tests options of a process for its start and its output.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -107,7 +107,7 @@ fn stderr_goes_to_stdout_with_and_without_a_prefix() {
 
 // holds: C431, C441, C444, C445, C446
 #[test]
-fn a_log_file_is_appended_to_and_made_anew_after_a_rotation() {
+fn a_log_file_is_appended_and_created_again_after_a_rotation() {
     let Some(rig) = Rig::new() else { return };
     rig.write("a.log", "of before\n");
     // drainit opens the file, in a directory that this user may not write to.
@@ -198,7 +198,7 @@ fn a_full_disk_does_not_block_a_process_and_dropped_lines_are_counted() {
 
 // holds: C350, C352
 #[test]
-fn an_optional_process_that_is_missing_has_a_reason_in_log_and_report() {
+fn log_and_report_say_why_an_optional_process_is_missing() {
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start_ready(
         "

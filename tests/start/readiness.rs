@@ -7,8 +7,8 @@ use crate::support::real_envoy::{RealEnvoy, add_control_plane};
 use crate::support::said;
 use crate::support::{Rig, in_parallel};
 
-/// `a` performs a step some time after its start, and `b` waits for `a`: it is not started before
-/// that step. `ADDRESS` is a free address.
+/// `a` makes its probe succeed some time after its start, and `b`, which waits for `a`, must not
+/// start before. `ADDRESS` stands for a free address.
 // holds: C160, C210, C211, C212, C214, C215, C216, C217, C258, C434
 #[test]
 fn every_kind_of_probe_holds_back_the_dependents() {
@@ -84,7 +84,8 @@ fn an_envoy_without_a_control_plane_is_not_ready() {
         let envoy = RealEnvoy {
             version,
             readiness: BY_ENVOY,
-            // Nobody listens there. Envoy waits 100 ms, and its own `/ready` is 200 then.
+            // The control plane does not run. After 100 ms, Envoy no longer waits for it, and its
+            // own `/ready` is 200.
             change: |config| {
                 add_control_plane(config, "cds", ([127, 0, 0, 1], 1).into(), "0.1s");
             },

@@ -13,7 +13,7 @@ use crate::support::{LONG, Rig, Signal, in_parallel, leave_socket, ms};
 
 // holds: S110, S112, S121, S203, C353, C654
 #[test]
-fn the_code_of_a_process_that_ends_becomes_the_containers() {
+fn the_container_ends_with_the_code_of_the_process_that_ended() {
     for (step, code, words) in [
         ("exit=0", 0, "a: exited with code 0"),
         ("exit=7", 7, "a: exited with code 7"),
@@ -36,7 +36,7 @@ fn the_code_of_a_process_that_ends_becomes_the_containers() {
 
 // holds: C349
 #[test]
-fn a_program_that_is_missing_at_a_restart_is_tried_again_as_restart_says() {
+fn a_program_that_is_missing_at_a_restart_is_tried_again() {
     let Some(rig) = Rig::new() else { return };
     for (name, script) in [("app", "rm \"$0\"; exit 3"), ("next", "exec sleep 60")] {
         rig.write_program(name, format!("#!/bin/sh\n{script}\n"));
@@ -89,7 +89,7 @@ fn only_if_leaves_a_process_out_and_the_dependents_start() {
 
 // holds: C150
 #[test]
-fn a_process_starts_clean() {
+fn a_process_starts_with_default_signals_and_descriptors() {
     let Some(rig) = Rig::new() else { return };
     // A careless parent leaves an open descriptor and ignored signals.
     let rig = rig.wrapper(&["sh", "-c", "trap '' HUP USR1; exec 7</etc/passwd; exec \"$@\"", "sh"]);
@@ -149,7 +149,7 @@ fn a_user_has_the_groups_of_the_account_and_nothing_of_root() {
 
 // holds: C79, C80, C256, C258
 #[test]
-fn the_environment_is_what_the_config_says_on_top_of_the_containers() {
+fn the_config_adds_variables_to_the_environment_of_the_container() {
     let Some(rig) = Rig::new() else { return };
     rig.write("a.env", "# comment\nFROM_FILE=file\nBOTH=file\nQUOTED='a b'\n");
     let ended = rig
@@ -188,7 +188,7 @@ fn the_environment_is_what_the_config_says_on_top_of_the_containers() {
 
 // holds: C261, C262, C360, C395, C645
 #[test]
-fn a_variable_that_is_taken_away_reaches_nothing_that_runs_as_the_process_does() {
+fn a_removed_variable_is_missing_in_processes_hooks_and_probes() {
     let Some(rig) = Rig::new() else { return };
     rig.write("a.env", "FROM_FILE=file\nSTAYS=file\n");
     let drainit = rig.env("GIVEN", "container").env("ALSO", "container").start_ready(
@@ -232,7 +232,8 @@ fn sockets_are_removed_before_the_start_and_after_the_end() {
     let Some(rig) = Rig::new() else { return };
     leave_socket(rig.path("a.sock"));
     rig.write("precious", "no socket");
-    // The process fails to bind and ends as if it had crashed, without removing its socket.
+    // The process can bind its socket only if drainit has removed the old one. It ends without
+    // removing the socket, as after a crash.
     let drainit = rig.start_ready(
         "
         processes:
@@ -249,7 +250,7 @@ fn sockets_are_removed_before_the_start_and_after_the_end() {
 
 // holds: C478
 #[test]
-fn the_socket_of_another_program_is_not_taken_away_at_the_first_start() {
+fn the_socket_of_another_program_is_kept_at_the_first_start() {
     let Some(rig) = Rig::new() else { return };
     let _other = UnixListener::bind(rig.path("a.sock")).unwrap();
     let drainit = rig.start("processes: {a: {command: [CHILD, a], sockets: [DIR/a.sock]}}");
@@ -262,7 +263,7 @@ fn the_socket_of_another_program_is_not_taken_away_at_the_first_start() {
 
 // holds: C172
 #[test]
-fn signals_are_forwarded_on_request_and_the_others_end_no_process() {
+fn only_configured_signals_are_forwarded() {
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start(
         "
@@ -292,7 +293,7 @@ fn signals_are_forwarded_on_request_and_the_others_end_no_process() {
 
 // holds: S54, C161, C620
 #[test]
-fn a_stopped_process_is_woken_to_end() {
+fn a_suspended_process_is_continued_to_end() {
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start("processes: {a: {command: [CHILD, a, die=STOP]}}");
     drainit.wait_until("stopped", || drainit.children_in_state('T') == 1);
@@ -301,7 +302,7 @@ fn a_stopped_process_is_woken_to_end() {
 
 // holds: S121, S202
 #[test]
-fn the_failed_process_of_two_reaped_together_is_the_reason() {
+fn a_failure_is_the_reason_if_two_processes_end_together() {
     for failed in ["a", "b"] {
         let Some(rig) = Rig::new() else { return };
         let code = |name| if name == failed { 3 } else { 0 };
@@ -341,7 +342,7 @@ fn a_process_that_ends_right_after_readiness_was_ready() {
 }
 
 #[test]
-fn readiness_that_came_in_a_pause_of_drainit_counts_although_the_limit_is_over() {
+fn readiness_during_a_pause_of_drainit_counts_even_after_the_limit() {
     in_parallel([("notify=READY=1", "notify: true"), ("print=up", "log: ^up$")], |(says, kind)| {
         let Some(rig) = Rig::new() else { return };
         let command = format!("[CHILD, a, await=DIR/go, {says}, touch=DIR/sent]");
@@ -360,7 +361,7 @@ fn readiness_that_came_in_a_pause_of_drainit_counts_although_the_limit_is_over()
 }
 
 #[test]
-fn a_program_that_goes_into_the_background_is_told_to_stay() {
+fn a_program_that_goes_into_the_background_gets_a_hint() {
     for left in ["daemon=b", "spawn=b"] {
         let Some(rig) = Rig::new() else { return };
         let ended =

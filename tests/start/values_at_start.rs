@@ -1,5 +1,5 @@
-//! Values that a process gets when it starts: variables and secrets out of files, templates, copies
-//! with a number, and a config in pieces.
+//! Tests values that a process gets when it starts: variables and secrets from files, and
+//! templates.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -16,7 +16,7 @@ fn variable(ended: &Ended, report: &str, name: &str) -> Option<String> {
 
 // holds: C267, C268
 #[test]
-fn a_process_gets_what_a_oneshot_has_written() {
+fn a_process_gets_variables_that_a_oneshot_has_written() {
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start(
         "
@@ -35,7 +35,7 @@ fn a_process_gets_what_a_oneshot_has_written() {
     );
     drainit.wait_for_event("app", "report");
     drainit.wait_for_event("other", "report");
-    // Its commands get what the process got, even if the file has gone since.
+    // The hooks of the process get the same variables, even if the file is gone by then.
     fs::remove_file(drainit.path("app.env")).unwrap();
     let ended = drainit.stop();
     ended.assert_code(0);

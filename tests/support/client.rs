@@ -23,7 +23,7 @@ pub(crate) struct Request {
     pub(crate) went: RequestResult,
 }
 
-/// A client that keeps one connection for as long as the server does.
+/// A client that keeps one connection until the server closes it.
 #[derive(Debug)]
 pub(crate) struct Client {
     address: SocketAddr,

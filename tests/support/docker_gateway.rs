@@ -1,9 +1,9 @@
 //! Builds the images of `examples/api-gateway`: a stand-in for the gateway's runtime image, and the
 //! example's Dockerfile built on it.
 //!
-//! The Router is a real Envoy. The Policy Engine and the Python Executor are `child` at their real
-//! paths, which takes its steps from `POLICY_ENGINE_STEPS` and `PYTHON_EXECUTOR_STEPS`. The image
-//! has no shell.
+//! The Router is a real Envoy. At the real paths of the Policy Engine and the Python Executor,
+//! `child` stands in for them, and takes its steps from `POLICY_ENGINE_STEPS` and
+//! `PYTHON_EXECUTOR_STEPS`. The image has no shell.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -27,7 +27,7 @@ pub(crate) struct GatewayImages {
     pub(crate) debug: String,
 }
 
-/// The bootstrap config of Envoy. Some tests mount another one in its place.
+/// The bootstrap config of Envoy. Some tests mount another config in its place.
 pub(crate) const BOOTSTRAP: &str = include_str!("../fixtures/api-gateway/envoy.yaml");
 /// The overrides that the replaced entrypoint passes through `envsubst`.
 const OVERRIDE: &str = include_str!("../fixtures/api-gateway/config-override.yaml");

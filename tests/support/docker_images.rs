@@ -57,7 +57,7 @@ pub(crate) fn child_image() -> Option<&'static str> {
 }
 
 /// Returns an image with PostgreSQL, gunicorn and psycopg2, or `None` if [`images`]
-/// returns `None` or one of them is not installed.
+/// returns `None` or if a package is not installed.
 pub(crate) fn postgresql_image() -> Option<&'static str> {
     static IMAGE: OnceLock<Result<String, String>> = OnceLock::new();
     images()?;
@@ -109,7 +109,7 @@ pub(crate) fn systemd_image() -> Option<&'static str> {
     skip_unless(image.as_ref().map(drop).map_err(Clone::clone)).then(|| image.as_deref().unwrap())
 }
 
-/// Imports the image of a Debian package, or returns why its program cannot be run.
+/// Imports the image of a Debian package, or returns the reason why its program cannot be run.
 fn package(name: &str, version: [&str; 2], change: &str) -> Result<String, String> {
     let [program, option] = version;
     let version = Command::new(program).arg(option).stdin(Stdio::null()).output();

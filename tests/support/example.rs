@@ -22,10 +22,11 @@ const BEFORE: Duration = ms(1000);
 const LEARN: Duration = ms(1000);
 /// The time under load after the old pod has ended.
 const AFTER: Duration = ms(1000);
-/// The number of clients. They pause between requests, so they often find their connection closed.
+/// The number of clients. They pause between requests, so the server often closes their connection
+/// meanwhile.
 const CLIENTS: u32 = 50;
 const RATE: f64 = 3.0;
-/// Fewer answers do not count as load.
+/// The load is sufficient if there are more answers than this.
 const LEAST: u64 = 500;
 
 /// A running pod.
@@ -83,7 +84,7 @@ pub(crate) fn is_installed(program: &str) -> bool {
     skip_unless(found.map(drop).map_err(missing))
 }
 
-/// Runs `then` while clients send requests to an address, and returns what they saw.
+/// Runs `then` while clients send requests to an address, and returns the report of the clients.
 pub(crate) fn under_load(address: SocketAddr, plan: Plan, then: impl FnOnce()) -> Report {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let is_over = &AtomicBool::new(false);
@@ -147,7 +148,7 @@ pub(crate) fn roll(example: &Example, overlay: &str) -> Option<Rolled> {
         while old.running.record().ended.is_none() && Instant::now() < until {
             sleep(ms(10)).await;
         }
-        // Not before there was some load, however slow the machine.
+        // Waits until there was some load, even on a slow machine.
         while load.report().total.ok <= LEAST && Instant::now() < until {
             sleep(ms(10)).await;
         }

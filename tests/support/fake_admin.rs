@@ -51,8 +51,8 @@ pub(crate) struct Seen {
 #[derive(Debug, Default)]
 struct State {
     seen: Vec<Seen>,
-    /// The answers by path without its query. Each is used once, except for the last one, which is
-    /// repeated.
+    /// The answers for each path without its query. Each answer is used once, except for the last,
+    /// which is repeated.
     answers: HashMap<String, Vec<Answer>>,
     active: u64,
     accepted: u64,
@@ -111,7 +111,7 @@ impl Admin {
     }
 
     /// Sets the answer to all further polls of the statistics.
-    pub(crate) fn answer_looks(&self, answer: Answer) {
+    pub(crate) fn answer_polls(&self, answer: Answer) {
         self.lock().answers.insert("/stats".to_owned(), vec![answer]);
     }
 
@@ -180,7 +180,7 @@ impl Admin {
         self.state.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Answers the requests of one connection on a thread of its own.
+    /// Answers the requests of one connection on a separate thread.
     fn begin<S: Read + Write + Send + 'static>(&self, reader: io::Result<S>, writer: S) {
         let (Ok(reader), serving) = (reader, self.clone()) else { return };
         thread::spawn(move || serving.serve(reader, writer));

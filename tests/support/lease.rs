@@ -1,14 +1,15 @@
-//! A file that nobody else can open for now: it stands for a file system that does not answer.
+//! A file that no other process can open for a while, in place of a file system that does not
+//! answer.
 
 use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// Holds the file. An open of it, and so its execution, waits until this is dropped, or for
-/// `/proc/sys/fs/lease-break-time` (45 s).
+/// Holds a lease on the file. Until the lease is dropped, or for `/proc/sys/fs/lease-break-time`
+/// (45 s), opening or executing the file blocks.
 pub(crate) struct Lease(Child);
 
-/// Asked to give the file up, the holder does nothing.
+/// The program that takes the lease. It ignores the kernel's request to give the lease up.
 const HOLDER: &str = "
 import fcntl, signal, sys
 signal.signal(signal.SIGIO, signal.SIG_IGN)
@@ -20,7 +21,7 @@ sys.stdin.read()
 ";
 
 impl Lease {
-    /// `None`, with a line about it, on a file system without leases.
+    /// Takes a lease. On a file system without leases, prints a line and returns `None`.
     pub(crate) fn take(path: &Path) -> Option<Self> {
         let mut holder = Command::new("python3");
         let holder = holder.args(["-c", HOLDER]).arg(path);

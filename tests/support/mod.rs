@@ -37,26 +37,25 @@ pub(crate) use running::{Ended, Running, Said};
 use testkit::envoy::checkout;
 pub(crate) use testkit::event::now;
 
-/// Leaves a socket at `path` that nobody serves, as a program does that was killed.
+/// Leaves a socket at `path` that nobody serves, like a program that was killed.
 ///
-/// It never listens: a child that another test forks meanwhile may hold its descriptor until the
-/// exec, and a listener would answer for that long.
+/// The socket never listens. A child that another test forks meanwhile may hold the descriptor
+/// until its exec, and a listener would accept connections until then.
 pub(crate) fn leave_socket(path: impl AsRef<Path>) {
     let socket =
         socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
     bind(socket.as_raw_fd(), &UnixAddr::new(path.as_ref()).unwrap()).unwrap();
 }
 
-/// The limit of a wait that is not a measurement. It is far longer than anything here takes, also
-/// where the machine pauses for seconds, and shorter than the default grace period.
+/// The limit of a wait that is not a measurement. It is far longer than any step of a test, even on
+/// a machine that pauses for seconds, and shorter than the default grace period.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
 
-/// The delay after which a second stop signal counts as a further one. drainit merges those within
-/// 20 ms.
+/// The delay after which a second stop signal counts. drainit merges stop signals within 20 ms.
 pub(crate) const PATIENCE: Duration = ms(100);
 
 /// Returns the path of the program that drainit supervises in tests (`testkit/src/bin/child`).
-/// `cargo test --test main` does not build it, so the first test that needs it does.
+/// `cargo test --test main` does not build the program, so the first test that needs it does.
 pub(crate) fn child() -> PathBuf {
     static CHILD: LazyLock<PathBuf> = LazyLock::new(|| {
         let path = Path::new(env!("CARGO_BIN_EXE_drainit")).with_file_name("child");
@@ -79,7 +78,7 @@ pub(crate) fn child() -> PathBuf {
     CHILD.clone()
 }
 
-/// Returns when a file below this directory was last changed.
+/// Returns the time of the last change to a file below this directory.
 fn newest(directory: &Path) -> Option<SystemTime> {
     let entries = directory.read_dir().unwrap().map(|entry| entry.unwrap().path());
     let times = entries.map(|path| match path.is_dir() {
@@ -89,8 +88,8 @@ fn newest(directory: &Path) -> Option<SystemTime> {
     times.max().flatten()
 }
 
-/// Returns the directory in which `make deps` has installed this program of PyPI, with all that it
-/// needs. Without it, the test is skipped.
+/// Returns the directory in which `make deps` has installed this program from PyPI with its
+/// dependencies. Without the program, the test is skipped.
 pub(crate) fn python_tool(name: &str) -> Option<PathBuf> {
     let versions = std::fs::read_dir(checkout().join("target").join(name)).into_iter().flatten();
     let versions = versions.flatten().map(|entry| entry.path());

@@ -97,7 +97,7 @@ impl Peer {
     /// `options` precede the command.
     #[track_caller]
     pub(crate) fn assert_group(&self, options: &[&str], env: &[(&str, &str)], is_reached: bool) {
-        // The script waits for the signal, and only for a moment where none is expected.
+        // The script waits for the signal; if it expects none, only for a moment.
         let (looks, heard) = if is_reached { (300, "inner\n") } else { (20, "") };
         let script = format!(
             "exec 2>/dev/null; rm -f {0} {0}.ready; sh -c \"trap 'echo inner >{0}; exit' USR1; >{0}.ready; while [ \\$((n+=1)) -lt 900 ]; do sleep 0.01; done\" & \

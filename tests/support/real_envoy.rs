@@ -11,15 +11,16 @@ use testkit::envoy;
 
 use super::{Rig, Running};
 
-/// Stands in for Envoy. The check of a config goes through.
+/// A script in place of Envoy. It passes the check of a config on to Envoy, and later epochs run a
+/// command first.
 const LATER: &str = "#!/bin/sh
 case \"$*\" in *'--mode validate'*) exec ENVOY \"$@\";; esac
 [ \"${RESTART_EPOCH:-0}\" = 0 ] || FIRST
 exec ENVOY \"$@\"
 ";
 
-/// The settings of an Envoy. It is `router` in drainit's config. Its admin is `DIR/admin.sock`, and
-/// drainit's control socket is `DIR/control.sock`.
+/// The settings of an Envoy. The Envoy is `router` in drainit's config. Its admin is
+/// `DIR/admin.sock`, and drainit's control socket is `DIR/control.sock`.
 #[derive(Clone, Debug)]
 pub(crate) struct RealEnvoy {
     pub(crate) version: &'static str,
@@ -32,9 +33,9 @@ pub(crate) struct RealEnvoy {
     pub(crate) readiness: &'static str,
     /// Further keys of the process, with their indentation.
     pub(crate) keys: &'static str,
-    /// It has a base ID, and hot restart is not disabled.
+    /// Whether Envoy has a base ID, so that hot restart is not disabled.
     pub(crate) is_hot: bool,
-    /// Every epoch but the first runs this command of a shell before it reads its config.
+    /// The shell command that every epoch except the first runs before Envoy reads its config.
     pub(crate) later: Option<&'static str>,
     /// A function that changes the config of Envoy.
     pub(crate) change: fn(&mut Value),
@@ -83,7 +84,7 @@ impl RealEnvoy {
         let mut command = vec![program, "-c".to_owned(), "DIR/envoy.json".to_owned()];
         command.extend(["--log-level", "warning"].map(str::to_owned));
         match self.is_hot {
-            // Envoys of other tests have other ports.
+            // The port is unique among the Envoys of all tests.
             true => command.extend(["--base-id".to_owned(), address.port().to_string()]),
             false => command.push("--disable-hot-restart".to_owned()),
         }
@@ -138,7 +139,8 @@ fn config(admin: &str, address: SocketAddr, upstream: SocketAddr) -> Value {
     })
 }
 
-/// Has Envoy ask a control plane for `api`, one of `cds` and `lds`, and wait so long for it.
+/// Makes Envoy ask a control plane for `api`, which is `cds` or `lds`, and wait for it for the time
+/// `wait`.
 pub(crate) fn add_control_plane(config: &mut Value, api: &str, at: SocketAddr, wait: &str) {
     let http = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
     let address = json!({"address": at.ip().to_string(), "port_value": at.port()});

@@ -47,8 +47,8 @@ impl Rig {
         Self::with(false)
     }
 
-    /// Returns a rig with drainit as PID 1, where that is possible, and one with drainit as an ordinary
-    /// process.
+    /// Returns a rig with drainit as PID 1, if that is possible, and a rig with drainit as an
+    /// ordinary process.
     pub(crate) fn both() -> impl Iterator<Item = Self> {
         [Self::new(), Some(Self::not_init())].into_iter().flatten()
     }
@@ -159,7 +159,7 @@ impl Rig {
             .replace("DIR", &self.dir.path().display().to_string())
     }
 
-    /// Follows the events of what is run in its directory, by any user.
+    /// Records the events of programs that run in the directory of the test, as any user.
     pub(crate) fn recorder(&self) -> Arc<Recorder> {
         let event_log = self.path("events");
         let recorder = Recorder::new(event_log.clone());
@@ -232,7 +232,7 @@ impl Rig {
     }
 }
 
-/// Creates a full pipe, which is not read while its reader is held.
+/// Creates a full pipe. Nothing reads the pipe while the returned reader is held.
 pub(crate) fn full_pipe() -> (PipeReader, Stdio) {
     let (reader, writer) = io::pipe().unwrap();
     // The pipe is opened again, because O_NONBLOCK belongs to the open file description and must

@@ -1,4 +1,4 @@
-//! Controls a running drainit. It and the processes that it started never outlive the test.
+//! Controls a running drainit. drainit and the processes that it started never outlive the test.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -79,7 +79,7 @@ impl Running {
         at
     }
 
-    /// Sends a signal as [`Self::signal`] does, but late enough for it to count as a further one.
+    /// Sends a signal like [`Self::signal`], but late enough for it to count as another signal.
     #[track_caller]
     pub(crate) fn signal_again(&self, signal: Signal) -> Duration {
         thread::sleep(PATIENCE);
@@ -91,8 +91,8 @@ impl Running {
         Said::of(self.exec_as(None, args).output().unwrap())
     }
 
-    /// Prepares a command of drainit in its container, as this user instead of root. It runs in the
-    /// PID and mount namespaces of drainit, and knows the config.
+    /// Prepares a command of drainit in its container, as this user instead of root. The command
+    /// runs in the PID and mount namespaces of drainit, and has `DRAINIT_CONFIG`.
     pub(crate) fn exec_as(&self, user: Option<u32>, args: &[&str]) -> Command {
         let pid = self.pid().to_string();
         let mut command = Command::new("nsenter");
@@ -147,7 +147,7 @@ impl Running {
         (process["state"].as_str().unwrap().to_owned(), process["pid"].as_i64())
     }
 
-    /// Returns a size in kB that the kernel knows of drainit, such as `VmRSS`.
+    /// Returns a size of drainit in kB from `/proc/PID/status`, such as `VmRSS`.
     pub(crate) fn kilobytes(&self, name: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
@@ -155,8 +155,8 @@ impl Running {
     }
 
     /// Waits until all these children have installed their signal handlers and are listening, and
-    /// drainit knows that they run, which it learns a moment after their exec. Where no line says so
-    /// (JSON, `exec`, a child of another name), that moment is waited for.
+    /// until drainit knows that they run, which it learns a moment after their exec. If no line of
+    /// the log says so (JSON, `exec`, a child of another name), the test sleeps for that moment.
     #[track_caller]
     pub(crate) fn wait_for_start(&self, names: &[&str]) {
         for name in names {
@@ -283,7 +283,7 @@ impl Drop for Running {
                 let _ = kill(Pid::from_raw(event.pid), Signal::SIGKILL);
             }
         }
-        // Whatever the test asserts: debug builds of drainit check their own rules.
+        // Whatever the test asserts, debug builds of drainit check their own rules.
         let record = self.record();
         let is_broken = record.line("drainit itself has failed").is_some();
         assert!(!is_broken || thread::panicking(), "{record}");
@@ -379,18 +379,18 @@ impl Ended {
         self
     }
 
-    /// Asserts that these processes were asked to stop one after the other, each after the previous
-    /// ones had ended.
+    /// Asserts that these processes were asked to stop in this order, each after all previous
+    /// processes had ended.
     #[track_caller]
     pub(crate) fn assert_stopped_in_order(&self, names: &[&str]) -> &Self {
         for (place, name) in names.iter().enumerate() {
-            let told = self.event(name, "got SIGTERM alive:");
+            let stop = self.event(name, "got SIGTERM alive:");
             let alive: Vec<_> =
-                told.what.trim_start_matches("got SIGTERM alive:").split('+').collect();
+                stop.what.trim_start_matches("got SIGTERM alive:").split('+').collect();
             for before in &names[..place] {
                 assert!(
                     !alive.contains(before),
-                    "{before} was alive when {name} was told:\n{}",
+                    "{before} was alive when {name} was asked to stop:\n{}",
                     self.record
                 );
             }

@@ -1,5 +1,5 @@
-//! The words of the log that several tests wait for, by kind: one test of each kind reads its whole
-//! sentence, and all others know the kind only.
+//! The text of log lines for which several tests wait, by kind. For each kind, one test checks its
+//! whole sentence, and the other tests know only the kind.
 
 pub(crate) const ALL_READY: &str = "everything is ready";
 pub(crate) const STOPPING: &str = "stopping: SIGTERM received";

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::fcntl::{Flock, FlockArg};
 
-/// A directory that is removed when it is dropped. Its path is short enough for Unix sockets, and
-/// every user may write to it.
+/// A directory that is removed when this value is dropped. Its path is short enough for Unix
+/// sockets, and every user may write to it.
 #[derive(Debug)]
 pub(crate) struct TempDir(PathBuf);
 
@@ -19,7 +19,7 @@ impl TempDir {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = PathBuf::from(format!("/tmp/drainit-test-{}-{number}", std::process::id()));
-        // An earlier process with this pid may have been killed.
+        // An earlier process with this PID may have been killed, and have left the directory.
         let _ = fs::remove_dir_all(&path);
         fs::create_dir(&path).unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o777)).unwrap();
@@ -38,8 +38,9 @@ impl TempDir {
         fs::write(self.join(name), content).unwrap();
     }
 
-    /// Writes a program. Another process does it: a program that somebody has open for writing cannot
-    /// be executed ("text file busy"), and a fork of another test would inherit our descriptor.
+    /// Writes a program. Another process writes it, because a program that is open for writing
+    /// cannot be executed ("text file busy"), and a fork of another test would inherit our
+    /// descriptor.
     pub(crate) fn write_program(&self, name: &str, content: impl AsRef<[u8]>) {
         let mut shell = Command::new("sh");
         shell.args(["-c", "cat >\"$0\" && chmod 755 \"$0\""]).arg(self.join(name));

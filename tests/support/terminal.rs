@@ -29,13 +29,13 @@ pub(crate) struct Terminal {
 }
 
 impl Terminal {
-    /// Starts a program as the leader of a session on a new terminal, as a login or `docker exec
-    /// -t` does.
+    /// Starts a program as the leader of a session on a new terminal, like a login or `docker exec
+    /// -t`.
     pub(crate) fn session(words: &[&str]) -> Self {
         Self::start(&["setsid", "--ctty"], words)
     }
 
-    /// Starts a program in the same way, but as PID 1, as `docker run -t` does.
+    /// Starts a program in the same way, but as PID 1, like `docker run -t`.
     pub(crate) fn init(words: &[&str]) -> Self {
         Self::start(&[&UNSHARE[..], &["setsid", "--ctty"]].concat(), words)
     }
@@ -121,8 +121,8 @@ impl Terminal {
         Some(name.trim_end().to_owned())
     }
 
-    /// Waits until this program is in the foreground and asleep, so that it has nothing left to do
-    /// but wait.
+    /// Waits until this program is in the foreground and asleep, so that it waits for input or
+    /// signals.
     #[track_caller]
     pub(crate) fn wait_for_foreground(&self, name: &str) {
         self.wait_until(&format!("`{name}` in front"), || {

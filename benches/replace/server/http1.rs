@@ -1,9 +1,9 @@
 //! HTTP/1.1 and WebSockets.
 //!
-//! A server that goes away says `Connection: close` with its next answer, and never closes an idle
-//! connection, on which a request may be on its way. A WebSocket gets a Close frame with 1001 at
-//! once; the messages that come after it are not processed, and the connection ends with the Close
-//! frame of the client (RFC 6455, section 7).
+//! A server that goes away sends `Connection: close` with its next answer. It never closes an idle
+//! connection, because a request may be on its way. A WebSocket gets a Close frame with 1001 at
+//! once. The server does not process later messages, and the connection ends with the Close frame
+//! of the client (RFC 6455, section 7).
 
 use std::io;
 
@@ -15,7 +15,7 @@ use crate::{Phase, Phases, reached};
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nhello\n";
 const LAST_ANSWER: &[u8] =
     b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\nconnection: close\r\n\r\nhello\n";
-/// The line of a client that sends no other request on its connection.
+/// The header line of a client that sends no further request on its connection.
 const LAST: &[u8] = b"\nconnection: close\r";
 /// The accept key is that of RFC 6455, for the only key that the clients send.
 const UPGRADED: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\n\
@@ -81,8 +81,8 @@ async fn websocket(mut stream: TcpStream, mut phases: Phases) -> io::Result<()> 
     }
 }
 
-/// Removes the first frame, if it is complete, and returns its opcode and its payload, which is
-/// shorter than 126 bytes and masked, as every client's.
+/// Removes the first frame, if it is complete, and returns its opcode and its payload. The payload
+/// is shorter than 126 bytes, and masked, like that of every client.
 fn take_frame(input: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
     let (opcode, length) = (input.first()? & 0x0f, usize::from(input.get(1)? & 0x7f));
     let end = 2 + MASK + length;

@@ -1,8 +1,8 @@
 //! HTTP/2 and gRPC.
 //!
-//! A server that goes away sends GOAWAY, first with the highest stream identifier and then, when
-//! the client has surely seen it, with the last one that it serves (RFC 9113, section 6.8). Streams
-//! that are open last until their client ends them.
+//! A server that goes away sends GOAWAY twice: first with the highest stream identifier, and when
+//! the client has surely seen that, with the last stream that the server serves (RFC 9113, section
+//! 6.8). Open streams last until their client ends them.
 
 use std::io;
 
@@ -18,7 +18,8 @@ use crate::{Phase, Phases, reached};
 /// Serves a connection.
 pub(crate) async fn serve(stream: TcpStream, mut phases: Phases) -> io::Result<()> {
     let mut connection = handshake(stream).await.map_err(io::Error::other)?;
-    // A connection that arrives during the drain is good for what it is opened for.
+    // A connection that arrives during the drain may still carry the request for which it was
+    // opened.
     let mut is_used = *phases.borrow() == Phase::Serving;
     let mut is_leaving = false;
     loop {
@@ -54,8 +55,8 @@ fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>) -> Res
     Ok(())
 }
 
-/// Sends every message of a gRPC stream back until the client ends it. The bytes need not be parsed,
-/// because they go back in the same order.
+/// Sends every message of a gRPC stream back until the client ends the stream. The bytes need not
+/// be parsed, because they go back in the same order.
 async fn echo(mut messages: RecvStream, mut answers: SendStream<Bytes>) -> Result<(), h2::Error> {
     while let Some(data) = messages.data().await {
         let data = data?;

@@ -4,13 +4,13 @@
 //!     bench-server HTTP1 HTTP2 TCP
 //!
 //! The arguments are addresses, which are ignored if its supervisor hands over sockets
-//! (`LISTEN_FDS`), in the same order. It takes `START_MILLISECONDS` to start and then reports
-//! `READY=1`.
+//! (`LISTEN_FDS`), in the same order. The server takes `START_MILLISECONDS` to start and then
+//! reports `READY=1`.
 //!
-//! SIGUSR1 begins a drain, whose end it reports as `DRAINED=1`: every connection gets its goodbye. A
-//! server with sockets of its own still accepts; one whose sockets were handed over leaves new
-//! connections in the kernel's queue. SIGTERM stops accepting as well, and the server ends when its last
-//! client has gone.
+//! SIGUSR1 begins a drain, in which the server announces the end of every connection; `DRAINED=1`
+//! reports the end of the drain. A server that opened its own sockets still accepts connections. A
+//! server whose sockets were handed over leaves new connections in the kernel's queue. At SIGTERM,
+//! the server also stops accepting, and ends when its last client has gone.
 #![allow(clippy::print_stderr)]
 
 mod http1;
@@ -32,14 +32,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
-/// The length of the queue of connections, as of most servers.
+/// The length of the queue of connections, which is that of most servers.
 const BACKLOG: u32 = 1024;
 
-/// How far the server is on its way to its end.
+/// The phase of the server on the way to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
     Serving,
-    /// Says goodbye to its clients.
+    /// Announces the end of its connections to the clients.
     Draining,
     /// Drains, and accepts no connection.
     Stopping,
@@ -61,7 +61,8 @@ enum Protocol {
     Tcp,
 }
 
-/// The number of open connections: those from before the drain, and those since.
+/// The number of open connections: those that were opened before the drain, and those that were
+/// opened later.
 #[derive(Debug, Default)]
 struct Connections {
     early: AtomicUsize,
@@ -123,7 +124,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     phase.send_replace(Phase::Stopping);
-    // The listeners first accept what is in their queues.
+    // The listeners first accept the connections in their queues.
     tokio::task::yield_now().await;
     connections.gone(&[Phase::Serving, Phase::Stopping]).await;
     Ok(())
@@ -176,7 +177,7 @@ async fn accept(
         // The queue belongs to the supervisor.
         return Ok(());
     }
-    // Those in the queue would be reset.
+    // Closing the listener would reset the connections in its queue, so they are accepted.
     let listener = listener.into_std()?;
     while let Ok((stream, _)) = listener.accept() {
         stream.set_nonblocking(true)?;

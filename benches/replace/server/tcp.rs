@@ -1,4 +1,5 @@
-//! TCP: everything comes back. The protocol has no goodbye, so a client ends its session itself.
+//! TCP: the server sends everything back. The protocol cannot announce an end, so a client ends its
+//! session itself.
 
 use std::io;
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use testkit::docker::{Container, docker, mount};
 use testkit::envoy::checkout;
 
-/// How long a container may take until it answers, on a busy machine.
+/// The longest time until a container answers, on a busy machine.
 pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -36,13 +36,13 @@ impl Balancer {
         (self.ip, 8080).into()
     }
 
-    /// New connections go to this gateway, too.
+    /// Adds a gateway, which then also gets new connections.
     pub(crate) fn add(&self, slot: u32, ip: IpAddr) {
         self.tell(&format!("set server gateways/gateway{slot} addr {ip} port 8080"));
         self.tell(&format!("set server gateways/gateway{slot} state ready"));
     }
 
-    /// No new connection goes to this gateway; open ones stay.
+    /// Removes a gateway, which then gets no new connection. Open connections stay.
     pub(crate) fn remove(&self, slot: u32) {
         self.tell(&format!("set server gateways/gateway{slot} state drain"));
     }

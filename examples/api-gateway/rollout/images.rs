@@ -1,5 +1,5 @@
-//! The images: a gateway with a bash entrypoint, and the same with drainit over it, built as
-//! `../Dockerfile` says.
+//! The images: a gateway with a bash entrypoint, and that gateway with drainit on top, which
+//! `../Dockerfile` builds.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -20,7 +20,7 @@ pub(crate) struct Images {
     pub(crate) drainit: String,
 }
 
-/// Builds them; Docker's cache makes a second time short.
+/// Builds the images. Docker's cache makes the next build short.
 pub(crate) fn build() -> Images {
     let top = envoy::checkout();
     let here = top.join("examples/api-gateway/rollout");
@@ -63,7 +63,7 @@ fn put(from: &Path, to: &Path) {
     fs::set_permissions(to, Permissions::from_mode(mode)).unwrap();
 }
 
-/// An image of the file system that a script writes.
+/// Imports an image of the file system that a script writes.
 fn import(script: &Path) -> String {
     let name = "drainit-rollout-base:latest".to_owned();
     let mut tar = Command::new(script).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
@@ -89,7 +89,7 @@ fn image(name: &str, context: &Path, arguments: &[(&str, &str)]) -> String {
     name
 }
 
-/// A directory that goes away with this value.
+/// A directory that is removed when this value is dropped.
 struct Context(PathBuf);
 
 impl Context {

@@ -1,4 +1,4 @@
-//! One rollout.
+//! Runs one rollout.
 
 use std::net::IpAddr;
 use std::thread::{self, sleep};
@@ -15,18 +15,18 @@ use super::{GRACE, Mode};
 
 /// The time from the stop signal until the load balancer knows of it; about 1 s in a cluster.
 const LEARN: Duration = Duration::from_secs(1);
-/// Load before, between and after the two stops.
+/// The time of load before, between and after the two stops.
 const PAUSE: Duration = Duration::from_secs(3);
 
-/// The result.
+/// The result of a rollout.
 pub(crate) struct Outcome {
     /// The results of the requests.
     pub(crate) report: Report,
-    /// From the stop signal of each gateway to its exit.
+    /// The time from the stop signal to the exit of each gateway.
     pub(crate) stops: Vec<Duration>,
 }
 
-/// Two gateways, under load, replaced by two others, one after the other.
+/// Replaces two gateways by two others, one after the other, under load.
 pub(crate) fn roll(images: &Images, mode: Mode) -> Outcome {
     let network = Network::new();
     let balancer = Balancer::start(&images.base, &network.0);
@@ -58,7 +58,7 @@ pub(crate) fn roll(images: &Images, mode: Mode) -> Outcome {
 /// How often each part is replaced.
 const TIMES: usize = 10;
 
-/// One gateway with `../replace.yaml`, whose parts behind the Router are replaced under load.
+/// Runs one gateway with `../replace.yaml`, and replaces its parts behind the Router under load.
 pub(crate) fn replace_parts(images: &Images) -> Report {
     let network = Network::new();
     let overlay = checkout().join("examples/api-gateway/replace.yaml");
@@ -87,7 +87,7 @@ impl Gateway {
         Self::start_with(images, mode, network, &[], &[])
     }
 
-    /// With further options of `docker run`, and arguments.
+    /// Starts a gateway with further options of `docker run`, and arguments.
     fn start_with(
         images: &Images,
         mode: Mode,
@@ -102,7 +102,7 @@ impl Gateway {
         Self { container, ip }
     }
 
-    /// `docker stop`, to its end.
+    /// Runs `docker stop` to its end, and returns its duration.
     fn stop(self) -> Duration {
         let start = Instant::now();
         docker(&["stop", "--time", GRACE, self.container.id()]);
@@ -110,7 +110,7 @@ impl Gateway {
     }
 }
 
-/// A network of Docker's, removed when this is dropped, which must be after its containers.
+/// A network of Docker. It is removed on drop, which must come after the end of its containers.
 struct Network(String);
 
 impl Network {

@@ -1,4 +1,4 @@
-//! A container of `examples/api-gateway`: its start, what is seen of it while it runs, and its record.
+//! Starts and observes a container of `examples/api-gateway`, and records its output and its end.
 
 use std::fs::{self, Permissions};
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ use crate::support::said;
 use crate::support::temp_dir::TempDir;
 use crate::support::{Ended, Stream, ms};
 
-/// The options of every container: an unprivileged user is in the image.
+/// The options of every container. The image itself sets an unprivileged user.
 const OPTIONS: [&str; 4] = [
     "--read-only",
     "--cap-drop=ALL",
@@ -23,7 +23,7 @@ const OPTIONS: [&str; 4] = [
     "--publish=127.0.0.1::8080",
 ];
 
-/// The stand-in listens at its socket.
+/// Makes the stand-in of the Policy Engine listen at its socket.
 pub(super) const ENGINE: &str =
     "--env=POLICY_ENGINE_STEPS=unix=/var/run/api-platform/policy-engine.sock";
 pub(super) const ADMIN: &str = "--env=ROUTER_ADMIN_ENABLED=true";
@@ -31,9 +31,9 @@ pub(super) const ADMIN: &str = "--env=ROUTER_ADMIN_ENABLED=true";
 /// The directories of a container that is to be started.
 pub(super) struct Setup {
     images: &'static GatewayImages,
-    /// `/out` in the container.
+    /// Mounted at `/out` in the container.
     pub(super) out: TempDir,
-    /// `/var/run/api-platform` in the container.
+    /// Mounted at `/var/run/api-platform` in the container.
     pub(super) sockets: TempDir,
 }
 
@@ -67,7 +67,7 @@ impl Setup {
             format!("--volume={}:/out", self.out.path().display()),
             format!("--volume={}:/var/run/api-platform", self.sockets.path().display()),
             format!("--env={LOG_VARIABLE}=/out/events"),
-            // The health check of Docker is one more process.
+            // Docker's health check would be one more process in the container.
             "--health-interval=1h".to_owned(),
         ];
         let volumes = volumes.each_ref().map(String::as_str);
@@ -78,7 +78,7 @@ impl Setup {
 
 /// Runs a container that ends by itself.
 pub(super) fn once(args: &[&str]) -> Option<Finished> {
-    let steps = "--env=POLICY_ENGINE_STEPS=exit=0"; // should it be started
+    let steps = "--env=POLICY_ENGINE_STEPS=exit=0"; // so it ends at once if drainit starts it
     let options = [&OPTIONS[..3], &["--tmpfs=/var/run/api-platform:mode=1777", steps]].concat();
     Some(run(&gateway_images()?.production, &options, args))
 }
@@ -187,7 +187,7 @@ pub(super) fn assert_lines_in_order(ended: &Ended, texts: &[&str]) {
     let mut lines = ended.record.lines.iter().filter(|line| line.stream == Stream::Stderr);
     for text in texts {
         let found = lines.any(|line| line.text.contains(text));
-        assert!(found, "no {text:?} where it belongs:\n{}", ended.record);
+        assert!(found, "no {text:?} at this place:\n{}", ended.record);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Load from a thread of its own, for programs that are not async.
+//! Sends load from a separate thread, for programs that are not async.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

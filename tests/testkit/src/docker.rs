@@ -1,5 +1,5 @@
 //! Containers of a real Docker, or of Podman, which has the same commands. Each is removed at the
-//! end of the test run that made it; those of Docker are labelled with it.
+//! end of the test run that made it. Docker's containers have a label with that run.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader};
@@ -23,7 +23,7 @@ pub struct Container {
 pub struct Finished {
     /// The container's exit code, or Docker's own 125.
     pub code: i32,
-    /// Its stdout, then its stderr.
+    /// The stdout of the container, then its stderr.
     pub output: String,
 }
 
@@ -33,7 +33,7 @@ pub struct Process {
     pub pid: u32,
     pub parent: u32,
     pub user: u32,
-    /// With its arguments.
+    /// The program with its arguments.
     pub command: String,
 }
 
@@ -46,7 +46,7 @@ impl Container {
         Self::of(docker(&all))
     }
 
-    /// Takes over a container that something else has made.
+    /// Takes over a container that another command has made.
     pub fn of(id: String) -> Self {
         Self { engine: "docker", id }
     }
@@ -56,19 +56,19 @@ impl Container {
         Self { engine: "podman", id }
     }
 
-    /// Its id.
+    /// The id of the container.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Waits until its output has a line with this text. Fails if it ends without one, or after a
-    /// minute.
+    /// Waits until the output has a line with this text. Fails if the container ends without such a
+    /// line, or after a minute.
     #[track_caller]
     pub fn await_line(&self, text: &str) {
         self.await_line_again(text, 1);
     }
 
-    /// Waits until its output has `count` such lines, including those from before a restart.
+    /// Waits until the output has `times` such lines, including those from before a restart.
     #[track_caller]
     pub fn await_line_again(&self, text: &str, times: usize) {
         let (lines, output) = io::pipe().unwrap();
@@ -81,7 +81,7 @@ impl Container {
         let found = lines.by_ref().filter(|line| line.contains(text)).take(times).count() == times;
         let _ = following.kill();
         let _ = following.wait();
-        assert!(found, "it has not said {text:?}:\n{}", self.logs());
+        assert!(found, "the container did not write {text:?}:\n{}", self.logs());
     }
 
     /// The address at which the host reaches this port of the container.
@@ -90,7 +90,7 @@ impl Container {
         address(&self.id, port)
     }
 
-    /// Its processes, PID 1 of the container first.
+    /// The processes of the container, beginning with its PID 1.
     #[track_caller]
     pub fn processes(&self) -> Vec<Process> {
         let init: u32 = self.inspect("{{.State.Pid}}").parse().unwrap();
@@ -125,13 +125,13 @@ impl Container {
         Finished { code: output.status.code().unwrap(), output: text(&output) }
     }
 
-    /// Its health status: `starting`, `healthy` or `unhealthy`.
+    /// The health status of the container: `starting`, `healthy` or `unhealthy`.
     #[track_caller]
     pub fn health(&self) -> String {
         self.inspect("{{.State.Health.Status}}")
     }
 
-    /// Its stdout and stderr so far.
+    /// The stdout and stderr of the container so far.
     #[track_caller]
     pub fn output(&self) -> (String, String) {
         let output = command(&["logs", &self.id]).output().unwrap();
@@ -146,7 +146,7 @@ impl Container {
         self.inspect("{{.State.ExitCode}}").parse().unwrap()
     }
 
-    /// Its stdout, then its stderr, so far.
+    /// The stdout of the container so far, then its stderr.
     #[track_caller]
     pub fn logs(&self) -> String {
         text(&of(self.engine, &["logs", &self.id]).output().unwrap())
@@ -166,7 +166,7 @@ impl Drop for Container {
 }
 
 impl Process {
-    /// The IPv4 addresses at which its container accepts TCP connections.
+    /// The IPv4 addresses at which the container of the process accepts TCP connections.
     #[track_caller]
     pub fn listening(&self) -> Vec<(Ipv4Addr, u16)> {
         // Local and peer address and port in hexadecimal, and the state: `0A` is LISTEN.
@@ -215,7 +215,7 @@ pub fn docker(args: &[&str]) -> String {
     succeed("docker", args)
 }
 
-/// Runs one command of Docker or Podman, as [`docker`] does.
+/// Runs one command of Docker or Podman, like [`docker`].
 #[track_caller]
 pub fn succeed(engine: &str, args: &[&str]) -> String {
     let output = of(engine, args).output().unwrap();
@@ -250,7 +250,7 @@ pub(crate) fn remove(id: &str) {
     let _ = command(&["rm", "--force", "--volumes", id]).output();
 }
 
-/// The label of what this test run makes.
+/// The label of the containers of this test run.
 pub(crate) fn label() -> String {
     format!("{LABEL}={}", std::process::id())
 }

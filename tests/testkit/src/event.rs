@@ -18,7 +18,7 @@ pub struct Event {
     pub at: Duration,
     /// The name of the child.
     pub name: String,
-    /// Its PID in its own namespace.
+    /// The PID of the child in its own namespace.
     pub pid: i32,
     /// The action.
     pub what: String,

@@ -1,5 +1,5 @@
-//! Runs the gateway of `examples/gateway` as a child process, on free ports, under drainit or the
-//! shell script that drainit is compared with, and records how it stops.
+//! Runs the gateway of `examples/gateway` as a child process on free ports, and records how it
+//! stops. Its supervisor is drainit, or the shell script with which drainit is compared.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
@@ -52,7 +52,7 @@ impl Runner {
 /// A gateway to start.
 #[derive(Clone, Debug)]
 pub struct Spec {
-    /// Its supervisor.
+    /// The supervisor of the gateway.
     pub runner: Runner,
     /// The Envoy executable.
     pub envoy: PathBuf,
@@ -80,11 +80,12 @@ pub struct Gateway {
 /// One of the gateway's processes.
 #[derive(Clone, Copy, Debug)]
 pub struct Member {
-    /// Its name in `drainit.yaml`.
+    /// The name of the process in `drainit.yaml`.
     pub name: &'static str,
-    /// Its PID.
+    /// The PID of the process.
     pub pid: i32,
-    /// The time at which its end was noticed; the same for those that were noticed together.
+    /// The time at which the end of the process was noticed. Ends that are noticed together have
+    /// the same time.
     pub gone: Option<Instant>,
 }
 
@@ -124,7 +125,7 @@ impl Gateway {
         Ok(gateway)
     }
 
-    /// The address at which it serves.
+    /// The address at which the gateway serves.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -134,12 +135,12 @@ impl Gateway {
         Pid::from_raw(i32::try_from(self.pid).unwrap_or(i32::MAX))
     }
 
-    /// Its output so far.
+    /// The output of the gateway so far.
     pub fn lines(&self) -> Vec<Line> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Its processes found so far.
+    /// The processes of the gateway that were found so far.
     pub fn members(&self) -> &[Member] {
         &self.members
     }
@@ -161,8 +162,9 @@ impl Gateway {
         }
     }
 
-    /// Records which processes are gone. Those that are seen at the same time have ended in an unknown
-    /// order, and all others after them: they are looked at a second time, once these are known.
+    /// Records which processes are gone. Processes that are found gone at the same time have ended
+    /// in an unknown order. If some are gone, the others are checked again, so that no process that
+    /// had ended before is recorded later.
     fn look(&mut self) {
         let now = Instant::now();
         let lives = |member: &Member| member.gone.is_none() && is_alive(member.pid);

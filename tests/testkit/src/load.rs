@@ -1,4 +1,4 @@
-//! A load of keep-alive HTTP/1.1 clients that reports the result of every request.
+//! Sends load from keep-alive HTTP/1.1 clients, and reports the result of every request.
 //!
 //! Each client has one connection at a time, sends at a fixed rate and never retries. It honours
 //! `Connection: close`, and asks the [`Service`] for an endpoint only when it opens a connection,
@@ -54,10 +54,10 @@ impl Service {
 /// Whether a client notices that the server closed its connection between two requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IdleClose {
-    /// It notices at once and opens a new one for the next request, as event loops do (nginx,
-    /// Envoy, Go, hyper).
+    /// The client notices at once, and opens a new connection for the next request, like event
+    /// loops (nginx, Envoy, Go, hyper).
     Noticed,
-    /// It notices when the next request fails, as blocking clients do.
+    /// The client notices when the next request fails, like blocking clients.
     Unnoticed,
 }
 
@@ -77,17 +77,17 @@ pub struct Plan {
 /// Why a request failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Failure {
-    /// No endpoint, or no listener there.
+    /// There is no endpoint, or the endpoint does not listen.
     Refused,
     /// The connection was reset, or broke while the request was written.
     Reset,
     /// The connection ended before the response was complete.
     EndOfFile,
-    /// No answer and no end of the connection in time.
+    /// The answer did not come in time, and the connection did not end.
     Timeout,
-    /// A status other than 200.
+    /// The answer has a status other than 200.
     Status(u16),
-    /// Not HTTP.
+    /// The answer is not HTTP.
     Nonsense,
 }
 
@@ -290,7 +290,7 @@ impl Client {
         if let (Some(connection), IdleClose::Noticed) = (&mut self.connection, self.idle_close) {
             let mut unasked = [0; 1];
             tokio::select! {
-                biased; // after a pause of this machine both may have happened, and it notices at once
+                biased; // after a pause of this machine both may have happened, and the end must win
                 _ = connection.stream.read(&mut unasked) => {}
                 () = sleep_until(due) => return,
             }

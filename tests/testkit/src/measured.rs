@@ -1,4 +1,4 @@
-//! Describes what a bench has measured, and writes it into its page of docs.
+//! Writes the results of a bench into its page of the docs, with the machine and the version.
 
 use std::fs;
 use std::path::Path;

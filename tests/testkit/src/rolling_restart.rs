@@ -1,5 +1,5 @@
-//! A rolling restart under load: the old gateway gets SIGTERM while a new one already runs, and a
-//! second later the load balancer sends new connections to the new one.
+//! A rolling restart under load: the old gateway gets SIGTERM while a new gateway already runs, and
+//! a second later the load balancer sends new connections to the new gateway.
 
 use std::io;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use crate::load::{IdleClose, Load, Plan, Report, Service};
 /// A stop is abandoned after this time, which is longer than any grace period used here.
 const LONGEST_STOP: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
-/// The clients have this long for their first request, after which the restart begins anyway.
+/// The longest wait for the first requests of all clients. After that the restart begins anyway.
 const LONGEST_START: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -35,11 +35,11 @@ pub struct RollingRestart {
     pub rate: f64,
     /// Whether the clients notice connections closed between requests.
     pub idle_close: IdleClose,
-    /// Load before SIGTERM.
+    /// The time of load before SIGTERM.
     pub before: Duration,
     /// The time from SIGTERM until new connections go to the new gateway; about 1 s in a cluster.
     pub learn: Duration,
-    /// Load after the old gateway has ended.
+    /// The time of load after the old gateway has ended.
     pub after: Duration,
 }
 
@@ -48,7 +48,7 @@ pub struct RollingRestart {
 pub enum Phase {
     /// All traffic goes to the old gateway.
     Before,
-    /// The old gateway has SIGTERM, and new connections still go to it.
+    /// The old gateway has got SIGTERM, and new connections still go to it.
     Asked,
     /// New connections go to the new gateway.
     Learnt,
@@ -61,7 +61,7 @@ pub enum Phase {
 pub struct Tick<'a> {
     /// The phase of the restart.
     pub phase: Phase,
-    /// Since the start of the load.
+    /// The time since the start of the load.
     pub at: Duration,
     /// A snapshot of the report.
     pub report: &'a Report,
@@ -71,18 +71,19 @@ pub struct Tick<'a> {
     pub to_new: u64,
 }
 
-/// The result.
+/// The result of the restart.
 #[derive(Debug)]
 pub struct Outcome {
     /// The results of the requests and connections.
     pub report: Report,
     /// The exit status of the old gateway.
     pub status: ExitStatus,
-    /// The time from SIGTERM to its end.
+    /// The time from SIGTERM to the end of the old gateway.
     pub stop: Duration,
-    /// Its processes in the order of their ends, with the time since SIGTERM at which each was noticed.
+    /// The processes of the old gateway in the order of their ends, each with the time since
+    /// SIGTERM at which its end was noticed.
     pub went: Vec<(Duration, &'static str)>,
-    /// Its output after SIGTERM, with the time since then.
+    /// The output of the old gateway after SIGTERM, with the time since SIGTERM.
     pub lines: Vec<(Duration, String)>,
 }
 
@@ -126,7 +127,8 @@ impl RollingRestart {
                     let open = |gateway: &Gateway| load.report().open_to(gateway.address());
                     watch(&Tick { phase, at: start.elapsed(), report: &load.report(), to_old: open(&old), to_new: open(&new) });
                 }
-                // A busy machine has not served every client by then.
+                // On a busy machine, some clients may not be served yet, so the restart waits for
+                // them.
                 () = sleep_until(ask.into()), if asked.is_none() => {
                     if load.report().open_to(old.address()) < u64::from(self.clients) && ask < latest {
                         ask += LOOK;
@@ -162,7 +164,7 @@ impl RollingRestart {
             .collect();
         let lines = old.lines().into_iter().filter(|(at, _)| *at >= asked);
         let lines: Vec<_> = lines.map(|(at, line)| (since(at), line)).collect();
-        // The log has the order of those that were noticed together.
+        // The log gives the order of ends that were noticed together.
         let place_of_end = |name: &str| {
             let ends = [format!("{name}: exited with"), format!("{name}: was ended by")];
             lines.iter().position(|(_, line)| ends.iter().any(|end| line.contains(end)))

@@ -150,7 +150,7 @@ fn milliseconds(text: &str) -> Duration {
     Duration::from_millis(text.parse().unwrap())
 }
 
-/// This process as the event log names it.
+/// This process, with its name in the event log.
 #[derive(Clone, Debug)]
 struct Me {
     name: String,

@@ -1,4 +1,4 @@
-//! Children, and grandchildren that become orphans.
+//! Starts children, and grandchildren that become orphans.
 
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
@@ -16,7 +16,7 @@ use testkit::event::{Event, LOG_VARIABLE};
 
 /// `NAME,STEP,…`: starts a child in this process group.
 pub(crate) fn spawn(what: &str) {
-    // Its parent is not an init: it may stay a zombie.
+    // This process is not an init, so the child may stay a zombie.
     drop(again(what.split(',')).spawn().unwrap());
     begun(what.split(',').next().unwrap_or_default());
 }
@@ -30,7 +30,7 @@ pub(crate) fn daemon(what: &str) {
     begun(name);
 }
 
-/// Waits until a process has recorded that it handles signals; returns at once without an event
+/// Waits until a process has recorded that it handles signals. Returns at once if there is no event
 /// log.
 fn begun(name: &str) {
     let Some(log) = std::env::var_os(LOG_VARIABLE) else { return };
@@ -38,7 +38,7 @@ fn begun(name: &str) {
         Event::parse(line).is_some_and(|event| event.name == name && event.what == "handling")
     };
     let has_begun = || fs::read_to_string(&log).unwrap_or_default().lines().any(is_it);
-    // The process may be killed before it records that.
+    // The wait is limited, because the process may be killed before it records that.
     (0..10_000).take_while(|_| !has_begun()).for_each(|_| sleep(Duration::from_millis(1)));
 }
 
@@ -106,7 +106,7 @@ pub(crate) fn torrent(me: &Me, count: u32) {
                 // SAFETY: as above.
                 match unsafe { fork() } {
                     Ok(ForkResult::Child) => {}
-                    // Ends the chain also if fork fails; then the test fails.
+                    // This also ends the chain if fork fails. Then the test fails.
                     _ => quit(),
                 }
             }
@@ -144,12 +144,13 @@ pub(crate) fn horde(count: u32) {
     quit();
 }
 
-/// Leaves a chain of orphans, each of which forks its successor and ends. Each lives for the given
-/// microseconds, in its own session, and ignores SIGTERM. While one of them lives, `path` is locked.
+/// Leaves a chain of orphans, each of which forks its successor and ends. Each orphan lives for the
+/// given microseconds, in its own session, and ignores SIGTERM. While an orphan lives, `path` is
+/// locked.
 #[allow(unsafe_code)] // as above
 pub(crate) fn relay(micros: u64, path: &str) {
     let lock = Flock::lock(File::create(path).unwrap(), FlockArg::LockExclusiveNonblock).unwrap();
-    // Forgotten, so that the first process that ends does not unlock it.
+    // The lock is forgotten, so that the first process that ends does not unlock the file.
     std::mem::forget(lock);
     // SAFETY: the forked processes only set a disposition, sleep, fork and `_exit`.
     if let ForkResult::Parent { child } = unsafe { fork() }.unwrap() {

@@ -36,14 +36,15 @@ impl Given {
             "pgid": getpgrp().as_raw(),
             "sid": getsid(None).unwrap().as_raw(),
         });
-        // Copies of a process have the same path, and in containers of their own the same PID.
+        // Copies of a process have the same path. In separate containers they may also have the
+        // same PID.
         let unfinished = format!("{path}.{}.new", now().as_nanos());
         fs::write(&unfinished, report.to_string()).unwrap();
         fs::rename(unfinished, path).unwrap();
     }
 }
 
-/// The targets of the open descriptors, except the one that reads the directory.
+/// The targets of the open descriptors, except that of the descriptor that reads the directory.
 fn descriptors() -> BTreeMap<i32, String> {
     // Tests that use this have a /proc.
     fs::read_dir("/proc/self/fd")

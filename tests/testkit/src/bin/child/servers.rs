@@ -6,13 +6,13 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::thread;
 
-/// Accepts, and closes at once.
+/// Accepts connections, and closes them at once.
 pub(crate) fn unix(path: &str) {
     let listener = UnixListener::bind(path).unwrap();
     thread::spawn(move || listener.incoming().for_each(drop));
 }
 
-/// Accepts, and closes at once.
+/// Accepts connections, and closes them at once.
 pub(crate) fn tcp(address: &str) {
     let listener = TcpListener::bind(address).unwrap();
     thread::spawn(move || listener.incoming().for_each(drop));
@@ -77,7 +77,7 @@ fn decide(mut stream: UnixStream) -> Option<()> {
     }
 }
 
-/// Sends to the socket of sd_notify(3). A name that begins with `@` is abstract.
+/// Sends a message to the socket of sd_notify(3). A name that begins with `@` is abstract.
 pub(crate) fn notify(text: &str) {
     let name = std::env::var("NOTIFY_SOCKET").expect("no NOTIFY_SOCKET");
     let address = match name.strip_prefix('@') {
@@ -87,10 +87,10 @@ pub(crate) fn notify(text: &str) {
     UnixDatagram::unbound().unwrap().send_to_addr(text.as_bytes(), &address).unwrap();
 }
 
-/// Sends to the sd_notify(3) sockets of every drainit, including those of other processes. Waits
-/// until there is one.
+/// Sends a message to every sd_notify(3) socket of the drainit that has started this process,
+/// including the sockets for other processes. Waits until there is a socket.
 pub(crate) fn forge(text: &str) {
-    // Only those of the drainit that has started this process: other tests run at the same time.
+    // Other tests run at the same time, so only sockets with the PID of the parent count.
     let own = format!("drainit/{}/", std::os::unix::process::parent_id());
     let addresses = || {
         let list = std::fs::read_to_string("/proc/net/unix").unwrap();

@@ -1,5 +1,5 @@
-//! Handles signals. Each is recorded with the children alive at that moment, then handled as set by
-//! `on=SIGNAL:…`:
+//! Handles signals. Each signal is recorded with the processes that are alive at that moment, and
+//! then handled as `on=SIGNAL:…` says:
 //!
 //! - `on=TERM:ignore`
 //! - `on=TERM:exit:CODE:MS`: exits with CODE after MS milliseconds
@@ -74,7 +74,8 @@ fn act(me: &Me, signal: Signal, act: &str) {
     }
 }
 
-/// The names of the processes in the event log that still exist, zombies too, joined with `+`.
+/// The names of the processes in the event log that still exist, including zombies, joined with
+/// `+`.
 fn others_alive(me: &Me) -> String {
     let log = std::env::var_os(LOG_VARIABLE).and_then(|path| fs::read_to_string(path).ok());
     let log = log.unwrap_or_default();
@@ -97,7 +98,7 @@ pub(crate) fn die(me: &Me, signal: &str) {
 }
 
 /// Prints every received signal, including those that the C library reserves, until signal `last`.
-#[allow(unsafe_code)] // safe functions do not support the reserved ones
+#[allow(unsafe_code)] // safe functions do not support the reserved signals
 pub(crate) fn record(last: i64) {
     use nix::libc;
     let (all, no_set, no_info) =
@@ -113,7 +114,7 @@ pub(crate) fn record(last: i64) {
             libc::syscall(libc::SYS_rt_sigtimedwait, set, no_info, limit, 8)
         };
         talk::stdout(format!("got {number}.\n").as_bytes());
-        // An error too, such as the timeout, ends it.
+        // An error, such as the timeout, also ends the loop.
         if number == last || number < 0 {
             return;
         }
