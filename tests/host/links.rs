@@ -42,7 +42,7 @@ fn no_link_of_another_user_leads_drainit_to_a_file() {
         ("rendered", "dir", "render: [{from: DIR/own, to: DIR/theirs/dir/out}]"),
         ("variable", "secret", "environment: {A: {file: DIR/theirs/secret}}"),
         ("env", "dir", "env_file: [{path: DIR/theirs/dir/secret, read: start}]"),
-        ("directory", "dir", "working_dir: DIR/theirs/dir"),
+        ("directory", "dir", "working_dir: DIR/theirs/dir, hooks: {pre_start: [touch, hook]}"),
         ("file", "secret", "readiness: {file: DIR/theirs/secret, timeout: 100ms}"),
         ("unix", "dir", "readiness: {unix: DIR/theirs/dir/socket, timeout: 100ms}"),
         (
@@ -52,9 +52,20 @@ fn no_link_of_another_user_leads_drainit_to_a_file() {
         ),
         ("watched", "secret", "watch: [{path: DIR/theirs/secret, action: restart}]"),
         ("removed", "dir", "sockets: [DIR/theirs/dir/socket]"),
+        ("alive", "dir", "liveness: {unix: DIR/theirs/dir/socket, interval: 100ms, retries: 1}"),
+    ];
+    // These links are used in the shutdown only.
+    let led_at_the_stop = [
+        (
+            "headers",
+            "secret",
+            "drain: {http: {url: 'http://127.0.0.1:1/d', time: 2s, headers: {x: {file: DIR/theirs/secret}}}}",
+        ),
+        ("admin", "dir", "drain: {envoy: {admin: 'unix:DIR/theirs/dir/socket', time: 2s}}"),
     ];
     let mut config = "
 control: {socket: DIR/control.sock}
+shutdown: {report: DIR/theirs/dir/report}
 processes:
   attack:
     command: [sh, -c, 'cd DIR/theirs && ln -s ../victim dir && ln -s ../victim/secret secret']
@@ -62,7 +73,7 @@ processes:
     type: oneshot
 "
     .to_owned();
-    for (name, _, keys) in led {
+    for (name, _, keys) in led.iter().chain(&led_at_the_stop) {
         config += &format!(
             "  {name}: {{command: [CHILD, {name}, 'report=DIR/{name}.json'], {keys}, depends_on: [attack], \
              required: false, on_exit: ignore}}\n"
@@ -70,17 +81,24 @@ processes:
     }
     rig.write("own", "own\n");
     let drainit = rig.start(&config);
-    for (_, link, _) in led {
-        drainit.wait_for_line(&format!("theirs/{link}` belongs to user {THEIRS}"));
-    }
+    let line = |name: &str, link: &str| {
+        format!("{name}.*symbolic link `.*/theirs/{link}` belongs to user {THEIRS}, .*chown -h 0")
+    };
     for (name, link, _) in led {
-        let line = format!(
-            "{name}.*symbolic link `.*/theirs/{link}` belongs to user {THEIRS}, .*chown -h 0"
-        );
-        drainit.wait_for_line(&line);
+        drainit.wait_for_line(&line(name, link));
     }
+    // The links are older than the reload.
+    let env = drainit.path("theirs/secret").display().to_string();
+    let added = format!("  added: {{command: [sleep, '60'], env_file: {env}}}\n");
+    let before = fs::read_to_string(drainit.path("drainit.yaml")).unwrap();
+    fs::write(drainit.path("drainit.yaml"), before + &added).unwrap();
+    let refused = format!("theirs/secret` belongs to user {THEIRS}");
+    drainit.exec(&["reload"]).assert(1, &refused);
     let ended = drainit.stop();
-    ended.assert_no_line(SECRET);
+    for (name, link, _) in led_at_the_stop {
+        ended.assert_line(&line(name, link));
+    }
+    ended.assert_line(&line("report", "dir")).assert_no_line(SECRET);
     let mut left: Vec<_> = fs::read_dir(ended.path("victim"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name())
@@ -131,6 +149,7 @@ fn links_of_root_are_followed() {
             readiness: {file: DIR/run/secret}
         ",
     );
+    drainit.wait_for_event("a", "report");
     let socket = drainit.path("run/control.sock").display().to_string();
     drainit.exec(&["status", "--socket", &socket]).assert(0, "ready");
     let ended = drainit.stop();

@@ -39,7 +39,7 @@ const PLAIN: Limits = Limits {
 const CONFIG: Limits = Limits { help: "a config is far smaller: is this the right file?", ..PLAIN };
 
 /// The limits for an `env_file` that is read together with the config.
-pub(crate) const ENV_FILE: Limits = Limits { is_secret: true, ..CONFIG };
+pub(crate) const ENV_FILE: Limits = Limits { is_secret: true, ..AT_START };
 
 /// The limits for a file that becomes an argument of a process.
 pub(crate) const ARGUMENT: Limits = Limits {
