@@ -7,9 +7,10 @@
 //! request is answered once its process has reached the goal, or cannot reach it.
 //!
 //! A stop replaces other goals, and fails the starts that need a process that it stops. A start or
-//! restart is refused while one of its processes is being stopped or restarted. When the shutdown
-//! begins, all requests fail, and the goals are dropped; stops under way must end within the
-//! deadline.
+//! restart is refused while one of its processes is being stopped or restarted. There is one
+//! exception: the restart of a process that is about to follow, because the next start serves both.
+//! When the shutdown begins, all requests fail, and the goals are dropped; stops under way must end
+//! within the deadline.
 //!
 //! A dependent with `restart: true` follows a dependency: if the dependent runs when a new instance
 //! of the dependency meets its condition, the dependent is restarted. It gets its goal once no
@@ -144,6 +145,11 @@ impl Operations {
             _ if self.reload.is_some() => Err(RequestError::Reloading),
             _ if !state.is_current(process) => Err(RequestError::Busy(process)),
             Request::Stop => Ok(self.stop(state, process)),
+            // The next start of the process has not begun, and serves this request, too.
+            Request::Restart if self.goals.get(&process) == Some(&Goal::Following) => {
+                self.goals.insert(process, Goal::Again);
+                Ok(vec![process])
+            }
             // A process whose spawn is not answered may already have read what has changed since.
             Request::Restart
                 if runs(state, process) || state.life(process) == Lifecycle::Spawning =>
@@ -352,9 +358,7 @@ impl Operations {
             let changes = state.changed.range((process, 0)..=(process, usize::MAX));
             let mut actions = changes.filter_map(|((_, watch), _)| of.watch.get(*watch));
             let is_to_restart = actions.any(|action| *action == WatchAction::Restart);
-            let is_on_its_way = self.goals.contains_key(&process)
-                || self.replacements.iter().any(|one| one.old == process);
-            if is_on_its_way && state.is_current(process) && !state.life(process).survives_kill()
+            if self.is_on_its_way(state, process)
                 || runs(state, process) && (is_to_restart || waits[process.index()])
             {
                 for (follower, _) in &of.followers {
@@ -363,6 +367,22 @@ impl Operations {
             }
         }
         waits
+    }
+
+    /// Whether a process is about to have a new instance.
+    fn is_on_its_way(&self, state: &State, process: ProcessId) -> bool {
+        let is_moved = self.goals.contains_key(&process)
+            || self.replacements.iter().any(|one| one.old == process);
+        is_moved && state.is_current(process) && !state.life(process).survives_kill()
+    }
+
+    /// Whether a process follows a dependency that is about to have a new instance.
+    fn follows_another(&self, state: &State, process: ProcessId) -> bool {
+        let mut needs = state.process(process).dependencies.iter();
+        needs.any(|(on, _)| {
+            let mut followers = state.process(*on).followers.iter();
+            followers.any(|(follower, _)| *follower == process) && self.is_on_its_way(state, *on)
+        })
     }
 
     /// Whether a start of this process would start no other process.
@@ -511,6 +531,9 @@ impl Operations {
                 self.move_up(state, process, begun);
             }
         }
+        for &process in &spec.order {
+            self.begin_again(state, process);
+        }
         self.answer(state);
         self.settle();
         judged
@@ -632,6 +655,9 @@ impl Operations {
         }
         let life = state.life(process);
         if is_gone(life) {
+            if goal == Goal::Again {
+                return None;
+            }
             self.goals.remove(&process);
             match goal {
                 Goal::Down | Goal::Failed => {
@@ -642,11 +668,7 @@ impl Operations {
                 Goal::Retired => self.retire(state, process),
                 Goal::Following => state.begin(process),
                 Goal::Judged { since, why } => return Some(Judged { process, since, why }),
-                Goal::Again | Goal::Up { .. } => {
-                    state[process].restarts_in_a_row = 0;
-                    self.goals.insert(process, Goal::Up { begun: true });
-                    state.begin(process);
-                }
+                Goal::Again | Goal::Up { .. } => {}
             }
         } else if life.releases_dependencies() {
             // Nothing starts the processes that wait for this one.
@@ -671,6 +693,18 @@ impl Operations {
             }
         }
         None
+    }
+
+    /// Starts a process that is down for a restart, after the dependencies that it follows.
+    fn begin_again(&mut self, state: &mut State, process: ProcessId) {
+        if self.goals.get(&process) == Some(&Goal::Again)
+            && is_gone(state.life(process))
+            && !self.follows_another(state, process)
+        {
+            state[process].restarts_in_a_row = 0;
+            self.goals.insert(process, Goal::Up { begun: true });
+            state.begin(process);
+        }
     }
 
     /// Moves a process on its way up.

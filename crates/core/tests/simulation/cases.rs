@@ -934,6 +934,54 @@ fn a_failed_start_fails_only_requests_that_wait_for_the_process() {
     assert!(notes.contains(&done(ENGINE, Request::Restart)), "{notes:?}");
 }
 
+// holds: C205
+#[test]
+fn a_requested_restart_waits_for_a_dependency_that_is_followed() {
+    for both in [[ENGINE, APP], [APP, ENGINE]] {
+        let mut play = followers(&[&[], &[0], &[]], &[0]);
+        for process in both {
+            assert_eq!(play.at(1000, ask(process, Request::Restart)), [stop(process)]);
+        }
+        assert_eq!(play.at(1100, exited(APP)), [], "{both:?}");
+        assert_eq!(play.at(1200, exited(ENGINE)), [Action::Spawn(ENGINE)]);
+        play.at(1200, Event::Spawned(ENGINE));
+        assert_eq!(play.at(1300, Event::Ready(ENGINE)), [Action::Spawn(APP)]);
+        let notes = play.notes(1300, Event::Spawned(APP));
+        assert!(notes.contains(&done(APP, Request::Restart)), "{notes:?}");
+        assert!(is_ready(&play));
+    }
+    // Without the dependency, as `restart` starts a process alone.
+    let mut play = followers(&[&[], &[0], &[]], &[0]);
+    play.at(1000, ask(ENGINE, Request::Restart));
+    play.at(1000, ask(APP, Request::Restart));
+    play.at(1100, exited(APP));
+    play.at(1100, exited(ENGINE));
+    let failed = Event::SpawnFailed { process: ENGINE, exit_code: 127 };
+    assert_eq!(play.at(1200, failed), [Action::Spawn(APP)]);
+    let notes = play.notes(1200, Event::Spawned(APP));
+    assert!(notes.contains(&done(APP, Request::Restart)), "{notes:?}");
+    // It is wanted no longer.
+    let mut play = followers(&[&[], &[0], &[]], &[0]);
+    play.at(1000, ask(ENGINE, Request::Restart));
+    play.at(1000, ask(APP, Request::Restart));
+    play.at(1100, exited(APP));
+    let notes = play.notes(1200, ask(APP, Request::Stop));
+    assert!(notes.contains(&done(APP, Request::Stop)), "{notes:?}");
+}
+
+// holds: C205
+#[test]
+fn a_request_for_what_is_about_to_be_restarted_needs_no_second_restart() {
+    let mut play = followers(&[&[], &[0], &[]], &[]);
+    play.at(1000, ask(ENGINE, Request::Restart));
+    play.at(1100, exited(ENGINE));
+    assert_eq!(play.at(1100, Event::Spawned(ENGINE)), [stop(APP)]);
+    assert_eq!(play.notes(1200, ask(APP, Request::Restart)), [began(APP, Request::Restart)]);
+    assert_eq!(play.at(1300, exited(APP)), [Action::Spawn(APP)]);
+    let notes = play.notes(1300, Event::Spawned(APP));
+    assert!(notes.contains(&done(APP, Request::Restart)), "{notes:?}");
+}
+
 /// A gateway without a drain.
 fn plain() -> Spec {
     let mut spec = gateway();

@@ -777,6 +777,22 @@ impl<'a> Checker<'a> {
         let is_first = role == Role::Current && self.at[slot.index()].started_as == 0;
         drop(others);
         self.hold(!(is_first && lives), "an overlap in spite of `update: stop-first`");
+        let follows = |on: &ProcessId| self.slots.follows_any(slot, self.slots.process(*on));
+        let moves = |on: ProcessId| self.restart_asked(on).is_some() && !self.at[on.index()].serves;
+        let mut followed = self.slots.all().filter(follows).filter(|on| self.is_current(*on));
+        let has_not_begun = |starts| self.at[slot.index()].started_as <= starts;
+        let is_asked = role == Role::Current && self.restart_asked(slot).is_some_and(has_not_begun);
+        let is_early = is_asked && followed.any(moves);
+        drop(followed);
+        // holds: C205
+        self.hold(!is_early, "restarted before what it follows, and once more after it");
+    }
+
+    /// The number of starts before a request without an answer to restart a process that ran.
+    fn restart_asked(&self, slot: ProcessId) -> Option<u32> {
+        let key = (self.slots.process(slot), Request::Restart);
+        let (starts, was_alive) = *self.began.get(&key)?;
+        (was_alive && self.asked_for.contains(&key)).then_some(starts)
     }
 
     /// In a shutdown, the stop waits for requests that the final count finds open, while the time
