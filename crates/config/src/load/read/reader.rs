@@ -163,11 +163,10 @@ impl<'a> Reader<'a> {
                     "is it a Compose file? `drainit import FILE` makes a config of it".to_owned()
                 }
                 Some(word) => format!("did you mean `{word}`?"),
-                None => match inner(name, entries, known) {
-                    Some(outer) => {
-                        format!("write it inside `{outer}`: `{outer}: {{{name}: …}}`")
-                    }
-                    None => format!("known keys: {}", list(known.names())),
+                None => match outer(name, entries, known)[..] {
+                    [] => format!("known keys: {}", list(known.names())),
+                    [outer] => format!("write it inside `{outer}`: `{outer}: {{{name}: …}}`"),
+                    ref outer => format!("write it inside one of {}", list(outer.iter().copied())),
                 },
             };
             self.problems.error(key.span, message).help(help);
@@ -487,11 +486,16 @@ fn as_mapping(node: &Node, known: &Keys) -> Option<String> {
     })
 }
 
-/// The key among `entries` whose mapping has a key with this name.
-fn inner(name: &str, entries: &[(Key, Rc<Node>)], known: &Keys) -> Option<&'static str> {
-    let is_written = |key: &&str| entries.iter().any(|(written, _)| *written.text == **key);
+/// The key among `entries` whose mapping has a key with this name, or else the choices of `known`
+/// whose mapping has one.
+fn outer(name: &str, entries: &[(Key, Rc<Node>)], known: &Keys) -> Vec<&'static str> {
+    let is_written = |key: &str| entries.iter().any(|(written, _)| *written.text == *key);
     let outer = known.all().filter(|key| key.keys.is_some_and(|keys| keys.has(name)));
-    outer.map(|key| key.name).find(is_written)
+    let outer: Vec<_> = outer.collect();
+    match outer.iter().find(|key| is_written(key.name)) {
+        Some(written) => vec![written.name],
+        None => outer.iter().filter(|key| key.exclusive).map(|key| key.name).collect(),
+    }
 }
 
 fn meant(name: &str, known: &Keys) -> Option<&'static str> {

@@ -114,6 +114,11 @@ fn the_help_names_the_remedy() {
         ("drain: {exce: [x], envoy: {admin: 'unix:/a'}}", "did you mean `exec`?"),
         ("drain: {time: 5s, exec: [x]}", "write it inside `exec`: `exec: {time: …}`"),
         ("drain: {envoy: {admin: 'unix:/a'}, min: 5s}", "write it inside `envoy`"),
+        ("drain: {command: [x]}", "write it inside `exec`: `exec: {command: …}`"),
+        (
+            "drain: {time: 3s}",
+            "write it inside one of `envoy`, `http`, `exec`, `signal` and `notify`",
+        ),
         ("drain: {exec: [x], envoy: {admin: 'unix:/a'}}", "keep one of them"),
         ("restart: onfailure", "did you mean `on-failure`?"),
         ("restart: unless-stopped", "write `always`"),
