@@ -22,6 +22,8 @@ use crate::types::{harmless, human};
 
 /// The pause before the next try if there was no thread for a look.
 const NO_THREAD: Duration = Duration::from_secs(1);
+/// A thread that has said nothing for this long is asked whether it still looks.
+const SILENCE: Duration = Duration::from_secs(5);
 /// The longest time that a start waits for a look at the files.
 const LONGEST_LOOK: Duration = Duration::from_secs(1);
 
@@ -36,6 +38,10 @@ struct FileWatch {
     known: Option<Fingerprint>,
     /// The path that could not be read at the last look, and the reason. Each is reported once.
     error: Option<(PathBuf, String)>,
+    /// The thread was asked for a look, and has not answered yet.
+    is_asked: bool,
+    /// It is reported that the thread does not look.
+    hangs: bool,
 }
 
 /// The state that the task of a path shares with [`FileWatches`].
@@ -97,7 +103,16 @@ impl FileWatches {
             let Followed { looks, asks } = fingerprint::follow(watch.path.clone());
             let shared = Shared { asks: RefCell::new(asks), state: Cell::new(State::Quiet) };
             let shared = Rc::new(shared);
-            watches.push(FileWatch { name, watch, looks, shared, known: None, error: None });
+            watches.push(FileWatch {
+                name,
+                watch,
+                looks,
+                shared,
+                known: None,
+                error: None,
+                is_asked: false,
+                hangs: false,
+            });
         }
         let until = Instant::now() + LONGEST_LOOK;
         let mut tasks = Vec::with_capacity(watches.len());
@@ -108,12 +123,7 @@ impl FileWatches {
                     watch.is_new(content);
                 }
                 Ok(_) => {}
-                Err(_) => tracing::warn!(
-                    "{}: {} has not been read within {}; drainit sees no change of it before it has been",
-                    watch.name,
-                    shown(&watch.watch.path),
-                    human(LONGEST_LOOK)
-                ),
+                Err(_) => watch.hangs(LONGEST_LOOK),
             }
             let watched = (watch.name.clone(), watch.watch.clone());
             let shared = Rc::clone(&watch.shared);
@@ -169,7 +179,12 @@ impl FileWatches {
 impl FileWatch {
     async fn run(mut self, sender: MessageSender) {
         loop {
-            let (before, seen) = match self.looks.recv().await {
+            let Ok(look) = timeout(SILENCE, self.looks.recv()).await else {
+                self.ask();
+                continue;
+            };
+            (self.is_asked, self.hangs) = (false, false);
+            let (before, seen) = match look {
                 Some(Look::Changed) => (self.becomes(State::Changed), Seen::Changed),
                 Some(Look::Quiet(content)) => {
                     let before = self.becomes(State::Quiet);
@@ -207,6 +222,25 @@ impl FileWatch {
                 }
             }
         }
+    }
+
+    /// Requests a look, and reports once if the thread has not answered the last request.
+    fn ask(&mut self) {
+        if !self.is_asked {
+            self.is_asked = self.shared.asks.borrow().try_send(mpsc::channel(1).0).is_ok();
+        } else if !self.hangs {
+            self.hangs(SILENCE);
+        }
+    }
+
+    fn hangs(&mut self, within: Duration) {
+        self.hangs = true;
+        tracing::warn!(
+            "{}: {} has not been read within {}; drainit sees no change of it before it has been",
+            self.name,
+            shown(&self.watch.path),
+            human(within)
+        );
     }
 
     /// Sets the state, and returns the old state.

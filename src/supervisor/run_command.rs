@@ -1,8 +1,11 @@
 //! Runs the command of a hook, an `exec` probe or an `exec` drain to its end.
 
+use std::cell::Cell;
 use std::fmt::Display;
 use std::io;
 use std::path::PathBuf;
+use std::pin::pin;
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::sync::oneshot::{self, Receiver, error::TryRecvError};
@@ -75,11 +78,22 @@ pub(crate) async fn run(
     children: SharedChildren,
     limit: Duration,
 ) -> Result<(), Failure> {
-    match timeout(limit, end_of(request, children, |_| ())).await {
+    let pid = Cell::new(None);
+    let mut end = pin!(end_of(request, Rc::clone(&children), |started| pid.set(Some(started))));
+    match timeout(limit, &mut end).await {
         Ok(Ok(End::Code(0))) => Ok(()),
         Ok(Ok(end)) => Err(format!("its command {end}").into()),
         Ok(Err(error)) => Err(error.into()),
-        Err(_) => Err(format!("its command had not ended after {}", human(limit)).into()),
+        Err(_) if pid.get().is_some_and(|pid| children.borrow_mut().has_begun(pid)) => {
+            Err(format!("its command had not ended after {}", human(limit)).into())
+        }
+        Err(_) => {
+            let why = format!(
+                "its command had not been executed within {}: does a file system hang?",
+                human(limit)
+            );
+            Err(why.into())
+        }
     }
 }
 

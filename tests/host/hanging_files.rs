@@ -159,6 +159,34 @@ fn a_start_waits_10_s_for_the_config_and_a_stop_signal_ends_the_wait() {
     });
 }
 
+// holds: C672
+#[test]
+fn a_file_system_that_begins_to_hang_is_reported_once() {
+    let Some((rig, _)) = beside_hanging_files() else { return };
+    fs::create_dir(rig.path("run")).unwrap();
+    rig.write("run/watched", "");
+    rig.write_program("run/check", "#!/bin/sh\n");
+    rig.write("cover.py", COVER);
+    let drainit = rig.start_ready(
+        "
+        shutdown: {grace_period: 12s, reserve: 2s}
+        processes:
+          cover: {command: [python3, DIR/cover.py, DIR/hung, DIR/run], type: oneshot, autostart: false}
+          app:
+            command: [CHILD, app]
+            liveness: {exec: [DIR/run/check], interval: 100ms, timeout: 300ms, retries: 1000}
+            watch: [{path: DIR/run/watched, action: restart}]
+        ",
+    );
+    drainit.exec(&["start", "cover"]).assert(0, "");
+    let line = "app: .*run/watched has not been read within 5s; drainit sees no change";
+    drainit.wait_for_line(line);
+    drainit.wait_for_line("its command had not been executed within 300ms: does a file system");
+    let ended = drainit.stop();
+    ended.assert_code(0).assert_stopped_within(ms(0)..ms(5_000));
+    assert_eq!(ended.record.lines_with("has not been read"), 1, "{}", ended.record);
+}
+
 #[test]
 fn the_exit_does_not_wait_for_the_directory_of_a_socket_that_hangs() {
     let Some((rig, _)) = beside_hanging_files() else { return };
