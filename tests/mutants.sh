@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Changes what decides in every small way that cargo-mutants knows, one after the other, and names the changes that no
-# test of the core notices: mutants.sh [OPTION OF CARGO-MUTANTS…]. FILES="crates/core/src/stop.rs" is one file, RUNS the
-# number of seeds. What only the program uses of the core is left to its tests. The files may be of another package, and
-# TESTS="--lib envoy::" says which tests are to notice.
+# Makes every small change that cargo-mutants knows to the code of the core that decides, one after the other, and names
+# the changes that no test of the core notices: mutants.sh [OPTION OF CARGO-MUTANTS…]. FILES="crates/core/src/stop.rs"
+# selects one file, RUNS the number of seeds. Code of the core that only the program uses is left to the tests of the
+# program. The files may be of another package, whose tests TESTS="--lib envoy::" selects.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export DRAINIT_SIM_RUNS=${RUNS:-5000} CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_DEV_OPT_LEVEL=0
@@ -18,6 +18,6 @@ if [[ -n ${FILES:-} ]]; then
     mutants --package "$package" "${files[@]/#/--file=}" "$@" "${tests[@]}"
 else
     mutants --package drainit-core "$@"
-    # Its machine is not in the core, and its tests are in the library.
+    # The state machine of `drainit exec` is not in the core, and its tests are in the library.
     mutants --package drainit --file=src/exec/machine.rs "$@" -- --lib exec::
 fi

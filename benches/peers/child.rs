@@ -38,7 +38,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The length of a line of the `lines` and `paced` writers, with its newline.
 const LINE: usize = 156;
-/// Longer than any bench. A process that a killed bench leaves behind ends after this time.
+/// The seconds after which this process ends, in case a killed bench has left it behind. No bench
+/// takes longer.
 const LONGEST_LIFE: u32 = 600;
 /// Concurrent chains of orphans.
 const CHAINS: u32 = 4;

@@ -1,4 +1,4 @@
-"""Shared by all rows: processes that always end, /proc, and medians."""
+"""Helpers of all rows: processes that always end, /proc, and medians."""
 
 import ctypes
 import os
@@ -40,7 +40,7 @@ def which(program):
 
 
 def write_page(page, command, **parts):
-    """Writes each part of a page of docs between its marks. What is outside them is written by hand."""
+    """Writes each part of a page of docs between its marks. The rest is written by hand."""
     path = ROOT / "docs" / page
     text = path.read_text()
     for name, part in parts.items():
@@ -54,7 +54,7 @@ def write_page(page, command, **parts):
 
 
 def table(head, rows, numbers=True):
-    """A table of Markdown. All columns but the first are numbers, or texts."""
+    """A table of Markdown. The first column has texts. The others have numbers, or texts if `numbers` is false."""
     line = " | ".join
     rule = "|---" + ("|--:" if numbers else "|---") * (len(head) - 1) + "|"
     return "\n".join([f"| {line(head)} |".replace("|  |", "| |", 1), rule, *(f"| {line(row)} |" for row in rows)])
@@ -181,7 +181,7 @@ def writers():
 
 
 def cpus():
-    """(the CPU for all other processes, the CPU for the measured one)"""
+    """Returns the CPU for all other processes, and the CPU for the measured process."""
     able = sorted(os.sched_getaffinity(0))
     return able[0], able[-1]
 
@@ -194,7 +194,7 @@ def name_of(pid):
 
 
 def own_processes(pid):
-    """The own processes of an init or supervisor: the tree from `pid`, without those it supervises."""
+    """The processes of an init or supervisor itself: the tree from `pid`, without supervised processes."""
     return [each for each in [pid, *descendants(pid)] if name_of(each) != Path(CHILD).name]
 
 

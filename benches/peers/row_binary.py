@@ -5,7 +5,7 @@ from pathlib import Path
 import kit
 from table import US, Row
 
-# That of `make budget`; docs/performance.md says what made it grow.
+# The budget of `make budget`. docs/performance.md explains its growth.
 LIMIT = 3.85
 
 

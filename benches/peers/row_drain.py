@@ -107,7 +107,7 @@ def one_round(directory, command):
     kit.wait_until(lambda: told and ready(directory), 20, "answer of Envoy")
     clients = [connect(directory) for _ in range(CLIENTS)]
     process.terminate()
-    # Random, so that it is not in step with peers that poll.
+    # The pause is random, so that it is not in step with peers that poll.
     time.sleep(1 + random.random())
     for client in clients:
         client.close()

@@ -11,7 +11,7 @@ import supervisors
 from table import US, Row
 
 SECONDS = kit.rounds(60, 8)
-# KiB.
+# Limits in KiB.
 LIMIT_ONE = 128
 LIMIT_THREE = 320
 

@@ -29,7 +29,7 @@ class Torrent:
     def ask(self):
         while not self.over.is_set():
             began = time.monotonic()
-            # A missing answer counts, too.
+            # A missing answer also counts.
             self.times.append(float("inf"))
             connection = http.client.HTTPConnection("drainit", timeout=5)
             connection.sock = socket.socket(socket.AF_UNIX)
@@ -51,7 +51,7 @@ def answer(process):
 def one_round(command):
     """(milliseconds until all were reaped, milliseconds of CPU of the init)"""
     with kit.Scratch():
-        # In its own PID namespace, because not every init can be a subreaper.
+        # Each init has its own PID namespace, because not every init can be a subreaper.
         process = kit.start([*NAMESPACE, *command, kit.CHILD, "torrent", COUNT],
                             stdout=subprocess.PIPE)
         took = answer(process)
@@ -79,7 +79,7 @@ def measure():
     results = {name: [] for name in commands}
     for _ in range(kit.rounds(5, 1)):
         for name, command in commands.items():
-            # As PID 1 it does not need the flag, and logs that.
+            # As PID 1, the init does not need the flag, and logs that.
             command = [part for part in command if part != "-s"]
             result = kit.attempt(name, one_round, command)
             results[name] += [result] if result else []

@@ -62,7 +62,7 @@ def one(directory, clusters, listeners):
         raise RuntimeError("Envoy is not ready")
     envoy = kit.descendants(process.pid)[0]
     statistics = len(re.findall(r"\n", ask(directory, "/stats")))
-    # Time for its start and for the verification of its drain.
+    # Envoy needs time after its start, and drainit for the verification of the drain.
     time.sleep(4)
     seconds = MIN_SECONDS - BEGIN - REST
     idle = spent(envoy, 3)

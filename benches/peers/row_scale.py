@@ -11,7 +11,7 @@ from supervisors import Process
 from table import US, Row
 
 SIZES = kit.rounds([10, 100, 1000, 5000], [10, 100, 500])
-# The size at which the peers are measured, too.
+# The size at which the peers are also measured.
 BESIDE = kit.rounds(1000, 100)
 LIMIT_MS = 1
 LIMIT_KIB = 5
@@ -63,7 +63,7 @@ def one_round(write, count, ask=None):
         process = kit.start(command)
         kit.wait_until(lambda: log.stat().st_size and log.read_bytes().count(b" start ") == count, 90, f"start of {count}")
         started = max(int(line.split()[2]) for line in log.read_text().splitlines())
-        # Only now is the last process known to run.
+        # A supervisor needs a moment to notice that the last process runs.
         time.sleep(0.3)
         own = kit.own_processes(process.pid)
         anonymous = sum(kit.memory(pid)[0] for pid in own)
@@ -72,7 +72,7 @@ def one_round(write, count, ask=None):
         process.terminate()
         kit.wait_end(process, 90)
         over = time.time_ns()
-        # s6-svscan ends before its processes do.
+        # s6-svscan ends before its processes.
         kit.wait_until(lambda: ended(log)[0] == count, 60, f"end of {count}")
         return (started - began) / 1e6, (max(over, ended(log)[1]) - asked) / 1e6, anonymous, asking
 
@@ -113,7 +113,7 @@ def measure():
     rows = []
     for column, what in enumerate(("start", "stop")):
         each = {count: above(column, count, ours[count]) for count in SIZES}
-        # With few processes, the fixed cost of drainit is a large part of each one's share.
+        # With few processes, the cost per process is mostly the fixed cost of drainit.
         rows.append(Row(f"scale: {what} of {BESIDE:,} processes, per process, beyond fork and exec", "ms",
                         figures(lambda result: above(column, BESIDE, result)), f"under {LIMIT_MS} ms at every size",
                         all(value < LIMIT_MS for value in each.values()),
@@ -126,7 +126,7 @@ def measure():
                     f"under {LIMIT_KIB} KiB per added process", all(value < LIMIT_KIB for value in each.values()),
                     detail=", ".join(f"added up to {count:,}: {each[count]:.1f}" for count in SIZES[1:])))
     asking = {count: ours[count][3] for count in SIZES}
-    # Not compared with 100 processes, where the fixed cost of an answer would hide the rest.
+    # 100 processes are not compared, because the fixed cost of an answer would hide the rest.
     many = SIZES[-2]
     linear = asking[most] / most <= 1.5 * asking[many] / many
     rows.append(Row(f"scale: `/status` of {BESIDE:,} processes", "ms",

@@ -19,7 +19,7 @@ class Process:
     after: str = ""
     socket: str = ""
     log: bool = True
-    # Its end does not end other processes.
+    # Whether the other processes continue if this process ends.
     may_end: bool = False
 
 
@@ -84,7 +84,7 @@ file={directory}/supervisord.sock
 [rpcinterface:supervisor]
 supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 """
-    # Without it, supervisord warns root; for any other user it is an error.
+    # Without `user`, supervisord warns root; with it, every other user gets an error.
     text = text.replace("USER", "user=root" if os.geteuid() == 0 else "")
     for place, process in enumerate(processes):
         output = "stdout_logfile=/dev/fd/1\nstdout_logfile_maxbytes=0\nredirect_stderr=true\n"
@@ -165,7 +165,7 @@ BASH = Supervisor("bash entrypoint", bash, ("bash",))
 SUPERVISORD = Supervisor("supervisord", supervisord, ("supervisord",))
 HORUST = Supervisor("Horust", horust, ("horust",))
 S6 = Supervisor("s6", s6, ("s6-svscan", "s6-svwait"))
-# TERM would leave the services running.
+# SIGTERM would leave the services running.
 RUNIT = Supervisor("runit", runit, ("runsvdir", "sv"), stop=signal.SIGHUP)
 
 ALL = [DRAINIT_RUN, BASH, SUPERVISORD, HORUST, S6, RUNIT]

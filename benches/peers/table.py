@@ -29,12 +29,12 @@ class Row:
     what: str
     unit: str
     figures: dict
-    # No target if it is empty.
+    # An empty text means that there is no target.
     target: str = ""
     met: bool = True
     more_is_better: bool = False
     detail: str = ""
-    # Its title in the short table, if the row is there.
+    # The title in the short table, or empty if the row is not in it.
     short: str = ""
     # The reason why a peer may be ahead.
     why: dict = field(default_factory=dict)
@@ -57,7 +57,7 @@ class Row:
     def peer_text(self, name, value):
         if value is None:
             return f"{name}: not measured"
-        # A difference may be slightly below zero.
+        # A difference of two measurements may be slightly below zero.
         if value <= 0 or self.ours <= 0:
             return f"{name} {number(value)}"
         return f"{name} {number(value)} ({number(value / self.ours)}×)"

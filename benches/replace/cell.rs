@@ -21,7 +21,7 @@ pub(crate) const CLIENTS: u32 = 50;
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// The time of traffic before the first replacement, between two, and after the last.
 const BETWEEN: Duration = Duration::from_millis(1500);
-const LOOK: Duration = Duration::from_millis(10);
+const POLL: Duration = Duration::from_millis(10);
 
 /// A measurement.
 #[derive(Clone, Copy, Debug)]
@@ -109,7 +109,7 @@ async fn wait_for_answer(running: &Running) -> io::Result<()> {
     let address = running.address(Protocol::Http1);
     let wait = async {
         while !answers(address).await.unwrap_or(false) {
-            sleep(LOOK).await;
+            sleep(POLL).await;
         }
     };
     timeout(START_TIMEOUT, wait).await.map_err(|_| io::Error::other("no answer"))

@@ -108,7 +108,7 @@ fn connection_close_and_an_idle_close_lose_nothing() {
 
 #[test]
 fn a_connection_without_a_listener_is_refused() {
-    // Without a server, because the listener ends with the first connection.
+    // The listener is dropped at once, so no connection is ever accepted.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let counts = runtime.block_on(async {
         let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();

@@ -85,7 +85,7 @@ impl Grpc {
             .body(())
             .map_err(|_| Failure::Nonsense)?;
         let (response, mut messages) = self.connection.send(request, false).await?;
-        // The stream may have ended already, then the response says why.
+        // If the stream has already ended, the response gives the reason.
         let _ = messages.send_data(Bytes::from_static(MESSAGE), false);
         let response = response.await.map_err(|error| problem(&error))?;
         if response.status().as_u16() != 200 {

@@ -26,7 +26,7 @@ const DRAIN_SECONDS: u32 = 2;
 const PARENT_SECONDS: u32 = 6;
 /// The longest time that a replacement, or an orderly end, may take.
 const LONGEST: Duration = Duration::from_secs(60);
-const LOOK: Duration = Duration::from_millis(10);
+const POLL: Duration = Duration::from_millis(10);
 /// The first port of the servers. It is below the kernel's ports for clients, because a client
 /// could take the port of a server that is being restarted.
 const FIRST_PORT: u16 = 17_000;
@@ -345,7 +345,7 @@ fn wait_until(what: &str, mut is_true: impl FnMut() -> bool) -> io::Result<()> {
         if begin.elapsed() > LONGEST {
             return Err(io::Error::other(format!("{what} does not come")));
         }
-        sleep(LOOK);
+        sleep(POLL);
     }
     Ok(())
 }

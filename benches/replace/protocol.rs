@@ -39,9 +39,9 @@ impl fmt::Display for Protocol {
 /// The pace at which each client sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pace {
-    /// This many requests per second.
+    /// The client sends this many requests per second.
     PerSecond(u32),
-    /// As soon as the previous answer is complete.
+    /// The client sends a request as soon as the previous answer is complete.
     FullSpeed,
 }
 

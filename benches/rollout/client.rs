@@ -40,14 +40,14 @@ impl fmt::Display for Protocol {
 /// The pace at which a client sends its requests.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Pace {
-    /// At a fixed rate; the first requests of all clients are spread evenly.
+    /// The client sends at a fixed rate. The first requests of all clients are spread evenly.
     Every {
         /// The time between two requests.
         period: Duration,
         /// The time over which the first requests are spread.
         spread: Duration,
     },
-    /// As soon as the previous answer is complete.
+    /// The client sends a request as soon as the previous answer is complete.
     AtOnce,
 }
 

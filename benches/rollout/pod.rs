@@ -21,7 +21,7 @@ use crate::upstream::Upstream;
 
 /// The longest time until the first answer of an Envoy, on a busy machine.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
-const LOOK: Duration = Duration::from_millis(5);
+const POLL: Duration = Duration::from_millis(5);
 /// The port for HTTP/1.1, HTTP/2 and WebSocket.
 pub(crate) const HTTP: u16 = 8080;
 /// The port of the TCP proxy.
@@ -117,7 +117,7 @@ impl Pod {
             if let Some(status) = self.child.try_wait()? {
                 return Ok(status);
             }
-            sleep(LOOK).await;
+            sleep(POLL).await;
         }
     }
 
@@ -132,7 +132,7 @@ impl Pod {
             if answers(SocketAddr::from((self.address(), HTTP))).await.unwrap_or(false) {
                 return Ok(());
             }
-            sleep(LOOK * 4).await;
+            sleep(POLL * 4).await;
         }
         let lines: Vec<_> = self.lines().into_iter().map(|(_, line)| line).collect();
         Err(io::Error::other(format!("a pod does not answer; it said:\n{}", lines.join("\n"))))

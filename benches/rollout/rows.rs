@@ -136,7 +136,8 @@ fn special() -> Vec<Row> {
     rows.push(Row { alone: true, ..Row::new("HTTP/1.1, at full speed (wrk)", Traffic::Wrk) });
     let fresh = Requests { clients: 20, is_fresh: true, ..usual };
     rows.push(requests("HTTP/1.1, a new connection every 50 ms", fresh));
-    // Within the `min` of drainit, and long after Envoy alone would have closed its listeners.
+    // Clients learn late: within the `min` of drainit, but long after Envoy alone would have closed
+    // its listeners.
     rows.push(Row {
         learn: 4 * SECOND,
         drain_time: Some("1"),

@@ -1,7 +1,7 @@
 //! Clients that keep a WebSocket or a TCP stream busy: each sends a message twice a second and
 //! expects it back.
 //!
-//! A session counts as one request. It is lost if it is cut before its client has ended it.
+//! A session counts as one request, which is lost if the connection ends before the client ends it.
 
 use std::io;
 use std::net::SocketAddr;

@@ -65,7 +65,7 @@ pub(super) fn installed() -> Option<&'static [&'static str]> {
     skip_unless(found.map(drop).ok_or(missing)).then(|| found.unwrap())
 }
 
-/// When a container was started, as seconds since 1970.
+/// Returns the time at which a container was started, in seconds since 1970.
 fn started(container: &Container) -> f64 {
     let time = container.inspect("{{.State.StartedAt}}");
     let output = Command::new("date").args(["+%s.%N", "--date", &time]).output().unwrap();

@@ -17,10 +17,10 @@ const OPTIONS: [&str; 8] = [
     "--user=10001:10001",
     "--read-only",
     "--cap-drop=ALL",
-    // For the sockets.
+    // The processes make their sockets here.
     "--tmpfs=/run/gateway",
     "--security-opt=no-new-privileges",
-    // For Envoy's hot restart. This is the smallest possible size.
+    // Envoy's hot restart uses shared memory. This is the smallest possible size.
     "--shm-size=64k",
     "--env=DRAINIT_CONFIG=/etc/gateway/drainit.yaml",
     "--env=TERMINATION_GRACE_PERIOD_SECONDS=20",

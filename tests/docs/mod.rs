@@ -1,4 +1,5 @@
-//! Pages, manifests and rules: links lead somewhere, configs pass, each promise has a test.
+//! Tests the pages, manifests and rules of the docs: links lead somewhere, configs pass, and each
+//! promise has a test.
 
 mod manifests;
 mod pages;

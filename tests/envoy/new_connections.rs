@@ -25,7 +25,7 @@ fn assert_served_until_drained(version: &'static str, drain: &'static str) {
             drain.args(["drain", "--socket"]).arg(drainit.path("control.sock")).status().unwrap()
         });
         let began = drainit.wait_for_line("router: draining for at least 5s").at;
-        // Until long after Envoy's own drain time of 1 s, and long before the end of `min`.
+        // Clients connect until long after Envoy's own drain time of 1 s, and end well before `min`.
         while now() < t0 + ms(3500) {
             let asked = now();
             match Client::new(address).request(0).went {

@@ -12,7 +12,7 @@ const REMARK: &str = r"Z   router: ended before it was drained";
 // holds: S116, S119, S217
 #[test]
 fn an_envoy_that_ended_before_the_drain_is_reported() {
-    // Longer than the test needs to send all signals.
+    // `min` is longer than the test needs to send all signals.
     let drain = "time: 8s, min: 4s";
     let Some((drainit, _)) = (RealEnvoy { drain, ..RealEnvoy::default() }).start() else { return };
     let all = drainit.children();

@@ -9,7 +9,7 @@ const INIT: Invocation<'_> = Invocation { env: &[], init: true };
 
 /// A script for a shell that waits and prints the signals that it gets.
 const RECORDER: &str = "
-    exec 2>/dev/null # what the shell says of its own children, which hear the signals too
+    exec 2>/dev/null # the shell's messages about its children, which also get the signals
     for n in 1 2 3 10 12 18; do trap \"echo got $n; heard=$n\" $n; done; trap 'echo got 15; exit 5' 15
     hears() { i=0; while [ \"$heard\" != $1 ] && [ $i -lt 900 ]; do sleep 0.01; i=$((i+1)); done; }
     ACT

@@ -55,8 +55,8 @@ fn codes_and_messages_match_tini() {
             "--",
             "sh",
             "-c",
-            // Ends once its parent sleeps again: a child that ends sooner is reaped after SIGUSR1,
-            // and its SIGCHLD is never received.
+            // The child ends once its parent sleeps again. If the child ended sooner, the parent would
+            // reap it after SIGUSR1, and never receive SIGCHLD.
             "trap 'while ! grep -q ^State:.S /proc/$PPID/status; do :; done; exit 3' USR1; \
              kill -USR1 $PPID; while [ $((n+=1)) -lt 900 ]; do sleep 0.01; done",
         ],

@@ -1,10 +1,10 @@
-"""Tries every fault with drainit and its peers, and writes docs/faults.md. `make faults` builds all that it needs.
+"""Tries every fault with drainit and its peers, and writes docs/faults.md. `make faults` builds everything for it.
 
     python3 tests/faults/main.py [--tool TOOL…] [--tests] [ROW…]
 
 ROW is a row's name, or a part of it. `--tests` prints the rows that a test of the project tries, and runs
 nothing. docs/faults.md is written when each row has a result of this or an earlier run. Exits with 1 if
-drainit fails a row. With `CI=true`, a row that is skipped has failed, because it must not pass unnoticed.
+drainit fails a row. With `CI=true`, a skipped row counts as failed, so that it cannot pass unnoticed.
 SHOW=1 prints the output of a tool that fails.
 """
 
@@ -36,17 +36,17 @@ KEPT = kit.ROOT / "target/faults.json"
 
 
 def test_program():
-    """The program of the integration tests."""
+    """Builds the integration tests, and returns the path of their program."""
     command = ["cargo", "test", "--quiet", "--locked", "--test", "main", "--no-run", "--message-format=json"]
     lines = subprocess.run(command, cwd=kit.ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
     artifacts = [json.loads(line) for line in lines]
-    # cargo names drainit, too, in no certain order.
+    # In any order, cargo also names drainit.
     return next(each["executable"] for each in artifacts if each.get("executable") and each["profile"]["test"])
 
 
 def by_test(program, name):
     began = time.monotonic()
-    # The first in a container builds the images.
+    # The first test that uses a container builds the images.
     limit = 1800 if name.startswith("docker::") else 120
     try:
         done = subprocess.run([program, "--exact", name], cwd=kit.ROOT, capture_output=True, text=True, timeout=limit)
@@ -60,7 +60,7 @@ def by_test(program, name):
 
 
 def keep(rows):
-    """Adds the rows to those of earlier runs, and reads the others from there."""
+    """Stores the results of these rows beside those of earlier runs, and loads all results into ROWS."""
     kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
     for row in rows:
         kept[row.what] = kept.get(row.what, {}) | {tool: asdict(cell) for tool, cell in row.cells.items()}
@@ -76,7 +76,7 @@ def main(options):
         print("\n".join(sorted({row.test for row in rows if row.test})))
         return 0
     tools = [tool for tool in options.tool or ALL if all(kit.which(program) for program in NEEDS.get(tool, ()))]
-    # The tests of the project run by themselves.
+    # With --tool, the rows that a test of the project tries are left out.
     pairs = [(row, tool) for row in rows for tool in row.tools if tool in tools and not (options.tool and row.test)]
     program = test_program() if any(row.test for row, _ in pairs) else ""
     began = time.monotonic()
@@ -86,7 +86,7 @@ def main(options):
         row.cells[tool] = by_test(program, row.test) if row.test else matrix.attempt(row, tool)
         print(f"{row.what}: {tool}: {row.cells[tool].text()}", flush=True)
 
-    # Rows and tests that take all of the machine run alone.
+    # Tests of the project, and rows that need the whole machine, run alone.
     for alone, workers in ((False, WORKERS), (True, 1)):
         with ThreadPoolExecutor(workers) as pool:
             list(pool.map(attempt, [pair for pair in pairs if (pair[0].alone or bool(pair[0].test)) == alone]))

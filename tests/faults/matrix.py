@@ -9,12 +9,12 @@ from tools import WRITE
 ALL = tuple(WRITE)
 SUPERVISORS = tuple(tool for tool in ALL if tool != "tini")
 US = "drainit"
-# The groups of what no peer has.
+# The groups of faults in features that no peer has.
 DRAIN, OURS = "The drain of Envoy", "What only drainit has, beside the drain"
 
 
 class Skip(Exception):
-    """Why a row cannot be tried here."""
+    """Skips a row that cannot be tried on this machine, and gives the reason."""
 
 
 @dataclass
@@ -24,16 +24,16 @@ class Row:
     expected: str
     tools: tuple = ALL
     attempt: object = None
-    # A test of tests/ that tries it with drainit, if no peer has what the row is about, or none can be set up for it.
+    # The test in tests/ that tries the fault with drainit, if no peer has the feature or can be set up for it.
     test: str = ""
-    # The row runs alone, because it takes all of the machine.
+    # Whether the row runs alone, because it needs the whole machine.
     alone: bool = False
     cells: dict = field(default_factory=dict)
 
 
 @dataclass
 class Cell:
-    """A fault in a word or two, or none; and the seconds that the tool took."""
+    """The fault of a tool in one or two words, empty if the tool passed, and the seconds that the tool took."""
 
     fault: str = ""
     took: float = 0

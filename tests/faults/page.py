@@ -11,7 +11,7 @@ from matrix import ALL, US
 def versions():
     wanted = ("drainit", "Horust", "tini", "s6", "supervisor", "no Horust")
     parts = [part for part in document.versions().rstrip(".").split(", ") if part.startswith(wanted)]
-    # The cells of a Horust that is not installed are those of an earlier run.
+    # If Horust is not installed, its cells come from an earlier run, and so does its version.
     earlier = re.search(r"Horust \d[\d.]*\d", (kit.ROOT / "docs/faults.md").read_text())
     return ", ".join(earlier[0] if part == "no Horust" and earlier else part for part in parts) + "."
 
@@ -19,7 +19,7 @@ def versions():
 def cell(row, tool):
     if tool not in row.cells:
         return "–"
-    # Less than 0.1 s is as good as nothing.
+    # A time below 0.1 s is not worth showing.
     text = re.sub(r"^pass, 0\.0\d s$", "pass", row.cells[tool].text())
     return text.removeprefix("pass, ")
 

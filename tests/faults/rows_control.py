@@ -1,4 +1,4 @@
-"""Abuse of the socket by which a tool is controlled, and hooks that hang."""
+"""Tries abuse of a tool's control socket, and hooks that hang."""
 
 import contextlib
 import resource
@@ -12,7 +12,7 @@ row, tested = group("Control sockets and hooks")
 
 
 def connect(run, count, send):
-    """Connections that are kept open, as far as they are accepted."""
+    """Opens connections and keeps them open, as many as the tool accepts."""
     path = str(run.until(lambda: [path for path in run.dir.iterdir() if path.is_socket()], "socket")[0])
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
@@ -55,5 +55,5 @@ def post_stop(run):
 def too_long(run):
     run.start(Service("a", ["sleep", "60", "x" * 1_000_000]))
     time.sleep(1)
-    # supervisord reads such a config for some 8 s.
+    # supervisord takes about 8 s to read such a config.
     run.end(within=3 * GRACE).check(run.code() != 0, "code 0")

@@ -1,4 +1,4 @@
-"""The same in Docker containers: its stop, its pause, its limits."""
+"""Tries faults in Docker containers: `docker stop`, `docker pause`, limits."""
 
 import shutil
 import subprocess

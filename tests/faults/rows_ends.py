@@ -1,4 +1,4 @@
-"""Ends that nobody asked for, and starts that fail."""
+"""Tries processes that end unasked, and starts that fail."""
 
 import time
 
@@ -7,7 +7,7 @@ from matrix import SUPERVISORS, US, group
 from tools import Service
 
 row, tested = group("Unasked ends and failed starts")
-# s6 has them only with s6-rc.
+# s6 has oneshots only with s6-rc.
 ONESHOTS = (US, "supervisord", "Horust")
 
 

@@ -1,4 +1,4 @@
-"""Readers of the log that hang, and output that is no text."""
+"""Tries readers of the log that hang, and binary output."""
 
 import collections
 import re
@@ -24,7 +24,7 @@ def no_reader(run):
         os.close(reader)
 
 
-# envoyproxy/envoy#14066, webdevops#207: a pipe belongs to who made it, and /dev/stdout opens it anew.
+# envoyproxy/envoy#14066, webdevops#207: a pipe belongs to the user who made it, and opening /dev/stdout opens it anew.
 @row("a process of another user (`user`) opens `/dev/stdout`", "the line arrives (drainit: with `log`)",
      ("drainit", "s6", "supervisord"))
 def stdout_of_another(run):
@@ -106,7 +106,7 @@ def long_lines(run):
     run.start(*(Service(name, ["sh", str(script), name], log=True) for name in names))
     run.until(lambda: all((run.dir / f"over-{name}").exists() for name in names), "last line", 60)
     run.stop(None)
-    # The lines of drainit itself come by stderr, which is the same pipe here. A write to that is atomic up to 4096 bytes.
+    # drainit writes its own lines to stderr, which is the same pipe here. Writes up to 4096 bytes are atomic.
     text = re.sub(rb"\[drainit\] [^\n]*\n", b"", run.text())
     whole = collections.Counter(line.rpartition(b" ")[2] for line in text.splitlines())
     run.check(all(whole[name.encode() * length] == number for name in names), "mixed")

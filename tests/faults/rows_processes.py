@@ -1,4 +1,4 @@
-"""Orphans, leftovers and large numbers."""
+"""Tries orphans, leftover processes and large numbers of processes."""
 
 import ctypes
 import fcntl
@@ -50,7 +50,7 @@ def daemon_of_the_dead(run):
     run.start(run.service("a", "daemon=b,on=TERM:exit:0:300", "exit=3")).end(3).ended_well("b")
 
 
-# Those that do not stop daemons at all leave them to the kernel.
+# The other tools do not stop daemons: the kernel kills them.
 @row("10,000 daemons", "all are stopped in time, code 0", ("drainit", "s6", "Horust"), alone=True)
 def horde(run):
     run.start(run.service("a", "horde=10000")).wait("a", what="horde")
@@ -87,7 +87,7 @@ def traced(run):
     libc, seized, over = ctypes.CDLL(None), threading.Event(), threading.Event()
 
     def trace():
-        """As gdb does: holds the process, and notices its end."""
+        """Holds the process, and waits for its end, like gdb."""
         libc.ptrace(PTRACE_SEIZE, pid, None, None)
         libc.ptrace(PTRACE_INTERRUPT, pid, None, None)
         os.waitpid(pid, WALL)
@@ -104,7 +104,7 @@ def traced(run):
         tracer.join(1)
 
 
-# Its main thread has ended, so that it looks like a zombie; another thread waits for TERM.
+# The main thread of this program has ended, so the process looks like a zombie. Another thread waits for SIGTERM.
 LEADERLESS = """
 import ctypes, os, signal, sys, threading, time
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
@@ -137,7 +137,7 @@ def relay(run):
     run.start(run.service("a", f"relay=0,{run.dir}/relay")).wait("a", what="relay").stop(137)
 
 
-# The set-up of s6 is that of PID 1: it signals everything that it sees.
+# s6 is missing, because its set-up is that of PID 1, which signals every process that it sees.
 BESIDE = ("drainit", "tini", "supervisord", "Horust")
 
 
@@ -154,7 +154,7 @@ def not_init(run, *steps):
 
 
 def is_locked(path):
-    """A relay holds its file locked as long as a process of it lives."""
+    """Whether a process of the relay is alive: it holds a lock on the file."""
     with open(path, encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

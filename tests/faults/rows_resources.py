@@ -1,4 +1,4 @@
-"""Shortage of resources: processes, memory, descriptors, disk, privileges, file systems."""
+"""Tries a shortage of resources: processes, memory, descriptors, disk, privileges, file systems."""
 
 import os
 import signal
@@ -13,12 +13,12 @@ from tools import Service
 row, tested = group("Shortage of resources")
 
 
-# Horust needs a user with a name, see below.
+# The tools that run as a user without a name, unlike Horust.
 NAMELESS = ("drainit", "tini", "s6", "supervisord")
 
 
 def fill_up(run):
-    """Takes all processes that the user may have."""
+    """Starts as many processes as the user may have."""
     user = ["setpriv", f"--reuid={run.uid}", f"--regid={run.uid}", "--clear-groups"]
     command = "while sleep 60 & do :; done 2>/dev/null; wait"
     return subprocess.Popen([*user, "prlimit", "--nproc=60", "sh", "-c", command],
@@ -47,7 +47,7 @@ def no_fork(run):
 
 
 def outside(run, name):
-    """The PID outside of a child, which records its PID inside."""
+    """Returns the PID of a child outside the namespace. The event log has the PID inside."""
     inside = str(run.events("start", name)[-1].pid)
     for pid in run.inside():
         with open(f"/proc/{pid}/status", encoding="utf-8") as status:
@@ -150,12 +150,12 @@ def no_privileges(run):
     run.start(run.service("a")).wait("a").stop().ended_well("a")
 
 
-# A shell that needs no second process or thread.
+# A script that a shell runs without a second process or thread.
 SMALL = "mkfifo never && exec 3<>never && trap ': >asked; exit 0' TERM && : >up && read -r line <&3"
 
 
 def survey(run, option, limits):
-    """Starts the tool once under each limit: it runs and stops, or refuses with a code that is not 0."""
+    """Starts the tool once under each limit. It must run and stop, or refuse with a code other than 0."""
     def one(limit):
         with Run(run.tool) as each:
             try:

@@ -1,4 +1,4 @@
-"""Signals to PID 1, and processes that do not obey them."""
+"""Tries signals to PID 1, and processes that ignore signals."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ def term(run):
     run.start(run.service("a", "on=TERM:exit:0:300")).wait("a").stop().ended_well("a").promptly()
 
 
-# Supervisor#122, process-compose#145; docker/compose#9800 slow.
+# Supervisor#122, process-compose#145; docker/compose#9800 is slow.
 @row("SIGTERM, three processes in a chain", "each process ends before its dependency gets SIGTERM", SUPERVISORS)
 def chain(run):
     run.start(run.service("a", "on=TERM:exit:0:100"), run.service("b", "on=TERM:exit:0:100", after="a"),
@@ -105,7 +105,7 @@ def independent(run):
     run.check(max(asked) - min(asked) < 0.4, "one after the other")
 
 
-# How the two that run a single program do that.
+# The two tools that can run a single program without a config.
 EXEC = {"drainit": [kit.DRAINIT, "exec"], "tini": [kit.which("tini")]}
 
 

@@ -1,4 +1,4 @@
-"""Faults that are tried with drainit only, each by a test of the project: most are of what no peer has."""
+"""Lists faults that only tests of the project try, with drainit alone: most are in features that no peer has."""
 
 from matrix import DRAIN, OURS, group
 
@@ -20,7 +20,7 @@ tested("the statistics hang or are garbage during the drain", "bounded, and repo
 tested("the last count fails", "bounded, and reported", "drain::admin_faults::a_failing_last_count_is_bounded_and_reported")
 tested("there is no admin", "bounded, and reported",
        "drain::admin_faults::an_admin_that_never_existed_is_bounded_and_reported")
-# The admin of these tests is as strict as Envoy's.
+# The fake admin of these tests is as strict as Envoy's admin.
 tested("a GET in place of a POST to the admin (405)", "the calls are POSTs, in their order",
        "drain::admin_faults::envoy_is_drained_then_polled_then_closed_and_only_then_stopped")
 tested("the admin refuses once", "tried again", "simulation::dialogue::every_promise_of_the_dialogue_holds_with_any_admin")
@@ -36,7 +36,7 @@ tested("a scraper keeps a connection of an internal listener", "it holds no drai
 # istio#44690, #36534
 tested("a client of a real Envoy never lets go", "waited for until `time` is over",
        "envoy::drain_end::idle_connections_hold_a_drain_unless_only_requests_count")
-# A port that is closed at once: endpoints point to it for a second in a cluster, 15 s behind a load balancer.
+# If a port closes at once, endpoints point to it for another second in a cluster, or 15 s behind a load balancer.
 tested("endpoints still point to a container that is to end", "unready at once, nothing stopped for `readiness_delay`",
        "operate::control::readyz_follows_readiness_and_turns_at_t0_before_anything_is_stopped")
 tested("a load balancer sends on until its own health check has failed", "no request fails, with `unready_delay`",
@@ -88,7 +88,7 @@ tested("the log is read by a machine (`format: json`)", "each line is one object
 
 _, tested = group("Time")
 
-# No machine can be put to sleep here: the test asks which clock is read, and no peer can be asked that.
+# A test cannot put the machine to sleep. It checks instead which clock drainit reads, which works for no peer.
 tested("the machine sleeps", "its time counts: a deadline is not put off",
        "drain::shutdown::times_include_the_sleep_of_the_machine")
 # istio#34855

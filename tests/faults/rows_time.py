@@ -1,4 +1,4 @@
-"""Clocks that jump, machines that sleep, and starts that are slow."""
+"""Tries clocks that jump, machines that sleep, and slow starts."""
 
 import os
 import signal
@@ -25,10 +25,10 @@ def uptime(run):
 
 
 def with_loader():
-    """A drainit that takes a preload, which a static one does not."""
+    """Returns a dynamically linked drainit, because a static program ignores LD_PRELOAD."""
     programs = [Path(kit.DRAINIT), *(kit.ROOT / "target" / profile / "drainit" for profile in ("debug", "release"))]
     for program in programs:
-        # The path of the loader of glibc is at the beginning of the file.
+        # The beginning of the file has the path of glibc's loader.
         if program.exists() and b"/ld-linux" in program.read_bytes()[:4096]:
             return str(program)
     raise Skip(f"none of {', '.join(str(program) for program in programs)} is linked dynamically with glibc")
@@ -46,7 +46,7 @@ def wall_clock(run):
               prefix=["env", f"LD_PRELOAD={library}", f"WALL_CLOCK={clock}"]).wait("a")
     run.check(str(library) in Path(f"/proc/{run.pid}/maps").read_text(), "does not take the preload")
     for jump in (-DAY, DAY):
-        # In the pause before a restart.
+        # The clock jumps in the pause before a restart.
         ends = len(run.events("exit", "b"))
         run.until(lambda: len(run.events("exit", "b")) > ends, "end", 15)
         clock.write_text(str(jump))
@@ -62,7 +62,7 @@ def wall_clock(run):
 
 
 def suspend(run, seconds):
-    """Stops and continues all that is in the namespace, as the freezer does."""
+    """Stops and continues all processes of the namespace, like the freezer."""
     everybody = [run.pid, *run.inside()]
     since = run.since
     for number in (signal.SIGSTOP, signal.SIGCONT):

@@ -1,4 +1,4 @@
-"""One tool as PID 1 of a new PID namespace, and what a row does to it and asks of it."""
+"""Runs one tool as PID 1 of a new PID namespace, with the steps and the checks of the rows."""
 
 import contextlib
 import os
@@ -19,16 +19,16 @@ from tools import GRACE, Service
 
 CHILD = os.environ.get("CHILD", str(kit.ROOT / "target/debug/child"))
 NAMESPACE = ["unshare", "--fork", "--kill-child", "--pid", "--mount"]
-# The time until something happens that should happen at once: a wide margin.
+# The limit in seconds for something that should happen at once, with a wide margin.
 SOON = 20
-# The time in which an end is prompt where the children need 300 ms: a wide margin too.
+# The limit in seconds for a prompt end of children that need 300 ms, with a wide margin.
 PROMPT = 3
-# An empty image.
+# The name of an empty image.
 IMAGE = "drainit-faults"
 
 
 class Fault(Exception):
-    """What went wrong, in a word or two."""
+    """A fault of a tool, in one or two words."""
 
 
 @dataclass
@@ -47,7 +47,7 @@ class Run:
     since: float = 0
     took: float = 0
     signalled: bool = False
-    # Where the programs are; copied where another user has to read them.
+    # The paths of the programs: copies, if another user has to read them.
     child_program: str = CHILD
     drainit: str = kit.DRAINIT
     uid: int = 0
@@ -70,7 +70,7 @@ class Run:
         if self.process:
             self.process.kill()
             self.process.wait()
-        # A tmpfs of the namespace may still be going.
+        # The kernel may still be removing a tmpfs of the namespace.
         shutil.rmtree(self.dir, ignore_errors=True)
 
     def child(self, name, *steps):
@@ -81,7 +81,7 @@ class Run:
         return Service(name, self.child(name, *steps), **options)
 
     def as_user(self, limits=()):
-        """Runs the tool as a user of its own without capabilities, under limits that root does not have."""
+        """Runs the tool as a separate user without capabilities, under limits that do not apply to root."""
         self.uid, self.limits = random.randrange(100_000, 1_000_000), [*limits]
         self.child_program = shutil.copy(self.child_program, self.dir)
         self.drainit = shutil.copy(self.drainit, self.dir)
@@ -95,11 +95,11 @@ class Run:
             subprocess.run(["chown", "-R", f"{self.uid}:{self.uid}", self.dir], check=True)
             prefix = [*self.limits, "setpriv", f"--reuid={self.uid}", f"--regid={self.uid}", "--clear-groups",
                       "--inh-caps=-all", "--bounding-set=-all", *prefix]
-        # Nothing that a tool finds in the environment of the bench changes it.
+        # The environment of the bench must not affect a tool.
         environment = {"PATH": f"{kit.TOOLS}/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root",
                        "TMPDIR": str(self.dir)}
         reader, writer = os.pipe()
-        # As container runtimes do.
+        # Like container runtimes, gives the pipe to the user.
         os.fchown(writer, self.uid, self.uid)
         self.since = time.monotonic()
         # The script runs in the process that becomes PID 1.
@@ -113,7 +113,7 @@ class Run:
         return self
 
     def start_container(self, *services, options=()):
-        """Runs the tool in a Docker container whose file system is that of the machine, read-only."""
+        """Runs the tool in a Docker container with the file system of this machine, read-only."""
         command = tools.write(self.tool, self.dir, list(services), self.uid == 0)
         if self.uid:
             subprocess.run(["chown", "-R", f"{self.uid}:{self.uid}", self.dir], check=True)
@@ -142,7 +142,7 @@ class Run:
 
     @property
     def pid(self):
-        """PID 1 of the namespace, by its PID outside."""
+        """The PID that PID 1 of the namespace has outside."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         (pid,) = self.until(lambda: children.read_text().split(), "PID 1")
         return int(pid)
@@ -156,13 +156,13 @@ class Run:
         return found
 
     def text(self):
-        """The output so far, all of it once the tool has ended."""
+        """The output so far. Once the tool has ended, it is complete."""
         if self.process and self.process.poll() is not None:
             self.reader.join(5)
         return bytes(self.output)
 
     def until(self, condition, what, seconds=SOON):
-        """Waits until a condition holds; also fails when the tool has ended."""
+        """Waits until a condition holds. Fails at a timeout, and if the tool ends before."""
         limit = time.monotonic() + seconds
         while True:
             has_ended = self.process.poll() is not None
@@ -176,7 +176,7 @@ class Run:
             time.sleep(0.005)
 
     def wait(self, *names, what="handling"):
-        """Waits until these children have recorded it."""
+        """Waits until these children have recorded this event."""
         for name in names:
             missing = f"start of {name}" if what == "handling" else f"`{what}` of {name}"
             self.until(lambda name=name: self.events(what, name), missing)
@@ -189,7 +189,7 @@ class Run:
         return self
 
     def inside(self, name=None):
-        """The processes of the namespace but PID 1, all or those of a program, by their PIDs outside."""
+        """The outside PIDs of the processes in the namespace except PID 1: all, or those of one program."""
         return [pid for pid in kit.descendants(self.pid) if name in (None, kit.name_of(pid))]
 
     def show(self):
@@ -201,7 +201,7 @@ class Run:
         return 128 - code if code < 0 else code
 
     def end(self, code=None, within=GRACE, at_least=0, word=None):
-        """Waits for the end, as a container runtime does, and checks its exit code and time."""
+        """Waits for the end like a container runtime, and checks the exit code and the time."""
         descriptor = os.pidfd_open(self.process.pid)
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
@@ -221,7 +221,7 @@ class Run:
         return self.signal().end(code, **limits)
 
     def promptly(self):
-        """The end has come when the children were gone, not when all of a grace period was over."""
+        """Checks that the tool ended when its children were gone, and did not sleep for the whole grace period."""
         return self.check(self.took < PROMPT, "slept on")
 
     def check(self, holds, word):
@@ -230,11 +230,11 @@ class Run:
         return self
 
     def ended_well(self, *names):
-        """The children got their stop signal and had the time to end."""
+        """Checks that the children got a stop signal and had enough time to end."""
         return self.check(all(self.events("exit", name) for name in names), "killed cold")
 
     def in_order(self, *names):
-        """The children have ended in this order, each before the next one was asked to."""
+        """Checks that the children ended in this order, each before the next one got its stop signal."""
         self.ended_well(*names)
         ends = [self.events("exit", name)[0].at for name in names]
         asked = [self.events("got SIGTERM", name) for name in names]

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import kit
 
-# The time that a service gets to end, and the one after which a container runtime kills the
-# container, in seconds.
+# The seconds that a service gets to end, and the seconds after which a container runtime kills the
+# container.
 STOP = 1
 GRACE = 10
 
@@ -20,28 +20,28 @@ class Service:
     name: str
     command: list
     after: str = ""
-    # The service is ready when this file exists. The time limit applies where a tool has one.
+    # The service is ready when this file exists. Only some tools have a time limit for that.
     ready: str = ""
     ready_within: int = 2
     restart: bool = False
-    # At most so many restarts, and then the container ends.
+    # The number of restarts after which the container ends.
     restarts: int = 0
-    # It is to end with code 0 before what needs it starts.
+    # Whether the service must end with code 0 before its dependents start.
     oneshot: bool = False
     log: bool = False
     user: str = ""
     stop: float = STOP
     # A command that runs after the end of the service.
     post_stop: list = ()
-    # A command of the shell that is the readiness probe, in place of the file.
+    # A shell command that is the readiness probe, in place of the file.
     probe: str = ""
     log_file: str = ""
-    # Only for drainit.
+    # Further keys, only for drainit.
     more: dict = None
 
 
 def drainit(directory, services):
-    """docs/config.md."""
+    """Follows docs/config.md."""
     config = {"shutdown": {"grace_period": f"{GRACE}s", "reserve": "1s"}, "processes": {},
               "control": {"socket": f"{directory}/control.sock"}}
     for service in services:
@@ -76,13 +76,13 @@ def drainit(directory, services):
 
 
 def tini(directory, services):
-    """Its README: the command after `--`. A second service would need a shell script."""
+    """Follows the README of tini: the command after `--`. A second service would need a shell script."""
     (service,) = services
     return [kit.which("tini"), "--", *service.command]
 
 
 def depth(service, services):
-    """How many services one after the other it needs."""
+    """The length of the chain of services that a service needs."""
     needed = [other for other in services if other.name == service.after]
     return 1 + depth(needed[0], services) if needed else 0
 
@@ -98,8 +98,8 @@ def words(command):
 
 
 def s6(directory, services):
-    """The container set-up of its documentation and of s6-overlay: the end of a service ends the
-    container with its code, and what is left at the end gets TERM and a second."""
+    """Follows the documentation of s6 for containers, and s6-overlay: the end of a service ends the
+    container with its code, and leftover processes get SIGTERM and a second."""
     scan = directory / "scan"
     scan.mkdir()
     for service in services:
@@ -119,7 +119,7 @@ def s6(directory, services):
 s6-svscanctl -t ..
 exit 125
 """
-        # Exits with 125 when it has failed too often.
+        # The script exits with 125 when the service has failed too often.
         limit = f"s6-permafailon 60 {service.restarts + 1} 1-255 true && exit 0\n" if service.restarts else ""
         script(path / "finish", f"#!/bin/sh\n{limit}{after}{end}")
         (path / "timeout-kill").write_text(f"{int(service.stop * 1000)}\n")
@@ -134,8 +134,8 @@ exit 125
     return [kit.which("s6-svscan"), "-c", str(max(500, len(services) + 10)), scan]
 
 
-# The end of a program ends the container, by an event listener as in supervisord's documentation. Its arguments are the
-# oneshots, which may end with code 0.
+# An event listener like that of supervisord's documentation: the end of a program ends the container. The arguments are
+# the oneshots, which may end with code 0.
 LISTENER = """\
 import os, signal, sys
 while True:
@@ -169,8 +169,8 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 command=/usr/bin/python3 {directory}/listener.py {" ".join(service.name for service in services if service.oneshot)}
 events=PROCESS_STATE_EXITED,PROCESS_STATE_FATAL
 """
-    # Programs of one group are asked to end together, one group after the other. Each that is in
-    # none has one of its own.
+    # supervisord stops one group after the other, and all programs of a group at once. A program
+    # outside all groups has its own group.
     levels = {}
     for service in services:
         levels.setdefault(depth(service, services), []).append(service.name)
@@ -202,7 +202,7 @@ redirect_stderr=true
 
 
 def horust(directory, services):
-    """Its DOCUMENTATION.md. The flag makes the exit code tell of a failure."""
+    """Follows Horust's DOCUMENTATION.md. With the flag, the exit code reports a failure."""
     folder = directory / "services"
     folder.mkdir()
     for service in services:

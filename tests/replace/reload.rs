@@ -297,7 +297,7 @@ fn a_signal_and_a_watched_file_reload() {
     swap(&volume, "3", &configs[3]);
     drainit.signal(Signal::SIGHUP);
     drainit.wait_for_line("version-3");
-    // The test waits longer than a change waits for the next change. The reload has read this
+    // The test waits for longer than the watch waits for further changes. The reload has read this
     // change already, so the watch does not reload again.
     thread::sleep(ms(3500));
     assert_eq!(pid(&drainit, "other"), other);

@@ -23,7 +23,7 @@ use super::temp_dir::TempDir;
 pub(crate) struct GatewayImages {
     /// The image built from `examples/api-gateway/Dockerfile`.
     pub(crate) production: String,
-    /// That image with a stand-in for a debugger, built from `Dockerfile.debug`.
+    /// The production image with a stand-in for a debugger, built from `Dockerfile.debug`.
     pub(crate) debug: String,
 }
 

@@ -76,7 +76,7 @@ impl Place {
     /// link is not followed.
     ///
     /// # Errors
-    /// Those of open(2) for the directory, and [`ForeignLink`].
+    /// Fails as open(2) does for the directory, and with [`ForeignLink`].
     pub fn of(path: &Path) -> io::Result<Self> {
         Walk::from(AT_FDCWD, path, true)?.end_of(false)
     }
@@ -85,7 +85,7 @@ impl Place {
     /// followed like all others.
     ///
     /// # Errors
-    /// Those of open(2) for the directory, `ENOENT`, and [`ForeignLink`].
+    /// Fails as open(2) does for the directory, with `ENOENT`, and with [`ForeignLink`].
     pub fn behind(path: &Path) -> io::Result<Self> {
         Walk::from(AT_FDCWD, path, true)?.end_of(true)
     }
@@ -93,7 +93,7 @@ impl Place {
     /// Like [`Self::behind`], for a name in an open directory.
     ///
     /// # Errors
-    /// Those of [`Self::behind`].
+    /// Fails as [`Self::behind`] does.
     pub fn below(directory: impl AsFd, name: &OsStr) -> io::Result<Self> {
         Walk::from(directory, Path::new(name), false)?.end_of(true)
     }
@@ -101,7 +101,7 @@ impl Place {
     /// Opens the file with the name, and fails with `ELOOP` if it is a link.
     ///
     /// # Errors
-    /// Those of open(2).
+    /// Fails as open(2) does.
     pub fn open(&self, flags: OFlag, mode: Mode) -> io::Result<File> {
         let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         Ok(File::from(openat(&self.directory, &*self.name, flags, mode)?))
@@ -110,7 +110,7 @@ impl Place {
     /// The status of the file with the name, which may be a link.
     ///
     /// # Errors
-    /// Those of stat(2).
+    /// Fails as stat(2) does.
     pub fn stat(&self) -> io::Result<FileStat> {
         Ok(fstatat(&self.directory, &*self.name, AtFlags::AT_SYMLINK_NOFOLLOW)?)
     }
@@ -141,7 +141,7 @@ impl Peer {
     /// Finds the Unix socket at `path`.
     ///
     /// # Errors
-    /// Those of [`Place::behind`].
+    /// Fails as [`Place::behind`] does.
     pub fn at(path: &Path) -> io::Result<Self> {
         let file = Place::behind(path)?.open(OFlag::O_PATH, Mode::empty())?;
         Ok(Self { address: by_descriptor(&file).unwrap_or_else(|| path.to_owned()), _file: file })

@@ -10,7 +10,7 @@ use testkit::envoy::checkout;
 
 /// The longest time until a container answers, on a busy machine.
 pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(60);
-const LOOK: Duration = Duration::from_millis(20);
+const POLL: Duration = Duration::from_millis(20);
 
 #[derive(Debug)]
 pub(crate) struct Balancer {
@@ -73,6 +73,6 @@ pub(crate) fn wait(what: &str, is_so: impl Fn() -> bool) {
     let start = Instant::now();
     while !is_so() {
         assert!(start.elapsed() < START_TIMEOUT, "{what} does not answer");
-        sleep(LOOK);
+        sleep(POLL);
     }
 }

@@ -21,7 +21,7 @@ use crate::envoy;
 
 /// The longest time until a gateway answers, on a busy machine.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
-const LOOK: Duration = Duration::from_millis(10);
+const POLL: Duration = Duration::from_millis(10);
 /// The longest stop of a gateway that is dropped while it runs.
 const DROP_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -158,7 +158,7 @@ impl Gateway {
             if let Some(status) = status {
                 return Ok(status);
             }
-            sleep(LOOK).await;
+            sleep(POLL).await;
         }
     }
 
@@ -186,7 +186,7 @@ impl Gateway {
             if answers(self.address).await.unwrap_or(false) {
                 return Ok(());
             }
-            sleep(LOOK).await;
+            sleep(POLL).await;
         }
         Err(self.problem("has not answered a request in time"))
     }
@@ -202,7 +202,7 @@ impl Drop for Gateway {
         let asked = Instant::now();
         if matches!(self.child.try_wait(), Ok(None)) && self.terminate().is_ok() {
             while asked.elapsed() < DROP_TIMEOUT && matches!(self.child.try_wait(), Ok(None)) {
-                thread::sleep(LOOK);
+                thread::sleep(POLL);
             }
         }
         if matches!(self.child.try_wait(), Ok(None)) {

@@ -16,7 +16,7 @@ const LONGEST_STOP: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
 /// The longest wait for the first requests of all clients. After that the restart begins anyway.
 const LONGEST_START: Duration = Duration::from_secs(10);
-const LOOK: Duration = Duration::from_millis(20);
+const POLL: Duration = Duration::from_millis(20);
 
 /// A rolling restart to run.
 #[derive(Clone, Debug)]
@@ -131,8 +131,8 @@ impl RollingRestart {
                 // them.
                 () = sleep_until(ask.into()), if asked.is_none() => {
                     if load.report().open_to(old.address()) < u64::from(self.clients) && ask < latest {
-                        ask += LOOK;
-                        end += LOOK;
+                        ask += POLL;
+                        end += POLL;
                         continue;
                     }
                     old.terminate()?;

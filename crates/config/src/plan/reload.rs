@@ -17,7 +17,7 @@ use crate::types::suggest::list;
 /// process continues untouched.
 const TAKEN_OVER: [&str; 3] = ["autostart", "depends_on", "update"];
 
-/// A process that drainit has.
+/// A process of the running drainit.
 #[derive(Clone, Copy, Debug)]
 pub struct Running<'a> {
     pub slot: ProcessId,

@@ -53,7 +53,8 @@ use std::time::Duration;
 
 use testkit::event::{Event, now};
 
-/// Longer than any test. A process that a failed test leaves behind ends after this time.
+/// The time after which this process ends, in case a failed test has left it behind. No test takes
+/// longer.
 const LONGEST_LIFE: Duration = Duration::from_secs(60);
 
 fn main() {
