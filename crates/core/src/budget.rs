@@ -1,4 +1,4 @@
-//! Shares one deadline: each wait shrinks to leave time for what comes after it.
+//! Divides the time until the deadline: each wait shrinks to leave time for the later steps.
 
 use core::time::Duration;
 
@@ -6,41 +6,43 @@ use crate::prelude::*;
 use crate::spec::{DrainSpec, ProcessSpec, Spec, Wait};
 use crate::types::{AFTER_KILL, ProcessId, Time};
 
-/// Each stop keeps at least this time, or its need if that is shorter. Delays, drains and hooks
-/// leave that much for all later stops together, but at most a quarter of the window.
+/// The minimum time of each stop, unless its need is shorter. Delays, drains and hooks do not use
+/// the minimum times of the later stops, which together count for at most a quarter of the window.
 const MIN_STOP: Duration = Duration::from_secs(1);
 
 /// The shortest drain after an unasked end, even if `min` is shorter.
 const MIN_DRAIN: Duration = Duration::from_secs(1);
 
-/// The limit for closing the listeners: short, because the admin interface is local.
+/// The limit for closing the listeners. It is short, because the admin interface is local.
 const MAX_CLOSING: Duration = Duration::from_millis(250);
-/// drainit exits this long before the grace period ends. No final wait is shorter.
+/// The time before the end of the grace period at which drainit exits. No final wait is cut to less
+/// than this time.
 const EXIT_MARGIN: Duration = Duration::from_millis(100);
-/// The time of leftover processes between SIGTERM and SIGKILL.
+/// The longest time that leftovers get between SIGTERM and SIGKILL.
 const MAX_LEFTOVERS: Duration = Duration::from_secs(2);
 
-/// The time to reserve for what comes after each process: the longest path through its
-/// dependencies, computed once.
+/// The time to reserve for the steps that follow each wait. It is the longest path through the
+/// dependencies of a process, and is computed once.
 #[derive(Clone, Debug)]
 pub struct Budget {
-    /// The stop of this process and, after it, of everything that it depends on.
+    /// The time for the stop of each process and for the later stops of everything that it depends
+    /// on.
     stop_path: Vec<Duration>,
     /// Like `stop_path`, without hooks.
     bare_path: Vec<Duration>,
-    /// The part of `stop_path` that delays, drains and hooks leave alone. They leave at most a
-    /// quarter of the window alone.
+    /// The part of `stop_path` that delays, drains and hooks do not use. They keep to this only for
+    /// at most a quarter of the window.
     least_path: Vec<Duration>,
-    /// The largest sum of `min`s on a path of drains after the drain of this process.
+    /// The largest sum of `min`s on a path of drains that follow the drain of this process.
     drains_after: Vec<Duration>,
-    /// The stop of the whole graph.
+    /// The time for the stops of all processes: the largest time in `stop_path`.
     stop_all: Duration,
-    /// The part of `stop_all` that delays, drains and hooks leave alone: at most a quarter of the
-    /// window.
+    /// The part of `stop_all` that delays, drains and hooks do not use. It is at most a quarter of
+    /// the window.
     stop_least: Duration,
     /// The largest sum of `min`s on a path of drains.
     drain_all: Duration,
-    /// Like `drain_all`, without the first drain of each path.
+    /// The largest sum of `min`s on a path of drains, not counting the first drain of the path.
     drain_rest: Duration,
 }
 
@@ -86,7 +88,8 @@ impl Budget {
         share_beside(self.stop_least, delay, self.drain_and_stop_all(), left)
     }
 
-    /// The time for which `/readyz` stays good in a shutdown. The first drains run meanwhile.
+    /// The time for which `/readyz` stays good in a shutdown. The first drains run during this
+    /// time.
     pub fn unready_delay(&self, spec: &Spec, now: Time, deadline: Time) -> Duration {
         let (delay, left) = (Wait::new(Some(spec.unready_delay)), deadline.since(now));
         let after = self.drain_rest.saturating_add(self.stop_all);
@@ -99,15 +102,15 @@ impl Budget {
         Some(share_beside(self.stop_least, wait, self.drain_and_stop_all(), left))
     }
 
-    /// The limit of the container's `post_stop` hook, which may use a part of the reserve; `None`
-    /// if there is none.
+    /// The limit of the container's `post_stop` hook; `None` if there is none. The hook may use a
+    /// part of the reserve.
     pub fn container_post_stop(spec: &Spec, now: Time, deadline: Time) -> Option<Duration> {
         let left = (deadline + spec.after_deadline()).since(now);
         Some(spec.hooks.post_stop?.limit.min(left))
     }
 
-    /// The longest wait of a drain that begins now. The later stops shrink for its `min`, but not
-    /// to nothing.
+    /// The longest wait of a drain that begins now. If time is short, the later stops shrink so
+    /// that the drain gets its `min`, but they keep their minimum times.
     pub fn drain(
         &self,
         id: ProcessId,
@@ -127,27 +130,29 @@ impl Budget {
         MAX_CLOSING.min(deadline.since(now) / 4)
     }
 
-    /// How long the dependencies of a killed process wait for its end. The process may survive
-    /// SIGKILL, and its dependencies need time to stop, too.
+    /// The time for which the dependencies of a killed process wait for its end. It is limited,
+    /// because the process may survive SIGKILL and its dependencies need time to stop, too.
     pub fn after_kill(now: Time, deadline: Time) -> Duration {
         AFTER_KILL.min(deadline.since(now) / 4)
     }
 
-    /// The limit of a final wait, which has to end before the grace period does.
+    /// The limit of a final wait. `over` is the end of the grace period; the wait has to end before
+    /// it.
     pub fn at_the_end(longest: Duration, now: Time, over: Time) -> Duration {
         over.since(now).saturating_sub(EXIT_MARGIN).max(EXIT_MARGIN).min(longest)
     }
 
-    /// The time of leftovers between SIGTERM and SIGKILL.
+    /// The time that leftovers get between SIGTERM and SIGKILL.
     pub fn leftovers(now: Time, deadline: Time) -> Duration {
         MAX_LEFTOVERS.min(deadline.since(now))
     }
 
     /// The time from the stop signal to SIGKILL for a process that is asked to stop now.
     ///
-    /// A declared time is kept if it fits. Otherwise the wait is what the later stops and hooks
-    /// leave, but at least its share in proportion to the needs of all stops. It is also at least
-    /// [`MIN_STOP`] if every later stop can have that.
+    /// A declared time is kept if it fits. Otherwise the wait gets the time that the later stops
+    /// and hooks leave. If that is too little, the wait gets its share in proportion to the needs
+    /// of all stops that are left, or [`MIN_STOP`] if this is longer and every later stop can have
+    /// it, too.
     pub fn stop(&self, spec: &Spec, id: ProcessId, now: Time, deadline: Time) -> Duration {
         let process = &spec.processes[id.index()];
         let after = self.after_stop(process).saturating_add(need(process.hooks.post_stop));
@@ -160,8 +165,8 @@ impl Budget {
         process.stop.limit.min(left.saturating_sub(after).max(own))
     }
 
-    /// The longest time for which a process that is being stopped may still run, so that the later
-    /// stops get what they need.
+    /// The longest time for which a process that is being stopped may still run. It leaves the
+    /// later stops what they need.
     pub fn longest_stop(&self, spec: &Spec, id: ProcessId, now: Time, deadline: Time) -> Duration {
         let process = &spec.processes[id.index()];
         let after = self.after_stop(process).saturating_add(need(process.hooks.post_stop));
@@ -201,31 +206,31 @@ impl Budget {
         heaviest(process, &self.stop_path)
     }
 
-    /// The time that the whole graph needs for its stops and for the `min`s of its drains.
+    /// The time that the whole graph needs for the `min`s of its drains and for its stops.
     fn drain_and_stop_all(&self) -> Duration {
         self.drain_all.saturating_add(self.stop_all)
     }
 }
 
-/// The longest wait of a drain, before the deadline limits it. `full`: the stop was requested and
-/// every dependency is alive, so clients get all of `time`. Otherwise they get `min`, but at least
-/// [`MIN_DRAIN`], so that the request to drain has an effect.
+/// The longest wait of a drain, before the deadline limits it. `full` says that the stop was
+/// requested and every dependency is alive; clients then get all of `time`. Otherwise they get
+/// `min`, but at least [`MIN_DRAIN`], so that the request to drain has an effect.
 pub fn drain_wish(drain: DrainSpec, full: bool) -> Duration {
     if full { drain.time } else { drain.min.max(drain.time.min(MIN_DRAIN)) }
 }
 
-/// The largest time in `paths` among the dependencies of a process.
+/// The largest of the times that `paths` has for the dependencies of a process.
 fn heaviest(process: &ProcessSpec, paths: &[Duration]) -> Duration {
     let needed = process.dependencies.iter().map(|(on, _)| paths[on.index()]);
     needed.max().unwrap_or_default()
 }
 
-/// The time of a stop that delays, drains and hooks leave alone.
+/// The part of a stop's time that delays, drains and hooks do not use.
 fn least_stop(process: &ProcessSpec) -> Duration {
     process.stop.need.min(MIN_STOP)
 }
 
-/// The time that the stop of one process needs with its hooks.
+/// The time that a process needs for its stop and for the hooks of its stop.
 fn stop_need(process: &ProcessSpec) -> Duration {
     let hooks = need(process.hooks.pre_stop).saturating_add(need(process.hooks.post_stop));
     process.stop.need.saturating_add(hooks)
@@ -235,19 +240,19 @@ fn need(hook: Option<Wait>) -> Duration {
     hook.map_or(Duration::ZERO, |wait| wait.need)
 }
 
-/// The limit if it fits. Otherwise the part of `left` that `after` does not need, but at least a
-/// share of `left` in proportion to the need.
+/// Returns the limit if it fits. Otherwise returns the part of `left` that `after` does not need,
+/// but at least the share of `left` that `need` has in proportion to `after`.
 fn share(Wait { limit, need }: Wait, after: Duration, left: Duration) -> Duration {
     limit.min(left.saturating_sub(after).max(proportion(need, after, left)))
 }
 
-/// Like [`share`], for a wait that is not a stop: it leaves `stops` alone, the time that the later
-/// stops keep.
+/// Like [`share`], for a wait that is not a stop. It does not use `stops`, the minimum time of the
+/// later stops.
 fn share_beside(stops: Duration, wait: Wait, after: Duration, left: Duration) -> Duration {
     share(wait, after, left).min(left.saturating_sub(stops))
 }
 
-/// The part of `left` for `need` when `need` and `after` share `left` in proportion.
+/// The part of `left` for `need` if `left` is divided in proportion to `need` and `after`.
 fn proportion(need: Duration, after: Duration, left: Duration) -> Duration {
     let total = need.saturating_add(after);
     if total.is_zero() {

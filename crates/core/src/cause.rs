@@ -8,13 +8,13 @@ use crate::types::{End, ProcessId, Signal, exit_code};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     Signal(Signal),
-    /// A process ended, and nobody had asked it to.
+    /// A process ended, although nobody had asked it to.
     Ended {
         process: ProcessId,
         end: End,
-        /// Whether its code is one of its `success_codes`.
+        /// Whether its exit code is one of its `success_codes`.
         is_success: bool,
-        /// Whether it had a readiness probe and was not ready yet.
+        /// Whether the process has a readiness probe and was not ready yet.
         before_ready: bool,
         /// Whether its end is a failure even with code 0 (`on_exit: failure-shutdown`).
         is_failure: bool,
@@ -37,7 +37,8 @@ pub enum Cause {
 pub enum Failure {
     /// Its command could not be executed.
     Spawn {
-        /// 126 or 127, as in a shell; 1 if the start was not even attempted.
+        /// The exit code of the container: 126 or 127, as in a shell, or 1 if drainit did not
+        /// attempt the start.
         exit_code: u8,
     },
     /// Its `pre_start` hook failed.
@@ -51,19 +52,20 @@ pub enum Failure {
 }
 
 impl Cause {
-    /// Whether somebody outside requested the shutdown.
+    /// Whether the shutdown was requested from outside, by a signal or by `POST /drain`.
     pub fn is_asked(self) -> bool {
         matches!(self, Self::Signal(_) | Self::DrainRequested)
     }
 
-    /// The exit code of the container. `killed`: SIGKILL ended a process. The code of the process
-    /// that caused the shutdown says more than 137, so it takes precedence.
+    /// The exit code of the container. `killed` says whether SIGKILL had to end a process, which
+    /// makes the code 137. The code of a process that caused the shutdown takes precedence, because
+    /// it says more than 137.
     pub fn exit_code(self, killed: bool) -> u8 {
         match self {
             Self::Signal(_) | Self::DrainRequested | Self::AllEnded if killed => exit_code::KILLED,
             Self::Signal(_) | Self::DrainRequested | Self::AllEnded => exit_code::OK,
-            // A failed start must not look like a success. An end looks like what the config calls
-            // it: a success or a failure.
+            // A process that ends before it is ready must not look like a success. A later end is a
+            // success or a failure, as the config says, and the exit code shows which.
             Self::Ended { end, is_success, before_ready, is_failure, .. } => {
                 match (is_success, end.exit_code()) {
                     (true, _) if before_ready || is_failure => exit_code::NOT_READY,

@@ -1,4 +1,4 @@
-//! The inputs of the core: facts that the supervisor reports, each once.
+//! The inputs of the core: the supervisor reports each of these facts once.
 
 use core::time::Duration;
 
@@ -18,21 +18,23 @@ pub enum Event {
     },
     /// `Action::Spawn` succeeded.
     Spawned(ProcessId),
-    /// `Action::Spawn` failed, or a step before the `pre_start` hook did, such as reading the
-    /// values of the process. Nothing runs.
+    /// `Action::Spawn` failed, or a step before the `pre_start` hook failed, such as reading the
+    /// values of the process. No program runs.
     SpawnFailed {
         process: ProcessId,
-        /// 126 or 127, as in a shell.
+        /// The exit code that a shell would report: 126 or 127.
         exit_code: u8,
     },
     /// The readiness probe of the running instance succeeded.
     Ready(ProcessId),
-    /// The answer to `Action::AskEpoch`: the epoch has not taken over, or does not say that it has.
+    /// The answer to `Action::AskEpoch`: the epoch has not taken over, or it did not confirm that
+    /// it has.
     NotLive(ProcessId),
     Exited {
         process: ProcessId,
         end: End,
-        /// Whether other members of its process group are alive; then [`Event::GroupGone`] follows.
+        /// Whether other members of its process group are alive. If so, [`Event::GroupGone`]
+        /// follows.
         remains: bool,
     },
     /// The process group of an ended process has no members any more.
@@ -40,31 +42,32 @@ pub enum Event {
     /// The command of a hook has ended, or could not be started.
     HookEnded {
         hook: HookId,
-        /// Whether it ended with code 0.
+        /// Whether the command ended with code 0.
         success: bool,
     },
     /// drainit received a signal.
     Signal(Signal),
-    /// The actions of a stop signal were carried out. They may have taken a while: a stop signal
-    /// that has arrived meanwhile counts as sent together with the first one.
+    /// The supervisor has carried out the actions of a stop signal, which may have taken a while. A
+    /// stop signal that arrived in that time counts as sent together with the first one.
     SignalHandled,
-    /// The requests to drain an Envoy were answered or given up, or a drain of another kind has
-    /// failed.
+    /// The requests to drain an Envoy were answered or given up. For a drain of another kind, the
+    /// event says that the drain has failed.
     DrainAnswered {
         process: ProcessId,
         /// Whether at least one of the requests to drain succeeded.
         accepted: bool,
     },
-    /// The drain of a process is complete: the process said so in a message, or the request or
-    /// command that drains it has ended.
+    /// The drain of a process is complete. The process has said so in a message, or the request or
+    /// the command that drains the process has ended.
     Drained(ProcessId),
-    /// `Action::Drain` found an Envoy that is not live yet: it has never accepted a connection.
-    /// [`Event::DrainAnswered`] came before.
+    /// `Action::Drain` found an Envoy that is not live yet, so it has never accepted a connection.
+    /// [`Event::DrainAnswered`] comes before this event.
     NothingToDrain(ProcessId),
     /// `POST /drain`: a drain without a stop.
     DrainRequested,
-    /// An operator's request for one process. `Note::RequestDone` or `Note::RequestFailed` answers
-    /// it exactly once, before the exit. Equal requests that are not answered yet share one answer.
+    /// An operator's request for one process. Exactly one `Note::RequestDone` or
+    /// `Note::RequestFailed` answers it before drainit exits. Equal requests that are not answered
+    /// yet share one answer.
     Requested {
         process: ProcessId,
         request: Request,
@@ -74,27 +77,29 @@ pub enum Event {
         process: ProcessId,
         is_alive: bool,
     },
-    /// A process asks for more time (`EXTEND_TIMEOUT_USEC`). Until this much time from now has
-    /// passed, its start does not fail, or SIGKILL does not follow.
+    /// A process asks for more time (`EXTEND_TIMEOUT_USEC`). If the process is starting, its start
+    /// does not fail before the time `by` is over. If the process is being stopped, SIGKILL does
+    /// not follow before then.
     TimeoutExtended {
         process: ProcessId,
         by: Duration,
     },
-    /// A ready process has failed its liveness check. It is drained and stopped, and its `restart`
-    /// then decides as after a failure. Ignored if the process is not ready, or while a request
-    /// stops or restarts it.
+    /// A ready process has failed its liveness check. The core drains and stops the process, and
+    /// its `restart` then decides as after a failure. The event is ignored if the process is not
+    /// ready, or while a request stops or restarts the process.
     Unhealthy(ProcessId),
-    /// A watched file has changed; [`Event::FileQuiet`] follows once nobody writes to the file any
+    /// A watched file has changed. [`Event::FileQuiet`] follows when nobody writes to the file any
     /// more. A start that begins from now on reads the new content.
     FileSeen {
         process: ProcessId,
         /// An index into the `watch` of the process.
         watch: usize,
     },
-    /// A watched file that changed has been quiet since. `is_new`: its content differs from before.
-    /// The action of the watch begins once the process is ready, no request stops or restarts the
-    /// process, and no dependency that the process follows is about to get a new instance. A start
-    /// that has begun since the change makes the action needless.
+    /// A watched file that had changed has not been written to for a while. `is_new` says whether
+    /// its content differs from the content before. The action of the watch begins as soon as the
+    /// process is ready, no request stops or restarts the process, and no dependency that the
+    /// process follows is about to get a new instance. The action is not needed if a start of the
+    /// process has begun since the change.
     FileQuiet {
         process: ProcessId,
         /// As for [`Event::FileSeen`].
@@ -108,27 +113,28 @@ pub enum Event {
     },
     /// `Action::CloseListeners` was answered or given up.
     ListenersClosed(ProcessId),
-    /// The number of descendants that `Action::Sweep` found; zero when the last one is gone.
+    /// The number of leftovers that `Action::Sweep` found. It is zero when the last one is gone.
     Leftovers(usize),
-    /// A timer has expired. The supervisor sends it if no other event comes first.
+    /// A timer has expired. The supervisor sends this event if no other event comes before the time
+    /// of the timer.
     Tick,
 }
 
 /// A request of the operator for one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Named)]
 pub enum Request {
-    /// Stop the process after its dependents. It stays down until an operator starts it, and the
-    /// container does not end for it.
+    /// Stop the process after its dependents. The process stays down until an operator starts it,
+    /// and its end does not end the container.
     Stop,
-    /// Start the process after the dependencies that are down. Done at once if the process is
-    /// ready.
+    /// Start the process, after those of its dependencies that are down. If the process is ready,
+    /// the request is done at once.
     Start,
     /// Drain the process, stop it and start it, without touching its dependents. If the process
     /// does not run, this request does what `Start` does.
     Restart,
 }
 
-/// The traffic of a process. `None` is unknown, never zero.
+/// The traffic of a process. `None` means that a number is unknown, never that it is zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
     pub unit: Unit,

@@ -45,21 +45,22 @@ pub enum GraphError {
     Itself { process: usize, dependency: usize, name: String },
     #[error("circular dependency `{path}`")]
     Cycle {
-        /// The process of the cycle that is first in the file.
+        /// The process of the cycle that comes first in the file.
         process: usize,
         dependency: usize,
         /// The whole cycle: `a -> b -> a`.
         path: String,
     },
-    /// A [`ProcessId`] has 16 bits.
+    /// There are more processes than a [`ProcessId`] of 16 bits can number.
     #[error("more than {} processes", u16::MAX)]
     TooMany,
 }
 
-/// At most this many cycles are reported, because one edge can be part of very many.
+/// The largest number of cycles that are reported. It is limited, because one edge can be part of
+/// very many cycles.
 const MAX_CYCLES: usize = 20;
-/// At most this many unknown names get a suggestion, because each is compared with every known
-/// name.
+/// The largest number of unknown names that get a suggestion. It is limited, because each such name
+/// is compared with every known name.
 const MAX_SUGGESTIONS: usize = 20;
 
 impl Graph {
@@ -73,8 +74,8 @@ impl Graph {
         }
     }
 
-    /// Resolves `depends_on`. O((n + m) log n) for n processes and m dependencies, without
-    /// recursion.
+    /// Resolves `depends_on`. This takes O((n + m) log n) for n processes and m dependencies, and
+    /// no recursion.
     ///
     /// # Errors
     /// All unknown names, all processes that depend on themselves, and the first cycles.
@@ -140,14 +141,15 @@ impl Graph {
                 }
             }
         }
-        // This comes after the loop, which counts a dependency that is listed twice on both sides.
+        // Duplicates are removed only after the loop, because `waiting` counts a dependency twice
+        // if it is listed twice.
         dependents.iter_mut().for_each(Vec::dedup);
         let is_complete = order.len() == count;
         (Self { dependencies, dependents, order }, is_complete)
     }
 
-    /// Finds the edges that lead a depth-first search back onto its own path. Every cycle has at
-    /// least one such edge.
+    /// Reports a cycle for each edge that leads a depth-first search back to its current path.
+    /// Every cycle has at least one such edge.
     fn cycles(&self, processes: &[Node<'_>]) -> Vec<GraphError> {
         #[derive(Clone, Copy, PartialEq)]
         enum Seen {

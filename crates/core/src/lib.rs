@@ -1,8 +1,8 @@
-//! The pure core: all decisions of `drainit run`, without clock, system calls and async.
+//! The pure core: it makes all decisions of `drainit run`, without a clock, system calls or async.
 //!
 //! [`Machine::handle`](machine::Machine::handle) takes the time and one [`Event`](event::Event),
-//! and returns [`Action`](action::Action)s. The promises of `docs/shutdown.md` are therefore tested
-//! by a simulation, and not by sleeping.
+//! and returns [`Action`](action::Action)s. A simulation can therefore test the promises of
+//! `docs/shutdown.md` without sleeping.
 //!
 //! The crate is `no_std`, so it cannot name a file, a clock, a thread or the environment. Its
 //! modules import each other in this direction:
@@ -20,9 +20,9 @@
 //!  restarts                        pre_stop, drains        SIGKILL at each limit    post_stop
 //! ```
 //!
-//! Each phase is a type that consumes the previous phase, so there is no way back. The phases are
-//! the only cycle of imports. All phases share [`state`]: the lifecycle of each process, and the
-//! actions of the current step.
+//! Each phase is a type that the next phase consumes, so no phase can return to an earlier one.
+//! Only the modules of the phases import each other in a cycle. All phases share [`state`]: the
+//! lifecycle of each process, and the actions of the current step.
 
 #![cfg_attr(not(test), no_std)]
 #![allow(missing_docs, reason = "only drainit uses this crate, and most names say it all")]

@@ -14,7 +14,7 @@ use crate::spec::Spec;
 use crate::state::{Lifecycle, State};
 use crate::types::{ProcessId, Signal, Time};
 
-/// See the diagram in [`core`](super).
+/// The decisions about one container. The diagram in [`core`](super) shows the phases.
 #[derive(Clone, Debug)]
 pub struct Machine {
     state: State,
@@ -30,14 +30,15 @@ impl Machine {
     /// Handles one event, and returns the actions in the order in which the supervisor has to carry
     /// them out.
     ///
-    /// `now` must not go back. Timers that have expired by `now` take effect in the same step.
+    /// `now` must not be earlier than in the last call. Timers that have expired by `now` take
+    /// effect in this step, too.
     pub fn handle(&mut self, now: Time, event: Event) -> Vec<Action> {
         self.state.timers_at = self.state.timers_at.max(now);
         self.handle_early(now, event)
     }
 
     /// Handles one event that may have happened before a limit that is already due. Timers that
-    /// have expired since the last step wait for a later step.
+    /// have expired since the last step take effect only in a later step.
     pub fn handle_early(&mut self, now: Time, event: Event) -> Vec<Action> {
         self.begin_step(now);
         let state = &mut self.state;
@@ -77,13 +78,13 @@ impl Machine {
 
     /// Replaces the config while the container runs, and returns the first actions. `new` is the
     /// spec of the new config, with its own ids; `plan` says where each of its processes belongs.
-    /// Running processes that `plan` does not name are removed. `Note::ReloadDone` or
-    /// `Note::ReloadFailed` answers exactly once, before the exit.
+    /// Running processes that `plan` does not name are removed. Exactly one `Note::ReloadDone` or
+    /// `Note::ReloadFailed` answers the reload before drainit exits.
     ///
     /// # Errors
-    /// The reload is refused, and nothing changes, in three cases: not all processes were ready
-    /// once, a drain or a shutdown has begun, or a request, a replacement or another reload is not
-    /// over.
+    /// The reload is refused, and nothing changes, in three cases: the container has not been ready
+    /// yet; a drain or a shutdown has begun; or a request, a replacement or another reload is still
+    /// under way.
     pub fn reload(
         &mut self,
         now: Time,
@@ -104,7 +105,7 @@ impl Machine {
     /// Whether [`Self::reload`] would succeed now.
     ///
     /// # Errors
-    /// Why it would be refused.
+    /// The reason why the reload would be refused.
     pub fn may_reload(&self) -> Result<(), RequestError> {
         let why = match (&self.phase, self.phase.shutdown()) {
             (Phase::Running(running), _) => running.refuses_reload(&self.state),
@@ -114,12 +115,13 @@ impl Machine {
         why.map_or(Ok(()), Err)
     }
 
-    /// Whether this request may be given now. A new restart cannot share the answer of an earlier
-    /// one whose new instance has begun: that instance may not have read the latest changes.
+    /// Whether an operator may give this request now. A restart is refused if an earlier restart of
+    /// the process is not answered but has already begun its new instance. Both cannot share one
+    /// answer, because that instance may not have read the latest changes.
     ///
     /// # Errors
-    /// Why the request is refused. Only requests that equal one under way can be refused here; a
-    /// note answers all others.
+    /// The reason why the request is refused. Only a request that equals an unanswered request can
+    /// be refused here; a note answers every other request.
     pub fn may_request(&self, process: ProcessId, request: Request) -> Result<(), RequestError> {
         let why = match &self.phase {
             Phase::Running(running) => running.operations.refuses(&self.state, process, request),
@@ -128,7 +130,7 @@ impl Machine {
         why.map_or(Ok(()), Err)
     }
 
-    /// Begins a step: forgets the results of the last one.
+    /// Begins a step, and forgets the results of the last step.
     pub fn begin_step(&mut self, now: Time) {
         let state = &mut self.state;
         state.now = now.max(state.now);
@@ -138,8 +140,9 @@ impl Machine {
         state.epochs.expire(state.timers_at);
     }
 
-    /// Handles the events that concern the lifecycle of only one process. Returns
-    /// [`Event::Unhealthy`] if a probe has failed too often.
+    /// Handles liveness probes and requests for more time, which have the same effect in several
+    /// phases. Returns the event for the phase: [`Event::Unhealthy`] if a probe has failed too
+    /// often, otherwise `event`.
     fn judge(&mut self, event: Event) -> Event {
         let state = &mut self.state;
         let is_running = matches!(self.phase, Phase::Running(_));
@@ -167,8 +170,8 @@ impl Machine {
         event
     }
 
-    /// When [`Event::Tick`] is due if no other event comes first. This is later than the last
-    /// `now`, except after [`Self::handle_early`].
+    /// The time at which [`Event::Tick`] is due if no other event comes first. It is later than the
+    /// last `now`, except after [`Self::handle_early`].
     pub fn next_wakeup(&self) -> Option<Time> {
         let of_phase = match &self.phase {
             Phase::Running(running) => running.wakes_at(&self.state),
@@ -188,9 +191,9 @@ impl Machine {
         &self.state
     }
 
-    /// Whether the container is not ready because of this process: the process is not ready yet, is
-    /// to be added or started again, or is being stopped. An optional process counts while it is
-    /// being stopped only for a restart.
+    /// Whether the container is not ready because of this process: the process is not ready yet, a
+    /// reload has yet to add it, it is about to be started again, or it is being stopped. An
+    /// optional process that is being stopped counts only if it is stopped for a restart.
     pub fn waits_for(&self, process: ProcessId) -> bool {
         let is_blocked = match &self.phase {
             Phase::Running(running) => running.blocks_readiness(&self.state, process),
@@ -200,7 +203,7 @@ impl Machine {
     }
 }
 
-/// The error for a request in a shutdown.
+/// The error for a request during a drain or a shutdown.
 fn refusal(shutdown: &Shutdown) -> RequestError {
     let is_held = shutdown.cause == Cause::DrainRequested;
     if is_held { RequestError::Drained } else { RequestError::ShuttingDown }

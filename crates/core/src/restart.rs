@@ -4,31 +4,33 @@ use core::time::Duration;
 
 use crate::types::{Restart, RestartPolicy};
 
-/// The longest pause, unless `restart_delay` is longer.
+/// The longest pause before a restart, unless `restart_delay` is longer.
 const MAX_DELAY: Duration = Duration::from_secs(30);
-/// After a life of this length, the pause and the count of restarts begin again.
+/// If an instance has run for this time, the next pause is short again, and the count of
+/// consecutive restarts begins at 1 again.
 const STABLE_AFTER: Duration = Duration::from_secs(60);
 
 /// The shortest time from one start to the next. Without it, a process that fails at once with a
 /// `restart_delay` of 0 was restarted 2,800 times a second and used up the CPU.
 const MIN_PERIOD: Duration = Duration::from_millis(100);
 
-/// The decision after an end.
+/// The decision after the end of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Again {
         delay: Duration,
-        /// Consecutive restarts, starting at 1.
+        /// The number of this restart among the consecutive restarts, starting at 1.
         attempt: u32,
     },
-    /// The process was restarted `max` times in a row.
+    /// The process was restarted `max` times in a row, and is not restarted again.
     Exhausted,
     /// The policy asks for no restart.
     No,
 }
 
-/// Decides after an unasked end. `failed`: the end counts as a failure. `in_a_row` is the number of
-/// consecutive restarts so far, and `lived` the time since the last start.
+/// Decides whether a process is restarted after an unasked end. `failed` says whether the end
+/// counts as a failure. `in_a_row` is the number of consecutive restarts so far, and `lived` is the
+/// time since the last start.
 pub fn verdict(restart: Restart, failed: bool, in_a_row: u32, lived: Duration) -> Verdict {
     let wanted = match restart.policy {
         RestartPolicy::No => false,

@@ -1,8 +1,8 @@
 //! Slots: a process has one slot, and a second one while a new instance replaces the running one.
 //!
-//! A [`ProcessId`] is a slot. Both slots of a process have its name, and whatever depends on one of
-//! them depends on both. A slot that is over for good is *retired*: it has no edges, is not shown
-//! anywhere, and is reused by the next replacement.
+//! A [`ProcessId`] is a slot. Both slots of a process have its name, and the dependents of the
+//! process depend on both. A slot whose instance is gone for good is *retired*: it has no
+//! dependencies and no dependents, is not shown anywhere, and is reused by the next replacement.
 
 use alloc::rc::Rc;
 
@@ -18,8 +18,8 @@ pub enum Role {
     /// The slot that requests, `/readyz` and restarts refer to.
     #[default]
     Current,
-    /// The instance starts beside the slot `old`, and becomes the current one when it is ready. If
-    /// it does not become ready, it is rolled back.
+    /// The instance starts beside the slot `old`, and its slot becomes the current one when the
+    /// instance is ready. An instance that does not become ready is rolled back.
     New { old: ProcessId },
     /// The instance was replaced, or its process is no longer in the config. It is drained and
     /// stopped, and its end does not count as a failure.
@@ -28,12 +28,13 @@ pub enum Role {
     Retired,
 }
 
-/// A process of the config that a reload brings, by its place in the file.
+/// The place of a process in the config that a reload brings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConfigIndex(pub usize);
 
 impl ConfigIndex {
-    /// In the `Spec` of a config that does not run yet, ids are places in the file.
+    /// Converts an id of the `Spec` of a config that does not run yet: such an id is the place in
+    /// the file.
     pub(crate) fn of(id: ProcessId) -> Self {
         Self(id.index())
     }
@@ -52,14 +53,15 @@ pub enum Source {
     Config(ConfigIndex),
 }
 
-/// Where a process of a new config belongs among those that run.
+/// The slot to which a process of a new config belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placed {
-    /// This slot has the same definition; only its dependencies and its `update` may differ.
+    /// This slot has the process with the same definition; only the dependencies and `update` may
+    /// differ.
     Same(ProcessId),
-    /// This slot has another definition, and is replaced.
+    /// This slot has the process with another definition, and is replaced.
     Changed(ProcessId),
-    /// No process has its name.
+    /// No slot has a process of this name.
     New,
 }
 
@@ -73,8 +75,8 @@ impl State {
         self.role(slot) == Role::Current
     }
 
-    /// Makes a slot for another instance of the process, with the same edges: dependents need both
-    /// slots. `None` if there are too many slots.
+    /// Makes a slot for another instance of the process in slot `old`, with the same dependencies
+    /// and dependents. The dependents need both slots. Returns `None` if there are too many slots.
     pub(crate) fn adopt_copy(&mut self, old: ProcessId) -> Option<ProcessId> {
         let slot = self.allocate(self.process(old).clone(), Role::New { old })?;
         self.share_dependents(slot, old);
@@ -94,7 +96,8 @@ impl State {
         Some(slot)
     }
 
-    /// Makes a slot for a process of a new config. [`Self::connect`] adds its edges.
+    /// Makes a slot for a process of a new config. [`Self::connect`] adds its dependencies. Returns
+    /// `None` if there are too many slots.
     pub(crate) fn adopt_new(
         &mut self,
         new: &Spec,
@@ -114,7 +117,7 @@ impl State {
         Some(slot)
     }
 
-    /// Makes the dependents and followers of the old slot those of the new slot, too.
+    /// Gives the new slot the dependents and followers of the old slot, which keeps them.
     fn share_dependents(&mut self, slot: ProcessId, old: ProcessId) {
         let spec = Rc::make_mut(&mut self.spec);
         let ProcessSpec { dependents, followers, .. } = spec.processes[old.index()].clone();
@@ -127,9 +130,9 @@ impl State {
         spec.processes[slot.index()].followers = followers;
     }
 
-    /// Gives a slot the dependencies that its process has in a new config, and its place in the
-    /// order. `slots` are the slots of the processes before it in that config's order. Call
-    /// [`Self::reorder`] afterwards.
+    /// Gives a slot the dependencies that its process has in a new config, and moves it to `place`
+    /// in the order. `slots` has the slots of the processes that come earlier in the order of the
+    /// new config. Call [`Self::reorder`] afterwards.
     pub(crate) fn connect(
         &mut self,
         slot: ProcessId,
@@ -177,7 +180,8 @@ impl State {
         spec.hooks = new.hooks;
     }
 
-    /// Gives a definition and a role to the first free slot, or to another one at the end.
+    /// Gives a definition and a role to the first free slot, or to a new slot if none is free.
+    /// Returns `None` if there are too many slots.
     fn allocate(&mut self, spec: ProcessSpec, role: Role) -> Option<ProcessId> {
         let free = self.slots.iter().position(|slot| slot.role == Role::Retired);
         let slot = ProcessId(u16::try_from(free.unwrap_or(self.slots.len())).ok()?);
@@ -201,7 +205,7 @@ impl State {
         Some(slot)
     }
 
-    /// Makes a new slot the current one of its process. The slot inherits the counts that outlive
+    /// Makes a new slot the current slot of its process. The slot inherits the counts that outlive
     /// an instance.
     pub(crate) fn take_over(&mut self, slot: ProcessId, old: ProcessId) {
         self.set_role(old, Role::Leaving);
@@ -227,7 +231,7 @@ impl State {
         }
     }
 
-    /// Frees a slot that is over for good, and removes its edges.
+    /// Frees a slot whose instance is gone for good, and removes its dependencies and dependents.
     pub(crate) fn retire(&mut self, slot: ProcessId) {
         if self.held_sockets.contains(&slot) {
             self.held_sockets.retain(|held| *held != slot);
@@ -251,7 +255,8 @@ impl State {
         self.reorder();
     }
 
-    /// Computes the ranks and the budget again, after a change of the order or the edges.
+    /// Computes the ranks and the budget again after the order, the dependencies or the dependents
+    /// have changed.
     pub(crate) fn reorder(&mut self) {
         for (id, place) in self.spec.order.iter().zip(0..) {
             self.slots[id.index()].rank = place;

@@ -10,15 +10,15 @@ use crate::types::{
     WatchAction,
 };
 
-/// The longest wait after the deadline: a process with much memory takes longer than [`AFTER_KILL`]
-/// to end.
+/// The longest wait after the deadline for a killed process to end. It is longer than
+/// [`AFTER_KILL`], because the kernel needs time to free the memory of a large process.
 const LONGEST_AFTER_KILL: Duration = Duration::from_millis(500);
-/// The shortest pause between two scans for leftovers. A single scan may miss a process that forks
-/// and ends all the time.
+/// The shortest pause between two scans for leftovers. One scan is not enough, because it can miss
+/// a process that forks and ends all the time.
 pub const SWEEP_PAUSE: Duration = Duration::from_millis(20);
 
-/// How much longer than `--parent-shutdown-time-s` an old epoch of an Envoy may take to end. This
-/// is longer than the 5 s between two reads of its statistics.
+/// The time by which the end of an old Envoy epoch may come later than `--parent-shutdown-time-s`
+/// says. It is longer than the 5 s between two reads of the epoch's statistics.
 pub const HANDOVER_MARGIN: Duration = Duration::from_secs(10);
 
 /// The container and its processes.
@@ -30,7 +30,7 @@ pub struct Spec {
     pub reserve: Duration,
     /// The time for which `/readyz` answers 503 before the drains begin.
     pub readiness_delay: Duration,
-    /// The time from T0 for which `/readyz` stays good and no drain may end.
+    /// The time from T0 in which `/readyz` stays good and no drain ends.
     pub unready_delay: Duration,
     pub stop_signals: Vec<Signal>,
     /// Hooks of the container.
@@ -46,7 +46,7 @@ pub struct Spec {
 pub struct Wait {
     /// The longest wait.
     pub limit: Duration,
-    /// The time that earlier waits reserve for it.
+    /// The part of this time that earlier waits reserve.
     pub need: Duration,
 }
 
@@ -59,13 +59,14 @@ impl Wait {
         self.limit == self.need
     }
 
-    /// Reserves a declared time in full. Without one, 1 s is reserved, and up to 10 s are used.
+    /// Makes a wait. A declared time is reserved in full. If no time is declared, 1 s is reserved,
+    /// and the wait takes up to 10 s.
     pub fn new(declared: Option<Duration>) -> Self {
         declared.map_or(Self::DEFAULT, |limit| Self { limit, need: limit })
     }
 }
 
-/// The time of each hook; `None` if there is no such hook.
+/// The time of each hook; `None` if the hook does not exist.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HookWaits {
     pub pre_start: Option<Wait>,
@@ -75,48 +76,51 @@ pub struct HookWaits {
 
 #[derive(Clone, Debug)]
 pub struct ProcessSpec {
-    /// The dependencies, each with the condition that the start needs.
+    /// The dependencies, each with the condition that it has to meet before this process starts.
     pub dependencies: Vec<(ProcessId, StartCondition)>,
     /// The processes that depend on this one.
     pub dependents: Vec<ProcessId>,
-    /// The dependents that are restarted when a new instance of this process has met the condition.
+    /// The dependents that restart with this process. Each is restarted when a new instance of this
+    /// process has met the condition.
     pub followers: Vec<(ProcessId, StartCondition)>,
     pub oneshot: bool,
     /// The exit codes that do not count as a failure.
     pub success_codes: Vec<u8>,
-    /// The time after which a oneshot is stopped and has failed.
+    /// The time limit of a oneshot. A oneshot that exceeds this limit is stopped and has failed.
     pub timeout: Option<Duration>,
-    /// Whether its `only_if` can never hold, so that it is never started.
+    /// Whether the process is never started, because its `only_if` can never hold.
     pub left_out: bool,
-    /// Whether it starts with the container, or with the reload that adds it. Otherwise the process
-    /// stays down as if a request had stopped it, the container is ready without it, and it is not
-    /// `required`.
+    /// Whether the process starts with the container, or with the reload that adds the process. If
+    /// not, the process stays down as if a request had stopped it, the container is ready without
+    /// it, and `required` is false.
     pub autostart: bool,
-    /// Whether an `only_if` is evaluated at its start.
+    /// Whether the process has an `only_if` that is evaluated at each start.
     pub conditional: bool,
-    /// The limit of its readiness probe, if it has one.
+    /// The time limit of the readiness probe; `None` if the process has no readiness probe.
     pub readiness_timeout: Option<Duration>,
-    /// The number of consecutive failures after which its liveness check has failed, if it has one.
+    /// The number of consecutive failures after which the liveness check has failed; `None` if the
+    /// process has no liveness check.
     pub liveness_retries: Option<u32>,
-    /// How a new instance replaces it.
+    /// The way in which a new instance replaces the running one.
     pub update: Update,
-    /// With `hot-restart`: how long an old epoch lives beside this one, before this one ends it.
+    /// With `hot-restart`, the time for which an old epoch lives beside this one before this one
+    /// ends it.
     pub handover: Option<Duration>,
     /// The base ID of an Envoy with `hot-restart`, by which its epochs find each other.
     pub base_id: Option<String>,
     pub restart: Restart,
     pub on_exit: OnExit,
-    /// Whether the container is not ready once this process has failed for good.
+    /// Whether the container is no longer ready once this process has failed for good.
     pub required: bool,
     pub stop_signal: Signal,
     /// The time from `stop_signal` to SIGKILL.
     pub stop: Wait,
     pub hooks: HookWaits,
     pub drain: Option<DrainSpec>,
-    /// Whether drainit holds listening sockets for it.
+    /// Whether drainit holds listening sockets for the process.
     pub listens: bool,
     pub forward_signals: Vec<Signal>,
-    /// For each watched file, the action that follows a change.
+    /// The action that follows a change, for each watched file.
     pub watch: Vec<WatchAction>,
 }
 
@@ -127,17 +131,19 @@ pub struct DrainSpec {
     pub time: Duration,
     /// The shortest wait.
     pub min: Duration,
-    /// Whether its connections can be counted, and it can be made to refuse new ones (Envoy).
+    /// Whether drainit can count the connections of the process and can make it refuse new ones.
+    /// Only Envoy allows this.
     pub closes: bool,
-    /// The drain is over at this number of open connections, or requests.
+    /// The number of open connections, or of requests in flight, at which the drain is over.
     pub exit_at: u64,
-    /// The signal that asks the process to drain, if its end may be the answer.
+    /// The signal that asks the process to drain; `None` if the end of the process is never the
+    /// answer.
     pub signal: Option<Signal>,
 }
 
 impl Spec {
-    /// The wait after the deadline for a process that survives SIGKILL: half of the reserve, within
-    /// limits.
+    /// The wait after the deadline for a process that survives SIGKILL. It is half of the reserve,
+    /// but at least [`AFTER_KILL`] and at most 500 ms.
     pub fn after_deadline(&self) -> Duration {
         (self.reserve / 2).clamp(AFTER_KILL, LONGEST_AFTER_KILL)
     }
@@ -166,7 +172,7 @@ impl Spec {
 }
 
 impl ProcessSpec {
-    /// Whether this end does not count as a failure.
+    /// Whether `end` counts as a success.
     pub fn is_success(&self, end: End) -> bool {
         matches!(end, End::Code(code) if self.success_codes.contains(&code))
     }
@@ -182,12 +188,13 @@ impl ProcessSpec {
         self.update.overlaps() && !self.oneshot && !self.is_apart(old)
     }
 
-    /// Whether this is an Envoy that cannot take over from an instance with the `old` definition.
+    /// Whether this definition is that of an Envoy that cannot take over from an instance with the
+    /// `old` definition.
     pub fn is_apart(&self, old: &Self) -> bool {
         self.update == Update::HotRestart && self.base_id != old.base_id
     }
 
-    /// Turns this definition into that of a free slot.
+    /// Turns this definition into the definition of a free slot.
     pub(crate) fn retire(&mut self) {
         self.leave_out();
         self.dependencies.clear();
@@ -198,7 +205,7 @@ impl ProcessSpec {
         (self.listens, self.required, self.liveness_retries) = (false, false, None);
     }
 
-    /// Reserves no time for a process that is never started.
+    /// Marks the process as never started, and reserves no time for it.
     pub fn leave_out(&mut self) {
         self.left_out = true;
         self.autostart = true;

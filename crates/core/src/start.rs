@@ -26,7 +26,8 @@ impl State {
         above.filter(|id| self.life(*id) == Lifecycle::Waiting)
     }
 
-    /// The direct dependents of a process that are not started because its condition does not hold.
+    /// The direct dependents of a process that are not started yet, because the process has not met
+    /// their condition.
     pub(crate) fn waiting_for(&self, process: ProcessId) -> Vec<ProcessId> {
         let reached = self.reached(process);
         let waits = |id: &ProcessId| {
@@ -36,7 +37,7 @@ impl State {
         self.waiting_dependents(process).filter(waits).collect()
     }
 
-    /// Starts a process; its `only_if` comes first.
+    /// Starts a process. If the process has an `only_if`, this is evaluated first.
     pub(crate) fn begin(&mut self, process: ProcessId) {
         if self.process(process).conditional {
             self.set(process, Lifecycle::Checking);
@@ -59,8 +60,8 @@ impl State {
     }
 
     pub(crate) fn spawn(&mut self, process: ProcessId) {
-        // A `pre_start` hook has forgotten the earlier changes. A later change stays, because the
-        // hook may have copied the old content.
+        // Before a `pre_start` hook, `prepare` has already forgotten the earlier changes. A change
+        // since then must be kept, because the hook may have copied the old content.
         if self.process(process).hooks.pre_start.is_none() {
             self.forget_changes(process);
         }
@@ -69,15 +70,17 @@ impl State {
         self.act(Action::Spawn(process));
     }
 
-    /// Forgets the changes of watched files before a start that reads them.
+    /// Forgets the changes of watched files, because the start that begins now reads the new
+    /// content.
     pub(crate) fn forget_changes(&mut self, process: ProcessId) {
         if !self.changed.is_empty() {
             self.changed.retain(|(of, _), _| *of != process);
         }
     }
 
-    /// A watched file is quiet. The change is forgotten if the content is as before. A start that
-    /// has read the file has forgotten the change already.
+    /// Handles a watched file to which nobody writes any more. The change is forgotten if the
+    /// content is the same as before. If a start has read the file since, the change is already
+    /// forgotten.
     pub(crate) fn file_quiet(&mut self, process: ProcessId, watch: usize, is_new: bool) {
         let change = (process, watch);
         if let Some(is_due) = self.changed.get_mut(&change) {
@@ -112,8 +115,8 @@ impl State {
         }
     }
 
-    /// Records that a new instance has met a condition. A new instance that may be rolled back has
-    /// no followers.
+    /// Records that a new instance has met a condition. A new instance that can still be rolled
+    /// back is not recorded, so that no follower restarts for it.
     fn meet(&mut self, process: ProcessId, condition: StartCondition) {
         if self.is_current(process) {
             self.met.push((process, condition));

@@ -16,10 +16,11 @@ use crate::slots::Role;
 use crate::spec::{HookId, ProcessSpec, Spec, Stage};
 use crate::types::{End, ProcessId, StartCondition, Time};
 
-/// Longer than any wait, and short enough to calculate with.
+/// A time that is longer than any wait, and short enough that adding it to a time does not
+/// overflow.
 const NO_DEADLINE: Duration = Duration::from_secs(u32::MAX as u64);
 
-/// The notes about one process that asks for more time are at least this far apart.
+/// The shortest time between two notes that the same process asks for more time.
 const EXTENSION_NOTES: Duration = Duration::from_secs(1);
 
 /// The lifecycle of a process.
@@ -32,16 +33,18 @@ pub enum Lifecycle {
     Checking,
     /// Its `pre_start` hook runs, and is killed at `until`.
     PreStart { until: Time },
-    /// `Action::Spawn` was given and not answered yet.
+    /// `Action::Spawn` was given and is not answered yet.
     Spawning,
-    /// The process runs and is not ready. At `ready_by` its start has failed.
+    /// The process runs and is not ready. If it is still not ready at `ready_by`, its start has
+    /// failed.
     Starting { since: Time, ready_by: Time },
     /// The process runs and is ready.
     Ready { since: Time },
     /// The process has ended and will be started again at `until`.
     Backoff {
         until: Time,
-        /// Whether it had ended for good, so that `only_if` and its `pre_start` hook come first.
+        /// Whether the process had ended for good. If so, `only_if` and the `pre_start` hook come
+        /// before the start.
         anew: bool,
     },
     /// The process and its `pre_stop` hook run. The hook is killed at `until`.
@@ -50,10 +53,10 @@ pub enum Lifecycle {
     Stopping { since: Time, kill_at: Time },
     /// The process was killed and is not reaped yet.
     Killed {
-        /// When the process was asked to end; `None` if it was not.
+        /// The time at which the process was asked to end; `None` if it was not.
         asked: Option<Time>,
-        /// Its dependencies wait for its end until then; `None` if they no longer wait, because it
-        /// survives SIGKILL.
+        /// The time until which its dependencies wait for its end; `None` if they no longer wait,
+        /// because the process survives SIGKILL.
         holds_until: Option<Time>,
     },
     /// The process has ended, and other members of its process group are alive.
@@ -66,7 +69,8 @@ pub enum Lifecycle {
     /// The process is gone; its `post_stop` hook runs, and is killed at `until`.
     PostStop { until: Time },
     /// A request has stopped the process, its start by request has failed, or it has no
-    /// `autostart`. It stays down until a request starts it, and the container does not end for it.
+    /// `autostart`. The process stays down until a request starts it, and the container does not
+    /// end because it is down.
     Stopped {
         /// Whether its start by request has failed.
         failed: bool,
@@ -76,7 +80,7 @@ pub enum Lifecycle {
 }
 
 impl Lifecycle {
-    /// Whether there is a process that can get a signal.
+    /// Whether the process runs, so that it can receive a signal.
     pub fn is_alive(self) -> bool {
         matches!(
             self,
@@ -93,7 +97,7 @@ impl Lifecycle {
         matches!(self, Self::PreStop { .. } | Self::Stopping { .. } | Self::Killed { .. })
     }
 
-    /// Whether the process accepts connections, or is about to.
+    /// Whether the process accepts connections, or is about to accept them.
     fn accepts(self) -> bool {
         matches!(
             self,
@@ -101,8 +105,9 @@ impl Lifecycle {
         )
     }
 
-    /// Whether the readiness of the container does not depend on this process: it is ready, it is
-    /// gone for good, or it is not `required` and a request stops it.
+    /// Whether the readiness of the container does not depend on this process, because it is ready
+    /// or gone for good. A process that is being stopped, or was stopped by a request, is settled
+    /// only if it is not `required`.
     fn is_settled(self, required: bool) -> bool {
         match self {
             Self::Ready { .. } | Self::Done => true,
@@ -114,7 +119,7 @@ impl Lifecycle {
         }
     }
 
-    /// When the timer of this state is due.
+    /// The time at which the timer of this state is due.
     fn wakes_at(self) -> Option<Time> {
         match self {
             Self::PreStart { until }
@@ -134,13 +139,14 @@ impl Lifecycle {
         matches!(self, Self::Remains { .. } | Self::RestKilled { .. })
     }
 
-    /// Whether its dependencies need not wait for this process: it is gone, or survives SIGKILL.
+    /// Whether the dependencies need not wait for this process, because it is gone or survives
+    /// SIGKILL.
     pub fn releases_dependencies(self) -> bool {
         matches!(self, Self::Done | Self::Stopped { .. }) || self.survives_kill()
     }
 
-    /// Whether the process, or the rest of its process group, survives SIGKILL. Nothing waits for
-    /// it then.
+    /// Whether the process, or the rest of its process group, survives SIGKILL. If so, nothing
+    /// waits for its end any longer.
     pub fn survives_kill(self) -> bool {
         matches!(
             self,
@@ -155,7 +161,7 @@ impl Lifecycle {
 pub struct Reached {
     pub started: bool,
     pub ready: bool,
-    /// Whether it has completed, or may be missing.
+    /// Whether the process has completed, or dependents may start although it is missing.
     pub completed: bool,
 }
 
@@ -169,16 +175,17 @@ pub struct Slot {
     pub(super) role: Role,
     /// The other slot of the same process, if it has two.
     pub(super) beside: Option<ProcessId>,
-    /// Whether it has the definition of the slot beside it.
+    /// Whether the slot has the same definition as the slot beside it.
     pub(super) is_copy: bool,
     life: Lifecycle,
     reached: Reached,
     /// Whether the `pre_start` hook or an instance has run since the process last ended for good.
-    /// If so, its end runs the `post_stop` hook, and a restart runs no `pre_start` hook.
+    /// If so, the next such end runs the `post_stop` hook, and a restart before it runs no
+    /// `pre_start` hook.
     pub(super) has_run: bool,
     /// The pause before the process is started again, once the rest of its group is gone.
     pub(super) restart_after: Option<Duration>,
-    /// The position in the order.
+    /// The position of the slot in the order.
     pub(super) rank: u16,
     /// The restarts since the start of the container.
     pub restarts: u32,
@@ -188,13 +195,14 @@ pub struct Slot {
     pub probe_failures: u64,
     /// The consecutive failures of the liveness check since the process became ready.
     pub(super) failures_in_a_row: u32,
-    /// When a note last said that the process asks for more time.
+    /// The time at which a note last said that the process asks for more time.
     extension_noted: Option<Time>,
-    /// Whether the process is down without a failure: it has completed, or is left out.
+    /// Whether the process is down without a failure, because it has completed or is left out.
     pub(super) went_well: bool,
     /// The drain of the running instance.
     pub(crate) drain: Progress,
-    /// When a signal asked the process to drain, which the process may answer by its end.
+    /// The time at which a signal asked the process to drain; `None` if the end of the process is
+    /// not an answer.
     pub(super) drain_signalled: Option<Time>,
 }
 
@@ -218,9 +226,9 @@ impl IndexMut<ProcessId> for State {
     }
 }
 
-/// There may be thousands of processes, and an event must not cost time for each of them.
-/// [`State::set`] and [`State::reach`] therefore maintain counters and timers, so that no step
-/// searches for them.
+/// The state that all phases share. There can be thousands of processes, and no event may cost time
+/// for each of them. [`State::set`] and [`State::reach`] therefore keep counters and timers up to
+/// date, so that no step has to search all processes.
 #[derive(Clone, Debug)]
 pub struct State {
     pub spec: Rc<Spec>,
@@ -229,11 +237,11 @@ pub struct State {
     pub now: Time,
     pub(super) slots: Vec<Slot>,
     pub(crate) epochs: Epochs,
-    /// Processes whose lifecycle was set in this step, some of them more than once.
+    /// Processes whose lifecycle was set in this step. A process can be in the list more than once.
     pub touched: Vec<ProcessId>,
     /// Processes for which drainit holds sockets.
     pub(super) held_sockets: Vec<ProcessId>,
-    /// Processes that have met another condition in this step.
+    /// Processes that have met one more condition in this step.
     pub arrived: Vec<ProcessId>,
     /// The conditions that new instances have met in this step, even if earlier instances had met
     /// them.
@@ -250,15 +258,15 @@ pub struct State {
     /// begun. The key is a process and an index into its `watch`; the value says whether the file
     /// is quiet, so that the action is due.
     pub changed: BTreeMap<(ProcessId, usize), bool>,
-    /// Whether [`Event::Start`](crate::event::Event::Start) has come. Before it no hook has
-    /// anything to undo.
+    /// Whether [`Event::Start`](crate::event::Event::Start) has come. Before this event, the hooks
+    /// of the stop have nothing to undo.
     pub has_begun: bool,
     /// Whether a process was killed since T0.
     pub killed: bool,
-    /// The end of the grace period. It is set at the exit.
+    /// The end of the grace period; `None` until drainit exits.
     pub grace_end: Option<Time>,
-    /// Timers up to this time take effect. In [`Machine::handle_early`] it is the time of the last
-    /// step that was not early, otherwise `now`.
+    /// The time up to which timers take effect in this step. It is `now`, except in
+    /// [`Machine::handle_early`]: there it is the time of the last step that was not early.
     ///
     /// [`Machine::handle_early`]: crate::machine::Machine::handle_early
     pub timers_at: Time,
@@ -312,7 +320,8 @@ impl State {
         self.unsettled -= usize::from(self.is_waited_for(slot, self.life(slot)));
         let of = &mut Rc::make_mut(&mut self.spec).processes[slot.index()];
         (of.autostart, of.required) = (new.autostart, new.required);
-        // The hooks are needed for a hot restart: one of them checks the config.
+        // The next hot restart needs the hooks of the new definition, because one of them checks
+        // the config.
         (of.update, of.handover, of.hooks) = (new.update, new.handover, new.hooks);
         of.base_id.clone_from(&new.base_id);
         self.unsettled += usize::from(self.is_waited_for(slot, self.life(slot)));
@@ -333,9 +342,9 @@ impl State {
         is_starting && self.process(id).readiness_timeout.is_some()
     }
 
-    /// Whether this end completes a oneshot. Nothing waits for the rest of its process group then:
-    /// these are leftovers. The rest of a oneshot that has failed or was asked to end has to end,
-    /// too.
+    /// Whether this end completes a oneshot. If so, nothing waits for the other members of its
+    /// process group, which are leftovers. If the oneshot has failed or was asked to end, the other
+    /// members have to end, too.
     pub fn completes(&self, id: ProcessId, end: End) -> bool {
         let spec = self.process(id);
         let is_asked =
@@ -348,8 +357,9 @@ impl State {
         self[id].beside.is_some_and(|other| self.life(other).is_alive())
     }
 
-    /// Whether another instance continues the process: the end of that instance will run the same
-    /// `post_stop` hook, or this instance was to replace it.
+    /// Whether the process continues in its other slot, so that the end of this instance runs no
+    /// `post_stop` hook. There are two cases: the other instance has the same definition, and its
+    /// end will run the hook; or this instance has not taken over from the other instance.
     pub(super) fn continues_beside(&self, id: ProcessId) -> bool {
         let Some(other) = self[id].beside else { return false };
         let life = self.life(other);
@@ -392,8 +402,8 @@ impl State {
         self.unsettled == 0
     }
 
-    /// Whether the container is not ready because of this process, which is not ready yet or will
-    /// be started again.
+    /// Whether the container is not ready because this process is not ready yet or will be started
+    /// again.
     pub fn waits_for(&self, id: ProcessId) -> bool {
         self.is_waited_for(id, self.life(id))
     }
@@ -415,7 +425,7 @@ impl State {
         self.timers.iter().take_while(|(time, _)| *time <= self.timers_at).map(|(_, id)| *id)
     }
 
-    /// A deadline that limits no wait, for the time before a shutdown.
+    /// A deadline for the time before a shutdown. It is so late that it limits no wait.
     pub fn no_deadline(&self) -> Time {
         self.now + NO_DEADLINE
     }
@@ -470,17 +480,17 @@ impl State {
         failures >= retries
     }
 
-    /// Forgets earlier failures of the liveness check, because the process is ready or has
-    /// answered.
+    /// Forgets earlier failures of the liveness check, because the process has become ready or has
+    /// answered a probe.
     pub fn probe_succeeded(&mut self, id: ProcessId) {
         self[id].failures_in_a_row = 0;
     }
 
-    /// Grants a process more time to become ready, or to end: `by` from now, unless its time is
-    /// over. In a shutdown it gets no more than the later stops can spare.
+    /// Gives a process the time `by` from now to become ready or to end, unless its time is already
+    /// over. In a shutdown, the process gets no more than the later stops can spare.
     pub fn extend_timeout(&mut self, id: ProcessId, by: Duration, deadline: Option<Time>) {
         let (before, longest) = match self.life(id) {
-            // An epoch that was probed once more has no time left.
+            // An epoch that is being probed for the last time gets no more time.
             Lifecycle::Starting { ready_by, .. } if self.overdue(id).is_none() => {
                 (ready_by, Duration::MAX)
             }
@@ -492,7 +502,7 @@ impl State {
         };
         let granted = by.min(longest);
         let longer = self.now + granted;
-        // A limit that is noticed late may lie before now.
+        // If events are handled late, the old limit may lie in the past.
         if granted.is_zero() || self.is_past(before) || longer <= before {
             return;
         }
@@ -512,7 +522,7 @@ impl State {
         }
     }
 
-    /// Starts a hook, and returns when its time is over.
+    /// Starts a hook, and returns the time at which its limit is over.
     pub fn run_hook(&mut self, process: Option<ProcessId>, stage: Stage, within: Duration) -> Time {
         self.act(Action::RunHook(HookId { process, stage }));
         self.now + within
@@ -529,7 +539,7 @@ impl State {
         self.note(Note::HookTimedOut(HookId { process, stage }));
     }
 
-    /// When the first timer of all processes is due.
+    /// The time at which the first timer is due.
     pub(crate) fn wakes_at(&self) -> Option<Time> {
         let aborts = self.epochs.doomed().map(|(_, until)| until);
         self.timers.first().map(|(time, _)| *time).into_iter().chain(aborts).min()

@@ -1,6 +1,6 @@
 //! The stop of one process: its `pre_stop` hook, the stop signal, SIGKILL, the rest of its process
 //! group, and its `post_stop` hook. A shutdown and the requests of the operator share this code.
-//! They differ in the deadline, and in which processes must be gone first.
+//! They differ only in the deadline and in which processes must be gone first.
 
 use core::time::Duration;
 
@@ -13,20 +13,20 @@ use crate::spec::{HookId, Stage};
 use crate::state::{Lifecycle, State};
 use crate::types::{End, ProcessId, Signal, Time};
 
-/// The longest wait for the end of a killed process outside a shutdown: the kernel takes seconds to
-/// free the memory of a large process.
+/// The longest wait for the end of a killed process outside a shutdown. It is long, because the
+/// kernel takes seconds to free the memory of a large process.
 const UNHURRIED_AFTER_KILL: Duration = Duration::from_secs(5);
 
-/// The longest time to the end of a process whose stop signal is SIGKILL.
+/// The longest wait for the end of a process whose stop signal is SIGKILL.
 const LONGEST_END: Duration = Duration::from_secs(1);
 
 impl State {
-    /// Begins to stop a process that runs. `hurried`: without its `pre_stop` hook.
+    /// Begins to stop a process that runs. If `hurried`, its `pre_stop` hook does not run.
     pub(crate) fn begin_stop(&mut self, process: ProcessId, hurried: bool, deadline: Time) {
         self[process].drain = Progress::Over;
         match self.budget.pre_stop(&self.spec, process, self.now, deadline) {
-            // A new instance that has not taken over serves nobody, but could begin to serve during
-            // the hook.
+            // A new instance that has not taken over gets no `pre_stop` hook: it serves nobody, but
+            // could begin to serve while the hook runs.
             Some(within) if !within.is_zero() && !hurried && !self.has_not_taken_over(process) => {
                 let until = self.run_hook(Some(process), Stage::PreStop, within);
                 self.set(process, Lifecycle::PreStop { until });
@@ -57,7 +57,7 @@ impl State {
         }
     }
 
-    /// Sends the stop signal. `limit`: the time until SIGKILL.
+    /// Sends the stop signal. SIGKILL follows after `limit`.
     pub(crate) fn signal_stop(&mut self, process: ProcessId, limit: Duration) {
         let signal = self.stop_signal(process);
         let limit = if self.needs_kill(process) { limit.min(LONGEST_END) } else { limit };
@@ -67,7 +67,8 @@ impl State {
         self.set(process, Lifecycle::Stopping { since, kill_at });
     }
 
-    /// The signal that ends a process without ending another epoch.
+    /// The signal that stops this process: its stop signal, or SIGKILL if the stop signal would
+    /// also end another epoch.
     fn stop_signal(&self, process: ProcessId) -> Signal {
         if self.needs_kill(process) { Signal::KILL } else { self.process(process).stop_signal }
     }
@@ -82,8 +83,8 @@ impl State {
         }
     }
 
-    /// Kills a process, or the rest of its process group. `asked`: when the process was asked to
-    /// end.
+    /// Kills a process, or the rest of its process group. `asked` is the time at which the process
+    /// was asked to end.
     pub(crate) fn kill(&mut self, process: ProcessId, asked: Option<Time>, deadline: Time) {
         self.act(Action::Kill(process));
         self.note(Note::Killed { process, after: asked.map(|asked| self.now.since(asked)) });
@@ -96,8 +97,8 @@ impl State {
         self.killed = true;
     }
 
-    /// Cancels the start of a process: nothing starts any more, and nothing waits for its
-    /// readiness.
+    /// Cancels the start of a process. If the process does not run, it is not started. If it runs,
+    /// nothing waits for its readiness.
     pub(crate) fn cancel_start(&mut self, process: ProcessId, deadline: Time) {
         match self.life(process) {
             Lifecycle::Waiting
@@ -112,7 +113,7 @@ impl State {
                 self.abort_hook(Some(process), Stage::PreStart);
                 self.set(process, Lifecycle::Done);
             }
-            // The answer comes next.
+            // The supervisor answers this action at once.
             Lifecycle::Spawning => self.act(Action::AbortSpawn(process)),
             life if life.has_rest() => {
                 self[process].restart_after = None;
@@ -130,15 +131,16 @@ impl State {
         self.set(process, Lifecycle::Remains { kill_at });
     }
 
-    /// The time that the rest of a process group gets to end. If an older epoch waits for the rest,
-    /// this is at most half of the time to the deadline.
+    /// The time that the rest of a process group gets to end. If an older epoch waits for the end
+    /// of the rest, this is at most half of the time to the deadline.
     fn rest_limit(&self, process: ProcessId, deadline: Time) -> Duration {
         let limit = self.budget.stop(&self.spec, process, self.now, deadline);
         let waits = self.older(process).is_some_and(|older| self.is_handed_over(older));
         if waits { limit.min(deadline.since(self.now) / 2) } else { limit }
     }
 
-    /// Shortens waits that began before the shutdown, or during a held drain, for the deadline.
+    /// Shortens the waits that began before the shutdown or during a held drain, so that they fit
+    /// into the time to the deadline.
     pub(crate) fn fit_waits(&mut self, deadline: Time) {
         for id in self.spec.ids() {
             match self.life(id) {
@@ -147,12 +149,14 @@ impl State {
                     let until = until.min(self.now + limit.unwrap_or_default());
                     self.set(id, Lifecycle::PreStop { until });
                 }
-                // The newer epoch ends this one in time, or is itself gone in time.
+                // Such a wait needs no shorter limit: the newer epoch ends this one in time, or is
+                // itself gone in time.
                 Lifecycle::Stopping { .. } | Lifecycle::Remains { .. }
                     if self.waits_for_newer(id) => {}
                 Lifecycle::Stopping { since, kill_at } => {
                     let mut limit = self.budget.stop(&self.spec, id, self.now, deadline);
-                    // The process may have asked for more time than its limit.
+                    // The process may have asked for more time than its limit, and keeps as much of
+                    // it as fits.
                     if kill_at.since(since) > self.process(id).stop.limit {
                         let spare = self.budget.longest_stop(&self.spec, id, self.now, deadline);
                         limit = limit.max(spare);
@@ -184,7 +188,8 @@ impl State {
         self.expire(deadline);
     }
 
-    /// When to stop waiting for the end of a process that is killed now.
+    /// The time until which the core waits for the end of a process that is killed now; `None` if
+    /// no time is left.
     pub fn after_kill(&self, deadline: Time) -> Option<Time> {
         let wait = match deadline == self.no_deadline() {
             true => UNHURRIED_AFTER_KILL,
@@ -204,7 +209,7 @@ impl State {
                     self.time_out_hook(Some(process), Stage::PreStop);
                     self.ask_to_end(process, deadline);
                 }
-                // `settle_epochs` sends its stop signal first.
+                // `settle_epochs` sends the stop signal to these processes before any SIGKILL.
                 Lifecycle::Stopping { .. } | Lifecycle::Remains { .. }
                     if self.is_left_to_drainit(process) => {}
                 Lifecycle::Stopping { .. } | Lifecycle::Remains { .. } => {
@@ -225,7 +230,7 @@ impl State {
         }
     }
 
-    /// Handles the end of a process that is being stopped, or any end in a shutdown.
+    /// Handles the end of a process that is being stopped, or of any process in a shutdown.
     fn exited(&mut self, id: ProcessId, end: End, remains: bool, deadline: Time) {
         let is_left_to_newer = self.is_left_to_newer(id);
         let in_hook = matches!(self.life(id), Lifecycle::PreStop { .. });
@@ -240,7 +245,7 @@ impl State {
             _ => self[id].drain_signalled.map(|since| self.now.since(since)),
         };
         let killed = matches!(self.life(id), Lifecycle::Killed { .. });
-        // drainit sent this SIGKILL, so there is no need to guess another sender.
+        // drainit sent this SIGKILL, so the note does not guess another sender.
         let end = if killed { end.plainly() } else { end };
         let handed_over = is_left_to_newer && !killed;
         self.note(Note::Stopped { process: id, end, took, killed, handed_over });
@@ -252,7 +257,7 @@ impl State {
             // drainit has killed the whole group, and some members are not gone yet.
             self.set(id, Lifecycle::RestKilled { holds_until });
         } else if let Some(kill_at) = held_until {
-            // The Envoy may be one of the remaining members.
+            // One of the remaining members may be the Envoy, so the group gets no stop signal yet.
             self.set(id, Lifecycle::Remains { kill_at });
         } else {
             let kill_at = match self.life(id) {
@@ -263,7 +268,7 @@ impl State {
         }
     }
 
-    /// Whether this end answers the signal that asked the process to drain, and so is not a
+    /// Whether this end answers the signal that asked the process to drain; such an end is not a
     /// failure. A program that handles the signal, such as a shell or a JVM, may end with the code
     /// that a shell shows for that signal.
     pub fn is_answer(&self, id: ProcessId, end: End) -> bool {
@@ -273,15 +278,15 @@ impl State {
         self[id].drain_signalled.is_some() && (self.process(id).is_success(end) || is_of_signal)
     }
 
-    /// Runs the `post_stop` hook of a process that has ended for good, if something has run since
-    /// its last `post_stop` hook. If another instance continues the process, the hook waits for the
-    /// end of that instance.
+    /// Runs the `post_stop` hook of a process that has ended for good, if its `pre_start` hook or
+    /// an instance has run since its last `post_stop` hook. If another instance continues the
+    /// process, the hook runs only when that instance ends.
     pub fn after_end(&mut self, id: ProcessId, deadline: Time) {
         let has_run = core::mem::take(&mut self[id].has_run);
         let heir = self[id].beside.filter(|_| self.continues_beside(id));
         if let Some(heir) = heir {
-            // The end of the other instance runs the hook for both, even if that instance never
-            // starts.
+            // The hook runs once for both instances, when the other instance ends, even if the
+            // other instance never starts.
             self[heir].has_run |= has_run;
         }
         match self.budget.post_stop(&self.spec, id, self.now, deadline) {
@@ -300,7 +305,8 @@ impl State {
                 self.exited(process, end, remains, deadline)
             }
             Event::GroupGone(process) if self.life(process).has_rest() => {
-                // An old epoch whose rest drains alone has a drain to end here.
+                // The main process of an old epoch may have ended earlier. Then the rest of its
+                // group was draining, and this drain ends now.
                 self.end_drain(process, DrainEnd::ProcessGone);
                 self.after_end(process, deadline);
             }
@@ -310,7 +316,7 @@ impl State {
             } if matches!(self.life(process), Lifecycle::PreStop { .. }) => {
                 self.ask_to_end(process, deadline);
             }
-            // The stop began between `Action::Spawn` and its answer.
+            // The stop began after `Action::Spawn` and before its answer.
             Event::Spawned(process) if self.life(process) == Lifecycle::Spawning => {
                 self.note(Note::Started(process));
                 self[process].has_run = true;
