@@ -49,7 +49,7 @@ impl LogFiles {
         self.0.get(path)
     }
 
-    /// Adds an open file, unless there is already a file with its path.
+    /// Adds an open file, unless a file with its path is already in use.
     pub(crate) fn add(&mut self, file: LogFile, format: LogFormat) -> Arc<Output> {
         let path = file.path.clone();
         let output = self.0.entry(path).or_insert_with(|| {
@@ -65,8 +65,9 @@ impl LogFiles {
         self.0.values().for_each(|output| output.stop_waiting());
     }
 
-    /// Drops the files that are not wanted, and ends the thread of each. Nothing may be queued for
-    /// them any more. A file that does not take its last lines in time stays until the next call.
+    /// Drops the files that are not wanted, and ends the thread of each. The caller must queue
+    /// nothing more for these files. A file that does not take its last lines in time stays until
+    /// the next call.
     pub(crate) fn keep(&mut self, is_wanted: impl Fn(&Path, &Arc<Output>) -> bool) {
         let deadline = Instant::now() + MOMENT;
         self.0.retain(|path, output| {
@@ -107,14 +108,14 @@ pub(crate) struct LogFile {
 }
 
 struct Current {
-    /// `None` before the first line, and after a second without a line.
+    /// The open file; `None` before the first line, and after a second without a line.
     file: Option<File>,
     id: FileId,
     /// Whether the last byte that was written is not a newline.
     is_in_line: bool,
     /// Whether a write has failed in the middle of a line, so that the rest of the line is dropped.
     is_torn: bool,
-    /// Whether it was reported that the file cannot be written or opened again.
+    /// Whether drainit has already reported that the file cannot be written or opened again.
     is_reported: bool,
 }
 
@@ -177,12 +178,12 @@ impl Sink for LogFile {
         result
     }
 
-    /// A regular file is always ready.
+    /// Always true: a regular file is always ready.
     fn wait_for_room(&self, _: PollTimeout) -> nix::Result<bool> {
         Ok(true)
     }
 
-    /// The disk may have room again, or another file may be at the path.
+    /// Always true: the disk may get room again, or another file may appear at the path.
     fn may_recover(&self, _: Errno) -> bool {
         true
     }
@@ -191,7 +192,8 @@ impl Sink for LogFile {
         self.current().file.is_some()
     }
 
-    /// Otherwise a file that was moved or removed would stay open until the next line.
+    /// Closes the file. Otherwise a file that was moved or removed would stay open until the next
+    /// line.
     fn let_go(&self) {
         self.current().file = None;
     }

@@ -27,12 +27,13 @@ use crate::logging::file::LogFile;
 use crate::logging::writer::{Source, StreamWriter};
 use crate::types::Stream;
 
-/// [`Output::flush_patiently`] blocks its thread for at most this long at a time. Between two such
-/// slices other tasks run for a short time, so that a fast reader does not wait for drainit.
+/// The longest time for which [`Output::flush_patiently`] blocks its thread. Other tasks run for a
+/// short time between two such slices. The slices are short, so that a fast reader does not wait
+/// for drainit.
 const FLUSH_SLICE: Duration = Duration::from_millis(20);
 const FLUSH_PAUSE: Duration = Duration::from_millis(1);
 
-/// Both streams. Threads share this.
+/// drainit's stdout and stderr. Threads share this value.
 pub struct Output {
     stdout: Arc<StreamWriter>,
     stderr: Arc<StreamWriter>,
@@ -84,7 +85,7 @@ impl Output {
     }
 
     /// Queues whole, formatted lines of a process. Never blocks: the caller awaits [`Output::room`]
-    /// first. Otherwise lines are dropped and counted while 1 MiB is waiting.
+    /// first. If the caller does not, lines are dropped and counted while 1 MiB is waiting.
     pub fn push_process(&self, stream: Stream, lines: &[u8]) {
         self.writer(stream).push(Source::Process, lines);
     }
@@ -102,9 +103,9 @@ impl Output {
         self.stderr.stop_waiting();
     }
 
-    /// Blocks until everything queued is written or the descriptor is broken, at most for
-    /// `within`. Returns whether that was in time. If it was not, drainit can exit all the same,
-    /// because a thread that hangs in `write` does not outlive `_exit`.
+    /// Blocks until everything queued is written or the descriptor is broken, at most for `within`.
+    /// Returns whether that was in time. drainit can exit even if it was not, because a thread that
+    /// hangs in `write` does not outlive `_exit`.
     pub fn flush(&self, within: Duration) -> bool {
         let deadline = Instant::now() + within;
         let stdout = self.stdout.flush(deadline);
@@ -133,8 +134,8 @@ impl Output {
         self.stdout.unwritten()
     }
 
-    /// The error because of which lines were dropped or are not written; `None` if room or time was
-    /// missing.
+    /// The write error because of which lines were dropped or are not written; `None` if lines were
+    /// dropped only because room or time was missing.
     pub(crate) fn failed(&self) -> Option<Errno> {
         self.stdout.failed()
     }

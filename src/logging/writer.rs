@@ -40,9 +40,9 @@ pub(crate) const LIMIT: usize = 1024 * 1024;
 /// In a shutdown, [`StreamWriter::room`] stops waiting after this long without progress.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Larger buffers are freed after [`IDLE`], and the sink may then close what it holds. This does
-/// not happen immediately, because with a reader that is a little too slow the queue is empty for a
-/// moment after each read.
+/// The largest buffer that is kept. A larger one is freed after [`IDLE`], and the sink may then
+/// close what it holds. This does not happen immediately: if the reader is a little too slow, the
+/// queue is empty for a moment after each read.
 const KEEP: usize = 4096;
 
 /// The idle time described at [`KEEP`].
@@ -50,7 +50,8 @@ const IDLE: Duration = Duration::from_secs(1);
 
 /// Bytes are written in slices of whole lines with at most this length, if the lines are short
 /// enough. Such a write to a pipe is atomic (pipe(7), `PIPE_BUF`), so lines stay whole beside lines
-/// of processes with the same descriptor. It also makes the progress of a slow reader visible.
+/// of processes with the same descriptor. Short slices also make the progress of a slow reader
+/// visible.
 const SLICE: usize = 4096;
 
 const STACK: usize = 64 * 1024;
@@ -72,7 +73,7 @@ pub(crate) trait Sink: Send + Sync {
         is_transient(errno)
     }
 
-    /// Whether the sink holds something that it needs only for writes.
+    /// Whether the sink holds something, such as an open file, that it needs only for writes.
     fn holds(&self) -> bool {
         false
     }
@@ -86,8 +87,8 @@ pub(crate) trait Sink: Send + Sync {
         false
     }
 
-    /// Whether lines that are not written at the end are reported. Counting takes a third of
-    /// drainit's instructions for a line, so it is optional.
+    /// Whether the sink reports lines that are not written at the end. Counting these lines takes a
+    /// third of drainit's instructions for a line, so it is optional.
     fn counts(&self) -> bool {
         false
     }
@@ -253,8 +254,8 @@ impl StreamWriter {
         state.is_flushed()
     }
 
-    /// Writes at the end if no thread can be started. No write blocks, because none is longer than
-    /// the room of a pipe that polls writable.
+    /// Writes at the end if no thread can be started. No write blocks, because no slice is longer
+    /// than the room that poll(2) guarantees in a writable pipe.
     fn write_without_thread(&self, state: &mut State, deadline: Instant) -> bool {
         let mut written = 0;
         while let rest @ [_, ..] = &state.pending[written..] {

@@ -30,8 +30,8 @@ pub fn prepare() -> io::Result<()> {
 /// Fails if the kernel does not support it (before Linux 3.4).
 pub(crate) fn become_subreaper() -> io::Result<()> {
     if std::process::id() != 1 {
-        // PID 1 inherits orphans anyway. Another process would lose them to the nearest init above
-        // it.
+        // PID 1 inherits orphans anyway. Any other process would lose its orphans to the nearest
+        // init above.
         nix::sys::prctl::set_child_subreaper(true)?;
     }
     Ok(())

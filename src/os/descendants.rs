@@ -12,8 +12,8 @@ use nix::unistd::getsid;
 use crate::os::{Pid, clock};
 use crate::types::{Time, harmless};
 
-/// The number of times that a walk from parent to parent may begin, because it begins again if a
-/// parent ends meanwhile.
+/// The most attempts of one walk from parent to parent. A walk begins again if a parent ends
+/// meanwhile.
 const MAX_WALKS: usize = 16;
 /// The most parents that a walk follows.
 const MAX_DEPTH: usize = 256;
@@ -24,11 +24,11 @@ const MAX_LISTED: usize = 10;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Descendant {
     pub(crate) pid: Pid,
-    /// The `comm` of the process (at most 15 bytes), which it may have chosen itself. Control
-    /// characters are replaced. Empty without `/proc`.
+    /// The `comm` of the process (at most 15 bytes), which the process can set itself. Control
+    /// characters are replaced. The name is empty without `/proc`.
     pub(crate) name: String,
-    /// The start of the process, in ticks since boot. The start and the pid together identify a
-    /// process. 0 without `/proc`.
+    /// The start time of the process, in ticks since boot; 0 without `/proc`. The start time and
+    /// the pid together identify a process.
     pub(crate) started: u64,
 }
 
@@ -68,8 +68,8 @@ pub(super) fn find(end: Time) -> io::Result<Vec<Descendant>> {
     Ok(found)
 }
 
-/// The living children of the main thread, to which the kernel gives all orphans
-/// (`find_new_reaper` in exit.c). Empty if the kernel does not list children
+/// Returns the living children of drainit's main thread, which also inherits all orphans
+/// (`find_new_reaper` in exit.c). The list is empty if the kernel does not list children
 /// (`CONFIG_PROC_CHILDREN`).
 pub(crate) fn living_children() -> Vec<Stat> {
     let own = std::process::id();
@@ -84,8 +84,8 @@ pub(crate) fn members_of_group(leader: Pid) -> Vec<Descendant> {
     alive.map(|stat| stat.process).collect()
 }
 
-/// Whether a process group has only zombies. Their parents are not drainit, and do not reap them.
-/// False without a `/proc` of drainit's PID namespace.
+/// Whether a process group has only zombies, which their parents do not reap. Returns `false`
+/// without a `/proc` of drainit's PID namespace.
 pub(crate) fn has_only_zombies(leader: Pid) -> bool {
     let members = group_members(leader);
     is_proc_ours() && !members.is_empty() && members.iter().all(|stat| !stat.is_alive)
@@ -95,7 +95,7 @@ fn group_members(leader: Pid) -> Vec<Stat> {
     processes().into_iter().flatten().filter(|stat| stat.group == leader).collect()
 }
 
-/// The processes in `/proc`, without those that end meanwhile.
+/// Lists the processes in `/proc`, and leaves out those that end meanwhile.
 fn processes() -> io::Result<impl Iterator<Item = Stat>> {
     let names = fs::read_dir("/proc")?.flatten().map(|entry| entry.file_name());
     Ok(names.filter_map(|name| Stat::read(name.to_str()?.parse().ok()?)))
@@ -107,15 +107,15 @@ pub(crate) enum Kin {
     /// The process is the child itself, a descendant of the child, or in the child's session.
     Own,
     Stranger,
-    /// The process has ended, so drainit cannot find out.
+    /// The process has ended, so drainit cannot find out whether the process belonged to the child.
     Gone,
 }
 
 /// Finds out whether `pid` belongs to the child `leader`, which leads a session. Walks from parent
-/// to parent up to the first child of drainit (`is_child` says which pids are children) and
-/// compares it with `leader`. An orphan that drainit has inherited is recognized by its session,
-/// which no other process can join. Without a `/proc` of drainit's PID namespace, every process is
-/// recognized that way.
+/// to parent up to the first child of drainit (`is_child` says which pids are children), and
+/// compares that child with `leader`. An orphan that drainit has inherited is recognized by its
+/// session, which no other process can join. Without a `/proc` of drainit's PID namespace, the
+/// session alone decides.
 pub(crate) fn kin(pid: Pid, leader: Pid, is_child: impl Fn(Pid) -> bool) -> Kin {
     let by_session = || match getsid(Some(nix::unistd::Pid::from_raw(pid))) {
         Ok(session) if session.as_raw() == leader => Kin::Own,
@@ -144,7 +144,7 @@ pub(crate) fn kin(pid: Pid, leader: Pid, is_child: impl Fn(Pid) -> bool) -> Kin 
                     next = stat.parent;
                 }
                 None if next == pid => return by_session(),
-                // A parent has ended meanwhile, and its child has another parent now.
+                // A parent has ended meanwhile, so its child now has another parent.
                 None => continue 'again,
             }
         }

@@ -30,8 +30,8 @@ use crate::types::human;
 /// A larger file is compared by its size, time and inode, and its content is not read.
 const LARGEST: u64 = 16 * 1024 * 1024;
 
-/// The number of bytes of a directory that are read. Later files (by name) are compared by size,
-/// time and inode, too.
+/// The number of bytes of a directory that are read, in the order of the file names. For the
+/// remaining files, drainit compares only the size, time and inode.
 const LARGEST_TOTAL: u64 = 64 * 1024 * 1024;
 
 /// The longest time for one look. A longer look would put permanent load on the file system.
@@ -62,7 +62,7 @@ pub(crate) struct Fingerprint(u64);
 /// The content of a path, as far as it can be read.
 #[derive(Debug)]
 pub(crate) struct Content {
-    /// `None` if nothing is there, or if drainit cannot read it.
+    /// The fingerprint; `None` if the path does not exist, or if drainit cannot read it.
     pub(crate) fingerprint: Option<Fingerprint>,
     /// The path itself, or the first file of a directory, that cannot be read, and why.
     pub(crate) unreadable: Option<(PathBuf, io::Error)>,
@@ -92,15 +92,16 @@ impl Limits {
 /// A report of the thread.
 #[derive(Debug)]
 pub(crate) enum Look {
-    /// The metadata has changed since the look before.
+    /// The metadata has changed since the previous look.
     Changed,
     /// The metadata has been the same for a second, or this is the first look.
     Quiet(Content),
-    /// The requested look is over. The other end of the channel belongs to whoever waits for it.
+    /// The requested look is over. The caller that waits for this look holds the receiver of the
+    /// channel.
     Answer(Asked),
 }
 
-/// Dropped when the requested look is over, or cannot begin.
+/// A sender that the thread drops when the requested look is over, or when the look cannot begin.
 pub(crate) type Asked = mpsc::Sender<()>;
 
 /// A path that is looked at until this is dropped.

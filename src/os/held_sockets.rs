@@ -1,6 +1,6 @@
 //! Listening sockets, for drainit itself and for its processes. drainit keeps the sockets of a
-//! process open over its restarts: until the process accepts again, connections wait in the
-//! kernel's queue instead of being refused.
+//! process open while the process restarts. Until the process accepts connections again, they wait
+//! in the kernel's queue and are not refused.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -19,7 +19,7 @@ use crate::os::stale_socket;
 use crate::os::stale_socket::SocketFile;
 use crate::trusted_path::Place;
 
-/// The longest wait for the removal of a socket that had the same path.
+/// The longest wait for the removal of an older socket at the same path.
 const REMOVAL: Duration = Duration::from_secs(1);
 
 /// A listening socket. Dropping it closes drainit's descriptor, and removes the file of a Unix
@@ -28,7 +28,7 @@ const REMOVAL: Duration = Duration::from_secs(1);
 pub(crate) struct HeldSocket {
     descriptor: OwnedFd,
     file: Option<SocketFile>,
-    /// The permissions (only of a Unix socket) and the length of the queue.
+    /// The permissions (for a Unix socket only) and the length of the queue.
     given: Mutex<(u32, Option<u32>)>,
 }
 
@@ -53,9 +53,9 @@ impl HeldSocket {
         let place = Place::of(path)?;
         let descriptor =
             socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-        // Before the socket has a name: Linux makes the file with the mode of the descriptor, less
-        // the umask. The umask is not changed, because it also applies to other threads and their
-        // children.
+        // The mode is set before the socket has a name: Linux makes the file with the mode of the
+        // descriptor, less the umask. drainit does not change the umask, because the umask also
+        // applies to its other threads and their children.
         fchmod(&descriptor, Mode::from_bits_truncate(mode))?;
         bind(descriptor.as_raw_fd(), &UnixAddr::new(&place.address())?)?;
         let file = SocketFile::new(path);

@@ -1,7 +1,7 @@
 //! Sends signals to processes and process groups by pid.
 //!
-//! That is safe for children: the kernel does not reuse the pid of a child before
-//! [`crate::os::reap`] has reaped it.
+//! Signalling a child by its pid is safe: the kernel does not reuse the pid before
+//! [`crate::os::reap`] has reaped the child.
 
 use std::io;
 
@@ -12,15 +12,17 @@ use crate::os::reap::{has_child_in_group, is_child};
 use crate::os::{Pid, errno, sys};
 use crate::types::Signal;
 
-/// Sends a signal to one process. Returns `false` if it does not exist.
+/// Sends a signal to one process. Returns `false` if the process does not exist.
 ///
 /// # Errors
-/// `EPERM` if the process belongs to another user; `EINVAL` if the number is not a pid.
+/// Fails with `EPERM` if the process belongs to another user, and with `EINVAL` if the number is
+/// not a pid.
 pub fn kill(pid: Pid, signal: Signal) -> io::Result<bool> {
     send(only_one(pid)?, signal)
 }
 
-/// As [`kill`], for a child that is not reaped. Debug builds check this.
+/// As [`kill`], for a child that drainit has not reaped. Debug builds check that the pid is such a
+/// child.
 ///
 /// # Errors
 /// As for [`kill`].
@@ -32,17 +34,17 @@ pub(crate) fn kill_child(pid: Pid, signal: Signal) -> io::Result<bool> {
 /// Sends a signal to every member of the process group that `leader` leads. Returns `false` if the
 /// group does not exist.
 ///
-/// Only for a leader that is not reaped, or whose group is known to have a member: otherwise the
+/// The leader must not have been reaped, or the group must be known to have a member: otherwise the
 /// kernel may have reused the number.
 ///
 /// # Errors
-/// As for [`kill`]; `EPERM` only if not a single member could be signalled.
+/// Fails as [`kill`] does. `EPERM` means that drainit could not signal any member.
 pub fn kill_group(leader: Pid, signal: Signal) -> io::Result<bool> {
     send(-only_one(leader)?, signal)
 }
 
-/// As [`kill_group`], for a leader that is a child and not reaped, or whose group has a child.
-/// Debug builds check this.
+/// As [`kill_group`]. The leader must be a child that is not reaped, or the group must have a
+/// child. Debug builds check this.
 ///
 /// # Errors
 /// As for [`kill_group`].
@@ -59,9 +61,9 @@ pub(crate) fn kill_group_of_child(leader: Pid, signal: Signal) -> io::Result<boo
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
     Gone,
-    /// The group has a member that may be signalled, or a zombie.
+    /// The group has a zombie or a member that drainit may signal.
     Lives,
-    /// No member may be signalled (EPERM).
+    /// drainit may not signal any member (EPERM).
     Refuses,
 }
 

@@ -43,24 +43,26 @@ use std::io;
 
 use nix::errno::Errno;
 
-/// Whether drainit itself lacked a descriptor or memory.
+/// Whether the error means that drainit itself lacked a descriptor or memory.
 pub(crate) fn is_own_lack(error: &io::Error) -> bool {
     matches!(errno(error), Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::ENOBUFS)
 }
 
-/// The number of an error of the kernel; [`Errno::UnknownErrno`] for any other error.
+/// The kernel's number of an error; [`Errno::UnknownErrno`] if the error does not come from the
+/// kernel.
 pub(crate) fn errno(error: &io::Error) -> Errno {
     Errno::from_raw(error.raw_os_error().unwrap_or(0))
 }
 
-/// A process id as the kernel counts them.
+/// A process id, with the kernel's type.
 pub type Pid = i32;
 
 /// Another process, as the kernel identifies it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// 0 for a process outside drainit's PID namespace, such as the container runtime.
+    /// The pid; 0 for a process outside drainit's PID namespace, such as the container runtime.
     pub pid: Pid,
-    /// The real user id of the process; on a socket, its effective user id when it connected.
+    /// The real user id of a process. For a process that has connected to a socket: its effective
+    /// user id when it connected.
     pub uid: u32,
 }

@@ -25,7 +25,7 @@ use tokio::net::UnixDatagram;
 use crate::os::Peer;
 use crate::types::{ProcessId, harmless};
 
-/// The limit of systemd.
+/// The longest datagram that is accepted, in bytes. systemd has the same limit.
 const MAX_DATAGRAM: usize = 4096;
 
 /// At most this many datagrams are taken at once. The kernel queues fewer by default
@@ -136,7 +136,7 @@ impl NotifySocket {
     /// drainit's PID namespace has no pid here and is refused.
     ///
     /// # Errors
-    /// Fails if the socket is broken, for which the kernel has no reason.
+    /// Fails if the socket is broken, which the kernel gives no reason to expect.
     pub(crate) async fn recv(
         &self,
         accepts: impl Fn(Peer, &NotifyMessage) -> bool,
@@ -180,7 +180,8 @@ fn accepted(
 
 /// Receives one datagram with its sender; `None` if the datagram is too long or has no credentials.
 /// The buffer for control data has room for the credentials only, so the kernel closes descriptors
-/// that come with them (`FDSTORE`, `BARRIER`). A sender of `BARRIER` waits for just that.
+/// that come with them (`FDSTORE`, `BARRIER`). A sender of `BARRIER` waits until its descriptor is
+/// closed.
 fn receive(fd: i32) -> io::Result<Option<(Peer, NotifyMessage)>> {
     let mut buffer = [0; MAX_DATAGRAM];
     let mut control = cmsg_space!(libc::ucred);

@@ -1,6 +1,6 @@
 //! Runs work that may hang on a thread of its own, with a time limit: a file system or a socket
-//! that does not answer must not keep the event loop from its signals. drainit gives up work that
-//! has not finished in time; its thread stays until the kernel returns.
+//! that does not answer must not keep the event loop from handling signals. drainit gives up work
+//! that has not finished in time; the thread of the work stays until the kernel returns.
 
 use std::io;
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ const MOST: usize = 256;
 
 static RUNNING: AtomicUsize = AtomicUsize::new(0);
 
-/// The longest search for a socket in the file system.
+/// The time limit for finding a socket in the file system.
 const LONGEST_WAY: Duration = Duration::from_secs(5);
 
 /// The interval at which a wait checks whether a stop signal has ended it. Work that does not hang
@@ -43,7 +43,7 @@ pub(crate) enum Unanswered {
     Late(Duration),
 }
 
-/// Starts a thread that takes no signal from drainit.
+/// Starts a thread that blocks all signals, so that drainit's signals do not go to this thread.
 fn start(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let run = || {
         mask::block_here();
@@ -55,13 +55,13 @@ fn start(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
 /// Begins the work. A caller that does not need the result drops the receiver.
 ///
 /// # Errors
-/// `NoThread`; the work is dropped then.
+/// Fails with `NoThread` if no thread can be started. The work is dropped then.
 pub(crate) fn begin<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<oneshot::Receiver<T>, Unanswered> {
     let (sender, receiver) = oneshot::channel();
     let run = move || {
-        // Fails only if nobody waits any more.
+        // The send fails only if nobody waits for the result any more.
         let _ = sender.send(work());
         RUNNING.fetch_sub(1, Ordering::Relaxed);
     };
@@ -72,8 +72,8 @@ pub(crate) fn begin<T: Send + 'static>(
     Ok(receiver)
 }
 
-/// Does the work, and waits at most `limit` for its result. Dropping the future also gives up the
-/// work.
+/// Does the work, and waits at most `limit` for its result. Dropping the future gives up the work,
+/// too.
 pub(crate) async fn on_thread<T: Send + 'static>(
     limit: Duration,
     work: impl FnOnce() -> T + Send + 'static,
@@ -92,11 +92,11 @@ pub(crate) async fn peer_at(path: PathBuf) -> io::Result<Peer> {
     on_thread(LONGEST_WAY, move || Peer::at(&path)).await.map_err(io::Error::other)?
 }
 
-/// Does the work and blocks. Called before anything has started and at the exit, when drainit has
-/// nothing else to do.
+/// Does the work, and blocks until the work is done. drainit calls this before it has started
+/// anything and at its exit, when it has nothing else to do.
 ///
 /// # Errors
-/// Those of the work, and `TimedOut` if it takes longer than `within`.
+/// Returns the errors of the work, and `TimedOut` if the work takes longer than `within`.
 pub(crate) fn wait_for<T: Send + 'static>(
     within: Duration,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
@@ -115,7 +115,7 @@ pub(crate) fn wait_unless<T: Send + 'static>(
 ) -> io::Result<T> {
     let (sender, receiver) = mpsc::channel();
     start(move || {
-        // Fails only if nobody waits any more.
+        // The send fails only if nobody waits for the result any more.
         let _ = sender.send(work());
     })?;
     let until = Instant::now() + within;

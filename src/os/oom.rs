@@ -33,15 +33,16 @@ impl OomKills {
         kills
     }
 
-    /// Counts all kills since the start of the container. Only for PID 1, whose cgroup is as old as
-    /// itself.
+    /// Counts all kills since the start of the container. Only PID 1 may call this: its cgroup is
+    /// as old as PID 1 itself.
     pub(crate) fn since_container_start() -> Self {
         wait_for(LONGEST, || Ok(Self::find(Path::new("/")))).unwrap_or_default()
     }
 
-    /// Finds the file in drainit's own cgroup. Takes the root cgroup if only that is mounted
-    /// (Docker with cgroup v1), or if the name is one of another namespace. A cgroup between them
-    /// also counts kills of other containers.
+    /// Finds the file in drainit's own cgroup. Takes the file in the root cgroup if only the root
+    /// is mounted (Docker with cgroup v1), or if the cgroup's name belongs to another namespace. It
+    /// never takes a cgroup between the two, because such a cgroup also counts kills of other
+    /// containers.
     fn find(root: &Path) -> Self {
         let mount = root.join("sys/fs/cgroup");
         let roots = [mount.join("memory"), mount];
@@ -64,7 +65,7 @@ impl OomKills {
         is_new
     }
 
-    /// Reads the count. Does not ask again after a timeout.
+    /// Reads the count. After a timeout, it does not read the count again.
     fn count(&mut self) -> Option<u64> {
         let file = self.file.clone()?;
         let counted = wait_for(LONGEST, move || Ok(count(&file)));

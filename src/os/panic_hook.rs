@@ -16,7 +16,7 @@ use crate::os::sweep::Sweep;
 use crate::os::{clock, sys, termination_log};
 use crate::types::{AFTER_KILL, Signal, Stream, exit_code};
 
-/// The time between SIGTERM and SIGKILL. The processes are stopped without an order and without a
+/// The time between SIGTERM and SIGKILL. drainit stops the processes all at once and without a
 /// drain.
 const STOP_TIME: Duration = Duration::from_secs(2);
 /// The pause between two scans for living processes.
@@ -73,9 +73,9 @@ pub(super) fn out_of_memory(size: usize) {
     sys::exit_now(exit_code::SOFTWARE);
 }
 
-/// Returns whether this thread is to handle a failure now; false if it already does. If another
-/// thread handles a failure, this thread waits here for ever: it must neither interfere nor abort
-/// earlier.
+/// Returns whether this thread is to handle a failure now; `false` if this thread already handles
+/// one. If another thread handles a failure, this thread waits here for ever, because it must
+/// neither interfere nor abort earlier.
 fn begin() -> bool {
     let own = gettid().as_raw();
     let first = FAILING.compare_exchange(0, own, Ordering::Relaxed, Ordering::Relaxed);
@@ -85,8 +85,8 @@ fn begin() -> bool {
     first.is_ok()
 }
 
-/// Does not return while another thread handles a failure: the processes that it stops must not be
-/// restarted.
+/// Blocks for ever if another thread handles a failure, so that this thread does not restart the
+/// processes that the other thread stops.
 pub(crate) fn wait_if_failing() {
     while FAILING.load(Ordering::Relaxed) != 0 {
         std::thread::park();
@@ -114,7 +114,8 @@ fn bring_down(signal: Signal, within: Duration) {
     let end = clock::now() + within;
     loop {
         match reap_next() {
-            // Orphans may arrive as fast as drainit reaps them, so the time is checked here, too.
+            // Orphans may arrive as fast as drainit reaps them, so this arm checks the time as
+            // well.
             Ok(Reaped::Child(..)) if clock::now() < end => {}
             Ok(Reaped::NoneNow) if clock::now() < end => {
                 std::thread::sleep(PAUSE);

@@ -2,9 +2,9 @@
 //! permission, so that it works in every container.
 //!
 //! The name of the socket contains the PID namespace and drainit's pid, because the containers of a
-//! pod, or all containers of a host, share the namespace of abstract names. A name proves nothing,
-//! and every process of that namespace may connect. Therefore each side checks the credentials of
-//! the other, which come from the kernel.
+//! pod, or all containers of a host, can share the namespace of abstract names. A name does not
+//! prove which process listens, and every process of that namespace can connect. Therefore each
+//! side checks the credentials of the other, which come from the kernel.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -29,7 +29,7 @@ pub(crate) fn namespace() -> io::Result<u64> {
     inode.and_then(|inode| inode.parse().ok()).ok_or(io::ErrorKind::InvalidData.into())
 }
 
-/// The socket name of the drainit with this pid, without the leading byte 0.
+/// The name of the socket of the drainit with this pid, without the leading byte 0.
 fn name(namespace: u64, pid: Pid) -> String {
     format!("drainit/{namespace}/{pid}")
 }
@@ -81,8 +81,9 @@ pub(crate) fn find() -> io::Result<PathBuf> {
     Ok(only_other(namespace()?, &table).unwrap_or(init))
 }
 
-/// The name of this namespace in `/proc/net/unix`, if there is exactly one. An accepted connection
-/// has the name of its listener.
+/// Finds the only drainit of this PID namespace in `/proc/net/unix`; `None` if there is no drainit
+/// or more than one. The table has an entry for each accepted connection, with the name of the
+/// listener.
 fn only_other(namespace: u64, table: &str) -> Option<PathBuf> {
     let prefix = format!("@drainit/{namespace}/");
     let names = table.lines().filter_map(|line| line.rsplit_once(' ')?.1.strip_prefix(&*prefix));
@@ -124,8 +125,8 @@ fn check_server_for(own: u32, path: &Path, server: Peer) -> Result<(), String> {
     }
 }
 
-/// Checks for the server that this client may send requests. `is_private`: the client came over the
-/// private socket, which everybody can connect to.
+/// Checks for the server that this client may send requests. `is_private` says that the client has
+/// connected to the private socket, to which every process can connect.
 ///
 /// # Errors
 /// Returns a message that says who may send requests.

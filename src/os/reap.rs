@@ -25,8 +25,8 @@ pub enum Reaped {
     NoChildren,
 }
 
-/// Reaps one child that has ended, without waiting. One SIGCHLD may stand for several ends, so call
-/// this until it returns something other than `Child`.
+/// Reaps one child that has ended, without waiting. One SIGCHLD may stand for several ended
+/// children, so call this until it returns something other than `Child`.
 ///
 /// # Errors
 /// The kernel documents no error.
@@ -62,7 +62,7 @@ pub(crate) fn stopped_by(child: Pid) -> io::Result<Option<Signal>> {
     let child = NixPid::from_raw(only_one(child)?);
     match waitid(Id::Pid(child), WaitPidFlag::WSTOPPED | WaitPidFlag::WNOHANG) {
         Ok(WaitStatus::Stopped(_, signal)) => Ok(Signal::from_number(signal as i32)),
-        // The child has ended meanwhile.
+        // The child has ended since.
         Ok(_) | Err(Errno::ECHILD) => Ok(None),
         Err(error) => Err(error.into()),
     }
@@ -92,7 +92,7 @@ pub(crate) fn is_living_child(pid: Pid) -> bool {
     look(Id::Pid(NixPid::from_raw(pid))) == Ok(WaitStatus::StillAlive)
 }
 
-/// Whether `id` includes a child that is not reaped. An `EINVAL` means that a real-time signal,
+/// Whether `id` includes a child that is not reaped. `EINVAL` also means yes: a real-time signal,
 /// which nix does not know, has ended the child.
 fn exists(id: Id<'_>) -> bool {
     look(id) != Err(Errno::ECHILD)

@@ -32,9 +32,9 @@ pub(crate) fn replace_within(
     wait_for(within, move || replace(&path, content.as_bytes(), mode, None))
 }
 
-/// Writes `content` to a temporary file in the directory of `path`, and renames that to `path`. The
-/// file belongs to `user`, or without `user` to drainit's own user. Does not call fsync(2), because
-/// the file need not survive a crash of the machine.
+/// Writes `content` to a temporary file in the directory of `path`, and renames the temporary file
+/// to `path`. The file belongs to `user`, or without `user` to drainit's own user. Does not call
+/// fsync(2), because the file need not survive a crash of the machine.
 ///
 /// # Errors
 /// Fails if `path` is something other than a regular file, if its directory is missing or refuses
@@ -53,7 +53,8 @@ pub(crate) fn replace(
         .map_err(|error| explained(error, Errno::ENOENT, "its directory does not exist"))?;
     let (directory, name) = place.parts();
     // Root may rename a file over a device such as /dev/null, and then everything on the machine
-    // that uses the device would fail. Links are followed, because /dev/stdout is a link.
+    // that uses the device would fail. `fstatat` follows links, because /dev/stdout is a link to a
+    // device or a pipe.
     let found = fstatat(directory, name, AtFlags::empty());
     if found.is_ok_and(|found| !is(&found, SFlag::S_IFREG)) {
         return Err(io::Error::other("it exists and is not a regular file, so it is left alone"));
@@ -78,7 +79,7 @@ pub(crate) fn is_one_file(a: &Path, b: &Path) -> bool {
     identity(a).is_some_and(|a| identity(b) == Some(a))
 }
 
-/// Replaces the message of one error number of the system.
+/// Replaces the message of `error` if its number is `errno`.
 fn explained(error: io::Error, errno: Errno, message: &str) -> io::Error {
     if error.raw_os_error() == Some(errno as i32) { io::Error::other(message) } else { error }
 }
@@ -105,7 +106,7 @@ fn write(
     {
         fchown(&file, Some(user.uid), Some(user.gid))?;
     }
-    // The change of the owner clears the set-user-ID bits, so the mode is set after it.
+    // Changing the owner clears the set-user-ID bits, so the mode is set after the owner.
     file.set_permissions(Permissions::from_mode(mode))?;
     file.write_all(content)
 }

@@ -1,4 +1,4 @@
-//! Removes the socket that an earlier run of a process has left, or that drainit has made. Removes
+//! Removes a socket that an earlier run of a process has left, or that drainit has made. It removes
 //! only sockets, and follows no symbolic link of another user.
 
 use std::fs::{self, Permissions};
@@ -34,8 +34,8 @@ pub(crate) fn remove(path: &Path, own: Option<&Path>) -> io::Result<()> {
 
 fn try_remove(path: &Path, own: Option<&Path>) -> io::Result<()> {
     let place = Place::of(path)?;
-    // Other processes can still change the entries of the directory, but not which directory this
-    // is.
+    // Other processes can still change the entries of the directory, but `place` keeps referring to
+    // the same directory.
     let found = place.stat()?;
     if !is(&found, SFlag::S_IFSOCK) {
         return Err(io::Error::other("it is not a socket, so it is left alone"));
@@ -62,7 +62,7 @@ pub(crate) fn is_listening(path: &Path) -> io::Result<bool> {
     Ok(has_listener(&UnixAddr::new(&peer.address)?)?)
 }
 
-/// As [`is_listening`], for an address.
+/// As [`is_listening`], but takes an address.
 pub(super) fn has_listener(address: &UnixAddr) -> Result<bool, Errno> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
@@ -76,7 +76,7 @@ pub(super) fn has_listener(address: &UnixAddr) -> Result<bool, Errno> {
 /// The bits of a mode that are permissions.
 const PERMISSIONS: u32 = 0o7777;
 
-/// Why a socket cannot be taken.
+/// The reason why drainit does not replace a socket.
 pub(crate) const IN_USE: &str = "another process listens on it";
 
 /// Whether a process other than this one listens on the socket at `path`; `own` is the path of
@@ -87,8 +87,8 @@ pub(crate) fn is_taken(path: &Path, own: Option<&Path>) -> bool {
     !is_own && is_listening(path).unwrap_or(false)
 }
 
-/// The file of a socket that drainit has made. Dropping this removes the file on a thread, but not
-/// a file that has taken its place. See [`finish_removals`].
+/// The file of a socket that drainit has made. Dropping this removes the file on a thread of its
+/// own, unless another file has taken the place of the file. See [`finish_removals`].
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
@@ -102,7 +102,7 @@ impl SocketFile {
         Self { path: path.to_owned(), made: identity(path) }
     }
 
-    /// Whether the file is still there, so that clients find the socket.
+    /// Whether the file still exists, so that clients find the socket.
     pub(crate) fn is_there(&self) -> bool {
         self.made.is_some() && identity(&self.path) == self.made
     }
@@ -110,7 +110,7 @@ impl SocketFile {
     /// Changes the permissions of the file.
     ///
     /// # Errors
-    /// Fails if something else is in its place, or the kernel refuses.
+    /// Fails if another file has taken the place of the socket, or if the kernel refuses.
     pub(crate) fn set_mode(&self, mode: u32) -> io::Result<()> {
         let file = Place::of(&self.path)?.open(OFlag::O_PATH, Mode::empty())?;
         let found = fstat(&file)?;
@@ -120,7 +120,8 @@ impl SocketFile {
         if found.st_mode & PERMISSIONS == mode {
             return Ok(());
         }
-        // The path is not used again, because a link could have taken the place of the file since.
+        // `set_permissions` gets a path of the descriptor, because a link may have taken the place
+        // of the file since.
         let found = format!("/proc/self/fd/{}", file.as_raw_fd());
         fs::set_permissions(found, Permissions::from_mode(mode))
     }
@@ -130,7 +131,7 @@ impl Drop for SocketFile {
     fn drop(&mut self) {
         let (path, made) = (std::mem::take(&mut self.path), self.made);
         let removal = Removal::begin(vec![path]);
-        // Errors are ignored: if there is no thread, the next start removes the file.
+        // An error is ignored: if no thread can be started, the next start removes the file.
         let _ = on_thread::begin(move || {
             for path in &removal.paths {
                 if made.is_some() && identity(path) == made {
@@ -175,7 +176,7 @@ impl Drop for Removal {
 
 /// Waits until no path for which `of` returns true is being removed, at most for `within`.
 pub(crate) fn wait_for_removals(within: Duration, of: impl Fn(&PathBuf) -> bool) {
-    // A timeout is ignored, like a failed removal.
+    // A timeout is ignored, and so is a failed removal.
     let _ = REMOVED.wait_timeout_while(removals(), within, |removals| removals.iter().any(&of));
 }
 

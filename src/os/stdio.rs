@@ -7,14 +7,14 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::types::Stream;
 
-/// The longest text that a pipe with room takes without blocking (`PIPE_BUF`).
+/// The longest text that a writable pipe takes without blocking (`PIPE_BUF`).
 const AT_ONCE: usize = 4096;
 
 /// Writes the text with one call, so that lines of other processes do not interrupt it. Drops the
 /// text if the write would block.
 pub(crate) fn say(stream: Stream, text: &str) {
     let text = &text.as_bytes()[..text.len().min(AT_ONCE)];
-    // Errors are ignored. `println` would panic without a reader.
+    // Errors are ignored. `println` would panic if nobody reads the stream.
     let _ = match stream {
         Stream::Stdout if has_room(io::stdout().as_fd()) => {
             let mut out = io::stdout().lock();

@@ -12,32 +12,33 @@ use crate::os::kill::kill;
 use crate::os::{Pid, clock, sys};
 use crate::types::Signal;
 
-/// Limits of a scan, which reads the list again while new processes appear. Processes that fork
-/// faster than they are found must not delay the exit.
+/// The limits of one scan. A scan reads the list of processes again while it finds new ones.
+/// Without a limit, processes that keep forking could delay the exit for ever.
 const MAX_PASSES: usize = 16;
 const MAX_TIME: Duration = Duration::from_millis(250);
 /// The processes that a scan has signalled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Swept {
     Signalled(Vec<Descendant>),
-    /// Every process of the PID namespace: drainit is its PID 1, and there is no `/proc` to list
-    /// them.
+    /// Every process of the PID namespace: drainit is PID 1, and there is no `/proc` that lists its
+    /// descendants.
     Everything,
 }
 
-/// Sends one signal to all descendants, followed by SIGCONT, because a stopped process would not
-/// act on the signal.
+/// Sends one signal to all descendants, and then SIGCONT, because a stopped process cannot act on
+/// the signal.
 ///
 /// A scan may miss a process that forks and ends faster than `/proc` is read. The caller therefore
 /// repeats the scan for as long as [`crate::os::reap::has_children`] is true.
 #[derive(Debug)]
 pub(crate) struct Sweep {
     signal: Signal,
-    /// The processes that were found, by pid and start time.
+    /// The processes that earlier scans have found, by pid and start time.
     seen: BTreeSet<(Pid, u64)>,
     /// The processes that drainit may not signal (EPERM) and has not reported yet.
     refused: Vec<Descendant>,
-    /// `kill(-1)` has reached every process of the PID namespace, so there is nothing left to scan.
+    /// Whether `kill(-1)` has signalled every process of the PID namespace, so that no scan is
+    /// needed.
     is_done: bool,
 }
 
@@ -79,8 +80,8 @@ impl Sweep {
         }
         for pass in 0..MAX_PASSES {
             let Ok(found) = find(began + MAX_TIME) else {
-                // Without `/proc`, drainit does not know its descendants; as PID 1 it has no other
-                // processes beside it.
+                // Without `/proc`, drainit cannot list its descendants. As PID 1, drainit signals
+                // the whole PID namespace in their place.
                 if pass == 0 && std::process::id() == 1 && signal_everything(self.signal).is_ok() {
                     self.is_done = true;
                     return Swept::Everything;
@@ -91,8 +92,8 @@ impl Sweep {
                 break;
             }
         }
-        // A process whose parent ends during the scan becomes a child of drainit, and may have been
-        // missed. The list of children is short.
+        // If the parent of a process ends during the scan, the process becomes a child of drainit,
+        // and the scan may have missed it. Reading the list of children again is cheap.
         for _ in 0..MAX_PASSES {
             let children = living_children().into_iter().map(|stat| stat.process).collect();
             if !self.signal_new(children, &mut hit) {
@@ -125,9 +126,9 @@ fn signal_everything(signal: Signal) -> io::Result<()> {
     sys::kill(EVERYTHING, Signal::CONT)
 }
 
-/// Signals the process that was found; returns `false` if it has ended. Its parent may reap it at
-/// any time, and the kernel may reuse its pid. A pidfd that was opened before the check keeps
-/// referring to the process that was checked.
+/// Signals the process that was found; returns `false` if that process has ended. The parent of the
+/// process may reap it at any time, and the kernel may then reuse the pid. drainit therefore opens
+/// a pidfd before it checks the process: the pidfd keeps referring to the process that was checked.
 fn send(process: &Descendant, signal: Signal) -> io::Result<bool> {
     let handle = sys::pidfd_open(process.pid);
     if !process.is_same() {

@@ -29,7 +29,7 @@ impl Terminal {
         terminal
     }
 
-    /// Whether the child has the terminal, or will have it from its start.
+    /// Whether the child has the terminal, or will have the terminal from its start.
     pub(crate) fn is_lent(&self) -> bool {
         self.lent
     }

@@ -80,9 +80,9 @@ pub fn forms(process: &Process, format: LogFormat) -> Option<[Form; 2]> {
 /// does not end while they are open.
 #[derive(Debug)]
 pub struct WriteEnds {
-    /// For descriptor 1.
+    /// The write end for descriptor 1.
     pub stdout: PipeWriter,
-    /// For descriptor 2.
+    /// The write end for descriptor 2.
     pub stderr: PipeWriter,
 }
 
@@ -102,8 +102,8 @@ pub struct OutputCapture {
 struct Side {
     stream: Stream,
     form: Form,
-    /// `None` after the end of the pipe, because captures of earlier instances are kept for a
-    /// while.
+    /// The read end; `None` after the end of the pipe. It is closed then because captures of
+    /// earlier instances are kept for a while.
     pipe: RefCell<Option<Receiver>>,
     splitter: RefCell<Splitter>,
 }

@@ -1,8 +1,8 @@
 //! Reads all signals, with their senders, from a signalfd.
 //!
-//! The kernel drops a signal to PID 1 whose disposition is the default, so drainit blocks all
-//! signals first: [`Signals::install`] is called before the config is read, and before there is a
-//! second thread. [`Signals::into_stream`] is called once there is a runtime; the kernel keeps the
+//! PID 1 loses a signal that it neither blocks nor handles. drainit therefore calls
+//! [`Signals::install`], which blocks all signals, before it reads the config and before it starts
+//! a second thread. It calls [`Signals::into_stream`] once there is a runtime; the kernel keeps the
 //! signals that arrive in between.
 //!
 //! Two signals with the same number are merged while the first is unread, as everywhere in Unix.
@@ -18,7 +18,7 @@ use crate::os::signal::ReceivedSignal;
 use crate::os::signal::mask::{ALL, BlockedSignals};
 use crate::os::sys;
 
-/// At most this many signals are taken in a row: thousands of real-time signals may be queued.
+/// The number of signals that one call takes: thousands of real-time signals may be queued.
 const AT_ONCE: usize = 64;
 
 /// All signals, blocked and waiting to be read.
@@ -65,7 +65,7 @@ impl Signals {
     }
 }
 
-/// Takes pending signals, and returns whether these were all pending signals.
+/// Takes pending signals. Also returns whether no signal is pending any more.
 fn take(descriptor: &OwnedFd) -> io::Result<(Vec<ReceivedSignal>, bool)> {
     let mut received = Vec::new();
     for _ in 0..AT_ONCE {
@@ -77,7 +77,7 @@ fn take(descriptor: &OwnedFd) -> io::Result<(Vec<ReceivedSignal>, bool)> {
     Ok((received, false))
 }
 
-/// [`Signals`] inside a runtime.
+/// The signals of [`Signals`], read inside a tokio runtime.
 #[derive(Debug)]
 pub struct SignalStream {
     blocked: BlockedSignals,
@@ -85,8 +85,8 @@ pub struct SignalStream {
 }
 
 impl SignalStream {
-    /// Waits for at least one signal, and returns all that are pending, lower numbers first.
-    /// SIGCHLD, which asks for a reap, is among them. Cancel safe.
+    /// Waits for at least one signal, and returns all pending signals, lower numbers first. SIGCHLD
+    /// is returned as well; the caller then reaps children. Cancel safe.
     ///
     /// # Errors
     /// Fails if the runtime is shutting down.
@@ -95,7 +95,7 @@ impl SignalStream {
             let mut ready = self.readable.readable().await?;
             let (received, is_all) = take(ready.get_inner())?;
             if is_all {
-                // A signal that arrives after the last read makes a new event.
+                // A signal that arrives after the last read makes the descriptor ready again.
                 ready.clear_ready();
             }
             if !received.is_empty() {

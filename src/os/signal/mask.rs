@@ -1,12 +1,12 @@
-//! Blocks all signals and waits for them, without a handler. `exec` waits here, the supervisor with
-//! [`crate::os::signal::fd`].
+//! Blocks all signals and waits for them, without a handler. `exec` waits for signals with this
+//! module; the supervisor waits with [`crate::os::signal::fd`].
 //!
-//! The kernel keeps a blocked signal even for PID 1, and even if its disposition is to be ignored.
-//! drainit can therefore receive every signal but SIGKILL and SIGSTOP, also those that the C
-//! libraries reserve (32, 33 and under musl 34). Children would inherit the mask, so they are
-//! started with the mask that drainit was given. Faults of drainit itself, such as SIGSEGV, still
-//! end drainit: a program cannot block them. As SIGTTIN and SIGTTOU are blocked, output does not
-//! stop drainit when it runs in the background of a terminal with `stty tostop`.
+//! The kernel keeps a blocked signal even for PID 1, and even if the signal is ignored. drainit can
+//! therefore receive every signal but SIGKILL and SIGSTOP, also the signals that the C libraries
+//! reserve (32, 33 and under musl 34). Children would inherit the mask, so drainit starts them with
+//! the mask that it was given. Faults of drainit itself, such as SIGSEGV, still end drainit,
+//! because a program cannot block them. drainit also blocks SIGTTIN and SIGTTOU, so writing from
+//! the background to a terminal with `stty tostop` does not stop drainit.
 
 use std::io;
 use std::sync::OnceLock;
@@ -31,7 +31,8 @@ static FOUND: OnceLock<SignalSet> = OnceLock::new();
 static GIVEN: OnceLock<SignalSet> = OnceLock::new();
 
 /// Blocks every signal before the command line is read, because PID 1 loses a signal that it
-/// neither blocks nor handles. [`BlockedSignals::block`] or [`release`] is called later.
+/// neither blocks nor handles. Later, an init calls [`BlockedSignals::block`], and any other
+/// command calls [`release`].
 pub(crate) fn hold() {
     // The kernel documents no error.
     if let Ok(given) = sys::set_mask(ALL) {
@@ -81,7 +82,7 @@ impl BlockedSignals {
         let before = sys::set_mask(ALL)?;
         let given = *GIVEN.get_or_init(|| FOUND.get().copied().unwrap_or(before));
         // The parent of drainit may have ignored these signals. If SIGCHLD is ignored, the kernel
-        // does not report how children end; without the default of SIGTSTP, drainit cannot stop
+        // does not report how children end. If SIGTSTP is ignored, drainit cannot stop together
         // with its child.
         for signal in [Signal::CHLD, Signal::TSTP] {
             sys::stop_ignoring(signal.number())?;
@@ -110,7 +111,7 @@ impl BlockedSignals {
         Self::wait_for(only(signal), Some(Duration::ZERO))
     }
 
-    /// As [`Self::wait`], but leaves SIGCHLD pending.
+    /// As [`Self::wait`], but does not take SIGCHLD, which stays pending.
     pub(crate) fn wait_but_for_children(
         &self,
         timeout: Duration,
@@ -127,9 +128,9 @@ impl BlockedSignals {
         Ok(arrived.and_then(ReceivedSignal::from_kernel))
     }
 
-    /// Stops drainit as Ctrl-Z would, until SIGCONT. The kernel does not stop PID 1, or a process
-    /// without a shell that could continue it. Returns whether drainit was stopped: then the
-    /// SIGCONT is pending.
+    /// Stops drainit as Ctrl-Z would, until SIGCONT. The kernel does not stop PID 1, and does not
+    /// stop a process without a shell that could continue it. Returns whether drainit was stopped.
+    /// If it was, the SIGCONT that continued drainit is pending.
     ///
     /// # Errors
     /// The kernel documents no error.

@@ -1,4 +1,4 @@
-//! Signals: blocked from the start, and waited for or read from a descriptor.
+//! Receives signals: [`mask`] blocks them and waits for them, [`fd`] reads them from a descriptor.
 
 pub mod fd;
 pub mod mask;
@@ -11,13 +11,14 @@ use crate::types::Signal;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReceivedSignal {
     pub signal: Signal,
-    /// `None` if the kernel sent it (because of a terminal, a timer or the end of a child).
+    /// The process that sent the signal; `None` if the kernel sent it (because of a terminal, a
+    /// timer or the end of a child).
     pub sender: Option<Peer>,
 }
 
 impl ReceivedSignal {
-    /// Converts a signal of the kernel. `None` for a SIGPIPE that drainit caused itself by writing
-    /// to an output without a reader.
+    /// Converts a signal from the kernel. Returns `None` for a SIGPIPE that drainit caused itself
+    /// by writing to an output without a reader.
     pub(crate) fn from_kernel(arrived: Arrived) -> Option<Self> {
         let signal = Signal::from_number(arrived.number)?;
         let sender = arrived.sender.map(|(pid, uid)| Peer { pid, uid });

@@ -19,17 +19,17 @@ use crate::os::spawn::SpawnError;
 use crate::os::spawn::which::which;
 use crate::trusted_path::{Place, is};
 
-/// A start that was or would be attempted.
+/// The start of a program that drainit has attempted, or that it only checks.
 pub(crate) struct Attempt<'a> {
-    /// Relative to the working directory of the child.
+    /// The path of the program. A relative path counts from the working directory of the child.
     pub(crate) program: &'a Path,
     pub(crate) working_dir: Option<&'a Path>,
-    /// `None` if the user does not change.
+    /// The user of the child; `None` if the child keeps drainit's own user.
     pub(crate) user: Option<&'a User>,
 }
 
 impl Attempt<'_> {
-    /// The program, as drainit finds it.
+    /// The path at which drainit itself can open the program.
     fn file(&self) -> PathBuf {
         self.working_dir.map_or_else(|| self.program.to_owned(), |dir| dir.join(self.program))
     }
@@ -44,8 +44,8 @@ pub(crate) fn diagnose(
     let path = attempt.file();
     match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
         errno @ (Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES | Errno::ELOOP) => {
-            // Permissions are left out here: the error of the kernel already says whether the user
-            // may execute.
+            // The search does not check permissions, because the error of the kernel already says
+            // whether the user may execute the program.
             let seen = || foresee(attempt, search, |_, _| true);
             match attempt.working_dir.and_then(wrong_with_dir).or_else(seen) {
                 Some(wrong) => wrong,
@@ -120,8 +120,8 @@ pub(crate) fn foresee(
     (!is_elf).then(|| SpawnError::Format { why: wrong_with_format(&file), path: file })
 }
 
-/// Whether the kernel takes a carriage return as part of the interpreter's name: it does if the
-/// line has no argument.
+/// Whether the kernel takes a carriage return as part of the interpreter's name: it does so if the
+/// `#!` line has no argument.
 fn is_cut_by_return(head: &[u8]) -> bool {
     let line = head.strip_prefix(b"#!").and_then(|rest| rest.split(|byte| *byte == b'\n').next());
     line.is_some_and(|line| {
@@ -171,8 +171,8 @@ fn head(path: &Path) -> Vec<u8> {
     head
 }
 
-/// How a program names its interpreter, the interpreter, and the usual cause if the interpreter is
-/// missing.
+/// Returns the words for how a program names its interpreter, the interpreter, and the usual cause
+/// if the interpreter is missing.
 fn interpreter(head: &[u8]) -> Option<(&'static str, String, &'static str)> {
     if let Some(line) = head.strip_prefix(b"#!") {
         let line = line.split(|byte| *byte == b'\n').next()?;
@@ -189,7 +189,7 @@ fn interpreter(head: &[u8]) -> Option<(&'static str, String, &'static str)> {
     Some(("it is linked for the loader", loader, hint))
 }
 
-/// The `PT_INTERP` of a 64-bit ELF file in the byte order of this machine: the loader it wants.
+/// The loader that a 64-bit ELF file in the byte order of this machine names (`PT_INTERP`).
 fn elf_loader(head: &[u8]) -> Option<String> {
     const PT_INTERP: u64 = 3;
     let number = |at: usize, width: usize| -> Option<u64> {

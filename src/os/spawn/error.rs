@@ -28,10 +28,10 @@ pub enum SpawnError {
     #[error("`{}` exists, but {what} `{interpreter}`, which does not exist in this image{hint}", path.display())]
     NoInterpreter {
         path: PathBuf,
-        /// The interpreter, as the program names it.
+        /// The words for how the program names its interpreter.
         what: &'static str,
         interpreter: String,
-        /// The probable cause.
+        /// A hint at the probable cause.
         hint: &'static str,
     },
     #[error("`{}` is a directory, not a program", path.display())]
@@ -76,7 +76,8 @@ impl SpawnError {
         Self::NotInPath { name: name.into_owned(), searched: searched.into_owned() }
     }
 
-    /// 127 if the command does not exist, 126 if it cannot be executed, like the codes of a shell.
+    /// The exit code, as a shell would give it: 127 if the command does not exist, 126 if it cannot
+    /// be executed.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::NoCommand | Self::NotInPath { .. } | Self::Missing { .. } => exit_code::NOT_FOUND,

@@ -8,7 +8,7 @@ use crate::config::{Limit, Ulimit};
 use crate::os::spawn::{SpawnError, has_capabilities};
 use crate::os::sys::ChildLimit;
 
-/// CAP_SYS_RESOURCE, which may raise a hard limit (capabilities(7)).
+/// The capability to raise a hard limit, CAP_SYS_RESOURCE (capabilities(7)).
 const SYS_RESOURCE: u64 = 1 << 24;
 
 /// Converts the limits to numbers; `max` is drainit's own hard limit.
@@ -30,7 +30,7 @@ fn number(limit: Limit, own: rlim_t) -> rlim_t {
     }
 }
 
-/// The first limit that drainit may not set. Called after a start that failed with EPERM.
+/// Finds the first limit that drainit may not set. Called after a start that failed with EPERM.
 pub(crate) fn refused(ulimits: &[Ulimit]) -> Option<SpawnError> {
     let may_raise = has_capabilities(SYS_RESOURCE);
     ulimits.iter().find_map(|ulimit| {

@@ -1,9 +1,9 @@
 //! Starts the processes of a config: each in its own group, with default signals, as its user and
 //! in its directory.
 //!
-//! Nothing here opens a file or waits. The child searches `PATH` and executes the program, while
-//! the file system may hang; [`Exec`] returns the outcome. [`crate::os::reap`] reaps the returned
-//! pid.
+//! A start opens no file and does not wait, because the file system may hang. The child searches
+//! `PATH` and executes the program; [`Exec`] returns the outcome. [`crate::os::reap`] reaps the
+//! returned pid.
 
 pub mod diagnose;
 pub mod error;
@@ -42,25 +42,27 @@ pub struct SpawnRequest {
     /// The program and its arguments. A name without a slash is searched for in the `PATH` of
     /// [`Self::env`].
     pub command: Vec<OsString>,
-    /// The whole environment; a later entry replaces an earlier entry of the same name. `None`:
-    /// drainit's own environment.
+    /// The whole environment; `None` means drainit's own. A later entry replaces an earlier entry
+    /// of the same name.
     pub env: Option<Vec<(OsString, OsString)>>,
-    /// The working directory; `None`: drainit's own. Relative program names count from this
+    /// The working directory; `None` means drainit's own. Relative program names count from this
     /// directory.
     pub working_dir: Option<PathBuf>,
-    /// `None`: drainit's own.
+    /// The user of the process; `None` means drainit's own.
     pub user: Option<User>,
-    /// `None`: drainit's own.
+    /// The umask of the process; `None` means drainit's own.
     pub umask: Option<u32>,
     /// The limits that differ from drainit's own.
     pub ulimits: Vec<Ulimit>,
     /// Whether the process gets drainit's own stdin in place of an empty one.
     pub inherits_stdin: bool,
-    /// Closed here after the start. `None`: drainit's own stdout.
+    /// The stdout of the process; `None` means drainit's own. drainit closes its copy after the
+    /// start.
     pub stdout: Option<OwnedFd>,
-    /// As `stdout`.
+    /// The stderr of the process; `None` means drainit's own. drainit closes its copy after the
+    /// start.
     pub stderr: Option<OwnedFd>,
-    /// [`Self::working_dir`], once it is open.
+    /// The directory of [`Self::working_dir`], once drainit has opened it.
     pub(crate) directory: Option<File>,
     /// The sockets that the process gets as descriptors from 3 on, as in sd_listen_fds(3).
     pub sockets: Vec<OwnedFd>,
@@ -72,18 +74,18 @@ impl SpawnRequest {
         Self { command, ..Self::default() }
     }
 
-    /// Starts the leader of a new session and process group. The result of its exec is known later,
-    /// and the session and the group exist only from then on. The caller has opened
-    /// [`Self::directory`] if there is a working directory.
+    /// Starts the process as the leader of a new session and process group. The result of its exec
+    /// is known later, and the session and the group exist only from then on. If there is a working
+    /// directory, the caller opens [`Self::directory`] before this call.
     ///
     /// # Errors
-    /// With the cause and its exit code, if there is no new process.
+    /// Fails if there is no new process. The error has the cause and its exit code.
     pub fn start(self) -> Result<(Pid, Exec), SpawnError> {
         let setup = ChildSetup {
             mask: mask::given().unwrap_or(0),
             defaults: mask::ALL,
-            // The session is a new one, because every process of a session may join its groups,
-            // even a process of another user.
+            // The process gets a session of its own, because a process can join every group of its
+            // session, even a group of another user.
             place: Place::Session,
             dies_with_us: false,
             listens: !self.sockets.is_empty(),
@@ -145,7 +147,7 @@ impl SpawnRequest {
         }
     }
 
-    /// The environment for `execve`; `None`: drainit's own.
+    /// The environment for `execve`; `None` means drainit's own.
     fn environment(&self) -> Result<Option<Vec<CString>>, NulError> {
         let Some(env) = &self.env else { return Ok(None) };
         // In a map, a later entry replaces an earlier one.
@@ -170,8 +172,9 @@ pub struct Exec {
 }
 
 impl Exec {
-    /// Returns the outcome: whether the exec has succeeded, or the process has ended before it, for
-    /// example by SIGKILL. Returns `self` as an error if the outcome is not known yet.
+    /// Returns the outcome if it is known, and otherwise returns `self` as an error. `Ok(())` means
+    /// that the exec has succeeded, or that the process ended before the exec, for example by
+    /// SIGKILL.
     pub(crate) fn outcome(self) -> Result<Result<(), FailedExec>, Self> {
         match self.pending.outcome() {
             None => Err(self),
@@ -187,7 +190,7 @@ impl Exec {
     }
 }
 
-/// A failed exec. Its process ends.
+/// A failed exec. The process of the exec ends by itself.
 #[derive(Debug)]
 pub struct FailedExec {
     request: Box<SpawnRequest>,
@@ -271,8 +274,9 @@ fn has_capabilities(needed: u64) -> bool {
     effective.is_none_or(|bits| bits & needed == needed)
 }
 
-/// The changes that make drainit `user`. `None` if drainit already is that user: then it keeps the
-/// groups of the container, such as Kubernetes' `fsGroup`.
+/// The changes of user and groups with which a process runs as `user`. `None` if drainit already
+/// runs as `user`: the process then keeps the groups of the container, such as Kubernetes'
+/// `fsGroup`.
 fn difference(user: &User) -> Option<sys::NewUser> {
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
     let is_uid =

@@ -11,7 +11,7 @@ pub(crate) use crate::os::sys::{ChildSetup, Place};
 /// Starts the command. The result of its exec is known later, at the latest when the child ends.
 ///
 /// # Errors
-/// With the cause and its exit code, if there is no new process.
+/// Fails if there is no new process. The error has the cause and its exit code.
 pub(crate) fn start(command: &[OsString], setup: &ChildSetup) -> Result<(Pid, Exec), SpawnError> {
     request(command, setup).launch(*setup)
 }
@@ -20,7 +20,7 @@ pub(crate) fn start(command: &[OsString], setup: &ChildSetup) -> Result<(Pid, Ex
 /// (ENOEXEC).
 ///
 /// # Errors
-/// The bare error of the system, if there is no new process.
+/// Fails with the bare error of the system if there is no new process.
 pub(crate) fn start_like_execvp(
     command: &[OsString],
     setup: &ChildSetup,
@@ -32,7 +32,7 @@ fn request(command: &[OsString], setup: &ChildSetup) -> SpawnRequest {
     let mut request = SpawnRequest::new(command.to_vec());
     request.inherits_stdin = true;
     if setup.listens {
-        // Without the `LISTEN_PID` that names drainit itself.
+        // `LISTEN_PID` names drainit itself, so the child does not get it.
         request.env = Some(std::env::vars_os().filter(|(name, _)| name != "LISTEN_PID").collect());
     }
     request

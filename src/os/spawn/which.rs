@@ -8,11 +8,12 @@ use nix::unistd::AccessFlags;
 
 use crate::os::spawn::error::SpawnError;
 
-/// The search path if `PATH` is not set: that of musl, which includes that of glibc.
+/// The search path if `PATH` is not set: musl's default, which includes glibc's default.
 const DEFAULT_PATH: &str = "/usr/local/bin:/bin:/usr/bin";
 
-/// The files that `program` may be, in the order of `path`. A relative file counts from the working
-/// directory of the child. A name with a slash is a file itself, and is not searched for.
+/// Returns the files that `program` may be, in the order of `path`. A relative file counts from the
+/// working directory of the child. A name with a slash is not searched for: it is the only
+/// candidate.
 pub(super) fn candidates(program: &OsStr, path: Option<&OsStr>) -> Vec<PathBuf> {
     if program.as_bytes().contains(&b'/') {
         return vec![program.into()];
@@ -21,7 +22,8 @@ pub(super) fn candidates(program: &OsStr, path: Option<&OsStr>) -> Vec<PathBuf> 
     let directories = path.as_bytes().split(|byte| *byte == b':').filter(|_| !program.is_empty());
     directories
         .map(|directory| {
-            // An empty entry means the working directory. `./` keeps a slash in the name.
+            // An empty entry means the working directory. `./` makes the result a path with a
+            // slash.
             let directory = if directory.is_empty() { b"." } else { directory };
             Path::new(OsStr::from_bytes(directory)).join(program)
         })

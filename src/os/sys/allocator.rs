@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::os::panic_hook::out_of_memory;
 
-/// The system's allocator. If it has no memory left, drainit stops all processes. Rust would abort,
-/// without a message and with a core file of all that drainit knows.
+/// The system's allocator. If there is no memory left, drainit stops all processes. Rust would
+/// abort without a message, and leave a core file with everything that drainit knows.
 ///
 /// From the first secret on, freed memory is overwritten: a secret passes through many buffers on
 /// its way to a process, and no buffer may keep it.
@@ -24,8 +24,8 @@ fn wipes() -> bool {
     HAS_SECRETS.load(Ordering::Relaxed)
 }
 
-// SAFETY: each function passes its arguments on to the system's allocator and returns its answer,
-// or does as the default of `realloc` does.
+// SAFETY: each function passes its arguments on to the system's allocator and returns its result,
+// or does the same as the default of `realloc`.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller promises what the system's allocator asks for.
@@ -43,7 +43,8 @@ unsafe impl GlobalAlloc for Allocator {
             return some(unsafe { System.realloc(memory, layout, size) }, size);
         }
         if size <= layout.size() {
-            // SAFETY: the rest is part of the memory, and the caller does not use it any more.
+            // SAFETY: the bytes from `size` on are part of the memory, and the caller does not use
+            // them any more.
             unsafe { wipe(memory.add(size), layout.size() - size) };
             // SAFETY: as above.
             return some(unsafe { System.realloc(memory, layout, size) }, size);
@@ -59,7 +60,7 @@ unsafe impl GlobalAlloc for Allocator {
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: as above; the caller gives all of it back.
+        // SAFETY: as above; the caller gives back the whole block.
         unsafe {
             if wipes() {
                 wipe(memory, layout.size());

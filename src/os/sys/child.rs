@@ -45,12 +45,14 @@ pub(crate) struct ChildLimit {
 pub(crate) struct ChildSetup {
     /// The blocked signals.
     pub(crate) mask: SignalSet,
-    /// The signals that get their default disposition. The others keep drainit's.
+    /// The signals that get their default disposition. All other signals keep drainit's
+    /// disposition.
     pub(crate) defaults: SignalSet,
     pub(crate) place: Place,
     /// Whether the kernel kills the child when drainit dies.
     pub(crate) dies_with_us: bool,
-    /// Whether the child gets the descriptors of a socket activation: `LISTEN_PID` is its pid.
+    /// Whether the child gets the descriptors of a socket activation, with its own pid in
+    /// `LISTEN_PID`.
     pub(crate) listens: bool,
 }
 
@@ -75,12 +77,12 @@ pub(crate) struct ChildPlan {
     /// The program, or the files that a search in `PATH` tries, in that order.
     pub(crate) programs: Vec<CString>,
     pub(crate) args: Vec<CString>,
-    /// `None`: drainit's own environment.
+    /// The environment; `None` means drainit's own.
     pub(crate) env: Option<Vec<CString>>,
     /// Whether `/bin/sh` runs a file that the kernel cannot execute (ENOEXEC), as in execvp(3).
     pub(crate) runs_scripts: bool,
-    /// A directory that is open at least until the child is created. `None`: drainit's own
-    /// directory.
+    /// The working directory, as a descriptor that stays open until the child is created. `None`
+    /// means drainit's own directory.
     pub(crate) working_dir: Option<RawFd>,
     pub(crate) user: Option<NewUser>,
     pub(crate) limits: Vec<ChildLimit>,
@@ -91,7 +93,7 @@ pub(crate) struct ChildPlan {
 /// The memory that a child uses until its exec.
 struct Child {
     plan: ChildPlan,
-    /// The descriptors 0, 1 and 2; `None`: drainit's own.
+    /// The descriptors 0, 1 and 2; `None` means drainit's own.
     stdio: [Option<RawFd>; 3],
     /// The descriptors from 3 on.
     sockets: Vec<RawFd>,
@@ -132,8 +134,9 @@ impl PendingExec {
 }
 
 /// Creates a child, and does not wait for its exec. If the child is to lead a group, the group
-/// exists on return. `stdio` are its descriptors 0, 1 and 2, or `None` for drainit's own; drainit's
-/// numbers of them must be above 2. `sockets` become its descriptors from 3 on.
+/// exists on return. `stdio` becomes the child's descriptors 0, 1 and 2, where `None` means
+/// drainit's own; in drainit, the numbers of these descriptors must be above 2. `sockets` becomes
+/// the child's descriptors from 3 on.
 pub(crate) fn start(
     plan: ChildPlan,
     stdio: [Option<BorrowedFd<'_>>; 3],
@@ -142,7 +145,7 @@ pub(crate) fn start(
     let (report, mut write) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
     let mut kept = Vec::new();
     if let (false, Ok(count)) = (sockets.is_empty(), RawFd::try_from(sockets.len())) {
-        // Moves the descriptors out of the range that the sockets of the child will have.
+        // Moves the pipe out of the range that the sockets of the child will have.
         let above = FIRST_SOCKET.saturating_add(count);
         write = duplicate(&write, above)?;
         kept = sockets.iter().map(|socket| duplicate(socket, above)).collect::<io::Result<_>>()?;
@@ -157,8 +160,8 @@ pub(crate) fn start(
         ForkResult::Parent { child } => child,
     };
     if matches!(place, Place::Group | Place::Foreground) {
-        // The child does this as well, and either of the two may be first. The child may have
-        // ended.
+        // The child makes the same call, because drainit or the child may be first. An error is
+        // ignored, because the child may have ended.
         let _ = nix::unistd::setpgid(pid, Pid::from_raw(0));
     }
     Ok((pid.as_raw(), PendingExec { report: Rc::new(report) }))
@@ -168,7 +171,7 @@ pub(crate) fn start(
 fn run(child: &mut Child) -> ! {
     let Err(error) = child.execute();
     let error = (&raw const error).addr();
-    // If the write fails, there is nothing to do about it.
+    // A failed write is ignored, because there is no other way to report the error.
     let _ = call(libc::SYS_write, [argument(child.report), error, size_of::<i32>(), 0, 0]);
     loop {
         let _ = call(libc::SYS_exit_group, [FAILED, 0, 0, 0, 0]);

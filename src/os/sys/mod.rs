@@ -31,8 +31,8 @@ fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
 }
 
 /// `waitpid(-1, WNOHANG)`: a child that has ended, or `None` if all children still run; `ECHILD` if
-/// there is no child. The function of nix fails with `EINVAL` if a real-time signal has ended the
-/// child, and its end is lost then.
+/// there is no child. nix's `waitpid` would reap a child that a real-time signal has ended, but
+/// return `EINVAL` in place of its pid.
 pub(crate) fn wait_any() -> io::Result<Option<(i32, ExitStatus)>> {
     let mut raw = 0;
     // SAFETY: `raw` is a valid, writable c_int for the duration of the call.
@@ -77,8 +77,8 @@ pub(crate) fn pidfd_send_signal(process: &OwnedFd, signal: Signal) -> io::Result
 
 /// Marks every descriptor from `first` on close-on-exec in one call (Linux 5.11).
 pub(crate) fn close_on_exec_from(first: u32) -> io::Result<()> {
-    // SAFETY: takes three integers; descriptors stay open, and only what happens to them at an exec
-    // changes.
+    // SAFETY: takes three integers. The descriptors stay open; the call changes only what happens
+    // to them at an exec.
     let result =
         unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
     checked(libc::c_int::try_from(result).unwrap_or(-1)).map(drop)
@@ -242,7 +242,8 @@ pub(crate) fn wait_signal(
         Ok(number) => {
             // SAFETY: all zeroes is a valid siginfo_t, and the kernel has written to it since.
             let info = unsafe { info.assume_init() };
-            // SAFETY: a process has sent it, and then the kernel fills in both.
+            // SAFETY: the signal comes from a process, and for such a signal the kernel fills in
+            // both fields.
             let sender = is_sent(info.si_code).then(|| unsafe { (info.si_pid(), info.si_uid()) });
             Ok(Some(Arrived { number, sender }))
         }
