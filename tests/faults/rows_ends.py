@@ -24,7 +24,7 @@ def crashes(run):
 
 # Horust#7, rossoctl/cortex#278
 # holds: S113
-@row("one of two processes exits with 7", "the other process gets SIGTERM and its time, code 7", SUPERVISORS)
+@row("one of two processes exits with 7", "the other process gets SIGTERM and time to end, code 7", SUPERVISORS)
 def one_of_two(run):
     run.start(run.service("base", "on=TERM:exit:0:300"), run.service("a", "sleep=800", "exit=7", after="base"))
     run.end(7).ended_well("base")
@@ -43,13 +43,13 @@ def not_executable(run):
     run.start(Service("a", [f"{run.dir}/program"])).end(126)
 
 
-@row("a user that does not exist", "the process never starts, and the container ends, code not 0", SUPERVISORS)
+@row("a user that does not exist", "the process never starts, and the container ends (code not 0)", SUPERVISORS)
 def wrong_user(run):
     run.start(run.service("base"), run.service("a", user="nobody-of-that-name", after="base"))
     run.end().check(run.code() != 0, "code 0").check(not run.events("start", "a"), "started")
 
 
-@row("the config is unreadable (a directory)", "refused, code not 0", SUPERVISORS)
+@row("the config is unreadable (a directory)", "refused (code not 0)", SUPERVISORS)
 def unreadable(run):
     name = {"drainit": "drainit.yaml", "supervisord": "supervisord.conf", "s6": "scan/a/run",
             "Horust": "services/a.toml"}[run.tool]
@@ -68,7 +68,7 @@ def crash_loop(run):
     run.check(starts > 1, f"{starts} start").check(starts < 15, f"{starts} starts in 4 s").stop().ended_well("b")
 
 
-@row("the port is in use for a second", "restarted until it is free", SUPERVISORS)
+@row("the port is in use for a second", "the process is restarted until the port is free", SUPERVISORS)
 def port_in_use(run):
     free = time.time() + 1.5
     port_free = f"[ $(date +%s%N) -gt {int(free * 1e9)} ] || exit 1; exec "
@@ -92,7 +92,7 @@ def oneshot_fails(run):
 
 # pebble#712
 # holds: C195
-@row("a oneshot takes its time", "the dependent starts after the oneshot has completed", ONESHOTS)
+@row("a oneshot takes a while", "the dependent starts after the oneshot has completed", ONESHOTS)
 def oneshot_is_slow(run):
     run.start(run.service("a", "sleep=1000", "exit=0", oneshot=True), run.service("b", after="a")).wait("b")
     ends = run.events("exit", "a")

@@ -28,7 +28,7 @@ def storm(run):
 
 # dumb-init#212, #80, #141
 # holds: S65
-@row("a daemon (double fork) that takes 300 ms to end", "the daemon gets SIGTERM and this time, code 0")
+@row("a daemon (double fork) that takes 300 ms to end", "the daemon gets SIGTERM and 300 ms, code 0")
 def daemon(run):
     run.start(run.service("a", "daemon=b,on=TERM:exit:0:300")).wait("b").stop(0).ended_well("a", "b")
 
@@ -164,7 +164,7 @@ def is_locked(path):
 
 
 # linuxserver/docker-openssh-server#76, s6-overlay#634
-@row("not as PID 1: a daemon that takes 300 ms to end", "the daemon gets SIGTERM and this time, and no process stays behind", BESIDE)
+@row("not as PID 1: a daemon that takes 300 ms to end", "the daemon gets SIGTERM and 300 ms, and no process stays behind", BESIDE)
 def daemon_beside_an_init(run):
     not_init(run, "daemon=b,on=TERM:exit:0:300")
     run.check(not run.inside("child"), "an orphan stays").ended_well("a", "b")

@@ -56,7 +56,7 @@ def outside(run, name):
     return None
 
 
-@row("64 MiB of address space for the tool and its processes", "runs and stops, or refuses, code not 0")
+@row("64 MiB of address space for the tool and its processes", "runs and stops, or refuses (code not 0)")
 def no_memory(run):
     run.start(run.service("a", log=True), prefix=["prlimit", f"--as={64 << 20}"])
     time.sleep(2)
@@ -66,7 +66,7 @@ def no_memory(run):
         run.wait("a").stop().ended_well("a")
 
 
-@row("20 descriptors", "three processes with logs run, or the tool refuses, code not 0", SUPERVISORS)
+@row("20 descriptors", "three processes with logs run, or the tool refuses (code not 0)", SUPERVISORS)
 def no_descriptors(run):
     names = ["a", "b", "c"]
     run.start(*(run.service(name, log=True) for name in names), prefix=["prlimit", "--nofile=20"])
@@ -130,7 +130,7 @@ def noexec(run):
     run.wait("a").stop().ended_well("a")
 
 
-@row("no /proc", "a process and its daemon get SIGTERM and their time, code 0")
+@row("no /proc", "a process and its daemon get SIGTERM and time to end, code 0")
 def no_proc(run):
     daemon, process = (" ".join(run.child(*child)) for child in (("b", "on=TERM:exit:0:300"), ("a",)))
     run.start(Service("a", ["sh", "-c", f"setsid {daemon} & exec {process}"]), setup="mount -t tmpfs none /proc")
@@ -176,19 +176,19 @@ def survey(run, option, limits):
     run.check(not faults, f"{len(faults)} of {len(limits)}: {', '.join(faults[:2])}")
 
 
-@row("every number of descriptors from 12 to 40", "runs and stops, or refuses, code not 0", NAMELESS,
+@row("every number of descriptors from 12 to 40", "runs and stops, or refuses (code not 0)", NAMELESS,
      alone=True)
 def descriptors(run):
     survey(run, "nofile", range(12, 41))
 
 
-@row("every number of processes and threads from 1 to 20", "runs and stops, or refuses, code not 0",
+@row("every number of processes and threads from 1 to 20", "runs and stops, or refuses (code not 0)",
      NAMELESS, alone=True)
 def processes(run):
     survey(run, "nproc", range(1, 21))
 
 
-@row("every size of address space from 24 to 64 MiB", "runs and stops, or refuses, code not 0", NAMELESS,
+@row("every size of address space from 24 to 64 MiB", "runs and stops, or refuses (code not 0)", NAMELESS,
      alone=True)
 def memory(run):
     survey(run, "as", [limit << 20 for limit in range(24, 65, 2)])

@@ -110,7 +110,7 @@ EXEC = {"drainit": [kit.DRAINIT, "exec"], "tini": [kit.which("tini")]}
 
 
 # moby#43776, sapcc/helm-charts#11680
-@row("SIGTERM to the whole process group (`drainit exec -g`, `tini -g`)", "a child of the process gets SIGTERM and its time",
+@row("SIGTERM to the whole process group (`drainit exec -g`, `tini -g`)", "a child of the process gets SIGTERM and time to end",
      tuple(EXEC))
 def whole_group(run):
     command = run.child("a", "spawn=b,on=TERM:exit:0:100", "on=TERM:exit:0:300")
