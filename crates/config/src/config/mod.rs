@@ -107,10 +107,9 @@ pub struct Control {
     #[key(default = "none")]
     pub listen: Option<SocketAddr>,
     /// Unix socket of drainit's own commands, for its own user and root (mode 0600), in a directory
-    /// that exists. <!-- C93 --> A stale socket is replaced; the socket is removed at the end.
-    /// <!-- C609 --> With `off` there is none. <!-- C610 --> Without the key, drainit has a
-    /// [private socket](operating.md#the-socket) without a path. Example:
-    /// `socket: /run/drainit.sock`
+    /// that exists. <!-- C93 --> drainit replaces a stale socket, and removes the socket at its
+    /// exit. <!-- C609 --> `off`: no socket. <!-- C610 --> Without the key, drainit has a [private
+    /// socket](operating.md#the-socket) without a path. Example: `socket: /run/drainit.sock`
     pub socket: ControlSocket,
 }
 

@@ -48,7 +48,7 @@ pub struct Process {
     /// the oneshot. <!-- C513 --> Only for `type: oneshot`. <!-- C617 --> Example: `timeout: 60s`
     #[key(form = Positive, default = "none")]
     pub timeout: Option<Duration>,
-    /// If it does not hold, the process is left out, and counts as ready and completed.
+    /// If the condition does not hold, the process is left out, and counts as ready and completed.
     /// <!-- C155 --> Example: `only_if: {path_exists: /app/plugin}`
     #[key(form = AtStart, default = "none", merge = Replace)]
     pub only_if: Option<OnlyIf>,
@@ -72,10 +72,10 @@ pub struct Process {
     /// Unix sockets that are removed before each start, after each end, and when the process is
     /// left out. <!-- C157 --> If another process listens on such a socket before the first start,
     /// that is an error: a second drainit in the container would remove the socket. <!-- C478 -->
-    /// Anything that is not a socket is kept, with a warning; so is a path with a symbolic link of
-    /// a user other than root or drainit's own. <!-- C618 --> Only one process may list a socket,
-    /// and no process may list `control.socket`, however its path is written: drainit never removes
-    /// it for a process. <!-- C619 --> Example: `sockets: [/run/gw/app.sock]`
+    /// drainit warns of anything that is not a socket, and of a path with a symbolic link of a user
+    /// other than root or drainit's own, and keeps the file. <!-- C618 --> Only one process may
+    /// list a socket, and no process may list `control.socket`, however its path is written:
+    /// drainit never removes it for a process. <!-- C619 --> Example: `sockets: [/run/gw/app.sock]`
     #[key(form = List<SocketPath>, default = "none")]
     pub sockets: Vec<PathBuf>,
     /// Sockets that drainit opens, holds over restarts and hands over. <!-- C158 -->
