@@ -54,13 +54,14 @@ impl Response {
     }
 }
 
-/// The reason why a request has no usable answer. Its text follows the name of the server.
+/// The reason why a request has no usable answer. A message shows this text after the name of the
+/// server.
 #[derive(Debug, Error)]
 pub enum RequestError {
     /// The connect failed, or the connection broke.
     #[error("{}", describe_io(.0))]
     Io(io::Error),
-    /// The exchange took longer than this.
+    /// The exchange took longer than this limit.
     #[error("no answer within {}", human(*.0))]
     Timeout(Duration),
     /// The status is not a success.
@@ -78,7 +79,7 @@ pub enum RequestError {
     /// The body does not have the expected format.
     #[error("answered something else than asked for ({})", harmless(.0))]
     Malformed(String),
-    /// The server of an abstract name is not the process that the name names.
+    /// The server behind an abstract name is not the process whose pid is in the name.
     #[error("{0}")]
     Untrusted(String),
     /// The path is not valid in a request.
@@ -188,8 +189,8 @@ impl Client {
     ) -> Result<Response, RequestError> {
         let request = build(&self.address, Method::GET, path)?;
         within(limit, async {
-            // The connection is taken out, so that a call that is dropped leaves no connection with
-            // half an answer.
+            // The connection is taken out of `kept`, so that a call that is dropped keeps no
+            // connection with half an answer.
             if let Some(mut kept) = self.kept.take() {
                 match kept.exchange(request.clone(), Some(max_body)).await {
                     Err(RequestError::Incomplete | RequestError::Io(_)) => {}
@@ -289,8 +290,9 @@ async fn connect_unix(path: &Path) -> Result<UnixStream, RequestError> {
     Ok(stream)
 }
 
-/// Connects to an abstract name. Everybody can fill its backlog, and while that is full the kernel
-/// refuses a connect that does not block. Therefore this retries for a while.
+/// Connects to an abstract name. Everybody can fill the backlog of such a socket, and while it is
+/// full the kernel refuses a connect that does not block. Therefore this function retries for a
+/// while.
 async fn connect_among_others(path: &Path) -> io::Result<UnixStream> {
     let until = Instant::now() + BACKLOG_PATIENCE;
     loop {

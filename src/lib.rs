@@ -22,8 +22,8 @@
 //! - `drainit_tools` has the commands that never run in PID 1. It is left out without the feature
 //!   `tools`.
 //!
-//! Only [`cli::main`] and [`Allocator`] are public, `types` for the integration tests, and with the
-//! feature `fuzzing` the functions that are fuzzed.
+//! [`cli::main`] and [`Allocator`] are public, and `types` is public for the integration tests.
+//! With the feature `fuzzing`, the functions that are fuzzed are public, too.
 
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "a test may wait"))]
 

@@ -100,8 +100,8 @@ pub(super) fn answer_of(
     }
 }
 
-/// Returns the last line, which is the reason. Prints the problems of a config before it, as
-/// `drainit check` shows them.
+/// Returns the last line of a refusal, which is the reason. The lines before are the problems of a
+/// config: they are printed as `drainit check` prints them.
 fn refusal(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let text = text.trim_end();
@@ -113,8 +113,8 @@ fn refusal(body: &[u8]) -> String {
     reason.to_owned()
 }
 
-/// The reason why nothing listens; empty for other errors, because a listener shows that the
-/// address is right.
+/// The reason why nothing listens; empty for other errors, because those show that something
+/// listens at the address.
 pub(super) fn why_unreachable(error: &RequestError, found: &Found) -> String {
     if !is_unreachable(error) {
         return String::new();

@@ -1,7 +1,7 @@
 //! `drainit drain`: drains the running supervisor, and waits until the drain is done.
 //!
-//! For a `preStop` hook or an operator. It stops nothing; a later SIGTERM continues from the
-//! drained state.
+//! The command is for a `preStop` hook or an operator. It stops nothing; a later SIGTERM continues
+//! from the drained state.
 
 use std::io;
 use std::time::Duration;
@@ -22,7 +22,7 @@ const LIMIT: Duration = Duration::from_secs(2);
 const ASKING: Duration = Duration::from_secs(10);
 /// The limit for the first answer that contains the supervisor's own deadline.
 const UNKNOWN: Duration = Duration::from_secs(30);
-/// The time that is added to the supervisor's deadline.
+/// The time for which the command keeps polling after the supervisor's deadline.
 const SLACK: Duration = Duration::from_secs(5);
 /// The pause between two polls.
 const PAUSE: Duration = Duration::from_millis(50);

@@ -102,7 +102,7 @@ pub(super) fn exec(args: ExecArgs) -> u8 {
     }
 }
 
-/// The options. The error says why they contradict each other.
+/// Converts the arguments to options. The error says why they contradict each other.
 pub(super) fn checked(args: ExecArgs) -> Result<(ExecOptions, Option<DrainOptions>), String> {
     let drain = drain(&args)?;
     let mut options = ExecOptions::new(args.command);
@@ -122,7 +122,7 @@ pub(super) fn checked(args: ExecArgs) -> Result<(ExecOptions, Option<DrainOption
     Ok((options, drain))
 }
 
-/// The drain, from the options or else from the variables.
+/// Reads the drain from the options, or else from the variables.
 fn drain(args: &ExecArgs) -> Result<Option<DrainOptions>, String> {
     let [of_admin, of_time, of_min] = DRAIN_VARIABLES;
     let admin = given(args.drain_envoy.as_ref(), of_admin, values::server)?;

@@ -1,7 +1,7 @@
 //! `drainit health`: asks the running supervisor whether it is ready. For an exec probe or Docker's
 //! HEALTHCHECK it asks once. For a script it can repeat the request until the supervisor is ready.
 //!
-//! It runs every few seconds, so it must be cheap: it uses one thread and one request.
+//! The command runs every few seconds, so it must be cheap: it uses one thread and one request.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -50,7 +50,7 @@ pub struct HealthArgs {
     wait: Option<Duration>,
 }
 
-/// Returns 0 for a 2xx, or else 1. These are the codes that Docker knows.
+/// Returns 0 for an answer with a 2xx status, and otherwise 1. Docker knows no other codes.
 pub(super) fn health(args: HealthArgs) -> u8 {
     let (timeout, wait) = (args.timeout, args.wait);
     let (found, path) = match target(args) {

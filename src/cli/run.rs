@@ -30,7 +30,7 @@ use crate::supervisor::sockets::LONGEST_OPEN;
 use crate::supervisor::{Setup, sockets};
 use crate::types::{Signal, Stream, Time, exit_code, harmless, harmless_lines, human};
 
-/// The time for a slow reader to take the errors before the supervisor starts.
+/// The time for a slow reader to take the error if drainit exits without a start.
 const FLUSH: Duration = Duration::from_millis(500);
 
 /// Options of `run`.
@@ -139,7 +139,7 @@ fn start(
     }))
 }
 
-/// Waits for files or sockets, at most for `within`, and not any longer after a stop signal.
+/// Waits for files or sockets, at most for `within`, and gives up when a stop signal arrives.
 fn open<T: Send + 'static>(
     within: Duration,
     what: &str,
@@ -158,8 +158,8 @@ fn is_stopped() -> bool {
 /// The default of `docker run --stop-timeout`.
 const DOCKER_STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Warns if Docker may kill the container before the deadline. No container can learn its stop
-/// timeout.
+/// Warns if Docker may kill the container before the deadline. drainit can only suspect this: a
+/// container cannot read its own stop timeout.
 fn warn_of_early_kill(loaded: &Loaded, environment: &Environment) {
     let grace = loaded.config.shutdown.grace_period;
     let variables = &loaded.grace_variables;

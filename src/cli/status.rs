@@ -26,7 +26,7 @@ use crate::types::{harmless, human};
 
 /// The pause between two requests of `--watch`.
 const PAUSE: Duration = Duration::from_secs(1);
-/// The width of a table that does not go to a terminal, which is not cut.
+/// The width of a table that does not go to a terminal: such a table is not cut.
 const WIDTH: usize = usize::MAX;
 /// The unit of times in `/proc/PID/stat`, in milliseconds. `USER_HZ` is 100 on every architecture
 /// that drainit runs on.
@@ -76,7 +76,7 @@ pub(super) fn status(args: &StatusArgs) -> u8 {
     })
 }
 
-/// Asks for the status; `None` if this is a repetition and drainit has ended meanwhile.
+/// Asks for the status; `None` if `--watch` repeats the request and drainit has ended since.
 async fn show(
     args: &StatusArgs,
     found: &Found,
@@ -99,7 +99,7 @@ async fn show(
             args.names.iter().any(|pattern| is_meant(pattern, name))
         });
         if args.format == Format::Text {
-            // The time of the start includes other processes.
+            // The time of the start covers other processes as well.
             status["startup"] = Value::Null;
         }
     }
@@ -144,8 +144,8 @@ impl Meter {
         }
     }
 
-    /// The percentage of one CPU since the last reading, or at the first reading since the start of
-    /// the process.
+    /// The percentage of one CPU that the process has used since the last reading. The first
+    /// reading counts from the start of the process.
     fn cpu(&mut self, pid: Pid) -> Option<f64> {
         let stat = Stat::read(pid)?;
         let uptime = fs::read_to_string("/proc/uptime").ok()?;

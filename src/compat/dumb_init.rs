@@ -158,7 +158,8 @@ impl DumbInit {
         }
         if let Some(signal) = self.translated(Signal::TERM) {
             if options.group {
-                // Stops the rest of the group. The kernel cannot reuse its number so soon.
+                // Stops the rest of the group. The kernel does not reuse the number of the group so
+                // soon.
                 let _ = kill_group(child, signal);
             }
             self.debug(&format!("Forwarded signal {} to children.", signal.number()));
@@ -175,7 +176,7 @@ impl DumbInit {
                 self.debug(
                     "Detached from controlling tty, ignoring the first SIGHUP and SIGCONT we receive.",
                 );
-                // The kernel has sent these signals immediately.
+                // The kernel sent these signals during the detach.
                 for signal in [Signal::HUP, Signal::CONT] {
                     if signals.take(signal)?.is_some() {
                         let number = signal.number();

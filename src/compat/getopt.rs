@@ -1,7 +1,7 @@
 //! Parses options like `getopt(3)` and `getopt_long(3)`, with their messages.
 //!
-//! The first argument that is not an option ends the options, as in POSIX and musl. By default
-//! glibc also accepts later options, and would take the options of the command.
+//! The first argument that is not an option ends the options, as in POSIX and musl. By default,
+//! glibc also accepts options behind other arguments, and would take the options of the command.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -44,7 +44,7 @@ impl<'a> Options<'a> {
         self.is_ended
     }
 
-    /// The next option; `None` after the last one.
+    /// The next option; `None` after the last option.
     ///
     /// # Errors
     /// Returns the message without the name of the program.
@@ -108,8 +108,8 @@ impl<'a> Options<'a> {
         self.letters.split_once(letter).is_some_and(|(_, after)| after.starts_with(':'))
     }
 
-    /// The option with its argument, which is attached or the next word. `None` if the argument is
-    /// missing.
+    /// The option with its argument. The argument is attached to the option, or is the next word.
+    /// `None` if the argument is missing.
     fn given(&mut self, letter: char, attached: Option<&'a [u8]>) -> Option<Given<'a>> {
         if !self.takes_argument(letter) {
             return Some((letter, None));

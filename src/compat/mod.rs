@@ -1,8 +1,9 @@
 //! drainit as `tini` or `dumb-init`, if it is called by one of these names.
 //!
-//! With a symlink, drainit takes their place in images and scripts, which need no other change. The
-//! options, environment variables, messages and exit codes are those of their documentation and of
-//! Debian's packages. The tests compare them.
+//! A symlink lets drainit take the place of these programs in images and scripts, which need no
+//! other change. The options, environment variables, messages and exit codes follow the
+//! documentation of the programs and Debian's packages. The tests compare drainit with these
+//! packages.
 
 pub mod dumb_init;
 pub mod getopt;

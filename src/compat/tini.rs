@@ -123,7 +123,7 @@ impl Tini {
         if let Some(verbosity) = env::var_os("TINI_VERBOSITY") {
             let verbosity = shown(&verbosity);
             self.verbosity = match leading_number(&verbosity).map_or(0, |(number, _)| number) {
-                // The number is unsigned in tini.
+                // tini reads an unsigned number, so a negative number is a very large one.
                 ..=-1 => i64::MAX,
                 verbosity => verbosity,
             };
@@ -146,8 +146,9 @@ impl Tini {
         let place = if Terminal::find().is_lent() { Place::Foreground } else { Place::Group };
         let setup = ChildSetup {
             mask: signals.given(),
-            // Other ignored signals stay ignored, as `nohup` needs, except SIGTSTP, which drainit
-            // itself has reset. Rust's runtime ignores SIGPIPE for drainit.
+            // Rust's runtime ignores SIGPIPE for drainit, so the child gets the default back. Other
+            // ignored signals stay ignored, as `nohup` needs. SIGTSTP is an exception, because
+            // drainit itself has reset it.
             defaults: only(Signal::PIPE),
             place,
             dies_with_us: false,

@@ -1,16 +1,16 @@
 //! Accepts and answers a bounded number of connections at once, each for a bounded time.
 //!
-//! Each listener has its own loop and its own bound, so TCP clients take nothing from the private
-//! socket. At the bound, a new connection is not refused. Instead, the oldest connection without a
-//! request is closed, or else the oldest connection. A real client sends its request immediately
-//! and is answered within a millisecond, so an old connection is most likely held without a
-//! request.
+//! Each listener has its own loop and its own bound, so TCP clients take no places from the private
+//! socket. drainit does not refuse a new connection at the bound. Instead, it closes the oldest
+//! connection that has sent no request, or else the oldest connection. A real client sends its
+//! request immediately and is answered within a millisecond, so a client that holds an old
+//! connection has most likely sent no request.
 //!
 //! Everybody can connect to the private socket. Clients that may not send requests get a few places
 //! of their own, where they learn the reason. They take no places from other clients.
 //!
-//! An operation lasts as long as it needs. At most half of the connections of a listener may wait
-//! for operations, and these are never closed for others.
+//! An operation lasts as long as it needs. Up to half of the connections of a listener can wait for
+//! operations. drainit never closes such a connection to make room for another.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -35,19 +35,20 @@ const MAX_CONNECTIONS: u64 = 64;
 /// The share of drainit's descriptors that one listener may take (one in 16). The other descriptors
 /// are for drainit's processes.
 const SHARE: u64 = 16;
-/// Two connections are enough to answer two simultaneous probes.
+/// The lowest bound of a listener: two connections are enough to answer two simultaneous probes.
 const MIN_CONNECTIONS: u64 = 2;
-/// The highest number of connections of strangers, beside the other connections.
+/// The highest number of connections of clients that may not send requests. Connections of other
+/// clients are counted separately.
 const MAX_STRANGERS: usize = 4;
-/// The pause after a failed accept, most likely because descriptors ran out.
+/// The pause after a failed accept. Most likely descriptors ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The limits of a connection.
 #[derive(Clone, Copy)]
 pub(crate) struct Limits {
-    /// From the accept to the last byte of the request's head.
+    /// The time from the accept to the last byte of the request's head.
     pub(crate) head: Duration,
-    /// From the accept to the last byte of the answer.
+    /// The time from the accept to the last byte of the answer.
     pub(crate) whole: Duration,
 }
 
@@ -64,7 +65,7 @@ pub(crate) enum Caller {
 
 pub(crate) enum Listener {
     Tcp(TcpListener),
-    /// The control socket. `is_private`: everybody can connect to it.
+    /// The control socket. If `is_private`, everybody can connect to the socket.
     Unix {
         listener: UnixListener,
         is_private: bool,
@@ -122,8 +123,8 @@ impl Stage {
         self.progress.set(Progress::Answering);
     }
 
-    /// Records that the head is complete and the answer may last. Returns `false` if too many
-    /// answers already last.
+    /// Records that the head is complete and the answer waits for an operation. Returns `false` if
+    /// too many connections already wait for operations.
     pub(crate) fn last(&self) -> bool {
         let lasting = self.lasting.get();
         if lasting >= self.max_lasting {
@@ -140,7 +141,7 @@ impl Stage {
     }
 }
 
-/// Gives back the place of a lasting connection.
+/// Dropping this gives back the place of a lasting connection.
 struct Leave(Stage);
 
 impl Drop for Leave {
@@ -157,7 +158,7 @@ pub(crate) fn max_connections() -> usize {
     usize::try_from((soft / SHARE).clamp(MIN_CONNECTIONS, MAX_CONNECTIONS)).unwrap_or(usize::MAX)
 }
 
-/// Accepts while it is polled, at most `max` connections at once. Needs a `LocalSet`.
+/// Accepts connections while this future is polled, at most `max` at once. Needs a `LocalSet`.
 pub(crate) async fn accept(
     listener: Listener,
     max: usize,
@@ -165,7 +166,7 @@ pub(crate) async fn accept(
     server: Rc<Server>,
 ) -> Infallible {
     let mut tasks = JoinSet::new();
-    // The open connections, in the order of their accept.
+    // The open connections, in the order in which they were accepted.
     let mut open: Vec<Open> = Vec::new();
     let mut strangers: Vec<Open> = Vec::new();
     let lasting = Rc::new(Cell::new(0));
@@ -194,8 +195,8 @@ pub(crate) async fn accept(
                     converse(&server, stream, caller, limits, &leave.0).await;
                 });
                 open.push(Open { task, stage: progress });
-                // Polls the task before the next accept: a request that came with the connection is
-                // answered, however many connections wait behind it.
+                // Lets the task run before the next accept. A request that came with the connection
+                // is then answered, however many connections wait to be accepted.
                 yield_now().await;
             }
             Err(_) => {

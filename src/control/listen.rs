@@ -27,7 +27,7 @@ impl Listeners {
     /// Binds the configured listeners.
     ///
     /// # Errors
-    /// Fails if one listener cannot be bound; then none stays bound.
+    /// Fails if any listener cannot be bound. The other listeners are closed then.
     pub fn bind(control: &Control) -> Result<Self, String> {
         let tcp = control.listen.map(bind_tcp).transpose()?;
         let (unix, missing) = match &control.socket {
@@ -39,7 +39,7 @@ impl Listeners {
     }
 }
 
-/// Describes the error. Names the directory if it is missing.
+/// Describes the error of a bind. Names the directory of the socket if that directory is missing.
 fn why_not(path: &Path, error: &io::Error) -> String {
     match path.parent() {
         Some(directory) if error.kind() == io::ErrorKind::NotFound => {
@@ -51,8 +51,8 @@ fn why_not(path: &Path, error: &io::Error) -> String {
 
 fn bind_tcp(address: SocketAddr) -> Result<TcpListener, String> {
     let bind = || {
-        // With the longest backlog, because a shorter backlog drops real requests in a burst of
-        // connections, and a client retries only after a second.
+        // The backlog is as long as the kernel allows: a shorter backlog drops real requests in a
+        // burst of connections, and a client retries only after a second.
         let listener = TcpListener::from(HeldSocket::tcp(address, None)?.into_parts().0);
         listener.set_nonblocking(true)?;
         Ok(listener)
@@ -60,12 +60,12 @@ fn bind_tcp(address: SocketAddr) -> Result<TcpListener, String> {
     bind().map_err(|error| format!("control.listen {address}: {}", describe_io(&error)))
 }
 
-/// A Unix socket: either private, or in the file system with mode 0600. The file is removed at the
-/// end.
+/// A Unix socket: drainit's private socket, or a socket in the file system with mode 0600. Dropping
+/// `name` removes the file.
 #[derive(Debug)]
 pub(crate) struct BoundSocket {
     pub(crate) listener: UnixListener,
-    /// `None` for the private socket, which has no file.
+    /// The file of the socket; `None` for the private socket, which has no file.
     pub(crate) name: Option<SocketFile>,
 }
 
@@ -82,15 +82,15 @@ impl BoundSocket {
         })
     }
 
-    /// The private socket, or the reason why there is none. drainit also starts without it, because
-    /// it is only for people.
+    /// The private socket, or the reason why there is none. drainit also starts without a private
+    /// socket, because only drainit's own commands need it.
     fn bind_privately() -> (Option<Self>, Option<String>) {
-        // If even /proc is missing, this is intended, and a warning at every start would only
-        // annoy.
+        // A container without `/proc` is intended, and a warning at every start would only annoy.
         let Ok(namespace) = private_socket::namespace() else { return (None, None) };
         match private_socket::listen(namespace) {
             (_, Ok(listener)) => (Some(Self { listener, name: None }), None),
-            // Only another container of the pod or the host can have the name.
+            // Only a process in another container of the pod or of the host can have taken the
+            // name.
             (name, Err(error)) => {
                 let why = format!(
                     "no control socket, so `drainit status` and similar commands cannot reach \

@@ -47,7 +47,7 @@ const MAX_HEAD: usize = 16 * 1024;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// The later result of an operation: a text, or the reason why it failed.
+/// The result of an operation, which comes later: a text, or the reason why the operation failed.
 pub type Outcome = oneshot::Receiver<Result<String, String>>;
 
 /// The supervisor, as the endpoints see it.
@@ -57,12 +57,13 @@ pub trait SupervisorHandle {
     /// Begins to drain, and stops nothing. Has no effect a second time, or during a shutdown.
     fn drain(&self);
     /// Begins to stop, start or restart these processes, one after the other, until one fails. The
-    /// answer comes when all are done or one has failed, however long that takes. The error is a
-    /// sentence for the operator. The sender is dropped without an answer only if drainit itself
-    /// ends.
+    /// answer comes when all processes are done or one has failed, however long that takes. The
+    /// error is a sentence for the operator. The sender is dropped without an answer only if
+    /// drainit itself ends.
     fn request(&self, names: Vec<String>, request: Operation) -> Outcome;
     /// Reads the config again. The answer comes when every process is as the new config says, or
-    /// when the reload has failed. It contains the warnings, or the reason.
+    /// when the reload has failed. The answer contains the warnings of the config, or the reason of
+    /// the failure.
     fn reload(&self) -> Outcome;
     /// Answers what a reload would do.
     fn plan_reload(&self) -> Outcome;
@@ -191,9 +192,9 @@ fn status(now: &Status) -> Response<Full<Bytes>> {
     }
 }
 
-/// Answers 202 if the drain has begun, now or earlier. Answers 403 over TCP, where an address
-/// proves nothing: a mesh, a port-forward and a misconfigured gateway all connect from this
-/// machine. Answers 409 if not everything is ready yet.
+/// Answers 202 if the drain has begun, now or earlier. Answers 409 if not everything is ready yet.
+/// Answers 403 over TCP, because there an address does not prove who asks: a mesh, a port-forward
+/// and a misconfigured gateway all connect from this machine.
 fn drain<B>(
     request: &Request<B>,
     caller: &Caller,

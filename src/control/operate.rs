@@ -115,8 +115,8 @@ pub(crate) fn answer<B>(
     let names: Vec<_> = query.named(&now).map(|process| process.name.clone()).collect();
     let Peer { pid, uid } = *peer;
     tracing::info!("{path} of {} requested by pid {pid} (uid {uid})", names.join(", "));
-    // With a pattern, the processes are restarted one after the other, so that the others serve
-    // meanwhile.
+    // With a pattern, the processes are restarted one after the other, so that the other processes
+    // serve meanwhile.
     if operation == Request::Restart && query.has_pattern {
         return Answered::Later(vec![supervisor.request(names, operation)]);
     }
@@ -219,8 +219,9 @@ impl Query {
     }
 }
 
-/// Whether a request with a pattern includes this process. A signal is for running processes. A
-/// start or restart is not for processes that are left out or have completed, such as a migration.
+/// Whether a request with a pattern includes this process. A signal concerns only processes that
+/// run. A start or restart does not concern processes that are left out (`only_if`, `profiles`) or
+/// that have completed, such as a migration.
 fn concerns(path: &str, process: &ProcessStatus) -> bool {
     match path {
         "kill" => process.pid.is_some(),
@@ -256,7 +257,7 @@ fn kill(query: &Query, now: &Status, peer: Peer, supervisor: &dyn SupervisorHand
     // Either all processes get the signal, or no process does.
     let mut targets = Vec::new();
     for process in query.named(now) {
-        // Until a new instance runs, the signal goes to the instance before it, which is ending.
+        // Until a new instance runs, the signal goes to the previous instance, which is ending.
         let runs = |one: &&ProcessStatus| one.name == process.name && one.pid.is_some();
         match Some(process).filter(runs).or_else(|| now.processes.iter().find(runs)) {
             Some(target) => targets.push(target),

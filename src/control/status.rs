@@ -31,8 +31,8 @@ pub struct Status {
     /// The measured start, once everything is ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub startup: Option<StartupStatus>,
-    /// The processes in file order. A process that is being replaced has a second entry after its
-    /// first.
+    /// The processes in file order. A process that is being replaced has two entries, one after the
+    /// other.
     pub processes: Vec<ProcessStatus>,
     /// The shutdown, from T0 on.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,7 +55,7 @@ pub struct ProcessStatus {
     pub slot: ProcessId,
     /// The key of the process in the config.
     pub name: String,
-    /// The kind of this entry, if the process has two.
+    /// The part of this entry, if its process has two entries.
     #[serde(flatten)]
     pub part: Part,
     /// The state of the process.
@@ -101,7 +101,7 @@ pub struct ProcessStatus {
     /// dropped.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
-    /// The warnings about its drain; `None` while nothing is known.
+    /// The warnings about the drain of the process; `None` while drainit does not know them.
     #[serde(skip)]
     pub drain_warnings: Option<Rc<[String]>>,
     /// How the process ended the last time, even if it runs again.
@@ -110,7 +110,7 @@ pub struct ProcessStatus {
     /// The last lines of its last failed instance, only for operators who name the process.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub last_lines: Vec<String>,
-    /// The last count of its traffic, if it is being drained.
+    /// The last count of the process's traffic, if the process is being drained.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain: Option<DrainStatus>,
     /// The counts of the process, over all of its instances.

@@ -57,8 +57,8 @@ impl Uncounted {
     /// Asks the admin, within `limit` for each request.
     ///
     /// # Errors
-    /// Fails if the admin does not report what is needed. Then everything counts except the names
-    /// in `ignored`.
+    /// Fails if the admin does not report what is needed. In that case everything counts except the
+    /// names in `ignored`.
     pub(crate) async fn ask(
         client: &mut Client,
         direction: Direction,

@@ -1,4 +1,5 @@
-//! Whether an Envoy can serve: it is live, has a listener, and its control plane has answered.
+//! Checks whether an Envoy can serve: it is live, has a listener, and its control plane has
+//! answered.
 //!
 //! `/ready` alone does not show this: after `initial_fetch_timeout` (15 s), Envoy is `LIVE` even if
 //! it has not reached its control plane. And `control_plane.connected_state` is 1 as soon as the
@@ -28,7 +29,7 @@ const XDS_STATS: &str = "/stats?filter=(%5E%7C%5C.)control_plane%5C.connected_st
 /// need.
 const MAX_ANSWER: usize = 1024 * 1024;
 
-/// Checks once, within `limit`.
+/// Checks once, within `limit`, whether Envoy can serve.
 ///
 /// # Errors
 /// Says why Envoy cannot serve, as text for people.
@@ -109,7 +110,7 @@ async fn get(
     client.get(path, limit, MAX_ANSWER).await
 }
 
-/// The statistics of the control plane. If one is missing, there is no control plane, or
+/// The statistics of the control plane. If a statistic is missing, Envoy has no control plane, or
 /// `stats_config` hides the statistic.
 pub(crate) struct XdsStats(Vec<Stat>);
 

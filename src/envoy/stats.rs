@@ -1,9 +1,9 @@
 //! Reads Envoy's statistics into the few numbers that a drain needs.
 //!
 //! The names were checked with Envoy 1.36.4, 1.37.0, 1.38.3, 1.39.3 and 1.40.0 (the fixtures of the
-//! tests). The names do not show whether a connection manager is behind an internal listener; then
-//! a request counts once for each connection manager that it passes. They also do not show whether
-//! a listener with a `stat_prefix` is internal.
+//! tests). The names do not show whether a connection manager is behind an internal listener. If it
+//! is, a request counts once for each connection manager that the request passes. The names also do
+//! not show whether a listener with a `stat_prefix` is internal.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -22,7 +22,7 @@ struct Stats {
     stats: Vec<Stat>,
 }
 
-/// One entry. Histograms and text readouts have other fields, and their names do not match.
+/// One statistic. Histograms and text readouts have other fields, and their names do not match.
 #[derive(Deserialize)]
 pub(super) struct Stat {
     #[serde(default)]
@@ -41,8 +41,8 @@ pub(super) fn parse(body: &[u8]) -> Result<Vec<Stat>, RequestError> {
 /// Reads an answer of `/stats?format=json`.
 ///
 /// # Errors
-/// [`RequestError::Malformed`] also if a single value is not a count, because half a sum would look
-/// like fewer connections.
+/// Fails with [`RequestError::Malformed`] even if only a single value is not a count. A sum without
+/// that value would look like fewer connections.
 pub fn sample(body: &[u8], uncounted: &Uncounted) -> Result<Sample, RequestError> {
     let mut sample = Sample::default();
     for Stat { name, value } in &parse(body)? {
@@ -102,9 +102,10 @@ pub(crate) fn listener_names(body: &str) -> Vec<String> {
     stats.into_iter().filter_map(name).collect()
 }
 
-/// Whether this is the total of a listener that clients connect to. It is not the admin, whose
-/// connections are drainit's own. It is not an internal listener, whose connections come from Envoy
-/// itself and may never end. It is not the share of one thread.
+/// Whether the statistics of this name are the totals of a listener for clients. The admin is not
+/// such a listener, because its connections are drainit's own. An internal listener is not one
+/// either: its connections come from Envoy itself and may never end. The share of one thread is not
+/// a total.
 fn serves_clients(listener: &str) -> bool {
     let thread_share = listener.rsplit_once('.').is_some_and(|(_, last)| {
         last == "main_thread"

@@ -15,8 +15,9 @@ use crate::os::terminal::Terminal;
 use crate::os::{Pid, clock};
 use crate::types::{End, Signal, Time};
 
-/// Orphans that end within this time of each other are reaped in batches of [`BATCH`]. A wakeup for
-/// each orphan would take the processor from its parent and from all other processes.
+/// If two orphans end within this time of each other, drainit reaps orphans in batches of
+/// [`BATCH`]. A wakeup for each orphan would take the processor from the parent of the orphans and
+/// from all other processes.
 const STORM: Duration = Duration::from_millis(1);
 const BATCH: Duration = Duration::from_micros(300);
 /// The signals that stop a process, as Ctrl-Z does.
@@ -25,7 +26,8 @@ const STOPS: [Signal; 4] = [Signal::STOP, Signal::TSTP, Signal::TTIN, Signal::TT
 /// An event of the loop that may be reported.
 pub(crate) enum Step {
     Received(ReceivedSignal),
-    /// A signal was sent to the command, or to its group. `false`: the process did not exist.
+    /// A signal was sent to the command, or to its group. `false` means that the process did not
+    /// exist.
     Sent(Signal, io::Result<bool>),
     Reaped(Reaped),
     /// drainit stops itself, because it has forwarded a signal that stops a process.
@@ -57,7 +59,7 @@ pub(crate) struct CommandLoop<'a> {
     /// Whether a signal that stops a process was forwarded. If so, a stop of the command is
     /// intended.
     may_stop: bool,
-    /// Whether more children may have ended for which SIGCHLD was already read.
+    /// Whether more children may have ended whose SIGCHLD was already read.
     has_more: bool,
     last_orphans: Option<Time>,
 }
@@ -113,7 +115,7 @@ impl<'a> CommandLoop<'a> {
             return Ok(());
         }
         let signal = received.signal;
-        // A signal alone never makes drainit exit.
+        // The result is ignored, because a signal alone never makes drainit exit.
         let _ = self.handle(Event::Signal(signal));
         if let Jobs::Halt = self.jobs
             && STOPS.contains(&signal)
@@ -162,7 +164,7 @@ impl<'a> CommandLoop<'a> {
             // A stopped process would not act on the signal.
             let _ = kill_group_of_child(self.child, Signal::CONT);
         }
-        // The command may have left its group.
+        // The command may have left its group, so it also gets the signal itself.
         if !self.machine.has_ended() {
             let _ = kill_child(self.child, signal);
         }
@@ -179,11 +181,11 @@ impl<'a> CommandLoop<'a> {
         let is_intended = std::mem::take(&mut self.may_stop);
         let wants_terminal = [Signal::TTIN, Signal::TTOU].contains(&by);
         if wants_terminal && terminal.lend(self.child) {
-            // drainit was brought into the foreground meanwhile, but not its command.
+            // The shell has since brought drainit into the foreground, but not the command.
             kill_group_of_child(self.child, Signal::CONT)?;
         } else if Terminal::is_without_shell() {
-            // No shell could continue the command. If the command were PID 1 itself, Ctrl-Z would
-            // not have stopped it.
+            // No shell could continue the command. Without drainit, the command would be PID 1, and
+            // Ctrl-Z would not have stopped it.
             if !is_intended && by == Signal::TSTP {
                 kill_group_of_child(self.child, Signal::CONT)?;
             }

@@ -23,8 +23,8 @@ const AFTER_KILL: Duration = Duration::from_secs(2);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     Signal(Signal),
-    /// The command has ended. `has_group`: there is a grace period, and the process group of the
-    /// command still has a child of drainit.
+    /// The command has ended. `has_group` says that there is a grace period, and that the process
+    /// group of the command still has a child of drainit.
     Ended {
         end: End,
         has_group: bool,
@@ -41,12 +41,12 @@ pub(crate) enum Event {
 pub(crate) enum Action {
     /// Sends a signal to the command, which has not been reaped.
     Forward(Signal),
-    /// Sends a signal to the process group of the command, while it has a member.
+    /// Sends a signal to the process group of the command, while the group has a member.
     SignalGroup(Signal),
-    /// Asks whether the OOM killer killed the command, because drainit did not.
+    /// Asks whether the OOM killer killed the command, because drainit did not kill it.
     ExplainKill,
     Report(Message),
-    /// The machine waits for nothing more.
+    /// Ends the machine, which waits for nothing more.
     Exit(End),
 }
 
@@ -91,7 +91,7 @@ pub(crate) struct Machine<'a> {
     /// Whether a stop signal has arrived.
     is_stopping: bool,
     last_stop: Option<Time>,
-    /// The time of SIGKILL; after that, the time of the exit.
+    /// The time of the next step: SIGKILL, or the exit after SIGKILL.
     deadline: Option<Time>,
     is_killed: bool,
     actions: Vec<Action>,
@@ -132,7 +132,7 @@ impl<'a> Machine<'a> {
     }
 
     /// The first stop signal begins the stop. If the command has already ended, the first stop
-    /// signal sends SIGTERM to the rest of its group, and the second sends SIGKILL.
+    /// signal sends SIGTERM to the rest of the command's group, and the second sends SIGKILL.
     fn stop(&mut self, now: Time, signal: Signal) {
         let last = self.last_stop.replace(now);
         let is_same = last.is_some_and(|last| now.since(last) < ONE_SIGNAL);

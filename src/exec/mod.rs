@@ -69,7 +69,7 @@ fn supervise(options: &ExecOptions) -> Result<u8, ExecError> {
         mask: signals.given(),
         defaults: mask::ALL,
         place: if terminal.is_lent() { Place::Foreground } else { Place::Group },
-        // drainit cannot act on SIGKILL itself, and would leave the command behind.
+        // drainit cannot handle SIGKILL itself, and would leave the command behind.
         dies_with_us: options.parent_death_signal == Some(Signal::KILL),
         listens: handed_over.is_some(),
     };

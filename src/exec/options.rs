@@ -50,7 +50,7 @@ impl ExecOptions {
         options
     }
 
-    /// Whether this signal stops the command. A signal that is dropped does not.
+    /// Whether this signal stops the command. A signal that a rule drops does not stop the command.
     pub fn stops(&self, signal: Signal) -> bool {
         self.stop_signals.contains(&signal) && self.rewrites.of(signal).is_some()
     }

@@ -13,7 +13,7 @@ pub struct Rewrites(Vec<Rewrite>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rewrite {
     pub from: Signal,
-    /// `None` drops the signal.
+    /// The signal to forward; `None` drops the signal that has arrived.
     pub to: Option<Signal>,
 }
 
@@ -40,7 +40,7 @@ impl FromIterator<Rewrite> for Rewrites {
     }
 }
 
-/// Reads `TERM:QUIT`, `15:3`, `HUP:0`, `RTMIN+3:TERM`.
+/// Parses a rule, such as `TERM:QUIT`, `15:3`, `HUP:0` or `RTMIN+3:TERM`.
 impl FromStr for Rewrite {
     type Err = String;
 

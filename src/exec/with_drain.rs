@@ -108,7 +108,7 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
         ("--group", options.group),
         ("--rewrite", options.rewrites != Rewrites::default()),
         ("--no-subreaper", !options.subreaper),
-        // With this signal, no time would be left for the drain.
+        // SIGKILL would leave no time for the drain.
         ("--parent-death-signal KILL", options.parent_death_signal == Some(Signal::KILL)),
     ] {
         if is_set {
@@ -157,14 +157,14 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
             human(shutdown.reserve),
         ));
     }
-    // Envoy can use all of these signals; SIGUSR1 reopens its logs.
+    // Envoy can use all of these signals. For example, SIGUSR1 makes Envoy reopen its logs.
     let is_forwarded = |signal: &Signal| {
         ![Signal::KILL, Signal::CHLD].contains(signal) && !options.stop_signals.contains(signal)
     };
     let process = Process {
         stop_signal: options.stop_signals.first().copied().unwrap_or(Signal::TERM),
-        // The time that the longest drain leaves, if that is more than the default. It is a little
-        // less, so that a drain that begins a moment late is not cut short.
+        // The stop gets the time that the longest drain leaves, if that is more than the default.
+        // `SLACK` is subtracted, so that a drain that begins a moment late is not cut short.
         stop_grace_period: Some(room.saturating_sub(time).saturating_sub(SLACK))
             .filter(|rest| *rest > Wait::DEFAULT.limit),
         forward_signals: (1..=64).filter_map(Signal::from_number).filter(is_forwarded).collect(),

@@ -6,10 +6,10 @@ use std::path::Path;
 /// Inits that start their command as a child.
 const INITS: &[&str] = &["docker-init", "tini", "dumb-init", "catatonit"];
 
-/// Whether drainit runs in the image. It does if drainit is PID 1, as with `docker run IMAGE
-/// check`, or the child of an init that is PID 1, or if PID 1 is a drainit, as with `docker exec`.
-/// A container alone proves nothing, because CI also runs in containers. But CI does not have the
-/// config at its default path.
+/// Whether drainit runs in the image that runs the config. drainit does if it is PID 1 (as with
+/// `docker run IMAGE check`), if it is the child of an init that is PID 1, or if PID 1 is a drainit
+/// (as with `docker exec`). Another container counts only if the config is at its default path: CI
+/// also runs in containers, but has no config there.
 pub(crate) fn is_image(config_is_at_its_place: bool) -> bool {
     let init = || fs::read_to_string("/proc/1/comm").unwrap_or_default();
     std::process::id() == 1
@@ -18,7 +18,7 @@ pub(crate) fn is_image(config_is_at_its_place: bool) -> bool {
         || config_is_at_its_place && is_container()
 }
 
-/// Whether this is a container, by the marks of Docker, Podman and Kubernetes.
+/// Whether this is a container, as files of Docker and Podman or a variable of Kubernetes show.
 fn is_container() -> bool {
     ["/.dockerenv", "/run/.containerenv"].iter().any(|mark| Path::new(mark).exists())
         || std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
@@ -31,8 +31,8 @@ pub(crate) fn is_stopped_by_docker() -> bool {
         && std::env::var_os("KUBERNETES_SERVICE_HOST").is_none()
 }
 
-/// Whether PATH has no program but drainit, as in drainit's own image. A config there was mounted
-/// to be checked.
+/// Whether PATH has no program but drainit, as in drainit's own image. Somebody has mounted a
+/// config there only to check it.
 pub(crate) fn is_bare() -> bool {
     let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
     let is_other = |entry: std::io::Result<fs::DirEntry>| {

@@ -42,8 +42,8 @@ pub(crate) struct ImageCheck {
     pub(crate) has_program: bool,
 }
 
-/// Checks everything that a config names, except below `mounts`. Without `is_image`, everything
-/// counts as unchecked.
+/// Checks all paths, programs and users that a config names, except below `mounts`. Without
+/// `is_image`, everything counts as unchecked.
 pub(crate) fn check(
     config: &Config,
     environment: &Environment,
@@ -104,7 +104,8 @@ impl<'a> Checker<'a> {
     fn process(&mut self, index: usize, process: &Process) {
         match &process.only_if {
             Some(OnlyIf::Never) => return,
-            // The process will not be started either, unless a volume contains the path.
+            // drainit will not start the process in the image either, unless a volume brings the
+            // path of `only_if`.
             Some(only_if) if self.is_image && !only_if.holds() => return,
             _ => {}
         }
@@ -124,7 +125,7 @@ impl<'a> Checker<'a> {
         if let Some(dir) = &process.working_dir {
             let is_wrong = self.can_check(dir) && self.directory(index, process, dir, severity);
             if is_wrong {
-                // Other paths may be relative to the working directory.
+                // Other paths may be relative to the working directory, so they are not checked.
                 return;
             }
         }
@@ -247,14 +248,15 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The reason why a file cannot be read here; `None` also if that cannot be checked.
+    /// The reason why a file cannot be read here. `None` if it can be read, or if that cannot be
+    /// checked.
     fn unreadable(&mut self, path: &Path) -> Option<String> {
         let kind = (SFlag::S_IFREG, "is not a regular file");
         self.unusable(path, kind, (AccessFlags::R_OK, UNREADABLE))
     }
 
-    /// The reason why no file can be written into a directory here; `None` also if that cannot be
-    /// checked.
+    /// The reason why no file can be written into a directory here. `None` if one can be written,
+    /// or if that cannot be checked.
     fn unwritable(&mut self, directory: &Path) -> Option<String> {
         let kind = (SFlag::S_IFDIR, "is not a directory");
         self.unusable(directory, kind, (AccessFlags::W_OK | AccessFlags::X_OK, UNWRITABLE))
@@ -297,7 +299,7 @@ impl<'a> Checker<'a> {
         self.is_image && !self.mounts.iter().any(|mount| path.starts_with(mount))
     }
 
-    /// Whether a path can be checked. Records the path if not.
+    /// Whether a path can be checked. Records the path as unchecked if not.
     fn can_check(&mut self, path: &Path) -> bool {
         let can_check = self.is_here(path);
         if !can_check {
@@ -333,8 +335,8 @@ impl<'a> Checker<'a> {
         self.result.findings.push(Finding { at, severity, message, help });
     }
 
-    /// Checks a socket that is bound before anything is started, so that nothing can create its
-    /// directory.
+    /// Checks the directory of a socket. drainit binds the socket before it starts anything, so no
+    /// hook or process can create the directory.
     fn socket(&mut self, at: At, key: &str, socket: &Path) {
         let directory = parent(socket);
         let message = if let Some(why) = self.unwritable(directory) {
@@ -376,7 +378,7 @@ impl<'a> Checker<'a> {
         let dir = process.and_then(|process| process.working_dir.as_deref());
         let is_path = name.contains('/');
         let below = if is_path { dir.unwrap_or(Path::new("")).join(name) } else { name.into() };
-        // A path may be below a mount. The directories of PATH belong to the image.
+        // A path may be below a mount. The directories of `PATH` are taken to belong to the image.
         let can_check = if is_path { self.can_check(&below) } else { self.is_image };
         if !can_check {
             self.result.unchecked.insert(below.display().to_string());

@@ -27,7 +27,7 @@ pub(super) struct Facts {
     pub(super) listeners: Option<Vec<Listener>>,
     /// Words of `ignore_listeners` that match no listener.
     pub(super) not_there: Vec<String>,
-    /// The names that these words could have been.
+    /// The names of the listeners that count, which the finding lists beside these words.
     pub(super) counted: Vec<String>,
 }
 

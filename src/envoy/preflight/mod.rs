@@ -1,11 +1,11 @@
 //! Checks, while an Envoy is healthy, whether its drain will work, and warns if it will not.
-//! Otherwise a mistake in the configuration would show only when a shutdown fails.
+//! Without this check, a mistake in the configuration would show only when a shutdown fails.
 //!
 //! Every request is a `GET`. Envoy (1.36.4 to 1.40.0) answers a `GET` of a `POST` call with 405,
 //! and with 403 if `admin.allow_paths` does not match the path with its query. Therefore drainit
-//! can test a call without making it. Envoy logs the 405 as an error, so drainit tests the calls
-//! only if there is an `allow_paths`. In that case Envoy answers 403 to an unknown path, and
-//! otherwise 404.
+//! can test a call without making it. Envoy logs each 405 as an error, so drainit tests the calls
+//! only if the admin has an `allow_paths`. The answer to an unknown path shows this: it is 403 with
+//! an `allow_paths`, and 404 without.
 
 pub mod findings;
 
@@ -84,7 +84,7 @@ async fn verify(target: &PreflightTarget, patience: Duration) -> Vec<String> {
     let mut facts = Facts::default();
     match until_initialized(&mut client, patience).await {
         Ok(server) => facts.options = Some(server.command_line_options),
-        // The paths of the drain may still be allowed.
+        // The admin refuses this path, but the paths of the drain may still be allowed.
         Err(RequestError::Status(StatusCode::FORBIDDEN)) => {}
         Err(error) => {
             return vec![unusable(&target.admin, &error, patience)];
@@ -94,7 +94,7 @@ async fn verify(target: &PreflightTarget, patience: Duration) -> Vec<String> {
         let (begin, close) = Call::of(target.direction == Direction::Inbound);
         for call in [begin, Call::FailHealthcheck, close] {
             let is_needed = target.fail_healthcheck || call != Call::FailHealthcheck;
-            // A lost answer proves nothing.
+            // If no answer arrives, the call counts as allowed.
             if is_needed && status(&mut client, call.path()).await == Some(StatusCode::FORBIDDEN) {
                 facts.refused.push(call.path());
             }
@@ -177,7 +177,8 @@ pub(crate) fn of_server_info(body: &[u8]) -> Vec<String> {
     Facts { options: options.ok(), ..Facts::default() }.findings(&target)
 }
 
-/// Whether clients can connect to a listener. A line of `listeners` is `NAME::ADDRESS`.
+/// Whether the list has a listener to which clients can connect. A line of `listeners` is
+/// `NAME::ADDRESS`.
 pub(crate) fn serves_clients(listeners: &str) -> bool {
     listeners.lines().any(|line| !line.contains("::envoy://"))
 }
