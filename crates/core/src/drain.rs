@@ -4,11 +4,13 @@
 //!  NotDue ──▶ Active: answered ─ samples, reports ─▶ [closing ─▶ closed] ──▶ Over
 //! ```
 //!
-//! The drain of an Envoy is over when samples show no traffic; Envoy is then made to refuse new
-//! connections and polled once more. The drain of any other process is over when the process
-//! reports it. Every drain is over at `until`. While other drains still run, open connections carry
-//! new requests: drainit therefore counts an Envoy once more before its stop, and waits for open
-//! traffic until `until`.
+//! The drain of an Envoy is over when samples show no traffic. drainit then makes the Envoy refuse
+//! new connections, and polls it once more. The drain of any other process is over when the process
+//! reports so. Every drain is over at `until`, at the latest.
+//!
+//! A drained Envoy may have to wait for the drains of other processes, and its open connections
+//! carry new requests in that time. drainit therefore counts its traffic once more before the stop.
+//! If there is traffic, the stop waits for it until `until`.
 
 use core::time::Duration;
 
@@ -21,15 +23,16 @@ use crate::spec::DrainSpec;
 use crate::state::{Lifecycle, State};
 use crate::types::{ProcessId, Time};
 
-/// A process is quiet if, for this long, nothing is open (or at most `exit_at`) and nothing new has
-/// come. This is longer than the pause between two samples near the end of a drain, and than the
-/// time from a connect to the first request. A sample that is older says nothing about the present.
+/// The time after which a process without traffic is quiet. In this time, at most `exit_at`
+/// connections or requests are open, and no new one has come. The time is longer than the pause
+/// between two samples near the end of a drain, and longer than the time from a connect to the
+/// first request. A sample that is older says nothing about the present.
 pub const QUIET: Duration = Duration::from_millis(200);
 
-/// The pause between two final counts.
+/// The pause between two final counts of the same process.
 const RECOUNT: Duration = Duration::from_millis(100);
 
-/// The pause between two notes about one drain.
+/// The pause between two notes about the same drain.
 const NOTED_EVERY: Duration = Duration::from_secs(60);
 
 /// The progress of the drain of one process.
@@ -43,7 +46,7 @@ pub(crate) enum Progress {
         at: Time,
         /// The end of the time that the drain was granted.
         until: Time,
-        /// The final count is done, and the stop waits for other processes only.
+        /// Whether the final count is done, so that the stop waits only for other processes.
         is_counted: bool,
     },
     FinalCount(FinalCount),
@@ -58,7 +61,7 @@ impl Progress {
         matches!(self, Self::Drained { .. } | Self::FinalCount(_) | Self::Over)
     }
 
-    /// When the next timer is due.
+    /// The time at which the next timer is due.
     pub(crate) fn wakes_at(&self, now: Time) -> Option<Time> {
         match self {
             Self::Active(active) => Some(active.wakes_at(now)),
@@ -68,24 +71,25 @@ impl Progress {
     }
 }
 
-/// The final count: how much is open between the drain and the stop.
+/// The final count of open connections or requests, between the drain and the stop.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FinalCount {
-    /// When the wait for an answer ends, or the next count begins.
+    /// The time at which the wait for an answer ends, or at which the next count begins.
     next: Time,
     is_asked: bool,
-    /// The longest wait for traffic that is open again.
+    /// The end of the longest wait for traffic that is open again.
     until: Time,
     /// The sample that came since the count began.
     load: Load,
-    /// Whether a note has said that open traffic is waited for.
+    /// Whether a note has said that the stop waits for open traffic.
     is_noted: bool,
 }
 
 impl State {
-    /// Begins the drain of a process. `full`: for all of `time`, if the deadline allows. `hold`:
-    /// the drain lasts at least this long, because load balancers send new connections until then.
-    /// An old epoch drains by itself and sends no answers, so drainit only waits for it.
+    /// Begins the drain of a process. If `full`, the drain gets all of `time`, as far as the
+    /// deadline allows. The drain lasts at least for `hold`, because load balancers send new
+    /// connections until then. An old epoch drains by itself and sends no answers, so drainit only
+    /// waits for it.
     pub(crate) fn begin_drain(
         &mut self,
         process: ProcessId,
@@ -106,7 +110,7 @@ impl State {
         };
     }
 
-    /// Proceeds with a drain as far as the time allows.
+    /// Takes the steps of a drain that are due now.
     pub(crate) fn step_drain(&mut self, process: ProcessId, deadline: Time) {
         if let Progress::Active(mut active) = self[process].drain {
             let is_over = active.step(self, process, deadline);
@@ -124,16 +128,17 @@ impl State {
         self[process].drain = Progress::Over;
     }
 
-    /// Counts what is open before the stop, and counts again while there is too much: an open
-    /// connection carries new requests until the stop. A count stays valid for [`QUIET`], while
-    /// other processes are counted. Returns whether the stop need not wait for this process.
+    /// Counts the open connections or requests of a process before its stop. If too many are open,
+    /// it counts again later, because an open connection carries new requests until the stop. A
+    /// count stays valid for [`QUIET`], so that other processes can be counted meanwhile. Returns
+    /// whether the stop need not wait for this process.
     pub(crate) fn step_final_count(&mut self, process: ProcessId, deadline: Time) -> bool {
         match self[process].drain {
             Progress::Drained { at, until, is_counted } => {
                 let left = until.since(self.now);
                 let left = self.budget.drain(process, left, Duration::ZERO, self.now, deadline);
                 let until = self.now + left;
-                // Nothing can have changed if the drain is over in this step.
+                // If the drain ended in this step, nothing can have changed since its last sample.
                 let is_counted = is_counted || at == self.now;
                 if is_counted && left.is_zero() {
                     // No time is left to wait for open traffic.
@@ -169,15 +174,16 @@ impl State {
         self[process].drain = Progress::FinalCount(count);
     }
 
-    /// Handles the answer to a count. Its sample has come before.
+    /// Handles the answer to a count. The sample of this count comes before the answer.
     fn counted(&mut self, process: ProcessId, mut count: FinalCount) {
         let allowed = self.process(process).drain.map_or(0, |drain| drain.exit_at);
-        // Without a number, traffic counts as open if it was open at the last count.
+        // If the number is unknown, traffic counts as open if it was open at the previous count.
         let is_open = count.load.active.map_or(count.is_noted, |active| active > allowed);
         if !is_open || self.is_past(count.until) {
             self.end_final_count(process);
             if !self.is_past(count.until) {
-                // Clients may send more requests while the drains of other processes last.
+                // The drains of other processes may still last, and clients may send more requests
+                // meanwhile. The process may then be counted again.
                 let (at, until) = (self.now, count.until);
                 self[process].drain = Progress::Drained { at, until, is_counted: true };
             }
@@ -213,7 +219,8 @@ impl State {
         }
     }
 
-    /// Shortens a drain that began before the shutdown, for its deadline.
+    /// Shortens a drain that began before the shutdown, so that it fits the deadline of the
+    /// shutdown.
     pub(crate) fn fit_drain(&mut self, process: ProcessId, deadline: Time) {
         if let Progress::Active(mut active) = self[process].drain {
             active.fit(self, process, deadline);
@@ -221,8 +228,8 @@ impl State {
         }
     }
 
-    /// Whether the end of this process would cut traffic now. Other processes than Envoy may end as
-    /// an answer to their drain.
+    /// Whether the process would cut traffic if it ended now. Once its drain has begun, only an
+    /// Envoy would: any other process may end as its answer to the drain.
     pub(crate) fn is_undrained(&self, process: ProcessId) -> bool {
         let serves = matches!(self.life(process), Lifecycle::Ready { .. });
         if !serves || !self.is_current(process) {
@@ -298,7 +305,7 @@ pub(crate) struct Active {
     since: Time,
     min_until: Time,
     until: Time,
-    /// Why the drain is over at `until`.
+    /// The reason that is reported if the drain lasts until `until`.
     at_end: DrainEnd,
     /// Whether drainit can poll the process, and make it refuse new connections.
     closes: bool,
@@ -309,17 +316,17 @@ pub(crate) struct Active {
     /// Whether the process has reported that it is drained.
     reported: bool,
     last: Load,
-    /// The time of the first of the latest samples that all show at most `exit_at` open and nothing
-    /// new.
+    /// The time since which every sample has shown at most `exit_at` open connections or requests,
+    /// and no new ones. `None` if the last sample did not show this.
     quiet_since: Option<Time>,
-    /// The time of the last sample. Missing samples do not show that the process is quiet.
+    /// The time of the last sample. A process whose samples are missing does not count as quiet.
     sampled_at: Time,
     /// The time of the last note about this drain.
     noted_at: Time,
     closing: Closing,
 }
 
-/// The last step before the stop: the process refuses new connections, so that the stop cuts none.
+/// The last step of a drain: the process has to refuse new connections, so that its stop cuts none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Closing {
     NotYet,
@@ -372,8 +379,8 @@ impl Active {
         })
     }
 
-    /// If the process has not accepted the drain, drainit waits for `min` only: new requests still
-    /// arrive, and nobody asks clients to leave.
+    /// Handles the answer to the request to drain. If the process has not accepted the drain,
+    /// drainit waits for `min` only: new requests still arrive, and nobody asks clients to leave.
     fn answered(&mut self, accepted: bool) {
         if self.accepted.is_none() {
             self.accepted = Some(accepted);
@@ -414,12 +421,12 @@ impl Active {
         }
     }
 
-    /// Handles the answer to the request to close, or its failure. Returns whether the drain is
-    /// over.
+    /// Handles the answer to the request to refuse new connections, or the failure of this request.
+    /// Returns whether the drain is over.
     fn closed(&mut self, state: &mut State, process: ProcessId) -> bool {
         match self.closing {
             Closing::Asked { why: DrainEnd::Quiet, .. } if !state.is_past(self.until) => {
-                // The next sample shows a connection that was accepted just before.
+                // A connection may have been accepted just before; the next sample shows it.
                 self.closing = Closing::Closed;
                 self.quiet_since = None;
                 false
@@ -433,7 +440,7 @@ impl Active {
         }
     }
 
-    /// Shortens the drain for a deadline that did not exist when it began.
+    /// Shortens the drain, so that it fits a deadline that did not exist when the drain began.
     fn fit(&mut self, state: &State, process: ProcessId, deadline: Time) {
         let (left, min_left) = (self.until.since(state.now), self.min_until.since(state.now));
         let longest = state.budget.drain(process, left, min_left, state.now, deadline);
@@ -451,7 +458,7 @@ impl Active {
         self.until = self.until.min(self.min_until);
     }
 
-    /// When the next timer is due.
+    /// The time at which the next timer is due.
     fn wakes_at(&self, now: Time) -> Time {
         match self.closing {
             Closing::Asked { until, .. } => until,
@@ -464,7 +471,7 @@ impl Active {
         }
     }
 
-    /// Proceeds as far as the time allows. Returns whether the drain is over.
+    /// Takes the steps that are due now. Returns whether the drain is over.
     fn step(&mut self, state: &mut State, process: ProcessId, deadline: Time) -> bool {
         let over = match self.closing {
             Closing::NotYet if self.reported && state.is_past(self.min_until) => {
@@ -472,9 +479,10 @@ impl Active {
             }
             Closing::Closed if self.quiet_since.is_some() => Some(DrainEnd::Quiet),
             Closing::NotYet | Closing::Closed if state.is_past(self.until) => {
-                // The answer also counts what is open, even if the listeners are closed already. An
-                // admin that did not accept the drain would not answer, and at the deadline no time
-                // is left.
+                // This is sent even if the listeners are closed already, because the answer also
+                // counts what is open. It is not sent to an admin that did not accept the drain,
+                // because that admin would not answer, and not at the deadline, because no time is
+                // left.
                 let closes =
                     self.closes && self.accepted != Some(false) && !state.is_past(deadline);
                 if closes {
@@ -487,8 +495,8 @@ impl Active {
                 None
             }
             Closing::Asked { until, why: DrainEnd::Quiet } if state.is_past(until) => {
-                // With or without an answer, only a new sample can show a connection that was
-                // accepted meanwhile.
+                // No answer has come in time. The drain continues as after an answer: only a new
+                // sample can show a connection that was accepted meanwhile.
                 self.closing = Closing::Closed;
                 self.quiet_since = None;
                 state.is_past(self.until).then_some(self.at_end)
@@ -527,7 +535,7 @@ impl Active {
 
     fn close(&mut self, state: &mut State, process: ProcessId, why: DrainEnd, deadline: Time) {
         state.act(Action::CloseListeners(process));
-        // The caller has handled the deadline.
+        // The callers send this only before the deadline.
         let until = state.now + Budget::closing(state.now, deadline);
         self.closing = Closing::Asked { until, why };
     }

@@ -1,10 +1,11 @@
-//! Hot restarts: in which order the epochs of an Envoy may end.
+//! Hot restarts: the order in which the epochs of an Envoy may end.
 //!
-//! A new epoch takes the sockets and the admin over from the old epoch and reads its statistics
-//! while it lives. The new epoch ends the old epoch after `--parent-shutdown-time-s`, or at once
-//! when somebody asks the new epoch to end. If the old epoch ends earlier, Envoy aborts the new
-//! epoch 10 to 15 s later, together with any third epoch. [`EpochState::after`] is the table of
-//! these rules; `docs/hot-restart.md` has the table and the measurements.
+//! A new epoch takes over the sockets and the admin interface of the old epoch. It reads the
+//! statistics of the old epoch as long as the old epoch lives. The new epoch ends the old epoch
+//! after `--parent-shutdown-time-s`, or at once when somebody asks the new epoch to end. If the old
+//! epoch ends earlier, Envoy aborts the new epoch 10 to 15 s later, together with any third epoch.
+//! [`EpochState::after`] is the table of these rules; `docs/hot-restart.md` has the table and the
+//! measurements.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::time::Duration;
@@ -21,31 +22,32 @@ use crate::types::{ProcessId, Time, Update};
 /// 1 s.
 const LAST_ANSWER: Duration = Duration::from_secs(2);
 
-/// Envoy aborts a doomed epoch at most this long after the end of the older epoch.
+/// The longest time from the end of the older epoch until Envoy aborts the doomed epoch.
 const ABORTS_WITHIN: Duration = Duration::from_secs(15);
 
 /// This state says what may end an epoch. The lifecycle of the process says whether the epoch
 /// lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum EpochState {
-    /// Its stop signal ends this epoch, and no other epoch matters.
+    /// The stop signal ends this epoch only, so no other epoch has to be considered.
     Free,
-    /// The epoch has not taken over from the older epoch, so only SIGKILL may end it: SIGTERM would
-    /// also end the older epoch.
+    /// The epoch has not taken over from the older epoch. Only SIGKILL may end it, because SIGTERM
+    /// would also end the older epoch.
     Pending,
     /// A newer epoch has taken over, and ends this epoch in place of drainit. This epoch drains by
     /// itself.
     HandedOver,
-    /// Like `HandedOver`, but the latest newer epoch has ended before it took over, so no epoch
-    /// will end this one. Its stop signal follows its drain.
+    /// As in `HandedOver`, a newer epoch has taken over from this epoch, but a still newer one has
+    /// ended before it took over. No epoch will end this one, so drainit sends the stop signal
+    /// after the drain.
     Orphaned,
     /// A newer epoch was asked to end, and has asked this epoch to end in turn.
     Passed,
-    /// This epoch is to end. It gets its stop signal once the newer epoch, which is killed, is
-    /// gone.
+    /// This epoch is to end while a newer epoch lives that has not taken over. The newer epoch is
+    /// killed, and this epoch gets its stop signal when the newer epoch is gone.
     Delayed,
     /// The older epoch has ended too early, so Envoy aborts this epoch by `until`. This epoch
-    /// reacts to no signal but SIGKILL. `was_live`: it had taken over before.
+    /// reacts to no signal but SIGKILL. `was_live` says whether it had taken over before.
     Doomed { until: Time, was_live: bool },
 }
 
@@ -62,7 +64,7 @@ enum Event {
     NewerAsked,
     /// The epoch is to end while a newer epoch lives.
     ToEnd,
-    /// The epoch gets its stop signal: no newer epoch lives.
+    /// The epoch gets its stop signal, because no newer epoch will end it.
     Asked,
     /// The older epoch has ended before this epoch ended it.
     OlderLost { until: Time },
@@ -70,12 +72,13 @@ enum Event {
     Survived,
     /// The epoch has ended; the rest of its process group may live.
     Ended,
-    /// The epoch has ended, and so have all members of its process group that may be the Envoy.
+    /// The epoch has ended, and no other member of its process group can be the Envoy.
     Gone,
 }
 
 impl EpochState {
-    /// The table of `docs/hot-restart.md`. Other events change nothing.
+    /// Returns the state after an event, as in the table of `docs/hot-restart.md`. An event that
+    /// the table does not have for a state changes nothing.
     fn after(self, event: Event) -> Self {
         match (self, event) {
             (Self::Pending, Event::Live) => Self::Free,
@@ -109,12 +112,13 @@ impl EpochState {
 struct Epoch {
     state: EpochState,
     started: Time,
-    /// When its time to get ready was over, if it was. The epoch is then probed for the last time.
+    /// The time at which its readiness timeout was over; `None` if the timeout is not over. After
+    /// the timeout, the epoch is probed for the last time.
     overdue: Option<Time>,
-    /// How long an older epoch may live beside this epoch.
+    /// The time for which an older epoch may live beside this epoch.
     handover: Duration,
-    /// Whether its own drain has begun, or a drain of the newer epoch has waited for its
-    /// connections and is over.
+    /// Whether this epoch needs no drain of its own any more: either that drain has begun, or a
+    /// drain of the newer epoch has waited for the connections of both epochs and is over.
     is_drained: bool,
 }
 
@@ -143,7 +147,8 @@ impl Epochs {
         self.all.remove(&slot);
     }
 
-    /// Doomed epochs survive if their time is over at `expired` and they have not ended.
+    /// Handles the end of the time in which Envoy aborts a doomed epoch. An epoch whose time is
+    /// over at `expired` and that has not ended survives.
     pub(crate) fn expire(&mut self, expired: Time) {
         for epoch in self.all.values_mut() {
             if matches!(epoch.state, EpochState::Doomed { until, .. } if until <= expired) {
@@ -186,7 +191,7 @@ impl State {
         self.renew_handover(process, readiness_timeout);
     }
 
-    /// Handles a new epoch that is ready, so it has taken over.
+    /// Handles that a new epoch is ready, which shows that it has taken over.
     pub(crate) fn epoch_is_live(&mut self, process: ProcessId) {
         if !self.is_pending(process) {
             return;
@@ -199,7 +204,8 @@ impl State {
         self.renew_handover(process, Duration::ZERO);
     }
 
-    /// Gives an old epoch its whole time again, because another epoch that will end it has started.
+    /// Gives an old epoch its whole time again, because a further epoch has started that will end
+    /// it.
     fn renew_handover(&mut self, newer: ProcessId, more: Duration) {
         let Some(old) = self[newer].beside else { return };
         if let Lifecycle::Stopping { since, .. } = self.life(old)
@@ -211,9 +217,9 @@ impl State {
         }
     }
 
-    /// Probes an epoch that is not ready in time once more: it may have taken over since its last
-    /// probe, and then killing it would leave no listener. Returns whether the core waits for the
-    /// answer.
+    /// Probes an epoch that is not ready in time once more. The epoch may have taken over since its
+    /// last probe; in that case, killing it would leave no Envoy that listens. Returns whether the
+    /// core waits for the answer.
     pub(crate) fn ask_epoch(&mut self, process: ProcessId) -> bool {
         let Lifecycle::Starting { since, ready_by } = self.life(process) else { return false };
         if !self.is_pending(process) || self.overdue(process).is_some() {
@@ -227,7 +233,7 @@ impl State {
         true
     }
 
-    /// Handles the answer that the epoch, probed once more, has not taken over.
+    /// Handles the answer to the last probe of an epoch, which says that it has not taken over.
     pub(crate) fn not_live(&mut self, process: ProcessId) {
         if let Lifecycle::Starting { since, .. } = self.life(process)
             && self.overdue(process).is_some()
@@ -236,8 +242,8 @@ impl State {
         }
     }
 
-    /// Holds an epoch that is to end, if a newer epoch ends it or must be gone first. Returns
-    /// whether the epoch is held.
+    /// Sends no stop signal to an epoch that is to end, if a newer epoch ends it or must be gone
+    /// first. Returns whether the epoch is held in this way.
     pub(crate) fn hold_epoch(&mut self, process: ProcessId) -> bool {
         let newer = self.newer(process).filter(|newer| self.lives(*newer) || self.pauses(*newer));
         match (self.epochs.state(process), newer) {
@@ -257,12 +263,12 @@ impl State {
         true
     }
 
-    /// An epoch that was asked to end asks the older epoch to end, too.
+    /// Handles that an epoch was asked to end: Envoy then asks the older epoch to end, too.
     pub(crate) fn pass_stop_on(&mut self, process: ProcessId, deadline: Time) {
         let older = self.older(process).filter(|older| self.is_handed_over(*older));
         let Some(older) = older.filter(|_| !self.needs_kill(process)) else { return };
-        // The limit counts from now, not from the hand-over: the older epoch has asked for any time
-        // beyond its limit.
+        // The limit counts from now, not from the hand-over. Otherwise `fit_waits` would take the
+        // older epoch for a process that has asked for more time.
         let since = self.now;
         let kill_at = since + self.budget.stop(&self.spec, older, self.now, deadline);
         let life = match self.life(older) {
@@ -281,8 +287,9 @@ impl State {
         self.kill_if_due(older, deadline);
     }
 
-    /// Handles the end of an epoch. `remains`: another member of its process group lives, and may
-    /// be the Envoy. Returns until when the newer epoch has to end that rest, if it has to.
+    /// Handles the end of an epoch. `remains` says whether another member of its process group
+    /// lives, which may be the Envoy. Returns the time by which the newer epoch has to end the
+    /// remaining members; `None` if the newer epoch does not end them.
     pub(crate) fn epoch_ended(&mut self, process: ProcessId, remains: bool) -> Option<Time> {
         let is_killed = matches!(self.life(process), Lifecycle::Killed { .. });
         if !remains
@@ -313,8 +320,9 @@ impl State {
         })
     }
 
-    /// Stops the epochs that no newer epoch will end, and starts those that have waited for the end
-    /// of another epoch. `may_stop`: no drain is under way that needs an old epoch alive.
+    /// Stops the epochs that no newer epoch will end, and starts the epochs that have waited for
+    /// the end of another epoch. `may_stop` says that no drain is under way that needs an old epoch
+    /// alive.
     pub(crate) fn settle_epochs(&mut self, may_stop: bool, deadline: Time) {
         for process in self.held_epochs() {
             if may_stop {
@@ -331,8 +339,8 @@ impl State {
         }
     }
 
-    /// Stops an epoch, or the rest of its process group. An epoch that the newer epoch has asked to
-    /// end keeps its time.
+    /// Stops an epoch, or the rest of its process group. If the newer epoch has already asked it to
+    /// end, its time until SIGKILL does not begin again.
     fn stop_held_epoch(&mut self, process: ProcessId, deadline: Time) {
         let now = self.now;
         let own = self.budget.stop(&self.spec, process, now, deadline);
@@ -348,8 +356,8 @@ impl State {
         self.kill_if_due(process, deadline);
     }
 
-    /// Makes an old epoch, or its rest, wait for the drains and for no newer epoch. Returns whether
-    /// its own drain has to begin.
+    /// Lets an old epoch, or the rest of its process group, run until the drains are over, because
+    /// no newer epoch will end it. Returns whether its own drain has to begin.
     pub(crate) fn wait_for_drains_only(&mut self, process: ProcessId) -> bool {
         let kill_at = Time::NEVER;
         match self.life(process) {
@@ -362,8 +370,8 @@ impl State {
         !self.set_drained(process, true)
     }
 
-    /// Starts a process after its pause, once no other epoch of it is about to end. `anew`: its
-    /// `only_if` comes first.
+    /// Starts a process again after its pause. If its other epoch is about to end, the start waits
+    /// until that epoch is gone. `anew` says that `only_if` is evaluated first.
     pub(crate) fn start_again(&mut self, process: ProcessId, anew: bool) {
         if self.other_epoch_is_ending(process) {
             self.set(process, Lifecycle::Backoff { until: Time::NEVER, anew });
@@ -375,7 +383,7 @@ impl State {
         }
     }
 
-    /// Sets whether an epoch is drained, and returns the value before.
+    /// Sets whether an epoch is drained, and returns the previous value.
     fn set_drained(&mut self, process: ProcessId, is_drained: bool) -> bool {
         let epoch = self.epochs.all.get_mut(&process);
         epoch.is_some_and(|epoch| core::mem::replace(&mut epoch.is_drained, is_drained))
@@ -390,12 +398,14 @@ impl State {
         matches!(state, EpochState::Pending | EpochState::Doomed { was_live: false, .. })
     }
 
-    /// Whether this instance is to replace another one, and has not taken over from it.
+    /// Whether this instance was started to replace another instance, and has not taken over from
+    /// it.
     pub(super) fn has_not_taken_over(&self, process: ProcessId) -> bool {
         self.is_pending(process) || matches!(self.role(process), Role::New { .. })
     }
 
-    /// When the time of an epoch to get ready was over, if it was.
+    /// The time at which the readiness timeout of an epoch was over; `None` if the timeout is not
+    /// over.
     pub(crate) fn overdue(&self, process: ProcessId) -> Option<Time> {
         self.epochs.all.get(&process)?.overdue
     }
@@ -405,17 +415,17 @@ impl State {
         matches!(self.epochs.state(process), EpochState::HandedOver | EpochState::Orphaned)
     }
 
-    /// Whether a newer epoch ends this epoch, or was to end it.
+    /// Whether a newer epoch, and not drainit, ends this epoch or was to end it.
     pub(crate) fn is_left_to_newer(&self, process: ProcessId) -> bool {
         self.is_handed_over(process) || self.epochs.state(process) == EpochState::Passed
     }
 
-    /// Whether this epoch gets no signal before the end of a newer one.
+    /// Whether this epoch gets no stop signal while the newer epoch lives.
     pub(crate) fn waits_for_newer(&self, process: ProcessId) -> bool {
         self.is_handed_over(process) || self.epochs.state(process) == EpochState::Delayed
     }
 
-    /// Whether only SIGKILL can end this epoch and spare the others.
+    /// Whether only SIGKILL can end this epoch without ending another epoch.
     pub(crate) fn needs_kill(&self, process: ProcessId) -> bool {
         let state = self.epochs.state(process);
         matches!(state, EpochState::Pending | EpochState::Doomed { .. })
@@ -431,7 +441,8 @@ impl State {
         }
     }
 
-    /// Old epochs, or their rests, without a newer epoch that serves.
+    /// The old epochs that are to end and have no newer epoch that serves. This includes epochs of
+    /// which only the rest of the process group lives.
     pub(crate) fn epochs_without_successor(&self) -> Vec<ProcessId> {
         let serves = |newer| self.life(newer).is_alive() && !self.is_pending(newer);
         let mut alone = self.held_epochs();
@@ -454,13 +465,13 @@ impl State {
         self[process].beside.filter(|older| self.newer(*older) == Some(process))
     }
 
-    /// The time that the newer epoch has to end this epoch.
+    /// The time in which the newer epoch is to end this epoch.
     fn handover_of(&self, process: ProcessId) -> Duration {
         let newer = self.newer(process).and_then(|newer| self.epochs.all.get(&newer));
         newer.map_or(Duration::ZERO, |newer| newer.handover)
     }
 
-    /// Whether no newer epoch will end this epoch any more.
+    /// Whether drainit has to end this epoch, because no newer epoch will end it any more.
     pub(crate) fn is_left_to_drainit(&self, process: ProcessId) -> bool {
         let delays_older = |newer| self.delays_older(newer, true);
         self.is_handed_over(process) && !self.newer(process).is_some_and(delays_older)
@@ -478,7 +489,8 @@ impl State {
 
 /// The conditions of the transitions.
 impl State {
-    /// The held epochs that are to end, also those of which only the process group is left.
+    /// The held epochs that are to end, including those of which only the rest of the process group
+    /// lives.
     fn held_epochs(&self) -> Vec<ProcessId> {
         let is_to_end = |process: &ProcessId| {
             let life = self.life(*process);
@@ -510,10 +522,11 @@ impl State {
         }
     }
 
-    /// Whether Envoy aborts this epoch if the older epoch ends now. Envoy does not if this epoch
-    /// has ended the older one, as it does `--parent-shutdown-time-s` after it is live. drainit may
-    /// see much later that it is live, because the machine may sleep, so the time counts from its
-    /// start. A new epoch beside a current one also needs the older epoch, but is rolled back.
+    /// Whether Envoy aborts this epoch if the older epoch ends now. Envoy does not abort this epoch
+    /// if this epoch itself has ended the older one, which happens `--parent-shutdown-time-s` after
+    /// this epoch has become live. drainit may learn of this much later, because the machine may
+    /// sleep, so the time counts from the start of this epoch. A new epoch that has not taken over
+    /// from the current epoch also needs it, but does not count here, because it is rolled back.
     fn needs_older(&self, process: ProcessId) -> bool {
         let Some(Epoch { handover, started, .. }) = self.epochs.all.get(&process) else {
             return false;
@@ -547,14 +560,15 @@ impl State {
         self.pauses(process) || is_beginning
     }
 
-    /// Whether an older epoch waits for the newer one or for the rest of its group, which was asked
-    /// to end. The older epoch waits for such a rest only within its own time.
+    /// Whether the older epoch waits for the newer epoch, or for the rest of its process group,
+    /// which was asked to end. If the time of the older epoch is over (`is_overdue`), it does not
+    /// wait for such a rest.
     fn delays_older(&self, newer: ProcessId, is_overdue: bool) -> bool {
         self.lives(newer) && !(is_overdue && self.life(newer).has_rest())
     }
 
-    /// Whether the other epoch is about to end: this epoch could neither take over from it nor hand
-    /// over to it.
+    /// Whether the other epoch is about to end. If so, this epoch could neither take over from it
+    /// nor hand over to it.
     fn other_epoch_is_ending(&self, process: ProcessId) -> bool {
         let other = self[process].beside.filter(|other| self.epochs.all.contains_key(other));
         let Some(other) = other else { return false };

@@ -1,4 +1,4 @@
-//! The notes: decisions that users should see. `report::entry::notes` has their wording.
+//! The notes: the core's decisions that users should see. `report::entry::notes` has the texts.
 
 use core::time::Duration;
 
@@ -17,7 +17,7 @@ pub enum Note {
     Started(ProcessId),
     Ready {
         process: ProcessId,
-        /// Time since its start.
+        /// The time since the start of the process.
         after: Duration,
     },
     /// Every process is ready or complete.
@@ -25,7 +25,7 @@ pub enum Note {
     /// A oneshot ended with code 0.
     Completed {
         process: ProcessId,
-        /// Time since its start.
+        /// The time since the start of the oneshot.
         after: Duration,
     },
     /// An unasked end of a process.
@@ -38,7 +38,7 @@ pub enum Note {
     Overdue {
         process: ProcessId,
         why: Failure,
-        /// Time since its start.
+        /// The time since the start of the process.
         after: Duration,
     },
     /// A process has failed, and is down.
@@ -51,7 +51,7 @@ pub enum Note {
     HookTimedOut(HookId),
     /// `POST /drain`: a drain without a stop was requested.
     DrainRequested,
-    /// A request of the operator begins.
+    /// An operator's request begins.
     RequestBegan {
         process: ProcessId,
         request: Request,
@@ -59,7 +59,7 @@ pub enum Note {
     /// A watched file has changed, and its action begins: a signal, or a request to restart.
     FileChanged {
         process: ProcessId,
-        /// As in `Event::FileSeen`.
+        /// An index into the `watch` of the process.
         watch: usize,
         action: WatchAction,
     },
@@ -85,7 +85,8 @@ pub enum Note {
         /// The slot of the new instance.
         process: ProcessId,
         old: ProcessId,
-        /// The new instance starts beside the old one, and not after its end.
+        /// Whether the new instance starts beside the old one, and not only after the old one has
+        /// ended.
         overlaps: bool,
     },
     /// A new instance is ready, and the old one is drained and stopped.
@@ -98,7 +99,7 @@ pub enum Note {
         process: ProcessId,
         /// The newer epoch.
         to: ProcessId,
-        /// Time until SIGKILL.
+        /// The time until SIGKILL.
         limit: Duration,
     },
     /// The older epoch has ended too early, so Envoy will abort this epoch, too.
@@ -113,21 +114,20 @@ pub enum Note {
         old: ProcessId,
         why: RequestError,
     },
-    /// A process is new in the config: it is started.
+    /// A process that is new in the config is added.
     Adding(ProcessId),
-    /// A process is no longer in the config: it is drained and stopped.
+    /// A process that is no longer in the config is drained and stopped.
     Removing(ProcessId),
     /// All processes match the new config.
     ReloadDone,
-    /// A process could not be replaced or started. Steps of the reload that had not begun are left
-    /// out.
+    /// The reload has failed. The steps of the reload that had not begun are left out.
     ReloadFailed {
         why: RequestError,
     },
     /// A liveness probe has failed, but the check has not failed yet.
     ProbeFailed {
         process: ProcessId,
-        /// The probes that have failed in a row.
+        /// The number of probes that have failed in a row.
         failures: u32,
         /// The number of failures in a row after which the check has failed.
         retries: u32,
@@ -135,7 +135,7 @@ pub enum Note {
     /// A process has asked for more time to start or to end, and has got it.
     TimeoutExtended {
         process: ProcessId,
-        /// The time from now.
+        /// The time that the process has from now on.
         limit: Duration,
     },
     /// A process has failed its liveness check, and is stopped.
@@ -143,7 +143,7 @@ pub enum Note {
     /// A shutdown has begun (T0).
     ShutdownBegan {
         cause: Cause,
-        /// Time until the deadline.
+        /// The time until the deadline.
         window: Duration,
     },
     /// A process has ended. Other members of its process group are alive and were asked to end.
@@ -156,14 +156,14 @@ pub enum Note {
         longest: Duration,
         /// The shortest wait.
         min: Duration,
-        /// The traffic is polled during the drain.
+        /// Whether drainit polls the traffic during the drain.
         counted: bool,
     },
     /// A polled drain has taken another minute.
     StillDraining {
         process: ProcessId,
         load: Load,
-        /// The longest time until it is over.
+        /// The longest time until the drain is over.
         left: Duration,
     },
     /// A process is not drained, because the stop needs all the remaining time.
@@ -175,7 +175,8 @@ pub enum Note {
         /// The last sample.
         last: Load,
     },
-    /// After its drain, a process has more open than it may have. The stop waits for that.
+    /// After its drain, a process has more open connections or requests than `exit_at` allows. The
+    /// stop waits until they are closed or answered.
     OpenAgain {
         process: ProcessId,
         load: Load,
@@ -187,39 +188,42 @@ pub enum Note {
     Stopping {
         process: ProcessId,
         signal: Signal,
-        /// Time until SIGKILL.
+        /// The time until SIGKILL.
         limit: Duration,
     },
     Killed {
         process: ProcessId,
-        /// The time since the process was asked to end; `None` if there was no time to ask.
+        /// The time since the process was asked to end; `None` if it was not asked.
         after: Option<Duration>,
     },
-    /// Some descendants are alive: they survive SIGKILL, or did not get it.
+    /// Some leftovers are alive: they survive SIGKILL, or have not received it.
     LeftoversRemain,
     /// A process has ended during the shutdown.
     Stopped {
         process: ProcessId,
         end: End,
-        /// The time since the process was asked to end; `None` if it was not.
+        /// The time since the process was asked to end; `None` if it was not asked.
         took: Option<Duration>,
-        /// drainit had sent SIGKILL.
+        /// Whether drainit had sent SIGKILL.
         killed: bool,
-        /// A newer epoch has ended this epoch.
+        /// Whether a newer epoch has ended this epoch.
         handed_over: bool,
     },
     /// The deadline has come and a process is still alive.
     DeadlinePassed,
-    /// SIGKILL does not end the process (it hangs in the kernel); drainit no longer waits for it.
+    /// SIGKILL does not end the process, because it hangs in the kernel. drainit no longer waits
+    /// for it.
     Unkillable(ProcessId),
 }
 
-/// Why a request of the operator failed. The process is the requested one or a dependency of it.
+/// The reason why an operator's request failed. The process in a variant is the requested process
+/// or one of its dependencies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestError {
-    /// The container stops.
+    /// The container is stopping.
     ShuttingDown,
-    /// A drain was requested: until the container stops, nothing is started or stopped.
+    /// A drain without a stop was requested. Until the container stops, nothing is started or
+    /// stopped.
     Drained,
     /// Another request stops or restarts this process.
     Busy(ProcessId),
@@ -229,7 +233,7 @@ pub enum RequestError {
     StillStarting,
     /// A reload is under way, or a request is not answered yet.
     Reloading,
-    /// Its `only_if` does not hold.
+    /// The `only_if` of the process does not hold.
     Skipped(ProcessId),
     /// The process failed to start, or failed its liveness check before the request was done.
     Failed { process: ProcessId, why: Failure },
@@ -250,26 +254,26 @@ pub enum RequestError {
 pub enum AfterEnd {
     Restart {
         delay: Duration,
-        /// Consecutive restarts, starting at 1.
+        /// The number of this restart among the consecutive restarts, starting at 1.
         attempt: u32,
     },
-    /// Nothing: the end is not a failure.
+    /// Nothing happens, because the end is not a failure.
     Nothing,
     /// The process stays down after a failure, and the container continues.
     StaysDown,
-    /// The process stays down: the restart limit is reached.
+    /// The process stays down, because the restart limit is reached.
     GivesUp,
     /// The container stops.
     Shutdown,
-    /// The container stops: the restart limit is reached.
+    /// The container stops, because the restart limit is reached.
     Exhausted,
 }
 
 /// The effect of a further stop signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Named)]
 pub enum Hurry {
-    /// The signal changes nothing: it is another SIGTERM, or the first signal after an end that
-    /// began the shutdown.
+    /// The signal changes nothing. It is another SIGTERM, or the first signal in a shutdown that
+    /// began with the end of a process.
     Continue,
     /// Waits are cut short; the order is kept.
     CutWaits,
@@ -277,14 +281,14 @@ pub enum Hurry {
     KillAll,
 }
 
-/// Why a drain is over.
+/// The reason why a drain is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Named)]
 pub enum DrainEnd {
     /// Nothing is open, and nothing new has come for [`QUIET`](crate::drain::QUIET).
     Quiet,
     /// The process reported that its drain is over.
     Reported,
-    /// `time` is over, or `min` if an end began the shutdown.
+    /// `time` is over. If the end of a process began the shutdown, `min` is over.
     TimeOver,
     /// The process did not accept the drain, and `min` is over.
     NotAccepted,
@@ -293,6 +297,6 @@ pub enum DrainEnd {
     ProcessGone,
     /// A second stop signal has come.
     Hurried,
-    /// An Envoy was not live yet: it has never accepted a connection.
+    /// The process is an Envoy that was not live yet, so it has never accepted a connection.
     NotLive,
 }

@@ -1,12 +1,13 @@
-//! The second phase: drainit takes traffic away, and stops nothing yet.
+//! The second phase: drainit takes traffic away from processes, and stops no process yet.
 //!
 //! The container's `pre_stop` hook and the readiness delay come first. Then each process with a
-//! `drain` is drained: a dependency after its dependents, independent processes at once.
+//! `drain` is drained. A dependency is drained after its dependents; independent processes are
+//! drained at the same time.
 //!
 //! A drain without a stop (`POST /drain`) is *held*: when it is over, nothing is stopped until
-//! there is a reason. The shutdown then continues from there. Nothing starts or restarts during a
-//! held drain: a drain cannot be undone, so a process that has ended is replaced together with its
-//! container.
+//! there is a reason to stop. The shutdown then continues without draining again. Nothing starts or
+//! restarts during a held drain. A drain cannot be undone, so a process that has ended can only be
+//! replaced together with its container.
 
 use alloc::rc::Rc;
 use core::time::Duration;
@@ -23,9 +24,9 @@ use crate::spec::{HookId, Stage};
 use crate::state::{Lifecycle, State};
 use crate::types::{End, ExitPolicy, ProcessId, Time};
 
-/// The shortest time for a stop whose deadline counts from an earlier drain. The kubelet gives 2 s
-/// to a container whose `preStop` hook has used up the grace period (`minimumGracePeriodInSeconds`
-/// in `pkg/kubelet/kuberuntime/kuberuntime_container.go`).
+/// The shortest time for a stop that follows a held drain and shares its deadline. The kubelet
+/// gives 2 s to a container whose `preStop` hook has used up the grace period
+/// (`minimumGracePeriodInSeconds` in `pkg/kubelet/kuberuntime/kuberuntime_container.go`).
 const LEAST: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug)]
@@ -36,21 +37,22 @@ pub struct Draining {
     /// Whether a process has ended unasked during the held drain.
     has_unasked_end: bool,
     delay_until: Option<Time>,
-    /// The time until which `/readyz` stays good, if it does.
+    /// The time until which `/readyz` stays good; `None` if it does not answer 200 any more.
     unready_at: Option<Time>,
     hook_until: Option<Time>,
     /// The processes with a drain, dependents first.
     drained: Vec<ProcessId>,
     /// New instances that have not taken over. They are stopped as soon as they run.
     new_instances: Vec<ProcessId>,
-    /// Whether a dependency of the process has ended. Its requests fail, so its drain waits for
-    /// `min` only.
+    /// For each process, whether one of its dependencies has ended. Such a process cannot answer
+    /// its requests, so its drain waits for `min` only.
     only_min: Vec<bool>,
 }
 
 impl Draining {
-    /// Begins a shutdown (T0). `was_ready`: `/readyz` was 200 once, so load balancers must see that
-    /// it changes. `is_ready`: it is 200 now, and may stay so for a while.
+    /// Begins a shutdown (T0). `was_ready` says that `/readyz` has answered 200 before, so load
+    /// balancers must get time to see the change. `is_ready` says that `/readyz` answers 200 now,
+    /// and may do so for a while longer.
     pub(crate) fn enter(
         shutdown: Shutdown,
         was_ready: bool,
@@ -63,8 +65,8 @@ impl Draining {
         } else {
             state.note(Note::ShutdownBegan { cause: shutdown.cause, window: state.spec.window });
         }
-        // `/readyz` may stay good only if some process can serve meanwhile, and no request has
-        // begun a drain, which could end earlier.
+        // `/readyz` may stay good only if a process can serve meanwhile and no request has begun a
+        // drain. Such a drain could end before `/readyz` changes.
         let serves = |id| {
             matches!(state.life(id), Lifecycle::Ready { .. })
                 && matches!(state[id].drain, Progress::NotDue)
@@ -78,8 +80,8 @@ impl Draining {
         let unready_at =
             (stays_ready && !unready_delay.is_zero()).then(|| state.now + unready_delay);
         state.act(if unready_at.is_some() { Action::StayReady } else { Action::Unready });
-        // Nothing starts from now on, and nothing waits for readiness. The stops of earlier
-        // requests must end within the deadline.
+        // From now on nothing starts, and nothing waits for readiness. The stops that earlier
+        // requests have begun must end before the deadline.
         for process in state.spec.ids() {
             state.cancel_start(process, shutdown.deadline);
         }
@@ -92,8 +94,8 @@ impl Draining {
         }
         let delay = state.budget.readiness_delay(&state.spec, state.now, shutdown.deadline);
         let delay_until = was_ready.then(|| state.now + delay);
-        // Only a ready process can have traffic. A drain that has begun earlier continues, even
-        // that of an old epoch.
+        // Only a ready process can have traffic. A drain that has begun earlier continues, even if
+        // it is the drain of an old epoch.
         let mut drained = Vec::new();
         for process in Rc::clone(&state.spec).order.iter().rev().copied() {
             let has_begun = matches!(state[process].drain, Progress::Active(_));
@@ -134,7 +136,7 @@ impl Draining {
         // Whether the instance has not served anybody yet.
         let was_new =
             matches!(event, Event::Exited { process, .. } if state.has_not_taken_over(process));
-        // During a held drain there is no shutdown yet in which an end would cut traffic.
+        // During a held drain no shutdown has begun, so an end is not reported as undrained.
         let was_undrained = !self.held
             && matches!(event, Event::Exited { process, .. } if state.is_undrained(process));
         state.handle_stop(event, deadline);
@@ -161,7 +163,8 @@ impl Draining {
                 }
                 let spec = state.process(process);
                 let is_done = spec.oneshot && spec.is_success(end) || state.is_answer(process, end);
-                // This does not depend on `restart`: nothing restarts during a drain.
+                // The `restart` of the process does not matter, because nothing restarts during a
+                // drain.
                 let was_stopped = was_stopped || !state.is_current(process);
                 self.has_unasked_end |= !was_stopped;
                 let is_success = spec.is_success(end);
@@ -179,12 +182,13 @@ impl Draining {
         self.advance(state)
     }
 
-    /// The deadline. A held drain has none, so each wait may take the whole window.
+    /// The deadline of the current waits. A held drain has no deadline, so each wait may take the
+    /// whole window.
     fn deadline(&self, state: &State) -> Time {
         if self.held { state.now + state.spec.window } else { self.shutdown.deadline }
     }
 
-    /// When the next timer is due.
+    /// The time at which the next timer is due.
     pub(crate) fn wakes_at(&self, state: &State) -> Option<Time> {
         let drains = self.progress(state).filter_map(|progress| progress.wakes_at(state.now));
         drains.chain(self.delay_until).chain(self.unready_at).chain(self.hook_until).min()
@@ -211,7 +215,7 @@ impl Draining {
         self.held && self.is_over(state)
     }
 
-    /// Whether only the final counts are left.
+    /// Whether all drains are over, so that only the final counts are left.
     fn is_over(&self, state: &State) -> bool {
         self.progress(state).all(Progress::is_drained)
             && self.delay_until.is_none()
@@ -233,9 +237,9 @@ impl Draining {
         }
     }
 
-    /// Begins the stop after a held drain. The drain does not begin again. If the grace period of
-    /// the drain is not over, the stop gets the rest of it, because the kubelet's grace period
-    /// includes the `preStop` hook that requested the drain. A later stop has a new grace period.
+    /// Begins the stop after a held drain, without draining again. If the grace period of the drain
+    /// is not over, the stop gets the rest of it, because the kubelet's grace period includes the
+    /// `preStop` hook that requested the drain. If it is over, the stop gets a new grace period.
     fn stop(&mut self, state: &mut State, cause: Cause) {
         self.held = false;
         self.shutdown.cause = cause;
@@ -271,7 +275,7 @@ impl Draining {
         if spec.oneshot || on_exit == ExitPolicy::Ignore || is_covered {
             return;
         }
-        // The other processes may not be able to serve without this one.
+        // The other processes may not be able to serve without the process that is gone.
         self.turn_unready(state);
         for id in state.spec.above(gone) {
             self.only_min[id.index()] = true;
@@ -306,7 +310,8 @@ impl Draining {
                 state.begin_stop(process, false, deadline);
             }
         }
-        // Dependents come first: one pass is enough if several drains end in one step.
+        // `drained` lists dependents first, so one pass is enough even if several drains end in one
+        // step.
         for place in 0..self.drained.len() {
             state.step_drain(self.drained[place], self.shutdown.deadline);
         }
@@ -325,7 +330,8 @@ impl Draining {
         }
     }
 
-    /// Counts what is open in drained processes once more. Returns whether the counts are done.
+    /// Counts the open connections or requests of drained processes once more. Returns whether all
+    /// counts are done.
     fn step_final_counts(&self, state: &mut State) -> bool {
         let mut done = true;
         for &process in &self.drained {
@@ -354,7 +360,7 @@ impl Draining {
         state.begin_drain(process, full, hold, self.shutdown.deadline);
     }
 
-    /// Handles a second stop signal: the stop begins at once, and keeps the order.
+    /// Handles a second stop signal: the stop begins at once, but still in the order of the graph.
     fn hurry(mut self, state: &mut State) -> Phase {
         state.note(Note::Hurried(Hurry::CutWaits));
         if self.hook_until.take().is_some() {
@@ -363,7 +369,7 @@ impl Draining {
         for process in state.spec.ids() {
             state.end_drain(process, DrainEnd::Hurried);
         }
-        // An operator's request or a failed liveness check may have begun these hooks.
+        // A request of an operator or a failed liveness check may have begun `pre_stop` hooks.
         state.cut_pre_stops(self.shutdown.deadline);
         self.turn_unready(state);
         Stopping::enter(self.shutdown, state)

@@ -1,5 +1,5 @@
-//! The last phase: leftovers get SIGTERM, then SIGKILL, and the container's `post_stop` hook runs.
-//! Then drainit exits.
+//! The last phase: the leftovers get SIGTERM and then SIGKILL, the container's `post_stop` hook
+//! runs, and drainit exits.
 
 use crate::action::Action;
 use crate::budget::Budget;
@@ -18,16 +18,16 @@ pub struct Finishing {
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// Each descendant gets this signal, even a descendant that only a later scan finds. `again`:
-    /// the time of the next scan; `None` until the scan that began at `began` is answered.
+    /// Each leftover gets this signal, even if only a later scan finds it. `again` is the time of
+    /// the next scan; it is `None` until the scan that began at `began` is answered.
     Sweep { signal: Signal, until: Time, began: Time, again: Option<Time> },
     /// The container's `post_stop` hook runs.
     Hook { until: Time },
 }
 
 impl Finishing {
-    /// Begins the phase once all processes are gone or given up. `killing_all`: no time is left for
-    /// SIGTERM.
+    /// Begins the phase: all processes are gone, or drainit has stopped waiting for them.
+    /// `killing_all` says that no time is left for SIGTERM.
     pub(crate) fn enter(shutdown: Shutdown, killing_all: bool, state: &mut State) -> Phase {
         if killing_all {
             return Self::kill(shutdown, state);
@@ -74,7 +74,7 @@ impl Finishing {
         self.advance(state)
     }
 
-    /// When the next timer is due.
+    /// The time at which the next timer is due.
     pub(crate) fn wakes_at(&self) -> Option<Time> {
         match self.step {
             Step::Sweep { until, again, .. } => Some(again.map_or(until, |again| until.min(again))),
@@ -113,9 +113,10 @@ impl Finishing {
         Self { shutdown, step: Step::Sweep { signal, until, began: state.now, again: None } }
     }
 
-    /// Handles the answer to a scan, which is the next event after it. A scan of thousands of
-    /// processes takes long. The pause before the next scan is therefore as long, so that there is
-    /// time to reap, and the limit after SIGKILL counts from the end of the scan.
+    /// Handles the answer to a scan, which is the next event after the scan. A scan of thousands of
+    /// processes takes long. The pause before the next scan is therefore at least as long as the
+    /// scan, so that there is time to reap. For the same reason, the limit after SIGKILL counts
+    /// from the end of the scan.
     fn take_answer(&mut self, state: &State) {
         let latest = self.shutdown.hard_end(state);
         if let Step::Sweep { signal, until, began, again: again @ None } = &mut self.step {

@@ -1,4 +1,4 @@
-//! The phases of a container. Each phase is a type that consumes the previous phase.
+//! The phases of a container. Each phase is a type that the next phase consumes.
 
 pub mod draining;
 pub mod finishing;
@@ -30,18 +30,18 @@ pub enum Phase {
 #[derive(Clone, Copy, Debug)]
 pub struct Shutdown {
     pub cause: Cause,
-    /// When the shutdown began.
+    /// The time at which the shutdown began.
     pub t0: Time,
     pub deadline: Time,
-    /// The number of stop signals that count.
+    /// The number of stop signals that `count_signal` has counted.
     pub signals: u32,
     pub last_signal: Option<Time>,
 }
 
 impl Shutdown {
-    /// Counts a stop signal and returns the new count; `None` if the signal only repeats the last
-    /// one. Another SIGTERM counts as the first stop signal: node shutdowns, systemd and wrappers
-    /// send SIGTERM more than once without a wish to hurry.
+    /// Counts a stop signal, and returns the new count. Returns `None` if the signal came so soon
+    /// after the last one that it only repeats it. Returns 1 without counting for another SIGTERM:
+    /// node shutdowns, systemd and wrappers send SIGTERM more than once without a wish to hurry.
     pub(crate) fn count_signal(&mut self, signal: Signal, now: Time) -> Option<u32> {
         let is_again = self.last_signal.is_some_and(|last| now.since(last) < ONE_SIGNAL);
         self.last_signal = Some(now);
@@ -55,13 +55,13 @@ impl Shutdown {
         Some(self.signals)
     }
 
-    /// Restarts the time in which a repeated signal does not count: the last one was handled only
-    /// now.
+    /// Starts the time anew in which a repeated signal does not count, because the last signal was
+    /// handled only now.
     pub(crate) fn signal_handled(&mut self, now: Time) {
         self.last_signal = self.last_signal.map(|_| now);
     }
 
-    /// When drainit gives up even on a process that survives SIGKILL.
+    /// The time at which drainit stops waiting even for a process that survives SIGKILL.
     pub fn hard_end(&self, state: &State) -> Time {
         self.deadline + state.spec.after_deadline()
     }

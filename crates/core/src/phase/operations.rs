@@ -1,20 +1,22 @@
 //! The operations while the container runs: requests of the operator, failed liveness checks,
-//! changes of watched files, and restarts of dependents with `restart: true`.
+//! actions after changes of watched files, and restarts of dependents with `restart: true`.
 //!
-//! An operation gives goals to processes. A stop gives one to the process and all of its
-//! dependents, a start to the process and its dependencies that are down, a restart to the process
-//! alone. A process has at most one goal, and moves towards it as soon as the order allows. The
-//! request is answered once its process has reached the goal, or cannot reach it.
+//! An operation gives goals to processes. A stop gives a goal to the process and to all of its
+//! dependents. A start gives a goal to the process and to those of its dependencies that are down.
+//! A restart gives a goal to the process alone. A process has at most one goal, and moves towards
+//! it as soon as the order allows. A request is answered once its process has reached the goal, or
+//! cannot reach it.
 //!
-//! A stop replaces other goals, and fails the starts that need a process that it stops. A start or
-//! restart is refused while one of its processes is being stopped or restarted. There is one
-//! exception: the restart of a process that is about to follow, because the next start serves both.
-//! When the shutdown begins, all requests fail, and the goals are dropped; stops under way must end
-//! within the deadline.
+//! A stop replaces the goals of the processes that it stops, and fails the starts that need one of
+//! these processes. A start or a restart is refused while one of the processes that it concerns is
+//! being stopped or restarted. There is one exception: the restart of a process that is about to
+//! follow is accepted, because the next start serves both. When the shutdown begins, all requests
+//! fail and all goals are dropped. Stops that are under way continue, and must end before the
+//! deadline.
 //!
 //! A dependent with `restart: true` follows a dependency: if the dependent runs when a new instance
-//! of the dependency meets its condition, the dependent is restarted. It gets its goal once no
-//! other dependency that it follows is on its way, so that it is restarted once, after all of them.
+//! of the dependency meets the condition, the dependent is restarted. If several of its
+//! dependencies get new instances, the dependent waits for all of them, and is restarted only once.
 
 use alloc::collections::BTreeMap;
 use alloc::rc::Rc;
@@ -38,8 +40,8 @@ pub(crate) struct Operations {
     pub(super) requests: Vec<Asked>,
     pub(super) replacements: Vec<Replacement>,
     pub(super) reload: Option<Reload>,
-    /// Running processes that still have to follow, each with the dependency that has started
-    /// again.
+    /// Running processes that still have to follow a dependency, each with the dependency that has
+    /// started again.
     pub(super) followers: BTreeMap<ProcessId, ProcessId>,
 }
 
@@ -48,27 +50,28 @@ pub(crate) struct Operations {
 pub(super) enum Goal {
     /// Stop the process after its dependents. It stays down until a request starts it.
     Down,
-    /// Stop the process: its start by request has failed. Its dependents did not start, or run
-    /// without it.
+    /// Stop the process, because its start by request has failed. Its dependents did not start, or
+    /// run without it.
     Failed,
-    /// Stop the instance and free its slot: it was replaced, or is rolled back.
+    /// Stop the instance and free its slot, because the instance was replaced or is rolled back.
     Retired,
     /// Stop the process, then start it again.
     Again,
     /// Stop the process, then start it again as after a failure: if the start fails, the container
     /// may end.
     Following,
-    /// Stop the process after a failure; then its `restart` decides. `since`: when it was started.
+    /// Stop the process after a failure, and let its `restart` decide then. `since` is the time of
+    /// its start.
     Judged { since: Time, why: Failure },
-    /// Start the process. If the start fails, the container does not end. `begun`: the start has
-    /// begun.
+    /// Start the process. If the start fails, the container does not end. `begun` says whether the
+    /// start has begun.
     Up { begun: bool },
 }
 
 /// A process that was stopped after a failure. Its `restart` has to decide.
 pub(crate) struct Judged {
     pub(crate) process: ProcessId,
-    /// When the process was started.
+    /// The time at which the process was started.
     pub(crate) since: Time,
     pub(crate) why: Failure,
 }
@@ -79,9 +82,9 @@ pub(super) struct Asked {
     /// The current slot of the process.
     pub(super) process: ProcessId,
     pub(super) request: Request,
-    /// The slots that the request waits for. For a stop: all that it stops. For a start: the
-    /// process, and the dependencies that did not run. For a restart: the new slot, and later the
-    /// old one.
+    /// The slots that the request waits for. A stop waits for all slots that it stops. A start
+    /// waits for the process and for those of its dependencies that did not run. A restart waits
+    /// for the new slot, and later for the old slot, too.
     pub(super) members: Vec<ProcessId>,
 }
 
@@ -100,20 +103,20 @@ impl Operations {
             })
     }
 
-    /// Whether an operation on this process makes the container not ready: it stops a required
-    /// process, or a process [that has failed](Self::failure_blocks_readiness).
+    /// Whether the container is not ready because of an operation on this process. The operation
+    /// stops a required process, or a process [that has failed](Self::failure_blocks_readiness).
     pub(crate) fn blocks_readiness(&self, state: &State, process: ProcessId) -> bool {
         let is_needed = state.is_current(process) && state.process(process).required;
         is_needed && self.stops(process) || self.failure_blocks_readiness(state, process)
     }
 
-    /// Whether an operation on any process makes the container not ready.
+    /// Whether the container is not ready because of an operation on any process.
     pub(crate) fn any_blocks_readiness(&self, state: &State) -> bool {
         self.goals.keys().any(|process| self.blocks_readiness(state, *process))
     }
 
     /// Whether this process is being stopped after a failure, and is required or will be restarted.
-    /// The container is not ready then, as during the pause before a restart.
+    /// If so, the container is not ready, as during the pause before a restart.
     fn failure_blocks_readiness(&self, state: &State, process: ProcessId) -> bool {
         let spec = state.process(process);
         let goal = self.goals.get(&process);
@@ -124,12 +127,12 @@ impl Operations {
             && (spec.required || spec.restart.policy != RestartPolicy::No)
     }
 
-    /// Whether the failure of any process makes the container not ready.
+    /// Whether the container is not ready because of the failure of any process.
     pub(crate) fn any_failure_blocks_readiness(&self, state: &State) -> bool {
         self.goals.keys().any(|process| self.failure_blocks_readiness(state, *process))
     }
 
-    /// When the next timer of a drain is due.
+    /// The time at which the next timer of a drain is due.
     pub(crate) fn wakes_at(&self, state: &State) -> Option<Time> {
         let drains = self.goals.keys().map(|id| &state[*id].drain);
         drains.filter_map(|progress| progress.wakes_at(state.now)).min()
@@ -145,12 +148,13 @@ impl Operations {
             _ if self.reload.is_some() => Err(RequestError::Reloading),
             _ if !state.is_current(process) => Err(RequestError::Busy(process)),
             Request::Stop => Ok(self.stop(state, process)),
-            // The next start of the process has not begun, and serves this request, too.
+            // The next start of the process has not begun, so it serves this request, too.
             Request::Restart if self.goals.get(&process) == Some(&Goal::Following) => {
                 self.goals.insert(process, Goal::Again);
                 Ok(vec![process])
             }
-            // A process whose spawn is not answered may already have read what has changed since.
+            // A process whose spawn is not answered counts as running: it may already have read
+            // files that have changed since.
             Request::Restart
                 if runs(state, process) || state.life(process) == Lifecycle::Spawning =>
             {
@@ -164,7 +168,8 @@ impl Operations {
         }
     }
 
-    /// Why a request is refused although an equal request has no answer yet.
+    /// The reason why a request is refused, although an equal request is not answered yet and could
+    /// share its answer.
     pub(crate) fn refuses(
         &self,
         state: &State,
@@ -190,8 +195,8 @@ impl Operations {
                 return Vec::new();
             }
             if !went_well {
-                // From now on no reload and no watched file starts the process. The stop continues:
-                // dependents may run without it, and another instance may run, too.
+                // From now on no reload and no watched file starts the process. The stop has to
+                // continue, because dependents or another instance of the process may run.
                 state.set(process, Lifecycle::Stopped { failed: false });
             }
         }
@@ -234,8 +239,8 @@ impl Operations {
         Ok(vec![self.replace_or_restart(state, process, Goal::Again)])
     }
 
-    /// Starts a process and its dependencies that are down. Returns all of them that do not run
-    /// yet.
+    /// Starts a process and those of its dependencies that are down. Returns all of these that do
+    /// not run yet.
     pub(super) fn start(
         &mut self,
         state: &mut State,
@@ -294,7 +299,8 @@ impl Operations {
         Ok(needs)
     }
 
-    /// Begins the due actions of changed files. Returns whether one of them was a restart.
+    /// Begins the actions of changed files that are due. Returns whether one of these actions was a
+    /// restart.
     pub(crate) fn follow_changes(&mut self, state: &mut State) -> bool {
         let mut restarts = false;
         let due = state.changed.iter().filter(|(_, is_due)| **is_due).map(|(change, _)| *change);
@@ -302,7 +308,8 @@ impl Operations {
         if due.is_empty() {
             return false;
         }
-        // A follower is restarted once, after the dependency that it follows.
+        // A process that is about to follow a dependency does not begin an action of its own, so
+        // that it is restarted only once.
         let waits = self.waiting_to_follow(state);
         for (process, watch) in due {
             let Some(&action) = state.process(process).watch.get(watch) else { continue };
@@ -348,8 +355,8 @@ impl Operations {
         restarts
     }
 
-    /// For each slot, whether it follows a dependency that is about to have a new instance: the
-    /// dependency has a goal or is being replaced, or is to be restarted for a changed file.
+    /// For each slot, whether its process follows a dependency that is about to get a new instance.
+    /// Such a dependency has a goal, is being replaced, or is to be restarted for a changed file.
     fn waiting_to_follow(&self, state: &State) -> Vec<bool> {
         let spec = &state.spec;
         let mut waits = vec![false; spec.processes.len()];
@@ -369,14 +376,14 @@ impl Operations {
         waits
     }
 
-    /// Whether a process is about to have a new instance.
+    /// Whether a process is about to get a new instance.
     fn is_on_its_way(&self, state: &State, process: ProcessId) -> bool {
         let is_moved = self.goals.contains_key(&process)
             || self.replacements.iter().any(|one| one.old == process);
         is_moved && state.is_current(process) && !state.life(process).survives_kill()
     }
 
-    /// Whether a process follows a dependency that is about to have a new instance.
+    /// Whether a process follows a dependency that is about to get a new instance.
     fn follows_another(&self, state: &State, process: ProcessId) -> bool {
         let mut needs = state.process(process).dependencies.iter();
         needs.any(|(on, _)| {
@@ -420,7 +427,6 @@ impl Operations {
         if is_own {
             // Earlier requests may wait for dependents of this process, which nothing will start
             // now.
-            // again.
             waiting.extend(state.waiting_dependents(process));
             self.fail(state, |asked| {
                 let is_hit = asked.request != Request::Stop && waiting.contains(&asked.process);
@@ -447,7 +453,8 @@ impl Operations {
         is_own
     }
 
-    /// Handles a process that its `only_if` leaves out. Only requests for this process fail.
+    /// Handles a process whose `only_if` does not hold. Requests for this process fail, but not
+    /// those for its dependents.
     pub(crate) fn skipped(&mut self, state: &mut State, process: ProcessId) {
         self.fail(state, |asked| {
             let is_hit = asked.request != Request::Stop && asked.process == process;
@@ -500,7 +507,7 @@ impl Operations {
         }
     }
 
-    /// The number of steps that are left of a reload.
+    /// The work that is left of a reload, as a number.
     fn steps(&self) -> usize {
         self.reload.as_ref().map_or(0, Reload::left)
     }
@@ -539,7 +546,8 @@ impl Operations {
         judged
     }
 
-    /// Fails the starts that wait for a process that survives SIGKILL, and so cannot start again.
+    /// Fails the starts that wait for a process that survives SIGKILL, because this process cannot
+    /// start again.
     fn give_up(&mut self, state: &mut State) {
         if !self.requests.is_empty() || self.reload.is_some() {
             for process in state.spec.ids() {
@@ -562,7 +570,8 @@ impl Operations {
         }
     }
 
-    /// Fails the restarts and the reload whose new epoch Envoy will abort.
+    /// Fails each restart whose new epoch Envoy will abort, and the reload if it has started such
+    /// an epoch.
     fn fail_doomed(&mut self, state: &mut State) {
         for (process, until) in state.epochs.doomed().collect::<Vec<_>>() {
             let why = RequestError::EpochDoomed { process, left: until.since(state.now) };
@@ -591,7 +600,7 @@ impl Operations {
         // A process that does not run, or is being stopped, will start after its dependency anyway.
         let mut followers = core::mem::take(&mut self.followers);
         followers.retain(|id, _| runs(state, *id) && !self.stops(*id));
-        // Followers wait until all steps of a reload are done, so that they follow only once.
+        // Until all steps of a reload are done, no process follows, so that each follows only once.
         if self.reload.as_ref().is_some_and(|reload| reload.left() > 0) {
             self.followers = followers;
             return;
@@ -631,7 +640,8 @@ impl Operations {
         self.followers = followers;
     }
 
-    /// Moves a process on its way down. `above`: a dependent is not gone yet.
+    /// Takes the steps that bring a process down, as far as they are due. `above` says that a
+    /// dependent is not gone yet.
     fn move_down(&mut self, state: &mut State, process: ProcessId, above: bool) -> Option<Judged> {
         let goal = *self.goals.get(&process)?;
         let deadline = state.no_deadline();
@@ -671,7 +681,7 @@ impl Operations {
                 Goal::Again | Goal::Up { .. } => {}
             }
         } else if life.releases_dependencies() {
-            // Nothing starts the processes that wait for this one.
+            // The processes that wait for this one cannot start any more.
             let waiting = state.waiting_for(process);
             self.fail(state, |asked| {
                 let waits = asked.request != Request::Stop && waiting.contains(&asked.process);
@@ -684,18 +694,19 @@ impl Operations {
             if goal == Goal::Again {
                 self.goals.insert(process, Goal::Failed);
             }
-            // The new instance cannot start either.
+            // The new instance cannot start either, because it waits for the end of the old one.
             let of_process = self.replacements.iter().find(|one| one.old == process);
             if let Some(Replacement { new, overlaps: false, .. }) = of_process.copied() {
                 self.bring_down(state, new, Goal::Failed);
-                // The new slot may have had its turn in this step.
+                // The loop over all processes may already be past the new slot in this step.
                 return self.move_down(state, new, false);
             }
         }
         None
     }
 
-    /// Starts a process that is down for a restart, after the dependencies that it follows.
+    /// Starts a process that is down for a restart, once the dependencies that it follows have
+    /// their new instances.
     fn begin_again(&mut self, state: &mut State, process: ProcessId) {
         if self.goals.get(&process) == Some(&Goal::Again)
             && is_gone(state.life(process))
@@ -707,7 +718,7 @@ impl Operations {
         }
     }
 
-    /// Moves a process on its way up.
+    /// Takes the steps that bring a process up, as far as they are due.
     fn move_up(&mut self, state: &mut State, process: ProcessId, begun: bool) {
         if self.waits_for_old(process) {
             return;

@@ -1,14 +1,15 @@
 //! A reload: a running container takes over the processes of a new config, one after the other.
 //!
-//! Each process is a step, in the order of the new config: it is added, replaced, or only gets
-//! other dependencies. At its step, its dependencies already match the new config. A process that
-//! the new config does not have is removed once no process that is still to be replaced needs it. A
-//! step begins when the last one is over. After a failure no step begins, and the remaining
-//! processes stay as they were.
+//! Each process of the new config is a step, in the order of the new config. The step adds the
+//! process, replaces it, or only changes its dependencies. When the step begins, the dependencies
+//! of the process already match the new config. A process that the new config does not have is
+//! removed once no process that is still to be replaced needs it. A step begins when the previous
+//! step is over. After a failure no further step begins, and the remaining processes stay as they
+//! were.
 //!
-//! After the last step, the followers of replaced processes are restarted, and the reload is over
-//! when these restarts are. Each process follows only once: a dependency that ends again and again
-//! does not keep the reload from its end.
+//! After the last step, the processes that follow replaced processes are restarted, and the reload
+//! ends when these restarts are complete. Each process follows only once in a reload, so a
+//! dependency that ends again and again does not keep the reload from ending.
 
 use alloc::collections::VecDeque;
 use alloc::rc::Rc;
@@ -27,8 +28,8 @@ use crate::types::ProcessId;
 #[derive(Clone, Debug)]
 pub(super) struct Reload {
     new: Rc<Spec>,
-    /// Where each process of the new config belongs. The index is the [`ConfigIndex`], also for
-    /// `slots`.
+    /// The slot to which each process of the new config belongs. The index is the [`ConfigIndex`],
+    /// also for `slots`.
     plan: Vec<Placed>,
     slots: Vec<Option<ProcessId>>,
     pending: VecDeque<ConfigIndex>,
@@ -36,7 +37,8 @@ pub(super) struct Reload {
     gone: Vec<ProcessId>,
     /// The slots that the current step starts or stops.
     under_way: Vec<ProcessId>,
-    /// The slots of each process that has followed: the old one, and the one of its new instance.
+    /// For each process that has followed a dependency, its old slot and the slot of its new
+    /// instance.
     followed: Vec<[ProcessId; 2]>,
     has_removed: bool,
     /// The slot that the current step removes.
@@ -50,14 +52,15 @@ enum Step {
 }
 
 impl Reload {
-    /// Twice the number of remaining steps, plus the number of slots that the current step moves.
+    /// The work that is left: twice the number of remaining steps, plus the number of slots that
+    /// the current step moves.
     pub(super) fn left(&self) -> usize {
         let steps = if self.failed.is_none() { self.pending.len() + self.gone.len() } else { 0 };
         2 * steps + self.under_way.len()
     }
 
-    /// The next step, if it can begin now. Processes before it that are not replaced get their
-    /// place in the new config at once.
+    /// The next step, if it can begin now. Processes that come before this step and are not
+    /// replaced take their place in the new config at once.
     fn next(&mut self, state: &mut State) -> Option<Step> {
         if !self.under_way.is_empty() || self.left() == 0 {
             return None;
@@ -71,7 +74,8 @@ impl Reload {
             self.connect(state, process, slot);
         }
         state.reorder();
-        // A dependent that is not replaced does not need this process in the new config.
+        // A dependent that is not replaced does not need this process any more: the new config does
+        // not have the process.
         let stays = |slot: &ProcessId| self.plan.contains(&Placed::Same(*slot));
         let is_free = |slot: &ProcessId| state.process(*slot).dependents.iter().all(stays);
         if let Some(place) = self.gone.iter().position(is_free) {
@@ -99,20 +103,22 @@ impl Reload {
         Some(slot)
     }
 
-    /// Connects a slot to the dependencies that its process has in the new config. They have their
-    /// slots already.
+    /// Connects a slot to the dependencies that its process has in the new config. These
+    /// dependencies have their slots already.
     fn connect(&mut self, state: &mut State, process: ConfigIndex, slot: ProcessId) {
         self.slots[process.0] = Some(slot);
         let place = self.new.order.len() - self.pending.len() - 1;
         state.connect(slot, place, &self.new, process, &self.slots);
     }
 
-    /// Records that a process follows: its slot `old` gets a new instance in the slot `new`.
+    /// Records that a process follows a dependency: the process in slot `old` gets a new instance
+    /// in slot `new`.
     pub(super) fn follows(&mut self, old: ProcessId, new: ProcessId) {
         self.followed.push([old, new]);
     }
 
-    /// Handles a slot that is free now. A follower with this slot keeps only its other slot.
+    /// Handles a slot that is free now. If its process has followed a dependency, only the other
+    /// slot of the process is kept.
     pub(super) fn retired(&mut self, slot: ProcessId) {
         for slots in &mut self.followed {
             match *slots {
@@ -123,13 +129,13 @@ impl Reload {
         }
     }
 
-    /// Whether the process of this slot has followed already.
+    /// Whether the process of this slot has already followed a dependency in this reload.
     pub(super) fn has_followed(&self, slot: ProcessId) -> bool {
         self.followed.iter().any(|slots| slots.contains(&slot))
     }
 
-    /// Handles the failure of a start. If the reload has begun this start, the reload fails.
-    /// Returns all slots that the reload has started then.
+    /// Handles the failure of a start. If the reload has begun this start, the reload fails, and
+    /// this returns all slots that the reload has started.
     pub(super) fn start_failed(&mut self, process: ProcessId, why: RequestError) -> Vec<ProcessId> {
         let started = [&*self.under_way, self.followed.as_flattened()].concat();
         if !started.contains(&process) {
@@ -153,9 +159,10 @@ impl Reload {
 }
 
 impl Operations {
-    /// Why a reload cannot begin now.
+    /// The reason why a reload cannot begin now; `None` if it can begin.
     pub(crate) fn refuses_reload(&self, state: &State) -> Option<RequestError> {
-        // A process that has failed, or that follows, is on its way down without a request.
+        // These goals do not hinder a reload: the process is going down after a failure or with a
+        // dependency, and not for a request.
         let is_settled = |goal: &Goal| matches!(goal, Goal::Judged { .. } | Goal::Following);
         let is_busy = self.reload.is_some()
             || !self.requests.is_empty()
@@ -296,7 +303,7 @@ impl Operations {
         self.goals.contains_key(&slot) || self.is_replaced(slot)
     }
 
-    /// Answers the reload when nothing of it is left. Returns whether it was answered.
+    /// Answers the reload if no work is left. Returns whether the reload was answered.
     pub(super) fn answer_reload(&mut self, state: &mut State) -> bool {
         let is_over = self.reload.as_ref().is_some_and(|reload| {
             let waits = |id: &ProcessId| state.doomed(*id).is_some() && !reload.has_followed(*id);

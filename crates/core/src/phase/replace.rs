@@ -6,8 +6,8 @@
 //!                    └ does not get ready, or is not wanted: stopped ─▶ Retired
 //! ```
 //!
-//! Until the new instance is ready, the old instance serves and nothing happens to it. If the old
-//! instance ends by itself meanwhile, its `restart` and `on_exit` decide as always.
+//! Until the new instance is ready, the old instance serves and is not touched. If the old instance
+//! ends by itself in this time, its `restart` and `on_exit` decide, as for any process.
 
 use core::time::Duration;
 
@@ -42,8 +42,9 @@ impl Operations {
         self.replacements.iter().any(|one| one.has(slot))
     }
 
-    /// Replaces a running process. Its new instance starts beside the old one if its `update` says
-    /// so; otherwise the process gets this goal. Returns the slot of the new instance.
+    /// Replaces the instance of a running process. If the process's `update` allows it, the new
+    /// instance starts beside the old one. Otherwise the process gets the goal `goal`. Returns the
+    /// slot of the new instance.
     pub(super) fn replace_or_restart(
         &mut self,
         state: &mut State,
@@ -70,17 +71,19 @@ impl Operations {
         process
     }
 
-    /// Whether this new slot has another definition than the old one.
+    /// Whether this slot is the new slot of a replacement, and has another definition than the old
+    /// slot.
     pub(crate) fn is_changed(&self, slot: ProcessId) -> bool {
         self.replacements.iter().any(|one| one.new == slot && one.is_changed)
     }
 
-    /// Whether the old instance has to be gone before this one starts.
+    /// Whether the old instance has to be gone before an instance starts in this slot.
     pub(super) fn waits_for_old(&self, slot: ProcessId) -> bool {
         self.replacements.iter().any(|one| one.new == slot && !one.overlaps)
     }
 
-    /// Makes ready new slots the current ones. The old slots are drained and stopped.
+    /// Makes each new slot whose instance is ready the current slot of its process. The old slot is
+    /// drained and stopped.
     pub(super) fn take_over(&mut self, state: &mut State) {
         for place in 0..self.replacements.len() {
             let Replacement { old, new, .. } = self.replacements[place];
@@ -93,7 +96,7 @@ impl Operations {
         }
     }
 
-    /// Makes a new slot the current one of its process, and stops the old slot.
+    /// Makes a new slot the current slot of its process, and stops the old slot.
     pub(crate) fn swap(&mut self, state: &mut State, new: ProcessId, old: ProcessId) {
         state.take_over(new, old);
         for asked in &mut self.requests {
@@ -107,8 +110,8 @@ impl Operations {
         self.bring_down(state, old, Goal::Retired);
     }
 
-    /// Rolls back a new epoch whose old epoch no longer serves: the new epoch could not take over,
-    /// and would abort only seconds later. `restart` decides about the old epoch.
+    /// Rolls back a new epoch if its old epoch no longer serves: the new epoch could not take over,
+    /// and Envoy would abort it some seconds later. `restart` decides about the old epoch.
     pub(crate) fn old_failed(&mut self, state: &mut State, old: ProcessId) {
         if let Some(new) = state[old].beside
             && matches!(state.role(new), Role::New { .. })
@@ -121,7 +124,7 @@ impl Operations {
 
     /// Begins the drain of each old epoch whose newer epoch no longer serves. The newer epoch has
     /// either ended for good, or ended while a request or a failed liveness check was draining it.
-    /// That drain had counted the connections of both epochs.
+    /// Until then, the drain of the newer epoch counted the connections of both epochs.
     pub(crate) fn drain_old_epochs(&self, state: &mut State) {
         for old in state.epochs_without_successor() {
             let Some(newer) = state.newer(old) else { continue };
@@ -137,7 +140,7 @@ impl Operations {
         }
     }
 
-    /// Stops a new instance; the old instance continues.
+    /// Stops a new instance, while the old instance continues.
     pub(super) fn roll_back(&mut self, state: &mut State, new: ProcessId, why: RequestError) {
         if let Role::New { old } = state.role(new)
             && !self.stops(new)

@@ -19,17 +19,18 @@ use crate::types::{End, ExitPolicy, ProcessId, StartCondition, Time};
 
 #[derive(Clone, Debug, Default)]
 pub struct Running {
-    /// When the `pre_start` hook of the container is killed; `None` while it does not run.
+    /// The time at which the `pre_start` hook of the container is killed; `None` if it does not
+    /// run.
     hook_until: Option<Time>,
     /// Whether `Note::AllReady` was given.
     all_ready: bool,
-    /// Whether all processes were considered for a start. From then on, a process is considered
-    /// only when one of its dependencies meets another condition.
+    /// Whether every process was checked for a start once. From then on, a process is checked only
+    /// when one of its dependencies meets another condition.
     has_scanned: bool,
     pub(crate) operations: Operations,
 }
 
-/// The error is the cause of a shutdown.
+/// The result of a step. The error is the cause of the shutdown that begins.
 type Step = Result<(), Cause>;
 
 impl Running {
@@ -44,7 +45,7 @@ impl Running {
         self.finish(state, Ok(()))
     }
 
-    /// Why a reload cannot begin now.
+    /// The reason why a reload cannot begin now; `None` if it can begin.
     pub(crate) fn refuses_reload(&self, state: &State) -> Option<RequestError> {
         let is_starting = (!self.all_ready).then_some(RequestError::StillStarting);
         is_starting.or_else(|| self.operations.refuses_reload(state))
@@ -74,7 +75,7 @@ impl Running {
         }
     }
 
-    /// When the next timer is due, apart from the timers of processes.
+    /// The time at which the next timer is due, apart from the timers of processes.
     pub(crate) fn wakes_at(&self, state: &State) -> Option<Time> {
         self.hook_until.into_iter().chain(self.operations.wakes_at(state)).min()
     }
@@ -122,8 +123,8 @@ impl Running {
             Event::Signal(signal) if state.spec.stop_signals.contains(&signal) => {
                 return Err(Cause::Signal(signal));
             }
-            // Before all processes were ready there is nothing to drain, and no reason to give up
-            // the start.
+            // The request is ignored until all processes have been ready. Before then, there is
+            // nothing to drain, and no reason to give up the start.
             Event::DrainRequested if self.all_ready => return Err(Cause::DrainRequested),
             Event::Requested { process, request } => {
                 self.operations.request(state, process, request);
@@ -179,10 +180,10 @@ impl Running {
                     return Ok(());
                 }
                 if state.reached(process).started {
-                    // The process could be started before, so the reason may be temporary:
-                    // `restart` decides.
+                    // The process has been started before, so the reason for the failure may be
+                    // temporary: `restart` decides.
                     state.set(process, Lifecycle::Ready { since: state.now });
-                    // The process never ran, so `success_codes` does not count.
+                    // No program has run, so `success_codes` does not apply.
                     let (since, end) = (state.now, End::Code(exit_code));
                     return ended(state, process, since, end, false, false);
                 }
@@ -262,8 +263,8 @@ impl Running {
         Ok(())
     }
 
-    /// Handles the failure of a start. Returns whether a request had begun it: then only the
-    /// request fails.
+    /// Handles the failure of a start. Returns whether a request had begun the start. If so, only
+    /// the request fails.
     fn start_failed(&mut self, state: &mut State, process: ProcessId, why: Failure) -> bool {
         self.operations.start_failed(state, process, RequestError::Failed { process, why })
     }
@@ -275,7 +276,8 @@ impl Running {
         if self.start_failed(state, process, why) {
             return Ok(());
         }
-        // The process could be started before, so the reason may be temporary: `restart` decides.
+        // The process has been started before, so the reason for the failure may be temporary:
+        // `restart` decides.
         if state.process(process).may_be_missing() || state.reached(process).started {
             return judge(state, process, Duration::ZERO, why);
         }
@@ -359,7 +361,8 @@ impl Running {
     }
 }
 
-/// The dependents of processes that have met another condition in this step, in order.
+/// The dependents of processes that have met another condition in this step. Dependencies come
+/// before dependents.
 fn dependents_of_arrived(state: &State) -> Vec<ProcessId> {
     let dependents = |id: &ProcessId| &state.process(*id).dependents;
     let mut waiting = state.by_rank(state.arrived.iter().flat_map(dependents).copied());
@@ -389,8 +392,8 @@ fn exited(state: &mut State, process: ProcessId, end: End, remains: bool) -> Ste
     ended(state, process, since, end, is_success, remains)
 }
 
-/// Handles the end of a service, or the failure of a oneshot. `since`: when it was started.
-/// `remains`: other members of its process group are alive.
+/// Handles the unasked end of a service, or the failure of a oneshot. `since` is the time of its
+/// start. `remains` says whether other members of its process group are alive.
 fn ended(
     state: &mut State,
     process: ProcessId,
@@ -455,7 +458,7 @@ fn judge(state: &mut State, process: ProcessId, lived: Duration, why: Failure) -
     Ok(())
 }
 
-/// The consequence of an end or of a failure. Counts the restart if there is one.
+/// Returns the consequence of an end or a failure. If the consequence is a restart, counts it.
 fn consequence(
     state: &mut State,
     process: ProcessId,

@@ -15,11 +15,13 @@ use crate::types::{AFTER_KILL, ProcessId, Time};
 #[derive(Clone, Debug)]
 pub struct Stopping {
     pub shutdown: Shutdown,
-    /// Whether everything is killed without an order, after a third signal or at the deadline.
+    /// Whether all processes are killed at once, in no order. This begins with a third signal or at
+    /// the deadline.
     killing_all: bool,
-    /// When drainit gives up even on a process that survives SIGKILL.
+    /// The time at which drainit stops waiting even for a process that survives SIGKILL.
     give_up_at: Time,
-    /// Whether every process is due for review, and not only those with an event.
+    /// Whether the next step reviews every process, and not only those that have changed or whose
+    /// timer has expired.
     review_all: bool,
     /// For each process, the number of dependents that are not gone yet.
     holders: Vec<usize>,
@@ -61,13 +63,13 @@ impl Stopping {
         self.advance(state)
     }
 
-    /// When the next timer is due, apart from the timers of processes.
+    /// The time at which the next timer is due, apart from the timers of processes.
     pub(crate) fn wakes_at(&self) -> Option<Time> {
         Some(if self.killing_all { self.give_up_at } else { self.shutdown.deadline })
     }
 
-    /// Handles a second stop signal: nothing waits for hooks any longer. The processes keep their
-    /// time.
+    /// Handles a second stop signal. Nothing waits for `pre_stop` hooks any longer, but each
+    /// process keeps its time from the stop signal to SIGKILL.
     fn cut_waits(&mut self, state: &mut State) {
         state.note(Note::Hurried(Hurry::CutWaits));
         state.cut_pre_stops(self.shutdown.deadline);
@@ -113,7 +115,8 @@ impl Stopping {
         Phase::Stopping(self)
     }
 
-    /// The deadline. Once everything is killed no time is left, not even for hooks.
+    /// The deadline of the current waits. Once everything is killed, no time is left, not even for
+    /// hooks.
     fn deadline(&self, state: &State) -> Time {
         if self.killing_all { state.now } else { self.shutdown.deadline }
     }
@@ -123,7 +126,8 @@ impl Stopping {
         self.review_all = true;
     }
 
-    /// Stops a process without living dependents. If it is gone, releases its dependencies.
+    /// Stops a process if all of its dependents are gone. If the process itself is gone, releases
+    /// its dependencies.
     fn review(&mut self, state: &mut State, process: ProcessId, queue: &mut Queue) {
         let is_free = self.holders[process.index()] == 0;
         match state.life(process) {
