@@ -77,10 +77,10 @@ def measure():
             unordered.append(supervisor.name)
     together = "stops everything at once, in no order"
     return [
-        Row("start: a chain of three processes, from exec until the last has started", "ms", up, "20 ms", up[US] <= 20,
+        Row("start of a chain of three processes: from exec until the last has started", "ms", up, "20 ms", up[US] <= 20,
             short="start a chain of three, ms",
             why={"supervisord": "does not wait: it only forks in an order"}),
-        Row("stop: time beyond what the processes themselves take", "ms", stop, "5 ms", stop[US] <= 5 and US not in unordered,
-            short="stop the chain, beyond the time that its processes take, ms",
+        Row("stop of the chain: time in addition to the time of its processes", "ms", stop, "5 ms", stop[US] <= 5 and US not in unordered,
+            short="stop the chain, in addition to the time of its processes, ms",
             detail="in order" if US not in unordered else "NOT in order", why={name: together for name in unordered}),
     ]

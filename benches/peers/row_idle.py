@@ -87,7 +87,7 @@ def memory_rows(what, idle, limit, why, short=""):
 
 
 def memory_of_one(idle):
-    why = dict.fromkeys(("tini", "dumb-init", "catatonit", "tini-static"), "a small C program")
+    why = dict.fromkeys(("tini", "dumb-init", "catatonit", "tini-static"), "small C programs")
     return memory_rows("one process", idle, LIMIT_ONE, why)
 
 

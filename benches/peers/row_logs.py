@@ -16,7 +16,7 @@ WRITERS = 32
 BLOCK = 400
 # Writing a line at a time is slow.
 SINGLE_LINES = 400_000
-BLOCKS = "hands whole blocks on, so a line waits until its block is full"
+BLOCKS = "writes whole blocks, so a line waits until its block is full"
 UNPREFIXED = "supervisord, which has no prefix"
 
 
@@ -63,7 +63,7 @@ def throughput():
             "100 times bash, and not slower than sed -u, awk, s6-log",
             ours >= 100 * slowest and all(rival and ours >= rival for rival in rivals), more_is_better=True,
             short="lines with a prefix per CPU second", detail=f"{ours / slowest:.0f} times bash", why=why),
-        Row("logs: the same, each line written alone", "lines per CPU second", single, more_is_better=True,
+        Row("logs: 156-byte lines with a prefix, each line written alone", "lines per CPU second", single, more_is_better=True,
             detail=f"{single[US] / single['bash `while read`']:.0f} times bash",
             why=why | dict.fromkeys(("s6-log", "awk, a line at a time"),
                                     "serves one process, and needs no queue to protect other processes")),
@@ -121,7 +121,7 @@ def mixing():
             kit.end(running.writers())
             good, lost, _ = running.answer()
             broken[logger.name] = lost
-    return Row(f"logs: {WRITERS} processes at once, lines of up to 6,000 bytes", f"of {count:,} lines mixed or lost", broken, "0",
+    return Row(f"logs: {WRITERS} processes at once, lines of up to 6,000 bytes", f"mixed or lost lines of {count:,}", broken, "0",
                broken[US] == 0, short=f"mixed lines of {WRITERS} processes, of {count:,} lines")
 
 

@@ -88,7 +88,7 @@ def measure():
     late = kit.median([while_reaping() for _ in range(kit.rounds(3, 1))])
     kernel = "the kernel's work is the same for all; "
     return [
-        Row(f"orphans: {COUNT:,} forked at full speed, until all are reaped", "ms", took, "faster than tini",
+        Row(f"orphans: {COUNT:,} forked at full speed, time until all are reaped", "ms", took, "faster than tini",
             took[US] < took["tini"],
             detail=f"`/livez` of `run` meanwhile: 99 % within {late:.2g} ms",
             why=dict.fromkeys(took, kernel + "forking them is most of the time")),

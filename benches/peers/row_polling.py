@@ -87,7 +87,7 @@ def measure():
     with kit.Scratch() as directory:
         for clusters, listeners, name in sizes:
             statistics, part, idle = one(directory / name, clusters, listeners)
-            rows.append(Row(f"polls of a drain: an Envoy with {statistics:,} statistics during `min`", "% of a core",
+            rows.append(Row(f"polls of a drain: processor time of an Envoy with {statistics:,} statistics during `min`", "% of a core",
                             {US: part}, "at most 5 %", part <= 5,
                             detail=f"{idle:.1f} without polls"))
     return rows
