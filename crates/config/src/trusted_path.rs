@@ -35,7 +35,7 @@ pub struct Place {
     is_fixed: bool,
 }
 
-/// Why a path is not followed.
+/// The error for a path that leads through a symbolic link of another user.
 #[derive(Debug)]
 pub struct ForeignLink {
     link: PathBuf,
@@ -121,8 +121,9 @@ impl Place {
     }
 
     /// The address for bind(2), which does not take a descriptor. getsockname(2) returns this
-    /// address, so it is the path itself, unless that could lead elsewhere. The address is valid as
-    /// long as this value lives.
+    /// address, so the address is the path itself. If the path could lead elsewhere, the address
+    /// names the open directory by its descriptor. The address is valid as long as this value
+    /// lives.
     pub fn address(&self) -> PathBuf {
         let by_descriptor = by_descriptor(&self.directory).filter(|_| !self.is_fixed);
         by_descriptor.map_or_else(|| self.path.clone(), |directory| directory.join(&self.name))
@@ -185,7 +186,7 @@ impl Walk {
         Ok(Self { at, walked, path, todo, links: 0, is_fixed })
     }
 
-    /// Walks to the end. Without `follows`, the last name is not looked at.
+    /// Walks to the end. Without `follows`, the walk does not look at the last name.
     fn end_of(mut self, follows: bool) -> io::Result<Place> {
         while let Some(step) = self.todo.pop() {
             let is_name = self.todo.is_empty()

@@ -44,7 +44,7 @@ pub enum Tool {
 #[derive(Debug, Default)]
 pub struct Shown {
     pub text: String,
-    /// Printed to stderr after the text.
+    /// The note, which is printed to stderr after the text.
     pub note: String,
 }
 

@@ -54,7 +54,8 @@ impl Schema {
         table.insert("patternProperties".to_owned(), json!({"^x-": {}}));
         table.insert("additionalProperties".to_owned(), json!(false));
         if keys.exclusive().nth(1).is_some() {
-            // As a dependency, an editor shows the refused key at the key itself.
+            // The exclusion is written as a dependency, because an editor then marks the refused
+            // key itself.
             let mut dependencies = Map::new();
             for key in keys.exclusive() {
                 let mut others = Map::new();

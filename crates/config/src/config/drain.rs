@@ -200,7 +200,7 @@ impl HeaderValue {
     }
 }
 
-/// Omits the value, because it may be secret.
+/// Omits the value in the debug output, because the value may be secret.
 impl fmt::Debug for Header {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)
@@ -308,8 +308,8 @@ impl DrainMethod {
     }
 
     /// The default of `min`. Load balancers learn late that an endpoint was removed, and an Envoy
-    /// without connections cannot tell whether they know. With all other methods, the process
-    /// itself reports the end of its drain.
+    /// without connections cannot tell whether the load balancers know. With every other method,
+    /// the process itself reports the end of its drain.
     pub const fn default_min(&self) -> Duration {
         match self {
             Self::Envoy(_) => Duration::from_secs(5),
@@ -318,8 +318,8 @@ impl DrainMethod {
     }
 }
 
-/// An address, or a list in which the first address whose condition holds counts: Envoy has one
-/// admin, and a variable may decide about its address.
+/// An address, or a list of addresses. The first address whose condition holds counts: Envoy has
+/// one admin, and a variable may decide which address the admin has.
 struct Admin;
 
 impl Form for Admin {

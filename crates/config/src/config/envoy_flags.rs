@@ -16,10 +16,11 @@ pub struct EnvoyFlags {
     pub excluded_by: Option<&'static str>,
     /// Whether `--restart-epoch` is an argument of the command itself, not text for a shell.
     pub has_restart_epoch: bool,
-    /// `--parent-shutdown-time-s`: the old epoch is ended this long after the new one is live.
+    /// `--parent-shutdown-time-s`: the time from the moment at which the new epoch is live to the
+    /// end of the old epoch.
     pub parent_shutdown: Duration,
-    /// `--drain-time-s`: the old epoch spreads the closing of its connections over this time; zero
-    /// with `--drain-strategy immediate`.
+    /// `--drain-time-s`: the time over which the old epoch spreads the closing of its connections;
+    /// zero with `--drain-strategy immediate`.
     pub drain: Duration,
     /// `--concurrency`, as it is written.
     pub workers: Option<String>,

@@ -15,11 +15,11 @@ use crate::load::read::reader::{Fields, Reader};
 pub enum Liveness {
     /// drainit probes the process.
     Probe {
-        /// Never [`Probe::File`], [`Probe::Log`] or [`Probe::Notify`].
+        /// The probe, which is never a [`Probe::File`], [`Probe::Log`] or [`Probe::Notify`].
         probe: Probe,
         interval: Duration,
         timeout: Duration,
-        /// At least 1.
+        /// The number of failures in a row after which the check has failed; at least 1.
         retries: u32,
         start_period: Duration,
     },

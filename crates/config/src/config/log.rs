@@ -82,7 +82,7 @@ leaf! {
     Prefix => String: Shape::Filled("text"), prefix;
 }
 
-/// The prefix of drainit's own lines. A process must not have it.
+/// The prefix of drainit's own lines, which no process may have.
 pub(crate) const OWN: &str = "drainit";
 
 impl LogKeys {

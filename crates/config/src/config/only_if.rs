@@ -9,11 +9,11 @@ use crate::load::read::reader::{Fields, Reader};
 use crate::load::yaml::node::Node;
 use crate::trusted_path::exists;
 
-/// The conditions of `only_if:` that are open until the start of the process. The comparisons of
+/// The conditions of `only_if:` that drainit checks when the process starts. The comparisons of
 /// values are already evaluated when the config is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OnlyIf {
-    /// Holds if any of these paths hold at the moment of the start.
+    /// Holds if any of these conditions holds when the process starts.
     Any(Vec<Paths>),
     /// Cannot hold: each comparison of a value has failed, or no profile of the process is enabled.
     Never,
@@ -62,8 +62,8 @@ pub(crate) struct Now;
 /// condition always holds.
 pub(crate) struct AtStart;
 
-/// One mapping, or a list of mappings. A mapping holds if all its keys do, a list if any mapping
-/// does.
+/// One mapping, or a list of mappings. A mapping holds if all its keys hold. A list holds if any of
+/// its mappings holds.
 type AnyOf = OneOrMore<OnlyIfKeys>;
 
 impl Form for Now {
@@ -89,7 +89,7 @@ impl Form for AtStart {
     }
 }
 
-/// The keys of `only_if:`. They settle as the paths to check, or as `None` if the comparison fails.
+/// The keys of `only_if:`. The result is the paths to check, or `None` if the comparison fails.
 #[derive(Table)]
 #[table(settle = Option<Paths>, shared = "only_if")]
 pub(crate) struct OnlyIfKeys {
@@ -147,7 +147,7 @@ impl OnlyIfKeys {
             (Some(value), .., Some(element)) => {
                 value.split(',').any(|text| text.trim() == element.trim())
             }
-            // The value or the text that it is compared with is invalid.
+            // The value is invalid, or the text to which it is compared is invalid.
             _ if has("value") => return None,
             _ => true,
         };

@@ -140,7 +140,7 @@ fn groups(text: &str) -> Vec<Entry> {
 }
 
 /// Parses an id. The highest number is refused, because the kernel takes it as "keep the current
-/// id", such as that of root.
+/// id", and drainit's current id may be root's.
 fn id(text: &str) -> Option<u32> {
     text.parse().ok().filter(|id| *id != u32::MAX)
 }

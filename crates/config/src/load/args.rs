@@ -87,7 +87,7 @@ fn name(option: &str) -> &str {
 }
 
 /// The names and routes of the processes that claim arguments. An entry with `scale: 0` also claims
-/// them, because the number of copies must not decide whether an argument is accepted.
+/// arguments, because the number of copies must not decide whether an argument is accepted.
 fn routes(config: &Config) -> impl Iterator<Item = (&str, &ArgRoute)> {
     let used = config.processes.iter();
     let used = used.filter_map(|process| Some((process.name.as_str(), process.args.as_ref()?)));

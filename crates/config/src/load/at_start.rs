@@ -1,6 +1,6 @@
 //! Reads the values of a process that are known only when it starts: secrets in files, an
-//! `env_file` that another process has written, and templates. The parsers and limits are those for
-//! a config.
+//! `env_file` that another process has written, and templates. It uses the parsers and limits of a
+//! config.
 //!
 //! An error or warning is one line, and never contains a value.
 
@@ -82,7 +82,7 @@ fn present(
     }
 }
 
-/// The message for a file that cannot be used. `missing` is the help if the reader has none.
+/// The message for a file that cannot be used. `missing` is the help if `why` has no help.
 fn unreadable(what: &str, path: &Path, why: Unreadable, missing: &str) -> String {
     let line = if why.line > 0 { format!(", line {},", why.line) } else { String::new() };
     let message = format!("{what} {}{line} {}", quoted(path), why.message);

@@ -55,8 +55,8 @@ pub struct Longest {
     pub line: usize,
 }
 
-/// Finds the longest limit; `None` if the file sets no limit or cannot be read. Envoy takes 0 as
-/// "no limit", for which a drain cannot wait, so a 0 does not count.
+/// Finds the longest limit; `None` if the file sets no limit or cannot be read. A limit of 0 does
+/// not count: it means "no limit" to Envoy, and a drain cannot wait without a limit.
 pub fn longest_request(path: &Path) -> Option<Longest> {
     let mut all = Vec::new();
     let config = read(path)?;

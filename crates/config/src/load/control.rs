@@ -1,8 +1,8 @@
 //! Reads only `control` of a config, for commands that ask the running supervisor.
 //!
-//! Such a command often has fewer variables than the supervisor: `docker exec` does not get those
-//! that the entrypoint exported. The rest of the files may also have changed since the start. The
-//! command must work nevertheless.
+//! Such a command often has fewer variables than the supervisor: `docker exec` does not get the
+//! variables that the entrypoint exported. The rest of the files may also have changed since the
+//! start. The command must work nevertheless.
 
 use std::path::PathBuf;
 

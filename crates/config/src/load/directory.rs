@@ -11,8 +11,8 @@ use crate::load::source::Unreadable;
 const MOST_FILES: usize = 100;
 
 /// The `*.yaml` and `*.yml` files of a directory in the order of their names, byte by byte; `None`
-/// if `path` is not a directory. Directories and hidden files are left out: editors make hidden
-/// files, and Kubernetes puts some beside the files of a ConfigMap.
+/// if `path` is not a directory. Directories and hidden entries are left out: editors make hidden
+/// files, and Kubernetes puts hidden directories beside the files of a ConfigMap.
 ///
 /// # Errors
 /// Fails if the directory cannot be read, or has no such file or too many.

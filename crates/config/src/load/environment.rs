@@ -9,8 +9,8 @@ use crate::load::read::scale;
 const OWN: [&str; 4] =
     ["DRAINIT_CONFIG", "DRAINIT_LOG_FORMAT", "DRAINIT_LOG_LEVEL", "DRAINIT_PROFILES"];
 
-/// A snapshot of the container's environment, without variables that are not UTF-8. Those in
-/// [`OWN`] are kept nevertheless, so that drainit reports a wrong value in place of a missing one.
+/// A snapshot of the container's environment, without variables that are not UTF-8. The variables
+/// in [`OWN`] are kept even then, so that drainit reports a wrong value and not a missing one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Environment(BTreeMap<String, String>);
 
@@ -76,8 +76,8 @@ pub enum Secret {
     All,
 }
 
-/// The variables that `${…}` can use. The container's come first, then those of the `env_file` that
-/// is being read, then those of `env:`.
+/// The variables that `${…}` can use. The container's variables take precedence over the variables
+/// of the `env_file` that is being read, which take precedence over `env:`.
 #[derive(Debug)]
 pub struct Variables<'a> {
     container: &'a Environment,

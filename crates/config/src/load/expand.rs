@@ -36,7 +36,7 @@ enum Otherwise<'t> {
 /// Why a text cannot be expanded.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Malformed {
-    /// One line.
+    /// The message, which is one line.
     pub message: String,
     pub(crate) help: String,
     /// The byte of the text at which the fault is.

@@ -23,12 +23,13 @@ pub struct Keys {
     pub own: &'static [Key],
     /// Further keys of the same mapping.
     pub flat: &'static [&'static Keys],
-    /// If the value is not a mapping, it is taken as the value of this key.
+    /// The key to which a value belongs that is not a mapping; `None` if the value must be a
+    /// mapping.
     pub short: Option<&'static str>,
 }
 
 impl Keys {
-    /// All keys of the mapping. Keys of a choice come first.
+    /// All keys of the mapping. Keys that exclude each other come first.
     pub fn all(&self) -> impl Iterator<Item = &'static Key> + use<> {
         let is_choice = |keys: &Keys| keys.own.first().is_some_and(|key| key.exclusive);
         let flat = move |choice| {
@@ -62,7 +63,7 @@ pub struct Key {
     pub(crate) keys: Option<&'static Keys>,
     #[cfg(feature = "schema")]
     pub shape: Shape,
-    /// The doc comment of its field: Markdown, in one line.
+    /// The doc comment of the key's field: Markdown, in one line.
     #[cfg(feature = "schema")]
     pub meaning: &'static str,
     #[cfg(feature = "schema")]
@@ -249,7 +250,7 @@ impl<S: Form<Out: Into<M::Out>>, M: Form> Form for Either<S, M> {
     }
 }
 
-/// A value that the caller reads later, if a condition beside it holds.
+/// A value that the caller reads later, if a condition beside the value holds.
 pub(crate) struct Later<F>(F);
 
 impl<F: Form> Form for Later<F> {

@@ -62,7 +62,7 @@ pub struct Loaded {
     pub grace_variables: Vec<String>,
     /// Whether the config sets `grace_period`.
     pub has_grace_period: bool,
-    /// In file order.
+    /// The warnings in file order.
     pub warnings: Vec<Diagnostic>,
 }
 

@@ -14,7 +14,7 @@ use crate::load::key::{self, Keys, Merge};
 use crate::load::span::Span;
 use crate::load::yaml::node::{Key, Kind, Node, Tag};
 
-/// The facts of the tables of keys that apply to the values at one place.
+/// The rules from the tables of keys for the values at one place.
 #[derive(Clone, Copy)]
 struct Spot {
     merge: Merge,
@@ -59,8 +59,8 @@ fn merge_at(spot: Spot, base: &Rc<Node>, over: &Rc<Node>) -> Rc<Node> {
     if over.tag == Some(Tag::Override) {
         return Rc::clone(over);
     }
-    // An empty value in the later file changes nothing. The exception is a variable of
-    // `environment`: without a value, the process gets the container's.
+    // An empty value in the later file changes nothing. A variable of `environment` is an
+    // exception: without a value, the process gets the container's variable.
     if matches!(over.kind, Kind::Null) && !spot.is_variable {
         return Rc::clone(base);
     }

@@ -75,7 +75,7 @@ impl Entry {
     /// The place of a name in `depends_on`.
     pub(crate) fn dependency(&self, name: &str) -> Span {
         let Some(node) = self.find("depends_on") else { return self.name };
-        // The name in the file is that of a copy without its number.
+        // The file may have the name of the entry with `scale`, without the number of a copy.
         let entry = name.rsplit_once('-').map_or(name, |(entry, _)| entry);
         let is = |text: &str| text == name || text == entry;
         let key = node.entries().iter().find(|(key, _)| is(&key.text)).map(|(key, _)| key.span);

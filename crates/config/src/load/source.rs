@@ -19,7 +19,7 @@ use crate::trusted_path::{ForeignLink, Place};
 pub struct Limits {
     /// The limit of the size in bytes, a multiple of 1 KiB.
     largest: u64,
-    /// The help for a file that is larger.
+    /// The help for a file that is larger than the limit.
     help: &'static str,
     /// Whether the config names the file, rather than the command line. If so, the file must not be
     /// a pipe, and the path must not have a symbolic link of another user.
@@ -88,7 +88,7 @@ pub struct Source {
 /// Why a file cannot be used.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unreadable {
-    /// Follows the name of the file in the message.
+    /// The reason, which follows the name of the file in the message.
     pub message: String,
     pub(crate) help: String,
     /// The line from 1, or 0 for the whole file.
@@ -142,8 +142,8 @@ impl Source {
         text(out).map(|text| Self::new("<stdin>", text))
     }
 
-    /// The place of a byte of the text. The mark ends at the next `}` of the line, such as that of
-    /// a `${`, or at the end of the line.
+    /// The place of a byte of the text. The mark ends at the next `}` of the line, such as the end
+    /// of a `${…}`, or at the end of the line.
     pub(crate) fn place(&self, file: usize, at: usize) -> Span {
         let lines = self.lines();
         let line = lines.partition_point(|start| *start <= at);

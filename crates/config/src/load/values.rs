@@ -1,5 +1,5 @@
-//! Parses single values: durations, signals, addresses and the like. The reason of an error follows
-//! the value: "`time` is `abc`: not a duration".
+//! Parses single values: durations, signals, addresses and the like. In a message, the reason of an
+//! error follows the value: "`time` is `abc`: not a duration".
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::{IntErrorKind, ParseIntError};
@@ -16,7 +16,7 @@ use crate::types::suggest::{list, nearest};
 #[derive(Debug, PartialEq, Eq, Error)]
 #[error("{why}; {help}")]
 pub struct Invalid {
-    /// Follows the value in the message.
+    /// The reason, which follows the value in the message.
     pub why: String,
     pub help: String,
 }

@@ -26,8 +26,8 @@ pub fn taken_over(old: &Config, new: &Config) -> Vec<&'static str> {
     of_container(old, new).0
 }
 
-/// The changed keys of the container that a reload cannot take over: every process has their
-/// values, or drainit used them at its start.
+/// The changed keys of the container that a reload cannot take over, because their values are part
+/// of every process, or because drainit used them at its start.
 pub fn fixed(old: &Config, new: &Config) -> Vec<&'static str> {
     of_container(old, new).1
 }

@@ -41,7 +41,8 @@ fn process(start: &Start<'_>) -> Value {
     })
 }
 
-/// One case of the shutdown. `in_oneshot` is set if a oneshot that still runs makes it longer.
+/// One case of the shutdown. `in_oneshot` is set if a oneshot that still runs makes this case
+/// longer.
 fn case(
     plan: &Plan<'_>,
     timeline: &Timeline,

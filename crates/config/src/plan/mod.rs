@@ -22,19 +22,20 @@ use crate::plan::timeline::{Step, StepKind, Timeline};
 
 #[derive(Clone, Debug)]
 pub struct Plan<'c> {
-    /// The processes, each after those that it waits for.
+    /// The processes, each after the processes that it waits for.
     pub start: Vec<Start<'c>>,
     /// The limit of the container's `pre_start` hook, if there is one.
     pub pre_start: Option<Duration>,
     /// The longest shutdown after a stop signal.
     pub after_signal: Timeline,
-    /// The longest shutdown after the unasked end of a process: each drain waits only for `min`.
+    /// The longest shutdown after a process has ended by itself. Each drain then waits only for
+    /// `min`.
     pub after_end: Timeline,
     /// The longest shutdown after a stop signal while a oneshot still runs, if that is longer than
     /// `after_signal`.
     pub signal_in_oneshot: Option<InOneshot<'c>>,
-    /// The longest shutdown after an unasked end while a oneshot still runs, if that is longer than
-    /// `after_end`.
+    /// The longest shutdown after a process has ended by itself while a oneshot still runs, if that
+    /// is longer than `after_end`.
     pub end_in_oneshot: Option<InOneshot<'c>>,
     /// The time from T0 until the container is killed from outside.
     pub grace_period: Duration,
@@ -129,8 +130,8 @@ impl<'c> Plan<'c> {
         }
     }
 
-    /// The time that a step would take without a deadline, and whether the config declares it.
-    /// `asked` is that of [`Timeline::worst`].
+    /// The time that a step would take without a deadline, and whether the config declares this
+    /// time. `asked` has the same meaning as for [`Timeline::worst`].
     pub fn wish(&self, step: &Step, asked: bool) -> (Duration, bool) {
         let process = step.process.map(|id| &self.spec.processes[id.index()]);
         let hooks = process.map_or(&self.spec.hooks, |process| &process.hooks);

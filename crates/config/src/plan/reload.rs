@@ -42,8 +42,8 @@ pub enum Life {
 pub struct Reload<'a> {
     /// The place of each process of the new config.
     pub placed: Vec<Placed>,
-    /// The steps of the removed processes, dependents first, and then those of the others,
-    /// dependencies first.
+    /// The steps of the removed processes, dependents first, and then the steps of the other
+    /// processes, dependencies first.
     steps: Vec<Step<'a>>,
     /// The processes that the reload does not touch.
     untouched: Vec<&'a str>,
@@ -161,8 +161,8 @@ impl<'a> Reload<'a> {
     }
 }
 
-/// The reason of a step: "`command` differs", or "has failed" if no key differs, because a failed
-/// process is tried again.
+/// The reason of a step: "`command` differs", or "has failed" if no key differs, because the reload
+/// tries a failed process again.
 fn differ(keys: &[&'static str]) -> String {
     let names = || list(keys.iter().copied());
     match keys.len() {
@@ -172,7 +172,7 @@ fn differ(keys: &[&'static str]) -> String {
     }
 }
 
-/// For each process of the new config, the process with its name that drainit already has.
+/// For each process of the new config, the running drainit's process with the same name.
 fn found<'r, 'a>(
     running: &'r [Running<'a>],
     new: &'a Config,
@@ -185,7 +185,7 @@ fn found<'r, 'a>(
     let known = processes.map(|((process, args), spec)| {
         let one = *by_name.get(process.name.as_str())?;
         let keys = changes::of_process(one.definition, Definition { process, args });
-        // A later hot restart needs an instance that was started for a hot restart.
+        // A later hot restart works only if drainit has started the instance for a hot restart.
         let is_replaced = one.life == Life::Failed
             || keys.iter().any(|key| !TAKEN_OVER.contains(key))
             || spec.is_apart(one.spec);

@@ -44,7 +44,7 @@ struct Chart {
 struct Row {
     label: String,
     times: String,
-    /// A later bar covers an earlier bar.
+    /// The bars. A later bar covers an earlier bar.
     bars: Vec<Bar>,
 }
 

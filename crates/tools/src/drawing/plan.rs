@@ -6,7 +6,7 @@ use crate::plan::timeline::Timeline;
 use crate::plan::{InOneshot, Plan};
 use crate::types::human;
 
-/// Draws the longest shutdown after a stop signal and after an unasked end.
+/// Draws the longest shutdown after a stop signal, and after a process has ended by itself.
 pub fn svg(plan: &Plan<'_>) -> String {
     let charts = [
         (true, "Shutdown after a stop signal", &plan.after_signal, &plan.signal_in_oneshot),

@@ -18,7 +18,7 @@ pub fn svg(report: &ShutdownReport) -> String {
 fn shutdown(report: &ShutdownReport) -> Chart {
     let rows: Vec<_> =
         report.steps.iter().filter(|step| is_shown(step)).map(|step| row(report, step)).collect();
-    // A drain that was requested before the shutdown began before T0.
+    // A drain that somebody requested may have begun before T0.
     let (mut first, mut last) = (0.0_f64, report.grace_period.max(report.took).max(0.001));
     for bar in rows.iter().flat_map(|row| &row.bars) {
         (first, last) = (first.min(bar.from), last.max(bar.to));

@@ -68,8 +68,8 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
     Ok(draft)
 }
 
-/// Converts the parts that depend on other services: a service whose completion another one waits
-/// for becomes a oneshot, and a failed healthcheck matters only to services that wait for it.
+/// Converts the parts that depend on other services. A service becomes a oneshot if another service
+/// waits for its completion. A failed healthcheck matters only to services that wait for it.
 fn relate(draft: &mut Draft) {
     let waited_for = |condition| -> BTreeSet<String> {
         draft.processes.iter().flat_map(|process| process.needs(condition)).cloned().collect()

@@ -11,7 +11,8 @@ use serde_json::{Map, Value};
 use crate::import::pattern;
 use crate::types::harmless;
 
-/// A longer list or mapping gets a line for each of its items.
+/// The limit of characters for a list or mapping on one line. A longer list or mapping gets a line
+/// for each of its items.
 const WIDTH: usize = 110;
 
 #[derive(Debug, Default)]

@@ -1,6 +1,7 @@
 //! Parses INI like supervisord, which uses Python's configparser. It has sections and `key = value`
-//! lines. A line that is indented deeper continues the value before. A `;` or `#` begins a comment
-//! at the start of a line or after a blank. A repeated section continues the first.
+//! lines. A line that is indented deeper continues the previous value. A `;` or `#` begins a
+//! comment at the start of a line or after a blank. A repeated section continues the first section
+//! of that name.
 
 use std::sync::LazyLock;
 

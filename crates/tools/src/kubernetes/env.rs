@@ -17,7 +17,7 @@ pub(super) struct PodEnv {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Value<'a> {
     Known(&'a Word),
-    /// Set to a value that is not known here.
+    /// The variable is set to a value that is not known here.
     Unknown(Span),
     Missing,
 }

@@ -110,7 +110,7 @@ fn variable(
             };
             (message, span, help)
         }
-        // Already reported.
+        // The unknown value is already reported.
         Value::Unknown(_) => return true,
         // In a config, an empty variable counts as unset.
         Value::Missing | Value::Known(_) => {

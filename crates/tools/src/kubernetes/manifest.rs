@@ -21,7 +21,7 @@ pub(super) struct Workload {
     pub(super) local: Option<Span>,
 }
 
-/// The parts of a Service that say which traffic comes.
+/// The parts of a Service that decide which traffic reaches the pod, and from where.
 struct Service {
     selector: Rc<Node>,
     /// The place of `externalTrafficPolicy: Local`.

@@ -14,9 +14,10 @@ use crate::types::{Signal, human};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct PreStop {
     pub(super) span: Option<Span>,
-    /// The sleep before drainit gets the stop signal.
+    /// The time for which the hook sleeps before drainit gets the stop signal.
     pub(super) sleeps: Duration,
-    /// Whether the hook runs `drainit drain`, so that drainit counts the time.
+    /// Whether the hook runs `drainit drain`. If it does, drainit itself counts the time of the
+    /// hook.
     pub(super) drains: bool,
     /// Whether the hook runs anything else, for an unknown time.
     pub(super) is_unknown: bool,

@@ -217,7 +217,7 @@ fn closes(ctx: &Context<'_>) -> bool {
     drains.any(|drain| matches!(drain.method, DrainMethod::Envoy(_)))
 }
 
-/// Warns of a readiness probe that notices the drain after an unasked end too late.
+/// Warns of a readiness probe that fails too late if a process ends by itself and the drains begin.
 fn notices(ctx: &mut Context<'_>, probe: &Probe) {
     let drains = ctx.loaded.config.processes.iter().filter_map(|process| process.drain.as_ref());
     let Some(min) = drains.map(|drain| drain.min).max() else { return };

@@ -23,7 +23,8 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
     }
 }
 
-/// Whether the probe only connects, and connects to this socket, so that the kernel accepts it.
+/// Whether the probe needs only a connection to this socket or its file, so that the probe succeeds
+/// without the process.
 fn answers(probe: &Probe, socket: &ListenSocket) -> bool {
     let needs_no_answer = matches!(probe, Probe::Tcp(_) | Probe::Unix(_) | Probe::File(_));
     let asked = probe.address().filter(|_| needs_no_answer);

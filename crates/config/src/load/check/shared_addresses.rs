@@ -10,7 +10,8 @@ use crate::load::check::place_of_drain;
 use crate::load::diagnostics::problems::Problems;
 use crate::load::places::Places;
 
-/// Replaces `0.0.0.0` by `127.0.0.1`, where a connection to it goes, and `::` by `::1`.
+/// Replaces `0.0.0.0` by `127.0.0.1`, and `::` by `::1`, because a connection to the first address
+/// goes to the second.
 fn local(address: Address) -> Address {
     match address {
         Address::Tcp(address) if address.ip().is_unspecified() => {

@@ -17,7 +17,7 @@ pub enum Severity {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
     pub severity: Severity,
-    /// One line.
+    /// The message, which is one line.
     pub message: String,
     pub(crate) file: PathBuf,
     /// The line from 1, or 0 for the whole file.

@@ -101,7 +101,7 @@ impl Form for Verbatim {
     }
 }
 
-/// An argument; `None` if it has parts, and the condition of each part fails.
+/// An argument; `None` if it consists of parts whose conditions all fail.
 type Element = Either<Verbatim, ElementKeys>;
 
 #[derive(Table)]

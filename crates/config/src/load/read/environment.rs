@@ -15,8 +15,8 @@ use crate::load::yaml::node::{Kind, Node, Tag};
 
 type Variables = Vec<Variable>;
 
-/// Reads defaults of variables. The values after an entry can use it. Entries that the container
-/// overrides are left out of the result.
+/// Reads defaults of variables. A value can use the entries before it. The result leaves out
+/// entries that the container overrides.
 pub(crate) struct Env;
 
 impl Form for Env {
@@ -40,8 +40,8 @@ impl Form for Env {
     }
 }
 
-/// A mapping or a list of `NAME=VALUE`. With a name alone the process gets the container's
-/// variable; with `NAME: !reset` in a mapping, it does not.
+/// A mapping or a list of `NAME=VALUE`. With a name alone, the process gets the container's
+/// variable. With `NAME: !reset` in a mapping, the process does not get the variable.
 pub(crate) struct Environment;
 
 impl Form for Environment {

@@ -198,8 +198,8 @@ impl<'a> Reader<'a> {
         self.key::<F>(fields, name)
     }
 
-    /// The entries of a mapping whose keys are names. Leaves out each `!reset` with a warning,
-    /// because it had nothing to remove, and its name may be misspelled.
+    /// The entries of a mapping whose keys are names. Leaves out each `!reset` and warns: it had
+    /// nothing to remove, so its name may be misspelled.
     pub(crate) fn entries<'n>(
         &mut self,
         node: &'n Node,
@@ -242,7 +242,8 @@ impl<'a> Reader<'a> {
         None
     }
 
-    /// The key that is present of a choice, with its value. Reports a missing key and a second key.
+    /// Returns the key of a choice that is present, with its value. Reports an error if no key or
+    /// more than one key is present.
     pub(crate) fn one_of<'n>(
         &mut self,
         fields: &Fields<'n>,
@@ -363,8 +364,9 @@ impl<'a> Reader<'a> {
     }
 
     /// Reports each `$NAME` in a value that looks like a variable, because no shell expands it. In
-    /// the value of a variable (`of_variable`), where a `$` may be intended, this is a warning, and
-    /// only if `NAME` is a known variable, or `$NAME` the whole value.
+    /// the value of a variable (`of_variable`), a `$` may be intended. There the report is a
+    /// warning, and only for a `NAME` that is a known variable or a `$NAME` that is the whole
+    /// value.
     pub(crate) fn check_dollars(&mut self, node: &Node, what: &str, of_variable: Option<&str>) {
         node.inner().for_each(|inner| self.check_dollars(inner, what, of_variable));
         let raw = node.scalar().unwrap_or_default();
@@ -486,8 +488,8 @@ fn as_mapping(node: &Node, known: &Keys) -> Option<String> {
     })
 }
 
-/// The key among `entries` whose mapping has a key with this name, or else the choices of `known`
-/// whose mapping has one.
+/// Finds the key among `entries` whose mapping has a key with this name. If there is none, finds
+/// the choices of `known` whose mapping has such a key.
 fn outer(name: &str, entries: &[(Key, Rc<Node>)], known: &Keys) -> Vec<&'static str> {
     let is_written = |key: &str| entries.iter().any(|(written, _)| *written.text == *key);
     let outer = known.all().filter(|key| key.keys.is_some_and(|keys| keys.has(name)));

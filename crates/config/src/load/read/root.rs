@@ -81,7 +81,7 @@ pub(crate) fn control_alone(reader: &mut Reader<'_>, node: &Node) -> (Control, V
     }
     let mut defaults = Vec::new();
     if let Some(node) = fields.get("env") {
-        // In reverse, because each entry may use the entries before it.
+        // The entries are read in reverse, because each entry may use the entries before it.
         for (key, value) in node.entries().iter().rev() {
             let is_set = reader.variables.container().get_non_empty(&key.text).is_some();
             if !is_set && used.iter().any(|name| **name == *key.text) {

@@ -20,7 +20,7 @@ pub(crate) const VARIABLE: &str = "SCALE_INDEX";
 
 /// The limit for the processes of one entry.
 const MOST_OF_ONE: u32 = 1000;
-/// The limit for the processes of a config, which is that of a
+/// The limit for the processes of a config: the highest number of a
 /// [`ProcessId`](crate::types::ProcessId).
 const MOST_PROCESSES: usize = u16::MAX as usize;
 /// The limit for the values of all copies, including dependencies between copies, so that a small
@@ -123,7 +123,7 @@ pub(crate) fn number_of(process: &Process) -> Option<String> {
     }
 }
 
-/// Reports each entry whose name is also that of a process of another entry.
+/// Reports each entry whose name a process of another entry also has.
 pub(crate) fn check_names(reader: &mut Reader<'_>, keys: &[&Key], scaling: &Scaling) {
     let copies: HashSet<&str> = scaling.groups.values().flatten().map(String::as_str).collect();
     for key in keys.iter().filter(|key| copies.contains(&*key.text)) {

@@ -63,7 +63,7 @@ impl Extent {
 pub enum Kind {
     /// Empty, `null` or `~`.
     Null,
-    /// The text is as in the file.
+    /// A single value, with its text as in the file.
     Scalar {
         text: String,
         quoted: bool,
