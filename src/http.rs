@@ -44,7 +44,7 @@ impl Response {
     /// The body of an answer with 200.
     ///
     /// # Errors
-    /// [`RequestError::Status`] for every other status.
+    /// Returns [`RequestError::Status`] for every other status.
     pub fn into_ok_body(self) -> Result<Vec<u8>, RequestError> {
         if self.status == StatusCode::OK {
             Ok(self.body)
@@ -176,8 +176,8 @@ impl Client {
         Self { address, kept: None }
     }
 
-    /// Sends a `GET`. If the kept connection is stale, sends it again on a new connection. `limit`
-    /// covers both.
+    /// Sends a `GET`. If the kept connection is stale, sends the request again on a new connection.
+    /// `limit` covers both attempts.
     ///
     /// # Errors
     /// As for [`request`]. An error closes the connection.

@@ -129,7 +129,7 @@ fn over_tcp(listen: SocketAddr) -> Result<Address, String> {
     }
 }
 
-/// The first line of an answer, or its status if it is empty.
+/// The first line of an answer, or the status if the answer is empty.
 pub(super) fn first_line(response: &Response) -> String {
     let body = String::from_utf8_lossy(&response.body);
     let line = body.lines().next().unwrap_or_default().trim();

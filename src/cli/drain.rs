@@ -95,8 +95,8 @@ async fn send(address: &Address, method: Method, path: &str) -> Result<Response,
     request(address, method, path, LIMIT, MAX_ANSWER).await
 }
 
-/// Whether the drain is done, and the time until the deadline; `None` if there is no deadline or it
-/// has passed.
+/// Whether the drain is done, and the time until the deadline; `None` if there is no deadline, or
+/// if the deadline has passed.
 async fn status(address: &Address) -> Result<(bool, Option<Duration>), RequestError> {
     let body = send(address, Method::GET, "/status").await.and_then(Response::into_ok_body)?;
     let malformed = |error: serde_json::Error| RequestError::Malformed(error.to_string());

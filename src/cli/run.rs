@@ -149,7 +149,7 @@ fn open<T: Send + 'static>(
         .map_err(|error| (format!("{what}: {error}"), exit_code::CONFIG))
 }
 
-/// Whether a pending signal is one that stops drainit by default.
+/// Whether a signal is pending that stops drainit by default.
 fn is_stopped() -> bool {
     let stops = [Signal::TERM, Signal::INT, Signal::QUIT];
     stops.iter().any(|signal| sys::pending_signals() & only(*signal) != 0)
@@ -172,7 +172,7 @@ fn warn_of_early_kill(loaded: &Loaded, environment: &Environment) {
         Some(name) => {
             format!("pass `--stop-timeout {seconds} -e {name}={seconds}`, or `-e {name}=10`")
         }
-        // The period may well fit, so the message is only informative.
+        // The grace period may well fit Docker's stop timeout, so the message is only informative.
         None if loaded.has_grace_period => {
             tracing::info!(
                 "the shutdown is planned for {planned}: without `--stop-timeout {seconds}`, \
@@ -200,7 +200,7 @@ fn complain(output: &Output, format: LogFormat, problems: &[Diagnostic]) {
 }
 
 /// Writes a line through the queue, so that a blocked reader of stderr does not delay the start.
-/// `head` precedes the message only in text.
+/// `head` precedes the message only in the text format.
 fn say(output: &Output, format: LogFormat, level: Level, head: &str, message: &str) {
     let line = match format {
         LogFormat::Text => format!("{head}{}\n", harmless_lines(message)).into_bytes(),

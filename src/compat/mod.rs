@@ -29,7 +29,7 @@ pub(crate) fn run(args: &[OsString]) -> Option<u8> {
     }
 }
 
-/// A text that is printed instead of running the command, and the exit code.
+/// A text that is printed in place of running the command, and the exit code.
 #[derive(Debug)]
 pub(crate) struct Answer {
     stream: Stream,

@@ -107,7 +107,8 @@ pub struct ProcessStatus {
     /// How the process ended the last time, even if it runs again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_exit: Option<String>,
-    /// The last lines of its last failed instance, only for operators who name the process.
+    /// The last lines of the process's last failed instance. Only operators who name the process
+    /// get them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub last_lines: Vec<String>,
     /// The last count of the process's traffic, if the process is being drained.
@@ -179,10 +180,10 @@ pub struct DrainStatus {
     /// The requests in flight.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests: Option<u64>,
-    /// The time since the drain began, or its whole duration once it is over.
+    /// The time since the drain began, or the whole duration of a drain that is over.
     #[serde(skip)]
     pub elapsed: Duration,
-    /// The time until the longest wait of the drain is over; zero after its end.
+    /// The time that the drain can still take; zero once this time is over.
     #[serde(skip)]
     pub left: Duration,
 }
@@ -203,8 +204,8 @@ pub struct ShutdownStatus {
     /// The time since T0.
     #[serde(rename = "elapsed_seconds", serialize_with = "serialize_seconds")]
     pub elapsed: Duration,
-    /// The time until the deadline; zero after it. `None` if a requested drain is over and no
-    /// shutdown has begun.
+    /// The time until the deadline; zero after the deadline. `None` if a requested drain is over
+    /// and no shutdown has begun.
     #[serde(
         rename = "deadline_in_seconds",
         serialize_with = "serialize_some_seconds",

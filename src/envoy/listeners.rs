@@ -44,7 +44,7 @@ pub struct Uncounted {
 /// A listener of a dump.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Listener {
-    /// Empty if the listener has no name.
+    /// The name of the listener; empty if the listener has no name.
     pub(crate) name: String,
     pub(crate) is_inbound: bool,
     /// The names that its statistics may have.

@@ -3,8 +3,7 @@
 //!
 //! `/ready` alone does not show this: after `initial_fetch_timeout` (15 s), Envoy is `LIVE` even if
 //! it has not reached its control plane. And `control_plane.connected_state` is 1 as soon as the
-//! connection is open, even if the server never answers. Both were seen with Envoy 1.37.0 and
-//! 1.40.0.
+//! connection is open, even if the server never answers. We saw both with Envoy 1.37.0 and 1.40.0.
 
 use std::time::Duration;
 
@@ -38,8 +37,9 @@ pub(crate) async fn check_ready(admin: &Address, limit: Duration) -> Result<(), 
     timeout(limit, can_serve(admin, limit)).await.unwrap_or_else(|_| Err(late()))
 }
 
-/// Checks that the admin answers within `limit`, because then its main thread works. The answer
-/// does not matter: an Envoy that has lost its control plane serves with its last configuration.
+/// Checks that the admin answers within `limit`, which shows that Envoy's main thread works. The
+/// status of the answer does not matter: an Envoy that has lost its control plane serves with its
+/// last configuration.
 ///
 /// # Errors
 /// Says why there is no answer.

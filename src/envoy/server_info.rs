@@ -31,7 +31,7 @@ pub(crate) struct EnvoyOptions {
 }
 
 impl ServerInfo {
-    /// Asks within `limit`.
+    /// Asks the admin for the report, within `limit`.
     ///
     /// # Errors
     /// Says why there is no answer, or why the answer is not from an Envoy.

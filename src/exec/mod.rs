@@ -37,7 +37,7 @@ enum ExecError {
 }
 
 /// Runs the command. Returns the exit code for drainit: the code of the command, or 128 plus the
-/// signal that ended it, or 126 or 127 if it could not be started.
+/// signal that ended it, or 126 or 127 if the command could not be started.
 pub fn run(options: &ExecOptions) -> u8 {
     panic_hook::handle_panics();
     match supervise(options) {
@@ -86,7 +86,7 @@ fn supervise(options: &ExecOptions) -> Result<u8, ExecError> {
         let say = |step| say_step(options, child, step);
         let jobs = Jobs::Follow(&mut terminal);
         let end = CommandLoop::new(options, &signals, child, jobs, &say).run();
-        // If drainit is not PID 1, the command would outlive it.
+        // If drainit is not PID 1, the command would outlive drainit.
         let end = end.inspect_err(|_| panic_hook::stop_all())?;
         // The command has ended, so the outcome is known.
         match exec.outcome() {

@@ -86,7 +86,7 @@ fn look(path: &Path) -> io::Result<FileStat> {
     Place::behind(path)?.stat()
 }
 
-/// The reason why a path cannot be used; `other` if the error does not say it.
+/// The reason why a path cannot be used; `other` if the error does not show a reason.
 fn reason(error: &io::Error, other: &str) -> String {
     match ForeignLink::of(error) {
         Some(link) => format!("cannot be used: {link}"),

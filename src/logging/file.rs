@@ -233,7 +233,7 @@ impl Current {
     }
 }
 
-/// Opens or creates a file to append to. Refuses a symbolic link in its place, because whoever may
+/// Opens or creates a file to append to. Refuses a symbolic link at the path, because whoever may
 /// write to the directory could lead drainit to any other file. Also refuses everything that could
 /// make a write wait.
 fn open(path: &Path) -> io::Result<(File, FileId)> {

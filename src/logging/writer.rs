@@ -33,11 +33,11 @@ use crate::types::Stream;
 pub(crate) const BOUND: usize = 256 * 1024;
 
 /// The number of queued bytes from which lines of processes are dropped. Only lines that do not
-/// wait for room get so far: the last lines of a process, and all lines in a shutdown without a
-/// reader.
+/// wait for room reach this limit: the last lines of a process, and all lines in a shutdown without
+/// a reader.
 pub(crate) const LIMIT: usize = 1024 * 1024;
 
-/// In a shutdown, [`StreamWriter::room`] stops waiting after this long without progress.
+/// The time without progress after which [`StreamWriter::room`] stops waiting in a shutdown.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The largest buffer that is kept. A larger one is freed after [`IDLE`], and the sink may then
@@ -56,7 +56,7 @@ const SLICE: usize = 4096;
 
 const STACK: usize = 64 * 1024;
 
-/// The pause before another attempt to start the thread, which may fail because of a limit on
+/// The pause before another attempt to start the thread. A start may fail because of a limit on
 /// tasks.
 const THREAD_RETRY: Duration = Duration::from_millis(100);
 
@@ -134,7 +134,7 @@ pub(crate) struct StreamWriter {
 #[derive(Default)]
 struct State {
     pending: Vec<u8>,
-    /// The bytes of drainit's own lines in `pending`.
+    /// The number of bytes of drainit's own lines in `pending`.
     own: usize,
     process: usize,
     /// The number of lines dropped since the last report.
@@ -147,7 +147,7 @@ struct State {
     busy: bool,
     /// Whether the thread waits for work.
     sleeping: bool,
-    /// Whether the descriptor is broken. Then everything is dropped.
+    /// Whether the descriptor is broken. If it is, all lines are dropped.
     dead: bool,
     /// Whether a shutdown has begun.
     impatient: bool,
@@ -237,7 +237,7 @@ impl StreamWriter {
     }
 
     /// Blocks until everything is written or the descriptor is broken, at most until `deadline`.
-    /// Returns whether it was in time.
+    /// Returns `false` if the deadline came first.
     pub(crate) fn flush(self: &Arc<Self>, deadline: Instant) -> bool {
         let mut state = self.lock();
         if !state.pending.is_empty() {
@@ -344,7 +344,7 @@ impl StreamWriter {
                 }
             }
         }
-        // The writer may live longer than its thread.
+        // The writer may live longer than its thread, so the sink drops what it holds.
         self.sink.let_go();
     }
 

@@ -1,8 +1,8 @@
-//! Prepares the process at its start: makes it a subreaper, and keeps inherited descriptors from
-//! its children.
+//! Prepares drainit's own process: makes it a subreaper, and keeps inherited descriptors from its
+//! children.
 //!
-//! Descriptors 0, 1 and 2 are open here already: Rust opens `/dev/null` in their place before
-//! `main`.
+//! Descriptors 0, 1 and 2 are already open: before `main`, Rust opens `/dev/null` for each of them
+//! that is closed.
 
 use std::io;
 use std::os::fd::RawFd;
@@ -27,7 +27,7 @@ pub fn prepare() -> io::Result<()> {
 /// Makes orphaned descendants children of drainit.
 ///
 /// # Errors
-/// Fails if the kernel does not support it (before Linux 3.4).
+/// Fails if the kernel does not support subreapers (before Linux 3.4).
 pub(crate) fn become_subreaper() -> io::Result<()> {
     if std::process::id() != 1 {
         // PID 1 inherits orphans anyway. Any other process would lose its orphans to the nearest

@@ -47,7 +47,7 @@ impl Timer {
     /// disarms the timer.
     ///
     /// # Errors
-    /// Those of `timerfd_settime`, which has no error for such a timer.
+    /// The kernel documents no error for such a timer.
     pub fn set(&mut self, at: Option<Time>) -> io::Result<()> {
         let Some(at) = at.filter(|at| *at != Time::NEVER) else {
             return Ok(self.timer.unset()?);

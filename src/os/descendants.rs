@@ -95,7 +95,7 @@ fn group_members(leader: Pid) -> Vec<Stat> {
     processes().into_iter().flatten().filter(|stat| stat.group == leader).collect()
 }
 
-/// Lists the processes in `/proc`, and leaves out those that end meanwhile.
+/// Lists the processes in `/proc`, and leaves out processes that end during the read.
 fn processes() -> io::Result<impl Iterator<Item = Stat>> {
     let names = fs::read_dir("/proc")?.flatten().map(|entry| entry.file_name());
     Ok(names.filter_map(|name| Stat::read(name.to_str()?.parse().ok()?)))
@@ -193,7 +193,7 @@ pub(crate) fn list(processes: &[Descendant]) -> String {
     format!("{}{more}", list.join(", "))
 }
 
-/// The fields of `/proc/PID/stat` that are used.
+/// The fields of `/proc/PID/stat` that drainit uses.
 #[derive(Debug)]
 pub(crate) struct Stat {
     pub(crate) process: Descendant,
@@ -211,7 +211,7 @@ impl Stat {
     }
 
     /// Parses `PID (NAME) STATE PPID …`. The name may contain blanks and parentheses; the last `)`
-    /// ends it.
+    /// ends the name.
     pub(crate) fn parse(stat: &[u8]) -> Option<Self> {
         let text = String::from_utf8_lossy(stat);
         let (pid, rest) = text.split_once(" (")?;

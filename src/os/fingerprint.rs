@@ -64,7 +64,7 @@ pub(crate) struct Fingerprint(u64);
 pub(crate) struct Content {
     /// The fingerprint; `None` if the path does not exist, or if drainit cannot read it.
     pub(crate) fingerprint: Option<Fingerprint>,
-    /// The path itself, or the first file of a directory, that cannot be read, and why.
+    /// The path that cannot be read, and the error. In a directory, this is the first such file.
     pub(crate) unreadable: Option<(PathBuf, io::Error)>,
 }
 
@@ -104,7 +104,7 @@ pub(crate) enum Look {
 /// A sender that the thread drops when the requested look is over, or when the look cannot begin.
 pub(crate) type Asked = mpsc::Sender<()>;
 
-/// A path that is looked at until this is dropped.
+/// A path at which a thread looks until this value is dropped.
 pub(crate) struct Followed {
     pub(crate) looks: mpsc::UnboundedReceiver<Look>,
     pub(crate) asks: SyncSender<Asked>,
@@ -191,7 +191,8 @@ fn fingerprint(
                 return Err(io::Error::other(why));
             }
             let name = OsStr::from_bytes(entry.file_name().to_bytes()).to_owned();
-            // Follows links, as a reader would. A link to nowhere does not count as a file.
+            // Links are followed, as by a process that reads the file. A link to nowhere does not
+            // count as a file.
             let place = Place::below(&directory, &name);
             let is_file = match there(place.and_then(|place| place.stat())) {
                 Ok(about) => about.is_some_and(|about| is(&about, SFlag::S_IFREG)),
@@ -231,7 +232,7 @@ fn is_denied(error: &io::Error) -> bool {
         || ForeignLink::of(error).is_some()
 }
 
-/// Adds the metadata that changes with a file to a fingerprint.
+/// Adds to a fingerprint the metadata that changes when a file changes.
 fn add_metadata(place: &Place, hasher: &mut DefaultHasher, limits: &mut Limits) -> io::Result<()> {
     limits.check_time()?;
     let about = place.stat()?;

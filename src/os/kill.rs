@@ -90,7 +90,7 @@ fn send(target: i32, signal: Signal) -> io::Result<bool> {
     }
 }
 
-/// The process group of a process or zombie; `None` if it does not exist.
+/// The process group of a process or zombie; `None` if the process does not exist.
 pub(crate) fn group_of(pid: Pid) -> Option<Pid> {
     let pid = NixPid::from_raw(only_one(pid).ok()?);
     Some(getpgid(Some(pid)).ok()?.as_raw())

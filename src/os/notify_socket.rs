@@ -40,8 +40,8 @@ pub struct NotifyMessage {
     pub ready: bool,
     /// `STOPPING=1`
     pub stopping: bool,
-    /// `DRAINED=1`: the answer to the signal of `drain: {notify: …}`. An extension of drainit,
-    /// which systemd ignores.
+    /// `DRAINED=1`: the answer to the signal of `drain: {notify: …}`. This is an extension of
+    /// drainit, which systemd ignores.
     pub drained: bool,
     /// `WATCHDOG=1`
     pub alive: bool,
@@ -54,7 +54,7 @@ pub struct NotifyMessage {
 }
 
 impl NotifyMessage {
-    /// Parses a datagram. Unknown assignments (`MAINPID`, `ERRNO`, …) and those that are not
+    /// Parses a datagram. Unknown assignments (`MAINPID`, `ERRNO`, …) and assignments that are not
     /// UTF-8 are ignored.
     pub(crate) fn parse(datagram: &[u8]) -> Self {
         let mut message = Self::default();

@@ -27,7 +27,7 @@ static RUNNING: AtomicUsize = AtomicUsize::new(0);
 /// The time limit for finding a socket in the file system.
 const LONGEST_WAY: Duration = Duration::from_secs(5);
 
-/// The interval at which a wait checks whether a stop signal has ended it. Work that does not hang
+/// The interval at which a wait checks whether a stop signal has arrived. Work that does not hang
 /// is done before the first check.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -84,7 +84,7 @@ pub(crate) async fn on_thread<T: Send + 'static>(
     }
 }
 
-/// As [`Peer::at`].
+/// As [`Peer::at`], on a thread of its own and with a time limit.
 ///
 /// # Errors
 /// As for [`Peer::at`]; also fails if the file system does not answer.

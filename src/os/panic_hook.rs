@@ -57,8 +57,8 @@ pub(crate) fn handle_panics() {
     }));
 }
 
-/// Handles a refused allocation. Returns if a failure is already being handled on this thread: then
-/// the abort follows.
+/// Handles a refused allocation. Returns only if this thread already handles a failure; the abort
+/// follows then.
 pub(super) fn out_of_memory(size: usize) {
     if !begin() {
         return;
@@ -100,7 +100,7 @@ pub(crate) fn stop_all() {
     bring_down(Signal::KILL, AFTER_KILL);
 }
 
-/// Writes directly, because the failure may be in the output queues.
+/// Writes the message directly, because the failure may be in the output queues.
 fn report(what: &str) {
     let text = format!("[drainit] error: {what}\n");
     say(Stream::Stderr, &text);

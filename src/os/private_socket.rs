@@ -117,7 +117,8 @@ fn check_server_for(own: u32, path: &Path, server: Peer) -> Result<(), String> {
         _ if pid == 0 => says("a process of another PID namespace has this name".to_owned()),
         Some(named) if named != pid => says(format!("pid {pid} has this name")),
         None => says("the name is not one of drainit's".to_owned()),
-        // Only the init of this namespace can be PID 1, and root may ask the drainit of any user.
+        // Only the init of this namespace can be PID 1. A client trusts root and its own user, and
+        // root may ask the drainit of any user.
         Some(_) if pid == 1 || uid == 0 || own == 0 || uid == own => Ok(()),
         Some(_) => {
             says(format!("pid {pid} belongs to the user {uid}, who is neither you nor root"))

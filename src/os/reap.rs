@@ -1,5 +1,5 @@
 //! Reaps children. Nothing else in drainit reaps them. The kernel does not reuse the pid of a child
-//! before it is reaped, so drainit can safely signal its children by pid.
+//! before the child is reaped, so drainit can safely signal its children by pid.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;

@@ -1,5 +1,6 @@
 //! Replaces a file as a whole: a reader sees either the old content or the new content, never a
-//! part of it. The new content is never readable with wider permissions.
+//! part of it. The new content is never readable with wider permissions than those of the finished
+//! file.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Permissions};
@@ -22,7 +23,7 @@ use crate::trusted_path::{Place, is};
 /// As [`replace`], on a thread of its own: a hanging file system must not delay the exit.
 ///
 /// # Errors
-/// Those of [`replace`], and `TimedOut` if it takes longer than `within`.
+/// Returns the errors of [`replace`], and `TimedOut` if the work takes longer than `within`.
 pub(crate) fn replace_within(
     within: Duration,
     path: PathBuf,

@@ -70,7 +70,7 @@ impl Sweep {
         })
     }
 
-    /// Sends the signal to all descendants that have not had it, also to those that are started
+    /// Sends the signal to all descendants that have not got it yet, also to processes that start
     /// during the scan.
     pub(crate) fn scan(&mut self) -> Swept {
         let began = clock::now();

@@ -44,8 +44,8 @@ pub(super) fn unusable(admin: &Address, error: &RequestError, patience: Duration
 }
 
 impl Facts {
-    /// The time over which Envoy spreads its drain; `None` if the drain is immediate, or if
-    /// unknown.
+    /// The time over which Envoy spreads its drain; `None` if the drain is immediate, or if the
+    /// time is unknown.
     fn gradual(&self) -> Option<Duration> {
         let options =
             self.options.as_ref().filter(|options| options.drain_strategy != "Immediate")?;

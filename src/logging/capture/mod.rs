@@ -292,8 +292,8 @@ impl OutputCapture {
                 self.matched.set(true);
                 self.changed.notify_waiters();
             }
-            // Lines are queued in between, because every line gets a prefix: a read with many
-            // newlines becomes many times larger.
+            // Some lines are queued before the read is split completely: every line gets a prefix,
+            // so a read with many newlines becomes many times larger.
             if lines.len() >= CHUNK {
                 self.queue(side.stream, lines);
             }

@@ -35,8 +35,8 @@ impl Signals {
     /// Fails if no file descriptor is left.
     pub fn install() -> io::Result<Self> {
         // When a process starts its first thread, the C library unblocks the signals that it
-        // reserves (32 and 33, under musl 33 and 34) on the calling thread. A thread that is
-        // started now makes this happen before the signals are blocked.
+        // reserves (32 and 33, under musl 33 and 34) on the calling thread. drainit therefore
+        // starts a thread now, before it blocks the signals.
         if let Ok(first) = std::thread::Builder::new().spawn(|| {}) {
             let _ = first.join();
         }

@@ -4,9 +4,9 @@
 //! The kernel keeps a blocked signal even for PID 1, and even if the signal is ignored. drainit can
 //! therefore receive every signal but SIGKILL and SIGSTOP, also the signals that the C libraries
 //! reserve (32, 33 and under musl 34). Children would inherit the mask, so drainit starts them with
-//! the mask that it was given. Faults of drainit itself, such as SIGSEGV, still end drainit,
-//! because a program cannot block them. drainit also blocks SIGTTIN and SIGTTOU, so writing from
-//! the background to a terminal with `stty tostop` does not stop drainit.
+//! the mask that drainit itself inherited. Faults of drainit itself, such as SIGSEGV, still end
+//! drainit, because a program cannot block them. drainit also blocks SIGTTIN and SIGTTOU, so
+//! writing from the background to a terminal with `stty tostop` does not stop drainit.
 
 use std::io;
 use std::sync::OnceLock;
@@ -24,10 +24,10 @@ pub(crate) const ALL: SignalSet = SignalSet::MAX;
 /// Every signal but the real-time signals.
 pub(crate) const FIRST_31: SignalSet = (1 << 31) - 1;
 
-/// The mask that drainit was given, as [`hold`] found it.
+/// The signal mask that drainit inherited, as [`hold`] found it.
 static FOUND: OnceLock<SignalSet> = OnceLock::new();
 
-/// The mask that drainit was given, as [`BlockedSignals::block`] found it.
+/// The signal mask that drainit inherited, as [`BlockedSignals::block`] found it.
 static GIVEN: OnceLock<SignalSet> = OnceLock::new();
 
 /// Blocks every signal before the command line is read, because PID 1 loses a signal that it
@@ -40,7 +40,7 @@ pub(crate) fn hold() {
     }
 }
 
-/// Restores the mask that drainit was given, for a command other than an init. Signals that have
+/// Restores the mask that drainit inherited, for a command that is not an init. Signals that have
 /// arrived since [`hold`] take effect.
 pub(crate) fn release() {
     if let (Some(given), None) = (FOUND.get(), GIVEN.get()) {
@@ -48,13 +48,13 @@ pub(crate) fn release() {
     }
 }
 
-/// The mask that drainit was given; `None` before [`BlockedSignals::block`].
+/// The mask that drainit inherited; `None` before [`BlockedSignals::block`].
 pub(crate) fn given() -> Option<SignalSet> {
     GIVEN.get().copied()
 }
 
-/// Blocks every signal on this thread if [`BlockedSignals::block`] has been called. The C libraries
-/// unblock the signals that they reserve on each new thread.
+/// Blocks every signal on this thread if [`BlockedSignals::block`] has been called. On each new
+/// thread, the C libraries unblock the signals that they reserve.
 pub(crate) fn block_here() {
     if GIVEN.get().is_some() {
         // The kernel documents no error.

@@ -129,7 +129,7 @@ fn is_cut_by_return(head: &[u8]) -> bool {
     })
 }
 
-/// The program that `#!/usr/bin/env NAME` names, if it is not in `PATH`.
+/// The program that `#!/usr/bin/env NAME` names, if that program is not in `PATH`.
 fn behind_env(head: &[u8], path: Option<&OsStr>, dir: Option<&Path>) -> Option<String> {
     let line = head.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
     let mut words = line.trim_ascii().split(u8::is_ascii_whitespace).filter(|w| !w.is_empty());

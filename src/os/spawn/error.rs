@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::types::exit_code;
 
-/// Why a process could not be started.
+/// The reason why a process could not be started.
 #[derive(Debug, Error)]
 pub enum SpawnError {
     #[error("the command is empty")]

@@ -263,7 +263,7 @@ pub(crate) fn cannot_change_user(user: &User) -> Option<SpawnError> {
     (!has_capabilities(groups | uid)).then(|| cannot_become(user, remedy()))
 }
 
-/// CAP_SETGID and CAP_SETUID (capabilities(7)). Even root may lack them.
+/// CAP_SETGID and CAP_SETUID (capabilities(7)). Even root can lack these capabilities.
 const SET_GID: u64 = 1 << 6;
 const SET_UID: u64 = 1 << 7;
 

@@ -75,7 +75,7 @@ unsafe impl GlobalAlloc for Allocator {
 /// # Safety
 /// The memory is valid to write for this many bytes.
 unsafe fn wipe(memory: *mut u8, size: usize) {
-    // SAFETY: the caller promises what it asks for.
+    // SAFETY: the caller promises that the memory is valid to write for this many bytes.
     unsafe { libc::explicit_bzero(memory.cast(), size) };
 }
 

@@ -116,8 +116,9 @@ pub(crate) struct PendingExec {
 }
 
 impl PendingExec {
-    /// Whether the exec has succeeded, or the child has ended before it; `None` if the exec is
-    /// still under way. The error of a failed exec is returned only once.
+    /// Returns `Some(Ok(()))` if the exec has succeeded, or if the child has ended before the exec.
+    /// Returns `None` if the exec is still under way. The error of a failed exec is returned only
+    /// once.
     pub(crate) fn outcome(&self) -> Option<Result<(), i32>> {
         let mut error = [0; size_of::<i32>()];
         match nix::unistd::read(&*self.report, &mut error) {
@@ -127,7 +128,7 @@ impl PendingExec {
         }
     }
 
-    /// The descriptor is readable once there is an outcome.
+    /// Returns a descriptor that is readable once there is an outcome.
     pub(crate) fn report(&self) -> Rc<OwnedFd> {
         Rc::clone(&self.report)
     }
