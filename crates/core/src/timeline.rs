@@ -1,8 +1,8 @@
-//! The steps of a shutdown: of a real one, or of the longest possible one.
+//! The steps of a shutdown, either of a real shutdown or of the longest possible one.
 //!
-//! The longest shutdown is played with the core: every process becomes ready at once, and every
-//! hook, drain and stop takes all of its time. The journal records the steps, as in a real
-//! shutdown.
+//! To find the longest shutdown, this module plays it with the core: every process becomes ready at
+//! once, and every hook, drain and stop takes all of its time. The journal records the steps, as in
+//! a real shutdown.
 
 mod play;
 
@@ -26,12 +26,13 @@ pub enum StepKind {
     Drain,
     /// A drained process closes its listeners.
     Close,
-    /// A process that was drained before other processes counts its connections once more.
+    /// A process whose drain was over before those of other processes counts its connections once
+    /// more.
     Count,
     /// The time from the stop signal to SIGKILL.
     Stop,
     PostStop,
-    /// The time of leftovers, from SIGTERM to SIGKILL.
+    /// The time that leftovers get between SIGTERM and SIGKILL.
     Leftovers,
 }
 
@@ -47,7 +48,7 @@ pub struct Step {
 }
 
 impl Step {
-    /// The duration of a step that is over.
+    /// The duration of the step; zero if the step is not over.
     pub fn takes(&self) -> Duration {
         self.ends.unwrap_or(self.begins).since(self.begins)
     }
@@ -61,7 +62,7 @@ impl Step {
     }
 }
 
-/// The kind of a step, and its process; `None` for a step of the container.
+/// The kind of a step and its process, which is `None` for a step of the container.
 pub(crate) type Key = (StepKind, Option<ProcessId>);
 
 /// The number of the part of the shutdown that a step belongs to.
@@ -81,20 +82,21 @@ pub(crate) fn part((kind, process): Key) -> u8 {
 pub struct Timeline {
     /// Each step comes after those that it waits for.
     pub steps: Vec<Step>,
-    /// The indexes of the steps that determine the end, from the first to the last.
+    /// The indexes of the steps that determine the time of the exit, from the first to the last.
     pub critical: Vec<usize>,
     pub total: Duration,
 }
 
 impl Timeline {
-    /// The longest shutdown once every process is ready and every oneshot complete. `asked`: the
-    /// cause is a stop signal. Otherwise a process has ended, and drains wait for `min` only.
+    /// The longest shutdown when every process is ready and every oneshot is complete. `asked` says
+    /// that a stop signal is the cause. Otherwise the end of a process is the cause, and drains
+    /// wait for `min` only.
     pub fn worst(spec: &Spec, asked: bool) -> Self {
         Play::of(spec, None, asked)
     }
 
-    /// The longest shutdown while a oneshot still runs, beside all processes that need not wait for
-    /// it. Returns the oneshot, too; `None` if there is no oneshot.
+    /// The longest shutdown while a oneshot still runs, together with this oneshot; `None` if there
+    /// is no oneshot. All processes that need not wait for the oneshot run, too.
     pub fn worst_in_oneshot(spec: &Spec, asked: bool) -> Option<(ProcessId, Self)> {
         let runs = |id: &ProcessId| {
             let process = &spec.processes[id.index()];
@@ -105,13 +107,13 @@ impl Timeline {
         each.reduce(|a, b| if b.1.total > a.1.total { b } else { a })
     }
 
-    /// Whether the step at this index determines the end.
+    /// Whether the step at this index determines the time of the exit.
     pub fn is_critical(&self, place: usize) -> bool {
         // Each step comes after those that it waits for, so `critical` is sorted.
         self.critical.binary_search(&place).is_ok()
     }
 
-    /// The steps that determine the end, without steps that take no time.
+    /// The steps that determine the time of the exit, without those that take no time.
     pub fn critical_steps(&self) -> impl Iterator<Item = &Step> {
         let steps = self.critical.iter().filter_map(|place| self.steps.get(*place));
         steps.filter(|step| !step.takes().is_zero())
@@ -123,7 +125,7 @@ impl Timeline {
         before.filter_map(|step| step.ends).max().unwrap_or_default().0
     }
 
-    /// Orders the steps. `total`: the time from T0 to the exit.
+    /// Orders the steps. `total` is the time from T0 to the exit.
     fn new(spec: &Spec, mut steps: Vec<Step>, total: Duration) -> Self {
         let mut rank = vec![0; spec.processes.len()];
         for (place, id) in spec.order.iter().enumerate() {
@@ -143,8 +145,8 @@ impl Timeline {
     }
 }
 
-/// The step whose end another step has waited for. `last`: the last step of each process in each
-/// part.
+/// The step whose end the step at `place` has waited for. `last` has the last step of each process
+/// in each part of the shutdown.
 fn before(
     spec: &Spec,
     steps: &[Step],
@@ -158,8 +160,8 @@ fn before(
         if let Some(own) = own.filter(|own| steps[*own].part() == step.part()) {
             return Some(own);
         }
-        // The step waits for its dependents. A dependent without a step is replaced by its own
-        // dependents.
+        // The step waits for the dependents of its process. If a dependent has no step, its own
+        // dependents are searched instead.
         let mut seen = BTreeSet::new();
         let mut above: VecDeque<_> = [process].into();
         while let Some(id) = above.pop_front() {

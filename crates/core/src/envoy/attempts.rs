@@ -10,9 +10,9 @@ use crate::types::Time;
 
 /// The limit of a single call.
 pub(crate) const CALL_LIMIT: Duration = Duration::from_millis(500);
-/// The limit of all attempts of one group of calls.
+/// The limit of all attempts of one group of calls together.
 pub const LIMIT: Duration = Duration::from_secs(2);
-/// The first pause between attempts; it doubles.
+/// The first pause between two attempts. Each later pause is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// The longest pause between attempts.
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
@@ -20,7 +20,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallOutcome {
     pub call: Call,
-    /// At least 1.
+    /// The number of attempts, which is at least 1.
     pub attempts: u32,
     /// The error of the last attempt.
     pub result: Result<(), Failure>,
@@ -41,16 +41,16 @@ impl fmt::Display for CallOutcome {
     }
 }
 
-/// A group of calls to the admin. The attempts take turns, so that a call which always fails takes
-/// no time from the others.
+/// A group of calls to the admin. The calls take turns, so that a call which always fails takes no
+/// time from the other calls.
 #[derive(Clone, Debug)]
 pub(super) struct Attempts {
     calls: Vec<(Call, Option<CallOutcome>)>,
-    /// The index of the call under way or, between calls, of the next one.
+    /// The index of the call under way or, between two calls, the index of the next call.
     place: usize,
     deadline: Time,
     pause: Duration,
-    /// When the next round begins; `None` while a call is under way.
+    /// The time at which the next round begins; `None` while a call is under way.
     resumes: Option<Time>,
 }
 
@@ -63,7 +63,7 @@ pub(super) enum Next {
 }
 
 impl Attempts {
-    /// Begins a group of calls, and returns what to do first.
+    /// Begins a group of calls, and returns what the caller has to do first.
     pub(super) fn begin(now: Time, calls: &[Call]) -> (Self, Next) {
         let calls = calls.iter().map(|call| (*call, None)).collect();
         let deadline = now + LIMIT;
@@ -72,7 +72,7 @@ impl Attempts {
         (attempts, next)
     }
 
-    /// When the next round begins.
+    /// The time at which the next round begins; `None` while a call is under way.
     pub(super) fn wakes_at(&self) -> Option<Time> {
         self.resumes
     }
@@ -101,7 +101,8 @@ impl Attempts {
         let left = self.deadline.since(now);
         let is_due = |(_, outcome): &(Call, Option<CallOutcome>)| {
             outcome.as_ref().is_none_or(|outcome| {
-                // An attempt with too little time would only hide the earlier error.
+                // With too little time, a repeated call would end with a timeout, which would hide
+                // the more useful earlier error.
                 outcome.result.is_err() && left >= FIRST_PAUSE
             })
         };

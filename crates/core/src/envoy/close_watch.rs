@@ -6,18 +6,19 @@ use core::time::Duration;
 use crate::envoy::sample::Sample;
 use crate::types::Time;
 
-/// At least this many requests must begin and end without a closed connection before there is a
-/// verdict. A few may have begun before the drain took effect in every worker.
+/// The number of requests that must begin and end without a closed connection before there is a
+/// verdict. Fewer requests prove nothing: they may have begun before the drain took effect in every
+/// worker.
 const REQUESTS: u64 = 20;
 
 /// Watches one drain.
 #[derive(Debug)]
 pub(crate) struct ClosingWatch {
-    /// The verdict comes at the earliest after this time.
+    /// The shortest time before a verdict.
     patience: Duration,
-    /// Connections that Envoy had closed for a drain before this one.
+    /// The number of connections that Envoy had closed for a drain before this one.
     closed_before: Option<u64>,
-    /// The time of the first check in the drain, and the requests that had begun by then.
+    /// The time of the first check in the drain, and the number of requests that had begun by then.
     since: Option<(Time, u64)>,
     is_settled: bool,
 }
@@ -32,12 +33,13 @@ impl ClosingWatch {
         self.closed_before = sample.drain_close;
     }
 
-    /// Takes a sample of the drain. If too many requests began and ended without a closed
-    /// connection, returns their number, but only once. A missing statistic proves nothing.
+    /// Takes a sample of the drain. If too many requests have begun and ended without a closed
+    /// connection, returns their number once, and `None` from then on. A missing statistic proves
+    /// nothing.
     ///
-    /// The end of a stream that began before the drain proves nothing: Envoy announces a close in
-    /// the head of a response, and that head was already sent. The statistics do not say which
-    /// requests are still active, so all of them count as new.
+    /// The end of a stream that began before the drain proves nothing. Envoy announces a close in
+    /// the head of a response, and the head for this stream was already sent. The statistics do not
+    /// say which requests are still active, so all active requests count as begun during the drain.
     pub(crate) fn check(&mut self, now: Time, sample: &Sample) -> Option<u64> {
         let (total, active) = (sample.requests_total?, sample.requests_active?);
         let closed = sample.drain_close?;

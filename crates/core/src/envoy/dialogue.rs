@@ -1,5 +1,5 @@
-//! The dialogue with the admin of an Envoy that is drained. Pure: answers, commands and the time go
-//! in; questions and reports come out.
+//! The dialogue with the admin of an Envoy that is drained. This module is pure: answers, commands
+//! and the time go in; questions and reports come out.
 //!
 //! ```text
 //!  polls    [what counts] ─▶ first sample ─▶ [state, if nothing was accepted] ─▶ sample ─▶ sample …
@@ -8,7 +8,7 @@
 //!  closing                                              drain_listeners, then a last sample
 //! ```
 //!
-//! Each of these lanes has at most one question without an answer.
+//! Each of these four lanes has at most one unanswered question.
 
 use core::time::Duration;
 
@@ -22,14 +22,14 @@ use crate::prelude::*;
 use crate::report::history::Moment;
 use crate::types::Time;
 
-/// The limit of the last sample, after the listeners are closed. The budget limits the closing and
-/// this sample together.
+/// The limit of the last sample, which follows the closing of the listeners. The budget limits both
+/// together.
 const LAST_POLL: Duration = Duration::from_millis(100);
 /// The remedy for a drain of inbound listeners that closes no connections.
 const SLOW_INBOUND: &str = "start it with `--drain-strategy immediate`, or a --drain-time-s shorter than the drain's `time`";
 /// The pause before drainit asks again for a state that the admin did not give.
 const ASKED_AGAIN: Duration = Duration::from_millis(250);
-/// After this time connections must have closed, if every response closes its connection.
+/// The time in which connections must have been closed, if every response closes its connection.
 const CLOSING_SEEN: Duration = Duration::from_secs(2);
 
 /// The terms of a drain.
@@ -43,17 +43,17 @@ pub struct Terms {
     pub only_inbound: bool,
     /// Whether every response is made to close its connection.
     pub fail_healthcheck: bool,
-    /// Whether the health check stays good until [`Dialogue::unready`].
+    /// Whether the health check of Envoy has to stay good until [`Dialogue::unready`].
     pub stays_ready: bool,
-    /// Whether some listeners do not count, so that the admin is asked for them.
+    /// Whether some listeners do not count, so that drainit has to ask the admin for them.
     pub asks_what_counts: bool,
     /// Whether the drain waits for connections or for requests.
     pub unit: Unit,
-    /// The number of open connections, or requests, at which the drain is over.
+    /// The number of open connections, or of requests in flight, at which the drain is over.
     pub exit_at: u64,
 }
 
-/// The group of a question. A new question of a lane replaces the earlier question.
+/// The group of a question. A new question of a lane replaces the earlier question of this lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lane {
     Polls,
@@ -65,10 +65,10 @@ pub enum Lane {
 /// A question to the admin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ask {
-    /// Which listeners do not count. The supervisor keeps the answer for the samples.
+    /// Asks which listeners do not count. The supervisor keeps the answer for the samples.
     WhatCounts,
     Sample,
-    /// Whether this Envoy has never been live.
+    /// Asks whether this Envoy has never been live.
     State,
     Call(Call),
 }
@@ -78,14 +78,14 @@ pub enum Ask {
 pub enum Answer {
     WhatCounts(Result<(), Failure>),
     Sample(Result<Sample, Failure>),
-    /// `None` if the answer does not say.
+    /// Whether this Envoy has never been live; `None` if the answer does not say so.
     State {
         is_unused: Option<bool>,
     },
     Call(Result<(), Failure>),
 }
 
-/// Why a question has no answer, or an unusable one.
+/// The reason why a question has no answer, or no usable answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     pub why: String,
@@ -101,15 +101,16 @@ pub enum Output {
         ask: Ask,
         limit: Duration,
     },
-    /// A sample, which may be as old as the begin of its poll.
+    /// A sample. Its numbers may be as old as the begin of its poll.
     Sampled {
         began: Time,
         sample: Sample,
         moment: Moment,
     },
-    /// The traffic is unknown.
+    /// The traffic is unknown, because a poll has failed.
     Unknown,
-    /// Whether the drain was accepted. Reported once, unless the drain is over earlier.
+    /// Whether the drain was accepted. The dialogue reports this once, unless the drain is over
+    /// earlier.
     Answered {
         accepted: bool,
     },
@@ -117,23 +118,23 @@ pub enum Output {
     NothingToDrain,
     /// The closing of the listeners was answered or given up.
     ListenersClosed,
-    /// For the log and the report.
+    /// A warning for the log and the report.
     Warn(String),
-    /// For the log.
+    /// A line for the log.
     Log(String),
 }
 
 /// The outcome of the calls that begin the drain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Accepted {
-    /// No answer yet.
+    /// No call was answered yet.
     #[default]
     NotYet,
     /// All calls failed.
     Nothing,
-    /// Envoy closes connections as its own flags say.
+    /// Envoy has accepted the drain, and closes connections as its own flags say.
     Gradual,
-    /// Every response closes its connection.
+    /// Envoy fails its health check, so every response closes its connection.
     AtOnce,
 }
 
@@ -146,18 +147,19 @@ enum Polls {
     First {
         began: Time,
     },
-    /// No connection was accepted so far, so the admin was asked for Envoy's state.
+    /// No connection was accepted so far, so drainit has asked for the state of Envoy.
     State {
         began: Time,
         pause: Duration,
         sample: Sample,
     },
-    /// Envoy is not live. The drain begins nevertheless, and then its state is asked for once more.
+    /// Envoy is not live. The drain begins nevertheless, and then drainit asks for the state once
+    /// more.
     Unused {
-        /// When to ask again, if the admin has not given the state.
+        /// The time at which drainit asks again; `None` if the admin has given the state.
         again: Option<Time>,
     },
-    /// The state was asked for once more.
+    /// drainit has asked for the state once more.
     StillUnused,
     /// The next poll begins at this time.
     Waits {
@@ -174,7 +176,7 @@ enum Polls {
 #[derive(Debug)]
 pub struct Dialogue {
     terms: Terms,
-    /// Whether the health check still has to stay good.
+    /// Whether the health check of Envoy still has to stay good.
     stays_ready: bool,
     polls: Polls,
     pace: Pace,
@@ -188,18 +190,18 @@ pub struct Dialogue {
     has_begun: bool,
     late: Option<Attempts>,
     accepted: Accepted,
-    /// Whether the core knows that the drain was accepted or not.
+    /// Whether the core knows whether the drain was accepted.
     is_answered: bool,
-    /// When the last sample was asked for, if its answer is missing.
+    /// The time at which the last sample was asked for; `None` if no answer to it is missing.
     last_poll: Option<Time>,
-    /// The number of closings. If a closing came since a poll began, the result of the poll is
-    /// discarded.
+    /// The number of closings. The result of a poll is discarded if a closing has begun since the
+    /// poll did.
     closings: u32,
     /// Whether the closing under way has no answer yet.
     is_closing: bool,
     /// Whether Envoy has confirmed that its listeners are closed.
     is_closed: bool,
-    /// Whether later samples no longer belong to the drain.
+    /// Whether the drain is over, so that later samples no longer belong to it.
     is_over: bool,
     outputs: Vec<Output>,
 }
@@ -214,8 +216,7 @@ impl Dialogue {
             watch: ClosingWatch::new(if terms.fail_healthcheck {
                 CLOSING_SEEN
             } else {
-                // By half of its time, a gradual drain has closed a quarter of the busy
-                // connections.
+                // When half of its time is over, a gradual drain has closed a quarter of the busy
                 // connections.
                 CLOSING_SEEN.max(terms.longest / 2)
             }),
@@ -245,7 +246,7 @@ impl Dialogue {
         (dialogue, outputs)
     }
 
-    /// When [`tick`](Self::tick) is due.
+    /// The time at which [`tick`](Self::tick) is due.
     pub fn wakes_at(&self) -> Option<Time> {
         let poll = match self.polls {
             Polls::Waits { at } => Some(at),
@@ -267,7 +268,7 @@ impl Dialogue {
         self.said()
     }
 
-    /// Handles the answer to the question of a lane, or its failure.
+    /// Handles the answer to the question of a lane, or the failure of this question.
     pub fn answered(&mut self, now: Time, lane: Lane, answer: Answer) -> Vec<Output> {
         match (lane, answer) {
             (Lane::Polls, answer) => self.polled(now, answer),
@@ -285,7 +286,8 @@ impl Dialogue {
                 }
                 self.is_closing = false;
                 self.outputs.push(Output::ListenersClosed);
-                // The next poll shows the core a connection that was accepted before the closing.
+                // A connection may have been accepted just before the closing. The next poll shows
+                // it to the core.
                 self.is_poll_due = true;
                 self.poll_if_due(now);
             }
@@ -294,7 +296,7 @@ impl Dialogue {
         self.said()
     }
 
-    /// Fails the health check, if it has stayed good so far.
+    /// Fails the health check of Envoy, if it had to stay good so far.
     pub fn unready(&mut self, now: Time) -> Vec<Output> {
         if core::mem::take(&mut self.stays_ready) && !self.is_over {
             self.call(now, Lane::Late, &[Call::FailHealthcheck]);
@@ -302,12 +304,14 @@ impl Dialogue {
         self.said()
     }
 
-    /// Closes the listeners if they are open, takes a last sample, and reports in any case.
+    /// Closes the listeners if they are open, and takes a last sample. Reports
+    /// [`Output::ListenersClosed`] in any case.
     pub fn close(&mut self, now: Time) -> Vec<Output> {
-        // The drain may have been over for a while: `drainit drain` holds a drain until the stop.
+        // The drain may have been over for a while, because `drainit drain` holds a drain until the
+        // stop.
         self.is_over = false;
         if core::mem::replace(&mut self.is_closing, true) {
-            // The closing under way reports soon.
+            // The closing that is under way reports soon.
         } else if self.is_closed {
             self.poll_last(now);
         } else {
@@ -317,8 +321,8 @@ impl Dialogue {
         self.said()
     }
 
-    /// Ends the drain, but not a closing under way. Later answers of the other lanes are ignored.
-    /// Warns if the admin has not answered yet.
+    /// Ends the drain, but not a closing that is under way. Later answers of the other lanes are
+    /// ignored. Warns if the admin has not answered the calls yet.
     pub fn end(&mut self) -> Vec<Output> {
         self.polls = Polls::Over;
         self.begin = None;
@@ -341,8 +345,8 @@ impl Dialogue {
         self.outputs.push(Output::Warn(what.into()));
     }
 
-    /// Takes the first sample, before the calls take effect. They wait for it at most as long as
-    /// its limit. If it fails, the next poll reports the failure.
+    /// Takes the first sample, before the calls take effect. The calls wait for this sample, but
+    /// not longer than its limit. If the sample fails, the next poll reports the failure.
     fn poll_first(&mut self, now: Time) {
         self.polls = Polls::First { began: now };
         self.ask(Lane::Polls, Ask::Sample, CALL_LIMIT);
@@ -365,7 +369,8 @@ impl Dialogue {
                     Err(_) => Duration::ZERO,
                 };
                 match sample {
-                    // An admin that gives no statistics would also give the state too late.
+                    // The state is asked for only after a sample: an admin that gives no statistics
+                    // would also give the state too late.
                     Ok(sample) if sample.has_accepted_none() => {
                         self.polls = Polls::State { began, pause, sample };
                         self.ask(Lane::Polls, Ask::State, CALL_LIMIT);
@@ -376,7 +381,8 @@ impl Dialogue {
             (Polls::State { began, .. }, Answer::State { is_unused: Some(true) }) => {
                 self.polls = Polls::Unused { again: None };
                 self.record(began, Sample::NOTHING, Moment::Start);
-                // Envoy may become live while a requested drain is held.
+                // The calls are made nevertheless, because Envoy may become live while a requested
+                // drain is held.
                 self.call_begin(now);
             }
             (Polls::StillUnused, Answer::State { is_unused: Some(true) }) => {
@@ -438,7 +444,8 @@ impl Dialogue {
                 if matches!(self.polls, Polls::Unused { .. }) {
                     return self.ask_if_still_unused();
                 }
-                // The watch counts from the poll that follows.
+                // The watch of closed connections begins with the next poll, so this poll is due at
+                // once.
                 self.is_poll_due = true;
                 self.poll_if_due(now);
             }
@@ -463,8 +470,8 @@ impl Dialogue {
         self.accepted > Accepted::Nothing
     }
 
-    /// Reports whether the drain was accepted. While nothing was, the answer waits for the late
-    /// call that fails the health check.
+    /// Reports whether the drain was accepted. If no call has succeeded yet, the report waits for
+    /// the late call that fails the health check.
     fn answer(&mut self) {
         let accepted = self.is_accepted();
         let is_last = self.has_begun && self.late.is_none() && !self.stays_ready;
@@ -498,8 +505,8 @@ impl Dialogue {
         }
     }
 
-    /// Handles the answer to a poll of the drain. `is_fresh`: no closing has come since the poll
-    /// began.
+    /// Handles the answer to a poll of the drain. `is_fresh` says that no closing has begun since
+    /// the poll did.
     fn sampled(
         &mut self,
         now: Time,
@@ -516,7 +523,8 @@ impl Dialogue {
             Ok(sample) if is_fresh => {
                 self.is_failing = false;
                 self.record(began, sample, moment);
-                // While the health check stays good, Envoy closes few connections.
+                // While the health check has to stay good, Envoy closes few connections, so nothing
+                // is checked.
                 if self.is_accepted()
                     && !self.stays_ready
                     && let Some(requests) = self.watch.check(now, &sample)
@@ -549,13 +557,13 @@ impl Dialogue {
         match &outcome.result {
             Ok(()) => {}
             Err(Failure { is_refusal: true, .. }) => self.warn(outcome.to_string()),
-            // An Envoy that ends by itself closes its admin: a failed connection is not a refusal.
+            // An Envoy that ends by itself closes its admin, so a failed connection is only logged.
             Err(_) => self.outputs.push(Output::Log(outcome.to_string())),
         }
         self.poll_last(now);
     }
 
-    /// Takes the last sample: the next stop cuts requests that are in flight now.
+    /// Takes the last sample. It shows the requests that the stop, which follows, will cut.
     fn poll_last(&mut self, now: Time) {
         self.closings += 1;
         self.last_poll = Some(now);
@@ -568,7 +576,7 @@ impl Dialogue {
         }
     }
 
-    /// The moment in the report of a poll that begins now.
+    /// The moment that the report shows for a poll that begins now.
     fn moment(&self) -> Moment {
         if self.is_closed { Moment::Closed } else { Moment::Meanwhile }
     }

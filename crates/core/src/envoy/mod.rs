@@ -1,4 +1,4 @@
-//! The drain of an Envoy: what its admin is asked, when, and what the answers mean.
+//! The drain of an Envoy: the questions to its admin, their times, and the meaning of the answers.
 //!
 //! [`dialogue::Dialogue`] decides, and a small task of the supervisor asks the admin. The
 //! simulation of `tests/simulation/dialogue.rs` plays the dialogue and the core against a model of

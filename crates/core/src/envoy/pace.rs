@@ -1,6 +1,6 @@
-//! The pauses between polls of the statistics of a draining Envoy. For each statistic the answer
-//! costs Envoy time, so polls are rare while the drain cannot be over, and never cost more than a
-//! few per cent of a core. Pure.
+//! The pauses between polls of the statistics of a draining Envoy. Each answer costs Envoy time for
+//! each of its statistics. Polls are therefore rare while the drain cannot be over, and never cost
+//! more than a few per cent of a core. This module is pure.
 
 use core::time::Duration;
 
@@ -11,12 +11,13 @@ use crate::types::Time;
 const OFTEN: Duration = Duration::from_millis(25);
 /// The shortest pause before the drain can be over.
 const SELDOM: Duration = Duration::from_millis(250);
-/// A pause is at least this many times as long as the answer took: polls cost any Envoy at most 3 %
-/// of a core.
+/// A pause is at least this many times as long as the last answer took, so polls cost any Envoy at
+/// most 3 % of a core.
 const FACTOR: u32 = 30;
 /// The pause before a second poll that confirms that nothing is open and nothing new has come.
 const CONFIRM: Duration = QUIET.saturating_add(Duration::from_millis(5));
-/// The shortest time for the answers to the two polls that show quiet just before the end of `min`.
+/// The time that is kept for the answers to the last two polls before the end of `min`, which have
+/// to show quiet. It is longer if the answers take longer.
 const SPARE: Duration = Duration::from_millis(20);
 
 /// The pauses of one drain.
@@ -25,7 +26,7 @@ pub(crate) struct Pace {
     /// The drain cannot be over before this time.
     min_until: Time,
     was_quiet: bool,
-    /// Consecutive polls without an answer.
+    /// The number of consecutive polls without an answer.
     failures: u32,
 }
 
@@ -34,8 +35,8 @@ impl Pace {
         Self { min_until, was_quiet: false, failures: 0 }
     }
 
-    /// The pause after an answer that took `took` and showed `active` open connections (or
-    /// requests).
+    /// The pause after an answer that took `took` and showed `active` open connections, or requests
+    /// in flight.
     pub(crate) fn after_answer(
         &mut self,
         now: Time,
@@ -53,13 +54,13 @@ impl Pace {
         let is_quiet = active == Some(0);
         let has_turned_quiet = is_quiet && !self.was_quiet;
         self.was_quiet = is_quiet;
-        // Confirm only the change to quiet: connections that come and go would cause constant
-        // polls.
+        // The short pause follows only a change to quiet. Otherwise connections that come and go
+        // would cause constant polls.
         if has_turned_quiet { CONFIRM } else { OFTEN.max(rest) }
     }
 
-    /// The pause after a poll that failed after `took`. Each pause is longer, because an Envoy that
-    /// is too large to answer in time works for the poll nevertheless.
+    /// The pause after a poll that failed after `took`. Each such pause is longer than the one
+    /// before, because an Envoy that is too large to answer in time still works for each poll.
     pub(crate) fn after_failure(&mut self, took: Duration) -> Duration {
         self.was_quiet = false;
         let patience = SELDOM * (1 << self.failures.min(6));

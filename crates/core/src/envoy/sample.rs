@@ -1,13 +1,13 @@
-//! The numbers of Envoy's statistics that a drain needs.
+//! The numbers that a drain needs from the statistics of an Envoy.
 
 use crate::event::{Load, Unit};
 use crate::report::history::Traffic;
 
-/// Sums over all listeners and connection managers that serve clients. A missing statistic is
-/// unknown (`None`), never zero.
+/// The sums over all listeners and connection managers that serve clients. `None` means that a
+/// statistic is missing and therefore unknown, never that it is zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sample {
-    /// Open client connections: `listener.*.downstream_cx_active`, and [`Self::in_filters`].
+    /// Open client connections: `listener.*.downstream_cx_active` plus [`Self::in_filters`].
     pub active: Option<u64>,
     /// Client connections accepted since Envoy's start (`listener.*.downstream_cx_total`).
     pub accepted_total: Option<u64>,
@@ -20,10 +20,10 @@ pub struct Sample {
     /// Open connections whose first bytes a listener filter (such as the TLS inspector) waits for
     /// (`listener.*.downstream_pre_cx_active`).
     pub in_filters: Option<u64>,
-    /// Bytes that Envoy holds because a client has not read enough yet
-    /// (`http.*.downstream_cx_tx_bytes_buffered`): Envoy counts a request as ended once it has its
-    /// response. The value is 0 for a connection without a request, with HTTP/1.1 and with HTTP/2
-    /// (measured with Envoy 1.36.4 and 1.40.0).
+    /// Bytes that Envoy still holds because a client has not read enough yet
+    /// (`http.*.downstream_cx_tx_bytes_buffered`). Envoy counts a request as ended as soon as Envoy
+    /// itself has the response. For a connection without a request, the value is 0 with HTTP/1.1
+    /// and with HTTP/2 (measured with Envoy 1.36.4 and 1.40.0).
     pub unsent: Option<u64>,
 }
 
@@ -45,14 +45,15 @@ impl Sample {
         [self.active, self.accepted_total].iter().all(|count| count.unwrap_or(0) == 0)
     }
 
-    /// Requests whose response has not reached the client's socket. Nobody knows how many responses
-    /// the unsent bytes belong to, so the bytes count as one request if no other request is active.
+    /// Requests whose response has not completely reached the client's socket. Nobody knows to how
+    /// many responses the unsent bytes belong. If no request is active, the bytes count as one
+    /// request.
     pub fn requests_left(&self) -> Option<u64> {
         let unsent = self.unsent.is_some_and(|bytes| bytes > 0);
         self.requests_active.map(|active| active.max(unsent.into()))
     }
 
-    /// The load that the core gets.
+    /// The traffic in the form that the core gets.
     pub fn load(&self, unit: Unit) -> Load {
         match unit {
             Unit::Connections => Load { unit, active: self.active, total: self.accepted_total },
@@ -62,7 +63,7 @@ impl Sample {
         }
     }
 
-    /// The traffic for the report.
+    /// The traffic in the form that the report gets.
     pub fn traffic(&self) -> Traffic {
         Traffic {
             connections: self.active,

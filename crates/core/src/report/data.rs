@@ -1,6 +1,6 @@
 //! The report of the shutdown as data, and as JSON for programs.
 //!
-//! docs/json.md describes the fields, so their names and meaning must stay.
+//! `docs/json.md` describes the fields, so their names and their meaning must not change.
 
 use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
@@ -21,17 +21,17 @@ pub const VERSION: u32 = 1;
 
 type Text = Cow<'static, str>;
 
-/// The whole report. Times are in seconds. Times of the start count from the start of drainit, all
-/// others from T0.
+/// The whole report. All times are in seconds. Times of the start count from the start of drainit;
+/// all other times count from T0.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ShutdownReport {
-    /// [`VERSION`].
+    /// The version of the format: [`VERSION`].
     pub version: u32,
     /// The version of drainit.
     pub drainit: Text,
     pub cause: CauseData,
     pub exit_code: u8,
-    /// When drainit began, as RFC 3339.
+    /// The time at which drainit began, as RFC 3339.
     pub started: String,
     /// T0, as RFC 3339.
     pub t0: String,
@@ -44,9 +44,9 @@ pub struct ShutdownReport {
     pub killed: usize,
     pub phases: Vec<PhaseData>,
     pub start: StartData,
-    /// In file order.
+    /// The processes in file order.
     pub processes: Vec<ProcessData>,
-    /// In the order of the plan.
+    /// The steps in the order of the plan.
     pub steps: Vec<StepData>,
     pub warnings: Vec<String>,
 }
@@ -55,7 +55,7 @@ pub struct ShutdownReport {
 pub struct CauseData {
     pub kind: Text,
     pub process: Option<String>,
-    /// The cause as in the log.
+    /// The cause in the words of the log.
     pub text: String,
 }
 
@@ -68,23 +68,23 @@ pub struct PhaseData {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StartData {
-    /// Null if not everything was ready.
+    /// The time until every process was ready; null if not every process has been ready.
     pub ready: Option<f64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProcessData {
     pub name: String,
-    /// The epoch or PID of its instance, if another instance ran beside it.
+    /// The epoch or PID of the last instance, if another instance ran beside it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
-    /// When it first started; null if it never did.
+    /// The time at which the process was first started; null if it was never started.
     pub started: Option<f64>,
     pub ready: Option<f64>,
-    /// The limit of its readiness probe.
+    /// The time limit of the readiness probe.
     pub ready_within: Option<f64>,
     pub restarts: u32,
-    /// The end of its last instance; null if drainit did not see it.
+    /// The end of the last instance; null if drainit did not see an end.
     pub end: Option<EndData>,
     pub drain: Option<DrainData>,
     pub stop: Option<StopData>,
@@ -95,29 +95,29 @@ pub struct EndData {
     pub at: f64,
     pub code: Option<u8>,
     pub signal: Option<String>,
-    /// The end as in the log.
+    /// The end in the words of the log.
     pub text: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DrainData {
     pub begins: f64,
-    /// Null if the drain was not over at the exit.
+    /// The time at which the drain was over; null if it was not over at the exit.
     pub ends: Option<f64>,
-    /// The granted times: the shortest and the longest wait.
+    /// The shortest wait that was granted. `longest` is the longest wait.
     pub min: f64,
     pub longest: f64,
     pub why: Option<Text>,
-    /// The reason as in the log.
+    /// The reason for the end of the drain, in the words of the log.
     pub text: String,
-    /// Null if the connections were not counted.
+    /// The counts of connections; null if drainit did not count them.
     pub connections: Option<ConnectionData>,
     pub requests: Option<RequestData>,
-    /// The age of the last count at the end of the drain; null if the count is from the end.
+    /// The age of the last count at the end of the drain; null if this count still held at the end.
     pub counted_before_end: Option<f64>,
 }
 
-/// A null number is unknown.
+/// The counts of connections. Null means that a number is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ConnectionData {
     pub start: Option<u64>,
@@ -127,18 +127,18 @@ pub struct ConnectionData {
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RequestData {
-    /// Null if unknown.
+    /// The number of completed requests; null if it is unknown.
     pub completed: Option<u64>,
     pub cut: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StopData {
-    /// When it was asked to end; null if it was not.
+    /// The time at which the process was asked to end; null if it was not asked.
     pub begins: Option<f64>,
     pub ends: Option<f64>,
     pub signal: Option<String>,
-    /// The time that was granted until SIGKILL.
+    /// The time from the stop signal to SIGKILL that was granted.
     pub limit: Option<f64>,
     pub killed: bool,
 }
@@ -147,19 +147,19 @@ pub struct StopData {
 pub struct StepData {
     pub name: String,
     pub step: Text,
-    /// Null for a step of the container.
+    /// The name of the process; null for a step of the container.
     pub process: Option<String>,
-    /// As for [`ProcessData`].
+    /// The instance, as in [`ProcessData`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
-    /// Null if the step did not happen.
+    /// The begin of the step; null if the step did not happen.
     pub begins: Option<f64>,
-    /// Null if the step did not happen, or was not over at the exit.
+    /// The end of the step; null if the step did not happen, or was not over at the exit.
     pub ends: Option<f64>,
     pub planned: Option<PlannedData>,
 }
 
-/// The step in the worst case, as `drainit plan` shows it.
+/// The times of the step in the worst case, as `drainit plan` shows them.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlannedData {
     pub begins: f64,
@@ -169,7 +169,7 @@ pub struct PlannedData {
 impl ShutdownReport {
     /// One line of JSON.
     pub fn json(&self) -> String {
-        // All types here can be serialised, so this never fails.
+        // All types in the report can be serialised, so this never fails.
         serde_json::to_string(self).unwrap_or_default()
     }
 }
@@ -192,7 +192,7 @@ impl Journal {
             begins: between(t0, *begins),
             ends: between(t0, ends),
         });
-        // In file order, without retired slots.
+        // The slots are sorted in file order. Retired slots are not in `order`.
         let mut in_use = spec.order.clone();
         in_use.sort_unstable();
         Some(ShutdownReport {
@@ -269,13 +269,13 @@ impl Journal {
         }
     }
 
-    /// The steps that happened, with the times of the plan and in its order, and the drains that
-    /// had no time.
+    /// The steps that happened and the drains that had no time, in the order of the plan. Each step
+    /// has the times of the plan, too.
     fn steps(&self, t0: Time, cause: Cause, state: &State) -> Vec<StepData> {
         let mut real: BTreeMap<Key, Step> = BTreeMap::new();
         // The report counts the closing of the listeners as part of the drain.
         for step in self.steps.all().filter(|step| step.kind != StepKind::Close) {
-            // Keep the last one if a step happened more than once.
+            // If a step happened more than once, the last one is kept.
             let known = real.entry(step.key()).or_insert(step);
             if step.begins > known.begins {
                 *known = step;
@@ -348,7 +348,7 @@ fn clean(text: &str) -> String {
     harmless(text).into_owned()
 }
 
-/// The name of a step for people, as in the plan.
+/// The name of a step for people. The plan uses the same name.
 fn label(kind: StepKind, process: Option<&str>) -> String {
     match (kind, process) {
         (StepKind::ReadinessDelay, _) => "readiness_delay".to_owned(),

@@ -1,5 +1,5 @@
-//! The text of a note, as a line of the log and as an [`Event`] for programs. `notes` has the
-//! wording.
+//! The text of a note, as a line of the log and as an [`Event`] for programs. The module `notes`
+//! has the wording.
 
 mod notes;
 
@@ -20,18 +20,18 @@ pub enum Level {
     Info,
 }
 
-/// The text of a note before it is written.
+/// The text and the data of a note, before the supervisor writes them.
 #[derive(Clone, Debug)]
 pub struct Entry {
     pub level: Level,
     /// The instance, if the note is about a single instance of its process.
     pub instance: Option<ProcessId>,
-    /// The epoch or PID of this instance, if another instance of the process is there.
+    /// The epoch or PID of this instance, if the process has another instance at the same time.
     pub(super) beside: Option<String>,
     /// The sentence, without the name of the process.
     text: String,
     pub event: Event,
-    /// Whether the text already names its subject.
+    /// Whether the text already names the process or the instance.
     is_whole: bool,
 }
 
@@ -87,8 +87,8 @@ impl Entry {
         })
     }
 
-    /// Adds the consequence of an end or a failure. `last`: the end of the sentence before a
-    /// shutdown.
+    /// Adds the consequence of an end or a failure. `last` is the end of the sentence if the
+    /// consequence is a shutdown.
     fn then(self, next: AfterEnd, last: &str) -> Self {
         let what = &self.text;
         let (level, name, text) = match next {
@@ -124,7 +124,7 @@ impl Entry {
         Self { is_whole: true, ..self }
     }
 
-    /// Adds a remedy for this kind of end.
+    /// Adds a remedy, if this kind of end has one.
     fn mend(mut self, end: End) -> Self {
         if end == End::OutOfMemory {
             self.level = self.level.min(Level::Warning);
@@ -141,7 +141,7 @@ impl Entry {
         self
     }
 
-    /// Adds a detail from the supervisor. The line is then at least a warning.
+    /// Adds a detail from the supervisor. With a detail, the line is at least a warning.
     fn and(mut self, detail: Option<&str>) -> Self {
         if let Some(detail) = detail {
             self.level = self.level.min(Level::Warning);

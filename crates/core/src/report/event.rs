@@ -1,7 +1,8 @@
 //! The members of a log line in JSON, for programs that watch drainit.
 //!
-//! An event holds only names of the config, numbers and fixed words, so no value of a variable or
-//! an argument gets into it. `docs/events.md` lists the events, and a test compares both.
+//! An event holds only names of the config, numbers and fixed words. The value of a variable or an
+//! argument never gets into an event. `docs/events.md` lists the events, and a test compares this
+//! list with the code.
 
 use core::time::Duration;
 
@@ -10,15 +11,15 @@ use serde::Serialize;
 use crate::prelude::*;
 use crate::types::serialize_some_seconds;
 
-/// One event. A field without a value is left out.
+/// One event. Fields without a value are not written.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Event {
     pub event: &'static str,
-    /// The name of the process. It is called `name`, because the `process` of every line is
-    /// `drainit`.
+    /// The name of the process. The field is written as `name`, because the field `process` of
+    /// every line of drainit is `drainit`.
     #[serde(rename = "name", skip_serializing_if = "Option::is_none")]
     pub process: Option<String>,
-    /// The PID of the instance that was started last.
+    /// The PID of the last instance that was started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -41,22 +42,23 @@ pub struct Event {
     /// The reason in a sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
-    /// The consequence of an end.
+    /// The consequence of an end or a failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<&'static str>,
-    /// The number of consecutive restarts, including the next one, or of consecutive failed probes.
+    /// The number of the next restart among the consecutive restarts, or the number of consecutive
+    /// failed probes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
     /// The number of consecutive failed probes after which the check fails.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retries: Option<u32>,
-    /// The time that the noted step has taken.
+    /// The time that the step in the note has taken.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "serialize_some_seconds")]
     pub seconds: Option<Duration>,
-    /// The shortest time that the noted wait will take.
+    /// The shortest time that the wait in the note will take.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "serialize_some_seconds")]
     pub min_seconds: Option<Duration>,
-    /// The longest time that the noted wait may take.
+    /// The longest time that the wait in the note can take.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "serialize_some_seconds")]
     pub max_seconds: Option<Duration>,
     /// Open connections at the end of a drain.
@@ -76,14 +78,14 @@ impl Event {
     }
 }
 
-/// The event of a reload that was refused before the core got it. It has only the last line of
-/// `why`: the other lines may hold text of the config.
+/// The event of a reload that was refused before the core got it. The event has only the last line
+/// of `why`, because the other lines may hold text of the config.
 pub fn reload_failed(why: &str) -> Event {
     let cause = why.lines().last().map(str::to_owned);
     Event { event: "reload_failed", cause, ..Event::default() }
 }
 
-/// The last event: drainit exits with this code. `took` is the time since T0.
+/// The last event, which says that drainit exits with this code. `took` is the time since T0.
 pub fn exit(exit_code: u8, took: Option<Duration>) -> Event {
     Event { event: "exit", exit_code: Some(exit_code), seconds: took, ..Event::default() }
 }

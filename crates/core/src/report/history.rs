@@ -11,12 +11,12 @@ use crate::report::data::{ConnectionData, RequestData};
 use crate::report::state::ProcessState;
 use crate::types::{End, EndKind, ProcessId, Signal, Time};
 
-/// A count that is at most this old at the end is reported as the count at the end. This is longer
-/// than the time from a poll to the signal that follows it.
+/// The largest age of a count that is reported as the count at the end. It is longer than the time
+/// from a poll to the signal that follows the poll.
 const FRESH: Duration = Duration::from_millis(50);
 
-/// Why a check of a process fails; `None` after a success. The task that checks keeps it up to
-/// date.
+/// The reason why a check of a process fails; `None` after a success. The task that makes the check
+/// keeps the reason up to date.
 pub type Reason = Rc<RefCell<Option<String>>>;
 
 /// The history of a slot: its instances and their state.
@@ -24,52 +24,56 @@ pub type Reason = Rc<RefCell<Option<String>>>;
 pub struct History {
     /// The first start of the process.
     pub started: Option<Time>,
-    /// When the process was first ready. A oneshot is ready when it has completed, a service
-    /// without `readiness` when it has started.
+    /// The time at which the process was first ready. A oneshot is ready when it has completed. A
+    /// service without `readiness` is ready when it has started.
     pub ready: Option<Time>,
-    /// The PID of the running instance; `None` once it is reaped.
+    /// The PID of the running instance; `None` once this instance is reaped.
     pub pid: Option<i32>,
-    /// The PID of the last instance, which stays after its end; `None` after a failed start.
+    /// The PID of the last instance, which is kept after the end of the instance; `None` after a
+    /// failed start.
     pub(super) last_pid: Option<i32>,
     /// The epoch of the last start of an Envoy with `hot-restart`.
     pub epoch: Option<u32>,
     /// The epoch or PID of the instance, if another instance ran beside it.
     pub instance: Option<String>,
-    /// Whether drainit has sent the instance SIGKILL for a request of an operator.
+    /// Whether drainit has sent SIGKILL to the instance because an operator asked for it.
     pub is_killed: bool,
     pub state: ProcessState,
-    /// Since when the process is in this state.
+    /// The time at which the process entered this state.
     pub since: Time,
     pub(super) is_skipped: bool,
     pub(super) is_draining: bool,
-    /// Whether the process stays down after `restart_max` restarts or a failure, whatever its last
-    /// exit code.
+    /// Whether the process stays down after a failure or after `restart_max` restarts. This holds
+    /// even if its last exit code was a success code.
     pub(super) gave_up: bool,
-    /// When and how the last instance ended; `None` while another instance runs.
+    /// The time and the kind of the end of the last instance; `None` while another instance runs.
     pub(super) end: Option<(Time, End)>,
-    /// How the last instance ended. This stays while the next instance runs.
+    /// The end of the last instance that has ended. It is kept while the next instance runs.
     pub last_end: Option<End>,
-    /// Why the process is down, as far as drainit knows.
+    /// The reason why the process is down, as far as drainit knows it.
     pub message: Option<String>,
-    /// A reason that explains more than the end that will follow or has just come.
+    /// A reason that explains the next end of the process, or the one that has just come, better
+    /// than the exit code does.
     pub why_ended: Option<String>,
-    /// Why the process is not ready yet, or the text of its `STATUS=`.
+    /// The reason why the process is not ready yet, or the text of its `STATUS=`.
     pub failure: Reason,
-    /// Why its last liveness probe failed.
+    /// The reason why the last liveness probe failed; `None` after a success.
     pub unhealthy: Reason,
     /// The risks of its drain; `None` while they are unknown.
     pub drain_warnings: Option<Rc<[String]>>,
-    /// When the process was asked to end, by which signal, and the time from then to SIGKILL.
+    /// The time at which the process was asked to end, the signal for it, and the time from then to
+    /// SIGKILL.
     pub(super) asked: Option<(Time, Signal, Duration)>,
-    /// Its stop, once a shutdown has begun.
+    /// The stop of the process; `None` until it is stopped in a shutdown.
     pub(super) stop: Option<Stop>,
     /// The last drain that has begun.
     pub drain: Option<Drain>,
 }
 
 impl History {
-    /// The reason that the status shows: why the process is not ready, why its last liveness probe
-    /// failed, how it ended, or its `STATUS=`.
+    /// The reason that the status shows. Depending on the state, it says why the process is not
+    /// ready, why its last liveness probe failed, or how it ended, or it is the text of its
+    /// `STATUS=`.
     pub fn why(&self) -> Option<String> {
         let of = |reason: &Reason| reason.borrow().clone();
         match self.state {
@@ -99,19 +103,20 @@ pub struct Stop {
 pub struct Tally {
     /// All slots of the process, including retired slots.
     pub(super) slots: Vec<ProcessId>,
-    /// The code of its last end, as a shell reports it; `None` before its first end.
+    /// The code of the last end of the process, as a shell reports it; `None` before the first end.
     pub last_exit_code: Option<u8>,
-    /// The number of its ends of each kind, in the order of [`EndKind::ALL`].
+    /// The number of ends of each kind, in the order of [`EndKind::ALL`].
     pub ends: [u64; EndKind::ALL.len()],
-    /// The failed attempts of its `readiness`; `None` if it has no `readiness`.
+    /// The number of failed attempts of the readiness probe; `None` if the process has no
+    /// `readiness`.
     pub readiness_failures: Option<Rc<Cell<u64>>>,
-    /// The time from its last start until it was ready or complete.
+    /// The time from the last start of the process until it was ready or complete.
     pub start: Option<Duration>,
-    /// The number of its completed drains for each reason, in the order of [`DrainEnd::ALL`].
+    /// The number of completed drains for each reason, in the order of [`DrainEnd::ALL`].
     pub drains: [u64; DrainEnd::ALL.len()],
     /// The slot of the last drain, unless the process has started again since.
     pub drained: Option<ProcessId>,
-    /// The last lines of its last instance that failed.
+    /// The last lines of the last instance that has failed.
     pub last_lines: Rc<Vec<String>>,
 }
 
@@ -127,22 +132,22 @@ impl Tally {
 pub struct Traffic {
     /// Open connections.
     pub connections: Option<u64>,
-    /// Accepted connections since its start.
+    /// Connections that were accepted since the start of the process.
     pub accepted: Option<u64>,
     /// Requests in flight.
     pub requests: Option<u64>,
-    /// Received requests since its start.
+    /// Requests that were received since the start of the process.
     pub received: Option<u64>,
 }
 
-/// When a [`Traffic`] was counted.
+/// The moment at which a [`Traffic`] was counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
     /// Before the drain.
     Start,
     /// During the drain, or after it.
     Meanwhile,
-    /// During the drain or after it, with closed listeners, so that no connection can be added.
+    /// During the drain or after it, when the listeners are closed and no connection can be added.
     Closed,
 }
 
@@ -154,22 +159,24 @@ pub struct Drain {
     pub(super) began: Time,
     pub(super) min: Duration,
     pub(super) longest: Duration,
-    /// Whether its traffic is polled.
+    /// Whether drainit polls the traffic.
     pub(super) counted: bool,
-    /// When the drain was over and why, how long it took, and the last sample.
+    /// The time and the reason of the end of the drain, its duration, and the last sample.
     pub(super) over: Option<(Time, DrainEnd, Duration, Load)>,
     pub(super) first: Option<Traffic>,
     pub(super) last: Option<(Time, Traffic, Moment)>,
     /// Whether the poll after `last` has failed.
     pub(super) is_unknown: bool,
-    /// When the drain was over. Once the process was asked to end, or has ended, the time of that.
+    /// The time to which the age of the last count refers. At first, it is the end of the drain.
+    /// Once the process was asked to end or has ended, it is the time of that event.
     pub(super) end: Option<Time>,
     pub(super) is_stopped: bool,
     /// Whether the drain was over before the shutdown began.
     pub(super) is_past: bool,
 }
 
-/// The counts of a drain, and the age of the last count at the end; `None` if it still holds there.
+/// The counts of a drain, and the age of the last count at the end of the drain. The age is `None`
+/// if the count still holds at the end.
 pub(super) type Counts = (ConnectionData, Option<RequestData>, Option<Duration>);
 
 impl Drain {
@@ -179,19 +186,20 @@ impl Drain {
         last.map(|(_, traffic, _)| traffic).unwrap_or_default()
     }
 
-    /// The time since the drain began, or until it was over.
+    /// The time that the drain has taken so far, or in all if the drain is over.
     pub fn elapsed(&self, now: Time) -> Duration {
         self.over.map_or_else(|| now.since(self.began), |(_, _, took, _)| took)
     }
 
-    /// The age of a count at the end of the drain; `None` if the count still holds there.
+    /// The age of a count at the end of the drain; `None` if the count still holds at the end.
     fn age(&self, seen: Time, traffic: Traffic, moment: Moment) -> Option<Duration> {
         let age = self.end.map(|end| end.since(seen)).unwrap_or_default();
         let is_quiet = matches!(self.over, Some((_, DrainEnd::Quiet, ..)));
         let is_last = match moment {
-            // An end comes unexpectedly, unless this poll has led to it.
+            // Traffic can change between a poll and the end, unless the poll itself has led to the
+            // end.
             Moment::Start | Moment::Meanwhile => is_quiet && age <= FRESH,
-            // With closed listeners no connection can follow a count of 0.
+            // When the listeners are closed, no connection can follow a count of 0.
             Moment::Closed => age <= FRESH || traffic.connections == Some(0),
         };
         (!is_last).then_some(age)

@@ -1,4 +1,4 @@
-//! The parts of the sentences of the log, the status and the report.
+//! Parts of the sentences in the log, the status and the report.
 
 use core::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::types::{End, ProcessId, human};
 pub struct Names(pub Vec<String>);
 
 impl Names {
-    /// Names a slot: a free one, or a new one at the end.
+    /// Sets the name of a slot, which may be a new slot behind the last one.
     pub fn set(&mut self, slot: ProcessId, name: String) {
         if slot.index() >= self.0.len() {
             self.0.resize(slot.index() + 1, String::new());
@@ -27,7 +27,7 @@ impl Names {
     }
 }
 
-/// Why the container stops.
+/// Describes why the container stops.
 pub fn why(cause: Cause, names: &Names) -> String {
     match cause {
         Cause::Signal(signal) => format!("{signal} received"),
@@ -42,7 +42,7 @@ pub fn why(cause: Cause, names: &Names) -> String {
     }
 }
 
-/// Why a request failed, as a sentence for the operator.
+/// Describes why a request failed, as a sentence for the operator.
 pub fn request_error(why: RequestError, names: &Names) -> String {
     let name = |id| names.of(id);
     match why {
@@ -101,7 +101,7 @@ pub fn hook_name(hook: HookId, names: &Names) -> String {
     }
 }
 
-/// Why a drain is over.
+/// Describes why a drain is over.
 pub fn drain_end(why: DrainEnd, last: Load) -> String {
     let open = still_open(last);
     match why {
@@ -121,7 +121,7 @@ pub fn drain_end(why: DrainEnd, last: Load) -> String {
     }
 }
 
-/// The connections or requests of a sample, as the end of a sentence.
+/// Describes the connections or requests of a sample, as the last part of a sentence.
 pub(crate) fn still_open(last: Load) -> String {
     match (last.active, last.unit) {
         (None, _) => String::new(),
@@ -144,12 +144,13 @@ pub fn stopped(end: End, took: Option<Duration>, killed: bool) -> String {
     }
 }
 
-/// Describes the end of an old epoch. Nobody can tell whether the newer epoch has ended it.
+/// Describes the end of an old epoch. The text does not say whether the newer epoch has ended it,
+/// because nobody can tell.
 pub fn after_handover(end: End) -> String {
     format!("{end}, after the new instance had taken over")
 }
 
-/// How a process has failed.
+/// Describes how a process has failed, without its name.
 pub fn failure(why: Failure) -> String {
     match why {
         Failure::Spawn { .. } => "could not be started".to_owned(),

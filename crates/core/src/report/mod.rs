@@ -1,9 +1,9 @@
 //! The journal: everything that has happened to each process since the start, and the steps of the
 //! shutdown.
 //!
-//! The supervisor gives it each [`Note`] of the core, each sample of traffic and other events, with
-//! their times. The status, the metrics, the critical chain of the start and the report of the
-//! shutdown read it.
+//! The supervisor gives the journal each [`Note`] of the core, each sample of traffic and other
+//! events, with their times. The status, the metrics, the report of the start and the report of the
+//! shutdown read the journal.
 
 pub mod data;
 pub mod entry;
@@ -38,20 +38,21 @@ use crate::types::{End, ProcessId, Time, harmless, human};
 
 #[derive(Debug)]
 pub struct Journal {
-    /// When drainit began.
+    /// The time at which drainit began.
     pub began: Time,
     pub names: Names,
     slots: Vec<History>,
-    /// The counts of each process, by its name.
+    /// The counts of each process. The key is the name of the process.
     tallies: BTreeMap<String, Tally>,
     /// Slots with a note since the last update.
     noted: Vec<ProcessId>,
     all_ready: Option<Time>,
     phase: ContainerPhase,
     phase_since: Time,
-    /// The time in each earlier phase, in their order.
+    /// The time spent in each earlier phase, in the order of the phases.
     phases: Vec<(ContainerPhase, Duration)>,
-    /// The number of processes that drainit got from a dead parent and has reaped.
+    /// The number of processes that became children of drainit when their parent ended, and that
+    /// drainit has reaped.
     pub orphans: u64,
     /// T0, the cause of the shutdown, and the time until the deadline.
     shutdown: Option<(Time, Cause, Duration)>,
@@ -89,8 +90,8 @@ impl Journal {
         }
     }
 
-    /// Gives a slot to a process, and forgets the earlier process of the slot. `from`: another slot
-    /// of the same process; `None` if the process is new.
+    /// Gives a slot to a process, and forgets the earlier process of the slot. `from` is another
+    /// slot of the same process, or `None` if the process is new.
     pub fn adopt(&mut self, now: Time, slot: ProcessId, name: String, from: Option<ProcessId>) {
         let mut history = History { since: now, ..History::default() };
         if let Some(from) = from.map(|from| self.of(from)) {
@@ -124,7 +125,7 @@ impl Journal {
         &mut self.slots[slot.index()]
     }
 
-    /// The counts of the process of this slot, for changes.
+    /// The counts of the process of this slot, to be changed by the caller.
     pub fn tally(&mut self, slot: ProcessId) -> &mut Tally {
         self.tallies.entry(self.names.of(slot).to_owned()).or_default()
     }
@@ -145,7 +146,7 @@ impl Journal {
         Rc::clone(self.tally(slot).readiness_failures.get_or_insert_default())
     }
 
-    /// Records the start of an instance, and forgets the faults of the earlier one.
+    /// Records the start of an instance, and forgets the faults of the earlier instance.
     pub fn spawned(&mut self, slot: ProcessId, pid: i32, epoch: Option<u32>) {
         let history = self.of_mut(slot);
         (history.pid, history.last_pid, history.epoch) = (Some(pid), Some(pid), epoch);
@@ -161,10 +162,10 @@ impl Journal {
         history.is_killed = false;
     }
 
-    /// Records an event that the core has handled, and the phase that followed.
+    /// Records an event that the core has handled, and the phase after this event.
     pub fn event(&mut self, now: Time, event: Event, phase: &Phase) {
         if let Event::SpawnFailed { process, .. } = event {
-            // No instance runs, so later notes belong to no PID.
+            // No instance runs, so the PID of the last instance must not appear in later notes.
             self.of_mut(process).last_pid = None;
         }
         self.steps.event(now, event);
@@ -176,13 +177,14 @@ impl Journal {
         self.steps.action(now, action);
     }
 
-    /// The steps of the shutdown. Those that are not over come last.
+    /// The steps of the shutdown. The steps that are not over come last.
     pub(crate) fn all_steps(&self) -> impl Iterator<Item = Step> {
         self.steps.all()
     }
 
     /// Records a note of the core, and returns its text. `detail` is a fact that only the
-    /// supervisor knows: the path of the file that has changed, or the last lines of a process.
+    /// supervisor knows, such as the path of the file that has changed or the last lines of a
+    /// process.
     pub fn note(&mut self, now: Time, note: &Note, state: &State, detail: Option<&str>) -> Entry {
         let is_remark = self.record(now, note, state);
         let mut entry = self.entry(note, detail);
@@ -193,7 +195,8 @@ impl Journal {
                 self.of_mut(slot).instance.clone_from(&entry.beside);
             }
         }
-        // Keep each line once: a process may give up many times in the life of a container.
+        // Each line is kept only once, because a process may give up many times in the life of a
+        // container.
         if is_remark && !self.remarks.contains(&entry.line()) {
             self.remarks.push(entry.line());
         }
@@ -212,8 +215,8 @@ impl Journal {
                 let history = self.noted(process);
                 (history.end, history.asked, history.why_ended) = (None, None, None);
                 (history.is_skipped, history.gave_up) = (false, false);
-                // The instance keeps this name after the other one is gone, but the next instance
-                // loses it.
+                // The instance keeps the name that tells two instances apart even after the other
+                // instance is gone. The next instance begins without it.
                 history.instance = None;
                 history.started.get_or_insert(now);
                 if is_ready {
@@ -243,7 +246,7 @@ impl Journal {
             Note::Failed { process, why, next } => {
                 let history = self.noted(process);
                 history.gave_up = matches!(next, AfterEnd::StaysDown | AfterEnd::GivesUp);
-                // For a failed spawn the supervisor has set a better message.
+                // For a failed spawn, the supervisor has already set a better message.
                 if !matches!(why, Failure::Spawn { .. }) {
                     history.message = Some(messages::failure(why));
                 }
@@ -251,7 +254,8 @@ impl Journal {
             }
             Note::Ended { process, end, next } => {
                 self.ended(now, process, end, false);
-                // Keep this in the report: it explains much, and the log may have rotated.
+                // The report keeps this note, because it explains much and the log may have been
+                // rotated.
                 let gave_up = next == AfterEnd::GivesUp;
                 self.of_mut(process).gave_up = gave_up;
                 return gave_up;
@@ -305,7 +309,7 @@ impl Journal {
                 self.steps.begin(now, (StepKind::Stop, Some(process)));
             }
             Note::Killed { process, .. } => {
-                // A SIGKILL before the shutdown is not part of it.
+                // A SIGKILL before the shutdown does not belong to the report of the shutdown.
                 if self.shutdown.is_some() {
                     self.mark_stopped(now, process);
                     self.stop(process).killed = true;
@@ -337,8 +341,8 @@ impl Journal {
         self.tally(process).ended(end, killed);
     }
 
-    /// Records when the process was asked to end, was killed or ended, whichever comes first. The
-    /// age of the last sample refers to this time.
+    /// Records the time at which the process was asked to end, was killed or ended, whichever came
+    /// first. The age of the last sample refers to this time.
     fn mark_stopped(&mut self, now: Time, process: ProcessId) {
         let drain = self.of_mut(process).drain.as_mut();
         if let Some(drain) = drain.filter(|drain| !drain.is_stopped) {
@@ -354,8 +358,8 @@ impl Journal {
         self.of_mut(process).stop.get_or_insert(Stop { place, ..Stop::default() })
     }
 
-    /// Begins the shutdown, or a requested drain before it. Earlier drains do not belong to it, but a
-    /// drain under way does.
+    /// Begins the record of a shutdown, or of a requested drain before it. Drains that are over do
+    /// not belong to the shutdown; a drain that is under way does.
     fn begin_shutdown(&mut self) {
         if self.steps.begin_shutdown() {
             self.draining_since = None;
@@ -365,7 +369,7 @@ impl Journal {
         }
     }
 
-    /// The epoch or PID of an instance, if another instance of the process is there.
+    /// The epoch or PID of an instance, if its process has another instance at the same time.
     fn beside(&self, slot: ProcessId, state: &State) -> Option<String> {
         let name = |slot| {
             let History { epoch, last_pid, .. } = self.of(slot);
@@ -376,7 +380,7 @@ impl Journal {
         self.others(slot).any(is_there).then(|| name(slot))?
     }
 
-    /// The slots that the process has or had.
+    /// The slots that the process with this name has or had.
     pub fn slots_of(&self, name: &str) -> impl Iterator<Item = ProcessId> {
         let tally = self.tallies.get(name);
         tally.map(|tally| tally.slots.as_slice()).unwrap_or_default().iter().copied()
@@ -387,7 +391,7 @@ impl Journal {
         self.slots_of(self.names.of(slot)).filter(move |other| *other != slot)
     }
 
-    /// The name of a process, with its instance if there were two.
+    /// The name of a process, with its instance if two instances ran at the same time.
     fn name_of(&self, slot: ProcessId) -> String {
         match &self.of(slot).instance {
             Some(instance) => format!("{} ({instance})", self.names.of(slot)),
@@ -442,7 +446,7 @@ impl Journal {
         }
     }
 
-    /// The time until every process was ready; `None` before that.
+    /// The time from the start of drainit until every process was ready; `None` before that.
     pub fn start_took(&self) -> Option<Duration> {
         Some(self.all_ready?.since(self.began))
     }
@@ -468,7 +472,7 @@ impl Journal {
         phases
     }
 
-    /// The time since T0; `None` before it.
+    /// The time since T0; `None` before T0.
     pub fn took(&self, now: Time) -> Option<Duration> {
         self.shutdown.map(|(t0, ..)| now.since(t0))
     }
@@ -478,7 +482,7 @@ impl Journal {
         self.slots.iter().filter(|of| of.stop.is_some_and(|stop| stop.killed)).count()
     }
 
-    /// The cause of the shutdown, once it has begun.
+    /// The cause of the shutdown; `None` before the shutdown has begun.
     pub fn stopped_by(&self) -> Option<Cause> {
         self.shutdown.map(|(_, cause, _)| cause)
     }

@@ -19,7 +19,8 @@ pub enum ContainerPhase {
     Running,
     /// Processes drain and still serve.
     Draining,
-    /// All drains of a held drain are over. Nothing is stopped until a stop signal or an end.
+    /// All drains of a held drain are over. Nothing is stopped until a stop signal comes or a
+    /// process ends.
     Drained,
     /// Processes are being stopped.
     Stopping,
@@ -59,7 +60,7 @@ pub enum ProcessState {
     Stopping,
     /// The process has ended, and is restarted after a pause.
     Restarting,
-    /// Its `only_if` does not hold.
+    /// The `only_if` of the process does not hold.
     Skipped,
     /// The process ended with a success code, or by its stop signal.
     Done,
@@ -75,8 +76,8 @@ impl ProcessState {
         matches!(self, Self::Ready | Self::Skipped | Self::Done)
     }
 
-    /// The state for a lifecycle. `restarts`: the process is started again once the rest of its
-    /// group is gone. `succeeded`: its last end does not count as a failure.
+    /// The state for a lifecycle. `restarts` says that the process is started again once the rest
+    /// of its group is gone. `succeeded` says that its last end does not count as a failure.
     pub(super) fn of(life: Lifecycle, restarts: bool, past: &History, succeeded: bool) -> Self {
         match life {
             Lifecycle::Waiting

@@ -14,7 +14,7 @@ use crate::spec::{ProcessSpec, Spec, Stage};
 use crate::timeline::{Step, StepKind, Timeline};
 use crate::types::{End, OnExit, ProcessId, RestartPolicy, Signal, StartCondition, Time, Update};
 
-/// A shutdown in which every wait takes as long as it may.
+/// A shutdown in which every wait takes all of its time.
 pub(super) struct Play {
     spec: Rc<Spec>,
     machine: Machine,
@@ -25,15 +25,16 @@ pub(super) struct Play {
     /// The oneshots that still run at T0.
     running: BTreeSet<ProcessId>,
     has_begun: bool,
-    /// Drains that have no time.
+    /// The drains for which no time was left.
     undrained: Vec<Step>,
 }
 
 impl Play {
-    /// Plays a shutdown. `running`: a oneshot that is not complete at T0. `asked`: as for
-    /// [`Timeline::worst`].
+    /// Plays a shutdown. `running` is a oneshot that is not complete at T0. `asked` has the same
+    /// meaning as for [`Timeline::worst`].
     pub(super) fn of(spec: &Spec, running: Option<ProcessId>, asked: bool) -> Timeline {
-        // While a oneshot runs, processes may run that it needs only with the condition `started`.
+        // While a oneshot runs, some of its dependencies may not be complete, either: those that
+        // the oneshot needs only with the condition `started`.
         let mut running = BTreeSet::from_iter(running);
         for id in spec.order.iter().rev() {
             if running.contains(id) {
@@ -46,8 +47,8 @@ impl Play {
         for process in &mut played.processes {
             (process.autostart, process.timeout) = (true, None);
         }
-        // An additional process needs no time to stop. It keeps the container alive until T0, and
-        // its end can be the cause of the shutdown.
+        // This additional process keeps the container alive until T0, and its end can be the cause
+        // of the shutdown. It needs no time to stop.
         let cause = ProcessId(u16::try_from(played.processes.len()).unwrap_or(u16::MAX));
         let Some(first) = spec.processes.first() else { return Timeline::default() };
         played.processes.push(cause_of_shutdown(first.clone()));
@@ -89,7 +90,7 @@ impl Play {
         Timeline::new(&play.spec, steps, play.now.0)
     }
 
-    /// Whether a drained process can be made to close its listeners.
+    /// Whether drainit can make a drained process close its listeners.
     fn closes(&self, process: ProcessId) -> bool {
         self.spec.processes[process.index()].drain.is_some_and(|drain| drain.closes)
     }
@@ -126,7 +127,7 @@ impl Play {
             Action::RunHook(hook) if hook.stage == Stage::PreStart || !self.has_begun => {
                 Event::HookEnded { hook, success: true }
             }
-            // An answer makes a difference only for an Envoy.
+            // Only the drain of an Envoy depends on an answer.
             Action::Drain { process, .. } if self.closes(process) => {
                 Event::DrainAnswered { process, accepted: true }
             }

@@ -13,8 +13,8 @@ pub enum End {
     Code(u8),
     /// This signal ended the process.
     Signal(Signal),
-    /// SIGKILL ended the process, and drainit had not sent it. The kernel's count of OOM kills in
-    /// this container has grown, so the OOM killer is the most likely sender.
+    /// SIGKILL ended the process, and drainit had not sent this signal. The kernel's count of OOM
+    /// kills in this container has grown, so the OOM killer is the most likely sender.
     OutOfMemory,
 }
 
@@ -28,7 +28,7 @@ impl End {
         }
     }
 
-    /// The signal that ended the process.
+    /// The signal that ended the process; `None` if the process exited with a code.
     pub fn signal(self) -> Option<Signal> {
         match self {
             Self::Code(_) => None,
@@ -37,7 +37,7 @@ impl End {
         }
     }
 
-    /// This end without a guess about the sender of SIGKILL.
+    /// Returns this end without the guess that the OOM killer sent SIGKILL.
     pub fn plainly(self) -> Self {
         match self {
             Self::OutOfMemory => Self::Signal(Signal::KILL),
@@ -66,7 +66,7 @@ impl fmt::Display for End {
     }
 }
 
-/// How a process ended. The names are the words of Kubernetes, if it has one.
+/// The kinds of ends. Where Kubernetes has a word for a kind, the name is this word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Named)]
 pub enum EndKind {
     /// The process exited with code 0.
@@ -82,7 +82,7 @@ pub enum EndKind {
 }
 
 impl EndKind {
-    /// The kind of an end; `killed`: drainit had sent SIGKILL.
+    /// The kind of an end. `killed` says that drainit had sent SIGKILL.
     pub fn of(end: End, killed: bool) -> Self {
         match end {
             _ if killed => Self::Killed,

@@ -1,4 +1,4 @@
-//! Values that all modules share. They decide nothing, and do not touch the system.
+//! Values that all modules share. These modules decide nothing, and do not touch the system.
 
 mod exit;
 mod policy;
@@ -15,8 +15,9 @@ pub use signal::{AFTER_KILL, ONE_SIGNAL, Signal};
 pub use stream::Stream;
 pub use time::{Time, human, seconds, serialize_seconds, serialize_some_seconds};
 
-/// A slot of the graph, and not a PID. At first a slot is the index of a process in the config. A
-/// process that is being replaced has a second slot.
+/// The number of a slot of the graph; it is not a PID. At first, each process has one slot, whose
+/// number is the index of the process in the config. A process that is being replaced has a second
+/// slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProcessId(pub u16);
 

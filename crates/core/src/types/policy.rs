@@ -5,7 +5,8 @@ use core::time::Duration;
 
 use crate::types::{End, Signal};
 
-/// `condition:` of a dependency. Default: `completed` for a oneshot, `ready` for a service.
+/// The key `condition:` of a dependency. The default is `completed` for a oneshot and `ready` for a
+/// service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartCondition {
     Started,
@@ -14,7 +15,7 @@ pub enum StartCondition {
     Completed,
 }
 
-/// `update:`: how a running process is replaced by a new instance of it.
+/// The key `update:`: the way in which a new instance replaces a running one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Update {
     /// The old instance is drained and stopped, then the new instance starts.
@@ -22,8 +23,8 @@ pub enum Update {
     StopFirst,
     /// The new instance is ready before the old instance is drained and stopped.
     StartFirst,
-    /// The new instance is ready first, by Envoy's own hot restart: it takes over the sockets, and
-    /// ends the old instance.
+    /// A new Envoy starts and becomes ready by Envoy's own hot restart: it takes over the sockets
+    /// from the old instance, and then ends the old instance.
     HotRestart,
 }
 
@@ -38,11 +39,11 @@ impl Update {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Restart {
     pub policy: RestartPolicy,
-    /// The first pause, 1 s by default. It doubles up to 30 s, and is back at this value after 60 s
-    /// of life.
+    /// The first pause before a restart, 1 s by default. Each further pause is twice as long, up to
+    /// 30 s. After an instance has run for 60 s, the next pause is the first one again.
     pub delay: Duration,
-    /// The largest number of consecutive restarts; then `on_exit` decides. `None`, the default, is
-    /// no limit.
+    /// The largest number of consecutive restarts. After these, `on_exit` decides. `None`, the
+    /// default, means that there is no limit.
     pub max: Option<u32>,
 }
 
@@ -51,25 +52,26 @@ pub struct Restart {
 pub enum RestartPolicy {
     #[default]
     No,
-    /// After an end by a signal or with a code that is not a success code.
+    /// Restart after an end by a signal, or with a code that is not a success code.
     OnFailure,
-    /// After every end that drainit did not ask for.
+    /// Restart after every end that drainit did not ask for.
     Always,
 }
 
 /// The key `on_exit:`, for each kind of end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct OnExit {
-    /// The process exited with a success code.
+    /// The policy if the process exited with a success code.
     pub success: ExitPolicy,
-    /// The process exited with another code, or a start or a liveness check failed.
+    /// The policy if the process exited with another code, or if a start or a liveness check
+    /// failed.
     pub failure: ExitPolicy,
-    /// A signal ended the process, whoever sent it.
+    /// The policy if a signal ended the process, whoever sent the signal.
     pub signal: ExitPolicy,
 }
 
 impl OnExit {
-    /// One policy for every end.
+    /// The policy that stops the container after every end.
     pub const SHUTDOWN: Self = Self::always(ExitPolicy::Shutdown);
     pub const IGNORE: Self = Self::always(ExitPolicy::Ignore);
 

@@ -2,14 +2,14 @@
 
 use alloc::borrow::Cow;
 
-/// Replaces a character that controls a terminal with a visible one.
+/// Replaces a character that controls a terminal with a visible character.
 pub fn visible(c: char) -> char {
     match c {
         '\t' => ' ',
         '\0'..='\u{1f}' => char::from_u32(0x2400 + u32::from(c)).unwrap_or('\u{fffd}'),
         '\u{7f}' => '\u{2421}',
         '\u{80}'..='\u{9f}' => '\u{fffd}',
-        // Characters that reorder text or have no width would make the line look different.
+        // Characters that reorder text or have no width would change how the line looks.
         '\u{200b}'..='\u{200f}'
         | '\u{2028}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}'

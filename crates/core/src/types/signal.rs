@@ -3,8 +3,9 @@
 use core::fmt;
 use core::time::Duration;
 
-/// Stop signals less than this apart count as one signal: some programs send a signal to a process
-/// and then to its group, and the kernel merges equal pending signals.
+/// Stop signals with less than this time between them count as one signal. Some programs send a
+/// signal to a process and then to its group, and the kernel merges equal pending signals only if
+/// the first one is still pending.
 pub const ONE_SIGNAL: Duration = Duration::from_millis(5);
 
 /// The time that the kernel gets to end a process after SIGKILL.
@@ -14,8 +15,8 @@ pub const AFTER_KILL: Duration = Duration::from_millis(200);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Signal(i32);
 
-/// `SIGRTMIN` of glibc, even if drainit is linked with another C library: users write `RTMIN+3`
-/// (systemd's "halt") for glibc's numbers.
+/// `SIGRTMIN` of glibc. drainit uses this number even if it is linked with another C library,
+/// because users write `RTMIN+3` (systemd's "halt") for glibc's numbers.
 const RTMIN: i32 = 34;
 const RTMAX: i32 = 64;
 
@@ -53,7 +54,7 @@ const NAMES: [(&str, i32); 31] = [
     ("SYS", 31),
 ];
 
-/// Other names of signals in [`NAMES`].
+/// Other names of signals that [`NAMES`] has, too.
 const ALIASES: [(&str, i32); 4] = [("IOT", 6), ("CLD", 17), ("POLL", 29), ("UNUSED", 31)];
 
 impl Signal {
@@ -110,7 +111,7 @@ impl Signal {
         NAMES.iter().chain(&ALIASES).map(|(name, _)| *name)
     }
 
-    /// The names without `SIG`, for suggestions.
+    /// The names without `SIG` and without aliases, for suggestions.
     pub fn names() -> impl Iterator<Item = &'static str> {
         NAMES.iter().map(|(name, _)| *name)
     }

@@ -1,8 +1,9 @@
-//! Names that people write: patterns, suggestions for misspelt names, and lists.
+//! Names that people write: patterns, suggestions for misspelt names, and lists of names.
 
 use crate::prelude::*;
 
-/// Longer names are not compared: they are not typing errors, and the comparison is quadratic.
+/// The longest name that is compared. A longer name is no typing error, and the comparison takes
+/// quadratic time.
 const LONGEST: usize = 64;
 
 /// Whether the pattern matches the name: `worker-*` matches all names that begin with `worker-`.

@@ -13,7 +13,7 @@ use crate::prelude::*;
 pub struct Time(pub Duration);
 
 impl Time {
-    /// Later than every deadline.
+    /// A time that is later than every deadline.
     pub const NEVER: Self = Self(Duration::MAX);
 
     /// The time since `earlier`; zero if `earlier` is later.
@@ -54,12 +54,13 @@ pub fn human(duration: Duration) -> String {
     humantime::format_duration(Duration::from_secs(duration.as_secs())).to_string()
 }
 
-/// Seconds for programs, rounded to milliseconds. More digits would be meaningless.
+/// The duration in seconds, for programs. It is rounded to milliseconds, because more digits would
+/// be meaningless.
 pub fn seconds(duration: Duration) -> f64 {
     ((duration.as_nanos() + 500_000) / 1_000_000) as f64 / 1000.0
 }
 
-/// Writes [`seconds`].
+/// Writes a duration as the number that [`seconds`] returns.
 pub fn serialize_seconds<S: Serializer>(
     duration: &Duration,
     serializer: S,
@@ -67,7 +68,7 @@ pub fn serialize_seconds<S: Serializer>(
     serializer.serialize_f64(seconds(*duration))
 }
 
-/// Writes [`seconds`], or null.
+/// Writes a duration as the number that [`seconds`] returns; writes null for `None`.
 pub fn serialize_some_seconds<S: Serializer>(
     duration: &Option<Duration>,
     serializer: S,
