@@ -95,8 +95,8 @@ impl Timeline {
         Play::of(spec, None, asked)
     }
 
-    /// The longest shutdown while a oneshot still runs, together with this oneshot; `None` if there
-    /// is no oneshot. All processes that need not wait for the oneshot run, too.
+    /// The longest shutdown while a oneshot still runs, together with this oneshot; `None` without
+    /// a oneshot. All processes that need not wait for the oneshot run, too.
     pub fn worst_in_oneshot(spec: &Spec, asked: bool) -> Option<(ProcessId, Self)> {
         let runs = |id: &ProcessId| {
             let process = &spec.processes[id.index()];

@@ -98,11 +98,11 @@ impl ProcessState {
             Lifecycle::Stopped { failed: true } => Self::Failed,
             Lifecycle::Stopped { failed: false } => Self::Stopped,
             Lifecycle::PostStop { .. } | Lifecycle::Done if past.is_skipped => Self::Skipped,
-            // The `post_stop` hook is a part of the stop.
+            // While the `post_stop` hook runs, the stop of the process is not over.
             Lifecycle::PostStop { .. } if past.state == Self::Stopping => Self::Stopping,
             Lifecycle::PostStop { .. } | Lifecycle::Done => match (past.end, past.state) {
                 _ if past.gave_up => Self::Failed,
-                // An operator had stopped the process before the shutdown began.
+                // An operator stopped the process before the shutdown began.
                 (_, Self::Stopped) => Self::Stopped,
                 (None, _) => Self::Done,
                 _ if succeeded => Self::Done,

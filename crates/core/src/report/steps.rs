@@ -1,6 +1,6 @@
 //! Records the steps of a shutdown: each wait with its begin and end.
 //!
-//! The longest shutdown is recorded like a real one, so both can be shown side by side.
+//! The longest shutdown is recorded like a real one, so that both can be shown side by side.
 
 use alloc::collections::BTreeMap;
 
@@ -16,20 +16,20 @@ use crate::types::{ProcessId, Time};
 pub(crate) struct Steps {
     over: Vec<Step>,
     open: BTreeMap<Key, Step>,
-    /// When the container began to drain, to stop, and to finish.
+    /// The times at which the container began to drain, to stop, and to finish.
     phases: [Option<Time>; 3],
     /// Whether the shutdown, or a requested drain, has begun.
     pub(super) is_shutdown: bool,
 }
 
 impl Steps {
-    /// The names and begins of the phases so far.
+    /// The names of the phases so far, and the times at which they began.
     pub(crate) fn phases(&self) -> impl Iterator<Item = (&'static str, Time)> {
         let named = ["draining", "stopping", "finishing"].into_iter().zip(self.phases);
         named.filter_map(|(name, begins)| Some((name, begins?)))
     }
 
-    /// All steps. Those that are not over come last.
+    /// All steps. The steps that are not over come last.
     pub(crate) fn all(&self) -> impl Iterator<Item = Step> {
         self.over.iter().chain(self.open.values()).copied()
     }
@@ -63,7 +63,7 @@ impl Steps {
         match *action {
             Action::RunHook(hook) => {
                 if let Some(key) = hook_key(hook) {
-                    // This hook runs once the wait for leftovers is over.
+                    // The container's `post_stop` hook runs only after the wait for leftovers.
                     if key == (StepKind::PostStop, None) {
                         self.end(now, Some((StepKind::Leftovers, None)));
                     }
@@ -85,9 +85,9 @@ impl Steps {
         }
     }
 
-    /// Begins the shutdown, or a drain that is requested before it. Steps of earlier requests are
-    /// forgotten if they are over; steps under way belong to the shutdown. Returns whether this is
-    /// the first call.
+    /// Begins the shutdown, or a drain that is requested before the shutdown. Steps of earlier
+    /// requests that are over are forgotten; steps that are under way belong to the shutdown.
+    /// Returns whether this is the first call.
     pub(super) fn begin_shutdown(&mut self) -> bool {
         let is_first = !core::mem::replace(&mut self.is_shutdown, true);
         if is_first {
@@ -101,7 +101,8 @@ impl Steps {
         self.over.retain(|step| step.key() != (StepKind::Stop, Some(process)));
     }
 
-    /// Continues the stop of a process that has ended, but whose group has not.
+    /// Continues the stop of a process that has ended while other members of its process group
+    /// live.
     pub(super) fn remains(&mut self, now: Time, process: ProcessId) {
         let key = (StepKind::Stop, Some(process));
         match self.over.iter().rposition(|step| step.key() == key) {
@@ -113,7 +114,7 @@ impl Steps {
         }
     }
 
-    /// Begins a step, unless it is under way already.
+    /// Begins a step, unless this step is already under way.
     pub(super) fn begin(&mut self, now: Time, key: Key) {
         self.open.entry(key).or_insert(Step {
             kind: key.0,
@@ -125,8 +126,8 @@ impl Steps {
 
     pub(super) fn end(&mut self, now: Time, key: Option<Key>) {
         let step = key.and_then(|key| self.open.remove(&key));
-        // Before a shutdown, only a stop matters later: it may continue with the group of its
-        // process.
+        // Before a shutdown, only the end of a stop is kept, because the stop may continue with the
+        // process group.
         let step = step.filter(|step| self.is_shutdown || step.kind == StepKind::Stop);
         self.over.extend(step.map(|step| Step { ends: Some(now), ..step }));
     }

@@ -9,7 +9,7 @@ use crate::report::{Journal, messages};
 use crate::types::{ProcessId, Time, human};
 
 impl Journal {
-    /// The report: a summary in the first line, then a line for each step.
+    /// The report: the first line is a summary, and each further line is a step or a remark.
     pub fn text(&self, now: Time, code: u8) -> String {
         let Some((t0, cause, window)) = self.shutdown else { return String::new() };
         let mut text = format!(
@@ -62,7 +62,7 @@ impl Drain {
         let count = |count: Option<u64>| {
             count.map_or_else(|| "unknown".to_owned(), |count| count.to_string())
         };
-        // Without a poll at the end, nobody knows what happened after the last one.
+        // If no poll was made at the end, nobody knows what happened after the last poll.
         let (at, cut) = match age {
             None => ("at the end".to_owned(), "cut"),
             Some(age) => (

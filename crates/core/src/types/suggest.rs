@@ -2,8 +2,8 @@
 
 use crate::prelude::*;
 
-/// The longest name that is compared. A longer name is no typing error, and the comparison takes
-/// quadratic time.
+/// The longest name that is compared. A longer name is hardly a typing error, and the comparison
+/// takes quadratic time.
 const LONGEST: usize = 64;
 
 /// Whether the pattern matches the name: `worker-*` matches all names that begin with `worker-`.

@@ -12,17 +12,17 @@ use crate::report::messages::{
 use crate::types::{End, ProcessId, Signal, WatchAction, human};
 
 impl Journal {
-    /// Returns the text and the event of a note. Every note has both. `detail`: as for
-    /// [`Journal::note`].
+    /// Returns the text and the event of a note; every note has both. `detail` has the same meaning
+    /// as in [`Journal::note`].
     pub(crate) fn entry(&self, note: &Note, detail: Option<&str>) -> Entry {
         use Level::{Error, Warning};
         let names = &self.names;
         let plain = |event, text: &str| Entry::new(event, text);
-        // The note is about a process.
+        // Begins the entry of a note about a process.
         let of = |process: ProcessId, event, text: &str| {
             Entry::new(event, text).with(|event| event.process = Some(names.of(process).to_owned()))
         };
-        // The note is about one instance of a process.
+        // Begins the entry of a note about one instance of a process.
         let one = |process: ProcessId, event, text: &str| Entry {
             instance: Some(process),
             ..of(process, event, text)
@@ -161,8 +161,8 @@ impl Journal {
             Note::ShutdownBegan { cause, window } => {
                 let why = why(cause, names);
                 let text = format!("stopping: {why}; {} until the deadline", human(window));
-                // Other failures have their own line at level `error`. A failed hook
-                // usually ends no process, so it has none.
+                // Every other failure has a line of its own at level `error`. A failed hook has no
+                // such line, because it usually ends no process.
                 let is_failure =
                     matches!(cause, Cause::HookFailed | Cause::Failed { why: Failure::Hook, .. });
                 let level = if is_failure { Error } else { Level::Info };
@@ -251,7 +251,8 @@ impl Journal {
     }
 }
 
-/// An error leaves a process down, or alive although it must end.
+/// The level of a failed request. It is an error if a process stays down, or stays alive although
+/// it must end.
 fn request_failed(why: RequestError) -> Level {
     match why {
         RequestError::Failed { .. } | RequestError::Ended { .. } | RequestError::Unkillable(_) => {
