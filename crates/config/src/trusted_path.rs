@@ -1,7 +1,7 @@
 //! Resolves a path of the config, and refuses symbolic links of users whom drainit does not trust.
 //!
-//! drainit often runs as root, and a directory on the path often belongs to a process that does
-//! not. That process could put a link there, and drainit would read, write or remove a file of
+//! drainit often runs as root, and a directory on the path often belongs to a process of another
+//! user. That process could put a link there, and drainit would read, write or remove a file of
 //! somebody else. Therefore drainit walks a path part by part, and follows a link only if the link
 //! belongs to root, like `/var/run` and the `..data` of a ConfigMap, or to drainit's own user.
 //!

@@ -292,8 +292,8 @@ impl OutputCapture {
                 self.matched.set(true);
                 self.changed.notify_waiters();
             }
-            // Some lines are queued before the read is split completely: every line gets a prefix,
-            // so a read with many newlines becomes many times larger.
+            // The lines are queued whenever they fill a chunk: every line gets a prefix, so the
+            // lines of a read with many newlines can be many times larger than the read.
             if lines.len() >= CHUNK {
                 self.queue(side.stream, lines);
             }

@@ -27,7 +27,8 @@ impl fmt::Display for HttpTarget {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
     Tcp(SocketAddr),
-    /// A first byte of 0 marks an abstract name, as in the kernel (unix(7)).
+    /// The path of a Unix socket. A first byte of 0 marks an abstract name, as in the kernel
+    /// (unix(7)).
     Unix(PathBuf),
 }
 

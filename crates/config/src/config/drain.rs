@@ -189,7 +189,7 @@ pub struct Header {
 #[derive(Clone, PartialEq, Eq)]
 pub enum HeaderValue {
     Text(String),
-    /// The content of a file, which is read when the request is made.
+    /// The file with the value. drainit reads the file when it makes the request.
     File(PathBuf),
 }
 

@@ -1,9 +1,10 @@
-//! The config: a struct for each mapping of the file, whose fields are its keys
-//! ([`crate::load::key`]). [`crate::load::load`] reads a config from YAML. `spec` passes on the
-//! part that the core needs.
+//! The config: a struct for each mapping of the file. The fields of the struct are the keys of the
+//! mapping ([`crate::load::key`]). [`crate::load::load`] reads a config from YAML. `spec` passes
+//! the part that the core needs on to the core.
 //!
-//! The keys have the names of Docker Compose, or else those of Kubernetes or systemd. The doc
-//! comment of a key is its row in docs/config/, with the anchors that tie its promises to tests.
+//! The keys have the names that Docker Compose uses, or else the names that Kubernetes or systemd
+//! use. The doc comment of a key is its row in docs/config/, with the anchors that tie its promises
+//! to tests.
 
 mod address;
 pub(crate) mod drain;
@@ -60,8 +61,8 @@ pub use crate::types::{
 #[table(default, differing)]
 pub struct Config {
     /// Defaults of variables, for `${…}` and for every process.
-    // This field is the first, because all other values may use the variables. They are in file
-    // order, without those that the container's environment overrides.
+    // This field is the first, because all other values may use the variables. The variables are in
+    // file order, without the variables that the container's environment overrides.
     #[key(form = Env, merge = Entries)]
     pub env: Vec<(String, String)>,
     /// The time for the shutdown, and the signals that begin it.
@@ -84,10 +85,11 @@ pub struct Config {
     #[key(form = ContainerHooks)]
     pub hooks: Hooks,
     /// The processes by name; at least one. <!-- C77 -->
-    // In file order; a [`ProcessId`](crate::types::ProcessId) is an index into this list.
+    // The list is in file order, and a [`ProcessId`](crate::types::ProcessId) is an index into it.
     #[key(form = Processes, merge = Entries, uncompared)]
     pub processes: Vec<Process>,
-    // The `args` of the entries with `scale: 0`, by name. Arguments for them are dropped.
+    // The `args` of the entries with `scale: 0`, by name. drainit drops arguments for these
+    // entries.
     #[key(skip)]
     pub unused_args: Vec<(String, ArgRoute)>,
 }

@@ -13,9 +13,10 @@ use crate::trusted_path::exists;
 /// values are already evaluated when the config is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OnlyIf {
-    /// Holds if any of these conditions holds when the process starts.
+    /// A condition that holds if any of these paths hold when the process starts.
     Any(Vec<Paths>),
-    /// Cannot hold: each comparison of a value has failed, or no profile of the process is enabled.
+    /// A condition that cannot hold: each comparison of a value has failed, or no profile of the
+    /// process is enabled.
     Never,
 }
 

@@ -31,7 +31,7 @@ pub struct Process {
     #[key(skip)]
     pub name: String,
     /// The program and its arguments. <!-- C151 --> Example: `command: [/app/server, --port, "8080"]`
-    // Never empty.
+    // The list is never empty.
     #[key(form = Command, default = "required", merge = Replace)]
     pub command: Vec<String>,
     /// A service runs until it is stopped. A oneshot is a task that must end with code 0; it has no
@@ -108,7 +108,8 @@ pub struct Process {
     #[key(form = EnvFiles, default = "none", merge = OneOrMore("path"))]
     pub env_file: Vec<Vec<Variable>>,
     /// Variables of this process. Example: `environment: {GOMAXPROCS: "2"}`
-    // The variables of `env_file`, then those of `environment`; later entries win.
+    // The list has the variables of `env_file`, and then the variables of `environment`. Later
+    // entries win.
     #[key(form = Environment, default = "none", merge = Pairs)]
     pub environment: Vec<Variable>,
     /// Templates that are written to files before each start.
@@ -166,7 +167,7 @@ pub struct Process {
     /// Commands at its start and end. Example: `hooks: {pre_start: [/app/migrate]}`
     pub hooks: Hooks,
     /// How it is drained before it is stopped. Example: `drain: {envoy: {admin: "http://127.0.0.1:9901"}}`
-    // `None` also if `time` is 0, or if `only_if` does not hold.
+    // The value is also `None` if `time` is 0, or if `only_if` does not hold.
     #[key(form = DrainKeys, default = "none")]
     pub drain: Option<Drain>,
     /// Where its output goes. Example: `log: {prefix: app}`

@@ -21,7 +21,7 @@ pub struct Ulimit {
 /// A soft or a hard limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
-    /// In the unit of the resource (setrlimit(2)).
+    /// A number in the unit of the resource (setrlimit(2)).
     Number(u64),
     Unlimited,
     /// The hard limit that drainit itself has.
@@ -80,7 +80,7 @@ resources! {
 }
 
 impl Ulimit {
-    /// The name of its resource in a config.
+    /// The name of the resource in a config.
     pub fn name(&self) -> &'static str {
         let resource = RESOURCES.iter().find(|(_, resource)| *resource == self.resource);
         resource.map_or("", |(name, _)| name)

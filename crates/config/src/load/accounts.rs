@@ -103,11 +103,12 @@ impl AccountFile {
         })
     }
 
-    /// The entry of a name or a number. A number without an entry gets one without a name.
+    /// The entry of a name or a number. For a number without an entry, returns an entry without a
+    /// name.
     fn find(&mut self, text: &str) -> Result<Entry, Invalid> {
         let (path, kind, number) = (self.path.clone(), self.kind, id(text));
         let entries = self.entries();
-        // A name may look like a number.
+        // A name may look like a number, so names take precedence.
         let by_name = entries.iter().find(|entry| entry.name == text);
         let found = by_name.or_else(|| entries.iter().find(|entry| Some(entry.id) == number));
         let unnamed = |id| Entry { name: String::new(), id, more: String::new() };

@@ -29,10 +29,10 @@ pub enum ArgsError {
 
 /// Returns the further arguments of each process, in the order of [`Config::processes`].
 ///
-/// An argument that begins with a prefix goes to its process with `--` in place of the prefix; the
-/// longest matching prefix wins. The next argument goes to the same process as the value, unless it
-/// begins with `--` or with a prefix. Every other argument goes to the process with `rest`,
-/// unchanged.
+/// An argument that begins with a prefix goes to the process with that prefix, with `--` in place
+/// of the prefix. The longest matching prefix wins. The next argument is the value and goes to the
+/// same process, unless this argument begins with `--` or with a prefix. Every other argument goes
+/// to the process with `rest`, unchanged.
 ///
 /// # Errors
 /// Names the first argument that no process claims, or that `refuse` lists.

@@ -26,7 +26,7 @@ pub fn config_file(process: &Process, args: &[String]) -> Option<PathBuf> {
 
 /// Says where the Envoy config in this file has the admin, if that differs from `expected`: "it is
 /// at port 9902", "there is none". For TCP only the ports are compared, because `0.0.0.0` is
-/// reached by every address of the machine. Returns `None` also if the file cannot be read, because
+/// reached by every address of the machine. Also returns `None` if the file cannot be read, because
 /// Envoy itself reports that.
 pub fn other_admin(path: &Path, expected: &Address) -> Option<String> {
     let config = read(path)?;

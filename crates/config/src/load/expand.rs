@@ -33,7 +33,7 @@ enum Otherwise<'t> {
     Share(u64),
 }
 
-/// Why a text cannot be expanded.
+/// The reason why a text cannot be expanded.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Malformed {
     /// The message, which is one line.

@@ -1,6 +1,6 @@
 //! The tables of keys of a config, one table for each mapping. `#[derive(Table)]` makes a table
-//! from the struct that holds the values. The reader, the overlays, `drainit schema` and the tables
-//! of docs/config/ all use it.
+//! from the struct that holds the values. The reader, the overlays, `drainit schema` and the pages
+//! in docs/config/ use these tables.
 
 use std::fmt;
 
@@ -119,7 +119,7 @@ pub enum Merge {
 pub enum Shape {
     /// Any single value.
     Text,
-    /// A single value that is not empty, with the noun for it.
+    /// A single value that is not empty, with the noun for the value.
     Filled(&'static str),
     Duration,
     /// A duration longer than 0.

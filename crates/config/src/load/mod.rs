@@ -66,7 +66,7 @@ pub struct Loaded {
     pub warnings: Vec<Diagnostic>,
 }
 
-/// Reads the files and merges each over those before it. A directory stands for its files.
+/// Reads the files and merges each file over the files before it. A directory stands for its files.
 ///
 /// Takes milliseconds and little memory whatever the files hold. Waits only for a pipe that has a
 /// writer, for at most two seconds.
@@ -136,7 +136,7 @@ fn path_help(path: &Path, environment: &Environment) -> String {
     }
 }
 
-/// Parses a file; an empty one is an error.
+/// Parses a file. An empty file is an error.
 pub fn parse_source(problems: &mut Problems, source: Source) -> Option<Rc<Node>> {
     let name = quote(&source.path.to_string_lossy());
     let file = problems.add_source(source);
@@ -151,7 +151,8 @@ pub fn parse_source(problems: &mut Problems, source: Source) -> Option<Rc<Node>>
 
 /// Merges all files. If a file is missing, returns `None` and reports at least one error.
 fn merge_roots(problems: &mut Problems, roots: Roots) -> Option<Rc<Node>> {
-    // If a file is missing, most problems found in the others would be false.
+    // If a file is missing, most problems that the check would find in the other files would be
+    // false.
     let complete: Option<Vec<_>> = roots.into_iter().collect();
     let merged = complete
         .and_then(|roots| roots.into_iter().reduce(|base, over| overlay::merge(&base, &over)));

@@ -3,7 +3,7 @@
 //! earlier command.
 //!
 //! `!reset` removes a key, and `!override` replaces a value that would be merged. If no earlier
-//! file has the key, its `!reset` stays in the merged tree: the reader checks the key, and treats
+//! file has the key, the `!reset` stays in the merged tree: the reader checks the key, and treats
 //! the value as absent. A `!reset` of a variable of `environment` also stays, because the process
 //! must not get the variable even if the container has it.
 

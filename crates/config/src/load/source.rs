@@ -63,8 +63,8 @@ pub(crate) const AT_START: Limits = Limits { is_of_config: true, ..PLAIN };
 pub const MANIFEST: Limits =
     Limits { largest: 16 * 1024 * 1024, help: "keep only the workload that runs drainit", ..PLAIN };
 
-/// Spare room of a buffer, in bytes. With less, `read_to_end` reads the end of a file into a buffer
-/// on the stack.
+/// Spare room of a buffer, in bytes. With less room, `read_to_end` reads the end of a file into a
+/// buffer on the stack.
 const ROOM: usize = 64;
 
 /// The longest wait for a pipe that has a writer but no data.
@@ -85,7 +85,7 @@ pub struct Source {
     secret: bool,
 }
 
-/// Why a file cannot be used.
+/// The reason why a file cannot be used.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unreadable {
     /// The reason, which follows the name of the file in the message.

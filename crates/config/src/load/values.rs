@@ -12,7 +12,7 @@ use crate::config::{Address, ControlSocket, HttpTarget};
 use crate::types::Signal;
 use crate::types::suggest::{list, nearest};
 
-/// Why a value is refused, and how to correct it.
+/// The reason why a value is refused, and how to correct the value.
 #[derive(Debug, PartialEq, Eq, Error)]
 #[error("{why}; {help}")]
 pub struct Invalid {

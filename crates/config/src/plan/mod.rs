@@ -52,8 +52,8 @@ pub struct InOneshot<'c> {
     pub timeline: Timeline,
 }
 
-/// The start of a process. Without a readiness probe, a service is ready as soon as it runs, and a
-/// oneshot when it has completed.
+/// The start of a process. Without a readiness probe, a service is ready as soon as it runs. A
+/// oneshot is ready when it has completed.
 #[derive(Clone, Debug)]
 pub struct Start<'c> {
     pub process: &'c Process,

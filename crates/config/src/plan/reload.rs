@@ -81,7 +81,7 @@ impl<'a> Reload<'a> {
         let known = found(running, new, spec, args);
         let mut steps: Vec<_> = removed(running, new).collect();
         let mut untouched = Vec::new();
-        // The processes that are started anew. Dependents with `restart: true` follow them.
+        // The processes that are started anew. Dependents with `restart: true` are restarted, too.
         let mut anew = HashSet::new();
         for id in &spec.order {
             let (process, spec) = (&new.processes[id.index()], &spec.processes[id.index()]);

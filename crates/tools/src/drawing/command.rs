@@ -33,7 +33,7 @@ pub(crate) fn run(args: &ReportArgs) -> Result<String, Refused> {
 }
 
 /// Reads the input, or only the end of a longer file. Processes may have written bytes that are not
-/// UTF-8 to a log, so those are replaced.
+/// UTF-8 to a log, so such bytes are replaced.
 fn content(args: &ReportArgs) -> Result<String, String> {
     let mut content = Vec::new();
     let mut read = |input: &mut dyn Read| input.take(MAX_INPUT + 1).read_to_end(&mut content);

@@ -12,7 +12,7 @@ const MEMBER: &str = "\"report\":";
 /// Finds the last report in a text.
 ///
 /// # Errors
-/// Says why there is no report in it, and how to get one.
+/// Says why there is no report in the text, and how to get one.
 pub fn find(text: &str) -> Result<ShutdownReport, String> {
     // Log tools may put a prefix before each line: the name of the container, or a time.
     let lines = text.lines().rev().filter(|line| line.contains(MEMBER));
@@ -25,7 +25,7 @@ pub fn find(text: &str) -> Result<ShutdownReport, String> {
         }
     }
     match serde_json::from_str::<Value>(text) {
-        // Accepts such a line also after a tool has spread it over several lines.
+        // This also accepts a line of a log that a tool has spread over several lines.
         Ok(mut value) => match value.get_mut("report") {
             Some(report) => checked(report.take()),
             None => checked(value),

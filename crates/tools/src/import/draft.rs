@@ -58,7 +58,7 @@ impl Process {
     }
 
     /// Adds an option that has no counterpart in a config. The last comment of the process lists
-    /// these.
+    /// these options.
     pub(super) fn lose(&mut self, option: impl Into<String>) {
         self.lost.push(option.into());
     }

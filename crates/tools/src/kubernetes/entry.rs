@@ -49,8 +49,8 @@ pub(super) fn is_shell(program: &str) -> bool {
     matches!(base(program), "sh" | "bash" | "dash" | "ash" | "zsh" | "ksh")
 }
 
-/// The script in a shell's command line. It follows `-c`, which may be combined with other flags,
-/// as in `-ec`.
+/// The script in a shell's command line. The script follows `-c`, which may be combined with other
+/// flags, as in `-ec`.
 pub(super) fn script(command: &[Word]) -> Option<&Word> {
     let is_flag =
         |word: &str| word.starts_with('-') && !word.starts_with("--") && word.ends_with('c');

@@ -34,17 +34,17 @@ use crate::types::suggest::list;
 
 #[derive(Debug)]
 pub struct PodCheck {
-    /// Problems of the config, then those of the manifest.
+    /// The problems of the config, and then the problems of the manifest.
     pub diagnostics: Vec<Diagnostic>,
     /// The checked containers, such as `Deployment gateway, container router`, with the longest
-    /// shutdown if that has a drain.
+    /// shutdown if that shutdown has a drain.
     pub containers: Vec<String>,
 }
 
 /// Reads a manifest (`-`: standard input), and checks the config against its containers that run
-/// drainit. These are the container `name`, or without a name, all containers whose command names
-/// drainit, or else the only container. `here` may have the values of variables that the manifest
-/// takes from elsewhere.
+/// drainit. With a `name`, this is the container of that name. Without a name, these are all
+/// containers whose command names drainit, or else the only container. `here` may have the values
+/// of variables that the manifest takes from elsewhere.
 pub fn check(
     configs: &[PathBuf],
     manifest: &Path,

@@ -10,8 +10,8 @@ use crate::load::diagnostics::problems::Problems;
 use crate::load::environment::Environment;
 use crate::load::places::Places;
 
-/// Searches the image for the files that a config names. The paths are mount points, below which it
-/// does not search.
+/// Searches the image for the files that a config names. The paths are mount points; the search
+/// leaves out everything below them.
 pub(crate) type Find<'a> = &'a dyn Fn(&Config, &Environment, &[PathBuf]) -> Vec<Finding>;
 
 #[derive(Clone, Copy)]

@@ -1,5 +1,5 @@
 //! `scale:` of an entry: the number of processes that drainit makes from the entry. Once the config
-//! is read, they are ordinary processes.
+//! is read, these are ordinary processes.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Display;

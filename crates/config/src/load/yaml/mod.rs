@@ -110,7 +110,7 @@ impl Content {
     }
 }
 
-/// The key whose value is merged into its own mapping.
+/// The key whose value is merged into the mapping that has the key.
 const MERGE: &str = "<<";
 
 type Entries = Vec<(Key, Rc<Node>)>;
