@@ -11,9 +11,9 @@ use crate::types::End;
 
 /// The children, each with its role.
 ///
-/// A start and its entry here are one step on one thread, so that drainit knows every child before
-/// it is reaped. A reaped pid that is not in this table belongs to an orphan that drainit
-/// inherited.
+/// A start and the entry in this table are one step on one thread, so drainit knows every child
+/// before it can reap the child. A reaped pid that is not in this table belongs to an orphan that
+/// drainit has inherited.
 #[derive(Debug, Default)]
 pub(crate) struct Children {
     children: BTreeMap<Pid, Child>,
@@ -22,7 +22,8 @@ pub(crate) struct Children {
 #[derive(Debug)]
 struct Child {
     role: Role,
-    /// `None` once drainit has seen that the exec has succeeded.
+    /// The exec that is under way, or its failure; `None` once drainit has seen that the exec has
+    /// succeeded.
     exec: Option<Result<Exec, FailedExec>>,
     /// Whether drainit has had no other child since this one started.
     is_only: bool,
@@ -47,9 +48,9 @@ impl Child {
 pub(crate) struct Ended {
     pub(crate) pid: Pid,
     pub(crate) end: End,
-    /// `None` for an orphan.
+    /// The role of the child; `None` for an orphan.
     pub(crate) role: Option<Role>,
-    /// The failed exec, if the child has ended because of that.
+    /// The failed exec, if the child has ended because of this failure.
     pub(crate) failed: Option<FailedExec>,
     /// Whether drainit had no other child with a role while this child lived.
     pub(crate) was_only: bool,
@@ -67,7 +68,7 @@ pub(crate) enum Rest {
 }
 
 impl Children {
-    /// Starts a process and enters it with its role. Does not wait for its exec.
+    /// Starts a process, and enters it with its role. The exec may not be over when this returns.
     pub(crate) fn start(&mut self, request: SpawnRequest, role: Role) -> Result<Pid, SpawnError> {
         let (pid, exec) = request.start()?;
         let is_only = self.children.is_empty();

@@ -36,14 +36,15 @@ use crate::supervisor::message::{Message, Role};
 use crate::supervisor::status::StatusBoard;
 use crate::types::{ProcessId, Signal, Time};
 
-/// drainit notices a due limit this late only if it was stopped or had no processor time.
+/// The delay from which a due limit counts as late. Such a delay means that drainit was stopped or
+/// had no processor time.
 const LATE: Duration = Duration::from_millis(50);
-/// The number of turns that local tasks get before something that they should precede. Each turn
+/// The number of turns that local tasks get before a step that has to follow their work. Each turn
 /// runs only some of the tasks.
 const TURNS: usize = 16;
 
-/// Signals that a terminal or its shell sends, and from which nobody expects an effect. Without a
-/// terminal, such a signal may be the image's STOPSIGNAL, for example SIGWINCH.
+/// Signals that a terminal or its shell sends, and from which nobody expects an effect. In a
+/// container without a terminal, such a signal may be the image's STOPSIGNAL, for example SIGWINCH.
 const OF_A_TERMINAL: [Signal; 4] = [Signal::TSTP, Signal::TTIN, Signal::TTOU, Signal::WINCH];
 
 /// Lets local tasks do the work that they can do without waiting.
@@ -158,12 +159,13 @@ impl EventLoop {
             }
             Some(message) = self.receiver.recv() => self.message(message)?,
         }
-        // Only when needed, because waitid(2) searches all children for one that has ended. During
-        // the sweep, reaping also shows that no child is left.
+        // Children are reaped only when needed, because waitid(2) searches all children for one
+        // that has ended. During the sweep they are always reaped, because this also shows that no
+        // child is left.
         if std::mem::take(&mut self.has_ended) || self.executor.is_sweeping() {
             self.reap()?;
         }
-        // Something has asked for another reap in the meantime.
+        // A child may have ended since the reaping, so the loop is woken to reap again.
         if self.has_ended {
             self.executor.wake_loop();
         }
@@ -172,7 +174,7 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Handles, before a due limit, what happened before it: the ends of children, and if drainit
+    /// Handles everything that happened before a due limit: the ends of children and, if drainit
     /// itself did not run for a while, the messages of processes.
     async fn catch_up(&mut self) -> io::Result<()> {
         self.take_pending(clock::now())?;
@@ -244,8 +246,8 @@ impl EventLoop {
     }
 
     /// Whether a signal is a stop signal, or is forwarded to a process for whose lifecycle `holds`
-    /// is true. The slots are asked and not the config, because a reload that was rolled back
-    /// leaves another config behind.
+    /// is true. This looks at the slots and not at the config, because after a reload that was
+    /// rolled back, the config is not the one that runs.
     fn has_receiver(&self, signal: Signal, holds: impl Fn(Lifecycle) -> bool) -> bool {
         let machine = self.status_board.machine.borrow();
         let state = machine.state();
@@ -335,12 +337,12 @@ impl EventLoop {
         // caused the other ends.
         ended.sort_by_key(|one| !self.has_failed(one));
         if rest == Rest::More {
-            // Their SIGCHLD may already have been consumed.
+            // The SIGCHLD of further children may already have been consumed.
             self.executor.wake_loop();
         }
-        // Checked before the core decides anything, because the kernel may reuse the id of an empty
-        // group from now on. Checked after the reaping, because members that ended together with
-        // their leader do not outlive it.
+        // The groups are checked before the core decides anything, because the kernel may reuse the
+        // id of an empty group from now on. They are checked after the reaping, because members
+        // that ended together with their leader do not outlive it.
         let gone = self.executor.groups_gone();
         let remains: Vec<_> = ended.iter().map(|one| self.executor.leaves_group(one)).collect();
         for one in &ended {
@@ -355,7 +357,7 @@ impl EventLoop {
         }
         for one in &ended {
             if let Some(Role::Process(process)) = one.role {
-                // Looked at before the process is started again.
+                // drainit looks at the watched files before the process is started again.
                 drop(self.executor.look(process));
             }
         }
@@ -378,14 +380,16 @@ impl EventLoop {
         self.step_at(clock::now(), event)
     }
 
-    /// As [`Self::step`], for an event at `at`, or at the time of the last step if that is later.
+    /// Handles an event like [`Self::step`], but as of the time `at`, or of the last step if that
+    /// was later.
     fn step_at(&mut self, at: Time, event: Event) -> io::Result<()> {
         let mut now = at.max(self.status_board.machine.borrow().state().now);
         self.queue.push_back(event);
         while let Some(event) = self.queue.pop_front() {
             let mut machine = self.status_board.machine.borrow_mut();
-            // A due limit takes effect in a tick, which comes next. It may have become due during
-            // the event before, because a step may start thousands of processes.
+            // If a limit is due, it takes effect in the tick that follows. It may have become due
+            // while the previous event was handled, because a step may start thousands of
+            // processes.
             let is_due = machine.next_wakeup().is_some_and(|due| due <= now);
             let is_early = is_due && event != Event::Tick;
             let actions = match is_early {

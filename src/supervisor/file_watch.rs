@@ -22,7 +22,7 @@ use crate::types::{harmless, human};
 
 /// The pause before the next try if there was no thread for a look.
 const NO_THREAD: Duration = Duration::from_secs(1);
-/// A thread that has said nothing for this long is asked whether it still looks.
+/// The time after which a silent thread is asked whether it still looks.
 const SILENCE: Duration = Duration::from_secs(5);
 /// The longest time that a start waits for a look at the files.
 const LONGEST_LOOK: Duration = Duration::from_secs(1);
@@ -38,15 +38,15 @@ struct FileWatch {
     known: Option<Fingerprint>,
     /// The path that could not be read at the last look, and the reason. Each is reported once.
     error: Option<(PathBuf, String)>,
-    /// The thread was asked for a look, and has not answered yet.
+    /// Whether the thread was asked for a look, and has not answered yet.
     is_asked: bool,
-    /// It is reported that the thread does not look.
+    /// Whether a warning has said that the thread does not look.
     hangs: bool,
 }
 
 /// The state that the task of a path shares with [`FileWatches`].
 struct Shared {
-    /// Requests a look now.
+    /// The channel that asks the thread for a look now.
     asks: RefCell<std::sync::mpsc::SyncSender<fingerprint::Asked>>,
     state: Cell<State>,
 }
@@ -56,8 +56,8 @@ enum State {
     Quiet,
     /// The file has changed, and its new content is not known yet.
     Changed,
-    /// The file has changed, and a start or a reload has read it since. It is not known which
-    /// content was read.
+    /// The file has changed, and a start or a reload has read it since. Nobody knows which content
+    /// was read.
     Read,
 }
 
@@ -66,7 +66,7 @@ enum State {
 pub(crate) enum Seen {
     /// The file has changed.
     Changed,
-    /// The file is no longer being written. `is_new`: its content is new.
+    /// Nobody writes to the file any more. `is_new` says whether its content is new.
     Quiet { is_new: bool },
 }
 
@@ -117,7 +117,7 @@ impl FileWatches {
         let until = Instant::now() + LONGEST_LOOK;
         let mut tasks = Vec::with_capacity(watches.len());
         for mut watch in watches {
-            // A look that takes longer, or fails, reports a change when it succeeds.
+            // A look that takes longer or fails reports a change as soon as it succeeds.
             match timeout_at(until, watch.looks.recv()).await {
                 Ok(Some(Look::Quiet(content))) => {
                     watch.is_new(content);
@@ -134,7 +134,7 @@ impl FileWatches {
     }
 
     /// Requests a look now at the files for which `which` is true. Changes are reported before the
-    /// future ends, unless a file system hangs. The caller need not await it.
+    /// future ends, unless a file system hangs. The caller need not await the future.
     pub(crate) fn look(
         &self,
         which: &dyn Fn(&Watched) -> bool,
@@ -142,7 +142,8 @@ impl FileWatches {
         let (asked, mut answers) = mpsc::channel(1);
         for (watched, task) in &self.tasks {
             if task.shared.state.get() != State::Changed && which(watched) {
-                // Fails if there is no thread, or if it hangs. Then there is no look.
+                // This fails if there is no thread, or if the thread hangs. In these cases, nobody
+                // looks at the file.
                 let _ = task.shared.asks.borrow().try_send(asked.clone());
             }
         }
@@ -188,8 +189,8 @@ impl FileWatch {
                 Some(Look::Changed) => (self.becomes(State::Changed), Seen::Changed),
                 Some(Look::Quiet(content)) => {
                     let before = self.becomes(State::Quiet);
-                    // A reload has read the file. A change after that is reported as a change of
-                    // its own.
+                    // A reload has already read the new content. If the file changes again, this is
+                    // reported as another change.
                     let is_read = before == State::Read && self.watch.action == WatchAction::Reload;
                     (before, Seen::Quiet { is_new: self.is_new(content) && !is_read })
                 }
@@ -199,7 +200,7 @@ impl FileWatch {
                     continue;
                 }
                 None => {
-                    // There was no thread for the look.
+                    // No thread could be started for the looks.
                     sleep(NO_THREAD).await;
                     let Followed { looks, asks } = fingerprint::follow(self.watch.path.clone());
                     self.looks = looks;

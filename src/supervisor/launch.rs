@@ -48,8 +48,8 @@ pub(crate) enum StartError {
 }
 
 impl StartError {
-    /// 126 or 127, like the codes of a shell; 1 if the start was not even attempted, as after a
-    /// failed `pre_start`.
+    /// The exit code for a failed start: 126 or 127, as in a shell, or 1 if the start was not even
+    /// attempted, as after a failed `pre_start`.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Resources(_) | Self::LogFile { .. } | Self::Late => exit_code::CANNOT_EXECUTE,
@@ -59,10 +59,12 @@ impl StartError {
     }
 }
 
-/// The variable of sd_notify(3). drainit's own value, from a supervisor above it, is not passed on.
+/// The variable of sd_notify(3). A value that drainit itself got from a supervisor above it is not
+/// passed on.
 const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
-/// The variables of sd_watchdog_enabled(3). drainit's own values are not passed on either. drainit
-/// does not set `WATCHDOG_PID`, so that a child of the process may send.
+/// The variables of sd_watchdog_enabled(3). Values that drainit itself got are not passed on
+/// either. drainit does not set `WATCHDOG_PID`, so that a child of the process may send
+/// `WATCHDOG=1`, too.
 const WATCHDOG_USEC: &str = "WATCHDOG_USEC";
 const WATCHDOG_PID: &str = "WATCHDOG_PID";
 
@@ -95,8 +97,8 @@ pub(crate) fn with_values(
     Ok(Some(Process { environment, ..process.clone() }))
 }
 
-/// Writes the files of `render` with the variables of the process. `process` already has its
-/// values.
+/// Writes the files of `render` with the variables of the process. `process` already has the values
+/// that are read at its start.
 pub(crate) fn render(process: &Process, base: &[(OsString, OsString)]) -> Result<(), StartError> {
     if process.render.is_empty() {
         return Ok(());
@@ -143,7 +145,7 @@ pub(crate) struct Handed<'a> {
     pub(crate) notify: Option<String>,
     /// The epoch, for an Envoy with hot restart.
     pub(crate) epoch: Option<u32>,
-    /// The sockets of `listen`, in the same order.
+    /// The sockets of `listen`, in the order of `listen`.
     pub(crate) sockets: &'a [Arc<HeldSocket>],
 }
 
@@ -151,7 +153,8 @@ pub(crate) struct Handed<'a> {
 type Launch = Result<(SpawnRequest, Option<Rc<OutputCapture>>), StartError>;
 
 impl Launcher {
-    /// Makes the request for the process itself. `process` has its values.
+    /// Makes the request for the process itself. `process` already has the values that are read at
+    /// its start.
     pub(crate) fn process(&self, process: &Process, handed: Handed<'_>) -> Launch {
         let epoch = handed.epoch.map(|epoch| epoch.to_string());
         let flag = epoch.clone().map(|epoch| [RESTART_EPOCH_FLAG.to_owned(), epoch]);
@@ -227,7 +230,7 @@ fn direct(
     Ok(None)
 }
 
-/// Drops the output. Without /dev/null, the output goes to drainit's own output.
+/// Drops the output. If /dev/null cannot be opened, the output goes to drainit's own output.
 fn discard_output(request: &mut SpawnRequest) {
     let nowhere = || spawn::null()?.as_fd().try_clone_to_owned().ok();
     if let (Some(stdout), Some(stderr)) = (nowhere(), nowhere()) {

@@ -14,8 +14,9 @@ use crate::supervisor::readiness::probe::{Reason, RunCommand, attempt, of_reques
 use crate::supervisor::run_command::Failure;
 use crate::types::harmless;
 
-/// If a limit is noticed this late, the container was paused, or drainit had no processor time. The
-/// process could not run either, so the limit says nothing about it.
+/// The delay from which drainit assumes a pause. If it notices a limit this late, the container was
+/// paused or drainit had no processor time. The process could not run either, so the limit says
+/// nothing about it.
 pub(crate) const PAUSED: Duration = Duration::from_millis(100);
 
 /// The times of the probes.
@@ -28,8 +29,8 @@ pub(crate) struct Pace {
     pub(crate) timeout: Duration,
 }
 
-/// Begins to probe. Writes the reason of a failure to `failure`, and then sends the result of each
-/// probe.
+/// Begins to probe, and sends the result of each probe. The reason of a failure is written to
+/// `failure` before the result is sent.
 pub(crate) fn watch(
     instance: InstanceSender,
     name: String,
@@ -46,8 +47,8 @@ pub(crate) fn watch(
             sleep(pace.interval).await;
             let began = Instant::now();
             let result = probe_once(&probe, pace.timeout, &*run).await;
-            // The second of two late results in a row counts, because a process that hangs may
-            // leave drainit itself without processor time.
+            // A late result is ignored only if the previous result was not ignored: a process that
+            // hangs may itself leave drainit without processor time.
             let is_late = result.is_err() && began.elapsed() > pace.timeout + PAUSED;
             was_paused = is_late && !was_paused;
             if was_paused {

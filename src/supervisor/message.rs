@@ -19,7 +19,7 @@ use crate::types::{End, ProcessId};
 
 pub(crate) type MessageSender = UnboundedSender<Message>;
 
-/// An instance of a process, and the channel to report its events.
+/// An instance of a process, and the channel for its events.
 #[derive(Clone)]
 pub(crate) struct InstanceSender {
     pub(crate) process: ProcessId,
@@ -35,17 +35,18 @@ impl InstanceSender {
     }
 }
 
-/// Takes the answer to a request of the operator. The error is a sentence for the operator.
+/// The channel for the answer to an operator's request. The error is a sentence for the operator.
 pub(crate) type RequestReply = tokio::sync::oneshot::Sender<Result<(), String>>;
 
-/// Takes the answer to a request that is answered with text, such as a plan.
+/// The channel for the answer to a request that is answered with text, such as a plan.
 pub(crate) type TextReply = tokio::sync::oneshot::Sender<Result<String, String>>;
 
 /// The purpose of a child.
 #[derive(Debug)]
 pub(crate) enum Role {
     Process(ProcessId),
-    /// The command of a hook, or of an `exec` probe or drain; its task receives the end.
+    /// The command of a hook, or of an `exec` probe or drain. The task that runs the command
+    /// receives its end.
     Command(tokio::sync::oneshot::Sender<Result<End, FailedExec>>),
 }
 
@@ -59,7 +60,8 @@ pub(crate) enum Start {
 /// A message of a local task.
 pub(crate) enum Message {
     Event(Event),
-    /// The files that a start needs were gathered. Ignored if the start was given up.
+    /// The files that a start needs were gathered. The message is ignored if the start was given
+    /// up.
     FilesReady {
         start: Start,
         task: tokio::task::Id,
@@ -77,13 +79,14 @@ pub(crate) enum Message {
         pid: Pid,
         error: SpawnError,
     },
-    /// An event of an instance of a process. Ignored if the instance is not the current one.
+    /// An event of an instance of a process. The message is ignored if the instance is not the
+    /// current one.
     OfInstance {
         process: ProcessId,
         instance: u32,
         event: Event,
     },
-    /// A hook has ended. Ignored if the hook was aborted or has begun again.
+    /// A hook has ended. The message is ignored if the hook was aborted or has begun again.
     HookOver {
         hook: HookId,
         task: tokio::task::Id,
@@ -91,7 +94,8 @@ pub(crate) enum Message {
     },
     /// A request of the operator. `reply` gets the answer.
     Request {
-        /// The name of the process, because its slot may change until the request is handled.
+        /// The name of the process, and not its slot, because the slot can change before the
+        /// request is handled.
         name: String,
         request: Request,
         reply: RequestReply,

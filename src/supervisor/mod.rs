@@ -47,8 +47,8 @@ use crate::supervisor::sockets::Sockets;
 use crate::supervisor::status::StatusBoard;
 use crate::types::{ProcessId, Signal, Stream, Time, exit_code};
 
-/// The longest wait for the last lines of processes at the end. Only a leftover process that holds
-/// a pipe open can make drainit wait so long.
+/// The longest wait for the last lines of processes at the end. drainit waits so long only if a
+/// leftover process holds a pipe open.
 const LAST_LINES: Duration = Duration::from_millis(200);
 /// The longest wait for the removal of sockets at the end, because their file system may hang.
 const LAST_SOCKETS: Duration = Duration::from_millis(200);
@@ -61,9 +61,10 @@ const FLUSH: Duration = Duration::from_millis(500);
 pub struct Setup {
     /// The checked config.
     pub config: Config,
-    /// The files and arguments to read the config again.
+    /// The files and arguments from which a reload reads the config again; `None` without a config
+    /// file.
     pub source: Option<ConfigSource>,
-    /// The dependency order of its processes.
+    /// The graph of the processes of the config.
     pub graph: Graph,
     /// The container's arguments for each process, in file order.
     pub args: Vec<Vec<String>>,
@@ -74,13 +75,13 @@ pub struct Setup {
     /// The time at which signals were blocked. A shutdown that was requested before the start
     /// counts from this time.
     pub began: Time,
-    /// The listeners of the control endpoints, which are already bound: drainit finds a port in use
-    /// before anything starts.
+    /// The listeners of the control endpoints. They are already bound, so that drainit finds a port
+    /// that is in use before anything starts.
     pub listeners: Option<Listeners>,
-    /// The sockets of `listen` for each process, which are also bound.
+    /// The sockets of `listen` for each process. They are already bound, too.
     pub(crate) sockets: Vec<Sockets>,
-    /// Exit codes that count as success: drainit exits with 0 in their place, unless a start failed
-    /// with them.
+    /// The exit codes that count as success. drainit exits with 0 in place of such a code, unless
+    /// the code comes from a failed start.
     pub successes: Vec<u8>,
 }
 
@@ -187,7 +188,7 @@ impl SupervisorHandle for Handle {
     }
 
     fn drain(&self) {
-        // Fails only if the event loop has ended. Then nothing is left to drain.
+        // This fails only if the event loop has ended. Then nothing is left to drain.
         let _ = self.sender.send(Message::Event(Event::DrainRequested));
     }
 
@@ -230,8 +231,8 @@ impl SupervisorHandle for Handle {
     }
 
     fn signal(&self, process: ProcessId, signal: Signal) -> io::Result<()> {
-        // The pid is not reaped: the status board forgets a pid when it is reaped, and both run on
-        // this thread without an await in between.
+        // The pid still belongs to the process. The status board forgets a pid when it is reaped,
+        // and reaping runs on this thread, so it cannot happen between the next two lines.
         let pid = self.status_board.history(process).pid;
         match pid.map(|pid| kill_child(pid, signal)).transpose()? {
             Some(true) => {

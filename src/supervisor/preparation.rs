@@ -23,18 +23,19 @@ pub(crate) struct Preparation {
     /// Whether this is the first start, at which no other program may listen on the `sockets` of
     /// the process.
     pub(crate) is_first: bool,
-    /// Whether the program of the process may make its `sockets`. If so, the removal of old sockets
-    /// at these paths has to be over first.
+    /// Whether the program of the process can create its `sockets`. If so, any removal of old
+    /// sockets at these paths has to be over first.
     pub(crate) uses_sockets: bool,
-    /// The paths of the process's `sockets` that are removed.
+    /// The paths in the `sockets` of the process at which an old socket is removed.
     pub(crate) stale: Vec<PathBuf>,
-    /// The `env` of the config, if the values of the process are to be read.
+    /// The `env` of the config; `None` if the values of the process are not to be read.
     pub(crate) values: Option<Vec<(String, String)>>,
-    /// The environment of every process, if the files of the process are to be rendered.
+    /// The environment of every process; `None` if the files of the process are not to be rendered.
     pub(crate) renders: Option<Vec<(OsString, OsString)>>,
     /// Whether the log file of the process is to be opened.
     pub(crate) opens_log: bool,
-    /// Nothing is prepared any more once this is dropped.
+    /// A reference that lives as long as somebody waits for the files. Once it is dropped, nothing
+    /// is prepared any more.
     pub(crate) is_wanted: Weak<()>,
 }
 
@@ -47,7 +48,7 @@ pub(crate) struct Files {
 }
 
 impl Preparation {
-    /// Whether the preparation touches the file system.
+    /// Whether the preparation has to use the file system.
     pub(crate) fn is_needed(&self, process: &Process) -> bool {
         let reads = process.environment.iter().any(|variable| variable.file().is_some());
         self.uses_sockets && !process.sockets.is_empty()
@@ -64,7 +65,8 @@ impl Preparation {
         if self.uses_sockets {
             stale_socket::wait_for_removals(LONGEST_START, is_own);
         }
-        // If the start was given up, a later start may have made the sockets meanwhile.
+        // If the start was given up, a later start may have created these sockets, so they must not
+        // be removed.
         if self.is_wanted.strong_count() == 0 {
             return Ok(Files::default());
         }

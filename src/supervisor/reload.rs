@@ -1,9 +1,10 @@
 //! `drainit reload`: reads the config again and gives the differences to the core. It reads on a
 //! thread of its own, because a file system may hang.
 //!
-//! There is only one reload at a time. Requests that arrive meanwhile get another reload after it,
-//! because the files may have changed since they were read. A signal or a watched file waits until
-//! a reload is possible; an operator gets an answer at once if it is not possible.
+//! There is only one reload at a time. A request that arrives during a reload gets another reload
+//! after this one, because the files may have changed since they were read. A signal or a watched
+//! file waits until a reload is possible. An operator gets an answer at once if a reload is not
+//! possible.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -66,7 +67,7 @@ impl Reloads {
         Self { source, sender, is_wanted: false, waiting: Vec::new(), under_way: None }
     }
 
-    /// Requests a reload of the files as they are from now on.
+    /// Requests a reload that reads the files after this call.
     pub(crate) fn want(&mut self, reply: Option<TextReply>) {
         self.is_wanted = true;
         self.waiting.extend(reply);
@@ -118,8 +119,8 @@ impl Reloads {
         }
     }
 
-    /// Ends the reload that is under way. Before the answer, sockets that differ from their
-    /// definitions are changed.
+    /// Ends the reload that is under way. Sockets that differ from their definitions are changed
+    /// before the clients get their answer.
     pub(crate) fn answer(&mut self, outcome: Result<(), String>, differing: Vec<Differing>) {
         let Some(UnderWay { waiting, warnings }) = self.under_way.take() else { return };
         let answer = move || {
@@ -137,7 +138,7 @@ impl Reloads {
         });
     }
 
-    /// Requests the reload that is under way again, because it could not begin.
+    /// Requests the reload that is under way once more, because it could not begin.
     pub(crate) fn again(&mut self) {
         if let Some(UnderWay { waiting, .. }) = self.under_way.take() {
             self.is_wanted = true;

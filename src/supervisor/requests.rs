@@ -34,7 +34,8 @@ pub(crate) fn send(
 /// The clients that wait for the answer to a request. Equal requests share one answer.
 #[derive(Default)]
 pub(crate) struct Requests {
-    /// The replies by the name of the process, because its slot may change meanwhile.
+    /// The replies for each name of a process and request. The slot of the process can change
+    /// meanwhile, so the key has the name.
     waiting: RefCell<BTreeMap<(String, Request), Vec<RequestReply>>>,
 }
 

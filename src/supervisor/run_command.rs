@@ -27,7 +27,7 @@ const DIAGNOSIS: Duration = Duration::from_secs(2);
 pub(crate) struct Failure {
     /// The reason, as text for people.
     pub(crate) why: String,
-    /// Whether the reason is that drainit lacked a descriptor, a pid or memory. That says nothing
+    /// Whether drainit itself lacked a descriptor, a pid or memory. Such a failure says nothing
     /// about the process.
     pub(crate) is_own: bool,
 }
@@ -56,7 +56,7 @@ impl From<SpawnError> for Failure {
     }
 }
 
-/// A running command; dropping it kills its process group.
+/// A running command. Dropping this value kills the process group of the command.
 struct Running {
     pid: Pid,
     end: Receiver<Result<End, FailedExec>>,
@@ -64,15 +64,16 @@ struct Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // The sender is in the table of children until the pid is reaped.
+        // While the channel is open and empty, the pid is not reaped: the table of children keeps
+        // the sender until then.
         if matches!(self.end.try_recv(), Err(TryRecvError::Empty)) {
             let _ = kill_group_of_child(self.pid, Signal::KILL);
         }
     }
 }
 
-/// Runs a command. The error says why it failed. Kills the process group of the command after
-/// `limit`, or when the future is dropped.
+/// Runs a command. The error says why the command failed. The process group of the command is
+/// killed after `limit`, or when the future is dropped.
 pub(crate) async fn run(
     request: SpawnRequest,
     children: SharedChildren,
@@ -97,8 +98,8 @@ pub(crate) async fn run(
     }
 }
 
-/// Runs a command to its end. Kills its process group when the future is dropped. `started` gets
-/// the pid.
+/// Runs a command to its end, and calls `started` with its pid. The process group of the command is
+/// killed when the future is dropped.
 ///
 /// # Errors
 /// Fails if the command could not be executed.

@@ -54,7 +54,7 @@ impl Slots {
         Self { slots: definitions.into_iter().enumerate().map(slot).collect() }
     }
 
-    /// Gives a slot a new definition. The slot may be one more than the known slots.
+    /// Gives a definition to a slot, which is a known slot or the next new one.
     pub(crate) fn put(&mut self, slot: ProcessId, definition: Definition, place: usize) {
         let new = Slot { definition, place, log_file: None };
         match self.slots.get_mut(slot.index()) {
@@ -63,7 +63,8 @@ impl Slots {
         }
     }
 
-    /// Changes the definition of a slot to one that drainit may apply while the process runs.
+    /// Changes the definition of a slot while its instance may run. The new definition needs no new
+    /// instance.
     pub(crate) fn redefine(&mut self, slot: ProcessId, definition: Definition) {
         self.slots[slot.index()].definition = definition;
     }

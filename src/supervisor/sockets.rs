@@ -44,11 +44,11 @@ pub(crate) fn wanted(config: &Config) -> Vec<Wanted> {
     config.processes.iter().map(one).collect()
 }
 
-/// Opens the sockets of each process. Sockets that are already held stay open, and connections wait
-/// in them. `held` is `None` at the start, when nothing runs.
+/// Opens the sockets of each process. Sockets that drainit already holds stay open, and connections
+/// can wait in them. `held` is `None` at the start, when nothing runs.
 ///
 /// # Errors
-/// Says which socket cannot be opened, and why. Sockets that were already opened by this call are
+/// The error says which socket cannot be opened, and why. The sockets that this call has opened are
 /// closed.
 pub(crate) fn open(wanted: Vec<Wanted>, held: Option<&Held>) -> Result<Vec<Sockets>, String> {
     let all = |Wanted { name, listen }: Wanted| {
@@ -65,7 +65,8 @@ fn open_one(
     let (mode, backlog) = (wanted.mode, wanted.backlog);
     let known = held.into_iter().flatten().find(|(address, _)| *address == wanted.address);
     if let Some((_, socket)) = known
-        // A socket that has lost its file is opened again if its process is replaced anyway.
+        // If the socket differs from its definition, its process is replaced anyway. A socket that
+        // has also lost its file is then opened again.
         && (!socket.differs(mode, backlog) || socket.has_address())
     {
         return Ok(Arc::clone(socket));
@@ -84,7 +85,7 @@ fn open_one(
     })
 }
 
-/// The sockets of a process that are to get other permissions or another queue.
+/// The sockets of a process whose permissions or queue have to change.
 pub(crate) fn differing(process: &Process, sockets: &Sockets) -> Vec<Differing> {
     let all = process.listen.iter().zip(sockets);
     let differ = all.filter(|(wanted, socket)| socket.differs(wanted.mode, wanted.backlog));

@@ -47,8 +47,8 @@ impl StatusBoard {
         })
     }
 
-    /// Prepares a slot for a new instance of a process. `from`: the other slot of the process;
-    /// `None` if it may be a new process.
+    /// Prepares a slot for a new instance of a process. `from` is the other slot of the process, or
+    /// `None` if the process may be new.
     pub(crate) fn adopt(
         &self,
         now: Time,
@@ -60,7 +60,7 @@ impl StatusBoard {
         let (machine, mut journal) = (self.machine.borrow(), self.journal.borrow_mut());
         let name = definition.process.name.clone();
         let is_in_use = |id: &ProcessId| machine.state().role(*id) != Role::Retired;
-        // Without another slot in use, the new instance continues an earlier slot of the process.
+        // If the process has no other slot in use, but had this slot before, its history continues.
         let known = |id: &ProcessId| *id == slot || is_in_use(id);
         let same = journal.slots_of(&name).filter(known).max_by_key(|id| *id != slot);
         journal.adopt(now, slot, name, from.or(same));
@@ -86,7 +86,7 @@ impl StatusBoard {
         rows.into_iter().map(|(.., slot, part)| (slot, part)).collect()
     }
 
-    /// The slots of the process of this name, without those that are being replaced. The current
+    /// The slots of the process of this name, except those that are being replaced. The current
     /// slot comes first.
     pub(crate) fn watching(&self, name: &str) -> Vec<ProcessId> {
         let rows = self.rows(self.machine.borrow().state());
@@ -123,7 +123,7 @@ impl StatusBoard {
         }
     }
 
-    /// The known facts about a slot.
+    /// The history of a slot.
     pub(crate) fn history(&self, slot: ProcessId) -> RefMut<'_, History> {
         RefMut::map(self.journal.borrow_mut(), |journal| journal.of_mut(slot))
     }
@@ -133,7 +133,7 @@ impl StatusBoard {
         self.journal.borrow_mut().remark(remark);
     }
 
-    /// Shows the state of the machine after a step.
+    /// Makes the state of the machine after a step visible in the status.
     pub(crate) fn update(&self, now: Time, machine: &Machine) {
         self.journal.borrow_mut().update(now, machine);
         if let Some(shutdown) = machine.phase().shutdown() {
@@ -194,7 +194,8 @@ impl StatusBoard {
         let processes = rows.collect();
         let shutdown = self.shutdown.get().map(|shutdown| {
             let is_held = shutdown.cause == Cause::DrainRequested;
-            // A later stop has a grace period of its own.
+            // A held drain that is over has no deadline, because a later stop gets a grace period
+            // of its own.
             let has_deadline = !is_held || phase != ContainerPhase::Drained;
             ShutdownStatus {
                 cause: messages::why(shutdown.cause, &journal.names),

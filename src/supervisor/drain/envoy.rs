@@ -29,7 +29,7 @@ pub(crate) struct EnvoyDrain {
     lanes: RefCell<BTreeMap<Lane, LocalTask>>,
     /// The client whose connection is kept between polls.
     client: RefCell<Option<Client>>,
-    /// The listeners that do not count, once they are known.
+    /// The listeners that do not count; empty until the admin has listed them.
     uncounted: RefCell<Rc<Uncounted>>,
     /// Notified when the dialogue may have to wake up earlier.
     changed: Rc<Notify>,
@@ -72,7 +72,7 @@ impl EnvoyDrain {
         drain
     }
 
-    /// Fails the health check, if it has succeeded so far.
+    /// Fails the health check of the Envoy, if it has succeeded so far.
     pub(crate) fn unready(self: &Rc<Self>) {
         self.with(Dialogue::unready);
     }

@@ -1,4 +1,5 @@
-//! Drains under way, one for each process, of all kinds. The Envoy drain is in [`envoy`].
+//! The drains of all kinds that are under way, one for each process. The Envoy drain is in
+//! [`envoy`].
 
 pub(crate) mod envoy;
 pub(crate) mod target;
@@ -22,21 +23,21 @@ use crate::supervisor::launch::StartError;
 use crate::supervisor::message::SharedChildren;
 use crate::supervisor::run_command;
 
-/// The time for which a failed request is retried.
+/// The time for which a failed request is sent again.
 const RETRY: Duration = Duration::from_secs(2);
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// A drain under way.
 pub(crate) enum RunningDrain {
     Envoy(Rc<EnvoyDrain>),
-    /// A request or a command.
+    /// The task of a request or of a command.
     Task(LocalTask),
     /// The process got a signal, and reports the end of the drain itself.
     Signalled,
 }
 
-/// The core ends a drain when its time is over. If both are late, the task must not be the first to
-/// report that there was no answer.
+/// The time by which a task waits longer than its drain can last. The core ends a drain when its
+/// time is over. Even if both are late, the task must not report first that there was no answer.
 const AFTER_THE_END: Duration = Duration::from_secs(60);
 
 impl RunningDrain {
@@ -79,7 +80,7 @@ impl RunningDrain {
         }
     }
 
-    /// Fails the health check of an Envoy that has succeeded so far.
+    /// Fails the health check of an Envoy, if the check has succeeded so far.
     pub(crate) fn unready(&self) {
         if let Self::Envoy(drain) = self {
             drain.unready();
@@ -104,8 +105,8 @@ impl RunningDrain {
     }
 }
 
-/// Sends the request, and retries until it is accepted. Reads the headers within `reading`, and
-/// waits for the answer within `limit`.
+/// Sends the request until it is accepted or the retries are over. Reads the headers within
+/// `reading`, and waits for the answer within `limit`.
 async fn send_request(http: &HttpDrain, reading: Duration, limit: Duration) -> Result<(), String> {
     let (target, headers) = (&http.url, headers(&http.headers, reading).await?);
     let method = match http.method {
@@ -124,8 +125,8 @@ async fn send_request(http: &HttpDrain, reading: Duration, limit: Duration) -> R
     let began = Instant::now();
     loop {
         let left = limit.saturating_sub(began.elapsed());
-        // A refused request is retried, an accepted one is never sent again. The body of the answer
-        // does not matter.
+        // A refused request is sent again; an accepted request is not. The body of the answer does
+        // not matter.
         let error = match send(&target.address, request.clone(), left).await {
             Ok(status) if status.is_success() => return Ok(()),
             Ok(status) => RequestError::Status(status),

@@ -12,7 +12,7 @@ use crate::supervisor::message::InstanceSender;
 use crate::supervisor::status::StatusBoard;
 use crate::types::{Signal, harmless};
 
-/// The process to drain, and where its drain reports to.
+/// The process to drain, and the places to which its drain reports.
 pub(crate) struct DrainTarget {
     pub(crate) instance: InstanceSender,
     /// The shortest wait that the core has granted.

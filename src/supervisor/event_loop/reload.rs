@@ -80,7 +80,7 @@ impl EventLoop {
                 Self::refused(&why);
                 self.executor.reloads.give_up(&why);
             }
-            // Tried again after the next step.
+            // The next turn of the event loop tries again.
             Err(_) => {}
         }
     }
@@ -105,7 +105,7 @@ impl EventLoop {
         match candidate.and_then(|candidate| self.apply(candidate)) {
             Ok(actions) => {
                 self.carry_out_all(clock::now(), actions);
-                // Handles the events that the actions have caused directly.
+                // This step handles the events that the actions have caused directly.
                 self.step(Event::Tick)?;
             }
             Err(why) => self.failed(why),
@@ -113,7 +113,7 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Whether another request has begun since the reload was requested.
+    /// Whether the reload has to wait, because another request has begun since it was requested.
     fn has_to_wait(&self) -> bool {
         self.may_reload().is_err() && !self.is_over()
     }
@@ -228,7 +228,7 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Gives a config to the core, or changes nothing.
+    /// Gives a config to the core. If this fails, nothing is changed.
     fn apply(&mut self, candidate: Candidate) -> Result<Vec<Action>, String> {
         let Candidate { read: (loaded, args), watches, sockets } = candidate;
         self.check_possible(&loaded)?;

@@ -1,6 +1,6 @@
 //! Detects a program that puts itself into the background: the process that drainit has started
-//! ends with success, and processes that it started keep running. drainit can neither stop those in
-//! order nor see their end, so the log says what happened and how to fix it.
+//! ends with success, but processes that it started keep running. drainit can neither stop these
+//! processes in order nor see their end, so the log says what happened and how to fix it.
 
 use std::time::Duration;
 
@@ -27,8 +27,8 @@ const FOREGROUND: [(&str, &str); 9] = [
 impl Executor {
     /// Names the processes that a process has left running when it ended with success, as the end
     /// of a sentence with the remedy; `None` if there are none. An orphan with a session of its own
-    /// may belong to any process. It counts as left by this process only if no other process has
-    /// run meanwhile. Otherwise its name decides, and the sentence says that it is not certain.
+    /// may belong to any process. If no other process has run meanwhile, the orphan counts as left
+    /// by this process. Otherwise its name decides, and the sentence says that this is not certain.
     pub(super) fn in_background(&self, process: ProcessId) -> Option<String> {
         let group: Vec<_> = self.groups_of(process).flat_map(members_of_group).collect();
         let began = self.instances[process.index()].spawned.0.as_millis() / TICK.as_millis();

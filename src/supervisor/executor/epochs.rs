@@ -47,7 +47,7 @@ impl Executor {
         self.others(process).next().is_some()
     }
 
-    /// Whether an older epoch lives. Its connections are in the statistics of this epoch.
+    /// Whether an older epoch lives. If so, the statistics of this epoch include its connections.
     pub(super) fn has_older_epoch(&self, process: ProcessId) -> bool {
         let own = self.instances[process.index()].epoch;
         own.is_some_and(|own| self.others(process).any(|(_, other)| other.number < own.number))
@@ -69,7 +69,7 @@ impl Executor {
         Ok(Some(Epoch { number, is_new: number > 0, has_failed_successor: false }))
     }
 
-    /// The admin that a new epoch has to take over.
+    /// The admin that a new epoch has to take over, and the number of the epoch.
     pub(super) fn admin_to_take_over(
         process: &Process,
         epoch: Option<Epoch>,
@@ -81,7 +81,7 @@ impl Executor {
         }
     }
 
-    /// Records that the newest epoch serves.
+    /// Records that a new epoch has taken over.
     pub(super) fn epoch_took_over(&mut self, process: ProcessId) {
         if let Some(epoch) = &mut self.instances[process.index()].epoch {
             epoch.is_new = false;
@@ -99,8 +99,8 @@ impl Executor {
         }
     }
 
-    /// Lets Envoy check its config in place of a `pre_start` hook if another epoch runs. Returns an
-    /// event if there is nothing to check.
+    /// Lets Envoy check its config in place of a `pre_start` hook, if another epoch runs. If no
+    /// other epoch runs, returns the event that ends the hook.
     pub(super) fn validate(&mut self, hook: HookId, process: ProcessId) -> Option<Event> {
         if !self.has_other_epoch(process) {
             return Some(Event::HookEnded { hook, success: true });
@@ -142,8 +142,8 @@ impl Executor {
     }
 }
 
-/// Refuses a config that has the admin at another address: drainit would not see that the new epoch
-/// has taken over, and would kill it when the old epoch no longer listens.
+/// Refuses a config that has the admin at another address. drainit would not see that the new epoch
+/// has taken over, and would kill it at a time when the old epoch no longer listens.
 fn check_admin(wanted: &Process, args: &[String]) -> Result<(), String> {
     let admin = match wanted.drain.as_ref().map(|drain| &drain.method) {
         Some(DrainMethod::Envoy(envoy)) => &envoy.admin,
@@ -158,8 +158,9 @@ fn check_admin(wanted: &Process, args: &[String]) -> Result<(), String> {
     ))
 }
 
-/// Refuses another number of workers if Envoy serves HTTP/3: the packets of about half of the old
-/// connections would reach the wrong worker, which would reset them (docs/hot-restart.md).
+/// Refuses another number of workers if Envoy serves HTTP/3. The packets of about half of the old
+/// connections would reach the wrong worker, which would reset these connections
+/// (docs/hot-restart.md).
 fn check_workers(wanted: &Process, args: &[String], old: &[EnvoyFlags]) -> Result<(), String> {
     let new = bootstrap::flags(wanted, args).workers;
     let differs = old.iter().any(|old| old.workers != new);

@@ -23,7 +23,8 @@ const MAX_SEARCH_PAUSE: Duration = Duration::from_secs(1);
 pub(super) struct LeftGroup {
     pub(super) process: ProcessId,
     leader: Pid,
-    /// The time since which drainit may signal no member (EPERM).
+    /// The time since which the kernel has not let drainit signal any member (EPERM); `None` if it
+    /// does.
     refuses: Option<Time>,
     /// The time of the next search for a living member, and the pause after it.
     search: (Time, Duration),
@@ -45,8 +46,8 @@ impl LeftGroup {
             return false;
         }
         let is_dead = has_only_zombies(self.leader);
-        // Two searches in a row are needed, because one may miss a process that a member starts
-        // just before its own end.
+        // Two searches in a row are needed, because a single search may miss a process that a
+        // member starts just before its own end.
         let was_dead = std::mem::replace(&mut self.was_dead, is_dead);
         let pause = if is_dead { SCAN_PAUSE } else { MAX_SEARCH_PAUSE.min(2 * pause) };
         self.search = (now + pause, pause);
@@ -59,7 +60,7 @@ impl Executor {
     /// signals the group from now on. The group of a oneshot that has completed does not count.
     pub(crate) fn leaves_group(&mut self, ended: &Ended) -> bool {
         let Some(Role::Process(process)) = ended.role else { return false };
-        // The start was given up, or the program never ran.
+        // This is false if the start was given up or the program never ran.
         let current = [self.instances[process.index()].pid, self.launching(process)];
         if ended.failed.is_some() || !current.contains(&Some(ended.pid)) {
             return false;
@@ -76,7 +77,7 @@ impl Executor {
     pub(crate) fn stop_group(&self, process: ProcessId, signal: Signal) {
         for leader in self.groups_of(process) {
             let sent = with_cont(signal).map(|signal| kill_group(leader, signal));
-            // EPERM is reported only if it lasts.
+            // EPERM is not reported here. `groups_gone` reports it if it lasts.
             let is_reported = |error: &io::Error| error.kind() != io::ErrorKind::PermissionDenied;
             if let Some(error) = sent.into_iter().find_map(|sent| sent.err().filter(is_reported)) {
                 let name = &self.process(process).name;
@@ -90,8 +91,8 @@ impl Executor {
         self.groups.iter().filter(move |left| left.process == process).map(|left| left.leader)
     }
 
-    /// Drops groups that are empty, or that have only zombies or only processes that drainit may
-    /// not signal. Returns the process of each group, and removes its sockets.
+    /// Drops the groups that are empty, that have only zombies, or that have only processes that
+    /// drainit may not signal. Returns the process of each dropped group, and removes its sockets.
     pub(crate) fn groups_gone(&mut self) -> Vec<ProcessId> {
         let now = clock::now();
         let mut gone = Vec::new();
@@ -108,8 +109,8 @@ impl Executor {
                 Group::Lives => None,
                 Group::Refuses => Some(left.refuses.unwrap_or(now)),
             };
-            // Not at the first refusal: it may come from a member that has ended, but is not reaped
-            // by its parent yet.
+            // The first refusal does not count: it may come from a member that has ended, but that
+            // its parent has not reaped yet.
             if left.refuses.is_some_and(|since| now.since(since) >= SCAN_PAUSE) {
                 self.report_refusal(&left);
                 gone.push(left.process);
@@ -126,7 +127,7 @@ impl Executor {
         gone
     }
 
-    /// Reports members that drainit may not signal, and for which it no longer waits.
+    /// Reports the members that drainit may not signal. drainit no longer waits for them.
     fn report_refusal(&self, left: &LeftGroup) {
         let name = &self.process(left.process).name;
         let members = members_of_group(left.leader);

@@ -1,4 +1,4 @@
-//! Hooks under way: starts their commands, and kills them if they take too long.
+//! Starts the commands of hooks, and kills hooks that take too long.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -17,7 +17,7 @@ use crate::supervisor::preparation::{Files, Preparation};
 use crate::supervisor::run_command;
 use crate::types::{ProcessId, Signal};
 
-/// A hook under way, or the check of an Envoy's config in its place.
+/// A hook that is under way, or the check of an Envoy's config in its place.
 pub(super) struct RunningHook {
     task: LocalTask,
     /// The pid of the command, once it has started.
@@ -25,14 +25,15 @@ pub(super) struct RunningHook {
 }
 
 impl Executor {
-    /// Starts the command of a hook. Returns the event of its end if that failed at once.
+    /// Starts the command of a hook. If the start fails at once, returns the event that ends the
+    /// hook.
     pub(crate) fn run_hook(&mut self, id: HookId) -> Option<Event> {
         let Some(process) = id.process else { return self.begin_hook(id, Ok(Files::default())) };
         let mut preparation =
             Preparation { opens_log: self.opens_log(process), ..Preparation::default() };
         if id.stage == Stage::PreStart {
             self.mark_files_read(process);
-            // An earlier start may have ended during its hook.
+            // An earlier start may have ended while its hook ran.
             self.instances[process.index()].is_rendered = false;
             preparation.values = Some(self.config.env.clone());
             preparation.renders = Some(self.base.to_vec());

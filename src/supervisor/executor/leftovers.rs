@@ -1,4 +1,5 @@
-//! The final sweep: signals the descendants of drainit that outlive all processes and their groups.
+//! The final sweep: signals the descendants of drainit that outlive all processes and their process
+//! groups.
 
 use crate::core::event::Event;
 use crate::os::descendants::list;
@@ -54,8 +55,8 @@ impl Executor {
                 found.retain(|left| !is_killed(group_of(left.pid).unwrap_or(left.pid)));
                 if !found.is_empty() {
                     let line = format!("left over: {}", list(&found));
-                    // Only the first line goes to the log: a process that flees by forking would
-                    // fill it.
+                    // Only the first line goes to the log, because a process that forks all the
+                    // time would fill the log.
                     if is_new {
                         tracing::info!("{line}; sending {signal}");
                         report.remark(&format!("{line}; {signal} sent"));
@@ -72,8 +73,8 @@ impl Executor {
                 );
                 tracing::info!("{line}");
                 report.remark(&line);
-                // Without /proc, drainit cannot count them. The reaper notices when no child is
-                // left.
+                // Without /proc, drainit cannot count the descendants. The reaper notices when no
+                // child is left.
                 Event::Leftovers(AT_LEAST)
             }
         }

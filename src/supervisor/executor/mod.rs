@@ -63,9 +63,9 @@ use crate::supervisor::slots::Definition;
 use crate::supervisor::status::StatusBoard;
 use crate::types::{End, ProcessId, Signal, Time, harmless};
 
-/// At least this many logs are kept before ended logs are dropped.
+/// The smallest number of logs at which logs that have ended are dropped.
 const MIN_OPEN_LOGS: usize = 16;
-/// The permissions of the report's file: everybody may read it, like a log.
+/// The permissions of the report's file. Everybody may read it, like a log.
 const REPORT_MODE: u32 = 0o644;
 
 pub(crate) struct Executor {
@@ -112,11 +112,11 @@ pub(crate) struct Executor {
 /// The running instance of a process, or its last instance.
 #[derive(Default)]
 struct Instance {
-    /// Distinguishes messages of this instance from messages of earlier instances.
+    /// The number that distinguishes messages of this instance from messages of earlier instances.
     number: u32,
     /// The process with the values that were read at its start; `None` if it has no such values.
     with_values: Option<Rc<Process>>,
-    /// Whether the files of `render` are written for the start under way.
+    /// Whether the files of `render` are already written for the start that is under way.
     is_rendered: bool,
     /// The exec that is under way.
     launching: Option<Launching>,
@@ -124,7 +124,7 @@ struct Instance {
     /// The pid of the last instance that ended, and whether drainit had no other child while it
     /// ran.
     gone: Option<(Pid, bool)>,
-    /// The time at which it was started.
+    /// The time at which the instance was started.
     spawned: Time,
     log: Option<Rc<OutputCapture>>,
     readiness: Option<LocalTask>,
@@ -134,7 +134,7 @@ struct Instance {
     preflight: Option<LocalTask>,
     /// The epoch of an Envoy that is hot-restarted.
     epoch: Option<Epoch>,
-    /// Whether its readiness was reported.
+    /// Whether the readiness of the instance was reported.
     is_ready: bool,
 }
 
@@ -189,7 +189,8 @@ impl Executor {
         }
     }
 
-    /// Turns a message of a local task into an event; `None` if it comes from an earlier instance.
+    /// Turns a message of a local task into an event; `None` if the message comes from an earlier
+    /// instance.
     pub(crate) fn event(&mut self, message: Message) -> Option<Event> {
         match message {
             Message::Event(event) => Some(event),
@@ -198,11 +199,12 @@ impl Executor {
             Message::OfInstance { process, instance, event: Event::Ready(_) } => {
                 let is_current = self.is_current(process, instance);
                 let current = &mut self.instances[process.index()];
-                // A process may send READY=1 again.
+                // A process may send READY=1 more than once. Only the first message counts.
                 (is_current && !std::mem::replace(&mut current.is_ready, true)).then(|| {
                     let mut history = self.status_board.history(process);
                     if current.readiness.take().is_some() {
-                        // The last failure of its probe is outdated. A `STATUS=` is not.
+                        // The last failure of the readiness probe is outdated. A `STATUS=` of the
+                        // process is not.
                         *history.failure.borrow_mut() = None;
                     }
                     history.message = None;
@@ -238,7 +240,7 @@ impl Executor {
         }
     }
 
-    /// Prepares a slot for a new instance. Nothing remains of the process that the slot had before.
+    /// Prepares a slot for a new instance, and forgets the process that the slot had before.
     pub(crate) fn adopt(&mut self, now: Time, slot: ProcessId, from: Source) {
         let (definition, place, from) = match from {
             Source::Copy(from) => {
@@ -253,7 +255,8 @@ impl Executor {
         if slot.index() == self.instances.len() {
             self.instances.push(Instance::default());
         } else {
-            // Messages of its earlier instances may still come.
+            // Messages of earlier instances in this slot may still come, so the number is not used
+            // again.
             let number = self.instances[slot.index()].number + 1;
             self.instances[slot.index()] = Instance { number, ..Instance::default() };
         }
@@ -323,7 +326,8 @@ impl Executor {
         let _ = self.sender.send(Message::Wake);
     }
 
-    /// Keeps a log for its last lines at the end. Drops logs that have ended, with their pipes.
+    /// Keeps a log so that its last lines can be read at the end. Drops logs that have ended, with
+    /// their pipes.
     fn keep_open(&mut self, log: Option<&Rc<OutputCapture>>) {
         if self.open_logs.len() >= self.max_open_logs {
             self.open_logs.retain(|log| !log.is_finished());
@@ -332,7 +336,7 @@ impl Executor {
         self.open_logs.extend(log.cloned());
     }
 
-    /// Reaps at most `max` children. drainit does not signal these pids any more.
+    /// Reaps at most `max` children. From then on, drainit does not signal their pids.
     pub(crate) fn reap(&mut self, max: usize) -> io::Result<(Vec<Ended>, Rest)> {
         self.children.borrow_mut().reap(max)
     }
@@ -346,8 +350,8 @@ impl Executor {
     }
 
     /// Reads the last output and messages of processes that have ended, which may still be in a
-    /// pipe or a socket. Events for them are in the queue afterwards. Returns whether there may be
-    /// such events.
+    /// pipe or a socket. The events that result are in the queue afterwards. Returns whether there
+    /// can be such events.
     pub(crate) fn last_messages(&self, ended: &[Ended]) -> bool {
         let mut is_any = false;
         for one in ended {
@@ -370,7 +374,7 @@ impl Executor {
         is_any
     }
 
-    /// Handles the end of a child. `remains`: its process group has other members.
+    /// Handles the end of a child. `remains` says whether its process group has other members.
     pub(crate) fn ended(&mut self, ended: Ended, remains: bool) -> Option<Event> {
         let Ended { pid, end, role, failed, was_only } = ended;
         let is_ours = matches!(&role, Some(Role::Process(process))
@@ -389,7 +393,7 @@ impl Executor {
                 None
             }
             Some(Role::Command(waiting)) => {
-                // Fails if the hook, probe or drain was dropped, and does not wait any more.
+                // This fails if the hook, probe or drain was dropped and does not wait any more.
                 let _ = waiting.send(failed.map_or(Ok(end), Err));
                 None
             }
@@ -488,8 +492,8 @@ impl Executor {
             status_board: Rc::clone(&self.status_board),
         };
         let children = Rc::clone(&self.children);
-        // The statistics report the requests of an old epoch only every few seconds, so its
-        // connections count.
+        // If an older epoch lives, the drain counts connections: the statistics report the requests
+        // of an older epoch only every few seconds.
         let drain = &match self.has_older_epoch(process) {
             true => drain.clone().by_connections(),
             false => drain.clone(),
@@ -566,8 +570,8 @@ impl Executor {
         matches!(cause, Some(Cause::Failed { why: Failure::Spawn { .. }, .. }))
     }
 
-    /// Writes the report of the shutdown as the last line. Makes it as JSON only if the config asks
-    /// for that. The write of the file may take at most `within`.
+    /// Writes the report of the shutdown as the last line. The report is made as JSON, too, if the
+    /// config asks for this. The write of its file may take at most `within`.
     pub(crate) fn report(&self, now: Time, code: u8, within: Duration) {
         let (file, format) = (&self.config.shutdown.report, self.config.logging.format);
         let is_json = format == LogFormat::Json;
@@ -603,9 +607,9 @@ impl Executor {
     }
 }
 
-/// A stop signal together with SIGCONT, for a process that may be stopped. SIGCONT discards pending
-/// SIGTSTP, SIGTTIN and SIGTTOU (signal(7)), so it comes before these, and after every other
-/// signal.
+/// Adds SIGCONT to a stop signal, because the process may be stopped by SIGSTOP. SIGCONT discards
+/// pending SIGTSTP, SIGTTIN and SIGTTOU (signal(7)), so it comes before these signals, and after
+/// every other signal.
 fn with_cont(signal: Signal) -> [Signal; 2] {
     match signal {
         Signal::TSTP | Signal::TTIN | Signal::TTOU => [Signal::CONT, signal],

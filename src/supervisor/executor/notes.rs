@@ -14,8 +14,8 @@ const SLOW_RESTART: &str = "set `required: false` and `on_exit: ignore` if the c
                             without it, or a longer `readiness.timeout`";
 
 impl Executor {
-    /// Performs the actions that are due at a note, before its line is written. Returns the details
-    /// for the line that only the supervisor knows.
+    /// Performs the actions that are due at a note, before the line of the note is written. Returns
+    /// the details for this line that only the supervisor knows.
     pub(crate) fn follow(&mut self, note: &Note) -> Option<String> {
         match *note {
             Note::Started(process) if self.process(process).readiness.is_none() => {
@@ -103,7 +103,8 @@ impl Executor {
         }
     }
 
-    /// Whether the process was restarted, and its failure ends the container.
+    /// Whether the process has been restarted before and may not be missing, so that its failure ends
+    /// the container.
     fn failure_ends_container(&self, process: ProcessId) -> bool {
         let machine = self.status_board.machine.borrow();
         let state = machine.state();

@@ -42,7 +42,8 @@ impl Executor {
         slots.all().flat_map(of).collect()
     }
 
-    /// Applies a config. Until [`Self::reloaded`], `Source::Config` refers to these definitions.
+    /// Applies a config. Until [`Self::reloaded`] is called, `Source::Config` refers to these
+    /// definitions.
     pub(crate) fn begin_reload(
         &mut self,
         config: Rc<Config>,
@@ -58,7 +59,7 @@ impl Executor {
         self.config = config;
     }
 
-    /// Ends a reload: every slot has its old or its new definition now.
+    /// Ends a reload. Every slot has either its old or its new definition now.
     pub(super) fn reloaded(&mut self, outcome: Result<(), String>) {
         self.loading.clear();
         let (mut watched, mut differ) = (Vec::new(), Vec::new());
@@ -71,8 +72,8 @@ impl Executor {
         self.reloads.answer(outcome, differ);
     }
 
-    /// Drops the log files that no process has any more. A file is kept while an ending instance,
-    /// or a leftover process, may still write to it.
+    /// Drops the log files that no process has any more. A file is kept while an instance that is
+    /// ending, or a leftover, may still write to it.
     fn drop_log_files(&mut self) {
         self.open_logs.retain(|log| !log.is_finished());
         let wanted: BTreeSet<_> = {
@@ -91,7 +92,8 @@ impl Executor {
     }
 
     /// Sends a message to the event loop after drainit has looked at the watched files of a
-    /// process, and after the messages of earlier calls. Requests keep their order that way.
+    /// process. The message also comes after the messages of earlier calls, so that requests keep
+    /// their order.
     pub(crate) fn after_look(&mut self, process: Option<ProcessId>, message: Message) {
         let look = process.map(|slot| self.look(slot));
         let sender = self.sender.clone();
@@ -125,9 +127,9 @@ impl Executor {
         }
     }
 
-    /// The instances of a process that have this entry in their `watch`, each with its position
-    /// there. These are the current instance, and an instance that is about to replace it and may
-    /// have read the old content.
+    /// The instances of a process that have this entry in their `watch`, each with the position of
+    /// the entry. These are the current instance and an instance that is about to replace it, which
+    /// may have read the old content.
     pub(crate) fn watches_of(&self, name: &str, watch: &Watch) -> Vec<(ProcessId, usize)> {
         let place =
             |slot: &ProcessId| self.process(*slot).watch.iter().position(|one| one == watch);

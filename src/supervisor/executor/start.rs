@@ -35,10 +35,11 @@ use crate::supervisor::readiness::{ReadinessTarget, commands_of};
 use crate::supervisor::run_command::diagnosed;
 use crate::types::{ProcessId, Signal, Time, exit_code, harmless};
 
-/// At most this many processes are started at the same time: each takes memory and descriptors.
+/// The largest number of processes that are started at the same time. It is limited, because each
+/// start takes memory and descriptors.
 const MOST_STARTS: usize = 64;
-/// The longest exec, and the longest wait for the files of a start. A program that is loaded over a
-/// network takes seconds; a stop does not wait for it.
+/// The longest exec, and the longest wait for the files of a start. It is long, because a program
+/// that is loaded over a network takes seconds. A stop does not wait for it.
 pub(crate) const LONGEST_START: Duration = Duration::from_secs(60);
 
 /// The event of a start that was given up because of a stop.
@@ -58,8 +59,9 @@ pub(super) struct Launching {
 }
 
 impl Executor {
-    /// Evaluates `only_if`. If that needs the file system, returns `None` and sends the answer
-    /// later. Removes the stale sockets of a skipped process, because nothing will listen on them.
+    /// Evaluates `only_if`. If this needs the file system, returns `None` and sends the answer
+    /// later. If the process is skipped, removes its old sockets, because nothing will listen on
+    /// them.
     pub(crate) fn condition(&mut self, process: ProcessId) -> Option<Event> {
         let wanted = self.process(process);
         match &wanted.only_if {
@@ -117,7 +119,7 @@ impl Executor {
         self.prepare(Start::Process(process), process, preparation)
     }
 
-    /// Whether the log file of a process is still to be opened.
+    /// Whether drainit still has to open the log file of a process.
     pub(super) fn opens_log(&self, process: ProcessId) -> bool {
         matches!(&self.process(process).log.mode, LogMode::File(file) if self.files.get(&file.path).is_none())
     }
@@ -192,12 +194,12 @@ impl Executor {
         files.directory
     }
 
-    /// Gives up the gathering of the files of a start or a hook.
+    /// Stops the gathering of files for a start or a hook that was given up.
     pub(super) fn abort_preparation(&mut self, start: Start) {
         self.preparing.remove(&start);
     }
 
-    /// Takes the next process whose start waits for other starts, if it may begin now.
+    /// Takes the next process whose start waits for other starts; `None` if no start can begin now.
     pub(crate) fn next_start(&mut self) -> Option<ProcessId> {
         if self.starting.len() < MOST_STARTS { self.to_start.pop_front() } else { None }
     }
@@ -231,7 +233,7 @@ impl Executor {
         }
     }
 
-    /// Handles the end of the exec of a process, or that it takes too long.
+    /// Handles an exec that is over, or that takes too long.
     pub(super) fn exec_over(
         &mut self,
         process: ProcessId,
@@ -244,7 +246,7 @@ impl Executor {
         if self.children.borrow_mut().has_begun(pid) {
             return self.begun(process);
         }
-        // The reason for a failure is known when the child ends.
+        // If the exec has failed, the reason is known only when the child ends.
         is_late.then(|| {
             self.give_up(process, pid);
             self.spawn_failed(process, &StartError::Late)
@@ -289,7 +291,7 @@ impl Executor {
         Event::SpawnFailed { process, exit_code: error.exit_code() }
     }
 
-    /// The process with the values that were read at its last start, if it has such values.
+    /// The process, with the values that were read at its last start if it has such values.
     pub(super) fn with_values(&self, process: ProcessId) -> Rc<Process> {
         let with_values = self.instances[process.index()].with_values.clone();
         with_values.unwrap_or_else(|| self.process(process))

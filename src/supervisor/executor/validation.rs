@@ -1,6 +1,6 @@
-//! Lets an Envoy check its config before a hot restart. A new epoch that ends before it serves has
-//! already closed the admin of the old epoch, or made a further hot restart impossible. Envoy's
-//! `--mode validate` does neither.
+//! Lets an Envoy check its config before a hot restart. A new epoch that ends before it serves does
+//! damage: it has already closed the admin of the old epoch, or made a further hot restart
+//! impossible. Envoy's `--mode validate` does neither.
 
 use std::io::{self, pipe};
 use std::os::fd::OwnedFd;
@@ -27,8 +27,8 @@ const LONGEST: usize = 500;
 /// The mark of Envoy's own log lines of the highest level.
 const CRITICAL: &str = "[critical]";
 
-/// Runs the check. The error is Envoy's own reason. `request` makes the command with the given
-/// stderr.
+/// Runs the check. The error is Envoy's own reason. `request` makes the command, with the given
+/// pipe as its stderr.
 pub(super) async fn validate(
     request: impl FnOnce(OwnedFd) -> SpawnRequest,
     children: SharedChildren,
@@ -65,8 +65,8 @@ fn keep(output: &mut Vec<u8>, chunk: &[u8]) {
     output.drain(..output.len().saturating_sub(KEPT));
 }
 
-/// The last critical line with its continuation lines, without Envoy's prefix; or else the last
-/// line.
+/// The last critical line with its continuation lines, without Envoy's prefix. If the output has no
+/// critical line, the last line.
 fn reason(output: &str) -> Option<String> {
     let lines: Vec<&str> = output.lines().filter(|line| !line.trim().is_empty()).collect();
     let text = match lines.iter().rposition(|line| line.contains(CRITICAL)) {

@@ -1,5 +1,5 @@
-//! Runs the readiness probe of a process: one task for each instance. It ends when the instance is
-//! ready or has ended.
+//! Runs the readiness probe of a process, with one task for each instance. The task ends when the
+//! instance is ready or has ended.
 
 pub(crate) mod notify;
 pub(crate) mod probe;
@@ -32,7 +32,7 @@ pub(crate) struct ReadinessTarget {
     /// so nothing else could serve.
     pub(crate) epoch: Option<(Address, u32)>,
     pub(crate) log: Option<Rc<OutputCapture>>,
-    /// Counts failed attempts.
+    /// The counter of failed attempts.
     pub(crate) failures: Rc<Cell<u64>>,
 }
 
@@ -73,7 +73,7 @@ pub(crate) fn ask_once(
     })
 }
 
-/// Runs the commands of `exec` probes as the process would run them.
+/// Returns a function that runs the commands of `exec` probes as the process would run them.
 pub(crate) fn commands_of(
     process: Process,
     base: Rc<[(OsString, OsString)]>,

@@ -1,8 +1,8 @@
 //! Receives the messages of one instance of a process on its `NOTIFY_SOCKET`.
 //!
-//! Every process in the network namespace can find the socket in `/proc/net/unix`. Therefore a
-//! message counts only if its sender has the right user, and if the sender is the process itself,
-//! its descendant, or in its session.
+//! Every process in the network namespace can find the socket in `/proc/net/unix`. A message
+//! therefore counts only under two conditions. Its sender has to have the right user. The sender
+//! also has to be the process itself, a descendant of the process, or a member of its session.
 
 use std::cell::Cell;
 use std::future::pending;
@@ -25,7 +25,7 @@ use crate::supervisor::message::{InstanceSender, SharedChildren};
 use crate::supervisor::readiness::probe::Reason;
 use crate::types::human;
 
-/// Listens until this is dropped.
+/// The task that receives the messages of an instance. It ends when this value is dropped.
 pub(crate) struct Listener {
     _task: LocalTask,
     watchdog: watch::Sender<Option<Duration>>,
@@ -45,17 +45,17 @@ pub(crate) struct NotifySender {
     pub(crate) current: InstanceSender,
     pub(crate) pid: Pid,
     pub(crate) children: SharedChildren,
-    /// Whether `READY=1` makes the process ready, and not another probe.
+    /// Whether the process becomes ready by `READY=1`, and not by another probe.
     pub(crate) tells_readiness: bool,
-    /// Whether `DRAINED=1` ends the drain of the process, and not an answer or a count.
+    /// Whether the drain of the process ends by `DRAINED=1`, and not by an answer or a count.
     pub(crate) tells_drained: bool,
     /// The user of the process in the config.
     pub(crate) user: Option<u32>,
     /// Whether drainit has had only this process, in all its configs.
     pub(crate) is_alone: Rc<Cell<bool>>,
-    /// Gets the `STATUS=` of the process.
+    /// The place where the `STATUS=` of the process is kept.
     pub(crate) status: Reason,
-    /// Gets the reason why the liveness check failed.
+    /// The place where the reason for a failed liveness check is kept.
     pub(crate) unhealthy: Reason,
 }
 
@@ -109,22 +109,22 @@ impl Listener {
 
     /// Requires a `WATCHDOG=1` at least this often from now on.
     pub(crate) fn expect_watchdog(&self, limit: Duration) {
-        // Fails only if the socket is broken.
+        // This fails only if the socket is broken.
         let _ = self.watchdog.send(Some(limit));
     }
 }
 
 /// The time limit for the next `WATCHDOG=1`.
 struct Watchdog {
-    /// Set when the process is ready.
+    /// The limit; `None` until the process is ready.
     limit: watch::Receiver<Option<Duration>>,
     /// The end of the limit; `None` before the process is ready, and after the watchdog has
     /// expired.
     alive_by: Option<Instant>,
-    /// Whether the limit is over. Then [`Self::alive_by`] is the end of a short extra time after
-    /// it.
+    /// Whether the limit is over. If so, [`Self::alive_by`] is the end of a short extra time.
     is_overdue: bool,
-    /// Whether the process has its limit again because of a pause.
+    /// Whether the process has got its whole limit again because of a pause, and has sent no
+    /// message since.
     was_paused: bool,
 }
 
@@ -160,9 +160,9 @@ impl Watchdog {
 
     /// Whether the watchdog expires when the time `alive_by` is over. A pause of the container has
     /// stopped the process, too. After a long pause, the process gets its whole limit again. After
-    /// a pause that is too short to notice, the process gets a short extra time. It gets each of
-    /// the two only once without a message, because a process that hangs may also leave drainit
-    /// without processor time.
+    /// a pause that is too short to notice, the process gets a short extra time. Until its next
+    /// message, the process gets each of the two only once, because a process that hangs may also
+    /// leave drainit without processor time.
     fn expires(&mut self, alive_by: Instant, now: Instant) -> bool {
         let is_late = now.duration_since(alive_by) > PAUSED;
         let is_paused = is_late && !self.was_paused;
@@ -176,7 +176,7 @@ impl Watchdog {
 }
 
 impl Source {
-    /// Reports a message of the instance.
+    /// Reports to the core what a message of the instance says.
     fn take(&self, message: NotifyMessage) {
         let process = self.instance.current.process;
         if let Some(status) = message.status {
@@ -215,8 +215,8 @@ impl Source {
             || user_of(*pid) == Some(sender.uid)
     }
 
-    /// Whether a message comes from the process or belongs to it. Warns about the first message
-    /// that does not.
+    /// Whether the sender of a message is the process, or belongs to the process. Warns about the
+    /// first message whose sender does not.
     fn accepts(&self, sender: Peer, message: &NotifyMessage) -> bool {
         let instance = &self.instance;
         let is_child = |pid| instance.children.borrow().role(pid).is_some();

@@ -1,7 +1,7 @@
 //! Waits until the `readiness` probe of a process succeeds, and keeps the last failure.
 //!
-//! A command runs every `interval`. The first pause of every other probe is a millisecond; later
-//! pauses are an eighth of the time already waited, at most `interval`.
+//! After a failed command, the pause is `interval`. For every other probe, the first pause is a
+//! millisecond; each later pause is an eighth of the time already waited, but at most `interval`.
 
 use std::cell::Cell;
 use std::fmt::Display;
@@ -38,9 +38,9 @@ pub(crate) type RunCommand = dyn Fn(&[String]) -> RunningCommand;
 pub(crate) type RunningCommand = Pin<Box<dyn Future<Output = Result<(), Failure>>>>;
 
 /// Returns when the probe succeeds, and adds failed attempts to `failures`. There is no time limit;
-/// the caller drops the future.
+/// the caller drops the future instead.
 ///
-/// `log` and `notify` are handled elsewhere, and this never returns for them.
+/// Other code handles `log` and `notify`; for these, this function never returns.
 pub(crate) async fn wait_ready(
     probe: &Probe,
     interval: Duration,
@@ -92,8 +92,8 @@ pub(crate) async fn ask_epoch(
     })
 }
 
-/// Tries once, for at most `limit`. A command has the limit of `run` instead. Never returns for
-/// `log` and `notify`.
+/// Tries once, for at most `limit`. A command has the limit of `run` instead. For `log` and
+/// `notify`, this function never returns.
 pub(crate) async fn attempt(
     probe: &Probe,
     limit: Duration,
@@ -148,7 +148,8 @@ fn of_io(error: &io::Error) -> Failure {
     Failure { why: describe_io(error), is_own: is_own_lack(error) }
 }
 
-/// Distinguishes a lack of descriptors, which says nothing about the server.
+/// Turns an error of a request into a failure, and marks a lack of descriptors, which says nothing
+/// about the server.
 pub(crate) fn of_request(error: &RequestError) -> Failure {
     let is_own = matches!(error, RequestError::Io(error) if is_own_lack(error));
     Failure { why: error.to_string(), is_own }
@@ -164,8 +165,8 @@ fn exists(path: &Path) -> Result<(), String> {
     found.map(drop).map_err(|error| describe_io(&error))
 }
 
-/// Refuses a connection to itself, which TCP allows: connecting to a port without a listener can
-/// succeed if the port is also the local port (simultaneous open).
+/// Refuses a connection of drainit to itself. TCP allows such a connection: connecting to a port
+/// without a listener can succeed if the port is also the local port (simultaneous open).
 fn refuse_own_connection(stream: &TcpStream) -> Result<(), String> {
     match (stream.local_addr(), stream.peer_addr()) {
         (Ok(local), Ok(peer)) if local != peer => Ok(()),
