@@ -1,6 +1,6 @@
 //! The control address of the running supervisor, for the commands that send requests.
 //!
-//! Only `control` is read from the config, because the rest may need variables that only the
+//! Only `control` is read from the config, because the other keys may need variables that only the
 //! supervisor has.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};

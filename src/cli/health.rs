@@ -21,7 +21,7 @@ use crate::types::{exit_code, harmless, human};
 /// The largest answer, in bytes. An answer names every process that is not ready.
 const MAX_ANSWER: usize = 1024 * 1024;
 
-/// The first pause of `--wait`. Each pause is twice as long as the one before, up to
+/// The first pause of `--wait`. Each pause is twice as long as the previous pause, up to
 /// `LONGEST_PAUSE`.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);

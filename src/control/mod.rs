@@ -1,9 +1,10 @@
 //! The control endpoints: `/livez`, `/readyz`, `/status`, `/metrics` and `POST /drain` over
 //! HTTP/1.1, and the endpoints of drainit's own commands over the control socket.
 //!
-//! A connection carries one request. It has one second for the head, and five seconds in total
-//! unless the request waits for an operation. The number of connections of a listener is bounded.
-//! Therefore a slow or greedy client neither slows the supervision nor blocks other clients.
+//! A connection carries one request. The client has one second to send the head of the request. The
+//! connection is closed after five seconds, unless the request waits for an operation. The number
+//! of connections of a listener is bounded. Therefore a slow or greedy client neither slows the
+//! supervision nor blocks other clients.
 
 pub(crate) mod connections;
 pub mod listen;

@@ -39,7 +39,7 @@ impl Answered {
                         Err(reason) => failures.push(reason),
                     }
                 }
-                // The texts are equal if one process holds up several others.
+                // The texts are equal if one process delays several other processes.
                 texts.dedup();
                 failures.dedup();
                 match failures.is_empty() {

@@ -42,8 +42,8 @@ impl ServerInfo {
             .map_err(|error| RequestError::Malformed(format!("not Envoy's state: {error}")))
     }
 
-    /// Whether Envoy is not live yet (`PRE_INITIALIZING` or `INITIALIZING`). Then its workers
-    /// accept no connections, but the older epoch may accept some.
+    /// Whether Envoy is not live yet (`PRE_INITIALIZING` or `INITIALIZING`). The workers of such an
+    /// Envoy accept no connections, but the older epoch may accept some.
     pub(crate) fn is_initializing(&self) -> bool {
         self.state.ends_with("INITIALIZING")
     }

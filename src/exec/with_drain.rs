@@ -1,5 +1,5 @@
 //! `exec` with a drain. It uses the supervisor of `run` with a config of one process, so that the
-//! drain, the deadline, the second and third stop signal and the report are the same.
+//! drain, the deadline, the second and third stop signal and the report are the same as in `run`.
 
 use std::ffi::OsString;
 use std::io;

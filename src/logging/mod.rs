@@ -104,7 +104,7 @@ impl Output {
     }
 
     /// Blocks until everything queued is written or the descriptor is broken, at most for `within`.
-    /// Returns whether that was in time. drainit can exit even if it was not, because a thread that
+    /// Returns `false` if `within` was too short. drainit can exit even then, because a thread that
     /// hangs in `write` does not outlive `_exit`.
     pub fn flush(&self, within: Duration) -> bool {
         let deadline = Instant::now() + within;

@@ -201,7 +201,7 @@ impl StreamWriter {
         }
         self.start(&mut state);
         let sleeping = mem::take(&mut state.sleeping);
-        // The thread that is woken needs the lock immediately.
+        // The lock is released first, because the thread that is woken needs it immediately.
         drop(state);
         if sleeping {
             self.work.notify_one();

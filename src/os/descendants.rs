@@ -1,6 +1,6 @@
 //! Finds the descendants of drainit in `/proc`, among them daemons that left their process group.
 //!
-//! Other processes are left out: those of other containers in a shared PID namespace, and those
+//! It leaves out the processes of other containers in a shared PID namespace, and the processes
 //! that `docker exec` starts (their parent is 0).
 
 use std::collections::HashMap;
@@ -232,7 +232,7 @@ impl Stat {
             group: field(5)?.parse().ok()?,
             session: field(6)?.parse().ok()?,
             used: number(14)?.saturating_add(number(15)?),
-            // A process whose main thread has ended before the others looks like a zombie.
+            // A process whose main thread has ended before its other threads looks like a zombie.
             is_alive: !is_dead || threads > 1,
         })
     }

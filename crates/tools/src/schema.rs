@@ -1,7 +1,8 @@
 //! `drainit schema`: the tables of keys as a JSON Schema, for editors.
 //!
-//! The schema uses draft 7, which all editors know. It sees only one file, which may overlay
-//! another file, so it requires no key and judges only the form of values. `check` judges the rest.
+//! The schema uses draft 7, which all editors know. A schema sees only one file, which may overlay
+//! another file. Therefore this schema requires no key and judges only the form of values. `check`
+//! judges the rest.
 
 use std::collections::BTreeSet;
 

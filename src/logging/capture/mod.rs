@@ -234,7 +234,7 @@ impl OutputCapture {
             if self.pattern.borrow().is_none() {
                 self.output.room(side.stream).await;
             }
-            // There is no await in between, so there is still room.
+            // The task does not yield between the wait and the read, so there is still room.
             match readable.and(self.read(side).await) {
                 Ok(Some(count)) if count >= LONG_READ => yield_now().await,
                 Ok(_) => {}

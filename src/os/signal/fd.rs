@@ -2,8 +2,8 @@
 //!
 //! PID 1 loses a signal that it neither blocks nor handles. drainit therefore calls
 //! [`Signals::install`], which blocks all signals, before it reads the config and before it starts
-//! a second thread. It calls [`Signals::into_stream`] once there is a runtime; the kernel keeps the
-//! signals that arrive in between.
+//! a second thread. It calls [`Signals::into_stream`] once there is a runtime. Until then, the
+//! kernel keeps the signals that arrive.
 //!
 //! Two signals with the same number are merged while the first is unread, as everywhere in Unix.
 //! Real-time signals are not merged.
@@ -44,7 +44,7 @@ impl Signals {
         Ok(Self { blocked, descriptor: sys::signal_fd(ALL)? })
     }
 
-    /// Waits for signals without a runtime, and takes them. The list may be empty.
+    /// Waits for signals without a runtime, and takes them. The returned list may be empty.
     #[cfg(test)]
     pub(crate) fn wait(&mut self) -> io::Result<Vec<ReceivedSignal>> {
         use nix::poll::{PollFd, PollFlags, PollTimeout, poll};

@@ -67,7 +67,7 @@ pub(crate) enum Place {
     Foreground,
     /// The child leads a session.
     Session,
-    /// The child leads a session whose controlling terminal is the one on stdin.
+    /// The child leads a session whose controlling terminal is the terminal on stdin.
     SessionWithTerminal,
 }
 

@@ -21,7 +21,7 @@ pub struct ListenSocket {
     #[key(form = SocketName, default = "the name of the process", value = String::new())]
     pub name: String,
     /// Who may connect to a Unix socket. <!-- C183 --> Example: `mode: "0660"`
-    // The default is that of systemd's `SocketMode=`.
+    // systemd's `SocketMode=` has the same default.
     #[key(form = Permissions, default = "0666")]
     pub mode: u32,
     /// At most this many connections wait (`net.core.somaxconn` is the limit). <!-- C184 -->

@@ -22,7 +22,7 @@ const MOST_RENDERED: usize = 4 * 1024 * 1024;
 /// At most this many unset variables of a template are reported.
 const MAX_UNSET: usize = 10;
 
-/// Reads the variables of a process, including those in files.
+/// Reads the variables of a process, including the variables in files.
 ///
 /// # Errors
 /// Says why a variable cannot be read.

@@ -79,7 +79,7 @@ pub fn check_syntax(text: &str) -> Result<(), Malformed> {
     Scanner { text, at: 0, depth: 0 }.parts().map(drop)
 }
 
-/// The variables that `text` uses, including those in defaults.
+/// The variables that `text` uses, including the variables in defaults.
 pub fn names(text: &str) -> Vec<String> {
     fn collect(parts: &[Part<'_>], out: &mut Vec<String>) {
         for part in parts {

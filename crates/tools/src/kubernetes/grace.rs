@@ -93,8 +93,8 @@ fn variable(
     let (message, span, help) = match ctx.env.get(name) {
         Value::Known(word) if is_set(word) => {
             let span = word.span;
-            // The variable may be only a part of `grace_period`. Then the caller compares the
-            // whole.
+            // The variable may be only a part of `grace_period`. If so, the caller compares the
+            // whole value.
             let Ok(value) = values::duration(&word.text) else { return false };
             // The value may leave out the time of a hook that sleeps.
             if value == given || value.saturating_add(before.sleeps) == given {

@@ -1,7 +1,7 @@
 //! `check --pod`: checks a config against the manifest of its pod.
 //!
 //! The config is read with the environment that the manifest gives the container, and its [`Plan`]
-//! is compared with what the kubelet does. Facts about the kubelet: `killContainer` in
+//! is compared with what the kubelet does. The facts about the kubelet come from `killContainer` in
 //! pkg/kubelet/kuberuntime/kuberuntime_container.go (the grace period includes `preStop`, then, for
 //! a sidecar, the wait for other containers), `doProbe` in pkg/kubelet/prober/worker.go (liveness
 //! probes end with the deletion of a pod), and

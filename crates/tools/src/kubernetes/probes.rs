@@ -49,7 +49,7 @@ enum Target {
     Admin {
         fails: bool,
     },
-    /// A port that the config does not name, such as that of a listener of Envoy.
+    /// A port that the config does not name, such as the port of a listener of Envoy.
     Other,
 }
 

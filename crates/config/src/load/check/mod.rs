@@ -284,8 +284,8 @@ fn declared_waits(problems: &mut Problems, config: &Config, graph: &Graph, place
 const WINDOW: &str = "`grace_period` minus `reserve`";
 
 /// Warns if no dependency orders a drained process before the others, so that all stop at once. A
-/// process with an empty `depends_on` gets no warning, because it says that it does not need the
-/// others.
+/// process with an empty `depends_on` gets no warning, because the empty list says that the process
+/// does not need the others.
 fn drains_without_order(problems: &mut Problems, config: &Config, graph: &Graph, places: &Places) {
     let mut checked = 0;
     for (index, process, place) in places.running(config) {

@@ -1,5 +1,5 @@
-//! Reports addresses that two processes share, or two instances of one process: an answer from one
-//! would be taken for an answer from the other.
+//! Reports an address that two processes share, or that two instances of one process share: drainit
+//! would take an answer from one of them for an answer from the other.
 
 use std::collections::HashMap;
 use std::hash::Hash;
