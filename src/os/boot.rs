@@ -7,8 +7,6 @@
 use std::io;
 use std::os::fd::RawFd;
 
-use nix::errno::Errno;
-
 use crate::os::sys;
 pub(crate) use crate::os::sys::set_parent_death_signal;
 
@@ -49,20 +47,17 @@ pub(crate) fn keep_descriptors_from_children(but: u16) {
         return;
     }
     // ENOSYS or EINVAL mean an old kernel, EPERM an old seccomp profile.
-    let descriptors = open_descriptors().unwrap_or_default();
-    for fd in descriptors.into_iter().filter(|fd| *fd >= first) {
-        match sys::close_on_exec(fd) {
-            Ok(()) => {}
-            Err(error) if Errno::from_raw(error.raw_os_error().unwrap_or(0)) == Errno::EBADF => {}
-            Err(error) => tracing::debug!(fd, %error, "descriptor stays open in children"),
-        }
-    }
+    keep_each_from_children(first);
 }
 
-fn open_descriptors() -> io::Result<Vec<RawFd>> {
-    let entries = std::fs::read_dir("/proc/self/fd")?;
+/// Marks one descriptor after the other.
+fn keep_each_from_children(first: RawFd) {
+    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };
     let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    Ok(numbers.collect())
+    for fd in numbers.filter(|fd| *fd >= first) {
+        // The only error is that there is no such descriptor any more.
+        let _ = sys::close_on_exec(fd);
+    }
 }
 
 #[cfg(test)]
@@ -73,14 +68,20 @@ mod tests {
     use crate::os::signal::fd::Signals;
     use crate::os::spawn::SpawnRequest;
     use crate::testing::isolated::in_own_process;
+    use nix::fcntl::{FcntlArg, fcntl};
     use std::fs::File;
     use std::io::Read;
     use std::os::fd::{AsRawFd, IntoRawFd};
 
     #[test]
-    fn open_descriptors_are_listed() {
-        let file = File::open("/").unwrap();
-        assert!(open_descriptors().unwrap().contains(&file.as_raw_fd()));
+    fn an_old_kernel_marks_each_descriptor() {
+        in_own_process("os::boot::tests::an_old_kernel_marks_each_descriptor", || {
+            let file = File::open("/").unwrap();
+            let [below, first] = [(); 2].map(|()| nix::unistd::dup(&file).unwrap());
+            keep_each_from_children(first.as_raw_fd());
+            let is_kept = |fd| fcntl(fd, FcntlArg::F_GETFD).unwrap() == 1;
+            assert!(!is_kept(&below) && is_kept(&first));
+        });
     }
 
     /// Spawns a command and returns its output.

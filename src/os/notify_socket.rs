@@ -186,9 +186,8 @@ fn receive(fd: i32) -> io::Result<Option<(Peer, NotifyMessage)>> {
     let mut buffer = [0; MAX_DATAGRAM];
     let mut control = cmsg_space!(libc::ucred);
     let mut slices = [IoSliceMut::new(&mut buffer)];
-    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
     let received = loop {
-        match recvmsg::<()>(fd, &mut slices, Some(&mut control), flags) {
+        match recvmsg::<()>(fd, &mut slices, Some(&mut control), MsgFlags::empty()) {
             Err(Errno::EINTR) => {}
             received => break received?,
         }

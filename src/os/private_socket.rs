@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 
@@ -24,9 +25,7 @@ use crate::os::{Peer, Pid};
 /// # Errors
 /// Fails without `/proc`.
 pub(crate) fn namespace() -> io::Result<u64> {
-    let link = fs::read_link("/proc/self/ns/pid")?;
-    let inode = link.to_str().and_then(|link| link.strip_prefix("pid:[")?.strip_suffix(']'));
-    inode.and_then(|inode| inode.parse().ok()).ok_or(io::ErrorKind::InvalidData.into())
+    Ok(fs::metadata("/proc/self/ns/pid")?.ino())
 }
 
 /// The name of the socket of the drainit with this pid, without the leading byte 0.
@@ -132,8 +131,11 @@ fn check_server_for(own: u32, path: &Path, server: Peer) -> Result<(), String> {
 /// # Errors
 /// Returns a message that says who may send requests.
 pub(crate) fn check_client(client: Peer, is_private: bool) -> Result<(), String> {
+    check_client_for(geteuid().as_raw(), client, is_private)
+}
+
+fn check_client_for(own: u32, client: Peer, is_private: bool) -> Result<(), String> {
     let Peer { pid, uid } = client;
-    let own = geteuid().as_raw();
     if is_private && pid == 0 {
         return Err(
             "the caller runs in another PID namespace: call drainit in its own container, or set \
@@ -159,11 +161,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_namespace_has_a_number() {
+        let link = format!("pid:[{}]", namespace().unwrap());
+        assert_eq!(fs::read_link("/proc/self/ns/pid").unwrap(), Path::new(&link));
+    }
+
+    #[test]
     fn name_has_a_single_listener() {
         // No namespace has the inode 1.
-        let first = listen(1).1.unwrap();
+        let (name, first) = listen(1);
         assert_eq!(listen(1).1.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert!(is_there(&path(&name)));
         drop(first);
+        assert!(!is_there(&path(&name)));
         listen(1).1.unwrap();
     }
 
@@ -203,7 +213,7 @@ mod tests {
 
     #[test]
     fn the_client_must_be_root_or_our_own_user() {
-        let own = geteuid().as_raw();
+        let own = 1000;
         for (pid, uid, is_private, may) in [
             (5, own, true, true),
             (5, 0, true, true),
@@ -212,7 +222,7 @@ mod tests {
             (0, own, false, true),
             (0, own + 1, false, false),
         ] {
-            let allowed = check_client(Peer { pid, uid }, is_private);
+            let allowed = check_client_for(own, Peer { pid, uid }, is_private);
             assert_eq!(allowed.is_ok(), may, "{pid} {uid} {is_private}: {allowed:?}");
         }
     }

@@ -99,8 +99,9 @@ fn write(
     mode: u32,
     user: Option<&User>,
 ) -> io::Result<()> {
-    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
-    let created = openat(directory, name, flags | OFlag::O_CLOEXEC, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    // It is new, so no link is followed.
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+    let created = openat(directory, name, flags, Mode::S_IWUSR)?;
     let mut file = File::from(created);
     if let Some(user) = user
         && (user.uid, user.gid) != (geteuid().as_raw(), getegid().as_raw())

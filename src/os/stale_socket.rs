@@ -52,13 +52,10 @@ fn try_remove(path: &Path, own: Option<&Path>) -> io::Result<()> {
 /// its backlog is full.
 ///
 /// # Errors
-/// Fails if the path leads through a symbolic link of another user, or if the kernel refuses for a
-/// reason other than a missing listener or file.
+/// Fails if the kernel refuses for another reason than a missing listener or file.
 pub(crate) fn is_listening(path: &Path) -> io::Result<bool> {
-    let peer = match Peer::at(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        peer => peer?,
-    };
+    // Who binds to a path that cannot be followed gets the reason.
+    let Ok(peer) = Peer::at(path) else { return Ok(false) };
     Ok(has_listener(&UnixAddr::new(&peer.address)?)?)
 }
 
@@ -198,6 +195,7 @@ mod tests {
     use std::os::unix::fs::{lchown, symlink};
     use std::os::unix::net::UnixListener;
 
+    use nix::sys::socket::{Backlog, listen};
     use nix::unistd::geteuid;
 
     const LONG: Duration = Duration::from_secs(10);
@@ -254,6 +252,17 @@ mod tests {
         }
         remove(&at("own"), None).unwrap();
         assert!(!at("own").exists());
+    }
+
+    #[test]
+    fn a_listener_with_a_full_queue_is_not_waited_for() {
+        let dir = TempDir::new();
+        let path = dir.path("s");
+        let listener = UnixListener::bind(&path).unwrap();
+        listen(&listener, Backlog::new(0).unwrap()).unwrap();
+        for _ in 0..3 {
+            assert!(is_listening(&path).unwrap());
+        }
     }
 
     #[test]

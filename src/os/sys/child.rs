@@ -6,7 +6,7 @@
 
 use std::convert::Infallible;
 use std::ffi::{CStr, CString, c_char, c_int, c_long};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
 use std::rc::Rc;
@@ -231,7 +231,7 @@ impl Child {
             call(libc::SYS_dup3, [argument(*source), argument(target), 0, 0, 0])?;
         }
         if self.plan.setup.listens {
-            name_pid(&mut self.listen_pid, call(libc::SYS_getpid, [0; 5])?);
+            name_pid(&mut *self.listen_pid, call(libc::SYS_getpid, [0; 5])?);
         }
         let mask = (&raw const self.plan.setup.mask).addr();
         let length = size_of::<SignalSet>();
@@ -324,23 +324,10 @@ fn become_user(user: &NewUser) -> Result<(), i32> {
     Ok(())
 }
 
-/// Writes `LISTEN_PID=` and the number, with a NUL at the end.
-fn name_pid(text: &mut [u8; 24], pid: usize) {
-    const NAME: &[u8] = b"LISTEN_PID=";
-    let mut digits = [0; 12];
-    let (mut rest, mut length) = (pid, 0);
-    for digit in &mut digits {
-        *digit = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        length += 1;
-        if rest == 0 {
-            break;
-        }
-    }
-    let number = digits.iter().take(length).rev();
-    for (to, from) in text.iter_mut().zip(NAME.iter().chain(number).chain(&[0])) {
-        *to = *from;
-    }
+/// Writes `LISTEN_PID=` and the number, with a NUL at the end. To format a number allocates nothing.
+fn name_pid(mut text: &mut [u8], pid: usize) {
+    // There is room for any pid.
+    let _ = write!(text, "LISTEN_PID={pid}\0");
 }
 
 /// The array of pointers for `execve`, with a null pointer at the end.
