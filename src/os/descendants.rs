@@ -112,22 +112,15 @@ pub(crate) enum Kin {
 }
 
 /// Finds out whether `pid` belongs to the child `leader`, which leads a session. Walks from parent
-/// to parent up to the first child of drainit (`is_child` says which pids are children), and
-/// compares that child with `leader`. An orphan that drainit has inherited is recognized by its
-/// session, which no other process can join. Without a `/proc` of drainit's PID namespace, the
-/// session alone decides.
-pub(crate) fn kin(pid: Pid, leader: Pid, is_child: impl Fn(Pid) -> bool) -> Kin {
-    let by_session = || match getsid(Some(nix::unistd::Pid::from_raw(pid))) {
-        Ok(session) if session.as_raw() == leader => Kin::Own,
-        Ok(_) => Kin::Stranger,
-        Err(_) => Kin::Gone,
-    };
+/// to parent. An orphan that drainit has inherited is recognized by its session, which no other
+/// process can join. Without a `/proc` of drainit's PID namespace, the session alone decides.
+pub(crate) fn kin(pid: Pid, leader: Pid) -> Kin {
+    let own = std::process::id().cast_signed();
     if pid == leader {
         return Kin::Own;
     }
-    let own = std::process::id().cast_signed();
     if !is_proc_ours() {
-        return by_session();
+        return kin_by_session(pid, leader);
     }
     'again: for _ in 0..MAX_WALKS {
         let (mut next, mut is_in_session) = (pid, false);
@@ -135,21 +128,24 @@ pub(crate) fn kin(pid: Pid, leader: Pid, is_child: impl Fn(Pid) -> bool) -> Kin 
             if next == leader || next == own {
                 return if next == leader || is_in_session { Kin::Own } else { Kin::Stranger };
             }
-            if next <= 1 || is_child(next) {
+            if next <= 1 {
                 return Kin::Stranger;
             }
-            match Stat::read(next) {
-                Some(stat) => {
-                    is_in_session |= stat.session == leader;
-                    next = stat.parent;
-                }
-                None if next == pid => return by_session(),
-                // A parent has ended meanwhile, so its child now has another parent.
-                None => continue 'again,
-            }
+            // The process has ended, or a parent, whose child has another parent now.
+            let Some(stat) = Stat::read(next) else { continue 'again };
+            is_in_session |= stat.session == leader;
+            next = stat.parent;
         }
     }
-    by_session()
+    kin_by_session(pid, leader)
+}
+
+fn kin_by_session(pid: Pid, leader: Pid) -> Kin {
+    match getsid(Some(nix::unistd::Pid::from_raw(pid))) {
+        Ok(session) if session.as_raw() == leader => Kin::Own,
+        Ok(_) => Kin::Stranger,
+        Err(_) => Kin::Gone,
+    }
 }
 
 /// The user id that a process has now; `None` if the process has ended, or without a `/proc` of
@@ -242,6 +238,15 @@ impl Stat {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn session_decides_where_there_is_no_proc() {
+        let (own, session) = (std::process::id().cast_signed(), getsid(None).unwrap().as_raw());
+        assert_eq!(kin_by_session(own, session), Kin::Own);
+        assert_eq!(kin_by_session(own, session + 1), Kin::Stranger);
+        // No pid is as large (proc(5), `pid_max`).
+        assert_eq!(kin_by_session(Pid::MAX, session), Kin::Gone);
+    }
 
     #[test]
     fn a_name_may_contain_blanks_and_parentheses() {

@@ -370,7 +370,6 @@ impl Executor {
                 name: wanted.name.clone(),
                 current: instance.clone(),
                 pid,
-                children: Rc::clone(&self.children),
                 tells_readiness: wanted.tells_readiness(),
                 tells_drained: wanted.tells_drained(),
                 user: wanted.user.as_ref().map(|user| user.uid),

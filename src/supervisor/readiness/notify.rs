@@ -21,7 +21,7 @@ use crate::os::descendants::{Kin, describe, kin, user_of};
 use crate::os::notify_socket::{NotifyMessage, NotifySocket};
 
 use crate::supervisor::liveness::PAUSED;
-use crate::supervisor::message::{InstanceSender, SharedChildren};
+use crate::supervisor::message::InstanceSender;
 use crate::supervisor::readiness::probe::Reason;
 use crate::types::human;
 
@@ -44,7 +44,6 @@ pub(crate) struct NotifySender {
     pub(crate) name: String,
     pub(crate) current: InstanceSender,
     pub(crate) pid: Pid,
-    pub(crate) children: SharedChildren,
     /// Whether the process becomes ready by `READY=1`, and not by another probe.
     pub(crate) tells_readiness: bool,
     /// Whether the drain of the process ends by `DRAINED=1`, and not by an answer or a count.
@@ -219,8 +218,7 @@ impl Source {
     /// first message whose sender does not.
     fn accepts(&self, sender: Peer, message: &NotifyMessage) -> bool {
         let instance = &self.instance;
-        let is_child = |pid| instance.children.borrow().role(pid).is_some();
-        let kin = || kin(sender.pid, instance.pid, is_child);
+        let kin = || kin(sender.pid, instance.pid);
         let Peer { pid, uid } = sender;
         let why = match self.has_process_user(sender).then(kin) {
             Some(Kin::Own) => return true,
