@@ -110,3 +110,25 @@ fn queue(backlog: Option<u32>) -> Backlog {
     let wanted = backlog.and_then(|backlog| i32::try_from(backlog).ok());
     wanted.and_then(|wanted| Backlog::new(wanted).ok()).unwrap_or(Backlog::MAXALLOWABLE)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::testing::temp_dir::TempDir;
+
+    #[test]
+    fn permissions_and_queue_are_compared() {
+        let dir = TempDir::new();
+        let tcp = HeldSocket::tcp("127.0.0.1:0".parse().unwrap(), Some(5)).unwrap();
+        let unix = HeldSocket::unix(&dir.path("socket"), 0o600, Some(5)).unwrap();
+        assert!(!tcp.differs(0, Some(5)) && !unix.differs(0o600, Some(5)));
+        // A TCP socket has no permissions.
+        assert!(!tcp.differs(0o600, Some(5)) && unix.differs(0o640, Some(5)));
+        for held in [tcp, unix] {
+            assert!(held.differs(0o600, None));
+            held.adapt(0o640, None).unwrap();
+            assert!(!held.differs(0o640, None));
+        }
+    }
+}

@@ -66,3 +66,17 @@ pub struct Peer {
     /// user id when it connected.
     pub uid: u32,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_lack_is_not_a_fault_of_another() {
+        for (errno, is_own) in
+            [(Errno::EMFILE, true), (Errno::ENOMEM, true), (Errno::ECONNREFUSED, false)]
+        {
+            assert_eq!(is_own_lack(&errno.into()), is_own, "{errno}");
+        }
+    }
+}

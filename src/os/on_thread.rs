@@ -143,6 +143,20 @@ mod tests {
     use crate::types::Signal;
 
     #[test]
+    fn a_wait_ends_at_the_limit_or_with_a_stop() {
+        let within = LOOK + Duration::from_millis(1);
+        for (is_stopped, kind) in
+            [(false, io::ErrorKind::TimedOut), (true, io::ErrorKind::Interrupted)]
+        {
+            let (_open, hangs) = mpsc::channel::<()>();
+            let began = Instant::now();
+            let error = wait_unless(within, || is_stopped, move || Ok(hangs.recv())).unwrap_err();
+            assert_eq!(error.kind(), kind);
+            assert!(is_stopped || began.elapsed() >= within, "{:?}", began.elapsed());
+        }
+    }
+
+    #[test]
     fn threads_take_no_signal_from_drainit() {
         in_own_process("os::on_thread::tests::threads_take_no_signal_from_drainit", || {
             let _blocked = BlockedSignals::block().unwrap();

@@ -104,6 +104,13 @@ mod tests {
         assert!(kills.file.is_none() && began.elapsed() < Duration::from_secs(10));
     }
 
+    #[test]
+    fn a_start_finds_the_count_of_the_machine() {
+        let file = OomKills::find(Path::new("/")).file;
+        assert_eq!(OomKills::since_container_start().file, file);
+        assert_eq!(OomKills::from_now_on().file, file);
+    }
+
     // holds: S115
     #[test]
     fn count_is_found_in_both_cgroup_versions() {

@@ -157,6 +157,20 @@ mod tests {
     use crate::testing::isolated::in_own_process;
 
     #[test]
+    fn a_wait_goes_on_after_a_stop() {
+        in_own_process("os::signal::mask::tests::a_wait_goes_on_after_a_stop", || {
+            // As a careless parent leaves it; then the kernel would tell nothing of the child.
+            sys::ignore(Signal::CHLD.number()).unwrap();
+            let blocked = BlockedSignals::block().unwrap();
+            let script = "kill -STOP $PPID; kill -CONT $PPID";
+            let mut child = std::process::Command::new("sh").args(["-c", script]).spawn().unwrap();
+            while child.try_wait().unwrap().is_none() {
+                blocked.wait(Some(Duration::from_millis(10))).unwrap();
+            }
+        });
+    }
+
+    #[test]
     fn signal_above_chld_does_not_wait_for_chld() {
         in_own_process("os::signal::mask::tests::signal_above_chld_does_not_wait_for_chld", || {
             let blocked = BlockedSignals::block().unwrap();

@@ -241,3 +241,68 @@ pub(crate) fn remedy() -> &'static str {
         "remove `user:` or start the container as root"
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::testing::temp_dir::TempDir;
+
+    #[test]
+    fn an_error_of_the_kernel_is_explained() {
+        let user = User { uid: 10001, gid: 10001, groups: vec![] };
+        let program = Path::new("/bin/sh");
+        for (errno, user, says) in [
+            (Errno::EINVAL, Some(&user), "user namespace has no such id"),
+            (Errno::EINVAL, None, "Invalid argument"),
+            (Errno::EPERM, Some(&user), "cannot become 10001:10001"),
+            (Errno::EACCES, Some(&user), "uid 10001"),
+            (Errno::ENOENT, None, "No such file"),
+            (Errno::EAGAIN, None, "no room for another process"),
+        ] {
+            let attempt = Attempt { program, working_dir: None, user };
+            let error = diagnose(errno.into(), &attempt, None).to_string();
+            assert!(error.contains(says), "{errno}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_program_behind_options_of_env_is_found() {
+        let line = b"#!/usr/bin/env -S A=1 no-such-program\n";
+        assert_eq!(behind_env(line, None, None).unwrap(), "no-such-program");
+    }
+
+    #[test]
+    fn the_loader_is_found_in_any_program_header() {
+        for index in 0..3_u16 {
+            let mut head = [0; 300];
+            let header = 64 + 56 * usize::from(index);
+            head[..5].copy_from_slice(b"\x7fELF\x02");
+            head[32..40].copy_from_slice(&64_u64.to_ne_bytes());
+            head[54..58].copy_from_slice(&[56_u16.to_ne_bytes(), 3_u16.to_ne_bytes()].concat());
+            head[header..][..4].copy_from_slice(&3_u32.to_ne_bytes());
+            head[header + 8..][..8].copy_from_slice(&290_u64.to_ne_bytes());
+            head[290..298].copy_from_slice(b"/ld.so.1");
+            assert_eq!(elf_loader(&head).as_deref(), Some("/ld.so.1"), "{index}");
+        }
+    }
+
+    #[test]
+    fn a_directory_behind_a_loop_of_links_is_not_called_missing() {
+        let dir = TempDir::new();
+        std::os::unix::fs::symlink("loop", dir.path("loop")).unwrap();
+        let error = wrong_with_dir(&dir.path("loop")).unwrap().to_string();
+        assert!(!error.contains("does not exist"), "{error}");
+    }
+
+    #[test]
+    fn each_directory_of_a_program_has_to_be_entered() {
+        let user = User { uid: 10001, gid: 10001, groups: vec![] };
+        let program = Path::new("/bin/sh");
+        let attempt = Attempt { program, working_dir: None, user: Some(&user) };
+        let foresee = |may| foresee(&attempt, None, may);
+        assert!(foresee(|_, _| true).is_none());
+        assert!(matches!(foresee(|found, _| found.is_file()), Some(SpawnError::Denied { .. })));
+        assert!(matches!(foresee(|found, _| found.is_dir()), Some(SpawnError::Denied { .. })));
+    }
+}

@@ -55,3 +55,47 @@ pub(crate) fn refused(ulimits: &[Ulimit]) -> Option<SpawnError> {
 fn text(limit: rlim_t) -> String {
     if limit == RLIM_INFINITY { "unlimited".to_owned() } else { limit.to_string() }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use nix::sys::resource::setrlimit;
+
+    use super::*;
+    use crate::testing::isolated::in_own_process;
+
+    #[test]
+    fn a_refused_limit_is_above_the_hard_limit_of_drainit() {
+        let name = "os::spawn::limits::tests::a_refused_limit_is_above_the_hard_limit_of_drainit";
+        in_own_process(name, || {
+            let (files, core) = (Resource::RLIMIT_NOFILE, Resource::RLIMIT_CORE);
+            for resource in [files, core] {
+                setrlimit(resource, 10, 20).unwrap();
+            }
+            let refused = |resource, hard| {
+                let soft = Limit::Number(5);
+                refused(&[Ulimit { resource, soft, hard }]).map(|error| error.to_string())
+            };
+            let says = |resource, hard, what: &str| {
+                let error = refused(resource, hard).unwrap();
+                assert!(error.contains(what), "{error}");
+            };
+            if has_capabilities(SYS_RESOURCE) {
+                assert_eq!(refused(core, Limit::Unlimited), None);
+                says(files, Limit::Number(21), "nr_open");
+            }
+            if nix::unistd::geteuid().is_root() {
+                let nobody = nix::unistd::Uid::from_raw(65534);
+                nix::unistd::setresuid(nobody, nobody, nobody).unwrap();
+            }
+            for resource in [files, core] {
+                for may in [Limit::Max, Limit::Number(19), Limit::Number(20)] {
+                    assert_eq!(refused(resource, may), None);
+                }
+                says(resource, Limit::Number(21), "SYS_RESOURCE");
+                says(resource, Limit::Number(21), "21");
+                says(resource, Limit::Unlimited, "unlimited");
+            }
+        });
+    }
+}

@@ -305,7 +305,10 @@ mod tests {
     use crate::testing::isolated::in_own_process;
     use crate::testing::temp_dir::TempDir;
     use crate::types::End;
+    use nix::sys::resource::{Resource, setrlimit};
+    use std::fs::Permissions;
     use std::io::Read;
+    use std::os::unix::fs::PermissionsExt;
 
     fn request(command: &[&str]) -> SpawnRequest {
         SpawnRequest::new(command.iter().map(Into::into).collect())
@@ -420,13 +423,31 @@ mod tests {
             // The user is the same, so the groups of the container stay.
             assert!(as_user(0, 0, &[]).contains("Groups: 0 7 \n"));
 
+            let other = User { uid: 10001, gid: 10001, groups: vec![] };
+            assert!(cannot_change_user(&other).is_none());
+            let dir = TempDir::new();
+            dir.file("closed/file", 0o644, "");
+            // It may be entered, and not listed.
+            let (closed, mode) = (dir.path("closed"), Permissions::from_mode(0o711));
+            std::fs::set_permissions(&closed, mode).unwrap();
+
             let nobody = nix::unistd::Uid::from_raw(65534);
             nix::unistd::setresuid(nobody, nobody, nobody).unwrap();
-            let mut other = request(&["true"]);
-            other.user = Some(User { uid: 10001, gid: 10001, groups: vec![] });
+            open_directory(&closed).unwrap();
+            for (uid, gid) in [(10001, 0), (65534, 10001)] {
+                let groups = vec![0, 7];
+                assert!(cannot_change_user(&User { uid, gid, groups }).is_some(), "{uid}:{gid}");
+            }
+            assert!(cannot_change_user(&User { uid: 65534, gid: 0, groups: vec![] }).is_none());
+            let mut request = request(&["true"]);
+            request.user = Some(other);
             let said = "drainit runs as uid 65534 and cannot become 10001:10001; \
                 remove `user:` or start the container as root";
-            assert_eq!(error(other), (126, said.to_owned()));
+            assert_eq!(error(request), (126, said.to_owned()));
+            // There are processes of this user already.
+            setrlimit(Resource::RLIMIT_NPROC, 0, 0).unwrap();
+            let (code, said) = error(super::tests::request(&["true"]));
+            assert!(code == 126 && said.contains("no room for another process"), "{said}");
         });
     }
 
@@ -499,6 +520,10 @@ mod tests {
                 let (code, said) = error(request(&[busy.to_str().unwrap()]));
                 assert!(code == 126 && said.contains("open for writing"), "{said}");
                 assert_eq!(error(request(&[])), (127, "the command is empty".to_owned()));
+                // The search for the cause may hang.
+                let request = Box::new(request(&["missing"]));
+                let failed = FailedExec { request, error: Errno::ENOENT as i32 };
+                assert_eq!(failed.undiagnosed().exit_code(), 127);
             });
         });
     }

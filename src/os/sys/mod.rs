@@ -280,3 +280,28 @@ pub(crate) fn exit_now(code: u8) -> ! {
     // SAFETY: `_exit` takes any number and does not return.
     unsafe { libc::_exit(i32::from(code)) }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use nix::pty::{Winsize, openpty};
+    use nix::unistd::{dup, dup2_stdout};
+
+    use super::*;
+    use crate::testing::isolated::in_own_process;
+
+    #[test]
+    fn width_is_that_of_the_terminal_on_stdout() {
+        in_own_process("os::sys::tests::width_is_that_of_the_terminal_on_stdout", || {
+            let stdout = dup(io::stdout()).unwrap();
+            let widths = [0, 100].map(|ws_col| {
+                let size = Winsize { ws_row: 30, ws_col, ws_xpixel: 0, ws_ypixel: 0 };
+                let pty = openpty(&size, None).unwrap();
+                dup2_stdout(&pty.slave).unwrap();
+                terminal_width()
+            });
+            dup2_stdout(&stdout).unwrap();
+            assert_eq!((widths, terminal_width()), ([None, Some(100)], None));
+        });
+    }
+}
