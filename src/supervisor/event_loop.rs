@@ -245,6 +245,10 @@ impl EventLoop {
         Ok(())
     }
 
+    fn is_stop(&self, signal: Signal) -> bool {
+        self.stop_signals & only(signal) != 0
+    }
+
     /// Whether a signal is a stop signal, or is forwarded to a process for whose lifecycle `holds`
     /// is true. This looks at the slots and not at the config, because after a reload that was
     /// rolled back, the config is not the one that runs.
@@ -254,7 +258,7 @@ impl EventLoop {
         let gets_it = |id: ProcessId| {
             state.process(id).forward_signals.contains(&signal) && holds(state.life(id))
         };
-        self.stop_signals & only(signal) != 0 || state.spec.ids().any(gets_it)
+        self.is_stop(signal) || state.spec.ids().any(gets_it)
     }
 
     /// Whether a signal without effect is worth a warning. SIGCONT has an effect: it continues
@@ -271,7 +275,7 @@ impl EventLoop {
         while let Some(one) = received.pop_front() {
             self.has_ended |= one.signal == Signal::CHLD;
             self.signal(one, at)?;
-            if self.stop_signals & only(one.signal) == 0 {
+            if !self.is_stop(one.signal) {
                 continue;
             }
             self.step(Event::SignalHandled)?;

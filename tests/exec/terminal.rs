@@ -3,6 +3,7 @@
 
 use crate::support::ms;
 use crate::support::namespace;
+use crate::support::temp_dir::TempDir;
 use crate::support::terminal::Terminal;
 
 const DRAINIT: &str = env!("CARGO_BIN_EXE_drainit");
@@ -135,8 +136,9 @@ fn below_a_shell_drainit_is_a_job_like_others() {
         terminal.wait_for_count("again=130.", ends + 1);
     }
     // The job starts in the background, and is brought to the foreground only then.
-    terminal.type_in(&format!("{DRAINIT} exec cat &\n"));
-    terminal.wait_for_prompt();
+    terminal.type_in(&format!("{DRAINIT} exec sh -c 'echo started; exec cat' &\n"));
+    terminal.wait_for_count("started", 2);
+    terminal.wait_for_foreground("bash");
     terminal.type_in("fg\n");
     terminal.wait_for_foreground("cat");
     terminal.type_in("hello\n");
@@ -158,4 +160,32 @@ fn below_a_script_ctrl_z_has_no_effect() {
     terminal.type_in(CTRL_D);
     terminal.wait_for("code=0.");
     assert_eq!(terminal.wait_exit(), 0, "{}", terminal.screen());
+}
+
+#[test]
+fn ctrl_z_stops_drainit_run_and_a_process_can_have_the_signal() {
+    let dir = TempDir::new();
+    let script = "trap 'echo heard' TSTP; while :; do sleep 0.05; done";
+    let process = format!("{{command: [sh, -c, \"{script}\"], forward_signals: [TSTP]}}");
+    dir.write("drainit.yaml", format!("processes: {{a: {process}}}"));
+    let mut terminal = Terminal::session(&BASH);
+    terminal.wait_for_prompt();
+    terminal.type_in(&format!("{DRAINIT} run -c {}/drainit.yaml\n", dir.path().display()));
+    terminal.wait_for("everything is ready");
+    terminal.resize(30, 100);
+    terminal.type_in(CTRL_Z);
+    terminal.wait_for("Stopped");
+    terminal.wait_for_prompt();
+    terminal.type_in("bg\n");
+    terminal.wait_for_count("heard", 1);
+    // From a process, the signal is for the process that has asked for the signal.
+    terminal.type_in("kill -TSTP %1\n");
+    terminal.wait_for_count("heard", 2);
+    terminal.type_in("kill -HUP %1\n");
+    terminal.wait_for("SIGHUP has no effect");
+    terminal.type_in("kill -TERM %1\n");
+    terminal.wait_for("stopped in");
+    assert_eq!(terminal.count("no effect"), 1, "{}", terminal.screen());
+    terminal.type_in("exit 3\n");
+    assert_eq!(terminal.wait_exit(), 3, "{}", terminal.screen());
 }

@@ -44,7 +44,8 @@ fn kill_without_a_signal_kills_and_the_policy_decides() {
 #[test]
 fn a_signal_to_drainit_without_effect_is_reported() {
     let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start_ready(
+    // Without the terminal of whoever runs the tests.
+    let drainit = rig.wrapper(&["setsid"]).start_ready(
         "processes: {a: {command: [CHILD, a, 'on=USR1:print:got'], forward_signals: [USR1]}}",
     );
     drainit.wait_for_start(&["a"]);
@@ -56,6 +57,8 @@ fn a_signal_to_drainit_without_effect_is_reported() {
         "warning: SIGHUP has no effect: no running process has it in forward_signals; `drainit kill -s SIGHUP NAME` sends it to \
          one; if it is the image's STOPSIGNAL, add it to `shutdown.signals`",
     );
+    drainit.signal(Signal::SIGWINCH);
+    drainit.wait_for_line("warning: SIGWINCH has no effect");
     let ended = drainit.stop();
     ended
         .assert_code(0)

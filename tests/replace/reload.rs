@@ -372,7 +372,7 @@ fn a_stop_wins_and_a_second_reload_waits() {
 fn a_request_that_begins_while_the_config_is_read_comes_first() {
     let config = "
         processes:
-          slow: {command: [CHILD, slow, print=one, 'on=TERM:ignore', 'on=USR1:exit:0'], stop_grace_period: 20s}
+          slow: {command: [CHILD, slow, print=one, 'on=TERM:ignore', 'on=USR1:exit:0'], stop_grace_period: 20s, readiness: {log: '^(one|two)$'}}
         ";
     let Some(drainit) = started(config) else { return };
     drainit.wait_for_event("slow", "handling");
@@ -471,6 +471,13 @@ fn a_socket_goes_to_another_process_only_while_nobody_holds_the_socket() {
         UnixStream::connect(path).unwrap();
     }
     drainit.exec(&["stop", "b"]).assert(0, "");
+    // A new process would start the other one.
+    let (before, needs) =
+        ("          task:", "          c: {command: [sleep, '60'], depends_on: [b]}\n");
+    edit(&drainit, before, &format!("{needs}{before}"));
+    let said = drainit.exec(&["reload"]);
+    said.assert(1, &format!("b: `sockets`: a is running and has {}; ", x.display()));
+    edit(&drainit, needs, "");
     let plan = drainit.exec(&["plan", "--reload"]);
     plan.assert(0, "b     stays stopped").assert(0, "task  started");
     for command in [["reload"].as_slice(), &["start", "b"]] {
@@ -483,6 +490,28 @@ fn a_socket_goes_to_another_process_only_while_nobody_holds_the_socket() {
     edit(&drainit, "          a:", "          renamed:");
     drainit.exec(&["reload"]).assert(0, "");
     UnixStream::connect(&y).unwrap();
+    // A new process does not wait for one that stays.
+    let new = format!("          new: {{command: [sleep, '60'], sockets: [{}]}}\n", x.display());
+    edit(&drainit, "x.sock", "w.sock");
+    edit(&drainit, before, &format!("{new}{before}"));
+    drainit.exec(&["reload"]).assert(1, "new: `sockets`: b is running and has ");
+    end(drainit);
+}
+
+#[test]
+fn a_reload_starts_a_process_that_has_failed() {
+    let command = "[sh, -c, 'test ! -e DIR/broken && echo up && exec sleep 60']";
+    let b = format!("b: {{command: {command}, readiness: {{log: ^up$}}}}");
+    let Some(drainit) = started(&format!("processes: {{a: {{command: [CHILD, a]}}, {b}}}")) else {
+        return;
+    };
+    drainit.touch("broken");
+    drainit.exec(&["restart", "b"]).assert(1, "");
+    assert_eq!(drainit.state("b").0, "failed");
+    fs::remove_file(drainit.path("broken")).unwrap();
+    drainit.exec(&["plan", "--reload"]).assert(0, "b  started");
+    drainit.exec(&["reload"]).assert(0, "");
+    assert_eq!(drainit.state("b").0, "ready");
     end(drainit);
 }
 

@@ -98,7 +98,8 @@ impl EventLoop {
 
     /// Handles a config that was read again, and whose sockets are open.
     pub(super) fn prepared(&mut self, candidate: Result<Candidate, String>) -> io::Result<()> {
-        if self.has_to_wait() {
+        // Another request has begun since the reload was requested.
+        if self.may_reload().is_err() {
             self.executor.reloads.again();
             return Ok(());
         }
@@ -111,11 +112,6 @@ impl EventLoop {
             Err(why) => self.failed(why),
         }
         Ok(())
-    }
-
-    /// Whether the reload has to wait, because another request has begun since it was requested.
-    fn has_to_wait(&self) -> bool {
-        self.may_reload().is_err() && !self.is_over()
     }
 
     /// Answers the clients of a reload that has changed nothing.
