@@ -6,8 +6,8 @@ use crate::prelude::*;
 use crate::spec::{DrainSpec, ProcessSpec, Spec, Wait};
 use crate::types::{AFTER_KILL, ProcessId, Time};
 
-/// The minimum time of each stop, unless its need is shorter. Delays, drains and hooks do not use
-/// the minimum times of the later stops, which together count for at most a quarter of the window.
+/// The minimum time of each stop, unless the stop needs less. Delays, drains and hooks leave this
+/// time to every later stop. In all, they leave at most a quarter of the window in this way.
 const MIN_STOP: Duration = Duration::from_secs(1);
 
 /// The shortest drain after an unasked end, even if `min` is shorter.
@@ -21,24 +21,23 @@ const EXIT_MARGIN: Duration = Duration::from_millis(100);
 /// The longest time that leftovers get between SIGTERM and SIGKILL.
 const MAX_LEFTOVERS: Duration = Duration::from_secs(2);
 
-/// The time to reserve for the steps that follow each wait. It is the longest path through the
-/// dependencies of a process, and is computed once.
+/// The times that a wait leaves for the steps after it. Each time is that of the longest path
+/// through the dependencies of a process. The times are computed once.
 #[derive(Clone, Debug)]
 pub struct Budget {
-    /// The time for the stop of each process and for the later stops of everything that it depends
-    /// on.
+    /// The time for the stop of each process and for the later stops of its dependencies.
     stop_path: Vec<Duration>,
     /// Like `stop_path`, without hooks.
     bare_path: Vec<Duration>,
-    /// The part of `stop_path` that delays, drains and hooks do not use. They keep to this only for
-    /// at most a quarter of the window.
+    /// The part of `stop_path` that delays, drains and hooks leave unused: the sum of the minimum
+    /// times of the stops. They leave no more than a quarter of the window unused.
     least_path: Vec<Duration>,
     /// The largest sum of `min`s on a path of drains that follow the drain of this process.
     drains_after: Vec<Duration>,
     /// The time for the stops of all processes: the largest time in `stop_path`.
     stop_all: Duration,
-    /// The part of `stop_all` that delays, drains and hooks do not use. It is at most a quarter of
-    /// the window.
+    /// The part of `stop_all` that delays, drains and hooks leave unused. It is at most a quarter
+    /// of the window.
     stop_least: Duration,
     /// The largest sum of `min`s on a path of drains.
     drain_all: Duration,
@@ -225,7 +224,7 @@ fn heaviest(process: &ProcessSpec, paths: &[Duration]) -> Duration {
     needed.max().unwrap_or_default()
 }
 
-/// The part of a stop's time that delays, drains and hooks do not use.
+/// The minimum time of the stop of a process, which delays, drains and hooks leave unused.
 fn least_stop(process: &ProcessSpec) -> Duration {
     process.stop.need.min(MIN_STOP)
 }

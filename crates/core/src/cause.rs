@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use crate::types::{End, ProcessId, Signal, exit_code};
 
-/// Why the container stops.
+/// The reason why the container stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     Signal(Signal),
@@ -12,11 +12,11 @@ pub enum Cause {
     Ended {
         process: ProcessId,
         end: End,
-        /// Whether its exit code is one of its `success_codes`.
+        /// Whether the exit code of the process is one of its `success_codes`.
         is_success: bool,
         /// Whether the process has a readiness probe and was not ready yet.
         before_ready: bool,
-        /// Whether its end is a failure even with code 0 (`on_exit: failure-shutdown`).
+        /// Whether the end is a failure even with code 0 (`on_exit: failure-shutdown`).
         is_failure: bool,
     },
     /// A process has failed, and is not restarted.
@@ -35,19 +35,19 @@ pub enum Cause {
 /// The failure of a process, other than an unasked end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// Its command could not be executed.
+    /// The command of the process could not be executed.
     Spawn {
         /// The exit code of the container: 126 or 127, as in a shell, or 1 if drainit did not
         /// attempt the start.
         exit_code: u8,
     },
-    /// Its `pre_start` hook failed.
+    /// The `pre_start` hook of the process failed.
     Hook,
-    /// It was not ready within its timeout.
+    /// The process was not ready within its timeout.
     NotReady { after: Duration },
     /// A oneshot did not complete within its `timeout`.
     TimedOut { after: Duration },
-    /// It failed its liveness check.
+    /// The process failed its liveness check.
     Unhealthy,
 }
 

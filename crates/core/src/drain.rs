@@ -50,7 +50,7 @@ pub(crate) enum Progress {
         is_counted: bool,
     },
     FinalCount(FinalCount),
-    /// Nothing is left to wait for.
+    /// The drain is over, and nothing is left to wait for.
     #[default]
     Over,
 }
@@ -228,8 +228,8 @@ impl State {
         }
     }
 
-    /// Whether the process would cut traffic if it ended now. Once its drain has begun, only an
-    /// Envoy would: any other process may end as its answer to the drain.
+    /// Whether the process would cut traffic if it ended now. Once the drain has begun, only an
+    /// Envoy would cut traffic, because any other process may end as its answer to the drain.
     pub(crate) fn is_undrained(&self, process: ProcessId) -> bool {
         let serves = matches!(self.life(process), Lifecycle::Ready { .. });
         if !serves || !self.is_current(process) {
@@ -386,7 +386,8 @@ impl Active {
             self.accepted = Some(accepted);
             if !accepted {
                 self.only_min();
-                // A shutdown that has begun since may leave less than `min`.
+                // If a shutdown has begun since, its deadline may come before `min` is over. The
+                // deadline then stays the reason.
                 if self.until == self.min_until {
                     self.at_end = DrainEnd::NotAccepted;
                 }
@@ -479,10 +480,10 @@ impl Active {
             }
             Closing::Closed if self.quiet_since.is_some() => Some(DrainEnd::Quiet),
             Closing::NotYet | Closing::Closed if state.is_past(self.until) => {
-                // This is sent even if the listeners are closed already, because the answer also
-                // counts what is open. It is not sent to an admin that did not accept the drain,
-                // because that admin would not answer, and not at the deadline, because no time is
-                // left.
+                // drainit sends the request even if the listeners are closed already, because the
+                // answer also counts what is open. It does not send the request to an admin that
+                // did not accept the drain, because that admin would not answer. It does not send
+                // the request at the deadline, because no time is left.
                 let closes =
                     self.closes && self.accepted != Some(false) && !state.is_past(deadline);
                 if closes {
@@ -535,7 +536,7 @@ impl Active {
 
     fn close(&mut self, state: &mut State, process: ProcessId, why: DrainEnd, deadline: Time) {
         state.act(Action::CloseListeners(process));
-        // The callers send this only before the deadline.
+        // The callers make sure that the deadline is not over.
         let until = state.now + Budget::closing(state.now, deadline);
         self.closing = Closing::Asked { until, why };
     }

@@ -147,8 +147,8 @@ impl Epochs {
         self.all.remove(&slot);
     }
 
-    /// Handles the end of the time in which Envoy aborts a doomed epoch. An epoch whose time is
-    /// over at `expired` and that has not ended survives.
+    /// Ends the doomed state of each epoch whose time is over at `expired`. Envoy has not aborted
+    /// such an epoch, so the epoch survives.
     pub(crate) fn expire(&mut self, expired: Time) {
         for epoch in self.all.values_mut() {
             if matches!(epoch.state, EpochState::Doomed { until, .. } if until <= expired) {
@@ -191,7 +191,7 @@ impl State {
         self.renew_handover(process, readiness_timeout);
     }
 
-    /// Handles that a new epoch is ready, which shows that it has taken over.
+    /// Handles a new epoch that has become ready, which shows that it has taken over.
     pub(crate) fn epoch_is_live(&mut self, process: ProcessId) {
         if !self.is_pending(process) {
             return;
@@ -233,7 +233,8 @@ impl State {
         true
     }
 
-    /// Handles the answer to the last probe of an epoch, which says that it has not taken over.
+    /// Handles the answer to the last probe of an epoch. The answer says that the epoch has not
+    /// taken over.
     pub(crate) fn not_live(&mut self, process: ProcessId) {
         if let Lifecycle::Starting { since, .. } = self.life(process)
             && self.overdue(process).is_some()
@@ -263,7 +264,8 @@ impl State {
         true
     }
 
-    /// Handles that an epoch was asked to end: Envoy then asks the older epoch to end, too.
+    /// Follows the stop signal of an epoch to the older epoch: Envoy asks the older epoch to end,
+    /// too.
     pub(crate) fn pass_stop_on(&mut self, process: ProcessId, deadline: Time) {
         let older = self.older(process).filter(|older| self.is_handed_over(*older));
         let Some(older) = older.filter(|_| !self.needs_kill(process)) else { return };
@@ -560,9 +562,9 @@ impl State {
         self.pauses(process) || is_beginning
     }
 
-    /// Whether the older epoch waits for the newer epoch, or for the rest of its process group,
-    /// which was asked to end. If the time of the older epoch is over (`is_overdue`), it does not
-    /// wait for such a rest.
+    /// Whether the older epoch waits for the newer epoch, or for the other members of the newer
+    /// epoch's process group, which were asked to end. If the time of the older epoch is over
+    /// (`is_overdue`), it does not wait for such members.
     fn delays_older(&self, newer: ProcessId, is_overdue: bool) -> bool {
         self.lives(newer) && !(is_overdue && self.life(newer).has_rest())
     }

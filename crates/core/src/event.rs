@@ -22,7 +22,8 @@ pub enum Event {
     /// values of the process. No program runs.
     SpawnFailed {
         process: ProcessId,
-        /// The exit code that a shell would report: 126 or 127.
+        /// The exit code that a shell would report, 126 or 127, or 1 if the start was not even
+        /// attempted.
         exit_code: u8,
     },
     /// The readiness probe of the running instance succeeded.
@@ -47,8 +48,8 @@ pub enum Event {
     },
     /// drainit received a signal.
     Signal(Signal),
-    /// The supervisor has carried out the actions of a stop signal, which may have taken a while. A
-    /// stop signal that arrived in that time counts as sent together with the first one.
+    /// The supervisor has carried out the actions of a stop signal, which may have taken a while.
+    /// Another stop signal that arrived in that time only repeats this stop signal.
     SignalHandled,
     /// The requests to drain an Envoy were answered or given up. For a drain of another kind, the
     /// event says that the drain has failed.
@@ -102,7 +103,7 @@ pub enum Event {
     /// process has begun since the change.
     FileQuiet {
         process: ProcessId,
-        /// As for [`Event::FileSeen`].
+        /// An index into the `watch` of the process.
         watch: usize,
         is_new: bool,
     },

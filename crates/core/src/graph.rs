@@ -28,8 +28,8 @@ pub struct Node<'a> {
     pub needs: Vec<(&'a str, StartCondition)>,
 }
 
-/// Why the dependencies are invalid. `process` is an index into the list of processes, and
-/// `dependency` an index into the `depends_on` of the process.
+/// The reason why the dependencies are invalid. `process` is an index into the list of processes,
+/// and `dependency` is an index into the `depends_on` of the process.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum GraphError {
     #[error("process `{name}` depends on `{unknown}`, which does not exist")]
@@ -38,7 +38,7 @@ pub enum GraphError {
         dependency: usize,
         name: String,
         unknown: String,
-        /// A similar name that exists.
+        /// A similar name that exists; `None` if no name is similar enough.
         suggestion: Option<String>,
     },
     #[error("process `{name}` depends on itself")]
@@ -141,8 +141,8 @@ impl Graph {
                 }
             }
         }
-        // Duplicates are removed only after the loop, because `waiting` counts a dependency twice
-        // if it is listed twice.
+        // Duplicates in `dependents` are removed only after the loop, because `waiting` counts a
+        // dependency twice if it is listed twice.
         dependents.iter_mut().for_each(Vec::dedup);
         let is_complete = order.len() == count;
         (Self { dependencies, dependents, order }, is_complete)
@@ -200,7 +200,8 @@ fn all_ids() -> impl Iterator<Item = ProcessId> {
     (0..=u16::MAX).map(ProcessId)
 }
 
-/// Makes the error for a cycle. Its path begins with the process that is first in the file.
+/// Makes the error for a cycle. The path in the error begins with the process that is first in the
+/// file.
 fn cycle_error(processes: &[Node<'_>], cycle: &[usize]) -> GraphError {
     let first = (0..cycle.len()).min_by_key(|&place| cycle[place]).unwrap_or(0);
     let turned = || cycle.iter().cycle().skip(first).copied();

@@ -14,7 +14,7 @@ use crate::spec::Spec;
 use crate::state::{Lifecycle, State};
 use crate::types::{ProcessId, Signal, Time};
 
-/// The decisions about one container. The diagram in [`core`](super) shows the phases.
+/// The state machine of one container. The diagram in [`core`](super) shows its phases.
 #[derive(Clone, Debug)]
 pub struct Machine {
     state: State,

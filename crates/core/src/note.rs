@@ -22,7 +22,7 @@ pub enum Note {
     },
     /// Every process is ready or complete.
     AllReady,
-    /// A oneshot ended with code 0.
+    /// A oneshot ended with a success code.
     Completed {
         process: ProcessId,
         /// The time since the start of the oneshot.
@@ -132,7 +132,7 @@ pub enum Note {
         /// The number of failures in a row after which the check has failed.
         retries: u32,
     },
-    /// A process has asked for more time to start or to end, and has got it.
+    /// A process has asked for more time to start or to end, and has got more time.
     TimeoutExtended {
         process: ProcessId,
         /// The time that the process has from now on.
@@ -284,11 +284,12 @@ pub enum Hurry {
 /// The reason why a drain is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Named)]
 pub enum DrainEnd {
-    /// Nothing is open, and nothing new has come for [`QUIET`](crate::drain::QUIET).
+    /// At most `exit_at` connections or requests are open, and no new one has come for
+    /// [`QUIET`](crate::drain::QUIET).
     Quiet,
     /// The process reported that its drain is over.
     Reported,
-    /// `time` is over. If the end of a process began the shutdown, `min` is over.
+    /// `time` is over. In a shutdown that the end of a process began, `min` is over instead.
     TimeOver,
     /// The process did not accept the drain, and `min` is over.
     NotAccepted,

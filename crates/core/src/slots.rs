@@ -12,7 +12,7 @@ use crate::spec::{ProcessSpec, Spec};
 use crate::state::{Lifecycle, Slot, State};
 use crate::types::{ProcessId, StartCondition};
 
-/// The part that a slot plays for its process.
+/// The role of a slot for its process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Role {
     /// The slot that requests, `/readyz` and restarts refer to.
@@ -44,7 +44,7 @@ impl ConfigIndex {
     }
 }
 
-/// Where the definition of a slot comes from.
+/// The source of the definition of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// The definition of this slot.

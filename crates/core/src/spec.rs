@@ -136,8 +136,8 @@ pub struct DrainSpec {
     pub closes: bool,
     /// The number of open connections, or of requests in flight, at which the drain is over.
     pub exit_at: u64,
-    /// The signal that asks the process to drain; `None` if the end of the process is never the
-    /// answer.
+    /// The signal that asks the process to drain, if the process may answer this signal by ending;
+    /// otherwise `None`.
     pub signal: Option<Signal>,
 }
 

@@ -29,9 +29,9 @@ pub enum Lifecycle {
     /// The process waits for its dependencies.
     #[default]
     Waiting,
-    /// Its `only_if` is being evaluated.
+    /// The `only_if` of the process is being evaluated.
     Checking,
-    /// Its `pre_start` hook runs, and is killed at `until`.
+    /// The `pre_start` hook of the process runs, and is killed at `until`.
     PreStart { until: Time },
     /// `Action::Spawn` was given and is not answered yet.
     Spawning,
@@ -55,24 +55,24 @@ pub enum Lifecycle {
     Killed {
         /// The time at which the process was asked to end; `None` if it was not.
         asked: Option<Time>,
-        /// The time until which its dependencies wait for its end; `None` if they no longer wait,
-        /// because the process survives SIGKILL.
+        /// The time until which the dependencies of the process wait for its end; `None` if they no
+        /// longer wait, because the process survives SIGKILL.
         holds_until: Option<Time>,
     },
     /// The process has ended, and other members of its process group are alive.
     Remains { kill_at: Time },
-    /// The other members of its process group were killed and are not gone yet.
+    /// The other members of the process group were killed and are not gone yet.
     RestKilled {
-        /// As for [`Lifecycle::Killed`].
+        /// As in [`Lifecycle::Killed`], but for the other members.
         holds_until: Option<Time>,
     },
-    /// The process is gone; its `post_stop` hook runs, and is killed at `until`.
+    /// The process is gone. Its `post_stop` hook runs, and is killed at `until`.
     PostStop { until: Time },
     /// A request has stopped the process, its start by request has failed, or it has no
-    /// `autostart`. The process stays down until a request starts it, and the container does not
-    /// end because it is down.
+    /// `autostart`. The process stays down until a request starts it. The container does not end
+    /// for this reason.
     Stopped {
-        /// Whether its start by request has failed.
+        /// Whether the start of the process by a request has failed.
         failed: bool,
     },
     /// The process is gone for good, or was never started.
@@ -183,17 +183,18 @@ pub struct Slot {
     /// If so, the next such end runs the `post_stop` hook, and a restart before it runs no
     /// `pre_start` hook.
     pub(super) has_run: bool,
-    /// The pause before the process is started again, once the rest of its group is gone.
+    /// The pause before the process is started again, once the rest of its group is gone; `None` if
+    /// it is not started again.
     pub(super) restart_after: Option<Duration>,
     /// The position of the slot in the order.
     pub(super) rank: u16,
-    /// The restarts since the start of the container.
+    /// The number of restarts since the start of the container.
     pub restarts: u32,
-    /// The consecutive restarts, without a long life between them.
+    /// The number of consecutive restarts, without a long life of an instance between them.
     pub(super) restarts_in_a_row: u32,
-    /// The failures of the liveness check since the start of the container.
+    /// The number of failures of the liveness check since the start of the container.
     pub probe_failures: u64,
-    /// The consecutive failures of the liveness check since the process became ready.
+    /// The number of consecutive failures of the liveness check since the process became ready.
     pub(super) failures_in_a_row: u32,
     /// The time at which a note last said that the process asks for more time.
     extension_noted: Option<Time>,
@@ -201,8 +202,8 @@ pub struct Slot {
     pub(super) went_well: bool,
     /// The drain of the running instance.
     pub(crate) drain: Progress,
-    /// The time at which a signal asked the process to drain; `None` if the end of the process is
-    /// not an answer.
+    /// The time of the signal that asked the process to drain, if the process may answer this
+    /// signal by ending; otherwise `None`.
     pub(super) drain_signalled: Option<Time>,
 }
 
@@ -248,7 +249,7 @@ pub struct State {
     pub met: Vec<(ProcessId, StartCondition)>,
     /// The timers of all processes.
     timers: BTreeSet<(Time, ProcessId)>,
-    /// Number of processes that are not [`Lifecycle::Done`].
+    /// The number of processes that are not [`Lifecycle::Done`].
     busy: usize,
     /// The number of processes that keep the container from being ready.
     unsettled: usize,

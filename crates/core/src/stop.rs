@@ -149,7 +149,7 @@ impl State {
                     let until = until.min(self.now + limit.unwrap_or_default());
                     self.set(id, Lifecycle::PreStop { until });
                 }
-                // Such a wait needs no shorter limit: the newer epoch ends this one in time, or is
+                // This wait needs no shorter limit: the newer epoch ends this one in time, or is
                 // itself gone in time.
                 Lifecycle::Stopping { .. } | Lifecycle::Remains { .. }
                     if self.waits_for_newer(id) => {}

@@ -40,10 +40,10 @@ pub enum StepKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
     pub kind: StepKind,
-    /// `None` for a step of the container.
+    /// The process of the step; `None` for a step of the container.
     pub process: Option<ProcessId>,
     pub begins: Time,
-    /// `None` if the step was not over at the exit.
+    /// The end of the step; `None` if the step was not over at the exit.
     pub ends: Option<Time>,
 }
 
@@ -80,7 +80,7 @@ pub(crate) fn part((kind, process): Key) -> u8 {
 /// All steps of the longest shutdown. T0 is zero.
 #[derive(Clone, Debug, Default)]
 pub struct Timeline {
-    /// Each step comes after those that it waits for.
+    /// The steps. Each step comes after the steps that it waits for.
     pub steps: Vec<Step>,
     /// The indexes of the steps that determine the time of the exit, from the first to the last.
     pub critical: Vec<usize>,

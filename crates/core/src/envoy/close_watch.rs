@@ -1,5 +1,5 @@
-//! Detects an Envoy that does not close connections while it drains: requests continue, and Envoy
-//! closes no connection. Pure.
+//! Detects an Envoy that serves requests while it drains, but closes no connection. This module is
+//! pure.
 
 use core::time::Duration;
 

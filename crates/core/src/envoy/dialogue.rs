@@ -41,7 +41,8 @@ pub struct Terms {
     pub longest: Duration,
     /// Whether only listeners with `traffic_direction: INBOUND` are drained.
     pub only_inbound: bool,
-    /// Whether every response is made to close its connection.
+    /// Whether drainit fails the health check of Envoy, so that every response closes its
+    /// connection.
     pub fail_healthcheck: bool,
     /// Whether the health check of Envoy has to stay good until [`Dialogue::unready`].
     pub stays_ready: bool,
@@ -194,8 +195,8 @@ pub struct Dialogue {
     is_answered: bool,
     /// The time at which the last sample was asked for; `None` if no answer to it is missing.
     last_poll: Option<Time>,
-    /// The number of closings. The result of a poll is discarded if a closing has begun since the
-    /// poll did.
+    /// The number of closings. The result of a poll is discarded if a closing has begun after the
+    /// poll.
     closings: u32,
     /// Whether the closing under way has no answer yet.
     is_closing: bool,
@@ -505,8 +506,8 @@ impl Dialogue {
         }
     }
 
-    /// Handles the answer to a poll of the drain. `is_fresh` says that no closing has begun since
-    /// the poll did.
+    /// Handles the answer to a poll of the drain. `is_fresh` says that no closing has begun after
+    /// the poll.
     fn sampled(
         &mut self,
         now: Time,

@@ -16,8 +16,8 @@ const SELDOM: Duration = Duration::from_millis(250);
 const FACTOR: u32 = 30;
 /// The pause before a second poll that confirms that nothing is open and nothing new has come.
 const CONFIRM: Duration = QUIET.saturating_add(Duration::from_millis(5));
-/// The time that is kept for the answers to the last two polls before the end of `min`, which have
-/// to show quiet. It is longer if the answers take longer.
+/// The shortest time that is kept for the answers to the last two polls before the end of `min`,
+/// which have to show quiet. An Envoy that answers slowly gets more time.
 const SPARE: Duration = Duration::from_millis(20);
 
 /// The pauses of one drain.
@@ -59,8 +59,9 @@ impl Pace {
         if has_turned_quiet { CONFIRM } else { OFTEN.max(rest) }
     }
 
-    /// The pause after a poll that failed after `took`. Each such pause is longer than the one
-    /// before, because an Envoy that is too large to answer in time still works for each poll.
+    /// The pause after a poll that failed after `took`. The pause grows with the number of
+    /// consecutive failures, because an Envoy that is too large to answer in time still works for
+    /// each poll.
     pub(crate) fn after_failure(&mut self, took: Duration) -> Duration {
         self.was_quiet = false;
         let patience = SELDOM * (1 << self.failures.min(6));

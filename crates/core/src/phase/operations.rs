@@ -9,10 +9,10 @@
 //!
 //! A stop replaces the goals of the processes that it stops, and fails the starts that need one of
 //! these processes. A start or a restart is refused while one of the processes that it concerns is
-//! being stopped or restarted. There is one exception: the restart of a process that is about to
-//! follow is accepted, because the next start serves both. When the shutdown begins, all requests
-//! fail and all goals are dropped. Stops that are under way continue, and must end before the
-//! deadline.
+//! being stopped or restarted. There is one exception: a restart is accepted for a process that is
+//! about to follow, because its next start serves this request, too. When the shutdown begins, all
+//! requests fail and all goals are dropped. Stops that are under way continue, and must end before
+//! the deadline.
 //!
 //! A dependent with `restart: true` follows a dependency: if the dependent runs when a new instance
 //! of the dependency meets the condition, the dependent is restarted. If several of its

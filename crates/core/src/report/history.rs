@@ -186,7 +186,7 @@ impl Drain {
         last.map(|(_, traffic, _)| traffic).unwrap_or_default()
     }
 
-    /// The time that the drain has taken so far, or in all if the drain is over.
+    /// The time that the drain has taken so far. If the drain is over, this is its whole duration.
     pub fn elapsed(&self, now: Time) -> Duration {
         self.over.map_or_else(|| now.since(self.began), |(_, _, took, _)| took)
     }
