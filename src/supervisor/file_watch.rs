@@ -36,7 +36,8 @@ struct FileWatch {
     shared: Rc<Shared>,
     /// The content that the process has read, or will read at its start.
     known: Option<Fingerprint>,
-    /// The path that could not be read at the last look, and the reason. Each is reported once.
+    /// The path that could not be read at the last look, and the reason. Both are reported once, and
+    /// again only if they change.
     error: Option<(PathBuf, String)>,
     /// Whether the thread was asked for a look, and has not answered yet.
     is_asked: bool,
@@ -133,8 +134,8 @@ impl FileWatches {
         Self { tasks }
     }
 
-    /// Requests a look now at the files for which `which` is true. Changes are reported before the
-    /// future ends, unless a file system hangs. The caller need not await the future.
+    /// Requests that the files for which `which` is true are looked at now. Changes are reported
+    /// before the future ends, unless a file system hangs. The caller need not await the future.
     pub(crate) fn look(
         &self,
         which: &dyn Fn(&Watched) -> bool,
@@ -217,7 +218,7 @@ impl FileWatch {
             };
             for seen in unseen.into_iter().chain([seen]) {
                 let (name, watch) = (self.name.clone(), self.watch.clone());
-                // Fails only if the event loop has ended.
+                // This fails only if the event loop has ended.
                 if sender.send(Message::File { name, watch, seen }).is_err() {
                     return;
                 }

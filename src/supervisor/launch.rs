@@ -113,7 +113,8 @@ pub(crate) fn render(process: &Process, base: &[(OsString, OsString)]) -> Result
         for warning in rendered.warnings {
             tracing::warn!("{}: {}", process.name, harmless(&warning));
         }
-        // The check of the config compares only paths, and a part of a path may be a symbolic link.
+        // The check of the config compares only the paths, but a part of a path may be a symbolic
+        // link.
         let written = match replace_file::is_one_file(to, from) {
             true => Err(io::Error::other("it is the template itself; write another path to `to`")),
             false => {

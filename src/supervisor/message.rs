@@ -30,7 +30,7 @@ pub(crate) struct InstanceSender {
 impl InstanceSender {
     pub(crate) fn send(&self, event: Event) {
         let Self { process, instance, .. } = *self;
-        // Fails only if the event loop has ended.
+        // This fails only if the event loop has ended.
         let _ = self.sender.send(Message::OfInstance { process, instance, event });
     }
 }
@@ -116,9 +116,9 @@ pub(crate) enum Message {
     PlanReload {
         reply: TextReply,
     },
-    /// The config is being read for a reload from now on.
+    /// drainit reads the config for a reload from now on.
     Reading,
-    /// The config was read for a reload, or cannot be used for this reason.
+    /// The config was read for a reload. The error says why the config cannot be used.
     Prepared(Box<Result<Candidate, String>>),
     /// The config was read for a plan.
     ReadForPlan {

@@ -34,8 +34,7 @@ pub(crate) struct Preparation {
     pub(crate) renders: Option<Vec<(OsString, OsString)>>,
     /// Whether the log file of the process is to be opened.
     pub(crate) opens_log: bool,
-    /// A reference that lives as long as somebody waits for the files. Once it is dropped, nothing
-    /// is prepared any more.
+    /// A reference to the start or the hook. Once this was given up, nothing is prepared any more.
     pub(crate) is_wanted: Weak<()>,
 }
 

@@ -93,10 +93,10 @@ impl Reloads {
         let sender = self.sender.clone();
         spawn_local(async move {
             look.await;
-            // Fails only if the event loop has ended.
+            // This fails only if the event loop has ended.
             let _ = sender.send(Message::Reading);
             let candidate = Box::new(candidate(source, known, held, &sender).await);
-            // Fails only if the event loop has ended.
+            // This fails only if the event loop has ended.
             let _ = sender.send(Message::Prepared(candidate));
         });
     }
@@ -107,7 +107,7 @@ impl Reloads {
         let (source, sender) = (self.source.clone(), self.sender.clone());
         spawn_local(async move {
             let read = Box::new(read(source).await);
-            // Fails only if the event loop has ended.
+            // This fails only if the event loop has ended.
             let _ = sender.send(Message::ReadForPlan { reply, read });
         });
     }
@@ -146,7 +146,7 @@ impl Reloads {
         }
     }
 
-    /// Refuses all waiting reloads, for this reason.
+    /// Refuses all waiting reloads, with the reason `why`.
     pub(crate) fn give_up(&mut self, why: &str) {
         self.is_wanted = false;
         for reply in std::mem::take(&mut self.waiting) {

@@ -22,7 +22,7 @@ use crate::types::{End, Signal, harmless, human};
 /// The longest search for the cause of a failed exec.
 const DIAGNOSIS: Duration = Duration::from_secs(2);
 
-/// Why a command or a probe failed.
+/// The reason why a command or a probe failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
     /// The reason, as text for people.

@@ -1,5 +1,5 @@
-//! The sockets of `listen`. They are opened before anything starts, and at a reload. This happens
-//! on a thread, because a file system may hang.
+//! The sockets of `listen`. They are opened before anything starts, and at a reload. A thread opens
+//! them, because a file system may hang.
 
 use std::io;
 use std::sync::Arc;

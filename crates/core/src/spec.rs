@@ -24,16 +24,16 @@ pub const HANDOVER_MARGIN: Duration = Duration::from_secs(10);
 /// The container and its processes.
 #[derive(Clone, Debug)]
 pub struct Spec {
-    /// Time from T0 to the deadline: grace period − reserve.
+    /// The time from T0 to the deadline: grace period − reserve.
     pub window: Duration,
-    /// Time that is kept free after the deadline.
+    /// The time that is kept free after the deadline.
     pub reserve: Duration,
     /// The time for which `/readyz` answers 503 before the drains begin.
     pub readiness_delay: Duration,
     /// The time from T0 in which `/readyz` stays good and no drain ends.
     pub unready_delay: Duration,
     pub stop_signals: Vec<Signal>,
-    /// Hooks of the container.
+    /// The times of the container's hooks.
     pub hooks: HookWaits,
     /// The processes. The index is the [`ProcessId`].
     pub processes: Vec<ProcessSpec>,
@@ -80,8 +80,8 @@ pub struct ProcessSpec {
     pub dependencies: Vec<(ProcessId, StartCondition)>,
     /// The processes that depend on this one.
     pub dependents: Vec<ProcessId>,
-    /// The dependents that restart with this process. Each is restarted when a new instance of this
-    /// process has met the condition.
+    /// The dependents that restart with this process, each with its condition. A dependent restarts
+    /// when a new instance of this process has met the condition.
     pub followers: Vec<(ProcessId, StartCondition)>,
     pub oneshot: bool,
     /// The exit codes that do not count as a failure.
@@ -226,7 +226,7 @@ pub enum Stage {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HookId {
-    /// `None` for a hook of the container.
+    /// The process of the hook; `None` for a hook of the container.
     pub process: Option<ProcessId>,
     pub stage: Stage,
 }

@@ -79,8 +79,8 @@ impl State {
     }
 
     /// Handles a watched file to which nobody writes any more. The change is forgotten if the
-    /// content is the same as before. If a start has read the file since, the change is already
-    /// forgotten.
+    /// content is the same as before. If a start has read the file since the change, the change is
+    /// already forgotten.
     pub(crate) fn file_quiet(&mut self, process: ProcessId, watch: usize, is_new: bool) {
         let change = (process, watch);
         if let Some(is_due) = self.changed.get_mut(&change) {

@@ -31,7 +31,7 @@ pub(crate) struct EnvoyDrain {
     client: RefCell<Option<Client>>,
     /// The listeners that do not count; empty until the admin has listed them.
     uncounted: RefCell<Rc<Uncounted>>,
-    /// Notified when the dialogue may have to wake up earlier.
+    /// The notification that the dialogue may have to wake up earlier.
     changed: Rc<Notify>,
     _clock: LocalTask,
 }

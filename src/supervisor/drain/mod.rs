@@ -53,8 +53,8 @@ impl RunningDrain {
             DrainMethod::Envoy(keys) => Self::Envoy(EnvoyDrain::begin(target, keys)),
             DrainMethod::Http(http) => {
                 let http = http.clone();
-                // Reading ends within the drain, so that a file that does not answer is named in
-                // the report.
+                // Reading ends within the drain, so that the report names a file that does not
+                // answer.
                 let reading = RETRY.min(target.longest / 2);
                 Self::Task(LocalTask::begin(async move {
                     let result = send_request(&http, reading, limit).await;
@@ -139,7 +139,7 @@ async fn send_request(http: &HttpDrain, reading: Duration, limit: Duration) -> R
     }
 }
 
-/// Reads the header fields within `limit`, because a file system may not answer.
+/// Reads the header fields within `limit`, because the file system of a field's value may hang.
 async fn headers(headers: &[Header], limit: Duration) -> Result<Vec<(String, String)>, String> {
     if headers.is_empty() {
         return Ok(Vec::new());

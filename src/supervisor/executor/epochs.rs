@@ -25,7 +25,7 @@ pub(super) struct Epoch {
     has_failed_successor: bool,
 }
 
-/// The number of an epoch that starts while these epochs live.
+/// The number of an epoch that starts while the epochs with these numbers live.
 fn next(living: impl Iterator<Item = u32>) -> u32 {
     living.max().map_or(0, |newest| newest + 1)
 }

@@ -133,7 +133,7 @@ impl Executor {
         let sender = self.sender.clone();
         let task = LocalTask::begin(async move {
             let event = work.await;
-            // Fails only if the event loop has ended.
+            // This fails only if the event loop has ended.
             let _ = sender.send(Message::HookOver { hook: id, task: tokio::task::id(), event });
         });
         self.hooks.insert(id, RunningHook { task, pid });

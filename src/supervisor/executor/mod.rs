@@ -102,7 +102,7 @@ pub(crate) struct Executor {
     open_logs: Vec<Rc<OutputCapture>>,
     /// The length of `open_logs` at which ended logs are dropped.
     max_open_logs: usize,
-    /// The final sweep, if it has begun.
+    /// The final sweep; `None` until it begins.
     sweep: Option<Sweep>,
     groups: Vec<LeftGroup>,
     /// The task that asks for scans of the groups.

@@ -103,10 +103,10 @@ impl Executor {
                 look.await;
             }
             if let Some(earlier) = earlier {
-                // Fails only at the end of the runtime.
+                // This fails only at the end of the runtime.
                 let _ = earlier.await;
             }
-            // Fails only if the event loop has ended.
+            // This fails only if the event loop has ended.
             let _ = sender.send(message);
         }));
     }

@@ -50,7 +50,7 @@ fn given_up(process: ProcessId) -> Event {
 /// An instance whose exec is under way.
 pub(super) struct Launching {
     pub(super) pid: Pid,
-    /// The process with its values.
+    /// The process with the values that were read at its start.
     wanted: Rc<Process>,
     socket: Option<NotifySocket>,
     epoch: Option<Epoch>,

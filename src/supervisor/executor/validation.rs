@@ -66,7 +66,7 @@ fn keep(output: &mut Vec<u8>, chunk: &[u8]) {
 }
 
 /// The last critical line with its continuation lines, without Envoy's prefix. If the output has no
-/// critical line, the last line.
+/// critical line, this is the last line.
 fn reason(output: &str) -> Option<String> {
     let lines: Vec<&str> = output.lines().filter(|line| !line.trim().is_empty()).collect();
     let text = match lines.iter().rposition(|line| line.contains(CRITICAL)) {

@@ -140,7 +140,7 @@ impl Watchdog {
         }
     }
 
-    /// Returns each time that the watchdog expires. Cancel safe.
+    /// Returns when the watchdog expires, and can then be called again. The future is cancel safe.
     async fn expired(&mut self) {
         loop {
             let Some(alive_by) = self.alive_by else {

@@ -40,8 +40,9 @@ pub struct Shutdown {
 
 impl Shutdown {
     /// Counts a stop signal, and returns the new count. Returns `None` if the signal came so soon
-    /// after the last one that it only repeats it. Returns 1 without counting for another SIGTERM:
-    /// node shutdowns, systemd and wrappers send SIGTERM more than once without a wish to hurry.
+    /// after the last one that it only repeats it. For another SIGTERM, returns 1 and counts
+    /// nothing, because node shutdowns, systemd and wrappers send SIGTERM more than once without a
+    /// wish to hurry.
     pub(crate) fn count_signal(&mut self, signal: Signal, now: Time) -> Option<u32> {
         let is_again = self.last_signal.is_some_and(|last| now.since(last) < ONE_SIGNAL);
         self.last_signal = Some(now);
