@@ -10,7 +10,7 @@ use crate::types::{AFTER_KILL, ProcessId, Time};
 /// time to every later stop. In all, they leave at most a quarter of the window in this way.
 const MIN_STOP: Duration = Duration::from_secs(1);
 
-/// The shortest drain after an unasked end, even if `min` is shorter.
+/// The shortest drain after a process has ended by itself, even if `min` is shorter.
 const MIN_DRAIN: Duration = Duration::from_secs(1);
 
 /// The limit for closing the listeners. It is short, because the admin interface is local.
@@ -21,8 +21,8 @@ const EXIT_MARGIN: Duration = Duration::from_millis(100);
 /// The longest time that leftovers get between SIGTERM and SIGKILL.
 const MAX_LEFTOVERS: Duration = Duration::from_secs(2);
 
-/// The times that a wait leaves for the steps after it. Each time is that of the longest path
-/// through the dependencies of a process. The times are computed once.
+/// The times that a wait leaves for the steps after it, computed once. Each time is the sum along
+/// the longest path through the dependencies of a process.
 #[derive(Clone, Debug)]
 pub struct Budget {
     /// The time for the stop of each process and for the later stops of its dependencies.

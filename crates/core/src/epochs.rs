@@ -43,7 +43,7 @@ enum EpochState {
     Orphaned,
     /// A newer epoch was asked to end, and has asked this epoch to end in turn.
     Passed,
-    /// This epoch is to end while a newer epoch lives that has not taken over. The newer epoch is
+    /// This epoch is to end, but a newer epoch that has not taken over lives. The newer epoch is
     /// killed, and this epoch gets its stop signal when the newer epoch is gone.
     Delayed,
     /// The older epoch has ended too early, so Envoy aborts this epoch by `until`. This epoch

@@ -28,7 +28,7 @@ pub enum Note {
         /// The time since the start of the oneshot.
         after: Duration,
     },
-    /// An unasked end of a process.
+    /// A process has ended by itself.
     Ended {
         process: ProcessId,
         end: End,
@@ -249,7 +249,7 @@ pub enum RequestError {
     EpochDoomed { process: ProcessId, left: Duration },
 }
 
-/// The consequence of an unasked end.
+/// The consequence after a process has ended by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AfterEnd {
     Restart {

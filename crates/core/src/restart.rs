@@ -28,7 +28,7 @@ pub enum Verdict {
     No,
 }
 
-/// Decides whether a process is restarted after an unasked end. `failed` says whether the end
+/// Decides whether a process that has ended by itself is restarted. `failed` says whether the end
 /// counts as a failure. `in_a_row` is the number of consecutive restarts so far, and `lived` is the
 /// time since the last start.
 pub fn verdict(restart: Restart, failed: bool, in_a_row: u32, lived: Duration) -> Verdict {

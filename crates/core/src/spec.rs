@@ -17,8 +17,8 @@ const LONGEST_AFTER_KILL: Duration = Duration::from_millis(500);
 /// a process that forks and ends all the time.
 pub const SWEEP_PAUSE: Duration = Duration::from_millis(20);
 
-/// The time by which the end of an old Envoy epoch may come later than `--parent-shutdown-time-s`
-/// says. It is longer than the 5 s between two reads of the epoch's statistics.
+/// The extra time, beyond `--parent-shutdown-time-s`, in which an old Envoy epoch may end. It is
+/// longer than the 5 s between two reads of the epoch's statistics.
 pub const HANDOVER_MARGIN: Duration = Duration::from_secs(10);
 
 /// The container and its processes.

@@ -370,7 +370,7 @@ fn dependents_of_arrived(state: &State) -> Vec<ProcessId> {
     waiting
 }
 
-/// Handles an unasked end.
+/// Handles a process that has ended by itself.
 fn exited(state: &mut State, process: ProcessId, end: End, remains: bool) -> Step {
     let (Lifecycle::Starting { since, .. } | Lifecycle::Ready { since }) = state.life(process)
     else {
@@ -392,8 +392,8 @@ fn exited(state: &mut State, process: ProcessId, end: End, remains: bool) -> Ste
     ended(state, process, since, end, is_success, remains)
 }
 
-/// Handles the unasked end of a service, or the failure of a oneshot. `since` is the time of its
-/// start. `remains` says whether other members of its process group are alive.
+/// Handles a service that has ended by itself, or a oneshot that has failed. `since` is the time of
+/// its start. `remains` says whether other members of its process group are alive.
 fn ended(
     state: &mut State,
     process: ProcessId,
