@@ -489,6 +489,64 @@ fn the_stop_waits_for_new_requests_while_the_drain_time_lasts() {
     assert_eq!(play.at(6010, closed), is_over);
 }
 
+// holds: C112
+#[test]
+fn a_stop_after_a_held_drain_shortens_a_stop_that_began_in_the_drain() {
+    let mut spec = gateway();
+    spec.processes = undrained(spec.processes);
+    let router = &mut spec.processes[ROUTER.index()];
+    router.hooks.pre_stop = Some(Wait::new(Some(MS(15_000))));
+    router.stop = Wait::new(Some(MS(20_000)));
+    let mut play = Play::up(spec);
+    let hook = hook(Some(ROUTER), Stage::PreStop);
+    assert_eq!(play.at(0, ask(ROUTER, Request::Stop)), [Action::RunHook(hook)]);
+    play.at(1000, Event::DrainRequested);
+    assert_eq!(play.at(10_000, Event::HookEnded { hook, success: true }), [stop(ROUTER)]);
+    assert_eq!(wakes_at(&play), 30_000, "a held drain has no deadline");
+    // The window began at 1 s. The router and the engine, with 20 s and 5 s, share the 17 s left.
+    play.at(12_000, Event::Signal(Signal::TERM));
+    assert_eq!(wakes_at(&play), 25_600);
+    assert_eq!(play.at(25_600, Event::Tick), [Action::Kill(ROUTER)]);
+}
+
+// holds: C112
+#[test]
+fn a_second_signal_after_the_late_stop_of_a_held_drain_cuts_only_waits() {
+    let mut spec = gateway();
+    spec.hooks.pre_stop = Some(Wait::new(Some(MS(10_000))));
+    let mut play = held(spec);
+    let hook = hook(None, Stage::PreStop);
+    // The window of the drain is over, so the stop has a new one.
+    assert!(play.at(40_000, Event::Signal(Signal::TERM)).contains(&Action::RunHook(hook)));
+    let actions = play.at(41_000, INT);
+    assert_eq!(actions, [Action::AbortHook(hook), stop(ROUTER)]);
+    assert_eq!(wakes_at(&play), 46_000);
+    assert_eq!(play.at(42_000, exited(ROUTER)), [stop(ENGINE)]);
+    assert_eq!(wakes_at(&play), 47_000);
+}
+
+// holds: C255
+#[test]
+fn more_time_to_stop_beside_a_drain_leaves_the_later_stops_their_time() {
+    let mut spec = gateway();
+    let mut other = undrained(spec.processes.clone())[ROUTER.index()].clone();
+    other.stop = Wait::new(Some(MS(6000)));
+    spec.processes.push(other);
+    spec.processes[ENGINE.index()].dependents.push(NEW);
+    spec.order.push(NEW);
+    let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
+    play.at(0, Event::Start);
+    for process in [ENGINE, ROUTER, NEW] {
+        play.at(0, Event::Spawned(process));
+    }
+    play.at(0, ask(NEW, Request::Stop));
+    play.at(1000, Event::Signal(Signal::TERM));
+    play.at(1005, Event::DrainAnswered { process: ROUTER, accepted: true });
+    let longer = |limit| Note::TimeoutExtended { process: NEW, limit: MS(limit) };
+    // The deadline is at 29 s, and the engine needs 5 s.
+    assert_eq!(play.notes(2000, extended(NEW, 60_000)), [longer(22_000)]);
+}
+
 /// A gateway with a held drain that is over at 5.05 s.
 fn held(spec: Spec) -> Play {
     let mut play = Play::up(spec);
