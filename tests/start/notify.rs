@@ -1,5 +1,6 @@
 //! Tests which senders of sd_notify(3) messages drainit accepts, and how it prints their text.
 
+use std::fs;
 use std::os::unix::net::UnixDatagram;
 
 use crate::support::namespace::is_root_for;
@@ -198,6 +199,33 @@ fn a_sender_that_has_ended_is_trusted_only_if_the_process_is_certain() {
         drainit.wait_for_line(if is_believed { said::ALL_READY } else { GONE });
         drainit.stop().assert_code(0);
     }
+}
+
+// holds: C406
+#[test]
+fn a_sender_that_has_ended_is_not_trusted_after_a_reload_that_adds_a_process() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start_ready(
+        "
+        processes:
+          a:
+            command: [sh, -c, 'touch DIR/waits; until test -e DIR/go; do sleep 0.05; done; CHILD c notify=WATCHDOG=trigger exit=0; touch DIR/sent; exec sleep 60']
+            liveness: {notify: 60s}
+        ",
+    );
+    let path = drainit.path("drainit.yaml");
+    let before = fs::read_to_string(&path).unwrap();
+    for config in [format!("{before}\n          b: {{command: [sleep, '60']}}\n"), before] {
+        fs::write(&path, config).unwrap();
+        drainit.exec(&["reload"]).assert(0, "");
+    }
+    drainit.wait_until("waiting", || drainit.path("waits").exists());
+    drainit.signal(Signal::SIGSTOP);
+    drainit.touch("go");
+    drainit.wait_until("sent", || drainit.path("sent").exists());
+    drainit.signal(Signal::SIGCONT);
+    drainit.wait_for_line("which had ended before drainit could see to which process it belonged");
+    drainit.stop().assert_code(0).assert_no_line("failed its liveness check");
 }
 
 // holds: C139
