@@ -85,3 +85,58 @@ fn some(memory: *mut u8, size: usize) -> *mut u8 {
     }
     memory
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    const MARK: &str = "DRAINIT_TEST_MEMORY";
+
+    /// More bytes than a process can have.
+    const TOO_MANY: usize = 1 << 48;
+
+    /// Runs the test binary again, which asks for too much memory.
+    // holds: S124, S204
+    #[test]
+    fn a_refused_allocation_is_reported_and_ends_with_70() {
+        let layout = Layout::from_size_align(TOO_MANY, 1).unwrap();
+        let small = Layout::from_size_align(16, 1).unwrap();
+        match std::env::var(MARK).as_deref() {
+            Ok(way) => {
+                if way == "realloc after a secret" {
+                    wipe_from_now_on();
+                }
+                // SAFETY: the layouts are not empty, and the small one is that of the memory.
+                let _ = unsafe {
+                    match way {
+                        "alloc" => Allocator.alloc(layout),
+                        "alloc_zeroed" => Allocator.alloc_zeroed(layout),
+                        _ => Allocator.realloc(Allocator.alloc(small), small, TOO_MANY),
+                    }
+                };
+            }
+            Err(_) => {
+                for way in ["alloc", "alloc_zeroed", "realloc", "realloc after a secret"] {
+                    asserts_70(way);
+                }
+            }
+        }
+    }
+
+    fn asserts_70(way: &str) {
+        let name = "os::sys::allocator::tests::a_refused_allocation_is_reported_and_ends_with_70";
+        #[allow(clippy::disallowed_methods)]
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture", "--test-threads=1"])
+            .env(MARK, way)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(70), "{way}: {said}");
+        let line = format!("error: drainit is out of memory (it asked for {TOO_MANY} bytes)");
+        assert!(said.contains(&line), "{way}: {said}");
+    }
+}
