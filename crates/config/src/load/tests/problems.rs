@@ -101,6 +101,21 @@ fn keys_that_a_oneshot_cannot_have_are_reported_once() {
     }
 }
 
+#[test]
+fn a_duplicate_of_any_key_of_a_mapping_is_found() {
+    for keys in [1, 2, 15, 16, 17, 31, 32, 33, 40] {
+        for again in 0..keys {
+            let mut text = "processes:\n".to_owned();
+            for key in (0..keys).chain([again]) {
+                text += &format!("  p{key}: {{command: [a]}}\n");
+            }
+            let (line, key) = (keys + 2, format!("duplicate key `p{again}`"));
+            let found = lines(&problems(&text));
+            assert_eq!(found, [format!("{line}:3 {key}")], "{keys} keys");
+        }
+    }
+}
+
 // holds: C658
 #[test]
 fn the_help_names_the_remedy() {
