@@ -14,7 +14,7 @@ pub(super) const ENGINE: ProcessId = ProcessId(0);
 pub(super) const ROUTER: ProcessId = ProcessId(1);
 pub(super) const MS: fn(u64) -> Duration = Duration::from_millis;
 const TERM: Event = Event::Signal(Signal::TERM);
-/// A second stop signal of this kind means haste.
+/// As the second stop signal, SIGINT means that the shutdown has to hurry.
 const INT: Event = Event::Signal(Signal::INT);
 
 /// A router that depends on an engine, both without readiness probes. The window is 28 s.
@@ -141,7 +141,8 @@ fn an_idle_gateway_is_drained_for_min_and_stopped_in_order() {
         [(5000, Action::CloseListeners(ROUTER))],
         "quiet earlier, but `min` is not over"
     );
-    // Only a poll after the closing can show a connection that was accepted before it.
+    // A connection may have been accepted just before the listeners closed. Only a poll after the
+    // closing shows such a connection.
     assert!(play.at(5010, Event::ListenersClosed(ROUTER)).is_empty());
     let seen = play.samples(5050, 5050, 0);
     assert_eq!(seen, [(5050, Action::EndDrain(ROUTER)), (5050, stop(ROUTER))]);
@@ -259,8 +260,8 @@ fn the_core_agrees_with_the_examples_of_the_page() {
             _ => None,
         })
     };
-    // For each window: the longest drain, and the times of the router after that drain, and of the
-    // engine and of python after quick stops.
+    // For each window: the longest drain, and the times to stop that the router gets after this
+    // drain, and the engine and python get after quick stops.
     for (window, longest, times) in
         [(28_000, 15_000, [10_000, 10_000, 10_000]), (8000, 5000, [1000, 2000, 3000])]
     {
@@ -355,13 +356,13 @@ fn a_long_scan_leaves_time_to_reap() {
     play.at(0, Event::Signal(Signal::TERM));
     play.at(10, exited(ROUTER));
     assert_eq!(play.at(20, exited(ENGINE)), [Action::Sweep(Signal::TERM)]);
-    // The pause is as long as the scan.
+    // The pause before the next scan is as long as this scan took.
     assert!(play.at(320, Event::Leftovers(5000)).is_empty());
     assert!(play.at(619, Event::Tick).is_empty());
     assert_eq!(play.at(620, Event::Tick), [Action::Sweep(Signal::TERM)]);
     assert!(play.at(920, Event::Tick).is_empty());
     assert_eq!(play.at(2020, Event::Tick), [Action::Sweep(Signal::KILL)]);
-    // SIGKILL counts from the end of this scan.
+    // The wait after SIGKILL begins only at the end of this scan, which has sent SIGKILL.
     assert!(play.at(2320, Event::Leftovers(5000)).is_empty());
     assert!(play.at(2519, Event::Tick).is_empty());
     assert_eq!(play.at(2519, Event::Leftovers(0)), [Action::Exit(137)]);
@@ -405,7 +406,7 @@ fn a_stop_signal_continues_a_held_drain() {
     play.at(5010, Event::ListenersClosed(ROUTER));
     assert_eq!(play.samples(5050, 5050, 0), [(5050, Action::EndDrain(ROUTER))], "no stop follows");
     assert_eq!(play.machine.next_wakeup(), None);
-    // The kubelet's grace period began with the drain: 28 s − 6 s are left.
+    // The kubelet's grace period began with the drain, 6 s ago: 22 s of 28 s are left.
     let notes = play.notes(6000, Event::Signal(Signal::TERM));
     let cause = Cause::Signal(Signal::TERM);
     assert_eq!(notes, [Note::ShutdownBegan { cause, window: MS(22_000) }]);
@@ -439,7 +440,7 @@ fn the_stop_waits_for_new_requests_while_the_drain_time_lasts() {
     again(&mut play, 6010);
     play.at(6120, open(0));
     assert_eq!(play.at(6120, closed), is_over);
-    // The stop waits until the time of the drain is over, and counts for the last time.
+    // The stop waits until the time of the drain is over. Then drainit counts for the last time.
     let mut play = held(gateway());
     play.at(14_980, term);
     play.at(14_990, open(1));
@@ -450,7 +451,7 @@ fn the_stop_waits_for_new_requests_while_the_drain_time_lasts() {
     assert_eq!(play.at(15_000, Event::Tick), [Action::CloseListeners(ROUTER)]);
     play.at(15_010, open(1));
     assert_eq!(play.at(15_010, closed), is_over);
-    // It waits as long if the last answer is lost.
+    // If the last answer is lost, the stop also waits until the time of the drain is over.
     let mut play = held(gateway());
     play.at(14_640, term);
     again(&mut play, 14_650);
@@ -462,7 +463,7 @@ fn the_stop_waits_for_new_requests_while_the_drain_time_lasts() {
     play.at(6120, open(0));
     assert_eq!(play.at(6360, Event::Tick), [Action::CloseListeners(ROUTER)]);
     assert!(play.at(6370, closed).is_empty());
-    // An end during the wait is noted, because it cuts the open request.
+    // If the process ends during the wait, the end is noted, because it cuts the open request.
     let mut play = held(gateway());
     play.at(6000, term);
     play.at(6010, open(1));
@@ -475,7 +476,7 @@ fn the_stop_waits_for_new_requests_while_the_drain_time_lasts() {
     play.at(6010, open(1));
     play.at(6010, closed);
     assert_eq!(play.at(6020, INT), is_over);
-    // The stop does not wait for as many requests as `exit_at` allows.
+    // If at most `exit_at` requests are open, the stop does not wait.
     let mut spec = gateway();
     spec.processes[ROUTER.index()].drain.as_mut().unwrap().exit_at = 1;
     let mut play = held(spec);
@@ -767,7 +768,7 @@ fn a_changed_autostart_takes_effect_at_the_reload() {
     assert_eq!(play.reload(1000, &spec, &same), []);
     play.at(1100, ask(ROUTER, Request::Stop));
     assert!(is_ready(&play), "the router does not count for readiness");
-    // After the next reload the router counts again.
+    // After the next reload, the router again counts for the readiness of the container.
     let before = Spec { processes: undrained(gateway().processes), ..gateway() };
     play.at(1200, exited(ROUTER));
     assert_eq!(play.reload(1300, &before, &same), []);
@@ -782,13 +783,13 @@ fn a_changed_autostart_takes_effect_at_the_reload() {
 fn a_restart_leaves_dependents_alone_and_is_not_counted() {
     let mut play = Play::up(Spec { processes: undrained(gateway().processes), ..gateway() });
     assert_eq!(play.at(1000, ask(ENGINE, Request::Restart)), [stop(ENGINE)]);
-    // A crash during the restart is an end like any other.
+    // If the process crashes during its restart, it is started again, as after any other end.
     let crash = Event::Exited { process: ENGINE, end: End::Code(7), remains: false };
     assert_eq!(play.at(1100, crash), [Action::Spawn(ENGINE)]);
     let notes = play.notes(1100, Event::Spawned(ENGINE));
     assert_eq!(notes, [Note::Started(ENGINE), done(ENGINE, Request::Restart)]);
     assert_eq!(play.machine.state()[ProcessId(0)].restarts, 0);
-    // A process that ignores its stop signal is killed, as in a shutdown, and started again.
+    // A process that ignores its stop signal is killed, as in a shutdown, and then started again.
     play.at(2000, ask(ENGINE, Request::Restart));
     assert!(play.at(6999, Event::Tick).is_empty());
     assert_eq!(play.at(7000, Event::Tick), [Action::Kill(ENGINE)]);
@@ -1008,7 +1009,8 @@ fn a_requested_restart_waits_for_a_dependency_that_is_followed() {
         assert!(notes.contains(&done(APP, Request::Restart)), "{notes:?}");
         assert!(is_ready(&play));
     }
-    // Without the dependency, as `restart` starts a process alone.
+    // If the start of the dependency fails, the process starts without it, because `restart`
+    // concerns one process only.
     let mut play = followers(&[&[], &[0], &[]], &[0]);
     play.at(1000, ask(ENGINE, Request::Restart));
     play.at(1000, ask(APP, Request::Restart));
@@ -1018,7 +1020,7 @@ fn a_requested_restart_waits_for_a_dependency_that_is_followed() {
     assert_eq!(play.at(1200, failed), [Action::Spawn(APP)]);
     let notes = play.notes(1200, Event::Spawned(APP));
     assert!(notes.contains(&done(APP, Request::Restart)), "{notes:?}");
-    // It is wanted no longer.
+    // A request to stop the process is done at once while its restart waits for the dependency.
     let mut play = followers(&[&[], &[0], &[]], &[0]);
     play.at(1000, ask(ENGINE, Request::Restart));
     play.at(1000, ask(APP, Request::Restart));
@@ -1074,7 +1076,7 @@ fn the_reason_why_a_drain_is_over_is_noted() {
     assert_eq!(why(24_000, &at_time(14_000)), DrainEnd::Deadline);
     let refused = [(0, TERM), answered(false), (5000, Event::Tick)];
     assert_eq!(why(28_000, &refused), DrainEnd::NotAccepted);
-    // A second stop signal during the held drain leaves the drain its time.
+    // A stop signal during the held drain does not shorten the drain.
     let held = |window: u64, over| {
         let drain = (0, Event::DrainRequested);
         why(window, &[drain, answered(true), (10, TERM), (over, Event::Tick), (over + 10, closed)])
@@ -1129,7 +1131,8 @@ fn a_process_that_ends_long_after_sigkill_is_not_restarted() {
     assert!(play.notes(10_000, Event::Tick).contains(&unkillable));
     assert_eq!(play.at(19_000, exited(ROUTER)), []);
     assert_eq!(play.machine.state().life(ROUTER), Lifecycle::Stopped { failed: true });
-    // A new instance of a reload does not start, either.
+    // If a reload replaces a process that survives SIGKILL, the new instance does not start,
+    // either.
     let mut play = Play::up(plain());
     play.reload(0, &plain(), &[Placed::Same(ENGINE), Placed::Changed(ROUTER)]);
     assert_eq!(play.at(5000, Event::Tick), [Action::Kill(ROUTER)]);

@@ -1,6 +1,7 @@
 //! Compares every step of a run with the promises. The checker repeats the limits of the core on
 //! purpose: it must not share a mistake with the core. A function `holds_…` checks one promise, and
-//! `hold` records a breach.
+//! `hold` records a breach. A process "follows" a dependency if it is restarted because the
+//! dependency has a new instance (`restart: true` in `depends_on`).
 
 use std::cell::Cell;
 use std::collections::btree_map::Entry;
@@ -18,7 +19,7 @@ use drainit_core::state::Lifecycle;
 /// The shortest time for a stop after a held drain.
 const LEAST: Duration = Duration::from_secs(1);
 
-/// The history of a run, as far as the promises need it.
+/// The parts of a run's history that the checks need.
 #[derive(Clone, Debug)]
 pub(crate) struct Checker<'a> {
     scenario: &'a Scenario,
@@ -35,7 +36,7 @@ pub(crate) struct Checker<'a> {
     has_reloaded: bool,
     /// The number of starts of all slots so far.
     starts: u32,
-    /// Slots whose start was aborted before its answer.
+    /// Slots whose start was aborted (`Action::AbortSpawn`) before it was answered.
     aborted: BTreeSet<ProcessId>,
     /// The first breach.
     broken: Cell<Option<&'static str>>,
@@ -43,27 +44,30 @@ pub(crate) struct Checker<'a> {
     unready: bool,
     /// When `unready` was set.
     unready_since: Option<Time>,
-    /// Whether `/readyz` was 200 before.
+    /// Whether every process has been ready or complete at one time, so that `/readyz` could be
+    /// 200.
     was_good: bool,
-    /// Since when `/readyz` stays good in a shutdown.
+    /// When `Action::StayReady` came, if `/readyz` has not turned 503 since.
     stays_ready: Option<Time>,
     /// The number of processes that had ended when `unready` was set.
     ended_before: usize,
     /// The number of processes that have ended so far.
     count_ends: usize,
-    /// Whether the start came before the shutdown.
+    /// Whether `Event::Start` came before the shutdown.
     has_begun: bool,
     start: Time,
     t0: Option<Time>,
     /// Whether a process has ended unasked since a `POST /drain`.
     has_unasked_end: bool,
-    /// Processes that have run since their last `post_stop` hook.
+    /// Processes that have run and whose `post_stop` hook must still run.
     owes_post_stop: BTreeSet<usize>,
     /// The last end or failed start before the shutdown, and whether it was a success.
     last_end: Option<(End, bool)>,
-    /// Slots whose `only_if` holds. Another stop, or the end for good, clears this.
+    /// Slots whose `only_if` was evaluated and holds. A stop signal or the `post_stop` hook removes
+    /// the slot.
     admitted: BTreeSet<ProcessId>,
-    /// Slots whose `pre_start` hook has succeeded. Another stop, or the end for good, clears this.
+    /// Slots whose `pre_start` hook has succeeded. A stop signal or the `post_stop` hook removes
+    /// the slot.
     prepared: BTreeSet<ProcessId>,
     /// Slots whose `pre_start` hook or instance has run since the last `post_stop` hook.
     has_run: BTreeSet<ProcessId>,
@@ -77,15 +81,15 @@ pub(crate) struct Checker<'a> {
     sweeping: Option<Signal>,
     /// When leftovers were first asked to end.
     swept_at: Option<Time>,
-    /// For each process and all of its slots: whether an instance was started, skipped, ready,
-    /// ended.
+    /// For each process: whether an instance in any of its slots was started, was skipped, became
+    /// ready, or ended.
     was_started: Vec<bool>,
     was_skipped: Vec<bool>,
     was_ready: Vec<bool>,
     ended: Vec<bool>,
     /// The process that has failed its liveness check in this step.
     failed_check: Option<ProcessId>,
-    /// Whether the first start of a process has failed while the container continues.
+    /// For each process: whether a start has failed.
     start_failed: Vec<bool>,
     /// When a drain was requested.
     held_at: Option<Time>,
@@ -93,47 +97,49 @@ pub(crate) struct Checker<'a> {
     hooks: BTreeSet<HookId>,
     /// Requests that are not answered yet. Equal requests share one answer.
     asked_for: BTreeSet<(usize, Request)>,
-    /// For each request: the number of starts when the last equal request came, and whether the
-    /// process was alive before the first.
+    /// For each process and kind of request: the number of starts when the newest such request
+    /// came, and whether the process was alive when the first of them began.
     began: BTreeMap<(usize, Request), (u32, bool)>,
     /// Slots that start once the instance that they replace is gone.
     successors: BTreeSet<ProcessId>,
-    /// Processes that have completed or are left out, and have not been started again.
+    /// Processes that have completed or were skipped, and have not been started since.
     went_well: BTreeSet<usize>,
-    /// Changed files that no action and no start has followed yet, and whether they are quiet.
+    /// Changed files, each with whether the file is quiet. The action of the watch or a start of
+    /// the process removes the file.
     changed: BTreeMap<(ProcessId, usize), bool>,
-    /// Whether a process has no `autostart`, or was stopped by a request while it ran. A request to
-    /// start it clears this.
+    /// For each process: whether only a request may start it, because it has `autostart: false` or
+    /// a request stopped it while it ran. A request to start the process or a dependent clears
+    /// this.
     down: Vec<bool>,
     /// `alone` and `by_request` of all slots before the request that came in this step.
     before: Option<Vec<(bool, bool)>>,
 }
 
-/// The history of a slot.
+/// The history of a slot. In these comments, "it" is the instance of the slot.
 #[derive(Clone, Debug, Default)]
 struct Seen {
     started_as: u32,
-    /// Whether it became ready, and was not asked to end since.
+    /// Whether it became ready before a shutdown or a held drain began.
     was_serving: bool,
-    /// Whether its drain had no time.
+    /// Whether drainit does not drain it: no time was left, or a newer epoch has taken over.
     not_drained: bool,
     asked: Option<(Time, Duration)>,
     /// Whether it has got more time to end.
     extended: bool,
     group_killed: bool,
     killed_in_shutdown: bool,
-    /// When a killed process counts as one that survives SIGKILL.
+    /// After SIGKILL: when the core stops waiting for its end.
     survives_at: Option<Time>,
     drain: Option<(Time, Duration)>,
-    /// Whether its drain began before the shutdown.
+    /// Whether its drain began before the shutdown or the held drain.
     drained_early: bool,
     draining: bool,
     drained: bool,
-    /// Whether its drain is over for another reason than its end, or had no time.
+    /// Whether its drain was over before it ended, or was left out because no time was left.
     drain_over: bool,
     /// Whether its drain was over because nothing was open.
     was_quiet: bool,
-    /// Whether it has said that it was never live.
+    /// Whether `Event::NothingToDrain` came: it is an Envoy that was never live.
     not_live: bool,
     /// The number of processes that had ended when the drain began.
     ended_before_drain: usize,
@@ -142,14 +148,14 @@ struct Seen {
     /// The number of failed liveness probes in a row, and the number that fails the check; `None`
     /// after an immediate failure.
     probe_failures: Option<(u32, u32)>,
-    /// When its start may fail.
+    /// When its readiness timeout is over. Before this time, its start may not fail as too slow.
     ready_by: Option<Time>,
-    /// When it must have completed, as a oneshot.
+    /// If it is a oneshot: when its `timeout` is over.
     complete_by: Option<Time>,
     /// Whether it is ready, and nothing stops it.
     serves: bool,
-    /// Whether a restart of it has failed because it survives SIGKILL. Another start, or being left
-    /// out, clears this.
+    /// Whether a restart of it has failed because it survives SIGKILL. The next start, or an
+    /// `only_if` that does not hold, clears this.
     stuck: bool,
     /// Whether it stops without its dependents: for a restart, or after a failed start or liveness
     /// check.
@@ -180,9 +186,10 @@ struct Seen {
     rest_signalled: bool,
     /// Whether `Note::Started` was given for the instance.
     started: bool,
-    /// Whether it has to follow a new instance of a dependency that has met its condition.
+    /// Whether it must be restarted, because a dependency that it follows has a new instance, which
+    /// has met the condition.
     behind: bool,
-    /// Whether it has begun to follow, and is not started again yet.
+    /// Whether its restart to follow a dependency has begun, and its next start has not.
     follows: bool,
     /// Whether it is on its way up: from the begin of a start, or from an end, until it is ready or
     /// complete.
@@ -286,12 +293,12 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// When drainit notices a limit at this time.
+    /// When drainit notices that this time has come: later, if drainit is paused then.
     fn seen_at(&self, at: Time) -> Time {
         self.start + self.scenario.seen_at(at.since(self.start))
     }
 
-    /// Whether drainit did not run for a part of this time.
+    /// Whether drainit was paused between these times.
     fn was_paused(&self, from: Time, now: Time) -> bool {
         let from = from.since(self.start);
         let is_within =
@@ -299,7 +306,7 @@ impl<'a> Checker<'a> {
         self.scenario.pauses.iter().any(is_within)
     }
 
-    /// Whether drainit did not run for a part of the shutdown.
+    /// Whether drainit was paused during the shutdown or the held drain.
     fn has_lost_time(&self, now: Time) -> bool {
         self.was_paused(self.held_at.or(self.t0).unwrap_or(now), now)
     }
@@ -313,7 +320,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Leaves less time for processes that survive SIGKILL, too.
+    /// Shortens the waits for the ends of killed processes, because only `left` is left until the
+    /// deadline.
     fn fit_survivors(&mut self, now: Time, left: Duration) {
         let latest = now + wait_after_kill(left);
         for at in self.at.iter_mut().filter_map(|seen| seen.survives_at.as_mut()) {
@@ -325,7 +333,8 @@ impl<'a> Checker<'a> {
         if let Event::Exited { process, .. } | Event::GroupGone(process) = event
             && self.deadline.is_some_and(|deadline| deadline.since(now) <= self.window / 4)
         {
-            // The stops of its dependencies may need all of the remaining time.
+            // The `post_stop` hook may be left out, because the stops of the dependencies may need
+            // all of the remaining time.
             self.owes_post_stop.remove(&self.slots.process(process));
         }
         self.holds_no_dead_sockets();
@@ -372,7 +381,8 @@ impl<'a> Checker<'a> {
             Event::FileSeen { process, watch } => {
                 self.changed.entry((process, watch)).or_default();
             }
-            // A start that has begun since the change has read the new content.
+            // A start that has begun since the change has read the new content and has removed the
+            // entry.
             Event::FileQuiet { process, watch, is_new } => {
                 if let Entry::Occupied(mut seen) = self.changed.entry((process, watch)) {
                     *seen.get_mut() |= is_new;
@@ -426,7 +436,7 @@ impl<'a> Checker<'a> {
         if let Some(ready_by) = self.at[index].ready_by.filter(|at| now < *at) {
             self.at[index].ready_by = Some(ready_by.max(now + by));
         }
-        // An event at a limit comes before the limit.
+        // An event at the time of a limit is handled before the limit takes effect.
         if let Some(complete_by) = self.at[index].complete_by.filter(|at| now <= self.seen_at(*at))
         {
             self.at[index].complete_by = Some(complete_by.max(now + by));
@@ -451,33 +461,34 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The need of the hook after the end of a process, and of the longest path of dependencies
-    /// after it.
+    /// The time that is needed after the end of a process: by its `post_stop` hook, and by the
+    /// stops on the longest path of its dependencies.
     fn needed_after(&self, slot: ProcessId) -> Duration {
         let of = &self.scenario.spec.processes[self.slots.process(slot)];
         self.path_from(slot, stop_need) - hook_need(of.hooks.pre_stop) - of.stop.need
     }
 
-    /// The need of all slots one after the other, which is more than any path of several configs.
-    /// Processes that a reload could not add yet count, too: the core has the budget of the new
-    /// config.
+    /// The time that the stops of all slots need one after the other. No path needs more, even if
+    /// its slots have definitions of several configs. Processes that the reload has not added yet
+    /// are included, because the core already has the budget of the new config.
     fn needed_by_all(&self) -> Duration {
         let in_use = self.slots.all().filter(|id| self.roles[id.index()] != Role::Retired);
         in_use.map(|id| self.of(id)).chain(self.slots.missing()).map(stop_need).sum()
     }
 
-    /// The time that no other wait may take from a process and the longest path of its
-    /// dependencies.
+    /// The time that the stops of a process and of the longest path of its dependencies keep,
+    /// whatever other waits need.
     fn least_from(&self, slot: ProcessId) -> Duration {
         self.path_from(slot, least_stop)
     }
 
-    /// The need of the stops of a process and its longest path, without hooks.
+    /// The time that the stops of a process and of the longest path of its dependencies need,
+    /// without hooks.
     fn needed_from(&self, slot: ProcessId) -> Duration {
         self.path_from(slot, |process| process.stop.need)
     }
 
-    /// The longest path from a process through its dependencies.
+    /// The largest sum of weights on a path from a process through its dependencies.
     fn path_from(&self, slot: ProcessId, weight: impl Fn(&ProcessSpec) -> Duration) -> Duration {
         let spec = &self.scenario.spec;
         let mut below = vec![Duration::ZERO; spec.processes.len()];
@@ -574,7 +585,8 @@ impl<'a> Checker<'a> {
             self.slots.take_over(new);
             self.roles[new.index()] = Role::Current;
             self.successors.insert(new);
-            // The new instance may stay down.
+            // A request stops the process, so the new instance may stay down. The step of the
+            // reload is then over.
             if self.at[old.index()].by_request {
                 self.at[new.index()].by_request = true;
                 self.stepped(new);
@@ -629,7 +641,7 @@ impl<'a> Checker<'a> {
         let mut needs = self.of(slot).dependencies.iter();
         let is_due = needs.all(|(on, _)| !left.contains(&on.index()));
         self.hold(is_due, "a process is replaced before its dependencies");
-        // Dependencies are started, too, unless a request has stopped the process itself.
+        // The step may also start dependencies of the process that a request has stopped.
         let others: Vec<_> = self.slots.all().filter(|id| *id != slot).collect();
         for other in others {
             if self.above(other).contains(&slot) {
@@ -667,7 +679,8 @@ impl<'a> Checker<'a> {
         let process = self.slots.process(slot);
         let plan = self.reload.as_ref().map(|reload| reload.plan.clone()).unwrap_or_default();
         let is_needed = self.slots.all().any(|id| {
-            // A process that is not replaced does not need it in the new config.
+            // In the new config, a process with `Placed::Same` does not depend on the removed
+            // process.
             let stays = !matches!(self.roles[id.index()], Role::Leaving | Role::Retired)
                 && !plan.contains(&Placed::Same(id));
             let mut needs = self.of(id).dependencies.iter();
@@ -700,7 +713,8 @@ impl<'a> Checker<'a> {
             for id in self.slots.all() {
                 let has_followed = reload.followed.contains(&self.slots.process(id));
                 let is_behind = self.is_current(id) && self.at[id.index()].behind && !has_followed;
-                // A dependency may follow once more as soon as the reload is over.
+                // If a dependency is itself behind, it is restarted after the reload, and this
+                // process waits for that.
                 let waits = self.may_stay_behind(id, procs)
                     || self.waits_to_follow(id, procs, |on| self.at[on].behind);
                 // holds: C477
@@ -708,7 +722,7 @@ impl<'a> Checker<'a> {
             }
         }
         for process in reload.followed.iter().filter_map(|process| self.slots.current(*process)) {
-            // A process that survives SIGKILL stays down after the reload.
+            // A process that survives SIGKILL is not started again after the reload.
             self.at[process.index()].follows &= !procs[process.index()].alive;
         }
     }
@@ -764,7 +778,9 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Checks a start: no operation stops the slot.
+    /// Checks that this slot may start now: it was not replaced, it does not overlap an older
+    /// instance in spite of `stop-first`, and no dependency that it follows is about to be
+    /// restarted.
     fn holds_start(&mut self, slot: ProcessId, procs: &[Proc]) {
         let role = self.roles[slot.index()];
         let may_start = matches!(role, Role::Current | Role::New { .. });
@@ -788,7 +804,8 @@ impl<'a> Checker<'a> {
         self.hold(!is_early, "restarted before what it follows, and once more after it");
     }
 
-    /// The number of starts before a request without an answer to restart a process that ran.
+    /// The number of starts when a request came to restart this process, if the process ran and the
+    /// request is not answered yet.
     fn restart_asked(&self, slot: ProcessId) -> Option<u32> {
         let key = (self.slots.process(slot), Request::Restart);
         let (starts, was_alive) = *self.began.get(&key)?;
@@ -796,8 +813,8 @@ impl<'a> Checker<'a> {
     }
 
     /// In a shutdown, the stop waits for requests that the final count finds open, while the time
-    /// of the drain lasts. An end shortens that time. The deadline may also shorten it, if the
-    /// drain began before the shutdown.
+    /// of the drain lasts. The end of any process shortens that time. If the drain began before the
+    /// shutdown, the deadline may also shorten that time.
     fn holds_open(&self, now: Time, slot: ProcessId) {
         let place = slot.index();
         let Some(((since, longest), times)) = self.at[place].drain.zip(self.of(slot).drain) else {
@@ -869,7 +886,8 @@ impl<'a> Checker<'a> {
         let state = machine.state();
         let has_progress = self.slots.all().any(|slot| match state.life(slot) {
             Lifecycle::Waiting => self.of(slot).dependencies.iter().any(|(on, condition)| {
-                // A service never completes. `drainit check` refuses such a config.
+                // The slot may wait forever for a service to complete, which never happens.
+                // `drainit check` refuses such a config.
                 let current = self.slots.current(on.index());
                 let is_service = current.is_some_and(|current| !self.of(current).oneshot);
                 *condition == StartCondition::Completed && is_service
@@ -895,7 +913,8 @@ impl<'a> Checker<'a> {
         self.holds_answers(machine);
         self.holds_shutdown(machine, procs);
         for slot in self.slots.all().filter(|_| !self.unready) {
-            // An old epoch whose stop has begun may still wait for the end of a newer epoch.
+            // The stop of an old epoch may have begun without a stop signal, because the epoch
+            // waits for the end of a newer epoch.
             let is_stopping = matches!(machine.state().life(slot), Lifecycle::Stopping { .. });
             self.at[slot.index()].stops_early |= is_stopping;
         }
@@ -1180,7 +1199,8 @@ impl<'a> Checker<'a> {
     }
 
     /// A drain in a shutdown begins after the delay and the hook of the container, and after the
-    /// drains of the dependents. It gets all of its time if that fits.
+    /// drains of the dependents. The drain gets its whole `time` if all drains and stops still fit
+    /// before the deadline.
     fn holds_drain(
         &self,
         now: Time,
@@ -1245,8 +1265,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// A stop signal and the deadline end all waits that they should end, and no stop waits without
-    /// a reason.
+    /// A second stop signal ends drains and `pre_stop` hooks, and a third stop signal or the
+    /// deadline kills all processes. No stop waits without a reason.
     fn holds_shutdown(&self, machine: &Machine, procs: &[Proc]) {
         if !self.unready || self.exit.is_some() {
             // holds: S9, C611
@@ -1262,7 +1282,7 @@ impl<'a> Checker<'a> {
             // holds: S106
             self.hold(!runs(Stage::PreStop), "a pre_stop hook after a second signal");
         }
-        // An event at the deadline comes before the deadline.
+        // An event at the time of the deadline is handled before the deadline takes effect.
         let expired = machine.state().timers_at;
         let is_over = self.stop_signals >= 3 || self.deadline.is_some_and(|at| at <= expired);
         for id in
@@ -1277,7 +1297,7 @@ impl<'a> Checker<'a> {
                 || is_killed
                 || runs(id, Stage::PreStop)
                 || self.newer_epoch(expired, id, procs).is_some()
-                // A newer epoch may be a member of its process group.
+                // A newer epoch may be a member of this epoch's process group.
                 || self.slots_of(self.slots.process(id)).any(|other| {
                     let is_starting = machine.state().life(other) == Lifecycle::Spawning;
                     procs[other.index()].group || is_starting
@@ -1294,7 +1314,8 @@ impl<'a> Checker<'a> {
                 let life = machine.state().life(id);
                 is_alive && !survives || runs(id, Stage::PostStop) || life == Lifecycle::Spawning
             });
-            // A step that has not begun may still need a process that the reload removes.
+            // This is not checked after a reload: a process whose step has not begun may still need
+            // a process that the reload removes.
             let is_stopping = matches!(machine.phase(), Phase::Stopping(_)) && !self.has_reloaded;
             let is_due = is_stopping && !waits;
             // holds: S53, S56, S64
@@ -1319,7 +1340,8 @@ impl<'a> Checker<'a> {
         self.hold(is_due || !fits || has_ended || is_cut, "not ready before the delay is over");
     }
 
-    /// In a shutdown, no connection waits for a process that was asked to end or is gone.
+    /// In a shutdown, no connection waits in a held socket of a process that was asked to end or is
+    /// gone.
     // holds: C187
     fn holds_no_dead_sockets(&self) {
         for slot in self.slots.all() {
@@ -1335,7 +1357,8 @@ impl<'a> Checker<'a> {
     fn holds_timeouts(&self, now: Time, procs: &[Proc]) {
         for (place, seen) in self.at.iter().enumerate() {
             let Some(complete_by) = seen.complete_by else { continue };
-            // A request stops the oneshot after its dependents.
+            // If a request stops the oneshot, the stop waits for the dependents, so the oneshot may
+            // run longer.
             if self.unready || !procs[place].alive || seen.by_request {
                 continue;
             }
@@ -1362,15 +1385,16 @@ impl<'a> Checker<'a> {
         self.hold(is_down || is_over, "a failed liveness check has no consequence");
     }
 
-    /// The action of a changed file begins as soon as the file is quiet, unless the process does
-    /// not serve, has an operation, or waits for a dependency that it follows.
+    /// The action of a changed file begins as soon as the file is quiet and the process serves.
+    /// Exceptions: a process that is being stopped or replaced, and a process that waits for a
+    /// dependency that it follows.
     // holds: C301
     fn holds_no_forgotten_change(&self, procs: &[Proc]) {
         if self.unready || !self.asked_for.is_empty() || self.reload.is_some() {
             return;
         }
-        // A stop that has failed because a process survives SIGKILL still stops the other
-        // processes.
+        // `by_request` stays set after a stop has failed because a process survives SIGKILL: the
+        // stop continues for the other processes.
         let rests = |id: ProcessId| {
             let place = id.index();
             !self.at[place].by_request && !self.is_replaced(id) && !self.at[place].doomed
@@ -1439,14 +1463,14 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Records that the next start evaluates `only_if` and runs the `pre_start` hook.
+    /// Records that the next start must evaluate `only_if` and run the `pre_start` hook again.
     fn is_over(&mut self, slot: ProcessId) {
         self.admitted.remove(&slot);
         self.prepared.remove(&slot);
     }
 
-    /// The `post_stop` hook runs once after all instances with the same definition that have run
-    /// since the last hook.
+    /// One `post_stop` hook serves all instances with the same definition that have run since the
+    /// previous `post_stop` hook.
     fn holds_last_hook(&mut self, slot: ProcessId, procs: &[Proc]) {
         let process = self.slots.process(slot);
         let own: BTreeSet<_> =
@@ -1500,7 +1524,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The other epoch of the process, if it lives and does not survive SIGKILL.
+    /// The other living epoch of the process. An epoch whose end the core no longer waits for,
+    /// because it survives SIGKILL, is left out.
     fn other_epoch(&self, now: Time, slot: ProcessId, procs: &[Proc]) -> Option<ProcessId> {
         let mut others = self.slots_of(self.slots.process(slot)).filter(|id| *id != slot);
         others.find(|id| {
@@ -1509,15 +1534,15 @@ impl<'a> Checker<'a> {
         })
     }
 
-    /// The other epoch of the process, if it lives and is newer.
+    /// The other living epoch of the process, if that epoch is newer than this slot.
     fn newer_epoch(&self, now: Time, slot: ProcessId, procs: &[Proc]) -> Option<ProcessId> {
         let started = |slot: ProcessId| self.at[slot.index()].started_as;
         self.other_epoch(now, slot, procs).filter(|other| started(*other) > started(slot))
     }
 
     /// An epoch of an Envoy gets no signal while a newer epoch lives, because the newer epoch would
-    /// abort. Before an epoch has taken over, it gets only SIGKILL, because it would pass SIGTERM
-    /// on.
+    /// abort. Before an epoch has taken over, it gets only SIGKILL, because SIGTERM would also end
+    /// the older epoch.
     fn holds_epochs(&self, now: Time, slot: ProcessId, signal: Signal, procs: &[Proc]) {
         if !procs[slot.index()].is_epoch {
             return;
@@ -1538,7 +1563,7 @@ impl<'a> Checker<'a> {
         let is_passed_on = |other: &ProcessId| {
             self.at[other.index()].asked.is_some() && !self.at[other.index()].pending
         };
-        // `drainit check` demands a drain for an Envoy.
+        // An Envoy without a drain is possible only in a config that `drainit check` refuses.
         let is_drained = |id: &ProcessId| {
             self.at[id.index()].drain_over || is_passed_on(id) || self.of(*id).drain.is_none()
         };
@@ -1559,8 +1584,8 @@ impl<'a> Checker<'a> {
         self.roles[slot.index()] == Role::Leaving && self.at[slot.index()].taken_over
     }
 
-    /// An epoch beside a newer one is killed only after the time that the newer epoch has to end
-    /// it.
+    /// While a newer epoch lives, an epoch is killed only after the newer epoch has had its time to
+    /// end this epoch.
     fn holds_handover(&self, now: Time, slot: ProcessId, procs: &[Proc]) {
         let newer = self.other_epoch(now, slot, procs);
         let newer = newer.filter(|_| self.at[slot.index()].handed_over && self.stop_signals < 3);
@@ -1582,7 +1607,8 @@ impl<'a> Checker<'a> {
             let place = other.index();
             let survives = self.at[place].survives_at.is_some_and(|at| at <= now);
             let is_newer = self.at[place].started_as > self.at[slot.index()].started_as;
-            // A newer epoch that was asked to end has asked this epoch.
+            // A newer epoch that was asked to end has asked this epoch, even if only the rest of
+            // its group lives now.
             let lives = procs[place].alive || procs[place].group && self.at[place].signalled;
             is_newer && lives && !survives
         });
@@ -1669,8 +1695,8 @@ impl<'a> Checker<'a> {
             })
     }
 
-    /// Whether any process that this one follows, also through other running processes, is on its
-    /// way or is being replaced.
+    /// Whether this process follows, directly or through other running processes, a process that is
+    /// being replaced or for which `waits` returns true.
     fn waits_to_follow(
         &self,
         slot: ProcessId,
@@ -1743,8 +1769,8 @@ impl<'a> Checker<'a> {
                     if self.roles[id.index()] == Role::Leaving {
                         continue;
                     }
-                    // The stop of a process that is gone may do nothing, and so may not end a
-                    // restart of a dependent.
+                    // If the process is gone already, its stop can do nothing; a restart of a
+                    // dependent then continues.
                     self.at[id.index()].alone &= !is_alive;
                     self.at[id.index()].by_request = true;
                 }
@@ -1826,7 +1852,7 @@ impl<'a> Checker<'a> {
                 self.at[process.index()].alone = false;
             }
             RequestError::Busy(_) | RequestError::Reloading | RequestError::EpochDoomed { .. } => {
-                // The request was refused at once.
+                // The request was refused at once, so it has changed nothing.
                 if let Some(before) = self.before.take() {
                     for (seen, before) in self.at.iter_mut().zip(before) {
                         (seen.alone, seen.by_request) = before;
@@ -2104,7 +2130,8 @@ impl<'a> Checker<'a> {
                         self.hold(limit <= left, "a limit beyond the deadline");
                         // holds: S77
                         self.hold(limit <= stop.limit, "more time to stop than the process has");
-                        // Two epochs also need time for the hand-over.
+                        // After a hand-over this is not checked, because the end of two epochs
+                        // needs more time.
                         let is_handed_over = self.at.iter().any(|seen| seen.handed_over);
                         let needed = match self.has_reloaded {
                             true => self.needed_by_all(),
@@ -2137,8 +2164,8 @@ impl<'a> Checker<'a> {
                 self.at[process.index()].drain = Some((now, longest));
                 self.at[process.index()].drained_early = !self.unready;
                 if self.is_taken_over(process) {
-                    // The old epoch was draining by itself before. Its time to end begins after the
-                    // drain.
+                    // The old epoch was draining by itself before this drain. Its time to end
+                    // begins after this drain.
                     self.at[process.index()].drained_early = true;
                     self.at[process.index()].draining = true;
                     // The `pre_stop` hook of the old epoch may run until later.
@@ -2211,7 +2238,7 @@ impl<'a> Checker<'a> {
                 }
                 let closing = Duration::from_millis(250);
                 let over = self.seen_at(self.seen_at(since + longest) + closing);
-                // A sample that came late is asked for once more.
+                // If drainit was paused, it asks once more for the sample that came late.
                 let again = if self.was_paused(since, now) { closing } else { Duration::ZERO };
                 // holds: S37, S45, C116
                 self.hold(now <= self.seen_at(over + again), "a drain is longer than its bound");
@@ -2268,7 +2295,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The exit code for this cause. For an end, it follows from the end that the checker saw.
+    /// The exit code for this cause. If the cause is the end of a process, the code is derived from
+    /// the last end that the checker saw.
     fn exit_code(&self, cause: Cause) -> u8 {
         let Cause::Ended { process, before_ready, .. } = cause else {
             return cause.exit_code(self.killed);
@@ -2282,7 +2310,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Whether no fault has begun in the shutdown.
+    /// Whether the shutdown began after the time of faults was over.
     fn has_faultless_shutdown(&self) -> bool {
         let from = self.scenario.faults_end.map(|after| self.start + after);
         self.t0.is_some_and(|t0| from.is_some_and(|from| from <= t0))
@@ -2345,7 +2373,8 @@ impl<'a> Checker<'a> {
             .mul_f64(fraction(all, total))
             .min(self.longest_path(least).min(window / 4))
             .min(all);
-        // Half of it is left after the closing of listeners and the final counts.
+        // Half of this time is left for the stops after the closing of listeners and the final
+        // counts.
         let left = left / 2;
         let process = ProcessId(self.slots.process(process) as u16);
         let path = self.path_through(process, need);
@@ -2427,7 +2456,7 @@ impl<'a> Checker<'a> {
     }
 }
 
-/// Whether an end or a failure with this policy of `on_exit` may have this consequence.
+/// Whether `next` is a permitted consequence of an end or a failure with this policy of `on_exit`.
 fn is_consequence(policy: ExitPolicy, next: AfterEnd) -> bool {
     let stops = matches!(next, AfterEnd::Shutdown | AfterEnd::Exhausted);
     matches!(next, AfterEnd::Restart { .. }) || stops == (policy != ExitPolicy::Ignore)
@@ -2457,7 +2486,7 @@ fn stop_need(of: &ProcessSpec) -> Duration {
     hook_need(of.hooks.pre_stop) + of.stop.need + hook_need(of.hooks.post_stop)
 }
 
-/// The time of a stop that no other wait may take.
+/// The time that a stop keeps, whatever other waits need.
 fn least_stop(process: &ProcessSpec) -> Duration {
     process.stop.need.min(Duration::from_secs(1))
 }

@@ -10,7 +10,7 @@ use drainit_core::event::Load;
 
 /// The pause between two samples when the drain can soon be over.
 const SAMPLES: Duration = Duration::from_millis(50);
-/// The pause between two earlier samples.
+/// The pause between two samples before that.
 const SELDOM: Duration = Duration::from_millis(700);
 /// Samples become frequent this long before `min` is over.
 const SOON: Duration = Duration::from_millis(300);
@@ -35,11 +35,12 @@ pub(super) struct World<'a> {
     pub(super) now: Time,
     queue: BinaryHeap<Reverse<(Time, u64, Happening)>>,
     sequence: u64,
-    /// Events that the actions of a step have caused at once. They come before all other events.
+    /// Events that the actions of a step cause without a delay. The core gets them before all other
+    /// events.
     at_once: VecDeque<Event>,
     /// The index of an event is its [`EventKey`].
     events: Vec<Event>,
-    /// The process of each slot. The index is the slot, also for `behaviours`.
+    /// The process of each slot. A slot is the index here and in `behaviours`.
     pub(super) procs: Vec<Proc>,
     pub(super) slots: Slots,
     behaviours: Vec<Behaviour>,
@@ -52,13 +53,13 @@ pub(super) struct World<'a> {
     hook_ends: BTreeMap<HookId, EventKey>,
     /// Events that are not sent: the ends of killed hooks.
     dropped: BTreeSet<EventKey>,
-    /// Draws the faults that may happen at one start and not at another.
+    /// Draws at which starts a fault happens.
     luck: Rng,
     /// Draws how long a start takes.
     slowness: Rng,
     /// Whether no process starts, because a stop signal comes next.
     stop_is_pending: bool,
-    /// The starts without an answer, each with its number. A start that is left out has none.
+    /// The starts without an answer, each with its number. A start that was left out has no number.
     starting: BTreeMap<ProcessId, Option<u64>>,
     /// The number of starts so far.
     starts: u64,
@@ -77,7 +78,8 @@ enum Happening {
         process: u16,
         instance: u32,
     },
-    /// `asked`: the process answers a signal of drainit.
+    /// A process ends. `asked`: the end is the consequence of a signal or of Envoy's rules, so it
+    /// also happens after the time of faults.
     Dies {
         process: u16,
         instance: u32,
@@ -227,8 +229,9 @@ impl<'a> World<'a> {
         })
     }
 
-    /// When drainit notices an event at this time: later if drainit does not run then. After an
-    /// event that was handled early, a limit may already be over.
+    /// When drainit notices an event of this time: later, if drainit is paused then, and never
+    /// before `now`. After an event that was handled early, the time of a limit may lie before
+    /// `now`.
     fn seen_at(&self, at: Time) -> Time {
         let at = self.now.max(at);
         self.start + self.scenario.seen_at(at.since(self.start))
@@ -294,7 +297,7 @@ impl<'a> World<'a> {
                 let is_watched = watch < self.spec(process).watch.len();
                 return is_watched.then_some(for_slot(event, process));
             }
-            // The core asks for one answer, so a second one is never sent.
+            // A start gets exactly one answer. While this answer is due, no other answer is sent.
             Event::Spawned(process) | Event::SpawnFailed { process, .. } => {
                 return (!self.starting.contains_key(&process)).then_some(event);
             }
@@ -458,7 +461,7 @@ impl<'a> World<'a> {
         if elapsed < behaviour.endpoint_removed && !proc.closed {
             proc.accepted += 1;
         }
-        // One of two connections stays longer.
+        // There are two connections. One of them closes earlier than the other.
         let end = behaviour.connections_end;
         let mut active = u64::from(elapsed < end) + u64::from(elapsed < end / 2);
         if self.scenario.open_again && (end * 3 / 2..end * 2).contains(&elapsed) {
@@ -494,7 +497,8 @@ impl<'a> World<'a> {
                 let answer = Happening::LastAnswer { process: process.0, instance };
                 self.push(now + Duration::from_millis(1), answer);
             }
-            // drainit stops an epoch with SIGKILL if it has not taken over, or aborts.
+            // drainit stops an epoch with SIGKILL if the epoch has not taken over, or if Envoy will
+            // abort it.
             Action::Stop { process, signal: Signal::KILL } => {
                 self.procs[process.index()].killed = true;
                 if let Some(after) = self.unless_obeying(self.behaviour(process).ends_after_kill) {
@@ -632,7 +636,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Gives up a start, unless the program already runs.
+    /// Aborts a start, unless the program already runs.
     fn abort_spawn(&mut self, process: ProcessId) {
         if !self.starting.contains_key(&process) {
             let answers = |event: &Event| matches!(event, Event::Spawned(id) | Event::SpawnFailed { process: id, .. } if *id == process);
@@ -721,7 +725,8 @@ impl<'a> World<'a> {
         self.spec(newer).handover.unwrap_or_default().saturating_sub(MARGIN)
     }
 
-    /// An epoch ends the older epoch, after some time or because it was asked to end itself.
+    /// An epoch ends the older epoch: because its time to do so has come, or because it was itself
+    /// asked to end.
     fn end_older(&mut self, process: ProcessId) {
         let Some(older) = self.older(process) else { return };
         self.procs[process.index()].has_ended_older = true;
@@ -730,9 +735,10 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Handles the end of an epoch. A newer epoch aborts if it has not ended this one. If this
-    /// epoch had not taken over, no other epoch can take over from the older one. If its group
-    /// remains, the Envoy may still live.
+    /// Handles the end of an epoch. If a newer epoch has not ended this epoch, the newer epoch
+    /// aborts. If drainit has not seen that this epoch took over, no other epoch can take over from
+    /// the older epoch. If `remains`, the Envoy may still live in the process group, so the newer
+    /// epoch does not abort.
     fn epoch_ended(&mut self, process: ProcessId, remains: bool) {
         let ended = self.procs[process.index()];
         let older = self.older(process).filter(|_| !ended.is_seen);
@@ -744,15 +750,17 @@ impl<'a> World<'a> {
             newer.older == Some((process, ended.instance)) && newer.alive
         };
         let newer = self.slots.all().find(is_newer).filter(|_| !remains);
-        // Nobody knows exactly since when the newer epoch is live. In the last moments, nobody can
-        // tell whether the newer epoch has caused this end.
+        // The core counts the time to end the older epoch from the start of the newer epoch,
+        // because it does not know when the newer epoch became live. Once this time is over, a live
+        // newer epoch counts as the cause of this end.
         let is_ended = |newer: &ProcessId| {
             let proc = self.procs[newer.index()];
             let from = proc.started.map(|started| started + self.ends_older_after(*newer));
             proc.has_ended_older || proc.is_live && from.is_some_and(|from| from <= self.now)
         };
         if let Some(newer) = newer.filter(|newer| !is_ended(newer)) {
-            // An epoch that waits for the answer of a killed epoch only runs into its own limit.
+            // An epoch that still waits for the answer of a killed epoch ends at its own limit.
+            // Until then it reacts to signals, so `aborts` is false.
             self.procs[newer.index()].aborts = self.procs[newer.index()].is_live || !ended.killed;
             self.die(newer, ABORTS_AFTER, 200 + 6, true);
         }
