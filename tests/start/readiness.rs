@@ -5,7 +5,7 @@ use testkit::envoy::TESTED;
 use crate::support::http::{free_address, get_unix};
 use crate::support::real_envoy::{RealEnvoy, add_control_plane};
 use crate::support::said;
-use crate::support::{Rig, in_parallel};
+use crate::support::{LONG, Rig, in_parallel};
 
 /// `a` makes its probe succeed some time after its start, and `b`, which waits for `a`, must not
 /// start before. `ADDRESS` stands for a free address.
@@ -103,4 +103,24 @@ fn an_envoy_without_a_control_plane_is_not_ready() {
         let (code, why) = get("control.sock", "/readyz").unwrap();
         assert!(code == 503 && why.contains("xDS is not connected ("), "{code} {why}");
     });
+}
+
+#[test]
+fn a_restart_that_is_not_ready_in_time_names_the_pattern_and_the_keys() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start_ready(
+        "
+        processes:
+          a:
+            command: [sh, -c, 'test -e DIR/slow || echo up; exec sleep 60']
+            readiness: {log: '^up$', timeout: 1s}
+            restart: always
+            restart_delay: 10ms
+        ",
+    );
+    drainit.touch("slow");
+    drainit.exec(&["kill", "a"]).assert(0, "");
+    drainit.wait_exit(LONG).assert_code(1).assert_line(
+        "a: not ready after 1s: no line of it matches `\\^up\\$`; set `required: false` .*`readiness.timeout`",
+    );
 }
