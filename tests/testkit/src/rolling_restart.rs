@@ -164,12 +164,12 @@ impl RollingRestart {
             .collect();
         let lines = old.lines().into_iter().filter(|(at, _)| *at >= asked);
         let lines: Vec<_> = lines.map(|(at, line)| (since(at), line)).collect();
-        // The log gives the order of ends that were noticed together.
+        // The log gives the order, if it has the ends: a poll may notice them in another one.
         let place_of_end = |name: &str| {
             let ends = [format!("{name}: exited with"), format!("{name}: was ended by")];
             lines.iter().position(|(_, line)| ends.iter().any(|end| line.contains(end)))
         };
-        went.sort_by_key(|(at, name)| (*at, place_of_end(name)));
+        went.sort_by_key(|(at, name)| (place_of_end(name), *at));
         Ok(Outcome { report, status, stop: since(ended), went, lines })
     }
 }
