@@ -20,7 +20,7 @@ def start(run, *services, options=()):
 
 
 # s6-overlay#204
-@row("`docker stop`", "the process gets SIGTERM and 300 ms, then code 0 at once", alone=True)
+@row("`docker stop`", "the process gets SIGTERM and 300 ms to end, then the container ends at once, code 0", alone=True)
 def stop(run):
     start(run, run.service("a", "on=TERM:exit:0:300")).docker("stop").end(0).ended_well("a").promptly()
 
@@ -43,7 +43,8 @@ def memory(run):
 
 
 @row("no process can be forked (`--pids-limit`) when one is to be restarted",
-     "restarted as soon as possible; the other processes keep running", ("drainit", "s6", "supervisord"), alone=True)
+     "the process is restarted as soon as possible; the other processes keep running", ("drainit", "s6", "supervisord"),
+     alone=True)
 def pids(run):
     go = run.dir / "go"
     start(run, run.service("a", restart=True), run.service("b", f"await={go}", "exit=1", restart=True),
@@ -58,7 +59,7 @@ def pids(run):
     run.check(len(run.events("start", "a")) == 1, "restarted a").docker("stop").end(0).ended_well("a")
 
 
-@row("read-only, any user, no capabilities, no new privileges", "the process gets SIGTERM and 300 ms, code 0", alone=True)
+@row("read-only, any user, no capabilities, no new privileges", "the process gets SIGTERM and 300 ms to end, code 0", alone=True)
 def hardened(run):
     run.as_user()
     options = ["--read-only", f"--user={run.uid}:{run.uid}", "--cap-drop=ALL", "--security-opt=no-new-privileges"]

@@ -49,7 +49,7 @@ def wrong_user(run):
     run.end().check(run.code() != 0, "code 0").check(not run.events("start", "a"), "started")
 
 
-@row("the config is unreadable (a directory)", "refused (code not 0)", SUPERVISORS)
+@row("the config is unreadable (a directory)", "the tool refuses the config (code not 0)", SUPERVISORS)
 def unreadable(run):
     name = {"drainit": "drainit.yaml", "supervisord": "supervisord.conf", "s6": "scan/a/run",
             "Horust": "services/a.toml"}[run.tool]

@@ -33,7 +33,7 @@ def stdout_of_another(run):
     run.stop(None)
 
 
-@row("the reader of the log goes away", "nothing ends; SIGTERM ends the container with 0")
+@row("the reader of the log goes away", "no process ends; SIGTERM ends the container with 0")
 def reader_gone(run):
     reader, writer = os.pipe()
     run.start(run.service("a", f"await={run.dir}/go", "lines=100,x", log=True), stdout=writer).wait("a")

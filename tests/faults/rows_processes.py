@@ -17,7 +17,7 @@ WALL = 0x40000000
 
 
 # multirun#15, Supervisor#936, apple/container#1225, containerd#13334, #9979
-@row("20,000 orphans end as fast as they can be forked", "all are reaped, then SIGTERM ends the container with 0")
+@row("20,000 orphans end as fast as they can be forked", "all orphans are reaped, then SIGTERM ends the container with 0")
 def storm(run):
     over = run.dir / "over"
     run.start(run.service("a", "torrent=20000", f"touch={over}")).wait("a")
@@ -28,7 +28,7 @@ def storm(run):
 
 # dumb-init#212, #80, #141
 # holds: S65
-@row("a daemon (double fork) that takes 300 ms to end", "the daemon gets SIGTERM and 300 ms, code 0")
+@row("a daemon (double fork) that takes 300 ms to end", "the daemon gets SIGTERM and 300 ms to end, code 0")
 def daemon(run):
     run.start(run.service("a", "daemon=b,on=TERM:exit:0:300")).wait("b").stop(0).ended_well("a", "b")
 
@@ -40,7 +40,7 @@ def stubborn_daemon(run):
 
 
 # Supervisor#1101, #1158, #1396
-@row("a child of the process outlives it (same process group)", "gets SIGTERM and 300 ms, code 0")
+@row("a child of the process outlives it (same process group)", "the child gets SIGTERM and 300 ms to end, code 0")
 def grandchild(run):
     run.start(run.service("a", "spawn=b,on=TERM:exit:0:300")).wait("b").stop(0).ended_well("a", "b")
 
@@ -51,13 +51,13 @@ def daemon_of_the_dead(run):
 
 
 # The other tools do not stop daemons: the kernel kills them.
-@row("10,000 daemons", "all are stopped in time, code 0", ("drainit", "s6", "Horust"), alone=True)
+@row("10,000 daemons", "all daemons are stopped in time, code 0", ("drainit", "s6", "Horust"), alone=True)
 def horde(run):
     run.start(run.service("a", "horde=10000")).wait("a", what="horde")
     run.check(len(run.inside()) > 9000, "the machine has no room").stop(0)
 
 
-@row("50 levels of processes, each in a session of its own", "all get SIGTERM and end in time, code 0")
+@row("50 levels of processes, each in a session of its own", "all processes get SIGTERM and end in time, code 0")
 def deep(run):
     script, deepest = run.dir / "level", run.dir / "deepest"
     script.write_text(f"""#!/bin/sh
@@ -72,7 +72,7 @@ wait
     run.check(len(asked) == 51, f"{51 - len(asked)} killed cold")
 
 
-@row("50 services in a chain", "stopped one after the other, in order, code 0", SUPERVISORS)
+@row("50 services in a chain", "the services stop one after the other, in order, code 0", SUPERVISORS)
 def fifty(run):
     names = [f"p{number}" for number in range(50)]
     run.start(*(run.service(name, after=after) for name, after in zip(names, ["", *names])))
@@ -120,7 +120,7 @@ ctypes.CDLL(None).syscall(60 if os.uname().machine == "x86_64" else 93, 0)
 """
 
 
-@row("a daemon whose main thread has ended (it looks like a zombie)", "gets SIGTERM and 300 ms, code 0")
+@row("a daemon whose main thread has ended (it looks like a zombie)", "the daemon gets SIGTERM and 300 ms to end, code 0")
 def leaderless(run):
     script = run.dir / "daemon.py"
     script.write_text(LEADERLESS)
@@ -164,7 +164,8 @@ def is_locked(path):
 
 
 # linuxserver/docker-openssh-server#76, s6-overlay#634
-@row("not as PID 1: a daemon that takes 300 ms to end", "the daemon gets SIGTERM and 300 ms, and no process stays behind", BESIDE)
+@row("not as PID 1: a daemon that takes 300 ms to end",
+     "the daemon gets SIGTERM and 300 ms to end, and no process stays behind", BESIDE)
 def daemon_beside_an_init(run):
     not_init(run, "daemon=b,on=TERM:exit:0:300")
     run.check(not run.inside("child"), "an orphan stays").ended_well("a", "b")

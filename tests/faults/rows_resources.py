@@ -31,7 +31,7 @@ def empty(filler):
 
 
 @row("no process can be forked (`prlimit --nproc`) when one is to be restarted",
-     "restarted as soon as possible; the other processes keep running", ("drainit", "s6", "supervisord"))
+     "the process is restarted as soon as possible; the other processes keep running", ("drainit", "s6", "supervisord"))
 def no_fork(run):
     run.as_user(limits=["prlimit", "--nproc=60"])
     run.start(run.service("a", restart=True), run.service("b", restart=True)).wait("a", "b")

@@ -51,13 +51,13 @@ def all_ignore(run):
     run.start(*services).wait(*names).stop(137)
 
 
-@row("SIGTERM twice at once", "one stop, code 0")
+@row("SIGTERM twice at once", "the process has time to end, code 0")
 def twice(run):
     run.start(run.service("a", "on=TERM:exit:0:300")).wait("a").signal().stop().ended_well("a")
 
 
 # docker/cli#3909
-@row("SIGHUP, SIGUSR1 and SIGUSR2", "nothing ends, although the process has no handlers for these signals")
+@row("SIGHUP, SIGUSR1 and SIGUSR2", "the process keeps running, although it has no handlers for these signals")
 def user_signals(run):
     starts = run.dir / "starts"
     run.start(Service("a", ["sh", "-c", f"echo start >>{starts}; exec sleep 60"]))

@@ -104,7 +104,7 @@ def suspended_with_watchdog(run):
     run.check(starts.read_text() == "start\n", "restarted").stop(None)
 
 
-@row("everything is suspended for 3 s during the stop", "the container ends soon after")
+@row("everything is suspended for 3 s during the stop", "the container ends soon after the suspension")
 def suspended_stop(run):
     run.start(run.service("a", "on=TERM:exit:0:800")).wait("a").signal()
     time.sleep(0.3)
@@ -144,7 +144,7 @@ def probe_hangs(run):
     run.end(1).check(not run.events("start", "b"), "started b")
 
 
-@row("ready, then not, then ready again", "nothing ends or restarts", ("drainit", "s6"))
+@row("ready, then not, then ready again", "no process ends or is restarted", ("drainit", "s6"))
 def flapping(run):
     ready = run.dir / "ready"
     run.start(run.service("a", f"touch={ready}", ready=str(ready)), run.service("b", after="a")).wait("b")
