@@ -1,7 +1,7 @@
 //! An HTTP/1.1 client for servers on this machine. Each request has a limit of time and of size.
 //!
-//! It uses hyper directly on a TCP or Unix stream: there are no proxy variables, redirects, name
-//! resolution, pool or threads. A request ends at its limit, whatever the server does.
+//! The client uses hyper directly on a TCP or Unix stream: there are no proxy variables, redirects,
+//! name resolution, pool or threads. A request ends at its limit, whatever the server does.
 
 use std::future::Future;
 use std::io;

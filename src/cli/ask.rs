@@ -16,7 +16,7 @@ use crate::http::{RequestError, Response, request};
 use crate::os::private_socket;
 use crate::types::{exit_code, harmless, harmless_lines};
 
-/// The limit of a request that is answered immediately.
+/// The time limit of a request that drainit answers immediately.
 pub(super) const LIMIT: Duration = Duration::from_secs(5);
 
 /// The largest answer, in bytes. A status has some 200 bytes for each process.
@@ -100,8 +100,8 @@ pub(super) fn answer_of(
     }
 }
 
-/// Returns the last line of a refusal, which is the reason. The lines before are the problems of a
-/// config: they are printed as `drainit check` prints them.
+/// Returns the last line of a refusal, which is the reason. The lines before the last line are the
+/// problems of a config; this function prints them as `drainit check` does.
 fn refusal(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let text = text.trim_end();
@@ -113,8 +113,8 @@ fn refusal(body: &[u8]) -> String {
     reason.to_owned()
 }
 
-/// The reason why nothing listens; empty for other errors, because those show that something
-/// listens at the address.
+/// The reason why nothing listens at the address. The text is empty if the error shows that
+/// something does listen there.
 pub(super) fn why_unreachable(error: &RequestError, found: &Found) -> String {
     if !is_unreachable(error) {
         return String::new();
@@ -136,7 +136,7 @@ pub(super) fn is_unreachable(error: &RequestError) -> bool {
     matches!(error, RequestError::Io(error) if matches!(error.kind(), NotFound | ConnectionRefused))
 }
 
-/// Whether the connection was closed before an answer, because drainit has ended meanwhile.
+/// Whether the connection was closed before an answer arrived, which means that drainit has exited.
 pub(super) fn is_cut_off(error: &RequestError) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionReset};
     match error {

@@ -14,8 +14,8 @@ use crate::load::control::Found;
 pub(super) const VARIABLE: &str = "DRAINIT_CONFIG";
 /// The config file if there is neither `-c` nor the variable.
 const DEFAULT: &str = "/etc/drainit.yaml";
-/// The config file if there is no default file either. It comes last, so that a file in the working
-/// directory never replaces the config of an image.
+/// The config file if the default file does not exist either. drainit tries this file last, so that
+/// a file in the working directory never replaces the config of an image.
 const LOCAL: &str = "drainit.yaml";
 
 /// `-c FILE`.

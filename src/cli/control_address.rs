@@ -14,10 +14,10 @@ use crate::http::Response;
 use crate::os::private_socket;
 use crate::types::visible;
 
-/// The length of an answer that is printed, in characters.
+/// The highest number of characters of an answer that are printed.
 const MAX_LINE: usize = 1000;
 
-/// Where to find drainit: the options of its own commands.
+/// The options with which drainit's own commands find the running supervisor.
 #[derive(Debug, Args)]
 pub(super) struct Whom {
     #[command(flatten)]
@@ -89,8 +89,9 @@ fn find(
     };
     match found.control {
         Ok(control) => Ok(Found { address: choose(&control)?, doubt }),
-        // The file may have changed, or be missing in a debug container. The private socket of PID
-        // 1 is used then, because it certainly belongs to the intended drainit.
+        // The config may have changed since the start, or may be missing in a debug container. The
+        // command then uses the private socket of PID 1, which certainly belongs to the intended
+        // drainit.
         Err(problems) => {
             if let Ok(path) = private_socket::init_socket()
                 && private_socket::is_there(&path)

@@ -20,7 +20,7 @@ use crate::http::{RequestError, Response, request};
 const LIMIT: Duration = Duration::from_secs(2);
 /// The limit for the supervisor to accept the drain.
 const ASKING: Duration = Duration::from_secs(10);
-/// The limit for the first answer that contains the supervisor's own deadline.
+/// How long the command polls while no answer has contained the supervisor's deadline.
 const UNKNOWN: Duration = Duration::from_secs(30);
 /// The time for which the command keeps polling after the supervisor's deadline.
 const SLACK: Duration = Duration::from_secs(5);
@@ -67,8 +67,9 @@ async fn begin(found: &Found) -> Result<(), String> {
     }
 }
 
-/// Returns when the accepted drain is done, or the supervisor has exited. Any other error says
-/// nothing about the drain, so polling continues until [`SLACK`] after the supervisor's deadline.
+/// Returns when the accepted drain is done, or when the supervisor has exited. If a request fails
+/// for another reason, the drain may still be running, so polling continues until [`SLACK`] after
+/// the supervisor's deadline.
 async fn wait(address: &Address) -> Result<(), String> {
     let mut until = Instant::now() + UNKNOWN;
     loop {

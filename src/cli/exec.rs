@@ -41,7 +41,7 @@ pub struct ExecArgs {
     /// Exit with 0 if the command exits with CODE, such as 143. May be repeated
     #[arg(short = 'e', long = "remap-exit", value_name = "CODE", allow_hyphen_values = true)]
     remap_exit: Vec<u8>,
-    /// Receive SIG when the parent of drainit dies; SIGKILL kills the command, too
+    /// Signal that drainit gets when its parent dies; SIGKILL also kills the command
     #[arg(short, long, value_name = "SIG", value_parser = values::signal)]
     parent_death_signal: Option<Signal>,
     /// A signal that stops the command. May be repeated [default: SIGTERM, SIGINT and SIGQUIT]
@@ -122,14 +122,15 @@ pub(super) fn checked(args: ExecArgs) -> Result<(ExecOptions, Option<DrainOption
     Ok((options, drain))
 }
 
-/// Reads the drain from the options, or else from the variables.
+/// Reads the options of the drain, and for each missing option its variable.
 fn drain(args: &ExecArgs) -> Result<Option<DrainOptions>, String> {
     let [of_admin, of_time, of_min] = DRAIN_VARIABLES;
     let admin = given(args.drain_envoy.as_ref(), of_admin, values::server)?;
     let time = given(args.drain_time.as_ref(), of_time, values::duration)?;
     let min = given(args.drain_min.as_ref(), of_min, values::duration)?;
     let Some(admin) = admin else {
-        // An image may set the times for all its commands, and drain only one of them.
+        // Without an admin, the variables for the times have no effect and cause no error: an image
+        // may set them for all its commands, and drain only one of these commands.
         return match args.drain_time.or(args.drain_min) {
             None => Ok(None),
             Some(_) => Err("--drain-time and --drain-min need --drain-envoy ADMIN".to_owned()),

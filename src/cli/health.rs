@@ -77,8 +77,8 @@ async fn ask(found: &Found, path: &str, timeout: Duration) -> (String, u8) {
     judge(answer, &HttpTarget { address, path: path.to_owned() }, &doubt)
 }
 
-/// Repeats the request until the answer is good. drainit may still be starting, so that nothing
-/// answers yet.
+/// Repeats the request until the answer is good. While drainit is starting, a request may get no
+/// answer. Such a request is repeated, too.
 async fn ask_until_ready(
     found: &Found,
     path: &str,

@@ -30,7 +30,7 @@ use crate::supervisor::sockets::LONGEST_OPEN;
 use crate::supervisor::{Setup, sockets};
 use crate::types::{Signal, Stream, Time, exit_code, harmless, harmless_lines, human};
 
-/// The time for a slow reader to take the error if drainit exits without a start.
+/// The time that a slow reader gets to read the error if drainit exits without starting anything.
 const FLUSH: Duration = Duration::from_millis(500);
 
 /// Options of `run`.
@@ -139,7 +139,8 @@ fn start(
     }))
 }
 
-/// Waits for files or sockets, at most for `within`, and gives up when a stop signal arrives.
+/// Runs work that opens files or sockets, for at most `within`. Gives up when a stop signal
+/// arrives.
 fn open<T: Send + 'static>(
     within: Duration,
     what: &str,

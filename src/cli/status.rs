@@ -99,7 +99,8 @@ async fn show(
             args.names.iter().any(|pattern| is_meant(pattern, name))
         });
         if args.format == Format::Text {
-            // The time of the start covers other processes as well.
+            // The duration of the start covers all processes, and not only the named ones, so it is
+            // left out.
             status["startup"] = Value::Null;
         }
     }
@@ -157,7 +158,7 @@ impl Meter {
             Some((then, before)) => (used - before, (now - then).as_secs_f64()),
             None => (used, uptime - started),
         };
-        // In the first hundredth of a second, the value is unknown.
+        // Over less than a hundredth of a second, the percentage cannot be measured.
         (within >= 0.01).then(|| (spent / within * 100.0).max(0.0))
     }
 }

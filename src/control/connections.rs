@@ -1,13 +1,14 @@
 //! Accepts and answers a bounded number of connections at once, each for a bounded time.
 //!
-//! Each listener has its own loop and its own bound, so TCP clients take no places from the private
-//! socket. drainit does not refuse a new connection at the bound. Instead, it closes the oldest
-//! connection that has sent no request, or else the oldest connection. A real client sends its
-//! request immediately and is answered within a millisecond, so a client that holds an old
-//! connection has most likely sent no request.
+//! Each listener has its own loop and its own limit on connections, so TCP clients take no places
+//! from the private socket. When the limit is reached, drainit does not refuse a new connection.
+//! Instead, it closes the oldest connection that has sent no request, or else the oldest
+//! connection. A real client sends its request immediately and is answered within a millisecond, so
+//! a client that holds an old connection has most likely sent no request.
 //!
-//! Everybody can connect to the private socket. Clients that may not send requests get a few places
-//! of their own, where they learn the reason. They take no places from other clients.
+//! Every process can connect to the private socket. Clients that are not allowed to send requests
+//! get a few places of their own, so they take no places from other clients. drainit answers them
+//! with the reason of the refusal.
 //!
 //! An operation lasts as long as it needs. Up to half of the connections of a listener can wait for
 //! operations. drainit never closes such a connection to make room for another.
@@ -57,7 +58,8 @@ pub(crate) struct Limits {
 pub(crate) enum Caller {
     /// Root or drainit's own user, over the control socket.
     Socket(Peer),
-    /// A client of the control socket that may not send requests, with the reason for the answer.
+    /// A client of the control socket that is not allowed to send requests, and the reason that the
+    /// answer gives.
     Stranger(String),
     /// A client of the TCP port, with its address.
     Tcp(IpAddr),

@@ -85,7 +85,8 @@ impl BoundSocket {
     /// The private socket, or the reason why there is none. drainit also starts without a private
     /// socket, because only drainit's own commands need it.
     fn bind_privately() -> (Option<Self>, Option<String>) {
-        // A container without `/proc` is intended, and a warning at every start would only annoy.
+        // If there is no `/proc`, somebody has configured the container so, and a warning at every
+        // start would only annoy.
         let Ok(namespace) = private_socket::namespace() else { return (None, None) };
         match private_socket::listen(namespace) {
             (_, Ok(listener)) => (Some(Self { listener, name: None }), None),

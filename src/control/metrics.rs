@@ -89,7 +89,8 @@ fn processes(text: &mut Metrics, status: &Status) {
     const EPOCH: &str = "drainit_process_epoch";
     if status.current().any(|process| process.epoch.is_some()) {
         text.family(EPOCH, "gauge", "The restart epoch of an Envoy.");
-        // An old or new slot without a process is about to be freed, or is not started yet.
+        // The entries of old and new slots without a process are left out: such an old slot is
+        // about to be freed, and such a new slot is not started yet.
         let shown =
             status.processes.iter().filter(|one| one.part == Part::Current || one.pid.is_some());
         for (process, epoch) in shown.filter_map(|one| Some((one, one.epoch?))) {

@@ -39,7 +39,8 @@ impl Answered {
                         Err(reason) => failures.push(reason),
                     }
                 }
-                // The texts are equal if one process delays several other processes.
+                // One process can delay several others. Their texts are equal then, and only one
+                // text is kept.
                 texts.dedup();
                 failures.dedup();
                 match failures.is_empty() {

@@ -75,7 +75,7 @@ pub struct ProcessStatus {
     #[serde(rename = "since_seconds", serialize_with = "serialize_seconds")]
     pub since: Duration,
     /// Whether the container is not ready because of this process. A process that is not `required`
-    /// may be down.
+    /// can be down without this effect.
     #[serde(skip)]
     pub is_missed: bool,
     /// The reason why the process is not ready yet, the failure of its last liveness probe, how it

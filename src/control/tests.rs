@@ -335,7 +335,7 @@ async fn waiting_clients_do_not_block_others() {
             }
             held.push(client);
         }
-        // Idle clients are closed, but not the clients that wait.
+        // The server closes idle clients, but not the clients that wait for an operation.
         let mut idle = Vec::new();
         for _ in 0..2 * max_connections() {
             idle.push(UnixStream::connect(&rig.socket).await.unwrap());

@@ -31,8 +31,8 @@ listener.default_filter_chain",
     "/config_dump?resource=dynamic_listeners&mask=active_state.listener",
 ];
 
-/// The names of statistics that do not count. Unknown names count, so that a drain may take too
-/// long but does not cut off a client.
+/// The names of the statistics that a drain ignores. Statistics with unknown names count: a drain
+/// may then take too long, but it does not cut off a client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Uncounted {
     /// The names between `listener.` and `.downstream_cx_active`.

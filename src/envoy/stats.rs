@@ -41,8 +41,8 @@ pub(super) fn parse(body: &[u8]) -> Result<Vec<Stat>, RequestError> {
 /// Reads an answer of `/stats?format=json`.
 ///
 /// # Errors
-/// Fails with [`RequestError::Malformed`] even if only a single value is not a count. A sum without
-/// that value would look like fewer connections.
+/// Fails with [`RequestError::Malformed`] if any value is not a count: a sum without that value
+/// would look like fewer connections.
 pub fn sample(body: &[u8], uncounted: &Uncounted) -> Result<Sample, RequestError> {
     let mut sample = Sample::default();
     for Stat { name, value } in &parse(body)? {
@@ -103,9 +103,9 @@ pub(crate) fn listener_names(body: &str) -> Vec<String> {
 }
 
 /// Whether the statistics of this name are the totals of a listener for clients. The admin is not
-/// such a listener, because its connections are drainit's own. An internal listener is not one
-/// either: its connections come from Envoy itself and may never end. The share of one thread is not
-/// a total.
+/// such a listener, because its connections are drainit's own. An internal listener is not a
+/// listener for clients either: its connections come from Envoy itself and may never end. The share
+/// of one thread is not a total.
 fn serves_clients(listener: &str) -> bool {
     let thread_share = listener.rsplit_once('.').is_some_and(|(_, last)| {
         last == "main_thread"

@@ -15,9 +15,9 @@ use crate::os::terminal::Terminal;
 use crate::os::{Pid, clock};
 use crate::types::{End, Signal, Time};
 
-/// If two orphans end within this time of each other, drainit reaps orphans in batches of
-/// [`BATCH`]. A wakeup for each orphan would take the processor from the parent of the orphans and
-/// from all other processes.
+/// If two orphans end within this time of each other, drainit waits for [`BATCH`] before it reaps
+/// more orphans. A wakeup for each orphan would take the processor from the parent of the orphans
+/// and from all other processes.
 const STORM: Duration = Duration::from_millis(1);
 const BATCH: Duration = Duration::from_micros(300);
 /// The signals that stop a process, as Ctrl-Z does.
@@ -53,13 +53,13 @@ pub(crate) struct CommandLoop<'a> {
     jobs: Jobs<'a>,
     say: &'a dyn Fn(Step),
     machine: Machine<'a>,
-    /// The pid of the command, which is also the number of its process group while that has a
-    /// member.
+    /// The pid of the command, which is also the number of its process group as long as the group
+    /// has a member.
     child: Pid,
-    /// Whether a signal that stops a process was forwarded. If so, a stop of the command is
-    /// intended.
+    /// Whether drainit has forwarded a signal that stops a process. If the command stops after such
+    /// a signal, its stop is intended.
     may_stop: bool,
-    /// Whether more children may have ended whose SIGCHLD was already read.
+    /// Whether more children may have ended, although their SIGCHLD was already read.
     has_more: bool,
     last_orphans: Option<Time>,
 }
@@ -246,9 +246,9 @@ impl<'a> CommandLoop<'a> {
         self.options.grace_period.is_some() && has_child_in_group(self.child)
     }
 
-    /// If many orphans end at once, waits for more of them or for another signal. The kernel
-    /// delivers the lowest number first, so signals above SIGCHLD would otherwise wait as long as
-    /// orphans keep ending.
+    /// If many orphans end at once, waits for more orphans or for another signal. The kernel
+    /// delivers the signal with the lowest number first, so signals above SIGCHLD would otherwise
+    /// wait as long as orphans keep ending.
     fn let_orphans_gather(&mut self) -> io::Result<()> {
         let now = clock::now();
         let last = self.last_orphans.replace(now);

@@ -53,8 +53,8 @@ pub fn run(options: &ExecOptions) -> u8 {
 }
 
 fn supervise(options: &ExecOptions) -> Result<u8, ExecError> {
-    // Signals are blocked since `main`. Signals that arrive before the command runs are forwarded
-    // to it.
+    // The signals have been blocked since `main`, so a signal that arrives before the command runs
+    // is not lost: drainit forwards it later.
     let signals = BlockedSignals::block()?;
     let handed_over = crate::exec::socket_activation::handed_over();
     boot::keep_descriptors_from_children(handed_over.unwrap_or(0));
@@ -86,7 +86,8 @@ fn supervise(options: &ExecOptions) -> Result<u8, ExecError> {
         let say = |step| say_step(options, child, step);
         let jobs = Jobs::Follow(&mut terminal);
         let end = CommandLoop::new(options, &signals, child, jobs, &say).run();
-        // If drainit is not PID 1, the command would outlive drainit.
+        // After an error, drainit stops the command. If drainit is not PID 1, the command would
+        // otherwise outlive drainit.
         let end = end.inspect_err(|_| panic_hook::stop_all())?;
         // The command has ended, so the outcome is known.
         match exec.outcome() {
@@ -134,8 +135,9 @@ fn say_step(options: &ExecOptions, child: Pid, step: Step) {
     }
 }
 
-/// Reports a kill by the OOM killer. Only PID 1 knows that there was no earlier kill: any other
-/// process would have to count the kills at its start.
+/// Reports that the OOM killer killed the command. Only PID 1 can know this, because every kill
+/// that the kernel has counted came after its start. Any other process would have to read the count
+/// when it starts.
 fn explain_kill() {
     if std::process::id() == 1 && OomKills::since_container_start().explain_one() {
         tell(&format!("warning: the command {}", End::OutOfMemory));

@@ -224,7 +224,7 @@ fn play(seed: u64) {
         let at = Time(random.millis(25_000));
         signals.push((at, signal));
         if random.one_in(3) {
-            // A terminal and a shell send the same signal a second time.
+            // A second signal of this number arrives, as when a terminal and a shell both send it.
             signals.push((at + random.millis(10), signal));
         }
     }
@@ -255,7 +255,8 @@ fn play(seed: u64) {
             tick.is_none_or(|tick| tick > run.now || run.now.0.is_zero()),
             "the machine does not sleep"
         );
-        // No event is left. The command keeps running, because it got no stop signal or ignores it.
+        // No event is left. The command keeps running, because it got no stop signal or ignores the
+        // stop signal.
         let Some(next) = ends.into_iter().chain(arrives).chain(tick).min() else {
             let must_end = run.first_stop.is_some() && options.grace_period.is_some();
             assert!(!must_end, "drainit waits for ever");

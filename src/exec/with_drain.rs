@@ -33,8 +33,8 @@ pub struct DrainOptions {
     pub admin: Address,
     /// The longest drain; `None` means the default of a config. Zero turns the drain off.
     pub time: Option<Duration>,
-    /// The shortest drain; `None` means the default of a config, or less if the default does not
-    /// fit.
+    /// The shortest drain; `None` means the default of a config, or a shorter time if the default
+    /// does not fit into the longest drain or into the window.
     pub min: Option<Duration>,
 }
 

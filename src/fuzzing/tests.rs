@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::fuzzing::{NEXT, TARGETS, Target};
 use crate::testing::random::Random;
 
-/// Words with a meaning for one of the readers.
+/// Words that have a meaning for one of the parsers.
 const WORDS: [&[u8]; 16] = [
     b"\n",
     b"\0",

@@ -6,10 +6,10 @@ use std::path::Path;
 /// Inits that start their command as a child.
 const INITS: &[&str] = &["docker-init", "tini", "dumb-init", "catatonit"];
 
-/// Whether drainit runs in the image that runs the config. drainit does if it is PID 1 (as with
-/// `docker run IMAGE check`), if it is the child of an init that is PID 1, or if PID 1 is a drainit
-/// (as with `docker exec`). Another container counts only if the config is at its default path: CI
-/// also runs in containers, but has no config there.
+/// Whether drainit runs in the image that runs the config. This is so if drainit is PID 1 (as with
+/// `docker run IMAGE check`), if drainit is the child of an init that is PID 1, or if PID 1 is a
+/// drainit (as with `docker exec`). In any other container, it is so only if the config is at its
+/// default path: CI also runs in containers, but has no config there.
 pub(crate) fn is_image(config_is_at_its_place: bool) -> bool {
     let init = || fs::read_to_string("/proc/1/comm").unwrap_or_default();
     std::process::id() == 1
@@ -31,8 +31,8 @@ pub(crate) fn is_stopped_by_docker() -> bool {
         && std::env::var_os("KUBERNETES_SERVICE_HOST").is_none()
 }
 
-/// Whether PATH has no program but drainit, as in drainit's own image. Somebody has mounted a
-/// config there only to check it.
+/// Whether PATH has no program but drainit, as in drainit's own image. A config in such an image
+/// was mounted only to be checked.
 pub(crate) fn is_bare() -> bool {
     let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
     let is_other = |entry: std::io::Result<fs::DirEntry>| {

@@ -378,7 +378,8 @@ impl<'a> Checker<'a> {
         let dir = process.and_then(|process| process.working_dir.as_deref());
         let is_path = name.contains('/');
         let below = if is_path { dir.unwrap_or(Path::new("")).join(name) } else { name.into() };
-        // A path may be below a mount. The directories of `PATH` are taken to belong to the image.
+        // A path may be below a mount. drainit assumes that the directories of `PATH` belong to the
+        // image.
         let can_check = if is_path { self.can_check(&below) } else { self.is_image };
         if !can_check {
             self.result.unchecked.insert(below.display().to_string());

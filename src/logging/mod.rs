@@ -85,7 +85,7 @@ impl Output {
     }
 
     /// Queues whole, formatted lines of a process. Never blocks: the caller awaits [`Output::room`]
-    /// first. If the caller does not, lines are dropped and counted while 1 MiB is waiting.
+    /// first. Without that wait, lines are dropped and counted while 1 MiB of lines is waiting.
     pub fn push_process(&self, stream: Stream, lines: &[u8]) {
         self.writer(stream).push(Source::Process, lines);
     }

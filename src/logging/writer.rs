@@ -28,8 +28,9 @@ use crate::os::signal::mask;
 use crate::types::Stream;
 
 /// The number of queued bytes from which [`StreamWriter::room`] makes the readers of process pipes
-/// wait, and from which drainit's own lines are dropped. Both kinds are counted separately, so that
-/// a process that writes more than the reader takes cannot silence drainit.
+/// wait, and from which drainit's own lines are dropped. The lines of processes and drainit's own
+/// lines are counted separately, so that a process that writes more than the reader takes cannot
+/// silence drainit.
 pub(crate) const BOUND: usize = 256 * 1024;
 
 /// The number of queued bytes from which lines of processes are dropped. Only lines that do not
@@ -40,18 +41,18 @@ pub(crate) const LIMIT: usize = 1024 * 1024;
 /// The time without progress after which [`StreamWriter::room`] stops waiting in a shutdown.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(500);
 
-/// The largest buffer that is kept. A larger one is freed after [`IDLE`], and the sink may then
-/// close what it holds. This does not happen immediately: if the reader is a little too slow, the
-/// queue is empty for a moment after each read.
+/// The largest buffer that is kept. A larger buffer is freed after [`IDLE`], and the sink may then
+/// close the file that it holds. The buffer is not freed immediately, because the queue is empty
+/// for a moment after each read if the reader is only a little too slow.
 const KEEP: usize = 4096;
 
 /// The idle time described at [`KEEP`].
 const IDLE: Duration = Duration::from_secs(1);
 
-/// Bytes are written in slices of whole lines with at most this length, if the lines are short
-/// enough. Such a write to a pipe is atomic (pipe(7), `PIPE_BUF`), so lines stay whole beside lines
-/// of processes with the same descriptor. Short slices also make the progress of a slow reader
-/// visible.
+/// Bytes are written in slices of whole lines. A slice has at most this length, unless a single
+/// line is longer. A write of at most this length to a pipe is atomic (pipe(7), `PIPE_BUF`), so
+/// lines stay whole beside lines of processes with the same descriptor. Short slices also make the
+/// progress of a slow reader visible.
 const SLICE: usize = 4096;
 
 const STACK: usize = 64 * 1024;

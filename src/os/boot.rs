@@ -1,5 +1,5 @@
-//! Prepares drainit's own process: makes it a subreaper, and keeps inherited descriptors from its
-//! children.
+//! Prepares drainit's own process: makes it a subreaper, and marks the descriptors that it has
+//! inherited close-on-exec, so that its children do not get them.
 //!
 //! Descriptors 0, 1 and 2 are already open: before `main`, Rust opens `/dev/null` for each of them
 //! that is closed.

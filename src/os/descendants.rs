@@ -131,7 +131,8 @@ pub(crate) fn kin(pid: Pid, leader: Pid) -> Kin {
             if next <= 1 {
                 return Kin::Stranger;
             }
-            // The process has ended, or a parent, whose child has another parent now.
+            // Either the process itself or one of its ancestors has ended. The child of an ancestor
+            // that has ended has another parent now, so another walk can succeed.
             let Some(stat) = Stat::read(next) else { continue 'again };
             is_in_session |= stat.session == leader;
             next = stat.parent;

@@ -167,8 +167,8 @@ fn within(path: &Path, mut limits: Limits) -> Content {
     }
 }
 
-/// Computes a fingerprint. Files in subdirectories do not count. If drainit may not read a file,
-/// only its name counts, so that the other files are still watched.
+/// Computes a fingerprint. Files in subdirectories do not count. If drainit is not allowed to read
+/// a file, only the file's name counts, so that drainit still sees changes of the other files.
 fn fingerprint(
     path: &Path,
     add: fn(&Place, &mut DefaultHasher, &mut Limits) -> io::Result<()>,
@@ -486,7 +486,8 @@ mod tests {
         assert_ne!(two, one.fingerprint);
         fs::remove_file(base.join("old.key")).unwrap();
         assert_ne!(of(&base), two, "a removed file counts");
-        // A fault of the file system may be over at the next look: its first byte is EIO.
+        // Reading the first byte of this file fails with EIO, like a fault of a file system. Such a
+        // fault may be over at the next look, so the whole directory counts as unreadable.
         symlink("/proc/self/mem", base.join("tls.key")).unwrap();
         let (path, _) = super::of(&base).unreadable.unwrap();
         assert_eq!(path, base);

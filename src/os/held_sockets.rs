@@ -1,6 +1,6 @@
 //! Listening sockets, for drainit itself and for its processes. drainit keeps the sockets of a
-//! process open while the process restarts. Until the process accepts connections again, they wait
-//! in the kernel's queue and are not refused.
+//! process open while the process restarts. Until the process accepts connections again, new
+//! connections wait in the kernel's queue and are not refused.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};

@@ -179,9 +179,9 @@ fn accepted(
 }
 
 /// Receives one datagram with its sender; `None` if the datagram is too long or has no credentials.
-/// The buffer for control data has room for the credentials only, so the kernel closes descriptors
-/// that come with them (`FDSTORE`, `BARRIER`). A sender of `BARRIER` waits until its descriptor is
-/// closed.
+/// The buffer for control data has room for the credentials only, so the kernel closes any
+/// descriptors in the datagram (`FDSTORE`, `BARRIER`). The sender of a `BARRIER` waits until its
+/// descriptor is closed.
 fn receive(fd: i32) -> io::Result<Option<(Peer, NotifyMessage)>> {
     let mut buffer = [0; MAX_DATAGRAM];
     let mut control = cmsg_space!(libc::ucred);

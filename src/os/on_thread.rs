@@ -18,8 +18,8 @@ use crate::os::signal::mask;
 use crate::trusted_path::Peer;
 use crate::types::human;
 
-/// At most this many threads run: a file system that hangs must not take all threads of the
-/// container.
+/// At most this many of these threads run, so that a file system that hangs cannot use up the
+/// threads that the container may have.
 const MOST: usize = 256;
 
 static RUNNING: AtomicUsize = AtomicUsize::new(0);

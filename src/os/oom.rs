@@ -40,9 +40,9 @@ impl OomKills {
     }
 
     /// Finds the file in drainit's own cgroup. Takes the file in the root cgroup if only the root
-    /// is mounted (Docker with cgroup v1), or if the cgroup's name belongs to another namespace. It
-    /// never takes a cgroup between the two, because such a cgroup also counts kills of other
-    /// containers.
+    /// is mounted (Docker with cgroup v1), or if the cgroup's name belongs to another namespace.
+    /// Never takes the file in a cgroup between drainit's own and the root, because such a cgroup
+    /// also counts kills of other containers.
     fn find(root: &Path) -> Self {
         let mount = root.join("sys/fs/cgroup");
         let roots = [mount.join("memory"), mount];

@@ -81,8 +81,8 @@ pub(crate) fn find() -> io::Result<PathBuf> {
 }
 
 /// Finds the only drainit of this PID namespace in `/proc/net/unix`; `None` if there is no drainit
-/// or more than one. The table has an entry for each accepted connection, with the name of the
-/// listener.
+/// or more than one. The table also has an entry for each accepted connection, with the name of the
+/// listener, so a name can occur several times.
 fn only_other(namespace: u64, table: &str) -> Option<PathBuf> {
     let prefix = format!("@drainit/{namespace}/");
     let names = table.lines().filter_map(|line| line.rsplit_once(' ')?.1.strip_prefix(&*prefix));

@@ -54,7 +54,7 @@ fn try_remove(path: &Path, own: Option<&Path>) -> io::Result<()> {
 /// # Errors
 /// Fails if the kernel refuses for another reason than a missing listener or file.
 pub(crate) fn is_listening(path: &Path) -> io::Result<bool> {
-    // Who binds to a path that cannot be followed gets the reason.
+    // If the path cannot be followed, a later bind to the path reports the reason.
     let Ok(peer) = Peer::at(path) else { return Ok(false) };
     Ok(has_listener(&UnixAddr::new(&peer.address)?)?)
 }

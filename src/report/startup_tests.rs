@@ -1,4 +1,4 @@
-//! The line about the duration of a start.
+//! Tests the log line that says how long the start took.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The lines and counts of the report.
+//! Tests the lines and counts of the shutdown report.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -92,7 +92,8 @@ fn old_count_is_reported_with_age() {
         ),
         // The listeners are closed, so no connection can come after a count of 0.
         (3000, Moment::Closed, 5000, 0, "0 at the end, 0 new; requests 22 completed, 3 cut"),
-        // The process was drained long before its stop. In the first case it was polled again.
+        // The process was stopped long after its drain. In the first of these cases it was polled
+        // again just before its stop.
         (60_000, Moment::Closed, 60_001, 73, "73 at the end, 0 new; requests 22 completed, 3 cut"),
         (
             4990,
@@ -352,8 +353,8 @@ processes:
         envoys.exits(9100, 0, End::Code(0));
         envoys.exits(9100, 1, End::Code(0));
     });
-    // The closing at the end of a drain is part of the drain, and the last count is a step of its
-    // own.
+    // In the report, the closing of the listeners at the end of a drain is part of the drain, and
+    // the last count is a step of its own.
     let data = serde_json::json!({"processes": report.processes, "steps": report.steps});
     assert_is_in_file("counts", &data);
 }
@@ -368,7 +369,8 @@ fn words_of_the_data_are_documented() {
         .map(|found| found[1].to_owned());
     let words: Vec<_> = words.chain(DrainEnd::ALL.map(|why| why.name().to_owned())).collect();
     assert!(words.len() > 14, "{words:?}");
-    // A requested drain has no report before there is a reason to stop.
+    // A drain that was requested without a stop has no report until there is a reason to stop, so
+    // no report has this word.
     for word in words.iter().filter(|word| *word != "drain_requested") {
         assert!(page.contains(&format!("`{word}`")), "{word}");
     }

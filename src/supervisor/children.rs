@@ -185,7 +185,7 @@ mod tests {
                 .map(|number| {
                     let pid =
                         children.start(request("true"), Role::Process(ProcessId(number))).unwrap();
-                    // The children have ended and are not reaped.
+                    // Waits until the child has ended. drainit has not reaped the child yet.
                     while crate::os::reap::is_living_child(pid) {
                         std::thread::yield_now();
                     }
@@ -198,7 +198,7 @@ mod tests {
                 assert!(children.role(one.pid).is_none());
                 pids.retain(|pid| *pid != one.pid);
             }
-            // The third child still has its pid.
+            // The third child is not reaped yet, so the table still has its pid.
             assert!(children.children.keys().eq(&pids));
             assert_eq!(children.reap(2).unwrap().1, Rest::None);
         });

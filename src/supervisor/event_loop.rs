@@ -64,7 +64,7 @@ pub(crate) struct EventLoop {
     wakes_at: Option<Time>,
     receiver: UnboundedReceiver<Message>,
     reload_signal: Option<Signal>,
-    /// Events that the actions of a step have caused directly.
+    /// The events that follow at once from the actions of a step, which also handles them.
     queue: VecDeque<Event>,
     /// Whether a child may have ended that is not reaped yet.
     has_ended: bool,
@@ -89,7 +89,7 @@ impl EventLoop {
             receiver,
             reload_signal: None,
             queue: VecDeque::new(),
-            // A program that has exec'd drainit may have left children.
+            // The program that ran in this process before drainit may have left children.
             has_ended: true,
             exit: None,
         };
@@ -144,8 +144,8 @@ impl EventLoop {
     /// Waits for one event, and handles it and every child that has ended.
     async fn turn(&mut self) -> io::Result<()> {
         panic_hook::wait_if_failing();
-        // The branches are not `biased`, because a flood of signals must not keep the others from
-        // their turn.
+        // The branches are not `biased`, because a flood of signals must not keep the other
+        // branches from running.
         tokio::select! {
             received = self.signals.next() => {
                 self.received(received?, clock::now())?;
@@ -426,7 +426,7 @@ impl EventLoop {
             Action::Adopt { slot, from } => self.executor.adopt(now, slot, from),
             Action::Redefine { slot, config } => self.executor.redefine(slot, config),
             Action::CheckCondition(process) => self.queue.extend(self.executor.condition(process)),
-            // The shutdown that follows gives up this start.
+            // The shutdown that follows from the pending stop signal gives up this start.
             Action::Spawn(_) | Action::RunHook(HookId { stage: Stage::PreStart, .. })
                 if self.stop_is_pending() => {}
             Action::Spawn(process) => self.queue.extend(self.executor.spawn(process)),

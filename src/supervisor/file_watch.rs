@@ -190,8 +190,8 @@ impl FileWatch {
                 Some(Look::Changed) => (self.becomes(State::Changed), Seen::Changed),
                 Some(Look::Quiet(content)) => {
                     let before = self.becomes(State::Quiet);
-                    // A reload has already read the new content. If the file changes again, this is
-                    // reported as another change.
+                    // If a reload has read the file since its change, the new content is not
+                    // reported again. A later change is reported as another change.
                     let is_read = before == State::Read && self.watch.action == WatchAction::Reload;
                     (before, Seen::Quiet { is_new: self.is_new(content) && !is_read })
                 }

@@ -14,9 +14,9 @@ use crate::supervisor::readiness::probe::{Reason, RunCommand, attempt, of_reques
 use crate::supervisor::run_command::Failure;
 use crate::types::harmless;
 
-/// The delay from which drainit assumes a pause. If it notices a limit this late, the container was
-/// paused or drainit had no processor time. The process could not run either, so the limit says
-/// nothing about it.
+/// If drainit notices the end of a limit later than this, it assumes that the container was paused
+/// or that drainit had no processor time. The process could not run meanwhile either, so the missed
+/// limit says nothing about the process.
 pub(crate) const PAUSED: Duration = Duration::from_millis(100);
 
 /// The times of the probes.

@@ -46,7 +46,7 @@ pub(crate) type TextReply = tokio::sync::oneshot::Sender<Result<String, String>>
 pub(crate) enum Role {
     Process(ProcessId),
     /// The command of a hook, or of an `exec` probe or drain. The task that runs the command
-    /// receives its end.
+    /// receives how the command has ended.
     Command(tokio::sync::oneshot::Sender<Result<End, FailedExec>>),
 }
 

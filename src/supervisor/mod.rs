@@ -72,8 +72,8 @@ pub struct Setup {
     pub output: Arc<Output>,
     /// All signals, blocked since `began`.
     pub signals: Signals,
-    /// The time at which signals were blocked. A shutdown that was requested before the start
-    /// counts from this time.
+    /// The time at which signals were blocked. If a shutdown was requested before the start, this
+    /// time is its T0.
     pub began: Time,
     /// The listeners of the control endpoints. They are already bound, so that drainit finds a port
     /// that is in use before anything starts.
@@ -151,8 +151,8 @@ async fn supervise(setup: Setup) -> io::Result<(u8, Time)> {
     let mut event_loop =
         EventLoop::new(&config, executor, Rc::clone(&status_board), signals, receiver)?;
     let code = event_loop.run(began).await?;
-    // A client whose request was answered in the last step gets its answer now. Otherwise it would
-    // take the request for failed.
+    // A client whose request was answered in the last step gets its answer now. Otherwise the
+    // client would assume that its request has failed.
     let_others_run().await;
     let is_started = !event_loop.executor.has_failed_to_start();
     let code = if is_started && successes.contains(&code) { exit_code::OK } else { code };

@@ -1,10 +1,10 @@
 //! `drainit reload`: reads the config again and gives the differences to the core. It reads on a
 //! thread of its own, because a file system may hang.
 //!
-//! There is only one reload at a time. A request that arrives during a reload gets another reload
-//! after this one, because the files may have changed since they were read. A signal or a watched
-//! file waits until a reload is possible. An operator gets an answer at once if a reload is not
-//! possible.
+//! There is only one reload at a time. A request that arrives during a reload leads to another
+//! reload after this one, because the files may have changed since they were read. If a reload is
+//! not possible, the request of a signal or of a watched file waits until a reload is possible, and
+//! the request of an operator is refused at once.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;

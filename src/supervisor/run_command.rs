@@ -65,7 +65,7 @@ struct Running {
 impl Drop for Running {
     fn drop(&mut self) {
         // While the channel is open and empty, the pid is not reaped: the table of children keeps
-        // the sender until then.
+        // the sender until the child is reaped.
         if matches!(self.end.try_recv(), Err(TryRecvError::Empty)) {
             let _ = kill_group_of_child(self.pid, Signal::KILL);
         }

@@ -54,7 +54,7 @@ impl Slots {
         Self { slots: definitions.into_iter().enumerate().map(slot).collect() }
     }
 
-    /// Gives a definition to a slot, which is a known slot or the next new one.
+    /// Gives a definition to a slot. The slot exists already, or is the next new slot.
     pub(crate) fn put(&mut self, slot: ProcessId, definition: Definition, place: usize) {
         let new = Slot { definition, place, log_file: None };
         match self.slots.get_mut(slot.index()) {

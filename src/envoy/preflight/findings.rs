@@ -22,12 +22,13 @@ pub(super) struct Facts {
     pub(super) sample: Option<Sample>,
     /// Whether Envoy has a listener for clients.
     pub(super) serves: Option<bool>,
-    /// All listeners, for a drain of inbound listeners. A drain in another direction does not need
-    /// them.
+    /// All listeners, for a drain of the inbound listeners only. A drain of all listeners does not
+    /// need this list.
     pub(super) listeners: Option<Vec<Listener>>,
     /// Words of `ignore_listeners` that match no listener.
     pub(super) not_there: Vec<String>,
-    /// The names of the listeners that count, which the finding lists beside these words.
+    /// The names of the listeners that count. The finding about the words in `not_there` lists
+    /// these names, too.
     pub(super) counted: Vec<String>,
 }
 

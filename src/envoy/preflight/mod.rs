@@ -25,7 +25,7 @@ use crate::envoy::stats::{STATS_PATH, listener_names};
 use crate::http::{Client, RequestError, Response};
 use crate::types::harmless;
 
-/// The limit of a single request; the supervisor does not wait for it.
+/// The time limit of a single request. The supervisor does not wait for these requests.
 const CALL_LIMIT: Duration = Duration::from_secs(2);
 /// The time within which the admin must answer and Envoy must be initialized.
 const PATIENCE: Duration = Duration::from_secs(20);

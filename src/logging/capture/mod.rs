@@ -1,8 +1,9 @@
 //! Captures the output of one process through two pipes. The pipes are read only when there is room
 //! for their lines.
 //!
-//! Only processes that need it are captured: those with a prefix, a log file or a `log` readiness,
-//! and all processes if the log is in JSON. All other processes write to drainit's descriptors.
+//! drainit captures only processes whose lines it needs: processes with a prefix, a log file or a
+//! `log` readiness, and all processes if the log is in JSON. All other processes write to drainit's
+//! own stdout and stderr.
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]

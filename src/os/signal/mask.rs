@@ -159,7 +159,8 @@ mod tests {
     #[test]
     fn a_wait_goes_on_after_a_stop() {
         in_own_process("os::signal::mask::tests::a_wait_goes_on_after_a_stop", || {
-            // As a careless parent leaves it; then the kernel would tell nothing of the child.
+            // A careless parent may leave SIGCHLD ignored. The kernel would then not report how the
+            // child ends.
             sys::ignore(Signal::CHLD.number()).unwrap();
             let blocked = BlockedSignals::block().unwrap();
             let script = "kill -STOP $PPID; kill -CONT $PPID";

@@ -427,7 +427,7 @@ mod tests {
             assert!(cannot_change_user(&other).is_none());
             let dir = TempDir::new();
             dir.file("closed/file", 0o644, "");
-            // It may be entered, and not listed.
+            // The directory can be entered, but not listed.
             let (closed, mode) = (dir.path("closed"), Permissions::from_mode(0o711));
             std::fs::set_permissions(&closed, mode).unwrap();
 
@@ -444,7 +444,7 @@ mod tests {
             let said = "drainit runs as uid 65534 and cannot become 10001:10001; \
                 remove `user:` or start the container as root";
             assert_eq!(error(request), (126, said.to_owned()));
-            // There are processes of this user already.
+            // This user already has processes, so the limit leaves no room for another process.
             setrlimit(Resource::RLIMIT_NPROC, 0, 0).unwrap();
             let (code, said) = error(super::tests::request(&["true"]));
             assert!(code == 126 && said.contains("no room for another process"), "{said}");
@@ -453,8 +453,8 @@ mod tests {
 
     #[test]
     fn each_failure_names_a_cause() {
-        // In a process of its own: a child that another test starts meanwhile would keep the file
-        // open for writing that is executed here.
+        // This runs in a process of its own. Otherwise a child that another test starts meanwhile
+        // could keep a file open for writing that this test executes.
         in_own_process("os::spawn::tests::each_failure_names_a_cause", || {
             in_own_process("os::spawn::tests::each_failure_names_a_cause", || {
                 let dir = TempDir::new();

@@ -72,7 +72,7 @@ impl EnvoyDrain {
         drain
     }
 
-    /// Fails the health check of the Envoy, if it has succeeded so far.
+    /// Makes the Envoy fail its health check, if the drain has not done so yet.
     pub(crate) fn unready(self: &Rc<Self>) {
         self.with(Dialogue::unready);
     }

@@ -23,7 +23,7 @@ use crate::supervisor::launch::StartError;
 use crate::supervisor::message::SharedChildren;
 use crate::supervisor::run_command;
 
-/// The time for which a failed request is sent again.
+/// drainit sends a failed request again until this time is over.
 const RETRY: Duration = Duration::from_secs(2);
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
@@ -36,8 +36,9 @@ pub(crate) enum RunningDrain {
     Signalled,
 }
 
-/// The time by which a task waits longer than its drain can last. The core ends a drain when its
-/// time is over. Even if both are late, the task must not report first that there was no answer.
+/// A task waits for its answer this much longer than its drain can last. The core ends a drain when
+/// the time of the drain is over. Even if drainit runs late, the core has to do so before the task
+/// reports that there was no answer.
 const AFTER_THE_END: Duration = Duration::from_secs(60);
 
 impl RunningDrain {
@@ -53,8 +54,8 @@ impl RunningDrain {
             DrainMethod::Envoy(keys) => Self::Envoy(EnvoyDrain::begin(target, keys)),
             DrainMethod::Http(http) => {
                 let http = http.clone();
-                // Reading ends within the drain, so that the report names a file that does not
-                // answer.
+                // The reading of the header fields has to end before the drain, so that the report
+                // names a file that does not answer.
                 let reading = RETRY.min(target.longest / 2);
                 Self::Task(LocalTask::begin(async move {
                     let result = send_request(&http, reading, limit).await;
@@ -80,7 +81,7 @@ impl RunningDrain {
         }
     }
 
-    /// Fails the health check of an Envoy, if the check has succeeded so far.
+    /// Makes an Envoy fail its health check, if its drain has not done so yet.
     pub(crate) fn unready(&self) {
         if let Self::Envoy(drain) = self {
             drain.unready();
@@ -139,7 +140,7 @@ async fn send_request(http: &HttpDrain, reading: Duration, limit: Duration) -> R
     }
 }
 
-/// Reads the header fields within `limit`, because the file system of a field's value may hang.
+/// Reads the header fields, for at most `limit`: a value can be in a file whose file system hangs.
 async fn headers(headers: &[Header], limit: Duration) -> Result<Vec<(String, String)>, String> {
     if headers.is_empty() {
         return Ok(Vec::new());

@@ -98,7 +98,8 @@ impl EventLoop {
 
     /// Handles a config that was read again, and whose sockets are open.
     pub(super) fn prepared(&mut self, candidate: Result<Candidate, String>) -> io::Result<()> {
-        // Another request has begun since the reload was requested.
+        // A reload is not possible now, because another request has begun since this reload was
+        // requested.
         if self.may_reload().is_err() {
             self.executor.reloads.again();
             return Ok(());
@@ -106,7 +107,7 @@ impl EventLoop {
         match candidate.and_then(|candidate| self.apply(candidate)) {
             Ok(actions) => {
                 self.carry_out_all(clock::now(), actions);
-                // This step handles the events that the actions have caused directly.
+                // The actions may have added events to the queue. This step handles these events.
                 self.step(Event::Tick)?;
             }
             Err(why) => self.failed(why),

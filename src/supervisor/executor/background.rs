@@ -25,10 +25,12 @@ const FOREGROUND: [(&str, &str); 9] = [
 ];
 
 impl Executor {
-    /// Names the processes that a process has left running when it ended with success, as the end
-    /// of a sentence with the remedy; `None` if there are none. An orphan with a session of its own
-    /// may belong to any process. If no other process has run meanwhile, the orphan counts as left
-    /// by this process. Otherwise its name decides, and the sentence says that this is not certain.
+    /// Names the processes that are still running after the process that started them has ended
+    /// with success. The text is the end of a sentence, and includes the remedy; `None` if
+    /// nothing is still running. An orphan with a session of its own may belong to any process. If
+    /// drainit had no other child meanwhile, the orphan counts as left by this process. Otherwise
+    /// drainit compares the orphan's name with the command of the process, and the sentence says
+    /// that the result is not certain.
     pub(super) fn in_background(&self, process: ProcessId) -> Option<String> {
         let group: Vec<_> = self.groups_of(process).flat_map(members_of_group).collect();
         let began = self.instances[process.index()].spawned.0.as_millis() / TICK.as_millis();

@@ -47,7 +47,8 @@ impl Executor {
         self.others(process).next().is_some()
     }
 
-    /// Whether an older epoch lives. If so, the statistics of this epoch include its connections.
+    /// Whether an older epoch lives. If so, the statistics of this epoch include the connections of
+    /// the older epoch.
     pub(super) fn has_older_epoch(&self, process: ProcessId) -> bool {
         let own = self.instances[process.index()].epoch;
         own.is_some_and(|own| self.others(process).any(|(_, other)| other.number < own.number))
@@ -142,8 +143,9 @@ impl Executor {
     }
 }
 
-/// Refuses a config that has the admin at another address. drainit would not see that the new epoch
-/// has taken over, and would kill it at a time when the old epoch no longer listens.
+/// Refuses an Envoy config in which the admin has another address than the address that drainit
+/// asks. drainit could not see that the new epoch has taken over, and would kill the new epoch
+/// after the old epoch has stopped listening.
 fn check_admin(wanted: &Process, args: &[String]) -> Result<(), String> {
     let admin = match wanted.drain.as_ref().map(|drain| &drain.method) {
         Some(DrainMethod::Envoy(envoy)) => &envoy.admin,

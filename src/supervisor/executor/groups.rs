@@ -23,8 +23,8 @@ const MAX_SEARCH_PAUSE: Duration = Duration::from_secs(1);
 pub(super) struct LeftGroup {
     pub(super) process: ProcessId,
     leader: Pid,
-    /// The time since which the kernel has not let drainit signal any member (EPERM); `None` if it
-    /// does.
+    /// The time since which the kernel has not let drainit signal any member (EPERM); `None` if
+    /// drainit can signal a member.
     refuses: Option<Time>,
     /// The time of the next search for a living member, and the pause after it.
     search: (Time, Duration),
@@ -57,7 +57,7 @@ impl LeftGroup {
 
 impl Executor {
     /// Whether the process group of a process that has ended has other members. If so, drainit
-    /// signals the group from now on. The group of a oneshot that has completed does not count.
+    /// signals the group from now on. Returns `false` for a oneshot that has completed.
     pub(crate) fn leaves_group(&mut self, ended: &Ended) -> bool {
         let Some(Role::Process(process)) = ended.role else { return false };
         // This is false if the start was given up or the program never ran.
@@ -109,8 +109,8 @@ impl Executor {
                 Group::Lives => None,
                 Group::Refuses => Some(left.refuses.unwrap_or(now)),
             };
-            // The first refusal does not count: it may come from a member that has ended, but that
-            // its parent has not reaped yet.
+            // A first refusal is ignored: it may come from a member that has ended, but that its
+            // parent has not reaped yet.
             if left.refuses.is_some_and(|since| now.since(since) >= SCAN_PAUSE) {
                 self.report_refusal(&left);
                 gone.push(left.process);

@@ -69,7 +69,7 @@ const MIN_OPEN_LOGS: usize = 16;
 const REPORT_MODE: u32 = 0o644;
 
 pub(crate) struct Executor {
-    /// The config that was applied last. The slots have the definitions that run.
+    /// The config that was applied last. The definitions of the running instances are in the slots.
     config: Rc<Config>,
     /// The processes of the config that is being loaded, until the reload is answered.
     loading: Vec<Definition>,
@@ -250,13 +250,14 @@ impl Executor {
             Source::Config(ConfigIndex(place)) => (self.loading[place].clone(), place, None),
         };
         self.status_board.adopt(now, slot, definition, place, from);
-        // The core no longer waits for a group that survives SIGKILL.
+        // A process group that is left of the slot's earlier process has survived SIGKILL. The core
+        // no longer waits for this group.
         self.groups.retain(|left| left.process != slot);
         if slot.index() == self.instances.len() {
             self.instances.push(Instance::default());
         } else {
-            // Messages of earlier instances in this slot may still come, so the number is not used
-            // again.
+            // Messages of earlier instances in this slot may still arrive, so the new instance gets
+            // a number that no earlier instance had.
             let number = self.instances[slot.index()].number + 1;
             self.instances[slot.index()] = Instance { number, ..Instance::default() };
         }
@@ -266,8 +267,9 @@ impl Executor {
         self.status_board.slots.borrow_mut().redefine(slot, self.loading[config.0].clone());
     }
 
-    /// Removes the `sockets` of a process that no other instance may use. A start that has one of
-    /// these paths waits for the removal, and the exit waits for it briefly.
+    /// Removes the `sockets` of a process, except those that an instance in another slot may use. A
+    /// start that has one of these paths waits for the removal. The exit waits for the removal,
+    /// too, but only briefly.
     fn remove_sockets(&mut self, slot: ProcessId) {
         let stale = self.stale_sockets(slot);
         if stale.is_empty() {
@@ -536,8 +538,8 @@ impl Executor {
     fn launcher(&self, process: Option<&Process>) -> Launcher {
         let (base, format) = (Rc::clone(&self.base), self.config.logging.format);
         let output = match process.map(|process| &process.log.mode) {
-            // The file was opened with the other files of the start. If a reload has dropped it
-            // since, it is not opened again, because nothing is opened on this thread.
+            // The file was opened with the other files of the start. If a reload has dropped the
+            // file since, drainit does not open it again here, because this thread opens no files.
             Some(LogMode::File(LogFile { path, .. })) => self.files.get(path),
             _ => None,
         };

@@ -42,8 +42,8 @@ impl Executor {
         slots.all().flat_map(of).collect()
     }
 
-    /// Applies a config. Until [`Self::reloaded`] is called, `Source::Config` refers to these
-    /// definitions.
+    /// Applies a config. Until [`Self::reloaded`] is called, `Source::Config` refers to
+    /// `definitions`.
     pub(crate) fn begin_reload(
         &mut self,
         config: Rc<Config>,

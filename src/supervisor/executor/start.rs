@@ -38,8 +38,9 @@ use crate::types::{ProcessId, Signal, Time, exit_code, harmless};
 /// The largest number of processes that are started at the same time. It is limited, because each
 /// start takes memory and descriptors.
 const MOST_STARTS: usize = 64;
-/// The longest exec, and the longest wait for the files of a start. It is long, because a program
-/// that is loaded over a network takes seconds. A stop does not wait for it.
+/// The longest exec, and the longest wait for the files of a start. The limit is long, because
+/// loading a program over a network takes seconds. A stop does not wait for the exec or for the
+/// files.
 pub(crate) const LONGEST_START: Duration = Duration::from_secs(60);
 
 /// The event of a start that was given up because of a stop.

@@ -293,8 +293,8 @@ mod tests {
         let seen = at + PAUSED + Duration::from_secs(1);
         assert!(!watchdog.expires(at + PAUSED, seen));
         assert_eq!((watchdog.alive_by, watchdog.is_overdue), (Some(seen + LIMIT), false));
-        // The second time it expires: the process may hang, and leave drainit without processor
-        // time.
+        // After a second pause without a message in between, the watchdog expires: the process
+        // itself may hang, and leave drainit without processor time.
         let late = seen + LIMIT + PAUSED * 2;
         assert!(!watchdog.expires(seen + LIMIT, late));
         assert!(watchdog.expires(late + PAUSED, late + PAUSED * 3));
