@@ -120,10 +120,10 @@ impl Place {
         (&self.directory, &self.name)
     }
 
-    /// The address for bind(2), which does not take a descriptor. getsockname(2) returns this
-    /// address, so the address is the path itself. If the path could lead elsewhere, the address
-    /// names the open directory by its descriptor. The address is valid as long as this value
-    /// lives.
+    /// The address for bind(2), which does not take a descriptor. The address is the path itself,
+    /// so that getsockname(2) returns the path. But if somebody could make the path lead elsewhere,
+    /// the address names the open directory by its descriptor. The address is valid as long as this
+    /// value lives.
     pub fn address(&self) -> PathBuf {
         let by_descriptor = by_descriptor(&self.directory).filter(|_| !self.is_fixed);
         by_descriptor.map_or_else(|| self.path.clone(), |directory| directory.join(&self.name))

@@ -232,7 +232,7 @@ impl Accepted {
     }
 }
 
-/// The meaning of a key without links, anchors and its example, and its default.
+/// The meaning of a key without its links, anchors and example, followed by its default.
 fn description(key: &Key) -> String {
     let mut text = String::new();
     let mut rest = key.meaning.split_once(" Example: ").map_or(key.meaning, |(meaning, _)| meaning);

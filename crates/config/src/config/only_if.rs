@@ -9,13 +9,13 @@ use crate::load::read::reader::{Fields, Reader};
 use crate::load::yaml::node::Node;
 use crate::trusted_path::exists;
 
-/// The conditions of `only_if:` that drainit checks when the process starts. The comparisons of
-/// values are already evaluated when the config is read.
+/// The result of an `only_if:`. The comparisons of values were evaluated when the config was read.
+/// drainit checks the paths when the process starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OnlyIf {
-    /// A condition that holds if any of these paths hold when the process starts.
+    /// At least one of these must be met when the process starts.
     Any(Vec<Paths>),
-    /// A condition that cannot hold: each comparison of a value has failed, or no profile of the
+    /// The condition is never met: each comparison of a value has failed, or no profile of the
     /// process is enabled.
     Never,
 }
@@ -28,14 +28,15 @@ pub struct Paths {
 }
 
 impl Paths {
-    /// Whether the paths hold now. A path that drainit cannot stat (EACCES) counts as missing.
+    /// Whether `exists` exists now and `missing` does not. A path that drainit cannot stat (EACCES)
+    /// counts as missing.
     pub fn hold(&self) -> bool {
         self.exists.as_deref().is_none_or(exists) && !self.missing.as_deref().is_some_and(exists)
     }
 }
 
 impl OnlyIf {
-    /// Whether the condition holds now.
+    /// Whether the condition is met now.
     pub fn holds(&self) -> bool {
         match self {
             Self::Any(paths) => paths.iter().any(Paths::hold),
@@ -60,11 +61,11 @@ impl fmt::Display for OnlyIf {
 /// Evaluates a condition when the config is read.
 pub(crate) struct Now;
 /// Reads a condition whose paths are checked at the start of the process. Returns `None` if the
-/// condition always holds.
+/// condition is always met.
 pub(crate) struct AtStart;
 
-/// One mapping, or a list of mappings. A mapping holds if all its keys hold. A list holds if any of
-/// its mappings holds.
+/// One mapping, or a list of mappings. A mapping is met if all its keys are met. A list is met if
+/// any of its mappings is met.
 type AnyOf = OneOrMore<OnlyIfKeys>;
 
 impl Form for Now {

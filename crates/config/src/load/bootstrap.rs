@@ -24,10 +24,10 @@ pub fn config_file(process: &Process, args: &[String]) -> Option<PathBuf> {
     Some(process.working_dir.as_deref().unwrap_or(Path::new("")).join(config))
 }
 
-/// Says where the Envoy config in this file has the admin, if that differs from `expected`: "it is
-/// at port 9902", "there is none". For TCP only the ports are compared, because `0.0.0.0` is
-/// reached by every address of the machine. Also returns `None` if the file cannot be read, because
-/// Envoy itself reports that.
+/// Compares the address of the admin in this Envoy config with `expected`. If they differ, returns
+/// the difference as text: "it is at port 9902", or "there is none". For TCP only the ports are
+/// compared, because a connection to any address of the machine reaches `0.0.0.0`. Also returns
+/// `None` if the file cannot be read, because Envoy itself reports that.
 pub fn other_admin(path: &Path, expected: &Address) -> Option<String> {
     let config = read(path)?;
     if get(&config, &["admin"]).is_none() && !config.entries().is_empty() {

@@ -23,7 +23,7 @@ pub struct Keys {
     pub own: &'static [Key],
     /// Further keys of the same mapping.
     pub flat: &'static [&'static Keys],
-    /// The key to which a value belongs that is not a mapping; `None` if the value must be a
+    /// The key that gets the value if the value is not a mapping; `None` if the value must be a
     /// mapping.
     pub short: Option<&'static str>,
 }

@@ -70,7 +70,8 @@ pub struct Start<'c> {
 }
 
 impl Start<'_> {
-    /// The open path conditions as text, if there are any.
+    /// The conditions on paths, which are checked only when the process starts, as text; `None` if
+    /// the process has no such conditions.
     pub fn only_if(&self) -> Option<String> {
         let only_if = self.process.only_if.as_ref();
         only_if.filter(|it| **it != OnlyIf::Never).map(OnlyIf::to_string)

@@ -161,8 +161,8 @@ impl<'a> Reload<'a> {
     }
 }
 
-/// The reason of a step: "`command` differs", or "has failed" if no key differs, because the reload
-/// tries a failed process again.
+/// The reason of a step, such as "`command` differs". If no key differs, the reason is "has
+/// failed", because the reload tries a failed process again.
 fn differ(keys: &[&'static str]) -> String {
     let names = || list(keys.iter().copied());
     match keys.len() {

@@ -205,7 +205,7 @@ impl Names<'_> {
     fn expand(&self, text: &str) -> String {
         let expand = |found: &Captures| match found.get(1).map(|name| name.as_str()) {
             None => "%".to_owned(),
-            // The two names differ only in a [group:…].
+            // `program_name` and `group_name` differ only in a [group:…].
             Some("program_name" | "group_name") => self.program.to_owned(),
             Some("process_num") => self.number.to_owned(),
             Some("here") => ".".to_owned(),

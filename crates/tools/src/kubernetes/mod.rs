@@ -42,7 +42,7 @@ pub struct PodCheck {
 }
 
 /// Reads a manifest (`-`: standard input), and checks the config against its containers that run
-/// drainit. With a `name`, this is the container of that name. Without a name, these are all
+/// drainit. With a `name`, checks only the container of that name. Without a name, checks all
 /// containers whose command names drainit, or else the only container. `here` may have the values
 /// of variables that the manifest takes from elsewhere.
 pub fn check(

@@ -634,10 +634,10 @@ fn a_service_with_policy_local_needs_an_unready_delay() {
     silent(CONFIG, &service("Cluster", "{app: gateway}"));
     silent(CONFIG, &service("Local", "{app: gateway, tier: core}"));
     silent(CONFIG, &service("Local", "{}"));
-    // The first Service with `Local` counts, even if another Service selects the pod before.
+    // The first Service with `Local` counts, even if an earlier Service selects the pod, too.
     let second = local.replace("---", "---\nkind: Service\nspec: {selector: {app: gateway}}\n---");
     assert_eq!(lines(&check(CONFIG, &second, None, &[])).len(), 1);
-    // Other kinds than a Service do not count.
+    // Documents of other kinds than Service do not count.
     silent(CONFIG, &with(&local, "kind: Service", "kind: Gateway"));
     let undrained = with(CONFIG, "time: 15s", "time: 0");
     let undrained = lines(&check(&undrained, &local, None, &[]));

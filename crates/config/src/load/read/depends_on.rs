@@ -124,7 +124,7 @@ pub(crate) fn resolve(reader: &mut Reader<'_>, processes: &mut [Process], scalin
     }
 }
 
-/// The names of the processes that the process `name` needs for one of its dependencies.
+/// The names of the processes that `on`, a name in `depends_on` of the process `name`, stands for.
 fn expand(
     reader: &mut Reader<'_>,
     index: usize,

@@ -363,10 +363,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reports each `$NAME` in a value that looks like a variable, because no shell expands it. In
-    /// the value of a variable (`of_variable`), a `$` may be intended. There the report is a
-    /// warning, and only for a `NAME` that is a known variable or a `$NAME` that is the whole
-    /// value.
+    /// Reports each `$NAME` in a value that looks like a variable: no shell runs, so nothing would
+    /// expand it. In the value of a variable (`of_variable`), a `$` may be intended, so the report
+    /// is only a warning. This warning requires that the variable NAME is known, or that `$NAME` is
+    /// the whole value.
     pub(crate) fn check_dollars(&mut self, node: &Node, what: &str, of_variable: Option<&str>) {
         node.inner().for_each(|inner| self.check_dollars(inner, what, of_variable));
         let raw = node.scalar().unwrap_or_default();
@@ -488,8 +488,9 @@ fn as_mapping(node: &Node, known: &Keys) -> Option<String> {
     })
 }
 
-/// Finds the key among `entries` whose mapping has a key with this name. If there is none, finds
-/// the choices of `known` whose mapping has such a key.
+/// Finds the key whose mapping can have a key with this name. Returns that key if it is among
+/// `entries`, and otherwise returns the keys of `known` that exclude each other and whose mappings
+/// can have such a key.
 fn outer(name: &str, entries: &[(Key, Rc<Node>)], known: &Keys) -> Vec<&'static str> {
     let is_written = |key: &str| entries.iter().any(|(written, _)| *written.text == *key);
     let outer = known.all().filter(|key| key.keys.is_some_and(|keys| keys.has(name)));

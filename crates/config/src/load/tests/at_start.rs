@@ -105,7 +105,7 @@ fn the_file_conventions_of_images_work() {
     let dir = TempDir::new();
     let file = dir.write("pw", b"geheim\n").display().to_string();
     assert_eq!(of(&[("PW_FILE", &file), ("PW", "old")]).unwrap(), ["PW=geheim"]);
-    // drainit does not set PW, so the process gets the container's.
+    // drainit does not set PW, so the process gets the container's value.
     assert_eq!(of(&[("PW", "old")]).unwrap(), [""; 0]);
     assert_eq!(of(&[("PW_FILE", "/none")]).unwrap(), [""; 0]);
 }

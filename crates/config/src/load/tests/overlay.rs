@@ -132,7 +132,7 @@ fn a_reset_of_a_misspelled_key_is_refused() {
         refused(&[BASE, over, over]);
         refused(&[over]);
     }
-    // A key that exists is absent, with or without an earlier value.
+    // A `!reset` makes a known key absent, whether or not an earlier file has a value for it.
     let known = "shutdown: !reset {grace_period: x}\nhooks: {pre_stop: !reset }";
     let over = [known, "processes: {task: {user: !reset , hooks: !reset , depends_on: !reset }}"];
     assert!(load(&[BASE, over[0], over[1], over[1]], &[]).unwrap().warnings.is_empty());

@@ -292,7 +292,7 @@ impl Builder<'_> {
             self.roots.push(node);
             return Ok(());
         };
-        // Keys do not count, because an alias cannot repeat them.
+        // Keys do not count towards the limit, because an alias cannot repeat them.
         let is_key = matches!(&frame.content, Content::Mapping { pending: Pending::Key, .. });
         frame.extent.add(if is_key { Extent { size: 0, ..node.extent } } else { node.extent });
         let extent = frame.extent;
