@@ -181,6 +181,8 @@ fn ctrl_z_stops_drainit_run_and_a_process_can_have_the_signal() {
     // From a process, the signal is for the process that has asked for the signal.
     terminal.type_in("kill -TSTP %1\n");
     terminal.wait_for_count("heard", 2);
+    terminal.type_in("jobs\n");
+    terminal.wait_for("Running");
     terminal.type_in("kill -HUP %1\n");
     terminal.wait_for("SIGHUP has no effect");
     terminal.type_in("kill -TERM %1\n");

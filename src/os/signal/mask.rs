@@ -163,7 +163,8 @@ mod tests {
             // child ends.
             sys::ignore(Signal::CHLD.number()).unwrap();
             let blocked = BlockedSignals::block().unwrap();
-            let script = "kill -STOP $PPID; kill -CONT $PPID";
+            let script = "kill -STOP $PPID; \
+                until grep -q '^State:.T' /proc/$PPID/status; do :; done; kill -CONT $PPID";
             let mut child = std::process::Command::new("sh").args(["-c", script]).spawn().unwrap();
             while child.try_wait().unwrap().is_none() {
                 blocked.wait(Some(Duration::from_millis(10))).unwrap();

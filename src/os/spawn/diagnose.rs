@@ -296,6 +296,15 @@ mod tests {
     }
 
     #[test]
+    fn a_static_program_is_complete() {
+        let dir = TempDir::new();
+        dir.file("static", 0o755, b"\x7fELF\x02");
+        let program = &dir.path("static");
+        let attempt = Attempt { program, working_dir: None, user: None };
+        assert!(foresee(&attempt, None, |_, _| true).is_none());
+    }
+
+    #[test]
     fn each_directory_of_a_program_has_to_be_entered() {
         let user = User { uid: 10001, gid: 10001, groups: vec![] };
         let program = Path::new("/bin/sh");
