@@ -145,6 +145,16 @@ fn below_a_shell_drainit_is_a_job_like_others() {
     terminal.wait_for_count("hello", 2);
     terminal.type_in(CTRL_D);
     terminal.wait_for_prompt();
+    // A job that ends in the background leaves the terminal to the shell.
+    terminal.type_in(&format!("{DRAINIT} exec cat\n"));
+    terminal.wait_for_foreground("cat");
+    let stopped = terminal.count("Stopped");
+    terminal.type_in(CTRL_Z);
+    terminal.wait_for_count("Stopped", stopped + 1);
+    terminal.wait_for_prompt();
+    terminal.type_in("kill %1; wait; echo over=$?.\n");
+    terminal.wait_for("over=0.");
+    terminal.wait_for_foreground("bash");
     terminal.type_in("exit 3\n");
     assert_eq!(terminal.wait_exit(), 3, "{}", terminal.screen());
 }
