@@ -46,8 +46,8 @@ pub enum Action {
     /// the hook.
     AbortHook(HookId),
     /// End the probes, because the shutdown has begun. `/readyz` stays good until
-    /// [`Action::Unready`]. A drain that begins before `Unready` does not fail the health check of
-    /// its process.
+    /// [`Action::Unready`]. If a drain begins before `Unready`, the health check of its Envoy also
+    /// stays good until then.
     StayReady,
     /// End the probes, and answer 503 to `/readyz`, because the shutdown has begun.
     Unready,

@@ -129,8 +129,8 @@ impl State {
     }
 
     /// Counts the open connections or requests of a process before its stop. If too many are open,
-    /// it counts again later, because an open connection carries new requests until the stop. A
-    /// count stays valid for [`QUIET`], so that other processes can be counted meanwhile. Returns
+    /// drainit counts again later, because an open connection carries new requests until the stop.
+    /// A count stays valid for [`QUIET`], so that other processes can be counted meanwhile. Returns
     /// whether the stop need not wait for this process.
     pub(crate) fn step_final_count(&mut self, process: ProcessId, deadline: Time) -> bool {
         match self[process].drain {
@@ -228,8 +228,8 @@ impl State {
         }
     }
 
-    /// Whether the process would cut traffic if it ended now. Once the drain has begun, only an
-    /// Envoy would cut traffic, because any other process may end as its answer to the drain.
+    /// Whether the process would cut traffic if it ended now. Once its drain has begun, this is
+    /// true only for an Envoy: any other process may end to show that it is drained.
     pub(crate) fn is_undrained(&self, process: ProcessId) -> bool {
         let serves = matches!(self.life(process), Lifecycle::Ready { .. });
         if !serves || !self.is_current(process) {
@@ -326,7 +326,8 @@ pub(crate) struct Active {
     closing: Closing,
 }
 
-/// The last step of a drain: the process has to refuse new connections, so that its stop cuts none.
+/// The last step of a drain: drainit makes the process refuse new connections, because the stop
+/// would cut every connection that comes later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Closing {
     NotYet,
@@ -335,7 +336,7 @@ enum Closing {
         until: Time,
         why: DrainEnd,
     },
-    /// No new connection can come; only the open ones are left.
+    /// The process accepts no new connection. The drain waits for the open connections only.
     Closed,
 }
 
@@ -387,7 +388,7 @@ impl Active {
             if !accepted {
                 self.only_min();
                 // If a shutdown has begun since, its deadline may come before `min` is over. The
-                // deadline then stays the reason.
+                // drain then ends at the deadline, and `at_end` already says so.
                 if self.until == self.min_until {
                     self.at_end = DrainEnd::NotAccepted;
                 }

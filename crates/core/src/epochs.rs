@@ -43,8 +43,8 @@ enum EpochState {
     Orphaned,
     /// A newer epoch was asked to end, and has asked this epoch to end in turn.
     Passed,
-    /// This epoch is to end, but a newer epoch that has not taken over lives. The newer epoch is
-    /// killed, and this epoch gets its stop signal when the newer epoch is gone.
+    /// The stop of this epoch has begun while a newer epoch lives that has not taken over. The
+    /// newer epoch is killed, and this epoch gets its stop signal when the newer epoch is gone.
     Delayed,
     /// The older epoch has ended too early, so Envoy aborts this epoch by `until`. This epoch
     /// reacts to no signal but SIGKILL. `was_live` says whether it had taken over before.
@@ -62,7 +62,7 @@ enum Event {
     NewerFailed,
     /// A newer epoch that has taken over from this epoch was asked to end.
     NewerAsked,
-    /// The epoch is to end while a newer epoch lives.
+    /// The stop of the epoch begins while a newer epoch lives.
     ToEnd,
     /// The epoch gets its stop signal, because no newer epoch will end it.
     Asked,
@@ -204,8 +204,8 @@ impl State {
         self.renew_handover(process, Duration::ZERO);
     }
 
-    /// Gives an old epoch its whole time again, because a further epoch has started that will end
-    /// it.
+    /// Gives an old epoch its whole hand-over time again, because another epoch has started, which
+    /// will end the old epoch.
     fn renew_handover(&mut self, newer: ProcessId, more: Duration) {
         let Some(old) = self[newer].beside else { return };
         if let Lifecycle::Stopping { since, .. } = self.life(old)
@@ -243,8 +243,8 @@ impl State {
         }
     }
 
-    /// Sends no stop signal to an epoch that is to end, if a newer epoch ends it or must be gone
-    /// first. Returns whether the epoch is held in this way.
+    /// Begins the stop of an epoch without a stop signal, if a newer epoch ends this epoch or must
+    /// be gone first. Returns whether this was the case.
     pub(crate) fn hold_epoch(&mut self, process: ProcessId) -> bool {
         let newer = self.newer(process).filter(|newer| self.lives(*newer) || self.pauses(*newer));
         match (self.epochs.state(process), newer) {
@@ -264,8 +264,8 @@ impl State {
         true
     }
 
-    /// Follows the stop signal of an epoch to the older epoch: Envoy asks the older epoch to end,
-    /// too.
+    /// Records what the stop signal of an epoch does to the older epoch: Envoy asks the older epoch
+    /// to end, too.
     pub(crate) fn pass_stop_on(&mut self, process: ProcessId, deadline: Time) {
         let older = self.older(process).filter(|older| self.is_handed_over(*older));
         let Some(older) = older.filter(|_| !self.needs_kill(process)) else { return };
@@ -417,7 +417,8 @@ impl State {
         matches!(self.epochs.state(process), EpochState::HandedOver | EpochState::Orphaned)
     }
 
-    /// Whether a newer epoch, and not drainit, ends this epoch or was to end it.
+    /// Whether a newer epoch has taken over from this epoch or has asked it to end. Such a newer
+    /// epoch ends this epoch in place of drainit, unless the newer epoch fails.
     pub(crate) fn is_left_to_newer(&self, process: ProcessId) -> bool {
         self.is_handed_over(process) || self.epochs.state(process) == EpochState::Passed
     }
@@ -443,8 +444,8 @@ impl State {
         }
     }
 
-    /// The old epochs that are to end and have no newer epoch that serves. This includes epochs of
-    /// which only the rest of the process group lives.
+    /// The old epochs whose stop has begun and whose newer epoch does not serve. An epoch of which
+    /// only the rest of the process group lives is included.
     pub(crate) fn epochs_without_successor(&self) -> Vec<ProcessId> {
         let serves = |newer| self.life(newer).is_alive() && !self.is_pending(newer);
         let mut alone = self.held_epochs();
@@ -462,12 +463,12 @@ impl State {
         (is_newer && are_epochs).then_some(other)
     }
 
-    /// The epoch that this epoch is to end.
+    /// The older epoch, which this epoch ends once it has taken over.
     pub(crate) fn older(&self, process: ProcessId) -> Option<ProcessId> {
         self[process].beside.filter(|older| self.newer(*older) == Some(process))
     }
 
-    /// The time in which the newer epoch is to end this epoch.
+    /// The time that the newer epoch has to end this epoch; zero without a newer epoch.
     fn handover_of(&self, process: ProcessId) -> Duration {
         let newer = self.newer(process).and_then(|newer| self.epochs.all.get(&newer));
         newer.map_or(Duration::ZERO, |newer| newer.handover)
@@ -491,8 +492,8 @@ impl State {
 
 /// The conditions of the transitions.
 impl State {
-    /// The held epochs that are to end, including those of which only the rest of the process group
-    /// lives.
+    /// The held epochs whose stop has begun, including epochs of which only the rest of the process
+    /// group lives.
     fn held_epochs(&self) -> Vec<ProcessId> {
         let is_to_end = |process: &ProcessId| {
             let life = self.life(*process);
@@ -527,8 +528,9 @@ impl State {
     /// Whether Envoy aborts this epoch if the older epoch ends now. Envoy does not abort this epoch
     /// if this epoch itself has ended the older one, which happens `--parent-shutdown-time-s` after
     /// this epoch has become live. drainit may learn of this much later, because the machine may
-    /// sleep, so the time counts from the start of this epoch. A new epoch that has not taken over
-    /// from the current epoch also needs it, but does not count here, because it is rolled back.
+    /// sleep, so the time counts from the start of this epoch. For a new epoch that has not taken
+    /// over from the current epoch, this returns false, although Envoy would abort it, too: drainit
+    /// rolls back such an epoch.
     fn needs_older(&self, process: ProcessId) -> bool {
         let Some(Epoch { handover, started, .. }) = self.epochs.all.get(&process) else {
             return false;

@@ -149,14 +149,14 @@ impl State {
                     let until = until.min(self.now + limit.unwrap_or_default());
                     self.set(id, Lifecycle::PreStop { until });
                 }
-                // This wait needs no shorter limit: the newer epoch ends this one in time, or is
+                // This wait needs no shorter limit: the newer epoch ends this epoch in time, or is
                 // itself gone in time.
                 Lifecycle::Stopping { .. } | Lifecycle::Remains { .. }
                     if self.waits_for_newer(id) => {}
                 Lifecycle::Stopping { since, kill_at } => {
                     let mut limit = self.budget.stop(&self.spec, id, self.now, deadline);
-                    // The process may have asked for more time than its limit, and keeps as much of
-                    // it as fits.
+                    // If the process has asked for more time than its limit, it keeps as much of
+                    // this time as the later stops can spare before the deadline.
                     if kill_at.since(since) > self.process(id).stop.limit {
                         let spare = self.budget.longest_stop(&self.spec, id, self.now, deadline);
                         limit = limit.max(spare);

@@ -22,8 +22,8 @@ use crate::prelude::*;
 use crate::report::history::Moment;
 use crate::types::Time;
 
-/// The limit of the last sample, which follows the closing of the listeners. The budget limits both
-/// together.
+/// The limit of the last sample, which follows the closing of the listeners. The budget has one
+/// limit for the closing and the sample together.
 const LAST_POLL: Duration = Duration::from_millis(100);
 /// The remedy for a drain of inbound listeners that closes no connections.
 const SLOW_INBOUND: &str = "start it with `--drain-strategy immediate`, or a --drain-time-s shorter than the drain's `time`";
@@ -44,9 +44,11 @@ pub struct Terms {
     /// Whether drainit fails the health check of Envoy, so that every response closes its
     /// connection.
     pub fail_healthcheck: bool,
-    /// Whether the health check of Envoy has to stay good until [`Dialogue::unready`].
+    /// Whether drainit may fail the health check of Envoy only once [`Dialogue::unready`] is
+    /// called.
     pub stays_ready: bool,
-    /// Whether some listeners do not count, so that drainit has to ask the admin for them.
+    /// Whether the traffic of some listeners is ignored, so that drainit has to ask the admin which
+    /// listeners these are.
     pub asks_what_counts: bool,
     /// Whether the drain waits for connections or for requests.
     pub unit: Unit,
@@ -66,7 +68,7 @@ pub enum Lane {
 /// A question to the admin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ask {
-    /// Asks which listeners do not count. The supervisor keeps the answer for the samples.
+    /// Asks which listeners the samples have to ignore. The supervisor keeps the answer.
     WhatCounts,
     Sample,
     /// Asks whether this Envoy has never been live.
@@ -177,7 +179,7 @@ enum Polls {
 #[derive(Debug)]
 pub struct Dialogue {
     terms: Terms,
-    /// Whether the health check of Envoy still has to stay good.
+    /// Whether drainit may not fail the health check of Envoy yet.
     stays_ready: bool,
     polls: Polls,
     pace: Pace,
@@ -297,7 +299,7 @@ impl Dialogue {
         self.said()
     }
 
-    /// Fails the health check of Envoy, if it had to stay good so far.
+    /// Fails the health check of Envoy, if drainit had to wait with this until now.
     pub fn unready(&mut self, now: Time) -> Vec<Output> {
         if core::mem::take(&mut self.stays_ready) && !self.is_over {
             self.call(now, Lane::Late, &[Call::FailHealthcheck]);
@@ -471,8 +473,8 @@ impl Dialogue {
         self.accepted > Accepted::Nothing
     }
 
-    /// Reports whether the drain was accepted. If no call has succeeded yet, the report waits for
-    /// the late call that fails the health check.
+    /// Reports whether the drain was accepted: yes as soon as a call has succeeded, no once all
+    /// calls have failed, including the late call that fails the health check.
     fn answer(&mut self) {
         let accepted = self.is_accepted();
         let is_last = self.has_begun && self.late.is_none() && !self.stays_ready;

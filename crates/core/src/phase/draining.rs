@@ -34,7 +34,7 @@ pub struct Draining {
     pub shutdown: Shutdown,
     /// Whether the drain was requested without a stop, and there is no reason to stop yet.
     held: bool,
-    /// Whether a process has ended unasked during the held drain.
+    /// Whether a process has ended by itself during the held drain.
     has_unasked_end: bool,
     delay_until: Option<Time>,
     /// The time until which `/readyz` stays good; `None` if it does not answer 200 any more.
@@ -65,8 +65,8 @@ impl Draining {
         } else {
             state.note(Note::ShutdownBegan { cause: shutdown.cause, window: state.spec.window });
         }
-        // `/readyz` may stay good only if a process can serve meanwhile and no request has begun a
-        // drain. Such a drain could end before `/readyz` changes.
+        // `/readyz` may stay good only if a process can serve meanwhile and no drain is under way.
+        // A drain that a request has begun could end before `/readyz` changes.
         let serves = |id| {
             matches!(state.life(id), Lifecycle::Ready { .. })
                 && matches!(state[id].drain, Progress::NotDue)

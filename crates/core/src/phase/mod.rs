@@ -56,8 +56,8 @@ impl Shutdown {
         Some(self.signals)
     }
 
-    /// Starts the time anew in which a repeated signal does not count, because the last signal was
-    /// handled only now.
+    /// Begins the time again in which a signal only repeats the last one, because the last signal
+    /// was handled only now.
     pub(crate) fn signal_handled(&mut self, now: Time) {
         self.last_signal = self.last_signal.map(|_| now);
     }

@@ -9,10 +9,10 @@
 //!
 //! A stop replaces the goals of the processes that it stops, and fails the starts that need one of
 //! these processes. A start or a restart is refused while one of the processes that it concerns is
-//! being stopped or restarted. There is one exception: a restart is accepted for a process that is
-//! about to follow, because its next start serves this request, too. When the shutdown begins, all
-//! requests fail and all goals are dropped. Stops that are under way continue, and must end before
-//! the deadline.
+//! being stopped or restarted. There is one exception: a request to restart a process that is
+//! already being stopped to follow a dependency (see below) is accepted, because its next start
+//! serves this request, too. When the shutdown begins, all requests fail and all goals are dropped.
+//! Stops that are under way continue, and must end before the deadline.
 //!
 //! A dependent with `restart: true` follows a dependency: if the dependent runs when a new instance
 //! of the dependency meets the condition, the dependent is restarted. If several of its
@@ -48,7 +48,7 @@ pub(crate) struct Operations {
 /// The aim of an operation for a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Goal {
-    /// Stop the process after its dependents. It stays down until a request starts it.
+    /// Stop the process after its dependents. The process stays down until a request starts it.
     Down,
     /// Stop the process, because its start by request has failed. Its dependents did not start, or
     /// run without it.
@@ -57,8 +57,8 @@ pub(super) enum Goal {
     Retired,
     /// Stop the process, then start it again.
     Again,
-    /// Stop the process, then start it again as after a failure: if the start fails, the container
-    /// may end.
+    /// Stop the process because it follows a dependency, then start it again. If the start fails,
+    /// the container may end, as after a failure.
     Following,
     /// Stop the process after a failure, and let its `restart` decide then. `since` is the time of
     /// its start.
@@ -94,7 +94,8 @@ impl Operations {
         self.goals.get(&process).is_some_and(|goal| !matches!(goal, Goal::Up { .. }))
     }
 
-    /// Whether a process has to stay down for an operation or for a stop that is not answered yet.
+    /// Whether an operation stops this process, or a request to stop it that is not answered yet
+    /// keeps it down.
     fn is_busy(&self, state: &State, process: ProcessId) -> bool {
         let mut stops = self.requests.iter().filter(|one| one.request == Request::Stop);
         self.stops(process)
@@ -437,7 +438,7 @@ impl Operations {
             let is_hit = asked.request != Request::Stop && asked.members.contains(&process);
             is_hit.then(|| waiting.extend(&asked.members)).map(|()| why)
         });
-        // These dependents were to start after the process.
+        // These dependents waited for the process, and start no more.
         for id in state.spec.above(process) {
             let is_waiting = waiting.contains(&id) && state.life(id) == Lifecycle::Waiting;
             if is_waiting && matches!(self.goals.get(&id), Some(Goal::Up { .. })) {
@@ -453,8 +454,8 @@ impl Operations {
         is_own
     }
 
-    /// Handles a process whose `only_if` does not hold. Requests for this process fail, but not
-    /// those for its dependents.
+    /// Handles a process whose `only_if` does not hold. Requests for this process fail; requests
+    /// for its dependents do not.
     pub(crate) fn skipped(&mut self, state: &mut State, process: ProcessId) {
         self.fail(state, |asked| {
             let is_hit = asked.request != Request::Stop && asked.process == process;
@@ -499,7 +500,7 @@ impl Operations {
             let (replacements, steps) = (self.replacements.len(), self.steps());
             judged.extend(self.pass(state, may_start));
             // Dependents and steps of a reload may have waited for the end of a replacement.
-            // Followers may have waited for the end of the reload.
+            // Processes that follow a dependency may have waited for the end of the reload.
             let has_progress = self.replacements.len() < replacements || self.steps() < steps;
             if !has_progress && !self.answer_reload(state) {
                 return judged;
@@ -585,7 +586,8 @@ impl Operations {
         }
     }
 
-    /// Gives goals to the followers of new instances, dependencies first.
+    /// Restarts the processes that follow a dependency which has a new instance. Dependencies come
+    /// before dependents.
     fn follow(&mut self, state: &mut State) {
         let spec = Rc::clone(&state.spec);
         for (on, met) in core::mem::take(&mut state.met) {
@@ -600,7 +602,8 @@ impl Operations {
         // A process that does not run, or is being stopped, will start after its dependency anyway.
         let mut followers = core::mem::take(&mut self.followers);
         followers.retain(|id, _| runs(state, *id) && !self.stops(*id));
-        // Until all steps of a reload are done, no process follows, so that each follows only once.
+        // No process is restarted to follow a dependency before all steps of a reload are done, so
+        // that each process is restarted only once.
         if self.reload.as_ref().is_some_and(|reload| reload.left() > 0) {
             self.followers = followers;
             return;
@@ -750,7 +753,8 @@ impl Operations {
                 Request::Start | Request::Restart => {
                     let is_up = matches!(life, Lifecycle::Ready { .. });
                     let is_over = state.process(process).oneshot && is_gone(life);
-                    // A start is complete when one instance serves.
+                    // A request to start is done as soon as one instance serves, even if the
+                    // process is being replaced.
                     let is_replaced = request == Request::Restart
                         && self.replacements.iter().any(|one| one.has(process));
                     is_still(&process) && !is_replaced && (is_up || is_over)

@@ -1,15 +1,18 @@
-//! A reload: a running container takes over the processes of a new config, one after the other.
+//! A reload brings the processes of a running container to a new config, one process after the
+//! other.
 //!
-//! Each process of the new config is a step, in the order of the new config. The step adds the
-//! process, replaces it, or only changes its dependencies. When the step begins, the dependencies
-//! of the process already match the new config. A process that the new config does not have is
-//! removed once no process that is still to be replaced needs it. A step begins when the previous
-//! step is over. After a failure no further step begins, and the remaining processes stay as they
-//! were.
+//! There is one step for each process of the new config. The step adds the process, replaces it, or
+//! only changes its dependencies. Dependencies come before dependents, so the dependencies of the
+//! process already match the new config when its step begins. A process that is missing from the
+//! new config is removed in a step of its own, once its dependents are replaced or removed.
+//! Unchanged dependents do not delay this, because they do not depend on the process in the new
+//! config. A step begins when the previous step is over. After a failure no further step begins,
+//! and the remaining processes stay as they were.
 //!
-//! After the last step, the processes that follow replaced processes are restarted, and the reload
-//! ends when these restarts are complete. Each process follows only once in a reload, so a
-//! dependency that ends again and again does not keep the reload from ending.
+//! After the last step, each process with `restart: true` for a replaced dependency is restarted
+//! (it *follows* the dependency). The reload ends when these restarts are complete. A process is
+//! restarted in this way only once in a reload, so the reload ends even if a dependency ends again
+//! and again.
 
 use alloc::collections::VecDeque;
 use alloc::rc::Rc;
@@ -59,8 +62,8 @@ impl Reload {
         2 * steps + self.under_way.len()
     }
 
-    /// The next step, if it can begin now. Processes that come before this step and are not
-    /// replaced take their place in the new config at once.
+    /// The next step, if it can begin now. Unchanged processes that come before this step get their
+    /// definition of the new config at once.
     fn next(&mut self, state: &mut State) -> Option<Step> {
         if !self.under_way.is_empty() || self.left() == 0 {
             return None;
@@ -74,7 +77,7 @@ impl Reload {
             self.connect(state, process, slot);
         }
         state.reorder();
-        // A dependent that is not replaced does not need this process any more: the new config does
+        // An unchanged dependent does not need this process any more, because the new config does
         // not have the process.
         let stays = |slot: &ProcessId| self.plan.contains(&Placed::Same(*slot));
         let is_free = |slot: &ProcessId| state.process(*slot).dependents.iter().all(stays);

@@ -2,8 +2,8 @@
 //!
 //! The model closes a connection with a response: always after `healthcheck/fail`, otherwise with
 //! the probability of the default strategy, which grows with the time of the drain. The admin may
-//! answer late, in part, with another status, or not at all; it does so from some time on, or by
-//! chance. Envoy may not be live, and the next epoch may replace it and begin new statistics.
+//! answer late, in part, with another status, or not at all; this begins at some time, or happens
+//! by chance. Envoy may not be live, and the next epoch may replace it and begin new statistics.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
@@ -25,7 +25,8 @@ use drainit_core::spec::DrainSpec;
 const CALL: Duration = Duration::from_millis(500);
 /// The longest time in which a healthy admin shows that nothing is open any more.
 const SEEN: Duration = Duration::from_millis(1500);
-/// More attempts than their pauses allow within the limit.
+/// A number of attempts that cannot be reached within the limit, because of the pauses between
+/// attempts.
 const MOST_ATTEMPTS: u32 = 14;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -94,7 +95,7 @@ struct World {
     calls: BTreeMap<Call, (u32, Time, bool)>,
     instance: u32,
     runs: bool,
-    /// One in so many answers of the admin is wrong, or late; 0 stands for never.
+    /// One in `wrong` answers of the admin is wrong, and one in `late` is late; 0 means never.
     wrong: u64,
     late: u64,
     /// No answer comes from this time on.
@@ -347,7 +348,7 @@ impl World {
 
     fn count(&self) -> Sample {
         if self.now < self.live_at && self.envoy.accepted == 0 {
-            // Without listeners Envoy has no statistics about them.
+            // An Envoy that is not live has no listeners, and so no statistics about them.
             return Sample::default();
         }
         let requests = self.envoy.connections.values().filter(|one| one.request.is_some()).count();
@@ -440,7 +441,7 @@ impl World {
                 Output::Sampled { sample, moment, .. } => {
                     let taken = self.taken.iter().rfind(|(_, taken)| *taken == sample);
                     let is_counted = taken.is_some()
-                        // The first poll may have failed.
+                        // If the first poll has failed, the first sample is empty.
                         || moment == Moment::Start && sample == Sample::default()
                         || sample == Sample::NOTHING && self.was_unused_at < self.live_at;
                     self.reported = taken.copied();

@@ -20,8 +20,8 @@ impl Scenario {
             behaviours.extend(added.iter().map(|process| Behaviour::new(rng, process, &odds)));
         }
         scenario.reloads = reloads(seed, &scenario.spec, &odds);
-        // All other events come at whole milliseconds. Noise does not, because the supervisor never
-        // sends false events about a start that is under way.
+        // All other events come at whole milliseconds. Noise comes between them, so it never meets
+        // a start that is under way: the supervisor sends no false events about such a start.
         let off = Duration::from_nanos(1);
         let count = scenario.spec.processes.len() as u16;
         scenario.noise =
@@ -59,7 +59,7 @@ impl Scenario {
     }
 }
 
-/// Gives each stop some time. Without time a process is killed, whatever it does.
+/// Gives each stop some time. A process without time to stop is killed, even if it would obey.
 fn give_time(spec: &mut Spec) {
     for process in &mut spec.processes {
         let declared = process.stop.is_declared().then_some(process.stop.limit);
@@ -101,8 +101,8 @@ fn process(rng: &mut Rng, id: u16, odds: &Odds) -> ProcessSpec {
             let condition = match rng.below(3) {
                 0 => StartCondition::Started,
                 1 => StartCondition::Ready,
-                // A service never completes. `drainit check` refuses such a config, but here it is
-                // harmless.
+                // If the dependency is a service, it never completes. `drainit check` refuses such
+                // a config, but it is harmless here.
                 _ => StartCondition::Completed,
             };
             dependencies.push((ProcessId(on), condition));
@@ -199,8 +199,8 @@ fn hot_restart(rng: &mut Rng, process: &mut ProcessSpec) {
     process.readiness_timeout.get_or_insert(Duration::from_secs(3));
 }
 
-/// Draws new configs at random times. They change, add or remove processes, or change dependencies.
-/// They have their own generator.
+/// Draws new configs at random times, with a generator of their own. A new config changes, adds or
+/// removes processes, or changes dependencies.
 fn reloads(seed: u64, spec: &Spec, odds: &Odds) -> Vec<(Duration, NewConfig)> {
     let rng = &mut Rng::new(seed ^ 0x4E10);
     if rng.once_in(2) {

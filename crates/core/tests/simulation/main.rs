@@ -162,7 +162,8 @@ pub(crate) fn watch(
             }
             None => {
                 seen(now, Seen::Event(event));
-                // As in the supervisor, an event comes before a limit at the same time.
+                // As in the supervisor, an event is handled before a limit of the same time takes
+                // effect.
                 match machine.next_wakeup() {
                     Some(due) if due <= now && event != Event::Tick => {
                         machine.handle_early(now, event)

@@ -9,7 +9,7 @@ use drainit_core::spec::Wait;
 use drainit_core::state::Lifecycle;
 use drainit_core::types::RestartPolicy;
 
-/// The first slot that is not a process of the config.
+/// The first slot after the slots of the config's processes.
 pub(super) const NEW: ProcessId = ProcessId(2);
 
 /// A gateway whose router has a readiness timeout of 1 s, and `update: start-first`.
@@ -263,7 +263,7 @@ fn an_old_epoch_without_a_newer_epoch_is_stopped_after_the_handover_time() {
     assert_eq!(play.at(13_500, Event::Tick), [stop(ROUTER)]);
     assert_eq!(play.at(14_000, Event::Tick), [], "no epoch starts beside an epoch that ends");
     assert_eq!(play.at(14_100, exited(ROUTER)), [Action::Spawn(NEW)]);
-    // The old epoch has all of its own time to end.
+    // If the newer epoch fails, the old epoch has the whole limit of its own stop.
     let mut play = epochs();
     play.at(1500, Event::Ready(NEW));
     play.at(13_000, killed(NEW));
@@ -271,7 +271,7 @@ fn an_old_epoch_without_a_newer_epoch_is_stopped_after_the_handover_time() {
     play.at(14_000, Event::Tick);
     let limit = play.machine.state().process(ROUTER).stop.limit;
     assert_eq!(wakes_at(&play), 13_500 + u64::try_from(limit.as_millis()).unwrap());
-    // The rest of its group has as much time.
+    // If only the rest of the old epoch's group lives, it has as much time.
     let mut play = epochs();
     play.at(1500, Event::Ready(NEW));
     play.at(2000, Event::Exited { process: ROUTER, end: End::Code(0), remains: true });
@@ -297,7 +297,8 @@ fn a_drain_lasts_for_min_if_a_dependency_ends_before_the_new_instance_serves() {
     let mut play = up();
     play.reload(1500, &overlapping(), &[Placed::Changed(ENGINE), Placed::Same(ROUTER)]);
     assert_eq!(end_of_drain(play), 6600);
-    // A new instance of the engine serves already.
+    // If a new instance of the engine already serves, the end of the old engine does not shorten
+    // the drain.
     let mut spec = overlapping();
     spec.processes[ENGINE.index()].update = Update::StartFirst;
     let mut play = Play::up(spec);
@@ -316,7 +317,7 @@ fn the_last_probe_of_an_epoch_grants_no_more_time() {
     let (after, process) = (MS(1000), NEW);
     let given_up = Note::Overdue { process, why: Failure::NotReady { after }, after };
     assert!(play.notes(2010, Event::NotLive(NEW)).contains(&given_up));
-    // An epoch that does not answer gets no more time, either.
+    // An epoch that does not answer the last probe gets no more time, either.
     let mut play = epochs();
     play.at(2000, Event::Tick);
     play.at(2005, Event::TimeoutExtended { process: NEW, by: MS(60_000) });

@@ -141,7 +141,7 @@ pub(crate) struct Scenario {
     pub(crate) reloads: Vec<(Duration, NewConfig)>,
     /// Events that make no sense at their time.
     pub(crate) noise: Vec<(Duration, Event)>,
-    /// The times in which drainit does not run: begin and end, in order.
+    /// The pauses of drainit, in order, each with its begin and end.
     pub(crate) pauses: Vec<(Duration, Duration)>,
     /// Whether clients send requests on open connections after a drain is over.
     pub(crate) open_again: bool,
@@ -181,8 +181,8 @@ pub(crate) struct Behaviour {
     pub(crate) hangs_after: Option<Duration>,
     /// When it asks for more time, after its start and after its stop signal, and for how much.
     pub(crate) extends: Option<(Duration, Duration)>,
-    /// How long its process group lives after the stop signal, if it outlives the process; `Err`:
-    /// until SIGKILL.
+    /// How long the process group lives after the stop signal, if the group outlives the process;
+    /// `Err`: until SIGKILL.
     pub(crate) group: Option<Result<Duration, ()>>,
     pub(crate) drain_answer: Option<(Duration, bool)>,
     /// When it reports that it is drained. An Envoy never reports that.
@@ -196,8 +196,8 @@ pub(crate) struct Behaviour {
 }
 
 impl Scenario {
-    /// When drainit notices an event at the time `at`: later than `at` if drainit does not run
-    /// then. Both times count from the start.
+    /// When drainit notices an event of the time `at`: at the end of the pause, if drainit is
+    /// paused then. Both times count from the start.
     pub(crate) fn seen_at(&self, at: Duration) -> Duration {
         // A pause may begin where the earlier one ends.
         let end = |at, (from, to): &_| if (*from..*to).contains(&at) { *to } else { at };
@@ -210,7 +210,8 @@ impl Scenario {
         };
         let (behaviours, variants) = (behaviours(), behaviours());
         let drain_requested = rng.once_in(3).then(|| rng.millis(odds.signal));
-        // SIGTERM follows, as after a `preStop` hook.
+        // In half of all cases, a stop signal follows the requested drain, as after a `preStop`
+        // hook.
         let follows = if rng.once_in(2) { drain_requested } else { None };
         let mut at = match follows {
             Some(asked) => asked + rng.millis(odds.window),
@@ -254,7 +255,7 @@ impl Scenario {
     }
 }
 
-/// Probabilities of faults that may happen at one start and not at another, each `1 in n`.
+/// Probabilities of faults that are drawn again for each start, each `1 in n`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StartOdds {
     /// The command cannot be executed, although it could be before.
@@ -391,7 +392,8 @@ fn changes(seed: u64, spec: &Spec, odds: &Odds) -> Vec<(Duration, Event)> {
     let mut at = rng.millis(odds.signal);
     let mut changes: Vec<(Duration, Event)> = Vec::new();
     for _ in 0..rng.below(7) {
-        // As for requests; a change also never comes together with a request.
+        // Like a request, a change never comes while the actions of another event are carried out.
+        // It also never comes together with a request.
         let off = Duration::from_nanos(100 + changes.len() as u64);
         let Some(&(process, watch)) = rng.pick(&watched) else { break };
         // The file may change again before it is quiet.

@@ -218,7 +218,8 @@ impl<'a> World<'a> {
         self.is_killed(slot) || self.procs[slot.index()].alive && aborts
     }
 
-    /// Whether a process or the rest of its group was killed, and has not survived yet.
+    /// Whether SIGKILL was sent to a process or the rest of its group, and has to end them before
+    /// time passes.
     fn is_killed(&self, slot: ProcessId) -> bool {
         let proc = &self.procs[slot.index()];
         (proc.alive || proc.group) && proc.killed && !self.survivors.contains(&slot)
@@ -228,14 +229,16 @@ impl<'a> World<'a> {
         self.slots.all().filter(|slot| self.is_killed(*slot))
     }
 
-    /// Whether a process may end now: it was asked to, or has its own reason.
+    /// Whether a process may end now: it was asked to end, must end before time passes, or is ended
+    /// by a newer epoch.
     fn may_end(&self, slot: ProcessId) -> bool {
         let newer = self.newer(slot).filter(|newer| self.ends_older_at(*newer) <= Some(self.now));
         let is_ended = newer.is_some_and(|newer| self.procs[newer.index()].is_live);
         is_ended || self.must_end(slot) || self.asked.contains(&Asked::End(slot))
     }
 
-    /// The next timer, or the next time of an Envoy.
+    /// The time of the next timer, or the next time at which an epoch may end the older epoch or
+    /// aborts.
     fn next_time(&self) -> Option<Time> {
         let ends = self.slots.all().filter_map(|slot| self.ends_older_at(slot));
         let own = ends.chain(self.aborts_at.values().copied()).filter(|at| *at > self.now);
@@ -281,7 +284,8 @@ impl<'a> World<'a> {
         self.other_epoch(slot).is_some_and(|other| self.procs[other.index()].newer_failed)
     }
 
-    /// Starts a process. An epoch starts beside the one that runs.
+    /// Starts a process. If another epoch of the process runs, the new epoch starts beside that
+    /// epoch.
     fn starts(&mut self, slot: ProcessId) {
         let older = self.other_epoch(slot);
         let is_epoch = self.slots.of(slot).update == Update::HotRestart;
@@ -292,8 +296,8 @@ impl<'a> World<'a> {
         proc.started = is_epoch.then_some(self.now);
     }
 
-    /// Ends a process. A newer epoch aborts if it has not ended this one. If this epoch had not
-    /// taken over, no other epoch can take over from the older one.
+    /// Ends a process. If a newer epoch has not ended this epoch, the newer epoch aborts. If this
+    /// epoch had not taken over, no other epoch can take over from the older epoch.
     fn ends(&mut self, slot: ProcessId) {
         let newer = self.newer(slot);
         self.procs[slot.index()].alive = false;
@@ -437,7 +441,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Whether a stop has begun. A requested drain does not count.
+    /// Whether a shutdown has begun. A held drain is not a shutdown.
     fn has_been_asked(&self) -> bool {
         let shutdown = self.machine.phase().shutdown();
         shutdown.is_some_and(|shutdown| shutdown.cause != Cause::DrainRequested)
@@ -638,7 +642,7 @@ fn spec(count: usize, edges: &[(usize, usize, StartCondition)], shape: Shape) ->
     spec
 }
 
-/// A scenario without faults of its own. `survive`: SIGKILL may not work.
+/// A scenario without faults of its own. `survive`: processes can survive SIGKILL.
 fn scenario(spec: Spec, survive: bool) -> Scenario {
     let rng = &mut Rng::new(0);
     let odds = Odds::new(rng);
@@ -652,7 +656,8 @@ fn scenario(spec: Spec, survive: bool) -> Scenario {
     scenario
 }
 
-/// Searches all graphs of a world. `most` limits the number of states, but each graph gets some.
+/// Searches all graphs of a world. `most` limits the number of states of all graphs together, but
+/// at least 30 states of each graph are visited.
 fn search_world(&(count, shape, left): &(usize, Shape, Limits), most: usize) {
     let of_each = (most / 4_usize.pow((count * (count - 1) / 2) as u32)).max(30);
     let (mut states, mut is_whole) = (0, true);

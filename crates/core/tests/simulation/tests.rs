@@ -11,9 +11,9 @@
 use crate::count::{Count, count};
 use crate::*;
 
-/// Seeds that have shown a breach, or a mistake of the simulation itself. Most of them are above
-/// the seeds of `cargo test`. A breach that no invariant would find again also has a case, because
-/// a change of the generator gives the seed another schedule.
+/// Seeds that have shown a breach, or a mistake of the simulation itself. Most of them are larger
+/// than the seeds that `cargo test` plays. A breach that no invariant would find again also has a
+/// case, because a change of the generator gives the seed another schedule.
 const FAILED: &[u64] = &[
     10_976, 17_633, 48_919, 100_691, 155_439, 216_139, 427_783, 524_825, 815_866, 818_183, 848_681,
     909_046, 1_040_371, 1_103_522, 1_123_265, 1_353_629, 1_603_843, 1_998_072, 2_144_429,
