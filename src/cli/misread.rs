@@ -1,10 +1,11 @@
-//! The remedy if a command line names a config without `-c`.
+//! The remedy if drainit was probably meant to read its command line in another way.
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-/// The remedy for a command line that clap refuses.
+/// The remedy for a command line that clap refuses, or answers by its help or version.
 pub(super) fn remedy_for(error: &clap::Error) -> Option<String> {
     match (error.kind(), error.get(ContextKind::InvalidArg)) {
+        (ErrorKind::DisplayHelp | ErrorKind::DisplayVersion, _) => open_entrypoint(),
         (ErrorKind::UnknownArgument, Some(ContextValue::String(word))) => unnamed_config(word),
         _ => None,
     }
@@ -14,4 +15,16 @@ pub(super) fn remedy_for(error: &clap::Error) -> Option<String> {
 pub(super) fn unnamed_config(word: &str) -> Option<String> {
     let is_yaml = [".yaml", ".yml"].iter().any(|end| word.ends_with(end));
     (is_yaml && !word.starts_with('-')).then(|| format!("write `-c {word}` to name a config"))
+}
+
+/// The remedy if the entrypoint of a container has no `--`, so that drainit took the options behind
+/// the image's name for its own.
+pub(super) fn open_entrypoint() -> Option<String> {
+    let mut words = std::env::args_os().skip(1);
+    let is_run = std::process::id() == 1 && words.next().is_some_and(|word| word == "run");
+    (is_run && words.all(|word| word != "--")).then(|| {
+        "drainit took the options for its own; if they are for a process, write \
+         `ENTRYPOINT [\"drainit\", \"run\", \"--\"]` in the image"
+            .to_owned()
+    })
 }

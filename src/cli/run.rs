@@ -81,8 +81,10 @@ fn start(
     let signals =
         signals.map_err(|error| (format!("cannot set up: {error}"), exit_code::SOFTWARE))?;
     let paths = args.files.paths();
-    let first = args.args.first().filter(|_| args.files.named().is_empty());
-    let remedy = first.and_then(|word| misread::unnamed_config(word));
+    let remedy = match args.files.named().is_empty() {
+        true => args.args.first().and_then(|word| misread::unnamed_config(word)),
+        false => misread::open_entrypoint(),
+    };
     let with_remedy = |error: &str| match &remedy {
         Some(remedy) => harmless(&format!("{error}; {remedy}")).into_owned(),
         None => harmless(error).into_owned(),

@@ -82,3 +82,18 @@ fn a_config_without_the_option_is_named_with_the_option() {
         ended.assert_code(code).assert_line("write `-c .*my.yaml` to name a config");
     }
 }
+
+// holds: C692
+#[test]
+fn pid_1_says_that_an_entrypoint_without_dashes_takes_options_of_the_processes() {
+    let remedy = "write `ENTRYPOINT \\[\"drainit\", \"run\", \"--\"\\]` in the image";
+    for (args, code) in [(&["run", "--config", "DIR/app.yaml"][..], 78), (&["run", "--help"], 0)] {
+        let Some(rig) = Rig::new() else { return };
+        rig.write("app.yaml", "server: {port: 8080}");
+        rig.run_with(args).assert_code(code).assert_line(remedy);
+    }
+    Rig::not_init().run_with(&["run", "--help"]).assert_code(0).assert_no_line("ENTRYPOINT");
+    let Some(rig) = Rig::new() else { return };
+    let ended = rig.args(&["--", "--help"]).run(CONFIG);
+    ended.assert_code(2).assert_no_line("ENTRYPOINT");
+}
