@@ -97,7 +97,7 @@ def stopped(run):
 
 
 # docker/compose#2619, #9800
-@row("SIGTERM, three independent processes", "all get SIGTERM at the same time", SUPERVISORS)
+@row("SIGTERM, three independent processes", "all processes get SIGTERM at the same time", SUPERVISORS)
 def independent(run):
     names = ("a", "b", "c")
     run.start(*(run.service(name, "on=TERM:exit:0:500") for name in names)).wait(*names).stop(None).ended_well(*names)
