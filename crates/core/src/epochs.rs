@@ -37,9 +37,9 @@ enum EpochState {
     /// A newer epoch has taken over, and ends this epoch in place of drainit. This epoch drains by
     /// itself.
     HandedOver,
-    /// As in `HandedOver`, a newer epoch has taken over from this epoch, but a still newer one has
-    /// ended before it took over. No epoch will end this one, so drainit sends the stop signal
-    /// after the drain.
+    /// A newer epoch has taken over from this epoch, as in `HandedOver`. Later, another new epoch
+    /// has ended before it took over. No epoch will end this epoch now, so drainit sends the stop
+    /// signal after the drain.
     Orphaned,
     /// A newer epoch was asked to end, and has asked this epoch to end in turn.
     Passed,
@@ -341,8 +341,8 @@ impl State {
         }
     }
 
-    /// Stops an epoch, or the rest of its process group. If the newer epoch has already asked it to
-    /// end, its time until SIGKILL does not begin again.
+    /// Stops an epoch, or the rest of its process group. If the newer epoch has already asked this
+    /// epoch to end, the time until SIGKILL does not begin again.
     fn stop_held_epoch(&mut self, process: ProcessId, deadline: Time) {
         let now = self.now;
         let own = self.budget.stop(&self.spec, process, now, deadline);

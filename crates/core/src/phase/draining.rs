@@ -239,7 +239,8 @@ impl Draining {
 
     /// Begins the stop after a held drain, without draining again. If the grace period of the drain
     /// is not over, the stop gets the rest of it, because the kubelet's grace period includes the
-    /// `preStop` hook that requested the drain. If it is over, the stop gets a new grace period.
+    /// `preStop` hook that requested the drain. If the grace period is over, the stop gets a new
+    /// one.
     fn stop(&mut self, state: &mut State, cause: Cause) {
         self.held = false;
         self.shutdown.cause = cause;

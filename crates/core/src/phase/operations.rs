@@ -357,7 +357,8 @@ impl Operations {
     }
 
     /// For each slot, whether its process follows a dependency that is about to get a new instance.
-    /// Such a dependency has a goal, is being replaced, or is to be restarted for a changed file.
+    /// Such a dependency has a goal, is being replaced, or will be restarted because of a changed
+    /// file.
     fn waiting_to_follow(&self, state: &State) -> Vec<bool> {
         let spec = &state.spec;
         let mut waits = vec![false; spec.processes.len()];

@@ -164,7 +164,7 @@ impl Reload {
 impl Operations {
     /// The reason why a reload cannot begin now; `None` if it can begin.
     pub(crate) fn refuses_reload(&self, state: &State) -> Option<RequestError> {
-        // These goals do not hinder a reload: the process is going down after a failure or with a
+        // These goals do not hinder a reload: they stop the process after a failure or to follow a
         // dependency, and not for a request.
         let is_settled = |goal: &Goal| matches!(goal, Goal::Judged { .. } | Goal::Following);
         let is_busy = self.reload.is_some()

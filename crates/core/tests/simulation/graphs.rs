@@ -355,7 +355,7 @@ fn hooks(rng: &mut Rng, odds: &Odds) -> HookWaits {
     HookWaits { pre_start: hook(), pre_stop: hook(), post_stop: hook() }
 }
 
-/// Makes some dependents follow a restart. The choice has its own generator.
+/// Makes some dependents follow a dependency (`restart: true`). The choice has its own generator.
 fn follow(seed: u64, processes: &mut [ProcessSpec]) {
     let rng = &mut Rng::new(seed ^ 0xF011);
     let once_in = rng.one_of([1, 2, 6, 1_000_000]);
@@ -386,8 +386,8 @@ fn by_kind(seed: u64, processes: &mut [ProcessSpec]) {
     }
 }
 
-/// Makes some processes wait for a request, unless a process that starts by itself depends on them.
-/// The choice has its own generator.
+/// Makes some processes start only at a request, unless a process that starts by itself depends on
+/// them. The choice has its own generator.
 fn hold(seed: u64, processes: &mut [ProcessSpec]) {
     let rng = &mut Rng::new(seed ^ 0xA070);
     let once_in = rng.one_of([2, 4, 1_000_000, 1_000_000]);

@@ -31,8 +31,8 @@ pub(crate) struct Checker<'a> {
     window: Duration,
     /// The reload that is not answered yet.
     reload: Option<Reloading>,
-    /// Whether a reload has begun. Processes of several configs may then stop together, and a few
-    /// promises about the length of waits are checked for one config only.
+    /// Whether a reload has begun. Processes of several configs may then stop together, and so a
+    /// few promises about the length of waits are no longer checked.
     has_reloaded: bool,
     /// The number of starts of all slots so far.
     starts: u32,
@@ -57,17 +57,17 @@ pub(crate) struct Checker<'a> {
     has_begun: bool,
     start: Time,
     t0: Option<Time>,
-    /// Whether a process has ended unasked since a `POST /drain`.
+    /// Whether a process has ended by itself since a `POST /drain`.
     has_unasked_end: bool,
     /// Processes that have run and whose `post_stop` hook must still run.
     owes_post_stop: BTreeSet<usize>,
     /// The last end or failed start before the shutdown, and whether it was a success.
     last_end: Option<(End, bool)>,
-    /// Slots whose `only_if` was evaluated and holds. A stop signal or the `post_stop` hook removes
-    /// the slot.
+    /// Slots whose `only_if` was evaluated and holds, with no stop signal and no `post_stop` hook
+    /// since.
     admitted: BTreeSet<ProcessId>,
-    /// Slots whose `pre_start` hook has succeeded. A stop signal or the `post_stop` hook removes
-    /// the slot.
+    /// Slots whose `pre_start` hook has succeeded, with no stop signal and no `post_stop` hook
+    /// since.
     prepared: BTreeSet<ProcessId>,
     /// Slots whose `pre_start` hook or instance has run since the last `post_stop` hook.
     has_run: BTreeSet<ProcessId>,
@@ -105,7 +105,7 @@ pub(crate) struct Checker<'a> {
     /// Processes that have completed or were skipped, and have not been started since.
     went_well: BTreeSet<usize>,
     /// Changed files, each with whether the file is quiet. The action of the watch or a start of
-    /// the process removes the file.
+    /// the process removes the entry.
     changed: BTreeMap<(ProcessId, usize), bool>,
     /// For each process: whether only a request may start it, because it has `autostart: false` or
     /// a request stopped it while it ran. A request to start the process or a dependent clears
@@ -148,7 +148,7 @@ struct Seen {
     /// The number of failed liveness probes in a row, and the number that fails the check; `None`
     /// after an immediate failure.
     probe_failures: Option<(u32, u32)>,
-    /// When its readiness timeout is over. Before this time, its start may not fail as too slow.
+    /// When its readiness timeout is over. Its start may be given up only from this time on.
     ready_by: Option<Time>,
     /// If it is a oneshot: when its `timeout` is over.
     complete_by: Option<Time>,
@@ -168,15 +168,16 @@ struct Seen {
     stops_early: bool,
     /// Whether drainit has released its held sockets.
     released: bool,
-    /// Whether it is gone, and not started again.
+    /// Whether it has ended, and no other instance has started in the slot since.
     gone: bool,
     /// Whether it is an epoch that has not taken over from the older epoch beside it.
     pending: bool,
-    /// Whether it is an epoch that a newer epoch ends.
+    /// Whether it is an epoch that a newer epoch has to end in place of drainit
+    /// (`Note::HandedOver`).
     handed_over: bool,
     /// Whether it is an epoch from which a newer epoch has taken over.
     taken_over: bool,
-    /// Whether it has ended, and is not started again.
+    /// Whether it has ended, and its `restart` does not start it again.
     given_up: bool,
     /// Whether it is an epoch that Envoy will abort, because the older epoch has ended too early.
     doomed: bool,
@@ -205,9 +206,9 @@ struct Reloading {
     /// Processes whose step has begun.
     begun: BTreeSet<usize>,
     has_removed: bool,
-    /// The process that the last step removes.
+    /// The slot that the current step removes.
     removing: Option<ProcessId>,
-    /// Processes that have followed during the reload.
+    /// Processes that were restarted during the reload to follow a dependency.
     followed: BTreeSet<usize>,
 }
 
@@ -650,7 +651,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Checks that the last step of the reload is over.
+    /// Checks that the previous step of the reload is over.
     fn holds_one_step(&mut self) {
         let Some(reload) = &self.reload else { return };
         let is_over =
@@ -688,7 +689,8 @@ impl<'a> Checker<'a> {
         });
         self.hold(!is_needed, "a process is removed before its dependents");
         self.slots.remove(slot);
-        // A later config may add another process with the same name.
+        // A later config may add another process with the same name. The request that stopped this
+        // process does not concern that one.
         self.down[process] = false;
         self.leave(slot);
     }
@@ -785,7 +787,7 @@ impl<'a> Checker<'a> {
         let role = self.roles[slot.index()];
         let may_start = matches!(role, Role::Current | Role::New { .. });
         self.hold(may_start, "a start of an instance that was replaced");
-        // The slot that replaces this one may be in use.
+        // The slot of an instance that is about to replace this instance may be in use.
         let is_other =
             |id: ProcessId| id != slot && self.roles[id.index()] != Role::New { old: slot };
         let mut others = self.slots_of(self.slots.process(slot)).filter(|id| is_other(*id));
@@ -1469,7 +1471,7 @@ impl<'a> Checker<'a> {
         self.prepared.remove(&slot);
     }
 
-    /// One `post_stop` hook serves all instances with the same definition that have run since the
+    /// One `post_stop` hook runs for all instances with the same definition that have run since the
     /// previous `post_stop` hook.
     fn holds_last_hook(&mut self, slot: ProcessId, procs: &[Proc]) {
         let process = self.slots.process(slot);
@@ -1524,8 +1526,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The other living epoch of the process. An epoch whose end the core no longer waits for,
-    /// because it survives SIGKILL, is left out.
+    /// The other living epoch of the process. An epoch that survives SIGKILL is left out once the
+    /// core no longer waits for its end.
     fn other_epoch(&self, now: Time, slot: ProcessId, procs: &[Proc]) -> Option<ProcessId> {
         let mut others = self.slots_of(self.slots.process(slot)).filter(|id| *id != slot);
         others.find(|id| {
@@ -1662,8 +1664,9 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// A running process has followed every new instance of its dependencies, or is about to. A
-    /// process that was stopped to follow is started again.
+    /// A running process was restarted after every new instance of a dependency that it follows, or
+    /// is about to be restarted. A process that was stopped to follow a dependency is started
+    /// again.
     // holds: C198, C199, C200, C201, C240, C655
     fn holds_followers(&mut self, procs: &[Proc]) {
         self.retire(procs);
@@ -2168,7 +2171,8 @@ impl<'a> Checker<'a> {
                     // begins after this drain.
                     self.at[process.index()].drained_early = true;
                     self.at[process.index()].draining = true;
-                    // The `pre_stop` hook of the old epoch may run until later.
+                    // The `pre_stop` hook of the old epoch may run longer than the drain, so the
+                    // limit of the stop is not known yet.
                     if self.at[process.index()].handed_over {
                         self.at[process.index()].asked = Some((now, Duration::MAX));
                     }
@@ -2323,7 +2327,8 @@ impl<'a> Checker<'a> {
             return;
         }
         let share = self.share(process);
-        // A process that survives SIGKILL takes a part of the time of the others.
+        // A process that survives SIGKILL takes time from the other processes, so their shares are
+        // not checked.
         let mut behaviours = self.scenario.behaviours.iter().chain(&self.scenario.variants);
         let is_obstructed = behaviours.any(|of| of.ends_after_kill.is_none());
         match self.at[process.index()].asked {
@@ -2367,7 +2372,7 @@ impl<'a> Checker<'a> {
         let before_drains =
             spec.readiness_delay.max(hook_need(spec.hooks.pre_stop)) + spec.unready_delay;
         let total = before_drains + self.longest_path(min) + all;
-        // A held drain may have used up all time but the shortest.
+        // A held drain may have used up the window, except for `LEAST`.
         let window = spec.window.min(self.held_at.map_or(spec.window, |_| LEAST));
         let left = window
             .mul_f64(fraction(all, total))

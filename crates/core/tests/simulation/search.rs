@@ -6,9 +6,9 @@
 //! whether the processes obey or have to be killed.
 //!
 //! Two abstractions keep the search finite. Time passes only with timers: events between two timers
-//! happen at the first one, in every order. Each kind of fault and request happens at most as often
-//! as its [`Limits`] allow. Two states are equal if their `Debug` forms are, in which every time is
-//! relative to the present.
+//! happen at the time of the first timer, in every order. Each kind of fault and request happens at
+//! most as often as its [`Limits`] allow. The search compares the `Debug` forms of two states, in
+//! which every time is relative to the present.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::fmt::Write;
@@ -32,11 +32,12 @@ struct Limits {
     /// Requests of the operator.
     requests: u8,
     drain_requests: u8,
-    /// Unasked ends, failed starts and failed hooks.
+    /// Ends of processes by themselves, failed starts and failed hooks.
     faults: u8,
     /// Process groups that outlive their process.
     rests: u8,
-    /// Processes, or the rests of their groups, that survive SIGKILL for longer than a timer.
+    /// Processes, or the rests of their groups, that still live when the next timer after SIGKILL
+    /// expires.
     survivors: u8,
 }
 

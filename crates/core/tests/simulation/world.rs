@@ -160,7 +160,7 @@ pub(crate) struct Proc {
     /// Whether the older epoch has ended too early: this epoch will abort, and reacts only to
     /// SIGKILL.
     pub(crate) aborts: bool,
-    /// Whether a newer epoch has ended before it took over.
+    /// Whether a newer epoch has ended before it took over from this epoch.
     pub(crate) newer_failed: bool,
     /// Whether a newer epoch that was asked to end has asked this epoch to end in turn.
     pub(crate) is_passed: bool,
@@ -237,7 +237,7 @@ impl<'a> World<'a> {
         self.start + self.scenario.seen_at(at.since(self.start))
     }
 
-    /// A completed oneshot leaves its group behind: these processes are leftovers from now on.
+    /// The other members of the group of a completed oneshot are leftovers from now on.
     pub(super) fn drop_group(&mut self, process: ProcessId) {
         self.procs[process.index()].group = false;
     }
@@ -327,7 +327,7 @@ impl<'a> World<'a> {
         self.scenario.faults_end.is_some_and(|after| self.start + after <= self.now)
     }
 
-    /// The drawn time, or a short time after the time of faults.
+    /// Returns `drawn`, but a short time once the time of faults is over.
     fn unless_obeying(&self, drawn: Option<Duration>) -> Option<Duration> {
         if self.obeys() { Some(OBEYS_WITHIN) } else { drawn }
     }
@@ -686,7 +686,7 @@ impl<'a> World<'a> {
         Event::Spawned(process)
     }
 
-    /// Another epoch of the process that lives.
+    /// Another living epoch of the process.
     fn other_epoch(&self, process: ProcessId) -> Option<ProcessId> {
         let is_other = |id: &ProcessId| {
             *id != process && self.slots.process(*id) == self.slots.process(process)
@@ -702,8 +702,8 @@ impl<'a> World<'a> {
         (older.alive && older.instance == instance).then_some(id)
     }
 
-    /// Handles a process that becomes ready. Returns whether it can: an epoch needs the answer of
-    /// the older epoch, and ends the older epoch some time later.
+    /// Handles a process that becomes ready. Returns whether the process can become ready: an epoch
+    /// needs the answer of the older epoch, and ends the older epoch some time later.
     fn goes_live(&mut self, process: ProcessId) -> bool {
         if self.procs[process.index()].is_live {
             return true;
@@ -720,7 +720,7 @@ impl<'a> World<'a> {
         true
     }
 
-    /// The time from which on a live epoch ends the older epoch.
+    /// How long a live epoch waits before it ends the older epoch.
     fn ends_older_after(&self, newer: ProcessId) -> Duration {
         self.spec(newer).handover.unwrap_or_default().saturating_sub(MARGIN)
     }
