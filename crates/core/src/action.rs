@@ -10,8 +10,8 @@ use crate::types::{ProcessId, Signal};
 /// An instruction to the supervisor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Prepare a slot for a new instance with this definition. The slot is either a retired one or
-    /// a new one behind the last. Both slots of a process share its held sockets.
+    /// Prepare a slot for a new instance with this definition. The slot is either a retired slot or
+    /// a new slot behind the last one. Both slots of a process share its held sockets.
     Adopt { slot: ProcessId, from: Source },
     /// Give the process the definition that it has in the config that is being loaded. A running
     /// instance continues, because it need not be replaced.

@@ -23,10 +23,10 @@ use crate::spec::DrainSpec;
 use crate::state::{Lifecycle, State};
 use crate::types::{ProcessId, Time};
 
-/// The time after which a process without traffic is quiet. In this time, at most `exit_at`
-/// connections or requests are open, and no new one has come. The time is longer than the pause
-/// between two samples near the end of a drain, and longer than the time from a connect to the
-/// first request. A sample that is older says nothing about the present.
+/// A process is quiet if for this time at most `exit_at` connections or requests have been open and
+/// no new one has come. The time is longer than the pause between two samples near the end of a
+/// drain, and longer than the time from a connect to the first request. A sample that is older than
+/// this says nothing about the present.
 pub const QUIET: Duration = Duration::from_millis(200);
 
 /// The pause between two final counts of the same process.
@@ -77,7 +77,7 @@ pub(crate) struct FinalCount {
     /// The time at which the wait for an answer ends, or at which the next count begins.
     next: Time,
     is_asked: bool,
-    /// The end of the longest wait for traffic that is open again.
+    /// The time until which the stop may wait for traffic that is open again.
     until: Time,
     /// The sample that came since the count began.
     load: Load,
@@ -131,7 +131,7 @@ impl State {
     /// Counts the open connections or requests of a process before its stop. If too many are open,
     /// drainit counts again later, because an open connection carries new requests until the stop.
     /// A count stays valid for [`QUIET`], so that other processes can be counted meanwhile. Returns
-    /// whether the stop need not wait for this process.
+    /// false while the stop has to wait for a count of this process.
     pub(crate) fn step_final_count(&mut self, process: ProcessId, deadline: Time) -> bool {
         match self[process].drain {
             Progress::Drained { at, until, is_counted } => {
@@ -183,7 +183,7 @@ impl State {
             self.end_final_count(process);
             if !self.is_past(count.until) {
                 // The drains of other processes may still last, and clients may send more requests
-                // meanwhile. The process may then be counted again.
+                // meanwhile, so the traffic of the process may be counted again.
                 let (at, until) = (self.now, count.until);
                 self[process].drain = Progress::Drained { at, until, is_counted: true };
             }

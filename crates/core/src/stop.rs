@@ -97,8 +97,8 @@ impl State {
         self.killed = true;
     }
 
-    /// Cancels the start of a process. If the process does not run, it is not started. If it runs,
-    /// nothing waits for its readiness.
+    /// Cancels the start of a process. If the process does not run, it is not started. If the
+    /// process runs, nothing waits for its readiness any longer.
     pub(crate) fn cancel_start(&mut self, process: ProcessId, deadline: Time) {
         match self.life(process) {
             Lifecycle::Waiting

@@ -652,7 +652,8 @@ impl Operations {
         if let Lifecycle::Ready { .. } = state.life(process) {
             let waits = above && goal == Goal::Down;
             if state.is_handed_over(process) {
-                // The old epoch drains by itself, and sends no answers.
+                // The old epoch drains by itself and sends no answers, so there is no drain to wait
+                // for.
                 state[process].drain = Progress::Over;
             } else if matches!(state[process].drain, Progress::NotDue) && !waits {
                 let full = !matches!(goal, Goal::Judged { .. });
@@ -685,7 +686,7 @@ impl Operations {
                 Goal::Again | Goal::Up { .. } => {}
             }
         } else if life.releases_dependencies() {
-            // The processes that wait for this one cannot start any more.
+            // The processes that wait for this process cannot start any more.
             let waiting = state.waiting_for(process);
             self.fail(state, |asked| {
                 let waits = asked.request != Request::Stop && waiting.contains(&asked.process);

@@ -47,7 +47,7 @@ pub(super) struct World<'a> {
     /// The number of replacements so far.
     replaced: usize,
     leftovers: usize,
-    /// The number of coming scans for leftovers that find none.
+    /// The number of coming scans that miss the existing leftovers, and are not answered.
     missed_scans: u64,
     /// The event that ends each running hook.
     hook_ends: BTreeMap<HookId, EventKey>,
