@@ -302,7 +302,7 @@ fn http(bytes: &[u8]) {
 fn poll(input: &[u8], future: impl Future) -> bool {
     let mut future = pin!(future);
     let mut context = Context::from_waker(Waker::noop());
-    // Each byte may be read alone and take a poll.
+    // Each byte may be read alone, and each read may take a poll.
     (0..100 + 2 * input.len()).any(|_| future.as_mut().poll(&mut context).is_ready())
 }
 

@@ -73,8 +73,8 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
             Err(problems) => (problems, String::new()),
         },
     };
-    // Errors are ignored, because the reader may have closed the pipe. The exit code has the
-    // result.
+    // Errors are ignored, because the reader may have closed the pipe. The exit code still shows
+    // the result.
     let _ = write(&problems, &fine);
     if !problems.iter().any(Diagnostic::is_error) {
         let _ = list_unchecked(&unchecked.into_inner(), is_image.get());

@@ -98,7 +98,7 @@ fn find(
             {
                 return Ok(Found { address: Address::Unix(path), doubt });
             }
-            // The reason is one line, because a probe shows no more.
+            // The reason is one line, because a probe shows only one line.
             let first = problems.iter().find(|problem| problem.is_error());
             let first = first.map(|problem| format!(": {}", problem.in_a_line()));
             let remedy = if doubt.is_empty() { "; see `drainit check`" } else { &doubt };

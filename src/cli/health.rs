@@ -50,7 +50,7 @@ pub struct HealthArgs {
     wait: Option<Duration>,
 }
 
-/// Returns 0 for an answer with a 2xx status, and otherwise 1. Docker knows no other codes.
+/// Returns 0 for an answer with a 2xx status, and otherwise 1. Docker knows only these two codes.
 pub(super) fn health(args: HealthArgs) -> u8 {
     let (timeout, wait) = (args.timeout, args.wait);
     let (found, path) = match target(args) {

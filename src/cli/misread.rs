@@ -11,7 +11,7 @@ pub(super) fn remedy_for(error: &clap::Error) -> Option<String> {
     }
 }
 
-/// The remedy for an argument that is a file where a config would need `-c`.
+/// The remedy for an argument that looks like a config file, which needs `-c` before it.
 pub(super) fn unnamed_config(word: &str) -> Option<String> {
     let is_yaml = [".yaml", ".yml"].iter().any(|end| word.ends_with(end));
     (is_yaml && !word.starts_with('-')).then(|| format!("write `-c {word}` to name a config"))

@@ -1,7 +1,7 @@
 //! `drainit status`: one line for each process, and the progress of a shutdown.
 //!
-//! drainit sends its status. This command reads memory and CPU from `/proc` itself, so that PID 1
-//! does not have to.
+//! The running drainit sends its status. This command reads memory and CPU from `/proc` itself, so
+//! that PID 1 does not have to.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;

@@ -95,7 +95,7 @@ impl Listener {
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
 
-/// The progress of a connection, which decides how long it may take.
+/// The progress of a connection, which decides how long the connection may last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Progress {
     #[default]

@@ -75,8 +75,8 @@ pub trait SupervisorHandle {
     fn signal(&self, process: ProcessId, signal: Signal) -> io::Result<()>;
 }
 
-/// Serves until the future is dropped, which closes all connections and removes the socket. Needs a
-/// `LocalSet`.
+/// Serves requests until the future is dropped. The drop closes all connections and removes the
+/// socket. Needs a `LocalSet`.
 ///
 /// # Errors
 /// Fails if the runtime cannot watch the listeners because descriptors ran out.

@@ -28,7 +28,7 @@ pub struct Status {
     /// The time since drainit began.
     #[serde(rename = "uptime_seconds", serialize_with = "serialize_seconds")]
     pub uptime: Duration,
-    /// The measured start, once everything is ready.
+    /// How long the start took; `None` until everything is ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub startup: Option<StartupStatus>,
     /// The processes in file order. A process that is being replaced has two entries, one after the

@@ -301,7 +301,7 @@ async fn operation_outlasts_limit_and_client() {
         let (answer, ()) = tokio::join!(asking, answering);
         assert_eq!(answer, (409, "it hangs\n".to_owned()));
 
-        // If the client goes away, the request stays.
+        // If the client goes away, its request is still carried out.
         let mut client = UnixStream::connect(&rig.socket).await.unwrap();
         let head = "POST /v1/start?process=router HTTP/1.1\r\nHost: a\r\n\r\n";
         client.write_all(head.as_bytes()).await.unwrap();

@@ -22,7 +22,8 @@ struct Stats {
     stats: Vec<Stat>,
 }
 
-/// One statistic. Histograms and text readouts have other fields, and their names do not match.
+/// One statistic. Histograms and text readouts have other fields, but their names do not match the
+/// filter.
 #[derive(Deserialize)]
 pub(super) struct Stat {
     #[serde(default)]

@@ -38,8 +38,8 @@ pub struct DrainOptions {
     pub min: Option<Duration>,
 }
 
-/// The variables for the admin, the longest drain and the shortest drain. They apply to the
-/// outermost `exec`, and its command does not get them.
+/// The variables for the admin, the longest drain and the shortest drain. Only the outermost `exec`
+/// uses these variables, because its command does not get them.
 pub const DRAIN_VARIABLES: [&str; 3] =
     ["DRAINIT_DRAIN_ENVOY", "DRAINIT_DRAIN_TIME", "DRAINIT_DRAIN_MIN"];
 

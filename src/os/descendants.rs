@@ -1,7 +1,7 @@
 //! Finds the descendants of drainit in `/proc`, among them daemons that left their process group.
 //!
-//! It leaves out the processes of other containers in a shared PID namespace, and the processes
-//! that `docker exec` starts (their parent is 0).
+//! The search leaves out the processes of other containers in a shared PID namespace, and the
+//! processes that `docker exec` starts (their parent is 0).
 
 use std::collections::HashMap;
 use std::fs;

@@ -58,7 +58,8 @@ impl OomKills {
         Self { file: files.find(|path| count(path).is_some()), explained: 0 }
     }
 
-    /// Whether there was a kill that no earlier call has returned. Each kill explains one SIGKILL.
+    /// Whether the count shows a kill that no earlier call has reported. Each kill explains only
+    /// one SIGKILL.
     pub(crate) fn explain_one(&mut self) -> bool {
         let is_new = self.count().is_some_and(|count| count > self.explained);
         self.explained += u64::from(is_new);

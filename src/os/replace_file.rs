@@ -99,7 +99,7 @@ fn write(
     mode: u32,
     user: Option<&User>,
 ) -> io::Result<()> {
-    // It is new, so no link is followed.
+    // `O_EXCL` makes a new file, so no link is followed.
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
     let created = openat(directory, name, flags, Mode::S_IWUSR)?;
     let mut file = File::from(created);

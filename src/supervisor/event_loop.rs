@@ -226,8 +226,8 @@ impl EventLoop {
     /// Handles a report about a watched file.
     fn file(&mut self, name: &str, watch: &Watch, seen: Seen) -> io::Result<()> {
         if seen == Seen::Changed {
-            // Other processes may watch the same file and follow this process, so all files are
-            // looked at.
+            // Other processes may watch the same file, and may also be restarted because of this
+            // process. drainit therefore looks at all watched files now.
             drop(self.executor.file_watches.look(&|_| true));
         }
         if watch.action == WatchAction::Reload {

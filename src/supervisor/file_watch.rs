@@ -195,7 +195,7 @@ impl FileWatch {
                     let is_read = before == State::Read && self.watch.action == WatchAction::Reload;
                     (before, Seen::Quiet { is_new: self.is_new(content) && !is_read })
                 }
-                // The answer follows the results of the look.
+                // The results of the look have arrived before this answer.
                 Some(Look::Answer(answer)) => {
                     drop(answer);
                     continue;

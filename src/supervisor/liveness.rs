@@ -71,7 +71,7 @@ pub(crate) fn watch(
     })
 }
 
-/// Probes once. Every kind of probe keeps the limit.
+/// Probes once, with any kind of probe for at most `limit`.
 async fn probe_once(probe: &Probe, limit: Duration, run: &RunCommand) -> Result<(), Failure> {
     match probe {
         Probe::Envoy(admin) => {

@@ -34,7 +34,8 @@ pub(crate) struct Preparation {
     pub(crate) renders: Option<Vec<(OsString, OsString)>>,
     /// Whether the log file of the process is to be opened.
     pub(crate) opens_log: bool,
-    /// A reference to the start or the hook. Once this was given up, nothing is prepared any more.
+    /// A reference to the start or the hook. Once the start or the hook was given up, nothing is
+    /// prepared any more.
     pub(crate) is_wanted: Weak<()>,
 }
 

@@ -34,8 +34,8 @@ pub(crate) fn send(
 /// The clients that wait for the answer to a request. Equal requests share one answer.
 #[derive(Default)]
 pub(crate) struct Requests {
-    /// The replies for each name of a process and request. The slot of the process can change
-    /// meanwhile, so the key has the name.
+    /// The channels for the replies, by the name of the process and the request. The key has the
+    /// name, because the slot of the process can change before the answer.
     waiting: RefCell<BTreeMap<(String, Request), Vec<RequestReply>>>,
 }
 

@@ -10,7 +10,7 @@ use crate::envoy::server_info::EnvoyOptions;
 use crate::http::RequestError;
 use crate::types::human;
 
-/// The path of the statistics in a finding.
+/// The path of the statistics, as a finding shows it.
 pub(super) const STATS: &str = "/stats?filter=…";
 
 /// The facts about an Envoy. An unknown fact (`None`) leads to no finding.

@@ -143,8 +143,9 @@ impl OutputCapture {
         Ok((log, WriteEnds { stdout, stderr }))
     }
 
-    /// Reads the pipes until they are empty, even without room for the lines. Called when the
-    /// process has ended, so that its last lines come before the line about its end. Never blocks.
+    /// Reads the pipes until they are empty, even if the output has no room for the lines. Called
+    /// when the process has ended, so that its last lines come before the line about its end. Never
+    /// blocks.
     pub fn pump(&self) {
         for side in &self.sides {
             let mut left = PUMP;

@@ -163,7 +163,7 @@ fn c_strings(words: impl Iterator<Item = Vec<u8>>) -> Result<Vec<CString>, NulEr
     words.map(CString::new).collect()
 }
 
-/// The exec of a process that was started. The exec may be under way.
+/// The exec of a process that was started. The exec may still be under way.
 #[derive(Debug)]
 pub struct Exec {
     pending: PendingExec,

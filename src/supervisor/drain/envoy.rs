@@ -82,7 +82,7 @@ impl EnvoyDrain {
         self.with(Dialogue::close);
     }
 
-    /// Ends the drain, but lets a closing of listeners finish.
+    /// Ends the drain, but lets a request that closes listeners finish.
     pub(crate) fn end(self: &Rc<Self>) {
         self.lanes.borrow_mut().retain(|lane, _| *lane == Lane::Closing);
         self.with(|dialogue, _| dialogue.end());

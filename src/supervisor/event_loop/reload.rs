@@ -174,8 +174,8 @@ impl EventLoop {
     /// Refuses to move a `sockets` path from a running process to another process. The other
     /// process would have to start after the end of the first, and two processes that exchange
     /// their paths cannot both wait for each other. A new process may take over the path of a
-    /// process that the reload removes, because it waits for that removal. A process that was
-    /// stopped by hand stays down and needs no path, unless another process depends on it.
+    /// process that the reload removes, because the new process waits for that removal. A process
+    /// that was stopped by hand stays down and needs no path, unless another process depends on it.
     fn refuse_moved(&self, config: &Config) -> Result<(), String> {
         let wanted = &config.processes;
         if wanted.iter().all(|process| process.sockets.is_empty()) {

@@ -36,7 +36,7 @@ impl Executor {
         let began = self.instances[process.index()].spawned.0.as_millis() / TICK.as_millis();
         let (pid, was_only) = self.instances[process.index()].gone?;
         let children = self.children.borrow();
-        // Older orphans belong to another process.
+        // Orphans that are older than this process belong to another process.
         let is_orphan = |one: &Stat| {
             let one = &one.process;
             u128::from(one.started) >= began

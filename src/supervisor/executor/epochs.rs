@@ -160,9 +160,9 @@ fn check_admin(wanted: &Process, args: &[String]) -> Result<(), String> {
     ))
 }
 
-/// Refuses another number of workers if Envoy serves HTTP/3. The packets of about half of the old
-/// connections would reach the wrong worker, which would reset these connections
-/// (docs/hot-restart.md).
+/// Refuses a config with another number of workers if Envoy serves HTTP/3. Otherwise the packets of
+/// about half of the old connections would reach the wrong worker, which would reset these
+/// connections (docs/hot-restart.md).
 fn check_workers(wanted: &Process, args: &[String], old: &[EnvoyFlags]) -> Result<(), String> {
     let new = bootstrap::flags(wanted, args).workers;
     let differs = old.iter().any(|old| old.workers != new);

@@ -103,8 +103,8 @@ impl Executor {
         }
     }
 
-    /// Whether the process has been restarted before and may not be missing, so that its failure ends
-    /// the container.
+    /// Whether the process has been restarted before and the container does not continue without
+    /// it, so that a failed start of the process ends the container.
     fn failure_ends_container(&self, process: ProcessId) -> bool {
         let machine = self.status_board.machine.borrow();
         let state = machine.state();
