@@ -37,9 +37,9 @@ pub(crate) fn found(
     let Some(root) = merge_roots(&mut problems, roots) else {
         return Found { control: Err(problems.finish()), unset: Vec::new() };
     };
-    // All problems of readable files so far are outside `control`.
+    // All problems that were found so far in readable files are outside `control`.
     problems.clear();
-    // `control` names no user.
+    // No key of `control` names a user, so no accounts are needed.
     let accounts = Accounts::new("/nonexistent", "/nonexistent");
     let mut reader = Reader::new(&mut problems, Variables::new(environment), accounts);
     let (control, unset) = root::control_alone(&mut reader, &root);

@@ -15,7 +15,7 @@ pub(super) enum Entry {
     Image(Vec<Word>),
     /// drainit with these arguments.
     Drainit(Vec<Word>),
-    /// drainit as the child of a shell, which gets the signals. The word is the script.
+    /// drainit as the child of a shell. The shell gets the signals. The text is the script.
     ShellChild(Word),
     Other(Word),
 }
