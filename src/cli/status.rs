@@ -145,8 +145,8 @@ impl Meter {
         }
     }
 
-    /// The percentage of one CPU that the process has used since the last reading. The first
-    /// reading counts from the start of the process.
+    /// The percentage of one CPU that the process has used since the last reading. At the first
+    /// reading, this is the percentage since the start of the process.
     fn cpu(&mut self, pid: Pid) -> Option<f64> {
         let stat = Stat::read(pid)?;
         let uptime = fs::read_to_string("/proc/uptime").ok()?;

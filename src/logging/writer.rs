@@ -350,8 +350,8 @@ impl StreamWriter {
     }
 
     /// Waits until something is pending, and takes it into `buffer`; `None` if the writer is
-    /// closed. Returns the number of lines that were dropped since the last report. These lines
-    /// would have come after the pending lines.
+    /// closed. Returns the number of lines that were dropped since the last report. In the output,
+    /// these lines would follow the pending lines.
     fn take(&self, buffer: &mut Vec<u8>) -> Option<u64> {
         buffer.clear();
         let mut state = self.lock();

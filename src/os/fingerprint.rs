@@ -116,7 +116,7 @@ pub(crate) fn follow(path: PathBuf) -> Followed {
     let (asks, asked) = sync_channel(MOST_ASKED);
     let follow = move || {
         mask::block_here();
-        // The metadata is read before the content, so that a change in between is seen later.
+        // The metadata is read before the content, so that the next look sees a change in between.
         let mut known = metadata(&path);
         let mut since = Instant::now();
         let mut read = None;

@@ -119,7 +119,8 @@ mod tests {
         let v1 = "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n";
         for (own, file, content) in [
             ("0::/pods/app\n", "pods/app/memory.events", v2),
-            // drainit has a cgroup namespace of its own, or the path is that of the host.
+            // drainit has a cgroup namespace of its own, or the path is valid in the host's
+            // namespace only.
             ("0::/\n", "memory.events", v2),
             ("0::/../../host/path\n", "memory.events", v2),
             (

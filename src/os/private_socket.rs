@@ -3,8 +3,8 @@
 //!
 //! The name of the socket contains the PID namespace and drainit's pid, because the containers of a
 //! pod, or all containers of a host, can share the namespace of abstract names. A name does not
-//! prove which process listens, and every process of that namespace can connect. Therefore the
-//! client and the server check each other's credentials, which come from the kernel.
+//! prove which process listens, and every process that shares the abstract names can connect.
+//! Therefore the client and the server check each other's credentials, which come from the kernel.
 
 use std::collections::BTreeSet;
 use std::fs;

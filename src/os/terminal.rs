@@ -68,7 +68,8 @@ impl Terminal {
         sys::detach_terminal()
     }
 
-    /// Whether drainit leads its session, so that no shell above it could continue a stopped job.
+    /// Whether drainit leads its session. If so, no shell above drainit could continue a stopped
+    /// job.
     pub(crate) fn is_without_shell() -> bool {
         let own = NixPid::this();
         getsid(None).is_ok_and(|session| session == own)

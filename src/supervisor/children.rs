@@ -80,7 +80,7 @@ impl Children {
         Ok(pid)
     }
 
-    /// Returns a future that waits for the end of the exec of a child that was just started. The
+    /// Returns a future that waits until the exec of a child that was just started is over. The
     /// future does not borrow `self`.
     pub(crate) fn exec_over(&self, pid: Pid) -> io::Result<impl Future<Output = ()> + use<>> {
         match self.children.get(&pid).and_then(|child| child.exec.as_ref()) {

@@ -345,8 +345,8 @@ impl EventLoop {
             self.executor.wake_loop();
         }
         // The groups are checked before the core decides anything, because the kernel may reuse the
-        // id of an empty group from now on. They are checked after the reaping, because members
-        // that ended together with their leader do not outlive it.
+        // id of an empty group from now on. They are checked after the reaping, so that members
+        // that ended together with their leader are gone.
         let gone = self.executor.groups_gone();
         let remains: Vec<_> = ended.iter().map(|one| self.executor.leaves_group(one)).collect();
         for one in &ended {

@@ -118,7 +118,7 @@ impl FileWatches {
         let until = Instant::now() + LONGEST_LOOK;
         let mut tasks = Vec::with_capacity(watches.len());
         for mut watch in watches {
-            // A look that takes longer or fails reports a change as soon as it succeeds.
+            // If this look takes longer or fails, the first look that succeeds reports a change.
             match timeout_at(until, watch.looks.recv()).await {
                 Ok(Some(Look::Quiet(content))) => {
                     watch.is_new(content);

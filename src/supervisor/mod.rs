@@ -104,7 +104,8 @@ pub fn run(setup: Setup) -> u8 {
 fn run_to_the_end(setup: Setup) -> io::Result<u8> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (code, over) = tokio::task::LocalSet::new().block_on(&runtime, supervise(setup))?;
-    // The control socket was dropped together with the tasks, so this waits for its removal, too.
+    // The control socket was dropped together with the tasks, so this call waits for the removal of
+    // that socket, too.
     stale_socket::finish_removals(Budget::at_the_end(LAST_SOCKETS, clock::now(), over));
     Ok(code)
 }

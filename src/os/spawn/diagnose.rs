@@ -21,7 +21,7 @@ use crate::trusted_path::{Place, is};
 
 /// The start of a program that drainit has attempted, or that it only checks.
 pub(crate) struct Attempt<'a> {
-    /// The path of the program. A relative path counts from the working directory of the child.
+    /// The path of the program. A relative path starts at the working directory of the child.
     pub(crate) program: &'a Path,
     pub(crate) working_dir: Option<&'a Path>,
     /// The user of the child; `None` if the child keeps drainit's own user.

@@ -45,7 +45,7 @@ pub struct SpawnRequest {
     /// The whole environment; `None` means drainit's own. A later entry replaces an earlier entry
     /// of the same name.
     pub env: Option<Vec<(OsString, OsString)>>,
-    /// The working directory; `None` means drainit's own. Relative program names count from this
+    /// The working directory; `None` means drainit's own. Relative program names start at this
     /// directory.
     pub working_dir: Option<PathBuf>,
     /// The user of the process; `None` means drainit's own.
@@ -379,7 +379,7 @@ mod tests {
                 tool.working_dir = Some(dir.root().into());
                 let expected = format!("bin/tool x y 2\n{}\n", dir.root().display());
                 assert_eq!(run(tool), (expected.clone(), End::Code(3)));
-                // A name with a slash counts from the directory of the process as well.
+                // A name with a slash starts at the directory of the process, too.
                 let mut tool = request(&["bin/tool", "x y"]);
                 tool.env = Some(vec![("PATH".into(), path.into()), ("A".into(), "2".into())]);
                 tool.working_dir = Some(dir.root().into());

@@ -11,7 +11,7 @@ use crate::os::spawn::error::SpawnError;
 /// The search path if `PATH` is not set: musl's default, which includes glibc's default.
 const DEFAULT_PATH: &str = "/usr/local/bin:/bin:/usr/bin";
 
-/// Returns the files that `program` may be, in the order of `path`. A relative file counts from the
+/// Returns the files that `program` may be, in the order of `path`. A relative path starts at the
 /// working directory of the child. A name with a slash is not searched for: it is the only
 /// candidate.
 pub(super) fn candidates(program: &OsStr, path: Option<&OsStr>) -> Vec<PathBuf> {
@@ -31,7 +31,7 @@ pub(super) fn candidates(program: &OsStr, path: Option<&OsStr>) -> Vec<PathBuf> 
 }
 
 /// Searches for `program` in `path`, as seen from the `working_dir` of the child. A relative result
-/// also counts from that directory. A name with a slash is returned unchanged, even if there is no
+/// starts at that directory, too. A name with a slash is returned unchanged, even if there is no
 /// such file.
 ///
 /// # Errors

@@ -55,7 +55,7 @@ pub(crate) fn kill(target: i32, signal: Signal) -> io::Result<()> {
     checked(unsafe { libc::kill(target, signal.number()) }).map(drop)
 }
 
-/// A descriptor that refers to a process even when its pid is reused (Linux 5.3).
+/// A descriptor that keeps referring to a process after the kernel has reused its pid (Linux 5.3).
 pub(crate) fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
     // SAFETY: takes two integers and no memory of ours.
     let result = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };

@@ -11,7 +11,7 @@ use crate::types::ProcessId;
 /// The unit of start times in `/proc/PID/stat`, on every architecture that drainit runs on.
 const TICK: Duration = Duration::from_millis(10);
 
-/// The commands that keep well-known programs in the foreground, by the names of their files.
+/// The commands that keep well-known programs in the foreground, by the file names of the programs.
 const FOREGROUND: [(&str, &str); 9] = [
     ("nginx", "nginx -g 'daemon off;'"),
     ("httpd", "httpd -DFOREGROUND"),

@@ -13,8 +13,9 @@ use crate::supervisor::executor::{Executor, with_cont};
 use crate::supervisor::message::{Message, Role};
 use crate::types::{ProcessId, Signal, Time};
 
-/// The pause between two scans of the groups. The scans are needed because members of a group need
-/// not be descendants of drainit, and the kernel reports only the ends of descendants.
+/// The pause between two scans of the groups. The scans are needed because a member of a group can
+/// be a process that does not descend from drainit, and the kernel does not report the end of such
+/// a process.
 const SCAN_PAUSE: Duration = Duration::from_millis(50);
 /// The longest pause between two searches of `/proc` for a living member of a group.
 const MAX_SEARCH_PAUSE: Duration = Duration::from_secs(1);

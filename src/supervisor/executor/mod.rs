@@ -96,7 +96,7 @@ pub(crate) struct Executor {
     /// The processes whose start waits for other starts.
     to_start: VecDeque<ProcessId>,
     hooks: BTreeMap<HookId, RunningHook>,
-    /// The task that sends the last request after drainit has looked at its watched files.
+    /// The task that sends the message of the latest call of [`Executor::after_look`].
     last_look: Option<JoinHandle<()>>,
     /// Captures with a pipe that may still hold output.
     open_logs: Vec<Rc<OutputCapture>>,
@@ -403,8 +403,8 @@ impl Executor {
                 self.explain(process, pid, failed?);
                 None
             }
-            // The slot no longer has this instance: it survived SIGKILL until now, or its start was
-            // given up.
+            // The slot no longer has this instance, because the instance survived SIGKILL until
+            // now, or because its start was given up.
             Some(Role::Process(process)) if self.instances[process.index()].pid != Some(pid) => {
                 None
             }

@@ -20,7 +20,7 @@ use crate::types::harmless;
 const KEPT: usize = 64 * 1024;
 /// The limit for reading the last lines after Envoy's end.
 const LAST_LINES: Duration = Duration::from_millis(100);
-/// The time limit of the check. The core aborts the check earlier, as it does with a hook.
+/// The time limit of the check. The core aborts the check earlier, as it aborts a hook.
 const LIMIT: Duration = Duration::from_secs(3600);
 /// The longest reason, in characters.
 const LONGEST: usize = 500;
