@@ -29,7 +29,8 @@ pub enum LogMode {
     File(LogFile),
 }
 
-/// The log file of a process. drainit opens and writes it, so drainit's user needs the permission.
+/// The log file of a process. drainit opens and writes the file, so drainit's user needs the
+/// permission to do so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogFile {
     pub path: PathBuf,

@@ -118,8 +118,8 @@ pub struct Control {
 /// `control.socket`: the Unix socket of drainit's own commands, with the same endpoints.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ControlSocket {
-    /// An abstract socket that needs no directory, for drainit's own user and root of its PID
-    /// namespace.
+    /// An abstract socket, which needs no directory. Only drainit's own user, and root in drainit's
+    /// PID namespace, can use the socket.
     #[default]
     Private,
     /// A socket in the file system.

@@ -347,8 +347,8 @@ mod tests {
         assert_eq!(*Source::read(&path).unwrap().text, "", "nobody writes");
 
         // The text is longer than the pipe's buffer, so the writer ends only after the reader has
-        // started. Opening the pipe for reading too does not block, and lets the reader find a
-        // writer.
+        // started. The writer opens the pipe for reading as well: this open does not block, and the
+        // reader finds a writer.
         let text = "# a comment\n".repeat(20_000);
         let mut both = OpenOptions::new().read(true).write(true).open(&path).unwrap();
         let written = text.clone();

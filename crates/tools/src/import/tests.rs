@@ -230,8 +230,8 @@ fn a_oneshot_with_a_healthcheck_has_no_readiness() {
     assert!(!draft.contains("others wait until it is healthy"), "{draft}");
 }
 
-/// In supervisord, the variables of `[supervisord]` override the container's, also in the values of
-/// options.
+/// In supervisord, the variables of `[supervisord]` override the container's variables, also in the
+/// values of options.
 #[test]
 fn programs_get_the_variables_of_the_section_supervisord() {
     let text = "

@@ -461,7 +461,8 @@ fn the_container_is_found_by_command_or_by_name() {
         lines(&check(CONFIG, &two, Some("gatway"), &[])),
         ["0:0 E no container is named `gatway`"]
     );
-    // Every workload that runs drainit is checked. Common problems are reported once.
+    // Every workload that runs drainit is checked. A problem that several workloads have is
+    // reported once.
     let both = format!("{MANIFEST}---\n{}", with(MANIFEST, "gateway", "second"));
     let config = with(CONFIG, "time: 15s", "time: 99s");
     let checked = check(&config, &both, None, &[]);

@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::config::Address;
 
-/// Whether a connection to one of the addresses may reach the other.
+/// Whether a connection to one of the two addresses may reach a listener on the other address.
 pub(crate) fn reaches(a: &Address, b: &Address) -> bool {
     match (a, b) {
         (Address::Tcp(a), Address::Tcp(b)) => overlaps(*a, *b),
@@ -14,7 +14,7 @@ pub(crate) fn reaches(a: &Address, b: &Address) -> bool {
     }
 }
 
-/// Whether a connection to one of the ports may reach the other.
+/// Whether a connection to one of the two ports may reach a listener on the other port.
 fn overlaps(a: SocketAddr, b: SocketAddr) -> bool {
     let is_everywhere = a.ip().is_unspecified() || b.ip().is_unspecified();
     a.port() == b.port() && (is_everywhere || a.ip() == b.ip())

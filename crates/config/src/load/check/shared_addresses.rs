@@ -130,7 +130,8 @@ fn sharing<'c, T: Clone + Eq + Hash>(
     })
 }
 
-/// Whether both processes may run together. Two processes with conditions may be alternatives.
+/// Whether both processes may run together. Two processes with conditions may be alternatives, so
+/// that only one runs.
 fn may_both_run(one: &Process, other: &Process) -> bool {
     one.only_if.is_none() || other.only_if.is_none()
 }
