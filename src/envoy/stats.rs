@@ -1,9 +1,10 @@
 //! Reads Envoy's statistics into the few numbers that a drain needs.
 //!
 //! The names were checked with Envoy 1.36.4, 1.37.0, 1.38.3, 1.39.3 and 1.40.0 (the fixtures of the
-//! tests). The names do not show whether a connection manager is behind an internal listener. If it
-//! is, a request counts once for each connection manager that the request passes. The names also do
-//! not show whether a listener with a `stat_prefix` is internal.
+//! tests). The names do not show whether a connection manager is behind an internal listener. A
+//! request to a manager behind an internal listener counts once for each connection manager that
+//! the request passes. The names also do not show whether a listener with a `stat_prefix` is
+//! internal.
 
 use serde::Deserialize;
 use serde_json::Value;

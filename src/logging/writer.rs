@@ -82,8 +82,9 @@ pub(crate) trait Sink: Send + Sync {
     /// Drops what [`Self::holds`] reports, because nothing was written for a while.
     fn let_go(&self) {}
 
-    /// Reports dropped lines in the sink's own way, and returns whether it did; `why` is `None` if
-    /// room was missing. By default the writer reports them between the lines.
+    /// Reports dropped lines in the sink's own way, and returns whether the sink has done so; `why`
+    /// is `None` if room was missing. By default the writer reports the dropped lines between the
+    /// other lines.
     fn report_dropped(&self, _lines: u64, _why: Option<Errno>) -> bool {
         false
     }
@@ -280,7 +281,8 @@ impl StreamWriter {
         state.is_flushed()
     }
 
-    /// The number of lines dropped since the last report and of lines that are not written yet.
+    /// The number of lines that were dropped since the last report, plus the number of lines that
+    /// are not written yet.
     pub(crate) fn unwritten(&self) -> u64 {
         let state = self.lock();
         state.dropped + count_lines(&state.pending) + self.taken.load(Relaxed)

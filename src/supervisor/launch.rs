@@ -205,8 +205,8 @@ impl Launcher {
     }
 }
 
-/// Directs the output: to pipes if drainit formats the lines, or else to /dev/null or drainit's own
-/// output.
+/// Decides where the output goes: to pipes if drainit formats the lines, and otherwise to /dev/null
+/// or to drainit's own output.
 fn direct(
     request: &mut SpawnRequest,
     process: Option<&Process>,

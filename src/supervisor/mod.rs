@@ -233,7 +233,7 @@ impl SupervisorHandle for Handle {
 
     fn signal(&self, process: ProcessId, signal: Signal) -> io::Result<()> {
         // The pid still belongs to the process. The status board forgets a pid when it is reaped,
-        // and reaping runs on this thread, so it cannot happen between the next two lines.
+        // and reaping runs on this thread, so the pid cannot be reaped between the next two lines.
         let pid = self.status_board.history(process).pid;
         match pid.map(|pid| kill_child(pid, signal)).transpose()? {
             Some(true) => {

@@ -65,8 +65,8 @@ fn open_one(
     let (mode, backlog) = (wanted.mode, wanted.backlog);
     let known = held.into_iter().flatten().find(|(address, _)| *address == wanted.address);
     if let Some((_, socket)) = known
-        // If the socket differs from its definition, its process is replaced anyway. A socket that
-        // has also lost its file is then opened again.
+        // A socket that differs from its definition and has also lost its file is opened again,
+        // because its process is replaced anyway.
         && (!socket.differs(mode, backlog) || socket.has_address())
     {
         return Ok(Arc::clone(socket));

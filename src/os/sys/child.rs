@@ -307,7 +307,8 @@ unsafe extern "C" {
     static environ: *const *mut c_char;
 }
 
-/// Changes the user. The groups are changed first, because only root may change them.
+/// Changes the user. The groups are changed before the user, because only root may change the
+/// groups.
 fn become_user(user: &NewUser) -> Result<(), i32> {
     if let Some(groups) = &user.groups {
         // A `Gid` has the same layout as its number.
@@ -324,7 +325,8 @@ fn become_user(user: &NewUser) -> Result<(), i32> {
     Ok(())
 }
 
-/// Writes `LISTEN_PID=` and the number, with a NUL at the end. To format a number allocates nothing.
+/// Writes `LISTEN_PID=` and the number, with a NUL at the end. Formatting the number allocates
+/// nothing.
 fn name_pid(mut text: &mut [u8], pid: usize) {
     // There is room for any pid.
     let _ = write!(text, "LISTEN_PID={pid}\0");

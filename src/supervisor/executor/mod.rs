@@ -573,7 +573,7 @@ impl Executor {
     }
 
     /// Writes the report of the shutdown as the last line. The report is made as JSON, too, if the
-    /// config asks for this. The write of its file may take at most `within`.
+    /// config asks for this. Writing the file of the JSON report takes at most `within`.
     pub(crate) fn report(&self, now: Time, code: u8, within: Duration) {
         let (file, format) = (&self.config.shutdown.report, self.config.logging.format);
         let is_json = format == LogFormat::Json;
