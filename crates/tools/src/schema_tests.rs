@@ -82,7 +82,7 @@ fn check_and_the_schema_agree() {
     assert!(right > 300 && refused > 300, "{right} are right, {refused} refused");
 }
 
-/// A key that is missing in one file may be in the file that it overlays.
+/// A key that is missing in one file may be in another file that this file overlays.
 // holds: C18
 #[test]
 fn the_schema_requires_no_key() {
@@ -261,8 +261,8 @@ fn words(shape: &Shape) -> Vec<String> {
     }
 }
 
-/// The JSON value that an editor sees, with plain scalars by the core schema of YAML 1.2. `None` if
-/// the text is not YAML.
+/// The JSON value that an editor sees. Plain scalars have the types of the core schema of YAML 1.2.
+/// `None` if the text is not YAML.
 fn instance(text: &str) -> Option<Value> {
     let mut problems = Problems::default();
     let root = parse_source(&mut problems, Source::new("0.yaml", text.to_owned()))?;

@@ -7,7 +7,8 @@ const PARENT_SHUTDOWN: Duration = Duration::from_secs(900);
 /// Envoy's default for `--drain-time-s`.
 const DRAIN_TIME: Duration = Duration::from_secs(600);
 
-/// The flags that Envoy documents for a hot restart. They are also found inside `sh -c "…"`.
+/// The flags that Envoy documents for a hot restart. drainit also finds these flags inside `sh -c
+/// "…"`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EnvoyFlags {
     /// `--base-id`, as it is written.

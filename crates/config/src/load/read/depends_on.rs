@@ -124,7 +124,8 @@ pub(crate) fn resolve(reader: &mut Reader<'_>, processes: &mut [Process], scalin
     }
 }
 
-/// The names of the processes that `on`, a name in `depends_on` of the process `name`, stands for.
+/// The names of the processes that `on` stands for. `on` is a name in `depends_on` of the process
+/// `name`.
 fn expand(
     reader: &mut Reader<'_>,
     index: usize,

@@ -44,7 +44,8 @@ enum Form {
 }
 
 fn documents(problems: &mut Problems, file: usize, form: Form) -> Option<Vec<Rc<Node>>> {
-    // The parser borrows the text while the builder changes `problems`, so both share it.
+    // The parser borrows the text while the builder changes `problems`, which owns the text.
+    // Therefore the text is shared.
     let text = Rc::clone(&problems.source(file)?.text);
     let mut builder = Builder {
         problems,
