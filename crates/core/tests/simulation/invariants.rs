@@ -195,6 +195,8 @@ struct Seen {
     /// Whether it is on its way up: from the begin of a start, or from an end, until it is ready or
     /// complete.
     on_its_way: bool,
+    /// Whether [`Checker::holds_start`] has judged the start that is under way.
+    is_judged: bool,
 }
 
 /// A reload that is not answered yet.
@@ -800,8 +802,10 @@ impl<'a> Checker<'a> {
         let mut followed = self.slots.all().filter(follows).filter(|on| self.is_current(*on));
         let has_not_begun = |starts| self.at[slot.index()].started_as <= starts;
         let is_asked = role == Role::Current && self.restart_asked(slot).is_some_and(has_not_begun);
-        let is_early = is_asked && followed.any(moves);
+        // A request for the dependency may come after `only_if` or the hook of this start.
+        let is_early = is_asked && !self.at[slot.index()].is_judged && followed.any(moves);
         drop(followed);
+        self.at[slot.index()].is_judged = true;
         // holds: C205
         self.hold(!is_early, "restarted before what it follows, and once more after it");
     }
