@@ -25,7 +25,7 @@ struct Child {
     /// The exec that is under way, or its failure; `None` once drainit has seen that the exec has
     /// succeeded.
     exec: Option<Result<Exec, FailedExec>>,
-    /// Whether drainit has had no other child since this one started.
+    /// Whether this child has been the only one in the table since its start.
     is_only: bool,
 }
 
@@ -52,11 +52,12 @@ pub(crate) struct Ended {
     pub(crate) role: Option<Role>,
     /// The failed exec, if the child has ended because of this failure.
     pub(crate) failed: Option<FailedExec>,
-    /// Whether drainit had no other child with a role while this child lived.
+    /// Whether drainit had started no other child that was still in the table while this child was
+    /// in it. Orphans are never in the table.
     pub(crate) was_only: bool,
 }
 
-/// The children that remain after a batch was reaped.
+/// The state of the remaining children after [`Children::reap`] has reaped some of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rest {
     /// More children may have ended.

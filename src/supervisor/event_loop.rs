@@ -36,15 +36,16 @@ use crate::supervisor::message::{Message, Role};
 use crate::supervisor::status::StatusBoard;
 use crate::types::{ProcessId, Signal, Time};
 
-/// The delay from which a due limit counts as late. Such a delay means that drainit was stopped or
-/// had no processor time.
+/// If drainit handles a limit this much later than the limit was due, drainit was stopped or had no
+/// processor time.
 const LATE: Duration = Duration::from_millis(50);
-/// The number of turns that local tasks get before a step that has to follow their work. Each turn
-/// runs only some of the tasks.
+/// How many times the event loop yields to the local tasks before a step that depends on their
+/// work. At each yield, the runtime runs only some of the tasks.
 const TURNS: usize = 16;
 
-/// Signals that a terminal or its shell sends, and from which nobody expects an effect. In a
-/// container without a terminal, such a signal may be the image's STOPSIGNAL, for example SIGWINCH.
+/// Signals that a terminal or its shell sends. If there is a terminal, drainit does not warn that
+/// such a signal has no effect, because nobody expects an effect. Without a terminal, such a signal
+/// may be the image's STOPSIGNAL, for example SIGWINCH.
 const OF_A_TERMINAL: [Signal; 4] = [Signal::TSTP, Signal::TTIN, Signal::TTOU, Signal::WINCH];
 
 /// Lets local tasks do the work that they can do without waiting.
@@ -64,7 +65,8 @@ pub(crate) struct EventLoop {
     wakes_at: Option<Time>,
     receiver: UnboundedReceiver<Message>,
     reload_signal: Option<Signal>,
-    /// The events that follow at once from the actions of a step, which also handles them.
+    /// The events that the actions of the current step have caused. They are handled in this step,
+    /// too.
     queue: VecDeque<Event>,
     /// Whether a child may have ended that is not reaped yet.
     has_ended: bool,
@@ -97,7 +99,7 @@ impl EventLoop {
         Ok(event_loop)
     }
 
-    /// Takes over the meaning of each signal from a config.
+    /// Takes from a config which signals stop the container, and which signal reloads the config.
     fn take_signals(&mut self, config: &Config) {
         let stop_signals = config.shutdown.signals.iter().copied();
         self.stop_signals = stop_signals.map(only).fold(0, BitOr::bitor);
@@ -165,7 +167,7 @@ impl EventLoop {
         if std::mem::take(&mut self.has_ended) || self.executor.is_sweeping() {
             self.reap()?;
         }
-        // A child may have ended since the reaping, so the loop is woken to reap again.
+        // If a SIGCHLD was read after the reaping began, the next turn has to reap again.
         if self.has_ended {
             self.executor.wake_loop();
         }
@@ -250,8 +252,8 @@ impl EventLoop {
     }
 
     /// Whether a signal is a stop signal, or is forwarded to a process for whose lifecycle `holds`
-    /// is true. This looks at the slots and not at the config, because after a reload that was
-    /// rolled back, the config is not the one that runs.
+    /// is true. This looks at the definitions in the slots: after a reload that was rolled back,
+    /// the processes do not run with the definitions of the config.
     fn has_receiver(&self, signal: Signal, holds: impl Fn(Lifecycle) -> bool) -> bool {
         let machine = self.status_board.machine.borrow();
         let state = machine.state();
@@ -310,8 +312,8 @@ impl EventLoop {
         }
         let has_effect = self.has_receiver(received.signal, Lifecycle::is_alive);
         self.step_at(at, Event::Signal(received.signal))?;
-        // Ctrl-Z stops the job of the terminal, and drainit with it. A SIGTSTP that a process sent
-        // is for the children to which it is forwarded, if there are any.
+        // drainit stops itself, as a user expects after Ctrl-Z. But if a process has sent the
+        // SIGTSTP and drainit has forwarded it to a child, drainit continues to run.
         if received.signal == Signal::TSTP
             && (received.sender.is_none() || !self.has_receiver(Signal::TSTP, |_| true))
         {

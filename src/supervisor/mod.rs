@@ -47,8 +47,8 @@ use crate::supervisor::sockets::Sockets;
 use crate::supervisor::status::StatusBoard;
 use crate::types::{ProcessId, Signal, Stream, Time, exit_code};
 
-/// The longest wait for the last lines of processes at the end. drainit waits so long only if a
-/// leftover process holds a pipe open.
+/// The longest wait for the last output lines of the processes when drainit exits. drainit waits so
+/// long only if a leftover process holds a pipe open.
 const LAST_LINES: Duration = Duration::from_millis(200);
 /// The longest wait for the removal of sockets at the end, because their file system may hang.
 const LAST_SOCKETS: Duration = Duration::from_millis(200);
@@ -110,7 +110,7 @@ fn run_to_the_end(setup: Setup) -> io::Result<u8> {
     Ok(code)
 }
 
-/// Returns the exit code, and the end of the grace period.
+/// Returns the exit code, and the moment at which the grace period ends.
 async fn supervise(setup: Setup) -> io::Result<(u8, Time)> {
     let (sender, receiver) = unbounded_channel();
     let Setup {

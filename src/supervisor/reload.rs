@@ -138,7 +138,8 @@ impl Reloads {
         });
     }
 
-    /// Requests the reload that is under way once more, because it could not begin.
+    /// Puts the reload that is under way back, because the core could not begin it now. The reload
+    /// begins again, with the same clients, as soon as it is possible.
     pub(crate) fn again(&mut self) {
         if let Some(UnderWay { waiting, .. }) = self.under_way.take() {
             self.is_wanted = true;

@@ -63,8 +63,8 @@ impl Slots {
         }
     }
 
-    /// Changes the definition of a slot while its instance may run. The new definition needs no new
-    /// instance.
+    /// Changes the definition of a slot while its instance may run. The caller has found that this
+    /// change does not require a new instance.
     pub(crate) fn redefine(&mut self, slot: ProcessId, definition: Definition) {
         self.slots[slot.index()].definition = definition;
     }

@@ -32,7 +32,8 @@ pub(crate) struct Differing {
     pub(crate) socket: Arc<HeldSocket>,
 }
 
-/// The sockets that each process of a config listens on. A process that is left out has no sockets.
+/// The sockets that each process of a config listens on. A process that the config leaves out
+/// (`OnlyIf::Never`) has no sockets.
 pub(crate) fn wanted(config: &Config) -> Vec<Wanted> {
     let one = |process: &Process| Wanted {
         name: process.name.clone(),

@@ -47,8 +47,8 @@ impl StatusBoard {
         })
     }
 
-    /// Prepares a slot for a new instance of a process. `from` is the other slot of the process, or
-    /// `None` if the process may be new.
+    /// Prepares a slot for a new instance of a process. `from` is another slot of the process,
+    /// whose history continues here. `from` is `None` if the process may be new.
     pub(crate) fn adopt(
         &self,
         now: Time,
@@ -86,8 +86,8 @@ impl StatusBoard {
         rows.into_iter().map(|(.., slot, part)| (slot, part)).collect()
     }
 
-    /// The slots of the process of this name, except those that are being replaced. The current
-    /// slot comes first.
+    /// The slots of the process of this name, except slots whose instance was replaced and is
+    /// ending. The current slot comes first.
     pub(crate) fn watching(&self, name: &str) -> Vec<ProcessId> {
         let rows = self.rows(self.machine.borrow().state());
         let names = &self.journal.borrow().names;
@@ -141,7 +141,7 @@ impl StatusBoard {
         }
     }
 
-    /// The status, except for the facts that only the output knows.
+    /// The status without the numbers of dropped lines, which only the writers of the output know.
     pub(crate) fn status(&self, now: Time) -> Status {
         let machine = self.machine.borrow();
         let world = machine.state();

@@ -31,7 +31,7 @@ pub(crate) struct EnvoyDrain {
     client: RefCell<Option<Client>>,
     /// The listeners that do not count; empty until the admin has listed them.
     uncounted: RefCell<Rc<Uncounted>>,
-    /// The notification that the dialogue may have to wake up earlier.
+    /// Notified after each step of the dialogue, because the dialogue may now be due earlier.
     changed: Rc<Notify>,
     _clock: LocalTask,
 }
@@ -77,7 +77,7 @@ impl EnvoyDrain {
         self.with(Dialogue::unready);
     }
 
-    /// Closes the listeners, and counts again.
+    /// Makes the Envoy close its listeners, and counts its traffic again.
     pub(crate) fn close(self: &Rc<Self>) {
         self.with(Dialogue::close);
     }

@@ -54,8 +54,8 @@ impl RunningDrain {
             DrainMethod::Envoy(keys) => Self::Envoy(EnvoyDrain::begin(target, keys)),
             DrainMethod::Http(http) => {
                 let http = http.clone();
-                // The reading of the header fields has to end before the drain, so that the report
-                // names a file that does not answer.
+                // The value of a header field can be in a file that does not answer. The time limit
+                // of the reading ends before the drain does, so that the report can name the file.
                 let reading = RETRY.min(target.longest / 2);
                 Self::Task(LocalTask::begin(async move {
                     let result = send_request(&http, reading, limit).await;

@@ -15,10 +15,10 @@ use crate::types::{Signal, harmless};
 /// The process to drain, and the places to which its drain reports.
 pub(crate) struct DrainTarget {
     pub(crate) instance: InstanceSender,
-    /// The shortest wait that the core has granted.
+    /// The shortest duration of the drain, as far as the core grants it.
     pub(crate) min: Duration,
     pub(crate) longest: Duration,
-    /// Whether the health check of the process still succeeds for now.
+    /// Whether the health check of the process is to succeed until the drain makes it fail.
     pub(crate) stays_ready: bool,
     pub(crate) name: String,
     pub(crate) pid: Pid,

@@ -26,11 +26,11 @@ const FOREGROUND: [(&str, &str); 9] = [
 
 impl Executor {
     /// Names the processes that are still running after the process that started them has ended
-    /// with success. The text is the end of a sentence, and includes the remedy; `None` if
-    /// nothing is still running. An orphan with a session of its own may belong to any process. If
-    /// drainit had no other child meanwhile, the orphan counts as left by this process. Otherwise
-    /// drainit compares the orphan's name with the command of the process, and the sentence says
-    /// that the result is not certain.
+    /// with success. The text is the end of a sentence, and includes the remedy; `None` if nothing
+    /// is still running. An orphan with a session of its own may belong to any process. If drainit
+    /// had no other child while the ended process ran, the orphan counts as left by this process.
+    /// Otherwise drainit compares the orphan's name with the command of the process, and the
+    /// sentence says that the result is not certain.
     pub(super) fn in_background(&self, process: ProcessId) -> Option<String> {
         let group: Vec<_> = self.groups_of(process).flat_map(members_of_group).collect();
         let began = self.instances[process.index()].spawned.0.as_millis() / TICK.as_millis();

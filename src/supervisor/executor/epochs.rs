@@ -144,8 +144,8 @@ impl Executor {
 }
 
 /// Refuses an Envoy config in which the admin has another address than the address that drainit
-/// asks. drainit could not see that the new epoch has taken over, and would kill the new epoch
-/// after the old epoch has stopped listening.
+/// asks. With another address, drainit could not see that the new epoch has taken over. drainit
+/// would kill the new epoch, although the old epoch has already stopped listening.
 fn check_admin(wanted: &Process, args: &[String]) -> Result<(), String> {
     let admin = match wanted.drain.as_ref().map(|drain| &drain.method) {
         Some(DrainMethod::Envoy(envoy)) => &envoy.admin,

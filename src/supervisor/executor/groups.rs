@@ -61,7 +61,7 @@ impl Executor {
     /// signals the group from now on. Returns `false` for a oneshot that has completed.
     pub(crate) fn leaves_group(&mut self, ended: &Ended) -> bool {
         let Some(Role::Process(process)) = ended.role else { return false };
-        // Returns `false` if the start was given up or the program never ran.
+        // A start that was given up, or whose program never ran, has left no group.
         let current = [self.instances[process.index()].pid, self.launching(process)];
         if ended.failed.is_some() || !current.contains(&Some(ended.pid)) {
             return false;

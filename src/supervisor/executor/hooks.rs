@@ -33,7 +33,8 @@ impl Executor {
             Preparation { opens_log: self.opens_log(process), ..Preparation::default() };
         if id.stage == Stage::PreStart {
             self.mark_files_read(process);
-            // An earlier start may have ended while its hook ran.
+            // An earlier start may have ended while its hook ran, after it had rendered the files.
+            // The files have to be rendered again for this start.
             self.instances[process.index()].is_rendered = false;
             preparation.values = Some(self.config.env.clone());
             preparation.renders = Some(self.base.to_vec());

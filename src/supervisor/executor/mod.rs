@@ -63,7 +63,7 @@ use crate::supervisor::slots::Definition;
 use crate::supervisor::status::StatusBoard;
 use crate::types::{End, ProcessId, Signal, Time, harmless};
 
-/// The smallest number of logs at which logs that have ended are dropped.
+/// drainit does not look for ended logs that it can drop while fewer logs than this are open.
 const MIN_OPEN_LOGS: usize = 16;
 /// The permissions of the report's file. Everybody may read it, like a log.
 const REPORT_MODE: u32 = 0o644;
@@ -82,10 +82,10 @@ pub(crate) struct Executor {
     sender: MessageSender,
     status_board: Rc<StatusBoard>,
     children: SharedChildren,
-    /// Whether drainit has had only one process in all its configs.
+    /// Whether all configs so far, from the start of drainit on, have had only one process.
     is_alone: Rc<Cell<bool>>,
     oom_kills: OomKills,
-    /// Whether the shutdown has begun, but health checks still succeed for now.
+    /// Whether the shutdown has begun, but health checks succeed until [`Self::unready`] is called.
     stays_ready: bool,
     /// The instances, in the order of their slots.
     instances: Vec<Instance>,
@@ -100,7 +100,7 @@ pub(crate) struct Executor {
     last_look: Option<JoinHandle<()>>,
     /// Captures with a pipe that may still hold output.
     open_logs: Vec<Rc<OutputCapture>>,
-    /// The length of `open_logs` at which ended logs are dropped.
+    /// When `open_logs` has this length, drainit drops the ended logs from it.
     max_open_logs: usize,
     /// The final sweep; `None` until it begins.
     sweep: Option<Sweep>,
@@ -121,8 +121,8 @@ struct Instance {
     /// The exec that is under way.
     launching: Option<Launching>,
     pid: Option<Pid>,
-    /// The pid of the last instance that ended, and whether drainit had no other child while it
-    /// ran.
+    /// The pid of the last instance that ended, and whether drainit had no other child while that
+    /// instance ran.
     gone: Option<(Pid, bool)>,
     /// The time at which the instance was started.
     spawned: Time,
@@ -250,8 +250,8 @@ impl Executor {
             Source::Config(ConfigIndex(place)) => (self.loading[place].clone(), place, None),
         };
         self.status_board.adopt(now, slot, definition, place, from);
-        // A process group that is left of the slot's earlier process has survived SIGKILL. The core
-        // no longer waits for this group.
+        // If the slot's earlier process has left a process group, this group has survived SIGKILL.
+        // The core no longer waits for the group.
         self.groups.retain(|left| left.process != slot);
         if slot.index() == self.instances.len() {
             self.instances.push(Instance::default());
@@ -352,7 +352,7 @@ impl Executor {
     }
 
     /// Reads the last output and messages of processes that have ended, which may still be in a
-    /// pipe or a socket. The events that result are in the queue afterwards. Returns whether there
+    /// pipe or a socket. Sends the resulting events to the event loop, and returns whether there
     /// can be such events.
     pub(crate) fn last_messages(&self, ended: &[Ended]) -> bool {
         let mut is_any = false;

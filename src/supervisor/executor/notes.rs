@@ -103,8 +103,8 @@ impl Executor {
         }
     }
 
-    /// Whether the process has been restarted before and the container does not continue without
-    /// it, so that a failed start of the process ends the container.
+    /// Whether a failed restart of the process ends the container: the process was restarted, and
+    /// the container does not continue without it.
     fn failure_ends_container(&self, process: ProcessId) -> bool {
         let machine = self.status_board.machine.borrow();
         let state = machine.state();

@@ -103,7 +103,8 @@ impl Executor {
         self.starting.insert(process);
         let other_lives = self.other_slots(process).into_iter().any(|other| self.lives(other));
         let was_started = self.status_board.history(process).started.is_some();
-        // The next start renders the files again.
+        // `take` clears the flag. A hook may have rendered the files for this start, but not for
+        // the start after it.
         let is_rendered = std::mem::take(&mut self.instances[process.index()].is_rendered);
         let renders = !is_rendered && !self.process(process).render.is_empty();
         let is_first = !was_started && !other_lives;

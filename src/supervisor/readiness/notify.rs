@@ -50,7 +50,7 @@ pub(crate) struct NotifySender {
     pub(crate) tells_drained: bool,
     /// The user of the process in the config.
     pub(crate) user: Option<u32>,
-    /// Whether drainit has had only this process, in all its configs.
+    /// Whether all configs so far, from the start of drainit on, have had only this process.
     pub(crate) is_alone: Rc<Cell<bool>>,
     /// The place where the `STATUS=` of the process is kept.
     pub(crate) status: Reason,
@@ -117,10 +117,11 @@ impl Listener {
 struct Watchdog {
     /// The limit; `None` until the process is ready.
     limit: watch::Receiver<Option<Duration>>,
-    /// The end of the limit; `None` before the process is ready, and after the watchdog has
-    /// expired.
+    /// The moment at which the process must have sent its next message. `None` before the process
+    /// is ready, and again after the watchdog has expired.
     alive_by: Option<Instant>,
-    /// Whether the limit is over. If so, [`Self::alive_by`] is the end of a short extra time.
+    /// Whether the limit is over, and the process has a short extra time. In this state,
+    /// [`Self::alive_by`] is the moment at which the extra time ends.
     is_overdue: bool,
     /// Whether the process has got its whole limit again because of a pause, and has sent no
     /// message since.
@@ -222,8 +223,9 @@ impl Source {
         let Peer { pid, uid } = sender;
         let why = match self.has_process_user(sender).then(kin) {
             Some(Kin::Own) => return true,
-            // Only processes in the PID namespace of PID 1 can send here, so the process is the
-            // only candidate.
+            // Only processes in drainit's PID namespace can send here. In this namespace, drainit is
+            // PID 1 and has no other process, so drainit assumes that the sender belonged to this
+            // process.
             Some(Kin::Gone) if instance.is_alone.get() && std::process::id() == 1 => return true,
             Some(Kin::Gone) => {
                 "which had ended before drainit could see to which process it belonged; let the \
