@@ -1,4 +1,5 @@
-//! Functions that read input from outside, which must neither panic nor hang.
+//! The fuzz targets: each function passes bytes to code that reads input from outside. This code
+//! must neither panic nor hang.
 //!
 //! `tests/fuzz` runs them under libFuzzer. The tests in `tests.rs` replay its corpus and then
 //! mutate it with a generator of their own, which works with any toolchain.
@@ -159,8 +160,8 @@ fn env_file(bytes: &[u8]) {
         read.err().into_iter().chain(rendered.err().map(|bad| bad.message)).collect::<Vec<_>>()
     };
     for message in messages(SECRET) {
-        // The file itself may contain the word. The message is then the same with another value, so
-        // it shows no value.
+        // The file itself may contain the text of the secret. In that case the message is the same
+        // with another secret, so the message does not show the secret.
         let is_shown = message.contains(SECRET) && !messages("another").contains(&message);
         assert!(!is_shown, "{message}");
         assert!(!message.contains('\n'), "{message}");
@@ -276,7 +277,8 @@ fn control(bytes: &[u8]) {
     });
 }
 
-/// The limit for an exchange whose bytes are all there, even on a busy machine.
+/// The time limit for an exchange in which all bytes of the answer are there from the start. It is
+/// long enough even on a busy machine.
 const ENDS_WITHIN: Duration = Duration::from_secs(10);
 
 /// Reads the answer of an HTTP server. The first byte selects the size of a read.

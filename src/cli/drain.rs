@@ -18,7 +18,7 @@ use crate::http::{RequestError, Response, request};
 
 /// The limit of one request.
 const LIMIT: Duration = Duration::from_secs(2);
-/// The limit for the supervisor to accept the drain.
+/// How long the command repeats its request until the supervisor accepts the drain.
 const ASKING: Duration = Duration::from_secs(10);
 /// How long the command polls while no answer has contained the supervisor's deadline.
 const UNKNOWN: Duration = Duration::from_secs(30);

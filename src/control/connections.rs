@@ -36,7 +36,8 @@ const MAX_CONNECTIONS: u64 = 64;
 /// The share of drainit's descriptors that one listener may take (one in 16). The other descriptors
 /// are for drainit's processes.
 const SHARE: u64 = 16;
-/// The lowest bound of a listener: two connections are enough to answer two simultaneous probes.
+/// The limit on the connections of a listener is never lower than this. Two connections are enough
+/// to answer two simultaneous probes.
 const MIN_CONNECTIONS: u64 = 2;
 /// The highest number of connections of clients that may not send requests. Connections of other
 /// clients are counted separately.
@@ -110,7 +111,7 @@ enum Progress {
 #[derive(Clone, Default)]
 pub(crate) struct Stage {
     progress: Rc<Cell<Progress>>,
-    /// The number of lasting connections of the listener.
+    /// The number of connections of this listener whose answer waits for an operation.
     lasting: Rc<Cell<usize>>,
     max_lasting: usize,
 }
@@ -143,7 +144,8 @@ impl Stage {
     }
 }
 
-/// Dropping this gives back the place of a lasting connection.
+/// Belongs to one connection, and is dropped when the connection ends. If the connection was
+/// waiting for an operation, the drop makes room for another connection that waits.
 struct Leave(Stage);
 
 impl Drop for Leave {
@@ -154,7 +156,8 @@ impl Drop for Leave {
     }
 }
 
-/// The bound of one listener, which is low enough not to exhaust drainit's descriptors.
+/// The limit on the connections of one listener. It is low enough not to exhaust drainit's
+/// descriptors.
 pub(crate) fn max_connections() -> usize {
     let soft = getrlimit(Resource::RLIMIT_NOFILE).map_or(MAX_CONNECTIONS * SHARE, |(soft, _)| soft);
     usize::try_from((soft / SHARE).clamp(MIN_CONNECTIONS, MAX_CONNECTIONS)).unwrap_or(usize::MAX)

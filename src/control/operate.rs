@@ -39,8 +39,8 @@ impl Answered {
                         Err(reason) => failures.push(reason),
                     }
                 }
-                // One process can delay several others. Their texts are equal then, and only one
-                // text is kept.
+                // If one process delays several others, the answers for these others have equal
+                // texts. Only one of the equal texts is kept.
                 texts.dedup();
                 failures.dedup();
                 match failures.is_empty() {

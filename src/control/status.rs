@@ -55,7 +55,8 @@ pub struct ProcessStatus {
     pub slot: ProcessId,
     /// The key of the process in the config.
     pub name: String,
-    /// The part of this entry, if its process has two entries.
+    /// Whether this entry is the current, the new or the old instance of a process that is being
+    /// replaced. Otherwise it is the current instance.
     #[serde(flatten)]
     pub part: Part,
     /// The state of the process.

@@ -248,7 +248,8 @@ async fn bad_requests_of_operators_are_explained() {
             (Method::POST, "/v1/kill?process=router", 400, "name a signal"),
             (Method::POST, "/v1/kill?signal=65&process=router", 400, "not a signal: \"65\""),
             (Method::POST, "/v1/kill?signal=HUP", 400, "name the processes"),
-            // The signal must not reach `router` either.
+            // `migrate` does not run, so this request fails. The signal must not reach `router`
+            // either.
             (
                 Method::POST,
                 "/v1/kill?signal=HUP&process=router&process=migrate",

@@ -93,8 +93,8 @@ fn sum_for<'a>(
     }
 }
 
-/// The listeners for clients in an answer of `/stats?format=json`, with the names from the
-/// statistics.
+/// The names of the listeners for clients, as the statistics in an answer of `/stats?format=json`
+/// show them.
 pub(crate) fn listener_names(body: &str) -> Vec<String> {
     let stats = parse(body.as_bytes()).unwrap_or_default();
     let name = |stat: Stat| {

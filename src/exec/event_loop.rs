@@ -161,7 +161,7 @@ impl<'a> CommandLoop<'a> {
         // While a child is in the group, the kernel does not reuse the number of the group.
         if !self.machine.has_ended() || has_child_in_group(self.child) {
             let _ = kill_group_of_child(self.child, signal);
-            // A stopped process would not act on the signal.
+            // SIGCONT follows, because a stopped process would not act on the signal.
             let _ = kill_group_of_child(self.child, Signal::CONT);
         }
         // The command may have left its group, so it also gets the signal itself.
@@ -181,11 +181,12 @@ impl<'a> CommandLoop<'a> {
         let is_intended = std::mem::take(&mut self.may_stop);
         let wants_terminal = [Signal::TTIN, Signal::TTOU].contains(&by);
         if wants_terminal && terminal.lend(self.child) {
-            // The shell has since brought drainit into the foreground, but not the command.
+            // The command was stopped because it used the terminal from the background. The shell
+            // has since brought drainit into the foreground, but not the command.
             kill_group_of_child(self.child, Signal::CONT)?;
         } else if Terminal::is_without_shell() {
-            // No shell could continue the command. Without drainit, the command would be PID 1, and
-            // Ctrl-Z would not have stopped it.
+            // No shell could continue the command, so drainit continues it after Ctrl-Z. Without
+            // drainit, the command would be PID 1, and Ctrl-Z would not have stopped it.
             if !is_intended && by == Signal::TSTP {
                 kill_group_of_child(self.child, Signal::CONT)?;
             }

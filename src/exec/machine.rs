@@ -131,8 +131,10 @@ impl<'a> Machine<'a> {
         self.end.is_some()
     }
 
-    /// The first stop signal begins the stop. If the command has already ended, the first stop
-    /// signal sends SIGTERM to the rest of the command's group, and the second sends SIGKILL.
+    /// Before the end of the command, the first stop signal begins the stop. If no stop signal
+    /// arrived before the end of the command, the first stop signal after it sends SIGTERM to the
+    /// rest of the command's group. Any other stop signal after the end of the command sends
+    /// SIGKILL to this group.
     fn stop(&mut self, now: Time, signal: Signal) {
         let last = self.last_stop.replace(now);
         let is_same = last.is_some_and(|last| now.since(last) < ONE_SIGNAL);

@@ -133,7 +133,7 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
     let grace_period = options.grace_period.unwrap_or(defaults.grace_period);
     let shutdown = Shutdown {
         grace_period,
-        // The reserve is a tenth of a short grace period.
+        // If the grace period is short, the reserve is only a tenth of it.
         reserve: defaults.reserve.min(grace_period / 10),
         readiness_delay: Duration::ZERO,
         unready_delay: Duration::ZERO,
@@ -157,7 +157,8 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
             human(shutdown.reserve),
         ));
     }
-    // Envoy can use all of these signals. For example, SIGUSR1 makes Envoy reopen its logs.
+    // All signals except SIGKILL, SIGCHLD and the stop signals are forwarded, because Envoy can use
+    // them. For example, SIGUSR1 makes Envoy reopen its logs.
     let is_forwarded = |signal: &Signal| {
         ![Signal::KILL, Signal::CHLD].contains(signal) && !options.stop_signals.contains(signal)
     };
@@ -175,8 +176,8 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
     Ok(Config { shutdown, processes: vec![process], ..Config::default() })
 }
 
-/// The warning for a `--drain-time` that does not fit. The default time is shortened without a
-/// warning.
+/// The warning for a `--drain-time` that does not fit into the window. The default time is
+/// shortened without a warning.
 fn cut_short(shutdown: &Shutdown, drain: &DrainOptions) -> Option<String> {
     let (time, room) = (drain.time?, shutdown.window());
     (time > room).then(|| {
@@ -245,7 +246,7 @@ mod tests {
             let config = config(&options(Some(grace), &[]), &drain(Some(time), None)).unwrap();
             let drain = config.processes[0].drain.as_ref().unwrap();
             assert_eq!(drain.min, Duration::from_millis(min), "{grace} {time}");
-            // In the other cases the stop has the default limit.
+            // Only the grace period of 30 s leaves the stop more time than its default limit.
             assert_eq!(config.processes[0].stop_grace_period.is_some(), grace == 30);
         }
         assert!(config(&options(Some(3), &[]), &drain(Some(15), Some(3))).is_err());

@@ -360,7 +360,7 @@ mod tests {
         let path = dir.root().join("app.log");
         let file = LogFile::open(&path).unwrap();
         file.write(b"whole\ncut").unwrap();
-        // The rest of the line was not written.
+        // Acts as if the last write had failed in the middle of the line `cut`.
         file.current.lock().unwrap().is_torn = true;
         file.write(b"next\n").unwrap();
         file.write(b"long ").unwrap();

@@ -34,19 +34,19 @@ use crate::types::Stream;
 pub(crate) const BOUND: usize = 256 * 1024;
 
 /// The number of queued bytes from which lines of processes are dropped. Only lines that do not
-/// wait for room reach this limit: the last lines of a process, and all lines in a shutdown without
-/// a reader.
+/// wait for room reach this limit: the last lines of a process, and all lines during a shutdown if
+/// nobody reads the output.
 pub(crate) const LIMIT: usize = 1024 * 1024;
 
 /// The time without progress after which [`StreamWriter::room`] stops waiting in a shutdown.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(500);
 
-/// The largest buffer that is kept. A larger buffer is freed after [`IDLE`], and the sink may then
-/// close the file that it holds. The buffer is not freed immediately, because the queue is empty
-/// for a moment after each read if the reader is only a little too slow.
+/// A buffer of at most this size is kept when it is empty. A larger buffer is freed after [`IDLE`],
+/// and the sink may then close the file that it holds. The buffer is not freed immediately, because
+/// the queue is empty for a moment after each read if the reader is only a little too slow.
 const KEEP: usize = 4096;
 
-/// The idle time described at [`KEEP`].
+/// The time without lines after which a buffer larger than [`KEEP`] is freed.
 const IDLE: Duration = Duration::from_secs(1);
 
 /// Bytes are written in slices of whole lines. A slice has at most this length, unless a single
@@ -256,8 +256,8 @@ impl StreamWriter {
         state.is_flushed()
     }
 
-    /// Writes at the end if no thread can be started. No write blocks, because no slice is longer
-    /// than the room that poll(2) guarantees in a writable pipe.
+    /// Writes the queued lines during a flush if no thread can be started. No write blocks, because
+    /// no slice is longer than the room that poll(2) guarantees in a writable pipe.
     fn write_without_thread(&self, state: &mut State, deadline: Instant) -> bool {
         let mut written = 0;
         while let rest @ [_, ..] = &state.pending[written..] {

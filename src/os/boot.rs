@@ -39,8 +39,8 @@ pub(crate) fn is_subreaper() -> bool {
     nix::sys::prctl::get_child_subreaper().unwrap_or(false)
 }
 
-/// Marks inherited descriptors close-on-exec, except the first `but` of them, which the child gets.
-/// drainit opens its own descriptors close-on-exec.
+/// Marks the descriptors that drainit has inherited close-on-exec. The first `but` of them stay
+/// open for the child. drainit opens its own descriptors close-on-exec anyway.
 pub(crate) fn keep_descriptors_from_children(but: u16) {
     let first = FIRST_INHERITED + RawFd::from(but);
     if sys::close_on_exec_from(first.unsigned_abs()).is_ok() {
@@ -50,7 +50,7 @@ pub(crate) fn keep_descriptors_from_children(but: u16) {
     keep_each_from_children(first);
 }
 
-/// Marks one descriptor after the other.
+/// Marks every open descriptor from `first` on close-on-exec, with one system call for each.
 fn keep_each_from_children(first: RawFd) {
     let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };
     let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());

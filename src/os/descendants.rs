@@ -12,8 +12,8 @@ use nix::unistd::getsid;
 use crate::os::{Pid, clock};
 use crate::types::{Time, harmless};
 
-/// The most attempts of one walk from parent to parent. A walk begins again if a parent ends
-/// meanwhile.
+/// [`kin`] walks from parent to parent at most this many times. It begins a new walk if a process
+/// on its way ends.
 const MAX_WALKS: usize = 16;
 /// The most parents that a walk follows.
 const MAX_DEPTH: usize = 256;

@@ -30,8 +30,8 @@ use crate::types::human;
 /// A larger file is compared by its size, time and inode, and its content is not read.
 const LARGEST: u64 = 16 * 1024 * 1024;
 
-/// The number of bytes of a directory that are read, in the order of the file names. For the
-/// remaining files, drainit compares only the size, time and inode.
+/// drainit reads at most this many bytes of the files in a directory, in the order of the file
+/// names. For the files after that, drainit compares only the size, time and inode.
 const LARGEST_TOTAL: u64 = 64 * 1024 * 1024;
 
 /// The longest time for one look. A longer look would put permanent load on the file system.

@@ -42,8 +42,8 @@ impl HeldSocket {
         Ok(Self { descriptor: listener.into(), file: None, given })
     }
 
-    /// Listens on a Unix socket with these permissions. Replaces a socket without a listener. May
-    /// hang with the file system.
+    /// Listens on a Unix socket with these permissions. Replaces a socket without a listener.
+    /// Blocks for as long as the file system hangs.
     pub(crate) fn unix(path: &Path, mode: u32, backlog: Option<u32>) -> io::Result<Self> {
         stale_socket::wait_for_removals(REMOVAL, |removed| is_same(removed, path));
         if stale_socket::is_listening(path)? {
@@ -78,7 +78,7 @@ impl HeldSocket {
         self.file.as_ref().is_none_or(SocketFile::is_there)
     }
 
-    /// Whether the socket has other permissions or another queue length.
+    /// Whether the socket has other permissions or another queue length than these.
     pub(crate) fn differs(&self, mode: u32, backlog: Option<u32>) -> bool {
         let (given_mode, given_backlog) = *self.given();
         self.file.is_some() && given_mode != mode || given_backlog != backlog

@@ -28,8 +28,8 @@ use crate::types::{ProcessId, harmless};
 /// The longest datagram that is accepted, in bytes. systemd has the same limit.
 const MAX_DATAGRAM: usize = 4096;
 
-/// At most this many datagrams are taken at once. The kernel queues fewer by default
-/// (`net.unix.max_dgram_qlen`), but a process may send more while they are taken.
+/// [`NotifySocket::take_all`] takes at most this many datagrams. The kernel queues fewer by default
+/// (`net.unix.max_dgram_qlen`), but a process may send more while drainit takes them.
 const MAX_WAITING: usize = 512;
 
 /// The assignments of a datagram that drainit knows. A datagram without any of them is not
@@ -130,10 +130,11 @@ impl NotifySocket {
         format!("@{}", self.name)
     }
 
-    /// Waits for the next message whose sender `accepts` accepts. Cancel safe.
+    /// Waits for the next message that has a known assignment, and whose sender `accepts` accepts.
+    /// Cancel safe.
     ///
     /// The sender may have exited already, like `systemd-notify --no-block`. A sender outside
-    /// drainit's PID namespace has no pid here and is refused.
+    /// drainit's PID namespace is refused, because such a sender has no pid here.
     ///
     /// # Errors
     /// Fails if the socket is broken, which the kernel gives no reason to expect.
@@ -167,7 +168,7 @@ impl NotifySocket {
     }
 }
 
-/// Returns a message that has an assignment and whose sender `accepts` accepts.
+/// Returns the message if it has a known assignment and `accepts` accepts its sender.
 fn accepted(
     received: Option<(Peer, NotifyMessage)>,
     accepts: &impl Fn(Peer, &NotifyMessage) -> bool,

@@ -26,7 +26,7 @@ pub(crate) struct OomKills {
 }
 
 impl OomKills {
-    /// Ignores all earlier kills.
+    /// Counts only the kills from this call on.
     pub(crate) fn from_now_on() -> Self {
         let mut kills = Self::since_container_start();
         kills.explained = kills.count().unwrap_or(0);

@@ -17,7 +17,7 @@ pub(super) const STATS: &str = "/stats?filter=…";
 #[derive(Debug, Default)]
 pub(super) struct Facts {
     pub(super) options: Option<EnvoyOptions>,
-    /// Paths that the drain needs and the admin forbids.
+    /// The paths that the drain needs, but that Envoy's admin interface is configured to refuse.
     pub(super) refused: Vec<&'static str>,
     pub(super) sample: Option<Sample>,
     /// Whether Envoy has a listener for clients.
@@ -27,8 +27,8 @@ pub(super) struct Facts {
     pub(super) listeners: Option<Vec<Listener>>,
     /// Words of `ignore_listeners` that match no listener.
     pub(super) not_there: Vec<String>,
-    /// The names of the listeners that count. The finding about the words in `not_there` lists
-    /// these names, too.
+    /// The names that Envoy's statistics have for its listeners. The finding about the words in
+    /// `not_there` lists these names.
     pub(super) counted: Vec<String>,
 }
 
@@ -79,8 +79,8 @@ impl Facts {
 
     fn slowness(&self, target: &PreflightTarget) -> Option<String> {
         let time = self.gradual().filter(|time| *time > target.wait && !target.fail_healthcheck)?;
-        // `fail_healthcheck` would also close the connections of the other listeners, so it is not
-        // a remedy for a drain of the inbound listeners.
+        // `fail_healthcheck` would also close the connections of the listeners that are not
+        // inbound, so it is not a remedy for a drain of the inbound listeners.
         let at_once = match target.direction {
             Direction::All => "set `fail_healthcheck: true`, or ",
             Direction::Inbound => "",

@@ -307,7 +307,7 @@ mod tests {
         let nothing = r#"{"stats":[]}"#;
         let (uncounted, unlisted) = (Answer(200, nothing), Answer(200, ""));
         // Without a listener, the words of `ignore_listeners` cannot match anything yet. Without
-        // statistics, these words leave nothing out.
+        // statistics, these words exclude nothing from the count.
         let server = Server::unix(&[SERVES[0], SERVES[1], SERVES[2], SERVES[3], uncounted]);
         let ignored = vec!["gateway".to_owned()];
         let target_of_nothing = PreflightTarget { ignored, ..target(&server.address) };

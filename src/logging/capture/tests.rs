@@ -58,7 +58,7 @@ fn pump_reads_last_lines_without_waiting() {
         }
         ends.stderr.write_all(&[b'x'; 600]).unwrap();
         ends.stderr.write_all(b"\r\nbye \xff").unwrap();
-        // There was no await since the lines were written.
+        // There was no await since the lines were written, so the task has not read them yet.
         log.pump();
         let last = log.last_lines();
         assert_eq!(last.len(), LAST_LINES);

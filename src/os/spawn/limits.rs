@@ -11,7 +11,7 @@ use crate::os::sys::ChildLimit;
 /// The capability to raise a hard limit, CAP_SYS_RESOURCE (capabilities(7)).
 const SYS_RESOURCE: u64 = 1 << 24;
 
-/// Converts the limits to numbers; `max` is drainit's own hard limit.
+/// Converts the limits to numbers. A limit of `max` becomes drainit's own hard limit.
 pub(super) fn resolve(ulimits: &[Ulimit]) -> io::Result<Vec<ChildLimit>> {
     let resolve = |ulimit: &Ulimit| -> io::Result<ChildLimit> {
         let resource = ulimit.resource;

@@ -324,8 +324,8 @@ mod tests {
                     Ok(Ok(())) => return Ok(pid),
                     Ok(Err(failed)) => {
                         let error = failed.diagnose();
-                        // The failed process is reaped here, and nothing else of the test may reap
-                        // it.
+                        // This function reaps the failed process itself, so the test must not reap
+                        // it. First, the function waits until the process has ended.
                         while crate::os::reap::is_living_child(pid) {
                             std::thread::yield_now();
                         }
@@ -420,7 +420,7 @@ mod tests {
                  CapPrm: 0000000000000000\nCapEff: 0000000000000000\nCapAmb: 0000000000000000\n"
             );
             assert!(as_user(10001, 0, &[]).contains("Groups: \n"));
-            // The user is the same, so the groups of the container stay.
+            // The test already runs as this user, so the process keeps the groups of the container.
             assert!(as_user(0, 0, &[]).contains("Groups: 0 7 \n"));
 
             let other = User { uid: 10001, gid: 10001, groups: vec![] };
@@ -496,7 +496,8 @@ mod tests {
                         said.contains(expected) && said.contains(path.to_str().unwrap()),
                         "{said}"
                     );
-                    // A name from inside the directory leads to the same cause.
+                    // A relative name, as seen from inside the directory, fails with the same exit
+                    // code.
                     let mut relative = request(&[&format!("./{name}")]);
                     relative.working_dir = Some(dir.root().into());
                     assert_eq!(error(relative).0, code);
@@ -520,7 +521,7 @@ mod tests {
                 let (code, said) = error(request(&[busy.to_str().unwrap()]));
                 assert!(code == 126 && said.contains("open for writing"), "{said}");
                 assert_eq!(error(request(&[])), (127, "the command is empty".to_owned()));
-                // The search for the cause may hang.
+                // The search for the cause may hang. The exit code is known without this search.
                 let request = Box::new(request(&["missing"]));
                 let failed = FailedExec { request, error: Errno::ENOENT as i32 };
                 assert_eq!(failed.undiagnosed().exit_code(), 127);

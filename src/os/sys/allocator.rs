@@ -109,7 +109,7 @@ mod tests {
                 if way == "realloc after a secret" {
                     wipe_from_now_on();
                 }
-                // SAFETY: the layouts are not empty, and the small one is that of the memory.
+                // SAFETY: the layouts are not empty, and the memory was allocated with `small`.
                 let _ = unsafe {
                     match way {
                         "alloc" => Allocator.alloc(layout),
