@@ -16,7 +16,7 @@ use drainit_core::phase::Phase;
 use drainit_core::slots::Role;
 use drainit_core::state::Lifecycle;
 
-/// The shortest time for a stop after a held drain.
+/// Even if a held drain has used up the window, a shutdown has at least this much time.
 const LEAST: Duration = Duration::from_secs(1);
 
 /// The parts of a run's history that the checks need.
@@ -31,25 +31,25 @@ pub(crate) struct Checker<'a> {
     window: Duration,
     /// The reload that is not answered yet.
     reload: Option<Reloading>,
-    /// Whether a reload has begun. Processes of several configs may then stop together, and so a
-    /// few promises about the length of waits are no longer checked.
+    /// Whether a reload has begun. Since then, processes of several configs may stop together, so
+    /// the checker skips a few promises about how long drainit waits.
     has_reloaded: bool,
     /// The number of starts of all slots so far.
     starts: u32,
-    /// Slots whose start was aborted (`Action::AbortSpawn`) before it was answered.
+    /// Slots whose start drainit aborted (`Action::AbortSpawn`) before the start was answered.
     aborted: BTreeSet<ProcessId>,
-    /// The first breach.
+    /// The first breach of a promise.
     broken: Cell<Option<&'static str>>,
     /// Whether the shutdown or a held drain has begun, so that no process may start any more.
     unready: bool,
     /// When `unready` was set.
     unready_since: Option<Time>,
-    /// Whether every process has been ready or complete at one time, so that `/readyz` could be
-    /// 200.
+    /// Whether all processes have once been ready or complete at the same time, so that `/readyz`
+    /// could be 200.
     was_good: bool,
     /// When `Action::StayReady` came, if `/readyz` has not turned 503 since.
     stays_ready: Option<Time>,
-    /// The number of processes that had ended when `unready` was set.
+    /// The number of processes that had ended by the time `unready` was set.
     ended_before: usize,
     /// The number of processes that have ended so far.
     count_ends: usize,
@@ -57,17 +57,17 @@ pub(crate) struct Checker<'a> {
     has_begun: bool,
     start: Time,
     t0: Option<Time>,
-    /// Whether a process has ended by itself since a `POST /drain`.
+    /// Whether a process has ended after a `POST /drain` without being asked to.
     has_unasked_end: bool,
     /// Processes that have run and whose `post_stop` hook must still run.
     owes_post_stop: BTreeSet<usize>,
     /// The last end or failed start before the shutdown, and whether it was a success.
     last_end: Option<(End, bool)>,
-    /// Slots whose `only_if` was evaluated and holds, with no stop signal and no `post_stop` hook
-    /// since.
+    /// Slots whose last evaluation of `only_if` was true. A stop signal to the slot or a
+    /// `post_stop` hook removes the slot, so that the next start evaluates `only_if` again.
     admitted: BTreeSet<ProcessId>,
-    /// Slots whose `pre_start` hook has succeeded, with no stop signal and no `post_stop` hook
-    /// since.
+    /// Slots whose `pre_start` hook has succeeded. A stop signal to the slot or a `post_stop` hook
+    /// removes the slot, so that the next start runs the hook again.
     prepared: BTreeSet<ProcessId>,
     /// Slots whose `pre_start` hook or instance has run since the last `post_stop` hook.
     has_run: BTreeSet<ProcessId>,
@@ -79,7 +79,7 @@ pub(crate) struct Checker<'a> {
     killed: bool,
     has_hung: bool,
     sweeping: Option<Signal>,
-    /// When leftovers were first asked to end.
+    /// When drainit first sent a signal to the leftovers.
     swept_at: Option<Time>,
     /// For each process: whether an instance in any of its slots was started, was skipped, became
     /// ready, or ended.
@@ -91,27 +91,28 @@ pub(crate) struct Checker<'a> {
     failed_check: Option<ProcessId>,
     /// For each process: whether a start has failed.
     start_failed: Vec<bool>,
-    /// When a drain was requested.
+    /// When an operator last requested a drain without a stop.
     held_at: Option<Time>,
     /// The hooks that run now.
     hooks: BTreeSet<HookId>,
     /// Requests that are not answered yet. Equal requests share one answer.
     asked_for: BTreeSet<(usize, Request)>,
-    /// For each process and kind of request: the number of starts when the newest such request
-    /// came, and whether the process was alive when the first of them began.
+    /// For each process and kind of request: the value of `starts` when the newest such request
+    /// came, and whether the process was alive when drainit began with the first of them.
     began: BTreeMap<(usize, Request), (u32, bool)>,
     /// Slots that start once the instance that they replace is gone.
     successors: BTreeSet<ProcessId>,
-    /// Processes that have completed or were skipped, and have not been started since.
+    /// Processes whose last run has completed, or whose last start was skipped.
     went_well: BTreeSet<usize>,
-    /// Changed files, each with whether the file is quiet. The action of the watch or a start of
-    /// the process removes the entry.
+    /// The changed files of each slot, and whether the file is quiet (no longer being written). The
+    /// entry is removed when drainit acts on the change or starts the process.
     changed: BTreeMap<(ProcessId, usize), bool>,
     /// For each process: whether only a request may start it, because it has `autostart: false` or
     /// a request stopped it while it ran. A request to start the process or a dependent clears
     /// this.
     down: Vec<bool>,
-    /// `alone` and `by_request` of all slots before the request that came in this step.
+    /// `alone` and `by_request` of all slots as they were before the request that came in this
+    /// step. A refused request must not change them.
     before: Option<Vec<(bool, bool)>>,
 }
 
@@ -121,81 +122,89 @@ struct Seen {
     started_as: u32,
     /// Whether it became ready before a shutdown or a held drain began.
     was_serving: bool,
-    /// Whether drainit does not drain it: no time was left, or a newer epoch has taken over.
+    /// Whether drainit lets it end without a drain: no time was left, or a newer epoch has taken
+    /// over.
     not_drained: bool,
     asked: Option<(Time, Duration)>,
-    /// Whether it has got more time to end.
+    /// Whether drainit has granted it more time to end.
     extended: bool,
     group_killed: bool,
     killed_in_shutdown: bool,
-    /// After SIGKILL: when the core stops waiting for its end.
+    /// After SIGKILL: the time from which the core no longer waits for its end.
     survives_at: Option<Time>,
     drain: Option<(Time, Duration)>,
     /// Whether its drain began before the shutdown or the held drain.
     drained_early: bool,
     draining: bool,
     drained: bool,
-    /// Whether its drain was over before it ended, or was left out because no time was left.
+    /// Whether its drain is finished: the drain was over while it still ran, or drainit skipped the
+    /// drain because no time was left.
     drain_over: bool,
-    /// Whether its drain was over because nothing was open.
+    /// Whether its drain was over because no connection or request was open.
     was_quiet: bool,
-    /// Whether `Event::NothingToDrain` came: it is an Envoy that was never live.
+    /// Whether it is an Envoy that was never live, so that it has nothing to drain
+    /// (`Event::NothingToDrain`).
     not_live: bool,
-    /// The number of processes that had ended when the drain began.
+    /// The number of processes that had ended when its drain began; in a shutdown, when `unready`
+    /// was set.
     ended_before_drain: usize,
     last_active: Option<u64>,
     accepted: Option<bool>,
     /// The number of failed liveness probes in a row, and the number that fails the check; `None`
     /// after an immediate failure.
     probe_failures: Option<(u32, u32)>,
-    /// When its readiness timeout is over. Its start may be given up only from this time on.
+    /// When its readiness timeout is over. drainit must not give up its start before this time.
     ready_by: Option<Time>,
     /// If it is a oneshot: when its `timeout` is over.
     complete_by: Option<Time>,
-    /// Whether it is ready, and nothing stops it.
+    /// Whether it is ready, and drainit has not begun to stop it.
     serves: bool,
-    /// Whether a restart of it has failed because it survives SIGKILL. The next start, or an
-    /// `only_if` that does not hold, clears this.
+    /// Whether a restart of it has failed because it survives SIGKILL. A new start clears this. If
+    /// the next start is skipped because `only_if` does not hold, that also clears this.
     stuck: bool,
-    /// Whether it stops without its dependents: for a restart, or after a failed start or liveness
-    /// check.
+    /// Whether drainit stops only it, and lets its dependents run: for a restart, or after a failed
+    /// start or liveness check.
     alone: bool,
-    /// Whether a request stops it after its dependents.
+    /// Whether an operator's request stops it. Its dependents stop first.
     by_request: bool,
     /// Whether it has failed its liveness check, so that its drain lasts for `min` only.
     unhealthy: bool,
-    /// Whether its stop has begun before the shutdown.
+    /// Whether its stop began before the shutdown.
     stops_early: bool,
     /// Whether drainit has released its held sockets.
     released: bool,
-    /// Whether it has ended, and no other instance has started in the slot since.
+    /// Whether it has ended, and no new instance runs in the slot.
     gone: bool,
     /// Whether it is an epoch that has not taken over from the older epoch beside it.
     pending: bool,
     /// Whether it is an epoch that a newer epoch has to end in place of drainit
     /// (`Note::HandedOver`).
     handed_over: bool,
-    /// Whether it is an epoch from which a newer epoch has taken over.
+    /// Whether it is an old epoch: a newer epoch has taken over from it.
     taken_over: bool,
-    /// Whether it has ended, and its `restart` does not start it again.
+    /// Whether it has ended, and its `restart` policy does not start it again.
     given_up: bool,
-    /// Whether it is an epoch that Envoy will abort, because the older epoch has ended too early.
+    /// Whether it is an epoch that Envoy will abort, because the older epoch beside it has ended
+    /// too early.
     doomed: bool,
     /// Whether it got its stop signal.
     signalled: bool,
-    /// Whether the rest of its process group got the stop signal.
+    /// Whether drainit has sent a signal to the other members of its process group, which outlive
+    /// it.
     rest_signalled: bool,
     /// Whether `Note::Started` was given for the instance.
     started: bool,
-    /// Whether it must be restarted, because a dependency that it follows has a new instance, which
-    /// has met the condition.
+    /// Whether it must be restarted to follow a dependency: the dependency has a new instance,
+    /// which has met the condition of `depends_on`.
     behind: bool,
-    /// Whether its restart to follow a dependency has begun, and its next start has not.
+    /// Whether it is being restarted to follow a dependency, and its new start has not begun.
     follows: bool,
-    /// Whether it is on its way up: from the begin of a start, or from an end, until it is ready or
-    /// complete.
+    /// Whether it is on its way up. This begins with a start or with an end, and lasts until it is
+    /// ready, complete or skipped.
     on_its_way: bool,
-    /// Whether [`Checker::holds_start`] has judged the start that is under way.
+    /// Whether [`Checker::holds_start`] has already checked the start that has begun. A start
+    /// reaches this check up to three times: for `only_if`, for the `pre_start` hook, and for the
+    /// spawn.
     is_judged: bool,
 }
 
@@ -296,7 +305,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// When drainit notices that this time has come: later, if drainit is paused then.
+    /// When drainit notices that the time `at` has come. If drainit is paused at that time, it
+    /// notices this only at the end of the pause.
     fn seen_at(&self, at: Time) -> Time {
         self.start + self.scenario.seen_at(at.since(self.start))
     }
@@ -314,7 +324,8 @@ impl<'a> Checker<'a> {
         self.was_paused(self.held_at.or(self.t0).unwrap_or(now), now)
     }
 
-    /// When the core no longer waits for a process that is killed now.
+    /// If drainit sends SIGKILL now: the time from which the core no longer waits for the end of
+    /// the process.
     fn survivor_at(&self, now: Time) -> Time {
         let held = self.unready.then_some(self.scenario.spec.window);
         match self.deadline.map(|deadline| deadline.since(now)).or(held) {
@@ -336,8 +347,8 @@ impl<'a> Checker<'a> {
         if let Event::Exited { process, .. } | Event::GroupGone(process) = event
             && self.deadline.is_some_and(|deadline| deadline.since(now) <= self.window / 4)
         {
-            // The `post_stop` hook may be left out, because the stops of the dependencies may need
-            // all of the remaining time.
+            // From here on drainit may skip the `post_stop` hook, because the stops of the
+            // dependencies may need all of the remaining time.
             self.owes_post_stop.remove(&self.slots.process(process));
         }
         self.holds_no_dead_sockets();
@@ -384,8 +395,8 @@ impl<'a> Checker<'a> {
             Event::FileSeen { process, watch } => {
                 self.changed.entry((process, watch)).or_default();
             }
-            // A start that has begun since the change has read the new content and has removed the
-            // entry.
+            // If the process has started since the change, the start has read the new content, and
+            // has already removed the entry.
             Event::FileQuiet { process, watch, is_new } => {
                 if let Entry::Occupied(mut seen) = self.changed.entry((process, watch)) {
                     *seen.get_mut() |= is_new;
@@ -432,8 +443,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Grants a process the time that it asks for, as far as the later processes and hooks can
-    /// spare it before the deadline.
+    /// Grants a process the time that it asks for. In a shutdown, it gets only the time that the
+    /// later stops and hooks do not need before the deadline.
     fn extend(&mut self, now: Time, process: ProcessId, by: Duration) {
         let index = process.index();
         if let Some(ready_by) = self.at[index].ready_by.filter(|at| now < *at) {
@@ -448,7 +459,7 @@ impl<'a> Checker<'a> {
             true => Duration::ZERO,
             false => self.needed_after(process),
         };
-        // A process that is stopped with SIGKILL cannot ask for more time.
+        // drainit stops these processes with SIGKILL, so they cannot ask for more time.
         let is_killed =
             self.at[index].group_killed || self.at[index].pending || self.at[index].doomed;
         let is_in_time = |at: Time| now < at || self.was_paused(at, now) && now <= self.seen_at(at);
@@ -471,16 +482,16 @@ impl<'a> Checker<'a> {
         self.path_from(slot, stop_need) - hook_need(of.hooks.pre_stop) - of.stop.need
     }
 
-    /// The time that the stops of all slots need one after the other. No path needs more, even if
-    /// its slots have definitions of several configs. Processes that the reload has not added yet
-    /// are included, because the core already has the budget of the new config.
+    /// An upper bound: the time that the stops of all slots need one after the other. No path needs
+    /// more, even if its slots have definitions of several configs. The sum includes processes that
+    /// the reload has not added yet, because the core already has the budget of the new config.
     fn needed_by_all(&self) -> Duration {
         let in_use = self.slots.all().filter(|id| self.roles[id.index()] != Role::Retired);
         in_use.map(|id| self.of(id)).chain(self.slots.missing()).map(stop_need).sum()
     }
 
-    /// The time that the stops of a process and of the longest path of its dependencies keep,
-    /// whatever other waits need.
+    /// The time that the core guarantees for the stops of a process and of the longest path of its
+    /// dependencies, whatever other waits need.
     fn least_from(&self, slot: ProcessId) -> Duration {
         self.path_from(slot, least_stop)
     }
@@ -511,18 +522,19 @@ impl<'a> Checker<'a> {
         self.roles[slot.index()] == Role::Current
     }
 
-    /// The slots of a process that are not free.
+    /// The slots of a process, without free (retired) slots.
     fn slots_of(&self, process: usize) -> impl Iterator<Item = ProcessId> {
         let slots = self.slots.all().filter(move |id| self.slots.process(*id) == process);
         slots.filter(|id| self.roles[id.index()] != Role::Retired)
     }
 
-    /// Whether the process of this slot has two slots.
+    /// Whether the process of this slot is being replaced, so that it has two slots.
     fn is_replaced(&self, slot: ProcessId) -> bool {
         self.slots_of(self.slots.process(slot)).count() > 1
     }
 
-    /// Checks the begin of a replacement: the process has only one slot, and the new slot is free.
+    /// Checks that a replacement may begin: the process has only one slot, and the new slot is
+    /// free.
     fn adopt(&mut self, slot: ProcessId, from: Source, procs: &[Proc]) {
         self.hold(!self.unready, "a replacement in a shutdown");
         self.retire(procs);
@@ -580,16 +592,16 @@ impl<'a> Checker<'a> {
         self.at.push(Seen::default());
     }
 
-    /// Checks a new instance that is about to replace a running one. With an overlap nothing
-    /// happens to the running instance yet.
+    /// Checks the begin of a replacement. If the two instances overlap, nothing happens to the
+    /// running instance yet.
     fn replacing(&mut self, new: ProcessId, old: ProcessId, overlaps: bool, procs: &[Proc]) {
         self.hold(self.roles[new.index()] == Role::New { old }, "a replacement in another slot");
         if !overlaps {
             self.slots.take_over(new);
             self.roles[new.index()] = Role::Current;
             self.successors.insert(new);
-            // A request stops the process, so the new instance may stay down. The step of the
-            // reload is then over.
+            // A request has stopped the process, so the new instance may stay down. In that case
+            // the step of the reload is over at once.
             if self.at[old.index()].by_request {
                 self.at[new.index()].by_request = true;
                 self.stepped(new);
@@ -633,7 +645,8 @@ impl<'a> Checker<'a> {
         self.window = config.spec.window;
     }
 
-    /// Checks the begin of a step: all dependencies of the process match the new config already.
+    /// Checks that the step of the reload for this process may begin: all its dependencies match
+    /// the new config already.
     fn step(&mut self, slot: ProcessId) {
         self.holds_one_step();
         let process = self.slots.process(slot);
@@ -682,8 +695,8 @@ impl<'a> Checker<'a> {
         let process = self.slots.process(slot);
         let plan = self.reload.as_ref().map(|reload| reload.plan.clone()).unwrap_or_default();
         let is_needed = self.slots.all().any(|id| {
-            // In the new config, a process with `Placed::Same` does not depend on the removed
-            // process.
+            // For a process with `Placed::Same`, only the new config counts, in which no process
+            // depends on the removed process.
             let stays = !matches!(self.roles[id.index()], Role::Leaving | Role::Retired)
                 && !plan.contains(&Placed::Same(id));
             let mut needs = self.of(id).dependencies.iter();
@@ -691,8 +704,8 @@ impl<'a> Checker<'a> {
         });
         self.hold(!is_needed, "a process is removed before its dependents");
         self.slots.remove(slot);
-        // A later config may add another process with the same name. The request that stopped this
-        // process does not concern that one.
+        // A later config may add another process with the same name. The request that stopped the
+        // removed process does not concern the added process.
         self.down[process] = false;
         self.leave(slot);
     }
@@ -726,12 +739,13 @@ impl<'a> Checker<'a> {
             }
         }
         for process in reload.followed.iter().filter_map(|process| self.slots.current(*process)) {
-            // A process that survives SIGKILL is not started again after the reload.
+            // A process that is still alive survives SIGKILL, so the reload does not start it
+            // again.
             self.at[process.index()].follows &= !procs[process.index()].alive;
         }
     }
 
-    /// Checks a new instance that takes over.
+    /// Checks that a new instance may take over from the old instance.
     fn took_over(&mut self, new: ProcessId, old: ProcessId, procs: &[Proc]) {
         self.hold(!self.unready, "a replacement in a shutdown");
         self.hold(
@@ -757,7 +771,8 @@ impl<'a> Checker<'a> {
         self.stepped(new);
     }
 
-    /// Records that a slot is drained and stopped from now on, even if other processes need it.
+    /// Records that drainit stops the old instance in this slot, if necessary after a drain, even
+    /// if other processes still need it.
     fn leave(&mut self, slot: ProcessId) {
         self.successors.remove(&slot);
         let place = slot.index();
@@ -782,14 +797,14 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Checks that this slot may start now: it was not replaced, it does not overlap an older
-    /// instance in spite of `stop-first`, and no dependency that it follows is about to be
+    /// Checks that this slot may start now. The slot was not replaced. It does not overlap an older
+    /// instance if `update` is `stop-first`. No dependency that it follows is about to be
     /// restarted.
     fn holds_start(&mut self, slot: ProcessId, procs: &[Proc]) {
         let role = self.roles[slot.index()];
         let may_start = matches!(role, Role::Current | Role::New { .. });
         self.hold(may_start, "a start of an instance that was replaced");
-        // The slot of an instance that is about to replace this instance may be in use.
+        // The slot of a newer instance that will replace this instance does not count.
         let is_other =
             |id: ProcessId| id != slot && self.roles[id.index()] != Role::New { old: slot };
         let mut others = self.slots_of(self.slots.process(slot)).filter(|id| is_other(*id));
@@ -802,7 +817,8 @@ impl<'a> Checker<'a> {
         let mut followed = self.slots.all().filter(follows).filter(|on| self.is_current(*on));
         let has_not_begun = |starts| self.at[slot.index()].started_as <= starts;
         let is_asked = role == Role::Current && self.restart_asked(slot).is_some_and(has_not_begun);
-        // A request for the dependency may come after `only_if` or the hook of this start.
+        // The check is made once for each start, because a request to restart the dependency may
+        // come while `only_if` or the hook of this start runs.
         let is_early = is_asked && !self.at[slot.index()].is_judged && followed.any(moves);
         drop(followed);
         self.at[slot.index()].is_judged = true;
@@ -810,17 +826,17 @@ impl<'a> Checker<'a> {
         self.hold(!is_early, "restarted before what it follows, and once more after it");
     }
 
-    /// The number of starts when a request came to restart this process, if the process ran and the
-    /// request is not answered yet.
+    /// The value of `starts` when a request came to restart this process. `None` if the process did
+    /// not run then, or if the request is already answered.
     fn restart_asked(&self, slot: ProcessId) -> Option<u32> {
         let key = (self.slots.process(slot), Request::Restart);
         let (starts, was_alive) = *self.began.get(&key)?;
         (was_alive && self.asked_for.contains(&key)).then_some(starts)
     }
 
-    /// In a shutdown, the stop waits for requests that the final count finds open, while the time
-    /// of the drain lasts. The end of any process shortens that time. If the drain began before the
-    /// shutdown, the deadline may also shorten that time.
+    /// In a shutdown, a process is not stopped while the final count has shown open requests and
+    /// the time of its drain lasts. Exceptions: the end of any process shortens that time; if the
+    /// drain began before the shutdown, the deadline may also shorten it.
     fn holds_open(&self, now: Time, slot: ProcessId) {
         let place = slot.index();
         let Some(((since, longest), times)) = self.at[place].drain.zip(self.of(slot).drain) else {
@@ -838,7 +854,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// A process that serves is drained before its stop, unless there is no time.
+    /// A process that was serving is drained before its stop, unless no time is left for a drain.
     // holds: S23, S25, C239, C653
     fn holds_drained(&self, now: Time, slot: ProcessId) {
         let is_due = self.of(slot).drain.is_some() && self.at[slot.index()].was_serving;
@@ -850,8 +866,9 @@ impl<'a> Checker<'a> {
         self.holds_open(now, slot);
     }
 
-    /// The container is ready while every process serves, even during a replacement with an
-    /// overlap. It is not ready while a new instance waits for the end of the old one.
+    /// The container is ready while every process serves, even while an old and a new instance
+    /// overlap. It is not ready while the new instance of a required process waits for the end of
+    /// the old one.
     // holds: C96, C611
     fn holds_readiness(&mut self, machine: &Machine, procs: &[Proc]) {
         let Phase::Running(running) = machine.phase() else { return };
@@ -883,7 +900,7 @@ impl<'a> Checker<'a> {
         self.hold(!is_early, "ready before a required process is added");
     }
 
-    /// Every reload and request is answered, at the latest when no timer is left.
+    /// If no timer of the core is left, every reload and every request of an operator is answered.
     fn holds_answers(&self, machine: &Machine) {
         let is_open = self.reload.is_some() || !self.asked_for.is_empty();
         if !is_open || self.unready || machine.next_wakeup().is_some() {
@@ -908,7 +925,7 @@ impl<'a> Checker<'a> {
         self.hold(has_progress, "no timer is left, but a request or a reload is not answered");
     }
 
-    /// Checks the state after all actions of a step.
+    /// Checks the state after the core's actions for one event are done.
     pub(crate) fn step_over(&mut self, machine: &Machine, procs: &[Proc]) {
         self.holds_liveness();
         self.holds_no_forgotten_change(procs);
@@ -919,8 +936,8 @@ impl<'a> Checker<'a> {
         self.holds_answers(machine);
         self.holds_shutdown(machine, procs);
         for slot in self.slots.all().filter(|_| !self.unready) {
-            // The stop of an old epoch may have begun without a stop signal, because the epoch
-            // waits for the end of a newer epoch.
+            // The stop of an old epoch may have begun without a stop signal. The epoch then waits
+            // for the newer epoch, which ends it.
             let is_stopping = matches!(machine.state().life(slot), Lifecycle::Stopping { .. });
             self.at[slot.index()].stops_early |= is_stopping;
         }
@@ -954,7 +971,7 @@ impl<'a> Checker<'a> {
                 let is_down = self.down[self.slots.process(process)];
                 // holds: C684, C686
                 self.hold(!is_down, "a process starts by itself that only a request may start");
-                // A restart ignores dependencies that a new config has added.
+                // A restart does not wait for dependencies that only a newer config has.
                 let is_new = matches!(self.roles[process.index()], Role::New { .. });
                 let has_run = is_new || self.at[process.index()].started_as > 0;
                 let is_again = self.has_reloaded && has_run;
@@ -1039,8 +1056,8 @@ impl<'a> Checker<'a> {
                             let survives_at = self.at[id.index()].survives_at;
                             procs[id.index()].alive && survives_at.is_none_or(|at| now < at)
                         });
-                        // After a reload, the hook of the old definition runs at the end of the old
-                        // instance.
+                        // After a reload, a new instance may run already when the old instance
+                        // ends, and the hook of the old definition runs at that end.
                         let may_differ = self.has_reloaded;
                         self.hold(
                             !continues || may_differ,
@@ -1060,7 +1077,8 @@ impl<'a> Checker<'a> {
             Action::Stop { process, signal } => {
                 self.is_over(process);
                 self.holds_epochs(now, process, signal, procs);
-                // A new instance is stopped before all others.
+                // An instance that has not taken over from the old instance is stopped before all
+                // others.
                 let is_new = self.is_new(process) || self.at[process.index()].pending;
                 self.at[process.index()].stops_early |= is_new;
                 let is_early = self.at[process.index()].stops_early;
@@ -1204,9 +1222,9 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// A drain in a shutdown begins after the delay and the hook of the container, and after the
-    /// drains of the dependents. The drain gets its whole `time` if all drains and stops still fit
-    /// before the deadline.
+    /// In a shutdown, a drain begins after `readiness_delay`, after the `pre_stop` hook of the
+    /// container, and after the drains of the dependents. The drain gets its whole `time` if all
+    /// drains and stops still fit before the deadline.
     fn holds_drain(
         &self,
         now: Time,
@@ -1256,7 +1274,7 @@ impl<'a> Checker<'a> {
         self.hold(is_delayed || !fits || is_empty, "a drain before the delay is over");
     }
 
-    /// Leftovers have 2 s between SIGTERM and SIGKILL, if the deadline leaves that much.
+    /// If the deadline allows it, leftovers have 2 s between SIGTERM and SIGKILL.
     // holds: S65
     fn holds_leftovers(&mut self, now: Time, signal: Signal) {
         let since = *self.swept_at.get_or_insert(now);
@@ -1272,7 +1290,8 @@ impl<'a> Checker<'a> {
     }
 
     /// A second stop signal ends drains and `pre_stop` hooks, and a third stop signal or the
-    /// deadline kills all processes. No stop waits without a reason.
+    /// deadline kills all processes. As soon as nothing holds up the stop of a process, the stop
+    /// begins.
     fn holds_shutdown(&self, machine: &Machine, procs: &[Proc]) {
         if !self.unready || self.exit.is_some() {
             // holds: S9, C611
@@ -1303,7 +1322,8 @@ impl<'a> Checker<'a> {
                 || is_killed
                 || runs(id, Stage::PreStop)
                 || self.newer_epoch(expired, id, procs).is_some()
-                // A newer epoch may be a member of this epoch's process group.
+                // A newer epoch may be a member of this epoch's process group, so drainit waits for
+                // the newer epoch first.
                 || self.slots_of(self.slots.process(id)).any(|other| {
                     let is_starting = machine.state().life(other) == Lifecycle::Spawning;
                     procs[other.index()].group || is_starting
@@ -1311,8 +1331,8 @@ impl<'a> Checker<'a> {
             let mut above = self.above(id).into_iter();
             let waits = above.any(|id| {
                 let proc = procs[id.index()];
-                // A process that was killed before the shutdown may hold up the stop for a moment
-                // longer.
+                // The core may notice 200 ms later that a process survives a SIGKILL from before
+                // the shutdown.
                 let survives_at = self.at[id.index()].survives_at;
                 let survives =
                     survives_at.is_some_and(|at| at + Duration::from_millis(200) <= expired);
@@ -1339,15 +1359,16 @@ impl<'a> Checker<'a> {
         });
         let fits = spec.unready_delay + drains + stops <= spec.window;
         let has_ended = self.count_ends > self.ended_before;
-        // A further signal, or an Envoy that was never live, may end the wait earlier.
+        // A second stop signal ends the wait. An Envoy that reports that it was never live may end
+        // it, too.
         let is_cut = self.stop_signals >= 2 || self.at.iter().any(|seen| seen.not_live);
         let is_due = now >= since + spec.unready_delay || self.has_reloaded;
         // holds: S13
         self.hold(is_due || !fits || has_ended || is_cut, "not ready before the delay is over");
     }
 
-    /// In a shutdown, no connection waits in a held socket of a process that was asked to end or is
-    /// gone.
+    /// In a shutdown, drainit holds no listening socket for a process that was asked to end or is
+    /// gone: a connection in this socket would never be accepted.
     // holds: C187
     fn holds_no_dead_sockets(&self) {
         for slot in self.slots.all() {
@@ -1358,7 +1379,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// While the container runs, a oneshot runs no longer than its `timeout` and its stop.
+    /// While the container runs, drainit stops a oneshot that runs longer than its `timeout`, and
+    /// then kills it if its stop takes too long.
     // holds: C154
     fn holds_timeouts(&self, now: Time, procs: &[Proc]) {
         for (place, seen) in self.at.iter().enumerate() {
@@ -1381,7 +1403,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// A failed liveness check stops the process at once, unless something stops it already.
+    /// A failed liveness check stops the process at once, unless the process is already being
+    /// stopped.
     // holds: C237
     fn holds_liveness(&mut self) {
         let Some(process) = self.failed_check.take() else { return };
@@ -1391,7 +1414,7 @@ impl<'a> Checker<'a> {
         self.hold(is_down || is_over, "a failed liveness check has no consequence");
     }
 
-    /// The action of a changed file begins as soon as the file is quiet and the process serves.
+    /// drainit acts on a changed file as soon as the file is quiet and the process serves.
     /// Exceptions: a process that is being stopped or replaced, and a process that waits for a
     /// dependency that it follows.
     // holds: C301
@@ -1399,8 +1422,8 @@ impl<'a> Checker<'a> {
         if self.unready || !self.asked_for.is_empty() || self.reload.is_some() {
             return;
         }
-        // `by_request` stays set after a stop has failed because a process survives SIGKILL: the
-        // stop continues for the other processes.
+        // A process that survives SIGKILL makes a requested stop fail. `by_request` stays set even
+        // then, because the stop continues for the other processes.
         let rests = |id: ProcessId| {
             let place = id.index();
             !self.at[place].by_request && !self.is_replaced(id) && !self.at[place].doomed
@@ -1417,14 +1440,15 @@ impl<'a> Checker<'a> {
         self.hold(due.next().is_none(), "a change of a file is forgotten");
     }
 
-    /// Whether a slot has a changed file that asks for a restart.
+    /// Whether a file of this slot has changed whose `watch` says `restart`, and drainit has not
+    /// acted on the change.
     fn is_to_restart(&self, slot: ProcessId) -> bool {
         let watch = &self.of(slot).watch;
         let mut changes = self.changed.range((slot, 0)..=(slot, usize::MAX));
         changes.any(|((_, place), _)| watch.get(*place) == Some(&WatchAction::Restart))
     }
 
-    /// Checks the begin of the action of a changed file.
+    /// Checks that drainit may now act on a changed file.
     fn changed(&mut self, process: ProcessId, watch: usize, action: WatchAction, procs: &[Proc]) {
         // holds: C303
         self.hold(!self.unready, "the action of a change after the shutdown has begun");
@@ -1469,14 +1493,15 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Records that the next start must evaluate `only_if` and run the `pre_start` hook again.
+    /// Records that the last start counts no longer: the next start must evaluate `only_if` and run
+    /// the `pre_start` hook again.
     fn is_over(&mut self, slot: ProcessId) {
         self.admitted.remove(&slot);
         self.prepared.remove(&slot);
     }
 
-    /// One `post_stop` hook runs for all instances with the same definition that have run since the
-    /// previous `post_stop` hook.
+    /// Checks that no `post_stop` hook runs twice without a run of the process in between. One hook
+    /// is enough for all instances with the same definition.
     fn holds_last_hook(&mut self, slot: ProcessId, procs: &[Proc]) {
         let process = self.slots.process(slot);
         let own: BTreeSet<_> =
@@ -1492,7 +1517,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Forgets the history of the last instance: the process has a new one.
+    /// Forgets the history of the slot's previous instance, because a new instance starts.
     fn forget(&mut self, process: ProcessId) {
         let seen = &mut self.at[process.index()];
         *seen = Seen {
@@ -1511,7 +1536,7 @@ impl<'a> Checker<'a> {
         };
     }
 
-    /// Records that a new instance has met a condition.
+    /// Records that a new instance has met a condition, so that its followers must be restarted.
     fn met(&mut self, process: ProcessId, met: StartCondition, procs: &[Proc]) {
         let place = process.index();
         if met != StartCondition::Started {
@@ -1530,7 +1555,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The other living epoch of the process. An epoch that survives SIGKILL is left out once the
+    /// The other living epoch of the process. An epoch that survives SIGKILL counts only until the
     /// core no longer waits for its end.
     fn other_epoch(&self, now: Time, slot: ProcessId, procs: &[Proc]) -> Option<ProcessId> {
         let mut others = self.slots_of(self.slots.process(slot)).filter(|id| *id != slot);
@@ -1546,9 +1571,9 @@ impl<'a> Checker<'a> {
         self.other_epoch(now, slot, procs).filter(|other| started(*other) > started(slot))
     }
 
-    /// An epoch of an Envoy gets no signal while a newer epoch lives, because the newer epoch would
-    /// abort. Before an epoch has taken over, it gets only SIGKILL, because SIGTERM would also end
-    /// the older epoch.
+    /// While a newer epoch lives, drainit sends no signal to an older epoch: the newer epoch would
+    /// abort when the older epoch ends. Until an epoch has taken over, drainit sends it only
+    /// SIGKILL, because an epoch that gets SIGTERM ends the older epoch, too.
     fn holds_epochs(&self, now: Time, slot: ProcessId, signal: Signal, procs: &[Proc]) {
         if !procs[slot.index()].is_epoch {
             return;
@@ -1565,7 +1590,7 @@ impl<'a> Checker<'a> {
         let is_cut =
             self.unready && self.at.iter().any(|seen| seen.draining) && is_old && !was_asked;
         self.hold(!is_cut, "an old epoch is asked to end during a drain");
-        // An epoch that has taken over and was asked to end has asked the older epoch, too.
+        // When an epoch that has taken over is asked to end, it asks the older epoch to end, too.
         let is_passed_on = |other: &ProcessId| {
             self.at[other.index()].asked.is_some() && !self.at[other.index()].pending
         };
@@ -1585,13 +1610,14 @@ impl<'a> Checker<'a> {
         );
     }
 
-    /// Whether a newer epoch has taken over from this epoch, which drains by itself since then.
+    /// Whether a newer epoch has taken over from this epoch. Since then this epoch drains by
+    /// itself.
     fn is_taken_over(&self, slot: ProcessId) -> bool {
         self.roles[slot.index()] == Role::Leaving && self.at[slot.index()].taken_over
     }
 
-    /// While a newer epoch lives, an epoch is killed only after the newer epoch has had its time to
-    /// end this epoch.
+    /// While a newer epoch lives, drainit kills an older epoch only after the time in which the
+    /// newer epoch should have ended it (`handover`).
     fn holds_handover(&self, now: Time, slot: ProcessId, procs: &[Proc]) {
         let newer = self.other_epoch(now, slot, procs);
         let newer = newer.filter(|_| self.at[slot.index()].handed_over && self.stop_signals < 3);
@@ -1604,8 +1630,8 @@ impl<'a> Checker<'a> {
         self.hold(is_asked || had_time || is_over, "killed before a newer epoch could end it");
     }
 
-    /// A process is killed only after it was asked to end. Exceptions: the deadline, a third
-    /// signal, and an epoch that a newer epoch ends in place of drainit.
+    /// drainit kills a process only after it has asked the process to end. Exceptions: the
+    /// deadline, a third stop signal, and an epoch that a newer epoch ends in place of drainit.
     fn holds_asked(&self, now: Time, slot: ProcessId, was_asked: bool, procs: &[Proc]) {
         let is_over = self.deadline.is_some_and(|deadline| deadline <= now);
         let mut others = self.slots_of(self.slots.process(slot));
@@ -1613,8 +1639,8 @@ impl<'a> Checker<'a> {
             let place = other.index();
             let survives = self.at[place].survives_at.is_some_and(|at| at <= now);
             let is_newer = self.at[place].started_as > self.at[slot.index()].started_as;
-            // A newer epoch that was asked to end has asked this epoch, even if only the rest of
-            // its group lives now.
+            // When the newer epoch was asked to end, it asked this epoch to end, too. This counts
+            // even if only other members of the newer epoch's group still live.
             let lives = procs[place].alive || procs[place].group && self.at[place].signalled;
             is_newer && lives && !survives
         });
@@ -1623,7 +1649,7 @@ impl<'a> Checker<'a> {
         self.hold(was_asked || is_excused, "a SIGKILL without a request to end");
     }
 
-    /// Records that an epoch which is asked to end ends the older epoch, too.
+    /// Records that an epoch which drainit asks to end also asks the older epoch to end.
     fn pass_stop_on(&mut self, now: Time, slot: ProcessId, signal: Signal, procs: &[Proc]) {
         let other = self.other_epoch(now, slot, procs).filter(|_| signal != Signal::KILL);
         let Some(other) = other.filter(|other| self.at[other.index()].handed_over) else { return };
@@ -1638,7 +1664,7 @@ impl<'a> Checker<'a> {
         });
     }
 
-    /// A new epoch does not run on without the old epoch, from which it could not take over.
+    /// If the old epoch ends before the new epoch has taken over, drainit stops the new epoch.
     fn holds_pending(&self, procs: &[Proc]) {
         for id in self.slots.all().filter(|id| self.at[id.index()].pending && self.is_new(*id)) {
             let Role::New { old } = self.roles[id.index()] else { continue };
@@ -1649,8 +1675,9 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// From the begin of a drain or a shutdown, no new instance runs on beside an instance that is
-    /// drained, and no epoch of an Envoy waits to take over.
+    /// As soon as a drain or a shutdown begins, drainit stops two kinds of new instances: an
+    /// instance that would replace another (`start-first`), and an epoch that has not taken over
+    /// yet.
     // holds: C336
     fn holds_new_instances(&self, machine: &Machine, procs: &[Proc]) {
         let is_draining = matches!(machine.phase(), Phase::Draining(_));
@@ -1668,9 +1695,9 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// A running process was restarted after every new instance of a dependency that it follows, or
-    /// is about to be restarted. A process that was stopped to follow a dependency is started
-    /// again.
+    /// A running process has been restarted after every new instance of a dependency that it
+    /// follows, or will be restarted soon. If drainit has stopped a process for that, drainit
+    /// starts it again.
     // holds: C198, C199, C200, C201, C240, C655
     fn holds_followers(&mut self, procs: &[Proc]) {
         self.retire(procs);
@@ -1687,7 +1714,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Whether a process need not follow now: something stops it, or it waits for another process.
+    /// Whether a process may now miss the restart that it needs to follow a dependency: something
+    /// else stops or replaces it, or it waits for another process.
     fn may_stay_behind(&self, id: ProcessId, procs: &[Proc]) -> bool {
         let place = id.index();
         self.at[place].stops_early
@@ -1702,8 +1730,8 @@ impl<'a> Checker<'a> {
             })
     }
 
-    /// Whether this process follows, directly or through other running processes, a process that is
-    /// being replaced or for which `waits` returns true.
+    /// Whether a process that this process follows is being replaced, or `waits` returns true for
+    /// it. Includes the processes that it follows through other running processes.
     fn waits_to_follow(
         &self,
         slot: ProcessId,
@@ -1776,8 +1804,8 @@ impl<'a> Checker<'a> {
                     if self.roles[id.index()] == Role::Leaving {
                         continue;
                     }
-                    // If the process is gone already, its stop can do nothing; a restart of a
-                    // dependent then continues.
+                    // If the process to be stopped has already ended, the request changes nothing
+                    // for a dependent that is being restarted: that restart continues.
                     self.at[id.index()].alone &= !is_alive;
                     self.at[id.index()].by_request = true;
                 }
@@ -1794,7 +1822,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Checks a request that is refused at once: an equal request must be under way.
+    /// A request is refused at once only if it is a restart, and an equal restart is under way.
     pub(crate) fn refused(&self, process: ProcessId, request: Request) {
         let is_equal = self.asked_for.contains(&(self.slots.process(process), request));
         self.hold(is_equal && request == Request::Restart, "refused without an equal request");
@@ -1872,8 +1900,9 @@ impl<'a> Checker<'a> {
         self.hold(!self.unready || is_late, "a request in a shutdown fails for another reason");
     }
 
-    /// Each drain and each stop of the report is a step with the same begin and end, and no step
-    /// lies outside of the shutdown.
+    /// The report lists each drain and each stop twice: at its process and as a step. Both entries
+    /// begin at the same time, and the process ends within its step. No step lies outside of the
+    /// shutdown.
     // holds: S149, S154, S161, S214
     pub(crate) fn holds_steps(&self, report: &Option<ShutdownReport>) {
         let Some(report) = report else { return self.fail("there is no report") };
@@ -1943,8 +1972,8 @@ impl<'a> Checker<'a> {
                     // holds: C114, C115
                     self.hold(window == counts, "the deadline does not count from the held drain");
                 }
-                // The core may wait until the deadline for a process that has survived an earlier
-                // SIGKILL.
+                // For a process that has already survived a SIGKILL, the core may wait until the
+                // deadline.
                 let mut earlier = procs.iter().zip(&self.at);
                 let survives = |(proc, seen): (&Proc, &Seen)| {
                     (proc.alive || proc.group) && seen.survives_at.is_some()
@@ -2062,7 +2091,8 @@ impl<'a> Checker<'a> {
                     spec.readiness_timeout.map(|within| now + within);
                 self.at[process.index()].complete_by = spec.timeout.map(|within| now + within);
                 self.at[process.index()].serves = is_ready;
-                // A process that is removed or stopped during its spawn has not served anybody.
+                // If drainit removes or stops a process while its start is not answered yet, the
+                // process has never served anybody.
                 let leaves =
                     self.roles[process.index()] == Role::Leaving || self.aborted.remove(&process);
                 self.at[process.index()].was_serving = is_ready && !self.unready && !leaves;
@@ -2137,8 +2167,8 @@ impl<'a> Checker<'a> {
                         self.hold(limit <= left, "a limit beyond the deadline");
                         // holds: S77
                         self.hold(limit <= stop.limit, "more time to stop than the process has");
-                        // After a hand-over this is not checked, because the end of two epochs
-                        // needs more time.
+                        // This is not checked if a newer epoch ends an older one, because the ends
+                        // of both epochs need more time.
                         let is_handed_over = self.at.iter().any(|seen| seen.handed_over);
                         let needed = match self.has_reloaded {
                             true => self.needed_by_all(),
@@ -2171,8 +2201,8 @@ impl<'a> Checker<'a> {
                 self.at[process.index()].drain = Some((now, longest));
                 self.at[process.index()].drained_early = !self.unready;
                 if self.is_taken_over(process) {
-                    // The old epoch was draining by itself before this drain. Its time to end
-                    // begins after this drain.
+                    // The old epoch has drained by itself before drainit began this drain. drainit
+                    // counts its time to end from the end of this drain.
                     self.at[process.index()].drained_early = true;
                     self.at[process.index()].draining = true;
                     // The `pre_stop` hook of the old epoch may run longer than the drain, so the
@@ -2246,7 +2276,8 @@ impl<'a> Checker<'a> {
                 }
                 let closing = Duration::from_millis(250);
                 let over = self.seen_at(self.seen_at(since + longest) + closing);
-                // If drainit was paused, it asks once more for the sample that came late.
+                // If drainit was paused, a sample may have come too late, so drainit asks for one
+                // more.
                 let again = if self.was_paused(since, now) { closing } else { Duration::ZERO };
                 // holds: S37, S45, C116
                 self.hold(now <= self.seen_at(over + again), "a drain is longer than its bound");
@@ -2276,7 +2307,8 @@ impl<'a> Checker<'a> {
         let in_time = hard_end + Duration::from_millis(200);
         let mut latest = self.seen_at(self.seen_at(hard_end) + Duration::from_millis(200));
         if latest > in_time {
-            // If the end of processes is noticed late, they are killed and swept later.
+            // If drainit notices late that processes have ended, it also kills the others and the
+            // leftovers late.
             latest = self.seen_at(latest + Duration::from_millis(100));
         }
         // holds: S74, S218, S220, C81, C602, C604
@@ -2287,10 +2319,11 @@ impl<'a> Checker<'a> {
         }
         // holds: S112, S121
         self.hold(code == self.exit_code(cause), "the wrong exit code");
-        // A process that had hung before may use all of the time until the deadline.
+        // A process or hook that hung before the time of faults was over may use all of the time
+        // until the deadline.
         if self.has_faultless_shutdown() && !self.killed && !self.has_hung {
-            // A process that was asked to end before the faults ended may end at the deadline, and
-            // its hook after that.
+            // If a process was asked to end before the time of faults was over, it may end only at
+            // the deadline. Its `post_stop` hook runs after that.
             let moment = Duration::from_millis(10);
             self.hold(
                 now <= self.seen_at(deadline + moment) + moment,
@@ -2303,8 +2336,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The exit code for this cause. If the cause is the end of a process, the code is derived from
-    /// the last end that the checker saw.
+    /// The exit code that the promises demand for this cause. If the end of a process is the cause,
+    /// the code comes from the last end before the shutdown.
     fn exit_code(&self, cause: Cause) -> u8 {
         let Cause::Ended { process, before_ready, .. } = cause else {
             return cause.exit_code(self.killed);
@@ -2318,14 +2351,15 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Whether the shutdown began after the time of faults was over.
+    /// Whether the shutdown began after the time of faults, so that every process obeys.
     fn has_faultless_shutdown(&self) -> bool {
         let from = self.scenario.faults_end.map(|after| self.start + after);
         self.t0.is_some_and(|t0| from.is_some_and(|from| from <= t0))
     }
 
-    /// Before SIGKILL, a process was asked to stop and had its share of the time, except after a
-    /// third signal.
+    /// drainit sends SIGKILL to a process only after it has asked the process to stop, and has
+    /// waited for the process's share of the time. The caller leaves out SIGKILLs after a third
+    /// stop signal.
     fn was_asked_in_time(&self, now: Time, process: ProcessId) {
         if self.has_reloaded || self.has_lost_time(now) {
             return;
@@ -2337,10 +2371,12 @@ impl<'a> Checker<'a> {
         let is_obstructed = behaviours.any(|of| of.ends_after_kill.is_none());
         match self.at[process.index()].asked {
             Some((at, limit)) if self.at[process.index()].stops_early => {
-                // The shutdown may have shortened its time.
+                // A shutdown that began after the stop signal may have shortened the time of the
+                // process.
                 let from = self.held_at.or(self.t0).map_or(at, |from| from.max(at));
                 let later = self.needed_after(process);
-                // Time that was granted stays granted, as far as the deadline allows.
+                // If the process was granted more time, it keeps that time, except for the time
+                // that the later stops need.
                 let left = match self.at[process.index()].extended {
                     true => self.scenario.spec.window.saturating_sub(later),
                     false => share,
@@ -2363,8 +2399,9 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The shortest time of a process between its stop signal and SIGKILL: its part of the time
-    /// that the drains leave for the stops, in proportion to the needs along its longest path.
+    /// The least time that drainit must wait between the stop signal and SIGKILL of a process. The
+    /// drains leave some time for all stops; the process gets a part in proportion to its need on
+    /// its longest path.
     fn share(&self, process: ProcessId) -> Duration {
         let spec = &self.scenario.spec;
         let need = |id: ProcessId| stop_need(&spec.processes[id.index()]);
@@ -2376,31 +2413,30 @@ impl<'a> Checker<'a> {
         let before_drains =
             spec.readiness_delay.max(hook_need(spec.hooks.pre_stop)) + spec.unready_delay;
         let total = before_drains + self.longest_path(min) + all;
-        // A held drain may have used up the window, except for `LEAST`.
+        // If a held drain has used up the window, only `LEAST` is left.
         let window = spec.window.min(self.held_at.map_or(spec.window, |_| LEAST));
         let left = window
             .mul_f64(fraction(all, total))
             .min(self.longest_path(least).min(window / 4))
             .min(all);
-        // Half of this time is left for the stops after the closing of listeners and the final
-        // counts.
+        // The closing of listeners and the final counts may take the other half of this time.
         let left = left / 2;
         let process = ProcessId(self.slots.process(process) as u16);
         let path = self.path_through(process, need);
         let stop = spec.processes[process.index()].stop;
-        // Each SIGKILL takes a moment to work.
+        // Subtract the moments that the SIGKILLs of other processes may take.
         let moments = Duration::from_millis(3 * self.slots.count() as u64);
         let least = least_stop(&spec.processes[process.index()]);
         left.mul_f64(fraction(stop.need, path)).min(least).saturating_sub(moments)
     }
 
-    /// The largest sum along any path of dependencies.
+    /// The largest sum of weights along any path of dependencies.
     fn longest_path(&self, weight: impl Fn(ProcessId) -> Duration) -> Duration {
         let ids = self.scenario.spec.ids();
         ids.map(|id| self.path_through(id, &weight)).max().unwrap_or_default()
     }
 
-    /// The largest sum along a path through this process.
+    /// The largest sum of weights along any path of dependencies that contains this process.
     fn path_through(&self, process: ProcessId, weight: impl Fn(ProcessId) -> Duration) -> Duration {
         let spec = &self.scenario.spec;
         let count = spec.processes.len();
@@ -2418,7 +2454,7 @@ impl<'a> Checker<'a> {
         above[process.index()] + weight(process) + below[process.index()]
     }
 
-    /// The slots of all direct and indirect dependents.
+    /// The slots of all direct and indirect dependents of a slot's process.
     fn above(&self, slot: ProcessId) -> Vec<ProcessId> {
         let mut found = vec![slot];
         let mut next = 0;
@@ -2465,13 +2501,13 @@ impl<'a> Checker<'a> {
     }
 }
 
-/// Whether `next` is a permitted consequence of an end or a failure with this policy of `on_exit`.
+/// Whether drainit may do `next` after an end or a failure if `on_exit` has this policy.
 fn is_consequence(policy: ExitPolicy, next: AfterEnd) -> bool {
     let stops = matches!(next, AfterEnd::Shutdown | AfterEnd::Exhausted);
     matches!(next, AfterEnd::Restart { .. }) || stops == (policy != ExitPolicy::Ignore)
 }
 
-/// The process whose failed start has begun the shutdown.
+/// The process whose failed start has begun the shutdown; `None` if the shutdown has another cause.
 fn failed_start(cause: Cause) -> Option<ProcessId> {
     match cause {
         Cause::Failed { why: Failure::Unhealthy, .. } => None,
@@ -2480,22 +2516,23 @@ fn failed_start(cause: Cause) -> Option<ProcessId> {
     }
 }
 
-/// The wait for the end of a killed process, if this much time is left to the deadline.
+/// How long the core waits for the end of a process after SIGKILL, if `left` is left until the
+/// deadline.
 fn wait_after_kill(left: Duration) -> Duration {
     Duration::from_millis(200).min(left / 4)
 }
 
-/// The need of a hook; zero without a hook.
+/// The time that the budget plans for a hook; zero without a hook.
 fn hook_need(wait: Option<Wait>) -> Duration {
     wait.map_or(Duration::ZERO, |wait| wait.need)
 }
 
-/// The need of a stop with its hooks.
+/// The time that the budget plans for a stop, including its `pre_stop` and `post_stop` hooks.
 fn stop_need(of: &ProcessSpec) -> Duration {
     hook_need(of.hooks.pre_stop) + of.stop.need + hook_need(of.hooks.post_stop)
 }
 
-/// The time that a stop keeps, whatever other waits need.
+/// The time that the budget guarantees for a stop, whatever other waits need.
 fn least_stop(process: &ProcessSpec) -> Duration {
     process.stop.need.min(Duration::from_secs(1))
 }
