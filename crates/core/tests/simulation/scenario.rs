@@ -1,4 +1,4 @@
-//! The scenario of a run: the behaviour of each process, signals, requests and faults.
+//! The scenario of a run: how each process behaves, and when signals, requests and faults come.
 
 use crate::*;
 
@@ -35,7 +35,8 @@ impl Rng {
         Duration::from_millis(self.below(below))
     }
 
-    /// A time around a limit; in half of all cases a short time.
+    /// A random time that is sometimes below and sometimes above the limit; in half of all cases it
+    /// is short.
     fn about(&mut self, limit: Duration) -> Duration {
         let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX / 8);
         let below = if self.once_in(2) { limit / 16 } else { limit + limit / 4 };
@@ -51,7 +52,7 @@ impl Rng {
     }
 }
 
-/// A kind of fault.
+/// A kind of fault. Its probability is in [`Odds`].
 #[derive(Clone, Copy, Debug)]
 enum Fault {
     /// A process ends by itself, or a oneshot fails.
@@ -71,29 +72,29 @@ enum Fault {
     /// A hook does not end.
     HookHangs,
     HookFails,
-    /// A request to drain is not answered.
+    /// A process does not answer the request to drain.
     DrainUnanswered,
     DrainRefused,
     /// A process never reports that it is drained.
     NeverReports,
-    /// A request to close the listeners is not answered.
+    /// A process does not answer the request to close its listeners.
     CloseUnanswered,
     /// The connections of a process cannot be counted.
     NoStatistics,
-    /// An Envoy is not live when its drain begins.
+    /// An Envoy was never live, and reports that when its drain begins.
     NotLive,
     /// Leftovers exist.
     Leftovers,
 }
 
-/// Probabilities of one scenario, each `1 in n`. A seed draws them, and also which kinds of faults
-/// exist at all: with all kinds at fixed rates, two rare faults would hardly ever come together,
+/// Probabilities of one scenario, each `1 in n`, drawn from the seed. Most scenarios have only some
+/// kinds of faults. If all kinds had fixed rates, two rare faults would hardly ever come together,
 /// and frequent faults would hide each other.
 pub(super) struct Odds {
     faults: [u64; Fault::Leftovers as usize + 1],
-    /// The container outlives the end of a process.
+    /// The probability that the container outlives the end of a process (`on_exit: ignore`).
     pub(super) ignore: u64,
-    /// A hook exists.
+    /// The probability that a process or the container has a certain hook.
     pub(super) hook: u64,
     /// The longest window, in milliseconds.
     pub(super) window: u64,
@@ -128,7 +129,7 @@ pub(crate) struct Scenario {
     pub(crate) seed: u64,
     pub(crate) spec: Rc<Spec>,
     pub(crate) behaviours: Vec<Behaviour>,
-    /// The behaviour of every second new instance that replaces another.
+    /// How a process behaves in every second new instance that replaces another.
     pub(crate) variants: Vec<Behaviour>,
     pub(crate) signals: Vec<(Duration, Signal)>,
     /// The time of a `POST /drain`.
@@ -139,11 +140,12 @@ pub(crate) struct Scenario {
     pub(crate) changes: Vec<(Duration, Event)>,
     /// New configs.
     pub(crate) reloads: Vec<(Duration, NewConfig)>,
-    /// Events that make no sense at their time.
+    /// Events that do not fit the state of the core at their time. The core must not break a
+    /// promise because of them.
     pub(crate) noise: Vec<(Duration, Event)>,
-    /// The pauses of drainit, in order, each with its begin and end.
+    /// The times in which drainit cannot run, in order, each with its begin and end.
     pub(crate) pauses: Vec<(Duration, Duration)>,
-    /// Whether clients send requests on open connections after a drain is over.
+    /// Whether connections are open again for a while after all connections have closed.
     pub(crate) open_again: bool,
     pub(crate) starts: StartOdds,
     /// When and how the container's hooks end.
@@ -151,18 +153,18 @@ pub(crate) struct Scenario {
     pub(crate) leftovers: usize,
     pub(crate) missed_scans: u64,
     pub(crate) leftovers_end_after_term: Option<Duration>,
-    /// Whether a stop signal is pending before the start.
+    /// Whether the stop signal has already arrived when the core starts.
     pub(crate) stopped_before_start: bool,
-    /// From this time on no fault begins and every process obeys: see [`Scenario::live`].
+    /// From this time on no fault begins, and every process obeys: see [`Scenario::live`].
     pub(crate) faults_end: Option<Duration>,
 }
 
 /// A config for a reload.
 #[derive(Clone, Debug)]
 pub(crate) struct NewConfig {
-    /// The processes of the config, with its own ids.
+    /// The processes of the config. Their ids are valid only in this config.
     pub(crate) spec: Spec,
-    /// For each process of the config: its index among all processes, and the version of its
+    /// For each process of the config: its index in the whole scenario, and the version of its
     /// definition.
     pub(crate) processes: Vec<(usize, u32)>,
 }
@@ -173,31 +175,32 @@ pub(crate) struct Behaviour {
     pub(crate) hooks: HookEnds,
     pub(crate) spawn_fails: Option<u8>,
     pub(crate) ready_after: Option<Duration>,
-    /// Codes from 200 on stand for signals.
+    /// When the process ends by itself, and its exit code; a code from 200 on stands for a signal.
     pub(crate) dies_after: Option<(Duration, u8)>,
     pub(crate) ends_after_term: Option<Duration>,
     pub(crate) ends_after_kill: Option<Duration>,
     /// When its liveness probes begin to fail.
     pub(crate) hangs_after: Option<Duration>,
-    /// When it asks for more time, after its start and after its stop signal, and for how much.
+    /// The process asks for more time, this long after its start and after its stop signal. The
+    /// second value is the time that it asks for.
     pub(crate) extends: Option<(Duration, Duration)>,
-    /// How long the process group lives after the stop signal, if the group outlives the process;
-    /// `Err`: until SIGKILL.
+    /// If other members of the process group outlive the process: how long they live after the stop
+    /// signal. `Err`: until SIGKILL.
     pub(crate) group: Option<Result<Duration, ()>>,
     pub(crate) drain_answer: Option<(Duration, bool)>,
-    /// When it reports that it is drained. An Envoy never reports that.
+    /// When the process itself reports that it is drained. An Envoy never reports that.
     pub(crate) reports_after: Option<Duration>,
     pub(crate) close_answer: Option<Duration>,
     pub(crate) stats_unknown: bool,
-    /// When it says that it has never been live.
+    /// When an Envoy says that it has never been live.
     pub(crate) not_live: Option<Duration>,
     pub(crate) endpoint_removed: Duration,
     pub(crate) connections_end: Duration,
 }
 
 impl Scenario {
-    /// When drainit notices an event of the time `at`: at the end of the pause, if drainit is
-    /// paused then. Both times count from the start.
+    /// When drainit notices an event of the time `at`. If drainit is paused at that time, it
+    /// notices the event at the end of the pause. Both times count from the start.
     pub(crate) fn seen_at(&self, at: Duration) -> Duration {
         // A pause may begin where the earlier one ends.
         let end = |at, (from, to): &_| if (*from..*to).contains(&at) { *to } else { at };
@@ -210,8 +213,8 @@ impl Scenario {
         };
         let (behaviours, variants) = (behaviours(), behaviours());
         let drain_requested = rng.once_in(3).then(|| rng.millis(odds.signal));
-        // In half of all cases, a stop signal follows the requested drain, as after a `preStop`
-        // hook.
+        // In half of all cases, a stop signal follows the requested drain, as it does in Kubernetes
+        // after a `preStop` hook that runs `drainit drain`.
         let follows = if rng.once_in(2) { drain_requested } else { None };
         let mut at = match follows {
             Some(asked) => asked + rng.millis(odds.window),
@@ -237,7 +240,7 @@ impl Scenario {
             reloads: Vec::new(),
             noise: Vec::new(),
             pauses: pauses(seed, odds),
-            // This draw has its own generator.
+            // This draw has a generator of its own, so that the other draws stay as they are.
             open_again: Rng::new(seed ^ 0x0A6A).once_in(4),
             starts: StartOdds::new(seed),
             hooks: hook_ends(rng, &spec.hooks, odds),
@@ -255,16 +258,17 @@ impl Scenario {
     }
 }
 
-/// Probabilities of faults that are drawn again for each start, each `1 in n`.
+/// Probabilities of faults, each `1 in n`. Each start draws anew whether the fault happens.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StartOdds {
-    /// The command cannot be executed, although it could be before.
+    /// The command cannot be executed, although an earlier start has executed it.
     pub(crate) spawn_fails: u64,
-    /// The values of the process cannot be read, so that its `pre_start` hook does not run.
+    /// The values of the process's variables cannot be read, so that its `pre_start` hook does not
+    /// run.
     pub(crate) values_missing: u64,
-    /// The `only_if` has another answer than before.
+    /// The `only_if` is true although it was false before, or the reverse.
     pub(crate) condition_changes: u64,
-    /// The start is left out, because a stop signal is pending.
+    /// The start is skipped, because a stop signal is pending.
     pub(crate) left_out: u64,
     /// The start takes a while, because a file system is slow.
     pub(crate) slow: u64,
@@ -353,7 +357,8 @@ fn hook_ends(rng: &mut Rng, hooks: &HookWaits, odds: &Odds) -> HookEnds {
     })
 }
 
-/// Draws requests at random times, often several in a row. They have their own generator.
+/// Draws requests of an operator at random times, often several in a row. The requests have a
+/// generator of their own.
 fn requests(seed: u64, count: u16, odds: &Odds) -> Vec<(Duration, Event)> {
     let rng = &mut Rng::new(seed ^ 0x0A5C);
     if rng.once_in(3) {
@@ -369,8 +374,8 @@ fn requests(seed: u64, count: u16, odds: &Odds) -> Vec<(Duration, Event)> {
             1 => Request::Start,
             _ => Request::Restart,
         };
-        // As in the supervisor, no request comes while the actions of another event are carried
-        // out.
+        // In the supervisor, no request comes while drainit carries out the actions for another
+        // event. The odd time keeps requests apart from other events.
         let off = Duration::from_nanos(2 + requests.len() as u64);
         requests.push((at + off, Event::Requested { process, request }));
         at += rng.millis(gap);
@@ -392,11 +397,12 @@ fn changes(seed: u64, spec: &Spec, odds: &Odds) -> Vec<(Duration, Event)> {
     let mut at = rng.millis(odds.signal);
     let mut changes: Vec<(Duration, Event)> = Vec::new();
     for _ in 0..rng.below(7) {
-        // Like a request, a change never comes while the actions of another event are carried out.
-        // It also never comes together with a request.
+        // Like a request, a change never comes while drainit carries out the actions for another
+        // event. The odd time also keeps changes apart from requests.
         let off = Duration::from_nanos(100 + changes.len() as u64);
         let Some(&(process, watch)) = rng.pick(&watched) else { break };
-        // The file may change again before it is quiet.
+        // If the file changes again before it is quiet, the second change cancels the earlier
+        // `FileQuiet`.
         changes.retain(|(after, event)| {
             let is_same = matches!(event, Event::FileQuiet { process: of, watch: place, .. }
                 if (*of, *place) == (process, watch));
@@ -411,8 +417,8 @@ fn changes(seed: u64, spec: &Spec, odds: &Odds) -> Vec<(Duration, Event)> {
     changes
 }
 
-/// Draws times in which drainit gets no processor time, or is stopped. They have their own
-/// generator.
+/// Draws the times in which drainit gets no processor time, or is stopped by a signal. They have a
+/// generator of their own.
 fn pauses(seed: u64, odds: &Odds) -> Vec<(Duration, Duration)> {
     let rng = &mut Rng::new(seed ^ 0x9A05);
     if !rng.once_in(4) {

@@ -1,4 +1,5 @@
-//! The simulated world: processes, hooks, clients and the kernel. They behave as the scenario says.
+//! The simulated world: processes, hooks, clients and the kernel. They behave as the scenario says,
+//! and the world answers the actions of the core with events.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
@@ -8,13 +9,14 @@ use crate::slots::Slots;
 use crate::*;
 use drainit_core::event::Load;
 
-/// The pause between two samples when the drain can soon be over.
+/// The pause between two samples of a drain (counts of its connections) near the end of `min` and
+/// after it.
 const SAMPLES: Duration = Duration::from_millis(50);
-/// The pause between two samples before that.
+/// The pause between two samples of a drain that cannot be over soon.
 const SELDOM: Duration = Duration::from_millis(700);
-/// Samples become frequent this long before `min` is over.
+/// From this long before the end of `min`, the pause between two samples is short ([`SAMPLES`]).
 const SOON: Duration = Duration::from_millis(300);
-/// The time that an obedient process takes to end.
+/// How long a process needs to end after the time of faults, when it obeys.
 const OBEYS_WITHIN: Duration = Duration::from_millis(2);
 /// The pause between two liveness probes.
 const PROBES: Duration = Duration::from_millis(400);
@@ -22,10 +24,9 @@ const PROBES: Duration = Duration::from_millis(400);
 const EPOCH_POLLS: Duration = Duration::from_millis(50);
 /// The longest start, in milliseconds.
 const LONGEST_START: u64 = 3000;
-/// The difference between `ProcessSpec::handover` and the time after which an epoch ends the older
-/// one.
+/// An epoch ends the older epoch after its `ProcessSpec::handover` less this time.
 pub(super) const MARGIN: Duration = Duration::from_secs(10);
-/// Envoy aborts an epoch this long after the early end of the older epoch.
+/// If the older epoch ends too early, Envoy aborts the newer epoch after this time.
 pub(super) const ABORTS_AFTER: Duration = Duration::from_secs(12);
 
 /// The simulated world of one run.
@@ -35,31 +36,34 @@ pub(super) struct World<'a> {
     pub(super) now: Time,
     queue: BinaryHeap<Reverse<(Time, u64, Happening)>>,
     sequence: u64,
-    /// Events that the actions of a step cause without a delay. The core gets them before all other
-    /// events.
+    /// Events that follow from the actions of the last step without a delay. The core gets them
+    /// before all other events.
     at_once: VecDeque<Event>,
-    /// The index of an event is its [`EventKey`].
+    /// All events that the queue can name; an [`EventKey`] is an index into this list.
     events: Vec<Event>,
-    /// The process of each slot. A slot is the index here and in `behaviours`.
+    /// The process in each slot. The number of the slot is the index here and in `behaviours`.
     pub(super) procs: Vec<Proc>,
     pub(super) slots: Slots,
     behaviours: Vec<Behaviour>,
     /// The number of replacements so far.
     replaced: usize,
     leftovers: usize,
-    /// The number of coming scans that miss the existing leftovers, and are not answered.
+    /// The number of coming scans that do not find leftovers although some exist. The world does
+    /// not answer such a scan.
     missed_scans: u64,
     /// The event that ends each running hook.
     hook_ends: BTreeMap<HookId, EventKey>,
-    /// Events that are not sent: the ends of killed hooks.
+    /// Events that the core must not get: the ends of hooks that it has aborted.
     dropped: BTreeSet<EventKey>,
-    /// Draws at which starts a fault happens.
+    /// Draws which starts fail.
     luck: Rng,
     /// Draws how long a start takes.
     slowness: Rng,
-    /// Whether no process starts, because a stop signal comes next.
+    /// Whether a stop signal is the next event of the core. Until then no process and no
+    /// `pre_start` hook is started.
     stop_is_pending: bool,
-    /// The starts without an answer, each with its number. A start that was left out has no number.
+    /// The starts that the core has requested and that are not answered yet, each with its number.
+    /// A start has no number (`None`) if it is skipped because a stop signal is pending.
     starting: BTreeMap<ProcessId, Option<u64>>,
     /// The number of starts so far.
     starts: u64,
@@ -68,18 +72,19 @@ pub(super) struct World<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Happening {
     Deliver(EventKey),
-    /// Sends the event to the current slot of its process.
+    /// Sends the event to the slot that its process has at that time.
     DeliverTo(EventKey),
     /// Loads a new config.
     Reload(usize),
-    /// Sends the event, unless the process has been started again since.
+    /// Sends the event, unless a new instance has started in the slot since.
     DeliverFrom {
         key: EventKey,
         process: u16,
         instance: u32,
     },
-    /// A process ends. `asked`: the end is the consequence of a signal or of Envoy's rules, so it
-    /// also happens after the time of faults.
+    /// A process ends. `asked` means that it ends because of a signal or of Envoy's rules. An end
+    /// that is not `asked` does not happen after the time of faults, but a oneshot then ends with
+    /// code 0.
     Dies {
         process: u16,
         instance: u32,
@@ -94,7 +99,7 @@ enum Happening {
         process: u16,
         instance: u32,
     },
-    /// The answer to the last probe of an epoch.
+    /// The answer to the last probe of an epoch whose time to become ready is over.
     LastAnswer {
         process: u16,
         instance: u32,
@@ -102,7 +107,7 @@ enum Happening {
     Sample {
         process: u16,
     },
-    /// The answer to a start.
+    /// A start that takes a while is answered.
     Starts {
         process: u16,
         number: u64,
@@ -128,7 +133,7 @@ enum Happening {
 pub(super) enum Next<'a> {
     Event(Event),
     Reload(&'a NewConfig),
-    /// The event has become pointless.
+    /// The core gets no event, because the happening no longer matters.
     Nothing,
 }
 
@@ -157,12 +162,14 @@ pub(crate) struct Proc {
     is_seen: bool,
     /// Whether this epoch has ended the older one.
     pub(super) has_ended_older: bool,
-    /// Whether the older epoch has ended too early: this epoch will abort, and reacts only to
-    /// SIGKILL.
+    /// Whether Envoy will abort this epoch because the older epoch has ended too early. Until then
+    /// the epoch reacts only to SIGKILL.
     pub(crate) aborts: bool,
-    /// Whether a newer epoch has ended before it took over from this epoch.
+    /// Whether a newer epoch has ended before it took over from this epoch. After that, this epoch
+    /// lets no other epoch take over.
     pub(crate) newer_failed: bool,
-    /// Whether a newer epoch that was asked to end has asked this epoch to end in turn.
+    /// Whether drainit has asked a newer epoch to end, so that the newer epoch has asked this epoch
+    /// to end, too.
     pub(crate) is_passed: bool,
     pub(crate) started: Option<Time>,
 }
@@ -209,8 +216,8 @@ impl<'a> World<'a> {
         world
     }
 
-    /// Takes the next event, or a tick if a timer of the core is due earlier. `None`: nothing is
-    /// left that can happen.
+    /// Takes the next event, or a tick if a timer of the core is due before that event. Returns
+    /// `None` if nothing can happen any more.
     pub(super) fn next(&mut self, wakeup: Option<Time>) -> Option<Next<'a>> {
         if let Some(event) = self.at_once.pop_front() {
             return Some(Next::Event(event));
@@ -229,15 +236,16 @@ impl<'a> World<'a> {
         })
     }
 
-    /// When drainit notices an event of this time: later, if drainit is paused then, and never
-    /// before `now`. After an event that was handled early, the time of a limit may lie before
-    /// `now`.
+    /// When drainit notices an event of the time `at`. If drainit is paused at that time, it
+    /// notices the event at the end of the pause. The result is never before `now`, although `at`
+    /// may be: an event can be handled before an earlier limit takes effect.
     fn seen_at(&self, at: Time) -> Time {
         let at = self.now.max(at);
         self.start + self.scenario.seen_at(at.since(self.start))
     }
 
-    /// The other members of the group of a completed oneshot are leftovers from now on.
+    /// Ends the supervision of a completed oneshot's process group: its other members are leftovers
+    /// from now on.
     pub(super) fn drop_group(&mut self, process: ProcessId) {
         self.procs[process.index()].group = false;
     }
@@ -267,7 +275,8 @@ impl<'a> World<'a> {
         self.slots.of(id)
     }
 
-    /// Prepares a slot for a new instance, which may behave in another way.
+    /// Prepares a slot for a new instance. Every second new instance behaves in another way
+    /// (`Scenario::variants`).
     pub(super) fn adopt(&mut self, slot: ProcessId, from: Source) {
         self.slots.adopt(slot, from);
         self.replaced += 1;
@@ -285,7 +294,8 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Sends an event to the current slot of its process; `None` if there is none.
+    /// Moves an event to the slot that its process has now. Returns `None` if the process has no
+    /// slot.
     fn to_current(&self, event: Event) -> Option<Event> {
         let slot = |process: ProcessId| self.slots.current(process.index());
         Some(match event {
@@ -297,7 +307,8 @@ impl<'a> World<'a> {
                 let is_watched = watch < self.spec(process).watch.len();
                 return is_watched.then_some(for_slot(event, process));
             }
-            // A start gets exactly one answer. While this answer is due, no other answer is sent.
+            // A start gets exactly one answer. While the world still owes this answer, it sends no
+            // false answer.
             Event::Spawned(process) | Event::SpawnFailed { process, .. } => {
                 return (!self.starting.contains_key(&process)).then_some(event);
             }
@@ -305,12 +316,14 @@ impl<'a> World<'a> {
         })
     }
 
-    /// Whether a fault with these odds happens at a start.
+    /// Whether a fault happens at this start, with a probability of 1 in `once_in`; never after the
+    /// time of faults.
     fn fails(&mut self, once_in: u64) -> bool {
         !self.obeys() && self.luck.once_in(once_in)
     }
 
-    /// Whether a start is left out, because a stop signal is pending. The signal comes next.
+    /// Whether a start is skipped because a stop signal is pending. If it is skipped, the signal is
+    /// the next event.
     fn is_left_out(&mut self) -> bool {
         if !self.stop_is_pending
             && let Some(signal) = self.scenario.spec.stop_signals.first().copied()
@@ -327,12 +340,13 @@ impl<'a> World<'a> {
         self.scenario.faults_end.is_some_and(|after| self.start + after <= self.now)
     }
 
-    /// Returns `drawn`, but a short time once the time of faults is over.
+    /// Returns `drawn` during the time of faults, and a short time after it.
     fn unless_obeying(&self, drawn: Option<Duration>) -> Option<Duration> {
         if self.obeys() { Some(OBEYS_WITHIN) } else { drawn }
     }
 
-    /// The event that the supervisor would send for a happening; `None` if it would send none.
+    /// The event that the supervisor would send because of this happening; `None` if it would send
+    /// none.
     fn happen(&mut self, happening: Happening) -> Option<Event> {
         match happening {
             Happening::Deliver(key) => (!self.dropped.contains(&key)).then_some(self.events[key]),
@@ -366,7 +380,7 @@ impl<'a> World<'a> {
                 let id = ProcessId(process);
                 let remains = self.behaviour(id).group.is_some();
                 if remains && self.procs[id.index()].killed {
-                    // SIGKILL has ended the rest of the group, too.
+                    // SIGKILL has ended the other members of the group, too.
                     self.end_group(id, Duration::from_millis(1));
                 }
                 self.epoch_ended(id, remains);
@@ -385,7 +399,7 @@ impl<'a> World<'a> {
                     return None;
                 }
                 if proc.older.is_some() {
-                    // drainit notices this at its next probe of the epoch.
+                    // drainit notices at its next probe that the epoch has taken over.
                     self.deliver_of(self.now + EPOCH_POLLS, id, Event::Ready(id));
                     return None;
                 }
@@ -448,8 +462,8 @@ impl<'a> World<'a> {
         }
     }
 
-    /// The traffic of a process. New connections come until its endpoint is removed; open
-    /// connections close during the drain.
+    /// Counts the traffic of a process. During the drain, clients open new connections until the
+    /// endpoint is removed, and the open connections close after some time.
     fn load(&mut self, id: ProcessId) -> Load {
         let behaviour = *self.behaviour(id);
         let proc = &mut self.procs[id.index()];
@@ -461,7 +475,8 @@ impl<'a> World<'a> {
         if elapsed < behaviour.endpoint_removed && !proc.closed {
             proc.accepted += 1;
         }
-        // There are two connections. One of them closes earlier than the other.
+        // At the begin of the drain there are two open connections. One of them closes after half
+        // of the time.
         let end = behaviour.connections_end;
         let mut active = u64::from(elapsed < end) + u64::from(elapsed < end / 2);
         if self.scenario.open_again && (end * 3 / 2..end * 2).contains(&elapsed) {
@@ -615,7 +630,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Begins a start, which may take a while.
+    /// Begins a start. It is answered at once, or after a while if the file system is slow.
     fn spawn(&mut self, process: ProcessId) {
         if self.is_left_out() {
             self.starting.insert(process, None);
@@ -636,7 +651,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Aborts a start, unless the program already runs.
+    /// Aborts a start. If the program runs by chance already, the start succeeds all the same.
     fn abort_spawn(&mut self, process: ProcessId) {
         if !self.starting.contains_key(&process) {
             let answers = |event: &Event| matches!(event, Event::Spawned(id) | Event::SpawnFailed { process: id, .. } if *id == process);
@@ -653,7 +668,7 @@ impl<'a> World<'a> {
         self.at_once.push_back(answer);
     }
 
-    /// Starts a process, and returns the answer.
+    /// Starts a process, and returns the event that answers the start.
     fn start(&mut self, process: ProcessId) -> Event {
         self.starting.remove(&process);
         let behaviour = *self.behaviour(process);
@@ -686,7 +701,7 @@ impl<'a> World<'a> {
         Event::Spawned(process)
     }
 
-    /// Another living epoch of the process.
+    /// Another living epoch of the process of this slot.
     fn other_epoch(&self, process: ProcessId) -> Option<ProcessId> {
         let is_other = |id: &ProcessId| {
             *id != process && self.slots.process(*id) == self.slots.process(process)
@@ -695,15 +710,15 @@ impl<'a> World<'a> {
         others.find(|id| self.procs[id.index()].alive && self.procs[id.index()].is_epoch)
     }
 
-    /// The epoch beside which this epoch was started, if it lives.
+    /// The older epoch beside which this epoch was started, if the older epoch still lives.
     fn older(&self, process: ProcessId) -> Option<ProcessId> {
         let (id, instance) = self.procs[process.index()].older?;
         let older = self.procs[id.index()];
         (older.alive && older.instance == instance).then_some(id)
     }
 
-    /// Handles a process that becomes ready. Returns whether the process can become ready: an epoch
-    /// needs the answer of the older epoch, and ends the older epoch some time later.
+    /// Handles a process that becomes ready, and returns whether it can. An epoch can take over
+    /// only while the older epoch answers; some time later it ends the older epoch.
     fn goes_live(&mut self, process: ProcessId) -> bool {
         if self.procs[process.index()].is_live {
             return true;
@@ -725,8 +740,8 @@ impl<'a> World<'a> {
         self.spec(newer).handover.unwrap_or_default().saturating_sub(MARGIN)
     }
 
-    /// An epoch ends the older epoch: because its time to do so has come, or because it was itself
-    /// asked to end.
+    /// An epoch ends the older epoch, because its time to wait is over, or because drainit has
+    /// asked it to end.
     fn end_older(&mut self, process: ProcessId) {
         let Some(older) = self.older(process) else { return };
         self.procs[process.index()].has_ended_older = true;
@@ -735,10 +750,10 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Handles the end of an epoch. If a newer epoch has not ended this epoch, the newer epoch
-    /// aborts. If drainit has not seen that this epoch took over, no other epoch can take over from
-    /// the older epoch. If `remains`, the Envoy may still live in the process group, so the newer
-    /// epoch does not abort.
+    /// Handles the end of an epoch. A newer epoch aborts if it did not end this epoch itself. If
+    /// drainit has not noticed that this epoch took over, the older epoch lets no other epoch take
+    /// over. If `remains`, the Envoy itself may still live in the process group, so the newer epoch
+    /// does not abort.
     fn epoch_ended(&mut self, process: ProcessId, remains: bool) {
         let ended = self.procs[process.index()];
         let older = self.older(process).filter(|_| !ended.is_seen);
@@ -750,23 +765,24 @@ impl<'a> World<'a> {
             newer.older == Some((process, ended.instance)) && newer.alive
         };
         let newer = self.slots.all().find(is_newer).filter(|_| !remains);
-        // The core counts the time to end the older epoch from the start of the newer epoch,
-        // because it does not know when the newer epoch became live. Once this time is over, a live
-        // newer epoch counts as the cause of this end.
+        // The newer epoch waits before it ends this epoch. The core counts this wait from the start
+        // of the newer epoch, because it does not know when the newer epoch became live. After this
+        // wait, the core assumes that a live newer epoch has ended this one.
         let is_ended = |newer: &ProcessId| {
             let proc = self.procs[newer.index()];
             let from = proc.started.map(|started| started + self.ends_older_after(*newer));
             proc.has_ended_older || proc.is_live && from.is_some_and(|from| from <= self.now)
         };
         if let Some(newer) = newer.filter(|newer| !is_ended(newer)) {
-            // An epoch that still waits for the answer of a killed epoch ends at its own limit.
+            // If a killed epoch cannot answer the newer epoch, the newer epoch has not taken over
+            // and only waits for the answer. It ends when Envoy's limit for this wait is over.
             // Until then it reacts to signals, so `aborts` is false.
             self.procs[newer.index()].aborts = self.procs[newer.index()].is_live || !ended.killed;
             self.die(newer, ABORTS_AFTER, 200 + 6, true);
         }
     }
 
-    /// A process asks for more time.
+    /// A process asks for more time, if the scenario says so.
     fn extend(&mut self, process: ProcessId) {
         let instance = self.procs[process.index()].instance;
         if let Some((after, _)) = self.behaviour(process).extends {
