@@ -10,12 +10,13 @@ use crate::types::{AFTER_KILL, ProcessId, Time};
 /// time to every later stop. In all, they leave at most a quarter of the window in this way.
 const MIN_STOP: Duration = Duration::from_secs(1);
 
-/// The shortest drain after a process has ended by itself, even if `min` is shorter.
+/// If a drain does not get all of its `time`, its longest wait is `min`, but not less than this
+/// time (see [`drain_wish`]).
 const MIN_DRAIN: Duration = Duration::from_secs(1);
 
 /// The limit for closing the listeners. It is short, because the admin interface is local.
 const MAX_CLOSING: Duration = Duration::from_millis(250);
-/// The time before the end of the grace period at which drainit exits. No final wait is cut to less
+/// drainit exits this long before the end of the grace period. No final wait is shortened to less
 /// than this time.
 const EXIT_MARGIN: Duration = Duration::from_millis(100);
 /// The longest time that leftovers get between SIGTERM and SIGKILL.

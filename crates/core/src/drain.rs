@@ -26,7 +26,7 @@ use crate::types::{ProcessId, Time};
 /// A process is quiet if for this time at most `exit_at` connections or requests have been open and
 /// no new one has come. The time is longer than the pause between two samples near the end of a
 /// drain, and longer than the time from a connect to the first request. A sample that is older than
-/// this says nothing about the present.
+/// this time says nothing about the present.
 pub const QUIET: Duration = Duration::from_millis(200);
 
 /// The pause between two final counts of the same process.
@@ -74,7 +74,8 @@ impl Progress {
 /// The final count of open connections or requests, between the drain and the stop.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FinalCount {
-    /// The time at which the wait for an answer ends, or at which the next count begins.
+    /// If `is_asked`, the time at which the wait for the answer ends. Otherwise, the time at which
+    /// the next count begins.
     next: Time,
     is_asked: bool,
     /// The time until which the stop may wait for traffic that is open again.
@@ -381,14 +382,15 @@ impl Active {
     }
 
     /// Handles the answer to the request to drain. If the process has not accepted the drain,
-    /// drainit waits for `min` only: new requests still arrive, and nobody asks clients to leave.
+    /// drainit waits for `min` only. A longer wait would not help, because nobody asks the clients
+    /// to leave, and they send new requests.
     fn answered(&mut self, accepted: bool) {
         if self.accepted.is_none() {
             self.accepted = Some(accepted);
             if !accepted {
                 self.only_min();
-                // If a shutdown has begun since, its deadline may come before `min` is over. The
-                // drain then ends at the deadline, and `at_end` already says so.
+                // If a shutdown has begun after the drain, its deadline may come before `min` is
+                // over. In that case the drain ends at the deadline, and `at_end` already says so.
                 if self.until == self.min_until {
                     self.at_end = DrainEnd::NotAccepted;
                 }
@@ -428,7 +430,8 @@ impl Active {
     fn closed(&mut self, state: &mut State, process: ProcessId) -> bool {
         match self.closing {
             Closing::Asked { why: DrainEnd::Quiet, .. } if !state.is_past(self.until) => {
-                // A connection may have been accepted just before; the next sample shows it.
+                // The process may have accepted a connection just before it closed its listeners.
+                // The next sample shows this connection.
                 self.closing = Closing::Closed;
                 self.quiet_since = None;
                 false
@@ -481,10 +484,10 @@ impl Active {
             }
             Closing::Closed if self.quiet_since.is_some() => Some(DrainEnd::Quiet),
             Closing::NotYet | Closing::Closed if state.is_past(self.until) => {
-                // drainit sends the request even if the listeners are closed already, because the
-                // answer also counts what is open. It does not send the request to an admin that
-                // did not accept the drain, because that admin would not answer. It does not send
-                // the request at the deadline, because no time is left.
+                // drainit asks Envoy to close its listeners even if they are closed already,
+                // because the answer comes with a last sample of the traffic. drainit does not ask
+                // an Envoy that did not accept the drain, because it would not answer this time,
+                // either. At the deadline no time is left to ask.
                 let closes =
                     self.closes && self.accepted != Some(false) && !state.is_past(deadline);
                 if closes {
@@ -537,7 +540,7 @@ impl Active {
 
     fn close(&mut self, state: &mut State, process: ProcessId, why: DrainEnd, deadline: Time) {
         state.act(Action::CloseListeners(process));
-        // The callers make sure that the deadline is not over.
+        // The callers make sure that the deadline has not passed.
         let until = state.now + Budget::closing(state.now, deadline);
         self.closing = Closing::Asked { until, why };
     }

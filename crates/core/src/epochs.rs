@@ -115,7 +115,7 @@ struct Epoch {
     /// The time at which its readiness timeout was over; `None` if the timeout is not over. After
     /// the timeout, the epoch is probed for the last time.
     overdue: Option<Time>,
-    /// The time for which an older epoch may live beside this epoch.
+    /// How long an older epoch may live beside this epoch before drainit ends the older epoch.
     handover: Duration,
     /// Whether this epoch needs no drain of its own any more: either that drain has begun, or a
     /// drain of the newer epoch has waited for the connections of both epochs and is over.
@@ -290,8 +290,9 @@ impl State {
     }
 
     /// Handles the end of an epoch. `remains` says whether another member of its process group
-    /// lives, which may be the Envoy. Returns the time by which the newer epoch has to end the
-    /// remaining members; `None` if the newer epoch does not end them.
+    /// lives. If the process was a wrapper, this member may be the Envoy. Returns the time by which
+    /// the newer epoch has to end the remaining members; `None` if the newer epoch does not end
+    /// them.
     pub(crate) fn epoch_ended(&mut self, process: ProcessId, remains: bool) -> Option<Time> {
         let is_killed = matches!(self.life(process), Lifecycle::Killed { .. });
         if !remains
@@ -527,8 +528,8 @@ impl State {
 
     /// Whether Envoy aborts this epoch if the older epoch ends now. Envoy does not abort this epoch
     /// if this epoch itself has ended the older one, which happens `--parent-shutdown-time-s` after
-    /// this epoch has become live. drainit may learn of this much later, because the machine may
-    /// sleep, so the time counts from the start of this epoch. For a new epoch that has not taken
+    /// this epoch has become live. If the machine sleeps, drainit learns much later that this epoch
+    /// is live, so the time counts from the start of this epoch. For a new epoch that has not taken
     /// over from the current epoch, this returns false, although Envoy would abort it, too: drainit
     /// rolls back such an epoch.
     fn needs_older(&self, process: ProcessId) -> bool {

@@ -49,17 +49,17 @@ pub enum Event {
     /// drainit received a signal.
     Signal(Signal),
     /// The supervisor has carried out the actions of a stop signal, which may have taken a while.
-    /// Another stop signal that arrived in that time only repeats this stop signal.
+    /// Another stop signal that arrived in that time counts as a repetition of this one.
     SignalHandled,
-    /// The requests to drain an Envoy were answered or given up. For a drain of another kind, the
-    /// event says that the drain has failed.
+    /// Envoy has answered the calls that drain it, or drainit has given them up. For a process that
+    /// is not an Envoy, this event says that its drain has failed.
     DrainAnswered {
         process: ProcessId,
         /// Whether at least one of the requests to drain succeeded.
         accepted: bool,
     },
-    /// The drain of a process is complete. The process has said so in a message, or the request or
-    /// the command that drains the process has ended.
+    /// The drain of a process is complete. Either the process has said so in a message, or the HTTP
+    /// request or the command that drains the process has ended.
     Drained(ProcessId),
     /// `Action::Drain` found an Envoy that is not live yet, so it has never accepted a connection.
     /// [`Event::DrainAnswered`] comes before this event.
@@ -97,10 +97,10 @@ pub enum Event {
         watch: usize,
     },
     /// A watched file that had changed has not been written to for a while. `is_new` says whether
-    /// its content differs from the content before. The action of the watch begins as soon as the
-    /// process is ready, no request stops or restarts the process, and no dependency that the
-    /// process follows is about to get a new instance. The action is not needed if a start of the
-    /// process has begun since the change.
+    /// its content differs from the content before the change. The action of the watch begins as
+    /// soon as the process is ready, no request stops or restarts the process, and no dependency
+    /// that the process follows is about to get a new instance. The action is not needed if a start
+    /// of the process has begun since the change.
     FileQuiet {
         process: ProcessId,
         /// An index into the `watch` of the process.

@@ -75,7 +75,7 @@ impl Graph {
     }
 
     /// Resolves `depends_on`. This takes O((n + m) log n) for n processes and m dependencies, and
-    /// no recursion.
+    /// uses no recursion.
     ///
     /// # Errors
     /// All unknown names, all processes that depend on themselves, and the first cycles.

@@ -37,8 +37,8 @@ impl Machine {
         self.handle_early(now, event)
     }
 
-    /// Handles one event that may have happened before a limit that is already due. Timers that
-    /// have expired since the last step take effect only in a later step.
+    /// Handles one event while a timer is due, because the event may have happened before the timer
+    /// expired. Timers that have expired since the last step take effect only in a later step.
     pub fn handle_early(&mut self, now: Time, event: Event) -> Vec<Action> {
         self.begin_step(now);
         let state = &mut self.state;
@@ -116,8 +116,9 @@ impl Machine {
     }
 
     /// Whether an operator may give this request now. A restart is refused if an earlier restart of
-    /// the process is not answered but has already begun its new instance. Both cannot share one
-    /// answer, because that instance may not have read the latest changes.
+    /// the process is not answered but has already begun its new instance. The two restarts cannot
+    /// share one answer, because the new instance may have started before the operator's latest
+    /// changes.
     ///
     /// # Errors
     /// The reason why the request is refused. Only a request that equals an unanswered request can
@@ -140,9 +141,9 @@ impl Machine {
         state.epochs.expire(state.timers_at);
     }
 
-    /// Handles liveness probes and requests for more time, which have the same effect in several
-    /// phases. Returns the event for the phase: [`Event::Unhealthy`] if a probe has failed too
-    /// often, otherwise `event`.
+    /// Handles liveness probes, and processes that ask for more time. These events have the same
+    /// effect in several phases. Returns the event for the phase: [`Event::Unhealthy`] if a probe
+    /// has failed too often, otherwise `event`.
     fn judge(&mut self, event: Event) -> Event {
         let state = &mut self.state;
         let is_running = matches!(self.phase, Phase::Running(_));

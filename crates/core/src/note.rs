@@ -94,7 +94,7 @@ pub enum Note {
         process: ProcessId,
         old: ProcessId,
     },
-    /// A newer epoch of an Envoy ends this epoch; drainit only waits for it.
+    /// A newer epoch of an Envoy ends this epoch; drainit only waits for this end.
     HandedOver {
         process: ProcessId,
         /// The newer epoch.
@@ -120,7 +120,7 @@ pub enum Note {
     Removing(ProcessId),
     /// All processes match the new config.
     ReloadDone,
-    /// The reload has failed. The steps of the reload that had not begun are left out.
+    /// The reload has failed. drainit skips the steps of the reload that had not begun.
     ReloadFailed {
         why: RequestError,
     },
@@ -198,7 +198,7 @@ pub enum Note {
     },
     /// Some leftovers are alive: they survive SIGKILL, or have not received it.
     LeftoversRemain,
-    /// A process has ended during the shutdown.
+    /// A process has ended while drainit was stopping it, or during the shutdown.
     Stopped {
         process: ProcessId,
         end: End,

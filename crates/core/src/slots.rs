@@ -76,7 +76,8 @@ impl State {
     }
 
     /// Makes a slot for another instance of the process in slot `old`, with the same dependencies
-    /// and dependents. The dependents need both slots. Returns `None` if there are too many slots.
+    /// and dependents. Each dependent then depends on both slots. Returns `None` if there are too
+    /// many slots.
     pub(crate) fn adopt_copy(&mut self, old: ProcessId) -> Option<ProcessId> {
         let slot = self.allocate(self.process(old).clone(), Role::New { old })?;
         self.share_dependents(slot, old);

@@ -17,8 +17,9 @@ const LONGEST_AFTER_KILL: Duration = Duration::from_millis(500);
 /// a process that forks and ends all the time.
 pub const SWEEP_PAUSE: Duration = Duration::from_millis(20);
 
-/// The extra time, beyond `--parent-shutdown-time-s`, in which an old Envoy epoch may end. It is
-/// longer than the 5 s between two reads of the epoch's statistics.
+/// A newer Envoy epoch ends the older epoch after `--parent-shutdown-time-s`. drainit waits for
+/// this end this much longer. The time is longer than the 5 s between two reads of the older
+/// epoch's statistics.
 pub const HANDOVER_MARGIN: Duration = Duration::from_secs(10);
 
 /// The container and its processes.
@@ -26,7 +27,7 @@ pub const HANDOVER_MARGIN: Duration = Duration::from_secs(10);
 pub struct Spec {
     /// The time from T0 to the deadline: grace period − reserve.
     pub window: Duration,
-    /// The time that is kept free after the deadline.
+    /// The time from the deadline to the end of the grace period.
     pub reserve: Duration,
     /// The time for which `/readyz` answers 503 before the drains begin.
     pub readiness_delay: Duration,
@@ -46,7 +47,7 @@ pub struct Spec {
 pub struct Wait {
     /// The longest wait.
     pub limit: Duration,
-    /// The part of this time that earlier waits reserve.
+    /// The part of `limit` that the waits before this one leave free for it.
     pub need: Duration,
 }
 
@@ -103,8 +104,8 @@ pub struct ProcessSpec {
     pub liveness_retries: Option<u32>,
     /// The way in which a new instance replaces the running one.
     pub update: Update,
-    /// With `hot-restart`, the time for which an old epoch lives beside this one before this one
-    /// ends it.
+    /// With `hot-restart`, how long drainit lets this epoch take to end the older epoch:
+    /// `--parent-shutdown-time-s` plus [`HANDOVER_MARGIN`].
     pub handover: Option<Duration>,
     /// The base ID of an Envoy with `hot-restart`, by which its epochs find each other.
     pub base_id: Option<String>,
@@ -188,8 +189,8 @@ impl ProcessSpec {
         self.update.overlaps() && !self.oneshot && !self.is_apart(old)
     }
 
-    /// Whether this definition is that of an Envoy that cannot take over from an instance with the
-    /// `old` definition.
+    /// Whether this definition is that of an Envoy with `hot-restart` that cannot take over from an
+    /// instance with the `old` definition, because their base IDs differ.
     pub fn is_apart(&self, old: &Self) -> bool {
         self.update == Update::HotRestart && self.base_id != old.base_id
     }

@@ -60,8 +60,9 @@ impl State {
     }
 
     pub(crate) fn spawn(&mut self, process: ProcessId) {
-        // Before a `pre_start` hook, `prepare` has already forgotten the earlier changes. A change
-        // since then must be kept, because the hook may have copied the old content.
+        // If the process has a `pre_start` hook, `prepare` has forgotten the changes before the
+        // hook began. A later change must be kept, because the hook may have copied the old
+        // content.
         if self.process(process).hooks.pre_start.is_none() {
             self.forget_changes(process);
         }

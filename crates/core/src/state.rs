@@ -43,8 +43,8 @@ pub enum Lifecycle {
     /// The process has ended and will be started again at `until`.
     Backoff {
         until: Time,
-        /// Whether the process had ended for good. If so, `only_if` and the `pre_start` hook come
-        /// before the start.
+        /// Whether the next start evaluates `only_if` and runs the `pre_start` hook. It is false if
+        /// an instance has just ended by itself.
         anew: bool,
     },
     /// The process and its `pre_stop` hook run. The hook is killed at `until`.
@@ -179,8 +179,8 @@ pub struct Slot {
     pub(super) is_copy: bool,
     life: Lifecycle,
     reached: Reached,
-    /// Whether the `pre_start` hook or an instance has run since the process last ended for good.
-    /// If so, the next such end runs the `post_stop` hook, and a restart before it runs no
+    /// Whether the `pre_start` hook or an instance has run since the `post_stop` hook was last due.
+    /// If so, the `post_stop` hook runs when it is due again, and a restart before then runs no
     /// `pre_start` hook.
     pub(super) has_run: bool,
     /// The pause before the process is started again, once the rest of its group is gone; `None` if

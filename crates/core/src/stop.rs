@@ -209,7 +209,8 @@ impl State {
                     self.time_out_hook(Some(process), Stage::PreStop);
                     self.ask_to_end(process, deadline);
                 }
-                // `settle_epochs` sends the stop signal to these processes before any SIGKILL.
+                // No newer epoch will end these processes, and they have not received a stop signal
+                // yet. `settle_epochs` sends it, so SIGKILL is not due now.
                 Lifecycle::Stopping { .. } | Lifecycle::Remains { .. }
                     if self.is_left_to_drainit(process) => {}
                 Lifecycle::Stopping { .. } | Lifecycle::Remains { .. } => {
@@ -245,7 +246,7 @@ impl State {
             _ => self[id].drain_signalled.map(|since| self.now.since(since)),
         };
         let killed = matches!(self.life(id), Lifecycle::Killed { .. });
-        // drainit sent this SIGKILL, so the note does not guess another sender.
+        // drainit itself sent this SIGKILL, so the note must not name the OOM killer as its sender.
         let end = if killed { end.plainly() } else { end };
         let handed_over = is_left_to_newer && !killed;
         self.note(Note::Stopped { process: id, end, took, killed, handed_over });
@@ -257,7 +258,8 @@ impl State {
             // drainit has killed the whole group, and some members are not gone yet.
             self.set(id, Lifecycle::RestKilled { holds_until });
         } else if let Some(kill_at) = held_until {
-            // One of the remaining members may be the Envoy, so the group gets no stop signal yet.
+            // The process may have been a wrapper whose Envoy is one of the remaining members, so
+            // the group gets no stop signal yet.
             self.set(id, Lifecycle::Remains { kill_at });
         } else {
             let kill_at = match self.life(id) {
@@ -305,8 +307,8 @@ impl State {
                 self.exited(process, end, remains, deadline)
             }
             Event::GroupGone(process) if self.life(process).has_rest() => {
-                // The main process of an old epoch may have ended earlier. Then the rest of its
-                // group was draining, and this drain ends now.
+                // If the main process of an old epoch ended first, the rest of its process group
+                // may have been draining until now. This drain ends here.
                 self.end_drain(process, DrainEnd::ProcessGone);
                 self.after_end(process, deadline);
             }

@@ -26,8 +26,8 @@ pub enum StepKind {
     Drain,
     /// A drained process closes its listeners.
     Close,
-    /// A process whose drain was over before those of other processes counts its connections once
-    /// more.
+    /// drainit counts the open connections or requests of a process once more, because its drain
+    /// was over before the drains of other processes.
     Count,
     /// The time from the stop signal to SIGKILL.
     Stop,
@@ -95,8 +95,9 @@ impl Timeline {
         Play::of(spec, None, asked)
     }
 
-    /// The longest shutdown while a oneshot still runs, together with this oneshot; `None` without
-    /// a oneshot. All processes that need not wait for the oneshot run, too.
+    /// The longest of the shutdowns during which a oneshot still runs, together with this oneshot;
+    /// `None` if no process is a oneshot. All processes that need not wait for the oneshot run,
+    /// too.
     pub fn worst_in_oneshot(spec: &Spec, asked: bool) -> Option<(ProcessId, Self)> {
         let runs = |id: &ProcessId| {
             let process = &spec.processes[id.index()];

@@ -22,7 +22,7 @@ pub struct CallOutcome {
     pub call: Call,
     /// The number of attempts, which is at least 1.
     pub attempts: u32,
-    /// The error of the last attempt.
+    /// The result of the last attempt.
     pub result: Result<(), Failure>,
 }
 

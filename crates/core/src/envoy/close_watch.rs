@@ -6,17 +6,18 @@ use core::time::Duration;
 use crate::envoy::sample::Sample;
 use crate::types::Time;
 
-/// The number of requests that must begin and end without a closed connection before there is a
-/// verdict. Fewer requests prove nothing: they may have begun before the drain took effect in every
-/// worker.
+/// The number of requests that must begin and end without a closed connection before the verdict is
+/// that Envoy closes none. Fewer requests prove nothing: they may have begun before the drain took
+/// effect in every worker thread of Envoy.
 const REQUESTS: u64 = 20;
 
 /// Watches one drain.
 #[derive(Debug)]
 pub(crate) struct ClosingWatch {
-    /// The shortest time before a verdict.
+    /// The shortest time from the first check to the verdict.
     patience: Duration,
-    /// The number of connections that Envoy had closed for a drain before this one.
+    /// The value of [`Sample::drain_close`] before this drain: the connections that Envoy has
+    /// closed because of earlier drains.
     closed_before: Option<u64>,
     /// The time of the first check in the drain, and the number of requests that had begun by then.
     since: Option<(Time, u64)>,

@@ -29,7 +29,8 @@ const LAST_POLL: Duration = Duration::from_millis(100);
 const SLOW_INBOUND: &str = "start it with `--drain-strategy immediate`, or a --drain-time-s shorter than the drain's `time`";
 /// The pause before drainit asks again for a state that the admin did not give.
 const ASKED_AGAIN: Duration = Duration::from_millis(250);
-/// The time in which connections must have been closed, if every response closes its connection.
+/// If every response closes its connection, Envoy must have closed at least one connection within
+/// this time.
 const CLOSING_SEEN: Duration = Duration::from_secs(2);
 
 /// The terms of a drain.
@@ -104,7 +105,7 @@ pub enum Output {
         ask: Ask,
         limit: Duration,
     },
-    /// A sample. Its numbers may be as old as the begin of its poll.
+    /// A sample. `began` is the time at which its poll began; its numbers can be as old as this.
     Sampled {
         began: Time,
         sample: Sample,
@@ -195,10 +196,11 @@ pub struct Dialogue {
     accepted: Accepted,
     /// Whether the core knows whether the drain was accepted.
     is_answered: bool,
-    /// The time at which the last sample was asked for; `None` if no answer to it is missing.
+    /// The time at which drainit asked for the sample after a closing; `None` if drainit does not
+    /// wait for such a sample.
     last_poll: Option<Time>,
-    /// The number of closings. The result of a poll is discarded if a closing has begun after the
-    /// poll.
+    /// The number of closings so far. If the number has changed since a poll began, the result of
+    /// this poll is discarded.
     closings: u32,
     /// Whether the closing under way has no answer yet.
     is_closing: bool,
@@ -219,8 +221,8 @@ impl Dialogue {
             watch: ClosingWatch::new(if terms.fail_healthcheck {
                 CLOSING_SEEN
             } else {
-                // When half of its time is over, a gradual drain has closed a quarter of the busy
-                // connections.
+                // A gradual drain needs more time for the same proof. When half of its time is
+                // over, it has closed a quarter of the busy connections.
                 CLOSING_SEEN.max(terms.longest / 2)
             }),
             terms,
@@ -310,8 +312,8 @@ impl Dialogue {
     /// Closes the listeners if they are open, and takes a last sample. Reports
     /// [`Output::ListenersClosed`] in any case.
     pub fn close(&mut self, now: Time) -> Vec<Output> {
-        // The drain may have been over for a while, because `drainit drain` holds a drain until the
-        // stop.
+        // After `drainit drain`, the drain can be over long before this closing. The last sample is
+        // still a part of this drain.
         self.is_over = false;
         if core::mem::replace(&mut self.is_closing, true) {
             // The closing that is under way reports soon.
@@ -325,7 +327,7 @@ impl Dialogue {
     }
 
     /// Ends the drain, but not a closing that is under way. Later answers of the other lanes are
-    /// ignored. Warns if the admin has not answered the calls yet.
+    /// ignored. Warns if the admin has not yet answered the calls that begin the drain.
     pub fn end(&mut self) -> Vec<Output> {
         self.polls = Polls::Over;
         self.begin = None;
@@ -526,8 +528,8 @@ impl Dialogue {
             Ok(sample) if is_fresh => {
                 self.is_failing = false;
                 self.record(began, sample, moment);
-                // While the health check has to stay good, Envoy closes few connections, so nothing
-                // is checked.
+                // While the health check has to stay good, Envoy closes few connections. The watch
+                // for closed connections therefore begins only later.
                 if self.is_accepted()
                     && !self.stays_ready
                     && let Some(requests) = self.watch.check(now, &sample)
@@ -560,13 +562,14 @@ impl Dialogue {
         match &outcome.result {
             Ok(()) => {}
             Err(Failure { is_refusal: true, .. }) => self.warn(outcome.to_string()),
-            // An Envoy that ends by itself closes its admin, so a failed connection is only logged.
+            // An Envoy that ends by itself closes its admin interface, so a failed connection to
+            // the admin interface is logged, but is not a warning.
             Err(_) => self.outputs.push(Output::Log(outcome.to_string())),
         }
         self.poll_last(now);
     }
 
-    /// Takes the last sample. It shows the requests that the stop, which follows, will cut.
+    /// Takes the last sample before the stop. It shows the requests that the stop will cut.
     fn poll_last(&mut self, now: Time) {
         self.closings += 1;
         self.last_poll = Some(now);

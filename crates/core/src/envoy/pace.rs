@@ -16,8 +16,8 @@ const SELDOM: Duration = Duration::from_millis(250);
 const FACTOR: u32 = 30;
 /// The pause before a second poll that confirms that nothing is open and nothing new has come.
 const CONFIRM: Duration = QUIET.saturating_add(Duration::from_millis(5));
-/// The shortest time that is kept for the answers to the last two polls before the end of `min`,
-/// which have to show quiet. An Envoy that answers slowly gets more time.
+/// Before the end of `min`, two polls have to show quiet. At least this much time is kept for their
+/// answers; an Envoy that answers slowly gets more.
 const SPARE: Duration = Duration::from_millis(20);
 
 /// The pauses of one drain.

@@ -51,8 +51,8 @@ pub struct Draining {
 
 impl Draining {
     /// Begins a shutdown (T0). `was_ready` says that `/readyz` has answered 200 before, so load
-    /// balancers must get time to see the change. `is_ready` says that `/readyz` answers 200 now,
-    /// and may do so for a while longer.
+    /// balancers must get time to see that it answers 503. `is_ready` says that `/readyz` answers
+    /// 200 now, and may do so for a while longer.
     pub(crate) fn enter(
         shutdown: Shutdown,
         was_ready: bool,
@@ -94,8 +94,8 @@ impl Draining {
         }
         let delay = state.budget.readiness_delay(&state.spec, state.now, shutdown.deadline);
         let delay_until = was_ready.then(|| state.now + delay);
-        // Only a ready process can have traffic. A drain that has begun earlier continues, even if
-        // it is the drain of an old epoch.
+        // Only a ready process can have traffic. A drain that began before the shutdown continues,
+        // even if it is the drain of an old epoch.
         let mut drained = Vec::new();
         for process in Rc::clone(&state.spec).order.iter().rev().copied() {
             let has_begun = matches!(state[process].drain, Progress::Active(_));
@@ -128,7 +128,8 @@ impl Draining {
 
     pub(crate) fn handle(mut self, state: &mut State, event: Event) -> Phase {
         let deadline = self.deadline(state);
-        // Whether a request had begun to stop the process before the drain was requested.
+        // Whether drainit was already stopping the process, for example at an operator's request.
+        // If so, its end was asked for.
         let was_stopped = matches!(event, Event::Exited { process, .. }
             if state.life(process).is_being_stopped());
         let before_ready =
@@ -286,7 +287,7 @@ impl Draining {
 
     /// Handles expired timers and begins the drains that are due.
     fn advance(mut self, state: &mut State) -> Phase {
-        // Without a process there is no traffic to move away.
+        // If all processes are gone, there is no traffic to move away, so the delay is over.
         if state.is_done() || self.delay_until.is_some_and(|until| state.is_past(until)) {
             self.delay_until = None;
         }

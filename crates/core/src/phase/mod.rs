@@ -39,10 +39,10 @@ pub struct Shutdown {
 }
 
 impl Shutdown {
-    /// Counts a stop signal, and returns the new count. Returns `None` if the signal came so soon
-    /// after the last one that it only repeats it. For another SIGTERM, returns 1 and counts
-    /// nothing, because node shutdowns, systemd and wrappers send SIGTERM more than once without a
-    /// wish to hurry.
+    /// Counts a stop signal, and returns the new count. If the signal came within [`ONE_SIGNAL`]
+    /// after the last stop signal, it counts as a repetition, and this returns `None`. For another
+    /// SIGTERM, this returns 1 and counts nothing: node shutdowns, systemd and wrappers send
+    /// SIGTERM more than once without a wish to hurry.
     pub(crate) fn count_signal(&mut self, signal: Signal, now: Time) -> Option<u32> {
         let is_again = self.last_signal.is_some_and(|last| now.since(last) < ONE_SIGNAL);
         self.last_signal = Some(now);
@@ -56,8 +56,8 @@ impl Shutdown {
         Some(self.signals)
     }
 
-    /// Begins the time again in which a signal only repeats the last one, because the last signal
-    /// was handled only now.
+    /// Lets the time in which another signal counts as a repetition begin now, because the
+    /// supervisor has only now carried out the actions of the last signal.
     pub(crate) fn signal_handled(&mut self, now: Time) {
         self.last_signal = self.last_signal.map(|_| now);
     }
@@ -69,7 +69,7 @@ impl Shutdown {
 }
 
 impl Phase {
-    /// The facts of the shutdown; `None` before it, and after the exit.
+    /// The facts of the shutdown; `None` before the shutdown and after the exit.
     pub fn shutdown(&self) -> Option<&Shutdown> {
         match self {
             Self::Running(_) | Self::Done => None,

@@ -60,8 +60,8 @@ pub(super) enum Goal {
     /// Stop the process because it follows a dependency, then start it again. If the start fails,
     /// the container may end, as after a failure.
     Following,
-    /// Stop the process after a failure, and let its `restart` decide then. `since` is the time of
-    /// its start.
+    /// Stop the process after a failure. Its `restart` then decides whether it starts again.
+    /// `since` is the time of its start.
     Judged { since: Time, why: Failure },
     /// Start the process. If the start fails, the container does not end. `begun` says whether the
     /// start has begun.
@@ -439,7 +439,7 @@ impl Operations {
             let is_hit = asked.request != Request::Stop && asked.members.contains(&process);
             is_hit.then(|| waiting.extend(&asked.members)).map(|()| why)
         });
-        // These dependents waited for the process, and start no more.
+        // These dependents waited for the process, and will not start any more.
         for id in state.spec.above(process) {
             let is_waiting = waiting.contains(&id) && state.life(id) == Lifecycle::Waiting;
             if is_waiting && matches!(self.goals.get(&id), Some(Goal::Up { .. })) {

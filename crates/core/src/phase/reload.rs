@@ -202,7 +202,8 @@ impl Operations {
     }
 
     /// Whether the container is not ready because a reload has removed a process that served, and
-    /// has not yet added a required process. The new process may be the old one under another name.
+    /// has not yet added a required process. The required process may be the removed process under
+    /// another name.
     pub(crate) fn awaits_addition(&self, state: &State) -> bool {
         let Some(reload) = self.reload.as_ref().filter(|reload| reload.has_removed) else {
             return false;

@@ -24,8 +24,8 @@ pub struct Running {
     hook_until: Option<Time>,
     /// Whether `Note::AllReady` was given.
     all_ready: bool,
-    /// Whether every process was checked for a start once. From then on, a process is checked only
-    /// when one of its dependencies meets another condition.
+    /// Whether the core has checked once for every process whether it can start. From then on, the
+    /// core checks a process only when one of its dependencies meets another condition.
     has_scanned: bool,
     pub(crate) operations: Operations,
 }
@@ -80,7 +80,7 @@ impl Running {
         self.hook_until.into_iter().chain(self.operations.wakes_at(state)).min()
     }
 
-    /// Whether every process was ready or complete at one time.
+    /// Whether there was a time at which every process was ready or complete.
     pub fn was_ready(&self) -> bool {
         self.all_ready
     }
@@ -146,7 +146,8 @@ impl Running {
                     self.operations.start_failed(state, process, why);
                 } else {
                     if let Role::New { old } = state.role(process) {
-                        // The new config leaves the process out.
+                        // The `only_if` of the new config does not hold, so the old instance is
+                        // stopped.
                         state.note(Note::TakesOver { process, old });
                         self.operations.swap(state, process, old);
                     }
@@ -488,6 +489,6 @@ fn stay_down(state: &mut State, process: ProcessId, failed: bool) {
     if failed && state.process(process).required {
         state.missing.insert(process);
     }
-    // The process may be missing, so dependents no longer wait for it.
+    // The container continues without the process, so its dependents no longer wait for it.
     state.reach(process, Reached::ALL);
 }
