@@ -141,7 +141,7 @@ pub struct Load {
     pub unit: Unit,
     /// Open connections, or requests in flight.
     pub active: Option<u64>,
-    /// All connections or requests since the process started.
+    /// The number of all connections or requests since the process started.
     pub total: Option<u64>,
 }
 
@@ -151,6 +151,6 @@ pub enum Unit {
     /// Connections of clients.
     #[default]
     Connections,
-    /// Requests in flight, for clients that never close their connections.
+    /// Requests in flight. A drain counts them if clients never close their connections.
     Requests,
 }

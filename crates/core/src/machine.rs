@@ -68,7 +68,8 @@ impl Machine {
         self.end_step()
     }
 
-    /// Adds the actions that end every step, and returns all actions of this step.
+    /// Ends a step: in a shutdown, releases the sockets that are no longer needed. Returns all
+    /// actions of the step.
     fn end_step(&mut self) -> Vec<Action> {
         if self.phase.shutdown().is_some() {
             self.state.release_sockets();
@@ -77,9 +78,9 @@ impl Machine {
     }
 
     /// Replaces the config while the container runs, and returns the first actions. `new` is the
-    /// spec of the new config, with its own ids; `plan` says where each of its processes belongs.
-    /// Running processes that `plan` does not name are removed. Exactly one `Note::ReloadDone` or
-    /// `Note::ReloadFailed` answers the reload before drainit exits.
+    /// spec of the new config, with its own ids; `plan` says to which slot each of its processes
+    /// belongs. Running processes that `plan` does not name are removed. Exactly one
+    /// `Note::ReloadDone` or `Note::ReloadFailed` answers the reload before drainit exits.
     ///
     /// # Errors
     /// The reload is refused, and nothing changes, in three cases: the container has not been ready

@@ -33,8 +33,8 @@ pub enum Role {
 pub struct ConfigIndex(pub usize);
 
 impl ConfigIndex {
-    /// Converts an id of the `Spec` of a config that does not run yet: such an id is the place in
-    /// the file.
+    /// Converts an id of the `Spec` of a new config. As long as a config does not run, an id is the
+    /// position of the process in the file.
     pub(crate) fn of(id: ProcessId) -> Self {
         Self(id.index())
     }
@@ -97,8 +97,8 @@ impl State {
         Some(slot)
     }
 
-    /// Makes a slot for a process of a new config. [`Self::connect`] adds its dependencies. Returns
-    /// `None` if there are too many slots.
+    /// Makes a slot for a process of a new config. [`Self::connect`] adds its dependencies later.
+    /// Returns `None` if there are too many slots.
     pub(crate) fn adopt_new(
         &mut self,
         new: &Spec,
@@ -223,8 +223,8 @@ impl State {
         self.forget_changes(old);
     }
 
-    /// Copies the conditions that the old instance has met. A process that has failed for good
-    /// counts as having met them all, so its conditions are not copied.
+    /// Copies the conditions that the old instance has met. Exception: a process that has failed
+    /// for good counts as having met all conditions, although it has not, so they are not copied.
     fn inherit_conditions(&mut self, slot: ProcessId, old: ProcessId) {
         let is_down = matches!(self.life(old), Lifecycle::Stopped { .. } | Lifecycle::Done);
         if !is_down || self[old].went_well {

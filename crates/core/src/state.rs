@@ -105,9 +105,9 @@ impl Lifecycle {
         )
     }
 
-    /// Whether the readiness of the container does not depend on this process, because it is ready
-    /// or gone for good. A process that is being stopped, or was stopped by a request, is settled
-    /// only if it is not `required`.
+    /// Whether the container can be ready while the process is in this state: the process is ready
+    /// or gone for good. A process that is being stopped, or was stopped by a request, keeps the
+    /// container from being ready only if it is `required`.
     fn is_settled(self, required: bool) -> bool {
         match self {
             Self::Ready { .. } | Self::Done => true,
@@ -183,10 +183,10 @@ pub struct Slot {
     /// If so, the `post_stop` hook runs when it is due again, and a restart before then runs no
     /// `pre_start` hook.
     pub(super) has_run: bool,
-    /// The pause before the process is started again, once the rest of its group is gone; `None` if
-    /// it is not started again.
+    /// If the process is started again once the rest of its group is gone: the pause before this
+    /// start. `None` if it is not started again.
     pub(super) restart_after: Option<Duration>,
-    /// The position of the slot in the order.
+    /// The position of the slot in [`Spec::order`].
     pub(super) rank: u16,
     /// The number of restarts since the start of the container.
     pub restarts: u32,
@@ -398,7 +398,8 @@ impl State {
         self.busy == 0
     }
 
-    /// Whether every process is ready, or gone for good.
+    /// Whether no process keeps the container from being ready, because each is ready or gone for
+    /// good, or need not be.
     pub fn is_settled(&self) -> bool {
         self.unsettled == 0
     }
@@ -409,12 +410,12 @@ impl State {
         self.is_waited_for(id, self.life(id))
     }
 
-    /// The position of a process in the order.
+    /// The position of a process in [`Spec::order`].
     pub fn rank(&self, id: ProcessId) -> u16 {
         self[id].rank
     }
 
-    /// Sorts processes by their position in the order.
+    /// Sorts processes by their position in [`Spec::order`], so dependencies come first.
     pub fn by_rank(&self, ids: impl Iterator<Item = ProcessId>) -> Vec<ProcessId> {
         let mut ids: Vec<_> = ids.collect();
         ids.sort_unstable_by_key(|id| self.rank(*id));
@@ -468,7 +469,8 @@ impl State {
         self.act(Action::Note(note));
     }
 
-    /// Counts a failed liveness probe. Returns whether the check has failed.
+    /// Counts a failed liveness probe. Returns whether so many probes have failed in a row that the
+    /// check has failed.
     pub fn probe_failed(&mut self, id: ProcessId) -> bool {
         let retries = self.process(id).liveness_retries.unwrap_or(1);
         let slot = &mut self[id];

@@ -475,8 +475,9 @@ impl Dialogue {
         self.accepted > Accepted::Nothing
     }
 
-    /// Reports whether the drain was accepted: yes as soon as a call has succeeded, no once all
-    /// calls have failed, including the late call that fails the health check.
+    /// Reports whether the drain was accepted: `true` as soon as a call has succeeded, `false` once
+    /// all calls have failed. If drainit may fail the health check only later, that later call must
+    /// have failed, too.
     fn answer(&mut self) {
         let accepted = self.is_accepted();
         let is_last = self.has_begun && self.late.is_none() && !self.stays_ready;

@@ -277,7 +277,8 @@ impl Draining {
         if spec.oneshot || on_exit == ExitPolicy::Ignore || is_covered {
             return;
         }
-        // The other processes may not be able to serve without the process that is gone.
+        // Without the process that is gone, the other processes may not be able to serve, so
+        // `/readyz` answers 503 from now on.
         self.turn_unready(state);
         for id in state.spec.above(gone) {
             self.only_min[id.index()] = true;
@@ -344,7 +345,7 @@ impl Draining {
 
     fn begin_due(&mut self, state: &mut State) {
         let spec = Rc::clone(&state.spec);
-        // A dependent whose drain is not over holds back all of its dependencies.
+        // While the drain of a dependent is not over, no drain of its dependencies begins.
         let mut held = vec![false; spec.processes.len()];
         for &process in spec.order.iter().rev() {
             let above = spec.processes[process.index()].dependents.iter();

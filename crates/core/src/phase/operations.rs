@@ -94,8 +94,8 @@ impl Operations {
         self.goals.get(&process).is_some_and(|goal| !matches!(goal, Goal::Up { .. }))
     }
 
-    /// Whether an operation stops this process, or a request to stop it that is not answered yet
-    /// keeps it down.
+    /// Whether an operation stops this process, or an unanswered request to stop it or one of its
+    /// dependencies keeps it down.
     fn is_busy(&self, state: &State, process: ProcessId) -> bool {
         let mut stops = self.requests.iter().filter(|one| one.request == Request::Stop);
         self.stops(process)
@@ -104,8 +104,9 @@ impl Operations {
             })
     }
 
-    /// Whether the container is not ready because of an operation on this process. The operation
-    /// stops a required process, or a process [that has failed](Self::failure_blocks_readiness).
+    /// Whether the container is not ready because of an operation on this process. This is so if
+    /// the operation stops a required process, or a process [that has
+    /// failed](Self::failure_blocks_readiness).
     pub(crate) fn blocks_readiness(&self, state: &State, process: ProcessId) -> bool {
         let is_needed = state.is_current(process) && state.process(process).required;
         is_needed && self.stops(process) || self.failure_blocks_readiness(state, process)

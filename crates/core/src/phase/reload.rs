@@ -31,8 +31,8 @@ use crate::types::ProcessId;
 #[derive(Clone, Debug)]
 pub(super) struct Reload {
     new: Rc<Spec>,
-    /// The slot to which each process of the new config belongs. The index is the [`ConfigIndex`],
-    /// also for `slots`.
+    /// For each process of the new config, the slot of the running config to which it belongs. The
+    /// index of `plan` and of `slots` is the [`ConfigIndex`].
     plan: Vec<Placed>,
     slots: Vec<Option<ProcessId>>,
     pending: VecDeque<ConfigIndex>,

@@ -96,7 +96,8 @@ impl Operations {
         }
     }
 
-    /// Makes a new slot the current slot of its process, and stops the old slot.
+    /// Makes a new slot the current slot of its process, and begins to stop the instance in the old
+    /// slot.
     pub(crate) fn swap(&mut self, state: &mut State, new: ProcessId, old: ProcessId) {
         state.take_over(new, old);
         for asked in &mut self.requests {

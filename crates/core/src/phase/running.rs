@@ -95,7 +95,7 @@ impl Running {
         self.serves(state) && !self.operations.awaits_addition(state)
     }
 
-    /// Like [`Self::is_ready`], but without processes that a reload has yet to add.
+    /// Like [`Self::is_ready`], but ignores the processes that a reload has yet to add.
     fn serves(&self, state: &State) -> bool {
         self.all_ready && self.is_settled(state) && !self.operations.any_blocks_readiness(state)
     }

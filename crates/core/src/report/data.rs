@@ -269,8 +269,8 @@ impl Journal {
         }
     }
 
-    /// The steps that happened and the drains that had no time, in the order of the plan. Each step
-    /// has the times of the plan, too.
+    /// The steps that happened, and the drains for which no time was left, in the order of the
+    /// plan. Each step has its real times and the times of the plan.
     fn steps(&self, t0: Time, cause: Cause, state: &State) -> Vec<StepData> {
         let mut real: BTreeMap<Key, Step> = BTreeMap::new();
         // The report counts the closing of the listeners as part of the drain.

@@ -52,7 +52,7 @@ pub struct Event {
     /// The number of consecutive failed probes after which the check fails.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retries: Option<u32>,
-    /// The time that the step in the note has taken.
+    /// The time that the step which the note is about has taken.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "serialize_some_seconds")]
     pub seconds: Option<Duration>,
     /// The shortest time that the wait in the note will take.
@@ -61,10 +61,10 @@ pub struct Event {
     /// The longest time that the wait in the note can take.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "serialize_some_seconds")]
     pub max_seconds: Option<Duration>,
-    /// Open connections at the end of a drain.
+    /// The connections that were open at the time of a note about a drain.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connections: Option<u64>,
-    /// Requests in flight at the end of a drain.
+    /// The requests that were in flight at the time of a note about a drain.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests: Option<u64>,
 }

@@ -46,14 +46,15 @@ pub struct History {
     /// Whether the process stays down after a failure or after `restart_max` restarts. This holds
     /// even if its last exit code was a success code.
     pub(super) gave_up: bool,
-    /// The time and the kind of the end of the last instance; `None` while another instance runs.
+    /// The time and the kind of the end of the last instance; `None` before the first end, and from
+    /// the start of the next instance.
     pub(super) end: Option<(Time, End)>,
     /// The end of the last instance that has ended. It is kept while the next instance runs.
     pub last_end: Option<End>,
     /// The reason why the process is down, as far as drainit knows it.
     pub message: Option<String>,
-    /// A reason that explains the next end of the process, or the one that has just come, better
-    /// than the exit code does.
+    /// A reason that explains an end of the process better than the exit code does. It is set
+    /// before the journal records this end.
     pub why_ended: Option<String>,
     /// The reason why the process is not ready yet, or the text of its `STATUS=`.
     pub failure: Reason,
@@ -61,8 +62,8 @@ pub struct History {
     pub unhealthy: Reason,
     /// The risks of its drain; `None` while they are unknown.
     pub drain_warnings: Option<Rc<[String]>>,
-    /// The time at which the process was asked to end, the signal for it, and the time from then to
-    /// SIGKILL.
+    /// If the process was asked to end: the time of its stop signal, the signal, and the time from
+    /// the signal to SIGKILL.
     pub(super) asked: Option<(Time, Signal, Duration)>,
     /// The stop of the process; `None` until it is stopped in a shutdown.
     pub(super) stop: Option<Stop>,
@@ -116,7 +117,7 @@ pub struct Tally {
     pub drains: [u64; DrainEnd::ALL.len()],
     /// The slot of the last drain, unless the process has started again since.
     pub drained: Option<ProcessId>,
-    /// The last lines of the last instance that has failed.
+    /// The last lines that the last failed instance has written.
     pub last_lines: Rc<Vec<String>>,
 }
 

@@ -44,7 +44,7 @@ pub struct Journal {
     slots: Vec<History>,
     /// The counts of each process. The key is the name of the process.
     tallies: BTreeMap<String, Tally>,
-    /// Slots with a note since the last update.
+    /// The slots whose history a note has changed since the last call of [`Self::update`].
     noted: Vec<ProcessId>,
     all_ready: Option<Time>,
     phase: ContainerPhase,
@@ -146,7 +146,7 @@ impl Journal {
         Rc::clone(self.tally(slot).readiness_failures.get_or_insert_default())
     }
 
-    /// Records the start of an instance, and forgets the faults of the earlier instance.
+    /// Records the start of an instance, and forgets why checks of the earlier instance failed.
     pub fn spawned(&mut self, slot: ProcessId, pid: i32, epoch: Option<u32>) {
         let history = self.of_mut(slot);
         (history.pid, history.last_pid, history.epoch) = (Some(pid), Some(pid), epoch);
@@ -216,7 +216,7 @@ impl Journal {
                 (history.end, history.asked, history.why_ended) = (None, None, None);
                 (history.is_skipped, history.gave_up) = (false, false);
                 // The instance keeps the name that tells two instances apart even after the other
-                // instance is gone. The next instance begins without it.
+                // instance is gone. The next instance begins without such a name.
                 history.instance = None;
                 history.started.get_or_insert(now);
                 if is_ready {
@@ -358,8 +358,8 @@ impl Journal {
         self.of_mut(process).stop.get_or_insert(Stop { place, ..Stop::default() })
     }
 
-    /// Begins the record of a shutdown, or of a requested drain before it. Drains that are over do
-    /// not belong to the shutdown; a drain that is under way does.
+    /// Begins the record of a shutdown, or of a requested drain before it. A drain that is already
+    /// over does not belong to the shutdown; a drain that is under way does.
     fn begin_shutdown(&mut self) {
         if self.steps.begin_shutdown() {
             self.draining_since = None;

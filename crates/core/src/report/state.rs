@@ -64,9 +64,10 @@ pub enum ProcessState {
     Skipped,
     /// The process ended with a success code, or by its stop signal.
     Done,
-    /// An operator has stopped the process. It stays down until a request starts it.
+    /// An operator has stopped the process, or it has `autostart: false`. It stays down until a
+    /// request starts it.
     Stopped,
-    /// The process ended in another way.
+    /// The process has failed: it ended in another way than `Done`, or its start failed.
     Failed,
 }
 

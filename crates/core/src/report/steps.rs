@@ -85,9 +85,9 @@ impl Steps {
         }
     }
 
-    /// Begins the shutdown, or a drain that is requested before the shutdown. Steps of earlier
-    /// requests that are over are forgotten; steps that are under way belong to the shutdown.
-    /// Returns whether this is the first call.
+    /// Begins the shutdown, or a drain that is requested before the shutdown. A step that is
+    /// already over is forgotten, because it belongs to an earlier request. A step that is under
+    /// way belongs to the shutdown. Returns whether this is the first call.
     pub(super) fn begin_shutdown(&mut self) -> bool {
         let is_first = !core::mem::replace(&mut self.is_shutdown, true);
         if is_first {

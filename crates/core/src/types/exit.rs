@@ -96,9 +96,11 @@ impl EndKind {
 
 /// The exit codes of drainit that do not come from a process.
 pub mod exit_code {
-    /// The container was asked to stop, and every process ended without SIGKILL.
+    /// The container was asked to stop or every process has ended, and SIGKILL was not needed; or
+    /// the shutdown was caused by an end that is a success.
     pub const OK: u8 = 0;
-    /// A process did not become ready in time, or an end with code 0 was a failure.
+    /// A process did not become ready in time, a hook or a liveness check failed, or an end with
+    /// code 0 was a failure.
     pub const NOT_READY: u8 = 1;
     /// The command line is wrong.
     pub const USAGE: u8 = 2;

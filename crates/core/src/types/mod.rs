@@ -22,7 +22,7 @@ pub use time::{Time, human, seconds, serialize_seconds, serialize_some_seconds};
 pub struct ProcessId(pub u16);
 
 impl ProcessId {
-    /// The index into any table that has one entry for each process.
+    /// The index into any table that has one entry for each slot.
     pub fn index(self) -> usize {
         usize::from(self.0)
     }
