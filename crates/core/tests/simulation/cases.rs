@@ -1,4 +1,4 @@
-//! Single schedules with known actions, for one promise at a time.
+//! Single schedules of events with the actions that must follow. Each case tests one promise.
 
 use crate::replacements::{NEW, restart};
 use crate::*;
@@ -61,13 +61,13 @@ pub(super) fn gateway() -> Spec {
     }
 }
 
-/// A machine with a clock in milliseconds.
+/// A core whose events a test sends by hand, with times in milliseconds.
 pub(super) struct Play {
     pub(super) machine: Machine,
 }
 
 impl Play {
-    /// Starts every process at 0.
+    /// Starts the engine and the router at 0.
     pub(super) fn up(spec: Spec) -> Self {
         let mut play = Self { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
         assert_eq!(play.at(0, Event::Start), [Action::Spawn(ENGINE)]);
@@ -76,7 +76,7 @@ impl Play {
         play
     }
 
-    /// The actions of an event without the notes.
+    /// Sends an event, and returns the core's actions without the notes.
     pub(super) fn at(&mut self, millis: u64, event: Event) -> Vec<Action> {
         let mut actions = self.machine.handle(Time(MS(millis)), event);
         actions.retain(|action| !matches!(action, Action::Note(_)));
@@ -88,15 +88,16 @@ impl Play {
         self.machine.handle(Time(MS(millis)), event).into_iter().filter_map(note).collect()
     }
 
-    /// The first actions of a reload, without notes and without new definitions of unchanged
-    /// processes.
+    /// Begins a reload, and returns the core's first actions, without notes and without new
+    /// definitions of unchanged processes.
     pub(super) fn reload(&mut self, millis: u64, new: &Spec, plan: &[Placed]) -> Vec<Action> {
         let mut actions = self.machine.reload(Time(MS(millis)), new, plan).unwrap();
         actions.retain(|one| !matches!(one, Action::Note(_) | Action::Redefine { .. }));
         actions
     }
 
-    /// Sends samples, and returns the actions with their times.
+    /// Sends samples with this number of open connections, and returns the actions that follow,
+    /// with their times.
     fn samples(&mut self, from: u64, to: u64, active: u64) -> Vec<(u64, Action)> {
         let mut seen = Vec::new();
         for millis in (from..=to).step_by(50) {
@@ -120,7 +121,7 @@ pub(super) fn stop(process: ProcessId) -> Action {
     Action::Stop { process, signal: Signal::TERM }
 }
 
-/// When the next timer is due.
+/// The time of the next timer, in milliseconds.
 pub(super) fn wakes_at(play: &Play) -> u64 {
     play.machine.next_wakeup().unwrap().0.as_millis() as u64
 }
@@ -141,8 +142,8 @@ fn an_idle_gateway_is_drained_for_min_and_stopped_in_order() {
         [(5000, Action::CloseListeners(ROUTER))],
         "quiet earlier, but `min` is not over"
     );
-    // A connection may have been accepted just before the listeners closed. Only a poll after the
-    // closing shows such a connection.
+    // Envoy may have accepted a connection just before it closed the listeners. Only a count after
+    // the closing shows such a connection.
     assert!(play.at(5010, Event::ListenersClosed(ROUTER)).is_empty());
     let seen = play.samples(5050, 5050, 0);
     assert_eq!(seen, [(5050, Action::EndDrain(ROUTER)), (5050, stop(ROUTER))]);
@@ -205,8 +206,8 @@ fn a_new_connection_restarts_the_quiet_time() {
     let mut play = Play::up(gateway());
     play.at(0, Event::Signal(Signal::TERM));
     play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
-    // Connections open and close between two samples: no sample shows an open one, but the router
-    // is never quiet.
+    // Connections open and close between two samples. Each sample shows no open connection, but the
+    // number of accepted connections grows, so the router is not quiet.
     for (count, millis) in (50..=8000).step_by(50).enumerate() {
         let load = load(0, count as u64);
         assert!(
@@ -216,7 +217,7 @@ fn a_new_connection_restarts_the_quiet_time() {
     }
     let load = load(0, 159);
     assert!(play.at(8050, Event::DrainSample { process: ROUTER, load }).is_empty());
-    // Missing samples do not show that the router is quiet.
+    // While no sample arrives, nothing shows that the router is quiet.
     assert!(play.at(8300, Event::Tick).is_empty());
     let look = Event::DrainSample { process: ROUTER, load };
     assert_eq!(play.at(8301, look), [Action::CloseListeners(ROUTER)]);
@@ -233,7 +234,8 @@ fn a_signal_that_arrives_while_the_first_is_handled_counts_once() {
     }
 }
 
-/// Python, engine and router, as in `docs/shutdown.md`.
+/// A chain of three processes, as in `docs/shutdown.md`: the router depends on the engine, and the
+/// engine on python.
 fn example(window: u64) -> Spec {
     let mut spec = Spec { window: MS(window), ..gateway() };
     let mut python = spec.processes[0].clone();
@@ -260,8 +262,8 @@ fn the_core_agrees_with_the_examples_of_the_page() {
             _ => None,
         })
     };
-    // For each window: the longest drain, and the times to stop that the router gets after this
-    // drain, and the engine and python get after quick stops.
+    // For each window: the longest drain, and the times to stop of the router, the engine and
+    // python. The router stops after the longest drain; the engine and python after quick stops.
     for (window, longest, times) in
         [(28_000, 15_000, [10_000, 10_000, 10_000]), (8000, 5000, [1000, 2000, 3000])]
     {
@@ -321,7 +323,7 @@ fn readyz_stays_good_for_unready_delay_while_the_drain_runs() {
         assert_eq!(play.at(8000, Event::Tick), [Action::Unready, Action::CloseListeners(ROUTER)]);
         assert!(!stays_ready(&play));
     }
-    // The end of a dependency ends the delay.
+    // If a dependency ends, `/readyz` turns 503 at once, without the delay.
     let mut play = Play::up(spec);
     play.at(0, Event::Signal(Signal::TERM));
     assert_eq!(play.at(1000, exited(ENGINE)), [Action::Unready]);
@@ -356,13 +358,13 @@ fn a_long_scan_leaves_time_to_reap() {
     play.at(0, Event::Signal(Signal::TERM));
     play.at(10, exited(ROUTER));
     assert_eq!(play.at(20, exited(ENGINE)), [Action::Sweep(Signal::TERM)]);
-    // The pause before the next scan is as long as this scan took.
+    // The next scan begins after a pause as long as this scan has taken.
     assert!(play.at(320, Event::Leftovers(5000)).is_empty());
     assert!(play.at(619, Event::Tick).is_empty());
     assert_eq!(play.at(620, Event::Tick), [Action::Sweep(Signal::TERM)]);
     assert!(play.at(920, Event::Tick).is_empty());
     assert_eq!(play.at(2020, Event::Tick), [Action::Sweep(Signal::KILL)]);
-    // The wait after SIGKILL begins only at the end of this scan, which has sent SIGKILL.
+    // The scan that sends SIGKILL takes a while. The wait after SIGKILL begins only at its end.
     assert!(play.at(2320, Event::Leftovers(5000)).is_empty());
     assert!(play.at(2519, Event::Tick).is_empty());
     assert_eq!(play.at(2519, Event::Leftovers(0)), [Action::Exit(137)]);
@@ -406,7 +408,8 @@ fn a_stop_signal_continues_a_held_drain() {
     play.at(5010, Event::ListenersClosed(ROUTER));
     assert_eq!(play.samples(5050, 5050, 0), [(5050, Action::EndDrain(ROUTER))], "no stop follows");
     assert_eq!(play.machine.next_wakeup(), None);
-    // The kubelet's grace period began with the drain, 6 s ago: 22 s of 28 s are left.
+    // The kubelet's grace period began with the drain, 6 s ago. 22 s of the 28 s are left until the
+    // deadline.
     let notes = play.notes(6000, Event::Signal(Signal::TERM));
     let cause = Cause::Signal(Signal::TERM);
     assert_eq!(notes, [Note::ShutdownBegan { cause, window: MS(22_000) }]);
@@ -428,13 +431,13 @@ fn the_stop_waits_for_new_requests_while_the_drain_time_lasts() {
         assert!(play.at(at, closed).is_empty(), "the stop waits for the request");
         assert_eq!(play.machine.state().drained_by(ROUTER), Some(Time(MS(15_000))));
         assert_eq!(play.machine.next_wakeup(), Some(Time(MS(at + 100))));
-        // A second answer to one count does not answer the next count.
+        // A late second answer to this count does not answer the next count.
         play.at(at + 50, open(0));
         assert!(play.at(at + 50, closed).is_empty());
         assert_eq!(play.at(at + 100, Event::Tick), [Action::CloseListeners(ROUTER)]);
     };
     let is_over = [Action::EndDrain(ROUTER), stop(ROUTER)];
-    // The stop waits until nothing is open.
+    // The stop waits until no request is open.
     let mut play = held(gateway());
     assert_eq!(play.at(6000, term), [Action::CloseListeners(ROUTER)]);
     again(&mut play, 6010);
@@ -451,19 +454,20 @@ fn the_stop_waits_for_new_requests_while_the_drain_time_lasts() {
     assert_eq!(play.at(15_000, Event::Tick), [Action::CloseListeners(ROUTER)]);
     play.at(15_010, open(1));
     assert_eq!(play.at(15_010, closed), is_over);
-    // If the last answer is lost, the stop also waits until the time of the drain is over.
+    // If the answer to the last count is lost, the stop waits until the time of the drain is over.
     let mut play = held(gateway());
     play.at(14_640, term);
     again(&mut play, 14_650);
     assert_eq!(play.at(15_000, Event::Tick), is_over);
-    // If the answer to a count is lost, its sample says nothing about the next count.
+    // Each count needs a sample and the answer that the listeners are closed. If that answer is
+    // lost, the next count needs a new sample.
     let mut play = held(gateway());
     play.at(6000, term);
     again(&mut play, 6010);
     play.at(6120, open(0));
     assert_eq!(play.at(6360, Event::Tick), [Action::CloseListeners(ROUTER)]);
     assert!(play.at(6370, closed).is_empty());
-    // If the process ends during the wait, the end is noted, because it cuts the open request.
+    // If the process ends during the wait, a note says that its end has cut the open request.
     let mut play = held(gateway());
     play.at(6000, term);
     play.at(6010, open(1));
@@ -483,7 +487,7 @@ fn the_stop_waits_for_new_requests_while_the_drain_time_lasts() {
     play.at(6000, term);
     play.at(6010, open(1));
     assert_eq!(play.at(6010, closed), is_over);
-    // A stop after a failure does not wait.
+    // If the stop has another cause than a signal, it does not wait for the request.
     let mut play = held(gateway());
     play.at(6000, Event::Exited { process: ENGINE, end: End::Code(7), remains: false });
     play.at(6010, open(1));
@@ -504,7 +508,8 @@ fn a_stop_after_a_held_drain_shortens_a_stop_that_began_in_the_drain() {
     play.at(1000, Event::DrainRequested);
     assert_eq!(play.at(10_000, Event::HookEnded { hook, success: true }), [stop(ROUTER)]);
     assert_eq!(wakes_at(&play), 30_000, "a held drain has no deadline");
-    // The window began at 1 s. The router and the engine, with 20 s and 5 s, share the 17 s left.
+    // The window began at 1 s, so 17 s are left. The router needs 20 s and the engine 5 s, so both
+    // get a part of the 17 s.
     play.at(12_000, Event::Signal(Signal::TERM));
     assert_eq!(wakes_at(&play), 25_600);
     assert_eq!(play.at(25_600, Event::Tick), [Action::Kill(ROUTER)]);
@@ -517,7 +522,7 @@ fn a_second_signal_after_the_late_stop_of_a_held_drain_cuts_only_waits() {
     spec.hooks.pre_stop = Some(Wait::new(Some(MS(10_000))));
     let mut play = held(spec);
     let hook = hook(None, Stage::PreStop);
-    // The window of the drain is over, so the stop has a new one.
+    // The window of the held drain is over, so the shutdown has a new window.
     assert!(play.at(40_000, Event::Signal(Signal::TERM)).contains(&Action::RunHook(hook)));
     let actions = play.at(41_000, INT);
     assert_eq!(actions, [Action::AbortHook(hook), stop(ROUTER)]);
@@ -544,7 +549,8 @@ fn more_time_to_stop_beside_a_drain_leaves_the_later_stops_their_time() {
     play.at(1000, Event::Signal(Signal::TERM));
     play.at(1005, Event::DrainAnswered { process: ROUTER, accepted: true });
     let longer = |limit| Note::TimeoutExtended { process: NEW, limit: MS(limit) };
-    // The deadline is at 29 s, and the engine needs 5 s.
+    // The deadline is at 29 s. The engine needs the last 5 s, so the new instance can run until 24
+    // s.
     assert_eq!(play.notes(2000, extended(NEW, 60_000)), [longer(22_000)]);
 }
 
@@ -564,7 +570,7 @@ fn held(spec: Spec) -> Play {
 fn processes_are_reaped_after_a_pause_beyond_the_deadline() {
     let mut play = Play::up(gateway());
     play.at(0, Event::Signal(Signal::TERM));
-    // The container was paused meanwhile.
+    // drainit was paused until after the deadline.
     let kills = [ENGINE, ROUTER].map(Action::Kill);
     let mut actions = play.at(90_000, Event::Tick);
     assert_eq!(actions.remove(0), Action::EndDrain(ROUTER));
@@ -586,7 +592,7 @@ fn processes_are_reaped_after_a_pause_beyond_the_deadline() {
     }
 }
 
-/// A gateway whose router drains at SIGQUIT, with a requested drain.
+/// A gateway with a held drain, whose router drains at SIGQUIT.
 fn drained_by_quit() -> Play {
     let mut spec = gateway();
     let signal = Some(Signal::QUIT);
@@ -605,7 +611,7 @@ fn an_end_that_answers_a_drain_stops_nothing() {
         (2000, End::Code(0)),
         (2000, End::Signal(Signal::QUIT)),
         (2000, End::Code(131)),
-        // The time of the drain is over.
+        // This end comes after the time of the drain.
         (20_000, End::Code(0)),
     ] {
         let mut play = drained_by_quit();
@@ -718,7 +724,7 @@ fn is_ready(play: &Play) -> bool {
     running.is_ready(play.machine.state())
 }
 
-/// A gateway after a request that stopped the engine, and so the router before it.
+/// A gateway after a request to stop the engine, which has stopped the router first.
 fn stopped() -> Play {
     let mut play = Play::up(gateway());
     assert_eq!(play.at(1000, ask(ENGINE, Request::Stop)), [drain(15_000)], "dependents first");
@@ -744,13 +750,13 @@ fn a_stopped_process_stays_down_while_the_container_continues() {
     let again = [began(ENGINE, Request::Stop), done(ENGINE, Request::Stop)];
     assert_eq!(play.notes(7000, ask(ENGINE, Request::Stop)), again);
     assert_eq!(play.machine.state()[ProcessId(0)].restarts, 0);
-    // No process is left to stop.
+    // All processes have ended, so the shutdown stops no process.
     let signal = play.at(8000, Event::Signal(Signal::TERM));
     assert_eq!(signal, [Action::Unready, Action::Sweep(Signal::TERM)]);
     assert_eq!(play.at(8000, Event::Leftovers(0)), [Action::Exit(0)]);
 }
 
-/// A gateway whose router starts only at a request.
+/// A gateway whose router has `autostart: false`, so that only an operator's request starts it.
 fn by_request() -> Spec {
     let mut spec = gateway();
     let router = &mut spec.processes[ROUTER.index()];
@@ -768,7 +774,8 @@ fn a_changed_autostart_takes_effect_at_the_reload() {
     assert_eq!(play.reload(1000, &spec, &same), []);
     play.at(1100, ask(ROUTER, Request::Stop));
     assert!(is_ready(&play), "the router does not count for readiness");
-    // After the next reload, the router again counts for the readiness of the container.
+    // The next config has no `autostart: false`. Since that reload, the router again counts for the
+    // readiness of the container.
     let before = Spec { processes: undrained(gateway().processes), ..gateway() };
     play.at(1200, exited(ROUTER));
     assert_eq!(play.reload(1300, &before, &same), []);
@@ -783,7 +790,7 @@ fn a_changed_autostart_takes_effect_at_the_reload() {
 fn a_restart_leaves_dependents_alone_and_is_not_counted() {
     let mut play = Play::up(Spec { processes: undrained(gateway().processes), ..gateway() });
     assert_eq!(play.at(1000, ask(ENGINE, Request::Restart)), [stop(ENGINE)]);
-    // If the process crashes during its restart, it is started again, as after any other end.
+    // If the process crashes during its restart, it is started again, as after a clean end.
     let crash = Event::Exited { process: ENGINE, end: End::Code(7), remains: false };
     assert_eq!(play.at(1100, crash), [Action::Spawn(ENGINE)]);
     let notes = play.notes(1100, Event::Spawned(ENGINE));
@@ -817,7 +824,7 @@ fn more_time_is_granted_as_far_as_the_later_stops_allow() {
         "the last note is less than 1 s old"
     );
     assert_eq!(play.machine.next_wakeup(), Some(Time(MS(14_500))));
-    // The engine needs 5 s of the window.
+    // The deadline is at 28 s. The engine needs the last 5 s, so the router can run until 23 s.
     assert_eq!(play.notes(13_000, extended(ROUTER, 60_000)), [longer(10_000)]);
     assert!(play.at(22_999, Event::Tick).is_empty());
     assert_eq!(play.at(23_000, Event::Tick), [Action::Kill(ROUTER)]);
@@ -848,7 +855,7 @@ fn a_oneshot_that_takes_too_long_is_stopped_and_has_failed() {
     let stop = Action::Stop { process: ENGINE, signal: Signal::TERM };
     let gone = |code| Event::Exited { process: ENGINE, end: End::Code(code), remains: false };
     let why = Failure::TimedOut { after: MS(1000) };
-    // The oneshot has failed even if it ends with code 0 just after its `timeout`.
+    // If the oneshot ends with code 0 just after its `timeout`, it has failed all the same.
     let mut play = slow_task(|_| {});
     assert_eq!(play.at(1000, Event::Tick), std::slice::from_ref(&stop));
     let notes = play.notes(1050, gone(0));
@@ -869,7 +876,7 @@ fn a_oneshot_that_takes_too_long_is_stopped_and_has_failed() {
     play.at(2201, Event::Spawned(ENGINE));
     assert_eq!(play.at(2300, gone(0)), [Action::Spawn(ROUTER)]);
 
-    // With `on_exit: ignore` the container continues, and is not ready.
+    // With `on_exit: ignore` the container continues after the failure, but is not ready.
     let mut play = slow_task(|engine| engine.on_exit = OnExit::IGNORE);
     assert_eq!(play.at(1000, Event::Tick), [stop]);
     assert_eq!(play.at(1050, gone(0)), [Action::Spawn(ROUTER)]);
@@ -898,7 +905,7 @@ fn the_container_continues_without_a_process_that_may_be_missing() {
     assert_eq!(missing.at(1, spawn_failed), [Action::Spawn(ROUTER)]);
     assert!(missing.notes(2, Event::Spawned(ROUTER)).contains(&Note::AllReady));
 
-    // The start of the engine is repeated.
+    // The start of the engine fails and is tried again.
     let mut missing = play(optional(RestartPolicy::OnFailure));
     missing.at(0, Event::Start);
     let next = AfterEnd::Restart { delay: MS(100), attempt: 1 };
@@ -906,7 +913,7 @@ fn the_container_continues_without_a_process_that_may_be_missing() {
     assert_eq!(missing.at(101, Event::Tick), [Action::Spawn(ENGINE)]);
     assert_eq!(missing.at(101, Event::Spawned(ENGINE)), [Action::Spawn(ROUTER)]);
 
-    // The hook of the engine fails.
+    // The `pre_start` hook of the engine fails.
     let mut spec = optional(RestartPolicy::No);
     spec.processes[ENGINE.index()].hooks.pre_start = Some(Wait::DEFAULT);
     let mut hook = play(spec);
@@ -915,7 +922,7 @@ fn the_container_continues_without_a_process_that_may_be_missing() {
     let ended = Event::HookEnded { hook: id, success: false };
     assert_eq!(hook.at(1, ended), [Action::Spawn(ROUTER)]);
 
-    // The values of the engine cannot be read, so its hook does not run.
+    // The values of the engine's variables cannot be read, so its hook does not run.
     let mut spec = optional(RestartPolicy::No);
     spec.processes[ENGINE.index()].hooks.pre_start = Some(Wait::DEFAULT);
     let mut values = play(spec.clone());
@@ -930,7 +937,7 @@ fn the_container_continues_without_a_process_that_may_be_missing() {
     let window = gateway().window;
     assert_eq!(values.notes(1, failed), [Note::ShutdownBegan { cause, window }]);
 
-    // The engine is not ready in time, and is stopped.
+    // The engine is not ready in time, so drainit stops it.
     let mut spec = optional(RestartPolicy::No);
     spec.processes[ENGINE.index()].readiness_timeout = Some(MS(1000));
     let mut slow = play(spec);
@@ -943,8 +950,9 @@ fn the_container_continues_without_a_process_that_may_be_missing() {
     assert_eq!(slow.at(1001, gone), [Action::Spawn(ROUTER)]);
 }
 
-/// Processes without drains that have all started. `of` names the dependencies that each process
-/// follows. A process in `slow` has a readiness probe.
+/// Processes without drains that have all started. `of` has an element for each process: the
+/// dependencies that this process follows. A process whose index is in `slow` has a readiness
+/// probe.
 pub(super) fn followers(of: &[&[u16]], slow: &[u16]) -> Play {
     let mut spec = gateway();
     let mut one = undrained(spec.processes).remove(ENGINE.index());
@@ -1009,8 +1017,8 @@ fn a_requested_restart_waits_for_a_dependency_that_is_followed() {
         assert!(notes.contains(&done(APP, Request::Restart)), "{notes:?}");
         assert!(is_ready(&play));
     }
-    // If the start of the dependency fails, the process starts without it, because `restart`
-    // concerns one process only.
+    // If the restart of the dependency fails, the process starts without the dependency, because
+    // `restart` concerns only the process that it names.
     let mut play = followers(&[&[], &[0], &[]], &[0]);
     play.at(1000, ask(ENGINE, Request::Restart));
     play.at(1000, ask(APP, Request::Restart));
@@ -1020,7 +1028,8 @@ fn a_requested_restart_waits_for_a_dependency_that_is_followed() {
     assert_eq!(play.at(1200, failed), [Action::Spawn(APP)]);
     let notes = play.notes(1200, Event::Spawned(APP));
     assert!(notes.contains(&done(APP, Request::Restart)), "{notes:?}");
-    // A request to stop the process is done at once while its restart waits for the dependency.
+    // While the restart of the process waits for the dependency, the process is down. A request to
+    // stop it is answered at once.
     let mut play = followers(&[&[], &[0], &[]], &[0]);
     play.at(1000, ask(ENGINE, Request::Restart));
     play.at(1000, ask(APP, Request::Restart));
@@ -1076,7 +1085,7 @@ fn the_reason_why_a_drain_is_over_is_noted() {
     assert_eq!(why(24_000, &at_time(14_000)), DrainEnd::Deadline);
     let refused = [(0, TERM), answered(false), (5000, Event::Tick)];
     assert_eq!(why(28_000, &refused), DrainEnd::NotAccepted);
-    // A stop signal during the held drain does not shorten the drain.
+    // A stop signal during a held drain does not shorten that drain.
     let held = |window: u64, over| {
         let drain = (0, Event::DrainRequested);
         why(window, &[drain, answered(true), (10, TERM), (over, Event::Tick), (over + 10, closed)])
@@ -1131,8 +1140,7 @@ fn a_process_that_ends_long_after_sigkill_is_not_restarted() {
     assert!(play.notes(10_000, Event::Tick).contains(&unkillable));
     assert_eq!(play.at(19_000, exited(ROUTER)), []);
     assert_eq!(play.machine.state().life(ROUTER), Lifecycle::Stopped { failed: true });
-    // If a reload replaces a process that survives SIGKILL, the new instance does not start,
-    // either.
+    // The reload replaces a process that survives SIGKILL. The new instance does not start.
     let mut play = Play::up(plain());
     play.reload(0, &plain(), &[Placed::Same(ENGINE), Placed::Changed(ROUTER)]);
     assert_eq!(play.at(5000, Event::Tick), [Action::Kill(ROUTER)]);

@@ -1,4 +1,4 @@
-//! Plays many scenarios, and counts the results.
+//! Plays many scenarios, and counts the runs, their events and the broken promises.
 
 use std::ops::Range;
 use std::sync::Mutex;
@@ -8,17 +8,17 @@ use std::thread;
 use crate::scenario::Scenario;
 use crate::{Broken, run};
 
-/// A thread takes this many seeds at a time.
+/// A thread takes this many seeds from the range at a time.
 const CHUNK: u64 = 1000;
 
-/// After this many breaches no more seeds are played.
+/// After this many broken runs, the threads take no more seeds.
 const ENOUGH: usize = 100;
 
 /// The sums of many runs.
 #[derive(Debug, Default)]
 pub(super) struct Count {
     pub(super) runs: u64,
-    /// The events of all runs.
+    /// The number of events of all runs together.
     pub(super) events: u64,
     /// The number of runs in which processes were killed.
     pub(super) runs_with_kills: u64,
@@ -66,7 +66,8 @@ pub(super) fn count(seeds: Range<u64>, scenario: impl Fn(u64) -> Scenario + Sync
     sum
 }
 
-/// Calls `work` with each element, in order, on all cores.
+/// Calls `work` with each element on one thread for each core. The threads take the elements in
+/// order.
 pub(super) fn on_all_cores<T: Sync>(all: &[T], work: impl Fn(&T) + Sync) {
     let next = AtomicUsize::new(0);
     let work = || {
@@ -78,7 +79,7 @@ pub(super) fn on_all_cores<T: Sync>(all: &[T], work: impl Fn(&T) + Sync) {
     thread::scope(|scope| (0..cores).for_each(|_| drop(scope.spawn(work))));
 }
 
-/// Prints the seed if its run panics.
+/// Prints its seed when it is dropped during a panic, so that the run can be played again.
 struct Named(u64);
 
 impl Drop for Named {

@@ -1,9 +1,11 @@
-//! Plays the dialogue with Envoy's admin, and the core, against a model of Envoy and its clients.
+//! Plays the dialogue with Envoy's admin interface, and the core, against a model of Envoy and its
+//! clients.
 //!
-//! The model closes a connection with a response: always after `healthcheck/fail`, otherwise with
-//! the probability of the default strategy, which grows with the time of the drain. The admin may
-//! answer late, in part, with another status, or not at all; this begins at some time, or happens
-//! by chance. Envoy may not be live, and the next epoch may replace it and begin new statistics.
+//! When the model of Envoy has sent a response, it may close the connection. After
+//! `healthcheck/fail` it always does. Otherwise it does so with the probability of Envoy's default
+//! drain strategy, which grows with the time of the drain. The admin interface may answer late, in
+//! part, with another status, or not at all. These faults begin at some time, or happen by chance.
+//! An Envoy may never be live. The next epoch may replace it, and begins new statistics.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
@@ -21,27 +23,26 @@ use drainit_core::event::{Load, Unit};
 use drainit_core::report::history::Moment;
 use drainit_core::spec::DrainSpec;
 
-/// The limit of one call.
+/// A call to the admin interface must be answered within this time.
 const CALL: Duration = Duration::from_millis(500);
-/// The longest time in which a healthy admin shows that nothing is open any more.
+/// If the admin interface works, drainit notices within this time that nothing is open any more.
 const SEEN: Duration = Duration::from_millis(1500);
-/// A number of attempts that cannot be reached within the limit, because of the pauses between
-/// attempts.
+/// No call is tried as often as this within its limit, because drainit pauses between two attempts.
 const MOST_ATTEMPTS: u32 = 14;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Thing {
-    /// The admin handles a question, and fixes its answer.
+    /// The admin interface handles a question: from now on its answer does not change.
     Takes(u64),
     Answers(u64),
-    /// A client connects, if Envoy accepts it.
+    /// A client tries to connect. Envoy may refuse that.
     Connects,
     /// A request begins on a connection.
     Begins(u64),
     Ends(u64),
     Exits(u32),
     Delivers(usize),
-    /// The next epoch answers from now on.
+    /// The next epoch has replaced Envoy, and answers from now on.
     Replaced,
 }
 
@@ -49,11 +50,12 @@ enum Thing {
 #[derive(Clone, Copy, Debug)]
 struct Connection {
     since: Time,
-    /// When the request in flight began.
+    /// When the request that is in flight on this connection began; `None` if there is no such
+    /// request.
     request: Option<Time>,
 }
 
-/// The state of Envoy for its clients and its admin.
+/// The state of Envoy, as its clients and its admin interface show it.
 #[derive(Default)]
 struct Envoy {
     connections: BTreeMap<u64, Connection>,
@@ -65,13 +67,13 @@ struct Envoy {
     is_closed: bool,
 }
 
-/// A question to the admin that has no answer yet.
+/// A question to the admin interface that is not answered yet.
 #[derive(Clone, Debug)]
 struct Asked {
     lane: Lane,
     ask: Ask,
     answer: Option<Answer>,
-    /// The moment at which the admin fixed the answer.
+    /// The moment that the answer describes.
     taken: Time,
 }
 
@@ -88,38 +90,38 @@ struct World {
     terms: Terms,
     stays_ready: bool,
     asked: BTreeMap<u64, Asked>,
-    /// The last question of each lane.
+    /// The newest question of each lane.
     lanes: BTreeMap<Lane, u64>,
-    /// For each call: the number of attempts, the time of the first, and whether one of them was
-    /// answered with 200.
+    /// For each call: the number of attempts, the time of the first attempt, and whether the admin
+    /// interface has answered an attempt with 200.
     calls: BTreeMap<Call, (u32, Time, bool)>,
     instance: u32,
     runs: bool,
-    /// One in `wrong` answers of the admin is wrong, and one in `late` is late; 0 means never.
+    /// One in `wrong` answers of the admin interface is wrong. 0 means never.
     wrong: u64,
     late: u64,
-    /// No answer comes from this time on.
+    /// From this time on, every question to the admin interface fails.
     lost_at: Time,
     live_at: Time,
-    /// No client comes from this time on.
+    /// From this time on no new client comes, because the endpoint is removed.
     removed_at: Time,
     drain_time: Duration,
     longest_request: u64,
-    /// The samples of this drain, with the moments that they show.
+    /// The samples of this drain, each with the moment that it describes.
     taken: Vec<(Time, Sample)>,
-    /// The last sample that the core got.
+    /// The last sample that the core got, with the moment that the sample describes.
     reported: Option<(Time, Sample)>,
     reported_at: Time,
-    /// When Envoy closed its listeners, if it has confirmed that.
+    /// When Envoy closed its listeners; `None` until the dialogue has learned of it.
     closed_at: Option<Time>,
-    /// The moment of the last answer about the state.
+    /// The moment that the last answer about Envoy's state describes.
     was_unused_at: Time,
     until: Time,
     is_answered: bool,
     closing_asked: Option<Time>,
     is_hurried: bool,
     is_ended: bool,
-    /// The last moment with traffic that the drain waits for.
+    /// The last moment with a connection or request that the drain waits for.
     busy_at: Time,
     broken: Option<String>,
     exit: bool,
@@ -207,7 +209,7 @@ impl World {
             world.push(at, Thing::Replaced);
         }
         if world.live_at > start && world.rng.once_in(2) {
-            // Envoy becomes live while its drain begins.
+            // Envoy becomes live just when its drain begins.
             world.live_at = start + stop + world.rng.millis(30);
         }
         let removed = stop + world.rng.millis(4500);
@@ -262,7 +264,7 @@ impl World {
         }
     }
 
-    /// The number of connections or requests that the drain waits for.
+    /// The number of open connections or requests that the drain waits for.
     fn left(&self) -> u64 {
         self.count().load(self.terms.unit).active.unwrap_or_default()
     }
@@ -348,7 +350,7 @@ impl World {
 
     fn count(&self) -> Sample {
         if self.now < self.live_at && self.envoy.accepted == 0 {
-            // An Envoy that is not live has no listeners, and so no statistics about them.
+            // An Envoy that is not live has no listeners, and therefore no statistics about them.
             return Sample::default();
         }
         let requests = self.envoy.connections.values().filter(|one| one.request.is_some()).count();
@@ -363,7 +365,7 @@ impl World {
         }
     }
 
-    /// The admin handles a question: it fixes the answer, and carries out a call.
+    /// The admin interface handles a question. It carries out a call, and fixes its answer.
     fn take(&mut self, key: u64) {
         let wrong = self.wrong > 0 && self.rng.once_in(self.wrong);
         let is_there = self.runs && self.now < self.lost_at;
@@ -441,7 +443,7 @@ impl World {
                 Output::Sampled { sample, moment, .. } => {
                     let taken = self.taken.iter().rfind(|(_, taken)| *taken == sample);
                     let is_counted = taken.is_some()
-                        // If the first poll has failed, the first sample is empty.
+                        // If the first poll fails, the core gets an empty first sample.
                         || moment == Moment::Start && sample == Sample::default()
                         || sample == Sample::NOTHING && self.was_unused_at < self.live_at;
                     self.reported = taken.copied();
@@ -502,7 +504,8 @@ impl World {
                 let is_early = self.now < self.terms.min_until && !self.is_hurried;
                 self.check(!is_early, "the listeners are closed within `min`");
             } else {
-                // `healthcheck/fail` may be called together with the first calls, or later.
+                // If `/readyz` stays good at first, `healthcheck/fail` may be called later than the
+                // other calls, so its attempts can last longer.
                 let is_within = self.now.since(since) <= LIMIT + CALL || self.stays_ready;
                 self.check(is_within, format!("{call} is repeated for too long"));
                 self.check(attempts <= MOST_ATTEMPTS, format!("{call} is repeated too often"));
@@ -516,7 +519,8 @@ impl World {
         let takes = if is_late { self.rng.millis(900) } else { self.rng.millis(6) };
         let answers = takes + self.rng.millis(if is_late { 300 } else { 6 });
         self.push(takes, Thing::Takes(key));
-        // An answer after the limit is ignored, but the admin still carries out the call.
+        // drainit ignores an answer after the limit. The admin interface carries out the call all
+        // the same.
         self.push(answers.min(limit), Thing::Answers(key));
     }
 
@@ -594,7 +598,7 @@ impl World {
         }
     }
 
-    /// Checks the end of a drain.
+    /// Checks that the drain may be over for this reason.
     fn over(&mut self, why: DrainEnd) {
         match why {
             DrainEnd::Quiet => {

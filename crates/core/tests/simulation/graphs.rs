@@ -1,11 +1,11 @@
-//! Random graphs, and new configs that replace them.
+//! Draws the random graphs of processes, and the new configs of their reloads.
 
 use crate::scenario::{Behaviour, NewConfig, Odds, Rng};
 use crate::*;
 use drainit_core::spec::DrainSpec;
 use drainit_core::types::{Restart, RestartPolicy};
 
-/// The number of processes that a new config may add.
+/// The number of processes that the first config does not have and that new configs may add.
 const ADDED: usize = 2;
 
 impl Scenario {
@@ -20,8 +20,9 @@ impl Scenario {
             behaviours.extend(added.iter().map(|process| Behaviour::new(rng, process, &odds)));
         }
         scenario.reloads = reloads(seed, &scenario.spec, &odds);
-        // All other events come at whole milliseconds. Noise comes between them, so it never meets
-        // a start that is under way: the supervisor sends no false events about such a start.
+        // All other events come at whole milliseconds. Noise comes one nanosecond later, so it
+        // never meets a start that is under way. The supervisor sends no false events about such a
+        // start, so noise must not do so either.
         let off = Duration::from_nanos(1);
         let count = scenario.spec.processes.len() as u16;
         scenario.noise =
@@ -30,9 +31,9 @@ impl Scenario {
         scenario
     }
 
-    /// Liveness mode: after a random time no more faults begin, and then a stop signal comes. A
-    /// process that hangs by then continues to hang. A shutdown that begins later must end by
-    /// itself, in order and in time.
+    /// A scenario of the liveness mode. After a random time no more faults begin, and then a stop
+    /// signal comes. A process that hangs before that time continues to hang. If the shutdown
+    /// begins after that time, it must end by itself, in order and in time.
     pub(crate) fn live(seed: u64) -> Self {
         let mut scenario = Self::new(seed);
         let rng = &mut Rng::new(seed ^ 0x11FE);
@@ -48,7 +49,8 @@ impl Scenario {
         give_time(&mut spec);
         scenario.spec = Rc::new(spec);
         scenario.stopped_before_start = false;
-        // Keep at most one earlier signal, which may have begun the shutdown.
+        // Keep at most one other signal. It comes before the time of faults is over, and may begin
+        // the shutdown.
         scenario.signals.truncate(usize::from(rng.once_in(8)));
         scenario.signals.retain(|(at, _)| *at < faults_end);
         scenario.drain_requested = scenario.drain_requested.filter(|at| *at < stop);
@@ -59,7 +61,8 @@ impl Scenario {
     }
 }
 
-/// Gives each stop some time. A process without time to stop is killed, even if it would obey.
+/// Gives each stop some time. drainit kills a process that has no time to stop, even if the process
+/// would obey.
 fn give_time(spec: &mut Spec) {
     for process in &mut spec.processes {
         let declared = process.stop.is_declared().then_some(process.stop.limit);
@@ -101,8 +104,8 @@ fn process(rng: &mut Rng, id: u16, odds: &Odds) -> ProcessSpec {
             let condition = match rng.below(3) {
                 0 => StartCondition::Started,
                 1 => StartCondition::Ready,
-                // If the dependency is a service, it never completes. `drainit check` refuses such
-                // a config, but it is harmless here.
+                // If the dependency is a service, it never completes, so this process never starts.
+                // `drainit check` refuses such a config, but the core must bear it.
                 _ => StartCondition::Completed,
             };
             dependencies.push((ProcessId(on), condition));
@@ -113,7 +116,8 @@ fn process(rng: &mut Rng, id: u16, odds: &Odds) -> ProcessSpec {
         let min = rng.millis(6000).min(time);
         let closes = !rng.once_in(3);
         let signal = (!closes && rng.once_in(2)).then_some(Signal::USR1);
-        // This value is derived and not drawn, so that older seeds keep their meaning.
+        // This value is derived from `min` and not drawn, so that the seeds give the same scenarios
+        // as before.
         let exit_at = if closes { (min.as_millis() as u64 % 4).saturating_sub(1) } else { 0 };
         DrainSpec { time, min, closes, exit_at, signal }
     });
@@ -158,7 +162,8 @@ fn process(rng: &mut Rng, id: u16, odds: &Odds) -> ProcessSpec {
     }
 }
 
-/// Makes some processes start a new instance before the old one is stopped.
+/// Gives some processes `update: start-first`, so that a new instance starts before the old one is
+/// stopped.
 fn overlap(seed: u64, processes: &mut [ProcessSpec]) {
     let rng = &mut Rng::new(seed ^ 0x0517);
     let once_in = rng.one_of([1, 2, 6, 1_000_000]);
@@ -191,11 +196,12 @@ fn watch(seed: u64, processes: &mut [ProcessSpec]) {
 /// Makes a process an Envoy that is hot-restarted.
 fn hot_restart(rng: &mut Rng, process: &mut ProcessSpec) {
     process.update = Update::HotRestart;
-    // The odd time keeps the end of the older epoch apart from all other events.
+    // This odd time keeps the end of an older epoch apart from all other events.
     let off = Duration::from_nanos(1_000_300);
     process.handover = Some(rng.millis(10_000) + Duration::from_secs(10) + off);
     process.base_id = Some("0".to_owned());
-    // `drainit check` demands a readiness probe.
+    // The process needs a readiness probe, because `drainit check` refuses a hot restart without
+    // one.
     process.readiness_timeout.get_or_insert(Duration::from_secs(3));
 }
 
@@ -208,7 +214,7 @@ fn reloads(seed: u64, spec: &Spec, odds: &Odds) -> Vec<(Duration, NewConfig)> {
     }
     let mut at = rng.millis(odds.signal);
     let mut version = 0;
-    // Dependencies name processes here, by the index in the first config.
+    // Here the dependencies name processes by their index in the first config.
     let mut known: Vec<Option<(u32, ProcessSpec)>> =
         spec.processes.iter().map(|process| Some((0, process.clone()))).collect();
     known.extend([(); ADDED].map(|()| None));
@@ -253,8 +259,9 @@ fn reloads(seed: u64, spec: &Spec, odds: &Odds) -> Vec<(Duration, NewConfig)> {
     reloads
 }
 
-/// The config of the processes in `known`. The index is the process; each entry has the version and
-/// the definition, or is `None`.
+/// Makes a config of the processes in `known`. An index in `known` is the index of the process in
+/// all configs; an entry is the version and the definition, or `None` if this config does not have
+/// the process.
 fn config(
     known: &[Option<(u32, ProcessSpec)>],
     spec: &Spec,
@@ -290,9 +297,9 @@ fn config(
     Some(NewConfig { spec: Spec { window, processes, order, ..spec.clone() }, processes: versions })
 }
 
-/// Sometimes plays a rare case, with its own generator: a request stops a process and two levels of
-/// dependents. Then a config comes that changes the process, and adds a process that depends on the
-/// highest level. Some of these processes fail.
+/// Sometimes adds a rare case to the scenario, drawn with a generator of its own. A request stops a
+/// process and two levels of its dependents. Then a reload changes the process, and adds a process
+/// that depends on the highest of these levels. Some of these processes fail.
 fn stop_before_reload(seed: u64, scenario: &mut Scenario, odds: &Odds) {
     let rng = &mut Rng::new(seed ^ 0x57AC);
     let spec = Rc::clone(&scenario.spec);
@@ -319,7 +326,8 @@ fn stop_before_reload(seed: u64, scenario: &mut Scenario, odds: &Odds) {
     let stop = Event::Requested { process, request: Request::Stop };
     scenario.requests.push((at + Duration::from_nanos(1), stop));
     scenario.reloads.clear();
-    // The first reload may be refused, because the stop takes longer.
+    // The core may refuse the first reload, because the stop is still under way. Therefore a second
+    // one follows.
     for number in 0..2 {
         at += rng.millis(30_000);
         scenario.reloads.push((at + Duration::from_nanos(200 + number), config.clone()));
@@ -340,7 +348,7 @@ fn stop_before_reload(seed: u64, scenario: &mut Scenario, odds: &Odds) {
     }
 }
 
-/// Draws `unready_delay`, with its own generator.
+/// Draws `unready_delay`, with a generator of its own.
 fn unready_delay(seed: u64) -> Duration {
     let rng = &mut Rng::new(seed ^ 0x0E4D);
     if rng.once_in(3) { rng.millis(15_000) } else { Duration::ZERO }
@@ -355,7 +363,8 @@ fn hooks(rng: &mut Rng, odds: &Odds) -> HookWaits {
     HookWaits { pre_start: hook(), pre_stop: hook(), post_stop: hook() }
 }
 
-/// Makes some dependents follow a dependency (`restart: true`). The choice has its own generator.
+/// Makes some dependents follow a dependency (`restart: true`). The choice has a generator of its
+/// own.
 fn follow(seed: u64, processes: &mut [ProcessSpec]) {
     let rng = &mut Rng::new(seed ^ 0xF011);
     let once_in = rng.one_of([1, 2, 6, 1_000_000]);
@@ -368,7 +377,7 @@ fn follow(seed: u64, processes: &mut [ProcessSpec]) {
     }
 }
 
-/// Gives some kinds of ends another policy. The choice has its own generator.
+/// Sets `on_exit` to another policy for some kinds of ends. The choice has a generator of its own.
 fn by_kind(seed: u64, processes: &mut [ProcessSpec]) {
     let rng = &mut Rng::new(seed ^ 0x0E41);
     if rng.once_in(2) {
@@ -386,8 +395,9 @@ fn by_kind(seed: u64, processes: &mut [ProcessSpec]) {
     }
 }
 
-/// Makes some processes start only at a request, unless a process that starts by itself depends on
-/// them. The choice has its own generator.
+/// Gives some processes `autostart: false`, so that they start only at a request. A process on
+/// which a process with `autostart` depends keeps its `autostart`. The choice has a generator of
+/// its own.
 fn hold(seed: u64, processes: &mut [ProcessSpec]) {
     let rng = &mut Rng::new(seed ^ 0xA070);
     let once_in = rng.one_of([2, 4, 1_000_000, 1_000_000]);

@@ -47,10 +47,10 @@ use drainit_core::types::{
     End, ExitPolicy, OnExit, ProcessId, Signal, StartCondition, Time, Update, WatchAction,
 };
 
-/// Longer than any scenario may take.
+/// A limit for times in a scenario: no scenario takes this long.
 const FOREVER: Duration = Duration::from_secs(3600);
 
-/// More events than any scenario has, unless it repeats itself without an end.
+/// A limit for the number of events of a run. A run with more events repeats itself without an end.
 const MOST_EVENTS: u64 = 1_000_000;
 
 /// A promise that a run has broken.
@@ -142,7 +142,8 @@ pub(crate) fn watch(
         if let Event::FileSeen { process: old, watch }
         | Event::FileQuiet { process: old, watch, .. } = event
         {
-            // A new instance that is about to replace this one watches its own files.
+            // A new instance that is about to replace this one watches the same file on its own, so
+            // it gets the event, too.
             let state = machine.state();
             let new = world.slots.all().find(|id| state.role(*id) == Role::New { old });
             let new = new.filter(|id| watch < state.process(*id).watch.len());
@@ -162,8 +163,8 @@ pub(crate) fn watch(
             }
             None => {
                 seen(now, Seen::Event(event));
-                // As in the supervisor, an event is handled before a limit of the same time takes
-                // effect.
+                // An event at the time of a timer is handled before the timer takes effect, as in
+                // the supervisor.
                 match machine.next_wakeup() {
                     Some(due) if due <= now && event != Event::Tick => {
                         machine.handle_early(now, event)
@@ -201,12 +202,12 @@ pub(crate) fn watch(
     };
     let run = Run { end: world.now, events, killed: journal.killed() };
     checker.holds_report(run.killed);
-    // Checking some of the runs is enough.
+    // The report is checked in one of eight runs only, which is enough and saves time.
     if scenario.seed.is_multiple_of(8) {
         let report = journal.data(run.end, exit_code, machine.state(), |_| String::new());
         checker.holds_steps(&report);
     }
-    // Events after the exit have no effect.
+    // After the exit, no event may cause an action.
     for event in [Event::Tick, Event::Signal(Signal::TERM), Event::Leftovers(3)] {
         if !machine.handle(run.end + Duration::from_secs(9), event).is_empty() {
             checker.fail("the core acts after the exit");

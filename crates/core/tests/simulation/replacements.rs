@@ -1,4 +1,4 @@
-//! Single schedules of replacements and reloads.
+//! Single schedules of replacements and reloads, with the actions that must follow.
 
 use crate::cases::{
     APP, ENGINE, MS, Play, ROUTER, WEB, exited, followers, gateway, stop, wakes_at,
@@ -9,7 +9,7 @@ use drainit_core::spec::Wait;
 use drainit_core::state::Lifecycle;
 use drainit_core::types::RestartPolicy;
 
-/// The first slot after the slots of the config's processes.
+/// The slot of the first new instance in `gateway`, whose two processes have the slots 0 and 1.
 pub(super) const NEW: ProcessId = ProcessId(2);
 
 /// A gateway whose router has a readiness timeout of 1 s, and `update: start-first`.
@@ -24,14 +24,15 @@ pub(super) fn restart(process: ProcessId) -> Event {
     Event::Requested { process, request: Request::Restart }
 }
 
-/// A gateway that is ready at 100.
+/// A gateway whose router becomes ready at 100 ms.
 pub(super) fn up() -> Play {
     let mut play = Play::up(overlapping());
     play.at(100, Event::Ready(ROUTER));
     play
 }
 
-/// A ready gateway whose router gets a new instance at 1000.
+/// A ready gateway. At 1000 ms a request restarts the router, and a new instance starts beside the
+/// old one.
 pub(super) fn beside() -> Play {
     let mut play = up();
     let from = Source::Copy(ROUTER);
@@ -64,7 +65,7 @@ fn the_old_instance_is_drained_and_stopped_once_the_new_instance_is_ready() {
     let notes = play.notes(7100, exited(ROUTER));
     let done = Note::RequestDone { process: NEW, request: Request::Restart };
     assert_eq!(notes.last(), Some(&done));
-    // The next instance takes the free slot.
+    // The next new instance gets the slot that the old instance has left.
     let from = Source::Copy(NEW);
     let begun = play.at(8000, restart(NEW));
     assert_eq!(begun, [Action::Adopt { slot: ROUTER, from }, Action::Spawn(ROUTER)]);
@@ -72,7 +73,8 @@ fn the_old_instance_is_drained_and_stopped_once_the_new_instance_is_ready() {
 
 #[test]
 fn an_unchanged_process_gets_the_hooks_of_the_new_config() {
-    // One of the hooks checks the config for a hot restart.
+    // The hook of an unchanged process may differ, because the core also counts drainit's own check
+    // of an Envoy's config as a `pre_start` hook.
     let engine = |pre_start: Option<Wait>| {
         changed(|spec| {
             let engine = &mut spec.processes[ENGINE.index()];
@@ -93,14 +95,15 @@ fn an_unchanged_process_gets_the_hooks_of_the_new_config() {
     assert_eq!(play.at(4100, exited(ENGINE)), [Action::Spawn(ENGINE)]);
 }
 
-/// The overlapping gateway, with changes.
+/// The gateway of [`overlapping`], with changes.
 pub(super) fn changed(change: impl Fn(&mut Spec)) -> Spec {
     let mut spec = overlapping();
     change(&mut spec);
     spec
 }
 
-/// A gateway whose router is an Envoy, and follows its engine. An old epoch lives for at most 12 s.
+/// A gateway whose router is an Envoy with `hot-restart` and follows the engine. An old epoch lives
+/// for at most 12 s beside a newer one.
 fn envoys() -> Spec {
     changed(|spec| {
         spec.processes[ENGINE.index()].followers = vec![(ROUTER, StartCondition::Ready)];
@@ -112,7 +115,7 @@ fn envoys() -> Spec {
     })
 }
 
-/// The gateway with an Envoy, whose new epoch has started at 1000.
+/// A gateway whose router is an Envoy. At 1000 ms a new epoch has started beside the old epoch.
 pub(super) fn epochs() -> Play {
     epochs_of(envoys())
 }
@@ -129,7 +132,8 @@ fn why_doomed(left: u64) -> RequestError {
     RequestError::EpochDoomed { process: NEW, left: MS(left) }
 }
 
-/// A web that follows an app, which follows an engine; and a reload that replaces the engine.
+/// A web process follows an app, and the app follows an engine. A reload has begun to replace the
+/// engine, and the old engine has ended at 1100 ms.
 fn followed(change: impl Fn(&mut Spec)) -> Play {
     let mut play = followers(&[&[], &[0], &[1]], &[1, 2]);
     let mut spec = (*play.machine.state().spec).clone();
@@ -140,7 +144,8 @@ fn followed(change: impl Fn(&mut Spec)) -> Play {
     play
 }
 
-/// The slot of the new engine, and the next free slot after that.
+/// The slot of the new engine in [`followed`]. The old engine's slot is then free, and a new
+/// instance of the app gets it (`BESIDE`).
 const NEWER: ProcessId = ProcessId(3);
 const BESIDE: ProcessId = ProcessId(0);
 
@@ -155,7 +160,8 @@ fn a_reload_fails_with_a_follower() {
     let why = RequestError::Failed { process: APP, why: Failure::NotReady { after: MS(3000) } };
     assert_eq!(play.notes(4300, exited(APP)).last(), Some(&Note::ReloadFailed { why }));
     assert_eq!(play.machine.state().life(APP), Lifecycle::Stopped { failed: true });
-    // With an overlap the old instance keeps running.
+    // If the new app starts beside the old one, its failure also makes the reload fail, but the old
+    // app keeps running.
     let mut play = followed(|spec| spec.processes[APP.index()].update = Update::StartFirst);
     play.at(1100, Event::Spawned(NEWER));
     play.at(1100, Event::Spawned(BESIDE));
@@ -163,7 +169,7 @@ fn a_reload_fails_with_a_follower() {
     let why = RequestError::Failed { process: BESIDE, why: Failure::NotReady { after: MS(3000) } };
     assert_eq!(play.notes(4200, exited(BESIDE)).last(), Some(&Note::ReloadFailed { why }));
     assert!(play.machine.state().is_current(APP));
-    // A stop signal ends the reload.
+    // A stop signal during the reload makes the reload fail.
     let mut play = followed(|_| {});
     play.at(1100, Event::Spawned(NEWER));
     let why = RequestError::ShuttingDown;
@@ -171,7 +177,7 @@ fn a_reload_fails_with_a_follower() {
     assert!(notes.contains(&Note::ReloadFailed { why }), "{notes:?}");
 }
 
-/// The end of a process that somebody else has killed.
+/// An end by a SIGKILL that drainit has not sent.
 fn killed(process: ProcessId) -> Event {
     Event::Exited { process, end: End::Signal(Signal::KILL), remains: false }
 }
@@ -192,7 +198,8 @@ fn the_drain_continues_for_the_old_epoch_when_the_new_epoch_crashes() {
     assert_eq!(play.at(18_999, Event::Tick), [], "the end of the handover kills nothing now");
     assert_eq!(play.at(19_000, Event::Tick), [Action::EndDrain(ROUTER), stop(ROUTER)]);
     assert_eq!(play.at(19_100, exited(ROUTER)), [stop(ENGINE)]);
-    // The drain of the new epoch has counted the connections of the old epoch.
+    // If the new epoch crashes after its drain, the old epoch needs no drain: that drain has also
+    // counted the connections of the old epoch.
     let mut play = epochs();
     play.at(1500, Event::Ready(NEW));
     play.at(2000, Event::DrainRequested);
@@ -214,7 +221,8 @@ fn a_stop_of_the_new_epoch_ends_the_pre_stop_hook_of_the_old_epoch() {
     let hook = |slot| HookId { process: Some(slot), stage: Stage::PreStop };
     assert_eq!(play.at(1500, Event::Ready(NEW)), [Action::RunHook(hook(ROUTER))]);
     play.at(2000, Event::Requested { process: NEW, request: Request::Stop });
-    // Envoy ends the old epoch together with the new epoch.
+    // When the new epoch is asked to end, it also ends the old epoch. Therefore drainit aborts the
+    // old epoch's hook.
     let asked = play.at(2100, Event::HookEnded { hook: hook(NEW), success: true });
     assert_eq!(asked, [stop(NEW), Action::AbortHook(hook(ROUTER))]);
     assert_eq!(play.at(2200, exited(NEW)), [stop(ROUTER)]);
@@ -248,7 +256,7 @@ fn a_reload_fails_when_envoy_will_abort_the_new_epoch() {
     play.at(1500, Event::Ready(NEW));
     let failed = Note::ReloadFailed { why: why_doomed(15_000) };
     assert_eq!(play.notes(1700, killed(ROUTER)).last(), Some(&failed));
-    // No epoch starts beside the doomed epoch.
+    // A reload starts no other epoch beside an epoch that Envoy will abort.
     assert_eq!(play.reload(2000, &envoys(), &[Placed::Same(ENGINE), Placed::Changed(NEW)]), []);
     let from = Source::Config(ConfigIndex(ROUTER.index()));
     let aborted = play.at(12_000, killed(NEW));
@@ -263,7 +271,8 @@ fn an_old_epoch_without_a_newer_epoch_is_stopped_after_the_handover_time() {
     assert_eq!(play.at(13_500, Event::Tick), [stop(ROUTER)]);
     assert_eq!(play.at(14_000, Event::Tick), [], "no epoch starts beside an epoch that ends");
     assert_eq!(play.at(14_100, exited(ROUTER)), [Action::Spawn(NEW)]);
-    // If the newer epoch fails, the old epoch has the whole limit of its own stop.
+    // If the old epoch does not end, drainit waits for the whole limit of its own stop before
+    // SIGKILL, although the newer epoch has failed.
     let mut play = epochs();
     play.at(1500, Event::Ready(NEW));
     play.at(13_000, killed(NEW));
@@ -271,7 +280,8 @@ fn an_old_epoch_without_a_newer_epoch_is_stopped_after_the_handover_time() {
     play.at(14_000, Event::Tick);
     let limit = play.machine.state().process(ROUTER).stop.limit;
     assert_eq!(wakes_at(&play), 13_500 + u64::try_from(limit.as_millis()).unwrap());
-    // If only the rest of the old epoch's group lives, it has as much time.
+    // If only other members of the old epoch's process group still live, drainit stops them at the
+    // same time.
     let mut play = epochs();
     play.at(1500, Event::Ready(NEW));
     play.at(2000, Event::Exited { process: ROUTER, end: End::Code(0), remains: true });
@@ -298,7 +308,7 @@ fn a_drain_lasts_for_min_if_a_dependency_ends_before_the_new_instance_serves() {
     play.reload(1500, &overlapping(), &[Placed::Changed(ENGINE), Placed::Same(ROUTER)]);
     assert_eq!(end_of_drain(play), 6600);
     // If a new instance of the engine already serves, the end of the old engine does not shorten
-    // the drain.
+    // the drain of the router.
     let mut spec = overlapping();
     spec.processes[ENGINE.index()].update = Update::StartFirst;
     let mut play = Play::up(spec);
@@ -317,7 +327,7 @@ fn the_last_probe_of_an_epoch_grants_no_more_time() {
     let (after, process) = (MS(1000), NEW);
     let given_up = Note::Overdue { process, why: Failure::NotReady { after }, after };
     assert!(play.notes(2010, Event::NotLive(NEW)).contains(&given_up));
-    // An epoch that does not answer the last probe gets no more time, either.
+    // If the epoch does not even answer the last probe, it gets no more time, either.
     let mut play = epochs();
     play.at(2000, Event::Tick);
     play.at(2005, Event::TimeoutExtended { process: NEW, by: MS(60_000) });

@@ -1,9 +1,9 @@
-//! All interleavings of small worlds: a breadth-first search over all possible events.
+//! Plays every order of events in small worlds: a breadth-first search over all possible events.
 //!
-//! A state is the core, the world around it and the history of the [`Checker`]. From each state
-//! every possible event follows: answers to actions, ends, signals, requests, and the next timer.
-//! Every promise must hold at every step, and from every state a stop signal must lead to an exit,
-//! whether the processes obey or have to be killed.
+//! A state consists of the core, the world around it and the history of the [`Checker`]. From each
+//! state the search plays every event that is possible there: answers to actions, ends, signals,
+//! requests, and the next timer. Every promise must hold at every step. From every state a stop
+//! signal must lead to an exit, whether the processes obey or have to be killed.
 //!
 //! Two abstractions keep the search finite. Time passes only with timers: events between two timers
 //! happen at the time of the first timer, in every order. Each kind of fault and request happens at
@@ -25,19 +25,18 @@ use drainit_core::event::Load;
 use drainit_core::spec::DrainSpec;
 use drainit_core::types::{Restart, RestartPolicy};
 
-/// How often each kind of event may still happen.
+/// How often each kind of event may still happen in the world.
 #[derive(Clone, Copy, Debug, Default)]
 struct Limits {
     stop_signals: u8,
-    /// Requests of the operator.
+    /// Requests of an operator to start, stop or restart a process.
     requests: u8,
     drain_requests: u8,
-    /// Ends of processes by themselves, failed starts and failed hooks.
+    /// Faults: a process ends by itself, a start fails, or a hook fails.
     faults: u8,
-    /// Process groups that outlive their process.
+    /// Processes that leave other members of their process group behind.
     rests: u8,
-    /// Processes, or the rests of their groups, that still live when the next timer after SIGKILL
-    /// expires.
+    /// Processes, or other members of their groups, that survive SIGKILL until the next timer.
     survivors: u8,
 }
 
@@ -47,7 +46,7 @@ struct Shape {
     probes: bool,
     hooks: bool,
     drains: bool,
-    /// Whether processes are restarted after an end, and the container continues.
+    /// Whether the policies restart a process after its end, so that the container continues.
     restarts: bool,
     /// Whether a new instance starts before the old one is stopped.
     overlaps: bool,
@@ -76,11 +75,11 @@ struct World<'a> {
     checker: Checker<'a>,
     slots: Slots,
     procs: Vec<Proc>,
-    /// Answers of the supervisor. They come before all other events.
+    /// Answers that the supervisor owes the core. The core gets them before all other events.
     at_once: VecDeque<Answer>,
     hooks: BTreeSet<HookId>,
     asked: BTreeSet<Asked>,
-    /// When Envoy aborts an epoch that has lost the older one.
+    /// When Envoy aborts an epoch whose older epoch has ended too early.
     aborts_at: BTreeMap<ProcessId, Time>,
     /// Processes that survive SIGKILL. They may end at any time, or never.
     survivors: BTreeSet<ProcessId>,
@@ -94,11 +93,11 @@ enum Answer {
     Sweep,
 }
 
-/// Something that a process may still do.
+/// Something that the core waits for, and that a process may still do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Asked {
     BeReady(ProcessId),
-    /// Answer the last probe of an epoch.
+    /// The epoch answers the last probe after its time to become ready.
     BeLive(ProcessId),
     End(ProcessId),
     Drain(ProcessId),
@@ -106,7 +105,7 @@ enum Asked {
     Close(ProcessId),
 }
 
-/// A breach of a promise, and the events that lead to it.
+/// A broken promise, and the events since the start that have led there.
 #[derive(Debug)]
 struct Breach {
     why: &'static str,
@@ -212,15 +211,15 @@ impl<'a> World<'a> {
         events
     }
 
-    /// Whether a process ends before time passes: SIGKILL works at once, unless the process
-    /// survives it, and Envoy aborts at its time.
+    /// Whether a process ends before the next timer: SIGKILL works at once unless the process
+    /// survives it, and Envoy aborts an epoch at its time.
     fn must_end(&self, slot: ProcessId) -> bool {
         let aborts = self.aborts_at.get(&slot).is_some_and(|at| *at <= self.now);
         self.is_killed(slot) || self.procs[slot.index()].alive && aborts
     }
 
-    /// Whether SIGKILL was sent to a process or the rest of its group, and has to end them before
-    /// time passes.
+    /// Whether SIGKILL was sent to a process or the other members of its group, and must work
+    /// before the next timer.
     fn is_killed(&self, slot: ProcessId) -> bool {
         let proc = &self.procs[slot.index()];
         (proc.alive || proc.group) && proc.killed && !self.survivors.contains(&slot)
@@ -230,30 +229,30 @@ impl<'a> World<'a> {
         self.slots.all().filter(|slot| self.is_killed(*slot))
     }
 
-    /// Whether a process may end now: it was asked to end, must end before time passes, or is ended
-    /// by a newer epoch.
+    /// Whether a process may end now: drainit has asked it to end, a newer epoch ends it, or it
+    /// must end before the next timer.
     fn may_end(&self, slot: ProcessId) -> bool {
         let newer = self.newer(slot).filter(|newer| self.ends_older_at(*newer) <= Some(self.now));
         let is_ended = newer.is_some_and(|newer| self.procs[newer.index()].is_live);
         is_ended || self.must_end(slot) || self.asked.contains(&Asked::End(slot))
     }
 
-    /// The time of the next timer, or the next time at which an epoch may end the older epoch or
-    /// aborts.
+    /// The time to which a tick goes: the core's next timer, or the time at which an epoch ends the
+    /// older epoch or aborts.
     fn next_time(&self) -> Option<Time> {
         let ends = self.slots.all().filter_map(|slot| self.ends_older_at(slot));
         let own = ends.chain(self.aborts_at.values().copied()).filter(|at| *at > self.now);
         own.chain(self.machine.next_wakeup()).min()
     }
 
-    /// When an epoch may end the older epoch.
+    /// From when on an epoch may end the older epoch beside which it was started.
     fn ends_older_at(&self, slot: ProcessId) -> Option<Time> {
         let proc = &self.procs[slot.index()];
         let ends_older_after = self.slots.of(slot).handover?.saturating_sub(MARGIN);
         proc.started.filter(|_| proc.alive && proc.older.is_some()).map(|at| at + ends_older_after)
     }
 
-    /// The epoch that was started beside this epoch.
+    /// The living epoch that was started beside this epoch.
     fn newer(&self, slot: ProcessId) -> Option<ProcessId> {
         let is_newer = |newer: &ProcessId| {
             let newer = &self.procs[newer.index()];
@@ -269,7 +268,7 @@ impl<'a> World<'a> {
         proc.is_live || !proc.killed && proc.older.is_some_and(answers)
     }
 
-    /// The epoch that runs beside this epoch.
+    /// The other living epoch of the process.
     fn other_epoch(&self, slot: ProcessId) -> Option<ProcessId> {
         let process = self.slots.process(slot);
         let is_other = |other: &ProcessId| {
@@ -280,7 +279,8 @@ impl<'a> World<'a> {
         self.slots.all().find(is_other).filter(|_| is_epoch)
     }
 
-    /// Whether a start fails, because another epoch lets no new epoch take over.
+    /// Whether a start fails because the living epoch lets no other epoch take over. This is so
+    /// after an epoch beside it has failed.
     fn is_refused(&self, slot: ProcessId) -> bool {
         self.other_epoch(slot).is_some_and(|other| self.procs[other.index()].newer_failed)
     }
@@ -297,8 +297,8 @@ impl<'a> World<'a> {
         proc.started = is_epoch.then_some(self.now);
     }
 
-    /// Ends a process. If a newer epoch has not ended this epoch, the newer epoch aborts. If this
-    /// epoch had not taken over, no other epoch can take over from the older epoch.
+    /// Ends a process. A newer epoch aborts if it did not end this epoch itself. If this epoch had
+    /// not taken over, the older epoch lets no other epoch take over.
     fn ends(&mut self, slot: ProcessId) {
         let newer = self.newer(slot);
         self.procs[slot.index()].alive = false;
@@ -442,7 +442,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Whether a shutdown has begun. A held drain is not a shutdown.
+    /// Whether a shutdown has begun. A drain without a stop is not a shutdown.
     fn has_been_asked(&self) -> bool {
         let shutdown = self.machine.phase().shutdown();
         shutdown.is_some_and(|shutdown| shutdown.cause != Cause::DrainRequested)
@@ -452,8 +452,9 @@ impl<'a> World<'a> {
         self.checker.exit().is_some()
     }
 
-    /// Plays a stop signal, after which no process does more than it must. `obeys`: processes end
-    /// when they are asked to; otherwise SIGKILL has to end them. Returns the first breach.
+    /// Plays a stop signal. After it, only those events happen that must happen. `obeys` means that
+    /// processes end when they are asked to; without `obeys`, only SIGKILL ends them. Returns the
+    /// first breach as an error.
     fn stops(mut self, obeys: bool) -> Result<(), Breach> {
         let mut path = Vec::new();
         self.left = Limits { stop_signals: 1, ..Limits::default() };
@@ -494,7 +495,8 @@ impl<'a> World<'a> {
         Err(Breach { why: "a stop does not end", path })
     }
 
-    /// A hash that is equal for states from which the same events are possible.
+    /// A hash of the state. It is equal for two states that differ only in the time at which they
+    /// are reached.
     fn digest(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         relative(&format!("{self:?}"), self.now).hash(&mut hasher);
@@ -524,7 +526,7 @@ fn relative(text: &str, now: Time) -> String {
         let (time, after) = after.split_once("s)").unwrap();
         out.push_str(before);
         match time.parse::<f64>() {
-            // Whole milliseconds below a day are exact.
+            // Below a day, whole milliseconds are exact in this type.
             Ok(time) if time < 86_400.0 => {
                 let millis = (time - now.0.as_secs_f64()) * 1000.0;
                 write!(out, "{:+}", millis.round()).unwrap();
@@ -537,7 +539,7 @@ fn relative(text: &str, now: Time) -> String {
     out
 }
 
-/// Searches the states of one graph, and returns their number.
+/// Searches the states of one graph, and returns the number of states that it has visited.
 fn search(
     scenario: &Scenario,
     core: &Rc<Spec>,
@@ -643,7 +645,8 @@ fn spec(count: usize, edges: &[(usize, usize, StartCondition)], shape: Shape) ->
     spec
 }
 
-/// A scenario without faults of its own. `survive`: processes can survive SIGKILL.
+/// A scenario without faults of its own, because the search plays the faults. `survive` means that
+/// processes can survive SIGKILL.
 fn scenario(spec: Spec, survive: bool) -> Scenario {
     let rng = &mut Rng::new(0);
     let odds = Odds::new(rng);
@@ -657,8 +660,8 @@ fn scenario(spec: Spec, survive: bool) -> Scenario {
     scenario
 }
 
-/// Searches all graphs of a world. `most` limits the number of states of all graphs together, but
-/// at least 30 states of each graph are visited.
+/// Searches all graphs of a world. `most` limits the number of visited states of all graphs
+/// together, but each graph gets at least 30 states.
 fn search_world(&(count, shape, left): &(usize, Shape, Limits), most: usize) {
     let of_each = (most / 4_usize.pow((count * (count - 1) / 2) as u32)).max(30);
     let (mut states, mut is_whole) = (0, true);
@@ -760,12 +763,12 @@ fn worlds(lines: &str) -> Vec<(usize, Shape, Limits)> {
     lines.trim().lines().map(world).collect()
 }
 
-/// The largest number of states of a large world that are visited.
+/// The search of a large world visits at most this many states.
 const MOST_OF_LARGE: usize = 2_000_000;
 
 #[test]
 fn no_interleaving_of_a_small_world_breaks_a_promise() {
-    // Only the nearest states of each world are visited here; `make search` visits more.
+    // This test visits only the states that few events reach. `make search` visits more.
     let most = number("DRAINIT_SEARCH_STATES").unwrap_or(600) as usize;
     on_all_cores(&worlds(WORLDS), |world| search_world(world, most));
     on_all_cores(&worlds(LARGE_WORLDS), |world| search_world(world, most.min(MOST_OF_LARGE)));

@@ -1,14 +1,16 @@
-//! The slots of a run, as the simulated world and the checker see them.
+//! Which definition each slot of a run has, and which slot of a process is the current one. The
+//! simulated world and the checker share this.
 
 use crate::scenario::NewConfig;
 use crate::*;
 use drainit_core::state::{Lifecycle, State};
 
-/// The definitions of all slots. Their edges name processes, and not slots.
+/// The definitions of all slots. Their `dependencies`, `dependents` and `followers` name processes
+/// by their index, and not slots.
 #[derive(Clone, Debug)]
 pub(crate) struct Slots {
     slots: Vec<Slot>,
-    /// The current slot of each process.
+    /// For each process: the slot that counts as its current one (`Role::Current`), if there is one.
     current: Vec<Option<ProcessId>>,
     /// The definitions in the newest config.
     config: Vec<Slot>,
@@ -19,7 +21,7 @@ struct Slot {
     process: usize,
     version: u32,
     spec: ProcessSpec,
-    /// The processes that it follows, by the config that its definition is from.
+    /// The processes that it follows, each with the condition that a new instance must meet.
     follows: Vec<(usize, StartCondition)>,
 }
 
@@ -50,12 +52,13 @@ impl Slots {
         &self.slots[slot.index()].spec
     }
 
-    /// Whether the instance of this slot follows a process that has met this condition.
+    /// Whether the instance of this slot must be restarted when a new instance of the process `on`
+    /// has met this condition.
     pub(crate) fn follows(&self, slot: ProcessId, on: usize, met: StartCondition) -> bool {
         self.slots[slot.index()].follows.contains(&(on, met))
     }
 
-    /// Whether the instance of this slot follows a process at all.
+    /// Whether the instance of this slot follows the process `on` under any condition.
     pub(crate) fn follows_any(&self, slot: ProcessId, on: usize) -> bool {
         self.slots[slot.index()].follows.iter().any(|(process, _)| *process == on)
     }
@@ -81,7 +84,8 @@ impl Slots {
         (0..self.slots.len() as u16).map(ProcessId)
     }
 
-    /// Where the processes of a new config belong. A failed process is started again.
+    /// For each process of a new config: whether it is new, unchanged or changed. A process that
+    /// has failed counts as changed, so that the reload starts it again.
     pub(crate) fn plan(&self, config: &NewConfig, state: &State) -> Vec<Placed> {
         let placed = |(process, version): &(usize, u32)| {
             let current = self.current[*process].filter(|slot| state.is_current(*slot));
@@ -95,14 +99,15 @@ impl Slots {
         config.processes.iter().map(placed).collect()
     }
 
-    /// Takes over a new config.
+    /// Takes over the definitions of a new config. The slots get them one after the other later.
     pub(crate) fn reload(&mut self, config: &NewConfig, plan: &[Placed]) {
         let process = |id: ProcessId| ProcessId(config.processes[id.index()].0 as u16);
         self.config.clear();
         let processes = config.spec.processes.iter().zip(&config.processes).zip(plan);
         for (index, ((spec, (place, version)), placed)) in processes.enumerate() {
             if *placed == Placed::New {
-                // An earlier reload may have ended before it added this process.
+                // The process may still have a slot, because an earlier reload ended before it
+                // added the process.
                 self.current[*place] = None;
             }
             let mut spec = spec.clone();
@@ -128,8 +133,8 @@ impl Slots {
         self.missing().next().is_none() && count == self.config.len()
     }
 
-    /// The definitions in the newest config that no current slot has yet: the reload has not come
-    /// so far, or has failed.
+    /// The definitions in the newest config that no current slot has. The reload has not replaced
+    /// these processes yet, or has failed.
     pub(crate) fn missing(&self) -> impl Iterator<Item = &ProcessSpec> {
         let is_new = |of: &&Slot| {
             let slot = self.current[of.process].map(|slot| &self.slots[slot.index()]);
@@ -143,7 +148,7 @@ impl Slots {
         self.config.iter().filter(|of| self.current[of.process].is_none()).map(|of| &of.spec)
     }
 
-    /// Gives a slot its first definition.
+    /// Gives a slot that begins to be used its definition.
     pub(crate) fn adopt(&mut self, slot: ProcessId, from: Source) {
         let new = match from {
             Source::Copy(old) => self.slots[old.index()].clone(),
@@ -169,7 +174,7 @@ impl Slots {
         self.current[process] = Some(slot);
     }
 
-    /// The process of this slot is no longer in any config.
+    /// Records that the process of this slot is no longer in the config.
     pub(crate) fn remove(&mut self, slot: ProcessId) {
         let process = self.process(slot);
         self.current[process] = self.current[process].filter(|current| *current != slot);

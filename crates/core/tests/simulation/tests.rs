@@ -1,5 +1,5 @@
-//! Random graphs in both modes. A failure prints its seed, which these commands replay with all
-//! steps:
+//! Plays random graphs in both modes, safety and liveness. A test that fails prints the seed. These
+//! commands play seed 42 again, and print all of its steps:
 //!
 //! ```text
 //! DRAINIT_SIM_SEED=42 cargo test -p drainit-core tests::safety -- --nocapture
@@ -11,9 +11,10 @@
 use crate::count::{Count, count};
 use crate::*;
 
-/// Seeds that have shown a breach, or a mistake of the simulation itself. Most of them are larger
-/// than the seeds that `cargo test` plays. A breach that no invariant would find again also has a
-/// case, because a change of the generator gives the seed another schedule.
+/// Seeds that have once shown a breach of a promise, or a mistake of the simulation itself. Most of
+/// them are larger than the seeds that `cargo test` plays. If the generator changes, a seed gives
+/// another schedule. Therefore a breach that the checker would not find in another schedule also
+/// has a case in `cases.rs`.
 const FAILED: &[u64] = &[
     10_976, 17_633, 48_919, 100_691, 155_439, 216_139, 427_783, 524_825, 815_866, 818_183, 848_681,
     909_046, 1_040_371, 1_103_522, 1_123_265, 1_353_629, 1_603_843, 1_998_072, 2_144_429,
@@ -32,7 +33,7 @@ fn liveness_without_further_faults_every_stop_ends_in_order_and_in_time() {
     play_all("liveness", Scenario::live);
 }
 
-/// Reads a number from the environment.
+/// Reads a number from an environment variable, if it is set.
 pub(super) fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().unwrap())
 }
@@ -66,7 +67,7 @@ fn play_all(mode: &str, scenario: impl Fn(u64) -> Scenario + Copy + Sync) {
     }
 }
 
-/// All steps, one on each line.
+/// All steps of a run, each on its own line with its time.
 fn story(scenario: &Scenario) -> String {
     let mut story = String::new();
     let _ = watch(scenario, &mut |at, seen| {
