@@ -77,8 +77,8 @@ fn config(bytes: &[u8]) {
     plan(testing::load(&[&text], &[("HOST", "h"), ("N", "3")]));
 }
 
-/// Loads up to three configs as overlays, and plans the reload from the first config to all of
-/// them.
+/// Loads up to three configs, of which each overlays the previous ones. Plans the reload from the
+/// first config alone to all of them together.
 fn overlay(bytes: &[u8]) {
     let Some(texts) = bytes.splitn(3, |byte| *byte == NEXT).map(text).collect::<Option<Vec<_>>>()
     else {
@@ -270,7 +270,8 @@ fn control(bytes: &[u8]) {
         let asked = supervisor.requests.take().len() + supervisor.signals.take().len();
         let asked = asked + supervisor.reloads.take();
         let drains = supervisor.drains.take();
-        // Only operations of an operator may outlast the input.
+        // Only a connection of an operator may stay open after its input: its request can wait for
+        // an operation.
         assert!(is_operator || has_ended, "never ends");
         assert!(is_operator || asked == 0, "an operation");
         assert!(is_operator || drains == 0, "a drain");

@@ -14,7 +14,7 @@
 //!   reports all problems at once, and the worst-case timeline of the shutdown.
 //! - `supervisor` is `drainit run`: it carries out the decisions of the core.
 //! - `exec` is `drainit exec`: one process without a config, so that it starts fast.
-//! - `report` has those tests of the core's report that need a config.
+//! - `report` contains the tests of the core's report that need a config.
 //! - `os` holds the kernel primitives and the only `unsafe` code.
 //! - `local_task` is a task on the event loop's thread that ends when it is dropped.
 //! - `image` checks a config against the file system of its image.

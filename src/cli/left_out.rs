@@ -10,7 +10,7 @@ use crate::load::{Diagnostic, Environment};
 use crate::plan::Plan;
 use crate::types::exit_code;
 
-/// Whether the help leaves out the options that need the tools.
+/// Whether the help hides the options that need the feature `tools`.
 pub(super) const ARE_HIDDEN: bool = true;
 
 /// The commands of the feature `tools`, which this binary does not have.

@@ -99,8 +99,8 @@ async fn show(
             args.names.iter().any(|pattern| is_meant(pattern, name))
         });
         if args.format == Format::Text {
-            // The duration of the start covers all processes, and not only the named ones, so it is
-            // left out.
+            // The duration of the start concerns all processes, and not only the named processes,
+            // so it is not shown.
             status["startup"] = Value::Null;
         }
     }

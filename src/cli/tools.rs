@@ -14,7 +14,7 @@ use crate::types::exit_code;
 pub(super) use drainit_tools::Tool;
 use drainit_tools::{Refused, Shown, drawing, kubernetes};
 
-/// Whether the help leaves out the options that need the tools.
+/// Whether the help hides the options that need the feature `tools`.
 pub(super) const ARE_HIDDEN: bool = false;
 
 pub(super) fn run(tool: Tool) -> u8 {

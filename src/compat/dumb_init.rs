@@ -111,8 +111,9 @@ impl DumbInit {
             self.debug("Not running in setsid mode.");
         }
         if self.options.group {
-            // The group of a session leader is orphaned, and these signals do not stop a member of
-            // such a group, so SIGSTOP takes their place.
+            // The child leads a session, so its process group is orphaned. These signals do not
+            // stop a member of an orphaned group, so drainit sends SIGSTOP to the group in their
+            // place.
             for signal in [Signal::TSTP, Signal::TTIN, Signal::TTOU] {
                 if self.options.rewrites.rule(signal).is_none() {
                     self.options.rewrites.set(signal, Some(Signal::STOP));

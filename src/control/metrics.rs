@@ -89,8 +89,8 @@ fn processes(text: &mut Metrics, status: &Status) {
     const EPOCH: &str = "drainit_process_epoch";
     if status.current().any(|process| process.epoch.is_some()) {
         text.family(EPOCH, "gauge", "The restart epoch of an Envoy.");
-        // The entries of old and new slots without a process are left out: such an old slot is
-        // about to be freed, and such a new slot is not started yet.
+        // An old or new instance without a pid gets no sample. Such an old instance has ended and
+        // is about to be removed from the status. Such a new instance is not started yet.
         let shown =
             status.processes.iter().filter(|one| one.part == Part::Current || one.pid.is_some());
         for (process, epoch) in shown.filter_map(|one| Some((one, one.epoch?))) {
@@ -277,7 +277,7 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
-        // An unknown value is left out, because 0 would be wrong.
+        // If a value is unknown, its metric has no sample, because 0 would be wrong.
         for absent in ["last_exit_code{process=\"migrate\"}", "drains_total{process=\"migrate\""] {
             assert!(!text.contains(absent), "{text}");
         }

@@ -116,8 +116,8 @@ pub(crate) fn answer<B>(
     let names: Vec<_> = query.named(&now).map(|process| process.name.clone()).collect();
     let Peer { pid, uid } = *peer;
     tracing::info!("{path} of {} requested by pid {pid} (uid {uid})", names.join(", "));
-    // With a pattern, the processes are restarted one after the other, so that the other processes
-    // serve meanwhile.
+    // If the request has a pattern, drainit restarts the processes one after the other, so that the
+    // processes that are not being restarted keep serving.
     if operation == Request::Restart && query.has_pattern {
         return Answered::Later(vec![supervisor.request(names, operation)]);
     }
@@ -221,8 +221,8 @@ impl Query {
 }
 
 /// Whether a request with a pattern includes this process. A signal concerns only processes that
-/// run. A start or restart does not concern processes that are left out (`only_if`, `profiles`) or
-/// that have completed, such as a migration.
+/// run. A start or restart does not concern processes that the config leaves out (`only_if`,
+/// `profiles`) or that have completed, such as a migration.
 fn concerns(path: &str, process: &ProcessStatus) -> bool {
     match path {
         "kill" => process.pid.is_some(),

@@ -37,7 +37,7 @@ pub struct Status {
     /// The shutdown, from T0 on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shutdown: Option<ShutdownStatus>,
-    /// The time spent in each phase so far. A phase that has not begun is left out.
+    /// The time spent in each phase so far. There is no entry for a phase that has not begun.
     #[serde(skip)]
     pub phases: Vec<(ContainerPhase, Duration)>,
     /// The number of dropped lines of `stdout`, `stderr` and each log file, by name or path.

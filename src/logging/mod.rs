@@ -113,9 +113,9 @@ impl Output {
         stdout && stderr
     }
 
-    /// As [`Output::flush`], but waits as long as the reader makes progress within each `patience`,
-    /// at most for `longest`. If it takes longer than [`FLUSH_SLICE`], other tasks of the thread
-    /// run meanwhile.
+    /// As [`Output::flush`], but waits until the reader has made no progress for `patience`, or at
+    /// most for `longest`. Blocks the thread for at most [`FLUSH_SLICE`] at a time, so that other
+    /// tasks of the thread run in between.
     pub async fn flush_patiently(&self, patience: Duration, longest: Duration) -> bool {
         let began = Instant::now();
         loop {

@@ -224,8 +224,9 @@ fn fingerprint(
 /// Stands for the content of a file that drainit may not read.
 const UNREADABLE: &str = "unreadable";
 
-/// Whether the error lasts until somebody changes the file or its permissions. A failure of the
-/// file system or of drainit itself does not.
+/// Whether the error lasts until somebody changes the file or its permissions. Returns `false` for
+/// a failure of the file system or of drainit itself, because such a failure may be over at the
+/// next look.
 fn is_denied(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw);
     matches!(errno, Some(Errno::EACCES | Errno::EPERM | Errno::ELOOP))

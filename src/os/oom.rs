@@ -18,7 +18,8 @@ use crate::os::on_thread::wait_for;
 /// system (lxcfs) may hang.
 const LONGEST: Duration = Duration::from_millis(100);
 
-/// The count of OOM kills, and the number of them that were attributed to a process.
+/// The file with the kernel's count of OOM kills, and the number of these kills that need no
+/// report: earlier calls have reported them, or [`OomKills::from_now_on`] ignores them.
 #[derive(Debug, Default)]
 pub(crate) struct OomKills {
     file: Option<PathBuf>,

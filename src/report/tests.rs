@@ -42,7 +42,7 @@ fn counts(seen: &[(u64, Traffic, Moment)], stopped: u64) -> String {
     }
     let signal = Signal::TERM;
     report.note(at(stopped), &Note::Stopping { process: router, signal, limit: took });
-    // The time that the process takes to end does not matter.
+    // The counts do not depend on the time that the process takes to end.
     report.note(
         at(stopped + 900),
         &Note::Stopped {
@@ -82,7 +82,7 @@ fn old_count_is_reported_with_age() {
             73,
             "73 when last seen 100ms before the end, 0 new; requests 22 completed, 3 in flight when last seen",
         ),
-        // The listeners are open, so a connection may come at any time.
+        // The listeners were open at the last poll, so a connection may have come after it.
         (
             4990,
             Moment::Meanwhile,
@@ -90,7 +90,8 @@ fn old_count_is_reported_with_age() {
             73,
             "73 when last seen 10ms before the end, 0 new; requests 22 completed, 3 in flight when last seen",
         ),
-        // The listeners are closed, so no connection can come after a count of 0.
+        // The listeners were closed at the last poll, so no connection can have come after a count
+        // of 0.
         (3000, Moment::Closed, 5000, 0, "0 at the end, 0 new; requests 22 completed, 3 cut"),
         // The process was stopped long after its drain. In the first case below, it was polled
         // again just before its stop.

@@ -61,7 +61,7 @@ pub(crate) struct EventLoop {
     signals: SignalStream,
     stop_signals: SignalSet,
     timer: Timer,
-    /// The time at which the timer fires.
+    /// The time at which the timer fires; `None` if the timer is not set.
     wakes_at: Option<Time>,
     receiver: UnboundedReceiver<Message>,
     reload_signal: Option<Signal>,
@@ -91,7 +91,8 @@ impl EventLoop {
             receiver,
             reload_signal: None,
             queue: VecDeque::new(),
-            // The program that ran in this process before drainit may have left children.
+            // A program that ran in this process and then executed drainit may have left children
+            // that have ended.
             has_ended: true,
             exit: None,
         };
@@ -176,8 +177,8 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Handles everything that happened before a due limit: the ends of children and, if drainit
-    /// itself did not run for a while, the messages of processes.
+    /// Handles what happened before a limit that is due takes effect: signals, the ends of children
+    /// and, if drainit itself did not run for a while, the messages of processes.
     async fn catch_up(&mut self) -> io::Result<()> {
         self.take_pending(clock::now())?;
         self.reap()?;
@@ -363,7 +364,8 @@ impl EventLoop {
         }
         for one in &ended {
             if let Some(Role::Process(process)) = one.role {
-                // drainit looks at the watched files before the process is started again.
+                // drainit looks at the watched files now, before the process is started again,
+                // because the new instance will read the new content.
                 drop(self.executor.look(process));
             }
         }

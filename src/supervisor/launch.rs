@@ -113,8 +113,8 @@ pub(crate) fn render(process: &Process, base: &[(OsString, OsString)]) -> Result
         for warning in rendered.warnings {
             tracing::warn!("{}: {}", process.name, harmless(&warning));
         }
-        // The check of the config compares only the paths, but a part of a path may be a symbolic
-        // link.
+        // The check of the config has compared only the two paths. They can still lead to the same
+        // file, because a part of a path may be a symbolic link.
         let written = match replace_file::is_one_file(to, from) {
             true => Err(io::Error::other("it is the template itself; write another path to `to`")),
             false => {
@@ -294,7 +294,8 @@ fn environment(
             match variable {
                 Variable::Set { name, value } => env.push((name.into(), value.into())),
                 Variable::Removed(name) => env.retain(|(other, _)| other != name.as_str()),
-                // Values that were read at the start are `Set` here.
+                // The caller has read these values and has turned the variables into
+                // `Variable::Set`.
                 Variable::FromFile { .. } | Variable::EnvFile(_) => {}
             }
         }

@@ -121,7 +121,7 @@ impl BlockedSignals {
 
     fn wait_for(set: SignalSet, timeout: Option<Duration>) -> io::Result<Option<ReceivedSignal>> {
         let arrived = match sys::wait_signal(set, timeout) {
-            // drainit was stopped and continued.
+            // The kernel has interrupted the wait, because drainit was stopped and continued.
             Err(error) if error.raw_os_error() == Some(Errno::EINTR as i32) => None,
             other => other?,
         };

@@ -39,8 +39,8 @@ impl LeftGroup {
         Self { process, leader, refuses: None, search, was_dead: false }
     }
 
-    /// Whether the group has only zombies. The kernel counts a zombie as a member, and its parent
-    /// may never reap it.
+    /// Whether the group has only zombies. The kernel counts a zombie as a member of the group
+    /// until its parent reaps it, and a parent may never do so.
     fn is_dead(&mut self, now: Time) -> bool {
         let (at, pause) = self.search;
         if now < at {

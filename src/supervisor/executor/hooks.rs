@@ -60,7 +60,8 @@ impl Executor {
             }
             (Some(process), stage, Ok(mut files)) => {
                 if stage != Stage::PreStart {
-                    // The hook gets the values of the process's start.
+                    // Every hook after `pre_start` gets the values that were read when the process
+                    // was started.
                     files.with_values =
                         self.instances[process.index()].with_values.as_deref().cloned();
                 }

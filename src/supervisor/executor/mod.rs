@@ -82,7 +82,7 @@ pub(crate) struct Executor {
     sender: MessageSender,
     status_board: Rc<StatusBoard>,
     children: SharedChildren,
-    /// Whether all configs so far, from the start of drainit on, have had only one process.
+    /// Whether all configs so far, from the start of drainit on, have had the same single process.
     is_alone: Rc<Cell<bool>>,
     oom_kills: OomKills,
     /// Whether the shutdown has begun, but health checks succeed until [`Self::unready`] is called.

@@ -21,8 +21,8 @@ impl Executor {
         &self.config
     }
 
-    /// The current definitions of the processes, without instances that are being stopped. Each
-    /// process comes after the processes that it depends on.
+    /// The definition in the current slot of each process. Each process comes after the processes
+    /// that it depends on.
     pub(crate) fn definitions(
         &self,
         state: &State,
@@ -42,8 +42,8 @@ impl Executor {
         slots.all().flat_map(of).collect()
     }
 
-    /// Applies a config. Until [`Self::reloaded`] is called, `Source::Config` refers to
-    /// `definitions`.
+    /// Applies a config. `definitions` has the processes of this config. Until [`Self::reloaded`]
+    /// is called, `Source::Config` refers to `definitions`.
     pub(crate) fn begin_reload(
         &mut self,
         config: Rc<Config>,

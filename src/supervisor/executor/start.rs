@@ -401,7 +401,8 @@ impl Executor {
         Some(Event::Spawned(process))
     }
 
-    /// Checks a new epoch once more, in place of its readiness probe.
+    /// Asks a new epoch once whether it has taken over. This replaces the readiness probe of the
+    /// epoch.
     pub(crate) fn ask_epoch(&mut self, process: ProcessId) {
         let wanted = self.with_values(process);
         let instance = self.instance_sender(process);
