@@ -189,8 +189,8 @@ impl Client {
     ) -> Result<Response, RequestError> {
         let request = build(&self.address, Method::GET, path)?;
         within(limit, async {
-            // The connection is taken out of `kept`, so that a call that is dropped keeps no
-            // connection with half an answer.
+            // This call takes the connection out of `kept` until the answer is complete. If the
+            // future is dropped before that, the connection with half an answer is closed.
             if let Some(mut kept) = self.kept.take() {
                 match kept.exchange(request.clone(), Some(max_body)).await {
                     Err(RequestError::Incomplete | RequestError::Io(_)) => {}

@@ -75,7 +75,7 @@ pub(super) async fn ask(
     answer_of(answer, path, found)
 }
 
-/// The body of an answer with 200, or an explanation.
+/// The body of an answer with 200. Without such an answer, the error says what went wrong.
 pub(super) fn answer_of(
     answer: Result<Response, RequestError>,
     path: &str,

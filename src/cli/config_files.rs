@@ -89,7 +89,8 @@ mod tests {
         assert_eq!(unnamed(&default, &local), default);
         dir.write("local.yaml", b"");
         assert_eq!(unnamed(&default, &local), local);
-        // Even a default that is a broken link takes precedence, because its error is clear.
+        // Even a default file that is a broken link takes precedence, so that drainit reports the
+        // broken link.
         assert!(std::os::unix::fs::symlink("nowhere", &default).is_ok());
         assert_eq!(unnamed(&default, &local), default);
     }

@@ -1,4 +1,5 @@
-//! The remedy if drainit was probably meant to read its command line in another way.
+//! Suggests a remedy if the user probably meant the command line in another way than drainit has
+//! read it.
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 

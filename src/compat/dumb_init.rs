@@ -148,7 +148,8 @@ impl DumbInit {
             Place::SessionWithTerminal => self.debug("setsid complete."),
             _ => {}
         }
-        // The working directory must not keep a mount busy.
+        // drainit leaves its working directory, because it must not keep a file system from being
+        // unmounted.
         if let Err(error) = env::set_current_dir("/") {
             self.debug(&failed("chdir(\"/\")", &error));
         }
@@ -159,8 +160,8 @@ impl DumbInit {
         }
         if let Some(signal) = self.translated(Signal::TERM) {
             if options.group {
-                // Stops the rest of the group. The kernel does not reuse the number of the group so
-                // soon.
+                // The command has ended. The signal goes to the rest of its group. The kernel does
+                // not reuse the number of the group so soon.
                 let _ = kill_group(child, signal);
             }
             self.debug(&format!("Forwarded signal {} to children.", signal.number()));

@@ -1,14 +1,14 @@
 //! Accepts and answers a bounded number of connections at once, each for a bounded time.
 //!
-//! Each listener has its own loop and its own limit on connections, so TCP clients take no places
-//! from the private socket. When the limit is reached, drainit does not refuse a new connection.
-//! Instead, it closes the oldest connection that has sent no request, or else the oldest
-//! connection. A real client sends its request immediately and is answered within a millisecond, so
-//! a client that holds an old connection has most likely sent no request.
+//! Each listener has its own loop and its own limit on connections, so TCP clients cannot use up
+//! the connections of the private socket. When the limit is reached, drainit does not refuse a new
+//! connection. Instead, it closes the oldest connection that has sent no request, or else the
+//! oldest connection. A real client sends its request immediately and is answered within a
+//! millisecond, so a client that holds an old connection has most likely sent no request.
 //!
 //! Every process can connect to the private socket. Clients that are not allowed to send requests
-//! get a few places of their own, so they take no places from other clients. drainit answers them
-//! with the reason of the refusal.
+//! have a low limit of their own, so they cannot use up the connections of other clients. drainit
+//! answers them with the reason of the refusal.
 //!
 //! An operation lasts as long as it needs. Up to half of the connections of a listener can wait for
 //! operations. drainit never closes such a connection to make room for another.

@@ -63,7 +63,7 @@ pub struct ProcessStatus {
     pub state: ProcessState,
     /// The pid; `null` if the process does not run.
     pub pid: Option<i32>,
-    /// The epoch of an Envoy with hot restart: the number of its last start.
+    /// The epoch of the last start of an Envoy that drainit hot-restarts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u32>,
     /// Whether the process runs, is ready, and is neither drained nor stopped.

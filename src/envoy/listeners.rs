@@ -170,7 +170,7 @@ fn find_managers(part: &Value, found: &mut Vec<String>) {
     }
 }
 
-/// A name in the form that Envoy's statistics use.
+/// Converts a name or an address to the form that it has in Envoy's statistics.
 fn statistic(name: &str) -> String {
     name.replace(':', "_")
 }

@@ -39,9 +39,11 @@ pub(crate) enum Step {
 
 /// The reaction of drainit when its command is stopped, for example by Ctrl-Z.
 pub(crate) enum Jobs<'a> {
-    /// drainit lends the command its terminal, and stops when the command has stopped.
+    /// drainit lends the command its terminal. When the command is stopped, drainit also stops
+    /// itself until SIGCONT.
     Follow(&'a mut Terminal),
-    /// drainit stops itself after it has forwarded a signal that stops a process.
+    /// After drainit has forwarded a signal that stops a process, such as SIGTSTP, it stops itself,
+    /// too.
     Halt,
     Ignore,
 }

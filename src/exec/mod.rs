@@ -76,8 +76,8 @@ fn supervise(options: &ExecOptions) -> Result<u8, ExecError> {
     let started = start(&options.command, &setup);
     // The rest of the preparation runs beside the command, so it does not delay the start.
     panic_hook::keep_memory();
-    // The command already has its working directory. drainit must not keep a file system from being
-    // unmounted.
+    // The command already has its working directory. drainit leaves this directory, because it must
+    // not keep a file system from being unmounted.
     let _ = std::env::set_current_dir("/");
     let end = started.map_err(ExecError::from).and_then(|(child, exec)| {
         if options.verbose {
@@ -95,7 +95,8 @@ fn supervise(options: &ExecOptions) -> Result<u8, ExecError> {
             _ => Ok(end),
         }
     });
-    // A script above drainit may continue to use this terminal.
+    // drainit puts itself into the foreground again, because a script above drainit may continue to
+    // use this terminal.
     terminal.take_back();
     end.map(|end| end.exit_code())
 }

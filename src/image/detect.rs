@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-/// Inits that start their command as a child.
+/// The names of inits that start their command as a child. drainit can be this command.
 const INITS: &[&str] = &["docker-init", "tini", "dumb-init", "catatonit"];
 
 /// Whether drainit runs in the image that runs the config. This is so if drainit is PID 1 (as with

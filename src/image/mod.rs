@@ -230,7 +230,8 @@ impl<'a> Checker<'a> {
     /// Checks that the log file can be opened or created.
     fn log_file(&mut self, index: usize, process: &Process, severity: Severity) {
         let LogMode::File(LogFile { path, .. }) = &process.log.mode else { return };
-        // drainit does not follow a symbolic link to a log file.
+        // drainit does not follow a symbolic link to a log file, so this check does not follow it
+        // either.
         let found = Place::of(path).and_then(|place| place.stat()).ok().filter(|_| self.is_image);
         let (what, why) = match found {
             Some(found) if !is(&found, SFlag::S_IFREG) => {
@@ -378,7 +379,8 @@ impl<'a> Checker<'a> {
         let dir = process.and_then(|process| process.working_dir.as_deref());
         let is_path = name.contains('/');
         let below = if is_path { dir.unwrap_or(Path::new("")).join(name) } else { name.into() };
-        // A path may be below a mount. drainit assumes that the directories of `PATH` belong to the
+        // A program with a path may be below a mount, and then cannot be checked here. For a
+        // program without a path, drainit assumes that the directories of `PATH` belong to the
         // image.
         let can_check = if is_path { self.can_check(&below) } else { self.is_image };
         if !can_check {

@@ -151,7 +151,8 @@ struct State {
     sleeping: bool,
     /// Whether the descriptor is broken. If it is, all lines are dropped.
     dead: bool,
-    /// Whether a shutdown has begun.
+    /// Whether a shutdown has begun. If so, [`StreamWriter::room`] waits only for a reader that
+    /// makes progress.
     impatient: bool,
     /// Whether the thread ends when nothing is pending.
     closing: bool,
@@ -463,7 +464,8 @@ impl StreamWriter {
         (written, Ok(()))
     }
 
-    /// Marks the descriptor as broken, and wakes all waiting tasks and threads.
+    /// Marks the descriptor as broken, drops the queued lines, and wakes all waiting tasks and
+    /// threads.
     fn die(&self, mut state: MutexGuard<'_, State>) {
         let pending = mem::take(&mut state.pending);
         state.drop_lines(&pending);

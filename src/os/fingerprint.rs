@@ -475,7 +475,8 @@ mod tests {
         let base = dir.path("tls");
         fs::create_dir(&base).unwrap();
         fs::write(base.join("tls.crt"), "one").unwrap();
-        // Root may read every file, but cannot follow a loop of links.
+        // The test may run as root, who may read every file. Even root cannot follow a loop of
+        // links.
         symlink("old.key", base.join("old.key")).unwrap();
         let one = super::of(&base);
         let (path, error) = one.unreadable.unwrap();

@@ -27,8 +27,8 @@ static RUNNING: AtomicUsize = AtomicUsize::new(0);
 /// The time limit for finding a socket in the file system.
 const LONGEST_WAY: Duration = Duration::from_secs(5);
 
-/// The interval at which a wait checks whether a stop signal has arrived. Work that does not hang
-/// is done before the first check.
+/// [`wait_unless`] checks at this interval whether a stop signal has arrived. Work that does not
+/// hang is done before the first check.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// The reason why there is no result.

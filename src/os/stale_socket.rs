@@ -117,8 +117,8 @@ impl SocketFile {
         if found.st_mode & PERMISSIONS == mode {
             return Ok(());
         }
-        // `set_permissions` gets a path of the descriptor, because a link may have taken the place
-        // of the file since.
+        // `set_permissions` gets the path of the open descriptor. Since the check, a symbolic link
+        // may have taken the place of the file at `self.path`.
         let found = format!("/proc/self/fd/{}", file.as_raw_fd());
         fs::set_permissions(found, Permissions::from_mode(mode))
     }

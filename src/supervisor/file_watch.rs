@@ -36,8 +36,8 @@ struct FileWatch {
     shared: Rc<Shared>,
     /// The content that the process has read, or will read at its start.
     known: Option<Fingerprint>,
-    /// The path that could not be read at the last look, and the reason. Both are reported once, and
-    /// again only if they change.
+    /// The path that could not be read at the last look, and the reason. drainit reports them once,
+    /// and again only if one of them changes.
     error: Option<(PathBuf, String)>,
     /// Whether the thread was asked for a look, and has not answered yet.
     is_asked: bool,
@@ -47,7 +47,7 @@ struct FileWatch {
 
 /// The state that the task of a path shares with [`FileWatches`].
 struct Shared {
-    /// The channel that asks the thread for a look now.
+    /// The channel on which drainit asks the thread to look at once.
     asks: RefCell<std::sync::mpsc::SyncSender<fingerprint::Asked>>,
     state: Cell<State>,
 }
@@ -226,7 +226,8 @@ impl FileWatch {
         }
     }
 
-    /// Requests a look, and reports once if the thread has not answered the last request.
+    /// Asks the thread for a look. If the thread has not answered the last request for a look,
+    /// warns once that the file is not being read.
     fn ask(&mut self) {
         if !self.is_asked {
             self.is_asked = self.shared.asks.borrow().try_send(mpsc::channel(1).0).is_ok();

@@ -129,7 +129,8 @@ pub(crate) fn render(process: &Process, base: &[(OsString, OsString)]) -> Result
     Ok(())
 }
 
-/// The environment, the output and the format that drainit adds to a start.
+/// The environment, the output and the log format that drainit gives to the processes and hooks
+/// that it starts.
 pub(crate) struct Launcher {
     /// The variables of every process.
     pub(crate) base: Rc<[(OsString, OsString)]>,

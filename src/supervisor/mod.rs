@@ -54,7 +54,7 @@ const LAST_LINES: Duration = Duration::from_millis(200);
 const LAST_SOCKETS: Duration = Duration::from_millis(200);
 /// The longest wait for the file of the report, because its file system may hang.
 const REPORT_FILE: Duration = Duration::from_millis(500);
-/// The longest wait for the reader of drainit's output at the exit.
+/// When drainit exits, it waits at most this long for a reader of its output that reads nothing.
 const FLUSH: Duration = Duration::from_millis(500);
 
 /// Everything that a run needs. It is made and checked before anything starts.

@@ -33,7 +33,7 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// Adds the place of the failure.
+    /// Puts the place of the failure before its reason.
     pub(crate) fn at(self, place: &dyn Display) -> Self {
         Self { why: format!("{place}: {}", self.why), ..self }
     }

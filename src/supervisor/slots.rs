@@ -105,7 +105,7 @@ impl Slots {
         (dropped > 0).then(|| format!("{dropped} {lines} of its log file dropped"))
     }
 
-    /// The lines that each log file has dropped.
+    /// The number of lines that each log file has dropped.
     pub(crate) fn dropped_lines(&self) -> BTreeMap<PathBuf, u64> {
         let files = self.slots.iter().filter_map(|slot| slot.log_file.as_ref());
         files.map(|(path, output)| (path.clone(), output.dropped(Stream::Stdout))).collect()

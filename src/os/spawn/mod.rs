@@ -52,7 +52,7 @@ pub struct SpawnRequest {
     pub user: Option<User>,
     /// The umask of the process; `None` means drainit's own.
     pub umask: Option<u32>,
-    /// The limits that differ from drainit's own.
+    /// The resource limits that the config sets. All other limits are drainit's own.
     pub ulimits: Vec<Ulimit>,
     /// Whether the process gets drainit's own stdin in place of an empty one.
     pub inherits_stdin: bool,
@@ -267,7 +267,8 @@ pub(crate) fn cannot_change_user(user: &User) -> Option<SpawnError> {
 const SET_GID: u64 = 1 << 6;
 const SET_UID: u64 = 1 << 7;
 
-/// Whether the effective capabilities include the needed ones; true if drainit cannot read them.
+/// Whether drainit's effective capabilities include all of `needed`. Returns `true` if drainit
+/// cannot read its capabilities.
 fn has_capabilities(needed: u64) -> bool {
     let effective = status_field(std::process::id().cast_signed(), "CapEff:");
     let effective = effective.and_then(|hex| u64::from_str_radix(&hex, 16).ok());

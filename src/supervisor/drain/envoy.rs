@@ -25,11 +25,11 @@ pub(crate) struct EnvoyDrain {
     keys: Keys,
     unit: Unit,
     dialogue: RefCell<Dialogue>,
-    /// The task of the last question in each lane.
+    /// For each lane, the task that carries out the last request to the admin.
     lanes: RefCell<BTreeMap<Lane, LocalTask>>,
     /// The client whose connection is kept between polls.
     client: RefCell<Option<Client>>,
-    /// The listeners that do not count; empty until the admin has listed them.
+    /// The listeners whose traffic the drain ignores. Empty until the admin has listed them.
     uncounted: RefCell<Rc<Uncounted>>,
     /// Notified after each step of the dialogue, because the dialogue may now be due earlier.
     changed: Rc<Notify>,

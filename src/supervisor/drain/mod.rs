@@ -23,7 +23,7 @@ use crate::supervisor::launch::StartError;
 use crate::supervisor::message::SharedChildren;
 use crate::supervisor::run_command;
 
-/// drainit sends a failed request again until this time is over.
+/// drainit repeats a failed drain request until this time since the first attempt is over.
 const RETRY: Duration = Duration::from_secs(2);
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 

@@ -115,13 +115,13 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Answers the clients of a reload that has changed nothing.
+    /// Logs that a reload has failed and has changed nothing, and answers its clients.
     fn failed(&mut self, why: String) {
         Self::refused(&why);
         self.executor.reloads.answer(Err(why), Vec::new());
     }
 
-    /// Logs a reload that has changed nothing.
+    /// Logs that a reload has failed and has changed nothing.
     fn refused(why: &str) {
         let lines = if why.contains('\n') { "\n" } else { " " };
         let members = event::reload_failed(why).members();

@@ -44,9 +44,9 @@ pub(crate) struct NotifySender {
     pub(crate) name: String,
     pub(crate) current: InstanceSender,
     pub(crate) pid: Pid,
-    /// Whether the process becomes ready by `READY=1`, and not by another probe.
+    /// Whether `READY=1` makes the process ready.
     pub(crate) tells_readiness: bool,
-    /// Whether the drain of the process ends by `DRAINED=1`, and not by an answer or a count.
+    /// Whether `DRAINED=1` ends the drain of the process.
     pub(crate) tells_drained: bool,
     /// The user of the process in the config.
     pub(crate) user: Option<u32>,
