@@ -10,11 +10,12 @@ use crate::types::{ProcessId, Signal};
 /// An instruction to the supervisor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Prepare a slot for a new instance with this definition. The slot is either a retired slot or
-    /// a new slot behind the last one. Both slots of a process share its held sockets.
+    /// Prepare a slot for a new instance with the definition that `from` names. The slot is either
+    /// a retired slot or a new slot behind the last one. Both slots of a process share its held
+    /// sockets.
     Adopt { slot: ProcessId, from: Source },
     /// Give the process the definition that it has in the config that is being loaded. A running
-    /// instance continues, because it need not be replaced.
+    /// instance continues, because the change does not require another instance.
     Redefine { slot: ProcessId, config: ConfigIndex },
     /// Evaluate `only_if`, and answer with `Event::Condition`. A hanging file system can delay the
     /// answer, even until the core no longer waits for it.
@@ -45,11 +46,12 @@ pub enum Action {
     /// Send SIGKILL to the process group of a hook that takes too long. Do not report the end of
     /// the hook.
     AbortHook(HookId),
-    /// End the probes, because the shutdown has begun. `/readyz` stays good until
-    /// [`Action::Unready`]. If a drain begins before `Unready`, the health check of its Envoy also
-    /// stays good until then.
+    /// End all readiness and liveness probes, because the shutdown has begun. `/readyz` stays good
+    /// until [`Action::Unready`]. If a drain begins before `Unready`, the health check of its Envoy
+    /// also stays good until then.
     StayReady,
-    /// End the probes, and answer 503 to `/readyz`, because the shutdown has begun.
+    /// End all readiness and liveness probes, and answer 503 to `/readyz`, because the shutdown has
+    /// begun.
     Unready,
     /// Drain the process. For an Envoy, answer with `Event::DrainAnswered`, then send
     /// `Event::DrainSample`s. The samples are rare at first, and frequent from

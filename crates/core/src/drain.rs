@@ -80,7 +80,7 @@ pub(crate) struct FinalCount {
     is_asked: bool,
     /// The time until which the stop may wait for traffic that is open again.
     until: Time,
-    /// The sample that came since the count began.
+    /// The sample that belongs to the count under way. Its numbers are unknown until it comes.
     load: Load,
     /// Whether a note has said that the stop waits for open traffic.
     is_noted: bool,
@@ -139,7 +139,8 @@ impl State {
                 let left = until.since(self.now);
                 let left = self.budget.drain(process, left, Duration::ZERO, self.now, deadline);
                 let until = self.now + left;
-                // If the drain ended in this step, nothing can have changed since its last sample.
+                // If the drain ended in this step, its last sample also serves as the final count,
+                // because nothing can have changed since then.
                 let is_counted = is_counted || at == self.now;
                 if is_counted && left.is_zero() {
                     // No time is left to wait for open traffic.
@@ -209,7 +210,8 @@ impl State {
         }
     }
 
-    /// Shortens a drain under way to `min`.
+    /// Shortens a drain under way to its `min`. If the drain is over, the stop no longer waits for
+    /// traffic that is open again.
     pub(crate) fn drain_only_min(&mut self, process: ProcessId) {
         let now = self.now;
         match &mut self[process].drain {
@@ -332,7 +334,8 @@ pub(crate) struct Active {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Closing {
     NotYet,
-    /// The request was sent; drainit waits for its answer until `until`.
+    /// drainit has asked the process to refuse new connections, and waits for the answer until
+    /// `until`.
     Asked {
         until: Time,
         why: DrainEnd,
@@ -402,7 +405,7 @@ impl Active {
     fn sampled(&mut self, now: Time, load: Load) {
         let no_new = match (self.last.total, load.total) {
             (Some(before), Some(after)) => before == after,
-            // This is the first sample: the quiet time counts from here.
+            // This is the first sample with a total, so the quiet time counts from here.
             (None, Some(_)) => true,
             (_, None) => false,
         };

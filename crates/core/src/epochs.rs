@@ -64,11 +64,11 @@ enum Event {
     NewerAsked,
     /// The stop of the epoch begins while a newer epoch lives.
     ToEnd,
-    /// The epoch gets its stop signal, because no newer epoch will end it.
+    /// drainit sends the stop signal to the epoch, because no newer epoch will end it.
     Asked,
     /// The older epoch has ended before this epoch ended it.
     OlderLost { until: Time },
-    /// The time is over in which Envoy would have aborted this epoch.
+    /// Envoy has not aborted this epoch within the time in which it would have done so.
     Survived,
     /// The epoch has ended; the rest of its process group may live.
     Ended,

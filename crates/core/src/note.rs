@@ -163,7 +163,7 @@ pub enum Note {
     StillDraining {
         process: ProcessId,
         load: Load,
-        /// The longest time until the drain is over.
+        /// The longest time that the drain can still take.
         left: Duration,
     },
     /// A process is not drained, because the stop needs all the remaining time.
@@ -222,10 +222,10 @@ pub enum Note {
 pub enum RequestError {
     /// The container is stopping.
     ShuttingDown,
-    /// A drain without a stop was requested. Until the container stops, nothing is started or
-    /// stopped.
+    /// A drain without a stop was requested. Until the container stops, drainit accepts no request
+    /// to start or stop a process.
     Drained,
-    /// Another request stops or restarts this process.
+    /// An earlier operation stops, restarts or replaces this process, and is not complete.
     Busy(ProcessId),
     /// A later request stops this process.
     Superseded(ProcessId),
@@ -249,7 +249,7 @@ pub enum RequestError {
     EpochDoomed { process: ProcessId, left: Duration },
 }
 
-/// The consequence after a process has ended by itself.
+/// The consequence after a process has ended by itself or has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AfterEnd {
     Restart {
@@ -275,9 +275,10 @@ pub enum Hurry {
     /// The signal changes nothing. It is another SIGTERM, or the first signal in a shutdown that
     /// began with the end of a process.
     Continue,
-    /// Waits are cut short; the order is kept.
+    /// Drains and `pre_stop` hooks are cut short. Processes are still stopped in the order of the
+    /// graph.
     CutWaits,
-    /// Everything is killed.
+    /// All processes get SIGKILL at once.
     KillAll,
 }
 
@@ -293,7 +294,7 @@ pub enum DrainEnd {
     TimeOver,
     /// The process did not accept the drain, and `min` is over.
     NotAccepted,
-    /// The stop needs the remaining time.
+    /// The deadline limits the drain, because the stop needs the remaining time.
     Deadline,
     ProcessGone,
     /// A second stop signal has come.

@@ -28,7 +28,7 @@ pub enum Role {
     Retired,
 }
 
-/// The place of a process in the config that a reload brings.
+/// The position of a process in the new config of a reload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConfigIndex(pub usize);
 

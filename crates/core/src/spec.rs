@@ -31,7 +31,7 @@ pub struct Spec {
     pub reserve: Duration,
     /// The time for which `/readyz` answers 503 before the drains begin.
     pub readiness_delay: Duration,
-    /// The time from T0 in which `/readyz` stays good and no drain ends.
+    /// How long `/readyz` stays good after T0. No drain ends in this time.
     pub unready_delay: Duration,
     pub stop_signals: Vec<Signal>,
     /// The times of the container's hooks.

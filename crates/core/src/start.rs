@@ -20,14 +20,14 @@ impl State {
         }
     }
 
-    /// The direct dependents of a process that have not been started yet.
+    /// The direct dependents of `process` that have not been started yet.
     pub(crate) fn waiting_dependents(&self, process: ProcessId) -> impl Iterator<Item = ProcessId> {
         let above = self.process(process).dependents.iter().copied();
         above.filter(|id| self.life(*id) == Lifecycle::Waiting)
     }
 
-    /// The direct dependents of a process that are not started yet, because the process has not met
-    /// their condition.
+    /// The direct dependents of `process` that have not been started yet, because `process` has not
+    /// met their condition.
     pub(crate) fn waiting_for(&self, process: ProcessId) -> Vec<ProcessId> {
         let reached = self.reached(process);
         let waits = |id: &ProcessId| {

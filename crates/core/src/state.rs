@@ -51,7 +51,7 @@ pub enum Lifecycle {
     PreStop { until: Time },
     /// The process was asked to end. SIGKILL follows at `kill_at`.
     Stopping { since: Time, kill_at: Time },
-    /// The process was killed and is not reaped yet.
+    /// drainit has sent SIGKILL to the process, which is not reaped yet.
     Killed {
         /// The time at which the process was asked to end; `None` if it was not.
         asked: Option<Time>,
@@ -59,9 +59,10 @@ pub enum Lifecycle {
         /// longer wait, because the process survives SIGKILL.
         holds_until: Option<Time>,
     },
-    /// The process has ended, and other members of its process group are alive.
+    /// The process has ended, and other members of its process group are alive. They get SIGKILL at
+    /// `kill_at`.
     Remains { kill_at: Time },
-    /// The other members of the process group were killed and are not gone yet.
+    /// drainit has sent SIGKILL to the other members of the process group, which are not gone yet.
     RestKilled {
         /// As in [`Lifecycle::Killed`], but for the other members.
         holds_until: Option<Time>,
@@ -190,7 +191,8 @@ pub struct Slot {
     pub(super) rank: u16,
     /// The number of restarts since the start of the container.
     pub restarts: u32,
-    /// The number of consecutive restarts, without a long life of an instance between them.
+    /// The number of consecutive restarts. A restart after an instance that has run for long is the
+    /// first of a new count.
     pub(super) restarts_in_a_row: u32,
     /// The number of failures of the liveness check since the start of the container.
     pub probe_failures: u64,
@@ -337,7 +339,7 @@ impl State {
         self.is_current(id) && of.autostart && !life.is_settled(of.required)
     }
 
-    /// Whether the process runs and has to become ready.
+    /// Whether the process runs, has a readiness probe and is not ready yet.
     pub(super) fn awaits_ready(&self, id: ProcessId) -> bool {
         let is_starting = matches!(self.life(id), Lifecycle::Starting { .. });
         is_starting && self.process(id).readiness_timeout.is_some()
@@ -398,8 +400,8 @@ impl State {
         self.busy == 0
     }
 
-    /// Whether no process keeps the container from being ready, because each is ready or gone for
-    /// good, or need not be.
+    /// Whether no process keeps the container from being ready. Processes that a reload has yet to
+    /// add are not known here.
     pub fn is_settled(&self) -> bool {
         self.unsettled == 0
     }
@@ -542,7 +544,8 @@ impl State {
         self.note(Note::HookTimedOut(HookId { process, stage }));
     }
 
-    /// The time at which the first timer is due.
+    /// The time at which the first timer is due, either of a process or of an epoch that Envoy may
+    /// abort.
     pub(crate) fn wakes_at(&self) -> Option<Time> {
         let aborts = self.epochs.doomed().map(|(_, until)| until);
         self.timers.first().map(|(time, _)| *time).into_iter().chain(aborts).min()

@@ -113,7 +113,8 @@ impl State {
                 self.abort_hook(Some(process), Stage::PreStart);
                 self.set(process, Lifecycle::Done);
             }
-            // The supervisor answers this action at once.
+            // The supervisor answers this action at once, so the lifecycle changes only with this
+            // answer.
             Lifecycle::Spawning => self.act(Action::AbortSpawn(process)),
             life if life.has_rest() => {
                 self[process].restart_after = None;

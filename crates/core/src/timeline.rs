@@ -24,7 +24,7 @@ pub enum StepKind {
     ReadinessDelay,
     PreStop,
     Drain,
-    /// A drained process closes its listeners.
+    /// drainit makes a drained process close its listeners.
     Close,
     /// drainit counts the open connections or requests of a process once more, because its drain
     /// was over before the drains of other processes.

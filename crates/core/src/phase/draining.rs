@@ -37,7 +37,7 @@ pub struct Draining {
     /// Whether a process has ended by itself during the held drain.
     has_unasked_end: bool,
     delay_until: Option<Time>,
-    /// The time until which `/readyz` stays good; `None` if it does not answer 200 any more.
+    /// The time until which `/readyz` stays good; `None` if `/readyz` does not answer 200.
     unready_at: Option<Time>,
     hook_until: Option<Time>,
     /// The processes with a drain, dependents first.
@@ -137,7 +137,8 @@ impl Draining {
         // Whether the instance has not served anybody yet.
         let was_new =
             matches!(event, Event::Exited { process, .. } if state.has_not_taken_over(process));
-        // During a held drain no shutdown has begun, so an end is not reported as undrained.
+        // `EndedUndrained` is a note about a shutdown, and during a held drain no shutdown has
+        // begun.
         let was_undrained = !self.held
             && matches!(event, Event::Exited { process, .. } if state.is_undrained(process));
         state.handle_stop(event, deadline);

@@ -113,10 +113,10 @@ impl Finishing {
         Self { shutdown, step: Step::Sweep { signal, until, began: state.now, again: None } }
     }
 
-    /// Handles the answer to a scan, which is the next event after the scan. A scan of thousands of
-    /// processes takes long. The pause before the next scan is therefore at least as long as the
-    /// scan, so that there is time to reap. The limit after SIGKILL counts only from the end of the
-    /// scan.
+    /// Handles the end of a scan for leftovers. The supervisor scans at once, so the next event
+    /// shows that the scan is over. A scan of thousands of processes takes long. The pause before
+    /// the next scan is therefore at least as long as the scan, so that there is time to reap. The
+    /// limit after SIGKILL counts only from the end of the scan.
     fn take_answer(&mut self, state: &State) {
         let latest = self.shutdown.hard_end(state);
         if let Step::Sweep { signal, until, began, again: again @ None } = &mut self.step {

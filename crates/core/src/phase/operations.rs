@@ -241,8 +241,8 @@ impl Operations {
         Ok(vec![self.replace_or_restart(state, process, Goal::Again)])
     }
 
-    /// Starts a process and those of its dependencies that are down. Returns all of these that do
-    /// not run yet.
+    /// Starts a process and those of its dependencies that are down. Returns all slots that the
+    /// start waits for.
     pub(super) fn start(
         &mut self,
         state: &mut State,
@@ -510,7 +510,7 @@ impl Operations {
         }
     }
 
-    /// The work that is left of a reload, as a number.
+    /// The work that is left of a reload, as [`Reload::left`] counts it; 0 without a reload.
     fn steps(&self) -> usize {
         self.reload.as_ref().map_or(0, Reload::left)
     }
@@ -549,8 +549,8 @@ impl Operations {
         judged
     }
 
-    /// Fails the starts that wait for a process that survives SIGKILL, because this process cannot
-    /// start again.
+    /// Some starts wait for a process that survives SIGKILL. Fails these starts, because this
+    /// process cannot start again.
     fn give_up(&mut self, state: &mut State) {
         if !self.requests.is_empty() || self.reload.is_some() {
             for process in state.spec.ids() {
@@ -771,7 +771,7 @@ impl Operations {
     }
 }
 
-/// Whether the process runs, is not being stopped, and is ready or will be.
+/// Whether the process runs, and its stop has not begun.
 fn runs(state: &State, process: ProcessId) -> bool {
     matches!(state.life(process), Lifecycle::Starting { .. } | Lifecycle::Ready { .. })
 }

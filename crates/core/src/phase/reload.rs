@@ -55,15 +55,15 @@ enum Step {
 }
 
 impl Reload {
-    /// The work that is left: twice the number of remaining steps, plus the number of slots that
-    /// the current step moves.
+    /// The work that is left: twice the number of steps that have not begun, plus the number of
+    /// slots that the current step starts or stops.
     pub(super) fn left(&self) -> usize {
         let steps = if self.failed.is_none() { self.pending.len() + self.gone.len() } else { 0 };
         2 * steps + self.under_way.len()
     }
 
-    /// The next step, if it can begin now. Unchanged processes that come before this step get their
-    /// definition of the new config at once.
+    /// The next step, if it can begin now. Unchanged processes that come before this step need no
+    /// step: they get their definition of the new config at once.
     fn next(&mut self, state: &mut State) -> Option<Step> {
         if !self.under_way.is_empty() || self.left() == 0 {
             return None;
