@@ -8,9 +8,9 @@ use crate::envoy::dialogue::Failure;
 use crate::prelude::*;
 use crate::types::Time;
 
-/// The limit of a single call.
+/// The time limit of a single call.
 pub(crate) const CALL_LIMIT: Duration = Duration::from_millis(500);
-/// The limit of all attempts of one group of calls together.
+/// The time limit for all calls of a group with all of their attempts together.
 pub const LIMIT: Duration = Duration::from_secs(2);
 /// The first pause between two attempts. Each later pause is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -101,8 +101,8 @@ impl Attempts {
         let left = self.deadline.since(now);
         let is_due = |(_, outcome): &(Call, Option<CallOutcome>)| {
             outcome.as_ref().is_none_or(|outcome| {
-                // With too little time, a repeated call would end with a timeout, which would hide
-                // the more useful earlier error.
+                // A failed call is not repeated if too little time is left. It would only end with
+                // a timeout, which would hide the more useful earlier error.
                 outcome.result.is_err() && left >= FIRST_PAUSE
             })
         };

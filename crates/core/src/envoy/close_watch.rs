@@ -35,8 +35,8 @@ impl ClosingWatch {
     }
 
     /// Takes a sample of the drain. If too many requests have begun and ended without a closed
-    /// connection, returns their number once, and `None` from then on. A missing statistic proves
-    /// nothing.
+    /// connection, returns their number once, and `None` from then on. If a statistic is missing,
+    /// this returns `None`, because nothing is proved.
     ///
     /// The end of a stream that began before the drain proves nothing. Envoy announces a close in
     /// the head of a response, and the head for this stream was already sent. The statistics do not

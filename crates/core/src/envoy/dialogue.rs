@@ -22,12 +22,12 @@ use crate::prelude::*;
 use crate::report::history::Moment;
 use crate::types::Time;
 
-/// The limit of the last sample, which follows the closing of the listeners. The budget has one
-/// limit for the closing and the sample together.
+/// The time limit of the last sample, which is taken after the closing of the listeners. The budget
+/// has one limit for the closing and the sample together.
 const LAST_POLL: Duration = Duration::from_millis(100);
 /// The remedy for a drain of inbound listeners that closes no connections.
 const SLOW_INBOUND: &str = "start it with `--drain-strategy immediate`, or a --drain-time-s shorter than the drain's `time`";
-/// The pause before drainit asks again for a state that the admin did not give.
+/// If the admin did not answer the question for the state, drainit asks again after this pause.
 const ASKED_AGAIN: Duration = Duration::from_millis(250);
 /// If every response closes its connection, Envoy must have closed at least one connection within
 /// this time.
@@ -57,7 +57,8 @@ pub struct Terms {
     pub exit_at: u64,
 }
 
-/// The group of a question. A new question of a lane replaces the earlier question of this lane.
+/// The purpose of a question. Each lane has at most one question: a new one replaces the earlier
+/// question of this lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lane {
     Polls,
@@ -151,14 +152,15 @@ enum Polls {
     First {
         began: Time,
     },
-    /// No connection was accepted so far, so drainit has asked for the state of Envoy.
+    /// The first sample shows no accepted connection, so drainit has asked whether Envoy has ever
+    /// been live.
     State {
         began: Time,
         pause: Duration,
         sample: Sample,
     },
-    /// Envoy is not live. The drain begins nevertheless, and then drainit asks for the state once
-    /// more.
+    /// Envoy has never been live. The drain begins nevertheless, and then drainit asks for the
+    /// state once more.
     Unused {
         /// The time at which drainit asks again; `None` if the admin has given the state.
         again: Option<Time>,
@@ -180,7 +182,7 @@ enum Polls {
 #[derive(Debug)]
 pub struct Dialogue {
     terms: Terms,
-    /// Whether drainit may not fail the health check of Envoy yet.
+    /// Whether drainit still has to wait before it fails the health check of Envoy.
     stays_ready: bool,
     polls: Polls,
     pace: Pace,
@@ -194,7 +196,7 @@ pub struct Dialogue {
     has_begun: bool,
     late: Option<Attempts>,
     accepted: Accepted,
-    /// Whether the core knows whether the drain was accepted.
+    /// Whether [`Output::Answered`] was reported to the core.
     is_answered: bool,
     /// The time at which drainit asked for the sample after a closing; `None` if drainit does not
     /// wait for such a sample.
@@ -301,7 +303,8 @@ impl Dialogue {
         self.said()
     }
 
-    /// Fails the health check of Envoy, if drainit had to wait with this until now.
+    /// Handles the moment at which the container is not ready any more. If drainit had to wait for
+    /// this, it now fails the health check of Envoy.
     pub fn unready(&mut self, now: Time) -> Vec<Output> {
         if core::mem::take(&mut self.stays_ready) && !self.is_over {
             self.call(now, Lane::Late, &[Call::FailHealthcheck]);
@@ -316,7 +319,8 @@ impl Dialogue {
         // still a part of this drain.
         self.is_over = false;
         if core::mem::replace(&mut self.is_closing, true) {
-            // The closing that is under way reports soon.
+            // A closing is under way. It will report [`Output::ListenersClosed`] for this request,
+            // too.
         } else if self.is_closed {
             self.poll_last(now);
         } else {

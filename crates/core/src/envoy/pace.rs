@@ -14,7 +14,8 @@ const SELDOM: Duration = Duration::from_millis(250);
 /// A pause is at least this many times as long as the last answer took, so polls cost any Envoy at
 /// most 3 % of a core.
 const FACTOR: u32 = 30;
-/// The pause before a second poll that confirms that nothing is open and nothing new has come.
+/// The pause after the first poll that shows no traffic. A second poll then has to confirm that
+/// nothing is open and nothing new has come.
 const CONFIRM: Duration = QUIET.saturating_add(Duration::from_millis(5));
 /// Before the end of `min`, two polls have to show quiet. At least this much time is kept for their
 /// answers; an Envoy that answers slowly gets more.

@@ -39,8 +39,8 @@ impl Sample {
         unsent: Some(0),
     };
 
-    /// Whether no statistic shows an accepted connection. An Envoy without listeners has no such
-    /// statistics.
+    /// Whether no statistic shows an accepted connection. This is also true if the statistics are
+    /// missing, as for an Envoy without listeners.
     pub fn has_accepted_none(&self) -> bool {
         [self.active, self.accepted_total].iter().all(|count| count.unwrap_or(0) == 0)
     }

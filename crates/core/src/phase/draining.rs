@@ -32,7 +32,8 @@ const LEAST: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct Draining {
     pub shutdown: Shutdown,
-    /// Whether the drain was requested without a stop, and there is no reason to stop yet.
+    /// Whether this is a held drain: it was requested without a stop, and there is no reason to
+    /// stop yet.
     held: bool,
     /// Whether a process has ended by itself during the held drain.
     has_unasked_end: bool,
@@ -364,7 +365,8 @@ impl Draining {
         state.begin_drain(process, full, hold, self.shutdown.deadline);
     }
 
-    /// Handles a second stop signal: the stop begins at once, but still in the order of the graph.
+    /// Handles a second stop signal. The drains end, and the processes are stopped now, still in
+    /// the order of the graph.
     fn hurry(mut self, state: &mut State) -> Phase {
         state.note(Note::Hurried(Hurry::CutWaits));
         if self.hook_until.take().is_some() {

@@ -428,8 +428,8 @@ impl Operations {
         let reload = self.reload.as_mut();
         let mut waiting = reload.map_or_else(Vec::new, |reload| reload.start_failed(process, why));
         if is_own {
-            // Earlier requests may wait for dependents of this process, which nothing will start
-            // now.
+            // Earlier requests may wait for dependents of this process. Nothing will start these
+            // dependents now.
             waiting.extend(state.waiting_dependents(process));
             self.fail(state, |asked| {
                 let is_hit = asked.request != Request::Stop && waiting.contains(&asked.process);
@@ -526,7 +526,7 @@ impl Operations {
             return judged;
         }
         let spec = Rc::clone(&state.spec);
-        // A process that is not gone holds back the stop of its dependencies.
+        // While a process is not gone, its dependencies are not stopped.
         let mut holds = vec![false; spec.processes.len()];
         for &process in spec.order.iter().rev() {
             let mut above = spec.processes[process.index()].dependents.iter();
@@ -573,8 +573,8 @@ impl Operations {
         }
     }
 
-    /// Fails each restart whose new epoch Envoy will abort, and the reload if it has started such
-    /// an epoch.
+    /// Envoy will abort the doomed epochs. Fails each restart that has started such an epoch, and
+    /// also the reload if it has done so.
     fn fail_doomed(&mut self, state: &mut State) {
         for (process, until) in state.epochs.doomed().collect::<Vec<_>>() {
             let why = RequestError::EpochDoomed { process, left: until.since(state.now) };
@@ -687,7 +687,8 @@ impl Operations {
                 Goal::Again | Goal::Up { .. } => {}
             }
         } else if life.releases_dependencies() {
-            // The processes that wait for this process cannot start any more.
+            // The process survives SIGKILL, so the processes that wait for it cannot start any
+            // more.
             let waiting = state.waiting_for(process);
             self.fail(state, |asked| {
                 let waits = asked.request != Request::Stop && waiting.contains(&asked.process);

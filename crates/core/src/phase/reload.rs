@@ -164,8 +164,8 @@ impl Reload {
 impl Operations {
     /// The reason why a reload cannot begin now; `None` if it can begin.
     pub(crate) fn refuses_reload(&self, state: &State) -> Option<RequestError> {
-        // These goals do not hinder a reload: they stop the process after a failure or to follow a
-        // dependency, and not for a request.
+        // A reload can begin although a process has one of these goals: the process is stopped
+        // after a failure or to follow a dependency, and no operator waits for it.
         let is_settled = |goal: &Goal| matches!(goal, Goal::Judged { .. } | Goal::Following);
         let is_busy = self.reload.is_some()
             || !self.requests.is_empty()

@@ -52,7 +52,8 @@ impl Operations {
         goal: Goal,
     ) -> ProcessId {
         let spec = state.process(process);
-        // A process that does not serve needs no overlap.
+        // If the old instance does not serve, it is stopped first, because an overlap would help
+        // nobody.
         let serves = matches!(state.life(process), Lifecycle::Ready { .. });
         let overlaps = spec.overlaps(spec) && serves;
         if overlaps
@@ -141,7 +142,7 @@ impl Operations {
         }
     }
 
-    /// Stops a new instance, while the old instance continues.
+    /// Stops a new instance that has not taken over. The old instance continues.
     pub(super) fn roll_back(&mut self, state: &mut State, new: ProcessId, why: RequestError) {
         if let Role::New { old } = state.role(new)
             && !self.stops(new)

@@ -362,8 +362,8 @@ impl Running {
     }
 }
 
-/// The dependents of processes that have met another condition in this step. Dependencies come
-/// before dependents.
+/// The dependents of the processes that have met another condition in this step, in the order of
+/// the graph.
 fn dependents_of_arrived(state: &State) -> Vec<ProcessId> {
     let dependents = |id: &ProcessId| &state.process(*id).dependents;
     let mut waiting = state.by_rank(state.arrived.iter().flat_map(dependents).copied());
@@ -459,7 +459,7 @@ fn judge(state: &mut State, process: ProcessId, lived: Duration, why: Failure) -
     Ok(())
 }
 
-/// Returns the consequence of an end or a failure. If the consequence is a restart, counts it.
+/// Decides what follows the end or the failure of a process. Counts the restart if there is one.
 fn consequence(
     state: &mut State,
     process: ProcessId,

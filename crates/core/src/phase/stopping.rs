@@ -126,8 +126,8 @@ impl Stopping {
         self.review_all = true;
     }
 
-    /// Stops a process if all of its dependents are gone. If the process itself is gone, releases
-    /// its dependencies.
+    /// Begins to stop a process if all of its dependents are gone. If the process itself is gone,
+    /// its dependencies no longer wait for it.
     fn review(&mut self, state: &mut State, process: ProcessId, queue: &mut Queue) {
         let is_free = self.holders[process.index()] == 0;
         match state.life(process) {

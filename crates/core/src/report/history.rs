@@ -11,8 +11,8 @@ use crate::report::data::{ConnectionData, RequestData};
 use crate::report::state::ProcessState;
 use crate::types::{End, EndKind, ProcessId, Signal, Time};
 
-/// The largest age of a count that is reported as the count at the end. It is longer than the time
-/// from a poll to the signal that follows the poll.
+/// A count that is at most this old at the end of a drain is reported as the count at the end. It
+/// is longer than the time from a poll to the signal that follows the poll.
 const FRESH: Duration = Duration::from_millis(50);
 
 /// The reason why a check of a process fails; `None` after a success. The task that makes the check
@@ -51,7 +51,8 @@ pub struct History {
     pub(super) end: Option<(Time, End)>,
     /// The end of the last instance that has ended. It is kept while the next instance runs.
     pub last_end: Option<End>,
-    /// The reason why the process is down, as far as drainit knows it.
+    /// The reason why the process is down; `None` if drainit knows no reason, or if the process has
+    /// started again.
     pub message: Option<String>,
     /// A reason that explains an end of the process better than the exit code does. It is set
     /// before the journal records this end.

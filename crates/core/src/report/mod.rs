@@ -309,7 +309,8 @@ impl Journal {
                 self.steps.begin(now, (StepKind::Stop, Some(process)));
             }
             Note::Killed { process, .. } => {
-                // A SIGKILL before the shutdown does not belong to the report of the shutdown.
+                // The report of the shutdown does not mention a SIGKILL that was sent before the
+                // shutdown.
                 if self.shutdown.is_some() {
                     self.mark_stopped(now, process);
                     self.stop(process).killed = true;
@@ -386,7 +387,7 @@ impl Journal {
         tally.map(|tally| tally.slots.as_slice()).unwrap_or_default().iter().copied()
     }
 
-    /// The other slots that the process of this slot has or had.
+    /// All slots that the process of this slot has or had, except this slot.
     pub fn others(&self, slot: ProcessId) -> impl Iterator<Item = ProcessId> {
         self.slots_of(self.names.of(slot)).filter(move |other| *other != slot)
     }
@@ -417,7 +418,8 @@ impl Journal {
         }
     }
 
-    /// Adds a line to the report, about a fact that only the supervisor knows.
+    /// Adds a line to the report of the shutdown, about a fact that only the supervisor knows. Does
+    /// nothing before a shutdown or a held drain has begun.
     pub fn remark(&mut self, remark: &str) {
         if self.steps.is_shutdown {
             self.remarks.push(harmless(remark).into_owned());

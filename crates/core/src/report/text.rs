@@ -62,7 +62,7 @@ impl Drain {
         let count = |count: Option<u64>| {
             count.map_or_else(|| "unknown".to_owned(), |count| count.to_string())
         };
-        // If no poll was made at the end, nobody knows what happened after the last poll.
+        // If the last poll was made before the end, nobody knows what happened after this poll.
         let (at, cut) = match age {
             None => ("at the end".to_owned(), "cut"),
             Some(age) => (

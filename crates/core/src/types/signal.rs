@@ -54,7 +54,7 @@ const NAMES: [(&str, i32); 31] = [
     ("SYS", 31),
 ];
 
-/// Other names of signals that [`NAMES`] has, too.
+/// Further names for signals that are already in [`NAMES`].
 const ALIASES: [(&str, i32); 4] = [("IOT", 6), ("CLD", 17), ("POLL", 29), ("UNUSED", 31)];
 
 impl Signal {
