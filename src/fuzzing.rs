@@ -193,7 +193,8 @@ processes:
     shown(&checked.diagnostics);
 }
 
-/// Imports a file of another program. The first byte selects the format. The draft must be YAML.
+/// Imports a file of another program, and checks that the resulting config is YAML. The first byte
+/// selects the format.
 fn import(bytes: &[u8]) {
     use drainit_tools::import::Format::{Compose, Procfile, Supervisord};
     let Some((format, bytes)) = bytes.split_first() else { return };

@@ -126,7 +126,8 @@ impl DumbInit {
         let options = &self.options;
         let signals = BlockedSignals::block()?;
         let place = if options.group { self.give_terminal_up(&signals)? } else { Place::Same };
-        // In the child, no signal is blocked or ignored; real-time signals are left unchanged.
+        // The child starts without blocked signals. It ignores only real-time signals that drainit
+        // already ignores.
         let setup =
             ChildSetup { mask: 0, defaults: FIRST_31, place, dies_with_us: false, listens: false };
         let not_started = |error: &io::Error| {
@@ -171,7 +172,7 @@ impl DumbInit {
         Ok(code)
     }
 
-    /// Leaves the terminal to the child's session.
+    /// Gives up drainit's terminal, so that the session of the child can take the terminal.
     fn give_terminal_up(&self, signals: &BlockedSignals) -> io::Result<Place> {
         match Terminal::detach() {
             Ok(()) if Terminal::is_without_shell() => {

@@ -219,7 +219,7 @@ struct Open {
 }
 
 /// Closes the oldest connection without a request, or else the oldest connection. Never closes a
-/// lasting connection.
+/// connection whose answer waits for an operation.
 fn close_oldest(open: &mut Vec<Open>) {
     let closable = open.iter().enumerate().filter(|(_, it)| !it.stage.is_lasting());
     let oldest = closable.min_by_key(|(_, it)| it.stage.progress.get() != Progress::NoHead);

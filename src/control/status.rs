@@ -139,7 +139,8 @@ impl ProcessStatus {
 /// The part that an instance has while its process is being replaced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Part {
-    /// The instance counts as the process.
+    /// The current instance: the part of every instance that neither replaces another instance nor
+    /// was replaced.
     #[default]
     Current,
     /// The instance starts, and replaces the current instance when it is ready.

@@ -30,7 +30,8 @@ pub async fn sample(client: &mut Client, uncounted: &Uncounted) -> Result<Sample
     stats::sample(&answer.into_ok_body()?, uncounted)
 }
 
-/// Whether Envoy has not been live yet; `None` if Envoy does not answer within the limit.
+/// Whether no connection can be open, because Envoy is not live and there is no older epoch. `None`
+/// if Envoy does not answer within the limit.
 pub(crate) async fn is_unused(client: &mut Client, limit: Duration) -> Option<bool> {
     ServerInfo::ask(client, limit).await.ok().map(|info| info.is_unused())
 }

@@ -43,7 +43,7 @@ pub(crate) enum Action {
     Forward(Signal),
     /// Sends a signal to the process group of the command, while the group has a member.
     SignalGroup(Signal),
-    /// Asks whether the OOM killer killed the command, because drainit did not kill it.
+    /// The command was killed, but not by drainit. Asks whether the OOM killer has killed it.
     ExplainKill,
     Report(Message),
     /// Ends the machine, which waits for nothing more.

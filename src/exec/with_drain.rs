@@ -27,7 +27,7 @@ use crate::types::{Signal, exit_code, harmless, human};
 /// The time that is left for delays besides the drain and the stop.
 const SLACK: Duration = Duration::from_secs(1);
 
-/// The drain of an Envoy.
+/// The options of `exec` for the drain of an Envoy.
 #[derive(Clone, Debug)]
 pub struct DrainOptions {
     pub admin: Address,

@@ -181,7 +181,8 @@ fn missing_path_is_a_warning_if_a_hook_may_create_the_path() {
     let text = "processes: {a: {command: [DIR/bin/made], hooks: {pre_start: [good]}}}";
     let said = found(&dir, text, &[]);
     assert!(said.len() == 1 && said[0].starts_with("W `a`"), "{said:?}");
-    // A hook cannot help drainit's own socket, which is bound first.
+    // A hook runs too late to create the directory of drainit's own socket, because drainit binds
+    // this socket first.
     let text = "control: {socket: DIR/made/s}\nhooks: {pre_start: [good]}\nprocesses: {a: {command: [good]}}\n";
     let said = "E the directory of `control.socket`, `DIR/made`, does not exist";
     assert_eq!(found(&dir, text, &[]), [said]);
@@ -370,7 +371,7 @@ fn admin_is_compared_with_envoy_config() {
     dir.file("none.yaml", 0o644, "static_resources: {}");
     let none = with("good, -c, DIR/none.yaml", "http://127.0.0.1:9901").concat();
     assert!(none.ends_with("and in `DIR/none.yaml` there is none"), "{none}");
-    // An option that overrides the file makes its address unknown.
+    // If an option overrides the file, `check` does not know the address of the admin.
     let other = format!("{file}, --config-yaml, x");
     assert_eq!(with(&other, "http://127.0.0.1:9901"), [""; 0]);
 }

@@ -344,7 +344,8 @@ impl EventLoop {
         // caused the other ends.
         ended.sort_by_key(|one| !self.has_failed(one));
         if rest == Rest::More {
-            // The SIGCHLD of further children may already have been consumed.
+            // More children may have ended, although their SIGCHLD was already read. The next turn
+            // reaps them.
             self.executor.wake_loop();
         }
         // The groups are checked before the core decides anything, because the kernel may reuse the

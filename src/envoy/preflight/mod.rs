@@ -127,7 +127,7 @@ async fn verify(target: &PreflightTarget, patience: Duration) -> Vec<String> {
     facts.findings(target)
 }
 
-/// Polls until Envoy is initialized. Returns the last answer after `patience`.
+/// Polls until Envoy is initialized. After `patience`, returns the last answer, whatever it is.
 async fn until_initialized(
     client: &mut Client,
     patience: Duration,

@@ -192,7 +192,7 @@ impl OutputCapture {
         self.wait_until(|| self.has_matched()).await;
     }
 
-    /// Writes the last lines that have no newline.
+    /// Queues the incomplete last line of each stream.
     pub fn finish(&self) {
         for side in &self.sides {
             self.queue_lines(side, None, &mut Vec::new());

@@ -111,7 +111,7 @@ fn simultaneous_writers_lose_no_lines() {
     let reader = run(async {
         let (logs, ends): (Vec<_>, Vec<_>) =
             (0..PROCESSES).map(|_| rig.open(Form::prefix("p"))).unzip();
-        // All processes are silent, so there is room.
+        // Lets the tasks run while all processes are silent and there is room for lines.
         for _ in 0..10 {
             yield_now().await;
         }

@@ -203,8 +203,9 @@ impl Executor {
                 (is_current && !std::mem::replace(&mut current.is_ready, true)).then(|| {
                     let mut history = self.status_board.history(process);
                     if current.readiness.take().is_some() {
-                        // The last failure of the readiness probe is outdated. A `STATUS=` of the
-                        // process is not.
+                        // With a readiness probe, the text is the last failure of this probe, which
+                        // is outdated now. Otherwise the text is a `STATUS=` of the process, which
+                        // stays.
                         *history.failure.borrow_mut() = None;
                     }
                     history.message = None;
@@ -268,8 +269,8 @@ impl Executor {
     }
 
     /// Removes the `sockets` of a process, except those that an instance in another slot may use. A
-    /// start that has one of these paths waits for the removal. The exit waits for the removal,
-    /// too, but only briefly.
+    /// start that has one of these paths waits for the removal. When drainit exits, it also waits
+    /// for the removal, but only briefly.
     fn remove_sockets(&mut self, slot: ProcessId) {
         let stale = self.stale_sockets(slot);
         if stale.is_empty() {

@@ -216,7 +216,7 @@ impl Source {
     }
 
     /// Whether the sender of a message is the process, or belongs to the process. Warns about the
-    /// first message whose sender does not.
+    /// first message from any other sender.
     fn accepts(&self, sender: Peer, message: &NotifyMessage) -> bool {
         let instance = &self.instance;
         let kin = || kin(sender.pid, instance.pid);
