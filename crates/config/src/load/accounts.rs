@@ -1,4 +1,4 @@
-//! Looks up `user:` in `/etc/passwd` and `/etc/group`, as Docker does.
+//! Looks up the users and groups of `user:` in `/etc/passwd` and `/etc/group`, as Docker does.
 //!
 //! drainit parses the files itself, because the C library's lookup may load plugins (NSS), which a
 //! static PID 1 must not do.
@@ -10,10 +10,10 @@ use crate::config::User;
 use crate::load::values::Invalid;
 use crate::types::suggest::nearest;
 
-/// At most this many bytes of each file are read.
+/// drainit reads at most this many bytes of each file.
 const LARGEST: u64 = 4 * 1024 * 1024;
 
-/// The accounts of the image. Each file is read on first use.
+/// The users and groups of the image. Each of the two files is read when it is first needed.
 #[derive(Debug)]
 pub struct Accounts {
     passwd: AccountFile,
@@ -23,18 +23,18 @@ pub struct Accounts {
 #[derive(Debug)]
 struct AccountFile {
     path: PathBuf,
-    /// The word for an entry in messages.
+    /// The word that messages use for an entry of the file.
     kind: &'static str,
     parse: fn(&str) -> Vec<Entry>,
     entries: Option<Vec<Entry>>,
 }
 
-/// A line of one of the files.
+/// A line of `/etc/passwd` or `/etc/group`.
 #[derive(Clone, Debug)]
 struct Entry {
     name: String,
     id: u32,
-    /// The group of a user, or the members of a group.
+    /// For a user, the number of the user's group. For a group, the names of its members.
     more: String,
 }
 
@@ -47,7 +47,7 @@ impl Accounts {
         }
     }
 
-    /// Reads accounts from texts in place of files, for fuzzing.
+    /// Parses two texts as if they were the two files, for fuzzing.
     #[cfg(any(test, feature = "testing"))]
     pub fn of(passwd: &str, group: &str) -> Self {
         let mut accounts = Self::new("passwd", "group");
@@ -56,9 +56,9 @@ impl Accounts {
         accounts
     }
 
-    /// Resolves `UID`, `UID:GID`, `NAME` or `NAME:GROUP`. A number needs no entry in the files.
-    /// Unless `text` has a group, a user with an entry gets the group of the entry, and all groups
-    /// that have the user as a member.
+    /// Resolves `UID`, `UID:GID`, `NAME` or `NAME:GROUP`. A number is accepted even if the files do
+    /// not have it. If `text` names no group and `/etc/passwd` has the user, the process gets the
+    /// user's group, and all groups that have the user as a member.
     pub fn find(&mut self, text: &str) -> Result<User, Invalid> {
         let (user, group) = match text.split_once(':') {
             Some((user, group)) => (user, Some(group)),
@@ -95,7 +95,7 @@ impl AccountFile {
     fn entries(&mut self) -> &[Entry] {
         self.entries.get_or_insert_with(|| {
             let mut bytes = Vec::new();
-            // An image from scratch has neither file.
+            // In an image from scratch, neither file exists. It then counts as empty.
             if let Ok(file) = std::fs::File::open(&self.path) {
                 let _ = file.take(LARGEST).read_to_end(&mut bytes);
             }
@@ -103,12 +103,13 @@ impl AccountFile {
         })
     }
 
-    /// The entry of a name or a number. For a number without an entry, returns an entry without a
-    /// name.
+    /// The entry with this name or number. If no entry has the number, returns an entry with an
+    /// empty name.
     fn find(&mut self, text: &str) -> Result<Entry, Invalid> {
         let (path, kind, number) = (self.path.clone(), self.kind, id(text));
         let entries = self.entries();
-        // A name may look like a number, so names take precedence.
+        // A name may consist of digits. A name takes precedence over a number, so names are
+        // searched first.
         let by_name = entries.iter().find(|entry| entry.name == text);
         let found = by_name.or_else(|| entries.iter().find(|entry| Some(entry.id) == number));
         let unnamed = |id| Entry { name: String::new(), id, more: String::new() };
@@ -140,8 +141,8 @@ fn groups(text: &str) -> Vec<Entry> {
     text.lines().filter_map(entry).collect()
 }
 
-/// Parses an id. The highest number is refused, because the kernel takes it as "keep the current
-/// id", and drainit's current id may be root's.
+/// Parses a number of a user or group. The highest number is refused: for the kernel it means "keep
+/// the current number", and drainit itself may run as root.
 fn id(text: &str) -> Option<u32> {
     text.parse().ok().filter(|id| *id != u32::MAX)
 }

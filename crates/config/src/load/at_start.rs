@@ -1,8 +1,8 @@
-//! Reads the values of a process that are known only when it starts: secrets in files, an
-//! `env_file` that another process has written, and templates. It uses the parsers and limits of a
-//! config.
+//! Reads what a process gets at each of its starts, and not with the config: secrets in files, an
+//! `env_file` that another process has written, and templates. The parsers and limits are the same
+//! as for a config.
 //!
-//! An error or warning is one line, and never contains a value.
+//! Every error or warning is one line of text, and never contains a value.
 
 use std::path::Path;
 
@@ -14,15 +14,15 @@ use crate::load::expand::{LONGEST, Malformed, expand_up_to};
 use crate::load::read::scale;
 use crate::load::source::{AT_START, NO_VARIABLE, Source, Unreadable, VARIABLE};
 
-/// The limit for all variables of a process. The kernel accepts at most 6 MiB of arguments and
-/// variables (execve(2)).
+/// All variables of a process together may have this many bytes: the kernel accepts at most 6 MiB
+/// of arguments and variables (execve(2)).
 const MOST_VARIABLES: usize = 6 * 1024 * 1024;
-/// The limit for a rendered file.
+/// A rendered file may have this many bytes.
 const MOST_RENDERED: usize = 4 * 1024 * 1024;
-/// At most this many unset variables of a template are reported.
+/// For one template, at most this many unset variables are reported.
 const MAX_UNSET: usize = 10;
 
-/// Reads the variables of a process, including the variables in files.
+/// Returns the variables of a process, and reads those that are in files.
 ///
 /// # Errors
 /// Says why a variable cannot be read.
@@ -44,7 +44,8 @@ pub fn variables(
                 let read = Source::read_within(&file.path, &VARIABLE);
                 if let Some(source) = present(read, file, what)? {
                     let value = source.text.trim_end_matches(['\n', '\r']).to_owned();
-                    // The kernel counts `NAME=value` and its NUL.
+                    // The kernel's limit includes the `=` between the name and the value, and a NUL
+                    // at the end.
                     if name.len() + value.len() + 2 > LONGEST {
                         let path = quoted(&file.path);
                         return Err(format!(
@@ -66,7 +67,7 @@ pub fn variables(
     Ok(out)
 }
 
-/// The file, or `None` if it is missing and not required.
+/// Returns the file that was read; `None` if the file is missing and the entry does not require it.
 fn present(
     read: Result<Source, Unreadable>,
     file: &ValueFile,
@@ -82,7 +83,7 @@ fn present(
     }
 }
 
-/// The message for a file that cannot be used. `missing` is the help if `why` has no help.
+/// The message for a file that cannot be used. If `why` has no help text, `missing` is the help.
 fn unreadable(what: &str, path: &Path, why: Unreadable, missing: &str) -> String {
     let line = if why.line > 0 { format!(", line {},", why.line) } else { String::new() };
     let message = format!("{what} {}{line} {}", quoted(path), why.message);
@@ -113,7 +114,8 @@ pub fn env_file(
     Ok(())
 }
 
-/// Reads the values of the header fields of a drain's request, and returns each with its name.
+/// Reads the values of the header fields that a drain's HTTP request has, and returns each value
+/// with the name of its field.
 ///
 /// # Errors
 /// Says why a value cannot be read, without quoting the value.
@@ -136,15 +138,15 @@ pub fn headers(headers: &[Header]) -> Result<Vec<(String, String)>, String> {
     headers.iter().map(read).collect()
 }
 
-/// The text of a template after its variables were inserted.
+/// The text of a template in which the variables were replaced by their values.
 #[derive(Debug)]
 pub struct Rendered {
     pub text: String,
-    /// A warning for each variable that is not set.
+    /// A warning for each variable of the template that is not set.
     pub warnings: Vec<String>,
 }
 
-/// Reads a template and inserts the variables of a process.
+/// Reads a template, and replaces its variables by their values.
 ///
 /// # Errors
 /// Says why the template cannot be read or expanded.
@@ -173,7 +175,7 @@ pub fn render(from: &Path, environment: &Environment) -> Result<Rendered, String
     Ok(Rendered { text: expanded.text, warnings })
 }
 
-/// Expands the variables of a template.
+/// Replaces the variables of a template by their values.
 pub fn expand_template(
     source: &Source,
     variables: &Variables<'_>,

@@ -9,8 +9,9 @@ use crate::load::read::scale;
 const OWN: [&str; 4] =
     ["DRAINIT_CONFIG", "DRAINIT_LOG_FORMAT", "DRAINIT_LOG_LEVEL", "DRAINIT_PROFILES"];
 
-/// A snapshot of the container's environment, without variables that are not UTF-8. The variables
-/// in [`OWN`] are kept even then, so that drainit reports a wrong value and not a missing one.
+/// A snapshot of the container's environment. It leaves out variables that are not UTF-8, except
+/// for those in [`OWN`]: with such a value, drainit must report a wrong value and not a missing
+/// one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Environment(BTreeMap<String, String>);
 
@@ -32,13 +33,14 @@ impl Environment {
         self.0.get(name).map(String::as_str)
     }
 
-    /// The elements of `DRAINIT_PROFILES`.
+    /// The enabled profiles: the elements of `DRAINIT_PROFILES`, which have commas between them.
     pub(crate) fn profiles(&self) -> impl Iterator<Item = &str> {
         let list = self.get("DRAINIT_PROFILES").unwrap_or_default();
         list.split(',').map(str::trim).filter(|profile| !profile.is_empty())
     }
 
-    /// The value, or `None` if it is empty: an empty variable counts as unset.
+    /// The value of a variable. Returns `None` if the variable is unset or empty, because an empty
+    /// variable counts as unset.
     pub fn get_non_empty(&self, name: &str) -> Option<&str> {
         self.get(name).filter(|value| !value.is_empty())
     }
@@ -54,38 +56,38 @@ impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Environment {
     }
 }
 
-/// The source of a variable's value.
+/// Where the value of a variable comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
     Container,
-    /// `env:` of the config.
+    /// The mapping `env:` of the config.
     Env,
-    /// The `env_file` that is being read.
+    /// The `env_file` that is being read: its earlier lines.
     File,
-    /// `scale`: the number of the process.
+    /// drainit itself: `scale` sets `SCALE_INDEX` to the number of a copy.
     Scale,
 }
 
-/// The parts of a text that a message must not contain.
+/// The parts of a text that are secret, so that no message may contain them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Secret {
     Nothing,
-    /// The values of the variables in the text.
+    /// The values of variables that were inserted into the text.
     Values,
     /// The whole text, because it is the value of a variable.
     All,
 }
 
-/// The variables that `${…}` can use. The container's variables take precedence over the variables
-/// of the `env_file` that is being read, which take precedence over `env:`.
+/// The variables that `${…}` can use, from three sources. If several sources have a variable, the
+/// container counts first, then the `env_file` that is being read, and then `env:`.
 #[derive(Debug)]
 pub struct Variables<'a> {
     container: &'a Environment,
     env: BTreeMap<String, String>,
     file: BTreeMap<String, String>,
-    /// The number that `scale` gives the process that is being read.
+    /// While a process of an entry with `scale` is read: the number of this copy.
     number: Option<String>,
-    /// The parts that a message must not contain.
+    /// The parts of the text being read that a message must not contain.
     pub secret: Secret,
 }
 
@@ -99,32 +101,32 @@ impl<'a> Variables<'a> {
         self.container
     }
 
-    /// Adds an entry of `env:`.
+    /// Adds a variable of `env:`, which counts if no other source has it.
     pub fn set_default(&mut self, name: &str, value: &str) {
         self.env.insert(name.to_owned(), value.to_owned());
     }
 
-    /// Adds an entry of the `env_file` that is being read.
+    /// Adds a variable from the `env_file` that is being read.
     pub(crate) fn set_in_file(&mut self, name: &str, value: &str) {
         self.file.insert(name.to_owned(), value.to_owned());
     }
 
-    /// Forgets the entries of the `env_file`.
+    /// Forgets the variables of the `env_file`, which has been read to its end.
     pub(crate) fn end_of_file(&mut self) {
         self.file.clear();
     }
 
-    /// Sets the number that `scale` gives the process that is being read.
+    /// Sets the number of the copy that is being read; `None` for an entry without `scale`.
     pub fn set_number(&mut self, number: Option<String>) {
         self.number = number;
     }
 
-    /// The number that `scale` gives the process that is being read.
+    /// The number of the copy that is being read; `None` for an entry without `scale`.
     pub(crate) fn number(&self) -> Option<&str> {
         self.number.as_deref()
     }
 
-    /// The value, unless it is empty, and its source.
+    /// The value of a variable and its source, unless the value is empty.
     pub(crate) fn get_non_empty(&self, name: &str) -> Option<(&str, Origin)> {
         if let Some(number) = self.number.as_deref().filter(|_| name == scale::VARIABLE) {
             return Some((number, Origin::Scale));

@@ -5,10 +5,11 @@
 use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
 
-/// The names of these values.
+/// The names by which a config uses these values.
 pub(crate) const NAMES: [&str; 3] = ["memory_bytes", "memory_mib", "cpus"];
 
-/// The value with one of these names; `None` if the kernel does not report it.
+/// The value with this name; `None` if the name is another, or if the kernel does not report the
+/// value.
 pub(crate) fn value(name: &str) -> Option<u64> {
     let root = Path::new("/");
     match name {
@@ -19,7 +20,8 @@ pub(crate) fn value(name: &str) -> Option<u64> {
     }
 }
 
-/// The memory in bytes. A cgroup without a limit has `max` (v2), or a number above all memory (v1).
+/// The memory in bytes. A cgroup without a limit has the text `max` (v2), or a number that is
+/// larger than the machine's memory (v1).
 fn memory(root: &Path) -> Option<u64> {
     let machine = read_to_string(root.join("proc/meminfo")).ok()?;
     let total = machine.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
@@ -30,8 +32,8 @@ fn memory(root: &Path) -> Option<u64> {
     limits.flatten().chain([total * 1024]).min()
 }
 
-/// The number of processors that drainit may run on, but at most the quota of its cgroups, rounded
-/// up and at least 1.
+/// The number of processors on which drainit may run. If the quota of its cgroups is lower, that
+/// quota counts, rounded up and at least 1.
 fn cpus(root: &Path) -> Option<u64> {
     let status = read_to_string(root.join("proc/self/status")).ok()?;
     let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed:"))?;
@@ -46,8 +48,8 @@ fn cpus(root: &Path) -> Option<u64> {
     granted.chain([allowed]).min().map(|cpus| cpus.max(1))
 }
 
-/// The directories of drainit's cgroup and of the cgroups above it, as far as they are visible in
-/// the container.
+/// The directories of drainit's own cgroup and of the cgroups above it. Only directories that are
+/// visible in the container are returned.
 pub fn cgroups(root: &Path, controller: &str) -> Vec<PathBuf> {
     let own = read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
     let mut out = Vec::new();
@@ -67,8 +69,8 @@ pub fn cgroups(root: &Path, controller: &str) -> Vec<PathBuf> {
     out
 }
 
-/// The number at this place of a file; `None` for `max` and for -1, which mean that there is no
-/// limit.
+/// The number at a place among the words of a file. `None` for `max` and for -1, which mean that
+/// there is no limit.
 fn number(file: &Path, place: usize) -> Option<u64> {
     read_to_string(file).ok()?.split_whitespace().nth(place)?.parse().ok()
 }

@@ -1,18 +1,18 @@
-//! The difference between two configs, for a reload: the changed keys of each process and of the
-//! container. Only keys are named, because values may be secret.
+//! Compares two configs for a reload: which keys of each process and of the container have changed.
+//! Returns only the names of keys, because values may be secret.
 
 use crate::config::{Config, Process};
 
-/// The definition of a process, from the old or the new config.
+/// The definition of a process in the old or the new config.
 #[derive(Clone, Copy, Debug)]
 pub struct Definition<'a> {
     pub process: &'a Process,
-    /// The container's arguments that go to the process.
+    /// Those of the container's arguments that are passed on to the process.
     pub args: &'a [String],
 }
 
-/// The keys whose values differ between two definitions of one process, in the order of the
-/// reference.
+/// The names of the keys whose values differ between two definitions of one process, in the order
+/// in which the reference lists the keys.
 pub fn of_process(old: Definition<'_>, new: Definition<'_>) -> Vec<&'static str> {
     let mut keys = new.process.differing(old.process);
     if new.args != old.args && !keys.contains(&"args") {
@@ -21,13 +21,13 @@ pub fn of_process(old: Definition<'_>, new: Definition<'_>) -> Vec<&'static str>
     keys
 }
 
-/// The changed keys of the container whose new values a reload takes over.
+/// The changed keys of the container to which a reload adapts.
 pub fn taken_over(old: &Config, new: &Config) -> Vec<&'static str> {
     of_container(old, new).0
 }
 
-/// The changed keys of the container that a reload cannot take over, because their values are part
-/// of every process, or because drainit used them at its start.
+/// The changed keys of the container to which a reload cannot adapt: their values are part of every
+/// process, or drainit has used them at its own start.
 pub fn fixed(old: &Config, new: &Config) -> Vec<&'static str> {
     of_container(old, new).1
 }
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
     use crate::load::testing::{config, load};
 
-    /// The keys that differ between two definitions of a process.
+    /// The names of the keys that differ between two definitions of process `a`.
     fn between(old: &str, new: &str) -> Vec<&'static str> {
         let read = |keys: &str| {
             config(&format!("processes: {{b: {{command: [b]}}, a: {{command: [a], {keys}}}}}"))

@@ -1,4 +1,4 @@
-//! The plan as JSON. Times are in seconds. A time without a limit is null.
+//! The plan as JSON. Times are in seconds; a time that has no limit is null.
 
 use serde_json::{Value, json};
 
@@ -41,8 +41,8 @@ fn process(start: &Start<'_>) -> Value {
     })
 }
 
-/// One case of the shutdown. `in_oneshot` is set if a oneshot that still runs makes this case
-/// longer.
+/// The longest shutdown after a stop signal (`asked`), or after the end of a process. `in_oneshot`
+/// is set if the shutdown is even longer while a oneshot still runs.
 fn case(
     plan: &Plan<'_>,
     timeline: &Timeline,
@@ -67,7 +67,8 @@ fn case(
     })
 }
 
-/// `process` is null for a step of the container; only a drain has `min`.
+/// One step of a shutdown. `process` is null for a step of the container, and only a drain has
+/// `min`.
 fn step(plan: &Plan<'_>, step: &Step, asked: bool, is_critical: bool) -> Value {
     let (wanted, declared) = plan.wish(step, asked);
     let mut value = json!({

@@ -1,6 +1,7 @@
-//! The plan of a config: the order of the start, and the longest shutdown compared to its deadline.
+//! The plan of a config: the order in which the processes start, and the longest shutdown compared
+//! with its deadline.
 //!
-//! The plan is pure, and exact rather than an estimate, because [`timeline`] runs the core itself.
+//! Nothing is estimated: [`timeline`] computes the longest shutdown by running the core itself.
 
 pub mod changes;
 pub mod json;
@@ -22,56 +23,58 @@ use crate::plan::timeline::{Step, StepKind, Timeline};
 
 #[derive(Clone, Debug)]
 pub struct Plan<'c> {
-    /// The processes, each after the processes that it waits for.
+    /// The processes in the order of their start: each comes after the processes that it waits for.
     pub start: Vec<Start<'c>>,
     /// The limit of the container's `pre_start` hook, if there is one.
     pub pre_start: Option<Duration>,
     /// The longest shutdown after a stop signal.
     pub after_signal: Timeline,
-    /// The longest shutdown after a process has ended by itself. Each drain then waits only for
-    /// `min`.
+    /// The longest shutdown after a process has ended by itself. In this shutdown, each drain is
+    /// only as long as its `min`.
     pub after_end: Timeline,
-    /// The longest shutdown after a stop signal while a oneshot still runs, if that is longer than
-    /// `after_signal`.
+    /// The longest shutdown after a stop signal that comes while a oneshot still runs. `None` if
+    /// this shutdown takes no longer than `after_signal`.
     pub signal_in_oneshot: Option<InOneshot<'c>>,
-    /// The longest shutdown after a process has ended by itself while a oneshot still runs, if that
-    /// is longer than `after_end`.
+    /// The longest shutdown after a process has ended by itself while a oneshot still runs. `None`
+    /// if this shutdown takes no longer than `after_end`.
     pub end_in_oneshot: Option<InOneshot<'c>>,
-    /// The time from T0 until the container is killed from outside.
+    /// The time from T0 until the container runtime kills the container.
     pub grace_period: Duration,
-    /// The part of `grace_period` that is kept free at its end.
+    /// The part of `grace_period` at its end that drainit keeps free.
     pub reserve: Duration,
     names: Vec<&'c str>,
     spec: Spec,
 }
 
-/// The longest shutdown while a oneshot still runs.
+/// The longest shutdown that begins while a oneshot still runs, and the name of the oneshot.
 #[derive(Clone, Debug)]
 pub struct InOneshot<'c> {
     pub name: &'c str,
     pub timeline: Timeline,
 }
 
-/// The start of a process. Without a readiness probe, a service is ready as soon as it runs. A
-/// oneshot is ready when it has completed.
+/// How a process starts. A service without a readiness probe is ready as soon as it runs. A oneshot
+/// is ready when it has completed.
 #[derive(Clone, Debug)]
 pub struct Start<'c> {
     pub process: &'c Process,
-    /// Whether the process is left out, because its `only_if` cannot hold.
+    /// Whether the process never starts, because its `only_if` can never be true in this
+    /// environment.
     pub left_out: bool,
-    /// The reason, for people, why the process does not start with the container.
+    /// The reason, for people, why the process does not start with the container; `None` if it
+    /// does.
     pub stays_down: Option<&'static str>,
     /// The limit of the process's `pre_start` hook.
     pub pre_start: Option<Duration>,
-    /// The latest time at which the process is ready, from the start of drainit, if nothing is
-    /// restarted. `None` if the process waits for a request, or for a oneshot, which has no time
-    /// limit.
+    /// The time from the start of drainit by which the process is ready at the latest, if no start
+    /// is repeated. `None` if there is no such time: the process starts only at a request, or waits
+    /// for a oneshot, which may take any time.
     pub ready_by: Option<Duration>,
 }
 
 impl Start<'_> {
-    /// The conditions on paths, which are checked only when the process starts, as text; `None` if
-    /// the process has no such conditions.
+    /// The text of those conditions of `only_if` that drainit checks when the process starts: the
+    /// conditions on paths. `None` if there are none.
     pub fn only_if(&self) -> Option<String> {
         let only_if = self.process.only_if.as_ref();
         only_if.filter(|it| **it != OnlyIf::Never).map(OnlyIf::to_string)
@@ -102,7 +105,7 @@ impl<'c> Plan<'c> {
         }
     }
 
-    /// The longest shutdown after a stop signal, whether a oneshot still runs or not.
+    /// The longest shutdown after a stop signal, even if it comes while a oneshot still runs.
     pub fn longest(&self) -> Duration {
         self.signal_in_oneshot.as_ref().map_or(self.after_signal.total, |it| it.timeline.total)
     }
@@ -112,8 +115,8 @@ impl<'c> Plan<'c> {
         self.spec.window
     }
 
-    /// The latest time at which every process is ready; `None` if a oneshot may delay it without
-    /// limit.
+    /// The time by which every process is ready at the latest; `None` if a process waits for a
+    /// oneshot, which may take any time.
     pub fn ready_by(&self) -> Option<Duration> {
         let first = self.pre_start.unwrap_or_default();
         let own = self.start.iter().filter(|start| start.left_out || start.stays_down.is_none());
@@ -131,7 +134,7 @@ impl<'c> Plan<'c> {
         }
     }
 
-    /// The time that a step would take without a deadline, and whether the config declares this
+    /// The time that a step would take if there were no deadline, and whether the config sets this
     /// time. `asked` has the same meaning as for [`Timeline::worst`].
     pub fn wish(&self, step: &Step, asked: bool) -> (Duration, bool) {
         let process = step.process.map(|id| &self.spec.processes[id.index()]);
@@ -153,13 +156,14 @@ impl<'c> Plan<'c> {
         wait.map_or((step.takes(), false), |wait| (wait.limit, wait.is_declared()))
     }
 
-    /// The `min` of a drain.
+    /// The `min` of the drain that this step is; `None` for other steps.
     pub fn min(&self, step: &Step) -> Option<Duration> {
         let process = &self.spec.processes[step.process?.index()];
         (step.kind == StepKind::Drain).then_some(process.drain?.min)
     }
 
-    /// The steps that get less than their declared time, each with that declared time.
+    /// The steps that get less time than the config sets for them, each with the time that the
+    /// config sets.
     pub fn cuts<'a>(
         &'a self,
         timeline: &'a Timeline,
@@ -172,7 +176,8 @@ impl<'c> Plan<'c> {
     }
 }
 
-/// The latest start and ready times of a process; `None` if there is no limit.
+/// The latest times, from the start of drainit, at which a process starts and is ready; `None` if
+/// there is no limit.
 #[derive(Clone, Copy, Default)]
 struct Latest {
     started: Option<Duration>,
@@ -198,7 +203,7 @@ fn start<'c>(config: &'c Config, spec: &Spec) -> Vec<Start<'c>> {
         let pre_start = limit(&process.hooks);
         let started = begins.map(|begins| begins.saturating_add(pre_start.unwrap_or_default()));
         let within = process.readiness_timeout;
-        // A oneshot has no time limit.
+        // A oneshot may take any time, so the time at which it is ready has no limit.
         let ready = started.filter(|_| !process.oneshot || process.left_out);
         let ready = ready.map(|started| started.saturating_add(within.unwrap_or_default()));
         latest[id.index()] = Latest { started, ready };

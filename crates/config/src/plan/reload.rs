@@ -1,5 +1,5 @@
-//! The plan of a reload: for each process of the new config the slot that it has now, and the steps
-//! of the reload in order.
+//! The plan of a reload: which slot each process of the new config has now, and what the reload
+//! does step by step.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
@@ -13,11 +13,11 @@ use crate::plan::changes::Definition;
 use crate::types::ProcessId;
 use crate::types::suggest::list;
 
-/// The keys that only say how drainit will treat a process later. If no other key differs, the
-/// process continues untouched.
+/// Keys that only say how drainit will treat the process later. If no other key has changed, the
+/// reload does not restart the process.
 const TAKEN_OVER: [&str; 3] = ["autostart", "depends_on", "update"];
 
-/// A process of the running drainit.
+/// A process as the running drainit has it.
 #[derive(Clone, Copy, Debug)]
 pub struct Running<'a> {
     pub slot: ProcessId,
@@ -26,51 +26,52 @@ pub struct Running<'a> {
     pub life: Life,
 }
 
-/// The state of a process, as far as it matters for a reload.
+/// The state of a process, in the detail that a reload needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
     Runs,
-    /// The process has ended for good, or was left out.
+    /// The process has ended for good, or was never started because of its `only_if`.
     Over,
-    /// A requested start or the last reload could not start the process.
+    /// The last start by a request or by a reload has failed.
     Failed,
-    /// The process was stopped by hand, and stays down.
+    /// An operator has stopped the process, and it stays down.
     Stopped,
 }
 
 #[derive(Debug)]
 pub struct Reload<'a> {
-    /// The place of each process of the new config.
+    /// For each process of the new config: whether it is new, unchanged or changed, and its slot.
     pub placed: Vec<Placed>,
-    /// The steps of the removed processes, dependents first, and then the steps of the other
-    /// processes, dependencies first.
+    /// First the steps of the processes that the reload removes, dependents first; then the steps
+    /// of the other processes, dependencies first.
     steps: Vec<Step<'a>>,
-    /// The processes that the reload does not touch.
+    /// The names of the processes that keep running as they are.
     untouched: Vec<&'a str>,
-    /// The changed keys of the container whose new values the reload takes over.
+    /// The changed keys of the container to which the reload adapts.
     of_container: Vec<&'static str>,
 }
 
 #[derive(Debug)]
 struct Step<'a> {
     name: &'a str,
-    /// What happens to the process.
+    /// How the reload treats the process, such as "replaced, stop-first".
     what: String,
     why: String,
 }
 
-/// A process that both configs have.
+/// A process that is in both the running config and the new config.
 struct Known<'r, 'a> {
     one: &'r Running<'a>,
-    /// The keys that differ.
+    /// The keys whose values differ between the two configs.
     keys: Vec<&'static str>,
-    /// Whether the process gets a new instance.
+    /// Whether the reload gives the process a new instance.
     is_replaced: bool,
 }
 
 impl<'a> Reload<'a> {
-    /// `spec` and `args` belong to the new config; `args` are the container's arguments for each
-    /// process. `running` has each process after its dependencies.
+    /// Compares the running config `old` with the config `new`. `spec` and `args` belong to the new
+    /// config; `args` has the container's arguments for each of its processes. In `running`, each
+    /// process comes after its dependencies.
     pub fn new(
         old: &Config,
         running: &[Running<'a>],
@@ -81,7 +82,8 @@ impl<'a> Reload<'a> {
         let known = found(running, new, spec, args);
         let mut steps: Vec<_> = removed(running, new).collect();
         let mut untouched = Vec::new();
-        // The processes that are started anew. Dependents with `restart: true` are restarted, too.
+        // The processes that get a new start. Their dependents with `restart: true` are restarted,
+        // too.
         let mut anew = HashSet::new();
         for id in &spec.order {
             let (process, spec) = (&new.processes[id.index()], &spec.processes[id.index()]);
@@ -140,7 +142,7 @@ impl<'a> Reload<'a> {
         Self { placed, steps, untouched, of_container: changes::taken_over(old, new) }
     }
 
-    /// The steps as text for a terminal, one step a line.
+    /// The steps as text for a terminal, with a line for each process.
     pub fn text(&self) -> String {
         let mut out = String::new();
         let width = |of: &dyn Fn(&Step<'_>) -> usize| self.steps.iter().map(of).max().unwrap_or(0);
@@ -161,8 +163,8 @@ impl<'a> Reload<'a> {
     }
 }
 
-/// The reason of a step, such as "`command` differs". If no key differs, the reason is "has
-/// failed", because the reload tries a failed process again.
+/// The reason for a step, such as "`command` differs". If no key differs, the process has failed
+/// and the reload tries it again, so the reason is "has failed".
 fn differ(keys: &[&'static str]) -> String {
     let names = || list(keys.iter().copied());
     match keys.len() {
@@ -172,7 +174,8 @@ fn differ(keys: &[&'static str]) -> String {
     }
 }
 
-/// For each process of the new config, the running drainit's process with the same name.
+/// For each process of the new config: the process with the same name in the running drainit, if
+/// there is one.
 fn found<'r, 'a>(
     running: &'r [Running<'a>],
     new: &'a Config,
@@ -185,7 +188,8 @@ fn found<'r, 'a>(
     let known = processes.map(|((process, args), spec)| {
         let one = *by_name.get(process.name.as_str())?;
         let keys = changes::of_process(one.definition, Definition { process, args });
-        // A later hot restart works only if drainit has started the instance for a hot restart.
+        // `is_apart`: with another base ID, a later hot restart could not take over from the running
+        // instance. Therefore the reload replaces that instance now.
         let is_replaced = one.life == Life::Failed
             || keys.iter().any(|key| !TAKEN_OVER.contains(key))
             || spec.is_apart(one.spec);
@@ -194,7 +198,7 @@ fn found<'r, 'a>(
     known.collect()
 }
 
-/// The processes that the new config does not have, dependents first.
+/// The steps for the processes that the new config does not have, dependents first.
 fn removed<'a>(running: &[Running<'a>], new: &Config) -> impl Iterator<Item = Step<'a>> {
     let stays: HashSet<_> = new.processes.iter().map(|process| &*process.name).collect();
     let names = running.iter().rev().map(|one| &*one.definition.process.name);
@@ -217,8 +221,8 @@ mod tests {
         load(&[text], &[]).unwrap()
     }
 
-    /// Runs a function with the reload from one config to another. `life` gives the state of each
-    /// process.
+    /// Calls a function with the plan of the reload from the config `old` to the config `new`.
+    /// `life` gives the state of each process.
     fn between<T>(
         old: &str,
         new: &str,

@@ -1,4 +1,4 @@
-//! Tests plans of whole configs in every format.
+//! Tests the plans of whole configs, as text and as JSON.
 
 use serde_json::json;
 
@@ -77,8 +77,8 @@ Shutdown after a stop signal
     }
 }
 
-/// The bars show the worst case without the oneshot, and a line gives the longest shutdown while
-/// the oneshot runs.
+/// The bars show the longest shutdown without the oneshot. A line below gives the longest shutdown
+/// while the oneshot runs.
 // holds: S103, S173
 #[test]
 fn a_oneshot_that_still_runs_makes_the_shutdown_longer() {
@@ -111,7 +111,8 @@ processes:
     let path = json!(["stop migrate", "leftover processes"]);
     let expected = json!({"process": "migrate", "total": 10.0, "critical_path": path});
     assert_eq!(case["in_oneshot"], expected);
-    // The logger does not wait for the oneshot and takes longer, so the oneshot changes nothing.
+    // The stop of the logger now takes longer than the oneshot, and the logger does not wait for
+    // the oneshot. Therefore the oneshot does not make the shutdown longer.
     let config = config.replace("500ms", "9s");
     let plan = self::plan(&config, &[]);
     assert!(plan.signal_in_oneshot.is_none(), "{}", text::text(&plan));
@@ -123,7 +124,8 @@ fn cuts_are_reported() {
     let shown = text::text(&plan(GATEWAY, &[("GRACE", "20")]));
     let cut = "  drain router                    8.5s of 15s  ";
     assert!(shown.lines().any(|line| line.starts_with(cut)), "{shown}");
-    // The stop of the router gets 3.82 s of 10 s, but the config does not declare the 10 s.
+    // The stop of the router gets 3.82 s of 10 s, but it is not in the list, because the config
+    // does not set the 10 s.
     let cuts = "
   Cut, because the waits do not fit: drain router gets 8.5s of 15s,
     post_stop router gets 478ms of 500ms, stop engine gets 4.78s of 5s
@@ -132,7 +134,7 @@ fn cuts_are_reported() {
     assert!(shown.contains(cuts), "{shown}");
 }
 
-/// A config with every kind of step, and every word of the start.
+/// A config whose plan has every kind of step, and every word of the start.
 const WHOLE: &str = "
 shutdown: {grace_period: 12s, reserve: 2s, readiness_delay: 1s}
 hooks:
@@ -166,7 +168,7 @@ fn the_json_has_every_word_of_the_start_and_every_step() {
     let value: serde_json::Value = serde_json::from_str(&json::json(&plan(WHOLE, &[]))).unwrap();
     let expected: serde_json::Value = serde_json::from_str(include_str!("whole.json")).unwrap();
     assert_eq!(value, expected, "{value:#}");
-    // Without a oneshot, the start has a latest time.
+    // If no process is a oneshot, there is a time by which all processes are ready at the latest.
     let services = plan(&WHOLE.replace(", type: oneshot", ""), &[]);
     let value: serde_json::Value = serde_json::from_str(&json::json(&services)).unwrap();
     assert_eq!(value["start"]["ready_by"], 6.0);

@@ -10,9 +10,9 @@ use crate::plan::{InOneshot, Plan, Start};
 use crate::types::human;
 
 pub(crate) const COLUMNS: usize = 100;
-/// The maximal width of the labels in front of the bars.
+/// The labels in front of the bars are at most this wide.
 pub const LABEL: usize = 36;
-/// The width of the times in front of the bars, such as `12.75s of 15s`.
+/// How wide the times in front of the bars are, such as `12.75s of 15s`.
 pub(crate) const TIMES: usize = 16;
 
 pub fn text(plan: &Plan<'_>) -> String {
@@ -60,7 +60,7 @@ fn start(out: &mut String, plan: &Plan<'_>) {
     rows.extend(
         plan.start.iter().map(|start| (&*start.process.name, begins(plan, start), ready(start))),
     );
-    // Longer entries take several lines.
+    // A column is only as wide as its entries that fit. A longer entry takes a line of its own.
     let widest = |widths: &mut dyn Iterator<Item = usize>, most: usize| {
         widths.filter(|width| *width <= most).max().unwrap_or_default()
     };
@@ -146,7 +146,7 @@ fn bars(out: &mut String, plan: &Plan<'_>, timeline: &Timeline, asked: bool) {
     let whole = plan.grace_period.max(timeline.total);
     let column = |at: Duration| {
         let share = at.as_secs_f64() / whole.as_secs_f64().max(f64::MIN_POSITIVE);
-        // The result is from 0 to `width`.
+        // The value lies between 0 and `width`, so the conversion is exact enough.
         #[allow(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -178,7 +178,7 @@ fn bars(out: &mut String, plan: &Plan<'_>, timeline: &Timeline, asked: bool) {
     row(&reserve, &reserved, plan.window(), plan.grace_period, &free);
 }
 
-/// Drains and stops are always shown, other steps only if they take time.
+/// Whether the plan shows a step: drains and stops always, other steps only if they take time.
 pub fn is_shown(step: &Step) -> bool {
     !step.takes().is_zero() || matches!(step.kind, StepKind::Drain | StepKind::Stop)
 }
@@ -196,8 +196,8 @@ fn path(plan: &Plan<'_>, timeline: &Timeline) -> impl Iterator<Item = String> {
     path.map(|step| format!("{} {}", plan.label(step), human(step.takes())))
 }
 
-/// Writes a title and items, and wraps lines only between items. Writes nothing if there are no
-/// items.
+/// Writes a title and its items. A line break comes only between two items. Without items, writes
+/// nothing.
 pub(crate) fn paragraph(
     out: &mut String,
     title: &str,
@@ -223,7 +223,7 @@ pub(crate) fn paragraph(
     let _ = writeln!(out, "{line}");
 }
 
-/// Cuts a text to `most` characters. The last character of a cut text is an ellipsis.
+/// Cuts a text to at most `most` characters. A text that is cut ends with an ellipsis.
 pub fn cut_to(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         Some(_) => text.chars().take(most.saturating_sub(1)).chain(['…']).collect(),

@@ -1,5 +1,5 @@
-//! Checks `update: hot-restart`: whether Envoy's own flags allow a hot restart, and whether their
-//! times fit the shutdown.
+//! Checks the Envoys with `update: hot-restart`: whether Envoy's own flags allow a hot restart, and
+//! whether the times in these flags fit the shutdown.
 
 use std::collections::HashMap;
 
@@ -32,7 +32,8 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
     }
 }
 
-/// The first reason why a new epoch could not take over: the key at fault, the message and the help.
+/// The first reason why a new epoch could not take over from the old one. Returns the key at fault,
+/// the message and the help.
 fn fault(process: &Process, flags: &EnvoyFlags) -> Option<(&'static str, String, &'static str)> {
     let name = &process.name;
     let is_envoy =
@@ -82,7 +83,8 @@ fn fault(process: &Process, flags: &EnvoyFlags) -> Option<(&'static str, String,
     found.map(|(_, key, message, help)| (key, message, help))
 }
 
-/// Warns if Envoy's times cut connections, or keep an old epoch for longer than the shutdown waits.
+/// Warns if the times in Envoy's flags cut connections, or let an old epoch live longer than the
+/// shutdown waits for it.
 fn times(
     problems: &mut Problems,
     config: &Config,

@@ -1,4 +1,5 @@
-//! Reports what `check` found in the file system of the image; [`crate::image`] does the search.
+//! Reports what `check` has found in the file system of the image. [`crate::image`] searches the
+//! image.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -10,19 +11,20 @@ use crate::load::diagnostics::problems::Problems;
 use crate::load::environment::Environment;
 use crate::load::places::Places;
 
-/// Searches the image for the files that a config names. The paths are mount points; the search
-/// leaves out everything below them.
+/// Searches the image for the files that a config names. The paths are the mount points of volumes;
+/// the search skips every file below them.
 pub(crate) type Find<'a> = &'a dyn Fn(&Config, &Environment, &[PathBuf]) -> Vec<Finding>;
 
 #[derive(Clone, Copy)]
 pub struct ImageLookup<'a> {
     pub find: Find<'a>,
-    /// Mount points of volumes, which may have other content in the container.
+    /// The mount points of volumes. Their content in the container may differ from the image, so
+    /// the search skips them.
     pub mounts: &'a [PathBuf],
 }
 
-/// The place of a finding: the index of a process, or `None` for the container, and the path of a
-/// key.
+/// Where a finding is in the config: the index of the process, or `None` for the container, and the
+/// path of the key.
 pub type At = (Option<usize>, &'static str);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +49,7 @@ pub(crate) fn check(
             Some(index) => places.processes[index].at(key),
             None => places.at(key),
         };
-        // A fault that all copies of an entry with `scale` share is reported once.
+        // If all copies of an entry with `scale` have the same fault, it is reported once.
         if let Some(index) = process
             && let fault = finding.message.replacen(&config.processes[index].name, "", 1)
             && !of_entries.insert((span, fault))

@@ -1,5 +1,5 @@
-//! Checks that need the whole config: whether the waits fit into the grace period, and whether the
-//! order makes sense.
+//! Checks that need the whole config: whether the steps of the shutdown fit into its time, and
+//! whether the order of the processes makes sense.
 
 pub(crate) mod held_sockets;
 pub(crate) mod hot_restart;
@@ -19,7 +19,8 @@ use crate::plan::timeline::StepKind;
 use crate::types::suggest::list;
 use crate::types::{ProcessId, human};
 
-/// Checks times and order, and shortens each default `min` until it fits.
+/// Checks times and order. If the default `min` of a drain does not fit into the shutdown, shortens
+/// this `min`.
 pub(crate) fn check(
     problems: &mut Problems,
     config: &mut Config,
@@ -40,7 +41,8 @@ pub(crate) fn check(
     hot_restart::check(problems, config, places);
 }
 
-/// Refuses a process that starts by itself and depends on a process with `autostart: false`.
+/// Refuses a process that starts with the container but depends on a process with `autostart:
+/// false`, which does not.
 fn autostart(problems: &mut Problems, config: &Config, places: &Places) {
     let by_request: Vec<_> = config.processes.iter().filter(|it| !it.autostart).collect();
     for (index, process) in config.processes.iter().enumerate() {
@@ -61,7 +63,7 @@ fn autostart(problems: &mut Problems, config: &Config, places: &Places) {
     }
 }
 
-/// Refuses a `reload_signal` that stops the container, or that is forwarded to a process.
+/// Refuses a `reload_signal` that is also a stop signal, or that is also forwarded to a process.
 fn reload_signal(problems: &mut Problems, config: &Config, places: &Places) {
     let Some(signal) = config.reload_signal else { return };
     let span = places.at("reload_signal");
@@ -79,15 +81,18 @@ fn reload_signal(problems: &mut Problems, config: &Config, places: &Places) {
     }
 }
 
-/// Checks each explicit `min` by itself, for a config whose dependencies give no order.
+/// Checks only whether each explicit `min` fits into the shutdown by itself, because the
+/// dependencies of this config give no valid order.
 pub(crate) fn each_min(problems: &mut Problems, config: &Config, places: &Places) {
     minima(problems, config, &Graph::edgeless(config.processes.len()), places);
 }
 
-/// A wait of the shutdown that the config sets. The process is `None` for a wait of the container.
+/// A step of the shutdown with the time that it takes. The process is `None` for a step of the
+/// container.
 type Wait = (StepKind, Option<ProcessId>, Duration);
 
-/// The waits that determine the end of a shutdown if each takes the time given by `of`.
+/// The steps that follow one another in the longest shutdown, if each step takes the time that `of`
+/// returns for it.
 fn longest_waits(
     graph: &Graph,
     of: impl Fn(StepKind, Option<ProcessId>) -> Option<Duration>,
@@ -118,9 +123,9 @@ fn longest_waits(
     waits
 }
 
-/// Adds up the longest shutdown, whose steps take the time given by `of`. If it exceeds the window,
-/// returns the place of its longest step, and the sum as text. `of_drain` is the key of a drain's
-/// time.
+/// Adds up the longest shutdown, if each step takes the time that `of` returns for it. If the sum
+/// exceeds the window, returns the place of the longest step, and the sum as text. `of_drain` names
+/// the key that gives the time of a drain: `time` or `min`.
 fn too_long(
     config: &Config,
     graph: &Graph,
@@ -142,7 +147,8 @@ fn too_long(
         (StepKind::PostStop, _) => ("post_stop timeout", "hooks.post_stop.timeout"),
         (StepKind::Close | StepKind::Count | StepKind::Leftovers, _) => (kind.name(), ""),
     };
-    // `max_by_key` returns the last maximum, so the reversed order gives the first.
+    // The first of several equally long steps is reported. `max_by_key` returns the last, so the
+    // order is reversed.
     let is_meant = |(kind, ..): &&Wait| of_drain != "min" || *kind == StepKind::Drain;
     let (kind, process, _) = path.iter().rev().filter(is_meant).max_by_key(|(.., takes)| takes)?;
     let span = match process.map(ProcessId::index) {
@@ -167,8 +173,8 @@ fn too_long(
     Some((span, format!("{}{sum}, and {WINDOW} is {window}", terms.join(" + "))))
 }
 
-/// The explicit `min` of each process; zero if `min` is a default, or if the process is not
-/// drained.
+/// The `min` of each process if the config sets it. Zero if the `min` is a default, or if the
+/// process is not drained.
 fn written_minima(config: &Config) -> Vec<Duration> {
     let written = |process: &Process| match &process.drain {
         Some(drain) if drain.method.times().min.is_some() && !process.is_left_out() => drain.min,
@@ -177,13 +183,14 @@ fn written_minima(config: &Config) -> Vec<Duration> {
     config.processes.iter().map(written).collect()
 }
 
-/// The place of a key in the drain of a process.
+/// The place of a key in the mapping of a process's drain.
 fn place_of_drain(process: &Process, place: &Entry, key: &str) -> Span {
     let method = process.drain.as_ref().map_or("", |drain| drain.method.key());
     place.at(&format!("drain.{method}.{key}"))
 }
 
-/// Refuses explicit `min`s that do not fit. Returns whether they fit.
+/// Refuses the `min`s that the config sets if they do not fit into the shutdown. Returns whether
+/// they fit.
 fn minima(problems: &mut Problems, config: &Config, graph: &Graph, places: &Places) -> bool {
     let written = written_minima(config);
     if written.iter().all(Duration::is_zero) {
@@ -201,8 +208,8 @@ fn minima(problems: &mut Problems, config: &Config, graph: &Graph, places: &Plac
     false
 }
 
-/// For each process, the largest sum of `of` along a path of its dependencies, including the
-/// process itself.
+/// For each process: the largest sum of `of` along a path that leads from the process through its
+/// dependencies. The sum includes the process.
 fn below(graph: &Graph, of: &[Duration]) -> Vec<Duration> {
     let mut sums = vec![Duration::ZERO; of.len()];
     for id in &graph.order {
@@ -212,7 +219,8 @@ fn below(graph: &Graph, of: &[Duration]) -> Vec<Duration> {
     sums
 }
 
-/// Cuts each default `min` to the time that the explicit `min`s leave, dependents first.
+/// Shortens each default `min` to the time that is left beside the `min`s of other processes on the
+/// same path. Dependents are drained first, so they also take their time first.
 fn shrink_default_minima(
     problems: &mut Problems,
     config: &mut Config,
@@ -228,10 +236,11 @@ fn shrink_default_minima(
         let process = &mut config.processes[index];
         let mut taken = above[index];
         let span = place_of_drain(process, &places.processes[index], "min");
-        // A process that is left out takes no time.
+        // A process that never starts is not drained, and takes no time.
         let is_left_out = process.is_left_out();
         if let Some(drain) = process.drain.as_mut().filter(|_| !is_left_out) {
-            // `below` includes this process, whose explicit `min` is 0 here.
+            // The sum in `below` includes this process, but only with the `min` that the config
+            // sets: 0 if this `min` is a default.
             let left = room.saturating_sub(above[index]).saturating_sub(below[index]);
             if drain.method.times().min.is_none() && drain.min > left {
                 let (from, to) = (human(drain.min), human(left));
@@ -252,7 +261,7 @@ fn shrink_default_minima(
     }
 }
 
-/// The time that the config sets for a step of the shutdown.
+/// The time that the config sets for a step of the shutdown; `None` if the config sets none.
 fn declared(config: &Config, what: StepKind, process: Option<ProcessId>) -> Option<Duration> {
     let process = process.map(|id| &config.processes[id.index()]);
     if process.is_some_and(Process::is_left_out) {
@@ -269,7 +278,8 @@ fn declared(config: &Config, what: StepKind, process: Option<ProcessId>) -> Opti
     }
 }
 
-/// Warns if the declared waits take longer than the shutdown may.
+/// Warns if the times that the config sets for the steps add up to more than the window of the
+/// shutdown.
 fn declared_waits(problems: &mut Problems, config: &Config, graph: &Graph, places: &Places) {
     let of = |what, process| declared(config, what, process);
     if let Some((span, sum)) = too_long(config, graph, places, "time", of) {
@@ -283,9 +293,9 @@ fn declared_waits(problems: &mut Problems, config: &Config, graph: &Graph, place
 
 const WINDOW: &str = "`grace_period` minus `reserve`";
 
-/// Warns if no dependency orders a drained process before the others, so that all stop at once. A
-/// process with an empty `depends_on` gets no warning, because the empty list says that the process
-/// does not need the others.
+/// Warns if no dependency makes a drained process stop before the others, so that all of them stop
+/// while the process drains. A process with an empty `depends_on` gets no warning, because the
+/// empty list says that the process does not need the others.
 fn drains_without_order(problems: &mut Problems, config: &Config, graph: &Graph, places: &Places) {
     let mut checked = 0;
     for (index, process, place) in places.running(config) {

@@ -1,11 +1,12 @@
-//! Compares addresses and paths.
+//! Compares addresses: whether two of them mean the same server on this machine.
 
 use std::net::SocketAddr;
 use std::path::{Component, Path, PathBuf};
 
 use crate::config::Address;
 
-/// Whether a connection to one of the two addresses may reach a listener on the other address.
+/// Whether a connection to one of the two addresses may reach a server that listens on the other
+/// address.
 pub(crate) fn reaches(a: &Address, b: &Address) -> bool {
     match (a, b) {
         (Address::Tcp(a), Address::Tcp(b)) => overlaps(*a, *b),
@@ -14,7 +15,8 @@ pub(crate) fn reaches(a: &Address, b: &Address) -> bool {
     }
 }
 
-/// Whether a connection to one of the two ports may reach a listener on the other port.
+/// Whether a connection to one of the two TCP addresses may reach a server that listens on the
+/// other address.
 fn overlaps(a: SocketAddr, b: SocketAddr) -> bool {
     let is_everywhere = a.ip().is_unspecified() || b.ip().is_unspecified();
     a.port() == b.port() && (is_everywhere || a.ip() == b.ip())
@@ -24,8 +26,8 @@ pub fn is_same(a: &Path, b: &Path) -> bool {
     normal(a) == normal(b)
 }
 
-/// A path without `.`, `..` and doubled slashes, and with `/run` for `/var/run`. Does not touch the
-/// file system, since the config may be for another machine.
+/// The path without `.`, `..` and doubled slashes, and with `/run` in place of `/var/run`. Does not
+/// look at the file system, because the config may be for another machine.
 pub fn normal(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let mut normal = PathBuf::new();

@@ -1,5 +1,5 @@
-//! Reports an address that two processes share, or that two instances of one process share: drainit
-//! would take an answer from one of them for an answer from the other.
+//! Reports an address that drainit asks for two processes, or for two instances of one process.
+//! drainit could not tell which of the two has answered.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -10,8 +10,8 @@ use crate::load::check::place_of_drain;
 use crate::load::diagnostics::problems::Problems;
 use crate::load::places::Places;
 
-/// Replaces `0.0.0.0` by `127.0.0.1`, and `::` by `::1`, because a connection to the first address
-/// goes to the second.
+/// Replaces `0.0.0.0` by `127.0.0.1`, and `::` by `::1`: a connection to an unspecified address
+/// goes to the loopback address.
 fn local(address: Address) -> Address {
     match address {
         Address::Tcp(address) if address.ip().is_unspecified() => {
@@ -32,7 +32,7 @@ fn text(address: &Address) -> String {
     }
 }
 
-/// The address of a readiness probe, and the path of an HTTP probe.
+/// The address that the readiness probe of a process asks, and the path if it is an HTTP probe.
 fn asked(process: &Process) -> Option<(Address, Option<&str>)> {
     let probe = &process.readiness.as_ref()?.probe;
     let path = match probe {
@@ -48,8 +48,8 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
     admins(problems, config, places);
 }
 
-/// Reports two readiness probes of one address. HTTP probes with different paths are fine, because
-/// one server may answer for several processes.
+/// Reports two processes whose readiness probes ask one address. Two HTTP probes with different
+/// paths are fine, because one server may answer for several processes.
 fn readiness(problems: &mut Problems, config: &Config, places: &Places) {
     for (index, other, (address, _)) in sharing(config, places, asked) {
         let parts = &places.processes[index];
@@ -70,7 +70,8 @@ fn readiness(problems: &mut Problems, config: &Config, places: &Places) {
     }
 }
 
-/// Reports a readiness probe that an old instance would answer for the new instance beside it.
+/// Reports a readiness probe of a process with `start-first`: the old instance could answer the
+/// probe of the new instance.
 fn instances(problems: &mut Problems, config: &Config, places: &Places) {
     let all = places.running(config);
     for (_, process, parts) in all.filter(|(_, it, _)| it.update == Update::StartFirst) {
@@ -97,7 +98,8 @@ fn instances(problems: &mut Problems, config: &Config, places: &Places) {
     }
 }
 
-/// Reports two Envoys with one admin address: one would be drained twice, and the other never.
+/// Reports two Envoys with the same admin address: drainit would drain one of them twice, and the
+/// other never.
 fn admins(problems: &mut Problems, config: &Config, places: &Places) {
     for (index, other, what) in sharing(config, places, admin_of) {
         let parts = &places.processes[index];
@@ -112,8 +114,8 @@ fn admins(problems: &mut Problems, config: &Config, places: &Places) {
     }
 }
 
-/// Finds each process for which `of` returns the same value as for an earlier process, if both may
-/// be started. Returns both indexes, and the value.
+/// Finds each process for which `of` returns the same value as for an earlier process, if both can
+/// run at the same time. Returns both indexes, and the value.
 fn sharing<'c, T: Clone + Eq + Hash>(
     config: &'c Config,
     places: &'c Places,
@@ -130,8 +132,8 @@ fn sharing<'c, T: Clone + Eq + Hash>(
     })
 }
 
-/// Whether both processes may run together. Two processes with conditions may be alternatives, so
-/// that only one runs.
+/// Whether both processes may run at the same time. If both have a condition, they may be
+/// alternatives of which only one runs.
 fn may_both_run(one: &Process, other: &Process) -> bool {
     one.only_if.is_none() || other.only_if.is_none()
 }

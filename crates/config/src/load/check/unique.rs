@@ -1,5 +1,5 @@
-//! Checks values that only one process may have: an argument prefix, a socket, an address to
-//! listen on, a rendered file.
+//! Refuses values that two processes share but only one may have: an argument prefix, a socket, an
+//! address to listen on, a rendered file.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ enum Claim<'c> {
     Rendered(PathBuf),
 }
 
-/// The claims of a process, each with the path of its key.
+/// The values of a process that no other process may have, each with the path of its key.
 fn claims(process: &Process) -> Vec<(Claim<'_>, String)> {
     let mut claims = Vec::new();
     if let Some(route) = &process.args {
@@ -34,7 +34,7 @@ fn claims(process: &Process) -> Vec<(Claim<'_>, String)> {
     for (number, render) in process.render.iter().enumerate() {
         claims.push((Claim::Rendered(normal(&render.to)), format!("render.{number}.to")));
     }
-    // A process that is left out does not listen.
+    // A process that never starts does not listen.
     if !process.is_left_out() {
         for (number, socket) in process.listen.iter().enumerate() {
             let address = match &socket.address {
@@ -97,7 +97,8 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
     }
     for (_, process, place) in places.running(config) {
         for (number, socket) in process.listen.iter().enumerate() {
-            // Even a process that is left out removes its `sockets`.
+            // drainit removes the `sockets` of a process before each start, and also when it skips a
+            // start because `only_if` does not hold.
             if let Address::Unix(path) = &socket.address
                 && let Some(first) = owners.get(&Claim::Socket(normal(path)))
             {

@@ -39,8 +39,8 @@ impl Diagnostic {
         self.severity == Severity::Error
     }
 
-    /// The place and the message on one line. The message about a whole file already names the
-    /// file.
+    /// The file, the line and the message on one line of text. For a problem of a whole file, only
+    /// the message, which already names the file.
     pub fn in_a_line(&self) -> String {
         match self.line {
             0 => self.message.clone(),
@@ -49,8 +49,8 @@ impl Diagnostic {
     }
 }
 
-/// Formats like the Rust compiler, without a trailing newline. Shows only the line with the
-/// problem, because its neighbours may contain secrets.
+/// Formats the problem as the Rust compiler does, without a trailing newline. Shows only the line
+/// that has the problem, because the lines around it may contain secrets.
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let severity = match self.severity {
@@ -80,12 +80,13 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// Longer lines are cut to this many characters.
+/// A line with more characters is cut to this many.
 const EXCERPT: usize = 120;
-/// Characters kept before the column of the problem.
+/// A cut line keeps at most this many characters before the column of the problem.
 const BEFORE: usize = 40;
 
-/// Cuts `line` around `column` (in characters, from 1). Also returns the offset of the column.
+/// Cuts `line` so that the character at `column` (from 1) stays visible. Returns the cut line, and
+/// the position of that character in it.
 pub(crate) fn excerpt(line: &str, column: usize) -> (String, usize) {
     let index = column.saturating_sub(1);
     let long = line.chars().nth(EXCERPT).is_some();
@@ -105,7 +106,7 @@ pub(crate) fn excerpt(line: &str, column: usize) -> (String, usize) {
     (text, offset)
 }
 
-/// Messages quote at most this many characters.
+/// Messages quote at most this many characters of a text.
 const QUOTED: usize = 80;
 
 /// Puts `text` in backticks, on one line and safe for a terminal. A long text is cut.

@@ -1,4 +1,4 @@
-//! Collects the problems of one load and sorts them by file and line.
+//! Collects the problems that are found while a config is loaded, and sorts them by file and line.
 
 use std::path::Path;
 
@@ -7,12 +7,12 @@ use crate::load::source::{Source, Unreadable};
 use crate::load::span::Span;
 use crate::types::harmless;
 
-/// At most this many problems are shown: more would not help to correct the file.
+/// At most this many problems are shown, because more would not help to correct the file.
 const SHOWN: usize = 50;
-/// At most this many problems are stored.
+/// At most this many problems are kept in memory; drainit only counts the others.
 const KEPT: usize = 1000;
 
-/// The problems so far, and the files in which they are.
+/// The problems that have been found so far, and the files that have them.
 #[derive(Debug, Default)]
 pub struct Problems {
     sources: Vec<Source>,
@@ -20,11 +20,12 @@ pub struct Problems {
     more: usize,
     errors: bool,
     overflow: Problem,
-    /// Whether this is `check`, which refuses some configs for which `run` only warns.
+    /// Whether `drainit check` reads the config. It treats some problems as errors that are only
+    /// warnings for `drainit run`.
     is_check: bool,
 }
 
-/// A problem without the text of its line.
+/// A problem, before the text of its line is looked up.
 #[derive(Clone, Debug, Default)]
 pub struct Problem {
     severity: Severity,
@@ -40,12 +41,13 @@ impl Problem {
 }
 
 impl Problems {
-    /// Problems for `check`, in which [`Self::error_in_check`] adds errors.
+    /// An empty list for `drainit check`. Probable mistakes ([`Self::error_in_check`]) then count
+    /// as errors.
     pub(crate) fn for_check() -> Self {
         Self { is_check: true, ..Self::default() }
     }
 
-    /// Adds a file, and returns its number for [`Span`]s.
+    /// Adds a file, and returns the number by which a [`Span`] names this file.
     pub fn add_source(&mut self, source: Source) -> usize {
         self.sources.push(source);
         self.sources.len() - 1
@@ -60,7 +62,8 @@ impl Problems {
         self.push(Severity::Error, span, message.into())
     }
 
-    /// Adds an error about a file that cannot be read. `help` is used if `why` has no help.
+    /// Adds an error about a file that cannot be read. `why` has the reason, and may have a help
+    /// text; otherwise `help` gives one.
     pub fn unreadable(&mut self, path: &Path, why: Unreadable, help: impl FnOnce() -> String) {
         let file = self.add_source(Source::unread(path));
         let span = Span::new(file, why.line, why.line.min(1), 0);
@@ -72,13 +75,13 @@ impl Problems {
         self.push(Severity::Warning, span, message.into())
     }
 
-    /// Drops all problems so far.
+    /// Forgets all problems that have been found so far.
     pub(crate) fn clear(&mut self) {
         (self.list, self.more, self.errors) = (Vec::new(), 0, false);
     }
 
-    /// Adds a probable mistake. It is an error in `check`, and a warning in `run`, because it may
-    /// be intended.
+    /// Adds a mistake that is only probable. For `check` it is an error. For `run` it is a warning,
+    /// because it may be intended.
     pub(crate) fn error_in_check(
         &mut self,
         span: Span,
@@ -90,7 +93,7 @@ impl Problems {
         }
     }
 
-    /// Whether this is `check`, which looks at more than `run`.
+    /// Whether `drainit check` reads the config. If so, more is checked than for `drainit run`.
     pub(crate) fn is_check(&self) -> bool {
         self.is_check
     }
@@ -99,7 +102,8 @@ impl Problems {
         self.errors
     }
 
-    /// Whether further problems are only counted, so that costly suggestions can be skipped.
+    /// Whether no further problem is kept but only counted. If so, the caller can skip suggestions
+    /// that take long to compute.
     pub(crate) fn is_full(&self) -> bool {
         self.list.len() >= KEPT
     }
@@ -114,14 +118,14 @@ impl Problems {
         &mut self.list[last]
     }
 
-    /// All problems in the order of files and lines, without duplicates.
+    /// Returns all problems in the order of files and lines, without duplicates.
     pub fn finish(mut self) -> Vec<Diagnostic> {
         let key = |p: &Problem| (p.span, p.severity);
         self.list.sort_by(|a, b| key(a).cmp(&key(b)).then_with(|| a.message.cmp(&b.message)));
         self.list.dedup_by(|a, b| key(a) == key(b) && a.message == b.message);
         let found = self.list.len();
         if found > SHOWN {
-            // Warnings are dropped first, so that they do not hide an error.
+            // If there are too many, warnings are dropped first, so that every error is shown.
             let mut kept = self.list.iter().filter(|p| p.severity == Severity::Error).count();
             self.list.retain(|p| {
                 kept += usize::from(p.severity == Severity::Warning);
@@ -148,7 +152,8 @@ impl Problems {
         let room = source_line.chars().count().saturating_sub(offset);
         Diagnostic {
             severity: problem.severity,
-            // Messages may quote names from any file.
+            // A message may quote any text of a file, so characters that a terminal would interpret
+            // are replaced.
             message: harmless(&problem.message).into_owned(),
             file: source.map(|s| s.path.clone()).unwrap_or_default(),
             line: span.line(),
