@@ -565,9 +565,9 @@ impl State {
         self.pauses(process) || is_beginning
     }
 
-    /// Whether the older epoch waits for the newer epoch, or for the other members of the newer
-    /// epoch's process group, which were asked to end. If the time of the older epoch is over
-    /// (`is_overdue`), it does not wait for such members.
+    /// Whether the older epoch has to wait for the newer epoch: either the newer epoch lives, or it
+    /// has ended and the rest of its process group lives. `is_overdue` says that the time of the
+    /// older epoch is over; it then does not wait for such a rest.
     fn delays_older(&self, newer: ProcessId, is_overdue: bool) -> bool {
         self.lives(newer) && !(is_overdue && self.life(newer).has_rest())
     }

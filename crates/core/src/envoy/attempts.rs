@@ -55,7 +55,7 @@ pub(super) struct Attempts {
 }
 
 pub(super) enum Next {
-    /// Make a call within this limit.
+    /// Make this call within this time limit.
     Make(Call, Duration),
     /// Wait until [`Attempts::wakes_at`].
     Wait,

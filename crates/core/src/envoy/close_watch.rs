@@ -34,9 +34,10 @@ impl ClosingWatch {
         self.closed_before = sample.drain_close;
     }
 
-    /// Takes a sample of the drain. If too many requests have begun and ended without a closed
-    /// connection, returns their number once, and `None` from then on. If a statistic is missing,
-    /// this returns `None`, because nothing is proved.
+    /// Takes a sample of the drain. If at least [`REQUESTS`] requests have begun and ended without
+    /// a closed connection, and `patience` is over, returns the number of these requests once, and
+    /// `None` from then on. If a statistic is missing, this returns `None`, because nothing is
+    /// proved.
     ///
     /// The end of a stream that began before the drain proves nothing. Envoy announces a close in
     /// the head of a response, and the head for this stream was already sent. The statistics do not

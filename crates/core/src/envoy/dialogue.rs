@@ -27,7 +27,8 @@ use crate::types::Time;
 const LAST_POLL: Duration = Duration::from_millis(100);
 /// The remedy for a drain of inbound listeners that closes no connections.
 const SLOW_INBOUND: &str = "start it with `--drain-strategy immediate`, or a --drain-time-s shorter than the drain's `time`";
-/// If the admin did not answer the question for the state, drainit asks again after this pause.
+/// If drainit cannot learn from the admin whether Envoy has ever been live, it asks again after
+/// this pause.
 const ASKED_AGAIN: Duration = Duration::from_millis(250);
 /// If every response closes its connection, Envoy must have closed at least one connection within
 /// this time.
@@ -162,7 +163,8 @@ enum Polls {
     /// Envoy has never been live. The drain begins nevertheless, and then drainit asks for the
     /// state once more.
     Unused {
-        /// The time at which drainit asks again; `None` if the admin has given the state.
+        /// The time at which drainit asks again; `None` if it asks as soon as the calls that begin
+        /// the drain have succeeded or were given up.
         again: Option<Time>,
     },
     /// drainit has asked for the state once more.
@@ -187,12 +189,12 @@ pub struct Dialogue {
     polls: Polls,
     pace: Pace,
     watch: ClosingWatch,
-    /// Whether the next poll is due at once.
+    /// Whether the next poll is due at once, although the pause before it is not over.
     is_poll_due: bool,
     /// Whether the last poll has failed.
     is_failing: bool,
     begin: Option<Attempts>,
-    /// Whether the calls that begin the drain were answered.
+    /// Whether the calls that begin the drain have succeeded or were given up.
     has_begun: bool,
     late: Option<Attempts>,
     accepted: Accepted,
@@ -204,7 +206,7 @@ pub struct Dialogue {
     /// The number of closings so far. If the number has changed since a poll began, the result of
     /// this poll is discarded.
     closings: u32,
-    /// Whether the closing under way has no answer yet.
+    /// Whether a closing is under way, which ends with [`Output::ListenersClosed`].
     is_closing: bool,
     /// Whether Envoy has confirmed that its listeners are closed.
     is_closed: bool,

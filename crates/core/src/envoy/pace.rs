@@ -36,8 +36,8 @@ impl Pace {
         Self { min_until, was_quiet: false, failures: 0 }
     }
 
-    /// The pause after an answer that took `took` and showed `active` open connections, or requests
-    /// in flight.
+    /// The pause after an answer that took `took`. `active` is the number of open connections, or
+    /// of requests in flight, that exceed `exit_at`.
     pub(crate) fn after_answer(
         &mut self,
         now: Time,

@@ -271,8 +271,8 @@ impl Draining {
     /// requests fail.
     fn exited(&mut self, state: &mut State, gone: ProcessId, end: End) {
         let spec = state.process(gone);
-        // The end of an old or a new instance cuts nobody off if the other instance runs or nothing
-        // depends on the process.
+        // While a process is replaced, the end of one instance cuts nobody off if the other
+        // instance runs or nothing depends on the process.
         let is_covered =
             !state.is_current(gone) && (state.runs_beside(gone) || spec.dependents.is_empty());
         let on_exit = spec.on_exit.of(end, spec.is_success(end));

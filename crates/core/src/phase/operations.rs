@@ -562,7 +562,8 @@ impl Operations {
         let survives = |id: &ProcessId| self.stops(*id) && state.life(*id).survives_kill();
         for process in self.goals.keys().copied().filter(survives).collect::<Vec<_>>() {
             if let Some(Goal::Down | Goal::Failed | Goal::Again) = self.goals.get(&process) {
-                // Only a request can start the process from now on.
+                // From now on only a request can start the process. Until then, the process counts
+                // as having met no condition.
                 state.reach(process, Reached::default());
             }
             for slot in state.waiting_for(process) {
@@ -601,7 +602,8 @@ impl Operations {
         if self.followers.is_empty() {
             return;
         }
-        // A process that does not run, or is being stopped, will start after its dependency anyway.
+        // A process that does not run, or is being stopped, does not have to follow: it will start
+        // after its dependency anyway.
         let mut followers = core::mem::take(&mut self.followers);
         followers.retain(|id, _| runs(state, *id) && !self.stops(*id));
         // No process is restarted to follow a dependency before all steps of a reload are done, so
@@ -646,7 +648,7 @@ impl Operations {
     }
 
     /// Takes the steps that bring a process down, as far as they are due. `above` says that a
-    /// dependent is not gone yet.
+    /// direct or indirect dependent is not gone yet.
     fn move_down(&mut self, state: &mut State, process: ProcessId, above: bool) -> Option<Judged> {
         let goal = *self.goals.get(&process)?;
         let deadline = state.no_deadline();
