@@ -393,7 +393,8 @@ mod tests {
             assert_eq!(client.get("/", LIMIT, 100).await.unwrap().body, b"kept");
         }
         assert_eq!(server.connections(), 1);
-        // The server has closed the connection meanwhile, but the fourth request succeeds.
+        // The server has closed the connection after the third request, but the fourth request
+        // succeeds on a new connection.
         assert_eq!(client.get("/", LIMIT, 100).await.unwrap().body, b"second connection");
         assert_eq!(server.connections(), 2);
     }

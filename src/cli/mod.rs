@@ -67,7 +67,7 @@ enum Command {
 
 /// Parses the command line and carries it out.
 pub fn main() -> ExitCode {
-    // Signals are blocked first, because a stop signal may arrive right after the exec.
+    // Signals are blocked first, because a stop signal may arrive right after the exec of drainit.
     mask::hold();
     let args: Vec<_> = std::env::args_os().collect();
     let code = compat::run(&args).or_else(|| crate::cli::exec::exec_plainly(&args));

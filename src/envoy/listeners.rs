@@ -57,8 +57,8 @@ impl Uncounted {
     /// Asks the admin, within `limit` for each request.
     ///
     /// # Errors
-    /// Fails if the admin does not report what is needed. In that case everything counts except the
-    /// names in `ignored`.
+    /// Fails if the admin does not report what is needed. In that case, the names in `ignored` are
+    /// the only names that do not count.
     pub(crate) async fn ask(
         client: &mut Client,
         direction: Direction,

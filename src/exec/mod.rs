@@ -69,12 +69,13 @@ fn supervise(options: &ExecOptions) -> Result<u8, ExecError> {
         mask: signals.given(),
         defaults: mask::ALL,
         place: if terminal.is_lent() { Place::Foreground } else { Place::Group },
-        // drainit cannot handle SIGKILL itself, and would leave the command behind.
+        // SIGKILL ends drainit before drainit can stop the command, so the kernel has to kill the
+        // command, too.
         dies_with_us: options.parent_death_signal == Some(Signal::KILL),
         listens: handed_over.is_some(),
     };
     let started = start(&options.command, &setup);
-    // The rest of the preparation runs beside the command, so it does not delay the start.
+    // The command is already starting, so the rest of the preparation does not delay the start.
     panic_hook::keep_memory();
     // The command already has its working directory. drainit leaves this directory, because it must
     // not keep a file system from being unmounted.

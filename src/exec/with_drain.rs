@@ -225,7 +225,7 @@ mod tests {
         let process = &config.processes[0];
         assert_eq!(process.stop_signal, Signal::USR2);
         assert_eq!(process.name, "envoy");
-        // Variables are not expanded in the command.
+        // `exec` does not expand variables in the command.
         assert_eq!(process.command, ["/usr/bin/envoy", "${PATH}"]);
         assert_eq!(config.shutdown.grace_period, seconds(60));
         assert_eq!(config.shutdown.reserve, seconds(2));

@@ -79,7 +79,7 @@ pub(crate) trait Sink: Send + Sync {
         false
     }
 
-    /// Drops what [`Self::holds`] reports, because nothing was written for a while.
+    /// Drops the thing that [`Self::holds`] reports. Called when nothing was written for a while.
     fn let_go(&self) {}
 
     /// Reports dropped lines in the sink's own way, and returns whether the sink has done so; `why`

@@ -110,7 +110,8 @@ pub(crate) struct Followed {
     pub(crate) asks: SyncSender<Asked>,
 }
 
-/// Sends the content at once, and again whenever it may have changed.
+/// Starts a thread that looks at `path`. The thread sends the content at once, and again whenever
+/// the content may have changed.
 pub(crate) fn follow(path: PathBuf) -> Followed {
     let (sender, looks) = mpsc::unbounded_channel();
     let (asks, asked) = sync_channel(MOST_ASKED);

@@ -194,7 +194,7 @@ mod tests {
         let fifo = dir.path("fifo");
         nix::unistd::mkfifo(&fifo, Mode::S_IRWXU).unwrap();
         let _listener = std::os::unix::net::UnixListener::bind(dir.path("socket")).unwrap();
-        // /dev/stdout is such a link.
+        // /dev/stdout may also be a link to a device.
         symlink("/dev/null", dir.path("device")).unwrap();
         for name in ["fifo", "socket", "device"] {
             let error = replace(&dir.path(name), b"new", 0o600, None).unwrap_err().to_string();

@@ -85,7 +85,7 @@ pub(crate) fn is_taken(path: &Path, own: Option<&Path>) -> bool {
 }
 
 /// The file of a socket that drainit has made. Dropping this removes the file on a thread of its
-/// own, unless another file has taken the place of the file. See [`finish_removals`].
+/// own, unless another file is at the path by then. See [`finish_removals`].
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
@@ -173,7 +173,7 @@ impl Drop for Removal {
 
 /// Waits until no path for which `of` returns true is being removed, at most for `within`.
 pub(crate) fn wait_for_removals(within: Duration, of: impl Fn(&PathBuf) -> bool) {
-    // A timeout is ignored, and so is a failed removal.
+    // The caller continues in any case, also after a timeout or a failed removal.
     let _ = REMOVED.wait_timeout_while(removals(), within, |removals| removals.iter().any(&of));
 }
 

@@ -194,7 +194,8 @@ mod tests {
 
             let found = descendants().unwrap();
             assert_eq!(found.len(), 3, "{found:?}");
-            // Only the shell that wrote the line has certainly executed its program.
+            // The other two processes may not have executed `sleep` yet, so only the name of the
+            // shell is certain.
             assert!(found.iter().any(|process| process.name == "sh"), "{found:?}");
             assert!(found.iter().any(|process| process.pid == sleeper), "{found:?}");
             assert!(kill(sleeper, Signal::CONT).unwrap());

@@ -52,8 +52,8 @@ pub(crate) struct Ended {
     pub(crate) role: Option<Role>,
     /// The failed exec, if the child has ended because of this failure.
     pub(crate) failed: Option<FailedExec>,
-    /// Whether drainit had started no other child that was still in the table while this child was
-    /// in it. Orphans are never in the table.
+    /// Whether this child was alone in the table from its start until it was reaped. Orphans are
+    /// never in the table.
     pub(crate) was_only: bool,
 }
 

@@ -24,7 +24,7 @@ use crate::types::{harmless, human};
 const NO_THREAD: Duration = Duration::from_secs(1);
 /// The time after which a silent thread is asked whether it still looks.
 const SILENCE: Duration = Duration::from_secs(5);
-/// The longest time that a start waits for a look at the files.
+/// drainit waits at most this long for a look at the files.
 const LONGEST_LOOK: Duration = Duration::from_secs(1);
 
 /// One watched path.
@@ -67,7 +67,7 @@ enum State {
 pub(crate) enum Seen {
     /// The file has changed.
     Changed,
-    /// Nobody writes to the file any more. `is_new` says whether its content is new.
+    /// The file has not changed for a second. `is_new` says whether its content is new.
     Quiet { is_new: bool },
 }
 
@@ -118,7 +118,8 @@ impl FileWatches {
         let until = Instant::now() + LONGEST_LOOK;
         let mut tasks = Vec::with_capacity(watches.len());
         for mut watch in watches {
-            // If this look takes longer or fails, the first look that succeeds reports a change.
+            // If this first look takes longer or fails, the content stays unknown. In that case,
+            // the first look that succeeds reports a change.
             match timeout_at(until, watch.looks.recv()).await {
                 Ok(Some(Look::Quiet(content))) => {
                     watch.is_new(content);

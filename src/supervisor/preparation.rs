@@ -1,5 +1,5 @@
 //! The files that a start needs: the values of the process, its rendered files, its working
-//! directory, its log file, and the places of its sockets. They are gathered on a thread.
+//! directory, its log file, and the paths of its sockets. A thread gathers them.
 
 use std::ffi::OsString;
 use std::fs::File;

@@ -25,7 +25,7 @@ pub(crate) struct Wanted {
     listen: Vec<ListenSocket>,
 }
 
-/// A socket of a process whose permissions or queue differ from its definition.
+/// A socket of a process. Its permissions or its queue length differ from its definition.
 pub(crate) struct Differing {
     pub(crate) name: String,
     pub(crate) wanted: ListenSocket,
@@ -86,7 +86,7 @@ fn open_one(
     })
 }
 
-/// The sockets of a process whose permissions or queue have to change.
+/// Returns those sockets of a process that need other permissions or another queue length.
 pub(crate) fn differing(process: &Process, sockets: &Sockets) -> Vec<Differing> {
     let all = process.listen.iter().zip(sockets);
     let differ = all.filter(|(wanted, socket)| socket.differs(wanted.mode, wanted.backlog));

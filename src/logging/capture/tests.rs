@@ -26,7 +26,8 @@ impl Rig {
         OutputCapture::open(self.output.clone(), [form.clone(), form], None, None).unwrap()
     }
 
-    /// Everything that was written. All other references to the output must be dropped.
+    /// Returns everything that was written. The caller must have dropped all other references to
+    /// the output.
     fn texts(self) -> (String, String) {
         let Self { output, mut stdout, mut stderr } = self;
         drop(output);

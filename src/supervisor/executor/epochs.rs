@@ -21,7 +21,8 @@ pub(super) struct Epoch {
     pub(super) number: u32,
     /// Whether the epoch has not taken over yet.
     pub(super) is_new: bool,
-    /// Whether a newer epoch has ended before it took over.
+    /// Whether a newer epoch has ended before it had taken over from this epoch. If so, Envoy
+    /// permits no further hot restart while this epoch lives.
     has_failed_successor: bool,
 }
 

@@ -105,7 +105,7 @@ pub(crate) struct Executor {
     /// The final sweep; `None` until it begins.
     sweep: Option<Sweep>,
     groups: Vec<LeftGroup>,
-    /// The task that asks for scans of the groups.
+    /// The task that regularly wakes the event loop, which then scans the groups.
     group_scan: Option<LocalTask>,
 }
 
@@ -217,7 +217,7 @@ impl Executor {
             }
             Message::HookOver { hook, task, event } => self.hook_over(hook, task, event),
             Message::Request { name, request, reply, .. } => {
-                // If the process is gone, the client sees that the reply was dropped.
+                // If the process no longer exists, this drops `reply`, and the client notices that.
                 let process = self.status_board.process(&name)?;
                 let may = self.status_board.machine.borrow().may_request(process, request);
                 if let Err(why) = may {

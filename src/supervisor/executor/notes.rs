@@ -1,4 +1,4 @@
-//! Performs the actions that are due at a note, and writes the line of the note.
+//! Performs the actions that a note of the core requires, and writes the line of the note.
 
 use crate::config::{LogFormat, Watch};
 use crate::core::cause::Failure;
@@ -14,8 +14,8 @@ const SLOW_RESTART: &str = "set `required: false` and `on_exit: ignore` if the c
                             without it, or a longer `readiness.timeout`";
 
 impl Executor {
-    /// Performs the actions that are due at a note, before the line of the note is written. Returns
-    /// the details for this line that only the supervisor knows.
+    /// Performs the actions that a note of the core requires. This happens before the line of the
+    /// note is written. Returns the details for this line that only the supervisor knows.
     pub(crate) fn follow(&mut self, note: &Note) -> Option<String> {
         match *note {
             Note::Started(process) if self.process(process).readiness.is_none() => {

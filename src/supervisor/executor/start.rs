@@ -38,7 +38,7 @@ use crate::types::{ProcessId, Signal, Time, exit_code, harmless};
 /// The largest number of processes that are started at the same time. It is limited, because each
 /// start takes memory and descriptors.
 const MOST_STARTS: usize = 64;
-/// The longest exec, and the longest wait for the files of a start. The limit is long, because
+/// The time limit of an exec, and of gathering the files of a start. The limit is long, because
 /// loading a program over a network takes seconds. A stop does not wait for the exec or for the
 /// files.
 pub(crate) const LONGEST_START: Duration = Duration::from_secs(60);

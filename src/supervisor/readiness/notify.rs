@@ -289,7 +289,7 @@ mod tests {
         let seen = at + Duration::from_millis(850);
         assert!(!watchdog.expires(at, seen));
         assert_eq!((watchdog.alive_by, watchdog.is_overdue), (Some(seen + LIMIT), false));
-        // A pause during the extra time after the limit counts, too.
+        // If drainit is paused during the extra time, the process also gets its whole limit again.
         let mut watchdog = due(at);
         assert!(!watchdog.expires(at, at));
         let seen = at + PAUSED + Duration::from_secs(1);
