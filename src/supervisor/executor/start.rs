@@ -85,7 +85,9 @@ impl Executor {
                 holds
             };
             let holds = on_thread(LONGEST_START, check).await.unwrap_or_else(|why| {
-                tracing::warn!("{name}: left out, because a path of its only_if cannot be checked: {why}");
+                tracing::warn!(
+                    "{name}: left out, because a path of its only_if cannot be checked: {why}"
+                );
                 false
             });
             let _ = sender.send(Message::Event(Event::Condition { process, holds }));
