@@ -1,5 +1,5 @@
-//! Routes each of the container's arguments to the process that claims it by `args.prefix`, or else
-//! to the process with `args.rest`.
+//! Decides which process gets each of the container's arguments: the process whose `args.prefix`
+//! begins the argument, or else the process with `args.rest`.
 
 use thiserror::Error;
 
@@ -11,15 +11,15 @@ pub enum ArgsError {
     #[error("argument `{arg}` is claimed by no process; {known}{suggestion}")]
     Unclaimed {
         arg: String,
-        /// The known prefixes, as a sentence.
+        /// The prefixes that the config has, as text for the message.
         known: String,
-        /// "did you mean …?", or empty.
+        /// The text "did you mean …?", or an empty text.
         suggestion: String,
     },
     #[error("argument `{arg}` is refused: only the config sets `{option}` of process `{process}`")]
     Refused {
         arg: String,
-        /// The option without its prefix and value.
+        /// The name of the refused option, without the prefix and the value.
         option: String,
         process: String,
     },
@@ -27,15 +27,16 @@ pub enum ArgsError {
     NoOption { arg: String },
 }
 
-/// Returns the further arguments of each process, in the order of [`Config::processes`].
+/// Returns, for each process, the container's arguments that are added to its command. The order is
+/// that of [`Config::processes`].
 ///
-/// An argument that begins with a prefix goes to the process with that prefix, with `--` in place
-/// of the prefix. The longest matching prefix wins. The next argument is the value and goes to the
-/// same process, unless this argument begins with `--` or with a prefix. Every other argument goes
-/// to the process with `rest`, unchanged.
+/// If an argument begins with a process's prefix, that process gets it, with `--` in place of the
+/// prefix. The longest matching prefix counts. The argument after it is its value and goes to the
+/// same process, unless that argument begins with `--` or with a prefix. The process with `rest`
+/// gets every other argument unchanged.
 ///
 /// # Errors
-/// Names the first argument that no process claims, or that `refuse` lists.
+/// Returns the first argument that goes to no process, or that its process refuses (`refuse`).
 pub fn route(config: &Config, args: &[String]) -> Result<Vec<Vec<String>>, ArgsError> {
     let mut routed = vec![Vec::new(); config.processes.len()];
     let mut args = args.iter().peekable();
@@ -51,7 +52,8 @@ pub fn route(config: &Config, args: &[String]) -> Result<Vec<Vec<String>>, ArgsE
         }
         let is_value = |next: &String| !next.starts_with("--") && claim(config, next).is_none();
         let value = args.next_if(|next| claimed.is_some() && is_value(next)).cloned();
-        // If the value begins with a dash, it may be an option, so it is checked like one.
+        // A value that begins with a dash may be meant as an option, so `refuse` also applies to
+        // it.
         let further = value.as_ref().filter(|value| value.starts_with('-'));
         let is_option = claimed.is_some() || arg.starts_with('-');
         let own = is_option.then_some((arg, option));
@@ -61,7 +63,8 @@ pub fn route(config: &Config, args: &[String]) -> Result<Vec<Vec<String>>, ArgsE
                 return Err(ArgsError::Refused { arg: arg.clone(), option, process });
             }
         }
-        // With `scale`, several processes have the same prefix, and all of them get the argument.
+        // The copies of an entry with `scale` have the same `args`, and each of them gets the
+        // argument.
         for (process, out) in config.processes.iter().zip(&mut routed) {
             if process.args.as_ref().is_some_and(|other| other == route) {
                 out.push(if claimed.is_some() { format!("--{option}") } else { arg.clone() });
@@ -72,7 +75,8 @@ pub fn route(config: &Config, args: &[String]) -> Result<Vec<Vec<String>>, ArgsE
     Ok(routed)
 }
 
-/// Whether the arguments are a command in place of the processes, as in `docker run IMAGE sh`.
+/// Whether the container's arguments are a command that runs in place of the processes, as in
+/// `docker run IMAGE sh`.
 pub fn is_command(config: &Config, args: &[String]) -> bool {
     let takes_rest = routes(config).any(|(_, route)| route.rest);
     config.arguments == Arguments::Exec
@@ -86,15 +90,16 @@ fn name(option: &str) -> &str {
     option.split_once('=').map_or(option, |(name, _)| name)
 }
 
-/// The names and routes of the processes that claim arguments. An entry with `scale: 0` also claims
-/// arguments, because the number of copies must not decide whether an argument is accepted.
+/// The names and the `args` of all processes that have `args`. This includes entries with `scale:
+/// 0`: the number of copies must not decide whether an argument is accepted.
 fn routes(config: &Config) -> impl Iterator<Item = (&str, &ArgRoute)> {
     let used = config.processes.iter();
     let used = used.filter_map(|process| Some((process.name.as_str(), process.args.as_ref()?)));
     used.chain(config.unused_args.iter().map(|(name, route)| (name.as_str(), route)))
 }
 
-/// Finds the process with the longest prefix of `arg`: its name, its route, and the rest of `arg`.
+/// Finds the process with the longest prefix that begins `arg`. Returns its name, its `args`, and
+/// the part of `arg` after the prefix.
 fn claim<'c, 'a>(config: &'c Config, arg: &'a str) -> Option<(&'c str, &'c ArgRoute, &'a str)> {
     routes(config)
         .filter_map(|(name, route)| Some((name, route, arg.strip_prefix(route.prefix.as_ref()?)?)))
@@ -107,7 +112,8 @@ fn unclaimed(config: &Config, arg: &str) -> ArgsError {
         None => "no process has `args`".to_owned(),
         Some(_) => format!("known prefixes are {}", list(prefixes())),
     };
-    // `--rt.concurrency`: the part up to the dot was meant as the prefix.
+    // In an argument such as `--rt.concurrency`, the user probably meant the part up to the dot as
+    // the prefix.
     let start = arg.find(['.', '=']).map_or(arg, |end| &arg[..=end]);
     let option = arg.strip_prefix(start).unwrap_or_default();
     let suggestion = match nearest(start, prefixes()) {

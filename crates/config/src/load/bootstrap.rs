@@ -1,4 +1,4 @@
-//! Reads from Envoy's own config the facts that a drain needs: the address of the admin, and how
+//! Reads facts about a drain from Envoy's own config: the address of the admin interface, and how
 //! long a request may take.
 
 use std::path::{Path, PathBuf};
@@ -11,23 +11,25 @@ use crate::load::source::{AT_START, Source};
 use crate::load::yaml;
 use crate::load::yaml::node::{Node, get};
 
-/// The Envoy flags in the command of a process, to which `args` are added.
+/// The flags of the Envoy that a process runs. `args` are the arguments that are added to the
+/// process's command.
 pub fn flags(process: &Process, args: &[String]) -> EnvoyFlags {
     let command: Vec<String> = process.command.iter().chain(args).cloned().collect();
     EnvoyFlags::of(&command)
 }
 
-/// The path of Envoy's config, from `-c` in the command of a process, to which `args` are added;
-/// `None` if `--config-yaml` may override the file.
+/// The path of Envoy's own config: the value of `-c` in the command of the process and in `args`,
+/// which are added to the command. `None` if `--config-yaml` may override that file.
 pub fn config_file(process: &Process, args: &[String]) -> Option<PathBuf> {
     let config = flags(process, args).config?;
     Some(process.working_dir.as_deref().unwrap_or(Path::new("")).join(config))
 }
 
-/// Compares the address of the admin in this Envoy config with `expected`. If they differ, returns
-/// the difference as text: "it is at port 9902", or "there is none". For TCP only the ports are
-/// compared, because a connection to any address of the machine reaches `0.0.0.0`. Also returns
-/// `None` if the file cannot be read, because Envoy itself reports that.
+/// Compares the address of the admin interface in Envoy's config with the `expected` address.
+/// Returns the difference as text, such as "it is at port 9902" or "there is none". If both are TCP
+/// addresses, compares only the ports, because Envoy's config often has `0.0.0.0`, which a
+/// connection to any address of the machine reaches. Returns `None` if the addresses agree. Also
+/// returns `None` if the file cannot be read, because Envoy itself reports that.
 pub fn other_admin(path: &Path, expected: &Address) -> Option<String> {
     let config = read(path)?;
     if get(&config, &["admin"]).is_none() && !config.entries().is_empty() {
@@ -45,30 +47,32 @@ pub fn other_admin(path: &Path, expected: &Address) -> Option<String> {
     (!is_same).then(|| format!("it is at port {number}"))
 }
 
-/// The longest time for a request or a stream that an Envoy's config sets: by the `timeout` of a
-/// route, or by `max_stream_duration`.
+/// The longest time that Envoy's config allows a request or a stream: the `timeout` of a route, or
+/// `max_stream_duration`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Longest {
     pub time: Duration,
     pub key: &'static str,
-    /// The line in the file, from 1.
+    /// The line of the file that sets this time, from 1.
     pub line: usize,
 }
 
-/// Finds the longest limit; `None` if the file sets no limit or cannot be read. A limit of 0 does
-/// not count: it means "no limit" to Envoy, and a drain cannot wait without a limit.
+/// Finds the longest of the times that Envoy's config allows a request. `None` if the file sets no
+/// such time or cannot be read. A time of 0 does not count: Envoy reads it as "no limit", and a
+/// drain cannot wait for that.
 pub fn longest_request(path: &Path) -> Option<Longest> {
     let mut all = Vec::new();
     let config = read(path)?;
     timeouts(&config, &mut all);
-    // If several are equally long, the first in the file is shown.
+    // `max_by_key` returns the last of several equal times, so the order is reversed: the first in
+    // the file is shown.
     all.into_iter().rev().max_by_key(|longest| longest.time)
 }
 
 fn timeouts(node: &Node, all: &mut Vec<Longest>) {
     for (key, value) in node.entries() {
         let mut add = |key, value: &Node| {
-            // The JSON form of a protobuf duration is in seconds.
+            // In JSON and YAML, a duration of a protobuf is a number of seconds, such as `1.5s`.
             let seconds = value.scalar().and_then(|text| text.strip_suffix('s')?.parse().ok());
             let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
             all.extend(time.map(|time| Longest { time, key, line: value.span.line() }));
@@ -86,7 +90,7 @@ fn timeouts(node: &Node, all: &mut Vec<Longest>) {
     node.inner().for_each(|inner| timeouts(inner, all));
 }
 
-/// Whether the Envoy config in this file has a UDP address, which HTTP/3 needs.
+/// Whether this config of an Envoy has a UDP address, which HTTP/3 needs.
 pub fn has_udp(path: &Path) -> bool {
     fn is_in(node: &Node) -> bool {
         get(node, &["protocol"]).is_some_and(|protocol| protocol.scalar() == Some("UDP"))

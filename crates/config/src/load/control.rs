@@ -1,8 +1,8 @@
-//! Reads only `control` of a config, for commands that ask the running supervisor.
+//! Reads only the `control` mapping of a config, for commands that ask the running supervisor.
 //!
-//! Such a command often has fewer variables than the supervisor: `docker exec` does not get the
-//! variables that the entrypoint exported. The rest of the files may also have changed since the
-//! start. The command must work nevertheless.
+//! Such a command must work even if the rest of the config is not valid for it. It often has fewer
+//! variables than the supervisor: `docker exec` does not get the variables that the entrypoint has
+//! exported. The rest of the files may also have changed since the supervisor's start.
 
 use std::path::PathBuf;
 
@@ -16,19 +16,19 @@ use crate::load::{Diagnostic, Problems, merge_roots, read_roots};
 #[derive(Debug)]
 pub struct Found {
     pub control: Result<Control, Vec<Diagnostic>>,
-    /// The variables that `control` uses and that this command does not have; the supervisor may
-    /// have them.
+    /// The variables that `control` uses and that are not set for this command. They may be set for
+    /// the supervisor.
     pub unset: Vec<String>,
 }
 
-/// Reads `control`, and the entries of `env` that it uses, from all files merged.
+/// Reads `control` from all files merged. Also reads those entries of `env` that `control` uses.
 pub fn find(paths: &[PathBuf], environment: &Environment) -> Found {
     let mut problems = Problems::default();
     let roots = read_roots(&mut problems, paths, environment);
     found(problems, roots, environment)
 }
 
-/// Like [`find`], but takes parsed files.
+/// Like [`find`], but the files are already parsed.
 pub(crate) fn found(
     mut problems: Problems,
     roots: crate::load::Roots,
@@ -37,9 +37,10 @@ pub(crate) fn found(
     let Some(root) = merge_roots(&mut problems, roots) else {
         return Found { control: Err(problems.finish()), unset: Vec::new() };
     };
-    // All problems that were found so far in readable files are outside `control`.
+    // The problems so far are in readable files and outside of `control`, so the command ignores
+    // them.
     problems.clear();
-    // No key of `control` names a user, so no accounts are needed.
+    // No key of `control` names a user, so the reader never looks up an account.
     let accounts = Accounts::new("/nonexistent", "/nonexistent");
     let mut reader = Reader::new(&mut problems, Variables::new(environment), accounts);
     let (control, unset) = root::control_alone(&mut reader, &root);

@@ -1,4 +1,5 @@
-//! A config in pieces: a directory whose files overlay each other.
+//! A config in pieces: a directory with several files. Each file is merged over the files before
+//! it.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -7,15 +8,15 @@ use std::path::{Path, PathBuf};
 
 use crate::load::source::Unreadable;
 
-/// The limit for the files of one directory.
+/// A directory may have at most this many files of a config.
 const MOST_FILES: usize = 100;
 
-/// The `*.yaml` and `*.yml` files of a directory in the order of their names, byte by byte; `None`
-/// if `path` is not a directory. Directories and hidden entries are left out: editors make hidden
+/// The `*.yaml` and `*.yml` files of a directory, sorted by the bytes of their names. `None` if
+/// `path` is not a directory. Subdirectories and hidden entries are skipped: editors make hidden
 /// files, and Kubernetes puts hidden directories beside the files of a ConfigMap.
 ///
 /// # Errors
-/// Fails if the directory cannot be read, or has no such file or too many.
+/// Fails if the directory cannot be read, if it has no such file, or if it has too many.
 pub fn files(path: &Path) -> Option<Result<Vec<PathBuf>, Unreadable>> {
     path.is_dir().then(|| match list(path) {
         Ok(files) if files.is_empty() => Err(Unreadable::new(

@@ -4,7 +4,7 @@ use crate::load::environment::{Secret, Variables};
 use crate::load::expand::{check_syntax, expand};
 use crate::load::values::Invalid;
 
-/// A line that is neither empty nor a comment.
+/// A line of the file that sets a variable or passes a variable on.
 pub(crate) struct Entry<'t> {
     /// The number of the line, from 1.
     pub(crate) line: usize,
@@ -13,11 +13,11 @@ pub(crate) struct Entry<'t> {
 
 #[derive(Debug, PartialEq, Eq)]
 enum Value {
-    /// A `NAME` without `=`: the process gets the container's variable.
+    /// A `NAME` without `=`: the process gets the container's variable of this name.
     PassedOn,
-    /// Text in single quotes, which is not expanded.
+    /// Text in single quotes, in which no variables are expanded.
     Literal(String),
-    /// Text with variables to expand.
+    /// Text in which variables are expanded.
     Template(String),
 }
 
@@ -39,7 +39,7 @@ fn entry(line: &str) -> Result<(&str, Value), Invalid> {
         None => (without_comment(line), None),
     };
     if name.is_empty() || name.contains(|c: char| c.is_whitespace() || matches!(c, '"' | '\'')) {
-        // The message does not quote the line: it may hold a secret.
+        // The message must not quote the line, which may contain a secret.
         return Err(Invalid::new(
             "this line of an `env_file` has no name before its `=`",
             "write `NAME=VALUE`",
@@ -59,9 +59,9 @@ fn entry(line: &str) -> Result<(&str, Value), Invalid> {
 }
 
 impl<'t> Entry<'t> {
-    /// The name, and the value after its variables were inserted; `None` for a `NAME` without `=`
-    /// that the container does not have. An error never quotes a value, because values may be
-    /// secrets.
+    /// The name and the value, in which variables are expanded. `None` for a `NAME` without `=` if
+    /// the container does not have this variable. An error never quotes a value, because values may
+    /// be secrets.
     pub(crate) fn variable(
         self,
         variables: &mut Variables<'_>,
@@ -93,7 +93,7 @@ fn expanded(template: &str, variables: &Variables<'_>) -> Result<String, Invalid
     }
 }
 
-/// Cuts the text at a `#` that is at the start or follows a blank.
+/// Cuts a comment off the text: it begins with a `#` that comes first or follows a blank.
 fn without_comment(text: &str) -> &str {
     let comment = text
         .match_indices('#')

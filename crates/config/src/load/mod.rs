@@ -53,33 +53,33 @@ use crate::load::source::Source;
 use crate::load::span::Span;
 use crate::load::yaml::node::{Kind, Node};
 
-/// A config that can be run.
+/// A config without errors, which drainit can run.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     pub config: Config,
     pub graph: Graph,
-    /// The variables that `grace_period` uses.
+    /// The names of the variables that the value of `grace_period` uses.
     pub grace_variables: Vec<String>,
-    /// Whether the config sets `grace_period`.
+    /// Whether a file sets `grace_period`; otherwise it has its default.
     pub has_grace_period: bool,
     /// The warnings in file order.
     pub warnings: Vec<Diagnostic>,
 }
 
-/// Reads the files and merges each file over the files before it. A directory stands for its files.
+/// Reads all files, and merges each file over the files before it. If a path is a directory, reads
+/// the files in it.
 ///
-/// Takes milliseconds and little memory whatever the files hold. Waits only for a pipe that has a
-/// writer, for at most two seconds.
+/// This takes milliseconds and little memory, whatever the files contain. The call can wait for
+/// only one thing: a pipe that has a writer, for at most two seconds.
 ///
 /// # Errors
-/// Returns every problem in file order, including warnings. At least one problem is an
-/// error.
+/// If there is an error, returns all errors and warnings in file order.
 pub fn load(paths: &[PathBuf], environment: &Environment) -> Result<Loaded, Vec<Diagnostic>> {
     read(paths, environment, None)
 }
 
-/// Like [`load`], for `check`: probable mistakes are errors too, and `lookup` searches the image
-/// for the files that the config names.
+/// Like [`load`], but for `check`: probable mistakes count as errors, and `lookup` searches the
+/// image for the files that the config names.
 pub fn load_to_check(
     paths: &[PathBuf],
     environment: &Environment,
@@ -98,7 +98,7 @@ fn read(
     finish(problems, roots, environment, Accounts::new("/etc/passwd", "/etc/group"), lookup)
 }
 
-/// The tree of each file; `None` for a file that cannot be read.
+/// The tree of each file; `None` in place of a file that cannot be read.
 type Roots = Vec<Option<Rc<Node>>>;
 
 fn read_roots(problems: &mut Problems, paths: &[PathBuf], environment: &Environment) -> Roots {
@@ -123,7 +123,7 @@ fn read_roots(problems: &mut Problems, paths: &[PathBuf], environment: &Environm
     roots
 }
 
-/// Help for the path of a file that does not exist.
+/// The help text for a file of the config that does not exist.
 fn path_help(path: &Path, environment: &Environment) -> String {
     let name = path.to_string_lossy();
     if environment.get_non_empty("DRAINIT_CONFIG") == Some(&name) {
@@ -136,7 +136,7 @@ fn path_help(path: &Path, environment: &Environment) -> String {
     }
 }
 
-/// Parses a file. An empty file is an error.
+/// Parses a file of the config. An empty file is an error.
 pub fn parse_source(problems: &mut Problems, source: Source) -> Option<Rc<Node>> {
     let name = quote(&source.path.to_string_lossy());
     let file = problems.add_source(source);
@@ -149,10 +149,10 @@ pub fn parse_source(problems: &mut Problems, source: Source) -> Option<Rc<Node>>
     Some(root)
 }
 
-/// Merges all files. If a file is missing, returns `None` and reports at least one error.
+/// Merges all files. Returns `None` after at least one error if any file is missing or invalid.
 fn merge_roots(problems: &mut Problems, roots: Roots) -> Option<Rc<Node>> {
-    // If a file is missing, most problems that the check would find in the other files would be
-    // false.
+    // Without the missing file, the check would report problems that the complete config does not
+    // have.
     let complete: Option<Vec<_>> = roots.into_iter().collect();
     let merged = complete
         .and_then(|roots| roots.into_iter().reduce(|base, over| overlay::merge(&base, &over)));

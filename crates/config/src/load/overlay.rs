@@ -1,11 +1,12 @@
-//! Merges one file over another by Compose's rules: mappings merge key by key, a single value
-//! replaces the earlier one, and a list is appended without duplicates. A `command` replaces the
-//! earlier command.
+//! Merges one file over another by Compose's rules. Mappings are merged key by key. A single value
+//! replaces the earlier value. A list is appended to the earlier list, without duplicates. A
+//! `command` replaces the earlier `command`.
 //!
-//! `!reset` removes a key, and `!override` replaces a value that would be merged. If no earlier
-//! file has the key, the `!reset` stays in the merged tree: the reader checks the key, and treats
-//! the value as absent. A `!reset` of a variable of `environment` also stays, because the process
-//! must not get the variable even if the container has it.
+//! `!reset` removes a key that an earlier file has set. `!override` replaces a value that would
+//! otherwise be merged. If no earlier file has the key, its `!reset` stays in the merged tree: the
+//! reader then checks the key, and treats its value as absent. The `!reset` of a variable of
+//! `environment` always stays, because the process must not get this variable even if the container
+//! has it.
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
@@ -14,13 +15,13 @@ use crate::load::key::{self, Keys, Merge};
 use crate::load::span::Span;
 use crate::load::yaml::node::{Key, Kind, Node, Tag};
 
-/// The rules from the tables of keys for the values at one place.
+/// How the values at one place of a config are merged, as the tables of keys say.
 #[derive(Clone, Copy)]
 struct Spot {
     merge: Merge,
-    /// The keys of the mapping, or of the mappings in it.
+    /// The known keys of the mapping at this place, or of each mapping in it.
     keys: Option<&'static Keys>,
-    /// Whether this is a variable of `environment`.
+    /// Whether the value is that of a variable of `environment`.
     is_variable: bool,
 }
 
@@ -33,7 +34,7 @@ impl Spot {
         Self { merge: Merge::ByKind, keys: None, is_variable: false }
     }
 
-    /// The place of a key in this mapping.
+    /// The rules for the value of a key of this mapping.
     fn inner(self, name: &str) -> Self {
         match (self.merge, self.keys) {
             (Merge::Entries | Merge::Names, keys) => Self { keys, ..Self::unknown() },
@@ -50,7 +51,7 @@ impl Spot {
     }
 }
 
-/// Merges `over` over `base`.
+/// Merges the tree `over` over the tree `base`.
 pub(crate) fn merge(base: &Rc<Node>, over: &Rc<Node>) -> Rc<Node> {
     merge_at(Spot::root(), base, over)
 }
@@ -59,8 +60,8 @@ fn merge_at(spot: Spot, base: &Rc<Node>, over: &Rc<Node>) -> Rc<Node> {
     if over.tag == Some(Tag::Override) {
         return Rc::clone(over);
     }
-    // An empty value in the later file changes nothing. A variable of `environment` is an
-    // exception: without a value, the process gets the container's variable.
+    // An empty value in the later file changes nothing. Exception: an empty value of a variable of
+    // `environment` means that the process gets the container's variable.
     if matches!(over.kind, Kind::Null) && !spot.is_variable {
         return Rc::clone(base);
     }
@@ -84,7 +85,8 @@ fn merge_at(spot: Spot, base: &Rc<Node>, over: &Rc<Node>) -> Rc<Node> {
     merged.unwrap_or_else(|| Rc::clone(over))
 }
 
-/// Merges two mappings or two lists; `None` for values of other kinds, which replace each other.
+/// Merges two mappings or two lists. Returns `None` for other values, of which the later one
+/// replaces the earlier.
 fn by_kind(spot: Spot, base: &Rc<Node>, over: &Rc<Node>) -> Option<Rc<Node>> {
     let kind = match (&base.kind, &over.kind) {
         (Kind::Mapping(base), Kind::Mapping(over)) => Kind::Mapping(mappings(spot, base, over)),
@@ -111,7 +113,8 @@ fn mappings(spot: Spot, base: &Entries, over: &Entries) -> Vec<(Key, Rc<Node>)> 
     for (key, node) in base {
         match later.get(&*key.text) {
             Some(over) if over.is_reset() => {
-                // A second `!reset` has nothing to remove, so it stays in the tree like the first.
+                // If the earlier file has a `!reset` too, both have nothing to remove, so it stays
+                // in the tree.
                 if spot.merge == Merge::Pairs || node.is_reset() {
                     merged.push((key.clone(), Rc::clone(over)));
                 }
@@ -127,8 +130,8 @@ fn mappings(spot: Spot, base: &Entries, over: &Entries) -> Vec<(Key, Rc<Node>)> 
     merged
 }
 
-/// Merges lists whose items are single values, or mappings that are identified by the key in
-/// `rule`.
+/// Merges two lists. Their items are single values, or mappings with the key that `rule` names.
+/// Items with the same value, or the same value of that key, are one item.
 fn lists(rule: Merge, base: &[Rc<Node>], over: &[Rc<Node>]) -> Vec<Rc<Node>> {
     let name = |item: &Rc<Node>| -> Option<Rc<str>> {
         let of_key = || match rule {
@@ -144,7 +147,7 @@ fn lists(rule: Merge, base: &[Rc<Node>], over: &[Rc<Node>]) -> Vec<Rc<Node>> {
     }
     for item in over {
         match name(item).and_then(|name| places.get(&name)) {
-            // If two files list one path, the earlier item stays.
+            // If both files list the same path as a single value, the earlier item stays.
             Some(place) if merged[*place].scalar().is_some() && item.scalar().is_some() => {}
             Some(place) => merged[*place] = Rc::clone(item),
             None => merged.push(Rc::clone(item)),
@@ -153,7 +156,8 @@ fn lists(rule: Merge, base: &[Rc<Node>], over: &[Rc<Node>]) -> Vec<Rc<Node>> {
     merged
 }
 
-/// Converts a list of names to a mapping. Anything else stays unchanged, and the reader refuses it.
+/// Converts a list of names to a mapping. Leaves any other value unchanged, which the reader then
+/// refuses.
 fn named(node: &Rc<Node>, entry: fn(&str, Span) -> (Key, Node)) -> Rc<Node> {
     let Kind::Sequence(items) = &node.kind else { return Rc::clone(node) };
     let mut entries: Vec<(Key, Rc<Node>)> = Vec::with_capacity(items.len());
@@ -182,7 +186,7 @@ fn entry_of_pair(text: &str, span: Span) -> (Key, Node) {
     (Key { text: name.into(), span }, Node::new(span, kind))
 }
 
-/// Converts a single value to a list.
+/// Converts a single value or a mapping to a list with this one item.
 fn listed(node: &Rc<Node>) -> Rc<Node> {
     match node.kind {
         Kind::Scalar { .. } | Kind::Mapping(_) => {
@@ -192,7 +196,8 @@ fn listed(node: &Rc<Node>) -> Rc<Node> {
     }
 }
 
-/// Converts the short form of a mapping, in which only the value of `key` is written.
+/// Converts the short form of a mapping to the full form. In the short form, the value of `key` is
+/// written in place of the mapping.
 fn in_full(node: &Rc<Node>, key: &str) -> Rc<Node> {
     match node.kind {
         Kind::Scalar { .. } | Kind::Sequence(_) => {

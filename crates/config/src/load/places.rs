@@ -1,5 +1,5 @@
-//! Finds the place of a value in the merged tree by the path of its keys, for checks that need the
-//! whole config.
+//! Finds the place of a value in the merged files by the path of its keys. The checks of the whole
+//! config use this, because they run after the values were read.
 
 use std::rc::Rc;
 
@@ -10,7 +10,7 @@ use crate::load::yaml::node::Node;
 #[derive(Default)]
 pub(crate) struct Places {
     root: Option<Rc<Node>>,
-    /// The entry of each process, in the order of [`Config::processes`].
+    /// For each process of [`Config::processes`]: the entry from which it was read.
     pub(crate) processes: Vec<Entry>,
 }
 
@@ -19,19 +19,20 @@ impl Places {
         Self { root: Some(Rc::clone(root)), processes: Vec::new() }
     }
 
-    /// The value at a path such as `shutdown.grace_period`.
+    /// The value at a path of keys such as `shutdown.grace_period`.
     pub(crate) fn find(&self, path: &str) -> Option<&Node> {
         self.root.as_ref()?.find(path)
     }
 
-    /// The place of the value at a path, or of the nearest value above it.
+    /// The place of the value at a path of keys. If there is no such value, the place of the
+    /// nearest value above it.
     pub(crate) fn at(&self, path: &str) -> Span {
         self.root.as_ref().map_or(Span::whole(0), |root| root.at(path).unwrap_or(root.span))
     }
 }
 
 impl Places {
-    /// The processes that are not left out, each with its index and its entry.
+    /// The processes that can start in this environment, each with its index and its entry.
     pub(crate) fn running<'a>(
         &'a self,
         config: &'a Config,
@@ -41,14 +42,15 @@ impl Places {
         processes.filter(|(_, process, _)| !process.is_left_out())
     }
 
-    /// Whether this process is a copy, by `scale`, of the process before it.
+    /// Whether this process and the process before it are copies from one entry with `scale`.
     pub(crate) fn is_further_copy(&self, index: usize) -> bool {
         let before = index.checked_sub(1).map(|before| &self.processes[before]);
         before.is_some_and(|before| before.is_same(&self.processes[index]))
     }
 }
 
-/// The entry of `processes` that a process was read from. All copies by `scale` share one entry.
+/// The entry of `processes` from which a process was read. All copies from an entry with `scale`
+/// share it.
 #[derive(Clone)]
 pub(crate) struct Entry {
     /// The place of the entry's name.
@@ -57,25 +59,27 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// Whether both are the same entry, so that their processes are copies by `scale`.
+    /// Whether both are the same entry. If so, their processes are copies from an entry with
+    /// `scale`.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.name == other.name
     }
 
-    /// The value at a path such as `drain.envoy.min` or `render.0.to`.
+    /// The value at a path of keys such as `drain.envoy.min` or `render.0.to`.
     pub(crate) fn find(&self, path: &str) -> Option<&Node> {
         self.node.find(path)
     }
 
-    /// The place of the value at a path, or of the nearest value above it, or of the name.
+    /// The place of the value at a path of keys. If there is no such value, the place of the
+    /// nearest value above it, or of the entry's name.
     pub(crate) fn at(&self, path: &str) -> Span {
         self.node.at(path).unwrap_or(self.name)
     }
 
-    /// The place of a name in `depends_on`.
+    /// The place in `depends_on` of the process with this name.
     pub(crate) fn dependency(&self, name: &str) -> Span {
         let Some(node) = self.find("depends_on") else { return self.name };
-        // The file may have the name of the entry with `scale`, without the number of a copy.
+        // In the file, `depends_on` may name the entry with `scale`, without the number of a copy.
         let entry = name.rsplit_once('-').map_or(name, |(entry, _)| entry);
         let is = |text: &str| text == name || text == entry;
         let key = node.entries().iter().find(|(key, _)| is(&key.text)).map(|(key, _)| key.span);

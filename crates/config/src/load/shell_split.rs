@@ -1,4 +1,4 @@
-//! Splits a command written as one string into words as a shell would, without running a shell.
+//! Splits a command that is written as one string into words, as a shell would. No shell runs.
 
 use crate::load::values::Invalid;
 
@@ -6,7 +6,7 @@ const NOT_CLOSED: &str = "a quote is not closed, or the last character is a back
 
 const COMMENT: &str = "a `#` at the beginning of a word would drop the rest, as a comment";
 
-/// Splits a command after its variables were inserted.
+/// Splits a command in which variables are expanded already.
 pub(crate) fn split(text: &str) -> Result<Vec<String>, Invalid> {
     let line = Line::scan(text);
     if line.has_comment {
@@ -18,9 +18,9 @@ pub(crate) fn split(text: &str) -> Result<Vec<String>, Invalid> {
     }
 }
 
-/// Refuses a command line that needs a shell.
+/// Refuses a command that only a shell could run.
 pub(crate) fn without_shell(text: &str) -> Result<(), Invalid> {
-    // A line break before the first word or after the last one does not separate commands.
+    // A line break before the first word or after the last word does no harm, so it is not refused.
     let operator = Line::scan(text.trim()).operator;
     let Some(operator) = operator else { return without_assignment(text) };
     let shell = text.trim().replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
@@ -34,7 +34,8 @@ pub(crate) fn without_shell(text: &str) -> Result<(), Invalid> {
     Err(Invalid::new(no_shell(operator), help))
 }
 
-/// Refuses a `NAME=VALUE` before the program, because only a shell would set the variable.
+/// Refuses a command with a `NAME=VALUE` before the program, which only a shell would treat as a
+/// variable.
 fn without_assignment(text: &str) -> Result<(), Invalid> {
     let Some((name, _)) = text.trim_start().split_once('=') else { return Ok(()) };
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -52,16 +53,17 @@ fn no_shell(operator: &str) -> String {
     }
 }
 
-/// A command line, as a shell reads it.
+/// A command that was split into words, and the things in it that only a shell would understand.
 struct Line {
     words: Vec<String>,
     /// The first operator that only a shell understands: `|`, `&`, `;`, `<` or `>` outside quotes,
-    /// a backtick, or `$(`. A line break between words counts, because a shell would run two
-    /// commands.
+    /// a backtick, or `$(`. A line break between words is also one, because a shell would take it
+    /// as the end of a command.
     operator: Option<&'static str>,
-    /// Whether a `#` begins a word outside quotes.
+    /// Whether a word outside quotes begins with `#`, so that a shell would skip the rest as a
+    /// comment.
     has_comment: bool,
-    /// Whether every quote is closed, and the last character is not a backslash.
+    /// Whether every quote is closed. Also false if the last character is a backslash.
     is_closed: bool,
 }
 
@@ -85,7 +87,7 @@ impl Line {
             match (quote, c) {
                 (Some(open), _) if open == c => quote = None,
                 (Some('\''), _) => word.get_or_insert_default().push(c),
-                // A line break after a backslash is dropped.
+                // A backslash before a line break drops both.
                 (_, '\\') => match chars.next() {
                     Some('\n') => {}
                     None => line.is_closed = false,

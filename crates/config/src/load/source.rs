@@ -1,4 +1,5 @@
-//! Reads a file as text, with limits on size and time for any kind of file.
+//! Reads a file as text. The size of the file and the time for reading it are limited, even for
+//! pipes and devices.
 
 use std::cell::OnceCell;
 use std::fs::{File, OpenOptions};
@@ -15,16 +16,16 @@ use crate::load::expand::LONGEST;
 use crate::load::span::Span;
 use crate::trusted_path::{ForeignLink, Place};
 
-/// The limits for one use of a file.
+/// The rules for reading a file, which depend on its use.
 pub struct Limits {
-    /// The limit of the size in bytes, a multiple of 1 KiB.
+    /// The most bytes that the file may have; a multiple of 1 KiB.
     largest: u64,
-    /// The help for a file that is larger than the limit.
+    /// The help text of the error for a larger file.
     help: &'static str,
-    /// Whether the config names the file, rather than the command line. If so, the file must not be
-    /// a pipe, and the path must not have a symbolic link of another user.
+    /// Whether a config names the file; otherwise the command line does. If a config names it, the
+    /// file must not be a pipe, and no symbolic link in its path may belong to another user.
     is_of_config: bool,
-    /// Whether diagnostics must not show lines of the file.
+    /// Whether the lines of the file may be secret, so that diagnostics must not show them.
     is_secret: bool,
 }
 
@@ -35,41 +36,42 @@ const PLAIN: Limits = Limits {
     is_secret: false,
 };
 
-/// The limits for a config. A config of 5,000 processes has about 1 MiB.
+/// The rules for a config. A config of 5,000 processes has about 1 MiB.
 const CONFIG: Limits = Limits { help: "a config is far smaller: is this the right file?", ..PLAIN };
 
-/// The limits for an `env_file` that is read together with the config.
+/// The rules for an `env_file` that drainit reads together with the config.
 pub(crate) const ENV_FILE: Limits = Limits { is_secret: true, ..AT_START };
 
-/// The limits for a file that becomes an argument of a process.
+/// The rules for a file whose content becomes an argument of a process.
 pub(crate) const ARGUMENT: Limits = Limits {
     largest: LONGEST as u64,
     help: "let the program read the file itself: no argument can be that long",
     ..AT_START
 };
 
-/// The limits for a file that becomes a variable of a process.
+/// The rules for a file whose content becomes a variable of a process.
 pub(crate) const VARIABLE: Limits =
     Limits { largest: LONGEST as u64, help: NO_VARIABLE, is_secret: true, ..AT_START };
 
 pub(crate) const NO_VARIABLE: &str =
     "let the program read the file itself: no variable can be that long";
 
-/// The limits for an `env_file` or a template that is read at a start. Pipes are refused, because
-/// drainit must not wait for a writer while processes run.
+/// The rules for an `env_file` or a template that drainit reads whenever a process starts. A pipe
+/// is refused, because drainit must not wait for its writer while other processes run.
 pub(crate) const AT_START: Limits = Limits { is_of_config: true, ..PLAIN };
 
-/// The limits for a Kubernetes manifest. The output of `helm template` for a large chart fits.
+/// The rules for a Kubernetes manifest. Even the output of `helm template` for a large chart is
+/// smaller.
 pub const MANIFEST: Limits =
     Limits { largest: 16 * 1024 * 1024, help: "keep only the workload that runs drainit", ..PLAIN };
 
-/// Spare room of a buffer, in bytes. With less room, `read_to_end` reads the end of a file into a
-/// buffer on the stack.
+/// The room that a buffer has beyond the length of the file, in bytes. With less room,
+/// `read_to_end` reads the end of the file into a second buffer on the stack.
 const ROOM: usize = 64;
 
-/// The longest wait for a pipe that has a writer but no data.
+/// How long drainit waits for data from a pipe that has a writer.
 const PIPE_PATIENCE: Duration = Duration::from_secs(2);
-/// The pause between two polls of a pipe.
+/// The pause between two attempts to read from a pipe.
 const PIPE_PAUSE: Duration = Duration::from_millis(5);
 
 /// A file whose text is UTF-8 without NUL.
@@ -81,14 +83,14 @@ pub struct Source {
     pub text: Rc<String>,
     /// The byte at which each line starts, computed on first use.
     lines: OnceCell<Vec<usize>>,
-    /// Whether diagnostics must not show its lines.
+    /// Whether diagnostics must not show its lines, because they may be secret.
     secret: bool,
 }
 
 /// The reason why a file cannot be used.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unreadable {
-    /// The reason, which follows the name of the file in the message.
+    /// The reason, without the name of the file. In the message it follows this name.
     pub message: String,
     pub(crate) help: String,
     /// The line from 1, or 0 for the whole file.
@@ -102,7 +104,7 @@ impl Unreadable {
         Self { message: message.into(), help: help.into(), line: 0, is_missing: false }
     }
 
-    /// The help of this error, or `other` if there is none.
+    /// The help text of this error. If it has none, calls `other` for one.
     pub(crate) fn help_or(self, other: impl FnOnce() -> String) -> String {
         if self.help.is_empty() { other() } else { self.help }
     }
@@ -114,18 +116,20 @@ impl Source {
         Self { path: path.into(), text: Rc::new(text), lines: OnceCell::new(), secret: false }
     }
 
-    /// A stand-in for a file that could not be read, so that problems can name the file.
+    /// An empty text in place of a file that could not be read. With it, a problem can name the
+    /// file.
     pub fn unread(path: &Path) -> Self {
         Self::new(path, String::new())
     }
 
-    /// Reads a config. Waits only for a pipe with a writer, and for at most two seconds.
+    /// Reads a config. If it is a pipe that has a writer, waits for the data, for at most two
+    /// seconds.
     pub fn read(path: &Path) -> Result<Self, Unreadable> {
         Self::read_within(path, &CONFIG)
     }
 
-    /// Reads a file within these limits. Waits like [`Self::read`], but never for a file that the
-    /// config names.
+    /// Reads a file by these rules. May wait for a pipe like [`Self::read`], but not if the config
+    /// names the file.
     pub fn read_within(path: &Path, limits: &Limits) -> Result<Self, Unreadable> {
         let source = Self::new(path, text(bytes(path, limits)?)?);
         Ok(Self { secret: limits.is_secret, ..source })
@@ -142,8 +146,8 @@ impl Source {
         text(out).map(|text| Self::new("<stdin>", text))
     }
 
-    /// The place of a byte of the text. The mark ends at the next `}` of the line, such as the end
-    /// of a `${…}`, or at the end of the line.
+    /// The place of the byte `at` of the text. The place ends at the next `}` of the line, which
+    /// may end a `${…}`. Without a `}`, it ends at the end of the line.
     pub(crate) fn place(&self, file: usize, at: usize) -> Span {
         let lines = self.lines();
         let line = lines.partition_point(|start| *start <= at);
@@ -156,7 +160,8 @@ impl Source {
         Span::new(file, line, column, len)
     }
 
-    /// A line by its number from 1, without its line end; `None` if the line must not be shown.
+    /// The text of a line, without its line end. Lines count from 1. Returns `None` if the lines
+    /// must not be shown.
     pub fn line(&self, number: usize) -> Option<&str> {
         if self.secret {
             return None;
@@ -171,7 +176,7 @@ impl Source {
     }
 }
 
-/// YAML ends a line at `\n`, `\r\n` and a lone `\r`.
+/// The byte at which each line begins. As in YAML, `\n`, `\r\n` or a single `\r` ends a line.
 fn line_starts(bytes: &[u8]) -> Vec<usize> {
     let mut starts = vec![0];
     for (index, byte) in bytes.iter().enumerate() {
@@ -211,15 +216,15 @@ fn bytes(path: &Path, limits: &Limits) -> Result<Vec<u8>, Unreadable> {
     if metadata.len() > largest {
         return Err(too_large(limits));
     }
-    // The buffer has room for the whole file. Otherwise `read_to_end` would leave the beginning of
-    // a secret on the stack, where nothing overwrites it.
+    // The buffer has room for the whole file, so no part of a secret stays in other memory. With
+    // less room, `read_to_end` would read into a buffer on the stack, which nothing overwrites.
     let mut out = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default() + ROOM);
     if kind.is_fifo() {
         read_pipe(&mut file, largest, &mut out)?;
     } else {
         file.take(largest + 1).read_to_end(&mut out).map_err(|error| cannot_read(&error))?;
     }
-    // Pipes and files in /proc do not report their length.
+    // Pipes and files in /proc do not report their length, so it is checked again here.
     if out.len() as u64 > largest { Err(too_large(limits)) } else { Ok(out) }
 }
 
@@ -267,7 +272,7 @@ fn cannot_open(error: &std::io::Error) -> Unreadable {
             "cannot be read by the user that runs drainit",
             "make the file readable, and its directories searchable, for that user",
         ),
-        // open(2) fails with ENXIO for a Unix socket.
+        // For a Unix socket and for some devices, open(2) fails with ENXIO.
         _ if error.raw_os_error() == Some(libc::ENXIO) => {
             Unreadable::new("is a device or a socket", "name a regular file")
         }

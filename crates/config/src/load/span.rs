@@ -1,6 +1,6 @@
-//! Places in the files of a load, for diagnostics.
+//! Places in the files that drainit reads for one config, for diagnostics.
 
-/// A place in one of the files of a load.
+/// A place in one of these files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span {
     file: u32,
@@ -10,8 +10,8 @@ pub struct Span {
 }
 
 impl Span {
-    /// Stores the numbers as `u32`, because every node has a span. No accepted file has larger
-    /// numbers.
+    /// Makes a place. It stores the numbers as `u32` to save memory, because every node of a tree
+    /// has a place. No file that drainit accepts has larger numbers.
     pub fn new(file: usize, line: usize, column: usize, len: usize) -> Self {
         let small = |figure: usize| u32::try_from(figure).unwrap_or(u32::MAX);
         Self { file: small(file), line: small(line), column: small(column), len: small(len) }
@@ -21,7 +21,7 @@ impl Span {
         Self::new(file, 0, 0, 0)
     }
 
-    /// The index of the file among the files of the load.
+    /// The number of the file, as `Problems::add_source` has returned it.
     pub(crate) fn file(self) -> usize {
         self.file as usize
     }

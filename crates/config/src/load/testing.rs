@@ -7,17 +7,17 @@ use crate::load::diagnostics::problems::Problems;
 use crate::load::source::Source;
 use crate::load::{Diagnostic, Environment, Loaded, Roots};
 
-/// Loads a config without errors.
+/// Loads one config, and panics if it has errors.
 pub fn config(text: &str) -> Config {
     load(&[text], &[]).unwrap().config
 }
 
-/// Loads texts as if they were files named `0.yaml`, `1.yaml`, and so on.
+/// Loads several texts as if they were the files `0.yaml`, `1.yaml`, and so on.
 pub fn load(texts: &[&str], environment: &[(&str, &str)]) -> Result<Loaded, Vec<Diagnostic>> {
     load_in(texts, &environment.iter().copied().collect())
 }
 
-/// Like [`load`], with an [`Environment`].
+/// Like [`load`], but takes an [`Environment`].
 pub fn load_in(texts: &[&str], environment: &Environment) -> Result<Loaded, Vec<Diagnostic>> {
     let (problems, roots) = parse(texts);
     crate::load::finish(
@@ -29,7 +29,7 @@ pub fn load_in(texts: &[&str], environment: &Environment) -> Result<Loaded, Vec<
     )
 }
 
-/// Parses texts as if they were files named `0.yaml`, `1.yaml`, and so on.
+/// Parses several texts as if they were the files `0.yaml`, `1.yaml`, and so on.
 fn parse(texts: &[&str]) -> (Problems, Roots) {
     let mut problems = Problems::default();
     let named = texts.iter().enumerate().map(|(number, text)| (format!("{number}.yaml"), text));
@@ -38,7 +38,7 @@ fn parse(texts: &[&str]) -> (Problems, Roots) {
     (problems, roots)
 }
 
-/// The problems of `check`, without those of the image.
+/// The problems that `check` finds in a config, without a search of the image.
 pub fn checked(text: &str, environment: &[(&str, &str)]) -> Vec<Diagnostic> {
     let mut problems = Problems::for_check();
     let roots =
@@ -55,8 +55,9 @@ fn text_of(file: &ValueFile) -> String {
     format!("{}{}", file.path.display(), if file.required { "" } else { "?" })
 }
 
-/// The variables of a process as texts: `A=1`, `!A` for a variable that the process does not get,
-/// `A from PATH`, or the path of an `env_file`. A `?` follows a file that may be missing.
+/// The variables of a process, each as text: `A=1`; `!A` for a variable that the process does not
+/// get; `A from PATH` for a value in a file; or the path of an `env_file`. If the file may be
+/// missing, a `?` follows.
 pub fn variables(process: &Process) -> Vec<String> {
     let text = |variable: &Variable| match variable {
         Variable::Set { name, value } => format!("{name}={value}"),
@@ -67,7 +68,8 @@ pub fn variables(process: &Process) -> Vec<String> {
     process.environment.iter().map(text).collect()
 }
 
-/// Reads only `control` from texts, which are named as by [`load`].
+/// Reads only `control` from several texts, as if they were the files `0.yaml`, `1.yaml`, and so
+/// on.
 pub fn find_control(texts: &[&str], environment: &Environment) -> crate::load::control::Found {
     let (problems, roots) = parse(texts);
     crate::load::control::found(problems, roots, environment)
