@@ -193,9 +193,10 @@ fn status(now: &Status) -> Response<Full<Bytes>> {
     }
 }
 
-/// Answers 202 if the drain has begun, now or earlier. Answers 409 if not everything is ready yet.
-/// Answers 403 over TCP, because the address of a TCP client does not prove who asks: a mesh, a
-/// port-forward and a misconfigured gateway all connect from this machine.
+/// Answers 202 if this request begins the drain, or if the drain has already begun. Answers 409 if
+/// not everything is ready yet. Answers 403 over TCP, because the address of a TCP client does not
+/// prove who asks: a mesh, a port-forward and a misconfigured gateway all connect from this
+/// machine.
 fn drain<B>(
     request: &Request<B>,
     caller: &Caller,

@@ -70,7 +70,7 @@ impl CountingSupervisor {
     }
 }
 
-/// Lets the server converse with a client over a stream without a kernel.
+/// Lets the server converse with a client over a stream in memory.
 pub(crate) async fn converse(
     supervisor: CountingSupervisor,
     caller: Caller,

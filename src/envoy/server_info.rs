@@ -8,7 +8,8 @@ use crate::http::{Client, RequestError, Response};
 
 /// The path of the report.
 pub(crate) const SERVER_INFO: &str = "/server_info";
-/// The largest answer. It contains the command line, which may contain a whole config.
+/// The largest answer, in bytes. The answer contains Envoy's command line, which may contain a
+/// whole config.
 const MAX_ANSWER: usize = 1024 * 1024;
 
 /// The fields of `/server_info` that drainit uses.

@@ -1,4 +1,4 @@
-//! A client or a server that sends the same bytes whatever it receives, without a kernel.
+//! A client or a server in memory that sends the same bytes whatever it receives.
 
 use std::io;
 use std::pin::Pin;

@@ -55,7 +55,8 @@ const STACK: usize = 64 * 1024;
 /// The size of a read, in bytes.
 const CHUNK: usize = 16 * 1024;
 
-/// drainit treats two contents with the same fingerprint as the same content.
+/// A hash of the content of a file or a directory. drainit treats contents with equal hashes as
+/// equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Fingerprint(u64);
 
@@ -68,7 +69,7 @@ pub(crate) struct Content {
     pub(crate) unreadable: Option<(PathBuf, io::Error)>,
 }
 
-/// The bytes and the time that a look has left, and the file that it could not read.
+/// The limits of one look, and the first file that it could not read.
 struct Limits {
     until: Instant,
     /// The bytes that may still be read.

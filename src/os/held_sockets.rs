@@ -28,7 +28,7 @@ const REMOVAL: Duration = Duration::from_secs(1);
 pub(crate) struct HeldSocket {
     descriptor: OwnedFd,
     file: Option<SocketFile>,
-    /// The permissions (for a Unix socket only) and the length of the queue.
+    /// The permissions (for a Unix socket only) and the length of the queue, as they were last set.
     given: Mutex<(u32, Option<u32>)>,
 }
 

@@ -196,7 +196,8 @@ impl FileWatch {
                     let is_read = before == State::Read && self.watch.action == WatchAction::Reload;
                     (before, Seen::Quiet { is_new: self.is_new(content) && !is_read })
                 }
-                // The results of the look have arrived before this answer.
+                // The changes that the look has found have arrived before this answer. Dropping the
+                // answer shows the caller that the look is over.
                 Some(Look::Answer(answer)) => {
                     drop(answer);
                     continue;

@@ -213,7 +213,7 @@ impl SupervisorHandle for Handle {
                     Err(_) => return,
                 }
             }
-            // A client that has gone away gets no answer.
+            // This fails only if the client has gone away.
             let _ = reply.send(Ok("done\n".to_owned()));
         });
         answer

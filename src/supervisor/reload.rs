@@ -125,7 +125,7 @@ impl Reloads {
         let Some(UnderWay { waiting, warnings }) = self.under_way.take() else { return };
         let answer = move || {
             for reply in waiting {
-                // A client that has gone away gets no answer.
+                // This fails only if the client has gone away.
                 let _ = reply.send(outcome.clone().map(|()| warnings.clone()));
             }
         };

@@ -49,7 +49,7 @@ impl Requests {
     pub(crate) fn answer(&self, process: &str, request: Request, answer: &Result<(), String>) {
         let key = (process.to_owned(), request);
         for reply in self.waiting.borrow_mut().remove(&key).unwrap_or_default() {
-            // A client that has gone away gets no answer.
+            // This fails only if the client has gone away.
             let _ = reply.send(answer.clone());
         }
     }

@@ -176,8 +176,8 @@ mod tests {
     fn signal_above_chld_does_not_wait_for_chld() {
         in_own_process("os::signal::mask::tests::signal_above_chld_does_not_wait_for_chld", || {
             let blocked = BlockedSignals::block().unwrap();
-            // The signals go to this thread, because the other threads of the test do not block
-            // them.
+            // `raise` sends the signals to this thread. After kill(2), another thread of the test
+            // could get them, because the other threads do not block them.
             for signal in [nix::sys::signal::SIGCHLD, nix::sys::signal::SIGWINCH] {
                 nix::sys::signal::raise(signal).unwrap();
             }

@@ -32,7 +32,7 @@ impl EventLoop {
             Err(why) if !self.executor.reloads.is_under_way() => {
                 let why = self.status_board.failure(why);
                 Self::refused(&why);
-                // A client that has gone away gets no answer.
+                // This fails only if the client has gone away.
                 let _ = reply.send(Err(why));
             }
             _ => self.executor.reloads.want(Some(reply)),
@@ -92,7 +92,7 @@ impl EventLoop {
             let spec = read.0.config.spec(&read.0.graph);
             Ok(self.with_plan(&read.0.config, &spec, &read.1, |reload| reload.text()))
         });
-        // A client that has gone away gets no answer.
+        // This fails only if the client has gone away.
         let _ = reply.send(plan);
     }
 

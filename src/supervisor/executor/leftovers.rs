@@ -34,7 +34,8 @@ impl Executor {
             Some(sweep) if sweep.signal() == signal => sweep,
             other => other.insert(Sweep::new(signal)),
         };
-        // Every descendant of drainit has one of drainit's children above it.
+        // Every descendant is a child of drainit, or has a child of drainit above it. Without
+        // children, there is nothing to signal.
         if !has_children() {
             return Event::Leftovers(0);
         }

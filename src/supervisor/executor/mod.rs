@@ -223,7 +223,7 @@ impl Executor {
                 if let Err(why) = may {
                     let why = self.status_board.failure(why);
                     tracing::warn!("{name}: {} failed: {why}", request.name());
-                    // A client that has gone away gets no answer.
+                    // This fails only if the client has gone away.
                     let _ = reply.send(Err(why));
                     return None;
                 }
@@ -307,7 +307,7 @@ impl Executor {
         beside.any(|other| self.process(other).sockets.iter().any(is_it))
     }
 
-    /// Whether an instance runs in a slot, or other members of its process group do.
+    /// Whether the instance of a slot runs, or has ended and left a process group that still runs.
     fn lives(&self, slot: ProcessId) -> bool {
         self.instances[slot.index()].pid.is_some() || self.groups_of(slot).next().is_some()
     }
@@ -547,7 +547,7 @@ impl Executor {
         Launcher { base, output: Arc::clone(output.unwrap_or(&self.output)), format }
     }
 
-    /// Writes the lines that log files have not got yet.
+    /// Writes the queued lines to the log files, for at most `within`.
     pub(crate) fn finish_files(&self, within: Duration) {
         self.files.finish(within);
     }

@@ -201,7 +201,7 @@ mod tests {
     use crate::testing::http_server::Server;
     use crate::testing::temp_dir::TempDir;
 
-    /// A test that waits until this time is over fails.
+    /// If a test waits for this long, the test fails.
     const NEVER: Duration = Duration::from_secs(30);
     const SOON: Duration = Duration::from_millis(250);
 
