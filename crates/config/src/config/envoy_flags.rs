@@ -1,4 +1,4 @@
-//! The flags in an Envoy's command line that its hot restart depends on.
+//! Finds the flags in an Envoy's command line that decide whether and how it can be hot-restarted.
 
 use std::time::Duration;
 
@@ -7,28 +7,30 @@ const PARENT_SHUTDOWN: Duration = Duration::from_secs(900);
 /// Envoy's default for `--drain-time-s`.
 const DRAIN_TIME: Duration = Duration::from_secs(600);
 
-/// The flags that Envoy documents for a hot restart. drainit also finds these flags inside `sh -c
-/// "…"`.
+/// The flags that Envoy documents for a hot restart. drainit also finds them if the command is `sh
+/// -c "…"`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EnvoyFlags {
-    /// `--base-id`, as it is written.
+    /// The value of `--base-id`, as the command line has it.
     pub base_id: Option<String>,
-    /// `--disable-hot-restart` or `--use-dynamic-base-id`, which exclude a hot restart.
+    /// The flag that makes a hot restart impossible: `--disable-hot-restart` or
+    /// `--use-dynamic-base-id`.
     pub excluded_by: Option<&'static str>,
-    /// Whether `--restart-epoch` is an argument of the command itself, not text for a shell.
+    /// Whether `--restart-epoch` is an argument of the command itself, and not part of a shell's
+    /// text.
     pub has_restart_epoch: bool,
-    /// `--parent-shutdown-time-s`: the time from the moment at which the new epoch is live to the
-    /// end of the old epoch.
+    /// The value of `--parent-shutdown-time-s`: how long the old epoch lives after the new epoch
+    /// has become live.
     pub parent_shutdown: Duration,
-    /// `--drain-time-s`: the time over which the old epoch spreads the closing of its connections;
-    /// zero with `--drain-strategy immediate`.
+    /// The value of `--drain-time-s`: the old epoch closes its connections one after the other within
+    /// this time. Zero with `--drain-strategy immediate`.
     pub drain: Duration,
-    /// `--concurrency`, as it is written.
+    /// The value of `--concurrency`, as the command line has it.
     pub workers: Option<String>,
-    /// The file of `-c`, unless `--config-yaml` overrides parts of the file.
+    /// The file that `-c` names. `None` if `--config-yaml` overrides parts of the file.
     pub config: Option<String>,
-    /// Whether the flags are arguments of the command itself, so that drainit can add a flag at its
-    /// end.
+    /// Whether the flags are arguments of the command itself, and not part of a shell's text. Only
+    /// then can drainit add a flag at the end of the command.
     pub is_direct: bool,
 }
 
@@ -62,7 +64,7 @@ impl EnvoyFlags {
     }
 }
 
-/// The value of `--flag VALUE`. Envoy does not know `--flag=VALUE`.
+/// The value of a flag in the form `--flag VALUE`. Envoy does not know the form `--flag=VALUE`.
 fn value<'a>(words: &[&'a str], flag: &str) -> Option<&'a str> {
     let index = words.iter().position(|word| *word == flag)?;
     words.get(index + 1).copied()
@@ -112,7 +114,7 @@ mod tests {
         assert_eq!(flags.drain, Duration::ZERO);
         assert!(flags.has_restart_epoch);
         assert!(of(&["envoy", "--restart-epoch=1"]).has_restart_epoch);
-        // A longer flag with the same beginning is a different flag.
+        // A longer flag that begins like this flag is another flag.
         assert_eq!(of(&["envoy", "--base-id-path", "/run/id"]).base_id, None);
     }
 

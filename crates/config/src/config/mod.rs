@@ -1,10 +1,10 @@
-//! The config: a struct for each mapping of the file. The fields of the struct are the keys of the
-//! mapping ([`crate::load::key`]). [`crate::load::load`] reads a config from YAML. `spec` passes
-//! the part that the core needs on to the core.
+//! The config of drainit. Each mapping of the file has a struct, and the fields of the struct are
+//! the keys of the mapping ([`crate::load::key`]). [`crate::load::load`] reads a config from YAML.
+//! `spec` makes the part that the core needs from it.
 //!
-//! The keys have the names that Docker Compose uses, or else the names that Kubernetes or systemd
-//! use. The doc comment of a key is its row in docs/config/, with the anchors that tie its promises
-//! to tests.
+//! A key has the name that Docker Compose uses for it, or else the name that Kubernetes or systemd
+//! uses. The doc comment of a key becomes its row in docs/config/, together with the anchors that
+//! tie its promises to tests.
 
 mod address;
 pub(crate) mod drain;
@@ -88,8 +88,8 @@ pub struct Config {
     // The list is in file order, and a [`ProcessId`](crate::types::ProcessId) is an index into it.
     #[key(form = Processes, merge = Entries, uncompared)]
     pub processes: Vec<Process>,
-    // The `args` of the entries with `scale: 0`, by name. drainit drops arguments for these
-    // entries.
+    // The `args` of each entry with `scale: 0`, with the name of the entry. drainit accepts the
+    // arguments that these entries claim, and drops them.
     #[key(skip)]
     pub unused_args: Vec<(String, ArgRoute)>,
 }
@@ -115,7 +115,8 @@ pub struct Control {
     pub socket: ControlSocket,
 }
 
-/// `control.socket`: the Unix socket of drainit's own commands, with the same endpoints.
+/// `control.socket`: the Unix socket over which drainit's own commands ask the supervisor. The HTTP
+/// endpoints are on it, too.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ControlSocket {
     /// An abstract socket, which needs no directory. Only drainit's own user, and root in drainit's

@@ -9,13 +9,13 @@ use crate::load::read::reader::{Fields, Reader};
 use crate::load::yaml::node::Node;
 use crate::trusted_path::exists;
 
-/// The result of an `only_if:`. The comparisons of values were evaluated when the config was read.
-/// drainit checks the paths when the process starts.
+/// An `only_if:` after the config was read. The comparisons of values are evaluated already. The
+/// paths that it names are checked when the process starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OnlyIf {
-    /// At least one of these must be met when the process starts.
+    /// The condition is met if at least one of these is met when the process starts.
     Any(Vec<Paths>),
-    /// The condition is never met: each comparison of a value has failed, or no profile of the
+    /// The condition is never met: the comparisons of values have failed, or no profile of the
     /// process is enabled.
     Never,
 }
@@ -28,8 +28,8 @@ pub struct Paths {
 }
 
 impl Paths {
-    /// Whether `exists` exists now and `missing` does not. A path that drainit cannot stat (EACCES)
-    /// counts as missing.
+    /// Whether `exists` exists now, and `missing` does not exist. If drainit may not look at a path
+    /// (EACCES), the path counts as missing.
     pub fn hold(&self) -> bool {
         self.exists.as_deref().is_none_or(exists) && !self.missing.as_deref().is_some_and(exists)
     }
@@ -58,14 +58,14 @@ impl fmt::Display for OnlyIf {
     }
 }
 
-/// Evaluates a condition when the config is read.
+/// A condition that is fully evaluated when the config is read, including its paths.
 pub(crate) struct Now;
-/// Reads a condition whose paths are checked at the start of the process. Returns `None` if the
+/// A condition whose paths are checked only when the process starts. Reading returns `None` if the
 /// condition is always met.
 pub(crate) struct AtStart;
 
 /// One mapping, or a list of mappings. A mapping is met if all its keys are met. A list is met if
-/// any of its mappings is met.
+/// at least one of its mappings is met.
 type AnyOf = OneOrMore<OnlyIfKeys>;
 
 impl Form for Now {
@@ -149,7 +149,8 @@ impl OnlyIfKeys {
             (Some(value), .., Some(element)) => {
                 value.split(',').any(|text| text.trim() == element.trim())
             }
-            // The value is invalid, or the text to which it is compared is invalid.
+            // The comparison is not valid: an error is already reported for the value, or for the
+            // text to which it is compared.
             _ if has("value") => return None,
             _ => true,
         };

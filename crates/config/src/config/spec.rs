@@ -1,4 +1,5 @@
-//! Makes the graph and the [`Spec`] of a config, from which the core decides.
+//! Makes two things from a config for the core: the graph of dependencies, and the [`Spec`] with
+//! all facts that the core decides from.
 
 use crate::config::{
     Config, Drain, DrainMethod, Hook, Hooks, Liveness, Process, ProcessKind, Restart,
@@ -7,16 +8,17 @@ use crate::core::spec::{DrainSpec, HANDOVER_MARGIN, HookWaits, ProcessSpec, Spec
 use crate::graph::{Graph, GraphError, Node};
 
 impl Config {
-    /// Resolves the dependencies.
+    /// Makes the graph of dependencies.
     ///
     /// # Errors
-    /// Returns every unknown name, every process that depends on itself, and the cycles.
+    /// Returns each dependency that is not a process, each process that depends on itself, and the
+    /// cycles.
     pub fn graph(&self) -> Result<Graph, Vec<GraphError>> {
         let nodes: Vec<Node<'_>> = self.processes.iter().map(node).collect();
         Graph::build(&nodes)
     }
 
-    /// The part of the config that the core knows.
+    /// Makes the part of the config that the core needs.
     pub fn spec(&self, graph: &Graph) -> Spec {
         let edges = graph.dependencies.iter().zip(&graph.dependents);
         let processes = self

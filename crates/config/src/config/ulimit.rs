@@ -24,11 +24,11 @@ pub enum Limit {
     /// A number in the unit of the resource (setrlimit(2)).
     Number(u64),
     Unlimited,
-    /// The hard limit that drainit itself has.
+    /// The hard limit that drainit itself has for this resource.
     Max,
 }
 
-/// Declares each resource with its key.
+/// Declares each resource with its key in a config and the meaning of the key.
 macro_rules! resources {
     ($(#[doc = $meaning:literal] $name:ident $resource:ident;)*) => {
         /// The resources that Docker and Compose can limit, by their names in a config.
@@ -87,7 +87,7 @@ impl Ulimit {
     }
 }
 
-/// A mapping of resources to their limits.
+/// The value of `ulimits:`: a mapping of resources to their limits.
 pub(crate) struct Ulimits;
 
 impl Form for Ulimits {
@@ -104,7 +104,7 @@ impl Form for Ulimits {
     }
 }
 
-/// The limits of a resource: one value for both, or a mapping.
+/// The limits of one resource: one value for the soft and the hard limit, or a mapping with both.
 type Both = Either<Limit, LimitKeys>;
 
 impl From<Limit> for (Limit, Limit) {
@@ -149,7 +149,7 @@ fn limit(text: &str) -> Result<Limit, Invalid> {
         "max" => Ok(Limit::Max),
         "unlimited" | "-1" => Ok(Limit::Unlimited),
         text => match text.parse() {
-            // The kernel's RLIM_INFINITY.
+            // This number is the kernel's RLIM_INFINITY.
             Ok(u64::MAX) => Ok(Limit::Unlimited),
             Ok(number) => Ok(Limit::Number(number)),
             Err(_) => Err(Invalid::new(

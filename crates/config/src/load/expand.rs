@@ -1,15 +1,15 @@
-//! Expands `${VAR}`, `${VAR:-default}`, `${VAR:?message}` and `$$`, and also the limits of the
-//! container: `${memory_bytes}`, `${memory_mib:66%}`, `${cpus}`.
+//! Replaces `${VAR}`, `${VAR:-default}`, `${VAR:?message}` and `$$` in a text. Also replaces the
+//! names of the container's limits: `${memory_bytes}`, `${memory_mib:66%}`, `${cpus}`.
 //!
-//! The result is never parsed as YAML and never expanded again, so a variable cannot change the
-//! structure of a config.
+//! The result is not parsed as YAML, and not expanded a second time. Therefore the value of a
+//! variable cannot change the structure of a config.
 
 use crate::load::environment::{Origin, Secret, Variables};
 use crate::load::limits;
 
 /// The kernel's limit for one argument or variable (`MAX_ARG_STRLEN`, 32 pages).
 pub const LONGEST: usize = 128 * 1024;
-/// The limit for defaults within defaults.
+/// Defaults may be nested this deeply: a default can contain a variable that has a default.
 const DEEPEST: usize = 8;
 
 #[derive(Debug, PartialEq, Eq)]
@@ -17,19 +17,19 @@ enum Part<'t> {
     Text(&'t str),
     Variable {
         name: &'t str,
-        /// The byte of its `$`.
+        /// The position of its `$` in the text, in bytes.
         at: usize,
         otherwise: Otherwise<'t>,
     },
 }
 
-/// The replacement for an unset variable.
+/// The text that replaces a variable which is not set.
 #[derive(Debug, PartialEq, Eq)]
 enum Otherwise<'t> {
     Empty,
     Default(Vec<Part<'t>>),
     Message(Vec<Part<'t>>),
-    /// This percentage of a limit of the container.
+    /// For a limit of the container: this percentage of the limit.
     Share(u64),
 }
 
@@ -39,16 +39,17 @@ pub struct Malformed {
     /// The message, which is one line.
     pub message: String,
     pub(crate) help: String,
-    /// The byte of the text at which the fault is.
+    /// The position of the fault in the text, in bytes.
     pub(crate) at: usize,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Expanded {
     pub text: String,
-    /// The variables whose values are in the text.
+    /// The variables whose values were inserted into the text, each with the source of its value.
     pub(crate) used: Vec<(String, Origin)>,
-    /// The unset variables without a default, each with the byte of its `$`.
+    /// The variables that are not set and have no default, each with the position of its `$` in
+    /// bytes.
     pub unset: Vec<(String, usize)>,
 }
 
@@ -58,8 +59,8 @@ pub fn expand(text: &str, variables: &Variables<'_>) -> Result<Expanded, Malform
     expand_up_to(text, variables, (LONGEST, help))
 }
 
-/// Expands the variables of a text. `limit` is the most bytes that the result may have, and the
-/// help of the error for a longer result.
+/// Expands the variables of a text. `limit` has two parts: the most bytes that the result may have,
+/// and the help text of the error for a longer result.
 pub(crate) fn expand_up_to(
     text: &str,
     variables: &Variables<'_>,
@@ -74,7 +75,7 @@ pub(crate) fn expand_up_to(
     Ok(out)
 }
 
-/// Checks the syntax of a text, without the values of its variables.
+/// Checks the syntax of a text. Does not need the values of its variables.
 pub fn check_syntax(text: &str) -> Result<(), Malformed> {
     Scanner { text, at: 0, depth: 0 }.parts().map(drop)
 }
@@ -95,7 +96,8 @@ pub fn names(text: &str) -> Vec<String> {
     out
 }
 
-/// Finds each `$NAME` without braces, and the byte of its `$`. Only a shell would expand it.
+/// Finds each `$NAME` without braces, with the position of its `$` in bytes. drainit does not
+/// expand such a variable; only a shell would.
 pub(crate) fn shell_variables(text: &str) -> Vec<(&str, usize)> {
     let mut out = Vec::new();
     let mut at = 0;
@@ -107,7 +109,7 @@ pub(crate) fn shell_variables(text: &str) -> Vec<(&str, usize)> {
         if !name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit()) {
             out.push((name, dollar));
         }
-        // `$$` is an escaped `$`.
+        // `$$` stands for a single `$`, so both characters are skipped.
         at = dollar + 1 + if rest.starts_with('$') { 1 } else { name.len() };
     }
     out
@@ -200,7 +202,7 @@ impl<'t> Scanner<'t> {
         self.text.get(start..self.at).unwrap_or_default()
     }
 
-    /// Scans up to the end of the text, or inside a default, up to the `}` of the default.
+    /// Scans to the end of the text. Inside a default, scans to the `}` that ends the default.
     fn parts(&mut self) -> Result<Vec<Part<'t>>, Malformed> {
         let mut parts = Vec::new();
         let mut start = self.at;

@@ -1,4 +1,4 @@
-//! The forms of single values: each has a shape for the schema, and a parser from `values`.
+//! The forms of single values. Each form has a shape, for the schema, and a parser.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use crate::load::values;
 use crate::load::yaml::node::Node;
 use crate::types::{ExitPolicy, RestartPolicy, Signal, StartCondition, Update};
 
-/// Declares single values by the form, the type, the shape and the parser of each.
+/// Declares forms of single values: for each form its type, its shape and its parser.
 macro_rules! leaf {
     ($($form:ty => $out:ty: $shape:expr, $parse:expr;)*) => {$(
         impl $crate::load::key::Form for $form {
@@ -50,7 +50,7 @@ pub(crate) trait Word {
     fn word(self) -> &'static str;
 }
 
-/// Declares the words of enums.
+/// Declares the words that a config has for the variants of enums.
 macro_rules! words {
     ($($of:ident { $($word:literal => $variant:ident),* $(,)? })*) => {$(
         leaf! {
@@ -89,9 +89,9 @@ words! {
 pub(crate) struct Positive;
 /// A number of at least 1.
 pub(crate) struct AtLeastOne;
-/// The value `true`; anything else is refused.
+/// The value `true` and no other.
 pub(crate) struct True;
-/// A signal that drainit can catch.
+/// A signal that drainit itself can catch.
 pub(crate) struct Catchable;
 /// A signal that can end a process.
 pub(crate) struct StopSignal;
@@ -99,9 +99,9 @@ pub(crate) struct StopSignal;
 pub(crate) struct SocketPath;
 /// `HOST:PORT` to connect to.
 pub(crate) struct Tcp;
-/// The name of something, or a user.
+/// The name of something, or the user of a process.
 pub(crate) struct Name;
-/// A listener of an Envoy.
+/// A listener of an Envoy: its name, address or `stat_prefix`.
 pub(crate) struct Listener;
 pub(crate) struct Umask;
 /// Permissions in the form of chmod(1).

@@ -1,6 +1,6 @@
-//! The tables of keys of a config, one table for each mapping. `#[derive(Table)]` makes a table
-//! from the struct that holds the values. The reader, the overlays, `drainit schema` and the pages
-//! in docs/config/ use these tables.
+//! The tables of keys of a config. Each mapping of the config has a table. `#[derive(Table)]` makes
+//! the table from the struct that holds the values of the mapping. The reader, the overlays,
+//! `drainit schema` and the pages in docs/config/ use these tables.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use crate::types::Signal;
 
 pub(crate) use drainit_derive::Table;
 
-/// The keys of a config.
+/// The table of the mapping that is the whole config.
 pub fn root() -> &'static Keys {
     <crate::config::Config as Table>::KEYS
 }
@@ -21,15 +21,15 @@ pub struct Keys {
     /// The name of the struct or enum that declares the keys.
     pub name: &'static str,
     pub own: &'static [Key],
-    /// Further keys of the same mapping.
+    /// Further keys of the same mapping, which other structs or enums declare.
     pub flat: &'static [&'static Keys],
-    /// The key that gets the value if the value is not a mapping; `None` if the value must be a
-    /// mapping.
+    /// The key for the short form of the mapping: if the config has another value in place of the
+    /// mapping, this key gets the value. `None` if the mapping has no short form.
     pub short: Option<&'static str>,
 }
 
 impl Keys {
-    /// All keys of the mapping. Keys that exclude each other come first.
+    /// All keys of the mapping. Keys of which only one may be set come first.
     pub fn all(&self) -> impl Iterator<Item = &'static Key> + use<> {
         let is_choice = |keys: &Keys| keys.own.first().is_some_and(|key| key.exclusive);
         let flat = move |choice| {
@@ -39,7 +39,7 @@ impl Keys {
         flat(true).chain(self.own).chain(flat(false))
     }
 
-    /// The keys that exclude each other.
+    /// The keys of which only one may be set.
     pub fn exclusive(&self) -> impl Iterator<Item = &'static Key> + use<> {
         self.all().filter(|key| key.exclusive)
     }
@@ -53,17 +53,17 @@ impl Keys {
     }
 }
 
-/// A row of a table.
+/// One key: a row of a table.
 pub struct Key {
     pub name: &'static str,
-    /// Whether this key and the other keys with this mark exclude each other.
+    /// Whether this is one of the keys of the mapping of which only one may be set.
     pub exclusive: bool,
     pub(crate) merge: Merge,
-    /// The keys of the value, if that is a mapping with known keys.
+    /// The keys of the value, if the value is a mapping whose keys are known.
     pub(crate) keys: Option<&'static Keys>,
     #[cfg(feature = "schema")]
     pub shape: Shape,
-    /// The doc comment of the key's field: Markdown, in one line.
+    /// The explanation of the key: the doc comment of its field, as Markdown in one line.
     #[cfg(feature = "schema")]
     pub meaning: &'static str,
     #[cfg(feature = "schema")]
@@ -71,7 +71,8 @@ pub struct Key {
 }
 
 impl Key {
-    /// Drops the meaning and the default unless the schema and the reference need them.
+    /// Makes a row. Without the feature `schema`, drops the meaning and the default, which nothing
+    /// else needs.
     #[cfg_attr(not(feature = "schema"), allow(unused_variables))]
     pub const fn new(
         name: &'static str,
@@ -96,30 +97,30 @@ impl Key {
     }
 }
 
-/// How an overlay changes a value.
+/// How the value of a later file is merged over the value of an earlier file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Merge {
-    /// Mappings are merged key by key, lists are appended, and a single value replaces the earlier
-    /// value.
+    /// Mappings are merged key by key, and a list is appended to the earlier list. A single value
+    /// replaces the earlier value.
     ByKind,
     Replace,
-    /// A mapping whose keys are any names.
+    /// A mapping whose keys are any names. It is merged key by key.
     Entries,
-    /// A list of names, or a mapping with these keys.
+    /// A list of names, or a mapping whose keys are names and whose values have known keys.
     Names,
-    /// A list of `NAME=VALUE`, or a mapping.
+    /// A list of `NAME=VALUE`, or a mapping of names to values.
     Pairs,
-    /// A list or a single value. A mapping in the list replaces the earlier mapping with the same
-    /// value of this key.
+    /// A list, or a single value that stands for a list. The items may be mappings: if both files
+    /// have an item with the same value of this key, the later item replaces the earlier.
     OneOrMore(&'static str),
 }
 
-/// The form of a value, without rules that depend on the rest of the config. Every single value may
-/// also be text with a `${VAR}`.
+/// The form of a value. It does not include rules that depend on other parts of the config. Every
+/// single value may also be text with a `${VAR}`.
 pub enum Shape {
     /// Any single value.
     Text,
-    /// A single value that is not empty, with the noun for the value.
+    /// A single value that must not be empty. The text is a noun for the value.
     Filled(&'static str),
     Duration,
     /// A duration longer than 0.
@@ -127,9 +128,9 @@ pub enum Shape {
     /// A whole number from 0 up.
     Count,
     Bool,
-    /// The value `true` and no other.
+    /// Only the value `true`.
     True,
-    /// A signal that this parser accepts.
+    /// A signal. The function parses it, and refuses signals that are not allowed here.
     Signal(fn(&str) -> Result<Signal, Invalid>),
     /// `HOST:PORT`
     HostPort,
@@ -137,8 +138,8 @@ pub enum Shape {
     Url,
     /// One of these words.
     Word(&'static [&'static str]),
-    /// Text that matches a regular expression: the noun for the text, and the expression, in syntax
-    /// that ECMA-262 and Rust's `regex` share.
+    /// Text that matches a regular expression. The first text is a noun for the value. The second
+    /// is the expression, in syntax that ECMA-262 and Rust's `regex` share.
     Pattern(&'static str, &'static str),
     /// Like `Pattern`, but the value may also be a number.
     Number(&'static str, &'static str),
@@ -148,14 +149,15 @@ pub enum Shape {
     /// A mapping whose keys are process names. Keys that begin with `x-` are ignored.
     Processes(&'static Shape),
     Table(&'static Keys),
-    /// Any of several shapes.
+    /// A value that has one of several shapes.
     Either(&'static [Shape]),
-    /// A table that several keys use, with its name in the schema.
+    /// A table that several keys use. The schema has the table only once, under this name.
     Named(&'static str, &'static Keys),
 }
 
 impl Shape {
-    /// The keys of the mapping that a value of this shape is or contains.
+    /// The known keys of a mapping with this shape. With `Processes`, the keys of each process. With
+    /// `Either`, the keys of the last shape that has known keys.
     const fn keys(&self) -> Option<&'static Keys> {
         match self {
             Self::Table(keys) | Self::Named(_, keys) => Some(keys),
@@ -175,12 +177,13 @@ impl Shape {
     }
 }
 
-/// How a value is read. `read` reports each problem with its place.
+/// How a value is read from the tree. `read` reports each problem with its place.
 pub(crate) trait Form {
     type Out;
     const SHAPE: Shape;
 
-    /// Returns `None` after an error, and if the value counts as absent.
+    /// Returns `None` after an error. Also returns `None` if the value is empty and therefore
+    /// counts as absent.
     fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Self::Out>;
 }
 
@@ -188,7 +191,7 @@ pub(crate) trait Form {
 pub(crate) trait Leaf: Form {
     fn parse(text: &str) -> Result<Self::Out, Invalid>;
 
-    /// Parses the default of a key.
+    /// Parses the default that a key's declaration has as text.
     #[allow(clippy::panic, reason = "every default is read by tests")]
     fn given(text: &'static str) -> Self::Out {
         match Self::parse(text) {
@@ -214,13 +217,13 @@ impl<F: Form> Form for List<F> {
 
     fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Self::Out> {
         let items = reader.items(node, at.key)?;
-        // Reads all items first, so that an error in one item does not hide an error in another.
+        // Read all items before the first error ends the list, so that every error is reported.
         let read: Vec<_> = items.iter().map(|item| F::read(reader, at, item)).collect();
         read.into_iter().collect()
     }
 }
 
-/// A value, or a list of them.
+/// A value, or a list of such values.
 pub(crate) struct OneOrMore<F>(F);
 
 impl<F: Form> Form for OneOrMore<F> {
@@ -235,7 +238,7 @@ impl<F: Form> Form for OneOrMore<F> {
     }
 }
 
-/// A mapping, or a single value that converts to the same type.
+/// A mapping, or a single value that is converted to the type of the mapping.
 pub(crate) struct Either<S, M>(S, M);
 
 impl<S: Form<Out: Into<M::Out>>, M: Form> Form for Either<S, M> {
@@ -250,7 +253,8 @@ impl<S: Form<Out: Into<M::Out>>, M: Form> Form for Either<S, M> {
     }
 }
 
-/// A value that the caller reads later, if a condition beside the value holds.
+/// A value that must not be read yet: the caller reads it later, if the condition next to it in the
+/// mapping holds.
 pub(crate) struct Later<F>(F);
 
 impl<F: Form> Form for Later<F> {
@@ -262,7 +266,7 @@ impl<F: Form> Form for Later<F> {
     }
 }
 
-/// The place of a value in the config: its key, and the place of the mapping around it.
+/// Where a value is in the config: its key, and the place of the mapping that has the key.
 #[derive(Clone, Copy)]
 pub(crate) struct At<'a> {
     above: Option<&'a At<'a>>,
@@ -270,7 +274,7 @@ pub(crate) struct At<'a> {
 }
 
 impl<'a> At<'a> {
-    /// The whole config.
+    /// The place of the whole config, which is in no mapping.
     pub(crate) const ROOT: At<'static> = At { above: None, key: "" };
 
     pub(crate) fn inner(&'a self, key: &'a str) -> Self {
@@ -278,7 +282,8 @@ impl<'a> At<'a> {
     }
 }
 
-/// Writes the place as `processes.router.drain`, and the whole config as an empty text.
+/// Writes the place as text such as `processes.router.drain`. The text of the whole config is
+/// empty.
 impl fmt::Display for At<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.above {

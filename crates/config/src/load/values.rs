@@ -1,5 +1,5 @@
-//! Parses single values: durations, signals, addresses and the like. In a message, the reason of an
-//! error follows the value: "`time` is `abc`: not a duration".
+//! Parses single values, such as durations, signals and addresses. The messages of errors begin
+//! with the value, and the reason follows: "`time` is `abc`: not a duration".
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::{IntErrorKind, ParseIntError};
@@ -16,7 +16,7 @@ use crate::types::suggest::{list, nearest};
 #[derive(Debug, PartialEq, Eq, Error)]
 #[error("{why}; {help}")]
 pub struct Invalid {
-    /// The reason, which follows the value in the message.
+    /// The reason, without the value. In the message it follows the value.
     pub why: String,
     pub help: String,
 }
@@ -27,7 +27,7 @@ impl Invalid {
     }
 }
 
-/// Longer durations are taken for typing errors.
+/// A longer duration is refused, because it is most likely a typing error.
 const TEN_YEARS: f64 = 10.0 * 365.0 * 24.0 * 3600.0;
 
 const DURATION_HELP: &str =
@@ -69,7 +69,7 @@ pub fn duration(text: &str) -> Result<Duration, Invalid> {
     if seconds > TEN_YEARS {
         return Err(Invalid::new("longer than ten years", DURATION_HELP));
     }
-    // Rounds to whole microseconds, so that 0.1 is 100 ms and not a nanosecond less.
+    // Round to whole microseconds, so that `0.1` is exactly 100 ms.
     Duration::try_from_secs_f64((seconds * 1e6).round() / 1e6).map_err(|_| not())
 }
 
@@ -80,7 +80,7 @@ pub fn positive_duration(text: &str) -> Result<Duration, Invalid> {
     }
 }
 
-/// `true` or `false`.
+/// Parses `true` or `false`.
 pub(crate) fn boolean(text: &str) -> Result<bool, Invalid> {
     match text {
         "true" | "True" | "TRUE" => Ok(true),
@@ -122,7 +122,7 @@ pub fn exit_code(text: &str) -> Result<u8, Invalid> {
         .map_err(|_| Invalid::new("not an exit code", "write a number from 0 to 255"))
 }
 
-/// An octal umask, as supervisord and systemd write it.
+/// Parses a umask: an octal number, as supervisord and systemd write it.
 pub fn umask(text: &str) -> Result<u32, Invalid> {
     octal(text.strip_prefix("0o").unwrap_or(text)).ok_or_else(|| {
         Invalid::new(
@@ -133,14 +133,14 @@ pub fn umask(text: &str) -> Result<u32, Invalid> {
     })
 }
 
-/// Three octal digits, with or without a `0` before them.
+/// Parses permissions: three octal digits, or four digits of which the first is `0`.
 pub(crate) fn permissions(text: &str) -> Result<u32, Invalid> {
     let digits = text.strip_prefix('0').filter(|rest| rest.len() == 3).unwrap_or(text);
     let mode = Some(digits).filter(|digits| digits.len() == 3).and_then(octal);
     mode.ok_or_else(|| Invalid::new("not permissions", "write three octal digits, such as `0640`"))
 }
 
-/// An octal number from 000 to 777, without a sign.
+/// Parses an octal number from 000 to 777. A sign is refused.
 fn octal(text: &str) -> Option<u32> {
     let bits = u32::from_str_radix(text, 8).ok()?;
     (bits <= 0o777 && !text.starts_with('+')).then_some(bits)
@@ -158,7 +158,7 @@ pub(crate) fn choice<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, Inva
     Err(Invalid::new("not a known value", help))
 }
 
-/// A listener of an Envoy, by name, address or `stat_prefix`.
+/// Parses the name of an Envoy's listener: its name, its address or its `stat_prefix`.
 pub(crate) fn listener(text: &str) -> Result<String, Invalid> {
     match text.trim() {
         "" => Err(Invalid::new(
@@ -169,7 +169,7 @@ pub(crate) fn listener(text: &str) -> Result<String, Invalid> {
     }
 }
 
-/// A signal that drainit can catch, to act on it or to forward it.
+/// Parses a signal that drainit itself can catch, so that it can act on the signal or forward it.
 pub fn catchable_signal(text: &str) -> Result<Signal, Invalid> {
     let why = match signal(text)? {
         Signal::KILL | Signal::STOP => "a signal that no process can catch",
@@ -179,7 +179,7 @@ pub fn catchable_signal(text: &str) -> Result<Signal, Invalid> {
     Err(Invalid::new(why, "use `TERM`, `INT`, `QUIT`, `HUP`, `USR1`, `USR2` or a real-time signal"))
 }
 
-/// A signal that can make a process exit.
+/// Parses a signal that can end a process.
 pub(crate) fn stop_signal(text: &str) -> Result<Signal, Invalid> {
     match signal(text)? {
         Signal::STOP => Err(Invalid::new(
@@ -190,7 +190,7 @@ pub(crate) fn stop_signal(text: &str) -> Result<Signal, Invalid> {
     }
 }
 
-/// A signal by name or number.
+/// Parses the name or the number of any signal.
 pub fn signal(text: &str) -> Result<Signal, Invalid> {
     Signal::parse(text).ok_or_else(|| {
         let name = text.trim().to_ascii_uppercase();
@@ -202,10 +202,11 @@ pub fn signal(text: &str) -> Result<Signal, Invalid> {
     })
 }
 
-/// The longest path of a Unix socket: `sun_path` has 108 bytes with the NUL (unix(7)).
+/// The longest path of a Unix socket, in bytes. The kernel's `sun_path` has 108 bytes, of which the
+/// last is a NUL (unix(7)).
 const SOCKET_PATH: usize = 107;
 
-/// A path that is not empty.
+/// Parses a path, which must not be empty.
 pub(crate) fn path(text: &str) -> Result<PathBuf, Invalid> {
     match text {
         "" => Err(Invalid::new("an empty path", "write the path")),
@@ -213,7 +214,7 @@ pub(crate) fn path(text: &str) -> Result<PathBuf, Invalid> {
     }
 }
 
-/// The path of a Unix socket.
+/// Parses the path of a Unix socket, whose length is limited.
 pub(crate) fn socket_path(text: &str) -> Result<PathBuf, Invalid> {
     if text.len() > SOCKET_PATH {
         let why = format!(
@@ -228,7 +229,7 @@ pub(crate) fn socket_path(text: &str) -> Result<PathBuf, Invalid> {
     path(text)
 }
 
-/// `control.socket`: a path, or `off`.
+/// Parses the value of `control.socket`: a path, or `off`.
 pub(crate) fn control_socket(text: &str) -> Result<ControlSocket, Invalid> {
     match text {
         "off" => Ok(ControlSocket::Off),
@@ -311,7 +312,7 @@ fn host_port(text: &str, default_port: Option<u16>) -> Result<SocketAddr, Invali
 
 const URL_HELP: &str = "write `http://127.0.0.1:8080/ready`, or `unix:/run/app.sock:/ready`";
 
-/// `http://host:port/path`, or `unix:/path.sock:/path`.
+/// Parses `http://host:port/path`, or `unix:/path.sock:/path`.
 pub fn http(text: &str) -> Result<HttpTarget, Invalid> {
     let help = URL_HELP;
     if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
@@ -344,11 +345,11 @@ pub fn http(text: &str) -> Result<HttpTarget, Invalid> {
     Ok(HttpTarget { address, path })
 }
 
-/// `http://host:port` or `unix:/path`: a server, without a URL path.
+/// Parses the address of a server, without a URL path: `http://host:port` or `unix:/path`.
 pub fn server(text: &str) -> Result<Address, Invalid> {
     let help = "write `http://127.0.0.1:9901` or `unix:/run/envoy-admin.sock`";
     let target = http(text).map_err(|bad| match bad.help.as_str() {
-        // The general help shows a URL with a path, which would be wrong here.
+        // The help text of `http` shows a URL with a path, which would be refused here.
         URL_HELP => Invalid { help: help.to_owned(), ..bad },
         own => Invalid { help: format!("{own}; {help}"), ..bad },
     })?;
@@ -358,7 +359,7 @@ pub fn server(text: &str) -> Result<Address, Invalid> {
     }
 }
 
-/// The socket of a `unix:` address; `unix:///path` is the same as `unix:/path`.
+/// The path of the socket in a `unix:` address. `unix:///path` means `unix:/path`.
 fn unix(text: &str) -> Result<PathBuf, Invalid> {
     let text = match text.strip_prefix("//") {
         Some(rest) if rest.starts_with('/') => rest,
@@ -464,7 +465,7 @@ mod tests {
         assert_eq!(server("http://127.0.0.1:9901/").unwrap(), tcp("127.0.0.1:9901"));
         assert!(server("http://127.0.0.1:9901/stats").is_err());
         assert!(server("unix:/a.sock:/x").is_err());
-        // The help must not show an address with a path.
+        // The help text must not show an address with a URL path, which would be refused.
         assert!(!server("127.0.0.1:9901").unwrap_err().help.contains("ready"));
     }
 

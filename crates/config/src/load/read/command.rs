@@ -1,5 +1,5 @@
-//! Reads commands: a list of arguments, or one string. An argument may be joined from parts, and a
-//! part may have a condition.
+//! Reads commands. A command is a list of arguments, or one string. An argument may be joined from
+//! parts, and a part may have a condition.
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -15,7 +15,7 @@ use crate::load::span::Span;
 use crate::load::values;
 use crate::load::yaml::node::{Kind, Node};
 
-/// A program and its arguments: a list, or one string that is split into words.
+/// A program and its arguments: a list of texts, or one string that drainit splits into words.
 pub(crate) struct Command;
 
 impl Form for Command {
@@ -25,8 +25,7 @@ impl Form for Command {
     fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Vec<String>> {
         let what = at.key;
         let words = match &node.kind {
-            // Reads all items first, so that an error in one item does not hide an error in
-            // another.
+            // Read all items before the first error ends the list, so that every error is reported.
             Kind::Sequence(items) => {
                 let of_shell = |item: &Rc<Node>| item.scalar().is_some_and(reads_dollars);
                 reader.is_for_shell = items.iter().any(of_shell);
@@ -70,14 +69,14 @@ impl Form for Command {
 }
 
 impl Reader<'_> {
-    /// Resolves a relative path against the directory of its config.
+    /// Resolves a relative path from the directory of the config file that contains it.
     pub(crate) fn resolve_path(&self, span: Span, path: &Path) -> PathBuf {
         let config = self.problems.source(span.file()).map(|source| source.path.as_path());
         config.and_then(Path::parent).unwrap_or(Path::new("")).join(path)
     }
 }
 
-/// Whether a word is a program that expands `$NAME` itself.
+/// Whether this word is the name of a program, such as a shell, that expands `$NAME` itself.
 fn reads_dollars(word: &str) -> bool {
     let name = word.rsplit('/').next().unwrap_or_default();
     let name = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
@@ -89,7 +88,8 @@ fn reads_dollars(word: &str) -> bool {
     KNOWN.contains(&name)
 }
 
-/// A single value that is read without a parser, and without a report about `$NAME`.
+/// A single value that is taken as it is. A `$NAME` in it is not reported, although nothing expands
+/// it.
 pub(crate) struct Verbatim;
 
 impl Form for Verbatim {
@@ -101,7 +101,7 @@ impl Form for Verbatim {
     }
 }
 
-/// An argument; `None` if it consists of parts whose conditions all fail.
+/// An argument. `None` if it is joined from parts and all of their conditions fail.
 type Element = Either<Verbatim, ElementKeys>;
 
 #[derive(Table)]
@@ -116,7 +116,8 @@ impl ElementKeys {
     fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Option<String>> {
         let texts: Vec<_> = self.join.into_iter().flatten().collect();
         let text = texts.join("\n");
-        // `>=`, because the NUL after the text counts too.
+        // The kernel's limit includes the NUL after the text, so a text of exactly this length is
+        // too long.
         if text.len() >= LONGEST {
             let message = format!("the result of `join` has {} bytes", text.len());
             let help = "let the program read the file itself: no argument can have 128 KiB";
@@ -146,8 +147,8 @@ struct PartKeys {
 }
 
 impl PartKeys {
-    /// Returns `Some(None)` if the condition does not hold. Then only the keys are checked, because
-    /// the file or the variable that the part names may be missing.
+    /// Returns `Some(None)` if the condition does not hold. The value is not read then, because the
+    /// file or the variable that it names may be missing; only the keys are checked.
     fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Option<String>> {
         let (_, node) = reader.one_of(fields, Self::KEYS, "kind")?;
         match (self.only_if, self.text) {
@@ -158,7 +159,7 @@ impl PartKeys {
     }
 }
 
-/// The content of a file, with its variables expanded and without trailing newlines.
+/// The content of a file, without line breaks at its end. Variables in it are expanded.
 fn file(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
     let path = reader.typed(node, "file", values::path)?;
     let path = reader.resolve_path(node.span, &path);

@@ -1,4 +1,4 @@
-//! `depends_on:`: a list of names, or a mapping with a condition for each.
+//! Reads `depends_on:`, which is a list of names, or a mapping of names to conditions.
 
 use std::collections::{HashMap, HashSet};
 
@@ -42,8 +42,8 @@ fn condition(text: &str) -> Result<StartCondition, Invalid> {
     Err(Invalid::new("its name in Compose", format!("write `{}`", ours.word())))
 }
 
-/// Reads dependencies without duplicates. [`resolve`] later sets the conditions that the config
-/// leaves out.
+/// Reads the dependencies of a process, without duplicates. If the config gives no condition,
+/// [`resolve`] sets it later.
 pub(crate) struct DependsOn;
 
 impl Form for DependsOn {
@@ -89,8 +89,9 @@ impl Form for DependsOn {
     }
 }
 
-/// Completes `depends_on` of all processes: the name of an entry with `scale` means all of its
-/// processes, and the default condition depends on the kind of the dependency.
+/// Completes `depends_on` when all processes are read. The name of an entry with `scale` is
+/// replaced by the names of its copies. A missing condition gets its default, which depends on the
+/// type of the dependency.
 pub(crate) fn resolve(reader: &mut Reader<'_>, processes: &mut [Process], scaling: &mut Scaling) {
     let kinds: HashMap<String, ProcessKind> =
         processes.iter().map(|process| (process.name.clone(), process.kind)).collect();
@@ -124,8 +125,8 @@ pub(crate) fn resolve(reader: &mut Reader<'_>, processes: &mut [Process], scalin
     }
 }
 
-/// The names of the processes that `on` stands for. `on` is a name in `depends_on` of the process
-/// `name`.
+/// The names of the processes that a name in `depends_on` stands for. `on` is this name, and `name`
+/// is the process that has the `depends_on`.
 fn expand(
     reader: &mut Reader<'_>,
     index: usize,

@@ -1,4 +1,4 @@
-//! `env:` of the config, and `environment:` and `env_file:` of a process.
+//! Reads `env:` of the config, and `environment:` and `env_file:` of a process.
 
 use std::path::PathBuf;
 
@@ -15,8 +15,8 @@ use crate::load::yaml::node::{Kind, Node, Tag};
 
 type Variables = Vec<Variable>;
 
-/// Reads defaults of variables. A value can use the entries before it. The result leaves out
-/// entries that the container overrides.
+/// Reads `env:`, the defaults of variables. A value can use the variables before it. The result
+/// does not contain variables that the container's environment sets.
 pub(crate) struct Env;
 
 impl Form for Env {
@@ -40,8 +40,9 @@ impl Form for Env {
     }
 }
 
-/// A mapping or a list of `NAME=VALUE`. With a name alone, the process gets the container's
-/// variable. With `NAME: !reset` in a mapping, the process does not get the variable.
+/// Reads a mapping of names to values, or a list of `NAME=VALUE`. A name alone means that the
+/// process gets the container's variable. In a mapping, `NAME: !reset` means that the process does
+/// not get the variable.
 pub(crate) struct Environment;
 
 impl Form for Environment {
@@ -137,7 +138,7 @@ struct FromFileKeys {
     required: bool,
 }
 
-/// A path, which may be empty.
+/// A path that may be empty, because a variable may give it.
 struct MaybePath;
 
 leaf! {
@@ -145,7 +146,7 @@ leaf! {
 }
 
 impl FromFileKeys {
-    /// Returns `None` for an empty path, which is an error if the file is required.
+    /// Returns `None` if the path is empty. If the file is required, that is an error.
     fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<ValueFile> {
         let Self { file, required } = self;
         let span = fields.value("file");
@@ -162,7 +163,7 @@ impl FromFileKeys {
     }
 }
 
-/// One file or a list, relative to the config.
+/// One file, or a list of files. A relative path is resolved from the directory of the config.
 pub(crate) type EnvFiles = OneOrMore<EnvFileKeys>;
 
 #[derive(Table)]
@@ -228,7 +229,7 @@ fn read_file(reader: &mut Reader<'_>, source: Source, span: Span, out: &mut Vari
     }
 }
 
-/// Returns whether a variable can have this name, and reports a wrong name.
+/// Checks whether a variable can have this name, and reports the name if not.
 fn variable_name(reader: &mut Reader<'_>, name: &str, span: Span) -> bool {
     let right = !name.is_empty() && !name.contains(['=', '\0']);
     if !right {

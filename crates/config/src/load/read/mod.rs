@@ -1,5 +1,5 @@
-//! Reads typed values from the tree. Reading continues after each problem, so that one load reports
-//! all problems.
+//! Reads typed values from the tree of a config. After a problem, reading continues with the next
+//! value, so that all problems are reported at once.
 
 pub(crate) mod command;
 pub(crate) mod depends_on;

@@ -1,4 +1,4 @@
-//! Reads `processes:` entry by entry.
+//! Reads `processes:`, one entry after the other.
 
 use std::rc::Rc;
 
@@ -11,7 +11,8 @@ use crate::load::read::{depends_on, scale};
 use crate::load::span::Span;
 use crate::load::yaml::node::{Kind, Node};
 
-/// Reads every process, including those with errors, so that references to them can be checked.
+/// Reads every process. A process with errors is also kept, so that a `depends_on` with its name is
+/// not reported as unknown.
 pub(crate) struct Processes;
 
 impl Form for Processes {
@@ -26,7 +27,8 @@ impl Form for Processes {
         for (key, node) in entries.clone() {
             name(reader, &key.text, key.span);
             let scale = scaling.read(reader, &key.text, node, processes.len());
-            // An entry with `scale: 0` is read once, because it must be valid too.
+            // An entry with `scale: 0` makes no process, but is read once, so that its errors are
+            // reported.
             for number in 1..=scale.unwrap_or(1).max(1) {
                 reader.variables.set_number(scale.map(|_| number.to_string()));
                 reader.process = match scale {
@@ -66,7 +68,8 @@ fn name(reader: &mut Reader<'_>, name: &str, span: Span) {
 
 fn process(reader: &mut Reader<'_>, at: &At<'_>, entry: &Entry) -> Process {
     let empty = Fields::empty(*at, entry.name);
-    // An empty value is reported as a process without a `command`.
+    // An entry without a value is read like an empty mapping, so the error says that `command` is
+    // missing.
     let fields = match entry.node.kind {
         Kind::Null => Some(empty),
         _ => reader.table(&entry.node, at, Process::KEYS),

@@ -1,4 +1,4 @@
-//! Reads mappings, lists and single values, and reports the problems of each.
+//! Reads mappings, lists and single values from the tree of a config, and reports their problems.
 
 use std::fmt::Display;
 use std::rc::Rc;
@@ -17,58 +17,60 @@ use crate::load::values::Invalid;
 use crate::load::yaml::node::{Key, Kind, Node};
 use crate::types::suggest::{list, nearest};
 
-/// The limit for the text of all values together, after their variables are expanded.
+/// All values of a config together may have this many bytes of text, after variables are expanded.
 const MOST_TEXT: usize = 32 * 1024 * 1024;
-/// Each file counts as at least this many bytes, so that a small config cannot read endlessly many
-/// files.
+/// Every file that the config names counts as at least this many bytes of that text, so that a
+/// small config cannot make drainit read very many files.
 const LEAST_FILE: usize = 4096;
 
 pub(crate) struct Reader<'a> {
     pub(crate) problems: &'a mut Problems,
     pub(crate) variables: Variables<'a>,
     pub(crate) accounts: Accounts,
-    /// Whether every duration so far was valid, so that they can be added up.
+    /// Whether every duration that was read so far is valid. Only then can the durations be added
+    /// up.
     pub(crate) durations_known: bool,
     /// The name of the process that is being read.
     pub(crate) process: String,
     pub(crate) places: Places,
-    /// The `args` of the entries with `scale: 0`, by name.
+    /// The `args` of each entry with `scale: 0`, with the name of the entry.
     pub(crate) unused_args: Vec<(String, ArgRoute)>,
     text_left: usize,
-    /// Whether the command that is being read runs a program that expands variables itself.
+    /// Whether the program of the command being read expands `$NAME` itself, as a shell does.
     pub(crate) is_for_shell: bool,
 }
 
-/// The entries of a mapping, after the check for unknown keys.
+/// A mapping whose keys were checked, so that its values can be read.
 #[derive(Clone, Copy)]
 pub(crate) struct Fields<'n> {
     pub(crate) at: At<'n>,
     pub(crate) span: Span,
-    /// Whether a key was unknown. If so, a missing key is not reported, because the unknown key may
-    /// be that key, misspelled.
+    /// Whether the mapping has an unknown key. If so, a missing key is not reported, because the
+    /// unknown key may be a typing error for it.
     pub(crate) has_unknown: bool,
     entries: &'n [(Key, Rc<Node>)],
-    /// In the short form, the key whose value was written in place of the mapping, and the value.
+    /// If the config has the short form of the mapping: the key for which the value stands, and the
+    /// value.
     short: Option<(&'static str, &'n Node)>,
 }
 
 impl<'n> Fields<'n> {
-    /// The fields of a missing mapping.
+    /// Stands for a mapping that the config does not have.
     pub(crate) fn empty(at: At<'n>, span: Span) -> Self {
         Self { at, span, has_unknown: false, entries: &[], short: None }
     }
 
-    /// The fields of the whole config, without the check for unknown keys.
+    /// The mapping that is the whole config. Its keys are not checked.
     pub(crate) fn unchecked(node: &'n Node) -> Self {
         Self { entries: node.entries(), ..Self::empty(At::ROOT, node.span) }
     }
 
-    /// The entries in file order.
+    /// The keys and values, in file order.
     pub(crate) fn entries(&self) -> &'n [(Key, Rc<Node>)] {
         self.entries
     }
 
-    /// The value of a key, unless the value is empty.
+    /// The value of a key. Returns `None` if the key is missing or its value is empty.
     pub(crate) fn get(&self, name: &str) -> Option<&'n Node> {
         if let Some((key, node)) = self.short {
             return (key == name).then_some(node);
@@ -77,28 +79,29 @@ impl<'n> Fields<'n> {
         (!node.is_absent()).then_some(node)
     }
 
-    /// The place of a key, or else of the mapping.
+    /// The place of a key, or of the mapping if the key is missing.
     pub(crate) fn key(&self, name: &str) -> Span {
         let found = self.entries.iter().find(|(key, _)| &*key.text == name);
         found.map_or(self.span, |(key, _)| key.span)
     }
 
-    /// The place of the value of a key, or else of the mapping.
+    /// The place of the value of a key, or of the mapping if there is no value.
     pub(crate) fn value(&self, name: &str) -> Span {
         self.get(name).map_or(self.span, |node| node.span)
     }
 
-    /// The place of a key of this mapping.
+    /// Where the value of a key of this mapping is. In the short form, this is the place of the
+    /// mapping.
     pub(crate) fn inner<'a>(&'a self, name: &'a str) -> At<'a> {
         if self.short.is_some() { self.at } else { self.at.inner(name) }
     }
 }
 
-/// A value with its variables expanded.
+/// The text of a single value, in which variables are expanded.
 pub(crate) struct Text {
     pub(crate) text: String,
     pub(crate) span: Span,
-    /// The text in the config, if expansion changed it.
+    /// The text as the config has it, if a variable was expanded in it.
     raw: Option<String>,
     used: Vec<(String, Origin)>,
 }
@@ -122,7 +125,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Checks that `node` is a mapping with known keys only, or the short form of such a mapping.
+    /// Checks that `node` is a mapping that has only `known` keys, or the short form of such a
+    /// mapping.
     pub(crate) fn table<'n>(
         &mut self,
         node: &'n Node,
@@ -174,7 +178,7 @@ impl<'a> Reader<'a> {
         Some(Fields { has_unknown, entries, ..Fields::empty(*at, node.span) })
     }
 
-    /// The value of a key, if the key is present and the value is valid.
+    /// Reads the value of a key. Returns `None` if the key is missing or the value is not valid.
     pub(crate) fn key<F: Form>(
         &mut self,
         fields: &Fields<'_>,
@@ -183,14 +187,14 @@ impl<'a> Reader<'a> {
         F::read(self, &fields.inner(name), fields.get(name)?)
     }
 
-    /// The value of a key that is always needed.
+    /// Reads the value of a key that must not be missing.
     pub(crate) fn required<F: Form>(
         &mut self,
         fields: &Fields<'_>,
         name: &'static str,
         help: &str,
     ) -> Option<F::Out> {
-        // An unknown key may be this key, misspelled.
+        // If the mapping has an unknown key, that may be a typing error for this key.
         if fields.get(name).is_none() && !fields.has_unknown {
             let message = format!("`{}` has no `{name}`", fields.at);
             self.problems.error(fields.span, message).help(help);
@@ -198,8 +202,8 @@ impl<'a> Reader<'a> {
         self.key::<F>(fields, name)
     }
 
-    /// The entries of a mapping whose keys are names. Leaves out each `!reset` and warns: it had
-    /// nothing to remove, so its name may be misspelled.
+    /// The entries of a mapping whose keys are names. An entry with a `!reset` is skipped with a
+    /// warning: no earlier file has this name, so the name is probably a typing error.
     pub(crate) fn entries<'n>(
         &mut self,
         node: &'n Node,
@@ -224,8 +228,8 @@ impl<'a> Reader<'a> {
         Some(entries)
     }
 
-    /// Checks that `node` is a mapping. If not, reports an error with the help that `help` returns
-    /// for the name of `node`.
+    /// Checks that `node` is a mapping. Otherwise reports an error: `help` gets the name of `node`,
+    /// and returns the help text.
     fn mapping<'n>(
         &mut self,
         node: &'n Node,
@@ -242,8 +246,8 @@ impl<'a> Reader<'a> {
         None
     }
 
-    /// Returns the key of a choice that is present, with its value. Reports an error if no key or
-    /// more than one key is present.
+    /// Returns the only key of a choice that the config has, with its value. Reports an error if
+    /// the config has none of the keys, or more than one.
     pub(crate) fn one_of<'n>(
         &mut self,
         fields: &Fields<'n>,
@@ -279,7 +283,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A single value, with its variables expanded.
+    /// Reads a single value, and expands its variables.
     pub(crate) fn text(&mut self, node: &Node, what: &str) -> Option<Text> {
         let Kind::Scalar { text: raw, .. } = &node.kind else {
             let message = format!("`{what}` must be a single value, not {}", node.kind_name());
@@ -301,7 +305,8 @@ impl<'a> Reader<'a> {
         Some(Text { text: expanded.text, span: node.span, raw, used: expanded.used })
     }
 
-    /// Expands the variables of a text. `place` returns the place of one of its bytes.
+    /// Expands the variables of a text. `place` returns the place in the files of a byte of the
+    /// text.
     pub(crate) fn expand(
         &mut self,
         raw: &str,
@@ -322,7 +327,7 @@ impl<'a> Reader<'a> {
         Some(expanded)
     }
 
-    /// Reports a variable that is not set.
+    /// Warns that a variable is not set.
     pub(crate) fn unset(&mut self, name: &str, span: Span) {
         let problem = self.problems.warning(span, format!("`{name}` is not set and becomes empty"));
         let of_shell = match self.is_for_shell {
@@ -335,15 +340,16 @@ impl<'a> Reader<'a> {
         ));
     }
 
-    /// Adds a file that the config names, so that problems can show its lines. Returns its number
-    /// and its text.
+    /// Adds a file that the config names, so that problems in it can be shown with their lines.
+    /// Returns the number of the file and its text.
     pub(crate) fn add_file(&mut self, span: Span, source: Source) -> Option<(usize, Rc<String>)> {
         self.charge(span, source.text.len().max(LEAST_FILE))?;
         let text = Rc::clone(&source.text);
         Some((self.problems.add_source(source), text))
     }
 
-    /// Counts `bytes` against [`MOST_TEXT`].
+    /// Subtracts `bytes` from the text that a config may still have ([`MOST_TEXT`]). Reports an
+    /// error if too little is left.
     pub(crate) fn charge(&mut self, span: Span, bytes: usize) -> Option<()> {
         match self.text_left.checked_sub(bytes) {
             Some(left) => {
@@ -363,10 +369,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reports each `$NAME` in a value that looks like a variable: no shell runs, so nothing would
-    /// expand it. In the value of a variable (`of_variable`), a `$` may be intended, so the report
-    /// is only a warning. This warning requires that the variable NAME is known, or that `$NAME` is
-    /// the whole value.
+    /// Reports each `$NAME` in a value, because no shell runs that could expand it. NAME must be
+    /// the name of a known variable or be written in capitals. In the value of a variable
+    /// (`of_variable`) a `$` may be intended. There, the report is only a warning, and it comes
+    /// only if NAME is known or `$NAME` is the whole value.
     pub(crate) fn check_dollars(&mut self, node: &Node, what: &str, of_variable: Option<&str>) {
         node.inner().for_each(|inner| self.check_dollars(inner, what, of_variable));
         let raw = node.scalar().unwrap_or_default();
@@ -391,7 +397,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads and parses a single value.
+    /// Reads a single value, and parses its text with `parse`.
     pub(crate) fn typed<T>(
         &mut self,
         node: &Node,
@@ -399,14 +405,15 @@ impl<'a> Reader<'a> {
         parse: impl FnOnce(&str) -> Result<T, Invalid>,
     ) -> Option<T> {
         let text = self.text(node, what)?;
-        // `log` is a regular expression, in which `$` means the end of a line.
+        // The value of `log` is a regular expression, in which `$` means the end of a line.
         if what != "log" {
             self.check_dollars(node, what, None);
         }
         parse(&text.text).map_err(|bad| self.refuse(&text, what, bad)).ok()
     }
 
-    /// Reports a refused value, with its text in the config, and with the sources of its variables.
+    /// Reports a value that a parser has refused. Shows the text as the config has it, and where
+    /// the values of its variables come from.
     pub(crate) fn refuse(&mut self, text: &Text, what: &str, bad: Invalid) {
         let value = if text.text.is_empty() { "empty".to_owned() } else { quote(&text.text) };
         let from =
@@ -425,8 +432,8 @@ impl<'a> Reader<'a> {
             .help(help);
     }
 
-    /// The place of a byte of a value, if the line contains the value verbatim; otherwise the place
-    /// of the value.
+    /// The place of a byte of a value. If the line of the file does not contain the value as it is,
+    /// for example because of escapes, returns the place of the whole value.
     fn inside(&self, span: Span, raw: &str, at: usize) -> Span {
         let exact = || {
             let line = self.problems.source(span.file())?.line(span.line())?;
@@ -447,7 +454,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Keys of Compose and of other init systems, each with drainit's key for it.
+/// Keys of Compose and of other init systems, each with the key that drainit has for it.
 const OTHER_WORDS: &[(&str, &str)] = &[
     ("cmd", "command"),
     ("entrypoint", "command"),
@@ -466,7 +473,8 @@ const OTHER_WORDS: &[(&str, &str)] = &[
     ("uid", "user"),
 ];
 
-/// Suggests the mapping that a single value probably stands for: `{command: …}` or the like.
+/// If the config has a single value in place of a mapping: suggests the mapping that the user
+/// probably meant, such as `{command: …}`.
 fn as_mapping(node: &Node, known: &Keys) -> Option<String> {
     let Kind::Scalar { text, .. } = &node.kind else { return None };
     let of_probe = match text {
@@ -488,9 +496,9 @@ fn as_mapping(node: &Node, known: &Keys) -> Option<String> {
     })
 }
 
-/// Finds the key whose mapping can have a key with this name. Returns that key if it is among
-/// `entries`, and otherwise returns the keys of `known` that exclude each other and whose mappings
-/// can have such a key.
+/// Finds where a misplaced key belongs: keys in `known` whose mapping can have a key with this
+/// name. If the config has such a key (`entries`), returns that key. Otherwise returns those of the
+/// keys in `known` of which only one may be set.
 fn outer(name: &str, entries: &[(Key, Rc<Node>)], known: &Keys) -> Vec<&'static str> {
     let is_written = |key: &str| entries.iter().any(|(written, _)| *written.text == *key);
     let outer = known.all().filter(|key| key.keys.is_some_and(|keys| keys.has(name)));

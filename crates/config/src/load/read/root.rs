@@ -1,4 +1,4 @@
-//! Reads the whole config, or only its `control`.
+//! Reads the whole config, or only its `control` mapping.
 
 use std::rc::Rc;
 
@@ -38,7 +38,8 @@ pub(crate) fn config(reader: &mut Reader<'_>, node: &Node) -> Config {
     config
 }
 
-/// Warns of each enabled profile that no process has, because it is probably mistyped.
+/// Warns of each enabled profile that no process of the config has, because its name is probably a
+/// typing error.
 fn unknown_profiles(reader: &mut Reader<'_>, root: &Node, config: &Config) {
     let known: Vec<_> = config.processes.iter().flat_map(|process| &process.profiles).collect();
     for enabled in reader.variables.container().profiles() {
@@ -55,7 +56,7 @@ fn unknown_profiles(reader: &mut Reader<'_>, root: &Node, config: &Config) {
     }
 }
 
-/// The format that the container's environment sets.
+/// The format of the log that the container's environment sets (`DRAINIT_LOG_FORMAT`).
 fn log_format(reader: &mut Reader<'_>, root: &Node) -> Option<LogFormat> {
     let wanted = reader.variables.container().get_non_empty("DRAINIT_LOG_FORMAT")?;
     let format = LogFormat::parse(wanted).map_err(|bad| {
@@ -71,8 +72,8 @@ fn log_format(reader: &mut Reader<'_>, root: &Node) -> Option<LogFormat> {
     format.ok()
 }
 
-/// Reads `control`, and the entries of `env` that `control` uses. Also returns the variables that
-/// `control` uses and that are not set.
+/// Reads `control`, and the entries of `env` that it uses. Also returns the names of the variables
+/// that `control` uses and that are not set.
 pub(crate) fn control_alone(reader: &mut Reader<'_>, node: &Node) -> (Control, Vec<String>) {
     let fields = Fields::unchecked(node);
     let mut used = Vec::new();
@@ -81,7 +82,8 @@ pub(crate) fn control_alone(reader: &mut Reader<'_>, node: &Node) -> (Control, V
     }
     let mut defaults = Vec::new();
     if let Some(node) = fields.get("env") {
-        // The entries are read in reverse, because each entry may use the entries before it.
+        // An entry can use the entries before it. Therefore the last entry is read first, so that
+        // the entries that it uses are known.
         for (key, value) in node.entries().iter().rev() {
             let is_set = reader.variables.container().get_non_empty(&key.text).is_some();
             if !is_set && used.iter().any(|name| **name == *key.text) {
@@ -98,7 +100,7 @@ pub(crate) fn control_alone(reader: &mut Reader<'_>, node: &Node) -> (Control, V
     (control, used)
 }
 
-/// Collects the variables that a subtree uses.
+/// Adds the names of all variables that a node and the nodes in it use.
 fn names(node: &Node, out: &mut Vec<String>) {
     for name in node.scalar().map(expand::names).unwrap_or_default() {
         if !out.contains(&name) {

@@ -1,5 +1,5 @@
-//! `scale:` of an entry: the number of processes that drainit makes from the entry. Once the config
-//! is read, these are ordinary processes.
+//! Reads `scale:` of an entry: how many processes drainit makes from the entry. For all other code,
+//! these copies are ordinary processes.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
@@ -14,30 +14,30 @@ use crate::load::values;
 use crate::load::values::Invalid;
 use crate::load::yaml::node::{Key, Node};
 
-/// The variable with the number of the process, for `${…}` in the entry and for the environment of
-/// the process.
+/// The variable that has the number of the copy. The entry can use it in `${…}`, and the process
+/// gets it in its environment.
 pub(crate) const VARIABLE: &str = "SCALE_INDEX";
 
-/// The limit for the processes of one entry.
+/// One entry may make at most this many processes.
 const MOST_OF_ONE: u32 = 1000;
-/// The limit for the processes of a config: the highest number of a
-/// [`ProcessId`](crate::types::ProcessId).
+/// A config may have at most this many processes, because a [`ProcessId`](crate::types::ProcessId)
+/// has 16 bits.
 const MOST_PROCESSES: usize = u16::MAX as usize;
-/// The limit for the values of all copies, including dependencies between copies, so that a small
-/// config stays cheap to read.
+/// All copies together may have this many values, including the dependencies between copies.
+/// Without this limit, a small config could take long to read.
 const MOST_VALUES: u64 = 1_000_000;
 
-/// The entries with `scale`.
+/// The entries with `scale` that were read so far.
 #[derive(Default)]
 pub(crate) struct Scaling {
     values: u64,
-    /// The names of the processes of each entry with `scale`.
+    /// For the name of each entry with `scale`: the names of its processes.
     groups: HashMap<String, Vec<String>>,
 }
 
 impl Scaling {
-    /// Reads `scale:`; `None` if the entry does not have the key. `so_far` is the number of
-    /// processes before the entry.
+    /// Reads `scale:`. Returns `None` if the entry does not have the key. `so_far` is the number of
+    /// processes that the entries before this one have made.
     pub(crate) fn read(
         &mut self,
         reader: &mut Reader<'_>,
@@ -70,7 +70,8 @@ impl Scaling {
         self.take(reader, values, scale.span).then_some(number)
     }
 
-    /// Counts values of copies. Returns whether the total is within the limit.
+    /// Adds `values` to the number of values of all copies. If there are too many, reports an error
+    /// and returns false.
     pub(crate) fn take(&mut self, reader: &mut Reader<'_>, values: u64, span: Span) -> bool {
         self.values += values;
         let fits = self.values <= MOST_VALUES;
@@ -81,13 +82,13 @@ impl Scaling {
         fits
     }
 
-    /// The names of all processes of an entry; `None` if it has no `scale`.
+    /// The names of all processes of an entry with `scale`; `None` for other entries.
     pub(crate) fn names(&self, entry: &str) -> Option<&[String]> {
         self.groups.get(entry).map(Vec::as_slice)
     }
 }
 
-/// The number of copies.
+/// The form of `scale`: the number of processes that the entry makes.
 pub(crate) struct Copies;
 
 leaf! {
@@ -105,17 +106,17 @@ fn number(text: &str) -> Result<u32, Invalid> {
     }
 }
 
-/// The name of a process of an entry with `scale`.
+/// The name of a copy: the name of its entry, and its number.
 pub(crate) fn name_of(entry: &str, number: impl Display) -> String {
     format!("{entry}-{number}")
 }
 
-/// The variable with the number of a process.
+/// The variable that tells a process its number.
 pub(crate) fn variable(number: &str) -> Variable {
     Variable::Set { name: VARIABLE.to_owned(), value: number.to_owned() }
 }
 
-/// The number of a process that was read from an entry with `scale`.
+/// The number of this process among the copies of its entry; `None` if its entry has no `scale`.
 pub(crate) fn number_of(process: &Process) -> Option<String> {
     match process.environment.first()? {
         Variable::Set { name, value } if name == VARIABLE => Some(value.clone()),
@@ -123,7 +124,7 @@ pub(crate) fn number_of(process: &Process) -> Option<String> {
     }
 }
 
-/// Reports each entry whose name a process of another entry also has.
+/// Reports each entry that has the same name as a copy of another entry.
 pub(crate) fn check_names(reader: &mut Reader<'_>, keys: &[&Key], scaling: &Scaling) {
     let copies: HashSet<&str> = scaling.groups.values().flatten().map(String::as_str).collect();
     for key in keys.iter().filter(|key| copies.contains(&*key.text)) {

@@ -1,12 +1,14 @@
-//! Messages and help for the errors of the YAML parser.
+//! The messages and help texts for the errors that the YAML parser finds.
 
 use crate::load::yaml::Complaint;
 
-/// Returns message and help for an error of the parser in `line`.
+/// Returns the message and the help text for an error. `line` is the line of the file in which the
+/// parser found it.
 pub(crate) fn explain(complaint: &Complaint, line: &str) -> (String, String) {
     use Complaint as C;
     let (text, help) = match complaint {
-        // The most common mistake: in `[${VAR}]` the brace opens a flow mapping.
+        // Often a variable without quotes is the reason: in `[${VAR}]` YAML takes the brace as the
+        // begin of a mapping.
         C::ExpectedFlowMappingSeparator
         | C::ExpectedFlowSequenceSeparator
         | C::UnexpectedEndOfPlainScalar

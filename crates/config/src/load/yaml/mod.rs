@@ -1,9 +1,10 @@
 //! Parses YAML text into [`Node`]s. No other file uses the YAML crate.
 //!
-//! The time and memory for a hostile file are bounded by its length. granit-parser looks ahead for
-//! a bounded distance, whereas other scanners keep a flow collection in memory as long as it could
-//! be a key: 700 MB for a file of 4 MB. Events are read one by one, without recursion. Nesting and
-//! the number of values are limited, and values that aliases repeat count each time.
+//! The time and memory for a hostile file are limited by its length. granit-parser looks ahead for
+//! a limited distance. Other scanners keep a flow collection in memory for as long as it could be a
+//! key, which needs 700 MB for a file of 4 MB. This code reads the parser's events one by one,
+//! without recursion. It limits how deeply values are nested and how many there are; a value that
+//! aliases repeat counts each time.
 
 pub(crate) mod errors;
 pub mod node;
@@ -19,18 +20,19 @@ use crate::load::diagnostics::problems::Problems;
 use crate::load::span::Span;
 use crate::load::yaml::node::{Extent, Key, Kind, Node, Tag};
 
-/// The limit for nesting: deeper than any config, and safe for recursion over the tree.
+/// Values may be nested this deeply. No config needs more, and recursive functions over the tree
+/// need little stack.
 const DEEPEST: u16 = 64;
-/// The limit for values. A config of five thousand processes has about 200,000.
+/// A file may have at most this many values. A config of 5,000 processes has about 200,000.
 const MOST_VALUES: u32 = 400_000;
 
-/// Parses the only document of a file; `None` after an error. An empty file is null.
+/// Parses a file with one document. Returns `None` after an error. An empty file is a null value.
 pub fn parse(problems: &mut Problems, file: usize) -> Option<Rc<Node>> {
     let empty = || Rc::new(Node::new(Span::whole(file), Kind::Null));
     Some(documents(problems, file, Form::Config)?.pop().unwrap_or_else(empty))
 }
 
-/// Parses all documents of a manifest; `None` after an error.
+/// Parses all documents of a Kubernetes manifest. Returns `None` after an error.
 pub fn parse_manifest(problems: &mut Problems, file: usize) -> Option<Vec<Rc<Node>>> {
     documents(problems, file, Form::Manifest)
 }
@@ -44,8 +46,8 @@ enum Form {
 }
 
 fn documents(problems: &mut Problems, file: usize, form: Form) -> Option<Vec<Rc<Node>>> {
-    // The parser borrows the text while the builder changes `problems`, which owns the text.
-    // Therefore the text is shared.
+    // The parser needs the text while the builder changes `problems`, which owns the text.
+    // Therefore both share the text.
     let text = Rc::clone(&problems.source(file)?.text);
     let mut builder = Builder {
         problems,
@@ -72,10 +74,10 @@ fn documents(problems: &mut Problems, file: usize, form: Form) -> Option<Vec<Rc<
     Some(builder.roots)
 }
 
-/// The rest of the file cannot be parsed. The problem is already reported.
+/// An error after which the rest of the file cannot be parsed. It is already in `problems`.
 struct Fatal;
 
-/// A collection that is not yet complete.
+/// A mapping or a list whose end the parser has not reached yet.
 struct Frame {
     span: Span,
     anchor: usize,
@@ -86,8 +88,8 @@ struct Frame {
 
 enum Content {
     Sequence(Vec<Rc<Node>>),
-    /// The entries are in file order and include duplicates. `merged` is the value of each `<<`,
-    /// with its place.
+    /// The entries in file order, including entries with the same key. `merged` has the value of
+    /// each `<<` key, with the place of the key.
     Mapping {
         entries: Entries,
         merged: Vec<(Span, Rc<Node>)>,
@@ -96,7 +98,8 @@ enum Content {
 }
 
 impl Content {
-    /// The help for `!reset` or `!override` on a key or on a list item, where they have no meaning.
+    /// If `!reset` or `!override` has no meaning at this place, on a key or on an item of a list:
+    /// the help text for the error.
     fn refuses_tags(&self) -> Option<&'static str> {
         match self {
             Self::Mapping { pending: Pending::Key, .. } => {
@@ -111,18 +114,19 @@ impl Content {
     }
 }
 
-/// The key whose value is merged into the mapping that has the key.
+/// YAML's merge key: its value is a mapping whose entries are added to the mapping that has the
+/// key.
 const MERGE: &str = "<<";
 
 type Entries = Vec<(Key, Rc<Node>)>;
 
-/// The role of the next node of a mapping.
+/// How the next node of a mapping is used.
 enum Pending {
     Key,
     Value(Key),
-    /// The value of a `<<` that is at this place.
+    /// The node is the value of a `<<` key at this place.
     Merge(Span),
-    /// The value of a refused key.
+    /// The node is the value of a key that was refused, and is dropped.
     Refused,
 }
 
@@ -153,7 +157,7 @@ impl Builder<'_> {
     }
 
     fn event(&mut self, event: Event<'_>, span: granit_parser::Span) -> Result<(), Fatal> {
-        // A tag stands before its value and has a place of its own.
+        // A tag stands before its value, so it has a place of its own.
         let tag_span = span.tag_start.map(|start| granit_parser::Span::new(start, span.start));
         let tag_span = self.span(tag_span.unwrap_or(span));
         let span = self.span(span);
@@ -200,8 +204,8 @@ impl Builder<'_> {
                     Err(Fatal)
                 }
             },
-            // These are the start and the end of the stream, and events of parser options that are
-            // off.
+            // These events need no action: the start and the end of the file, and events of options
+            // of the parser that are off.
             _ => Ok(()),
         }
     }
@@ -247,7 +251,8 @@ impl Builder<'_> {
         self.complete(Node { span, kind, tag, extent }, anchor, span)
     }
 
-    /// Reports a key that the mapping already has.
+    /// Returns whether the key at `at` is the first with this name in its mapping, and reports an
+    /// error if it is not. `first` is the place of the first.
     fn is_first(&mut self, at: Span, key: &str, first: Span) -> bool {
         if at != first {
             let problem = self.problems.error(at, format!("duplicate key {}", quote(key)));
@@ -256,7 +261,8 @@ impl Builder<'_> {
         at == first
     }
 
-    /// The mappings that `<<` names. The first has precedence.
+    /// The mappings that the value of `<<` names. If several have one key, the first mapping
+    /// counts.
     fn merge_sources(&mut self, merged: &[(Span, Rc<Node>)]) -> Vec<Rc<Node>> {
         let Some((first, node)) = merged.first() else { return Vec::new() };
         for (span, _) in merged {
@@ -286,14 +292,15 @@ impl Builder<'_> {
         self.attach(node, span)
     }
 
-    /// Adds a node to the open collection. `span` is the place of the node, or for an alias, the
-    /// place of the alias.
+    /// Adds a node to the mapping or list that is open. `span` is the place of the node. For an
+    /// alias, it is the place of the alias.
     fn attach(&mut self, node: Rc<Node>, span: Span) -> Result<(), Fatal> {
         let Some(frame) = self.stack.last_mut() else {
             self.roots.push(node);
             return Ok(());
         };
-        // Keys do not count towards the limit, because an alias cannot repeat them.
+        // Keys do not count towards the limit of values, because an alias cannot repeat a key
+        // alone.
         let is_key = matches!(&frame.content, Content::Mapping { pending: Pending::Key, .. });
         frame.extent.add(if is_key { Extent { size: 0, ..node.extent } } else { node.extent });
         let extent = frame.extent;
@@ -355,7 +362,8 @@ impl Builder<'_> {
         Fatal
     }
 
-    /// Returns the overlay tag, and whether the tag is `!!str`, which makes plain text a string.
+    /// Returns the tag if it is one of the overlay tags. Also returns whether it is `!!str`, which
+    /// makes plain text a string.
     fn tag(&mut self, tag: Option<&YamlTag>, span: Span) -> (Option<Tag>, bool) {
         let Some(tag) = tag else { return (None, false) };
         match (tag.handle(), tag.suffix()) {

@@ -1,7 +1,7 @@
 //! The tree of a YAML file, with the place of every node.
 //!
-//! Scalars stay text: `no`, `0777` and `1.10` keep their characters, and each reader interprets
-//! them.
+//! A scalar stays text: `no`, `0777` and `1.10` keep their characters. The code that reads a value
+//! decides how to interpret its text.
 
 use std::rc::Rc;
 
@@ -13,12 +13,12 @@ pub struct Key {
     pub span: Span,
 }
 
-/// Compose's tags for overlays.
+/// Compose's tags, which say how the value of a later file changes the value of an earlier file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tag {
-    /// `!reset`: removes the key, or in `environment`, the variable.
+    /// `!reset` removes the key. In `environment`, it removes the variable.
     Reset,
-    /// `!override`: replaces the value instead of merging.
+    /// `!override` replaces the earlier value; without the tag, the two values would be merged.
     Override,
 }
 
@@ -39,8 +39,8 @@ pub struct Node {
     pub(crate) extent: Extent,
 }
 
-/// The size of a subtree after all aliases were expanded. Aliases share one node, so a small file
-/// can be a huge tree.
+/// The size of a node with everything in it, if each alias were replaced by a copy of its node.
+/// Aliases share one node, so a small file can stand for a huge tree.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Extent {
     /// The number of values.
@@ -52,7 +52,7 @@ impl Extent {
     /// A single value.
     pub(crate) const ONE: Self = Self { size: 1, depth: 1 };
 
-    /// Adds a child.
+    /// Adds the size of a child.
     pub(crate) fn add(&mut self, inner: Self) {
         self.size = self.size.saturating_add(inner.size);
         self.depth = self.depth.max(inner.depth.saturating_add(1));
@@ -69,12 +69,12 @@ pub enum Kind {
         quoted: bool,
     },
     Sequence(Vec<Rc<Node>>),
-    /// The entries are in file order, and their keys are unique.
+    /// The entries are in file order, and no key occurs twice.
     Mapping(Vec<(Key, Rc<Node>)>),
 }
 
 impl Node {
-    /// Makes a node from other nodes, and computes its extent.
+    /// Makes a node, and computes its size from the nodes in it.
     pub(crate) fn new(span: Span, kind: Kind) -> Self {
         let mut extent = Extent::ONE;
         match &kind {
@@ -91,12 +91,12 @@ impl Node {
         self.tag == Some(Tag::Reset)
     }
 
-    /// Whether the key of this value counts as missing.
+    /// Whether this value counts as if its key were missing: it is empty or has a `!reset`.
     pub(crate) fn is_absent(&self) -> bool {
         self.is_reset() || matches!(self.kind, Kind::Null)
     }
 
-    /// The text of a scalar.
+    /// The text of a scalar; `None` for anything else.
     pub fn scalar(&self) -> Option<&str> {
         if let Kind::Scalar { text, .. } = &self.kind { Some(text) } else { None }
     }
@@ -111,7 +111,7 @@ impl Node {
         if let Kind::Sequence(items) = &self.kind { items } else { &[] }
     }
 
-    /// The values of a mapping, or the items of a list.
+    /// The values of a mapping, or the items of a list; empty for anything else.
     pub fn inner(&self) -> impl Iterator<Item = &Self> {
         let values = self.entries().iter().map(|(_, value)| value);
         values.chain(self.items()).map(Rc::as_ref)
@@ -121,7 +121,7 @@ impl Node {
         matches!(&self.kind, Kind::Sequence(items) if items.is_empty())
     }
 
-    /// The value of a key of a mapping, or the item at an index of a list, unless the value is
+    /// The value of a key of a mapping, or the item of a list at an index. `None` if the value is
     /// empty.
     fn step(&self, key: &str) -> Option<&Rc<Self>> {
         let of_key = self.entries().iter().find(|(name, _)| &*name.text == key);
@@ -137,8 +137,8 @@ impl Node {
         path.split('.').try_fold(self, |node, key| node.step(key).map(Rc::as_ref))
     }
 
-    /// The place of the value at a path, or of the nearest value above it; `None` if only this node
-    /// is above it.
+    /// The place of the value at a path of keys. If there is no such value, the place of the
+    /// nearest value above it. `None` if that is this node itself.
     pub(crate) fn at(&self, path: &str) -> Option<Span> {
         let (mut node, mut found) = (self, None);
         for key in path.split('.') {
@@ -148,7 +148,7 @@ impl Node {
         found
     }
 
-    /// The kind of the value in messages.
+    /// The noun for the kind of the value, for messages.
     pub fn kind_name(&self) -> &'static str {
         match self.kind {
             Kind::Null => "empty",
