@@ -1,5 +1,5 @@
-//! The config of drainit: `load` reads YAML into `config`, or collects every error, and `plan`
-//! computes what the config leads to.
+//! The config of drainit. `load` reads YAML, and returns a `config` or every error in it. `plan`
+//! computes how the container starts, and how long its shutdown may take.
 
 #![allow(
     clippy::disallowed_methods,

@@ -1,11 +1,12 @@
 //! Resolves a path of the config, and refuses symbolic links of users whom drainit does not trust.
 //!
-//! drainit often runs as root, and a directory on the path often belongs to a process of another
-//! user. That process could put a link there, and drainit would read, write or remove a file of
-//! somebody else. Therefore drainit walks a path part by part, and follows a link only if the link
-//! belongs to root, like `/var/run` and the `..data` of a ConfigMap, or to drainit's own user.
+//! drainit often runs as root, and a process of another user often owns a directory on the path.
+//! That process could put a symbolic link there, so that drainit would read, write or remove
+//! somebody else's file. Therefore drainit walks along a path part by part. It follows a link only
+//! if the link belongs to root or to drainit's own user. Root's links are needed for `/var/run`,
+//! and for `..data` in the volume of a ConfigMap.
 //!
-//! Every call of this module may wait for a file system.
+//! Every call of this module looks at a file system, and may have to wait for it.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -22,20 +23,21 @@ use nix::unistd::geteuid;
 /// The kernel follows at most this many symbolic links in one path (path_resolution(7)).
 const MAX_LINKS: u32 = 40;
 
-/// The flags that only look at a name, without following a link.
+/// The flags for opening a name only to look at it. A link is not followed.
 const LOOK: OFlag = OFlag::O_PATH.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
-/// A name in a directory that is held open, so that nobody can swap a part of the path to it.
+/// A name in a directory. The directory is held open, so that nobody can exchange a part of the
+/// path that leads to it.
 #[derive(Debug)]
 pub struct Place {
     directory: OwnedFd,
     name: OsString,
     path: PathBuf,
-    /// Whether only root and drainit's own user can make `path` lead to another directory.
+    /// Whether only root and drainit's own user could make `path` lead to another directory.
     is_fixed: bool,
 }
 
-/// The error for a path that leads through a symbolic link of another user.
+/// The error for a path with a symbolic link that belongs to another user.
 #[derive(Debug)]
 pub struct ForeignLink {
     link: PathBuf,
@@ -43,12 +45,12 @@ pub struct ForeignLink {
 }
 
 impl ForeignLink {
-    /// The foreign link that is the reason of an error, if there is one.
+    /// If an error was caused by another user's link, returns that link.
     pub fn of(error: &io::Error) -> Option<&Self> {
         error.get_ref()?.downcast_ref()
     }
 
-    /// The reason of the refusal, for a message.
+    /// Says in a message why drainit refuses the path.
     pub fn why(&self) -> String {
         let (link, owner, own) = (self.link.display(), self.owner, geteuid());
         format!(
@@ -57,7 +59,7 @@ impl ForeignLink {
         )
     }
 
-    /// The correction, for a message.
+    /// Says in a message how to correct the path.
     pub fn mend(&self) -> String {
         format!("write the path without the link, or `chown -h 0 {}`", self.link.display())
     }
@@ -72,25 +74,27 @@ impl fmt::Display for ForeignLink {
 impl std::error::Error for ForeignLink {}
 
 impl Place {
-    /// Finds the place where a file is made, replaced or removed. If the last name is a link, the
-    /// link is not followed.
+    /// Finds the place at which a file is made, replaced or removed. If the last part of the path
+    /// is a link, the place is the link itself.
     ///
     /// # Errors
-    /// Fails as open(2) does for the directory, and with [`ForeignLink`].
+    /// Fails like open(2) if the directory cannot be opened, and with [`ForeignLink`] if a link
+    /// belongs to another user.
     pub fn of(path: &Path) -> io::Result<Self> {
         Walk::from(AT_FDCWD, path, true)?.end_of(false)
     }
 
-    /// Finds the file that is read or connected to. If the last name is a link, the link is
-    /// followed like all others.
+    /// Finds the file that is read, or the socket to connect to. If the last part of the path is a
+    /// link, follows it like the links before it.
     ///
     /// # Errors
-    /// Fails as open(2) does for the directory, with `ENOENT`, and with [`ForeignLink`].
+    /// Fails like open(2) if the directory cannot be opened, with `ENOENT` if the file does not
+    /// exist, and with [`ForeignLink`] if a link belongs to another user.
     pub fn behind(path: &Path) -> io::Result<Self> {
         Walk::from(AT_FDCWD, path, true)?.end_of(true)
     }
 
-    /// Like [`Self::behind`], for a name in an open directory.
+    /// Like [`Self::behind`], but for a name in a directory that is open already.
     ///
     /// # Errors
     /// Fails as [`Self::behind`] does.
@@ -98,7 +102,7 @@ impl Place {
         Walk::from(directory, Path::new(name), false)?.end_of(true)
     }
 
-    /// Opens the file with the name, and fails with `ELOOP` if it is a link.
+    /// Opens the file. Fails with `ELOOP` if the name is a link.
     ///
     /// # Errors
     /// Fails as open(2) does.
@@ -107,7 +111,7 @@ impl Place {
         Ok(File::from(openat(&self.directory, &*self.name, flags, mode)?))
     }
 
-    /// The status of the file with the name, which may be a link.
+    /// Returns the status of the file. If the name is a link, returns the status of the link.
     ///
     /// # Errors
     /// Fails as stat(2) does.
@@ -115,25 +119,25 @@ impl Place {
         Ok(fstatat(&self.directory, &*self.name, AtFlags::AT_SYMLINK_NOFOLLOW)?)
     }
 
-    /// The directory, and the name in it.
+    /// The open directory, and the name in it.
     pub fn parts(&self) -> (&OwnedFd, &OsStr) {
         (&self.directory, &self.name)
     }
 
-    /// The address for bind(2), which does not take a descriptor. The address is the path itself,
-    /// so that getsockname(2) returns the path. But if somebody could make the path lead elsewhere,
-    /// the address names the open directory by its descriptor. The address is valid as long as this
-    /// value lives.
+    /// The path for bind(2), which takes a path and not an open directory. If nobody else could
+    /// make the path lead elsewhere, this is the path itself, so that getsockname(2) returns it.
+    /// Otherwise this path leads to the open directory by its descriptor. It is valid as long as
+    /// this value lives.
     pub fn address(&self) -> PathBuf {
         let by_descriptor = by_descriptor(&self.directory).filter(|_| !self.is_fixed);
         by_descriptor.map_or_else(|| self.path.clone(), |directory| directory.join(&self.name))
     }
 }
 
-/// A Unix socket to connect to: the file itself, even if another file takes its path.
+/// A Unix socket to connect to. It stays the same file even if another file takes its path.
 #[derive(Debug)]
 pub struct Peer {
-    /// The address for connect(2), which is valid as long as this value lives.
+    /// The path for connect(2). It is valid as long as this value lives.
     pub address: PathBuf,
     _file: File,
 }
@@ -149,29 +153,29 @@ impl Peer {
     }
 }
 
-/// The path of a file by its descriptor; `None` without /proc.
+/// The path that leads to an open file by its descriptor. `None` if /proc is not mounted.
 fn by_descriptor(file: &impl AsRawFd) -> Option<PathBuf> {
     let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
     path.symlink_metadata().is_ok().then_some(path)
 }
 
-/// Whether a file of any kind exists at a path.
+/// Whether a file, directory or other entry exists at a path.
 pub fn exists(path: &Path) -> bool {
     Place::behind(path).and_then(|place| place.stat()).is_ok()
 }
 
-/// Whether a file is of this kind.
+/// Whether this is the status of a file of this kind.
 pub fn is(stat: &FileStat, kind: SFlag) -> bool {
     SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == kind
 }
 
-/// A walk along a path to a place.
+/// A walk along a path, which ends at a [`Place`].
 struct Walk {
     at: OwnedFd,
-    /// The path of `at` without links, for messages.
+    /// The path of the directory `at`, without links. It is for messages.
     walked: PathBuf,
     path: PathBuf,
-    /// The remaining parts of the path, the last part first.
+    /// The parts of the path that the walk has not reached yet, in reverse order.
     todo: Vec<OsString>,
     links: u32,
     is_fixed: bool,
@@ -186,7 +190,7 @@ impl Walk {
         Ok(Self { at, walked, path, todo, links: 0, is_fixed })
     }
 
-    /// Walks to the end. Without `follows`, the walk does not look at the last name.
+    /// Walks to the end of the path. With `follows`, a link at the end is followed, too.
     fn end_of(mut self, follows: bool) -> io::Result<Place> {
         while let Some(step) = self.todo.pop() {
             let is_name = self.todo.is_empty()
@@ -200,7 +204,8 @@ impl Walk {
             }
             self.enter(next, &step)?;
         }
-        // The path is `/`, or ends with `.` or `..`, so it names a directory.
+        // The path is `/`, or ends with `.` or `..`. It names a directory, which has the name `.`
+        // in itself.
         Ok(self.end(OsString::from(".")))
     }
 
@@ -208,7 +213,8 @@ impl Walk {
         Place { directory: self.at, name, path: self.path, is_fixed: self.is_fixed }
     }
 
-    /// The file to which one part leads; `None` for a link, whose parts are walked next.
+    /// Looks at the next part. Returns the file to which it leads. If it is a link, returns `None`,
+    /// and the walk continues with the parts of the link.
     fn step(&mut self, step: &OsStr) -> io::Result<Option<(OwnedFd, FileStat)>> {
         let next = openat(&self.at, step, LOOK, Mode::empty())?;
         let stat = fstat(&next)?;
@@ -228,7 +234,7 @@ impl Walk {
         Ok(None)
     }
 
-    /// Enters a directory, in which the walk continues.
+    /// Enters a directory, so that the walk continues in it.
     fn enter(&mut self, (next, stat): (OwnedFd, FileStat), step: &OsStr) -> io::Result<()> {
         self.is_fixed = self.is_fixed && (step == "/" || self.keeps(&stat)?);
         self.walked.push(step);
@@ -236,7 +242,7 @@ impl Walk {
         Ok(())
     }
 
-    /// Whether only root and drainit's own user can replace this entry of the directory `at`.
+    /// Whether only root and drainit's own user could replace this entry of the directory `at`.
     fn keeps(&self, entry: &FileStat) -> io::Result<bool> {
         let directory = fstat(&self.at)?;
         let mode = Mode::from_bits_truncate(directory.st_mode);
@@ -250,7 +256,7 @@ fn is_trusted(user: u32) -> bool {
     user == 0 || user == geteuid().as_raw()
 }
 
-/// The parts of a path, the last part first. An absolute path begins with the part `/`.
+/// The parts of a path in reverse order. An absolute path has `/` as its first part.
 fn steps(path: &Path) -> Vec<OsString> {
     let parts = path.components().filter(|part| *part != Component::CurDir);
     let mut steps: Vec<_> = parts.map(|part| part.as_os_str().to_owned()).collect();
@@ -281,7 +287,7 @@ mod tests {
     fn links_of_root_and_of_the_own_user_are_followed() {
         let dir = TempDir::new();
         let at = |name: &str| dir.root().join(name);
-        // Kubernetes mounts a ConfigMap like this.
+        // Kubernetes mounts the volume of a ConfigMap in this form.
         fs::create_dir(at("..2026")).unwrap();
         fs::write(at("..2026/key"), "value").unwrap();
         symlink("..2026", at("..data")).unwrap();
@@ -303,7 +309,7 @@ mod tests {
             let error = content(&at(name)).unwrap_err();
             assert_eq!(error.raw_os_error(), Some(errno as i32), "{name}");
         }
-        // `of` names the last link itself.
+        // `of` does not follow the last link.
         assert!(is(&Place::of(&at("key")).unwrap().stat().unwrap(), SFlag::S_IFLNK));
         assert!(Place::of(&at("key")).unwrap().open(OFlag::O_RDONLY, Mode::empty()).is_err());
     }
@@ -363,7 +369,7 @@ mod tests {
             mode(bits);
             let place = Place::of(&at("a/b/s")).unwrap();
             assert_eq!(place.address() == at("a/b/s"), keeps, "{bits:o}");
-            // A user who may write to the last directory cannot swap that directory.
+            // Another user may write to the last directory, but cannot exchange that directory.
             assert_eq!(Place::of(&at("a/s")).unwrap().address(), at("a/s"), "{bits:o}");
             let listener = UnixListener::bind(place.address()).unwrap();
             let peer = Peer::at(&at("a/b/s")).unwrap();

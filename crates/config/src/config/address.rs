@@ -1,19 +1,19 @@
-//! Addresses of servers on this machine.
+//! The addresses of servers on this machine.
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// The target of an HTTP request. Names are not resolved, because PID 1 must not block in a
-/// resolver: the server is an IP address, `localhost` or a Unix socket.
+/// Where an HTTP request goes. The server must be an IP address, `localhost` or a Unix socket: to
+/// resolve another name, PID 1 would have to wait for a DNS server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpTarget {
     pub address: Address,
-    /// Path and query, beginning with `/`.
+    /// The path and the query of the URL. It begins with `/`.
     pub path: String,
 }
 
-/// Writes the target as a config does.
+/// Writes the target in the form that a config has.
 impl fmt::Display for HttpTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.address {
@@ -27,12 +27,12 @@ impl fmt::Display for HttpTarget {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
     Tcp(SocketAddr),
-    /// The path of a Unix socket. A first byte of 0 marks an abstract name, as in the kernel
-    /// (unix(7)).
+    /// The path of a Unix socket. If the first byte is 0, this is an abstract name and no path, as
+    /// in the kernel (unix(7)).
     Unix(PathBuf),
 }
 
-/// Writes the address as a config does.
+/// Writes the address in the form that a config has.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,4 +1,4 @@
-//! `drain:`: how traffic is taken away from a process before it is stopped.
+//! `drain:`: how drainit takes the traffic away from a process before it stops the process.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -18,14 +18,15 @@ use crate::types::{Signal, human};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drain {
     pub method: DrainMethod,
-    /// The longest wait.
+    /// The longest time that drainit waits for the end of the drain.
     pub time: Duration,
-    /// The shortest wait; at most `time`.
+    /// The shortest time that drainit waits, even if the drain ends sooner. At most `time`.
     pub min: Duration,
 }
 
 impl Drain {
-    /// Makes the drain of an Envoy end when no client is connected.
+    /// Changes the drain of an Envoy so that it lasts until no client is connected. Other drains
+    /// stay as they are.
     pub fn by_connections(mut self) -> Self {
         if let DrainMethod::Envoy(envoy) = &mut self.method {
             envoy.until = DrainUntil::Connections;
@@ -46,15 +47,17 @@ pub(crate) struct DrainKeys {
 }
 
 impl DrainKeys {
-    /// Returns `None` if `time` is 0 or `only_if` does not hold. The keys of a disabled drain are
-    /// read nevertheless, so that their mistakes show before the drain is enabled.
+    /// Returns `None` if `time` is 0 or `only_if` does not hold, because the process is not drained
+    /// then. The other keys are read all the same, so that their mistakes show before somebody
+    /// turns the drain on.
     fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Drain> {
         let Self { method, only_if: holds } = self;
         let DrainTimes { time, min } = *method.times();
         if time.is_zero() || !holds {
             return None;
         }
-        // Only `check` warns, because a variable may give a shorter `time` in the container.
+        // Only `check` warns. In the container, `time` may come from a variable with a shorter
+        // time.
         if let (Some(written), true) = (min.filter(|min| *min > time), reader.problems.is_check()) {
             let (from, to) = (human(written), human(time));
             let message =
@@ -151,7 +154,8 @@ pub struct EnvoyDrain {
 impl EnvoyDrain {
     fn settled(mut self, _: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Self> {
         if fields.get("fail_healthcheck").is_none() {
-            // A failed health check would also close the connections of egress listeners.
+            // A failed health check would also close the connections of egress listeners, so it is
+            // off by default for `inbound`.
             self.fail_healthcheck = self.direction != Some(Direction::Inbound);
         }
         Some(self)
@@ -181,7 +185,7 @@ pub struct HttpDrain {
 /// A header field of a request.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Header {
-    /// A name that HTTP allows, and that drainit does not set itself.
+    /// The name of the field. HTTP allows it, and drainit does not set this field itself.
     pub name: String,
     pub value: HeaderValue,
 }
@@ -189,7 +193,7 @@ pub struct Header {
 #[derive(Clone, PartialEq, Eq)]
 pub enum HeaderValue {
     Text(String),
-    /// The file with the value. drainit reads the file when it makes the request.
+    /// The file that has the value. drainit reads it when it makes the request.
     File(PathBuf),
 }
 
@@ -200,14 +204,14 @@ impl HeaderValue {
     }
 }
 
-/// Omits the value in the debug output, because the value may be secret.
+/// The debug output does not have the value, which may be secret.
 impl fmt::Debug for Header {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)
     }
 }
 
-/// The header fields of a request, as a mapping of names to values.
+/// The form of the header fields of a request: a mapping of names to values.
 struct Headers;
 
 /// The value of a header field, if a file contains it.
@@ -284,7 +288,7 @@ pub struct SignalDrain {
 }
 
 impl DrainMethod {
-    /// The drain of an Envoy with the defaults for all keys except `admin`.
+    /// The drain of an Envoy at this admin address, with the defaults of all other keys.
     pub fn envoy(admin: Address) -> Self {
         Self::Envoy(EnvoyDrain {
             admin,
@@ -297,7 +301,7 @@ impl DrainMethod {
         })
     }
 
-    /// The times as the config has them, without the default of `min`.
+    /// The times as the config has them: a missing `min` is `None`.
     pub(crate) fn times(&self) -> &DrainTimes {
         match self {
             Self::Envoy(envoy) => &envoy.times,
@@ -307,9 +311,9 @@ impl DrainMethod {
         }
     }
 
-    /// The default of `min`. Load balancers learn late that an endpoint was removed, and an Envoy
-    /// without connections cannot tell whether the load balancers know. With every other method,
-    /// the process itself reports the end of its drain.
+    /// The default of `min`. An Envoy needs one: it may have no connections left while load
+    /// balancers still send new ones, because they learn late that the endpoint was removed. With
+    /// every other method, the process itself reports the end of its drain.
     pub const fn default_min(&self) -> Duration {
         match self {
             Self::Envoy(_) => Duration::from_secs(5),
@@ -318,8 +322,8 @@ impl DrainMethod {
     }
 }
 
-/// An address, or a list of addresses. The first address whose condition holds counts: Envoy has
-/// one admin, and a variable may decide which address the admin has.
+/// One address, or a list of addresses with conditions. The first address whose condition holds
+/// counts. An Envoy has only one admin address, but a variable may decide which.
 struct Admin;
 
 impl Form for Admin {
@@ -328,7 +332,7 @@ impl Form for Admin {
 
     fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Address> {
         let Kind::Sequence(items) = &node.kind else { return Address::read(reader, at, node) };
-        // Reads all items first, so that an error in one item does not hide an error in another.
+        // Read all items before the first error ends the list, so that every error is reported.
         let hold: Vec<_> = items.iter().map(|item| AdminKeys::read(reader, at, item)).collect();
         let hold: Vec<bool> = hold.into_iter().collect::<Option<_>>()?;
         let Some((item, _)) = items.iter().zip(hold).find(|(_, holds)| *holds) else {
@@ -353,7 +357,7 @@ struct AdminKeys {
 }
 
 impl AdminKeys {
-    /// Whether the condition of the address holds.
+    /// Returns whether the condition of the address holds.
     fn settled(self, _: &mut Reader<'_>, _: &Fields<'_>) -> Option<bool> {
         let Self { text: (), only_if } = self;
         Some(only_if)

@@ -44,7 +44,7 @@ impl ListenSocket {
     }
 }
 
-/// Writes the socket as a config does.
+/// Writes the socket in the form that a config has.
 impl fmt::Display for ListenSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.address {
@@ -54,9 +54,9 @@ impl fmt::Display for ListenSocket {
     }
 }
 
-/// `tcp://HOST:PORT` or `unix:/PATH`.
+/// The address of a socket in a config: `tcp://HOST:PORT` or `unix:/PATH`.
 struct ListenOn;
-/// A name for `LISTEN_FDNAMES`.
+/// The name of a socket, which the process gets in `LISTEN_FDNAMES`.
 struct SocketName;
 
 leaf! {
@@ -75,7 +75,7 @@ fn address(text: &str) -> Result<Address, Invalid> {
     }
 }
 
-/// Refuses a colon in a name, because `LISTEN_FDNAMES` separates names by colons
+/// Refuses a colon in the name of a socket, because colons separate the names in `LISTEN_FDNAMES`
 /// (sd_listen_fds(3)).
 fn name(text: &str) -> Result<String, Invalid> {
     let fits = |c: char| c.is_ascii_graphic() && c != ':';

@@ -12,7 +12,7 @@ use crate::load::values::{self, Invalid};
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Log {
     pub mode: LogMode,
-    /// Whether stderr goes where stdout goes.
+    /// Whether the process writes stderr to the same place as stdout.
     pub stderr_to_stdout: bool,
 }
 
@@ -34,7 +34,7 @@ pub enum LogMode {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogFile {
     pub path: PathBuf,
-    /// drainit writes `[prefix] ` before each line if there is a prefix.
+    /// The text in brackets that drainit writes before each line, if there is one.
     pub prefix: Option<String>,
 }
 
@@ -74,7 +74,8 @@ words! {
     Stderr { "stdout" => Stdout }
 }
 
-/// The path of a log file. Configs for supervisord often have `/dev/stdout` here, which is refused.
+/// The path of a log file. Configs for supervisord often have `/dev/stdout` here, which drainit
+/// refuses.
 struct FilePath;
 struct Prefix;
 
@@ -83,7 +84,7 @@ leaf! {
     Prefix => String: Shape::Filled("text"), prefix;
 }
 
-/// The prefix of drainit's own lines, which no process may have.
+/// The prefix of drainit's own lines. A process must not have the same prefix.
 pub(crate) const OWN: &str = "drainit";
 
 impl LogKeys {
@@ -106,9 +107,11 @@ impl LogKeys {
             let problem = reader.problems.error(fields.key("prefix"), without);
             problem.help("remove the `prefix`, or the `mode`");
         }
-        // If `stderr` is the only key, stdout stays inherited, as without `log`.
+        // If the config has only `stderr`, stdout still goes to drainit's own stdout, as without
+        // `log`.
         let is_redirection = mode.is_none() && prefix.is_none() && fields.get("stderr").is_some();
-        // The prefix of a copy gets its number, unless the config already writes the number there.
+        // A copy of an entry with `scale` gets its number behind the prefix, unless the config
+        // itself writes the number there.
         let prefix = prefix.map(|prefix| {
             let written = fields.get("prefix").and_then(|node| node.scalar());
             let is_numbered = written.is_some_and(|text| text.contains(scale::VARIABLE));

@@ -1,4 +1,5 @@
-//! `processes:`: what a process runs and what its end leads to.
+//! `processes:`: which program a process runs, how it is supervised, and which consequences its end
+//! has.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -237,7 +238,7 @@ impl Process {
     }
 }
 
-/// One policy for every kind of end, or a mapping with a policy for each kind.
+/// `on_exit:` has one policy for every kind of end, or a mapping with a policy for each kind.
 type EachEnd = Either<ExitPolicy, OnExitKeys>;
 
 /// `on_exit:` by the kind of the end.
@@ -265,9 +266,9 @@ impl OnExitKeys {
     }
 }
 
-/// A policy, or `on-failure:N`.
+/// `restart:`, which is a policy or `on-failure:N`.
 struct Policy;
-/// The `N` of `on-failure:N`.
+/// The `N` of `on-failure:N`: the most restarts in a row.
 struct PolicyMax;
 
 leaf! {
@@ -299,23 +300,24 @@ impl Form for User {
 }
 
 impl Process {
-    /// A process with all defaults.
+    /// A process with this command and the defaults of all other keys.
     pub fn new(name: String, command: Vec<String>) -> Self {
         Self { name, command, ..Self::default() }
     }
 
-    /// Whether the condition of the process can never hold, so that the process is left out.
+    /// Whether the condition of the process can never hold in this environment, so that drainit
+    /// never starts the process.
     pub fn is_left_out(&self) -> bool {
         self.only_if == Some(OnlyIf::Never)
     }
 
-    /// The flags of the command, if this is an Envoy that is replaced by a hot restart.
+    /// The flags in the command of an Envoy with `update: hot-restart`; `None` for other processes.
     pub fn hot_restart(&self) -> Option<EnvoyFlags> {
         (self.update == Update::HotRestart).then(|| EnvoyFlags::of(&self.command))
     }
 
-    /// Whether drainit runs further commands with the environment of the process after its start:
-    /// hooks, probes or a drain.
+    /// Whether drainit runs other commands with the environment of the process while the process
+    /// runs or after it: hooks, probes or a drain.
     pub fn runs_commands(&self) -> bool {
         let is_drained_by_command =
             self.drain.as_ref().is_some_and(|drain| matches!(drain.method, DrainMethod::Exec(_)));
@@ -325,7 +327,7 @@ impl Process {
             || self.probes().any(|(_, probe)| matches!(probe, Probe::Exec(_)))
     }
 
-    /// The probes of the process, each with the key that defines it.
+    /// The readiness probe and the liveness probe of the process, each with its key.
     pub fn probes(&self) -> impl Iterator<Item = (&'static str, &Probe)> {
         let ready = self.readiness.as_ref().map(|readiness| &readiness.probe);
         let alive = self.liveness.as_ref().and_then(Liveness::probe);
@@ -334,24 +336,24 @@ impl Process {
             .filter_map(|(key, probe)| Some((key, probe?)))
     }
 
-    /// Whether the process reports its readiness itself, with `READY=1`.
+    /// Whether the process itself reports that it is ready, by `READY=1`.
     pub fn tells_readiness(&self) -> bool {
         matches!(self.readiness, Some(Readiness { probe: Probe::Notify, .. }))
     }
 
-    /// Whether the process reports the end of its drain itself, with `DRAINED=1`.
+    /// Whether the process itself reports that its drain is over, by `DRAINED=1`.
     pub fn tells_drained(&self) -> bool {
         matches!(self.drain, Some(Drain { method: DrainMethod::Notify(_), .. }))
     }
 
-    /// Whether the process gets a `NOTIFY_SOCKET`.
+    /// Whether the process gets a `NOTIFY_SOCKET`, because it reports something over that socket.
     pub fn uses_notify(&self) -> bool {
         let tells_life = matches!(self.liveness, Some(Liveness::Notify(_)));
         self.tells_readiness() || self.tells_drained() || tells_life
     }
 
-    /// Whether drainit lets Envoy check its config before each hot restart. drainit does so if
-    /// there is no `pre_start`, and if drainit can add a flag to the command.
+    /// Whether drainit itself makes Envoy check its config before each hot restart. It does so if
+    /// the process has no `pre_start` hook, and if drainit can add a flag to the command.
     pub fn is_validated(&self) -> bool {
         self.hooks.pre_start.is_none() && self.hot_restart().is_some_and(|flags| flags.is_direct)
     }
@@ -413,20 +415,19 @@ leaf! {
 /// One entry of `depends_on:`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dependency {
-    /// The name of the required process.
+    /// The name of the process on which this process depends.
     pub process: String,
     pub condition: StartCondition,
-    /// Whether this process is restarted when a new instance of the required process meets the
-    /// condition.
+    /// Whether this process is restarted when a new instance of the dependency meets the condition.
     pub restart: bool,
 }
 
-/// The user that a process runs as, resolved with `/etc/passwd` and `/etc/group` when the config is
-/// read.
+/// The user and groups of a process. When the config is read, their names are looked up in
+/// `/etc/passwd` and `/etc/group`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
     pub uid: u32,
     pub gid: u32,
-    /// Supplementary groups.
+    /// The supplementary groups of the user.
     pub groups: Vec<u32>,
 }

@@ -88,8 +88,8 @@ fn pattern(text: &str) -> Result<Pattern, Invalid> {
 }
 
 impl Probe {
-    /// The address that the probe connects to, if there is one. The path of a `file` probe counts
-    /// as the path of a socket.
+    /// The address or path that the probe asks, if it asks one. The path of a `file` probe is
+    /// returned like the path of a socket.
     pub fn address(&self) -> Option<Address> {
         match self {
             Self::Unix(path) | Self::File(path) => Some(Address::Unix(path.clone())),

@@ -29,7 +29,7 @@ pub struct Render {
 }
 
 impl Render {
-    /// Resolves the path of the template, which is relative to the config.
+    /// Resolves the path of the template from the directory of the config.
     fn settled(mut self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Self> {
         self.from = reader.resolve_path(fields.value("from"), &self.from);
         if is_same(&self.from, &self.to) {
@@ -40,7 +40,7 @@ impl Render {
     }
 }
 
-/// The path of a file that drainit writes, so it cannot be a directory.
+/// The path of a file that drainit writes. A path that can only be a directory is refused.
 struct Target;
 
 leaf! {

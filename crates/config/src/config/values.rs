@@ -1,27 +1,29 @@
-//! Values of a process that come from files: `environment` and `env_file`.
+//! The variables of a process, and the files from which drainit reads their values.
 
 use std::path::PathBuf;
 
-/// One source of variables of a process. A later source wins over an earlier one.
+/// One line of `environment` or one `env_file`, which gives a process variables. If two of them set
+/// a variable, the later one counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Variable {
     Set {
         name: String,
         value: String,
     },
-    /// The process does not get the variable, even if the container has it.
+    /// The process does not get this variable, even if the container has it.
     Removed(String),
-    /// `environment: {NAME: {file: …}}`: the content of a file, read at each start.
+    /// `environment: {NAME: {file: …}}`: the content of a file. drainit reads it at each start of
+    /// the process.
     FromFile {
         name: String,
         file: ValueFile,
     },
-    /// An `env_file` with `read: start`: read at each start.
+    /// An `env_file` with `read: start`: drainit reads it at each start of the process.
     EnvFile(ValueFile),
 }
 
 impl Variable {
-    /// The file of the source, if that file is read at each start.
+    /// The file that drainit must read at each start of the process; `None` for other values.
     pub fn file(&self) -> Option<&ValueFile> {
         match self {
             Self::FromFile { file, .. } | Self::EnvFile(file) => Some(file),
@@ -30,15 +32,15 @@ impl Variable {
     }
 }
 
-/// A file with values.
+/// A file that has the value of a variable, or several variables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ValueFile {
     pub path: PathBuf,
-    /// Whether the start fails without the file.
+    /// Whether the process cannot start if the file is missing.
     pub required: bool,
 }
 
-/// `read:` of an `env_file`.
+/// `read:` of an `env_file`: when drainit reads the file.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Moment {
     /// drainit reads the file together with the config.

@@ -32,7 +32,7 @@ leaf! {
         Shape::Either(&[Shape::Word(&["restart", "reload"]), Catchable::SHAPE]), action;
 }
 
-/// `restart`, `reload`, or a signal that a process can handle.
+/// Parses an action: `restart`, `reload`, or a signal that a process can handle.
 fn action(text: &str) -> Result<WatchAction, Invalid> {
     match text {
         "restart" => return Ok(WatchAction::Restart),

@@ -1,6 +1,7 @@
-//! Reads the string literals of Rust source, for tests that compare code with documentation.
+//! Finds the string literals in the source text of Rust. Tests use them to compare code with
+//! documentation.
 
-/// A string literal, with its escapes resolved.
+/// A string literal. Its escapes are replaced by the characters that they stand for.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Literal {
     pub text: String,
@@ -8,7 +9,7 @@ pub struct Literal {
     pub at: usize,
 }
 
-/// The string literals outside comments, in order.
+/// All string literals of a source text in order, except those in comments.
 pub fn string_literals(source: &str) -> Vec<Literal> {
     let mut literals = Vec::new();
     let mut at = 0;
@@ -33,7 +34,7 @@ pub fn string_literals(source: &str) -> Vec<Literal> {
             literals.push(Literal { text, at });
             at += 1 + length;
         } else if let Some(quoted) = rest.strip_prefix('\'') {
-            // The quote begins a character or a lifetime.
+            // After a single quote comes a character literal or the name of a lifetime.
             let first = quoted.chars().next().map_or(0, char::len_utf8);
             at += match quoted.strip_prefix('\\') {
                 Some(escape) => {
@@ -49,7 +50,8 @@ pub fn string_literals(source: &str) -> Vec<Literal> {
     literals
 }
 
-/// Returns the text up to the closing quote, and its length in the source, including the quote.
+/// Returns the text of a literal up to its closing quote, and how many bytes that takes in the
+/// source, including the quote.
 fn unescape(source: &str) -> (String, usize) {
     let mut text = String::new();
     let mut chars = source.char_indices().peekable();

@@ -7,8 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A new directory, which is removed when this value is dropped. Its path is short enough for a
-/// socket in it.
+/// A new directory in the system's directory for temporary files. It is removed when this value is
+/// dropped. Its path is short enough for a Unix socket in it.
 pub struct TempDir(PathBuf);
 
 impl TempDir {
@@ -17,7 +17,8 @@ impl TempDir {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let (pid, number) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(format!("drainit-{pid}-{number}"));
-        // An earlier process with this pid may have been killed, and have left the directory.
+        // An earlier process may have had the same PID, and may have been killed before it removed
+        // its directory.
         let _ = fs::remove_dir_all(&path);
         fs::create_dir(&path).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
@@ -38,7 +39,7 @@ impl TempDir {
         path
     }
 
-    /// Writes a file with these permissions, and creates the directories above it.
+    /// Writes a file with these permissions. Creates the directories that it needs.
     pub fn file(&self, name: &str, mode: u32, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
