@@ -1,5 +1,5 @@
-//! Values that are read when a process starts: secrets, `env_file`s and templates. No message
-//! contains a value.
+//! Tests the values that drainit reads when a process starts: secrets, `env_file`s and templates.
+//! No message may contain a value.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -17,7 +17,7 @@ fn process(keys: &str) -> Process {
     config(&process_with(keys)).processes.remove(0)
 }
 
-/// The variables that a process gets at its start.
+/// The variables that a process with these keys gets at its start.
 fn at_start(keys: &str, container: &[(&str, &str)]) -> Result<Vec<String>, String> {
     let mut process = load(&[&process_with(keys)], container).unwrap().config.processes.remove(0);
     let start = Instant::now();
@@ -105,7 +105,8 @@ fn the_file_conventions_of_images_work() {
     let dir = TempDir::new();
     let file = dir.write("pw", b"geheim\n").display().to_string();
     assert_eq!(of(&[("PW_FILE", &file), ("PW", "old")]).unwrap(), ["PW=geheim"]);
-    // drainit does not set PW, so the process gets the container's value.
+    // PW_FILE names no file, so drainit does not set PW, and the process inherits the container's
+    // PW.
     assert_eq!(of(&[("PW", "old")]).unwrap(), [""; 0]);
     assert_eq!(of(&[("PW_FILE", "/none")]).unwrap(), [""; 0]);
 }
@@ -125,7 +126,7 @@ fn the_content_of_a_file_becomes_the_value() {
     assert!(token(b"geheim\0").unwrap_err().contains("has a NUL byte at byte 6"));
     assert!(token(b"geheim\xff").unwrap_err().contains("is not UTF-8 at byte 6"));
     assert!(token(&[b'g'; 128 * 1024 + 1]).unwrap_err().contains("is larger than 128 KiB"));
-    // The kernel counts `T=`, the value and a NUL.
+    // The kernel's limit includes the name, the `=` and a NUL at the end: 3 bytes beside the value.
     let longest = [b'g'; 128 * 1024 - 3];
     assert_eq!(token(&longest).unwrap()[0].len(), 128 * 1024 - 1);
     let error = token(&[b'g'; 128 * 1024 - 2]).unwrap_err();
@@ -184,7 +185,7 @@ fn a_file_that_cannot_be_read_is_reported_at_once() {
     let link = dir.path("link");
     let found = at_start(&format!("environment: {{T: {{file: {}}}}}", link.display()), &[]);
     assert_eq!(found.unwrap(), ["T=abc"]);
-    // `required: false` does not excuse other errors.
+    // `required: false` excuses a missing file, but no other error.
     let keys = format!("environment: {{T: {{file: {}, required: false}}}}", dir.root().display());
     assert!(at_start(&keys, &[]).unwrap_err().contains("is a directory"));
 }
@@ -257,7 +258,7 @@ fn templates_get_variables_and_errors_in_templates_have_a_place() {
     let longest = 4 * 1024 * 1024;
     assert_eq!(render(&"x".repeat(longest)).unwrap().text.len(), longest);
     assert!(render(&"x".repeat(longest + 1)).unwrap_err().contains("is larger than 4 MiB"));
-    // This text is longer than any argument of a process could be.
+    // A text may become longer than any argument of a process could be.
     assert_eq!(render(&"${A}\n".repeat(200_000)).unwrap().text.len(), 400_000);
     let long = "x".repeat(100_000);
     let environment: Environment = [("A", long.as_str())].into_iter().collect();

@@ -1,4 +1,4 @@
-//! Tests the example in the documentation, value by value.
+//! Tests that each value of the example in the documentation is read as the documentation says.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -103,7 +103,7 @@ fn values_of_processes_are_read() {
     assert!(matches!(&readiness.probe, Probe::Unix(path) if *path == socket));
     assert_eq!((readiness.interval, readiness.timeout), (Duration::from_millis(100), seconds(15)));
     assert_eq!(python.log.mode, LogMode::Prefix("pye".to_owned()));
-    // These are the defaults.
+    // The example does not set these keys, so they have their defaults.
     assert_eq!((python.kind, python.on_exit), (ProcessKind::Service, OnExit::SHUTDOWN));
     assert_eq!((python.stop_signal, python.stop_grace_period), (Signal::TERM, None));
     assert_eq!((python.restart, python.restart_max), (RestartPolicy::No, None));
@@ -135,7 +135,7 @@ fn the_environment_overrides_the_defaults() {
         ("DRAINIT_LOG_FORMAT", "json"),
     ];
     let config = load(&[EXAMPLE], &environment).unwrap().config;
-    // A variable that is set but empty counts as unset.
+    // The container's variable is set but empty. It counts as unset, so `env` gives the value.
     assert_eq!(config.env, [("ROUTER_ADMIN_HOST".to_owned(), "127.0.0.1".to_owned())]);
     assert_eq!(config.shutdown.grace_period, seconds(60));
     assert_eq!(config.processes[1].command[2], "ctl:18001");
@@ -144,7 +144,7 @@ fn the_environment_overrides_the_defaults() {
     assert_eq!((drain.time, drain.min), (seconds(3), seconds(3)));
     let DrainMethod::Envoy(EnvoyDrain { admin, .. }) = &drain.method else { panic!() };
     assert_eq!(*admin, Address::Tcp("127.0.0.1:9000".parse().unwrap()));
-    // `DRAINIT_LOG_FORMAT` also overrides a format in the config.
+    // `DRAINIT_LOG_FORMAT` overrides the format in the config.
     let written = "logging: {format: text}\nprocesses: {a: {command: [a]}}";
     let config = load(&[written], &[("DRAINIT_LOG_FORMAT", "json")]).unwrap().config;
     assert_eq!(config.logging.format, LogFormat::Json);

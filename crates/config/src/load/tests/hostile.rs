@@ -1,4 +1,4 @@
-//! Tests files that are made to cost time or memory, and files that are not configs.
+//! Tests files that are made to cost much time or memory, and files that are not configs.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -6,13 +6,13 @@ use std::time::Duration;
 use crate::load::testing::load;
 use crate::load::tests::{lines, problems};
 
-/// Returns the CPU time of this thread, which does not depend on the load of the machine.
+/// The CPU time that this thread has used. Unlike real time, it does not depend on other programs.
 fn used() -> Duration {
     nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap().into()
 }
 
-/// Returns the result of `work`, and asserts that `work` takes little time. Each file here is read
-/// in about a second; without the limits it would take minutes.
+/// Returns the result of `work`, and fails if `work` takes much CPU time. The files here are read
+/// in about a second; without the limits of the loader they would take minutes.
 #[track_caller]
 fn soon<T>(work: impl FnOnce() -> T) -> T {
     let start = used();
@@ -22,13 +22,13 @@ fn soon<T>(work: impl FnOnce() -> T) -> T {
     done
 }
 
-/// Returns all problems of a text, and asserts that finding them takes little time.
+/// Returns all problems of a text, and fails if finding them takes much CPU time.
 #[track_caller]
 fn soon_found(text: &str) -> String {
     soon(|| lines(&problems(text))).join("\n")
 }
 
-/// Asserts that five times as many processes cost five times as much, not twenty-five times.
+/// Fails if five times as many processes cost much more than five times the CPU time.
 fn is_linear(load: impl Fn(usize)) {
     let cost = |count| {
         let start = used();
@@ -114,7 +114,7 @@ fn expanded_variables_are_bounded() {
     assert!(soon_found(&format!("a: \"{}\"", "${A:-".repeat(100_000))).contains("unknown key"));
 }
 
-/// Returns a config whose processes have most of the keys.
+/// A config with `count` processes that have most of the keys.
 fn large(count: usize) -> String {
     let mut text = "processes:\n".to_owned();
     for n in 0..count {

@@ -6,7 +6,8 @@ const RIGHT: &str = "--base-id 1 --drain-strategy immediate --parent-shutdown-ti
 const READY: &str = "readiness: {envoy: 'unix:/run/admin${SCALE_INDEX:-0}.sock'}";
 const DRAIN: &str = "drain: {envoy: {admin: 'unix:/run/admin${SCALE_INDEX:-0}.sock', time: 15s}}";
 
-/// The problems of an Envoy with these flags and keys, each as `line:message; help`.
+/// The problems that `check` finds in an Envoy with these flags and these keys, each as
+/// `line:message; help`.
 fn problems(flags: &str, keys: &[&str]) -> Vec<String> {
     let words: Vec<_> = flags.split_whitespace().collect();
     let text = format!(

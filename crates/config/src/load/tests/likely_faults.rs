@@ -1,9 +1,10 @@
-//! Tests configs that are unlikely to work, which are an error in `check` and a warning in `run`.
+//! Tests configs that are valid but unlikely to work. `check` reports an error for them, and `run`
+//! a warning.
 
 use crate::load::{Diagnostic, testing};
 
-/// Returns the problems of `check`, each after `E` or `W`. Asserts that `run` warns of the same
-/// problems.
+/// Returns the problems that `check` finds, with `E` or `W` before each. Fails if `run` does not
+/// warn of the same problems.
 #[track_caller]
 fn reported(text: &str, environment: &[(&str, &str)]) -> Vec<String> {
     let line = |d: &Diagnostic| {
@@ -40,7 +41,7 @@ fn variables_that_only_a_shell_would_expand_are_reported() {
         ("command: [app], environment: {A: a$HOST}", "W HOST environment"),
         ("command: [app], environment: {PORT: $PORT}", "W PORT environment"),
         ("command: [app], environment: [PORT=$PORT]", "W PORT environment"),
-        // The `$` is escaped, or the program expands it.
+        // In these commands, the `$` is escaped, or the program expands it.
         ("command: [app, $$PORT]", ""),
         ("command: [sh, -c, 'exec app $PORT']", ""),
         ("command: [/bin/su-exec, app, /bin/bash, -c, 'exec app $PORT']", ""),
@@ -123,8 +124,7 @@ fn probes_that_another_process_answers_are_reported() {
         ("unix: /run/a.sock", "unix: /run/a.sock", vec![asked("/run/a.sock")]),
         ("http: 'unix:/run/a.sock:/x'", "http: 'unix:/run/a.sock:/x'", vec![asked("/run/a.sock")]),
         ("file: /run/ready", "file: /run/ready", vec![asked("/run/ready")]),
-        // A gateway may accept connections for its backends, and answer the probe of each backend
-        // at a path of its own.
+        // One gateway may answer the probes of several processes, for each at a path of its own.
         ("tcp: '127.0.0.1:80'", "http: 'http://127.0.0.1:80/b'", vec![]),
         ("http: 'http://127.0.0.1:80/a'", "http: 'http://127.0.0.1:80/b'", vec![]),
         ("tcp: '127.0.0.1:80'", "tcp: '127.0.0.1:81'", vec![]),
@@ -138,7 +138,8 @@ fn probes_that_another_process_answers_are_reported() {
             )
         };
         assert_eq!(reported(&both("", ""), &[]), expected, "{a} {b}");
-        // There is no problem if one of the two is never started, or if both have a condition.
+        // If one of the two processes never starts, or if both have a condition, there is no
+        // problem.
         let never = ", only_if: {value: '', is: x}";
         let perhaps = ", only_if: {path_exists: /x}";
         assert_eq!(reported(&both(never, ""), &[]), [""; 0], "{a} {b}");

@@ -1,4 +1,5 @@
-//! Tests whole configs: valid ones, the messages for invalid ones, and the cost of hostile files.
+//! Tests whole configs: the values of valid ones, the messages for invalid ones, and the cost of
+//! hostile files.
 
 mod contract;
 
@@ -23,7 +24,7 @@ use crate::config::Process;
 use crate::load::Diagnostic;
 use crate::load::testing::load;
 
-/// Returns the diagnostics of one file, both errors and warnings.
+/// Returns the errors and the warnings of a config in one file.
 fn problems(text: &str) -> Vec<Diagnostic> {
     problems_in(text, &[])
 }
@@ -40,12 +41,12 @@ fn lines(diagnostics: &[Diagnostic]) -> Vec<String> {
     diagnostics.iter().map(|d| format!("{}:{} {}", d.line, d.column, d.message)).collect()
 }
 
-/// Returns a config with one process `a` that has these additional keys.
+/// A config whose only process, `a`, also has these keys.
 fn process_with(keys: &str) -> String {
     format!("processes:\n  a:\n    command: [a]\n    {keys}\n")
 }
 
-/// Returns the process of [`process_with`], and asserts that there are no warnings.
+/// The process of [`process_with`]. Fails if the config has errors or warnings.
 #[track_caller]
 fn process_in(keys: &str, environment: &[(&str, &str)]) -> Process {
     let mut loaded = load(&[&process_with(keys)], environment).unwrap();

@@ -1,4 +1,4 @@
-//! Tests merging several files.
+//! Tests how several files are merged.
 
 use crate::config::{LogMode, Probe, Process, StartCondition};
 use crate::load::Diagnostic;
@@ -105,7 +105,7 @@ processes:
     assert!(processes[0].readiness.is_none() && processes[0].sockets.is_empty());
     assert_eq!(variables(&processes[0]), ["ONLY=this"]);
     assert_eq!(processes[1].depends_on.len(), 1);
-    // In the first file, there is nothing to reset.
+    // A `!reset` in the first file has nothing to remove. It makes the key absent all the same.
     let config = load(&["processes: {a: {command: [a], user: !reset x}}"], &[]).unwrap().config;
     assert!(config.processes[0].user.is_none());
 }
@@ -132,7 +132,7 @@ fn a_reset_of_a_misspelled_key_is_refused() {
         refused(&[BASE, over, over]);
         refused(&[over]);
     }
-    // A `!reset` makes a known key absent, whether or not an earlier file has a value for it.
+    // A `!reset` makes a known key absent. No earlier file needs to have the key.
     let known = "shutdown: !reset {grace_period: x}\nhooks: {pre_stop: !reset }";
     let over = [known, "processes: {task: {user: !reset , hooks: !reset , depends_on: !reset }}"];
     assert!(load(&[BASE, over[0], over[1], over[1]], &[]).unwrap().warnings.is_empty());
@@ -185,17 +185,20 @@ fn a_removed_variable_is_not_inherited_from_the_container() {
     };
     let reset = "environment: {LEVEL: !reset , HOST: !reset }";
     assert_eq!(over(&[reset]), ["!LEVEL", "KEEP=1", "!HOST"]);
-    // A later file can set another value, or pass on the value of the container.
+    // After a `!reset`, a later file can set the variable again, or let the process get the
+    // container's value.
     let later = "environment: [LEVEL=debug, HOST]";
     assert_eq!(over(&[reset, later]), ["LEVEL=debug", "KEEP=1", "HOST=h"]);
     assert_eq!(over(&["environment: {LEVEL: }"]), ["LEVEL=c", "KEEP=1"]);
     assert_eq!(over(&["environment: !override {HOST: !reset }"]), ["!HOST"]);
-    // On the whole `environment`, `!reset` removes the key, including any earlier `!reset`.
+    // A `!reset` of the whole `environment` removes it, with every `!reset` of a variable in
+    // earlier files.
     let none: &[&str] = &[];
     assert_eq!(over(&["environment: !reset"]), none);
     assert_eq!(over(&[reset, "environment: !reset"]), none);
     assert_eq!(over(&["environment: !reset", "environment: {A: '1'}"]), ["A=1"]);
-    // A value with `!reset` in the first file is not merged with that of a later file.
+    // If the first file has a value with `!reset`, the value is dropped, so a later file's value is
+    // not merged with it.
     let base =
         "processes: {a: {command: [a], readiness: !reset {tcp: '127.0.0.1:1', timeout: 3s}}}";
     let config = load(&[base, "processes: {a: {readiness: {file: /x}}}"], &[]).unwrap().config;

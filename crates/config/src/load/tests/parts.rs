@@ -27,7 +27,7 @@ fn elements_become_arguments() {
         ("{join: [x, {text: y}]}", &["x\ny"]),
         (&format!("{{join: [x, {{text: y, {OFF}}}, z]}}"), &["x\nz"]),
         ("{join: [{text: b, x-note: c}]}", &["b"]),
-        // A part whose condition does not hold may name a missing file or variable.
+        // If the condition of a part does not hold, the part may name a missing file or variable.
         (&format!("{{join: [{{text: \"${{NONE:?not set}}\", {OFF}}}]}}"), &[]),
         ("{join: [{file: /none, only_if: {path_exists: /none}}]}", &[]),
     ] {
@@ -35,7 +35,8 @@ fn elements_become_arguments() {
     }
 }
 
-/// Loads `processes: {a: {command: [a, ELEMENTS]}}` from a directory.
+/// Loads `processes: {a: {command: [a, ELEMENTS]}}` from a file in a directory, and returns the
+/// arguments.
 fn load_in(dir: &TempDir, elements: &str) -> Result<Vec<String>, Vec<Diagnostic>> {
     let text = format!("processes: {{a: {{command: [a, {elements}]}}}}");
     let config = dir.write("c.yaml", text.as_bytes());
@@ -59,7 +60,8 @@ fn variables_in_a_file_are_expanded() {
         load_in(&dir, "{join: [{file: empty}]}, {join: [x, {file: empty}, y]}").unwrap(),
         ["", "x\n\ny"]
     );
-    // Parts also work in hooks and probes, and a later file replaces all of them.
+    // Hooks and probes can also have arguments with parts. In a later file, a command replaces the
+    // earlier command with all its parts.
     let config = dir.write(
         "h.yaml",
         b"processes: {a: {command: [a, {join: [{file: none}]}], hooks: {pre_start: [b, {join: [{file: empty}]}]}, readiness: {exec: [c, {join: [d]}]}}}",
@@ -77,7 +79,7 @@ fn problems_in_a_file_have_a_place() {
     let dir = TempDir::new();
     dir.write("bad.yaml", "ok: 1\nä: ${MUST:?say where} x\nb: ${NONE}\nc: ${X\n".as_bytes());
     let errors = load_in(&dir, "{join: [{file: bad.yaml}]}").unwrap_err();
-    // A syntax error ends the expansion of this file.
+    // After a syntax error, the rest of this file is not expanded, so no other error is reported.
     assert_eq!(lines(&errors), ["4:4 `${` without its `}`"]);
     dir.write("bad.yaml", "ok: 1\nä: ${MUST:?say where} x\nb: ${NONE}\n".as_bytes());
     let errors = load_in(&dir, "{join: [{file: bad.yaml}]}").unwrap_err();
@@ -165,7 +167,7 @@ fn wrong_elements_are_reported() {
     ] {
         assert_eq!(one(element), (message.to_owned(), help.to_owned()), "{element}");
     }
-    // A part whose condition does not hold is still checked.
+    // If the condition of a part does not hold, its keys are checked all the same.
     let (message, _) = one("{join: [{txet: x, only_if: {value: x, is: y}}]}");
     assert_eq!(message, "unknown key `txet` in `processes.a.command.join`");
     let all_left_out =

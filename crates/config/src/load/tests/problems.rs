@@ -1,10 +1,11 @@
-//! Tests the message and the place of each fault.
+//! Tests the message and the place of every error that a config can have.
 
 use crate::load::tests::{lines, problems, problems_in, process_with};
 use crate::load::{Diagnostic, Environment, load};
 use crate::testing::temp_dir::TempDir;
 
-/// Returns the only problem of a process with these keys: its column, message and help.
+/// Returns the only problem of a process with these keys: its column, its message and its help
+/// text.
 #[track_caller]
 fn only(keys: &str) -> (usize, String, String) {
     let found = problems(&process_with(keys));
@@ -404,7 +405,7 @@ processes:
             assert!(found[0].message.contains(what) && found[0].line == 4, "{found:#?}");
         }
     }
-    // Two processes list one socket by different paths.
+    // Two processes list the same socket, by different paths.
     let found = problems(
         "processes:\n  a: {command: [x], sockets: [/run/s]}\n  b: {command: [x], sockets: [/var/run/./s]}\n",
     );

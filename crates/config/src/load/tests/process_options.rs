@@ -13,7 +13,8 @@ fn process(keys: &str) -> Process {
     process_in(keys, &[("N", "512")])
 }
 
-/// Asserts that each text is refused, with this column and this beginning of the message.
+/// Fails unless a process with each of these keys is refused: in this column, with a message that
+/// begins like this.
 #[track_caller]
 fn refused(rows: &[(&str, usize, &str)]) {
     for (keys, column, message) in rows {
@@ -201,7 +202,7 @@ processes:
     assert_eq!(restarts(&[text], &[]), (vec![true, true, false], vec![1, 1, 0, 0]));
     let all = (vec![true, true, true], vec![1, 1, 1, 0]);
     assert_eq!(restarts(&[text], &[("R", "true")]), all);
-    // A later file changes one key of one dependency.
+    // A later file can change one key of one dependency.
     let over = "processes: {app: {depends_on: {db: {restart: false}}}}";
     assert_eq!(restarts(&[text, over], &[]), (vec![false; 3], vec![0; 4]));
     let also = |keys: &str| format!("depends_on: {{b: {{{keys}}}}}\n  b: {{command: [b]}}");

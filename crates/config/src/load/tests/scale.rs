@@ -1,4 +1,4 @@
-//! Tests `scale`, which makes several processes from an entry.
+//! Tests `scale`, which makes several processes from one entry.
 
 use super::{lines, problems, problems_in};
 use crate::config::{Config, LogMode};
@@ -48,7 +48,7 @@ fn dependents_do_not_wait_for_a_scale_of_zero() {
     let config = scaled(WORKERS, &[("N", "0")]);
     assert_eq!(names(&config), ["cache", "front"]);
     assert!(config.processes[1].depends_on.is_empty());
-    // The entry must be valid nevertheless.
+    // An entry with `scale: 0` makes no process, but its errors are reported.
     let found = lines(&problems("processes: {a: {command: [a]}, b: {scale: 0, comand: [b]}}"));
     assert_eq!(found, ["1:46 unknown key `comand` in `processes.b`"]);
     let found = problems("processes: {a: {command: [a], scale: 0}}");
@@ -117,7 +117,7 @@ fn the_number_of_processes_and_values_is_bounded() {
     let start = std::time::Instant::now();
     let found = lines(&problems(&text));
     assert!(found[0].contains("more than 65535 processes"), "{found:?}");
-    // Each copy of an entry depends on each copy of the entry before.
+    // Each copy depends on each copy of the entry before it, so the dependencies multiply.
     let many = (1..10)
         .map(|n| format!("  p{n}: {{command: [a], scale: 1000, depends_on: [p{}]}}\n", n - 1));
     let text =

@@ -1,4 +1,4 @@
-//! Tests whether the waits fit into the grace period.
+//! Tests whether the steps of a shutdown fit into the grace period.
 
 use std::time::Duration;
 
@@ -24,7 +24,8 @@ fn chain(db: &str, engine: &str, router: &str, shutdown: &str) -> String {
 #[test]
 fn waits_that_fit_are_not_reported() {
     assert_eq!(problems(&chain("5s", "time: 10s, min: 4s", "time: 13s, min: 9s", "")), []);
-    // The two stops run at the same time. One after the other, they would take 40 s.
+    // The two processes stop at the same time. One after the other, they would take 40 s, which
+    // does not fit.
     let beside = "processes: {a: {command: [a], stop_grace_period: 20s}, b: {command: [b], stop_grace_period: 20s}}";
     assert_eq!(problems(beside), []);
 }
@@ -64,7 +65,7 @@ fn a_default_min_is_cut_to_fit() {
         lines(&loaded.warnings)[0],
         "4:64 `min` of `engine` is cut from 1s to 0ms to fit into the shutdown"
     );
-    // An explicit `min` is not cut.
+    // Only a default `min` is shortened, and not a `min` that the config sets.
     let text = chain("0", "time: 1s, min: 1s", "time: 6s", "grace_period: 6s, reserve: 1s");
     let loaded = load(&[&text], &[]).unwrap();
     let min = |index: usize| loaded.config.processes[index].drain.as_ref().unwrap().min;
@@ -93,7 +94,7 @@ fn a_min_above_time_is_cut_and_check_warns() {
         ]
     );
     assert_eq!(lines(&problems(&text)), [""; 0], "only `check` warns");
-    // A cut of the default `min`, which is 5s, is not reported.
+    // If a default `min` of 5 s is longer than `time`, it is shortened without a warning.
     let text = chain("0", "time: 3s", "time: 4s, min: 4s", "");
     assert_eq!(checked(&text, &[]), []);
     let drains = config(&text).processes.into_iter().filter_map(|process| process.drain);
@@ -136,19 +137,20 @@ processes:
         ]
     );
     assert!(found[0].help.as_ref().unwrap().ends_with("the others are `engine`"));
-    // Copies do not wait for each other.
+    // Copies of one entry are not reported as processes that do not wait for each other.
     let copies = text.replace("{envoy: {admin: 'unix:/b'}}", "{exec: [b]}, scale: 3");
     assert_eq!(lines(&problems(&copies)).len(), 1);
     assert!(problems(&copies)[0].help.as_ref().unwrap().ends_with("the others are `engine`"));
     let alone = "processes: {a: {command: [a], scale: 3, drain: {exec: [b]}}}";
     assert_eq!(problems(alone), []);
-    // An empty `depends_on` says that the process does not need the others.
+    // An empty `depends_on` says that the process needs no other process, so there is no warning.
     assert!(found[0].help.as_ref().unwrap().contains("`[]` for none"));
     for none in ["[]", "{}"] {
         let needs_none = text.replace("router: {", &format!("router: {{depends_on: {none}, "));
         assert_eq!(problems(&needs_none), []);
     }
-    // There is no warning if all other processes depend on the drained process.
+    // If all other processes depend on the drained process, they stop first, and there is no
+    // warning.
     assert_eq!(problems(&text.replace("engine: {", "engine: {depends_on: [router], ")), []);
 }
 
@@ -181,8 +183,8 @@ processes:
   cache: {command: [a]}
   router: {command: [a], depends_on: [cache], drain: {envoy: {admin: 'unix:/b', time: 15s}}}
 ";
-    // No path contains both `router` and `db`, but no process is stopped before every drain is
-    // over.
+    // `router` and `db` are on no common path. Both times add up all the same, because no process
+    // is stopped before every drain is over.
     assert_eq!(
         lines(&problems(text)),
         [

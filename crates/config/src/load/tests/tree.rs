@@ -33,7 +33,7 @@ fn tags_of_yaml_are_known() {
     assert_eq!(config(text).processes[0].command[..], ["null", "5", "true", "1.5"]);
     let found = lines(&problems("processes: {app: {command: [!mine a]}}")).join("\n");
     assert!(found.contains("unknown tag"), "{found}");
-    // A manifest may have tags of other programs.
+    // In a manifest, tags that drainit does not know are ignored.
     let mut others = Problems::default();
     let file = others.add_source(Source::new("pod.yaml".to_owned(), "a: !mine b\n".to_owned()));
     let documents = yaml::parse_manifest(&mut others, file).unwrap();

@@ -1,4 +1,4 @@
-//! Tests the forms of each value.
+//! Tests the values of each key, in all forms that a config can have.
 
 use std::time::Duration;
 
@@ -95,7 +95,7 @@ fn a_command_can_be_a_string() {
         let loaded = load(&[&text], &variables).unwrap();
         assert_eq!(loaded.config.processes[0].command, words);
     }
-    // In a list, a value is one argument, regardless of its content.
+    // As an item of a list, a variable is one argument, even if its value has blanks.
     let loaded = load(&["processes: {a: {command: [a, \"${X}\"]}}"], &[("X", "b c | d")]).unwrap();
     assert_eq!(loaded.config.processes[0].command, ["a", "b c | d"]);
 }
@@ -108,7 +108,7 @@ fn restart_policies_and_signals_are_read() {
         (restart.restart, restart.restart_max, restart.restart_delay),
         (RestartPolicy::OnFailure, Some(3), Duration::from_secs(1))
     );
-    // In Docker, 0 means "no limit".
+    // Docker reads this 0 as "no limit". drainit reads it as the number 0.
     let zero = "processes: {a: {command: [a], restart: 'on-failure:0'}}";
     let loaded = load(&[zero], &[]).unwrap();
     assert_eq!(loaded.config.processes[0].restart_max, Some(0));
@@ -307,8 +307,8 @@ fn each_kind_of_drain_is_read() {
         envoy.method,
         DrainMethod::Envoy(EnvoyDrain { exit_at: 3, fail_healthcheck: true, .. })
     ));
-    // `fail_healthcheck` is off by default for `inbound`, because it would also close the
-    // connections of egress listeners.
+    // With `direction: inbound`, `fail_healthcheck` is off by default, because a failed health
+    // check would also close the connections of egress listeners.
     for (keys, expected, fails) in [
         ("", None, true),
         ("direction: all, ", Some(Direction::All), true),
