@@ -11,7 +11,7 @@ pub struct CompletionsArgs {
     shell: Shell,
 }
 
-/// Makes the script for a shell.
+/// Makes the script that completes `command` in a shell.
 pub(super) fn script(args: &CompletionsArgs, mut command: Command) -> String {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut command, "drainit", &mut script);

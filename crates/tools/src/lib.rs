@@ -1,7 +1,7 @@
-//! Code that never runs in PID 1: the commands of the feature `tools`, `check --pod`, and the
-//! drawing of a plan.
+//! Commands that never run in PID 1: those of the feature `tools`, `check --pod`, and the drawing
+//! of a plan.
 //!
-//! - `import` makes a config from a file of another program.
+//! - `import` makes a config from the file of another program.
 //! - `kubernetes` is `check --pod`.
 //! - `drawing` draws a plan, or the report of a shutdown.
 
@@ -40,7 +40,7 @@ pub enum Tool {
     Man,
 }
 
-/// The output of a command.
+/// The output of a command that has succeeded.
 #[derive(Debug, Default)]
 pub struct Shown {
     pub text: String,
@@ -48,7 +48,7 @@ pub struct Shown {
     pub note: String,
 }
 
-/// The reason why a command fails, and its exit code.
+/// Why a command has failed, and the exit code for that.
 #[derive(Debug)]
 pub struct Refused {
     pub why: String,
@@ -56,7 +56,8 @@ pub struct Refused {
 }
 
 impl Tool {
-    /// Runs the command. `drainit` is the whole command line, for the commands that describe it.
+    /// Runs the command. `drainit` is the definition of the whole command line; `completions` and
+    /// `man` need it.
     pub fn run(self, drainit: Command) -> Result<Shown, Refused> {
         let text = match self {
             Self::Import(args) => return import::command::run(&args),

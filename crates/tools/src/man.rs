@@ -10,7 +10,7 @@ const DESCRIPTION: &str = "drainit is an init for containers. It starts the proc
     the order of their dependencies, supervises them, and at a stop signal drains those that take \
     requests before it stops anything, all within one deadline.";
 
-/// Titles and texts of the sections after the commands.
+/// The sections that follow the commands: the title of each, and its items with their texts.
 const SECTIONS: &[(&str, &[(&str, &str)])] = &[
     (
         "ENVIRONMENT",
@@ -68,11 +68,11 @@ pub(super) fn page(mut drainit: Command) -> io::Result<String> {
             rest.control("TP", []).text([bold(*name)]).text([roman(*meaning)]);
         }
     }
-    // The page has no date, so that each build gives the same page.
+    // The page has no date, so that every build of one version gives the same bytes.
     Ok(format!(".TH DRAINIT 1 \"\" \"drainit {version}\"\n{text}{}", rest.to_roff()))
 }
 
-/// The usage, the purpose and the options of a command.
+/// The part of the page about one command: its usage, its purpose and its options.
 fn subcommand(mut command: Command) -> io::Result<String> {
     let usage = command.render_usage().to_string();
     let mut head = Roff::new();
@@ -81,7 +81,7 @@ fn subcommand(mut command: Command) -> io::Result<String> {
     head.text([roman(format!("{}.", about.unwrap_or_default().trim_end_matches('.')))]);
     let mut options = Vec::new();
     let after = command.get_after_help().map(ToString::to_string);
-    // All commands have these two options.
+    // Every command has `--help` and `--version`, so the page does not repeat them.
     let command = command.mut_args(|arg| match arg.get_id().as_str() {
         "help" | "version" => arg.hide(true),
         _ => arg,

@@ -1,12 +1,12 @@
-//! Checks that the tables of keys in docs/config.md and docs/config/ match the declarations. `make
-//! reference` writes the tables anew.
+//! Checks that the tables of keys in docs/config.md and docs/config/ say the same as the
+//! declarations of the keys. `make reference` writes these tables.
 
 use std::fs;
 
 use crate::load::key::{Key, Keys, Shape};
 use crate::schema_tests::{root, tables};
 
-/// Tables of keys that a page explains in its text, so that they have no table there.
+/// Tables of keys without a table in the reference, because a page explains these keys in its text.
 const IN_PROSE: [&str; 7] =
     ["HeaderFile", "DrainKeys", "ElementKeys", "AdminKeys", "Ulimits", "LimitKeys", "Hook"];
 
@@ -45,7 +45,7 @@ fn the_reference_matches_the_declarations() {
     assert!(missing.is_empty(), "no page has `<!--keys: NAME-->` for {missing:?}");
 }
 
-/// A page of the reference. Its path begins at docs/.
+/// A page of the reference. Its path is relative to docs/.
 struct Page {
     path: String,
     text: String,
@@ -62,7 +62,7 @@ fn pages() -> Vec<Page> {
     paths.into_iter().map(|path| Page { text: text(&path), path }).collect()
 }
 
-/// A heading of a page. A link to the title of a page has no anchor.
+/// A heading of a page. If it is the title of the page, a link to it has no anchor.
 struct Heading<'a> {
     page: &'a Page,
     is_title: bool,
@@ -93,7 +93,7 @@ fn headings(page: &Page) -> impl Iterator<Item = Heading<'_>> {
 }
 
 impl Page {
-    /// The link to another page, whose path begins at docs/.
+    /// The link from this page to another page. The path `to` is relative to docs/.
     fn link(&self, to: &str) -> String {
         match (self.path.starts_with("config/"), to.strip_prefix("config/")) {
             (true, Some(sibling)) => sibling.to_owned(),
@@ -102,8 +102,9 @@ impl Page {
         }
     }
 
-    /// The text of a doc comment with its links: `#NAME` is a heading on any page of the reference,
-    /// and `PAGE.md#NAME` a heading on a page of docs/.
+    /// The text of a doc comment, with its links made relative to this page. In a doc comment,
+    /// `#NAME` is a heading on any page of the reference, and `PAGE.md#NAME` is a heading on a page
+    /// in docs/.
     fn with_links(&self, text: &str, headings: &[Heading]) -> String {
         let mut parts = text.split("](");
         let mut linked = parts.next().unwrap_or_default().to_owned();
@@ -153,7 +154,7 @@ fn default(text: &str) -> String {
     if is_words { format!(", {text}") } else { format!(", `{text}`") }
 }
 
-/// The noun for a value of this shape.
+/// The noun that the reference uses for a value of this shape.
 fn noun(shape: &Shape) -> String {
     let noun = match shape {
         Shape::Text => "text",
@@ -170,7 +171,7 @@ fn noun(shape: &Shape) -> String {
         }
         Shape::List(item) => return list(item),
         Shape::Map(_) | Shape::Processes(_) | Shape::Table(_) | Shape::Named(..) => "mapping",
-        // A list of arguments is one way to write a command.
+        // A command is one string or a list of arguments; the reference calls both a command.
         Shape::Either([Shape::Filled("command"), Shape::List(_)]) => "command",
         Shape::Either(shapes) => {
             let mut nouns: Vec<String> = Vec::new();

@@ -1,8 +1,9 @@
-//! `drainit schema`: the tables of keys as a JSON Schema, for editors.
+//! `drainit schema`: makes a JSON Schema from the tables of keys. Editors use it to check and
+//! complete a config.
 //!
-//! The schema uses draft 7, which all editors know. A schema sees only one file, which may overlay
-//! another file. Therefore this schema requires no key and judges only the form of values. `check`
-//! judges the rest.
+//! The schema uses draft 7, which all editors know. An editor applies it to one file, but this file
+//! may only be a part of the config, merged over another file. Therefore the schema requires no
+//! key. It checks only the form of values; `check` checks everything else.
 
 use std::collections::BTreeSet;
 
@@ -11,10 +12,10 @@ use serde_json::{Map, Value, json};
 use crate::load::key::{self, Key, Keys, Shape};
 use crate::types::Signal;
 
-/// Matches text with a variable, whose value only `check` knows.
+/// Matches text that contains a variable. Only `check` knows the value of the variable.
 const VARIABLE: &str = r"\$\{";
 
-/// Returns the schema of a config.
+/// Returns the JSON Schema of a config.
 pub fn schema() -> Value {
     let mut schema = Schema::default();
     let mut root = schema.table(key::root());
@@ -26,25 +27,27 @@ pub fn schema() -> Value {
 
 #[derive(Default)]
 struct Schema {
-    /// The named tables.
+    /// The schemas of the tables that several keys use, by name.
     definitions: Map<String, Value>,
 }
 
-/// The JSON values that a shape accepts. Every keyword concerns one type only, so the parts of
-/// several shapes can stand side by side.
+/// The JSON values that are accepted for a shape. If a value may have several shapes, their parts
+/// are collected here. This is possible because each keyword of JSON Schema concerns only one type
+/// of values.
 #[derive(Default)]
 struct Accepted {
     types: BTreeSet<&'static str>,
-    /// The patterns of accepted text; empty if any text is accepted.
+    /// Regular expressions; accepted text must match one of them. If there are none, any text is
+    /// accepted.
     patterns: Vec<String>,
     keywords: Map<String, Value>,
-    /// The values that an editor offers.
+    /// The words that an editor suggests for the value.
     words: Vec<Value>,
     references: Vec<Value>,
 }
 
 impl Schema {
-    /// A mapping with these keys.
+    /// The schema for a mapping with these keys.
     fn table(&mut self, keys: &Keys) -> Map<String, Value> {
         let mut properties = Map::new();
         for key in keys.all() {
@@ -55,8 +58,8 @@ impl Schema {
         table.insert("patternProperties".to_owned(), json!({"^x-": {}}));
         table.insert("additionalProperties".to_owned(), json!(false));
         if keys.exclusive().nth(1).is_some() {
-            // The exclusion is written as a dependency, because an editor then marks the refused
-            // key itself.
+            // Only one of these keys may be set. This is written as a dependency between the keys,
+            // because an editor then marks the key that is too much.
             let mut dependencies = Map::new();
             for key in keys.exclusive() {
                 let mut others = Map::new();
@@ -70,7 +73,8 @@ impl Schema {
         table
     }
 
-    /// The value of a key. An empty value counts as absent, so it is accepted.
+    /// The schema for the value of a key. It also accepts an empty value, which counts as if the
+    /// key were absent.
     fn property(&mut self, key: &Key) -> Value {
         let mut value = self.value(&key.shape, true);
         if let Value::Object(value) = &mut value {
@@ -232,7 +236,8 @@ impl Accepted {
     }
 }
 
-/// The meaning of a key without its links, anchors and example, followed by its default.
+/// The explanation of a key for an editor: its meaning without links, anchors and example, and then
+/// its default.
 fn description(key: &Key) -> String {
     let mut text = String::new();
     let mut rest = key.meaning.split_once(" Example: ").map_or(key.meaning, |(meaning, _)| meaning);
@@ -262,7 +267,7 @@ fn alternatives(words: impl Iterator<Item = String>) -> String {
     words.collect::<Vec<_>>().join("|")
 }
 
-/// A regular expression for a word in any case.
+/// A regular expression that matches a word in upper or lower case.
 fn any_case(word: &str) -> String {
     let letter = |c: char| match c.is_ascii_alphabetic() {
         true => format!("[{}{}]", c.to_ascii_uppercase(), c.to_ascii_lowercase()),

@@ -1,4 +1,4 @@
-//! Compares the schema with the reader and with the committed schema file.
+//! Compares the schema with the reader of the config, and with the schema file in the repository.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -17,7 +17,8 @@ use crate::load::yaml::node::{Kind, Node};
 use crate::schema::schema;
 use drainit_config::testing::rust_source::string_literals;
 
-/// The errors that a schema can find: it must refuse a config with one of these errors.
+/// Parts of the reader's messages for errors that a schema can find, too. The schema must refuse
+/// every config that has one of these errors.
 const FORM: &[&str] = &[
     "unknown key",
     "must be a mapping",
@@ -39,7 +40,8 @@ const FORM: &[&str] = &[
     "not a URL",
 ];
 
-/// Validates one instance a line against the schema on the first line.
+/// A Python program. The first line of its input is a schema, and each further line is a value that
+/// it validates.
 const VALIDATE: &str = "
 import json, sys
 from jsonschema import Draft7Validator
@@ -64,7 +66,8 @@ fn check_and_the_schema_agree() {
         let of_form =
             errors.iter().find(|error| FORM.iter().any(|form| error.message.contains(form)));
         match (of_form, schema.first()) {
-            // A variable is unset in this test, so `check` judges another value than the schema.
+            // The value has a variable that is not set in this test. `check` therefore sees another
+            // value than the schema, so the two may disagree.
             (Some(error), None) if error.message.contains(", from ") => {}
             (Some(error), None) => {
                 let _ = writeln!(wrong, "only check refuses ({}):\n{text}", error.message);
@@ -82,7 +85,8 @@ fn check_and_the_schema_agree() {
     assert!(right > 300 && refused > 300, "{right} are right, {refused} refused");
 }
 
-/// A key that is missing in one file may be in another file that this file overlays.
+/// The schema must not require a key, because a file may be merged over another file that has the
+/// key.
 // holds: C18
 #[test]
 fn the_schema_requires_no_key() {
@@ -100,7 +104,7 @@ fn the_schema_requires_no_key() {
     assert!(!requires_a_key(&schema()));
 }
 
-/// Proves that each key is read: a value of a wrong form must be an error of the reader.
+/// Shows that the reader reads every key: it must report an error if the value has a wrong form.
 #[test]
 fn every_key_of_the_tables_is_read() {
     for place in places() {
@@ -116,7 +120,7 @@ fn every_key_of_the_tables_is_read() {
     }
 }
 
-/// Editors take the schema from the repository, and each example names its path.
+/// Editors load the schema from the repository, and each example has the path of the schema.
 // holds: C17
 #[test]
 fn the_committed_schema_is_up_to_date() {
@@ -140,8 +144,8 @@ pub(crate) fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
-/// Configs for the comparison: examples, blocks of the docs, inputs of other tests, and configs
-/// made from the tables.
+/// The configs with which the schema and the reader are compared: the examples, the configs in the
+/// docs, the inputs of other tests, and configs made from the tables of keys.
 fn corpus() -> Vec<String> {
     let root = root();
     let mut corpus = Vec::new();
@@ -160,7 +164,7 @@ fn corpus() -> Vec<String> {
             let is_config =
                 keys_of_root().names().any(|name| literal.contains(&format!("{name}:")));
             corpus.extend(is_config.then_some(literal.clone()));
-            // Many tests add such a literal to a process.
+            // Many tests add such a text to a process, so it is also tried there.
             corpus.push(format!("processes:\n  a:\n    command: [a]\n    {literal}\n"));
         }
     }
@@ -178,7 +182,7 @@ fn corpus() -> Vec<String> {
     corpus
 }
 
-/// Values of every form. Each is accepted by some keys.
+/// Values of every form. For each of them, at least one key accepts it.
 const VALUES: &str = "\
     5s | 1m 30s | 0.5 | 0 | -1 | 3 | \"3\" | 5x | TERM | sigterm | RTMIN+3 | 15 | KILL | \
     TREM | true | \"true\" | yes | word | /a | 127.0.0.1:80 | localhost:80 | 80 | \
@@ -186,16 +190,16 @@ const VALUES: &str = "\
     ${A:-} | \"${A:-1}\" | ~ | {} | [] | [a] | [TERM] | [[a]] | {a: b} | {a: [b]} | \
     {a: } | [{a: b}] | [{text: a}] | [{text: a, file: b}]";
 
-/// The place of a key in a config.
+/// A key, and where it is in a config.
 #[derive(Clone)]
 struct KeyPlace {
-    /// The keys from the root. `*` stands for an element of a list.
+    /// The keys that lead to it from the root of the config. `*` stands for an item of a list.
     path: Vec<String>,
     shape: &'static Shape,
 }
 
 impl KeyPlace {
-    /// A config with this value at the place, and a command for the process.
+    /// A config that has this value at the place, and in which the process has a command.
     fn config(&self, value: &str) -> String {
         let mut text = value.to_owned();
         for (depth, key) in self.path.iter().enumerate().rev() {
@@ -214,7 +218,7 @@ impl KeyPlace {
     }
 }
 
-/// Every key of every table, at the first place that has the table.
+/// Every key of every table. If several places of a config have the table, only the first is used.
 fn places() -> Vec<KeyPlace> {
     let of_table = |(keys, place): (&'static Keys, Vec<String>)| {
         keys.all().map(move |key| KeyPlace {
@@ -225,7 +229,7 @@ fn places() -> Vec<KeyPlace> {
     tables().into_iter().flat_map(of_table).collect()
 }
 
-/// Every table, with the first place that has it.
+/// Every table of keys, with the first place of a config that has it.
 pub(crate) fn tables() -> Vec<(&'static Keys, Vec<String>)> {
     let mut tables = vec![(keys_of_root(), Vec::new())];
     let mut next = 0;
@@ -261,8 +265,8 @@ fn words(shape: &Shape) -> Vec<String> {
     }
 }
 
-/// The JSON value that an editor sees. Plain scalars have the types of the core schema of YAML 1.2.
-/// `None` if the text is not YAML.
+/// The JSON value that an editor makes from a YAML text. A plain scalar has the type that YAML
+/// 1.2's core schema gives it. Returns `None` if the text is not YAML.
 fn instance(text: &str) -> Option<Value> {
     let mut problems = Problems::default();
     let root = parse_source(&mut problems, Source::new("0.yaml", text.to_owned()))?;
@@ -295,9 +299,10 @@ fn json_of(node: &Node) -> Value {
     }
 }
 
-/// The errors of each instance. `None` if there is no validator, which is an error in CI.
+/// For each value, the errors that a validator of JSON Schema finds. Returns `None` if no validator
+/// is installed; in CI, this fails.
 fn validate<'i>(instances: impl Iterator<Item = &'i Value>) -> Option<Vec<Vec<String>>> {
-    // Debian's Python finds Debian's python3-jsonschema.
+    // python3-jsonschema is a Debian package, which only Debian's own Python finds.
     let python = "/usr/bin/python3";
     let has_validator =
         Command::new(python).args(["-c", "import jsonschema"]).stderr(Stdio::null()).status();

@@ -1,21 +1,22 @@
-//! Checks `command` and `args` of the container.
+//! Checks `command` and `args` of a container.
 
 use crate::kubernetes::manifest::{Container, Word, base, words};
 use crate::kubernetes::{Context, Severity};
 use crate::load::args;
 use crate::load::args::ArgsError;
 
-/// The separators between the commands of a script.
+/// The characters that end a command in a shell's script.
 pub(super) const JOINS: [char; 4] = [';', '\n', '&', '|'];
 
-/// The program that the container runs, as far as the manifest shows.
+/// The program that the container starts, if the manifest shows it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Entry {
-    /// The image's `ENTRYPOINT` with these arguments.
+    /// The program is the image's `ENTRYPOINT`, with these arguments.
     Image(Vec<Word>),
     /// drainit with these arguments.
     Drainit(Vec<Word>),
-    /// drainit as the child of a shell. The shell gets the signals. The text is the script.
+    /// A shell that runs drainit as its child, so that the shell gets the signals. The text is the
+    /// shell's script.
     ShellChild(Word),
     Other(Word),
 }
@@ -33,7 +34,7 @@ pub(super) fn entry(container: &Container) -> Entry {
     }
 }
 
-/// Whether the manifest shows that the container runs drainit.
+/// Whether the manifest shows that the container starts drainit.
 pub(super) fn names_drainit(container: &Container) -> bool {
     let shown = match entry(container) {
         Entry::Drainit(_) | Entry::ShellChild(_) => true,
@@ -49,29 +50,31 @@ pub(super) fn is_shell(program: &str) -> bool {
     matches!(base(program), "sh" | "bash" | "dash" | "ash" | "zsh" | "ksh")
 }
 
-/// The script in a shell's command line. The script follows `-c`, which may be combined with other
-/// flags, as in `-ec`.
+/// The script in the command line of a shell: the word after `-c`. Other flags may be combined with
+/// `c`, as in `-ec`.
 pub(super) fn script(command: &[Word]) -> Option<&Word> {
     let is_flag =
         |word: &str| word.starts_with('-') && !word.starts_with("--") && word.ends_with('c');
     command.iter().skip_while(|word| !is_flag(&word.text)).nth(1)
 }
 
-/// `exec drainit …` replaces the shell; without `exec` the shell stays as the parent.
+/// Finds drainit in a script. After `exec drainit …` drainit replaces the shell; without `exec` the
+/// shell stays as drainit's parent.
 fn of_script(script: &Word) -> Entry {
     let text = script.text.replace("\\\n", " ");
-    // The word `drainit` counts only before a subcommand, because a script may also copy the
-    // binary.
+    // `drainit` counts only before a subcommand, because a script may also have this word in
+    // another command, such as one that copies the binary.
     let starts = |pair: &[&str]| base(pair[0]) == "drainit" && matches!(pair[1], "run" | "exec");
     for command in text.split(JOINS) {
         let words: Vec<_> = command.split_whitespace().collect();
         let Some(place) = words.windows(2).position(starts) else { continue };
-        // Programs such as `env` and `su-exec` may stand between `exec` and `drainit`, because they
-        // also replace themselves.
+        // Other programs, such as `env` and `su-exec`, may stand between `exec` and `drainit`. They
+        // also replace themselves by the program that they start.
         if !words[..place].contains(&"exec") {
             return Entry::ShellChild(script.clone());
         }
-        // The shell expands the further arguments, so their values are unknown.
+        // The shell expands the arguments after the subcommand, so the manifest does not show their
+        // values.
         let subcommand = Word { text: words[place + 1].to_owned(), span: script.span };
         return Entry::Drainit(vec![subcommand]);
     }
@@ -94,7 +97,7 @@ pub(super) fn check(ctx: &mut Context<'_>) {
             return;
         }
         Entry::Drainit(words) => words,
-        // The image's ENTRYPOINT may be `drainit` or `drainit run`.
+        // The manifest does not show whether the image's ENTRYPOINT is `drainit` or `drainit run`.
         Entry::Image(words) => {
             let words = match words.first() {
                 Some(word) if base(&word.text) == "drainit" => words[1..].to_vec(),
@@ -121,7 +124,8 @@ pub(super) fn check(ctx: &mut Context<'_>) {
     }
 }
 
-/// Routes the container's arguments as `run` does.
+/// Checks whether drainit would accept the container's arguments: each must go to a process, as
+/// with `drainit run`.
 fn route(ctx: &mut Context<'_>, words: &[Word]) {
     let mut rest = words;
     loop {
@@ -140,7 +144,7 @@ fn route(ctx: &mut Context<'_>, words: &[Word]) {
         };
     }
     let texts: Vec<_> = rest.iter().map(|word| ctx.env.substitute(&word.text)).collect();
-    // If one value is unknown, the check skips all arguments.
+    // If the value of one argument is unknown, no argument is checked.
     let Some(texts) = texts.into_iter().collect::<Option<Vec<_>>>() else { return };
     if args::is_command(&ctx.loaded.config, &texts) {
         return;

@@ -1,4 +1,4 @@
-//! The environment that a manifest gives the container, as far as this command knows it.
+//! The environment that a manifest gives a container, as far as it is known here.
 
 use std::collections::BTreeMap;
 
@@ -10,21 +10,22 @@ use crate::load::yaml::node::Node;
 #[derive(Debug, Default)]
 pub(super) struct PodEnv {
     known: BTreeMap<String, Word>,
-    /// Variables with `valueFrom` whose values are not known here.
+    /// Variables whose values are not known here: the manifest sets them by `valueFrom`, or their
+    /// values contain such variables.
     unknown: BTreeMap<String, Span>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Value<'a> {
     Known(&'a Word),
-    /// The variable is set to a value that is not known here.
+    /// The variable is set, but its value is not known here.
     Unknown(Span),
     Missing,
 }
 
 impl PodEnv {
-    /// Reads `env` and `envFrom` of a container. `here` is the environment of this command, which
-    /// may have the values that the manifest takes from elsewhere.
+    /// Reads `env` of a container. `here` is the environment of `drainit check` itself: it may have
+    /// the values of variables that the manifest sets by `valueFrom`.
     pub(super) fn read(container: &Node, here: &Environment) -> Self {
         let mut env = Self::default();
         for item in items(container, &["env"]) {
@@ -54,7 +55,7 @@ impl PodEnv {
         env
     }
 
-    /// The known variables, for `${…}` in the config.
+    /// The variables whose values are known, for `${…}` in the config.
     pub(super) fn environment(&self) -> Environment {
         self.known.iter().map(|(name, word)| (name.clone(), word.text.clone())).collect()
     }
@@ -71,8 +72,9 @@ impl PodEnv {
         self.unknown.iter().map(|(name, span)| (name.as_str(), *span))
     }
 
-    /// Expands `$(NAME)` as Kubernetes does in `value`, `command` and `args`; an undefined name
-    /// stays unchanged. Returns `None` if the text needs an unknown value.
+    /// Expands `$(NAME)` as Kubernetes does in `value`, `command` and `args`. A name that is not
+    /// defined stays as it is. Returns `None` if the text contains a variable whose value is not
+    /// known.
     pub(super) fn substitute(&self, text: &str) -> Option<String> {
         let (mut out, mut rest) = (String::new(), text);
         while let Some(at) = rest.find('$') {

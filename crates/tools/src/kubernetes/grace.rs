@@ -1,4 +1,5 @@
-//! Checks `terminationGracePeriodSeconds`, and the variable that passes it to the config.
+//! Checks `terminationGracePeriodSeconds` of the pod, and the variable by which the manifest tells
+//! the config this time.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use crate::types::human;
 
 const NAME: &str = "terminationGracePeriodSeconds";
 
-/// Compares the plan with the time that the kubelet grants.
+/// Compares the plan of the shutdown with the time that the kubelet gives the pod.
 pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
     let pod = std::rc::Rc::clone(&ctx.workload.pod);
     let (given, span) = match seconds(&pod, &[NAME]) {
@@ -72,7 +73,8 @@ pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
     }
 }
 
-/// Checks the variables that `grace_period` uses. Returns whether a problem is reported.
+/// Checks the variables that the config's `grace_period` uses. Returns whether a problem is
+/// reported.
 fn variable(
     ctx: &mut Context<'_>,
     given: Duration,
@@ -81,22 +83,22 @@ fn variable(
     severity: Severity,
 ) -> bool {
     let Some(first) = ctx.loaded.grace_variables.first().cloned() else { return false };
-    // If one variable is in the default of another, the first that is set counts.
+    // One variable may be in the default of another. If so, the first that is set counts.
     let names = ctx.loaded.grace_variables.clone();
     let is_set = |word: &Word| !word.text.is_empty();
     let known =
         names.iter().find(|name| matches!(ctx.env.get(name), Value::Known(word) if is_set(word)));
     let name = known.unwrap_or(&first);
-    // The time that is left for drainit after a hook that sleeps.
+    // If a `preStop` hook sleeps, this much of the pod's time is left for drainit.
     let left = given.saturating_sub(before.sleeps).as_secs();
     let raised = ctx.plan.grace_period.saturating_add(before.sleeps).as_secs();
     let (message, span, help) = match ctx.env.get(name) {
         Value::Known(word) if is_set(word) => {
             let span = word.span;
-            // The variable may be only a part of `grace_period`. If so, the caller compares the
-            // whole value.
+            // The value of `grace_period` may contain other text beside the variable. The caller
+            // then compares the whole value.
             let Ok(value) = values::duration(&word.text) else { return false };
-            // The value may leave out the time of a hook that sleeps.
+            // A `preStop` hook that sleeps may be subtracted from the value.
             if value == given || value.saturating_add(before.sleeps) == given {
                 return false;
             }
@@ -110,9 +112,9 @@ fn variable(
             };
             (message, span, help)
         }
-        // The unknown value is already reported.
+        // This variable is reported elsewhere, because its value is unknown.
         Value::Unknown(_) => return true,
-        // In a config, an empty variable counts as unset.
+        // In a config, an empty variable counts as unset, so both are reported as missing.
         Value::Missing | Value::Known(_) => {
             let message = format!(
                 "`{}` has no `{name}`, which the config's `grace_period` uses: a container cannot read {NAME}",

@@ -1,4 +1,4 @@
-//! The workloads of a Kubernetes manifest, their containers, and access to their fields.
+//! Finds the workloads of a Kubernetes manifest, and reads fields of them.
 
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -9,22 +9,22 @@ use crate::load::yaml::node::{Kind, Node, get};
 
 #[derive(Clone, Debug)]
 pub(super) struct Workload {
-    /// `Deployment`, `Pod` and the like.
+    /// The kind of the workload, such as `Deployment` or `Pod`.
     pub(super) kind: String,
-    /// `metadata.name`.
+    /// The value of `metadata.name`.
     pub(super) name: String,
-    /// The `spec` of the pod.
+    /// The `spec` of the workload's pods.
     pub(super) pod: Rc<Node>,
-    /// The `metadata` of the pod.
+    /// The `metadata` of the workload's pods.
     pub(super) metadata: Option<Rc<Node>>,
-    /// The place of `externalTrafficPolicy: Local` in a Service that selects the workload.
+    /// If a Service with `externalTrafficPolicy: Local` selects the pods: the place of this field.
     pub(super) local: Option<Span>,
 }
 
-/// The parts of a Service that decide which traffic reaches the pod, and from where.
+/// The parts of a Service that say which pods get its traffic, and over which nodes.
 struct Service {
     selector: Rc<Node>,
-    /// The place of `externalTrafficPolicy: Local`.
+    /// The place of `externalTrafficPolicy: Local`, if the Service has it.
     local: Option<Span>,
 }
 
@@ -36,7 +36,7 @@ impl Service {
         Some(Self { selector: Rc::clone(selector), local: local.map(|policy| policy.span) })
     }
 
-    /// Whether these labels contain each label of the selector.
+    /// Whether a pod with these labels is selected: it must have every label of the selector.
     fn selects(&self, labels: &Node) -> bool {
         let wanted = self.selector.entries();
         let has = |name: &str, value: &Node| {
@@ -50,22 +50,23 @@ impl Service {
 #[derive(Clone, Debug)]
 pub(super) struct Container {
     pub(super) name: String,
-    /// The place of the name.
+    /// The place of the name in the manifest.
     pub(super) span: Span,
     pub(super) node: Rc<Node>,
-    /// Whether this is an init container with `restartPolicy: Always`, which lives as long as the
-    /// pod.
+    /// Whether this is a sidecar: an init container with `restartPolicy: Always`, which runs as
+    /// long as the pod.
     pub(super) is_sidecar: bool,
 }
 
-/// A single value and its place.
+/// The text of a single value, and its place in the manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Word {
     pub(super) text: String,
     pub(super) span: Span,
 }
 
-/// Finds all workloads. Also returns the kinds of the other documents.
+/// Finds all workloads in the documents of a manifest. Also returns the kinds of the other
+/// documents.
 pub(super) fn workloads(documents: &[Rc<Node>]) -> (Vec<Workload>, Vec<String>) {
     let (mut found, mut others) = (Vec::new(), Vec::new());
     let mut services = Vec::new();
@@ -113,7 +114,7 @@ pub(super) fn workloads(documents: &[Rc<Node>]) -> (Vec<Workload>, Vec<String>) 
     (found, others)
 }
 
-/// The containers that live as long as the pod: the main containers and the sidecars.
+/// The containers that run as long as the pod: the main containers and the sidecars.
 pub(super) fn containers(pod: &Node) -> Vec<Container> {
     let container = |node: &Rc<Node>, is_sidecar| {
         let name = text(node, &["name"]);
@@ -131,13 +132,13 @@ pub(super) fn containers(pod: &Node) -> Vec<Container> {
     main.chain(sidecars.map(|node| container(node, true))).collect()
 }
 
-/// The mount points of the volumes of a container.
+/// The paths at which volumes are mounted in a container.
 pub(super) fn mounts(container: &Node) -> Vec<PathBuf> {
     let mounts = items(container, &["volumeMounts"]).iter();
     mounts.filter_map(|mount| Some(text(mount, &["mountPath"])?.text.into())).collect()
 }
 
-/// The place of a key.
+/// The place of a key of a mapping.
 pub(super) fn key(node: &Node, name: &str) -> Option<Span> {
     node.entries().iter().find(|(key, _)| &*key.text == name).map(|(key, _)| key.span)
 }
@@ -146,7 +147,7 @@ pub(super) fn text(node: &Node, path: &[&str]) -> Option<Word> {
     word(get(node, path)?)
 }
 
-/// The items of the list at a path; empty if there is no list.
+/// The items of the list at a path of keys. Empty if there is no list.
 pub(super) fn items<'n>(node: &'n Node, path: &[&str]) -> &'n [Rc<Node>] {
     match get(node, path).map(|node| &node.kind) {
         Some(Kind::Sequence(items)) => items,
@@ -154,12 +155,12 @@ pub(super) fn items<'n>(node: &'n Node, path: &[&str]) -> &'n [Rc<Node>] {
     }
 }
 
-/// A list of single values.
+/// The single values among the items of the list at a path of keys.
 pub(super) fn words(node: &Node, path: &[&str]) -> Vec<Word> {
     items(node, path).iter().filter_map(word).collect()
 }
 
-/// A number of seconds, and its place.
+/// The number of seconds at a path of keys, and its place.
 pub(super) fn seconds(node: &Node, path: &[&str]) -> Option<(Duration, Span)> {
     let word = text(node, path)?;
     Some((Duration::from_secs(word.text.parse().ok()?), word.span))
@@ -169,7 +170,7 @@ fn word(node: &Rc<Node>) -> Option<Word> {
     Some(Word { text: node.scalar()?.to_owned(), span: node.span })
 }
 
-/// The last part of a path.
+/// The last part of a path: the name of the file.
 pub(super) fn base(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }

@@ -1,10 +1,10 @@
-//! `check --pod`: checks a config against the manifest of its pod.
+//! `check --pod`: checks a config against the manifest of the pod in which it will run.
 //!
-//! The config is read with the environment that the manifest gives the container, and its [`Plan`]
-//! is compared with what the kubelet does. The facts about the kubelet come from `killContainer` in
-//! pkg/kubelet/kuberuntime/kuberuntime_container.go (the grace period includes `preStop`, then, for
-//! a sidecar, the wait for other containers), `doProbe` in pkg/kubelet/prober/worker.go (liveness
-//! probes end with the deletion of a pod), and
+//! The config is read with the environment that the manifest gives the container. Its [`Plan`] is
+//! then compared with what the kubelet will do. Sources for the kubelet: `killContainer` in
+//! pkg/kubelet/kuberuntime/kuberuntime_container.go (the grace period includes `preStop`, and after
+//! that, for a sidecar, the wait for other containers), `doProbe` in pkg/kubelet/prober/worker.go
+//! (liveness probes end when the pod is deleted), and
 //! <https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination>.
 
 mod entry;
@@ -34,17 +34,18 @@ use crate::types::suggest::list;
 
 #[derive(Debug)]
 pub struct PodCheck {
-    /// The problems of the config, and then the problems of the manifest.
+    /// First the problems of the config, and then the problems of the manifest.
     pub diagnostics: Vec<Diagnostic>,
-    /// The checked containers, such as `Deployment gateway, container router`, with the longest
-    /// shutdown if that shutdown has a drain.
+    /// The containers that were checked, such as `Deployment gateway, container router`. If a
+    /// container's shutdown has a drain, its longest shutdown is added.
     pub containers: Vec<String>,
 }
 
-/// Reads a manifest (`-`: standard input), and checks the config against its containers that run
-/// drainit. With a `name`, checks only the container of that name. Without a name, checks all
-/// containers whose command names drainit, or else the only container. `here` may have the values
-/// of variables that the manifest takes from elsewhere.
+/// Reads a manifest (`-` means standard input), and checks the config against each container that
+/// runs drainit. With a `name`, checks only the container of that name. Otherwise checks each
+/// container whose command contains drainit. If there is none, and the manifest has only one
+/// container, checks that container. `here` is the environment of `drainit check` itself: it may
+/// have values of variables that the manifest sets by `valueFrom`.
 pub fn check(
     configs: &[PathBuf],
     manifest: &Path,
@@ -80,13 +81,13 @@ pub fn check(
     })
 }
 
-/// Whether a config has `${NAME}`, `${NAME:-…}` or `${NAME:?…}`.
+/// Whether the text of a config uses a variable, as `${NAME}`, `${NAME:-…}` or `${NAME:?…}`.
 fn mentions(config: &str, name: &str) -> bool {
     config.contains(&format!("${{{name}}}")) || config.contains(&format!("${{{name}:"))
 }
 
-/// Like [`check`], for a parsed manifest. `load` reads the config, and `mentions` says whether the
-/// config names a variable.
+/// Like [`check`], but for a manifest that is in memory. `load` reads the config, and `mentions`
+/// says whether the config uses a variable.
 pub fn check_manifest(
     mut problems: Problems,
     file: usize,
@@ -112,7 +113,7 @@ pub fn check_manifest(
                 Ok(loaded) => (loaded.warnings.clone(), Some(loaded)),
                 Err(diagnostics) => (diagnostics, None),
             };
-        // Several containers may run the same config, whose problems are reported once.
+        // If several containers run the same config, its problems are reported only once.
         let new: Vec<_> =
             more.into_iter().filter(|problem| !diagnostics.contains(problem)).collect();
         diagnostics.extend(new);
@@ -143,7 +144,7 @@ pub fn check_manifest(
     PodCheck { diagnostics, containers }
 }
 
-/// One container and the config that it runs.
+/// The container being checked, and the config that it runs.
 struct Context<'a> {
     problems: &'a mut Problems,
     workload: &'a Workload,
@@ -161,13 +162,13 @@ impl Context<'_> {
         }
     }
 
-    /// Whether the shutdown has a drain or a readiness delay.
+    /// Whether the shutdown has a drain or a `readiness_delay`, so that clients have time to leave.
     fn takes_traffic_away(&self) -> bool {
         !self.plan.after_signal.drained_at().is_zero()
     }
 }
 
-/// The containers that run drainit, by the rules of [`check`].
+/// The containers to check, as the comment of [`check`] says.
 fn find(problems: &mut Problems, file: usize, name: Option<&str>) -> Vec<(Workload, Container)> {
     let text_has_braces = problems.source(file).is_some_and(|source| source.text.contains("{{"));
     let whole = Span::whole(file);
