@@ -10,7 +10,7 @@ use crate::Refused;
 use crate::drawing::{read, report};
 use crate::types::{exit_code, harmless};
 
-/// The limit for the input, in bytes. A report of thousands of processes has a few MiB.
+/// At most this many bytes of the input are used. A report of thousands of processes has a few MiB.
 const MAX_INPUT: u64 = 16 * 1024 * 1024;
 
 /// Options of `report`.
@@ -32,8 +32,8 @@ pub(crate) fn run(args: &ReportArgs) -> Result<String, Refused> {
     read.map(|report| report::svg(&report)).map_err(refused)
 }
 
-/// Reads the input, or only the end of a longer file. Processes may have written bytes that are not
-/// UTF-8 to a log, so such bytes are replaced.
+/// Reads the input. If the file is longer than the limit, reads only its end. A log may have bytes
+/// that are not UTF-8, because processes have written them; such bytes are replaced.
 fn content(args: &ReportArgs) -> Result<String, String> {
     let mut content = Vec::new();
     let mut read = |input: &mut dyn Read| input.take(MAX_INPUT + 1).read_to_end(&mut content);

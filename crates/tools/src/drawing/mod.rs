@@ -1,4 +1,5 @@
-//! Draws a shutdown as an SVG image: the worst case of a plan, or the report of a past shutdown.
+//! Draws a shutdown as an SVG image. This is the longest shutdown of a plan, or a past shutdown
+//! from its report.
 //!
 //! [`plan`] and [`report`] make [`Chart`]s, and [`svg`] draws them.
 
@@ -15,27 +16,28 @@ use std::fmt::Write as _;
 use crate::plan::text::{LABEL, cut_to};
 
 const WIDTH: f64 = 880.0;
-/// The left edge of the bars.
+/// The x coordinate at which the bars begin.
 const LEFT: f64 = 300.0;
-/// The full width of the bars.
+/// The width of a bar that takes the whole time.
 const BARS: f64 = WIDTH - LEFT - 10.0;
 const ROW: f64 = 22.0;
-/// The height of a title and the line below it.
+/// The height of a chart's title together with the line of text below it.
 const HEAD: f64 = 56.0;
-/// The number of characters that fit into a line in the small font.
+/// How many characters of the small font fit into a line.
 const LINE: usize = 165;
-/// The number of characters that fit into a title.
+/// How many characters fit into a title.
 const TITLE: usize = 100;
 
-/// Steps on a time axis. Times are seconds.
+/// The steps of one shutdown on a time axis. Times are in seconds since T0.
 #[derive(Clone, Debug, PartialEq)]
 struct Chart {
     title: String,
     /// The line below the title.
     text: String,
-    /// The first and the last moment.
+    /// The moments at which the time axis begins and ends.
     span: (f64, f64),
-    /// The time from the deadline to the end of the grace period.
+    /// The moments at which the reserve begins and ends: the deadline, and the end of the grace
+    /// period.
     reserve: (f64, f64),
     rows: Vec<Row>,
 }
@@ -44,7 +46,7 @@ struct Chart {
 struct Row {
     label: String,
     times: String,
-    /// The bars. A later bar covers an earlier bar.
+    /// The bars of the step. If two bars overlap, the later one covers the earlier.
     bars: Vec<Bar>,
 }
 
@@ -58,19 +60,19 @@ struct Bar {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Look {
     Good,
-    /// A step of a plan that is not on the critical path.
+    /// A step of a plan that is not on the critical path, so it does not make the shutdown longer.
     Aside,
-    /// In a plan, a step that gets less time than it asks for. In a report, a step that took longer
+    /// In a plan: a step that gets less time than it needs. In a report: a step that took longer
     /// than planned.
     Short,
     Killed,
-    /// The planned time of a step, drawn behind the real time.
+    /// The time that was planned for a step. It is drawn behind the time that the step really took.
     Planned,
     Reserve,
 }
 
 impl Look {
-    /// The colour, its opacity, and the distance of a bar from the edges of its row.
+    /// The colour of a bar, its opacity, and its distance from the edges of its row.
     fn style(self) -> (&'static str, &'static str, f64) {
         match self {
             Self::Good => ("#1f9d72", "1", 5.0),
@@ -83,7 +85,7 @@ impl Look {
     }
 }
 
-/// An image of the charts, one below the other, readable on light and dark pages.
+/// Draws an image with the charts one below the other. It can be read on light and on dark pages.
 fn svg(title: &str, charts: &[Chart]) -> String {
     let (mut body, mut top) = (String::new(), 0.0);
     for chart in charts {
@@ -96,7 +98,7 @@ fn svg(title: &str, charts: &[Chart]) -> String {
     )
 }
 
-/// Draws a chart and returns its lower edge.
+/// Draws a chart whose upper edge is at `top`, and returns the position of its lower edge.
 fn draw(out: &mut String, chart: &Chart, top: f64) -> f64 {
     let (title, text) = (escaped(&chart.title, TITLE), escaped(&chart.text, LINE));
     let (title_y, text_y) = (top + 18.0, top + 38.0);
@@ -138,7 +140,7 @@ fn bar(out: &mut String, chart: &Chart, bar: Bar, (y, height): (f64, f64)) {
     );
 }
 
-/// Text of at most `most` characters, escaped for SVG.
+/// Cuts a text to at most `most` characters, and escapes it for SVG.
 fn escaped(text: &str, most: usize) -> String {
     let text = cut_to(text, most);
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")

@@ -1,20 +1,20 @@
-//! Reads a report that drainit has written: the file of `shutdown.report`, or a log in JSON, with
-//! the report in one of the last lines. The input is not trusted.
+//! Reads a report that drainit has written. The input is the file of `shutdown.report`, or a log in
+//! JSON, which has the report in one of its last lines. The reader does not trust the input.
 
 use serde_json::Value;
 
 use crate::report::data::{ShutdownReport, VERSION};
 use crate::types::harmless;
 
-/// The start of the JSON member that holds the report in a line of a log.
+/// A line of a log that contains this text may have a report: the key of the report in JSON.
 const MEMBER: &str = "\"report\":";
 
 /// Finds the last report in a text.
 ///
 /// # Errors
-/// Says why there is no report in the text, and how to get one.
+/// Says why the text has no report, and how to get one.
 pub fn find(text: &str) -> Result<ShutdownReport, String> {
-    // Log tools may put a prefix before each line: the name of the container, or a time.
+    // Tools for logs may write a prefix before each line, such as the container's name or a time.
     let lines = text.lines().rev().filter(|line| line.contains(MEMBER));
     for line in lines {
         let json = line.find('{').map(|at| &line[at..]).unwrap_or_default();
@@ -25,7 +25,7 @@ pub fn find(text: &str) -> Result<ShutdownReport, String> {
         }
     }
     match serde_json::from_str::<Value>(text) {
-        // This also accepts a line of a log that a tool has spread over several lines.
+        // The text may also be one line of a log that a tool has spread over several lines.
         Ok(mut value) => match value.get_mut("report") {
             Some(report) => checked(report.take()),
             None => checked(value),

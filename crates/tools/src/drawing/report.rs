@@ -6,8 +6,8 @@ use crate::drawing::{Bar, Chart, Look, Row};
 use crate::report::data::{ShutdownReport, StepData};
 use crate::types::{harmless, human};
 
-/// A step is late if it exceeds its planned time by more than this, in seconds. The plan does not
-/// include the overhead of drainit.
+/// A step counts as late if it took longer than planned by more than this, in seconds. The plan
+/// does not include the time that drainit itself needs.
 const TOLERANCE: f64 = 0.1;
 
 /// Draws the real times of the shutdown over the planned times.
@@ -18,7 +18,7 @@ pub fn svg(report: &ShutdownReport) -> String {
 fn shutdown(report: &ShutdownReport) -> Chart {
     let rows: Vec<_> =
         report.steps.iter().filter(|step| is_shown(step)).map(|step| row(report, step)).collect();
-    // A drain that somebody requested may have begun before T0.
+    // A drain that an operator requested may have begun before T0, so its time may be negative.
     let (mut first, mut last) = (0.0_f64, report.grace_period.max(report.took).max(0.001));
     for bar in rows.iter().flat_map(|row| &row.bars) {
         (first, last) = (first.min(bar.from), last.max(bar.to));
@@ -75,7 +75,7 @@ fn row(report: &ShutdownReport, step: &StepData) -> Row {
     }
 }
 
-/// The text of the first line of the report in the log.
+/// The first line of the report, as the log has it.
 fn summary(report: &ShutdownReport) -> String {
     format!(
         "Stopped in {} of {}, exit code {}: {}",
@@ -86,7 +86,7 @@ fn summary(report: &ShutdownReport) -> String {
     )
 }
 
-/// Formats seconds for people. A value that a `Duration` cannot have becomes 0.
+/// A number of seconds as text for people. A number that a `Duration` cannot have becomes 0.
 fn time(seconds: f64) -> String {
     human(Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or_default())
 }

@@ -1,4 +1,4 @@
-//! Tests of the drawings of a plan and of a report, and of the reader of reports.
+//! Tests the drawings of plans and reports, and the reader of reports.
 
 use serde_json::Value;
 
@@ -30,14 +30,14 @@ fn gateway() -> ShutdownReport {
     serde_json::from_str(REPORT).unwrap()
 }
 
-/// The report in JSON, with one value changed.
+/// The JSON of the report, in which one value is replaced.
 fn changed(pointer: &str, value: Value) -> String {
     let mut json: Value = serde_json::from_str(REPORT).unwrap();
     *json.pointer_mut(pointer).unwrap() = value;
     json.to_string()
 }
 
-/// The number of bars of a colour.
+/// The number of opaque bars that have this colour.
 fn bars(picture: &str, colour: &str) -> usize {
     picture.matches(&format!("fill=\"{colour}\" fill-opacity=\"1\"/>")).count()
 }
@@ -46,10 +46,11 @@ fn bars(picture: &str, colour: &str) -> usize {
 #[test]
 fn the_drawing_of_a_plan_has_a_bar_for_each_step() {
     let picture = drawn_plan(CONFIG);
-    // The counts are those of the cut steps, the rest of the critical path, and all other steps.
+    // The colours are those of the steps that are cut, of the other steps on the critical path, and
+    // of the steps that are not on it.
     let counts = ["#e07b39", "#1f9d72", "#9aa3ad"].map(|colour| bars(&picture, colour));
     assert_eq!(counts, [2, 8, 2], "{picture}");
-    // 2 s of 20 s are a tenth of the 570 pixels of the bars.
+    // The delay takes 2 s of 20 s, so its bar takes a tenth of the 570 pixels.
     assert!(picture.contains("<rect x=\"300.0\" y=\"61\" width=\"57.0\" "), "{picture}");
     assert!(picture.contains(" of 15s</text>"), "{picture}");
 }
@@ -84,7 +85,7 @@ fn the_drawing_of_a_report_has_real_times_over_planned_times() {
     let counts = ["#d64550", "#e07b39", "#1f9d72", "#9aa3ad"].map(|colour| bars(&picture, colour));
     assert_eq!(counts, [1, 0, 5, 0], "{picture}");
     assert_eq!(picture.matches("fill-opacity=\".4\"").count(), 6, "{picture}");
-    // The step took 2 s, although at most 1 s was planned.
+    // At most 1 s was planned for the step, but it took 2 s.
     let late = serde_json::from_str(&changed("/steps/1/planned/ends", 2.0.into())).unwrap();
     assert_eq!(bars(&report::svg(&late), "#e07b39"), 1);
 }
@@ -101,8 +102,7 @@ fn a_report_is_found_in_a_file_and_in_a_log() {
         format!("{value:#}").replace("\"exit_code\": 3", "\"exit_code\": 137"),
         line(&json),
         format!("{:#}\n", serde_json::from_str::<serde_json::Value>(&line(&json)).unwrap()),
-        // If the log has several reports, the last report is read. Lines of processes may follow
-        // it.
+        // If a log has several reports, the last one counts. Other lines may follow it.
         format!(
             "starting\n{}\ngw-1  | {}\n{{\"message\":\"bye\"}}\n{{\"report\":7\n",
             line(&value.to_string()),
@@ -111,7 +111,7 @@ fn a_report_is_found_in_a_file_and_in_a_log() {
     ] {
         assert_eq!(read::find(&text).as_ref(), Ok(&report), "{text}");
     }
-    // A later version may add fields.
+    // A report of a later version of drainit may have more fields.
     value["exit_code"] = 137.into();
     value["more"] = serde_json::json!({"a": [1]});
     assert_eq!(read::find(&value.to_string()), Ok(report));

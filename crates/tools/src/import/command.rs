@@ -18,9 +18,9 @@ pub struct ImportArgs {
     format: Option<Format>,
 }
 
-/// Converts the file. Returns the config, and the next step as a note.
+/// Converts the file. Returns the config, and a note about the next step.
 pub(crate) fn run(args: &ImportArgs) -> Result<Shown, Refused> {
-    // If the file is missing, any format will do, because reading the file then reports that.
+    // If the file is missing, the format does not matter, because reading the file reports that.
     let of_missing = || (!args.file.exists()).then_some(Format::Procfile);
     let format = args.format.or_else(|| Format::of(&args.file)).or_else(of_missing);
     let Some(format) = format else {

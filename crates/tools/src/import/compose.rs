@@ -1,5 +1,5 @@
-//! Reads a Compose file. A service, which is a container, becomes a process. The keys about the
-//! container (image, network, volumes) are only listed in a comment.
+//! Reads a Compose file. Each service, which is a container in Compose, becomes a process. Keys
+//! that concern the container (image, network, volumes) are only listed in a comment.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -25,7 +25,7 @@ const HEALTH: &str = "A healthcheck is a `readiness` here: it is probed each sec
                       each probe is killed after 10s. What is not ready in time is stopped and the others run on, unless \
                       one of them waits for it: then the container ends. Compose only marks it unhealthy.";
 
-/// The beginning of a variable, up to its default or message.
+/// Matches the begin of a variable: up to its default or message, or to its end.
 static VARIABLE: LazyLock<Regex> = LazyLock::new(|| pattern(r"\$(\$|\{\w*(?::?[-?]|\})|\{|\w+)"));
 
 pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
@@ -68,8 +68,9 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
     Ok(draft)
 }
 
-/// Converts the parts that depend on other services. A service becomes a oneshot if another service
-/// waits for its completion. A failed healthcheck matters only to services that wait for it.
+/// Converts what depends on other services. If another service waits until a service has completed,
+/// that service becomes a oneshot. A service whose healthcheck fails matters only to services that
+/// wait for it.
 fn relate(draft: &mut Draft) {
     let waited_for = |condition| -> BTreeSet<String> {
         draft.processes.iter().flat_map(|process| process.needs(condition)).cloned().collect()
@@ -126,8 +127,8 @@ fn process(name: &str, service: &Node) -> Process {
     process
 }
 
-/// Sets the command, from a list or a string. Compose and drainit both split a string after they
-/// have expanded its variables.
+/// Sets the command from a list or a string. If it is a string, drainit splits it as Compose does:
+/// after the variables are expanded.
 fn command(process: &mut Process, service: &Node) {
     let image = text(service, "image").unwrap_or("its Dockerfile");
     let entrypoint = get(service, &["entrypoint"]).filter(|it| !matches!(it.kind, Kind::Null));
@@ -152,8 +153,8 @@ fn command(process: &mut Process, service: &Node) {
     }
 }
 
-/// Reads `environment:`, a mapping or a list. Names without a value need no entry, because a
-/// process inherits the container's variables.
+/// Reads `environment:`, which is a mapping or a list. A name without a value needs no entry in the
+/// config, because every process inherits the container's variables.
 fn environment(process: &mut Process, node: &Node) {
     let entries = node.entries().iter();
     let of_mapping = entries.filter_map(|(key, value)| Some((&*key.text, value.scalar()?)));
@@ -162,7 +163,7 @@ fn environment(process: &mut Process, node: &Node) {
     process.add_environment(variables.map(|(name, value)| (name.to_owned(), interpolate(value))));
 }
 
-/// Reads `depends_on:`, a list of names or a mapping with conditions.
+/// Reads `depends_on:`, which is a list of names, or a mapping of names to conditions.
 fn depends_on(process: &mut Process, node: &Node) {
     texts(node).for_each(|name| process.need(name, json!({"condition": "started"})));
     for (name, need) in node.entries() {
@@ -192,13 +193,15 @@ fn restart(process: &mut Process, written: &str) {
         "always" | "on-failure" => process.set("restart", policy),
         _ => return process.lose(format!("restart: {written}")),
     }
-    // In Docker, 0 means that there is no limit, which is the default of a config.
+    // In Docker, 0 means that the number of restarts has no limit. A config without `restart_max`
+    // has no limit either.
     if max != "0" {
         process.set("restart_max", number(max));
     }
 }
 
-/// Reads `healthcheck:` as `readiness`, which drainit probes only at the start.
+/// Converts `healthcheck:` to `readiness`. drainit stops probing when the process is ready, unlike
+/// Compose.
 fn readiness(process: &mut Process, check: &Node) {
     let test = get(check, &["test"]);
     let is_text = test.is_some_and(|node| node.scalar().is_some());
@@ -213,7 +216,8 @@ fn readiness(process: &mut Process, check: &Node) {
         return process.lose("healthcheck.test");
     };
     let command: Vec<_> = shell.iter().chain(words).map(|word| interpolate(word)).collect();
-    // The timeout is the time after which Compose counts the service as unhealthy.
+    // The `timeout` of `readiness` becomes the time after which Compose would call the service
+    // unhealthy.
     let time = |key, otherwise| {
         let written = text(check, key).and_then(|text| duration(text).ok());
         written.unwrap_or(Duration::from_secs(otherwise))
@@ -231,7 +235,7 @@ fn readiness(process: &mut Process, check: &Node) {
     }
 }
 
-/// Converts a value whose form is the same in Compose and in a config.
+/// Converts a value that has the same form in Compose and in a config.
 fn value(node: &Node) -> Value {
     match &node.kind {
         Kind::Sequence(items) => items.iter().map(|item| value(item)).collect(),
@@ -245,14 +249,15 @@ fn value(node: &Node) -> Value {
     }
 }
 
-/// Converts the variables of a text from Compose's syntax to a config's.
+/// Converts the variables in a text from Compose's syntax to that of a config.
 fn interpolate(text: &str) -> String {
     let convert = |found: &Captures| match &found[1] {
         "$" => "$$".to_owned(),
-        // A variable with `:+` has no counterpart and becomes text.
+        // Other forms, such as `:+`, have no counterpart in a config, so the `$` is escaped.
         "{" => "$${".to_owned(),
         variable if variable.ends_with(['-', '?']) => {
-            // In a config, an empty variable always counts as unset.
+            // In a config, an empty variable always counts as unset, so only the form with `:`
+            // exists.
             let (name, mark) = variable.split_at(variable.len() - 1);
             format!("${}:{mark}", name.trim_end_matches(':'))
         }
@@ -262,12 +267,12 @@ fn interpolate(text: &str) -> String {
     VARIABLE.replace_all(text, convert).into_owned()
 }
 
-/// The single values among the items of a list; a single value counts as a list of one.
+/// The single values in a list. A single value counts as a list of one item.
 fn texts(node: &Node) -> impl Iterator<Item = &str> {
     node.scalar().into_iter().chain(node.items().iter().filter_map(|item| item.scalar()))
 }
 
-/// The single value of a key.
+/// The value of a key, if it is a single value.
 fn text<'n>(node: &'n Node, key: &str) -> Option<&'n str> {
     get(node, &[key])?.scalar()
 }

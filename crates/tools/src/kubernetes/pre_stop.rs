@@ -1,4 +1,5 @@
-//! Checks `lifecycle`: the hook that runs before drainit is stopped, and the stop signal.
+//! Checks `lifecycle` of a container: the `preStop` hook, which runs before drainit gets the stop
+//! signal, and the stop signal.
 
 use std::time::Duration;
 
@@ -14,12 +15,12 @@ use crate::types::{Signal, human};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct PreStop {
     pub(super) span: Option<Span>,
-    /// The time for which the hook sleeps before drainit gets the stop signal.
+    /// How long the hook sleeps before drainit gets the stop signal.
     pub(super) sleeps: Duration,
-    /// Whether the hook runs `drainit drain`. If it does, drainit itself counts the time of the
-    /// hook.
+    /// Whether the hook runs `drainit drain`. If it does, drainit's own time limit begins with the
+    /// hook, so the hook's time is not subtracted.
     pub(super) drains: bool,
-    /// Whether the hook runs anything else, for an unknown time.
+    /// Whether the hook runs another command, whose time is not known.
     pub(super) is_unknown: bool,
 }
 
@@ -53,8 +54,9 @@ pub(super) fn check(ctx: &mut Context<'_>) -> PreStop {
     found
 }
 
-/// Refuses a hook that requests `/drain` by `httpGet` or by a command such as curl. drainit would
-/// refuse the request, and since Kubernetes makes no event for that, nobody would notice.
+/// Refuses a hook that requests `/drain` over TCP, by `httpGet` or by a command such as curl.
+/// drainit refuses such a request. Nobody would notice that, because Kubernetes does not report it
+/// as an event.
 fn over_tcp(ctx: &mut Context<'_>, command: &[Word]) {
     let get = text(&ctx.container.node, &["lifecycle", "preStop", "httpGet", "path"]);
     let Some(listen) = ctx.loaded.config.control.listen else { return };
@@ -68,7 +70,7 @@ fn over_tcp(ctx: &mut Context<'_>, command: &[Word]) {
     }
 }
 
-/// `lifecycle.stopSignal` replaces the image's STOPSIGNAL.
+/// Checks `lifecycle.stopSignal`, which the kubelet sends in place of the image's STOPSIGNAL.
 fn stop_signal(ctx: &mut Context<'_>) {
     let Some(word) = text(&ctx.container.node, &["lifecycle", "stopSignal"]) else { return };
     let stops = |signal| ctx.loaded.config.shutdown.signals.contains(&signal);
@@ -111,7 +113,7 @@ fn one_command(ctx: &mut Context<'_>, words: &[&str], span: Span, found: &mut Pr
     }
 }
 
-/// Checks that drainit answers at the address of `drainit drain`.
+/// Checks that drainit has the socket to which `drainit drain` sends its request.
 fn drain_command(ctx: &mut Context<'_>, options: &[&str], span: Span) {
     let is_off = ctx.loaded.config.control.socket == ControlSocket::Off;
     if other_socket(ctx, "drain", options, span).is_none() && is_off {
@@ -120,7 +122,7 @@ fn drain_command(ctx: &mut Context<'_>, options: &[&str], span: Span) {
     }
 }
 
-/// Checks the `--socket` of a command, if it has one, and returns it.
+/// Checks the option `--socket` of a `drainit` command, if the command has one. Returns its value.
 pub(super) fn other_socket<'w>(
     ctx: &mut Context<'_>,
     command: &str,
@@ -139,8 +141,8 @@ pub(super) fn other_socket<'w>(
     Some(path)
 }
 
-/// Warns of a sidecar without a `preStop` hook that drains. A sidecar gets SIGTERM only after the
-/// main containers have exited, but its `preStop` hook runs at once.
+/// Warns of a sidecar that has no `preStop` hook with `drainit drain`. A sidecar gets SIGTERM only
+/// after the main containers have exited, but its `preStop` hook runs at once.
 pub(super) fn sidecar(ctx: &mut Context<'_>, before: &PreStop) {
     if !ctx.container.is_sidecar || before.drains {
         return;

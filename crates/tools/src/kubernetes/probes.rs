@@ -1,5 +1,5 @@
-//! Checks probes: whether drainit can answer them, whether liveness kills a draining container, and
-//! whether readiness shows the drain.
+//! Checks the probes of a container. Can drainit answer them? Does the liveness probe kill the
+//! container while it drains? Does the readiness probe show that it drains?
 
 use std::time::Duration;
 
@@ -11,22 +11,22 @@ use crate::load::span::Span;
 use crate::load::yaml::node::{Node, get};
 use crate::types::human;
 
-/// The default period and threshold of a probe.
+/// The kubelet's defaults for the period and the failure threshold of a probe.
 const PERIOD: Duration = Duration::from_secs(10);
 const THRESHOLD: u32 = 3;
 
 /// One probe of the container.
 struct Probe {
     span: Span,
-    /// The time from the first failure until the probe counts as failed.
+    /// The time from the first failed attempt until the kubelet takes the probe as failed.
     fails_after: Duration,
-    /// The owner of the probed port, and the port with its place.
+    /// Who owns the port that the probe asks, and the port with its place in the manifest.
     target: Option<(Target, u16, Span)>,
-    /// The path of an HTTP probe, without the query; `None` for other kinds.
+    /// The path that an HTTP probe asks, without the query. `None` for other probes.
     path: Option<Word>,
-    /// Whether the probe sets `host`, so that it does not go to the pod's address.
+    /// Whether the probe sets `host`, so that it asks another address than that of the pod.
     has_host: bool,
-    /// The endpoint of drainit that the probe's command uses, if the command is recognized.
+    /// The path of drainit's endpoint that the probe's command asks; `None` if this is not known.
     command_endpoint: Option<&'static str>,
 }
 
@@ -35,21 +35,23 @@ impl Probe {
         self.path.as_ref().map(|path| path.text.as_str()).unwrap_or_default()
     }
 
-    /// The owner of the probed port.
+    /// Who owns the port that the probe asks.
     fn target(&self) -> Option<Target> {
         self.target.map(|(target, ..)| target)
     }
 }
 
-/// The owner of a port.
+/// Who owns a port.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Target {
     Control,
-    /// The admin of an Envoy. `fails` says whether the drain makes its health check fail.
+    /// The admin interface of an Envoy. `fails` says whether its health check fails during the
+    /// drain.
     Admin {
         fails: bool,
     },
-    /// A port that the config does not name, such as the port of a listener of Envoy.
+    /// Another program: the config does not have this port. It may belong to a listener of an
+    /// Envoy.
     Other,
 }
 
@@ -102,7 +104,8 @@ fn read(ctx: &mut Context<'_>, container: &Node, node: &Node) -> Probe {
     }
 }
 
-/// Recognizes `drainit health`, and a URL such as in `curl http://127.0.0.1:9902/readyz`.
+/// Finds the endpoint of drainit that the command of a probe asks: `drainit health`, or another
+/// command with a URL, such as `curl http://127.0.0.1:9902/readyz`.
 fn command_endpoint(ctx: &mut Context<'_>, node: &Node) -> Option<&'static str> {
     let command = words(node, &["exec", "command"]);
     let span = command.first()?.span;
@@ -126,8 +129,8 @@ fn command_endpoint(ctx: &mut Context<'_>, node: &Node) -> Option<&'static str> 
     Some(if has("--live") { "/livez" } else { "/readyz" })
 }
 
-/// The number of a port, which a manifest gives as a number or as the name of one of the
-/// container's ports.
+/// The number of a port. The manifest has the number itself, or the name of one of the container's
+/// ports.
 fn number(container: &Node, port: &str) -> Option<u16> {
     let is_named =
         |port: &str, node: &Node| text(node, &["name"]).is_some_and(|it| it.text == port);
@@ -151,7 +154,8 @@ fn owner(ctx: &Context<'_>, port: u16) -> Target {
     admin.map_or(Target::Other, |(_, fails)| Target::Admin { fails })
 }
 
-/// Checks that the kubelet reaches drainit, and that probes for drainit's own paths go to drainit.
+/// Checks that the kubelet can reach drainit's address, and that a probe for a path of drainit goes
+/// to drainit's port.
 fn answered(ctx: &mut Context<'_>, probe: &Probe) {
     let Some((target, port, span)) = probe.target else { return };
     let listen = ctx.loaded.config.control.listen;
@@ -173,7 +177,8 @@ fn answered(ctx: &mut Context<'_>, probe: &Probe) {
     }
 }
 
-/// Reports a liveness probe that fails during the drain, so that the kubelet kills the container.
+/// Reports a liveness probe that fails while the container drains. The kubelet would then kill the
+/// container.
 fn liveness(ctx: &mut Context<'_>, probe: &Probe) {
     let whole = ctx.plan.longest();
     let after_signal = &ctx.plan.after_signal;
@@ -210,14 +215,15 @@ fn liveness(ctx: &mut Context<'_>, probe: &Probe) {
     ));
 }
 
-/// Whether a drained process closes its listeners at the end of the drain.
+/// Whether a drained process is an Envoy, whose listeners drainit closes at the end of the drain.
 fn closes(ctx: &Context<'_>) -> bool {
     let mut drains =
         ctx.loaded.config.processes.iter().filter_map(|process| process.drain.as_ref());
     drains.any(|drain| matches!(drain.method, DrainMethod::Envoy(_)))
 }
 
-/// Warns of a readiness probe that fails too late if a process ends by itself and the drains begin.
+/// Warns of a readiness probe that is too slow for a shutdown after the end of a process: each drain
+/// then lasts only for its `min`, and the probe would fail only after that.
 fn notices(ctx: &mut Context<'_>, probe: &Probe) {
     let drains = ctx.loaded.config.processes.iter().filter_map(|process| process.drain.as_ref());
     let Some(min) = drains.map(|drain| drain.min).max() else { return };
@@ -234,8 +240,8 @@ fn notices(ctx: &mut Context<'_>, probe: &Probe) {
     );
 }
 
-/// Warns of a readiness probe that still succeeds during the drain. A probe of a process's
-/// listener, or a command that is not recognized, gets no warning, because it may fail.
+/// Warns of a readiness probe that still succeeds while the container drains. Gives no warning if the
+/// probe asks a process's listener or runs an unknown command, because such a probe may fail.
 fn readiness(ctx: &mut Context<'_>, probe: &Probe) {
     if !ctx.takes_traffic_away() {
         return;

@@ -1,4 +1,5 @@
-//! Tests manifests: a correct one has no problems, and each fault is reported at its place.
+//! Tests `check --pod`: a correct manifest has no problems, and each mistake is reported at its
+//! place.
 
 use crate::kubernetes::{PodCheck, check_manifest};
 use crate::load::check::image::ImageLookup;
@@ -50,7 +51,7 @@ fn check(config: &str, manifest: &str, name: Option<&str>, here: &[(&str, &str)]
     check_manifest(problems, file, name, &here.iter().copied().collect(), load, mentions)
 }
 
-/// Formats each problem as `line:column severity message`.
+/// The problems, each as `line:column severity message`.
 fn lines(checked: &PodCheck) -> Vec<String> {
     let line = |d: &Diagnostic| {
         format!("{}:{} {} {}", d.line, d.column, if d.is_error() { "E" } else { "W" }, d.message)
@@ -65,8 +66,8 @@ fn silent(config: &str, manifest: &str) {
     assert_eq!(checked.containers.len(), 1, "{manifest}");
 }
 
-/// Whether the problems are the expected ones. Each expected problem has a place and a severity,
-/// and then parts of the message with commas between them.
+/// Whether these problems were found. An expected problem begins with its place and its severity.
+/// After that come parts of the message, with commas between them.
 fn are_these(found: &[String], expected: &[&str]) -> bool {
     let is_it = |(found, expected): (&String, &&str)| {
         let (place, words) = expected.split_at(expected.find(['E', 'W']).unwrap() + 2);
@@ -75,7 +76,7 @@ fn are_these(found: &[String], expected: &[&str]) -> bool {
     found.len() == expected.len() && found.iter().zip(expected).all(is_it)
 }
 
-/// Replaces text that must be present.
+/// Replaces a part of a text. Fails if the text does not have this part.
 #[track_caller]
 fn with(text: &str, from: &str, to: &str) -> String {
     assert!(text.contains(from), "{from}");
@@ -98,7 +99,7 @@ fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
     let hook = |hook: &str| format!("          lifecycle: {{preStop: {hook}}}\n{image}");
     let pod = "      terminationGracePeriodSeconds: 45\n";
     let rows: &[(&str, &str, &[&str])] = &[
-        // These cases concern the grace period and its variable.
+        // The rows up to the next comment concern the grace period and its variable.
         (
             "Seconds: 45",
             "Seconds: 20",
@@ -122,7 +123,7 @@ fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
             "valueFrom: {configMapKeyRef: {name: a, key: b}}",
             &["14:56 W value is not known here"],
         ),
-        // These cases concern preStop hooks.
+        // The following rows concern `preStop` hooks.
         (
             image,
             &hook("{sleep: {seconds: 15}}"),
@@ -158,7 +159,7 @@ fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
             &["10:35 E `SIGUSR1` does not stop drainit"],
         ),
         (image, &format!("          lifecycle: {{stopSignal: SIGQUIT}}\n{image}"), &[]),
-        // These cases concern `command` and `args`.
+        // The following rows concern `command` and `args`.
         ("[drainit, run]", "[sh, -c, drainit run]", &["11:29 E the shell gets the signals"]),
         (
             "[drainit, run]",
@@ -192,7 +193,7 @@ fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
             &["12:45 E argument `stray` is claimed"],
         ),
         ("--rtr.concurrency, \"2\"", "--rtr.concurrency, $(UNSET)", &[]),
-        // These cases concern probes.
+        // The following rows concern probes.
         (
             live,
             "{path: /readyz, port: control}, failureThreshold: 1",
@@ -249,7 +250,7 @@ fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
             &["18:27 W `/livez` stays 200"],
         ),
         ("httpGet: {path: /readyz, port: 9902}", "exec: {command: [drainit, health]}", &[]),
-        // These cases concern the manifest itself.
+        // The following rows concern the manifest itself.
         ("kind: Deployment", "kind: Service", &["0:0 E only `Service`"]),
         ("- name: gateway", "- name: other\n          image: x\n        - name: gateway", &[]),
         ("command: [drainit, run]", "x: y\n        - name: other", &["0:0 E which container"]),
@@ -281,11 +282,11 @@ fn the_help_for_a_grace_period_fits_the_cause() {
         "${GRACE:-${TERMINATION_GRACE_PERIOD_SECONDS:-30}}",
     );
     for (config, manifest, help) in [
-        // Only the variable is missing.
+        // The manifest does not set the variable, but gives enough time.
         (CONFIG, with(MANIFEST, entry, ""), format!("write `{{name: {name}, value: \"45\"}}` under `env`")),
-        // A hook takes part of the grace period.
+        // A `preStop` hook takes a part of the pod's grace period.
         (CONFIG, with(&with_hook, entry, ""), format!("write `{{name: {name}, value: \"35\"}}` under `env`")),
-        // The pod gives less time than the config needs.
+        // The pod has less time than the config needs.
         (
             &sixty,
             with(MANIFEST, entry, ""),
@@ -306,11 +307,11 @@ fn the_help_for_a_grace_period_fits_the_cause() {
     let checked = check(CONFIG, &empty, None, &[]);
     let help = format!("write `{{name: {name}, value: \"45\"}}` under `env`");
     assert_eq!(checked.diagnostics[0].help, Some(help));
-    // If `grace_period` uses two variables, the variable that is set counts.
+    // `grace_period` uses two variables. The variable that is set counts.
     silent(&nested, MANIFEST);
 }
 
-/// The longest shutdown may be that in which a oneshot still runs.
+/// The longest shutdown may begin while a oneshot still runs. This one must fit, too.
 #[test]
 fn the_stop_of_a_running_oneshot_must_fit_beside_a_hook() {
     let config = CONFIG.replace(
@@ -342,7 +343,7 @@ fn each_mismatch_of_config_and_pod_is_reported() {
             "",
             &["10:59 W = 20s, is 10s", "7:38 W `grace_period` is 1m"],
         ),
-        // The time of the hook may be included in the config or in the pod.
+        // The time of the hook can be included in the time of the config or in the time of the pod.
         (grace, "grace_period: 40s", image, sleep, &["10:50 W this sleep of 5s"]),
         (
             grace,
@@ -437,7 +438,7 @@ fn every_kind_of_workload_is_found() {
     let pod = &MANIFEST[MANIFEST.find("    spec:").unwrap()..];
     silent(CONFIG, &format!("kind: Pod\n{}", pod.replace("\n    ", "\n").trim_start()));
     silent(CONFIG, &format!("kind: List\nitems:\n- {}", indented(MANIFEST, "  ")));
-    // `helm template` prints such documents.
+    // `helm template` prints documents of this form.
     let others =
         "---\n# Source: a.yaml\n---\napiVersion: v1\nkind: Secret\ndata: !!binary aGk=\n---\n";
     silent(CONFIG, &format!("{others}{MANIFEST}---\n{}", others.replace("Secret", "Service")));
@@ -461,8 +462,8 @@ fn the_container_is_found_by_command_or_by_name() {
         lines(&check(CONFIG, &two, Some("gatway"), &[])),
         ["0:0 E no container is named `gatway`"]
     );
-    // Every workload that runs drainit is checked. A problem that several workloads have is
-    // reported once.
+    // Every workload that runs drainit is checked. If several workloads have the same problem, it
+    // is reported once.
     let both = format!("{MANIFEST}---\n{}", with(MANIFEST, "gateway", "second"));
     let config = with(CONFIG, "time: 15s", "time: 99s");
     let checked = check(&config, &both, None, &[]);
@@ -507,7 +508,8 @@ fn a_sidecar_needs_a_pre_stop_hook_that_drains() {
 fn the_config_sees_the_variables_of_the_manifest() {
     let variable = "            - {name: TERMINATION_GRACE_PERIOD_SECONDS, value: \"45\"}\n";
     let more = |more: &str| with(MANIFEST, variable, &format!("{variable}            - {more}\n"));
-    // With a delay that is too long for the config, the problem shows that the variable was read.
+    // The delay is too long for the config. If its problem is reported, the check has read the
+    // variable.
     let reported = |manifest: &str, here: &[(&str, &str)]| {
         lines(&check(CONFIG, manifest, None, here)).len().min(1)
     };
@@ -635,10 +637,10 @@ fn a_service_with_policy_local_needs_an_unready_delay() {
     silent(CONFIG, &service("Cluster", "{app: gateway}"));
     silent(CONFIG, &service("Local", "{app: gateway, tier: core}"));
     silent(CONFIG, &service("Local", "{}"));
-    // The first Service with `Local` counts, even if an earlier Service selects the pod, too.
+    // If two Services select the pod, and one of them has `Local`, that one counts.
     let second = local.replace("---", "---\nkind: Service\nspec: {selector: {app: gateway}}\n---");
     assert_eq!(lines(&check(CONFIG, &second, None, &[])).len(), 1);
-    // Documents of other kinds than Service do not count.
+    // Only documents of the kind Service count.
     silent(CONFIG, &with(&local, "kind: Service", "kind: Gateway"));
     let undrained = with(CONFIG, "time: 15s", "time: 0");
     let undrained = lines(&check(&undrained, &local, None, &[]));

@@ -1,5 +1,5 @@
-//! Checks where the traffic of the pod comes from and goes to: a load balancer that sends to whole
-//! nodes, and an application that goes out through a sidecar.
+//! Checks the ways of the pod's traffic: a load balancer that sends requests to whole nodes, and an
+//! application that sends requests through a sidecar.
 
 use crate::config::{DrainMethod, Process};
 use crate::kubernetes::manifest::{items, text};
@@ -14,9 +14,9 @@ pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
     }
 }
 
-/// Warns of a process that stops as soon as it is drained. Nodes send new connections until they
-/// learn of the deleted pod, about a second later. An Envoy has a default `min` and serves for that
-/// time, but the other kinds of drain have no default `min`.
+/// Warns of a process that stops as soon as it is drained. The nodes still send it new connections
+/// until they learn that the pod is deleted, about a second later. For an Envoy, `min` has a
+/// default, so it serves for that time. The other kinds of drain have no default `min`.
 fn endpoint(ctx: &mut Context<'_>) {
     let config = &ctx.loaded.config;
     let delay = config.shutdown.readiness_delay;
@@ -39,9 +39,9 @@ fn endpoint(ctx: &mut Context<'_>) {
         .help("set `min: 5s` in its `drain`, or `shutdown: {readiness_delay: 5s}`");
 }
 
-/// Warns of a Service with `externalTrafficPolicy: Local`. The load balancer of such a Service
-/// sends requests to a node until the load balancer's own health check of the node fails.
-/// kube-proxy passes these requests on to a terminating pod only while the pod is ready (KEP-1669).
+/// Warns if a Service with `externalTrafficPolicy: Local` selects the pod. Its load balancer sends
+/// requests to a node until the load balancer's own health check of the node fails. kube-proxy
+/// passes these requests on to a terminating pod only while that pod is ready (KEP-1669).
 fn local(ctx: &mut Context<'_>) {
     let shutdown = &ctx.loaded.config.shutdown;
     let Some(span) = ctx.workload.local.filter(|_| shutdown.unready_delay.is_zero()) else {
@@ -59,8 +59,8 @@ fn local(ctx: &mut Context<'_>) {
     );
 }
 
-/// Warns of a sidecar whose drain does not set `direction`, because such a drain also closes the
-/// egress of the application.
+/// Warns of a sidecar whose drain has no `direction`. Such a drain also closes the listeners
+/// through which the application sends its own requests.
 fn egress(ctx: &mut Context<'_>) {
     let is_undecided = |process: &&Process| {
         let method = process.drain.as_ref().map(|drain| &drain.method);
