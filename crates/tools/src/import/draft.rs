@@ -1,5 +1,5 @@
-//! The draft of a config for a person to review: its keys, values and comments, and how they are
-//! written as YAML.
+//! The draft of a config, which a person then reviews: its keys, values and comments. Writes the
+//! draft as YAML.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -11,8 +11,8 @@ use serde_json::{Map, Value};
 use crate::import::pattern;
 use crate::types::harmless;
 
-/// The limit of characters for a list or mapping on one line. A longer list or mapping gets a line
-/// for each of its items.
+/// A list or a mapping is written on one line if the line has at most this many characters.
+/// Otherwise each of its items gets a line.
 const WIDTH: usize = 110;
 
 #[derive(Debug, Default)]
@@ -24,26 +24,27 @@ pub(super) struct Draft {
     pub(super) processes: Vec<Process>,
 }
 
-/// A process. Its texts are already escaped by [`literal`] or converted.
+/// A process of the draft. In its texts, each `$` is already escaped by [`literal`] or belongs to a
+/// converted variable.
 #[derive(Debug, Default)]
 pub(super) struct Process {
     pub(super) name: String,
     notes: Vec<String>,
-    /// Options that have no counterpart in a config.
+    /// Options of the imported file that have no counterpart in a config.
     lost: Vec<String>,
     entries: BTreeMap<&'static str, Value>,
 }
 
-/// The order of the keys in the output.
+/// The keys of a process in the order in which the draft writes them.
 const ORDER: &str = "type profiles autostart command scale environment env_file working_dir user umask ulimits depends_on readiness \
                      restart restart_max on_exit required success_codes stop_signal stop_grace_period log";
 
-/// Escapes `$`, which a config would expand.
+/// Escapes each `$` of a text, so that drainit does not expand it.
 pub(super) fn literal(text: &str) -> String {
     text.replace('$', "$$")
 }
 
-/// A number, or text that a variable makes a number.
+/// A number. If the text is not a number, it stays text, because it may be a variable.
 pub(super) fn number(text: &str) -> Value {
     text.parse::<u32>().map_or_else(|_| text.into(), Value::from)
 }
@@ -57,18 +58,19 @@ impl Process {
         self.notes.push(note.into());
     }
 
-    /// Adds an option that has no counterpart in a config. The last comment of the process lists
-    /// these options.
+    /// Adds an option of the imported file that has no counterpart in a config. The last comment of
+    /// the process lists these options.
     pub(super) fn lose(&mut self, option: impl Into<String>) {
         self.lost.push(option.into());
     }
 
-    /// Sets a key. If an option is repeated, the last value counts.
+    /// Sets a key. If the imported file repeats an option, its last value counts.
     pub(super) fn set(&mut self, key: &'static str, value: impl Into<Value>) {
         self.entries.insert(key, value.into());
     }
 
-    /// Adds variables. Variables that the process already has take precedence.
+    /// Adds variables to the `environment` of the process. If it has a variable already, its value
+    /// stays.
     pub(super) fn add_environment(&mut self, variables: impl Iterator<Item = (String, String)>) {
         let mut all: Map<_, _> = variables.map(|(name, value)| (name, value.into())).collect();
         if let Some(Value::Object(own)) = self.entries.remove("environment") {
@@ -87,13 +89,13 @@ impl Process {
         self.entries.contains_key(key)
     }
 
-    /// Adds an entry of `depends_on`.
+    /// Adds a process to `depends_on`.
     pub(super) fn need(&mut self, name: &str, terms: Value) {
         let needs = self.entries.entry("depends_on").or_insert_with(|| Map::new().into());
         needs[valid_name(name)] = terms;
     }
 
-    /// The processes on which this process depends with this condition.
+    /// The processes on which this process depends under this condition.
     pub(super) fn needs(&self, condition: &str) -> impl Iterator<Item = &String> {
         let needs = self.entries.get("depends_on").and_then(Value::as_object).into_iter().flatten();
         needs.filter(move |(_, terms)| terms["condition"] == condition).map(|(name, _)| name)
@@ -112,13 +114,13 @@ impl Process {
 }
 
 impl Draft {
-    /// The number of comments.
+    /// The number of comments in the draft.
     pub(super) fn notes(&self) -> usize {
         let of = |process: &Process| process.notes.len() + usize::from(!process.lost.is_empty());
         self.notes.len() + self.processes.iter().map(of).sum::<usize>()
     }
 
-    /// Makes every name of a process unique and valid in a config.
+    /// Changes the names of processes so that each is valid in a config and occurs only once.
     pub(super) fn fix_names(&mut self) {
         let mut taken = BTreeSet::new();
         for process in &mut self.processes {
@@ -162,18 +164,18 @@ impl Draft {
 fn valid_name(name: &str) -> String {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     let name: String = name.chars().map(|c| if allowed(c) { c } else { '-' }).collect();
-    // A config ignores keys with this prefix.
+    // A config ignores keys that begin with `x-`, so such a name is changed.
     name.strip_prefix("x-").map(|rest| format!("x_{rest}")).unwrap_or(name)
 }
 
 fn comments(out: &mut String, indent: usize, notes: &[String]) {
     for note in notes {
-        // YAML forbids control characters also in comments.
+        // Control characters are replaced, because YAML forbids them even in comments.
         let _ = writeln!(out, "{:indent$}# {}", "", harmless(note));
     }
 }
 
-/// Writes an entry of a process, on one line if it fits.
+/// Writes one key of a process: on one line if the value fits, otherwise on several.
 fn write_entry(out: &mut String, name: &str, value: &Value) {
     let line = flow(value);
     let fits = 4 + name.len() + 2 + line.len() <= WIDTH;
@@ -193,7 +195,7 @@ fn write_entry(out: &mut String, name: &str, value: &Value) {
     }
 }
 
-/// A key with its `:`. YAML requires a `?` before a key of more than 1024 characters.
+/// Writes a key and its `:`. YAML requires a `?` before a key that is longer than 1024 characters.
 fn key(indent: usize, name: &str) -> String {
     const LONGEST: usize = 1000;
     let key = scalar(name);
@@ -214,10 +216,10 @@ fn flow(value: &Value) -> String {
     }
 }
 
-/// Writes a text without quotes if every YAML parser reads it as this text. Otherwise writes it in
-/// double quotes with JSON's escapes, which are valid in YAML.
+/// Writes a text without quotes if every YAML parser then reads the same text. Otherwise writes it
+/// in double quotes with JSON's escapes, which YAML also has.
 fn scalar(text: &str) -> String {
-    /// A word, a path or a duration.
+    /// Matches a word, a path or a duration.
     static PLAIN: LazyLock<Regex> =
         LazyLock::new(|| pattern(r"^([A-Za-z/_.][\w./+-]*|\d[A-Za-z0-9]*[a-z])$"));
     const RESERVED: &str = "true false yes no on off y n null .nan .inf";
@@ -225,7 +227,8 @@ fn scalar(text: &str) -> String {
     if PLAIN.is_match(text) && !is_reserved && text.parse::<f64>().is_err() {
         return text.to_owned();
     }
-    // YAML requires more escapes than JSON: DEL, the C1 control characters, and noncharacters.
+    // YAML requires escapes that JSON does not require: for DEL, for the C1 control characters, and
+    // for noncharacters.
     let escape = |c: char| match c {
         '\u{7f}'..='\u{9f}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => {
             format!("\\u{:04x}", u32::from(c))

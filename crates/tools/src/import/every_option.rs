@@ -1,4 +1,5 @@
-//! Every option that a format documents appears in the config or in a comment.
+//! Tests that no option is dropped silently: every option that a format documents is in the draft,
+//! as a key or in a comment.
 
 use crate::import::input::InputFile;
 use crate::import::{Format, convert};
@@ -8,9 +9,9 @@ fn draft(format: Format, text: &str) -> String {
     imported.unwrap_or_else(|problems| panic!("{text}\n{problems:?}")).text
 }
 
-/// Tests each option alone: the draft must contain one of the option's words, and the draft of a
-/// file without the option must not. The words of an option in `named` are the option itself and
-/// its name.
+/// Tests each option alone. The draft of a file with the option must contain a word that the draft
+/// of a file without it does not contain. `rows` has the words for each option. For an option in
+/// `named`, the words are the option itself and its name.
 #[track_caller]
 fn none_vanishes(
     format: Format,
@@ -35,8 +36,8 @@ fn none_vanishes(
     assert!(lost.is_empty(), "{}", lost.join("\n"));
 }
 
-/// Each option of http://supervisord.org/configuration.html#program-x-section-values, with a value
-/// that is not the default, and with a variable.
+/// The options at http://supervisord.org/configuration.html#program-x-section-values. Each is tried
+/// with a value that is not its default, and with a variable.
 #[test]
 fn options_of_a_program_of_supervisord_are_converted_or_named() {
     let named = "numprocs=%(ENV_X)s numprocs=2000 numprocs=two priority=5 priority=%(ENV_X)s \
@@ -87,7 +88,7 @@ fn options_of_a_program_of_supervisord_are_converted_or_named() {
     });
 }
 
-/// The other sections of http://supervisord.org/configuration.html.
+/// The options of the other sections at http://supervisord.org/configuration.html.
 #[test]
 fn other_sections_of_supervisord_are_converted_or_named() {
     let named = "logfile=/a logfile_maxbytes=1 logfile_backups=1 loglevel=debug pidfile=/a \
@@ -114,7 +115,7 @@ fn other_sections_of_supervisord_are_converted_or_named() {
     });
 }
 
-/// https://github.com/compose-spec/compose-spec/blob/main/05-services.md
+/// The keys at https://github.com/compose-spec/compose-spec/blob/main/05-services.md.
 #[test]
 fn keys_of_a_compose_service_are_converted_or_named() {
     const KEYS: &str = "annotations attach build blkio_config cpu_count cpu_percent cpu_shares cpu_period cpu_quota \
@@ -197,7 +198,7 @@ fn keys_of_a_compose_service_are_converted_or_named() {
     });
 }
 
-/// https://github.com/compose-spec/compose-spec/blob/main/spec.md
+/// The keys at https://github.com/compose-spec/compose-spec/blob/main/spec.md.
 #[test]
 fn other_keys_of_a_compose_file_are_converted_or_named() {
     let keys = "networks volumes configs secrets models include madeup";

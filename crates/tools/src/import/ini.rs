@@ -1,7 +1,7 @@
-//! Parses INI like supervisord, which uses Python's configparser. It has sections and `key = value`
-//! lines. A line that is indented deeper continues the previous value. A `;` or `#` begins a
-//! comment at the start of a line or after a blank. A repeated section continues the first section
-//! of that name.
+//! Parses INI files as supervisord does, which uses Python's configparser. A file has sections and
+//! `key = value` lines. A line that is indented deeper than the key before it continues the value
+//! of that key. A `;` or `#` begins a comment if it comes first in a line or follows a blank. If a
+//! section's name is repeated, its keys are added to the first section of that name.
 
 use std::sync::LazyLock;
 
@@ -14,13 +14,13 @@ static COMMENT: LazyLock<Regex> = LazyLock::new(|| pattern(r"(^|\s)[;#].*"));
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Section {
     pub(super) name: String,
-    /// The line of the section's header, from 1.
+    /// The line of the file that has the section's name, from 1.
     pub(super) line: usize,
     pub(super) entries: Vec<(String, String)>,
 }
 
 impl Section {
-    /// The last value of a key.
+    /// The value of a key. If the key is repeated, the last value counts.
     pub(super) fn get(&self, key: &str) -> Option<&str> {
         self.entries.iter().rev().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
     }
@@ -33,11 +33,11 @@ pub(super) struct BadLine {
     pub(super) help: &'static str,
 }
 
-/// Parses the sections of a file, in file order.
+/// Parses a file, and returns its sections in file order.
 pub(super) fn read(text: &str) -> Result<Vec<Section>, BadLine> {
     let mut sections: Vec<Section> = Vec::new();
     let mut current = 0;
-    // The indentation of the last key; `None` directly after a section header.
+    // How far the last key is indented. `None` before the first key of a section.
     let mut key_indent = None;
     for (index, raw) in text.lines().enumerate() {
         let line = index + 1;
@@ -100,8 +100,8 @@ mod tests {
         assert_eq!(sections[0].get("x"), Some("sh -c \"\n[ -f /b ] && c\""));
     }
 
-    /// In Python, a line continues the value of a key only if the line is indented deeper than the
-    /// key.
+    /// As in Python, an indented line is a new key, unless it is indented deeper than the key
+    /// before it.
     #[test]
     fn indented_keys_are_keys() {
         let sections =

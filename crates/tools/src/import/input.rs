@@ -1,4 +1,5 @@
-//! Reads files of other programs, with the same limits and diagnostics as a config.
+//! Reads the files of other programs. The limits and the form of the error messages are the same as
+//! for a config.
 
 use std::path::Path;
 use std::rc::Rc;
@@ -39,7 +40,7 @@ impl InputFile {
         self.problems.source(self.file).map(|source| source.text.clone()).unwrap_or_default()
     }
 
-    /// Parses the file as YAML.
+    /// Parses the file as YAML, and returns its tree.
     ///
     /// # Errors
     /// Returns every syntax error.
@@ -50,7 +51,8 @@ impl InputFile {
         }
     }
 
-    /// Ends the import with one error about a whole line.
+    /// Adds an error about a whole line of the file. Returns all problems, because the import ends
+    /// with this error.
     pub(crate) fn fail(mut self, line: usize, message: &str, help: &str) -> Vec<Diagnostic> {
         let text = self.problems.source(self.file).and_then(|source| source.line(line));
         let len = text.map_or(1, |text| text.trim_end().chars().count().max(1));

@@ -1,7 +1,8 @@
-//! `drainit import`: converts the process lists of other programs to the draft of a config.
+//! `drainit import`: converts the file of another program, which lists processes, to the draft of a
+//! config.
 //!
-//! A reader for each format makes a [`draft::Draft`]. An option without a counterpart becomes a
-//! comment at its process, so that nothing is dropped silently.
+//! Each format has a reader, which makes a [`draft::Draft`]. If an option has no counterpart in a
+//! config, the draft has a comment about it at the process, so that nothing is dropped silently.
 
 pub mod command;
 mod compose;
@@ -24,7 +25,7 @@ use regex_lite::Regex;
 use crate::import::input::InputFile;
 use crate::load::Diagnostic;
 
-/// Compiles a regular expression of the importers themselves, which is always valid.
+/// Compiles a regular expression that is part of this program, and therefore always valid.
 #[allow(clippy::unwrap_used)]
 fn pattern(text: &str) -> Regex {
     Regex::new(text).unwrap()
@@ -42,7 +43,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// Finds the format by the usual names of such files.
+    /// Finds the format of a file by its name; `None` if the name is not usual for a format.
     pub fn of(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_str()?.to_ascii_lowercase();
         match name.rsplit_once('.').map_or("", |(_, extension)| extension) {
@@ -54,7 +55,7 @@ impl Format {
     }
 }
 
-/// The comment for formats whose program keeps running when one of its processes exits.
+/// The comment in the draft if the other program keeps running when one of its processes exits.
 const ON_EXIT: &str = "`on_exit: ignore` keeps the original behaviour: the other processes run on. Without it the exit of \
                        a process stops the container, which is usually better: the container is restarted. So does a command that cannot be executed at \
                        the start, unless the process has `required: false`.";
@@ -62,7 +63,8 @@ const ON_EXIT: &str = "`on_exit: ignore` keeps the original behaviour: the other
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Imported {
     pub text: String,
-    /// The number of comments about options that were not converted or need a review.
+    /// The number of comments in the draft: about options that were not converted, or that a person
+    /// must review.
     pub notes: usize,
 }
 

@@ -1,4 +1,5 @@
-//! Reads a Procfile as Foreman, Honcho, Overmind and Heroku do: `NAME: COMMAND`, run by a shell.
+//! Reads a Procfile as Foreman, Honcho, Overmind and Heroku do. Each line is `NAME: COMMAND`, and a
+//! shell runs the command.
 
 use std::sync::LazyLock;
 
@@ -10,20 +11,20 @@ use crate::import::input::InputFile;
 use crate::import::pattern;
 use crate::load::Diagnostic;
 
-/// Foreman's PORT for the first process.
+/// The PORT that Foreman gives the first process.
 const PORT: usize = 5000;
-/// The name of the process that Heroku runs alone, before a deployment.
+/// Before a deployment, Heroku runs the process of this name alone.
 const RELEASE: &str = "release";
 const HELP: &str = "write `NAME: COMMAND`, like `web: gunicorn app`";
 const NOTE: &str = "A Procfile has no order: all processes start and stop at once. Add `depends_on` where one needs another. \
                     No .env is read: add it as `env_file` where it is needed. PORT is numbered as by Foreman; the container's \
                     PORT counts for the first process but `release` only.";
 
-/// Words that no shell changes.
+/// Matches words that no shell changes, so that the command needs no shell.
 static PLAIN: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"^[\w./:@%+,-]+([ \t]+[\w./:@%+,=-]+)*$"));
 static ASSIGNMENT: LazyLock<Regex> = LazyLock::new(|| pattern(r"^[A-Za-z_]\w*="));
-/// Characters outside quotes that only a shell understands.
+/// If a command has one of these characters outside quotes, only a shell understands it.
 const JOINS: [char; 8] = [';', '&', '|', '<', '>', '(', ')', '`'];
 
 pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
@@ -39,8 +40,8 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
         };
         let mut process = Process::new(&found[1]);
         set_command(&mut process, &found[2]);
-        // Foreman numbers the ports by the place of the process. The first process except `release`
-        // gets the container's PORT.
+        // Foreman gives each process a PORT by its place in the file. The first process except
+        // `release` gets no PORT here, so it gets the container's PORT.
         if draft.processes.iter().any(|before| before.name != RELEASE) {
             let port = (PORT + 100 * draft.processes.len()).to_string();
             process.set("environment", json!({ "PORT": port }));
@@ -67,8 +68,9 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
     Ok(draft)
 }
 
-/// Sets the command, without a shell if that makes no difference. Otherwise the program replaces
-/// the shell by `exec` if possible, because a shell does not forward signals.
+/// Sets the command. Uses no shell if a shell would not change the command. If a shell is needed,
+/// its `exec` lets the program take the shell's place if possible, because a shell does not forward
+/// signals.
 fn set_command(process: &mut Process, command: &str) {
     let program = command.strip_prefix("exec ").unwrap_or(command).trim_start();
     let script = if PLAIN.is_match(program) {

@@ -12,9 +12,9 @@ use crate::import::{ini, pattern};
 use crate::load::Diagnostic;
 use crate::load::values;
 
-/// The largest `scale`.
+/// drainit makes at most this many processes from one entry with `scale`.
 const MOST_COPIES: u32 = 1000;
-/// Log files that mean the container's log.
+/// Values for a log file that mean the log of the container.
 const CONTAINER: &str =
     "AUTO syslog /dev/stdout /dev/stderr /dev/fd/1 /dev/fd/2 /proc/self/fd/1 /proc/self/fd/2";
 const PRIORITIES: &str = "supervisord starts by priority, without waiting, and stops in reverse: add `depends_on` where one \
@@ -22,9 +22,9 @@ const PRIORITIES: &str = "supervisord starts by priority, without waiting, and s
 const SUPERVISORCTL: &str = "there is no supervisord that supervisorctl could ask: write `drainit start`, or make this a `type: oneshot` \
                              that what it starts depends on, without `autostart`";
 
-/// A placeholder such as `%(NAME)s` or `%(NAME)02d`.
+/// Matches a placeholder such as `%(NAME)s` or `%(NAME)02d`.
 static PLACEHOLDER: LazyLock<Regex> = LazyLock::new(|| pattern(r"%(?:%|\(([^)]*)\)[^sd]*[sd])"));
-/// A part of `A="b",C=d`.
+/// Matches one `NAME=VALUE` of a text such as `A="b",C=d`.
 static PART: LazyLock<Regex> = LazyLock::new(|| pattern(r#"(?:"[^"]*"|'[^']*'|[^,\n"'])+"#));
 static QUOTED: LazyLock<Regex> = LazyLock::new(|| pattern(r#""([^"]*)"|'([^']*)'"#));
 
@@ -119,7 +119,7 @@ fn process(section: &Section, program: &str, whole: &Section) -> Process {
             "startretries" if truth(section.get("autorestart")) != Some(false) => {
                 process.set("restart_max", number(&value));
             }
-            // Other lines of this function read these keys.
+            // Other lines of this function have already read these keys.
             "environment" | "process_name" => {}
             "autorestart" if value == "unexpected" || truth(Some(&value)).is_some() => {}
             "redirect_stderr" if truth(Some(&value)).is_some() => {}
@@ -158,7 +158,8 @@ fn process(section: &Section, program: &str, whole: &Section) -> Process {
     process
 }
 
-/// The `log` of a process. A config has one place for both streams.
+/// Makes the `log` of a process. supervisord has a file for each stream, but a config has one place
+/// for both.
 fn log(name: &str, get: impl Fn(&str) -> Option<String>) -> Value {
     let stdout = get("stdout_logfile").unwrap_or_else(|| "AUTO".to_owned());
     let is_joined = truth(get("redirect_stderr").as_deref()) == Some(true);
@@ -182,7 +183,8 @@ fn is_nowhere(file: &str) -> bool {
     matches!(file, "NONE" | "/dev/null")
 }
 
-/// A boolean as supervisord parses it; `None` for `unexpected`, a variable, or a missing value.
+/// Parses a boolean as supervisord does. Returns `None` for `unexpected`, for a variable, and if
+/// there is no value.
 fn truth(value: Option<&str>) -> Option<bool> {
     match value?.to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" | "1" => Some(true),
@@ -191,21 +193,22 @@ fn truth(value: Option<&str>) -> Option<bool> {
     }
 }
 
-/// The values for placeholders.
+/// The values that placeholders stand for.
 struct Names<'a> {
     program: &'a str,
-    /// The number of a copy.
+    /// The number of the process, for a program with several processes.
     number: &'a str,
-    /// The variables, with expanded values. If a name occurs twice, the last value counts.
+    /// The variables with their values, in which placeholders are expanded. If a name occurs twice,
+    /// the last value counts.
     variables: Vec<(String, String)>,
 }
 
 impl Names<'_> {
-    /// Expands `%(…)s`, or converts it to a variable of a config.
+    /// Replaces each placeholder `%(…)s` by its value, or by a variable of the config.
     fn expand(&self, text: &str) -> String {
         let expand = |found: &Captures| match found.get(1).map(|name| name.as_str()) {
             None => "%".to_owned(),
-            // `program_name` and `group_name` differ only in a [group:…].
+            // Only a [group:…] gives a process another `group_name` than `program_name`.
             Some("program_name" | "group_name") => self.program.to_owned(),
             Some("process_num") => self.number.to_owned(),
             Some("here") => ".".to_owned(),
@@ -221,7 +224,8 @@ impl Names<'_> {
         PLACEHOLDER.replace_all(&literal(text), expand).into_owned()
     }
 
-    /// Parses and expands `A="b",C=d`. Also returns the parts that are not `NAME=VALUE`.
+    /// Parses a text such as `A="b",C=d`, and expands the placeholders in the values. Also returns
+    /// the parts that are not `NAME=VALUE`.
     fn variables(&self, text: &str) -> (Vec<(String, String)>, Vec<String>) {
         let (mut variables, mut odd) = (Vec::new(), Vec::new());
         for part in PART.find_iter(text) {

@@ -1,10 +1,11 @@
-//! Tests the conversion of whole files, and that every resulting config loads.
+//! Tests how whole files are converted, and that every resulting config loads without errors.
 
 use crate::import::input::InputFile;
 use crate::import::{Format, convert};
 use crate::load::testing;
 
-/// Converts a file and loads the config. Returns the text after `processes:`.
+/// Converts a file, and loads the resulting config. Returns the part of its text after
+/// `processes:`.
 #[track_caller]
 fn processes(format: Format, text: &str) -> String {
     let config = convert(InputFile::new("FILE", text), "FILE", format).unwrap().text;
@@ -169,7 +170,8 @@ command=quit.sh
     assert_eq!(processes(Format::Supervisord, text), meant);
 }
 
-/// Docker passes all words after `CMD-SHELL` to a shell, which takes the first word as the script.
+/// In `CMD-SHELL` with several words, Docker gives all words to a shell, which takes only the first
+/// as its script.
 #[test]
 fn the_first_word_of_a_healthcheck_selects_the_shell() {
     for (test, probe, note) in [
@@ -193,7 +195,7 @@ fn the_first_word_of_a_healthcheck_selects_the_shell() {
     }
 }
 
-/// Compose only marks an unhealthy service, and lets the others run on.
+/// Compose only marks a service as unhealthy, and the other services keep running.
 #[test]
 fn an_unhealthy_service_does_not_end_independent_services() {
     let text = "services:
@@ -230,8 +232,8 @@ fn a_oneshot_with_a_healthcheck_has_no_readiness() {
     assert!(!draft.contains("others wait until it is healthy"), "{draft}");
 }
 
-/// In supervisord, the variables of `[supervisord]` override the container's variables, also in the
-/// values of options.
+/// In supervisord, the variables of the section `[supervisord]` override the container's variables.
+/// This also applies where options use them.
 #[test]
 fn programs_get_the_variables_of_the_section_supervisord() {
     let text = "
@@ -250,7 +252,7 @@ command=a %(ENV_OPTIONS)s
     assert_eq!(processes(Format::Supervisord, text), meant);
 }
 
-/// supervisord 4 reads `environment` before the other options.
+/// supervisord 4 reads `environment` before other options, so these can use its variables.
 #[test]
 fn options_of_a_program_can_use_variables_of_the_program() {
     let text = r#"
@@ -271,8 +273,8 @@ stdout_logfile=/var/log/%(ENV_PORT)s.log
     assert_eq!(processes(Format::Supervisord, text), meant);
 }
 
-/// The original formats do not expand a plain `$`, so the draft escapes it, and `check` does not
-/// warn.
+/// The formats of the other programs do not expand a `$` without braces. Therefore the draft
+/// escapes it, and `check` does not warn of it.
 #[test]
 fn a_plain_dollar_is_escaped() {
     let of = |format, text: &str| {
