@@ -55,7 +55,7 @@ pub(super) struct World<'a> {
     hook_ends: BTreeMap<HookId, EventKey>,
     /// Events that the core must not get: the ends of hooks that it has aborted.
     dropped: BTreeSet<EventKey>,
-    /// Draws which starts fail.
+    /// Draws for each start whether a fault happens at this start.
     luck: Rng,
     /// Draws how long a start takes.
     slowness: Rng,
