@@ -28,7 +28,8 @@ const FAILURE: u8 = 1;
 
 const LETTERS: &str = "p:hvwgle:s";
 
-/// The level of a message. `Info` and higher levels go to standard output.
+/// The level of a message, the most severe first. `Fatal` and `Warn` go to standard error, the
+/// other levels go to standard output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Level {
     Fatal,

@@ -68,7 +68,9 @@ pub(crate) enum Caller {
 
 pub(crate) enum Listener {
     Tcp(TcpListener),
-    /// The control socket. If `is_private`, everybody can connect to the socket.
+    /// The control socket. drainit accepts requests only from root and its own user. If
+    /// `is_private` is true, every process can connect to the socket, and drainit also refuses
+    /// requests from other PID namespaces.
     Unix {
         listener: UnixListener,
         is_private: bool,

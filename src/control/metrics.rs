@@ -18,7 +18,7 @@ pub(crate) fn render(status: &Status) -> String {
     text.family("drainit_ready", "gauge", "1 while /readyz answers 200.");
     text.sample("drainit_ready", &[], status.ready);
     text.family("drainit_shutting_down", "gauge", "1 from the beginning of the shutdown.");
-    // A held drain stops nothing, so it is not a shutdown.
+    // A drain that was requested without a stop is not a shutdown.
     let shutdown = status.shutdown.as_ref().filter(|shutdown| !shutdown.is_held);
     text.sample("drainit_shutting_down", &[], shutdown.is_some());
     if let Some(deadline_in) = shutdown.and_then(|shutdown| shutdown.deadline_in) {

@@ -134,8 +134,9 @@ impl Output {
         self.stdout.unwritten()
     }
 
-    /// The write error because of which lines were dropped or are not written; `None` if lines were
-    /// dropped only because room or time was missing.
+    /// The write error that made drainit drop lines; `None` if there was no write error, or if
+    /// drainit has reported the error. Lines that were dropped for lack of room do not count as a
+    /// write error.
     pub(crate) fn failed(&self) -> Option<Errno> {
         self.stdout.failed()
     }

@@ -66,7 +66,7 @@ pub(crate) trait Sink: Send + Sync {
     /// Writes as write(2) does.
     fn write(&self, bytes: &[u8]) -> nix::Result<usize>;
 
-    /// Whether a write would find room within this time.
+    /// Waits at most this long until a write is possible. Returns whether a write is possible now.
     fn wait_for_room(&self, within: PollTimeout) -> nix::Result<bool>;
 
     /// Whether a later write may succeed after this error.
@@ -289,7 +289,7 @@ impl StreamWriter {
         state.dropped + count_lines(&state.pending) + self.taken.load(Relaxed)
     }
 
-    /// The error of the last write, if it was not reported.
+    /// The write error that made the writer drop lines, if drainit has not reported it yet.
     pub(crate) fn failed(&self) -> Option<Errno> {
         self.lock().failed
     }

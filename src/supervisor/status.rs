@@ -194,8 +194,8 @@ impl StatusBoard {
         let processes = rows.collect();
         let shutdown = self.shutdown.get().map(|shutdown| {
             let is_held = shutdown.cause == Cause::DrainRequested;
-            // A held drain that is over has no deadline, because a later stop gets a grace period
-            // of its own.
+            // A drain that was requested without a stop has no deadline once it is over, because a
+            // later stop gets a grace period of its own.
             let has_deadline = !is_held || phase != ContainerPhase::Drained;
             ShutdownStatus {
                 cause: messages::why(shutdown.cause, &journal.names),

@@ -149,10 +149,12 @@ impl Budget {
 
     /// The time from the stop signal to SIGKILL for a process that is asked to stop now.
     ///
-    /// A declared time is kept if it fits. Otherwise the wait gets the time that the later stops
-    /// and hooks leave. If that is too little, the wait gets its share in proportion to the needs
-    /// of all stops that are left, or [`MIN_STOP`] if this is longer and every later stop can have
-    /// it, too.
+    /// A process gets its declared time if that time fits. Otherwise it gets the longest of these
+    /// times:
+    /// - the time that the later stops and hooks do not need;
+    /// - its share of the time left, in proportion to the needs of all stops that are left;
+    /// - [`MIN_STOP`], or its need if that is shorter, provided that all later stops can have their
+    ///   minimum times, too.
     pub fn stop(&self, spec: &Spec, id: ProcessId, now: Time, deadline: Time) -> Duration {
         let process = &spec.processes[id.index()];
         let after = self.after_stop(process).saturating_add(need(process.hooks.post_stop));

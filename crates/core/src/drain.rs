@@ -129,10 +129,11 @@ impl State {
         self[process].drain = Progress::Over;
     }
 
-    /// Counts the open connections or requests of a process before its stop. If too many are open,
-    /// drainit counts again later, because an open connection carries new requests until the stop.
-    /// A count stays valid for [`QUIET`], so that other processes can be counted meanwhile. Returns
-    /// false while the stop has to wait for a count of this process.
+    /// Counts the open connections or requests of a process again just before its stop, because
+    /// clients can send new requests on open connections until then. If more than `exit_at` are
+    /// open, drainit counts again later. A count stays valid for [`QUIET`], so that drainit can
+    /// count at other processes meanwhile. Returns false while the stop has to wait for a count of
+    /// this process.
     pub(crate) fn step_final_count(&mut self, process: ProcessId, deadline: Time) -> bool {
         match self[process].drain {
             Progress::Drained { at, until, is_counted } => {

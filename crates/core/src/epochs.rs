@@ -62,7 +62,7 @@ enum Event {
     NewerFailed,
     /// A newer epoch that has taken over from this epoch was asked to end.
     NewerAsked,
-    /// The stop of the epoch begins while a newer epoch lives.
+    /// The stop of this epoch begins. A newer epoch lives that has not taken over from this epoch.
     ToEnd,
     /// drainit sends the stop signal to the epoch, because no newer epoch will end it.
     Asked,

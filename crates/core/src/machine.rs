@@ -162,7 +162,7 @@ impl Machine {
                 state[process].probe_failures += 1;
             }
             Event::TimeoutExtended { process, by } => {
-                // A held drain has no deadline yet.
+                // A drain that was requested without a stop has no deadline yet.
                 let is_stop = |shutdown: &&Shutdown| shutdown.cause != Cause::DrainRequested;
                 let stop = self.phase.shutdown().filter(is_stop);
                 state.extend_timeout(process, by, stop.map(|stop| stop.deadline));

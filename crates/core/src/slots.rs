@@ -15,7 +15,7 @@ use crate::types::{ProcessId, StartCondition};
 /// The role of a slot for its process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Role {
-    /// The slot that requests, `/readyz` and restarts refer to.
+    /// Requests, `/readyz` and restarts refer to this slot.
     #[default]
     Current,
     /// The instance starts beside the slot `old`, and its slot becomes the current one when the
@@ -232,7 +232,8 @@ impl State {
         }
     }
 
-    /// Frees a slot whose instance is gone for good, and removes its dependencies and dependents.
+    /// Frees a slot whose instance is gone for good. Removes the slot from the dependencies and
+    /// dependents of other slots.
     pub(crate) fn retire(&mut self, slot: ProcessId) {
         if self.held_sockets.contains(&slot) {
             self.held_sockets.retain(|held| *held != slot);

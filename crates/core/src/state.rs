@@ -400,8 +400,8 @@ impl State {
         self.busy == 0
     }
 
-    /// Whether no process keeps the container from being ready. Processes that a reload has yet to
-    /// add are not known here.
+    /// Whether every process is in a state in which the container can be ready. Processes that a
+    /// reload will add later do not count.
     pub fn is_settled(&self) -> bool {
         self.unsettled == 0
     }

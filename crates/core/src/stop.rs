@@ -140,8 +140,8 @@ impl State {
         if waits { limit.min(deadline.since(self.now) / 2) } else { limit }
     }
 
-    /// Shortens the waits that began before the shutdown or during a held drain, so that they fit
-    /// into the time to the deadline.
+    /// Shortens the waits that began before the shutdown, or during a drain that was requested
+    /// without a stop, so that they end by the deadline.
     pub(crate) fn fit_waits(&mut self, deadline: Time) {
         for id in self.spec.ids() {
             match self.life(id) {

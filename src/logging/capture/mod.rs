@@ -231,8 +231,9 @@ impl OutputCapture {
                 None => Poll::Pending,
             })
             .await;
-            // A process with a pattern does not wait for room, because its readiness must not wait.
-            // Lines without room are dropped and counted.
+            // While a process has a readiness pattern, drainit reads its lines even without room
+            // for them, so that a full output does not delay the readiness. Lines without room are
+            // dropped and counted.
             if self.pattern.borrow().is_none() {
                 self.output.room(side.stream).await;
             }

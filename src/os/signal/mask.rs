@@ -128,9 +128,9 @@ impl BlockedSignals {
         Ok(arrived.and_then(ReceivedSignal::from_kernel))
     }
 
-    /// Stops drainit as Ctrl-Z would, until SIGCONT. The kernel does not stop PID 1, and does not
-    /// stop a process without a shell that could continue it. Returns whether drainit was stopped.
-    /// If it was, the SIGCONT that continued drainit is pending.
+    /// Suspends drainit with SIGTSTP, as Ctrl-Z would, until SIGCONT comes. The kernel suspends
+    /// neither PID 1 nor a process that no shell could continue. Returns whether drainit was
+    /// suspended. If it was, the SIGCONT that continued drainit is pending.
     ///
     /// # Errors
     /// The kernel documents no error.
@@ -141,7 +141,8 @@ impl BlockedSignals {
         Ok(sys::pending_signals() & only(Signal::CONT) != 0)
     }
 
-    /// Stops drainit even without a shell that could continue it. The kernel does not stop PID 1.
+    /// Suspends drainit with SIGSTOP, even if no shell could continue it. The kernel ignores
+    /// SIGSTOP for PID 1.
     ///
     /// # Errors
     /// The kernel documents no error.

@@ -36,8 +36,8 @@ impl Pace {
         Self { min_until, was_quiet: false, failures: 0 }
     }
 
-    /// The pause after an answer that took `took`. `active` is the number of open connections, or
-    /// of requests in flight, that exceed `exit_at`.
+    /// The pause after an answer that took `took`. `active` is the excess over `exit_at`: the
+    /// number of open connections, or of requests in flight, minus `exit_at`, and at least 0.
     pub(crate) fn after_answer(
         &mut self,
         now: Time,

@@ -24,18 +24,17 @@ use crate::spec::{HookId, Stage};
 use crate::state::{Lifecycle, State};
 use crate::types::{End, ExitPolicy, ProcessId, Time};
 
-/// The shortest time for a stop that follows a held drain and shares its deadline. The kubelet
-/// gives 2 s to a container whose `preStop` hook has used up the grace period
+/// The shortest time for a stop that follows a drain without a stop and shares the deadline of the
+/// drain. The kubelet gives 2 s to a container whose `preStop` hook has used up the grace period
 /// (`minimumGracePeriodInSeconds` in `pkg/kubelet/kuberuntime/kuberuntime_container.go`).
 const LEAST: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug)]
 pub struct Draining {
     pub shutdown: Shutdown,
-    /// Whether this is a held drain: it was requested without a stop, and there is no reason to
-    /// stop yet.
+    /// Whether this drain was requested without a stop, and there is no reason to stop yet.
     held: bool,
-    /// Whether a process has ended by itself during the held drain.
+    /// Whether a process has ended by itself while `held` was true.
     has_unasked_end: bool,
     delay_until: Option<Time>,
     /// The time until which `/readyz` stays good; `None` if `/readyz` does not answer 200.
@@ -138,7 +137,7 @@ impl Draining {
         // Whether the instance has not served anybody yet.
         let was_new =
             matches!(event, Event::Exited { process, .. } if state.has_not_taken_over(process));
-        // `EndedUndrained` is a note about a shutdown, and during a held drain no shutdown has
+        // `EndedUndrained` is a note about a shutdown. While the drain is held, no shutdown has
         // begun.
         let was_undrained = !self.held
             && matches!(event, Event::Exited { process, .. } if state.is_undrained(process));
@@ -185,8 +184,8 @@ impl Draining {
         self.advance(state)
     }
 
-    /// The deadline of the current waits. A held drain has no deadline, so each wait may take the
-    /// whole window.
+    /// The deadline of the current waits. While the drain is held, there is no deadline, so each
+    /// wait may take the whole window.
     fn deadline(&self, state: &State) -> Time {
         if self.held { state.now + state.spec.window } else { self.shutdown.deadline }
     }
@@ -213,7 +212,7 @@ impl Draining {
         }
     }
 
-    /// Whether a held drain is over.
+    /// Whether a drain that was requested without a stop is over.
     pub fn is_resting(&self, state: &State) -> bool {
         self.held && self.is_over(state)
     }
@@ -240,10 +239,10 @@ impl Draining {
         }
     }
 
-    /// Begins the stop after a held drain, without draining again. If the grace period of the drain
-    /// is not over, the stop gets the rest of it, because the kubelet's grace period includes the
-    /// `preStop` hook that requested the drain. If the grace period is over, the stop gets a new
-    /// one.
+    /// Begins the stop after a drain that was requested without a stop, and does not drain again.
+    /// If the grace period of the drain is not over, the stop gets the rest of it, because the
+    /// kubelet's grace period includes the `preStop` hook that requested the drain. If the grace
+    /// period is over, the stop gets a new one.
     fn stop(&mut self, state: &mut State, cause: Cause) {
         self.held = false;
         self.shutdown.cause = cause;

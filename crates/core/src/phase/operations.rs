@@ -465,7 +465,7 @@ impl Operations {
         });
     }
 
-    /// Fails all requests, because a shutdown or a held drain has begun.
+    /// Fails all requests, because a shutdown or a drain without a stop has begun.
     pub(crate) fn abandon(&mut self, state: &mut State, why: RequestError) {
         self.goals.clear();
         self.replacements.clear();

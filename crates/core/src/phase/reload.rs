@@ -324,7 +324,7 @@ impl Operations {
         is_over
     }
 
-    /// Fails the reload, because a shutdown or a held drain has begun.
+    /// Fails the reload, because a shutdown or a drain without a stop has begun.
     pub(super) fn abandon_reload(&mut self, state: &mut State, why: RequestError) {
         if self.reload.take().is_some() {
             state.note(Note::ReloadFailed { why });

@@ -124,9 +124,9 @@ impl Operations {
         }
     }
 
-    /// Begins the drain of each old epoch whose newer epoch no longer serves. The newer epoch has
-    /// either ended for good, or ended while a request or a failed liveness check was draining it.
-    /// Until then, the drain of the newer epoch counted the connections of both epochs.
+    /// Begins the drain of each old epoch whose newer epoch has ended, either for good or while a
+    /// request or a failed liveness check was draining it. Until then, the drain of the newer epoch
+    /// counted the connections of both epochs.
     pub(crate) fn drain_old_epochs(&self, state: &mut State) {
         for old in state.epochs_without_successor() {
             let Some(newer) = state.newer(old) else { continue };

@@ -169,8 +169,8 @@ pub struct Drain {
     pub(super) last: Option<(Time, Traffic, Moment)>,
     /// Whether the poll after `last` has failed.
     pub(super) is_unknown: bool,
-    /// The time to which the age of the last count refers. At first, it is the end of the drain.
-    /// Once the process was asked to end or has ended, it is the time of that event.
+    /// The age of the last count is measured up to this time: the end of the drain, or, if the
+    /// process was asked to end, was killed or has ended, the time of the first of these events.
     pub(super) end: Option<Time>,
     pub(super) is_stopped: bool,
     /// Whether the drain was over before the shutdown began.

@@ -419,7 +419,7 @@ impl Journal {
     }
 
     /// Adds a line to the report of the shutdown, about a fact that only the supervisor knows. Does
-    /// nothing before a shutdown or a held drain has begun.
+    /// nothing before a shutdown, or a drain without a stop, has begun.
     pub fn remark(&mut self, remark: &str) {
         if self.steps.is_shutdown {
             self.remarks.push(harmless(remark).into_owned());

@@ -19,8 +19,8 @@ pub enum ContainerPhase {
     Running,
     /// Processes drain and still serve.
     Draining,
-    /// All drains of a held drain are over. Nothing is stopped until a stop signal comes or a
-    /// process ends.
+    /// A drain was requested without a stop, and all drains are over. drainit stops nothing until a
+    /// stop signal comes or a process ends.
     Drained,
     /// Processes are being stopped.
     Stopping,

@@ -522,7 +522,7 @@ fn a_second_signal_after_the_late_stop_of_a_held_drain_cuts_only_waits() {
     spec.hooks.pre_stop = Some(Wait::new(Some(MS(10_000))));
     let mut play = held(spec);
     let hook = hook(None, Stage::PreStop);
-    // The window of the held drain is over, so the shutdown has a new window.
+    // The window of the drain is over, so the shutdown has a new window.
     assert!(play.at(40_000, Event::Signal(Signal::TERM)).contains(&Action::RunHook(hook)));
     let actions = play.at(41_000, INT);
     assert_eq!(actions, [Action::AbortHook(hook), stop(ROUTER)]);
@@ -554,7 +554,7 @@ fn more_time_to_stop_beside_a_drain_leaves_the_later_stops_their_time() {
     assert_eq!(play.notes(2000, extended(NEW, 60_000)), [longer(22_000)]);
 }
 
-/// A gateway with a held drain that is over at 5.05 s.
+/// A gateway whose drain was requested without a stop, and is over at 5.05 s.
 fn held(spec: Spec) -> Play {
     let mut play = Play::up(spec);
     play.at(0, Event::DrainRequested);
@@ -592,7 +592,7 @@ fn processes_are_reaped_after_a_pause_beyond_the_deadline() {
     }
 }
 
-/// A gateway with a held drain, whose router drains at SIGQUIT.
+/// A gateway whose drain was requested without a stop, and whose router drains at SIGQUIT.
 fn drained_by_quit() -> Play {
     let mut spec = gateway();
     let signal = Some(Signal::QUIT);
@@ -1085,7 +1085,7 @@ fn the_reason_why_a_drain_is_over_is_noted() {
     assert_eq!(why(24_000, &at_time(14_000)), DrainEnd::Deadline);
     let refused = [(0, TERM), answered(false), (5000, Event::Tick)];
     assert_eq!(why(28_000, &refused), DrainEnd::NotAccepted);
-    // A stop signal during a held drain does not shorten that drain.
+    // A stop signal during a drain without a stop does not shorten that drain.
     let held = |window: u64, over| {
         let drain = (0, Event::DrainRequested);
         why(window, &[drain, answered(true), (10, TERM), (over, Event::Tick), (over + 10, closed)])

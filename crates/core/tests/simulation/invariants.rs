@@ -16,7 +16,8 @@ use drainit_core::phase::Phase;
 use drainit_core::slots::Role;
 use drainit_core::state::Lifecycle;
 
-/// Even if a held drain has used up the window, a shutdown has at least this much time.
+/// Even if a drain that was requested without a stop has used up the window, a shutdown has at
+/// least this much time.
 const LEAST: Duration = Duration::from_secs(1);
 
 /// The parts of a run's history that the checks need.
@@ -40,7 +41,8 @@ pub(crate) struct Checker<'a> {
     aborted: BTreeSet<ProcessId>,
     /// The first breach of a promise.
     broken: Cell<Option<&'static str>>,
-    /// Whether the shutdown or a held drain has begun, so that no process may start any more.
+    /// Whether the shutdown, or a drain without a stop, has begun, so that no process may start any
+    /// more.
     unready: bool,
     /// When `unready` was set.
     unready_since: Option<Time>,
@@ -63,11 +65,12 @@ pub(crate) struct Checker<'a> {
     owes_post_stop: BTreeSet<usize>,
     /// The last end or failed start before the shutdown, and whether it was a success.
     last_end: Option<(End, bool)>,
-    /// Slots whose last evaluation of `only_if` was true. A stop signal to the slot or a
-    /// `post_stop` hook removes the slot, so that the next start evaluates `only_if` again.
+    /// Slots whose last evaluation of `only_if` was true, so that the next start does not evaluate
+    /// it again. A stop signal to the slot or the run of its `post_stop` hook removes the slot from
+    /// this set.
     admitted: BTreeSet<ProcessId>,
-    /// Slots whose `pre_start` hook has succeeded. A stop signal to the slot or a `post_stop` hook
-    /// removes the slot, so that the next start runs the hook again.
+    /// Slots whose `pre_start` hook has succeeded and need not run again at the next start. A stop
+    /// signal to the slot or the run of its `post_stop` hook removes the slot from this set.
     prepared: BTreeSet<ProcessId>,
     /// Slots whose `pre_start` hook or instance has run since the last `post_stop` hook.
     has_run: BTreeSet<ProcessId>,
@@ -120,7 +123,7 @@ pub(crate) struct Checker<'a> {
 #[derive(Clone, Debug, Default)]
 struct Seen {
     started_as: u32,
-    /// Whether it became ready before a shutdown or a held drain began.
+    /// Whether it became ready before `unready` was set.
     was_serving: bool,
     /// Whether drainit lets it end without a drain: no time was left, or a newer epoch has taken
     /// over.
@@ -133,7 +136,7 @@ struct Seen {
     /// After SIGKILL: the time from which the core no longer waits for its end.
     survives_at: Option<Time>,
     drain: Option<(Time, Duration)>,
-    /// Whether its drain began before the shutdown or the held drain.
+    /// Whether its drain began before the shutdown, or before the drain without a stop.
     drained_early: bool,
     draining: bool,
     drained: bool,
@@ -145,8 +148,8 @@ struct Seen {
     /// Whether it is an Envoy that was never live, so that it has nothing to drain
     /// (`Event::NothingToDrain`).
     not_live: bool,
-    /// The number of processes that had ended when its drain began; in a shutdown, when `unready`
-    /// was set.
+    /// The number of processes that had already ended when its drain began. If `unready` was set
+    /// before the drain, this is the number at the time when `unready` was set.
     ended_before_drain: usize,
     last_active: Option<u64>,
     accepted: Option<bool>,
@@ -319,7 +322,7 @@ impl<'a> Checker<'a> {
         self.scenario.pauses.iter().any(is_within)
     }
 
-    /// Whether drainit was paused during the shutdown or the held drain.
+    /// Whether drainit was paused after `unready` was set.
     fn has_lost_time(&self, now: Time) -> bool {
         self.was_paused(self.held_at.or(self.t0).unwrap_or(now), now)
     }
@@ -1331,8 +1334,8 @@ impl<'a> Checker<'a> {
             let mut above = self.above(id).into_iter();
             let waits = above.any(|id| {
                 let proc = procs[id.index()];
-                // The core may notice 200 ms later that a process survives a SIGKILL from before
-                // the shutdown.
+                // The core may notice up to 200 ms late that a process has survived a SIGKILL from
+                // the time before the shutdown.
                 let survives_at = self.at[id.index()].survives_at;
                 let survives =
                     survives_at.is_some_and(|at| at + Duration::from_millis(200) <= expired);
@@ -1639,8 +1642,8 @@ impl<'a> Checker<'a> {
             let place = other.index();
             let survives = self.at[place].survives_at.is_some_and(|at| at <= now);
             let is_newer = self.at[place].started_as > self.at[slot.index()].started_as;
-            // When the newer epoch was asked to end, it asked this epoch to end, too. This counts
-            // even if only other members of the newer epoch's group still live.
+            // A newer epoch that was asked to end has asked this epoch to end, too. This still
+            // holds if the newer epoch has ended, and only other members of its process group live.
             let lives = procs[place].alive || procs[place].group && self.at[place].signalled;
             is_newer && lives && !survives
         });
@@ -2413,7 +2416,7 @@ impl<'a> Checker<'a> {
         let before_drains =
             spec.readiness_delay.max(hook_need(spec.hooks.pre_stop)) + spec.unready_delay;
         let total = before_drains + self.longest_path(min) + all;
-        // If a held drain has used up the window, only `LEAST` is left.
+        // If a drain without a stop has used up the window, only `LEAST` is left.
         let window = spec.window.min(self.held_at.map_or(spec.window, |_| LEAST));
         let left = window
             .mul_f64(fraction(all, total))

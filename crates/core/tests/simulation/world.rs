@@ -651,7 +651,8 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Aborts a start. If the program runs by chance already, the start succeeds all the same.
+    /// Aborts a start that is under way. In half of the cases where the program can run, the abort
+    /// comes too late and the start succeeds.
     fn abort_spawn(&mut self, process: ProcessId) {
         if !self.starting.contains_key(&process) {
             let answers = |event: &Event| matches!(event, Event::Spawned(id) | Event::SpawnFailed { process: id, .. } if *id == process);

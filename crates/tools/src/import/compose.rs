@@ -267,12 +267,12 @@ fn interpolate(text: &str) -> String {
     VARIABLE.replace_all(text, convert).into_owned()
 }
 
-/// The single values in a list. A single value counts as a list of one item.
+/// The scalars of a list. A node that is itself a scalar counts as a list of one item.
 fn texts(node: &Node) -> impl Iterator<Item = &str> {
     node.scalar().into_iter().chain(node.items().iter().filter_map(|item| item.scalar()))
 }
 
-/// The value of a key, if it is a single value.
+/// The value of a key, if it is a scalar.
 fn text<'n>(node: &'n Node, key: &str) -> Option<&'n str> {
     get(node, &[key])?.scalar()
 }

@@ -233,7 +233,7 @@ fn a_oneshot_with_a_healthcheck_has_no_readiness() {
 }
 
 /// In supervisord, the variables of the section `[supervisord]` override the container's variables.
-/// This also applies where options use them.
+/// An option that contains `%(ENV_NAME)s` also gets the overriding value.
 #[test]
 fn programs_get_the_variables_of_the_section_supervisord() {
     let text = "
