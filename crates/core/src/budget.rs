@@ -1,4 +1,5 @@
-//! Divides the time until the deadline: each wait shrinks to leave time for the later steps.
+//! Divides the time until the deadline among the waits. If the time is short, each wait is
+//! shortened so that time is left for the later steps.
 
 use core::time::Duration;
 

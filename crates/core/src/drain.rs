@@ -8,9 +8,10 @@
 //! new connections, and polls it once more. The drain of any other process is over when the process
 //! reports so. Every drain is over at `until`, at the latest.
 //!
-//! A drained Envoy may have to wait for the drains of other processes, and its open connections
-//! carry new requests in that time. drainit therefore counts its traffic once more before the stop.
-//! If there is traffic, the stop waits for it until `until`.
+//! A drained Envoy may have to wait for the drains of other processes, and clients can send new
+//! requests on its open connections in that time. drainit therefore counts the Envoy's connections
+//! or requests once more before the stop. If too many are open, the stop waits for them, at the
+//! latest until `until`.
 
 use core::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Lets an Envoy check its config before a hot restart. A new epoch that ends before it serves does
-//! damage: it has already closed the admin of the old epoch, or made a further hot restart
+//! Lets an Envoy check its config before a hot restart. A new epoch with a bad config would do
+//! damage: before it ends, it closes the admin of the old epoch, or makes a further hot restart
 //! impossible. Envoy's `--mode validate` does neither.
 
 use std::io::{self, pipe};

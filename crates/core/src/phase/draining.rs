@@ -4,10 +4,10 @@
 //! `drain` is drained. A dependency is drained after its dependents; independent processes are
 //! drained at the same time.
 //!
-//! A drain without a stop (`POST /drain`) is *held*: when it is over, nothing is stopped until
-//! there is a reason to stop. The shutdown then continues without draining again. Nothing starts or
-//! restarts during a held drain. A drain cannot be undone, so a process that has ended can only be
-//! replaced together with its container.
+//! A drain without a stop (`POST /drain`) is *held*: when it is over, drainit stops nothing until
+//! there is a reason to stop. The shutdown then continues without draining again. No process starts
+//! or restarts while a drain is held. A drain cannot be undone, so a process that has ended can
+//! only be replaced together with its container.
 
 use alloc::rc::Rc;
 use core::time::Duration;

@@ -1,5 +1,5 @@
-//! The first phase: it starts, supervises and restarts processes, and ends at the first reason to
-//! stop.
+//! The first phase: drainit starts, supervises and restarts processes. The phase ends at the first
+//! reason to stop.
 
 use alloc::rc::Rc;
 use core::time::Duration;
