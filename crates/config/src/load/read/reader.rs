@@ -316,7 +316,12 @@ impl<'a> Reader<'a> {
             Ok(expanded) => expanded,
             Err(malformed) => {
                 let span = place(self, malformed.at);
-                self.problems.error(span, malformed.message).help(malformed.help);
+                let of_shell = match self.is_for_shell {
+                    true => "; `$${` in place of `${` if the shell is to expand it",
+                    false => "",
+                };
+                let help = format!("{}{of_shell}", malformed.help);
+                self.problems.error(span, malformed.message).help(help);
                 return None;
             }
         };

@@ -427,6 +427,14 @@ fn mistakes_from_other_programs_have_a_helpful_message() {
             "processes: {a: {command: [sh, -c, 'for i in 1 2; do echo ${i}; done']}}",
             "`$${i}` if the shell is to expand it",
         ),
+        (
+            "processes: {a: {command: [sh, -c, 'echo ${f%.c}']}}",
+            "`$${` in place of `${` if the shell is to expand it",
+        ),
+        (
+            "processes: {a: {command: [sh, -c, 'echo ${1}']}}",
+            "`$${` in place of `${` if the shell is to expand it",
+        ),
     ] {
         let found = problems(text);
         let helps: Vec<_> = found.iter().filter_map(|problem| problem.help.as_deref()).collect();
