@@ -316,11 +316,7 @@ impl<'a> Reader<'a> {
             Ok(expanded) => expanded,
             Err(malformed) => {
                 let span = place(self, malformed.at);
-                let of_shell = match self.is_for_shell {
-                    true => "; `$${` in place of `${` if the shell is to expand it",
-                    false => "",
-                };
-                let help = format!("{}{of_shell}", malformed.help);
+                let help = malformed.help + &self.hint_for_shell("`$${` in place of `${`");
                 self.problems.error(span, malformed.message).help(help);
                 return None;
             }
@@ -332,13 +328,18 @@ impl<'a> Reader<'a> {
         Some(expanded)
     }
 
+    /// The end of a help, which says what to write for the shell; empty outside of a script.
+    fn hint_for_shell(&self, written: &str) -> String {
+        match self.is_for_shell {
+            true => format!("; {written} if the shell is to expand it"),
+            false => String::new(),
+        }
+    }
+
     /// Warns that a variable is not set.
     pub(crate) fn unset(&mut self, name: &str, span: Span) {
+        let of_shell = self.hint_for_shell(&format!("`$${{{name}}}`"));
         let problem = self.problems.warning(span, format!("`{name}` is not set and becomes empty"));
-        let of_shell = match self.is_for_shell {
-            true => format!("; `$${{{name}}}` if the shell is to expand it"),
-            false => String::new(),
-        };
         problem.help(format!(
             "set it, or write `${{{name}:-DEFAULT}}`; `${{{name}:-}}` if it may be empty, \
              `${{{name}:?WHY}}` if it must be set{of_shell}"
