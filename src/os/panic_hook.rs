@@ -130,6 +130,7 @@ fn bring_down(signal: Signal, within: Duration) {
 #[allow(clippy::unwrap_used, clippy::panic, clippy::zombie_processes)]
 mod tests {
     use super::*;
+    use crate::testing::isolated::end_of_own_process;
     use std::io::Read;
     use std::os::unix::process::ExitStatusExt;
     use std::process::{Command, Stdio};
@@ -156,13 +157,7 @@ mod tests {
             panic!("on purpose");
         }
         let name = "os::panic_hook::tests::panic_stops_all_processes_and_exits_with_70";
-        #[allow(clippy::disallowed_methods)]
-        let output = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", name, "--nocapture", "--test-threads=1"])
-            .env(MARK, "1")
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
+        let output = end_of_own_process(name, (MARK, "1"));
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(70), "{:?}: {said}", output.status.signal());
         assert!(said.contains("which is a bug"), "{said}");

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::process::{Command, Output};
 
 const MARK: &str = "DRAINIT_TEST_ALONE";
 
@@ -28,13 +28,19 @@ fn again(name: &str, mut command: Command, body: impl FnOnce()) {
     if std::env::var_os(MARK).is_some_and(|marked| marked == name) {
         return body();
     }
-    let output = command
-        .args(["--exact", name, "--nocapture", "--test-threads=1"])
-        .env(MARK, name)
-        .process_group(0)
-        .output()
-        .unwrap();
+    let output = run_alone(name, command.env(MARK, name).process_group(0));
     let stdout = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{stdout}{}", String::from_utf8_lossy(&output.stderr));
     assert!(stdout.contains("1 passed"), "there is no test `{name}`: {stdout}");
+}
+
+/// Runs a test again, and returns how its process has ended, for tests that end their process. The
+/// test knows by `mark`, a variable with this value, that it is that process.
+pub(crate) fn end_of_own_process(name: &str, (mark, value): (&str, &str)) -> Output {
+    run_alone(name, Command::new(std::env::current_exe().unwrap()).env(mark, value))
+}
+
+/// Starts the test binary with only the test `name`, and waits for its end.
+fn run_alone(name: &str, binary: &mut Command) -> Output {
+    binary.args(["--exact", name, "--nocapture", "--test-threads=1"]).output().unwrap()
 }

@@ -89,9 +89,8 @@ fn some(memory: *mut u8, size: usize) -> *mut u8 {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::process::Command;
-
     use super::*;
+    use crate::testing::isolated::end_of_own_process;
 
     const MARK: &str = "DRAINIT_TEST_MEMORY";
 
@@ -128,12 +127,7 @@ mod tests {
 
     fn asserts_70(way: &str) {
         let name = "os::sys::allocator::tests::a_refused_allocation_is_reported_and_ends_with_70";
-        #[allow(clippy::disallowed_methods)]
-        let output = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", name, "--nocapture", "--test-threads=1"])
-            .env(MARK, way)
-            .output()
-            .unwrap();
+        let output = end_of_own_process(name, (MARK, way));
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(70), "{way}: {said}");
         let line = format!("error: drainit is out of memory (it asked for {TOO_MANY} bytes)");
