@@ -32,12 +32,6 @@ def is_event(name):
     return name.startswith("event ")
 
 
-def operations(result):
-    """The calls, the most frequent first."""
-    counts = sorted(result["operations"].items(), key=lambda row: -row[1])
-    return kit.table(("operation", "number"), [(name, f"{count:,}") for name, count in counts if not is_event(name)])
-
-
 def table(result):
     return f"{measures(result)}\n\n{never(result)}"
 
@@ -48,5 +42,5 @@ def write(result):
            f"{len(result['rounds'])} rounds, {result['processes']} processes, {result['clients']} clients, Envoy {result['envoy']}, "
            f"on {result['machine']}. Anonymous memory: {before:,.0f} KiB in the second third, {last:,.0f} KiB in the last.")
     measured = f"{run}\n\n{table(result)}"
-    kit.write_page("soak.md", "make soak", measured=measured, operations=operations(result))
+    kit.write_page("soak.md", "make soak", measured=measured)
     (kit.ROOT / "docs/soak.svg").write_text(picture.svg(result))

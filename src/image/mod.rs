@@ -249,15 +249,15 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The reason why a file cannot be read here. `None` if it can be read, or if that cannot be
-    /// checked.
+    /// The reason why a file cannot be read in the image. `None` if it can be read, or if drainit
+    /// cannot check this.
     fn unreadable(&mut self, path: &Path) -> Option<String> {
         let kind = (SFlag::S_IFREG, "is not a regular file");
         self.unusable(path, kind, (AccessFlags::R_OK, UNREADABLE))
     }
 
-    /// The reason why no file can be written into a directory here. `None` if one can be written,
-    /// or if that cannot be checked.
+    /// The reason why no file can be written into a directory of the image. `None` if files can be
+    /// written, or if drainit cannot check this.
     fn unwritable(&mut self, directory: &Path) -> Option<String> {
         let kind = (SFlag::S_IFDIR, "is not a directory");
         self.unusable(directory, kind, (AccessFlags::W_OK | AccessFlags::X_OK, UNWRITABLE))

@@ -108,7 +108,7 @@ pub(crate) struct LogFile {
 }
 
 struct Current {
-    /// The open file; `None` before the first line, and after a second without a line.
+    /// The open file; `None` before the first line, and when no line has come for one second.
     file: Option<File>,
     id: FileId,
     /// Whether the last byte that was written is not a newline.

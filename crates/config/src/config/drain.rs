@@ -41,7 +41,7 @@ impl Drain {
 pub(crate) struct DrainKeys {
     #[key(flatten)]
     method: DrainMethod,
-    /// Without a condition that holds, the process is not drained.
+    /// The process is drained only if this condition holds.
     #[key(form = only_if::Now, value = true, merge = Replace)]
     only_if: bool,
 }

@@ -380,8 +380,8 @@ impl Dialogue {
                     Err(_) => Duration::ZERO,
                 };
                 match sample {
-                    // The state is asked for only after a sample: an admin that gives no statistics
-                    // would also give the state too late.
+                    // Ask for the state only after a sample has come: an admin that does not answer
+                    // with statistics would not answer with its state in time either.
                     Ok(sample) if sample.has_accepted_none() => {
                         self.polls = Polls::State { began, pause, sample };
                         self.ask(Lane::Polls, Ask::State, CALL_LIMIT);

@@ -348,7 +348,7 @@ fn clean(text: &str) -> String {
     harmless(text).into_owned()
 }
 
-/// The name of a step for people. The plan uses the same name.
+/// The name of a step as people read it, in the report and in the plan.
 fn label(kind: StepKind, process: Option<&str>) -> String {
     match (kind, process) {
         (StepKind::ReadinessDelay, _) => "readiness_delay".to_owned(),

@@ -1443,8 +1443,8 @@ impl<'a> Checker<'a> {
         self.hold(due.next().is_none(), "a change of a file is forgotten");
     }
 
-    /// Whether a file of this slot has changed whose `watch` says `restart`, and drainit has not
-    /// acted on the change.
+    /// Whether a file with `watch: restart` of this slot has changed and drainit has not yet
+    /// restarted the slot for it.
     fn is_to_restart(&self, slot: ProcessId) -> bool {
         let watch = &self.of(slot).watch;
         let mut changes = self.changed.range((slot, 0)..=(slot, usize::MAX));

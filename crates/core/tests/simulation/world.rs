@@ -236,9 +236,9 @@ impl<'a> World<'a> {
         })
     }
 
-    /// When drainit notices an event of the time `at`. If drainit is paused at that time, it
-    /// notices the event at the end of the pause. The result is never before `now`, although `at`
-    /// may be: an event can be handled before an earlier limit takes effect.
+    /// The time at which drainit notices an event that happens at `at`: the end of the pause if
+    /// drainit is paused then. The result is `now` if `at` is in the past, because an event can be
+    /// handled before an earlier limit takes effect.
     fn seen_at(&self, at: Time) -> Time {
         let at = self.now.max(at);
         self.start + self.scenario.seen_at(at.since(self.start))
@@ -751,10 +751,9 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Handles the end of an epoch. A newer epoch aborts if it did not end this epoch itself. If
-    /// drainit has not noticed that this epoch took over, the older epoch lets no other epoch take
-    /// over. If `remains`, the Envoy itself may still live in the process group, so the newer epoch
-    /// does not abort.
+    /// Handles the end of an epoch. The newer epoch aborts, unless it has ended this epoch itself,
+    /// or `remains` is set: then the Envoy may still live in the process group. If drainit has not
+    /// noticed that this epoch took over, no other epoch can take over from the older epoch.
     fn epoch_ended(&mut self, process: ProcessId, remains: bool) {
         let ended = self.procs[process.index()];
         let older = self.older(process).filter(|_| !ended.is_seen);

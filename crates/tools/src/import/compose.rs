@@ -68,9 +68,8 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
     Ok(draft)
 }
 
-/// Converts what depends on other services. If another service waits until a service has completed,
-/// that service becomes a oneshot. A service whose healthcheck fails matters only to services that
-/// wait for it.
+/// Converts the relations between services. A service becomes a oneshot if another service waits
+/// for its completion. A failing healthcheck matters only to services that wait for it.
 fn relate(draft: &mut Draft) {
     let waited_for = |condition| -> BTreeSet<String> {
         draft.processes.iter().flat_map(|process| process.needs(condition)).cloned().collect()
