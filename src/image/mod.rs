@@ -106,7 +106,13 @@ impl<'a> Checker<'a> {
             Some(OnlyIf::Never) => return,
             // drainit will not start the process in the image either, unless a volume brings the
             // path of `only_if`.
-            Some(only_if) if self.is_image && !only_if.holds() => return,
+            Some(only_if) if self.is_image => match only_if.holds() {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => {
+                    return self.add((Some(index), "only_if"), self.severity(index), &error);
+                }
+            },
             _ => {}
         }
         let at = |part| (Some(index), part);

@@ -280,6 +280,7 @@ fn link_of_another_user_is_reported() {
     std::os::unix::fs::lchown(dir.path("link"), Some(10_001), None).unwrap();
     for keys in [
         "environment: {A: {file: DIR/link/file}}",
+        "only_if: {path_missing: DIR/link/none}",
         "render: [{from: DIR/real/file, to: DIR/link/to}]",
         "log: {file: DIR/link/file}",
         "working_dir: DIR/link",

@@ -51,6 +51,8 @@ fn no_link_of_another_user_leads_drainit_to_a_file() {
             "readiness: {http: 'unix:DIR/theirs/dir/socket:/', timeout: 100ms}, sockets: [DIR/theirs/dir/no]",
         ),
         ("watched", "secret", "watch: [{path: DIR/theirs/secret, action: restart}]"),
+        ("exists", "secret", "only_if: {path_exists: DIR/theirs/secret}"),
+        ("missing", "dir", "only_if: {path_missing: DIR/theirs/dir/no}"),
         ("removed", "dir", "sockets: [DIR/theirs/dir/socket]"),
         ("alive", "dir", "liveness: {unix: DIR/theirs/dir/socket, interval: 100ms, retries: 1}"),
     ];
@@ -106,7 +108,8 @@ processes:
     left.sort();
     assert_eq!(left, ["secret", "socket"]);
     assert!(!ended.path("theirs/out").exists());
-    for name in ["log", "template", "rendered", "variable", "env", "directory"] {
+    for name in ["log", "template", "rendered", "variable", "env", "directory", "exists", "missing"]
+    {
         assert!(!ended.path(&format!("{name}.json")).exists(), "{name} was started");
     }
 }

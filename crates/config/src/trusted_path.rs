@@ -159,9 +159,16 @@ fn by_descriptor(file: &impl AsRawFd) -> Option<PathBuf> {
     path.symlink_metadata().is_ok().then_some(path)
 }
 
-/// Whether a file, directory or other entry exists at a path.
-pub fn exists(path: &Path) -> bool {
-    Place::behind(path).and_then(|place| place.stat()).is_ok()
+/// Whether a file, directory or other entry exists at a path. If drainit may not look at the path
+/// (EACCES), nothing exists there.
+///
+/// # Errors
+/// Fails with [`ForeignLink`] if a link belongs to another user: nobody knows what is behind it.
+pub fn exists(path: &Path) -> Result<bool, ForeignLink> {
+    match Place::behind(path).and_then(|place| place.stat()) {
+        Ok(_) => Ok(true),
+        Err(error) => error.downcast().map_or(Ok(false), Err),
+    }
 }
 
 /// Whether this is the status of a file of this kind.

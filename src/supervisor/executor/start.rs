@@ -65,28 +65,30 @@ impl Executor {
     /// them.
     pub(crate) fn condition(&mut self, process: ProcessId) -> Option<Event> {
         let wanted = self.process(process);
-        match &wanted.only_if {
+        let paths = match &wanted.only_if {
             None => return Some(Event::Condition { process, holds: true }),
             Some(OnlyIf::Never) => {
                 self.remove_sockets(process);
                 return Some(Event::Condition { process, holds: false });
             }
-            Some(OnlyIf::Any(_)) => {}
-        }
+            Some(paths @ OnlyIf::Any(_)) => paths.to_string(),
+        };
         let (name, own, stale) =
             (wanted.name.clone(), self.own_socket(), self.stale_sockets(process));
         let (sender, wanted) = (self.sender.clone(), Process::clone(&wanted));
         spawn_local(async move {
             let check = move || {
-                let holds = wanted.only_if.as_ref().is_none_or(OnlyIf::holds);
-                if !holds {
+                let holds = wanted.only_if.as_ref().map_or(Ok(true), OnlyIf::holds);
+                if !matches!(holds, Ok(true)) {
                     launch::remove_sockets(&wanted.name, &stale, own.as_deref());
                 }
-                holds
+                holds.map_err(|link| link.to_string())
             };
-            let holds = on_thread(LONGEST_START, check).await.unwrap_or_else(|why| {
+            let holds = on_thread(LONGEST_START, check).await.map_err(|why| why.to_string());
+            let holds = holds.flatten().unwrap_or_else(|why| {
+                let paths = harmless(&paths);
                 tracing::warn!(
-                    "{name}: left out, because a path of its only_if cannot be checked: {why}"
+                    "{name}: left out, because its only_if ({paths}) cannot be checked: {why}"
                 );
                 false
             });

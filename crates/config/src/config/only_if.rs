@@ -7,7 +7,7 @@ use crate::load::key::{At, Form, OneOrMore, Shape, Table};
 use crate::load::read::command::Verbatim;
 use crate::load::read::reader::{Fields, Reader};
 use crate::load::yaml::node::Node;
-use crate::trusted_path::exists;
+use crate::trusted_path::{ForeignLink, exists};
 
 /// An `only_if:` after the config was read. The comparisons of values are evaluated already. The
 /// paths that it names are checked when the process starts.
@@ -28,21 +28,29 @@ pub struct Paths {
 }
 
 impl Paths {
-    /// Whether `exists` exists now, and `missing` does not exist. If drainit may not look at a path
-    /// (EACCES), the path counts as missing.
-    pub fn hold(&self) -> bool {
-        self.exists.as_deref().is_none_or(exists) && !self.missing.as_deref().is_some_and(exists)
+    /// Whether `exists` exists now, and `missing` does not exist.
+    fn hold(&self) -> Result<bool, ForeignLink> {
+        let is = |path: &Option<PathBuf>| path.as_deref().map(exists).transpose();
+        Ok(is(&self.exists)? != Some(false) && is(&self.missing)? != Some(true))
     }
 }
 
 impl OnlyIf {
     /// Whether the condition is met now.
-    pub fn holds(&self) -> bool {
+    ///
+    /// # Errors
+    /// Fails as [`exists`] does.
+    pub fn holds(&self) -> Result<bool, ForeignLink> {
         match self {
-            Self::Any(paths) => paths.iter().any(Paths::hold),
-            Self::Never => false,
+            Self::Any(paths) => any_hold(paths),
+            Self::Never => Ok(false),
         }
     }
+}
+
+fn any_hold(any: &[Paths]) -> Result<bool, ForeignLink> {
+    let first = any.iter().map(Paths::hold).find(|hold| !matches!(hold, Ok(false)));
+    first.unwrap_or(Ok(false))
 }
 
 impl fmt::Display for OnlyIf {
@@ -73,7 +81,12 @@ impl Form for Now {
     const SHAPE: Shape = AnyOf::SHAPE;
 
     fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<bool> {
-        Some(AnyOf::read(reader, at, node)?.iter().flatten().any(Paths::hold))
+        let any: Vec<Paths> = AnyOf::read(reader, at, node)?.into_iter().flatten().collect();
+        let refuse = |link: ForeignLink| {
+            let why = format!("`only_if`: {}", link.why());
+            reader.problems.error(node.span, why).help(link.mend());
+        };
+        any_hold(&any).map_err(refuse).ok()
     }
 }
 

@@ -1,8 +1,13 @@
 //! Tests conditions of a process, a drain, a part of an argument and an admin address.
 
+use std::os::unix::fs::{lchown, symlink};
+
+use nix::unistd::geteuid;
+
 use crate::config::{DrainMethod, EnvoyDrain, OnlyIf, Paths, Process};
 use crate::load::testing::load;
 use crate::load::tests::{process_in, process_with};
+use crate::testing::temp_dir::TempDir;
 
 fn process(keys: &str) -> Process {
     process_in(keys, &[("ON", "true"), ("EMPTY", ""), ("MODE", "b")])
@@ -85,6 +90,24 @@ fn a_process_is_left_out_unless_a_profile_is_enabled() {
         assert_eq!(loaded.config.processes[0].only_if, left_out, "{enabled}");
         assert_eq!(loaded.config.processes[1].only_if, None);
         assert_eq!(loaded.warnings.len(), usize::from(enabled.contains("debug")), "{enabled}");
+    }
+}
+
+#[test]
+fn a_condition_on_a_link_of_another_user_is_an_error() {
+    if !geteuid().is_root() {
+        return; // only root can give a link to another user
+    }
+    let dir = TempDir::new();
+    let link = dir.path("link");
+    symlink("/", &link).unwrap();
+    lchown(&link, Some(10_001), None).unwrap();
+    let link = link.display();
+    for key in ["path_exists", "path_missing"] {
+        let keys = format!("drain: {{only_if: {{{key}: {link}}}, envoy: {{admin: 'unix:/a'}}}}");
+        let errors = load(&[&process_with(&keys)], &[]).unwrap_err();
+        let refused = format!("`only_if`: the symbolic link `{link}` belongs to user 10001, ");
+        assert!(errors[0].message.starts_with(&refused), "{key}: {errors:?}");
     }
 }
 
