@@ -117,6 +117,21 @@ fn a_refused_request_is_repeated_for_2_s_and_then_only_min_is_held() {
     assert_eq!(hesitates.posts().len(), 3);
 }
 
+#[test]
+fn the_error_of_a_request_is_reported_even_if_the_drain_is_shorter_than_the_retries() {
+    // Nobody listens at the address.
+    let url = format!("http://{}/drain", free_address());
+    for time in ["50ms", "300ms", "1900ms"] {
+        let Some(drainit) = start(&format!("http: {{url: '{url}', time: {time}}}"), "") else {
+            return;
+        };
+        let ended = stop(drainit, "it did not accept the drain.*");
+        ended
+            .assert_line(r"^\[drainit\].* warning: app: its drain request: connection refused")
+            .assert_line(r"^\[drainit\][^a-z]*  app: its drain request: connection refused");
+    }
+}
+
 // holds: C363, C372, C638
 #[test]
 fn a_command_that_fails_is_reported_and_min_is_held() {

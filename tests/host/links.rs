@@ -63,6 +63,7 @@ fn no_link_of_another_user_leads_drainit_to_a_file() {
             "secret",
             "drain: {http: {url: 'http://127.0.0.1:1/d', time: 2s, headers: {x: {file: DIR/theirs/secret}}}}",
         ),
+        ("asked", "dir", "drain: {http: {url: 'unix:DIR/theirs/dir/socket:/d', time: 1s}}"),
         ("admin", "dir", "drain: {envoy: {admin: 'unix:DIR/theirs/dir/socket', time: 2s}}"),
     ];
     let mut config = "

@@ -23,7 +23,8 @@ use crate::supervisor::launch::StartError;
 use crate::supervisor::message::SharedChildren;
 use crate::supervisor::run_command;
 
-/// drainit repeats a failed drain request until this time since the first attempt is over.
+/// drainit repeats a failed drain request until a drain has lasted this long. A shorter drain is
+/// asked for the last time shortly before its end, so that the log and the report get the error.
 const RETRY: Duration = Duration::from_secs(2);
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
@@ -53,12 +54,13 @@ impl RunningDrain {
         match &drain.method {
             DrainMethod::Envoy(keys) => Self::Envoy(EnvoyDrain::begin(target, keys)),
             DrainMethod::Http(http) => {
-                let http = http.clone();
+                let (http, longest) = (http.clone(), target.longest);
                 // The value of a header field can be in a file that does not answer. The time limit
                 // of the reading ends before the drain does, so that the report can name the file.
-                let reading = RETRY.min(target.longest / 2);
+                let reading = RETRY.min(longest / 2);
+                let retrying = RETRY.min(longest.saturating_sub(RETRY_PAUSE));
                 Self::Task(LocalTask::begin(async move {
-                    let result = send_request(&http, reading, limit).await;
+                    let result = send_request(&http, reading, retrying, limit).await;
                     target.ended(result, "its drain request");
                 }))
             }
@@ -107,8 +109,14 @@ impl RunningDrain {
 }
 
 /// Sends the request until it is accepted or the retries are over. Reads the headers within
-/// `reading`, and waits for the answer within `limit`.
-async fn send_request(http: &HttpDrain, reading: Duration, limit: Duration) -> Result<(), String> {
+/// `reading`, repeats the request within `retrying`, and waits for the answer within `limit`.
+async fn send_request(
+    http: &HttpDrain,
+    reading: Duration,
+    retrying: Duration,
+    limit: Duration,
+) -> Result<(), String> {
+    let began = Instant::now();
     let (target, headers) = (&http.url, headers(&http.headers, reading).await?);
     let method = match http.method {
         HttpMethod::Post => Method::POST,
@@ -123,7 +131,6 @@ async fn send_request(http: &HttpDrain, reading: Duration, limit: Duration) -> R
             request.headers_mut().insert(name, value);
         }
     }
-    let began = Instant::now();
     loop {
         let left = limit.saturating_sub(began.elapsed());
         // A refused request is sent again; an accepted request is not. The body of the answer does
@@ -133,7 +140,7 @@ async fn send_request(http: &HttpDrain, reading: Duration, limit: Duration) -> R
             Ok(status) => RequestError::Status(status),
             Err(error) => error,
         };
-        if began.elapsed() + RETRY_PAUSE > RETRY.min(limit) {
+        if began.elapsed() + RETRY_PAUSE > retrying {
             return Err(error.to_string());
         }
         sleep(RETRY_PAUSE).await;
