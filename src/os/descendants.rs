@@ -69,13 +69,14 @@ pub(super) fn find(end: Time) -> io::Result<Vec<Descendant>> {
 }
 
 /// Returns the living children of drainit's main thread, which also inherits all orphans
-/// (`find_new_reaper` in exit.c). The list is empty if the kernel does not list children
-/// (`CONFIG_PROC_CHILDREN`).
-pub(crate) fn living_children() -> Vec<Stat> {
+/// (`find_new_reaper` in exit.c), and leaves out those whose pid is not `wanted`. There are none if
+/// the kernel does not list children (`CONFIG_PROC_CHILDREN`).
+pub(crate) fn living_children(wanted: impl Fn(Pid) -> bool) -> impl Iterator<Item = Stat> {
     let own = std::process::id();
     let list = fs::read_to_string(format!("/proc/self/task/{own}/children")).unwrap_or_default();
-    let pids = list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok());
-    pids.filter_map(Stat::read).filter(|stat| stat.is_alive).collect()
+    let pids: Vec<Pid> = list.split_ascii_whitespace().flat_map(str::parse).collect();
+    let pids = pids.into_iter().filter(move |pid| wanted(*pid));
+    pids.filter_map(Stat::read).filter(|stat| stat.is_alive)
 }
 
 /// The living members of a process group; empty without `/proc`.

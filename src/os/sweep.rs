@@ -95,7 +95,7 @@ impl Sweep {
         // If the parent of a process ends during the scan, the process becomes a child of drainit,
         // and the scan may have missed it. Reading the list of children again is cheap.
         for _ in 0..MAX_PASSES {
-            let children = living_children().into_iter().map(|stat| stat.process).collect();
+            let children = living_children(|_| true).map(|stat| stat.process).collect();
             if !self.signal_new(children, &mut hit) {
                 break;
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use crate::os::Pid;
-use crate::os::reap::{Reaped, reap_next};
+use crate::os::reap::{Reaped, has_children, reap_next};
 use crate::os::spawn::{Exec, FailedExec, SpawnError, SpawnRequest};
 use crate::supervisor::message::Role;
 use crate::types::End;
@@ -25,7 +25,8 @@ struct Child {
     /// The exec that is under way, or its failure; `None` once drainit has seen that the exec has
     /// succeeded.
     exec: Option<Result<Exec, FailedExec>>,
-    /// Whether this child has been the only one in the table since its start.
+    /// Whether drainit has started no other child since there was no child at all, not even an
+    /// orphan.
     is_only: bool,
 }
 
@@ -52,8 +53,9 @@ pub(crate) struct Ended {
     pub(crate) role: Option<Role>,
     /// The failed exec, if the child has ended because of this failure.
     pub(crate) failed: Option<FailedExec>,
-    /// Whether this child was alone in the table from its start until it was reaped. Orphans are
-    /// never in the table.
+    /// Whether there was no child at all when this child started, and drainit started no other
+    /// child until this child was reaped. An orphan then comes from this child, or from a command
+    /// that entered the container (`docker exec`).
     pub(crate) was_only: bool,
 }
 
@@ -71,8 +73,8 @@ pub(crate) enum Rest {
 impl Children {
     /// Starts a process, and enters it with its role. The exec may not be over when this returns.
     pub(crate) fn start(&mut self, request: SpawnRequest, role: Role) -> Result<Pid, SpawnError> {
+        let is_only = !has_children();
         let (pid, exec) = request.start()?;
-        let is_only = self.children.is_empty();
         if let (1, Some(mut other)) = (self.children.len(), self.children.first_entry()) {
             other.get_mut().is_only = false;
         }

@@ -395,3 +395,42 @@ fn an_orphan_of_another_process_is_not_attributed_to_the_process_that_ends() {
         .assert_no_line("a: exited .* are still running")
         .assert_no_line("that it started are still running");
 }
+
+#[test]
+fn a_daemon_of_a_oneshot_or_a_hook_is_not_attributed_to_the_process_that_ends() {
+    let waits = "[sh, -c, 'while [ ! -e DIR/end ]; do sleep 0.1; done']";
+    for (agent, app, hook, survivors) in [
+        // The daemon starts another daemon while the process runs.
+        ("daemon=b,await=DIR/go,daemon=c", waits, "exit=0", 2),
+        // The daemon leaves two children while the process runs, all of the same program.
+        (
+            "exit=0",
+            "[CHILD, app, await=DIR/end, exit=0]",
+            "daemon=b,await=DIR/go,spawn=c,spawn=d,exit=0",
+            2,
+        ),
+    ] {
+        let Some(rig) = Rig::new() else { return };
+        let drainit = rig.start(&format!(
+            "
+            processes:
+              agent: {{type: oneshot, command: [CHILD, agent, '{agent}', exit=0]}}
+              app:
+                command: {app}
+                depends_on: [agent]
+                hooks: {{pre_start: {{command: [CHILD, hook, '{hook}', exit=0]}}}}
+            "
+        ));
+        drainit.wait_for_line("app: started");
+        drainit.touch("go");
+        drainit.wait_until("left", || drainit.children().len() == survivors + 1);
+        drainit.touch("end");
+        let hint = "agent: completed after .*; processes that it started are still running: ";
+        let ended = drainit.wait_exit(LONG);
+        ended.assert_code(0).assert_line("app: exited with code 0 without being asked to$");
+        match agent {
+            "exit=0" => ended.assert_no_line(hint),
+            _ => ended.assert_line(hint),
+        };
+    }
+}

@@ -27,23 +27,24 @@ const FOREGROUND: [(&str, &str); 9] = [
 impl Executor {
     /// Names the processes that are still running after the process that started them has ended
     /// with success. The text is the end of a sentence, and includes the remedy; `None` if nothing
-    /// is still running. An orphan with a session of its own may belong to any process. If drainit
-    /// had no other child while the ended process ran, the orphan counts as left by this process.
-    /// Otherwise drainit compares the orphan's name with the command of the process, and the
-    /// sentence says that the result is not certain.
+    /// is still running. An orphan with a session of its own may belong to any process that started
+    /// before this session. If drainit had no other child while the ended process ran, the orphan
+    /// counts as left by this process. Otherwise drainit compares the orphan's name with the command
+    /// of the process, and the sentence says that the result is not certain.
     pub(super) fn in_background(&self, process: ProcessId) -> Option<String> {
         let group: Vec<_> = self.groups_of(process).flat_map(members_of_group).collect();
         let began = self.instances[process.index()].spawned.0.as_millis() / TICK.as_millis();
         let (pid, was_only) = self.instances[process.index()].gone?;
         let children = self.children.borrow();
-        // Orphans that are older than this process belong to another process.
+        // Orphans that are older than this process, or whose session is older, belong to another
+        // process. A session has the pid of its first process, and the kernel gives pids in order;
+        // when it begins again with low pids, a hint can be missing.
         let is_orphan = |one: &Stat| {
-            let one = &one.process;
-            u128::from(one.started) >= began
-                && children.role(one.pid).is_none()
-                && !group.contains(one)
+            u128::from(one.process.started) >= began
+                && one.session >= pid
+                && !group.contains(&one.process)
         };
-        let orphans = living_children().into_iter().filter(is_orphan);
+        let orphans = living_children(|pid| children.role(pid).is_none()).filter(is_orphan);
         let (own, others): (Vec<_>, Vec<_>) =
             orphans.partition(|one| was_only || one.session == pid);
         let own = group.iter().cloned().chain(own.into_iter().map(|one| one.process));

@@ -43,6 +43,7 @@ impl Executor {
                 let remedy = is_missed.then(|| SLOW_RESTART.to_owned());
                 return join([remedy, self.failed(process)]);
             }
+            Note::Completed { process, .. } => return self.in_background(process),
             Note::Ended { process, end, next } => {
                 let (is_success, is_oneshot) = {
                     let machine = self.status_board.machine.borrow();

@@ -41,7 +41,7 @@ impl Journal {
             Note::AllReady => plain("all_ready", &self.start_line()),
             Note::Completed { process: id, after } => {
                 let text = format!("completed after {}", human(after));
-                one(id, "completed", &text).end(End::Code(0), false).seconds(after)
+                one(id, "completed", &text).end(End::Code(0), false).and(detail).seconds(after)
             }
             Note::Ended { process: id, end, next } => one(id, "ended", &end.to_string())
                 .end(end, false)
