@@ -2,6 +2,7 @@
 //! drainit keeps running, and meets its deadline.
 
 use std::fs;
+use std::path::Path;
 
 use crate::support::lease::Lease;
 use crate::support::{LONG, Rig, in_parallel, ms};
@@ -35,6 +36,59 @@ fn a_stop_does_not_wait_for_a_program_that_hangs() {
         .assert_stopped_within(ms(0)..ms(10_000))
         .assert_stopped_in_order(&["database"]);
     ended.assert_no_line("hangs: started").assert_no_line("killed").assert_nothing_left();
+}
+
+/// A config that lets drainit open a file of each kind, and these files.
+const OPENS: &str = "
+processes:
+  values:
+    command: [CHILD, values]
+    env_file: {path: DIR/env, read: start}
+    required: false
+    on_exit: ignore
+  logs: {command: [CHILD, logs], log: {file: DIR/log}, required: false, on_exit: ignore}
+  watches: {command: [CHILD, watches], watch: [{path: DIR/watched, action: USR1}]}
+";
+const OPENED: [&str; 3] = ["env", "log", "watched"];
+
+/// A rig with these files, and a lease on each of `files`.
+fn leased(files: &[&str], take: fn(&Path) -> Option<Lease>) -> Option<(Rig, Vec<Lease>)> {
+    let rig = Rig::new()?;
+    rig.write("leased.yaml", rig.fill(OPENS));
+    for file in OPENED {
+        rig.write(file, "A=b\n");
+    }
+    let leases = files.iter().map(|file| take(&rig.path(file))).collect::<Option<_>>()?;
+    Some((rig, leases))
+}
+
+#[test]
+fn a_file_under_a_lease_is_opened_once_the_lease_is_given_up() {
+    let files = [&OPENED[..], &["leased.yaml"]].concat();
+    let Some((rig, _leases)) = leased(&files, Lease::take_politely) else { return };
+    let drainit = rig.start_with(&["run", "-c", "DIR/leased.yaml"]);
+    drainit.wait_for_start(&["values", "logs", "watches"]);
+    fs::write(drainit.path("watched"), "new").unwrap();
+    drainit.wait_for_event("watches", "got SIGUSR1");
+    drainit.stop().assert_code(0).assert_no_line("lease");
+}
+
+#[test]
+fn an_error_names_the_lease_that_nobody_gives_up() {
+    in_parallel([&OPENED[..], &["leased.yaml"]], |files| {
+        let Some((rig, _leases)) = leased(files, Lease::take) else { return };
+        let drainit = rig.start_with(&["run", "-c", "DIR/leased.yaml"]);
+        let held = "another process holds a lease on it";
+        if files.len() == 1 {
+            let ended = drainit.wait_exit(LONG);
+            ended.assert_code(78).assert_line(&format!("leased.yaml.* cannot be opened: {held}"));
+            return;
+        }
+        drainit.wait_for_line(&format!("values: .*/env` cannot be opened: {held}.*/proc/locks"));
+        drainit.wait_for_line(&format!("logs: cannot open its log file .*/log: {held}"));
+        drainit.wait_for_line(&format!("watches: .*/watched cannot be read: {held}"));
+        drainit.stop().assert_code(0);
+    });
 }
 
 /// Mounts a file system that never answers, and executes the rest of its arguments.

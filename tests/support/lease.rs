@@ -9,10 +9,14 @@ use std::process::{Child, Command, Stdio};
 /// (45 s), opening or executing the file blocks.
 pub(crate) struct Lease(Child);
 
-/// The program that takes the lease. It ignores the kernel's request to give the lease up.
+/// The program that takes the lease. It ignores the kernel's request to give the lease up, or
+/// follows it after so many seconds.
 const HOLDER: &str = "
-import fcntl, signal, sys
-signal.signal(signal.SIGIO, signal.SIG_IGN)
+import fcntl, signal, sys, time
+def give_up(*_):
+    time.sleep(float(sys.argv[2]))
+    fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+signal.signal(signal.SIGIO, give_up if sys.argv[2:] else signal.SIG_IGN)
 file = open(sys.argv[1], 'r+b')
 fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
 sys.stdout.write('.')
@@ -23,8 +27,17 @@ sys.stdin.read()
 impl Lease {
     /// Takes a lease. On a file system without leases, prints a line and returns `None`.
     pub(crate) fn take(path: &Path) -> Option<Self> {
+        Self::take_for(path, &[])
+    }
+
+    /// As [`Self::take`], but gives the lease up 300 ms after the file was to be opened.
+    pub(crate) fn take_politely(path: &Path) -> Option<Self> {
+        Self::take_for(path, &["0.3"])
+    }
+
+    fn take_for(path: &Path, args: &[&str]) -> Option<Self> {
         let mut holder = Command::new("python3");
-        let holder = holder.args(["-c", HOLDER]).arg(path);
+        let holder = holder.args(["-c", HOLDER]).arg(path).args(args);
         let pipes = holder.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut held = Self(pipes.spawn().unwrap());
         let is_held = held.0.stdout.take().unwrap().read(&mut [0]).unwrap() == 1;

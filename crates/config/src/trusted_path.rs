@@ -14,6 +14,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat};
@@ -105,10 +106,11 @@ impl Place {
     /// Opens the file. Fails with `ELOOP` if the name is a link.
     ///
     /// # Errors
-    /// Fails as open(2) does.
+    /// Fails as open(2) and [`after_lease`] do.
     pub fn open(&self, flags: OFlag, mode: Mode) -> io::Result<File> {
         let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        Ok(File::from(openat(&self.directory, &*self.name, flags, mode)?))
+        let open = || Ok(File::from(openat(&self.directory, &*self.name, flags, mode)?));
+        after_lease(open)
     }
 
     /// Returns the status of the file. If the name is a link, returns the status of the link.
@@ -157,6 +159,32 @@ impl Peer {
 fn by_descriptor(file: &impl AsRawFd) -> Option<PathBuf> {
     let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
     path.symlink_metadata().is_ok().then_some(path)
+}
+
+/// How long drainit waits for another process to give up its lease on a file. The kernel itself
+/// ends the lease after 45 s (`/proc/sys/fs/lease-break-time`).
+const LEASE_PATIENCE: Duration = Duration::from_secs(5);
+const LEASE_PAUSE: Duration = Duration::from_millis(5);
+
+/// Opens a file with `O_NONBLOCK`. If this fails because another process holds a lease on the file
+/// (`F_SETLEASE` in fcntl(2)), the kernel has asked that process to give the lease up, so this
+/// function tries again.
+///
+/// # Errors
+/// Fails as `open` does, and with [`io::ErrorKind::ResourceBusy`] if the lease is not given up.
+pub(crate) fn after_lease(open: impl Fn() -> io::Result<File>) -> io::Result<File> {
+    let until = Instant::now() + LEASE_PATIENCE;
+    loop {
+        match open() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            opened => return opened,
+        }
+        if Instant::now() > until {
+            let why = "another process holds a lease on it, and /proc/locks has its pid";
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, why));
+        }
+        std::thread::sleep(LEASE_PAUSE);
+    }
 }
 
 /// Whether a file, directory or other entry exists at a path. If drainit may not look at the path

@@ -14,7 +14,7 @@ use nix::sys::stat::Mode;
 
 use crate::load::expand::LONGEST;
 use crate::load::span::Span;
-use crate::trusted_path::{ForeignLink, Place};
+use crate::trusted_path::{ForeignLink, Place, after_lease};
 
 /// The rules for reading a file, which depend on its use.
 pub struct Limits {
@@ -198,7 +198,7 @@ fn bytes(path: &Path, limits: &Limits) -> Result<Vec<u8>, Unreadable> {
     let opened = if limits.is_of_config {
         Place::behind(path).and_then(|place| place.open(flags, Mode::empty()))
     } else {
-        OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)
+        after_lease(|| OpenOptions::new().read(true).custom_flags(flags.bits()).open(path))
     };
     let mut file = opened.map_err(|error| cannot_open(&error))?;
     let metadata = file.metadata().map_err(|error| cannot_read(&error))?;
@@ -272,6 +272,9 @@ fn cannot_open(error: &std::io::Error) -> Unreadable {
             "cannot be read by the user that runs drainit",
             "make the file readable, and its directories searchable, for that user",
         ),
+        ErrorKind::ResourceBusy => {
+            Unreadable::new(format!("cannot be opened: {error}"), "end that process")
+        }
         // For a Unix socket and for some devices, open(2) fails with ENXIO.
         _ if error.raw_os_error() == Some(libc::ENXIO) => {
             Unreadable::new("is a device or a socket", "name a regular file")
