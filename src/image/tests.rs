@@ -373,6 +373,14 @@ fn admin_is_compared_with_envoy_config() {
     dir.file("none.yaml", 0o644, "static_resources: {}");
     let none = with("good, -c, DIR/none.yaml", "http://127.0.0.1:9901").concat();
     assert!(none.ends_with("and in `DIR/none.yaml` there is none"), "{none}");
+    for found in ["good, --config-path, DIR/envoy.yaml", "sh, -c, 'exec good -c DIR/envoy.yaml'"] {
+        let said = with(found, "http://127.0.0.1:9901");
+        assert!(said.contains(&wrong.to_owned()), "{found}: {said:?}");
+    }
+    // A script may write the file.
+    let written = "sh, -c, 'write >DIR/envoy.yaml; exec good -c DIR/envoy.yaml'";
+    let said = with(written, "http://127.0.0.1:9901");
+    assert!(!said.contains(&wrong.to_owned()), "{said:?}");
     // If an option overrides the file, `check` does not know the address of the admin.
     let other = format!("{file}, --config-yaml, x");
     assert_eq!(with(&other, "http://127.0.0.1:9901"), [""; 0]);

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::load::shell_split::{split, without_shell};
+
 /// Envoy's default for `--parent-shutdown-time-s`.
 const PARENT_SHUTDOWN: Duration = Duration::from_secs(900);
 /// Envoy's default for `--drain-time-s`.
@@ -27,7 +29,8 @@ pub struct EnvoyFlags {
     pub drain: Duration,
     /// The value of `--concurrency`, as the command line has it.
     pub workers: Option<String>,
-    /// The file that `-c` names. `None` if `--config-yaml` overrides parts of the file.
+    /// The file that `-c` or `--config-path` names. `None` if `--config-yaml` overrides parts of the
+    /// file.
     pub config: Option<String>,
     /// Whether the flags are arguments of the command itself, and not part of a shell's text. Only
     /// then can drainit add a flag at the end of the command.
@@ -39,6 +42,11 @@ impl EnvoyFlags {
         let words: Vec<&str> = command.iter().flat_map(|word| word.split_whitespace()).collect();
         let direct: Vec<&str> = command.iter().map(String::as_str).collect();
         let value_of = |flag: &str| value(&direct, flag).or_else(|| value(&words, flag));
+        // The value of `-c` is a path, or the text of a shell. A text with operators is left out,
+        // because it may write the file.
+        let script = value(&direct, "-c").filter(|text| without_shell(text).is_ok());
+        let script = script.and_then(|text| split(text).ok()).unwrap_or_default();
+        let script: Vec<&str> = script.iter().map(String::as_str).collect();
         let seconds = |flag: &str| value_of(flag)?.parse().ok().map(Duration::from_secs);
         let is_immediate = value_of("--drain-strategy") == Some("immediate");
         Self {
@@ -55,13 +63,15 @@ impl EnvoyFlags {
                 false => seconds("--drain-time-s").unwrap_or(DRAIN_TIME),
             },
             workers: value_of("--concurrency").map(str::to_owned),
-            config: value(&direct, "-c")
-                .or_else(|| value(&direct, "--config-path"))
-                .filter(|_| value(&direct, "--config-yaml").is_none())
-                .map(str::to_owned),
+            config: config(&script).or_else(|| config(&direct)).map(str::to_owned),
             is_direct: value(&direct, "--base-id").is_some(),
         }
     }
+}
+
+fn config<'a>(words: &[&'a str]) -> Option<&'a str> {
+    let path = value(words, "-c").or_else(|| value(words, "--config-path"));
+    path.filter(|_| value(words, "--config-yaml").is_none())
 }
 
 /// The value of a flag in the form `--flag VALUE`. Envoy does not know the form `--flag=VALUE`.
