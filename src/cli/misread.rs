@@ -6,16 +6,17 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 /// The remedy for a command line that clap refuses, or answers by its help or version.
 pub(super) fn remedy_for(error: &clap::Error) -> Option<String> {
     match (error.kind(), error.get(ContextKind::InvalidArg)) {
-        (ErrorKind::DisplayHelp | ErrorKind::DisplayVersion, _) => open_entrypoint(),
         (ErrorKind::UnknownArgument, Some(ContextValue::String(word))) => unnamed_config(word),
-        _ => None,
+        _ => open_entrypoint(),
     }
 }
 
-/// The remedy for an argument that looks like a config file, which needs `-c` before it.
+/// The remedy for an argument that looks like a config file, which needs `-c` and a blank before
+/// it. clap reads `-cFILE` as an argument for the processes.
 pub(super) fn unnamed_config(word: &str) -> Option<String> {
     let is_yaml = [".yaml", ".yml"].iter().any(|end| word.ends_with(end));
-    (is_yaml && !word.starts_with('-')).then(|| format!("write `-c {word}` to name a config"))
+    let file = word.strip_prefix("-c").map_or(word, |file| file.trim_start_matches('='));
+    (is_yaml && !file.starts_with('-')).then(|| format!("write `-c {file}` to name a config"))
 }
 
 /// The remedy if the entrypoint of a container has no `--`, so that drainit took the options behind

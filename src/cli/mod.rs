@@ -84,10 +84,13 @@ fn carry_out(args: Vec<OsString>) -> u8 {
             }
             // Errors are ignored, because the stream may have no reader.
             let _ = error.print();
-            if let Some(remedy) = misread::remedy_for(&error) {
-                let _ = writeln!(io::stderr(), "[drainit] {}", harmless(&remedy));
+            let remedy = misread::remedy_for(&error);
+            if let Some(remedy) = &remedy {
+                let _ = writeln!(io::stderr(), "[drainit] {}", harmless(remedy));
             }
-            return if error.use_stderr() { exit_code::USAGE } else { exit_code::OK };
+            // Help that PID 1 prints in place of a start is a failed start.
+            let is_wrong = error.use_stderr() || remedy.is_some();
+            return if is_wrong { exit_code::USAGE } else { exit_code::OK };
         }
     };
     if !matches!(command, Command::Run(_) | Command::Exec(_)) {

@@ -74,12 +74,17 @@ fn an_unknown_option_or_command_is_wrong_usage() {
 
 #[test]
 fn a_config_without_the_option_is_named_with_the_option() {
-    for (command, code) in [("check", 2), ("run", 78)] {
+    for (command, word, code) in [
+        ("check", "DIR/my.yaml", 2),
+        ("run", "DIR/my.yaml", 78),
+        ("run", "-cDIR/my.yaml", 78),
+        ("run", "-c=DIR/my.yaml", 78),
+    ] {
         let rig = Rig::not_init();
         rig.write("my.yaml", "processes: {a: {command: [sleep, '1']}}");
         let directory = rig.path("");
-        let ended = rig.cwd(directory).run_with(&[command, "DIR/my.yaml"]);
-        ended.assert_code(code).assert_line("write `-c .*my.yaml` to name a config");
+        let ended = rig.cwd(directory).run_with(&[command, word]);
+        ended.assert_code(code).assert_line("write `-c /.*my.yaml` to name a config");
     }
 }
 
@@ -87,10 +92,17 @@ fn a_config_without_the_option_is_named_with_the_option() {
 #[test]
 fn pid_1_says_that_an_entrypoint_without_dashes_takes_options_of_the_processes() {
     let remedy = "write `ENTRYPOINT \\[\"drainit\", \"run\", \"--\"\\]` in the image";
-    for (args, code) in [(&["run", "--config", "DIR/app.yaml"][..], 78), (&["run", "--help"], 0)] {
+    for (args, code) in [
+        (&["--config", "DIR/app.yaml"][..], 78),
+        (&["--config=DIR/app.yaml"], 78),
+        (&["--help"], 2),
+        (&["--version"], 2),
+        (&["-c"], 2),
+        (&["--config"], 2),
+    ] {
         let Some(rig) = Rig::new() else { return };
         rig.write("app.yaml", "server: {port: 8080}");
-        rig.run_with(args).assert_code(code).assert_line(remedy);
+        rig.run_with(&[&["run"], args].concat()).assert_code(code).assert_line(remedy);
     }
     Rig::not_init().run_with(&["run", "--help"]).assert_code(0).assert_no_line("ENTRYPOINT");
     let Some(rig) = Rig::new() else { return };
