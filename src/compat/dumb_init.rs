@@ -214,7 +214,7 @@ impl DumbInit {
                 };
                 self.debug(&format!("A child with PID {pid} {how}."));
             }
-            Step::Reaped(_) | Step::KilledByOther | Step::Decided(_) => {}
+            Step::Reaped(_) | Step::EndedUnasked(_) | Step::Decided(_) => {}
         }
     }
 

@@ -221,7 +221,7 @@ impl Tini {
                     self.log(Level::Warn, &format!("Reaped zombie process with pid={pid}"));
                 }
             }
-            Step::Received(_) | Step::Halting | Step::KilledByOther | Step::Decided(_) => {}
+            Step::Received(_) | Step::Halting | Step::EndedUnasked(_) | Step::Decided(_) => {}
         }
     }
 

@@ -32,8 +32,8 @@ pub(crate) enum Step {
     Reaped(Reaped),
     /// drainit stops itself, because it has forwarded a signal that stops a process.
     Halting,
-    /// The command was killed, and not by drainit.
-    KilledByOther,
+    /// The command has ended without being asked to.
+    EndedUnasked(End),
     Decided(Message),
 }
 
@@ -137,7 +137,7 @@ impl<'a> CommandLoop<'a> {
             match action {
                 Action::Forward(signal) => self.forward(signal),
                 Action::SignalGroup(signal) => self.signal_group(signal),
-                Action::ExplainKill => (self.say)(Step::KilledByOther),
+                Action::Explain(end) => (self.say)(Step::EndedUnasked(end)),
                 Action::Report(message) => (self.say)(Step::Decided(message)),
                 Action::Exit(end) => return Some(end),
             }

@@ -43,8 +43,8 @@ pub(crate) enum Action {
     Forward(Signal),
     /// Sends a signal to the process group of the command, while the group has a member.
     SignalGroup(Signal),
-    /// The command was killed, but not by drainit. Asks whether the OOM killer has killed it.
-    ExplainKill,
+    /// The command has ended without being asked to. Looks for an explanation.
+    Explain(End),
     Report(Message),
     /// Ends the machine, which waits for nothing more.
     Exit(End),
@@ -167,8 +167,8 @@ impl<'a> Machine<'a> {
 
     fn ended(&mut self, now: Time, end: End, has_group: bool) {
         self.end = Some(end);
-        if !self.is_stopping && !self.is_killed && end == End::Signal(Signal::KILL) {
-            self.actions.push(Action::ExplainKill);
+        if !self.is_stopping && !self.is_killed {
+            self.actions.push(Action::Explain(end));
         }
         if !has_group {
             self.actions.push(Action::Exit(end));

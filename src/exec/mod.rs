@@ -26,6 +26,7 @@ use crate::os::spawn::single::{ChildSetup, Place, start};
 use crate::os::stdio::say;
 use crate::os::terminal::Terminal;
 use crate::os::{Pid, boot, panic_hook};
+use crate::supervisor::executor::background::left_by;
 use crate::types::{End, Signal, Stream, exit_code, harmless};
 
 #[derive(Debug, thiserror::Error)]
@@ -118,7 +119,12 @@ fn say_step(options: &ExecOptions, child: Pid, step: Step) {
         Step::Sent(signal, Err(error)) => {
             tell(&format!("warning: {signal} cannot be sent to pid {child}: {error}"));
         }
-        Step::KilledByOther => explain_kill(),
+        Step::EndedUnasked(End::Signal(Signal::KILL)) => explain_kill(),
+        Step::EndedUnasked(End::Code(exit_code::OK)) => {
+            if let Some(left) = left_by(child, &options.command) {
+                tell(&format!("warning: the command {}; {left}", End::Code(exit_code::OK)));
+            }
+        }
         Step::Decided(message) if options.verbose || !message.is_verbose() => {
             tell(&message.to_string());
         }
@@ -133,7 +139,7 @@ fn say_step(options: &ExecOptions, child: Pid, step: Step) {
         },
         Step::Sent(signal, Ok(_)) => tell(&format!("{signal} sent to pid {child}")),
         Step::Reaped(Reaped::Child(pid, end)) => tell(&format!("pid {pid}: {end}")),
-        Step::Reaped(_) | Step::Decided(_) | Step::Halting => {}
+        Step::Reaped(_) | Step::Decided(_) | Step::Halting | Step::EndedUnasked(_) => {}
     }
 }
 

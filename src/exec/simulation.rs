@@ -80,7 +80,7 @@ impl Run<'_> {
                     self.signalled(signal);
                     self.signal_where(signal, |process| process.is_in_group);
                 }
-                Action::ExplainKill => self.explained = true,
+                Action::Explain(_) => self.explained = true,
                 Action::Report(message) => assert!(!message.to_string().is_empty()),
                 Action::Exit(end) => self.exit = Some(end),
             }
@@ -149,7 +149,7 @@ impl Run<'_> {
                 self.command_end = Some(end);
                 let is_asked = self.first_stop.is_some() || self.killed_at.is_some();
                 self.handle(Event::Ended { end, has_group: self.has_group() });
-                assert_eq!(self.explained, !is_asked && end == End::Signal(Signal::KILL));
+                assert_eq!(self.explained, !is_asked);
             }
         }
         if is_any && self.exit.is_none() {

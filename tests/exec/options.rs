@@ -161,6 +161,32 @@ fn orphans_go_to_another_process_without_subreaper() {
 }
 
 #[test]
+fn a_program_that_puts_itself_into_the_background_is_reported() {
+    let daemon = "daemon=b,await=DIR/x";
+    let hint = r"^\[drainit\] warning: the command exited with code 0; processes that it started are still running: \d+ \(.*\); .* foreground$";
+    for (steps, is_stopped, is_hint) in [
+        (&[daemon, "exit=0"][..], false, true),
+        (&[daemon, "exit=3"], false, false),
+        // The processes of the group may end with the command, as `tee` does.
+        (&["spawn=b", "exit=0"], false, false),
+        (&[daemon], true, false),
+    ] {
+        let Some(rig) = Rig::new() else { return };
+        let drainit = exec(rig, &[], &[&["CHILD", "a"], steps].concat());
+        let ended = if is_stopped {
+            drainit.wait_for_start(&["a", "b"]);
+            drainit.stop()
+        } else {
+            drainit.wait_exit(LONG)
+        };
+        match is_hint {
+            true => ended.assert_code(0).assert_line(hint),
+            false => ended.assert_no_line("still running"),
+        };
+    }
+}
+
+#[test]
 fn wrong_usage_is_reported_and_nothing_is_started() {
     for (options, message) in [
         (&["--bogus"][..], "unexpected argument '--bogus'"),

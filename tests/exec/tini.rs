@@ -47,6 +47,7 @@ fn codes_and_messages_match_tini() {
         &["-s", "-vvv", "--", "true"],
         &["-s", "-vv", "--", "sh", "-c", "exit 3"],
         &["-s", "-v", "--", "sh", "-c", "kill -KILL $$"],
+        &["-s", "--", "sh", "-c", "setsid -f sleep 0.5 >/dev/null 2>&1"],
         &["-w", "-s", "--", "sh", "-c", "(sleep 0.05 &); sleep 0.4"],
         &["-w", "-vvv", "-s", "--", "sh", "-c", "(sleep 0.05 &); sleep 0.4"],
         &[

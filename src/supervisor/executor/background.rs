@@ -2,8 +2,10 @@
 //! ends with success, but processes that it started keep running. drainit can neither stop these
 //! processes in order nor see their end, so the log says what happened and how to fix it.
 
+use std::ffi::OsString;
 use std::time::Duration;
 
+use crate::os::Pid;
 use crate::os::descendants::{Descendant, Stat, list, living_children, members_of_group};
 use crate::supervisor::executor::Executor;
 use crate::types::ProcessId;
@@ -23,6 +25,8 @@ const FOREGROUND: [(&str, &str); 9] = [
     ("cron", "cron -f"),
     ("rsyslogd", "rsyslogd -n"),
 ];
+
+const STILL: &str = "processes that it started are still running";
 
 impl Executor {
     /// Names the processes that are still running after the process that started them has ended
@@ -51,7 +55,7 @@ impl Executor {
         let own: Vec<_> = own.collect();
         let command = &self.process(process).command;
         if !own.is_empty() {
-            return Some(advice("processes that it started are still running", &own, command));
+            return Some(advice(STILL, &own, command));
         }
         let others = others.into_iter().map(|one| one.process);
         let namesakes: Vec<_> =
@@ -59,6 +63,16 @@ impl Executor {
         (!namesakes.is_empty())
             .then(|| advice("processes that it started may still be running", &namesakes, command))
     }
+}
+
+/// As [`Executor::in_background`], for the command of `exec`, which had this pid. Only processes
+/// with sessions of their own count, because the processes of the command's group may be about to
+/// end, too.
+pub(crate) fn left_by(pid: Pid, command: &[OsString]) -> Option<String> {
+    let left: Vec<_> =
+        living_children(|_| true).filter(|one| one.session > pid).map(|one| one.process).collect();
+    let command: Vec<_> = command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    (!left.is_empty()).then(|| advice(STILL, &left, &command))
 }
 
 /// The names of the files in a command, which may be a line for a shell.

@@ -1,6 +1,6 @@
 //! Carries out the actions of the core, and keeps the running parts of each process.
 
-mod background;
+pub(crate) mod background;
 mod epochs;
 mod groups;
 mod hooks;
