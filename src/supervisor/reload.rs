@@ -142,6 +142,7 @@ impl Reloads {
     /// begins again, with the same clients, as soon as it is possible.
     pub(crate) fn again(&mut self) {
         if let Some(UnderWay { waiting, .. }) = self.under_way.take() {
+            tracing::debug!("the reload reads the config again after the request that has begun");
             self.is_wanted = true;
             self.waiting.extend(waiting);
         }

@@ -374,7 +374,8 @@ fn a_request_that_begins_while_the_config_is_read_comes_first() {
         processes:
           slow: {command: [CHILD, slow, print=one, 'on=TERM:ignore', 'on=USR1:exit:0'], stop_grace_period: 20s, readiness: {log: '^(one|two)$'}}
         ";
-    let Some(drainit) = started(config) else { return };
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.env("DRAINIT_LOG_LEVEL", "debug").start_ready(config);
     drainit.wait_for_event("slow", "handling");
     let restart = || drainit.exec_as(None, &["restart", "slow"]).spawn().unwrap();
     let end_slow = |times| {
@@ -400,7 +401,7 @@ fn a_request_that_begins_while_the_config_is_read_comes_first() {
     drainit.wait_for_events("slow", "got SIGTERM", 2);
     pipe.write_all(text.as_bytes()).unwrap();
     drop(pipe);
-    drainit.wait_until("the config closed", || !reads_a_pipe(&drainit));
+    drainit.wait_for_line("the reload reads the config again");
     end_slow(2);
     assert!(second.wait().unwrap().success());
     end_slow(3);
