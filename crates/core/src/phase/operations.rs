@@ -673,10 +673,10 @@ impl Operations {
         }
         let life = state.life(process);
         if is_gone(life) {
-            if goal == Goal::Again {
-                return None;
+            // `begin_again` needs this goal.
+            if goal != Goal::Again {
+                self.goals.remove(&process);
             }
-            self.goals.remove(&process);
             match goal {
                 Goal::Down | Goal::Failed => {
                     state.reach(process, Reached::default());
