@@ -68,7 +68,7 @@ pub(crate) struct EventLoop {
     /// The events that the actions of the current step have caused. They are handled in this step,
     /// too.
     queue: VecDeque<Event>,
-    /// Whether a child may have ended that is not reaped yet.
+    /// Whether there may be an ended child that is not reaped yet.
     has_ended: bool,
     exit: Option<u8>,
 }
@@ -100,7 +100,7 @@ impl EventLoop {
         Ok(event_loop)
     }
 
-    /// Takes from a config which signals stop the container, and which signal reloads the config.
+    /// Sets which signals stop the container, and which signal reloads the config.
     fn take_signals(&mut self, config: &Config) {
         let stop_signals = config.shutdown.signals.iter().copied();
         self.stop_signals = stop_signals.map(only).fold(0, BitOr::bitor);
@@ -177,8 +177,8 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Handles what happened before a limit that is due takes effect: signals, the ends of children
-    /// and, if drainit itself did not run for a while, the messages of processes.
+    /// Runs before a due limit takes effect. Handles signals, ended children and, if drainit itself
+    /// did not run for a while, the messages of processes.
     async fn catch_up(&mut self) -> io::Result<()> {
         self.take_pending(clock::now())?;
         self.reap()?;
@@ -389,16 +389,15 @@ impl EventLoop {
         self.step_at(clock::now(), event)
     }
 
-    /// Handles an event like [`Self::step`], but as of the time `at`, or of the last step if that
-    /// was later.
+    /// As [`Self::step`], but the event has the time `at`. If the last step was later, the event
+    /// has the time of that step.
     fn step_at(&mut self, at: Time, event: Event) -> io::Result<()> {
         let mut now = at.max(self.status_board.machine.borrow().state().now);
         self.queue.push_back(event);
         while let Some(event) = self.queue.pop_front() {
             let mut machine = self.status_board.machine.borrow_mut();
-            // If a limit is due, it takes effect in the tick that follows. It may have become due
-            // while the previous event was handled, because a step may start thousands of
-            // processes.
+            // A due limit takes effect only in the next tick. The limit may have become due while
+            // the previous event was handled, because a step may start thousands of processes.
             let is_due = machine.next_wakeup().is_some_and(|due| due <= now);
             let is_early = is_due && event != Event::Tick;
             let actions = match is_early {

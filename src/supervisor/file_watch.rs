@@ -1,5 +1,6 @@
-//! Watches the files of `watch`, with one task for each file. The task tells the event loop at once
-//! when a file changes, and after the file has been quiet for a second, whether its content is new.
+//! Watches the files of `watch`, with one task for each file. The task reports a change to the
+//! event loop at once. When the file has not changed for a second, the task reports whether its
+//! content is new.
 //!
 //! A missing file has no content, so its removal is not new content.
 
@@ -20,7 +21,7 @@ use crate::os::fingerprint::{Content, Fingerprint, Followed, Look};
 use crate::supervisor::message::{Message, MessageSender};
 use crate::types::{harmless, human};
 
-/// The pause before the next try if there was no thread for a look.
+/// The pause before the next attempt to start a thread.
 const NO_THREAD: Duration = Duration::from_secs(1);
 /// The time after which a silent thread is asked whether it still looks.
 const SILENCE: Duration = Duration::from_secs(5);
@@ -41,7 +42,7 @@ struct FileWatch {
     error: Option<(PathBuf, String)>,
     /// Whether the thread was asked for a look, and has not answered yet.
     is_asked: bool,
-    /// Whether a warning has said that the thread does not look.
+    /// Whether drainit has warned that the thread does not answer.
     hangs: bool,
 }
 
@@ -135,8 +136,8 @@ impl FileWatches {
         Self { tasks }
     }
 
-    /// Requests that the files for which `which` is true are looked at now. Changes are reported
-    /// before the future ends, unless a file system hangs. The caller need not await the future.
+    /// Requests a look at the files for which `which` is true. Changes are reported before the
+    /// future ends, unless a file system hangs. The caller need not await the future.
     pub(crate) fn look(
         &self,
         which: &dyn Fn(&Watched) -> bool,
@@ -257,7 +258,7 @@ impl FileWatch {
         before
     }
 
-    /// Keeps the content as known, and returns whether it is new.
+    /// Stores the content in `known`, and returns whether it is new.
     fn is_new(&mut self, content: Content) -> bool {
         let Content { fingerprint, unreadable } = content;
         let error = unreadable.map(|(path, error)| (path, describe_io(&error)));

@@ -48,7 +48,7 @@ pub(crate) enum StartError {
 }
 
 impl StartError {
-    /// The exit code for a failed start: 126 or 127, as in a shell, or 1 if the start was not even
+    /// The exit code for a failed start: 126 or 127, as in a shell. It is 1 if the start was not
     /// attempted, as after a failed `pre_start`.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {

@@ -14,12 +14,12 @@ use crate::supervisor::readiness::probe::{Reason, RunCommand, attempt, of_reques
 use crate::supervisor::run_command::Failure;
 use crate::types::harmless;
 
-/// If drainit notices the end of a limit later than this, it assumes that the container was paused
-/// or that drainit had no processor time. The process could not run meanwhile either, so the missed
-/// limit says nothing about the process.
+/// If drainit notices the end of a limit this much too late, it assumes that the container was
+/// paused or that drainit had no processor time. The process could not run meanwhile either, so the
+/// missed limit says nothing about the process.
 pub(crate) const PAUSED: Duration = Duration::from_millis(100);
 
-/// The times of the probes.
+/// The pauses and the time limit of the probes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
     pub(crate) start_period: Duration,
@@ -71,7 +71,7 @@ pub(crate) fn watch(
     })
 }
 
-/// Probes once, with any kind of probe for at most `limit`.
+/// Probes once, for at most `limit`.
 async fn probe_once(probe: &Probe, limit: Duration, run: &RunCommand) -> Result<(), Failure> {
     match probe {
         Probe::Envoy(admin) => {
@@ -94,7 +94,7 @@ mod tests {
     use crate::supervisor::readiness::probe::RunningCommand;
     use crate::types::ProcessId;
 
-    /// Probes with a command that has these results, and returns the first result that counts.
+    /// Probes with a command whose results come from `run`. Returns the first result that counts.
     async fn first_result(
         pace: Pace,
         run: impl Fn() -> Result<(), Failure> + 'static,
@@ -130,7 +130,7 @@ mod tests {
             if runs.replace(runs.get() + 1) > 0 {
                 return Ok(());
             }
-            // drainit is stopped as well, for a little longer than the limit of the probe.
+            // This stops drainit, too, for a little longer than the limit of the probe.
             thread::sleep(timeout + PAUSED * 2);
             Err("its command had not ended".to_owned().into())
         });

@@ -99,7 +99,8 @@ pub(crate) enum Message {
         name: String,
         request: Request,
         reply: RequestReply,
-        /// Whether drainit has looked at the watched files for this request.
+        /// Whether drainit has looked at the watched files for this request, or need not look at
+        /// them.
         has_looked: bool,
     },
     /// A report about a watched file of this process.

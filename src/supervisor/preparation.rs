@@ -18,7 +18,7 @@ use crate::supervisor::launch::StartError;
 /// The files that a start or a hook needs.
 #[derive(Default)]
 pub(crate) struct Preparation {
-    /// drainit's own socket. No process may remove it.
+    /// drainit's own socket, which must not be removed.
     pub(crate) own_socket: Option<PathBuf>,
     /// Whether this is the first start. At the first start, it is an error if another program
     /// listens on one of the `sockets` of the process.
@@ -34,8 +34,8 @@ pub(crate) struct Preparation {
     pub(crate) renders: Option<Vec<(OsString, OsString)>>,
     /// Whether the log file of the process is to be opened.
     pub(crate) opens_log: bool,
-    /// A reference to the start or the hook. Once the start or the hook was given up, nothing is
-    /// prepared any more.
+    /// A reference to the start or the hook. Once the start or the hook is given up, the thread
+    /// removes no socket and gathers no file.
     pub(crate) is_wanted: Weak<()>,
 }
 

@@ -138,8 +138,8 @@ impl Reloads {
         });
     }
 
-    /// Puts the reload that is under way back, because the core could not begin it now. The reload
-    /// begins again, with the same clients, as soon as it is possible.
+    /// Postpones the reload that is under way, because the core cannot begin it now. The reload
+    /// starts over, with the same clients, as soon as it is possible.
     pub(crate) fn again(&mut self) {
         if let Some(UnderWay { waiting, .. }) = self.under_way.take() {
             tracing::debug!("the reload reads the config again after the request that has begun");

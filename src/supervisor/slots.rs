@@ -69,8 +69,8 @@ impl Slots {
         self.slots[slot.index()].definition = definition;
     }
 
-    /// Sets the place that each slot has in a new config file. Slots of processes that are not in
-    /// the file come last.
+    /// Sets the place of each slot in a new config file. Slots of processes that are not in the
+    /// file come last.
     pub(crate) fn set_places(&mut self, placed: &[Placed]) {
         self.slots.iter_mut().for_each(|slot| slot.place = usize::MAX);
         for (place, placed) in placed.iter().enumerate() {
@@ -97,7 +97,7 @@ impl Slots {
         self.slots[slot.index()].log_file = file;
     }
 
-    /// A warning about lines that the log file of a slot has dropped.
+    /// A warning about lines that the log file of a slot has dropped; `None` without such lines.
     pub(crate) fn dropped(&self, slot: ProcessId) -> Option<String> {
         let (_, file) = self.slots[slot.index()].log_file.as_ref()?;
         let dropped = file.dropped(Stream::Stdout);

@@ -66,8 +66,8 @@ fn open_one(
     let (mode, backlog) = (wanted.mode, wanted.backlog);
     let known = held.into_iter().flatten().find(|(address, _)| *address == wanted.address);
     if let Some((_, socket)) = known
-        // A socket is kept unless it differs from its definition and has also lost its file. In
-        // that case its process is replaced anyway, so the socket is opened again.
+        // If the socket differs from its definition and has also lost its file, it is opened again:
+        // its process is replaced anyway. Every other socket is kept.
         && (!socket.differs(mode, backlog) || socket.has_address())
     {
         return Ok(Arc::clone(socket));

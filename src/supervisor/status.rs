@@ -22,8 +22,8 @@ use crate::supervisor::requests::Requests;
 use crate::supervisor::slots::{Definition, Slots};
 use crate::types::{ProcessId, Time};
 
-/// The state that the event loop writes and the control endpoints read. No borrow is held over an
-/// await.
+/// The state that the event loop writes and the control endpoints read. Nobody holds a borrow
+/// across an await.
 pub(crate) struct StatusBoard {
     pub(crate) machine: RefCell<Machine>,
     pub(crate) journal: RefCell<Journal>,

@@ -27,11 +27,13 @@ pub(crate) struct EnvoyDrain {
     dialogue: RefCell<Dialogue>,
     /// For each lane, the task that carries out the last request to the admin.
     lanes: RefCell<BTreeMap<Lane, LocalTask>>,
-    /// The client whose connection is kept between polls.
+    /// The client of the polls, whose connection stays open between them. `None` before the first
+    /// poll and while a poll uses the client.
     client: RefCell<Option<Client>>,
     /// The listeners whose traffic the drain ignores. Empty until the admin has listed them.
     uncounted: RefCell<Rc<Uncounted>>,
-    /// Notified after each step of the dialogue, because the dialogue may now be due earlier.
+    /// Wakes `keep_time` after each step of the dialogue, because the next step may now be due
+    /// earlier.
     changed: Rc<Notify>,
     _clock: LocalTask,
 }
@@ -77,7 +79,7 @@ impl EnvoyDrain {
         self.with(Dialogue::unready);
     }
 
-    /// Makes the Envoy close its listeners, and counts its traffic again.
+    /// Makes the Envoy close its listeners, and takes a last sample of its traffic.
     pub(crate) fn close(self: &Rc<Self>) {
         self.with(Dialogue::close);
     }

@@ -1,5 +1,4 @@
-//! The drains of all kinds that are under way, one for each process. The Envoy drain is in
-//! [`envoy`].
+//! Begins and ends the drain of a process, whatever its method. The Envoy drain is in [`envoy`].
 
 pub(crate) mod envoy;
 pub(crate) mod target;
@@ -23,8 +22,9 @@ use crate::supervisor::launch::StartError;
 use crate::supervisor::message::SharedChildren;
 use crate::supervisor::run_command;
 
-/// drainit repeats a failed drain request until a drain has lasted this long. A shorter drain is
-/// asked for the last time shortly before its end, so that the log and the report get the error.
+/// drainit repeats a failed drain request until the drain has lasted this long. If the drain is
+/// shorter, the last attempt comes shortly before its end, so that the log and the report get the
+/// error.
 const RETRY: Duration = Duration::from_secs(2);
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
@@ -55,8 +55,9 @@ impl RunningDrain {
             DrainMethod::Envoy(keys) => Self::Envoy(EnvoyDrain::begin(target, keys)),
             DrainMethod::Http(http) => {
                 let (http, longest) = (http.clone(), target.longest);
-                // The value of a header field can be in a file that does not answer. The time limit
-                // of the reading ends before the drain does, so that the report can name the file.
+                // The value of a header field can be in a file on a file system that hangs. The
+                // time limit for reading the file is shorter than the drain, so that the report can
+                // name the file.
                 let reading = RETRY.min(longest / 2);
                 let retrying = RETRY.min(longest.saturating_sub(RETRY_PAUSE));
                 Self::Task(LocalTask::begin(async move {

@@ -39,7 +39,8 @@ impl EventLoop {
         }
     }
 
-    /// Handles new content of a file whose action is a reload, if no reload has read that content.
+    /// Requests a reload, because a file whose action is a reload has content that no reload has
+    /// read.
     pub(super) fn reload_file(&mut self, name: &str, watch: &Watch) {
         let watches = self.executor.watches_of(name, watch);
         if let Some(&(process, watch_place)) = watches.first()
@@ -96,7 +97,7 @@ impl EventLoop {
         let _ = reply.send(plan);
     }
 
-    /// Handles a config that was read again, and whose sockets are open.
+    /// Handles the result of reading the config again and opening its sockets.
     pub(super) fn prepared(&mut self, candidate: Result<Candidate, String>) -> io::Result<()> {
         // A reload is not possible now, because another request has begun since this reload was
         // requested.

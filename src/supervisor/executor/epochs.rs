@@ -19,14 +19,14 @@ use crate::types::{ProcessId, exit_code, harmless};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Epoch {
     pub(super) number: u32,
-    /// Whether the epoch has not taken over yet.
+    /// Whether the epoch still has to take over from an older epoch.
     pub(super) is_new: bool,
     /// Whether a newer epoch has ended before it had taken over from this epoch. If so, Envoy
     /// permits no further hot restart while this epoch lives.
     has_failed_successor: bool,
 }
 
-/// The number of an epoch that starts while the epochs with these numbers live.
+/// The number of a new epoch. `living` has the numbers of the living epochs.
 fn next(living: impl Iterator<Item = u32>) -> u32 {
     living.max().map_or(0, |newest| newest + 1)
 }
@@ -144,9 +144,9 @@ impl Executor {
     }
 }
 
-/// Refuses an Envoy config in which the admin has another address than the address that drainit
-/// asks. With another address, drainit could not see that the new epoch has taken over. drainit
-/// would kill the new epoch, although the old epoch has already stopped listening.
+/// Refuses an Envoy config whose admin is not at the address that drainit asks. With such a config,
+/// drainit could not see that the new epoch has taken over. drainit would kill the new epoch,
+/// although the old epoch has already stopped listening.
 fn check_admin(wanted: &Process, args: &[String]) -> Result<(), String> {
     let admin = match wanted.drain.as_ref().map(|drain| &drain.method) {
         Some(DrainMethod::Envoy(envoy)) => &envoy.admin,

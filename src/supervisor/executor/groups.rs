@@ -110,8 +110,8 @@ impl Executor {
                 Group::Lives => None,
                 Group::Refuses => Some(left.refuses.unwrap_or(now)),
             };
-            // A first refusal is ignored: it may come from a member that has ended, but that its
-            // parent has not reaped yet.
+            // A first refusal is ignored: it may come from a member that has ended and is not
+            // reaped yet.
             if left.refuses.is_some_and(|since| now.since(since) >= SCAN_PAUSE) {
                 self.report_refusal(&left);
                 gone.push(left.process);

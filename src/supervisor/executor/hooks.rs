@@ -33,8 +33,8 @@ impl Executor {
             Preparation { opens_log: self.opens_log(process), ..Preparation::default() };
         if id.stage == Stage::PreStart {
             self.mark_files_read(process);
-            // An earlier start may have ended while its hook ran, after it had rendered the files.
-            // The files have to be rendered again for this start.
+            // An earlier start may have rendered the files and ended while its hook ran. This start
+            // has to render them again.
             self.instances[process.index()].is_rendered = false;
             preparation.values = Some(self.config.env.clone());
             preparation.renders = Some(self.base.to_vec());
@@ -67,8 +67,8 @@ impl Executor {
                 }
                 directory = self.take_files(process, files);
                 if stage == Stage::PreStart {
-                    // The files are rendered once for each start, so that the hook may check or
-                    // change them.
+                    // The start of the process does not render the files again, because the hook
+                    // may check or change them.
                     self.instances[process.index()].is_rendered = true;
                     if self.process(process).is_validated() {
                         return self.validate(id, process);

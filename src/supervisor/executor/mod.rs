@@ -63,7 +63,7 @@ use crate::supervisor::slots::Definition;
 use crate::supervisor::status::StatusBoard;
 use crate::types::{End, ProcessId, Signal, Time, harmless};
 
-/// drainit does not look for ended logs that it can drop while fewer logs than this are open.
+/// While fewer logs than this are open, drainit does not look for ended logs to drop.
 const MIN_OPEN_LOGS: usize = 16;
 /// The permissions of the report's file. Everybody may read it, like a log.
 const REPORT_MODE: u32 = 0o644;
@@ -144,7 +144,7 @@ impl Instance {
         self.launching.as_ref().map(|launching| launching.pid)
     }
 
-    /// Ends the probes of a process that serves.
+    /// Ends the readiness probe, the liveness probe and the preflight.
     fn end_probes(&mut self) {
         (self.readiness, self.liveness, self.preflight) = (None, None, None);
     }
@@ -344,7 +344,7 @@ impl Executor {
         self.children.borrow_mut().reap(max)
     }
 
-    /// The pid of a process, if it is not reaped.
+    /// The pid of a process; `None` before its start and after it is reaped.
     fn pid(&self, process: ProcessId) -> Option<Pid> {
         let is_its_own = |role: &Role| matches!(role, Role::Process(of) if *of == process);
         self.instances[process.index()]
@@ -461,7 +461,7 @@ impl Executor {
         self.stays_ready = true;
     }
 
-    /// Ends the probes and preflights when the shutdown begins.
+    /// Ends all probes and preflights, and makes each draining Envoy fail its health check.
     pub(crate) fn unready(&mut self) {
         self.stays_ready = false;
         for current in &mut self.instances {
@@ -534,8 +534,8 @@ impl Executor {
         self.instances[process.index()].preflight = check.map(LocalTask::begin);
     }
 
-    /// Makes the requests for a process, or for the container's hooks. The output of a process goes
-    /// to its log file if it has one.
+    /// The launcher for a process, or for the container's hooks. The output of a process goes to
+    /// its log file if it has one.
     fn launcher(&self, process: Option<&Process>) -> Launcher {
         let (base, format) = (Rc::clone(&self.base), self.config.logging.format);
         let output = match process.map(|process| &process.log.mode) {
@@ -573,8 +573,8 @@ impl Executor {
         matches!(cause, Some(Cause::Failed { why: Failure::Spawn { .. }, .. }))
     }
 
-    /// Writes the report of the shutdown as the last line. The report is made as JSON, too, if the
-    /// config asks for this. Writing the file of the JSON report takes at most `within`.
+    /// Writes the report of the shutdown as the last line of the log. If the config asks for JSON,
+    /// makes the report as JSON, too. Writing the file of the JSON report takes at most `within`.
     pub(crate) fn report(&self, now: Time, code: u8, within: Duration) {
         let (file, format) = (&self.config.shutdown.report, self.config.logging.format);
         let is_json = format == LogFormat::Json;

@@ -128,8 +128,8 @@ impl Executor {
     }
 
     /// The instances of a process that have this entry in their `watch`, each with the position of
-    /// the entry. These are the current instance and an instance that is about to replace it, which
-    /// may have read the old content.
+    /// the entry. An instance that is about to replace the current one is included, because it may
+    /// have read the old content.
     pub(crate) fn watches_of(&self, name: &str, watch: &Watch) -> Vec<(ProcessId, usize)> {
         let place =
             |slot: &ProcessId| self.process(*slot).watch.iter().position(|one| one == watch);

@@ -24,7 +24,7 @@ const LAST_LINES: Duration = Duration::from_millis(100);
 const LIMIT: Duration = Duration::from_secs(3600);
 /// The longest reason, in characters.
 const LONGEST: usize = 500;
-/// The mark of Envoy's own log lines of the highest level.
+/// The mark of a log line that has Envoy's highest level.
 const CRITICAL: &str = "[critical]";
 
 /// Runs the check. The error is Envoy's own reason. `request` makes the command, with the given

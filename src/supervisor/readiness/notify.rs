@@ -98,7 +98,7 @@ impl Listener {
         Self { _task: task, watchdog, source }
     }
 
-    /// Takes the messages that have arrived.
+    /// Receives the messages that have arrived, and reports them.
     pub(crate) fn take_all(&self) {
         let accepts = |sender, message: &NotifyMessage| self.source.accepts(sender, message);
         for message in self.source.socket.take_all(accepts) {
@@ -106,7 +106,7 @@ impl Listener {
         }
     }
 
-    /// Requires a `WATCHDOG=1` at least this often from now on.
+    /// From now on, the process must send `WATCHDOG=1` at least once per `limit`.
     pub(crate) fn expect_watchdog(&self, limit: Duration) {
         // This fails only if the socket is broken.
         let _ = self.watchdog.send(Some(limit));

@@ -148,8 +148,8 @@ fn of_io(error: &io::Error) -> Failure {
     Failure { why: describe_io(error), is_own: is_own_lack(error) }
 }
 
-/// Turns an error of a request into a failure, and marks a lack of descriptors, which says nothing
-/// about the server.
+/// Turns an error of a request into a failure. Marks a failure that is drainit's own, such as a
+/// lack of descriptors, because it says nothing about the server.
 pub(crate) fn of_request(error: &RequestError) -> Failure {
     let is_own = matches!(error, RequestError::Io(error) if is_own_lack(error));
     Failure { why: error.to_string(), is_own }
