@@ -1,5 +1,5 @@
-//! Prepares drainit's own process: makes it a subreaper, and marks the descriptors that it has
-//! inherited close-on-exec, so that its children do not get them.
+//! Prepares drainit's own process: makes it a subreaper, and sets close-on-exec on the descriptors
+//! that it has inherited, so that its children do not get them.
 //!
 //! Descriptors 0, 1 and 2 are already open: before `main`, Rust opens `/dev/null` for each of them
 //! that is closed.
@@ -16,7 +16,7 @@ const FIRST_INHERITED: RawFd = 3;
 /// Prepares everything but signals. Call this once, before drainit has a child.
 ///
 /// # Errors
-/// Fails if the kernel refuses a setting without which drainit would lose orphans.
+/// Fails if drainit cannot become a subreaper, because it would lose orphans.
 pub fn prepare() -> io::Result<()> {
     keep_descriptors_from_children(0);
     become_subreaper()
@@ -39,7 +39,7 @@ pub(crate) fn is_subreaper() -> bool {
     nix::sys::prctl::get_child_subreaper().unwrap_or(false)
 }
 
-/// Marks the descriptors that drainit has inherited close-on-exec. The first `but` of them stay
+/// Sets close-on-exec on the descriptors that drainit has inherited. The first `but` of them stay
 /// open for the child. drainit opens its own descriptors close-on-exec anyway.
 pub(crate) fn keep_descriptors_from_children(but: u16) {
     let first = FIRST_INHERITED + RawFd::from(but);
@@ -50,12 +50,12 @@ pub(crate) fn keep_descriptors_from_children(but: u16) {
     keep_each_from_children(first);
 }
 
-/// Marks every open descriptor from `first` on close-on-exec, with one system call for each.
+/// Sets close-on-exec on every open descriptor from `first` on, with one system call for each.
 fn keep_each_from_children(first: RawFd) {
     let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };
     let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     for fd in numbers.filter(|fd| *fd >= first) {
-        // The only error is that there is no such descriptor any more.
+        // The only possible error is that the descriptor is already closed.
         let _ = sys::close_on_exec(fd);
     }
 }

@@ -65,7 +65,8 @@ pub(crate) struct Fingerprint(u64);
 pub(crate) struct Content {
     /// The fingerprint; `None` if the path does not exist, or if drainit cannot read it.
     pub(crate) fingerprint: Option<Fingerprint>,
-    /// The path that cannot be read, and the error. In a directory, this is the first such file.
+    /// The path that cannot be read, and the error. In a directory, this is the first unreadable
+    /// file.
     pub(crate) unreadable: Option<(PathBuf, io::Error)>,
 }
 
@@ -102,7 +103,8 @@ pub(crate) enum Look {
     Answer(Asked),
 }
 
-/// A sender that the thread drops when the requested look is over, or when the look cannot begin.
+/// A sender that is dropped when the requested look is over or cannot begin. The receiver notices
+/// the drop.
 pub(crate) type Asked = mpsc::Sender<()>;
 
 /// A path at which a thread looks until this value is dropped.
@@ -118,7 +120,8 @@ pub(crate) fn follow(path: PathBuf) -> Followed {
     let (asks, asked) = sync_channel(MOST_ASKED);
     let follow = move || {
         mask::block_here();
-        // The metadata is read before the content, so that the next look sees a change in between.
+        // The metadata is read before the content, so that the next look finds a change that
+        // happens in between.
         let mut known = metadata(&path);
         let mut since = Instant::now();
         let mut read = None;
@@ -126,7 +129,8 @@ pub(crate) fn follow(path: PathBuf) -> Followed {
         loop {
             if is_first || read.as_ref() != Some(&known) && since.elapsed() >= PAUSE {
                 let content = of(&path);
-                // An unreadable file may become readable without a change of its metadata.
+                // `None` makes the next look read an unreadable file again: it may become readable
+                // without a change of its metadata.
                 read = content.unreadable.is_none().then(|| known.clone());
                 let _ = sender.send(Look::Quiet(content));
                 is_first = false;
@@ -223,7 +227,7 @@ fn fingerprint(
     Ok(Some(Fingerprint(hasher.finish())))
 }
 
-/// Stands for the content of a file that drainit may not read.
+/// This is hashed in place of the content of a file that drainit may not read.
 const UNREADABLE: &str = "unreadable";
 
 /// Whether the error lasts until somebody changes the file or its permissions. Returns `false` for

@@ -34,8 +34,8 @@ pub(crate) fn kill_child(pid: Pid, signal: Signal) -> io::Result<bool> {
 /// Sends a signal to every member of the process group that `leader` leads. Returns `false` if the
 /// group does not exist.
 ///
-/// The leader must not have been reaped, or the group must be known to have a member: otherwise the
-/// kernel may have reused the number.
+/// The caller must know that the leader is not reaped, or that the group has a member. Otherwise
+/// the kernel may have reused the number.
 ///
 /// # Errors
 /// Fails as [`kill`] does. `EPERM` means that drainit could not signal any member.
@@ -43,8 +43,8 @@ pub fn kill_group(leader: Pid, signal: Signal) -> io::Result<bool> {
     send(-only_one(leader)?, signal)
 }
 
-/// As [`kill_group`]. The leader must be a child that is not reaped, or the group must have a
-/// child. Debug builds check this.
+/// As [`kill_group`]. The leader or another member must be a child that is not reaped. Debug builds
+/// check this.
 ///
 /// # Errors
 /// As for [`kill_group`].
@@ -77,7 +77,8 @@ pub fn group(leader: Pid) -> Group {
     }
 }
 
-/// Refuses 0, 1 and negative numbers, which mean groups, init and all processes to the kernel.
+/// Refuses 1, the pid of init. Also refuses 0 and negative numbers, with which the kernel signals a
+/// group or all processes.
 pub(super) fn only_one(pid: Pid) -> io::Result<Pid> {
     if pid > 1 { Ok(pid) } else { Err(Errno::EINVAL.into()) }
 }

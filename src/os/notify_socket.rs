@@ -32,8 +32,7 @@ const MAX_DATAGRAM: usize = 4096;
 /// (`net.unix.max_dgram_qlen`), but a process may send more while drainit takes them.
 const MAX_WAITING: usize = 512;
 
-/// The assignments of a datagram that drainit knows. A datagram without any of them is not
-/// reported.
+/// The known assignments in a datagram. A datagram without a known assignment is not reported.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NotifyMessage {
     /// `READY=1`
@@ -82,7 +81,7 @@ impl NotifyMessage {
     }
 }
 
-/// Name and value of an assignment.
+/// The name and the value of an assignment; `None` if the line has no `=`.
 fn split(line: &[u8]) -> Option<(&[u8], Result<&str, Utf8Error>)> {
     let equals = line.iter().position(|byte| *byte == b'=')?;
     Some((&line[..equals], str::from_utf8(&line[equals + 1..])))
@@ -137,7 +136,7 @@ impl NotifySocket {
     /// drainit's PID namespace is refused, because such a sender has no pid here.
     ///
     /// # Errors
-    /// Fails if the socket is broken, which the kernel gives no reason to expect.
+    /// Fails if the socket is broken. The kernel documents no cause for this.
     pub(crate) async fn recv(
         &self,
         accepts: impl Fn(Peer, &NotifyMessage) -> bool,

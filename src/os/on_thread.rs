@@ -18,8 +18,8 @@ use crate::os::signal::mask;
 use crate::trusted_path::Peer;
 use crate::types::human;
 
-/// At most this many of these threads run, so that a file system that hangs cannot use up the
-/// threads that the container may have.
+/// At most this many of these threads run at once, so that a file system that hangs cannot use up
+/// the threads that the container may have.
 const MOST: usize = 256;
 
 static RUNNING: AtomicUsize = AtomicUsize::new(0);
@@ -55,7 +55,7 @@ fn start(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
 /// Begins the work. A caller that does not need the result drops the receiver.
 ///
 /// # Errors
-/// Fails with `NoThread` if no thread can be started. The work is dropped then.
+/// Fails with `NoThread` if no thread can be started. In this case, the work is dropped.
 pub(crate) fn begin<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<oneshot::Receiver<T>, Unanswered> {
@@ -93,7 +93,7 @@ pub(crate) async fn peer_at(path: PathBuf) -> io::Result<Peer> {
 }
 
 /// Does the work, and blocks until the work is done. drainit calls this before it has started
-/// anything and at its exit, when it has nothing else to do.
+/// anything and at its exit, and otherwise only with a short `within`.
 ///
 /// # Errors
 /// Returns the errors of the work, and `TimedOut` if the work takes longer than `within`.

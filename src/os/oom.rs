@@ -67,7 +67,7 @@ impl OomKills {
         is_new
     }
 
-    /// Reads the count. After a timeout, it does not read the count again.
+    /// Reads the count. After a timeout, later calls do not read the count again.
     fn count(&mut self) -> Option<u64> {
         let file = self.file.clone()?;
         let counted = wait_for(LONGEST, move || Ok(count(&file)));

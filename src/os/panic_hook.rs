@@ -74,8 +74,8 @@ pub(super) fn out_of_memory(size: usize) {
 }
 
 /// Returns whether this thread is to handle a failure now; `false` if this thread already handles
-/// one. If another thread handles a failure, this thread waits here for ever, because it must
-/// neither interfere nor abort earlier.
+/// one. If another thread handles a failure, this thread waits here for ever, because its own exit
+/// or abort would also end the other thread.
 fn begin() -> bool {
     let own = gettid().as_raw();
     let first = FAILING.compare_exchange(0, own, Ordering::Relaxed, Ordering::Relaxed);
@@ -114,8 +114,7 @@ fn bring_down(signal: Signal, within: Duration) {
     let end = clock::now() + within;
     loop {
         match reap_next() {
-            // Orphans may arrive as fast as drainit reaps them, so this arm checks the time as
-            // well.
+            // Orphans may arrive as fast as drainit reaps them, so this arm also checks the time.
             Ok(Reaped::Child(..)) if clock::now() < end => {}
             Ok(Reaped::NoneNow) if clock::now() < end => {
                 std::thread::sleep(PAUSE);

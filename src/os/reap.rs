@@ -35,7 +35,7 @@ pub fn reap_next() -> io::Result<Reaped> {
         match sys::wait_any() {
             Ok(None) => return Ok(Reaped::NoneNow),
             Ok(Some((pid, status))) => {
-                // Only WUNTRACED, WCONTINUED and ptrace return other statuses.
+                // The kernel returns another status only with WUNTRACED, WCONTINUED or ptrace.
                 if let Some(end) = end_of(status) {
                     return Ok(Reaped::Child(pid, end));
                 }
@@ -54,7 +54,7 @@ fn end_of(status: ExitStatus) -> Option<End> {
     }
 }
 
-/// The signal that has stopped this child since the last call.
+/// The signal that has stopped this child since the last call; `None` without such a signal.
 ///
 /// # Errors
 /// The kernel documents no error.
@@ -81,12 +81,13 @@ pub(crate) fn has_children() -> bool {
     exists(Id::All)
 }
 
-/// Whether this is a child of drainit that is not reaped. If so, its pid may be signalled.
+/// Whether the pid belongs to a child of drainit that is not reaped. If so, the pid may be
+/// signalled.
 pub(crate) fn is_child(pid: Pid) -> bool {
     only_one(pid).is_ok_and(|pid| exists(Id::Pid(NixPid::from_raw(pid))))
 }
 
-/// Whether this is a child of drainit that has not ended.
+/// Whether the pid belongs to a child of drainit that has not ended.
 #[cfg(test)]
 pub(crate) fn is_living_child(pid: Pid) -> bool {
     look(Id::Pid(NixPid::from_raw(pid))) == Ok(WaitStatus::StillAlive)

@@ -40,7 +40,7 @@ pub(crate) fn replace_within(
 /// # Errors
 /// Fails if `path` is something other than a regular file, if its directory is missing or refuses
 /// the file, if the path leads through a symbolic link of another user, or if drainit may not give
-/// the file to `user`. `path` is unchanged then.
+/// the file to `user`. In each case, `path` is unchanged.
 pub(crate) fn replace(
     path: &Path,
     content: &[u8],
@@ -194,7 +194,7 @@ mod tests {
         let fifo = dir.path("fifo");
         nix::unistd::mkfifo(&fifo, Mode::S_IRWXU).unwrap();
         let _listener = std::os::unix::net::UnixListener::bind(dir.path("socket")).unwrap();
-        // /dev/stdout may also be a link to a device.
+        // The link `device` is like /dev/stdout, which can be a link to a device.
         symlink("/dev/null", dir.path("device")).unwrap();
         for name in ["fifo", "socket", "device"] {
             let error = replace(&dir.path(name), b"new", 0o600, None).unwrap_err().to_string();

@@ -52,7 +52,7 @@ fn try_remove(path: &Path, own: Option<&Path>) -> io::Result<()> {
 /// its backlog is full.
 ///
 /// # Errors
-/// Fails if the kernel refuses for another reason than a missing listener or file.
+/// Fails if the kernel refuses the connection for another reason than a missing listener or file.
 pub(crate) fn is_listening(path: &Path) -> io::Result<bool> {
     // If the path cannot be followed, a later bind to the path reports the reason.
     let Ok(peer) = Peer::at(path) else { return Ok(false) };
@@ -77,8 +77,8 @@ const PERMISSIONS: u32 = 0o7777;
 pub(crate) const IN_USE: &str = "another process listens on it";
 
 /// Whether a process other than this one listens on the socket at `path`; `own` is the path of
-/// drainit's own socket. False for a socket that drainit cannot connect to, such as one for
-/// datagrams.
+/// drainit's own socket. Returns `false` for a socket to which drainit cannot connect, such as a
+/// datagram socket.
 pub(crate) fn is_taken(path: &Path, own: Option<&Path>) -> bool {
     let is_own = own.and_then(identity).is_some_and(|own| identity(path) == Some(own));
     !is_own && is_listening(path).unwrap_or(false)
@@ -117,8 +117,8 @@ impl SocketFile {
         if found.st_mode & PERMISSIONS == mode {
             return Ok(());
         }
-        // `set_permissions` gets the path of the open descriptor. Since the check, a symbolic link
-        // may have taken the place of the file at `self.path`.
+        // `set_permissions` gets the path of the open descriptor, because a symbolic link may have
+        // replaced the file at `self.path` since the check.
         let found = format!("/proc/self/fd/{}", file.as_raw_fd());
         fs::set_permissions(found, Permissions::from_mode(mode))
     }
@@ -147,7 +147,7 @@ fn removals() -> MutexGuard<'static, Vec<PathBuf>> {
     REMOVALS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A removal that is under way until this is dropped.
+/// A removal that is under way until this value is dropped.
 pub(crate) struct Removal {
     pub(crate) paths: Vec<PathBuf>,
 }
@@ -171,7 +171,7 @@ impl Drop for Removal {
     }
 }
 
-/// Waits until no path for which `of` returns true is being removed, at most for `within`.
+/// Waits for the removals of the paths for which `of` returns true, for at most `within`.
 pub(crate) fn wait_for_removals(within: Duration, of: impl Fn(&PathBuf) -> bool) {
     // The caller continues in any case, also after a timeout or a failed removal.
     let _ = REMOVED.wait_timeout_while(removals(), within, |removals| removals.iter().any(&of));

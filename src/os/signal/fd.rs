@@ -18,7 +18,7 @@ use crate::os::signal::ReceivedSignal;
 use crate::os::signal::mask::{ALL, BlockedSignals};
 use crate::os::sys;
 
-/// The number of signals that one call takes: thousands of real-time signals may be queued.
+/// One call takes at most this many signals, because thousands of real-time signals may be queued.
 const AT_ONCE: usize = 64;
 
 /// All signals, blocked and waiting to be read.
@@ -85,8 +85,8 @@ pub struct SignalStream {
 }
 
 impl SignalStream {
-    /// Waits for at least one signal, and returns all pending signals, lower numbers first. SIGCHLD
-    /// is returned as well; the caller then reaps children. Cancel safe.
+    /// Waits for at least one signal, and returns all pending signals, lower numbers first. The
+    /// list may include SIGCHLD; the caller then reaps children. Cancel safe.
     ///
     /// # Errors
     /// Fails if the runtime is shutting down.

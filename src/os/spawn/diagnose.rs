@@ -19,7 +19,7 @@ use crate::os::spawn::SpawnError;
 use crate::os::spawn::which::which;
 use crate::trusted_path::{Place, is};
 
-/// The start of a program that drainit has attempted, or that it only checks.
+/// A start that drainit has attempted, or that it only checks.
 pub(crate) struct Attempt<'a> {
     /// The path of the program. A relative path starts at the working directory of the child.
     pub(crate) program: &'a Path,
@@ -44,8 +44,8 @@ pub(crate) fn diagnose(
     let path = attempt.file();
     match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
         errno @ (Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES | Errno::ELOOP) => {
-            // The search does not check permissions, because the error of the kernel already says
-            // whether the user may execute the program.
+            // `may` is always true here, because the kernel's error already says whether the user
+            // may execute the program.
             let seen = || foresee(attempt, search, |_, _| true);
             match attempt.working_dir.and_then(wrong_with_dir).or_else(seen) {
                 Some(wrong) => wrong,
@@ -69,8 +69,8 @@ pub(crate) fn diagnose(
     }
 }
 
-/// The error that a start would give, as far as the file system shows. `path` is the `PATH` of the
-/// program; `may` returns whether a user may execute a file or enter a directory.
+/// The error that a start would give; `None` if the file system shows no problem. `path` is the
+/// `PATH` of the program; `may` returns whether a user may execute a file or enter a directory.
 pub(crate) fn foresee(
     attempt: &Attempt<'_>,
     path: Option<&OsStr>,
@@ -100,7 +100,7 @@ pub(crate) fn foresee(
     if !allowed {
         return Some(denied(attempt, file));
     }
-    // A file that cannot be read may still be executable, but drainit cannot check more of it.
+    // An unreadable file may still be executable, but drainit cannot check its content.
     File::open(&file).ok()?;
     let head = head(&file);
     if let Some((what, interpreter, hint)) = interpreter(&head) {

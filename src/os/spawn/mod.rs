@@ -54,7 +54,7 @@ pub struct SpawnRequest {
     pub umask: Option<u32>,
     /// The resource limits that the config sets. All other limits are drainit's own.
     pub ulimits: Vec<Ulimit>,
-    /// Whether the process gets drainit's own stdin in place of an empty one.
+    /// Whether the process gets drainit's own stdin; otherwise its stdin is empty.
     pub inherits_stdin: bool,
     /// The stdout of the process; `None` means drainit's own. drainit closes its copy after the
     /// start.
@@ -79,7 +79,7 @@ impl SpawnRequest {
     /// directory, the caller opens [`Self::directory`] before this call.
     ///
     /// # Errors
-    /// Fails if there is no new process. The error has the cause and its exit code.
+    /// Fails if no process was created. The error has the cause and its exit code.
     pub fn start(self) -> Result<(Pid, Exec), SpawnError> {
         let setup = ChildSetup {
             mask: mask::given().unwrap_or(0),
@@ -255,7 +255,8 @@ pub(crate) fn null() -> Option<&'static File> {
     NULL.get_or_init(|| OpenOptions::new().read(true).write(true).open("/dev/null").ok()).as_ref()
 }
 
-/// The error that changing to `user` would give, judged by drainit's own user and capabilities.
+/// The error that changing to `user` would give, judged by drainit's own user and capabilities;
+/// `None` if the change is allowed.
 pub(crate) fn cannot_change_user(user: &User) -> Option<SpawnError> {
     let wanted = difference(user)?;
     let groups = if wanted.gid.is_some() || wanted.groups.is_some() { SET_GID } else { 0 };

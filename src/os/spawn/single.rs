@@ -11,7 +11,7 @@ pub(crate) use crate::os::sys::{ChildSetup, Place};
 /// Starts the command. The result of its exec is known later, at the latest when the child ends.
 ///
 /// # Errors
-/// Fails if there is no new process. The error has the cause and its exit code.
+/// Fails if no process was created. The error has the cause and its exit code.
 pub(crate) fn start(command: &[OsString], setup: &ChildSetup) -> Result<(Pid, Exec), SpawnError> {
     request(command, setup).launch(*setup)
 }
@@ -20,7 +20,7 @@ pub(crate) fn start(command: &[OsString], setup: &ChildSetup) -> Result<(Pid, Ex
 /// (ENOEXEC).
 ///
 /// # Errors
-/// Fails with the bare error of the system if there is no new process.
+/// Fails with the bare error of the system if no process was created.
 pub(crate) fn start_like_execvp(
     command: &[OsString],
     setup: &ChildSetup,

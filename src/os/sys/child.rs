@@ -1,7 +1,7 @@
 //! Creates children, and prepares them between fork and exec.
 //!
 //! drainit does not wait for the exec of a child, because the file system of the program may hang.
-//! drainit has other threads, and a child inherits their locks in the state of the fork. Therefore
+//! drainit has other threads, and a child inherits their locks as they are at the fork. Therefore
 //! the code that runs in the child makes system calls only: it does not allocate, lock or panic.
 
 use std::convert::Infallible;
@@ -136,8 +136,8 @@ impl PendingExec {
 
 /// Creates a child, and does not wait for its exec. If the child is to lead a group, the group
 /// exists on return. `stdio` becomes the child's descriptors 0, 1 and 2, where `None` means
-/// drainit's own; in drainit, the numbers of these descriptors must be above 2. `sockets` becomes
-/// the child's descriptors from 3 on.
+/// drainit's own; the given descriptors must have numbers above 2. `sockets` becomes the child's
+/// descriptors from 3 on.
 pub(crate) fn start(
     plan: ChildPlan,
     stdio: [Option<BorrowedFd<'_>>; 3],
@@ -203,7 +203,7 @@ impl Child {
         child
     }
 
-    /// Becomes the program. Returns the error number of the kernel.
+    /// Becomes the program. Returns only on failure, with the error number of the kernel.
     fn execute(&mut self) -> Result<Infallible, i32> {
         for (source, target) in self.stdio.iter().zip(0..) {
             if let Some(source) = *source {
@@ -272,7 +272,8 @@ impl Child {
         Ok(())
     }
 
-    /// Executes the first program that exists, as execvp(3) does.
+    /// Executes the first program that exists, as execvp(3) does. Returns only on failure, with an
+    /// error number.
     fn try_programs(&mut self) -> i32 {
         let envp = match &self.plan.env {
             Some(_) => self.envp.as_ptr().addr(),

@@ -43,7 +43,7 @@ pub(crate) fn wait_any() -> io::Result<Option<(i32, ExitStatus)>> {
 /// The signals that are blocked and pending.
 pub(crate) fn pending_signals() -> SignalSet {
     let mut pending: SignalSet = 0;
-    // SAFETY: `pending` is valid to write for the duration of the call, and as large as its last
+    // SAFETY: `pending` is valid to write for the duration of the call, and as large as the last
     // argument says. The kernel documents no other error than a bad address.
     unsafe { libc::syscall(libc::SYS_rt_sigpending, &raw mut pending, SET_BYTES) };
     pending
@@ -75,7 +75,7 @@ pub(crate) fn pidfd_send_signal(process: &OwnedFd, signal: Signal) -> io::Result
     checked(libc::c_int::try_from(result).unwrap_or(-1)).map(drop)
 }
 
-/// Marks every descriptor from `first` on close-on-exec in one call (Linux 5.11).
+/// Sets close-on-exec on every descriptor from `first` on, in one call (Linux 5.11).
 pub(crate) fn close_on_exec_from(first: u32) -> io::Result<()> {
     // SAFETY: takes three integers. The descriptors stay open; the call changes only what happens
     // to them at an exec.
@@ -84,7 +84,7 @@ pub(crate) fn close_on_exec_from(first: u32) -> io::Result<()> {
     checked(libc::c_int::try_from(result).unwrap_or(-1)).map(drop)
 }
 
-/// Marks one descriptor close-on-exec; `EBADF` if it is not open.
+/// Sets close-on-exec on one descriptor; `EBADF` if it is not open.
 pub(crate) fn close_on_exec(fd: RawFd) -> io::Result<()> {
     // SAFETY: takes three integers; the descriptor stays open. FD_CLOEXEC is the only flag there
     // is.
@@ -169,7 +169,7 @@ pub(crate) fn set_mask(mask: SignalSet) -> io::Result<SignalSet> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arrived {
     pub(crate) number: i32,
-    /// Pid and real user id of the sender; `None` for the kernel.
+    /// The pid and the real user id of the sender; `None` if the kernel sent the signal.
     pub(crate) sender: Option<(i32, u32)>,
 }
 
