@@ -68,9 +68,9 @@ pub(super) fn find(end: Time) -> io::Result<Vec<Descendant>> {
     Ok(found)
 }
 
-/// Returns the living children of drainit's main thread, which also inherits all orphans
-/// (`find_new_reaper` in exit.c), and leaves out those whose pid is not `wanted`. There are none if
-/// the kernel does not list children (`CONFIG_PROC_CHILDREN`).
+/// Returns the living children of drainit's main thread for whose pid `wanted` returns true. The
+/// main thread also inherits all orphans (`find_new_reaper` in exit.c). Returns nothing if the
+/// kernel does not list children (`CONFIG_PROC_CHILDREN`).
 pub(crate) fn living_children(wanted: impl Fn(Pid) -> bool) -> impl Iterator<Item = Stat> {
     let own = std::process::id();
     let list = fs::read_to_string(format!("/proc/self/task/{own}/children")).unwrap_or_default();
@@ -85,8 +85,8 @@ pub(crate) fn members_of_group(leader: Pid) -> Vec<Descendant> {
     alive.map(|stat| stat.process).collect()
 }
 
-/// Whether a process group has only zombies, which their parents do not reap. Returns `false`
-/// without a `/proc` of drainit's PID namespace.
+/// Whether a process group has zombies and no other members. Returns `false` without a `/proc` of
+/// drainit's PID namespace.
 pub(crate) fn has_only_zombies(leader: Pid) -> bool {
     let members = group_members(leader);
     is_proc_ours() && !members.is_empty() && members.iter().all(|stat| !stat.is_alive)

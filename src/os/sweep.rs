@@ -56,8 +56,8 @@ impl Sweep {
         self.seen.is_empty()
     }
 
-    /// Takes the message about processes that drainit may not signal. Each process is reported
-    /// once.
+    /// Returns a message about the processes that drainit may not signal; `None` without such
+    /// processes. Each process is reported once.
     pub(crate) fn refusal(&mut self) -> Option<String> {
         let refused = std::mem::take(&mut self.refused);
         let signal = self.signal;

@@ -25,8 +25,8 @@ struct Child {
     /// The exec that is under way, or its failure; `None` once drainit has seen that the exec has
     /// succeeded.
     exec: Option<Result<Exec, FailedExec>>,
-    /// Whether drainit has started no other child since there was no child at all, not even an
-    /// orphan.
+    /// Whether there was no other child, not even an orphan, when this child started, and drainit
+    /// has started none since.
     is_only: bool,
 }
 
@@ -71,7 +71,7 @@ pub(crate) enum Rest {
 }
 
 impl Children {
-    /// Starts a process, and enters it with its role. The exec may not be over when this returns.
+    /// Starts a process, and enters it with its role. The exec may still be under way on return.
     pub(crate) fn start(&mut self, request: SpawnRequest, role: Role) -> Result<Pid, SpawnError> {
         let is_only = !has_children();
         let (pid, exec) = request.start()?;

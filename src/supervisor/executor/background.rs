@@ -30,19 +30,19 @@ const STILL: &str = "processes that it started are still running";
 
 impl Executor {
     /// Names the processes that are still running after the process that started them has ended
-    /// with success. The text is the end of a sentence, and includes the remedy; `None` if nothing
-    /// is still running. An orphan with a session of its own may belong to any process that started
-    /// before this session. If drainit had no other child while the ended process ran, the orphan
-    /// counts as left by this process. Otherwise drainit compares the orphan's name with the command
-    /// of the process, and the sentence says that the result is not certain.
+    /// with success. The text is the end of a sentence, and includes the remedy; `None` if there is
+    /// no such process. An orphan with a session of its own may come from any process that is older
+    /// than this session. If drainit had no other child while the ended process ran, this process
+    /// has left the orphan. Otherwise the orphan counts only if its name is in the command of the
+    /// process, and the text says that this is not certain.
     pub(super) fn in_background(&self, process: ProcessId) -> Option<String> {
         let group: Vec<_> = self.groups_of(process).flat_map(members_of_group).collect();
         let began = self.instances[process.index()].spawned.0.as_millis() / TICK.as_millis();
         let (pid, was_only) = self.instances[process.index()].gone?;
         let children = self.children.borrow();
         // Orphans that are older than this process, or whose session is older, belong to another
-        // process. A session has the pid of its first process, and the kernel gives pids in order;
-        // when it begins again with low pids, a hint can be missing.
+        // process. The id of a session is the pid of its first process, so a lower id means an
+        // older session. After the kernel has begun again with low pids, a hint can be missing.
         let is_orphan = |one: &Stat| {
             u128::from(one.process.started) >= began
                 && one.session >= pid
