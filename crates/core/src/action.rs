@@ -3,8 +3,7 @@
 use core::time::Duration;
 
 use crate::note::Note;
-use crate::slots::{ConfigIndex, Source};
-use crate::spec::HookId;
+use crate::spec::{ConfigIndex, HookId, Source};
 use crate::types::{ProcessId, Signal};
 
 /// An instruction to the supervisor.
@@ -55,7 +54,7 @@ pub enum Action {
     Unready,
     /// Drain the process. For an Envoy, answer with `Event::DrainAnswered`, then send
     /// `Event::DrainSample`s. The samples are rare at first, and frequent from
-    /// [`QUIET`](crate::drain::QUIET) before the end of `min`. For any other process, answer with
+    /// [`QUIET`](crate::drain::progress::QUIET) before the end of `min`. For any other process, answer with
     /// `Event::Drained` when its drain is complete.
     Drain {
         process: ProcessId,

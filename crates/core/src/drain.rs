@@ -13,79 +13,25 @@
 //! or requests once more before the stop. If too many are open, the stop waits for them, at the
 //! latest until `until`.
 
+pub mod progress;
+
 use core::time::Duration;
 
 use crate::action::Action;
 use crate::budget;
 use crate::budget::Budget;
+use crate::drain::progress::{Active, Closing, FinalCount, Progress, QUIET};
 use crate::event::{Event, Load};
 use crate::note::{DrainEnd, Note};
 use crate::spec::DrainSpec;
 use crate::state::{Lifecycle, State};
 use crate::types::{ProcessId, Time};
 
-/// A process is quiet if for this time at most `exit_at` connections or requests have been open and
-/// no new one has come. The time is longer than the pause between two samples near the end of a
-/// drain, and longer than the time from a connect to the first request. A sample that is older than
-/// this time says nothing about the present.
-pub const QUIET: Duration = Duration::from_millis(200);
-
 /// The pause between two final counts of the same process.
 const RECOUNT: Duration = Duration::from_millis(100);
 
 /// The pause between two notes about the same drain.
 const NOTED_EVERY: Duration = Duration::from_secs(60);
-
-/// The progress of the drain of one process.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) enum Progress {
-    NotDue,
-    Active(Active),
-    /// The drain is over, and `at` is the time of the last count. The open connections or requests
-    /// are counted once more before the stop.
-    Drained {
-        at: Time,
-        /// The end of the time that the drain was granted.
-        until: Time,
-        /// Whether the final count is done, so that the stop waits only for other processes.
-        is_counted: bool,
-    },
-    FinalCount(FinalCount),
-    /// The drain is over, and nothing is left to wait for.
-    #[default]
-    Over,
-}
-
-impl Progress {
-    /// Whether the wait for the traffic of the process is over.
-    pub(crate) fn is_drained(&self) -> bool {
-        matches!(self, Self::Drained { .. } | Self::FinalCount(_) | Self::Over)
-    }
-
-    /// The time at which the next timer is due.
-    pub(crate) fn wakes_at(&self, now: Time) -> Option<Time> {
-        match self {
-            Self::Active(active) => Some(active.wakes_at(now)),
-            Self::FinalCount(count) => Some(count.next),
-            _ => None,
-        }
-    }
-}
-
-/// The final count of open connections or requests, between the drain and the stop.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct FinalCount {
-    /// If `is_asked`, the time at which the wait for the answer ends. Otherwise, the time at which
-    /// the next count begins.
-    next: Time,
-    is_asked: bool,
-    /// The time until which the stop may wait for traffic that is open again.
-    until: Time,
-    /// The sample that belongs to the count under way. Its numbers are unknown until it comes.
-    load: Load,
-    /// Whether a note has said that the stop waits for open traffic.
-    is_noted: bool,
-}
 
 impl State {
     /// Begins the drain of a process. If `full`, the drain gets all of `time`, as far as the
@@ -304,48 +250,6 @@ impl State {
     }
 }
 
-/// A drain under way.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Active {
-    since: Time,
-    min_until: Time,
-    until: Time,
-    /// The reason that is reported if the drain lasts until `until`.
-    at_end: DrainEnd,
-    /// Whether drainit can poll the process, and make it refuse new connections.
-    closes: bool,
-    /// The number of open connections, or requests, at which the drain is over.
-    exit_at: u64,
-    /// Whether the process has accepted the drain; `None` before its answer.
-    accepted: Option<bool>,
-    /// Whether the process has reported that it is drained.
-    reported: bool,
-    last: Load,
-    /// The time since which every sample has shown at most `exit_at` open connections or requests,
-    /// and no new ones. `None` if the last sample did not show this.
-    quiet_since: Option<Time>,
-    /// The time of the last sample. A process whose samples are missing does not count as quiet.
-    sampled_at: Time,
-    /// The time of the last note about this drain.
-    noted_at: Time,
-    closing: Closing,
-}
-
-/// The last step of a drain: drainit makes the process refuse new connections, because the stop
-/// would cut every connection that comes later.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Closing {
-    NotYet,
-    /// drainit has asked the process to refuse new connections, and waits for the answer until
-    /// `until`.
-    Asked {
-        until: Time,
-        why: DrainEnd,
-    },
-    /// The process accepts no new connection. The drain waits for the open connections only.
-    Closed,
-}
-
 impl Active {
     /// Begins the drain. `wish` is the longest wait, before the deadline limits it.
     fn begin(
@@ -384,41 +288,6 @@ impl Active {
             noted_at: now,
             closing: Closing::NotYet,
         })
-    }
-
-    /// Handles the answer to the request to drain. If the process has not accepted the drain,
-    /// drainit waits for `min` only. A longer wait would not help, because nobody asks the clients
-    /// to leave, and they send new requests.
-    fn answered(&mut self, accepted: bool) {
-        if self.accepted.is_none() {
-            self.accepted = Some(accepted);
-            if !accepted {
-                self.only_min();
-                // If a shutdown has begun after the drain, its deadline may come before `min` is
-                // over. In that case the drain ends at the deadline, and `at_end` already says so.
-                if self.until == self.min_until {
-                    self.at_end = DrainEnd::NotAccepted;
-                }
-            }
-        }
-    }
-
-    /// Takes a sample.
-    fn sampled(&mut self, now: Time, load: Load) {
-        let no_new = match (self.last.total, load.total) {
-            (Some(before), Some(after)) => before == after,
-            // This is the first sample with a total, so the quiet time counts from here.
-            (None, Some(_)) => true,
-            (_, None) => false,
-        };
-        let is_low = load.active.is_some_and(|active| active <= self.exit_at);
-        self.quiet_since = match self.quiet_since {
-            Some(since) if is_low && no_new => Some(since),
-            _ if is_low && load.total.is_some() => Some(now),
-            _ => None,
-        };
-        self.last = load;
-        self.sampled_at = now;
     }
 
     /// Notes once a minute what a long drain waits for.
@@ -460,24 +329,6 @@ impl Active {
         }
         if let Closing::Asked { until, .. } = &mut self.closing {
             *until = (*until).min(state.now + Budget::closing(state.now, deadline));
-        }
-    }
-
-    /// Shortens the drain to `min`.
-    fn only_min(&mut self) {
-        self.until = self.until.min(self.min_until);
-    }
-
-    /// The time at which the next timer is due.
-    fn wakes_at(&self, now: Time) -> Time {
-        match self.closing {
-            Closing::Asked { until, .. } => until,
-            Closing::Closed => self.until,
-            Closing::NotYet => {
-                let is_done =
-                    self.reported || now < self.min_until && self.is_quiet(self.min_until);
-                if is_done { self.until.min(self.min_until) } else { self.until }
-            }
         }
     }
 
@@ -525,22 +376,6 @@ impl Active {
         state.act(Action::EndDrain(process));
         let took = state.now.since(self.since);
         state.note(Note::DrainOver { process, why, took, last: self.last });
-    }
-
-    /// The progress after the drain. If the process can be polled, a final count follows.
-    fn drained(&self, now: Time) -> Progress {
-        if self.closes && self.accepted == Some(true) {
-            Progress::Drained { at: now, until: self.until, is_counted: false }
-        } else {
-            Progress::Over
-        }
-    }
-
-    /// Whether the samples have shown no traffic for [`QUIET`], up to `now`.
-    fn is_quiet(&self, now: Time) -> bool {
-        let is_shown = self.quiet_since.is_some_and(|since| since + QUIET <= self.sampled_at);
-        let is_fresh = now.since(self.sampled_at) <= QUIET;
-        is_shown && is_fresh && self.min_until <= now && self.accepted == Some(true)
     }
 
     fn close(&mut self, state: &mut State, process: ProcessId, why: DrainEnd, deadline: Time) {

@@ -4,18 +4,19 @@
 //! statistics of the old epoch as long as the old epoch lives. The new epoch ends the old epoch
 //! after `--parent-shutdown-time-s`, or at once when somebody asks the new epoch to end. If the old
 //! epoch ends earlier, Envoy aborts the new epoch 10 to 15 s later, together with any third epoch.
-//! [`EpochState::after`] is the table of these rules; `docs/hot-restart.md` has the table and the
+//! [`states`] has these rules as a table, and `docs/hot-restart.md` has the table with the
 //! measurements.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+pub(crate) mod states;
+
 use core::time::Duration;
 
 use crate::action::Action;
+use crate::epochs::states::{Epoch, EpochState, Event};
 use crate::note::{DrainEnd, Note, RequestError};
 use crate::prelude::*;
-use crate::slots::Role;
 use crate::spec::{HANDOVER_MARGIN, Stage};
-use crate::state::{Lifecycle, State};
+use crate::state::{Lifecycle, Role, State};
 use crate::types::{ProcessId, Time, Update};
 
 /// The longest wait for the last probe of an epoch that is not ready in time. A probe takes at most
@@ -24,147 +25,6 @@ const LAST_ANSWER: Duration = Duration::from_secs(2);
 
 /// The longest time from the end of the older epoch until Envoy aborts the doomed epoch.
 const ABORTS_WITHIN: Duration = Duration::from_secs(15);
-
-/// This state says what may end an epoch. The lifecycle of the process says whether the epoch
-/// lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum EpochState {
-    /// The stop signal ends this epoch only, so no other epoch has to be considered.
-    Free,
-    /// The epoch has not taken over from the older epoch. Only SIGKILL may end it, because SIGTERM
-    /// would also end the older epoch.
-    Pending,
-    /// A newer epoch has taken over, and ends this epoch in place of drainit. This epoch drains by
-    /// itself.
-    HandedOver,
-    /// A newer epoch has taken over from this epoch, as in `HandedOver`. Later, another new epoch
-    /// has ended before it took over. No epoch will end this epoch now, so drainit sends the stop
-    /// signal after the drain.
-    Orphaned,
-    /// A newer epoch was asked to end, and has asked this epoch to end in turn.
-    Passed,
-    /// The stop of this epoch has begun while a newer epoch lives that has not taken over. The
-    /// newer epoch is killed, and this epoch gets its stop signal when the newer epoch is gone.
-    Delayed,
-    /// The older epoch has ended too early, so Envoy aborts this epoch by `until`. This epoch
-    /// reacts to no signal but SIGKILL. `was_live` says whether it had taken over before.
-    Doomed { until: Time, was_live: bool },
-}
-
-/// An event that changes the state of an epoch.
-#[derive(Clone, Copy, Debug)]
-enum Event {
-    /// The epoch has taken over from the older epoch.
-    Live,
-    /// A newer epoch has taken over from this epoch.
-    NewerLive,
-    /// A newer epoch has ended before it took over from this epoch.
-    NewerFailed,
-    /// A newer epoch that has taken over from this epoch was asked to end.
-    NewerAsked,
-    /// The stop of this epoch begins. A newer epoch lives that has not taken over from this epoch.
-    ToEnd,
-    /// drainit sends the stop signal to the epoch, because no newer epoch will end it.
-    Asked,
-    /// The older epoch has ended before this epoch ended it.
-    OlderLost { until: Time },
-    /// Envoy has not aborted this epoch within the time in which it would have done so.
-    Survived,
-    /// The epoch has ended; the rest of its process group may live.
-    Ended,
-    /// The epoch has ended, and no other member of its process group can be the Envoy.
-    Gone,
-}
-
-impl EpochState {
-    /// Returns the state after an event, as in the table of `docs/hot-restart.md`. An event that
-    /// the table does not have for a state changes nothing.
-    fn after(self, event: Event) -> Self {
-        match (self, event) {
-            (Self::Pending, Event::Live) => Self::Free,
-            (Self::Free | Self::HandedOver, Event::NewerLive) => Self::HandedOver,
-            (Self::HandedOver, Event::NewerFailed) => Self::Orphaned,
-            (Self::HandedOver, Event::NewerAsked) => Self::Passed,
-            (Self::Free, Event::ToEnd) => Self::Delayed,
-            (Self::Free, Event::OlderLost { until }) => Self::Doomed { until, was_live: true },
-            (Self::Pending, Event::OlderLost { until }) => Self::Doomed { until, was_live: false },
-            (Self::Doomed { until, .. }, Event::Live) => Self::Doomed { until, was_live: true },
-            (Self::Doomed { was_live, .. }, Event::Survived | Event::Ended) => match was_live {
-                true => Self::Free,
-                false => Self::Pending,
-            },
-            (
-                Self::HandedOver | Self::Orphaned | Self::Passed | Self::Delayed,
-                Event::Asked | Event::Gone,
-            ) => Self::Free,
-            (state, _) => state,
-        }
-    }
-
-    /// Whether the epoch gets no signal, because a newer epoch ends it or must be gone first.
-    fn is_held(self) -> bool {
-        matches!(self, Self::HandedOver | Self::Orphaned | Self::Passed | Self::Delayed)
-    }
-}
-
-/// The last instance of a slot that was started as an epoch.
-#[derive(Clone, Copy, Debug)]
-struct Epoch {
-    state: EpochState,
-    started: Time,
-    /// The time at which its readiness timeout was over; `None` if the timeout is not over. After
-    /// the timeout, the epoch is probed for the last time.
-    overdue: Option<Time>,
-    /// How long an older epoch may live beside this epoch before drainit ends the older epoch.
-    handover: Duration,
-    /// Whether this epoch needs no drain of its own any more: either that drain has begun, or a
-    /// drain of the newer epoch has waited for the connections of both epochs and is over.
-    is_drained: bool,
-}
-
-/// The epochs of all Envoys that are hot-restarted.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Epochs {
-    all: BTreeMap<ProcessId, Epoch>,
-    /// Processes whose start waits for the end of the other epoch.
-    delayed_starts: BTreeSet<ProcessId>,
-}
-
-impl Epochs {
-    /// The state of an epoch. A process that is not an epoch is `Free`.
-    fn state(&self, process: ProcessId) -> EpochState {
-        self.all.get(&process).map_or(EpochState::Free, |epoch| epoch.state)
-    }
-
-    fn happens(&mut self, process: ProcessId, event: Event) {
-        if let Some(epoch) = self.all.get_mut(&process) {
-            epoch.state = epoch.state.after(event);
-        }
-    }
-
-    /// Forgets the epoch of a slot that another process will get.
-    pub(crate) fn forget(&mut self, slot: ProcessId) {
-        self.all.remove(&slot);
-    }
-
-    /// Ends the doomed state of each epoch whose time is over at `expired`. Envoy has not aborted
-    /// such an epoch, so the epoch survives.
-    pub(crate) fn expire(&mut self, expired: Time) {
-        for epoch in self.all.values_mut() {
-            if matches!(epoch.state, EpochState::Doomed { until, .. } if until <= expired) {
-                epoch.state = epoch.state.after(Event::Survived);
-            }
-        }
-    }
-
-    /// The epochs that Envoy is about to abort.
-    pub(crate) fn doomed(&self) -> impl Iterator<Item = (ProcessId, Time)> {
-        self.all.iter().filter_map(|(process, epoch)| match epoch.state {
-            EpochState::Doomed { until, .. } => Some((*process, until)),
-            _ => None,
-        })
-    }
-}
 
 /// The events of an epoch.
 impl State {

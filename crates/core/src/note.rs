@@ -286,7 +286,7 @@ pub enum Hurry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Named)]
 pub enum DrainEnd {
     /// At most `exit_at` connections or requests are open, and no new one has come for
-    /// [`QUIET`](crate::drain::QUIET).
+    /// [`QUIET`](crate::drain::progress::QUIET).
     Quiet,
     /// The process reported that its drain is over.
     Reported,

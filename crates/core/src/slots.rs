@@ -8,50 +8,9 @@ use alloc::rc::Rc;
 
 use crate::action::Action;
 use crate::budget::Budget;
-use crate::spec::{ProcessSpec, Spec};
-use crate::state::{Lifecycle, Slot, State};
+use crate::spec::{ConfigIndex, ProcessSpec, Source, Spec};
+use crate::state::{Lifecycle, Role, Slot, State};
 use crate::types::{ProcessId, StartCondition};
-
-/// The role of a slot for its process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Role {
-    /// Requests, `/readyz` and restarts refer to this slot.
-    #[default]
-    Current,
-    /// The instance starts beside the slot `old`, and its slot becomes the current one when the
-    /// instance is ready. An instance that does not become ready is rolled back.
-    New { old: ProcessId },
-    /// The instance was replaced, or its process is no longer in the config. It is drained and
-    /// stopped, and its end does not count as a failure.
-    Leaving,
-    /// The slot is free: its instance is gone for good.
-    Retired,
-}
-
-/// The position of a process in the new config of a reload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ConfigIndex(pub usize);
-
-impl ConfigIndex {
-    /// Converts an id of the `Spec` of a new config. As long as a config does not run, an id is the
-    /// position of the process in the file.
-    pub(crate) fn of(id: ProcessId) -> Self {
-        Self(id.index())
-    }
-
-    pub(crate) fn definition(self, new: &Spec) -> &ProcessSpec {
-        &new.processes[self.0]
-    }
-}
-
-/// The source of the definition of a slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// The definition of this slot.
-    Copy(ProcessId),
-    /// The definition of this process in the config that is being loaded.
-    Config(ConfigIndex),
-}
 
 /// The slot to which a process of a new config belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -42,6 +42,31 @@ pub struct Spec {
     pub order: Vec<ProcessId>,
 }
 
+/// The position of a process in the new config of a reload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConfigIndex(pub usize);
+
+impl ConfigIndex {
+    /// Converts an id of the `Spec` of a new config. As long as a config does not run, an id is the
+    /// position of the process in the file.
+    pub(crate) fn of(id: ProcessId) -> Self {
+        Self(id.index())
+    }
+
+    pub(crate) fn definition(self, new: &Spec) -> &ProcessSpec {
+        &new.processes[self.0]
+    }
+}
+
+/// The source of the definition of a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The definition of this slot.
+    Copy(ProcessId),
+    /// The definition of this process in the config that is being loaded.
+    Config(ConfigIndex),
+}
+
 /// The time that a process or a hook gets to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wait {

@@ -2,7 +2,7 @@
 //! readiness.
 
 use crate::action::Action;
-use crate::drain::Progress;
+use crate::drain::progress::Progress;
 use crate::note::Note;
 use crate::prelude::*;
 use crate::spec::Stage;

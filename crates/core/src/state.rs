@@ -8,11 +8,10 @@ use core::time::Duration;
 
 use crate::action::Action;
 use crate::budget::Budget;
-use crate::drain::Progress;
-use crate::epochs::Epochs;
+use crate::drain::progress::Progress;
+use crate::epochs::states::Epochs;
 use crate::note::Note;
 use crate::prelude::*;
-use crate::slots::Role;
 use crate::spec::{HookId, ProcessSpec, Spec, Stage};
 use crate::types::{End, ProcessId, StartCondition, Time};
 
@@ -154,6 +153,22 @@ impl Lifecycle {
             Self::Killed { holds_until: None, .. } | Self::RestKilled { holds_until: None }
         )
     }
+}
+
+/// The role of a slot for its process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// Requests, `/readyz` and restarts refer to this slot.
+    #[default]
+    Current,
+    /// The instance starts beside the slot `old`, and its slot becomes the current one when the
+    /// instance is ready. An instance that does not become ready is rolled back.
+    New { old: ProcessId },
+    /// The instance was replaced, or its process is no longer in the config. It is drained and
+    /// stopped, and its end does not count as a failure.
+    Leaving,
+    /// The slot is free: its instance is gone for good.
+    Retired,
 }
 
 /// The conditions that a process has met at least once. A restart does not reset them, so

@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use crate::action::Action;
 use crate::budget::Budget;
-use crate::drain::Progress;
+use crate::drain::progress::Progress;
 use crate::event::Event;
 use crate::note::{DrainEnd, Note};
 use crate::spec::{HookId, Stage};

@@ -9,7 +9,8 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::config::{Direction, DrainUntil, EnvoyDrain as Keys};
-use crate::core::envoy::dialogue::{Answer, Ask, Dialogue, Failure, Lane, Output, Terms};
+use crate::core::envoy::attempts::Failure;
+use crate::core::envoy::dialogue::{Answer, Ask, Dialogue, Lane, Output, Terms};
 use crate::core::event::{Event, Load, Unit};
 use crate::envoy::admin;
 use crate::envoy::listeners::Uncounted;

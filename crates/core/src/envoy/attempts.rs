@@ -4,7 +4,6 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::envoy::Call;
-use crate::envoy::dialogue::Failure;
 use crate::prelude::*;
 use crate::types::Time;
 
@@ -16,6 +15,14 @@ pub const LIMIT: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// The longest pause between attempts.
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+
+/// The reason why a question has no answer, or no usable answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub why: String,
+    /// Whether the admin has answered with another status than 200.
+    pub is_refusal: bool,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallOutcome {

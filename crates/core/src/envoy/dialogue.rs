@@ -13,7 +13,7 @@
 use core::time::Duration;
 
 use crate::envoy::Call;
-use crate::envoy::attempts::{Attempts, CALL_LIMIT, CallOutcome, Next};
+use crate::envoy::attempts::{Attempts, CALL_LIMIT, CallOutcome, Failure, Next};
 use crate::envoy::close_watch::ClosingWatch;
 use crate::envoy::pace::Pace;
 use crate::envoy::sample::Sample;
@@ -89,14 +89,6 @@ pub enum Answer {
         is_unused: Option<bool>,
     },
     Call(Result<(), Failure>),
-}
-
-/// The reason why a question has no answer, or no usable answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    pub why: String,
-    /// Whether the admin has answered with another status than 200.
-    pub is_refusal: bool,
 }
 
 /// A question or a report of the dialogue.

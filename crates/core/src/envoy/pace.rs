@@ -4,7 +4,7 @@
 
 use core::time::Duration;
 
-use crate::drain::QUIET;
+use crate::drain::progress::QUIET;
 use crate::types::Time;
 
 /// The shortest pause once the drain can be over.

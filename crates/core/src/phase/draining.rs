@@ -14,7 +14,7 @@ use core::time::Duration;
 
 use crate::action::Action;
 use crate::cause::Cause;
-use crate::drain::Progress;
+use crate::drain::progress::Progress;
 use crate::event::Event;
 use crate::note::{DrainEnd, Hurry, Note};
 use crate::phase::stopping::Stopping;

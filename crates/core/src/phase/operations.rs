@@ -24,14 +24,13 @@ use core::time::Duration;
 
 use crate::action::Action;
 use crate::cause::Failure;
-use crate::drain::Progress;
+use crate::drain::progress::Progress;
 use crate::event::Request;
 use crate::note::{Note, RequestError};
 use crate::phase::reload::Reload;
 use crate::phase::replace::Replacement;
 use crate::prelude::*;
-use crate::slots::Role;
-use crate::state::{Lifecycle, Reached, State};
+use crate::state::{Lifecycle, Reached, Role, State};
 use crate::types::{ProcessId, RestartPolicy, Time, WatchAction};
 
 #[derive(Clone, Debug, Default)]

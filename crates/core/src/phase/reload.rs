@@ -22,9 +22,9 @@ use crate::note::{Note, RequestError};
 use crate::phase::operations::{Goal, Operations, is_down, is_gone};
 use crate::phase::replace::Replacement;
 use crate::prelude::*;
-use crate::slots::{ConfigIndex, Placed, Role};
-use crate::spec::Spec;
-use crate::state::{Lifecycle, State};
+use crate::slots::Placed;
+use crate::spec::{ConfigIndex, Spec};
+use crate::state::{Lifecycle, Role, State};
 use crate::types::ProcessId;
 
 /// A reload that is not answered yet. The `new` config has its own ids.

@@ -15,8 +15,7 @@ use crate::cause::Failure;
 use crate::event::Request;
 use crate::note::{Note, RequestError};
 use crate::phase::operations::{Goal, Operations};
-use crate::slots::Role;
-use crate::state::{Lifecycle, State};
+use crate::state::{Lifecycle, Role, State};
 use crate::types::{ProcessId, Update};
 
 /// A process that has two slots.

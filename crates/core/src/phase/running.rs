@@ -12,9 +12,9 @@ use crate::phase::operations::{Goal, Judged, Operations};
 use crate::phase::{Phase, Shutdown};
 use crate::prelude::*;
 use crate::restart::{Verdict, verdict};
-use crate::slots::{Placed, Role};
+use crate::slots::Placed;
 use crate::spec::{HookId, Spec, Stage};
-use crate::state::{Lifecycle, Reached, State};
+use crate::state::{Lifecycle, Reached, Role, State};
 use crate::types::{End, ExitPolicy, ProcessId, StartCondition, Time};
 
 #[derive(Clone, Debug, Default)]

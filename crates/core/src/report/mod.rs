@@ -31,8 +31,7 @@ use crate::report::history::{Drain, History, Moment, Stop, Tally, Traffic};
 use crate::report::messages::Names;
 use crate::report::state::{ContainerPhase, ProcessState};
 use crate::report::steps::Steps;
-use crate::slots::Role;
-use crate::state::State;
+use crate::state::{Role, State};
 use crate::timeline::{Step, StepKind};
 use crate::types::{End, ProcessId, Time, harmless, human};
 

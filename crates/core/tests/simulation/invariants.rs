@@ -13,8 +13,8 @@ use crate::*;
 use drainit_core::cause::Failure;
 use drainit_core::note::AfterEnd;
 use drainit_core::phase::Phase;
-use drainit_core::slots::Role;
 use drainit_core::state::Lifecycle;
+use drainit_core::state::Role;
 
 /// Even if a drain that was requested without a stop has used up the window, a shutdown has at
 /// least this much time.

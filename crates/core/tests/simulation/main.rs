@@ -41,8 +41,9 @@ use drainit_core::note::{DrainEnd, Note, RequestError};
 use drainit_core::report::Journal;
 use drainit_core::report::data::ShutdownReport;
 use drainit_core::report::messages::Names;
-use drainit_core::slots::{ConfigIndex, Placed, Role, Source};
-use drainit_core::spec::{HookId, HookWaits, ProcessSpec, Spec, Stage, Wait};
+use drainit_core::slots::Placed;
+use drainit_core::spec::{ConfigIndex, HookId, HookWaits, ProcessSpec, Source, Spec, Stage, Wait};
+use drainit_core::state::Role;
 use drainit_core::types::{
     End, ExitPolicy, OnExit, ProcessId, Signal, StartCondition, Time, Update, WatchAction,
 };

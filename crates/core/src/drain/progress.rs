@@ -1,0 +1,177 @@
+//! How far the drain of one process is. [`drain`](crate::drain) takes its steps.
+
+use core::time::Duration;
+
+use crate::event::Load;
+use crate::note::DrainEnd;
+use crate::types::Time;
+
+/// A process is quiet if for this time at most `exit_at` connections or requests have been open and
+/// no new one has come. The time is longer than the pause between two samples near the end of a
+/// drain, and longer than the time from a connect to the first request. A sample that is older than
+/// this time says nothing about the present.
+pub const QUIET: Duration = Duration::from_millis(200);
+
+/// The progress of the drain of one process.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum Progress {
+    NotDue,
+    Active(Active),
+    /// The drain is over, and `at` is the time of the last count. The open connections or requests
+    /// are counted once more before the stop.
+    Drained {
+        at: Time,
+        /// The end of the time that the drain was granted.
+        until: Time,
+        /// Whether the final count is done, so that the stop waits only for other processes.
+        is_counted: bool,
+    },
+    FinalCount(FinalCount),
+    /// The drain is over, and nothing is left to wait for.
+    #[default]
+    Over,
+}
+
+impl Progress {
+    /// Whether the wait for the traffic of the process is over.
+    pub(crate) fn is_drained(&self) -> bool {
+        matches!(self, Self::Drained { .. } | Self::FinalCount(_) | Self::Over)
+    }
+
+    /// The time at which the next timer is due.
+    pub(crate) fn wakes_at(&self, now: Time) -> Option<Time> {
+        match self {
+            Self::Active(active) => Some(active.wakes_at(now)),
+            Self::FinalCount(count) => Some(count.next),
+            _ => None,
+        }
+    }
+}
+
+/// The final count of open connections or requests, between the drain and the stop.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FinalCount {
+    /// If `is_asked`, the time at which the wait for the answer ends. Otherwise, the time at which
+    /// the next count begins.
+    pub(crate) next: Time,
+    pub(crate) is_asked: bool,
+    /// The time until which the stop may wait for traffic that is open again.
+    pub(crate) until: Time,
+    /// The sample that belongs to the count under way. Its numbers are unknown until it comes.
+    pub(crate) load: Load,
+    /// Whether a note has said that the stop waits for open traffic.
+    pub(crate) is_noted: bool,
+}
+
+/// A drain under way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Active {
+    pub(crate) since: Time,
+    pub(crate) min_until: Time,
+    pub(crate) until: Time,
+    /// The reason that is reported if the drain lasts until `until`.
+    pub(crate) at_end: DrainEnd,
+    /// Whether drainit can poll the process, and make it refuse new connections.
+    pub(crate) closes: bool,
+    /// The number of open connections, or requests, at which the drain is over.
+    pub(crate) exit_at: u64,
+    /// Whether the process has accepted the drain; `None` before its answer.
+    pub(crate) accepted: Option<bool>,
+    /// Whether the process has reported that it is drained.
+    pub(crate) reported: bool,
+    pub(crate) last: Load,
+    /// The time since which every sample has shown at most `exit_at` open connections or requests,
+    /// and no new ones. `None` if the last sample did not show this.
+    pub(crate) quiet_since: Option<Time>,
+    /// The time of the last sample. A process whose samples are missing does not count as quiet.
+    pub(crate) sampled_at: Time,
+    /// The time of the last note about this drain.
+    pub(crate) noted_at: Time,
+    pub(crate) closing: Closing,
+}
+
+/// The last step of a drain: drainit makes the process refuse new connections, because the stop
+/// would cut every connection that comes later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Closing {
+    NotYet,
+    /// drainit has asked the process to refuse new connections, and waits for the answer until
+    /// `until`.
+    Asked {
+        until: Time,
+        why: DrainEnd,
+    },
+    /// The process accepts no new connection. The drain waits for the open connections only.
+    Closed,
+}
+
+impl Active {
+    /// Handles the answer to the request to drain. If the process has not accepted the drain,
+    /// drainit waits for `min` only. A longer wait would not help, because nobody asks the clients
+    /// to leave, and they send new requests.
+    pub(crate) fn answered(&mut self, accepted: bool) {
+        if self.accepted.is_none() {
+            self.accepted = Some(accepted);
+            if !accepted {
+                self.only_min();
+                // If a shutdown has begun after the drain, its deadline may come before `min` is
+                // over. In that case the drain ends at the deadline, and `at_end` already says so.
+                if self.until == self.min_until {
+                    self.at_end = DrainEnd::NotAccepted;
+                }
+            }
+        }
+    }
+
+    /// Takes a sample.
+    pub(crate) fn sampled(&mut self, now: Time, load: Load) {
+        let no_new = match (self.last.total, load.total) {
+            (Some(before), Some(after)) => before == after,
+            // This is the first sample with a total, so the quiet time counts from here.
+            (None, Some(_)) => true,
+            (_, None) => false,
+        };
+        let is_low = load.active.is_some_and(|active| active <= self.exit_at);
+        self.quiet_since = match self.quiet_since {
+            Some(since) if is_low && no_new => Some(since),
+            _ if is_low && load.total.is_some() => Some(now),
+            _ => None,
+        };
+        self.last = load;
+        self.sampled_at = now;
+    }
+
+    /// Shortens the drain to `min`.
+    pub(crate) fn only_min(&mut self) {
+        self.until = self.until.min(self.min_until);
+    }
+
+    /// The time at which the next timer is due.
+    pub(crate) fn wakes_at(&self, now: Time) -> Time {
+        match self.closing {
+            Closing::Asked { until, .. } => until,
+            Closing::Closed => self.until,
+            Closing::NotYet => {
+                let is_done =
+                    self.reported || now < self.min_until && self.is_quiet(self.min_until);
+                if is_done { self.until.min(self.min_until) } else { self.until }
+            }
+        }
+    }
+
+    /// The progress after the drain. If the process can be polled, a final count follows.
+    pub(crate) fn drained(&self, now: Time) -> Progress {
+        if self.closes && self.accepted == Some(true) {
+            Progress::Drained { at: now, until: self.until, is_counted: false }
+        } else {
+            Progress::Over
+        }
+    }
+
+    /// Whether the samples have shown no traffic for [`QUIET`], up to `now`.
+    pub(crate) fn is_quiet(&self, now: Time) -> bool {
+        let is_shown = self.quiet_since.is_some_and(|since| since + QUIET <= self.sampled_at);
+        let is_fresh = now.since(self.sampled_at) <= QUIET;
+        is_shown && is_fresh && self.min_until <= now && self.accepted == Some(true)
+    }
+}
