@@ -223,6 +223,26 @@ fn a_new_connection_restarts_the_quiet_time() {
     assert_eq!(play.at(8301, look), [Action::CloseListeners(ROUTER)]);
 }
 
+// holds: S48
+#[test]
+fn a_statistic_that_is_missing_does_not_count_as_zero() {
+    let (active, total) = (Some(0), Some(100));
+    for missing in [Load { active, ..Load::default() }, Load { total, ..Load::default() }] {
+        // The statistic is missing from the start, or since shortly before the end of `min`.
+        for known_until in [0, 4900] {
+            let mut play = Play::up(gateway());
+            play.at(0, Event::Signal(Signal::TERM));
+            play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
+            for millis in (50..15_000).step_by(50) {
+                let load = if millis <= known_until { load(0, 100) } else { missing };
+                let actions = play.at(millis, Event::DrainSample { process: ROUTER, load });
+                assert!(actions.is_empty(), "{missing:?} after {known_until}: {millis}");
+            }
+            assert_eq!(play.at(15_000, Event::Tick), [Action::CloseListeners(ROUTER)]);
+        }
+    }
+}
+
 // holds: S109
 #[test]
 fn a_signal_that_arrives_while_the_first_is_handled_counts_once() {

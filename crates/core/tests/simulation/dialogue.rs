@@ -615,8 +615,9 @@ impl World {
                     left <= self.terms.exit_at,
                     "the drain is over while counted traffic is in flight",
                 );
-                let counted = sample.load(self.terms.unit).active;
-                self.check(counted.is_some(), "an unknown sample ends the drain");
+                let counted = sample.load(self.terms.unit);
+                let is_known = counted.active.is_some() && counted.total.is_some();
+                self.check(is_known, "an unknown sample ends the drain");
                 self.check(self.now >= self.terms.min_until, "the drain is over within `min`");
             }
             DrainEnd::TimeOver => {
