@@ -930,7 +930,7 @@ impl<'a> Checker<'a> {
 
     /// Checks the state after the core's actions for one event are done.
     pub(crate) fn step_over(&mut self, machine: &Machine, procs: &[Proc]) {
-        self.holds_liveness();
+        self.holds_liveness(machine);
         self.holds_no_forgotten_change(procs);
         self.holds_followers(procs);
         self.holds_new_instances(machine, procs);
@@ -1406,15 +1406,19 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// A failed liveness check stops the process at once, unless the process is already being
-    /// stopped.
+    /// A failed liveness check begins the stop of the process at once, unless the process is
+    /// already being stopped.
     // holds: C237
-    fn holds_liveness(&mut self) {
+    fn holds_liveness(&mut self, machine: &Machine) {
         let Some(process) = self.failed_check.take() else { return };
-        let place = process.index();
-        let is_down = self.at[place].alone || self.at[place].by_request || !self.at[place].serves;
+        let seen = &self.at[process.index()];
+        let is_ready = matches!(machine.state().life(process), Lifecycle::Ready { .. });
+        let is_begun = match seen.unhealthy {
+            true => !is_ready || seen.draining || seen.drain_over,
+            false => seen.alone || seen.by_request || !seen.serves,
+        };
         let is_over = self.unready || self.t0.is_some() || self.held_at.is_some();
-        self.hold(is_down || is_over, "a failed liveness check has no consequence");
+        self.hold(is_begun || is_over, "a failed liveness check has no consequence");
     }
 
     /// drainit acts on a changed file as soon as the file is quiet and the process serves.
@@ -2132,7 +2136,6 @@ impl<'a> Checker<'a> {
                 }
             }
             Note::Unhealthy(process) => {
-                self.failed_check.take_if(|failed| *failed == process);
                 let failures = self.at[process.index()].probe_failures;
                 let is_due = failures.is_none_or(|(so_far, retries)| so_far >= retries);
                 // holds: C237
