@@ -113,7 +113,12 @@ pub(crate) fn answer<B>(
     if !stage.last() {
         return Answered::Now(busy());
     }
-    let names: Vec<_> = query.named(&now).map(|process| process.name.clone()).collect();
+    let mut named: Vec<_> = query.named(&now).collect();
+    if !query.has_pattern {
+        // A restart waits only for dependencies whose restart was requested before.
+        named.sort_by_key(|process| process.rank);
+    }
+    let names: Vec<_> = named.into_iter().map(|process| process.name.clone()).collect();
     let Peer { pid, uid } = *peer;
     tracing::info!("{path} of {} requested by pid {pid} (uid {uid})", names.join(", "));
     // If the request has a pattern, drainit restarts the processes one after the other, so that the

@@ -53,6 +53,9 @@ pub struct Status {
 pub struct ProcessStatus {
     #[serde(skip)]
     pub slot: ProcessId,
+    /// The place in the order of the start: dependencies come before dependents.
+    #[serde(skip)]
+    pub rank: u16,
     /// The key of the process in the config.
     pub name: String,
     /// Whether this entry is the current, the new or the old instance of a process that is being
@@ -256,6 +259,7 @@ pub(crate) fn example() -> Status {
     let mut slots = (0..).map(ProcessId);
     let mut process = |name: &str, state, pid, restarts| ProcessStatus {
         slot: slots.next().unwrap_or(ProcessId(0)),
+        rank: 0,
         name: name.to_owned(),
         part: Part::Current,
         warnings: Vec::new(),

@@ -160,6 +160,7 @@ impl StatusBoard {
             let is_own = last.is_some_and(|(drained, _)| drained == slot);
             ProcessStatus {
                 slot,
+                rank: world.rank(slot),
                 name: journal.names.of(slot).to_owned(),
                 part,
                 state: history.state,

@@ -31,7 +31,7 @@ use crate::phase::reload::Reload;
 use crate::phase::replace::Replacement;
 use crate::prelude::*;
 use crate::state::{Lifecycle, Reached, Role, State};
-use crate::types::{ProcessId, RestartPolicy, Time, WatchAction};
+use crate::types::{ProcessId, RestartPolicy, StartCondition, Time, WatchAction};
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Operations {
@@ -385,12 +385,17 @@ impl Operations {
         is_moved && state.is_current(process) && !state.life(process).survives_kill()
     }
 
-    /// Whether a process follows a dependency that is about to get a new instance.
-    fn follows_another(&self, state: &State, process: ProcessId) -> bool {
+    /// Whether a dependency of this process is about to get a new instance. If the process does not
+    /// follow the dependency, a new instance that has met the condition does not count, nor one
+    /// beside an instance that serves.
+    fn needs_another(&self, state: &State, process: ProcessId) -> bool {
         let mut needs = state.process(process).dependencies.iter();
-        needs.any(|(on, _)| {
-            let mut followers = state.process(*on).followers.iter();
-            followers.any(|(follower, _)| *follower == process) && self.is_on_its_way(state, *on)
+        needs.any(|&(on, condition)| {
+            let mut followers = state.process(on).followers.iter();
+            let follows = followers.any(|(follower, _)| *follower == process);
+            let is_met = condition == StartCondition::Started && runs(state, on) && !self.stops(on);
+            let counts = follows || self.goals.contains_key(&on) && !is_met;
+            counts && self.is_on_its_way(state, on)
         })
     }
 
@@ -713,13 +718,14 @@ impl Operations {
         None
     }
 
-    /// Starts a process that is down for a restart, once the dependencies that it follows have
-    /// their new instances.
-    fn begin_again(&mut self, state: &mut State, process: ProcessId) {
-        if self.goals.get(&process) == Some(&Goal::Again)
-            && is_gone(state.life(process))
-            && !self.follows_another(state, process)
-        {
+    /// Starts a process that is down for a restart, or the new instance beside the old one, once the
+    /// dependencies that are being restarted, too, have their new instances.
+    pub(super) fn begin_again(&mut self, state: &mut State, process: ProcessId) {
+        let is_due = match self.goals.get(&process) {
+            Some(Goal::Up { begun: false }) => Self::is_copy_beside(state, process),
+            goal => goal == Some(&Goal::Again),
+        };
+        if is_due && is_gone(state.life(process)) && !self.needs_another(state, process) {
             state[process].restarts_in_a_row = 0;
             self.goals.insert(process, Goal::Up { begun: true });
             state.begin(process);
@@ -728,7 +734,7 @@ impl Operations {
 
     /// Takes the steps that bring a process up, as far as they are due.
     fn move_up(&mut self, state: &mut State, process: ProcessId, begun: bool) {
-        if self.waits_for_old(process) {
+        if self.waits_for_old(process) || !begun && Self::is_copy_beside(state, process) {
             return;
         }
         if !begun && is_gone(state.life(process)) {

@@ -63,8 +63,8 @@ impl Operations {
             state.note(Note::Replacing { process: new, old: process, overlaps });
             let is_changed = false;
             self.replacements.push(Replacement { old: process, new, overlaps, is_changed });
-            self.goals.insert(new, Goal::Up { begun: true });
-            state.begin(new);
+            self.goals.insert(new, Goal::Up { begun: false });
+            self.begin_again(state, new);
             return new;
         }
         self.bring_down(state, process, goal);
@@ -80,6 +80,11 @@ impl Operations {
     /// Whether the old instance has to be gone before an instance starts in this slot.
     pub(super) fn waits_for_old(&self, slot: ProcessId) -> bool {
         self.replacements.iter().any(|one| one.new == slot && !one.overlaps)
+    }
+
+    /// Whether [`Self::begin_again`] starts this slot, which is beside an instance that serves.
+    pub(super) fn is_copy_beside(state: &State, slot: ProcessId) -> bool {
+        state[slot].is_copy && matches!(state.role(slot), Role::New { .. })
     }
 
     /// Makes each new slot whose instance is ready the current slot of its process. The old slot is

@@ -823,6 +823,38 @@ fn a_restart_leaves_dependents_alone_and_is_not_counted() {
     assert_eq!(play.at(7001, exited(ENGINE)), [Action::Spawn(ENGINE)]);
 }
 
+// holds: C198
+#[test]
+fn a_requested_restart_waits_for_the_requested_restart_of_a_dependency() {
+    let orders = [[ENGINE, ROUTER], [ROUTER, ENGINE]];
+    let conditions = [StartCondition::Ready, StartCondition::Started];
+    for (both, condition) in orders.iter().flat_map(|both| conditions.map(|one| (both, one))) {
+        let mut spec = gateway();
+        spec.processes = undrained(spec.processes);
+        spec.processes[ENGINE.index()].readiness_timeout = Some(MS(3000));
+        spec.processes[ROUTER.index()].dependencies = vec![(ENGINE, condition)];
+        let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
+        for event in
+            [Event::Start, Event::Spawned(ENGINE), Event::Ready(ENGINE), Event::Spawned(ROUTER)]
+        {
+            play.at(0, event);
+        }
+        for process in both {
+            assert_eq!(play.at(1000, ask(*process, Request::Restart)), [stop(*process)]);
+        }
+        assert_eq!(play.at(1100, exited(ROUTER)), [], "{both:?}");
+        assert_eq!(play.at(1200, exited(ENGINE)), [Action::Spawn(ENGINE)]);
+        let mut starts =
+            [play.at(1200, Event::Spawned(ENGINE)), play.at(1300, Event::Ready(ENGINE))];
+        if condition == StartCondition::Started {
+            starts.reverse();
+        }
+        assert_eq!(starts, [vec![], vec![Action::Spawn(ROUTER)]], "{condition:?}");
+        let notes = play.notes(1300, Event::Spawned(ROUTER));
+        assert!(notes.contains(&done(ROUTER, Request::Restart)), "{notes:?}");
+    }
+}
+
 fn extended(process: ProcessId, by: u64) -> Event {
     Event::TimeoutExtended { process, by: MS(by) }
 }

@@ -801,8 +801,8 @@ impl<'a> Checker<'a> {
     }
 
     /// Checks that this slot may start now. The slot was not replaced. It does not overlap an older
-    /// instance if `update` is `stop-first`. No dependency that it follows is about to be
-    /// restarted.
+    /// instance if `update` is `stop-first`. If a request restarts it, no request is about to
+    /// restart a dependency.
     fn holds_start(&mut self, slot: ProcessId, procs: &[Proc]) {
         let role = self.roles[slot.index()];
         let may_start = matches!(role, Role::Current | Role::New { .. });
@@ -815,18 +815,25 @@ impl<'a> Checker<'a> {
         let is_first = role == Role::Current && self.at[slot.index()].started_as == 0;
         drop(others);
         self.hold(!(is_first && lives), "an overlap in spite of `update: stop-first`");
-        let follows = |on: &ProcessId| self.slots.follows_any(slot, self.slots.process(*on));
-        let moves = |on: ProcessId| self.restart_asked(on).is_some() && !self.at[on.index()].serves;
-        let mut followed = self.slots.all().filter(follows).filter(|on| self.is_current(*on));
+        let moves = |&(on, condition): &(ProcessId, StartCondition)| {
+            let Some(current) = self.slots.current(on.index()) else { return false };
+            let needs_start =
+                condition == StartCondition::Started && !self.slots.follows_any(slot, on.index());
+            let Seen { serves, started_as, on_its_way, .. } = self.at[current.index()];
+            let restart = self.restart_asked(current);
+            restart.is_some_and(|starts| {
+                !serves && (started_as <= starts || on_its_way && !needs_start)
+            })
+        };
+        let mut needed = self.of(slot).dependencies.iter();
         let has_not_begun = |starts| self.at[slot.index()].started_as <= starts;
-        let is_asked = role == Role::Current && self.restart_asked(slot).is_some_and(has_not_begun);
+        let is_asked = self.restart_asked(slot).is_some_and(has_not_begun);
         // The check is made once for each start, because a request to restart the dependency may
         // come while `only_if` or the hook of this start runs.
-        let is_early = is_asked && !self.at[slot.index()].is_judged && followed.any(moves);
-        drop(followed);
+        let is_early = is_asked && !self.at[slot.index()].is_judged && needed.any(moves);
         self.at[slot.index()].is_judged = true;
-        // holds: C205
-        self.hold(!is_early, "restarted before what it follows, and once more after it");
+        // holds: C198, C205
+        self.hold(!is_early, "restarted before a dependency that is restarted, too");
     }
 
     /// The value of `starts` when a request came to restart this process. `None` if the process did

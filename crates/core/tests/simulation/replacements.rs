@@ -128,6 +128,45 @@ fn epochs_of(spec: Spec) -> Play {
     play
 }
 
+// holds: C198, C205
+#[test]
+fn a_requested_overlap_begins_once_the_requested_restart_of_a_dependency_is_over() {
+    for (follows, works) in [(false, true), (true, true), (true, false)] {
+        let mut spec = overlapping();
+        if follows {
+            spec.processes[ENGINE.index()].followers = vec![(ROUTER, StartCondition::Ready)];
+        }
+        let mut play = Play::up(spec);
+        play.at(100, Event::Ready(ROUTER));
+        assert_eq!(play.at(1000, restart(ENGINE)), [stop(ENGINE)]);
+        let adopt = Action::Adopt { slot: NEW, from: Source::Copy(ROUTER) };
+        assert_eq!(play.at(1000, restart(ROUTER)), [adopt]);
+        assert_eq!(play.at(1100, exited(ENGINE)), [Action::Spawn(ENGINE)]);
+        let started = match works {
+            true => Event::Spawned(ENGINE),
+            false => Event::SpawnFailed { process: ENGINE, exit_code: 127 },
+        };
+        assert_eq!(play.at(1100, started), [Action::Spawn(NEW)]);
+        play.at(1100, Event::Spawned(NEW));
+        assert_eq!(play.at(1200, Event::Ready(NEW)), [drain_of(ROUTER)]);
+        let ended = Event::Exited { process: ROUTER, end: End::Code(0), remains: false };
+        let notes = play.notes(1300, ended);
+        let done = Note::RequestDone { process: NEW, request: Request::Restart };
+        assert_eq!(notes.last(), Some(&done), "{notes:?}");
+        assert!(play.machine.state().is_current(NEW), "the router is replaced only once");
+    }
+    // A stop takes back a new instance that has not begun.
+    let mut play = up();
+    play.at(1000, restart(ENGINE));
+    play.at(1000, restart(ROUTER));
+    assert_eq!(
+        play.at(1050, Event::Requested { process: ROUTER, request: Request::Stop }),
+        [drain_of(ROUTER)]
+    );
+    assert_eq!(play.at(1100, exited(ENGINE)), [Action::Spawn(ENGINE)]);
+    assert_eq!(play.at(1100, Event::Spawned(ENGINE)), []);
+}
+
 fn why_doomed(left: u64) -> RequestError {
     RequestError::EpochDoomed { process: NEW, left: MS(left) }
 }
