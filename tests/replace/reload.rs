@@ -313,6 +313,7 @@ fn a_file_of_a_command_is_read_again_by_a_reload_only() {
     rig.write("step", "print=old");
     let drainit =
         rig.start_ready("{processes: {app: {command: [CHILD, app, {join: [{file: step}]}]}}}");
+    drainit.wait_for_line("^old$");
     fs::write(drainit.path("step"), "print=new").unwrap();
     drainit.exec(&["restart", "app"]).assert(0, "");
     drainit.wait_for_lines("old", 2);
