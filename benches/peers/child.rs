@@ -1,5 +1,5 @@
-//! The program that drainit and its peers run in the bench, and that reads their output. It is
-//! small and static, and `rustc` alone builds it, without dependencies.
+//! The program of the bench, which drainit and its peers run, and which also reads their output. It
+//! is small and static, and `rustc` alone builds it, without dependencies.
 //!
 //! `go=PATH` waits until PATH exists, `cpu=N` runs on CPU N. A line has 156 bytes.
 //!
@@ -41,7 +41,7 @@ const LINE: usize = 156;
 /// The seconds after which this process ends, in case a killed bench has left it behind. No bench
 /// takes longer.
 const LONGEST_LIFE: u32 = 600;
-/// Concurrent chains of orphans.
+/// The number of chains of orphans at the same time.
 const CHAINS: u32 = 4;
 
 fn main() {
@@ -107,7 +107,8 @@ fn lines(count: u64, at_once: u64) {
     kernel::wait_for_a_signal();
 }
 
-/// Reads lines, and continues after the last one, so that no writer blocks.
+/// Reads lines. Once `wanted` lines have come, prints their number and reads on, so that no writer
+/// blocks.
 fn count(wanted: u64) {
     let mut buffer = vec![0; 1 << 16];
     let (mut seen, mut is_printed) = (0, false);
@@ -163,7 +164,7 @@ fn waited(wanted: usize) {
             .len()
             .checked_sub(LINE - 1)
             .and_then(|prefix| std::str::from_utf8(&line[prefix..]).ok());
-        // Lines of the init itself contain no time.
+        // Skips the lines of the init itself, which contain no time.
         if let Some(written) = text.and_then(|text| text.trim().parse::<u128>().ok()) {
             times.push(now() - written);
         }
@@ -176,8 +177,8 @@ fn waited(wanted: usize) {
     });
 }
 
-/// Returns a length from 20 to about 6,000 bytes. PIPE_BUF, up to which a write is atomic, is in
-/// between.
+/// Returns a length from 20 to about 6,000 bytes, so some writes are longer than PIPE_BUF and not
+/// atomic.
 fn length_of(id: u64, number: u64) -> usize {
     let mut hash = (id << 32 | number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     hash ^= hash >> 29;
@@ -202,7 +203,8 @@ fn mixed(id: u64, count: u64) {
     kernel::wait_for_a_signal();
 }
 
-/// Prints how many of `count` lines arrived whole and in order, and how many belong to no writer.
+/// Prints how many of `count` lines arrived whole and in order, how many did not, and how many
+/// lines were broken.
 fn whole(count: u64) {
     let mut next = HashMap::<u64, u64>::new();
     let (mut good, mut broken) = (0, 0);
@@ -230,7 +232,7 @@ fn whole(count: u64) {
 fn torrent(count: u32) {
     let began = Instant::now();
     let group = kernel::orphans(count, CHAINS);
-    // A process belongs to its group until it is reaped.
+    // A process belongs to its group until it is reaped, so the group ends with the last reap.
     while kernel::group_exists(group) {
         sleep(Duration::from_micros(50));
     }
@@ -297,7 +299,7 @@ mod kernel {
         term.wait();
     }
 
-    /// Blocks SIGTERM, so that it stays pending until it is read.
+    /// A blocked SIGTERM, which stays pending until it is read.
     pub(super) struct Term(SignalSet);
 
     pub(super) fn hold_term() -> Term {
@@ -363,8 +365,8 @@ mod kernel {
                 for _ in 0..chains {
                     if fork() == 0 {
                         for _ in 1..count / chains {
-                            // A failed fork ends the chain: the bench would take fewer processes
-                            // for a faster run.
+                            // A failed fork ends the chain, so the bench would seem faster than it
+                            // is.
                             match fork() {
                                 0 => {}
                                 -1 => _exit(1),

@@ -34,9 +34,9 @@ pub(crate) struct Cell {
 /// The amount of measurements.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
-    /// The replacements of every cell.
+    /// The number of replacements in each cell.
     pub(crate) replacements: u32,
-    /// A cell at full speed that promises to lose nothing runs for this long.
+    /// The minimum time of a cell at full speed that promises to lose nothing.
     pub(crate) at_least: Duration,
 }
 

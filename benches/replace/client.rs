@@ -30,7 +30,7 @@ pub(crate) const SESSION: Duration = Duration::from_millis(1500);
 /// Whether the connection can be used after an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// The next request can be sent on it.
+    /// The next request can be sent on the same connection.
     SameConnection,
     /// The server has announced that it closes the connection.
     NewConnection,
@@ -79,7 +79,8 @@ pub(crate) struct Shared {
     pub(crate) address: SocketAddr,
     pub(crate) protocol: Protocol,
     pub(crate) pace: Pace,
-    /// Whether the clients end their WebSockets, because a proxy cannot announce the end.
+    /// Whether the clients end their WebSockets themselves, as behind a proxy that cannot announce
+    /// the end.
     pub(crate) ends_websockets: bool,
     pub(crate) counts: Arc<Mutex<Counts>>,
     pub(crate) start: Instant,
@@ -225,8 +226,8 @@ impl Client {
         }
     }
 
-    /// Sends one request, and again as long as the server says that it was not processed. Returns
-    /// whether there was an answer.
+    /// Sends one request, and repeats it as long as the server says that it was not processed.
+    /// Returns whether there was an answer.
     async fn request(&mut self, due: Instant, session: Duration) -> bool {
         let due = if self.shared.pace.period().is_some() { due } else { Instant::now() };
         let problem = match timeout(ANSWER_TIMEOUT, self.ask(session)).await {

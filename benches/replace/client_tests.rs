@@ -93,7 +93,7 @@ fn connection_close_and_an_idle_close_lose_nothing() {
         assert!(read(&mut stream).await);
         let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
         stream.write_all(answer.as_bytes()).await.unwrap();
-        // A client that ignores it sends its next request here, in vain.
+        // A client that ignores `connection: close` sends its next request here, in vain.
         while read(&mut stream).await {}
     };
     let idle = |mut stream| async move {
@@ -176,7 +176,7 @@ async fn websocket(mut stream: TcpStream) {
 fn a_websocket_message_that_crossed_the_goodbye_is_sent_again() {
     let leaving = |mut stream| async move {
         upgrade(&mut stream).await;
-        // Answers the message with its goodbye, as if they had crossed.
+        // Answers the message with a Close frame, as if the two had crossed.
         stream.read_exact(&mut [0; 11]).await.unwrap();
         stream.write_all(b"\x88\x02\x03\xe9").await.unwrap();
         let mut close = [0; 8];

@@ -28,7 +28,7 @@ impl Http1 {
         }
     }
 
-    /// A connection may end while no request is on its way.
+    /// Waits until the connection ends, which may happen while no request is on its way.
     pub(crate) async fn ended(&mut self) -> Result<(), Failure> {
         while is_open(&self.0) {
             self.0.readable().await?;

@@ -1,5 +1,5 @@
-//! The HTTP/2 and gRPC clients. The library keeps to GOAWAY: it sends no request after it, and says
-//! which requests the server has not processed.
+//! The HTTP/2 and gRPC clients. The library honours GOAWAY: it then sends no further request, and
+//! says which requests the server has not processed.
 
 use h2::client::{SendRequest, handshake};
 use h2::{Reason, RecvStream, SendStream};

@@ -40,8 +40,8 @@ use crate::protocol::{Pace, Protocol};
 
 /// The number of cells with a rate that run at a time. Cells at full speed run alone.
 const AT_ONCE: usize = 16;
-/// The time of a cell at full speed that promises to lose nothing, so that all of them together
-/// send 10 million requests.
+/// The minimum time, in seconds, of a cell at full speed that promises to lose nothing. All of
+/// these cells together then send 10 million requests.
 const SECONDS: u64 = 14;
 
 /// One line of the table.

@@ -89,7 +89,7 @@ impl Mode {
         matches!(self, Self::EnvoyStopFirst | Self::HotRestart | Self::HotRestarter)
     }
 
-    /// The config of drainit.
+    /// The config of drainit; `None` if another program replaces the process.
     fn config(self) -> Option<&'static str> {
         match self {
             Self::StopFirst => Some("stop-first.yaml"),
@@ -131,7 +131,7 @@ impl Mode {
     }
 }
 
-/// The files of the bench.
+/// The directory with the configs of the bench.
 fn files() -> PathBuf {
     envoy::checkout().join("benches/replace/configs")
 }
@@ -191,7 +191,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Starts both in a separate directory.
+    /// Starts the process and its supervisor, with their files in `directory`.
     pub(crate) fn start(mode: Mode, directory: &Path) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
         let mut addresses = Addresses::free()?;
@@ -242,7 +242,7 @@ impl Running {
         }
     }
 
-    /// Returns the PIDs and the command that replaces the process, to be run on another thread.
+    /// Returns the command or the signal that replaces the process, to be used on another thread.
     pub(crate) fn replacement(&self) -> Replacement {
         let supervisor = self.child.id();
         let directory = self.directory.as_path();
@@ -320,8 +320,7 @@ impl Drop for Running {
         let supervised = children(self.child.id());
         terminate(&mut self.child);
         for pid in supervised {
-            // The process is already gone, unless its supervisor had to be killed or does not stop
-            // it.
+            // The process may still run if its supervisor had to be killed or does not stop it.
             let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
         }
         if let Some(upstream) = &mut self.upstream {

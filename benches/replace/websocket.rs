@@ -60,7 +60,7 @@ impl WebSocket {
         Err(Problem::NotProcessed)
     }
 
-    /// The server may close a WebSocket while no message is on its way.
+    /// Waits until the server closes the WebSocket, which it may do while no message is on its way.
     pub(crate) async fn ended(&mut self) -> Result<(), Failure> {
         let frame = self.read_frame().await?;
         self.answer_close(&frame).await

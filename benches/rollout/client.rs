@@ -91,9 +91,10 @@ pub(crate) struct Requests {
     pub(crate) protocol: Protocol,
     pub(crate) pace: Pace,
     pub(crate) kind: Kind,
-    /// Whether they notice HTTP/1.1 connections closed between requests. HTTP/2 clients always do.
+    /// Whether the clients notice HTTP/1.1 connections closed between requests. HTTP/2 clients
+    /// always do.
     pub(crate) idle_close: IdleClose,
-    /// Whether they open a new connection for every request.
+    /// Whether the clients open a new connection for every request.
     pub(crate) is_fresh: bool,
 }
 

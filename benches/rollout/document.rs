@@ -9,7 +9,7 @@ use crate::pod::Mode;
 use crate::rows::Row;
 use crate::schedule::Result;
 
-/// Returns the results.
+/// Returns the results as Markdown.
 pub(crate) fn markdown(rows: &[Row], results: &[Result], took: Duration) -> String {
     let mut text = String::new();
     let date = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();

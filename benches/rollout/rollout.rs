@@ -36,7 +36,8 @@ pub(crate) struct Outcome {
     pub(crate) failed: u64,
     /// Requests that found no listener.
     pub(crate) refused: u64,
-    /// The share of the requests due that the machine managed to send, if the clients have a rate.
+    /// The share of the due requests that the machine managed to send; `None` if the clients have
+    /// no rate.
     share: Option<f64>,
     /// The time from SIGTERM until the pod had ended.
     pub(crate) stop: Duration,
@@ -52,7 +53,7 @@ impl Outcome {
         self.failed + self.refused
     }
 
-    /// Returns the share of the requests due that the machine managed to send, if it is too small
+    /// Returns the share of the due requests that the machine managed to send, if it is too small
     /// for the rate of the row.
     pub(crate) fn too_slow(&self) -> Option<f64> {
         self.share.filter(|share| *share < ENOUGH)

@@ -35,7 +35,7 @@ pub(crate) struct Row {
     pub(crate) drain_time: Option<&'static str>,
     /// Whether the rollout needs the machine for itself.
     pub(crate) alone: bool,
-    /// The reason why these clients cannot be notified in time.
+    /// The reason why these clients cannot be notified in time; `None` if they can.
     pub(crate) impolite: Option<&'static str>,
 }
 

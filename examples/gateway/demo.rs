@@ -14,9 +14,9 @@ use testkit::gateway::Runner;
 use testkit::load::{Counts, IdleClose};
 use testkit::rolling_restart::{Outcome, Phase, RollingRestart, Tick};
 
-/// The demo is read in a terminal of this many columns.
+/// The width of the terminal for which the output is wrapped, in columns.
 const COLUMNS: usize = 80;
-/// The columns of the time before a line.
+/// The width of the time before a line, in columns.
 const TIME: usize = 9;
 
 fn main() -> ExitCode {

@@ -57,8 +57,8 @@ impl Options {
             match arg.trim_start_matches('-') {
                 "listen" => options.listen = value.into(),
                 "executor" => options.executor = value.into(),
-                // A real Policy Engine would get its policies from there. This one has a single
-                // policy.
+                // A real Policy Engine would get its policies from this server. This one has a
+                // single policy.
                 "xds-server" => println!("policy engine: policies from {value}"),
                 _ => return Err(format!("no such option: {arg}")),
             }

@@ -61,7 +61,8 @@ async fn echo(mut messages: RecvStream, mut answers: SendStream<Bytes>) -> Resul
     while let Some(data) = messages.data().await {
         let data = data?;
         messages.flow_control().release_capacity(data.len())?;
-        // The client's end may come in an empty frame, and Envoy rejects such frames as a flood.
+        // An empty frame, as at the client's end, is not sent back: Envoy rejects such frames as a
+        // flood.
         if !data.is_empty() {
             answers.send_data(data, false)?;
         }

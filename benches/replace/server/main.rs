@@ -124,7 +124,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     phase.send_replace(Phase::Stopping);
-    // The listeners first accept the connections in their queues.
+    // Lets the listeners accept the connections in their queues first.
     tokio::task::yield_now().await;
     connections.gone(&[Phase::Serving, Phase::Stopping]).await;
     Ok(())
@@ -174,7 +174,7 @@ async fn accept(
         }
     }
     if until == Phase::Draining {
-        // The queue belongs to the supervisor.
+        // The supervisor keeps the socket and the connections in its queue.
         return Ok(());
     }
     // Closing the listener would reset the connections in its queue, so they are accepted.
@@ -197,7 +197,7 @@ fn serve(
     let (phases, connections) = (phases.clone(), Arc::clone(connections));
     tokio::spawn(async move {
         let _ = stream.set_nodelay(true);
-        // The client counts a connection that ends too soon.
+        // Errors are ignored, because the client counts a connection that ends too soon.
         let _ = match protocol {
             Protocol::Http1 => http1::serve(stream, phases).await,
             Protocol::Http2 => http2::serve(stream, phases).await,

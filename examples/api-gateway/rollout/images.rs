@@ -63,7 +63,7 @@ fn put(from: &Path, to: &Path) {
     fs::set_permissions(to, Permissions::from_mode(mode)).unwrap();
 }
 
-/// Imports an image of the file system that a script writes.
+/// Runs a script that writes a file system as tar, and imports it as an image.
 fn import(script: &Path) -> String {
     let name = "drainit-rollout-base:latest".to_owned();
     let mut tar = Command::new(script).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();

@@ -4,14 +4,18 @@
 //!     rollout [stock] [recipe] [drainit] [parts]
 //!     rollout images
 //!
-//! The gateway runs three times: with its bash entrypoint as newer releases run it (no admin, so no
-//! drain), with the admin enabled and the recipe `drain_listeners?graceful` and 15 s of sleep, and
-//! with drainit and `../drainit.yaml` in its place, which drain with nothing enabled. 100
-//! keep-alive clients send 1 request/s each through HAProxy, which learns 1 s after the stop signal
-//! that a gateway has gone.
+//! The gateway runs three times:
 //!
-//! `parts` replaces the Policy Engine and the Python Executor of one gateway, with
-//! `../replace.yaml`, and no gateway.
+//! - `stock`: its bash entrypoint, as newer releases run it: no admin, so no drain;
+//! - `recipe`: the same with the admin, `drain_listeners?graceful`, and 15 s of sleep;
+//! - `drainit`: drainit and `../drainit.yaml` in place of the entrypoint; drains with nothing
+//!   enabled.
+//!
+//! 100 keep-alive clients send 1 request/s each through HAProxy, which learns 1 s after the stop
+//! signal that a gateway has gone.
+//!
+//! `parts` replaces no gateway, but the Policy Engine and the Python Executor of one gateway, with
+//! `../replace.yaml`.
 //!
 //! `images` only builds the images, for `make kubernetes`.
 //!
@@ -38,7 +42,7 @@ pub(crate) enum Mode {
     Stock,
     /// The bash entrypoint with the admin enabled: `drain_listeners?graceful`, and 15 s of sleep.
     Recipe,
-    /// drainit in its place, in the same environment as `Stock`.
+    /// drainit in place of the bash entrypoint, in the same environment as `Stock`.
     Drainit,
 }
 
