@@ -3,7 +3,8 @@
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-/// The remedy for a command line that clap refuses, or answers by its help or version.
+/// The remedy for a command line that clap refuses, or for which clap prints its help or the
+/// version.
 pub(super) fn remedy_for(error: &clap::Error) -> Option<String> {
     match (error.kind(), error.get(ContextKind::InvalidArg)) {
         (ErrorKind::UnknownArgument, Some(ContextValue::String(word))) => unnamed_config(word),

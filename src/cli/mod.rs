@@ -88,7 +88,8 @@ fn carry_out(args: Vec<OsString>) -> u8 {
             if let Some(remedy) = &remedy {
                 let _ = writeln!(io::stderr(), "[drainit] {}", harmless(remedy));
             }
-            // Help that PID 1 prints in place of a start is a failed start.
+            // A remedy means that PID 1 has printed its help in place of a start, so the start has
+            // failed.
             let is_wrong = error.use_stderr() || remedy.is_some();
             return if is_wrong { exit_code::USAGE } else { exit_code::OK };
         }
@@ -123,8 +124,8 @@ pub(crate) fn parse(args: Vec<OsString>) {
     }
 }
 
-/// Prints the requested output. Exits with 0 if nobody reads any more, as with `head`, and with 1
-/// if stdout cannot be written.
+/// Prints the requested output. Ends drainit with 0 if the reader has gone, such as `head`, and
+/// with 1 if stdout cannot be written.
 fn print(text: &[u8]) {
     let mut stdout = io::stdout();
     if let Err(error) = stdout.write_all(text).and_then(|()| stdout.flush()) {

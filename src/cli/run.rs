@@ -175,7 +175,8 @@ fn warn_of_early_kill(loaded: &Loaded, environment: &Environment) {
         Some(name) => {
             format!("pass `--stop-timeout {seconds} -e {name}={seconds}`, or `-e {name}=10`")
         }
-        // The grace period may well fit Docker's stop timeout, so the message is only informative.
+        // The config sets the grace period, perhaps to match Docker's stop timeout, so this is no
+        // warning.
         None if loaded.has_grace_period => {
             tracing::info!(
                 "the shutdown is planned for {planned}: without `--stop-timeout {seconds}`, \

@@ -179,7 +179,8 @@ impl DumbInit {
                 self.debug(
                     "Detached from controlling tty, ignoring the first SIGHUP and SIGCONT we receive.",
                 );
-                // The kernel sent these signals during the detach.
+                // The kernel has sent these signals because of the detach, so they are not
+                // forwarded.
                 for signal in [Signal::HUP, Signal::CONT] {
                     if signals.take(signal)?.is_some() {
                         let number = signal.number();

@@ -115,7 +115,8 @@ pub(crate) fn answer<B>(
     }
     let mut named: Vec<_> = query.named(&now).collect();
     if !query.has_pattern {
-        // A restart waits only for dependencies whose restart was requested before.
+        // Requests follow the order of the start: a restart waits only for dependencies whose
+        // restart was requested before.
         named.sort_by_key(|process| process.rank);
     }
     let names: Vec<_> = named.into_iter().map(|process| process.name.clone()).collect();

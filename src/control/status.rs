@@ -59,7 +59,7 @@ pub struct ProcessStatus {
     /// The key of the process in the config.
     pub name: String,
     /// Whether this entry is the current, the new or the old instance of a process that is being
-    /// replaced. Otherwise it is the current instance.
+    /// replaced. The entry of any other process is the current instance.
     #[serde(flatten)]
     pub part: Part,
     /// The state of the process.

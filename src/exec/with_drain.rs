@@ -24,7 +24,7 @@ use crate::supervisor;
 use crate::supervisor::Setup;
 use crate::types::{Signal, exit_code, harmless, human};
 
-/// The time that is left for delays besides the drain and the stop.
+/// The part of the window that is kept free for delays, beside the drain and the stop.
 const SLACK: Duration = Duration::from_secs(1);
 
 /// The options of `exec` for the drain of an Envoy.

@@ -27,7 +27,7 @@ const WORDS: [&[u8]; 16] = [
     &[NEXT],
 ];
 const LONGEST: usize = 2000;
-/// The CPU time for one input, in a build without optimization.
+/// The maximum CPU time for one input, in a build without optimization.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The inputs of a target. `tests/fuzz/run.sh` packs the file, and describes its format.

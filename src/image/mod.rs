@@ -104,8 +104,8 @@ impl<'a> Checker<'a> {
     fn process(&mut self, index: usize, process: &Process) {
         match &process.only_if {
             Some(OnlyIf::Never) => return,
-            // drainit will not start the process in the image either, unless a volume brings the
-            // path of `only_if`.
+            // If `only_if` does not hold here, drainit will not start the process. (A volume may
+            // still bring the path.)
             Some(only_if) if self.is_image => match only_if.holds() {
                 Ok(true) => {}
                 Ok(false) => return,

@@ -142,7 +142,7 @@ fn unwritable_directory_is_reported() {
     in_own_process("image::tests::unwritable_directory_is_reported", || {
         let dir = image();
         dir.file("a.tmpl", 0o644, "x");
-        // The test becomes root again before it removes the directory.
+        // root could write to any directory, so the checks run as another user.
         nix::unistd::seteuid(nix::unistd::Uid::from_raw(65534)).unwrap();
         for (top, keys, said) in [
             ("control: {socket: DIR/bin/s}", "", "the directory of `control.socket`, `DIR/bin`,"),
@@ -339,7 +339,7 @@ fn files_of_a_start_are_checked() {
         let expected: Vec<_> =
             expected.iter().map(|why| format!("E `a` cannot be started: {why}")).collect();
         assert_eq!(found(&dir, &text, &[]), expected, "{text}");
-        // A oneshot may write the file.
+        // A oneshot may write the file, so the errors become warnings.
         let text = format!("{text}  b: {{command: [good], type: oneshot}}\n");
         assert_eq!(found(&dir, &text, &[]).concat(), expected.concat().replace("E `", "W `"));
     }
@@ -377,7 +377,7 @@ fn admin_is_compared_with_envoy_config() {
         let said = with(found, "http://127.0.0.1:9901");
         assert!(said.contains(&wrong.to_owned()), "{found}: {said:?}");
     }
-    // A script may write the file.
+    // A script may write the file, so `check` cannot judge its content.
     let written = "sh, -c, 'write >DIR/envoy.yaml; exec good -c DIR/envoy.yaml'";
     let said = with(written, "http://127.0.0.1:9901");
     assert!(!said.contains(&wrong.to_owned()), "{said:?}");

@@ -113,8 +113,8 @@ impl Output {
         stdout && stderr
     }
 
-    /// As [`Output::flush`], but waits until the reader has made no progress for `patience`, or at
-    /// most for `longest`. Blocks the thread for at most [`FLUSH_SLICE`] at a time, so that other
+    /// As [`Output::flush`], but gives up when the reader has made no progress for `patience`, or
+    /// after `longest`. Blocks the thread for at most [`FLUSH_SLICE`] at a time, so that other
     /// tasks of the thread run in between.
     pub async fn flush_patiently(&self, patience: Duration, longest: Duration) -> bool {
         let began = Instant::now();

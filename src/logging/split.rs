@@ -51,8 +51,7 @@ impl Splitter {
     }
 }
 
-/// Calls `each` with the pieces of a line that is too long, except for the last piece, which it
-/// returns.
+/// If a line is too long, calls `each` with its pieces except the last. Returns the last piece.
 fn take_pieces<'a>(mut line: &'a [u8], each: &mut impl FnMut(&[u8])) -> &'a [u8] {
     while line.len() > LONGEST_LINE {
         // Cuts between UTF-8 characters, which have at most three continuation bytes (10xxxxxx).

@@ -89,8 +89,8 @@ pub(crate) trait Sink: Send + Sync {
         false
     }
 
-    /// Whether the sink reports lines that are not written at the end. Counting these lines takes a
-    /// third of drainit's instructions for a line, so it is optional.
+    /// Whether the sink reports, at the end, how many lines were not written. Counting these lines
+    /// takes a third of drainit's instructions for a line, so it is optional.
     fn counts(&self) -> bool {
         false
     }
@@ -515,7 +515,7 @@ mod tests {
         let (reader, writer) = pipe().unwrap();
         let queue = StreamWriter::new(Stream::Stdout, Box::new(writer), Arc::default());
         let lines = "a line\n".repeat(BOUND / 7 + 1);
-        // No thread could be started when these lines came.
+        // Queues lines as if no thread could be started when they came.
         queue.lock().pending.extend_from_slice(lines.as_bytes());
         queue.lock().process += lines.len();
         let reading = thread::spawn(move || io::read_to_string(reader).unwrap());

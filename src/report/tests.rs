@@ -290,7 +290,7 @@ processes:
     assert_eq!((engine.started, engine.restarts), (Some(0.0), 1), "the first start");
     assert_eq!((report.processes[0].restarts, report.processes[2].ready), (0, None));
     assert_eq!(report.start.ready, None);
-    // There was nothing to drain.
+    // There was nothing to drain, so no phase is a drain.
     let phases: Vec<_> = report.phases.iter().map(|phase| &*phase.phase).collect();
     assert_eq!(phases, ["stopping", "finishing"]);
     assert_eq!(report.warnings, ["second stop signal: waits are cut short, the order is kept"]);

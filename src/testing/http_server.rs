@@ -1,5 +1,5 @@
-//! An HTTP server for tests that misbehaves on request: it has one behaviour for each connection,
-//! and the last one for all further connections.
+//! An HTTP server for tests that misbehaves on request: each connection gets the next behaviour of
+//! a list, and all further connections get the last one.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::sync::{Arc, Mutex};

@@ -34,8 +34,8 @@ fn again(name: &str, mut command: Command, body: impl FnOnce()) {
     assert!(stdout.contains("1 passed"), "there is no test `{name}`: {stdout}");
 }
 
-/// Runs a test again, and returns how its process has ended, for tests that end their process. The
-/// test knows by `mark`, a variable with this value, that it is that process.
+/// Runs a test again in a process of its own, and returns how that process has ended: for tests
+/// that end their process. In the new process, the variable `mark` has this value.
 pub(crate) fn end_of_own_process(name: &str, (mark, value): (&str, &str)) -> Output {
     run_alone(name, Command::new(std::env::current_exe().unwrap()).env(mark, value))
 }

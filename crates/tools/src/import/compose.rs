@@ -25,7 +25,7 @@ const HEALTH: &str = "A healthcheck is a `readiness` here: it is probed each sec
                       each probe is killed after 10s. What is not ready in time is stopped and the others run on, unless \
                       one of them waits for it: then the container ends. Compose only marks it unhealthy.";
 
-/// Matches the begin of a variable: up to its default or message, or to its end.
+/// Matches a variable up to its default or message, or the whole variable if it has neither.
 static VARIABLE: LazyLock<Regex> = LazyLock::new(|| pattern(r"\$(\$|\{\w*(?::?[-?]|\})|\{|\w+)"));
 
 pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {

@@ -69,8 +69,8 @@ impl Process {
         self.entries.insert(key, value.into());
     }
 
-    /// Adds variables to the `environment` of the process. If it has a variable already, its value
-    /// stays.
+    /// Adds variables to the `environment` of the process. A variable that the process already has
+    /// keeps its value.
     pub(super) fn add_environment(&mut self, variables: impl Iterator<Item = (String, String)>) {
         let mut all: Map<_, _> = variables.map(|(name, value)| (name, value.into())).collect();
         if let Some(Value::Object(own)) = self.entries.remove("environment") {

@@ -9,8 +9,8 @@ fn draft(format: Format, text: &str) -> String {
     imported.unwrap_or_else(|problems| panic!("{text}\n{problems:?}")).text
 }
 
-/// Tests each option alone. The draft of a file with the option must contain a word that the draft
-/// of a file without it does not contain. `rows` has the words for each option. For an option in
+/// Tests each option alone: the draft must contain one of its words, and the draft without the
+/// option must not contain this word. `rows` has the words for each option. For an option in
 /// `named`, the words are the option itself and its name.
 #[track_caller]
 fn none_vanishes(

@@ -69,7 +69,7 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
 }
 
 /// Sets the command. Uses no shell if a shell would not change the command. If a shell is needed,
-/// its `exec` lets the program take the shell's place if possible, because a shell does not forward
+/// it replaces itself by the program with `exec` if possible, because a shell does not forward
 /// signals.
 fn set_command(process: &mut Process, command: &str) {
     let program = command.strip_prefix("exec ").unwrap_or(command).trim_start();

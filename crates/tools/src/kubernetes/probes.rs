@@ -18,15 +18,16 @@ const THRESHOLD: u32 = 3;
 /// One probe of the container.
 struct Probe {
     span: Span,
-    /// The time from the first failed attempt until the kubelet takes the probe as failed.
+    /// The time from the first failed attempt until the kubelet considers the probe failed.
     fails_after: Duration,
-    /// Who owns the port that the probe asks, and the port with its place in the manifest.
+    /// Who owns the port to which the probe connects, and the port with its place in the manifest.
     target: Option<(Target, u16, Span)>,
-    /// The path that an HTTP probe asks, without the query. `None` for other probes.
+    /// The path that an HTTP probe requests, without the query. `None` for other probes.
     path: Option<Word>,
-    /// Whether the probe sets `host`, so that it asks another address than that of the pod.
+    /// Whether the probe sets `host`, and so connects to another address than that of the pod.
     has_host: bool,
-    /// The path of drainit's endpoint that the probe's command asks; `None` if this is not known.
+    /// The path of drainit's endpoint that the probe's command requests; `None` if this is not
+    /// known.
     command_endpoint: Option<&'static str>,
 }
 
@@ -35,7 +36,7 @@ impl Probe {
         self.path.as_ref().map(|path| path.text.as_str()).unwrap_or_default()
     }
 
-    /// Who owns the port that the probe asks.
+    /// Who owns the port to which the probe connects.
     fn target(&self) -> Option<Target> {
         self.target.map(|(target, ..)| target)
     }
@@ -104,7 +105,7 @@ fn read(ctx: &mut Context<'_>, container: &Node, node: &Node) -> Probe {
     }
 }
 
-/// Finds the endpoint of drainit that the command of a probe asks: `drainit health`, or another
+/// Finds the endpoint of drainit that the command of a probe requests: `drainit health`, or another
 /// command with a URL, such as `curl http://127.0.0.1:9902/readyz`.
 fn command_endpoint(ctx: &mut Context<'_>, node: &Node) -> Option<&'static str> {
     let command = words(node, &["exec", "command"]);

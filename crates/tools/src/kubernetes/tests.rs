@@ -311,7 +311,7 @@ fn the_help_for_a_grace_period_fits_the_cause() {
     silent(&nested, MANIFEST);
 }
 
-/// The longest shutdown may begin while a oneshot still runs. This one must fit, too.
+/// The longest shutdown may begin while a oneshot still runs. That shutdown must fit, too.
 #[test]
 fn the_stop_of_a_running_oneshot_must_fit_beside_a_hook() {
     let config = CONFIG.replace(
