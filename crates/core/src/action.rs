@@ -10,11 +10,11 @@ use crate::types::{ProcessId, Signal};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Prepare a slot for a new instance with the definition that `from` names. The slot is either
-    /// a retired slot or a new slot behind the last one. Both slots of a process share its held
-    /// sockets.
+    /// a retired slot or a new slot after the last one. Both slots of a process share the sockets
+    /// that drainit holds for the process.
     Adopt { slot: ProcessId, from: Source },
-    /// Give the process the definition that it has in the config that is being loaded. A running
-    /// instance continues, because the change does not require another instance.
+    /// Give the process its definition from the new config. A running instance continues, because
+    /// the change requires no new instance.
     Redefine { slot: ProcessId, config: ConfigIndex },
     /// Evaluate `only_if`, and answer with `Event::Condition`. A hanging file system can delay the
     /// answer, even until the core no longer waits for it.
@@ -47,14 +47,14 @@ pub enum Action {
     AbortHook(HookId),
     /// End all readiness and liveness probes, because the shutdown has begun. `/readyz` stays good
     /// until [`Action::Unready`]. If a drain begins before `Unready`, the health check of its Envoy
-    /// also stays good until then.
+    /// also stays good until `Unready`.
     StayReady,
     /// End all readiness and liveness probes, and answer 503 to `/readyz`, because the shutdown has
     /// begun.
     Unready,
     /// Drain the process. For an Envoy, answer with `Event::DrainAnswered`, then send
-    /// `Event::DrainSample`s. The samples are rare at first, and frequent from
-    /// [`QUIET`](crate::drain::progress::QUIET) before the end of `min`. For any other process, answer with
+    /// `Event::DrainSample`s. The samples are rare until [`QUIET`](crate::drain::progress::QUIET)
+    /// before the end of `min`, and frequent afterwards. For any other process, answer with
     /// `Event::Drained` when its drain is complete.
     Drain {
         process: ProcessId,
@@ -69,8 +69,8 @@ pub enum Action {
     /// Close the sockets that drainit holds for a process that accepts no connections any more. New
     /// connections are then refused at once.
     ReleaseSockets(ProcessId),
-    /// Send no more samples. A later [`Action::CloseListeners`] still produces a single sample,
-    /// unless `EndDrain` is given once more.
+    /// Send no more samples. A later [`Action::CloseListeners`] still produces one sample, unless
+    /// another `EndDrain` comes first.
     EndDrain(ProcessId),
     /// Find the leftovers, and send this signal to those that have not received it yet. Answer with
     /// `Event::Leftovers`.

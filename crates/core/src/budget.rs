@@ -8,7 +8,7 @@ use crate::spec::{DrainSpec, ProcessSpec, Spec, Wait};
 use crate::types::{AFTER_KILL, ProcessId, Time};
 
 /// The minimum time of each stop, unless the stop needs less. Delays, drains and hooks leave this
-/// time to every later stop. In all, they leave at most a quarter of the window in this way.
+/// time to every later stop. The sum of these times is limited to a quarter of the window.
 const MIN_STOP: Duration = Duration::from_secs(1);
 
 /// If a drain does not get all of its `time`, its longest wait is `min`, but not less than this
@@ -31,15 +31,14 @@ pub struct Budget {
     stop_path: Vec<Duration>,
     /// Like `stop_path`, without hooks.
     bare_path: Vec<Duration>,
-    /// The part of `stop_path` that delays, drains and hooks leave unused: the sum of the minimum
-    /// times of the stops. They leave no more than a quarter of the window unused.
+    /// The sum of the minimum times of the stops in `stop_path`. Delays, drains and hooks leave
+    /// this time to the stops, but at most a quarter of the window.
     least_path: Vec<Duration>,
     /// The largest sum of `min`s on a path of drains that follow the drain of this process.
     drains_after: Vec<Duration>,
     /// The time for the stops of all processes: the largest time in `stop_path`.
     stop_all: Duration,
-    /// The part of `stop_all` that delays, drains and hooks leave unused. It is at most a quarter
-    /// of the window.
+    /// The largest time in `least_path`, but at most a quarter of the window.
     stop_least: Duration,
     /// The largest sum of `min`s on a path of drains.
     drain_all: Duration,
@@ -160,7 +159,7 @@ impl Budget {
         let process = &spec.processes[id.index()];
         let after = self.after_stop(process).saturating_add(need(process.hooks.post_stop));
         let left = deadline.since(now);
-        // Hooks shrink before stops.
+        // Hooks are shortened before stops, so only the stops count here.
         let stops_after = heaviest(process, &self.bare_path);
         let least = Some(least_stop(process))
             .filter(|least| least.saturating_add(heaviest(process, &self.least_path)) <= left);
@@ -228,7 +227,7 @@ fn heaviest(process: &ProcessSpec, paths: &[Duration]) -> Duration {
     needed.max().unwrap_or_default()
 }
 
-/// The minimum time of the stop of a process, which delays, drains and hooks leave unused.
+/// The minimum time of the stop of a process, which delays, drains and hooks leave to it.
 fn least_stop(process: &ProcessSpec) -> Duration {
     process.stop.need.min(MIN_STOP)
 }
@@ -243,14 +242,15 @@ fn need(hook: Option<Wait>) -> Duration {
     hook.map_or(Duration::ZERO, |wait| wait.need)
 }
 
-/// Returns the limit if it fits. Otherwise returns the part of `left` that `after` does not need,
-/// but at least the share of `left` that `need` has in proportion to `after`.
+/// Returns the limit if `left` is enough for it and `after`. Otherwise returns the part of `left`
+/// that `after` does not need, but at least the share of `left` that `need` has in proportion to
+/// `after`.
 fn share(Wait { limit, need }: Wait, after: Duration, left: Duration) -> Duration {
     limit.min(left.saturating_sub(after).max(proportion(need, after, left)))
 }
 
-/// Like [`share`], for a wait that is not a stop. It does not use `stops`, the minimum time of the
-/// later stops.
+/// Like [`share`], for a wait that is not a stop. The wait leaves free `stops`, the minimum time of
+/// the later stops.
 fn share_beside(stops: Duration, wait: Wait, after: Duration, left: Duration) -> Duration {
     share(wait, after, left).min(left.saturating_sub(stops))
 }

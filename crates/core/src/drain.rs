@@ -36,8 +36,8 @@ const NOTED_EVERY: Duration = Duration::from_secs(60);
 impl State {
     /// Begins the drain of a process. If `full`, the drain gets all of `time`, as far as the
     /// deadline allows. The drain lasts at least for `hold`, because load balancers send new
-    /// connections until then. An old epoch drains by itself and sends no answers, so drainit only
-    /// waits for it.
+    /// connections for that long. An old epoch drains by itself and sends no answers, so drainit
+    /// only waits for it.
     pub(crate) fn begin_drain(
         &mut self,
         process: ProcessId,
@@ -127,7 +127,7 @@ impl State {
     /// Handles the answer to a count. The sample of this count comes before the answer.
     fn counted(&mut self, process: ProcessId, mut count: FinalCount) {
         let allowed = self.process(process).drain.map_or(0, |drain| drain.exit_at);
-        // If the number is unknown, traffic counts as open if it was open at the previous count.
+        // If the number is unknown, the result of the previous count still applies.
         let is_open = count.load.active.map_or(count.is_noted, |active| active > allowed);
         if !is_open || self.is_past(count.until) {
             self.end_final_count(process);
@@ -170,8 +170,7 @@ impl State {
         }
     }
 
-    /// Shortens a drain that began before the shutdown, so that it fits the deadline of the
-    /// shutdown.
+    /// Shortens a drain that began before the shutdown, so that it ends by the deadline.
     pub(crate) fn fit_drain(&mut self, process: ProcessId, deadline: Time) {
         if let Progress::Active(mut active) = self[process].drain {
             active.fit(self, process, deadline);
@@ -319,7 +318,7 @@ impl Active {
         }
     }
 
-    /// Shortens the drain, so that it fits a deadline that did not exist when the drain began.
+    /// Shortens the drain to meet a deadline that did not exist when the drain began.
     fn fit(&mut self, state: &State, process: ProcessId, deadline: Time) {
         let (left, min_left) = (self.until.since(state.now), self.min_until.since(state.now));
         let longest = state.budget.drain(process, left, min_left, state.now, deadline);
@@ -342,7 +341,7 @@ impl Active {
             Closing::NotYet | Closing::Closed if state.is_past(self.until) => {
                 // drainit asks Envoy to close its listeners even if they are closed already,
                 // because the answer comes with a last sample of the traffic. drainit does not ask
-                // an Envoy that did not accept the drain, because it would not answer this time,
+                // an Envoy that did not accept the drain, because such an Envoy would not answer,
                 // either. At the deadline no time is left to ask.
                 let closes =
                     self.closes && self.accepted != Some(false) && !state.is_past(deadline);

@@ -290,7 +290,7 @@ pub enum DrainEnd {
     Quiet,
     /// The process reported that its drain is over.
     Reported,
-    /// `time` is over. In a shutdown that the end of a process began, `min` is over instead.
+    /// `time` is over. In a shutdown that the end of a process has caused, `min` is over instead.
     TimeOver,
     /// The process did not accept the drain, and `min` is over.
     NotAccepted,

@@ -15,10 +15,11 @@ use crate::types::{ProcessId, StartCondition};
 /// The slot to which a process of a new config belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placed {
-    /// This slot has the process with the same definition; only the dependencies and `update` may
-    /// differ.
+    /// The process has this slot. Its running instance continues, because no changed key requires a
+    /// new instance.
     Same(ProcessId),
-    /// This slot has the process with another definition, and is replaced.
+    /// The process has this slot. Its instance is replaced, because a changed key requires a new
+    /// instance.
     Changed(ProcessId),
     /// No slot has a process of this name.
     New,
@@ -77,7 +78,8 @@ impl State {
         Some(slot)
     }
 
-    /// Gives the new slot the dependents and followers of the old slot, which keeps them.
+    /// Gives the new slot the dependents and followers of the old slot. The old slot keeps them,
+    /// too.
     fn share_dependents(&mut self, slot: ProcessId, old: ProcessId) {
         let spec = Rc::make_mut(&mut self.spec);
         let ProcessSpec { dependents, followers, .. } = spec.processes[old.index()].clone();
@@ -182,8 +184,8 @@ impl State {
         self.forget_changes(old);
     }
 
-    /// Copies the conditions that the old instance has met. Exception: a process that has failed
-    /// for good counts as having met all conditions, although it has not, so they are not copied.
+    /// Copies the conditions that the old instance has met. Copies none if the process has failed
+    /// for good: it then counts as having met conditions that it has not met.
     fn inherit_conditions(&mut self, slot: ProcessId, old: ProcessId) {
         let is_down = matches!(self.life(old), Lifecycle::Stopped { .. } | Lifecycle::Done);
         if !is_down || self[old].went_well {

@@ -80,7 +80,8 @@ impl Wait {
     /// The wait if the config declares no time.
     pub const DEFAULT: Self = Self { limit: Duration::from_secs(10), need: Duration::from_secs(1) };
 
-    /// Whether the config declares the time. A declared time is kept in full if it fits.
+    /// Whether the config declares the time. A declared time is kept in full if enough time is
+    /// left.
     pub fn is_declared(self) -> bool {
         self.limit == self.need
     }
@@ -129,7 +130,7 @@ pub struct ProcessSpec {
     pub liveness_retries: Option<u32>,
     /// The way in which a new instance replaces the running one.
     pub update: Update,
-    /// With `hot-restart`, how long drainit lets this epoch take to end the older epoch:
+    /// With `hot-restart`, the time that this epoch gets to end the older epoch:
     /// `--parent-shutdown-time-s` plus [`HANDOVER_MARGIN`].
     pub handover: Option<Duration>,
     /// The base ID of an Envoy with `hot-restart`, by which its epochs find each other.
@@ -214,8 +215,8 @@ impl ProcessSpec {
         self.update.overlaps() && !self.oneshot && !self.is_apart(old)
     }
 
-    /// Whether this definition is that of an Envoy with `hot-restart` that cannot take over from an
-    /// instance with the `old` definition, because their base IDs differ.
+    /// Whether this definition has `hot-restart`, but another base ID than `old`. Its Envoy cannot
+    /// take over from an instance with the `old` definition.
     pub fn is_apart(&self, old: &Self) -> bool {
         self.update == Update::HotRestart && self.base_id != old.base_id
     }

@@ -68,9 +68,8 @@ pub enum Lifecycle {
     },
     /// The process is gone. Its `post_stop` hook runs, and is killed at `until`.
     PostStop { until: Time },
-    /// A request has stopped the process, its start by request has failed, or it has no
-    /// `autostart`. The process stays down until a request starts it. The container does not end
-    /// for this reason.
+    /// A request has stopped the process, its start by request has failed, or its `autostart` is
+    /// false. The process stays down until a request starts it. This does not end the container.
     Stopped {
         /// Whether the start of the process by a request has failed.
         failed: bool,
@@ -195,12 +194,12 @@ pub struct Slot {
     pub(super) is_copy: bool,
     life: Lifecycle,
     reached: Reached,
-    /// Whether the `pre_start` hook or an instance has run since the `post_stop` hook was last due.
-    /// If so, the `post_stop` hook runs when it is due again, and a restart before then runs no
-    /// `pre_start` hook.
+    /// Whether the `pre_start` hook or an instance has run since `post_stop` was last due. If so,
+    /// `post_stop` is due when the process ends for good, and a restart before that runs no
+    /// `pre_start`.
     pub(super) has_run: bool,
-    /// If the process is started again once the rest of its group is gone: the pause before this
-    /// start. `None` if it is not started again.
+    /// The pause before the process is started again, once the rest of its process group is gone;
+    /// `None` if it is not started again.
     pub(super) restart_after: Option<Duration>,
     /// The position of the slot in [`Spec::order`].
     pub(super) rank: u16,
@@ -276,8 +275,8 @@ pub struct State {
     /// begun. The key is a process and an index into its `watch`; the value says whether the file
     /// is quiet, so that the action is due.
     pub changed: BTreeMap<(ProcessId, usize), bool>,
-    /// Whether [`Event::Start`](crate::event::Event::Start) has come. Before this event, the hooks
-    /// of the stop have nothing to undo.
+    /// Whether [`Event::Start`](crate::event::Event::Start) has come. Before this event, nothing
+    /// has run, so a stop needs no hooks of the container.
     pub has_begun: bool,
     /// Whether a process was killed since T0.
     pub killed: bool,
@@ -522,7 +521,7 @@ impl State {
         };
         let granted = by.min(longest);
         let longer = self.now + granted;
-        // If events are handled late, the old limit may lie in the past.
+        // If this event is handled late, the old limit may be over. It is not extended then.
         if granted.is_zero() || self.is_past(before) || longer <= before {
             return;
         }

@@ -288,8 +288,8 @@ impl State {
         let has_run = core::mem::take(&mut self[id].has_run);
         let heir = self[id].beside.filter(|_| self.continues_beside(id));
         if let Some(heir) = heir {
-            // One `post_stop` hook runs for both instances: when the other instance ends, even if
-            // it has never started.
+            // One `post_stop` hook runs for both instances. It runs after the other instance, even
+            // if that instance never starts.
             self[heir].has_run |= has_run;
         }
         match self.budget.post_stop(&self.spec, id, self.now, deadline) {

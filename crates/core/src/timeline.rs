@@ -88,16 +88,15 @@ pub struct Timeline {
 }
 
 impl Timeline {
-    /// The longest shutdown when every process is ready and every oneshot is complete. `asked` says
-    /// that a stop signal is the cause. Otherwise the end of a process is the cause, and drains
-    /// wait for `min` only.
+    /// The longest shutdown when every process is ready and every oneshot is complete. If `asked`,
+    /// a stop signal is the cause. Otherwise the end of a process is the cause, and drains wait for
+    /// `min` only.
     pub fn worst(spec: &Spec, asked: bool) -> Self {
         Play::of(spec, None, asked)
     }
 
-    /// The longest of the shutdowns during which a oneshot still runs, together with this oneshot;
-    /// `None` if no process is a oneshot. All processes that need not wait for the oneshot run,
-    /// too.
+    /// The longest shutdown that begins while a oneshot runs, and this oneshot; `None` if no
+    /// process is a oneshot. All processes that do not wait for the oneshot run, too.
     pub fn worst_in_oneshot(spec: &Spec, asked: bool) -> Option<(ProcessId, Self)> {
         let runs = |id: &ProcessId| {
             let process = &spec.processes[id.index()];

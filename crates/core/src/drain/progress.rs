@@ -114,8 +114,8 @@ impl Active {
             self.accepted = Some(accepted);
             if !accepted {
                 self.only_min();
-                // If a shutdown has begun after the drain, its deadline may come before `min` is
-                // over. In that case the drain ends at the deadline, and `at_end` already says so.
+                // If a shutdown began during the drain, its deadline may come before `min` is over.
+                // The drain then ends at the deadline, and `at_end` already says so.
                 if self.until == self.min_until {
                     self.at_end = DrainEnd::NotAccepted;
                 }
@@ -168,7 +168,7 @@ impl Active {
         }
     }
 
-    /// Whether the samples have shown no traffic for [`QUIET`], up to `now`.
+    /// Whether the drain may end at `now`, because the samples have shown no traffic for [`QUIET`].
     pub(crate) fn is_quiet(&self, now: Time) -> bool {
         let is_shown = self.quiet_since.is_some_and(|since| since + QUIET <= self.sampled_at);
         let is_fresh = now.since(self.sampled_at) <= QUIET;

@@ -37,7 +37,7 @@ impl End {
         }
     }
 
-    /// Returns this end without the guess that the OOM killer sent SIGKILL.
+    /// Turns [`End::OutOfMemory`] into an end by SIGKILL.
     pub fn plainly(self) -> Self {
         match self {
             Self::OutOfMemory => Self::Signal(Signal::KILL),
@@ -82,7 +82,7 @@ pub enum EndKind {
 }
 
 impl EndKind {
-    /// The kind of an end. `killed` says that drainit had sent SIGKILL.
+    /// The kind of an end. `killed` says whether drainit had sent SIGKILL.
     pub fn of(end: End, killed: bool) -> Self {
         match end {
             _ if killed => Self::Killed,
@@ -96,11 +96,11 @@ impl EndKind {
 
 /// The exit codes of drainit that do not come from a process.
 pub mod exit_code {
-    /// The container was asked to stop or every process has ended, and SIGKILL was not needed; or
-    /// the shutdown was caused by an end that is a success.
+    /// The container stopped on request or because every process had ended, and SIGKILL was not
+    /// needed. The code is also 0 if an end that counts as a success caused the shutdown.
     pub const OK: u8 = 0;
     /// A process did not become ready in time, a hook or a liveness check failed, or an end with
-    /// code 0 was a failure.
+    /// code 0 counted as a failure.
     pub const NOT_READY: u8 = 1;
     /// The command line is wrong.
     pub const USAGE: u8 = 2;

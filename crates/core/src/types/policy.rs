@@ -23,13 +23,13 @@ pub enum Update {
     StopFirst,
     /// The new instance is ready before the old instance is drained and stopped.
     StartFirst,
-    /// A new Envoy starts and becomes ready by Envoy's own hot restart: it takes over the sockets
-    /// from the old instance, and then ends the old instance.
+    /// A new Envoy replaces the old one by Envoy's own hot restart: the new Envoy takes over the
+    /// sockets of the old Envoy, and then ends the old Envoy.
     HotRestart,
 }
 
 impl Update {
-    /// Whether the old and the new instance run at once for a while.
+    /// Whether the old and the new instance run at the same time for a while.
     pub fn overlaps(self) -> bool {
         self != Self::StopFirst
     }
@@ -94,7 +94,7 @@ impl From<ExitPolicy> for OnExit {
     }
 }
 
-/// A word of `on_exit:`.
+/// A value of the key `on_exit:`, which says what the end of a process does to the container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum ExitPolicy {
     /// The container stops with the code of the process.

@@ -3,20 +3,21 @@
 use core::fmt;
 use core::time::Duration;
 
-/// Stop signals with less than this time between them count as one signal. Some programs send a
-/// signal to a process and then to its group, and the kernel merges equal pending signals only if
-/// the first one is still pending.
+/// Two stop signals that are less than this time apart count as one. Some programs send a signal to
+/// a process and then to its process group, so the process receives the signal twice if the first
+/// one is no longer pending.
 pub const ONE_SIGNAL: Duration = Duration::from_millis(5);
 
 /// The time that the kernel gets to end a process after SIGKILL.
 pub const AFTER_KILL: Duration = Duration::from_millis(200);
 
-/// A signal number from 1 to 64. The enum of `nix` has no real-time signals.
+/// A signal number from 1 to 64. drainit does not use the enum of `nix`, because that enum has no
+/// real-time signals.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Signal(i32);
 
 /// `SIGRTMIN` of glibc. drainit uses this number even if it is linked with another C library,
-/// because users write `RTMIN+3` (systemd's "halt") for glibc's numbers.
+/// because users who write `RTMIN+3` (systemd's "halt") mean glibc's number.
 const RTMIN: i32 = 34;
 const RTMAX: i32 = 64;
 
@@ -74,7 +75,7 @@ impl Signal {
     pub const TTOU: Self = Self(22);
     pub const WINCH: Self = Self(28);
 
-    /// The signal with this number; `None` unless the number is from 1 to 64.
+    /// The signal with this number; `None` if the number is not from 1 to 64.
     pub fn from_number(number: i32) -> Option<Self> {
         (1..=RTMAX).contains(&number).then_some(Self(number))
     }
