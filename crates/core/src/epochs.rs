@@ -23,10 +23,10 @@ use crate::types::{ProcessId, Time, Update};
 /// 1 s.
 const LAST_ANSWER: Duration = Duration::from_secs(2);
 
-/// The longest time from the end of the older epoch until Envoy aborts the doomed epoch.
+/// The longest time from the end of the older epoch until Envoy aborts the newer epoch.
 const ABORTS_WITHIN: Duration = Duration::from_secs(15);
 
-/// The events of an epoch.
+/// These methods handle the events of an epoch.
 impl State {
     /// Handles the start of an instance.
     pub(crate) fn epoch_started(&mut self, process: ProcessId) {
@@ -64,7 +64,7 @@ impl State {
         self.renew_handover(process, Duration::ZERO);
     }
 
-    /// Gives an old epoch its whole hand-over time again, because another epoch has started, which
+    /// Gives an old epoch its whole hand-over time again, because another epoch has started and
     /// will end the old epoch.
     fn renew_handover(&mut self, newer: ProcessId, more: Duration) {
         let Some(old) = self[newer].beside else { return };
@@ -184,8 +184,7 @@ impl State {
     }
 
     /// Stops the epochs that no newer epoch will end, and starts the epochs that have waited for
-    /// the end of another epoch. `may_stop` says that no drain is under way that needs an old epoch
-    /// alive.
+    /// the end of another epoch. `may_stop` is false while a drain needs the old epochs alive.
     pub(crate) fn settle_epochs(&mut self, may_stop: bool, deadline: Time) {
         for process in self.held_epochs() {
             if may_stop {
@@ -234,7 +233,7 @@ impl State {
     }
 
     /// Starts a process again after its pause. If its other epoch is about to end, the start waits
-    /// until that epoch is gone. `anew` says that `only_if` is evaluated first.
+    /// until that epoch is gone. `anew` says whether `only_if` is evaluated first.
     pub(crate) fn start_again(&mut self, process: ProcessId, anew: bool) {
         if self.other_epoch_is_ending(process) {
             self.set(process, Lifecycle::Backoff { until: Time::NEVER, anew });
@@ -253,7 +252,7 @@ impl State {
     }
 }
 
-/// Questions of other modules about an epoch.
+/// These methods answer questions of other modules about an epoch.
 impl State {
     /// Whether this epoch was started beside an older epoch, and has not taken over from it.
     fn is_pending(&self, process: ProcessId) -> bool {
@@ -351,7 +350,7 @@ impl State {
     }
 }
 
-/// The conditions of the transitions.
+/// These methods check the conditions of the transitions.
 impl State {
     /// The held epochs whose stop has begun, including epochs of which only the rest of the process
     /// group lives.
@@ -386,12 +385,11 @@ impl State {
         }
     }
 
-    /// Whether Envoy aborts this epoch if the older epoch ends now. Envoy does not abort this epoch
-    /// if this epoch itself has ended the older one, which happens `--parent-shutdown-time-s` after
-    /// this epoch has become live. If the machine sleeps, drainit learns much later that this epoch
-    /// is live, so the time counts from the start of this epoch. For a new epoch that has not taken
-    /// over from the current epoch, this returns false, although Envoy would abort it, too: drainit
-    /// rolls back such an epoch.
+    /// Whether Envoy aborts this epoch if the older epoch ends now. It does so until this epoch has
+    /// ended the older one itself, `--parent-shutdown-time-s` after becoming live. The time counts
+    /// from the start of this epoch, because drainit may learn late, after a sleep of the machine,
+    /// that the epoch is live. Returns false for a new epoch that has not taken over from the
+    /// current epoch: Envoy would abort it, too, but drainit rolls it back.
     fn needs_older(&self, process: ProcessId) -> bool {
         let Some(Epoch { handover, started, .. }) = self.epochs.all.get(&process) else {
             return false;
@@ -426,8 +424,8 @@ impl State {
     }
 
     /// Whether the older epoch has to wait for the newer epoch: either the newer epoch lives, or it
-    /// has ended and the rest of its process group lives. `is_overdue` says that the time of the
-    /// older epoch is over; it then does not wait for such a rest.
+    /// has ended and the rest of its process group lives. If the time of the older epoch is over
+    /// (`is_overdue`), it does not wait for such a rest.
     fn delays_older(&self, newer: ProcessId, is_overdue: bool) -> bool {
         self.lives(newer) && !(is_overdue && self.life(newer).has_rest())
     }

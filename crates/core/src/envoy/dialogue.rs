@@ -297,8 +297,8 @@ impl Dialogue {
         self.said()
     }
 
-    /// Handles the moment at which the container is not ready any more. If drainit had to wait for
-    /// this, it now fails the health check of Envoy.
+    /// Call this when the container is not ready any more. If drainit had to wait for this, it
+    /// fails the health check of Envoy now.
     pub fn unready(&mut self, now: Time) -> Vec<Output> {
         if core::mem::take(&mut self.stays_ready) && !self.is_over {
             self.call(now, Lane::Late, &[Call::FailHealthcheck]);
@@ -372,8 +372,8 @@ impl Dialogue {
                     Err(_) => Duration::ZERO,
                 };
                 match sample {
-                    // Ask for the state only after a sample has come: an admin that does not answer
-                    // with statistics would not answer with its state in time either.
+                    // After a failed sample, drainit does not ask for the state: the admin would
+                    // not answer this question in time, either.
                     Ok(sample) if sample.has_accepted_none() => {
                         self.polls = Polls::State { began, pause, sample };
                         self.ask(Lane::Polls, Ask::State, CALL_LIMIT);
@@ -509,8 +509,8 @@ impl Dialogue {
         }
     }
 
-    /// Handles the answer to a poll of the drain. `is_fresh` says that no closing has begun after
-    /// the poll.
+    /// Handles the answer to a poll of the drain. `is_fresh` is false if a closing has begun since
+    /// the poll began.
     fn sampled(
         &mut self,
         now: Time,

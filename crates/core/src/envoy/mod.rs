@@ -15,8 +15,8 @@ use core::fmt;
 /// A `POST` to the admin.
 ///
 /// - `/drain_listeners?graceful&skip_exit` asks clients to close their connections, but with
-///   Envoy's default strategy only some of them. Without `skip_exit` Envoy closes every listener at
-///   the end of its `--drain-time-s`, which may be earlier than the end of `min`.
+///   Envoy's default strategy it asks only some clients. Without `skip_exit` Envoy closes every
+///   listener at the end of its `--drain-time-s`, which may be earlier than the end of `min`.
 /// - `/healthcheck/fail` makes every later response close its connection.
 /// - Plain `/drain_listeners` closes the listen sockets at once. Accepted connections stay, and
 ///   Envoy still counts them.

@@ -93,8 +93,8 @@ impl Operations {
         self.goals.get(&process).is_some_and(|goal| !matches!(goal, Goal::Up { .. }))
     }
 
-    /// Whether an operation stops this process, or an unanswered request to stop it or one of its
-    /// dependencies keeps it down.
+    /// Whether an operation stops this process, or a request to stop it or one of its dependencies
+    /// is not answered yet.
     fn is_busy(&self, state: &State, process: ProcessId) -> bool {
         let mut stops = self.requests.iter().filter(|one| one.request == Request::Stop);
         self.stops(process)
@@ -300,8 +300,7 @@ impl Operations {
         Ok(needs)
     }
 
-    /// Begins the actions of changed files that are due. Returns whether one of these actions was a
-    /// restart.
+    /// Begins the due actions of changed files. Returns whether one of these actions was a restart.
     pub(crate) fn follow_changes(&mut self, state: &mut State) -> bool {
         let mut restarts = false;
         let due = state.changed.iter().filter(|(_, is_due)| **is_due).map(|(change, _)| *change);
@@ -386,8 +385,8 @@ impl Operations {
     }
 
     /// Whether a dependency of this process is about to get a new instance. If the process does not
-    /// follow the dependency, a new instance that has met the condition does not count, nor one
-    /// beside an instance that serves.
+    /// follow the dependency, two new instances do not count: one that has met the condition, and
+    /// one beside an instance that serves.
     fn needs_another(&self, state: &State, process: ProcessId) -> bool {
         let mut needs = state.process(process).dependencies.iter();
         needs.any(|&(on, condition)| {
@@ -553,8 +552,8 @@ impl Operations {
         judged
     }
 
-    /// Some starts wait for a process that survives SIGKILL. Fails these starts, because this
-    /// process cannot start again.
+    /// Fails the starts that wait for a process that survives SIGKILL, because this process cannot
+    /// start again.
     fn give_up(&mut self, state: &mut State) {
         if !self.requests.is_empty() || self.reload.is_some() {
             for process in state.spec.ids() {
@@ -578,8 +577,8 @@ impl Operations {
         }
     }
 
-    /// Envoy will abort the doomed epochs. Fails each restart that has started such an epoch, and
-    /// also the reload if it has done so.
+    /// Fails each restart that has started an epoch which Envoy will abort. Fails the reload, too,
+    /// if it has started such an epoch.
     fn fail_doomed(&mut self, state: &mut State) {
         for (process, until) in state.epochs.doomed().collect::<Vec<_>>() {
             let why = RequestError::EpochDoomed { process, left: until.since(state.now) };
@@ -711,15 +710,16 @@ impl Operations {
             let of_process = self.replacements.iter().find(|one| one.old == process);
             if let Some(Replacement { new, overlaps: false, .. }) = of_process.copied() {
                 self.bring_down(state, new, Goal::Failed);
-                // The loop over all processes may already be past the new slot in this step.
+                // The loop over all processes may already have passed the new slot, so it is moved
+                // here.
                 return self.move_down(state, new, false);
             }
         }
         None
     }
 
-    /// Starts a process that is down for a restart, or the new instance beside the old one, once the
-    /// dependencies that are being restarted, too, have their new instances.
+    /// Starts a process that is down for a restart, or the new instance beside the old one. If its
+    /// dependencies are being restarted, too, the start waits for their new instances.
     pub(super) fn begin_again(&mut self, state: &mut State, process: ProcessId) {
         let is_due = match self.goals.get(&process) {
             Some(Goal::Up { begun: false }) => Self::is_copy_beside(state, process),
@@ -784,7 +784,7 @@ fn runs(state: &State, process: ProcessId) -> bool {
     matches!(state.life(process), Lifecycle::Starting { .. } | Lifecycle::Ready { .. })
 }
 
-/// Whether the process is down, and so is the rest of its group.
+/// Whether the process and the rest of its process group are down.
 pub(super) fn is_gone(life: Lifecycle) -> bool {
     matches!(life, Lifecycle::Stopped { .. } | Lifecycle::Done)
 }

@@ -63,7 +63,7 @@ impl Reload {
     }
 
     /// The next step, if it can begin now. Unchanged processes that come before this step need no
-    /// step: they get their definition of the new config at once.
+    /// step: they get their new definition at once.
     fn next(&mut self, state: &mut State) -> Option<Step> {
         if !self.under_way.is_empty() || self.left() == 0 {
             return None;

@@ -82,7 +82,8 @@ impl Operations {
         self.replacements.iter().any(|one| one.new == slot && !one.overlaps)
     }
 
-    /// Whether [`Self::begin_again`] starts this slot, which is beside an instance that serves.
+    /// Whether this slot is a copy beside the instance that serves. [`Self::begin_again`] starts
+    /// it.
     pub(super) fn is_copy_beside(state: &State, slot: ProcessId) -> bool {
         state[slot].is_copy && matches!(state.role(slot), Role::New { .. })
     }

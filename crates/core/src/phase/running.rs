@@ -80,7 +80,7 @@ impl Running {
         self.hook_until.into_iter().chain(self.operations.wakes_at(state)).min()
     }
 
-    /// Whether there was a time at which every process was ready or complete.
+    /// Whether all processes have once been ready or complete at the same time.
     pub fn was_ready(&self) -> bool {
         self.all_ready
     }

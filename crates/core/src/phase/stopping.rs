@@ -79,8 +79,8 @@ impl Stopping {
         if !self.killing_all && state.is_past(self.shutdown.deadline) && !state.is_done() {
             state.note(Note::DeadlinePassed);
             self.kill_all();
-            // The deadline may be long past, if the container was paused or the machine was
-            // suspended.
+            // If the container was paused or the machine suspended, the deadline may be long past,
+            // but killed processes still need time to end.
             self.give_up_at = self.give_up_at.max(state.now + AFTER_KILL);
         }
         state.expire(self.deadline(state));
