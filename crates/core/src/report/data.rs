@@ -113,7 +113,8 @@ pub struct DrainData {
     /// The counts of connections; null if drainit did not count them.
     pub connections: Option<ConnectionData>,
     pub requests: Option<RequestData>,
-    /// The age of the last count at the end of the drain; null if this count still held at the end.
+    /// The age of the last count at the end of the drain; null if this count was still right at the
+    /// end.
     pub counted_before_end: Option<f64>,
 }
 
@@ -138,7 +139,7 @@ pub struct StopData {
     pub begins: Option<f64>,
     pub ends: Option<f64>,
     pub signal: Option<String>,
-    /// The time from the stop signal to SIGKILL that was granted.
+    /// The granted time from the stop signal to SIGKILL.
     pub limit: Option<f64>,
     pub killed: bool,
 }

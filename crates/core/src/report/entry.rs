@@ -87,7 +87,7 @@ impl Entry {
         })
     }
 
-    /// Adds the consequence of an end or a failure. `last` is the end of the sentence if the
+    /// Adds the consequence of an end or a failure. `last` completes the sentence if the
     /// consequence is a shutdown.
     fn then(self, next: AfterEnd, last: &str) -> Self {
         let what = &self.text;

@@ -52,7 +52,7 @@ pub struct Event {
     /// The number of consecutive failed probes after which the check fails.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retries: Option<u32>,
-    /// The time that the step which the note is about has taken.
+    /// The duration of the step that the note is about.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "serialize_some_seconds")]
     pub seconds: Option<Duration>,
     /// The shortest time that the wait in the note will take.

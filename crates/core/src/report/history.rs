@@ -11,8 +11,8 @@ use crate::report::data::{ConnectionData, RequestData};
 use crate::report::state::ProcessState;
 use crate::types::{End, EndKind, ProcessId, Signal, Time};
 
-/// A count that is at most this old at the end of a drain is reported as the count at the end. It
-/// is longer than the time from a poll to the signal that follows the poll.
+/// A count that is at most this old at the end of a drain is reported as the count at the end. This
+/// limit is longer than the time from a poll to the stop signal that follows the poll.
 const FRESH: Duration = Duration::from_millis(50);
 
 /// The reason why a check of a process fails; `None` after a success. The task that makes the check
@@ -46,8 +46,8 @@ pub struct History {
     /// Whether the process stays down after a failure or after `restart_max` restarts. This holds
     /// even if its last exit code was a success code.
     pub(super) gave_up: bool,
-    /// The time and the kind of the end of the last instance; `None` before the first end, and from
-    /// the start of the next instance.
+    /// The end of the last instance, and its time; `None` if no instance has ended yet, or if the
+    /// next instance has started.
     pub(super) end: Option<(Time, End)>,
     /// The end of the last instance that has ended. It is kept while the next instance runs.
     pub last_end: Option<End>,
@@ -169,8 +169,8 @@ pub struct Drain {
     pub(super) last: Option<(Time, Traffic, Moment)>,
     /// Whether the poll after `last` has failed.
     pub(super) is_unknown: bool,
-    /// The age of the last count is measured up to this time: the end of the drain, or, if the
-    /// process was asked to end, was killed or has ended, the time of the first of these events.
+    /// The time up to which the age of the last count is measured: the time at which the process
+    /// was first asked to end, was killed or ended. Until then, this is the end of the drain.
     pub(super) end: Option<Time>,
     pub(super) is_stopped: bool,
     /// Whether the drain was over before the shutdown began.
@@ -178,7 +178,7 @@ pub struct Drain {
 }
 
 /// The counts of a drain, and the age of the last count at the end of the drain. The age is `None`
-/// if the count still holds at the end.
+/// if the count is still right at the end.
 pub(super) type Counts = (ConnectionData, Option<RequestData>, Option<Duration>);
 
 impl Drain {
@@ -193,7 +193,7 @@ impl Drain {
         self.over.map_or_else(|| now.since(self.began), |(_, _, took, _)| took)
     }
 
-    /// The age of a count at the end of the drain; `None` if the count still holds at the end.
+    /// The age of a count at the end of the drain; `None` if the count is still right at the end.
     fn age(&self, seen: Time, traffic: Traffic, moment: Moment) -> Option<Duration> {
         let age = self.end.map(|end| end.since(seen)).unwrap_or_default();
         let is_quiet = matches!(self.over, Some((_, DrainEnd::Quiet, ..)));

@@ -462,7 +462,7 @@ impl Journal {
         format!("everything is ready after {took}{}", slowest.unwrap_or_default())
     }
 
-    /// The time in each phase until now. A phase can come more than once.
+    /// The total time in each phase until now. The container can enter a phase more than once.
     pub fn phases(&self, now: Time) -> Vec<(ContainerPhase, Duration)> {
         let mut phases = self.phases.clone();
         let lasted = now.since(self.phase_since);

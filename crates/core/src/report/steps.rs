@@ -85,7 +85,7 @@ impl Steps {
         }
     }
 
-    /// Begins the shutdown, or a drain that is requested before the shutdown. A step that is
+    /// Begins the record of a shutdown, or of a drain that is requested before it. A step that is
     /// already over is forgotten, because it belongs to an earlier request. A step that is under
     /// way belongs to the shutdown. Returns whether this is the first call.
     pub(super) fn begin_shutdown(&mut self) -> bool {
