@@ -149,8 +149,8 @@ fn check_recognizes_the_image() {
     let check = ["check", "-c", "DIR/drainit.yaml"];
     let link = |link: &Path| symlink(env!("CARGO_BIN_EXE_drainit"), link).unwrap();
 
-    // As PID 1, drainit knows that this is the image, whatever the name of its binary; but an image
-    // without another program is not recognized.
+    // As PID 1, drainit knows that this is the image, whatever its binary is called. It does not
+    // recognize an image that has no other program.
     let Some(other_name) = rig() else { return };
     let init = other_name.path("init");
     link(&init);

@@ -133,8 +133,8 @@ fn each_process_gets_defaults_arguments_signals_and_a_prefix() {
 fn a_gateway_without_registry_and_tcp_admin_drains_over_a_private_admin() {
     let Some(setup) = Setup::new() else { return };
     assert!(!BOOTSTRAP.contains("admin:"));
-    // Leaves sockets as of an earlier run. A stand-in can bind its socket only after drainit has
-    // removed the old one.
+    // Leaves sockets, as an earlier run would. A stand-in can bind its socket only after drainit
+    // has removed the old one.
     for name in ["python-executor.sock", "policy-engine.sock"] {
         leave_socket(setup.sockets.join(name));
     }
@@ -194,7 +194,7 @@ fn other_arguments_are_refused_and_nothing_is_started() {
         (&["--py.listen", "/x"], "`--py.listen` is refused"),
     ] {
         let Some(finished) = once(args) else { return };
-        // The script exits with 1; drainit exits with 2 for wrong usage.
+        // For wrong usage, drainit exits with 2, and the bash script with 1.
         assert_eq!(finished.code, 2, "{args:?}: {}", finished.output);
         assert!(finished.output.contains(says), "{}", finished.output);
         assert!(!finished.output.contains(": started"), "{}", finished.output);
@@ -263,7 +263,7 @@ fn a_socket_that_never_appears_stops_the_others_and_the_log_says_why() {
 #[test]
 fn the_debug_variant_has_a_debugger_no_python_and_sixty_seconds() {
     let Some(setup) = Setup::new() else { return };
-    // The stand-in of dlv starts more slowly than the limit of the other variant allows.
+    // The stand-in of dlv needs 10.5 s to start. The normal variant allows only 10 s.
     let engine =
         "--env=POLICY_ENGINE_STEPS=sleep=10500 unix=/var/run/api-platform/policy-engine.sock";
     let options = [engine, ADMIN, SHORT_DRAIN];
@@ -271,7 +271,7 @@ fn the_debug_variant_has_a_debugger_no_python_and_sixty_seconds() {
     gateway.await_served();
     let ended = gateway.stop("TERM");
     ended.assert_code(0).assert_no_line("python-executor").assert_no_event("python-executor", "");
-    // These arguments pass through dlv.
+    // dlv passes these arguments on to the Policy Engine.
     let xds = ["-xds-server", "gateway-controller:18001", "--log-format", "text"];
     assert_eq!(given(&ended, "policy-engine"), xds);
     ended.assert_line(r"policy-engine: ready after 1[0-9]");

@@ -113,8 +113,8 @@ fn the_start_mentions_the_default_timeout_of_docker_stop() {
     assert!(logs.contains(said), "{logs}");
     let logs = start(&["--env=GRACE=30"]);
     assert!(!logs.contains("docker stop"), "{logs}");
-    // The config itself sets the time, which may be the timeout that Docker has. drainit cannot see
-    // that timeout, so this is not a warning.
+    // The config sets `grace_period`, and Docker's timeout may be the same. drainit cannot see that
+    // timeout, so it does not warn.
     grace("30s");
     let logs = start(&[]);
     assert!(logs.contains("planned for 30s: without `--stop-timeout 30`, `docker stop`"), "{logs}");

@@ -44,7 +44,7 @@ fn docker_stop_drains_envoy_and_ends_with_0() {
     assert!(init.command.starts_with("/usr/local/bin/drainit run"), "PID 1 is {init:?}");
     assert!(envoy.command.ends_with("--concurrency 2"), "{envoy:?}");
     assert_eq!((envoy.parent, envoy.user, init.user), (init.pid, 101, 101));
-    // The stock config opens the admin to the network.
+    // Envoy's stock config opens the admin to the network. This config must not.
     let mut admin = envoy.listening();
     admin.retain(|(_, port)| *port == 9901);
     assert_eq!(admin, [(Ipv4Addr::LOCALHOST, 9901)]);
@@ -56,9 +56,9 @@ fn docker_stop_drains_envoy_and_ends_with_0() {
     thread::scope(|scope| {
         scope.spawn(|| container.stop(12));
         container.await_line(&said::draining("envoy"));
-        // An answer, and not a reset, asks the client to close its connection, and a new client is
-        // still served. Once the drain has begun, every answer does so, whereas a stock Envoy does
-        // so in one of a thousand answers.
+        // During the drain, an answer asks the client to close its connection, which is not reset,
+        // and a new client is still served. A draining Envoy asks in every answer, a stock Envoy in
+        // one of a thousand.
         let asks_to_close = (0..50).any(|_| {
             thread::sleep(ms(20));
             client.get().closes

@@ -39,7 +39,8 @@ fn podman_drains_the_pods_of_the_manifests() {
         let began = Instant::now();
         let took = thread::scope(|scope| {
             let stopping = scope.spawn(|| {
-                // Before version 5.5, `podman pod stop` takes the network away first.
+                // Before version 5.5, `podman pod stop` takes the network away first, so the test
+                // stops the container.
                 podman(&["stop", "--time", "45", pod.container.id()]);
                 began.elapsed()
             });
@@ -192,7 +193,7 @@ fn podman(args: &[&str]) -> String {
     succeed("podman", args)
 }
 
-/// Checks that Podman is available, and slirp4netns, which is a network without a bridge.
+/// Checks that Podman is available, and slirp4netns, which gives it a network without a bridge.
 fn possible() -> Result<(), String> {
     for program in ["podman", "slirp4netns"] {
         let output = Command::new(program).arg("--version").output();

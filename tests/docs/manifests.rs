@@ -12,8 +12,8 @@ use crate::docs::pages::{pages, split};
 use crate::support::python_tool;
 use crate::support::temp_dir::TempDir;
 
-/// The newest version that the tool knows, and the oldest version for which all manifests are
-/// meant.
+/// The newest version of Kubernetes that the tool knows, and the oldest version for which all
+/// manifests are meant.
 const VERSIONS: [&[&str]; 2] = [&[], &["--kubernetes-version", "1.30"]];
 
 #[test]

@@ -66,7 +66,7 @@ fn peak_memory_kb(drainit: &Running) -> u64 {
     peak
 }
 
-/// Stops drainit, whose admin fails from T0 on. Asserts that the drain lasts for `min` and not
+/// Stops drainit while the admin fails from T0 on. Asserts that the drain lasts for `min` and not
 /// longer, that the stop is in order, and that the report gives the reason.
 #[track_caller]
 fn is_bounded_and_reported(drainit: Running, reason: &str) {
@@ -125,7 +125,7 @@ fn an_admin_that_never_existed_is_bounded_and_reported() {
 #[test]
 fn statistics_that_fail_during_the_drain_are_bounded_and_reported() {
     in_parallel(FAULTS, |(fault, reason)| {
-        // The limit for statistics is larger.
+        // The limit on the size of an answer is larger for statistics.
         let reason = reason.replace("4096", "4194304");
         // On a busy machine, an answer of that size may take longer than drainit waits.
         let reason = format!("({reason}|no answer within)");
@@ -146,7 +146,7 @@ fn statistics_that_fail_during_the_drain_are_bounded_and_reported() {
 }
 
 /// Lets the admin fail while the container is stopped after a requested drain. There is no last
-/// count then, so the report has the count before, with its age.
+/// count then, so the report has the previous count, with its age.
 // holds: S45
 #[test]
 fn a_failing_last_count_is_bounded_and_reported() {

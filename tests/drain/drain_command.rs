@@ -213,7 +213,7 @@ fn a_failed_poll_does_not_end_the_drain() {
         let all = [Accepts, DRAINING, wrong, wrong, DRAINED];
         assert_eq!(drain_against(&all, None), (0, String::new()), "{wrong:?}");
     });
-    // A failed request does not end the drain either.
+    // A request for the drain that fails is repeated.
     in_parallel([Closes, Resets, Stalls], |wrong| {
         let all = [wrong, wrong, Accepts, DRAINED];
         assert_eq!(drain_against(&all, None), (0, String::new()), "{wrong:?}");
@@ -228,7 +228,7 @@ fn a_supervisor_that_ends_after_the_request_counts_as_drained() {
     for last in [DRAINING, Closes, Resets, Breaks] {
         assert_eq!(drain_against(&[Accepts, last], None), (0, String::new()), "{last:?}");
     }
-    // The request was never accepted.
+    // If no request was accepted, the command fails.
     let (code, said) = drain_against(&[Closes], None);
     assert!(code == 1 && said.contains("connection refused"), "{code} {said}");
 }

@@ -8,7 +8,7 @@ use crate::support::http::{free_address, get};
 use crate::support::said;
 use crate::support::{Admin, Answer, Ended, LONG, Rig, Running, Signal, ms};
 
-/// A bound for drains that end early. They end before this even on a busy machine, and it is well
+/// The time within which a drain that ends early has ended, even on a busy machine. It is well
 /// before the 8 s of `time`, or the deadline if `time` is shorter.
 const LATE: Duration = ms(6000);
 
@@ -156,7 +156,8 @@ fn a_command_that_takes_too_long_is_killed() {
     let Some(drainit) = start(drain, "") else { return };
     let ended = stop(drainit, "its time is over");
     assert_asked(&ended, ended.asked, ms(800)..LATE);
-    // drainit kills the command now, and not later with the leftover processes.
+    // drainit kills the command of the drain at the end of `time`, and not later with the leftover
+    // processes.
     ended.assert_no_event("drainer", "got SIGTERM");
 }
 
@@ -276,7 +277,7 @@ fn drains_run_together_each_within_the_time_of_that_drain() {
         let range = ms(least)..LATE;
         assert!(range.contains(&over), "{name} after {over:?}:\n{}", ended.record);
     }
-    // No process is stopped while another process still serves.
+    // `never` is stopped only when the longest drain is over, after 1200 ms.
     let stopped = ended.event("never", "got SIGTERM").at - ended.asked;
     assert!(stopped >= ms(1200), "{stopped:?}");
 }

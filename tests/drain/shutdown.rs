@@ -203,8 +203,8 @@ fn a_group_of_zombies_that_nobody_reaps_is_gone() {
 // holds: S2
 #[test]
 fn times_include_the_sleep_of_the_machine() {
-    // CLOCK_MONOTONIC, which stops during a suspend, differs from the clock that drainit must use:
-    // here it is far ahead.
+    // drainit must use CLOCK_BOOTTIME, because CLOCK_MONOTONIC stops during a suspend. Here
+    // CLOCK_MONOTONIC is far ahead, so a wait by the wrong clock would show.
     let ahead = ["unshare", "--time", "--monotonic", "1000000", "--fork"];
     let can = Command::new("unshare").args(&ahead[1..]).arg("true").status();
     if !can.is_ok_and(|status| status.success()) {

@@ -200,7 +200,7 @@ fn a_new_epoch_that_cannot_serve_is_rolled_back_and_the_old_epoch_keeps_running(
     let load = Load::start(address, 4, 0);
     drainit.exec(&["restart", "router"]).assert(1, "before it was ready");
     assert_alone(&drainit, 0);
-    // Envoy permits only one attempt.
+    // Envoy permits only one attempt, so the next restart fails although the port is free now.
     drop(taken);
     drainit.exec(&["restart", "router"]).assert(1, "Envoy permits no further hot restart");
     load.assert_all_answered();

@@ -39,7 +39,8 @@ fn assert_served_until_drained(version: &'static str, drain: &'static str) {
         assert!(draining.join().unwrap().success(), "{}", drainit.record());
     });
     assert!(served_late > 0 && went.is_empty(), "{version}: {served_late} served, but {went:?}");
-    // The drain is held now, so Envoy is still running and refuses connections.
+    // The requested drain is over and stops nothing: Envoy is still running, and refuses
+    // connections.
     assert_eq!(
         Client::new(address).request(0).went,
         RequestResult::Refused,

@@ -48,11 +48,11 @@ fn count(requests: &[Request], went: impl Fn(RequestResult) -> bool) -> u64 {
     requests.iter().filter(|request| went(request.went)).count() as u64
 }
 
-/// Asserts that the counts match exactly, because every request is far from the two moments at
-/// which drainit counts.
+/// Asserts that the counts match exactly: every request is far from the two moments at which
+/// drainit counts.
 #[track_caller]
 fn assert_exact(version: &'static str) {
-    // The relevant moments are seconds apart.
+    // The drain takes its whole time, so the two moments are seconds apart.
     let envoy = RealEnvoy { version, drain: "time: 8s, min: 500ms", ..RealEnvoy::default() };
     let Some((drainit, address)) = envoy.start() else { return };
     let connected = |number: usize| -> Vec<Client> {

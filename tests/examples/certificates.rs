@@ -131,7 +131,7 @@ fn rotates(configs: &[&str], prefix: &str, change: &str, keeps: bool) {
     drainit.wait_exit(LONG * 3).assert_code(0);
 }
 
-/// An example that is an overlay of another.
+/// Tests an example that is an overlay of another example.
 fn overlay_rotates(server: &str, prefix: &str, signal: &str, keeps: bool) {
     if is_installed(server) {
         let example = |name: &str| format!("examples/{server}/{name}.yaml");

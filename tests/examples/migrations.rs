@@ -165,7 +165,7 @@ fn a_procfile_with_a_release_runs_after_the_import() {
     let ends = [End::Asked, End::Of("worker", "fail", 3), End::Of("clock", "done", 0)];
     in_parallel(ends, |end| {
         let Some(rig) = rig(&["Procfile"]) else { return };
-        // The draft has 5000, which another test may use.
+        // The draft's port is 5000, which another test may use.
         let port = free_address().port().to_string();
         let running = start_imported(rig.env("PORT", &port), &["Procfile"]);
         for name in ["web", "worker", "clock"] {
@@ -208,8 +208,8 @@ fn a_procfile_with_a_release_runs_after_the_import() {
     });
 }
 
-/// The draft of a large Compose file: the order of the starts and stops, what is restarted, signals,
-/// users, variables and output.
+/// Tests the draft of a large Compose file: the order of the starts and stops, what is restarted,
+/// signals, users, variables and output.
 #[test]
 fn a_large_compose_file_runs_after_the_import() {
     let Some(rig) = rig(&["compose.yaml"]) else { return };

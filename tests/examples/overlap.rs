@@ -56,7 +56,8 @@ fn replace(drainit: &Running, name: &str) {
     });
     let record = drainit.record();
     let at = |what: &str| {
-        // While two instances run, a line names the instance after the process.
+        // While two instances run, each line has the name of the process and then that of the
+        // instance.
         let (name, what) = (format!(" {name}"), format!(": {what}"));
         let mut lines = record.lines[before..].iter();
         lines
@@ -116,7 +117,7 @@ fn a_server_in_go_loses_nothing() {
     let mut build = Command::new("go");
     build.args(["build", "-o", GO_SERVER, "examples/go/main.go"]).env("GOCACHE", cache);
     assert!(build.current_dir(checkout()).status().unwrap().success());
-    // A replacement is so quick that hardly any request meets it, so the test makes more of them.
+    // A replacement is so quick that hardly any request meets it, so the test makes four.
     assert_nothing_lost(&["examples/go/drainit.yaml"], &["server"; 4]);
 }
 

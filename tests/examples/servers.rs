@@ -20,8 +20,8 @@ const CLASSIC: Example = Example::new("nginx-gunicorn-worker", "NGINX_");
 const AXUM: Example = Example::new("axum", "");
 
 /// Asserts that nothing was lost, that the processes stopped in this order, and that the drain
-/// ended for this reason after the 5 s that each example leaves to the load balancers, and before
-/// its time, 15 s, was over.
+/// ended for this reason. The drain must last for at least the 5 s that each example leaves to the
+/// load balancers, and end before its `time` of 15 s is over.
 #[track_caller]
 fn assert_polite(rolled: &Rolled, why: &str, order: &[&str]) {
     rolled.assert_nothing_lost();
@@ -90,7 +90,7 @@ fn nginx_and_php_fpm_lose_nothing() {
 }
 
 /// A request may leave work for php-fpm after its answer. nginx does not know of that work, and
-/// ends before.
+/// ends before it is done.
 #[test]
 fn php_fpm_finishes_work_that_follows_the_answer() {
     let Some(php) = php_fpm() else { return };

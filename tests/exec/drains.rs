@@ -45,7 +45,7 @@ fn the_report_has_the_remapped_exit_code() {
     let options = [&NOBODY[..], &["-e", "9"]].concat();
     let ended = exec(rig, &options, &["CHILD", "a", "exit=9"]).wait_exit(LONG);
     ended.assert_code(0).assert_line("exit code 0: child exited with code 9");
-    // A start that failed has no end that could be remapped.
+    // A command that did not start has no exit code to remap.
     let Some(rig) = Rig::new() else { return };
     exec(rig, &[&NOBODY[..], &["-e", "127"]].concat(), &["/does/not/exist"])
         .wait_exit(LONG)
@@ -57,7 +57,7 @@ fn the_report_has_the_remapped_exit_code() {
 fn drain_time_bounds_the_drain_and_zero_disables_the_drain() {
     let admin = Admin::tcp(3);
     let url = format!("http://{}", admin.address());
-    // If the drain is off, a `min` has nothing to bound.
+    // If the drain is off, `--drain-min` has no effect.
     for (times, range) in [
         (&["--drain-time", "800ms"][..], ms(800)..ms(8000)),
         (&["--drain-time", "0", "--drain-min", "3s"], ms(0)..ms(2500)),

@@ -167,7 +167,8 @@ fn a_program_that_puts_itself_into_the_background_is_reported() {
     for (steps, is_stopped, is_hint) in [
         (&[daemon, "exit=0"][..], false, true),
         (&[daemon, "exit=3"], false, false),
-        // The processes of the group may end with the command, as `tee` does.
+        // drainit does not warn of processes in the command's group: they may end with the command,
+        // as `tee` does.
         (&["spawn=b", "exit=0"], false, false),
         (&[daemon], true, false),
     ] {

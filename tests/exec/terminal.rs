@@ -82,8 +82,8 @@ fn keys_reach_a_command_that_is_not_a_shell() {
         terminal.type_in("hello\n");
         terminal.wait_for_count("hello", 2);
         if name == "drainit" {
-            // No process could continue a stopped command. Without an init, Ctrl-Z has no effect
-            // under Docker either.
+            // Ctrl-Z has no effect, because no process could continue a stopped command. It has no
+            // effect without an init under Docker either.
             terminal.type_in(CTRL_Z);
             std::thread::sleep(ms(100));
             terminal.type_in("still here\n");
@@ -135,7 +135,7 @@ fn below_a_shell_drainit_is_a_job_like_others() {
         terminal.type_in("echo again=$?.\n");
         terminal.wait_for_count("again=130.", ends + 1);
     }
-    // The job starts in the background, and is brought to the foreground only then.
+    // The job starts in the background, and `fg` brings it to the foreground later.
     terminal.type_in(&format!("{DRAINIT} exec sh -c 'echo started; exec cat' &\n"));
     terminal.wait_for_count("started", 2);
     terminal.wait_for_foreground("bash");
@@ -188,7 +188,8 @@ fn ctrl_z_stops_drainit_run_and_a_process_can_have_the_signal() {
     terminal.wait_for_prompt();
     terminal.type_in("bg\n");
     terminal.wait_for_count("heard", 1);
-    // From a process, the signal is for the process that has asked for the signal.
+    // A SIGTSTP from a process does not stop drainit: it goes to the process that has asked for the
+    // signal.
     terminal.type_in("kill -TSTP %1\n");
     terminal.wait_for_count("heard", 2);
     terminal.type_in("jobs\n");

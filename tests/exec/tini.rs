@@ -153,8 +153,8 @@ fn usage_goes_to_the_stream_of_tini() {
             |text: &str, count| text.lines().take(count).map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(theirs.code, ours.code, "{args:?}");
         assert_eq!(theirs.stdout.is_empty(), ours.stdout.is_empty(), "{args:?}");
-        // The text of the usage is drainit's own; its first line and the message before it are
-        // tini's.
+        // The first line of the usage, and the message before it, are tini's. The other lines are
+        // drainit's own.
         assert_eq!(lines(&theirs.stderr, 3), lines(&ours.stderr, 3), "{args:?}");
         for option in ["--version", "-h", "-s", "-p SIGNAL", "-v", "-w", "-g", "-e ", "-l", "TINI_"]
         {

@@ -11,7 +11,7 @@ use nix::unistd::{Pid, mkfifo};
 
 use crate::support::{Duration, LONG, Rig, Running, Signal};
 
-/// Enough arguments that reading them takes much longer than everything before that.
+/// The number of arguments. Reading them takes much longer than everything before it.
 const MANY: usize = 20_000;
 
 /// The config of one process that claims all arguments and ignores them.

@@ -38,7 +38,7 @@ fn a_stop_does_not_wait_for_a_program_that_hangs() {
     ended.assert_no_line("hangs: started").assert_no_line("killed").assert_nothing_left();
 }
 
-/// A config that lets drainit open a file of each kind, and these files.
+/// A config that makes drainit open a file of each kind.
 const OPENS: &str = "
 processes:
   values:
@@ -51,7 +51,7 @@ processes:
 ";
 const OPENED: [&str; 3] = ["env", "log", "watched"];
 
-/// A rig with these files, and a lease on each of `files`.
+/// A rig with [`OPENS`] and its files, and a lease on each of `files`.
 fn leased(files: &[&str], take: fn(&Path) -> Option<Lease>) -> Option<(Rig, Vec<Lease>)> {
     let rig = Rig::new()?;
     rig.write("leased.yaml", rig.fill(OPENS));

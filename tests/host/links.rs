@@ -90,7 +90,7 @@ processes:
     for (name, link, _) in led {
         drainit.wait_for_line(&line(name, link));
     }
-    // The links are older than the reload.
+    // A reload also refuses a link of the other user.
     let env = drainit.path("theirs/secret").display().to_string();
     let added = format!("  added: {{command: [sleep, '60'], env_file: {env}}}\n");
     let before = fs::read_to_string(drainit.path("drainit.yaml")).unwrap();

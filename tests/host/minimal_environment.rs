@@ -1,6 +1,6 @@
 //! Tests drainit without privileges, file systems, devices or descriptors. `run` and `exec`, as PID
-//! 1 and as an ordinary process, start and stop in order if each of these is missing, and if all
-//! are.
+//! 1 and as an ordinary process, start and stop in order if any of these is missing, and if all are
+//! missing.
 
 use std::io;
 

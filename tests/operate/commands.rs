@@ -5,7 +5,7 @@ use std::fs;
 use crate::support::record::Stream;
 use crate::support::{Rig, Running};
 
-/// An app with a drain, and its dependency. The app is drained as soon as it is asked to.
+/// An app, whose drain is over at once, and its dependency.
 const CONFIG: &str = "
 shutdown: {grace_period: 20s, reserve: 1s}
 processes:

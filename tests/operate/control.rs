@@ -90,8 +90,8 @@ fn hold(address: SocketAddr, sends: &str, trickles: bool, is_over: &AtomicBool) 
 }
 
 /// Runs `drainit health --live`, and returns its exit code and its output. The timeout is longer
-/// than a busy machine needs, and shorter than 500 clients could hold all places of a listener,
-/// which are 64 at a time, for 1 s each.
+/// than a busy machine needs, but shorter than the time for which 500 clients can fill a listener:
+/// 64 at a time, for 1 s each.
 fn health(args: [&str; 2]) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_drainit"));
     let output = command

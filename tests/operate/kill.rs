@@ -44,7 +44,7 @@ fn kill_without_a_signal_kills_and_the_policy_decides() {
 #[test]
 fn a_signal_to_drainit_without_effect_is_reported() {
     let Some(rig) = Rig::new() else { return };
-    // Without the terminal of whoever runs the tests.
+    // drainit must not have the terminal of whoever runs the tests.
     let drainit = rig.wrapper(&["setsid"]).start_ready(
         "processes: {a: {command: [CHILD, a, 'on=USR1:print:got'], forward_signals: [USR1]}}",
     );

@@ -109,7 +109,7 @@ fn the_last_line_of_a_json_log_contains_the_report() {
     let drain = &process(&report, "router")["drain"];
     assert_eq!((&drain["why"], &drain["longest"]), (&"reported".into(), &3.0.into()), "{report:#}");
 
-    // The policy was killed when its time was over, and everything in order.
+    // The policy was killed when its time was over, and all steps were in order.
     let policy = process(&report, "policy");
     assert_eq!((&policy["stop"]["killed"], &policy["stop"]["limit"]), (&true.into(), &0.3.into()));
     assert_eq!(policy["end"]["signal"], "SIGKILL", "{report:#}");
@@ -128,7 +128,7 @@ fn the_last_line_of_a_json_log_contains_the_report() {
         names,
         ["drain router", "stop router", "stop policy", "stop python", "leftover processes"]
     );
-    // The planned times are those of the same config.
+    // The planned times come from the config, in which the stop of the policy may take 0.3 s.
     let planned = &report["steps"][2]["planned"];
     assert!((seconds(&planned["ends"]) - seconds(&planned["begins"]) - 0.3).abs() < 0.002);
     let ready = seconds(&report["start"]["ready"]);
@@ -142,7 +142,7 @@ fn the_report_is_drawn_from_the_file_and_from_the_log() {
     let ended = stopped(rig, "report: DIR/report.json");
     ended.assert_code(137);
     let report = written(&ended, "report.json");
-    // The log is still text.
+    // Only the report is in JSON, and not the log.
     ended.assert_line(r"^\[drainit\].* stopped in .*s of 6s, exit code 137: SIGTERM received$");
     ended.assert_no_line("\"version\"");
     let log = format!("{{\"message\":\"x\"}}\n{{\"message\":\"m\",\"report\":{report}}}\n");

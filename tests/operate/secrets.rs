@@ -120,7 +120,8 @@ fn no_secret_stays_in_memory_after_the_start() {
     if !is_root_for("another process's memory") {
         return;
     }
-    // A short secret could remain on a stack by chance, and a long secret could not.
+    // Tests a short secret, which could remain on a stack by chance, and a long one, which could
+    // not.
     for secret in ["kurz-97531".to_owned(), "lang-86420-".repeat(2000)] {
         let Some(rig) = Rig::new() else { return };
         for (name, text) in [

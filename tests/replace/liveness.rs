@@ -197,8 +197,8 @@ fn a_pause_of_the_container_is_not_a_failure() {
     let drainit = rig.start_ready(&config.replace("ADDRESS", &free_address().to_string()));
     drainit.exec(&["kill", "-s", "STOP", "b"]).assert(0, "");
     drainit.exec(&["kill", "-s", "STOP", "a"]).assert(0, "");
-    // By then a probe is under way. Its timeout, and the limit for the next message, end during the
-    // pause.
+    // After 300 ms, a probe of `a` is under way. Its timeout, and the limit for the next message of
+    // `b`, end during the pause.
     thread::sleep(ms(300));
     drainit.signal(Signal::SIGSTOP);
     thread::sleep(ms(4000));

@@ -222,8 +222,8 @@ fn a_new_instance_that_fails_leaves_the_old_definition() {
     edit(&drainit, "[USR2]", "[USR1]");
     assert_eq!(before, ["app", "other"].map(|name| pid(&drainit, name)));
     drainit.exec(&["health"]).assert(0, "");
-    // The process keeps its old definition: the plan still shows the edit as a change, and not the
-    // old text.
+    // After the failed reload, the process keeps its old definition: the plan reports the edit as a
+    // change, and nothing once the edit is undone.
     let plan = drainit.exec(&["plan", "--reload"]);
     assert!(plan.stdout.contains("`command` differs"), "{plan:?}");
     edit(&drainit, "exit=3", "print=up");
@@ -297,8 +297,8 @@ fn a_signal_and_a_watched_file_reload() {
     swap(&volume, "3", &configs[3]);
     drainit.signal(Signal::SIGHUP);
     drainit.wait_for_line("version-3");
-    // The test waits for longer than the watch waits for further changes. The reload has read this
-    // change already, so the watch does not reload again.
+    // The test waits for longer than the watch does before it acts on a change. The reload has
+    // already read this change, so the watch does not reload again.
     thread::sleep(ms(3500));
     assert_eq!(pid(&drainit, "other"), other);
     let ended = drainit.stop();
@@ -473,7 +473,7 @@ fn a_socket_goes_to_another_process_only_while_nobody_holds_the_socket() {
         UnixStream::connect(path).unwrap();
     }
     drainit.exec(&["stop", "b"]).assert(0, "");
-    // A new process would start the other one.
+    // The new process `c` would start `b`, which needs the socket of `a`.
     let (before, needs) =
         ("          task:", "          c: {command: [sleep, '60'], depends_on: [b]}\n");
     edit(&drainit, before, &format!("{needs}{before}"));
@@ -492,7 +492,7 @@ fn a_socket_goes_to_another_process_only_while_nobody_holds_the_socket() {
     edit(&drainit, "          a:", "          renamed:");
     drainit.exec(&["reload"]).assert(0, "");
     UnixStream::connect(&y).unwrap();
-    // A new process does not wait for one that stays.
+    // A new process does not wait for a process that stays in the config.
     let new = format!("          new: {{command: [sleep, '60'], sockets: [{}]}}\n", x.display());
     edit(&drainit, "x.sock", "w.sock");
     edit(&drainit, before, &format!("{new}{before}"));

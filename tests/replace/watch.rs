@@ -8,7 +8,7 @@ use std::thread;
 use crate::support::said;
 use crate::support::{Rig, in_parallel, ms};
 
-/// A wait after which drainit has acted on a change: it first waits for further changes.
+/// The time after which drainit has acted on a change. It first waits for further changes.
 const SETTLED: std::time::Duration = ms(3500);
 
 /// Replaces a file like editors and `mv`.

@@ -64,8 +64,9 @@ fn descendants_of_a_process_may_notify() {
     }
 }
 
-/// A program that sends its arguments to every notify socket of PID 1, as an orphan that has tried
-/// to join the process group whose leader is in a file. The program lives as long as that leader.
+/// A program that becomes an orphan, tries to join the process group of the leader whose pid is in
+/// its first argument's file, and sends its other arguments to every notify socket of PID 1. It
+/// lives as long as the leader.
 const ATTACK: &str = "import os, signal, socket, sys, time
 leader = int(open(sys.argv[1]).read())
 signal.signal(signal.SIGTERM, signal.SIG_IGN)

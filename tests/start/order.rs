@@ -72,8 +72,8 @@ fn after_a_stop_signal_nothing_is_started() {
 #[test]
 fn a_stop_signal_is_noticed_between_two_starts_of_a_step() {
     let Some(rig) = Rig::new() else { return };
-    // The first process to be started stops the container, and the others would be started in the
-    // same step.
+    // The first process stops the container. Without the stop, the others would start in the same
+    // step.
     let others = (0..500).map(|n| format!("  x{n}: {{command: [sleep, '60']}}\n"));
     let config = format!(
         "processes:\n  first: {{command: [sh, -c, 'kill -TERM 1; exec sleep 60'], log: {{mode: inherit}}}}\n{}",
@@ -83,6 +83,6 @@ fn a_stop_signal_is_noticed_between_two_starts_of_a_step() {
     ended.assert_code(0).assert_line(said::STOPPING);
     ended.assert_line(r"SIGTERM received from pid \d+ \(uid 0\)");
     let started = ended.text(Stream::Stderr).matches(": started").count();
-    // 64 processes start in the first step, which lasts longer than `first` needs.
+    // A step starts up to 64 processes, which takes longer than `first` needs to send the signal.
     assert!(started < 50, "{started} were started");
 }

@@ -110,7 +110,7 @@ fn stderr_goes_to_stdout_with_and_without_a_prefix() {
 fn a_log_file_is_appended_and_created_again_after_a_rotation() {
     let Some(rig) = Rig::new() else { return };
     rig.write("a.log", "of before\n");
-    // drainit opens the file, in a directory that this user may not write to.
+    // drainit itself opens the log file, in a directory that this user may not write to.
     let user = if nix::unistd::geteuid().is_root() { ", user: '65534:65534'" } else { "" };
     let drainit = rig.wrapper(&["sh", "-c", "umask 022; exec \"$@\"", "sh"]).start(
         &"
@@ -214,7 +214,7 @@ fn log_and_report_say_why_an_optional_process_is_missing() {
     );
     let ended = drainit.stop();
     ended.assert_code(0).event("slow", "got SIGTERM");
-    // The lines of the report are indented.
+    // The first line is from the log, and the second from the report, whose lines are indented.
     for name in ["missing", "slow"] {
         ended.assert_line(&format!(r"Z (error|warning): {name}: .*, and stays down"));
         ended.assert_line(&format!(r"^\[drainit\] \S+   {name}: .*, and stays down"));

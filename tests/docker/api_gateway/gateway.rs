@@ -158,7 +158,7 @@ impl Gateway {
     }
 }
 
-/// Asserts the values of these variables of each of the processes.
+/// Asserts that these variables have these values in each of the processes.
 #[track_caller]
 pub(super) fn assert_variables(processes: &[Process], variables: &[(&str, &str)]) {
     for process in processes {
