@@ -1,4 +1,4 @@
-//! Single schedules of events with the actions that must follow. Each case tests one promise.
+//! Cases: fixed events with the actions that must follow. Each case tests one promise.
 
 use crate::replacements::{NEW, restart};
 use crate::*;
@@ -67,7 +67,7 @@ pub(super) struct Play {
 }
 
 impl Play {
-    /// Starts the engine and the router at 0.
+    /// Starts the engine and the router at 0 ms.
     pub(super) fn up(spec: Spec) -> Self {
         let mut play = Self { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
         assert_eq!(play.at(0, Event::Start), [Action::Spawn(ENGINE)]);
@@ -283,7 +283,8 @@ fn the_core_agrees_with_the_examples_of_the_page() {
         })
     };
     // For each window: the longest drain, and the times to stop of the router, the engine and
-    // python. The router stops after the longest drain; the engine and python after quick stops.
+    // python. The router stops after the longest drain. The engine and python stop after their
+    // dependent has ended quickly.
     for (window, longest, times) in
         [(28_000, 15_000, [10_000, 10_000, 10_000]), (8000, 5000, [1000, 2000, 3000])]
     {
@@ -569,7 +570,7 @@ fn more_time_to_stop_beside_a_drain_leaves_the_later_stops_their_time() {
     play.at(1000, Event::Signal(Signal::TERM));
     play.at(1005, Event::DrainAnswered { process: ROUTER, accepted: true });
     let longer = |limit| Note::TimeoutExtended { process: NEW, limit: MS(limit) };
-    // The deadline is at 29 s. The engine needs the last 5 s, so the new instance can run until 24
+    // The deadline is at 29 s. The engine needs the last 5 s, so the third process can run until 24
     // s.
     assert_eq!(play.notes(2000, extended(NEW, 60_000)), [longer(22_000)]);
 }
@@ -744,7 +745,7 @@ fn is_ready(play: &Play) -> bool {
     running.is_ready(play.machine.state())
 }
 
-/// A gateway after a request to stop the engine, which has stopped the router first.
+/// A gateway after a request to stop the engine has stopped first the router and then the engine.
 fn stopped() -> Play {
     let mut play = Play::up(gateway());
     assert_eq!(play.at(1000, ask(ENGINE, Request::Stop)), [drain(15_000)], "dependents first");
@@ -951,7 +952,7 @@ fn the_container_continues_without_a_process_that_may_be_missing() {
     let failed = |why, next| Note::Failed { process: ENGINE, why, next };
     let spawn_failed = Event::SpawnFailed { process: ENGINE, exit_code: 127 };
 
-    // The command of the engine does not exist, and its dependent starts.
+    // The command of the engine does not exist, but the router starts.
     let mut missing = play(optional(RestartPolicy::No));
     missing.at(0, Event::Start);
     assert_eq!(missing.at(1, spawn_failed), [Action::Spawn(ROUTER)]);

@@ -66,8 +66,8 @@ pub(super) fn count(seeds: Range<u64>, scenario: impl Fn(u64) -> Scenario + Sync
     sum
 }
 
-/// Calls `work` with each element on one thread for each core. The threads take the elements in
-/// order.
+/// Calls `work` once for each element, on as many threads as there are cores. The threads take the
+/// elements in order.
 pub(super) fn on_all_cores<T: Sync>(all: &[T], work: impl Fn(&T) + Sync) {
     let next = AtomicUsize::new(0);
     let work = || {

@@ -28,7 +28,7 @@ use drainit_core::spec::DrainSpec;
 const CALL: Duration = Duration::from_millis(500);
 /// If the admin interface works, drainit notices within this time that nothing is open any more.
 const SEEN: Duration = Duration::from_millis(1500);
-/// No call is tried as often as this within its limit, because drainit pauses between two attempts.
+/// The most attempts at a call within its limit, because drainit pauses between two attempts.
 const MOST_ATTEMPTS: u32 = 14;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -122,7 +122,7 @@ struct World {
     closing_asked: Option<Time>,
     is_hurried: bool,
     is_ended: bool,
-    /// The last moment with a connection or request that the drain waits for.
+    /// The last moment at which the drain had to wait for a connection or a request.
     busy_at: Time,
     broken: Option<String>,
     exit: bool,
@@ -366,7 +366,7 @@ impl World {
         }
     }
 
-    /// The admin interface handles a question. It carries out a call, and fixes its answer.
+    /// Lets the admin interface handle a question: it carries out a call, and fixes the answer.
     fn take(&mut self, key: u64) {
         let wrong = self.wrong > 0 && self.rng.once_in(self.wrong);
         let is_there = self.runs && self.now < self.lost_at;

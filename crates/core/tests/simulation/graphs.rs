@@ -196,7 +196,7 @@ fn watch(seed: u64, processes: &mut [ProcessSpec]) {
 /// Makes a process an Envoy that is hot-restarted.
 fn hot_restart(rng: &mut Rng, process: &mut ProcessSpec) {
     process.update = Update::HotRestart;
-    // This odd time keeps the end of an older epoch apart from all other events.
+    // The extra nanoseconds keep the end of an older epoch apart from all other events.
     let off = Duration::from_nanos(1_000_300);
     process.handover = Some(rng.millis(10_000) + Duration::from_secs(10) + off);
     process.base_id = Some("0".to_owned());
@@ -205,7 +205,7 @@ fn hot_restart(rng: &mut Rng, process: &mut ProcessSpec) {
     process.readiness_timeout.get_or_insert(Duration::from_secs(3));
 }
 
-/// Draws new configs at random times, with a generator of their own. A new config changes, adds or
+/// Draws new configs at random times, with a separate generator. A new config changes, adds or
 /// removes processes, or changes dependencies.
 fn reloads(seed: u64, spec: &Spec, odds: &Odds) -> Vec<(Duration, NewConfig)> {
     let rng = &mut Rng::new(seed ^ 0x4E10);
@@ -297,7 +297,7 @@ fn config(
     Some(NewConfig { spec: Spec { window, processes, order, ..spec.clone() }, processes: versions })
 }
 
-/// Sometimes adds a rare case to the scenario, drawn with a generator of its own. A request stops a
+/// Sometimes adds a rare case to the scenario, drawn with a separate generator. A request stops a
 /// process and two levels of its dependents. Then a reload changes the process, and adds a process
 /// that depends on the highest of these levels. Some of these processes fail.
 fn stop_before_reload(seed: u64, scenario: &mut Scenario, odds: &Odds) {
@@ -327,7 +327,7 @@ fn stop_before_reload(seed: u64, scenario: &mut Scenario, odds: &Odds) {
     scenario.requests.push((at + Duration::from_nanos(1), stop));
     scenario.reloads.clear();
     // The core may refuse the first reload, because the stop is still under way. Therefore a second
-    // one follows.
+    // reload follows.
     for number in 0..2 {
         at += rng.millis(30_000);
         scenario.reloads.push((at + Duration::from_nanos(200 + number), config.clone()));
@@ -348,7 +348,7 @@ fn stop_before_reload(seed: u64, scenario: &mut Scenario, odds: &Odds) {
     }
 }
 
-/// Draws `unready_delay`, with a generator of its own.
+/// Draws `unready_delay` with a separate generator.
 fn unready_delay(seed: u64) -> Duration {
     let rng = &mut Rng::new(seed ^ 0x0E4D);
     if rng.once_in(3) { rng.millis(15_000) } else { Duration::ZERO }
@@ -363,8 +363,7 @@ fn hooks(rng: &mut Rng, odds: &Odds) -> HookWaits {
     HookWaits { pre_start: hook(), pre_stop: hook(), post_stop: hook() }
 }
 
-/// Makes some dependents follow a dependency (`restart: true`). The choice has a generator of its
-/// own.
+/// Makes some dependents follow a dependency (`restart: true`), drawn with a separate generator.
 fn follow(seed: u64, processes: &mut [ProcessSpec]) {
     let rng = &mut Rng::new(seed ^ 0xF011);
     let once_in = rng.one_of([1, 2, 6, 1_000_000]);
@@ -377,7 +376,7 @@ fn follow(seed: u64, processes: &mut [ProcessSpec]) {
     }
 }
 
-/// Sets `on_exit` to another policy for some kinds of ends. The choice has a generator of its own.
+/// Sets `on_exit` to another policy for some kinds of ends, drawn with a separate generator.
 fn by_kind(seed: u64, processes: &mut [ProcessSpec]) {
     let rng = &mut Rng::new(seed ^ 0x0E41);
     if rng.once_in(2) {
@@ -396,8 +395,8 @@ fn by_kind(seed: u64, processes: &mut [ProcessSpec]) {
 }
 
 /// Gives some processes `autostart: false`, so that they start only at a request. A process on
-/// which a process with `autostart` depends keeps its `autostart`. The choice has a generator of
-/// its own.
+/// which a process with `autostart` depends keeps its `autostart`. A separate generator draws the
+/// choice.
 fn hold(seed: u64, processes: &mut [ProcessSpec]) {
     let rng = &mut Rng::new(seed ^ 0xA070);
     let once_in = rng.one_of([2, 4, 1_000_000, 1_000_000]);

@@ -16,8 +16,7 @@ use drainit_core::phase::Phase;
 use drainit_core::state::Lifecycle;
 use drainit_core::state::Role;
 
-/// Even if a drain that was requested without a stop has used up the window, a shutdown has at
-/// least this much time.
+/// The least time of a shutdown, even if a drain without a stop has used up the window.
 const LEAST: Duration = Duration::from_secs(1);
 
 /// The parts of a run's history that the checks need.
@@ -84,8 +83,8 @@ pub(crate) struct Checker<'a> {
     sweeping: Option<Signal>,
     /// When drainit first sent a signal to the leftovers.
     swept_at: Option<Time>,
-    /// For each process: whether an instance in any of its slots was started, was skipped, became
-    /// ready, or ended.
+    /// For each process, here and in the next three fields: whether an instance in any of its slots
+    /// was started, was skipped, became ready, or ended.
     was_started: Vec<bool>,
     was_skipped: Vec<bool>,
     was_ready: Vec<bool>,
@@ -100,14 +99,14 @@ pub(crate) struct Checker<'a> {
     hooks: BTreeSet<HookId>,
     /// Requests that are not answered yet. Equal requests share one answer.
     asked_for: BTreeSet<(usize, Request)>,
-    /// For each process and kind of request: the value of `starts` when the newest such request
-    /// came, and whether the process was alive when drainit began with the first of them.
+    /// For each process and kind of request: the value of `starts` at the newest request, and
+    /// whether the process was alive when drainit began with the first of these equal requests.
     began: BTreeMap<(usize, Request), (u32, bool)>,
     /// Slots that start once the instance that they replace is gone.
     successors: BTreeSet<ProcessId>,
     /// Processes whose last run has completed, or whose last start was skipped.
     went_well: BTreeSet<usize>,
-    /// The changed files of each slot, and whether the file is quiet (no longer being written). The
+    /// The changed files of each slot, each with whether it is quiet (no longer being written). An
     /// entry is removed when drainit acts on the change or starts the process.
     changed: BTreeMap<(ProcessId, usize), bool>,
     /// For each process: whether only a request may start it, because it has `autostart: false` or
@@ -154,7 +153,7 @@ struct Seen {
     last_active: Option<u64>,
     accepted: Option<bool>,
     /// The number of failed liveness probes in a row, and the number that fails the check; `None`
-    /// after an immediate failure.
+    /// without a check, or after `Event::Unhealthy`.
     probe_failures: Option<(u32, u32)>,
     /// When its readiness timeout is over. drainit must not give up its start before this time.
     ready_by: Option<Time>,
@@ -162,11 +161,11 @@ struct Seen {
     complete_by: Option<Time>,
     /// Whether it is ready, and drainit has not begun to stop it.
     serves: bool,
-    /// Whether a restart of it has failed because it survives SIGKILL. A new start clears this. If
-    /// the next start is skipped because `only_if` does not hold, that also clears this.
+    /// Whether a restart of it has failed because it survives SIGKILL. A new start clears this,
+    /// even if `only_if` skips the start.
     stuck: bool,
-    /// Whether drainit stops only it, and lets its dependents run: for a restart, or after a failed
-    /// start or liveness check.
+    /// Whether drainit stops it without its dependents: for a restart, or after a failed start or
+    /// liveness check.
     alone: bool,
     /// Whether an operator's request stops it. Its dependents stop first.
     by_request: bool,
@@ -217,7 +216,7 @@ struct Reloading {
     plan: Vec<Placed>,
     /// Processes that do not match the new config yet.
     left: BTreeSet<usize>,
-    /// Processes whose step has begun.
+    /// Processes whose step of the reload has begun.
     begun: BTreeSet<usize>,
     has_removed: bool,
     /// The slot that the current step removes.
@@ -301,7 +300,7 @@ impl<'a> Checker<'a> {
         self.broken.set(self.broken.get().or(Some(why)));
     }
 
-    /// Records a breach, `why`, unless the promise holds.
+    /// Records the breach `why` if `holds` is false.
     fn hold(&self, holds: bool, why: &'static str) {
         if !holds {
             self.fail(why);
@@ -337,8 +336,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Shortens the waits for the ends of killed processes, because only `left` is left until the
-    /// deadline.
+    /// Shortens the waits for the ends of killed processes, because the deadline is only `left`
+    /// away.
     fn fit_survivors(&mut self, now: Time, left: Duration) {
         let latest = now + wait_after_kill(left);
         for at in self.at.iter_mut().filter_map(|seen| seen.survives_at.as_mut()) {
@@ -350,8 +349,8 @@ impl<'a> Checker<'a> {
         if let Event::Exited { process, .. } | Event::GroupGone(process) = event
             && self.deadline.is_some_and(|deadline| deadline.since(now) <= self.window / 4)
         {
-            // From here on drainit may skip the `post_stop` hook, because the stops of the
-            // dependencies may need all of the remaining time.
+            // In the last quarter of the window, drainit may skip the `post_stop` hook: the stops
+            // of the dependencies may need all of this time.
             self.owes_post_stop.remove(&self.slots.process(process));
         }
         self.holds_no_dead_sockets();
@@ -453,7 +452,7 @@ impl<'a> Checker<'a> {
         if let Some(ready_by) = self.at[index].ready_by.filter(|at| now < *at) {
             self.at[index].ready_by = Some(ready_by.max(now + by));
         }
-        // An event at the time of a limit is handled before the limit takes effect.
+        // An event that comes exactly at a limit is handled before the limit takes effect.
         if let Some(complete_by) = self.at[index].complete_by.filter(|at| now <= self.seen_at(*at))
         {
             self.at[index].complete_by = Some(complete_by.max(now + by));
@@ -485,9 +484,10 @@ impl<'a> Checker<'a> {
         self.path_from(slot, stop_need) - hook_need(of.hooks.pre_stop) - of.stop.need
     }
 
-    /// An upper bound: the time that the stops of all slots need one after the other. No path needs
-    /// more, even if its slots have definitions of several configs. The sum includes processes that
-    /// the reload has not added yet, because the core already has the budget of the new config.
+    /// An upper bound for every path: the time that the stops of all slots need one after the
+    /// other. It holds even if the slots have definitions of several configs. The sum includes
+    /// processes that the reload has not added yet, because the core already has the budget of the
+    /// new config.
     fn needed_by_all(&self) -> Duration {
         let in_use = self.slots.all().filter(|id| self.roles[id.index()] != Role::Retired);
         in_use.map(|id| self.of(id)).chain(self.slots.missing()).map(stop_need).sum()
@@ -603,8 +603,8 @@ impl<'a> Checker<'a> {
             self.slots.take_over(new);
             self.roles[new.index()] = Role::Current;
             self.successors.insert(new);
-            // A request has stopped the process, so the new instance may stay down. In that case
-            // the step of the reload is over at once.
+            // If a request has stopped the process, the new instance may stay down, and the step of
+            // the reload is over at once.
             if self.at[old.index()].by_request {
                 self.at[new.index()].by_request = true;
                 self.stepped(new);
@@ -627,7 +627,7 @@ impl<'a> Checker<'a> {
         self.at[old.index()].on_its_way = false;
     }
 
-    /// Records a new config. `is_taken`: the reload was not refused.
+    /// Records a new config. If `is_taken` is false, the core has refused it.
     pub(crate) fn reload(&mut self, config: &NewConfig, plan: &[Placed], is_taken: bool) {
         if !is_taken {
             return;
@@ -660,7 +660,7 @@ impl<'a> Checker<'a> {
         let mut needs = self.of(slot).dependencies.iter();
         let is_due = needs.all(|(on, _)| !left.contains(&on.index()));
         self.hold(is_due, "a process is replaced before its dependencies");
-        // The step may also start dependencies of the process that a request has stopped.
+        // The step may also start dependencies of the process, even if a request had stopped them.
         let others: Vec<_> = self.slots.all().filter(|id| *id != slot).collect();
         for other in others {
             if self.above(other).contains(&slot) {
@@ -774,8 +774,8 @@ impl<'a> Checker<'a> {
         self.stepped(new);
     }
 
-    /// Records that drainit stops the old instance in this slot, if necessary after a drain, even
-    /// if other processes still need it.
+    /// Records that drainit stops the old instance in this slot, after its drain if it has one,
+    /// even if other processes still need it.
     fn leave(&mut self, slot: ProcessId) {
         self.successors.remove(&slot);
         let place = slot.index();
@@ -800,9 +800,9 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Checks that this slot may start now. The slot was not replaced. It does not overlap an older
-    /// instance if `update` is `stop-first`. If a request restarts it, no request is about to
-    /// restart a dependency.
+    /// Checks three conditions of a start. The slot was not replaced. With `update: stop-first`, no
+    /// older instance lives. If a request restarts the process, no request is about to restart a
+    /// dependency.
     fn holds_start(&mut self, slot: ProcessId, procs: &[Proc]) {
         let role = self.roles[slot.index()];
         let may_start = matches!(role, Role::Current | Role::New { .. });
@@ -946,8 +946,8 @@ impl<'a> Checker<'a> {
         self.holds_answers(machine);
         self.holds_shutdown(machine, procs);
         for slot in self.slots.all().filter(|_| !self.unready) {
-            // The stop of an old epoch may have begun without a stop signal. The epoch then waits
-            // for the newer epoch, which ends it.
+            // An old epoch may be stopping without a stop signal: it waits until the newer epoch
+            // ends it.
             let is_stopping = matches!(machine.state().life(slot), Lifecycle::Stopping { .. });
             self.at[slot.index()].stops_early |= is_stopping;
         }
@@ -1317,7 +1317,7 @@ impl<'a> Checker<'a> {
             // holds: S106
             self.hold(!runs(Stage::PreStop), "a pre_stop hook after a second signal");
         }
-        // An event at the time of the deadline is handled before the deadline takes effect.
+        // An event that comes exactly at the deadline is handled before the deadline takes effect.
         let expired = machine.state().timers_at;
         let is_over = self.stop_signals >= 3 || self.deadline.is_some_and(|at| at <= expired);
         for id in
@@ -1359,7 +1359,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// `/readyz` turns 503 at the end of `unready_delay` and not earlier, if the delay fits.
+    /// `/readyz` turns 503 at the end of `unready_delay` and not earlier, if the window is long
+    /// enough.
     // holds: C84
     fn holds_ready(&self, now: Time, since: Time) {
         let spec = &self.scenario.spec;
@@ -1569,8 +1570,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The other living epoch of the process. An epoch that survives SIGKILL counts only until the
-    /// core no longer waits for its end.
+    /// The other living epoch of the process. An epoch that survives SIGKILL counts as long as the
+    /// core waits for its end.
     fn other_epoch(&self, now: Time, slot: ProcessId, procs: &[Proc]) -> Option<ProcessId> {
         let mut others = self.slots_of(self.slots.process(slot)).filter(|id| *id != slot);
         others.find(|id| {
@@ -1586,8 +1587,8 @@ impl<'a> Checker<'a> {
     }
 
     /// While a newer epoch lives, drainit sends no signal to an older epoch: the newer epoch would
-    /// abort when the older epoch ends. Until an epoch has taken over, drainit sends it only
-    /// SIGKILL, because an epoch that gets SIGTERM ends the older epoch, too.
+    /// abort when the older epoch ends. drainit stops an epoch that has not taken over with
+    /// SIGKILL: SIGTERM would also end the older epoch.
     fn holds_epochs(&self, now: Time, slot: ProcessId, signal: Signal, procs: &[Proc]) {
         if !procs[slot.index()].is_epoch {
             return;
@@ -1744,8 +1745,8 @@ impl<'a> Checker<'a> {
             })
     }
 
-    /// Whether a process that this process follows is being replaced, or `waits` returns true for
-    /// it. Includes the processes that it follows through other running processes.
+    /// Whether this process follows a process that is being replaced, or for which `waits` is true.
+    /// It may follow that process directly or through other running processes.
     fn waits_to_follow(
         &self,
         slot: ProcessId,
@@ -2214,8 +2215,8 @@ impl<'a> Checker<'a> {
                 self.at[process.index()].drain = Some((now, longest));
                 self.at[process.index()].drained_early = !self.unready;
                 if self.is_taken_over(process) {
-                    // The old epoch has drained by itself before drainit began this drain. drainit
-                    // counts its time to end from the end of this drain.
+                    // The old epoch has drained by itself before drainit began this drain. The
+                    // limit for the end of the old epoch counts from the end of this drain.
                     self.at[process.index()].drained_early = true;
                     self.at[process.index()].draining = true;
                     // The `pre_stop` hook of the old epoch may run longer than the drain, so the
@@ -2371,8 +2372,7 @@ impl<'a> Checker<'a> {
     }
 
     /// drainit sends SIGKILL to a process only after it has asked the process to stop, and has
-    /// waited for the process's share of the time. The caller leaves out SIGKILLs after a third
-    /// stop signal.
+    /// waited for the process's share of the time. Must not be called after a third stop signal.
     fn was_asked_in_time(&self, now: Time, process: ProcessId) {
         if self.has_reloaded || self.has_lost_time(now) {
             return;
@@ -2413,8 +2413,8 @@ impl<'a> Checker<'a> {
     }
 
     /// The least time that drainit must wait between the stop signal and SIGKILL of a process. The
-    /// drains leave some time for all stops; the process gets a part in proportion to its need on
-    /// its longest path.
+    /// process gets a part of the time that the drains leave, in proportion to its need on its
+    /// longest path.
     fn share(&self, process: ProcessId) -> Duration {
         let spec = &self.scenario.spec;
         let need = |id: ProcessId| stop_need(&spec.processes[id.index()]);

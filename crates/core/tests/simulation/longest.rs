@@ -25,7 +25,8 @@ fn startable(seed: u64) -> Spec {
     spec
 }
 
-/// Calls `check` with the longest shutdowns of many graphs.
+/// Calls `check` with the longest shutdowns of many graphs, and with whether the stop was
+/// requested.
 fn for_each(check: impl Fn(&Spec, &Timeline, bool)) {
     for seed in 0..5000 {
         let spec = startable(seed);

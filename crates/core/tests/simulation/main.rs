@@ -9,8 +9,8 @@
 //!   comes. From then on the shutdown must end by itself, in order and in time. In safety mode a
 //!   later fault could hide a shutdown that never ends.
 //!
-//! `tests` plays random graphs. `cases` has single schedules with known actions. `longest` checks
-//! the longest shutdowns of `timeline`.
+//! `tests` plays random graphs. `cases` plays fixed events and expects known actions. `longest`
+//! checks the longest shutdowns of `timeline`.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
@@ -51,14 +51,14 @@ use drainit_core::types::{
 /// A limit for times in a scenario: no scenario takes this long.
 const FOREVER: Duration = Duration::from_secs(3600);
 
-/// A limit for the number of events of a run. A run with more events repeats itself without an end.
+/// The most events of a run. A run with more events loops forever.
 const MOST_EVENTS: u64 = 1_000_000;
 
 /// A promise that a run has broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Broken {
     pub(crate) seed: u64,
-    /// The time since the start.
+    /// The time from the start of the run to the breach.
     pub(crate) after: Duration,
     pub(crate) why: &'static str,
 }
@@ -81,7 +81,7 @@ pub(crate) enum Seen<'a> {
     Action(&'a Action),
 }
 
-/// Moves an event of a watched file to another slot of its process.
+/// Redirects an event about a watched file to another slot of the process.
 fn for_slot(event: Event, process: ProcessId) -> Event {
     match event {
         Event::FileSeen { watch, .. } => Event::FileSeen { process, watch },
@@ -143,8 +143,8 @@ pub(crate) fn watch(
         if let Event::FileSeen { process: old, watch }
         | Event::FileQuiet { process: old, watch, .. } = event
         {
-            // A new instance that is about to replace this one watches the same file on its own, so
-            // it gets the event, too.
+            // If a new instance is about to replace this instance, it also watches the file.
+            // Therefore it gets the event, too.
             let state = machine.state();
             let new = world.slots.all().find(|id| state.role(*id) == Role::New { old });
             let new = new.filter(|id| watch < state.process(*id).watch.len());
@@ -164,8 +164,8 @@ pub(crate) fn watch(
             }
             None => {
                 seen(now, Seen::Event(event));
-                // An event at the time of a timer is handled before the timer takes effect, as in
-                // the supervisor.
+                // An event that comes when a timer is due is handled before the timer, as in the
+                // supervisor.
                 match machine.next_wakeup() {
                     Some(due) if due <= now && event != Event::Tick => {
                         machine.handle_early(now, event)

@@ -1,4 +1,4 @@
-//! Single schedules of replacements and reloads, with the actions that must follow.
+//! Cases of replacements and reloads: fixed events, with the actions that must follow.
 
 use crate::cases::{
     APP, ENGINE, MS, Play, ROUTER, WEB, exited, followers, gateway, stop, wakes_at,
@@ -155,7 +155,7 @@ fn a_requested_overlap_begins_once_the_requested_restart_of_a_dependency_is_over
         assert_eq!(notes.last(), Some(&done), "{notes:?}");
         assert!(play.machine.state().is_current(NEW), "the router is replaced only once");
     }
-    // A stop takes back a new instance that has not begun.
+    // A request to stop the process cancels a new instance that has not started.
     let mut play = up();
     play.at(1000, restart(ENGINE));
     play.at(1000, restart(ROUTER));
@@ -237,8 +237,8 @@ fn the_drain_continues_for_the_old_epoch_when_the_new_epoch_crashes() {
     assert_eq!(play.at(18_999, Event::Tick), [], "the end of the handover kills nothing now");
     assert_eq!(play.at(19_000, Event::Tick), [Action::EndDrain(ROUTER), stop(ROUTER)]);
     assert_eq!(play.at(19_100, exited(ROUTER)), [stop(ENGINE)]);
-    // If the new epoch crashes after its drain, the old epoch needs no drain: that drain has also
-    // counted the connections of the old epoch.
+    // If the new epoch crashes after its drain, the old epoch needs no drain: the drain of the new
+    // epoch has also counted the old epoch's connections.
     let mut play = epochs();
     play.at(1500, Event::Ready(NEW));
     play.at(2000, Event::DrainRequested);
@@ -310,8 +310,8 @@ fn an_old_epoch_without_a_newer_epoch_is_stopped_after_the_handover_time() {
     assert_eq!(play.at(13_500, Event::Tick), [stop(ROUTER)]);
     assert_eq!(play.at(14_000, Event::Tick), [], "no epoch starts beside an epoch that ends");
     assert_eq!(play.at(14_100, exited(ROUTER)), [Action::Spawn(NEW)]);
-    // If the old epoch does not end, drainit waits for the whole limit of its own stop before
-    // SIGKILL, although the newer epoch has failed.
+    // If the old epoch does not end, drainit sends SIGKILL after that epoch's whole stop limit. The
+    // failure of the newer epoch does not shorten the limit.
     let mut play = epochs();
     play.at(1500, Event::Ready(NEW));
     play.at(13_000, killed(NEW));
@@ -366,7 +366,7 @@ fn the_last_probe_of_an_epoch_grants_no_more_time() {
     let (after, process) = (MS(1000), NEW);
     let given_up = Note::Overdue { process, why: Failure::NotReady { after }, after };
     assert!(play.notes(2010, Event::NotLive(NEW)).contains(&given_up));
-    // If the epoch does not even answer the last probe, it gets no more time, either.
+    // Without an answer to the last probe, the epoch also gets no more time.
     let mut play = epochs();
     play.at(2000, Event::Tick);
     play.at(2005, Event::TimeoutExtended { process: NEW, by: MS(60_000) });

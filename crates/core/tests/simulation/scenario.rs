@@ -35,8 +35,8 @@ impl Rng {
         Duration::from_millis(self.below(below))
     }
 
-    /// A random time that is sometimes below and sometimes above the limit; in half of all cases it
-    /// is short.
+    /// A random time. In half of all cases it is at most 1/16 of the limit, otherwise at most 5/4
+    /// of it, both plus 10 ms.
     fn about(&mut self, limit: Duration) -> Duration {
         let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX / 8);
         let below = if self.once_in(2) { limit / 16 } else { limit + limit / 4 };
@@ -67,7 +67,7 @@ enum Fault {
     IgnoresStop,
     /// A process does not end after SIGKILL.
     SurvivesKill,
-    /// The process group outlives the process.
+    /// Other members of the process group outlive the process.
     LeavesGroup,
     /// A hook does not end.
     HookHangs,
@@ -129,7 +129,7 @@ pub(crate) struct Scenario {
     pub(crate) seed: u64,
     pub(crate) spec: Rc<Spec>,
     pub(crate) behaviours: Vec<Behaviour>,
-    /// How a process behaves in every second new instance that replaces another.
+    /// Other behaviours of the processes. Every second new slot of a run gets one of them.
     pub(crate) variants: Vec<Behaviour>,
     pub(crate) signals: Vec<(Duration, Signal)>,
     /// The time of a `POST /drain`.
@@ -140,12 +140,12 @@ pub(crate) struct Scenario {
     pub(crate) changes: Vec<(Duration, Event)>,
     /// New configs.
     pub(crate) reloads: Vec<(Duration, NewConfig)>,
-    /// Events that do not fit the state of the core at their time. The core must not break a
-    /// promise because of them.
+    /// False events, which the supervisor would not send at that time. They must not make the core
+    /// break a promise.
     pub(crate) noise: Vec<(Duration, Event)>,
-    /// The times in which drainit cannot run, in order, each with its begin and end.
+    /// The pauses in which drainit cannot run, sorted, each with its begin and end.
     pub(crate) pauses: Vec<(Duration, Duration)>,
-    /// Whether connections are open again for a while after all connections have closed.
+    /// Whether clients connect again for a while after all connections have closed.
     pub(crate) open_again: bool,
     pub(crate) starts: StartOdds,
     /// When and how the container's hooks end.
@@ -155,7 +155,8 @@ pub(crate) struct Scenario {
     pub(crate) leftovers_end_after_term: Option<Duration>,
     /// Whether the stop signal has already arrived when the core starts.
     pub(crate) stopped_before_start: bool,
-    /// From this time on no fault begins, and every process obeys: see [`Scenario::live`].
+    /// From this time on no fault begins, and every process obeys ([`Scenario::live`]). `None` in
+    /// safety mode.
     pub(crate) faults_end: Option<Duration>,
 }
 
@@ -175,17 +176,17 @@ pub(crate) struct Behaviour {
     pub(crate) hooks: HookEnds,
     pub(crate) spawn_fails: Option<u8>,
     pub(crate) ready_after: Option<Duration>,
-    /// When the process ends by itself, and its exit code; a code from 200 on stands for a signal.
+    /// When the process ends by itself, and its exit code; 200 + n means the signal n.
     pub(crate) dies_after: Option<(Duration, u8)>,
     pub(crate) ends_after_term: Option<Duration>,
     pub(crate) ends_after_kill: Option<Duration>,
-    /// When its liveness probes begin to fail.
+    /// When the liveness probes of the process begin to fail.
     pub(crate) hangs_after: Option<Duration>,
-    /// The process asks for more time, this long after its start and after its stop signal. The
-    /// second value is the time that it asks for.
+    /// How long after its start and after its stop signal the process asks for more time, and for
+    /// how much.
     pub(crate) extends: Option<(Duration, Duration)>,
-    /// If other members of the process group outlive the process: how long they live after the stop
-    /// signal. `Err`: until SIGKILL.
+    /// How long other members of the process group live after their stop signal; `Err` means until
+    /// SIGKILL. `None` if no other member outlives the process.
     pub(crate) group: Option<Result<Duration, ()>>,
     pub(crate) drain_answer: Option<(Duration, bool)>,
     /// When the process itself reports that it is drained. An Envoy never reports that.
@@ -199,10 +200,10 @@ pub(crate) struct Behaviour {
 }
 
 impl Scenario {
-    /// When drainit notices an event of the time `at`. If drainit is paused at that time, it
-    /// notices the event at the end of the pause. Both times count from the start.
+    /// When drainit notices an event that happens at `at`: at once, or at the end of a pause. Both
+    /// times count from the start.
     pub(crate) fn seen_at(&self, at: Duration) -> Duration {
-        // A pause may begin where the earlier one ends.
+        // A pause may begin when the previous pause ends.
         let end = |at, (from, to): &_| if (*from..*to).contains(&at) { *to } else { at };
         self.pauses.iter().fold(at, end)
     }
@@ -240,7 +241,7 @@ impl Scenario {
             reloads: Vec::new(),
             noise: Vec::new(),
             pauses: pauses(seed, odds),
-            // This draw has a generator of its own, so that the other draws stay as they are.
+            // A separate generator keeps the other draws of the seed as they are.
             open_again: Rng::new(seed ^ 0x0A6A).once_in(4),
             starts: StartOdds::new(seed),
             hooks: hook_ends(rng, &spec.hooks, odds),
@@ -258,7 +259,8 @@ impl Scenario {
     }
 }
 
-/// Probabilities of faults, each `1 in n`. Each start draws anew whether the fault happens.
+/// Probabilities of faults at a start, each `1 in n`. Every start draws anew whether a fault
+/// happens.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StartOdds {
     /// The command cannot be executed, although an earlier start has executed it.
@@ -266,7 +268,7 @@ pub(crate) struct StartOdds {
     /// The values of the process's variables cannot be read, so that its `pre_start` hook does not
     /// run.
     pub(crate) values_missing: u64,
-    /// The `only_if` is true although it was false before, or the reverse.
+    /// `only_if` gives the opposite of its usual answer.
     pub(crate) condition_changes: u64,
     /// The start is skipped, because a stop signal is pending.
     pub(crate) left_out: u64,
@@ -288,7 +290,7 @@ impl StartOdds {
         self.condition_changes != Odds::NEVER
     }
 
-    /// Draws the odds. They have their own generator, so that other draws stay as they are.
+    /// Draws the odds. A separate generator keeps the other draws of the seed as they are.
     fn new(seed: u64) -> Self {
         let rng = &mut Rng::new(seed ^ 0x57A7);
         if rng.once_in(2) {
@@ -345,7 +347,8 @@ impl Behaviour {
     }
 }
 
-/// For each [`Stage`]: when the hook ends, if it ever does, and whether it succeeds.
+/// For each [`Stage`]: how long its hook runs, and whether the hook succeeds; `None` if it never
+/// ends.
 type HookEnds = [Option<(Duration, bool)>; 3];
 
 fn hook_ends(rng: &mut Rng, hooks: &HookWaits, odds: &Odds) -> HookEnds {
@@ -357,8 +360,7 @@ fn hook_ends(rng: &mut Rng, hooks: &HookWaits, odds: &Odds) -> HookEnds {
     })
 }
 
-/// Draws requests of an operator at random times, often several in a row. The requests have a
-/// generator of their own.
+/// Draws an operator's requests at random times, often several in a row, with a separate generator.
 fn requests(seed: u64, count: u16, odds: &Odds) -> Vec<(Duration, Event)> {
     let rng = &mut Rng::new(seed ^ 0x0A5C);
     if rng.once_in(3) {
@@ -375,7 +377,7 @@ fn requests(seed: u64, count: u16, odds: &Odds) -> Vec<(Duration, Event)> {
             _ => Request::Restart,
         };
         // In the supervisor, no request comes while drainit carries out the actions for another
-        // event. The odd time keeps requests apart from other events.
+        // event. The extra nanoseconds keep requests apart from other events.
         let off = Duration::from_nanos(2 + requests.len() as u64);
         requests.push((at + off, Event::Requested { process, request }));
         at += rng.millis(gap);
@@ -383,7 +385,7 @@ fn requests(seed: u64, count: u16, odds: &Odds) -> Vec<(Duration, Event)> {
     requests
 }
 
-/// Draws changes of watched files at random times, often several in a row. They have their own
+/// Draws changes of watched files at random times, often several in a row, with a separate
 /// generator.
 fn changes(seed: u64, spec: &Spec, odds: &Odds) -> Vec<(Duration, Event)> {
     let rng = &mut Rng::new(seed ^ 0x3A7D);
@@ -398,7 +400,7 @@ fn changes(seed: u64, spec: &Spec, odds: &Odds) -> Vec<(Duration, Event)> {
     let mut changes: Vec<(Duration, Event)> = Vec::new();
     for _ in 0..rng.below(7) {
         // Like a request, a change never comes while drainit carries out the actions for another
-        // event. The odd time also keeps changes apart from requests.
+        // event. The extra nanoseconds also keep changes apart from requests.
         let off = Duration::from_nanos(100 + changes.len() as u64);
         let Some(&(process, watch)) = rng.pick(&watched) else { break };
         // If the file changes again before it is quiet, the second change cancels the earlier
@@ -417,8 +419,8 @@ fn changes(seed: u64, spec: &Spec, odds: &Odds) -> Vec<(Duration, Event)> {
     changes
 }
 
-/// Draws the times in which drainit gets no processor time, or is stopped by a signal. They have a
-/// generator of their own.
+/// Draws the pauses in which drainit gets no processor time or is stopped by a signal, with a
+/// separate generator.
 fn pauses(seed: u64, odds: &Odds) -> Vec<(Duration, Duration)> {
     let rng = &mut Rng::new(seed ^ 0x9A05);
     if !rng.once_in(4) {

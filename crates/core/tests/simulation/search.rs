@@ -211,8 +211,8 @@ impl<'a> World<'a> {
         events
     }
 
-    /// Whether a process ends before the next timer: SIGKILL works at once unless the process
-    /// survives it, and Envoy aborts an epoch at its time.
+    /// Whether a process must end before the next timer: it got SIGKILL and is not among the
+    /// survivors, or Envoy aborts it.
     fn must_end(&self, slot: ProcessId) -> bool {
         let aborts = self.aborts_at.get(&slot).is_some_and(|at| *at <= self.now);
         self.is_killed(slot) || self.procs[slot.index()].alive && aborts
@@ -279,8 +279,8 @@ impl<'a> World<'a> {
         self.slots.all().find(is_other).filter(|_| is_epoch)
     }
 
-    /// Whether a start fails because the living epoch lets no other epoch take over. This is so
-    /// after an epoch beside it has failed.
+    /// Whether a start fails: after one new epoch has failed, the living epoch lets no other epoch
+    /// take over.
     fn is_refused(&self, slot: ProcessId) -> bool {
         self.other_epoch(slot).is_some_and(|other| self.procs[other.index()].newer_failed)
     }
@@ -318,7 +318,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Plays one event. A tick goes to the next timer.
+    /// Plays one event. A tick moves the time to the next timer.
     fn step(&mut self, event: Event) {
         self.at_once.pop_front();
         match event {
@@ -452,9 +452,9 @@ impl<'a> World<'a> {
         self.checker.exit().is_some()
     }
 
-    /// Plays a stop signal. After it, only those events happen that must happen. `obeys` means that
-    /// processes end when they are asked to; without `obeys`, only SIGKILL ends them. Returns the
-    /// first breach as an error.
+    /// Plays a stop signal, and then only events that must happen. If `obeys` is true, processes
+    /// end when they are asked to; otherwise only SIGKILL ends them. Returns the first breach as an
+    /// error.
     fn stops(mut self, obeys: bool) -> Result<(), Breach> {
         let mut path = Vec::new();
         self.left = Limits { stop_signals: 1, ..Limits::default() };
@@ -526,7 +526,8 @@ fn relative(text: &str, now: Time) -> String {
         let (time, after) = after.split_once("s)").unwrap();
         out.push_str(before);
         match time.parse::<f64>() {
-            // Below a day, whole milliseconds are exact in this type.
+            // A time of a day or more means never. Below a day, an `f64` is exact to the
+            // millisecond.
             Ok(time) if time < 86_400.0 => {
                 let millis = (time - now.0.as_secs_f64()) * 1000.0;
                 write!(out, "{:+}", millis.round()).unwrap();
@@ -645,8 +646,8 @@ fn spec(count: usize, edges: &[(usize, usize, StartCondition)], shape: Shape) ->
     spec
 }
 
-/// A scenario without faults of its own, because the search plays the faults. `survive` means that
-/// processes can survive SIGKILL.
+/// A scenario that plays no faults, because the search does. `survive`: processes can survive
+/// SIGKILL.
 fn scenario(spec: Spec, survive: bool) -> Scenario {
     let rng = &mut Rng::new(0);
     let odds = Odds::new(rng);
@@ -768,7 +769,8 @@ const MOST_OF_LARGE: usize = 2_000_000;
 
 #[test]
 fn no_interleaving_of_a_small_world_breaks_a_promise() {
-    // This test visits only the states that few events reach. `make search` visits more.
+    // This test visits only states that are few events away from the start. `make search` visits
+    // more.
     let most = number("DRAINIT_SEARCH_STATES").unwrap_or(600) as usize;
     on_all_cores(&worlds(WORLDS), |world| search_world(world, most));
     on_all_cores(&worlds(LARGE_WORLDS), |world| search_world(world, most.min(MOST_OF_LARGE)));

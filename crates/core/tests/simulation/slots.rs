@@ -5,14 +5,14 @@ use crate::scenario::NewConfig;
 use crate::*;
 use drainit_core::state::{Lifecycle, State};
 
-/// The definitions of all slots. Their `dependencies`, `dependents` and `followers` name processes
-/// by their index, and not slots.
+/// The definitions of all slots. In their `dependencies`, `dependents` and `followers`, an id is
+/// the index of a process, not a slot.
 #[derive(Clone, Debug)]
 pub(crate) struct Slots {
     slots: Vec<Slot>,
-    /// For each process: the slot that counts as its current one (`Role::Current`), if there is one.
+    /// For each process: its current slot (`Role::Current`), if it has one.
     current: Vec<Option<ProcessId>>,
-    /// The definitions in the newest config.
+    /// The definitions in the config of the last reload; empty before the first reload.
     config: Vec<Slot>,
 }
 
@@ -21,7 +21,8 @@ struct Slot {
     process: usize,
     version: u32,
     spec: ProcessSpec,
-    /// The processes that it follows, each with the condition that a new instance must meet.
+    /// Dependencies that the process follows: it is restarted when a new instance of the dependency
+    /// meets the condition.
     follows: Vec<(usize, StartCondition)>,
 }
 
@@ -99,15 +100,15 @@ impl Slots {
         config.processes.iter().map(placed).collect()
     }
 
-    /// Takes over the definitions of a new config. The slots get them one after the other later.
+    /// Stores the definitions of a new config. The slots get them later, one by one.
     pub(crate) fn reload(&mut self, config: &NewConfig, plan: &[Placed]) {
         let process = |id: ProcessId| ProcessId(config.processes[id.index()].0 as u16);
         self.config.clear();
         let processes = config.spec.processes.iter().zip(&config.processes).zip(plan);
         for (index, ((spec, (place, version)), placed)) in processes.enumerate() {
             if *placed == Placed::New {
-                // The process may still have a slot, because an earlier reload ended before it
-                // added the process.
+                // The process may have a slot from an earlier reload that ended before it added the
+                // process.
                 self.current[*place] = None;
             }
             let mut spec = spec.clone();
@@ -143,12 +144,12 @@ impl Slots {
         self.config.iter().filter(move |of| !is_new(of)).map(|of| &of.spec)
     }
 
-    /// The definitions in the newest config whose process has no slot.
+    /// The definitions in the newest config whose process has no current slot.
     pub(crate) fn to_be_added(&self) -> impl Iterator<Item = &ProcessSpec> {
         self.config.iter().filter(|of| self.current[of.process].is_none()).map(|of| &of.spec)
     }
 
-    /// Gives a slot that begins to be used its definition.
+    /// Gives a definition to a slot that comes into use.
     pub(crate) fn adopt(&mut self, slot: ProcessId, from: Source) {
         let new = match from {
             Source::Copy(old) => self.slots[old.index()].clone(),

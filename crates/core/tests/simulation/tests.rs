@@ -13,8 +13,7 @@ use crate::*;
 
 /// Seeds that have once shown a breach of a promise, or a mistake of the simulation itself. Most of
 /// them are larger than the seeds that `cargo test` plays. If the generator changes, a seed gives
-/// another schedule. Therefore a breach that the checker would not find in another schedule also
-/// has a case in `cases.rs`.
+/// another schedule. Therefore a breach that is hard to find again also has a case in `cases.rs`.
 const FAILED: &[u64] = &[
     10_976, 17_633, 48_919, 100_691, 155_439, 216_139, 427_783, 524_825, 815_866, 818_183, 848_681,
     909_046, 1_040_371, 1_103_522, 1_123_265, 1_353_629, 1_603_843, 1_998_072, 2_144_429,
@@ -38,8 +37,8 @@ pub(super) fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().unwrap())
 }
 
-/// Plays the [`FAILED`] seeds and `DRAINIT_SIM_RUNS` seeds. If `DRAINIT_SIM_SEED` is set, plays
-/// only that seed, and prints all of its steps.
+/// Plays the [`FAILED`] seeds, and as many others as `DRAINIT_SIM_RUNS` says. If `DRAINIT_SIM_SEED`
+/// is set, plays only that seed, and prints all of its steps.
 fn play_all(mode: &str, scenario: impl Fn(u64) -> Scenario + Copy + Sync) {
     if let Some(seed) = number("DRAINIT_SIM_SEED") {
         let scenario = scenario(seed);

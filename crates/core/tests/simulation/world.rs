@@ -14,9 +14,9 @@ use drainit_core::event::Load;
 const SAMPLES: Duration = Duration::from_millis(50);
 /// The pause between two samples of a drain that cannot be over soon.
 const SELDOM: Duration = Duration::from_millis(700);
-/// From this long before the end of `min`, the pause between two samples is short ([`SAMPLES`]).
+/// The pause becomes short ([`SAMPLES`]) this long before the end of `min`.
 const SOON: Duration = Duration::from_millis(300);
-/// How long a process needs to end after the time of faults, when it obeys.
+/// After the time of faults, a hook or a process that is asked to end takes this long.
 const OBEYS_WITHIN: Duration = Duration::from_millis(2);
 /// The pause between two liveness probes.
 const PROBES: Duration = Duration::from_millis(400);
@@ -24,7 +24,7 @@ const PROBES: Duration = Duration::from_millis(400);
 const EPOCH_POLLS: Duration = Duration::from_millis(50);
 /// The longest start, in milliseconds.
 const LONGEST_START: u64 = 3000;
-/// An epoch ends the older epoch after its `ProcessSpec::handover` less this time.
+/// A new epoch ends the older epoch after `ProcessSpec::handover` minus this time.
 pub(super) const MARGIN: Duration = Duration::from_secs(10);
 /// If the older epoch ends too early, Envoy aborts the newer epoch after this time.
 pub(super) const ABORTS_AFTER: Duration = Duration::from_secs(12);
@@ -39,7 +39,7 @@ pub(super) struct World<'a> {
     /// Events that follow from the actions of the last step without a delay. The core gets them
     /// before all other events.
     at_once: VecDeque<Event>,
-    /// All events that the queue can name; an [`EventKey`] is an index into this list.
+    /// All events that were ever queued; an [`EventKey`] is an index into this list.
     events: Vec<Event>,
     /// The process in each slot. The number of the slot is the index here and in `behaviours`.
     pub(super) procs: Vec<Proc>,
@@ -48,8 +48,7 @@ pub(super) struct World<'a> {
     /// The number of replacements so far.
     replaced: usize,
     leftovers: usize,
-    /// The number of coming scans that do not find leftovers although some exist. The world does
-    /// not answer such a scan.
+    /// How many of the next scans miss the leftovers. The world does not answer such a scan.
     missed_scans: u64,
     /// The event that ends each running hook.
     hook_ends: BTreeMap<HookId, EventKey>,
@@ -59,8 +58,8 @@ pub(super) struct World<'a> {
     luck: Rng,
     /// Draws how long a start takes.
     slowness: Rng,
-    /// Whether a stop signal is the next event of the core. Until then no process and no
-    /// `pre_start` hook is started.
+    /// Whether the world has queued a stop signal as the next event. From then on it starts no
+    /// process and no `pre_start` hook.
     stop_is_pending: bool,
     /// The starts that the core has requested and that are not answered yet, each with its number.
     /// A start has no number (`None`) if it is skipped because a stop signal is pending.
@@ -76,15 +75,14 @@ enum Happening {
     DeliverTo(EventKey),
     /// Loads a new config.
     Reload(usize),
-    /// Sends the event, unless a new instance has started in the slot since.
+    /// Sends the event if the slot still has this instance.
     DeliverFrom {
         key: EventKey,
         process: u16,
         instance: u32,
     },
-    /// A process ends. `asked` means that it ends because of a signal or of Envoy's rules. An end
-    /// that is not `asked` does not happen after the time of faults, but a oneshot then ends with
-    /// code 0.
+    /// A process ends. `asked` means that a signal or Envoy's rules end it. After the time of
+    /// faults, the world drops other ends of services, and gives other ends of oneshots the code 0.
     Dies {
         process: u16,
         instance: u32,
@@ -137,13 +135,13 @@ pub(super) enum Next<'a> {
     Nothing,
 }
 
-/// An index into the list of events: the queue needs an order, and [`Event`] has none.
+/// An index into `World::events`. The queue has it in place of the [`Event`], which has no order.
 type EventKey = usize;
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Proc {
     pub(crate) alive: bool,
-    /// Whether other members of its process group outlive the process.
+    /// Whether other members of the process group have outlived the process.
     pub(super) group: bool,
     pub(super) killed: bool,
     instance: u32,
@@ -156,20 +154,20 @@ pub(crate) struct Proc {
     pub(crate) is_epoch: bool,
     /// The epoch beside which this epoch was started: its slot and instance.
     pub(super) older: Option<(ProcessId, u32)>,
-    /// Whether this epoch has taken over from the older one.
+    /// Whether this epoch is live: it has taken over, or was started without an older epoch.
     pub(crate) is_live: bool,
     /// Whether drainit has noticed that this epoch is live.
     is_seen: bool,
     /// Whether this epoch has ended the older one.
     pub(super) has_ended_older: bool,
-    /// Whether Envoy will abort this epoch because the older epoch has ended too early. Until then
-    /// the epoch reacts only to SIGKILL.
+    /// Whether Envoy will abort this epoch because the older epoch has ended too early. Until the
+    /// abort, this epoch reacts only to SIGKILL.
     pub(crate) aborts: bool,
     /// Whether a newer epoch has ended before it took over from this epoch. After that, this epoch
     /// lets no other epoch take over.
     pub(crate) newer_failed: bool,
-    /// Whether drainit has asked a newer epoch to end, so that the newer epoch has asked this epoch
-    /// to end, too.
+    /// Whether a newer epoch has asked this epoch to end, because drainit has asked the newer epoch
+    /// to end.
     pub(crate) is_passed: bool,
     pub(crate) started: Option<Time>,
 }
@@ -236,9 +234,9 @@ impl<'a> World<'a> {
         })
     }
 
-    /// The time at which drainit notices an event that happens at `at`: the end of the pause if
-    /// drainit is paused then. The result is `now` if `at` is in the past, because an event can be
-    /// handled before an earlier limit takes effect.
+    /// When drainit notices an event that happens at `at`: at once, or at the end of a pause. If
+    /// `at` is in the past, that is `now`: an event may be handled before a timer that was due
+    /// earlier.
     fn seen_at(&self, at: Time) -> Time {
         let at = self.now.max(at);
         self.start + self.scenario.seen_at(at.since(self.start))
@@ -260,7 +258,7 @@ impl<'a> World<'a> {
         self.push(at, Happening::Deliver(self.events.len() - 1));
     }
 
-    /// Sends an event about the drain of the running instance.
+    /// Delivers an event if the slot still has the same instance at that time.
     fn deliver_of(&mut self, at: Time, process: ProcessId, event: Event) {
         self.events.push(event);
         let (key, instance) = (self.events.len() - 1, self.procs[process.index()].instance);
@@ -275,8 +273,8 @@ impl<'a> World<'a> {
         self.slots.of(id)
     }
 
-    /// Prepares a slot for a new instance. Every second new instance behaves in another way
-    /// (`Scenario::variants`).
+    /// Prepares a slot for a new instance. Every second call takes the behaviour from
+    /// `Scenario::variants`.
     pub(super) fn adopt(&mut self, slot: ProcessId, from: Source) {
         self.slots.adopt(slot, from);
         self.replaced += 1;
@@ -294,8 +292,8 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Moves an event to the slot that its process has now. Returns `None` if the process has no
-    /// slot.
+    /// Redirects an event to the slot that its process has now. Returns `None` if the core must not
+    /// get the event.
     fn to_current(&self, event: Event) -> Option<Event> {
         let slot = |process: ProcessId| self.slots.current(process.index());
         Some(match event {
@@ -340,7 +338,7 @@ impl<'a> World<'a> {
         self.scenario.faults_end.is_some_and(|after| self.start + after <= self.now)
     }
 
-    /// Returns `drawn` during the time of faults, and a short time after it.
+    /// Returns `drawn` while faults may happen, and [`OBEYS_WITHIN`] afterwards.
     fn unless_obeying(&self, drawn: Option<Duration>) -> Option<Duration> {
         if self.obeys() { Some(OBEYS_WITHIN) } else { drawn }
     }
@@ -651,8 +649,8 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Aborts a start that is under way. In half of the cases where the program can run, the abort
-    /// comes too late and the start succeeds.
+    /// Aborts a start that is under way. If a stop signal has not skipped the start, the abort
+    /// comes too late in half of all cases, and the start has its usual answer.
     fn abort_spawn(&mut self, process: ProcessId) {
         if !self.starting.contains_key(&process) {
             let answers = |event: &Event| matches!(event, Event::Spawned(id) | Event::SpawnFailed { process: id, .. } if *id == process);
@@ -718,8 +716,8 @@ impl<'a> World<'a> {
         (older.alive && older.instance == instance).then_some(id)
     }
 
-    /// Handles a process that becomes ready, and returns whether it can. An epoch can take over
-    /// only while the older epoch answers; some time later it ends the older epoch.
+    /// Makes a process ready if possible, and returns whether it is ready. A new epoch can take
+    /// over only while the older epoch answers. Later the new epoch ends the older epoch.
     fn goes_live(&mut self, process: ProcessId) -> bool {
         if self.procs[process.index()].is_live {
             return true;
@@ -741,8 +739,7 @@ impl<'a> World<'a> {
         self.spec(newer).handover.unwrap_or_default().saturating_sub(MARGIN)
     }
 
-    /// An epoch ends the older epoch, because its time to wait is over, or because drainit has
-    /// asked it to end.
+    /// Lets this epoch end the older epoch: its wait is over, or drainit has asked it to end.
     fn end_older(&mut self, process: ProcessId) {
         let Some(older) = self.older(process) else { return };
         self.procs[process.index()].has_ended_older = true;
@@ -751,9 +748,10 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Handles the end of an epoch. The newer epoch aborts, unless it has ended this epoch itself,
-    /// or `remains` is set: then the Envoy may still live in the process group. If drainit has not
-    /// noticed that this epoch took over, no other epoch can take over from the older epoch.
+    /// Handles the end of an epoch. The newer epoch aborts if it has not ended this epoch itself.
+    /// With `remains` it does not abort, because this Envoy may still live in the process group. If
+    /// drainit has not noticed that this epoch took over, no other epoch can take over from the
+    /// older epoch.
     fn epoch_ended(&mut self, process: ProcessId, remains: bool) {
         let ended = self.procs[process.index()];
         let older = self.older(process).filter(|_| !ended.is_seen);
@@ -774,9 +772,9 @@ impl<'a> World<'a> {
             proc.has_ended_older || proc.is_live && from.is_some_and(|from| from <= self.now)
         };
         if let Some(newer) = newer.filter(|newer| !is_ended(newer)) {
-            // If a killed epoch cannot answer the newer epoch, the newer epoch has not taken over
-            // and only waits for the answer. It ends when Envoy's limit for this wait is over.
-            // Until then it reacts to signals, so `aborts` is false.
+            // If this epoch was killed before it answered the newer epoch, the newer epoch waits
+            // for the answer until Envoy's limit, and then ends. It reacts to signals while it
+            // waits, so `aborts` is false.
             self.procs[newer.index()].aborts = self.procs[newer.index()].is_live || !ended.killed;
             self.die(newer, ABORTS_AFTER, 200 + 6, true);
         }
