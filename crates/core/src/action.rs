@@ -63,7 +63,7 @@ pub enum Action {
         /// The longest wait from now, as granted by the budget.
         longest: Duration,
     },
-    /// Make the process refuse new connections, unless it already does, and count its open
+    /// Make the process refuse new connections if it still accepts them, and count its open
     /// connections. Answer with `Event::ListenersClosed`.
     CloseListeners(ProcessId),
     /// Close the sockets that drainit holds for a process that accepts no connections any more. New

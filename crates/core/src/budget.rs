@@ -34,15 +34,15 @@ pub struct Budget {
     /// The sum of the minimum times of the stops in `stop_path`. Delays, drains and hooks leave
     /// this time to the stops, but at most a quarter of the window.
     least_path: Vec<Duration>,
-    /// The largest sum of `min`s on a path of drains that follow the drain of this process.
+    /// The largest sum of `min` along a chain of drains that wait for the drain of this process.
     drains_after: Vec<Duration>,
     /// The time for the stops of all processes: the largest time in `stop_path`.
     stop_all: Duration,
     /// The largest time in `least_path`, but at most a quarter of the window.
     stop_least: Duration,
-    /// The largest sum of `min`s on a path of drains.
+    /// The largest sum of `min` along a chain of drains.
     drain_all: Duration,
-    /// The largest sum of `min`s on a path of drains, not counting the first drain of the path.
+    /// The largest sum of `min` along a chain of drains without its first drain.
     drain_rest: Duration,
 }
 
@@ -136,8 +136,7 @@ impl Budget {
         AFTER_KILL.min(deadline.since(now) / 4)
     }
 
-    /// The limit of a final wait. `over` is the end of the grace period; the wait has to end before
-    /// it.
+    /// The limit of a final wait, which has to end before the end of the grace period (`over`).
     pub fn at_the_end(longest: Duration, now: Time, over: Time) -> Duration {
         over.since(now).saturating_sub(EXIT_MARGIN).max(EXIT_MARGIN).min(longest)
     }
@@ -149,8 +148,8 @@ impl Budget {
 
     /// The time from the stop signal to SIGKILL for a process that is asked to stop now.
     ///
-    /// A process gets its declared time if that time fits. Otherwise it gets the longest of these
-    /// times:
+    /// A process gets its declared time if enough time is left. Otherwise it gets the longest of
+    /// these times:
     /// - the time that the later stops and hooks do not need;
     /// - its share of the time left, in proportion to the needs of all stops that are left;
     /// - [`MIN_STOP`], or its need if that is shorter, provided that all later stops can have their
@@ -214,9 +213,9 @@ impl Budget {
     }
 }
 
-/// The longest wait of a drain, before the deadline limits it. `full` says that the stop was
-/// requested and every dependency is alive; clients then get all of `time`. Otherwise they get
-/// `min`, but at least [`MIN_DRAIN`], so that the request to drain has an effect.
+/// The longest wait of a drain, before the deadline limits it. If `full`, the stop was requested
+/// and every dependency is alive, and clients get all of `time`. Otherwise they get `min`, but at
+/// least [`MIN_DRAIN`], so that the request to drain has an effect.
 pub fn drain_wish(drain: DrainSpec, full: bool) -> Duration {
     if full { drain.time } else { drain.min.max(drain.time.min(MIN_DRAIN)) }
 }

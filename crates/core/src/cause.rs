@@ -32,7 +32,7 @@ pub enum Cause {
     AllEnded,
 }
 
-/// The reason why a process has failed, if it did not simply end by itself.
+/// How a process has failed other than by ending by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// The command of the process could not be executed.

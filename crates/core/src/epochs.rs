@@ -77,9 +77,9 @@ impl State {
         }
     }
 
-    /// Probes an epoch that is not ready in time once more. The epoch may have taken over since its
-    /// last probe; in that case, killing it would leave no Envoy that listens. Returns whether the
-    /// core waits for the answer.
+    /// Probes an epoch once more after its readiness timeout. The epoch may have taken over since
+    /// its last probe: killing it would then leave no Envoy that listens. Returns whether the core
+    /// waits for the answer.
     pub(crate) fn ask_epoch(&mut self, process: ProcessId) -> bool {
         let Lifecycle::Starting { since, ready_by } = self.life(process) else { return false };
         if !self.is_pending(process) || self.overdue(process).is_some() {
@@ -93,8 +93,7 @@ impl State {
         true
     }
 
-    /// Handles the answer to the last probe of an epoch. The answer says that the epoch has not
-    /// taken over.
+    /// Handles a last probe that did not show that the epoch has taken over.
     pub(crate) fn not_live(&mut self, process: ProcessId) {
         if let Lifecycle::Starting { since, .. } = self.life(process)
             && self.overdue(process).is_some()
@@ -103,8 +102,8 @@ impl State {
         }
     }
 
-    /// Begins the stop of an epoch without a stop signal, if a newer epoch ends this epoch or must
-    /// be gone first. Returns whether this was the case.
+    /// If a newer epoch ends this epoch or must be gone first, begins the stop of this epoch, but
+    /// sends no stop signal. Returns whether this was the case.
     pub(crate) fn hold_epoch(&mut self, process: ProcessId) -> bool {
         let newer = self.newer(process).filter(|newer| self.lives(*newer) || self.pauses(*newer));
         match (self.epochs.state(process), newer) {
@@ -202,7 +201,7 @@ impl State {
     }
 
     /// Stops an epoch, or the rest of its process group. If the newer epoch has already asked this
-    /// epoch to end, the time until SIGKILL does not begin again.
+    /// epoch to end, the time until SIGKILL is not extended.
     fn stop_held_epoch(&mut self, process: ProcessId, deadline: Time) {
         let now = self.now;
         let own = self.budget.stop(&self.spec, process, now, deadline);

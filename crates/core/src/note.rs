@@ -85,8 +85,8 @@ pub enum Note {
         /// The slot of the new instance.
         process: ProcessId,
         old: ProcessId,
-        /// Whether the new instance starts beside the old one, and not only after the old one has
-        /// ended.
+        /// Whether the new instance starts beside the old one. Otherwise it starts after the old
+        /// one has ended.
         overlaps: bool,
     },
     /// A new instance is ready, and the old one is drained and stopped.

@@ -17,7 +17,7 @@ const LONGEST_AFTER_KILL: Duration = Duration::from_millis(500);
 /// a process that forks and ends all the time.
 pub const SWEEP_PAUSE: Duration = Duration::from_millis(20);
 
-/// A newer Envoy epoch ends the older epoch `--parent-shutdown-time-s` after it has taken over.
+/// A newer Envoy epoch takes over, and ends the older epoch `--parent-shutdown-time-s` later.
 /// drainit waits this much longer for the end of the older epoch. The margin is longer than 5 s,
 /// because the newer epoch reads the older epoch's statistics every 5 s.
 pub const HANDOVER_MARGIN: Duration = Duration::from_secs(10);

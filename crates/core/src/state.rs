@@ -205,8 +205,8 @@ pub struct Slot {
     pub(super) rank: u16,
     /// The number of restarts since the start of the container.
     pub restarts: u32,
-    /// The number of consecutive restarts. A restart after an instance that has run for long is the
-    /// first of a new count.
+    /// The number of consecutive restarts. If an instance has run for a long time, the next restart
+    /// begins a new count.
     pub(super) restarts_in_a_row: u32,
     /// The number of failures of the liveness check since the start of the container.
     pub probe_failures: u64,
@@ -337,8 +337,8 @@ impl State {
         self.unsettled -= usize::from(self.is_waited_for(slot, self.life(slot)));
         let of = &mut Rc::make_mut(&mut self.spec).processes[slot.index()];
         (of.autostart, of.required) = (new.autostart, new.required);
-        // The next hot restart needs the hooks of the new definition, because one of them checks
-        // the config.
+        // The next hot restart needs the hooks of the new definition: `pre_start` checks Envoy's
+        // config.
         (of.update, of.handover, of.hooks) = (new.update, new.handover, new.hooks);
         of.base_id.clone_from(&new.base_id);
         self.unsettled += usize::from(self.is_waited_for(slot, self.life(slot)));

@@ -150,8 +150,8 @@ impl State {
                     let until = until.min(self.now + limit.unwrap_or_default());
                     self.set(id, Lifecycle::PreStop { until });
                 }
-                // This wait needs no shorter limit: the newer epoch ends this epoch in time, or is
-                // itself gone in time.
+                // This wait needs no shorter limit. The newer epoch ends this epoch in time, or is
+                // gone in time, so that drainit can end this epoch.
                 Lifecycle::Stopping { .. } | Lifecycle::Remains { .. }
                     if self.waits_for_newer(id) => {}
                 Lifecycle::Stopping { since, kill_at } => {

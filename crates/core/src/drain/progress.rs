@@ -21,7 +21,7 @@ pub(crate) enum Progress {
     /// are counted once more before the stop.
     Drained {
         at: Time,
-        /// The end of the time that the drain was granted.
+        /// The end of the drain's granted time.
         until: Time,
         /// Whether the final count is done, so that the stop waits only for other processes.
         is_counted: bool,
@@ -57,7 +57,8 @@ pub(crate) struct FinalCount {
     pub(crate) is_asked: bool,
     /// The time until which the stop may wait for traffic that is open again.
     pub(crate) until: Time,
-    /// The sample that belongs to the count under way. Its numbers are unknown until it comes.
+    /// The sample that belongs to the count under way. Its numbers are unknown until the sample
+    /// comes.
     pub(crate) load: Load,
     /// Whether a note has said that the stop waits for open traffic.
     pub(crate) is_noted: bool,
@@ -123,7 +124,7 @@ impl Active {
         }
     }
 
-    /// Takes a sample.
+    /// Updates the progress with a new sample.
     pub(crate) fn sampled(&mut self, now: Time, load: Load) {
         let no_new = match (self.last.total, load.total) {
             (Some(before), Some(after)) => before == after,

@@ -142,7 +142,7 @@ mod tests {
     const BOTH: &[Call] = &[Call::DrainListeners, Call::FailHealthcheck];
 
     /// Makes the calls with an admin that takes `took` to answer each attempt. Returns the outcomes
-    /// as text, the number of attempts of each call, and the time that all took.
+    /// as text, the number of attempts of each call, and the time that all attempts took.
     fn play(
         took: Duration,
         is_done: impl Fn(Call, u32) -> bool,

@@ -29,15 +29,14 @@ impl ClosingWatch {
         Self { patience, closed_before: None, since: None, is_settled: false }
     }
 
-    /// Takes the last sample before the drain.
+    /// Records the last sample before the drain.
     pub(crate) fn before(&mut self, sample: &Sample) {
         self.closed_before = sample.drain_close;
     }
 
-    /// Takes a sample of the drain. If at least [`REQUESTS`] requests have begun and ended without
-    /// a closed connection, and `patience` is over, returns the number of these requests once, and
-    /// `None` from then on. If a statistic is missing, this returns `None`, because nothing is
-    /// proved.
+    /// Checks a sample of the drain. Once at least [`REQUESTS`] requests have begun and ended
+    /// without a closed connection and `patience` is over, returns their number a single time.
+    /// Otherwise returns `None`, also if a statistic is missing.
     ///
     /// The end of a stream that began before the drain proves nothing. Envoy announces a close in
     /// the head of a response, and the head for this stream was already sent. The statistics do not

@@ -46,8 +46,7 @@ pub struct Terms {
     /// Whether drainit fails the health check of Envoy, so that every response closes its
     /// connection.
     pub fail_healthcheck: bool,
-    /// Whether drainit may fail the health check of Envoy only once [`Dialogue::unready`] is
-    /// called.
+    /// Whether drainit waits for [`Dialogue::unready`] before it fails the health check of Envoy.
     pub stays_ready: bool,
     /// Whether the traffic of some listeners is ignored, so that drainit has to ask the admin which
     /// listeners these are.
@@ -99,7 +98,7 @@ pub enum Output {
         ask: Ask,
         limit: Duration,
     },
-    /// A sample. `began` is the time at which its poll began; its numbers can be as old as this.
+    /// A sample. `began` is the time at which its poll began, so its numbers can be that old.
     Sampled {
         began: Time,
         sample: Sample,

@@ -80,8 +80,8 @@ mod tests {
         Duration::from_millis(millis)
     }
 
-    /// The times of the polls of an Envoy that answers after `took`, and the part of the time for
-    /// which it works on answers.
+    /// Polls an Envoy that answers after `took`. Returns the times of the polls, and the part of
+    /// the time that Envoy spends on answers.
     fn polls(min: u64, end: u64, took: u64, active: impl Fn(u64) -> u64) -> (Vec<u64>, f64) {
         let mut pace = Pace::new(Time(ms(min)));
         let (mut now, mut asked) = (0, Vec::new());

@@ -21,9 +21,9 @@ pub struct Sample {
     /// (`listener.*.downstream_pre_cx_active`).
     pub in_filters: Option<u64>,
     /// Bytes that Envoy still holds because a client has not read enough yet
-    /// (`http.*.downstream_cx_tx_bytes_buffered`). Envoy counts a request as ended as soon as Envoy
-    /// itself has the response. For a connection without a request, the value is 0 with HTTP/1.1
-    /// and with HTTP/2 (measured with Envoy 1.36.4 and 1.40.0).
+    /// (`http.*.downstream_cx_tx_bytes_buffered`). Envoy may already count the request as ended,
+    /// because Envoy itself has the response. For a connection without a request, the value is 0
+    /// with HTTP/1.1 and with HTTP/2 (measured with Envoy 1.36.4 and 1.40.0).
     pub unsent: Option<u64>,
 }
 

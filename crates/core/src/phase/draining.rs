@@ -24,8 +24,8 @@ use crate::spec::{HookId, Stage};
 use crate::state::{Lifecycle, State};
 use crate::types::{End, ExitPolicy, ProcessId, Time};
 
-/// The shortest time for a stop that follows a drain without a stop and shares the deadline of the
-/// drain. The kubelet gives 2 s to a container whose `preStop` hook has used up the grace period
+/// The shortest time for a stop after a held drain, if the stop keeps the deadline of the drain.
+/// The kubelet gives 2 s to a container whose `preStop` hook has used up the grace period
 /// (`minimumGracePeriodInSeconds` in `pkg/kubelet/kuberuntime/kuberuntime_container.go`).
 const LEAST: Duration = Duration::from_secs(1);
 
@@ -270,8 +270,8 @@ impl Draining {
     /// requests fail.
     fn exited(&mut self, state: &mut State, gone: ProcessId, end: End) {
         let spec = state.process(gone);
-        // While a process is replaced, the end of one instance cuts nobody off if the other
-        // instance runs or nothing depends on the process.
+        // While a process is replaced, an instance that ends cuts nobody off if the other instance
+        // runs or the process has no dependents.
         let is_covered =
             !state.is_current(gone) && (state.runs_beside(gone) || spec.dependents.is_empty());
         let on_exit = spec.on_exit.of(end, spec.is_success(end));

@@ -115,8 +115,8 @@ impl Finishing {
 
     /// Handles the end of a scan for leftovers. The supervisor scans at once, so the next event
     /// shows that the scan is over. A scan of thousands of processes takes long. The pause before
-    /// the next scan is therefore at least as long as the scan, so that there is time to reap. The
-    /// limit after SIGKILL counts only from the end of the scan.
+    /// the next scan is therefore at least as long as the scan, so that drainit has time to reap.
+    /// The limit after SIGKILL counts only from the end of the scan.
     fn take_answer(&mut self, state: &State) {
         let latest = self.shutdown.hard_end(state);
         if let Step::Sweep { signal, until, began, again: again @ None } = &mut self.step {

@@ -676,7 +676,7 @@ impl Operations {
         }
         let life = state.life(process);
         if is_gone(life) {
-            // `begin_again` needs this goal.
+            // `begin_again` still needs the goal `Again`.
             if goal != Goal::Again {
                 self.goals.remove(&process);
             }

@@ -121,7 +121,7 @@ impl Reload {
     }
 
     /// Handles a slot that is free now. If its process has followed a dependency, only the other
-    /// slot of the process is kept.
+    /// slot of the process stays in `followed`.
     pub(super) fn retired(&mut self, slot: ProcessId) {
         for slots in &mut self.followed {
             match *slots {
@@ -164,8 +164,8 @@ impl Reload {
 impl Operations {
     /// The reason why a reload cannot begin now; `None` if it can begin.
     pub(crate) fn refuses_reload(&self, state: &State) -> Option<RequestError> {
-        // A reload can begin although a process has one of these goals: the process is stopped
-        // after a failure or to follow a dependency, and no operator waits for it.
+        // A process that is stopped after a failure or to follow a dependency does not prevent a
+        // reload, because no operator waits for it.
         let is_settled = |goal: &Goal| matches!(goal, Goal::Judged { .. } | Goal::Following);
         let is_busy = self.reload.is_some()
             || !self.requests.is_empty()
@@ -280,7 +280,7 @@ impl Operations {
             if is_down(state, on) && state.is_current(on) && !self.goals.contains_key(&on) {
                 match self.start(state, on) {
                     Ok(members) => members.into_iter().for_each(|slot| self.add_to_step(slot)),
-                    // A dependency cannot start.
+                    // A dependency cannot start, so this start fails.
                     Err(why) => {
                         self.start_failed(state, slot, why);
                         return;

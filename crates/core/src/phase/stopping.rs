@@ -115,8 +115,8 @@ impl Stopping {
         Phase::Stopping(self)
     }
 
-    /// The deadline of the current waits. Once everything is killed, no time is left, not even for
-    /// hooks.
+    /// The deadline of the current waits. Once all processes are killed, no time is left for any
+    /// wait or hook.
     fn deadline(&self, state: &State) -> Time {
         if self.killing_all { state.now } else { self.shutdown.deadline }
     }

@@ -153,7 +153,7 @@ pub struct StepData {
     /// The instance, as in [`ProcessData`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
-    /// The begin of the step; null if the step did not happen.
+    /// The beginning of the step; null if the step did not happen.
     pub begins: Option<f64>,
     /// The end of the step; null if the step did not happen, or was not over at the exit.
     pub ends: Option<f64>,

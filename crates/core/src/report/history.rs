@@ -63,8 +63,8 @@ pub struct History {
     pub unhealthy: Reason,
     /// The risks of its drain; `None` while they are unknown.
     pub drain_warnings: Option<Rc<[String]>>,
-    /// If the process was asked to end: the time of its stop signal, the signal, and the time from
-    /// the signal to SIGKILL.
+    /// The time of the stop signal, the signal, and the time from the signal to SIGKILL; `None` if
+    /// the process was not asked to end.
     pub(super) asked: Option<(Time, Signal, Duration)>,
     /// The stop of the process; `None` until it is stopped in a shutdown.
     pub(super) stop: Option<Stop>,
@@ -73,9 +73,8 @@ pub struct History {
 }
 
 impl History {
-    /// The reason that the status shows. Depending on the state, it says why the process is not
-    /// ready, why its last liveness probe failed, or how it ended, or it is the text of its
-    /// `STATUS=`.
+    /// The text that the status shows, depending on the state: why the process is not ready, why
+    /// its last liveness probe failed, how it ended, or its `STATUS=`.
     pub fn why(&self) -> Option<String> {
         let of = |reason: &Reason| reason.borrow().clone();
         match self.state {

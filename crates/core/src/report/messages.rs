@@ -105,7 +105,7 @@ pub fn hook_name(hook: HookId, names: &Names) -> String {
 pub fn drain_end(why: DrainEnd, last: Load) -> String {
     let open = still_open(last);
     match why {
-        // Only `exit_at` ends a drain while connections are open.
+        // If connections are open at the end of a quiet drain, `exit_at` has ended it.
         DrainEnd::Quiet if last.active > Some(0) => format!("`exit_at` is reached{open}"),
         DrainEnd::Quiet if last.unit == Unit::Requests => "no request in flight".to_owned(),
         DrainEnd::Quiet => "no connection left".to_owned(),

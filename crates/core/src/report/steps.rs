@@ -1,4 +1,4 @@
-//! Records the steps of a shutdown: each wait with its begin and end.
+//! Records the steps of a shutdown: each wait with its beginning and its end.
 //!
 //! The longest shutdown is recorded like a real one, so that both can be shown side by side.
 

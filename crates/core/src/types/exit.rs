@@ -66,7 +66,7 @@ impl fmt::Display for End {
     }
 }
 
-/// The kinds of ends. Where Kubernetes has a word for a kind, the name is this word.
+/// The kinds of ends. A kind has the name that Kubernetes uses, if Kubernetes knows the kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Named)]
 pub enum EndKind {
     /// The process exited with code 0.
@@ -112,7 +112,7 @@ pub mod exit_code {
     pub const CANNOT_EXECUTE: u8 = 126;
     /// A command does not exist.
     pub const NOT_FOUND: u8 = 127;
-    /// A process had to be killed to keep the deadline. A container that is killed from outside has
-    /// the same code.
+    /// A process had to be killed to keep the deadline. A container that is killed from outside
+    /// also ends with this code.
     pub const KILLED: u8 = 137;
 }

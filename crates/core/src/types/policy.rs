@@ -1,4 +1,4 @@
-//! The choices in the config that the core needs for its decisions. The names are the words of the
+//! The choices in the config that the core needs for its decisions, with their names from the
 //! config.
 
 use core::time::Duration;
