@@ -101,7 +101,7 @@ impl Mode {
         }
     }
 
-    /// Names a program that the mode needs and that this machine lacks.
+    /// Says what the mode needs and this machine lacks; `None` if it lacks nothing.
     pub(crate) fn missing(self) -> Option<String> {
         let needed: &[&str] = match self {
             Self::Supervisor => &["supervisord", "supervisorctl"],
@@ -184,7 +184,7 @@ pub(crate) struct Running {
     directory: PathBuf,
     addresses: Addresses,
     child: Child,
-    /// The server behind Envoy.
+    /// The server behind Envoy; `None` if no Envoy is replaced.
     upstream: Option<Child>,
     container: Option<String>,
     base_id: u16,

@@ -49,7 +49,7 @@ impl Pace {
     /// All paces, in the order of the table.
     pub(crate) const ALL: [Self; 3] = [Self::PerSecond(1), Self::PerSecond(10), Self::FullSpeed];
 
-    /// The time between two requests of a client.
+    /// The time between two requests of a client; `None` at full speed.
     pub(crate) fn period(self) -> Option<Duration> {
         match self {
             Self::PerSecond(rate) => Some(Duration::from_secs(1) / rate),

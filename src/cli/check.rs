@@ -37,7 +37,8 @@ pub struct CheckArgs {
     container: Option<String>,
 }
 
-/// Prints the problems. Returns 0 if there are no errors, and with `--strict` no warnings either.
+/// Prints the problems. Returns 0 if there are no errors. With `--strict`, warnings count as
+/// errors.
 pub(super) fn check(args: &CheckArgs) -> u8 {
     let (paths, environment) = (args.files.paths(), Environment::from_process());
     let is_image =

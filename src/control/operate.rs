@@ -211,7 +211,7 @@ impl Query {
         Ok(query)
     }
 
-    /// Adds the processes that a name stands for, each only once.
+    /// Adds the processes that a name or a pattern selects, each only once.
     fn add(&mut self, meant: impl Iterator<Item = usize>) {
         for one in meant {
             if !self.processes.contains(&one) {

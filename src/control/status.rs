@@ -34,7 +34,7 @@ pub struct Status {
     /// The processes in file order. A process that is being replaced has two entries, one after the
     /// other.
     pub processes: Vec<ProcessStatus>,
-    /// The shutdown, from T0 on.
+    /// The shutdown, or a requested drain; `None` before either has begun.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shutdown: Option<ShutdownStatus>,
     /// The time spent in each phase so far. There is no entry for a phase that has not begun.
@@ -201,7 +201,7 @@ pub struct StartupStatus {
     pub took: Duration,
 }
 
-/// A shutdown under way.
+/// A shutdown, or a requested drain, that has begun.
 #[derive(Clone, Debug, Serialize)]
 pub struct ShutdownStatus {
     /// The cause of the shutdown: `SIGTERM`, `router exited with code 7`.

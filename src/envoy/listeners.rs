@@ -94,7 +94,7 @@ impl Uncounted {
     }
 }
 
-/// The names in statistics that a word of `ignore_listeners` may stand for.
+/// The names in statistics that a word of `ignore_listeners` may mean.
 pub(crate) fn statistics_of(word: &str, list: &str) -> Vec<String> {
     [word.to_owned(), statistic(word)].into_iter().chain(addresses(list, word)).collect()
 }

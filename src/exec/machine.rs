@@ -86,12 +86,12 @@ impl fmt::Display for Message {
 #[derive(Debug)]
 pub(crate) struct Machine<'a> {
     options: &'a ExecOptions,
-    /// How the command has ended.
+    /// How the command has ended; `None` while it runs.
     end: Option<End>,
     /// Whether a stop signal has arrived.
     is_stopping: bool,
     last_stop: Option<Time>,
-    /// The time of the next step: SIGKILL, or the exit after SIGKILL.
+    /// The time of the next step: SIGKILL, or the exit after SIGKILL. `None` if no step is due.
     deadline: Option<Time>,
     is_killed: bool,
     actions: Vec<Action>,
@@ -110,7 +110,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// Takes one event, and returns the actions in their order. `now` must not go backwards.
+    /// Handles one event, and returns the actions in their order. `now` must not go backwards.
     pub(crate) fn handle(&mut self, now: Time, event: Event) -> Vec<Action> {
         match event {
             Event::Signal(signal) if self.options.stops(signal) => self.stop(now, signal),
@@ -122,7 +122,7 @@ impl<'a> Machine<'a> {
         std::mem::take(&mut self.actions)
     }
 
-    /// The time at which [`Event::Tick`] is due.
+    /// The time at which [`Event::Tick`] is due, if it is.
     pub(crate) fn next_wakeup(&self) -> Option<Time> {
         self.deadline
     }

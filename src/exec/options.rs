@@ -15,10 +15,11 @@ pub struct ExecOptions {
     pub rewrites: Rewrites,
     /// The exit codes of the command that become 0.
     pub remap_exit: Vec<u8>,
-    /// The signal that drainit gets when its parent dies.
+    /// The signal that drainit gets when its parent dies, if any.
     pub parent_death_signal: Option<Signal>,
     pub stop_signals: Vec<Signal>,
     /// The time from the stop signal to SIGKILL, for the command and the rest of its process group.
+    /// `None` means that drainit waits for the command only, without a limit.
     pub grace_period: Option<Duration>,
     /// Whether drainit inherits orphans although it is not PID 1.
     pub subreaper: bool,

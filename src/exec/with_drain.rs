@@ -176,8 +176,8 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
     Ok(Config { shutdown, processes: vec![process], ..Config::default() })
 }
 
-/// The warning for a `--drain-time` that does not fit into the window. The default time is
-/// shortened without a warning.
+/// The warning for a `--drain-time` that is longer than the window; `None` if it is not. The
+/// default time is shortened without a warning.
 fn cut_short(shutdown: &Shutdown, drain: &DrainOptions) -> Option<String> {
     let (time, room) = (drain.time?, shutdown.window());
     (time > room).then(|| {

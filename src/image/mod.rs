@@ -270,6 +270,7 @@ impl<'a> Checker<'a> {
     }
 
     /// The reason why the entry at a path is not of this kind, or may not be accessed in this way.
+    /// `None` if it is usable or cannot be checked.
     fn unusable(
         &mut self,
         path: &Path,
@@ -408,7 +409,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The `PATH` of a process, or of the container's hooks.
+    /// The `PATH` of a process, or, without a process, of the container's hooks.
     fn path(&self, process: Option<&Process>) -> Option<OsString> {
         let own = process.map_or(&[][..], |process| &process.environment);
         for variable in own.iter().rev() {

@@ -377,7 +377,7 @@ fn admin_is_compared_with_envoy_config() {
         let said = with(found, "http://127.0.0.1:9901");
         assert!(said.contains(&wrong.to_owned()), "{found}: {said:?}");
     }
-    // A script may write the file, so `check` cannot judge its content.
+    // A script may write the file, so `check` does not report this error.
     let written = "sh, -c, 'write >DIR/envoy.yaml; exec good -c DIR/envoy.yaml'";
     let said = with(written, "http://127.0.0.1:9901");
     assert!(!said.contains(&wrong.to_owned()), "{said:?}");

@@ -101,7 +101,7 @@ impl Subscriber for OwnLines {
 struct Message {
     text: String,
     fields: String,
-    /// The field [`MEMBERS`].
+    /// The field [`MEMBERS`], if the event has it.
     members: Option<String>,
 }
 

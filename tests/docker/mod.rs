@@ -146,7 +146,7 @@ impl Client {
         Self(BufReader::new(stream))
     }
 
-    /// Sends one request, and fails the test unless it gets a whole answer with 200.
+    /// Sends one request, and asserts that it gets a whole answer with 200.
     #[track_caller]
     fn get(&mut self) -> Answer {
         self.0.get_mut().write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();

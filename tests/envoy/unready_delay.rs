@@ -51,8 +51,8 @@ fn start(version: &'static str) -> Option<(Running, SocketAddr)> {
     envoy.start()
 }
 
-/// Checks the health like a load balancer, and closes the connection itself, because a draining
-/// Envoy would take 5 s for that.
+/// Returns whether a health check, as a load balancer makes it, succeeds. Closes the connection
+/// itself, because a draining Envoy would take 5 s for that.
 async fn is_healthy(address: SocketAddr) -> bool {
     let Ok(mut stream) = TcpStream::connect(address).await else { return false };
     let request = b"GET /healthz HTTP/1.1\r\nHost: gateway\r\n\r\n";

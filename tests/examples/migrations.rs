@@ -188,8 +188,8 @@ fn a_procfile_with_a_release_runs_after_the_import() {
         for name in all {
             ended.assert_order(&["release exit 0", &format!("{name} start")]);
         }
-        // All processes get the signal at once, without a shell in between. `log` gets it with the
-        // group of its shell.
+        // All processes get the signal at once, and no shell delays it: `log`, which has one above
+        // it, gets the signal with the shell's group.
         for name in all {
             match end {
                 End::Of(first, ..) if name == first => ended.assert_no_event(name, "got "),

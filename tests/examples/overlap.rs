@@ -117,7 +117,8 @@ fn a_server_in_go_loses_nothing() {
     let mut build = Command::new("go");
     build.args(["build", "-o", GO_SERVER, "examples/go/main.go"]).env("GOCACHE", cache);
     assert!(build.current_dir(checkout()).status().unwrap().success());
-    // A replacement is so quick that hardly any request meets it, so the test makes four.
+    // A replacement is so quick that hardly any request meets it, so the test replaces the server
+    // more often.
     assert_nothing_lost(&["examples/go/drainit.yaml"], &["server"; 4]);
 }
 

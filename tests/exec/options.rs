@@ -13,7 +13,7 @@ pub(crate) fn exec(rig: Rig, options: &[&str], command: &[&str]) -> Running {
     rig.start_with(&words)
 }
 
-/// Fails unless drainit refuses these options and starts nothing.
+/// Asserts that drainit refuses these options and starts nothing.
 #[track_caller]
 pub(crate) fn assert_refused(options: &[&str], message: &str) {
     let ended = exec(Rig::not_init(), options, &["CHILD", "a", "exit=0"]).wait_exit(LONG);

@@ -91,7 +91,7 @@ fn an_error_names_the_lease_that_nobody_gives_up() {
     });
 }
 
-/// Mounts a file system that never answers, and executes the rest of its arguments.
+/// Mounts a file system that never answers, and executes its other arguments as a command.
 const HANG: &str = "
 import ctypes, os, sys
 os.mkdir(sys.argv[1])

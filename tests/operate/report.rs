@@ -80,7 +80,7 @@ fn the_last_line_of_a_json_log_contains_the_report() {
     assert_eq!((&last["process"], &last["level"]), (&"drainit".into(), &"info".into()), "{last:#}");
     assert_eq!(last["report"], report);
 
-    // The text of the line has the same facts.
+    // The text of the log line has the same facts as the report in it.
     let text = last["message"].as_str().unwrap();
     let seconds = |value: &Value| value.as_f64().unwrap_or_else(|| panic!("{value} {report:#}"));
     assert!(text.starts_with("stopped in "), "{text}");

@@ -221,7 +221,7 @@ fn log_and_report_say_why_an_optional_process_is_missing() {
     }
 }
 
-/// Checks for CAP_SYS_RESOURCE, which many containers lack.
+/// Whether this process has CAP_SYS_RESOURCE, which many containers lack.
 fn may_raise_limits() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();

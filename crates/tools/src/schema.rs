@@ -59,7 +59,7 @@ impl Schema {
         table.insert("additionalProperties".to_owned(), json!(false));
         if keys.exclusive().nth(1).is_some() {
             // Only one of these keys may be set. This is written as a dependency between the keys,
-            // because an editor then marks the key that is too much.
+            // because an editor then marks the surplus key.
             let mut dependencies = Map::new();
             for key in keys.exclusive() {
                 let mut others = Map::new();

@@ -246,7 +246,8 @@ impl OutputCapture {
         }
     }
 
-    /// Reads without waiting, because a pump may have emptied the pipe.
+    /// Reads without waiting, and returns the number of bytes; `None` if a pump has emptied or
+    /// closed the pipe.
     async fn read(&self, side: &Side) -> io::Result<Option<usize>> {
         poll_fn(|context| {
             SCRATCH.with_borrow_mut(|Scratch { chunk, lines }| {

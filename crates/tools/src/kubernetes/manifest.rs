@@ -17,7 +17,8 @@ pub(super) struct Workload {
     pub(super) pod: Rc<Node>,
     /// The `metadata` of the workload's pods.
     pub(super) metadata: Option<Rc<Node>>,
-    /// If a Service with `externalTrafficPolicy: Local` selects the pods: the place of this field.
+    /// The place of `externalTrafficPolicy: Local` in a Service that selects the pods, if there is
+    /// one.
     pub(super) local: Option<Span>,
 }
 

@@ -21,6 +21,7 @@ struct Probe {
     /// The time from the first failed attempt until the kubelet considers the probe failed.
     fails_after: Duration,
     /// Who owns the port to which the probe connects, and the port with its place in the manifest.
+    /// `None` for a probe without a port, or with an unknown port.
     target: Option<(Target, u16, Span)>,
     /// The path that an HTTP probe requests, without the query. `None` for other probes.
     path: Option<Word>,

@@ -637,7 +637,7 @@ fn a_service_with_policy_local_needs_an_unready_delay() {
     silent(CONFIG, &service("Cluster", "{app: gateway}"));
     silent(CONFIG, &service("Local", "{app: gateway, tier: core}"));
     silent(CONFIG, &service("Local", "{}"));
-    // If two Services select the pod, and one of them has `Local`, that one counts.
+    // A Service with `Local` counts even if a Service without it also selects the pod.
     let second = local.replace("---", "---\nkind: Service\nspec: {selector: {app: gateway}}\n---");
     assert_eq!(lines(&check(CONFIG, &second, None, &[])).len(), 1);
     // Only documents of the kind Service count.
