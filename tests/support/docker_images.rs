@@ -152,8 +152,8 @@ fn build() -> Images {
     let rust = format!("RUST_IMAGE={}", rust_image());
     let envoy = format!("ENVOY_IMAGE={}", envoy_image());
     let args = ["--build-arg", &rust, "--build-arg", &envoy];
-    // The compile stage is built as a separate target, so that it carries the label and is pruned
-    // as well.
+    // The compile stage is built as a separate target. Its image thereby gets the label, and is
+    // pruned, too.
     build_image(&[&args[..], &["--target", "build"]].concat());
     Images {
         drainit: build_image(&[&args[..], &["--target", "drainit"]].concat()),

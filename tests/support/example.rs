@@ -22,8 +22,8 @@ const BEFORE: Duration = ms(1000);
 const LEARN: Duration = ms(1000);
 /// The time under load after the old pod has ended.
 const AFTER: Duration = ms(1000);
-/// The number of clients. They pause between requests, so the server often closes their connection
-/// meanwhile.
+/// The number of clients. They pause between requests, so the server often closes an idle
+/// connection.
 const CLIENTS: u32 = 50;
 const RATE: f64 = 3.0;
 /// The load is sufficient if there are more answers than this.
@@ -129,8 +129,8 @@ impl Rolled {
     }
 }
 
-/// Replaces a pod of the example, started with an overlay, with a second one, under load from
-/// clients that notice a closed connection only when they use it.
+/// Replaces a pod of the example with a second pod under load. Both pods have the overlay. The
+/// clients notice a closed connection only when they use it.
 pub(crate) fn roll(example: &Example, overlay: &str) -> Option<Rolled> {
     let old = example.start(overlay)?;
     let new = example.start(overlay)?;
@@ -148,7 +148,7 @@ pub(crate) fn roll(example: &Example, overlay: &str) -> Option<Rolled> {
         while old.running.record().ended.is_none() && Instant::now() < until {
             sleep(ms(10)).await;
         }
-        // Waits until there was some load, even on a slow machine.
+        // Wait for a sufficient load: on a slow machine, the clients need more time.
         while load.report().total.ok <= LEAST && Instant::now() < until {
             sleep(ms(10)).await;
         }

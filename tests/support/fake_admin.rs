@@ -1,6 +1,6 @@
-//! An Envoy admin that misbehaves on request and records its requests. Unless
-//! [`Admin::faulty_throughout`] is set, it behaves correctly and records nothing until drainit has
-//! verified the drain of a healthy Envoy.
+//! An Envoy admin that misbehaves as a test tells it to, and records its requests. By default it
+//! begins to do both once drainit has verified the drain of a healthy Envoy; with
+//! [`Admin::faulty_throughout`], at once.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -203,7 +203,7 @@ impl Admin {
             let (answer, stats) = {
                 let mut state = self.lock();
                 // The requests that verify the healthy Envoy are not recorded. Without a
-                // verification, the first POST begins the drain.
+                // verification, the record begins with the first POST, which begins the drain.
                 let counts = state.is_verified || what.starts_with("POST");
                 if counts {
                     state.seen.push(Seen { at: now(), what: what.to_owned(), head });

@@ -5,12 +5,12 @@ use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// Holds a lease on the file. Until the lease is dropped, or for `/proc/sys/fs/lease-break-time`
-/// (45 s), opening or executing the file blocks.
+/// A lease on a file. While it is held, but at most for `/proc/sys/fs/lease-break-time` (45 s),
+/// opening or executing the file blocks.
 pub(crate) struct Lease(Child);
 
-/// The program that takes the lease. It ignores the kernel's request to give the lease up, or
-/// follows it after so many seconds.
+/// The program that takes the lease. It ignores the kernel's request to give the lease up, or obeys
+/// after as many seconds as its second argument says.
 const HOLDER: &str = "
 import fcntl, signal, sys, time
 def give_up(*_):
@@ -30,7 +30,7 @@ impl Lease {
         Self::take_for(path, &[])
     }
 
-    /// As [`Self::take`], but gives the lease up 300 ms after the file was to be opened.
+    /// Takes a lease that is given up 300 ms after another process tries to open the file.
     pub(crate) fn take_politely(path: &Path) -> Option<Self> {
         Self::take_for(path, &["0.3"])
     }

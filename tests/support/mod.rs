@@ -55,7 +55,8 @@ pub(crate) const LONG: Duration = Duration::from_secs(20);
 pub(crate) const PATIENCE: Duration = ms(100);
 
 /// Returns the path of the program that drainit supervises in tests (`testkit/src/bin/child`).
-/// `cargo test --test main` does not build the program, so the first test that needs it does.
+/// `cargo test --test main` does not build the program, so the first test that needs the program
+/// builds it.
 pub(crate) fn child() -> PathBuf {
     static CHILD: LazyLock<PathBuf> = LazyLock::new(|| {
         let path = Path::new(env!("CARGO_BIN_EXE_drainit")).with_file_name("child");
@@ -110,7 +111,8 @@ pub(crate) fn in_parallel<T: Send>(cases: impl IntoIterator<Item = T>, test: imp
     });
 }
 
-/// Ends threads when it is dropped, even if the test fails, because `thread::scope` waits for them.
+/// Sets the flag that ends threads when it is dropped. If a test failed without this,
+/// `thread::scope` would wait for its threads forever.
 pub(crate) struct Over<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for Over<'_> {

@@ -25,20 +25,21 @@ pub(crate) fn is_possible() -> bool {
     skip_unless(possible.clone())
 }
 
-/// Returns whether the running test is root. If it is not, reports that `what` needs it.
+/// Returns whether the test runs as root. If it does not, reports that the test is skipped, because
+/// `what` needs root.
 pub(crate) fn is_root_for(what: &str) -> bool {
     let is_root = nix::unistd::geteuid().is_root();
     skip_unless(is_root.then_some(()).ok_or_else(|| format!("{what} needs root")))
 }
 
-/// Returns whether the running test can run. If it cannot, reports that it is skipped, and why.
+/// Returns true if `possible` is `Ok`. Otherwise reports why the test is skipped; in CI, fails.
 pub(crate) fn skip_unless(possible: Result<(), String>) -> bool {
     let Err(reason) = possible else { return true };
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("a test");
     let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
     assert!(!ci, "{test} would be skipped, and this is CI: {reason}");
-    // The test harness captures the output of `eprintln`.
+    // `eprintln` cannot be used, because the test harness captures its output.
     let _ = writeln!(std::io::stderr(), "skipped: {test}: {reason}");
     false
 }

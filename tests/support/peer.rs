@@ -93,11 +93,11 @@ impl Peer {
         ours
     }
 
-    /// Asserts that a signal to both programs reaches a second process of the group, or does not.
-    /// `options` precede the command.
+    /// Asserts for both programs whether a signal reaches a second process of the group: it must if
+    /// `is_reached` is true, and must not otherwise. `options` precede the command.
     #[track_caller]
     pub(crate) fn assert_group(&self, options: &[&str], env: &[(&str, &str)], is_reached: bool) {
-        // The script waits for the signal; if it expects none, only for a moment.
+        // The script waits for the signal. If none is expected, it waits only for a moment.
         let (looks, heard) = if is_reached { (300, "inner\n") } else { (20, "") };
         let script = format!(
             "exec 2>/dev/null; rm -f {0} {0}.ready; sh -c \"trap 'echo inner >{0}; exit' USR1; >{0}.ready; while [ \\$((n+=1)) -lt 900 ]; do sleep 0.01; done\" & \
@@ -110,8 +110,9 @@ impl Peer {
         assert_eq!((did.code, did.stdout.as_str()), (3, heard), "{options:?} {env:?}");
     }
 
-    /// Asserts that the command of both programs has the same signals, descriptors and groups, as
-    /// the script shows. The programs start with blocked and ignored signals and a descriptor.
+    /// Asserts that both programs start their command with the same signals, descriptors and
+    /// groups, which the script `show` prints. The programs inherit blocked and ignored signals and
+    /// a descriptor.
     #[track_caller]
     pub(crate) fn assert_same_start(&self, options: &[&str], show: &str) {
         let did = |program: &Path| {
@@ -153,8 +154,7 @@ fn run(program: &Path, args: &[&str], how: Invocation<'_>) -> RunResult {
     RunResult { code, stdout: without_pids(&stdout), stderr: without_pids(&reader.join().unwrap()) }
 }
 
-/// Masks PIDs, which are numbers of four or more digits and numbers after a word that precedes a
-/// PID.
+/// Masks PIDs: numbers of four or more digits, and numbers after words such as `PID`.
 fn without_pids(text: &str) -> String {
     let pid = regex_lite::Regex::new(r"(?i)(tini \(|pid: '|pid '|pid=|PID )[0-9]+|\b[0-9]{4,}\b");
     pid.unwrap().replace_all(text, "${1}N").into_owned()

@@ -11,8 +11,8 @@ use testkit::envoy;
 
 use super::{Rig, Running};
 
-/// A script in place of Envoy. It passes the check of a config on to Envoy, and later epochs run a
-/// command first.
+/// A script that executes Envoy. Before that, every epoch except the first runs the command
+/// `FIRST`. A check of a config does not run it.
 const LATER: &str = "#!/bin/sh
 case \"$*\" in *'--mode validate'*) exec ENVOY \"$@\";; esac
 [ \"${RESTART_EPOCH:-0}\" = 0 ] || FIRST
@@ -68,7 +68,7 @@ impl RealEnvoy {
         Some((drainit, address))
     }
 
-    /// Starts without waiting for readiness.
+    /// Starts Envoy like [`Self::start`], but does not wait until it is ready.
     pub(crate) fn launch(&self) -> Option<(Running, SocketAddr)> {
         let rig = Rig::new()?;
         let address = testkit::gateway::free_address().unwrap();
@@ -139,8 +139,8 @@ fn config(admin: &str, address: SocketAddr, upstream: SocketAddr) -> Value {
     })
 }
 
-/// Makes Envoy ask a control plane for `api`, which is `cds` or `lds`, and wait for it for the time
-/// `wait`.
+/// Makes Envoy ask the control plane at `at` for `api` (`cds` or `lds`), and wait for the answer
+/// for at most `wait`.
 pub(crate) fn add_control_plane(config: &mut Value, api: &str, at: SocketAddr, wait: &str) {
     let http = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
     let address = json!({"address": at.ip().to_string(), "port_value": at.port()});
@@ -167,7 +167,8 @@ pub(crate) fn add_control_plane(config: &mut Value, api: &str, at: SocketAddr, w
     });
 }
 
-/// Starts a server that answers `GET /MILLISECONDS` after that time, until the test program ends.
+/// Starts a server that answers `GET /MILLISECONDS` after that time. It runs until the test program
+/// ends.
 fn upstream() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();

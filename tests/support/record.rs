@@ -103,7 +103,7 @@ impl fmt::Display for Record {
     }
 }
 
-/// A record that grows and wakes the threads that wait on it.
+/// A record that grows. Every change wakes the threads that wait for a change.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     record: Mutex<Record>,
@@ -184,8 +184,8 @@ impl Recorder {
         record.offset += whole;
     }
 
-    /// Wakes the waiting threads whenever the event log has grown. The thread ends when the log
-    /// does.
+    /// Wakes the waiting threads whenever the event log has grown. The thread that does so ends
+    /// when the log is removed.
     fn follow_events(self: &Arc<Self>) {
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC).unwrap();
         let flags = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_ATTRIB;
@@ -193,7 +193,7 @@ impl Recorder {
         let recorder = Arc::clone(self);
         thread::spawn(move || {
             while inotify.read_events().is_ok() && recorder.event_log.exists() {
-                // The lock ensures that no thread is between its check and its wait.
+                // `update` locks the record, so that no thread is between its check and its wait.
                 recorder.update(|_| {});
             }
         });

@@ -113,7 +113,7 @@ impl Rig {
         self
     }
 
-    /// Runs drainit as a user without capabilities that cannot gain any.
+    /// Runs drainit as a user who has no capabilities and cannot gain any.
     pub(crate) fn without_privileges(self) -> Self {
         let id = NOBODY.to_string();
         self.readable_by_everybody()

@@ -91,8 +91,8 @@ impl Running {
         Said::of(self.exec_as(None, args).output().unwrap())
     }
 
-    /// Prepares a command of drainit in its container, as this user instead of root. The command
-    /// runs in the PID and mount namespaces of drainit, and has `DRAINIT_CONFIG`.
+    /// Prepares a command of drainit in its container, as this user or as root. The command runs in
+    /// the PID and mount namespaces of drainit, with `DRAINIT_CONFIG` set.
     pub(crate) fn exec_as(&self, user: Option<u32>, args: &[&str]) -> Command {
         let pid = self.pid().to_string();
         let mut command = Command::new("nsenter");
@@ -154,9 +154,9 @@ impl Running {
         line.trim_matches([':', '\t', ' ', 'k', 'B']).parse().unwrap()
     }
 
-    /// Waits until all these children have installed their signal handlers and are listening, and
-    /// until drainit knows that they run, which it learns a moment after their exec. If no line of
-    /// the log says so (JSON, `exec`, a child of another name), the test sleeps for that moment.
+    /// Waits until these children have installed their signal handlers, and until drainit has
+    /// logged that they started. If the log has no such line (JSON, `exec`, a child of another
+    /// name), waits for [`PATIENCE`] instead.
     #[track_caller]
     pub(crate) fn wait_for_start(&self, names: &[&str]) {
         for name in names {
@@ -201,7 +201,7 @@ impl Running {
     }
 
     /// Counts drainit's children in this state of proc(5), such as `Z` for zombies or `T` for
-    /// stopped processes. A zombie whose threads still end cannot be reaped, and does not count.
+    /// stopped processes. A zombie that has other threads cannot be reaped yet, and does not count.
     pub(crate) fn children_in_state(&self, state: char) -> usize {
         let is_in_state = |pid: &&Pid| {
             let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -230,7 +230,8 @@ impl Running {
                 *unknown = status;
             }
         });
-        // The output is complete, unless a leftover process keeps the pipe open.
+        // Wait for the rest of the output, but not forever: a leftover process may keep the pipe
+        // open.
         let record = match self.recorder.wait::<()>(LONG, |_| None) {
             Ok(()) => self.record(),
             Err(record) => record,
@@ -239,7 +240,8 @@ impl Running {
         Ended::of(code, record, std::mem::replace(&mut self.dir, TempDir::new()))
     }
 
-    /// Returns the PID of the process that executed drainit, once it has done so.
+    /// Waits until drainit runs, and returns its PID. Returns `None` if drainit has ended, or at
+    /// the timeout.
     fn find_pid(&self) -> Option<Pid> {
         let top = self.child.id();
         let until = Instant::now() + LONG;
@@ -283,7 +285,7 @@ impl Drop for Running {
                 let _ = kill(Pid::from_raw(event.pid), Signal::SIGKILL);
             }
         }
-        // Whatever the test asserts, debug builds of drainit check their own rules.
+        // Debug builds of drainit check their own rules. A breach fails every test.
         let record = self.record();
         let is_broken = record.line("drainit itself has failed").is_some();
         assert!(!is_broken || thread::panicking(), "{record}");
@@ -320,7 +322,7 @@ pub(crate) struct Ended {
     pub(crate) code: i32,
     /// The complete record of the run.
     pub(crate) record: Record,
-    /// The time at which [`Running::stop`] sent SIGTERM, or else of the start.
+    /// The time at which [`Running::stop`] sent SIGTERM; without it, the time of the start.
     pub(crate) asked: Duration,
     dir: TempDir,
 }

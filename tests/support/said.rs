@@ -1,5 +1,5 @@
-//! The text of log lines for which several tests wait, by kind. For each kind, one test checks its
-//! whole sentence, and the other tests know only the kind.
+//! Patterns for log lines for which several tests wait. For each such line, one test checks the
+//! whole sentence, and the other tests use only the pattern.
 
 pub(crate) const ALL_READY: &str = "everything is ready";
 pub(crate) const STOPPING: &str = "stopping: SIGTERM received";

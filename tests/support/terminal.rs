@@ -35,7 +35,7 @@ impl Terminal {
         Self::start(&["setsid", "--ctty"], words)
     }
 
-    /// Starts a program in the same way, but as PID 1, like `docker run -t`.
+    /// Starts a program like [`Self::session`], but as PID 1, like `docker run -t`.
     pub(crate) fn init(words: &[&str]) -> Self {
         Self::start(&[&UNSHARE[..], &["setsid", "--ctty"]].concat(), words)
     }
@@ -44,7 +44,7 @@ impl Terminal {
         let pty = openpty(None, None).unwrap();
         let path = nix::unistd::ttyname(&pty.slave).unwrap();
         let end = || File::from(pty.slave.try_clone().unwrap());
-        // A shell that starts the tests in the background makes them ignore SIGINT.
+        // Reset SIGINT: a shell that starts the tests in the background makes them ignore it.
         let session = Command::new("env")
             .arg("--default-signal")
             .args(how)
@@ -121,8 +121,8 @@ impl Terminal {
         Some(name.trim_end().to_owned())
     }
 
-    /// Waits until this program is in the foreground and asleep, so that it waits for input or
-    /// signals.
+    /// Waits until this program is in the foreground and asleep, which means that it waits for
+    /// input or signals.
     #[track_caller]
     pub(crate) fn wait_for_foreground(&self, name: &str) {
         self.wait_until(&format!("`{name}` in front"), || {
@@ -164,7 +164,7 @@ impl Terminal {
 impl Drop for Terminal {
     fn drop(&mut self) {
         if matches!(self.session.try_wait(), Ok(None)) {
-            // The foreground process ends with its session leader, or with PID 1.
+            // End the foreground process, too, and not only the session leader or PID 1.
             if let Ok(group) = tcgetpgrp(self.slave.as_fd())
                 && group.as_raw() > 1
             {
