@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::load::{IdleClose, Load, Plan, Report, Service};
 
-/// Longer than any rollout.
+/// The limit of the load, which is longer than any rollout.
 const LONGEST: Duration = Duration::from_secs(600);
 
 /// 100 keep-alive clients, 1 request/s each.

@@ -1,5 +1,6 @@
-//! Containers of a real Docker, or of Podman, which has the same commands. Each is removed at the
-//! end of the test run that made it. Docker's containers have a label with that run.
+//! Containers of a real Docker, or of Podman, which has the same commands. Each container is
+//! removed at the end of the test run that made it. A label of Docker's containers has the PID of
+//! that run.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader};
@@ -21,7 +22,7 @@ pub struct Container {
 /// The result of `docker run` without `--detach`.
 #[derive(Debug)]
 pub struct Finished {
-    /// The container's exit code, or Docker's own 125.
+    /// The container's exit code, or 125 if Docker itself failed.
     pub code: i32,
     /// The stdout of the container, then its stderr.
     pub output: String,
@@ -68,7 +69,8 @@ impl Container {
         self.await_line_again(text, 1);
     }
 
-    /// Waits until the output has `times` such lines, including those from before a restart.
+    /// Waits like [`Self::await_line`], but until `times` lines of the output have this text. Lines
+    /// from before a restart count, too.
     #[track_caller]
     pub fn await_line_again(&self, text: &str, times: usize) {
         let (lines, output) = io::pipe().unwrap();
@@ -169,7 +171,8 @@ impl Process {
     /// The IPv4 addresses at which the container of the process accepts TCP connections.
     #[track_caller]
     pub fn listening(&self) -> Vec<(Ipv4Addr, u16)> {
-        // Local and peer address and port in hexadecimal, and the state: `0A` is LISTEN.
+        // Fields after the line's number: local address, peer address and state, in hexadecimal.
+        // `0A` is LISTEN.
         let table = fs::read_to_string(format!("/proc/{}/net/tcp", self.pid)).unwrap();
         let listening = table.lines().skip(1).filter_map(|line| {
             let fields: Vec<&str> = line.split_whitespace().collect();

@@ -65,7 +65,7 @@ pub struct Spec {
 /// A line from the gateway's stdout or stderr, and the time at which it was read.
 pub type Line = (Instant, String);
 
-/// A running gateway. On drop it is stopped, by force if needed.
+/// A running gateway. When it is dropped, it gets SIGTERM, and SIGKILL after `DROP_TIMEOUT`.
 #[derive(Debug)]
 pub struct Gateway {
     child: Child,
@@ -163,8 +163,8 @@ impl Gateway {
     }
 
     /// Records which processes are gone. Processes that are found gone at the same time have ended
-    /// in an unknown order. If some are gone, the others are checked again, so that no process that
-    /// had ended before is recorded later.
+    /// in an unknown order. If a process is gone, all others are checked again, because they may
+    /// have ended before it.
     fn look(&mut self) {
         let now = Instant::now();
         let lives = |member: &Member| member.gone.is_none() && is_alive(member.pid);
@@ -260,7 +260,7 @@ pub fn free_address() -> io::Result<SocketAddr> {
     }
 }
 
-/// Reads to the end on its own thread, so that the gateway never waits for its reader.
+/// Reads the output to its end on a separate thread, so that the gateway never waits for a reader.
 pub fn collect(from: impl Read + Send + 'static, lines: &Arc<Mutex<Vec<Line>>>) {
     let lines = Arc::clone(lines);
     thread::spawn(move || {

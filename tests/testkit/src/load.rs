@@ -64,7 +64,7 @@ pub enum IdleClose {
 /// The amount and length of the load.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// Clients, each with one connection. Their phases are spread evenly.
+    /// Clients, each with one connection. Their requests are spread evenly over time.
     pub clients: u32,
     /// Requests per second of one client.
     pub rate: f64,
@@ -217,7 +217,7 @@ impl Load {
         Self { clients, report, start, end }
     }
 
-    /// The time since the start, which is zero in the report.
+    /// The time since the start of the load. The times in the report count from the same start.
     pub fn elapsed(&self) -> Duration {
         self.start.elapsed()
     }
@@ -290,7 +290,7 @@ impl Client {
         if let (Some(connection), IdleClose::Noticed) = (&mut self.connection, self.idle_close) {
             let mut unasked = [0; 1];
             tokio::select! {
-                biased; // after a pause of this machine both may have happened, and the end must win
+                biased; // after a pause of this machine both may be ready, and the end must win
                 _ = connection.stream.read(&mut unasked) => {}
                 () = sleep_until(due) => return,
             }

@@ -88,7 +88,7 @@ pub struct Outcome {
 }
 
 impl RollingRestart {
-    /// Runs the restart; calls `watch` each second.
+    /// Runs the restart, and calls `watch` every second.
     pub async fn run(&self, mut watch: impl FnMut(&Tick<'_>)) -> io::Result<Outcome> {
         let spec = Spec {
             runner: self.runner.clone(),
@@ -116,7 +116,7 @@ impl RollingRestart {
         let mut seconds = interval_at((start + SECOND).into(), SECOND);
         while Instant::now() < end {
             tokio::select! {
-                biased; // a second that ends at the same time as an event is reported without it
+                biased; // at the end of a second, report it before handling other events
                 _ = seconds.tick() => {
                     let phase = match (asked, learnt, ended) {
                         (None, ..) => Phase::Before,
@@ -164,7 +164,7 @@ impl RollingRestart {
             .collect();
         let lines = old.lines().into_iter().filter(|(at, _)| *at >= asked);
         let lines: Vec<_> = lines.map(|(at, line)| (since(at), line)).collect();
-        // The log gives the order, if it has the ends: a poll may notice them in another one.
+        // If the log has the ends, it gives their order: a poll may notice them in another order.
         let place_of_end = |name: &str| {
             let ends = [format!("{name}: exited with"), format!("{name}: was ended by")];
             lines.iter().position(|(_, line)| ends.iter().any(|end| line.contains(end)))

@@ -18,10 +18,10 @@
 //! | `allow=PATH` | is a Python Executor that allows all paths without `refused` in them |
 //! | `http=ADDRESS,N[,STATUS]` | answers N requests with STATUS (503), all others with 200 |
 //! | `notify=TEXT` | sends TEXT to `NOTIFY_SOCKET` |
-//! | `forge=TEXT` | sends TEXT to every notify socket of its drainit in /proc/net/unix; waits for one |
+//! | `forge=TEXT` | sends TEXT to every notify socket of its drainit in /proc/net/unix; waits for a socket |
 //! | `rename=HEX` | sets its name (comm), given in hexadecimal |
 //! | `report=PATH` | writes its arguments, environment, ids and descriptors as JSON |
-//! | `spawn=NAME,STEP,…` | starts a child in its own process group |
+//! | `spawn=NAME,STEP,…` | starts a child in the same process group |
 //! | `daemon=NAME,STEP,…` | starts a grandchild in its own session, which becomes an orphan |
 //! | `storm=N` | leaves N orphans that end all at once |
 //! | `torrent=N` | leaves N orphans in quick succession; waits until they have ended |
@@ -124,7 +124,7 @@ fn run(me: &Me, given: &report::Given, step: &str) {
         "hog" => hog(rest.parse().unwrap()),
         "exit" => me.end(rest.parse().unwrap()),
         "die" => signals::die(me, rest),
-        // Arguments that drainit routes here are not steps.
+        // Arguments of the container that drainit passes on (`args.prefix`) are not steps.
         _ if step.starts_with('-') => {}
         _ => {}
     }

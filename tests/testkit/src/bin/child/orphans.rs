@@ -89,11 +89,11 @@ pub(crate) fn storm(count: u32) {
     quit();
 }
 
-/// Concurrent orphans, not counting zombies.
+/// How many orphans run at the same time, not counting zombies.
 const CHAINS: u32 = 4;
 
-/// Leaves `count` orphans without a pause: each forks the next one and ends. Records when they
-/// have begun.
+/// Leaves `count` orphans without a pause: each forks the next orphan and ends. Records the begin,
+/// and waits for the last end.
 #[allow(unsafe_code)] // as above
 pub(crate) fn torrent(me: &Me, count: u32) {
     let (end, held) = pipe().unwrap();

@@ -36,17 +36,17 @@ impl Given {
             "pgid": getpgrp().as_raw(),
             "sid": getsid(None).unwrap().as_raw(),
         });
-        // Copies of a process have the same path. In separate containers they may also have the
-        // same PID.
+        // The name needs the time: copies of a process write to the same path, and may have the
+        // same PID in separate containers.
         let unfinished = format!("{path}.{}.new", now().as_nanos());
         fs::write(&unfinished, report.to_string()).unwrap();
         fs::rename(unfinished, path).unwrap();
     }
 }
 
-/// The targets of the open descriptors, except that of the descriptor that reads the directory.
+/// The targets of the open descriptors, without the descriptor that reads the directory.
 fn descriptors() -> BTreeMap<i32, String> {
-    // Tests that use this have a /proc.
+    // Without /proc the list is empty. Tests that check the list have a /proc.
     fs::read_dir("/proc/self/fd")
         .into_iter()
         .flatten()

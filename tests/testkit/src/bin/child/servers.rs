@@ -41,7 +41,7 @@ pub(crate) fn http(what: &str) {
     });
 }
 
-/// Allows every request that a Policy Engine asks about, unless its path contains `refused`.
+/// Allows every request that a Policy Engine asks about, unless the question contains `refused`.
 /// Connections are kept alive.
 pub(crate) fn allow(path: &str) {
     let listener = UnixListener::bind(path).unwrap();

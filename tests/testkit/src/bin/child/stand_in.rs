@@ -5,7 +5,8 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-/// The name and steps of this process, from the command line or the program that it replaces.
+/// The name and steps of this process. They come from the command line, or from the environment if
+/// this process replaces a program.
 pub(crate) fn command_line() -> Vec<String> {
     let mut args = std::env::args();
     let program = args.next().unwrap_or_default();
@@ -26,7 +27,7 @@ fn with_steps(name: &str, variable: &str, args: Vec<String>) -> Vec<String> {
     line
 }
 
-/// Reads `dlv exec PROGRAM FLAGS -- ARGS`.
+/// Executes PROGRAM with ARGS, as `dlv exec PROGRAM FLAGS -- ARGS` does.
 fn debugger(args: &[String]) -> ! {
     let program = args.get(1).expect("usage: dlv exec PROGRAM FLAGS -- ARGS");
     let args = args.iter().skip_while(|arg| *arg != "--").skip(1);
