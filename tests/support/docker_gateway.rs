@@ -29,7 +29,7 @@ pub(crate) struct GatewayImages {
 
 /// The bootstrap config of Envoy. Some tests mount another config in its place.
 pub(crate) const BOOTSTRAP: &str = include_str!("../fixtures/api-gateway/envoy.yaml");
-/// The overrides that the replaced entrypoint passes through `envsubst`.
+/// Overrides of the config. The entrypoint that drainit replaces passes them through `envsubst`.
 const OVERRIDE: &str = include_str!("../fixtures/api-gateway/config-override.yaml");
 
 /// Returns the images, or `None` if [`images`] returns `None`.

@@ -59,7 +59,7 @@ impl Peer {
         Self { original: drainit.clone(), drainit, dir }
     }
 
-    /// Returns the path of drainit under the name.
+    /// Returns the path at which drainit has the name of the program.
     pub(crate) fn drainit(&self) -> &Path {
         &self.drainit
     }

@@ -111,14 +111,14 @@ impl Running {
         self.wait(&format!("line `{pattern}`"), LONG, |record| record.line(pattern).cloned())
     }
 
-    /// Waits for an event of a child that begins with `what`.
+    /// Waits until a child has recorded an event that begins with `what`.
     #[track_caller]
     pub(crate) fn wait_for_event(&self, name: &str, what: &str) -> Event {
         let find = |record: &Record| record.event(name, what).cloned();
         self.wait(&format!("event `{name} {what}`"), LONG, find)
     }
 
-    /// Waits for this number of events of a child that begin with `what`.
+    /// Waits until a child has recorded this number of events that begin with `what`.
     #[track_caller]
     pub(crate) fn wait_for_events(&self, name: &str, what: &str, times: usize) {
         let enough = |record: &Record| (record.count(name, what) >= times).then_some(());
@@ -147,7 +147,7 @@ impl Running {
         (process["state"].as_str().unwrap().to_owned(), process["pid"].as_i64())
     }
 
-    /// Returns a size of drainit in kB from `/proc/PID/status`, such as `VmRSS`.
+    /// Returns a memory size of drainit, such as `VmRSS`, in kB from `/proc/PID/status`.
     pub(crate) fn kilobytes(&self, name: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
@@ -307,7 +307,7 @@ impl Said {
         Self { code, stdout: text(output.stdout), stderr: text(output.stderr) }
     }
 
-    /// Asserts the code, and that either stream contains the text.
+    /// Asserts that the command ended with this code, and that stdout or stderr contains the text.
     #[track_caller]
     pub(crate) fn assert(&self, code: i32, says: &str) -> &Self {
         assert_eq!(self.code, code, "{self:?}");

@@ -28,7 +28,7 @@ const DROP_TIMEOUT: Duration = Duration::from_secs(5);
 /// The supervisor of a gateway, which decides how it stops.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Runner {
-    /// drainit.
+    /// drainit as an ordinary process.
     Drainit(PathBuf),
     /// drainit as PID 1 of its own PID namespace, as in a container. Needs root.
     Init(PathBuf),

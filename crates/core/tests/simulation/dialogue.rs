@@ -33,7 +33,7 @@ const MOST_ATTEMPTS: u32 = 14;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Thing {
-    /// The admin interface handles a question: from now on its answer does not change.
+    /// The admin interface handles a question, which fixes the answer.
     Takes(u64),
     Answers(u64),
     /// A client tries to connect. Envoy may refuse that.

@@ -844,9 +844,9 @@ impl<'a> Checker<'a> {
         (was_alive && self.asked_for.contains(&key)).then_some(starts)
     }
 
-    /// In a shutdown, a process is not stopped while the final count has shown open requests and
-    /// the time of its drain lasts. Exceptions: the end of any process shortens that time; if the
-    /// drain began before the shutdown, the deadline may also shorten it.
+    /// In a shutdown, if the final count has shown open requests, drainit stops the process only
+    /// when the time of its drain is over. The end of any process shortens that time. If the drain
+    /// began before the shutdown, the deadline may shorten it, too.
     fn holds_open(&self, now: Time, slot: ProcessId) {
         let place = slot.index();
         let Some(((since, longest), times)) = self.at[place].drain.zip(self.of(slot).drain) else {
@@ -919,8 +919,8 @@ impl<'a> Checker<'a> {
         let state = machine.state();
         let has_progress = self.slots.all().any(|slot| match state.life(slot) {
             Lifecycle::Waiting => self.of(slot).dependencies.iter().any(|(on, condition)| {
-                // The slot may wait forever for a service to complete, which never happens.
-                // `drainit check` refuses such a config.
+                // The slot may wait for a service to complete, which never happens: `drainit check`
+                // refuses such a config.
                 let current = self.slots.current(on.index());
                 let is_service = current.is_some_and(|current| !self.of(current).oneshot);
                 *condition == StartCondition::Completed && is_service
@@ -2388,8 +2388,8 @@ impl<'a> Checker<'a> {
                 // process.
                 let from = self.held_at.or(self.t0).map_or(at, |from| from.max(at));
                 let later = self.needed_after(process);
-                // If the process was granted more time, it keeps that time, except for the time
-                // that the later stops need.
+                // If the process was granted more time, it keeps the part that the later stops do
+                // not need.
                 let left = match self.at[process.index()].extended {
                     true => self.scenario.spec.window.saturating_sub(later),
                     false => share,

@@ -97,7 +97,7 @@ enum Answer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Asked {
     BeReady(ProcessId),
-    /// The epoch answers the last probe after its time to become ready.
+    /// The epoch answers the last probe, which comes when its time to become ready is over.
     BeLive(ProcessId),
     End(ProcessId),
     Drain(ProcessId),

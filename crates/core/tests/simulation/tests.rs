@@ -32,7 +32,7 @@ fn liveness_without_further_faults_every_stop_ends_in_order_and_in_time() {
     play_all("liveness", Scenario::live);
 }
 
-/// Reads a number from an environment variable, if it is set.
+/// Reads a number from an environment variable; `None` if the variable is not set.
 pub(super) fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().unwrap())
 }

@@ -50,7 +50,7 @@ pub(super) struct World<'a> {
     leftovers: usize,
     /// How many of the next scans miss the leftovers. The world does not answer such a scan.
     missed_scans: u64,
-    /// The event that ends each running hook.
+    /// For each running hook: the event that ends it.
     hook_ends: BTreeMap<HookId, EventKey>,
     /// Events that the core must not get: the ends of hooks that it has aborted.
     dropped: BTreeSet<EventKey>,
@@ -135,7 +135,7 @@ pub(super) enum Next<'a> {
     Nothing,
 }
 
-/// An index into `World::events`. The queue has it in place of the [`Event`], which has no order.
+/// An index into `World::events`. The queue holds the index, because [`Event`] has no order.
 type EventKey = usize;
 
 #[derive(Clone, Copy, Debug, Default)]
