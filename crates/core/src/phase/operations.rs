@@ -430,17 +430,16 @@ impl Operations {
         let is_own = matches!(self.goals.get(&process), Some(Goal::Up { .. }));
         let reload = self.reload.as_mut();
         let mut waiting = reload.map_or_else(Vec::new, |reload| reload.start_failed(process, why));
+        // The slots that will not start now.
+        let mut lost = vec![process];
         if is_own {
-            // Earlier requests may wait for dependents of this process. Nothing will start these
-            // dependents now.
+            // Earlier requests may wait for dependents of this process.
             waiting.extend(state.waiting_dependents(process));
-            self.fail(state, |asked| {
-                let is_hit = asked.request != Request::Stop && waiting.contains(&asked.process);
-                is_hit.then_some(why)
-            });
+            lost.extend(&waiting);
         }
         self.fail(state, |asked| {
-            let is_hit = asked.request != Request::Stop && asked.members.contains(&process);
+            let is_hit = asked.members.iter().any(|id| lost.contains(id));
+            let is_hit = is_hit && asked.request != Request::Stop;
             is_hit.then(|| waiting.extend(&asked.members)).map(|()| why)
         });
         // These dependents waited for the process, and will not start any more.

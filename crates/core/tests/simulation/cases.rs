@@ -1054,6 +1054,38 @@ fn a_failed_start_fails_only_requests_that_wait_for_the_process() {
     assert!(notes.contains(&done(ENGINE, Request::Restart)), "{notes:?}");
 }
 
+#[test]
+fn a_failed_start_fails_a_request_for_a_dependent_of_a_dependent() {
+    let mut spec = gateway();
+    let mut one = undrained(spec.processes).remove(ENGINE.index());
+    (one.required, one.on_exit) = (false, OnExit::IGNORE);
+    spec.processes = vec![one; 4];
+    spec.order = (0..4).map(ProcessId).collect();
+    let top = ProcessId(3);
+    for (process, needs) in [(WEB, &[ENGINE, APP][..]), (top, &[WEB])] {
+        let needs = needs.iter().map(|on| (*on, StartCondition::Ready));
+        spec.processes[process.index()].dependencies = needs.collect();
+    }
+    for (on, dependents) in [(ENGINE, &[WEB][..]), (APP, &[WEB]), (WEB, &[top])] {
+        spec.processes[on.index()].dependents = dependents.to_vec();
+    }
+    spec.processes[APP.index()].readiness_timeout = Some(MS(3000));
+    let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
+    play.at(0, Event::Start);
+    play.at(0, Event::Spawned(APP));
+    let spawn_failed = Event::SpawnFailed { process: ENGINE, exit_code: 127 };
+    play.at(0, spawn_failed);
+    // The web waits for the app only, because the engine may be missing. A request to start the
+    // engine changes this.
+    play.at(100, ask(top, Request::Start));
+    assert_eq!(play.at(200, ask(ENGINE, Request::Start)), [Action::Spawn(ENGINE)]);
+    let notes = play.notes(300, spawn_failed);
+    let why = RequestError::Failed { process: ENGINE, why: Failure::Spawn { exit_code: 127 } };
+    for process in [ENGINE, top] {
+        assert!(notes.contains(&failed(process, Request::Start, why)), "{notes:?}");
+    }
+}
+
 // holds: C205
 #[test]
 fn a_requested_restart_waits_for_a_dependency_that_is_followed() {
