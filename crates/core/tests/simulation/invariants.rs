@@ -1725,6 +1725,8 @@ impl<'a> Checker<'a> {
             let hook = HookId { process: Some(id), stage: Stage::PostStop };
             let ends = self.at[place].by_request || self.hooks.contains(&hook);
             let is_left = self.at[place].follows && is_gone && !ends;
+            // A second restart of the dependency may have begun meanwhile.
+            let is_left = is_left && !self.waits_for_followed(id, procs);
             self.hold(!is_left, "a process that follows is not started again");
         }
     }
@@ -1737,12 +1739,17 @@ impl<'a> Checker<'a> {
             || self.at[place].by_request
             || self.at[place].draining
             || self.is_replaced(id)
-            || self.waits_to_follow(id, procs, |on| {
-                let request = (self.slots.process(ProcessId(on as u16)), Request::Start);
-                let is_asked = self.asked_for.contains(&request);
-                let moves = self.at[on].on_its_way || self.at[on].alone || self.at[on].by_request;
-                moves || is_asked || self.at[on].doomed
-            })
+            || self.waits_for_followed(id, procs)
+    }
+
+    /// Whether a process that this process follows is about to start, to end or to be replaced.
+    fn waits_for_followed(&self, id: ProcessId, procs: &[Proc]) -> bool {
+        self.waits_to_follow(id, procs, |on| {
+            let request = (self.slots.process(ProcessId(on as u16)), Request::Start);
+            let is_asked = self.asked_for.contains(&request);
+            let moves = self.at[on].on_its_way || self.at[on].alone || self.at[on].by_request;
+            moves || is_asked || self.at[on].doomed
+        })
     }
 
     /// Whether this process follows a process that is being replaced, or for which `waits` is true.

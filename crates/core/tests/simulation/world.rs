@@ -529,9 +529,14 @@ impl<'a> World<'a> {
                     self.die(process, after, 200 + 15, true);
                 }
             }
-            Action::StopGroup { process, .. } => {
+            Action::StopGroup { process, signal } if signal != Signal::KILL => {
                 let after = self.behaviour(process).group.and_then(Result::ok);
                 if let Some(after) = self.unless_obeying(after) {
+                    self.end_group(process, after);
+                }
+            }
+            Action::StopGroup { process, .. } => {
+                if let Some(after) = self.unless_obeying(self.behaviour(process).ends_after_kill) {
                     self.end_group(process, after);
                 }
             }
