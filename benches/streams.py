@@ -62,7 +62,7 @@ def wait_for(port):
 
 
 def measure(way, drainit, envoy, seconds, streams):
-    """The streams that ended whole, and the seconds from SIGTERM to the end of the gateway."""
+    """The streams that completed, and the seconds from SIGTERM to the end of the gateway."""
     with tempfile.TemporaryDirectory() as directory:
         port = free_port()
         variables = {
@@ -107,7 +107,7 @@ def measure(way, drainit, envoy, seconds, streams):
 def main():
     drainit, envoy = sys.argv[1:3]
     seconds, streams = (int(number) for number in (sys.argv[3:] + ["600", "100"][len(sys.argv) - 3 :]))
-    print(f"| way | streams of {seconds} s | ended whole | cut | seconds until the gateway had ended |")
+    print(f"| way | streams of {seconds} s | completed | cut | seconds until the gateway had ended |")
     print("|---|--:|--:|--:|--:|")
     for way in ("recipe", "drainit"):
         whole, took = measure(way, drainit, envoy, seconds, streams)
