@@ -830,7 +830,12 @@ impl<'a> Checker<'a> {
         let is_asked = self.restart_asked(slot).is_some_and(has_not_begun);
         // The check is made once for each start, because a request to restart the dependency may
         // come while `only_if` or the hook of this start runs.
-        let is_early = is_asked && !self.at[slot.index()].is_judged && needed.any(moves);
+        // While a new instance waits for the dependency, `restart` may start the old one again.
+        let mut beside = self.slots_of(self.slots.process(slot));
+        let is_old = beside.any(|id| self.roles[id.index()] == Role::New { old: slot });
+        let is_judged = self.at[slot.index()].is_judged || is_old;
+        let is_early = is_asked && !is_judged && needed.any(moves);
+        drop(beside);
         self.at[slot.index()].is_judged = true;
         // holds: C198, C205
         self.hold(!is_early, "restarted before a dependency that is restarted, too");
@@ -2327,9 +2332,9 @@ impl<'a> Checker<'a> {
         let hard_end = deadline + reap;
         let in_time = hard_end + Duration::from_millis(200);
         let mut latest = self.seen_at(self.seen_at(hard_end) + Duration::from_millis(200));
-        if latest > in_time {
-            // If drainit notices late that processes have ended, it also kills the others and the
-            // leftovers late.
+        if latest > in_time || self.was_paused(deadline, now) {
+            // If drainit notices late that the deadline has come or that processes have ended, it
+            // also kills the others and the leftovers late.
             latest = self.seen_at(latest + Duration::from_millis(100));
         }
         // holds: S74, S218, S220, C81, C602, C604
