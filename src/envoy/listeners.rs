@@ -21,9 +21,9 @@ const MAX_LIST: usize = 1024 * 1024;
 
 /// The path that lists every listener with its addresses.
 pub(crate) const LISTENERS: &str = "/listeners";
-/// The paths with the fields of listeners that [`parse`] reads; the mask keeps the dump small. For
-/// listeners of LDS, Envoy (1.36.4 to 1.40.0) refuses a longer mask with 400, "could not be
-/// successfully used".
+/// The paths of the dumps of the listeners. The mask in the first path names the fields that
+/// [`parse`] reads, so that the dump is small. For the second path (listeners of LDS), Envoy
+/// (1.36.4 to 1.40.0) refuses such a long mask with 400, "could not be successfully used".
 const DUMPS: [&str; 2] = [
     "/config_dump?resource=static_listeners&mask=listener.name,listener.address,\
 listener.stat_prefix,listener.traffic_direction,listener.filter_chains,\

@@ -20,7 +20,7 @@ use crate::http::{Client, RequestError, Response};
 use crate::types::{harmless, human};
 
 const READY: &str = "/ready";
-/// The statistics of the control plane. The filter, percent-encoded, is
+/// The path of the statistics of the control plane. The filter is the percent-encoded form of
 /// `(^|\.)control_plane\.connected_state$|\.[cl]ds\.update_(attempt|success|rejected)$`.
 const XDS_STATS: &str = "/stats?filter=(%5E%7C%5C.)control_plane%5C.connected_state%24%7C\
 %5C.%5Bcl%5Dds%5C.update_(attempt%7Csuccess%7Crejected)%24&format=json";

@@ -98,7 +98,7 @@ pub(crate) enum Look {
     Changed,
     /// The metadata has been the same for a second, or this is the first look.
     Quiet(Content),
-    /// The requested look is over. The caller that waits for this look holds the receiver of the
+    /// The look that a caller has requested is over. The caller waits with the receiver of the
     /// channel.
     Answer(Asked),
 }

@@ -213,8 +213,8 @@ impl FileWatch {
                 }
             };
             let unseen = match seen {
-                // The file could not be read before, or there was no thread, so its change was not
-                // reported.
+                // The last look has not reported this change, because the file could not be read or no
+                // thread could be started to read it.
                 Seen::Quiet { is_new: true } if before == State::Quiet => Some(Seen::Changed),
                 Seen::Quiet { is_new: false } if before == State::Quiet => continue,
                 _ => None,

@@ -66,7 +66,7 @@ pub struct Setup {
     pub source: Option<ConfigSource>,
     /// The graph of the processes of the config.
     pub graph: Graph,
-    /// The container's arguments for each process, in file order.
+    /// For each process, in the order of the config: its part of the container's arguments.
     pub args: Vec<Vec<String>>,
     /// The writer of drainit's stdout and stderr.
     pub output: Arc<Output>,

@@ -1,6 +1,7 @@
 //! Tests the static drainit as the entrypoint of a container: too little memory, the commands of an
-//! operator, and the time of `docker stop`. Rows of tests/faults try the other options of a
+//! operator, and the time of `docker stop`. The table of tests/faults tests other options of a
 //! container.
+
 
 use std::thread;
 

@@ -84,7 +84,7 @@ fn assert_no_loss(version: &str) {
 
 #[test]
 fn no_request_fails_with_any_version_of_envoy() {
-    // Two gateways at a time: their clients and programs need a processor each.
+    // Runs only two gateways at a time, because each needs a processor for its clients and programs.
     for versions in envoy::TESTED.chunks(2) {
         in_parallel(versions, |version| assert_no_loss(version));
     }

@@ -1,6 +1,6 @@
-//! Runs files of other supervisors, with the features that well-known images use, after a
-//! conversion by `drainit import` or by docs/migrating.md. If possible, the original supervisor
-//! runs too, and both must behave alike.
+//! Converts files of other supervisors, by `drainit import` or as docs/migrating.md says, and runs
+//! the results. The files use the features that well-known images use. If possible, the original
+//! supervisor runs too, and both must behave alike.
 
 use std::fs;
 use std::process::Command;

@@ -1,4 +1,5 @@
-//! Compares drainit under the name `dumb-init` with dumb-init. `terminal` tests terminals.
+//! Compares drainit under the name `dumb-init` with dumb-init. The module `terminal`
+//! has the tests with a terminal.
 
 use crate::support::namespace;
 use crate::support::peer::{Invocation, Peer, RunResult};

@@ -71,7 +71,8 @@ fn leftovers_of_a_command_get_sigterm_and_after_the_time_sigkill() {
         ended.assert_code(3).assert_took(gone, ms(100)..ms(6000));
         ended.assert_order(&["a exit 3", "b got SIGTERM", "b exit 0"]);
     }
-    // The leftover process ignores SIGTERM: the end is bounded, and the command's code stays.
+    // The leftover process ignores SIGTERM. drainit still ends after the grace period, with the
+    // exit code of the command.
     for rig in Rig::both() {
         let command = ["CHILD", "a", "spawn=b,on=TERM:ignore", "await=DIR/go", "exit=0"];
         let drainit = exec(rig, &["--grace-period", "300ms"], &command);

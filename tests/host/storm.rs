@@ -35,7 +35,7 @@ fn survives(drainit: Running) {
     let over = drainit.path("over");
     let most = most_zombies_until(&drainit, "end of the storm", || over.exists());
     assert!(most < FEW, "{most} zombies at a time");
-    // No orphan is lost: only the process itself is left, and it is still running.
+    // Every orphan was reaped: the only child that is left is the process itself, which still runs.
     drainit.wait_until("reaped", || drainit.children().len() == 1);
     drainit.stop().assert_code(0);
 }

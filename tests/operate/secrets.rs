@@ -70,7 +70,7 @@ processes:
         fs::write(drainit.path(name), content).unwrap();
         assert_eq!(ask(&["restart", name]), 1, "{name}");
     }
-    // A reload compares the values.
+    // A reload compares the new secrets with the old ones.
     fs::copy(drainit.path("changed.yaml"), config).unwrap();
     for command in ["status", "status --format json", "plan --reload"] {
         assert_eq!(ask(&command.split(' ').collect::<Vec<_>>()), 0, "{command}");

@@ -27,8 +27,8 @@ pub fn config_file(process: &Process, args: &[String]) -> Option<PathBuf> {
 
 /// Compares the address of the admin interface in Envoy's config with the `expected` address.
 /// Returns the difference as text, such as "it is at port 9902" or "there is none". If both are TCP
-/// addresses, compares only the ports, because Envoy's config often has `0.0.0.0`, which a
-/// connection to any address of the machine reaches. Returns `None` if the addresses agree. Also
+/// addresses, compares only the ports, because Envoy's config often has `0.0.0.0`, where Envoy
+/// accepts connections to every address of the machine. Returns `None` if the addresses agree. Also
 /// returns `None` if the file cannot be read, because Envoy itself reports that.
 pub fn other_admin(path: &Path, expected: &Address) -> Option<String> {
     let config = read(path)?;

@@ -214,8 +214,8 @@ impl Journal {
                 let history = self.noted(process);
                 (history.end, history.asked, history.why_ended) = (None, None, None);
                 (history.is_skipped, history.gave_up) = (false, false);
-                // The instance keeps the name that tells two instances apart even after the other
-                // instance is gone. The next instance begins without such a name.
+                // While two instances run, a name tells them apart. An instance keeps this name after
+                // the other instance is gone, and the next instance begins without such a name.
                 history.instance = None;
                 history.started.get_or_insert(now);
                 if is_ready {

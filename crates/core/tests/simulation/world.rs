@@ -473,8 +473,8 @@ impl<'a> World<'a> {
         if elapsed < behaviour.endpoint_removed && !proc.closed {
             proc.accepted += 1;
         }
-        // At the begin of the drain there are two open connections. One of them closes after half
-        // of the time.
+        // At the beginning of the drain, two connections are open. One closes at
+        // `connections_end`, the other after half of this time.
         let end = behaviour.connections_end;
         let mut active = u64::from(elapsed < end) + u64::from(elapsed < end / 2);
         if self.scenario.open_again && (end * 3 / 2..end * 2).contains(&elapsed) {

@@ -98,7 +98,7 @@ fn variable(
             // The value of `grace_period` may contain other text beside the variable. The caller
             // then compares the whole value.
             let Ok(value) = values::duration(&word.text) else { return false };
-            // A `preStop` hook that sleeps may be subtracted from the value.
+            // The value may be shorter by the time for which a `preStop` hook sleeps.
             if value == given || value.saturating_add(before.sleeps) == given {
                 return false;
             }

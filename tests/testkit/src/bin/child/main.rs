@@ -15,7 +15,7 @@
 //! | `await=PATH` | waits until PATH exists |
 //! | `touch=PATH` | creates a file |
 //! | `unix=PATH` `tcp=ADDRESS` | listens |
-//! | `allow=PATH` | is a Python Executor that allows all paths without `refused` in them |
+//! | `allow=PATH` | is a Python Executor; it allows each request whose path does not contain `refused` |
 //! | `http=ADDRESS,N[,STATUS]` | answers N requests with STATUS (503), all others with 200 |
 //! | `notify=TEXT` | sends TEXT to `NOTIFY_SOCKET` |
 //! | `forge=TEXT` | sends TEXT to every notify socket of its drainit in /proc/net/unix; waits for a socket |
@@ -32,7 +32,7 @@
 //! | `record=N` | the only step: prints `got M.` for each signal M, exits with 0 after signal N |
 //! | `exit=CODE` `die=SIGNAL` | ends |
 //!
-//! Under the name of a program in the gateway's image, it replaces that program (see
+//! If it is called by the name of a program in the gateway's image, it acts as that program (see
 //! [`stand_in`]).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
