@@ -38,7 +38,7 @@ use crate::cell::{Cell, Outcome, Plan, measure};
 use crate::mode::Mode;
 use crate::protocol::{Pace, Protocol};
 
-/// The number of cells with a rate that run at a time. Cells at full speed run alone.
+/// How many cells with a fixed rate run at the same time. A cell at full speed runs alone.
 const AT_ONCE: usize = 16;
 /// The minimum time, in seconds, of a cell at full speed that promises to lose nothing. All of
 /// these cells together then send 10 million requests.

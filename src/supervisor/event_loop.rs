@@ -430,7 +430,7 @@ impl EventLoop {
             Action::Adopt { slot, from } => self.executor.adopt(now, slot, from),
             Action::Redefine { slot, config } => self.executor.redefine(slot, config),
             Action::CheckCondition(process) => self.queue.extend(self.executor.condition(process)),
-            // The shutdown that follows from the pending stop signal gives up this start.
+            // A stop signal is pending, so nothing starts: the shutdown would end the start at once.
             Action::Spawn(_) | Action::RunHook(HookId { stage: Stage::PreStart, .. })
                 if self.stop_is_pending() => {}
             Action::Spawn(process) => self.queue.extend(self.executor.spawn(process)),

@@ -2,7 +2,6 @@
 //! operator, and the time of `docker stop`. The table of tests/faults tests other options of a
 //! container.
 
-
 use std::thread;
 
 use testkit::docker::{Container, mount};

@@ -181,7 +181,7 @@ impl Running {
         }
     }
 
-    /// Polls until a condition holds and returns the time.
+    /// Polls until a condition holds, and returns the time at which it held.
     #[track_caller]
     pub(crate) fn wait_until(&self, what: &str, is_so: impl Fn() -> bool) -> Duration {
         let until = Instant::now() + LONG;

@@ -132,7 +132,7 @@ impl State {
         self.set(process, Lifecycle::Remains { kill_at });
     }
 
-    /// The time that the rest of a process group gets to end. If an older epoch waits for the end
+    /// The time in which the rest of a process group has to end. If an older epoch waits for the end
     /// of the rest, this is at most half of the time to the deadline.
     fn rest_limit(&self, process: ProcessId, deadline: Time) -> Duration {
         let limit = self.budget.stop(&self.spec, process, self.now, deadline);

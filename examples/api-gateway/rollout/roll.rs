@@ -55,7 +55,7 @@ pub(crate) fn roll(images: &Images, mode: Mode) -> Outcome {
     Outcome { report: clients.stop(), stops }
 }
 
-/// How often each part is replaced.
+/// How many times each part is replaced.
 const TIMES: usize = 10;
 
 /// Runs one gateway with `../replace.yaml`, and replaces its parts behind the Router under load.

@@ -34,7 +34,7 @@ impl Steps {
         self.over.iter().chain(self.open.values()).copied()
     }
 
-    /// Records the phase after a step of the core.
+    /// Records the phase in which the core is after an event.
     pub(crate) fn phase(&mut self, now: Time, phase: &Phase) {
         let delay = (StepKind::ReadinessDelay, None);
         match phase {

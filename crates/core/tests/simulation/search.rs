@@ -218,8 +218,8 @@ impl<'a> World<'a> {
         self.is_killed(slot) || self.procs[slot.index()].alive && aborts
     }
 
-    /// Whether SIGKILL was sent to a process or the other members of its group, and must work
-    /// before the next timer.
+    /// Whether a process, or another member of its group, has got SIGKILL and still lives. It has to
+    /// end before the next timer.
     fn is_killed(&self, slot: ProcessId) -> bool {
         let proc = &self.procs[slot.index()];
         (proc.alive || proc.group) && proc.killed && !self.survivors.contains(&slot)

@@ -1,5 +1,5 @@
-//! Checks `terminationGracePeriodSeconds` of the pod, and the variable by which the manifest tells
-//! the config this time.
+//! Checks `terminationGracePeriodSeconds` of the pod, and the variable with which the manifest
+//! passes this time to the config.
 
 use std::time::Duration;
 
