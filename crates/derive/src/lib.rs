@@ -1,26 +1,27 @@
-//! `#[derive(Table)]` declares the keys of a mapping of the config, each once, at its field.
+//! `#[derive(Table)]` declares the keys of a mapping of the config.
 //!
 //! A struct is a mapping. A field is a key with the name of the field. The type of the field says
 //! how the value is read, and its doc comment is the meaning in the reference. An enum with `one`
-//! is a choice of keys, exactly one of which must be present. The derive makes the table of keys
-//! (`KEYS`), which the reader, the overlays, the schema and the reference use, and the code that
-//! reads the keys.
+//! is a choice of keys, exactly one of which must be present. The derive makes the code that reads
+//! the keys, and the table of keys (`KEYS`). The reader, the overlays, the schema and the reference
+//! use this table.
 //!
 //! `#[table(…)]`
 //! - `settle = T`: `fn settled(self, reader, fields) -> Option<T>` checks and completes the read
 //!   values. Without `settle` the struct itself is the value.
 //! - `short = "KEY"`: if the value is not a mapping, it is read as the value of this key.
-//! - `shared = "NAME"`: several keys use the table, which has this name in the schema.
-//! - `one = "NOUN"`: makes an enum a choice of keys. A message about a missing key has the noun.
+//! - `shared = "NAME"`: several keys use the table. The schema has the table once, by this name.
+//! - `one = "NOUN"`: makes an enum a choice of keys. The error for a missing key uses the noun.
 //! - `default`: implements `Default` with the defaults of the keys.
-//! - `differing`: makes `fn differing(&self, other) -> Vec<&'static str>`, the keys that differ.
+//! - `differing`: makes `fn differing(&self, other) -> Vec<&'static str>`, which returns the names
+//!   of the keys whose values differ.
 //!
 //! `#[key(…)]`
 //! - `form = TYPE`: the type that reads the value, in place of the field's type.
 //! - `name = "KEY"`: the key, if it differs from the name of the field.
 //! - `default = "TEXT"`: the default as text in a config. Without the key, an `Option` is `None`
 //!   and a `Vec` is empty, so for these types the text is only for the reference.
-//! - `value = EXPR`: the default, if it cannot be parsed from one text.
+//! - `value = EXPR`: the default as an expression, if it cannot be parsed from a text.
 //! - `required = "HELP"`: a missing key is an error with this help.
 //! - `merge = RULE`: the `Merge` by which an overlay changes the value.
 //! - `exclusive`: the keys with this mark exclude each other, like the keys of an enum.
@@ -76,7 +77,7 @@ struct Options {
     one: Option<LitStr>,
 }
 
-/// A field or a variant.
+/// A key: a field of a struct, or a variant of an enum.
 struct Key {
     ident: Ident,
     name: String,
@@ -198,7 +199,7 @@ fn shape(options: &Options, keys: &[Key]) -> Tokens {
     }
 }
 
-/// Reads every key, so that an error in one key does not hide an error in another.
+/// Makes code that reads every key, so that an error in one key does not hide an error in another.
 fn read_all(keys: &[Key]) -> Tokens {
     let reads = keys.iter().filter(|key| !key.skip).map(|key| {
         let Key { ident, name, form, .. } = key;
@@ -220,7 +221,7 @@ fn read_all(keys: &[Key]) -> Tokens {
     quote!(#(#reads)* Some(Self { #(#fields),* }))
 }
 
-/// Reads the one key of a choice that is present.
+/// Makes code for a choice of keys, which reads the key that is present.
 fn read_one(keys: &[Key], noun: &LitStr) -> Tokens {
     let arms = keys.iter().map(|key| {
         let Key { ident, name, form, holds, .. } = key;
@@ -236,7 +237,7 @@ fn read_one(keys: &[Key], noun: &LitStr) -> Tokens {
     }
 }
 
-/// Code that only some tables need.
+/// Makes the functions that only some tables have: `key`, `default` and `differing`.
 fn more(table: &Ident, options: &Options, keys: &[Key]) -> Tokens {
     let mut out = Tokens::new();
     if options.one.is_some() {
@@ -355,7 +356,7 @@ fn key(ident: Ident, ty: Option<&Type>, attributes: &[Attribute]) -> Result<Key>
     Ok(key)
 }
 
-/// The name and the argument of `Option<T>` or `Vec<T>`.
+/// For `Option<T>` or `Vec<T>`: its name and `T`. `None` for other types.
 fn generic(ty: &Type) -> Option<(&'static str, &Type)> {
     let Type::Path(path) = ty else { return None };
     let last = path.path.segments.last()?;
