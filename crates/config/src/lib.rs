@@ -1,4 +1,4 @@
-//! The config of drainit. `load` reads YAML, and returns a `config` or every error in it. `plan`
+//! The config of drainit. `load` reads the config from YAML, and reports all errors at once. `plan`
 //! computes how the container starts, and how long its shutdown may take.
 
 #![allow(

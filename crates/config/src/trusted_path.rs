@@ -75,8 +75,8 @@ impl fmt::Display for ForeignLink {
 impl std::error::Error for ForeignLink {}
 
 impl Place {
-    /// Finds the place at which a file is made, replaced or removed. If the last part of the path
-    /// is a link, the place is the link itself.
+    /// Finds the place of a file to make, replace or remove. If the last part of the path is a
+    /// link, the place is the link itself.
     ///
     /// # Errors
     /// Fails like open(2) if the directory cannot be opened, and with [`ForeignLink`] if a link
@@ -85,8 +85,8 @@ impl Place {
         Walk::from(AT_FDCWD, path, true)?.end_of(false)
     }
 
-    /// Finds the file that is read, or the socket to connect to. If the last part of the path is a
-    /// link, follows it like the links before it.
+    /// Finds a file to read, or a socket to connect to. If the last part of the path is a link,
+    /// follows it like the links before it.
     ///
     /// # Errors
     /// Fails like open(2) if the directory cannot be opened, with `ENOENT` if the file does not
@@ -126,10 +126,9 @@ impl Place {
         (&self.directory, &self.name)
     }
 
-    /// The path for bind(2), which takes a path and not an open directory. If nobody else could
-    /// make the path lead elsewhere, this is the path itself, so that getsockname(2) returns it.
-    /// Otherwise this path leads to the open directory by its descriptor. It is valid as long as
-    /// this value lives.
+    /// A path for bind(2), which accepts no descriptor of a directory. If nobody else could make
+    /// `path` lead elsewhere, returns `path`, so that getsockname(2) reports it. Otherwise returns
+    /// a path by the directory's descriptor, which is valid as long as this value lives.
     pub fn address(&self) -> PathBuf {
         let by_descriptor = by_descriptor(&self.directory).filter(|_| !self.is_fixed);
         by_descriptor.map_or_else(|| self.path.clone(), |directory| directory.join(&self.name))
@@ -166,9 +165,9 @@ fn by_descriptor(file: &impl AsRawFd) -> Option<PathBuf> {
 const LEASE_PATIENCE: Duration = Duration::from_secs(5);
 const LEASE_PAUSE: Duration = Duration::from_millis(5);
 
-/// Opens a file with `O_NONBLOCK`. If this fails because another process holds a lease on the file
-/// (`F_SETLEASE` in fcntl(2)), the kernel has asked that process to give the lease up, so this
-/// function tries again.
+/// Opens a file by calling `open`. While another process holds a lease on the file (`F_SETLEASE` in
+/// fcntl(2)), an open with `O_NONBLOCK` fails, and the kernel asks that process to give the lease
+/// up. Therefore this function tries again.
 ///
 /// # Errors
 /// Fails as `open` does, and with [`io::ErrorKind::ResourceBusy`] if the lease is not given up.
@@ -187,8 +186,8 @@ pub(crate) fn after_lease(open: impl Fn() -> io::Result<File>) -> io::Result<Fil
     }
 }
 
-/// Whether a file, directory or other entry exists at a path. If drainit may not look at the path
-/// (EACCES), nothing exists there.
+/// Whether a file, directory or other entry exists at a path. Also returns `false` if drainit may
+/// not look at the path (EACCES).
 ///
 /// # Errors
 /// Fails with [`ForeignLink`] if a link belongs to another user: nobody knows what is behind it.
@@ -199,7 +198,7 @@ pub fn exists(path: &Path) -> Result<bool, ForeignLink> {
     }
 }
 
-/// Whether this is the status of a file of this kind.
+/// Whether `stat` is the status of a file of this kind.
 pub fn is(stat: &FileStat, kind: SFlag) -> bool {
     SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == kind
 }
@@ -225,7 +224,7 @@ impl Walk {
         Ok(Self { at, walked, path, todo, links: 0, is_fixed })
     }
 
-    /// Walks to the end of the path. With `follows`, a link at the end is followed, too.
+    /// Walks to the end of the path. If `follows` is set, also follows a link at the end.
     fn end_of(mut self, follows: bool) -> io::Result<Place> {
         while let Some(step) = self.todo.pop() {
             let is_name = self.todo.is_empty()
@@ -239,8 +238,8 @@ impl Walk {
             }
             self.enter(next, &step)?;
         }
-        // The path is `/`, or ends with `.` or `..`. It names a directory, which has the name `.`
-        // in itself.
+        // The path is `/`, or ends with `.` or `..`, so the walk has entered the directory that
+        // the path names. In there, the name of the directory is `.`.
         Ok(self.end(OsString::from(".")))
     }
 
@@ -248,8 +247,8 @@ impl Walk {
         Place { directory: self.at, name, path: self.path, is_fixed: self.is_fixed }
     }
 
-    /// Looks at the next part. Returns the file to which it leads. If it is a link, returns `None`,
-    /// and the walk continues with the parts of the link.
+    /// Opens the next part of the path, and returns its file and status. If the part is a link,
+    /// returns `None`, and the walk continues with the parts of the link.
     fn step(&mut self, step: &OsStr) -> io::Result<Option<(OwnedFd, FileStat)>> {
         let next = openat(&self.at, step, LOOK, Mode::empty())?;
         let stat = fstat(&next)?;

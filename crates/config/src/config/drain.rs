@@ -47,17 +47,15 @@ pub(crate) struct DrainKeys {
 }
 
 impl DrainKeys {
-    /// Returns `None` if `time` is 0 or `only_if` does not hold, because the process is not drained
-    /// then. The other keys are read all the same, so that their mistakes show before somebody
-    /// turns the drain on.
+    /// Returns `None`, for no drain, if `time` is 0 or `only_if` does not hold. Even then the other
+    /// keys are read, so that their mistakes show before somebody turns the drain on.
     fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Drain> {
         let Self { method, only_if: holds } = self;
         let DrainTimes { time, min } = *method.times();
         if time.is_zero() || !holds {
             return None;
         }
-        // Only `check` warns. In the container, `time` may come from a variable with a shorter
-        // time.
+        // Only `check` warns: in the container, a variable may shorten `time` on purpose.
         if let (Some(written), true) = (min.filter(|min| *min > time), reader.problems.is_check()) {
             let (from, to) = (human(written), human(time));
             let message =
@@ -204,7 +202,7 @@ impl HeaderValue {
     }
 }
 
-/// The debug output does not have the value, which may be secret.
+/// The debug output has only the name, because the value may be secret.
 impl fmt::Debug for Header {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)
@@ -311,9 +309,9 @@ impl DrainMethod {
         }
     }
 
-    /// The default of `min`. An Envoy needs one: it may have no connections left while load
-    /// balancers still send new ones, because they learn late that the endpoint was removed. With
-    /// every other method, the process itself reports the end of its drain.
+    /// The default of `min`. An Envoy may have no connections left while load balancers still send
+    /// new ones, because they learn late that the endpoint was removed. With every other method,
+    /// the process itself reports the end of its drain.
     pub const fn default_min(&self) -> Duration {
         match self {
             Self::Envoy(_) => Duration::from_secs(5),
@@ -332,7 +330,7 @@ impl Form for Admin {
 
     fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Address> {
         let Kind::Sequence(items) = &node.kind else { return Address::read(reader, at, node) };
-        // Read all items before the first error ends the list, so that every error is reported.
+        // Read all items before returning at the first error, so that every error is reported.
         let hold: Vec<_> = items.iter().map(|item| AdminKeys::read(reader, at, item)).collect();
         let hold: Vec<bool> = hold.into_iter().collect::<Option<_>>()?;
         let Some((item, _)) = items.iter().zip(hold).find(|(_, holds)| *holds) else {
@@ -351,7 +349,7 @@ struct AdminKeys {
     /// Envoy's admin address.
     #[key(form = Later<Address>, required = "write `{text: ADDRESS, only_if: …}`")]
     text: (),
-    /// Without a condition that holds, the address is left out.
+    /// The address is left out if this condition does not hold.
     #[key(form = only_if::Now, value = true)]
     only_if: bool,
 }
@@ -364,7 +362,7 @@ impl AdminKeys {
     }
 }
 
-/// `until:` of an Envoy's drain.
+/// `until:` of an Envoy's drain: what ends the drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum DrainUntil {
     /// No client is connected.
@@ -374,7 +372,7 @@ pub enum DrainUntil {
     Requests,
 }
 
-/// `direction:` of an Envoy's drain.
+/// `direction:` of an Envoy's drain: which listeners are drained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Direction {
     #[default]

@@ -16,7 +16,7 @@ pub struct EnvoyFlags {
     /// The value of `--base-id`, as the command line has it.
     pub base_id: Option<String>,
     /// The flag that makes a hot restart impossible: `--disable-hot-restart` or
-    /// `--use-dynamic-base-id`.
+    /// `--use-dynamic-base-id`. `None` if the command has neither.
     pub excluded_by: Option<&'static str>,
     /// Whether `--restart-epoch` is an argument of the command itself, and not part of a shell's
     /// text.
@@ -42,8 +42,8 @@ impl EnvoyFlags {
         let words: Vec<&str> = command.iter().flat_map(|word| word.split_whitespace()).collect();
         let direct: Vec<&str> = command.iter().map(String::as_str).collect();
         let value_of = |flag: &str| value(&direct, flag).or_else(|| value(&words, flag));
-        // The value of `-c` is a path, or the text of a shell. A text with operators is left out,
-        // because it may write the file.
+        // The value of `-c` is the path of Envoy's config, or the script of a shell. A script with
+        // operators is ignored, because it may write the config itself.
         let script = value(&direct, "-c").filter(|text| without_shell(text).is_ok());
         let script = script.and_then(|text| split(text).ok()).unwrap_or_default();
         let script: Vec<&str> = script.iter().map(String::as_str).collect();

@@ -110,8 +110,8 @@ impl LogKeys {
         // If the config has only `stderr`, stdout still goes to drainit's own stdout, as without
         // `log`.
         let is_redirection = mode.is_none() && prefix.is_none() && fields.get("stderr").is_some();
-        // A copy of an entry with `scale` gets its number behind the prefix, unless the config
-        // itself writes the number there.
+        // In a copy of an entry with `scale`, the number of the copy follows the prefix. If the
+        // prefix in the config already contains the number, drainit does not add it.
         let prefix = prefix.map(|prefix| {
             let written = fields.get("prefix").and_then(|node| node.scalar());
             let is_numbered = written.is_some_and(|text| text.contains(scale::VARIABLE));

@@ -28,7 +28,7 @@ pub struct Paths {
 }
 
 impl Paths {
-    /// Whether `exists` exists now, and `missing` does not exist.
+    /// Whether the path `exists` exists now, and the path `missing` does not.
     fn hold(&self) -> Result<bool, ForeignLink> {
         let is = |path: &Option<PathBuf>| path.as_deref().map(exists).transpose();
         Ok(is(&self.exists)? != Some(false) && is(&self.missing)? != Some(true))

@@ -268,7 +268,7 @@ impl OnExitKeys {
 
 /// `restart:`, which is a policy or `on-failure:N`.
 struct Policy;
-/// The `N` of `on-failure:N`: the most restarts in a row.
+/// The `N` of `on-failure:N`: how many restarts in a row are allowed.
 struct PolicyMax;
 
 leaf! {
@@ -316,8 +316,8 @@ impl Process {
         (self.update == Update::HotRestart).then(|| EnvoyFlags::of(&self.command))
     }
 
-    /// Whether drainit runs other commands with the environment of the process while the process
-    /// runs or after it: hooks, probes or a drain.
+    /// Whether drainit runs commands with the environment of the process during or after its run:
+    /// probes, a drain, or the hooks `pre_stop` and `post_stop`.
     pub fn runs_commands(&self) -> bool {
         let is_drained_by_command =
             self.drain.as_ref().is_some_and(|drain| matches!(drain.method, DrainMethod::Exec(_)));

@@ -11,8 +11,8 @@ impl Config {
     /// Makes the graph of dependencies.
     ///
     /// # Errors
-    /// Returns each dependency that is not a process, each process that depends on itself, and the
-    /// cycles.
+    /// Returns an error for each dependency that is not a process, for each process that depends on
+    /// itself, and for the cycles.
     pub fn graph(&self) -> Result<Graph, Vec<GraphError>> {
         let nodes: Vec<Node<'_>> = self.processes.iter().map(node).collect();
         Graph::build(&nodes)

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-/// One line of `environment` or one `env_file`, which gives a process variables. If two of them set
-/// a variable, the later one counts.
+/// An entry of `environment`, or an `env_file`. If two of them set the same variable, the later one
+/// counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Variable {
     Set {
@@ -36,7 +36,7 @@ impl Variable {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ValueFile {
     pub path: PathBuf,
-    /// Whether the process cannot start if the file is missing.
+    /// Whether a missing file prevents the start of the process.
     pub required: bool,
 }
 

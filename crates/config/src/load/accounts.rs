@@ -95,7 +95,7 @@ impl AccountFile {
     fn entries(&mut self) -> &[Entry] {
         self.entries.get_or_insert_with(|| {
             let mut bytes = Vec::new();
-            // In an image from scratch, neither file exists. It then counts as empty.
+            // A missing file counts as empty: an image from scratch has neither file.
             if let Ok(file) = std::fs::File::open(&self.path) {
                 let _ = file.take(LARGEST).read_to_end(&mut bytes);
             }
@@ -108,8 +108,7 @@ impl AccountFile {
     fn find(&mut self, text: &str) -> Result<Entry, Invalid> {
         let (path, kind, number) = (self.path.clone(), self.kind, id(text));
         let entries = self.entries();
-        // A name may consist of digits. A name takes precedence over a number, so names are
-        // searched first.
+        // Search the names first: a name may consist of digits, and takes precedence over a number.
         let by_name = entries.iter().find(|entry| entry.name == text);
         let found = by_name.or_else(|| entries.iter().find(|entry| Some(entry.id) == number));
         let unnamed = |id| Entry { name: String::new(), id, more: String::new() };
@@ -141,8 +140,8 @@ fn groups(text: &str) -> Vec<Entry> {
     text.lines().filter_map(entry).collect()
 }
 
-/// Parses a number of a user or group. The highest number is refused: for the kernel it means "keep
-/// the current number", and drainit itself may run as root.
+/// Parses a number of a user or group. The highest number is refused: the kernel reads it as "keep
+/// the current number", so the process would keep drainit's user, which may be root.
 fn id(text: &str) -> Option<u32> {
     text.parse().ok().filter(|id| *id != u32::MAX)
 }

@@ -31,8 +31,8 @@ pub enum ArgsError {
 /// that of [`Config::processes`].
 ///
 /// If an argument begins with a process's prefix, that process gets it, with `--` in place of the
-/// prefix. The longest matching prefix counts. The argument after it is its value and goes to the
-/// same process, unless that argument begins with `--` or with a prefix. The process with `rest`
+/// prefix. The longest matching prefix counts. The next argument is a value and goes to the same
+/// process, unless this next argument begins with `--` or with a prefix. The process with `rest`
 /// gets every other argument unchanged.
 ///
 /// # Errors

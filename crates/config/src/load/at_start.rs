@@ -1,6 +1,6 @@
-//! Reads what a process gets at each of its starts, and not with the config: secrets in files, an
-//! `env_file` that another process has written, and templates. The parsers and limits are the same
-//! as for a config.
+//! Reads files at each start of a process, and not together with the config: secrets, an `env_file`
+//! that another process has written, and templates. The parsers and limits are the same as for a
+//! config.
 //!
 //! Every error or warning is one line of text, and never contains a value.
 

@@ -93,7 +93,7 @@ fn expanded(template: &str, variables: &Variables<'_>) -> Result<String, Invalid
     }
 }
 
-/// Cuts a comment off the text: it begins with a `#` that comes first or follows a blank.
+/// Removes a comment, which begins with a `#` at the start of the text or after a blank.
 fn without_comment(text: &str) -> &str {
     let comment = text
         .match_indices('#')

@@ -9,9 +9,8 @@ use crate::load::read::scale;
 const OWN: [&str; 4] =
     ["DRAINIT_CONFIG", "DRAINIT_LOG_FORMAT", "DRAINIT_LOG_LEVEL", "DRAINIT_PROFILES"];
 
-/// A snapshot of the container's environment. It leaves out variables that are not UTF-8, except
-/// for those in [`OWN`]: with such a value, drainit must report a wrong value and not a missing
-/// one.
+/// A snapshot of the container's environment. It leaves out variables that are not UTF-8. It keeps
+/// those in [`OWN`], so that drainit reports a wrong value and not a missing value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Environment(BTreeMap<String, String>);
 
@@ -62,7 +61,7 @@ pub(crate) enum Origin {
     Container,
     /// The mapping `env:` of the config.
     Env,
-    /// The `env_file` that is being read: its earlier lines.
+    /// An earlier line of the `env_file` that is being read.
     File,
     /// drainit itself: `scale` sets `SCALE_INDEX` to the number of a copy.
     Scale,
@@ -126,7 +125,7 @@ impl<'a> Variables<'a> {
         self.number.as_deref()
     }
 
-    /// The value of a variable and its source, unless the value is empty.
+    /// The value of a variable and its source; `None` if the variable is unset or empty.
     pub(crate) fn get_non_empty(&self, name: &str) -> Option<(&str, Origin)> {
         if let Some(number) = self.number.as_deref().filter(|_| name == scale::VARIABLE) {
             return Some((number, Origin::Scale));

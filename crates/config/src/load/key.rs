@@ -110,8 +110,8 @@ pub enum Merge {
     Names,
     /// A list of `NAME=VALUE`, or a mapping of names to values.
     Pairs,
-    /// A list, or a single value that stands for a list. The items may be mappings: if both files
-    /// have an item with the same value of this key, the later item replaces the earlier.
+    /// A list, or a single value in place of a list. If the items are mappings, the text names one
+    /// of their keys: a later item replaces the earlier item with the same value of this key.
     OneOrMore(&'static str),
 }
 
@@ -217,7 +217,7 @@ impl<F: Form> Form for List<F> {
 
     fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Self::Out> {
         let items = reader.items(node, at.key)?;
-        // Read all items before the first error ends the list, so that every error is reported.
+        // Read all items before returning at the first error, so that every error is reported.
         let read: Vec<_> = items.iter().map(|item| F::read(reader, at, item)).collect();
         read.into_iter().collect()
     }

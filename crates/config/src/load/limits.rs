@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 /// The names by which a config uses these values.
 pub(crate) const NAMES: [&str; 3] = ["memory_bytes", "memory_mib", "cpus"];
 
-/// The value with this name; `None` if the name is another, or if the kernel does not report the
-/// value.
+/// The value with this name; `None` if the name is not in [`NAMES`], or if the kernel does not
+/// report the value.
 pub(crate) fn value(name: &str) -> Option<u64> {
     let root = Path::new("/");
     match name {

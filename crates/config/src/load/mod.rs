@@ -149,10 +149,10 @@ pub fn parse_source(problems: &mut Problems, source: Source) -> Option<Rc<Node>>
     Some(root)
 }
 
-/// Merges all files. Returns `None` after at least one error if any file is missing or invalid.
+/// Merges all files. If a file is missing or invalid, returns `None`, and `problems` has the error.
 fn merge_roots(problems: &mut Problems, roots: Roots) -> Option<Rc<Node>> {
-    // Without the missing file, the check would report problems that the complete config does not
-    // have.
+    // Do not merge only some of the files: the check would then report problems that the complete
+    // config does not have.
     let complete: Option<Vec<_>> = roots.into_iter().collect();
     let merged = complete
         .and_then(|roots| roots.into_iter().reduce(|base, over| overlay::merge(&base, &over)));

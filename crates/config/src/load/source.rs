@@ -95,7 +95,7 @@ pub struct Unreadable {
     pub(crate) help: String,
     /// The line from 1, or 0 for the whole file.
     pub(crate) line: usize,
-    /// Whether there is no file with this name.
+    /// Whether the file does not exist.
     pub(crate) is_missing: bool,
 }
 

@@ -7,7 +7,7 @@ use crate::config::{Config, Process};
 #[derive(Clone, Copy, Debug)]
 pub struct Definition<'a> {
     pub process: &'a Process,
-    /// Those of the container's arguments that are passed on to the process.
+    /// The container's arguments that the process gets.
     pub args: &'a [String],
 }
 

@@ -82,8 +82,8 @@ impl<'a> Reload<'a> {
         let known = found(running, new, spec, args);
         let mut steps: Vec<_> = removed(running, new).collect();
         let mut untouched = Vec::new();
-        // The processes that get a new start. Their dependents with `restart: true` are restarted,
-        // too.
+        // The processes that the reload starts or restarts. A dependent with `restart: true` is
+        // restarted with its dependency.
         let mut anew = HashSet::new();
         for id in &spec.order {
             let (process, spec) = (&new.processes[id.index()], &spec.processes[id.index()]);

@@ -60,7 +60,8 @@ fn start(out: &mut String, plan: &Plan<'_>) {
     rows.extend(
         plan.start.iter().map(|start| (&*start.process.name, begins(plan, start), ready(start))),
     );
-    // A column is only as wide as its entries that fit. A longer entry takes a line of its own.
+    // A column is as wide as its longest entry up to `most` characters. A longer entry gets a
+    // separate line.
     let widest = |widths: &mut dyn Iterator<Item = usize>, most: usize| {
         widths.filter(|width| *width <= most).max().unwrap_or_default()
     };

@@ -41,8 +41,7 @@ pub(crate) fn check(
     hot_restart::check(problems, config, places);
 }
 
-/// Refuses a process that starts with the container but depends on a process with `autostart:
-/// false`, which does not.
+/// Refuses a process that starts by itself but depends on a process with `autostart: false`.
 fn autostart(problems: &mut Problems, config: &Config, places: &Places) {
     let by_request: Vec<_> = config.processes.iter().filter(|it| !it.autostart).collect();
     for (index, process) in config.processes.iter().enumerate() {
@@ -81,8 +80,8 @@ fn reload_signal(problems: &mut Problems, config: &Config, places: &Places) {
     }
 }
 
-/// Checks only whether each explicit `min` fits into the shutdown by itself, because the
-/// dependencies of this config give no valid order.
+/// Checks a config whose dependencies give no valid order. It checks only whether each explicit
+/// `min` alone fits into the shutdown.
 pub(crate) fn each_min(problems: &mut Problems, config: &Config, places: &Places) {
     minima(problems, config, &Graph::edgeless(config.processes.len()), places);
 }
@@ -304,7 +303,7 @@ fn drains_without_order(problems: &mut Problems, config: &Config, graph: &Graph,
             continue;
         }
         let span = place_of_drain(process, place, "");
-        checked += 1; // limited, because each search goes through the whole graph
+        checked += 1; // at most 50, because each search goes through the whole graph
         let mut waits = vec![false; config.processes.len()];
         waits[index] = true;
         let mut todo = vec![index];

@@ -102,8 +102,8 @@ impl Problems {
         self.errors
     }
 
-    /// Whether no further problem is kept but only counted. If so, the caller can skip suggestions
-    /// that take long to compute.
+    /// Whether further problems are only counted and not kept. If so, the caller can skip
+    /// suggestions that take long to compute.
     pub(crate) fn is_full(&self) -> bool {
         self.list.len() >= KEPT
     }

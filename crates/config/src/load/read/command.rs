@@ -25,7 +25,7 @@ impl Form for Command {
     fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Vec<String>> {
         let what = at.key;
         let words = match &node.kind {
-            // Read all items before the first error ends the list, so that every error is reported.
+            // Read all items before returning at the first error, so that every error is reported.
             Kind::Sequence(items) => {
                 let of_shell = |item: &Rc<Node>| item.scalar().is_some_and(reads_dollars);
                 reader.is_for_shell = items.iter().any(of_shell);
@@ -88,8 +88,8 @@ fn reads_dollars(word: &str) -> bool {
     KNOWN.contains(&name)
 }
 
-/// A single value that is taken as it is. A `$NAME` in it is not reported, although nothing expands
-/// it.
+/// A single value in which drainit expands `${NAME}`. A `$NAME` without braces is neither expanded
+/// nor reported.
 pub(crate) struct Verbatim;
 
 impl Form for Verbatim {

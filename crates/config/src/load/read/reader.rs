@@ -55,7 +55,7 @@ pub(crate) struct Fields<'n> {
 }
 
 impl<'n> Fields<'n> {
-    /// Stands for a mapping that the config does not have.
+    /// The fields of a mapping that the config does not have.
     pub(crate) fn empty(at: At<'n>, span: Span) -> Self {
         Self { at, span, has_unknown: false, entries: &[], short: None }
     }
@@ -194,7 +194,7 @@ impl<'a> Reader<'a> {
         name: &'static str,
         help: &str,
     ) -> Option<F::Out> {
-        // If the mapping has an unknown key, that may be a typing error for this key.
+        // Do not report the missing key if an unknown key may be a typing error for it.
         if fields.get(name).is_none() && !fields.has_unknown {
             let message = format!("`{}` has no `{name}`", fields.at);
             self.problems.error(fields.span, message).help(help);
@@ -228,8 +228,8 @@ impl<'a> Reader<'a> {
         Some(entries)
     }
 
-    /// Checks that `node` is a mapping. Otherwise reports an error: `help` gets the name of `node`,
-    /// and returns the help text.
+    /// Checks that `node` is a mapping, and reports an error if it is not. `help` makes the help
+    /// text from the name of `node`.
     fn mapping<'n>(
         &mut self,
         node: &'n Node,
@@ -305,7 +305,7 @@ impl<'a> Reader<'a> {
         Some(Text { text: expanded.text, span: node.span, raw, used: expanded.used })
     }
 
-    /// Expands the variables of a text. `place` returns the place in the files of a byte of the
+    /// Expands the variables of a text. `place` returns the place, in its file, of a byte of the
     /// text.
     pub(crate) fn expand(
         &mut self,
@@ -328,7 +328,8 @@ impl<'a> Reader<'a> {
         Some(expanded)
     }
 
-    /// The end of a help, which says what to write for the shell; empty outside of a script.
+    /// The end of a help text: what to write if a shell shall expand the variable. Empty if the
+    /// program is not a shell.
     fn hint_for_shell(&self, written: &str) -> String {
         match self.is_for_shell {
             true => format!("; {written} if the shell is to expand it"),
@@ -502,9 +503,9 @@ fn as_mapping(node: &Node, known: &Keys) -> Option<String> {
     })
 }
 
-/// Finds where a misplaced key belongs: keys in `known` whose mapping can have a key with this
-/// name. If the config has such a key (`entries`), returns that key. Otherwise returns those of the
-/// keys in `known` of which only one may be set.
+/// Finds where a misplaced key `name` belongs. Candidates are the keys in `known` whose mapping can
+/// have `name`. If the config has a candidate (`entries`), returns the first such candidate.
+/// Otherwise returns all candidates that exclude each other.
 fn outer(name: &str, entries: &[(Key, Rc<Node>)], known: &Keys) -> Vec<&'static str> {
     let is_written = |key: &str| entries.iter().any(|(written, _)| *written.text == *key);
     let outer = known.all().filter(|key| key.keys.is_some_and(|keys| keys.has(name)));

@@ -258,7 +258,7 @@ fn templates_get_variables_and_errors_in_templates_have_a_place() {
     let longest = 4 * 1024 * 1024;
     assert_eq!(render(&"x".repeat(longest)).unwrap().text.len(), longest);
     assert!(render(&"x".repeat(longest + 1)).unwrap_err().contains("is larger than 4 MiB"));
-    // A text may become longer than any argument of a process could be.
+    // A rendered text may be longer than the kernel's limit for one argument.
     assert_eq!(render(&"${A}\n".repeat(200_000)).unwrap().text.len(), 400_000);
     let long = "x".repeat(100_000);
     let environment: Environment = [("A", long.as_str())].into_iter().collect();

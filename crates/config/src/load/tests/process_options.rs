@@ -13,8 +13,8 @@ fn process(keys: &str) -> Process {
     process_in(keys, &[("N", "512")])
 }
 
-/// Fails unless a process with each of these keys is refused: in this column, with a message that
-/// begins like this.
+/// A row has the keys of a process, a column, and the start of a message. Fails unless the config
+/// with these keys has exactly one problem, with this message in this column.
 #[track_caller]
 fn refused(rows: &[(&str, usize, &str)]) {
     for (keys, column, message) in rows {

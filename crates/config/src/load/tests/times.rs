@@ -137,7 +137,7 @@ processes:
         ]
     );
     assert!(found[0].help.as_ref().unwrap().ends_with("the others are `engine`"));
-    // Copies of one entry are not reported as processes that do not wait for each other.
+    // The other copies of the drained process do not count as other processes.
     let copies = text.replace("{envoy: {admin: 'unix:/b'}}", "{exec: [b]}, scale: 3");
     assert_eq!(lines(&problems(&copies)).len(), 1);
     assert!(problems(&copies)[0].help.as_ref().unwrap().ends_with("the others are `engine`"));

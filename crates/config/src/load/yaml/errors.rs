@@ -8,7 +8,7 @@ pub(crate) fn explain(complaint: &Complaint, line: &str) -> (String, String) {
     use Complaint as C;
     let (text, help) = match complaint {
         // Often a variable without quotes is the reason: in `[${VAR}]` YAML takes the brace as the
-        // begin of a mapping.
+        // start of a mapping.
         C::ExpectedFlowMappingSeparator
         | C::ExpectedFlowSequenceSeparator
         | C::UnexpectedEndOfPlainScalar

@@ -98,8 +98,8 @@ enum Content {
 }
 
 impl Content {
-    /// If `!reset` or `!override` has no meaning at this place, on a key or on an item of a list:
-    /// the help text for the error.
+    /// The help text for the error if the next node must not have a tag (`!reset` or `!override`),
+    /// because it is a key or an item of a list. `None` if the node may have the tag.
     fn refuses_tags(&self) -> Option<&'static str> {
         match self {
             Self::Mapping { pending: Pending::Key, .. } => {
@@ -157,7 +157,7 @@ impl Builder<'_> {
     }
 
     fn event(&mut self, event: Event<'_>, span: granit_parser::Span) -> Result<(), Fatal> {
-        // A tag stands before its value, so it has a place of its own.
+        // The tag comes before the value, so the two have different places.
         let tag_span = span.tag_start.map(|start| granit_parser::Span::new(start, span.start));
         let tag_span = self.span(tag_span.unwrap_or(span));
         let span = self.span(span);
@@ -204,8 +204,8 @@ impl Builder<'_> {
                     Err(Fatal)
                 }
             },
-            // These events need no action: the start and the end of the file, and events of options
-            // of the parser that are off.
+            // Other events need no action: the start and the end of the file, and events of parser
+            // options that are off.
             _ => Ok(()),
         }
     }
@@ -251,8 +251,8 @@ impl Builder<'_> {
         self.complete(Node { span, kind, tag, extent }, anchor, span)
     }
 
-    /// Returns whether the key at `at` is the first with this name in its mapping, and reports an
-    /// error if it is not. `first` is the place of the first.
+    /// Returns whether the key at `at` is the first key with this name in its mapping, which
+    /// is at `first`. If it is not the first key, reports an error.
     fn is_first(&mut self, at: Span, key: &str, first: Span) -> bool {
         if at != first {
             let problem = self.problems.error(at, format!("duplicate key {}", quote(key)));
@@ -261,8 +261,8 @@ impl Builder<'_> {
         at == first
     }
 
-    /// The mappings that the value of `<<` names. If several have one key, the first mapping
-    /// counts.
+    /// The mappings that the value of `<<` names. If several of them have the same key, the first
+    /// mapping counts.
     fn merge_sources(&mut self, merged: &[(Span, Rc<Node>)]) -> Vec<Rc<Node>> {
         let Some((first, node)) = merged.first() else { return Vec::new() };
         for (span, _) in merged {
@@ -362,8 +362,8 @@ impl Builder<'_> {
         Fatal
     }
 
-    /// Returns the tag if it is one of the overlay tags. Also returns whether it is `!!str`, which
-    /// makes plain text a string.
+    /// Returns the overlay tag, if `tag` is one, and whether `tag` is `!!str`, which makes plain
+    /// text a string.
     fn tag(&mut self, tag: Option<&YamlTag>, span: Span) -> (Option<Tag>, bool) {
         let Some(tag) = tag else { return (None, false) };
         match (tag.handle(), tag.suffix()) {

@@ -159,7 +159,7 @@ impl Node {
     }
 }
 
-/// The value at a path of keys, unless it is empty.
+/// The value at a path of keys; `None` if it is missing or empty.
 pub fn get<'n>(node: &'n Node, path: &[&str]) -> Option<&'n Rc<Node>> {
     let (first, rest) = path.split_first()?;
     rest.iter().try_fold(node.step(first)?, |node, key| node.step(key))
