@@ -13,7 +13,8 @@ pub(crate) use crate::os::sys::set_parent_death_signal;
 /// The first descriptor after standard input, output and error.
 const FIRST_INHERITED: RawFd = 3;
 
-/// Prepares everything but signals. Call this once, before drainit has a child.
+/// Prepares drainit's own process, except for its signals. Call this once, before drainit has a
+/// child.
 ///
 /// # Errors
 /// Fails if drainit cannot become a subreaper, because it would lose orphans.
@@ -39,14 +40,14 @@ pub(crate) fn is_subreaper() -> bool {
     nix::sys::prctl::get_child_subreaper().unwrap_or(false)
 }
 
-/// Sets close-on-exec on the descriptors that drainit has inherited. The first `but` of them stay
-/// open for the child. drainit opens its own descriptors close-on-exec anyway.
+/// Sets close-on-exec on the descriptors that drainit has inherited. Leaves out the first `but` of
+/// them, which the child is to get. drainit opens its own descriptors close-on-exec anyway.
 pub(crate) fn keep_descriptors_from_children(but: u16) {
     let first = FIRST_INHERITED + RawFd::from(but);
     if sys::close_on_exec_from(first.unsigned_abs()).is_ok() {
         return;
     }
-    // ENOSYS or EINVAL mean an old kernel, EPERM an old seccomp profile.
+    // The call has failed: ENOSYS and EINVAL mean an old kernel, EPERM an old seccomp profile.
     keep_each_from_children(first);
 }
 

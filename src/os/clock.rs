@@ -27,7 +27,7 @@ pub fn now() -> Time {
 #[derive(Debug)]
 pub struct Timer {
     timer: TimerFd,
-    /// A duplicate of the descriptor, which tokio watches.
+    /// A duplicate of the timer's descriptor. tokio watches this duplicate.
     readable: AsyncFd<OwnedFd>,
 }
 
@@ -43,8 +43,8 @@ impl Timer {
         Ok(Self { timer, readable })
     }
 
-    /// Sets the timer, and replaces an earlier setting. A time in the past fires at once; `None`
-    /// disarms the timer.
+    /// Sets the timer, and replaces an earlier setting. If the time is in the past, the timer fires
+    /// at once. `None` disarms the timer.
     ///
     /// # Errors
     /// The kernel documents no error for such a timer.
@@ -61,7 +61,7 @@ impl Timer {
         )?)
     }
 
-    /// Waits until the timer fires; for ever if it is not set. Returns once for each
+    /// Waits until the timer fires. Waits for ever if the timer is not set. Returns once for each
     /// [`Timer::set`]. Cancel safe.
     ///
     /// # Errors

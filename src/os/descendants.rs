@@ -113,8 +113,9 @@ pub(crate) enum Kin {
 }
 
 /// Finds out whether `pid` belongs to the child `leader`, which leads a session. Walks from parent
-/// to parent. An orphan that drainit has inherited is recognized by its session, which no other
-/// process can join. Without a `/proc` of drainit's PID namespace, the session alone decides.
+/// to parent. An orphan that drainit has inherited is recognized by its session, because no process
+/// can join an existing session. Without a `/proc` of drainit's PID namespace, the session alone
+/// decides.
 pub(crate) fn kin(pid: Pid, leader: Pid) -> Kin {
     let own = std::process::id().cast_signed();
     if pid == leader {
@@ -132,8 +133,8 @@ pub(crate) fn kin(pid: Pid, leader: Pid) -> Kin {
             if next <= 1 {
                 return Kin::Stranger;
             }
-            // Either the process itself or one of its ancestors has ended. The child of an ancestor
-            // that has ended has another parent now, so another walk can succeed.
+            // Either the process itself or one of its ancestors has ended. If it was an ancestor,
+            // its child has another parent now, so another walk can succeed.
             let Some(stat) = Stat::read(next) else { continue 'again };
             is_in_session |= stat.session == leader;
             next = stat.parent;
@@ -214,7 +215,7 @@ impl Stat {
         let text = String::from_utf8_lossy(stat);
         let (pid, rest) = text.split_once(" (")?;
         let (name, rest) = rest.rsplit_once(") ")?;
-        // proc(5) counts the fields from 1, and the state is the third.
+        // proc(5) counts the fields from 1. `rest` begins with field 3, the state.
         let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
         let field = |number: usize| fields.get(number - 3).copied();
         let number = |at: usize| field(at)?.parse::<u64>().ok();
@@ -230,7 +231,8 @@ impl Stat {
             group: field(5)?.parse().ok()?,
             session: field(6)?.parse().ok()?,
             used: number(14)?.saturating_add(number(15)?),
-            // A process whose main thread has ended before its other threads looks like a zombie.
+            // A process also looks like a zombie if its main thread has ended before its other
+            // threads.
             is_alive: !is_dead || threads > 1,
         })
     }
@@ -246,7 +248,7 @@ mod tests {
         let (own, session) = (std::process::id().cast_signed(), getsid(None).unwrap().as_raw());
         assert_eq!(kin_by_session(own, session), Kin::Own);
         assert_eq!(kin_by_session(own, session + 1), Kin::Stranger);
-        // No pid is as large (proc(5), `pid_max`).
+        // No process has so large a pid (proc(5), `pid_max`).
         assert_eq!(kin_by_session(Pid::MAX, session), Kin::Gone);
     }
 

@@ -1,10 +1,10 @@
 //! The fingerprint of a file's content, or of the files in a directory. It shows whether the
 //! content has changed.
 //!
-//! Each path has a thread of its own, because a file system may hang. The thread looks once a
-//! second, and on request. It compares the metadata, and reports a change at once. It reads the
-//! content only after the metadata has been the same for a second: somebody who replaces several
-//! files, or writes one file in pieces, has finished by then.
+//! Each path has a thread of its own, because a file system may hang. The thread looks at its path
+//! once a second, and also on request. It compares the metadata, and reports a change at once. It
+//! reads the content only after the metadata has been the same for a second: somebody who replaces
+//! several files, or writes one file in pieces, has finished by then.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -34,7 +34,8 @@ const LARGEST: u64 = 16 * 1024 * 1024;
 /// names. For the files after that, drainit compares only the size, time and inode.
 const LARGEST_TOTAL: u64 = 64 * 1024 * 1024;
 
-/// The longest time for one look. A longer look would put permanent load on the file system.
+/// The longest time for one look at the path. Longer looks would put a permanent load on the file
+/// system.
 const LONGEST: Duration = Duration::from_secs(10);
 
 /// A directory with more names is not read, because that takes much memory and time.
@@ -98,8 +99,8 @@ pub(crate) enum Look {
     Changed,
     /// The metadata has been the same for a second, or this is the first look.
     Quiet(Content),
-    /// The look that a caller has requested is over. The caller waits with the receiver of the
-    /// channel.
+    /// The look that a caller has requested is over. Dropping this sender tells the caller, who
+    /// waits with the receiver.
     Answer(Asked),
 }
 
@@ -263,7 +264,7 @@ fn add_content(place: &Place, hasher: &mut DefaultHasher, limits: &mut Limits) -
         return Ok(());
     }
     let mut chunk = vec![0; CHUNK];
-    // Some files of `/proc` report a size of 0 and never end.
+    // The read has a limit, because some files of `/proc` report a size of 0 and never end.
     let mut file = file.take(largest);
     loop {
         limits.check_time()?;

@@ -36,14 +36,14 @@ impl HeldSocket {
     /// Listens on a TCP address. Without `backlog`, the queue is as long as the kernel allows.
     pub(crate) fn tcp(address: SocketAddr, backlog: Option<u32>) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
-        // A second listen(2) only changes the backlog.
+        // `bind` has called listen(2) already. This second listen(2) only changes the backlog.
         listen(&listener, queue(backlog))?;
         let given = Mutex::new((0, backlog));
         Ok(Self { descriptor: listener.into(), file: None, given })
     }
 
-    /// Listens on a Unix socket with these permissions. Replaces a socket without a listener.
-    /// Blocks for as long as the file system hangs.
+    /// Listens on a Unix socket with these permissions. Replaces a socket at the path if no process
+    /// listens on it. Blocks for as long as the file system hangs.
     pub(crate) fn unix(path: &Path, mode: u32, backlog: Option<u32>) -> io::Result<Self> {
         stale_socket::wait_for_removals(REMOVAL, |removed| is_same(removed, path));
         if stale_socket::is_listening(path)? {

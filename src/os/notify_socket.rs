@@ -129,8 +129,8 @@ impl NotifySocket {
         format!("@{}", self.name)
     }
 
-    /// Waits for the next message that has a known assignment, and whose sender `accepts` accepts.
-    /// Cancel safe.
+    /// Waits for the next message that has a known assignment, and for which `accepts` returns
+    /// true. Cancel safe.
     ///
     /// The sender may have exited already, like `systemd-notify --no-block`. A sender outside
     /// drainit's PID namespace is refused, because such a sender has no pid here.
@@ -152,13 +152,14 @@ impl NotifySocket {
         }
     }
 
-    /// Takes the messages that have arrived, as [`Self::recv`] does, without waiting.
+    /// Takes the messages that have arrived, without waiting. Accepts the same messages as
+    /// [`Self::recv`].
     pub(crate) fn take_all(
         &self,
         accepts: impl Fn(Peer, &NotifyMessage) -> bool,
     ) -> Vec<NotifyMessage> {
         let mut messages = Vec::new();
-        // Reads directly: the runtime may not know yet that the socket is readable.
+        // Reads without asking the runtime, which may not know yet that the socket is readable.
         for _ in 0..MAX_WAITING {
             let Ok(received) = receive(self.socket.as_raw_fd()) else { break };
             messages.extend(accepted(received, &accepts));
@@ -167,7 +168,7 @@ impl NotifySocket {
     }
 }
 
-/// Returns the message if it has a known assignment and `accepts` accepts its sender.
+/// Returns the message if it has a known assignment and `accepts` returns true for it.
 fn accepted(
     received: Option<(Peer, NotifyMessage)>,
     accepts: &impl Fn(Peer, &NotifyMessage) -> bool,
@@ -321,7 +322,7 @@ mod tests {
         .unwrap();
         drop(write);
         assert!(next(&socket).await.unwrap().ready);
-        // The read end sees the end of file: every copy of the write end is closed.
+        // The read end is at the end of file, so every copy of the write end is closed.
         assert_eq!(io::Read::read(&mut read, &mut [0]).unwrap(), 0);
     }
 

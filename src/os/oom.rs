@@ -2,9 +2,9 @@
 //!
 //! The kernel does not report who sent a SIGKILL. But the memory cgroup counts OOM kills before the
 //! signal is sent (cgroup v2: `oom_kill` in `memory.events`; v1 since Linux 4.13: `oom_kill` in
-//! `memory.oom_control`). A count that has risen is the best evidence. If the kernel kills the
-//! whole cgroup at once (`memory.oom.group`, which Kubernetes sets on cgroup v2), it kills drainit,
-//! too.
+//! `memory.oom_control`). A count that has risen is the best evidence of an OOM kill. If the kernel
+//! kills the whole cgroup at once (`memory.oom.group`, which Kubernetes sets on cgroup v2), it
+//! kills drainit, too.
 
 use std::fs;
 use std::io;
@@ -98,7 +98,7 @@ mod tests {
     fn hanging_file_is_read_once() {
         let dir = TempDir::new();
         let file = dir.path("memory.events");
-        // Opening a FIFO waits for a writer.
+        // The file is a FIFO without a writer, so opening it hangs.
         mkfifo(&file, Mode::S_IRWXU).unwrap();
         let began = Instant::now();
         let mut kills = OomKills { file: Some(file), explained: 0 };

@@ -149,7 +149,7 @@ mod tests {
             let _children = [script, stubborn].map(|script| {
                 let mut child = Command::new("sh");
                 let mut child = child.args(["-c", script]).stdout(Stdio::piped()).spawn().unwrap();
-                // The shell writes the line after it has set its trap.
+                // The shell writes an empty line once it has set its trap.
                 child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
                 child
             });

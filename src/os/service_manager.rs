@@ -31,7 +31,7 @@ pub(crate) fn ready() {
 /// The longest wait for a receiver whose queue is full.
 const LONGEST: Duration = Duration::from_millis(100);
 
-/// Sends a datagram to a path, or to an abstract name behind `@`.
+/// Sends a datagram to a path or, if `address` begins with `@`, to an abstract name.
 fn send(address: &OsStr, datagram: &[u8]) -> io::Result<()> {
     let address = match address.as_bytes() {
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,

@@ -12,8 +12,8 @@ use crate::os::kill::kill;
 use crate::os::{Pid, clock, sys};
 use crate::types::Signal;
 
-/// The limits of one scan. A scan reads the list of processes again while it finds new ones.
-/// Without a limit, processes that keep forking could delay the exit for ever.
+/// The limits of one scan. A scan reads the list of processes again for as long as it finds new
+/// ones. Without a limit, processes that keep forking could delay the exit for ever.
 const MAX_PASSES: usize = 16;
 const MAX_TIME: Duration = Duration::from_millis(250);
 /// The processes that a scan has signalled.

@@ -50,7 +50,7 @@ impl Terminal {
         tcgetpgrp(stdin()).is_ok_and(|group| group == self.own)
     }
 
-    /// Records that the shell takes the terminal back, because drainit stops.
+    /// Records that the shell takes the terminal back, because drainit is suspended.
     pub(crate) fn forget(&mut self) {
         self.lent = false;
     }

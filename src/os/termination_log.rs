@@ -15,7 +15,7 @@ use crate::types::harmless_lines;
 const PATH: &str = "/dev/termination-log";
 /// The number of bytes that Kubernetes shows.
 const MAX: usize = 4096;
-/// The longest write: a hanging file system must not delay the exit.
+/// The time limit for writing: a hanging file system must not delay the exit.
 const LONGEST: Duration = Duration::from_millis(200);
 
 /// Writes the text if the file exists.

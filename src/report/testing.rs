@@ -1,4 +1,4 @@
-//! A journal with the state of a core that does nothing, for tests that make the notes themselves.
+//! A journal for tests that make the notes themselves. The state of its core never changes.
 
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
@@ -24,7 +24,7 @@ impl Noted {
         Self::load(&format!("processes: {{{}}}", processes.join(", ")), Time::default())
     }
 
-    /// A journal for the processes of a config, which began at this time.
+    /// A journal that began at this time, for the processes of a config.
     #[track_caller]
     pub(super) fn load(config: &str, began: Time) -> Self {
         let loaded = load(&[config], &[]).unwrap();

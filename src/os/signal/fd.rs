@@ -21,7 +21,7 @@ use crate::os::sys;
 /// One call takes at most this many signals, because thousands of real-time signals may be queued.
 const AT_ONCE: usize = 64;
 
-/// All signals, blocked and waiting to be read.
+/// The signalfd for all signals, which are blocked.
 #[derive(Debug)]
 pub struct Signals {
     blocked: BlockedSignals,
@@ -112,7 +112,7 @@ impl SignalStream {
         Ok(take(self.readable.get_ref())?.0)
     }
 
-    /// Stops drainit as Ctrl-Z would, until SIGCONT. The kernel does not stop PID 1.
+    /// Suspends drainit as Ctrl-Z would, until SIGCONT. The kernel does not suspend PID 1.
     ///
     /// # Errors
     /// The kernel documents no error.

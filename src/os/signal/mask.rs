@@ -6,7 +6,7 @@
 //! reserve (32, 33 and under musl 34). Children would inherit the mask, so drainit starts them with
 //! the mask that drainit itself inherited. Faults of drainit itself, such as SIGSEGV, still end
 //! drainit, because a program cannot block them. drainit also blocks SIGTTIN and SIGTTOU, so
-//! writing from the background to a terminal with `stty tostop` does not stop drainit.
+//! writing from the background to a terminal with `stty tostop` does not suspend drainit.
 
 use std::io;
 use std::sync::OnceLock;
@@ -62,12 +62,12 @@ pub(crate) fn block_here() {
     }
 }
 
-/// The set of one signal.
+/// The set that contains only this signal.
 pub(crate) fn only(signal: Signal) -> SignalSet {
     1 << (signal.number() - 1)
 }
 
-/// The proof that all signals are blocked.
+/// A value of this type proves that all signals are blocked.
 #[derive(Debug)]
 pub(crate) struct BlockedSignals {
     given: SignalSet,
@@ -82,8 +82,8 @@ impl BlockedSignals {
         let before = sys::set_mask(ALL)?;
         let given = *GIVEN.get_or_init(|| FOUND.get().copied().unwrap_or(before));
         // The parent of drainit may have ignored these signals. If SIGCHLD is ignored, the kernel
-        // does not report how children end. If SIGTSTP is ignored, drainit cannot stop together
-        // with its child.
+        // does not report how children end. If SIGTSTP is ignored, drainit cannot be suspended
+        // together with its child.
         for signal in [Signal::CHLD, Signal::TSTP] {
             sys::stop_ignoring(signal.number())?;
         }
@@ -121,7 +121,7 @@ impl BlockedSignals {
 
     fn wait_for(set: SignalSet, timeout: Option<Duration>) -> io::Result<Option<ReceivedSignal>> {
         let arrived = match sys::wait_signal(set, timeout) {
-            // The kernel has interrupted the wait, because drainit was stopped and continued.
+            // The kernel has interrupted the wait, because drainit was suspended and continued.
             Err(error) if error.raw_os_error() == Some(Errno::EINTR as i32) => None,
             other => other?,
         };

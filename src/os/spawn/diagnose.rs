@@ -44,8 +44,8 @@ pub(crate) fn diagnose(
     let path = attempt.file();
     match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
         errno @ (Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES | Errno::ELOOP) => {
-            // `may` is always true here, because the kernel's error already says whether the user
-            // may execute the program.
+            // The closure for `may` always returns true, because the kernel's error already says
+            // whether the user may execute the program.
             let seen = || foresee(attempt, search, |_, _| true);
             match attempt.working_dir.and_then(wrong_with_dir).or_else(seen) {
                 Some(wrong) => wrong,
@@ -171,8 +171,8 @@ fn head(path: &Path) -> Vec<u8> {
     head
 }
 
-/// Returns the words for how a program names its interpreter, the interpreter, and the usual cause
-/// if the interpreter is missing.
+/// Returns the interpreter that a program names, between two parts of the error message: how the
+/// program names it, and the usual cause if it is missing.
 fn interpreter(head: &[u8]) -> Option<(&'static str, String, &'static str)> {
     if let Some(line) = head.strip_prefix(b"#!") {
         let line = line.split(|byte| *byte == b'\n').next()?;
@@ -189,7 +189,8 @@ fn interpreter(head: &[u8]) -> Option<(&'static str, String, &'static str)> {
     Some(("it is linked for the loader", loader, hint))
 }
 
-/// The loader that a 64-bit ELF file in the byte order of this machine names (`PT_INTERP`).
+/// The loader that an ELF file names (`PT_INTERP`), if the file has 64 bits and the byte order of
+/// this machine.
 fn elf_loader(head: &[u8]) -> Option<String> {
     const PT_INTERP: u64 = 3;
     let number = |at: usize, width: usize| -> Option<u64> {

@@ -28,7 +28,7 @@ pub enum SpawnError {
     #[error("`{}` exists, but {what} `{interpreter}`, which does not exist in this image{hint}", path.display())]
     NoInterpreter {
         path: PathBuf,
-        /// The words for how the program names its interpreter.
+        /// The part of the message that says how the program names its interpreter.
         what: &'static str,
         interpreter: String,
         /// A hint at the probable cause.

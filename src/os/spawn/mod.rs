@@ -1,5 +1,5 @@
-//! Starts the processes of a config: each in its own group, with default signals, as its user and
-//! in its directory.
+//! Starts the processes of a config: each in its own session and process group, with the default
+//! dispositions of all signals, as its user and in its working directory.
 //!
 //! A start opens no file and does not wait, because the file system may hang. The child searches
 //! `PATH` and executes the program; [`Exec`] returns the outcome. [`crate::os::reap`] reaps the
@@ -45,8 +45,8 @@ pub struct SpawnRequest {
     /// The whole environment; `None` means drainit's own. A later entry replaces an earlier entry
     /// of the same name.
     pub env: Option<Vec<(OsString, OsString)>>,
-    /// The working directory; `None` means drainit's own. Relative program names start at this
-    /// directory.
+    /// The working directory; `None` means drainit's own. A relative path of the program starts at
+    /// this directory.
     pub working_dir: Option<PathBuf>,
     /// The user of the process; `None` means drainit's own.
     pub user: Option<User>,
@@ -123,7 +123,7 @@ impl SpawnRequest {
             umask: self.umask,
             setup,
         };
-        // The child gets an empty stdin.
+        // The empty stdin is `/dev/null`, or a pipe that nobody writes to.
         let pipe = if null().is_none() { Some(io::pipe()?.0) } else { None };
         let empty = null().map(AsFd::as_fd).or(pipe.as_ref().map(AsFd::as_fd));
         let stdin = empty.filter(|_| !self.inherits_stdin);
@@ -190,7 +190,7 @@ impl Exec {
     }
 }
 
-/// A failed exec. The process of the exec ends by itself.
+/// A failed exec. The process in which it failed ends by itself.
 #[derive(Debug)]
 pub struct FailedExec {
     request: Box<SpawnRequest>,
@@ -381,7 +381,7 @@ mod tests {
                 tool.working_dir = Some(dir.root().into());
                 let expected = format!("bin/tool x y 2\n{}\n", dir.root().display());
                 assert_eq!(run(tool), (expected.clone(), End::Code(3)));
-                // A name with a slash starts at the directory of the process, too.
+                // A name with a slash is also relative to the working directory of the process.
                 let mut tool = request(&["bin/tool", "x y"]);
                 tool.env = Some(vec![("PATH".into(), path.into()), ("A".into(), "2".into())]);
                 tool.working_dir = Some(dir.root().into());
@@ -455,8 +455,9 @@ mod tests {
 
     #[test]
     fn each_failure_names_a_cause() {
-        // This runs in a process of its own. Otherwise a child that another test starts meanwhile
-        // could keep a file open for writing that this test executes.
+        // This runs in a process of its own. Otherwise another test could start a child meanwhile
+        // that inherits a file open for writing, and this test could not execute the file
+        // (ETXTBSY).
         in_own_process("os::spawn::tests::each_failure_names_a_cause", || {
             in_own_process("os::spawn::tests::each_failure_names_a_cause", || {
                 let dir = TempDir::new();

@@ -1,4 +1,4 @@
-//! The system's allocator, for an init that must not abort and that has secrets.
+//! The system's allocator, adapted to an init that must not abort and that has secrets.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -161,7 +161,7 @@ pub(crate) fn start(
         ForkResult::Parent { child } => child,
     };
     if matches!(place, Place::Group | Place::Foreground) {
-        // The child makes the same call, because drainit or the child may be first. An error is
+        // The child makes the same call, because either of the two may come first. An error is
         // ignored, because the child may have ended.
         let _ = nix::unistd::setpgid(pid, Pid::from_raw(0));
     }
@@ -262,9 +262,9 @@ impl Child {
             call(libc::SYS_prctl, [option, argument(signal), 0, 0, 0])?;
         }
         for number in (1..=64).filter(|number| setup.defaults >> (number - 1) & 1 == 1) {
-            // The kernel's structure has at most four words, and all zeroes mean the default. The C
-            // library would refuse the signals that it reserves. The kernel refuses SIGKILL and
-            // SIGSTOP.
+            // The kernel's structure has at most four words, and all zeroes mean the default. This
+            // is a direct system call, because the C library would refuse the signals that it
+            // reserves. Errors are ignored, because the kernel refuses SIGKILL and SIGSTOP.
             static DEFAULT: [u64; 4] = [0; 4];
             let (default, length) = (DEFAULT.as_ptr().addr(), size_of::<SignalSet>());
             let _ = call(libc::SYS_rt_sigaction, [number, default, 0, length, 0]);

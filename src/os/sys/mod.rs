@@ -252,7 +252,8 @@ pub(crate) fn wait_signal(
     }
 }
 
-/// Asks the kernel for a signal when drainit's parent dies. nix does not support real-time signals.
+/// Asks the kernel to send `signal` to drainit when drainit's parent dies. nix does not support
+/// real-time signals.
 pub(crate) fn set_parent_death_signal(signal: Signal) -> io::Result<()> {
     // SAFETY: takes integers and no memory of ours.
     checked(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal.number()) }).map(drop)
