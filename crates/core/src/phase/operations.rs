@@ -451,6 +451,15 @@ impl Operations {
             }
         }
         if is_own && state.is_current(process) {
+            // The old instance of a dependent keeps running: the new one has waited for this
+            // process, and may need it.
+            for new in self.replacements.iter().map(|one| one.new).collect::<Vec<_>>() {
+                let needs = state.process(new).dependencies.iter().any(|(on, _)| *on == process);
+                let has_begun = self.goals.get(&new) != Some(&Goal::Up { begun: false });
+                if needs && !has_begun && Self::is_copy_beside(state, new) {
+                    self.start_failed(state, new, why);
+                }
+            }
             self.bring_down(state, process, Goal::Failed);
         } else if is_own {
             self.roll_back(state, process, why);

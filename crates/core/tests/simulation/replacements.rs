@@ -131,7 +131,7 @@ fn epochs_of(spec: Spec) -> Play {
 // holds: C198, C205
 #[test]
 fn a_requested_overlap_begins_once_the_requested_restart_of_a_dependency_is_over() {
-    for (follows, works) in [(false, true), (true, true), (true, false)] {
+    for (follows, works) in [(false, true), (true, true), (false, false), (true, false)] {
         let mut spec = overlapping();
         if follows {
             spec.processes[ENGINE.index()].followers = vec![(ROUTER, StartCondition::Ready)];
@@ -142,11 +142,20 @@ fn a_requested_overlap_begins_once_the_requested_restart_of_a_dependency_is_over
         let adopt = Action::Adopt { slot: NEW, from: Source::Copy(ROUTER) };
         assert_eq!(play.at(1000, restart(ROUTER)), [adopt]);
         assert_eq!(play.at(1100, exited(ENGINE)), [Action::Spawn(ENGINE)]);
-        let started = match works {
-            true => Event::Spawned(ENGINE),
-            false => Event::SpawnFailed { process: ENGINE, exit_code: 127 },
-        };
-        assert_eq!(play.at(1100, started), [Action::Spawn(NEW)]);
+        if !works {
+            // The old instance keeps running, because the new one may need the new dependency.
+            let why = Failure::Spawn { exit_code: 127 };
+            let why = RequestError::Failed { process: ENGINE, why };
+            let notes = play.notes(1100, Event::SpawnFailed { process: ENGINE, exit_code: 127 });
+            let (process, request) = (ROUTER, Request::Restart);
+            assert!(notes.contains(&Note::RequestFailed { process, request, why }), "{notes:?}");
+            let rolled_back = Note::RolledBack { process: NEW, old: ROUTER, why };
+            assert!(notes.contains(&rolled_back), "{notes:?}");
+            let router = play.machine.state().life(ROUTER);
+            assert!(matches!(router, Lifecycle::Ready { .. }), "{router:?}");
+            continue;
+        }
+        assert_eq!(play.at(1100, Event::Spawned(ENGINE)), [Action::Spawn(NEW)]);
         play.at(1100, Event::Spawned(NEW));
         assert_eq!(play.at(1200, Event::Ready(NEW)), [drain_of(ROUTER)]);
         let ended = Event::Exited { process: ROUTER, end: End::Code(0), remains: false };
