@@ -82,8 +82,12 @@ processes:
              required: false, on_exit: ignore}}\n"
         );
     }
+    // A condition that is met counts even beside one that leads through a link.
+    config += "  either: {command: [CHILD, either], depends_on: [attack], \
+               only_if: [{path_exists: DIR/theirs/secret}, {path_exists: DIR/own}]}\n";
     rig.write("own", "own\n");
     let drainit = rig.start(&config);
+    drainit.wait_for_start(&["either"]);
     let line = |name: &str, link: &str| {
         format!("{name}.*symbolic link `.*/theirs/{link}` belongs to user {THEIRS}, .*chown -h 0")
     };

@@ -31,7 +31,11 @@ impl Paths {
     /// Whether the path `exists` exists now, and the path `missing` does not.
     fn hold(&self) -> Result<bool, ForeignLink> {
         let is = |path: &Option<PathBuf>| path.as_deref().map(exists).transpose();
-        Ok(is(&self.exists)? != Some(false) && is(&self.missing)? != Some(true))
+        let (exists, missing) = (is(&self.exists), is(&self.missing));
+        if matches!(exists, Ok(Some(false))) || matches!(missing, Ok(Some(true))) {
+            return Ok(false);
+        }
+        exists.and(missing).map(|_| true)
     }
 }
 
@@ -48,9 +52,13 @@ impl OnlyIf {
     }
 }
 
+/// A mapping that is met counts even if another one leads through a foreign link.
 fn any_hold(any: &[Paths]) -> Result<bool, ForeignLink> {
-    let first = any.iter().map(Paths::hold).find(|hold| !matches!(hold, Ok(false)));
-    first.unwrap_or(Ok(false))
+    let holds: Vec<_> = any.iter().map(Paths::hold).collect();
+    if holds.iter().any(|hold| matches!(hold, Ok(true))) {
+        return Ok(true);
+    }
+    holds.into_iter().find(Result::is_err).unwrap_or(Ok(false))
 }
 
 impl fmt::Display for OnlyIf {
