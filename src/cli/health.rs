@@ -51,51 +51,48 @@ pub struct HealthArgs {
 }
 
 /// Returns 0 for an answer with a 2xx status, and otherwise 1. Docker knows only these two codes.
-pub(super) fn health(args: HealthArgs) -> u8 {
-    let (timeout, wait) = (args.timeout, args.wait);
-    let (found, path) = match target(args) {
-        Ok(found) => found,
-        Err(reason) => return crate::cli::fail(&reason, exit_code::CONFIG),
-    };
+pub(super) fn health(args: &HealthArgs) -> u8 {
     block_on(async {
-        let (line, code) = match wait {
-            None => ask(&found, &path, timeout).await,
-            Some(longest) => ask_until_ready(&found, &path, timeout, longest).await,
+        let answer = match args.wait {
+            None => ask(args, args.timeout).await,
+            Some(longest) => ask_until_ready(args, longest).await,
         };
-        // Errors are ignored, because stdout may have no reader.
-        let _ = writeln!(io::stdout(), "{line}");
-        code
+        match answer {
+            Ok((line, code)) => {
+                // Errors are ignored, because stdout may have no reader.
+                let _ = writeln!(io::stdout(), "{line}");
+                code
+            }
+            Err(reason) => crate::cli::fail(&reason, exit_code::CONFIG),
+        }
     })
 }
 
-/// Sends one request.
-async fn ask(found: &Found, path: &str, timeout: Duration) -> (String, u8) {
+/// Sends one request. The address is found anew each time, because a drainit that is not PID 1 may
+/// begin only now.
+async fn ask(args: &HealthArgs, timeout: Duration) -> Result<(String, u8), String> {
+    let (found, path) = target(args)?;
     let address = found.address.clone();
-    let answer = request(&address, Method::GET, path, timeout, MAX_ANSWER).await;
+    let answer = request(&address, Method::GET, &path, timeout, MAX_ANSWER).await;
     let doubt =
-        answer.as_ref().err().map(|error| why_unreachable(error, found)).unwrap_or_default();
-    judge(answer, &HttpTarget { address, path: path.to_owned() }, &doubt)
+        answer.as_ref().err().map(|error| why_unreachable(error, &found)).unwrap_or_default();
+    Ok(judge(answer, &HttpTarget { address, path }, &doubt))
 }
 
 /// Repeats the request until the answer is good. While drainit is starting, a request may get no
 /// answer. Such a request is repeated, too.
-async fn ask_until_ready(
-    found: &Found,
-    path: &str,
-    timeout: Duration,
-    longest: Duration,
-) -> (String, u8) {
+async fn ask_until_ready(args: &HealthArgs, longest: Duration) -> Result<(String, u8), String> {
     let until = Instant::now() + longest;
     let mut pause = SHORTEST_PAUSE;
     loop {
         let left = until.saturating_duration_since(Instant::now());
-        let (line, code) = ask(found, path, timeout.min(left.max(SHORTEST_PAUSE))).await;
+        let (line, code) = ask(args, args.timeout.min(left.max(SHORTEST_PAUSE))).await?;
         let left = until.saturating_duration_since(Instant::now());
         if code == exit_code::OK {
-            return (line, code);
+            return Ok((line, code));
         }
         if left.is_zero() {
-            return (format!("{line} (after {})", human(longest)), code);
+            return Ok((format!("{line} (after {})", human(longest)), code));
         }
         sleep(pause.min(left)).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
@@ -103,11 +100,13 @@ async fn ask_until_ready(
 }
 
 /// The address and the path of the request.
-fn target(args: HealthArgs) -> Result<(Found, String), String> {
+fn target(args: &HealthArgs) -> Result<(Found, String), String> {
     let path = if args.live { "/livez" } else { "/readyz" };
-    let found = match args.url {
-        Some(url) if url.path != "/" => return Ok((url.address.into(), url.path)),
-        Some(url) => url.address.into(),
+    let found = match &args.url {
+        Some(url) if url.path != "/" => {
+            return Ok((url.address.clone().into(), url.path.clone()));
+        }
+        Some(url) => url.address.clone().into(),
         None => control_address::for_probes(&args.whom)?,
     };
     Ok((found, path.to_owned()))

@@ -103,7 +103,7 @@ fn carry_out(args: Vec<OsString>) -> u8 {
         Command::Check(args) => crate::cli::check::check(&args),
         Command::Plan(args) => crate::cli::plan::plan(&args),
         Command::Drain(args) => crate::cli::drain::drain(&args),
-        Command::Health(args) => crate::cli::health::health(args),
+        Command::Health(args) => crate::cli::health::health(&args),
         Command::Status(args) => crate::cli::status::status(&args),
         Command::Stop(args) => crate::cli::operate::operate("stop", &args),
         Command::Start(args) => crate::cli::operate::operate("start", &args),

@@ -171,6 +171,16 @@ fn health_waits_until_everything_is_ready() {
     drainit.stop().assert_code(0);
 }
 
+// holds: C128
+#[test]
+fn health_waits_for_a_drainit_that_starts_later_and_is_not_pid_1() {
+    let Some(rig) = Rig::new() else { return };
+    let script = "\"$1\" health --wait 60s & asked=$!; (sleep 0.3; exec \"$@\") & wait $asked";
+    let rig = rig.wrapper(&["sh", "-c", script, "sh"]);
+    let drainit = rig.start("processes: {a: {command: [CHILD, a]}}");
+    drainit.wait_exit(LONG).assert_code(0).assert_line("^ready$");
+}
+
 // holds: C128, C133
 #[test]
 fn a_wait_ends_with_the_reason() {
