@@ -1,4 +1,4 @@
-//! The report that the core records, and its tests with configs.
+//! Re-exports the report of the core, and tests it with configs.
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

@@ -202,7 +202,8 @@ mod tests {
         }
     }
 
-    /// Pushes lines of 100 bytes, as if a process had written them, until there is no room. Returns the number of lines.
+    /// Pushes lines of 100 bytes, as if a process had written them, until there is no room. Returns
+    /// the number of lines.
     async fn fill(output: &Output) -> usize {
         let mut lines = 0;
         // The thread fills the pipe first.

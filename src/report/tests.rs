@@ -18,8 +18,9 @@ use crate::report::testing::Noted;
 use crate::report::*;
 use crate::types::{End, ProcessId, Signal, Time, human};
 
-/// The counts in the report of a drain with these polls, whose times are in milliseconds. The drain
-/// is over at 5 s, and the process gets its stop signal at `stopped`.
+/// Reports a drain with these polls, and returns the counts in the report. The times of the polls
+/// are in milliseconds. The drain is over at 5 s, and the process gets its stop signal at
+/// `stopped`.
 fn counts(seen: &[(u64, Traffic, Moment)], stopped: u64) -> String {
     let router = ProcessId(0);
     let mut report = Noted::of(&["router"]);
@@ -370,8 +371,8 @@ fn words_of_the_data_are_documented() {
         .map(|found| found[1].to_owned());
     let words: Vec<_> = words.chain(DrainEnd::ALL.map(|why| why.name().to_owned())).collect();
     assert!(words.len() > 14, "{words:?}");
-    // A drain that was requested without a stop has no report until there is a reason to stop, so
-    // no report has this word.
+    // A drain that was requested without a stop gets a report only once there is a reason to stop,
+    // so no report has the word `drain_requested`.
     for word in words.iter().filter(|word| *word != "drain_requested") {
         assert!(page.contains(&format!("`{word}`")), "{word}");
     }

@@ -71,7 +71,8 @@ pub(crate) enum Rest {
 }
 
 impl Children {
-    /// Starts a process, and enters it with its role. The exec may still be under way on return.
+    /// Starts a process, and adds it to the table with its role. The exec may still be under way on
+    /// return.
     pub(crate) fn start(&mut self, request: SpawnRequest, role: Role) -> Result<Pid, SpawnError> {
         let is_only = !has_children();
         let (pid, exec) = request.start()?;

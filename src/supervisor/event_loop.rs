@@ -36,8 +36,8 @@ use crate::supervisor::message::{Message, Role};
 use crate::supervisor::status::StatusBoard;
 use crate::types::{ProcessId, Signal, Time};
 
-/// If drainit handles a limit this much later than the limit was due, drainit was stopped or had no
-/// processor time.
+/// If drainit handles a limit this much later than the limit was due, drainit was suspended or had
+/// no processor time.
 const LATE: Duration = Duration::from_millis(50);
 /// How many times the event loop yields to the local tasks before a step that depends on their
 /// work. At each yield, the runtime runs only some of the tasks.
@@ -177,8 +177,8 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Runs before a due limit takes effect. Handles signals, ended children and, if drainit itself
-    /// did not run for a while, the messages of processes.
+    /// Called when a limit is due, before it takes effect. Handles signals, ended children and, if
+    /// drainit itself did not run for a while, the messages of processes.
     async fn catch_up(&mut self) -> io::Result<()> {
         self.take_pending(clock::now())?;
         self.reap()?;
@@ -313,7 +313,7 @@ impl EventLoop {
         }
         let has_effect = self.has_receiver(received.signal, Lifecycle::is_alive);
         self.step_at(at, Event::Signal(received.signal))?;
-        // drainit stops itself, as a user expects after Ctrl-Z. But if a process has sent the
+        // drainit suspends itself, as a user expects after Ctrl-Z. But if a process has sent the
         // SIGTSTP and drainit has forwarded it to a child, drainit continues to run.
         if received.signal == Signal::TSTP
             && (received.sender.is_none() || !self.has_receiver(Signal::TSTP, |_| true))
@@ -430,7 +430,8 @@ impl EventLoop {
             Action::Adopt { slot, from } => self.executor.adopt(now, slot, from),
             Action::Redefine { slot, config } => self.executor.redefine(slot, config),
             Action::CheckCondition(process) => self.queue.extend(self.executor.condition(process)),
-            // A stop signal is pending, so nothing starts: the shutdown would end the start at once.
+            // A stop signal is pending, so nothing starts: the shutdown would end the start at
+            // once.
             Action::Spawn(_) | Action::RunHook(HookId { stage: Stage::PreStart, .. })
                 if self.stop_is_pending() => {}
             Action::Spawn(process) => self.queue.extend(self.executor.spawn(process)),

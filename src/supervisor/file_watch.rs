@@ -23,7 +23,7 @@ use crate::types::{harmless, human};
 
 /// The pause before the next attempt to start a thread.
 const NO_THREAD: Duration = Duration::from_secs(1);
-/// The time after which a silent thread is asked whether it still looks.
+/// If a thread has reported nothing for this long, drainit asks it for a look at its path.
 const SILENCE: Duration = Duration::from_secs(5);
 /// drainit waits at most this long for a look at the files.
 const LONGEST_LOOK: Duration = Duration::from_secs(1);
@@ -204,7 +204,7 @@ impl FileWatch {
                     continue;
                 }
                 None => {
-                    // No thread could be started for the looks.
+                    // drainit could not start the thread that looks at the path.
                     sleep(NO_THREAD).await;
                     let Followed { looks, asks } = fingerprint::follow(self.watch.path.clone());
                     self.looks = looks;
@@ -213,8 +213,8 @@ impl FileWatch {
                 }
             };
             let unseen = match seen {
-                // The last look has not reported this change, because the file could not be read or no
-                // thread could be started to read it.
+                // The last look has not reported this change, because the file could not be read or
+                // no thread could be started to read it.
                 Seen::Quiet { is_new: true } if before == State::Quiet => Some(Seen::Changed),
                 Seen::Quiet { is_new: false } if before == State::Quiet => continue,
                 _ => None,

@@ -83,7 +83,8 @@ pub(crate) fn base_environment(config: &Config) -> Vec<(OsString, OsString)> {
     own.chain(defaults).collect()
 }
 
-/// The process with the values that are read at its start; `None` if it has no such values.
+/// Reads the values that a process needs at its start, and returns its definition with these
+/// values; `None` if the process needs no such values.
 pub(crate) fn with_values(
     process: &Process,
     env: &[(String, String)],
@@ -139,7 +140,7 @@ pub(crate) struct Launcher {
     pub(crate) format: LogFormat,
 }
 
-/// The parts that an instance gets from drainit and not from its config.
+/// The parts that drainit adds to the config of an instance.
 pub(crate) struct Handed<'a> {
     /// The process's part of the container's arguments.
     pub(crate) args: &'a [String],

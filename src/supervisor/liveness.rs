@@ -130,7 +130,8 @@ mod tests {
             if runs.replace(runs.get() + 1) > 0 {
                 return Ok(());
             }
-            // This stops drainit, too, for a little longer than the limit of the probe.
+            // This sleep blocks the thread, as if drainit were suspended for a little longer than
+            // the limit of the probe.
             thread::sleep(timeout + PAUSED * 2);
             Err("its command had not ended".to_owned().into())
         });

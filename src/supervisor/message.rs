@@ -117,7 +117,7 @@ pub(crate) enum Message {
     PlanReload {
         reply: TextReply,
     },
-    /// drainit reads the config for a reload from now on.
+    /// drainit begins to read the config for a reload now.
     Reading,
     /// The config was read for a reload. The error says why the config cannot be used.
     Prepared(Box<Result<Candidate, String>>),

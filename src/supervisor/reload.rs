@@ -3,8 +3,8 @@
 //!
 //! There is only one reload at a time. A request that arrives during a reload leads to another
 //! reload after this one, because the files may have changed since they were read. If a reload is
-//! not possible, the request of a signal or of a watched file waits until a reload is possible, and
-//! the request of an operator is refused at once.
+//! not possible, a request that comes from a signal or a watched file waits until a reload is
+//! possible, and an operator's request is refused at once.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -33,7 +33,7 @@ pub struct ConfigSource {
     pub arguments: Vec<String>,
 }
 
-/// A config without errors, and the container's arguments for each of its processes.
+/// A config without errors. Also, for each of its processes: its part of the container's arguments.
 pub(crate) type Read = (Loaded, Vec<Vec<String>>);
 
 /// A config that was read for a reload, with its new watches and its sockets.
@@ -41,7 +41,7 @@ pub(crate) struct Candidate {
     pub(crate) read: Read,
     /// The tasks for files that were not watched before.
     pub(crate) watches: FileWatches,
-    /// The sockets of each process, in file order.
+    /// The sockets of each process, in the order of the config.
     pub(crate) sockets: Vec<Sockets>,
 }
 

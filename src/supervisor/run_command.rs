@@ -19,7 +19,7 @@ use crate::supervisor::executor::LONGEST_START;
 use crate::supervisor::message::{Role, SharedChildren};
 use crate::types::{End, Signal, harmless, human};
 
-/// The longest search for the cause of a failed exec.
+/// The time limit of the search for the cause of a failed exec.
 const DIAGNOSIS: Duration = Duration::from_secs(2);
 
 /// The reason why a command or a probe failed.

@@ -91,7 +91,7 @@ impl EnvoyDrain {
         self.with(|dialogue, _| dialogue.end());
     }
 
-    /// Wakes the dialogue when it is due.
+    /// Wakes the dialogue when its next step is due.
     async fn keep_time(drain: Weak<Self>, changed: Rc<Notify>) {
         let wakes_at = |drain: Rc<Self>| drain.dialogue.borrow().wakes_at();
         while let Some(at) = drain.upgrade().map(wakes_at) {

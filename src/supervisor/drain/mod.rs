@@ -31,19 +31,20 @@ const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// A drain under way.
 pub(crate) enum RunningDrain {
     Envoy(Rc<EnvoyDrain>),
-    /// The task of a request or of a command.
+    /// The task that sends a request or runs a command.
     Task(LocalTask),
     /// The process got a signal, and reports the end of the drain itself.
     Signalled,
 }
 
 /// A task waits for its answer this much longer than its drain can last. The core ends a drain when
-/// the time of the drain is over. Even if drainit runs late, the core has to do so before the task
-/// reports that there was no answer.
+/// the time of the drain is over. Even if drainit runs late, the core has to end the drain before
+/// the task reports that there was no answer.
 const AFTER_THE_END: Duration = Duration::from_secs(60);
 
 impl RunningDrain {
-    /// Begins to drain the process. `command` makes the request for an `exec` drain.
+    /// Begins to drain the process. For an `exec` drain, `command` turns its command into a
+    /// [`SpawnRequest`].
     pub(crate) fn begin(
         drain: &Drain,
         target: DrainTarget,

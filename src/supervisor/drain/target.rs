@@ -55,7 +55,7 @@ impl DrainTarget {
         self.answered(accepted);
     }
 
-    /// Reports whether the process has accepted to drain.
+    /// Reports whether the process has accepted the request to drain.
     pub(super) fn answered(&self, accepted: bool) {
         self.instance.send(Event::DrainAnswered { process: self.instance.process, accepted });
     }

@@ -39,8 +39,8 @@ impl EventLoop {
         }
     }
 
-    /// Requests a reload, because a file whose action is a reload has content that no reload has
-    /// read.
+    /// Requests a reload, because a watched file with the action `reload` has content that no
+    /// reload has read.
     pub(super) fn reload_file(&mut self, name: &str, watch: &Watch) {
         let watches = self.executor.watches_of(name, watch);
         if let Some(&(process, watch_place)) = watches.first()
@@ -53,7 +53,7 @@ impl EventLoop {
         }
     }
 
-    /// Records that the config is read from now on.
+    /// Records that a reload begins to read the config now.
     pub(super) fn mark_config_read(&mut self) {
         let is_read = |(_, watch): &Watched| watch.action == WatchAction::Reload;
         self.executor.file_watches.mark_read(is_read);

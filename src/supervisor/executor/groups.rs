@@ -47,8 +47,8 @@ impl LeftGroup {
             return false;
         }
         let is_dead = has_only_zombies(self.leader);
-        // The group counts as dead only if two searches in a row find no member. A single search may
-        // miss a process that a member starts just before its own end.
+        // The group counts as dead only if two searches in a row find no living member. A single
+        // search may miss a process that a member starts just before its own end.
         let was_dead = std::mem::replace(&mut self.was_dead, is_dead);
         let pause = if is_dead { SCAN_PAUSE } else { MAX_SEARCH_PAUSE.min(2 * pause) };
         self.search = (now + pause, pause);

@@ -124,8 +124,8 @@ impl Executor {
         None
     }
 
-    /// Runs a task in place of a hook. The task returns the hook's event, and sets `pid` when it
-    /// has started a command.
+    /// Runs a task in place of a hook. The task returns the event that ends the hook. If it starts
+    /// a command, it sets `pid`.
     pub(super) fn run_as_hook(
         &mut self,
         id: HookId,

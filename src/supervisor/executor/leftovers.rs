@@ -15,7 +15,7 @@ impl Executor {
         self.sweep.is_some()
     }
 
-    /// Signals every living descendant that has not had this signal yet, and counts them.
+    /// Signals every living descendant that has not got this signal yet, and counts them.
     pub(crate) fn sweep(&mut self, signal: Signal) -> Event {
         let (children, instances) = (self.children.borrow(), &self.instances);
         // Whether drainit has already killed a child with this pid.

@@ -1,4 +1,5 @@
-//! Carries out the actions of the core, and keeps the running parts of each process.
+//! Carries out the actions of the core, and keeps what belongs to each instance: its pid, tasks and
+//! log.
 
 pub(crate) mod background;
 mod epochs;
@@ -97,7 +98,7 @@ pub(crate) struct Executor {
     hooks: BTreeMap<HookId, RunningHook>,
     /// The task that sends the message of the latest call of [`Executor::after_look`].
     last_look: Option<JoinHandle<()>>,
-    /// Captures with a pipe that may still hold output.
+    /// The captures of output whose pipes may still hold some.
     open_logs: Vec<Rc<OutputCapture>>,
     /// When `open_logs` has this length, drainit drops the ended logs from it.
     max_open_logs: usize,
@@ -113,7 +114,8 @@ pub(crate) struct Executor {
 struct Instance {
     /// The number that distinguishes messages of this instance from messages of earlier instances.
     number: u32,
-    /// The process with the values that were read at its start; `None` if it has no such values.
+    /// The definition of the process, with the values that were read at its start; `None` if it has
+    /// no such values.
     with_values: Option<Rc<Process>>,
     /// Whether the files of `render` are already written for the start that is under way.
     is_rendered: bool,
@@ -131,7 +133,7 @@ struct Instance {
     liveness: Option<LocalTask>,
     drain: Option<RunningDrain>,
     preflight: Option<LocalTask>,
-    /// The epoch of an Envoy that is hot-restarted.
+    /// The epoch of the instance, if it is an Envoy with hot restart.
     epoch: Option<Epoch>,
     /// Whether the readiness of the instance was reported.
     is_ready: bool,
@@ -202,9 +204,9 @@ impl Executor {
                 (is_current && !std::mem::replace(&mut current.is_ready, true)).then(|| {
                     let mut history = self.status_board.history(process);
                     if current.readiness.take().is_some() {
-                        // With a readiness probe, the text is the last failure of this probe, which
-                        // is outdated now. Otherwise the text is a `STATUS=` of the process, which
-                        // stays.
+                        // With a readiness probe, `failure` is the last failure of this probe,
+                        // which is outdated now. Otherwise `failure` is a `STATUS=` of the process,
+                        // which stays.
                         *history.failure.borrow_mut() = None;
                     }
                     history.message = None;

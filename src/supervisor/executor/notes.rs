@@ -15,7 +15,7 @@ const SLOW_RESTART: &str = "set `required: false` and `on_exit: ignore` if the c
 
 impl Executor {
     /// Performs the actions that a note of the core requires. This happens before the line of the
-    /// note is written. Returns the details for this line that only the supervisor knows.
+    /// note is written. Returns details for this line: those that only the supervisor knows.
     pub(crate) fn follow(&mut self, note: &Note) -> Option<String> {
         match *note {
             Note::Started(process) if self.process(process).readiness.is_none() => {

@@ -51,7 +51,7 @@ fn given_up(process: ProcessId) -> Event {
 /// An instance whose exec is under way.
 pub(super) struct Launching {
     pub(super) pid: Pid,
-    /// The process with the values that were read at its start.
+    /// The definition of the process, with the values that were read at its start.
     wanted: Rc<Process>,
     socket: Option<NotifySocket>,
     epoch: Option<Epoch>,
@@ -252,7 +252,8 @@ impl Executor {
         if self.children.borrow_mut().has_begun(pid) {
             return self.begun(process);
         }
-        // If the exec has failed, the reason is known only when the child ends.
+        // If the exec has failed, there is no event yet, because the reason is known only when the
+        // child ends.
         is_late.then(|| {
             self.give_up(process, pid);
             self.spawn_failed(process, &StartError::Late)
@@ -297,7 +298,8 @@ impl Executor {
         Event::SpawnFailed { process, exit_code: error.exit_code() }
     }
 
-    /// The process, with the values that were read at its last start if it has such values.
+    /// The definition of the process, with the values that were read at its last start if it has
+    /// such values.
     pub(super) fn with_values(&self, process: ProcessId) -> Rc<Process> {
         let with_values = self.instances[process.index()].with_values.clone();
         with_values.unwrap_or_else(|| self.process(process))

@@ -22,7 +22,7 @@ const KEPT: usize = 64 * 1024;
 const LAST_LINES: Duration = Duration::from_millis(100);
 /// The time limit of the check. The core aborts the check earlier, as it aborts a hook.
 const LIMIT: Duration = Duration::from_secs(3600);
-/// The longest reason, in characters.
+/// The longest reason that is reported, in characters.
 const LONGEST: usize = 500;
 /// The mark of a log line that has Envoy's highest level.
 const CRITICAL: &str = "[critical]";

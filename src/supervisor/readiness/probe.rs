@@ -205,7 +205,7 @@ mod tests {
     const NEVER: Duration = Duration::from_secs(30);
     const SOON: Duration = Duration::from_millis(250);
 
-    /// A probe that is being waited for.
+    /// The wait for a probe to succeed.
     struct Wait {
         ready: Pin<Box<dyn Future<Output = ()>>>,
         last: Reason,
