@@ -189,6 +189,16 @@ fn a_program_that_puts_itself_into_the_background_is_reported() {
 }
 
 #[test]
+fn a_daemon_with_a_late_session_is_reported() {
+    // As daemon(3), with a pause before the session begins.
+    let daemon =
+        "import os, time; os.fork() and os._exit(0); time.sleep(.02); os.setsid(); time.sleep(5)";
+    let Some(rig) = Rig::new() else { return };
+    let ended = exec(rig, &[], &["python3", "-c", daemon]).wait_exit(LONG);
+    ended.assert_code(0).assert_line("still running: .*python3");
+}
+
+#[test]
 fn wrong_usage_is_reported_and_nothing_is_started() {
     for (options, message) in [
         (&["--bogus"][..], "unexpected argument '--bogus'"),

@@ -3,6 +3,7 @@
 //! processes in order nor see their end, so the log says what happened and how to fix it.
 
 use std::ffi::OsString;
+use std::thread;
 use std::time::Duration;
 
 use crate::os::Pid;
@@ -25,6 +26,10 @@ const FOREGROUND: [(&str, &str); 9] = [
     ("cron", "cron -f"),
     ("rsyslogd", "rsyslogd -n"),
 ];
+
+/// [`left_by`] looks again this many times, each time after a pause of [`LOOK`].
+const LOOKS: usize = 10;
+const LOOK: Duration = Duration::from_millis(10);
 
 const STILL: &str = "processes that it started are still running";
 
@@ -67,10 +72,20 @@ impl Executor {
 
 /// As [`Executor::in_background`], for the command of `exec`, which had this pid. Only processes
 /// with sessions of their own count, because the processes of the command's group may be about to
-/// end, too.
+/// end, too. daemon(3) lets the command end before its child begins a session, so this function
+/// looks again, [`LOOKS`] times at most, while the group has a child of drainit.
+#[allow(clippy::disallowed_methods, reason = "the command of exec has ended; 100 ms at most")]
 pub(crate) fn left_by(pid: Pid, command: &[OsString]) -> Option<String> {
-    let left: Vec<_> =
-        living_children(|_| true).filter(|one| one.session > pid).map(|one| one.process).collect();
+    let mut looks = 0..LOOKS;
+    let left = loop {
+        let (left, others): (Vec<_>, Vec<_>) =
+            living_children(|_| true).partition(|one| one.session > pid);
+        let has_group = others.iter().any(|one| one.group == pid);
+        if !left.is_empty() || !has_group || looks.next().is_none() {
+            break left.into_iter().map(|one| one.process).collect::<Vec<_>>();
+        }
+        thread::sleep(LOOK);
+    };
     let command: Vec<_> = command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     (!left.is_empty()).then(|| advice(STILL, &left, &command))
 }
