@@ -96,6 +96,26 @@ const FAULTS: [(Answer, &str); 8] = [
     (Answer::Close, "closed the connection before its answer was complete"),
 ];
 
+#[test]
+fn a_short_drain_names_the_last_error_of_each_call() {
+    let admin = Admin::tcp(0).answer_all(Answer::Status(503)).faulty_throughout();
+    let reasons =
+        [(admin.address(), "answered 503 Service Unavailable"), (free_address(), "refused")];
+    in_parallel(reasons, |(admin, reason)| {
+        let config = CONFIG.replace("time: 18s, min: 3s", "time: 1s, min: 0s");
+        let config = config.replace("ADMIN", &format!("http://{admin}"));
+        let Some(drainit) = Rig::new().map(|rig| rig.start_ready(&config)) else { return };
+        drainit.touch("measured");
+        let ended = drainit.stop();
+        for call in ONCE[..2].iter().map(|call| call.replace('?', r"\?")) {
+            let error = format!(r"{call}: .*{reason}.* \(\d attempts\)");
+            ended.assert_line(&format!("warning: router: {error}"));
+            ended.assert_line(&format!("Z   router: {error}"));
+        }
+        ended.assert_no_line("had not answered");
+    });
+}
+
 // holds: S30, S137
 #[test]
 fn an_admin_that_fails_is_bounded_and_reported() {

@@ -118,13 +118,17 @@ impl Attempts {
             return self.make(now);
         }
         self.place = self.calls.len();
-        let outcomes = || self.calls.iter().filter_map(|(_, outcome)| outcome.clone());
-        if self.pause < left && outcomes().any(|outcome| outcome.result.is_err()) {
+        if self.pause < left && self.outcomes().any(|outcome| outcome.result.is_err()) {
             self.resumes = Some(now + self.pause);
             self.pause = (self.pause * 2).min(LONGEST_PAUSE);
             return Next::Wait;
         }
-        Next::Over(outcomes().collect())
+        Next::Over(self.outcomes().cloned().collect())
+    }
+
+    /// The outcomes of the calls that have made an attempt so far.
+    pub(super) fn outcomes(&self) -> impl Iterator<Item = &CallOutcome> {
+        self.calls.iter().filter_map(|(_, outcome)| outcome.as_ref())
     }
 
     fn make(&self, now: Time) -> Next {

@@ -324,13 +324,18 @@ impl Dialogue {
     }
 
     /// Ends the drain, but not a closing that is under way. Later answers of the other lanes are
-    /// ignored. Warns if the admin has not yet answered the calls that begin the drain.
+    /// ignored. Warns of the last error of each call that is still being repeated, or if no call
+    /// was answered yet.
     pub fn end(&mut self) -> Vec<Output> {
         self.polls = Polls::Over;
-        self.begin = None;
-        self.late = None;
-        if !core::mem::replace(&mut self.is_over, true) && self.accepted == Accepted::NotYet {
-            self.warn("its admin had not answered when the drain was over");
+        let calls = [self.begin.take(), self.late.take()];
+        if !core::mem::replace(&mut self.is_over, true) {
+            let calls = calls.iter().flatten();
+            let outcomes: Vec<_> = calls.flat_map(Attempts::outcomes).cloned().collect();
+            if self.accepted == Accepted::NotYet && outcomes.is_empty() {
+                self.warn("its admin had not answered when the drain was over");
+            }
+            self.record_outcomes(outcomes);
         }
         self.said()
     }

@@ -96,6 +96,9 @@ struct World {
     /// For each call: the number of attempts, the time of the first attempt, and whether the admin
     /// interface has answered an attempt with 200.
     calls: BTreeMap<Call, (u32, Time, bool)>,
+    /// The last answer to each call that begins the drain.
+    answers: BTreeMap<Call, Result<(), Failure>>,
+    warnings: Vec<String>,
     instance: u32,
     runs: bool,
     /// One in `wrong` answers of the admin interface is wrong. 0 means never.
@@ -132,7 +135,7 @@ impl World {
     fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
         let min = MS(rng.one_of([0, 500, 3000, 5000]));
-        let time = min.max(MS(rng.one_of([1000, 6000, 15_000])));
+        let time = min.max(MS(rng.one_of([100, 1000, 6000, 15_000])));
         let exit_at = rng.one_of([0, 0, 0, 2]);
         let mut spec = gateway();
         spec.unready_delay = MS(rng.one_of([0, 0, 0, 2000]));
@@ -164,6 +167,8 @@ impl World {
             asked: BTreeMap::new(),
             lanes: BTreeMap::new(),
             calls: BTreeMap::new(),
+            answers: BTreeMap::new(),
+            warnings: Vec::new(),
             instance: 0,
             runs: false,
             wrong: rng.one_of([0, 0, 2, 10]),
@@ -427,6 +432,11 @@ impl World {
             (Answer::State { is_unused: Some(_) }, _) => self.was_unused_at = taken,
             _ => {}
         }
+        if let (Answer::Call(result), Ask::Call(call), false) =
+            (&answer, ask, lane == Lane::Closing)
+        {
+            self.answers.insert(call, result.clone());
+        }
         self.lanes.remove(&lane);
         self.with(|dialogue, now| dialogue.answered(now, lane, answer));
     }
@@ -478,7 +488,8 @@ impl World {
                     self.closing_asked = None;
                     self.at_once.push_back(Event::ListenersClosed(ROUTER));
                 }
-                Output::Warn(_) | Output::Log(_) => {}
+                Output::Warn(what) => self.warnings.push(what),
+                Output::Log(_) => {}
             }
         }
     }
@@ -549,6 +560,8 @@ impl World {
                 self.asked.clear();
                 self.lanes.clear();
                 self.calls.clear();
+                self.answers.clear();
+                self.warnings.clear();
                 self.taken.clear();
                 (self.reported, self.closed_at) = (None, None);
                 self.until = self.now + longest;
@@ -573,6 +586,14 @@ impl World {
                 self.asked.retain(|key, _| Some(*key) == closing);
                 self.lanes = closing.map(|key| (Lane::Closing, key)).into_iter().collect();
                 self.with(|dialogue, _| dialogue.end());
+                let are_named = self.answers.iter().all(|(call, result)| {
+                    let Err(Failure { why, .. }) = result else { return true };
+                    let error = format!("{call}: {why}");
+                    self.warnings.iter().any(|warning| warning.starts_with(&error))
+                });
+                self.check(are_named, "the last error of a call is not named");
+                let unanswered = self.warnings.iter().any(|what| what.contains("had not answered"));
+                self.check(!unanswered || self.answers.is_empty(), "an answer is denied");
             }
             Action::StayReady => self.stays_ready = true,
             Action::Unready => {
