@@ -11,8 +11,8 @@ use crate::types::{AFTER_KILL, ProcessId, Time};
 /// time to every later stop. The sum of these times is limited to a quarter of the window.
 const MIN_STOP: Duration = Duration::from_secs(1);
 
-/// If a drain does not get all of its `time`, its longest wait is `min`, but not less than this
-/// time (see [`drain_wish`]).
+/// A drain that does not get all of its `time` waits at most for `min`, or for this time if `min`
+/// is shorter (see [`drain_wish`]).
 const MIN_DRAIN: Duration = Duration::from_secs(1);
 
 /// The limit for closing the listeners. It is short, because the admin interface is local.
@@ -23,8 +23,8 @@ const EXIT_MARGIN: Duration = Duration::from_millis(100);
 /// The longest time that leftovers get between SIGTERM and SIGKILL.
 const MAX_LEFTOVERS: Duration = Duration::from_secs(2);
 
-/// The times that a wait leaves for the steps after it, computed once. Each time is the sum along
-/// the longest path through the dependencies of a process.
+/// The times that a wait has to leave for the steps after it. Each time is computed only once, as
+/// the sum along the longest path through the dependencies of a process.
 #[derive(Clone, Debug)]
 pub struct Budget {
     /// The time for the stop of each process and for the later stops of its dependencies.
@@ -213,9 +213,9 @@ impl Budget {
     }
 }
 
-/// The longest wait of a drain, before the deadline limits it. If `full`, the stop was requested
-/// and every dependency is alive, and clients get all of `time`. Otherwise they get `min`, but at
-/// least [`MIN_DRAIN`], so that the request to drain has an effect.
+/// The longest wait of a drain, before the deadline limits it. `full` says that the stop was
+/// requested and every dependency is alive: then clients get all of `time`. Otherwise they get
+/// `min`, but at least [`MIN_DRAIN`], so that the request to drain has an effect.
 pub fn drain_wish(drain: DrainSpec, full: bool) -> Duration {
     if full { drain.time } else { drain.min.max(drain.time.min(MIN_DRAIN)) }
 }
@@ -242,14 +242,13 @@ fn need(hook: Option<Wait>) -> Duration {
 }
 
 /// Returns the limit if `left` is enough for it and `after`. Otherwise returns the part of `left`
-/// that `after` does not need, but at least the share of `left` that `need` has in proportion to
-/// `after`.
+/// that `after` does not need, but at least the part that [`proportion`] returns.
 fn share(Wait { limit, need }: Wait, after: Duration, left: Duration) -> Duration {
     limit.min(left.saturating_sub(after).max(proportion(need, after, left)))
 }
 
-/// Like [`share`], for a wait that is not a stop. The wait leaves free `stops`, the minimum time of
-/// the later stops.
+/// Like [`share`], for a wait that is not a stop. The wait leaves at least the minimum time of the
+/// later stops, `stops`.
 fn share_beside(stops: Duration, wait: Wait, after: Duration, left: Duration) -> Duration {
     share(wait, after, left).min(left.saturating_sub(stops))
 }

@@ -26,7 +26,8 @@ pub enum Cause {
     },
     /// The `pre_start` hook of the container failed.
     HookFailed,
-    /// `POST /drain`: the drain is held until there is a reason to stop.
+    /// A drain without a stop was requested (`POST /drain`). After the drain, the processes run on
+    /// until there is a reason to stop.
     DrainRequested,
     /// Every process has ended for good.
     AllEnded,

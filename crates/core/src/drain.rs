@@ -78,9 +78,9 @@ impl State {
 
     /// Counts the open connections or requests of a process again just before its stop, because
     /// clients can send new requests on open connections until then. If more than `exit_at` are
-    /// open, drainit counts again later. A count stays valid for [`QUIET`], so that drainit can
-    /// count at other processes meanwhile. Returns false while the stop has to wait for a count of
-    /// this process.
+    /// open, drainit counts again later. A count stays valid for [`QUIET`], so that drainit has
+    /// time for the counts of other processes. Returns false while the stop has to wait for a count
+    /// of this process.
     pub(crate) fn step_final_count(&mut self, process: ProcessId, deadline: Time) -> bool {
         match self[process].drain {
             Progress::Drained { at, until, is_counted } => {

@@ -102,8 +102,8 @@ impl State {
         }
     }
 
-    /// If a newer epoch ends this epoch or must be gone first, begins the stop of this epoch, but
-    /// sends no stop signal. Returns whether this was the case.
+    /// Begins the stop of this epoch without a stop signal, if a newer epoch will end this epoch or
+    /// must be gone before it. Returns whether it has begun the stop.
     pub(crate) fn hold_epoch(&mut self, process: ProcessId) -> bool {
         let newer = self.newer(process).filter(|newer| self.lives(*newer) || self.pauses(*newer));
         match (self.epochs.state(process), newer) {
@@ -384,11 +384,12 @@ impl State {
         }
     }
 
-    /// Whether Envoy aborts this epoch if the older epoch ends now. It does so until this epoch has
-    /// ended the older one itself, `--parent-shutdown-time-s` after becoming live. The time counts
-    /// from the start of this epoch, because drainit may learn late, after a sleep of the machine,
-    /// that the epoch is live. Returns false for a new epoch that has not taken over from the
-    /// current epoch: Envoy would abort it, too, but drainit rolls it back.
+    /// Whether Envoy aborts this epoch if the older epoch ends now. Envoy does so until this epoch
+    /// has ended the older one itself, `--parent-shutdown-time-s` after this epoch has become live.
+    /// This function counts that time from the start of this epoch, because after a sleep of the
+    /// machine drainit may learn late that the epoch is live. Returns false for a new epoch that
+    /// has not taken over from the current epoch: Envoy would abort it, too, but drainit rolls it
+    /// back.
     fn needs_older(&self, process: ProcessId) -> bool {
         let Some(Epoch { handover, started, .. }) = self.epochs.all.get(&process) else {
             return false;

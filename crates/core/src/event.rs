@@ -64,7 +64,7 @@ pub enum Event {
     /// `Action::Drain` found an Envoy that is not live yet, so it has never accepted a connection.
     /// [`Event::DrainAnswered`] comes before this event.
     NothingToDrain(ProcessId),
-    /// `POST /drain`: a drain without a stop.
+    /// A drain without a stop was requested (`POST /drain`).
     DrainRequested,
     /// An operator's request for one process. Exactly one `Note::RequestDone` or
     /// `Note::RequestFailed` answers it before drainit exits. Equal requests that are not answered

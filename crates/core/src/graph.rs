@@ -78,7 +78,7 @@ impl Graph {
     /// uses no recursion.
     ///
     /// # Errors
-    /// All unknown names, all processes that depend on themselves, and at most 20 cycles.
+    /// Returns all unknown names, all processes that depend on themselves, and at most 20 cycles.
     pub fn build(processes: &[Node<'_>]) -> Result<Self, Vec<GraphError>> {
         if processes.len() > usize::from(u16::MAX) {
             return Err(vec![GraphError::TooMany]);

@@ -1,4 +1,4 @@
-//! The state machine, which takes every event.
+//! The state machine, which handles every event.
 
 use alloc::rc::Rc;
 
@@ -37,8 +37,8 @@ impl Machine {
         self.handle_early(now, event)
     }
 
-    /// Handles one event while a timer is due, because the event may have happened before the timer
-    /// expired. Timers that have expired since the last step take effect only in a later step.
+    /// Handles one event before the timers that have expired since the last step, because the event
+    /// may have happened before they expired. These timers take effect only in a later step.
     pub fn handle_early(&mut self, now: Time, event: Event) -> Vec<Action> {
         self.begin_step(now);
         let state = &mut self.state;

@@ -49,7 +49,7 @@ pub enum Note {
     },
     /// A hook took too long and was killed.
     HookTimedOut(HookId),
-    /// `POST /drain`: a drain without a stop was requested.
+    /// A drain without a stop was requested (`POST /drain`).
     DrainRequested,
     /// An operator's request begins.
     RequestBegan {
@@ -159,7 +159,7 @@ pub enum Note {
         /// Whether drainit polls the traffic during the drain.
         counted: bool,
     },
-    /// A polled drain has taken another minute.
+    /// The drain of a process that drainit polls has taken another minute.
     StillDraining {
         process: ProcessId,
         load: Load,

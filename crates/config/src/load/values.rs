@@ -27,7 +27,7 @@ impl Invalid {
     }
 }
 
-/// A longer duration is refused, because it is most likely a typing error.
+/// The longest valid duration. A longer one is most likely a typing error.
 const TEN_YEARS: f64 = 10.0 * 365.0 * 24.0 * 3600.0;
 
 const DURATION_HELP: &str =
@@ -158,7 +158,8 @@ pub(crate) fn choice<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, Inva
     Err(Invalid::new("not a known value", help))
 }
 
-/// Parses the name of an Envoy's listener: its name, its address or its `stat_prefix`.
+/// Parses the text that identifies a listener of an Envoy: the name, the address or the
+/// `stat_prefix` of the listener.
 pub(crate) fn listener(text: &str) -> Result<String, Invalid> {
     match text.trim() {
         "" => Err(Invalid::new(

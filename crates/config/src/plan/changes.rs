@@ -21,13 +21,13 @@ pub fn of_process(old: Definition<'_>, new: Definition<'_>) -> Vec<&'static str>
     keys
 }
 
-/// The changed keys of the container to which a reload adapts.
+/// The changed keys of the container whose new values a reload takes over.
 pub fn taken_over(old: &Config, new: &Config) -> Vec<&'static str> {
     of_container(old, new).0
 }
 
-/// The changed keys of the container to which a reload cannot adapt: their values are part of every
-/// process, or drainit has used them at its own start.
+/// The changed keys of the container whose new values a reload cannot take over, because the values
+/// are part of every process, or drainit has used the old values at its own start.
 pub fn fixed(old: &Config, new: &Config) -> Vec<&'static str> {
     of_container(old, new).1
 }

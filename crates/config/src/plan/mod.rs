@@ -61,8 +61,8 @@ pub struct Start<'c> {
     /// Whether the process never starts, because its `only_if` can never be true in this
     /// environment.
     pub left_out: bool,
-    /// The reason, for people, why the process does not start with the container; `None` if it
-    /// does.
+    /// The reason, as text for people, why the process does not start with the container; `None` if
+    /// it does start.
     pub stays_down: Option<&'static str>,
     /// The limit of the process's `pre_start` hook.
     pub pre_start: Option<Duration>,

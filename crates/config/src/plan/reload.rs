@@ -47,7 +47,7 @@ pub struct Reload<'a> {
     steps: Vec<Step<'a>>,
     /// The names of the processes that keep running as they are.
     untouched: Vec<&'a str>,
-    /// The changed keys of the container to which the reload adapts.
+    /// The changed keys of the container whose new values the reload takes over.
     of_container: Vec<&'static str>,
 }
 
@@ -188,8 +188,8 @@ fn found<'r, 'a>(
     let known = processes.map(|((process, args), spec)| {
         let one = *by_name.get(process.name.as_str())?;
         let keys = changes::of_process(one.definition, Definition { process, args });
-        // `is_apart`: with another base ID, a later hot restart could not take over from the running
-        // instance. Therefore the reload replaces that instance now.
+        // If `is_apart`, the new definition has another base ID, so a later hot restart could not
+        // take over from the running instance. Therefore the reload replaces that instance now.
         let is_replaced = one.life == Life::Failed
             || keys.iter().any(|key| !TAKEN_OVER.contains(key))
             || spec.is_apart(one.spec);

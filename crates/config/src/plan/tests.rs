@@ -77,8 +77,8 @@ Shutdown after a stop signal
     }
 }
 
-/// The bars show the longest shutdown without the oneshot. A line below gives the longest shutdown
-/// while the oneshot runs.
+/// The bars of the plan show the longest shutdown without the oneshot. A line below the bars gives
+/// the longest shutdown while the oneshot runs.
 // holds: S103, S173
 #[test]
 fn a_oneshot_that_still_runs_makes_the_shutdown_longer() {
@@ -124,8 +124,8 @@ fn cuts_are_reported() {
     let shown = text::text(&plan(GATEWAY, &[("GRACE", "20")]));
     let cut = "  drain router                    8.5s of 15s  ";
     assert!(shown.lines().any(|line| line.starts_with(cut)), "{shown}");
-    // The stop of the router gets 3.82 s of 10 s, but it is not in the list, because the config
-    // does not set the 10 s.
+    // The stop of the router gets 3.82 s of 10 s, but the plan does not list it as cut, because the
+    // config does not set the 10 s.
     let cuts = "
   Cut, because the waits do not fit: drain router gets 8.5s of 15s,
     post_stop router gets 478ms of 500ms, stop engine gets 4.78s of 5s
@@ -134,7 +134,8 @@ fn cuts_are_reported() {
     assert!(shown.contains(cuts), "{shown}");
 }
 
-/// A config whose plan has every kind of step, and every word of the start.
+/// A config whose plan has every kind of step, and every word with which the plan describes a
+/// start.
 const WHOLE: &str = "
 shutdown: {grace_period: 12s, reserve: 2s, readiness_delay: 1s}
 hooks:

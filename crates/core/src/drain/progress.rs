@@ -1,4 +1,5 @@
-//! How far the drain of one process is. [`drain`](crate::drain) takes its steps.
+//! The progress of the drain of one process. The module [`drain`](crate::drain) takes the steps of
+//! the drain.
 
 use core::time::Duration;
 
@@ -21,7 +22,7 @@ pub(crate) enum Progress {
     /// are counted once more before the stop.
     Drained {
         at: Time,
-        /// The end of the drain's granted time.
+        /// The end of the time that the drain was granted.
         until: Time,
         /// Whether the final count is done, so that the stop waits only for other processes.
         is_counted: bool,

@@ -33,7 +33,7 @@ pub struct CallOutcome {
     pub result: Result<(), Failure>,
 }
 
-/// Writes `POST /healthcheck/fail: answered 403 Forbidden (5 attempts)`.
+/// Writes text such as `POST /healthcheck/fail: answered 403 Forbidden (5 attempts)`.
 impl fmt::Display for CallOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.call)?;

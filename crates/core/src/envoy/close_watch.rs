@@ -34,9 +34,10 @@ impl ClosingWatch {
         self.closed_before = sample.drain_close;
     }
 
-    /// Checks a sample of the drain. Once at least [`REQUESTS`] requests have begun and ended
-    /// without a closed connection and `patience` is over, returns their number a single time.
-    /// Otherwise returns `None`, also if a statistic is missing.
+    /// Checks a sample of the drain. Returns the number of requests that have begun and ended
+    /// without a closed connection, once this number is at least [`REQUESTS`] and `patience` is
+    /// over. Later calls return `None`, and so does a call with a sample in which a statistic is
+    /// missing.
     ///
     /// The end of a stream that began before the drain proves nothing. Envoy announces a close in
     /// the head of a response, and the head for this stream was already sent. The statistics do not

@@ -191,13 +191,14 @@ pub struct Dialogue {
     accepted: Accepted,
     /// Whether [`Output::Answered`] was reported to the core.
     is_answered: bool,
-    /// The time at which drainit asked for the sample after a closing; `None` if drainit does not
-    /// wait for such a sample.
+    /// The time at which drainit asked for the sample after the closing of the listeners; `None` if
+    /// drainit does not wait for such a sample.
     last_poll: Option<Time>,
-    /// The number of closings so far. If the number has changed since a poll began, the result of
-    /// this poll is discarded.
+    /// How often drainit has asked for a sample after the closing of the listeners. If the number has
+    /// changed since a poll began, the result of this poll is discarded.
     closings: u32,
-    /// Whether a closing is under way, which ends with [`Output::ListenersClosed`].
+    /// Whether the work that [`Dialogue::close`] has begun is under way. It ends with
+    /// [`Output::ListenersClosed`].
     is_closing: bool,
     /// Whether Envoy has confirmed that its listeners are closed.
     is_closed: bool,
@@ -216,8 +217,9 @@ impl Dialogue {
             watch: ClosingWatch::new(if terms.fail_healthcheck {
                 CLOSING_SEEN
             } else {
-                // A gradual drain needs more time for the same proof. When half of its time is
-                // over, it has closed a quarter of the busy connections.
+                // A gradual drain needs more time before it is certain that Envoy closes no
+                // connection. When half of its time is over, the drain has closed a quarter of the
+                // busy connections.
                 CLOSING_SEEN.max(terms.longest / 2)
             }),
             terms,
@@ -236,8 +238,8 @@ impl Dialogue {
             outputs: Vec::new(),
         };
         if terms.asks_what_counts {
-            // To learn which listeners count, the supervisor makes at most three requests, each
-            // within the limit.
+            // To learn which listeners count, the supervisor makes at most three requests. The
+            // limit applies to each of them.
             dialogue.ask(Lane::Polls, Ask::WhatCounts, CALL_LIMIT);
         } else {
             dialogue.poll_first(now);
@@ -388,8 +390,8 @@ impl Dialogue {
             (Polls::State { began, .. }, Answer::State { is_unused: Some(true) }) => {
                 self.polls = Polls::Unused { again: None };
                 self.record(began, Sample::NOTHING, Moment::Start);
-                // The calls are made nevertheless, because Envoy may become live while a requested
-                // drain is held.
+                // The calls are made nevertheless, because a drain without a stop may last long,
+                // and Envoy may become live in that time.
                 self.call_begin(now);
             }
             (Polls::StillUnused, Answer::State { is_unused: Some(true) }) => {
@@ -478,8 +480,8 @@ impl Dialogue {
     }
 
     /// Reports whether the drain was accepted: `true` as soon as a call has succeeded, `false` once
-    /// all calls have failed. If drainit may fail the health check only later, that later call must
-    /// have failed, too.
+    /// all calls have failed. If drainit has to wait before it fails the health check, this
+    /// includes the later call that does so.
     fn answer(&mut self) {
         let accepted = self.is_accepted();
         let is_last = self.has_begun && self.late.is_none() && !self.stays_ready;

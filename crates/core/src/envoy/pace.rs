@@ -55,8 +55,8 @@ impl Pace {
         let is_quiet = active == Some(0);
         let has_turned_quiet = is_quiet && !self.was_quiet;
         self.was_quiet = is_quiet;
-        // The short pause follows only a change to quiet. Otherwise connections that come and go
-        // would cause constant polls.
+        // `CONFIRM` follows only the first of several polls that show no traffic. Otherwise
+        // connections that come and go would cause constant polls.
         if has_turned_quiet { CONFIRM } else { OFTEN.max(rest) }
     }
 

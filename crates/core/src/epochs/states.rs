@@ -82,7 +82,7 @@ impl EpochState {
         }
     }
 
-    /// Whether the epoch gets no signal, because a newer epoch ends it or must be gone first.
+    /// Whether the epoch gets no signal, because a newer epoch ends it, or must be gone before it.
     pub(crate) fn is_held(self) -> bool {
         matches!(self, Self::HandedOver | Self::Orphaned | Self::Passed | Self::Delayed)
     }

@@ -374,7 +374,8 @@ impl Draining {
         for process in state.spec.ids() {
             state.end_drain(process, DrainEnd::Hurried);
         }
-        // A request of an operator or a failed liveness check may have begun `pre_stop` hooks.
+        // An operator's request or a failed liveness check may have begun `pre_stop` hooks. They
+        // are cut short, too.
         state.cut_pre_stops(self.shutdown.deadline);
         self.turn_unready(state);
         Stopping::enter(self.shutdown, state)

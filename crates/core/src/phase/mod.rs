@@ -56,8 +56,8 @@ impl Shutdown {
         Some(self.signals)
     }
 
-    /// Begins the time anew in which another signal counts as a repetition, because the supervisor
-    /// has only now carried out the actions of the last signal.
+    /// Restarts the time in which another signal counts as a repetition, because the supervisor has
+    /// carried out the actions of the last signal only now.
     pub(crate) fn signal_handled(&mut self, now: Time) {
         self.last_signal = self.last_signal.map(|_| now);
     }

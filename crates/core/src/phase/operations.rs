@@ -385,8 +385,8 @@ impl Operations {
     }
 
     /// Whether a dependency of this process is about to get a new instance. If the process does not
-    /// follow the dependency, two new instances do not count: one that has met the condition, and
-    /// one beside an instance that serves.
+    /// follow the dependency, two kinds of new instances do not count: an instance that has met the
+    /// condition, and an instance that starts beside one that serves.
     fn needs_another(&self, state: &State, process: ProcessId) -> bool {
         let mut needs = state.process(process).dependencies.iter();
         needs.any(|&(on, condition)| {

@@ -82,8 +82,8 @@ impl Operations {
         self.replacements.iter().any(|one| one.new == slot && !one.overlaps)
     }
 
-    /// Whether this slot is a copy beside the instance that serves. [`Self::begin_again`] starts
-    /// it.
+    /// Whether this slot is for a new instance beside one that serves, with the same definition.
+    /// [`Self::begin_again`] starts the new instance.
     pub(super) fn is_copy_beside(state: &State, slot: ProcessId) -> bool {
         state[slot].is_copy && matches!(state.role(slot), Role::New { .. })
     }

@@ -91,7 +91,7 @@ impl History {
 /// A stop in the shutdown.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Stop {
-    /// The position among all drains and stops.
+    /// The position among all drains and stops, in the order in which they began.
     pub(super) place: usize,
     pub(super) took: Option<Duration>,
     pub(super) killed: bool,
@@ -155,7 +155,7 @@ pub enum Moment {
 /// A drain, and its traffic.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Drain {
-    /// The position among all drains and stops.
+    /// The position among all drains and stops, in the order in which they began.
     pub(super) place: usize,
     pub(super) began: Time,
     pub(super) min: Duration,
@@ -168,8 +168,9 @@ pub struct Drain {
     pub(super) last: Option<(Time, Traffic, Moment)>,
     /// Whether the poll after `last` has failed.
     pub(super) is_unknown: bool,
-    /// The time up to which the age of the last count is measured: the time at which the process
-    /// was first asked to end, was killed or ended. Until then, this is the end of the drain.
+    /// The time up to which the age of the last count is measured. At first, this is the end of the
+    /// drain. Later, it is the time at which the process was first asked to end, was killed or
+    /// ended.
     pub(super) end: Option<Time>,
     pub(super) is_stopped: bool,
     /// Whether the drain was over before the shutdown began.
@@ -200,7 +201,7 @@ impl Drain {
             // Traffic can change between a poll and the end, unless the poll itself has led to the
             // end.
             Moment::Start | Moment::Meanwhile => is_quiet && age <= FRESH,
-            // When the listeners are closed, no connection can follow a count of 0.
+            // When the listeners are closed, a count of 0 connections cannot rise again.
             Moment::Closed => age <= FRESH || traffic.connections == Some(0),
         };
         (!is_last).then_some(age)

@@ -105,7 +105,8 @@ pub fn hook_name(hook: HookId, names: &Names) -> String {
 pub fn drain_end(why: DrainEnd, last: Load) -> String {
     let open = still_open(last);
     match why {
-        // If connections are open at the end of a quiet drain, `exit_at` has ended it.
+        // If connections are open at the end of a quiet drain, the drain is over because `exit_at`
+        // allows them.
         DrainEnd::Quiet if last.active > Some(0) => format!("`exit_at` is reached{open}"),
         DrainEnd::Quiet if last.unit == Unit::Requests => "no request in flight".to_owned(),
         DrainEnd::Quiet => "no connection left".to_owned(),
@@ -150,7 +151,7 @@ pub fn after_handover(end: End) -> String {
     format!("{end}, after the new instance had taken over")
 }
 
-/// Describes how a process has failed, without its name.
+/// Describes how a process has failed, without the name of the process.
 pub fn failure(why: Failure) -> String {
     match why {
         Failure::Spawn { .. } => "could not be started".to_owned(),

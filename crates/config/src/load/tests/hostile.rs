@@ -11,8 +11,8 @@ fn used() -> Duration {
     nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap().into()
 }
 
-/// Returns the result of `work`, and fails if `work` takes much CPU time. The files here are read
-/// in about a second; without the limits of the loader they would take minutes.
+/// Returns the result of `work`, and fails if `work` takes much CPU time. The files of this module
+/// are read in about a second. Without the limits of the loader, this would take minutes.
 #[track_caller]
 fn soon<T>(work: impl FnOnce() -> T) -> T {
     let start = used();
@@ -28,7 +28,7 @@ fn soon_found(text: &str) -> String {
     soon(|| lines(&problems(text))).join("\n")
 }
 
-/// Fails if five times as many processes cost much more than five times the CPU time.
+/// Fails if `load` takes much more than five times the CPU time for five times as many processes.
 fn is_linear(load: impl Fn(usize)) {
     let cost = |count| {
         let start = used();

@@ -41,12 +41,13 @@ fn lines(diagnostics: &[Diagnostic]) -> Vec<String> {
     diagnostics.iter().map(|d| format!("{}:{} {}", d.line, d.column, d.message)).collect()
 }
 
-/// A config whose only process, `a`, also has these keys.
+/// A config with a single process, `a`, which has a command and these keys.
 fn process_with(keys: &str) -> String {
     format!("processes:\n  a:\n    command: [a]\n    {keys}\n")
 }
 
-/// The process of [`process_with`]. Fails if the config has errors or warnings.
+/// Loads the config that [`process_with`] makes, and returns its process. Fails if the config has
+/// errors or warnings.
 #[track_caller]
 fn process_in(keys: &str, environment: &[(&str, &str)]) -> Process {
     let mut loaded = load(&[&process_with(keys)], environment).unwrap();

@@ -1,4 +1,4 @@
-//! Tests conditions of a process, a drain, a part of an argument and an admin address.
+//! Tests the condition `only_if` of a process, a drain, a part of an argument and an admin address.
 
 use std::os::unix::fs::{lchown, symlink};
 

@@ -38,7 +38,7 @@ fn each_copy_has_a_number() {
     assert_eq!(front.command[1], "none", "only copies have the variable");
     let needs: Vec<_> = front.depends_on.iter().map(|on| on.process.as_str()).collect();
     assert_eq!(needs, ["app-1", "app-2", "app-3"]);
-    // A single copy also has a number.
+    // If there is only one copy, its name has a number, too.
     assert_eq!(names(&scaled(WORKERS, &[("N", "1")])), ["cache", "app-1", "front"]);
 }
 

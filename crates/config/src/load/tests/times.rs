@@ -149,7 +149,7 @@ processes:
         let needs_none = text.replace("router: {", &format!("router: {{depends_on: {none}, "));
         assert_eq!(problems(&needs_none), []);
     }
-    // If all other processes depend on the drained process, they stop first, and there is no
+    // If all other processes depend on the drained process, they stop before it, so there is no
     // warning.
     assert_eq!(problems(&text.replace("engine: {", "engine: {depends_on: [router], ")), []);
 }
@@ -183,8 +183,9 @@ processes:
   cache: {command: [a]}
   router: {command: [a], depends_on: [cache], drain: {envoy: {admin: 'unix:/b', time: 15s}}}
 ";
-    // `router` and `db` are on no common path. Both times add up all the same, because no process
-    // is stopped before every drain is over.
+    // `router` and `db` do not depend on each other. Nevertheless, the drain of `router` and the
+    // stop of `db` take place one after the other, because no process is stopped before every drain
+    // is over.
     assert_eq!(
         lines(&problems(text)),
         [

@@ -20,8 +20,8 @@ use crate::load::diagnostics::problems::Problems;
 use crate::load::span::Span;
 use crate::load::yaml::node::{Extent, Key, Kind, Node, Tag};
 
-/// Values may be nested this deeply. No config needs more, and recursive functions over the tree
-/// need little stack.
+/// Values may be nested at most this deeply. No config needs more, and the limit keeps the stack of
+/// recursive functions over the tree small.
 const DEEPEST: u16 = 64;
 /// A file may have at most this many values. A config of 5,000 processes has about 200,000.
 const MOST_VALUES: u32 = 400_000;
@@ -47,7 +47,7 @@ enum Form {
 
 fn documents(problems: &mut Problems, file: usize, form: Form) -> Option<Vec<Rc<Node>>> {
     // The parser needs the text while the builder changes `problems`, which owns the text.
-    // Therefore both share the text.
+    // Therefore the parser and `problems` share the text.
     let text = Rc::clone(&problems.source(file)?.text);
     let mut builder = Builder {
         problems,

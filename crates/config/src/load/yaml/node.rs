@@ -39,8 +39,8 @@ pub struct Node {
     pub(crate) extent: Extent,
 }
 
-/// The size of a node with everything in it, if each alias were replaced by a copy of its node.
-/// Aliases share one node, so a small file can stand for a huge tree.
+/// The size that a node with everything in it would have if each alias were replaced by a copy of
+/// its node. Aliases share one node, so a small file can stand for a huge tree.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Extent {
     /// The number of values.
