@@ -91,7 +91,7 @@ impl State {
                 // because nothing can have changed since then.
                 let is_counted = is_counted || at == self.now;
                 if is_counted && left.is_zero() {
-                    // No time is left to wait for open traffic.
+                    // No time is left to wait for open connections or requests.
                     self[process].drain = Progress::Over;
                 } else if is_counted && self.now.since(at) <= QUIET {
                     self[process].drain = Progress::Drained { at, until, is_counted };
@@ -159,7 +159,7 @@ impl State {
     }
 
     /// Shortens a drain under way to its `min`. If the drain is over, the stop no longer waits for
-    /// traffic that is open again.
+    /// connections or requests that are open again.
     pub(crate) fn drain_only_min(&mut self, process: ProcessId) {
         let now = self.now;
         match &mut self[process].drain {

@@ -37,8 +37,8 @@ impl State {
         let other = self[process].beside.filter(|other| self.epochs.all.contains_key(other));
         let is_beside = other.is_some_and(|other| self.lives(other));
         if let Some(survivor) = other.filter(|_| !is_beside) {
-            // The other epoch has ended, or survives SIGKILL. Its later end must not count as the
-            // end of an epoch that is newer than this one.
+            // The other epoch has ended, or survives SIGKILL. If drainit learns of its end later,
+            // this must not count as the end of an epoch that is newer than this one.
             self.epochs.happens(survivor, Event::Live);
         }
         let state = match is_beside {
@@ -327,7 +327,8 @@ impl State {
         self[process].beside.filter(|older| self.newer(*older) == Some(process))
     }
 
-    /// The time that the newer epoch has to end this epoch; zero without a newer epoch.
+    /// The time within which the newer epoch has to end this epoch; zero if there is no newer
+    /// epoch.
     fn handover_of(&self, process: ProcessId) -> Duration {
         let newer = self.newer(process).and_then(|newer| self.epochs.all.get(&newer));
         newer.map_or(Duration::ZERO, |newer| newer.handover)

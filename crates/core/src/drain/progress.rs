@@ -56,12 +56,12 @@ pub(crate) struct FinalCount {
     /// the next count begins.
     pub(crate) next: Time,
     pub(crate) is_asked: bool,
-    /// The time until which the stop may wait for traffic that is open again.
+    /// The time until which the stop may wait for connections or requests that are open again.
     pub(crate) until: Time,
     /// The sample that belongs to the count under way. Its numbers are unknown until the sample
     /// comes.
     pub(crate) load: Load,
-    /// Whether a note has said that the stop waits for open traffic.
+    /// Whether a note has said that the stop waits for open connections or requests.
     pub(crate) is_noted: bool,
 }
 

@@ -17,8 +17,8 @@ const FACTOR: u32 = 30;
 /// The pause after the first poll that shows no traffic. A second poll then has to confirm that
 /// nothing is open and nothing new has come.
 const CONFIRM: Duration = QUIET.saturating_add(Duration::from_millis(5));
-/// Before the end of `min`, two polls have to show quiet. At least this much time is kept for their
-/// answers; an Envoy that answers slowly gets more.
+/// A drain can end with `min` only if two polls have shown quiet before then. At least this much
+/// time is kept for their answers; an Envoy that answers slowly gets more.
 const SPARE: Duration = Duration::from_millis(20);
 
 /// The pauses of one drain.
@@ -61,8 +61,8 @@ impl Pace {
     }
 
     /// The pause after a poll that failed after `took`. The pause grows with the number of
-    /// consecutive failures, because an Envoy that is too large to answer in time still works for
-    /// each poll.
+    /// consecutive failures, because even an Envoy that is too large to answer in time spends CPU
+    /// time on each poll.
     pub(crate) fn after_failure(&mut self, took: Duration) -> Duration {
         self.was_quiet = false;
         let patience = SELDOM * (1 << self.failures.min(6));

@@ -17,13 +17,13 @@ pub struct Sample {
     pub requests_total: Option<u64>,
     /// Connections that Envoy closed because it drains (`http.*.downstream_cx_drain_close`).
     pub drain_close: Option<u64>,
-    /// Open connections whose first bytes a listener filter (such as the TLS inspector) waits for
-    /// (`listener.*.downstream_pre_cx_active`).
+    /// Open connections for whose first bytes a listener filter (such as the TLS inspector) still
+    /// waits (`listener.*.downstream_pre_cx_active`).
     pub in_filters: Option<u64>,
     /// Bytes that Envoy still holds because a client has not read enough yet
     /// (`http.*.downstream_cx_tx_bytes_buffered`). Envoy may already count the request as ended,
-    /// because Envoy itself has the response. For a connection without a request, the value is 0
-    /// with HTTP/1.1 and with HTTP/2 (measured with Envoy 1.36.4 and 1.40.0).
+    /// because Envoy itself has received the whole response. For a connection without a request,
+    /// the value is 0 with HTTP/1.1 and with HTTP/2 (measured with Envoy 1.36.4 and 1.40.0).
     pub unsent: Option<u64>,
 }
 

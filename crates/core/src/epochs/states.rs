@@ -128,8 +128,8 @@ impl Epochs {
         self.all.remove(&slot);
     }
 
-    /// Ends the doomed state of each epoch whose time is over at `expired`. Envoy has not aborted
-    /// such an epoch, so the epoch survives.
+    /// Ends the doomed state of each epoch that Envoy would have aborted by `expired`. Envoy has
+    /// not done so, so the epoch survives.
     pub(crate) fn expire(&mut self, expired: Time) {
         for epoch in self.all.values_mut() {
             if matches!(epoch.state, EpochState::Doomed { until, .. } if until <= expired) {

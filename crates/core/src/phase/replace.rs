@@ -118,7 +118,8 @@ impl Operations {
     }
 
     /// Rolls back a new epoch if its old epoch no longer serves: the new epoch could not take over,
-    /// and Envoy would abort it some seconds later. `restart` decides about the old epoch.
+    /// and Envoy would abort it some seconds later. The `restart` of the process decides whether
+    /// the old epoch starts again.
     pub(crate) fn old_failed(&mut self, state: &mut State, old: ProcessId) {
         if let Some(new) = state[old].beside
             && matches!(state.role(new), Role::New { .. })

@@ -193,7 +193,7 @@ impl Journal {
             begins: between(t0, *begins),
             ends: between(t0, ends),
         });
-        // The slots are sorted in file order. Retired slots are not in `order`.
+        // The slots that are in use, in file order: `order` has no retired slots.
         let mut in_use = spec.order.clone();
         in_use.sort_unstable();
         Some(ShutdownReport {

@@ -61,7 +61,7 @@ pub struct History {
     pub failure: Reason,
     /// The reason why the last liveness probe failed; `None` after a success.
     pub unhealthy: Reason,
-    /// The risks of its drain; `None` while they are unknown.
+    /// The warnings about risks of the process's drain; `None` while the risks are unknown.
     pub drain_warnings: Option<Rc<[String]>>,
     /// The time of the stop signal, the signal, and the time from the signal to SIGKILL; `None` if
     /// the process was not asked to end.

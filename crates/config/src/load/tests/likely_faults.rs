@@ -41,7 +41,7 @@ fn variables_that_only_a_shell_would_expand_are_reported() {
         ("command: [app], environment: {A: a$HOST}", "W HOST environment"),
         ("command: [app], environment: {PORT: $PORT}", "W PORT environment"),
         ("command: [app], environment: [PORT=$PORT]", "W PORT environment"),
-        // In these commands, the `$` is escaped, or the program expands it.
+        // Nothing is reported if the `$` is escaped, or if the program itself expands the variable.
         ("command: [app, $$PORT]", ""),
         ("command: [sh, -c, 'exec app $PORT']", ""),
         ("command: [/bin/su-exec, app, /bin/bash, -c, 'exec app $PORT']", ""),
