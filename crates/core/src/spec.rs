@@ -31,7 +31,7 @@ pub struct Spec {
     pub reserve: Duration,
     /// The time for which `/readyz` answers 503 before the drains begin.
     pub readiness_delay: Duration,
-    /// How long `/readyz` stays good after T0. No drain ends in this time.
+    /// How long `/readyz` may still answer 200 after T0. No drain ends in this time.
     pub unready_delay: Duration,
     pub stop_signals: Vec<Signal>,
     /// The times of the container's hooks.
@@ -47,8 +47,8 @@ pub struct Spec {
 pub struct ConfigIndex(pub usize);
 
 impl ConfigIndex {
-    /// Converts an id of the `Spec` of a new config. As long as a config does not run, an id is the
-    /// position of the process in the file.
+    /// Converts an id of the `Spec` of a new config. Before the config runs, an id is the position
+    /// of the process in the file.
     pub(crate) fn of(id: ProcessId) -> Self {
         Self(id.index())
     }
@@ -61,7 +61,7 @@ impl ConfigIndex {
 /// The source of the definition of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// The definition of this slot.
+    /// A copy of the definition of this slot.
     Copy(ProcessId),
     /// The definition of this process in the config that is being loaded.
     Config(ConfigIndex),
@@ -72,7 +72,7 @@ pub enum Source {
 pub struct Wait {
     /// The longest wait.
     pub limit: Duration,
-    /// The part of `limit` that the waits before this one leave free for it.
+    /// The part of `limit` that is reserved for this wait: the waits before it must not use it up.
     pub need: Duration,
 }
 
@@ -80,8 +80,8 @@ impl Wait {
     /// The wait if the config declares no time.
     pub const DEFAULT: Self = Self { limit: Duration::from_secs(10), need: Duration::from_secs(1) };
 
-    /// Whether the config declares the time. A declared time is kept in full if enough time is
-    /// left.
+    /// Whether the config declares the time. If enough time is left, a declared time is granted in
+    /// full.
     pub fn is_declared(self) -> bool {
         self.limit == self.need
     }

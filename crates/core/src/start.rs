@@ -116,8 +116,8 @@ impl State {
         }
     }
 
-    /// Records that a new instance has met a condition. A new instance that can still be rolled
-    /// back is not recorded, so that no follower restarts for it.
+    /// Records that a new instance has met a condition. If the new instance can still be rolled
+    /// back, nothing is recorded, so that no follower restarts for it.
     fn meet(&mut self, process: ProcessId, condition: StartCondition) {
         if self.is_current(process) {
             self.met.push((process, condition));

@@ -337,8 +337,8 @@ impl State {
         self.unsettled -= usize::from(self.is_waited_for(slot, self.life(slot)));
         let of = &mut Rc::make_mut(&mut self.spec).processes[slot.index()];
         (of.autostart, of.required) = (new.autostart, new.required);
-        // The next hot restart needs the hooks of the new definition: `pre_start` checks Envoy's
-        // config.
+        // The next hot restart needs the hooks of the new definition, because drainit's check of
+        // Envoy's config counts as a `pre_start` hook.
         (of.update, of.handover, of.hooks) = (new.update, new.handover, new.hooks);
         of.base_id.clone_from(&new.base_id);
         self.unsettled += usize::from(self.is_waited_for(slot, self.life(slot)));
@@ -347,7 +347,7 @@ impl State {
         }
     }
 
-    /// Whether the container is not ready while this process is in this state.
+    /// Whether a process with the lifecycle `life` keeps the container from being ready.
     fn is_waited_for(&self, id: ProcessId, life: Lifecycle) -> bool {
         let of = self.process(id);
         self.is_current(id) && of.autostart && !life.is_settled(of.required)

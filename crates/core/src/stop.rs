@@ -150,8 +150,8 @@ impl State {
                     let until = until.min(self.now + limit.unwrap_or_default());
                     self.set(id, Lifecycle::PreStop { until });
                 }
-                // This wait needs no shorter limit. The newer epoch ends this epoch in time, or is
-                // gone in time, so that drainit can end this epoch.
+                // An old epoch that waits for the newer one needs no shorter limit. The newer epoch
+                // ends it in time, or is itself gone early enough for drainit to end the old epoch.
                 Lifecycle::Stopping { .. } | Lifecycle::Remains { .. }
                     if self.waits_for_newer(id) => {}
                 Lifecycle::Stopping { since, kill_at } => {
@@ -288,8 +288,8 @@ impl State {
         let has_run = core::mem::take(&mut self[id].has_run);
         let heir = self[id].beside.filter(|_| self.continues_beside(id));
         if let Some(heir) = heir {
-            // One `post_stop` hook runs for both instances. It runs after the other instance, even
-            // if that instance never starts.
+            // One `post_stop` hook runs for both instances. It runs when the other instance is
+            // gone, even if that instance never started.
             self[heir].has_run |= has_run;
         }
         match self.budget.post_stop(&self.spec, id, self.now, deadline) {

@@ -48,7 +48,8 @@ pub struct Journal {
     all_ready: Option<Time>,
     phase: ContainerPhase,
     phase_since: Time,
-    /// The time spent in each earlier phase, in the order of the phases.
+    /// The total time in each phase, without the time since `phase_since`. The phases are in the
+    /// order in which they first began.
     phases: Vec<(ContainerPhase, Duration)>,
     /// The number of processes that became children of drainit when their parent ended, and that
     /// drainit has reaped.
@@ -59,7 +60,7 @@ pub struct Journal {
     /// Whether a drain was requested before the shutdown.
     drain_requested: bool,
     steps: Steps,
-    /// The number of drains and stops so far.
+    /// The number of drains and stops so far. The next one gets the next place in the report.
     places: usize,
     remarks: Vec<String>,
 }
@@ -202,7 +203,8 @@ impl Journal {
         entry
     }
 
-    /// Records a note of the core. Returns whether the report has a line for it.
+    /// Records a note of the core. Returns whether the report of the shutdown gets a line for this
+    /// note.
     pub fn record(&mut self, now: Time, note: &Note, state: &State) -> bool {
         match *note {
             Note::Skipped(process) => {
@@ -245,7 +247,7 @@ impl Journal {
             Note::Failed { process, why, next } => {
                 let history = self.noted(process);
                 history.gave_up = matches!(next, AfterEnd::StaysDown | AfterEnd::GivesUp);
-                // For a failed spawn, the supervisor has already set a better message.
+                // If the spawn has failed, the supervisor has already set a message that says more.
                 if !matches!(why, Failure::Spawn { .. }) {
                     history.message = Some(messages::failure(why));
                 }
@@ -253,8 +255,8 @@ impl Journal {
             }
             Note::Ended { process, end, next } => {
                 self.ended(now, process, end, false);
-                // The report keeps this note, because it explains much and the log may have been
-                // rotated.
+                // If drainit gives up the process, the report keeps this note. The note explains
+                // much of what follows, and the log may have been rotated.
                 let gave_up = next == AfterEnd::GivesUp;
                 self.of_mut(process).gave_up = gave_up;
                 return gave_up;
@@ -342,7 +344,7 @@ impl Journal {
     }
 
     /// Records the time at which the process was asked to end, was killed or ended, whichever came
-    /// first. The age of the last sample refers to this time.
+    /// first. The age of the last sample is measured up to this time.
     fn mark_stopped(&mut self, now: Time, process: ProcessId) {
         let drain = self.of_mut(process).drain.as_mut();
         if let Some(drain) = drain.filter(|drain| !drain.is_stopped) {
@@ -351,7 +353,7 @@ impl Journal {
         }
     }
 
-    /// The stop of a process in the shutdown.
+    /// The record of a process's stop in the shutdown. The first call makes the record.
     fn stop(&mut self, process: ProcessId) -> &mut Stop {
         self.places += 1;
         let place = self.places;
@@ -418,7 +420,7 @@ impl Journal {
     }
 
     /// Adds a line to the report of the shutdown, about a fact that only the supervisor knows. Does
-    /// nothing before a shutdown, or a drain without a stop, has begun.
+    /// nothing until a shutdown, or a drain without a stop, has begun.
     pub fn remark(&mut self, remark: &str) {
         if self.steps.is_shutdown {
             self.remarks.push(harmless(remark).into_owned());

@@ -1,6 +1,7 @@
 //! Records the steps of a shutdown: each wait with its beginning and its end.
 //!
-//! The longest shutdown is recorded like a real one, so that both can be shown side by side.
+//! The longest possible shutdown is played with the core and recorded like a real one, so that both
+//! can be shown side by side.
 
 use alloc::collections::BTreeMap;
 
@@ -126,8 +127,8 @@ impl Steps {
 
     pub(super) fn end(&mut self, now: Time, key: Option<Key>) {
         let step = key.and_then(|key| self.open.remove(&key));
-        // Before a shutdown, only the end of a stop is kept, because the stop may continue with the
-        // process group.
+        // Before a shutdown, stops are the only steps that are kept after their end: a stop may
+        // continue with the other members of the process group.
         let step = step.filter(|step| self.is_shutdown || step.kind == StepKind::Stop);
         self.over.extend(step.map(|step| Step { ends: Some(now), ..step }));
     }

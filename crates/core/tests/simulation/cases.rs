@@ -228,7 +228,8 @@ fn a_new_connection_restarts_the_quiet_time() {
 fn a_statistic_that_is_missing_does_not_count_as_zero() {
     let (active, total) = (Some(0), Some(100));
     for missing in [Load { active, ..Load::default() }, Load { total, ..Load::default() }] {
-        // The statistic is missing from the start, or since shortly before the end of `min`.
+        // One of the two statistics is missing from the start, or since shortly before the end of
+        // `min`.
         for known_until in [0, 4900] {
             let mut play = Play::up(gateway());
             play.at(0, Event::Signal(Signal::TERM));
@@ -282,9 +283,9 @@ fn the_core_agrees_with_the_examples_of_the_page() {
             _ => None,
         })
     };
-    // For each window: the longest drain, and the times to stop of the router, the engine and
-    // python. The router stops after the longest drain. The engine and python stop after their
-    // dependent has ended quickly.
+    // For each window: the longest drain, and the times that the router, the engine and python get
+    // to stop. The router's time is the one after the longest drain. The times of the engine and
+    // python are those after a shorter drain, when their dependent has ended at once.
     for (window, longest, times) in
         [(28_000, 15_000, [10_000, 10_000, 10_000]), (8000, 5000, [1000, 2000, 3000])]
     {
@@ -344,7 +345,7 @@ fn readyz_stays_good_for_unready_delay_while_the_drain_runs() {
         assert_eq!(play.at(8000, Event::Tick), [Action::Unready, Action::CloseListeners(ROUTER)]);
         assert!(!stays_ready(&play));
     }
-    // If a dependency ends, `/readyz` turns 503 at once, without the delay.
+    // If a dependency ends, `/readyz` turns 503 at once, and not only after `unready_delay`.
     let mut play = Play::up(spec);
     play.at(0, Event::Signal(Signal::TERM));
     assert_eq!(play.at(1000, exited(ENGINE)), [Action::Unready]);
@@ -591,7 +592,7 @@ fn held(spec: Spec) -> Play {
 fn processes_are_reaped_after_a_pause_beyond_the_deadline() {
     let mut play = Play::up(gateway());
     play.at(0, Event::Signal(Signal::TERM));
-    // drainit was paused until after the deadline.
+    // drainit was suspended until after the deadline.
     let kills = [ENGINE, ROUTER].map(Action::Kill);
     let mut actions = play.at(90_000, Event::Tick);
     assert_eq!(actions.remove(0), Action::EndDrain(ROUTER));
@@ -632,7 +633,7 @@ fn an_end_that_answers_a_drain_stops_nothing() {
         (2000, End::Code(0)),
         (2000, End::Signal(Signal::QUIT)),
         (2000, End::Code(131)),
-        // This end comes after the time of the drain.
+        // This end comes after the `time` of the drain is over.
         (20_000, End::Code(0)),
     ] {
         let mut play = drained_by_quit();
@@ -1075,8 +1076,8 @@ fn a_failed_start_fails_a_request_for_a_dependent_of_a_dependent() {
     play.at(0, Event::Spawned(APP));
     let spawn_failed = Event::SpawnFailed { process: ENGINE, exit_code: 127 };
     play.at(0, spawn_failed);
-    // The web waits for the app only, because the engine may be missing. A request to start the
-    // engine changes this.
+    // `WEB` waits only for `APP`, because the container may continue without `ENGINE`. After a
+    // request to start `ENGINE`, `WEB` waits for both.
     play.at(100, ask(top, Request::Start));
     assert_eq!(play.at(200, ask(ENGINE, Request::Start)), [Action::Spawn(ENGINE)]);
     let notes = play.notes(300, spawn_failed);

@@ -28,12 +28,12 @@ use drainit_core::spec::DrainSpec;
 const CALL: Duration = Duration::from_millis(500);
 /// If the admin interface works, drainit notices within this time that nothing is open any more.
 const SEEN: Duration = Duration::from_millis(1500);
-/// The most attempts at a call within its limit, because drainit pauses between two attempts.
+/// The most attempts at a call that fit into its limit: drainit pauses between two attempts.
 const MOST_ATTEMPTS: u32 = 14;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Thing {
-    /// The admin interface handles a question, which fixes the answer.
+    /// The admin interface handles a question. From then on, the answer is fixed.
     Takes(u64),
     Answers(u64),
     /// A client tries to connect. Envoy may refuse that.
@@ -101,7 +101,7 @@ struct World {
     warnings: Vec<String>,
     instance: u32,
     runs: bool,
-    /// One in `wrong` answers of the admin interface is wrong. 0 means never.
+    /// One in `wrong` answers of the admin interface is wrong. If `wrong` is 0, no answer is wrong.
     wrong: u64,
     late: u64,
     /// From this time on, every question to the admin interface fails.

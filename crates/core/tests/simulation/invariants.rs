@@ -46,7 +46,7 @@ pub(crate) struct Checker<'a> {
     /// When `unready` was set.
     unready_since: Option<Time>,
     /// Whether all processes have once been ready or complete at the same time, so that `/readyz`
-    /// could be 200.
+    /// could answer 200.
     was_good: bool,
     /// When `Action::StayReady` came, if `/readyz` has not turned 503 since.
     stays_ready: Option<Time>,
@@ -698,8 +698,8 @@ impl<'a> Checker<'a> {
         let process = self.slots.process(slot);
         let plan = self.reload.as_ref().map(|reload| reload.plan.clone()).unwrap_or_default();
         let is_needed = self.slots.all().any(|id| {
-            // For a process with `Placed::Same`, only the new config counts, in which no process
-            // depends on the removed process.
+            // A process with `Placed::Same` is not checked: only its dependencies in the new config
+            // count, and the removed process is not among them.
             let stays = !matches!(self.roles[id.index()], Role::Leaving | Role::Retired)
                 && !plan.contains(&Placed::Same(id));
             let mut needs = self.of(id).dependencies.iter();
@@ -742,8 +742,8 @@ impl<'a> Checker<'a> {
             }
         }
         for process in reload.followed.iter().filter_map(|process| self.slots.current(*process)) {
-            // A process that is still alive survives SIGKILL, so the reload does not start it
-            // again.
+            // A process that is alive at the end of the reload has survived SIGKILL, so the reload
+            // does not start it again.
             self.at[process.index()].follows &= !procs[process.index()].alive;
         }
     }
@@ -774,8 +774,8 @@ impl<'a> Checker<'a> {
         self.stepped(new);
     }
 
-    /// Records that drainit stops the old instance in this slot, after its drain if it has one,
-    /// even if other processes still need it.
+    /// Records that drainit stops the old instance in this slot, even if other processes still need
+    /// this instance. A drain may come before the stop.
     fn leave(&mut self, slot: ProcessId) {
         self.successors.remove(&slot);
         let place = slot.index();
@@ -1592,8 +1592,8 @@ impl<'a> Checker<'a> {
     }
 
     /// While a newer epoch lives, drainit sends no signal to an older epoch: the newer epoch would
-    /// abort when the older epoch ends. drainit stops an epoch that has not taken over with
-    /// SIGKILL: SIGTERM would also end the older epoch.
+    /// abort when the older epoch ends. If an epoch has not taken over, drainit stops it with
+    /// SIGKILL, because SIGTERM would also end the older epoch.
     fn holds_epochs(&self, now: Time, slot: ProcessId, signal: Signal, procs: &[Proc]) {
         if !procs[slot.index()].is_epoch {
             return;
@@ -1788,7 +1788,7 @@ impl<'a> Checker<'a> {
         matches!(self.roles[slot.index()], Role::New { .. })
     }
 
-    /// Checks that a process may now be stopped, or drained for a stop.
+    /// Checks that a process may now be stopped, or may begin the drain that precedes its stop.
     fn holds_stop(&self, now: Time, process: ProcessId, procs: &[Proc]) {
         let above = self.above(process);
         let is_back =
@@ -2425,8 +2425,8 @@ impl<'a> Checker<'a> {
     }
 
     /// The least time that drainit must wait between the stop signal and SIGKILL of a process. The
-    /// process gets a part of the time that the drains leave, in proportion to its need on its
-    /// longest path.
+    /// processes on a path share the time that the drains leave, in proportion to their needs. The
+    /// longest path through this process counts.
     fn share(&self, process: ProcessId) -> Duration {
         let spec = &self.scenario.spec;
         let need = |id: ProcessId| stop_need(&spec.processes[id.index()]);
@@ -2444,12 +2444,12 @@ impl<'a> Checker<'a> {
             .mul_f64(fraction(all, total))
             .min(self.longest_path(least).min(window / 4))
             .min(all);
-        // The closing of listeners and the final counts may take the other half of this time.
+        // The closing of listeners and the final counts may take half of this time.
         let left = left / 2;
         let process = ProcessId(self.slots.process(process) as u16);
         let path = self.path_through(process, need);
         let stop = spec.processes[process.index()].stop;
-        // Subtract the moments that the SIGKILLs of other processes may take.
+        // To kill the other processes may take a few milliseconds, which this process then loses.
         let moments = Duration::from_millis(3 * self.slots.count() as u64);
         let least = least_stop(&spec.processes[process.index()]);
         left.mul_f64(fraction(stop.need, path)).min(least).saturating_sub(moments)

@@ -25,8 +25,8 @@ fn startable(seed: u64) -> Spec {
     spec
 }
 
-/// Calls `check` with the longest shutdowns of many graphs, and with whether the stop was
-/// requested.
+/// Calls `check` with each longest shutdown of many graphs. The last argument says whether a stop
+/// signal is the cause of the shutdown.
 fn for_each(check: impl Fn(&Spec, &Timeline, bool)) {
     for seed in 0..5000 {
         let spec = startable(seed);

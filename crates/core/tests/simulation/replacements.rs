@@ -375,7 +375,7 @@ fn the_last_probe_of_an_epoch_grants_no_more_time() {
     let (after, process) = (MS(1000), NEW);
     let given_up = Note::Overdue { process, why: Failure::NotReady { after }, after };
     assert!(play.notes(2010, Event::NotLive(NEW)).contains(&given_up));
-    // Without an answer to the last probe, the epoch also gets no more time.
+    // If the last probe is not answered, the epoch gets no more time either.
     let mut play = epochs();
     play.at(2000, Event::Tick);
     play.at(2005, Event::TimeoutExtended { process: NEW, by: MS(60_000) });

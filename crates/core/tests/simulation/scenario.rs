@@ -419,7 +419,7 @@ fn changes(seed: u64, spec: &Spec, odds: &Odds) -> Vec<(Duration, Event)> {
     changes
 }
 
-/// Draws the pauses in which drainit gets no processor time or is stopped by a signal, with a
+/// Draws the pauses in which drainit gets no processor time or is suspended by a signal, with a
 /// separate generator.
 fn pauses(seed: u64, odds: &Odds) -> Vec<(Duration, Duration)> {
     let rng = &mut Rng::new(seed ^ 0x9A05);

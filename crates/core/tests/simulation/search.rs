@@ -237,15 +237,15 @@ impl<'a> World<'a> {
         is_ended || self.must_end(slot) || self.asked.contains(&Asked::End(slot))
     }
 
-    /// The time to which a tick goes: the core's next timer, or the time at which an epoch ends the
-    /// older epoch or aborts.
+    /// The time to which a tick advances the clock: that of the core's next timer, or that at which
+    /// an epoch ends the older epoch or aborts.
     fn next_time(&self) -> Option<Time> {
         let ends = self.slots.all().filter_map(|slot| self.ends_older_at(slot));
         let own = ends.chain(self.aborts_at.values().copied()).filter(|at| *at > self.now);
         own.chain(self.machine.next_wakeup()).min()
     }
 
-    /// From when on an epoch may end the older epoch beside which it was started.
+    /// The earliest time at which an epoch may end the older epoch beside which it was started.
     fn ends_older_at(&self, slot: ProcessId) -> Option<Time> {
         let proc = &self.procs[slot.index()];
         let ends_older_after = self.slots.of(slot).handover?.saturating_sub(MARGIN);
@@ -646,8 +646,8 @@ fn spec(count: usize, edges: &[(usize, usize, StartCondition)], shape: Shape) ->
     spec
 }
 
-/// A scenario that plays no faults, because the search does. `survive`: processes can survive
-/// SIGKILL.
+/// A scenario without faults, because the search itself plays the faults. `survive` says whether
+/// processes can survive SIGKILL.
 fn scenario(spec: Spec, survive: bool) -> Scenario {
     let rng = &mut Rng::new(0);
     let odds = Odds::new(rng);
@@ -769,7 +769,7 @@ const MOST_OF_LARGE: usize = 2_000_000;
 
 #[test]
 fn no_interleaving_of_a_small_world_breaks_a_promise() {
-    // This test visits only states that are few events away from the start. `make search` visits
+    // This test visits only states that are a few events away from the start. `make search` visits
     // more.
     let most = number("DRAINIT_SEARCH_STATES").unwrap_or(600) as usize;
     on_all_cores(&worlds(WORLDS), |world| search_world(world, most));

@@ -235,8 +235,8 @@ impl<'a> World<'a> {
     }
 
     /// When drainit notices an event that happens at `at`: at once, or at the end of a pause. If
-    /// `at` is in the past, that is `now`: an event may be handled before a timer that was due
-    /// earlier.
+    /// `at` is in the past, `now` counts in its place: an event may be handled before a timer that
+    /// was due earlier.
     fn seen_at(&self, at: Time) -> Time {
         let at = self.now.max(at);
         self.start + self.scenario.seen_at(at.since(self.start))
@@ -654,8 +654,9 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Aborts a start that is under way. If a stop signal has not skipped the start, the abort
-    /// comes too late in half of all cases, and the start has its usual answer.
+    /// Aborts a start that is under way. In half of all cases the abort comes too late, and the
+    /// start gets its usual answer. If the start is skipped because a stop signal is pending, the
+    /// abort never comes too late.
     fn abort_spawn(&mut self, process: ProcessId) {
         if !self.starting.contains_key(&process) {
             let answers = |event: &Event| matches!(event, Event::Spawned(id) | Event::SpawnFailed { process: id, .. } if *id == process);
@@ -754,9 +755,9 @@ impl<'a> World<'a> {
     }
 
     /// Handles the end of an epoch. The newer epoch aborts if it has not ended this epoch itself.
-    /// With `remains` it does not abort, because this Envoy may still live in the process group. If
-    /// drainit has not noticed that this epoch took over, no other epoch can take over from the
-    /// older epoch.
+    /// If `remains` is true, the newer epoch does not abort, because the ended process may have
+    /// been a wrapper whose Envoy still lives in the process group. If drainit has not noticed that
+    /// this epoch took over, no other epoch can take over from the older epoch.
     fn epoch_ended(&mut self, process: ProcessId, remains: bool) {
         let ended = self.procs[process.index()];
         let older = self.older(process).filter(|_| !ended.is_seen);

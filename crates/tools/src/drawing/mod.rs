@@ -1,5 +1,5 @@
-//! Draws a shutdown as an SVG image. This is the longest shutdown of a plan, or a past shutdown
-//! from its report.
+//! Draws a shutdown as an SVG image: either the longest shutdown of a plan, or a past shutdown from
+//! its report.
 //!
 //! [`plan`] and [`report`] make [`Chart`]s, and [`svg`] draws them.
 

@@ -50,7 +50,7 @@ fn the_drawing_of_a_plan_has_a_bar_for_each_step() {
     // of the steps that are not on it.
     let counts = ["#e07b39", "#1f9d72", "#9aa3ad"].map(|colour| bars(&picture, colour));
     assert_eq!(counts, [2, 8, 2], "{picture}");
-    // The delay takes 2 s of 20 s, so its bar takes a tenth of the 570 pixels.
+    // The `readiness_delay` takes 2 s of 20 s, so its bar takes a tenth of the 570 pixels.
     assert!(picture.contains("<rect x=\"300.0\" y=\"61\" width=\"57.0\" "), "{picture}");
     assert!(picture.contains(" of 15s</text>"), "{picture}");
 }

@@ -9,9 +9,9 @@ fn draft(format: Format, text: &str) -> String {
     imported.unwrap_or_else(|problems| panic!("{text}\n{problems:?}")).text
 }
 
-/// Tests each option alone: the draft must contain one of its words, and the draft without the
-/// option must not contain this word. `rows` has the words for each option. For an option in
-/// `named`, the words are the option itself and its name.
+/// Tests each option alone. Each option has words that stand for it in the draft: the draft must
+/// contain one of them that is not in the draft without the option. `rows` lists the words of each
+/// option. For an option in `named`, the words are the option itself and its name.
 #[track_caller]
 fn none_vanishes(
     format: Format,

@@ -40,8 +40,8 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
         };
         let mut process = Process::new(&found[1]);
         set_command(&mut process, &found[2]);
-        // Foreman gives each process a PORT by its place in the file. The first process except
-        // `release` gets no PORT here, so it gets the container's PORT.
+        // Foreman gives each process a PORT by its place in the file. Here the first process that
+        // is not `release` gets none, so that it has the container's PORT.
         if draft.processes.iter().any(|before| before.name != RELEASE) {
             let port = (PORT + 100 * draft.processes.len()).to_string();
             process.set("environment", json!({ "PORT": port }));
