@@ -15,14 +15,14 @@ use crate::types::{ProcessId, Stream};
 #[derive(Clone)]
 pub(crate) struct Definition {
     pub(crate) process: Rc<Process>,
-    /// The process's part of the container's arguments.
+    /// The arguments that the process gets from the container's command line.
     pub(crate) args: Vec<String>,
     /// The sockets of `listen`. All slots of the process share them.
     pub(crate) sockets: Sockets,
 }
 
 impl Definition {
-    /// The definitions of a config, in file order.
+    /// Returns the definition of each process of a config, in the order of the config.
     pub(crate) fn of(config: &Config, args: Vec<Vec<String>>, sockets: Vec<Sockets>) -> Vec<Self> {
         let one = |((process, args), sockets): ((&Process, Vec<String>), Sockets)| Self {
             process: Rc::new(process.clone()),
@@ -63,8 +63,8 @@ impl Slots {
         }
     }
 
-    /// Changes the definition of a slot while its instance may run. The caller has found that this
-    /// change does not require a new instance.
+    /// Changes the definition of a slot. An instance in the slot keeps running, because the caller
+    /// has found that the change does not require a new one.
     pub(crate) fn redefine(&mut self, slot: ProcessId, definition: Definition) {
         self.slots[slot.index()].definition = definition;
     }
@@ -97,7 +97,7 @@ impl Slots {
         self.slots[slot.index()].log_file = file;
     }
 
-    /// A warning about lines that the log file of a slot has dropped; `None` without such lines.
+    /// A warning if lines for the log file of a slot were dropped; `None` otherwise.
     pub(crate) fn dropped(&self, slot: ProcessId) -> Option<String> {
         let (_, file) = self.slots[slot.index()].log_file.as_ref()?;
         let dropped = file.dropped(Stream::Stdout);
@@ -105,7 +105,7 @@ impl Slots {
         (dropped > 0).then(|| format!("{dropped} {lines} of its log file dropped"))
     }
 
-    /// The number of lines that each log file has dropped.
+    /// For each log file: the number of lines that were dropped instead of written to it.
     pub(crate) fn dropped_lines(&self) -> BTreeMap<PathBuf, u64> {
         let files = self.slots.iter().filter_map(|slot| slot.log_file.as_ref());
         files.map(|(path, output)| (path.clone(), output.dropped(Stream::Stdout))).collect()

@@ -25,7 +25,8 @@ pub(crate) struct Wanted {
     listen: Vec<ListenSocket>,
 }
 
-/// A socket of a process. Its permissions or its queue length differ from its definition.
+/// An open socket of a process whose permissions or queue length differ from the definition
+/// `wanted`.
 pub(crate) struct Differing {
     pub(crate) name: String,
     pub(crate) wanted: ListenSocket,
@@ -45,8 +46,8 @@ pub(crate) fn wanted(config: &Config) -> Vec<Wanted> {
     config.processes.iter().map(one).collect()
 }
 
-/// Opens the sockets of each process. Sockets that drainit already holds stay open, and connections
-/// can wait in them. `held` is `None` at the start, when nothing runs.
+/// Opens the sockets of each process. Sockets that drainit already holds stay open, so that the
+/// connections that wait in them are kept. `held` is `None` at the start, when nothing runs.
 ///
 /// # Errors
 /// The error says which socket cannot be opened, and why. The sockets that this call has opened are
@@ -66,8 +67,8 @@ fn open_one(
     let (mode, backlog) = (wanted.mode, wanted.backlog);
     let known = held.into_iter().flatten().find(|(address, _)| *address == wanted.address);
     if let Some((_, socket)) = known
-        // If the socket differs from its definition and has also lost its file, it is opened again:
-        // its process is replaced anyway. Every other socket is kept.
+        // A held socket is kept, unless it differs from its definition and has also lost its file:
+        // then its process is replaced anyway, so a new socket is opened.
         && (!socket.differs(mode, backlog) || socket.has_address())
     {
         return Ok(Arc::clone(socket));
@@ -98,7 +99,7 @@ pub(crate) fn differing(process: &Process, sockets: &Sockets) -> Vec<Differing> 
     differ.map(one).collect()
 }
 
-/// Gives sockets the permissions and the queues of their definitions.
+/// Gives each socket the permissions and the queue length of its definition.
 pub(crate) async fn adapt(sockets: Vec<Differing>) {
     let adapt = move || {
         for Differing { name, wanted, socket } in sockets {

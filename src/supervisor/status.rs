@@ -29,7 +29,8 @@ pub(crate) struct StatusBoard {
     pub(crate) slots: RefCell<Slots>,
     pub(crate) requests: Requests,
     pid_namespace: Option<u64>,
-    /// The shutdown. It stays set after the exit of the machine, while the last lines are written.
+    /// The shutdown. It stays set after the machine has decided to exit, while drainit writes its
+    /// last lines.
     shutdown: Cell<Option<phase::Shutdown>>,
 }
 
@@ -47,7 +48,7 @@ impl StatusBoard {
     }
 
     /// Prepares a slot for a new instance of a process. `from` is another slot of the process,
-    /// whose history continues here. `from` is `None` if the process may be new.
+    /// whose history continues here, or `None` if the caller knows of no other slot.
     pub(crate) fn adopt(
         &self,
         now: Time,

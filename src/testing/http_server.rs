@@ -1,5 +1,5 @@
-//! An HTTP server for tests that misbehaves on request: each connection gets the next behaviour of
-//! a list, and all further connections get the last one.
+//! For tests: an HTTP server with a list of behaviours, most of them faults. Each connection gets
+//! the next behaviour of the list. When the list is over, all connections get its last one.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::sync::{Arc, Mutex};
@@ -16,7 +16,8 @@ use crate::testing::temp_dir::TempDir;
 pub(crate) enum Behaviour {
     /// Answers with this status and body and closes.
     Answer(u16, &'static str),
-    /// Answers this many requests with `kept` on one connection, and then closes it.
+    /// Answers this many requests on one connection with the body `kept`, and then closes the
+    /// connection.
     KeepAlive(usize),
     /// Reads the request and never answers.
     Hang,

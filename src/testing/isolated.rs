@@ -9,7 +9,8 @@ use std::process::{Command, Output};
 const MARK: &str = "DRAINIT_TEST_ALONE";
 
 /// Runs `body` in a new process. This starts the test binary again, with only the test `name` (its
-/// full path). The process leads a group, so that its signals do not reach the test run.
+/// full path). The process leads a process group of its own, so that the signals that it sends to
+/// its group do not reach the test run.
 pub(crate) fn in_own_process(name: &str, body: impl FnOnce()) {
     again(name, Command::new(std::env::current_exe().unwrap()), body);
 }
@@ -34,8 +35,9 @@ fn again(name: &str, mut command: Command, body: impl FnOnce()) {
     assert!(stdout.contains("1 passed"), "there is no test `{name}`: {stdout}");
 }
 
-/// Runs a test again in a process of its own, and returns how that process has ended: for tests
-/// that end their process. In the new process, the variable `mark` has this value.
+/// For tests that end their process: runs the test `name` again in a process of its own, and
+/// returns how that process has ended. There the variable `mark` has this value, by which the test
+/// knows that it runs in the new process.
 pub(crate) fn end_of_own_process(name: &str, (mark, value): (&str, &str)) -> Output {
     run_alone(name, Command::new(std::env::current_exe().unwrap()).env(mark, value))
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::support::{Ended, LONG, Rig, Stream, ms};
 
-/// A config with three problems and a warning, each in its own line.
+/// A config with three problems and a warning, each on its own line.
 const WRONG: &str = r#"
 processes:
   python:
@@ -129,7 +129,7 @@ processes:
     let Some(rig) = Rig::new() else { return };
     check(rig, &["check", "--image=false"], false);
 
-    // A problem that exists only in the image is not an error elsewhere, and does not prevent a start.
+    // Outside the image, a program of the image may be missing: `check` reports no error.
     let rig = Rig::not_init();
     rig.write("drainit.yaml", "processes: {a: {command: [no-such-program]}}");
     let ended = rig.run_with(&["check", "--strict", "-c", "DIR/drainit.yaml"]);
@@ -149,8 +149,8 @@ fn check_recognizes_the_image() {
     let check = ["check", "-c", "DIR/drainit.yaml"];
     let link = |link: &Path| symlink(env!("CARGO_BIN_EXE_drainit"), link).unwrap();
 
-    // As PID 1, drainit knows that this is the image, whatever its binary is called. It does not
-    // recognize an image that has no other program.
+    // A drainit that is PID 1 assumes that it is in the image, whatever its binary is called. But
+    // it does not assume so if no other program than drainit is in `PATH`.
     let Some(other_name) = rig() else { return };
     let init = other_name.path("init");
     link(&init);
@@ -162,7 +162,7 @@ fn check_recognizes_the_image() {
     let ended = bare.wrapper(&["env", &path]).run_with(&check);
     ended.assert_code(0).assert_line("not looked at: `no-such-program`");
 
-    // drainit is the child of an init, which here is drainit under the name tini.
+    // drainit is the child of an init. Here the init is drainit, too, under the name tini.
     let Some(child) = rig() else { return };
     let tini = child.path("tini");
     link(&tini);
@@ -181,7 +181,8 @@ fn check_recognizes_the_image() {
     drainit.exec(&["check", "-c", other.to_str().unwrap()]).assert(78, MISSING);
     drainit.stop().assert_code(0);
 
-    // The config is at its default path, and there is a mark of a container.
+    // The environment shows that this is a container. drainit takes it for the image only if the
+    // config is also at its default path.
     for (config, is_image) in [("/etc/drainit.yaml", true), ("DIR/drainit.yaml", false)] {
         let Some(rig) = rig() else { return };
         let script =
@@ -217,7 +218,7 @@ fn the_config_comes_from_the_variable_if_no_option_names_a_file() {
 }
 
 /// Asserts that drainit refuses the config with code 78, within 300 MB of address space, and
-/// quickly. An alias bomb that is expanded would take minutes.
+/// quickly. It would take minutes to expand an alias bomb.
 #[track_caller]
 fn refuses_quickly(rig: Rig, path: &str, message: &str) {
     let rig = rig.wrapper(&["sh", "-c", "ulimit -v 300000; exec \"$@\"", "sh"]);

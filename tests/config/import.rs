@@ -1,5 +1,5 @@
-//! Tests input that `drainit import` refuses. `examples/migrations` runs the configs that `drainit
-//! import` prints.
+//! Tests input that `drainit import` refuses. The tests in `examples/migrations` run the configs
+//! that `drainit import` prints.
 
 use crate::support::Rig;
 

@@ -212,8 +212,8 @@ fn requests_pass_a_real_policy_engine_and_executor_until_the_router_is_gone() {
     let address = gateway.await_served();
     assert_eq!(get(address, "/refused").unwrap().0, 403);
     thread::scope(|scope| {
-        // The drain lasts as long as this request is in flight, which gives the other requests
-        // time. A draining Envoy waits 6 s for a client that does not close its connection when
+        // This request keeps the drain going, so that the other requests are served during the
+        // drain. A draining Envoy waits 6 s for a client that does not close its connection when
         // asked: 5 s of `drain_timeout` and 1 s of delayed close.
         let slow = scope.spawn(move || {
             let mut stream = TcpStream::connect(address).unwrap();
@@ -263,7 +263,7 @@ fn a_socket_that_never_appears_stops_the_others_and_the_log_says_why() {
 #[test]
 fn the_debug_variant_has_a_debugger_no_python_and_sixty_seconds() {
     let Some(setup) = Setup::new() else { return };
-    // The stand-in of dlv needs 10.5 s to start. The normal variant allows only 10 s.
+    // The stand-in of dlv needs 10.5 s to start. The image without dlv allows only 10 s.
     let engine =
         "--env=POLICY_ENGINE_STEPS=sleep=10500 unix=/var/run/api-platform/policy-engine.sock";
     let options = [engine, ADMIN, SHORT_DRAIN];

@@ -87,7 +87,7 @@ fn a_gateway_without_rights_is_reloaded_and_drained() {
     thread::scope(|scope| {
         scope.spawn(|| container.stop(20));
         container.await_line(&said::draining("router"));
-        // The connection of the first client holds the drain.
+        // The drain waits for the connection of the first client, so it also serves a new one.
         let other = Client::connect(address).get();
         assert_eq!(other.body, GREETING, "{}", container.logs());
         while !client.get().closes {
@@ -103,8 +103,8 @@ fn a_gateway_without_rights_is_reloaded_and_drained() {
     }
 }
 
-/// Asserts that, for the kernel, the process has an ordinary user, no capabilities of any kind, no
-/// new privileges, and a seccomp filter.
+/// Asserts that, according to the kernel, the process has an ordinary user, no capabilities of any
+/// kind, no new privileges, and a seccomp filter.
 #[track_caller]
 fn assert_has_no_rights(process: &Process) {
     let status = fs::read_to_string(format!("/proc/{}/status", process.pid)).unwrap();

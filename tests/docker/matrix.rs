@@ -1,5 +1,5 @@
 //! Tests the static drainit as the entrypoint of a container: too little memory, the commands of an
-//! operator, and the time of `docker stop`. The table of tests/faults tests other options of a
+//! operator, and the timeout of `docker stop`. The table of tests/faults tests other options of a
 //! container.
 
 use std::thread;

@@ -56,9 +56,9 @@ fn docker_stop_drains_envoy_and_ends_with_0() {
     thread::scope(|scope| {
         scope.spawn(|| container.stop(12));
         container.await_line(&said::draining("envoy"));
-        // During the drain, an answer asks the client to close its connection, which is not reset,
-        // and a new client is still served. A draining Envoy asks in every answer, a stock Envoy in
-        // one of a thousand.
+        // During the drain, Envoy resets no connection, but asks each client in an answer to close
+        // it, and still serves new clients. Here every answer asks for that; in a gradual drain,
+        // which is Envoy's default, it would be one answer in a thousand.
         let asks_to_close = (0..50).any(|_| {
             thread::sleep(ms(20));
             client.get().closes

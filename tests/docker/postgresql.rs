@@ -11,7 +11,7 @@ use crate::support::docker_images::{postgresql_image, static_drainit};
 use crate::support::http::get;
 use crate::support::said;
 
-/// The time of `docker stop`.
+/// The time after which a plain `docker stop` kills the container.
 const STOCK: Duration = Duration::from_secs(10);
 /// PostgreSQL says this at each start after a complete stop.
 const CLEAN: &str = "LOG:  database system was shut down at";

@@ -1,5 +1,5 @@
 //! Tests a drain that is requested by `drainit drain` or `POST /drain`. The drain stops no process,
-//! and a later shutdown continues from there.
+//! and a later shutdown does not repeat it.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};

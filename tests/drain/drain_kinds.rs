@@ -12,8 +12,8 @@ use crate::support::{Admin, Answer, Ended, LONG, Rig, Running, Signal, ms};
 /// end early takes much longer, even beside other work: the 8 s of `time`, or until the deadline.
 const LATE: Duration = ms(6000);
 
-/// The config of an app with a drain and its dependency. The app continues when `DIR/drain`
-/// exists, which SIGUSR1 creates.
+/// The config of an app with a drain and its dependency. On SIGUSR1 the app creates `DIR/drain`, so
+/// `STEPS` can wait for this file.
 const CONFIG: &str = "
 shutdown: {grace_period: 20s, reserve: 1s}
 processes:

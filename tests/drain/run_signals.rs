@@ -15,7 +15,7 @@ fn heard() -> impl Iterator<Item = i32> {
 #[test]
 fn every_signal_is_passed_on() {
     Rig::both().for_each(all_are_passed_on);
-    // The runs above use signal 28 only as the stop signal.
+    // The runs above do not forward signal 28 (WINCH), which is their stop signal.
     let Some(rig) = Rig::new() else { return };
     let config = "processes: {a: {command: [CHILD, a, record=28], forward_signals: [WINCH], on_exit: shutdown}}";
     let drainit = rig.start_ready(config);

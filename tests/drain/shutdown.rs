@@ -204,7 +204,7 @@ fn a_group_of_zombies_that_nobody_reaps_is_gone() {
 #[test]
 fn times_include_the_sleep_of_the_machine() {
     // drainit must use CLOCK_BOOTTIME, because CLOCK_MONOTONIC stops during a suspend. Here
-    // CLOCK_MONOTONIC is far ahead, so a wait by the wrong clock would show.
+    // CLOCK_MONOTONIC is far ahead, so the test would notice a wait by the wrong clock.
     let ahead = ["unshare", "--time", "--monotonic", "1000000", "--fork"];
     let can = Command::new("unshare").args(&ahead[1..]).arg("true").status();
     if !can.is_ok_and(|status| status.success()) {

@@ -15,7 +15,7 @@ use crate::support::{LONG, Signal, in_parallel, ms};
 const STAYS: RequestResult = RequestResult::Answered { closes: false };
 const CLOSES: RequestResult = RequestResult::Answered { closes: true };
 
-/// Adds a listener `egress` on 127.0.0.2, with the port and the routes of the first.
+/// Adds a listener `egress` on 127.0.0.2, with the port and the routes of the first listener.
 fn add_egress(config: &mut Value) {
     let listeners = config["static_resources"]["listeners"].as_array_mut().unwrap();
     let mut egress = listeners[0].clone();
@@ -54,7 +54,8 @@ fn the_egress_of_a_sidecar_works_while_the_ingress_is_drained() {
         assert_eq!((inbound.request(0).went, old.request(0).went), (STAYS, STAYS));
         let asked = drainit.signal(Signal::SIGTERM);
         drainit.wait_for_line(&said::draining("router"));
-        // Envoy answers this request half a second later, after drainit's call.
+        // Envoy answers this request half a second later, so that drainit's call to begin the drain
+        // comes before the answer.
         assert_eq!(inbound.request(500).went, CLOSES);
         let mut new = Client::new(egress_of(address));
         for egress in [&mut old, &mut new] {

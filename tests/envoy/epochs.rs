@@ -265,8 +265,8 @@ fn a_new_epoch_does_not_take_over_in_a_drain() {
     drainit.signal(Signal::SIGTERM);
     drainit.wait_for_line(r"router \(epoch 1\): sending SIGKILL");
     // Once an answer has asked the client to close, every later answer must do so too. The client
-    // asks for longer than the new epoch would take to start, and for less than `min`, so that the
-    // drain cannot end meanwhile.
+    // sends requests for longer than the new epoch would take to start, but not for as long as
+    // `min`, so that the drain cannot end meanwhile.
     let (until, mut closed) = (Instant::now() + ms(3000), 0);
     let mut client = Client::new(address);
     while Instant::now() < until {

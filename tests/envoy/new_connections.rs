@@ -25,7 +25,8 @@ fn assert_served_until_drained(version: &'static str, drain: &'static str) {
             drain.args(["drain", "--socket"]).arg(drainit.path("control.sock")).status().unwrap()
         });
         let began = drainit.wait_for_line("router: draining for at least 5s").at;
-        // Clients connect until long after Envoy's own drain time of 1 s, and end well before `min`.
+        // Clients connect until long after Envoy's own drain time of 1 s, and stop well before
+        // `min` is over.
         while now() < t0 + ms(3500) {
             let asked = now();
             match Client::new(address).request(0).went {
