@@ -195,8 +195,8 @@ pub struct Slot {
     life: Lifecycle,
     reached: Reached,
     /// Whether the `pre_start` hook or an instance has run since `post_stop` was last due. If so,
-    /// `post_stop` is due when the process ends for good, and a restart before that runs no
-    /// `pre_start`.
+    /// `post_stop` is due when the process ends for good, and until then a restart does not run
+    /// `pre_start` again.
     pub(super) has_run: bool,
     /// The pause before the process is started again, once the rest of its process group is gone;
     /// `None` if it is not started again.
@@ -505,8 +505,9 @@ impl State {
         self[id].failures_in_a_row = 0;
     }
 
-    /// Gives a process the time `by` from now to become ready or to end, unless its time is already
-    /// over. In a shutdown, the process gets no more than the later stops can spare.
+    /// Extends the time that a process has to become ready or to end, so that it is over `by` from
+    /// now. Does nothing if the time is already over. In a shutdown, the process gets no more than
+    /// the later stops can spare.
     pub fn extend_timeout(&mut self, id: ProcessId, by: Duration, deadline: Option<Time>) {
         let (before, longest) = match self.life(id) {
             // An epoch that is being probed for the last time gets no more time.

@@ -26,8 +26,8 @@ pub enum StepKind {
     Drain,
     /// drainit makes a drained process close its listeners.
     Close,
-    /// drainit counts the open connections or requests of a process once more, because its drain
-    /// was over before the drains of other processes.
+    /// Before the stop, drainit counts the open connections or requests of a process once more,
+    /// because its drain was over before the drains of other processes.
     Count,
     /// The time from the stop signal to SIGKILL.
     Stop,

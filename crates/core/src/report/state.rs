@@ -77,8 +77,9 @@ impl ProcessState {
         matches!(self, Self::Ready | Self::Skipped | Self::Done)
     }
 
-    /// The state for a lifecycle. `restarts` says that the process is started again once the rest
-    /// of its group is gone. `succeeded` says that its last end does not count as a failure.
+    /// The state that follows from a lifecycle. `restarts` says whether the process is started
+    /// again once the rest of its group is gone. `succeeded` says whether its last end does not
+    /// count as a failure.
     pub(super) fn of(life: Lifecycle, restarts: bool, past: &History, succeeded: bool) -> Self {
         match life {
             Lifecycle::Waiting

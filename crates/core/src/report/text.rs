@@ -62,7 +62,8 @@ impl Drain {
         let count = |count: Option<u64>| {
             count.map_or_else(|| "unknown".to_owned(), |count| count.to_string())
         };
-        // If the last poll was made before the end, nobody knows what happened after this poll.
+        // If the last poll was made before the end of the drain, nobody knows what happened between
+        // the poll and the end.
         let (at, cut) = match age {
             None => ("at the end".to_owned(), "cut"),
             Some(age) => (

@@ -96,8 +96,8 @@ impl EndKind {
 
 /// The exit codes of drainit that do not come from a process.
 pub mod exit_code {
-    /// The container stopped on request or because every process had ended, and SIGKILL was not
-    /// needed. The code is also 0 if an end that counts as a success caused the shutdown.
+    /// SIGKILL was not needed, and the container stopped on request or because every process had
+    /// ended. The code is also 0 if an end that counts as a success caused the shutdown.
     pub const OK: u8 = 0;
     /// A process did not become ready in time, a hook or a liveness check failed, or an end with
     /// code 0 counted as a failure.

@@ -20,9 +20,9 @@ impl Scenario {
             behaviours.extend(added.iter().map(|process| Behaviour::new(rng, process, &odds)));
         }
         scenario.reloads = reloads(seed, &scenario.spec, &odds);
-        // All other events come at whole milliseconds. Noise comes one nanosecond later, so it
-        // never meets a start that is under way. The supervisor sends no false events about such a
-        // start, so noise must not do so either.
+        // All other events come at whole milliseconds, and noise comes one nanosecond after a whole
+        // millisecond. Therefore noise never comes while a start is under way: the supervisor sends
+        // no false events about such a start, either.
         let off = Duration::from_nanos(1);
         let count = scenario.spec.processes.len() as u16;
         scenario.noise =

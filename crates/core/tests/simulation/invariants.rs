@@ -733,8 +733,8 @@ impl<'a> Checker<'a> {
             for id in self.slots.all() {
                 let has_followed = reload.followed.contains(&self.slots.process(id));
                 let is_behind = self.is_current(id) && self.at[id.index()].behind && !has_followed;
-                // If a dependency is itself behind, it is restarted after the reload, and this
-                // process waits for that.
+                // If a dependency is `behind`, too, it is restarted after the reload, and this
+                // process waits for that restart.
                 let waits = self.may_stay_behind(id, procs)
                     || self.waits_to_follow(id, procs, |on| self.at[on].behind);
                 // holds: C477
@@ -1460,8 +1460,8 @@ impl<'a> Checker<'a> {
         self.hold(due.next().is_none(), "a change of a file is forgotten");
     }
 
-    /// Whether a file with `watch: restart` of this slot has changed and drainit has not yet
-    /// restarted the slot for it.
+    /// Whether a file has changed for which the slot has the action `restart`, and drainit has not
+    /// yet restarted the slot because of this change.
     fn is_to_restart(&self, slot: ProcessId) -> bool {
         let watch = &self.of(slot).watch;
         let mut changes = self.changed.range((slot, 0)..=(slot, usize::MAX));

@@ -241,7 +241,8 @@ impl Scenario {
             reloads: Vec::new(),
             noise: Vec::new(),
             pauses: pauses(seed, odds),
-            // A separate generator keeps the other draws of the seed as they are.
+            // This comes from a separate generator, so that everything else that is drawn from the
+            // seed stays the same.
             open_again: Rng::new(seed ^ 0x0A6A).once_in(4),
             starts: StartOdds::new(seed),
             hooks: hook_ends(rng, &spec.hooks, odds),
@@ -290,7 +291,8 @@ impl StartOdds {
         self.condition_changes != Odds::NEVER
     }
 
-    /// Draws the odds. A separate generator keeps the other draws of the seed as they are.
+    /// Draws the odds with a separate generator, so that everything else that is drawn from the
+    /// seed stays the same.
     fn new(seed: u64) -> Self {
         let rng = &mut Rng::new(seed ^ 0x57A7);
         if rng.once_in(2) {

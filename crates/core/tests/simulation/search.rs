@@ -7,8 +7,8 @@
 //!
 //! Two abstractions keep the search finite. Time passes only with timers: events between two timers
 //! happen at the time of the first timer, in every order. Each kind of fault and request happens at
-//! most as often as its [`Limits`] allow. The search compares the `Debug` forms of two states, in
-//! which every time is relative to the present.
+//! most as often as its [`Limits`] allow. Two states are the same if their `Debug` forms are equal
+//! after every time in them was made relative to the present.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::fmt::Write;

@@ -81,8 +81,9 @@ enum Happening {
         process: u16,
         instance: u32,
     },
-    /// A process ends. `asked` means that a signal or Envoy's rules end it. After the time of
-    /// faults, the world drops other ends of services, and gives other ends of oneshots the code 0.
+    /// A process ends. `asked` says whether a signal or a rule of Envoy ends it. After the time of
+    /// faults, the world drops the ends of services that were not asked for, and gives such ends of
+    /// oneshots the code 0.
     Dies {
         process: u16,
         instance: u32,
