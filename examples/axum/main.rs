@@ -1,5 +1,5 @@
-//! An axum server that drains itself: SIGUSR1 starts the drain, and the server reports its end on
-//! `NOTIFY_SOCKET`.
+//! An axum server that drains itself: SIGUSR1 starts the drain, and the server reports the end of
+//! the drain to `NOTIFY_SOCKET`.
 //!
 //!     axum_server ADDRESS:PORT
 
@@ -50,8 +50,8 @@ async fn count(State(traffic): State<Arc<Traffic>>, request: Request, next: Next
     response
 }
 
-// The `notify` protocol in 20 lines: `drain` runs on the signal, and reports when no request is in
-// flight and none has come for a while; `tell` is sd_notify(3) without a library.
+// The `notify` protocol in 20 lines: `drain` runs when SIGUSR1 arrives, and reports when no request
+// is in flight and none has come for a while; `tell` is sd_notify(3) without a library.
 // begin
 fn drain(traffic: &Traffic) -> io::Result<()> {
     traffic.draining.store(true, SeqCst);
@@ -75,7 +75,7 @@ fn tell(message: &str) -> io::Result<()> {
 }
 // end
 
-/// The socket of sd_listen_fds(3), or a new one.
+/// The listener that this process was passed as in sd_listen_fds(3), or else a new one.
 #[allow(unsafe_code)]
 async fn listener(address: &str) -> io::Result<TcpListener> {
     if env::var("LISTEN_PID") != Ok(std::process::id().to_string()) {

@@ -115,7 +115,7 @@ fn answer_health(port: u16) {
     });
 }
 
-/// The socket of sd_listen_fds(3), or a new one.
+/// The listener that this process was passed as in sd_listen_fds(3), or else a new one.
 #[allow(unsafe_code)]
 fn listener(path: &Path) -> io::Result<UnixListener> {
     if std::env::var("LISTEN_PID") != Ok(std::process::id().to_string()) {

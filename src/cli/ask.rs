@@ -46,7 +46,7 @@ pub(super) fn block_on(command: impl Future<Output = u8>) -> u8 {
     }
 }
 
-/// The parameters for these processes, each as `process=NAME`.
+/// The query parameters that name these processes, each as `process=NAME`.
 ///
 /// # Errors
 /// Fails for a name that no process can have.

@@ -1,4 +1,4 @@
-//! The config files, for every command that reads one.
+//! Finds the config files for the commands that read a config.
 
 use std::ffi::OsString;
 use std::io::ErrorKind;

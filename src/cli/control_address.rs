@@ -14,7 +14,7 @@ use crate::http::Response;
 use crate::os::private_socket;
 use crate::types::visible;
 
-/// The highest number of characters of an answer that are printed.
+/// At most this many characters of an answer are printed.
 const MAX_LINE: usize = 1000;
 
 /// The options with which drainit's own commands find the running supervisor.

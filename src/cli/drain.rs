@@ -16,11 +16,11 @@ use crate::cli::control_address::{Found, Whom};
 use crate::config::Address;
 use crate::http::{RequestError, Response, request};
 
-/// The limit of one request.
+/// The time limit of one request.
 const LIMIT: Duration = Duration::from_secs(2);
 /// How long the command repeats its request until the supervisor accepts the drain.
 const ASKING: Duration = Duration::from_secs(10);
-/// How long the command polls while no answer has contained the supervisor's deadline.
+/// How long the command polls if no answer contains the supervisor's deadline.
 const UNKNOWN: Duration = Duration::from_secs(30);
 /// The time for which the command keeps polling after the supervisor's deadline.
 const SLACK: Duration = Duration::from_secs(5);

@@ -1,5 +1,5 @@
-//! Suggests a remedy if the user probably meant the command line in another way than drainit has
-//! read it.
+//! Suggests a remedy for a command line that drainit has probably read differently than the user
+//! meant it.
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
@@ -20,8 +20,8 @@ pub(super) fn unnamed_config(word: &str) -> Option<String> {
     (is_yaml && !file.starts_with('-')).then(|| format!("write `-c {file}` to name a config"))
 }
 
-/// The remedy if the entrypoint of a container has no `--`, so that drainit took the options behind
-/// the image's name for its own.
+/// The remedy if the entrypoint of a container has no `--`. Then drainit reads the options that
+/// follow the image's name as its own options.
 pub(super) fn open_entrypoint() -> Option<String> {
     let mut words = std::env::args_os().skip(1);
     let is_run = std::process::id() == 1 && words.next().is_some_and(|word| word == "run");

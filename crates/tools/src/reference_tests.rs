@@ -6,7 +6,8 @@ use std::fs;
 use crate::load::key::{Key, Keys, Shape};
 use crate::schema_tests::{root, tables};
 
-/// Tables of keys without a table in the reference, because a page explains these keys in its text.
+/// The sets of keys that the reference does not list in a table, because a page explains these keys
+/// in its text.
 const IN_PROSE: [&str; 7] =
     ["HeaderFile", "DrainKeys", "ElementKeys", "AdminKeys", "Ulimits", "LimitKeys", "Hook"];
 

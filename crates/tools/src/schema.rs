@@ -31,9 +31,9 @@ struct Schema {
     definitions: Map<String, Value>,
 }
 
-/// The JSON values that are accepted for a shape. If a value may have several shapes, their parts
-/// are collected here. This is possible because each keyword of JSON Schema concerns only one type
-/// of values.
+/// The JSON values that are accepted for a shape. If a value may have several shapes, what each
+/// shape accepts is collected here. This is possible because each keyword of JSON Schema concerns
+/// only one type of values.
 #[derive(Default)]
 struct Accepted {
     types: BTreeSet<&'static str>,

@@ -164,7 +164,8 @@ fn corpus() -> Vec<String> {
             let is_config =
                 keys_of_root().names().any(|name| literal.contains(&format!("{name}:")));
             corpus.extend(is_config.then_some(literal.clone()));
-            // Many tests add such a text to a process, so it is also tried there.
+            // Many tests insert such a text into the config of a process, so the text is also tried
+            // in that place.
             corpus.push(format!("processes:\n  a:\n    command: [a]\n    {literal}\n"));
         }
     }
@@ -199,7 +200,8 @@ struct KeyPlace {
 }
 
 impl KeyPlace {
-    /// A config that has this value at the place, and in which the process has a command.
+    /// A config in which the key has this value. If the key belongs to a process, the process also
+    /// has a command.
     fn config(&self, value: &str) -> String {
         let mut text = value.to_owned();
         for (depth, key) in self.path.iter().enumerate().rev() {
@@ -300,7 +302,7 @@ fn json_of(node: &Node) -> Value {
 }
 
 /// For each value, the errors that a validator of JSON Schema finds. Returns `None` if no validator
-/// is installed; in CI, this fails.
+/// is installed; in CI, a missing validator is a failure.
 fn validate<'i>(instances: impl Iterator<Item = &'i Value>) -> Option<Vec<Vec<String>>> {
     // python3-jsonschema is a Debian package, which only Debian's own Python finds.
     let python = "/usr/bin/python3";

@@ -1,4 +1,5 @@
-//! The load balancer: a real HAProxy in a container, whose gateways are set over its socket.
+//! The load balancer: a real HAProxy in a container. Commands to its socket add and remove
+//! gateways.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};

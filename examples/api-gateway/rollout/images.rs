@@ -1,5 +1,5 @@
-//! The images: a gateway with a bash entrypoint, and that gateway with drainit on top, which
-//! `../Dockerfile` builds.
+//! The images: a gateway with a bash entrypoint, and an image that `../Dockerfile` builds by adding
+//! drainit to that gateway.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;

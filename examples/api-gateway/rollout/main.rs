@@ -8,14 +8,14 @@
 //!
 //! - `stock`: its bash entrypoint, as newer releases run it: no admin, so no drain;
 //! - `recipe`: the same with the admin, `drain_listeners?graceful`, and 15 s of sleep;
-//! - `drainit`: drainit and `../drainit.yaml` in place of the entrypoint; drains with nothing
-//!   enabled.
+//! - `drainit`: drainit and `../drainit.yaml` in place of the entrypoint. It drains without an
+//!   option in the environment.
 //!
 //! 100 keep-alive clients send 1 request/s each through HAProxy, which learns 1 s after the stop
 //! signal that a gateway has gone.
 //!
-//! `parts` replaces no gateway, but the Policy Engine and the Python Executor of one gateway, with
-//! `../replace.yaml`.
+//! `parts` uses `../replace.yaml`. It does not replace a gateway, but replaces the Policy Engine
+//! and the Python Executor of one gateway.
 //!
 //! `images` only builds the images, for `make kubernetes`.
 //!

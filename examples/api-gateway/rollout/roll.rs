@@ -15,7 +15,7 @@ use super::{GRACE, Mode};
 
 /// The time from the stop signal until the load balancer knows of it; about 1 s in a cluster.
 const LEARN: Duration = Duration::from_secs(1);
-/// The time of load before, between and after the two stops.
+/// How long the clients send requests before the first stop, and after each stop.
 const PAUSE: Duration = Duration::from_secs(3);
 
 /// The result of a rollout.
@@ -87,7 +87,7 @@ impl Gateway {
         Self::start_with(images, mode, network, &[], &[])
     }
 
-    /// Starts a gateway with further options of `docker run`, and arguments.
+    /// Starts a gateway with these arguments, and with these further options of `docker run`.
     fn start_with(
         images: &Images,
         mode: Mode,
@@ -110,7 +110,8 @@ impl Gateway {
     }
 }
 
-/// A network of Docker. It is removed on drop, which must come after the end of its containers.
+/// A network of Docker. Dropping this removes the network. The containers in it must have ended by
+/// then.
 struct Network(String);
 
 impl Network {

@@ -158,8 +158,8 @@ fn process(section: &Section, program: &str, whole: &Section) -> Process {
     process
 }
 
-/// Makes the `log` of a process. supervisord has a file for each stream, but a config has one place
-/// for both.
+/// Makes the key `log` of a process. supervisord can write each stream to a file of its own, but in
+/// a config both streams of a process have the same destination.
 fn log(name: &str, get: impl Fn(&str) -> Option<String>) -> Value {
     let stdout = get("stdout_logfile").unwrap_or_else(|| "AUTO".to_owned());
     let is_joined = truth(get("redirect_stderr").as_deref()) == Some(true);
@@ -204,11 +204,12 @@ struct Names<'a> {
 }
 
 impl Names<'_> {
-    /// Replaces each placeholder `%(…)s` by its value, or by a variable of the config.
+    /// Replaces each placeholder `%(…)s` by its value, or by `${…}` if only the container's
+    /// environment has the value.
     fn expand(&self, text: &str) -> String {
         let expand = |found: &Captures| match found.get(1).map(|name| name.as_str()) {
             None => "%".to_owned(),
-            // Only a [group:…] gives a process another `group_name` than `program_name`.
+            // `group_name` equals `program_name`, unless the program is part of a `[group:…]`.
             Some("program_name" | "group_name") => self.program.to_owned(),
             Some("process_num") => self.number.to_owned(),
             Some("here") => ".".to_owned(),

@@ -15,8 +15,8 @@ pub(super) enum Entry {
     Image(Vec<Word>),
     /// drainit with these arguments.
     Drainit(Vec<Word>),
-    /// A shell that runs drainit as its child, so that the shell gets the signals. The text is the
-    /// shell's script.
+    /// A shell that runs drainit as its child. The signals go to the shell and not to drainit. The
+    /// text is the shell's script.
     ShellChild(Word),
     Other(Word),
 }
@@ -97,7 +97,8 @@ pub(super) fn check(ctx: &mut Context<'_>) {
             return;
         }
         Entry::Drainit(words) => words,
-        // The manifest does not show whether the image's ENTRYPOINT is `drainit` or `drainit run`.
+        // The manifest does not show whether the image's ENTRYPOINT is `drainit` or `drainit run`,
+        // so the arguments may or may not begin with `run`.
         Entry::Image(words) => {
             let words = match words.first() {
                 Some(word) if base(&word.text) == "drainit" => words[1..].to_vec(),
@@ -124,8 +125,8 @@ pub(super) fn check(ctx: &mut Context<'_>) {
     }
 }
 
-/// Checks whether drainit would accept the container's arguments: each must go to a process, as
-/// with `drainit run`.
+/// Checks whether drainit would accept the container's arguments: as with `drainit run`, some
+/// process must take each of them.
 fn route(ctx: &mut Context<'_>, words: &[Word]) {
     let mut rest = words;
     loop {

@@ -156,7 +156,7 @@ pub(super) fn items<'n>(node: &'n Node, path: &[&str]) -> &'n [Rc<Node>] {
     }
 }
 
-/// The single values among the items of the list at a path of keys.
+/// The items of the list at a path of keys, without the items that are lists or mappings.
 pub(super) fn words(node: &Node, path: &[&str]) -> Vec<Word> {
     items(node, path).iter().filter_map(word).collect()
 }

@@ -2,9 +2,9 @@
 //!
 //! The config is read with the environment that the manifest gives the container. Its [`Plan`] is
 //! then compared with what the kubelet will do. Sources for the kubelet: `killContainer` in
-//! pkg/kubelet/kuberuntime/kuberuntime_container.go (the grace period includes `preStop`, and after
-//! that, for a sidecar, the wait for other containers), `doProbe` in pkg/kubelet/prober/worker.go
-//! (liveness probes end when the pod is deleted), and
+//! pkg/kubelet/kuberuntime/kuberuntime_container.go (the grace period includes the time of the
+//! `preStop` hook, and for a sidecar also the time that it then waits for other containers),
+//! `doProbe` in pkg/kubelet/prober/worker.go (liveness probes end when the pod is deleted), and
 //! <https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination>.
 
 mod entry;
@@ -36,8 +36,8 @@ use crate::types::suggest::list;
 pub struct PodCheck {
     /// First the problems of the config, and then the problems of the manifest.
     pub diagnostics: Vec<Diagnostic>,
-    /// The containers that were checked, such as `Deployment gateway, container router`. If a
-    /// container's shutdown has a drain, its longest shutdown is added.
+    /// The containers that were checked, such as `Deployment gateway, container router`. If the
+    /// container drains, the text also says how long its shutdown may take.
     pub containers: Vec<String>,
 }
 

@@ -18,7 +18,7 @@ pub(super) struct PreStop {
     /// How long the hook sleeps before drainit gets the stop signal.
     pub(super) sleeps: Duration,
     /// Whether the hook runs `drainit drain`. If it does, drainit's own time limit begins with the
-    /// hook, so the hook's time is not subtracted.
+    /// hook, so the hook's time is not subtracted from the grace period.
     pub(super) drains: bool,
     /// Whether the hook runs another command, whose time is not known.
     pub(super) is_unknown: bool,

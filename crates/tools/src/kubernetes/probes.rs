@@ -217,15 +217,17 @@ fn liveness(ctx: &mut Context<'_>, probe: &Probe) {
     ));
 }
 
-/// Whether a drained process is an Envoy, whose listeners drainit closes at the end of the drain.
+/// Whether any process with a drain is an Envoy. drainit closes the listeners of an Envoy at the
+/// end of its drain.
 fn closes(ctx: &Context<'_>) -> bool {
     let mut drains =
         ctx.loaded.config.processes.iter().filter_map(|process| process.drain.as_ref());
     drains.any(|drain| matches!(drain.method, DrainMethod::Envoy(_)))
 }
 
-/// Warns of a readiness probe that is too slow for a shutdown after the end of a process: each drain
-/// then lasts only for its `min`, and the probe would fail only after that.
+/// Warns of a readiness probe that is too slow for a shutdown that begins because a process has
+/// ended. In such a shutdown each drain lasts only for its `min`, and the probe would fail only
+/// after that.
 fn notices(ctx: &mut Context<'_>, probe: &Probe) {
     let drains = ctx.loaded.config.processes.iter().filter_map(|process| process.drain.as_ref());
     let Some(min) = drains.map(|drain| drain.min).max() else { return };

@@ -343,7 +343,8 @@ fn each_mismatch_of_config_and_pod_is_reported() {
             "",
             &["10:59 W = 20s, is 10s", "7:38 W `grace_period` is 1m"],
         ),
-        // The time of the hook can be included in the time of the config or in the time of the pod.
+        // The `grace_period` of the config may be equal to the time of the pod, or shorter by the
+        // time of the hook.
         (grace, "grace_period: 40s", image, sleep, &["10:50 W this sleep of 5s"]),
         (
             grace,
@@ -508,8 +509,8 @@ fn a_sidecar_needs_a_pre_stop_hook_that_drains() {
 fn the_config_sees_the_variables_of_the_manifest() {
     let variable = "            - {name: TERMINATION_GRACE_PERIOD_SECONDS, value: \"45\"}\n";
     let more = |more: &str| with(MANIFEST, variable, &format!("{variable}            - {more}\n"));
-    // The delay is too long for the config. If its problem is reported, the check has read the
-    // variable.
+    // The config takes a delay from the variable `DELAY`, and the delays here are too long. If the
+    // check reports a problem, it has read the variable.
     let reported = |manifest: &str, here: &[(&str, &str)]| {
         lines(&check(CONFIG, manifest, None, here)).len().min(1)
     };

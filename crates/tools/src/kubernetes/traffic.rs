@@ -1,5 +1,5 @@
-//! Checks the ways of the pod's traffic: a load balancer that sends requests to whole nodes, and an
-//! application that sends requests through a sidecar.
+//! Checks how traffic reaches and leaves the pod: whether nodes or a load balancer still send
+//! requests to it, and whether an application sends its own requests through a sidecar.
 
 use crate::config::{DrainMethod, Process};
 use crate::kubernetes::manifest::{items, text};
