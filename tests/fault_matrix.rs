@@ -1,5 +1,5 @@
-//! Runs drainit's column of the fault matrix, `tests/faults`. Only `make faults` runs the rows of
-//! the peers.
+//! Runs drainit's column of the fault matrix, `tests/faults`. The columns of the peers are run only
+//! by `make faults`.
 
 use std::fs;
 use std::process::Command;

@@ -38,5 +38,5 @@ mod examples;
 mod packaging;
 // Pages, manifests and rules: links lead somewhere, configs pass, each promise has a test.
 mod docs;
-// Faults from outside in all combinations; their rows are in `faults`.
+// The fault matrix, with combinations of faults from outside; `tests/faults` has its rows.
 mod fault_matrix;

@@ -38,7 +38,8 @@ fn rig(files: &[&str]) -> Option<Rig> {
     Some(rig)
 }
 
-/// Imports the first of these files, and runs its draft with the others as overlays.
+/// Converts the first of these files by `drainit import`, and runs the draft with the other files
+/// as overlays.
 fn start_imported(rig: Rig, files: &[&str]) -> Running {
     let mut command = Command::new(env!("CARGO_BIN_EXE_drainit"));
     let imported = command.arg("import").arg(rig.path(files[0])).output().unwrap();
@@ -71,7 +72,8 @@ fn stop(running: Running) -> Ended {
     running.wait_exit(LONG * 2)
 }
 
-/// The user of a report, and these variables of its environment.
+/// Returns the user of the process that wrote this report, and the values of these variables in its
+/// environment.
 fn user_and_variables(ended: &Ended, report: &str, names: &[&str]) -> (u64, Vec<String>) {
     let report = ended.report(report);
     let text = |name: &&str| report["env"][name].as_str().unwrap_or_default().to_owned();
@@ -188,8 +190,8 @@ fn a_procfile_with_a_release_runs_after_the_import() {
         for name in all {
             ended.assert_order(&["release exit 0", &format!("{name} start")]);
         }
-        // All processes get the signal at once, and no shell delays it: `log`, which has one above
-        // it, gets the signal with the shell's group.
+        // All processes get the signal at once. `log` is the child of a shell, which does not delay
+        // the signal, because drainit sends it to the shell's whole process group.
         for name in all {
             match end {
                 End::Of(first, ..) if name == first => ended.assert_no_event(name, "got "),
@@ -224,7 +226,8 @@ fn a_large_compose_file_runs_after_the_import() {
     kill_child(&running, "worker");
     running.wait_for_events("cache", "handling", 2);
     running.wait_for_events("worker", "handling", 3);
-    // `web` has `restart: true`, which in drainit also follows a crash.
+    // `web` depends on `cache` with `restart: true`, so drainit restarts it after a crash of
+    // `cache`, too.
     running.wait_for_events("web", "handling", 2);
     let ended = stop(running);
     ended.assert_code(0).assert_order(&["db unix", "migrate start", "migrate exit 0", "web start"]);

@@ -88,7 +88,8 @@ fn replace_all(drainit: &Running, address: SocketAddr, plan: Plan, names: &[&str
     report
 }
 
-/// Replaces these processes without and with pauses, and asserts that nothing was lost.
+/// Replaces these processes under load, first by clients without pauses and then by clients with
+/// pauses, and asserts that no request was lost.
 #[track_caller]
 fn assert_nothing_lost(configs: &[&str], names: &[&str]) {
     let address = free_address();
@@ -117,8 +118,8 @@ fn a_server_in_go_loses_nothing() {
     let mut build = Command::new("go");
     build.args(["build", "-o", GO_SERVER, "examples/go/main.go"]).env("GOCACHE", cache);
     assert!(build.current_dir(checkout()).status().unwrap().success());
-    // A replacement is so quick that hardly any request meets it, so the test replaces the server
-    // more often.
+    // A replacement is so quick that hardly any request is in flight meanwhile, so the test
+    // replaces this server more often.
     assert_nothing_lost(&["examples/go/drainit.yaml"], &["server"; 4]);
 }
 

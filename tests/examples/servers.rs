@@ -73,7 +73,8 @@ fn axum_loses_nothing() {
     loses_nothing(&AXUM, &[], "", "complete", &["server"]);
 }
 
-/// The overlay that names php-fpm. `None` if php-fpm or nginx is missing; the test is then skipped.
+/// Returns an overlay with the name of the php-fpm program, or `None` if php-fpm or nginx is
+/// missing; the test is then skipped.
 fn php_fpm() -> Option<String> {
     let is_php = |name: &String| name.starts_with("php-fpm");
     let name = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string();

@@ -1,5 +1,6 @@
-//! `drainit exec` with a drain: it takes the traffic away before the stop signal, within its times.
-//! The tests of `run` cover the rest of the drain and the shutdown.
+//! Tests `drainit exec` with a drain: before drainit sends the stop signal, it takes the traffic
+//! away, within the times that the options set. The tests of `run` cover the rest of the drain and
+//! the shutdown.
 
 use std::thread;
 

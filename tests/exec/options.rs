@@ -61,7 +61,8 @@ fn a_command_and_group_that_do_not_stop_are_killed_after_the_grace_period() {
 #[test]
 fn leftovers_of_a_command_get_sigterm_and_after_the_time_sigkill() {
     for rig in Rig::both() {
-        // The leftover process obeys, so drainit does not use the whole grace period.
+        // The leftover process ends after SIGTERM, so drainit does not wait for the whole grace
+        // period.
         let command = ["CHILD", "a", "spawn=b,on=TERM:exit:0:100", "await=DIR/go", "exit=3"];
         let drainit = exec(rig, &["--grace-period", "8s"], &command);
         drainit.wait_for_start(&["a", "b"]);

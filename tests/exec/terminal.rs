@@ -16,7 +16,7 @@ fn under(exec: &[&'static str], command: &[&'static str]) -> Vec<&'static str> {
     [exec, command].concat()
 }
 
-/// Runs drainit under each of its names, as the leader of a session that is not PID 1, and if
+/// Runs drainit under each of its names: first as a session leader that is not PID 1, and then, if
 /// possible, as PID 1.
 fn each(command: &[&'static str], run: impl Fn(&str, Terminal)) {
     for name in ["drainit", "tini", "dumb-init"] {
@@ -82,8 +82,8 @@ fn keys_reach_a_command_that_is_not_a_shell() {
         terminal.type_in("hello\n");
         terminal.wait_for_count("hello", 2);
         if name == "drainit" {
-            // Ctrl-Z has no effect, because no process could continue a stopped command. It has no
-            // effect without an init under Docker either.
+            // Ctrl-Z has no effect, because no process could continue a stopped command. Under
+            // Docker without an init, it has no effect either.
             terminal.type_in(CTRL_Z);
             std::thread::sleep(ms(100));
             terminal.type_in("still here\n");
@@ -188,8 +188,8 @@ fn ctrl_z_stops_drainit_run_and_a_process_can_have_the_signal() {
     terminal.wait_for_prompt();
     terminal.type_in("bg\n");
     terminal.wait_for_count("heard", 1);
-    // A SIGTSTP from a process does not stop drainit: it goes to the process that has asked for the
-    // signal.
+    // A SIGTSTP that a process sends does not suspend drainit. drainit forwards it to `a`, whose
+    // `forward_signals` has it.
     terminal.type_in("kill -TSTP %1\n");
     terminal.wait_for_count("heard", 2);
     terminal.type_in("jobs\n");

@@ -1,5 +1,5 @@
-//! Difficult environments: storms of orphans, no privileges, an ordinary process, closed
-//! descriptors.
+//! Tests drainit in difficult environments: with storms of orphans, without privileges, as an
+//! ordinary process, with closed descriptors.
 
 use std::process::Command;
 
@@ -103,7 +103,8 @@ fn an_unsignallable_group_member_does_not_prevent_a_restart() {
         r"a: not allowed to signal the processes that are left in its process group \d+ \(sleep\)";
     let times =
         ended.record.lines.iter().filter(|line| line.text.contains("not allowed to signal"));
-    // There is one warning for each run; the last one belongs to the shutdown and its report.
+    // `a` runs three times, and each run ends with one warning. The last warning comes during the
+    // shutdown, so the report has it, too.
     assert_eq!(times.filter(|line| line.text.contains("warning: ")).count(), 3, "{}", ended.record);
     // Neither a restart (limit 10 s) nor the stop (limit 4 s) waits for the members of the group.
     let ends: Vec<_> =

@@ -31,7 +31,7 @@ fn rig() -> Option<Rig> {
 fn no_link_of_another_user_leads_drainit_to_a_file() {
     let Some(rig) = rig() else { return };
     let _victim = UnixListener::bind(rig.path("victim/socket")).unwrap();
-    // The name of the process, the link to which its config leads, and the config.
+    // For each process: its name, the link that its config leads to, and its config.
     let led = [
         ("log", "dir", "log: {file: DIR/theirs/dir/app.log}"),
         (

@@ -34,7 +34,8 @@ fn redirected(rig: Rig, redirections: &str) -> Rig {
     rig.wrapper(&["sh", "-c", &format!("exec \"$@\" {redirections}"), "sh"])
 }
 
-/// Runs and stops drainit in each way, in the environment that `lack` makes.
+/// Runs and stops `run` and `exec`, as PID 1 and as an ordinary process, in the environment that
+/// `lack` makes.
 #[track_caller]
 fn works(lack: impl Fn(Rig) -> Rig) {
     if !is_root_for("to take things away") {

@@ -1,4 +1,4 @@
-//! Tests `drainit kill`, and signals to drainit itself that no process gets.
+//! Tests `drainit kill`, and signals that drainit gets but does not pass on to any process.
 
 use crate::support::said;
 use crate::support::{LONG, Rig, Signal};

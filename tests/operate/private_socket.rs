@@ -1,4 +1,4 @@
-//! Tests the private socket if drainit is not PID 1, and against hostile processes.
+//! Tests the private socket of a drainit that is not PID 1.
 
 use std::process::Command;
 

@@ -1,4 +1,5 @@
-//! Tests the measured start and the report of the shutdown as data.
+//! Tests the report of the shutdown, which includes the times of the start: in a log, in a file and
+//! as a drawing.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -80,7 +81,7 @@ fn the_last_line_of_a_json_log_contains_the_report() {
     assert_eq!((&last["process"], &last["level"]), (&"drainit".into(), &"info".into()), "{last:#}");
     assert_eq!(last["report"], report);
 
-    // The text of the log line has the same facts as the report in it.
+    // The log line has a text and the report. Both have the same facts.
     let text = last["message"].as_str().unwrap();
     let seconds = |value: &Value| value.as_f64().unwrap_or_else(|| panic!("{value} {report:#}"));
     assert!(text.starts_with("stopped in "), "{text}");

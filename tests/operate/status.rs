@@ -209,7 +209,8 @@ fn a_socket_in_the_file_system_replaces_the_private_socket() {
     drainit.exec(&["status"]).assert(0, "ready");
     let path = drainit.path("c.sock").display().to_string();
     drainit.exec(&["status", "--socket", &path]).assert(0, "ready");
-    // Even if the mode of the socket is changed, drainit checks the users.
+    // Even if the mode of the socket lets every user connect, drainit checks which user has
+    // connected.
     let opened = Command::new("chmod").args(["666", &path]).status().unwrap();
     assert!(opened.success());
     let open = Command::new("chmod").arg("755").arg(drainit.path("")).status().unwrap();

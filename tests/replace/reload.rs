@@ -28,7 +28,7 @@ fn edit(drainit: &Running, from: &str, to: &str) {
     fs::write(&path, text.replace(from, to)).unwrap();
 }
 
-/// The names of the processes, in their order.
+/// The names of the processes, in the order of the status.
 fn names(drainit: &Running) -> Vec<String> {
     drainit
         .processes(&[])

@@ -8,17 +8,18 @@ use std::thread;
 use crate::support::said;
 use crate::support::{Rig, in_parallel, ms};
 
-/// The time after which drainit has acted on a change. It first waits for further changes.
+/// The time after which drainit has certainly acted on a change of a file. Before it acts, drainit
+/// waits for further changes.
 const SETTLED: std::time::Duration = ms(3500);
 
-/// Replaces a file like editors and `mv`.
+/// Replaces a file as editors and `mv` do.
 fn replace(path: &Path, content: &str) {
     let beside = path.with_extension("new");
     fs::write(&beside, content).unwrap();
     fs::rename(beside, path).unwrap();
 }
 
-/// Swaps the content of a ConfigMap like the kubelet.
+/// Swaps the content of a ConfigMap as the kubelet does.
 pub(crate) fn swap(volume: &Path, version: &str, content: &str) {
     let old = fs::read_link(volume.join("..data")).ok();
     let data = volume.join(format!("..{version}"));

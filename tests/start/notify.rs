@@ -44,7 +44,7 @@ fn descendants_of_a_process_may_notify() {
         "[sh, -c, 'setsid CHILD c notify=READY=1 & wait']",
         // The sender has lost its parent, but is still in its session.
         "[sh, -c, '(CHILD c notify=READY=1 &); exec sleep 60']",
-        // The sender ends at once, but only after drainit has read its message.
+        // The sender ends as soon as drainit has read its message.
         "[sh, -c, 'systemd-notify --ready; exec sleep 60']",
     ] {
         for rig in Rig::both() {
@@ -64,9 +64,9 @@ fn descendants_of_a_process_may_notify() {
     }
 }
 
-/// A program that becomes an orphan, tries to join the process group of the leader whose pid is in
-/// its first argument's file, and sends its other arguments to every notify socket of PID 1. It
-/// lives as long as the leader.
+/// A program that becomes an orphan, tries to join the process group of a leader, and sends its
+/// other arguments to every notify socket of PID 1. The first argument of the program is a file
+/// with the PID of the leader. The program lives as long as the leader.
 const ATTACK: &str = "import os, signal, socket, sys, time
 leader = int(open(sys.argv[1]).read())
 signal.signal(signal.SIGTERM, signal.SIG_IGN)

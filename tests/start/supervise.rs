@@ -61,7 +61,8 @@ fn a_program_that_is_missing_at_a_restart_is_tried_again() {
 fn only_if_leaves_a_process_out_and_the_dependents_start() {
     let Some(rig) = Rig::new() else { return };
     rig.write("there", "");
-    // An earlier run left this socket. A client that finds it must not wait for an answer.
+    // Makes the socket that an earlier run would have left. drainit must remove it, so that no
+    // client connects to it and waits for an answer.
     leave_socket(rig.fill("DIR/out.sock"));
     let drainit = rig.start(
         "
@@ -402,7 +403,8 @@ fn a_daemon_of_a_oneshot_or_a_hook_is_not_attributed_to_the_process_that_ends() 
     for (agent, app, hook, survivors) in [
         // The daemon starts another daemon while the process runs.
         ("daemon=b,await=DIR/go,daemon=c", waits, "exit=0", 2),
-        // The daemon leaves two children while the process runs, all of the same program.
+        // The daemon leaves two children while the process runs. Daemon and children run the same
+        // program.
         (
             "exit=0",
             "[CHILD, app, await=DIR/end, exit=0]",

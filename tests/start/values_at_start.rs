@@ -8,7 +8,7 @@ use crate::support::http::get_unix;
 use crate::support::namespace::is_root_for;
 use crate::support::{Ended, Rig};
 
-/// A variable that the process had when it wrote its report.
+/// The value that this variable had in the process that wrote the report.
 #[track_caller]
 fn variable(ended: &Ended, report: &str, name: &str) -> Option<String> {
     ended.report(report)["env"][name].as_str().map(str::to_owned)

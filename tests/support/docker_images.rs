@@ -26,8 +26,8 @@ pub(crate) struct Images {
     pub(crate) gateway: String,
 }
 
-/// Returns the images, which the first test that needs them builds. Returns `None` if they cannot
-/// be built; the test is then skipped, which is an error in CI.
+/// Returns the images. The first test that needs them builds them. Returns `None` if they cannot be
+/// built; the test is then skipped, which is an error in CI.
 pub(crate) fn images() -> Option<&'static Images> {
     static POSSIBLE: OnceLock<Result<(), String>> = OnceLock::new();
     static IMAGES: OnceLock<Images> = OnceLock::new();
@@ -109,7 +109,8 @@ pub(crate) fn systemd_image() -> Option<&'static str> {
     skip_unless(image.as_ref().map(drop).map_err(Clone::clone)).then(|| image.as_deref().unwrap())
 }
 
-/// Imports the image of a Debian package, or returns the reason why its program cannot be run.
+/// Imports an image with the files of an installed Debian package. Returns an error if the program
+/// of the package cannot be run.
 fn package(name: &str, version: [&str; 2], change: &str) -> Result<String, String> {
     let [program, option] = version;
     let version = Command::new(program).arg(option).stdin(Stdio::null()).output();
@@ -152,8 +153,8 @@ fn build() -> Images {
     let rust = format!("RUST_IMAGE={}", rust_image());
     let envoy = format!("ENVOY_IMAGE={}", envoy_image());
     let args = ["--build-arg", &rust, "--build-arg", &envoy];
-    // The compile stage is built as a separate target. Its image thereby gets the label, and is
-    // pruned, too.
+    // The compile stage is built as a separate target, so that its image gets the label, by which
+    // old images are pruned.
     build_image(&[&args[..], &["--target", "build"]].concat());
     Images {
         drainit: build_image(&[&args[..], &["--target", "drainit"]].concat()),

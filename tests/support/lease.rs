@@ -1,5 +1,5 @@
-//! A file that no other process can open for a while, in place of a file system that does not
-//! answer.
+//! A file that no other process can open for a while. In tests it takes the place of a file on a
+//! file system that does not answer.
 
 use std::io::{Read as _, Write as _};
 use std::path::Path;

@@ -37,7 +37,7 @@ pub(crate) use running::{Ended, Running, Said};
 use testkit::envoy::checkout;
 pub(crate) use testkit::event::now;
 
-/// Leaves a socket at `path` that nobody serves, like a program that was killed.
+/// Leaves a socket at `path` that nobody serves, as a killed program does.
 ///
 /// The socket never listens. A child that another test forks meanwhile may hold the descriptor
 /// until its exec, and a listener would accept connections until then.
@@ -111,8 +111,8 @@ pub(crate) fn in_parallel<T: Send>(cases: impl IntoIterator<Item = T>, test: imp
     });
 }
 
-/// Sets the flag that ends threads when it is dropped. If a test failed without this,
-/// `thread::scope` would wait for its threads forever.
+/// When this value is dropped, it sets the flag that ends the threads of a test. Otherwise, if the
+/// test failed, `thread::scope` would wait for its threads forever.
 pub(crate) struct Over<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for Over<'_> {

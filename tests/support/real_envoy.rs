@@ -84,7 +84,8 @@ impl RealEnvoy {
         let mut command = vec![program, "-c".to_owned(), "DIR/envoy.json".to_owned()];
         command.extend(["--log-level", "warning"].map(str::to_owned));
         match self.is_hot {
-            // The port is unique among the Envoys of all tests.
+            // The port serves as the base ID, because no two Envoys of the tests have the same
+            // port.
             true => command.extend(["--base-id".to_owned(), address.port().to_string()]),
             false => command.push("--disable-hot-restart".to_owned()),
         }

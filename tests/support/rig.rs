@@ -159,7 +159,8 @@ impl Rig {
             .replace("DIR", &self.dir.path().display().to_string())
     }
 
-    /// Records the events of programs that run in the directory of the test, as any user.
+    /// Records the events of programs that run in the directory of the test. They may run as any
+    /// user.
     pub(crate) fn recorder(&self) -> Arc<Recorder> {
         let event_log = self.path("events");
         let recorder = Recorder::new(event_log.clone());

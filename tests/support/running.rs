@@ -285,7 +285,7 @@ impl Drop for Running {
                 let _ = kill(Pid::from_raw(event.pid), Signal::SIGKILL);
             }
         }
-        // Debug builds of drainit check their own rules. A breach fails every test.
+        // A debug build of drainit checks its own rules. If drainit has broken one, the test fails.
         let record = self.record();
         let is_broken = record.line("drainit itself has failed").is_some();
         assert!(!is_broken || thread::panicking(), "{record}");

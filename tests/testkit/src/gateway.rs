@@ -69,7 +69,8 @@ pub type Line = (Instant, String);
 #[derive(Debug)]
 pub struct Gateway {
     child: Child,
-    /// The supervisor: our child, or the child of `unshare` if it has its own PID namespace.
+    /// The PID of the supervisor. The supervisor is `child`, or the child of `unshare` if it has
+    /// its own PID namespace.
     pid: u32,
     address: SocketAddr,
     run_dir: PathBuf,
@@ -245,8 +246,8 @@ fn run_dir() -> PathBuf {
     Path::new("/tmp").join(format!("drainit-gateway-{}-{number}", std::process::id()))
 }
 
-/// A port without a listener, below the kernel's ephemeral range, because any connection could take
-/// a port of that range before Envoy binds it.
+/// Returns an address whose port has no listener. The port is below the kernel's ephemeral range:
+/// any connection could take a port of that range before Envoy binds it.
 pub fn free_address() -> io::Result<SocketAddr> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     loop {

@@ -57,7 +57,7 @@ pub enum IdleClose {
     /// The client notices at once, and opens a new connection for the next request, like event
     /// loops (nginx, Envoy, Go, hyper).
     Noticed,
-    /// The client notices when the next request fails, like blocking clients.
+    /// The client notices only when its next request fails, like blocking clients.
     Unnoticed,
 }
 
@@ -125,7 +125,7 @@ pub struct Counts {
     pub opened: u64,
     /// Connections that the server closed with `Connection: close` in a response.
     pub told_to_close: u64,
-    /// Connections that the server closed between two requests, as noticed by the client.
+    /// Connections that a client found closed by the server between two requests.
     pub idle_closed: u64,
 }
 
@@ -139,7 +139,7 @@ pub struct Report {
     /// Each failure and its time since the start.
     pub failures: Vec<(Duration, Failure)>,
     open: BTreeMap<SocketAddr, u64>,
-    /// The longest time to an answer with 200.
+    /// The longest time from a request to its answer with 200.
     pub slowest: Duration,
 }
 

@@ -7,7 +7,8 @@ use std::thread::available_parallelism;
 
 use crate::envoy::checkout;
 
-/// Writes each part of a page between its marks. The rest of the page is written by hand.
+/// Replaces the named parts of a page. Each part is between two marks, and the first mark has its
+/// name. The rest of the page is written by hand.
 pub fn write_page(page: &str, command: &str, parts: &[(&str, String)]) {
     let path = checkout().join("docs").join(page);
     let mut text = fs::read_to_string(&path).unwrap();

@@ -164,7 +164,8 @@ impl RollingRestart {
             .collect();
         let lines = old.lines().into_iter().filter(|(at, _)| *at >= asked);
         let lines: Vec<_> = lines.map(|(at, line)| (since(at), line)).collect();
-        // If the log has the ends, it gives their order: a poll may notice them in another order.
+        // If the log has a line for each end, the processes are in the order of these lines,
+        // because a poll may notice the ends in another order.
         let place_of_end = |name: &str| {
             let ends = [format!("{name}: exited with"), format!("{name}: was ended by")];
             lines.iter().position(|(_, line)| ends.iter().any(|end| line.contains(end)))

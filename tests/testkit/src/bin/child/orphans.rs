@@ -50,8 +50,8 @@ pub(crate) fn detach(name: &str, steps: &[String]) {
     drop(again(steps).spawn().unwrap());
 }
 
-/// Waits until the parent with this PID has ended, so that a daemon records its start only as an
-/// orphan.
+/// Waits until the parent with this PID has ended, so that a daemon is an orphan when it records
+/// its start.
 pub(crate) fn orphaned(parent: i32) {
     while getppid().as_raw() == parent {
         sleep(Duration::from_millis(1));
@@ -92,8 +92,8 @@ pub(crate) fn storm(count: u32) {
 /// How many orphans run at the same time, not counting zombies.
 const CHAINS: u32 = 4;
 
-/// Leaves `count` orphans without a pause: each forks the next orphan and ends. Records the begin,
-/// and waits for the last end.
+/// Leaves `count` orphans without a pause: each forks the next orphan and ends. Records that the
+/// torrent has begun, and waits until the last one has ended.
 #[allow(unsafe_code)] // as above
 pub(crate) fn torrent(me: &Me, count: u32) {
     let (end, held) = pipe().unwrap();

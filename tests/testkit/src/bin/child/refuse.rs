@@ -5,7 +5,8 @@ use std::process::Command;
 
 use nix::libc;
 
-/// Runs a program for which this system call fails with EPERM if its second argument is 1.
+/// Runs a program in which the system call `call` fails with EPERM if the second argument of the
+/// call is 1.
 #[allow(unsafe_code)] // no safe function installs a filter
 pub(crate) fn run(call: u32, words: &[String]) {
     const NUMBER: u32 = 0;

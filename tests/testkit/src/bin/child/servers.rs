@@ -1,4 +1,4 @@
-//! Servers and messages that make a process ready for a probe.
+//! The servers and messages by which a process shows a probe that it is ready.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;

@@ -23,7 +23,8 @@ pub(crate) fn lines(what: &str, write: fn(&[u8])) {
     }
 }
 
-/// Writes forever. Records when the first mebibyte, more than a pipe holds, is written.
+/// Writes forever. Records an event once it has written a mebibyte, which is more than a pipe
+/// holds.
 pub(crate) fn flood(me: &Me) {
     let line = [&[b'y'; 999][..], b"\n"].concat();
     for number in 0_u64.. {
