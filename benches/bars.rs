@@ -1,5 +1,5 @@
-//! Draws losses: a row for each kind of traffic, and a column of logarithmic bars for each way to
-//! stop or replace.
+//! Draws the numbers of lost requests: a row for each kind of traffic, and a column of logarithmic
+//! bars for each way to stop or replace a process.
 //!
 //! The greys are readable on both a light and a dark page.
 
@@ -9,14 +9,14 @@ const TEXT: &str = "#737b85";
 const FONT: &str = "ui-sans-serif, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif";
 const TOP: f64 = 84.0;
 const LINE: f64 = 22.0;
-/// The room for the number beside the longest bar.
+/// The width that a column keeps free for the number beside its longest bar.
 const NUMBER: f64 = 60.0;
-/// The number of losses for the longest bar.
+/// From this number of losses on, a bar has its full length.
 const FULL: f64 = 10_000.0;
 
 pub(crate) struct Column {
     pub(crate) name: &'static str,
-    /// Two lines below the name.
+    /// The two lines of text below the name.
     pub(crate) below: [String; 2],
     pub(crate) colour: &'static str,
     pub(crate) is_drainit: bool,
@@ -30,7 +30,7 @@ pub(crate) struct Picture {
     /// The width of the column of names, and the width of each other column.
     pub(crate) widths: (f64, f64),
     pub(crate) columns: Vec<Column>,
-    /// The names, and the losses in each column that was measured.
+    /// For each row: its name, and the losses in each column, or `None` if they were not measured.
     pub(crate) rows: Vec<(String, Vec<Option<u64>>)>,
 }
 

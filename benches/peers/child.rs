@@ -1,7 +1,8 @@
-//! The program of the bench, which drainit and its peers run, and which also reads their output. It
-//! is small and static, and `rustc` alone builds it, without dependencies.
+//! The program that drainit and its peers run in the bench. Another instance of it reads their
+//! output. The program is small and static, and `rustc` alone builds it, without dependencies.
 //!
-//! `go=PATH` waits until PATH exists, `cpu=N` runs on CPU N. A line has 156 bytes.
+//! With the argument `go=PATH`, the program first waits until PATH exists. With `cpu=N`, it runs on
+//! CPU N. A line has 156 bytes.
 //!
 //! | command | action |
 //! |---|---|
@@ -17,8 +18,8 @@
 //! | `torrent COUNT` | leaves COUNT orphans at full speed, prints the time to reap them; waits |
 //! | `spawn COUNT LOG` | starts and stops COUNT of `serve`: the cost of fork and exec alone |
 //!
-//! The options of `serve`: `socket=PATH` is its address, `notify=FD` is written to when it is
-//! ready, and `take=MS` is the time that it takes to end.
+//! The options of `serve`: it listens on the Unix socket of `socket=PATH`, writes to the descriptor
+//! of `notify=FD` when it is ready, and takes the milliseconds of `take=MS` to end.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -41,7 +42,7 @@ const LINE: usize = 156;
 /// The seconds after which this process ends, in case a killed bench has left it behind. No bench
 /// takes longer.
 const LONGEST_LIFE: u32 = 600;
-/// The number of chains of orphans at the same time.
+/// The number of chains of orphans that run at the same time.
 const CHAINS: u32 = 4;
 
 fn main() {
@@ -203,8 +204,8 @@ fn mixed(id: u64, count: u64) {
     kernel::wait_for_a_signal();
 }
 
-/// Prints how many of `count` lines arrived whole and in order, how many did not, and how many
-/// lines were broken.
+/// Prints three numbers: how many of `count` lines arrived whole and in order, how many did not,
+/// and how many lines arrived broken or out of order.
 fn whole(count: u64) {
     let mut next = HashMap::<u64, u64>::new();
     let (mut good, mut broken) = (0, 0);
@@ -213,7 +214,7 @@ fn whole(count: u64) {
         let (prefix, text) = line.split_once("] ").unwrap_or(("", &line));
         let mut parts = text.splitn(3, ' ').map(str::parse::<u64>);
         let (Some(Ok(id)), Some(Ok(number))) = (parts.next(), parts.next()) else {
-            // Lines of the init itself do not count as broken.
+            // Without the text of a writer, the line comes from the init itself and is not broken.
             broken += u64::from(line.contains("abcdefgh"));
             return;
         };
@@ -365,8 +366,8 @@ mod kernel {
                 for _ in 0..chains {
                     if fork() == 0 {
                         for _ in 1..count / chains {
-                            // A failed fork ends the chain, so the bench would seem faster than it
-                            // is.
+                            // If a fork fails, the chain ends early, and the measured time is too
+                            // short.
                             match fork() {
                                 0 => {}
                                 -1 => _exit(1),

@@ -36,7 +36,7 @@ pub(crate) struct Cell {
 pub(crate) struct Plan {
     /// The number of replacements in each cell.
     pub(crate) replacements: u32,
-    /// The minimum time of a cell at full speed that promises to lose nothing.
+    /// The minimum time of a cell that runs at full speed and promises to lose nothing.
     pub(crate) at_least: Duration,
 }
 

@@ -42,8 +42,8 @@ pub(crate) enum Problem {
     /// The connection had ended, or the server had announced its end, before the request was
     /// written.
     NotSent,
-    /// The server has said that it has not processed the request: GOAWAY with a lower stream
-    /// identifier, or a Close frame that crossed it.
+    /// The server has said that it has not processed the request: by GOAWAY with a lower stream
+    /// identifier, or by a Close frame that crossed the request.
     NotProcessed,
     /// Another failure; a client must not repeat it.
     Lost(Failure),
@@ -79,8 +79,8 @@ pub(crate) struct Shared {
     pub(crate) address: SocketAddr,
     pub(crate) protocol: Protocol,
     pub(crate) pace: Pace,
-    /// Whether the clients end their WebSockets themselves, as behind a proxy that cannot announce
-    /// the end.
+    /// Whether the clients end their WebSockets themselves. They do so behind Envoy, which cannot
+    /// announce the end.
     pub(crate) ends_websockets: bool,
     pub(crate) counts: Arc<Mutex<Counts>>,
     pub(crate) start: Instant,
@@ -172,7 +172,7 @@ impl Client {
     }
 
     /// Sends requests until the end. `part` is this client's position among all clients, from 0 to
-    /// 1, so that their requests and sessions are spread.
+    /// 1. It spreads the requests and sessions of the clients over time.
     pub(crate) async fn run(mut self, part: f64) {
         let period = self.shared.pace.period();
         let mut due = self.shared.start + period.unwrap_or_default().mul_f64(part);

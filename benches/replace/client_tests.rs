@@ -1,4 +1,4 @@
-//! Servers that misbehave, each in one way, and what the client counts.
+//! Tests what the client counts if a server misbehaves. Each server does so in one way.
 #![allow(clippy::unwrap_used)]
 
 use std::future::Future;

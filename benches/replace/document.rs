@@ -10,7 +10,7 @@ use crate::Result;
 use crate::mode::{self, Mode};
 use crate::protocol::{Pace, Protocol};
 
-/// Returns the results as Markdown, with the reason for each way that was not measured.
+/// Returns the results as Markdown, and says which ways were not measured, and why.
 pub(crate) fn markdown(results: &[Result], missing: &[(Mode, String)], took: Duration) -> String {
     let mut text = String::new();
     let date = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();

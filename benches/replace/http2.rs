@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use crate::client::{Next, Problem};
 
-/// A gRPC message of six bytes: not compressed, its length, and its content.
+/// A gRPC message: a 0 for "not compressed", the length, and a content of six bytes.
 const MESSAGE: &[u8] = b"\0\0\0\0\x06hello\n";
 
 /// A connection on which one request is sent at a time.
@@ -71,7 +71,7 @@ impl Grpc {
         Ok(Self { connection: Http2::open(stream).await?, stream: None })
     }
 
-    /// Sends a message and waits until it is back.
+    /// Sends a message and waits until the server has sent it back.
     pub(crate) async fn ask(&mut self) -> Result<Next, Problem> {
         if let Some((messages, answers)) = &mut self.stream {
             messages

@@ -1,5 +1,6 @@
-//! The replace bench replaces a process under traffic in every way, and counts every request without
-//! an answer. `make bench-replace` runs all cells, `make bench-replace QUICK=1` a few in a minute.
+//! The replace bench replaces a process under traffic in several ways, and counts every request
+//! without an answer. `make bench-replace` runs all cells of the table. With `QUICK=1`, it runs a few
+//! of them in a minute.
 //!
 //!     bench-replace [--quick] [--seconds SECONDS] [PART OF A CELL'S NAME]
 //!
@@ -40,8 +41,8 @@ use crate::protocol::{Pace, Protocol};
 
 /// How many cells with a fixed rate run at the same time. A cell at full speed runs alone.
 const AT_ONCE: usize = 16;
-/// The minimum time, in seconds, of a cell at full speed that promises to lose nothing. All of
-/// these cells together then send 10 million requests.
+/// The minimum time, in seconds, of a cell that runs at full speed and promises to lose nothing.
+/// With this time, all of these cells together send 10 million requests.
 const SECONDS: u64 = 14;
 
 /// One line of the table.
@@ -118,8 +119,8 @@ fn name(cell: Cell) -> String {
     format!("{}, {protocol}, {pace}", mode.name())
 }
 
-/// Returns all cells. A quick run has the cells that promise to lose nothing, at one rate, and one
-/// protocol at full speed.
+/// Returns all cells. A quick run has only cells that promise to lose nothing: those of the higher
+/// rate, and those with HTTP/1.1 at full speed.
 fn cells(is_quick: bool) -> impl Iterator<Item = Cell> {
     let all = Mode::ALL.into_iter().flat_map(|mode| {
         Protocol::ALL.into_iter().flat_map(move |protocol| {

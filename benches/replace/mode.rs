@@ -59,7 +59,7 @@ impl Mode {
         Self::HotRestarter,
     ];
 
-    /// The name in the table, also for the command line.
+    /// The name in the table and on the command line.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::StopFirst => "stop-first",

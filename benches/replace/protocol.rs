@@ -10,11 +10,11 @@ pub(crate) enum Protocol {
     Http1,
     /// With prior knowledge, without TLS.
     Http2,
-    /// Messages of a bidirectional stream.
+    /// Messages on a bidirectional stream.
     Grpc,
-    /// Messages of an upgraded HTTP/1.1 connection.
+    /// Messages on an upgraded HTTP/1.1 connection.
     WebSocket,
-    /// Messages of a connection.
+    /// Messages on a plain connection.
     Tcp,
 }
 

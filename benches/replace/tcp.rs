@@ -16,7 +16,7 @@ impl Tcp {
         Self(stream)
     }
 
-    /// Sends a message and waits until it is back.
+    /// Sends a message and waits until the server has sent it back.
     pub(crate) async fn ask(&mut self) -> Result<Next, Problem> {
         self.0.write_all(MESSAGE).await?;
         let mut echo = [0; MESSAGE.len()];

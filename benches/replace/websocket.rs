@@ -16,7 +16,7 @@ const UPGRADE: &[u8] = b"GET /websocket HTTP/1.1\r\nHost: server\r\nConnection: 
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 /// A text frame, with the mask 0.
 const MESSAGE: &[u8] = b"\x81\x85\0\0\0\0hello";
-/// Its echo, which has no mask.
+/// The echo of [`MESSAGE`], which has no mask.
 const ECHO: &[u8] = b"\x81\x05hello";
 /// The opcode of Close in the first byte of a frame.
 const CLOSE: u8 = 0x88;
@@ -44,8 +44,8 @@ impl WebSocket {
         Err(status.and_then(Result::ok).map_or(Failure::Nonsense, Failure::Status))
     }
 
-    /// Sends a message, unless the server has announced the end, and waits until the message is
-    /// back.
+    /// Sends a message, unless the server has announced the end, and waits until the server has
+    /// sent the message back.
     pub(crate) async fn ask(&mut self) -> Result<Next, Problem> {
         if self.has_frame() || !is_silent(&self.stream, &mut self.input) {
             self.ended().await?;
@@ -81,7 +81,7 @@ impl WebSocket {
         self.input.get(1).is_some_and(|length| self.input.len() >= 2 + usize::from(*length))
     }
 
-    /// Reads one frame. The future can be dropped, and the function called again.
+    /// Reads one frame. If the future is dropped, the next call continues to read the same frame.
     async fn read_frame(&mut self) -> Result<Vec<u8>, Failure> {
         while !self.has_frame() {
             if self.stream.read_buf(&mut self.input).await? == 0 {

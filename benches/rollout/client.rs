@@ -62,9 +62,9 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// Returns the path and the delay of the answer by Envoy, in milliseconds. The first long
-    /// answer takes only this `part` of its time, so that the clients are out of step when SIGTERM
-    /// comes.
+    /// Returns the path of the request, and the milliseconds by which Envoy delays the answer. The
+    /// first long answer takes only this `part` of its time, so that the clients are out of step
+    /// when SIGTERM comes.
     fn request(self, part: f64) -> (String, u32) {
         let long = |what, time: Duration| {
             (format!("/upstream/{what}/{}", time.mul_f64(part).as_millis()), 0)
@@ -133,7 +133,7 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// Creates empty counts without an end.
+    /// Creates counts of zero. Until the bench sets an end, the clients run for up to an hour.
     pub(crate) fn new() -> Self {
         let start = Instant::now();
         let end = Arc::new(Mutex::new(start + Duration::from_secs(3600)));

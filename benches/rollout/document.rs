@@ -27,8 +27,8 @@ pub(crate) fn markdown(rows: &[Row], results: &[Result], took: Duration) -> Stri
     text
 }
 
-/// Returns the losses, with one line for each kind of traffic. The rows of an older version are
-/// added up in one line.
+/// Writes the losses, with one line for each kind of traffic. For an older version of Envoy, one
+/// line has the sums of all kinds.
 fn summary(text: &mut String, rows: &[Row], results: &[Result]) {
     text.push_str(
         "Lost requests (failed and refused), and the seconds until drainit had exited:\n\n",
@@ -54,7 +54,7 @@ fn summary(text: &mut String, rows: &[Row], results: &[Result]) {
     }
 }
 
-/// Adds up what each way of stopping has lost, and writes the longest stop of drainit.
+/// Writes one line: the losses of each way of stopping, added up, and the longest stop of drainit.
 fn line<'a>(
     text: &mut String,
     envoy: &str,
@@ -77,7 +77,8 @@ fn line<'a>(
     let _ = writeln!(text, " {seconds:.1} |");
 }
 
-/// Returns the rows in which clients cannot be notified in time, and drainit's report on each.
+/// Writes the notes below the table. They name the rows in which clients cannot be notified in
+/// time, each with the reason and drainit's report.
 fn notes(text: &mut String, rows: &[Row], results: &[Result]) {
     if results.iter().any(|result| result.outcome.too_slow().is_some()) {
         text.push_str(

@@ -46,7 +46,7 @@ pub(crate) fn svg(rows: &[Row], results: &[Result]) -> String {
     picture.svg()
 }
 
-/// Returns the stop times of the pods.
+/// Says as text how long the pods of a mode took to stop.
 fn seconds(rows: &[Row], results: &[Result], mode: Mode) -> String {
     let times = results.iter().filter(|it| it.mode == mode && is_shown(&rows[it.row]));
     let times: Vec<_> = times.map(|result| result.outcome.stop.as_secs_f64()).collect();

@@ -24,7 +24,7 @@ const LONGEST_STOP: Duration = Duration::from_secs(60);
 /// The time to wait for outstanding answers of the new pod at the end.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
-/// The minimum share of its rate that a load must reach to be valid.
+/// A measurement is valid only if the clients reach at least this share of their rate.
 const ENOUGH: f64 = 0.9;
 
 /// The result of a rollout.

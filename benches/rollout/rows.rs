@@ -11,8 +11,8 @@ use crate::session::{Sessions, Transport};
 const SECOND: Duration = Duration::from_secs(1);
 /// The time after SIGTERM at which new connections typically stop arriving in a cluster.
 const USUAL_LEARN: Duration = SECOND;
-/// The maximum time over which the first requests are spread, so that every client has a connection
-/// before SIGTERM.
+/// The first requests of the clients are spread over at most this time, so that every client has a
+/// connection before SIGTERM.
 const LONGEST_SPREAD: Duration = Duration::from_secs(5);
 /// The minimum time of traffic before SIGTERM and after the end of the pod.
 const MARGIN: Duration = Duration::from_secs(2);
@@ -94,7 +94,8 @@ impl Row {
     }
 }
 
-/// Returns the matrix for every tested Envoy, and the special kinds of traffic for the newest.
+/// Returns the matrix for every tested Envoy, and the special kinds of traffic for the newest
+/// Envoy.
 pub(crate) fn all() -> Vec<Row> {
     let mut rows = Vec::new();
     for envoy in envoy::TESTED {
@@ -106,7 +107,7 @@ pub(crate) fn all() -> Vec<Row> {
     rows
 }
 
-/// Returns the row of one rate and one Envoy.
+/// Returns one row for each protocol, all with the same rate and the same Envoy.
 pub(crate) fn quick() -> Vec<Row> {
     PROTOCOLS.map(|protocol| Row::rate(protocol, 1.0, envoy::DEFAULT)).into()
 }
@@ -136,8 +137,8 @@ fn special() -> Vec<Row> {
     rows.push(Row { alone: true, ..Row::new("HTTP/1.1, at full speed (wrk)", Traffic::Wrk) });
     let fresh = Requests { clients: 20, is_fresh: true, ..usual };
     rows.push(requests("HTTP/1.1, a new connection every 50 ms", fresh));
-    // Clients learn late: within the `min` of drainit, but long after Envoy alone would have closed
-    // its listeners.
+    // New connections still reach the old pod for 4 s. This is less than the `min` of drainit, but
+    // Envoy alone would have closed its listeners long before.
     rows.push(Row {
         learn: 4 * SECOND,
         drain_time: Some("1"),

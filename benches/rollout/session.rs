@@ -38,7 +38,8 @@ pub(crate) enum Transport {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sessions {
     pub(crate) transport: Transport,
-    /// The time after which a client ends its session and opens the next one; `None` for no end.
+    /// The time after which a client ends its session and opens the next one; `None` if it never
+    /// ends its session.
     pub(crate) length: Option<Duration>,
 }
 

@@ -78,7 +78,8 @@ async fn serve(mut stream: TcpStream) -> io::Result<()> {
         let time = Duration::from_millis(time);
         match what {
             "websocket" => {
-                // The accept key from RFC 6455, for the only key that the clients send.
+                // The accept key is the example of RFC 6455: every client sends the key of that
+                // example.
                 let answer = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
                     Upgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
                 stream.write_all(answer.as_bytes()).await?;

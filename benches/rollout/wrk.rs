@@ -12,8 +12,9 @@
 //! - An answer after `--timeout` counts as a request, and also as a `timeout`. A request without
 //!   any answer is not counted.
 //! - After an error, wrk opens a new connection at once. A refused connection also counts as a
-//!   `read` error, because `connect` errors are only those of the call itself, which does not wait.
-//!   So the number of refused connections is read from the counters of the kernel.
+//!   `read` error: a `connect` error is only an error of the call of connect(2), which does not
+//!   wait for the answer. The number of refused connections is therefore read from the counters of
+//!   the kernel.
 
 use std::io::{self, Read};
 use std::net::SocketAddr;
@@ -79,7 +80,8 @@ fn parse(text: &str, refused: u64) -> Option<Counts> {
     let line = |name: &str| text.lines().map(str::trim).find(|line| line.contains(name));
     let requests: u64 = line("requests in ")?.split(' ').next()?.parse().ok()?;
     let [mut connect, mut read, mut write, mut late] = [0; 4];
-    // `Socket errors: connect 0, read 3, write 0, timeout 0`; absent without errors.
+    // `Socket errors: connect 0, read 3, write 0, timeout 0`; wrk omits the line if there are no
+    // errors.
     if let Some(errors) = line("Socket errors: ") {
         for error in errors.split_once(": ")?.1.split(", ") {
             let (kind, count) = error.split_once(' ')?;

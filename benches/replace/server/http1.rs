@@ -17,7 +17,7 @@ const LAST_ANSWER: &[u8] =
     b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\nconnection: close\r\n\r\nhello\n";
 /// The header line of a client that sends no further request on its connection.
 const LAST: &[u8] = b"\nconnection: close\r";
-/// The accept key is that of RFC 6455, for the only key that the clients send.
+/// The accept key is the example of RFC 6455, because every client sends the key of that example.
 const UPGRADED: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\n\
     upgrade: websocket\r\nsec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 /// Close, 1001: going away.
@@ -82,7 +82,7 @@ async fn websocket(mut stream: TcpStream, mut phases: Phases) -> io::Result<()> 
 }
 
 /// Removes the first frame, if it is complete, and returns its opcode and its payload. The payload
-/// is shorter than 126 bytes, and masked, like that of every client.
+/// is masked, as every client has to do it, and must be shorter than 126 bytes.
 fn take_frame(input: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
     let (opcode, length) = (input.first()? & 0x0f, usize::from(input.get(1)? & 0x7f));
     let end = 2 + MASK + length;

@@ -18,8 +18,8 @@ use crate::{Phase, Phases, reached};
 /// Serves a connection.
 pub(crate) async fn serve(stream: TcpStream, mut phases: Phases) -> io::Result<()> {
     let mut connection = handshake(stream).await.map_err(io::Error::other)?;
-    // A connection that arrives during the drain may still carry the request for which it was
-    // opened.
+    // A client that connects during the drain has a request to send, so GOAWAY follows only after
+    // this request.
     let mut is_used = *phases.borrow() == Phase::Serving;
     let mut is_leaving = false;
     loop {

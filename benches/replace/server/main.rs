@@ -32,7 +32,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
-/// The length of the queue of connections, which is that of most servers.
+/// The length of the queue for new connections. Most servers use this length.
 const BACKLOG: u32 = 1024;
 
 /// The phase of the server on the way to its end.
@@ -75,7 +75,7 @@ impl Connections {
         if phase == Phase::Serving { &self.early } else { &self.late }
     }
 
-    /// Returns when no connection of these phases is open.
+    /// Returns when all connections that were opened in these phases have ended.
     async fn gone(&self, phases: &[Phase]) {
         loop {
             let ended = self.ended.notified();
