@@ -24,11 +24,11 @@ pub(super) const MAX_ANSWER: usize = 16 * 1024 * 1024;
 
 /// Finds drainit, and runs a command on one thread. An error is printed, and the exit code is 1.
 pub(super) fn run<C: AsyncFnOnce(Found) -> Result<(), String>>(whom: &Whom, command: C) -> u8 {
-    let found = match for_operator(whom) {
-        Ok(found) => found,
-        Err(reason) => return fail(&reason, exit_code::CONFIG),
-    };
     block_on(async move {
+        let found = match for_operator(whom).await {
+            Ok(found) => found,
+            Err((reason, code)) => return fail(&reason, code),
+        };
         match command(found).await {
             Ok(()) => exit_code::OK,
             Err(reason) => fail(&reason, exit_code::NOT_READY),

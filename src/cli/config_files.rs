@@ -19,7 +19,7 @@ const DEFAULT: &str = "/etc/drainit.yaml";
 const LOCAL: &str = "drainit.yaml";
 
 /// `-c FILE`.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct ConfigFiles {
     /// Config file, or a directory of *.yaml and *.yml files; may be repeated, a later one overlays
     /// the earlier [default: $DRAINIT_CONFIG, then /etc/drainit.yaml, then ./drainit.yaml]

@@ -5,14 +5,18 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
 use crate::cli::config_files::ConfigFiles;
 use crate::config::{Address, Control, ControlSocket};
 use crate::http::Response;
+use crate::load::control;
+use crate::os::on_thread::on_thread;
 use crate::os::private_socket;
-use crate::types::visible;
+use crate::supervisor::reload::LONGEST_READ;
+use crate::types::{exit_code, visible};
 
 /// At most this many characters of an answer are printed.
 const MAX_LINE: usize = 1000;
@@ -48,34 +52,57 @@ const NO_SOCKET: &str = "the config has `control: {socket: off}`, so no command 
                          drainit; remove it, or name a path";
 
 /// The address of the read-only endpoints: the configured control socket, or else the TCP address,
-/// or else the private socket.
-pub(super) fn for_probes(whom: &Whom) -> Result<Found, String> {
-    find(whom, |control| match (&control.socket, control.listen) {
+/// or else the private socket. The config must be read `within` this time.
+///
+/// # Errors
+/// Returns the reason and the exit code.
+pub(super) async fn for_probes(whom: &Whom, within: Duration) -> Result<Found, (String, u8)> {
+    find(whom, within, |control| match (&control.socket, control.listen) {
         (ControlSocket::Path(socket), _) => Ok(Address::Unix(socket.clone())),
         (_, Some(listen)) => over_tcp(listen),
         (ControlSocket::Private, None) => private(),
         (ControlSocket::Off, None) => Err(NOBODY_LISTENS.to_owned()),
     })
+    .await
 }
 
 /// The control socket, for an operator.
-pub(super) fn for_operator(whom: &Whom) -> Result<Found, String> {
-    find(whom, |control| match &control.socket {
+///
+/// # Errors
+/// As for [`for_probes`].
+pub(super) async fn for_operator(whom: &Whom) -> Result<Found, (String, u8)> {
+    find(whom, LONGEST_READ, |control| match &control.socket {
         ControlSocket::Path(socket) => Ok(Address::Unix(socket.clone())),
         ControlSocket::Private => private(),
         ControlSocket::Off => Err(NO_SOCKET.to_owned()),
     })
+    .await
 }
 
-fn find(
+async fn find(
     whom: &Whom,
+    within: Duration,
     choose: impl Fn(&Control) -> Result<Address, String>,
-) -> Result<Found, String> {
+) -> Result<Found, (String, u8)> {
     if let Some(socket) = &whom.socket {
         let name = socket.to_str().and_then(|socket| socket.strip_prefix('@'));
         return Ok(Address::Unix(name.map_or(socket.clone(), private_socket::path)).into());
     }
-    let Some(found) = whom.files.control() else {
+    let files = whom.files.clone();
+    let read = on_thread(within, move || files.control()).await;
+    let read = read.map_err(|error| {
+        let reason = format!("the config cannot be read: {error}; name the socket with --socket");
+        (reason, exit_code::NOT_READY)
+    })?;
+    address_in(read, choose).map_err(|reason| (reason, exit_code::CONFIG))
+}
+
+/// The address that a config names; `None` if there is no config.
+fn address_in(
+    found: Option<control::Found>,
+    choose: impl Fn(&Control) -> Result<Address, String>,
+) -> Result<Found, String> {
+    let Some(found) = found else {
         let doubt = "; there is no config here that could name its socket: use -c FILE or --socket";
         return Ok(Found { address: choose(&Control::default())?, doubt: doubt.to_owned() });
     };

@@ -1,7 +1,8 @@
 //! `drainit health`: asks the running supervisor whether it is ready. For an exec probe or Docker's
 //! HEALTHCHECK it asks once. For a script it can repeat the request until the supervisor is ready.
 //!
-//! The command runs every few seconds, so it must be cheap: it uses one thread and one request.
+//! The command runs every few seconds, so it must be cheap: it uses one thread, a second thread that
+//! reads the config, and one request.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -53,46 +54,47 @@ pub struct HealthArgs {
 /// Returns 0 for an answer with a 2xx status, and otherwise 1. Docker knows only these two codes.
 pub(super) fn health(args: &HealthArgs) -> u8 {
     block_on(async {
-        let answer = match args.wait {
+        let (line, code) = match args.wait {
             None => ask(args, args.timeout).await,
             Some(longest) => ask_until_ready(args, longest).await,
         };
-        match answer {
-            Ok((line, code)) => {
-                // Errors are ignored, because stdout may have no reader.
-                let _ = writeln!(io::stdout(), "{line}");
-                code
-            }
-            Err(reason) => crate::cli::fail(&reason, exit_code::CONFIG),
+        if code == exit_code::CONFIG {
+            return crate::cli::fail(&line, code);
         }
+        // Errors are ignored, because stdout may have no reader.
+        let _ = writeln!(io::stdout(), "{line}");
+        code
     })
 }
 
 /// Sends one request. The address is found anew each time, because a drainit that is not PID 1 may
 /// begin only now.
-async fn ask(args: &HealthArgs, timeout: Duration) -> Result<(String, u8), String> {
-    let (found, path) = target(args)?;
+async fn ask(args: &HealthArgs, timeout: Duration) -> (String, u8) {
+    let (found, path) = match target(args, timeout).await {
+        Ok(found) => found,
+        Err(refusal) => return refusal,
+    };
     let address = found.address.clone();
     let answer = request(&address, Method::GET, &path, timeout, MAX_ANSWER).await;
     let doubt =
         answer.as_ref().err().map(|error| why_unreachable(error, &found)).unwrap_or_default();
-    Ok(judge(answer, &HttpTarget { address, path }, &doubt))
+    judge(answer, &HttpTarget { address, path }, &doubt)
 }
 
 /// Repeats the request until the answer is good. While drainit is starting, a request may get no
 /// answer. Such a request is repeated, too.
-async fn ask_until_ready(args: &HealthArgs, longest: Duration) -> Result<(String, u8), String> {
+async fn ask_until_ready(args: &HealthArgs, longest: Duration) -> (String, u8) {
     let until = Instant::now() + longest;
     let mut pause = SHORTEST_PAUSE;
     loop {
         let left = until.saturating_duration_since(Instant::now());
-        let (line, code) = ask(args, args.timeout.min(left.max(SHORTEST_PAUSE))).await?;
+        let (line, code) = ask(args, args.timeout.min(left.max(SHORTEST_PAUSE))).await;
         let left = until.saturating_duration_since(Instant::now());
-        if code == exit_code::OK {
-            return Ok((line, code));
+        if matches!(code, exit_code::OK | exit_code::CONFIG) {
+            return (line, code);
         }
         if left.is_zero() {
-            return Ok((format!("{line} (after {})", human(longest)), code));
+            return (format!("{line} (after {})", human(longest)), code);
         }
         sleep(pause.min(left)).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
@@ -100,14 +102,14 @@ async fn ask_until_ready(args: &HealthArgs, longest: Duration) -> Result<(String
 }
 
 /// The address and the path of the request.
-fn target(args: &HealthArgs) -> Result<(Found, String), String> {
+async fn target(args: &HealthArgs, within: Duration) -> Result<(Found, String), (String, u8)> {
     let path = if args.live { "/livez" } else { "/readyz" };
     let found = match &args.url {
         Some(url) if url.path != "/" => {
             return Ok((url.address.clone().into(), url.path.clone()));
         }
         Some(url) => url.address.clone().into(),
-        None => control_address::for_probes(&args.whom)?,
+        None => control_address::for_probes(&args.whom, within).await?,
     };
     Ok((found, path.to_owned()))
 }

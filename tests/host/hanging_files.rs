@@ -213,6 +213,19 @@ fn a_start_waits_10_s_for_the_config_and_a_stop_signal_ends_the_wait() {
     });
 }
 
+// holds: C133
+#[test]
+fn a_command_ends_with_an_error_if_the_config_cannot_be_read_in_time() {
+    let commands = [(&["health", "--timeout", "300ms"][..], "300ms"), (&["status"], "10s")];
+    in_parallel(commands, |(command, limit)| {
+        let Some((rig, hung)) = beside_hanging_files() else { return };
+        let config = format!("{hung}/drainit.yaml");
+        let ended = rig.start_with(&[command, &["-c", &config]].concat()).wait_exit(LONG);
+        let says = format!("the config cannot be read: .* not answered within {limit}");
+        ended.assert_code(1).assert_line(&says);
+    });
+}
+
 // holds: C672
 #[test]
 fn a_file_system_that_begins_to_hang_is_reported_once() {
