@@ -1,6 +1,7 @@
 //! Tests the drain of an Envoy whose admin works, and of an Envoy whose admin fails in various
 //! ways, before and during the drain. drainit bounds each failure in time and memory, and reports
-//! it. The simulation of the dialogue tests which calls drainit makes, and how often.
+//! it. A simulation of the dialogue between drainit and Envoy tests which calls drainit makes, and
+//! how often.
 
 use std::thread;
 

@@ -213,7 +213,7 @@ fn a_failed_poll_does_not_end_the_drain() {
         let all = [Accepts, DRAINING, wrong, wrong, DRAINED];
         assert_eq!(drain_against(&all, None), (0, String::new()), "{wrong:?}");
     });
-    // A request for the drain that fails is repeated.
+    // If its request for the drain fails, the command repeats the request.
     in_parallel([Closes, Resets, Stalls], |wrong| {
         let all = [wrong, wrong, Accepts, DRAINED];
         assert_eq!(drain_against(&all, None), (0, String::new()), "{wrong:?}");

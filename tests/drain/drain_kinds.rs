@@ -156,8 +156,8 @@ fn a_command_that_takes_too_long_is_killed() {
     let Some(drainit) = start(drain, "") else { return };
     let ended = stop(drainit, "its time is over");
     assert_asked(&ended, ended.asked, ms(800)..LATE);
-    // drainit kills the command of the drain at the end of `time`, and not later with the leftover
-    // processes.
+    // drainit kills the command of the drain at the end of `time`, and not only later, together
+    // with the leftover processes.
     ended.assert_no_event("drainer", "got SIGTERM");
 }
 

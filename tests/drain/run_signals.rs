@@ -1,5 +1,5 @@
-//! Tests every signal in `drainit run`: forwarded to the processes, as a stop signal, and as the
-//! cause of a process's end.
+//! Tests every signal with `drainit run`: as a signal that is forwarded to the processes, as a stop
+//! signal, and as the cause of a process's end.
 
 use std::fmt::Write as _;
 

@@ -63,9 +63,9 @@ fn is_good(answer: std::io::Result<(u16, String)>) -> bool {
     answer.is_ok_and(|(status, _)| status == 200)
 }
 
-/// Removes endpoints by their health checks alone, until the old endpoint is removed. Returns the
-/// results of the old endpoint's checks (Envoy's health check, Envoy's `/ready`, and `/readyz`),
-/// with their times.
+/// Acts as a load balancer that removes endpoints only because of their health checks, until it has
+/// removed the old endpoint. Returns the results of the old endpoint's checks (Envoy's health
+/// check, Envoy's `/ready`, and `/readyz`), with their times.
 async fn balance(
     old: &Running,
     endpoints: [SocketAddr; 2],

@@ -121,7 +121,7 @@ fn a_supervisord_conf_behaves_alike_after_the_import() {
     });
 }
 
-/// docs/migrating.md converts this entrypoint of a DNS server.
+/// docs/migrating.md shows the conversion of this entrypoint of a DNS server.
 #[test]
 fn a_bash_entrypoint_behaves_alike_after_the_conversion() {
     in_parallel(BOTH, |by| {

@@ -9,7 +9,7 @@ const FEW: usize = 1000;
 /// The time limit of a storm, which is ten times its duration on a slow machine.
 const BOUND: Duration = Duration::from_secs(40);
 
-/// Returns the maximum number of zombies at a time until a condition holds.
+/// Counts the zombies again and again until a condition holds, and returns the maximum.
 #[track_caller]
 fn most_zombies_until(drainit: &Running, what: &str, has_happened: impl Fn() -> bool) -> usize {
     let until = now() + BOUND;

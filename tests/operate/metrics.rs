@@ -1,4 +1,5 @@
-//! Tests the counts in `/metrics` of the real binary, and that drainit answers it until the end.
+//! Tests the counts in `/metrics` of the real binary, and that drainit answers requests for
+//! `/metrics` until the end.
 
 use std::io::Write;
 use std::net::SocketAddr;

@@ -198,7 +198,7 @@ fn a_pause_of_the_container_is_not_a_failure() {
     drainit.exec(&["kill", "-s", "STOP", "b"]).assert(0, "");
     drainit.exec(&["kill", "-s", "STOP", "a"]).assert(0, "");
     // After 300 ms, a probe of `a` is under way. Its timeout, and the limit for the next message of
-    // `b`, end during the pause.
+    // `b`, end while drainit is suspended.
     thread::sleep(ms(300));
     drainit.signal(Signal::SIGSTOP);
     thread::sleep(ms(4000));

@@ -49,7 +49,8 @@ fn a_program_that_is_missing_at_a_restart_is_tried_again() {
     fs::rename(drainit.path("next"), drainit.path("app")).unwrap();
     drainit.wait_for_lines("a: started", 2);
     drainit.stop().assert_code(0);
-    // Before the first start it is unknown whether the file can be executed.
+    // If the first start fails, drainit does not try again, because it cannot know whether the file
+    // can ever be executed.
     let Some(rig) = Rig::new() else { return };
     rig.run("processes: {a: {command: [DIR/none], restart: always}}")
         .assert_code(127)
