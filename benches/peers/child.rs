@@ -199,8 +199,8 @@ fn mixed(id: u64, count: u64) {
         out.write_all(first.as_bytes()).unwrap();
         out.write_all(second.as_bytes()).unwrap();
     }
-    // The writer does not exit, so that lines in flight at the end of a process do not affect the
-    // count.
+    // The writer does not exit. Otherwise the count would also depend on whether the init still
+    // reads lines of a process that has ended.
     kernel::wait_for_a_signal();
 }
 

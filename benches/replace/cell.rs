@@ -19,7 +19,7 @@ use crate::protocol::{Pace, Protocol};
 pub(crate) const CLIENTS: u32 = 50;
 /// The longest time that a process may take to start, on a busy machine.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
-/// The time of traffic before the first replacement, between two, and after the last.
+/// The time of traffic before the first replacement, between two replacements, and after the last.
 const BETWEEN: Duration = Duration::from_millis(1500);
 const POLL: Duration = Duration::from_millis(10);
 

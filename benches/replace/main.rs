@@ -1,6 +1,6 @@
 //! The replace bench replaces a process under traffic in several ways, and counts every request
-//! without an answer. `make bench-replace` runs all cells of the table. With `QUICK=1`, it runs a few
-//! of them in a minute.
+//! without an answer. `make bench-replace` runs all cells of the table. With `QUICK=1`, it runs a
+//! few of them in a minute.
 //!
 //!     bench-replace [--quick] [--seconds SECONDS] [PART OF A CELL'S NAME]
 //!

@@ -20,8 +20,8 @@ use crate::protocol::Protocol;
 
 /// The time that the server takes to start. docs/replace.md shows this figure and the next two.
 const START_MILLISECONDS: u32 = 300;
-/// Envoy's `--drain-time-s` and `--parent-shutdown-time-s` of a hot restart: long enough for a
-/// client that sends once a second, and for the sessions.
+/// The values of Envoy's `--drain-time-s` and `--parent-shutdown-time-s` in a hot restart. They are
+/// long enough for a client that sends once a second, and for the sessions of the clients.
 const DRAIN_SECONDS: u32 = 2;
 const PARENT_SECONDS: u32 = 6;
 /// The longest time that a replacement, or an orderly end, may take.

@@ -208,7 +208,7 @@ impl Service {
     }
 }
 
-/// Returns the number of refused connections of the clients so far: tcpAttemptFails of RFC 4022.
+/// Returns how many connections of the clients were refused so far: tcpAttemptFails of RFC 4022.
 pub(crate) fn refused() -> io::Result<u64> {
     let counters = fs::read_to_string("/proc/net/snmp")?;
     let mut tcp = counters.lines().filter_map(|line| line.strip_prefix("Tcp: "));

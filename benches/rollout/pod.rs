@@ -28,7 +28,7 @@ pub(crate) const HTTP: u16 = 8080;
 pub(crate) const TCP: u16 = 9000;
 /// The port of Envoy's admin interface, on the loopback interface of the pod.
 const ADMIN: &str = "9901";
-/// The sleep of the recipe, and the maximum drain time of drainit.
+/// The seconds for which the recipe sleeps, and the maximum drain time of drainit.
 pub(crate) const DRAIN_SECONDS: &str = "15";
 
 /// The way in which a pod handles SIGTERM.

@@ -21,7 +21,7 @@ use crate::wrk::Wrk;
 
 /// The time after which a stop is abandoned. It is longer than any grace period used here.
 const LONGEST_STOP: Duration = Duration::from_secs(60);
-/// The time to wait for outstanding answers of the new pod at the end.
+/// At the end, the bench waits this long for outstanding answers of the new pod.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// A measurement is valid only if the clients reach at least this share of their rate.

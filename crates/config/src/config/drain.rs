@@ -183,7 +183,7 @@ pub struct HttpDrain {
 /// A header field of a request.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Header {
-    /// The name of the field. HTTP allows it, and drainit does not set this field itself.
+    /// The name of the field. HTTP allows this name, and drainit itself sets no field of this name.
     pub name: String,
     pub value: HeaderValue,
 }
@@ -309,9 +309,10 @@ impl DrainMethod {
         }
     }
 
-    /// The default of `min`. An Envoy may have no connections left while load balancers still send
-    /// new ones, because they learn late that the endpoint was removed. With every other method,
-    /// the process itself reports the end of its drain.
+    /// The default of `min`. An Envoy needs such a time: it may have no connections left while load
+    /// balancers still send new ones, because they learn late that the endpoint was removed. With
+    /// every other method the default is 0, because the process itself reports the end of its
+    /// drain.
     pub const fn default_min(&self) -> Duration {
         match self {
             Self::Envoy(_) => Duration::from_secs(5),
@@ -320,8 +321,8 @@ impl DrainMethod {
     }
 }
 
-/// One address, or a list of addresses with conditions. The first address whose condition holds
-/// counts. An Envoy has only one admin address, but a variable may decide which.
+/// One address, or a list of addresses with conditions. An Envoy has only one admin address: the
+/// first whose condition holds. With a list, a variable can decide which address this is.
 struct Admin;
 
 impl Form for Admin {

@@ -9,8 +9,8 @@ use crate::load::read::reader::{Fields, Reader};
 use crate::load::yaml::node::Node;
 use crate::trusted_path::{ForeignLink, exists};
 
-/// An `only_if:` after the config was read. The comparisons of values are evaluated already. The
-/// paths that it names are checked when the process starts.
+/// The part of an `only_if:` that is left after the config was read. The comparisons of values are
+/// evaluated by then. drainit checks the paths when the process starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OnlyIf {
     /// The condition is met if at least one of these is met when the process starts.

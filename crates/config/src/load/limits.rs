@@ -1,6 +1,6 @@
 //! The memory and the processors of the container, as `${memory_bytes}`, `${memory_mib}` and
-//! `${cpus}`: the lowest limit of its cgroups (v1 or v2), or the machine's own if there is no
-//! limit.
+//! `${cpus}`: the lowest limit of the container's cgroups (v1 or v2), or the value of the machine
+//! if there is no limit.
 
 use std::fs::read_to_string;
 use std::path::{Path, PathBuf};

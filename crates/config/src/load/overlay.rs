@@ -113,8 +113,8 @@ fn mappings(spot: Spot, base: &Entries, over: &Entries) -> Vec<(Key, Rc<Node>)> 
     for (key, node) in base {
         match later.get(&*key.text) {
             Some(over) if over.is_reset() => {
-                // If the earlier file also has a `!reset`, both have nothing to remove, and the
-                // `!reset` stays in the tree.
+                // If the earlier file also has a `!reset`, there is still nothing to remove, and
+                // the `!reset` stays in the tree.
                 if spot.merge == Merge::Pairs || node.is_reset() {
                     merged.push((key.clone(), Rc::clone(over)));
                 }

@@ -87,7 +87,7 @@ impl Line {
             match (quote, c) {
                 (Some(open), _) if open == c => quote = None,
                 (Some('\''), _) => word.get_or_insert_default().push(c),
-                // A backslash before a line break drops both.
+                // A backslash and the line break after it are both dropped.
                 (_, '\\') => match chars.next() {
                     Some('\n') => {}
                     None => line.is_closed = false,

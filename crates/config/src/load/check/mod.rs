@@ -122,9 +122,9 @@ fn longest_waits(
     waits
 }
 
-/// Adds up the longest shutdown, if each step takes the time that `of` returns for it. If the sum
-/// exceeds the window, returns the place of the longest step, and the sum as text. `of_drain` names
-/// the key that gives the time of a drain: `time` or `min`.
+/// Adds up the steps of the longest shutdown, if each step takes the time that `of` returns for it.
+/// If the sum exceeds the window, returns the place of the longest step, and the sum as text.
+/// `of_drain` names the key that gives the time of a drain: `time` or `min`.
 fn too_long(
     config: &Config,
     graph: &Graph,
@@ -207,8 +207,8 @@ fn minima(problems: &mut Problems, config: &Config, graph: &Graph, places: &Plac
     false
 }
 
-/// For each process: the largest sum of `of` along a path that leads from the process through its
-/// dependencies. The sum includes the process.
+/// For each process: its own time in `of`, plus the largest sum of the times in `of` along a path
+/// through its dependencies.
 fn below(graph: &Graph, of: &[Duration]) -> Vec<Duration> {
     let mut sums = vec![Duration::ZERO; of.len()];
     for id in &graph.order {
@@ -218,8 +218,8 @@ fn below(graph: &Graph, of: &[Duration]) -> Vec<Duration> {
     sums
 }
 
-/// Shortens each default `min` to the time that is left beside the `min`s of other processes on the
-/// same path. Dependents are drained first, so they also take their time first.
+/// Shortens each default `min` to the time that the `min`s of other processes on the same path
+/// leave free. Dependents are drained first, so their `min`s are shortened last.
 fn shrink_default_minima(
     problems: &mut Problems,
     config: &mut Config,

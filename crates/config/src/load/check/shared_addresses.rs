@@ -1,5 +1,5 @@
-//! Reports an address that drainit asks for two processes, or for two instances of one process.
-//! drainit could not tell which of the two has answered.
+//! Reports an address at which two processes, or two instances of one process, could answer
+//! drainit. drainit could not distinguish their answers.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -48,8 +48,8 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
     admins(problems, config, places);
 }
 
-/// Reports two processes whose readiness probes ask one address. Two HTTP probes with different
-/// paths are fine, because one server may answer for several processes.
+/// Reports two processes whose readiness probes ask the same address. Two HTTP probes with
+/// different paths are fine, because one server may answer for several processes.
 fn readiness(problems: &mut Problems, config: &Config, places: &Places) {
     for (index, other, (address, _)) in sharing(config, places, asked) {
         let parts = &places.processes[index];

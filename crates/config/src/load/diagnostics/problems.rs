@@ -125,7 +125,8 @@ impl Problems {
         self.list.dedup_by(|a, b| key(a) == key(b) && a.message == b.message);
         let found = self.list.len();
         if found > SHOWN {
-            // If there are too many, warnings are dropped first, so that every error is shown.
+            // If there are too many problems, warnings are dropped first, so that no warning takes
+            // the place of an error.
             let mut kept = self.list.iter().filter(|p| p.severity == Severity::Error).count();
             self.list.retain(|p| {
                 kept += usize::from(p.severity == Severity::Warning);

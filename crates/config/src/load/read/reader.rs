@@ -246,8 +246,9 @@ impl<'a> Reader<'a> {
         None
     }
 
-    /// Returns the only key of a choice that the config has, with its value. Reports an error if
-    /// the config has none of the keys, or more than one.
+    /// Returns the key that the config has of a choice, and its value. A choice is a group of keys
+    /// of which only one may be set. Reports an error if the config has none of them, or more than
+    /// one.
     pub(crate) fn one_of<'n>(
         &mut self,
         fields: &Fields<'n>,
@@ -305,8 +306,7 @@ impl<'a> Reader<'a> {
         Some(Text { text: expanded.text, span: node.span, raw, used: expanded.used })
     }
 
-    /// Expands the variables of a text. `place` returns the place, in its file, of a byte of the
-    /// text.
+    /// Expands the variables of a text. `place` says where in its file a byte of the text is.
     pub(crate) fn expand(
         &mut self,
         raw: &str,
@@ -376,10 +376,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reports each `$NAME` in a value, because no shell runs that could expand it. NAME must be
-    /// the name of a known variable or be written in capitals. In the value of a variable
-    /// (`of_variable`) a `$` may be intended. There, the report is only a warning, and it comes
-    /// only if NAME is known or `$NAME` is the whole value.
+    /// Reports each `$NAME` in a value, because no shell runs that could expand it. Skips a NAME
+    /// that is neither the name of a known variable nor written in capitals. In the value of a
+    /// variable (`of_variable`), a `$` may be intended. There, this is only a warning, and only for
+    /// a known NAME, or if `$NAME` is the whole value.
     pub(crate) fn check_dollars(&mut self, node: &Node, what: &str, of_variable: Option<&str>) {
         node.inner().for_each(|inner| self.check_dollars(inner, what, of_variable));
         let raw = node.scalar().unwrap_or_default();
