@@ -77,8 +77,8 @@ fn config(bytes: &[u8]) {
     plan(testing::load(&[&text], &[("HOST", "h"), ("N", "3")]));
 }
 
-/// Loads up to three configs, of which each overlays the previous ones. Plans the reload from the
-/// first config alone to all of them together.
+/// Loads up to three configs, of which each overlays the previous ones. Plans the reload that
+/// replaces the first config alone by all configs together.
 fn overlay(bytes: &[u8]) {
     let Some(texts) = bytes.splitn(3, |byte| *byte == NEXT).map(text).collect::<Option<Vec<_>>>()
     else {

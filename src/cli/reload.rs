@@ -10,7 +10,8 @@ use crate::cli::control_address::{Found, Whom};
 use crate::cli::print;
 use crate::types::harmless_lines;
 
-/// The limit of a plan. drainit itself gives up reading the files after 10 s.
+/// The time limit of a request for the plan of a reload. drainit itself gives up reading the files
+/// after 10 s.
 const LIMIT: Duration = Duration::from_secs(15);
 
 /// Returns 0 when every process is as the config says. Interrupting the command does not interrupt

@@ -383,7 +383,7 @@ mod tests {
         let mut child = command.args(["-c", "read line"]).stdin(Stdio::piped()).spawn().unwrap();
         let pid = child.id().cast_signed();
         let measured = (memory(pid), Stat::read(pid));
-        // `wait` closes the input of the child, which ends it.
+        // `wait` closes the child's input, and the child then ends.
         child.wait().unwrap();
         assert!(matches!(measured, (Some(_), Some(_))), "{measured:?}");
     }

@@ -1,7 +1,8 @@
 //! Parses options like `getopt(3)` and `getopt_long(3)`, with their messages.
 //!
 //! The first argument that is not an option ends the options, as in POSIX and musl. By default,
-//! glibc also accepts options behind other arguments, and would take the options of the command.
+//! glibc also accepts options after other arguments, and so would also take the options that are
+//! meant for the command.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -131,7 +132,8 @@ mod tests {
     const LONG_NAMES: [LongName; 4] =
         [("single-child", 'c'), ("rewrite", 'r'), ("verbose", 'v'), ("version", 'V')];
 
-    /// Returns each option as `c` or `r=ARGUMENT` and the rest, or the message.
+    /// Returns the options, each as `c` or `r=ARGUMENT`, and the arguments after them. The error is
+    /// the message.
     fn read(args: &[&str]) -> Result<(String, Vec<String>), String> {
         let args: Vec<OsString> = args.iter().map(Into::into).collect();
         let mut options = Options::new("cr:vV", &LONG_NAMES, &args);

@@ -69,7 +69,7 @@ fn leading_number(text: &str) -> Option<(i64, &str)> {
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
     let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
     let (number, rest) = text.split_at(text.len() - digits.len() + end);
-    // A number that does not fit is outside every accepted range.
+    // A number that does not fit into an `i64` is outside every accepted range.
     let far = if number.starts_with('-') { i64::MIN } else { i64::MAX };
     (end > 0).then(|| (number.parse().unwrap_or(far), rest))
 }

@@ -91,8 +91,8 @@ pub(crate) fn parse(called: &OsStr, name: &str, args: &[OsString]) -> Result<Tin
         }
     }
     let mut command = options.rest().to_vec();
-    // tini's usage shows `PROGRAM -- ARGS`, and glibc's getopt removes the first `--` at any
-    // position.
+    // A `--` after the program is removed, too: tini's usage shows `PROGRAM -- ARGS`, and glibc's
+    // getopt removes the first `--` at any position.
     if !options.is_ended() && command.get(1).is_some_and(|second| second == "--") {
         command.remove(1);
     }
@@ -148,8 +148,8 @@ impl Tini {
         let setup = ChildSetup {
             mask: signals.given(),
             // Rust's runtime ignores SIGPIPE for drainit, so the child gets the default back. Other
-            // ignored signals stay ignored, as `nohup` needs. SIGTSTP is an exception, because
-            // drainit itself has reset it.
+            // ignored signals stay ignored, as `nohup` needs. SIGTSTP is an exception: drainit
+            // itself does not ignore it, so the child does not ignore it either.
             defaults: only(Signal::PIPE),
             place,
             dies_with_us: false,

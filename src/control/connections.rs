@@ -109,7 +109,7 @@ enum Progress {
     Lasting,
 }
 
-/// The progress of a connection, shared with the loop that accepts.
+/// The progress of a connection, shared with the loop that accepts connections.
 #[derive(Clone, Default)]
 pub(crate) struct Stage {
     progress: Rc<Cell<Progress>>,
@@ -147,7 +147,7 @@ impl Stage {
 }
 
 /// Belongs to one connection, and is dropped when the connection ends. If the connection was
-/// waiting for an operation, the drop makes room for another connection that waits.
+/// waiting for an operation, another connection may wait for one from then on.
 struct Leave(Stage);
 
 impl Drop for Leave {

@@ -163,8 +163,8 @@ mod tests {
     fn only_stale_socket_is_replaced() {
         let dir = TempDir::new();
         let path = dir.path("control.sock");
-        // The stale socket is bound but does not listen, even if a child of another test holds its
-        // descriptor for a moment.
+        // The stale socket is bound, but never listens. If it had listened, it would still listen
+        // while a child of another test holds its descriptor for a moment.
         let stale = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None);
         bind(stale.unwrap().as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
         let living = socket_at(&path).unwrap();

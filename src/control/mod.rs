@@ -129,7 +129,7 @@ impl Server {
         let _ = http1::Builder::new()
             .keep_alive(false)
             .max_buf_size(MAX_HEAD)
-            // The limits around the exchange replace hyper's timer.
+            // The caller sets time limits for the exchange, so hyper's own timer is off.
             .header_read_timeout(None)
             .serve_connection(TokioIo::new(stream), service_fn(answer))
             .await;

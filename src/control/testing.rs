@@ -14,7 +14,7 @@ pub(crate) struct CountingSupervisor {
     pub(crate) drains: Rc<Cell<u32>>,
     pub(crate) signals: Rc<RefCell<Vec<(ProcessId, Signal)>>>,
     pub(crate) requests: Rc<RefCell<Vec<Requested>>>,
-    /// The number of reloads, and of plans of reloads.
+    /// The number of requests to reload the config, or to plan a reload.
     pub(crate) reloads: Rc<Cell<usize>>,
 }
 

@@ -272,8 +272,8 @@ async fn bad_requests_of_operators_are_explained() {
         let (code, status) = ask_socket(&rig, Method::GET, both).await;
         let status: serde_json::Value = serde_json::from_str(&status).unwrap();
         assert_eq!((code, &status["pid"]), (200, &1.into()));
-        // Only `/v1/status` has last lines, because everybody may read `/status`. It has them only
-        // for named processes that are not ready.
+        // Only `/v1/status` has last lines, because everybody may read `/status`. `/v1/status` has
+        // them only for named processes that are not ready.
         assert_eq!(status["processes"][2]["last_lines"][0], "a last line");
         let has_lines = |place: usize| status["processes"][place].get("last_lines").is_some();
         assert!(!has_lines(0) && !has_lines(1));

@@ -13,7 +13,7 @@ use crate::envoy::server_info::ServerInfo;
 use crate::envoy::stats::{self, STATS_PATH};
 use crate::http::{Client, RequestError, request};
 
-/// The limit of a single request, unless the caller has its own limit.
+/// The time limit of a single request, unless the caller has its own limit.
 const LIMIT: Duration = Duration::from_millis(500);
 /// The largest answer to a call, in bytes. Envoy sends a word or a sentence.
 const MAX_REPLY: usize = 4096;

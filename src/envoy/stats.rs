@@ -13,7 +13,8 @@ use crate::core::envoy::sample::Sample;
 use crate::envoy::listeners::Uncounted;
 use crate::http::RequestError;
 
-/// `/stats` for exactly the statistics that [`sample`] reads, percent-encoded. The filter is
+/// The path of exactly the statistics that [`sample`] reads. The filter is the percent-encoded form
+/// of
 /// `^(listener\..*\.downstream_((pre_)?cx_active|cx_total)|http\..*\.downstream_(rq_active|rq_total|cx_drain_close|cx_tx_bytes_buffered))$`.
 pub const STATS_PATH: &str = "/stats?filter=%5E(listener%5C..*%5C.downstream_((pre_)%3Fcx_active%7Ccx_total)%7C\
 http%5C..*%5C.downstream_(rq_active%7Crq_total%7Ccx_drain_close%7Ccx_tx_bytes_buffered))%24&format=json";
@@ -106,8 +107,8 @@ pub(crate) fn listener_names(body: &str) -> Vec<String> {
 
 /// Whether the statistics of this name are the totals of a listener for clients. The admin is not
 /// such a listener, because its connections are drainit's own. An internal listener is not a
-/// listener for clients either: its connections come from Envoy itself and may never end. The share
-/// of one thread is not a total.
+/// listener for clients either: its connections come from Envoy itself and may never end. The
+/// statistics of a single thread are not totals, but only a share of them.
 fn serves_clients(listener: &str) -> bool {
     let thread_share = listener.rsplit_once('.').is_some_and(|(_, last)| {
         last == "main_thread"

@@ -20,7 +20,7 @@ use crate::types::{End, Signal, Time};
 /// and from all other processes.
 const STORM: Duration = Duration::from_millis(1);
 const BATCH: Duration = Duration::from_micros(300);
-/// The signals that stop a process, as Ctrl-Z does.
+/// The signals that suspend a process, as Ctrl-Z does.
 const STOPS: [Signal; 4] = [Signal::STOP, Signal::TSTP, Signal::TTIN, Signal::TTOU];
 
 /// An event of the loop that may be reported.
@@ -30,20 +30,20 @@ pub(crate) enum Step {
     /// exist.
     Sent(Signal, io::Result<bool>),
     Reaped(Reaped),
-    /// drainit stops itself, because it has forwarded a signal that stops a process.
+    /// drainit suspends itself, because it has forwarded a signal that suspends a process.
     Halting,
     /// The command has ended without being asked to.
     EndedUnasked(End),
     Decided(Message),
 }
 
-/// The reaction of drainit when its command is stopped, for example by Ctrl-Z.
+/// The reaction of drainit when its command is suspended, for example by Ctrl-Z.
 pub(crate) enum Jobs<'a> {
-    /// drainit lends the command its terminal. When the command is stopped, drainit also stops
+    /// drainit lends the command its terminal. When the command is suspended, drainit also suspends
     /// itself until SIGCONT.
     Follow(&'a mut Terminal),
-    /// After drainit has forwarded a signal that stops a process, such as SIGTSTP, it stops itself,
-    /// too.
+    /// After drainit has forwarded a signal that suspends a process, such as SIGTSTP, it suspends
+    /// itself, too.
     Halt,
     Ignore,
 }
@@ -58,8 +58,8 @@ pub(crate) struct CommandLoop<'a> {
     /// The pid of the command, which is also the number of its process group as long as the group
     /// has a member.
     child: Pid,
-    /// Whether drainit has forwarded a signal that stops a process. If the command stops after such
-    /// a signal, its stop is intended.
+    /// Whether drainit has forwarded a signal that suspends a process. If the command is suspended
+    /// after such a signal, this is intended.
     may_stop: bool,
     /// Whether more children may have ended, although their SIGCHLD was already read.
     has_more: bool,
@@ -163,7 +163,7 @@ impl<'a> CommandLoop<'a> {
         // While a child is in the group, the kernel does not reuse the number of the group.
         if !self.machine.has_ended() || has_child_in_group(self.child) {
             let _ = kill_group_of_child(self.child, signal);
-            // SIGCONT follows, because a stopped process would not act on the signal.
+            // SIGCONT follows, because a suspended process would not act on the signal.
             let _ = kill_group_of_child(self.child, Signal::CONT);
         }
         // The command may have left its group, so it also gets the signal itself.
@@ -172,8 +172,8 @@ impl<'a> CommandLoop<'a> {
         }
     }
 
-    /// Stops drainit when the command has stopped, so that the shell above sees this and takes its
-    /// terminal back.
+    /// Suspends drainit when the command is suspended, so that the shell that started drainit sees
+    /// this and takes its terminal back.
     fn follow_stop(&mut self) -> io::Result<()> {
         let Jobs::Follow(terminal) = &mut self.jobs else { return Ok(()) };
         if self.machine.has_ended() || (!terminal.is_lent() && std::process::id() == 1) {
@@ -183,12 +183,12 @@ impl<'a> CommandLoop<'a> {
         let is_intended = std::mem::take(&mut self.may_stop);
         let wants_terminal = [Signal::TTIN, Signal::TTOU].contains(&by);
         if wants_terminal && terminal.lend(self.child) {
-            // The command was stopped because it used the terminal from the background. The shell
+            // The command was suspended because it used the terminal from the background. The shell
             // has since brought drainit into the foreground, but not the command.
             kill_group_of_child(self.child, Signal::CONT)?;
         } else if Terminal::is_without_shell() {
             // No shell could continue the command, so drainit continues it after Ctrl-Z. Without
-            // drainit, the command would be PID 1, and Ctrl-Z would not have stopped it.
+            // drainit, the command would be PID 1, and Ctrl-Z would not have suspended it.
             if !is_intended && by == Signal::TSTP {
                 kill_group_of_child(self.child, Signal::CONT)?;
             }
@@ -265,8 +265,8 @@ impl<'a> CommandLoop<'a> {
     }
 }
 
-/// Whether the kernel reports with this signal that a child has ended or stopped. A SIGCHLD from a
-/// process is handled like any other signal.
+/// Whether the kernel reports with this signal that a child has ended or was suspended. A SIGCHLD
+/// from a process is handled like any other signal.
 fn is_about_child(received: ReceivedSignal) -> bool {
     received.signal == Signal::CHLD && received.sender.is_none()
 }

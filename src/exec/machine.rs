@@ -16,8 +16,8 @@ use std::time::Duration;
 use crate::exec::options::ExecOptions;
 use crate::types::{End, ONE_SIGNAL, Signal, Time, human};
 
-/// The longest wait for killed processes. Only a process that the kernel holds, for example in a
-/// device, needs longer.
+/// The longest wait for killed processes. Only a process that waits in the kernel, for example for
+/// a device, needs longer.
 const AFTER_KILL: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,9 +131,9 @@ impl<'a> Machine<'a> {
         self.end.is_some()
     }
 
-    /// Before the end of the command, the first stop signal begins the stop. If no stop signal
-    /// arrived before the end of the command, the first stop signal after it sends SIGTERM to the
-    /// rest of the command's group. Any other stop signal after the end of the command sends
+    /// While the command runs, the first stop signal begins the stop. If the command has ended
+    /// before any stop signal, the first stop signal makes drainit send SIGTERM to the rest of the
+    /// command's group. After the end of the command, any other stop signal makes drainit send
     /// SIGKILL to this group.
     fn stop(&mut self, now: Time, signal: Signal) {
         let last = self.last_stop.replace(now);

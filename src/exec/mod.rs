@@ -91,7 +91,7 @@ fn supervise(options: &ExecOptions) -> Result<u8, ExecError> {
         // After an error, drainit stops the command. If drainit is not PID 1, the command would
         // otherwise outlive drainit.
         let end = end.inspect_err(|_| panic_hook::stop_all())?;
-        // The command has ended, so the outcome is known.
+        // The command has ended, so the outcome of its exec is known.
         match exec.outcome() {
             Ok(Err(failed)) => Err(failed.diagnose().into()),
             _ => Ok(end),
@@ -143,9 +143,9 @@ fn say_step(options: &ExecOptions, child: Pid, step: Step) {
     }
 }
 
-/// Reports that the OOM killer killed the command. Only PID 1 can know this, because every kill
-/// that the kernel has counted came after its start. Any other process would have to read the count
-/// when it starts.
+/// Reports that the OOM killer killed the command. Only PID 1 can know this, because all kills that
+/// the kernel has counted happened after the start of PID 1. Any other process would have to read
+/// the count when it starts.
 fn explain_kill() {
     if std::process::id() == 1 && OomKills::since_container_start().explain_one() {
         tell(&format!("warning: the command {}", End::OutOfMemory));

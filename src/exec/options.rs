@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::exec::rewrite::Rewrites;
 use crate::types::{Signal, exit_code};
 
-/// The options of `exec`, without its drain.
+/// The options of `exec`, without the options of the drain.
 #[derive(Clone, Debug)]
 pub struct ExecOptions {
     pub command: Vec<OsString>,

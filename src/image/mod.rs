@@ -104,8 +104,8 @@ impl<'a> Checker<'a> {
     fn process(&mut self, index: usize, process: &Process) {
         match &process.only_if {
             Some(OnlyIf::Never) => return,
-            // If `only_if` does not hold here, drainit will not start the process. (A volume may
-            // still bring the path.)
+            // If `only_if` does not hold here, drainit will not start the process, so the process
+            // is not checked. (At run time, a volume may still provide the path of `only_if`.)
             Some(only_if) if self.is_image => match only_if.holds() {
                 Ok(true) => {}
                 Ok(false) => return,

@@ -27,9 +27,9 @@ use crate::logging::file::LogFile;
 use crate::logging::writer::{Source, StreamWriter};
 use crate::types::Stream;
 
-/// The longest time for which [`Output::flush_patiently`] blocks its thread. Other tasks run for a
-/// short time between two such slices. The slices are short, so that a fast reader does not wait
-/// for drainit.
+/// The longest time for which [`Output::flush_patiently`] blocks its thread without a pause. In
+/// each pause, the other tasks of the thread run. The time is short, so that a fast reader does not
+/// wait for drainit.
 const FLUSH_SLICE: Duration = Duration::from_millis(20);
 const FLUSH_PAUSE: Duration = Duration::from_millis(1);
 
@@ -206,7 +206,8 @@ mod tests {
     /// the number of lines.
     async fn fill(output: &Output) -> usize {
         let mut lines = 0;
-        // The thread fills the pipe first.
+        // The thread of the output takes lines until the pipe is full. Therefore `fill` pushes at
+        // least as many lines as the pipe, the thread's buffer and the queue hold together.
         while has_room(output).await || lines < (2 * BOUND + 65_536) / 100 {
             output.push_process(Stream::Stdout, format!("{lines:099}\n").as_bytes());
             lines += 1;
@@ -249,7 +250,8 @@ mod tests {
     #[test]
     fn patient_flush_waits_for_slow_reader_and_runs_other_tasks() {
         let (output, mut stdout, _stderr) = output();
-        // This is far more than a pipe holds, so that the thread needs seconds for one buffer.
+        // This is far more than a pipe holds, and the reader is slow, so the thread of the output
+        // needs about a second for one buffer.
         output.push_process(Stream::Stdout, &b"a line\n".repeat(30_000));
         let reader = thread::spawn(move || {
             let (mut page, mut read) = ([0; 4096], 0);

@@ -27,15 +27,14 @@ use crate::logging::format::own_line;
 use crate::os::signal::mask;
 use crate::types::Stream;
 
-/// The number of queued bytes from which [`StreamWriter::room`] makes the readers of process pipes
-/// wait, and from which drainit's own lines are dropped. The lines of processes and drainit's own
-/// lines are counted separately, so that a process that writes more than the reader takes cannot
-/// silence drainit.
+/// If this many bytes are queued, [`StreamWriter::room`] makes the readers of process pipes wait,
+/// and drainit's own lines are dropped. The lines of processes and drainit's own lines are counted
+/// separately, so that a process that writes more than the reader takes cannot silence drainit.
 pub(crate) const BOUND: usize = 256 * 1024;
 
-/// The number of queued bytes from which lines of processes are dropped. Only lines that do not
-/// wait for room reach this limit: the last lines of a process, and all lines during a shutdown if
-/// nobody reads the output.
+/// If this many bytes are queued, lines of processes are dropped. Only lines that do not wait for
+/// room reach this limit: the last lines of a process, and all lines during a shutdown if nobody
+/// reads the output.
 pub(crate) const LIMIT: usize = 1024 * 1024;
 
 /// The time without progress after which [`StreamWriter::room`] stops waiting in a shutdown.
@@ -83,8 +82,8 @@ pub(crate) trait Sink: Send + Sync {
     fn let_go(&self) {}
 
     /// Reports dropped lines in the sink's own way, and returns whether the sink has done so; `why`
-    /// is `None` if room was missing. By default the writer reports the dropped lines between the
-    /// other lines.
+    /// is `None` if room was missing. By default the writer reports the dropped lines in a line of
+    /// its own among the other lines.
     fn report_dropped(&self, _lines: u64, _why: Option<Errno>) -> bool {
         false
     }

@@ -212,8 +212,8 @@ mod tests {
         let findings = healthy().findings(&target(false));
         assert!(findings[0].contains("spreads it over 10m"), "{findings:?}");
         assert!(findings[0].contains("at most 2.5 % of the responses"), "{findings:?}");
-        // With `skip_exit` the listeners stay open after that time, so the time may be shorter than
-        // `min`.
+        // With `skip_exit` the listeners stay open after Envoy's drain time, so this time may be
+        // shorter than `min`.
         assert!(findings[0].contains("a --drain-time-s of 15 or less"), "{findings:?}");
     }
 

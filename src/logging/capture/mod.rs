@@ -199,8 +199,8 @@ impl OutputCapture {
         }
     }
 
-    /// The last lines of both streams in the order of their reads, each shortened. Lines without a
-    /// newline are included. Bytes that are not UTF-8 are replaced.
+    /// The last lines of both streams, each shortened, in the order in which drainit has read them.
+    /// Lines without a newline are included. Bytes that are not UTF-8 are replaced.
     pub fn last_lines(&self) -> Vec<String> {
         let mut last = self.last.borrow().clone();
         for side in &self.sides {
@@ -336,7 +336,8 @@ impl Side {
     fn open(stream: Stream, form: Form, user: Option<&User>) -> io::Result<(Self, PipeWriter)> {
         let (read_end, write_end) = pipe()?;
         if let Some(user) = user {
-            // Without the privilege, the process runs as drainit's user, who already owns the pipe.
+            // The result is ignored: without the privilege to change the owner, the process runs as
+            // drainit's user, who already owns the pipe.
             let _ =
                 fchown(&write_end, Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid)));
         }

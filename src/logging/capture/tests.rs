@@ -142,7 +142,7 @@ fn task_of_ended_process_does_not_wait_for_room() {
     run(async {
         let (log, mut ends) = rig.open(Form::Plain);
         rig.output.push_process(Stream::Stdout, &b"x\n".repeat(400_000));
-        // The thread hangs in its write now, so the next lines stay in the queue.
+        // The thread of the output hangs in its write now, so the next lines stay in the queue.
         assert!(!rig.output.flush(Duration::from_millis(50)));
         rig.output.push_process(Stream::Stdout, &b"x\n".repeat(400_000));
         ends.stdout.write_all(b"last\n").unwrap();
