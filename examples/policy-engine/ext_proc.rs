@@ -55,7 +55,7 @@ pub(crate) struct HeaderValue {
 }
 
 impl HttpHeaders {
-    /// The value of a header, whichever of its two fields this Envoy uses.
+    /// The value of a header. Envoy puts it into one of two fields, depending on its version.
     pub(crate) fn get(&self, key: &str) -> Option<String> {
         let header = self.headers.as_ref()?.headers.iter().find(|header| header.key == key)?;
         let raw = || String::from_utf8_lossy(&header.raw_value).into_owned();

@@ -55,7 +55,8 @@ pub type Outcome = oneshot::Receiver<Result<String, String>>;
 pub trait SupervisorHandle {
     /// The status at this moment.
     fn status(&self) -> Status;
-    /// Begins to drain, and stops nothing. Has no effect a second time, or during a shutdown.
+    /// Begins to drain, and stops nothing. A second call, or a call during a shutdown, has no
+    /// effect.
     fn drain(&self);
     /// Begins to stop, start or restart these processes, one after the other, until one fails. The
     /// answer comes when all processes are done or one has failed, however long that takes. The

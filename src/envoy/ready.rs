@@ -78,7 +78,7 @@ async fn can_serve(admin: &Address, limit: Duration) -> Result<(), String> {
     let ready = get(&mut client, READY, limit).await.map_err(|error| error.to_string())?;
     let state = match ready.status {
         StatusCode::OK => None,
-        // The body contains the state.
+        // The body contains Envoy's state.
         StatusCode::SERVICE_UNAVAILABLE => {
             let state = String::from_utf8_lossy(&ready.body);
             Some(format!("Envoy is {}", state.trim()))

@@ -41,7 +41,7 @@ pub(crate) enum Event {
 pub(crate) enum Action {
     /// Sends a signal to the command, which has not been reaped.
     Forward(Signal),
-    /// Sends a signal to the process group of the command, while the group has a member.
+    /// Sends a signal to the process group of the command, if the group still has a member.
     SignalGroup(Signal),
     /// The command has ended without being asked to. Looks for an explanation.
     Explain(End),

@@ -164,8 +164,9 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
     };
     let process = Process {
         stop_signal: options.stop_signals.first().copied().unwrap_or(Signal::TERM),
-        // The stop gets the time that the longest drain leaves, if that is more than the default.
-        // `SLACK` is subtracted, so that a drain that begins a moment late is not cut short.
+        // The stop gets the time that the longest drain leaves in the window, if that is more than
+        // the default. `SLACK` is subtracted, so that a drain that begins a moment late is not cut
+        // short.
         stop_grace_period: Some(room.saturating_sub(time).saturating_sub(SLACK))
             .filter(|rest| *rest > Wait::DEFAULT.limit),
         forward_signals: (1..=64).filter_map(Signal::from_number).filter(is_forwarded).collect(),

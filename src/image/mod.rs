@@ -386,9 +386,9 @@ impl<'a> Checker<'a> {
         let dir = process.and_then(|process| process.working_dir.as_deref());
         let is_path = name.contains('/');
         let below = if is_path { dir.unwrap_or(Path::new("")).join(name) } else { name.into() };
-        // A program with a path may be below a mount, and then cannot be checked here. For a
-        // program without a path, drainit assumes that the directories of `PATH` belong to the
-        // image.
+        // A program that is given as a path may be below a mount, and then cannot be checked here.
+        // For a program that is given as a name, drainit assumes that the directories of `PATH`
+        // belong to the image.
         let can_check = if is_path { self.can_check(&below) } else { self.is_image };
         if !can_check {
             self.result.unchecked.insert(below.display().to_string());

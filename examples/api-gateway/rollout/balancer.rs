@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use testkit::docker::{Container, docker, mount};
 use testkit::envoy::checkout;
 
-/// The longest time until a container answers, on a busy machine.
+/// A container must answer within this time, which is long enough even on a busy machine.
 pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
 

@@ -1,4 +1,4 @@
-//! The environment that a manifest gives a container, as far as it is known here.
+//! The environment that a manifest gives a container, as far as `check` knows it.
 
 use std::collections::BTreeMap;
 

@@ -83,7 +83,8 @@ fn variable(
     severity: Severity,
 ) -> bool {
     let Some(first) = ctx.loaded.grace_variables.first().cloned() else { return false };
-    // One variable may be in the default of another. If so, the first that is set counts.
+    // One variable may be in the default of another, as in `${A:-${B}}`. If so, the first that is
+    // set counts.
     let names = ctx.loaded.grace_variables.clone();
     let is_set = |word: &Word| !word.text.is_empty();
     let known =
