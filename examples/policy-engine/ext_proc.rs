@@ -55,7 +55,7 @@ pub(crate) struct HeaderValue {
 }
 
 impl HttpHeaders {
-    /// The value of a header. Envoy puts it into one of two fields, depending on its version.
+    /// The value of a header. Envoy puts it into one of two fields.
     pub(crate) fn get(&self, key: &str) -> Option<String> {
         let header = self.headers.as_ref()?.headers.iter().find(|header| header.key == key)?;
         let raw = || String::from_utf8_lossy(&header.raw_value).into_owned();
