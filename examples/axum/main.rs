@@ -27,8 +27,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-/// The drain is over after this time without a request. A connection that is idle for longer does
-/// not count.
+/// The drain is over when no request has come for this time, even if idle connections are open.
 const QUIET: Duration = Duration::from_secs(1);
 
 #[derive(Default)]

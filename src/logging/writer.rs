@@ -27,9 +27,9 @@ use crate::logging::format::own_line;
 use crate::os::signal::mask;
 use crate::types::Stream;
 
-/// If this many bytes are queued, [`StreamWriter::room`] makes the readers of process pipes wait,
-/// and drainit's own lines are dropped. The lines of processes and drainit's own lines are counted
-/// separately, so that a process that writes more than the reader takes cannot silence drainit.
+/// The limit of the queued bytes, once for the lines of processes and once for drainit's own lines,
+/// so that a process that writes a lot cannot silence drainit. At the limit, [`StreamWriter::room`]
+/// makes the threads that read from processes wait, and drainit's own lines are dropped.
 pub(crate) const BOUND: usize = 256 * 1024;
 
 /// If this many bytes are queued, lines of processes are dropped. Only lines that do not wait for

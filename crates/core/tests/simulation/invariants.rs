@@ -99,8 +99,8 @@ pub(crate) struct Checker<'a> {
     hooks: BTreeSet<HookId>,
     /// Requests that are not answered yet. Equal requests share one answer.
     asked_for: BTreeSet<(usize, Request)>,
-    /// For each process and kind of request: the value of `starts` at the newest request, and
-    /// whether the process was alive when drainit began with the first of these equal requests.
+    /// For each process and kind of request: the value of `starts` when the newest such request
+    /// came, and whether the process was alive when drainit began the first such request.
     began: BTreeMap<(usize, Request), (u32, bool)>,
     /// Slots that start once the instance that they replace is gone.
     successors: BTreeSet<ProcessId>,
