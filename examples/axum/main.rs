@@ -27,7 +27,8 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-/// The drain is over when no request has come for this time, even if idle connections are open.
+/// The drain is over when no request is in flight and none has come for this time, even if idle
+/// connections are open.
 const QUIET: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
