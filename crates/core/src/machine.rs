@@ -122,8 +122,8 @@ impl Machine {
     /// changes.
     ///
     /// # Errors
-    /// The reason why the request is refused. Only a request that equals an unanswered request can
-    /// be refused here; a note answers every other request.
+    /// The reason why the request is refused. This refuses only a request that equals an unanswered
+    /// one. A note answers, and may refuse, each request that this lets pass.
     pub fn may_request(&self, process: ProcessId, request: Request) -> Result<(), RequestError> {
         let why = match &self.phase {
             Phase::Running(running) => running.operations.refuses(&self.state, process, request),

@@ -325,9 +325,9 @@ impl Dialogue {
         self.said()
     }
 
-    /// Ends the drain, but not the work that [`Self::close`] has begun. Later answers of the other
-    /// lanes are ignored. Warns of the last error of each call that is still being repeated, or if
-    /// no call was answered yet.
+    /// Ends the drain, but not the work that [`Self::close`] has begun. All other answers that come
+    /// later are ignored. Warns of the last error of each call that is still being repeated. If no
+    /// call has an answer or an error yet, warns of that.
     pub fn end(&mut self) -> Vec<Output> {
         self.polls = Polls::Over;
         let calls = [self.begin.take(), self.late.take()];
