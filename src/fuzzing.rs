@@ -161,7 +161,7 @@ fn env_file(bytes: &[u8]) {
     };
     for message in messages(SECRET) {
         // The file may contain the text of the secret by chance, and a message may quote the file.
-        // Such a message does not change if the secret is another one, so it is no leak.
+        // Such a message does not change if the secret is another one, so it leaks nothing.
         let is_shown = message.contains(SECRET) && !messages("another").contains(&message);
         assert!(!is_shown, "{message}");
         assert!(!message.contains('\n'), "{message}");
