@@ -96,6 +96,7 @@ impl State {
     pub(crate) fn spawned(&mut self, process: ProcessId) {
         let since = self.now;
         self.note(Note::Started(process));
+        self.epochs.spawned(process, since);
         self[process].has_run = true;
         self.reach(process, Reached { started: true, ..self.reached(process) });
         self.meet(process, StartCondition::Started);

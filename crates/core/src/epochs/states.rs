@@ -123,6 +123,13 @@ impl Epochs {
         }
     }
 
+    /// Records the time at which the program of an epoch has started.
+    pub(crate) fn spawned(&mut self, process: ProcessId, now: Time) {
+        if let Some(epoch) = self.all.get_mut(&process) {
+            epoch.started = now;
+        }
+    }
+
     /// Forgets the epoch of a slot that another process will get.
     pub(crate) fn forget(&mut self, slot: ProcessId) {
         self.all.remove(&slot);
