@@ -163,7 +163,9 @@ def survey(run, option, limits):
                 each.start(Service("a", ["sh", "-c", f"cd {each.dir} && {SMALL}"], log=True))
                 each.until(lambda: (each.dir / "up").exists() or each.process.poll() is not None, "start or refusal")
                 if each.process.poll() is not None:
-                    each.check(each.code() not in (0, 139), f"code {each.code()}")
+                    # A limit can be too low for glibc itself, which aborts then: a refusal if nothing has started.
+                    wrong = (0, 139) if (each.dir / "up").exists() else (0,)
+                    each.check(each.code() not in wrong, f"code {each.code()}")
                 else:
                     each.stop(None).check((each.dir / "asked").exists(), "killed cold")
             except Fault as fault:
