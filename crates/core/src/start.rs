@@ -95,16 +95,11 @@ impl State {
     /// Handles the answer to [`Action::Spawn`].
     pub(crate) fn spawned(&mut self, process: ProcessId) {
         let since = self.now;
-        self.note(Note::Started(process));
-        self.epochs.spawned(process, since);
-        self[process].has_run = true;
+        self.begin_life(process);
         self.reach(process, Reached { started: true, ..self.reached(process) });
         self.meet(process, StartCondition::Started);
-        self[process].drain_signalled = None;
         let spec = self.process(process);
         let (timeout, limit, oneshot) = (spec.readiness_timeout, spec.timeout, spec.oneshot);
-        let drain = if spec.drain.is_some() { Progress::NotDue } else { Progress::Over };
-        self[process].drain = drain;
         match timeout {
             Some(timeout) => {
                 self.set(process, Lifecycle::Starting { since, ready_by: since + timeout });
@@ -117,6 +112,14 @@ impl State {
         }
     }
 
+    /// Records that the program of an instance runs now.
+    pub(crate) fn begin_life(&mut self, process: ProcessId) {
+        self.note(Note::Started(process));
+        self.epochs.spawned(process, self.now);
+        self[process].has_run = true;
+        self[process].drain_signalled = None;
+    }
+
     /// Records that a new instance has met a condition. If the new instance can still be rolled
     /// back, nothing is recorded, so that no follower restarts for it.
     fn meet(&mut self, process: ProcessId, condition: StartCondition) {
@@ -127,6 +130,8 @@ impl State {
 
     pub(crate) fn ready(&mut self, process: ProcessId, since: Time) {
         self.set(process, Lifecycle::Ready { since });
+        let has_drain = self.process(process).drain.is_some();
+        self[process].drain = if has_drain { Progress::NotDue } else { Progress::Over };
         self.epoch_is_live(process);
         if self.process(process).liveness_retries.is_some() {
             self.probe_succeeded(process);

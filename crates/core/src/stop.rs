@@ -321,8 +321,7 @@ impl State {
             }
             // The stop began after `Action::Spawn` and before its answer.
             Event::Spawned(process) if self.life(process) == Lifecycle::Spawning => {
-                self.note(Note::Started(process));
-                self[process].has_run = true;
+                self.begin_life(process);
                 self.set(process, Lifecycle::Starting { since: self.now, ready_by: Time::NEVER });
                 if self.has_not_taken_over(process) {
                     self.begin_stop(process, false, deadline);

@@ -825,6 +825,31 @@ fn a_restart_leaves_dependents_alone_and_is_not_counted() {
     assert_eq!(play.at(7001, exited(ENGINE)), [Action::Spawn(ENGINE)]);
 }
 
+// holds: S23
+#[test]
+fn a_process_that_starts_although_a_stop_was_requested_is_drained() {
+    let mut spec = Spec { processes: undrained(gateway().processes), ..gateway() };
+    spec.processes[ENGINE.index()].drain = gateway().processes[ROUTER.index()].drain;
+    spec.processes[ENGINE.index()].readiness_timeout = Some(MS(3000));
+    let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
+    for event in [Event::Start, Event::Spawned(ENGINE), Event::Ready(ENGINE)] {
+        play.at(0, event);
+    }
+    play.at(0, Event::Spawned(ROUTER));
+    play.at(1000, ask(ENGINE, Request::Restart));
+    play.at(1000, Event::DrainAnswered { process: ENGINE, accepted: false });
+    let ended = play.at(1100, exited(ENGINE));
+    assert_eq!(ended, [Action::EndDrain(ENGINE), Action::Spawn(ENGINE)]);
+    let requested = play.at(1200, ask(ENGINE, Request::Stop));
+    assert_eq!(requested, [Action::AbortSpawn(ENGINE), stop(ROUTER)]);
+    // The program has started just before. It serves while the router ends.
+    play.at(1200, Event::Spawned(ENGINE));
+    play.at(1300, Event::Ready(ENGINE));
+    let longest = MS(15_000);
+    let drain = Action::Drain { process: ENGINE, min: MS(5000), longest };
+    assert_eq!(play.at(1400, exited(ROUTER)), [drain]);
+}
+
 // holds: C198
 #[test]
 fn a_requested_restart_waits_for_the_requested_restart_of_a_dependency() {
