@@ -329,7 +329,7 @@ impl<'a> Checker<'a> {
     /// If drainit sends SIGKILL now: the time from which the core no longer waits for the end of
     /// the process.
     fn survivor_at(&self, now: Time) -> Time {
-        let held = self.unready.then_some(self.scenario.spec.window);
+        let held = self.unready.then_some(self.window);
         match self.deadline.map(|deadline| deadline.since(now)).or(held) {
             Some(left) => now + wait_after_kill(left),
             None => now + Duration::from_secs(5),
@@ -2240,7 +2240,7 @@ impl<'a> Checker<'a> {
             }
             Note::DrainRequested => {
                 self.held_at = Some(now);
-                self.fit_survivors(now, self.scenario.spec.window);
+                self.fit_survivors(now, self.window);
             }
             Note::DrainOver { process, why, .. } => {
                 self.at[process.index()].drain_over = why != DrainEnd::ProcessGone;
@@ -2402,11 +2402,11 @@ impl<'a> Checker<'a> {
                 let later = self.needed_after(process);
                 // If the process was granted more time, it keeps the part that the later stops do
                 // not need.
-                let left = match self.at[process.index()].extended {
-                    true => self.scenario.spec.window.saturating_sub(later),
-                    false => share,
+                let (left, later) = match self.at[process.index()].extended {
+                    true => (self.window.saturating_sub(later), later),
+                    false => (share, Duration::ZERO),
                 };
-                let is_over = self.deadline.is_some_and(|deadline| deadline <= now);
+                let is_over = self.deadline.is_some_and(|deadline| deadline <= now + later);
                 let is_due = now >= at + limit || now >= from + left || is_over;
                 // holds: S8, S55, C162
                 self.hold(is_due || is_obstructed, "a SIGKILL before the limit");
