@@ -8,7 +8,8 @@ pub(crate) struct LocalTask(AbortHandle);
 
 impl LocalTask {
     pub(crate) fn begin(work: impl Future<Output = ()> + 'static) -> Self {
-        Self(spawn_local(work).abort_handle())
+        // The future is boxed, because each function that passes it on would need stack for it.
+        Self(spawn_local(Box::pin(work)).abort_handle())
     }
 
     pub(crate) fn id(&self) -> Id {

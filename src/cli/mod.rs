@@ -19,13 +19,18 @@ mod tools;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
 use crate::cli::tools::Tool;
 use crate::compat;
+use crate::os::on_thread::wait_for;
 use crate::os::signal::mask;
 use crate::types::{exit_code, harmless};
+
+/// The time limit for parsing the command line.
+const LONGEST_PARSE: Duration = Duration::from_secs(10);
 
 /// The init that drains before it stops.
 #[derive(Debug, Parser)]
@@ -74,8 +79,18 @@ pub fn main() -> ExitCode {
     ExitCode::from(code.unwrap_or_else(|| carry_out(args)))
 }
 
+/// Parses the command line on a thread of its own. The parser needs 70 KiB of stack, which the main
+/// thread would keep as long as the container runs.
+fn parsed(args: Vec<OsString>) -> Result<Cli, clap::Error> {
+    let own = args.clone();
+    let parsed = wait_for(LONGEST_PARSE, move || Ok(Cli::try_parse_from(own)));
+    // The C library unblocks the signals that it reserves when a process starts its first thread.
+    mask::hold();
+    parsed.unwrap_or_else(|_| Cli::try_parse_from(args))
+}
+
 fn carry_out(args: Vec<OsString>) -> u8 {
-    let command = match Cli::try_parse_from(args) {
+    let command = match parsed(args) {
         Ok(cli) => cli.command,
         Err(error) => {
             mask::release();

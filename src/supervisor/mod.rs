@@ -102,8 +102,14 @@ pub fn run(setup: Setup) -> u8 {
 }
 
 fn run_to_the_end(setup: Setup) -> io::Result<u8> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (code, over) = tokio::task::LocalSet::new().block_on(&runtime, supervise(setup))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // The default of 1,024 takes 12 KiB for as long as the container runs.
+        .max_io_events_per_tick(64)
+        .build()?;
+    // The future is boxed, because each function that passes it on would need stack for it.
+    let supervise = Box::pin(supervise(setup));
+    let (code, over) = tokio::task::LocalSet::new().block_on(&runtime, supervise)?;
     // The control socket was dropped together with the tasks, so this call waits for the removal of
     // that socket, too.
     stale_socket::finish_removals(Budget::at_the_end(LAST_SOCKETS, clock::now(), over));
