@@ -82,8 +82,8 @@ BUSY = admin_faults:: drain_command:: early_signals:: exec::signals::while_nothi
 quick: ## runs the tests that need no network, root, container or Envoy: under two minutes on two cores once all is built
 	$(TEST) --offline --lib --bins
 	$(SIMULATION) --offline
-	$(TEST) --offline --test main -- --test-threads=$(WAITING) $(addsuffix ::,$(QUICK)) $(addprefix --skip ,$(BUSY))
-QUICK = config docs exec start commands drain_kinds health kill liveness report run_signals secrets status
+	$(TEST) --offline --test main -- --test-threads=$(WAITING) $(addsuffix ::,$(NEAR)) $(addprefix --skip ,$(BUSY))
+NEAR = config docs exec start commands drain_kinds health kill liveness report run_signals secrets status
 
 fuzz: ## runs each target of tests/fuzz for SECONDS=60, or those of TARGETS="config pod"; MERGE=1 keeps what they found in the corpus
 	@$(call need,g++,g++)
