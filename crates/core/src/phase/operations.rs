@@ -393,7 +393,8 @@ impl Operations {
             let mut followers = state.process(on).followers.iter();
             let follows = followers.any(|(follower, _)| *follower == process);
             let is_met = condition == StartCondition::Started && runs(state, on) && !self.stops(on);
-            let counts = follows || self.goals.contains_key(&on) && !is_met;
+            let serves = needs_no_start(state, on) && !self.goals.contains_key(&on);
+            let counts = follows || !serves && !is_met;
             counts && self.is_on_its_way(state, on)
         })
     }

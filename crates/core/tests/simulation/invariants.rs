@@ -1730,8 +1730,13 @@ impl<'a> Checker<'a> {
             let hook = HookId { process: Some(id), stage: Stage::PostStop };
             let ends = self.at[place].by_request || self.hooks.contains(&hook);
             let is_left = self.at[place].follows && is_gone && !ends;
-            // A second restart of the dependency may have begun meanwhile.
-            let is_left = is_left && !self.waits_for_followed(id, procs);
+            // A second restart of the dependency may have begun meanwhile. A restart in a reload or by
+            // request also waits for a dependency that the process does not follow.
+            let request = (self.slots.process(id), Request::Restart);
+            let is_asked = self.reload.is_some() || self.asked_for.contains(&request);
+            let waits =
+                self.waits_for_followed(id, procs) || is_asked && self.waits_for_restarted(id);
+            let is_left = is_left && !waits;
             self.hold(!is_left, "a process that follows is not started again");
         }
     }
@@ -1745,6 +1750,13 @@ impl<'a> Checker<'a> {
             || self.at[place].draining
             || self.is_replaced(id)
             || self.waits_for_followed(id, procs)
+    }
+
+    /// Whether a dependency is being restarted to follow its own dependency.
+    fn waits_for_restarted(&self, id: ProcessId) -> bool {
+        let needed = self.of(id).dependencies.iter();
+        let mut currents = needed.filter_map(|(on, _)| self.slots.current(on.index()));
+        currents.any(|on| self.at[on.index()].follows || self.at[on.index()].on_its_way)
     }
 
     /// Whether a process that this process follows is about to start, to end or to be replaced.

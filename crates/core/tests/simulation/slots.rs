@@ -175,9 +175,13 @@ impl Slots {
         self.current[process] = Some(slot);
     }
 
-    /// Records that the process of this slot is no longer in the config.
+    /// Records that the process of this slot is no longer in the config. A later config may have a
+    /// process of this name again, and only the definitions of that config may depend on it.
     pub(crate) fn remove(&mut self, slot: ProcessId) {
         let process = self.process(slot);
         self.current[process] = self.current[process].filter(|current| *current != slot);
+        for slot in &mut self.slots {
+            slot.spec.dependencies.retain(|(on, _)| on.index() != process);
+        }
     }
 }
