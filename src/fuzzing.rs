@@ -306,7 +306,7 @@ fn http(bytes: &[u8]) {
 fn poll(input: &[u8], future: impl Future) -> bool {
     let mut future = pin!(future);
     let mut context = Context::from_waker(Waker::noop());
-    // Each byte may be read alone, and each read may take a poll.
+    // The future may read a single byte in each poll, and may need another poll between two reads.
     (0..100 + 2 * input.len()).any(|_| future.as_mut().poll(&mut context).is_ready())
 }
 

@@ -33,7 +33,7 @@ pub struct ConfigSource {
     pub arguments: Vec<String>,
 }
 
-/// A config without errors. Also, for each of its processes: its part of the container's arguments.
+/// A config without errors, and the container's arguments that each of its processes gets.
 pub(crate) type Read = (Loaded, Vec<Vec<String>>);
 
 /// A config that was read for a reload, with its new watches and its sockets.

@@ -57,7 +57,8 @@ pub enum IdleClose {
     /// The client notices at once, and opens a new connection for the next request, like event
     /// loops (nginx, Envoy, Go, hyper).
     Noticed,
-    /// The client notices only when its next request fails, like blocking clients.
+    /// The client notices the closed connection only when its next request fails, like blocking
+    /// clients.
     Unnoticed,
 }
 

@@ -61,7 +61,7 @@ resources! {
     memlock RLIMIT_MEMLOCK;
     /// POSIX message queues, in bytes.
     msgqueue RLIMIT_MSGQUEUE;
-    /// The ceiling of its nice value: 20 minus this.
+    /// The lowest nice value that it may set, as 20 minus that value.
     nice RLIMIT_NICE;
     /// The number of open files.
     nofile RLIMIT_NOFILE;

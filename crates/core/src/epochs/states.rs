@@ -47,7 +47,7 @@ pub(crate) enum Event {
     ToEnd,
     /// drainit sends the stop signal to the epoch, because no newer epoch will end it.
     Asked,
-    /// The older epoch has ended before this epoch ended it.
+    /// The older epoch has ended by itself. This epoch, which was to end it, will abort.
     OlderLost { until: Time },
     /// Envoy has not aborted this epoch within the time in which it would have done so.
     Survived,
