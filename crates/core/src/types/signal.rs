@@ -21,38 +21,11 @@ pub struct Signal(i32);
 const RTMIN: i32 = 34;
 const RTMAX: i32 = 64;
 
-const NAMES: [(&str, i32); 31] = [
-    ("HUP", 1),
-    ("INT", 2),
-    ("QUIT", 3),
-    ("ILL", 4),
-    ("TRAP", 5),
-    ("ABRT", 6),
-    ("BUS", 7),
-    ("FPE", 8),
-    ("KILL", 9),
-    ("USR1", 10),
-    ("SEGV", 11),
-    ("USR2", 12),
-    ("PIPE", 13),
-    ("ALRM", 14),
-    ("TERM", 15),
-    ("STKFLT", 16),
-    ("CHLD", 17),
-    ("CONT", 18),
-    ("STOP", 19),
-    ("TSTP", 20),
-    ("TTIN", 21),
-    ("TTOU", 22),
-    ("URG", 23),
-    ("XCPU", 24),
-    ("XFSZ", 25),
-    ("VTALRM", 26),
-    ("PROF", 27),
-    ("WINCH", 28),
-    ("IO", 29),
-    ("PWR", 30),
-    ("SYS", 31),
+/// The names of the signals from 1 on, without `SIG`.
+const NAMES: [&str; 31] = [
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
+    "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
+    "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
 ];
 
 /// Further names for signals that are already in [`NAMES`].
@@ -88,7 +61,10 @@ impl Signal {
         }
         let upper = text.to_ascii_uppercase();
         let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-        if let Some((_, number)) = NAMES.iter().chain(&ALIASES).find(|(known, _)| *known == name) {
+        if let Some(signal) = (1..).map(Self).zip(NAMES).find(|(_, known)| *known == name) {
+            return Some(signal.0);
+        }
+        if let Some((_, number)) = ALIASES.iter().find(|(alias, _)| *alias == name) {
             return Some(Self(*number));
         }
         let number = if name == "RTMIN" {
@@ -109,20 +85,21 @@ impl Signal {
 
     /// The names without `SIG`, and their aliases.
     pub fn all_names() -> impl Iterator<Item = &'static str> {
-        NAMES.iter().chain(&ALIASES).map(|(name, _)| *name)
+        Self::names().chain(ALIASES.iter().map(|(name, _)| *name))
     }
 
     /// The names without `SIG` and without aliases, for suggestions.
     pub fn names() -> impl Iterator<Item = &'static str> {
-        NAMES.iter().map(|(name, _)| *name)
+        NAMES.into_iter()
     }
 }
 
 /// Writes `SIGTERM`, `SIGRTMIN+3`.
 impl fmt::Display for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match NAMES.iter().find(|(_, number)| *number == self.0) {
-            Some((name, _)) => write!(f, "SIG{name}"),
+        let place = usize::try_from(self.0 - 1).ok();
+        match place.and_then(|place| NAMES.get(place)) {
+            Some(name) => write!(f, "SIG{name}"),
             None if self.0 == RTMIN => write!(f, "SIGRTMIN"),
             None if self.0 > RTMIN => write!(f, "SIGRTMIN+{}", self.0 - RTMIN),
             None => write!(f, "signal {}", self.0),
