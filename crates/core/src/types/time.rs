@@ -1,6 +1,6 @@
 //! Points in time, and durations as text and as data.
 
-use core::ops::{Add, Sub};
+use core::ops::Add;
 use core::time::Duration;
 
 use serde::Serializer;
@@ -26,13 +26,6 @@ impl Add<Duration> for Time {
     type Output = Self;
     fn add(self, rhs: Duration) -> Self {
         Self(self.0.saturating_add(rhs))
-    }
-}
-
-impl Sub<Duration> for Time {
-    type Output = Self;
-    fn sub(self, rhs: Duration) -> Self {
-        Self(self.0.saturating_sub(rhs))
     }
 }
 
