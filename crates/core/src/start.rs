@@ -6,7 +6,7 @@ use crate::drain::progress::Progress;
 use crate::note::Note;
 use crate::prelude::*;
 use crate::spec::Stage;
-use crate::state::{Lifecycle, Reached, State};
+use crate::state::{Lifecycle, State};
 use crate::types::{ProcessId, StartCondition, Time};
 
 impl State {
@@ -14,7 +14,7 @@ impl State {
     pub(crate) fn begin_if_possible(&mut self, process: ProcessId) {
         let mut needs = self.process(process).dependencies.iter();
         if self.life(process) == Lifecycle::Waiting
-            && needs.all(|&(on, condition)| is_met(self.reached(on), condition))
+            && needs.all(|&(on, condition)| self.reached(on) >= Some(condition))
         {
             self.begin(process);
         }
@@ -32,7 +32,7 @@ impl State {
         let reached = self.reached(process);
         let waits = |id: &ProcessId| {
             let mut needs = self.process(*id).dependencies.iter();
-            needs.any(|&(on, condition)| on == process && !is_met(reached, condition))
+            needs.any(|&(on, condition)| on == process && reached < Some(condition))
         };
         self.waiting_dependents(process).filter(waits).collect()
     }
@@ -96,7 +96,6 @@ impl State {
     pub(crate) fn spawned(&mut self, process: ProcessId) {
         let since = self.now;
         self.begin_life(process);
-        self.reach(process, Reached { started: true, ..self.reached(process) });
         self.meet(process, StartCondition::Started);
         let spec = self.process(process);
         let (timeout, limit, oneshot) = (spec.readiness_timeout, spec.timeout, spec.oneshot);
@@ -121,8 +120,9 @@ impl State {
     }
 
     /// Records that a new instance has met a condition. If the new instance can still be rolled
-    /// back, nothing is recorded, so that no follower restarts for it.
+    /// back, no follower restarts for it.
     fn meet(&mut self, process: ProcessId, condition: StartCondition) {
+        self.reach(process, self.reached(process).max(Some(condition)));
         if self.is_current(process) {
             self.met.push((process, condition));
         }
@@ -137,18 +137,9 @@ impl State {
             self.probe_succeeded(process);
             self.act(Action::WatchLiveness(process));
         }
-        self.reach(process, Reached { ready: true, ..self.reached(process) });
         self.meet(process, StartCondition::Ready);
         if self.process(process).readiness_timeout.is_some() {
             self.note(Note::Ready { process, after: self.now.since(since) });
         }
-    }
-}
-
-fn is_met(reached: Reached, condition: StartCondition) -> bool {
-    match condition {
-        StartCondition::Started => reached.started,
-        StartCondition::Ready => reached.ready,
-        StartCondition::Completed => reached.completed,
     }
 }

@@ -170,20 +170,6 @@ pub enum Role {
     Retired,
 }
 
-/// The conditions that a process has met at least once. A restart does not reset them, so
-/// dependents keep running.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Reached {
-    pub started: bool,
-    pub ready: bool,
-    /// Whether the process has completed, or dependents may start although it is missing.
-    pub completed: bool,
-}
-
-impl Reached {
-    pub const ALL: Self = Self { started: true, ready: true, completed: true };
-}
-
 /// The state of one slot. See [`slots`](crate::slots).
 #[derive(Clone, Debug, Default)]
 pub struct Slot {
@@ -193,7 +179,10 @@ pub struct Slot {
     /// Whether the slot has the same definition as the slot beside it.
     pub(super) is_copy: bool,
     life: Lifecycle,
-    reached: Reached,
+    /// The last of the conditions that the process has met at least once; it has met the earlier
+    /// ones, too. A restart does not reset this, so dependents keep running. It is `Completed` also
+    /// if dependents may start although the process is missing.
+    reached: Option<StartCondition>,
     /// Whether the `pre_start` hook or an instance has run since `post_stop` was last due. If so,
     /// `post_stop` is due when the process ends for good, and until then a restart does not run
     /// `pre_start` again.
@@ -399,11 +388,11 @@ impl State {
         }
     }
 
-    pub fn reached(&self, id: ProcessId) -> Reached {
+    pub fn reached(&self, id: ProcessId) -> Option<StartCondition> {
         self[id].reached
     }
 
-    pub fn reach(&mut self, id: ProcessId, reached: Reached) {
+    pub fn reach(&mut self, id: ProcessId, reached: Option<StartCondition>) {
         if core::mem::replace(&mut self[id].reached, reached) != reached {
             self.arrived.push(id);
         }

@@ -328,7 +328,7 @@ impl State {
                 }
             }
             Event::SpawnFailed { process, .. } if self.life(process) == Lifecycle::Spawning => {
-                if self.reached(process).started {
+                if self.reached(process).is_some() {
                     self.after_end(process, deadline);
                 } else {
                     self.set(process, Lifecycle::Done);

@@ -30,7 +30,7 @@ use crate::note::{Note, RequestError};
 use crate::phase::reload::Reload;
 use crate::phase::replace::Replacement;
 use crate::prelude::*;
-use crate::state::{Lifecycle, Reached, Role, State};
+use crate::state::{Lifecycle, Role, State};
 use crate::types::{ProcessId, RestartPolicy, StartCondition, Time, WatchAction};
 
 #[derive(Clone, Debug, Default)]
@@ -290,7 +290,7 @@ impl Operations {
                 | Lifecycle::RestKilled { .. } => {
                     state[id].restarts_in_a_row = 0;
                     state[id].went_well = false;
-                    state.reach(id, Reached::default());
+                    state.reach(id, None);
                     state.missing.remove(&id);
                     self.goals.insert(id, Goal::Up { begun: false });
                 }
@@ -576,7 +576,7 @@ impl Operations {
             if let Some(Goal::Down | Goal::Failed | Goal::Again) = self.goals.get(&process) {
                 // From now on only a request can start the process. Until then, the process counts
                 // as having met no condition.
-                state.reach(process, Reached::default());
+                state.reach(process, None);
             }
             for slot in state.waiting_for(process) {
                 if matches!(self.goals.get(&slot), Some(Goal::Up { .. })) {
@@ -691,7 +691,7 @@ impl Operations {
             }
             match goal {
                 Goal::Down | Goal::Failed => {
-                    state.reach(process, Reached::default());
+                    state.reach(process, None);
                     state[process].went_well = false;
                     state.set(process, Lifecycle::Stopped { failed: goal == Goal::Failed });
                 }
@@ -807,7 +807,8 @@ fn needs_no_start(state: &State, process: ProcessId) -> bool {
         | Lifecycle::PostStop { .. }
         | Lifecycle::Remains { .. }
         | Lifecycle::RestKilled { .. } => {
-            state[process].restart_after.is_none() && state.reached(process) == Reached::ALL
+            state[process].restart_after.is_none()
+                && state.reached(process) == Some(StartCondition::Completed)
         }
         _ => false,
     }

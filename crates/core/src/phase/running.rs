@@ -14,7 +14,7 @@ use crate::prelude::*;
 use crate::restart::{Verdict, verdict};
 use crate::slots::Placed;
 use crate::spec::{HookId, Spec, Stage};
-use crate::state::{Lifecycle, Reached, Role, State};
+use crate::state::{Lifecycle, Role, State};
 use crate::types::{End, ExitPolicy, ProcessId, StartCondition, Time};
 
 #[derive(Clone, Debug, Default)]
@@ -152,7 +152,7 @@ impl Running {
                         self.operations.swap(state, process, old);
                     }
                     state.note(Note::Skipped(process));
-                    state.reach(process, Reached::ALL);
+                    state.reach(process, Some(StartCondition::Completed));
                     state[process].went_well = true;
                     self.operations.skipped(state, process);
                     state.set(process, Lifecycle::Done);
@@ -180,7 +180,7 @@ impl Running {
                 if self.start_failed(state, process, why) {
                     return Ok(());
                 }
-                if state.reached(process).started {
+                if state.reached(process).is_some() {
                     // The process has been started before, so the reason for the failure may be
                     // temporary: `restart` decides.
                     state.set(process, Lifecycle::Ready { since: state.now });
@@ -279,7 +279,7 @@ impl Running {
         }
         // The process has been started before, so the reason for the failure may be temporary:
         // `restart` decides.
-        if state.process(process).may_be_missing() || state.reached(process).started {
+        if state.process(process).may_be_missing() || state.reached(process).is_some() {
             return judge(state, process, Duration::ZERO, why);
         }
         Err(Cause::Failed { process, why })
@@ -380,7 +380,7 @@ fn exited(state: &mut State, process: ProcessId, end: End, remains: bool) -> Ste
     if state.completes(process, end) {
         let lived = state.now.since(since);
         state.note(Note::Completed { process, after: lived });
-        state.reach(process, Reached::ALL);
+        state.reach(process, Some(StartCondition::Completed));
         state.met.extend(
             [StartCondition::Ready, StartCondition::Completed]
                 .map(|condition| (process, condition)),
@@ -490,5 +490,5 @@ fn stay_down(state: &mut State, process: ProcessId, failed: bool) {
         state.missing.insert(process);
     }
     // The container continues without the process, so its dependents no longer wait for it.
-    state.reach(process, Reached::ALL);
+    state.reach(process, Some(StartCondition::Completed));
 }

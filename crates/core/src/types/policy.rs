@@ -6,8 +6,8 @@ use core::time::Duration;
 use crate::types::{End, Signal};
 
 /// The key `condition:` of a dependency. The default is `completed` for a oneshot and `ready` for a
-/// service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// service. A process that meets a condition has met those before it, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StartCondition {
     Started,
     Ready,
