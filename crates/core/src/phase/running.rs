@@ -11,7 +11,7 @@ use crate::phase::draining::Draining;
 use crate::phase::operations::{Goal, Judged, Operations};
 use crate::phase::{Phase, Shutdown};
 use crate::prelude::*;
-use crate::restart::{Verdict, verdict};
+use crate::restart;
 use crate::slots::Placed;
 use crate::spec::{HookId, Spec, Stage};
 use crate::state::{Lifecycle, Role, State};
@@ -418,21 +418,14 @@ fn ended(
     if remains {
         state.stop_rest(process, kill_at);
     }
-    match next {
-        AfterEnd::Restart { .. } => Ok(()),
-        AfterEnd::Nothing | AfterEnd::StaysDown | AfterEnd::GivesUp => {
-            stay_down(state, process, next != AfterEnd::Nothing);
-            if !remains {
-                state.after_end(process, state.no_deadline());
-            }
-            Ok(())
-        }
-        AfterEnd::Shutdown | AfterEnd::Exhausted => {
-            // The `post_stop` hook of the process runs in the shutdown that begins now.
-            let is_failure = on_exit == ExitPolicy::FailureShutdown;
-            Err(Cause::Ended { process, end, is_success, before_ready, is_failure })
-        }
+    let is_failure = on_exit == ExitPolicy::FailureShutdown;
+    let cause = Cause::Ended { process, end, is_success, before_ready, is_failure };
+    // If a shutdown begins now, the `post_stop` hook of the process runs in it.
+    conclude(state, process, next, cause)?;
+    if !remains && !matches!(next, AfterEnd::Restart { .. }) {
+        state.after_end(process, state.no_deadline());
     }
+    Ok(())
 }
 
 /// Lets `restart` decide about a process whose start has failed, or that was stopped after a
@@ -441,22 +434,14 @@ fn judge(state: &mut State, process: ProcessId, lived: Duration, why: Failure) -
     let on_exit = state.process(process).on_exit.failure;
     let next = consequence(state, process, on_exit, true, lived);
     state.note(Note::Failed { process, why, next });
-    match next {
-        AfterEnd::Restart { delay, .. } => {
-            let until = state.now + delay;
-            state.set(process, Lifecycle::Backoff { until, anew: true });
-            if state.is_past(until) {
-                state.start_again(process, true);
-            }
-        }
-        AfterEnd::Nothing | AfterEnd::StaysDown | AfterEnd::GivesUp => {
-            stay_down(state, process, true);
-        }
-        AfterEnd::Shutdown | AfterEnd::Exhausted => {
-            return Err(Cause::Failed { process, why });
+    if let AfterEnd::Restart { delay, .. } = next {
+        let until = state.now + delay;
+        state.set(process, Lifecycle::Backoff { until, anew: true });
+        if state.is_past(until) {
+            state.start_again(process, true);
         }
     }
-    Ok(())
+    conclude(state, process, next, Cause::Failed { process, why })
 }
 
 /// Decides what follows the end or the failure of a process. Counts the restart if there is one.
@@ -467,28 +452,27 @@ fn consequence(
     failed: bool,
     lived: Duration,
 ) -> AfterEnd {
-    let spec = state.process(process);
-    let ignored = on_exit == ExitPolicy::Ignore;
-    match verdict(spec.restart, failed, state[process].restarts_in_a_row, lived) {
-        Verdict::Again { delay, attempt } => {
-            let slot = &mut state[process];
-            slot.restarts = slot.restarts.saturating_add(1);
-            slot.restarts_in_a_row = attempt;
-            AfterEnd::Restart { delay, attempt }
-        }
-        Verdict::Exhausted if ignored => AfterEnd::GivesUp,
-        Verdict::No if ignored && failed => AfterEnd::StaysDown,
-        Verdict::No if ignored => AfterEnd::Nothing,
-        Verdict::Exhausted => AfterEnd::Exhausted,
-        Verdict::No => AfterEnd::Shutdown,
+    let (restart, slot) = (state.process(process).restart, &mut state[process]);
+    let next = restart::after_end(restart, on_exit, failed, slot.restarts_in_a_row, lived);
+    if let AfterEnd::Restart { attempt, .. } = next {
+        slot.restarts = slot.restarts.saturating_add(1);
+        slot.restarts_in_a_row = attempt;
     }
+    next
 }
 
-/// Handles a process that stays down while the container continues.
-fn stay_down(state: &mut State, process: ProcessId, failed: bool) {
-    if failed && state.process(process).required {
-        state.missing.insert(process);
+/// Lets a process stay down, or begins the shutdown with this cause, if `next` says so.
+fn conclude(state: &mut State, process: ProcessId, next: AfterEnd, cause: Cause) -> Step {
+    match next {
+        AfterEnd::Restart { .. } => {}
+        AfterEnd::Nothing | AfterEnd::StaysDown | AfterEnd::GivesUp => {
+            if next != AfterEnd::Nothing && state.process(process).required {
+                state.missing.insert(process);
+            }
+            // The container continues without the process, so its dependents no longer wait for it.
+            state.reach(process, Some(StartCondition::Completed));
+        }
+        AfterEnd::Shutdown | AfterEnd::Exhausted => return Err(cause),
     }
-    // The container continues without the process, so its dependents no longer wait for it.
-    state.reach(process, Some(StartCondition::Completed));
+    Ok(())
 }
