@@ -68,12 +68,10 @@ impl State {
     /// will end the old epoch.
     fn renew_handover(&mut self, newer: ProcessId, more: Duration) {
         let Some(old) = self[newer].beside else { return };
-        if let Lifecycle::Stopping { since, .. } = self.life(old)
-            && self.is_handed_over(old)
-        {
+        if matches!(self.life(old), Lifecycle::Stopping { .. }) && self.is_handed_over(old) {
             let limit = self.handover_of(old) + more;
             self.note(Note::HandedOver { process: old, to: newer, limit });
-            self.set(old, Lifecycle::Stopping { since, kill_at: self.now + limit });
+            self.set_timer(old, self.now + limit);
         }
     }
 
@@ -81,7 +79,7 @@ impl State {
     /// its last probe: killing it would then leave no Envoy that listens. Returns whether the core
     /// waits for the answer.
     pub(crate) fn ask_epoch(&mut self, process: ProcessId) -> bool {
-        let Lifecycle::Starting { since, ready_by } = self.life(process) else { return false };
+        let Lifecycle::Starting { ready_by, .. } = self.life(process) else { return false };
         if !self.is_pending(process) || self.overdue(process).is_some() {
             return false;
         }
@@ -89,16 +87,16 @@ impl State {
             epoch.overdue = Some(ready_by);
         }
         self.act(Action::AskEpoch(process));
-        self.set(process, Lifecycle::Starting { since, ready_by: self.now + LAST_ANSWER });
+        self.set_timer(process, self.now + LAST_ANSWER);
         true
     }
 
     /// Handles a last probe that did not show that the epoch has taken over.
     pub(crate) fn not_live(&mut self, process: ProcessId) {
-        if let Lifecycle::Starting { since, .. } = self.life(process)
+        if matches!(self.life(process), Lifecycle::Starting { .. })
             && self.overdue(process).is_some()
         {
-            self.set(process, Lifecycle::Starting { since, ready_by: self.now });
+            self.set_timer(process, self.now);
         }
     }
 
@@ -220,13 +218,8 @@ impl State {
     /// Lets an old epoch, or the rest of its process group, run until the drains are over, because
     /// no newer epoch will end it. Returns whether its own drain has to begin.
     pub(crate) fn wait_for_drains_only(&mut self, process: ProcessId) -> bool {
-        let kill_at = Time::NEVER;
-        match self.life(process) {
-            Lifecycle::Stopping { since, .. } => {
-                self.set(process, Lifecycle::Stopping { since, kill_at });
-            }
-            Lifecycle::Remains { .. } => self.set(process, Lifecycle::Remains { kill_at }),
-            _ => {}
+        if let Lifecycle::Stopping { .. } | Lifecycle::Remains { .. } = self.life(process) {
+            self.set_timer(process, Time::NEVER);
         }
         !self.set_drained(process, true)
     }

@@ -98,16 +98,12 @@ impl State {
         self.begin_life(process);
         self.meet(process, StartCondition::Started);
         let spec = self.process(process);
-        let (timeout, limit, oneshot) = (spec.readiness_timeout, spec.timeout, spec.oneshot);
-        match timeout {
-            Some(timeout) => {
-                self.set(process, Lifecycle::Starting { since, ready_by: since + timeout });
-            }
-            None if oneshot => {
-                let ready_by = limit.map_or(Time::NEVER, |limit| since + limit);
-                self.set(process, Lifecycle::Starting { since, ready_by });
-            }
-            None => self.ready(process, since),
+        if spec.oneshot || spec.readiness_timeout.is_some() {
+            let limit = spec.readiness_timeout.or(spec.timeout);
+            let ready_by = limit.map_or(Time::NEVER, |limit| since + limit);
+            self.set(process, Lifecycle::Starting { since, ready_by });
+        } else {
+            self.ready(process, since);
         }
     }
 

@@ -118,8 +118,8 @@ impl Lifecycle {
         }
     }
 
-    /// The time at which the timer of this state is due.
-    fn wakes_at(self) -> Option<Time> {
+    /// The time at which the timer of this state is due; `None` if the state has no timer.
+    fn timer(&mut self) -> Option<&mut Time> {
         match self {
             Self::PreStart { until }
             | Self::Backoff { until, .. }
@@ -127,10 +127,17 @@ impl Lifecycle {
             | Self::PostStop { until }
             | Self::Starting { ready_by: until, .. }
             | Self::Remains { kill_at: until, .. }
-            | Self::Stopping { kill_at: until, .. } => (until != Time::NEVER).then_some(until),
-            Self::Killed { holds_until, .. } | Self::RestKilled { holds_until } => holds_until,
+            | Self::Stopping { kill_at: until, .. } => Some(until),
+            Self::Killed { holds_until, .. } | Self::RestKilled { holds_until } => {
+                holds_until.as_mut()
+            }
             _ => None,
         }
+    }
+
+    /// The time at which a timer has to wake the core; `None` if it is never due.
+    fn wakes_at(mut self) -> Option<Time> {
+        self.timer().copied().filter(|at| *at != Time::NEVER)
     }
 
     /// Whether the process has ended, and other members of its process group have not.
@@ -388,6 +395,21 @@ impl State {
         }
     }
 
+    /// Changes the time at which the timer of a process is due, if it has a timer.
+    pub(crate) fn set_timer(&mut self, id: ProcessId, at: Time) {
+        let mut life = self.life(id);
+        if let Some(timer) = life.timer() {
+            *timer = at;
+            self.set(id, life);
+        }
+    }
+
+    /// Shortens the timer of a process, so that it is due within `limit` from now.
+    pub(crate) fn limit_timer(&mut self, id: ProcessId, limit: Duration) {
+        let latest = self.now + limit;
+        self.set_timer(id, self.life(id).wakes_at().map_or(latest, |at| at.min(latest)));
+    }
+
     pub fn reached(&self, id: ProcessId) -> Option<StartCondition> {
         self[id].reached
     }
@@ -515,15 +537,7 @@ impl State {
         if granted.is_zero() || self.is_past(before) || longer <= before {
             return;
         }
-        match self.life(id) {
-            Lifecycle::Starting { since, .. } => {
-                self.set(id, Lifecycle::Starting { since, ready_by: longer });
-            }
-            Lifecycle::Stopping { since, .. } => {
-                self.set(id, Lifecycle::Stopping { since, kill_at: longer });
-            }
-            _ => {}
-        }
+        self.set_timer(id, longer);
         let noted = self[id].extension_noted;
         if noted.is_none_or(|at| self.now.since(at) >= EXTENSION_NOTES) {
             self[id].extension_noted = Some(self.now);

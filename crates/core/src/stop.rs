@@ -106,9 +106,7 @@ impl State {
             | Lifecycle::Backoff { anew: true, .. }
             | Lifecycle::Stopped { .. } => self.set(process, Lifecycle::Done),
             Lifecycle::Backoff { anew: false, .. } => self.after_end(process, deadline),
-            Lifecycle::Starting { since, .. } => {
-                self.set(process, Lifecycle::Starting { since, ready_by: Time::NEVER });
-            }
+            Lifecycle::Starting { .. } => self.set_timer(process, Time::NEVER),
             Lifecycle::PreStart { .. } => {
                 self.abort_hook(Some(process), Stage::PreStart);
                 self.set(process, Lifecycle::Done);
@@ -144,47 +142,35 @@ impl State {
     /// without a stop, so that they end by the deadline.
     pub(crate) fn fit_waits(&mut self, deadline: Time) {
         for id in self.spec.ids() {
-            match self.life(id) {
-                Lifecycle::PreStop { until } => {
-                    let limit = self.budget.pre_stop(&self.spec, id, self.now, deadline);
-                    let until = until.min(self.now + limit.unwrap_or_default());
-                    self.set(id, Lifecycle::PreStop { until });
-                }
+            let limit = match self.life(id) {
                 // An old epoch that waits for the newer one needs no shorter limit. The newer epoch
                 // ends it in time, or is itself gone early enough for drainit to end the old epoch.
                 Lifecycle::Stopping { .. } | Lifecycle::Remains { .. }
-                    if self.waits_for_newer(id) => {}
+                    if self.waits_for_newer(id) =>
+                {
+                    continue;
+                }
+                Lifecycle::PreStop { .. } => {
+                    self.budget.pre_stop(&self.spec, id, self.now, deadline).unwrap_or_default()
+                }
                 Lifecycle::Stopping { since, kill_at } => {
-                    let mut limit = self.budget.stop(&self.spec, id, self.now, deadline);
+                    let own = self.budget.stop(&self.spec, id, self.now, deadline);
                     // If the process has asked for more time than its limit, it keeps as much of
                     // this time as the later stops can spare before the deadline.
-                    if kill_at.since(since) > self.process(id).stop.limit {
-                        let spare = self.budget.longest_stop(&self.spec, id, self.now, deadline);
-                        limit = limit.max(spare);
-                    }
-                    let kill_at = kill_at.min(self.now + limit);
-                    self.set(id, Lifecycle::Stopping { since, kill_at });
+                    let is_longer = kill_at.since(since) > self.process(id).stop.limit;
+                    let spare = self.budget.longest_stop(&self.spec, id, self.now, deadline);
+                    if is_longer { own.max(spare) } else { own }
                 }
-                Lifecycle::Killed { asked, holds_until: Some(until) } => {
-                    let holds_until = self.after_kill(deadline).map(|at| at.min(until));
-                    self.set(id, Lifecycle::Killed { asked, holds_until });
+                Lifecycle::Killed { .. } | Lifecycle::RestKilled { .. } => {
+                    Budget::after_kill(self.now, deadline)
                 }
-                Lifecycle::Remains { kill_at } => {
-                    let kill_at = kill_at.min(self.now + self.rest_limit(id, deadline));
-                    self.set(id, Lifecycle::Remains { kill_at });
+                Lifecycle::Remains { .. } => self.rest_limit(id, deadline),
+                Lifecycle::PostStop { .. } => {
+                    self.budget.post_stop(&self.spec, id, self.now, deadline).unwrap_or_default()
                 }
-                Lifecycle::RestKilled { holds_until } => {
-                    let at = self.after_kill(deadline);
-                    let holds_until = holds_until.zip(at).map(|(until, at)| until.min(at));
-                    self.set(id, Lifecycle::RestKilled { holds_until });
-                }
-                Lifecycle::PostStop { until } => {
-                    let limit = self.budget.post_stop(&self.spec, id, self.now, deadline);
-                    let until = until.min(self.now + limit.unwrap_or_default());
-                    self.set(id, Lifecycle::PostStop { until });
-                }
-                _ => {}
-            }
+                _ => continue,
+            };
+            self.limit_timer(id, limit);
         }
         self.expire(deadline);
     }

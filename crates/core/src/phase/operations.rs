@@ -274,10 +274,9 @@ impl Operations {
             let pauses = state[id].restart_after.is_some();
             match state.life(id) {
                 _ if self.goals.contains_key(&id) || pauses && id != process => {}
-                Lifecycle::Backoff { until, anew } if id == process => {
-                    let until = state.now.min(until);
+                Lifecycle::Backoff { .. } if id == process => {
                     state[id].restarts_in_a_row = 0;
-                    state.set(id, Lifecycle::Backoff { until, anew });
+                    state.limit_timer(id, Duration::ZERO);
                 }
                 _ if pauses => {
                     state[id].restart_after = Some(Duration::ZERO);
