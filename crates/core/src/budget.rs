@@ -34,8 +34,8 @@ pub struct Budget {
     /// The sum of the minimum times of the stops in `stop_path`. Delays, drains and hooks leave
     /// this time to the stops, but at most a quarter of the window.
     least_path: Vec<Duration>,
-    /// The largest sum of `min` along a chain of drains that wait for the drain of this process.
-    drains_after: Vec<Duration>,
+    /// The largest sum of `min` along a chain of drains that begins with the drain of the process.
+    drain_path: Vec<Duration>,
     /// The time for the stops of all processes: the largest time in `stop_path`.
     stop_all: Duration,
     /// The largest time in `least_path`, but at most a quarter of the window.
@@ -48,58 +48,45 @@ pub struct Budget {
 
 impl Budget {
     pub fn new(spec: &Spec) -> Self {
-        let mut stop_path = vec![Duration::ZERO; spec.processes.len()];
-        let mut drain_path = vec![Duration::ZERO; spec.processes.len()];
-        let mut bare_path = vec![Duration::ZERO; spec.processes.len()];
-        let mut least_path = vec![Duration::ZERO; spec.processes.len()];
-        let mut drains_after = vec![Duration::ZERO; spec.processes.len()];
-        for id in &spec.order {
-            let process = &spec.processes[id.index()];
-            stop_path[id.index()] =
-                heaviest(process, &stop_path).saturating_add(stop_need(process));
-            bare_path[id.index()] = heaviest(process, &bare_path).saturating_add(process.stop.need);
-            least_path[id.index()] =
-                heaviest(process, &least_path).saturating_add(least_stop(process));
-            let after = heaviest(process, &drain_path);
-            drains_after[id.index()] = after;
-            drain_path[id.index()] =
-                after.saturating_add(process.drain.map_or(Duration::ZERO, |d| d.min));
-        }
-        let drained = spec.ids().filter(|id| spec.processes[id.index()].drain.is_some());
-        let drain_rest = drained.map(|id| drains_after[id.index()]).max().unwrap_or_default();
+        // The sum along the longest path through the dependencies of each process.
+        let path = |need: fn(&ProcessSpec) -> Duration| {
+            let mut paths = vec![Duration::ZERO; spec.processes.len()];
+            for id in &spec.order {
+                let process = &spec.processes[id.index()];
+                paths[id.index()] = heaviest(process, &paths).saturating_add(need(process));
+            }
+            paths
+        };
         let most = |paths: &[Duration]| paths.iter().copied().max().unwrap_or_default();
-        let (stop_all, drain_all) = (most(&stop_path), most(&drain_path));
-        let stop_least = most(&least_path).min(spec.window / 4);
+        let (stop_path, least_path) = (path(stop_need), path(least_stop));
+        let drain_path = path(|process| process.drain.map_or(Duration::ZERO, |drain| drain.min));
+        let drained = spec.processes.iter().filter(|process| process.drain.is_some());
+        let drain_rest = drained.map(|process| heaviest(process, &drain_path)).max();
         Self {
+            bare_path: path(|process| process.stop.need),
+            stop_all: most(&stop_path),
+            stop_least: most(&least_path).min(spec.window / 4),
+            drain_all: most(&drain_path),
+            drain_rest: drain_rest.unwrap_or_default(),
             stop_path,
-            bare_path,
             least_path,
-            drains_after,
-            stop_all,
-            stop_least,
-            drain_all,
-            drain_rest,
+            drain_path,
         }
     }
 
-    /// The time for which `/readyz` answers 503 before the drains begin.
-    pub fn readiness_delay(&self, spec: &Spec, now: Time, deadline: Time) -> Duration {
-        let (delay, left) = (Wait::new(Some(spec.readiness_delay)), deadline.since(now));
-        share_beside(self.stop_least, delay, self.drain_and_stop_all(), left)
+    /// The limit of a wait before the drains: the readiness delay, or the `pre_stop` hook of the
+    /// container.
+    pub fn before_drains(&self, wait: Wait, left: Duration) -> Duration {
+        let after = self.drain_all.saturating_add(self.stop_all);
+        share_beside(self.stop_least, wait, after, left)
     }
 
     /// The time for which `/readyz` stays good in a shutdown. The first drains run during this
     /// time.
-    pub fn unready_delay(&self, spec: &Spec, now: Time, deadline: Time) -> Duration {
-        let (delay, left) = (Wait::new(Some(spec.unready_delay)), deadline.since(now));
+    pub fn unready_delay(&self, spec: &Spec, left: Duration) -> Duration {
+        let delay = Wait::new(Some(spec.unready_delay));
         let after = self.drain_rest.saturating_add(self.stop_all);
         share_beside(self.stop_least, delay, after, left)
-    }
-
-    /// The limit of the container's `pre_stop` hook; `None` if there is none.
-    pub fn container_pre_stop(&self, spec: &Spec, now: Time, deadline: Time) -> Option<Duration> {
-        let (wait, left) = (spec.hooks.pre_stop?, deadline.since(now));
-        Some(share_beside(self.stop_least, wait, self.drain_and_stop_all(), left))
     }
 
     /// The limit of the container's `post_stop` hook; `None` if there is none. The hook may use a
@@ -113,14 +100,13 @@ impl Budget {
     /// that the drain gets its `min`, but they keep their minimum times.
     pub fn drain(
         &self,
-        id: ProcessId,
+        process: &ProcessSpec,
         longest: Duration,
         min: Duration,
-        now: Time,
-        deadline: Time,
+        left: Duration,
     ) -> Duration {
-        let left = deadline.since(now);
-        let free = left.saturating_sub(self.drains_after[id.index()]).saturating_sub(self.stop_all);
+        let after = heaviest(process, &self.drain_path).saturating_add(self.stop_all);
+        let free = left.saturating_sub(after);
         longest.min(free.max(min)).min(left.saturating_sub(self.stop_least))
     }
 
@@ -154,62 +140,40 @@ impl Budget {
     /// - its share of the time left, in proportion to the needs of all stops that are left;
     /// - [`MIN_STOP`], or its need if that is shorter, provided that all later stops can have their
     ///   minimum times, too.
-    pub fn stop(&self, spec: &Spec, id: ProcessId, now: Time, deadline: Time) -> Duration {
-        let process = &spec.processes[id.index()];
-        let after = self.after_stop(process).saturating_add(need(process.hooks.post_stop));
-        let left = deadline.since(now);
+    pub fn stop(&self, process: &ProcessSpec, left: Duration) -> Duration {
         // Hooks are shortened before stops, so only the stops count here.
         let stops_after = heaviest(process, &self.bare_path);
         let least = Some(least_stop(process))
             .filter(|least| least.saturating_add(heaviest(process, &self.least_path)) <= left);
         let own = proportion(process.stop.need, stops_after, left).max(least.unwrap_or_default());
-        process.stop.limit.min(left.saturating_sub(after).max(own))
+        process.stop.limit.min(self.longest_stop(process, left).max(own))
     }
 
     /// The longest time for which a process that is being stopped may still run. It leaves the
     /// later stops what they need.
-    pub fn longest_stop(&self, spec: &Spec, id: ProcessId, now: Time, deadline: Time) -> Duration {
-        let process = &spec.processes[id.index()];
+    pub fn longest_stop(&self, process: &ProcessSpec, left: Duration) -> Duration {
         let after = self.after_stop(process).saturating_add(need(process.hooks.post_stop));
-        deadline.since(now).saturating_sub(after)
+        left.saturating_sub(after)
     }
 
     /// The limit of the `pre_stop` hook of a process; `None` if there is none.
-    pub fn pre_stop(
-        &self,
-        spec: &Spec,
-        id: ProcessId,
-        now: Time,
-        deadline: Time,
-    ) -> Option<Duration> {
-        let (wait, left) = (spec.processes[id.index()].hooks.pre_stop?, deadline.since(now));
+    pub fn pre_stop(&self, spec: &Spec, id: ProcessId, left: Duration) -> Option<Duration> {
+        let wait = spec.processes[id.index()].hooks.pre_stop?;
         let after = self.stop_path[id.index()].saturating_sub(wait.need);
         let stops = self.least_path[id.index()].min(spec.window / 4);
         Some(share_beside(stops, wait, after, left))
     }
 
     /// The limit of the `post_stop` hook of a process that is gone; `None` if there is none.
-    pub fn post_stop(
-        &self,
-        spec: &Spec,
-        id: ProcessId,
-        now: Time,
-        deadline: Time,
-    ) -> Option<Duration> {
+    pub fn post_stop(&self, spec: &Spec, id: ProcessId, left: Duration) -> Option<Duration> {
         let process = &spec.processes[id.index()];
-        let (wait, left) = (process.hooks.post_stop?, deadline.since(now));
         let stops = heaviest(process, &self.least_path).min(spec.window / 4);
-        Some(share_beside(stops, wait, self.after_stop(process), left))
+        Some(share_beside(stops, process.hooks.post_stop?, self.after_stop(process), left))
     }
 
     /// The time that the stops after this process need.
     fn after_stop(&self, process: &ProcessSpec) -> Duration {
         heaviest(process, &self.stop_path)
-    }
-
-    /// The time that the whole graph needs for the `min`s of its drains and for its stops.
-    fn drain_and_stop_all(&self) -> Duration {
-        self.drain_all.saturating_add(self.stop_all)
     }
 }
 

@@ -84,8 +84,9 @@ impl State {
     pub(crate) fn step_final_count(&mut self, process: ProcessId, deadline: Time) -> bool {
         match self[process].drain {
             Progress::Drained { at, until, is_counted } => {
-                let left = until.since(self.now);
-                let left = self.budget.drain(process, left, Duration::ZERO, self.now, deadline);
+                let (spec, wish) = (self.process(process), until.since(self.now));
+                let left = deadline.since(self.now);
+                let left = self.budget.drain(spec, wish, Duration::ZERO, left);
                 let until = self.now + left;
                 // If the drain ended in this step, its last sample also serves as the final count,
                 // because nothing can have changed since then.
@@ -259,7 +260,8 @@ impl Active {
         deadline: Time,
     ) -> Progress {
         let now = state.now;
-        let longest = state.budget.drain(process, wish, drain.min, now, deadline);
+        let (spec, left) = (state.process(process), deadline.since(now));
+        let longest = state.budget.drain(spec, wish, drain.min, left);
         let min = drain.min.min(longest);
         if longest.is_zero() {
             if !wish.is_zero() {
@@ -321,7 +323,8 @@ impl Active {
     /// Shortens the drain to meet a deadline that did not exist when the drain began.
     fn fit(&mut self, state: &State, process: ProcessId, deadline: Time) {
         let (left, min_left) = (self.until.since(state.now), self.min_until.since(state.now));
-        let longest = state.budget.drain(process, left, min_left, state.now, deadline);
+        let spec = state.process(process);
+        let longest = state.budget.drain(spec, left, min_left, deadline.since(state.now));
         if longest < left {
             self.until = state.now + longest;
             self.at_end = DrainEnd::Deadline;

@@ -129,7 +129,7 @@ impl State {
         // The limit counts from now, not from the hand-over. Otherwise `fit_waits` would take the
         // older epoch for a process that has asked for more time.
         let since = self.now;
-        let kill_at = since + self.budget.stop(&self.spec, older, self.now, deadline);
+        let kill_at = since + self.budget.stop(self.process(older), deadline.since(self.now));
         let life = match self.life(older) {
             Lifecycle::PreStop { .. } => {
                 self.abort_hook(Some(older), Stage::PreStop);
@@ -202,7 +202,7 @@ impl State {
     /// epoch to end, the time until SIGKILL is not extended.
     fn stop_held_epoch(&mut self, process: ProcessId, deadline: Time) {
         let now = self.now;
-        let own = self.budget.stop(&self.spec, process, now, deadline);
+        let own = self.budget.stop(self.process(process), deadline.since(now));
         let is_passed = self.epochs.state(process) == EpochState::Passed;
         let limit = |kill_at: Time| if is_passed { own.min(kill_at.since(now)) } else { own };
         self.end_drain(process, DrainEnd::TimeOver);

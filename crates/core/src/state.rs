@@ -526,8 +526,8 @@ impl State {
                 (ready_by, Duration::MAX)
             }
             Lifecycle::Stopping { kill_at, .. } if !self.needs_kill(id) => {
-                let spare = |at| self.budget.longest_stop(&self.spec, id, self.now, at);
-                (kill_at, deadline.map_or(Duration::MAX, spare))
+                let left = deadline.map_or(Duration::MAX, |at| at.since(self.now));
+                (kill_at, self.budget.longest_stop(self.process(id), left))
             }
             _ => return,
         };

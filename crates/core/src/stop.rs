@@ -24,7 +24,7 @@ impl State {
     /// Begins to stop a process that runs. If `hurried`, its `pre_stop` hook does not run.
     pub(crate) fn begin_stop(&mut self, process: ProcessId, hurried: bool, deadline: Time) {
         self[process].drain = Progress::Over;
-        match self.budget.pre_stop(&self.spec, process, self.now, deadline) {
+        match self.budget.pre_stop(&self.spec, process, deadline.since(self.now)) {
             // A new instance that has not taken over gets no `pre_stop` hook: it serves nobody, but
             // could begin to serve while the hook runs.
             Some(within) if !within.is_zero() && !hurried && !self.has_not_taken_over(process) => {
@@ -37,7 +37,7 @@ impl State {
 
     pub(crate) fn ask_to_end(&mut self, process: ProcessId, deadline: Time) {
         if !self.hold_epoch(process) {
-            let limit = self.budget.stop(&self.spec, process, self.now, deadline);
+            let limit = self.budget.stop(self.process(process), deadline.since(self.now));
             self.signal_stop(process, limit);
             self.pass_stop_on(process, deadline);
         }
@@ -133,7 +133,7 @@ impl State {
     /// The time in which the rest of a process group has to end. If an older epoch waits for the end
     /// of the rest, this is at most half of the time to the deadline.
     fn rest_limit(&self, process: ProcessId, deadline: Time) -> Duration {
-        let limit = self.budget.stop(&self.spec, process, self.now, deadline);
+        let limit = self.budget.stop(self.process(process), deadline.since(self.now));
         let waits = self.older(process).is_some_and(|older| self.is_handed_over(older));
         if waits { limit.min(deadline.since(self.now) / 2) } else { limit }
     }
@@ -141,6 +141,7 @@ impl State {
     /// Shortens the waits that began before the shutdown, or during a drain that was requested
     /// without a stop, so that they end by the deadline.
     pub(crate) fn fit_waits(&mut self, deadline: Time) {
+        let left = deadline.since(self.now);
         for id in self.spec.ids() {
             let limit = match self.life(id) {
                 // An old epoch that waits for the newer one needs no shorter limit. The newer epoch
@@ -151,14 +152,14 @@ impl State {
                     continue;
                 }
                 Lifecycle::PreStop { .. } => {
-                    self.budget.pre_stop(&self.spec, id, self.now, deadline).unwrap_or_default()
+                    self.budget.pre_stop(&self.spec, id, left).unwrap_or_default()
                 }
                 Lifecycle::Stopping { since, kill_at } => {
-                    let own = self.budget.stop(&self.spec, id, self.now, deadline);
+                    let own = self.budget.stop(self.process(id), left);
                     // If the process has asked for more time than its limit, it keeps as much of
                     // this time as the later stops can spare before the deadline.
                     let is_longer = kill_at.since(since) > self.process(id).stop.limit;
-                    let spare = self.budget.longest_stop(&self.spec, id, self.now, deadline);
+                    let spare = self.budget.longest_stop(self.process(id), left);
                     if is_longer { own.max(spare) } else { own }
                 }
                 Lifecycle::Killed { .. } | Lifecycle::RestKilled { .. } => {
@@ -166,7 +167,7 @@ impl State {
                 }
                 Lifecycle::Remains { .. } => self.rest_limit(id, deadline),
                 Lifecycle::PostStop { .. } => {
-                    self.budget.post_stop(&self.spec, id, self.now, deadline).unwrap_or_default()
+                    self.budget.post_stop(&self.spec, id, left).unwrap_or_default()
                 }
                 _ => continue,
             };
@@ -278,7 +279,7 @@ impl State {
             // gone, even if that instance never started.
             self[heir].has_run |= has_run;
         }
-        match self.budget.post_stop(&self.spec, id, self.now, deadline) {
+        match self.budget.post_stop(&self.spec, id, deadline.since(self.now)) {
             Some(within) if !within.is_zero() && has_run && heir.is_none() => {
                 let until = self.run_hook(Some(id), Stage::PostStop, within);
                 self.set(id, Lifecycle::PostStop { until });

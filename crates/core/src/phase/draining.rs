@@ -20,7 +20,7 @@ use crate::note::{DrainEnd, Hurry, Note};
 use crate::phase::stopping::Stopping;
 use crate::phase::{Phase, Shutdown};
 use crate::prelude::*;
-use crate::spec::{HookId, Stage};
+use crate::spec::{HookId, Stage, Wait};
 use crate::state::{Lifecycle, State};
 use crate::types::{End, ExitPolicy, ProcessId, Time};
 
@@ -76,7 +76,8 @@ impl Draining {
             && shutdown.cause.is_asked()
             && state.spec.ids().any(serves)
             && !state.spec.ids().any(|id| matches!(state[id].drain, Progress::Active(_)));
-        let unready_delay = state.budget.unready_delay(&state.spec, state.now, shutdown.deadline);
+        let unready_delay =
+            state.budget.unready_delay(&state.spec, shutdown.deadline.since(state.now));
         let unready_at =
             (stays_ready && !unready_delay.is_zero()).then(|| state.now + unready_delay);
         state.act(if unready_at.is_some() { Action::StayReady } else { Action::Unready });
@@ -92,7 +93,8 @@ impl Draining {
         {
             state.after_end(process, shutdown.deadline);
         }
-        let delay = state.budget.readiness_delay(&state.spec, state.now, shutdown.deadline);
+        let delay = Wait::new(Some(state.spec.readiness_delay));
+        let delay = state.budget.before_drains(delay, shutdown.deadline.since(state.now));
         let delay_until = was_ready.then(|| state.now + delay);
         // Only a ready process can have traffic. A drain that began before the shutdown continues,
         // even if it is the drain of an old epoch.
@@ -229,11 +231,9 @@ impl Draining {
     }
 
     fn run_pre_stop(&mut self, state: &mut State) {
-        let deadline = self.shutdown.deadline;
-        if !state.has_begun {
-            return;
-        }
-        let within = state.budget.container_pre_stop(&state.spec, state.now, deadline);
+        let hook = state.spec.hooks.pre_stop.filter(|_| state.has_begun);
+        let left = self.shutdown.deadline.since(state.now);
+        let within = hook.map(|wait| state.budget.before_drains(wait, left));
         if let Some(within) = within.filter(|within| !within.is_zero()) {
             self.hook_until = Some(state.run_hook(None, Stage::PreStop, within));
         }
