@@ -28,7 +28,6 @@ use crate::drain::progress::Progress;
 use crate::event::Request;
 use crate::note::{Note, RequestError};
 use crate::phase::reload::Reload;
-use crate::phase::replace::Replacement;
 use crate::prelude::*;
 use crate::state::{Lifecycle, Role, State};
 use crate::types::{ProcessId, RestartPolicy, StartCondition, Time, WatchAction};
@@ -37,7 +36,8 @@ use crate::types::{ProcessId, RestartPolicy, StartCondition, Time, WatchAction};
 pub(crate) struct Operations {
     pub(super) goals: BTreeMap<ProcessId, Goal>,
     pub(super) requests: Vec<Asked>,
-    pub(super) replacements: Vec<Replacement>,
+    /// The slots of new instances, as long as the slots of the old ones are not free.
+    pub(super) replacements: Vec<ProcessId>,
     pub(super) reload: Option<Reload>,
     /// Running processes that still have to follow a dependency, each with the dependency that has
     /// started again.
@@ -192,7 +192,7 @@ impl Operations {
     fn stop(&mut self, state: &mut State, process: ProcessId) -> Vec<ProcessId> {
         if is_gone(state.life(process)) && !self.goals.contains_key(&process) {
             let went_well = state[process].went_well;
-            if went_well && !self.is_replaced(process) {
+            if went_well && state[process].beside.is_none() {
                 return Vec::new();
             }
             if !went_well {
@@ -203,10 +203,8 @@ impl Operations {
         }
         let mut stopped = state.spec.above(process);
         stopped.push(process);
-        for Replacement { old, new, .. } in &self.replacements {
-            if stopped.contains(old) || stopped.contains(new) {
-                stopped.extend([*old, *new]);
-            }
+        for id in stopped.clone() {
+            stopped.extend(state[id].beside);
         }
         stopped.retain(|id| !is_gone(state.life(*id)) || self.goals.contains_key(id));
         stopped.sort_unstable();
@@ -231,7 +229,7 @@ impl Operations {
         state: &mut State,
         process: ProcessId,
     ) -> Result<Vec<ProcessId>, RequestError> {
-        if self.goals.contains_key(&process) || self.is_replaced(process) {
+        if self.goals.contains_key(&process) || state[process].beside.is_some() {
             return Err(RequestError::Busy(process));
         }
         if let Some(why) = state.doomed(process) {
@@ -254,7 +252,7 @@ impl Operations {
             if state.life(id).survives_kill() {
                 return Err(RequestError::Unkillable(id));
             }
-            if self.is_busy(state, id) || self.is_replaced(id) && !runs(state, id) {
+            if self.is_busy(state, id) || state[id].beside.is_some() && !runs(state, id) {
                 return Err(RequestError::Busy(id));
             }
             if !runs(state, id) {
@@ -319,7 +317,7 @@ impl Operations {
                 && !waits[process.index()]
                 && !self.goals.contains_key(&process)
                 && !self.is_busy(state, process)
-                && !self.is_replaced(process)
+                && state[process].beside.is_none()
                 && self.reload.is_none();
             let note = Note::FileChanged { process, watch, action };
             match (state.life(process), action) {
@@ -379,7 +377,7 @@ impl Operations {
     /// Whether a process is about to get a new instance.
     fn is_on_its_way(&self, state: &State, process: ProcessId) -> bool {
         let is_moved = self.goals.contains_key(&process)
-            || self.replacements.iter().any(|one| one.old == process);
+            || state[process].beside.is_some_and(|other| state.role(other) != Role::Leaving);
         is_moved && state.is_current(process) && !state.life(process).survives_kill()
     }
 
@@ -453,7 +451,7 @@ impl Operations {
         if is_own && state.is_current(process) {
             // The old instance of a dependent keeps running: the new one has waited for this
             // process, and may need it.
-            for new in self.replacements.iter().map(|one| one.new).collect::<Vec<_>>() {
+            for new in self.replacements.clone() {
                 let needs = state.process(new).dependencies.iter().any(|(on, _)| *on == process);
                 let has_begun = self.goals.get(&new) != Some(&Goal::Up { begun: false });
                 if needs && !has_begun && Self::is_copy_beside(state, new) {
@@ -556,7 +554,7 @@ impl Operations {
             self.begin_again(state, process);
         }
         self.answer(state);
-        self.settle();
+        self.settle(state);
         judged
     }
 
@@ -629,7 +627,7 @@ impl Operations {
         }
         for &process in &spec.order {
             let has_to_wait = waits[process.index()]
-                || self.is_replaced(process)
+                || state[process].beside.is_some()
                 || state.doomed(process).is_some();
             if !has_to_wait && let Some(on) = followers.remove(&process) {
                 state.note(Note::Follows { process, on });
@@ -648,7 +646,7 @@ impl Operations {
                 }
                 (Some(_), _) => false,
             };
-            let is_resting = is_resting && !self.is_replaced(process);
+            let is_resting = is_resting && state[process].beside.is_none();
             if !is_resting || has_to_wait && runs(state, process) {
                 for (follower, _) in &spec.processes[process.index()].followers {
                     waits[follower.index()] = true;
@@ -715,8 +713,8 @@ impl Operations {
                 self.goals.insert(process, Goal::Failed);
             }
             // The new instance cannot start either, because it waits for the end of the old one.
-            let of_process = self.replacements.iter().find(|one| one.old == process);
-            if let Some(Replacement { new, overlaps: false, .. }) = of_process.copied() {
+            if let Some(new) = state[process].beside.filter(|new| Self::waits_for_old(state, *new))
+            {
                 self.bring_down(state, new, Goal::Failed);
                 // The loop over all processes may already have passed the new slot, so it is moved
                 // here.
@@ -742,7 +740,7 @@ impl Operations {
 
     /// Takes the steps that bring a process up, as far as they are due.
     fn move_up(&mut self, state: &mut State, process: ProcessId, begun: bool) {
-        if self.waits_for_old(process) || !begun && Self::is_copy_beside(state, process) {
+        if Self::waits_for_old(state, process) || !begun && Self::is_copy_beside(state, process) {
             return;
         }
         if !begun && is_gone(state.life(process)) {
@@ -774,8 +772,8 @@ impl Operations {
                     let is_over = state.process(process).oneshot && is_gone(life);
                     // A request to start is done as soon as one instance serves, even if the
                     // process is being replaced.
-                    let is_replaced = request == Request::Restart
-                        && self.replacements.iter().any(|one| one.has(process));
+                    let is_replaced =
+                        request == Request::Restart && state[process].beside.is_some();
                     is_still(&process) && !is_replaced && (is_up || is_over)
                 }
             };

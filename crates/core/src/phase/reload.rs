@@ -20,7 +20,6 @@ use alloc::rc::Rc;
 use crate::action::Action;
 use crate::note::{Note, RequestError};
 use crate::phase::operations::{Goal, Operations, is_down, is_gone};
-use crate::phase::replace::Replacement;
 use crate::prelude::*;
 use crate::slots::Placed;
 use crate::spec::{ConfigIndex, Spec};
@@ -254,7 +253,7 @@ impl Operations {
         let may_overlap = state.process(new).overlaps(state.process(old));
         let overlaps = may_overlap && serves && !self.stops(old);
         state.note(Note::Replacing { process: new, old, overlaps });
-        self.replacements.push(Replacement { old, new, overlaps, is_changed: true });
+        self.replacements.push(new);
         self.add_to_step(old);
         let stays_down = life == Lifecycle::Stopped { failed: false }
             || !state.process(new).autostart && is_gone(life);
@@ -296,15 +295,15 @@ impl Operations {
     }
 
     /// Ends the current step if it is over.
-    pub(super) fn settle(&mut self) {
+    pub(super) fn settle(&mut self, state: &State) {
         if let Some(mut reload) = self.reload.take() {
-            reload.under_way.retain(|slot| self.is_moving(*slot));
+            reload.under_way.retain(|slot| self.is_moving(state, *slot));
             self.reload = Some(reload);
         }
     }
 
-    fn is_moving(&self, slot: ProcessId) -> bool {
-        self.goals.contains_key(&slot) || self.is_replaced(slot)
+    fn is_moving(&self, state: &State, slot: ProcessId) -> bool {
+        self.goals.contains_key(&slot) || state[slot].beside.is_some()
     }
 
     /// Answers the reload if no work is left. Returns whether the reload was answered.
@@ -312,7 +311,7 @@ impl Operations {
         let is_over = self.reload.as_ref().is_some_and(|reload| {
             let waits = |id: &ProcessId| state.doomed(*id).is_some() && !reload.has_followed(*id);
             reload.left() == 0
-                && !reload.followed.iter().flatten().any(|slot| self.is_moving(*slot))
+                && !reload.followed.iter().flatten().any(|slot| self.is_moving(state, *slot))
                 && !self.followers.keys().any(waits)
         });
         if let Some(reload) = self.reload.take_if(|_| is_over) {

@@ -18,29 +18,7 @@ use crate::phase::operations::{Goal, Operations};
 use crate::state::{Lifecycle, Role, State};
 use crate::types::{ProcessId, Update};
 
-/// A process that has two slots.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Replacement {
-    pub(super) old: ProcessId,
-    pub(super) new: ProcessId,
-    /// Whether the new instance starts beside the old one.
-    pub(super) overlaps: bool,
-    /// Whether the two slots have different definitions.
-    pub(super) is_changed: bool,
-}
-
-impl Replacement {
-    pub(super) fn has(&self, slot: ProcessId) -> bool {
-        self.old == slot || self.new == slot
-    }
-}
-
 impl Operations {
-    /// Whether the process of this slot has two slots.
-    pub(super) fn is_replaced(&self, slot: ProcessId) -> bool {
-        self.replacements.iter().any(|one| one.has(slot))
-    }
-
     /// Replaces the instance of a running process. If the process's `update` allows it, the new
     /// instance starts beside the old one. Otherwise the process gets the goal `goal`. Returns the
     /// slot of the new instance.
@@ -57,12 +35,11 @@ impl Operations {
         let overlaps = spec.overlaps(spec) && serves;
         if overlaps
             && !self.goals.contains_key(&process)
-            && !self.is_replaced(process)
+            && state[process].beside.is_none()
             && let Some(new) = state.adopt_copy(process)
         {
             state.note(Note::Replacing { process: new, old: process, overlaps });
-            let is_changed = false;
-            self.replacements.push(Replacement { old: process, new, overlaps, is_changed });
+            self.replacements.push(new);
             self.goals.insert(new, Goal::Up { begun: false });
             self.begin_again(state, new);
             return new;
@@ -71,15 +48,10 @@ impl Operations {
         process
     }
 
-    /// Whether this slot is the new slot of a replacement, and has another definition than the old
-    /// slot.
-    pub(crate) fn is_changed(&self, slot: ProcessId) -> bool {
-        self.replacements.iter().any(|one| one.new == slot && one.is_changed)
-    }
-
     /// Whether the old instance has to be gone before an instance starts in this slot.
-    pub(super) fn waits_for_old(&self, slot: ProcessId) -> bool {
-        self.replacements.iter().any(|one| one.new == slot && !one.overlaps)
+    pub(super) fn waits_for_old(state: &State, slot: ProcessId) -> bool {
+        let is_leaving = |old| state.role(old) == Role::Leaving;
+        state.life(slot) == Lifecycle::Waiting && state[slot].beside.is_some_and(is_leaving)
     }
 
     /// Whether this slot is for a new instance beside one that serves, with the same definition.
@@ -91,11 +63,11 @@ impl Operations {
     /// Makes each new slot whose instance is ready the current slot of its process. The old slot is
     /// drained and stopped.
     pub(super) fn take_over(&mut self, state: &mut State) {
-        for place in 0..self.replacements.len() {
-            let Replacement { old, new, .. } = self.replacements[place];
-            let is_ready = matches!(state.life(new), Lifecycle::Ready { .. });
-            let is_wanted = !self.stops(new);
-            if is_ready && is_wanted && !state.is_current(new) {
+        for new in self.replacements.clone() {
+            if let Role::New { old } = state.role(new)
+                && matches!(state.life(new), Lifecycle::Ready { .. })
+                && !self.stops(new)
+            {
                 state.note(Note::TakesOver { process: new, old });
                 self.swap(state, new, old);
             }
@@ -160,7 +132,7 @@ impl Operations {
 
     /// Frees a slot whose instance is gone for good.
     pub(super) fn retire(&mut self, state: &mut State, slot: ProcessId) {
-        self.replacements.retain(|one| !one.has(slot));
+        self.replacements.retain(|new| *new != slot && state[*new].beside != Some(slot));
         self.followers.remove(&slot);
         if let Some(reload) = &mut self.reload {
             reload.retired(slot);

@@ -140,7 +140,7 @@ impl Running {
             Event::Condition { process, holds } if state.life(process) == Lifecycle::Checking => {
                 if holds {
                     state.prepare(process);
-                } else if !state.is_current(process) && !self.operations.is_changed(process) {
+                } else if Operations::is_copy_beside(state, process) {
                     state.set(process, Lifecycle::Done);
                     let why = RequestError::Skipped(process);
                     self.operations.start_failed(state, process, why);
@@ -342,7 +342,7 @@ impl Running {
         let spec = Rc::clone(&state.spec);
         if core::mem::replace(&mut self.has_scanned, true) {
             for process in dependents_of_arrived(state) {
-                if !self.operations.waits_for_old(process) {
+                if !Operations::waits_for_old(state, process) {
                     state.begin_if_possible(process);
                 }
             }
