@@ -198,7 +198,7 @@ impl Machine {
     /// optional process that is being stopped counts only if it is stopped for a restart.
     pub fn waits_for(&self, process: ProcessId) -> bool {
         let is_blocked = match &self.phase {
-            Phase::Running(running) => running.blocks_readiness(&self.state, process),
+            Phase::Running(running) => running.operations.blocks_readiness(&self.state, process),
             _ => false,
         };
         is_blocked || self.state.waits_for(process)

@@ -104,33 +104,14 @@ impl Operations {
     }
 
     /// Whether the container is not ready because of an operation on this process. This is so if
-    /// the operation stops a required process, or a process [that has
-    /// failed](Self::failure_blocks_readiness).
+    /// the operation stops a required process, or a failed process that will be restarted.
     pub(crate) fn blocks_readiness(&self, state: &State, process: ProcessId) -> bool {
-        let is_needed = state.is_current(process) && state.process(process).required;
-        is_needed && self.stops(process) || self.failure_blocks_readiness(state, process)
-    }
-
-    /// Whether the container is not ready because of an operation on any process.
-    pub(crate) fn any_blocks_readiness(&self, state: &State) -> bool {
-        self.goals.keys().any(|process| self.blocks_readiness(state, *process))
-    }
-
-    /// Whether this process is being stopped after a failure, and is required or will be restarted.
-    /// If so, the container is not ready, as during the pause before a restart.
-    fn failure_blocks_readiness(&self, state: &State, process: ProcessId) -> bool {
         let spec = state.process(process);
-        let goal = self.goals.get(&process);
-        goal.is_some_and(|goal| matches!(goal, Goal::Judged { .. }))
-            && state.is_current(process)
+        let comes_back = matches!(self.goals.get(&process), Some(Goal::Judged { .. }))
             && spec.autostart
             && !state.life(process).survives_kill()
-            && (spec.required || spec.restart.policy != RestartPolicy::No)
-    }
-
-    /// Whether the container is not ready because of the failure of any process.
-    pub(crate) fn any_failure_blocks_readiness(&self, state: &State) -> bool {
-        self.goals.keys().any(|process| self.failure_blocks_readiness(state, *process))
+            && spec.restart.policy != RestartPolicy::No;
+        state.is_current(process) && (spec.required && self.stops(process) || comes_back)
     }
 
     /// The time at which the next timer of a drain is due.

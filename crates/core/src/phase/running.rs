@@ -85,11 +85,6 @@ impl Running {
         self.all_ready
     }
 
-    /// Whether the container is not ready because of an operation on this process.
-    pub fn blocks_readiness(&self, state: &State, process: ProcessId) -> bool {
-        self.operations.blocks_readiness(state, process)
-    }
-
     /// Whether every process is ready or complete now, including those that a reload adds.
     pub fn is_ready(&self, state: &State) -> bool {
         self.serves(state) && !self.operations.awaits_addition(state)
@@ -97,14 +92,15 @@ impl Running {
 
     /// Like [`Self::is_ready`], but ignores the processes that a reload has yet to add.
     fn serves(&self, state: &State) -> bool {
-        self.all_ready && self.is_settled(state) && !self.operations.any_blocks_readiness(state)
+        self.all_ready && self.is_settled(state)
     }
 
     /// Whether no process keeps the container from being ready.
     fn is_settled(&self, state: &State) -> bool {
+        let operations = &self.operations;
         state.is_settled()
             && state.missing.is_empty()
-            && !self.operations.any_failure_blocks_readiness(state)
+            && !operations.goals.keys().any(|id| operations.blocks_readiness(state, *id))
     }
 
     fn take(&mut self, state: &mut State, event: Event) -> Step {
