@@ -47,15 +47,16 @@ impl Machine {
         {
             forward(state, signal);
         }
-        if let (Event::SignalHandled, Some(shutdown)) = (event, self.phase.shutdown_mut()) {
-            shutdown.signal_handled(now);
+        if event == Event::SignalHandled {
+            // The time in which another signal counts as a repetition begins again.
+            state.last_signal = state.last_signal.map(|_| now);
         }
         let event = self.judge(event);
         let state = &mut self.state;
         if let (Event::Requested { process, request }, Some(shutdown)) =
             (event, self.phase.shutdown())
         {
-            let why = refusal(shutdown);
+            let why = shutdown.cause.refusal();
             state.note(Note::RequestFailed { process, request, why });
         }
         self.phase = match core::mem::replace(&mut self.phase, Phase::Done) {
@@ -108,12 +109,11 @@ impl Machine {
     /// # Errors
     /// The reason why the reload would be refused.
     pub fn may_reload(&self) -> Result<(), RequestError> {
-        let why = match (&self.phase, self.phase.shutdown()) {
-            (Phase::Running(running), _) => running.refuses_reload(&self.state),
-            (_, Some(shutdown)) => Some(refusal(shutdown)),
-            (_, None) => Some(RequestError::ShuttingDown),
-        };
-        why.map_or(Ok(()), Err)
+        match (&self.phase, self.phase.shutdown()) {
+            (Phase::Running(running), _) => running.may_reload(&self.state),
+            (_, Some(shutdown)) => Err(shutdown.cause.refusal()),
+            (_, None) => Err(RequestError::ShuttingDown),
+        }
     }
 
     /// Whether an operator may give this request now. A restart is refused if an earlier restart of
@@ -197,18 +197,10 @@ impl Machine {
     /// reload has yet to add it, it is about to be started again, or it is being stopped. An
     /// optional process that is being stopped counts only if it is stopped for a restart.
     pub fn waits_for(&self, process: ProcessId) -> bool {
-        let is_blocked = match &self.phase {
-            Phase::Running(running) => running.operations.blocks_readiness(&self.state, process),
-            _ => false,
-        };
-        is_blocked || self.state.waits_for(process)
+        self.state.waits_for(process)
+            || matches!(&self.phase, Phase::Running(running)
+                if running.operations.blocks_readiness(&self.state, process))
     }
-}
-
-/// The error for a request during a drain or a shutdown.
-fn refusal(shutdown: &Shutdown) -> RequestError {
-    let is_held = shutdown.cause == Cause::DrainRequested;
-    if is_held { RequestError::Drained } else { RequestError::ShuttingDown }
 }
 
 /// Forwards a signal to the processes that have it in `forward_signals`.

@@ -276,6 +276,8 @@ pub struct State {
     pub has_begun: bool,
     /// Whether a process was killed since T0.
     pub killed: bool,
+    /// The time of the last stop signal.
+    pub(super) last_signal: Option<Time>,
     /// The end of the grace period; `None` until drainit exits.
     pub grace_end: Option<Time>,
     /// The time up to which timers take effect in this step. It is `now`, except in
@@ -310,6 +312,7 @@ impl State {
             changed: BTreeMap::new(),
             has_begun: false,
             killed: false,
+            last_signal: None,
             grace_end: None,
             timers_at: now,
             actions: Vec::new(),

@@ -147,7 +147,7 @@ impl Draining {
         state.handle_drain(event);
         match event {
             Event::Signal(signal) if state.spec.stop_signals.contains(&signal) => {
-                let count = self.shutdown.count_signal(signal, state.now);
+                let count = self.shutdown.count_signal(state, signal);
                 match count {
                     None => {}
                     Some(_) if self.held => self.stop(state, Cause::Signal(signal)),

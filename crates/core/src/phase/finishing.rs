@@ -52,7 +52,7 @@ impl Finishing {
                 return exit(&self.shutdown, state);
             }
             (Event::Signal(signal), step) if state.spec.stop_signals.contains(&signal) => {
-                let count = self.shutdown.count_signal(signal, state.now);
+                let count = self.shutdown.count_signal(state, signal);
                 match count {
                     Some(1) => state.note(Note::Hurried(Hurry::Continue)),
                     Some(3..) => state.note(Note::Hurried(Hurry::KillAll)),

@@ -35,7 +35,6 @@ pub struct Shutdown {
     pub deadline: Time,
     /// The number of stop signals that `count_signal` has counted.
     pub signals: u32,
-    pub last_signal: Option<Time>,
 }
 
 impl Shutdown {
@@ -43,10 +42,9 @@ impl Shutdown {
     /// after the last stop signal, it counts as a repetition, and this returns `None`. For another
     /// SIGTERM, this returns 1 and counts nothing: node shutdowns, systemd and wrappers send
     /// SIGTERM more than once without a wish to hurry.
-    pub(crate) fn count_signal(&mut self, signal: Signal, now: Time) -> Option<u32> {
-        let is_again = self.last_signal.is_some_and(|last| now.since(last) < ONE_SIGNAL);
-        self.last_signal = Some(now);
-        if is_again {
+    pub(crate) fn count_signal(&mut self, state: &mut State, signal: Signal) -> Option<u32> {
+        let last = state.last_signal.replace(state.now);
+        if last.is_some_and(|last| state.now.since(last) < ONE_SIGNAL) {
             return None;
         }
         if signal == Signal::TERM && self.signals > 0 {
@@ -54,12 +52,6 @@ impl Shutdown {
         }
         self.signals += 1;
         Some(self.signals)
-    }
-
-    /// Restarts the time in which another signal counts as a repetition, because the supervisor has
-    /// carried out the actions of the last signal only now.
-    pub(crate) fn signal_handled(&mut self, now: Time) {
-        self.last_signal = self.last_signal.map(|_| now);
     }
 
     /// The time at which drainit stops waiting even for a process that survives SIGKILL.
@@ -76,15 +68,6 @@ impl Phase {
             Self::Draining(draining) => Some(&draining.shutdown),
             Self::Stopping(stopping) => Some(&stopping.shutdown),
             Self::Finishing(finishing) => Some(&finishing.shutdown),
-        }
-    }
-
-    pub(crate) fn shutdown_mut(&mut self) -> Option<&mut Shutdown> {
-        match self {
-            Self::Running(_) | Self::Done => None,
-            Self::Draining(draining) => Some(&mut draining.shutdown),
-            Self::Stopping(stopping) => Some(&mut stopping.shutdown),
-            Self::Finishing(finishing) => Some(&mut finishing.shutdown),
         }
     }
 }

@@ -161,8 +161,8 @@ impl Reload {
 }
 
 impl Operations {
-    /// The reason why a reload cannot begin now; `None` if it can begin.
-    pub(crate) fn refuses_reload(&self, state: &State) -> Option<RequestError> {
+    /// Whether a reload can begin now.
+    pub(crate) fn may_reload(&self, state: &State) -> Result<(), RequestError> {
         // A process that is stopped after a failure or to follow a dependency does not prevent a
         // reload, because no operator waits for it.
         let is_settled = |goal: &Goal| matches!(goal, Goal::Judged { .. } | Goal::Following);
@@ -172,7 +172,7 @@ impl Operations {
             || !self.goals.values().all(is_settled);
         let mut stuck = self.goals.keys().filter(|id| state.life(**id).survives_kill());
         let why = stuck.next().map_or(RequestError::Reloading, |id| RequestError::Unkillable(*id));
-        is_busy.then_some(why)
+        if is_busy { Err(why) } else { Ok(()) }
     }
 
     /// Begins a reload.

@@ -45,10 +45,13 @@ impl Running {
         self.finish(state, Ok(()))
     }
 
-    /// The reason why a reload cannot begin now; `None` if it can begin.
-    pub(crate) fn refuses_reload(&self, state: &State) -> Option<RequestError> {
-        let is_starting = (!self.all_ready).then_some(RequestError::StillStarting);
-        is_starting.or_else(|| self.operations.refuses_reload(state))
+    /// Whether a reload can begin now.
+    pub(crate) fn may_reload(&self, state: &State) -> Result<(), RequestError> {
+        if self.all_ready {
+            self.operations.may_reload(state)
+        } else {
+            Err(RequestError::StillStarting)
+        }
     }
 
     fn finish(mut self, state: &mut State, step: Step) -> Phase {
@@ -60,15 +63,12 @@ impl Running {
                 if self.hook_until.is_some() {
                     state.abort_hook(None, Stage::PreStart);
                 }
-                let is_held = cause == Cause::DrainRequested;
-                let why = if is_held { RequestError::Drained } else { RequestError::ShuttingDown };
-                self.operations.abandon(state, why);
+                self.operations.abandon(state, cause.refusal());
                 let shutdown = Shutdown {
                     cause,
                     t0: state.now,
                     deadline: state.now + state.spec.window,
                     signals: u32::from(matches!(cause, Cause::Signal(_))),
-                    last_signal: matches!(cause, Cause::Signal(_)).then_some(state.now),
                 };
                 Draining::enter(shutdown, self.all_ready, is_ready, state)
             }
@@ -117,6 +117,7 @@ impl Running {
                     hook.map(|wait| state.run_hook(None, Stage::PreStart, wait.limit));
             }
             Event::Signal(signal) if state.spec.stop_signals.contains(&signal) => {
+                state.last_signal = Some(state.now);
                 return Err(Cause::Signal(signal));
             }
             // The request is ignored until all processes have been ready. Before then, there is

@@ -50,7 +50,7 @@ impl Stopping {
         if let Event::Signal(signal) = event
             && state.spec.stop_signals.contains(&signal)
         {
-            match self.shutdown.count_signal(signal, state.now) {
+            match self.shutdown.count_signal(state, signal) {
                 None => {}
                 Some(1) => state.note(Note::Hurried(Hurry::Continue)),
                 Some(2) => self.cut_waits(state),
