@@ -129,21 +129,11 @@ impl Draining {
     }
 
     pub(crate) fn handle(mut self, state: &mut State, event: Event) -> Phase {
-        let deadline = self.deadline(state);
-        // Whether drainit was already stopping the process, for example at an operator's request.
-        // If so, its end was asked for.
-        let was_stopped = matches!(event, Event::Exited { process, .. }
-            if state.life(process).is_being_stopped());
-        let before_ready =
-            matches!(event, Event::Exited { process, .. } if state.awaits_ready(process));
-        // Whether the instance has not served anybody yet.
-        let was_new =
-            matches!(event, Event::Exited { process, .. } if state.has_not_taken_over(process));
-        // `EndedUndrained` is a note about a shutdown. While the drain is held, no shutdown has
-        // begun.
-        let was_undrained = !self.held
-            && matches!(event, Event::Exited { process, .. } if state.is_undrained(process));
-        state.handle_stop(event, deadline);
+        if let Event::Exited { process, end, .. } = event {
+            self.exited(state, event, process, end);
+            return self.advance(state);
+        }
+        state.handle_stop(event, self.deadline(state));
         state.handle_drain(event);
         match event {
             Event::Signal(signal) if state.spec.stop_signals.contains(&signal) => {
@@ -157,29 +147,6 @@ impl Draining {
             }
             Event::HookEnded { hook: HookId { process: None, stage: Stage::PreStop }, .. } => {
                 self.hook_until = None;
-            }
-            Event::Exited { process, end, .. } => {
-                if was_undrained {
-                    state.note(Note::EndedUndrained(process));
-                }
-                if !was_new {
-                    self.exited(state, process, end);
-                }
-                let spec = state.process(process);
-                let is_done = spec.oneshot && spec.is_success(end) || state.is_answer(process, end);
-                // The `restart` of the process does not matter, because nothing restarts during a
-                // drain.
-                let was_stopped = was_stopped || !state.is_current(process);
-                self.has_unasked_end |= !was_stopped;
-                let is_success = spec.is_success(end);
-                let on_exit = spec.on_exit.of(end, is_success);
-                if self.held && !was_stopped && on_exit != ExitPolicy::Ignore && !is_done {
-                    let is_failure = on_exit == ExitPolicy::FailureShutdown;
-                    self.stop(
-                        state,
-                        Cause::Ended { process, end, is_success, before_ready, is_failure },
-                    );
-                }
             }
             _ => {}
         }
@@ -268,22 +235,43 @@ impl Draining {
 
     /// Handles the end of a process. Its dependents are drained for `min` only, because their
     /// requests fail.
-    fn exited(&mut self, state: &mut State, gone: ProcessId, end: End) {
+    fn exited(&mut self, state: &mut State, event: Event, gone: ProcessId, end: End) {
+        // Whether drainit was already stopping the process, for example at an operator's request,
+        // or another instance has taken over. If so, its end was asked for.
+        let was_stopped = state.life(gone).is_being_stopped() || !state.is_current(gone);
+        let before_ready = state.awaits_ready(gone);
+        // Whether the instance has not served anybody yet.
+        let was_new = state.has_not_taken_over(gone);
+        // `EndedUndrained` is a note about a shutdown. While the drain is held, no shutdown has
+        // begun.
+        let was_undrained = !self.held && state.is_undrained(gone);
+        state.handle_stop(event, self.deadline(state));
+        if was_undrained {
+            state.note(Note::EndedUndrained(gone));
+        }
         let spec = state.process(gone);
+        let (is_oneshot, is_success) = (spec.oneshot, spec.is_success(end));
+        let on_exit = spec.on_exit.of(end, is_success);
         // While a process is replaced, an instance that ends cuts nobody off if the other instance
         // runs or the process has no dependents.
         let is_covered =
             !state.is_current(gone) && (state.runs_beside(gone) || spec.dependents.is_empty());
-        let on_exit = spec.on_exit.of(end, spec.is_success(end));
-        if spec.oneshot || on_exit == ExitPolicy::Ignore || is_covered {
-            return;
+        if !was_new && !is_oneshot && on_exit != ExitPolicy::Ignore && !is_covered {
+            // Without the process that is gone, the other processes may not be able to serve, so
+            // `/readyz` answers 503 from now on.
+            self.turn_unready(state);
+            for id in state.spec.above(gone) {
+                self.only_min[id.index()] = true;
+                state.drain_only_min(id);
+            }
         }
-        // Without the process that is gone, the other processes may not be able to serve, so
-        // `/readyz` answers 503 from now on.
-        self.turn_unready(state);
-        for id in state.spec.above(gone) {
-            self.only_min[id.index()] = true;
-            state.drain_only_min(id);
+        let is_done = is_oneshot && is_success || state.is_answer(gone, end);
+        // The `restart` of the process does not matter, because nothing restarts during a drain.
+        self.has_unasked_end |= !was_stopped;
+        if self.held && !was_stopped && on_exit != ExitPolicy::Ignore && !is_done {
+            let is_failure = on_exit == ExitPolicy::FailureShutdown;
+            let process = gone;
+            self.stop(state, Cause::Ended { process, end, is_success, before_ready, is_failure });
         }
     }
 
