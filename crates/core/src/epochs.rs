@@ -345,8 +345,8 @@ impl State {
 
 /// These methods check the conditions of the transitions.
 impl State {
-    /// The held epochs whose stop has begun, including epochs of which only the rest of the process
-    /// group lives.
+    /// The held epochs whose stop has begun. The main process of such an epoch may have ended while
+    /// other processes of its group still live.
     fn held_epochs(&self) -> Vec<ProcessId> {
         let is_to_end = |process: &ProcessId| {
             let life = self.life(*process);

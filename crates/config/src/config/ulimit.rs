@@ -71,7 +71,7 @@ resources! {
     rss RLIMIT_RSS;
     /// The ceiling of its real-time priority.
     rtprio RLIMIT_RTPRIO;
-    /// The processor time of a real-time process without a system call, in microseconds.
+    /// Processor time between two blocking calls of a real-time process, in microseconds.
     rttime RLIMIT_RTTIME;
     /// The number of queued signals of its user.
     sigpending RLIMIT_SIGPENDING;

@@ -9,7 +9,7 @@ use crate::types::Time;
 
 /// The shortest pause once the drain can be over.
 const OFTEN: Duration = Duration::from_millis(25);
-/// The shortest pause before the drain can be over.
+/// The shortest pause while it is too early for the drain to end.
 const SELDOM: Duration = Duration::from_millis(250);
 /// A pause is at least this many times as long as the last answer took, so polls cost any Envoy at
 /// most 3 % of a core.

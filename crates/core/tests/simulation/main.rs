@@ -5,9 +5,9 @@
 //!
 //! - *Safety* ([`Scenario::new`]): faults may happen at any time, and every promise holds at every
 //!   step.
-//! - *Liveness* ([`Scenario::live`]): after a random time no more faults happen and a stop signal
-//!   comes. From then on the shutdown must end by itself, in order and in time. In safety mode a
-//!   later fault could hide a shutdown that never ends.
+//! - *Liveness* ([`Scenario::live`]): after a random time the faults end and a stop signal comes.
+//!   From then on the shutdown must end by itself, in order and in time. Only this mode finds a
+//!   shutdown that never ends: in safety mode the next fault may end it.
 //!
 //! `tests` plays random graphs. `cases` plays fixed events and expects known actions. `longest`
 //! checks the longest shutdowns of `timeline`.
