@@ -174,7 +174,7 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
         drain: (!time.is_zero()).then_some(Drain { method, time, min }),
         ..Process::new(name, command)
     };
-    Ok(Config { shutdown, processes: vec![process], ..Config::default() })
+    Ok(Config { shutdown, processes: vec![Arc::new(process)], ..Config::default() })
 }
 
 /// The warning for a `--drain-time` that is longer than the window; `None` if it is not. The
@@ -268,8 +268,8 @@ mod tests {
     #[test]
     fn times_have_the_defaults_of_a_config() {
         for (min, expected) in [(None, 5), (Some(8), 8)] {
-            let mut config = config(&options(None, &[]), &drain(None, min)).unwrap();
-            let drain = config.processes.remove(0).drain.unwrap();
+            let config = config(&options(None, &[]), &drain(None, min)).unwrap();
+            let drain = config.processes[0].drain.as_ref().unwrap();
             assert_eq!((drain.time, drain.min), (seconds(15), seconds(expected)));
         }
     }

@@ -15,6 +15,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::stat::{FileStat, SFlag};
@@ -381,7 +382,7 @@ impl<'a> Checker<'a> {
 
     fn command(&mut self, at: At, command: &[String], severity: Severity) {
         let config = self.config;
-        let process = at.0.and_then(|index| config.processes.get(index));
+        let process = at.0.and_then(|index| config.processes.get(index)).map(Arc::as_ref);
         let Some(name) = command.first().filter(|name| !name.is_empty()) else { return };
         let dir = process.and_then(|process| process.working_dir.as_deref());
         let is_path = name.contains('/');

@@ -153,7 +153,8 @@ async fn supervise(setup: Setup) -> io::Result<(u8, Time)> {
         Rc::clone(&status_board),
         Reloads::new(source, sender.clone()),
     );
-    let watched = config.processes.iter().flat_map(file_watch::watched).collect();
+    let watched =
+        config.processes.iter().flat_map(|process| file_watch::watched(process)).collect();
     executor.file_watches = FileWatches::begin(watched, &sender).await;
     let mut event_loop =
         EventLoop::new(&config, executor, Rc::clone(&status_board), signals, receiver)?;

@@ -165,7 +165,8 @@ async fn candidate(
 ) -> Result<Candidate, String> {
     let read = read(source).await?;
     let processes = &read.0.config.processes;
-    let mut watched: Vec<_> = processes.iter().flat_map(file_watch::watched).collect();
+    let mut watched: Vec<_> =
+        processes.iter().flat_map(|process| file_watch::watched(process)).collect();
     watched.retain(|watched| !known.contains(watched));
     let watches = FileWatches::begin(watched, sender).await;
     let wanted = sockets::wanted(&read.0.config);

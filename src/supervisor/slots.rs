@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::config::{Config, Process};
@@ -14,7 +13,7 @@ use crate::types::{ProcessId, Stream};
 /// A process of a config, with its arguments and sockets.
 #[derive(Clone)]
 pub(crate) struct Definition {
-    pub(crate) process: Rc<Process>,
+    pub(crate) process: Arc<Process>,
     /// The arguments that the process gets from the container's command line.
     pub(crate) args: Vec<String>,
     /// The sockets of `listen`. All slots of the process share them.
@@ -24,8 +23,8 @@ pub(crate) struct Definition {
 impl Definition {
     /// Returns the definition of each process of a config, in the order of the config.
     pub(crate) fn of(config: &Config, args: Vec<Vec<String>>, sockets: Vec<Sockets>) -> Vec<Self> {
-        let one = |((process, args), sockets): ((&Process, Vec<String>), Sockets)| Self {
-            process: Rc::new(process.clone()),
+        let one = |((process, args), sockets): ((&Arc<Process>, Vec<String>), Sockets)| Self {
+            process: Arc::clone(process),
             args,
             sockets,
         };

@@ -36,7 +36,7 @@ pub(crate) struct Differing {
 /// The sockets that each process of a config listens on. A process that the config leaves out
 /// (`OnlyIf::Never`) has no sockets.
 pub(crate) fn wanted(config: &Config) -> Vec<Wanted> {
-    let one = |process: &Process| Wanted {
+    let one = |process: &Arc<Process>| Wanted {
         name: process.name.clone(),
         listen: match process.only_if {
             Some(OnlyIf::Never) => Vec::new(),

@@ -116,7 +116,7 @@ struct Instance {
     number: u32,
     /// The definition of the process, with the values that were read at its start; `None` if it has
     /// no such values.
-    with_values: Option<Rc<Process>>,
+    with_values: Option<Arc<Process>>,
     /// Whether the files of `render` are already written for the start that is under way.
     is_rendered: bool,
     /// The exec that is under way.
@@ -601,8 +601,8 @@ impl Executor {
         termination_log::write(&text);
     }
 
-    fn process(&self, slot: ProcessId) -> Rc<Process> {
-        Rc::clone(&self.status_board.slots.borrow().of(slot).process)
+    fn process(&self, slot: ProcessId) -> Arc<Process> {
+        Arc::clone(&self.status_board.slots.borrow().of(slot).process)
     }
 
     /// The other slots that the process has or had.

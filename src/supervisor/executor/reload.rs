@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use tokio::task::spawn_local;
 
@@ -51,7 +52,8 @@ impl Executor {
         placed: &[Placed],
     ) {
         self.status_board.slots.borrow_mut().set_places(placed);
-        let is_other = |one: &Process| self.config.processes.iter().all(|old| old.name != one.name);
+        let is_other =
+            |one: &Arc<Process>| self.config.processes.iter().all(|old| old.name != one.name);
         if config.processes.iter().any(is_other) {
             self.is_alone.set(false);
         }

@@ -52,7 +52,7 @@ fn given_up(process: ProcessId) -> Event {
 pub(super) struct Launching {
     pub(super) pid: Pid,
     /// The definition of the process, with the values that were read at its start.
-    wanted: Rc<Process>,
+    wanted: Arc<Process>,
     socket: Option<NotifySocket>,
     epoch: Option<Epoch>,
     log: Option<Rc<OutputCapture>>,
@@ -196,7 +196,7 @@ impl Executor {
         if let Some(log) = files.log {
             self.files.add(log, self.config.logging.format);
         }
-        self.instances[process.index()].with_values = files.with_values.map(Rc::new);
+        self.instances[process.index()].with_values = files.with_values.map(Arc::new);
         files.directory
     }
 
@@ -300,7 +300,7 @@ impl Executor {
 
     /// The definition of the process, with the values that were read at its last start if it has
     /// such values.
-    pub(super) fn with_values(&self, process: ProcessId) -> Rc<Process> {
+    pub(super) fn with_values(&self, process: ProcessId) -> Arc<Process> {
         let with_values = self.instances[process.index()].with_values.clone();
         with_values.unwrap_or_else(|| self.process(process))
     }
@@ -313,7 +313,7 @@ impl Executor {
     fn launch(
         &mut self,
         process: ProcessId,
-        wanted: Rc<Process>,
+        wanted: Arc<Process>,
         directory: Option<File>,
     ) -> Result<(), StartError> {
         let socket = wanted.uses_notify().then(|| NotifySocket::bind(process)).transpose()?;

@@ -25,6 +25,7 @@ mod watch;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub use address::{Address, HttpTarget};
 pub use drain::{
@@ -87,7 +88,7 @@ pub struct Config {
     /// The processes by name; at least one. <!-- C77 -->
     // The list is in file order, and a [`ProcessId`](crate::types::ProcessId) is an index into it.
     #[key(form = Processes, merge = Entries, uncompared)]
-    pub processes: Vec<Process>,
+    pub processes: Vec<Arc<Process>>,
     // The `args` of each entry with `scale: 0`, with the name of the entry. drainit accepts the
     // arguments that these entries claim, and drops them.
     #[key(skip)]

@@ -14,7 +14,7 @@ impl Config {
     /// Returns an error for each dependency that is not a process, for each process that depends on
     /// itself, and for the cycles.
     pub fn graph(&self) -> Result<Graph, Vec<GraphError>> {
-        let nodes: Vec<Node<'_>> = self.processes.iter().map(node).collect();
+        let nodes: Vec<Node<'_>> = self.processes.iter().map(|process| node(process)).collect();
         Graph::build(&nodes)
     }
 

@@ -38,7 +38,7 @@ impl Places {
         config: &'a Config,
     ) -> impl Iterator<Item = (usize, &'a Process, &'a Entry)> {
         let processes = config.processes.iter().zip(&self.processes).enumerate();
-        let processes = processes.map(|(index, (process, entry))| (index, process, entry));
+        let processes = processes.map(|(index, (process, entry))| (index, &**process, entry));
         processes.filter(|(_, process, _)| !process.is_left_out())
     }
 

@@ -1,6 +1,8 @@
 //! Checks how traffic reaches and leaves the pod: whether nodes or a load balancer still send
 //! requests to it, and whether an application sends its own requests through a sidecar.
 
+use std::sync::Arc;
+
 use crate::config::{DrainMethod, Process};
 use crate::kubernetes::manifest::{items, text};
 use crate::kubernetes::pre_stop::PreStop;
@@ -24,7 +26,7 @@ fn endpoint(ctx: &mut Context<'_>) {
     let is_served = items(&ctx.container.node, &["ports"])
         .iter()
         .any(|port| text(port, &["containerPort"]).is_some_and(|port| Some(port.text) != control));
-    let stops_early = |process: &&Process| {
+    let stops_early = |process: &&Arc<Process>| {
         process.drain.as_ref().is_some_and(|drain| drain.min.is_zero() && !drain.time.is_zero())
     };
     let Some(process) = config.processes.iter().find(stops_early) else { return };
@@ -62,7 +64,7 @@ fn local(ctx: &mut Context<'_>) {
 /// Warns of a sidecar whose drain has no `direction`. Such a drain also closes the listeners
 /// through which the application sends its own requests.
 fn egress(ctx: &mut Context<'_>) {
-    let is_undecided = |process: &&Process| {
+    let is_undecided = |process: &&Arc<Process>| {
         let method = process.drain.as_ref().map(|drain| &drain.method);
         matches!(method, Some(DrainMethod::Envoy(envoy)) if envoy.direction.is_none())
     };

@@ -8,6 +8,7 @@ pub mod own_address;
 pub(crate) mod shared_addresses;
 pub(crate) mod unique;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{Config, Process, ProcessKind};
@@ -175,7 +176,7 @@ fn too_long(
 /// The `min` of each process if the config sets it. Zero if the `min` is a default, or if the
 /// process is not drained.
 fn written_minima(config: &Config) -> Vec<Duration> {
-    let written = |process: &Process| match &process.drain {
+    let written = |process: &Arc<Process>| match &process.drain {
         Some(drain) if drain.method.times().min.is_some() && !process.is_left_out() => drain.min,
         _ => Duration::ZERO,
     };
@@ -232,7 +233,7 @@ fn shrink_default_minima(
     let mut above = vec![Duration::ZERO; of.len()];
     for id in graph.order.iter().rev() {
         let index = id.index();
-        let process = &mut config.processes[index];
+        let process = Arc::make_mut(&mut config.processes[index]);
         let mut taken = above[index];
         let span = place_of_drain(process, &places.processes[index], "min");
         // A process that never starts is not drained, and takes no time.
@@ -263,7 +264,7 @@ fn shrink_default_minima(
 /// The time that the config sets for a step of the shutdown; `None` if the config sets none.
 fn declared(config: &Config, what: StepKind, process: Option<ProcessId>) -> Option<Duration> {
     let process = process.map(|id| &config.processes[id.index()]);
-    if process.is_some_and(Process::is_left_out) {
+    if process.is_some_and(|process| process.is_left_out()) {
         return None;
     }
     let hooks = process.map_or(&config.hooks, |process| &process.hooks);

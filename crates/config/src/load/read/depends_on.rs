@@ -1,6 +1,7 @@
 //! Reads `depends_on:`, which is a list of names, or a mapping of names to conditions.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use crate::config::{Dependency, Process, ProcessKind, StartCondition};
 use crate::load::diagnostics::diagnostic::quote;
@@ -92,10 +93,14 @@ impl Form for DependsOn {
 /// Completes `depends_on` when all processes are read. The name of an entry with `scale` is
 /// replaced by the names of its copies. A missing condition gets its default, which depends on the
 /// type of the dependency.
-pub(crate) fn resolve(reader: &mut Reader<'_>, processes: &mut [Process], scaling: &mut Scaling) {
+pub(crate) fn resolve(
+    reader: &mut Reader<'_>,
+    processes: &mut [Arc<Process>],
+    scaling: &mut Scaling,
+) {
     let kinds: HashMap<String, ProcessKind> =
         processes.iter().map(|process| (process.name.clone(), process.kind)).collect();
-    for (index, process) in processes.iter_mut().enumerate() {
+    for (index, process) in processes.iter_mut().map(Arc::make_mut).enumerate() {
         let mut depends_on = Vec::with_capacity(process.depends_on.len());
         for one in std::mem::take(&mut process.depends_on) {
             let entry = &reader.places.processes[index];

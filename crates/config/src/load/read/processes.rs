@@ -1,6 +1,7 @@
 //! Reads `processes:`, one entry after the other.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::config::{Process, log};
 use crate::load::diagnostics::diagnostic::quote;
@@ -16,10 +17,10 @@ use crate::load::yaml::node::{Kind, Node};
 pub(crate) struct Processes;
 
 impl Form for Processes {
-    type Out = Vec<Process>;
+    type Out = Vec<Arc<Process>>;
     const SHAPE: Shape = Shape::Processes(&Process::SHAPE);
 
-    fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Vec<Process>> {
+    fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Self::Out> {
         let entries = reader.entries(node, at)?.into_iter();
         let entries = entries.filter(|(key, _)| !key.text.starts_with("x-"));
         let mut processes = Vec::new();
@@ -41,7 +42,7 @@ impl Form for Processes {
                     let route = process.args.map(|route| (key.text.to_string(), route));
                     reader.unused_args.extend(route);
                 } else {
-                    processes.push(process);
+                    processes.push(Arc::new(process));
                     reader.places.processes.push(entry);
                 }
             }

@@ -14,12 +14,13 @@ use crate::load::{Diagnostic, Environment, load as load_files};
 use crate::testing::temp_dir::TempDir;
 
 fn process(keys: &str) -> Process {
-    config(&process_with(keys)).processes.remove(0)
+    Process::clone(&config(&process_with(keys)).processes[0])
 }
 
 /// The variables that a process with these keys gets at its start.
 fn at_start(keys: &str, container: &[(&str, &str)]) -> Result<Vec<String>, String> {
-    let mut process = load(&[&process_with(keys)], container).unwrap().config.processes.remove(0);
+    let config = load(&[&process_with(keys)], container).unwrap().config;
+    let mut process = Process::clone(&config.processes[0]);
     let start = Instant::now();
     let env = [("DEFAULT".to_owned(), "d".to_owned())];
     let found = at_start::variables(&process, &env, &container.iter().copied().collect());

@@ -50,7 +50,7 @@ fn process_with(keys: &str) -> String {
 /// errors or warnings.
 #[track_caller]
 fn process_in(keys: &str, environment: &[(&str, &str)]) -> Process {
-    let mut loaded = load(&[&process_with(keys)], environment).unwrap();
+    let loaded = load(&[&process_with(keys)], environment).unwrap();
     assert_eq!(loaded.warnings, [], "{keys}");
-    loaded.config.processes.remove(0)
+    Process::clone(&loaded.config.processes[0])
 }

@@ -4,6 +4,7 @@ use crate::config::{LogMode, Probe, Process, StartCondition};
 use crate::load::Diagnostic;
 use crate::load::testing::{load, variables};
 use crate::types::Signal;
+use std::sync::Arc;
 use std::time::Duration;
 
 const BASE: &str = r#"
@@ -23,7 +24,7 @@ processes:
     stop_grace_period: 5s
 "#;
 
-fn merged(over: &str) -> Vec<Process> {
+fn merged(over: &str) -> Vec<Arc<Process>> {
     load(&[BASE, over], &[("HOST", "h")]).unwrap().config.processes
 }
 

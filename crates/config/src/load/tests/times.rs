@@ -84,7 +84,7 @@ fn a_process_that_is_left_out_does_not_shorten_the_min_of_others() {
 #[test]
 fn a_min_above_time_is_cut_and_check_warns() {
     let text = chain("0", "time: 3s, min: 10s", "min: 16s", "");
-    let drains = config(&text).processes.into_iter().filter_map(|process| process.drain);
+    let drains = config(&text).processes.into_iter().filter_map(|process| process.drain.clone());
     assert!(drains.map(|drain| drain.min.as_secs()).eq([3, 15]));
     assert_eq!(
         lines(&checked(&text, &[])),
@@ -97,7 +97,7 @@ fn a_min_above_time_is_cut_and_check_warns() {
     // If a default `min` of 5 s is longer than `time`, it is shortened without a warning.
     let text = chain("0", "time: 3s", "time: 4s, min: 4s", "");
     assert_eq!(checked(&text, &[]), []);
-    let drains = config(&text).processes.into_iter().filter_map(|process| process.drain);
+    let drains = config(&text).processes.into_iter().filter_map(|process| process.drain.clone());
     assert!(drains.map(|drain| drain.min.as_secs()).eq([3, 4]));
 }
 
