@@ -243,7 +243,7 @@ impl Journal {
     fn process(&self, id: ProcessId, t0: Time, state: &State) -> ProcessData {
         let history = self.of(id);
         let since_start = |at: Time| between(self.began, at);
-        let drain = history.drain.filter(|drain| !drain.is_past);
+        let drain = history.drain.as_ref().filter(|drain| !drain.is_past);
         let asked = history.asked;
         let end = history.end.map(|(at, end)| EndData {
             at: between(t0, at),

@@ -69,7 +69,7 @@ pub struct History {
     /// The stop of the process; `None` until it is stopped in a shutdown.
     pub(super) stop: Option<Stop>,
     /// The last drain that has begun.
-    pub drain: Option<Drain>,
+    pub drain: Option<Box<Drain>>,
 }
 
 impl History {

@@ -282,11 +282,11 @@ impl Journal {
             Note::DrainBegan { process, counted, min, longest } => {
                 self.draining_since.get_or_insert(now);
                 self.places += 1;
-                let known = self.of(process).drain.filter(|drain| !drain.is_past);
+                let known = self.of(process).drain.as_ref().filter(|drain| !drain.is_past);
                 let place = known.map_or(self.places, |drain| drain.place);
                 let drain = Drain { place, began: now, min, longest, counted, ..Drain::default() };
                 let history = self.noted(process);
-                (history.drain, history.is_draining) = (Some(drain), true);
+                (history.drain, history.is_draining) = (Some(Box::new(drain)), true);
                 self.tally(process).drained = Some(process);
                 self.steps.begin(now, (StepKind::Drain, Some(process)));
             }
