@@ -120,10 +120,10 @@ def measure():
                         detail=f"{listed(each, lambda value: f'{value:.2f}')}; fork and exec {floor[most][column] / most:.2f}",
                         why={"s6": "starts and stops all of them at once, in no order",
                              "supervisord": "does not wait"}))
-    each = {count: memory(count) for count in SIZES[1:]} | {few: 0}
+    each = {count: memory(count) for count in SIZES[1:]}
     anonymous = {name: result and result[2] / BESIDE for name, result in beside.items()}
     rows.append(Row(f"scale: memory that the kernel cannot reclaim, {BESIDE:,} processes, per process", "KiB anonymous", anonymous,
-                    f"under {LIMIT_KIB} KiB per added process", all(value < LIMIT_KIB for value in each.values()),
+                    f"under {LIMIT_KIB} KiB per added process, of {BESIDE:,}", each[BESIDE] < LIMIT_KIB,
                     detail=", ".join(f"added up to {count:,}: {each[count]:.1f}" for count in SIZES[1:])))
     asking = {count: ours[count][3] for count in SIZES}
     # 100 processes are not compared, because the fixed cost of an answer would hide the rest.
