@@ -53,8 +53,8 @@ impl Outcome {
         self.failed + self.refused
     }
 
-    /// Returns the share of the due requests that the machine managed to send, if it is too small
-    /// for the rate of the row.
+    /// Returns the share of the due requests that were sent, if this share shows that the machine
+    /// is too slow for the row.
     pub(crate) fn too_slow(&self) -> Option<f64> {
         self.share.filter(|share| *share < ENOUGH)
     }

@@ -480,8 +480,8 @@ impl Dialogue {
     }
 
     /// Reports whether the drain was accepted: `true` as soon as a call has succeeded, `false` once
-    /// all calls have failed. If drainit has to wait before it fails the health check, this
-    /// includes the later call that does so.
+    /// all calls have failed. One of these calls fails the health check, and may come later than
+    /// the others.
     fn answer(&mut self) {
         let accepted = self.is_accepted();
         let is_last = self.has_begun && self.late.is_none() && !self.stays_ready;
