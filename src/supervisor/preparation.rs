@@ -59,7 +59,7 @@ impl Preparation {
     }
 
     /// Gathers the files.
-    pub(crate) fn run(self, process: Process) -> Result<Files, StartError> {
+    pub(crate) fn run(self, process: &Process) -> Result<Files, StartError> {
         let own = self.own_socket.as_deref();
         let is_own = |path: &PathBuf| process.sockets.iter().any(|socket| is_same(socket, path));
         if self.uses_sockets {
@@ -71,12 +71,12 @@ impl Preparation {
             return Ok(Files::default());
         }
         if self.is_first {
-            launch::check_sockets(&process, own)?;
+            launch::check_sockets(process, own)?;
         }
         launch::remove_sockets(&process.name, &self.stale, own);
-        let values = self.values.map(|env| launch::with_values(&process, &env)).transpose()?;
+        let values = self.values.map(|env| launch::with_values(process, &env)).transpose()?;
         let with_values = values.flatten();
-        let wanted = with_values.as_ref().unwrap_or(&process);
+        let wanted = with_values.as_ref().unwrap_or(process);
         if let Some(base) = self.renders {
             launch::render(wanted, &base)?;
         }

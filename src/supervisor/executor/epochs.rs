@@ -3,6 +3,7 @@
 //! order the epochs end.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::config::{Address, DrainMethod, EnvoyFlags, Process};
 use crate::core::event::Event;
@@ -121,7 +122,7 @@ impl Executor {
             let request = |stderr| launch::validation(&wanted, &args, &base, stderr);
             let checked = match validate(request, children).await {
                 Ok(()) => {
-                    let wanted = Process::clone(&wanted);
+                    let wanted = Arc::clone(&wanted);
                     let fits = move || {
                         check_admin(&wanted, &args)
                             .and_then(|()| check_workers(&wanted, &args, &old))

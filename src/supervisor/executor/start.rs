@@ -75,7 +75,7 @@ impl Executor {
         };
         let (name, own, stale) =
             (wanted.name.clone(), self.own_socket(), self.stale_sockets(process));
-        let (sender, wanted) = (self.sender.clone(), Process::clone(&wanted));
+        let sender = self.sender.clone();
         spawn_local(async move {
             let check = move || {
                 let holds = wanted.only_if.as_ref().map_or(Ok(true), OnlyIf::holds);
@@ -146,11 +146,11 @@ impl Executor {
         if !preparation.is_needed(&wanted) {
             return self.continue_start(start, Ok(Files::default()));
         }
-        let (sender, wanted) = (self.sender.clone(), Process::clone(&wanted));
+        let sender = self.sender.clone();
         let is_wanted = Arc::new(());
         preparation.is_wanted = Arc::downgrade(&is_wanted);
         let task = LocalTask::begin(async move {
-            let files = on_thread(LONGEST_START, move || preparation.run(wanted)).await;
+            let files = on_thread(LONGEST_START, move || preparation.run(&wanted)).await;
             drop(is_wanted);
             let files = files.unwrap_or_else(|why| Err(StartError::Unprepared(why.to_string())));
             let (task, files) = (tokio::task::id(), Box::new(files));
@@ -392,7 +392,7 @@ impl Executor {
             Some(_) if wanted.tells_readiness() => None,
             Some(wanted_readiness) => Some(readiness::watch(
                 ReadinessTarget {
-                    process: Process::clone(&wanted),
+                    process: Arc::clone(&wanted),
                     readiness: wanted_readiness.clone(),
                     epoch: Self::admin_to_take_over(&wanted, epoch),
                     log,
@@ -435,7 +435,7 @@ impl Executor {
                 let pace =
                     Pace { start_period: *start_period, interval: *interval, timeout: *timeout };
                 let (base, children) = (Rc::clone(&self.base), Rc::clone(&self.children));
-                let run = commands_of(Process::clone(&wanted), base, children, *timeout);
+                let run = commands_of(Arc::clone(&wanted), base, children, *timeout);
                 current.liveness = Some(liveness::watch(
                     instance,
                     wanted.name.clone(),

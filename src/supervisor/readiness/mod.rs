@@ -7,6 +7,7 @@ pub(crate) mod probe;
 use std::cell::Cell;
 use std::ffi::OsString;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{Address, Probe, Process, Readiness};
@@ -25,7 +26,7 @@ const EXEC_LIMIT: Duration = Duration::from_secs(10);
 
 /// A process and its readiness check.
 pub(crate) struct ReadinessTarget {
-    pub(crate) process: Process,
+    pub(crate) process: Arc<Process>,
     pub(crate) readiness: Readiness,
     /// The admin and the epoch of an Envoy that takes over from an older epoch. Such an Envoy is
     /// ready when it is live, whatever `readiness` says: by then the older epoch has no listeners,
@@ -75,7 +76,7 @@ pub(crate) fn ask_once(
 
 /// Returns a function that runs the commands of `exec` probes as the process would run them.
 pub(crate) fn commands_of(
-    process: Process,
+    process: Arc<Process>,
     base: Rc<[(OsString, OsString)]>,
     children: SharedChildren,
     limit: Duration,
