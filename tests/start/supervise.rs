@@ -404,8 +404,8 @@ fn a_daemon_of_a_oneshot_or_a_hook_is_not_attributed_to_the_process_that_ends() 
     for (agent, app, hook, survivors) in [
         // The daemon starts another daemon while the process runs.
         ("daemon=b,await=DIR/go,daemon=c", waits, "exit=0", 2),
-        // The daemon leaves two children while the process runs. Daemon and children run the same
-        // program.
+        // The daemon ends while the process runs, and leaves two children behind. The daemon and
+        // its children run the same program.
         (
             "exit=0",
             "[CHILD, app, await=DIR/end, exit=0]",

@@ -2360,8 +2360,8 @@ impl<'a> Checker<'a> {
         // A process or hook that hung before the time of faults was over may use all of the time
         // until the deadline.
         if self.has_faultless_shutdown() && !self.killed && !self.has_hung {
-            // If a process was asked to end before the time of faults was over, it may end only at
-            // the deadline. Its `post_stop` hook runs after that.
+            // A process that was asked to end during the time of faults may take until the
+            // deadline. Its `post_stop` hook runs after that.
             let moment = Duration::from_millis(10);
             self.hold(
                 now <= self.seen_at(deadline + moment) + moment,

@@ -82,8 +82,8 @@ enum Happening {
         instance: u32,
     },
     /// A process ends. `asked` says whether a signal or a rule of Envoy ends it. After the time of
-    /// faults, the world drops the ends of services that were not asked for, and gives such ends of
-    /// oneshots the code 0.
+    /// faults, the world drops each unasked end of a service, and gives each unasked end of a
+    /// oneshot the code 0.
     Dies {
         process: u16,
         instance: u32,

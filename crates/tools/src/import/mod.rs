@@ -57,8 +57,8 @@ impl Format {
 
 /// The comment in the draft if the other program keeps running when one of its processes exits.
 const ON_EXIT: &str = "`on_exit: ignore` keeps the original behaviour: the other processes run on. Without it the exit of \
-                       a process stops the container, which is usually better: the container is restarted. So does a command that cannot be executed at \
-                       the start, unless the process has `required: false`.";
+                       a process stops the container, which is usually better: the container is restarted. Even with it, the container stops if a command cannot be executed at \
+                       the start of the container, unless the process has `required: false`.";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Imported {

@@ -293,9 +293,9 @@ fn declared_waits(problems: &mut Problems, config: &Config, graph: &Graph, place
 
 const WINDOW: &str = "`grace_period` minus `reserve`";
 
-/// Warns if no dependency makes a drained process stop before the others, so that all of them stop
-/// while the process drains. A process with an empty `depends_on` gets no warning, because the
-/// empty list says that the process does not need the others.
+/// Warns of a drained process if no `depends_on` delays the stop of the other processes until it
+/// has stopped: they would stop while it drains. A process with an empty `depends_on` gets no
+/// warning, because the empty list says that the process does not need the others.
 fn drains_without_order(problems: &mut Problems, config: &Config, graph: &Graph, places: &Places) {
     let mut checked = 0;
     for (index, process, place) in places.running(config) {
