@@ -9,7 +9,7 @@ use crate::load::diagnostics::diagnostic::quote;
 use crate::load::diagnostics::problems::Problems;
 use crate::load::environment::{Origin, Variables};
 use crate::load::expand::{Expanded, expand, shell_variables};
-use crate::load::key::{At, Form, Keys};
+use crate::load::key::{self, At, Form, Keys, Merge};
 use crate::load::places::Places;
 use crate::load::source::Source;
 use crate::load::span::Span;
@@ -162,16 +162,17 @@ impl<'a> Reader<'a> {
                 what => format!("in `{what}`"),
             };
             let message = format!("unknown key {} {place}", quote(name));
-            let help = match meant(name, known) {
+            let help = match (other_word(name, known), &outer(name, entries, known)[..]) {
                 _ if name == "services" && known.has("processes") => {
                     "is it a Compose file? `drainit import FILE` makes a config of it".to_owned()
                 }
-                Some(word) => format!("did you mean `{word}`?"),
-                None => match outer(name, entries, known)[..] {
-                    [] => format!("known keys: {}", list(known.names())),
-                    [outer] => format!("write it inside `{outer}`: `{outer}: {{{name}: …}}`"),
-                    ref outer => format!("write it inside one of {}", list(outer.iter().copied())),
+                (Some(word), _) => format!("did you mean `{word}`?"),
+                (None, [outer]) => format!("write it inside `{outer}`: `{outer}: {{{name}: …}}`"),
+                (None, []) => match nearest(name, known.names()) {
+                    Some(word) => format!("did you mean `{word}`?"),
+                    None => format!("known keys: {}", list(known.names())),
                 },
+                (None, outer) => format!("write it inside one of {}", list(outer.iter().copied())),
             };
             self.problems.error(key.span, message).help(help);
         }
@@ -503,21 +504,22 @@ fn as_mapping(node: &Node, known: &Keys) -> Option<String> {
     })
 }
 
-/// Finds where a misplaced key `name` belongs. Candidates are the keys in `known` whose mapping can
-/// have `name`. If the config has a candidate (`entries`), returns the first such candidate.
-/// Otherwise returns all candidates that exclude each other.
+/// Finds where a misplaced key `name` belongs: in one of the keys in `known` whose mapping can have
+/// `name`. If the config has such a key (`entries`), returns only the first one that it has.
 fn outer(name: &str, entries: &[(Key, Rc<Node>)], known: &Keys) -> Vec<&'static str> {
     let is_written = |key: &str| entries.iter().any(|(written, _)| *written.text == *key);
-    let outer = known.all().filter(|key| key.keys.is_some_and(|keys| keys.has(name)));
-    let outer: Vec<_> = outer.collect();
-    match outer.iter().find(|key| is_written(key.name)) {
-        Some(written) => vec![written.name],
-        None => outer.iter().filter(|key| key.exclusive).map(|key| key.name).collect(),
+    let has_entries = |key: &key::Key| matches!(key.merge, Merge::Entries | Merge::Names);
+    let outer = known.all().filter(|key| !has_entries(key));
+    let outer = outer.filter(|key| key.keys.is_some_and(|keys| keys.has(name)));
+    let outer: Vec<_> = outer.map(|key| key.name).collect();
+    match outer.iter().find(|key| is_written(key)) {
+        Some(written) => vec![written],
+        None => outer,
     }
 }
 
-fn meant(name: &str, known: &Keys) -> Option<&'static str> {
+/// The known key that has the meaning of `name`, which is a word of another tool.
+fn other_word(name: &str, known: &Keys) -> Option<&'static str> {
     let other = OTHER_WORDS.iter().find(|(word, _)| *word == name).map(|(_, ours)| *ours);
-    let other = other.filter(|ours| known.has(ours));
-    other.or_else(|| nearest(name, known.names()))
+    other.filter(|ours| known.has(ours))
 }
