@@ -27,8 +27,9 @@ pub struct CheckArgs {
     /// ReplicaSet, Job or CronJob; - reads standard input
     #[arg(long, value_name = "FILE", hide = tools::ARE_HIDDEN)]
     pod: Option<PathBuf>,
-    /// Whether this is the image that runs the config, so the files that the config names must
-    /// exist [default: true if PID 1 is drainit, or the config has its default path in a container]
+    /// Whether this is the image for which the config is; if so, the files that the config names
+    /// must exist [default: true if PID 1 is drainit, or the config has its default path in a
+    /// container]
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     image: Option<bool>,
     /// Name of the container that runs drainit [default: each container whose command names

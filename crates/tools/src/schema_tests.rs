@@ -231,7 +231,7 @@ fn places() -> Vec<KeyPlace> {
     tables().into_iter().flat_map(of_table).collect()
 }
 
-/// Every table of keys, with the first place of a config that has it.
+/// Every table of keys, each with the first place in a config where it can stand.
 pub(crate) fn tables() -> Vec<(&'static Keys, Vec<String>)> {
     let mut tables = vec![(keys_of_root(), Vec::new())];
     let mut next = 0;

@@ -171,8 +171,8 @@ fn head(path: &Path) -> Vec<u8> {
     head
 }
 
-/// Returns the interpreter that a program names, between two parts of the error message: how the
-/// program names it, and the usual cause if it is missing.
+/// Returns three parts of the error message: how the program refers to its interpreter, the
+/// interpreter, and the usual cause if the interpreter is missing.
 fn interpreter(head: &[u8]) -> Option<(&'static str, String, &'static str)> {
     if let Some(line) = head.strip_prefix(b"#!") {
         let line = line.split(|byte| *byte == b'\n').next()?;

@@ -481,8 +481,8 @@ fn the_stop_waits_for_new_requests_while_the_drain_time_lasts() {
     play.at(14_640, term);
     again(&mut play, 14_650);
     assert_eq!(play.at(15_000, Event::Tick), is_over);
-    // Each count needs a sample and the answer that the listeners are closed. If that answer is
-    // lost, the next count needs a new sample.
+    // Before each count of the open connections, drainit needs a sample, and the answer that the
+    // listeners are closed. If this answer is lost, the next count needs a new sample.
     let mut play = held(gateway());
     play.at(6000, term);
     again(&mut play, 6010);
