@@ -2,7 +2,7 @@
 //! descriptors.
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, PipeWriter};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -16,7 +16,7 @@ use crate::http::describe_io;
 use crate::load::Environment;
 use crate::load::at_start;
 use crate::logging::Output;
-use crate::logging::capture::{OutputCapture, forms};
+use crate::logging::capture::{OutputCapture, forms, give_to};
 use crate::logging::split::Form;
 use crate::os::held_sockets::HeldSocket;
 use crate::os::replace_file;
@@ -258,15 +258,24 @@ pub(crate) fn validation(
     request
 }
 
-/// A request for an `exec` probe. Its output goes to /dev/null.
+/// A request for an `exec` probe. Its caller decides where the output goes.
 pub(crate) fn probe(
     command: &[String],
     process: &Process,
     base: &[(OsString, OsString)],
 ) -> SpawnRequest {
-    let mut request = request(command.iter(), environment(base, Some(process)), Some(process));
-    discard_output(&mut request);
-    request
+    request(command.iter(), environment(base, Some(process)), Some(process))
+}
+
+/// Lets a command write its stdout and its stderr to `pipe`.
+///
+/// # Errors
+/// Fails if too many files are open.
+pub(crate) fn into_pipe(mut request: SpawnRequest, pipe: PipeWriter) -> io::Result<SpawnRequest> {
+    give_to(request.user.as_ref(), &pipe);
+    request.stdout = Some(pipe.try_clone()?.into());
+    request.stderr = Some(pipe.into());
+    Ok(request)
 }
 
 fn request<'a>(

@@ -2,12 +2,15 @@
 
 use std::cell::Cell;
 use std::fmt::Display;
-use std::io;
+use std::io::{self, PipeWriter, pipe};
 use std::path::PathBuf;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use nix::unistd;
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe::Receiver as PipeReader;
 use tokio::sync::oneshot::{self, Receiver, error::TryRecvError};
 use tokio::time::timeout;
 
@@ -21,6 +24,8 @@ use crate::types::{End, Signal, harmless, human};
 
 /// The time limit of the search for the cause of a failed exec.
 const DIAGNOSIS: Duration = Duration::from_secs(2);
+/// The number of bytes that are kept of a command's output: the default capacity of a pipe.
+const KEPT: usize = 64 * 1024;
 
 /// The reason why a command or a probe failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +47,12 @@ impl Failure {
 impl From<String> for Failure {
     fn from(why: String) -> Self {
         Self { why, is_own: false }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self { why: harmless(&error.to_string()).into_owned(), is_own: is_own_lack(&error) }
     }
 }
 
@@ -96,6 +107,48 @@ pub(crate) async fn run(
             Err(why.into())
         }
     }
+}
+
+/// Like [`run`], but also returns the end of the command's output. `request` makes the command,
+/// which writes its output to the given pipe.
+pub(crate) async fn run_captured(
+    request: impl FnOnce(PipeWriter) -> io::Result<SpawnRequest>,
+    children: SharedChildren,
+    limit: Duration,
+) -> (Result<(), Failure>, String) {
+    let opened = || {
+        let (reader, writer) = pipe()?;
+        Ok::<_, io::Error>((PipeReader::from_owned_fd(reader.into())?, request(writer)?))
+    };
+    let (mut reader, request) = match opened() {
+        Ok(opened) => opened,
+        Err(error) => return (Err(error.into()), String::new()),
+    };
+    let (mut output, mut chunk) = (Vec::new(), [0; 4096]);
+    let mut keep = |chunk: &[u8]| {
+        output.extend(chunk);
+        output.drain(..output.len().saturating_sub(KEPT));
+    };
+    let mut run = pin!(run(request, children, limit));
+    let mut is_open = true;
+    let result = loop {
+        tokio::select! {
+            result = &mut run => break result,
+            count = reader.read(&mut chunk), if is_open => match count {
+                Ok(count) if count > 0 => keep(&chunk[..count]),
+                _ => is_open = false,
+            },
+        }
+    };
+    // The last output of the command is in the pipe. If the command has left a process in the
+    // background, this process may still write, so only as much is read as the pipe can hold.
+    for _ in 0..KEPT / chunk.len() {
+        match unistd::read(&reader, &mut chunk) {
+            Ok(count @ 1..) => keep(&chunk[..count]),
+            _ => break,
+        }
+    }
+    (result, String::from_utf8_lossy(&output).into_owned())
 }
 
 /// Runs a command to its end, and calls `started` with its pid. The process group of the command is

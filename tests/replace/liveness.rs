@@ -120,6 +120,29 @@ fn a_process_can_fail_the_check_itself() {
     drainit.wait_for_events("a", "start", 2);
 }
 
+// holds: C693
+#[test]
+fn the_last_line_of_output_of_a_failed_probe_is_reported() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        processes:
+          a:
+            command: [CHILD, a]
+            liveness: {exec: [sh, -c, 'echo bad >/dev/stderr; exit 1'], interval: 100ms, retries: 1}
+            on_exit: ignore
+          b:
+            command: [CHILD, b]
+            liveness: {exec: [sh, -c, 'yes & exit 1'], interval: 100ms, retries: 1}
+            on_exit: ignore
+        ",
+    );
+    drainit.wait_for_line("a: failed its liveness check.*: its command exited with code 1: bad");
+    // `yes` still holds the pipe and writes when its command has ended.
+    drainit.wait_for_line("b: failed its liveness check.*: its command exited with code 1");
+    drainit.stop().assert_code(0);
+}
+
 // holds: C230, C235, C238, C240, C250
 #[test]
 fn a_failed_check_counts_as_a_failure_and_the_others_keep_running() {

@@ -112,9 +112,7 @@ struct Side {
 impl OutputCapture {
     /// Makes the pipes, and reads them in a local task until all write ends are closed. Needs a
     /// tokio `LocalSet`. The first line that matches `pattern` resolves [`OutputCapture::matched`].
-    ///
-    /// The pipes belong to `user`: many programs open `/dev/stdout`, and Linux then checks the
-    /// permission again.
+    /// The pipes belong to `user`.
     ///
     /// # Errors
     /// Fails if too many files are open, or if pipes use too much memory.
@@ -332,15 +330,20 @@ impl OutputCapture {
     }
 }
 
+/// Makes a pipe belong to the user of a process: many programs open `/dev/stdout`, and Linux then
+/// checks the permission again.
+pub(crate) fn give_to(user: Option<&User>, pipe: &PipeWriter) {
+    if let Some(user) = user {
+        // The result is ignored: without the privilege to change the owner, the process runs as
+        // drainit's user, who already owns the pipe.
+        let _ = fchown(pipe, Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid)));
+    }
+}
+
 impl Side {
     fn open(stream: Stream, form: Form, user: Option<&User>) -> io::Result<(Self, PipeWriter)> {
         let (read_end, write_end) = pipe()?;
-        if let Some(user) = user {
-            // The result is ignored: without the privilege to change the owner, the process runs as
-            // drainit's user, who already owns the pipe.
-            let _ =
-                fchown(&write_end, Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid)));
-        }
+        give_to(user, &write_end);
         let pipe = RefCell::new(Some(Receiver::from_owned_fd(OwnedFd::from(read_end))?));
         let splitter = RefCell::default();
         Ok((Self { stream, form, pipe, splitter }, write_end))

@@ -2,24 +2,15 @@
 //! damage: before it ends, it closes the admin of the old epoch, or makes a further hot restart
 //! impossible. Envoy's `--mode validate` does neither.
 
-use std::io::{self, pipe};
+use std::io::PipeWriter;
 use std::os::fd::OwnedFd;
-use std::pin::pin;
 use std::time::Duration;
-
-use tokio::io::AsyncReadExt;
-use tokio::net::unix::pipe::Receiver;
-use tokio::time::timeout;
 
 use crate::os::spawn::SpawnRequest;
 use crate::supervisor::message::SharedChildren;
-use crate::supervisor::run_command;
+use crate::supervisor::run_command::run_captured;
 use crate::types::harmless;
 
-/// The number of bytes of Envoy's output that are kept.
-const KEPT: usize = 64 * 1024;
-/// The limit for reading the last lines after Envoy's end.
-const LAST_LINES: Duration = Duration::from_millis(100);
 /// The time limit of the check. The core aborts the check earlier, as it aborts a hook.
 const LIMIT: Duration = Duration::from_secs(3600);
 /// The longest reason that is reported, in characters.
@@ -33,36 +24,9 @@ pub(super) async fn validate(
     request: impl FnOnce(OwnedFd) -> SpawnRequest,
     children: SharedChildren,
 ) -> Result<(), String> {
-    let failed = |error: io::Error| harmless(&error.to_string()).into_owned();
-    let (reader, writer) = pipe().map_err(failed)?;
-    let mut reader = Receiver::from_owned_fd(reader.into()).map_err(failed)?;
-    let mut run = pin!(run_command::run(request(writer.into()), children, LIMIT));
-    let (mut output, mut chunk) = (Vec::new(), [0; 4096]);
-    let mut is_open = true;
-    let result = loop {
-        tokio::select! {
-            result = &mut run => break result,
-            count = reader.read(&mut chunk), if is_open => match count {
-                Ok(count) if count > 0 => keep(&mut output, &chunk[..count]),
-                _ => is_open = false,
-            },
-        }
-    };
-    while is_open {
-        match timeout(LAST_LINES, reader.read(&mut chunk)).await {
-            Ok(Ok(count)) if count > 0 => keep(&mut output, &chunk[..count]),
-            _ => is_open = false,
-        }
-    }
-    result.map_err(|failure| {
-        let output = String::from_utf8_lossy(&output);
-        reason(&output).map_or(failure.why, |reason| harmless(&reason).into_owned())
-    })
-}
-
-fn keep(output: &mut Vec<u8>, chunk: &[u8]) {
-    output.extend(chunk);
-    output.drain(..output.len().saturating_sub(KEPT));
+    let request = |output: PipeWriter| Ok(request(output.into()));
+    let (result, output) = run_captured(request, children, LIMIT).await;
+    result.map_err(|failure| reason(&output).unwrap_or(failure.why))
 }
 
 /// The last critical line with its continuation lines, without Envoy's prefix. If the output has no
@@ -81,7 +45,7 @@ fn reason(output: &str) -> Option<String> {
         }
         None => (*lines.last()?).to_owned(),
     };
-    Some(text.chars().take(LONGEST).collect())
+    Some(harmless(&text.chars().take(LONGEST).collect::<String>()).into_owned())
 }
 
 #[cfg(test)]

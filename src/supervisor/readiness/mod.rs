@@ -14,12 +14,13 @@ use crate::config::{Address, Probe, Process, Readiness};
 use crate::core::event::Event;
 use crate::local_task::LocalTask;
 use crate::logging::capture::OutputCapture;
+use crate::logging::last_lines::LAST_LINE_LENGTH;
 use crate::supervisor::launch;
 use crate::supervisor::message::{InstanceSender, SharedChildren};
 use crate::supervisor::readiness::probe::{
     Reason, RunningCommand, ask_epoch, wait_epoch, wait_ready,
 };
-use crate::supervisor::run_command;
+use crate::supervisor::run_command::{Failure, run_captured};
 
 /// The limit of one run of an `exec` probe.
 const EXEC_LIMIT: Duration = Duration::from_secs(10);
@@ -74,7 +75,8 @@ pub(crate) fn ask_once(
     })
 }
 
-/// Returns a function that runs the commands of `exec` probes as the process would run them.
+/// Returns a function that runs the commands of `exec` probes as the process would run them. If
+/// such a command fails, the last line of its output is part of the reason.
 pub(crate) fn commands_of(
     process: Arc<Process>,
     base: Rc<[(OsString, OsString)]>,
@@ -83,6 +85,18 @@ pub(crate) fn commands_of(
 ) -> impl Fn(&[String]) -> RunningCommand {
     move |command| {
         let request = launch::probe(command, &process, &base);
-        Box::pin(run_command::run(request, Rc::clone(&children), limit))
+        let children = Rc::clone(&children);
+        Box::pin(async move {
+            let request = |pipe| launch::into_pipe(request, pipe);
+            let (result, output) = run_captured(request, children, limit).await;
+            let last = output.lines().map(str::trim).rfind(|line| !line.is_empty());
+            result.map_err(|failure| match last {
+                Some(line) => {
+                    let line: String = line.chars().take(LAST_LINE_LENGTH).collect();
+                    Failure { why: format!("{}: {line}", failure.why), ..failure }
+                }
+                None => failure,
+            })
+        })
     }
 }
