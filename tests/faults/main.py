@@ -35,17 +35,22 @@ WORKERS = 4
 KEPT = kit.ROOT / "target/faults.json"
 
 
-def test_program():
-    """Builds the integration tests, and returns the path of their program."""
-    command = ["cargo", "test", "--quiet", "--locked", "--test", "main", "--no-run", "--message-format=json"]
+def test_programs():
+    """Builds the integration tests and the simulation, and returns the paths of their programs by name."""
+    command = ["cargo", "test", "--quiet", "--locked", "--workspace", "--test", "main", "--test", "simulation"]
+    command += ["--no-run", "--message-format=json"]
     lines = subprocess.run(command, cwd=kit.ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
     artifacts = [json.loads(line) for line in lines]
-    # In any order, cargo also names drainit.
-    return next(each["executable"] for each in artifacts if each.get("executable") and each["profile"]["test"])
+    # cargo also names drainit.
+    built = [each for each in artifacts if each.get("executable") and each["profile"]["test"]]
+    return {each["target"]["name"]: each["executable"] for each in built}
 
 
-def by_test(program, name):
+def by_test(programs, name):
     began = time.monotonic()
+    program = programs["main"]
+    if name.startswith("simulation::"):
+        program, name = programs["simulation"], name.removeprefix("simulation::")
     # The first test that uses a container builds the images.
     limit = 1800 if name.startswith("docker::") else 120
     try:
@@ -78,12 +83,12 @@ def main(options):
     tools = [tool for tool in options.tool or ALL if all(kit.which(program) for program in NEEDS.get(tool, ()))]
     # With --tool, the rows that a test of the project tries are left out.
     pairs = [(row, tool) for row in rows for tool in row.tools if tool in tools and not (options.tool and row.test)]
-    program = test_program() if any(row.test for row, _ in pairs) else ""
+    programs = test_programs() if any(row.test for row, _ in pairs) else {}
     began = time.monotonic()
 
     def attempt(pair):
         row, tool = pair
-        row.cells[tool] = by_test(program, row.test) if row.test else matrix.attempt(row, tool)
+        row.cells[tool] = by_test(programs, row.test) if row.test else matrix.attempt(row, tool)
         print(f"{row.what}: {tool}: {row.cells[tool].text()}", flush=True)
 
     # Tests of the project, and rows that need the whole machine, run alone.
