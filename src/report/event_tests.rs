@@ -133,8 +133,8 @@ fn events_and_fields_are_documented() {
         known.insert(value["event"].as_str().unwrap().to_owned());
         known.extend(value.as_object().unwrap().keys().cloned());
     }
-    // No event of [`all`] has these two members: `pid` is a member of `started`, and `requests` is
-    // a member of `drained` if the drain counts requests.
+    // The events in [`all`] lack two members that exist: `pid` of `started`, and `requests` of
+    // `drained`, which it has only if the drain counts requests.
     known.extend(["pid", "requests"].map(str::to_owned));
     assert_eq!(documented("events.md"), known);
 }

@@ -145,8 +145,8 @@ impl Timeline {
     }
 }
 
-/// The step whose end the step at `place` has waited for. `last` has the last step of each process
-/// in each part of the shutdown.
+/// The step that had to end before the step at `place` could begin. `last` has the last step of
+/// each process in each part of the shutdown.
 fn before(
     spec: &Spec,
     steps: &[Step],

@@ -284,8 +284,8 @@ fn the_core_agrees_with_the_examples_of_the_page() {
         })
     };
     // For each window: the longest drain, and the times that the router, the engine and python get
-    // to stop. The router's time is the one after the longest drain. The times of the engine and
-    // python are those after a shorter drain, when their dependent has ended at once.
+    // to stop. The router gets its time after the longest drain. The engine and python get theirs
+    // if the drain was shorter, and the process that depends on them has ended at once.
     for (window, longest, times) in
         [(28_000, 15_000, [10_000, 10_000, 10_000]), (8000, 5000, [1000, 2000, 3000])]
     {
