@@ -27,8 +27,8 @@ pub struct CheckArgs {
     /// ReplicaSet, Job or CronJob; - reads standard input
     #[arg(long, value_name = "FILE", hide = tools::ARE_HIDDEN)]
     pod: Option<PathBuf>,
-    /// Whether this is the image for which the config is; if so, the files that the config names
-    /// must exist [default: true if PID 1 is drainit, or the config has its default path in a
+    /// Whether this is the image that the config is written for; if so, the files that the config
+    /// names must exist [default: true if PID 1 is drainit, or the config has its default path in a
     /// container]
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     image: Option<bool>,

@@ -1,6 +1,6 @@
-//! Uses a separate thread, with a time limit, for work that may hang: a file system or a socket that
-//! does not answer must not keep the event loop from handling signals. drainit gives up work that
-//! has not finished in time; the thread of the work stays until its system call returns.
+//! Uses a separate thread, with a time limit, for work that may hang: a file system or a socket
+//! that does not answer must not keep the event loop from handling signals. drainit gives up work
+//! that has not finished in time; the thread of the work stays until its system call returns.
 
 use std::io;
 use std::path::PathBuf;

@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, PipeWriter};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -248,13 +248,13 @@ pub(crate) fn validation(
     process: &Process,
     args: &[String],
     base: &[(OsString, OsString)],
-    stderr: OwnedFd,
+    stderr: PipeWriter,
 ) -> SpawnRequest {
     let flags = VALIDATE.map(str::to_owned);
     let command = process.command.iter().chain(args).chain(&flags);
     let mut request = request(command, environment(base, Some(process)), Some(process));
     discard_output(&mut request);
-    request.stderr = Some(stderr);
+    request.stderr = Some(stderr.into());
     request
 }
 

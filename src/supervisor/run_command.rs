@@ -14,6 +14,7 @@ use tokio::net::unix::pipe::Receiver as PipeReader;
 use tokio::sync::oneshot::{self, Receiver, error::TryRecvError};
 use tokio::time::timeout;
 
+use crate::http::describe_io;
 use crate::os::kill::kill_group_of_child;
 use crate::os::on_thread::on_thread;
 use crate::os::spawn::{FailedExec, SpawnError, SpawnRequest, open_directory};
@@ -26,6 +27,8 @@ use crate::types::{End, Signal, harmless, human};
 const DIAGNOSIS: Duration = Duration::from_secs(2);
 /// The number of bytes that are kept of a command's output: the default capacity of a pipe.
 const KEPT: usize = 64 * 1024;
+/// The longest part of a command's output that a reason has, in characters.
+pub(crate) const LONGEST: usize = 500;
 
 /// The reason why a command or a probe failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +55,7 @@ impl From<String> for Failure {
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        Self { why: harmless(&error.to_string()).into_owned(), is_own: is_own_lack(&error) }
+        Self { why: describe_io(&error), is_own: is_own_lack(&error) }
     }
 }
 
@@ -109,27 +112,22 @@ pub(crate) async fn run(
     }
 }
 
-/// Like [`run`], but also returns the end of the command's output. `request` makes the command,
-/// which writes its output to the given pipe.
+/// Like [`run`], but if the command fails, `explain` makes the failure from the reason and the end
+/// of the command's output. `request` makes the command, which writes its output to the given pipe.
 pub(crate) async fn run_captured(
     request: impl FnOnce(PipeWriter) -> io::Result<SpawnRequest>,
     children: SharedChildren,
     limit: Duration,
-) -> (Result<(), Failure>, String) {
-    let opened = || {
-        let (reader, writer) = pipe()?;
-        Ok::<_, io::Error>((PipeReader::from_owned_fd(reader.into())?, request(writer)?))
-    };
-    let (mut reader, request) = match opened() {
-        Ok(opened) => opened,
-        Err(error) => return (Err(error.into()), String::new()),
-    };
+    explain: impl FnOnce(Failure, &str) -> Failure,
+) -> Result<(), Failure> {
+    let (reader, writer) = pipe()?;
+    let mut reader = PipeReader::from_owned_fd(reader.into())?;
+    let mut run = pin!(run(request(writer)?, children, limit));
     let (mut output, mut chunk) = (Vec::new(), [0; 4096]);
     let mut keep = |chunk: &[u8]| {
         output.extend(chunk);
         output.drain(..output.len().saturating_sub(KEPT));
     };
-    let mut run = pin!(run(request, children, limit));
     let mut is_open = true;
     let result = loop {
         tokio::select! {
@@ -148,7 +146,7 @@ pub(crate) async fn run_captured(
             _ => break,
         }
     }
-    (result, String::from_utf8_lossy(&output).into_owned())
+    result.map_err(|failure| explain(failure, &String::from_utf8_lossy(&output)))
 }
 
 /// Runs a command to its end, and calls `started` with its pid. The process group of the command is

@@ -2,31 +2,27 @@
 //! damage: before it ends, it closes the admin of the old epoch, or makes a further hot restart
 //! impossible. Envoy's `--mode validate` does neither.
 
-use std::io::PipeWriter;
-use std::os::fd::OwnedFd;
+use std::io::{self, PipeWriter};
 use std::time::Duration;
 
 use crate::os::spawn::SpawnRequest;
 use crate::supervisor::message::SharedChildren;
-use crate::supervisor::run_command::run_captured;
+use crate::supervisor::run_command::{Failure, LONGEST, run_captured};
 use crate::types::harmless;
 
 /// The time limit of the check. The core aborts the check earlier, as it aborts a hook.
 const LIMIT: Duration = Duration::from_secs(3600);
-/// The longest reason that is reported, in characters.
-const LONGEST: usize = 500;
 /// The mark of a log line that has Envoy's highest level.
 const CRITICAL: &str = "[critical]";
 
 /// Runs the check. The error is Envoy's own reason. `request` makes the command, with the given
 /// pipe as its stderr.
 pub(super) async fn validate(
-    request: impl FnOnce(OwnedFd) -> SpawnRequest,
+    request: impl FnOnce(PipeWriter) -> io::Result<SpawnRequest>,
     children: SharedChildren,
 ) -> Result<(), String> {
-    let request = |output: PipeWriter| Ok(request(output.into()));
-    let (result, output) = run_captured(request, children, LIMIT).await;
-    result.map_err(|failure| reason(&output).unwrap_or(failure.why))
+    let explain = |failure, output: &str| reason(output).map_or(failure, Failure::from);
+    run_captured(request, children, LIMIT, explain).await.map_err(|failure| failure.why)
 }
 
 /// The last critical line with its continuation lines, without Envoy's prefix. If the output has no

@@ -14,13 +14,12 @@ use crate::config::{Address, Probe, Process, Readiness};
 use crate::core::event::Event;
 use crate::local_task::LocalTask;
 use crate::logging::capture::OutputCapture;
-use crate::logging::last_lines::LAST_LINE_LENGTH;
 use crate::supervisor::launch;
 use crate::supervisor::message::{InstanceSender, SharedChildren};
 use crate::supervisor::readiness::probe::{
     Reason, RunningCommand, ask_epoch, wait_epoch, wait_ready,
 };
-use crate::supervisor::run_command::{Failure, run_captured};
+use crate::supervisor::run_command::{Failure, LONGEST, run_captured};
 
 /// The limit of one run of an `exec` probe.
 const EXEC_LIMIT: Duration = Duration::from_secs(10);
@@ -85,18 +84,18 @@ pub(crate) fn commands_of(
 ) -> impl Fn(&[String]) -> RunningCommand {
     move |command| {
         let request = launch::probe(command, &process, &base);
-        let children = Rc::clone(&children);
-        Box::pin(async move {
-            let request = |pipe| launch::into_pipe(request, pipe);
-            let (result, output) = run_captured(request, children, limit).await;
-            let last = output.lines().map(str::trim).rfind(|line| !line.is_empty());
-            result.map_err(|failure| match last {
-                Some(line) => {
-                    let line: String = line.chars().take(LAST_LINE_LENGTH).collect();
-                    Failure { why: format!("{}: {line}", failure.why), ..failure }
-                }
-                None => failure,
-            })
-        })
+        let request = |pipe| launch::into_pipe(request, pipe);
+        Box::pin(run_captured(request, Rc::clone(&children), limit, with_last_line))
+    }
+}
+
+/// Puts the last line of a command's output behind the reason why the command failed.
+fn with_last_line(failure: Failure, output: &str) -> Failure {
+    match output.lines().map(str::trim).rfind(|line| !line.is_empty()) {
+        Some(line) => {
+            let line: String = line.chars().take(LONGEST).collect();
+            Failure { why: format!("{}: {line}", failure.why), ..failure }
+        }
+        None => failure,
     }
 }

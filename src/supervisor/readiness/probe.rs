@@ -139,13 +139,9 @@ async fn bounded<T>(
     attempt: impl Future<Output = io::Result<T>>,
 ) -> Result<T, Failure> {
     match timeout(limit, attempt).await {
-        Ok(result) => result.map_err(|error| of_io(&error)),
+        Ok(result) => result.map_err(Failure::from),
         Err(_) => Err(format!("no answer within {}", human(limit)).into()),
     }
-}
-
-fn of_io(error: &io::Error) -> Failure {
-    Failure { why: describe_io(error), is_own: is_own_lack(error) }
 }
 
 /// Turns an error of a request into a failure. Marks a failure that is drainit's own, such as a

@@ -45,9 +45,9 @@ pub enum Probe {
     /// listener, and its control plane has answered. <!-- C213 --> Example:
     /// `envoy: "http://127.0.0.1:9901"`
     Envoy(Address),
-    /// Ready when the command exits with 0; it runs as the process does, and is killed after 10 s. <!-- C214 -->
-    /// drainit drops its output, but reports the last line if the command fails. <!-- C693 -->
-    /// Example: `exec: [pg_isready]`
+    /// Ready when the command exits with 0; it runs as the process does, and is killed after 10 s.
+    /// <!-- C214 --> drainit drops its output, but reports the last line if the command fails.
+    /// <!-- C693 --> Example: `exec: [pg_isready]`
     #[key(form = Command, merge = Replace)]
     Exec(Vec<String>),
     /// Ready when this path exists. <!-- C215 --> Example: `file: /run/app.ready`
